@@ -1,0 +1,303 @@
+"""Machine presets: which regions, units and sizes a Slim machine has, and where every figure comes from.
+
+A preset is a TOML file in isa/machines (or anywhere: `load_machine("my.toml")`). Every figure in it is a table
+`{ value = ..., source = "..." }`; the source is a citation, or "assumed: " and the reason. Unknown keys, missing sources,
+unknown units and overlapping regions are refused. What an instruction means on a machine is not here.
+
+    name = "tiny"                                     [region.sram]
+    title = "..."                                     base  = { value = 0x1000_0000, source = "assumed: ..." }
+    description = "..."                               size  = { value = 65536, source = "..." }
+    clock_hz = { value = ..., source = "..." }        ports = { value = ["core", "lut"], source = "..." }
+                                                      latency_cycles, bytes_per_cycle; page_bytes for flash
+    [unit.lut]
+    source = "..."                                    [facts]       # published figures that nothing executes
+    parameters.activations = { value = ..., ... }     die_area_mm2 = { value = 20.25, source = "..." }
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from types import NoneType
+from typing import Annotated, Any, Generic, TypeVar, get_args
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, PositiveFloat, PositiveInt, ValidationError
+
+from isa.units import UNITS
+
+REGION_NAMES = ("mmio", "sram", "dram", "flash", "hbm")
+"""Every region that a machine may have. The ISA counts bytes per region, so the names are fixed."""
+
+CORE_UNITS = ("rv64i", "rv64m", "zicsr")
+"""Units that every machine has: the control core. Their memory accesses go through the port "core"."""
+
+BASE_ALIGNMENT = 4096
+"""Region bases are multiples of this, so that program segments can be mapped. Flash: also of its own page size."""
+
+PRESETS = Path(__file__).parent / "machines"
+
+
+# ------------------------------------------------------------------------------------------------ errors
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong in a preset: at `key`, found `got`, where `expected` would do."""
+
+    key: str
+    got: str
+    expected: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        place = f"{self.key}: " if self.key else ""
+        return f"{place}{self.got}; expected {self.expected}" + (f"\nhint: {self.hint}" if self.hint else "")
+
+
+class MachineError(Exception):
+    """A machine that cannot be used. `problems` lists everything that is wrong in the preset `path` ("" for a bad name)."""
+
+    def __init__(self, path: str, problems: Iterable[Problem]) -> None:
+        self.path, self.problems = path, tuple(problems)
+        place = f"{path}: " if path else ""
+        super().__init__("\n".join(f"{place}error: {problem}" for problem in self.problems))
+
+
+def _nearest(name: str, candidates: Iterable[str]) -> str:
+    close = get_close_matches(name, list(candidates), n=1)
+    return f"did you mean {close[0]!r}?" if close else ""
+
+
+def _unknown(what: str, name: str, key: str, candidates: Iterable[str]) -> Problem:
+    known = list(candidates)
+    return Problem(key, f"unknown {what} {name!r}", "one of " + ", ".join(known), _nearest(name, known))
+
+
+# ------------------------------------------------------------------------------------------------ what the file says
+
+T = TypeVar("T")
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+def _citation(source: str) -> str:
+    if len(source.removeprefix("assumed").strip(" :")) < 8 or (source.startswith("assumed") and source[7:9] != ": "):
+        raise ValueError('a citation, or "assumed: " and the reason')
+    return source
+
+
+Source = Annotated[str, AfterValidator(_citation)]
+
+
+class Sourced(_Table, Generic[T]):
+    """A figure and where it comes from."""
+
+    value: T
+    source: Source
+
+
+class RegionTable(_Table):
+    """[region.NAME]: sizes in bytes, cost of an access in cycles of the machine's clock."""
+
+    base: Sourced[int]
+    size: Sourced[PositiveInt]
+    ports: Sourced[list[str]]
+    latency_cycles: Sourced[PositiveInt]
+    bytes_per_cycle: Sourced[PositiveFloat]
+    page_bytes: Sourced[PositiveInt] | None = None
+
+
+class UnitTable(_Table):
+    """[unit.NAME]: `source` says why the machine has this unit; `parameters` are those that the unit declares."""
+
+    source: Source
+    parameters: dict[str, Sourced[PositiveInt]] = {}
+
+
+class Preset(_Table):
+    """The whole file."""
+
+    name: str
+    title: str
+    description: str
+    clock_hz: Sourced[PositiveInt]
+    region: dict[str, RegionTable]
+    unit: dict[str, UnitTable] = {}
+    facts: dict[str, Sourced[int | float | str]] = {}
+
+
+# ------------------------------------------------------------------------------------------------ what engines use
+
+
+@dataclass(frozen=True)
+class Region:
+    """A run of physical addresses. `ports` are the units that may touch it ("core" for loads, stores and fetches)."""
+
+    name: str
+    base: int
+    size: int
+    ports: frozenset[str]
+    writable: bool = True
+    page_bytes: int = 0         # read granularity of flash, 0 elsewhere
+
+    @property
+    def end(self) -> int:
+        return self.base + self.size
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A checked preset: regions by rising address, units with their parameters, and `preset`, the file with its sources."""
+
+    name: str
+    clock_hz: int
+    regions: tuple[Region, ...]
+    preset: Preset
+
+    def region(self, name: str) -> Region:
+        """The region called `name`. Raises MachineError when this machine has none."""
+        for region in self.regions:
+            if region.name == name:
+                return region
+        raise MachineError("", [_unknown("region", name, f"machine {self.name}", [region.name for region in self.regions])])
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """The control core's units, then the preset's, in the ISA's order."""
+        return tuple(name for name in UNITS if self.has_unit(name))
+
+    def has_unit(self, name: str) -> bool:
+        return name in CORE_UNITS or name in self.preset.unit
+
+    def parameter(self, name: str) -> int:
+        """The value of "unit.parameter". Raises MachineError when the machine lacks the unit or the unit the parameter."""
+        unit, _, key = name.partition(".")
+        table = self.preset.unit.get(unit)
+        if table is None or key not in table.parameters:
+            known = [f"{u}.{p}" for u, t in self.preset.unit.items() for p in t.parameters]
+            raise MachineError("", [_unknown("parameter", name, f"machine {self.name}", known)])
+        return table.parameters[key].value
+
+    @property
+    def page_bytes(self) -> int:
+        """Bytes of a flash page, 0 on a machine without flash."""
+        return max(region.page_bytes for region in self.regions)
+
+
+def machine_names() -> tuple[str, ...]:
+    """The shipped presets, by name."""
+    return tuple(sorted(path.stem for path in PRESETS.glob("*.toml")))
+
+
+def load_machine(name_or_path: str | Path) -> Machine:
+    """The machine of a shipped preset (by name) or of a preset file (a path that ends in .toml).
+
+    Raises MachineError for an unknown name or a preset that is wrong, naming file, key, what is there and what may be;
+    OSError when the file cannot be read.
+    """
+    text = str(name_or_path)
+    if text.endswith(".toml"):
+        return _read(Path(text))
+    if text not in machine_names():
+        names = ", ".join(machine_names())
+        raise MachineError("", [Problem("", f"no machine preset {text!r}", f"one of {names}, or a path ending in .toml",
+                                        _nearest(text, machine_names()))])
+    return _shipped(text)
+
+
+@cache
+def _shipped(name: str) -> Machine:
+    return _read(PRESETS / f"{name}.toml")
+
+
+def _read(path: Path) -> Machine:
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise MachineError(str(path), [Problem("", str(error), "a TOML file in UTF-8")]) from None
+    try:
+        preset = Preset.model_validate(data)
+    except ValidationError as error:
+        raise MachineError(str(path), [_schema_problem(dict(entry)) for entry in error.errors()]) from None
+    problems = [*_unit_problems(preset), *_region_problems(preset)]
+    if problems:
+        raise MachineError(str(path), problems)
+    regions = (Region(name, table.base.value, table.size.value, frozenset(table.ports.value), name != "flash",
+                      table.page_bytes.value if table.page_bytes else 0) for name, table in preset.region.items())
+    return Machine(preset.name, preset.clock_hz.value, tuple(sorted(regions, key=lambda region: region.base)), preset)
+
+
+# ------------------------------------------------------------------------------------------------ checks
+
+
+def _schema_problem(entry: dict[str, Any]) -> Problem:
+    """What pydantic found, in our words: the key, what is there, what is expected there."""
+    *above, last = entry["loc"]
+    key = ".".join(str(part) for part in entry["loc"])
+    if entry["type"] == "extra_forbidden":
+        return _unknown("key", str(last), key, _table_at(above).model_fields)
+    if entry["type"] == "missing":
+        return Problem(key, "missing", f"{last} = ...")
+    if entry["type"] in ("model_type", "model_attributes_type"):
+        sourced = issubclass(_table_at(entry["loc"]), Sourced)
+        return Problem(key, f"got {entry['input']!r}", '{ value = ..., source = "..." }' if sourced else "a table")
+    expected = entry["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    return Problem(key, f"got {entry['input']!r}", expected)
+
+
+def _table_at(location: Iterable[Any]) -> type[_Table]:
+    """The schema class of the table at a key path."""
+    kind: Any = Preset
+    for part in location:
+        kind = kind.model_fields[part].annotation if hasattr(kind, "model_fields") else get_args(kind)[1]
+        if NoneType in get_args(kind):
+            kind = get_args(kind)[0]
+    table: type[_Table] = kind
+    return table
+
+
+def _unit_problems(preset: Preset) -> Iterator[Problem]:
+    """Units that the ISA does not have, parameters that they do not declare or that are missing."""
+    for name, table in preset.unit.items():
+        if name not in UNITS or name in CORE_UNITS:
+            yield _unknown("unit", name, f"unit.{name}", [unit for unit in UNITS if unit not in CORE_UNITS])
+            continue
+        declared = {parameter.name.removeprefix(f"{name}."): parameter for parameter in UNITS[name].parameters}
+        for key in table.parameters.keys() - declared.keys():
+            yield _unknown("parameter", key, f"unit.{name}.parameters", declared)
+        for key in declared.keys() - table.parameters.keys():
+            yield Problem(f"unit.{name}.parameters.{key}", "missing", declared[key].text)
+
+
+def _region_problems(preset: Preset) -> Iterator[Problem]:
+    """Region names, alignment, overlap, ports; page_bytes for flash and for nothing else."""
+    ports = ["core", *preset.unit]
+    for name, table in preset.region.items():
+        key = f"region.{name}"
+        if name not in REGION_NAMES:
+            yield _unknown("region", name, key, REGION_NAMES)
+            continue
+        if (name == "flash") != (table.page_bytes is not None):
+            yield Problem(f"{key}.page_bytes", "missing" if name == "flash" else "present", "it for flash, and only there")
+        page = max(BASE_ALIGNMENT, table.page_bytes.value if table.page_bytes else 1)
+        if table.base.value < 0 or table.base.value % page:
+            yield Problem(f"{key}.base.value", f"got {table.base.value:#x}", f"a multiple of {page}, not negative")
+        for port in table.ports.value:
+            if port not in ports:
+                yield _unknown("unit", port, f"{key}.ports.value", ports)
+        if "core" not in table.ports.value:
+            yield Problem(f"{key}.ports.value", f"got {table.ports.value!r}", '"core" among them: it places and prints data')
+    for name, purpose in (("dram", "programs and their data"), ("mmio", "tohost and the console")):
+        if name not in preset.region:
+            yield Problem(f"region.{name}", "missing", f"a region for {purpose}")
+    spans = sorted((table.base.value, table.base.value + table.size.value, name) for name, table in preset.region.items())
+    for (_, end, first), (base, _, second) in pairwise(spans):
+        if base < end:
+            yield Problem(f"region.{second}.base.value", f"got {base:#x}, inside {first}", f"{end:#x} or above")
