@@ -85,8 +85,9 @@ class _Image:
         if flags & elf.EF_FLOAT_ABI:
             raise ProgramError("the program passes arguments in floating-point registers, which the machine does not have",
                                offset=48, hint="compile with -march=rv64im -mabi=lp64")
-        if version != 1 or data[6] != 1:
-            raise ProgramError(f"ELF version {version}, expected 1", offset=20)
+        for number, at in ((data[6], 6), (version, 20)):
+            if number != 1:
+                raise ProgramError(f"ELF version {number}, expected 1", offset=at)
         if size < elf.HEADER_SIZE:
             raise ProgramError(f"the ELF header says that it has {size} bytes, expected {elf.HEADER_SIZE}", offset=52)
         if segment_count and segment_size != elf.SEGMENT_SIZE:
@@ -115,7 +116,7 @@ class _Image:
                 raise ProgramError("the program wants a dynamic loader", offset=at, hint="link with -static -no-pie")
             if segment.p_type != "PT_LOAD":
                 continue
-            if segment.p_offset + segment.p_filesz > self.size:
+            if segment.p_filesz and segment.p_offset + segment.p_filesz > self.size:
                 raise ProgramError(f"segment {index} reaches over the end of the file", offset=at)
             if segment.p_filesz > segment.p_memsz or segment.p_vaddr + segment.p_memsz > 1 << 64:
                 raise ProgramError(f"segment {index} has an impossible size", offset=at)
@@ -128,7 +129,7 @@ class _Image:
                                    offset=self._at(index))
             total += section["sh_size"]
         if total > self.size:
-            raise ProgramError("sections elf.overlap in the file: their sizes add up to more than the file's")
+            raise ProgramError("sections overlap in the file: their sizes add up to more than the file's")
 
     def _read(self, offset: int, size: int) -> bytes:
         self.stream.seek(offset)
@@ -182,7 +183,7 @@ class _Image:
             self._add_segments(sections)
         if pair := elf.overlap(list(sections.values())):
             at = next((self._at(index) for index, section in sections.items() if section is pair[1]), None)
-            raise ProgramError(f"sections {pair[0].name} and {pair[1].name} elf.overlap at {pair[1].address:#x}", offset=at)
+            raise ProgramError(f"sections {pair[0].name} and {pair[1].name} overlap at {pair[1].address:#x}", offset=at)
         return sections
 
     def _load_address(self, address: int) -> int:
@@ -202,7 +203,7 @@ class _Image:
         for index, segment in enumerate(self.segments):
             if segment.p_type != "PT_LOAD":
                 continue
-            flags = "".join(letter for letter in elf.SECTION_FLAGS if letter == "a" or segment.p_flags & elf.SEGMENT_FLAGS[letter])
+            flags = "".join(letter for letter in "awx" if letter == "a" or segment.p_flags & elf.SEGMENT_FLAGS[letter])
             address = self._load_address(segment.p_vaddr)
             if segment.p_filesz:
                 sections[-2 * index - 2] = Section(f".load{index}", flags, address, 1,
