@@ -1,0 +1,52 @@
+"""Counters: exact events that are part of the architecture.
+
+Each is 64 bits wide, starts at zero, and can be read by the program through a CSR: slot s is CSR 0xCC0 + s for s < 64 and
+0xFC0 + (s - 64) above, the two ranges that the privileged specification leaves to custom read-only registers. Here stand
+the counters of the core, of the memory regions and of the token services; a unit's counters stand in its own file.
+
+Cycles and joules are not counters: they are estimates that a machine preset derives from these events.
+"""
+
+from __future__ import annotations
+
+from isa.instruction import Counter
+from isa.units import UNITS
+
+CORE: tuple[Counter, ...] = (
+    Counter("core.instructions",   0, "instructions", "instructions retired, Xslim included; a trapped instruction is not"),
+    Counter("core.loads",          1, "instructions", "scalar loads retired"),
+    Counter("core.stores",         2, "instructions", "scalar stores retired"),
+    Counter("core.branches",       3, "instructions", "conditional branches retired"),
+    Counter("core.branches_taken", 4, "instructions", "conditional branches that were taken"),
+    Counter("core.traps",          5, "traps",        "traps entered, or that ended the run"),
+    Counter("core.services",       6, "calls",        "environment calls served"),
+)
+
+# Bytes that loads, stores and unit operands move. Instruction fetches are not counted.
+REGION: tuple[Counter, ...] = (
+    Counter("sram.bytes_read",     8, "bytes", "bytes read from the scratchpad"),
+    Counter("sram.bytes_written",  9, "bytes", "bytes written to the scratchpad"),
+    Counter("dram.bytes_read",    10, "bytes", "bytes read from DRAM"),
+    Counter("dram.bytes_written", 11, "bytes", "bytes written to DRAM"),
+    Counter("flash.bytes_read",   12, "bytes", "bytes read from flash"),
+    Counter("hbm.bytes_read",     13, "bytes", "bytes read from HBM through its linear addresses"),
+    Counter("hbm.bytes_written",  14, "bytes", "bytes written to HBM through its linear addresses"),
+    Counter("mmio.bytes_read",    15, "bytes", "bytes read from device registers"),
+    Counter("mmio.bytes_written", 16, "bytes", "bytes written to device registers"),
+)
+
+TOKENS: tuple[Counter, ...] = (
+    Counter("tokens.read",    18, "tokens", "prompt tokens that the program has read"),
+    Counter("tokens.emitted", 19, "tokens", "tokens that the program has emitted"),
+)
+
+COUNTERS: dict[str, Counter] = {counter.name: counter for counter in sorted(
+    (*CORE, *REGION, *TOKENS, *(counter for unit in UNITS.values() for counter in unit.counters)),
+    key=lambda counter: counter.slot)}
+
+SLOTS = 128     # size of the counter file
+
+
+def csr_address(slot: int) -> int:
+    """CSR number of a counter slot."""
+    return 0xCC0 + slot if slot < 64 else 0xFC0 + slot - 64

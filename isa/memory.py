@@ -1,0 +1,78 @@
+"""Physical memory: the regions of a machine preset and the bytes in them.
+
+A region's bytes are anonymous pages that the operating system provides when they are touched, so a large region costs
+nothing until it is used. Flash holds just what the program file holds there, mapped and never copied.
+"""
+
+from __future__ import annotations
+
+import mmap
+import sys
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from isa.machine import Machine, Region
+from isa.program import FileSlice, Program, Section
+from isa.traps import Cause, Trap
+
+# Regions may be larger than the host's memory: only pages that are touched count. Python names the flag from 3.13 on.
+_NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)
+
+Bytes = npt.NDArray[np.uint8]
+
+
+class Memory:
+    """Bytes by address. All methods raise Trap for an access that the machine does not allow."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.regions = machine.regions
+        self._bytes: dict[str, Bytes] = {
+            region.name: np.frombuffer(
+                mmap.mmap(-1, region.size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NORESERVE), np.uint8)
+            for region in machine.regions if region.writable}
+        self._mapped: list[tuple[int, Bytes]] = []          # (address, contents) of read-only sections
+
+    def load(self, program: Program) -> None:
+        """Place every section. Raises ProgramErrors only through FileSlice; sections must lie in regions (checked before)."""
+        for section in program.sections:
+            if "a" not in section.flags or not section.size:
+                continue
+            region = self.region(section.address, section.size)
+            if region is None:
+                raise Trap(Cause.LOAD_ACCESS, section.address, f"section {section.name} lies outside the machine's memory")
+            if region.writable:
+                offset = section.address - region.base
+                for block in section.blocks():
+                    self._bytes[region.name][offset:offset + len(block)] = np.frombuffer(block, np.uint8)
+                    offset += len(block)
+            else:
+                self._mapped.append((section.address, _mapped(section)))
+
+    def region(self, address: int, size: int) -> Region | None:
+        """The region that holds all of `size` bytes from `address`, or None."""
+        for region in self.regions:
+            if region.base <= address and address + size <= region.base + region.size:
+                return region
+        return None
+
+    def view(self, region: Region, address: int, size: int) -> Bytes:
+        """The bytes themselves (not a copy) of a range inside `region`."""
+        if region.writable:
+            start = address - region.base
+            return self._bytes[region.name][start:start + size]
+        for base, contents in self._mapped:
+            if base <= address and address + size <= base + len(contents):
+                return contents[address - base:address - base + size]
+        raise Trap(Cause.LOAD_ACCESS, address, f"{region.name} holds nothing at {address:#x}..{address + size:#x}: "
+                                               "no section of the program is there")
+
+
+def _mapped(section: Section) -> Bytes:
+    """The contents of a section as one read-only array, mapped from its file where it has one."""
+    match section.chunks:
+        case [FileSlice() as piece] if section.zero_size == 0:
+            return np.memmap(Path(piece.path), np.uint8, "r", piece.offset, (piece.length,))
+        case _:
+            return np.frombuffer(section.bytes(), np.uint8)

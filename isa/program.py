@@ -1,0 +1,152 @@
+"""A Slim program in memory: sections, symbols, source lines, metadata.
+
+The assembler and the compiler build these objects; isa/elf.py writes them as ELF, isa/elf_reader.py reads them; engines load
+them. Section contents are lists of chunks, so that a gigabyte of weights stays in its file until someone maps it.
+"""
+
+from __future__ import annotations
+
+import bisect
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ISA_VERSION = 1
+
+
+class ProgramError(Exception):
+    """A program file that cannot be used: what is wrong, where, and what to do about it."""
+
+    def __init__(self, message: str, *, path: str | None = None, offset: int | None = None, hint: str = "") -> None:
+        place = f"{path}: " if path else ""
+        at = f" (at offset {offset:#x})" if offset is not None else ""
+        super().__init__(f"{place}{message}{at}" + (f"\nhint: {hint}" if hint else ""))
+        self.message, self.path, self.offset, self.hint = message, path, offset, hint
+
+
+@dataclass(frozen=True)
+class FileSlice:
+    """Bytes that stay in a file: `length` bytes of `path` from `offset`."""
+
+    path: str
+    offset: int
+    length: int
+
+    def __len__(self) -> int:
+        return self.length
+
+    def blocks(self, size: int = 1 << 20) -> Iterator[bytes]:
+        """The bytes, at most `size` at a time. Raises ProgramError if the file has become shorter."""
+        with open(self.path, "rb") as stream:
+            stream.seek(self.offset)
+            left = self.length
+            while left:
+                block = stream.read(min(size, left))
+                if not block:
+                    raise ProgramError("file became shorter while it was read", path=self.path)
+                left -= len(block)
+                yield block
+
+
+Chunk = bytes | bytearray | FileSlice
+
+
+@dataclass
+class Section:
+    """A run of bytes at one address. `flags` is a subset of "awx" (alloc, write, execute) as in GNU `.section`."""
+
+    name: str
+    flags: str
+    address: int = 0
+    align: int = 1
+    chunks: list[Chunk] = field(default_factory=list)
+    zero_size: int = 0          # bytes of zeros that the file does not hold (.bss); then chunks is empty
+
+    @property
+    def size(self) -> int:
+        return sum(map(len, self.chunks)) + self.zero_size
+
+    @property
+    def end(self) -> int:
+        return self.address + self.size
+
+    def blocks(self) -> Iterator[bytes]:
+        """The contents as a stream of byte blocks; nothing for zero_size."""
+        for chunk in self.chunks:
+            if isinstance(chunk, FileSlice):
+                yield from chunk.blocks()
+            else:
+                yield bytes(chunk)
+
+    def bytes(self) -> bytes:
+        """The whole contents, zeros included. Meant for small sections."""
+        return b"".join(self.blocks()) + bytes(self.zero_size)
+
+
+@dataclass
+class Symbol:
+    """A name for an address or, with `section` None, for an absolute value."""
+
+    name: str
+    value: int
+    size: int = 0
+    kind: str = "notype"            # notype, object, func
+    binding: str = "local"          # local, global, weak
+    section: str | None = None
+
+
+@dataclass(frozen=True)
+class Line:
+    """The instruction at `address` comes from `line` of `file` (1-based). An empty file: from here on it is not known."""
+
+    address: int
+    file: str
+    line: int
+
+
+@dataclass
+class Program:
+    """Everything that a program file holds."""
+
+    sections: list[Section] = field(default_factory=list)
+    symbols: list[Symbol] = field(default_factory=list)
+    lines: list[Line] = field(default_factory=list)      # by rising address
+    entry: int = 0
+    machine: str = "slim"                                # the preset it was built for
+    meta: dict[str, Any] = field(default_factory=dict)   # model card, tokenizer, ...: JSON
+
+    def section(self, name: str) -> Section | None:
+        return next((section for section in self.sections if section.name == name), None)
+
+    def symbol(self, name: str) -> Symbol | None:
+        return next((symbol for symbol in self.symbols if symbol.name == name), None)
+
+    def symbol_at(self, address: int) -> str:
+        """"name+0x10" of the nearest symbol at or below `address` in the same section, "" when there is none."""
+        inside = [s for s in self.sections if s.address <= address < s.end]
+        best = max((s for s in self.symbols if s.section is not None and s.value <= address and inside
+                    and s.section == inside[0].name), key=lambda s: s.value, default=None)
+        if best is None:
+            return ""
+        return best.name if best.value == address else f"{best.name}+{address - best.value:#x}"
+
+    def line_at(self, address: int) -> str:
+        """"file:line" of the source line that the instruction at `address` comes from, "" when it is not known."""
+        index = bisect.bisect_right(self.lines, address, key=lambda line: line.address) - 1
+        section = next((s for s in self.sections if s.address <= address < s.end and "x" in s.flags), None)
+        if index < 0 or section is None or self.lines[index].address < section.address or not self.lines[index].file:
+            return ""
+        return f"{self.lines[index].file}:{self.lines[index].line}"
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the program as ELF. The file appears under `path` whole or not at all. Raises OSError, ProgramError."""
+        from isa.elf import write_elf
+        write_elf(self, Path(path))
+
+    @staticmethod
+    def load(path: str | os.PathLike[str]) -> Program:
+        """Read an ELF program; large sections stay in the file. Raises OSError, ProgramError (what, at which offset)."""
+        from isa.elf_reader import read_elf
+        return read_elf(Path(path))

@@ -1,0 +1,70 @@
+"""Services of the environment: what `ecall` does while no trap handler is installed, and what devices do.
+
+The number goes in a7, arguments in a0-a2, the result comes back in a0. Numbers below 0x5110 are those of RISC-V Linux.
+Console output and tokens go through a `Host`, so a run can be captured, streamed or driven from Python.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+WRITE, EXIT, READ_TOKEN, EMIT_TOKEN = 64, 93, 0x5110, 0x5111
+EBADF = 9                # Linux errno: bad file descriptor
+
+
+@dataclass(frozen=True)
+class Service:
+    """One environment call, for the manual."""
+
+    number: int
+    name: str
+    arguments: str
+    text: str
+
+
+SERVICES: tuple[Service, ...] = (
+    Service(WRITE,      "write",      "a0 file (1 output, 2 errors), a1 address, a2 bytes", "write bytes; a0 = bytes written, -9 for another file"),
+    Service(EXIT,       "exit",       "a0 exit code",                                       "end the run"),
+    Service(READ_TOKEN, "read_token", "",                                                   "a0 = next prompt token, -1 when there is none left"),
+    Service(EMIT_TOKEN, "emit_token", "a0 token",                                           "hand a token to the host"),
+)
+
+# Registers of the mmio region, as offsets from its base. A program may instead define the symbols `tohost` and `fromhost`.
+TOHOST, FROMHOST, CONSOLE = 0x00, 0x08, 0x10
+
+
+class Host:
+    """The outside world of a run: console, prompt tokens, emitted tokens.
+
+    `output` and `errors` collect what the program wrote. Pass `write` to see console bytes as they come, `emit` to see tokens.
+    """
+
+    def __init__(self, prompt: Iterable[int] = (), *, write: Callable[[int, bytes], None] | None = None,
+                 emit: Callable[[int], None] | None = None) -> None:
+        self.prompt = iter(prompt)
+        self.output = bytearray()
+        self.errors = bytearray()
+        self.tokens: list[int] = []
+        self._write, self._emit = write, emit
+
+    def write(self, file: int, data: bytes) -> None:
+        (self.output if file == 1 else self.errors).extend(data)
+        if self._write:
+            self._write(file, data)
+
+    def read_token(self) -> int:
+        return next(self.prompt, -1)
+
+    def emit_token(self, token: int) -> None:
+        self.tokens.append(token)
+        if self._emit:
+            self._emit(token)
+
+
+def to_terminal(file: int, data: bytes) -> None:
+    """A `write` for Host that passes console bytes on to this process's stdout or stderr as they come."""
+    stream = sys.stdout if file == 1 else sys.stderr
+    stream.buffer.write(data)
+    stream.flush()

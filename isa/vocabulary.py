@@ -1,0 +1,315 @@
+"""The vocabulary in which meanings speak, over the state of one Slim machine.
+
+One rule makes traps precise and overlapping operands harmless: an instruction reads everything before anything is written.
+Writes to memory and to unit state are held back until the meaning has returned (`commit`); a trap drops them.
+The loop that calls meanings stands in isa/reference.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from isa import services
+from isa.arithmetic import canonical, s64
+from isa.counters import COUNTERS, SLOTS
+from isa.csrs import (BY_ADDRESS, COUNTER_BY_ADDRESS, CSRS, INSTRUCTION_COUNTS, MSTATUS_MIE, MSTATUS_MPIE, is_read_only)
+from isa.machine import Machine, Region
+from isa.memory import Bytes, Memory
+from isa.traps import Cause, Trap
+from isa.units import UNITS
+
+WORD = (1 << 64) - 1
+_A0, _A7 = 10, 17
+
+
+class Vocabulary:
+    """State of a machine and the words of meanings: `m.read_f32(address, n)`, `m.write_f32(...)`, `m.count(...)`.
+
+    `pc`, `x` (32 registers as unsigned integers), `memory`, `state` (unit state by name), `host` (console and tokens).
+    `exit_code` is set when the program has asked to end. `fields` are the operand numbers of the current instruction; `unit` names whose memory port it uses.
+    """
+
+    def __init__(self, machine: Machine, host: services.Host) -> None:
+        self.machine = machine
+        self.host = host
+        self.memory = Memory(machine)
+        self.pc = self.next_pc = 0
+        self.x = [0] * 32
+        self.fields: dict[str, int] = {}
+        self.unit = "core"
+        self.exit_code: int | None = None           # set when the program asks to end
+        self.counts = np.zeros(SLOTS, np.uint64)
+        self.csr_values = {csr.address: csr.reset for csr in CSRS.values()}
+        self.state: dict[str, npt.NDArray[Any]] = {
+            array.name: np.zeros(array.length if isinstance(array.length, int) else self.parameter(array.length), array.dtype)
+            for unit in UNITS.values() if machine.has_unit(unit.name) for array in unit.state}
+        self._writes: list[tuple[int, Bytes, Bytes]] = []               # (address, destination view, new bytes)
+        self._state_writes: list[tuple[str, npt.NDArray[Any]]] = []
+        mmio = machine.region("mmio").base
+        self.tohost, self.fromhost, self.console = (mmio + r for r in (services.TOHOST, services.FROMHOST, services.CONSOLE))
+
+    # ---------------------------------------------------------------------------------------------- one instruction
+
+    def begin(self) -> None:
+        """Forget what an earlier instruction held back."""
+        self._writes, self._state_writes = [], []
+
+    def commit(self) -> None:
+        """Make the instruction's writes visible, then let devices look at what was stored."""
+        for _, destination, data in self._writes:
+            destination[:] = data
+        for name, values in self._state_writes:
+            self.state[name][:len(values)] = values
+        for address, destination, _ in self._writes:
+            self._devices(address, len(destination))
+
+    # ---------------------------------------------------------------------------------------------- control
+
+
+    def jump(self, target: int) -> int:
+        """Continue at `target`; returns the link address. Raises Trap for a target that is not a multiple of 4."""
+        target &= WORD
+        if target % 4:
+            raise Trap(Cause.FETCH_MISALIGNED, target, f"jump to {target:#x}, which is not a multiple of 4")
+        self.next_pc = target
+        return self.pc + 4
+
+    def branch(self, taken: bool, offset: int) -> None:
+        """Count a conditional branch and follow it if it is taken."""
+        self.count("core.branches")
+        if taken:
+            self.count("core.branches_taken")
+            self.jump(self.pc + offset)
+
+    def return_from_trap(self) -> None:
+        """`mret`: back to mepc, interrupt enable restored."""
+        status = self.csr("mstatus")
+        self.set_csr("mstatus", (status & ~MSTATUS_MIE) | (MSTATUS_MIE if status & MSTATUS_MPIE else 0) | MSTATUS_MPIE)
+        self.next_pc = self.csr("mepc")
+
+    def environment_call(self) -> None:
+        """`ecall`: a service of the environment, or a trap when the program has installed a handler."""
+        number, (a0, a1, a2) = self.x[_A7], self.x[_A0:_A0 + 3]
+        if self.csr("mtvec") or number not in {service.number for service in services.SERVICES}:
+            raise Trap(Cause.ENVIRONMENT_CALL, 0, f"ecall with a7 = {number}: no such service")
+        self.count("core.services")
+        match number:
+            case services.EXIT:
+                self.exit_code = a0 & 0xFF      # the run ends when this instruction has retired
+                return
+            case services.WRITE:
+                result = -services.EBADF
+                if a0 in (1, 2):
+                    self.host.write(a0, self.read(a1, a2).tobytes())
+                    result = a2
+            case services.READ_TOKEN:
+                result = self.host.read_token()
+                self.count("tokens.read", int(result >= 0))
+            case services.EMIT_TOKEN:
+                self.host.emit_token(s64(a0))
+                self.count("tokens.emitted")
+                result = a0
+        self.x[_A0] = result & WORD
+
+    # ---------------------------------------------------------------------------------------------- CSRs
+
+    def csr(self, name: str) -> int:
+        """The value of a CSR by name."""
+        return self._read_csr(CSRS[name].address)
+
+    def swap_csr(self, address: int, change: Callable[[int], int] | None) -> int:
+        """Old value of a CSR; `change` gives the new one from the old, or is None for a pure read. Raises Trap (illegal)."""
+        if address not in BY_ADDRESS:
+            raise Trap(Cause.ILLEGAL_INSTRUCTION, address, f"there is no CSR {address:#x}")
+        old = self._read_csr(address)
+        if change is not None:
+            csr = BY_ADDRESS[address]
+            if is_read_only(address):
+                raise Trap(Cause.ILLEGAL_INSTRUCTION, address, f"CSR {csr.name} is read-only")
+            value = (change(old) & csr.writable) | (csr.reset & ~csr.writable)
+            if csr.name in INSTRUCTION_COUNTS:      # what the next instruction reads is what was written
+                value -= self.counter("core.instructions") + 1
+            self.csr_values[address] = value & WORD
+        return old
+
+    def _read_csr(self, address: int) -> int:
+        name = BY_ADDRESS[address].name
+        if address in COUNTER_BY_ADDRESS:
+            return self.counter(name)
+        if name in INSTRUCTION_COUNTS:
+            return (self.counter("core.instructions") + self.csr_values[CSRS[INSTRUCTION_COUNTS[name]].address]) & WORD
+        return self.csr_values[address]
+
+    def set_csr(self, name: str, value: int) -> None:
+        """Set a CSR by name, as far as its bits are writable."""
+        csr = CSRS[name]
+        self.csr_values[csr.address] = (value & csr.writable) | (csr.reset & ~csr.writable)
+
+    # ---------------------------------------------------------------------------------------------- memory
+
+    def read(self, address: int, size: int, align: int = 1) -> Bytes:
+        """A copy of `size` bytes. Raises Trap for a range, port or alignment that the machine does not allow."""
+        region = self._check(address, size, align, Cause.LOAD_ACCESS)
+        if region is None:
+            return np.zeros(0, np.uint8)
+        data = self.memory.view(region, address & WORD, size).copy()
+        self.count(f"{region.name}.bytes_read", size)
+        return data
+
+    def write(self, address: int, data: Bytes, align: int = 1) -> None:
+        """Write bytes when the instruction completes. Raises Trap like `read`, and for a write to flash."""
+        region = self._check(address, len(data), align, Cause.STORE_ACCESS)
+        if region is None:
+            return
+        if not region.writable:
+            raise Trap(Cause.STORE_ACCESS, address & WORD, f"{region.name} is read-only")
+        self._writes.append((address & WORD, self.memory.view(region, address & WORD, len(data)), data))
+        self.count(f"{region.name}.bytes_written", len(data))
+
+    def check_read(self, address: int, size: int, align: int = 1) -> None:
+        """Trap as `read` would. For operands that are read piece by piece: the whole must be there before work begins."""
+        self._check(address, size, align, Cause.LOAD_ACCESS)
+
+    def check_write(self, address: int, size: int, align: int = 1) -> None:
+        """Trap as `write` would. For results whose size nothing else bounds: no array is made for an impossible one."""
+        region = self._check(address, size, align, Cause.STORE_ACCESS)
+        if region is not None and not region.writable:
+            raise Trap(Cause.STORE_ACCESS, address & WORD, f"{region.name} is read-only")
+
+    def _check(self, address: int, size: int, align: int, cause: Cause) -> Any:
+        """The region of an access, None for an empty one."""
+        address &= WORD
+        if size == 0:
+            return None
+        if address % align:
+            raise Trap(Cause.MISALIGNED_OPERAND, address, f"address {address:#x} is not a multiple of {align}")
+        region = self.memory.region(address, size)
+        if region is None:
+            raise Trap(cause, address, f"{size} bytes at {address:#x} do not lie in one region of machine {self.machine.name}")
+        if self.unit not in region.ports:
+            raise Trap(Cause.PORT, address, f"unit {self.unit} has no port to {region.name}; it reaches "
+                       + ", ".join(r.name for r in self.machine.regions if self.unit in r.ports))
+        return region
+
+    def _array(self, address: int, count: int, dtype: str) -> npt.NDArray[Any]:
+        size = np.dtype(dtype).itemsize
+        return self.read(address, count * size, size).view(dtype)
+
+    def read_i8(self, address: int, count: int) -> npt.NDArray[np.int8]:
+        return self._array(address, count, "<i1")
+
+    def read_u8(self, address: int, count: int) -> npt.NDArray[np.uint8]:
+        return self._array(address, count, "<u1")
+
+    def read_u16(self, address: int, count: int) -> npt.NDArray[np.uint16]:
+        return self._array(address, count, "<u2")
+
+    def read_i32(self, address: int, count: int) -> npt.NDArray[np.int32]:
+        return self._array(address, count, "<i4")
+
+    def read_u32(self, address: int, count: int) -> npt.NDArray[np.uint32]:
+        return self._array(address, count, "<u4")
+
+    def read_f32(self, address: int, count: int) -> npt.NDArray[np.float32]:
+        return self._array(address, count, "<f4")
+
+    def _write_array(self, address: int, values: npt.ArrayLike, dtype: str) -> None:
+        data = np.ascontiguousarray(values, np.dtype(dtype)).reshape(-1)
+        self.write(address, data.view(np.uint8), data.dtype.itemsize)
+
+    def write_i8(self, address: int, values: npt.ArrayLike) -> None:
+        self._write_array(address, values, "<i1")
+
+    def write_u8(self, address: int, values: npt.ArrayLike) -> None:
+        self._write_array(address, values, "<u1")
+
+    def write_u16(self, address: int, values: npt.ArrayLike) -> None:
+        self._write_array(address, values, "<u2")
+
+    def write_i32(self, address: int, values: npt.ArrayLike) -> None:
+        self._write_array(address, values, "<i4")
+
+    def write_u32(self, address: int, values: npt.ArrayLike) -> None:
+        self._write_array(address, values, "<u4")
+
+    def write_f32(self, address: int, values: npt.ArrayLike) -> None:
+        """fp32 results; every NaN is written as the canonical one."""
+        self._write_array(address, canonical(np.asarray(values, np.float32)), "<f4")
+
+    def load_int(self, address: int, dtype: str) -> int:
+        """Scalar load of NumPy type "i1" ... "u8"; any alignment. Counts `core.loads`."""
+        self.count("core.loads")
+        return int(self.read(address, np.dtype(dtype).itemsize).view("<" + dtype)[0])
+
+    def store_int(self, address: int, value: int, dtype: str) -> None:
+        """Scalar store of the low bytes of `value`; any alignment. Counts `core.stores`."""
+        self.count("core.stores")
+        size = np.dtype(dtype).itemsize
+        self.write(address, np.frombuffer((value & WORD).to_bytes(8, "little")[:size], np.uint8))
+
+    def set_state(self, name: str, values: npt.ArrayLike) -> None:
+        """Replace the leading elements of a unit's state array when the instruction completes."""
+        self._state_writes.append((name, np.asarray(values, self.state[name].dtype)))
+
+    def parameter(self, name: str) -> int:
+        """A size of this machine, e.g. "lut.activations"."""
+        return self.machine.parameter(name)
+
+    @property
+    def page_bytes(self) -> int:
+        """Bytes of a flash page, 0 on a machine without flash."""
+        return self.machine.page_bytes
+
+    def region_name(self, address: int) -> str:
+        """The region that holds the byte at `address`, "" for none."""
+        region = self.memory.region(address & WORD, 1)
+        return region.name if region else ""
+
+    # ---------------------------------------------------------------------------------------------- events and devices
+
+    def count(self, name: str, events: int = 1) -> None:
+        """Add events to a counter, modulo 2**64."""
+        slot = COUNTERS[name].slot
+        self.counts[slot] = (int(self.counts[slot]) + int(events)) & WORD
+
+    def counter(self, name: str) -> int:
+        """Events counted so far."""
+        return int(self.counts[COUNTERS[name].slot])
+
+    def _devices(self, address: int, size: int) -> None:
+        """React to a store that has just become visible: HTIF `tohost` and the console register."""
+        if address <= self.tohost < address + size:
+            self._htif()
+        if address <= self.console < address + size:
+            self.host.write(1, self.peek(self.console, 1).tobytes())
+
+    def peek(self, address: int, size: int) -> Bytes:
+        """The bytes themselves, without counting or ports: for devices, debuggers and tests. Raises Trap outside memory."""
+        region = self.memory.region(address, size)
+        if region is None:
+            raise Trap(Cause.LOAD_ACCESS, address, f"{size} bytes at {address:#x} do not lie in one region")
+        return self.memory.view(region, address, size)
+
+    def _htif(self) -> None:
+        """Host-target interface as the public RISC-V tests and Spike use it: exit, console character, write system call."""
+        request = int(self.peek(self.tohost, 8).view("<u8")[0])
+        device, command, payload = request >> 56, request >> 48 & 0xFF, request & ((1 << 48) - 1)
+        if request == 0:
+            return
+        if device == 0 and payload & 1:
+            self.exit_code = payload >> 1 & 0xFF
+            return
+        if device == 1 and command == 1:
+            self.host.write(1, bytes([payload & 0xFF]))
+        elif device == 0:
+            number, file, start, length = (int(v) for v in self.peek(payload, 32).view("<u8"))
+            if number == services.EXIT:
+                self.exit_code = file & 0xFF
+            if number == services.WRITE and file in (1, 2):
+                self.host.write(file, self.peek(start, length).tobytes())
+        self.peek(self.tohost, 8)[:] = 0
+        self.peek(self.fromhost, 8).view("<u8")[0] = request >> 48 << 48 | 1
