@@ -30,7 +30,13 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, PositiveFloat, Posit
 
 from isa.units import UNITS
 
-REGION_NAMES = ("mmio", "sram", "dram", "flash", "hbm")
+REGIONS = {
+    "mmio":  "tohost, fromhost, console",
+    "sram":  "on-chip scratchpad: operands of the units",
+    "dram":  "program, data, KV cache",
+    "flash": "read-only, read in pages; mapped from the program file",
+    "hbm":   "HBM banks, seen linearly by loads and stores",
+}
 """Every region that a machine may have. The ISA counts bytes per region, so the names are fixed."""
 
 CORE_UNITS = ("rv64i", "rv64m", "zicsr")
@@ -281,8 +287,8 @@ def _region_problems(preset: Preset) -> Iterator[Problem]:
     ports = ["core", *preset.unit]
     for name, table in preset.region.items():
         key = f"region.{name}"
-        if name not in REGION_NAMES:
-            yield _unknown("region", name, key, REGION_NAMES)
+        if name not in REGIONS:
+            yield _unknown("region", name, key, REGIONS)
             continue
         if (name == "flash") != (table.page_bytes is not None):
             yield Problem(f"{key}.page_bytes", "missing" if name == "flash" else "present", "it for flash, and only there")

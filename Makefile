@@ -1,0 +1,44 @@
+# make demo | test | lint | docs | bench | oracle | clean. Each makes the virtual environment by itself; PYTHON=... chooses
+# the interpreter (3.11 or newer).
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+DEMO   := $(firstword $(wildcard programs/ternary_gemv.s programs/hello.s))
+
+.PHONY: demo test lint docs bench oracle clean
+.DELETE_ON_ERROR:
+
+demo: $(READY)
+	@mkdir -p out
+	$(BIN)/slimulator asm $(DEMO) -o out/demo.elf --listing out/demo.lst --symbols out/demo.sym
+	@head -n 40 out/demo.lst
+	$(BIN)/slimulator run out/demo.elf
+
+test: $(READY)
+	$(BIN)/pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+docs: $(READY)
+	$(BIN)/python -m isa.manual docs/isa
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks
+
+# Outside references (GNU binutils, gcc); a missing one is a failure here, a skip in `make test`.
+oracle: $(READY)
+	SLIMULATOR_ORACLE=require $(BIN)/pytest tests/oracle
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "error: Python 3.11 or newer is needed; $$($(PYTHON) --version) found. Try make PYTHON=python3.12 ..." >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) out build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

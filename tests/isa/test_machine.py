@@ -1,0 +1,132 @@
+"""Machine presets: what the shipped ones say, and what is refused in a preset file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from isa.machine import PRESETS, MachineError, load_machine, machine_names
+from isa.units import UNITS
+
+SLIM = (PRESETS / "slim.toml").read_text(encoding="utf-8")
+
+
+def test_shipped_presets_are_valid_and_named_like_their_files() -> None:
+    assert {"slim", "slim-llama"} <= set(machine_names())
+    for name in machine_names():
+        machine = load_machine(name)
+        assert machine.name == name
+        assert all(unit in UNITS for unit in machine.units)
+        assert [region.base for region in machine.regions] == sorted(region.base for region in machine.regions)
+        assert not any("SYSTEMS" in line for line in (PRESETS / f"{name}.toml").read_text(encoding="utf-8").splitlines())
+
+
+def test_slim_has_every_unit_and_every_region() -> None:
+    machine = load_machine("slim")
+    assert machine.units == tuple(UNITS)
+    assert {region.name: region.base for region in machine.regions} == {
+        "mmio": 0x0200_0000, "sram": 0x1000_0000, "dram": 0x8000_0000, "flash": 0x10_0000_0000, "hbm": 0x20_0000_0000}
+    assert machine.page_bytes == 4096
+    assert [region.name for region in machine.regions if not region.writable] == ["flash"]
+    assert machine.parameter("lut.activations") >= 11_008       # the widest activation vector of a 7 B Llama
+
+
+def test_slim_llama_says_what_the_paper_says() -> None:
+    machine = load_machine("slim-llama")
+    sram, dram = machine.region("sram"), machine.region("dram")
+    assert machine.clock_hz == 200_000_000
+    assert sram.size == 500 * 1024
+    assert machine.preset.region["dram"].bytes_per_cycle.value * machine.clock_hz == 1.6e9
+    assert dram.ports == {"core", "fetch"}
+    assert {"core", "lut", "vec", "thr", "fetch"} == sram.ports
+    assert machine.preset.facts["s_luts"].value == 8 * 8 * 8 * 8
+    assert machine.page_bytes == 0
+    with pytest.raises(MachineError, match="unknown region 'flash'; expected one of mmio, sram, dram"):
+        machine.region("flash")
+
+
+def test_parameter_of_an_absent_unit_or_of_no_unit() -> None:
+    with pytest.raises(MachineError, match=r"did you mean 'lut\.activations'"):
+        load_machine("slim").parameter("lut.activation")
+
+
+def test_unknown_machine_names_the_nearest() -> None:
+    with pytest.raises(MachineError, match="no machine preset 'slim-lama'") as caught:
+        load_machine("slim-lama")
+    assert "did you mean 'slim-llama'?" in str(caught.value)
+
+
+def test_a_preset_file_is_loaded_by_path_and_read_anew(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(SLIM, encoding="utf-8")
+    assert load_machine(path).clock_hz == 1_000_000_000
+    path.write_text(SLIM.replace("1_000_000_000", "500_000_000", 1), encoding="utf-8")
+    assert load_machine(str(path)).clock_hz == 500_000_000
+
+
+REFUSED = {
+    "unknown key": ("size  ", "sise  ", "region.mmio.sise", "did you mean 'size'?"),
+    "unknown table": ("[unit.vec]", "[units.vec]", "units", "did you mean 'unit'?"),
+    "number without source": ("clock_hz = {", "clock_hz = 5 # {", "clock_hz", '{ value = ..., source = "..." }'),
+    "missing source": ('source = "assumed: a round figure', 'sauce = "', "clock_hz.source", "missing"),
+    "empty source": ('"PCI Express 4.0, four lanes of 16 GT/s with 128b/130b coding"', '" "',
+                     "region.flash.bytes_per_cycle.source", "a citation"),
+    "assumed without reason": ('"assumed: memory map of the Slim machine"', '"assumed"', "region.mmio.base.source", "reason"),
+    "text for a number": ("value = 0x1_0000", 'value = "64K"', "region.mmio.size.value", "integer"),
+    "float for an integer": ("value = 0x1_0000", "value = 65536.0", "region.mmio.size.value", "integer"),
+    "negative size": ("value = 0x1_0000", "value = -4096", "region.mmio.size.value", "greater than 0"),
+    "unknown unit": ("[unit.sync]", "[unit.synk]", "unit.synk", "did you mean 'sync'?"),
+    "base unit": ("[unit.sync]", "[unit.rv64i]", "unit.rv64i", "one of vec"),
+    "unknown region": ("[region.hbm]", "[region.hmb]", "region.hmb", "did you mean 'hbm'?"),
+    "unknown port": ('["core"]', '["core", "vek"]', "region.mmio.ports.value", "did you mean 'vec'?"),
+    "core without port": ('["core"]', '["vec"]', "region.mmio.ports.value", '"core" among them'),
+    "unknown parameter": ("parameters.activations", "parameters.activation", "unit.lut.parameters", "mean 'activations'?"),
+    "missing parameter": ("parameters.activations", "#", "unit.lut.parameters.activations", "missing"),
+    "overlap": ("0x20_0000_0000", "0x10_0001_0000", "region.hbm.base.value", "0x2000000000 or above"),
+    "unaligned base": ("0x20_0000_0000", "0x20_0000_0800", "region.hbm.base.value", "a multiple of 4096"),
+    "flash without pages": ("page_bytes", "#", "region.flash.page_bytes", "missing"),
+    "pages outside flash": ("[region.hbm]", '[region.hbm]\npage_bytes = { value = 4096, source = "assumed: for a test" }',
+                            "region.hbm.page_bytes", "present"),
+    "no dram": ("[region.dram]", "[region.sram.x]", "region.sram.x", "unknown key"),
+    "not TOML": ("[unit.vec]", "[unit.vec", "at line", "TOML"),
+}
+
+
+@pytest.mark.parametrize(("old", "new", "key", "says"), REFUSED.values(), ids=REFUSED)
+def test_a_wrong_preset_is_refused_with_file_key_and_expectation(
+        tmp_path: Path, old: str, new: str, key: str, says: str) -> None:
+    assert old in SLIM
+    path = tmp_path / "wrong.toml"
+    path.write_text(SLIM.replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(MachineError) as caught:
+        load_machine(path)
+    assert str(path) in str(caught.value)
+    assert key in str(caught.value)
+    assert says in str(caught.value)
+
+
+def test_every_problem_of_a_preset_is_reported_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "wrong.toml"
+    wrong = SLIM.replace("[unit.vec]", "[unit.vex]", 1).replace("0x20_0000_0000", "0x20_0000_0001", 1)
+    path.write_text(wrong, encoding="utf-8")
+    with pytest.raises(MachineError) as caught:
+        load_machine(path)
+    assert {problem.key for problem in caught.value.problems} >= {"unit.vex", "region.hbm.base.value"}
+
+
+def test_a_region_that_every_machine_needs_is_missed(tmp_path: Path) -> None:
+    start, end = SLIM.index("[region.dram]"), SLIM.index("[region.flash]")
+    path = tmp_path / "wrong.toml"
+    path.write_text(SLIM[:start] + SLIM[end:], encoding="utf-8")
+    with pytest.raises(MachineError, match=r"region\.dram: missing"):
+        load_machine(path)
+
+
+def test_a_preset_that_is_not_there_or_not_text(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=r"none\.toml"):
+        load_machine(tmp_path / "none.toml")
+    path = tmp_path / "binary.toml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(MachineError, match="UTF-8"):
+        load_machine(path)
