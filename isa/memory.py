@@ -35,7 +35,7 @@ class Memory:
         self._mapped: list[tuple[int, Bytes]] = []          # (address, contents) of read-only sections
 
     def load(self, program: Program) -> None:
-        """Place every section. Raises ProgramErrors only through FileSlice; sections must lie in regions (checked before)."""
+        """Place every section. Each must lie in a region; raises ProgramError for a file that has become shorter."""
         for section in program.sections:
             if "a" not in section.flags or not section.size:
                 continue

@@ -25,10 +25,10 @@ class Service:
 
 
 SERVICES: tuple[Service, ...] = (
-    Service(WRITE,      "write",      "a0 file (1 output, 2 errors), a1 address, a2 bytes", "write bytes; a0 = bytes written, -9 for another file"),
-    Service(EXIT,       "exit",       "a0 exit code",                                       "end the run"),
-    Service(READ_TOKEN, "read_token", "",                                                   "a0 = next prompt token, -1 when there is none left"),
-    Service(EMIT_TOKEN, "emit_token", "a0 token",                                           "hand a token to the host"),
+    Service(WRITE,      "write",      "a0 file, a1 address, a2 bytes", "1: output, 2: errors; a0 = bytes written, -9 for others"),
+    Service(EXIT,       "exit",       "a0 exit code",                  "end the run"),
+    Service(READ_TOKEN, "read_token", "",                              "a0 = next prompt token, -1 when there is none left"),
+    Service(EMIT_TOKEN, "emit_token", "a0 token",                      "hand a token to the host"),
 )
 
 # Registers of the mmio region, as offsets from its base. A program may instead define the symbols `tohost` and `fromhost`.
@@ -38,7 +38,7 @@ TOHOST, FROMHOST, CONSOLE = 0x00, 0x08, 0x10
 class Host:
     """The outside world of a run: console, prompt tokens, emitted tokens.
 
-    `output` and `errors` collect what the program wrote. Pass `write` to see console bytes as they come, `emit` to see tokens.
+    `output` and `errors` collect what the program wrote. Pass `write` to see console bytes as they come, `emit` for tokens.
     """
 
     def __init__(self, prompt: Iterable[int] = (), *, write: Callable[[int, bytes], None] | None = None,

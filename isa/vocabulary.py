@@ -16,8 +16,8 @@ import numpy.typing as npt
 from isa import services
 from isa.arithmetic import canonical, s64
 from isa.counters import COUNTERS, SLOTS
-from isa.csrs import (BY_ADDRESS, COUNTER_BY_ADDRESS, CSRS, INSTRUCTION_COUNTS, MSTATUS_MIE, MSTATUS_MPIE, is_read_only)
-from isa.machine import Machine, Region
+from isa.csrs import BY_ADDRESS, COUNTER_BY_ADDRESS, CSRS, INSTRUCTION_COUNTS, MSTATUS_MIE, MSTATUS_MPIE, is_read_only
+from isa.machine import Machine
 from isa.memory import Bytes, Memory
 from isa.traps import Cause, Trap
 from isa.units import UNITS
@@ -29,8 +29,9 @@ _A0, _A7 = 10, 17
 class Vocabulary:
     """State of a machine and the words of meanings: `m.read_f32(address, n)`, `m.write_f32(...)`, `m.count(...)`.
 
-    `pc`, `x` (32 registers as unsigned integers), `memory`, `state` (unit state by name), `host` (console and tokens).
-    `exit_code` is set when the program has asked to end. `fields` are the operand numbers of the current instruction; `unit` names whose memory port it uses.
+    State: `pc`, `x` (32 registers as unsigned integers), `memory`, `state` (of the units, by name), `host` (console, tokens).
+    `exit_code` is set when the program has asked to end. `fields` are the operand numbers of the current instruction; `unit`
+    names whose memory port it uses.
     """
 
     def __init__(self, machine: Machine, host: services.Host) -> None:
@@ -45,7 +46,7 @@ class Vocabulary:
         self.counts = np.zeros(SLOTS, np.uint64)
         self.csr_values = {csr.address: csr.reset for csr in CSRS.values()}
         self.state: dict[str, npt.NDArray[Any]] = {
-            array.name: np.zeros(array.length if isinstance(array.length, int) else self.parameter(array.length), array.dtype)
+            array.name: np.zeros(self.parameter(array.length) if isinstance(array.length, str) else array.length, array.dtype)
             for unit in UNITS.values() if machine.has_unit(unit.name) for array in unit.state}
         self._writes: list[tuple[int, Bytes, Bytes]] = []               # (address, destination view, new bytes)
         self._state_writes: list[tuple[str, npt.NDArray[Any]]] = []
@@ -189,7 +190,7 @@ class Vocabulary:
             raise Trap(Cause.MISALIGNED_OPERAND, address, f"address {address:#x} is not a multiple of {align}")
         region = self.memory.region(address, size)
         if region is None:
-            raise Trap(cause, address, f"{size} bytes at {address:#x} do not lie in one region of machine {self.machine.name}")
+            raise Trap(cause, address, f"{size} bytes at {address:#x} do not lie in one region of {self.machine.name}")
         if self.unit not in region.ports:
             raise Trap(Cause.PORT, address, f"unit {self.unit} has no port to {region.name}; it reaches "
                        + ", ".join(r.name for r in self.machine.regions if self.unit in r.ports))

@@ -10,6 +10,8 @@ from isa.arithmetic import s32, s64
 from isa.instruction import Unit, instruction
 from isa.traps import Cause, Trap
 
+_BRANCH = "core.branches core.branches_taken"
+
 UNIT = Unit("rv64i", "Integer base", "Scalar integer instructions of the control core.", queue=False)
 
 # ------------------------------------------------------------------------------------------------ upper immediates
@@ -38,34 +40,32 @@ def jalr(m, rs1, imm):
     return m.jump((rs1 + imm) & ~1)
 
 
-@instruction("beq     B  opcode=0x63 funct3=0", "if x[rs1] == x[rs2]: pc += imm", counters="core.branches core.branches_taken")
+@instruction("beq     B  opcode=0x63 funct3=0", "if x[rs1] == x[rs2]: pc += imm", counters=_BRANCH)
 def beq(m, rs1, rs2, imm):
     m.branch(rs1 == rs2, imm)
 
 
-@instruction("bne     B  opcode=0x63 funct3=1", "if x[rs1] != x[rs2]: pc += imm", counters="core.branches core.branches_taken")
+@instruction("bne     B  opcode=0x63 funct3=1", "if x[rs1] != x[rs2]: pc += imm", counters=_BRANCH)
 def bne(m, rs1, rs2, imm):
     m.branch(rs1 != rs2, imm)
 
 
-@instruction("blt     B  opcode=0x63 funct3=4", "if signed(x[rs1]) < signed(x[rs2]): pc += imm",
-             counters="core.branches core.branches_taken")
+@instruction("blt     B  opcode=0x63 funct3=4", "if signed(x[rs1]) < signed(x[rs2]): pc += imm", counters=_BRANCH)
 def blt(m, rs1, rs2, imm):
     m.branch(s64(rs1) < s64(rs2), imm)
 
 
-@instruction("bge     B  opcode=0x63 funct3=5", "if signed(x[rs1]) >= signed(x[rs2]): pc += imm",
-             counters="core.branches core.branches_taken")
+@instruction("bge     B  opcode=0x63 funct3=5", "if signed(x[rs1]) >= signed(x[rs2]): pc += imm", counters=_BRANCH)
 def bge(m, rs1, rs2, imm):
     m.branch(s64(rs1) >= s64(rs2), imm)
 
 
-@instruction("bltu    B  opcode=0x63 funct3=6", "if x[rs1] < x[rs2]: pc += imm", counters="core.branches core.branches_taken")
+@instruction("bltu    B  opcode=0x63 funct3=6", "if x[rs1] < x[rs2]: pc += imm", counters=_BRANCH)
 def bltu(m, rs1, rs2, imm):
     m.branch(rs1 < rs2, imm)
 
 
-@instruction("bgeu    B  opcode=0x63 funct3=7", "if x[rs1] >= x[rs2]: pc += imm", counters="core.branches core.branches_taken")
+@instruction("bgeu    B  opcode=0x63 funct3=7", "if x[rs1] >= x[rs2]: pc += imm", counters=_BRANCH)
 def bgeu(m, rs1, rs2, imm):
     m.branch(rs1 >= rs2, imm)
 

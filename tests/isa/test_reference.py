@@ -89,7 +89,7 @@ def test_a_trap_leaves_registers_memory_and_counters_as_they_were():
     assert m.counters == before[1] | {"core.traps": 1}
 
 
-@pytest.mark.parametrize("word, cause, value", [
+@pytest.mark.parametrize(("word", "cause", "value"), [
     (0, Cause.ILLEGAL_INSTRUCTION, 0),
     (0xFFFF_FFFF, Cause.ILLEGAL_INSTRUCTION, 0xFFFF_FFFF),
     (op("ebreak"), Cause.BREAKPOINT, TEXT),
