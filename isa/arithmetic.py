@@ -1,0 +1,367 @@
+"""Exact arithmetic: every rule by which the machine rounds, sums, wraps and approximates.
+
+Integers wrap as two's complement. fp32 is IEEE 754 binary32, round to nearest even, subnormals kept, multiply and add
+rounded apart (no fused multiply-add); +, -, *, /, sqrt and rint are IEEE's. A NaN that an operation writes is the canonical
+one. Sums of fp32 go through 16 lanes (`lane_sum`). exp, sigmoid, tanh, silu and gelu are fixed recipes of these operations.
+
+Meanings call these functions, and the fast kernels must agree with them in every bit. So a recipe is a straight line of
+elementary operations and selects, the same for every element: what a SIMD kernel can repeat. Errors are quoted in ulp
+(units in the last place of the exact result), measured over all fp32 arguments of magnitude 2**-30 to 256.
+
+Arrays are float32 of any shape unless a shape is given. Functions may return any NaN where their results go to memory
+through `m.write_f32`; where they say "canonical", they see to it themselves.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+F32 = npt.NDArray[np.float32]
+LANES = 16
+
+# ------------------------------------------------------------------------------------------------ integers
+
+
+def s32(value: int) -> int:
+    """The low 32 bits of `value` as a signed integer."""
+    return ((value & 0xFFFF_FFFF) ^ 0x8000_0000) - 0x8000_0000
+
+
+def s64(value: int) -> int:
+    """The low 64 bits of `value` as a signed integer."""
+    return ((value & 0xFFFF_FFFF_FFFF_FFFF) ^ (1 << 63)) - (1 << 63)
+
+
+# ------------------------------------------------------------------------------------------------ fp32 and its bits
+
+
+def f32_from_bits(bits: int) -> np.float32:
+    """The fp32 number in the low 32 bits of `bits`, as registers hold scalars."""
+    return np.uint32(bits & 0xFFFF_FFFF).view(np.float32)
+
+
+def f32_bits(value: np.float32 | float) -> int:
+    """The 32 bits of an fp32 number, canonical for NaN."""
+    return 0x7FC0_0000 if np.isnan(value) else int(np.float32(value).view(np.uint32))
+
+
+NAN = f32_from_bits(0x7FC0_0000)
+INFINITY = f32_from_bits(0x7F80_0000)
+ZERO, ONE, TWO = np.float32(0), np.float32(1), np.float32(2)
+
+
+def canonical(x: F32) -> F32:
+    """`x` with every NaN replaced by the canonical one."""
+    return np.where(np.isnan(x), NAN, x)
+
+
+# ------------------------------------------------------------------------------------------------ sums and extremes
+
+
+def lane_sum(x: F32) -> Any:
+    """Sum over the last axis in the machine's order: (..., n) -> (...).
+
+    Element i is added to lane i % 16, in rising i; every lane starts at +0.0. Then the upper half of the lanes is added to
+    the lower half, 16 -> 8 -> 4 -> 2 -> 1. The sum of nothing is +0.0, and no sum is -0.0.
+    """
+    lanes = np.zeros((*x.shape[:-1], LANES), np.float32)
+    whole = x.shape[-1] // LANES * LANES
+    for start in range(0, whole, LANES):
+        lanes = lanes + x[..., start:start + LANES]
+    rest = x.shape[-1] - whole
+    lanes[..., :rest] += x[..., whole:]
+    half = LANES // 2
+    while half:
+        lanes = lanes[..., :half] + lanes[..., half:]
+        half //= 2
+    return lanes[..., 0]
+
+
+def cumulative_sum(x: F32) -> F32:
+    """y[0] = x[0], y[i] = y[i-1] + x[i], one after the other: (n,) -> (n,)."""
+    return np.add.accumulate(x, dtype=np.float32)
+
+
+def largest(x: F32) -> np.float32:
+    """Largest of x (n,). NaN if there is one (canonical), -inf of nothing; a zero result is +0.0, so order cannot matter."""
+    return NAN if np.isnan(x).any() else np.float32(np.max(x, initial=-INFINITY) + ZERO)
+
+
+def smallest(x: F32) -> np.float32:
+    """Smallest of x (n,). NaN if there is one (canonical), +inf of nothing; a zero result is +0.0."""
+    return NAN if np.isnan(x).any() else np.float32(np.min(x, initial=INFINITY) + ZERO)
+
+
+def largest_magnitude(x: F32) -> np.float32:
+    """Largest |x| (n,). NaN if there is one (canonical), 0 of nothing."""
+    return NAN if np.isnan(x).any() else np.float32(np.max(np.abs(x), initial=ZERO))
+
+
+def index_of_largest(x: F32) -> int:
+    """Index of the first largest element of x (n,). NaN counts as -inf, -0.0 equals +0.0; 0 of nothing."""
+    return int(np.argmax(np.where(np.isnan(x), -INFINITY, x))) if len(x) else 0
+
+
+def maximum(a: F32, b: F32) -> F32:
+    """a if a > b, else b; NaN if either is."""
+    return np.where(np.isnan(a) | np.isnan(b), NAN, np.where(a > b, a, b))
+
+
+def minimum(a: F32, b: F32) -> F32:
+    """a if a < b, else b; NaN if either is."""
+    return np.where(np.isnan(a) | np.isnan(b), NAN, np.where(a < b, a, b))
+
+
+# ------------------------------------------------------------------------------------------------ exp and its family
+
+# exp(x) = 2**k * exp(r) with k = rint(x / ln 2), r = x - k * ln 2 in [-0.3467, 0.3467]. ln 2 is split: the upper part has
+# 16 significant bits, so k * LN2_HIGH is exact for |k| < 256, and so is its difference to x.
+LOG2_E   = f32_from_bits(0x3FB8_AA3B)       # 1 / ln 2         = 1.44269502
+LN2_HIGH = f32_from_bits(0x3F31_7200)       # ln 2, 16 bits    = 0.693145752
+LN2_LOW  = f32_from_bits(0x35BF_BE8E)       # ln 2 - LN2_HIGH  = 1.42860677e-6
+
+# q in exp(r) = 1 + (r + r*r*q(r)): minimax in relative error of exp(r) over |r| <= 0.3467, fitted by Lawson's iteratively
+# reweighted least squares in float64 and rounded to fp32. Rounded, it is within 0.07 * 2**-24 of exp. Highest power first.
+EXP_POLYNOMIAL = tuple(map(f32_from_bits, (
+    0x3AB5_11F0,                            # r**4  0.00138145499
+    0x3C09_1D05,                            # r**3  0.00836873520
+    0x3D2A_AC79,                            # r**2  0.0416683890
+    0x3E2A_AA49,                            # r     0.166665211
+    0x3EFF_FFFE)))                          # 1     0.499999940
+
+# exp is 0 below the first and infinite above the second, so arguments are clamped to them and k stays in -150..128.
+EXP_LOW, EXP_HIGH = np.float32(-104), np.float32(89)
+
+# p in tanh(x) = x + x*x*x*p(x*x): minimax in relative error of tanh over |x| <= 0.625, by the Remez exchange in 80-bit
+# arithmetic, coefficients rounded to fp32 from the lowest up with the rest refitted each time: within 0.08 * 2**-24.
+TANH_POLYNOMIAL = tuple(map(f32_from_bits, (
+    0xBBBA_8672,                            # x**8  -0.00569229666
+    0x3CA8_FC67,                            # x**6   0.0206281673
+    0xBD5C_1AD2,                            # x**4  -0.0537365153
+    0x3E08_837B,                            # x**2   0.133314058
+    0xBEAA_AA99)))                          # 1     -0.333332807
+TANH_SMALL = np.float32(0.625)
+
+# gelu's argument: 2 * sqrt(2 / pi) * (x + 0.044715 x**3) = x * (GELU_1 + GELU_3 * x*x).
+# Hendrycks and Gimpel, "Gaussian Error Linear Units", arXiv:1606.08415, section 2.
+GELU_1 = f32_from_bits(0x3FCC_422A)         # 2 * sqrt(2 / pi)             = 1.59576917
+GELU_3 = f32_from_bits(0x3D92_2279)         # 2 * sqrt(2 / pi) * 0.044715  = 0.0713548139
+
+# Below this silu and gelu are -0.0. Arguments are clamped to it, so that -inf gives the limit and not inf * 0.
+GATE_LOW = np.float32(-128)
+
+
+def _horner(coefficients: tuple[np.float32, ...], x: F32) -> F32:
+    """Polynomial in x, highest power first; each product and each sum is rounded."""
+    total = np.full_like(x, coefficients[0])
+    for coefficient in coefficients[1:]:
+        total = total * x + coefficient
+    return total
+
+
+def _power_of_two(exponent: npt.NDArray[np.int32]) -> F32:
+    """2**exponent for exponents -126..127, built from its bits."""
+    return ((exponent + 127) << 23).astype(np.int32).view(np.float32)
+
+
+def exp(x: F32) -> F32:
+    """e**x, within 0.97 ulp. exp(-inf) = 0, exp(inf) = inf, NaN canonical.
+
+    The factor 2**k is applied as two powers of two, because k reaches 128 and -150: overflow to infinity and rounding to a
+    subnormal then happen in the last multiplication, once.
+    """
+    x = np.asarray(x, np.float32)
+    argument = np.where(x < EXP_LOW, EXP_LOW, np.where(x > EXP_HIGH, EXP_HIGH, np.where(np.isnan(x), ZERO, x)))
+    k: F32 = np.rint(argument * LOG2_E)
+    r: F32 = (argument - k * LN2_HIGH) - k * LN2_LOW
+    value = (r + (r * r) * _horner(EXP_POLYNOMIAL, r)) + ONE
+    whole = k.astype(np.int32)
+    half = whole >> 1
+    return np.where(np.isnan(x), NAN, (value * _power_of_two(half)) * _power_of_two(whole - half))
+
+
+def sigmoid(x: F32) -> F32:
+    """1 / (1 + e**-x), within 2.4 ulp. 0 at -inf, 1 at inf, NaN canonical.
+
+    With e = exp(-|x|) it is 1 / (1 + e) for x >= 0 and e / (1 + e) below, so that neither tail loses digits.
+    """
+    x = np.asarray(x, np.float32)
+    e = exp(-np.abs(x))
+    return canonical(np.where(x < ZERO, e, ONE) / (ONE + e))
+
+
+def _times_sigmoid(x: F32, u: F32) -> F32:
+    """x * sigmoid(u), where x and u have the same sign. NaN canonical.
+
+    As in `sigmoid`, but e is h * h with h = exp(-|u|/2), multiplied to x in two steps: e alone would be subnormal, and so
+    coarse, where x * e is not yet.
+    """
+    h = exp(np.abs(u) * np.float32(-0.5))
+    return canonical(np.where(x < ZERO, (x * h) * h, x) / (ONE + h * h))
+
+
+def silu(x: F32) -> F32:
+    """x * sigmoid(x), within 4.7 ulp. -0.0 at -inf, inf at inf, NaN canonical.
+
+    Source: Elfwing, Uchibe and Doya, "Sigmoid-Weighted Linear Units", arXiv:1702.03118.
+    """
+    x = np.asarray(x, np.float32)
+    x = np.where(x < GATE_LOW, GATE_LOW, x)
+    return _times_sigmoid(x, x)
+
+
+def gelu(x: F32) -> F32:
+    """Gaussian error linear unit in its tanh form, x/2 * (1 + tanh(u)) with u = sqrt(2/pi) * (x + 0.044715 x**3).
+
+    Computed as x * sigmoid(2u), which is the same function and keeps the digits of the negative tail. There the exponential
+    amplifies the rounding of 2u: within 4.1 ulp for x >= -1, 23 for x >= -4, 210 for all x; the absolute error for x < 0
+    stays below 2**-23. -0.0 at -inf, inf at inf, NaN canonical.
+    """
+    x = np.asarray(x, np.float32)
+    x = np.where(x < GATE_LOW, GATE_LOW, x)
+    return _times_sigmoid(x, x * ((x * x) * GELU_3 + GELU_1))
+
+
+def tanh(x: F32) -> F32:
+    """Hyperbolic tangent, within 1.4 ulp; odd, -0.0 stays. +-1 at +-inf, NaN canonical.
+
+    A polynomial for |x| < 0.625, else 1 - 2 / (1 + exp(2|x|)) with the sign of x.
+    """
+    x = np.asarray(x, np.float32)
+    z = x * x
+    small = x + (x * z) * _horner(TANH_POLYNOMIAL, z)
+    magnitude = np.abs(x)
+    large = np.copysign(ONE - TWO / (ONE + exp(magnitude + magnitude)), x)
+    return canonical(np.where(magnitude < TANH_SMALL, small, large))
+
+
+def relu(x: F32) -> F32:
+    """+0.0 if x <= 0, else x: so -0.0 gives +0.0 and NaN stays NaN (canonical)."""
+    return canonical(np.where(x <= ZERO, ZERO, x))
+
+
+def relu_squared(x: F32) -> F32:
+    """relu(x) * relu(x)."""
+    return relu(x) * relu(x)
+
+
+# ------------------------------------------------------------------------------------------------ vectors of a layer
+
+
+def softmax(x: F32) -> F32:
+    """e[i] / lane_sum(e) with e[i] = exp(x[i] - max(x)): (n,) -> (n,).
+
+    All NaN if an element is NaN or +inf, or if all are -inf; else an element of -inf gives 0.
+    """
+    e = exp(x - largest(x))
+    total: np.float32 = lane_sum(e)
+    return e / total
+
+
+def rmsnorm(x: F32, gain: F32, eps: np.float32) -> F32:
+    """(x[i] * r) * gain[i] with r = 1 / sqrt(lane_sum(x*x) / n + eps): (n,), (n,) -> (n,).
+
+    Source: Zhang and Sennrich, "Root Mean Square Layer Normalization", arXiv:1910.07467.
+    """
+    r: np.float32 = ONE / np.sqrt(lane_sum(x * x) / np.float32(len(x)) + eps)
+    return (x * r) * gain
+
+
+def layernorm(x: F32, gain: F32, eps: np.float32) -> F32:
+    """(d[i] * r) * gain[i] with d = x - lane_sum(x) / n and r = 1 / sqrt(lane_sum(d*d) / n + eps): (n,), (n,) -> (n,).
+
+    Source: Ba, Kiros and Hinton, "Layer Normalization", arXiv:1607.06450. A bias is a separate addition.
+    """
+    count = np.float32(len(x))
+    d: F32 = x - lane_sum(x) / count
+    r: np.float32 = ONE / np.sqrt(lane_sum(d * d) / count + eps)
+    return (d * r) * gain
+
+
+def rope(x: F32, table: F32, *, adjacent: bool) -> F32:
+    """Rotary position embedding of whole heads: (heads, head_dim), (head_dim,) -> (heads, head_dim).
+
+    Pair i of a head is (2i, 2i+1) if `adjacent`, else (i, i + head_dim/2). `table` holds head_dim/2 cosines, then as many
+    sines, for one position. (a, b) becomes (a*cos - b*sin, b*cos + a*sin), every product and sum rounded.
+    Source: Su et al., "RoFormer", arXiv:2104.09864, section 3.2.2.
+    """
+    half = len(table) // 2
+    cosine, sine = table[:half], table[half:]
+    first, second = (np.s_[:, 0::2], np.s_[:, 1::2]) if adjacent else (np.s_[:, :half], np.s_[:, half:])
+    a, b = x[first], x[second]
+    rotated = np.empty_like(x)
+    rotated[first] = a * cosine - b * sine
+    rotated[second] = b * cosine + a * sine
+    return rotated
+
+
+# ------------------------------------------------------------------------------------------------ conversions
+
+
+def group_count(n: int, group: int) -> int:
+    """Number of scales for n elements, `group` elements to a scale (0: one scale for all). None for no elements."""
+    return -(-n // (group or n)) if n else 0
+
+
+def quantise(x: F32, group: int = 0) -> tuple[npt.NDArray[np.int8], F32]:
+    """int8 codes and scales, symmetric: (n,) -> (n,), (groups,). A last group may be short.
+
+    Per group, with a = max |x|: code = rint(x * (127 / a)), half to even, clipped to +-127; scale = a / 127.
+    - a so small that 127 / a overflows (below 3.74e-37, so all zeros too): scale 0 and codes 0, as if the group were zero.
+    - a infinite: scale inf and codes 0. A NaN in the group: scale NaN (canonical) and codes 0.
+    """
+    if not len(x):
+        return np.zeros(0, np.int8), np.zeros(0, np.float32)
+    size = min(group or len(x), len(x))
+    padded = np.zeros((group_count(len(x), size), size), np.float32)
+    padded.reshape(-1)[:len(x)] = x
+    largest_of = np.max(np.abs(padded), axis=1)                             # (groups,); NaN passes through
+    inverse = np.float32(127) / largest_of
+    codes = np.rint(padded * inverse[:, None])
+    codes = np.where(np.isfinite(codes), np.clip(codes, -127, 127), ZERO)   # inf, NaN: from an a of 0, inf or NaN
+    tiny = inverse == INFINITY
+    codes[tiny] = 0
+    scales = np.where(tiny, ZERO, canonical(largest_of / np.float32(127)))
+    return codes.astype(np.int8).reshape(-1)[:len(x)], scales
+
+
+def dequantise(codes: npt.NDArray[Any], scales: F32, group: int = 0) -> F32:
+    """fp32 of the integer (rounded to nearest even above 2**24) times its group's scale: (n,), (groups,) -> (n,)."""
+    index = np.arange(len(codes)) // min(group or len(codes), len(codes) or 1) if len(codes) else np.zeros(0, np.intp)
+    return codes.astype(np.float32) * scales[index]
+
+
+def f16_bits(x: F32) -> npt.NDArray[np.uint16]:
+    """fp32 -> bits of binary16: nearest even, subnormals exact, overflow (from 65520) to infinity, NaN 0x7E00."""
+    return np.where(np.isnan(x), np.uint16(0x7E00), x.astype(np.float16).view(np.uint16))
+
+
+def f32_from_f16(bits: npt.NDArray[np.uint16]) -> F32:
+    """Bits of binary16 -> fp32, exact; NaN canonical."""
+    return canonical(bits.view(np.float16).astype(np.float32))
+
+
+def bf16_bits(x: F32) -> npt.NDArray[np.uint16]:
+    """fp32 -> bits of bfloat16, the upper half of an fp32: nearest even, overflow to infinity, NaN 0x7FC0."""
+    bits = x.view(np.uint32)
+    rounded = (bits + np.uint32(0x7FFF) + ((bits >> 16) & np.uint32(1))) >> 16
+    return np.where(np.isnan(x), np.uint16(0x7FC0), rounded.astype(np.uint16))
+
+
+def f32_from_bf16(bits: npt.NDArray[np.uint16]) -> F32:
+    """Bits of bfloat16 -> fp32, exact; NaN canonical."""
+    return canonical((bits.astype(np.uint32) << 16).view(np.float32))
+
+
+def f32_from_i32(values: npt.NDArray[np.int32]) -> F32:
+    """int32 -> fp32, nearest even."""
+    return values.astype(np.float32)
+
+
+def i32_from_f32(x: F32) -> npt.NDArray[np.int32]:
+    """fp32 -> int32, nearest even; out of range gives the nearer end of int32, NaN the upper one, as RISC-V's fcvt.w.s."""
+    wide = np.rint(np.where(np.isnan(x), INFINITY, x)).astype(np.float64)
+    return np.clip(wide, -(1 << 31), (1 << 31) - 1).astype(np.int32)

@@ -1,0 +1,379 @@
+"""vec: the vector unit. Element-wise operations, reductions, normalisation, number formats, dense matrix-vector products.
+
+Here stand the rows and what each does with memory; how it rounds stands in isa/arithmetic.py. Operands are packed arrays,
+element 0 at the lowest address. A length of zero does nothing at all: nothing is read, written or checked.
+
+Matrices are row-major with `vec.cols` columns. `vec.row_stride` bytes lie between the starts of rows, so that the keys of
+one head in a KV cache are a matrix too; rows may not overlap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from isa import arithmetic as exact
+from isa.arithmetic import f32_bits, f32_from_bits, group_count, lane_sum
+from isa.instruction import Counter, Csr, Unit, instruction
+from isa.traps import Cause, Trap
+
+UNIT = Unit(
+    "vec", "Vector unit", """\
+Works on packed arrays in memory: fp32 element-wise operations, reductions, normalisation, softmax, rotary embedding,
+activation functions, conversion and quantisation, and dense matrix-vector products with fp32, fp16, bf16 or int8 weights.
+What a layer needs besides its low-bit matrices is here.
+
+Sums of fp32 ("lanesum") go through 16 lanes: element i is added to lane i % 16, in rising i, then the lanes are folded
+16 -> 8 -> 4 -> 2 -> 1. Every product and every sum is rounded; there is no fused multiply-add. Conversions round to nearest
+even. A NaN result is 0x7FC00000. A length of zero does nothing. Operands may overlap: all is read before anything is
+written.""",
+    csrs=(
+        #   name               number  meaning                                                   reset        writable
+        Csr("vec.cols",        0x800, "columns of a matrix operand"),
+        Csr("vec.row_stride",  0x801, "bytes between the starts of matrix rows; 0: rows are packed"),
+        Csr("vec.eps",         0x802, "fp32 bits that rmsnorm and layernorm add; 1e-5 at reset", 0x3727_C5AC, 0xFFFF_FFFF),
+        Csr("vec.scale_group", 0x803, "elements that share a scale in quant and dequant; 0: all"),
+        Csr("vec.head_dim",    0x804, "elements of an attention head, for rope and ropehalf; even"),
+    ),
+    counters=(
+        Counter("vec.ops",          20, "instructions", "vec instructions retired"),
+        Counter("vec.elements",     21, "elements",     "elements produced or reduced, except by multiply-accumulates"),
+        Counter("vec.macs",         22, "MACs",         "multiply-accumulates of dot, axpy, gemv and macT"),
+        Counter("vec.exponentials", 23, "elements",     "those of vec.elements that needed an exponential"),
+    ),
+)
+
+_EXP = "vec.elements vec.exponentials"
+
+
+def _count(m, counters, events):
+    for counter in counters.split():
+        m.count(counter, events)
+
+
+# ------------------------------------------------------------------------------------------------ one vector to one vector
+
+
+def _unary(row, text, function, counters="vec.elements", example=""):
+    """A row that maps f32[n] to f32[n]."""
+    def meaning(m, dst, x, n):
+        m.write_f32(dst, function(m.read_f32(x, n)))
+        _count(m, counters, n)
+
+    instruction(row, text, operands="dst>f32[n] x<f32[n] n", counters=counters, example=example)(meaning)
+
+
+_unary("vec.relu.f32     R  opcode=0x0B funct3=0 funct7=0x00", "dst[i] = max(x[i], 0)", exact.relu,
+       example="vec.relu.f32 a0, a0, a1         # in place: f32[a1] at a0")
+_unary("vec.relu2.f32    R  opcode=0x0B funct3=0 funct7=0x01", "r = max(x[i], 0); dst[i] = r * r", exact.relu_squared)
+_unary("vec.silu.f32     R  opcode=0x0B funct3=0 funct7=0x02", "dst[i] = x[i] * sigmoid(x[i])", exact.silu, _EXP,
+       example="vec.silu.f32 a0, a0, a1         # gate of a Llama FFN\n"
+               "vec.mul.f32  a0, a0, a2, a1     # times the up projection")
+_unary("vec.gelu.f32     R  opcode=0x0B funct3=0 funct7=0x03",
+       "dst[i] = x[i] * sigmoid(2 * sqrt(2/pi) * (x[i] + 0.044715 * x[i]**3))", exact.gelu, _EXP)
+_unary("vec.exp.f32      R  opcode=0x0B funct3=0 funct7=0x04", "dst[i] = e ** x[i]", exact.exp, _EXP)
+_unary("vec.sigmoid.f32  R  opcode=0x0B funct3=0 funct7=0x05", "dst[i] = 1 / (1 + e ** -x[i])", exact.sigmoid, _EXP)
+_unary("vec.tanh.f32     R  opcode=0x0B funct3=0 funct7=0x06", "dst[i] = tanh(x[i])", exact.tanh, _EXP)
+_unary("vec.sqrt.f32     R  opcode=0x0B funct3=0 funct7=0x07", "dst[i] = sqrt(x[i])", np.sqrt)
+_unary("vec.softmax.f32  R  opcode=0x0B funct3=0 funct7=0x08",
+       "e[i] = e ** (x[i] - max(x)); dst[i] = e[i] / lanesum(e)", exact.softmax, _EXP,
+       example="vec.softmax.f32 a0, a0, a1      # attention scores of a1 positions, in place")
+_unary("vec.cumsum.f32   R  opcode=0x0B funct3=0 funct7=0x09", "dst[0] = x[0]; dst[i] = dst[i-1] + x[i]",
+       exact.cumulative_sum, example="vec.cumsum.f32 a0, a0, a1       # of probabilities, for top-p")
+
+
+# ------------------------------------------------------------------------------------------------ number formats
+
+
+def _convert(row, text, destination, source, function, example=""):
+    """A row that converts source[n] to destination[n], to nearest even. 16-bit floats travel as their bits, u16."""
+    read, write = (direction + {"f16": "u16", "bf16": "u16"}.get(form, form)
+                   for direction, form in (("read_", source), ("write_", destination)))
+
+    def meaning(m, dst, x, n):
+        getattr(m, write)(dst, function(getattr(m, read)(x, n)))
+        m.count("vec.elements", n)
+
+    instruction(row, text, operands=f"dst>{destination}[n] x<{source}[n] n", counters="vec.elements",
+                example=example)(meaning)
+
+
+_convert("vec.cvt.f16.f32  R  opcode=0x0B funct3=0 funct7=0x10", "dst[i] = f16(x[i])", "f16", "f32", exact.f16_bits,
+         example="vec.cvt.f16.f32 a0, a1, a2      # append a key to an fp16 KV cache")
+_convert("vec.cvt.bf16.f32 R  opcode=0x0B funct3=0 funct7=0x11", "dst[i] = bf16(x[i])", "bf16", "f32", exact.bf16_bits)
+_convert("vec.cvt.f32.f16  R  opcode=0x0B funct3=0 funct7=0x12", "dst[i] = f32(x[i])", "f32", "f16", exact.f32_from_f16)
+_convert("vec.cvt.f32.bf16 R  opcode=0x0B funct3=0 funct7=0x13", "dst[i] = f32(x[i])", "f32", "bf16", exact.f32_from_bf16,
+         example="vec.cvt.f32.bf16 a0, a1, a2     # an embedding row of a bf16 checkpoint")
+_convert("vec.cvt.f32.i32  R  opcode=0x0B funct3=0 funct7=0x14", "dst[i] = f32(x[i])", "f32", "i32", exact.f32_from_i32,
+         example="sw t0, 0(a1)                    # a random integer of the core ...\nli a2, 1\n"
+                 "vec.cvt.f32.i32 a0, a1, a2      # ... as fp32, to draw a token")
+_convert("vec.cvt.i32.f32  R  opcode=0x0B funct3=0 funct7=0x15",
+         "dst[i] = i32(x[i]), out of range: the nearer end; NaN: 2**31 - 1", "i32", "f32", exact.i32_from_f32)
+
+
+# ------------------------------------------------------------------------------------------------ reductions
+
+
+def _reduce(row, text, function, example=""):
+    """A row that maps f32[n] to the bits of one f32."""
+    def meaning(m, x, n):
+        m.count("vec.elements", n)
+        return f32_bits(function(m.read_f32(x, n)))
+
+    instruction(row, text, operands="=s x<f32[n] n", counters="vec.elements", example=example)(meaning)
+
+
+_reduce("vec.sum.f32      R  opcode=0x0B funct3=0 funct7=0x20", "s = lanesum(x); 0 if n = 0", lane_sum)
+_reduce("vec.max.f32      R  opcode=0x0B funct3=0 funct7=0x21", "s = max(x); NaN if one is; -inf if n = 0", exact.largest,
+        example="vec.max.f32 a0, a1, a2          # a0 = bits of the largest of f32[a2] at a1")
+_reduce("vec.min.f32      R  opcode=0x0B funct3=0 funct7=0x22", "s = min(x); NaN if one is; inf if n = 0", exact.smallest)
+_reduce("vec.absmax.f32   R  opcode=0x0B funct3=0 funct7=0x23", "s = max(|x|); NaN if one is; 0 if n = 0",
+        exact.largest_magnitude)
+
+
+@instruction("vec.argmax.f32   R  opcode=0x0B funct3=0 funct7=0x24",
+             "index = first i with the largest x[i]; NaN counts as -inf; 0 if n = 0", operands="=index x<f32[n] n",
+             counters="vec.elements", example="vec.argmax.f32 a0, s0, s1       # greedy token from the logits")
+def vec_argmax_f32(m, x, n):
+    m.count("vec.elements", n)
+    return exact.index_of_largest(m.read_f32(x, n))
+
+
+@instruction("vec.dot.f32      R4 opcode=0x0B funct3=2 funct2=2", "s = lanesum(a[i] * b[i])",
+             operands="=s a<f32[n] b<f32[n] n", counters="vec.macs",
+             example="vec.dot.f32 a0, s0, s0, s1      # sum of squares")
+def vec_dot_f32(m, a, b, n):
+    m.count("vec.macs", n)
+    return f32_bits(lane_sum(m.read_f32(a, n) * m.read_f32(b, n)))
+
+
+# ------------------------------------------------------------------------------------------------ two vectors to one
+
+
+def _binary(row, text, function, form="f32", example=""):
+    """A row that maps two vectors to one, element by element."""
+    def meaning(m, dst, a, b, n):
+        read, write = getattr(m, "read_" + form), getattr(m, "write_" + form)
+        write(dst, function(read(a, n), read(b, n)))
+        m.count("vec.elements", n)
+
+    instruction(row, text, operands=f"dst>{form}[n] a<{form}[n] b<{form}[n] n", counters="vec.elements",
+                example=example)(meaning)
+
+
+_binary("vec.add.f32      R4 opcode=0x0B funct3=1 funct2=0", "dst[i] = a[i] + b[i]", np.add,
+        example="vec.add.f32 a0, a0, a1, a2      # residual connection, in place")
+_binary("vec.sub.f32      R4 opcode=0x0B funct3=1 funct2=1", "dst[i] = a[i] - b[i]", np.subtract)
+_binary("vec.mul.f32      R4 opcode=0x0B funct3=1 funct2=2", "dst[i] = a[i] * b[i]", np.multiply)
+_binary("vec.div.f32      R4 opcode=0x0B funct3=1 funct2=3", "dst[i] = a[i] / b[i]", np.divide)
+_binary("vec.add.i32      R4 opcode=0x0B funct3=2 funct2=3", "dst[i] = a[i] + b[i], wraps", np.add, "i32",
+        example="vec.add.i32 a0, a0, a1, a2      # partial sums of two column tiles")
+_binary("vec.minimum.f32  R4 opcode=0x0B funct3=7 funct2=0", "dst[i] = a[i] < b[i] ? a[i] : b[i]; NaN if either is",
+        exact.minimum)
+_binary("vec.maximum.f32  R4 opcode=0x0B funct3=7 funct2=1", "dst[i] = a[i] > b[i] ? a[i] : b[i]; NaN if either is",
+        exact.maximum, example="vec.maximum.f32 a0, a0, a1, a2  # upper bounds of the keys of a page")
+
+
+@instruction("vec.scale.f32    R4 opcode=0x0B funct3=2 funct2=0", "dst[i] = x[i] * s",
+             operands="dst>f32[n] x<f32[n] s:f32 n", counters="vec.elements",
+             example="lw t0, 0(a3)                    # fp32 bits of 1 / temperature\nvec.scale.f32 a0, a0, t0, a1")
+def vec_scale_f32(m, dst, x, s, n):
+    m.write_f32(dst, m.read_f32(x, n) * f32_from_bits(s))
+    m.count("vec.elements", n)
+
+
+@instruction("vec.axpy.f32     R4 opcode=0x0B funct3=2 funct2=1", "y[i] = y[i] + s * x[i]",
+             operands="y<>f32[n] s:f32 x<f32[n] n", counters="vec.macs")
+def vec_axpy_f32(m, y, s, x, n):
+    m.write_f32(y, m.read_f32(y, n) + f32_from_bits(s) * m.read_f32(x, n))
+    m.count("vec.macs", n)
+
+
+@instruction("vec.fill.32      R  opcode=0x0B funct3=0 funct7=0x30", "dst[i] = low 32 bits of value",
+             operands="dst>u32[n] value n", counters="vec.elements",
+             example="vec.fill.32 a0, zero, a1        # clear accumulators")
+def vec_fill_32(m, dst, value, n):
+    m.check_write(dst, 4 * n, 4)        # before n words are allocated
+    m.write_u32(dst, np.full(n, value & 0xFFFF_FFFF, np.uint32))
+    m.count("vec.elements", n)
+
+
+# ------------------------------------------------------------------------------------------------ normalisation and position
+
+
+@instruction("vec.rmsnorm.f32  R4 opcode=0x0B funct3=3 funct2=0",
+             "r = 1 / sqrt(lanesum(x*x) / n + eps); dst[i] = (x[i] * r) * gain[i]",
+             operands="dst>f32[n] x<f32[n] gain<f32[n] n", counters="vec.elements",
+             example="vec.rmsnorm.f32 a0, a1, a2, a3")
+def vec_rmsnorm_f32(m, dst, x, gain, n):
+    m.write_f32(dst, exact.rmsnorm(m.read_f32(x, n), m.read_f32(gain, n), f32_from_bits(m.csr("vec.eps"))))
+    m.count("vec.elements", n)
+
+
+@instruction("vec.layernorm.f32 R4 opcode=0x0B funct3=3 funct2=1",
+             "d[i] = x[i] - lanesum(x) / n; r = 1 / sqrt(lanesum(d*d) / n + eps); dst[i] = (d[i] * r) * gain[i]",
+             operands="dst>f32[n] x<f32[n] gain<f32[n] n", counters="vec.elements",
+             example="vec.layernorm.f32 a0, a1, a2, a3\nvec.add.f32 a0, a0, a4, a3      # its bias")
+def vec_layernorm_f32(m, dst, x, gain, n):
+    m.write_f32(dst, exact.layernorm(m.read_f32(x, n), m.read_f32(gain, n), f32_from_bits(m.csr("vec.eps"))))
+    m.count("vec.elements", n)
+
+
+def _rope(row, text, *, adjacent, example=""):
+    """A row that rotates the pairs of whole heads."""
+    def meaning(m, dst, x, table, n):
+        head_dim = m.csr("vec.head_dim")
+        if n and (head_dim == 0 or head_dim % 2 or n % head_dim):
+            raise Trap(Cause.ILLEGAL_OPERAND, head_dim,
+                       f"vec.head_dim is {head_dim}: expected an even number, at least 2, that divides n = {n}")
+        table_length = head_dim if n else 0
+        heads = m.read_f32(x, n).reshape(-1, table_length or 1)
+        m.write_f32(dst, exact.rope(heads, m.read_f32(table, table_length), adjacent=adjacent))
+        m.count("vec.elements", n)
+
+    instruction(row, text, operands="dst>f32[n] x<f32[n] table<f32[head_dim] n", counters="vec.elements",
+                example=example)(meaning)
+
+
+_rope("vec.rope.f32     R4 opcode=0x0B funct3=3 funct2=2",
+      "per head, with h = head_dim / 2, c = table[i], s = table[h+i], a = x[2i], b = x[2i+1]: "
+      "dst[2i] = a * c - b * s; dst[2i+1] = b * c + a * s",
+      adjacent=True, example="csrw vec.head_dim, t0\nvec.rope.f32 a0, a0, a1, a2     # all heads of a query, in place")
+_rope("vec.ropehalf.f32 R4 opcode=0x0B funct3=3 funct2=3",
+      "per head, with h = head_dim / 2, c = table[i], s = table[h+i], a = x[i], b = x[h+i]: "
+      "dst[i] = a * c - b * s; dst[h+i] = b * c + a * s",
+      adjacent=False, example="vec.ropehalf.f32 a0, a0, a1, a2 # a checkpoint in Hugging Face layout")
+
+
+# ------------------------------------------------------------------------------------------------ quantisation
+
+
+@instruction("vec.quant.i8     R4 opcode=0x0B funct3=4 funct2=0",
+             "per group: a = max(|x|); dst[i] = clip(rint(x[i] * (127 / a)), -127, 127); scale = a / 127",
+             operands="dst>i8[n] x<f32[n] scale>f32[groups] n", counters="vec.elements",
+             example="csrw vec.scale_group, zero      # one scale for the vector\nvec.quant.i8 a0, a1, a2, a3")
+def vec_quant_i8(m, dst, x, scale, n):
+    codes, scales = exact.quantise(m.read_f32(x, n), m.csr("vec.scale_group"))
+    m.write_i8(dst, codes)
+    m.write_f32(scale, scales)
+    m.count("vec.elements", n)
+
+
+def _dequantise(row, form, example=""):
+    """A row that turns integers and their scales into fp32."""
+    def meaning(m, dst, x, scale, n):
+        group = m.csr("vec.scale_group")
+        codes = getattr(m, "read_" + form)(x, n)
+        m.write_f32(dst, exact.dequantise(codes, m.read_f32(scale, group_count(n, group)), group))
+        m.count("vec.elements", n)
+
+    instruction(row, "dst[i] = f32(x[i]) * scale[group of i]", operands=f"dst>f32[n] x<{form}[n] scale<f32[groups] n",
+                counters="vec.elements", example=example)(meaning)
+
+
+_dequantise("vec.dequant.i8   R4 opcode=0x0B funct3=4 funct2=1", "i8",
+            example="vec.dequant.i8 a0, a1, a2, a3   # a key of an int8 KV cache")
+_dequantise("vec.dequant.i32  R4 opcode=0x0B funct3=4 funct2=2", "i32",
+            example="csrwi vec.scale_group, 1        # a scale for each row\n"
+                    "vec.dequant.i32 a0, a1, a2, a3  # accumulators of a mat-vec")
+
+
+# ------------------------------------------------------------------------------------------------ dense mat-vec
+
+# Bytes of a weight, and how to read n of them as fp32 or int8.
+_WEIGHTS: dict[str, tuple[int, Callable[..., Any]]] = {
+    "f32":  (4, lambda m, address, n: m.read_f32(address, n)),
+    "f16":  (2, lambda m, address, n: exact.f32_from_f16(m.read_u16(address, n))),
+    "bf16": (2, lambda m, address, n: exact.f32_from_bf16(m.read_u16(address, n))),
+    "i8":   (1, lambda m, address, n: m.read_i8(address, n)),
+}
+_BLOCK = 1 << 20        # weights of a packed matrix that are held at once, to bound memory
+
+
+def _matrix(m, address, rows, form) -> Iterator[Any]:
+    """Checks a matrix (rows, vec.cols) and returns an iterator over blocks of its rows."""
+    size, read = _WEIGHTS[form]
+    cols, stride = m.csr("vec.cols"), m.csr("vec.row_stride")
+    if cols == 0:
+        raise Trap(Cause.ILLEGAL_OPERAND, 0, "vec.cols is 0: expected the number of columns of the matrix")
+    if stride and (stride < cols * size or stride % size):
+        raise Trap(Cause.ILLEGAL_OPERAND, stride,
+                   f"vec.row_stride is {stride}: expected 0 (packed rows) or a multiple of {size}, "
+                   f"at least the {cols * size} bytes of a row of {cols} columns")
+    stride = stride or cols * size
+    m.check_read(address, (rows - 1) * stride + cols * size, size)
+    step = max(1, _BLOCK // cols) if stride == cols * size else 1
+    return (read(m, address + first * stride, min(step, rows - first) * cols).reshape(-1, cols)
+            for first in range(0, rows, step))
+
+
+def _gemv(row, form, example=""):
+    """A row y = W x with fp32 x."""
+    def meaning(m, y, W, x, rows):
+        if rows == 0:
+            return
+        blocks = _matrix(m, W, rows, form)
+        vector = m.read_f32(x, m.csr("vec.cols"))
+        m.write_f32(y, np.concatenate([lane_sum(block * vector) for block in blocks]))
+        m.count("vec.macs", rows * m.csr("vec.cols"))
+
+    instruction(row, "y[r] = lanesum over c of f32(W[r,c]) * x[c]",
+                operands=f"y>f32[rows] W<{form}[rows,cols] x<f32[cols] rows", counters="vec.macs", example=example)(meaning)
+
+
+def _mac_t(row, form, example=""):
+    """A row y += W^T h with fp32 h: row j of W times h[j], for rising j."""
+    def meaning(m, y, W, h, rows):
+        if rows == 0:
+            return
+        blocks = _matrix(m, W, rows, form)
+        factors, total = iter(m.read_f32(h, rows)), m.read_f32(y, m.csr("vec.cols"))
+        for block in blocks:
+            for weights in block:
+                total = total + next(factors) * weights
+        m.write_f32(y, total)
+        m.count("vec.macs", rows * m.csr("vec.cols"))
+
+    instruction(row, "for j rising: y[c] = y[c] + h[j] * f32(W[j,c])",
+                operands=f"y<>f32[cols] W<{form}[rows,cols] h<f32[rows] rows", counters="vec.macs", example=example)(meaning)
+
+
+_gemv("vec.gemv.f32     R4 opcode=0x0B funct3=5 funct2=0", "f32",
+      example="csrw vec.cols, s1\ncsrw vec.row_stride, s2         # bytes of a KV cache row: one head of it is a matrix\n"
+              "vec.gemv.f32 a0, a1, a2, a3     # scores of a3 positions = keys of the head times the query")
+_gemv("vec.gemv.f16     R4 opcode=0x0B funct3=5 funct2=1", "f16")
+_gemv("vec.gemv.bf16    R4 opcode=0x0B funct3=5 funct2=2", "bf16")
+_mac_t("vec.macT.f32     R4 opcode=0x0B funct3=6 funct2=0", "f32",
+       example="vec.fill.32  a0, zero, s1\n"
+               "vec.macT.f32 a0, a1, a2, a3     # context = values of a3 positions, weighted by their probabilities")
+_mac_t("vec.macT.f16     R4 opcode=0x0B funct3=6 funct2=1", "f16")
+_mac_t("vec.macT.bf16    R4 opcode=0x0B funct3=6 funct2=2", "bf16")
+
+
+@instruction("vec.gemv.i8      R4 opcode=0x0B funct3=5 funct2=3", "y[r] = sum over c of W[r,c] * x[c], wraps",
+             operands="y>i32[rows] W<i8[rows,cols] x<i8[cols] rows", counters="vec.macs",
+             example="vec.quant.i8    s0, a2, s1, a4  # activations and their scale\nvec.gemv.i8     s2, a1, s0, a3\n"
+                     "vec.dequant.i32 a0, s2, s3, a3  # row scales of the weights")
+def vec_gemv_i8(m, y, W, x, rows):
+    if rows == 0:
+        return
+    blocks = _matrix(m, W, rows, "i8")
+    vector = m.read_i8(x, m.csr("vec.cols")).astype(np.int32)
+    m.write_i32(y, np.concatenate([block.astype(np.int32) @ vector for block in blocks]))
+    m.count("vec.macs", rows * m.csr("vec.cols"))
+
+
+@instruction("vec.macT.i8      R4 opcode=0x0B funct3=6 funct2=3", "y[c] = y[c] + sum over j of h[j] * W[j,c], wraps",
+             operands="y<>i32[cols] W<i8[rows,cols] h<i8[rows] rows", counters="vec.macs")
+def vec_mac_t_i8(m, y, W, h, rows):
+    if rows == 0:
+        return
+    blocks = _matrix(m, W, rows, "i8")
+    factors, total = m.read_i8(h, rows).astype(np.int32), m.read_i32(y, m.csr("vec.cols"))
+    for block in blocks:
+        total = total + factors[:len(block)] @ block.astype(np.int32)
+        factors = factors[len(block):]
+    m.write_i32(y, total)
+    m.count("vec.macs", rows * m.csr("vec.cols"))
