@@ -17,7 +17,7 @@ from isa import services
 from isa.arithmetic import canonical, s64
 from isa.counters import COUNTERS, SLOTS
 from isa.csrs import BY_ADDRESS, COUNTER_BY_ADDRESS, CSRS, INSTRUCTION_COUNTS, MSTATUS_MIE, MSTATUS_MPIE, is_read_only
-from isa.machine import Machine
+from isa.machine import Machine, Region
 from isa.memory import Bytes, Memory
 from isa.traps import Cause, Trap
 from isa.units import UNITS
@@ -154,7 +154,7 @@ class Vocabulary:
 
     def read(self, address: int, size: int, align: int = 1) -> Bytes:
         """A copy of `size` bytes. Raises Trap for a range, port or alignment that the machine does not allow."""
-        region = self._check(address, size, align, Cause.LOAD_ACCESS)
+        region = self.check_read(address, size, align)
         if region is None:
             return np.zeros(0, np.uint8)
         data = self.memory.view(region, address & WORD, size).copy()
@@ -163,26 +163,24 @@ class Vocabulary:
 
     def write(self, address: int, data: Bytes, align: int = 1) -> None:
         """Write bytes when the instruction completes. Raises Trap like `read`, and for a write to flash."""
-        region = self._check(address, len(data), align, Cause.STORE_ACCESS)
+        region = self.check_write(address, len(data), align)
         if region is None:
             return
-        if not region.writable:
-            raise Trap(Cause.STORE_ACCESS, address & WORD, f"{region.name} is read-only")
         self._writes.append((address & WORD, self.memory.view(region, address & WORD, len(data)), data))
         self.count(f"{region.name}.bytes_written", len(data))
 
-    def check_read(self, address: int, size: int, align: int = 1) -> None:
-        """Trap as `read` would. For operands that are read piece by piece: the whole must be there before work begins."""
-        self._check(address, size, align, Cause.LOAD_ACCESS)
+    def check_read(self, address: int, size: int, align: int = 1) -> Region | None:
+        """The region of a read, None for an empty one. Raises Trap as `read` does; nothing is read or counted."""
+        return self._check(address, size, align, Cause.LOAD_ACCESS)
 
-    def check_write(self, address: int, size: int, align: int = 1) -> None:
-        """Trap as `write` would. For results whose size nothing else bounds: no array is made for an impossible one."""
+    def check_write(self, address: int, size: int, align: int = 1) -> Region | None:
+        """The region of a write, None for an empty one. Raises Trap as `write` does; nothing is written or counted."""
         region = self._check(address, size, align, Cause.STORE_ACCESS)
         if region is not None and not region.writable:
             raise Trap(Cause.STORE_ACCESS, address & WORD, f"{region.name} is read-only")
+        return region
 
-    def _check(self, address: int, size: int, align: int, cause: Cause) -> Any:
-        """The region of an access, None for an empty one."""
+    def _check(self, address: int, size: int, align: int, cause: Cause) -> Region | None:
         address &= WORD
         if size == 0:
             return None
