@@ -2,7 +2,8 @@
 
 Instructions come from the instruction table; the forms of the pseudo-instructions are written down here, from the RISC-V
 assembly programmer's manual, because an oracle must not ask the assembler what it accepts. Each of `instructions`,
-`branches` and `data` returns the lines of one source; lines stand alone, so that a difference can be reported as one line. The seed is fixed.
+`branches` and `data` returns the lines of one source; lines stand alone, so that a difference can be reported as one line.
+The seed is fixed: every run compares the same text.
 """
 
 from __future__ import annotations

@@ -1,0 +1,66 @@
+"""C compiled by GCC runs on the reference machine: the machine is a RISC-V computer, not only one that our assembler feeds."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from isa.program import Program
+from isa.reference import ReferenceMachine
+from tests.oracle import gnu
+
+SOURCES = Path(__file__).parent / "c"
+WORD = (1 << 64) - 1
+
+
+def expected() -> dict[str, int]:
+    """What tests/oracle/c/checks.c reports, worked out in Python."""
+    values, state = [], 88172645463325252
+    for _ in range(100):
+        state ^= state << 13 & WORD
+        state ^= state >> 7
+        state ^= state << 17 & WORD
+        values.append(state - (1 << 64) if state >> 63 else state)
+    values.sort()
+    divisors = values[:0:-1]
+    halves = [-1, 2, -300, 4000, -5000, 6, 7, -8, 9, 10, -11, 12, 13, -14, 15, 32767]
+    product, series = np.float32(1), 0.0
+    for i in range(1, 31):
+        product = np.float32(np.float32(product * np.float32(1.1)) + np.float32(i) / np.float32(3))
+        series += 1.0 / (i * i)
+    return {
+        "crc32":      zlib.crc32(b"The Slim machine"),
+        "fibonacci":  610,
+        "power":      pow(0x1234_5678_9ABC_DEF1, 65537, 0xFFFF_FFFF_FFFF_FFF1),
+        "primes":     sum(all(n % d for d in range(2, math.isqrt(n) + 1)) for n in range(2, 1000)),
+        "smallest":   values[0] & WORD,
+        "median":     values[50] & WORD,
+        "quotients":  sum(_quotient(a, b) for a, b in zip(values[1:], divisors, strict=True)) & WORD,
+        "remainders": sum((a % 2**32) % (b % 2**32 | 1) for a, b in zip(values[1:], values[:-1], strict=True)) % 2**32,
+        "halves":     sum(_quotient(a * b, i) for i, (a, b) in enumerate(zip(halves, halves[::-1], strict=True), 1)) & WORD,
+        "product":    int(product.view(np.uint32)),
+        "series":     int(np.float64(series).view(np.uint64)),
+    }
+
+
+def _quotient(dividend: int, divisor: int) -> int:
+    """Rounded towards zero, as in C."""
+    return abs(dividend) // abs(divisor) * (1 if (dividend < 0) == (divisor < 0) else -1)
+
+
+@pytest.mark.parametrize("optimise", ["-O0", "-O2", "-Os"])
+def test_c_program(optimise: str, tmp_path: Path) -> None:
+    linked = tmp_path / "checks.elf"
+    gnu.run("gcc", "-march=rv64im", "-mabi=lp64", "-mcmodel=medany", "-nostdlib", "-ffreestanding", optimise,
+            "-Wl,-Ttext=0x80000000,--build-id=none,--no-warn-rwx-segments", SOURCES / "start.s", SOURCES / "checks.c",
+            "-lgcc", "-o", linked)
+    machine = ReferenceMachine("slim")
+    machine.load(Program.load(linked))
+    result = machine.run(1_000_000)
+    lines = [line.split() for line in machine.host.output.decode().splitlines()]
+    assert {name: int(value, 16) for name, value in lines} == expected()
+    assert (result.reason, result.exit_code) == ("exit", len(lines))
