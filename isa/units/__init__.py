@@ -1,0 +1,15 @@
+"""The units, one file each. Importing this package fills the instruction table.
+
+A unit file defines `UNIT` and its rows. To add a unit, write the file and name it here, behind the others and before `sync`:
+the order is that of the manual, and the encoding of `sync.signal.UNIT` and `sync.wait.UNIT` follows it.
+"""
+
+# isort: off
+from isa.instruction import Unit
+from isa.units import rv64i, rv64m, zicsr
+from isa.units import vec, lut, thr, fetch
+from isa.units import sync
+
+UNITS: dict[str, Unit] = {module.UNIT.name: module.UNIT for module in (rv64i, rv64m, zicsr, vec, lut, thr, fetch, sync)}
+
+sync.define_rows(UNITS.values())

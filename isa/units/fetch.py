@@ -1,0 +1,149 @@
+"""The fetch unit: moves bytes between memories. Copies, strided copies, rows by index list.
+
+Sources: SYSTEMS.md section 1 (SLIM: only the rows of active neurons leave the flash, at the cost of whole pages), section 15
+(gather by index list, asynchronous prefetch with tags).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from isa.instruction import Counter, Csr, Unit, instruction
+from isa.traps import Cause, Trap
+from isa.units.sync import TAGS, signal
+
+UNIT = Unit(
+    "fetch", "DMA and sparse fetch",
+    """\
+Moves bytes between memories while other units compute. `fetch.copy` moves one piece, `fetch.copy2d` a tile of a matrix,
+`fetch.rows` the rows that an index list names (as `thr.index` writes it), `fetch.scatter` puts rows back to their places.
+All rows of an operation have `fetch.row_bytes` bytes; strides say how far apart they start.
+
+Flash is read page by page: a source in flash costs every page it touches, and only the page that was touched last is at
+hand for the next row. So rows that lie side by side, and page-aligned rows, are cheap. With `fetch.tag` set, every
+operation signals that tag when its bytes are there, for a later `sync.wait`.""",
+    csrs=(
+        Csr("fetch.tag",        0x830, "tag that each fetch operation signals when it is done, 1..63; 0: none"),
+        Csr("fetch.row_bytes",  0x831, "bytes of a row"),
+        Csr("fetch.src_stride", 0x832, "bytes between the starts of source rows; 0: fetch.row_bytes"),
+        Csr("fetch.dst_stride", 0x833, "bytes between the starts of destination rows; 0: fetch.row_bytes"),
+        Csr("fetch.table_rows", 0x834, "rows of the table that indices point into, which bounds them; 0: unknown"),
+    ),
+    counters=(
+        Counter("fetch.ops",        37, "instructions", "fetch instructions retired"),
+        Counter("fetch.rows",       38, "rows",         "rows moved; a plain copy is one row"),
+        Counter("fetch.rows_left",  39, "rows",         "rows of a gathered table of known size that no index named"),
+        Counter("fetch.bytes",      40, "bytes",        "bytes moved, index lists not included"),
+        Counter("fetch.bytes_left", 41, "bytes",        "bytes of fetch.rows_left"),
+        Counter("fetch.pages",      42, "pages",        "flash pages read; the page read last serves the next row too"),
+    ),
+)
+
+# ------------------------------------------------------------------------------------------------ rows
+
+
+def _check_settings(m, rows):
+    tag = m.csr("fetch.tag")
+    if tag >= TAGS:
+        raise Trap(Cause.ILLEGAL_OPERAND, tag, f"fetch.tag is {tag}; expected 0 (none) or 1..{TAGS - 1}")
+    if rows and not m.csr("fetch.row_bytes"):
+        raise Trap(Cause.ILLEGAL_OPERAND, 0, f"fetch.row_bytes is 0; expected the bytes of each of the {rows} rows")
+
+
+def _layout(m):
+    """Bytes of a row, from source row to source row, from destination row to destination row."""
+    row_bytes = m.csr("fetch.row_bytes")
+    return row_bytes, m.csr("fetch.src_stride") or row_bytes, m.csr("fetch.dst_stride") or row_bytes
+
+
+def _span(rows, row_bytes, stride):
+    """Bytes from the first row's start to the last row's end."""
+    return (rows - 1) * stride + row_bytes if rows else 0
+
+
+def _indices(m, index, count):
+    """The row numbers of an index list, checked against the table's size where it is known."""
+    indices, table_rows = m.read_u32(index, count), m.csr("fetch.table_rows")
+    beyond = np.flatnonzero(indices >= table_rows)
+    if table_rows and len(beyond):
+        place = int(beyond[0])
+        raise Trap(Cause.ILLEGAL_OPERAND, int(indices[place]),
+                   f"index[{place}] is {indices[place]}; the table has {table_rows} rows (fetch.table_rows)")
+    return indices.tolist()
+
+
+def _move(m, sources, destinations, row_bytes):
+    """Move a row from each source address to the destination address at the same place, the last ones last."""
+    m.count("fetch.rows", len(sources))
+    m.count("fetch.bytes", len(sources) * row_bytes)
+    in_flash = [source for source in sources if m.region_name(source) == "flash"]
+    m.count("fetch.pages", pages(in_flash, row_bytes, m.page_bytes))
+    for source, destination in zip(sources, destinations, strict=True):
+        m.write(destination, m.read(source, row_bytes))
+    if m.csr("fetch.tag"):
+        signal(m, m.csr("fetch.tag"))
+
+
+def pages(addresses, row_bytes, page_bytes):
+    """Pages read for rows at `addresses`, in this order, where the page that was touched last need not be read again."""
+    count, at_hand = 0, None
+    for address in addresses:
+        first, last = address // page_bytes, (address + row_bytes - 1) // page_bytes
+        count += last - first + (first != at_hand)
+        at_hand = last
+    return count
+
+
+# ------------------------------------------------------------------------------------------------ instructions
+
+
+@instruction("fetch.copy     R  opcode=0x5B funct3=3 funct7=0x00", "dst[i] = src[i]",
+             operands="dst>u8[bytes] src<u8[bytes] bytes", counters="fetch.rows fetch.bytes fetch.pages sync.signals",
+             example="csrwi fetch.tag, 1\nfetch.copy a0, a1, a2\nli t0, 1\n"
+                     "sync.wait t0                   # a2 bytes are at a0")
+def fetch_copy(m, dst, src, bytes):
+    _check_settings(m, 0)
+    _move(m, [src] if bytes else [], [dst] if bytes else [], bytes)
+
+
+@instruction("fetch.copy2d   R  opcode=0x5B funct3=3 funct7=0x01",
+             "dst[i * dst_stride + j] = src[i * src_stride + j], i < rows, j < row_bytes",
+             operands="dst>u8[rows,fetch.row_bytes] src<u8[rows,fetch.row_bytes] rows",
+             counters="fetch.rows fetch.bytes fetch.pages sync.signals",
+             example="csrw fetch.row_bytes, t0\ncsrw fetch.src_stride, t1      # a tile out of a wider matrix\n"
+                     "fetch.copy2d a0, a1, a2")
+def fetch_copy2d(m, dst, src, rows):
+    _check_settings(m, rows)
+    row_bytes, src_stride, dst_stride = _layout(m)
+    m.check_read(src, _span(rows, row_bytes, src_stride))
+    m.check_write(dst, _span(rows, row_bytes, dst_stride))
+    _move(m, [src + i * src_stride for i in range(rows)], [dst + i * dst_stride for i in range(rows)], row_bytes)
+
+
+@instruction("fetch.rows     R4 opcode=0x5B funct3=4 funct2=0",
+             "dst[i * dst_stride + j] = table[index[i] * src_stride + j], i < count, j < row_bytes",
+             operands="dst>u8[count,fetch.row_bytes] table<u8[fetch.table_rows,fetch.row_bytes] index<u32[count] count",
+             counters="fetch.rows fetch.rows_left fetch.bytes fetch.bytes_left fetch.pages sync.signals",
+             example="thr.index  t0, a0, a1, a2\nfetch.rows a3, a4, a1, t0     # only the rows of active neurons")
+def fetch_rows(m, dst, table, index, count):
+    _check_settings(m, count)
+    row_bytes, src_stride, dst_stride = _layout(m)
+    indices = _indices(m, index, count)
+    m.check_write(dst, _span(count, row_bytes, dst_stride))
+    left = max(m.csr("fetch.table_rows") - len(set(indices)), 0)
+    m.count("fetch.rows_left", left)
+    m.count("fetch.bytes_left", left * row_bytes)
+    _move(m, [table + i * src_stride for i in indices], [dst + i * dst_stride for i in range(count)], row_bytes)
+
+
+@instruction("fetch.scatter  R4 opcode=0x5B funct3=4 funct2=1",
+             "table[index[i] * dst_stride + j] = src[i * src_stride + j], i rising: of equal indices the last one stays",
+             operands="table>u8[fetch.table_rows,fetch.row_bytes] src<u8[count,fetch.row_bytes] index<u32[count] count",
+             counters="fetch.rows fetch.bytes fetch.pages sync.signals",
+             example="fetch.scatter a0, a1, a2, a3")
+def fetch_scatter(m, table, src, index, count):
+    _check_settings(m, count)
+    row_bytes, src_stride, dst_stride = _layout(m)
+    indices = _indices(m, index, count)
+    m.check_read(src, _span(count, row_bytes, src_stride))
+    _move(m, [src + i * src_stride for i in range(count)], [table + i * dst_stride for i in indices], row_bytes)

@@ -1,0 +1,357 @@
+"""The LUT unit: matrix times vector for weights of a few bits, by table look-up instead of multiplication.
+
+Operation: `lut.build` loads a vector of int8 activations and builds, for every group of four, a table of their signed
+sums. A weight matrix then streams through, and four weights together are the index of one table entry. Sums are exact
+int32 that wrap, whatever route the hardware takes: `lut.mode` changes what is counted, never a result.
+
+Sources: SYSTEMS.md section 2 (Slim-Llama: S-LUT, its LUT, buffer and mixed mode, zero groups), section 10 (FLUTE:
+codebooks with group scales), section 13 (bipolar integers from bit planes).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from isa.arithmetic import lane_sum
+from isa.instruction import Counter, Csr, Parameter, StateArray, Unit, instruction
+from isa.numbers import FORMATS
+from isa.traps import Cause, Trap
+
+UNIT = Unit(
+    "lut", "LUT multiply-accumulate",
+    """\
+Multiplies a matrix of low-bit weights by a vector of int8 activations. Four binary or ternary weights can combine four
+activations in only a few ways, so the unit computes these signed sums once (`lut.build`) and then reads one of them for
+every four weights instead of multiplying. Integer weights of N bits take N such look-ups, one per bit plane. A group of
+four weights that are all zero is skipped.
+
+`lut.mac` adds W x to an int32 vector, `lut.macT` adds the transpose of W times x (each activation times one row of W, for
+matrices stored by input), `lut.gemv` also applies the scales of weights and activations and yields f32. Weight formats
+are the suffix: b1 binary, t2 and t5 ternary, i2 i3 i4 i8 integers, c2 c3 c4 indices into a codebook that `lut.codebook.i8`
+loads. The vector that was built stays until the next build and serves any number of matrices; its length is the number
+of columns (for `lut.macT`: of rows).
+
+Weights kept as cluster centre plus difference reuse the centre's result: copy its int32 sums, then `lut.mac` the mostly
+zero difference onto them. Activations of 16 bits go as two int8 vectors, the upper with `lut.shift` = 8.""",
+    csrs=(
+        Csr("lut.mode",        0x810, "0 LUT: tables of 4 activations; 1 buffer: 8 activations; 2 mixed: 3 and 4"),
+        Csr("lut.row_stride",  0x811, "bytes between the starts of weight rows; 0: rows are packed one after the other"),
+        Csr("lut.scale_group", 0x812, "elements that share a scale, fewer in the last group; 0: one scale for the operand"),
+        Csr("lut.shift",       0x813, "lut.mac, lut.macT, lut.xnor add their sums shifted left by this, 0..31"),
+    ),
+    counters=(
+        Counter("lut.ops",            24, "instructions",  "lut instructions retired"),
+        Counter("lut.tables_built",   25, "tables",        "tables of 4 activations built"),
+        Counter("lut.lookups",        26, "look-ups",      "table entries read"),
+        Counter("lut.buffer_reads",   27, "reads",         "single activations read in buffer and mixed mode"),
+        Counter("lut.steps",          28, "steps",         "read cycles: one look-up, or in buffer and mixed mode two reads"),
+        Counter("lut.macs",           29, "MACs",          "products of a weight and an activation in the result"),
+        Counter("lut.macs_skipped",   30, "MACs",          "those of lut.macs whose weight is zero"),
+        Counter("lut.groups_skipped", 31, "groups",        "groups of weights that were skipped because all are zero"),
+        Counter("lut.weight_bytes",   32, "bytes",         "bytes of weights streamed"),
+    ),
+    parameters=(
+        Parameter("lut.activations", "int8 activations", "activations that the tables of the unit hold together"),
+    ),
+    state=(
+        StateArray("lut.kind",         "u1", 1,                 "what was built: 0 nothing, 1 int8, 2 binary"),
+        StateArray("lut.length",       "u8", 1,                 "activations built"),
+        StateArray("lut.activations",  "i1", "lut.activations", "the activations"),
+        StateArray("lut.x_group",      "u8", 1,                 "activations that share a scale; 0: all of them"),
+        StateArray("lut.scales",       "f4", "lut.activations", "scales of the activations, one per group"),
+        StateArray("lut.codebook_i8",  "i1", 16,                "weight values of codes, for lut.mac, lut.macT, lut.gemv"),
+        StateArray("lut.codebook_f32", "f4", 16,                "weight values of codes, for lut.decode"),
+    ),
+)
+
+_I8, _B1 = 1, 2                         # lut.kind
+_GROUP = (4, 8, 7)                      # weights per group, by lut.mode
+_CHUNK = 1 << 22                        # weights unpacked at a time, to bound the memory of a large operation
+
+# ------------------------------------------------------------------------------------------------ activations, codebooks
+
+
+def _groups(count: int, group: int) -> int:
+    """Scales of `count` elements: one for each group, one for all if `group` is 0, none for an empty vector."""
+    return -(-count // group) if group else min(count, 1)
+
+
+def _build(m, kind, activations, scales, group):
+    m.set_state("lut.kind", [kind])
+    m.set_state("lut.length", [len(activations)])
+    m.set_state("lut.activations", activations)
+    m.set_state("lut.x_group", [group])
+    m.set_state("lut.scales", scales)
+    m.count("lut.tables_built", _groups(len(activations), 4))
+
+
+def _check_capacity(m, n):
+    capacity = m.parameter("lut.activations")
+    if n > capacity:
+        raise Trap(Cause.CAPACITY, n, f"{n} activations; the tables of this machine hold {capacity} (lut.activations)")
+
+
+@instruction("lut.build.i8     R4 opcode=0x2B funct3=4 funct2=0",
+             "activations = x; their scales = scale, one per lut.scale_group elements; build tables of 4",
+             operands="x<i8[n] scale<f32[groups] n", counters="lut.tables_built",
+             example="csrw lut.scale_group, zero   # one scale for the vector\nlut.build.i8 a0, a1, a2")
+def lut_build_i8(m, x, scale, n):
+    _check_capacity(m, n)
+    group = m.csr("lut.scale_group")
+    _build(m, _I8, m.read_i8(x, n), m.read_f32(scale, _groups(n, group)), group)
+
+
+@instruction("lut.build.b1     R  opcode=0x2B funct3=0 funct7=0x20",
+             "activations = x, each +1 or -1, with scale 1; build tables of 4",
+             operands="x<b1[n] n", counters="lut.tables_built", example="lut.build.b1 a0, a1")
+def lut_build_b1(m, x, n):
+    _check_capacity(m, n)
+    bits = FORMATS["b1"]
+    activations = bits.unpack(m.read(x, bits.row_bytes(n)).reshape(1, -1), n)[0]
+    _build(m, _B1, activations, np.ones(min(n, 1), np.float32), 0)
+
+
+def _check_codebook(n):
+    if n not in (4, 8, 16):
+        raise Trap(Cause.ILLEGAL_OPERAND, n, f"a codebook of {n} values; expected 4, 8 or 16")
+
+
+@instruction("lut.codebook.i8  R  opcode=0x2B funct3=0 funct7=0x21", "codebook_i8[i] = table[i]; entries from n on are 0",
+             operands="table<i8[n] n", example="lut.codebook.i8 a0, a1")
+def lut_codebook_i8(m, table, n):
+    _check_codebook(n)
+    m.set_state("lut.codebook_i8", np.pad(m.read_i8(table, n), (0, 16 - n)))
+
+
+@instruction("lut.codebook.f32 R  opcode=0x2B funct3=0 funct7=0x22", "codebook_f32[i] = table[i]; entries from n on are 0",
+             operands="table<f32[n] n", example="lut.codebook.f32 a0, a1")
+def lut_codebook_f32(m, table, n):
+    _check_codebook(n)
+    m.set_state("lut.codebook_f32", np.pad(m.read_f32(table, n), (0, 16 - n)))
+
+
+# ------------------------------------------------------------------------------------------------ weights
+
+
+def _activations(m):
+    """The activations that were built, as int32."""
+    if not m.state["lut.kind"][0]:
+        raise Trap(Cause.ILLEGAL_OPERAND, 0, "no activations are loaded; lut.build.i8 or lut.build.b1 must come first")
+    return m.state["lut.activations"][:int(m.state["lut.length"][0])].astype(np.int32)
+
+
+def _weights(m, fmt, W, rows, cols, rows_at_a_time):
+    """Stream a matrix of packed weights: yields (first row, weights int8 (k, cols)). Counts the bytes.
+
+    The matrix must lie in one region from its first to its last byte, gaps between rows included.
+    """
+    row_bytes = fmt.row_bytes(cols)
+    stride = m.csr("lut.row_stride") or row_bytes
+    if stride < row_bytes:
+        raise Trap(Cause.ILLEGAL_OPERAND, stride,
+                   f"lut.row_stride is {stride}; expected 0 (packed) or at least {row_bytes}, a row of {cols} {fmt.name}")
+    if rows and cols:
+        m.check_read(W, (rows - 1) * stride + row_bytes)
+        for first in range(0, rows, rows_at_a_time):
+            k = min(rows_at_a_time, rows - first)
+            if stride == row_bytes:
+                data = m.read(W + first * stride, k * row_bytes).reshape(k, row_bytes)
+            else:
+                data = np.stack([m.read(W + row * stride, row_bytes) for row in range(first, first + k)])
+            m.count("lut.weight_bytes", k * row_bytes)
+            weights = fmt.unpack(data, cols)
+            yield first, m.state["lut.codebook_i8"][weights] if fmt.name[0] == "c" else weights
+
+
+def plane_events(nonzero, mode):
+    """Events of one plane of weights, `nonzero` bool (outputs, activations), as counts by counter name.
+
+    A group is 4, 8 or 7 weights of one output. LUT mode: one look-up. Buffer mode: one read per non-zero weight, two reads a
+    step. Mixed mode: three non-zero weights at the front are one look-up, every other non-zero weight is one read.
+    """
+    size = _GROUP[mode]
+    outputs, length = nonzero.shape
+    groups = np.pad(nonzero, ((0, 0), (0, -length % size))).reshape(outputs, -(-length // size), size)
+    weights = groups.sum(axis=2)
+    if mode == 0:
+        lookups, reads = weights > 0, np.zeros_like(weights)
+    elif mode == 1:
+        lookups, reads = np.zeros_like(weights), weights
+    else:
+        lookups = groups[:, :, :3].all(axis=2)
+        reads = weights - 3 * lookups
+    steps = lookups if mode == 0 else (lookups + reads + 1) // 2
+    return {"lut.lookups": lookups.sum(), "lut.buffer_reads": reads.sum(), "lut.steps": steps.sum(),
+            "lut.groups_skipped": (weights == 0).sum()}
+
+
+def _count(m, fmt, weights):
+    """Count the work of `weights` (outputs, activations): ternary and binary as one plane, integers bit by bit."""
+    m.count("lut.macs", weights.size)
+    m.count("lut.macs_skipped", weights.size - np.count_nonzero(weights))
+    if fmt.name[0] == "c":              # every weight looks its value up in the codebook
+        m.count("lut.lookups", weights.size)
+        m.count("lut.steps", weights.size)
+        return
+    integer_bits = int(fmt.bits) if fmt.name[0] == "i" else 0
+    planes = [weights >> bit & 1 for bit in range(integer_bits)] or [weights]
+    for plane in planes:
+        for name, events in plane_events(plane != 0, m.csr("lut.mode")).items():
+            m.count(name, events)
+
+
+def _check_settings(m):
+    mode, shift = m.csr("lut.mode"), m.csr("lut.shift")
+    if mode > 2:
+        raise Trap(Cause.ILLEGAL_OPERAND, mode, f"lut.mode is {mode}; expected 0 (LUT), 1 (buffer) or 2 (mixed)")
+    if shift > 31:
+        raise Trap(Cause.ILLEGAL_OPERAND, shift, f"lut.shift is {shift}; expected 0..31")
+
+
+def _accumulate(m, acc, before, sums):
+    """acc = before + (sums << lut.shift), modulo 2**32."""
+    m.write_i32(acc, (before + (sums.astype(np.int64) << m.csr("lut.shift"))).astype(np.int32))
+
+
+def _scale_group(m):
+    """The group that weight and activation scales have in common; an operand with one scale goes with any group."""
+    group, x_group = m.csr("lut.scale_group"), int(m.state["lut.x_group"][0])
+    if group and x_group and group != x_group:
+        raise Trap(Cause.ILLEGAL_OPERAND, group,
+                   f"lut.scale_group is {group}, but the activations were built with groups of {x_group}; "
+                   "expected the same, or 0 (one scale) for one of them")
+    return group or x_group
+
+
+# ------------------------------------------------------------------------------------------------ multiply-accumulate
+
+_PLANES = "lut.lookups lut.buffer_reads lut.steps lut.macs lut.macs_skipped lut.groups_skipped lut.weight_bytes"
+_CODEBOOK = "lut.lookups lut.steps lut.macs lut.macs_skipped lut.weight_bytes"
+
+
+WEIGHT_FORMATS = ("b1", "t2", "t5", "i2", "i3", "i4", "i8", "c2", "c3", "c4")      # by their number in the encoding
+
+
+def _counters(name):
+    return _CODEBOOK if name[0] == "c" else _PLANES
+
+
+def _define_mac(number: int, name: str) -> None:
+    fmt = FORMATS[name]
+
+    @instruction(f"lut.mac.{name}   R  opcode=0x2B funct3=0 funct7={number:#04x}",
+                 "acc[r] += (sum over c of W[r, c] * activation[c]) << lut.shift",
+                 operands=f"acc<>i32[rows] W<{name}[rows,length] rows", counters=_counters(name),
+                 example=f"lut.build.i8 a0, a1, a2\nlut.mac.{name} a3, a4, a5")
+    def lut_mac(m, acc, W, rows):
+        _check_settings(m)
+        x, before = _activations(m), m.read_i32(acc, rows)
+        sums = np.zeros(rows, np.int32)
+        for first, weights in _weights(m, fmt, W, rows, len(x), _CHUNK // max(len(x), 1) + 1):
+            sums[first:first + len(weights)] = weights.astype(np.int32) @ x
+            _count(m, fmt, weights)
+        _accumulate(m, acc, before, sums)
+
+
+def _define_macT(number: int, name: str) -> None:
+    fmt = FORMATS[name]
+
+    @instruction(f"lut.macT.{name}  R  opcode=0x2B funct3=0 funct7={0x10 + number:#04x}",
+                 "acc[c] += (sum over j of activation[j] * W[j, c]) << lut.shift",
+                 operands=f"acc<>i32[cols] W<{name}[length,cols] cols", counters=_counters(name),
+                 example=f"lut.build.i8 a0, a1, a2\nlut.macT.{name} a3, a4, a5")
+    def lut_macT(m, acc, W, cols):
+        _check_settings(m)
+        x, before = _activations(m), m.read_i32(acc, cols)
+        sums = np.zeros(cols, np.int32)
+        whole = 4 * 7 * 8       # groups run down the rows here: cut between the groups of every mode
+        for first, weights in _weights(m, fmt, W, len(x), cols, (_CHUNK // max(cols, 1) // whole + 1) * whole):
+            sums += x[first:first + len(weights)] @ weights.astype(np.int32)
+            _count(m, fmt, weights.T)
+        _accumulate(m, acc, before, sums)
+
+
+def _define_gemv(number: int, name: str) -> None:
+    fmt = FORMATS[name]
+
+    @instruction(f"lut.gemv.{name}  R4 opcode=0x2B funct3={1 + number // 4} funct2={number % 4}",
+                 "y[r] = lanesum over g of f32(sum over c in g of W[r, c] * activation[c]) * (scale[r, g] * x_scale[g])",
+                 operands=f"y>f32[rows] W<{name}[rows,length] scale<f32[rows,groups] rows", counters=_counters(name),
+                 example=f"lut.build.i8 a0, a1, a2\nlut.gemv.{name} a3, a4, a5, a6")
+    def lut_gemv(m, y, W, scale, rows):
+        _check_settings(m)
+        x, group = _activations(m), _scale_group(m)
+        length, groups = len(x), _groups(len(x), group)
+        starts = np.arange(0, length, min(group, length) or length or 1)                # first column of each group
+        m.check_write(y, 4 * rows, 4)
+        w_scale = (m.read_f32(scale, rows * groups).reshape(rows, groups) if m.csr("lut.scale_group") else
+                   np.broadcast_to(m.read_f32(scale, min(rows * groups, 1)), (rows, groups)))
+        x_scale = m.state["lut.scales"][:groups if m.state["lut.x_group"][0] else 1]
+        result = np.zeros(rows, np.float32)
+        for first, weights in _weights(m, fmt, W, rows, length, _CHUNK // max(length, 1) + 1):
+            chunk = slice(first, first + len(weights))
+            sums = np.add.reduceat(weights * x, starts, axis=1, dtype=np.int32)         # (k, groups)
+            result[chunk] = lane_sum(sums.astype(np.float32) * (w_scale[chunk] * x_scale))
+            _count(m, fmt, weights)
+        m.write_f32(y, result)
+
+
+for _define in (_define_mac, _define_macT, _define_gemv):
+    for _number, _name in enumerate(WEIGHT_FORMATS):
+        _define(_number, _name)
+
+# ------------------------------------------------------------------------------------------------ codebooks to f32
+
+
+def _define_decode(number: int, name: str) -> None:
+    fmt = FORMATS[name]
+
+    @instruction(f"lut.decode.{name}  R4 opcode=0x2B funct3=4 funct2={number}",
+                 "dst[i] = codebook_f32[codes[i]] * scale[i / lut.scale_group]",
+                 operands=f"dst>f32[n] codes<{name}[n] scale<f32[groups] n",
+                 counters="lut.lookups lut.steps lut.weight_bytes",
+                 example=f"lut.codebook.f32 a0, a1\nlut.decode.{name} a2, a3, a4, a5")
+    def lut_decode(m, dst, codes, scale, n):
+        group = m.csr("lut.scale_group")
+        m.check_write(dst, 4 * n, 4)
+        weights = fmt.unpack(m.read(codes, fmt.row_bytes(n)).reshape(1, -1), n)[0]
+        scales = m.read_f32(scale, _groups(n, group))
+        m.write_f32(dst, m.state["lut.codebook_f32"][weights] * scales[np.arange(n) // (min(group, n) or n)])
+        m.count("lut.lookups", n)
+        m.count("lut.steps", n)
+        m.count("lut.weight_bytes", fmt.row_bytes(n))
+
+
+for _number, _name in enumerate(("c2", "c3", "c4"), start=1):
+    _define_decode(_number, _name)
+
+# ------------------------------------------------------------------------------------------------ bit planes
+
+_XNOR_WIDTH = 64        # columns that one step compares
+
+
+@instruction("lut.xnor         R  opcode=0x2B funct3=0 funct7=0x23",
+             "acc[r] += (2 * popcount(xnor(W[r], activations)) - length) << lut.shift",
+             operands="acc<>i32[rows] W<b1[rows,length] rows", counters="lut.steps lut.macs lut.weight_bytes",
+             example="lut.build.b1 a0, a1         # bit plane j of the activations\n"
+                     "csrwi lut.shift, 3          # i + j = 3\n"
+                     "lut.xnor a2, a3, a4         # bit plane i of the weights")
+def lut_xnor(m, acc, W, rows):
+    _check_settings(m)
+    x, before = _activations(m), m.read_i32(acc, rows)
+    if m.state["lut.kind"][0] != _B1:
+        raise Trap(Cause.ILLEGAL_OPERAND, 0, "the activations are int8; lut.xnor needs binary ones, from lut.build.b1")
+    sums = np.zeros(rows, np.int32)
+    for first, weights in _weights(m, FORMATS["b1"], W, rows, len(x), _CHUNK // max(len(x), 1) + 1):
+        sums[first:first + len(weights)] = 2 * (weights == x).sum(axis=1) - len(x)
+        m.count("lut.macs", weights.size)
+        m.count("lut.steps", len(weights) * _groups(len(x), _XNOR_WIDTH))
+    _accumulate(m, acc, before, sums)
+
+
+@instruction("lut.plane        R4 opcode=0x2B funct3=5 funct2=0", "dst[i] = bit `bit` of x[i], as +1 for 1 and -1 for 0",
+             operands="dst>b1[n] x<u8[n] bit n", example="li a2, 7\nlut.plane a0, a1, a2, a3    # the top bits of a3 codes")
+def lut_plane(m, dst, x, bit, n):
+    if bit > 7:
+        raise Trap(Cause.ILLEGAL_OPERAND, bit, f"bit {bit} of a byte; expected 0..7")
+    m.write(dst, np.packbits(m.read_u8(x, n) >> bit & 1, bitorder="little"))

@@ -1,0 +1,127 @@
+"""The threshold unit: which elements matter. Compare, list, select, top-k.
+
+Sources: SYSTEMS.md section 1 (SLIM: active neurons by comparing predicted gates with a calibrated threshold, no sort),
+section 15 (top-k and budgeted prefix for token and KV selection).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from isa.arithmetic import f32_from_bits
+from isa.instruction import Counter, Csr, Unit, instruction
+from isa.traps import Cause, Trap
+
+UNIT = Unit(
+    "thr", "Threshold and selection",
+    """\
+Decides which elements of a vector are worth working on. Comparing a vector with a threshold gives a bit mask; a mask
+becomes a list of indices, and the list drives `fetch.rows`, so that only the weights of active neurons move. The
+threshold comes from a table that calibration made: one row per layer, one column per sparsity level (`thr.select`).
+`thr.topk.f32` and `thr.bottomk.f32` pick a fixed number instead; `thr.prefix` cuts a ranked list of blocks where a budget
+ends.""",
+    csrs=(
+        Csr("thr.levels", 0x820, "sparsity levels of a threshold table: the length of each of its rows"),
+    ),
+    counters=(
+        Counter("thr.ops",      33, "instructions", "thr instructions retired"),
+        Counter("thr.compares", 34, "compares",     "elements compared, levels and entries of a budget included"),
+        Counter("thr.passes",   35, "elements",     "elements above the threshold; the rest were rejected"),
+        Counter("thr.selected", 36, "elements",     "indices written, or leading entries that fit a budget"),
+    ),
+)
+
+# ------------------------------------------------------------------------------------------------ compare, list
+
+
+def _write_mask(m, mask, passes):
+    m.write(mask, np.packbits(passes, bitorder="little"))
+    m.count("thr.compares", len(passes))
+    m.count("thr.passes", np.count_nonzero(passes))
+
+
+@instruction("thr.gt.f32      R4 opcode=0x5B funct3=1 funct2=0", "mask bit i = x[i] > theta; NaN gives 0",
+             operands="mask>b1[n] x<f32[n] theta:f32 n", counters="thr.compares thr.passes",
+             example="thr.gt.f32 a0, a1, a2, a3      # ReLU: which gates are positive, for a2 = 0")
+def thr_gt_f32(m, mask, x, theta, n):
+    _write_mask(m, mask, m.read_f32(x, n) > f32_from_bits(theta))
+
+
+@instruction("thr.absgt.f32   R4 opcode=0x5B funct3=1 funct2=1", "mask bit i = |x[i]| > theta; NaN gives 0",
+             operands="mask>b1[n] x<f32[n] theta:f32 n", counters="thr.compares thr.passes",
+             example="thr.absgt.f32 a0, a1, a2, a3")
+def thr_absgt_f32(m, mask, x, theta, n):
+    _write_mask(m, mask, np.abs(m.read_f32(x, n)) > f32_from_bits(theta))
+
+
+@instruction("thr.index       R4 opcode=0x5B funct3=1 funct2=2",
+             "index = the positions of the mask's 1 bits, rising; rd = how many",
+             operands="=count mask<b1[n] index>u32[count] n", counters="thr.selected",
+             example="thr.gt.f32 a0, a1, a2, a3\nthr.index  t0, a0, a4, a3      # t0 active neurons, listed at a4")
+def thr_index(m, mask, index, n):
+    bits = np.unpackbits(m.read(mask, -(-n // 8)), bitorder="little")[:n]
+    positions = np.flatnonzero(bits)
+    m.write_u32(index, positions)
+    m.count("thr.selected", len(positions))
+    return len(positions)
+
+
+# ------------------------------------------------------------------------------------------------ a fixed number
+
+
+def _write_first(m, index, keys, k):
+    """The positions of the k smallest keys, smallest first, equal keys by position."""
+    n = len(keys)
+    if k > n:
+        raise Trap(Cause.ILLEGAL_OPERAND, k, f"{k} of {n} elements; expected k <= n")
+    m.write_u32(index, np.argsort(keys, kind="stable")[:k])
+    m.count("thr.compares", n)
+    m.count("thr.selected", k)
+
+
+@instruction("thr.topk.f32    R4 opcode=0x5B funct3=2 funct2=0",
+             "index = the k largest x, largest first, equal ones by index; NaN counts as -infinity",
+             operands="index>u32[k] x<f32[n] k n", counters="thr.compares thr.selected",
+             example="li a2, 8\nthr.topk.f32 a0, a1, a2, a3")
+def thr_topk_f32(m, index, x, k, n):
+    values = m.read_f32(x, n)
+    _write_first(m, index, -np.where(np.isnan(values), np.float32(-np.inf), values), k)
+
+
+@instruction("thr.bottomk.f32 R4 opcode=0x5B funct3=2 funct2=1",
+             "index = the k smallest x, smallest first, equal ones by index; NaN counts as +infinity",
+             operands="index>u32[k] x<f32[n] k n", counters="thr.compares thr.selected",
+             example="li a2, 8\nthr.bottomk.f32 a0, a1, a2, a3")
+def thr_bottomk_f32(m, index, x, k, n):
+    values = m.read_f32(x, n)
+    _write_first(m, index, np.where(np.isnan(values), np.float32(np.inf), values), k)
+
+
+# ------------------------------------------------------------------------------------------------ tables and budgets
+
+
+@instruction("thr.select      R4 opcode=0x5B funct3=1 funct2=3",
+             "levels = table[0]; rd = table[1 + row, first i with levels[i] >= sparsity, else the last]",
+             operands="=theta table<f32[1+rows,thr.levels] row sparsity:f32", counters="thr.compares",
+             example="csrwi thr.levels, 4\nthr.select a2, a0, s1, a1      # threshold of layer s1 for sparsity a1")
+def thr_select(m, table, row, sparsity):
+    count = m.csr("thr.levels")
+    if count == 0:
+        raise Trap(Cause.ILLEGAL_OPERAND, 0, "thr.levels is 0; expected the table's number of sparsity levels")
+    levels = m.read_f32(table, count)
+    reached = np.flatnonzero(levels >= f32_from_bits(sparsity))
+    column = int(reached[0]) if len(reached) else count - 1
+    m.count("thr.compares", count)
+    return int(m.read_u32(table + 4 * (count * (1 + row) + column), 1)[0])
+
+
+@instruction("thr.prefix      R4 opcode=0x5B funct3=2 funct2=2",
+             "rd = the most leading entries whose sum is at most budget",
+             operands="=count sizes<u32[n] budget n", counters="thr.compares thr.selected",
+             example="thr.prefix t0, a0, a1, a2      # how many ranked blocks fit into a1 tokens")
+def thr_prefix(m, sizes, budget, n):
+    totals = np.cumsum(m.read_u32(sizes, n), dtype=np.uint64)
+    count = int(np.count_nonzero(totals <= np.uint64(budget)))
+    m.count("thr.compares", n)
+    m.count("thr.selected", count)
+    return count
