@@ -157,10 +157,14 @@ def counters(row: Row) -> list[str]:
 
 
 def traps(row: Row) -> list[Cause]:
-    """Traps that the instruction itself may raise, in order of cause."""
+    """Traps that the instruction itself may raise, in order of cause: those of its memory operands, and those that its
+    meaning mentions."""
+    access = "".join(operand.access for operand in row.operands)
     aligned = any(_WIDE.match(operand.shape) for operand in row.operands)
-    return [cause for cause in Cause
-            if cause.name in mentions(row).causes and (aligned or cause is not Cause.MISALIGNED_OPERAND)]
+    possible = {Cause[name] for name in mentions(row).causes} - {Cause.MISALIGNED_OPERAND}
+    possible |= {cause for cause, applies in ((Cause.LOAD_ACCESS, "<" in access), (Cause.STORE_ACCESS, ">" in access),
+                                              (Cause.PORT, access), (Cause.MISALIGNED_OPERAND, aligned)) if applies}
+    return sorted(possible)
 
 
 _WIDE = re.compile(r"(bf|f|i|u)(16|32|64)\b")       # shapes of elements wider than a byte

@@ -1,0 +1,211 @@
+"""The front door: the public API and the `slimulator` command.
+
+    from slimulator import assemble, load_machine, Program, ReferenceMachine
+
+Names are imported when they are first used, so that `slimulator --help` answers at once. What a command does stands in the
+packages; here stand its arguments and its output.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import click
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "assemble": "asm", "disassemble": "asm", "Assembly": "asm.assembly", "AssemblyError": "asm.diagnostics",
+    "Program": "isa.program", "ProgramError": "isa.program", "Section": "isa.program", "Symbol": "isa.program",
+    "Machine": "isa.machine", "MachineError": "isa.machine", "load_machine": "isa.machine", "machine_names": "isa.machine",
+    "ReferenceMachine": "isa.reference", "RunResult": "isa.reference", "Host": "isa.services",
+}
+
+__all__ = sorted((*_PUBLIC, "main"))
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'slimulator' has no attribute {name!r}")
+    return getattr(import_module(_PUBLIC[name]), name)
+
+
+def main() -> None:
+    """The console script: exit status 0, 1 for a user's mistake, 2 for usage, or the exit code of the program that ran."""
+    sys.exit(invoke(sys.argv[1:]))
+
+
+def invoke(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit status. Errors go to stderr, without a traceback."""
+    try:
+        status = command.main(list(arguments), prog_name="slimulator", standalone_mode=False)
+        sys.stdout.flush()
+        return status or 0
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted", err=True)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())     # nothing more can be written there
+        return 141
+    except OSError as error:
+        click.echo(f"{error.filename or 'slimulator'}: error: {error.strerror or error}", err=True)
+        return 1
+    except Exception as error:
+        message = _mistake(error)
+        if message is None:
+            raise
+        click.echo(message, err=True)
+        return 1
+
+
+def _mistake(error: Exception) -> str | None:
+    """The text of an error that a user's input caused, None for one of ours."""
+    from asm.diagnostics import AssemblyError
+    from isa.machine import MachineError
+    from isa.manual import UnknownEntry
+    from isa.program import ProgramError
+    match error:
+        case AssemblyError() | MachineError():
+            return str(error)
+        case ProgramError():
+            return f"{error.path}: error: {str(error).removeprefix(f'{error.path}: ')}" if error.path else f"error: {error}"
+        case UnknownEntry():
+            return f"error: {error}"
+        case _:
+            return None
+
+
+_FILE = click.Path(path_type=Path)
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="slimulator")
+def command() -> None:
+    """Write, assemble and run programs for the Slim machine, an accelerator for sparse and low-bit language models."""
+
+
+# ------------------------------------------------------------------------------------------------ programs
+
+
+@command.command("run", short_help="Run a program and count what it does.")
+@click.argument("file", type=_FILE)
+@click.option("--engine", type=click.Choice(["reference"]), default="reference", show_default=True,
+              help="What executes the program. reference: the NumPy meanings, one instruction at a time.")
+@click.option("--machine", metavar="M", help="Preset name or .toml file; by default the one that the program was built for.")
+@click.option("--json", "json_file", type=_FILE, metavar="F", help="Write result and counters as JSON ('-': to stdout).")
+@click.option("--max-instructions", type=click.IntRange(min=1), metavar="N", help="Stop after N instructions.")
+@click.option("--prompt", default="", metavar="TOKENS", help="Prompt tokens for the program to read, e.g. \"1 42 7\".")
+def run_program(file: Path, engine: str, machine: str | None, json_file: Path | None, max_instructions: int | None,
+                prompt: str) -> int:
+    """Run a program.
+
+    Its output goes to stdout and the counters that are not zero to stderr. The exit status is the program's own, 1 when it
+    traps or reaches the limit.
+    """
+    from isa.counters import COUNTERS
+    from isa.machine import load_machine
+    from isa.program import Program
+    from isa.reference import ReferenceMachine
+    from isa.services import Host, to_terminal
+    tokens = _tokens(prompt)
+    program = Program.load(file)
+    preset = load_machine(machine or program.machine)
+    host = Host(tokens, write=to_terminal if str(json_file) != "-" else None)
+    runner = ReferenceMachine(preset, host)
+    runner.load(program)
+    result = runner.run(max_instructions)
+    sys.stdout.flush()
+    counters = runner.counters
+    if json_file is not None:
+        _write(json_file, _dump({
+            "program": str(file), "machine": preset.name, "engine": engine, "reason": result.reason,
+            "exit_code": result.exit_code, "instructions": result.instructions, "counters": counters,
+            "output": host.output.decode("utf-8", "replace"), "errors": host.errors.decode("utf-8", "replace"),
+            "tokens": host.tokens, "trap": None if result.trap is None else {
+                "cause": int(result.trap.cause), "name": result.trap.cause.name, "pc": result.trap.pc,
+                "value": result.trap.value, "instruction": result.trap.instruction, "symbol": result.trap.symbol,
+                "place": result.trap.place, "reason": result.trap.detail}}))
+    if host.tokens:
+        click.echo(f"tokens: {' '.join(map(str, host.tokens))}", err=True)
+    click.echo(f"{result.reason} after {result.instructions} instructions on {preset.name} ({engine} engine)", err=True)
+    width = max(map(len, COUNTERS))
+    for name, events in counters.items():
+        if events:
+            click.echo(f"  {name.ljust(width)}  {events:>15,} {COUNTERS[name].unit}", err=True)
+    if result.trap is not None:
+        click.echo(f"{file}: error: {result.trap}", err=True)
+    if result.reason == "limit":
+        click.echo(f"{file}: error: stopped by --max-instructions {max_instructions}", err=True)
+    return result.exit_code if result.reason == "exit" else 1
+
+
+def _tokens(text: str) -> list[int]:
+    try:
+        return [int(item) for item in text.replace(",", " ").split()]
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not a list of token numbers, e.g. \"1 42 7\"",
+                                 param_hint="--prompt") from None
+
+
+# ------------------------------------------------------------------------------------------------ look things up
+
+
+@command.command("isa", short_help="Look up an instruction, CSR, counter, trap or format.")
+@click.argument("query", default="")
+@_JSON
+def look_up(query: str, as_json: bool) -> None:
+    """The manual: an instruction, a family (lut.mac), a unit, a CSR, counter or trap, or a topic.
+
+    Topics: registers formats numbers arithmetic memory csrs counters traps services machines. Without a QUERY: all
+    instructions by unit; with --json every row with its fields, fixed bits and operands.
+    """
+    from isa import manual
+    _show(manual.look_up(query), as_json)
+
+
+@command.command("machines", short_help="List machine presets, or every figure of one with its source.")
+@click.argument("name", default="")
+@_JSON
+def machines(name: str, as_json: bool) -> None:
+    """List the machine presets, or print every figure of one (a name or a .toml file) with its source."""
+    from isa import manual
+    from isa.machine import load_machine
+    _show(manual.machine_answer(load_machine(name)) if name else manual.look_up("machines"), as_json)
+
+
+def _show(answer: Any, as_json: bool) -> None:
+    from isa.document import plain
+    width = min(shutil.get_terminal_size((110, 24)).columns, 120)
+    click.echo(_dump(answer.data) if as_json else plain(answer.blocks, width), nl=False)
+
+
+def _dump(data: Any) -> str:
+    return json.dumps(data, indent=2) + "\n"
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a whole file or nothing; "-" is stdout."""
+    if str(path) == "-":
+        click.echo(text, nl=False)
+        return
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    main()

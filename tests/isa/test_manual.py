@@ -1,0 +1,165 @@
+"""The manual says what the table says: entries, lookups, JSON, and docs/isa is what `make docs` writes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from isa.counters import COUNTERS
+from isa.csrs import CSRS
+from isa.document import Code, Heading, Paragraph, Table, markdown, plain
+from isa.entry import as_json, counters, csrs, families, mentions, picture, source, traps
+from isa.instruction import TABLE, Row, rows
+from isa.machine import load_machine, machine_names
+from isa.manual import TOPICS, UnknownEntry, look_up, machine_answer, pages, write
+from isa.traps import Cause
+from isa.units import UNITS
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs" / "isa"
+
+
+def test_docs_are_what_make_docs_writes() -> None:
+    current = pages()
+    assert {path.name for path in DOCS.glob("*.md")} == set(current), "run `make docs`"
+    stale = [name for name, text in current.items() if (DOCS / name).read_text(encoding="utf-8") != text]
+    assert stale == [], "run `make docs`"
+
+
+def test_write_removes_pages_that_no_longer_exist(tmp_path: Path) -> None:
+    (tmp_path / "gone.md").write_text("old", encoding="utf-8")
+    write(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == set(pages())
+
+
+def test_the_module_writes_the_pages_or_says_how_it_is_used(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "isa.manual"]
+    done = subprocess.run([*command, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "index.md").exists()
+    wrong = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert wrong.returncode == 1
+    assert wrong.stderr.startswith("usage:")
+
+
+@pytest.mark.parametrize("row", TABLE.values(), ids=TABLE)
+def test_entry_of_an_instruction_holds_all_that_the_row_says(row: Row) -> None:
+    text = plain(look_up(row.mnemonic).blocks, 10_000)
+    assert text.startswith(row.mnemonic + "\n")
+    assert f"    {row.mnemonic} {row.syntax}".rstrip() in text
+    for part in (row.text, picture(row), row.example):
+        assert all(line.strip() in text for line in part.splitlines())
+    for operand in row.operands:
+        assert operand.describe() in text
+    for name in (*row.counters, *csrs(row), *(cause.name for cause in traps(row))):
+        assert f"`{name}`" in text
+    assert source(row).splitlines()[0].startswith("def ")
+
+
+@pytest.mark.parametrize("row", TABLE.values(), ids=TABLE)
+def test_picture_shows_the_bits_of_the_row(row: Row) -> None:
+    numbers, rule, inside, rule_below, names = picture(row).splitlines()
+    cells = [cell.strip() for cell in inside.strip("|").split("|")]
+    assert rule == rule_below
+    assert len(inside) == len(rule)
+    assert sum(len(field.segments) for field in row.format.fields) == len(cells) == len(names.split())
+    fixed = "".join(cell for cell in cells if set(cell) <= {"0", "1"})
+    assert len(fixed) == row.mask.bit_count()
+    assert fixed.count("1") == row.match.bit_count()
+    assert numbers.split()[0] == "31"
+    assert numbers.split()[-1] == "0"
+
+
+def test_counters_that_a_meaning_counts_are_declared_in_its_row() -> None:
+    missing = {row.mnemonic: set(mentions(row).counted & COUNTERS.keys()) - set(counters(row)) for row in TABLE.values()}
+    assert {mnemonic: names for mnemonic, names in missing.items() if names} == {}
+    unknown = {row.mnemonic: set(row.counters) - COUNTERS.keys() for row in TABLE.values()}
+    assert {mnemonic: names for mnemonic, names in unknown.items() if names} == {}
+
+
+def test_facts_that_are_derived_from_meanings() -> None:
+    """A few by hand, so that the derivation itself is held."""
+    assert traps(TABLE["add"]) == []
+    assert traps(TABLE["beq"]) == [Cause.FETCH_MISALIGNED]
+    assert traps(TABLE["lw"]) == [Cause.LOAD_ACCESS, Cause.PORT]
+    assert traps(TABLE["vec.add.f32"]) == [Cause.LOAD_ACCESS, Cause.STORE_ACCESS, Cause.PORT, Cause.MISALIGNED_OPERAND]
+    assert Cause.CAPACITY in traps(TABLE["lut.build.i8"])
+    assert Cause.NEVER_SIGNALLED in traps(TABLE["sync.wait"])
+    assert csrs(TABLE["mret"]) == ["mstatus", "mepc"]
+    assert {"lut.mode", "lut.row_stride", "lut.shift"} <= set(csrs(TABLE["lut.mac.t2"]))
+    assert counters(TABLE["beq"]) == ["core.instructions", "core.branches", "core.branches_taken"]
+
+
+def test_rows_that_share_a_meaning_share_an_entry() -> None:
+    groups = families(rows("lut"))
+    assert sorted(row.mnemonic for group in groups for row in group) == sorted(row.mnemonic for row in rows("lut"))
+    forms = next(group for group in groups if group[0].mnemonic.startswith("lut.mac."))
+    text = plain(look_up("lut.mac").blocks)
+    assert text.startswith("lut.mac\n")
+    for row in forms:
+        assert f"{row.mnemonic} {row.syntax}  {row.match:#010x}" in text
+
+
+def test_json_rebuilds_the_encoding() -> None:
+    data = json.loads(json.dumps(look_up().data))
+    assert [row["mnemonic"] for row in data] == list(TABLE)
+    for row in data:
+        bits = {field["name"]: field["bits"] for field in row["fields"]}
+        match = 0
+        for name, value in row["fixed"].items():
+            for high, low, low_in_value in bits[name]:
+                match |= ((value >> low_in_value) & ((1 << (high - low + 1)) - 1)) << low
+        assert match == row["match"]
+        assert {operand["field"] for operand in row["operands"]} | set(row["fixed"]) == set(bits)
+    assert look_up("lut.mac.t2").data == as_json(TABLE["lut.mac.t2"])
+
+
+@pytest.mark.parametrize("query", [*UNITS, *TOPICS, "mstatus", "lut.mode", "core.loads", "capacity", "CAPACITY"])
+def test_units_topics_and_names_have_an_answer(query: str) -> None:
+    answer = look_up(query)
+    assert answer.data
+    json.dumps(answer.data)
+    assert plain(answer.blocks)
+    assert markdown(answer.blocks).startswith("# ")
+
+
+def test_topics_are_complete() -> None:
+    assert all(name in plain(look_up("csrs").blocks) for name in CSRS if name not in COUNTERS)
+    assert all(name in plain(look_up("counters").blocks) for name in COUNTERS)
+    assert all(cause.name in plain(look_up("traps").blocks) for cause in Cause)
+    assert "Touched by: lb, lh, lw" in plain(look_up("core.loads").blocks)
+    assert "every instruction" in plain(look_up("core.instructions").blocks)
+    assert "Raised by: sync.wait" in plain(look_up("never_signalled").blocks)
+
+
+@pytest.mark.parametrize(("query", "nearest"), [("lut.mak.t2", "lut.mac.t2"), ("vex", "vec"), ("counter", "counters"),
+                                               ("lut.moda", "lut.mode"), ("sync.wiat", "sync.wait")])
+def test_an_unknown_query_names_the_nearest_entries(query: str, nearest: str) -> None:
+    with pytest.raises(UnknownEntry) as caught:
+        look_up(query)
+    assert nearest in str(caught.value)
+
+
+def test_a_query_that_is_near_nothing_says_where_to_look() -> None:
+    with pytest.raises(UnknownEntry, match="lists units"):
+        look_up("0123456789")
+
+
+def test_every_figure_of_a_preset_is_printed_with_its_source() -> None:
+    for name in machine_names():
+        preset = load_machine(name).preset
+        text = plain(machine_answer(load_machine(name)).blocks, 10_000)
+        figures = [preset.clock_hz, *preset.facts.values(), *(f for region in preset.region.values() for _, f in region if f),
+                   *(f for unit in preset.unit.values() for f in unit.parameters.values())]
+        assert all(figure.source in text for figure in figures)
+
+
+def test_blocks_in_both_renderings() -> None:
+    blocks = [Heading(1, "Title"), Paragraph("one two three\n\nfour"), Code("a  b", "asm"), Table(("x", "is"), [("1", "a|b c d")])]
+    assert markdown(blocks) == ("# Title\n\none two three\n\nfour\n\n```asm\na  b\n```\n\n"
+                                "| x | is |\n| --- | --- |\n| 1 | a\\|b c d |\n")
+    assert plain(blocks, 9) == "Title\n=====\n\none two\nthree\n\nfour\n\n    a  b\n\n  x  is\n  1  a|b c d\n"
