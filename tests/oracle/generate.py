@@ -226,24 +226,32 @@ def _integer(size: int, rng: random.Random) -> str:
     return spell(rng.choice([*edges, rng.getrandbits(bits), -rng.getrandbits(bits - 1)]), rng)
 
 
-def _expression(depth: int, rng: random.Random) -> str:
-    """A constant expression with all its brackets: GNU's ranking of | & ^ above + is not the one of C, which is ours."""
+def _expression(depth: int, rng: random.Random) -> tuple[str, int]:
+    """A constant expression and its value; no part of it leaves 64 bits, where GNU would wrap.
+
+    All brackets are written: GNU ranks | & ^ above + and -, which C does not.
+    """
     if depth == 0:
-        return spell(rng.choice((0, 1, rng.getrandbits(6), rng.getrandbits(31), -rng.getrandbits(31))), rng)
-    left = _expression(depth - 1, rng)
-    operator = rng.choice(("+", "-", "*", "/", "%", "&", "|", "^", "<<", ">>", "~", "neg", "!", "&&", "||"))
-    match operator:
-        case "~" | "!": return f"{operator}({left})"
-        case "neg":     return f"-({left})"
-        case "/" | "%": return f"({left}) {operator} ({rng.randrange(1, 1 << 20)})"
-        case "<<":      return f"({left}) << {rng.randrange(64)}"
-        case ">>":      return f"(({left}) & {(1 << 63) - 1:#x}) >> {rng.randrange(64)}"
-        case _:         return f"({left}) {operator} ({_expression(depth - 1, rng)})"
+        value = rng.choice((0, 1, rng.getrandbits(6), rng.getrandbits(31), -rng.getrandbits(31)))
+        return spell(value, rng), value
+    while True:
+        (left, x), (right, y), amount = _expression(depth - 1, rng), _expression(depth - 1, rng), rng.randrange(1, 40)
+        quotient = abs(x) // amount * (-1 if x < 0 else 1)
+        text, value = rng.choice((
+            (f"({left}) + ({right})", x + y), (f"({left}) - ({right})", x - y), (f"({left}) * ({right})", x * y),
+            (f"({left}) & ({right})", x & y), (f"({left}) | ({right})", x | y), (f"({left}) ^ ({right})", x ^ y),
+            (f"({left}) / {amount}", quotient), (f"({left}) % {amount}", x - quotient * amount), (f"-({left})", -x),
+            (f"({left}) << {amount}", x << amount), (f"(({left}) & 0xffffffff) >> {amount}", (x & 0xFFFF_FFFF) >> amount),
+            (f"~({left})", ~x), (f"!({left})", int(not x)),
+            (f"({left}) && ({right})", int(bool(x and y))), (f"({left}) || ({right})", int(bool(x or y)))))
+        if -(1 << 63) <= value < 1 << 63:
+            return text, value
 
 
 def _string(rng: random.Random) -> str:
     pieces = ["a", "Z", "0", " ", "#", ";", "//", "/*", "'", ",", "é", "漢",
-              "\\n", "\\t", "\\\\", '\\"', "\\b", "\\f", "\\r", "\\0", "\\7", "\\12", "\\101", "\\377", "\\x41.", "\\x7.", "\\xfF."]
+              "\\n", "\\t", "\\\\", '\\"', "\\b", "\\f", "\\r", "\\0", "\\7", "\\12",
+              "\\101", "\\377", "\\x41.", "\\x7.", "\\xfF."]
     return '"' + "".join(rng.choices(pieces, k=rng.randrange(12))) + '"'
 
 
@@ -261,7 +269,7 @@ def data() -> list[str]:
                 "dword": 8, "quad": 8, "8byte": 8}
     statements = [f".{name} {', '.join(_integer(size, rng) for _ in range(rng.randrange(1, 6)))}"
                   for name, size in integers.items() for _ in range(60)]
-    statements += [f".dword {_expression(depth, rng)}" for depth in (1, 2, 3, 4) for _ in range(150)]
+    statements += [f".dword {_expression(depth, rng)[0]}" for depth in (1, 2, 3, 4) for _ in range(150)]
     statements += [f".{name} {symbol} + ({spell(rng.randrange(-100, 100), rng)})" for name in ("dword", "8byte", "quad")
                    for symbol in ("begin", "end", "start", "stop", "tiny") for _ in range(8)]
     statements += [f".{name} {pair}" for name in integers

@@ -65,6 +65,7 @@ def assemble(source: str, folder: Path, name: str = "gnu", include: Path | None 
 
 def link(target: Path, addresses: Mapping[str, int]) -> Image:
     """Link one object without relaxation, each section at its given address; one that has none is an error."""
+    addresses = {".text": 0, ".data": 0, ".bss": 0, **addresses}        # GNU as makes these three, empty or not
     script, linked = target.with_suffix(".ld"), target.with_suffix(".elf")
     places = "\n".join(f'  {name} {address:#x} : {{ KEEP(*({name})) }}' for name, address in addresses.items())
     script.write_text(f"SECTIONS\n{{\n{places}\n  /DISCARD/ : {{ *(.riscv.attributes) }}\n}}\n", encoding="utf-8")
@@ -89,6 +90,6 @@ def read(path: Path) -> Image:
 
 def words(source: str, folder: Path) -> list[int]:
     """The 32-bit words that GNU as makes of `source`, which holds only instructions."""
-    image = link(assemble(source, folder), {".text": 0x8000_0000, ".data": 0x9000_0000, ".bss": 0x9100_0000})
+    image = link(assemble(source, folder), {".text": 0x8000_0000})
     data = image.sections[".text"].data
     return [int.from_bytes(data[at:at + 4], "little") for at in range(0, len(data), 4)]

@@ -1,4 +1,4 @@
-"""C compiled by GCC runs on the reference machine: the machine is a RISC-V computer, not only one that our assembler feeds."""
+"""C compiled by GCC runs on the reference machine: it is a RISC-V computer, not only one that our assembler feeds."""
 
 from __future__ import annotations
 

@@ -16,6 +16,12 @@ _start: lui     a0, %hi(scratchpad)
         addi    a2, a2, %lo(half - 1)
         li      a4, scratchpad + 0x123
         li      a5, odd - half
+        lui     a6, %hi(tile)
+        addi    a6, a6, %lo(tile)
+        lui     a7, %hi(tile_end + 0x7ff)
+        lw      a7, %lo(tile_end + 0x7ff)(a7)
+        la      a6, tile_end
+        sd      a7, tile, a6
 
 1:      auipc   t0, %pcrel_hi(near)
         addi    t0, t0, %pcrel_lo(1b)
@@ -48,6 +54,11 @@ back:   auipc   t5, %pcrel_hi(_start)
         auipc   a0, 0
         auipc   a0, 0xfffff
 near:   ret
+
+        .section .sram, "aw"
+        .zero   0x804
+tile:   .word   1, 2, 3
+tile_end:
 
         .data
         .zero   0x12345
