@@ -16,8 +16,8 @@ from typing import NamedTuple
 import isa.units  # noqa: F401  (fills the instruction table)
 from isa.arithmetic import s32
 from isa.csrs import BY_ADDRESS
-from isa.formats import Field
-from isa.instruction import CSR, FENCE_SET, TABLE, TARGET, Operand, Row, find
+from isa.formats import FIELDS, Field
+from isa.instruction import TABLE, TARGET, Operand, Row, find
 from isa.program import Program, ProgramError, Section, Symbol
 from isa.registers import ABI_NAMES
 
@@ -37,15 +37,17 @@ sltz rd, rs1      slt     rs2=0
 sgtz rd, rs2      slt     rs1=0
 beqz rs1, imm     beq     rs2=0
 bnez rs1, imm     bne     rs2=0
-bgez rs1, imm     bge     rs2=0
 blez rs2, imm     bge     rs1=0
+bgez rs1, imm     bge     rs2=0
 bltz rs1, imm     blt     rs2=0
 bgtz rs2, imm     blt     rs1=0
 j imm             jal     rd=0
 jal imm           jal     rd=1
 ret               jalr    rd=0 rs1=1 imm=0
 jr rs1            jalr    rd=0 imm=0
+jr imm(rs1)       jalr    rd=0
 jalr rs1          jalr    rd=1 imm=0
+jalr imm(rs1)     jalr    rd=1
 csrr rd, csr      csrrs   rs1=0
 csrw csr, rs1     csrrw   rd=0
 csrs csr, rs1     csrrs   rd=0
@@ -76,10 +78,9 @@ class Instruction(NamedTuple):
 class _Texts(dict[int, str]):
     """Text of an operand by the bits of the word that carry it; made on first use."""
 
-    def __init__(self, operand: Operand) -> None:
+    def __init__(self, field: Field, show: Callable[[int], str]) -> None:
         super().__init__()
-        self.field = operand.field
-        self.show = _presentation(operand)
+        self.field, self.show = field, show
 
     def __missing__(self, bits: int) -> str:
         if len(self) >= _REMEMBERED:
@@ -88,15 +89,17 @@ class _Texts(dict[int, str]):
         return text
 
 
-def _presentation(operand: Operand) -> Callable[[int], str]:
-    """How values of an operand are written."""
-    if operand.is_register:
-        return ABI_NAMES.__getitem__
-    if operand.role == CSR:
-        return lambda number: BY_ADDRESS[number].name if number in BY_ADDRESS else f"{number:#x}"
-    if operand.role == FENCE_SET:
-        return lambda bits: "".join(letter for letter, bit in zip("iorw", (8, 4, 2, 1), strict=True) if bits & bit) or "0"
-    return hex if operand.field.name == "u_imm" else str
+def _csr(number: int) -> str:
+    return BY_ADDRESS[number].name if number in BY_ADDRESS else f"{number:#x}"
+
+
+def _fence_set(bits: int) -> str:
+    return "".join(letter for letter, bit in zip("iorw", (8, 4, 2, 1), strict=True) if bits & bit) or "0"
+
+
+_REGISTERS = {name: _Texts(FIELDS[name], ABI_NAMES.__getitem__) for name in ("rd", "rs1", "rs2", "rs3")}
+_OTHERS = {name: _Texts(field, {"csr": _csr, "pred": _fence_set, "succ": _fence_set, "u_imm": hex}.get(name, str))
+           for name, field in FIELDS.items()}
 
 
 class _Shape:
@@ -112,7 +115,8 @@ class _Shape:
                 self.target = operand.field
                 self.template = self.template.removesuffix("%s")
             else:
-                self.parts.append((operand.field.mask, _Texts(operand)))
+                texts = (_REGISTERS if operand.is_register else _OTHERS)[operand.field.name]
+                self.parts.append((operand.field.mask, texts))
         self.aliases: list[tuple[int, int, _Shape]] = []            # (mask, match, shape)
 
     def text(self, word: int) -> str:
