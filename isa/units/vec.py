@@ -224,13 +224,14 @@ def vec_layernorm_f32(m, dst, x, gain, n):
 def _rope(row, text, *, adjacent, example=""):
     """A row that rotates the pairs of whole heads."""
     def meaning(m, dst, x, table, n):
+        if n == 0:
+            return
         head_dim = m.csr("vec.head_dim")
-        if n and (head_dim == 0 or head_dim % 2 or n % head_dim):
+        if head_dim == 0 or head_dim % 2 or n % head_dim:
             raise Trap(Cause.ILLEGAL_OPERAND, head_dim,
                        f"vec.head_dim is {head_dim}: expected an even number, at least 2, that divides n = {n}")
-        table_length = head_dim if n else 0
-        heads = m.read_f32(x, n).reshape(-1, table_length or 1)
-        m.write_f32(dst, exact.rope(heads, m.read_f32(table, table_length), adjacent=adjacent))
+        heads = m.read_f32(x, n).reshape(-1, head_dim)
+        m.write_f32(dst, exact.rope(heads, m.read_f32(table, head_dim), adjacent=adjacent))
         m.count("vec.elements", n)
 
     instruction(row, text, operands="dst>f32[n] x<f32[n] table<f32[head_dim] n", counters="vec.elements",
