@@ -284,14 +284,15 @@ def _define_gemv(number: int, name: str) -> None:
         length, groups = len(x), _groups(len(x), group)
         starts = np.arange(0, length, min(group, length) or length or 1)                # first column of each group
         m.check_write(y, 4 * rows, 4)
-        w_scale = (m.read_f32(scale, rows * groups).reshape(rows, groups) if m.csr("lut.scale_group") else
-                   np.broadcast_to(m.read_f32(scale, min(rows * groups, 1)), (rows, groups)))
+        per_group = m.csr("lut.scale_group") != 0
+        w_scale = m.read_f32(scale, rows * groups if per_group else min(rows * groups, 1))
         x_scale = m.state["lut.scales"][:groups if m.state["lut.x_group"][0] else 1]
         result = np.zeros(rows, np.float32)
         for first, weights in _weights(m, fmt, W, rows, length, _CHUNK // max(length, 1) + 1):
             chunk = slice(first, first + len(weights))
             sums = np.add.reduceat(weights * x, starts, axis=1, dtype=np.int32)         # (k, groups)
-            result[chunk] = lane_sum(sums.astype(np.float32) * (w_scale[chunk] * x_scale))
+            factors = (w_scale.reshape(rows, groups)[chunk] if per_group else w_scale) * x_scale
+            result[chunk] = lane_sum(sums.astype(np.float32) * factors)
             _count(m, fmt, weights)
         m.write_f32(y, result)
 

@@ -1,0 +1,194 @@
+"""fetch: copies, gathers and scatters against loops over bytes; pages against a walk over every byte."""
+
+import numpy as np
+import pytest
+from bench import FLASH, Bench, refused
+from hypothesis import given
+from hypothesis import strategies as st
+
+from isa.machine import PRESETS
+from isa.traps import Cause
+
+PAGE = 4096
+DRAM = 0x8001_0000
+
+
+def random_bytes(n, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, n, np.uint8)
+
+
+def pages_of_every_byte(addresses, size):
+    """Page reads of a unit that keeps one page at hand, byte by byte."""
+    reads, at_hand = 0, None
+    for address in addresses:
+        for byte in range(address, address + size):
+            if byte // PAGE != at_hand:
+                reads, at_hand = reads + 1, byte // PAGE
+    return reads
+
+
+@given(st.integers(0, 60), st.integers(0, 70), st.integers(0, 70))
+def test_copy_reads_all_before_it_writes(size, src, dst):
+    bench, data = Bench(), random_bytes(140)
+    base = bench.put(data)
+    done = bench.run("fetch.copy", dst=base + dst, src=base + src, bytes=size)
+    expected = data.copy()
+    expected[dst:dst + size] = data[src:src + size]
+    assert np.array_equal(bench.get(base, "u1", 140), expected)
+    assert done.counts.get("fetch.bytes", 0) == done.counts.get("sram.bytes_read", 0) == size
+    assert done.counts.get("sram.bytes_written", 0) == size
+    assert done.counts.get("fetch.rows", 0) == (size > 0)
+    assert "fetch.pages" not in done.counts
+
+
+@given(rows=st.integers(0, 6), row_bytes=st.integers(1, 9), src_gap=st.integers(0, 5), dst_gap=st.integers(0, 5))
+def test_copy2d(rows, row_bytes, src_gap, dst_gap):
+    bench, data = Bench(), random_bytes(200)
+    src, dst = bench.put(data), bench.put(np.zeros(200, np.uint8))
+    bench.set(fetch__row_bytes=row_bytes, fetch__src_stride=row_bytes + src_gap if src_gap else 0,
+              fetch__dst_stride=row_bytes + dst_gap if dst_gap else 0)
+    done = bench.run("fetch.copy2d", dst=dst, src=src, rows=rows)
+    expected = np.zeros(200, np.uint8)
+    for i in range(rows):
+        for j in range(row_bytes):
+            expected[i * (row_bytes + dst_gap) + j] = data[i * (row_bytes + src_gap) + j]
+    assert np.array_equal(bench.get(dst, "u1", 200), expected)
+    assert done.counts.get("fetch.rows", 0) == rows
+    assert done.counts.get("fetch.bytes", 0) == done.counts.get("sram.bytes_read", 0) == rows * row_bytes
+
+
+def test_source_rows_may_overlap():
+    bench = Bench()
+    src, dst = bench.put(np.arange(10, dtype=np.uint8)), bench.put(np.zeros(9, np.uint8))
+    bench.set(fetch__row_bytes=3, fetch__src_stride=2)
+    bench.run("fetch.copy2d", dst=dst, src=src, rows=3)         # windows of 3 with a step of 2
+    assert bench.get(dst, "u1", 9).tolist() == [0, 1, 2, 2, 3, 4, 4, 5, 6]
+
+
+@given(index=st.lists(st.integers(0, 9), max_size=12), row_bytes=st.integers(1, 7), gap=st.integers(0, 3), known=st.booleans())
+def test_gather_rows(index, row_bytes, gap, known):
+    bench, table = Bench(), random_bytes(10 * 10)
+    addresses = bench.put(table), bench.put(np.array(index, np.uint32)), bench.put(np.zeros(12 * 7, np.uint8))
+    bench.set(fetch__row_bytes=row_bytes, fetch__src_stride=row_bytes + gap, fetch__table_rows=10 if known else 0)
+    done = bench.run("fetch.rows", dst=addresses[2], table=addresses[0], index=addresses[1], count=len(index))
+    expected = [table[i * (row_bytes + gap) + j] for i in index for j in range(row_bytes)]
+    assert bench.get(addresses[2], "u1", len(expected)).tolist() == expected
+    counts = done.counts
+    assert counts.get("fetch.rows", 0) == len(index)
+    assert counts.get("fetch.bytes", 0) == len(index) * row_bytes
+    assert counts.get("sram.bytes_read", 0) == len(index) * (row_bytes + 4)
+    left = sum(1 for row in range(10) if row not in index)
+    assert counts.get("fetch.rows_left", 0) == (left if known else 0)       # rows named + rows left = rows of the table
+    assert counts.get("fetch.bytes_left", 0) == (left * row_bytes if known else 0)
+
+
+@given(index=st.lists(st.integers(0, 9), max_size=12), row_bytes=st.integers(1, 7))
+def test_scatter_rows_later_wins(index, row_bytes):
+    bench, data = Bench(), random_bytes(12 * 7)
+    table, src = bench.put(np.zeros(10 * 8, np.uint8)), bench.put(data)
+    bench.set(fetch__row_bytes=row_bytes, fetch__dst_stride=8, fetch__table_rows=10)
+    done = bench.run("fetch.scatter", table=table, src=src, index=bench.put(np.array(index, np.uint32)), count=len(index))
+    expected = np.zeros(10 * 8, np.uint8)
+    for i, row in enumerate(index):
+        for j in range(row_bytes):
+            expected[row * 8 + j] = data[i * row_bytes + j]
+    assert np.array_equal(bench.get(table, "u1", 80), expected)
+    assert done.counts.get("fetch.bytes", 0) == done.counts.get("sram.bytes_written", 0) == len(index) * row_bytes
+    assert "fetch.rows_left" not in done.counts
+
+
+@given(index=st.lists(st.integers(0, 11), min_size=1, max_size=10), row_bytes=st.sampled_from([1, 100, 2000, 4096, 5000]),
+       start=st.sampled_from([0, 1, 4000, 4096]))
+def test_pages_of_gathered_rows(index, row_bytes, start):
+    flash = random_bytes(20 * PAGE).tobytes()
+    bench = Bench(flash=flash)
+    bench.set(fetch__row_bytes=row_bytes)
+    done = bench.run("fetch.rows", dst=DRAM, table=FLASH + start, index=bench.put(np.array(index, np.uint32)), count=len(index))
+    rows = [FLASH + start + i * row_bytes for i in index]
+    assert done.counts["fetch.pages"] == pages_of_every_byte(rows, row_bytes)
+    assert done.counts["flash.bytes_read"] == len(index) * row_bytes
+    assert bench.get(DRAM, "u1", row_bytes).tobytes() == flash[start + index[0] * row_bytes:][:row_bytes]
+
+
+@pytest.mark.parametrize(("start", "size", "expected"), [(0, 1, 1), (0, PAGE, 1), (1, PAGE, 2), (PAGE - 1, 2, 2), (5, 3 * PAGE, 4)])
+def test_pages_of_a_copy(start, size, expected):
+    bench = Bench(flash=bytes(5 * PAGE))
+    assert bench.run("fetch.copy", dst=DRAM, src=FLASH + start, bytes=size).counts["fetch.pages"] == expected
+
+
+def test_neighbouring_rows_share_a_page_within_an_operation_but_not_across():
+    bench = Bench(flash=bytes(2 * PAGE))
+    bench.set(fetch__row_bytes=1024)
+    for _ in range(2):
+        assert bench.run("fetch.copy2d", dst=DRAM, src=FLASH, rows=4).counts["fetch.pages"] == 1
+
+
+@pytest.mark.parametrize("mnemonic", ["fetch.copy", "fetch.copy2d", "fetch.rows", "fetch.scatter"])
+def test_a_tag_is_signalled_when_the_operation_is_done(mnemonic):
+    bench = Bench()
+    a, b = bench.put(np.zeros(64, np.uint8)), bench.put(np.zeros(64, np.uint8))
+    operands = {"fetch.copy": {"dst": a, "src": b, "bytes": 4}, "fetch.copy2d": {"dst": a, "src": b, "rows": 2},
+                "fetch.rows": {"dst": a, "table": b, "index": b, "count": 2},
+                "fetch.scatter": {"table": a, "src": b, "index": b, "count": 2}}[mnemonic]
+    bench.set(fetch__row_bytes=4)
+    assert "sync.signals" not in bench.run(mnemonic, **operands).counts
+    assert "nothing has signalled tag 63" in refused(Cause.NEVER_SIGNALLED, bench, "sync.wait", tag=63)
+    bench.set(fetch__tag=63)
+    assert bench.run(mnemonic, **operands).counts["sync.signals"] == 1
+    bench.run("sync.wait", tag=63)
+    bench.set(fetch__tag=64)
+    assert "fetch.tag is 64; expected 0 (none) or 1..63" in refused(Cause.ILLEGAL_OPERAND, bench, mnemonic, **operands)
+
+
+def test_a_tag_on_a_machine_without_signals_is_refused(tmp_path):
+    text = (PRESETS / "slim.toml").read_text(encoding="utf-8")
+    start, end = text.index("[unit.sync]"), text.find("[", text.index("[unit.sync]") + 1)
+    (tmp_path / "no-sync.toml").write_text(text[:start] + (text[end:] if end >= 0 else ""), encoding="utf-8")
+    bench = Bench(str(tmp_path / "no-sync.toml"))
+    bench.set(fetch__tag=1)
+    reason = refused(Cause.ILLEGAL_OPERAND, bench, "fetch.copy", dst=DRAM, src=DRAM, bytes=1)
+    assert reason == "tag 1 is to be signalled, but this machine has no sync unit"
+
+
+def test_a_row_size_is_needed():
+    bench = Bench()
+    a = bench.put(np.zeros(64, np.uint8))
+    assert refused(Cause.ILLEGAL_OPERAND, bench, "fetch.copy2d", dst=a, src=a, rows=3) == (
+        "fetch.row_bytes is 0; expected the bytes of each of the 3 rows")
+    assert bench.run("fetch.copy2d", dst=a, src=a, rows=0).counts.keys() == {"fetch.ops", "core.instructions"}
+
+
+@pytest.mark.parametrize("mnemonic", ["fetch.rows", "fetch.scatter"])
+def test_indices_beyond_a_known_table_are_refused(mnemonic):
+    bench = Bench()
+    a, index = bench.put(np.zeros(64, np.uint8)), bench.put(np.array([3, 4, 5], np.uint32))
+    bench.set(fetch__row_bytes=4, fetch__table_rows=4)
+    operands = {"dst" if mnemonic == "fetch.rows" else "src": a, "table": a, "index": index, "count": 3}
+    assert refused(Cause.ILLEGAL_OPERAND, bench, mnemonic, **operands) == (
+        "index[1] is 4; the table has 4 rows (fetch.table_rows)")
+
+
+@pytest.mark.parametrize(("mnemonic", "operands", "cause"), [
+    ("fetch.copy", {"dst": DRAM, "src": DRAM, "bytes": 1 << 60}, Cause.LOAD_ACCESS),
+    ("fetch.copy", {"dst": FLASH, "src": DRAM, "bytes": 1}, Cause.STORE_ACCESS),
+    ("fetch.copy", {"dst": 0x0200_0000, "src": DRAM, "bytes": 1}, Cause.PORT),
+    ("fetch.copy2d", {"dst": DRAM, "src": DRAM, "rows": 1 << 60}, Cause.LOAD_ACCESS),
+    ("fetch.rows", {"dst": DRAM, "table": DRAM, "index": DRAM, "count": 1 << 60}, Cause.LOAD_ACCESS),
+    ("fetch.rows", {"dst": DRAM, "table": 0x20_0000_0000 - 4, "index": DRAM, "count": 1}, Cause.LOAD_ACCESS),
+    ("fetch.rows", {"dst": DRAM, "table": DRAM, "index": DRAM + 2, "count": 1}, Cause.MISALIGNED_OPERAND),
+    ("fetch.scatter", {"table": FLASH, "src": DRAM, "index": DRAM, "count": 1}, Cause.STORE_ACCESS),
+])
+def test_accesses_that_memory_does_not_allow(mnemonic, operands, cause):
+    bench = Bench()
+    bench.set(fetch__row_bytes=8)
+    refused(cause, bench, mnemonic, **operands)
+
+
+def test_a_trap_in_the_last_row_leaves_nothing_written():
+    bench = Bench()
+    sram = bench.m.machine.region("sram")
+    table = sram.base + sram.size - 8
+    bench.set(fetch__row_bytes=8)
+    refused(Cause.STORE_ACCESS, bench, "fetch.scatter", table=table, src=bench.put(np.ones(16, np.uint8)),
+            index=bench.put(np.array([0, 1], np.uint32)), count=2)
+    assert bench.get(table, "u1", 8).tolist() == [0] * 8

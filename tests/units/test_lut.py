@@ -1,0 +1,499 @@
+"""lut: results against Python integers, counters against a walk over every group of weights."""
+
+import struct
+
+import numpy as np
+import pytest
+from bench import FLASH, Bench, refused
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from isa.instruction import TABLE, rows
+from isa.numbers import FORMATS
+from isa.traps import Cause
+from isa.units import UNITS, lut
+
+FORMAT_NAMES = ("b1", "t2", "t5", "i2", "i3", "i4", "i8", "c2", "c3", "c4")
+RANGE = {"b1": (-1, 1), "t2": (-1, 0, 1), "t5": (-1, 0, 1), "i2": range(-2, 2), "i3": range(-4, 4), "i4": range(-8, 8),
+         "i8": range(-128, 128), "c2": range(4), "c3": range(8), "c4": range(16)}
+COUNTED = ("lut.lookups", "lut.buffer_reads", "lut.steps", "lut.macs", "lut.macs_skipped", "lut.groups_skipped",
+           "lut.weight_bytes")
+ONE = np.ones(1, np.float32)
+
+
+def wrap(value: int) -> int:
+    return (int(value) + (1 << 31)) % (1 << 32) - (1 << 31)
+
+
+def random_matrix(name, height, width, seed, sparsity=0.0):
+    """Codes or values of a format, as Python lists; zero where the format has a zero, with the given probability."""
+    rng = np.random.default_rng(seed)
+    matrix = rng.choice(list(RANGE[name]), (height, width))
+    if name != "b1":
+        matrix[rng.random((height, width)) < sparsity] = 0
+    return matrix
+
+
+def brute_force_events(vectors, name, mode):
+    """The events of one operation, from `vectors`: for each output its weights in the order of the activations."""
+    events = dict.fromkeys(COUNTED, 0)
+    for weights in vectors:
+        events["lut.macs"] += len(weights)
+        events["lut.macs_skipped"] += sum(w == 0 for w in weights)
+        if name[0] == "c":
+            events["lut.lookups"] += len(weights)
+            events["lut.steps"] += len(weights)
+            continue
+        bits = range(int(name[1])) if name[0] == "i" else [None]
+        for bit in bits:
+            plane = [(int(w) >> bit) & 1 if bit is not None else int(w != 0) for w in weights]
+            size = {0: 4, 1: 8, 2: 7}[mode]
+            for start in range(0, len(plane), size):
+                group = plane[start:start + size]
+                if sum(group) == 0:
+                    events["lut.groups_skipped"] += 1
+                elif mode == 0:
+                    events["lut.lookups"] += 1
+                    events["lut.steps"] += 1
+                elif mode == 2 and sum(group[:3]) == 3:
+                    events["lut.lookups"] += 1
+                    events["lut.buffer_reads"] += sum(group[3:])
+                    events["lut.steps"] += (1 + sum(group[3:]) + 1) // 2
+                else:
+                    events["lut.buffer_reads"] += sum(group)
+                    events["lut.steps"] += (sum(group) + 1) // 2
+    return events
+
+
+def check_events(done, expected, weight_bytes):
+    expected["lut.weight_bytes"] = weight_bytes
+    assert {name: done.counts.get(name, 0) for name in COUNTED} == expected
+    assert done.counts["lut.ops"] == 1
+
+
+def build(bench, x, scales=ONE):
+    return bench.run("lut.build.i8", x=bench.put(np.array(x, np.int8)), scale=bench.put(np.array(scales, np.float32)), n=len(x))
+
+
+def codebook(bench, name, seed):
+    """Load a random codebook for a cN format; returns a function from code to weight. Other formats: the identity."""
+    if name[0] != "c":
+        return int
+    entries = np.random.default_rng(seed).integers(-128, 128, 1 << int(name[1]), np.int8)
+    entries[0] = 0
+    bench.run("lut.codebook.i8", table=bench.put(entries), n=len(entries))
+    return lambda code: int(entries[code])
+
+
+def put_weights(bench, name, matrix, stride):
+    """Pack a matrix with `stride` bytes from row to row (0: packed) and set lut.row_stride."""
+    packed = FORMATS[name].pack(matrix)
+    if stride:
+        packed = np.pad(packed, ((0, 0), (0, stride - packed.shape[1])), constant_values=0x5A)
+    bench.set(lut__row_stride=stride)
+    return bench.put(packed)
+
+
+matrices = {"height": st.integers(0, 7), "length": st.integers(0, 33), "mode": st.integers(0, 2), "seed": st.integers(0, 999),
+            "sparsity": st.sampled_from([0.0, 0.5, 0.9, 1.0]), "gap": st.sampled_from([None, 0, 3]), "shift": st.integers(0, 31)}
+
+
+@pytest.mark.parametrize("name", FORMAT_NAMES)
+@settings(max_examples=60, deadline=None)
+@given(**matrices)
+def test_mac(name, height, length, mode, seed, sparsity, gap, shift):
+    bench, rng = Bench(), np.random.default_rng(seed)
+    x = rng.integers(-128, 128, length)
+    before = rng.integers(-(1 << 31), 1 << 31, height)
+    matrix = random_matrix(name, height, length, seed, sparsity)
+    row_bytes = FORMATS[name].row_bytes(length)
+    weight = codebook(bench, name, seed)
+    W = put_weights(bench, name, matrix, row_bytes + gap if gap is not None else 0)
+    acc = bench.put(before.astype(np.int32))
+    build(bench, x)
+    bench.set(lut__mode=mode, lut__shift=shift)
+    done = bench.run(f"lut.mac.{name}", acc=acc, W=W, rows=height)
+    weights = [[weight(matrix[r, c]) for c in range(length)] for r in range(height)]
+    expected = [wrap(int(before[r]) + (wrap(sum(weights[r][c] * int(x[c]) for c in range(length))) << shift))
+                for r in range(height)]
+    assert bench.get(acc, "<i4", height).tolist() == expected
+    check_events(done, brute_force_events(weights, name, mode), height * row_bytes)
+
+
+@pytest.mark.parametrize("name", FORMAT_NAMES)
+@settings(max_examples=60, deadline=None)
+@given(**matrices)
+def test_macT(name, height, length, mode, seed, sparsity, gap, shift):
+    cols = height                           # outputs
+    bench, rng = Bench(), np.random.default_rng(seed)
+    x = rng.integers(-128, 128, length)
+    before = rng.integers(-(1 << 31), 1 << 31, cols)
+    matrix = random_matrix(name, length, cols, seed, sparsity)
+    row_bytes = FORMATS[name].row_bytes(cols)
+    weight = codebook(bench, name, seed)
+    W = put_weights(bench, name, matrix, row_bytes + gap if gap is not None else 0)
+    acc = bench.put(before.astype(np.int32))
+    build(bench, x)
+    bench.set(lut__mode=mode, lut__shift=shift)
+    done = bench.run(f"lut.macT.{name}", acc=acc, W=W, cols=cols)
+    columns = [[weight(matrix[j, c]) for j in range(length)] for c in range(cols)]
+    expected = [wrap(int(before[c]) + (wrap(sum(columns[c][j] * int(x[j]) for j in range(length))) << shift))
+                for c in range(cols)]
+    assert bench.get(acc, "<i4", cols).tolist() == expected
+    check_events(done, brute_force_events(columns, name, mode), length * row_bytes if cols else 0)
+
+
+def lane_sum_by_hand(values):
+    lanes = [np.float32(0)] * 16
+    for i, value in enumerate(values):
+        lanes[i % 16] = np.float32(lanes[i % 16] + value)
+    while len(lanes) > 1:
+        half = len(lanes) // 2
+        lanes = [np.float32(lanes[i] + lanes[i + half]) for i in range(half)]
+    return lanes[0]
+
+
+@pytest.mark.parametrize("name", FORMAT_NAMES)
+@settings(max_examples=60, deadline=None)
+@given(height=st.integers(0, 6), length=st.integers(0, 70), group=st.sampled_from([1, 3, 16, 64, 1 << 63]),
+       grouped=st.sampled_from(["both", "weights", "activations", "none"]), mode=st.integers(0, 2), seed=st.integers(0, 999))
+def test_gemv(name, height, length, group, grouped, mode, seed):
+    bench, rng = Bench(), np.random.default_rng(seed)
+    x = rng.integers(-128, 128, length)
+    matrix = random_matrix(name, height, length, seed, 0.3)
+    groups = -(-length // group) if grouped != "none" else min(length, 1)
+    x_scale = rng.random(groups if grouped in ("both", "activations") else 1).astype(np.float32)
+    w_scale = rng.normal(size=(height, groups) if grouped in ("both", "weights") else (1, 1)).astype(np.float32)
+    weight = codebook(bench, name, seed)
+    W, scale, y = put_weights(bench, name, matrix, 0), bench.put(w_scale), bench.put(np.full(6, 7, np.float32))
+    bench.set(lut__scale_group=group if grouped in ("both", "activations") else 0, lut__mode=mode, lut__shift=9)
+    build(bench, x, x_scale)
+    bench.set(lut__scale_group=group if grouped in ("both", "weights") else 0)
+    done = bench.run(f"lut.gemv.{name}", y=y, W=W, scale=scale, rows=height)
+    weights = [[weight(matrix[r, c]) for c in range(length)] for r in range(height)]
+    expected = []
+    for r in range(height):
+        terms = []
+        for g in range(groups):
+            columns = range(g * group, min((g + 1) * group, length)) if grouped != "none" else range(length)
+            total = np.float32(wrap(sum(weights[r][c] * int(x[c]) for c in columns)))
+            ws = w_scale[r, g] if grouped in ("both", "weights") else w_scale[0, 0]
+            xs = x_scale[g] if grouped in ("both", "activations") else x_scale[0]
+            terms.append(np.float32(total * np.float32(ws * xs)))
+        expected.append(lane_sum_by_hand(terms))
+    got = bench.get(y, "<f4", 6)
+    assert got[:height].tobytes() == np.array(expected, np.float32).tobytes()
+    assert got[height:].tolist() == [7.0] * (6 - height)
+    check_events(done, brute_force_events(weights, name, mode), height * FORMATS[name].row_bytes(length))
+
+
+@pytest.mark.parametrize("name", FORMAT_NAMES)
+@pytest.mark.parametrize("mnemonic", ["mac", "macT", "gemv"])
+def test_a_large_matrix_goes_in_pieces_without_a_trace(name, mnemonic, monkeypatch):
+    results = []
+    for chunk in (1 << 22, 900):
+        monkeypatch.setattr(lut, "_CHUNK", chunk)
+        bench, rng = Bench(), np.random.default_rng(1)
+        length = 600
+        matrix = random_matrix(name, *((90, length) if mnemonic != "macT" else (length, 90)), 2, 0.8)
+        codebook(bench, name, 3)
+        W, out = put_weights(bench, name, matrix, 0), bench.put(np.zeros(90, np.int32))
+        bench.set(lut__scale_group=32, lut__mode=2)
+        build(bench, rng.integers(-128, 128, length), rng.random(19))
+        scale = bench.put(rng.random((90, 19)).astype(np.float32))
+        operands = {"mac": {"acc": out, "rows": 90}, "macT": {"acc": out, "cols": 90},
+                    "gemv": {"y": out, "rows": 90, "scale": scale}}[mnemonic]
+        done = bench.run(f"lut.{mnemonic}.{name}", W=W, **operands)
+        results.append((bench.get(out, "u1", 360).tobytes(), done.counts))
+    assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("name", [name for name in FORMAT_NAMES if name[0] != "c"])
+@pytest.mark.parametrize(("mode", "size"), [(0, 4), (1, 8), (2, 7)])
+def test_conservation(name, mode, size):
+    bench, length, height = Bench(), 100, 20
+    matrix = random_matrix(name, height, length, 5, 0.7)
+    build(bench, np.arange(length))
+    bench.set(lut__mode=mode)
+    counts = bench.run(f"lut.mac.{name}", acc=bench.put(np.zeros(height, np.int32)),
+                       W=put_weights(bench, name, matrix, 0), rows=height).counts
+    planes = int(name[1]) if name[0] == "i" else 1
+    groups = planes * height * -(-length // size)
+    assert counts["lut.macs"] == height * length
+    assert counts.get("lut.macs_skipped", 0) == np.count_nonzero(matrix == 0)
+    if mode == 0:
+        assert counts["lut.lookups"] + counts.get("lut.groups_skipped", 0) == groups
+        assert "lut.buffer_reads" not in counts
+    else:
+        ones = sum(int(np.count_nonzero(matrix.astype(int) >> bit & 1)) for bit in range(planes)) if planes > 1 else (
+            np.count_nonzero(matrix))
+        assert 3 * counts.get("lut.lookups", 0) + counts["lut.buffer_reads"] == ones
+        assert counts["lut.steps"] >= groups - counts.get("lut.groups_skipped", 0)
+    assert counts["lut.weight_bytes"] == height * FORMATS[name].row_bytes(length)
+    assert counts["sram.bytes_read"] == counts["lut.weight_bytes"] + 4 * height
+
+
+def test_code_3_of_two_bit_ternary_counts_as_two():
+    bench = Bench()
+    build(bench, [10, 20, 30, 40])
+    acc = bench.put(np.zeros(1, np.int32))
+    done = bench.run("lut.mac.t2", acc=acc, W=bench.put(np.array([0b01_01_11_01], np.uint8)), rows=1)
+    assert bench.get(acc, "<i4", 1).tolist() == [40]
+    assert done.counts["lut.macs_skipped"] == 3
+
+
+def test_weights_may_stream_from_flash():
+    matrix = random_matrix("t2", 8, 64, 1)
+    bench = Bench(flash=FORMATS["t2"].pack(matrix).tobytes())
+    build(bench, np.arange(64))
+    acc = bench.put(np.zeros(8, np.int32))
+    done = bench.run("lut.mac.t2", acc=acc, W=FLASH, rows=8)
+    assert bench.get(acc, "<i4", 8).tolist() == (matrix.astype(int) @ np.arange(64)).tolist()
+    assert done.counts["flash.bytes_read"] == done.counts["lut.weight_bytes"] == 8 * 16
+
+
+def test_accumulators_wrap():
+    bench = Bench()
+    build(bench, [-128] * 4096)
+    acc = bench.put(np.array([(1 << 31) - 1], np.int32))
+    W = bench.put(np.full(4096, -128, np.int8))
+    bench.run("lut.mac.i8", acc=acc, W=W, rows=1)           # 2**26
+    assert bench.get(acc, "<i4", 1).tolist() == [wrap((1 << 31) - 1 + (1 << 26))]
+    bench.set(lut__shift=6)
+    bench.run("lut.mac.i8", acc=acc, W=W, rows=1)           # 2**32, which is 0
+    assert bench.get(acc, "<i4", 1).tolist() == [wrap((1 << 31) - 1 + (1 << 26))]
+
+
+# ------------------------------------------------------------------------------------------------ activations, codebooks
+
+
+@given(st.lists(st.integers(-128, 127), max_size=40), st.sampled_from([0, 1, 8, 32]))
+def test_build_loads_activations_and_their_scales(x, group):
+    bench = Bench()
+    bench.set(lut__scale_group=group)
+    groups = -(-len(x) // group) if group else int(bool(x))
+    scales = np.arange(groups, dtype=np.float32) + 0.5
+    done = build(bench, x, scales)
+    state = bench.m.state
+    assert (state["lut.kind"][0], state["lut.length"][0], state["lut.x_group"][0]) == (1, len(x), group)
+    assert state["lut.activations"][:len(x)].tolist() == x
+    assert state["lut.scales"][:groups].tolist() == scales.tolist()
+    assert done.counts.get("lut.tables_built", 0) == -(-len(x) // 4)
+    assert done.counts.get("sram.bytes_read", 0) == len(x) + 4 * groups
+
+
+@given(st.lists(st.sampled_from([-1, 1]), max_size=40))
+def test_build_of_binary_activations(x):
+    bench = Bench()
+    bench.set(lut__scale_group=8)
+    done = bench.run("lut.build.b1", x=bench.put(FORMATS["b1"].pack([x]) if x else np.zeros(1, np.uint8)), n=len(x))
+    state = bench.m.state
+    assert (state["lut.kind"][0], state["lut.length"][0], state["lut.x_group"][0]) == (2, len(x), 0)
+    assert state["lut.activations"][:len(x)].tolist() == x
+    assert not x or state["lut.scales"][0] == 1
+    assert done.counts.get("lut.tables_built", 0) == -(-len(x) // 4)
+
+
+@pytest.mark.parametrize("kind", ["i8", "b1"])
+def test_build_beyond_the_tables_is_refused(kind):
+    bench = Bench("slim-llama")
+    capacity = bench.m.parameter("lut.activations")
+    x = bench.put(np.zeros(capacity + 1, np.int8))
+    operands = {"x": x, "scale": x} if kind == "i8" else {"x": x}
+    assert bench.run(f"lut.build.{kind}", **operands, n=capacity).counts["lut.tables_built"] == capacity // 4
+    assert refused(Cause.CAPACITY, bench, f"lut.build.{kind}", **operands, n=capacity + 1) == (
+        f"{capacity + 1} activations; the tables of this machine hold {capacity} (lut.activations)")
+
+
+@pytest.mark.parametrize(("kind", "dtype"), [("i8", np.int8), ("f32", np.float32)])
+@pytest.mark.parametrize("n", [4, 8, 16])
+def test_codebook_clears_what_it_does_not_set(kind, dtype, n):
+    bench = Bench()
+    bench.run(f"lut.codebook.{kind}", table=bench.put(np.full(16, 9, dtype)), n=16)
+    bench.run(f"lut.codebook.{kind}", table=bench.put(np.arange(1, n + 1, dtype=dtype)), n=n)
+    assert bench.m.state[f"lut.codebook_{kind}"].tolist() == [*range(1, n + 1), *[0] * (16 - n)]
+
+
+@pytest.mark.parametrize("kind", ["i8", "f32"])
+@pytest.mark.parametrize("n", [0, 3, 5, 17, 256, 1 << 60])
+def test_codebooks_have_4_8_or_16_entries(kind, n):
+    bench = Bench()
+    reason = refused(Cause.ILLEGAL_OPERAND, bench, f"lut.codebook.{kind}", table=bench.free, n=n)
+    assert reason == f"a codebook of {n} values; expected 4, 8 or 16"
+
+
+@pytest.mark.parametrize("name", ["c2", "c3", "c4"])
+@given(n=st.integers(0, 40), group=st.sampled_from([0, 1, 16, 1 << 63]), seed=st.integers(0, 99))
+def test_decode(name, n, group, seed):
+    bench, rng = Bench(), np.random.default_rng(seed)
+    codes, entries = rng.choice(list(RANGE[name]), n), rng.normal(size=1 << int(name[1])).astype(np.float32)
+    scales = rng.random(max(-(-n // group) if group else 1, 1)).astype(np.float32)
+    bench.run("lut.codebook.f32", table=bench.put(entries), n=len(entries))
+    bench.set(lut__scale_group=group)
+    dst = bench.put(np.full(41, 7, np.float32))
+    done = bench.run(f"lut.decode.{name}", dst=dst, codes=bench.put(np.append(FORMATS[name].pack([codes]), np.uint8(0))),
+                     scale=bench.put(scales), n=n)
+    expected = [float(np.float32(entries[code] * scales[i // group if group else 0])) for i, code in enumerate(codes)]
+    assert bench.get(dst, "<f4", 41).tolist() == expected + [7.0] * (41 - n)
+    assert done.counts.get("lut.lookups", 0) == done.counts.get("lut.steps", 0) == n
+    assert done.counts.get("lut.weight_bytes", 0) == FORMATS[name].row_bytes(n)
+
+
+# ------------------------------------------------------------------------------------------------ bit planes
+
+
+@given(height=st.integers(0, 5), length=st.integers(0, 150), shift=st.integers(0, 31), seed=st.integers(0, 99))
+def test_xnor(height, length, shift, seed):
+    bench, rng = Bench(), np.random.default_rng(seed)
+    a, w = rng.integers(0, 2, length), rng.integers(0, 2, (height, length))
+    before = rng.integers(-(1 << 31), 1 << 31, height)
+    bench.run("lut.build.b1", x=bench.put(np.append(np.packbits(a, bitorder="little"), np.uint8(0))), n=length)
+    W = bench.put(np.append(np.packbits(w, axis=1, bitorder="little"), np.uint8(0)))
+    acc, copy = bench.put(before.astype(np.int32)), bench.put(before.astype(np.int32))
+    bench.set(lut__shift=shift)
+    done = bench.run("lut.xnor", acc=acc, W=W, rows=height)
+    expected = [wrap(int(before[r]) + ((2 * sum(int(a[c] == w[r, c]) for c in range(length)) - length) << shift))
+                for r in range(height)]
+    assert bench.get(acc, "<i4", height).tolist() == expected
+    assert done.counts.get("lut.macs", 0) == height * length
+    assert done.counts.get("lut.steps", 0) == height * -(-length // 64)
+    bench.run("lut.mac.b1", acc=copy, W=W, rows=height)
+    assert bench.get(copy, "<i4", height).tolist() == expected          # two routes to one result
+
+
+@given(st.lists(st.integers(0, 255), max_size=30), st.integers(0, 7))
+def test_plane(codes, bit):
+    bench = Bench()
+    dst = bench.put(np.full(4, 0xEE, np.uint8))
+    bench.run("lut.plane", dst=dst, x=bench.put(np.array(codes, np.uint8)), bit=bit, n=len(codes))
+    expected = [sum((code >> bit & 1) << i for i, code in enumerate(codes[start:start + 8])) for start in range(0, len(codes), 8)]
+    assert bench.get(dst, "u1", 4).tolist() == expected + [0xEE] * (4 - len(expected))
+
+
+@given(length=st.integers(1, 40), seed=st.integers(0, 99))
+def test_bipolar_matrix_vector_product_from_bit_planes(length, seed):
+    """Two-bit bipolar weights times three-bit bipolar activations: x = sum of 2**i (2 bit_i - 1)."""
+    bench, rng = Bench(), np.random.default_rng(seed)
+    w, x = rng.integers(0, 4, (3, length)), rng.integers(0, 8, length)
+    acc, planes = bench.put(np.zeros(3, np.int32)), bench.put(np.zeros(8, np.uint8))
+    codes = bench.put(x.astype(np.uint8))
+    for j in range(3):
+        bench.run("lut.plane", dst=planes, x=codes, bit=j, n=length)
+        bench.run("lut.build.b1", x=planes, n=length)
+        for i in range(2):
+            bench.set(lut__shift=i + j)
+            bench.run("lut.xnor", acc=acc, W=bench.put(np.packbits(w >> i & 1, axis=1, bitorder="little")), rows=3)
+    assert bench.get(acc, "<i4", 3).tolist() == ((2 * w - 3) @ (2 * x - 7)).tolist()
+
+
+# ------------------------------------------------------------------------------------------------ refusals
+
+MACS = [row.mnemonic for row in rows("lut") if row.mnemonic.startswith(("lut.mac", "lut.gemv", "lut.xnor"))]
+
+
+def some_operands(bench, mnemonic, **others):
+    return {**{operand.name: bench.free for operand in TABLE[mnemonic].operands}, "rows": 1, "cols": 1, **others}
+
+
+def operands_of(bench, mnemonic, **others):
+    names = {operand.name for operand in TABLE[mnemonic].operands}
+    return {name: value for name, value in some_operands(bench, mnemonic, **others).items() if name in names}
+
+
+@pytest.mark.parametrize("mnemonic", MACS)
+def test_nothing_built_is_refused(mnemonic):
+    bench = Bench()
+    assert refused(Cause.ILLEGAL_OPERAND, bench, mnemonic, **operands_of(bench, mnemonic)) == (
+        "no activations are loaded; lut.build.i8 or lut.build.b1 must come first")
+
+
+@pytest.mark.parametrize("mnemonic", MACS)
+def test_settings_out_of_range_are_refused(mnemonic):
+    bench = Bench()
+    bench.run("lut.build.b1", x=bench.free, n=16)
+    bench.set(lut__mode=3)
+    reason = refused(Cause.ILLEGAL_OPERAND, bench, mnemonic, **operands_of(bench, mnemonic))
+    assert reason == "lut.mode is 3; expected 0 (LUT), 1 (buffer) or 2 (mixed)"
+    bench.set(lut__mode=0, lut__shift=32)
+    reason = refused(Cause.ILLEGAL_OPERAND, bench, mnemonic, **operands_of(bench, mnemonic))
+    assert reason == "lut.shift is 32; expected 0..31"
+    bench.set(lut__shift=0, lut__row_stride=1)
+    if "macT" not in mnemonic:
+        reason = refused(Cause.ILLEGAL_OPERAND, bench, mnemonic, **operands_of(bench, mnemonic))
+        assert reason.startswith("lut.row_stride is 1; expected 0 (packed) or at least ")
+
+
+@pytest.mark.parametrize("mnemonic", MACS)
+def test_impossible_sizes_trap_before_anything_is_allocated(mnemonic):
+    for length in (0, 16):
+        bench = Bench()
+        bench.run("lut.build.b1", x=bench.free, n=length)
+        with_huge = operands_of(bench, mnemonic, rows=1 << 60, cols=1 << 60)
+        refused(Cause.STORE_ACCESS if "gemv" in mnemonic else Cause.LOAD_ACCESS, bench, mnemonic, **with_huge)
+
+
+def test_a_matrix_that_leaves_its_region_traps_at_once():
+    bench = Bench()
+    bench.run("lut.build.b1", x=bench.free, n=16)
+    bench.set(lut__row_stride=1 << 40)
+    reason = refused(Cause.LOAD_ACCESS, bench, "lut.mac.b1", **operands_of(bench, "lut.mac.b1", rows=2))
+    assert f"{(1 << 40) + 2} bytes" in reason
+
+
+def test_groups_of_weights_and_activations_must_agree():
+    bench = Bench()
+    bench.set(lut__scale_group=32)
+    build(bench, [1] * 64, [1, 1])
+    bench.set(lut__scale_group=16)
+    assert refused(Cause.ILLEGAL_OPERAND, bench, "lut.gemv.i4", **operands_of(bench, "lut.gemv.i4")) == (
+        "lut.scale_group is 16, but the activations were built with groups of 32; expected the same, or 0 (one scale) "
+        "for one of them")
+
+
+def test_xnor_needs_binary_activations():
+    bench = Bench()
+    build(bench, [1, -1])
+    assert refused(Cause.ILLEGAL_OPERAND, bench, "lut.xnor", **operands_of(bench, "lut.xnor")) == (
+        "the activations are int8; lut.xnor needs binary ones, from lut.build.b1")
+
+
+def test_a_byte_has_eight_planes():
+    bench = Bench()
+    assert refused(Cause.ILLEGAL_OPERAND, bench, "lut.plane", dst=bench.free, x=bench.free, bit=8, n=1) == (
+        "bit 8 of a byte; expected 0..7")
+
+
+@pytest.mark.parametrize("mnemonic", ["lut.decode.c4", "lut.plane"])
+def test_impossible_lengths(mnemonic):
+    bench = Bench()
+    cause = Cause.STORE_ACCESS if "decode" in mnemonic else Cause.LOAD_ACCESS
+    refused(cause, bench, mnemonic, **operands_of(bench, mnemonic, n=1 << 60, bit=0))
+
+
+def test_slim_llama_computes_in_the_scratchpad_only():
+    bench = Bench("slim-llama")
+    build(bench, [1, 2, 3, 4])
+    acc = bench.put(np.zeros(1, np.int32))
+    assert "no port to dram" in refused(Cause.PORT, bench, "lut.mac.t2", acc=acc, W=0x8000_0100, rows=1)
+
+
+def test_canonical_nan():
+    bench = Bench()
+    build(bench, [1], [struct.unpack("<f", b"\x01\x00\xa0\xff")[0]])
+    y = bench.put(np.zeros(1, np.float32))
+    bench.run("lut.gemv.i8", y=y, W=bench.put(np.ones(1, np.int8)), scale=bench.put(ONE), rows=1)
+    assert bench.get(y, "<u4", 1).tolist() == [0x7FC0_0000]
+
+
+def test_formats_and_their_numbers_in_the_encoding():
+    assert lut.WEIGHT_FORMATS == FORMAT_NAMES
+    for number, name in enumerate(FORMAT_NAMES):
+        assert TABLE[f"lut.mac.{name}"].fixed["funct7"] == number
+        assert TABLE[f"lut.macT.{name}"].fixed["funct7"] == 16 + number
+        gemv = TABLE[f"lut.gemv.{name}"].fixed
+        assert gemv["funct3"] * 4 + gemv["funct2"] == 4 + number
+
+
+def test_every_counter_of_the_unit_is_declared_by_a_row():
+    declared = {name for row in rows("lut") for name in row.counters}
+    assert declared == {counter.name for counter in UNITS["lut"].counters} - {"lut.ops"}
