@@ -1,7 +1,7 @@
 """The fetch unit: moves bytes between memories. Copies, strided copies, rows by index list.
 
-Sources: SYSTEMS.md section 1 (SLIM: only the rows of active neurons leave the flash, at the cost of whole pages), section 15
-(gather by index list, asynchronous prefetch with tags).
+Sources: SLIM, arXiv 2507.09201 (only the rows of active neurons leave the flash, at the cost of whole pages); SlimInfer,
+arXiv 2508.06447 (asynchronous prefetch of chosen blocks).
 """
 
 from __future__ import annotations

@@ -4,8 +4,9 @@ Operation: `lut.build` loads a vector of int8 activations and builds, for every 
 sums. A weight matrix then streams through, and four weights together are the index of one table entry. Sums are exact
 int32 that wrap, whatever route the hardware takes: `lut.mode` changes what is counted, never a result.
 
-Sources: SYSTEMS.md section 2 (Slim-Llama: S-LUT, its LUT, buffer and mixed mode, zero groups), section 10 (FLUTE:
-codebooks with group scales), section 13 (bipolar integers from bit planes).
+Sources: Slim-Llama, ISSCC 2025 paper 23.9 (S-LUT with LUT, buffer and mixed mode, skipped zero groups, centre and
+difference); FLUTE, arXiv 2407.10960 (codebooks with group scales); arXiv 2409.17870 and APT-LLM, arXiv 2508.19087 (bipolar
+integers from bit planes).
 """
 
 from __future__ import annotations
@@ -32,7 +33,16 @@ loads. The vector that was built stays until the next build and serves any numbe
 of columns (for `lut.macT`: of rows).
 
 Weights kept as cluster centre plus difference reuse the centre's result: copy its int32 sums, then `lut.mac` the mostly
-zero difference onto them. Activations of 16 bits go as two int8 vectors, the upper with `lut.shift` = 8.""",
+zero difference onto them. Activations of 16 bits go as two int8 vectors, the upper with `lut.shift` = 8.
+
+Bipolar integers, whose bits are each worth +1 or -1, are multiplied bit plane by bit plane: `lut.plane` cuts a plane out of
+the activations, `lut.build.b1` loads it, `lut.xnor` compares it with a plane of the weights and adds the agreements less
+the disagreements, shifted by the two planes' places.
+
+What is counted follows `lut.mode`. Mode 0: a group of 4 weights is one look-up. Mode 1: the unit holds 8 activations and
+reads those with a non-zero weight, two a step. Mode 2: of 7 activations the first 3 are a table, read if all three weights
+are non-zero, and the rest a buffer. A group without a non-zero weight is skipped in every mode. For an N-bit integer each
+bit plane of the weights is a pass of its own over 0/1 weights. A codebook weight is one look-up in every mode.""",
     csrs=(
         Csr("lut.mode",        0x810, "0 LUT: tables of 4 activations; 1 buffer: 8 activations; 2 mixed: 3 and 4"),
         Csr("lut.row_stride",  0x811, "bytes between the starts of weight rows; 0: rows are packed one after the other"),

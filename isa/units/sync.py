@@ -4,7 +4,7 @@ Every unit takes its operations from its own queue, in order, while the core run
 queues. The emulator executes in program order, so a wait never has to wait: it checks that the tag was signalled before.
 In time, a wait lasts until the latest signal of its tag that stands before it in program order.
 
-Source: SYSTEMS.md section 15 (several queues, signal and wait), section 1 (SLIM: overlap of flash and PIM work).
+Sources: SLIM, arXiv 2507.09201 (flash and PIM work overlap); HPIM, arXiv 2509.12993 (queues of several engines).
 """
 
 from __future__ import annotations

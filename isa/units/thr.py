@@ -1,7 +1,7 @@
 """The threshold unit: which elements matter. Compare, list, select, top-k.
 
-Sources: SYSTEMS.md section 1 (SLIM: active neurons by comparing predicted gates with a calibrated threshold, no sort),
-section 15 (top-k and budgeted prefix for token and KV selection).
+Sources: SLIM, arXiv 2507.09201 (active neurons by comparing predicted gates with a calibrated threshold, without a sort);
+SlimInfer, arXiv 2508.06447, and STARC, arXiv 2505.05772 (top-k and budgets for token and KV blocks).
 """
 
 from __future__ import annotations
