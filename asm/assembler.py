@@ -1,0 +1,429 @@
+"""The assembler, told in the order in which it happens: read, place, fill in, hand over.
+
+    read       every statement in order; bytes, fragments and relocations collect in sections
+    lay out    sizes and addresses (asm/layout.py)
+    fill in    what depended on addresses
+    hand over  the program, or the diagnostics; a listing and the symbols in any case
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from asm.assembly import SHOWN_BYTES, Assembly, ListingLine
+from asm.diagnostics import AssemblyError, Diagnostic, Note, SourceError, Span, nearest
+from asm.directives import DIRECTIVES, RAW
+from asm.encoding import Reloc, signed64
+from asm.expressions import Function, Name, Node, Place, Unresolved, Value, evaluate, names, number, span
+from asm.fragments import Align, AssemblySection, Data, Fragment
+from asm.instructions import bits_of, forms, plan
+from asm.layout import kind_of, lay_out
+from asm.preprocess import Preprocessor
+from asm.source import LABEL, Buffer, Site, Statement, decode, file_buffer
+from asm.symbols import Entry, SymbolTable
+from asm.syntax import Operand, parse_operands
+from isa.csrs import CSRS
+from isa.instruction import CSR, TARGET
+from isa.machine import Machine, MachineError, load_machine
+from isa.program import Chunk, FileSlice, Line, Program, Section
+
+ENTRY = "_start"
+TEXT = "<text>"         # the file name of source that is not in a file
+
+
+def assemble(source: str | Path, *, machine: str = "slim", include_paths: Iterable[str | Path] = (),
+             defines: Mapping[str, int] | None = None) -> Program:
+    """Assemble source text (str) or a source file (Path) into a program.
+
+    `machine` is the preset the program is built for unless it says .machine; `include_paths` are searched by .include and
+    .incbin after the folder of the including file; `defines` are symbols set before the first line.
+    Raises AssemblyError with everything that is wrong, OSError when the file cannot be read.
+    """
+    assembly = assemble_with_listing(source, machine=machine, include_paths=include_paths, defines=defines)
+    if assembly.program is None:
+        raise AssemblyError(assembly.diagnostics)
+    return assembly.program
+
+
+def assemble_with_listing(source: str | Path, *, machine: str = "slim", include_paths: Iterable[str | Path] = (),
+                          defines: Mapping[str, int] | None = None) -> Assembly:
+    """As `assemble`, but errors are in the result, which also has the listing and the symbols. Raises OSError."""
+    name = str(source) if isinstance(source, Path) else TEXT
+    try:
+        text = decode(source.read_bytes(), name) if isinstance(source, Path) else source
+    except SourceError as error:
+        return Assembly(None, [Diagnostic(error.message, Span(name, 1), error.hint)])
+    return Assembler(name, text, machine, tuple(map(Path, include_paths)), defines or {}).run()
+
+
+@dataclass(eq=False, slots=True)
+class Mark:
+    """Where a statement's bytes begin."""
+
+    site: Site
+    section: AssemblySection
+    fragment: Data
+    offset: int
+
+
+class Assembler:
+    """One run. Directives and instruction emitters work on its public attributes."""
+
+    def __init__(self, name: str, text: str, machine: str, include_paths: tuple[Path, ...], defines: Mapping[str, int]) -> None:
+        self.diagnostics: list[Diagnostic] = []
+        self.symbols = SymbolTable()
+        self.sections: dict[str, AssemblySection] = {}
+        self.section = self.previous = self._section(".text", None, None, None)
+        self.section_stack: list[tuple[AssemblySection, AssemblySection]] = []
+        self.mentioned: list[tuple[Entry, Operand, Site]] = []          # symbols that must be defined in the end
+        self.pcrel: dict[tuple[Fragment, int], Node] = {}               # place of a %pcrel_hi -> its expression
+        self.marks: list[Mark] = []
+        self._refused: set[str] = set()                                 # symbols that have been reported as undefined
+        main, open_comment = file_buffer(name, text)
+        self.main = main
+        self.preprocessor = Preprocessor(main, include_paths, evaluate=self._evaluate, is_defined=self.symbols.is_defined,
+                                         report=self.report)
+        self.machine: Machine | None = None
+        start = Site(main, 0, Statement("", 0))
+        for symbol, value in defines.items():
+            self.symbols.assign(symbol, value, start, variable=True)
+        if open_comment is not None:
+            self.report(open_comment, SourceError("unterminated comment: its */ is missing"))
+        self._machine_name = machine
+
+    def run(self) -> Assembly:
+        self._read()
+        try:
+            self.machine = self.machine or load_machine(self._machine_name)
+        except (MachineError, OSError) as error:
+            self._report_file(str(error))
+            self.machine = load_machine("slim")
+        sections = list(self.sections.values())
+        self._pad_code(sections)
+        lay_out(sections, self.machine, self.symbols.value, self._report_layout)
+        self._fill_in(sections)
+        made = [self._finish(section) for section in sections if section.size or section.fixed_address is not None]
+        if not any(section.size for section in sections) and not self.diagnostics:
+            self._report_file("there is nothing to assemble: no instruction and no data")
+        self._check_code()
+        symbols = list(self.symbols.symbols())
+        program = None
+        if not any(diagnostic.severity == "error" for diagnostic in self.diagnostics):
+            made.sort(key=lambda section: ("a" not in section.flags, section.address))
+            program = Program(made, symbols, self._lines(), self._entry(), self.machine.name)
+        return Assembly(program, self.diagnostics, symbols, self._listing)
+
+    # ---------------------------------------------------------------------------------------- read
+
+    def _read(self) -> None:
+        marks = self.marks
+        for site in self.preprocessor.sites():
+            section = self.section
+            tail = section.tail
+            marks.append(Mark(site, section, tail, len(tail.data)))
+            ready = site.statement.plan
+            if type(ready) is bytes and not section.nobits:
+                tail.data += ready
+            elif site.statement.operation:
+                try:
+                    self._statement(site, site.statement)
+                except SourceError as error:
+                    self._report_operands(site, error)
+                except RecursionError:
+                    self.report(site, SourceError("the expression is nested too deeply"))
+        self.marks.append(Mark(Site(self.main, 0, Statement("", 0)), self.section, self.section.tail,
+                               len(self.section.tail.data)))
+
+    def _statement(self, site: Site, statement: Statement) -> None:
+        operation = statement.operation
+        if operation == LABEL:
+            self.symbols.define_label(statement.operands, self.section.here, site)
+            return
+        directive = DIRECTIVES.get(operation)
+        if directive is not None:
+            directive(self, site, () if operation in RAW else parse_operands(statement.operands))
+            return
+        if statement.plan is None:
+            try:
+                statement.plan = plan(statement)
+            except KeyError:
+                raise self._unknown(operation, statement) from None
+        section = self.contents(site)
+        parts = statement.plan
+        if isinstance(parts, bytes):
+            section.tail.data += parts
+            return
+        for part in parts:
+            if isinstance(part, bytes):
+                section.tail.data += part
+            else:
+                part.emit(self, site)
+
+    def _unknown(self, operation: str, statement: Statement) -> SourceError:
+        """The error for an operation that is none."""
+        start = statement.column - statement.operands_column        # errors count from the operands
+        end = start + len(operation)
+        if operation.startswith("."):
+            return SourceError(f"unknown directive `{operation}`", start, end,
+                               hint=nearest(operation, [*DIRECTIVES, *self.preprocessor.directives]))
+        if not (operation[0].isalpha() or operation[0] == "_"):
+            return SourceError(f"unexpected `{operation}`: a label, an instruction or a directive is expected", start, end)
+        return SourceError(f"unknown instruction `{operation}`", start, end,
+                           hint=nearest(operation.lower(), [*forms(), *self.preprocessor.macros]))
+
+    # ---------------------------------------------------------------------------------------- what directives use
+
+    def contents(self, site: Site) -> AssemblySection:
+        """The current section, into which something else than zeros is about to go. Raises SourceError for .bss."""
+        section = self.section
+        if section.nobits:
+            what = "data" if site.statement.operation in DIRECTIVES else "an instruction"
+            raise SourceError(f"{what} in section {section.name}, which holds only zeros (.zero, .skip, .align)",
+                              hint="switch back with .text or .data")
+        section.has_contents = True
+        return section
+
+    def enter_section(self, name: str, site: Site, flags: str | None, nobits: bool | None) -> None:
+        """Go on in section `name`, which is made if it is new. Raises SourceError when its flags differ from before."""
+        known = self.sections.get(name)
+        if known is not None and ((flags is not None and flags != known.flags) or (nobits is not None and nobits != known.nobits)):
+            if known.site is not None or known.size or known.has_contents:
+                notes = (Note("first use of the section", known.site.span()),) if known.site else ()
+                raise SourceError(f"section {name} had the flags \"{known.flags}\" before", notes=notes)
+            known.flags, known.nobits = flags if flags is not None else known.flags, bool(nobits)
+        self.previous = self.section
+        self.section = known or self._section(name, flags, nobits, site)
+        if self.section.site is None:
+            self.section.site = site
+
+    def _section(self, name: str, flags: str | None, nobits: bool | None, site: Site | None) -> AssemblySection:
+        _, _, usual_flags, usual_nobits = kind_of(name)
+        section = AssemblySection(name, usual_flags if flags is None else flags, usual_nobits if nobits is None else nobits, site=site)
+        self.sections[name] = section
+        return section
+
+    def choose_machine(self, name: str) -> None:
+        """.machine NAME. Raises SourceError for a preset that is not there."""
+        try:
+            self.machine = load_machine(name)
+        except (MachineError, OSError) as error:
+            raise SourceError(str(error).removeprefix("error: ")) from None
+
+    def not_yet(self, node: Node, site: Site) -> SourceError:
+        """The error for an expression that must be known here and is not: a name without a definition, or an address."""
+        for name in names(node):
+            if name.text != "." and not self.symbols.is_defined(name.text):
+                error = self.symbols.undefined(name)
+                error.hint = error.hint or f"{site.statement.operation} needs a value that is defined above"
+                return error
+        return SourceError(f"{site.statement.operation} needs a number, and this depends on addresses that are not known yet",
+                           *span(node))
+
+    def _evaluate(self, text: str, site: Site, column: int) -> int:
+        """The value of an expression for .if and .rept."""
+        try:
+            operands = parse_operands(text)
+            if len(operands) != 1 or not isinstance(operands[0], Node):
+                raise SourceError(f"{site.statement.operation} needs one expression", 0, len(text))
+            try:
+                return number(self.symbols.now(operands[0], self.section.here))
+            except Unresolved:
+                raise self.not_yet(operands[0], site) from None
+        except SourceError as error:
+            if error.start is not None:
+                error.start, error.end = error.start + column, (error.end or error.start + 1) + column
+            raise
+
+    # ---------------------------------------------------------------------------------------- diagnostics
+
+    def report(self, site: Site, error: SourceError) -> None:
+        """Note an error; its columns count from the start of the line."""
+        place = site.span(error.start, error.end)
+        self.diagnostics.append(Diagnostic(error.message, place, error.hint, (*error.notes, *site.notes())))
+
+    def warn(self, site: Site, message: str) -> None:
+        self.diagnostics.append(Diagnostic(message, site.span(), "", tuple(site.notes()), "warning"))
+
+    def _report_operands(self, site: Site, error: SourceError) -> None:
+        """Note an error whose columns count from the operands."""
+        if error.start is not None:
+            column = site.statement.operands_column
+            error.start, error.end = error.start + column, (error.end or error.start + 1) + column
+        self.report(site, error)
+
+    def _report_late(self, site: Site, error: SourceError, node: Node) -> None:
+        """Note an error in an expression that was worked out after layout; an undefined symbol once per name and line."""
+        if error.start is None:
+            error.start, error.end = span(node)
+        self._report_operands(site, error)
+
+    def _report_layout(self, site: Site | None, error: SourceError) -> None:
+        if site is None:
+            self._report_file(error.message, error.hint, error.notes)
+        else:
+            self._report_operands(site, error)
+
+    def _report_file(self, message: str, hint: str = "", notes: tuple[Note, ...] = ()) -> None:
+        self.diagnostics.append(Diagnostic(message, Span(self.main.file, 1), hint, notes))
+
+    # ---------------------------------------------------------------------------------------- fill in
+
+    def _pad_code(self, sections: Iterable[AssemblySection]) -> None:
+        """Code ends on its alignment, with no-operations, as GNU as leaves it."""
+        for section in sections:
+            if "x" in section.flags and section.align > 4 and (section.tail.data or len(section.fragments) > 1):
+                section.append(Align(section, section.align, None))
+
+    def _fill_in(self, sections: Iterable[AssemblySection]) -> None:
+        for section in sections:
+            for fragment in section.fragments:
+                if isinstance(fragment, Data):
+                    for reloc in fragment.relocs:
+                        try:
+                            self._relocate(fragment, reloc)
+                        except SourceError as error:
+                            self._report_late(reloc.site, error, reloc.node)
+        for entry, operand, site in self.mentioned:
+            if entry.value is None and entry.binding != "weak" and isinstance(operand, Name):
+                self._report_operands(site, self.symbols.undefined(operand))
+        for entry in self.symbols.entries.values():
+            if entry.value is not None and not isinstance(entry.value, int | Place) and entry.site is not None:
+                try:
+                    self._late(entry.value)
+                except SourceError as error:
+                    self._report_operands(entry.site, error)
+
+    def _late(self, node: Node) -> Value:
+        try:
+            return evaluate(node, self.symbols.value)
+        except RecursionError:
+            raise SourceError("the expression is nested too deeply") from None
+
+    def _relocate(self, fragment: Data, reloc: Reloc) -> None:
+        """Fill in one place. Raises SourceError."""
+        node, operand = reloc.node, reloc.operand
+        at, size = reloc.offset, reloc.size
+        if operand is None:
+            value = number(self._late(node))
+            if not -(1 << (8 * size - 1)) <= value < 1 << (8 * size):
+                raise SourceError(f"{value:#x} does not fit {size} bytes")
+            fragment.data[at:at + size] = (value % (1 << (8 * size))).to_bytes(size, "little")
+            return
+        place = fragment.section.address + fragment.offset + at
+        if isinstance(node, Function):
+            bits = bits_of(reloc.mnemonic, operand, self._modified(node, place), node, node.name)
+        else:
+            if operand.role == CSR and isinstance(node, Name) and node.text not in self.symbols.entries:
+                raise SourceError(f"unknown CSR `{node.text}`", node.start, node.end, hint=nearest(node.text, CSRS))
+            value = number(self._late(node))
+            bits = bits_of(reloc.mnemonic, operand, value - place if operand.role == TARGET else signed64(value), node)
+        word = int.from_bytes(fragment.data[at:at + 4], "little") | bits
+        fragment.data[at:at + 4] = word.to_bytes(4, "little")
+
+    def _modified(self, node: Function, place: int) -> int:
+        """The value of which %hi and the like take a part."""
+        value = self._late(node.operand)
+        if node.name == "pcrel_hi":
+            return number(value) - place
+        if node.name == "pcrel_lo":
+            target = None
+            if isinstance(value, Place):
+                target = next((expression for (fragment, offset), expression in self.pcrel.items()
+                               if fragment.section is value.fragment.section
+                               and fragment.offset + offset == value.fragment.offset + value.offset), None)
+            if target is None:
+                raise SourceError("%pcrel_lo needs the label of an auipc with %pcrel_hi", node.start, node.end)
+            return number(self._late(target)) - number(value)
+        return number(value)
+
+    # ---------------------------------------------------------------------------------------- hand over
+
+    def _finish(self, section: AssemblySection) -> Section:
+        """The section as the program holds it: neighbouring bytes in one chunk, files as slices."""
+        if section.nobits:
+            return Section(section.name, section.flags, section.address, section.align, [], section.size)
+        chunks: list[Chunk] = []
+        for fragment in section.fragments:
+            if isinstance(fragment, Data):
+                pieces: Iterable[Chunk] = (fragment.data,)
+            else:
+                pieces = self._pieces(fragment)
+            for piece in pieces:
+                if isinstance(piece, FileSlice) or len(piece) >= 1 << 20:
+                    chunks.append(piece)
+                elif chunks and isinstance(chunks[-1], bytearray):
+                    chunks[-1] += piece
+                elif piece:
+                    chunks.append(bytearray(piece))
+        return Section(section.name, section.flags, section.address, section.align, chunks)
+
+    def _pieces(self, fragment: Fragment) -> Iterable[Chunk]:
+        try:
+            return list(fragment.chunks(self.symbols.value))
+        except SourceError as error:
+            site = getattr(fragment, "site", None)
+            node = getattr(fragment, "target", None) or getattr(fragment, "node", None)
+            self._report_late(site or Site(self.main, 0, Statement("", 0)), error, 0 if node is None else node)
+            return [bytes(fragment.size)]
+
+    def _check_code(self) -> None:
+        """Instructions lie on multiples of 4; the first that does not is reported, once per section."""
+        seen: set[str] = set()
+        for mark in self.marks:
+            if mark.site.statement.plan is not None and mark.section.name not in seen:
+                address = mark.section.address + mark.fragment.offset + mark.offset
+                if address % 4:
+                    seen.add(mark.section.name)
+                    self.report(mark.site, SourceError(f"instruction at {address:#x}, which is not a multiple of 4",
+                                                       hint="put .balign 4 after the data before it"))
+
+    def _lines(self) -> list[Line]:
+        """The source line of every instruction; for macros that of the call."""
+        lines: list[Line] = []
+        for mark in self.marks:
+            if mark.site.statement.plan is not None and "x" in mark.section.flags:
+                site = mark.site.callers()
+                lines.append(Line(mark.section.address + mark.fragment.offset + mark.offset, site.buffer.file, site.line))
+        lines.sort(key=lambda line: line.address)
+        return lines
+
+    def _entry(self) -> int:
+        """_start, or the first instruction of .text."""
+        entry = self.symbols.entries.get(ENTRY)
+        if entry is not None and entry.value is not None:
+            return number(self._late(entry.value))
+        return self.sections[".text"].address
+
+    def _listing(self) -> list[ListingLine]:
+        """One line per source line; its statements follow each other in one section, or the last that made bytes counts."""
+        listing: list[ListingLine] = []
+        last: tuple[Buffer, int] | None = None
+        for mark, after in zip(self.marks, self.marks[1:], strict=False):
+            section, site = mark.section, mark.site
+            start = mark.fragment.offset + mark.offset
+            size = after.fragment.offset + after.offset - start if after.section is section else 0
+            data = b"" if section.nobits else self._bytes(mark, size)
+            address = section.address + start if section.laid_out else None
+            if last == (site.buffer, site.index) and listing[-1].section == section.name:
+                before = listing.pop()
+                address, size, data = before.address, before.size + size, (before.data + data)[:SHOWN_BYTES]
+            listing.append(ListingLine(section.name, address, size, data, site.buffer.file, site.line, site.text, site.buffer.origin))
+            last = site.buffer, site.index
+        return listing
+
+    def _bytes(self, mark: Mark, size: int) -> bytes:
+        """The first bytes that a statement made."""
+        fragments, data = mark.section.fragments, bytearray(mark.fragment.data[mark.offset:mark.offset + min(size, SHOWN_BYTES)])
+        index = mark.fragment.index + 1
+        while len(data) < min(size, SHOWN_BYTES) and index < len(fragments):
+            try:
+                for chunk in fragments[index].chunks(self.symbols.value):
+                    data += bytes(next(chunk.blocks(SHOWN_BYTES))) if isinstance(chunk, FileSlice) else chunk[:SHOWN_BYTES]
+                    if len(data) >= SHOWN_BYTES:
+                        break
+            except SourceError:
+                data += bytes(min(fragments[index].size, SHOWN_BYTES))
+            index += 1
+        return bytes(data[:min(size, SHOWN_BYTES)])

@@ -1,0 +1,98 @@
+"""What went wrong, where, and what would have been right: the diagnostics of the assembler and how they are printed.
+
+    sum.s:4:14: error: 5000 is out of range for the immediate of addi: -2048..2047
+        addi a0, a0, 5000
+                     ^^^^
+    hint: ...
+    lib.s:3: note: in macro `twice`, called here
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+SHOWN = 120     # characters of a source line that a diagnostic shows
+
+
+@dataclass(frozen=True)
+class Span:
+    """A stretch of source: `line` and `column` count from 1, `text` is the line as the assembler saw it (macros expanded)."""
+
+    file: str
+    line: int
+    column: int = 0             # 0: the line as a whole, or the file
+    length: int = 1
+    text: str = ""
+
+    def place(self) -> str:
+        return f"{self.file}:{self.line}" + (f":{self.column}" if self.column else "")
+
+    def picture(self) -> str:
+        """The source line with the stretch underlined; a long line is cut around the stretch."""
+        if not self.text.strip() or not self.column:
+            return ""
+        text, start = self.text.expandtabs(1), self.column - 1
+        first = max(0, start - SHOWN // 2) if len(text) > SHOWN else 0
+        shown = text[first:first + SHOWN].rstrip()
+        underline = "^" * max(1, min(self.length, len(shown) - (start - first)))
+        before, after = ("..." if first else ""), ("..." if first + SHOWN < len(text) else "")
+        return f"\n    {before}{shown}{after}\n    {' ' * (len(before) + start - first)}{underline}"
+
+
+@dataclass(frozen=True)
+class Note:
+    """A second place that matters: the first definition, the macro call, the include."""
+
+    message: str
+    span: Span
+
+    def __str__(self) -> str:
+        return f"{self.span.place()}: note: {self.message}{self.span.picture()}"
+
+
+@dataclass(frozen=True)
+class Diagnostic:
+    """One error or warning."""
+
+    message: str
+    span: Span
+    hint: str = ""
+    notes: tuple[Note, ...] = ()
+    severity: str = "error"
+
+    def __str__(self) -> str:
+        hint = f"\nhint: {self.hint}" if self.hint else ""
+        notes = "".join(f"\n{note}" for note in self.notes)
+        return f"{self.span.place()}: {self.severity}: {self.message}{self.span.picture()}{hint}{notes}"
+
+
+class AssemblyError(Exception):
+    """The source does not make a program. `diagnostics` holds everything that is wrong with it, in source order."""
+
+    def __init__(self, diagnostics: Iterable[Diagnostic]) -> None:
+        self.diagnostics = tuple(diagnostics)
+        super().__init__("\n".join(map(str, self.diagnostics)))
+
+
+class SourceError(Exception):
+    """Raised while one statement is worked on; the assembler adds the place and goes on with the next statement.
+
+    `start` and `end` are columns in the statement's line, counted from 0; without them the whole statement is meant.
+    """
+
+    def __init__(self, message: str, start: int | None = None, end: int | None = None, *, hint: str = "",
+                 notes: tuple[Note, ...] = ()) -> None:
+        super().__init__(message)
+        self.message, self.start, self.end, self.hint, self.notes = message, start, end, hint, notes
+
+
+def nearest(name: str, candidates: Iterable[str]) -> str:
+    """A hint with the candidate that `name` was probably meant to be, or ""."""
+    close = get_close_matches(name, list(candidates), n=1, cutoff=0.6)
+    return f"did you mean `{close[0]}`?" if close else ""
+
+
+def plural(count: int, noun: str) -> str:
+    return f"{count} {noun}" + ("" if count == 1 else "s")

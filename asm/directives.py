@@ -1,0 +1,412 @@
+"""Directives: everything that starts with a dot and is not handled in preprocessing.
+
+A directive is a function of the assembler, the place, and the parsed operands. Columns in errors count from the operands.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from asm.diagnostics import SourceError, nearest, plural
+from asm.encoding import Reloc
+from asm.expressions import Function, Name, Node, Place, Unresolved, Value, span
+from asm.floats import double_bits, single_bits
+from asm.fragments import SMALL, Align, FilePart, Fill, Gap
+from asm.operands import describe
+from asm.source import Site
+from asm.syntax import Memory, Operand, String, Type, parse_operands
+from isa.program import FileSlice
+
+if TYPE_CHECKING:
+    from asm.assembler import Assembler
+
+Directive = Callable[["Assembler", Site, Sequence[Operand]], None]
+DIRECTIVES: dict[str, Directive] = {}
+RAW: set[str] = set()           # directives whose operands are not parsed: they read site.statement.operands
+MOST_ALIGNMENT = 1 << 30
+
+
+def directive(*names: str, raw: bool = False) -> Callable[[Directive], Directive]:
+    """Register a function under the names of a directive."""
+    def register(function: Directive) -> Directive:
+        for name in names:
+            DIRECTIVES[name] = function
+        if raw:
+            RAW.update(names)
+        return function
+    return register
+
+
+# ------------------------------------------------------------------------------------------------ reading operands
+
+
+def _count(site: Site, operands: Sequence[Operand], least: int, most: int, usage: str) -> None:
+    if not least <= len(operands) <= most:
+        wanted = plural(least, "operand") if least == most else f"{least} to {most} operands"
+        raise SourceError(f"{site.statement.operation} takes {wanted}, {len(operands)} given",
+                          hint=f"written as `{site.statement.operation} {usage}`")
+
+
+def _expression(site: Site, operand: Operand) -> Node:
+    if isinstance(operand, Memory | String | Type | Function):
+        raise SourceError(f"{describe(operand)} where {site.statement.operation} expects a number", operand.start, operand.end)
+    return operand
+
+
+def _value(assembler: Assembler, site: Site, operand: Operand) -> Value:
+    """The value of an operand at this line. Raises SourceError when it is not known yet."""
+    node = _expression(site, operand)
+    try:
+        return assembler.symbols.now(node, assembler.section.here)
+    except Unresolved:
+        raise assembler.not_yet(node, site) from None
+
+
+def _number(assembler: Assembler, site: Site, operand: Operand, low: int, high: int, what: str) -> int:
+    """An integer that is known at this line and lies in low..high."""
+    value = _value(assembler, site, operand)
+    if isinstance(value, Place):
+        raise SourceError(f"the {what} cannot be an address", *span(_expression(site, operand)))
+    if not low <= value <= high:
+        raise SourceError(f"{value} is out of range for the {what}: {low}..{high}", *span(_expression(site, operand)))
+    return value
+
+
+def _symbol(site: Site, operand: Operand) -> str:
+    if not isinstance(operand, Name):
+        raise SourceError(f"{describe(operand)} where {site.statement.operation} expects a symbol",
+                          getattr(operand, "start", None), getattr(operand, "end", None))
+    return operand.text
+
+
+# ------------------------------------------------------------------------------------------------ data
+
+
+def _data(size: int) -> Directive:
+    least, most = -(1 << (8 * size - 1)), (1 << (8 * size)) - 1
+
+    def emit(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
+        section = assembler.contents(site)
+        data = section.tail.data
+        for operand in operands:
+            node = _expression(site, operand)
+            try:
+                value = assembler.symbols.now(node, section.here)
+            except Unresolved:
+                value = section.here
+            if isinstance(value, Place):
+                section.tail.relocs.append(Reloc(len(data), assembler.symbols.bound(node, section.here), site, size))
+                value = 0
+            elif not least <= value <= most:
+                raise SourceError(f"{value} does not fit {plural(size, 'byte')}: {least}..{most}", *span(node))
+            data += (value % (1 << (8 * size))).to_bytes(size, "little")
+    return emit
+
+
+for _names, _size in (((".byte", ".1byte"), 1), ((".half", ".2byte", ".short", ".hword"), 2),
+                      ((".word", ".4byte", ".long", ".int"), 4), ((".dword", ".8byte", ".quad"), 8)):
+    directive(*_names)(_data(_size))
+
+
+def _floats(bits: Callable[[Operand], int], size: int) -> Directive:
+    def emit(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
+        data = assembler.contents(site).tail.data
+        for operand in operands:
+            data += bits(operand).to_bytes(size, "little")
+    return emit
+
+
+directive(".float", ".single")(_floats(single_bits, 4))
+directive(".double")(_floats(double_bits, 8))
+
+
+def _strings(end: bytes) -> Directive:
+    def emit(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
+        data = assembler.contents(site).tail.data
+        for operand in operands:
+            if not isinstance(operand, String):
+                raise SourceError(f"{describe(operand)} where {site.statement.operation} expects a string in double quotes",
+                                  getattr(operand, "start", None), getattr(operand, "end", None))
+            data += operand.value + end
+    return emit
+
+
+directive(".ascii")(_strings(b""))
+directive(".asciz", ".string")(_strings(b"\0"))
+
+
+def _space(assembler: Assembler, site: Site, count: Operand, pattern: bytes, zeros: bool) -> None:
+    """`count` times a pattern; zeros alone leave a section without contents."""
+    section = assembler.section if zeros else assembler.contents(site)
+    node = _expression(site, count)
+    try:
+        value = assembler.symbols.now(node, section.here)
+    except Unresolved:
+        section.append(Gap(section, assembler.symbols.bound(node, section.here), False, pattern, site))
+        return
+    if isinstance(value, Place):
+        raise SourceError("the size cannot be an address", *span(node))
+    if not 0 <= value < 1 << 48:
+        raise SourceError(f"{value} is out of range for the size: 0..{(1 << 48) - 1}", *span(node))
+    if value * len(pattern) <= SMALL:
+        section.tail.data += pattern * value
+    else:
+        section.append(Fill(section, value, pattern))
+
+
+@directive(".zero", ".skip", ".space")
+def _zero(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
+    _count(site, operands, 1, 2, "size, fill")
+    fill = _number(assembler, site, operands[1], -128, 255, "fill byte") if len(operands) == 2 else 0
+    _space(assembler, site, operands[0], bytes([fill % 256]), fill == 0)
+
+
+@directive(".fill")
+def _fill(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
+    """.fill repeat, size, value: as in GNU as, at most 4 bytes of the value are used, the rest of a size up to 8 is zero."""
+    _count(site, operands, 1, 3, "repeat, size, value")
+    size = _number(assembler, site, operands[1], 0, 8, "size of an element in bytes") if len(operands) > 1 else 1
+    value = _number(assembler, site, operands[2], -(1 << 63), (1 << 64) - 1, "value") if len(operands) > 2 else 0
+    pattern = (value % (1 << 32 if size > 4 else 1 << 8 * size)).to_bytes(size, "little")
+    _space(assembler, site, operands[0], pattern or b"\0", value == 0)
+
+
+@directive(".incbin")
+def _incbin(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
+    _count(site, operands, 1, 3, '"file", offset, length')
+    if not isinstance(operands[0], String):
+        raise SourceError(".incbin needs a file name in double quotes", 0, 1)
+    path = assembler.preprocessor.find(operands[0].value.decode(), site)
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as stream:
+            offset = _number(assembler, site, operands[1], 0, size, f"offset in {path} of {size} bytes") if len(operands) > 1 else 0
+            length = (_number(assembler, site, operands[2], 0, size - offset, f"length in {path} of {size} bytes")
+                      if len(operands) > 2 else size - offset)
+            section = assembler.contents(site)
+            if length <= SMALL:
+                stream.seek(offset)
+                section.tail.data += stream.read(length)
+            else:
+                section.append(FilePart(section, FileSlice(str(path), offset, length)))
+    except OSError as error:
+        raise SourceError(f"cannot read {path}: {error.strerror}") from None
+
+
+# ------------------------------------------------------------------------------------------------ alignment and place
+
+
+def _align(power: bool, size: int = 1) -> Directive:
+    def emit(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
+        _count(site, operands, 1, 3, "power of two, fill, at most" if power else "bytes, fill, at most")
+        boundary = _number(assembler, site, operands[0], 0, 30 if power else MOST_ALIGNMENT,
+                           "alignment, as a power of two" if power else "alignment in bytes")
+        boundary = 1 << boundary if power else max(1, boundary)
+        if boundary & (boundary - 1):
+            below = 1 << boundary.bit_length() - 1
+            raise SourceError(f"alignment {boundary} is not a power of two", *span(_expression(site, operands[0])),
+                              hint=f"{below} and {2 * below} are")
+        fill = _number(assembler, site, operands[1], -(1 << 31), (1 << 32) - 1, "fill value") if len(operands) > 1 else None
+        limit = _number(assembler, site, operands[2], 0, MOST_ALIGNMENT, "greatest padding") if len(operands) > 2 else 0
+        section = assembler.section
+        if fill:
+            assembler.contents(site)
+        section.align = max(section.align, boundary)
+        if boundary > 1:
+            code = fill is None and "x" in section.flags
+            pattern = None if code else ((fill or 0) % (1 << 8 * size)).to_bytes(size, "little")
+            section.append(Align(section, boundary, pattern, limit))
+    return emit
+
+
+directive(".align", ".p2align")(_align(power=True))
+directive(".p2alignw")(_align(power=True, size=2))
+directive(".p2alignl")(_align(power=True, size=4))
+directive(".balign")(_align(power=False))
+directive(".balignw")(_align(power=False, size=2))
+directive(".balignl")(_align(power=False, size=4))
+
+
+@directive(".org")
+def _org(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
+    _count(site, operands, 1, 2, "offset in the section, fill")
+    fill = _number(assembler, site, operands[1], -128, 255, "fill byte") if len(operands) == 2 else 0
+    section = assembler.contents(site) if fill else assembler.section
+    node = assembler.symbols.bound(_expression(site, operands[0]), section.here)
+    section.append(Gap(section, node, True, bytes([fill % 256]), site))
+
+
+# ------------------------------------------------------------------------------------------------ sections
+
+_SECTION = re.compile(r'\s*(?:"(?P<quoted>[^"]+)"|(?P<name>[^\s,"]+))\s*(?:,\s*"(?P<flags>[^"]*)"\s*(?:,\s*(?:@|%)(?P<type>\w+)'
+                      r'\s*(?:,[^,]+)*)?)?\s*$')
+_FLAGS = "awxMSGTo?R"           # what GNU as knows; merging, groups and the like make no difference here
+
+
+@directive(".section", ".pushsection", raw=True)
+def _section(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
+    parts = _SECTION.match(site.statement.operands)
+    if parts is None:
+        raise SourceError(f"{site.statement.operation} cannot be read", hint='written as `.section name, "awx", @progbits`')
+    name = parts["quoted"] or parts["name"]
+    flags = parts["flags"]
+    if flags is not None:
+        for letter in flags:
+            if letter not in _FLAGS:
+                start = parts.start("flags") + flags.index(letter)
+                raise SourceError(f"unknown section flag {letter!r}: a allocated, w writable, x executable", start, start + 1)
+    if parts["type"] not in (None, "progbits", "nobits", "note", "init_array", "fini_array"):
+        raise SourceError(f"unknown section type @{parts['type']}: @progbits or @nobits", parts.start("type") - 1, parts.end("type"))
+    if site.statement.operation == ".pushsection":
+        assembler.section_stack.append((assembler.section, assembler.previous))
+    assembler.enter_section(name, site, None if flags is None else "".join(f for f in "awx" if f in flags),
+                            None if parts["type"] is None else parts["type"] == "nobits")
+
+
+@directive(".popsection")
+def _popsection(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
+    if not assembler.section_stack:
+        raise SourceError(".popsection without .pushsection")
+    assembler.section, assembler.previous = assembler.section_stack.pop()
+
+
+@directive(".previous")
+def _previous(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
+    assembler.section, assembler.previous = assembler.previous, assembler.section
+
+
+@directive(".text", ".data", ".rodata", ".bss", ".sram", ".flash", ".hbm")
+def _named_section(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
+    _count(site, operands, 0, 0, "")
+    assembler.enter_section(site.statement.operation, site, None, None)
+
+
+@directive(".address")
+def _address(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
+    """Ours: the load address of this section, directly after .section."""
+    _count(site, operands, 1, 1, "address")
+    section = assembler.section
+    if section.here.offset or len(section.fragments) > 1:
+        raise SourceError(f".address must stand before the contents of section {section.name}")
+    if "a" not in section.flags:
+        raise SourceError(f"section {section.name} is not loaded and has no address")
+    section.fixed_address = assembler.symbols.bound(_expression(site, operands[0]), section.here)
+    section.site = site
+
+
+@directive(".machine", raw=True)
+def _machine(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
+    """Ours: the machine preset that the program is built for."""
+    assembler.choose_machine(site.statement.operands.strip().strip('"'))
+
+
+# ------------------------------------------------------------------------------------------------ symbols
+
+
+def _binding(binding: str) -> Directive:
+    def emit(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
+        if not operands:
+            raise SourceError(f"{site.statement.operation} needs a symbol")
+        for operand in operands:
+            entry = assembler.symbols.entry(_symbol(site, operand))
+            entry.binding = binding
+            assembler.mentioned.append((entry, operand, site))
+    return emit
+
+
+directive(".globl", ".global")(_binding("global"))
+directive(".weak")(_binding("weak"))
+directive(".local")(_binding("local"))
+
+_TYPES = {"function": "func", "object": "object", "notype": "notype", "common": "object", "gnu_indirect_function": "func"}
+
+
+@directive(".type")
+def _type(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
+    _count(site, operands, 2, 2, "symbol, @function")
+    kind = operands[1]
+    word = kind.text if isinstance(kind, Type | Name) else kind.value.decode() if isinstance(kind, String) else ""
+    word = word.removeprefix("STT_").lower().replace("func", "function") if word.startswith("STT_") else word
+    if word not in _TYPES:
+        raise SourceError(f"unknown symbol type: one of {' '.join('@' + name for name in _TYPES)}", *_columns(kind),
+                          hint=nearest(word, _TYPES))
+    assembler.symbols.entry(_symbol(site, operands[0])).kind = _TYPES[word]
+
+
+@directive(".size")
+def _size_of(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
+    _count(site, operands, 2, 2, "symbol, size")
+    node = assembler.symbols.bound(_expression(site, operands[1]), assembler.section.here)
+    assembler.symbols.entry(_symbol(site, operands[0])).size = node
+
+
+@directive(".set", ".equ", ".equiv", "=")
+def _set(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
+    _count(site, operands, 2, 2, "name, value")
+    name, node = _symbol(site, operands[0]), _expression(site, operands[1])
+    if name == ".":
+        section = assembler.section
+        section.append(Gap(section, assembler.symbols.bound(node, section.here), True, b"\0", site))
+        return
+    value: Node
+    try:
+        value = assembler.symbols.now(node, assembler.section.here)
+    except Unresolved:
+        value = assembler.symbols.bound(node, assembler.section.here)
+    assembler.symbols.assign(name, value, site, variable=site.statement.operation != ".equiv")
+
+
+@directive(".comm", ".lcomm")
+def _common(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
+    """.comm symbol, size, alignment: zeros in .bss."""
+    _count(site, operands, 2, 3, "symbol, size, alignment")
+    back = assembler.section, assembler.previous
+    assembler.enter_section(".bss", site, None, None)
+    _align(power=False)(assembler, site, operands[2:] or parse_operands("8"))
+    entry = assembler.symbols.entry(_symbol(site, operands[0]))
+    assembler.symbols.define_label(entry.name, assembler.section.here, site)
+    entry.kind, entry.binding = "object", entry.binding or ("global" if site.statement.operation == ".comm" else "local")
+    entry.size = _expression(site, operands[1])
+    _space(assembler, site, operands[1], b"\0", True)
+    assembler.section, assembler.previous = back
+
+
+def _columns(operand: Operand) -> tuple[int | None, int | None]:
+    return getattr(operand, "start", None), getattr(operand, "end", None)
+
+
+# ------------------------------------------------------------------------------------------------ the rest
+
+
+@directive(".option", raw=True)
+def _option(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
+    """Accepted: what is so anyway. Refused: what would need compressed instructions."""
+    word = site.statement.operands.strip()
+    accepted = ("norelax", "norvc", "nopic", "push", "pop", "relax", "no-csr-check", "csr-check")
+    if word not in accepted and not word.startswith("arch"):
+        raise SourceError(f".option {word} is not supported: " + ", ".join(accepted),
+                          hint="there are no compressed instructions" if word == "rvc" else nearest(word, accepted))
+
+
+@directive(".error", ".warning")
+def _message(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
+    text = operands[0].value.decode() if operands and isinstance(operands[0], String) else f"{site.statement.operation} here"
+    if site.statement.operation == ".error":
+        raise SourceError(text)
+    assembler.warn(site, text)
+
+
+@directive(".err")
+def _err(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
+    raise SourceError(".err here")
+
+
+@directive(".file", ".ident", ".loc", ".attribute", ".addrsig", ".addrsig_sym", ".altmacro", ".noaltmacro", ".print", ".title",
+           ".sbttl", ".list", ".nolist", ".eject", ".hidden", ".protected", ".internal", ".variant_cc",
+           *(f".cfi_{name}" for name in ("startproc", "endproc", "def_cfa", "def_cfa_offset", "def_cfa_register", "offset", "restore",
+                                         "sections", "remember_state", "restore_state", "adjust_cfa_offset", "undefined")), raw=True)
+def _nothing(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
+    """Compiler output has these; nothing here depends on them."""
+

@@ -1,0 +1,67 @@
+"""Floating-point data: the bits of .float and .double operands, correctly rounded from what is written."""
+
+from __future__ import annotations
+
+import math
+import struct
+from fractions import Fraction
+
+from asm.diagnostics import SourceError
+from asm.expressions import Constant, Group, Name, Unary
+from asm.syntax import Operand
+
+_NAMES = {"inf": math.inf, "infinity": math.inf, "nan": math.nan}
+
+
+def _parse(operand: Operand) -> tuple[bool, Fraction | float]:
+    """Sign and magnitude. The magnitude is exact, or one of the floats inf and nan."""
+    match operand:
+        case Unary(operator="-" | "+" as sign, operand=inner):
+            negative, value = _parse(inner)
+            return negative ^ (sign == "-"), value
+        case Group(operand=inner):
+            return _parse(inner)
+        case Constant(value=int() as value):
+            return False, Fraction(value)
+        case Constant(text=text):
+            if abs(int(text.lower().partition("e")[2] or "0")) > 5000:
+                raise SourceError(f"{text} is out of range for a floating-point number", operand.start, operand.end)
+            return False, Fraction(text)
+        case Name(text=text) if text.lower() in _NAMES:
+            return False, _NAMES[text.lower()]
+        case _:
+            raise SourceError("a floating-point number is expected: 1.5, -2e-3, inf or nan",
+                              getattr(operand, "start", None), getattr(operand, "end", None))
+
+
+def _bits(operand: Operand, significand: int, exponent: int) -> int:
+    """IEEE 754 bits with so many significand bits (the implied one included) and exponent bits, round to nearest even."""
+    negative, value = _parse(operand)
+    bias = (1 << exponent - 1) - 1
+    infinity = ((1 << exponent) - 1) << significand - 1
+    sign = negative << significand + exponent - 1
+    if isinstance(value, float):
+        return sign | infinity | ((1 << significand - 2) if math.isnan(value) else 0)
+    if not value:
+        return sign
+    power = value.numerator.bit_length() - value.denominator.bit_length()
+    power -= value < Fraction(2) ** power               # 2**power <= value < 2**(power + 1)
+    power = max(power, 1 - bias)                        # subnormal numbers share the least exponent
+    steps = round(value / Fraction(2) ** (power - significand + 1))         # half to even
+    bits = steps + ((power + bias - 1) << significand - 1)                  # a carry moves into the exponent as it should
+    if bits >= infinity:
+        raise SourceError("too large for this floating-point format", getattr(operand, "start", None), getattr(operand, "end", None),
+                          hint="write inf for infinity")
+    return sign | bits
+
+
+def single_bits(operand: Operand) -> int:
+    """The 32 bits of .float. Raises SourceError."""
+    return _bits(operand, 24, 8)
+
+
+def double_bits(operand: Operand) -> int:
+    """The 64 bits of .double. Raises SourceError."""
+    if isinstance(operand, Constant) and isinstance(operand.value, float) and math.isfinite(operand.value):
+        return int(struct.unpack("<Q", struct.pack("<d", operand.value))[0])
+    return _bits(operand, 53, 11)

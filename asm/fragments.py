@@ -1,0 +1,291 @@
+"""Fragments: what a section is made of while it is being assembled.
+
+A fragment is a stretch of a section whose size is known (Data, Fill, FilePart) or follows from the layout (Align, Gap,
+Branch, LongConstant, Reach). `resize` gives the size at the present layout; asm/layout.py calls it until nothing changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from asm.diagnostics import SourceError
+from asm.encoding import BRANCH_REACH, Reloc, address_reach, constant_words, hi20, jump_over, lo12
+from asm.expressions import Name, Node, Place, Unresolved, Value, evaluate, number
+from asm.source import Site
+from isa.instruction import Row
+from isa.program import Chunk, FileSlice
+
+BLOCK = 1 << 20         # bytes of a large fill that are really in memory: the block is listed many times
+SMALL = 4096            # a fill up to this size simply becomes data
+NOP = (0x0000_0013).to_bytes(4, "little")
+
+Lookup = Callable[[Name], Value]
+
+
+@dataclass(eq=False)
+class AssemblySection:
+    """A section while it is being assembled. `nobits`: the program file holds none of its bytes."""
+
+    name: str
+    flags: str
+    nobits: bool = False
+    align: int = 1
+    site: Site | None = None
+    fixed_address: Node | None = None           # .address
+    address: int = 0
+    laid_out: bool = False
+    has_contents: bool = False                  # something else than zeros from .zero and the like
+    fragments: list[Fragment] = field(default_factory=list)
+    tail: Data = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.tail = Data(self)
+        self.fragments.append(self.tail)
+
+    def append(self, fragment: Fragment) -> None:
+        """Put a fragment after what is there, and an empty Data after it."""
+        previous = self.fragments[-1]
+        fragment.index = len(self.fragments)
+        if previous.fixed:
+            fragment.island, fragment.island_offset = previous.island, previous.island_offset + previous.resize(_no_lookup)
+        else:
+            fragment.island, fragment.island_offset = fragment.index, 0
+        self.fragments.append(fragment)
+        if not isinstance(fragment, Data):
+            self.tail = Data(self)
+            self.append(self.tail)
+
+    @property
+    def here(self) -> Place:
+        return Place(self.tail, len(self.tail.data))
+
+    @property
+    def size(self) -> int:
+        last = self.fragments[-1]
+        return last.offset + last.size
+
+
+def _no_lookup(name: Name) -> Value:
+    raise Unresolved
+
+
+@dataclass(eq=False)
+class Fragment:
+    """Base of all fragments. `island` numbers runs of fixed-size fragments, within which distances are known early."""
+
+    fixed: ClassVar[bool] = True
+    section: AssemblySection
+    index: int = field(default=0, init=False)
+    offset: int = field(default=0, init=False)          # from the start of the section
+    size: int = field(default=0, init=False)
+    floor: int = field(default=0, init=False)           # the size may not fall below this any more
+    island: int = field(default=0, init=False)
+    island_offset: int = field(default=0, init=False)
+
+    def resize(self, lookup: Lookup) -> int:
+        raise Unresolved
+
+    def chunks(self, lookup: Lookup) -> Iterator[Chunk]:
+        """The contents at the final layout. Raises SourceError."""
+        raise Unresolved
+
+    def distance_from(self, other: Fragment) -> int | None:
+        """Bytes from the start of `other` to the start of this one, None when that is not known yet."""
+        if self.section is other.section and self.island == other.island:
+            return self.island_offset - other.island_offset
+        if self.section.laid_out and other.section.laid_out:
+            return self.section.address + self.offset - other.section.address - other.offset
+        return None
+
+
+@dataclass(eq=False)
+class Data(Fragment):
+    """Bytes, with places in them that are filled in after layout."""
+
+    data: bytearray = field(default_factory=bytearray, init=False)
+    relocs: list[Reloc] = field(default_factory=list, init=False)
+
+    def resize(self, lookup: Lookup) -> int:
+        return len(self.data)
+
+    def chunks(self, lookup: Lookup) -> Iterator[Chunk]:
+        yield self.data
+
+
+@dataclass(eq=False)
+class Fill(Fragment):
+    """`count` times a pattern; large ones share one block of memory."""
+
+    count: int
+    pattern: bytes
+
+    def resize(self, lookup: Lookup) -> int:
+        return self.count * len(self.pattern)
+
+    def chunks(self, lookup: Lookup) -> Iterator[Chunk]:
+        yield from repeated(self.pattern, self.count * len(self.pattern))
+
+
+def repeated(pattern: bytes, size: int) -> Iterator[Chunk]:
+    """`size` bytes of a repeated pattern, as many references to one block."""
+    block = pattern * max(1, BLOCK // len(pattern))
+    for _ in range(size // len(block)):
+        yield block
+    rest = size % len(block)
+    if rest:
+        yield block[:rest]
+
+
+@dataclass(eq=False)
+class FilePart(Fragment):
+    """Bytes that stay in their file (.incbin)."""
+
+    slice: FileSlice
+
+    def resize(self, lookup: Lookup) -> int:
+        return self.slice.length
+
+    def chunks(self, lookup: Lookup) -> Iterator[Chunk]:
+        yield self.slice
+
+
+@dataclass(eq=False)
+class Align(Fragment):
+    """Padding up to a multiple of `boundary`, unless more than `limit` bytes (0: any). `pattern` None: no-operations."""
+
+    fixed: ClassVar[bool] = False
+    boundary: int
+    pattern: bytes | None
+    limit: int = 0
+
+    def resize(self, lookup: Lookup) -> int:
+        gap = -self.offset % self.boundary
+        return 0 if self.limit and gap > self.limit else gap
+
+    def chunks(self, lookup: Lookup) -> Iterator[Chunk]:
+        if self.pattern is not None:
+            rest = self.size % len(self.pattern)
+            yield bytes(rest)
+            yield from repeated(self.pattern, self.size - rest)
+            return
+        # As GNU as does: what does not hold a whole no-operation comes first.
+        odd, half = self.size % 2, self.size % 4 // 2
+        yield bytes(odd) + b"\x01\x00" * half
+        yield from repeated(NOP, self.size - self.size % 4)
+
+
+@dataclass(eq=False)
+class Gap(Fragment):
+    """Filled space: `node` gives its size, or for .org the place where it ends, as an offset in the section or a label."""
+
+    fixed: ClassVar[bool] = False
+    node: Node
+    is_org: bool
+    fill: bytes
+    site: Site
+
+    def resize(self, lookup: Lookup) -> int:
+        value = evaluate(self.node, lookup)
+        if self.is_org:
+            target = value.fragment.offset + value.offset if isinstance(value, Place) else value
+            return max(0, target - self.offset)
+        return max(0, number(value))
+
+    def chunks(self, lookup: Lookup) -> Iterator[Chunk]:
+        value = evaluate(self.node, lookup)
+        if not self.is_org and number(value) < 0:
+            raise SourceError(f"the size is {number(value)}: it cannot be negative")
+        if self.is_org:
+            if isinstance(value, Place) and value.fragment.section is not self.section:
+                raise SourceError(f".org to a label in section {value.fragment.section.name}, from {self.section.name}")
+            target = value.fragment.offset + value.offset if isinstance(value, Place) else value
+            if target < self.offset:
+                raise SourceError(f".org {target:#x} would move backwards: this place is at offset {self.offset:#x} of the section")
+        yield from repeated(self.fill, self.size)
+
+
+@dataclass(eq=False)
+class Code(Fragment):
+    """Instructions whose number depends on the layout."""
+
+    fixed: ClassVar[bool] = False
+    site: Site
+
+    def words(self, lookup: Lookup) -> list[int]:
+        """The instructions at the present layout."""
+        raise Unresolved
+
+    def chunks(self, lookup: Lookup) -> Iterator[Chunk]:
+        code = b"".join(word.to_bytes(4, "little") for word in self.words(lookup))
+        yield code + NOP * ((self.size - len(code)) // 4)
+
+
+@dataclass(eq=False)
+class Branch(Code):
+    """A conditional branch; where the target is too far, the inverted branch over a jump, as GNU as does."""
+
+    row: Row
+    word: int                   # everything but the target
+    target: Node
+
+    def _offset(self, lookup: Lookup) -> int | None:
+        """The branch offset, None when the target is in another section or is a number."""
+        value = evaluate(self.target, lookup)
+        if not isinstance(value, Place) or value.fragment.section is not self.section:
+            return None
+        return value.fragment.offset + value.offset - self.offset
+
+    def resize(self, lookup: Lookup) -> int:
+        offset = self._offset(lookup)
+        return 4 if offset is not None and -BRANCH_REACH <= offset < BRANCH_REACH else 8
+
+    def words(self, lookup: Lookup) -> list[int]:
+        if self.size == 4:
+            offset = self._offset(lookup)
+            assert offset is not None
+            if offset % 2:
+                raise SourceError(f"the branch target is {offset} bytes away: an odd distance")
+            return [self.word | self.row.operand("imm").field.insert(offset)]
+        distance = number(evaluate(self.target, lookup)) - (self.section.address + self.offset)
+        return jump_over(self.word, distance)
+
+
+@dataclass(eq=False)
+class LongConstant(Code):
+    """`li`: as few instructions as GNU as takes for the value."""
+
+    register: int
+    node: Node
+
+    def resize(self, lookup: Lookup) -> int:
+        return 4 * len(self.words(lookup))
+
+    def words(self, lookup: Lookup) -> list[int]:
+        return constant_words(self.register, number(evaluate(self.node, lookup)))
+
+
+@dataclass(eq=False)
+class Reach(Code):
+    """An address in `register` and then `word`, an instruction with a 12-bit offset on it; within +-2 GiB by auipc.
+
+    Beyond that, as from code in DRAM to weights in flash, the address is built as a constant. `la` has only the address.
+    """
+
+    register: int
+    word: int
+    reloc: str                  # name of the immediate field of `word`
+    address_only: bool
+    target: Node
+
+    def resize(self, lookup: Lookup) -> int:
+        return 4 * len(self.words(lookup))
+
+    def words(self, lookup: Lookup) -> list[int]:
+        address = number(evaluate(self.target, lookup))
+        distance = address - (self.section.address + self.offset)
+        if address_reach(distance):
+            auipc = 0x17 | self.register << 7 | hi20(distance) << 12
+            return [auipc, self.word | lo12(distance, self.reloc)]
+        return constant_words(self.register, address) + ([] if self.address_only else [self.word])

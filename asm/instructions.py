@@ -1,0 +1,272 @@
+"""From a statement to instruction words: choose the form that the operands fit, and plan what to emit.
+
+A plan is made once per distinct statement. One without symbols is its bytes; another is a list of emitters, which work out
+their expression at each line: now if it can be known, after layout otherwise.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+from asm.diagnostics import SourceError, nearest
+from asm.encoding import Reloc, constant_words, operand_bits
+from asm.expressions import Constant, Function, Name, Node, Unresolved, evaluate, names, number, span
+from asm.fragments import Branch, LongConstant, Reach
+from asm.operands import FENCE_BITS, Mismatch, Slot, Values, match, mismatch_error, row_slots, slots_of
+from asm.pseudo import PSEUDO
+from asm.source import Site, Statement
+from asm.syntax import Memory, Operand, parse_operands
+from isa.csrs import CSRS
+from isa.instruction import FENCE_SET, TABLE, TARGET, Row
+from isa.instruction import Operand as RowOperand
+from isa.registers import NUMBER
+
+if TYPE_CHECKING:
+    from asm.assembler import Assembler
+
+Sources = tuple[tuple[str, int | str], ...]         # operand of the row <- number, or name in the form
+
+
+@dataclass(frozen=True)
+class Step:
+    """One instruction of a form's expansion."""
+
+    row: Row
+    sources: Sources
+
+
+@dataclass(frozen=True)
+class Form:
+    """One way to write an instruction. `special`: "li", "reach" (the last step on an address), or "" for plain steps."""
+
+    mnemonic: str
+    syntax: str
+    slots: tuple[Slot, ...]
+    steps: tuple[Step, ...]
+    special: str = ""
+
+
+@cache
+def forms() -> dict[str, tuple[Form, ...]]:
+    """Every mnemonic with its forms; a row's own form comes first."""
+    table: dict[str, list[Form]] = {}
+    for row in TABLE.values():
+        step = Step(row, tuple((operand.name, operand.name) for operand in row.operands))
+        table.setdefault(row.mnemonic, []).append(Form(row.mnemonic, row.syntax, row_slots(row), (step,)))
+    for name, syntax, expansion in PSEUDO:
+        slots = slots_of(syntax)
+        known = set(re.findall(r"\w+", syntax))
+        if expansion == "li":
+            form = Form(name, syntax, slots, (), "li")
+        else:
+            steps = tuple(_step(text.strip(), known) for text in expansion.split(";"))
+            form = Form(name, syntax, slots, steps, "reach" if expansion.startswith("auipc") else "")
+        table.setdefault(name, []).append(form)
+    return {name: tuple(found) for name, found in table.items()}
+
+
+def _step(text: str, known: set[str]) -> Step:
+    """An instruction of an expansion: its operands in the order of the row's syntax."""
+    mnemonic, _, operands = text.partition(" ")
+    row = TABLE[mnemonic]
+    words = re.findall(r"[\w-]+", operands)
+    return Step(row, tuple((operand.name, _source(word, operand, known))
+                           for operand, word in zip(row.operands, words, strict=True)))
+
+
+def _source(word: str, operand: RowOperand, known: set[str]) -> int | str:
+    if word in known:
+        return word
+    if operand.role == FENCE_SET:
+        return sum(FENCE_BITS.get(letter, 0) for letter in word)
+    if word == "lo":
+        return 0                                    # filled in when the address is known
+    return NUMBER[word] if word in NUMBER else CSRS[word].address if word in CSRS else int(word)
+
+
+# ------------------------------------------------------------------------------------------------ emitters
+
+
+@dataclass(eq=False, slots=True)
+class Word:
+    """An instruction some of whose operands are expressions."""
+
+    mnemonic: str
+    word: int
+    pending: list[tuple[RowOperand, Node]]
+
+    def emit(self, assembler: Assembler, site: Site) -> None:
+        section, symbols = assembler.section, assembler.symbols
+        data, word, here = section.tail.data, self.word, section.here
+        for operand, node in self.pending:
+            if operand.role != TARGET and not isinstance(node, Function):
+                try:
+                    value = symbols.now(node, here)
+                    if isinstance(value, int):
+                        word |= bits_of(self.mnemonic, operand, value, node)
+                        continue
+                except Unresolved:
+                    pass
+            node = symbols.bound(node, here)
+            section.tail.relocs.append(Reloc(len(data), node, site, 4, operand, self.mnemonic))
+            if isinstance(node, Function) and node.name == "pcrel_hi":
+                assembler.pcrel[section.tail, len(data)] = node.operand
+        data += word.to_bytes(4, "little")
+
+
+def bits_of(mnemonic: str, operand: RowOperand, value: int, node: Node, modifier: str = "") -> int:
+    """Word bits of an operand; an error points at the expression `node`."""
+    try:
+        return operand_bits(mnemonic, operand, value, modifier)
+    except SourceError as error:
+        error.start, error.end = span(node)
+        raise
+
+
+@dataclass(eq=False, slots=True)
+class BranchTo:
+    """A conditional branch: its size depends on the distance."""
+
+    row: Row
+    word: int
+    node: Node
+
+    def emit(self, assembler: Assembler, site: Site) -> None:
+        section = assembler.section
+        section.append(Branch(section, site, self.row, self.word, assembler.symbols.bound(self.node, section.here)))
+
+
+@dataclass(eq=False, slots=True)
+class LoadConstant:
+    """`li`; also `la` of a number."""
+
+    register: int
+    node: Node
+
+    def emit(self, assembler: Assembler, site: Site) -> None:
+        section = assembler.section
+        try:
+            value = assembler.symbols.now(self.node, section.here)
+        except Unresolved:
+            value = section.here
+        if isinstance(value, int):
+            for word in constant_words(self.register, value):
+                section.tail.data += word.to_bytes(4, "little")
+            return
+        node = assembler.symbols.bound(self.node, section.here)
+        section.append(LongConstant(section, site, self.register, node))
+
+
+@dataclass(eq=False, slots=True)
+class ReachAddress:
+    """An address in a register, and what uses it."""
+
+    register: int
+    word: int
+    reloc: str
+    address_only: bool
+    node: Node
+
+    def emit(self, assembler: Assembler, site: Site) -> None:
+        section = assembler.section
+        node = assembler.symbols.bound(self.node, section.here)
+        if isinstance(node, int) and self.address_only:
+            LoadConstant(self.register, node).emit(assembler, site)
+            return
+        section.append(Reach(section, site, self.register, self.word, self.reloc, self.address_only, node))
+
+
+Emitter = Word | BranchTo | LoadConstant | ReachAddress
+Plan = list[bytes | Emitter]
+
+
+# ------------------------------------------------------------------------------------------------ planning
+
+
+def plan(statement: Statement) -> Plan | bytes:
+    """What to emit for an instruction: its bytes when no name occurs in it.
+
+    Raises LookupError for an unknown mnemonic, SourceError with columns that count from the start of the operands.
+    """
+    found = forms().get(statement.operation) or forms()[statement.operation.lower()]
+    operands = parse_operands(statement.operands)
+    for form in found:
+        try:
+            values = match(form.slots, operands)
+        except Mismatch:
+            continue
+        parts = _parts(form, values)
+        return b"".join(parts) if all(isinstance(part, bytes) for part in parts) else parts   # type: ignore[arg-type]
+    raise explain(found, operands)
+
+
+def explain(found: Sequence[Form], operands: Sequence[Operand]) -> SourceError:
+    """Why the operands fit none of the forms."""
+    mnemonic = found[0].mnemonic
+    error = mismatch_error(mnemonic, [form.syntax for form in found], [form.slots for form in found], operands)
+    last = operands[-1] if operands else None
+    if last is not None and not isinstance(last, Name | Memory) and "register" in error.message and mnemonic in TABLE:
+        if mnemonic in ("sub", "subw"):
+            error.hint = f"there is no {mnemonic} with a number: use {mnemonic.replace('sub', 'addi')} with the negative number"
+        elif TABLE[mnemonic].format.name in ("R", "R4"):
+            error.hint = f"{mnemonic} takes registers only: load the number into one with `li`"
+    return error
+
+
+def _parts(form: Form, values: Values) -> Plan:
+    if form.special == "li":
+        register, node = values["rd"], values["constant"]
+        assert isinstance(register, int)
+        if is_constant(node):
+            value = evaluate(node, _no_names)
+            return [b"".join(word.to_bytes(4, "little") for word in constant_words(register, number(value)))]
+        return [LoadConstant(register, node)]
+    if form.special == "reach":
+        first, last = form.steps
+        register = _given(first.sources[0][1], values)
+        word, _ = _word(last, values, form.mnemonic)
+        assert isinstance(register, int)
+        return [ReachAddress(register, word, last.row.operand("imm").field.name, last.row.mnemonic == "addi", values["symbol"])]
+    parts: Plan = []
+    for step in form.steps:
+        word, pending = _word(step, values, form.mnemonic)
+        if not pending:
+            parts.append(word.to_bytes(4, "little"))
+        elif step.row.format.name == "B":
+            parts.append(BranchTo(step.row, word, pending[0][1]))
+        else:
+            parts.append(Word(form.mnemonic, word, pending))
+    return parts
+
+
+def _word(step: Step, values: Values, mnemonic: str) -> tuple[int, list[tuple[RowOperand, Node]]]:
+    """The word of a step with everything in it that is known, and the operands that are expressions with names."""
+    word, pending = step.row.match, []
+    for operand, (_, source) in zip(step.row.operands, step.sources, strict=True):
+        value = _given(source, values)
+        if isinstance(value, int):
+            word |= operand.field.insert(value)
+        elif operand.role != TARGET and is_constant(value):
+            word |= bits_of(mnemonic, operand, number(evaluate(value, _no_names)), value)
+        else:
+            pending.append((operand, value))
+    return word, pending
+
+
+def _given(source: int | str, values: Values) -> int | Node:
+    return values[source] if isinstance(source, str) else source
+
+
+def is_constant(node: Node) -> bool:
+    """True when no name and no modifier occurs: the value is the same on every line."""
+    if isinstance(node, Constant | int):
+        return True
+    return not isinstance(node, Function | Name) and next(names(node), None) is None
+
+
+def _no_names(name: Name) -> int:
+    raise Unresolved

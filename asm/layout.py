@@ -1,0 +1,171 @@
+"""Layout: the sizes of fragments that depend on each other, and the addresses of sections in the machine's memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from asm.diagnostics import Note, SourceError
+from asm.expressions import Unresolved, evaluate, number
+from asm.fragments import AssemblySection, Data, FilePart, Lookup
+from asm.source import Site
+from isa.machine import Machine, Region
+
+PAGE = 4096                 # program segments are mapped in units of this
+MAPPED = 1 << 16            # a section of this size or more begins on a page, so that it can be mapped by itself
+SETTLE = 50                 # passes after which sizes may only grow, so that the layout comes to an end
+PASSES = 1000
+
+# (prefix, region, flags, nobits): what a section is by its name. The first that fits counts; others are data in DRAM.
+KINDS: tuple[tuple[str, str, str, bool], ...] = (
+    (".text",   "dram",  "ax", False),
+    (".rodata", "dram",  "a",  False),
+    (".data",   "dram",  "aw", False),
+    (".bss",    "dram",  "aw", True),
+    (".sbss",   "dram",  "aw", True),
+    (".sram",   "sram",  "aw", False),
+    (".flash",  "flash", "a",  False),
+    (".hbm",    "hbm",   "aw", False),
+    (".debug",  "",      "",   False),
+    (".comment", "",     "",   False),
+    (".note",   "",      "",   False),
+    (".riscv.attributes", "", "", False),
+)
+_OTHER = ("", "dram", "aw", False)
+
+
+def kind_of(name: str) -> tuple[str, str, str, bool]:
+    """The row of KINDS for a section name: ".text.start" is of the kind ".text"."""
+    return next((kind for kind in KINDS if name == kind[0] or name.startswith(kind[0] + ".")), _OTHER)
+
+
+def _rank(section: AssemblySection) -> int:
+    """Order within a region: code, constants, data, the rest, zeros."""
+    if section.nobits:
+        return 4
+    return {"ax": 0, "a": 1, "aw": 2}.get("".join(sorted(section.flags, key="awx".index)), 3)
+
+
+def lay_out(sections: Iterable[AssemblySection], machine: Machine, lookup: Lookup,
+            report: Callable[[Site | None, SourceError], None]) -> None:
+    """Give every section its address and every fragment its offset and size.
+
+    Starts with every variable fragment at the size that the labels behind it suggest, and goes on until a pass changes
+    nothing, in the order of GNU as, whose result it shares. Problems of placement go to `report`.
+    """
+    sections = list(sections)
+    for section in sections:
+        section.laid_out = True
+        if not section.nobits and not section.has_contents and "x" not in section.flags:
+            section.nobits = section.nobits or (kind_of(section.name)[1] == "sram" and section.fragments[-1] is not None)
+    settled = False
+    for count in range(PASSES):
+        changed = False
+        for section in sections:
+            changed |= _pass(section, lookup, count)
+        changed |= _place(sections, machine, lookup)
+        if not changed:
+            settled = True
+            break
+    if not settled:
+        report(None, SourceError("the layout does not settle: sizes depend on each other without end"))
+    _check(sections, machine, lookup, report)
+
+
+def _pass(section: AssemblySection, lookup: Lookup, count: int) -> bool:
+    """Walk over a section once: offsets up to here are new, those behind still old. True when a size changed."""
+    changed, offset = count == 0, 0
+    for fragment in section.fragments:
+        fragment.offset = offset
+        if isinstance(fragment, Data):
+            size = len(fragment.data)
+        else:
+            try:
+                size = fragment.resize(lookup)
+            except (SourceError, Unresolved):
+                size = fragment.size            # reported when its contents are made
+        if count > SETTLE and size < fragment.size:
+            size = fragment.size
+        if size != fragment.size:
+            fragment.size = size
+            changed = True
+        offset += size
+    return changed
+
+
+def _place(sections: list[AssemblySection], machine: Machine, lookup: Lookup) -> bool:
+    """Addresses for all sections. True when one changed."""
+    changed = False
+    following: dict[str, int] = {}                  # region -> next free address
+    flags: dict[str, tuple[str, bool]] = {}         # region -> what the section before it may do
+    regions = {region.name: region for region in machine.regions}
+    for section in sorted(sections, key=_rank):
+        if "a" not in section.flags:
+            continue
+        region = kind_of(section.name)[1]
+        if section.fixed_address is not None:
+            try:
+                address = number(evaluate(section.fixed_address, lookup))
+            except (SourceError, Unresolved):
+                address = section.address
+            region = next((r.name for r in machine.regions if r.base <= address < r.end), region)
+        else:
+            start = following.get(region, regions[region].base if region in regions else 0)
+            permissions = (section.flags, section.nobits)
+            mapped = flags.get(region) != permissions or section.size >= MAPPED or _from_file(section)
+            align = max(section.align, PAGE if mapped else 1)
+            address = (start + align - 1) // align * align
+            flags[region] = permissions
+        if section.size or section.fixed_address is not None:
+            following[region] = max(following.get(region, 0), address + section.size)
+        changed |= address != section.address
+        section.address = address
+    return changed
+
+
+def _from_file(section: AssemblySection) -> bool:
+    return any(isinstance(fragment, FilePart) for fragment in section.fragments)
+
+
+def _check(sections: list[AssemblySection], machine: Machine, lookup: Lookup,
+           report: Callable[[Site | None, SourceError], None]) -> None:
+    """Report sections outside the machine's memory, overlapping ones, and .address values that cannot be."""
+    placed: list[AssemblySection] = []
+    for section in sections:
+        if "a" not in section.flags or not section.size:
+            continue
+        if section.fixed_address is not None:
+            try:
+                address = number(evaluate(section.fixed_address, lookup))
+            except SourceError as error:
+                report(section.site, error)
+                continue
+            if address % section.align:
+                report(section.site, SourceError(f"section {section.name} is aligned to {section.align} but placed at {address:#x}"))
+        problem = _outside(section, machine)
+        if problem:
+            report(section.site, SourceError(problem, hint=f"machine {machine.name} has " + _regions(machine.regions)))
+        placed.append(section)
+    placed.sort(key=lambda section: section.address)
+    for first, second in zip(placed, placed[1:], strict=False):
+        if second.address < first.address + first.size:
+            notes = (Note(f"section {first.name} is from {first.address:#x} to {first.address + first.size:#x}", first.site.span()),
+                     ) if first.site else ()
+            report(second.site, SourceError(f"section {second.name} at {second.address:#x} overlaps section {first.name}", notes=notes))
+
+
+def _outside(section: AssemblySection, machine: Machine) -> str:
+    """What is wrong with a section's place in memory, "" when nothing is."""
+    region = next((r for r in machine.regions if r.base <= section.address < r.end), None)
+    wanted = kind_of(section.name)[1]
+    if region is None and section.fixed_address is None:
+        return f"section {section.name} needs region {wanted}, which machine {machine.name} does not have"
+    if region is None:
+        return f"section {section.name} is placed at {section.address:#x}, where there is no memory"
+    if section.address + section.size > region.end:
+        return (f"section {section.name} does not fit region {region.name}: it ends at {section.address + section.size:#x}, "
+                f"the region at {region.end:#x}")
+    return ""
+
+
+def _regions(regions: Iterable[Region]) -> str:
+    return ", ".join(f"{region.name} {region.base:#x}..{region.end:#x}" for region in regions)

@@ -1,0 +1,208 @@
+"""Operand forms: which operands an instruction takes, matched against those that a statement has.
+
+A form is a list of slots, made from the syntax of an instruction row ("rd, i_imm(rs1)") or of a pseudo-instruction
+("rd, symbol"). Matching gives a value for each name in the syntax: register numbers, CSR numbers and fence sets as integers,
+everything else as an expression that is worked out later.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from asm.diagnostics import SourceError, nearest, plural
+from asm.expressions import Constant, Function, Group, Name, Node
+from asm.syntax import Memory, Operand, String, Type
+from isa.csrs import CSRS
+from isa.formats import FIELDS
+from isa.instruction import CSR, FENCE_SET, TARGET, Row
+from isa.instruction import Operand as RowOperand
+from isa.registers import ABI_NAMES, NUMBER
+
+Values = dict[str, int | Node]
+
+# Words in the syntax of pseudo-instructions that are not fields: word -> how messages call it.
+SPECIAL = {"near": "label", "far": "label", "symbol": "symbol", "constant": "number"}
+FENCE_BITS = {"i": 8, "o": 4, "r": 2, "w": 1}
+
+
+class Mismatch(Exception):
+    """The statement's operand number `index` does not fit the form: `expected` what would."""
+
+    def __init__(self, index: int, expected: str) -> None:
+        super().__init__(expected)
+        self.index, self.expected = index, expected
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One operand of a form. `kind`: register, expression, memory, csr or fence; `base` is the register of a memory operand."""
+
+    kind: str
+    name: str
+    base: str = ""
+    expected: str = ""
+
+
+def slots_of(syntax: str, operands: Sequence[RowOperand] = ()) -> tuple[Slot, ...]:
+    """The slots of a syntax. With `operands` (of a row) names are those of the operands, else those in the syntax."""
+    described = iter(operands)
+    slots = []
+    for item in filter(None, (part.strip() for part in syntax.split(","))):
+        words = re.findall(r"\w+", item)
+        named = [next(described) for _ in words] if operands else [_by_word(word) for word in words]
+        if len(words) == 2:
+            slots.append(Slot("memory", named[0].name, named[1].name, "offset(register)"))
+        else:
+            slots.append(_slot(named[0]))
+    return tuple(slots)
+
+
+def _by_word(word: str) -> RowOperand:
+    """The operand that a word in a pseudo-instruction's syntax stands for."""
+    if word in SPECIAL:
+        return RowOperand(word, FIELDS["j_imm"], word)
+    role = "csr" if word == "csr" else "register" if word in ("rd", "rs1", "rs2") else "immediate"
+    return RowOperand(word, FIELDS[word], role)
+
+
+def _slot(operand: RowOperand) -> Slot:
+    if operand.is_register:
+        return Slot("register", operand.name, expected=f"{operand.name}: {operand.describe()}" if operand.name not in FIELDS
+                    else "a register")
+    if operand.role == CSR:
+        return Slot("csr", operand.name, expected="a CSR name or number")
+    if operand.role == FENCE_SET:
+        return Slot("fence", operand.name, expected="a set of the letters i, o, r, w")
+    if operand.role in SPECIAL:
+        return Slot("expression", operand.name, expected=f"a {SPECIAL[operand.role]}")
+    if operand.role == TARGET:
+        return Slot("expression", operand.name, expected="a label")
+    return Slot("expression", operand.name, expected=f"a number {operand.field.minimum}..{operand.field.maximum}")
+
+
+def match(slots: Sequence[Slot], operands: Sequence[Operand]) -> Values:
+    """The values that the operands give to the names of a form. Raises Mismatch."""
+    if len(operands) != len(slots):
+        index = min(len(operands), len(slots))
+        raise Mismatch(index, slots[index].expected if index < len(slots) else "no further operand")
+    values: Values = {}
+    for index, slot in enumerate(slots):
+        operand = operands[index]
+        kind = slot.kind
+        if kind == "register":
+            number = NUMBER.get(operand.text) if isinstance(operand, Name) else None
+            if number is None:
+                raise Mismatch(index, slot.expected)
+            values[slot.name] = number
+        elif kind == "memory":
+            offset, base = memory_parts(operand)
+            if base is None:
+                raise Mismatch(index, slot.expected)
+            values[slot.name], values[slot.base] = offset, base
+        elif isinstance(operand, Memory | String | Type) or is_register(operand):
+            raise Mismatch(index, slot.expected)
+        elif kind == "csr" and isinstance(operand, Name) and operand.text in CSRS:
+            values[slot.name] = CSRS[operand.text].address
+        elif kind == "fence":
+            values[slot.name] = fence_set(operand, index, slot)
+        else:
+            values[slot.name] = operand
+    return values
+
+
+def is_register(operand: Operand) -> bool:
+    """True for a register, also in parentheses."""
+    if isinstance(operand, Group):
+        operand = operand.operand
+    return isinstance(operand, Name) and operand.text in NUMBER
+
+
+def memory_parts(operand: Operand) -> tuple[Node, int | None]:
+    """Offset and register number of "offset(register)" or "(register)"; register None for anything else."""
+    if isinstance(operand, Memory) and isinstance(operand.base, Name):
+        return operand.offset, NUMBER.get(operand.base.text)
+    if isinstance(operand, Group) and isinstance(operand.operand, Name):
+        return 0, NUMBER.get(operand.operand.text)
+    return 0, None
+
+
+def fence_set(operand: Operand, index: int, slot: Slot) -> int:
+    """The four bits of "iorw" and the like."""
+    if isinstance(operand, Constant) and operand.value == 0:
+        return 0
+    text = operand.text if isinstance(operand, Name) else ""
+    if not text or len(set(text)) != len(text) or not set(text) <= set(FENCE_BITS):
+        raise Mismatch(index, slot.expected)
+    return sum(FENCE_BITS[letter] for letter in text)
+
+
+# ------------------------------------------------------------------------------------------------ what to say
+
+
+def describe(operand: Operand) -> str:
+    """What an operand is, in the user's words."""
+    match operand:
+        case Memory():
+            return "a memory operand"
+        case String():
+            return "a string"
+        case Type():
+            return "a type"
+        case Name(text=text) if text in NUMBER:
+            return f"register {text}"
+        case Name(text=text):
+            return f"`{text}`"
+        case Constant(text=text):
+            return f"the number {text}"
+        case Group(operand=inner) if is_register(operand):
+            return f"register {inner.text} in parentheses" if isinstance(inner, Name) else "an expression"
+        case Function(name=name):
+            return f"%{name}(...)"
+        case _:
+            return "an expression"
+
+
+def mismatch_error(mnemonic: str, syntaxes: Sequence[str], forms: Sequence[Sequence[Slot]],
+                   operands: Sequence[Operand]) -> SourceError:
+    """The error for operands that fit none of an instruction's forms, told by the form that comes nearest."""
+    written = " or ".join(f"`{mnemonic} {syntax}`".replace(" `", "`") for syntax in dict.fromkeys(syntaxes))
+    counts = sorted({len(form) for form in forms})
+    if len(operands) not in counts:
+        takes = " or ".join(map(str, counts)) if counts != [0] else "no"
+        extra = operands[counts[-1]] if len(operands) > counts[-1] else None
+        start = getattr(extra, "start", None)
+        noun = "operand" if counts == [1] else "operands"
+        return SourceError(f"{mnemonic} takes {takes} {noun}, {plural(len(operands), 'operand')} given", start,
+                           getattr(operands[-1], "end", None) if start is not None else None, hint=f"written as {written}")
+    best: Mismatch | None = None
+    for form in forms:
+        try:
+            match(form, operands)
+        except Mismatch as mismatch:
+            if len(form) == len(operands) and (best is None or mismatch.index > best.index):
+                best = mismatch
+    assert best is not None
+    operand = operands[best.index]
+    hint = f"written as {written}"
+    if isinstance(operand, Memory) and isinstance(operand.base, Name) and operand.base.text not in NUMBER \
+            and best.expected == "offset(register)":
+        return unknown_register(operand.base)
+    if isinstance(operand, Name) and operand.text not in NUMBER and "register" in best.expected:
+        return unknown_register(operand)
+    return SourceError(f"operand {best.index + 1} of {mnemonic} is {describe(operand)}: expected {best.expected}",
+                       getattr(operand, "start", None), getattr(operand, "end", None), hint=hint)
+
+
+def unknown_register(name: Name) -> SourceError:
+    """The error for a name where only a register can stand."""
+    close = nearest(name.text, NUMBER)
+    return SourceError(f"unknown register `{name.text}`", name.start, name.end,
+                       hint=close or "registers are x0..x31 or " + " ".join(ABI_NAMES))
+
+
+def row_slots(row: Row) -> tuple[Slot, ...]:
+    """The slots of an instruction row."""
+    return slots_of(row.syntax, row.operands)
+

@@ -1,0 +1,303 @@
+"""Preprocessing: which lines the assembler gets to see, in which order.
+
+.include, .macro, .rept, .irp, .irpc and the conditionals work on lines of text before their operands are parsed; everything
+else is handed on, one statement at a time. Conditions and counts may use symbols that are defined above, so this runs in step
+with the assembler, which asks for statements and answers what an expression is worth.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from asm.diagnostics import Note, SourceError
+from asm.macros import BODIES, ENDS, Macro, arguments_of, fill_in, parse_header, split_arguments
+from asm.source import LABEL, Buffer, Site, Statement, decode, file_buffer, split_statements
+
+DEEPEST = 100               # includes, macro calls and repetitions inside one another
+MOST_STATEMENTS = 50_000_000    # a repetition count beyond this is a mistake
+
+
+@dataclass(eq=False)
+class Reading:
+    """A buffer and how far it has been read. `conditions` are the .ifs opened in it: [site, taken now, taken once, else seen]."""
+
+    buffer: Buffer
+    index: int = 0
+    repeat: int = 1
+    conditions: list[list[object]] = field(default_factory=list)
+
+
+class Preprocessor:
+    """Reads the main file; `evaluate` gives the value of an expression at a site, `report` takes errors."""
+
+    def __init__(self, main: Buffer, include_paths: tuple[Path, ...], *, evaluate: Callable[[str, Site, int], int],
+                 is_defined: Callable[[str], bool], report: Callable[[Site, SourceError], None]) -> None:
+        self.stack = [Reading(main)]
+        self.include_paths = include_paths
+        self.macros: dict[str, Macro] = {}
+        self.expansions = 0
+        self.skipping = False
+        self.evaluate, self.is_defined, self.report = evaluate, is_defined, report
+        self._split: dict[str, tuple[Statement, ...]] = {}
+        self.directives: dict[str, Callable[[Site], None]] = {
+            ".include": self._include, ".macro": self._macro, ".purgem": self._purgem, ".exitm": self._exitm,
+            ".rept": self._repeat, ".irp": self._irp, ".irpc": self._irp, ".end": self._end,
+            **dict.fromkeys((".endm", ".endmacro", ".endr"), self._stray),
+            **dict.fromkeys(_CONDITIONS, self._if),
+            ".elseif": self._else, ".else": self._else, ".endif": self._endif}
+
+    def sites(self) -> Iterator[Site]:
+        """Every statement that is to be assembled, and the others for the listing (as empty statements)."""
+        split, handlers, macros = self._split, self.directives, self.macros
+        while self.stack:
+            reading = self.stack[-1]
+            buffer = reading.buffer
+            code = buffer.code
+            if reading.index >= len(code):
+                self._leave(reading)
+                continue
+            line = code[reading.index]
+            index = reading.index
+            reading.index += 1
+            statements = split.get(line)
+            if statements is None:
+                statements = split[line] = split_statements(line)
+            for position, statement in enumerate(statements):
+                site = Site(buffer, index, statement)
+                operation = statement.operation
+                if self.skipping and operation not in _CONDITIONALS:
+                    continue
+                if operation in handlers or operation in macros:
+                    yield Site(buffer, index, Statement("", statement.column))
+                    try:
+                        if operation in macros and not operation.startswith(".if"):
+                            self._expand(site, macros[operation])
+                        else:
+                            handlers[operation](site)
+                    except SourceError as error:
+                        self.report(site, error)
+                    if self.stack and self.stack[-1] is not reading and position + 1 < len(statements):
+                        self._defer(buffer, index, statements[position + 1:])
+                    if not self.stack or self.stack[-1] is not reading or reading.index != index + 1:
+                        break
+                else:
+                    yield site
+
+    def _defer(self, buffer: Buffer, index: int, rest: tuple[Statement, ...]) -> None:
+        """Statements that follow a macro call or .include on its line come after what it brings in."""
+        text = " " * rest[0].column + buffer.code[index][rest[0].column:]
+        top = self.stack.pop()
+        after = Buffer(buffer.file, [buffer.lines[index]], [text], first=buffer.first + index, kind=buffer.kind, name=buffer.name,
+                       parent=buffer.parent)
+        self.stack += [Reading(after), top]
+
+    def _leave(self, reading: Reading) -> None:
+        """The end of a buffer: again for a repetition, else back to where it came from."""
+        for condition in reversed(reading.conditions):
+            site = condition[0]
+            assert isinstance(site, Site)
+            self.report(site, SourceError(f"unterminated {site.statement.operation}: its .endif is missing"))
+        reading.conditions.clear()
+        self.skipping = False
+        if reading.repeat > 1:
+            reading.repeat -= 1
+            reading.index = 0
+            return
+        self.stack.remove(reading)
+
+    # ---------------------------------------------------------------------------------------- files
+
+    def _enter(self, buffer: Buffer, repeat: int = 1) -> None:
+        if buffer.depth > DEEPEST:
+            what = f"macro `{buffer.name}`" if buffer.kind == "macro" else buffer.kind
+            raise SourceError(f"more than {DEEPEST} levels of macros, repetitions and includes: does {what} use itself without end?")
+        if len(buffer.code):
+            self.stack.append(Reading(buffer, repeat=repeat))
+
+    def _include(self, site: Site) -> None:
+        name = quoted(site)
+        path = self.find(name, site)
+        chain: Site | None = site
+        while chain is not None:
+            if chain.buffer.kind in ("file", "include") and Path(chain.buffer.file).resolve() == path.resolve():
+                raise SourceError(f"recursive include: {name} is being read already")
+            chain = chain.buffer.parent
+        try:
+            text = decode(path.read_bytes(), name)
+        except OSError as error:
+            raise SourceError(f"cannot read {name}: {error.strerror}") from None
+        buffer, open_comment = file_buffer(str(path), text, "include", site)
+        if open_comment is not None:
+            self.report(open_comment, SourceError("unterminated comment: its */ is missing"))
+        self._enter(buffer)
+
+    def find(self, name: str, site: Site) -> Path:
+        """The file that `name` means: beside the including file, then in the include paths. Raises SourceError."""
+        beside = Path(site.callers().buffer.file).parent
+        candidates = [beside / name, *(path / name for path in self.include_paths)]
+        for path in candidates:
+            if path.is_file():
+                return path
+        searched = ", ".join(dict.fromkeys(str(path.parent) or "." for path in candidates))
+        raise SourceError(f"file not found: {name}", hint=f"searched in {searched}")
+
+    def _end(self, site: Site) -> None:
+        self.stack.clear()
+
+    # ---------------------------------------------------------------------------------------- macros and repetitions
+
+    def _body(self, site: Site) -> tuple[list[str], list[str], int]:
+        """Lines up to the matching end, and the number of the first. Raises SourceError when the end is missing."""
+        reading, buffer = self.stack[-1], site.buffer
+        start, depth = reading.index, 1
+        opening = BODIES[site.statement.operation]
+        for index in range(start, len(buffer.code)):
+            words = buffer.code[index].split(None, 1)
+            word = words[0] if words else ""
+            while word.endswith(":") and len(words) > 1:
+                words = words[1].split(None, 1)
+                word = words[0]
+            if BODIES.get(word) == opening:
+                depth += 1
+            elif ENDS.get(word) == opening:
+                depth -= 1
+                if depth == 0:
+                    reading.index = index + 1
+                    return buffer.lines[start:index], buffer.code[start:index], buffer.first + start
+        reading.index = len(buffer.code)
+        raise SourceError(f"unterminated {site.statement.operation}: its {opening} is missing")
+
+    def _macro(self, site: Site) -> None:
+        statement = site.statement
+        lines, code, first = self._body(site)
+        macro = parse_header(statement.operands, statement.operands_column)
+        if macro.name in self.macros:
+            notes = (Note(f"first definition of `{macro.name}`", self.macros[macro.name].site.span()),)
+            raise SourceError(f"macro `{macro.name}` is defined twice", notes=notes, hint="remove it with .purgem before")
+        if macro.name in self.directives:
+            raise SourceError(f"`{macro.name}` is a directive and cannot be a macro")
+        macro.site, macro.lines, macro.code, macro.first = site, lines, code, first
+        self.macros[macro.name] = macro
+
+    def _purgem(self, site: Site) -> None:
+        name = site.statement.operands.strip()
+        if self.macros.pop(name, None) is None:
+            raise SourceError(f"there is no macro `{name}`")
+
+    def _exitm(self, site: Site) -> None:
+        if not any(reading.buffer.kind == "macro" for reading in self.stack):
+            raise SourceError(".exitm outside a macro")
+        while self.stack.pop().buffer.kind != "macro":
+            pass
+        self.skipping = False
+
+    def _expand(self, site: Site, macro: Macro) -> None:
+        notes = (Note(f"macro `{macro.name}` is defined here", macro.site.span()),)
+        try:
+            values = arguments_of(macro, site.statement.operands, site.statement.operands_column)
+        except SourceError as error:
+            error.notes = notes
+            raise
+        lines = [fill_in(line, values, self.expansions) for line in macro.lines]
+        code = lines if macro.lines == macro.code else [fill_in(line, values, self.expansions) for line in macro.code]
+        self.expansions += 1
+        self._enter(Buffer(macro.site.buffer.file, lines, code, macro.first, "macro", macro.name, site))
+
+    def _repeat(self, site: Site) -> None:
+        lines, code, first = self._body(site)
+        count = self.evaluate(site.statement.operands, site, site.statement.operands_column)
+        if count < 0 or count * len(code) > MOST_STATEMENTS:
+            raise SourceError(f"repetition count {count}: 0..{MOST_STATEMENTS // max(1, len(code))} is possible here")
+        if count:
+            self._enter(Buffer(site.buffer.file, lines, code, first, "rept", "", site), count)
+
+    def _irp(self, site: Site) -> None:
+        """.irp name, value, value ...: the body once per value; .irpc: once per character."""
+        statement = site.statement
+        lines, code, first = self._body(site)
+        name, *values = [text for text, _ in split_arguments(statement.operands, statement.operands_column)] or [""]
+        if not re.fullmatch(r"[A-Za-z_$][\w$]*", name):
+            raise SourceError(f"{statement.operation} needs a parameter name and values")
+        if statement.operation == ".irpc":
+            values = list("".join(values))
+        all_lines = [fill_in(line, {name: value}, self.expansions) for value in values or [""] for line in lines]
+        all_code = [fill_in(line, {name: value}, self.expansions) for value in values or [""] for line in code]
+        buffer = Buffer(site.buffer.file, all_lines, all_code, first, statement.operation[1:], name, site, period=len(lines))
+        self._enter(buffer)
+
+    def _stray(self, site: Site) -> None:
+        opening = next(start for start, end in BODIES.items() if ENDS[site.statement.operation] == end)
+        raise SourceError(f"{site.statement.operation} without {opening}")
+
+    # ---------------------------------------------------------------------------------------- conditions
+
+    def _if(self, site: Site) -> None:
+        taken = not self.skipping and self._holds(site, site.statement.operation)
+        # While an outer block is skipped, neither branch of this one may be taken.
+        self.stack[-1].conditions.append([site, taken, taken or self.skipping, False])
+        self.skipping = self.skipping or not taken
+
+    def _holds(self, site: Site, operation: str) -> bool:
+        statement = site.statement
+        text, column = statement.operands, statement.operands_column
+        try:
+            return _CONDITIONS[operation](self, text, site, column)
+        except SourceError as error:
+            self.report(site, error)
+            return False
+
+    def _else(self, site: Site) -> None:
+        condition = self._open(site)
+        if condition[3]:
+            raise SourceError(f"{site.statement.operation} after .else")
+        operation = site.statement.operation
+        condition[3] = operation == ".else"
+        taken = not condition[2] and (operation == ".else" or self._holds(site, ".if"))
+        condition[1], condition[2] = taken, bool(condition[2]) or taken
+        self.skipping = not taken
+
+    def _endif(self, site: Site) -> None:
+        self._open(site)
+        conditions = self.stack[-1].conditions
+        conditions.pop()
+        self.skipping = any(not condition[1] for condition in conditions)
+
+    def _open(self, site: Site) -> list[object]:
+        if not self.stack[-1].conditions:
+            raise SourceError(f"{site.statement.operation} without .if")
+        return self.stack[-1].conditions[-1]
+
+
+def quoted(site: Site) -> str:
+    """The file name of .include, its quotes removed. Raises SourceError."""
+    text = site.statement.operands.strip()
+    if len(text) < 3 or text[0] != '"' or text[-1] != '"':
+        raise SourceError(f"{site.statement.operation} needs a file name in double quotes")
+    return text[1:-1]
+
+
+def _pair(text: str) -> tuple[str, str]:
+    left, _, right = text.partition(",")
+    return left.strip().strip("'\""), right.strip().strip("'\"")
+
+
+_Condition = Callable[[Preprocessor, str, Site, int], bool]
+_CONDITIONS: dict[str, _Condition] = {
+    ".if":     lambda p, text, site, column: p.evaluate(text, site, column) != 0,
+    ".ifne":   lambda p, text, site, column: p.evaluate(text, site, column) != 0,
+    ".ifeq":   lambda p, text, site, column: p.evaluate(text, site, column) == 0,
+    ".iflt":   lambda p, text, site, column: p.evaluate(text, site, column) < 0,
+    ".ifle":   lambda p, text, site, column: p.evaluate(text, site, column) <= 0,
+    ".ifgt":   lambda p, text, site, column: p.evaluate(text, site, column) > 0,
+    ".ifge":   lambda p, text, site, column: p.evaluate(text, site, column) >= 0,
+    ".ifdef":  lambda p, text, site, column: p.is_defined(text.strip()),
+    ".ifndef": lambda p, text, site, column: not p.is_defined(text.strip()),
+    ".ifb":    lambda p, text, site, column: not text.strip(),
+    ".ifnb":   lambda p, text, site, column: bool(text.strip()),
+    ".ifc":    lambda p, text, site, column: _pair(text)[0] == _pair(text)[1],
+    ".ifnc":   lambda p, text, site, column: _pair(text)[0] != _pair(text)[1],
+}
+_CONDITIONALS = frozenset(_CONDITIONS) | {".elseif", ".else", ".endif"}

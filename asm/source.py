@@ -1,0 +1,187 @@
+"""Source text: files, lines, statements, and where each of them comes from.
+
+Comments are blanked here, once per file, so that columns stay true; a line is then split into statements: labels, and an
+operation with the text of its operands. Operands are parsed later (asm/syntax.py), macros are expanded in asm/preprocess.py.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from asm.assembly import Frame
+from asm.diagnostics import Note, SourceError, Span
+
+# Strings and character constants are matched only to be stepped over: a "#" in them starts no comment.
+_COMMENT = re.compile(r'"(?:[^"\\\n]|\\[^\n])*"?|\'(?:\\[^\n]|[^\\\n])\'?|(?P<block>/\*(?:[^*]|\*(?!/))*(?:\*/)?)|(?P<line>(?:#|//)[^\n]*)')
+_SEPARATOR = re.compile(r'"(?:[^"\\]|\\.)*"?|\'(?:\\.|[^\\])\'?|(?P<semicolon>;)')
+_LABEL = re.compile(r"\s*(?P<name>[\w.$]+)\s*:")
+_OPERATION = re.compile(r"\s*(?P<name>[\w.$\\@]+)\s*")
+_ASSIGNMENT = re.compile(r"\s*(?P<name>[A-Za-z_.$][\w.$]*)\s*=(?!=)\s*")
+
+
+@dataclass(eq=False, slots=True)
+class Statement:
+    """A label definition (`operation` ":") or an operation with its operands, at a column (from 0) of its line.
+
+    Statements are shared by all lines that read the same; what the assembler works out about one is kept in `plan`.
+    """
+
+    operation: str
+    column: int
+    operands: str = ""          # not parsed yet
+    operands_column: int = 0
+    plan: Any = None
+
+    @property
+    def end(self) -> int:
+        return self.operands_column + len(self.operands) if self.operands else self.column + len(self.operation)
+
+
+LABEL, ASSIGNMENT = ":", "="
+NOTHING: tuple[Statement, ...] = (Statement("", 0),)       # an empty line: shown in the listing
+
+
+@dataclass(eq=False)
+class Buffer:
+    """A run of lines that is read from top to bottom: a file, or one expansion of a macro or repetition.
+
+    `lines` are what the user wrote (macro arguments filled in), `code` the same without comments. `first` is the number of
+    the first line in `file`; `parent` is the place that caused this buffer to be read.
+    """
+
+    file: str
+    lines: list[str]
+    code: list[str]
+    first: int = 1
+    kind: str = "file"
+    name: str = ""
+    parent: Site | None = None
+    period: int = 0             # lines of one round, when the rounds of a repetition differ and follow each other
+    depth: int = field(default=0, init=False)
+    origin: tuple[Frame, ...] = field(default=(), init=False)
+
+    def __post_init__(self) -> None:
+        if self.parent is not None:
+            frame = Frame(self.kind, self.name, self.parent.buffer.file, self.parent.line)
+            self.origin = (*self.parent.buffer.origin, frame)
+            self.depth = self.parent.buffer.depth + 1
+
+
+@dataclass(eq=False, slots=True)
+class Site:
+    """One statement in one place: a line of a buffer."""
+
+    buffer: Buffer
+    index: int
+    statement: Statement
+
+    @property
+    def line(self) -> int:
+        period = self.buffer.period
+        return self.buffer.first + (self.index % period if period else self.index)
+
+    @property
+    def text(self) -> str:
+        return self.buffer.lines[self.index]
+
+    def span(self, start: int | None = None, end: int | None = None) -> Span:
+        """The stretch between two columns of the line, by default the statement."""
+        if start is None:
+            start = self.statement.column
+            end = self.statement.end if self.statement.operation else len(self.text)
+        return Span(self.buffer.file, self.line, start + 1, max(1, (end or start + 1) - start), self.text)
+
+    def notes(self) -> Iterator[Note]:
+        """How the assembler came here, innermost step first."""
+        buffer = self.buffer
+        while buffer.parent is not None:
+            message = {"include": "included from here", "macro": f"in the expansion of macro `{buffer.name}`, called here"}
+            yield Note(message.get(buffer.kind, f"in the repetition that .{buffer.kind} starts here"), buffer.parent.span())
+            buffer = buffer.parent.buffer
+
+    def callers(self) -> Site:
+        """The place in a file from which the macros and repetitions that led here were started; itself in a file."""
+        site = self
+        while site.buffer.kind not in ("file", "include") and site.buffer.parent is not None:
+            site = site.buffer.parent
+        return site
+
+
+def blank_comments(text: str) -> tuple[str, int | None]:
+    """`text` with comments replaced by blanks, and the offset of a /* that is never closed."""
+    if "#" not in text and "/" not in text:
+        return text, None
+    open_at: int | None = None
+
+    def blank(match: re.Match[str]) -> str:
+        nonlocal open_at
+        if match["line"] is not None:
+            return ""
+        if match["block"] is None:
+            return match[0]
+        if not match[0].endswith("*/") or len(match[0]) < 4:
+            open_at = match.start()
+        return re.sub(r"[^\n]", " ", match[0])
+
+    return _COMMENT.sub(blank, text), open_at
+
+
+def decode(data: bytes, name: str) -> str:
+    """The text of a source file. Raises SourceError when it is not UTF-8, with the line."""
+    try:
+        return data.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise SourceError(f"{name} is not UTF-8 text: byte {data[error.start]:#04x} in line {line}",
+                          hint="save the file in UTF-8, or include it with .incbin if it is data") from None
+
+
+def file_buffer(name: str, text: str, kind: str = "file", parent: Site | None = None) -> tuple[Buffer, Site | None]:
+    """The buffer for a file's text, and the place of a block comment that is never closed."""
+    blanked, open_at = blank_comments(text)
+    lines, code = text.split("\n"), blanked.split("\n")
+    if lines[-1] == "":                                     # what follows the last line feed is no line
+        lines.pop()
+        code.pop()
+    buffer = Buffer(name, lines, code, kind=kind, name=name if parent else "", parent=parent)
+    if open_at is None:
+        return buffer, None
+    index = text.count("\n", 0, open_at)
+    return buffer, Site(buffer, index, Statement("/*", open_at - (text.rfind("\n", 0, open_at) + 1)))
+
+
+def split_statements(line: str) -> tuple[Statement, ...]:
+    """The statements of a line that holds no comment."""
+    if ";" not in line:
+        return tuple(_statements(line, 0)) or NOTHING
+    cuts = [match.start() for match in _SEPARATOR.finditer(line) if match["semicolon"]]
+    starts, ends = [0, *(cut + 1 for cut in cuts)], [*cuts, len(line)]
+    return tuple(statement for start, end in zip(starts, ends, strict=True)
+                 for statement in _statements(line[start:end], start)) or NOTHING
+
+
+def _statements(text: str, column: int) -> Iterator[Statement]:
+    at = 0
+    while (label := _LABEL.match(text, at)) is not None:
+        yield Statement(LABEL, column + label.start("name"), label["name"], column + label.start("name"))
+        at = label.end()
+    rest = text[at:].rstrip()
+    if not rest.strip():
+        return
+    assignment = _ASSIGNMENT.match(rest)
+    if assignment is not None:
+        start = assignment.start("name")
+        value = rest[start + len(assignment["name"]):].replace("=", " ", 1)     # keeps its columns
+        operands = f"{assignment['name']},{value[1:]}"
+        yield Statement(ASSIGNMENT, column + at + start, operands, column + at + start)
+        return
+    operation = _OPERATION.match(rest)
+    if operation is None:
+        start = len(rest) - len(rest.lstrip())
+        yield Statement(rest[start], column + at + start)
+        return
+    yield Statement(operation["name"], column + at + operation.start("name"),
+                    rest[operation.end():], column + at + operation.end())

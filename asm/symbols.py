@@ -1,0 +1,155 @@
+"""The symbol table: labels, .set values, numeric local labels, and what a name means at a given moment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from asm.diagnostics import Note, SourceError, nearest
+from asm.expressions import Name, Node, Place, Unresolved, Value, bind, evaluate, number
+from asm.source import Site
+from isa.program import Symbol
+from isa.registers import NUMBER as REGISTER_NUMBER
+
+LOCAL_MARK = "\x02"     # separates the two numbers in the internal name of a numeric local label, as in GNU as
+
+
+@dataclass(eq=False)
+class Entry:
+    """What is known of a symbol. `value` is None while it is only mentioned (.globl before the label)."""
+
+    name: str
+    value: Node | None = None
+    site: Site | None = None            # of the definition
+    variable: bool = False              # by .set, .equ or =: may be given another value
+    kind: str = "notype"
+    binding: str = ""                   # "", "global", "weak", "local"
+    size: Node | None = None
+    visiting: bool = field(default=False, init=False)
+
+
+class SymbolTable:
+    """Names and their meaning. `here` is kept up to date by the assembler: the place of the next byte."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, Entry] = {}
+        self._local: dict[str, int] = {}        # numeric local label -> number of definitions so far
+
+    def entry(self, name: str) -> Entry:
+        """The entry for `name`, made if it is new."""
+        found = self.entries.get(name)
+        if found is None:
+            found = self.entries[name] = Entry(name)
+        return found
+
+    def define_label(self, name: str, place: Place, site: Site) -> None:
+        """`name:` at `place`. Raises SourceError for a second definition or a reserved name."""
+        if name.isdigit():
+            count = self._local[name] = self._local.get(name, 0) + 1
+            name = f"{name}{LOCAL_MARK}{count}"
+        elif name[0].isdigit():
+            raise SourceError(f"`{name}` cannot be a label: a label starts with a letter, _, . or $, or is a number")
+        self._define(name, place, site, variable=False)
+
+    def assign(self, name: str, value: Node, site: Site, *, variable: bool) -> None:
+        """`.set name, value` (variable) or `.equiv`. Raises SourceError when the name is taken."""
+        self._define(name, value, site, variable=variable)
+
+    def _define(self, name: str, value: Node, site: Site, variable: bool) -> None:
+        if name in REGISTER_NUMBER:
+            raise SourceError(f"`{name}` is the name of a register and cannot be a symbol")
+        if name == ".":
+            raise SourceError("`.` cannot be assigned: use .org")
+        entry = self.entry(name)
+        if entry.value is not None and not (variable and entry.variable):
+            notes = (Note(f"first definition of `{name}`", entry.site.span()),) if entry.site else ()
+            raise SourceError(f"`{name}` is defined twice", notes=notes,
+                              hint="numeric labels such as 1: may repeat; in macros, \\@ makes names unique"
+                              if isinstance(value, Place) else "")
+        entry.value, entry.site, entry.variable = value, site, variable
+
+    # ---------------------------------------------------------------------------------------- meaning
+
+    def _internal(self, text: str) -> str:
+        """The name under which a symbol is filed: numeric local labels are counted."""
+        if text[0].isdigit() and text[-1] in "bf":
+            count = self._local.get(text[:-1], 0) + (text[-1] == "f")
+            return f"{text[:-1]}{LOCAL_MARK}{count}"
+        return text
+
+    def bound(self, node: Node, here: Place) -> Node:
+        """The expression as it is meant at this line: "." and known names replaced, so that it can be worked out later."""
+
+        def meaning(name: Name) -> Node:
+            if name.text == ".":
+                return here
+            internal = self._internal(name.text)
+            entry = self.entries.get(internal)
+            if entry is not None and entry.value is not None and (entry.variable or isinstance(entry.value, Place)):
+                return entry.value
+            return name if internal == name.text else Name(internal, name.start, name.end)
+
+        return bind(node, meaning)
+
+    def now(self, node: Node, here: Place) -> Value:
+        """The value at this line. Raises Unresolved when it has none yet, SourceError when it can have none."""
+
+        def lookup(name: Name) -> Value:
+            if name.text == ".":
+                return here
+            entry = self.entries.get(self._internal(name.text))
+            if entry is None or entry.value is None:
+                if name.text in REGISTER_NUMBER:
+                    raise SourceError(f"register {name.text} where a number is expected", name.start, name.end)
+                raise Unresolved
+            if isinstance(entry.value, Place | int):
+                return entry.value
+            return self.value(Name(entry.name, name.start, name.end))
+
+        return evaluate(node, lookup)
+
+    def value(self, name: Name) -> Value:
+        """The value of a bound name. Raises SourceError when it is undefined, Unresolved before the layout."""
+        entry = self.entries.get(name.text)
+        if entry is None or entry.value is None:
+            raise self.undefined(name)
+        if entry.visiting:
+            raise SourceError(f"`{name.text}` is defined in terms of itself", name.start, name.end)
+        entry.visiting = True
+        try:
+            return evaluate(entry.value, self.value)
+        finally:
+            entry.visiting = False
+
+    def undefined(self, name: Name) -> SourceError:
+        """The error for a name without a definition."""
+        text = name.text
+        if LOCAL_MARK in text:
+            digits, _, count = text.partition(LOCAL_MARK)
+            direction, word = ("b", "before") if int(count) <= self._local.get(digits, 0) or count == "0" else ("f", "after")
+            return SourceError(f"undefined local label {digits}{direction}: there is no `{digits}:` {word} this line",
+                               name.start, name.end)
+        if text in REGISTER_NUMBER:
+            return SourceError(f"register {text} where a number or label is expected", name.start, name.end)
+        defined = [entry.name for entry in self.entries.values() if entry.value is not None and LOCAL_MARK not in entry.name]
+        return SourceError(f"undefined symbol `{text}`", name.start, name.end, hint=nearest(text, defined))
+
+    def is_defined(self, name: str) -> bool:
+        """True when the name has a value at this line (.ifdef)."""
+        entry = self.entries.get(self._internal(name))
+        return entry is not None and entry.value is not None
+
+    # ---------------------------------------------------------------------------------------- for the program file
+
+    def symbols(self) -> Iterator[Symbol]:
+        """Every symbol that has a value, after layout. Numeric labels and names in .L stay inside the assembler."""
+        for entry in self.entries.values():
+            if entry.value is None or LOCAL_MARK in entry.name or entry.name.startswith(".L"):
+                continue
+            try:
+                value = evaluate(entry.value, self.value)
+                size = number(evaluate(entry.size, self.value)) if entry.size is not None else 0
+                section = value.fragment.section.name if isinstance(value, Place) else None
+                yield Symbol(entry.name, number(value), size, entry.kind, entry.binding or "local", section)
+            except (SourceError, Unresolved):
+                continue        # reported where it is defined or used
