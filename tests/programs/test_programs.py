@@ -1,0 +1,200 @@
+"""Every program in programs/ assembles, runs on the reference engine and prints what its header promises.
+
+The promise itself is checked against plain float64 or integer NumPy computed here from the data in the program file, so
+that an engine and a header that are wrong together are still found out.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import asm
+from isa.reference import ReferenceMachine
+from isa.services import Host
+
+PROGRAMS = Path(__file__).parents[2] / "programs"
+NAMES = sorted(path.stem for path in PROGRAMS.glob("*.s"))
+
+
+def expected_output(name: str) -> str:
+    """The lines behind `# Expected output:` in the program's header."""
+    lines = (PROGRAMS / f"{name}.s").read_text().splitlines()
+    start = lines.index("# Expected output:") + 1
+    block = []
+    for line in lines[start:]:
+        if not line.startswith("#   "):
+            break
+        block.append(line[4:])
+    assert block, f"{name}.s promises no output"
+    return "\n".join(block) + "\n"
+
+
+class Run:
+    """A program that has run to its end: its output, its data as it was at the start, its memory as it is now."""
+
+    def __init__(self, name: str) -> None:
+        self.program = asm.assemble(PROGRAMS / f"{name}.s")
+        self.machine = ReferenceMachine(self.program.machine, Host())
+        self.machine.load(self.program)
+        self.initial = {s.name: s.bytes() for s in self.program.sections}
+        self.result = self.machine.run(max_instructions=2_000_000)
+        self.output = bytes(self.machine.host.output).decode()
+
+    def data(self, symbol: str, dtype: str, *shape: int) -> np.ndarray:
+        """An array of the program file, as it was before the run."""
+        s = self.program.symbol(symbol)
+        section = self.program.section(s.section)
+        count = int(np.prod(shape))
+        return np.frombuffer(self.initial[section.name], dtype, count, s.value - section.address).reshape(shape)
+
+    def memory(self, symbol: str, dtype: str, *shape: int) -> np.ndarray:
+        """An array in memory after the run."""
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        return self.machine.peek(self.program.symbol(symbol).value, size).view(dtype).reshape(shape)
+
+    def ternary(self, symbol: str, rows: int, columns: int) -> np.ndarray:
+        """(rows, columns) weights from four two-bit codes a byte."""
+        packed = self.data(symbol, "u1", rows, columns // 4)
+        return (np.stack([packed >> shift & 3 for shift in (0, 2, 4, 6)], axis=-1).astype(int) - 1).reshape(rows, columns)
+
+
+@pytest.fixture(scope="module")
+def run():
+    finished: dict[str, Run] = {}
+    return lambda name: finished.setdefault(name, Run(name)) if name not in finished else finished[name]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_program_prints_what_it_promises(run, name):
+    done = run(name)
+    assert done.result.trap is None, str(done.result.trap)
+    assert (done.result.reason, done.result.exit_code) == ("exit", 0)
+    assert done.output == expected_output(name)
+
+
+def test_there_are_at_least_eight():
+    assert len(NAMES) >= 8
+
+
+def rms(x, gain, eps=1e-5):
+    x = x.astype(np.float64)
+    return x / np.sqrt(np.mean(x * x) + eps) * gain
+
+
+def quantised(x):
+    """int8 codes and scale, absmax, half to even, in f32 as the machine divides."""
+    x = x.astype(np.float32)
+    absmax = np.abs(x).max()
+    return np.rint(x * (np.float32(127) / absmax)).astype(int), float(absmax / np.float32(127))
+
+
+def softmax(x):
+    e = np.exp(x - x.max())
+    return e / e.sum()
+
+
+def thousandths(values):
+    return [f"{v:.3f}" for v in values]
+
+
+def test_ternary_gemv_is_the_integer_product(run):
+    done = run("ternary_gemv")
+    product = done.ternary("weights", 4, 8) @ np.arange(1, 9)
+    assert list(done.memory("sums", "<i4", 4)) == list(product) == [36, -36, 10, 0]
+
+
+def test_int4_gemv_is_the_scaled_integer_product_and_near_the_dense_one(run):
+    done = run("int4_gemv")
+    packed = done.data("codes", "u1", 2, 32)
+    codes = np.stack([packed & 15, packed >> 4], axis=-1).reshape(2, 64).astype(int)
+    codes = np.where(codes > 7, codes - 16, codes)
+    scales = done.data("scales", "<f4", 2, 2).astype(np.float64)
+    x = done.data("input", "<f4", 64)
+    q, scale = quantised(x)
+    exact = ((codes * q).reshape(2, 2, 32).sum(-1) * scales * scale).sum(-1)
+    assert np.allclose(done.memory("output", "<f4", 2), exact, rtol=1e-6)
+    dense = ((codes * x.astype(np.float64)).reshape(2, 2, 32).sum(-1) * scales).sum(-1)
+    assert np.allclose(done.memory("dense", "<f4", 2), dense, rtol=1e-5)
+
+
+def test_norm_softmax(run):
+    done = run("norm_softmax")
+    x = np.array([1, 2, 3, 4.0])
+    assert np.allclose(done.memory("normed", "<f4", 4), rms(x, np.array([1, 1, 0.5, 0.5]), 1e-6), rtol=1e-6)
+    assert np.allclose(done.memory("weights", "<f4", 4), softmax(x), rtol=1e-6)
+
+
+def test_double_buffer_computes_every_tile(run):
+    done = run("double_buffer")
+    product = done.ternary("weights", 64, 64) @ np.arange(-32, 32)
+    assert list(done.memory("sums", "<i4", 64)) == list(product)
+    checksum = 0
+    for value in product.tolist():
+        checksum = (31 * checksum + value + 2**31) % 2**32 - 2**31
+    assert f"checksum: {checksum}\n" in done.output
+
+
+def test_sparse_ffn_equals_the_dense_layer(run):
+    done = run("sparse_ffn")
+    gate, up, down = (done.data(f"w_{name}", "<f4", 64, 16).astype(np.float64) for name in ("gate", "up", "down"))
+    x = done.data("x", "<f4", 16).astype(np.float64)
+    g = np.maximum(gate @ x, 0)
+    assert np.allclose(done.memory("y", "<f4", 16), (g * (up @ x)) @ down, rtol=1e-4, atol=1e-6)
+    active = int((g > 0).sum())
+    per_neuron = 4 + 2 * 64                                        # its gate value and its two rows
+    assert f"neurons: {active} of 64 active" in done.output
+    assert f"bytes fetched: {active * per_neuron} left alone: {(64 - active) * per_neuron}\n" in done.output
+
+
+def test_llama_layer(run):
+    done = run("llama_layer")
+    shapes = {"attn_norm": (32,), "ffn_norm": (32,), "w_q": (32, 32), "w_k": (16, 32), "w_v": (16, 32), "w_o": (32, 32),
+              "w_1": (64, 32), "w_3": (64, 32), "w_2": (32, 64), "inputs": (3, 32), "rope_table": (3, 8)}
+    w = {name: done.data(name, "<f4", *shape).astype(np.float64) for name, shape in shapes.items()}
+
+    def rope(v, position):
+        cos, sin = w["rope_table"][position, :4], w["rope_table"][position, 4:]
+        even, odd = v.reshape(-1, 4, 2)[..., 0], v.reshape(-1, 4, 2)[..., 1]
+        return np.stack([even * cos - odd * sin, even * sin + odd * cos], axis=-1).reshape(v.shape)
+
+    keys, values = [], []
+    for position in range(3):
+        x = w["inputs"][position]
+        n = rms(x, w["attn_norm"])
+        q = rope(w["w_q"] @ n, position).reshape(4, 8)
+        keys.append(rope(w["w_k"] @ n, position).reshape(2, 8))
+        values.append((w["w_v"] @ n).reshape(2, 8))
+        k, v = np.stack(keys), np.stack(values)
+        attended = np.concatenate([softmax(k[:, h // 2] @ q[h] / np.sqrt(8)) @ v[:, h // 2] for h in range(4)])
+        x = x + w["w_o"] @ attended
+        n = rms(x, w["ffn_norm"])
+        gate = w["w_1"] @ n
+        x = x + w["w_2"] @ (gate / (1 + np.exp(-gate)) * (w["w_3"] @ n))
+    assert np.allclose(done.memory("x", "<f4", 32), x, rtol=1e-4, atol=1e-5)
+
+
+def test_rope_table_of_the_llama_layer():
+    done = Run("llama_layer")
+    table = done.data("rope_table", "<f4", 3, 2, 4)
+    angles = np.arange(3)[:, None] * 10000.0 ** (-np.arange(0, 8, 2) / 8)
+    assert np.allclose(table, np.stack([np.cos(angles), np.sin(angles)], axis=1), atol=1e-6)
+
+
+def test_bitnet_layer(run):
+    done = run("bitnet_layer")
+    scale = {name: float(done.data(f"scale_{name}", "<f4", 1)[0]) for name in ("o", "gate", "up", "down")}
+
+    def linear(name, rows, columns, x):
+        q, s = quantised(x)
+        return done.ternary(f"w_{name}", rows, columns) @ q * s * scale[name]
+
+    x = done.data("residual", "<f4", 32) + linear("o", 32, 32, done.data("attended", "<f4", 32))
+    n = rms(x, done.data("ffn_norm", "<f4", 32))
+    f = np.maximum(linear("gate", 96, 32, n), 0) ** 2 * linear("up", 96, 32, n)
+    n = rms(f, done.data("down_norm", "<f4", 96))
+    assert np.allclose(done.memory("x", "<f4", 32), x + linear("down", 32, 96, n), rtol=1e-4, atol=1e-4)
+    assert f"zero activations into W_down: {(quantised(n)[0] == 0).sum()} of 96" in done.output
+    weights = np.concatenate([done.ternary(f"w_{m}", r, c).ravel() for m, r, c in
+                              (("o", 32, 32), ("gate", 96, 32), ("up", 96, 32), ("down", 32, 96))])
+    assert f"ternary weights: {weights.size} of them zero: {(weights == 0).sum()}" in done.output
