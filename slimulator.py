@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ import click
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "assemble": "asm", "disassemble": "asm", "Assembly": "asm.assembly", "AssemblyError": "asm.diagnostics",
+    "assemble": "asm.assembler", "assemble_with_listing": "asm.assembler", "disassemble": "asm.disassembler",
+    "Assembly": "asm.assembly", "AssemblyError": "asm.diagnostics",
     "Program": "isa.program", "ProgramError": "isa.program", "Section": "isa.program", "Symbol": "isa.program",
     "Machine": "isa.machine", "MachineError": "isa.machine", "load_machine": "isa.machine", "machine_names": "isa.machine",
     "ReferenceMachine": "isa.reference", "RunResult": "isa.reference", "Host": "isa.services",
@@ -55,8 +57,8 @@ def invoke(arguments: Sequence[str]) -> int:
         click.echo("interrupted", err=True)
         return 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())     # nothing more can be written there
-        return 141
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())     # nobody reads: Python's last flush must not fail
+        return 1
     except OSError as error:
         click.echo(f"{error.filename or 'slimulator'}: error: {error.strerror or error}", err=True)
         return 1
@@ -98,6 +100,75 @@ def command() -> None:
 # ------------------------------------------------------------------------------------------------ programs
 
 
+def _definitions(_context: click.Context, _parameter: click.Parameter, texts: tuple[str, ...]) -> dict[str, int]:
+    """-D NAME=VALUE, any number of times."""
+    defines = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        try:
+            defines[name] = int(value, 0)
+        except ValueError:
+            raise click.BadParameter(f"{text!r}; expected NAME=VALUE with a number") from None
+        if not re.fullmatch(r"[A-Za-z_.$][\w.$]*", name):
+            raise click.BadParameter(f"{text!r}; expected NAME=VALUE with the name of a symbol")
+    return defines
+
+
+@command.command("asm", short_help="Assemble a program.")
+@click.argument("file", type=_FILE)
+@click.option("-o", "--output", type=_FILE, metavar="FILE.elf", help="The program file; by default FILE.elf beside the source.")
+@click.option("--machine", default="slim", show_default=True, metavar="M",
+              help="Preset name or .toml file that the program is built for.")
+@click.option("-I", "include_paths", type=_FILE, multiple=True, metavar="DIR", help="Search DIR for .include and .incbin.")
+@click.option("-D", "defines", multiple=True, metavar="NAME=VALUE", callback=_definitions, help="Define a symbol.")
+@click.option("--listing", "listing_file", type=_FILE, metavar="F", help="Write address, bytes and source of every line.")
+@click.option("--symbols", "symbols_file", type=_FILE, metavar="F", help="Write sections and symbols.")
+@click.option("--lines", "lines_file", type=_FILE, metavar="F", help="Write which address comes from which source line.")
+@click.option("--json", "json_file", type=_FILE, metavar="F", help="Write all of these as JSON.")
+def assemble_file(file: Path, output: Path | None, machine: str, include_paths: tuple[Path, ...], defines: dict[str, int],
+                  listing_file: Path | None, symbols_file: Path | None, lines_file: Path | None,
+                  json_file: Path | None) -> int:
+    """Assemble FILE.s into a program.
+
+    Every error of the source is reported. Listing, symbols and JSON are written even then; '-' stands for stdout.
+    """
+    from asm import listing
+    from asm.assembler import assemble_with_listing
+    from isa.machine import load_machine
+    load_machine(machine)
+    output = output or file.with_suffix(".elf")
+    for written in (output, listing_file, symbols_file, lines_file, json_file):
+        if written is not None and written.absolute() == file.absolute():
+            raise click.UsageError(f"{written} is the source: it would be overwritten")
+    assembly = assemble_with_listing(file, machine=machine, include_paths=include_paths, defines=defines)
+    for diagnostic in assembly.diagnostics:
+        click.echo(diagnostic, err=True)
+    program = assembly.program
+    if listing_file:
+        _write(listing_file, listing.listing(assembly))
+    if symbols_file:
+        _write(symbols_file, listing.symbol_map(assembly.symbols, program.sections if program else []))
+    if lines_file:
+        _write(lines_file, listing.line_map(program.lines if program else []))
+    if json_file:
+        _write(json_file, [_dump(listing.as_json(assembly))])
+    if program is None:
+        return 1
+    program.save(output)
+    return 0
+
+
+@command.command("disasm", short_help="Print a program as assembly.")
+@click.argument("file", type=_FILE)
+@click.option("--section", metavar="S", help="Print this section; by default those that hold instructions.")
+@click.option("--aliases", is_flag=True, help="Print short names: ret for jalr zero, 0(ra).")
+def disassemble_file(file: Path, section: str | None, aliases: bool) -> None:
+    """Print a program's instructions with their addresses, bits and symbols."""
+    from asm.disassembler import disassemble
+    from isa.program import Program
+    sys.stdout.writelines(f"{line}\n" for line in disassemble(Program.load(file), section=section, aliases=aliases))
+
+
 @command.command("run", short_help="Run a program and count what it does.")
 @click.argument("file", type=_FILE)
 @click.option("--engine", type=click.Choice(["reference"]), default="reference", show_default=True,
@@ -128,14 +199,14 @@ def run_program(file: Path, engine: str, machine: str | None, json_file: Path | 
     sys.stdout.flush()
     counters = runner.counters
     if json_file is not None:
-        _write(json_file, _dump({
+        _write(json_file, [_dump({
             "program": str(file), "machine": preset.name, "engine": engine, "reason": result.reason,
             "exit_code": result.exit_code, "instructions": result.instructions, "counters": counters,
             "output": host.output.decode("utf-8", "replace"), "errors": host.errors.decode("utf-8", "replace"),
             "tokens": host.tokens, "trap": None if result.trap is None else {
                 "cause": int(result.trap.cause), "name": result.trap.cause.name, "pc": result.trap.pc,
                 "value": result.trap.value, "instruction": result.trap.instruction, "symbol": result.trap.symbol,
-                "place": result.trap.place, "reason": result.trap.detail}}))
+                "place": result.trap.place, "reason": result.trap.detail}})])
     if host.tokens:
         click.echo(f"tokens: {' '.join(map(str, host.tokens))}", err=True)
     click.echo(f"{result.reason} after {result.instructions} instructions on {preset.name} ({engine} engine)", err=True)
@@ -187,24 +258,21 @@ def machines(name: str, as_json: bool) -> None:
 def _show(answer: Any, as_json: bool) -> None:
     from isa.document import plain
     width = min(shutil.get_terminal_size((110, 24)).columns, 120)
-    click.echo(_dump(answer.data) if as_json else plain(answer.blocks, width), nl=False)
+    click.echo(_dump(answer.data) if as_json else plain(answer.blocks, width).rstrip("\n"))
 
 
 def _dump(data: Any) -> str:
-    return json.dumps(data, indent=2) + "\n"
+    return json.dumps(data, indent=2)
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, lines: Iterable[str]) -> None:
     """Write a whole file or nothing; "-" is stdout."""
+    from isa.elf import replacing
     if str(path) == "-":
-        click.echo(text, nl=False)
+        sys.stdout.writelines(f"{line}\n" for line in lines)
         return
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as stream:
+        stream.writelines(f"{line}\n".encode() for line in lines)
 
 
 if __name__ == "__main__":

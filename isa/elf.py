@@ -75,7 +75,7 @@ def write_elf(program: Program, path: Path) -> None:
     """
     check_sections(program.sections)
     blocks = _file_blocks(program)
-    with _replacing(path) as stream:
+    with replacing(path) as stream:
         for block in blocks:
             stream.write(block)
 
@@ -217,7 +217,7 @@ def _unsigned(what: str, value: int) -> int:
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[IO[bytes]]:
+def replacing(path: Path) -> Iterator[IO[bytes]]:
     """A stream whose bytes become the file `path` when the block ends without an exception, and vanish otherwise."""
     target = Path(os.path.realpath(path))                  # a link stays a link
     if target.exists() and not target.is_file():           # /dev/null, a pipe: nothing to replace; a directory: OSError

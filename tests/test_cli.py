@@ -1,0 +1,324 @@
+"""The `slimulator` command: output, files, exit status, and no traceback for any mistake of a user."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import slimulator
+from isa.counters import COUNTERS
+from isa.instruction import TABLE
+from isa.machine import machine_names
+
+ROOT = Path(__file__).parents[1]
+PROGRAMS = ROOT / "programs"
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str]):
+    """Runs a command in this process: returns exit status, stdout, stderr."""
+    def run(*arguments: object) -> tuple[int, str, str]:
+        status = slimulator.invoke([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        return status, out, err
+    return run
+
+
+@pytest.fixture
+def assembled(command, tmp_path: Path):
+    """Assembles a program's text and returns the path of its ELF file."""
+    def make(text: str, *options: object) -> Path:
+        (tmp_path / "program.s").write_text(text, encoding="utf-8")
+        status, out, err = command("asm", tmp_path / "program.s", "-o", tmp_path / "program.elf", *options)
+        assert (status, out, err) == (0, "", "")
+        return tmp_path / "program.elf"
+    return make
+
+
+EXIT = "li a7, 93\necall\n"
+
+
+# ------------------------------------------------------------------------------------------------ asm, disasm
+
+
+def test_asm_writes_program_listing_symbols_and_json(command, tmp_path: Path) -> None:
+    elf, listing, symbols, data = (tmp_path / name for name in ("h.elf", "h.lst", "h.sym", "h.json"))
+    status, out, err = command("asm", PROGRAMS / "hello.s", "-o", elf, "--listing", listing, "--symbols", symbols, "--json", data)
+    assert (status, out, err) == (0, "", "")
+    assert elf.read_bytes()[:4] == b"\x7fELF"
+    assert "la      a1, message" in listing.read_text(encoding="utf-8")
+    assert "_start" in symbols.read_text(encoding="utf-8")
+    assert {"_start", "message"} <= {symbol["name"] for symbol in json.loads(data.read_text(encoding="utf-8"))["symbols"]}
+
+
+def test_asm_names_the_program_after_its_source(command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.s").write_text("nop\n", encoding="utf-8")
+    assert command("asm", "a.s")[0] == 0
+    assert Path("a.elf").exists()
+
+
+def test_asm_reports_every_error_and_leaves_the_old_program(command, tmp_path: Path) -> None:
+    source, elf, listing = tmp_path / "bad.s", tmp_path / "bad.elf", tmp_path / "bad.lst"
+    elf.write_bytes(b"old")
+    source.write_text("addi a0, a0, 5000\nvec.ad.f32 a0, a1, a2, a3\n", encoding="utf-8")
+    status, out, err = command("asm", source, "-o", elf, "--listing", listing)
+    assert (status, out) == (1, "")
+    assert f"{source}:1:14: error: " in err
+    assert "^^^^" in err
+    assert f"{source}:2:1: error: " in err
+    assert "vec.add.f32" in err
+    assert elf.read_bytes() == b"old"
+    assert "addi a0, a0, 5000" in listing.read_text(encoding="utf-8")
+
+
+def test_asm_does_not_overwrite_its_source_or_a_device(command, tmp_path: Path) -> None:
+    source = tmp_path / "a.s"
+    source.write_text("nop\n", encoding="utf-8")
+    for option in ("-o", "--listing", "--symbols", "--lines", "--json"):
+        status, _, err = command("asm", source, option, source)
+        assert status == 2
+        assert "is the source" in err
+    assert source.read_text(encoding="utf-8") == "nop\n"
+    assert command("asm", source, "-o", "/dev/null", "--listing", "/dev/null")[0] == 0
+    assert Path("/dev/null").is_char_device()
+
+
+def test_asm_writes_text_to_stdout(command, tmp_path: Path) -> None:
+    (tmp_path / "a.s").write_text("_start: nop\n", encoding="utf-8")
+    arguments = "asm", tmp_path / "a.s", "-o", tmp_path / "a.elf"
+    assert "_start: nop" in command(*arguments, "--listing", "-")[1]
+    assert "_start" in command(*arguments, "--symbols", "-")[1]
+    assert f"{tmp_path / 'a.s'}:1" in command(*arguments, "--lines", "-")[1]
+    assert json.loads(command(*arguments, "--json", "-")[1])["ok"] is True
+
+
+def test_asm_include_directories_and_definitions(command, tmp_path: Path) -> None:
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "exit.s").write_text(EXIT, encoding="utf-8")
+    (tmp_path / "m.s").write_text(".globl _start\n_start: li a0, CODE\n.include \"exit.s\"\n", encoding="utf-8")
+    elf = tmp_path / "m.elf"
+    assert command("asm", tmp_path / "m.s", "-o", elf)[0] == 1
+    assert command("asm", tmp_path / "m.s", "-o", elf, "-I", tmp_path / "lib", "-D", "CODE=0x2A")[0] == 0
+    assert command("run", elf)[0] == 42
+
+
+@pytest.mark.parametrize("definition", ["CODE", "=1", "CODE=x", "1A=2"])
+def test_asm_refuses_a_definition_that_is_none(command, tmp_path: Path, definition: str) -> None:
+    (tmp_path / "m.s").write_text("nop\n", encoding="utf-8")
+    status, _, err = command("asm", tmp_path / "m.s", "-o", tmp_path / "m.elf", "-D", definition)
+    assert status == 2
+    assert "NAME=VALUE" in err
+
+
+def test_asm_names_the_machine_in_the_program(command, assembled) -> None:
+    elf = assembled(".globl _start\n_start: li a0, 0\n" + EXIT, "--machine", "slim-llama")
+    status, _, err = command("run", elf)
+    assert status == 0
+    assert "on slim-llama" in err
+    assert "on slim (" in command("run", elf, "--machine", "slim")[2]
+
+
+def test_disasm_prints_text_that_assembles_to_the_same_program(command, assembled, tmp_path: Path) -> None:
+    elf = assembled(".globl _start\n_start: lut.mac.t2 a0, a1, a2\nbeqz a0, _start\n" + EXIT)
+    status, out, err = command("disasm", elf)
+    assert (status, err) == (0, "")
+    assert "<_start>:" in out
+    assert "lut.mac.t2" in out
+    assert command("disasm", elf, "--section", ".text")[1] == out
+    status, _, err = command("disasm", elf, "--section", ".txt")
+    assert status == 1
+    assert ".text" in err
+
+
+def test_disasm_aliases(command, assembled) -> None:
+    elf = assembled("_start: ret\n")
+    assert "jalr" in command("disasm", elf)[1]
+    assert "ret" in command("disasm", elf, "--aliases")[1]
+
+
+# ------------------------------------------------------------------------------------------------ run
+
+
+def test_run_prints_the_programs_output_and_counters(command, tmp_path: Path) -> None:
+    elf, data = tmp_path / "h.elf", tmp_path / "h.json"
+    assert command("asm", PROGRAMS / "hello.s", "-o", elf)[0] == 0
+    status, out, err = command("run", elf, "--json", data)
+    assert (status, out) == (0, "Hello from the Slim machine!\n")
+    assert "core.services" in err
+    result = json.loads(data.read_text(encoding="utf-8"))
+    assert result["output"] == out
+    assert (result["reason"], result["exit_code"], result["machine"], result["engine"]) == ("exit", 0, "slim", "reference")
+    assert result["instructions"] == result["counters"]["core.instructions"] > 0
+    assert set(result["counters"]) == set(COUNTERS)
+    assert result["trap"] is None
+
+
+def test_run_json_to_stdout_is_json_alone(command, tmp_path: Path) -> None:
+    assert command("asm", PROGRAMS / "hello.s", "-o", tmp_path / "h.elf")[0] == 0
+    out = command("run", tmp_path / "h.elf", "--json", "-")[1]
+    assert json.loads(out)["output"] == "Hello from the Slim machine!\n"
+
+
+ECHO = """
+.globl _start
+_start: li a7, 0x5110       # read a prompt token
+        ecall
+        bltz a0, 1f
+        addi a0, a0, 1
+        li a7, 0x5111       # emit it plus one
+        ecall
+        j _start
+1:      li a0, 0
+""" + EXIT
+
+
+def test_run_passes_prompt_tokens_and_shows_emitted_ones(command, assembled, tmp_path: Path) -> None:
+    elf = assembled(ECHO)
+    status, _, err = command("run", elf, "--prompt", "1, 41 7", "--json", tmp_path / "r.json")
+    assert status == 0
+    assert "tokens: 2 42 8" in err
+    assert json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))["tokens"] == [2, 42, 8]
+    status, _, err = command("run", elf, "--prompt", "one")
+    assert status == 2
+    assert "--prompt" in err
+
+
+def test_run_reports_a_trap_with_its_place(command, assembled, tmp_path: Path) -> None:
+    elf = assembled(".globl _start\n_start: li a1, 8\n        ld a0, 0(a1)\n")
+    status, out, err = command("run", elf, "--json", tmp_path / "r.json")
+    assert (status, out) == (1, "")
+    assert "trap 5" in err
+    assert "program.s:3" in err
+    assert "<_start" in err
+    trap = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))["trap"]
+    assert (trap["name"], trap["value"]) == ("LOAD_ACCESS", 8)
+
+
+def test_run_stops_at_its_limit(command, assembled) -> None:
+    status, _, err = command("run", assembled(".globl _start\n_start: j _start\n"), "--max-instructions", 100)
+    assert status == 1
+    assert "after 100 instructions" in err
+    assert "--max-instructions 100" in err
+    assert command("run", "x.elf", "--max-instructions", 0)[0] == 2
+
+
+# ------------------------------------------------------------------------------------------------ isa, machines
+
+
+def test_isa_at_the_prompt(command) -> None:
+    assert "lut.mac.{b1,t2" in command("isa")[1]
+    assert command("isa", "lut.mac.t2")[1].startswith("lut.mac.t2\n=====")
+    status, out, err = command("isa", "lut.mak")
+    assert (status, out) == (1, "")
+    assert "did you mean" in err
+
+
+def test_isa_json_holds_every_row(command) -> None:
+    rows = json.loads(command("isa", "--json")[1])
+    assert [row["mnemonic"] for row in rows] == list(TABLE)
+    assert json.loads(command("isa", "add", "--json")[1])["match"] == 0x33
+
+
+def test_machines_at_the_prompt(command) -> None:
+    out = command("machines")[1]
+    assert all(name in out for name in machine_names())
+    assert "ISSCC 2025 paper 23.9" in command("machines", "slim-llama")[1]
+    assert json.loads(command("machines", "slim-llama", "--json")[1])["clock_hz"]["value"] == 200_000_000
+    status, _, err = command("machines", "slim-lama")
+    assert status == 1
+    assert "did you mean 'slim-llama'?" in err
+
+
+# ------------------------------------------------------------------------------------------------ mistakes and the process
+
+
+@pytest.mark.parametrize("arguments", [
+    ["asm", "none.s", "-o", "x.elf"], ["disasm", "none.elf"], ["run", "none.elf"], ["machines", "none.toml"],
+    ["run", str(PROGRAMS / "hello.s")], ["disasm", str(PROGRAMS / "hello.s")], ["run", str(ROOT)], ["isa", "no.such"],
+    ["asm", str(PROGRAMS / "hello.s"), "-o", "none/x.elf"], ["asm", str(PROGRAMS / "hello.s"), "-o", "x.elf", "--machine", "none"],
+    ["asm", str(ROOT), "-o", "x.elf"],
+])
+def test_a_mistake_is_one_message_and_status_1(command, arguments: list[str], tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    status, out, err = command(*arguments)
+    assert (status, out) == (1, "")
+    assert "error: " in err
+    assert "Traceback" not in err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["run"], ["run", "--engine", "warp", "x.elf"], ["isa", "--yaml"], ["asm"]])
+def test_wrong_usage_is_status_2(command, arguments: list[str]) -> None:
+    assert command(*arguments)[0] == 2
+
+
+def test_an_error_of_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(query: str) -> None:
+        raise RuntimeError("a bug")
+    monkeypatch.setattr("isa.manual.look_up", broken)
+    with pytest.raises(RuntimeError, match="a bug"):
+        slimulator.invoke(["isa"])
+
+
+READY_THEN_ENDLESS = """
+    .globl _start
+_start:
+    li a0, 1
+    la a1, mark
+    li a2, 1
+    li a7, 64
+    ecall
+1:  j 1b
+mark: .ascii "!"
+"""
+
+
+def _process(*arguments: str, **options) -> subprocess.Popen[str]:
+    return subprocess.Popen([sys.executable, str(ROOT / "slimulator.py"), *arguments], text=True, cwd=ROOT,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+
+
+def test_a_closed_pipe_and_an_interrupt_end_quietly(assembled) -> None:
+    listing = _process("isa", "--json")
+    assert listing.stdout
+    listing.stdout.close()
+    assert listing.wait(timeout=60) == 1
+    assert listing.stderr
+    assert listing.stderr.read() == ""
+    endless = _process("run", str(assembled(READY_THEN_ENDLESS)))
+    assert endless.stdout
+    assert endless.stdout.read(1) == "!"
+    endless.send_signal(signal.SIGINT)
+    _, err = endless.communicate(timeout=60)
+    assert (endless.returncode, err.strip()) == (130, "interrupted")
+
+
+def test_help_imports_nothing_heavy() -> None:
+    """`--help` answers in under 0.3 s because of this."""
+    probe = ("import sys, slimulator\nslimulator.invoke(['--help'])\n"
+             "print(*({'numpy', 'lark', 'numba', 'pydantic', 'elftools', 'rich'} & set(sys.modules)), file=sys.stderr)")
+    done = subprocess.run([sys.executable, "-c", probe], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stderr == "\n"
+    assert all(name in done.stdout for name in ("asm", "disasm", "run", "isa", "machines"))
+    best = min(_seconds("--help") for _ in range(3))
+    assert best < 0.3
+
+
+def _seconds(*arguments: str) -> float:
+    start = time.perf_counter()
+    _process(*arguments).communicate(timeout=60)
+    return time.perf_counter() - start
+
+
+def test_the_public_names_are_there() -> None:
+    for name in slimulator.__all__:
+        assert getattr(slimulator, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'asemble'"):
+        slimulator.asemble  # noqa: B018

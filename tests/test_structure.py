@@ -1,0 +1,141 @@
+"""The shape of the repository: who may import whom, and that every instruction has its row, meaning, manual entry and test."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from isa.instruction import TABLE, Row
+from isa.machine import CORE_UNITS
+from isa.units import UNITS
+
+ROOT = Path(__file__).parents[1]
+
+MAY_IMPORT = {"isa": set(), "asm": {"isa"}, "emulator": {"isa"}, "compiler": {"isa", "asm"}}
+ALSO = {"compiler/verify": {"emulator"}, "compiler/generate": {"emulator"}}     # by the start of the path
+
+
+# ------------------------------------------------------------------------------------------------ arrows of import
+
+
+def _imports(tree: ast.AST) -> Iterator[str]:
+    """Top-level names of all imports, those inside functions included."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import(names=names):
+                yield from (name.name.partition(".")[0] for name in names)
+            case ast.ImportFrom(module=str(module), level=0):
+                yield module.partition(".")[0]
+            case ast.ImportFrom(level=level) if level:
+                yield "a relative import"
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_arrows_of_import(package: str) -> None:
+    files = sorted((ROOT / package).rglob("*.py"))
+    assert files
+    wrong = []
+    for path in files:
+        name = path.relative_to(ROOT).as_posix()
+        allowed = {package} | MAY_IMPORT[package] | {to for start, more in ALSO.items() if name.startswith(start) for to in more}
+        ours = {*MAY_IMPORT, "slimulator", "tests", "benchmarks", "a relative import"}
+        wrong += [f"{name} imports {other}" for other in _imports(ast.parse(path.read_text(encoding="utf-8")))
+                  if other in ours - allowed]
+    assert wrong == []
+
+
+def test_the_checker_of_imports_sees_what_it_should() -> None:
+    text = "import asm.listing\ndef f():\n    from emulator import engine\nfrom . import x\n"
+    assert list(_imports(ast.parse(text))) == ["asm", "a relative import", "emulator"]
+
+
+def test_every_imported_library_is_declared() -> None:
+    declared = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    names = {"elftools": "pyelftools"}
+    for package in MAY_IMPORT:
+        for path in (ROOT / package).rglob("*.py"):
+            for name in set(_imports(ast.parse(path.read_text(encoding="utf-8")))) - set(MAY_IMPORT) - sys.stdlib_module_names:
+                assert f'"{names.get(name, name)}>=' in declared, f"{path.relative_to(ROOT)} imports {name}"
+
+
+# ------------------------------------------------------------------------------------------------ one instruction, every room
+
+
+@cache
+def _words(path: Path) -> tuple[frozenset[str], tuple[re.Pattern[str], ...]]:
+    """Words in a file's strings, and patterns of the words that its f-strings make."""
+    words, patterns = set(), []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if path.exists() else ():
+        match node:
+            case ast.Constant(value=str(text)):
+                words |= set(re.findall(r"[\w.]+", text))
+            case ast.JoinedStr(values=values):
+                text = "".join(part.value if isinstance(part, ast.Constant) else "\0" for part in values)
+                for word in re.findall(r"[\w.\0]*\0[\w.\0]*", text):
+                    patterns.append(re.compile(re.escape(word).replace("\0", r"[\w.]+")))
+    return frozenset(words), tuple(patterns)
+
+
+def _mentions(path: Path, row: Row) -> bool:
+    """True if the file names the mnemonic; an f-string counts when it spells out the unit: f"lut.mac.{form}"."""
+    words, patterns = _words(path)
+    return row.mnemonic in words or any(
+        pattern.pattern.startswith(re.escape(f"{row.unit}.")) and pattern.fullmatch(row.mnemonic) for pattern in patterns)
+
+
+def _test_file(unit: str) -> Path:
+    return ROOT / ("tests/isa/test_base_meaning.py" if unit in CORE_UNITS else f"tests/units/test_{unit}.py")
+
+
+def _meaning(row: Row) -> bool:
+    """The meaning takes the row's operands by name, the result left out."""
+    operands = {operand.name for operand in row.operands if operand is not row.result}
+    return set(inspect.signature(row.meaning).parameters) == {"m", *operands}
+
+
+def _manual(row: Row) -> bool:
+    text = (ROOT / f"docs/isa/{row.unit}.md").read_text(encoding="utf-8")
+    return re.search(rf"^(\| )?{re.escape(f'{row.mnemonic} {row.syntax}'.strip())}( \||$)", text, re.MULTILINE) is not None
+
+
+ROOMS = {"meaning": _meaning, "manual": _manual, "test": lambda row: _mentions(_test_file(row.unit), row)}
+if (ROOT / "emulator" / "units").is_dir():
+    ROOMS["kernel"] = lambda row: not row.is_xslim or _mentions(ROOT / f"emulator/units/{row.unit}.py", row)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_every_instruction_has_its_place_in_every_room(room: str) -> None:
+    missing = [mnemonic for mnemonic, row in TABLE.items() if not ROOMS[room](row)]
+    assert missing == []
+
+
+def test_a_missing_room_would_be_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "test_unit.py"
+    path.write_text('run("vec.add.f32 a0, a1, a2, a3")\nrun(f"lut.mac.{form} a0")\nrun(f"{name} a0")\n', encoding="utf-8")
+    named = {mnemonic for mnemonic, row in TABLE.items() if _mentions(path, row)}
+    assert "vec.add.f32" in named
+    assert {"lut.mac.t2", "lut.mac.i4"} <= named
+    assert not named & {"vec.sub.f32", "lut.macT.t2", "lut.build.i8", "add"}
+    assert not _mentions(tmp_path / "none.py", TABLE["vec.add.f32"])
+
+
+def test_every_unit_has_one_name_everywhere() -> None:
+    for name in UNITS:
+        assert (ROOT / f"isa/units/{name}.py").exists()
+        assert (ROOT / f"docs/isa/{name}.md").exists()
+        assert _test_file(name).exists()
+    assert {path.stem for path in (ROOT / "isa/units").glob("*.py")} == {"__init__", *UNITS}
+    assert {row.unit for row in TABLE.values()} == set(UNITS)
+
+
+def test_counters_and_csrs_of_a_unit_bear_its_name() -> None:
+    for unit in UNITS.values():
+        for thing in (*unit.csrs, *unit.counters, *unit.parameters, *unit.state):
+            assert thing.name.startswith(f"{unit.name}."), thing.name
