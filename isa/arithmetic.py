@@ -309,7 +309,8 @@ def group_count(n: int, group: int) -> int:
 def quantise(x: F32, group: int = 0) -> tuple[npt.NDArray[np.int8], F32]:
     """int8 codes and scales, symmetric: (n,) -> (n,), (groups,). A last group may be short.
 
-    Per group, with a = max |x|: code = rint(x * (127 / a)), half to even, clipped to +-127; scale = a / 127.
+    Per group, with a = max |x|: code = rint(x * (127 / a)), half to even; scale = a / 127. Codes stay within +-127, for the
+    two roundings cannot carry a product to 127.5.
     - a so small that 127 / a overflows (below 3.74e-37, so all zeros too): scale 0 and codes 0, as if the group were zero.
     - a infinite: scale inf and codes 0. A NaN in the group: scale NaN (canonical) and codes 0.
     """
@@ -318,13 +319,11 @@ def quantise(x: F32, group: int = 0) -> tuple[npt.NDArray[np.int8], F32]:
     size = min(group or len(x), len(x))
     padded = np.zeros((group_count(len(x), size), size), np.float32)
     padded.reshape(-1)[:len(x)] = x
-    largest_of = np.max(np.abs(padded), axis=1)                             # (groups,); NaN passes through
+    largest_of = np.max(np.abs(padded), axis=1)                 # (groups,); NaN passes through
     inverse = np.float32(127) / largest_of
     codes = np.rint(padded * inverse[:, None])
-    codes = np.where(np.isfinite(codes), np.clip(codes, -127, 127), ZERO)   # inf, NaN: from an a of 0, inf or NaN
-    tiny = inverse == INFINITY
-    codes[tiny] = 0
-    scales = np.where(tiny, ZERO, canonical(largest_of / np.float32(127)))
+    codes = np.where(np.isfinite(codes), codes, ZERO)           # infinite or NaN where a is tiny, infinite or NaN
+    scales = np.where(inverse == INFINITY, ZERO, canonical(largest_of / np.float32(127)))
     return codes.astype(np.int8).reshape(-1)[:len(x)], scales
 
 

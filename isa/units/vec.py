@@ -252,7 +252,7 @@ _rope("vec.ropehalf.f32 R4 opcode=0x0B funct3=3 funct2=3",
 
 
 @instruction("vec.quant.i8     R4 opcode=0x0B funct3=4 funct2=0",
-             "per group: a = max(|x|); dst[i] = clip(rint(x[i] * (127 / a)), -127, 127); scale = a / 127",
+             "per group: a = max(|x|); dst[i] = rint(x[i] * (127 / a)); scale = a / 127",
              operands="dst>i8[n] x<f32[n] scale>f32[groups] n", counters="vec.elements",
              example="csrw vec.scale_group, zero      # one scale for the vector\nvec.quant.i8 a0, a1, a2, a3")
 def vec_quant_i8(m, dst, x, scale, n):
