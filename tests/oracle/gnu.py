@@ -17,8 +17,8 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
 PREFIX = "riscv64-unknown-elf-"
-# The base that the control core implements. GNU files fence.i under an extension of its own.
-ARCH = "rv64im_zicsr_zifencei"
+# The base that the control core implements. GNU files fence.i and pause under extensions of their own.
+ARCH = "rv64im_zicsr_zifencei_zihintpause"
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import random
 import re
+import struct
+from pathlib import Path
 
 import pytest
 
-from isa.instruction import TABLE, XSLIM_OPCODES, Row, find
+from asm import assemble
+from asm.disassembler import format_instruction
+from isa.csrs import CSRS
+from isa.instruction import TABLE, TARGET, XSLIM_OPCODES, Row, find
 from isa.registers import ABI_NAMES
 from tests.oracle import generate, gnu
 
@@ -74,3 +79,41 @@ def test_rows_decode_what_gnu_encodes(cases: list[Sample], theirs: list[int]) ->
     for (row, values), word in zip(cases, theirs, strict=True):
         assert find(word) is row, f"{word:08x} is {row.mnemonic}"
         assert row.decode(word) == values, gnu_text(row, values)
+
+
+def our_words(lines: list[str]) -> list[int]:
+    section = assemble("\n".join(lines) + "\n").section(".text")
+    assert section is not None
+    return [word for (word,) in struct.iter_unpack("<I", section.bytes())]
+
+
+def test_assembler_encodes_xslim_as_gnu(cases: list[Sample], theirs: list[int]) -> None:
+    xslim = [(case, word) for case, word in zip(cases, theirs, strict=True) if case[0].is_xslim]
+    compare([case for case, _ in xslim], our_words([asm_text(*case) for case, _ in xslim]), [word for _, word in xslim])
+
+
+def test_unit_csrs_by_name(tmp_path: Path) -> None:
+    """Every CSR name, ours included, means the number that GNU is given."""
+    forms = ("csrr a0, {}", "csrrw a1, {}, a2", "csrrsi a3, {}, 17")
+    ours = our_words([form.format(name) for name in CSRS for form in forms])
+    assert ours == gnu.words("".join(form.format(csr.address) + "\n" for csr in CSRS.values() for form in forms), tmp_path)
+
+
+@pytest.mark.parametrize("aliases", [False, True])
+def test_gnu_reads_our_disassembly(aliases: bool, cases: list[Sample], theirs: list[int], tmp_path: Path) -> None:
+    """What the disassembler prints for a base instruction is the same word to GNU as."""
+    pc = 0x8000_0000
+
+    def text(row: Row, word: int) -> str:
+        """The printed line with what GNU does not read rewritten: a branch's address, the name of a CSR of ours."""
+        line = format_instruction(word, pc, aliases=aliases)
+        if any(operand.role == TARGET for operand in row.operands):
+            return re.sub(r"0x[0-9a-f]+$", lambda target: f".{int(target[0], 16) - pc:+}", line)
+        return re.sub(r"(?<= )\w+\.\w+", lambda csr: str(CSRS[csr[0]].address), line)
+
+    base = [(row, word) for (row, _), word in zip(cases, theirs, strict=True) if not row.is_xslim]
+    texts = [text(row, word) for row, word in base]
+    again = gnu.words("\n".join(texts) + "\n", tmp_path)
+    wrong = [f"{text:40} {word:08x}  GNU {its:08x}"
+             for text, (_, word), its in zip(texts, base, again, strict=True) if word != its]
+    assert not wrong, "\n".join(wrong[:20])
