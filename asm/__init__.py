@@ -3,5 +3,7 @@
 from asm.assembler import assemble, assemble_with_listing
 from asm.assembly import Assembly, Frame, ListingLine
 from asm.diagnostics import AssemblyError, Diagnostic, Note, Span
+from asm.disassembler import disassemble
 
-__all__ = ["Assembly", "AssemblyError", "Diagnostic", "Frame", "ListingLine", "Note", "Span", "assemble", "assemble_with_listing"]
+__all__ = ["Assembly", "AssemblyError", "Diagnostic", "Frame", "ListingLine", "Note", "Span", "assemble", "assemble_with_listing",
+           "disassemble"]

@@ -35,9 +35,9 @@ def listing(assembly: Assembly) -> Iterator[str]:
     rest = [diagnostic for diagnostics in waiting.values() for diagnostic in diagnostics]
     yield ""
     yield from (str(diagnostic) for diagnostic in rest)     # about a file as a whole, or a line that was never reached
-    errors = sum(diagnostic.severity == "error" for diagnostic in assembly.diagnostics)
-    if assembly.diagnostics:
-        yield f"{plural(errors, 'error')}, {plural(len(assembly.diagnostics) - errors, 'warning')}"
+    counts = {kind: sum(d.severity == kind for d in assembly.diagnostics) for kind in ("error", "warning")}
+    if any(counts.values()):
+        yield ", ".join(plural(count, kind) for kind, count in counts.items() if count)
 
 
 def _statement(line: ListingLine) -> Iterator[str]:
