@@ -13,7 +13,7 @@ DEMO   := $(firstword $(wildcard programs/ternary_gemv.s programs/hello.s))
 demo: $(READY)
 	@mkdir -p out
 	$(BIN)/slimulator asm $(DEMO) -o out/demo.elf --listing out/demo.lst --symbols out/demo.sym
-	@head -n 40 out/demo.lst
+	@grep -E '^ *[0-9]+  [0-9a-f]+  +[0-9a-f]{2}' out/demo.lst | head -n 40     # the first lines that made bytes
 	$(BIN)/slimulator run out/demo.elf
 
 test: $(READY)
@@ -37,7 +37,7 @@ $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "error: Python 3.11 or newer is needed; $$($(PYTHON) --version) found. Try make PYTHON=python3.12 ..." >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]' --config-settings editable_mode=compat
 	@touch $@
 
 clean:
