@@ -1,0 +1,26 @@
+"""docs/assembly.md names every directive, and what it shows assembles."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import asm
+from asm.directives import DIRECTIVES
+from asm.macros import BODIES, ENDS
+from asm.preprocess import _CONDITIONALS
+
+GUIDE = (Path(__file__).parents[2] / "docs" / "assembly.md").read_text(encoding="utf-8")
+PREPROCESSING = {".include", ".exitm", ".purgem", ".end", *BODIES, *ENDS, *_CONDITIONALS}
+BLOCKS = re.findall(r"(?:^    .*\n(?:\n(?=    ))?)+", GUIDE, re.MULTILINE)
+
+
+def test_every_directive_is_named():
+    from asm.directives import _IGNORED
+    named = set(re.findall(r"\.\w+", GUIDE))
+    assert {d for d in {*DIRECTIVES, *PREPROCESSING} - set(_IGNORED.split()) if d.startswith(".")} - named == set()
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_examples_assemble(block):
+    assert asm.assemble(block).section(".text").size > 0
