@@ -71,7 +71,7 @@ def test_canonical_changes_nans_only():
 
 
 def scalar_lane_sum(x):
-    """The rule of DESIGN 3.5 with one scalar addition at a time."""
+    """The 16-lane rule with one scalar addition at a time."""
     lanes = [np.float32(0)] * 16
     for i, value in enumerate(x):
         lanes[i % 16] = np.float32(lanes[i % 16] + value)

@@ -47,7 +47,7 @@ def got(bench, address, dtype, n):
 
 
 def lane_sum(values):
-    """DESIGN 3.5, one scalar addition at a time."""
+    """The 16-lane rule, one scalar addition at a time."""
     lanes = [np.float32(0)] * 16
     with np.errstate(all="ignore"):
         for i, value in enumerate(values):

@@ -1,0 +1,54 @@
+"""The README shows real output: every console block and the Python block are run again and compared."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+OOPS = "_start: lut.mac.t3  a0, a1, a2\n        addi        a0, a0, 5000\n        csrw        vec.colls, a0\n"
+
+
+def slimulator(*arguments: str, cwd: Path = ROOT) -> str:
+    """Output and errors of a command, as a terminal shows them."""
+    done = subprocess.run([sys.executable, "-m", "slimulator", *arguments], cwd=cwd, capture_output=True, text=True,
+                          env={"PYTHONPATH": str(ROOT), "PATH": ""})
+    return done.stdout + done.stderr
+
+
+def blocks(kind: str) -> list[str]:
+    return [text for found, text in re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL) if found == kind]
+
+
+@pytest.mark.parametrize("block", [b for b in blocks("console") if "slimulator" in b])
+def test_console_blocks(block: str, tmp_path: Path) -> None:
+    (tmp_path / "oops.s").write_text(OOPS)
+    (tmp_path / "programs").symlink_to(ROOT / "programs")
+    prompt, _, shown = block.partition("\n")
+    output = "".join(slimulator(*shlex.split(part)[1:], cwd=tmp_path) for part in prompt.removeprefix("$ ").split(" && "))
+    assert output.startswith(shown)
+
+
+def test_the_demo_ends_with_what_the_readme_shows(tmp_path: Path) -> None:
+    program = tmp_path / "demo.elf"
+    slimulator("asm", "programs/ternary_gemv.s", "-o", str(program))
+    lines = slimulator("run", str(program)).splitlines()
+    shown = next(b for b in blocks("") if b.startswith("row 0"))
+    assert [line for line in shown.splitlines() if line != "  ..." and line not in lines] == []
+
+
+def test_the_python_block_prints_what_its_comment_says() -> None:
+    code, = blocks("python")
+    expected = re.search(r"# (.+)$", code, re.MULTILINE)
+    assert expected
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.strip() == expected[1], done.stderr
+
+
+def test_assembly_in_the_readme_stands_in_a_program() -> None:
+    block, = blocks("asm")
+    assert block in (ROOT / "programs" / "ternary_gemv.s").read_text(encoding="utf-8")
