@@ -8,11 +8,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import gc
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
-from asm.assembly import SHOWN_BYTES, Assembly, ListingLine
+from asm.assembly import Assembly
 from asm.diagnostics import AssemblyError, Diagnostic, Note, SourceError, Span, nearest
 from asm.directives import DIRECTIVES, RAW
 from asm.encoding import Reloc, signed64
@@ -20,14 +21,15 @@ from asm.expressions import Function, Name, Node, Place, Unresolved, Value, eval
 from asm.fragments import Align, AssemblySection, Data, Fragment
 from asm.instructions import bits_of, forms, plan
 from asm.layout import kind_of, lay_out
+from asm.marks import Mark, listing_lines, source_lines
 from asm.preprocess import Preprocessor
-from asm.source import LABEL, Buffer, Site, Statement, decode, file_buffer
+from asm.source import LABEL, Site, Statement, decode, file_buffer
 from asm.symbols import Entry, SymbolTable
-from asm.syntax import Operand, parse_operands
+from asm.syntax import Memory, Operand, String, Type, parse_operands
 from isa.csrs import CSRS
 from isa.instruction import CSR, TARGET
 from isa.machine import Machine, MachineError, load_machine
-from isa.program import Chunk, FileSlice, Line, Program, Section
+from isa.program import Chunk, FileSlice, Program, Section
 
 ENTRY = "_start"
 TEXT = "<text>"         # the file name of source that is not in a file
@@ -55,17 +57,20 @@ def assemble_with_listing(source: str | Path, *, machine: str = "slim", include_
         text = decode(source.read_bytes(), name) if isinstance(source, Path) else source
     except SourceError as error:
         return Assembly(None, [Diagnostic(error.message, Span(name, 1), error.hint)])
-    return Assembler(name, text, machine, tuple(map(Path, include_paths)), defines or {}).run()
+    with _collector_paused():
+        return Assembler(name, text, machine, tuple(map(Path, include_paths)), defines or {}).run()
 
 
-@dataclass(eq=False, slots=True)
-class Mark:
-    """Where a statement's bytes begin."""
-
-    site: Site
-    section: AssemblySection
-    fragment: Data
-    offset: int
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Without garbage collection: a run makes millions of objects and no garbage; walking them took half of the time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 class Assembler:
@@ -112,8 +117,8 @@ class Assembler:
         program = None
         if not any(diagnostic.severity == "error" for diagnostic in self.diagnostics):
             made.sort(key=lambda section: ("a" not in section.flags, section.address))
-            program = Program(made, symbols, self._lines(), self._entry(), self.machine.name)
-        return Assembly(program, self.diagnostics, symbols, self._listing)
+            program = Program(made, symbols, source_lines(self.marks), self._entry(), self.machine.name)
+        return Assembly(program, self.diagnostics, symbols, lambda: listing_lines(self.marks, self.symbols.value))
 
     # ---------------------------------------------------------------------------------------- read
 
@@ -200,7 +205,8 @@ class Assembler:
 
     def _section(self, name: str, flags: str | None, nobits: bool | None, site: Site | None) -> AssemblySection:
         _, _, usual_flags, usual_nobits = kind_of(name)
-        section = AssemblySection(name, usual_flags if flags is None else flags, usual_nobits if nobits is None else nobits, site=site)
+        section = AssemblySection(name, usual_flags if flags is None else flags, usual_nobits if nobits is None else nobits,
+                                  site=site)
         self.sections[name] = section
         return section
 
@@ -225,12 +231,13 @@ class Assembler:
         """The value of an expression for .if and .rept."""
         try:
             operands = parse_operands(text)
-            if len(operands) != 1 or not isinstance(operands[0], Node):
+            if len(operands) != 1 or isinstance(operands[0], Memory | String | Type):
                 raise SourceError(f"{site.statement.operation} needs one expression", 0, len(text))
+            node = operands[0]
             try:
-                return number(self.symbols.now(operands[0], self.section.here))
+                return number(self.symbols.now(node, self.section.here))
             except Unresolved:
-                raise self.not_yet(operands[0], site) from None
+                raise self.not_yet(node, site) from None
         except SourceError as error:
             if error.start is not None:
                 error.start, error.end = error.start + column, (error.end or error.start + 1) + column
@@ -372,22 +379,10 @@ class Assembler:
         """Instructions lie on multiples of 4; the first that does not is reported, once per section."""
         seen: set[str] = set()
         for mark in self.marks:
-            if mark.site.statement.plan is not None and mark.section.name not in seen:
-                address = mark.section.address + mark.fragment.offset + mark.offset
-                if address % 4:
-                    seen.add(mark.section.name)
-                    self.report(mark.site, SourceError(f"instruction at {address:#x}, which is not a multiple of 4",
-                                                       hint="put .balign 4 after the data before it"))
-
-    def _lines(self) -> list[Line]:
-        """The source line of every instruction; for macros that of the call."""
-        lines: list[Line] = []
-        for mark in self.marks:
-            if mark.site.statement.plan is not None and "x" in mark.section.flags:
-                site = mark.site.callers()
-                lines.append(Line(mark.section.address + mark.fragment.offset + mark.offset, site.buffer.file, site.line))
-        lines.sort(key=lambda line: line.address)
-        return lines
+            if mark.is_instruction and mark.address % 4 and mark.section.name not in seen:
+                seen.add(mark.section.name)
+                self.report(mark.site, SourceError(f"instruction at {mark.address:#x}, which is not a multiple of 4",
+                                                   hint="put .balign 4 after the data before it"))
 
     def _entry(self) -> int:
         """_start, or the first instruction of .text."""
@@ -395,35 +390,3 @@ class Assembler:
         if entry is not None and entry.value is not None:
             return number(self._late(entry.value))
         return self.sections[".text"].address
-
-    def _listing(self) -> list[ListingLine]:
-        """One line per source line; its statements follow each other in one section, or the last that made bytes counts."""
-        listing: list[ListingLine] = []
-        last: tuple[Buffer, int] | None = None
-        for mark, after in zip(self.marks, self.marks[1:], strict=False):
-            section, site = mark.section, mark.site
-            start = mark.fragment.offset + mark.offset
-            size = after.fragment.offset + after.offset - start if after.section is section else 0
-            data = b"" if section.nobits else self._bytes(mark, size)
-            address = section.address + start if section.laid_out else None
-            if last == (site.buffer, site.index) and listing[-1].section == section.name:
-                before = listing.pop()
-                address, size, data = before.address, before.size + size, (before.data + data)[:SHOWN_BYTES]
-            listing.append(ListingLine(section.name, address, size, data, site.buffer.file, site.line, site.text, site.buffer.origin))
-            last = site.buffer, site.index
-        return listing
-
-    def _bytes(self, mark: Mark, size: int) -> bytes:
-        """The first bytes that a statement made."""
-        fragments, data = mark.section.fragments, bytearray(mark.fragment.data[mark.offset:mark.offset + min(size, SHOWN_BYTES)])
-        index = mark.fragment.index + 1
-        while len(data) < min(size, SHOWN_BYTES) and index < len(fragments):
-            try:
-                for chunk in fragments[index].chunks(self.symbols.value):
-                    data += bytes(next(chunk.blocks(SHOWN_BYTES))) if isinstance(chunk, FileSlice) else chunk[:SHOWN_BYTES]
-                    if len(data) >= SHOWN_BYTES:
-                        break
-            except SourceError:
-                data += bytes(min(fragments[index].size, SHOWN_BYTES))
-            index += 1
-        return bytes(data[:min(size, SHOWN_BYTES)])

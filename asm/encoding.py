@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import isa.units  # noqa: F401  fills the instruction table
 from asm.diagnostics import SourceError
 from asm.expressions import Node
 from asm.source import Site
 from isa.formats import FIELDS
-import isa.units  # noqa: F401  fills the instruction table
 from isa.instruction import IMMEDIATE, TABLE, TARGET, Operand
 
 BRANCH_REACH = 1 << 12      # bytes that a conditional branch reaches, backwards; forwards 2 less
@@ -69,7 +69,7 @@ def _load(register: int, value: int) -> list[int]:
     upper = value - low
     if -(1 << 31) <= value < 1 << 31:
         words = [LUI | register << 7 | (upper >> 12 & 0xFFFFF) << 12] if upper else []
-        if low or not upper:
+        if low or not upper or register == 0:               # for x0 GNU as forgets that there was a lui
             words.append(ADDIW | register << 7 | (register if upper else 0) << 15 | (low & 0xFFF) << 20)
         return words
     upper = signed64(upper % (1 << 64))
@@ -102,7 +102,8 @@ def operand_bits(mnemonic: str, operand: Operand, value: int, modifier: str = ""
             raise SourceError(f"%{modifier} does not fit {mnemonic}: its immediate is {operand.describe()}")
         if modifier.endswith("hi"):
             if not address_reach(value) and not (modifier == "hi" and 0 <= value < 1 << 32):
-                raise SourceError(f"{value:#x} is out of the 32-bit range of %{modifier}", hint="use `la`, which reaches any address")
+                raise SourceError(f"{value:#x} is out of the 32-bit range of %{modifier}",
+                                  hint="use `la`, which reaches any address")
             return field.insert(hi20(value))
         return field.insert(low12(value))
     if operand.role == IMMEDIATE:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from asm.diagnostics import SourceError, nearest
+from asm.diagnostics import SourceError
 from asm.encoding import Reloc, constant_words, operand_bits
 from asm.expressions import Constant, Function, Name, Node, Unresolved, evaluate, names, number, span
 from asm.fragments import Branch, LongConstant, Reach
@@ -245,7 +245,8 @@ def _parts(form: Form, values: Values) -> Plan:
 
 def _word(step: Step, values: Values, mnemonic: str) -> tuple[int, list[tuple[RowOperand, Node]]]:
     """The word of a step with everything in it that is known, and the operands that are expressions with names."""
-    word, pending = step.row.match, []
+    word = step.row.match
+    pending: list[tuple[RowOperand, Node]] = []
     for operand, (_, source) in zip(step.row.operands, step.sources, strict=True):
         value = _given(source, values)
         if isinstance(value, int):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import pairwise
 
 from asm.diagnostics import Note, SourceError
 from asm.expressions import Unresolved, evaluate, number
@@ -55,8 +56,7 @@ def lay_out(sections: Iterable[AssemblySection], machine: Machine, lookup: Looku
     sections = list(sections)
     for section in sections:
         section.laid_out = True
-        if not section.nobits and not section.has_contents and "x" not in section.flags:
-            section.nobits = section.nobits or (kind_of(section.name)[1] == "sram" and section.fragments[-1] is not None)
+        section.nobits |= not section.has_contents and kind_of(section.name)[1] == "sram"
     settled = False
     for count in range(PASSES):
         changed = False
@@ -140,17 +140,20 @@ def _check(sections: list[AssemblySection], machine: Machine, lookup: Lookup,
                 report(section.site, error)
                 continue
             if address % section.align:
-                report(section.site, SourceError(f"section {section.name} is aligned to {section.align} but placed at {address:#x}"))
+                report(section.site, SourceError(f"section {section.name} is aligned to {section.align}, "
+                                                 f"but placed at {address:#x}"))
         problem = _outside(section, machine)
         if problem:
             report(section.site, SourceError(problem, hint=f"machine {machine.name} has " + _regions(machine.regions)))
         placed.append(section)
     placed.sort(key=lambda section: section.address)
-    for first, second in zip(placed, placed[1:], strict=False):
-        if second.address < first.address + first.size:
-            notes = (Note(f"section {first.name} is from {first.address:#x} to {first.address + first.size:#x}", first.site.span()),
-                     ) if first.site else ()
-            report(second.site, SourceError(f"section {second.name} at {second.address:#x} overlaps section {first.name}", notes=notes))
+    for first, second in pairwise(placed):
+        end = first.address + first.size
+        if second.address < end:
+            where = f"section {first.name} is from {first.address:#x} to {end:#x}"
+            notes = (Note(where, first.site.span()),) if first.site else ()
+            report(second.site, SourceError(f"section {second.name} at {second.address:#x} overlaps section {first.name}",
+                                            notes=notes))
 
 
 def _outside(section: AssemblySection, machine: Machine) -> str:

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from asm.diagnostics import Note, SourceError
-from asm.macros import BODIES, ENDS, Macro, arguments_of, fill_in, parse_header, split_arguments
-from asm.source import LABEL, Buffer, Site, Statement, decode, file_buffer, split_statements
+from asm.macros import BODIES, ENDS, Macro, arguments_of, fill_in, parse_header, split_arguments, unquoted
+from asm.source import Buffer, Site, Statement, decode, file_buffer, split_statements
 
 DEEPEST = 100               # includes, macro calls and repetitions inside one another
 MOST_STATEMENTS = 50_000_000    # a repetition count beyond this is a mistake
@@ -113,7 +113,8 @@ class Preprocessor:
     def _enter(self, buffer: Buffer, repeat: int = 1) -> None:
         if buffer.depth > DEEPEST:
             what = f"macro `{buffer.name}`" if buffer.kind == "macro" else buffer.kind
-            raise SourceError(f"more than {DEEPEST} levels of macros, repetitions and includes: does {what} use itself without end?")
+            raise SourceError(f"more than {DEEPEST} levels of macros, repetitions and includes: "
+                              f"does {what} use itself without end?")
         if len(buffer.code):
             self.stack.append(Reading(buffer, repeat=repeat))
 
@@ -218,7 +219,7 @@ class Preprocessor:
         """.irp name, value, value ...: the body once per value; .irpc: once per character."""
         statement = site.statement
         lines, code, first = self._body(site)
-        name, *values = [text for text, _ in split_arguments(statement.operands, statement.operands_column)] or [""]
+        name, *values = [unquoted(text) for text, _ in split_arguments(statement.operands, statement.operands_column)] or [""]
         if not re.fullmatch(r"[A-Za-z_$][\w$]*", name):
             raise SourceError(f"{statement.operation} needs a parameter name and values")
         if statement.operation == ".irpc":

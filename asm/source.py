@@ -15,7 +15,8 @@ from asm.assembly import Frame
 from asm.diagnostics import Note, SourceError, Span
 
 # Strings and character constants are matched only to be stepped over: a "#" in them starts no comment.
-_COMMENT = re.compile(r'"(?:[^"\\\n]|\\[^\n])*"?|\'(?:\\[^\n]|[^\\\n])\'?|(?P<block>/\*(?:[^*]|\*(?!/))*(?:\*/)?)|(?P<line>(?:#|//)[^\n]*)')
+_COMMENT = re.compile(r'"(?:[^"\\\n]|\\[^\n])*"?|\'(?:\\[^\n]|[^\\\n])\'?'
+                      r'|(?P<block>/\*(?:[^*]|\*(?!/))*(?:\*/)?)|(?P<line>(?:#|//)[^\n]*)')
 _SEPARATOR = re.compile(r'"(?:[^"\\]|\\.)*"?|\'(?:\\.|[^\\])\'?|(?P<semicolon>;)')
 _LABEL = re.compile(r"\s*(?P<name>[\w.$]+)\s*:")
 _OPERATION = re.compile(r"\s*(?P<name>[\w.$\\@]+)\s*")
