@@ -16,10 +16,10 @@ from pathlib import Path
 from asm.assembly import Assembly
 from asm.diagnostics import AssemblyError, Diagnostic, Note, SourceError, Span, nearest
 from asm.directives import DIRECTIVES, RAW
-from asm.encoding import Reloc, signed64
+from asm.encoding import Reloc, operand_bits, signed64
 from asm.expressions import Function, Name, Node, Place, Unresolved, Value, evaluate, names, number, span
 from asm.fragments import Align, AssemblySection, Data, Fragment
-from asm.instructions import bits_of, forms, plan
+from asm.instructions import forms, plan
 from asm.layout import kind_of, lay_out
 from asm.marks import Mark, listing_lines, source_lines
 from asm.preprocess import Preprocessor
@@ -78,6 +78,7 @@ class Assembler:
 
     def __init__(self, name: str, text: str, machine: str, include_paths: tuple[Path, ...], defines: Mapping[str, int]) -> None:
         self.diagnostics: list[Diagnostic] = []
+        self._order: dict[int, tuple[int, ...]] = {}                    # id of a diagnostic -> its place in reading order
         self.symbols = SymbolTable()
         self.sections: dict[str, AssemblySection] = {}
         self.section = self.previous = self._section(".text", None, None, None)
@@ -85,7 +86,6 @@ class Assembler:
         self.mentioned: list[tuple[Entry, Operand, Site]] = []          # symbols that must be defined in the end
         self.pcrel: dict[tuple[Fragment, int], Node] = {}               # place of a %pcrel_hi -> its expression
         self.marks: list[Mark] = []
-        self._refused: set[str] = set()                                 # symbols that have been reported as undefined
         main, open_comment = file_buffer(name, text)
         self.main = main
         self.preprocessor = Preprocessor(main, include_paths, evaluate=self._evaluate, is_defined=self.symbols.is_defined,
@@ -113,6 +113,7 @@ class Assembler:
         if not any(section.size for section in sections) and not self.diagnostics:
             self._report_file("there is nothing to assemble: no instruction and no data")
         self._check_code()
+        self.diagnostics.sort(key=lambda diagnostic: self._order.get(id(diagnostic), ()))
         symbols = list(self.symbols.symbols())
         program = None
         if not any(diagnostic.severity == "error" for diagnostic in self.diagnostics):
@@ -248,10 +249,14 @@ class Assembler:
     def report(self, site: Site, error: SourceError) -> None:
         """Note an error; its columns count from the start of the line."""
         place = site.span(error.start, error.end)
-        self.diagnostics.append(Diagnostic(error.message, place, error.hint, (*error.notes, *site.notes())))
+        self._note(site, Diagnostic(error.message, place, error.hint, (*error.notes, *site.notes())))
 
     def warn(self, site: Site, message: str) -> None:
-        self.diagnostics.append(Diagnostic(message, site.span(), "", tuple(site.notes()), "warning"))
+        self._note(site, Diagnostic(message, site.span(), "", tuple(site.notes()), "warning"))
+
+    def _note(self, site: Site, diagnostic: Diagnostic) -> None:
+        self._order[id(diagnostic)] = site.path()
+        self.diagnostics.append(diagnostic)
 
     def _report_operands(self, site: Site, error: SourceError) -> None:
         """Note an error whose columns count from the operands."""
@@ -261,9 +266,10 @@ class Assembler:
         self.report(site, error)
 
     def _report_late(self, site: Site, error: SourceError, node: Node) -> None:
-        """Note an error in an expression that was worked out after layout; an undefined symbol once per name and line."""
-        if error.start is None:
-            error.start, error.end = span(node)
+        """Note an error in an expression that was worked out after layout."""
+        start, end = span(node)
+        if start is not None and not (error.start is not None and start <= error.start < (end or start)):
+            error.start, error.end = start, end         # the error may stem from another line, by way of .set
         self._report_operands(site, error)
 
     def _report_layout(self, site: Site | None, error: SourceError) -> None:
@@ -291,7 +297,7 @@ class Assembler:
                         try:
                             self._relocate(fragment, reloc)
                         except SourceError as error:
-                            self._report_late(reloc.site, error, reloc.node)
+                            self._report_late(reloc.site, error, reloc.written)
         for entry, operand, site in self.mentioned:
             if entry.value is None and entry.binding != "weak" and isinstance(operand, Name):
                 self._report_operands(site, self.symbols.undefined(operand))
@@ -320,12 +326,12 @@ class Assembler:
             return
         place = fragment.section.address + fragment.offset + at
         if isinstance(node, Function):
-            bits = bits_of(reloc.mnemonic, operand, self._modified(node, place), node, node.name)
+            bits = operand_bits(reloc.mnemonic, operand, self._modified(node, place), node.name)
         else:
             if operand.role == CSR and isinstance(node, Name) and node.text not in self.symbols.entries:
                 raise SourceError(f"unknown CSR `{node.text}`", node.start, node.end, hint=nearest(node.text, CSRS))
             value = number(self._late(node))
-            bits = bits_of(reloc.mnemonic, operand, value - place if operand.role == TARGET else signed64(value), node)
+            bits = operand_bits(reloc.mnemonic, operand, value - place if operand.role == TARGET else signed64(value))
         word = int.from_bytes(fragment.data[at:at + 4], "little") | bits
         fragment.data[at:at + 4] = word.to_bytes(4, "little")
 

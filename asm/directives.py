@@ -97,7 +97,7 @@ def _data(size: int) -> Directive:
             except Unresolved:
                 value = section.here
             if isinstance(value, Place):
-                section.tail.relocs.append(Reloc(len(data), assembler.symbols.bound(node, section.here), site, size))
+                section.tail.relocs.append(Reloc(len(data), assembler.symbols.bound(node, section.here), node, site, size))
                 value = 0
             elif not least <= value <= most:
                 raise SourceError(f"{value} does not fit {plural(size, 'byte')}: {least}..{most}", *span(node))

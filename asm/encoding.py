@@ -19,10 +19,14 @@ ADDI, ADDIW, SLLI, LUI, JAL = (TABLE[name].match for name in ("addi", "addiw", "
 
 @dataclass(eq=False, slots=True)
 class Reloc:
-    """Something in a Data fragment that is filled in after layout: `size` bytes of data, or an operand of an instruction."""
+    """Something in a Data fragment that is filled in after layout: `size` bytes of data, or an operand of an instruction.
+
+    `node` is the expression with "." and known names replaced, `written` as it stands in the source, for diagnostics.
+    """
 
     offset: int
     node: Node
+    written: Node
     site: Site
     size: int
     operand: Operand | None = None
@@ -101,9 +105,9 @@ def operand_bits(mnemonic: str, operand: Operand, value: int, modifier: str = ""
         if field.name not in MODIFIERS[modifier].split():
             raise SourceError(f"%{modifier} does not fit {mnemonic}: its immediate is {operand.describe()}")
         if modifier.endswith("hi"):
-            if not address_reach(value) and not (modifier == "hi" and 0 <= value < 1 << 32):
-                raise SourceError(f"{value:#x} is out of the 32-bit range of %{modifier}",
-                                  hint="use `la`, which reaches any address")
+            if not address_reach(value):            # lui extends the sign: from 0x7FFFF800 on the address would be another
+                raise SourceError(f"{value:#x} is out of range for %{modifier}: {-(1 << 31):#x}..{(1 << 31) - 0x801:#x}",
+                                  hint="`la` reaches any address")
             return field.insert(hi20(value))
         return field.insert(low12(value))
     if operand.role == IMMEDIATE:
@@ -115,8 +119,10 @@ def operand_bits(mnemonic: str, operand: Operand, value: int, modifier: str = ""
             raise SourceError(f"the target is {value} bytes away: an odd distance")
         raise SourceError(f"the target is {value} bytes away: {mnemonic} reaches {field.minimum}..{field.maximum}",
                           hint="`call`, `tail` and `jump` reach +-2 GiB; a bare number is an address, `.+8` an offset")
+    hint = "%hi(...) is the upper part of a number, `la` loads an address" if field.name == "u_imm" and value > 0 else ""
     what = "CSR number" if field.name == "csr" else "shift amount" if field.name.startswith("shamt") else "immediate"
-    raise SourceError(f"{_number(value)} is out of range for the {what} of {mnemonic}: {field.minimum}..{field.maximum}")
+    raise SourceError(f"{_number(value)} is out of range for the {what} of {mnemonic}: {field.minimum}..{field.maximum}",
+                      hint=hint)
 
 
 def _number(value: int) -> str:

@@ -45,17 +45,18 @@ def source_lines(marks: Sequence[Mark]) -> list[Line]:
 def listing_lines(marks: Sequence[Mark], lookup: Lookup) -> list[ListingLine]:
     """One line per source line and section; a statement's bytes reach to where the next one begins."""
     listing: list[ListingLine] = []
-    last: tuple[Buffer, int] | None = None
+    last: tuple[Buffer, int, int] | None = None             # line and column of the statement before
     for mark, after in pairwise(marks):
         section, site = mark.section, mark.site
         size = after.address - mark.address if after.section is section else 0
         data = b"" if section.nobits else _bytes(mark, min(size, SHOWN_BYTES), lookup)
         address = mark.address if section.laid_out else None
-        if last == (site.buffer, site.index) and listing[-1].section == section.name:
+        same_line = last is not None and last[:2] == (site.buffer, site.index) and last[2] < site.statement.column
+        if same_line and listing[-1].section == section.name:
             before = listing.pop()
             address, size, data = before.address, before.size + size, (before.data + data)[:SHOWN_BYTES]
         listing.append(ListingLine(section.name, address, size, data, site.buffer.file, site.line, site.text, site.buffer.origin))
-        last = site.buffer, site.index
+        last = site.buffer, site.index, site.statement.column
     return listing
 
 
