@@ -285,6 +285,12 @@ def _pair(text: str) -> tuple[str, str]:
     return left.strip().strip("'\""), right.strip().strip("'\"")
 
 
+def _symbol(text: str, site: Site, column: int) -> str:
+    if not re.fullmatch(r"[\w.$]+\s*", text):
+        raise SourceError(f"{site.statement.operation} needs one symbol", column, column + len(text))
+    return text.strip()
+
+
 _Condition = Callable[[Preprocessor, str, Site, int], bool]
 _CONDITIONS: dict[str, _Condition] = {
     ".if":     lambda p, text, site, column: p.evaluate(text, site, column) != 0,
@@ -294,8 +300,8 @@ _CONDITIONS: dict[str, _Condition] = {
     ".ifle":   lambda p, text, site, column: p.evaluate(text, site, column) <= 0,
     ".ifgt":   lambda p, text, site, column: p.evaluate(text, site, column) > 0,
     ".ifge":   lambda p, text, site, column: p.evaluate(text, site, column) >= 0,
-    ".ifdef":  lambda p, text, site, column: p.is_defined(text.strip()),
-    ".ifndef": lambda p, text, site, column: not p.is_defined(text.strip()),
+    ".ifdef":  lambda p, text, site, column: p.is_defined(_symbol(text, site, column)),
+    ".ifndef": lambda p, text, site, column: not p.is_defined(_symbol(text, site, column)),
     ".ifb":    lambda p, text, site, column: not text.strip(),
     ".ifnb":   lambda p, text, site, column: bool(text.strip()),
     ".ifc":    lambda p, text, site, column: _pair(text)[0] == _pair(text)[1],

@@ -10,5 +10,7 @@
     .endif
     .error  "said so"               # error: said so
     .warning "careful"              # warning: careful
+    .ifdef                          # error: .ifdef needs one symbol
+    .endif
     .if     1                       # error: unterminated .if: its .endif is missing
     nop
