@@ -11,6 +11,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 
 from asm.assembly import Assembly
@@ -308,6 +309,11 @@ class Assembler:
                 except SourceError as error:
                     self._report_operands(entry.site, error)
 
+    @cached_property
+    def _pcrel_targets(self) -> dict[int, Node]:
+        """Address of each auipc with %pcrel_hi -> the expression in it. Made after layout."""
+        return {fragment.section.address + fragment.offset + offset: node for (fragment, offset), node in self.pcrel.items()}
+
     def _late(self, node: Node) -> Value:
         try:
             return evaluate(node, self.symbols.value)
@@ -341,11 +347,7 @@ class Assembler:
         if node.name == "pcrel_hi":
             return number(value) - place
         if node.name == "pcrel_lo":
-            target = None
-            if isinstance(value, Place):
-                target = next((expression for (fragment, offset), expression in self.pcrel.items()
-                               if fragment.section is value.fragment.section
-                               and fragment.offset + offset == value.fragment.offset + value.offset), None)
+            target = self._pcrel_targets.get(number(value))
             if target is None:
                 raise SourceError("%pcrel_lo needs the label of an auipc with %pcrel_hi", node.start, node.end)
             return number(self._late(target)) - number(value)

@@ -418,7 +418,7 @@ def _err(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
     raise SourceError(".err here")
 
 
-_IGNORED = """.file .ident .loc .attribute .addrsig .addrsig_sym .altmacro .noaltmacro .print .title .sbttl .list .nolist .eject
+_IGNORED = """.file .ident .loc .attribute .addrsig .addrsig_sym .title .sbttl .list .nolist .eject
     .hidden .protected .internal .variant_cc .cfi_startproc .cfi_endproc .cfi_def_cfa .cfi_def_cfa_offset .cfi_def_cfa_register
     .cfi_offset .cfi_restore .cfi_sections .cfi_remember_state .cfi_restore_state .cfi_adjust_cfa_offset .cfi_undefined"""
 

@@ -73,7 +73,7 @@ class Preprocessor:
                 if operation in handlers or operation in macros:
                     yield Site(buffer, index, Statement("", statement.column))
                     try:
-                        if operation in macros and not operation.startswith(".if"):
+                        if operation in macros:
                             self._expand(site, macros[operation])
                         else:
                             handlers[operation](site)
