@@ -116,6 +116,14 @@ def test_pages_of_a_copy(start, size, expected):
     assert bench.run("fetch.copy", dst=DRAM, src=FLASH + start, bytes=size).counts["fetch.pages"] == expected
 
 
+def test_pages_are_those_of_addresses_modulo_2_64():
+    """Rows 0 and 2 with a stride of 2**63 bytes are the same byte."""
+    bench = Bench(flash=bytes(PAGE))
+    bench.set(fetch__row_bytes=1, fetch__src_stride=1 << 63)
+    done = bench.run("fetch.rows", dst=DRAM, table=FLASH, index=bench.put(np.array([0, 2], np.uint32)), count=2)
+    assert done.counts["fetch.pages"] == 1
+
+
 def test_neighbouring_rows_share_a_page_within_an_operation_but_not_across():
     bench = Bench(flash=bytes(2 * PAGE))
     bench.set(fetch__row_bytes=1024)
