@@ -9,12 +9,12 @@ A row is written as one string, in the manner of riscv-opcodes, above the short 
     @instruction("vec.add.f32 R4  opcode=0x0B funct3=1 funct2=0", "dst[i] = a[i] + b[i]",
                  operands="dst>f32[n] a<f32[n] b<f32[n] n")
     def vec_add_f32(m, dst, a, b, n):
-        m.write_f32(dst, m.f32(a, n) + m.f32(b, n))
+        m.write_f32(dst, m.read_f32(a, n) + m.read_f32(b, n))
 
 Everything else derives from the row: encoder, decoder, disassembler, operand checks, error texts, the manual, trace
 names, fuzzers and completeness tests. The meaning's parameters are the row's operands by name: register operands
 arrive as the 64-bit unsigned value in the register, immediates as Python integers. What a meaning returns is written
-to `rd`, modulo 2**64. `m` is the machine's vocabulary (isa/reference.py).
+to `rd`, modulo 2**64. `m` is the machine's vocabulary (isa/vocabulary.py).
 
 This file holds the row, the registry and encode/decode. It does not know any particular instruction.
 """
@@ -24,7 +24,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 from isa.formats import FIELDS, FORMATS, Field, Format
 
@@ -275,4 +274,3 @@ class Unit:
     counters: tuple[Counter, ...] = ()
     parameters: tuple[Parameter, ...] = ()
     state: tuple[StateArray, ...] = ()
-    details: dict[str, Any] = field(default_factory=dict)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from isa.arithmetic import lane_sum
+from isa.arithmetic import group_count, lane_sum
 from isa.instruction import Counter, Csr, Parameter, StateArray, Unit, instruction
 from isa.numbers import FORMATS
 from isa.traps import Cause, Trap
@@ -81,18 +81,13 @@ _CHUNK = 1 << 22                        # weights unpacked at a time, to bound t
 # ------------------------------------------------------------------------------------------------ activations, codebooks
 
 
-def _groups(count: int, group: int) -> int:
-    """Scales of `count` elements: one for each group, one for all if `group` is 0, none for an empty vector."""
-    return -(-count // group) if group else min(count, 1)
-
-
 def _build(m, kind, activations, scales, group):
     m.set_state("lut.kind", [kind])
     m.set_state("lut.length", [len(activations)])
     m.set_state("lut.activations", activations)
     m.set_state("lut.x_group", [group])
     m.set_state("lut.scales", scales)
-    m.count("lut.tables_built", _groups(len(activations), 4))
+    m.count("lut.tables_built", group_count(len(activations), 4))
 
 
 def _check_capacity(m, n):
@@ -108,7 +103,7 @@ def _check_capacity(m, n):
 def lut_build_i8(m, x, scale, n):
     _check_capacity(m, n)
     group = m.csr("lut.scale_group")
-    _build(m, _I8, m.read_i8(x, n), m.read_f32(scale, _groups(n, group)), group)
+    _build(m, _I8, m.read_i8(x, n), m.read_f32(scale, group_count(n, group)), group)
 
 
 @instruction("lut.build.b1     R  opcode=0x2B funct3=0 funct7=0x20",
@@ -291,7 +286,7 @@ def _define_gemv(number: int, name: str) -> None:
     def lut_gemv(m, y, W, scale, rows):
         _check_settings(m)
         x, group = _activations(m), _scale_group(m)
-        length, groups = len(x), _groups(len(x), group)
+        length, groups = len(x), group_count(len(x), group)
         starts = np.arange(0, length, min(group, length) or length or 1)                # first column of each group
         m.check_write(y, 4 * rows, 4)
         per_group = m.csr("lut.scale_group") != 0
@@ -326,7 +321,7 @@ def _define_decode(number: int, name: str) -> None:
         group = m.csr("lut.scale_group")
         m.check_write(dst, 4 * n, 4)
         weights = fmt.unpack(m.read(codes, fmt.row_bytes(n)).reshape(1, -1), n)[0]
-        scales = m.read_f32(scale, _groups(n, group))
+        scales = m.read_f32(scale, group_count(n, group))
         m.write_f32(dst, m.state["lut.codebook_f32"][weights] * scales[np.arange(n) // (min(group, n) or n)])
         m.count("lut.lookups", n)
         m.count("lut.steps", n)
@@ -356,7 +351,7 @@ def lut_xnor(m, acc, W, rows):
     for first, weights in _weights(m, FORMATS["b1"], W, rows, len(x), _CHUNK // max(len(x), 1) + 1):
         sums[first:first + len(weights)] = 2 * (weights == x).sum(axis=1) - len(x)
         m.count("lut.macs", weights.size)
-        m.count("lut.steps", len(weights) * _groups(len(x), _XNOR_WIDTH))
+        m.count("lut.steps", len(weights) * group_count(len(x), _XNOR_WIDTH))
     _accumulate(m, acc, before, sums)
 
 
