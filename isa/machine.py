@@ -28,6 +28,7 @@ from typing import Annotated, Any, Generic, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, PositiveFloat, PositiveInt, ValidationError
 
+from isa.services import CONSOLE
 from isa.units import UNITS
 
 REGIONS = {
@@ -295,6 +296,8 @@ def _region_problems(preset: Preset) -> Iterator[Problem]:
         page = max(BASE_ALIGNMENT, table.page_bytes.value if table.page_bytes else 1)
         if table.base.value < 0 or table.base.value % page:
             yield Problem(f"{key}.base.value", f"got {table.base.value:#x}", f"a multiple of {page}, not negative")
+        if name == "mmio" and table.size.value <= CONSOLE:
+            yield Problem(f"{key}.size.value", f"got {table.size.value}", f"more than {CONSOLE}: tohost, fromhost and the console")
         for port in table.ports.value:
             if port not in ports:
                 yield _unknown("unit", port, f"{key}.ports.value", ports)
