@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from isa.machine import Machine, Region
-from isa.program import FileSlice, Program, Section
+from isa.program import FileSlice, Program, ProgramError, Section
 from isa.traps import Cause, Trap
 
 # Regions may be larger than the host's memory: only pages that are touched count. Python names the flag from 3.13 on.
@@ -27,21 +27,21 @@ class Memory:
     """Bytes by address. All methods raise Trap for an access that the machine does not allow."""
 
     def __init__(self, machine: Machine) -> None:
-        self.regions = machine.regions
+        self.machine, self.regions = machine, machine.regions
         self._bytes: dict[str, Bytes] = {
-            region.name: np.frombuffer(
-                mmap.mmap(-1, region.size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NORESERVE), np.uint8)
-            for region in machine.regions if region.writable}
+            region.name: _zeros(region.size) for region in machine.regions if region.writable}
         self._mapped: list[tuple[int, Bytes]] = []          # (address, contents) of read-only sections
 
     def load(self, program: Program) -> None:
-        """Place every section. Each must lie in a region; raises ProgramError for a file that has become shorter."""
+        """Place every section. Raises ProgramError for one outside the regions and for a file that has become shorter."""
         for section in program.sections:
             if "a" not in section.flags or not section.size:
                 continue
             region = self.region(section.address, section.size)
             if region is None:
-                raise Trap(Cause.LOAD_ACCESS, section.address, f"section {section.name} lies outside the machine's memory")
+                raise ProgramError(f"section {section.name} at {section.address:#x}..{section.end:#x} lies in no region of "
+                                   f"machine {self.machine.name}",
+                                   hint="`slimulator machines NAME` prints the regions; choose a machine that has the room")
             if region.writable:
                 offset = section.address - region.base
                 for block in section.blocks():
@@ -57,8 +57,13 @@ class Memory:
                 return region
         return None
 
+    def holds(self, region: Region, address: int, size: int) -> bool:
+        """True if there are bytes at all of a range inside `region`: in flash, if one section of the program covers it."""
+        return region.writable or any(base <= address and address + size <= base + len(contents)
+                                      for base, contents in self._mapped)
+
     def view(self, region: Region, address: int, size: int) -> Bytes:
-        """The bytes themselves (not a copy) of a range inside `region`."""
+        """The bytes themselves (not a copy) of a range inside `region`. Raises Trap for flash that holds nothing there."""
         if region.writable:
             start = address - region.base
             return self._bytes[region.name][start:start + size]
@@ -69,10 +74,19 @@ class Memory:
                                                "no section of the program is there")
 
 
+def _zeros(size: int) -> Bytes:
+    """Zeros that take no memory of the host until they are touched."""
+    return np.frombuffer(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NORESERVE), np.uint8)
+
+
 def _mapped(section: Section) -> Bytes:
     """The contents of a section as one read-only array, mapped from its file where it has one."""
     match section.chunks:
-        case [FileSlice() as piece] if section.zero_size == 0:
+        case [FileSlice() as piece]:
+            if Path(piece.path).stat().st_size < piece.offset + piece.length:
+                raise ProgramError("file became shorter since it was read", path=piece.path)
             return np.memmap(Path(piece.path), np.uint8, "r", piece.offset, (piece.length,))
+        case []:
+            return _zeros(section.zero_size)
         case _:
             return np.frombuffer(section.bytes(), np.uint8)

@@ -6,6 +6,7 @@ to rd, and commits. It imports no kernel and knows no instruction by name.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,7 @@ from isa.traps import MEANING, Cause, Trap
 from isa.vocabulary import WORD, Vocabulary
 
 _STACK_ROOM = 16            # bytes kept free above the initial stack pointer
+
 
 @dataclass(frozen=True)
 class TrapReport:
@@ -71,11 +73,6 @@ class ReferenceMachine(Vocabulary):
 
         Raises ProgramError when the program does not fit this machine.
         """
-        for section in program.sections:
-            if "a" in section.flags and section.size and self.memory.region(section.address, section.size) is None:
-                raise ProgramError(f"section {section.name} at {section.address:#x}..{section.end:#x} lies in no region of "
-                                   f"machine {self.machine.name}",
-                                   hint="`slimulator machines NAME` prints the regions; choose a machine that has the room")
         self.memory.load(program)
         self.program = program
         self.pc = program.entry
@@ -84,12 +81,20 @@ class ReferenceMachine(Vocabulary):
         for name in ("tohost", "fromhost"):
             symbol = program.symbol(name)
             if symbol is not None:
+                region = self.memory.region(symbol.value, 8)
+                if region is None or not region.writable:
+                    raise ProgramError(f"the symbol {name} is {symbol.value:#x}, where machine {self.machine.name} has no 8 bytes "
+                                       "to write", hint=f"{name} is a register of the host-target interface: rename the symbol, "
+                                                        "or let it name a .dword in writable memory")
                 setattr(self, name, symbol.value)
 
     def run(self, max_instructions: int | None = None) -> RunResult:
-        """Execute until the program exits, a trap finds no handler, or the limit is reached."""
-        start = self.counter("core.instructions")
-        while max_instructions is None or self.counter("core.instructions") - start < max_instructions:
+        """Execute until the program exits, a trap finds no handler, or the limit is reached.
+
+        Trapped instructions count towards the limit too, so a handler that itself traps comes to an end.
+        """
+        left = itertools.count() if max_instructions is None else range(max_instructions)
+        for _ in left:
             report = self.step()
             if report is not None:
                 return RunResult("trap", 0, self.counter("core.instructions"), report)
@@ -109,6 +114,8 @@ class ReferenceMachine(Vocabulary):
         except Trap as trap:
             self.counts = saved
             self.count("core.traps")
+            if trap.cause is Cause.ILLEGAL_INSTRUCTION and word is not None:
+                trap.value = word
             return self._enter_trap(trap, word)
         self.pc = self.next_pc & WORD
         self.count("core.instructions")
@@ -119,7 +126,7 @@ class ReferenceMachine(Vocabulary):
         if self.pc % 4:
             raise Trap(Cause.FETCH_MISALIGNED, self.pc)
         region = self.memory.region(self.pc, 4)
-        if region is None or region.name == "mmio":
+        if region is None or region.name == "mmio" or not self.memory.holds(region, self.pc, 4):
             raise Trap(Cause.FETCH_ACCESS, self.pc, f"no executable memory at {self.pc:#x}")
         return int(self.memory.view(region, self.pc, 4).view("<u4")[0])
 
@@ -128,13 +135,13 @@ class ReferenceMachine(Vocabulary):
             self._decoded[word] = decode(word)
         found = self._decoded[word]
         if found is None:
-            raise Trap(Cause.ILLEGAL_INSTRUCTION, word, f"{word:#010x} is not an instruction of this machine")
+            raise Trap(Cause.ILLEGAL_INSTRUCTION, detail=f"{word:#010x} is not an instruction of this machine")
         row, self.fields = found
         self.next_pc = self.pc + 4
         self.unit = row.unit if row.is_xslim else "core"
         if row.is_xslim:
             if not self.machine.has_unit(row.unit):
-                raise Trap(Cause.ILLEGAL_INSTRUCTION, word, f"machine {self.machine.name} has no {row.unit} unit")
+                raise Trap(Cause.ILLEGAL_INSTRUCTION, detail=f"machine {self.machine.name} has no {row.unit} unit")
             self.count(f"{row.unit}.ops")
         values: dict[str, Any] = {
             operand.name: self.x[self.fields[operand.name]] if operand.is_register else self.fields[operand.name]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 WRITE, EXIT, READ_TOKEN, EMIT_TOKEN = 64, 93, 0x5110, 0x5111
-EBADF = 9                # Linux errno: bad file descriptor
+EBADF, EFAULT, ENOSYS = 9, 14, 38       # Linux errno: bad file descriptor, bad address, no such system call
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,6 @@ class Vocabulary:
 
     # ---------------------------------------------------------------------------------------------- control
 
-
     def jump(self, target: int) -> int:
         """Continue at `target`; returns the link address. Raises Trap for a target that is not a multiple of 4."""
         target &= WORD
@@ -125,12 +124,12 @@ class Vocabulary:
     def swap_csr(self, address: int, change: Callable[[int], int] | None) -> int:
         """Old value of a CSR; `change` gives the new one from the old, or is None for a pure read. Raises Trap (illegal)."""
         if address not in BY_ADDRESS:
-            raise Trap(Cause.ILLEGAL_INSTRUCTION, address, f"there is no CSR {address:#x}")
+            raise Trap(Cause.ILLEGAL_INSTRUCTION, detail=f"there is no CSR {address:#x}")
         old = self._read_csr(address)
         if change is not None:
             csr = BY_ADDRESS[address]
             if is_read_only(address):
-                raise Trap(Cause.ILLEGAL_INSTRUCTION, address, f"CSR {csr.name} is read-only")
+                raise Trap(Cause.ILLEGAL_INSTRUCTION, detail=f"CSR {csr.name} is read-only")
             value = (change(old) & csr.writable) | (csr.reset & ~csr.writable)
             if csr.name in INSTRUCTION_COUNTS:      # what the next instruction reads is what was written
                 value -= self.counter("core.instructions") + 1
@@ -171,7 +170,11 @@ class Vocabulary:
 
     def check_read(self, address: int, size: int, align: int = 1) -> Region | None:
         """The region of a read, None for an empty one. Raises Trap as `read` does; nothing is read or counted."""
-        return self._check(address, size, align, Cause.LOAD_ACCESS)
+        region = self._check(address, size, align, Cause.LOAD_ACCESS)
+        if region is not None and not self.memory.holds(region, address & WORD, size):
+            raise Trap(Cause.LOAD_ACCESS, address & WORD, f"{region.name} holds nothing at {address & WORD:#x}.."
+                       f"{(address & WORD) + size:#x}: no section of the program covers it")
+        return region
 
     def check_write(self, address: int, size: int, align: int = 1) -> Region | None:
         """The region of a write, None for an empty one. Raises Trap as `write` does; nothing is written or counted."""
@@ -294,7 +297,10 @@ class Vocabulary:
         return self.memory.view(region, address, size)
 
     def _htif(self) -> None:
-        """Host-target interface as the public RISC-V tests and Spike use it: exit, console character, write system call."""
+        """Host-target interface as the public RISC-V tests and Spike use it: exit, console character, system call.
+
+        Every request but an exit is acknowledged. The program goes on whatever it asked: nothing here traps.
+        """
         request = int(self.peek(self.tohost, 8).view("<u8")[0])
         device, command, payload = request >> 56, request >> 48 & 0xFF, request & ((1 << 48) - 1)
         if request == 0:
@@ -305,10 +311,26 @@ class Vocabulary:
         if device == 1 and command == 1:
             self.host.write(1, bytes([payload & 0xFF]))
         elif device == 0:
-            number, file, start, length = (int(v) for v in self.peek(payload, 32).view("<u8"))
-            if number == services.EXIT:
-                self.exit_code = file & 0xFF
-            if number == services.WRITE and file in (1, 2):
-                self.host.write(file, self.peek(start, length).tobytes())
+            self._htif_call(payload)
         self.peek(self.tohost, 8)[:] = 0
         self.peek(self.fromhost, 8).view("<u8")[0] = request >> 48 << 48 | 1
+
+    def _htif_call(self, block: int) -> None:
+        """The system call in a block of four 64-bit words: number, then arguments. The result replaces the number."""
+        region = self.memory.region(block, 32)
+        if region is None or not region.writable:
+            return
+        call = self.memory.view(region, block, 32).view("<u8")
+        number, file, start, length = (int(word) for word in call)
+        result = -services.ENOSYS
+        if number == services.EXIT:
+            self.exit_code, result = file & 0xFF, 0
+        elif number == services.WRITE and file not in (1, 2):
+            result = -services.EBADF
+        elif number == services.WRITE:
+            try:
+                self.host.write(file, self.peek(start, length).tobytes())
+                result = length
+            except Trap:
+                result = -services.EFAULT
+        call[0] = result & WORD

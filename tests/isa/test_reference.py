@@ -5,12 +5,12 @@ import pytest
 
 from isa.csrs import CSRS
 from isa.instruction import TABLE
-from isa.program import Line, Program, ProgramError, Section, Symbol
+from isa.program import FileSlice, Line, Program, ProgramError, Section, Symbol
 from isa.reference import ReferenceMachine
 from isa.services import Host
 from isa.traps import Cause
 
-TEXT, DATA, SRAM, MMIO = 0x8000_0000, 0x8000_1000, 0x1000_0000, 0x0200_0000
+TEXT, DATA, SRAM, MMIO, FLASH = 0x8000_0000, 0x8000_1000, 0x1000_0000, 0x0200_0000, 0x10_0000_0000
 A0, A1, A2, A3, A7, T0, T1 = 10, 11, 12, 13, 17, 5, 6
 
 
@@ -56,6 +56,12 @@ def test_run_stops_at_the_limit_and_can_go_on():
     assert m.x[A0] == 4 and m.counters["core.instructions"] == 7
 
 
+def test_a_handler_that_traps_itself_comes_to_an_end_at_the_limit():
+    m = machine([op("csrrwi", rd=0, csr=0x305, zimm=8), op("ebreak")])       # the handler is at 8, where there is no memory
+    assert m.run(max_instructions=10).reason == "limit"
+    assert (m.counters["core.instructions"], m.counters["core.traps"]) == (1, 9)
+
+
 def test_x0_stays_zero_and_results_are_taken_modulo_2_64():
     m = machine([op("addi", rd=0, rs1=0, imm=5), op("addi", rd=A0, rs1=0, imm=-1), op("add", rd=A1, rs1=A0, rs2=A0)])
     m.run(max_instructions=3)
@@ -94,8 +100,9 @@ def test_a_trap_leaves_registers_memory_and_counters_as_they_were():
     (0xFFFF_FFFF, Cause.ILLEGAL_INSTRUCTION, 0xFFFF_FFFF),
     (op("ebreak"), Cause.BREAKPOINT, TEXT),
     (op("jal", rd=0, imm=2), Cause.FETCH_MISALIGNED, TEXT + 2),
-    (op("csrrw", rd=0, csr=0xC00, rs1=0), Cause.ILLEGAL_INSTRUCTION, 0xC00),      # read-only
-    (op("csrrs", rd=0, csr=0x180, rs1=0), Cause.ILLEGAL_INSTRUCTION, 0x180),      # satp: no supervisor mode
+    # mtval of an illegal instruction is its bits or 0, nothing else: Volume II, "Machine Trap Value Register"
+    (op("csrrw", rd=0, csr=0xC00, rs1=0), Cause.ILLEGAL_INSTRUCTION, 0xC000_1073),      # read-only
+    (op("csrrs", rd=0, csr=0x180, rs1=0), Cause.ILLEGAL_INSTRUCTION, 0x1800_2073),      # satp: no supervisor mode
     (op("sd", rs2=0, rs1=0, imm=8), Cause.STORE_ACCESS, 8),
     (op("ecall"), Cause.ENVIRONMENT_CALL, 0),
 ])
@@ -191,6 +198,42 @@ def test_htif_follows_the_programs_own_tohost_symbol():
     assert (m.run().reason, m.pc) == ("exit", TEXT + 12)
 
 
+@pytest.mark.parametrize(("request_", "block", "result"), [
+    (SRAM, [64, 1, SRAM + 32, 3], 3),                               # write
+    (SRAM, [64, 7, SRAM + 32, 3], -9),                              # to a file that is not open
+    (SRAM, [64, 1, SRAM, 1 << 63], -14),                            # of memory that does not exist
+    (SRAM, [1024, 0, 0, 0], -38),                                   # no such call
+    (2, None, None), ((1 << 47) - 2, None, None),                   # a block in no region
+    (FLASH, None, None),                                            # a block that cannot take a result
+    (5 << 56, None, None),                                          # no such device
+])
+def test_htif_answers_whatever_the_program_asks(request_, block, result):
+    host = Host()
+    p = program([op("sd", rs2=A0, rs1=T0, imm=0)])
+    p.sections.append(Section(".flash", "a", FLASH, 4096, [bytes(64)]))
+    m = ReferenceMachine("slim", host)
+    m.load(p)
+    m.x[A0], m.x[T0] = request_, MMIO
+    if block:
+        m.peek(SRAM, 32).view("<u8")[:] = block
+    m.peek(SRAM + 32, 3)[:] = list(b"abc")
+    assert m.step() is None and m.exit_code is None
+    assert m.peek(MMIO, 8).view("<u8")[0] == 0 and m.peek(MMIO + 8, 8).view("<u8")[0] & 1      # taken, answered
+    if block:
+        assert m.peek(SRAM, 8).view("<i8")[0] == result
+    assert bytes(host.output) == (b"abc" if result == 3 else b"")
+
+
+@pytest.mark.parametrize("name", ["tohost", "fromhost"])
+@pytest.mark.parametrize("address", [0, FLASH, SRAM + 16_777_216 - 4])
+def test_a_tohost_that_cannot_be_written_is_refused(name, address):
+    p = program([op("ecall")])
+    p.sections.append(Section(".flash", "a", FLASH, 4096, [bytes(64)]))
+    p.symbols.append(Symbol(name, address))
+    with pytest.raises(ProgramError, match=f"the symbol {name} is {address:#x}, where machine slim has no 8 bytes to write"):
+        ReferenceMachine("slim").load(p)
+
+
 def test_an_operation_reads_all_operands_before_it_writes():
     """dst overlaps x by one element: every element must be scaled from its old value."""
     m = machine([op("vec.scale.f32", dst=A0, x=A1, s=A2, n=A3)])
@@ -241,6 +284,41 @@ def test_flash_is_mapped_read_only_and_empty_where_the_program_puts_nothing():
     assert "holds nothing" in m.step().detail
     m.pc += 4
     assert m.step().cause == Cause.STORE_ACCESS
+
+
+def test_flash_without_contents_cannot_be_executed():
+    m = machine([])
+    m.pc = FLASH
+    assert m.step().cause == Cause.FETCH_ACCESS
+
+
+def test_a_matrix_over_two_sections_of_flash_is_refused_at_its_first_byte():
+    """Whole and at once, as for the end of a region: not where some piece of the matrix happens to end."""
+    words = [op("vec.gemv.f32", y=A0, W=A1, x=A0, rows=A2)]
+    for stride in (0, 8192):
+        p = program(words)
+        p.sections += [Section(".first", "a", FLASH, 4096, [bytes(8192)]),
+                       Section(".second", "a", FLASH + 8192, 4096, [bytes(4096)])]
+        m = ReferenceMachine("slim")
+        m.load(p)
+        m.set_csr("vec.cols", 1024)
+        m.set_csr("vec.row_stride", stride)
+        m.x[A0], m.x[A1], m.x[A2] = SRAM, FLASH, 3 if not stride else 2
+        report = m.step()
+        assert (report.cause, report.value) == (Cause.LOAD_ACCESS, FLASH)
+
+
+def test_flash_that_is_only_reserved_reads_as_zeros_and_a_shorter_file_is_refused(tmp_path):
+    p = program([op("lw", rd=A0, rs1=A1, imm=0)])
+    p.sections.append(Section(".flash", "a", FLASH, 4096, zero_size=60 << 30))
+    m = ReferenceMachine("slim")
+    m.load(p)
+    m.x[A0], m.x[A1] = 7, FLASH + (59 << 30)
+    assert m.step() is None and m.x[A0] == 0
+    (tmp_path / "weights").write_bytes(bytes(100))
+    p.sections[-1] = Section(".flash", "a", FLASH, 4096, [FileSlice(str(tmp_path / "weights"), 0, 101)])
+    with pytest.raises(ProgramError, match="weights: file became shorter"):
+        ReferenceMachine("slim").load(p)
 
 
 def test_a_program_outside_the_machines_memory_is_refused():
