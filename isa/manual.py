@@ -73,8 +73,8 @@ class Answer:
 
 
 def look_up(query: str = "") -> Answer:
-    """The answer to `slimulator isa QUERY`: a mnemonic, a family of them ("lut.mac"), a unit, a topic, or a CSR, counter
-    or trap by name; all of the units when the query is empty. Raises UnknownEntry."""
+    """The answer to `slimulator isa QUERY`: a mnemonic, a family of them ("lut.mac"), a unit, a topic, or a CSR, counter,
+    trap, number format, register or region by name; all of the units when the query is empty. Raises UnknownEntry."""
     if not query:
         return Answer(_index(), [as_json(row) for row in rows()])
     if query in TABLE:
@@ -91,8 +91,12 @@ def look_up(query: str = "") -> Answer:
     named = _named(query)
     if named:
         return named
-    known = [*TABLE, *UNITS, *TOPICS, *CSRS, *COUNTERS, *(cause.name for cause in Cause), *map(_family, TABLE.values())]
-    near = get_close_matches(query, known, n=4)
+    for topic, names in (("registers", registers.NUMBER), ("formats", FORMATS), ("memory", REGIONS)):
+        if query in names:
+            return TOPICS[topic]()
+    known = [*TABLE, *UNITS, *TOPICS, *CSRS, *COUNTERS, *numbers.FORMATS, *(cause.name for cause in Cause),
+             *map(_family, TABLE.values())]
+    near = get_close_matches(query, known, n=4) or get_close_matches(query.lower(), known, n=4)
     raise UnknownEntry(f"the manual has no entry {query!r}"
                        + (f"\nhint: did you mean {' or '.join(dict.fromkeys(near))}?" if near else
                           "\nhint: `slimulator isa` lists units, instructions and topics"))
@@ -194,7 +198,7 @@ def _traps() -> Answer:
 
 
 def _named(name: str) -> Answer | None:
-    """A single counter, CSR or trap, with the instructions that have to do with it."""
+    """A single counter, CSR, trap or number format, with the instructions that have to do with it."""
     used: Callable[[Row], Iterable[Any]]
     if name in COUNTERS:
         table, data, verb, used = _counter_table([name]), _counter_data(name), "Touched by", counters
@@ -204,6 +208,10 @@ def _named(name: str) -> Answer | None:
         cause = Cause[name.upper()]
         table, data, verb, used = _trap_table([cause]), _trap_data(cause), "Raised by", traps
         name = name.upper()
+    elif name in numbers.FORMATS:
+        fmt, data = numbers.FORMATS[name], _number_data(name)
+        users = [row.mnemonic for row in rows() if any(operand.shape.startswith(f"{name}[") for operand in row.operands)]
+        return Answer([*_number_blocks(fmt, 1), Paragraph(f"Operands of: {', '.join(users) or 'no instruction'}.")], data)
     else:
         return None
     users = [row.mnemonic for row in rows() if any(str(getattr(item, "name", item)) == name for item in used(row))]
@@ -260,10 +268,19 @@ def _services() -> Answer:
 def _numbers() -> Answer:
     blocks: list[Block] = [Heading(1, "Number formats"), *_docstring(numbers)]
     for fmt in numbers.FORMATS.values():
-        blocks += [Heading(3, fmt.name), Paragraph(f"{fmt.text}. Bits a value: {fmt.bits}. Values: {fmt.values}."),
-                   Code(fmt.picture)]
-    return Answer(blocks, [{"name": fmt.name, "text": fmt.text, "bits": fmt.bits, "values": fmt.values,
-                            "row_bytes_of_64_values": fmt.row_bytes(64)} for fmt in numbers.FORMATS.values()])
+        blocks += _number_blocks(fmt, 3)
+    return Answer(blocks, [_number_data(name) for name in numbers.FORMATS])
+
+
+def _number_blocks(fmt: numbers.NumberFormat, level: int) -> list[Block]:
+    return [Heading(level, fmt.name), Paragraph(f"{fmt.text}. Bits a value: {fmt.bits}. Values: {fmt.values}."),
+            Code(fmt.picture)]
+
+
+def _number_data(name: str) -> dict[str, Any]:
+    fmt = numbers.FORMATS[name]
+    return {"name": fmt.name, "text": fmt.text, "bits": fmt.bits, "values": fmt.values,
+            "row_bytes_of_64_values": fmt.row_bytes(64)}
 
 
 def _arithmetic() -> Answer:
