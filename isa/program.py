@@ -64,6 +64,9 @@ class Section:
     chunks: list[Chunk] = field(default_factory=list)
     zero_size: int = 0          # bytes of zeros that the file does not hold (.bss); then chunks is empty
 
+    def __repr__(self) -> str:                  # the contents may be gigabytes
+        return f"Section({self.name!r}, {self.flags!r}, {self.address:#x}..{self.end:#x})"
+
     @property
     def size(self) -> int:
         return sum(map(len, self.chunks)) + self.zero_size
@@ -111,8 +114,8 @@ class Program:
     """Everything that a program file holds."""
 
     sections: list[Section] = field(default_factory=list)
-    symbols: list[Symbol] = field(default_factory=list)
-    lines: list[Line] = field(default_factory=list)      # by rising address
+    symbols: list[Symbol] = field(default_factory=list, repr=False)
+    lines: list[Line] = field(default_factory=list, repr=False)     # by rising address
     entry: int = 0
     machine: str = "slim"                                # the preset it was built for
     meta: dict[str, Any] = field(default_factory=dict)   # model card, tokenizer, ...: JSON
