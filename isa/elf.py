@@ -10,6 +10,7 @@ Source: System V ABI, chapter "Object Files" (ELF-64); RISC-V ELF psABI, chapter
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
@@ -224,11 +225,15 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         with open(target, "wb") as stream:
             yield stream
         return
+    if not target.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "the directory to write it to does not exist", str(path))
     temporary = target.with_name(f".slim-{secrets.token_hex(8)}.tmp")
     try:
         with open(temporary, "xb") as stream:
             yield stream
         os.replace(temporary, target)
-    except BaseException:                                  # also an interrupt: nobody else would remove the file
+    except BaseException as error:                         # also an interrupt: nobody else would remove the file
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and str(error.filename or temporary) == str(temporary):
+            error.filename = str(path)                     # a full disk names no file, a read-only folder the temporary one
         raise
