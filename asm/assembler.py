@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import gc
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
@@ -35,6 +36,11 @@ from isa.program import Chunk, FileSlice, Program, Section
 ENTRY = "_start"
 TEXT = "<text>"         # the file name of source that is not in a file
 
+# instructions that a RISC-V programmer may expect: C, F and D, A, V
+_OTHER_EXTENSION = re.compile(r"c\.|f[a-z.]*\.[sdwlx]\b|f[ls][wd]$|amo|lr\.|sc\.|vset|v(?!ec\.)[a-z0-9]+\.(v|m|w|x|i|f)")
+_NOT_HERE = ("the core is RV64IM: no compressed, floating-point, atomic or V instructions; "
+             "`slimulator isa` lists what there is, `slimulator isa vec` what works on f32")
+
 
 def assemble(source: str | Path, *, machine: str = "slim", include_paths: Iterable[str | Path] = (),
              defines: Mapping[str, int] | None = None) -> Program:
@@ -54,6 +60,9 @@ def assemble_with_listing(source: str | Path, *, machine: str = "slim", include_
                           defines: Mapping[str, int] | None = None) -> Assembly:
     """As `assemble`, but errors are in the result, which also has the listing and the symbols. Raises OSError."""
     name = str(source) if isinstance(source, Path) else TEXT
+    if isinstance(source, str) and re.fullmatch(r"\S+\.[sS]", source):
+        return Assembly(None, [Diagnostic(f"{source!r} is assembled as source text, not as the name of a file",
+                                          Span(name, 1), f"for the file: assemble(Path({source!r}))")])
     try:
         text = decode(source.read_bytes(), name) if isinstance(source, Path) else source
     except SourceError as error:
@@ -177,8 +186,9 @@ class Assembler:
                                hint=nearest(operation, [*DIRECTIVES, *self.preprocessor.directives]))
         if not (operation[0].isalpha() or operation[0] == "_"):
             return SourceError(f"unexpected `{operation}`: a label, an instruction or a directive is expected", start, end)
-        return SourceError(f"unknown instruction `{operation}`", start, end,
-                           hint=nearest(operation.lower(), [*forms(), *self.preprocessor.macros]))
+        hint = _NOT_HERE if _OTHER_EXTENSION.match(operation.lower()) else nearest(operation.lower(),
+                                                                                   [*forms(), *self.preprocessor.macros])
+        return SourceError(f"unknown instruction `{operation}`", start, end, hint=hint)
 
     # ---------------------------------------------------------------------------------------- what directives use
 

@@ -204,7 +204,7 @@ def spelled(syntax: str) -> str:
 
 def unknown_register(name: Name) -> SourceError:
     """The error for a name where only a register can stand."""
-    close = nearest(name.text, NUMBER)
+    close = nearest(name.text.lower(), NUMBER)
     return SourceError(f"unknown register `{name.text}`", name.start, name.end,
                        hint=close or "registers are x0..x31 or " + " ".join(ABI_NAMES))
 

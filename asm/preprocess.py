@@ -142,8 +142,8 @@ class Preprocessor:
         for path in candidates:
             if path.is_file():
                 return path
-        searched = ", ".join(dict.fromkeys(str(path.parent) or "." for path in candidates))
-        raise SourceError(f"file not found: {name}", hint=f"searched in {searched}")
+        searched = ", ".join(dict.fromkeys(map(str, (beside, *self.include_paths))))
+        raise SourceError(f"file not found: {name}", hint=f"searched in {searched}; -I DIR adds a directory")
 
     def _end(self, site: Site) -> None:
         self.stack.clear()

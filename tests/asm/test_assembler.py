@@ -42,6 +42,18 @@ def test_text_and_file_give_the_same(tmp_path: Path) -> None:
     assert assemble(path).lines[1].line == 2
 
 
+def test_a_file_name_as_text_is_explained() -> None:
+    diagnostic, = failed("programs/hello.s").diagnostics
+    assert "as source text" in diagnostic.message
+    assert diagnostic.hint == "for the file: assemble(Path('programs/hello.s'))"
+
+
+def test_a_program_is_short_at_the_prompt() -> None:
+    text = repr(assemble("_start: nop\n.data\n.rept 1000\n.dword 5\n.endr\n"))
+    assert "Section('.data', 'aw', 0x80001000..0x80002f40)" in text
+    assert len(text) < 300
+
+
 def test_defines_and_include_paths(tmp_path: Path) -> None:
     (tmp_path / "inc").mkdir()
     (tmp_path / "inc" / "x.inc").write_text(".equ from_include, 3\n")

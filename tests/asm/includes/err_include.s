@@ -1,4 +1,4 @@
-    .include "missing.inc"          # error: file not found: missing.inc # hint: searched in
+    .include "missing.inc"          # error: file not found: missing.inc # hint: includes; -I DIR adds a directory
     .include missing                # error: .include needs a file name in double quotes
     .include "err_include.s"        # error: recursive include
     .incbin "missing.bin"           # error: file not found: missing.bin

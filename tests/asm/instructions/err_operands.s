@@ -22,3 +22,6 @@ label:
     addd    a0, a1, a2          # error: unknown instruction `addd` # hint: did you mean `add`?
     lut.mc.t2 a0, a1, a2        # error: unknown instruction `lut.mc.t2` # hint: did you mean `lut.mac.t2`?
     .wrod   5                   # error: unknown directive `.wrod` # hint: did you mean `.word`?
+    fadd.s  a0, a1, a2          # error: unknown instruction `fadd.s` # hint: the core is RV64IM
+    vec.fil.32 a0, a1, a2       # error: unknown instruction `vec.fil.32` # hint: did you mean `vec.fill.32`?
+    addi    A0, a0, 1           # error: unknown register `A0` # hint: did you mean `a0`?
