@@ -14,6 +14,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -83,15 +84,29 @@ def _mistake(error: Exception) -> str | None:
             return f"{error.path}: error: {str(error).removeprefix(f'{error.path}: ')}" if error.path else f"error: {error}"
         case UnknownEntry():
             return f"error: {error}"
+        case MemoryError():
+            return "error: out of memory\nhint: data belongs into files (.incbin), where it stays until the program is written"
         case _:
             return None
 
 
-_FILE = click.Path(path_type=Path)
+_FILE = click.Path(path_type=Path, readable=False)         # what cannot be read is a mistake in the input, not in the usage
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+class _Commands(click.Group):
+    """Answers an unknown command with those that there are."""
+
+    def resolve_command(self, context: click.Context, arguments: list[str]) -> Any:
+        name = arguments[0]
+        if not name.startswith("-") and self.get_command(context, name) is None:
+            near = get_close_matches(name, self.commands, n=1, cutoff=0.5)
+            context.fail(f"No such command {name!r}; expected one of {', '.join(self.commands)}."
+                         + (f" Did you mean {near[0]!r}?" if near else ""))
+        return super().resolve_command(context, arguments)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="slimulator")
 def command() -> None:
     """Write, assemble and run programs for the Slim machine, an accelerator for sparse and low-bit language models."""
@@ -117,15 +132,15 @@ def _definitions(_context: click.Context, _parameter: click.Parameter, texts: tu
 @command.command("asm", short_help="Assemble a program.")
 @click.argument("file", type=_FILE)
 @click.option("-o", "--output", type=_FILE, metavar="FILE.elf", help="The program file; by default FILE.elf beside the source.")
-@click.option("--machine", default="slim", show_default=True, metavar="M",
-              help="Preset name or .toml file that the program is built for.")
+@click.option("--machine", metavar="M", show_default="slim",
+              help="Preset name or .toml file that the program is built for; a .machine in the source has the last word.")
 @click.option("-I", "include_paths", type=_FILE, multiple=True, metavar="DIR", help="Search DIR for .include and .incbin.")
 @click.option("-D", "defines", multiple=True, metavar="NAME=VALUE", callback=_definitions, help="Define a symbol.")
 @click.option("--listing", "listing_file", type=_FILE, metavar="F", help="Write address, bytes and source of every line.")
 @click.option("--symbols", "symbols_file", type=_FILE, metavar="F", help="Write sections and symbols.")
 @click.option("--lines", "lines_file", type=_FILE, metavar="F", help="Write which address comes from which source line.")
 @click.option("--json", "json_file", type=_FILE, metavar="F", help="Write all of these as JSON.")
-def assemble_file(file: Path, output: Path | None, machine: str, include_paths: tuple[Path, ...], defines: dict[str, int],
+def assemble_file(file: Path, output: Path | None, machine: str | None, include_paths: tuple[Path, ...], defines: dict[str, int],
                   listing_file: Path | None, symbols_file: Path | None, lines_file: Path | None,
                   json_file: Path | None) -> int:
     """Assemble FILE.s into a program.
@@ -135,12 +150,18 @@ def assemble_file(file: Path, output: Path | None, machine: str, include_paths: 
     from asm import listing
     from asm.assembler import assemble_with_listing
     from isa.machine import load_machine
-    load_machine(machine)
+    preset = load_machine(machine or "slim")
     output = output or file.with_suffix(".elf")
+    taken: set[Path] = set()
     for written in (output, listing_file, symbols_file, lines_file, json_file):
-        if written is not None and written.absolute() == file.absolute():
+        if written is None or str(written) == "-" or (written.exists() and not written.is_file()):
+            continue
+        if written.absolute() == file.absolute():
             raise click.UsageError(f"{written} is the source: it would be overwritten")
-    assembly = assemble_with_listing(file, machine=machine, include_paths=include_paths, defines=defines)
+        if written.absolute() in taken:
+            raise click.UsageError(f"{written} is named for two outputs: one would overwrite the other")
+        taken.add(written.absolute())
+    assembly = assemble_with_listing(file, machine=machine or "slim", include_paths=include_paths, defines=defines)
     for diagnostic in assembly.diagnostics:
         click.echo(diagnostic, err=True)
     program = assembly.program
@@ -154,6 +175,8 @@ def assemble_file(file: Path, output: Path | None, machine: str, include_paths: 
         _write(json_file, [_dump(listing.as_json(assembly))])
     if program is None:
         return 1
+    if machine and program.machine != preset.name:
+        click.echo(f"{file}: warning: built for {program.machine}, which its .machine names, not for --machine {machine}", err=True)
     program.save(output)
     return 0
 
@@ -195,7 +218,13 @@ def run_program(file: Path, engine: str, machine: str | None, json_file: Path | 
     host = Host(tokens, write=to_terminal if str(json_file) != "-" else None)
     runner = ReferenceMachine(preset, host)
     runner.load(program)
-    result = runner.run(max_instructions)
+    try:
+        result = runner.run(max_instructions)
+    except KeyboardInterrupt:
+        sys.stdout.flush()
+        click.echo(f"\n{file}: interrupted after {runner.counter('core.instructions')} instructions at "
+                   f"{_where(program, runner.pc)}", err=True)
+        return 130
     sys.stdout.flush()
     counters = runner.counters
     if json_file is not None:
@@ -217,8 +246,15 @@ def run_program(file: Path, engine: str, machine: str | None, json_file: Path | 
     if result.trap is not None:
         click.echo(f"{file}: error: {result.trap}", err=True)
     if result.reason == "limit":
-        click.echo(f"{file}: error: stopped by --max-instructions {max_instructions}", err=True)
+        click.echo(f"{file}: error: stopped by --max-instructions {max_instructions} at "
+                   f"{_where(program, runner.pc)}", err=True)
     return result.exit_code if result.reason == "exit" else 1
+
+
+def _where(program: Any, pc: int) -> str:
+    """ "pc 0x80000010 <loop+0x4> (sum.s:12)", as far as it is known."""
+    symbol, place = program.symbol_at(pc), program.line_at(pc)
+    return " ".join(filter(None, (f"pc {pc:#x}", symbol and f"<{symbol}>", place and f"({place})")))
 
 
 def _tokens(text: str) -> list[int]:
@@ -242,7 +278,13 @@ def look_up(query: str, as_json: bool) -> None:
     instructions by unit; with --json every row with its fields, fixed bits and operands.
     """
     from isa import manual
-    _show(_pseudo_instruction(query) or manual.look_up(query), as_json)
+    pseudo = _pseudo_instruction(query)
+    if query in manual.TOPICS and pseudo:           # `csrs` is both
+        answer = manual.look_up(query)
+        answer.blocks.extend(pseudo.blocks)
+    else:
+        answer = pseudo or manual.look_up(query)
+    _show(answer, as_json)
 
 
 def _pseudo_instruction(name: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import signal
 import subprocess
@@ -86,6 +87,10 @@ def test_asm_does_not_overwrite_its_source_or_a_device(command, tmp_path: Path) 
         assert status == 2
         assert "is the source" in err
     assert source.read_text(encoding="utf-8") == "nop\n"
+    both = tmp_path / "both"
+    status, _, err = command("asm", source, "-o", both, "--listing", both)
+    assert (status, both.exists()) == (2, False)
+    assert "two outputs" in err
     assert command("asm", source, "-o", "/dev/null", "--listing", "/dev/null")[0] == 0
     assert Path("/dev/null").is_char_device()
 
@@ -123,6 +128,15 @@ def test_asm_names_the_machine_in_the_program(command, assembled) -> None:
     assert status == 0
     assert "on slim-llama" in err
     assert "on slim (" in command("run", elf, "--machine", "slim")[2]
+
+
+def test_asm_says_when_the_source_overrules_the_machine_option(command, tmp_path: Path) -> None:
+    (tmp_path / "m.s").write_text(".machine slim\nnop\n", encoding="utf-8")
+    arguments = "asm", tmp_path / "m.s", "-o", tmp_path / "m.elf"
+    assert command(*arguments) == command(*arguments, "--machine", "slim") == (0, "", "")
+    status, _, err = command(*arguments, "--machine", "slim-llama")
+    assert status == 0
+    assert "warning: built for slim" in err
 
 
 def test_disasm_prints_text_that_assembles_to_the_same_program(command, assembled, tmp_path: Path) -> None:
@@ -205,7 +219,8 @@ def test_run_stops_at_its_limit(command, assembled) -> None:
     status, _, err = command("run", assembled(".globl _start\n_start: j _start\n"), "--max-instructions", 100)
     assert status == 1
     assert "after 100 instructions" in err
-    assert "--max-instructions 100" in err
+    assert "--max-instructions 100 at pc 0x80000000 <_start> (" in err
+    assert "program.s:2)" in err
     assert command("run", "x.elf", "--max-instructions", 0)[0] == 2
 
 
@@ -218,6 +233,15 @@ def test_isa_at_the_prompt(command) -> None:
     status, out, err = command("isa", "lut.mak")
     assert (status, out) == (1, "")
     assert "did you mean" in err
+    assert "lut.mac.t2" in command("isa", "LUT.MAC.T2")[2]
+
+
+@pytest.mark.parametrize(("name", "shown"), [("t5", "lut.macT.t5"), ("sram", "on-chip scratchpad"), ("R4", "rs3 31:27"),
+                                             ("a7", "x17"), ("csrs", "lut.mode"), ("csrs", "csrrs x0, csr, rs1")])
+def test_isa_finds_formats_regions_registers_and_both_meanings_of_csrs(command, name: str, shown: str) -> None:
+    status, out, _ = command("isa", name)
+    assert status == 0
+    assert shown in out
 
 
 def test_isa_json_holds_every_row(command) -> None:
@@ -259,6 +283,33 @@ def test_wrong_usage_is_status_2(command, arguments: list[str]) -> None:
     assert command(*arguments)[0] == 2
 
 
+def test_an_unknown_command_is_answered_with_those_there_are(command) -> None:
+    err = command("disassemble", "x.elf")[2]
+    assert "expected one of asm, disasm, run, isa, machines" in err
+    assert "Did you mean 'disasm'?" in err
+
+
+def test_a_file_that_cannot_be_written_is_named(command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.s").write_text("nop\n", encoding="utf-8")
+    elf, none = tmp_path / "a.elf", tmp_path / "none" / "a.elf"
+    assert command("asm", tmp_path / "a.s", "-o", none)[2] == f"{none}: error: the directory to write it to does not exist\n"
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setattr("os.replace", full)
+    assert command("asm", tmp_path / "a.s", "-o", elf)[2] == f"{elf}: error: No space left on device\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.s"]
+
+
+def test_running_out_of_memory_is_a_message(command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def greedy(query: str) -> None:
+        raise MemoryError
+    monkeypatch.setattr("isa.manual.look_up", greedy)
+    status, _, err = command("isa")
+    assert status == 1
+    assert "out of memory" in err
+
+
 def test_an_error_of_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(query: str) -> None:
         raise RuntimeError("a bug")
@@ -297,7 +348,10 @@ def test_a_closed_pipe_and_an_interrupt_end_quietly(assembled) -> None:
     assert endless.stdout.read(1) == "!"
     endless.send_signal(signal.SIGINT)
     _, err = endless.communicate(timeout=60)
-    assert (endless.returncode, err.strip()) == (130, "interrupted")
+    assert endless.returncode == 130
+    assert "interrupted after " in err
+    assert "(" in err and "program.s:" in err
+    assert "Traceback" not in err
 
 
 def test_help_imports_nothing_heavy() -> None:
