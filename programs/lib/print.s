@@ -1,5 +1,6 @@
 # Printing for hand-written programs: text, integers, fixed-point numbers, by the `write` service of the environment.
-# Include it at the end of a program. Functions follow the RISC-V calling convention: arguments in a0.., t0-t6 are lost.
+# Include it at the end of a program that includes macros.s at its beginning.
+# Functions follow the RISC-V calling convention: arguments in a0.., t0-t6 are lost.
 
     .section .text
     .equ SYS_WRITE, 64
