@@ -208,13 +208,19 @@ def run_program(file: Path, engine: str, machine: str | None, json_file: Path | 
     traps or reaches the limit.
     """
     from isa.counters import COUNTERS
-    from isa.machine import load_machine
-    from isa.program import Program
+    from isa.machine import MachineError, load_machine
+    from isa.program import Program, ProgramError
     from isa.reference import ReferenceMachine
     from isa.services import Host, to_terminal
     tokens = _tokens(prompt)
     program = Program.load(file)
-    preset = load_machine(machine or program.machine)
+    try:
+        preset = load_machine(machine or program.machine)
+    except MachineError as error:
+        if machine:
+            raise
+        raise ProgramError(f"it was built for machine {program.machine!r}, which is no preset here", path=str(file),
+                           hint="give the machine's .toml file with --machine") from error
     host = Host(tokens, write=to_terminal if str(json_file) != "-" else None)
     runner = ReferenceMachine(preset, host)
     runner.load(program)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from isa.counters import COUNTERS
-from isa.csrs import MSTATUS_MIE, MSTATUS_MPIE
+from isa.csrs import BY_ADDRESS, MSTATUS_MIE, MSTATUS_MPIE
 from isa.instruction import Row, decode
 from isa.machine import Machine, load_machine
 from isa.program import Program, ProgramError
@@ -23,6 +23,7 @@ from isa.traps import MEANING, Cause, Trap
 from isa.vocabulary import WORD, Vocabulary
 
 _STACK_ROOM = 16            # bytes kept free above the initial stack pointer
+_NO_EXIT = "a program ends with a7 = 93 and ecall: is this one's end missing?"
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,8 @@ class TrapReport:
     detail: str
 
     def __str__(self) -> str:
-        where = " ".join(filter(None, (f"<{self.symbol}>" if self.symbol else "", self.place and f"({self.place})")))
-        return (f"trap {int(self.cause)} ({self.cause.name.lower().replace('_', ' ')}) at pc {self.pc:#x} {where}\n"
+        where = " ".join(filter(None, (f"{self.pc:#x}", self.symbol and f"<{self.symbol}>", self.place and f"({self.place})")))
+        return (f"trap {int(self.cause)} ({self.cause.name.lower().replace('_', ' ')}) at pc {where}\n"
                 f"  instruction: {self.instruction}\n  reason: {self.detail or MEANING[self.cause]}\n"
                 f"  value: {self.value:#x}")
 
@@ -76,6 +77,7 @@ class ReferenceMachine(Vocabulary):
         self.memory.load(program)
         self.program = program
         self.pc = program.entry
+        self.exit_code = None
         dram = self.machine.region("dram")
         self.x[2] = dram.base + dram.size - _STACK_ROOM
         for name in ("tohost", "fromhost"):
@@ -89,17 +91,19 @@ class ReferenceMachine(Vocabulary):
                 setattr(self, name, symbol.value)
 
     def run(self, max_instructions: int | None = None) -> RunResult:
-        """Execute until the program exits, a trap finds no handler, or the limit is reached.
+        """Execute until the program exits, a trap finds no handler, or the limit is reached. One that has exited stays where it is.
 
         Trapped instructions count towards the limit too, so a handler that itself traps comes to an end.
         """
         left = itertools.count() if max_instructions is None else range(max_instructions)
         for _ in left:
+            if self.exit_code is not None:
+                return RunResult("exit", self.exit_code, self.counter("core.instructions"))
             report = self.step()
             if report is not None:
                 return RunResult("trap", 0, self.counter("core.instructions"), report)
-            if self.exit_code is not None:
-                return RunResult("exit", self.exit_code, self.counter("core.instructions"))
+        if self.exit_code is not None:
+            return RunResult("exit", self.exit_code, self.counter("core.instructions"))
         return RunResult("limit", 0, self.counter("core.instructions"))
 
     def step(self) -> TrapReport | None:
@@ -127,7 +131,7 @@ class ReferenceMachine(Vocabulary):
             raise Trap(Cause.FETCH_MISALIGNED, self.pc)
         region = self.memory.region(self.pc, 4)
         if region is None or region.name == "mmio" or not self.memory.holds(region, self.pc, 4):
-            raise Trap(Cause.FETCH_ACCESS, self.pc, f"no executable memory at {self.pc:#x}")
+            raise Trap(Cause.FETCH_ACCESS, self.pc, f"no executable memory at {self.pc:#x}" + ("" if self.pc else f"; {_NO_EXIT}"))
         return int(self.memory.view(region, self.pc, 4).view("<u4")[0])
 
     def _execute(self, word: int) -> None:
@@ -135,7 +139,8 @@ class ReferenceMachine(Vocabulary):
             self._decoded[word] = decode(word)
         found = self._decoded[word]
         if found is None:
-            raise Trap(Cause.ILLEGAL_INSTRUCTION, detail=f"{word:#010x} is not an instruction of this machine")
+            raise Trap(Cause.ILLEGAL_INSTRUCTION, detail=f"{word:#010x} is not an instruction of this machine"
+                                                           + ("" if word else f"; {_NO_EXIT}"))
         row, self.fields = found
         self.next_pc = self.pc + 4
         self.unit = row.unit if row.is_xslim else "core"
@@ -170,8 +175,14 @@ class ReferenceMachine(Vocabulary):
             row, fields = found
             text = " ".join((row.mnemonic, ", ".join(
                 f"{operand.name}={ABI_NAMES[fields[operand.name]]}={self.x[fields[operand.name]]:#x}"
-                if operand.is_register else f"{operand.name}={fields[operand.name]}" for operand in row.operands))).strip()
+                if operand.is_register else f"{operand.name}={_immediate(operand.name, fields[operand.name])}"
+                for operand in row.operands))).strip()
         symbol = place = ""
         if self.program is not None:
             symbol, place = self.program.symbol_at(self.pc), self.program.line_at(self.pc)
         return TrapReport(trap.cause, trap.value & WORD, self.pc, word, text, symbol, place, trap.detail)
+
+
+def _immediate(name: str, value: int) -> str:
+    """A field that is no register, for people: CSRs by name."""
+    return (BY_ADDRESS[value].name if value in BY_ADDRESS else f"{value:#x}") if name == "csr" else str(value)

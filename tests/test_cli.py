@@ -130,6 +130,16 @@ def test_asm_names_the_machine_in_the_program(command, assembled) -> None:
     assert "on slim (" in command("run", elf, "--machine", "slim")[2]
 
 
+def test_run_asks_for_the_file_of_a_machine_that_is_no_preset(command, assembled, tmp_path: Path) -> None:
+    preset = (ROOT / "isa" / "machines" / "slim.toml").read_text(encoding="utf-8").replace('name = "slim"', 'name = "mine"', 1)
+    (tmp_path / "mine.toml").write_text(preset, encoding="utf-8")
+    elf = assembled("_start: li a0, 0\n" + EXIT, "--machine", tmp_path / "mine.toml")
+    status, _, err = command("run", elf)
+    assert status == 1
+    assert err.startswith(f"{elf}: error: it was built for machine 'mine'")
+    assert command("run", elf, "--machine", tmp_path / "mine.toml")[0] == 0
+
+
 def test_asm_says_when_the_source_overrules_the_machine_option(command, tmp_path: Path) -> None:
     (tmp_path / "m.s").write_text(".machine slim\nnop\n", encoding="utf-8")
     arguments = "asm", tmp_path / "m.s", "-o", tmp_path / "m.elf"

@@ -48,6 +48,25 @@ def test_run_exits_with_the_programs_code_and_counts_every_instruction():
     assert m.counters["core.instructions"] == 3 and m.counters["core.services"] == 1
 
 
+def test_a_program_that_has_exited_stays_where_it_is_until_one_is_loaded():
+    m = machine([*EXIT, op("addi", rd=A1, rs1=0, imm=1)])
+    assert m.run() == m.run() and m.x[A1] == 0
+    m.load(program([op("addi", rd=A0, rs1=0, imm=5), *EXIT]))
+    assert m.run().exit_code == 5
+
+
+@pytest.mark.parametrize(("words", "shown"), [
+    ([op("addi", rd=A0, rs1=0, imm=1), 0], "pc 0x80000004 <_start+0x4> (t.s:7)\n"),
+    ([op("addi", rd=A0, rs1=0, imm=1), 0], "0x00000000 is not an instruction of this machine; a program ends with a7 = 93"),
+    ([op("jalr", rd=0, rs1=1, imm=0)], "at pc 0x0\n"),
+    ([op("jalr", rd=0, rs1=1, imm=0)], "no executable memory at 0x0; a program ends with a7 = 93"),
+    ([op("csrrw", rd=0, csr=CSRS["vec.macs"].address, rs1=A0)], "csr=vec.macs"),
+    ([op("csrrw", rd=0, csr=0x123, rs1=A0)], "csr=0x123"),
+])
+def test_a_trap_report_reads_well(words: list[int], shown: str):
+    assert shown in str(machine(words).run().trap)
+
+
 def test_run_stops_at_the_limit_and_can_go_on():
     m = machine([op("addi", rd=A0, rs1=A0, imm=1), op("jal", rd=0, imm=-4)])
     assert m.run(max_instructions=5).reason == "limit"
