@@ -53,6 +53,7 @@ _start:
     la      s2, x
     vec.gemv.f32 s1, a1, s2, s0
     vec.relu.f32 s1, s1, s0
+    sync.fence                              # the units that read g next have queues of their own
 
     # which neurons are above the threshold 0?
     la      a0, mask

@@ -40,6 +40,7 @@ _start:
     li      a2, K
     li      a3, N
     thr.topk.f32 a0, a1, a2, a3
+    sync.fence                      # the DMA engine has a queue of its own: it must not read the list before it is there
 
     csrwi   fetch.row_bytes, 4
     la      s1, indices
