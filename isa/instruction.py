@@ -24,6 +24,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from isa.formats import FIELDS, FORMATS, Field, Format
 
@@ -59,7 +60,7 @@ class Operand:
             case "result":      return "integer register that receives the result"
             case "value":       return "integer register"
             case "f32":         return "integer register that holds the bits of an f32"
-            case "target":      return "label or byte offset"
+            case "target":      return "label or address"
             case "csr":         return "control and status register"
             case "fence set":   return "any of the letters i, o, r, w, or 0"
             case "address":
@@ -105,10 +106,18 @@ class Row:
         """The register operand that the instruction writes, if there is one."""
         return next((o for o in self.operands if o.field.name == "rd" and o.role in (REGISTER, RESULT)), None)
 
+    @cached_property
+    def lengths(self) -> tuple[str, ...]:
+        """Operands that say how much memory another operand covers: those that a shape mentions."""
+        words = {word for operand in self.operands for word in re.findall(r"\w+", operand.shape.partition("[")[2])}
+        return tuple(operand.name for operand in self.operands if operand.role == VALUE and operand.name in words)
+
     @property
     def is_xslim(self) -> bool:
         return self.fixed["opcode"] in XSLIM_OPCODES
 
+
+LONGEST = 1 << 28           # the most elements, rows or bytes that a length operand may ask for
 
 XSLIM_OPCODES = {0x0B: "CUSTOM_0", 0x2B: "CUSTOM_1", 0x5B: "CUSTOM_2", 0x7B: "CUSTOM_3"}
 

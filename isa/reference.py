@@ -14,7 +14,7 @@ import numpy as np
 
 from isa.counters import COUNTERS
 from isa.csrs import BY_ADDRESS, MSTATUS_MIE, MSTATUS_MPIE
-from isa.instruction import Row, decode
+from isa.instruction import LONGEST, Row, decode
 from isa.machine import Machine, load_machine
 from isa.program import Program, ProgramError
 from isa.registers import ABI_NAMES
@@ -151,6 +151,10 @@ class ReferenceMachine(Vocabulary):
         values: dict[str, Any] = {
             operand.name: self.x[self.fields[operand.name]] if operand.is_register else self.fields[operand.name]
             for operand in row.operands if operand is not row.result}
+        for name in row.lengths:
+            if values[name] > LONGEST:
+                raise Trap(Cause.CAPACITY, values[name],
+                           f"{name} is {values[name]:#x}; expected at most {LONGEST:#x}: is it an address?")
         result = row.meaning(self, **values)
         if row.result is not None and result is not None and self.fields[row.result.name]:
             self.x[self.fields[row.result.name]] = int(result) & WORD

@@ -1,6 +1,7 @@
-"""Services of the environment: what `ecall` does while no trap handler is installed, and what devices do.
+"""Services of the environment: what `ecall` does, and what devices do.
 
-The number goes in a7, arguments in a0-a2, the result comes back in a0. Numbers below 0x5110 are those of RISC-V Linux.
+The number goes in a7, arguments in a0-a2, the result comes back in a0. Numbers below 0x5110 are those of RISC-V Linux; while a
+trap handler is installed (mtvec is not 0) they trap instead, so that a program can serve its own calls.
 Console output and tokens go through a `Host`, so a run can be captured, streamed or driven from Python.
 """
 

@@ -37,7 +37,7 @@ MEANING: dict[Cause, str] = {
     Cause.ENVIRONMENT_CALL:    "ecall while a trap handler is installed",
     Cause.PORT:                "the unit has no port to this region on this machine",
     Cause.MISALIGNED_OPERAND:  "an Xslim memory operand is not aligned to its element size",
-    Cause.CAPACITY:            "an operand is larger than the unit's storage on this machine",
+    Cause.CAPACITY:            "a length is beyond 2**28, or an operand larger than the unit's storage on this machine",
     Cause.ILLEGAL_OPERAND:     "an operand or a unit CSR has a value that the operation does not define",
     Cause.NEVER_SIGNALLED:     "wait for a tag that nothing has signalled: the machine would stop for ever",
 }

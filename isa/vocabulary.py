@@ -65,8 +65,9 @@ class Vocabulary:
             destination[:] = data
         for name, values in self._state_writes:
             self.state[name][:len(values)] = values
-        for address, destination, _ in self._writes:
-            self._devices(address, len(destination))
+        if self.unit == "core":             # device registers listen to the core alone
+            for address, destination, _ in self._writes:
+                self._devices(address, len(destination))
 
     # ---------------------------------------------------------------------------------------------- control
 
@@ -92,9 +93,9 @@ class Vocabulary:
         self.next_pc = self.csr("mepc")
 
     def environment_call(self) -> None:
-        """`ecall`: a service of the environment, or a trap when the program has installed a handler."""
+        """`ecall`: a service of the environment. Linux's become traps when the program has installed a handler."""
         number, (a0, a1, a2) = self.x[_A7], self.x[_A0:_A0 + 3]
-        if self.csr("mtvec") or number not in {service.number for service in services.SERVICES}:
+        if (self.csr("mtvec") and number < services.READ_TOKEN) or number not in {service.number for service in services.SERVICES}:
             raise Trap(Cause.ENVIRONMENT_CALL, 0, f"ecall with a7 = {number}: no such service")
         self.count("core.services")
         match number:

@@ -51,7 +51,7 @@ bit plane of the weights is a pass of its own over 0/1 weights. A codebook weigh
     ),
     counters=(
         Counter("lut.ops",            24, "instructions",  "lut instructions retired"),
-        Counter("lut.tables_built",   25, "tables",        "tables of 4 activations built"),
+        Counter("lut.tables_built",   25, "tables",        "tables built: of 4 activations; of 3 in mixed mode; buffer mode has none"),
         Counter("lut.lookups",        26, "look-ups",      "table entries read"),
         Counter("lut.buffer_reads",   27, "reads",         "single activations read in buffer and mixed mode"),
         Counter("lut.steps",          28, "steps",         "read cycles: one look-up, or in buffer and mixed mode two reads"),
@@ -75,6 +75,7 @@ bit plane of the weights is a pass of its own over 0/1 weights. A codebook weigh
 )
 
 _I8, _B1 = 1, 2                         # lut.kind
+_BUFFER = 1                             # lut.mode
 _GROUP = (4, 8, 7)                      # weights per group, by lut.mode
 _CHUNK = 1 << 22                        # weights unpacked at a time, to bound the memory of a large operation
 
@@ -87,7 +88,8 @@ def _build(m, kind, activations, scales, group):
     m.set_state("lut.activations", activations)
     m.set_state("lut.x_group", [group])
     m.set_state("lut.scales", scales)
-    m.count("lut.tables_built", group_count(len(activations), 4))
+    if m.csr("lut.mode") != _BUFFER:
+        m.count("lut.tables_built", group_count(len(activations), _GROUP[m.csr("lut.mode")]))
 
 
 def _check_capacity(m, n):
@@ -101,6 +103,7 @@ def _check_capacity(m, n):
              operands="x<i8[n] scale<f32[groups] n", counters="lut.tables_built",
              example="csrw lut.scale_group, zero   # one scale for the vector\nlut.build.i8 a0, a1, a2")
 def lut_build_i8(m, x, scale, n):
+    _check_settings(m)
     _check_capacity(m, n)
     group = m.csr("lut.scale_group")
     _build(m, _I8, m.read_i8(x, n), m.read_f32(scale, group_count(n, group)), group)
@@ -110,6 +113,7 @@ def lut_build_i8(m, x, scale, n):
              "activations = x, each +1 or -1, with scale 1; build tables of 4",
              operands="x<b1[n] n", counters="lut.tables_built", example="lut.build.b1 a0, a1")
 def lut_build_b1(m, x, n):
+    _check_settings(m)
     _check_capacity(m, n)
     bits = FORMATS["b1"]
     activations = bits.unpack(m.read(x, bits.row_bytes(n)).reshape(1, -1), n)[0]

@@ -287,13 +287,13 @@ def fence_tso(m):
     return None
 
 
-@instruction("fence.i   SYSTEM opcode=0x0F funct3=1 funct12=0", "later instruction fetches see earlier stores")
+@instruction("fence.i   SYSTEM opcode=0x0F funct3=1 funct12=0", "no operation: fetches see all earlier stores at once")
 def fence_i(m):
     return None
 
 
 @instruction("ecall     SYSTEM opcode=0x73 funct3=0 funct12=0",
-             "service a7 of the environment, or a trap when a handler is installed (isa/services.py)",
+             "service a7 of the environment; Linux's numbers trap when a handler is installed (isa/services.py)",
              counters="core.services tokens.read tokens.emitted")
 def ecall(m):
     m.environment_call()

@@ -353,6 +353,13 @@ _mac_t("vec.macT.f16     R4 opcode=0x0B funct3=6 funct2=1", "f16")
 _mac_t("vec.macT.bf16    R4 opcode=0x0B funct3=6 funct2=2", "bf16")
 
 
+# An int8 KV cache: keys and values stay int8, the query and the probabilities fp32.
+_gemv("vec.gemv.i8.f32  R4 opcode=0x0B funct3=7 funct2=2", "i8",
+      example="vec.gemv.i8.f32 a0, a1, a2, a3  # scores of a3 positions, keys as int8\n"
+              "vec.mul.f32     a0, a0, a4, a3  # times the scale of each key")
+_mac_t("vec.macT.i8.f32  R4 opcode=0x0B funct3=7 funct2=3", "i8")
+
+
 @instruction("vec.gemv.i8      R4 opcode=0x0B funct3=5 funct2=3", "y[r] = sum over c of W[r,c] * x[c], wraps",
              operands="y>i32[rows] W<i8[rows,cols] x<i8[cols] rows", counters="vec.macs",
              example="vec.quant.i8    s0, a2, s1, a4  # activations and their scale\nvec.gemv.i8     s2, a1, s0, a3\n"

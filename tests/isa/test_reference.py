@@ -270,6 +270,30 @@ def test_stored_instructions_are_executed():
     assert m.x[A1] == 42
 
 
+def test_a_pointer_given_as_a_length_is_refused_before_anything_is_read():
+    m = machine([op("vec.relu.f32", dst=A0, x=A0, n=A0)])
+    m.x[A0] = TEXT
+    report = m.step()
+    assert (report.cause, report.value) == (Cause.CAPACITY, TEXT) and "n is 0x80000000" in report.detail
+
+
+def test_token_services_work_beside_a_trap_handler():
+    host = Host(prompt=[5])
+    m = machine([op("auipc", rd=A0, imm=0), op("csrrw", rd=0, csr=0x305, rs1=A0), *li(A7, 0x5110), op("ecall")], host=host)
+    m.run(max_instructions=5)
+    assert m.x[A0] == 5 and m.counters["core.traps"] == 0
+
+
+def test_devices_listen_to_the_core_alone():
+    """A unit that writes over the program's own tohost moves bytes and nothing else."""
+    p = program([op("vec.fill.32", dst=A0, value=A1, n=A1)], bytes(16))
+    p.symbols.append(Symbol("tohost", DATA, 8, "object", "global", ".data"))
+    m = ReferenceMachine("slim")
+    m.load(p)
+    m.x[A0], m.x[A1] = DATA, 1
+    assert m.step() is None and m.exit_code is None and m.peek(DATA, 4).view("<u4")[0] == 1
+
+
 def test_ports_and_region_ends_are_checked():
     m = machine([op("vec.relu.f32", dst=A0, x=A1, n=A2)], preset="slim-llama")
     sram = m.machine.region("sram")

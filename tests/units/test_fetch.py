@@ -177,11 +177,11 @@ def test_indices_beyond_a_known_table_are_refused(mnemonic):
 
 
 @pytest.mark.parametrize(("mnemonic", "operands", "cause"), [
-    ("fetch.copy", {"dst": DRAM, "src": DRAM, "bytes": 1 << 60}, Cause.LOAD_ACCESS),
+    ("fetch.copy", {"dst": DRAM, "src": DRAM, "bytes": (1 << 28) + 1}, Cause.CAPACITY),
     ("fetch.copy", {"dst": FLASH, "src": DRAM, "bytes": 1}, Cause.STORE_ACCESS),
     ("fetch.copy", {"dst": 0x0200_0000, "src": DRAM, "bytes": 1}, Cause.PORT),
-    ("fetch.copy2d", {"dst": DRAM, "src": DRAM, "rows": 1 << 60}, Cause.LOAD_ACCESS),
-    ("fetch.rows", {"dst": DRAM, "table": DRAM, "index": DRAM, "count": 1 << 60}, Cause.LOAD_ACCESS),
+    ("fetch.copy2d", {"dst": DRAM, "src": DRAM, "rows": 1 << 60}, Cause.CAPACITY),
+    ("fetch.rows", {"dst": DRAM, "table": DRAM, "index": DRAM, "count": 1 << 60}, Cause.CAPACITY),
     ("fetch.rows", {"dst": DRAM, "table": 0x20_0000_0000 - 4, "index": DRAM, "count": 1}, Cause.LOAD_ACCESS),
     ("fetch.rows", {"dst": DRAM, "table": DRAM, "index": DRAM + 2, "count": 1}, Cause.MISALIGNED_OPERAND),
     ("fetch.scatter", {"table": FLASH, "src": DRAM, "index": DRAM, "count": 1}, Cause.STORE_ACCESS),

@@ -294,6 +294,14 @@ def test_build_of_binary_activations(x):
     assert done.counts.get("lut.tables_built", 0) == -(-len(x) // 4)
 
 
+@pytest.mark.parametrize(("mode", "tables"), [(0, 6), (1, 0), (2, 3)])
+def test_tables_depend_on_the_mode(mode, tables):
+    """21 activations: six groups of four, no tables for a buffer, three times a table of 3 and a buffer of 4."""
+    bench = Bench()
+    bench.set(lut__mode=mode)
+    assert build(bench, [1] * 21).counts.get("lut.tables_built", 0) == tables
+
+
 @pytest.mark.parametrize("kind", ["i8", "b1"])
 def test_build_beyond_the_tables_is_refused(kind):
     bench = Bench("slim-llama")
@@ -315,7 +323,7 @@ def test_codebook_clears_what_it_does_not_set(kind, dtype, n):
 
 
 @pytest.mark.parametrize("kind", ["i8", "f32"])
-@pytest.mark.parametrize("n", [0, 3, 5, 17, 256, 1 << 60])
+@pytest.mark.parametrize("n", [0, 3, 5, 17, 256, 1 << 28])
 def test_codebooks_have_4_8_or_16_entries(kind, n):
     bench = Bench()
     reason = refused(Cause.ILLEGAL_OPERAND, bench, f"lut.codebook.{kind}", table=bench.free, n=n)
@@ -429,7 +437,9 @@ def test_impossible_sizes_trap_before_anything_is_allocated(mnemonic):
         bench = Bench()
         bench.run("lut.build.b1", x=bench.free, n=length)
         with_huge = operands_of(bench, mnemonic, rows=1 << 60, cols=1 << 60)
-        refused(Cause.STORE_ACCESS if "gemv" in mnemonic else Cause.LOAD_ACCESS, bench, mnemonic, **with_huge)
+        refused(Cause.CAPACITY, bench, mnemonic, **with_huge)
+        with_most = operands_of(bench, mnemonic, rows=1 << 28, cols=1 << 28)
+        refused(Cause.STORE_ACCESS if "gemv" in mnemonic else Cause.LOAD_ACCESS, bench, mnemonic, **with_most)
 
 
 def test_a_matrix_that_leaves_its_region_traps_at_once():
@@ -467,7 +477,9 @@ def test_a_byte_has_eight_planes():
 def test_impossible_lengths(mnemonic):
     bench = Bench()
     cause = Cause.STORE_ACCESS if "decode" in mnemonic else Cause.LOAD_ACCESS
-    refused(cause, bench, mnemonic, **operands_of(bench, mnemonic, n=1 << 60, bit=0))
+    refused(cause, bench, mnemonic, **operands_of(bench, mnemonic, n=1 << 28, bit=0))
+    reason = refused(Cause.CAPACITY, bench, mnemonic, **operands_of(bench, mnemonic, n=(1 << 28) + 1, bit=0))
+    assert reason == "n is 0x10000001; expected at most 0x10000000: is it an address?"
 
 
 def test_slim_llama_computes_in_the_scratchpad_only():

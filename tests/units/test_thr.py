@@ -128,7 +128,8 @@ def test_prefix_that_fits_a_budget(sizes, budget):
 def test_impossible_lengths_trap_before_anything_is_allocated(name):
     bench = Bench()
     operands = {operand.name: bench.free for operand in next(r for r in rows("thr") if r.mnemonic == name).operands}
-    refused(Cause.LOAD_ACCESS, bench, name, **{**operands, "n": 1 << 60})
+    refused(Cause.CAPACITY, bench, name, **{**operands, "n": 1 << 60})
+    refused(Cause.LOAD_ACCESS, bench, name, **{**operands, **({"k": 1} if "k" in operands else {}), "n": 1 << 28})
 
 
 def test_mask_and_list_may_replace_their_source():

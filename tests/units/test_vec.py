@@ -438,6 +438,7 @@ def weights(form, count, seed=0):
 
 def matrix(bench, form, rows_, cols, pad):
     """Places a matrix whose rows are `pad` elements apart; returns its address and values (rows, cols)."""
+    form = form.removesuffix(".f32")
     stored, values = weights(form, rows_ * (cols + pad), 1)
     bench.set(vec__cols=cols, vec__row_stride=(cols + pad) * stored.itemsize if pad else 0)
     return bench.put(stored), np.array(values).reshape(rows_, cols + pad)[:, :cols], stored.itemsize
@@ -446,7 +447,7 @@ def matrix(bench, form, rows_, cols, pad):
 SHAPES = [(1, 1, 0), (3, 17, 0), (5, 16, 0), (4, 33, 3), (7, 5, 1), (1, 40, 8)]
 
 
-@pytest.mark.parametrize("form", ["f32", "f16", "bf16"])
+@pytest.mark.parametrize("form", ["f32", "f16", "bf16", "i8.f32"])
 @pytest.mark.parametrize(("rows_", "cols", "pad"), SHAPES)
 def test_gemv(form, rows_, cols, pad):
     bench, x = Bench(), normal(cols, 2)
@@ -459,7 +460,7 @@ def test_gemv(form, rows_, cols, pad):
     assert done.counts["sram.bytes_read"] == rows_ * cols * size + 4 * cols
 
 
-@pytest.mark.parametrize("form", ["f32", "f16", "bf16"])
+@pytest.mark.parametrize("form", ["f32", "f16", "bf16", "i8.f32"])
 @pytest.mark.parametrize(("rows_", "cols", "pad"), SHAPES)
 def test_mac_transposed(form, rows_, cols, pad):
     bench, h, y = Bench(), normal(rows_, 2), normal(cols, 3)
@@ -502,7 +503,7 @@ def test_products_of_no_rows_do_nothing(name):
 @pytest.mark.parametrize("name", PRODUCTS)
 def test_products_refuse_a_matrix_that_cannot_be(name):
     bench = Bench()
-    size = {"f32": 4, "f16": 2, "bf16": 2, "i8": 1}[name.rpartition(".")[2]]
+    size = {"f32": 4, "f16": 2, "bf16": 2, "i8": 1}[name.split(".")[2]]
     vector = "x" if "gemv" in name else "h"
     y, W, v = results(bench, 64), bench.put(np.zeros(64, np.float32)), bench.put(np.zeros(64, np.float32))
 
@@ -517,7 +518,8 @@ def test_products_refuse_a_matrix_that_cannot_be(name):
         assert f"a multiple of {size}" in reason(Cause.ILLEGAL_OPERAND)
     bench.set(vec__row_stride=0)
     reason(Cause.LOAD_ACCESS, W=SRAM_END - 15 * size)               # one element too many
-    reason(Cause.LOAD_ACCESS, rows=HUGE)
+    reason(Cause.LOAD_ACCESS, rows=1 << 28)
+    reason(Cause.CAPACITY, rows=HUGE)
     reason(Cause.STORE_ACCESS if "gemv" in name else Cause.LOAD_ACCESS, y=SRAM_END)
     reason(Cause.MISALIGNED_OPERAND, y=y + 2)
     if size > 1:
@@ -576,8 +578,9 @@ def test_lengths_that_cannot_be_trap_at_once_and_leave_no_trace(name):
     bench = Bench()
     bench.set(vec__cols=2, vec__head_dim=2, vec__scale_group=1)
     cause = Cause.STORE_ACCESS if name == "vec.fill.32" else Cause.LOAD_ACCESS
-    for n in (1 << 62, HUGE - 3, HUGE - 1):
-        refused(cause, bench, name, **operands_of(name) | {TABLE[name].operands[-1].name: n})
+    refused(cause, bench, name, **operands_of(name) | {TABLE[name].operands[-1].name: 1 << 28})
+    for n in ((1 << 28) + 1, 1 << 62, HUGE):
+        refused(Cause.CAPACITY, bench, name, **operands_of(name) | {TABLE[name].operands[-1].name: n})
 
 
 @pytest.mark.parametrize("name", [row.mnemonic for row in rows("vec")])
