@@ -51,7 +51,7 @@ bit plane of the weights is a pass of its own over 0/1 weights. A codebook weigh
     ),
     counters=(
         Counter("lut.ops",            24, "instructions",  "lut instructions retired"),
-        Counter("lut.tables_built",   25, "tables",        "tables built: of 4 activations; of 3 in mixed mode; buffer mode has none"),
+        Counter("lut.tables_built",   25, "tables",        "tables built, of 4 activations; mixed mode: of 3; buffer mode: none"),
         Counter("lut.lookups",        26, "look-ups",      "table entries read"),
         Counter("lut.buffer_reads",   27, "reads",         "single activations read in buffer and mixed mode"),
         Counter("lut.steps",          28, "steps",         "read cycles: one look-up, or in buffer and mixed mode two reads"),

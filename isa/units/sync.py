@@ -22,7 +22,8 @@ UNIT = Unit(
 The core puts operations into the units' queues and goes on; each unit works its queue off in order. Where one unit needs
 another's result, a tag (a number 1..63) orders them: `sync.signal.fetch` puts a signal behind the fetches issued so
 far, `sync.wait.lut` holds the lut unit's later operations back until it has come, `sync.wait` holds the core. A fetch
-operation signals by itself when `fetch.tag` is set. `sync.fence` holds the core until every queue is empty. A tag may be
+operation signals by itself when `fetch.tag` is set. `sync.fence` holds the core until every queue is empty. An operation
+that returns a value in a register holds the core until it is done, and with it all earlier ones of its unit. A tag may be
 used again and again: a wait is for the latest signal before it in the program.""",
     queue=False,
     counters=(
