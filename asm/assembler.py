@@ -101,9 +101,11 @@ class Assembler:
         self.preprocessor = Preprocessor(main, include_paths, evaluate=self._evaluate, is_defined=self.symbols.is_defined,
                                          report=self.report)
         self.machine: Machine | None = None
-        start = Site(main, 0, Statement("", 0))
         for symbol, value in defines.items():
-            self.symbols.assign(symbol, value, start, variable=True)
+            try:
+                self.symbols.assign(symbol, value, None, variable=True)
+            except SourceError as error:
+                self._report_file(f"definition of {symbol}: {error.message}")
         if open_comment is not None:
             self.report(open_comment, SourceError("unterminated comment: its */ is missing"))
         self._machine_name = machine
@@ -113,7 +115,7 @@ class Assembler:
         try:
             self.machine = self.machine or load_machine(self._machine_name)
         except (MachineError, OSError) as error:
-            self._report_file(str(error))
+            self._report_file(str(error).removeprefix("error: "))
             self.machine = load_machine("slim")
         sections = list(self.sections.values())
         self._pad_code(sections)
@@ -313,11 +315,18 @@ class Assembler:
             if entry.value is None and entry.binding != "weak" and isinstance(operand, Name):
                 self._report_operands(site, self.symbols.undefined(operand))
         for entry in self.symbols.entries.values():
-            if entry.value is not None and not isinstance(entry.value, int | Place) and entry.site is not None:
-                try:
-                    self._late(entry.value)
-                except SourceError as error:
-                    self._report_operands(entry.site, error)
+            for node, where in ((entry.value, entry.site), entry.size or (None, None)):
+                if node is not None and where is not None and not isinstance(node, Place):
+                    self._check_symbol(entry.name, node, where)
+
+    def _check_symbol(self, name: str, node: Node, site: Site) -> None:
+        """Report a value or size of a symbol that cannot be worked out or written to the program file."""
+        try:
+            value = number(self._late(node))
+            if not -(1 << 63) <= value < 1 << 64:
+                raise SourceError(f"`{name}` cannot be {value:#x}: a symbol has 64 bits")
+        except SourceError as error:
+            self._report_operands(site, error)
 
     @cached_property
     def _pcrel_targets(self) -> dict[int, Node]:
@@ -391,7 +400,7 @@ class Assembler:
             site = getattr(fragment, "site", None)
             node = getattr(fragment, "target", None) or getattr(fragment, "node", None)
             self._report_late(site or Site(self.main, 0, Statement("", 0)), error, 0 if node is None else node)
-            return [bytes(fragment.size)]
+            return []
 
     def _check_code(self) -> None:
         """Instructions lie on multiples of 4; the first that does not is reported, once per section."""

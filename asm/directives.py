@@ -13,7 +13,7 @@ from asm.diagnostics import SourceError, nearest, plural
 from asm.encoding import Reloc
 from asm.expressions import Function, Name, Node, Place, Unresolved, Value, span
 from asm.floats import double_bits, single_bits
-from asm.fragments import SMALL, Align, FilePart, Fill, Gap
+from asm.fragments import MOST_FILL, SMALL, Align, FilePart, Fill, Gap
 from asm.operands import describe
 from asm.source import Site
 from asm.syntax import Memory, Operand, String, Type, parse_operands
@@ -92,11 +92,8 @@ def _data(size: int) -> Directive:
         data = section.tail.data
         for operand in operands:
             node = _expression(site, operand)
-            try:
-                value = assembler.symbols.now(node, section.here)
-            except Unresolved:
-                value = section.here
-            if isinstance(value, Place):
+            value = assembler.symbols.known(node, section.here)
+            if value is None:
                 section.tail.relocs.append(Reloc(len(data), assembler.symbols.bound(node, section.here), node, site, size))
                 value = 0
             elif not least <= value <= most:
@@ -148,8 +145,8 @@ def _space(assembler: Assembler, site: Site, count: Operand, pattern: bytes, zer
         return
     if isinstance(value, Place):
         raise SourceError("the size cannot be an address", *span(node))
-    if not 0 <= value < 1 << 48:
-        raise SourceError(f"{value} is out of range for the size: 0..{(1 << 48) - 1}", *span(node))
+    if not 0 <= value <= MOST_FILL:
+        raise SourceError(f"{value} is out of range for the size: 0..{MOST_FILL}", *span(node))
     if value * len(pattern) <= SMALL:
         section.tail.data += pattern * value
     else:
@@ -178,7 +175,7 @@ def _incbin(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> No
     _count(site, operands, 1, 3, '"file", offset, length')
     if not isinstance(operands[0], String):
         raise SourceError(".incbin needs a file name in double quotes", 0, 1)
-    path = assembler.preprocessor.find(operands[0].value.decode(), site)
+    path = assembler.preprocessor.find(operands[0].text(), site)
     try:
         size = path.stat().st_size
         with path.open("rb") as stream:
@@ -200,22 +197,21 @@ def _incbin(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> No
 
 def _align(power: bool, size: int = 1) -> Directive:
     def emit(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
-        items = [*_with_gaps(site.statement.operands), None, None]      # alignment, fill, greatest padding
-        if items[0] is None or len(items) > 5:
+        items = _with_gaps(site.statement.operands)
+        if not 1 <= len(items) <= 3:
             raise SourceError(f"{site.statement.operation} takes 1 to 3 operands", hint="written as "
                               f"`{site.statement.operation} {'power of two' if power else 'bytes'}, fill, at most`")
-        _pad(assembler, site, items[0], items[1], items[2], power, size)
+        alignment, fill, most, *_ = [*items, None, None]
+        assert alignment is not None
+        _pad(assembler, site, alignment, fill, most, power, size)
     return emit
 
 
 def _with_gaps(text: str) -> list[Operand | None]:
-    """Operands between commas, None where there is nothing: ".balign 8,, 4"."""
-    found: list[Operand | None] = []
-    column = 0
-    for part in text.split(","):
-        found.append(parse_operands(" " * column + part)[0] if part.strip() else None)
-        column += len(part) + 1
-    return found
+    """The operands, None for a fill that is left out: ".balign 8,, 4"."""
+    closed = re.sub(r",(\s*),", r" \1,", text, count=1)            # columns stay
+    operands = parse_operands(closed)
+    return [operands[0], None, *operands[1:]] if closed != text and operands else [*operands]
 
 
 def _pad(assembler: Assembler, site: Site, alignment: Operand, filler: Operand | None, most: Operand | None,
@@ -342,7 +338,7 @@ _TYPES = {"function": "func", "object": "object", "notype": "notype", "common": 
 def _type(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
     _count(site, operands, 2, 2, "symbol, @function")
     kind = operands[1]
-    word = kind.text if isinstance(kind, Type | Name) else kind.value.decode() if isinstance(kind, String) else ""
+    word = kind.text if isinstance(kind, Type | Name) else kind.text() if isinstance(kind, String) else ""
     word = word.removeprefix("STT_").lower().replace("func", "function") if word.startswith("STT_") else word
     if word not in _TYPES:
         raise SourceError(f"unknown symbol type: one of {' '.join('@' + name for name in _TYPES)}", *_columns(kind),
@@ -354,7 +350,7 @@ def _type(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None
 def _size_of(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
     _count(site, operands, 2, 2, "symbol, size")
     node = assembler.symbols.bound(_expression(site, operands[1]), assembler.section.here)
-    assembler.symbols.entry(_symbol(site, operands[0])).size = node
+    assembler.symbols.entry(_symbol(site, operands[0])).size = node, site
 
 
 @directive(".set", ".equ", ".equiv", "=")
@@ -383,7 +379,7 @@ def _common(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> No
     entry = assembler.symbols.entry(_symbol(site, operands[0]))
     assembler.symbols.define_label(entry.name, assembler.section.here, site)
     entry.kind, entry.binding = "object", entry.binding or ("global" if site.statement.operation == ".comm" else "local")
-    entry.size = _expression(site, operands[1])
+    entry.size = assembler.symbols.bound(_expression(site, operands[1]), assembler.section.here), site
     _space(assembler, site, operands[1], b"\0", True)
     assembler.section, assembler.previous = back
 
@@ -407,7 +403,7 @@ def _option(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> No
 
 @directive(".error", ".warning")
 def _message(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
-    text = operands[0].value.decode() if operands and isinstance(operands[0], String) else f"{site.statement.operation} here"
+    text = operands[0].text() if operands and isinstance(operands[0], String) else f"{site.statement.operation} here"
     if site.statement.operation == ".error":
         raise SourceError(text)
     assembler.warn(site, text)
@@ -418,12 +414,12 @@ def _err(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
     raise SourceError(".err here")
 
 
-_IGNORED = """.file .ident .loc .attribute .addrsig .addrsig_sym .title .sbttl .list .nolist .eject
+IGNORED = """.file .ident .loc .attribute .addrsig .addrsig_sym .title .sbttl .list .nolist .eject
     .hidden .protected .internal .variant_cc .cfi_startproc .cfi_endproc .cfi_def_cfa .cfi_def_cfa_offset .cfi_def_cfa_register
     .cfi_offset .cfi_restore .cfi_sections .cfi_remember_state .cfi_restore_state .cfi_adjust_cfa_offset .cfi_undefined"""
 
 
-@directive(*_IGNORED.split(), raw=True)
+@directive(*IGNORED.split(), raw=True)
 def _nothing(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
     """Compiler output has these; nothing here depends on them."""
 

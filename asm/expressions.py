@@ -129,7 +129,7 @@ BINARY: dict[str, tuple[int, Callable[[int, int], int]]] = {
 UNARY: dict[str, Callable[[int], int]] = {
     "-": lambda a: -a, "+": lambda a: a, "~": lambda a: ~a, "!": lambda a: int(not a)}
 
-MAXIMUM_SHIFT = 1024    # a shift by more is a mistake, and would only fill memory with a number
+MOST_BITS = 1024        # of a number; more is a mistake, and would only fill memory
 
 
 def evaluate(node: Node, lookup: Callable[[Name], Value]) -> Value:
@@ -161,9 +161,12 @@ def _binary(node: Binary, left: Value, right: Value) -> Value:
     if isinstance(left, int) and isinstance(right, int):
         if operator in ("/", "%") and right == 0:
             raise SourceError("division by zero", node.start, node.end)
-        if operator in ("<<", ">>") and not 0 <= right <= MAXIMUM_SHIFT:
-            raise SourceError(f"shift by {right}: 0..{MAXIMUM_SHIFT} is possible", node.start, node.end)
-        return BINARY[operator][1](left, right)
+        if operator in ("<<", ">>") and not 0 <= right <= MOST_BITS:
+            raise SourceError(f"shift by {right}: 0..{MOST_BITS} is possible", node.start, node.end)
+        value = BINARY[operator][1](left, right)
+        if value.bit_length() > MOST_BITS:
+            raise SourceError(f"the value has more than {MOST_BITS} bits", node.start, node.end)
+        return value
     if operator == "+" and isinstance(left, Place) and isinstance(right, int):
         return Place(left.fragment, left.offset + right)
     if operator == "+" and isinstance(left, int) and isinstance(right, Place):

@@ -24,8 +24,8 @@ def _parse(operand: Operand) -> tuple[bool, Fraction | float]:
         case Constant(value=int() as value):
             return False, Fraction(value)
         case Constant(text=text):
-            if abs(int(text.lower().partition("e")[2] or "0")) > 5000:
-                raise SourceError(f"{text} is out of range for a floating-point number", operand.start, operand.end)
+            if len(text) > 4000 or abs(int(text.lower().partition("e")[2] or "0")) > 5000:
+                raise SourceError(f"{text[:40]} is out of range for a floating-point number", operand.start, operand.end)
             return False, Fraction(text)
         case Name(text=text) if text.lower() in _NAMES:
             return False, _NAMES[text.lower()]

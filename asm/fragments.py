@@ -19,6 +19,7 @@ from isa.program import Chunk, FileSlice
 
 BLOCK = 1 << 20         # bytes of a large fill that are really in memory: the block is listed many times
 SMALL = 4096            # a fill up to this size simply becomes data
+MOST_FILL = 1 << 40     # bytes of a fill; more fits no memory
 NOP = (0x0000_0013).to_bytes(4, "little")
 
 Lookup = Callable[[Name], Value]
@@ -203,6 +204,8 @@ class Gap(Fragment):
             target = value.fragment.offset + value.offset if isinstance(value, Place) else value
             if target < self.offset:
                 raise SourceError(f".org {target:#x} would move backwards: this place is at offset {self.offset:#x} of the section")
+        if self.size > MOST_FILL:
+            raise SourceError(f"{self.size:#x} bytes to fill: {MOST_FILL:#x} is the most")
         yield from repeated(self.fill, self.size)
 
 

@@ -104,13 +104,10 @@ class Word:
         data, word, here = section.tail.data, self.word, section.here
         for operand, node in self.pending:
             if operand.role != TARGET and not isinstance(node, Function):
-                try:
-                    value = symbols.now(node, here)
-                    if isinstance(value, int):
-                        word |= bits_of(self.mnemonic, operand, value, node)
-                        continue
-                except Unresolved:
-                    pass
+                value = symbols.known(node, here)
+                if value is not None:
+                    word |= bits_of(self.mnemonic, operand, value, node)
+                    continue
             bound = symbols.bound(node, here)
             section.tail.relocs.append(Reloc(len(data), bound, node, site, 4, operand, self.mnemonic))
             if isinstance(bound, Function) and bound.name == "pcrel_hi":
@@ -158,11 +155,8 @@ class LoadConstant:
 
     def emit(self, assembler: Assembler, site: Site) -> None:
         section = assembler.section
-        try:
-            value = assembler.symbols.now(self.node, section.here)
-        except Unresolved:
-            value = section.here
-        if isinstance(value, int):
+        value = assembler.symbols.known(self.node, section.here)
+        if value is not None:
             section.tail.data += constant_code(self.register, value, self.node)
             return
         node = assembler.symbols.bound(self.node, section.here)
@@ -182,8 +176,8 @@ class ReachAddress:
     def emit(self, assembler: Assembler, site: Site) -> None:
         section = assembler.section
         node = assembler.symbols.bound(self.node, section.here)
-        if isinstance(node, int) and self.address_only:
-            LoadConstant(self.register, node).emit(assembler, site)
+        if self.address_only and assembler.symbols.known(self.node, section.here) is not None:
+            LoadConstant(self.register, self.node).emit(assembler, site)
             return
         section.append(Reach(section, site, self.register, self.word, self.reloc, self.address_only, node))
 

@@ -48,7 +48,8 @@ def parse_header(text: str, column: int) -> Macro:
     if name is None:
         raise SourceError("a macro needs a name", column, column + len(text))
     parameters: list[Parameter] = []
-    for item, at in split_arguments(text[name.end():].lstrip(" ,"), column + name.end()):
+    rest = text[name.end():].lstrip(" ,")
+    for item, at in split_arguments(rest, column + len(text) - len(rest)):
         head, equals, default = item.partition("=")
         word, _, qualifier = head.partition(":")
         if not _PARAMETER.fullmatch(word):
@@ -93,7 +94,7 @@ def arguments_of(macro: Macro, text: str, column: int) -> dict[str, str]:
     names = [parameter.name for parameter in macro.parameters]
     position = 0
     given = list(split_arguments(text, column))
-    for count, (item, at) in enumerate(given):
+    for item, at in given:
         keyword, equals, value = item.partition("=")
         if equals and keyword.strip() in names and not value.startswith("="):
             values[keyword.strip()] = unquoted(value.strip())
@@ -108,7 +109,6 @@ def arguments_of(macro: Macro, text: str, column: int) -> dict[str, str]:
         if item:
             values[names[position]] = unquoted(item)
         position += 1
-        del count
     for parameter in macro.parameters:
         if parameter.name not in values:
             if parameter.required:

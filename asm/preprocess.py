@@ -22,10 +22,14 @@ MOST_STATEMENTS = 50_000_000    # a repetition count beyond this is a mistake
 
 @dataclass(eq=False)
 class Reading:
-    """A buffer and how far it has been read. `conditions` are the .ifs opened in it: [site, taken now, taken once, else seen]."""
+    """A buffer and how far it has been read: the next line, and in it the next statement.
+
+    `conditions` are the .ifs opened in it: [site, taken now, taken once, else seen].
+    """
 
     buffer: Buffer
     index: int = 0
+    position: int = 0
     repeat: int = 1
     conditions: list[list[object]] = field(default_factory=list)
 
@@ -51,27 +55,25 @@ class Preprocessor:
 
     def sites(self) -> Iterator[Site]:
         """Every statement that is to be assembled, and the others for the listing (as empty statements)."""
-        split, handlers, macros = self._split, self.directives, self.macros
+        handlers, macros = self.directives, self.macros
         while self.stack:
             reading = self.stack[-1]
-            buffer = reading.buffer
-            code = buffer.code
-            if reading.index >= len(code):
+            buffer, index = reading.buffer, reading.index
+            if index >= len(buffer.code):
                 self._leave(reading)
                 continue
-            line = code[reading.index]
-            index = reading.index
-            reading.index += 1
-            statements = split.get(line)
-            if statements is None:
-                statements = split[line] = split_statements(line)
-            for position, statement in enumerate(statements):
+            statements = self._statements(buffer.code[index])
+            if reading.position:
+                statements = statements[reading.position:]
+            reading.index, start, reading.position = index + 1, reading.position, 0
+            for position, statement in enumerate(statements, start + 1):
                 site = Site(buffer, index, statement)
                 operation = statement.operation
-                if self.skipping and operation not in _CONDITIONALS:
+                if self.skipping and operation not in CONDITIONALS:
                     continue
                 if operation in handlers or operation in macros:
                     yield Site(buffer, index, Statement("", statement.column))
+                    reading.index, reading.position = index, position       # where to go on; the handler may say otherwise
                     try:
                         if operation in macros:
                             self._expand(site, macros[operation])
@@ -79,20 +81,15 @@ class Preprocessor:
                             handlers[operation](site)
                     except SourceError as error:
                         self.report(site, error)
-                    if self.stack and self.stack[-1] is not reading and position + 1 < len(statements):
-                        self._defer(buffer, index, statements[position + 1:])
-                    if not self.stack or self.stack[-1] is not reading or reading.index != index + 1:
-                        break
-                else:
-                    yield site
+                    break
+                yield site
 
-    def _defer(self, buffer: Buffer, index: int, rest: tuple[Statement, ...]) -> None:
-        """Statements that follow a macro call or .include on its line come after what it brings in."""
-        text = " " * rest[0].column + buffer.code[index][rest[0].column:]
-        top = self.stack.pop()
-        after = Buffer(buffer.file, [buffer.lines[index]], [text], first=buffer.first + index, kind=buffer.kind, name=buffer.name,
-                       parent=buffer.parent)
-        self.stack += [Reading(after), top]
+    def _statements(self, line: str) -> tuple[Statement, ...]:
+        """The statements of a line; equal lines share them."""
+        statements = self._split.get(line)
+        if statements is None:
+            statements = self._split[line] = split_statements(line)
+        return statements
 
     def _leave(self, reading: Reading) -> None:
         """The end of a buffer: again for a repetition, else back to where it came from."""
@@ -106,7 +103,7 @@ class Preprocessor:
             reading.repeat -= 1
             reading.index = 0
             return
-        self.stack.remove(reading)
+        self.stack.pop()
 
     # ---------------------------------------------------------------------------------------- files
 
@@ -151,25 +148,24 @@ class Preprocessor:
     # ---------------------------------------------------------------------------------------- macros and repetitions
 
     def _body(self, site: Site) -> tuple[list[str], list[str], int]:
-        """Lines up to the matching end, and the number of the first. Raises SourceError when the end is missing."""
+        """Lines from here to the matching end, and the number of the first. Raises SourceError when the end is missing."""
         reading, buffer = self.stack[-1], site.buffer
-        start, depth = reading.index, 1
-        opening = BODIES[site.statement.operation]
-        for index in range(start, len(buffer.code)):
-            words = buffer.code[index].split(None, 1)
-            word = words[0] if words else ""
-            while word.endswith(":") and len(words) > 1:
-                words = words[1].split(None, 1)
-                word = words[0]
-            if BODIES.get(word) == opening:
-                depth += 1
-            elif ENDS.get(word) == opening:
-                depth -= 1
-                if depth == 0:
-                    reading.index = index + 1
-                    return buffer.lines[start:index], buffer.code[start:index], buffer.first + start
-        reading.index = len(buffer.code)
-        raise SourceError(f"unterminated {site.statement.operation}: its {opening} is missing")
+        first, start, depth = reading.index, reading.position, 1
+        ending = BODIES[site.statement.operation]
+        for index in range(first, len(buffer.code)):
+            statements = self._statements(buffer.code[index])
+            for position, statement in enumerate(statements[start:], start):
+                if BODIES.get(statement.operation) == ending:
+                    depth += 1
+                elif ENDS.get(statement.operation) == ending:
+                    depth -= 1
+                    if depth == 0:
+                        begin = self._statements(buffer.code[first])[reading.position:][:1]
+                        reading.index, reading.position = index, position + 1
+                        return _cut(buffer, first, begin, index, statement)
+            start = 0
+        reading.index, reading.position = len(buffer.code), 0
+        raise SourceError(f"unterminated {site.statement.operation}: its {ending} is missing")
 
     def _macro(self, site: Site) -> None:
         statement = site.statement
@@ -272,6 +268,20 @@ class Preprocessor:
         return self.stack[-1].conditions[-1]
 
 
+def _cut(buffer: Buffer, first: int, begin: tuple[Statement, ...], last: int,
+         end: Statement) -> tuple[list[str], list[str], int]:
+    """A body from statement `begin` of line `first` (none: from the next line) to before `end` in line `last`."""
+    first += not begin
+    lines, code = buffer.lines[first:last + 1], buffer.code[first:last + 1]
+    if code[-1][:end.column].strip():
+        lines[-1] = code[-1] = code[-1][:end.column]
+    else:
+        del lines[-1], code[-1]
+    if code and begin and begin[0].column:
+        lines[0] = code[0] = " " * begin[0].column + code[0][begin[0].column:]
+    return lines, code, buffer.first + first
+
+
 def quoted(site: Site) -> str:
     """The file name of .include, its quotes removed. Raises SourceError."""
     text = site.statement.operands.strip()
@@ -307,4 +317,4 @@ _CONDITIONS: dict[str, _Condition] = {
     ".ifc":    lambda p, text, site, column: _pair(text)[0] == _pair(text)[1],
     ".ifnc":   lambda p, text, site, column: _pair(text)[0] != _pair(text)[1],
 }
-_CONDITIONALS = frozenset(_CONDITIONS) | {".elseif", ".else", ".endif"}
+CONDITIONALS = frozenset(_CONDITIONS) | {".elseif", ".else", ".endif"}

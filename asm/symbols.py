@@ -25,7 +25,7 @@ class Entry:
     variable: bool = False              # by .set, .equ or =: may be given another value
     kind: str = "notype"
     binding: str = ""                   # "", "global", "weak", "local"
-    size: Node | None = None
+    size: tuple[Node, Site] | None = None       # and where it was said
     visiting: bool = field(default=False, init=False)
 
 
@@ -52,11 +52,11 @@ class SymbolTable:
             raise SourceError(f"`{name}` cannot be a label: a label starts with a letter, _, . or $, or is a number")
         self._define(name, place, site, variable=False)
 
-    def assign(self, name: str, value: Node, site: Site, *, variable: bool) -> None:
-        """`.set name, value` (variable) or `.equiv`. Raises SourceError when the name is taken."""
+    def assign(self, name: str, value: Node, site: Site | None, *, variable: bool) -> None:
+        """`.set name, value` (variable) or `.equiv`; without a site, from the command line. Raises SourceError for a taken name."""
         self._define(name, value, site, variable=variable)
 
-    def _define(self, name: str, value: Node, site: Site, variable: bool) -> None:
+    def _define(self, name: str, value: Node, site: Site | None, variable: bool) -> None:
         if name in REGISTER_NUMBER:
             raise SourceError(f"`{name}` is the name of a register and cannot be a symbol")
         if name == ".":
@@ -107,6 +107,14 @@ class SymbolTable:
 
         return evaluate(node, lookup)
 
+    def known(self, node: Node, here: Place) -> int | None:
+        """The number at this line, None when it is an address or depends on one. Raises SourceError as `now` does."""
+        try:
+            value = self.now(node, here)
+        except Unresolved:
+            return None
+        return value if isinstance(value, int) else None
+
     def value(self, name: Name) -> Value:
         """The value of a bound name. Raises SourceError when it is undefined, Unresolved before the layout."""
         entry = self.entries.get(name.text)
@@ -155,7 +163,7 @@ class SymbolTable:
                 continue
             try:
                 value = evaluate(entry.value, self.value)
-                size = number(evaluate(entry.size, self.value)) if entry.size is not None else 0
+                size = number(evaluate(entry.size[0], self.value)) if entry.size is not None else 0
                 section = value.fragment.section.name if isinstance(value, Place) else None
                 yield Symbol(entry.name, number(value), size, entry.kind, entry.binding or "local", section)
             except (SourceError, Unresolved):

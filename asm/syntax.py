@@ -15,7 +15,7 @@ from lark import Lark, Token, Transformer, v_args
 from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
 
 from asm.diagnostics import SourceError
-from asm.expressions import BINARY, Binary, Constant, Function, Group, Name, Node, Unary
+from asm.expressions import BINARY, MOST_BITS, Binary, Constant, Function, Group, Name, Node, Unary
 
 
 @dataclass(eq=False, slots=True)
@@ -35,6 +35,13 @@ class String:
     value: bytes
     start: int
     end: int
+
+    def text(self) -> str:
+        """The string as text: a name, a message. Raises SourceError when its bytes are not UTF-8."""
+        try:
+            return self.value.decode()
+        except UnicodeDecodeError:
+            raise SourceError("this string is not UTF-8 text", self.start, self.end) from None
 
 
 @dataclass(eq=False, slots=True)
@@ -93,6 +100,8 @@ class _Build(Transformer[Token, Any]):
 
     def number(self, token: Token) -> Node:
         start, end = token.start_pos or 0, token.end_pos or 0
+        if len(token) > MOST_BITS:
+            raise SourceError(f"a number of {len(token)} digits: {MOST_BITS} bits is the most", start, end)
         try:
             value = int(token, 0) if token[0] != "0" or token[1:2] in "xXbB" else int(token, 8)
         except ValueError:

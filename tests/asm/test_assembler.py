@@ -136,6 +136,24 @@ def test_deep_nesting_is_refused() -> None:
         failed(f".word {text}\n.equ f, later\n")
 
 
+def test_endless_numbers_are_refused() -> None:
+    for text in (".word " + "9" * 5000, ".float 0." + "1" * 5000, ".set x, 3\n.rept 40\n.set x, x * x\n.endr", ".org 1 << 62",
+                 ".data\n.zero 1 << 47", ".balign 1 << 1000 << 1000"):
+        assert all(len(str(diagnostic)) < 500 for diagnostic in failed(text + "\nnop\n").diagnostics)
+
+
+def test_defines_that_cannot_be() -> None:
+    diagnostics = assemble_with_listing("x: nop\n", defines={"a0": 1, "x": 2}).diagnostics
+    assert [diagnostic.message for diagnostic in diagnostics] == [
+        "definition of a0: `a0` is the name of a register and cannot be a symbol", "`x` is defined twice"]
+    assert not diagnostics[1].notes                         # the first definition is in no line
+
+
+def test_an_error_of_a_macro_header_is_under_its_word() -> None:
+    (diagnostic,) = failed(".macro m  1x\n.endm\nnop\n").diagnostics
+    assert (diagnostic.span.column, diagnostic.span.length) == (11, 2)
+
+
 def test_recursive_include(tmp_path: Path) -> None:
     (tmp_path / "a.s").write_text('nop\n.include "b.s"\n')
     (tmp_path / "b.s").write_text('.include "a.s"\n')

@@ -6,19 +6,18 @@ from pathlib import Path
 import pytest
 
 import asm
-from asm.directives import DIRECTIVES
+from asm.directives import DIRECTIVES, IGNORED
 from asm.macros import BODIES, ENDS
-from asm.preprocess import _CONDITIONALS
+from asm.preprocess import CONDITIONALS
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "assembly.md").read_text(encoding="utf-8")
-PREPROCESSING = {".include", ".exitm", ".purgem", ".end", *BODIES, *ENDS, *_CONDITIONALS}
+PREPROCESSING = {".include", ".exitm", ".purgem", ".end", *BODIES, *ENDS, *CONDITIONALS}
 BLOCKS = re.findall(r"(?:^    .*\n(?:\n(?=    ))?)+", GUIDE, re.MULTILINE)
 
 
 def test_every_directive_is_named():
-    from asm.directives import _IGNORED
     named = set(re.findall(r"\.\w+", GUIDE))
-    assert {d for d in {*DIRECTIVES, *PREPROCESSING} - set(_IGNORED.split()) if d.startswith(".")} - named == set()
+    assert {d for d in {*DIRECTIVES, *PREPROCESSING} - set(IGNORED.split()) if d.startswith(".")} - named == set()
 
 
 @pytest.mark.parametrize("block", BLOCKS)

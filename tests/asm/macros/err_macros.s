@@ -17,6 +17,8 @@
     .purgem nothing                 # error: there is no macro `nothing`
     .macro  dup a, a                # error: parameter `a` appears twice
     .endm
+    .macro  odd 1x                  # error: `1x` is not a parameter
+    .endm
     .exitm                          # error: .exitm outside a macro
     .macro  open                    # error: unterminated .macro: its .endm is missing
     nop
