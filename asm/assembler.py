@@ -64,7 +64,7 @@ def assemble_with_listing(source: str | Path, *, machine: str = "slim", include_
         return Assembly(None, [Diagnostic(f"{source!r} is assembled as source text, not as the name of a file",
                                           Span(name, 1), f"for the file: assemble(Path({source!r}))")])
     try:
-        text = decode(source.read_bytes(), name) if isinstance(source, Path) else source
+        text = decode(source.read_bytes() if isinstance(source, Path) else source.encode("utf-8", "surrogatepass"), name)
     except SourceError as error:
         return Assembly(None, [Diagnostic(error.message, Span(name, 1), error.hint)])
     with _collector_paused():
@@ -142,7 +142,7 @@ class Assembler:
             tail = section.tail
             marks.append(Mark(site, section, tail, len(tail.data)))
             ready = site.statement.plan
-            if type(ready) is bytes and not section.nobits:
+            if type(ready) is bytes and section.has_contents:
                 tail.data += ready
             elif site.statement.operation:
                 try:

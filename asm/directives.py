@@ -17,6 +17,7 @@ from asm.fragments import MOST_FILL, SMALL, Align, FilePart, Fill, Gap
 from asm.operands import describe
 from asm.source import Site
 from asm.syntax import Memory, Operand, String, Type, parse_operands
+from isa.elf import is_reserved
 from isa.program import FileSlice
 
 if TYPE_CHECKING:
@@ -261,6 +262,8 @@ def _section(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> N
     if parts is None:
         raise SourceError(f"{site.statement.operation} cannot be read", hint='written as `.section name, "awx", @progbits`')
     name = parts["quoted"] or parts["name"]
+    if is_reserved(name):
+        raise SourceError(f"section {name} cannot be written by hand: the program file has its own")
     flags = parts["flags"]
     if flags is not None:
         for letter in flags:

@@ -27,7 +27,6 @@ KINDS: tuple[tuple[str, str, str, bool], ...] = (
     (".sram",   "sram",  "aw", False),
     (".flash",  "flash", "a",  False),
     (".hbm",    "hbm",   "aw", False),
-    (".debug",  "",      "",   False),
     (".comment", "",     "",   False),
     (".note",   "",      "",   False),
     (".riscv.attributes", "", "", False),

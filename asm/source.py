@@ -20,7 +20,7 @@ _COMMENT = re.compile(r'"(?:[^"\\\n]|\\[^\n])*"?|\'(?:\\[^\n]|[^\\\n])\'?'
 _SEPARATOR = re.compile(r'"(?:[^"\\]|\\.)*"?|\'(?:\\.|[^\\])\'?|(?P<semicolon>;)')
 _LABEL = re.compile(r"\s*(?P<name>[\w.$]+)\s*:")
 _OPERATION = re.compile(r"\s*(?P<name>[\w.$\\@]+)\s*")
-_ASSIGNMENT = re.compile(r"\s*(?P<name>[A-Za-z_.$][\w.$]*)\s*=(?!=)\s*")
+_ASSIGNMENT = re.compile(r"\s*(?P<name>(?:[^\W\d]|[.$])[\w.$]*)\s*=(?!=)\s*")
 
 
 @dataclass(eq=False, slots=True)
@@ -148,7 +148,9 @@ def decode(data: bytes, name: str) -> str:
 def file_buffer(name: str, text: str, kind: str = "file", parent: Site | None = None) -> tuple[Buffer, Site | None]:
     """The buffer for a file's text, and the place of a block comment that is never closed."""
     blanked, open_at = blank_comments(text)
-    lines, code = text.split("\n"), blanked.split("\n")
+    lines = text.split("\n")
+    code = lines[:] if blanked is text else [ours if ours == line else line                 # equal lines are kept once
+                                             for ours, line in zip(lines, blanked.split("\n"), strict=True)]
     if lines[-1] == "":                                     # what follows the last line feed is no line
         lines.pop()
         code.pop()

@@ -45,7 +45,7 @@ class SymbolTable:
 
     def define_label(self, name: str, place: Place, site: Site) -> None:
         """`name:` at `place`. Raises SourceError for a second definition or a reserved name."""
-        if name.isdigit():
+        if name.isascii() and name.isdigit():
             count = self._local[name] = self._local.get(name, 0) + 1
             name = f"{name}{LOCAL_MARK}{count}"
         elif name[0].isdigit():

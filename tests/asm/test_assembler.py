@@ -118,6 +118,14 @@ def test_not_utf8(tmp_path: Path) -> None:
     assert "is not UTF-8 text: byte 0xe9 in line 2" in failed(path).diagnostics[0].message
 
 
+def test_text_that_no_file_can_hold() -> None:
+    assert "is not UTF-8 text" in failed('.ascii "\udc80"\n').diagnostics[0].message
+
+
+def test_line_ends_and_byte_order_mark_of_text() -> None:
+    assert words(assemble("\ufeffnop\r\naddi a0, a0, 1\r\n")) == [0x0000_0013, 0x0015_0513]
+
+
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r"nothing\.s"):
         assemble(tmp_path / "nothing.s")
@@ -216,6 +224,12 @@ def test_regions_and_order() -> None:
     sram, bss = program.section(".sram"), program.section(".bss")
     assert sram is not None and bss is not None
     assert (sram.zero_size, bss.zero_size) == (4, 8)
+
+
+def test_scratchpad_keeps_an_instruction_that_was_read_before() -> None:
+    """A section without contents is zeros; an instruction whose bytes are known from an earlier line is contents too."""
+    section = assemble("nop\n.section .sram\nnop\n").section(".sram")
+    assert section is not None and (section.bytes(), section.zero_size) == (bytes.fromhex("13000000"), 0)
 
 
 def test_sections_flow_around_fixed_ones() -> None:

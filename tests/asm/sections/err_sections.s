@@ -5,6 +5,7 @@
     .section .text, "aw"            # error: section .text had the flags "ax" before
     .section foo, "q"               # error: unknown section flag 'q'
     .section                        # error: .section cannot be read # hint: `.section name
+    .section .debug_line, ""        # error: section .debug_line cannot be written by hand
     .popsection                     # error: .popsection without .pushsection
     .text
     nop

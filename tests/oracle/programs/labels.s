@@ -46,6 +46,7 @@ hidden: nop
         j       visible
         beqz    a0, hidden
         j       hidden
+größe:  j       größe                   # a name may hold any letter
         .type   visible, @function
         .size   visible, . - visible
         .data
