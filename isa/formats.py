@@ -10,6 +10,7 @@ Source: The RISC-V Instruction Set Manual, Volume I, chapters "RV32I Base Intege
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 
 @dataclass(frozen=True)
@@ -24,25 +25,25 @@ class Field:
     segments: tuple[tuple[int, int, int], ...]
     signed: bool = False
 
-    @property
+    @cached_property
     def width(self) -> int:
         """Bits of the value, implied zeros at the bottom included."""
         return max(low + high_word - low_word + 1 for high_word, low_word, low in self.segments)
 
-    @property
+    @cached_property
     def step(self) -> int:
         """Values are multiples of this (2 for branch targets)."""
         return 1 << min(low for _, _, low in self.segments)
 
-    @property
+    @cached_property
     def minimum(self) -> int:
         return -(1 << (self.width - 1)) if self.signed else 0
 
-    @property
+    @cached_property
     def maximum(self) -> int:
         return (1 << (self.width - self.signed)) - self.step
 
-    @property
+    @cached_property
     def mask(self) -> int:
         """Bits of the instruction word that this field owns."""
         return sum(((1 << (high - low + 1)) - 1) << low for high, low, _ in self.segments)

@@ -100,7 +100,7 @@ class Symbol:
     section: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Line:
     """The instruction at `address` comes from `line` of `file` (1-based). An empty file: from here on it is not known."""
 
