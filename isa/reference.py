@@ -107,7 +107,7 @@ class ReferenceMachine(Vocabulary):
             with np.errstate(all="ignore"):
                 self._execute(word)
         except Trap as trap:
-            self.counts = saved
+            self.counts[:] = saved
             self.count("core.traps")
             return self._enter_trap(trap, word)
         self.pc = self.next_pc & WORD

@@ -1,0 +1,170 @@
+"""The fast engine: the compiled loop, with the reference engine for everything that is not plain.
+
+Both work on the same state. The loop (emulator/loop.py) runs until it stands in front of an instruction that it leaves alone: a
+service, a standard CSR, a store to a device or to code, an operation that its kernel punts on, anything that traps. That one
+instruction is executed by the reference engine, through its meaning; then the loop goes on. So traps, services and devices are
+written once, in isa, and the engines cannot disagree about them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from emulator import context, kernels
+from emulator.context import SPAN_WORDS, STATE_INDEX, WORDS
+from emulator.decode import KERNEL_NUMBER, NO_REGISTER, Code, decode_words
+from isa.counters import COUNTERS
+from isa.csrs import CSRS
+from isa.instruction import TABLE, find
+from isa.machine import Machine, Region
+from isa.program import Program
+from isa.reference import ReferenceMachine, RunResult, TrapReport
+from isa.services import Host
+from isa.traps import Trap
+
+SLICE = 20_000_000          # instructions between two looks at the keyboard
+_PAGE = 4096                # code outside the program's own sections is decoded in pieces of this size
+_MOST_GAP = 1 << 20         # executable sections that are nearer than this are decoded as one piece
+
+
+class FastMachine(ReferenceMachine):
+    """A Slim machine on compiled kernels. The same state, methods and results as ReferenceMachine.
+
+    `handed_over` counts the instructions that the reference engine executed, by mnemonic.
+    """
+
+    def __init__(self, machine: Machine | str = "slim", host: Host | None = None) -> None:
+        super().__init__(machine, host)
+        from emulator import units  # noqa: F401 - registers the kernels
+        self._registers = np.zeros(NO_REGISTER + 1, np.int64)
+        self._kernels = np.zeros(len(KERNEL_NUMBER), np.int64)
+        self._csr_mask = np.zeros(4096, np.uint64)
+        for csr in CSRS.values():
+            self._csr_mask[csr.address] = csr.writable
+        self._block = np.zeros(WORDS, np.int64)
+        self._spans = np.zeros((0, SPAN_WORDS), np.int64)
+        self._code: list[tuple[int, Code]] = []             # (address of the first instruction, decoded)
+        self.handed_over: dict[str, int] = {}
+
+    def load(self, program: Program) -> None:
+        super().load(program)
+        self._describe_memory()
+        self._code = []
+        executable = sorted((s.address, s.end) for s in program.sections if "a" in s.flags and "x" in s.flags and s.size)
+        pieces: list[list[int]] = []
+        for start, end in executable:
+            region = self.memory.region(start, end - start)
+            if pieces and start - pieces[-1][1] < _MOST_GAP and self.memory.region(pieces[-1][0], end - pieces[-1][0]) == region:
+                pieces[-1][1] = end
+            else:
+                pieces.append([start, end])
+        for start, end in pieces:
+            self._decode(start & ~3, -(-end // 4) * 4)
+
+    def _describe_memory(self) -> None:
+        """Fill the context block and the table of spans: DRAM first, then the other regions, flash by its sections."""
+        def span(region: Region, base: int, view: np.ndarray) -> list[int]:
+            ports = sum(1 << bit for name, bit in context.PORT.items() if name in region.ports)
+            read, write = (COUNTERS[f"{region.name}.bytes_{verb}"].slot if f"{region.name}.bytes_{verb}" in COUNTERS else context.SINK
+                           for verb in ("read", "written"))
+            return [base, len(view), view.ctypes.data, int(region.writable and region.name != "mmio"), ports, read, write, 0]
+
+        rows = [span(region, base, view) for region, base, view in self.memory.spans()]
+        dram = self.machine.region("dram").base
+        rows.sort(key=lambda row: row[0] != dram)
+        self._spans = np.array(rows, np.int64).reshape(-1, SPAN_WORDS)
+        block = self._block
+        block[context.COUNTS] = self.counts.ctypes.data
+        block[context.CSR_FILE] = self.csr_values.ctypes.data
+        block[context.SPANS] = self._spans.ctypes.data
+        block[context.SPAN_COUNT] = len(self._spans)
+        block[context.PAGE_BYTES] = self.page_bytes
+        block[context.TOHOST] = self.tohost
+        for name, index in STATE_INDEX.items():
+            if name in self.state:
+                block[index], block[index + 1] = self.state[name].ctypes.data, len(self.state[name])
+
+    # ---------------------------------------------------------------------------------------------- code
+
+    def _decode(self, start: int, end: int) -> None:
+        """Decode the instructions at start..end, and compile the kernels that they need."""
+        region = self.memory.region(start, 4)
+        assert region is not None
+        end = min(end, region.end)
+        words = self.memory.view(region, start, (end - start) // 4 * 4).view("<u4")
+        code = decode_words(words, self.machine.units)
+        for mnemonic, number in KERNEL_NUMBER.items():
+            if not self._kernels[number] and self.machine.has_unit(TABLE[mnemonic].unit) and number in self._numbers(code):
+                self._kernels[number] = kernels.address(mnemonic)
+        self._code.append((start, code))
+        low = min(base for base, _ in self._code)
+        self._block[context.CODE_START] = low
+        self._block[context.CODE_BYTES] = max(base + 4 * len(piece) for base, piece in self._code) - low
+
+    @staticmethod
+    def _numbers(code: Code) -> set[int]:
+        from emulator.decode import NUMBER, OPERATION, VALUE
+        return set(code[np.isin(code[:, OPERATION], (NUMBER["KERNEL"], NUMBER["KERNEL_RESULT"])), VALUE].tolist())
+
+    def _piece(self, pc: int) -> tuple[int, Code] | None:
+        """The decoded code around `pc`, None when there is no executable memory."""
+        for base, code in self._code:
+            if base <= pc < base + 4 * len(code):
+                return base, code
+        region = None if pc % 4 else self.memory.region(pc, 4)
+        if region is None or region.name == "mmio":
+            return None
+        try:
+            self._decode(max(pc & -_PAGE, region.base), (pc & -_PAGE) + _PAGE)
+        except Trap:                            # flash that holds nothing
+            return None
+        return self._code[-1]
+
+    def _refresh(self, address: int, size: int) -> None:
+        """Decode again what was stored to code."""
+        for base, code in self._code:
+            first, last = max(address, base) - base >> 2, min(address + size - 1, base + 4 * len(code) - 1) - base >> 2
+            if first <= last:
+                region = self.memory.region(base, 4)
+                assert region is not None
+                words = self.memory.view(region, base + 4 * first, 4 * (last - first + 1)).view("<u4")
+                code[first:last + 1] = decode_words(words, self.machine.units)
+                for mnemonic, number in KERNEL_NUMBER.items():
+                    if number in self._numbers(code) and not self._kernels[number]:
+                        self._kernels[number] = kernels.address(mnemonic)
+
+    # ---------------------------------------------------------------------------------------------- running
+
+    def run(self, max_instructions: int | None = None) -> RunResult:
+        from emulator.loop import execute
+        start = self.counter("core.instructions")
+        x = self._registers
+        while True:
+            left = SLICE if max_instructions is None else start + max_instructions - self.counter("core.instructions")
+            if left <= 0:
+                return RunResult("limit", 0, self.counter("core.instructions"))
+            piece = self._piece(self.pc)
+            if piece is not None:
+                base, code = piece
+                limit = min(left, SLICE)
+                x[:32] = np.array(self.x, np.uint64).view(np.int64)
+                done, pc = execute(code, base, self.pc, x, self._csr_mask, self._kernels, self._block.ctypes.data, limit)
+                self.x, self.pc = x[:32].view(np.uint64).tolist(), pc % (1 << 64)
+                if done == limit or not base <= self.pc < base + 4 * len(code):
+                    continue                    # perhaps in another piece; where there is no code, the fetch will trap
+            report = self._hand_over()
+            if report is not None:
+                return RunResult("trap", 0, self.counter("core.instructions"), report)
+            if self.exit_code is not None:
+                return RunResult("exit", self.exit_code, self.counter("core.instructions"))
+
+    def _hand_over(self) -> TrapReport | None:
+        """Have the reference engine execute one instruction."""
+        region = self.memory.region(self.pc, 4)
+        row = find(int(self.memory.view(region, self.pc, 4).view("<u4")[0])) if region and self.pc % 4 == 0 else None
+        name = row.mnemonic if row else "(none)"
+        self.handed_over[name] = self.handed_over.get(name, 0) + 1
+        report = self.step()
+        for address, destination, _ in self._writes:
+            self._refresh(address, len(destination))
+        return report

@@ -1,0 +1,3 @@
+"""The kernels, one file for each unit that issues to a queue, of the same name as in isa/units. Importing registers them."""
+
+from emulator.units import sync  # noqa: F401
