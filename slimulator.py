@@ -236,13 +236,28 @@ def _tokens(text: str) -> list[int]:
 @click.argument("query", default="")
 @_JSON
 def look_up(query: str, as_json: bool) -> None:
-    """The manual: an instruction, a family (lut.mac), a unit, a CSR, counter or trap, or a topic.
+    """The manual: an instruction, a pseudo-instruction, a family (lut.mac), a unit, a CSR, counter or trap, or a topic.
 
     Topics: registers formats numbers arithmetic memory csrs counters traps services machines. Without a QUERY: all
     instructions by unit; with --json every row with its fields, fixed bits and operands.
     """
     from isa import manual
-    _show(manual.look_up(query), as_json)
+    _show(_pseudo_instruction(query) or manual.look_up(query), as_json)
+
+
+def _pseudo_instruction(name: str) -> Any:
+    """The manual's answer for a name that only the assembler knows, None for others."""
+    from asm.pseudo import PSEUDO
+    from isa.document import Heading, Paragraph, Table
+    from isa.instruction import TABLE
+    from isa.manual import Answer
+    forms = [(f"{name} {operands}".strip(), expansion if expansion != name else "lui, addi, addiw, slli as the value needs")
+             for found, operands, expansion in PSEUDO if found == name]
+    if not forms or name in TABLE:
+        return None
+    return Answer([Heading(1, name), Paragraph("A pseudo-instruction: the assembler writes base instructions for it."),
+                   Table(("written", "assembled"), forms)],
+                  {"pseudo": name, "forms": [{"syntax": syntax, "expansion": expansion} for syntax, expansion in forms]})
 
 
 @command.command("machines", short_help="List machine presets, or every figure of one with its source.")

@@ -8,26 +8,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import gc
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 
-from asm.assembly import SHOWN_BYTES, Assembly, ListingLine
+from asm.assembly import Assembly
 from asm.diagnostics import AssemblyError, Diagnostic, Note, SourceError, Span, nearest
 from asm.directives import DIRECTIVES, RAW
-from asm.encoding import Reloc, signed64
+from asm.encoding import Reloc, operand_bits, signed64
 from asm.expressions import Function, Name, Node, Place, Unresolved, Value, evaluate, names, number, span
 from asm.fragments import Align, AssemblySection, Data, Fragment
-from asm.instructions import bits_of, forms, plan
+from asm.instructions import forms, plan
 from asm.layout import kind_of, lay_out
+from asm.marks import Mark, listing_lines, source_lines
 from asm.preprocess import Preprocessor
-from asm.source import LABEL, Buffer, Site, Statement, decode, file_buffer
+from asm.source import LABEL, Site, Statement, decode, file_buffer
 from asm.symbols import Entry, SymbolTable
-from asm.syntax import Operand, parse_operands
+from asm.syntax import Memory, Operand, String, Type, parse_operands
 from isa.csrs import CSRS
 from isa.instruction import CSR, TARGET
 from isa.machine import Machine, MachineError, load_machine
-from isa.program import Chunk, FileSlice, Line, Program, Section
+from isa.program import Chunk, FileSlice, Program, Section
 
 ENTRY = "_start"
 TEXT = "<text>"         # the file name of source that is not in a file
@@ -55,17 +58,20 @@ def assemble_with_listing(source: str | Path, *, machine: str = "slim", include_
         text = decode(source.read_bytes(), name) if isinstance(source, Path) else source
     except SourceError as error:
         return Assembly(None, [Diagnostic(error.message, Span(name, 1), error.hint)])
-    return Assembler(name, text, machine, tuple(map(Path, include_paths)), defines or {}).run()
+    with _collector_paused():
+        return Assembler(name, text, machine, tuple(map(Path, include_paths)), defines or {}).run()
 
 
-@dataclass(eq=False, slots=True)
-class Mark:
-    """Where a statement's bytes begin."""
-
-    site: Site
-    section: AssemblySection
-    fragment: Data
-    offset: int
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Without garbage collection: a run makes millions of objects and no garbage; walking them took half of the time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 class Assembler:
@@ -73,6 +79,7 @@ class Assembler:
 
     def __init__(self, name: str, text: str, machine: str, include_paths: tuple[Path, ...], defines: Mapping[str, int]) -> None:
         self.diagnostics: list[Diagnostic] = []
+        self._order: dict[int, tuple[int, ...]] = {}                    # id of a diagnostic -> its place in reading order
         self.symbols = SymbolTable()
         self.sections: dict[str, AssemblySection] = {}
         self.section = self.previous = self._section(".text", None, None, None)
@@ -80,7 +87,6 @@ class Assembler:
         self.mentioned: list[tuple[Entry, Operand, Site]] = []          # symbols that must be defined in the end
         self.pcrel: dict[tuple[Fragment, int], Node] = {}               # place of a %pcrel_hi -> its expression
         self.marks: list[Mark] = []
-        self._refused: set[str] = set()                                 # symbols that have been reported as undefined
         main, open_comment = file_buffer(name, text)
         self.main = main
         self.preprocessor = Preprocessor(main, include_paths, evaluate=self._evaluate, is_defined=self.symbols.is_defined,
@@ -108,12 +114,13 @@ class Assembler:
         if not any(section.size for section in sections) and not self.diagnostics:
             self._report_file("there is nothing to assemble: no instruction and no data")
         self._check_code()
+        self.diagnostics.sort(key=lambda diagnostic: self._order.get(id(diagnostic), ()))
         symbols = list(self.symbols.symbols())
         program = None
         if not any(diagnostic.severity == "error" for diagnostic in self.diagnostics):
             made.sort(key=lambda section: ("a" not in section.flags, section.address))
-            program = Program(made, symbols, self._lines(), self._entry(), self.machine.name)
-        return Assembly(program, self.diagnostics, symbols, self._listing)
+            program = Program(made, symbols, source_lines(self.marks), self._entry(), self.machine.name)
+        return Assembly(program, self.diagnostics, symbols, lambda: listing_lines(self.marks, self.symbols.value))
 
     # ---------------------------------------------------------------------------------------- read
 
@@ -200,7 +207,8 @@ class Assembler:
 
     def _section(self, name: str, flags: str | None, nobits: bool | None, site: Site | None) -> AssemblySection:
         _, _, usual_flags, usual_nobits = kind_of(name)
-        section = AssemblySection(name, usual_flags if flags is None else flags, usual_nobits if nobits is None else nobits, site=site)
+        section = AssemblySection(name, usual_flags if flags is None else flags, usual_nobits if nobits is None else nobits,
+                                  site=site)
         self.sections[name] = section
         return section
 
@@ -225,12 +233,13 @@ class Assembler:
         """The value of an expression for .if and .rept."""
         try:
             operands = parse_operands(text)
-            if len(operands) != 1 or not isinstance(operands[0], Node):
+            if len(operands) != 1 or isinstance(operands[0], Memory | String | Type):
                 raise SourceError(f"{site.statement.operation} needs one expression", 0, len(text))
+            node = operands[0]
             try:
-                return number(self.symbols.now(operands[0], self.section.here))
+                return number(self.symbols.now(node, self.section.here))
             except Unresolved:
-                raise self.not_yet(operands[0], site) from None
+                raise self.not_yet(node, site) from None
         except SourceError as error:
             if error.start is not None:
                 error.start, error.end = error.start + column, (error.end or error.start + 1) + column
@@ -241,10 +250,14 @@ class Assembler:
     def report(self, site: Site, error: SourceError) -> None:
         """Note an error; its columns count from the start of the line."""
         place = site.span(error.start, error.end)
-        self.diagnostics.append(Diagnostic(error.message, place, error.hint, (*error.notes, *site.notes())))
+        self._note(site, Diagnostic(error.message, place, error.hint, (*error.notes, *site.notes())))
 
     def warn(self, site: Site, message: str) -> None:
-        self.diagnostics.append(Diagnostic(message, site.span(), "", tuple(site.notes()), "warning"))
+        self._note(site, Diagnostic(message, site.span(), "", tuple(site.notes()), "warning"))
+
+    def _note(self, site: Site, diagnostic: Diagnostic) -> None:
+        self._order[id(diagnostic)] = site.path()
+        self.diagnostics.append(diagnostic)
 
     def _report_operands(self, site: Site, error: SourceError) -> None:
         """Note an error whose columns count from the operands."""
@@ -254,9 +267,10 @@ class Assembler:
         self.report(site, error)
 
     def _report_late(self, site: Site, error: SourceError, node: Node) -> None:
-        """Note an error in an expression that was worked out after layout; an undefined symbol once per name and line."""
-        if error.start is None:
-            error.start, error.end = span(node)
+        """Note an error in an expression that was worked out after layout."""
+        start, end = span(node)
+        if start is not None and not (error.start is not None and start <= error.start < (end or start)):
+            error.start, error.end = start, end         # the error may stem from another line, by way of .set
         self._report_operands(site, error)
 
     def _report_layout(self, site: Site | None, error: SourceError) -> None:
@@ -284,7 +298,7 @@ class Assembler:
                         try:
                             self._relocate(fragment, reloc)
                         except SourceError as error:
-                            self._report_late(reloc.site, error, reloc.node)
+                            self._report_late(reloc.site, error, reloc.written)
         for entry, operand, site in self.mentioned:
             if entry.value is None and entry.binding != "weak" and isinstance(operand, Name):
                 self._report_operands(site, self.symbols.undefined(operand))
@@ -294,6 +308,11 @@ class Assembler:
                     self._late(entry.value)
                 except SourceError as error:
                     self._report_operands(entry.site, error)
+
+    @cached_property
+    def _pcrel_targets(self) -> dict[int, Node]:
+        """Address of each auipc with %pcrel_hi -> the expression in it. Made after layout."""
+        return {fragment.section.address + fragment.offset + offset: node for (fragment, offset), node in self.pcrel.items()}
 
     def _late(self, node: Node) -> Value:
         try:
@@ -313,12 +332,12 @@ class Assembler:
             return
         place = fragment.section.address + fragment.offset + at
         if isinstance(node, Function):
-            bits = bits_of(reloc.mnemonic, operand, self._modified(node, place), node, node.name)
+            bits = operand_bits(reloc.mnemonic, operand, self._modified(node, place), node.name)
         else:
             if operand.role == CSR and isinstance(node, Name) and node.text not in self.symbols.entries:
                 raise SourceError(f"unknown CSR `{node.text}`", node.start, node.end, hint=nearest(node.text, CSRS))
             value = number(self._late(node))
-            bits = bits_of(reloc.mnemonic, operand, value - place if operand.role == TARGET else signed64(value), node)
+            bits = operand_bits(reloc.mnemonic, operand, value - place if operand.role == TARGET else signed64(value))
         word = int.from_bytes(fragment.data[at:at + 4], "little") | bits
         fragment.data[at:at + 4] = word.to_bytes(4, "little")
 
@@ -328,11 +347,7 @@ class Assembler:
         if node.name == "pcrel_hi":
             return number(value) - place
         if node.name == "pcrel_lo":
-            target = None
-            if isinstance(value, Place):
-                target = next((expression for (fragment, offset), expression in self.pcrel.items()
-                               if fragment.section is value.fragment.section
-                               and fragment.offset + offset == value.fragment.offset + value.offset), None)
+            target = self._pcrel_targets.get(number(value))
             if target is None:
                 raise SourceError("%pcrel_lo needs the label of an auipc with %pcrel_hi", node.start, node.end)
             return number(self._late(target)) - number(value)
@@ -372,22 +387,10 @@ class Assembler:
         """Instructions lie on multiples of 4; the first that does not is reported, once per section."""
         seen: set[str] = set()
         for mark in self.marks:
-            if mark.site.statement.plan is not None and mark.section.name not in seen:
-                address = mark.section.address + mark.fragment.offset + mark.offset
-                if address % 4:
-                    seen.add(mark.section.name)
-                    self.report(mark.site, SourceError(f"instruction at {address:#x}, which is not a multiple of 4",
-                                                       hint="put .balign 4 after the data before it"))
-
-    def _lines(self) -> list[Line]:
-        """The source line of every instruction; for macros that of the call."""
-        lines: list[Line] = []
-        for mark in self.marks:
-            if mark.site.statement.plan is not None and "x" in mark.section.flags:
-                site = mark.site.callers()
-                lines.append(Line(mark.section.address + mark.fragment.offset + mark.offset, site.buffer.file, site.line))
-        lines.sort(key=lambda line: line.address)
-        return lines
+            if mark.is_instruction and mark.address % 4 and mark.section.name not in seen:
+                seen.add(mark.section.name)
+                self.report(mark.site, SourceError(f"instruction at {mark.address:#x}, which is not a multiple of 4",
+                                                   hint="put .balign 4 after the data before it"))
 
     def _entry(self) -> int:
         """_start, or the first instruction of .text."""
@@ -395,35 +398,3 @@ class Assembler:
         if entry is not None and entry.value is not None:
             return number(self._late(entry.value))
         return self.sections[".text"].address
-
-    def _listing(self) -> list[ListingLine]:
-        """One line per source line; its statements follow each other in one section, or the last that made bytes counts."""
-        listing: list[ListingLine] = []
-        last: tuple[Buffer, int] | None = None
-        for mark, after in zip(self.marks, self.marks[1:], strict=False):
-            section, site = mark.section, mark.site
-            start = mark.fragment.offset + mark.offset
-            size = after.fragment.offset + after.offset - start if after.section is section else 0
-            data = b"" if section.nobits else self._bytes(mark, size)
-            address = section.address + start if section.laid_out else None
-            if last == (site.buffer, site.index) and listing[-1].section == section.name:
-                before = listing.pop()
-                address, size, data = before.address, before.size + size, (before.data + data)[:SHOWN_BYTES]
-            listing.append(ListingLine(section.name, address, size, data, site.buffer.file, site.line, site.text, site.buffer.origin))
-            last = site.buffer, site.index
-        return listing
-
-    def _bytes(self, mark: Mark, size: int) -> bytes:
-        """The first bytes that a statement made."""
-        fragments, data = mark.section.fragments, bytearray(mark.fragment.data[mark.offset:mark.offset + min(size, SHOWN_BYTES)])
-        index = mark.fragment.index + 1
-        while len(data) < min(size, SHOWN_BYTES) and index < len(fragments):
-            try:
-                for chunk in fragments[index].chunks(self.symbols.value):
-                    data += bytes(next(chunk.blocks(SHOWN_BYTES))) if isinstance(chunk, FileSlice) else chunk[:SHOWN_BYTES]
-                    if len(data) >= SHOWN_BYTES:
-                        break
-            except SourceError:
-                data += bytes(min(fragments[index].size, SHOWN_BYTES))
-            index += 1
-        return bytes(data[:min(size, SHOWN_BYTES)])

@@ -97,7 +97,7 @@ def _data(size: int) -> Directive:
             except Unresolved:
                 value = section.here
             if isinstance(value, Place):
-                section.tail.relocs.append(Reloc(len(data), assembler.symbols.bound(node, section.here), site, size))
+                section.tail.relocs.append(Reloc(len(data), assembler.symbols.bound(node, section.here), node, site, size))
                 value = 0
             elif not least <= value <= most:
                 raise SourceError(f"{value} does not fit {plural(size, 'byte')}: {least}..{most}", *span(node))
@@ -200,33 +200,47 @@ def _incbin(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> No
 
 def _align(power: bool, size: int = 1) -> Directive:
     def emit(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
-        _count(site, operands, 1, 3, "power of two, fill, at most" if power else "bytes, fill, at most")
-        boundary = _number(assembler, site, operands[0], 0, 30 if power else MOST_ALIGNMENT,
-                           "alignment, as a power of two" if power else "alignment in bytes")
-        boundary = 1 << boundary if power else max(1, boundary)
-        if boundary & (boundary - 1):
-            below = 1 << boundary.bit_length() - 1
-            raise SourceError(f"alignment {boundary} is not a power of two", *span(_expression(site, operands[0])),
-                              hint=f"{below} and {2 * below} are")
-        fill = _number(assembler, site, operands[1], -(1 << 31), (1 << 32) - 1, "fill value") if len(operands) > 1 else None
-        limit = _number(assembler, site, operands[2], 0, MOST_ALIGNMENT, "greatest padding") if len(operands) > 2 else 0
-        section = assembler.section
-        if fill:
-            assembler.contents(site)
-        section.align = max(section.align, boundary)
-        if boundary > 1:
-            code = fill is None and "x" in section.flags
-            pattern = None if code else ((fill or 0) % (1 << 8 * size)).to_bytes(size, "little")
-            section.append(Align(section, boundary, pattern, limit))
+        items = [*_with_gaps(site.statement.operands), None, None]      # alignment, fill, greatest padding
+        if items[0] is None or len(items) > 5:
+            raise SourceError(f"{site.statement.operation} takes 1 to 3 operands", hint="written as "
+                              f"`{site.statement.operation} {'power of two' if power else 'bytes'}, fill, at most`")
+        _pad(assembler, site, items[0], items[1], items[2], power, size)
     return emit
 
 
-directive(".align", ".p2align")(_align(power=True))
-directive(".p2alignw")(_align(power=True, size=2))
-directive(".p2alignl")(_align(power=True, size=4))
-directive(".balign")(_align(power=False))
-directive(".balignw")(_align(power=False, size=2))
-directive(".balignl")(_align(power=False, size=4))
+def _with_gaps(text: str) -> list[Operand | None]:
+    """Operands between commas, None where there is nothing: ".balign 8,, 4"."""
+    found: list[Operand | None] = []
+    column = 0
+    for part in text.split(","):
+        found.append(parse_operands(" " * column + part)[0] if part.strip() else None)
+        column += len(part) + 1
+    return found
+
+
+def _pad(assembler: Assembler, site: Site, alignment: Operand, filler: Operand | None, most: Operand | None,
+         power: bool, size: int) -> None:
+    boundary = _number(assembler, site, alignment, 0, 30 if power else MOST_ALIGNMENT,
+                       "alignment, as a power of two" if power else "alignment in bytes")
+    boundary = 1 << boundary if power else max(1, boundary)
+    if boundary & (boundary - 1):
+        below = 1 << boundary.bit_length() - 1
+        raise SourceError(f"alignment {boundary} is not a power of two", *span(_expression(site, alignment)),
+                          hint=f"{below} and {2 * below} are")
+    fill = None if filler is None else _number(assembler, site, filler, -(1 << 31), (1 << 32) - 1, "fill value")
+    limit = 0 if most is None else _number(assembler, site, most, 0, MOST_ALIGNMENT, "greatest padding")
+    section = assembler.contents(site) if fill else assembler.section
+    section.align = max(section.align, boundary)
+    if boundary > 1:
+        code = fill is None and "x" in section.flags
+        pattern = None if code else ((fill or 0) % (1 << 8 * size)).to_bytes(size, "little")
+        section.append(Align(section, boundary, pattern, limit))
+
+
+for _power, _aligns in ((True, {".align": 1, ".p2align": 1, ".p2alignw": 2, ".p2alignl": 4}),
+                        (False, {".balign": 1, ".balignw": 2, ".balignl": 4})):
+    for _name, _size in _aligns.items():
+        directive(_name, raw=True)(_align(_power, _size))
 
 
 @directive(".org")
@@ -258,7 +272,8 @@ def _section(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> N
                 start = parts.start("flags") + flags.index(letter)
                 raise SourceError(f"unknown section flag {letter!r}: a allocated, w writable, x executable", start, start + 1)
     if parts["type"] not in (None, "progbits", "nobits", "note", "init_array", "fini_array"):
-        raise SourceError(f"unknown section type @{parts['type']}: @progbits or @nobits", parts.start("type") - 1, parts.end("type"))
+        raise SourceError(f"unknown section type @{parts['type']}: @progbits or @nobits",
+                          parts.start("type") - 1, parts.end("type"))
     if site.statement.operation == ".pushsection":
         assembler.section_stack.append((assembler.section, assembler.previous))
     assembler.enter_section(name, site, None if flags is None else "".join(f for f in "awx" if f in flags),
@@ -364,7 +379,7 @@ def _common(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> No
     _count(site, operands, 2, 3, "symbol, size, alignment")
     back = assembler.section, assembler.previous
     assembler.enter_section(".bss", site, None, None)
-    _align(power=False)(assembler, site, operands[2:] or parse_operands("8"))
+    _pad(assembler, site, operands[2] if len(operands) == 3 else parse_operands("8")[0], None, None, False, 1)
     entry = assembler.symbols.entry(_symbol(site, operands[0]))
     assembler.symbols.define_label(entry.name, assembler.section.here, site)
     entry.kind, entry.binding = "object", entry.binding or ("global" if site.statement.operation == ".comm" else "local")
@@ -403,10 +418,12 @@ def _err(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
     raise SourceError(".err here")
 
 
-@directive(".file", ".ident", ".loc", ".attribute", ".addrsig", ".addrsig_sym", ".altmacro", ".noaltmacro", ".print", ".title",
-           ".sbttl", ".list", ".nolist", ".eject", ".hidden", ".protected", ".internal", ".variant_cc",
-           *(f".cfi_{name}" for name in ("startproc", "endproc", "def_cfa", "def_cfa_offset", "def_cfa_register", "offset", "restore",
-                                         "sections", "remember_state", "restore_state", "adjust_cfa_offset", "undefined")), raw=True)
+_IGNORED = """.file .ident .loc .attribute .addrsig .addrsig_sym .title .sbttl .list .nolist .eject
+    .hidden .protected .internal .variant_cc .cfi_startproc .cfi_endproc .cfi_def_cfa .cfi_def_cfa_offset .cfi_def_cfa_register
+    .cfi_offset .cfi_restore .cfi_sections .cfi_remember_state .cfi_restore_state .cfi_adjust_cfa_offset .cfi_undefined"""
+
+
+@directive(*_IGNORED.split(), raw=True)
 def _nothing(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
     """Compiler output has these; nothing here depends on them."""
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import isa.units  # noqa: F401  fills the instruction table
 from asm.diagnostics import SourceError
 from asm.expressions import Node
 from asm.source import Site
 from isa.formats import FIELDS
-import isa.units  # noqa: F401  fills the instruction table
 from isa.instruction import IMMEDIATE, TABLE, TARGET, Operand
 
 BRANCH_REACH = 1 << 12      # bytes that a conditional branch reaches, backwards; forwards 2 less
@@ -19,10 +19,14 @@ ADDI, ADDIW, SLLI, LUI, JAL = (TABLE[name].match for name in ("addi", "addiw", "
 
 @dataclass(eq=False, slots=True)
 class Reloc:
-    """Something in a Data fragment that is filled in after layout: `size` bytes of data, or an operand of an instruction."""
+    """Something in a Data fragment that is filled in after layout: `size` bytes of data, or an operand of an instruction.
+
+    `node` is the expression with "." and known names replaced, `written` as it stands in the source, for diagnostics.
+    """
 
     offset: int
     node: Node
+    written: Node
     site: Site
     size: int
     operand: Operand | None = None
@@ -69,7 +73,7 @@ def _load(register: int, value: int) -> list[int]:
     upper = value - low
     if -(1 << 31) <= value < 1 << 31:
         words = [LUI | register << 7 | (upper >> 12 & 0xFFFFF) << 12] if upper else []
-        if low or not upper:
+        if low or not upper or register == 0:               # for x0 GNU as forgets that there was a lui
             words.append(ADDIW | register << 7 | (register if upper else 0) << 15 | (low & 0xFFF) << 20)
         return words
     upper = signed64(upper % (1 << 64))
@@ -101,8 +105,9 @@ def operand_bits(mnemonic: str, operand: Operand, value: int, modifier: str = ""
         if field.name not in MODIFIERS[modifier].split():
             raise SourceError(f"%{modifier} does not fit {mnemonic}: its immediate is {operand.describe()}")
         if modifier.endswith("hi"):
-            if not address_reach(value) and not (modifier == "hi" and 0 <= value < 1 << 32):
-                raise SourceError(f"{value:#x} is out of the 32-bit range of %{modifier}", hint="use `la`, which reaches any address")
+            if not address_reach(value):            # lui extends the sign: from 0x7FFFF800 on the address would be another
+                raise SourceError(f"{value:#x} is out of range for %{modifier}: {-(1 << 31):#x}..{(1 << 31) - 0x801:#x}",
+                                  hint="`la` reaches any address")
             return field.insert(hi20(value))
         return field.insert(low12(value))
     if operand.role == IMMEDIATE:
@@ -114,8 +119,10 @@ def operand_bits(mnemonic: str, operand: Operand, value: int, modifier: str = ""
             raise SourceError(f"the target is {value} bytes away: an odd distance")
         raise SourceError(f"the target is {value} bytes away: {mnemonic} reaches {field.minimum}..{field.maximum}",
                           hint="`call`, `tail` and `jump` reach +-2 GiB; a bare number is an address, `.+8` an offset")
+    hint = "%hi(...) is the upper part of a number, `la` loads an address" if field.name == "u_imm" and value > 0 else ""
     what = "CSR number" if field.name == "csr" else "shift amount" if field.name.startswith("shamt") else "immediate"
-    raise SourceError(f"{_number(value)} is out of range for the {what} of {mnemonic}: {field.minimum}..{field.maximum}")
+    raise SourceError(f"{_number(value)} is out of range for the {what} of {mnemonic}: {field.minimum}..{field.maximum}",
+                      hint=hint)
 
 
 def _number(value: int) -> str:

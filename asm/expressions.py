@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING
 
 from asm.diagnostics import SourceError
 from isa.registers import NUMBER as REGISTER_NUMBER
 
 if TYPE_CHECKING:
-    from asm.layout import Fragment
+    from asm.fragments import Fragment
 
 
 class Unresolved(Exception):
@@ -94,7 +94,7 @@ class Constant:
     end: int
 
 
-Node = Union[Constant, Name, Unary, Binary, Group, Function, Place, int]
+Node = Constant | Name | Unary | Binary | Group | Function | Place | int
 Value = int | Place
 
 
@@ -140,17 +140,16 @@ def evaluate(node: Node, lookup: Callable[[Name], Value]) -> Value:
     match node:
         case int() | Place():
             return node
-        case Constant(value=value):
-            if isinstance(value, float):
+        case Constant(value=constant):
+            if isinstance(constant, float):
                 raise SourceError("a floating-point number cannot stand here: an integer is expected", node.start, node.end)
-            return value
+            return constant
         case Name():
             return lookup(node)
         case Group(operand=inner):
             return evaluate(inner, lookup)
         case Unary(operator=operator, operand=inner):
-            value = evaluate(inner, lookup)
-            return UNARY[operator](number(value))
+            return UNARY[operator](number(evaluate(inner, lookup)))
         case Binary():
             return _binary(node, evaluate(node.left, lookup), evaluate(node.right, lookup))
         case Function(name=name):

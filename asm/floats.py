@@ -50,8 +50,8 @@ def _bits(operand: Operand, significand: int, exponent: int) -> int:
     steps = round(value / Fraction(2) ** (power - significand + 1))         # half to even
     bits = steps + ((power + bias - 1) << significand - 1)                  # a carry moves into the exponent as it should
     if bits >= infinity:
-        raise SourceError("too large for this floating-point format", getattr(operand, "start", None), getattr(operand, "end", None),
-                          hint="write inf for infinity")
+        raise SourceError("too large for this floating-point format", getattr(operand, "start", None),
+                          getattr(operand, "end", None), hint="write inf for infinity")
     return sign | bits
 
 

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from asm.diagnostics import SourceError, nearest
+from asm.diagnostics import SourceError
 from asm.encoding import Reloc, constant_words, operand_bits
-from asm.expressions import Constant, Function, Name, Node, Unresolved, evaluate, names, number, span
+from asm.expressions import Binary, Constant, Function, Name, Node, Unary, Unresolved, evaluate, names, number, span
 from asm.fragments import Branch, LongConstant, Reach
 from asm.operands import FENCE_BITS, Mismatch, Slot, Values, match, mismatch_error, row_slots, slots_of
 from asm.pseudo import PSEUDO
 from asm.source import Site, Statement
-from asm.syntax import Memory, Operand, parse_operands
+from asm.syntax import Operand, parse_operands
 from isa.csrs import CSRS
 from isa.instruction import FENCE_SET, TABLE, TARGET, Row
 from isa.instruction import Operand as RowOperand
@@ -111,10 +111,10 @@ class Word:
                         continue
                 except Unresolved:
                     pass
-            node = symbols.bound(node, here)
-            section.tail.relocs.append(Reloc(len(data), node, site, 4, operand, self.mnemonic))
-            if isinstance(node, Function) and node.name == "pcrel_hi":
-                assembler.pcrel[section.tail, len(data)] = node.operand
+            bound = symbols.bound(node, here)
+            section.tail.relocs.append(Reloc(len(data), bound, node, site, 4, operand, self.mnemonic))
+            if isinstance(bound, Function) and bound.name == "pcrel_hi":
+                assembler.pcrel[section.tail, len(data)] = bound.operand
         data += word.to_bytes(4, "little")
 
 
@@ -140,6 +140,15 @@ class BranchTo:
         section.append(Branch(section, site, self.row, self.word, assembler.symbols.bound(self.node, section.here)))
 
 
+def constant_code(register: int, value: int, node: Node) -> bytes:
+    """The bytes of `li`; an error points at the expression `node`."""
+    try:
+        return b"".join(word.to_bytes(4, "little") for word in constant_words(register, value))
+    except SourceError as error:
+        error.start, error.end = span(node)
+        raise
+
+
 @dataclass(eq=False, slots=True)
 class LoadConstant:
     """`li`; also `la` of a number."""
@@ -154,8 +163,7 @@ class LoadConstant:
         except Unresolved:
             value = section.here
         if isinstance(value, int):
-            for word in constant_words(self.register, value):
-                section.tail.data += word.to_bytes(4, "little")
+            section.tail.data += constant_code(self.register, value, self.node)
             return
         node = assembler.symbols.bound(self.node, section.here)
         section.append(LongConstant(section, site, self.register, node))
@@ -209,7 +217,7 @@ def explain(found: Sequence[Form], operands: Sequence[Operand]) -> SourceError:
     mnemonic = found[0].mnemonic
     error = mismatch_error(mnemonic, [form.syntax for form in found], [form.slots for form in found], operands)
     last = operands[-1] if operands else None
-    if last is not None and not isinstance(last, Name | Memory) and "register" in error.message and mnemonic in TABLE:
+    if isinstance(last, Constant | Unary | Binary | Function) and "register" in error.message and mnemonic in TABLE:
         if mnemonic in ("sub", "subw"):
             error.hint = f"there is no {mnemonic} with a number: use {mnemonic.replace('sub', 'addi')} with the negative number"
         elif TABLE[mnemonic].format.name in ("R", "R4"):
@@ -222,8 +230,7 @@ def _parts(form: Form, values: Values) -> Plan:
         register, node = values["rd"], values["constant"]
         assert isinstance(register, int)
         if is_constant(node):
-            value = evaluate(node, _no_names)
-            return [b"".join(word.to_bytes(4, "little") for word in constant_words(register, number(value)))]
+            return [constant_code(register, number(evaluate(node, _no_names)), node)]
         return [LoadConstant(register, node)]
     if form.special == "reach":
         first, last = form.steps
@@ -245,7 +252,8 @@ def _parts(form: Form, values: Values) -> Plan:
 
 def _word(step: Step, values: Values, mnemonic: str) -> tuple[int, list[tuple[RowOperand, Node]]]:
     """The word of a step with everything in it that is known, and the operands that are expressions with names."""
-    word, pending = step.row.match, []
+    word = step.row.match
+    pending: list[tuple[RowOperand, Node]] = []
     for operand, (_, source) in zip(step.row.operands, step.sources, strict=True):
         value = _given(source, values)
         if isinstance(value, int):

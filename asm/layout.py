@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
+from itertools import pairwise
 
 from asm.diagnostics import Note, SourceError
 from asm.expressions import Unresolved, evaluate, number
@@ -55,8 +57,7 @@ def lay_out(sections: Iterable[AssemblySection], machine: Machine, lookup: Looku
     sections = list(sections)
     for section in sections:
         section.laid_out = True
-        if not section.nobits and not section.has_contents and "x" not in section.flags:
-            section.nobits = section.nobits or (kind_of(section.name)[1] == "sram" and section.fragments[-1] is not None)
+        section.nobits |= not section.has_contents and kind_of(section.name)[1] == "sram"
     settled = False
     for count in range(PASSES):
         changed = False
@@ -93,33 +94,35 @@ def _pass(section: AssemblySection, lookup: Lookup, count: int) -> bool:
 
 
 def _place(sections: list[AssemblySection], machine: Machine, lookup: Lookup) -> bool:
-    """Addresses for all sections. True when one changed."""
-    changed = False
-    following: dict[str, int] = {}                  # region -> next free address
-    flags: dict[str, tuple[str, bool]] = {}         # region -> what the section before it may do
-    regions = {region.name: region for region in machine.regions}
-    for section in sorted(sections, key=_rank):
-        if "a" not in section.flags:
-            continue
-        region = kind_of(section.name)[1]
+    """Addresses for all sections: first those with .address, the others around them. True when one changed."""
+    loaded = [section for section in sections if "a" in section.flags]
+    before = [section.address for section in loaded]
+    fixed = [section for section in loaded if section.fixed_address is not None]
+    for section in fixed:
+        with suppress(SourceError, Unresolved):     # reported by _check
+            section.address = number(evaluate(section.fixed_address or 0, lookup))
+    free = {region.name: region.base for region in machine.regions}         # next free address
+    flags: dict[str, tuple[str, bool]] = {}                                 # what the section before it may do
+    for section in sorted(loaded, key=_rank):
         if section.fixed_address is not None:
-            try:
-                address = number(evaluate(section.fixed_address, lookup))
-            except (SourceError, Unresolved):
-                address = section.address
-            region = next((r.name for r in machine.regions if r.base <= address < r.end), region)
-        else:
-            start = following.get(region, regions[region].base if region in regions else 0)
-            permissions = (section.flags, section.nobits)
-            mapped = flags.get(region) != permissions or section.size >= MAPPED or _from_file(section)
-            align = max(section.align, PAGE if mapped else 1)
-            address = (start + align - 1) // align * align
-            flags[region] = permissions
-        if section.size or section.fixed_address is not None:
-            following[region] = max(following.get(region, 0), address + section.size)
-        changed |= address != section.address
-        section.address = address
-    return changed
+            continue
+        region, permissions = kind_of(section.name)[1], (section.flags, section.nobits)
+        mapped = flags.get(region) != permissions or section.size >= MAPPED or _from_file(section)
+        align = max(section.align, PAGE if mapped else 1)
+        section.address = _clear_of(fixed, free.get(region, 0), section.size, align)
+        if section.size:
+            free[region], flags[region] = section.address + section.size, permissions
+    return before != [section.address for section in loaded]
+
+
+def _clear_of(fixed: list[AssemblySection], start: int, size: int, align: int) -> int:
+    """The first aligned address from `start` at which `size` bytes overlap none of the fixed sections."""
+    address = -(-start // align) * align
+    for section in sorted(fixed, key=lambda section: section.address):
+        end = section.address + section.size
+        if section.address < address + size and address < end:
+            address = -(-end // align) * align
+    return address
 
 
 def _from_file(section: AssemblySection) -> bool:
@@ -140,17 +143,20 @@ def _check(sections: list[AssemblySection], machine: Machine, lookup: Lookup,
                 report(section.site, error)
                 continue
             if address % section.align:
-                report(section.site, SourceError(f"section {section.name} is aligned to {section.align} but placed at {address:#x}"))
+                report(section.site, SourceError(f"section {section.name} is aligned to {section.align}, "
+                                                 f"but placed at {address:#x}"))
         problem = _outside(section, machine)
         if problem:
             report(section.site, SourceError(problem, hint=f"machine {machine.name} has " + _regions(machine.regions)))
         placed.append(section)
     placed.sort(key=lambda section: section.address)
-    for first, second in zip(placed, placed[1:], strict=False):
-        if second.address < first.address + first.size:
-            notes = (Note(f"section {first.name} is from {first.address:#x} to {first.address + first.size:#x}", first.site.span()),
-                     ) if first.site else ()
-            report(second.site, SourceError(f"section {second.name} at {second.address:#x} overlaps section {first.name}", notes=notes))
+    for first, second in pairwise(placed):
+        end = first.address + first.size
+        if second.address < end:
+            where = f"section {first.name} is from {first.address:#x} to {end:#x}"
+            notes = (Note(where, first.site.span()),) if first.site else ()
+            report(second.site, SourceError(f"section {second.name} at {second.address:#x} overlaps section {first.name}",
+                                            notes=notes))
 
 
 def _outside(section: AssemblySection, machine: Machine) -> str:

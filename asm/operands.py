@@ -24,15 +24,17 @@ Values = dict[str, int | Node]
 
 # Words in the syntax of pseudo-instructions that are not fields: word -> how messages call it.
 SPECIAL = {"near": "label", "far": "label", "symbol": "symbol", "constant": "number"}
+_SPELLED = {"near": "label", "far": "label", "b_imm": "label", "j_imm": "label", "constant": "number", "shamt6": "shamt",
+            "shamt5": "shamt", "i_imm": "imm", "s_imm": "imm", "u_imm": "imm", "zimm": "imm"}
 FENCE_BITS = {"i": 8, "o": 4, "r": 2, "w": 1}
 
 
 class Mismatch(Exception):
-    """The statement's operand number `index` does not fit the form: `expected` what would."""
+    """The statement's operand number `index` does not fit the form: `expected` what would, a slot of `kind`."""
 
-    def __init__(self, index: int, expected: str) -> None:
+    def __init__(self, index: int, expected: str, kind: str = "") -> None:
         super().__init__(expected)
-        self.index, self.expected = index, expected
+        self.index, self.expected, self.kind = index, expected, kind
 
 
 @dataclass(frozen=True)
@@ -94,12 +96,12 @@ def match(slots: Sequence[Slot], operands: Sequence[Operand]) -> Values:
         if kind == "register":
             number = NUMBER.get(operand.text) if isinstance(operand, Name) else None
             if number is None:
-                raise Mismatch(index, slot.expected)
+                raise Mismatch(index, slot.expected, kind)
             values[slot.name] = number
         elif kind == "memory":
             offset, base = memory_parts(operand)
             if base is None:
-                raise Mismatch(index, slot.expected)
+                raise Mismatch(index, slot.expected, kind)
             values[slot.name], values[slot.base] = offset, base
         elif isinstance(operand, Memory | String | Type) or is_register(operand):
             raise Mismatch(index, slot.expected)
@@ -167,7 +169,7 @@ def describe(operand: Operand) -> str:
 def mismatch_error(mnemonic: str, syntaxes: Sequence[str], forms: Sequence[Sequence[Slot]],
                    operands: Sequence[Operand]) -> SourceError:
     """The error for operands that fit none of an instruction's forms, told by the form that comes nearest."""
-    written = " or ".join(f"`{mnemonic} {syntax}`".replace(" `", "`") for syntax in dict.fromkeys(syntaxes))
+    written = " or ".join(f"`{mnemonic} {syntax}`".replace(" `", "`") for syntax in dict.fromkeys(map(spelled, syntaxes)))
     counts = sorted({len(form) for form in forms})
     if len(operands) not in counts:
         takes = " or ".join(map(str, counts)) if counts != [0] else "no"
@@ -187,12 +189,17 @@ def mismatch_error(mnemonic: str, syntaxes: Sequence[str], forms: Sequence[Seque
     operand = operands[best.index]
     hint = f"written as {written}"
     if isinstance(operand, Memory) and isinstance(operand.base, Name) and operand.base.text not in NUMBER \
-            and best.expected == "offset(register)":
+            and best.kind == "memory":
         return unknown_register(operand.base)
-    if isinstance(operand, Name) and operand.text not in NUMBER and "register" in best.expected:
+    if isinstance(operand, Name) and operand.text not in NUMBER and best.kind == "register":
         return unknown_register(operand)
     return SourceError(f"operand {best.index + 1} of {mnemonic} is {describe(operand)}: expected {best.expected}",
                        getattr(operand, "start", None), getattr(operand, "end", None), hint=hint)
+
+
+def spelled(syntax: str) -> str:
+    """A form's syntax for the user: "rd, imm(rs1)", "rs1, label"."""
+    return re.sub(r"\w+", lambda word: _SPELLED.get(word[0], word[0]), syntax)
 
 
 def unknown_register(name: Name) -> SourceError:

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from asm.diagnostics import Note, SourceError
-from asm.macros import BODIES, ENDS, Macro, arguments_of, fill_in, parse_header, split_arguments
-from asm.source import LABEL, Buffer, Site, Statement, decode, file_buffer, split_statements
+from asm.macros import BODIES, ENDS, Macro, arguments_of, fill_in, parse_header, split_arguments, unquoted
+from asm.source import Buffer, Site, Statement, decode, file_buffer, split_statements
 
 DEEPEST = 100               # includes, macro calls and repetitions inside one another
 MOST_STATEMENTS = 50_000_000    # a repetition count beyond this is a mistake
@@ -73,7 +73,7 @@ class Preprocessor:
                 if operation in handlers or operation in macros:
                     yield Site(buffer, index, Statement("", statement.column))
                     try:
-                        if operation in macros and not operation.startswith(".if"):
+                        if operation in macros:
                             self._expand(site, macros[operation])
                         else:
                             handlers[operation](site)
@@ -113,7 +113,8 @@ class Preprocessor:
     def _enter(self, buffer: Buffer, repeat: int = 1) -> None:
         if buffer.depth > DEEPEST:
             what = f"macro `{buffer.name}`" if buffer.kind == "macro" else buffer.kind
-            raise SourceError(f"more than {DEEPEST} levels of macros, repetitions and includes: does {what} use itself without end?")
+            raise SourceError(f"more than {DEEPEST} levels of macros, repetitions and includes: "
+                              f"does {what} use itself without end?")
         if len(buffer.code):
             self.stack.append(Reading(buffer, repeat=repeat))
 
@@ -218,7 +219,7 @@ class Preprocessor:
         """.irp name, value, value ...: the body once per value; .irpc: once per character."""
         statement = site.statement
         lines, code, first = self._body(site)
-        name, *values = [text for text, _ in split_arguments(statement.operands, statement.operands_column)] or [""]
+        name, *values = [unquoted(text) for text, _ in split_arguments(statement.operands, statement.operands_column)] or [""]
         if not re.fullmatch(r"[A-Za-z_$][\w$]*", name):
             raise SourceError(f"{statement.operation} needs a parameter name and values")
         if statement.operation == ".irpc":
@@ -284,6 +285,12 @@ def _pair(text: str) -> tuple[str, str]:
     return left.strip().strip("'\""), right.strip().strip("'\"")
 
 
+def _symbol(text: str, site: Site, column: int) -> str:
+    if not re.fullmatch(r"[\w.$]+\s*", text):
+        raise SourceError(f"{site.statement.operation} needs one symbol", column, column + len(text))
+    return text.strip()
+
+
 _Condition = Callable[[Preprocessor, str, Site, int], bool]
 _CONDITIONS: dict[str, _Condition] = {
     ".if":     lambda p, text, site, column: p.evaluate(text, site, column) != 0,
@@ -293,8 +300,8 @@ _CONDITIONS: dict[str, _Condition] = {
     ".ifle":   lambda p, text, site, column: p.evaluate(text, site, column) <= 0,
     ".ifgt":   lambda p, text, site, column: p.evaluate(text, site, column) > 0,
     ".ifge":   lambda p, text, site, column: p.evaluate(text, site, column) >= 0,
-    ".ifdef":  lambda p, text, site, column: p.is_defined(text.strip()),
-    ".ifndef": lambda p, text, site, column: not p.is_defined(text.strip()),
+    ".ifdef":  lambda p, text, site, column: p.is_defined(_symbol(text, site, column)),
+    ".ifndef": lambda p, text, site, column: not p.is_defined(_symbol(text, site, column)),
     ".ifb":    lambda p, text, site, column: not text.strip(),
     ".ifnb":   lambda p, text, site, column: bool(text.strip()),
     ".ifc":    lambda p, text, site, column: _pair(text)[0] == _pair(text)[1],

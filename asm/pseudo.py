@@ -57,7 +57,7 @@ jalr       | rs1, i_imm      | jalr x1, i_imm(rs1)
 jalr       | rd, rs1, i_imm  | jalr rd, i_imm(rs1)
 ret        |                 | jalr x0, 0(x1)
 call       | symbol          | auipc x1, symbol; jalr x1, lo(x1)
-call       | rd, symbol      | auipc rd, symbol; jalr rd, lo(rd)
+call       | rd, symbol      | auipc x6, symbol; jalr rd, lo(x6)
 tail       | symbol          | auipc x6, symbol; jalr x0, lo(x6)
 jump       | symbol, rd      | auipc rd, symbol; jalr x0, lo(rd)
 

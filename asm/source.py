@@ -15,7 +15,8 @@ from asm.assembly import Frame
 from asm.diagnostics import Note, SourceError, Span
 
 # Strings and character constants are matched only to be stepped over: a "#" in them starts no comment.
-_COMMENT = re.compile(r'"(?:[^"\\\n]|\\[^\n])*"?|\'(?:\\[^\n]|[^\\\n])\'?|(?P<block>/\*(?:[^*]|\*(?!/))*(?:\*/)?)|(?P<line>(?:#|//)[^\n]*)')
+_COMMENT = re.compile(r'"(?:[^"\\\n]|\\[^\n])*"?|\'(?:\\[^\n]|[^\\\n])\'?'
+                      r'|(?P<block>/\*(?:[^*]|\*(?!/))*(?:\*/)?)|(?P<line>(?:#|//)[^\n]*)')
 _SEPARATOR = re.compile(r'"(?:[^"\\]|\\.)*"?|\'(?:\\.|[^\\])\'?|(?P<semicolon>;)')
 _LABEL = re.compile(r"\s*(?P<name>[\w.$]+)\s*:")
 _OPERATION = re.compile(r"\s*(?P<name>[\w.$\\@]+)\s*")
@@ -24,7 +25,7 @@ _ASSIGNMENT = re.compile(r"\s*(?P<name>[A-Za-z_.$][\w.$]*)\s*=(?!=)\s*")
 
 @dataclass(eq=False, slots=True)
 class Statement:
-    """A label definition (`operation` ":") or an operation with its operands, at a column (from 0) of its line.
+    """A label definition (`operation` LABEL) or an operation with its operands, at a column (from 0) of its line.
 
     Statements are shared by all lines that read the same; what the assembler works out about one is kept in `plan`.
     """
@@ -40,7 +41,7 @@ class Statement:
         return self.operands_column + len(self.operands) if self.operands else self.column + len(self.operation)
 
 
-LABEL, ASSIGNMENT = ":", "="
+LABEL, ASSIGNMENT = "label:", "="      # no operation in a source can be called "label:"
 NOTHING: tuple[Statement, ...] = (Statement("", 0),)       # an empty line: shown in the listing
 
 
@@ -101,6 +102,11 @@ class Site:
             message = {"include": "included from here", "macro": f"in the expansion of macro `{buffer.name}`, called here"}
             yield Note(message.get(buffer.kind, f"in the repetition that .{buffer.kind} starts here"), buffer.parent.span())
             buffer = buffer.parent.buffer
+
+    def path(self) -> tuple[int, ...]:
+        """Line numbers from the main file down to this one: sorting by it gives reading order."""
+        buffer = self.buffer
+        return (self.line,) if buffer.parent is None else (*buffer.parent.path(), self.line)
 
     def callers(self) -> Site:
         """The place in a file from which the macros and repetitions that led here were started; itself in a file."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from asm.diagnostics import Note, SourceError, nearest
@@ -102,9 +103,7 @@ class SymbolTable:
                 if name.text in REGISTER_NUMBER:
                     raise SourceError(f"register {name.text} where a number is expected", name.start, name.end)
                 raise Unresolved
-            if isinstance(entry.value, Place | int):
-                return entry.value
-            return self.value(Name(entry.name, name.start, name.end))
+            return entry.value if isinstance(entry.value, Place | int) else self._follow(entry, name, lookup)
 
         return evaluate(node, lookup)
 
@@ -113,11 +112,16 @@ class SymbolTable:
         entry = self.entries.get(name.text)
         if entry is None or entry.value is None:
             raise self.undefined(name)
+        return entry.value if isinstance(entry.value, Place | int) else self._follow(entry, name, self.value)
+
+    def _follow(self, entry: Entry, name: Name, lookup: Callable[[Name], Value]) -> Value:
+        """The value of a symbol that is defined by an expression. Raises SourceError when it needs itself."""
+        assert entry.value is not None
         if entry.visiting:
             raise SourceError(f"`{name.text}` is defined in terms of itself", name.start, name.end)
         entry.visiting = True
         try:
-            return evaluate(entry.value, self.value)
+            return evaluate(entry.value, lookup)
         finally:
             entry.visiting = False
 
@@ -132,7 +136,10 @@ class SymbolTable:
         if text in REGISTER_NUMBER:
             return SourceError(f"register {text} where a number or label is expected", name.start, name.end)
         defined = [entry.name for entry in self.entries.values() if entry.value is not None and LOCAL_MARK not in entry.name]
-        return SourceError(f"undefined symbol `{text}`", name.start, name.end, hint=nearest(text, defined))
+        hint = nearest(text, defined)
+        if not hint and re.fullmatch(r"[afstx]\d+", text):
+            hint = f"there is no register {text} either: x0..x31, a0..a7, s0..s11, t0..t6"
+        return SourceError(f"undefined symbol `{text}`", name.start, name.end, hint=hint)
 
     def is_defined(self, name: str) -> bool:
         """True when the name has a value at this line (.ifdef)."""

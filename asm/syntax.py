@@ -120,7 +120,8 @@ class _Build(Transformer[Token, Any]):
 
     def chain(self, *parts: Any) -> Node:
         """Precedence climbing over "term operator term ..."."""
-        values, operators = [parts[0]], []
+        values: list[Node] = [parts[0]]
+        operators: list[str] = []
         for operator, term in zip(parts[1::2], parts[2::2], strict=True):
             while operators and BINARY[operators[-1]][0] >= BINARY[operator][0]:
                 _reduce(values, operators)
@@ -128,8 +129,7 @@ class _Build(Transformer[Token, Any]):
             operators.append(operator)
         while operators:
             _reduce(values, operators)
-        node: Node = values[0]
-        return node
+        return values[0]
 
     def memory(self, offset: Node, _left: Token, base: Node, right: Token) -> Memory:
         return Memory(offset, base, _start(offset), right.end_pos or 0)

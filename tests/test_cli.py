@@ -322,3 +322,9 @@ def test_the_public_names_are_there() -> None:
         assert getattr(slimulator, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'asemble'"):
         slimulator.asemble  # noqa: B018
+
+
+@pytest.mark.parametrize(("name", "shown"), [("call", "auipc x1, symbol; jalr x1, lo(x1)"), ("li", "as the value needs"),
+                                             ("jalr", "x[rd] = pc + 4")])
+def test_isa_explains_pseudo_instructions_but_shows_the_row_where_there_is_one(command, name: str, shown: str) -> None:
+    assert shown in command("isa", name)[1]

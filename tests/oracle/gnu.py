@@ -68,7 +68,7 @@ def link(target: Path, addresses: Mapping[str, int]) -> Image:
     addresses = {".text": 0, ".data": 0, ".bss": 0, **addresses}        # GNU as makes these three, empty or not
     script, linked = target.with_suffix(".ld"), target.with_suffix(".elf")
     places = "\n".join(f'  {name} {address:#x} : {{ KEEP(*({name})) }}' for name, address in addresses.items())
-    script.write_text(f"SECTIONS\n{{\n{places}\n  /DISCARD/ : {{ *(.riscv.attributes) }}\n}}\n", encoding="utf-8")
+    script.write_text(f"SECTIONS\n{{\n{places}\n  /DISCARD/ : {{ *(.riscv.attributes .comment) }}\n}}\n", encoding="utf-8")
     run("ld", "--no-relax", "--orphan-handling=error", "-e", "0", "-T", script, "-o", linked, target)
     return read(linked)
 

@@ -9,11 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from asm import assemble
 from isa.program import Program
 from isa.reference import ReferenceMachine
-from tests.oracle import gnu
+from tests.oracle import compare, gnu
 
 SOURCES = Path(__file__).parent / "c"
+TARGET = ("-march=rv64im", "-mabi=lp64", "-mcmodel=medany", "-ffreestanding")
+LEVELS = ("-O0", "-O2", "-Os")
 WORD = (1 << 64) - 1
 
 
@@ -52,15 +55,26 @@ def _quotient(dividend: int, divisor: int) -> int:
     return abs(dividend) // abs(divisor) * (1 if (dividend < 0) == (divisor < 0) else -1)
 
 
-@pytest.mark.parametrize("optimise", ["-O0", "-O2", "-Os"])
+@pytest.mark.parametrize("optimise", LEVELS)
 def test_c_program(optimise: str, tmp_path: Path) -> None:
     linked = tmp_path / "checks.elf"
-    gnu.run("gcc", "-march=rv64im", "-mabi=lp64", "-mcmodel=medany", "-nostdlib", "-ffreestanding", optimise,
-            "-Wl,-Ttext=0x80000000,--build-id=none,--no-warn-rwx-segments", SOURCES / "start.s", SOURCES / "checks.c",
-            "-lgcc", "-o", linked)
+    gnu.run("gcc", *TARGET, "-nostdlib", optimise, "-Wl,-Ttext=0x80000000,--build-id=none,--no-warn-rwx-segments",
+            SOURCES / "start.s", SOURCES / "checks.c", "-lgcc", "-o", linked)
     machine = ReferenceMachine("slim")
     machine.load(Program.load(linked))
     result = machine.run(1_000_000)
     lines = [line.split() for line in machine.host.output.decode().splitlines()]
     assert {name: int(value, 16) for name, value in lines} == expected()
     assert (result.reason, result.exit_code) == ("exit", len(lines))
+
+
+@pytest.mark.parametrize("optimise", LEVELS)
+def test_compiler_output_assembles_as_gnu_assembles_it(optimise: str, tmp_path: Path) -> None:
+    """What GCC writes is assembly that nobody here chose: our sections and symbols equal GNU's."""
+    written = tmp_path / "checks.s"
+    gnu.run("gcc", *TARGET, "-S", optimise, "-fno-asynchronous-unwind-tables", SOURCES / "checks.c", "-o", written)
+    source = written.read_text(encoding="utf-8")
+    gnu.assemble(source, tmp_path, "undefined")
+    missing = gnu.run("nm", "-u", tmp_path / "undefined.o").split()[1::2]
+    source += "        .text\n" + "".join(f"        .globl {name}\n{name}: ret\n" for name in missing)
+    compare.assert_equal(source, assemble(source), tmp_path)

@@ -1,0 +1,43 @@
+# Pseudo-instructions; the words are those of riscv64-unknown-elf-as.
+start:
+    nop                         # = 0x00000013
+    li      a0, 5               # = 0x00500513
+    li      a0, -2048           # = 0x80000513
+    li      a0, 0x7ffff800      # = 0x80000537 0x8005051b
+    li      a0, 0x100000000     # = 0x0010051b 0x02051513
+    li      a1, 0x123456789abcdef0  # = 0x002475b7 0x8ad5859b 0x00e59593 0xc4d58593 0x00c59593 0x5e758593 0x00d59593 0xef058593
+    li      a0, end - start     # = 0x0d800513
+    mv      a0, a1              # = 0x00058513
+    not     a0, a1              # = 0xfff5c513
+    neg     a0, a1              # = 0x40b00533
+    sext.w  a0, a1              # = 0x0005851b
+    zext.b  a0, a1              # = 0x0ff5f513
+    seqz    a0, a1              # = 0x0015b513
+    snez    a0, a1              # = 0x00b03533
+1:  beqz    a0, 1b              # = 0x00050063
+    bgt     a0, a1, 1f          # = 0x00a5c263
+1:  j       1b                  # = 0x0000006f
+    jr      a0                  # = 0x00050067
+    jalr    a0                  # = 0x000500e7
+    jalr    a0, 4(a1)           # = 0x00458567
+    jalr    a0, a1, 4           # = 0x00458567
+    ret                         # = 0x00008067
+    la      a0, start           # = 0x00000517 0xf8450513
+    call    start               # = 0x00000097 0xf7c080e7
+    tail    start               # = 0x00000317 0xf7430067
+    lw      a0, start           # = 0x00000517 0xf6c52503
+    sw      a0, start, t0       # = 0x00000297 0xf6a2a223
+    csrr    a0, mstatus         # = 0x30002573
+    csrw    vec.cols, a0        # = 0x80051073
+    csrw    vec.cols, 3         # = 0x8001d073
+    csrwi   0x800, 3            # = 0x8001d073
+    rdinstret a0                # = 0xc0202573
+    fence                       # = 0x0ff0000f
+    unimp                       # = 0xc0001073
+    add     a0, a0, 4           # = 0x00450513
+    lw      a0, (a1)            # = 0x0005a503
+    lui     a0, %hi(0x12345800)         # = 0x12346537
+    addi    a0, a0, %lo(0x12345800)     # = 0x80050513
+2:  auipc   a0, %pcrel_hi(start)        # = 0x00000517
+    addi    a0, a0, %pcrel_lo(2b)       # = 0xf3050513
+end:

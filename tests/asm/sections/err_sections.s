@@ -1,0 +1,13 @@
+    nop
+    .section .bss
+    nop                             # error: an instruction in section .bss, which holds only zeros
+    .word   4                       # error: data in section .bss
+    .section .text, "aw"            # error: section .text had the flags "ax" before
+    .section foo, "q"               # error: unknown section flag 'q'
+    .section                        # error: .section cannot be read # hint: `.section name
+    .popsection                     # error: .popsection without .pushsection
+    .text
+    nop
+    .address 0x80000000             # error: .address must stand before the contents
+    .org    2                       # error: would move backwards
+    .machine slm                    # error: no machine preset 'slm'

@@ -1,0 +1,3 @@
+    nop
+    nop  /* error: is never closed                              # error: unterminated comment
+    nop

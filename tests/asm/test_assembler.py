@@ -1,0 +1,289 @@
+"""What source files of tests/asm cannot show: the API, whole-file mistakes, placement, bounded memory, how diagnostics look."""
+
+from __future__ import annotations
+
+import struct
+import tracemalloc
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from asm import Assembly, AssemblyError, assemble, assemble_with_listing
+from asm.syntax import parse_operands
+from isa.instruction import TABLE, Row, decode
+from isa.program import FileSlice, Program
+
+
+def words(program: Program) -> list[int]:
+    section = program.section(".text")
+    assert section is not None
+    data = section.bytes()
+    return [int.from_bytes(data[at:at + 4], "little") for at in range(0, len(data), 4)]
+
+
+def failed(source: str | Path) -> Assembly:
+    assembly = assemble_with_listing(source)
+    assert assembly.program is None
+    return assembly
+
+
+# ------------------------------------------------------------------------------------------------ the API
+
+
+def test_text_and_file_give_the_same(tmp_path: Path) -> None:
+    source = "_start: li a0, 7\n ecall\n"
+    path = tmp_path / "a.s"
+    path.write_text(source)
+    assert words(assemble(source)) == words(assemble(path)) == [0x00700513, 0x00000073]
+    assert assemble(path).lines[1].file == str(path)
+    assert assemble(path).lines[1].line == 2
+
+
+def test_defines_and_include_paths(tmp_path: Path) -> None:
+    (tmp_path / "inc").mkdir()
+    (tmp_path / "inc" / "x.inc").write_text(".equ from_include, 3\n")
+    source = '.include "x.inc"\n .ifdef N\n li a0, N + from_include\n .endif\n'
+    program = assemble(source, include_paths=[tmp_path / "inc"], defines={"N": 4})
+    assert words(program) == [0x00700513]
+    with pytest.raises(AssemblyError, match=r"file not found: x\.inc"):
+        assemble(source, defines={"N": 4})
+
+
+def test_machine() -> None:
+    assert assemble("nop").machine == "slim"
+    assert assemble("nop", machine="slim-llama").machine == "slim-llama"
+    assert assemble(".machine slim-llama\nnop").machine == "slim-llama"
+    with pytest.raises(AssemblyError, match="no machine preset 'slm'"):
+        assemble("nop", machine="slm")
+
+
+def test_entry_is_start_or_the_beginning_of_text() -> None:
+    assert assemble("nop\n_start: nop").entry == 0x8000_0004
+    assert assemble("nop").entry == 0x8000_0000
+
+
+def test_symbols() -> None:
+    program = assemble(".globl f\n.type f, @function\nf: nop\n.size f, . - f\n.equ K, 5\n1: nop\n.Lhidden: nop\n")
+    assert {symbol.name for symbol in program.symbols} == {"f", "K"}
+    f, k = program.symbol("f"), program.symbol("K")
+    assert f is not None and (f.value, f.size, f.kind, f.binding, f.section) == (0x8000_0000, 4, "func", "global", ".text")
+    assert k is not None and (k.value, k.section) == (5, None)
+
+
+def test_listing_and_symbols_in_spite_of_errors() -> None:
+    assembly = failed("f: nop\n addi a0, a0, 5000\n g: .word 1\n")
+    assert [(line.line, line.address, line.size) for line in assembly.listing] == [
+        (1, 0x8000_0000, 4), (2, 0x8000_0004, 0), (3, 0x8000_0004, 4)]
+    assert [symbol.name for symbol in assembly.symbols] == ["f", "g"]
+
+
+def test_listing_origin_of_macro_lines() -> None:
+    listing = assemble_with_listing(".macro two x\n nop\n li a0, \\x\n.endm\n two 5\n").listing
+    inner = [line for line in listing if line.depth]
+    assert [(line.line, line.text) for line in inner] == [(2, " nop"), (3, " li a0, 5")]
+    assert [(frame.kind, frame.name, frame.line) for frame in inner[0].origin] == [("macro", "two", 5)]
+
+
+def test_lines_of_macros_are_those_of_the_call() -> None:
+    program = assemble(".macro two\n nop\n nop\n.endm\n two\n nop\n")
+    assert [(line.address, line.line) for line in program.lines] == [(0x8000_0000, 5), (0x8000_0004, 5), (0x8000_0008, 6)]
+
+
+# ------------------------------------------------------------------------------------------------ whole-file mistakes
+
+
+def test_empty() -> None:
+    for source in ("", "\n\n", "# nothing\n", ".equ x, 1\n"):
+        assert "there is nothing to assemble" in failed(source).diagnostics[0].message
+
+
+def test_not_utf8(tmp_path: Path) -> None:
+    path = tmp_path / "latin.s"
+    path.write_bytes(b"nop\n# caf\xe9\n")
+    assert "is not UTF-8 text: byte 0xe9 in line 2" in failed(path).diagnostics[0].message
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=r"nothing\.s"):
+        assemble(tmp_path / "nothing.s")
+
+
+def test_very_long_line() -> None:
+    source = "nop\n addi a0, a0, 1 " + "+ 1 " * 250_000 + "\n nop nop\n"
+    diagnostics = failed(source).diagnostics
+    assert [diagnostic.span.line for diagnostic in diagnostics] == [2, 3]
+    assert all(len(line) < 300 for diagnostic in diagnostics for line in str(diagnostic).splitlines())
+    assert len(words(assemble(" .byte " + "1, " * 300_000 + "1\n .balign 4\n"))) >= 75_000
+
+
+def test_deep_nesting_is_refused() -> None:
+    for text in ("(" * 5000 + "1" + ")" * 5000, "-" * 5000 + "1", "f" + "+f" * 5000):
+        failed(f".word {text}\n.equ f, later\n")
+
+
+def test_recursive_include(tmp_path: Path) -> None:
+    (tmp_path / "a.s").write_text('nop\n.include "b.s"\n')
+    (tmp_path / "b.s").write_text('.include "a.s"\n')
+    (diagnostic,) = failed(tmp_path / "a.s").diagnostics
+    assert diagnostic.message == "recursive include: a.s is being read already"
+    assert [note.span.file for note in diagnostic.notes] == [str(tmp_path / "a.s")]
+
+
+def test_every_error_is_reported() -> None:
+    source = "".join(f" addi a0, a0, {5000 + number}\n" for number in range(200))
+    assert len(failed(source).diagnostics) == 200
+
+
+# ------------------------------------------------------------------------------------------------ how it looks
+
+
+def test_picture() -> None:
+    (diagnostic,) = failed("nop\n\taddi\ta0, a0, 5000  # why\n").diagnostics
+    assert str(diagnostic) == (
+        "<text>:2:15: error: 5000 is out of range for the immediate of addi: -2048..2047\n"
+        "     addi a0, a0, 5000  # why\n"
+        "                  ^^^^")
+
+
+def test_macro_chain(tmp_path: Path) -> None:
+    path = tmp_path / "m.s"
+    path.write_text(".macro inner x\n addi a0, a0, \\x\n.endm\n.macro outer x\n inner \\x\n.endm\n outer 9999\n")
+    (diagnostic,) = failed(path).diagnostics
+    assert diagnostic.span.line == 2
+    assert diagnostic.span.text == " addi a0, a0, 9999"
+    assert [(note.span.line, note.message) for note in diagnostic.notes] == [
+        (5, "in the expansion of macro `inner`, called here"), (7, "in the expansion of macro `outer`, called here")]
+
+
+def test_errors_come_in_reading_order() -> None:
+    lines = [diagnostic.span.line for diagnostic in failed(" j nowhere\n addi a0, a0, 5000\n .word gone\n frob\n").diagnostics]
+    assert lines == [1, 2, 3, 4]
+
+
+@settings(deadline=None)
+@given(st.text(alphabet="a0 x,()+-*/%<>=!~'\"\\@.:;#1fb\t[]{}é", max_size=30))
+def test_any_text_gives_a_program_or_diagnostics(text: str) -> None:
+    for source in (text, f" add {text}\n", f" .word {text}\n", f".macro m a\n{text}\n.endm\n m {text}\n"):
+        assembly = assemble_with_listing(source)
+        assert assembly.program is not None or assembly.diagnostics
+        messages = "\n".join(map(str, assembly.diagnostics))
+        assert "__ANON" not in messages and "LPAR" not in messages and "$END" not in messages
+        assert assembly.listing is not None
+
+
+# ------------------------------------------------------------------------------------------------ placement and memory
+
+
+def test_regions_and_order() -> None:
+    program = assemble(".bss\n.zero 8\n.data\n.byte 1\n.section .rodata\n.byte 1\n.section .hbm.kv\n.byte 1\n"
+                       ".section .flash\n.byte 1\n.section .sram\n.zero 4\n.section mine\n.byte 2\n.text\nnop\n")
+    assert [(section.name, section.address) for section in program.sections] == [
+        (".sram", 0x1000_0000), (".text", 0x8000_0000), (".rodata", 0x8000_1000), (".data", 0x8000_2000), ("mine", 0x8000_2001),
+        (".bss", 0x8000_3000), (".flash", 0x10_0000_0000), (".hbm.kv", 0x20_0000_0000)]
+    sram, bss = program.section(".sram"), program.section(".bss")
+    assert sram is not None and bss is not None
+    assert (sram.zero_size, bss.zero_size) == (4, 8)
+
+
+def test_sections_flow_around_fixed_ones() -> None:
+    program = assemble(".section .a, \"aw\"\n.address 0x80000000\n.fill 5000, 1, 1\n.text\nnop\n")
+    text = program.section(".text")
+    assert text is not None and text.address == 0x8000_2000
+    spans = sorted((section.address, section.end) for section in program.sections)
+    assert all(first[1] <= second[0] for first, second in pairwise(spans))
+
+
+def test_a_gigabyte_stays_in_its_file(tmp_path: Path) -> None:
+    with (tmp_path / "weights.bin").open("wb") as stream:
+        stream.truncate(1 << 30)
+    source = '.section .flash\nw: .incbin "weights.bin", 4096, (1 << 30) - 8192\nend: .byte 1\n.text\n_start: la a0, end\n'
+    (tmp_path / "a.s").write_text(source)
+    tracemalloc.start()
+    assembly = assemble_with_listing(tmp_path / "a.s")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert assembly.program is not None and peak < 20 << 20
+    flash = assembly.program.section(".flash")
+    assert flash is not None and flash.size == (1 << 30) - 8191
+    assert flash.chunks[0] == FileSlice(str(tmp_path / "weights.bin"), 4096, (1 << 30) - 8192)
+    assert assembly.listing[1].size == (1 << 30) - 8192
+    assert len(assembly.listing[1].data) == 64
+
+
+def test_large_fills_are_bounded() -> None:
+    tracemalloc.start()
+    program = assemble(".data\n.fill 1 << 27, 4, 0x01020304\n.byte 5\n.bss\n.zero 1 << 32\n.text\nnop\n")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20 << 20
+    data = program.section(".data")
+    assert data is not None and data.size == (1 << 29) + 1
+    assert next(data.blocks())[:8] == bytes([4, 3, 2, 1, 4, 3, 2, 1])
+
+
+# ------------------------------------------------------------------------------------------------ instructions
+
+
+@pytest.mark.parametrize("row", TABLE.values(), ids=lambda row: row.mnemonic)
+def test_every_row_assembles_from_its_syntax(row: Row) -> None:
+    """Each operand at its lowest and its highest value: what is decoded is what was written."""
+    for end in ("minimum", "maximum"):
+        values = {operand.name: getattr(operand.field, end) for operand in row.operands}
+        text = row.syntax
+        spelled = {operand.field.name if operand.field.name in text else operand.name: operand for operand in row.operands}
+        parts = []
+        for word in text.replace("(", " ( ").replace(")", " ) ").replace(",", " , ").split():
+            operand = spelled.get(word)
+            if operand is None:
+                parts.append(word)
+            elif operand.is_register:
+                parts.append(f"x{values[operand.name]}")
+            elif operand.role == "target":
+                parts.append(f". + {values[operand.name]}")
+            elif operand.role == "fence set":
+                parts.append("".join(letter for bit, letter in enumerate("wroi") if values[operand.name] >> bit & 1)[::-1] or "0")
+            else:
+                parts.append(str(values[operand.name]))
+        source = f"{row.mnemonic} {' '.join(parts)}"
+        if row.format.name == "J":
+            source = f".address 0x80200000\n{source}"
+        if row.format.name == "B":
+            source = f".address 0x80200000\n.zero 8192\n{source}\n.zero 8192"
+        word, = (w for w in words(assemble(source)) if w)
+        assert decode(word) == (row, values), source
+
+
+@given(st.integers(-(1 << 63), (1 << 64) - 1))
+@settings(deadline=None)
+def test_li_gives_the_value(value: int) -> None:
+    register = 0
+    for word in words(assemble(f"li a0, {value}")):
+        row, operands = decode(word) or (None, {})
+        assert row is not None
+        match row.mnemonic:
+            case "lui":
+                register = (operands["imm"] << 12 ^ 1 << 31) - (1 << 31)
+            case "addi" | "addiw":
+                register = (register if operands["rs1"] else 0) + operands["imm"]
+                if row.mnemonic == "addiw":
+                    register = (register + (1 << 31)) % (1 << 32) - (1 << 31)
+            case "slli":
+                register <<= operands["shamt6"]
+    assert register % (1 << 64) == value % (1 << 64)
+
+
+@given(st.floats(width=32))
+@settings(deadline=None)
+def test_float_is_correctly_rounded(value: float) -> None:
+    program = assemble(f".data\n.float {value!r}\n.double {value!r}\n")
+    section = program.section(".data")
+    assert section is not None
+    single, double = struct.unpack("<fd", section.bytes())
+    assert repr((single, double)) == repr((value, value))       # also for nan, and for the sign of zero
+
+
+def test_equal_operands_are_parsed_once() -> None:
+    assert parse_operands("a0, a1, 4") is parse_operands("a0, a1, 4")
