@@ -136,7 +136,9 @@ class FastMachine(ReferenceMachine):
     # ---------------------------------------------------------------------------------------------- running
 
     def run(self, max_instructions: int | None = None) -> RunResult:
+        kernels.notify("the engine")
         from emulator.loop import execute
+        kernels.notify("")
         start = self.counter("core.instructions")
         x = self._registers
         while True:

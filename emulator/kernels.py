@@ -25,6 +25,7 @@ from emulator.machine_code import KERNEL
 Function = Callable[..., int]
 KERNELS: dict[str, Function] = {}
 _compiled: dict[str, Any] = {}
+_listener: Callable[[str], None] = lambda what: None
 
 
 def _cache_folder() -> Path:
@@ -51,11 +52,24 @@ def kernel(*mnemonics: str) -> Callable[[Function], Function]:
     return register
 
 
+def on_compile(listener: Callable[[str], None]) -> None:
+    """Have `listener` called with the name of what is being compiled, and with "" when that is done."""
+    global _listener
+    _listener = listener
+
+
+def notify(what: str) -> None:
+    """Tell the listener."""
+    _listener(what)
+
+
 def address(mnemonic: str) -> int:
     """Host address of a compiled kernel; compiles it, or loads it from the cache, on first use. 0: there is none."""
     function = KERNELS.get(mnemonic)
     if function is None:
         return 0
     if mnemonic not in _compiled:
+        notify(mnemonic)
         _compiled[mnemonic] = cfunc(KERNEL, cache=True)(function)
+        notify("")
     return int(_compiled[mnemonic].address)
