@@ -30,7 +30,8 @@ NUMBER: dict[str, int] = {name: i for i, name in enumerate(OPERATIONS)}
 OPERATION, RD, RS1, RS2, RS3, RS4, VALUE, OPS_SLOT = range(8)
 NO_REGISTER = 32            # writes to x0 go to a register that nobody reads
 
-KERNEL_NUMBER: dict[str, int] = {row.mnemonic: i for i, row in enumerate(r for r in TABLE.values() if r.is_xslim)}
+KERNEL_NAMES: tuple[str, ...] = tuple(row.mnemonic for row in TABLE.values() if row.is_xslim)
+KERNEL_NUMBER: dict[str, int] = {name: i for i, name in enumerate(KERNEL_NAMES)}
 _UNIT_CSRS = {csr.address for unit in UNITS.values() for csr in unit.csrs}
 _NOTHING = {"fence", "fence.tso", "wfi"}
 

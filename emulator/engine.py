@@ -12,10 +12,10 @@ import numpy as np
 
 from emulator import context, kernels
 from emulator.context import SPAN_WORDS, STATE_INDEX, WORDS
-from emulator.decode import KERNEL_NUMBER, NO_REGISTER, Code, decode_words
+from emulator.decode import KERNEL_NAMES, NO_REGISTER, NUMBER, OPERATION, VALUE, Code, decode_words
 from isa.counters import COUNTERS
 from isa.csrs import CSRS
-from isa.instruction import TABLE, find
+from isa.instruction import find
 from isa.machine import Machine, Region
 from isa.program import Program
 from isa.reference import ReferenceMachine, RunResult, TrapReport
@@ -37,7 +37,7 @@ class FastMachine(ReferenceMachine):
         super().__init__(machine, host)
         from emulator import units  # noqa: F401 - registers the kernels
         self._registers = np.zeros(NO_REGISTER + 1, np.int64)
-        self._kernels = np.zeros(len(KERNEL_NUMBER), np.int64)
+        self._kernels = np.zeros(len(KERNEL_NAMES), np.int64)
         self._csr_mask = np.zeros(4096, np.uint64)
         for csr in CSRS.values():
             self._csr_mask[csr.address] = csr.writable
@@ -93,18 +93,19 @@ class FastMachine(ReferenceMachine):
         end = min(end, region.end)
         words = self.memory.view(region, start, (end - start) // 4 * 4).view("<u4")
         code = decode_words(words, self.machine.units)
-        for mnemonic, number in KERNEL_NUMBER.items():
-            if not self._kernels[number] and self.machine.has_unit(TABLE[mnemonic].unit) and number in self._numbers(code):
-                self._kernels[number] = kernels.address(mnemonic)
+        self._compile(code)
         self._code.append((start, code))
         low = min(base for base, _ in self._code)
         self._block[context.CODE_START] = low
         self._block[context.CODE_BYTES] = max(base + 4 * len(piece) for base, piece in self._code) - low
 
-    @staticmethod
-    def _numbers(code: Code) -> set[int]:
-        from emulator.decode import NUMBER, OPERATION, VALUE
-        return set(code[np.isin(code[:, OPERATION], (NUMBER["KERNEL"], NUMBER["KERNEL_RESULT"])), VALUE].tolist())
+    def _compile(self, code: Code) -> None:
+        """Have the kernels ready that some decoded instructions need."""
+        operations = code[:, OPERATION]
+        of_kernel = (operations == NUMBER["KERNEL"]) | (operations == NUMBER["KERNEL_RESULT"])
+        for number in set(code[of_kernel, VALUE].tolist()):
+            if not self._kernels[number]:
+                self._kernels[number] = kernels.address(KERNEL_NAMES[number])
 
     def _piece(self, pc: int) -> tuple[int, Code] | None:
         """The decoded code around `pc`, None when there is no executable memory."""
@@ -120,8 +121,8 @@ class FastMachine(ReferenceMachine):
             return None
         return self._code[-1]
 
-    def _refresh(self, address: int, size: int) -> None:
-        """Decode again what was stored to code."""
+    def code_changed(self, address: int, size: int) -> None:
+        """Decode again what has been stored to code. To be called by whoever writes to memory from outside."""
         for base, code in self._code:
             first, last = max(address, base) - base >> 2, min(address + size - 1, base + 4 * len(code) - 1) - base >> 2
             if first <= last:
@@ -129,9 +130,7 @@ class FastMachine(ReferenceMachine):
                 assert region is not None
                 words = self.memory.view(region, base + 4 * first, 4 * (last - first + 1)).view("<u4")
                 code[first:last + 1] = decode_words(words, self.machine.units)
-                for mnemonic, number in KERNEL_NUMBER.items():
-                    if number in self._numbers(code) and not self._kernels[number]:
-                        self._kernels[number] = kernels.address(mnemonic)
+                self._compile(code[first:last + 1])
 
     # ---------------------------------------------------------------------------------------------- running
 
@@ -168,5 +167,5 @@ class FastMachine(ReferenceMachine):
         self.handed_over[name] = self.handed_over.get(name, 0) + 1
         report = self.step()
         for address, destination, _ in self._writes:
-            self._refresh(address, len(destination))
+            self.code_changed(address, len(destination))
         return report
