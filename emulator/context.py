@@ -21,7 +21,7 @@ from isa.units import UNITS
 DONE, PUNT = 0, 1
 
 # Words of the block. State arrays follow from STATE on, two words each: host address and length.
-COUNTS, CSR_FILE, SPANS, SPAN_COUNT, RESULT, PAGE_BYTES, CODE_START, CODE_BYTES, TOHOST, STATE = range(10)
+COUNTS, CSR_FILE, SPANS, SPAN_COUNT, RESULT, PAGE_BYTES, CODE_START, CODE_BYTES, CODE_RANGES, CODE_RANGE_COUNT, TOHOST, STATE = range(12)
 STATE_INDEX: dict[str, int] = {name: STATE + 2 * i for i, name in enumerate(
     array.name for unit in UNITS.values() for array in unit.state)}
 WORDS = STATE + 2 * len(STATE_INDEX)
@@ -86,6 +86,19 @@ def overlap(a: int, a_size: int, b: int, b_size: int) -> bool:
 
 
 @njit
+def in_code(block: int, address: int, size: int) -> bool:
+    """True if a write there would change decoded instructions."""
+    if not overlap(address, size, load(block + 8 * CODE_START, np.int64), load(block + 8 * CODE_BYTES, np.int64)):
+        return False
+    place = load(block + 8 * CODE_RANGES, np.int64)             # (address, bytes) of each range of decoded instructions
+    for _ in range(load(block + 8 * CODE_RANGE_COUNT, np.int64)):
+        if overlap(address, size, load(place, np.int64), load(place + 8, np.int64)):
+            return True
+        place += 16
+    return False
+
+
+@njit
 def _find(block: int, port: int, address: int, size: int, align: int, write: int) -> tuple[int, int]:
     """(host address, counter slot) of an operand, (0, SINK) when the meaning must look at it, (1, SINK) when it is empty."""
     if size == 0:
@@ -95,11 +108,10 @@ def _find(block: int, port: int, address: int, size: int, align: int, write: int
     span = load(block + 8 * SPANS, np.int64)
     for _ in range(load(block + 8 * SPAN_COUNT, np.int64)):
         offset = address - load(span + 8 * BASE, np.int64)
-        if 0 <= offset and offset + size <= load(span + 8 * SIZE, np.int64):
+        if offset >= 0 and offset <= load(span + 8 * SIZE, np.int64) - size:        # no sum: it might wrap around
             if not load(span + 8 * PORTS, np.int64) >> port & 1 or (write and not load(span + 8 * WRITABLE, np.int64)):
                 return 0, SINK
-            if write and (overlap(address, size, load(block + 8 * CODE_START, np.int64), load(block + 8 * CODE_BYTES, np.int64))
-                          or overlap(address, size, load(block + 8 * TOHOST, np.int64), 8)):
+            if write and (in_code(block, address, size) or overlap(address, size, load(block + 8 * TOHOST, np.int64), 8)):
                 return 0, SINK          # decoded instructions, or a device: the engine must see this write
             return load(span + 8 * HOST, np.int64) + offset, load(span + 8 * (WRITE_SLOT if write else READ_SLOT), np.int64)
         span += 8 * SPAN_WORDS

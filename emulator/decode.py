@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from isa.csrs import BY_ADDRESS
-from isa.instruction import TABLE, Row, decode
 from isa.counters import COUNTERS
+from isa.csrs import BY_ADDRESS, CSRS
+from isa.instruction import TABLE, Row, decode
 from isa.units import UNITS
 
 OPERATIONS: tuple[str, ...] = (
@@ -32,8 +32,9 @@ NO_REGISTER = 32            # writes to x0 go to a register that nobody reads
 
 KERNEL_NAMES: tuple[str, ...] = tuple(row.mnemonic for row in TABLE.values() if row.is_xslim)
 KERNEL_NUMBER: dict[str, int] = {name: i for i, name in enumerate(KERNEL_NAMES)}
-_UNIT_CSRS = {csr.address for unit in UNITS.values() for csr in unit.csrs}
-_NOTHING = {"fence", "fence.tso", "wfi"}
+_PLAIN_CSRS = {csr.address for unit in UNITS.values() for csr in unit.csrs} | {
+    CSRS[name].address for name in ("mtvec", "mscratch", "mepc", "mcause", "mtval")}
+_NOTHING = {"fence", "fence.tso", "fence.i", "wfi"}         # stores to code are seen at once, so fence.i has nothing to do
 
 Code = npt.NDArray[np.int32]
 
@@ -72,7 +73,7 @@ def _row(row: Row, fields: dict[str, int], units: tuple[str, ...]) -> list[int] 
             if value % 4:                                           # would trap, if taken
                 return None
             value //= 4                                             # in instructions
-        case name if name.startswith("csr") and (value not in _UNIT_CSRS or BY_ADDRESS[value].reset & ~BY_ADDRESS[value].writable):
-            return None                                             # a standard CSR, a counter, or none
+        case name if name.startswith("csr") and (value not in _PLAIN_CSRS or BY_ADDRESS[value].reset & ~BY_ADDRESS[value].writable):
+            return None                                             # with fixed bits or an effect, a counter, or none
     source = fields.get("rs1", fields.get("zimm", 0))
     return [operation, fields.get("rd", 0) or NO_REGISTER, source, fields.get("rs2", 0), 0, 0, value, 0]

@@ -9,6 +9,7 @@ written once, in isa, and the engines cannot disagree about them.
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from emulator import context, kernels
 from emulator.context import SPAN_WORDS, STATE_INDEX, WORDS
@@ -44,41 +45,45 @@ class FastMachine(ReferenceMachine):
         self._block = np.zeros(WORDS, np.int64)
         self._spans = np.zeros((0, SPAN_WORDS), np.int64)
         self._code: list[tuple[int, Code]] = []             # (address of the first instruction, decoded)
+        self._ranges: list[tuple[int, int]] = []            # (start, end) of what is decoded; elsewhere a piece holds OTHER
+        self._range_table = np.zeros((0, 2), np.int64)      # the same for the loop: (start, bytes)
         self.handed_over: dict[str, int] = {}
 
     def load(self, program: Program) -> None:
         super().load(program)
         self._describe_memory()
-        self._code = []
+        self._code, self._ranges = [], []
         executable = sorted((s.address, s.end) for s in program.sections if "a" in s.flags and "x" in s.flags and s.size)
-        pieces: list[list[int]] = []
+        pieces: list[list[tuple[int, int]]] = []
         for start, end in executable:
-            region = self.memory.region(start, end - start)
-            if pieces and start - pieces[-1][1] < _MOST_GAP and self.memory.region(pieces[-1][0], end - pieces[-1][0]) == region:
-                pieces[-1][1] = end
+            if pieces and start - pieces[-1][-1][1] < _MOST_GAP and self._span(start) == self._span(pieces[-1][0][0]):
+                pieces[-1].append((start, end))
             else:
-                pieces.append([start, end])
-        for start, end in pieces:
-            self._decode(start & ~3, -(-end // 4) * 4)
+                pieces.append([(start, end)])
+        for piece in pieces:
+            self._decode(piece)
 
     def _describe_memory(self) -> None:
         """Fill the context block and the table of spans: DRAM first, then the other regions, flash by its sections."""
         def span(region: Region, base: int, view: np.ndarray) -> list[int]:
             ports = sum(1 << bit for name, bit in context.PORT.items() if name in region.ports)
-            read, write = (COUNTERS[f"{region.name}.bytes_{verb}"].slot if f"{region.name}.bytes_{verb}" in COUNTERS else context.SINK
-                           for verb in ("read", "written"))
+            counters = (COUNTERS.get(f"{region.name}.bytes_{verb}") for verb in ("read", "written"))
+            read, write = (counter.slot if counter else context.SINK for counter in counters)
             return [base, len(view), view.ctypes.data, int(region.writable and region.name != "mmio"), ports, read, write, 0]
 
         rows = [span(region, base, view) for region, base, view in self.memory.spans()]
         dram = self.machine.region("dram").base
         rows.sort(key=lambda row: row[0] != dram)
         self._spans = np.array(rows, np.int64).reshape(-1, SPAN_WORDS)
+        self._block[context.SPANS] = self._spans.ctypes.data
+        self._block[context.SPAN_COUNT] = len(self._spans)
+        self._block[context.PAGE_BYTES] = self.page_bytes
+
+    def _describe_state(self) -> None:
+        """Fill in what may have been replaced between two runs."""
         block = self._block
         block[context.COUNTS] = self.counts.ctypes.data
         block[context.CSR_FILE] = self.csr_values.ctypes.data
-        block[context.SPANS] = self._spans.ctypes.data
-        block[context.SPAN_COUNT] = len(self._spans)
-        block[context.PAGE_BYTES] = self.page_bytes
         block[context.TOHOST] = self.tohost
         for name, index in STATE_INDEX.items():
             if name in self.state:
@@ -86,18 +91,41 @@ class FastMachine(ReferenceMachine):
 
     # ---------------------------------------------------------------------------------------------- code
 
-    def _decode(self, start: int, end: int) -> None:
-        """Decode the instructions at start..end, and compile the kernels that they need."""
-        region = self.memory.region(start, 4)
+    def _span(self, address: int) -> tuple[int, int] | None:
+        """(start, end) of the memory around the instruction at `address`, None where nothing can be executed."""
+        for region, base, view in self.memory.spans():
+            if region.name != "mmio" and base <= address and address + 4 <= base + len(view):
+                return base, base + len(view)
+        return None
+
+    def _words(self, start: int, end: int) -> npt.NDArray[np.uint32]:
+        region = self.memory.region(start, end - start)
         assert region is not None
-        end = min(end, region.end)
-        words = self.memory.view(region, start, (end - start) // 4 * 4).view("<u4")
-        code = decode_words(words, self.machine.units)
+        return self.memory.view(region, start, end - start).view("<u4")
+
+    def _decode(self, ranges: list[tuple[int, int]]) -> None:
+        """Decode the instructions of some ranges as one piece, and compile the kernels that they need.
+
+        What lies between the ranges stays OTHER: so data there can be stored to without a look at the instructions.
+        """
+        span = self._span(-(-ranges[0][0] // 4) * 4)
+        if span is None:
+            return
+        first, last = -(-span[0] // 4) * 4, span[1] // 4 * 4
+        ranges = [(max(start // 4 * 4, first), min(-(-end // 4) * 4, last)) for start, end in ranges]
+        base = ranges[0][0]
+        code = np.zeros(((ranges[-1][1] - base) // 4, 8), np.int32)
+        for start, end in ranges:
+            code[(start - base) // 4:(end - base) // 4] = decode_words(self._words(start, end), self.machine.units)
         self._compile(code)
-        self._code.append((start, code))
-        low = min(base for base, _ in self._code)
+        self._code.append((base, code))
+        self._ranges += ranges
+        self._range_table = np.array([(start, end - start) for start, end in self._ranges], np.int64)
+        low = min(start for start, _ in self._ranges)
         self._block[context.CODE_START] = low
-        self._block[context.CODE_BYTES] = max(base + 4 * len(piece) for base, piece in self._code) - low
+        self._block[context.CODE_BYTES] = max(end for _, end in self._ranges) - low
+        self._block[context.CODE_RANGES] = self._range_table.ctypes.data
+        self._block[context.CODE_RANGE_COUNT] = len(self._range_table)
 
     def _compile(self, code: Code) -> None:
         """Have the kernels ready that some decoded instructions need."""
@@ -109,28 +137,28 @@ class FastMachine(ReferenceMachine):
 
     def _piece(self, pc: int) -> tuple[int, Code] | None:
         """The decoded code around `pc`, None when there is no executable memory."""
+        if pc % 4:
+            return None
         for base, code in self._code:
             if base <= pc < base + 4 * len(code):
                 return base, code
-        region = None if pc % 4 else self.memory.region(pc, 4)
-        if region is None or region.name == "mmio":
+        span = self._span(pc)
+        if span is None:
             return None
-        try:
-            self._decode(max(pc & -_PAGE, region.base), (pc & -_PAGE) + _PAGE)
-        except Trap:                            # flash that holds nothing
-            return None
+        self._decode([(max(pc & -_PAGE, span[0]), min((pc & -_PAGE) + _PAGE, span[1]))])
         return self._code[-1]
 
     def code_changed(self, address: int, size: int) -> None:
         """Decode again what has been stored to code. To be called by whoever writes to memory from outside."""
-        for base, code in self._code:
-            first, last = max(address, base) - base >> 2, min(address + size - 1, base + 4 * len(code) - 1) - base >> 2
-            if first <= last:
-                region = self.memory.region(base, 4)
-                assert region is not None
-                words = self.memory.view(region, base + 4 * first, 4 * (last - first + 1)).view("<u4")
-                code[first:last + 1] = decode_words(words, self.machine.units)
-                self._compile(code[first:last + 1])
+        for start, end in self._ranges:
+            first, last = max(address & ~3, start), min(address + size + 3 & ~3, end)
+            if first < last:
+                again = decode_words(self._words(first, last), self.machine.units)
+                self._compile(again)
+                for base, code in self._code:
+                    low, high = max(first, base), min(last, base + 4 * len(code))
+                    if low < high:
+                        code[(low - base) // 4:(high - base) // 4] = again[(low - first) // 4:(high - first) // 4]
 
     # ---------------------------------------------------------------------------------------------- running
 
@@ -138,10 +166,11 @@ class FastMachine(ReferenceMachine):
         kernels.notify("the engine")
         from emulator.loop import execute
         kernels.notify("")
-        start = self.counter("core.instructions")
+        self._describe_state()
+        start = self.spent
         x = self._registers
         while True:
-            left = SLICE if max_instructions is None else start + max_instructions - self.counter("core.instructions")
+            left = SLICE if max_instructions is None else start + max_instructions - self.spent
             if left <= 0:
                 return RunResult("limit", 0, self.counter("core.instructions"))
             piece = self._piece(self.pc)
@@ -161,11 +190,16 @@ class FastMachine(ReferenceMachine):
 
     def _hand_over(self) -> TrapReport | None:
         """Have the reference engine execute one instruction."""
-        region = self.memory.region(self.pc, 4)
-        row = find(int(self.memory.view(region, self.pc, 4).view("<u4")[0])) if region and self.pc % 4 == 0 else None
+        try:
+            row = find(self._fetch())
+        except Trap:
+            row = None
         name = row.mnemonic if row else "(none)"
         self.handed_over[name] = self.handed_over.get(name, 0) + 1
         report = self.step()
         for address, destination, _ in self._writes:
             self.code_changed(address, len(destination))
+            if address <= self.tohost < address + len(destination):         # a device that answers in memory
+                self.code_changed(self.tohost, 8)
+                self.code_changed(self.fromhost, 8)
         return report

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from emulator.context import BASE, CODE_BYTES, CODE_START, COUNTS, CSR_FILE, DONE, HOST, RESULT, SIZE, SPANS, TOHOST, _find, count
+from emulator.context import BASE, CODE_BYTES, CODE_START, COUNTS, CSR_FILE, DONE, HOST, RESULT, SIZE, SPANS, TOHOST, _find, count, in_code
 from emulator.decode import NUMBER
 from emulator.machine_code import call, high_mixed, high_signed, high_unsigned, load, store
 from isa.counters import COUNTERS
@@ -161,7 +161,9 @@ def execute(code, base, pc, x, csr_mask, kernels, block, limit):  # type: ignore
             elif operation == SH:
                 size = 2
             offset = address - dram_base
-            if u64(address - code_start + 7) < u64(code_bytes + 7) or u64(address - tohost + 7) < u64(15):
+            if u64(address - tohost + 7) < u64(15):
+                break
+            if u64(address - code_start + 7) < u64(code_bytes + 7) and in_code(block, address, size):
                 break
             if u64(offset) <= u64(dram_last):
                 written += size

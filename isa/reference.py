@@ -66,6 +66,11 @@ class ReferenceMachine(Vocabulary):
         """Events by counter name."""
         return {name: self.counter(name) for name in COUNTERS}
 
+    @property
+    def spent(self) -> int:
+        """What limits bound: instructions retired and traps taken, so that a handler that traps cannot go on for ever."""
+        return self.counter("core.instructions") + self.counter("core.traps")
+
     def load(self, program: Program) -> None:
         """Place a program in memory, set pc to its entry and the stack pointer to the end of DRAM.
 
@@ -87,9 +92,9 @@ class ReferenceMachine(Vocabulary):
                 setattr(self, name, symbol.value)
 
     def run(self, max_instructions: int | None = None) -> RunResult:
-        """Execute until the program exits, a trap finds no handler, or the limit is reached."""
-        start = self.counter("core.instructions")
-        while max_instructions is None or self.counter("core.instructions") - start < max_instructions:
+        """Execute until the program exits, a trap finds no handler, or the limit is reached. A trap counts like an instruction."""
+        start = self.spent
+        while max_instructions is None or self.spent - start < max_instructions:
             report = self.step()
             if report is not None:
                 return RunResult("trap", 0, self.counter("core.instructions"), report)
@@ -121,7 +126,10 @@ class ReferenceMachine(Vocabulary):
         region = self.memory.region(self.pc, 4)
         if region is None or region.name == "mmio":
             raise Trap(Cause.FETCH_ACCESS, self.pc, f"no executable memory at {self.pc:#x}")
-        return int(self.memory.view(region, self.pc, 4).view("<u4")[0])
+        try:
+            return int(self.memory.view(region, self.pc, 4).view("<u4")[0])
+        except Trap as trap:                # flash that holds nothing
+            raise Trap(Cause.FETCH_ACCESS, self.pc, trap.detail) from None
 
     def _execute(self, word: int) -> None:
         if word not in self._decoded:
