@@ -1,3 +1,4 @@
 """The kernels, one file for each unit that issues to a queue, of the same name as in isa/units. Importing registers them."""
 
+from emulator.units import lut  # noqa: F401
 from emulator.units import sync  # noqa: F401
