@@ -9,12 +9,13 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from emulator import lut_plain
+from emulator import lut_plain, lut_products
 from emulator.context import DONE, LARGE, PORT, PUNT, STATE_INDEX, count, csr, csr_number, overlap, readable, slot, state, state_length
 from emulator.context import writable
 from emulator.kernels import kernel
 from emulator.lut_plain import BUFFER_READS, C2, EVENTS, LOOKUPS, SKIPPED_GROUPS, STEPS, T2, ZERO_WEIGHTS
 from emulator.lut_plain import count_row, row_bytes, row_sums, transposed_sums, unpack
+from emulator.lut_products import has_vector_code, has_words
 from emulator.machine_code import array, load, store
 from isa.units.lut import WEIGHT_FORMATS
 
@@ -203,6 +204,16 @@ def plain_mac(block, fmt, host, stride, rows, length, sums, events):
 
 
 @njit
+def product(block, fmt, host, stride, extent, rows, length, sums, events):
+    """sums[r] int32 = sum over c of W[r, c] x[c], by vector code where there is some."""
+    if has_vector_code(fmt, csr(block, MODE), length):
+        lut_products.row_sums(fmt, host, stride, host + extent, rows, length, state(block, ACTIVATIONS), state(block, BOOK_I8),
+                              sums, events)
+    else:
+        plain_mac(block, fmt, host, stride, rows, length, sums, events)
+
+
+@njit
 def mac(block, fmt, acc, W, rows):
     """lut.mac of one format."""
     length = activations(block)
@@ -214,7 +225,7 @@ def mac(block, fmt, acc, W, rows):
         return PUNT
     sums, events = np.zeros(rows, np.int32), np.zeros(EVENTS, np.int64)
     if extent > 0:
-        plain_mac(block, fmt, host, stride, rows, length, sums, events)
+        product(block, fmt, host, stride, extent, rows, length, sums, events)
     accumulate(block, target, sums, rows, read_slot, write_slot)
     count_product(block, fmt, rows, length, weight_slot, rows * row_bytes(fmt, length), events)
     return DONE
@@ -290,7 +301,18 @@ def gemv(block, fmt, y, W, scale, rows):
         return PUNT
     events = np.zeros(EVENTS, np.int64)
     w_step, x_step = 4 if w_group != 0 else 0, 4 if x_group != 0 else 0
-    if extent > 0:
+    if extent > 0 and groups == 1:
+        sums = np.empty(rows, np.int32)
+        product(block, fmt, host, stride, extent, rows, length, sums, events)
+        for r in range(rows):
+            at = sums.ctypes.data + 4 * r
+            store_f32(target + 4 * r, scaled(at, scales + r * w_step, w_step, state(block, SCALES), x_step, 1))
+    elif extent > 0 and has_vector_code(fmt, csr(block, MODE), length) and has_words(fmt, group):
+        lut_products.grouped_sums(fmt, host, stride, host + extent, rows, length, group, state(block, ACTIVATIONS),
+                                  state(block, BOOK_I8), scales, w_step, state(block, SCALES), x_step, target, events)
+        for r in range(rows):
+            store_f32(target + 4 * r, load(target + 4 * r, f32))
+    elif extent > 0:
         plain_gemv(block, fmt, host, stride, rows, length, group, groups, target, scales, w_step, x_step, events)
     else:
         array(target, u32, rows)[:] = u32(0)
