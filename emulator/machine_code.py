@@ -9,6 +9,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 # What a compiled kernel is: four operand values and the address of the context block (emulator/context.py) -> status.
@@ -76,3 +77,40 @@ def array(typing: Any, address: Any, dtype: Any, length: Any) -> Any:
                        itemsize=context.get_constant(types.intp, size), meminfo=None)
         return view._getvalue()
     return kind(types.int64, dtype, types.int64), emit
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def move(typing: Any, destination: Any, source: Any, size: Any) -> Any:
+    """Copy `size` bytes between host addresses. They may overlap."""
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        byte = ir.IntType(8).as_pointer()
+        function = builder.module.declare_intrinsic("llvm.memmove", [byte, byte, ir.IntType(64)])
+        builder.call(function, [builder.inttoptr(arguments[0], byte), builder.inttoptr(arguments[1], byte), arguments[2],
+                                ir.Constant(ir.IntType(1), 0)])
+        return context.get_dummy_value()
+    return types.void(*[types.int64] * 3), emit
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def ones(typing: Any, word: Any) -> Any:
+    """How many bits of an integer are 1."""
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.ctpop(arguments[0])
+    return word(word), emit
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def lowest(typing: Any, word: Any) -> Any:
+    """The position of the lowest 1 bit of an integer, which must not be 0."""
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
+    return word(word), emit
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def clear_bytes(typing: Any, target: Any, size: Any) -> Any:
+    """Set `size` bytes at a host address to zero."""
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        cgutils.memset(builder, builder.inttoptr(arguments[0], ir.IntType(8).as_pointer()), arguments[1], 0)
+        return context.get_dummy_value()
+    return types.void(types.int64, types.int64), emit

@@ -212,6 +212,8 @@ class Pair:
     def place(self, address: int, array: Any) -> None:
         """Put an array's bytes at an address of writable memory."""
         data = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        if not len(data):
+            return
         for each in self.machines:
             each.peek(address, len(data))[:] = data
         inside = False
@@ -261,6 +263,8 @@ class Pair:
             found += _bytes(address, self.reference.peek(address, size), self.fast.peek(address, size))
         if everywhere and not found:
             found += memory_differences(self.reference, self.fast)
+        if self.fast.peek(TEXT, 4).view("<u4")[0] != self._word:        # the instruction has overwritten itself
+            self._word = -1
         handed_over = self.fast.handed_over.get(mnemonic, 0) > 0
         if inline and handed_over and report is None:
             found.append("being left to the reference engine")
@@ -315,7 +319,8 @@ def run_program(program: Program, *, machine: str | None = None, prompt: Sequenc
     With several limits the run stops at each, is compared, and goes on. `inline` names instructions that the fast engine
     must have done by itself ("*": all Xslim instructions).
     """
-    reference, fast = ReferenceMachine(machine or program.machine, Host(prompt)), FastMachine(machine or program.machine, Host(prompt))
+    name = machine or program.machine
+    reference, fast = ReferenceMachine(name, Host(prompt)), FastMachine(name, Host(prompt))
     reference.load(program)
     fast.load(program)
     results: list[RunResult] = []
