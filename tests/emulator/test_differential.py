@@ -296,8 +296,8 @@ class Cases:
         return self.one_of((
             address + 1, address + 2, address + 3, address - 1, end - size, end - size + 1, end - size + 2, end - size + 4,
             end - 4, end - 1, end, region.base, region.base - 1, region.base - 4, region.base - size, 0, 4, MMIO, MMIO + 16, FLASH,
-            FLASH + 3, TEXT, TEXT - size + 4 if size else TEXT, TEXT + 4096 - 4, (1 << 63) - 16, 1 << 63, (1 << 63) + SRAM, (1 << 64) - 16,
-            (1 << 64) - size, (1 << 62) + DRAM))
+            FLASH + 3, TEXT, TEXT - size + 4 if size else TEXT, TEXT + 4096 - 4, (1 << 63) - 16, 1 << 63, (1 << 63) + SRAM,
+            (1 << 64) - 16, (1 << 64) - size, (1 << 62) + DRAM))
 
     def run(self, case: Case) -> None:
         pair = self.pair
