@@ -3,3 +3,4 @@
 from emulator.units import lut  # noqa: F401
 from emulator.units import sync  # noqa: F401
 from emulator.units import fetch  # noqa: F401
+from emulator.units import vec  # noqa: F401
