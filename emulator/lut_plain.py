@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from emulator.machine_code import load, store
+from emulator.machine_code import load, ones, store
 from isa.units.lut import WEIGHT_FORMATS
 
 B1, T2, T5, I2, I3, I4, I8, C2, C3, C4 = range(len(WEIGHT_FORMATS))
@@ -89,17 +89,9 @@ def unpack(fmt, row, cols, book, out):
 
 
 @njit
-def _bits(mask):
-    """Bits set, of 8."""
-    mask = (mask & 0x55) + (mask >> 1 & 0x55)
-    mask = (mask & 0x33) + (mask >> 2 & 0x33)
-    return (mask & 15) + (mask >> 4)
-
-
-@njit
 def _group(mask, mode, events):
     """Count one group, whose weights that are not zero are the bits of `mask`."""
-    weights = _bits(mask)
+    weights = ones(mask)
     events[SKIPPED_GROUPS] += mask == 0
     if mode == 0:
         events[LOOKUPS] += mask != 0

@@ -81,26 +81,21 @@ LAYOUTS: dict[str, Layout] = {
 BY_NUMBER = [LAYOUTS.get(name) for name in WEIGHT_FORMATS]
 
 
-class _Block:
-    """Emits one block of 64 bytes for several rows. Sums and counts live in stack slots, which LLVM keeps in registers."""
+class _Row:
+    """Emits what happens to a row. Sums and counts live in stack slots, which LLVM keeps in registers."""
 
-    def __init__(self, builder: Any, layout: Layout, rows: int, by_word: bool) -> None:
-        self.builder, self.layout, self.rows = builder, layout, rows
+    def __init__(self, builder: Any, layout: Layout, by_word: bool) -> None:
+        self.builder, self.layout = builder, layout
         # Codes may stay where they are in the byte when every slice has sums of its own, to be divided at the end.
         self.in_place = AVX512 and not by_word and not layout.codebook and layout.slices > 1
-        self.sums = [[self._slot(vector_type(I32)) for _ in range(layout.slices if self.in_place else 1)] for _ in range(rows)]
-        self.counts = [(self._slot(vector_type(I64)), self._slot(I64)) for _ in range(2)]
+        self.sums = [cgutils.alloca_once(builder, vector_type(I32)) for _ in range(layout.slices if self.in_place else 1)]
+        self.counts = [(cgutils.alloca_once(builder, vector_type(I64)), cgutils.alloca_once(builder, I64)) for _ in range(2)]
+        for slot in (*self.sums, *(slot for pair in self.counts for slot in pair)):
+            self._clear(slot)
 
-    def _slot(self, kind: Any) -> Any:
-        slot = cgutils.alloca_once(self.builder, kind)
-        self.clear([slot])
-        return slot
-
-    def clear(self, slots: list[Any]) -> None:
-        """Set slots to zero."""
-        for slot in slots:
-            kind = slot.type.pointee
-            self.builder.store(spread(kind, 0) if isinstance(kind, ir.VectorType) else ir.Constant(kind, 0), slot)
+    def _clear(self, slot: Any) -> None:
+        kind = slot.type.pointee
+        self.builder.store(spread(kind, 0) if isinstance(kind, ir.VectorType) else ir.Constant(kind, 0), slot)
 
     def _codes(self, v: Vector, k: int, table: Vector | None) -> tuple[Vector, int]:
         """Slice k of a block as unsigned bytes, and the largest that they can be."""
@@ -110,26 +105,23 @@ class _Block:
         codes = v.shift_right(bits * k) & mask if bits < 8 else v
         return (look_up(table, codes), 255) if table else (codes, mask)
 
-    def emit(self, weights: list[Any], x: Any, keep: Any, table: Vector | None) -> None:
-        """One block of each row. `weights`: addresses; `x`: address of the activations; `keep`: address of a mask, or None."""
+    def block(self, weights: Any, x: Any, keep: Any, table: Vector | None) -> None:
+        """64 bytes. Addresses of the weights, of the activations, of a mask (or None)."""
         builder, layout = self.builder, self.layout
-        blocks = []
-        for address in weights:
-            v = Vector.load(builder, address)
-            if keep is not None:
-                mask = Vector.load(builder, keep)
-                v = (v & mask) | (~mask & layout.zero) if layout.zero else v & mask
-            if layout.counted:
-                self._count(layout.counted(v))
-            blocks.append(v ^ layout.flip if layout.flip else v)
+        v = Vector.load(builder, weights)
+        if keep is not None:
+            mask = Vector.load(builder, keep)
+            v = (v & mask) | (~mask & layout.zero) if layout.zero else v & mask
+        if layout.counted:
+            self._count(layout.counted(v))
+        v = v ^ layout.flip if layout.flip else v
         for k in range(layout.slices):
             activations = Vector.load(builder, builder.add(x, ir.Constant(I64, SIZE * k)))
-            for row, v in enumerate(blocks):
-                codes, largest = self._codes(v, k, table)
-                if table:
-                    self._count(([codes.differs(128)], []))
-                slot = self.sums[row][k if self.in_place else 0]
-                builder.store(dot(Vector(builder, builder.load(slot)), codes, activations, largest).value, slot)
+            codes, largest = self._codes(v, k, table)
+            if table:
+                self._count(([codes.differs(128)], []))
+            slot = self.sums[k if self.in_place else 0]
+            builder.store(dot(Vector(builder, builder.load(slot)), codes, activations, largest).value, slot)
 
     def _count(self, counted: Counted) -> None:
         builder = self.builder
@@ -141,12 +133,13 @@ class _Block:
                 else:
                     builder.store(builder.add(builder.load(words), population(builder, flags)), words)
 
-    def row_sums(self, row: int) -> Vector:
-        """int32 (16,) sums of a row, of the four bytes of each word."""
+    def take_sums(self) -> Vector:
+        """int32 (16,) sums so far, of the four bytes of each word; they start again from zero."""
         total = None
-        for k, slot in enumerate(self.sums[row]):
+        for k, slot in enumerate(self.sums):
             part = Vector(self.builder, self.builder.load(slot)).divide(self.layout.bits * k)
             total = total + part if total else part
+            self._clear(slot)
         assert total is not None
         return total
 
@@ -164,69 +157,63 @@ def _nothing(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
     return context.get_dummy_value()
 
 
-def _emit_rows(number: int, rows: int, by_word: bool) -> Any:
+def _emit_rows(number: int, by_word: bool) -> Any:
     """The body of `row_products` (by_word: of `word_products`) for one format."""
     layout = BY_NUMBER[number]
     if layout is None:
         return _nothing
 
     def emit(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
-        weights, stride, x, blocks, tail, tail_stride, keep, book, out, events = arguments[2:]
+        rows, weights, stride, x, blocks, tail, tail_stride, keep, book, out, out_stride, events = arguments[1:]
 
-        def at(base: Any, *steps: tuple[Any, Any]) -> Any:
-            for count, step in steps:
-                base = builder.add(base, builder.mul(count if not isinstance(count, int) else ir.Constant(I64, count),
-                                                     step if not isinstance(step, int) else ir.Constant(I64, step)))
-            return base
+        def at(base: Any, count: Any, step: Any) -> Any:
+            return builder.add(base, builder.mul(count, ir.Constant(I64, step) if isinstance(step, int) else step))
 
         table = None
         if layout.codebook:
             value = builder.load(pointer(builder, book, vector_type(I8, 16)))
             value.align = 1
             table = Vector(builder, shuffle(builder, value, value, list(range(16)) * 4)) ^ 128
-        block = _Block(builder, layout, rows, by_word)
+        row = _Row(builder, layout, by_word)
         step = SIZE * layout.slices
-
-        def finish_block(index: Any) -> None:
-            if by_word:
-                block.row_sums(0).store(at(out, (index, SIZE)))
-                block.clear(block.sums[0])
-
-        with cgutils.for_range(builder, blocks, intp=I64) as loop:
-            block.emit([at(weights, (row, stride), (loop.index, SIZE)) for row in range(rows)], at(x, (loop.index, step)), None, table)
-            finish_block(loop.index)
-        with builder.if_then(builder.icmp_signed("!=", tail, ir.Constant(I64, 0))):
-            block.emit([at(tail, (row, tail_stride)) for row in range(rows)], at(x, (blocks, step)), keep, table)
-            finish_block(blocks)
-        if not by_word:
-            for row in range(rows):
-                builder.store(block.row_sums(row).total(), pointer(builder, at(out, (row, 4)), I32)).align = 1
-        block.save_counts(events)
+        with cgutils.for_range(builder, rows, intp=I64) as each:
+            start, target = at(weights, each.index, stride), at(out, each.index, out_stride)
+            with cgutils.for_range(builder, blocks, intp=I64) as loop:
+                row.block(at(start, loop.index, SIZE), at(x, loop.index, step), None, table)
+                if by_word:
+                    row.take_sums().store(at(target, loop.index, SIZE))
+            with builder.if_then(builder.icmp_signed("!=", tail, ir.Constant(I64, 0))):
+                row.block(at(tail, each.index, tail_stride), at(x, blocks, step), keep, table)
+                if by_word:
+                    row.take_sums().store(at(target, blocks, SIZE))
+            if not by_word:
+                builder.store(row.take_sums().total(), pointer(builder, target, I32)).align = 1
+        row.save_counts(events)
         return context.get_dummy_value()
     return emit
 
 
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
 def row_products(typing: Any, fmt: Any, rows: Any, weights: Any, stride: Any, x: Any, blocks: Any, tail: Any, tail_stride: Any,
-                 keep: Any, book: Any, out: Any, events: Any) -> Any:
+                 keep: Any, book: Any, out: Any, out_stride: Any, events: Any) -> Any:
     """Put to `out` the int32 sums of code * x of `rows` rows, `stride` bytes apart, and add to the int64 at `events` (2,).
 
-    fmt and rows are numbers in the source. `blocks` whole blocks lie at `weights`. `tail`: address of the rest of the rows,
-    64 readable bytes each, `tail_stride` apart, of which the mask at `keep` says what counts; 0: there is none. `x`: activations,
-    dealt out. `book`: the 16 values of a codebook.
+    fmt is a number in the source. `blocks` whole blocks lie at `weights`. `tail`: address of the rest of the rows, 64 readable
+    bytes each, `tail_stride` apart, of which the mask at `keep` says what counts; 0: there is none. `x`: activations, dealt
+    out. `book`: the 16 values of a codebook.
     """
-    if not isinstance(fmt, types.IntegerLiteral) or not isinstance(rows, types.IntegerLiteral):
+    if not isinstance(fmt, types.IntegerLiteral):
         return None
-    return types.void(fmt, rows, *[types.int64] * 10), _emit_rows(fmt.literal_value, rows.literal_value, False)
+    return types.void(fmt, *[types.int64] * 12), _emit_rows(fmt.literal_value, False)
 
 
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
 def word_products(typing: Any, fmt: Any, rows: Any, weights: Any, stride: Any, x: Any, blocks: Any, tail: Any, tail_stride: Any,
-                  keep: Any, book: Any, out: Any, events: Any) -> Any:
-    """As row_products for one row, but with a sum for each four bytes of weights: 16 int32 a block, the tail's too."""
+                  keep: Any, book: Any, out: Any, out_stride: Any, events: Any) -> Any:
+    """As row_products, but with a sum for each four bytes of weights: 16 int32 for each block of a row, the tail's too."""
     if not isinstance(fmt, types.IntegerLiteral):
         return None
-    return types.void(fmt, rows, *[types.int64] * 10), _emit_rows(fmt.literal_value, 1, True)
+    return types.void(fmt, *[types.int64] * 12), _emit_rows(fmt.literal_value, True)
 
 
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]

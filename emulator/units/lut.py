@@ -10,13 +10,13 @@ import numpy as np
 from numba import njit
 
 from emulator import lut_plain, lut_products
-from emulator.context import DONE, LARGE, PORT, PUNT, STATE_INDEX, count, csr, csr_number, overlap, readable, slot, state, state_length
+from emulator.context import DONE, LARGE, PORT, PUNT, STATE_INDEX, count, csr, csr_number, inline, overlap, readable, slot, state, state_length
 from emulator.context import writable
 from emulator.kernels import kernel
 from emulator.lut_plain import BUFFER_READS, C2, EVENTS, LOOKUPS, SKIPPED_GROUPS, STEPS, T2, ZERO_WEIGHTS
 from emulator.lut_plain import count_row, row_bytes, row_sums, transposed_sums, unpack
 from emulator.lut_products import has_vector_code, has_words
-from emulator.machine_code import array, load, store
+from emulator.machine_code import array, clear_bytes, load, move, store
 from isa.units.lut import WEIGHT_FORMATS
 
 LUT = PORT["lut"]
@@ -49,12 +49,6 @@ def store_f32(address, value):
         store(address, value)
 
 
-@njit
-def copy(target, source, size):
-    """Copy bytes."""
-    array(target, u8, size)[:] = array(source, u8, size)
-
-
 # ------------------------------------------------------------------------------------------------ activations, codebooks
 
 
@@ -77,8 +71,8 @@ def lut_build_i8(x, scale, n, _, block):
     scales, scale_slot = readable(block, LUT, scale, 4 * groups, 4)
     if source == 0 or scales == 0:
         return PUNT
-    copy(state(block, ACTIVATIONS), source, n)
-    copy(state(block, SCALES), scales, 4 * groups)
+    move(state(block, ACTIVATIONS), source, n)
+    move(state(block, SCALES), scales, 4 * groups)
     count(block, x_slot, n)
     count(block, scale_slot, 4 * groups)
     built(block, INT8, n, group)
@@ -112,8 +106,8 @@ def load_codebook(block, book, table, n, size):
     if source == 0:
         return PUNT
     target = state(block, book)
-    copy(target, source, n * size)
-    array(target, u8, 16 * size)[n * size:] = 0
+    move(target, source, n * size)
+    clear_bytes(target + n * size, (16 - n) * size)
     count(block, table_slot, n * size)
     return DONE
 
@@ -143,7 +137,7 @@ def activations(block):
 @njit
 def matrix(block, fmt, W, rows, cols):
     """(host address, counter slot, stride, bytes from first to last) of a matrix of weights; host address 0: punt."""
-    size, stride = row_bytes(fmt, cols), csr(block, ROW_STRIDE)
+    size, stride = row_bytes(i64(fmt), cols), csr(block, ROW_STRIDE)
     if stride == 0:
         stride = size
     if stride < size or stride > LARGE or not 0 <= rows <= LARGE // (stride + 1) or not 0 <= cols <= LARGE:
@@ -203,50 +197,50 @@ def plain_mac(block, fmt, host, stride, rows, length, sums, events):
         count_row(fmt, csr(block, MODE), weights.ctypes.data, length, events)
 
 
-@njit
+@inline
 def product(block, fmt, host, stride, extent, rows, length, sums, events):
     """sums[r] int32 = sum over c of W[r, c] x[c], by vector code where there is some."""
-    if has_vector_code(fmt, csr(block, MODE), length):
+    if has_vector_code(i64(fmt), csr(block, MODE), length):
         lut_products.row_sums(fmt, host, stride, host + extent, rows, length, state(block, ACTIVATIONS), state(block, BOOK_I8),
                               sums, events)
     else:
-        plain_mac(block, fmt, host, stride, rows, length, sums, events)
+        plain_mac(block, i64(fmt), host, stride, rows, length, sums, events)
 
 
-@njit
+@inline
 def mac(block, fmt, acc, W, rows):
     """lut.mac of one format."""
     length = activations(block)
     target, read_slot, write_slot = accumulator(block, acc, rows)
     if length < 0 or target == 0:
         return PUNT
-    host, weight_slot, stride, extent = matrix(block, fmt, W, rows, length)
+    host, weight_slot, stride, extent = matrix(block, i64(fmt), W, rows, length)
     if host == 0 or overlap(target, 4 * rows, host, extent):
         return PUNT
     sums, events = np.zeros(rows, np.int32), np.zeros(EVENTS, np.int64)
     if extent > 0:
         product(block, fmt, host, stride, extent, rows, length, sums, events)
     accumulate(block, target, sums, rows, read_slot, write_slot)
-    count_product(block, fmt, rows, length, weight_slot, rows * row_bytes(fmt, length), events)
+    count_product(block, i64(fmt), rows, length, weight_slot, rows * row_bytes(i64(fmt), length), events)
     return DONE
 
 
-@njit
+@inline
 def mac_transposed(block, fmt, acc, W, cols):
     """lut.macT of one format."""
     length = activations(block)
     target, read_slot, write_slot = accumulator(block, acc, cols)
     if length < 0 or target == 0:
         return PUNT
-    host, weight_slot, stride, extent = matrix(block, fmt, W, length, cols)
+    host, weight_slot, stride, extent = matrix(block, i64(fmt), W, length, cols)
     if host == 0 or overlap(target, 4 * cols, host, extent):
         return PUNT
     sums, events = np.zeros(cols, np.int32), np.zeros(EVENTS, np.int64)
     if extent > 0:
-        transposed_sums(fmt, csr(block, MODE), host, stride, length, cols, state(block, ACTIVATIONS), state(block, BOOK_I8),
+        transposed_sums(i64(fmt), csr(block, MODE), host, stride, length, cols, state(block, ACTIVATIONS), state(block, BOOK_I8),
                         sums, events)
     accumulate(block, target, sums, cols, read_slot, write_slot)
-    count_product(block, fmt, cols, length, weight_slot, length * row_bytes(fmt, cols), events)
+    count_product(block, i64(fmt), cols, length, weight_slot, length * row_bytes(i64(fmt), cols), events)
     return DONE
 
 
@@ -279,7 +273,7 @@ def plain_gemv(block, fmt, host, stride, rows, length, group, groups, target, sc
         store_f32(target + 4 * r, scaled(sums.ctypes.data, scales + r * groups * w_step, w_step, state(block, SCALES), x_step, groups))
 
 
-@njit
+@inline
 def gemv(block, fmt, y, W, scale, rows):
     """lut.gemv of one format."""
     length, w_group, x_group = activations(block), csr(block, SCALE_GROUP), load(state(block, X_GROUP), i64)
@@ -289,7 +283,7 @@ def gemv(block, fmt, y, W, scale, rows):
     groups = group_count(length, group)
     if groups <= 1:
         group = length
-    host, weight_slot, stride, extent = matrix(block, fmt, W, rows, length)
+    host, weight_slot, stride, extent = matrix(block, i64(fmt), W, rows, length)
     target, y_slot = writable(block, LUT, y, 4 * rows, 4)
     if groups > 0 and rows > (LARGE >> 2) // groups:
         return PUNT
@@ -307,18 +301,18 @@ def gemv(block, fmt, y, W, scale, rows):
         for r in range(rows):
             at = sums.ctypes.data + 4 * r
             store_f32(target + 4 * r, scaled(at, scales + r * w_step, w_step, state(block, SCALES), x_step, 1))
-    elif extent > 0 and has_vector_code(fmt, csr(block, MODE), length) and has_words(fmt, group):
+    elif extent > 0 and has_vector_code(i64(fmt), csr(block, MODE), length) and has_words(i64(fmt), group):
         lut_products.grouped_sums(fmt, host, stride, host + extent, rows, length, group, state(block, ACTIVATIONS),
                                   state(block, BOOK_I8), scales, w_step, state(block, SCALES), x_step, target, events)
         for r in range(rows):
             store_f32(target + 4 * r, load(target + 4 * r, f32))
     elif extent > 0:
-        plain_gemv(block, fmt, host, stride, rows, length, group, groups, target, scales, w_step, x_step, events)
+        plain_gemv(block, i64(fmt), host, stride, rows, length, group, groups, target, scales, w_step, x_step, events)
     else:
-        array(target, u32, rows)[:] = u32(0)
+        clear_bytes(target, 4 * rows)
     count(block, scale_slot, scale_bytes)
     count(block, y_slot, 4 * rows)
-    count_product(block, fmt, rows, length, weight_slot, rows * row_bytes(fmt, length), events)
+    count_product(block, i64(fmt), rows, length, weight_slot, rows * row_bytes(i64(fmt), length), events)
     return DONE
 
 
@@ -348,7 +342,7 @@ def decode(block, fmt, dst, codes, scale, n):
     group = csr(block, SCALE_GROUP)
     if not 0 <= n <= LARGE >> 2:
         return PUNT
-    size, groups = row_bytes(fmt, n), group_count(n, group)
+    size, groups = row_bytes(i64(fmt), n), group_count(n, group)
     if groups <= 1:
         group = n
     target, dst_slot = writable(block, LUT, dst, 4 * n, 4)
