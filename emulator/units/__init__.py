@@ -3,4 +3,5 @@
 from emulator.units import lut  # noqa: F401
 from emulator.units import sync  # noqa: F401
 from emulator.units import fetch  # noqa: F401
+from emulator.units import thr  # noqa: F401
 from emulator.units import vec  # noqa: F401

@@ -32,6 +32,7 @@ from emulator.engine import FastMachine
 from isa.counters import COUNTERS
 from isa.csrs import BY_ADDRESS, CSRS
 from isa.instruction import TABLE
+from isa.machine import Machine
 from isa.program import Program, Section
 from isa.reference import ReferenceMachine, RunResult, TrapReport
 from isa.registers import ABI_NAMES
@@ -312,17 +313,22 @@ class Pair:
 # ---------------------------------------------------------------------------------------------------- whole programs
 
 
-def run_program(program: Program, *, machine: str | None = None, prompt: Sequence[int] = (),
-                max_instructions: int | Sequence[int] = 1_000_000, inline: Sequence[str] = ()) -> ProgramDone:
+def run_program(program: Program, *, machine: Machine | str | None = None, prompt: Sequence[int] = (),
+                max_instructions: int | Sequence[int] = 1_000_000, inline: Sequence[str] = (),
+                registers: Sequence[int] = (), csrs: dict[str, int] | None = None) -> ProgramDone:
     """Run a program on both engines and compare everything at its end. Raises Difference.
 
     With several limits the run stops at each, is compared, and goes on. `inline` names instructions that the fast engine
-    must have done by itself ("*": all Xslim instructions).
+    must have done by itself ("*": all Xslim instructions). `registers` and `csrs` are there at the start.
     """
     name = machine or program.machine
     reference, fast = ReferenceMachine(name, Host(prompt)), FastMachine(name, Host(prompt))
     reference.load(program)
     fast.load(program)
+    for each in (reference, fast):
+        each.x[:len(registers)] = registers
+        for csr, value in (csrs or {}).items():
+            each.set_csr(csr, value)
     results: list[RunResult] = []
     for limit in [max_instructions] if isinstance(max_instructions, int) else max_instructions:
         expected, got = reference.run(limit), fast.run(limit)

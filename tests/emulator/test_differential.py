@@ -48,6 +48,10 @@ class Case:
         return f"{self.row.mnemonic} {({k: hex(v) for k, v in self.values.items()})} csrs {self.csrs} state {shown}"
 
 
+class NoRoom(Exception):
+    """Operands that do not fit in the places of memory that are compared."""
+
+
 class Cases:
     """Makes random cases for one pair of machines."""
 
@@ -128,9 +132,17 @@ class Cases:
             if all(address + size <= a or b <= address for a, b in taken):
                 taken.append((address, address + size))
                 return address
-        raise AssertionError(f"no room for {size} bytes")
+        raise NoRoom
 
     def regular(self, row: Row) -> Case:
+        """A case that fits in the places that there are."""
+        while True:
+            try:
+                return self.attempt(row)
+            except NoRoom:
+                continue
+
+    def attempt(self, row: Row) -> Case:
         case = Case(row)
         dims = self.dimensions(case)
         taken: list[tuple[int, int]] = []
