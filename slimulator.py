@@ -28,7 +28,7 @@ _PUBLIC = {
     "Assembly": "asm.assembly", "AssemblyError": "asm.diagnostics",
     "Program": "isa.program", "ProgramError": "isa.program", "Section": "isa.program", "Symbol": "isa.program",
     "Machine": "isa.machine", "MachineError": "isa.machine", "load_machine": "isa.machine", "machine_names": "isa.machine",
-    "ReferenceMachine": "isa.reference", "RunResult": "isa.reference", "Host": "isa.services",
+    "FastMachine": "emulator.engine", "ReferenceMachine": "isa.reference", "RunResult": "isa.reference", "Host": "isa.services",
 }
 
 __all__ = sorted((*_PUBLIC, "main"))
@@ -194,8 +194,8 @@ def disassemble_file(file: Path, section: str | None, aliases: bool) -> None:
 
 @command.command("run", short_help="Run a program and count what it does.")
 @click.argument("file", type=_FILE)
-@click.option("--engine", type=click.Choice(["reference"]), default="reference", show_default=True,
-              help="What executes the program. reference: the NumPy meanings, one instruction at a time.")
+@click.option("--engine", type=click.Choice(["fast", "reference"]), default="fast", show_default=True,
+              help="What executes the program. fast: compiled kernels; reference: the NumPy meanings, one at a time.")
 @click.option("--machine", metavar="M", help="Preset name or .toml file; by default the one that the program was built for.")
 @click.option("--json", "json_file", type=_FILE, metavar="F", help="Write result and counters as JSON ('-': to stdout).")
 @click.option("--max-instructions", type=click.IntRange(min=1), metavar="N", help="Stop after N instructions.")
@@ -210,7 +210,6 @@ def run_program(file: Path, engine: str, machine: str | None, json_file: Path | 
     from isa.counters import COUNTERS
     from isa.machine import MachineError, load_machine
     from isa.program import Program, ProgramError
-    from isa.reference import ReferenceMachine
     from isa.services import Host, to_terminal
     tokens = _tokens(prompt)
     program = Program.load(file)
@@ -222,7 +221,7 @@ def run_program(file: Path, engine: str, machine: str | None, json_file: Path | 
         raise ProgramError(f"it was built for machine {program.machine!r}, which is no preset here", path=str(file),
                            hint="give the machine's .toml file with --machine") from error
     host = Host(tokens, write=to_terminal if str(json_file) != "-" else None)
-    runner = ReferenceMachine(preset, host)
+    runner = _engine(engine)(preset, host)
     runner.load(program)
     try:
         result = runner.run(max_instructions)
@@ -261,6 +260,18 @@ def _where(program: Any, pc: int) -> str:
     """ "pc 0x80000010 <loop+0x4> (sum.s:12)", as far as it is known."""
     symbol, place = program.symbol_at(pc), program.line_at(pc)
     return " ".join(filter(None, (f"pc {pc:#x}", symbol and f"<{symbol}>", place and f"({place})")))
+
+
+def _engine(name: str) -> Any:
+    """The class of an engine. The first run on a host compiles the fast one: a terminal is told so."""
+    if name == "reference":
+        from isa.reference import ReferenceMachine
+        return ReferenceMachine
+    from emulator.engine import FastMachine
+    from emulator.kernels import on_compile
+    if sys.stderr.isatty():
+        on_compile(lambda what: click.echo(f"\r\x1b[Kcompiling {what} (kept for later runs)" if what else "\r\x1b[K", nl=False, err=True))
+    return FastMachine
 
 
 def _tokens(text: str) -> list[int]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,15 @@ class Memory:
                     offset += len(block)
             else:
                 self._mapped.append((section.address, _mapped(section)))
+
+    def spans(self) -> Iterator[tuple[Region, int, Bytes]]:
+        """What is there: (region, address, bytes) of every writable region and of every section in a read-only one."""
+        for region in self.regions:
+            if region.writable:
+                yield region, region.base, self._bytes[region.name]
+            else:
+                yield from ((region, base, contents) for base, contents in self._mapped
+                            if region.base <= base < region.base + region.size)
 
     def region(self, address: int, size: int) -> Region | None:
         """The region that holds all of `size` bytes from `address`, or None."""

@@ -6,7 +6,6 @@ to rd, and commits. It imports no kernel and knows no instruction by name.
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,6 +68,11 @@ class ReferenceMachine(Vocabulary):
         """Events by counter name."""
         return {name: self.counter(name) for name in COUNTERS}
 
+    @property
+    def spent(self) -> int:
+        """What limits bound: instructions retired and traps taken, so that a handler that traps cannot go on for ever."""
+        return self.counter("core.instructions") + self.counter("core.traps")
+
     def load(self, program: Program) -> None:
         """Place a program in memory, set pc to its entry and the stack pointer to the end of DRAM.
 
@@ -95,8 +99,8 @@ class ReferenceMachine(Vocabulary):
 
         Trapped instructions count towards the limit too, so a handler that itself traps comes to an end.
         """
-        left = itertools.count() if max_instructions is None else range(max_instructions)
-        for _ in left:
+        start = self.spent
+        while max_instructions is None or self.spent - start < max_instructions:
             if self.exit_code is not None:
                 return RunResult("exit", self.exit_code, self.counter("core.instructions"))
             report = self.step()
@@ -116,7 +120,7 @@ class ReferenceMachine(Vocabulary):
             with np.errstate(all="ignore"):
                 self._execute(word)
         except Trap as trap:
-            self.counts = saved
+            self.counts[:] = saved
             self.count("core.traps")
             if trap.cause is Cause.ILLEGAL_INSTRUCTION and word is not None:
                 trap.value = word

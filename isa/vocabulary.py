@@ -44,7 +44,9 @@ class Vocabulary:
         self.unit = "core"
         self.exit_code: int | None = None           # set when the program asks to end
         self.counts = np.zeros(SLOTS, np.uint64)
-        self.csr_values = {csr.address: csr.reset for csr in CSRS.values()}
+        self.csr_values = np.zeros(4096, np.uint64)         # by CSR number
+        for csr in CSRS.values():
+            self.csr_values[csr.address] = csr.reset
         self.state: dict[str, npt.NDArray[Any]] = {
             array.name: np.zeros(self.parameter(array.length) if isinstance(array.length, str) else array.length, array.dtype)
             for unit in UNITS.values() if machine.has_unit(unit.name) for array in unit.state}
@@ -142,8 +144,8 @@ class Vocabulary:
         if address in COUNTER_BY_ADDRESS:
             return self.counter(name)
         if name in INSTRUCTION_COUNTS:
-            return (self.counter("core.instructions") + self.csr_values[CSRS[INSTRUCTION_COUNTS[name]].address]) & WORD
-        return self.csr_values[address]
+            return (self.counter("core.instructions") + int(self.csr_values[CSRS[INSTRUCTION_COUNTS[name]].address])) & WORD
+        return int(self.csr_values[address])
 
     def set_csr(self, name: str, value: int) -> None:
         """Set a CSR by name, as far as its bits are writable."""

@@ -1,0 +1,130 @@
+"""The context block: what compiled kernels see of the machine, and the words in which they speak.
+
+A kernel gets its operand values and the host address of this block: addresses of the counters, the CSR file, the memory
+spans and the units' state. It returns DONE, or PUNT when the operation is not the plain case that it was written for: an
+operand that would trap, operands that overlap, a setting that is out of range. The engine then executes the row's meaning
+instead. So a kernel decides nothing about traps; it must only notice, before it writes anything, that it is not in its element.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from emulator.machine_code import load, store
+from isa.counters import COUNTERS
+from isa.csrs import CSRS
+from isa.units import UNITS
+
+DONE, PUNT = 0, 1
+
+# Words of the block. State arrays follow from STATE on, two words each: host address and length.
+COUNTS, CSR_FILE, SPANS, SPAN_COUNT, RESULT, PAGE_BYTES, CODE_START, CODE_BYTES, CODE_RANGES, CODE_RANGE_COUNT, TOHOST, STATE = range(12)
+STATE_INDEX: dict[str, int] = {name: STATE + 2 * i for i, name in enumerate(
+    array.name for unit in UNITS.values() for array in unit.state)}
+WORDS = STATE + 2 * len(STATE_INDEX)
+
+# A span is a run of bytes at one host address: a region, or one section in flash. Words of a span:
+BASE, SIZE, HOST, WRITABLE, PORTS, READ_SLOT, WRITE_SLOT = range(7)
+SPAN_WORDS = 8
+SINK = 127                      # counter slot of empty operands: never shown
+
+PORT: dict[str, int] = {name: i for i, name in enumerate(("core", *UNITS))}      # bit number in PORTS
+LARGE = 1 << 40                 # no operand has as many bytes: beyond lie negative and absurd lengths
+
+
+def slot(name: str) -> int:
+    """Counter slot by name, for constants in kernels."""
+    return COUNTERS[name].slot
+
+
+def csr_number(name: str) -> int:
+    """CSR address by name, for constants in kernels."""
+    return CSRS[name].address
+
+
+inline: Any = njit(inline="always")
+
+
+@inline
+def count(block: int, counter: int, events: int) -> None:
+    """Add events to a counter slot."""
+    address = load(block + 8 * COUNTS, np.int64) + 8 * counter
+    store(address, load(address, np.int64) + events)
+
+
+@inline
+def csr(block: int, number: int) -> int:
+    """Value of a unit's CSR, as int64."""
+    return load(load(block + 8 * CSR_FILE, np.int64) + 8 * number, np.int64)
+
+
+@inline
+def result(block: int, value: int) -> None:
+    """Set what goes to rd."""
+    store(block + 8 * RESULT, np.int64(value))
+
+
+@inline
+def state(block: int, index: int) -> int:
+    """Host address of a unit's state array, by its STATE_INDEX."""
+    return load(block + 8 * index, np.int64)
+
+
+@inline
+def state_length(block: int, index: int) -> int:
+    """Elements of a unit's state array."""
+    return load(block + 8 * index + 8, np.int64)
+
+
+@inline
+def overlap(a: int, a_size: int, b: int, b_size: int) -> bool:
+    """True if two ranges of host memory share a byte."""
+    return a < b + b_size and b < a + a_size
+
+
+@njit
+def in_code(block: int, address: int, size: int) -> bool:
+    """True if a write there would change decoded instructions."""
+    if not overlap(address, size, load(block + 8 * CODE_START, np.int64), load(block + 8 * CODE_BYTES, np.int64)):
+        return False
+    place = load(block + 8 * CODE_RANGES, np.int64)             # (address, bytes) of each range of decoded instructions
+    for _ in range(load(block + 8 * CODE_RANGE_COUNT, np.int64)):
+        if overlap(address, size, load(place, np.int64), load(place + 8, np.int64)):
+            return True
+        place += 16
+    return False
+
+
+@njit
+def _find(block: int, port: int, address: int, size: int, align: int, write: int) -> tuple[int, int]:
+    """(host address, counter slot) of an operand, (0, SINK) when the meaning must look at it, (1, SINK) when it is empty."""
+    if size == 0:
+        return 1, SINK
+    if size < 0 or size > LARGE or address & (align - 1):
+        return 0, SINK
+    span = load(block + 8 * SPANS, np.int64)
+    for _ in range(load(block + 8 * SPAN_COUNT, np.int64)):
+        offset = address - load(span + 8 * BASE, np.int64)
+        if offset >= 0 and offset <= load(span + 8 * SIZE, np.int64) - size:        # no sum: it might wrap around
+            if not load(span + 8 * PORTS, np.int64) >> port & 1 or (write and not load(span + 8 * WRITABLE, np.int64)):
+                return 0, SINK
+            if write and in_code(block, address, size):
+                return 0, SINK          # decoded instructions: the engine must see this write
+            return load(span + 8 * HOST, np.int64) + offset, load(span + 8 * (WRITE_SLOT if write else READ_SLOT), np.int64)
+        span += 8 * SPAN_WORDS
+    return 0, SINK
+
+
+@inline
+def readable(block: int, port: int, address: int, size: int, align: int) -> tuple[int, int]:
+    """(host address, counter slot) of `size` bytes that the unit may read; host address 0: punt. Counts nothing."""
+    return _find(block, port, address, size, align, 0)
+
+
+@inline
+def writable(block: int, port: int, address: int, size: int, align: int) -> tuple[int, int]:
+    """(host address, counter slot) of `size` bytes that the unit may write; host address 0: punt. Counts nothing."""
+    return _find(block, port, address, size, align, 1)

@@ -1,0 +1,243 @@
+"""Dense matrix-vector products: y = W x by rows, y += W^T h by rows of W, with fp32, fp16, bf16 or int8 weights.
+
+`form` and the bytes of a weight are constants where these functions are called from.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from emulator.context import DONE, LARGE, PUNT, count, csr, csr_number, inline, overlap, readable, slot, writable
+from emulator.elementwise import VEC
+from emulator.lanes import convert, dot_bytes, fold4, put, put_part, same_bits, spread, take, take_part
+from emulator.machine_code import load
+from emulator.recipes import ZERO, canonical, f32_from_bf16, f32_from_f16
+
+f32, i32, i8, u16 = np.float32, np.int32, np.int8, np.uint16
+F32, F16, BF16, I8 = range(4)
+COLS, ROW_STRIDE, MACS = csr_number("vec.cols"), csr_number("vec.row_stride"), slot("vec.macs")
+
+
+@inline
+def matrix(block: int, size: int, rows: int) -> tuple[int, int, int]:
+    """(columns, bytes from row to row, bytes from the first to the end of the last) of a matrix operand; columns 0: punt."""
+    cols, stride = csr(block, COLS), csr(block, ROW_STRIDE)
+    if cols <= 0 or cols > LARGE >> 3 or rows <= 0 or rows > LARGE >> 3:
+        return 0, 0, 0
+    if stride == 0:
+        stride = cols * size
+    if stride < cols * size or stride > LARGE or stride & (size - 1) or rows > LARGE // stride:
+        return 0, 0, 0
+    return cols, stride, (rows - 1) * stride + cols * size
+
+
+@inline
+def weights(form: int, address: int) -> Any:
+    """16 weights as fp32."""
+    if form == F32:
+        return take(address, f32)
+    if form == I8:
+        return convert(take(address, i8), f32)
+    if form == F16:
+        return f32_from_f16(take(address, u16))
+    return f32_from_bf16(take(address, u16))
+
+
+@inline
+def some_weights(form: int, address: int, left: int) -> Any:
+    """Fewer than 16 weights as fp32, then zeros."""
+    if form == F32:
+        return take_part(address, f32, left, ZERO)
+    if form == I8:
+        return convert(take_part(address, i8, left, 0), f32)
+    if form == F16:
+        return f32_from_f16(take_part(address, u16, left, 0))
+    return f32_from_bf16(take_part(address, u16, left, 0))
+
+
+@inline
+def gemv(form: int, size: int, y: int, W: int, x: int, rows: int, block: int) -> int:
+    """Four rows at a time: as many sums as the latency of an addition needs. Rows past the end repeat the last one."""
+    if rows == 0:
+        return DONE
+    cols, stride, extent = matrix(block, size, rows)
+    if cols == 0:
+        return PUNT
+    source, reads = readable(block, VEC, W, extent, size)
+    vector, vector_reads = readable(block, VEC, x, 4 * cols, 4)
+    target, writes = writable(block, VEC, y, 4 * rows, 4)
+    if source == 0 or vector == 0 or target == 0:
+        return PUNT
+    if overlap(source, extent, target, 4 * rows) or overlap(vector, 4 * cols, target, 4 * rows):
+        return PUNT
+    whole, left, last = cols & -16, cols & 15, source + (rows - 1) * stride
+    for row in range(0, rows, 4):
+        p = source + row * stride
+        q, r, s = min(p + stride, last), min(p + 2 * stride, last), min(p + 3 * stride, last)
+        a = b = c = d = spread(ZERO)
+        for i in range(0, whole, 16):
+            v = take(vector + 4 * i, f32)
+            a = a + weights(form, p + size * i) * v
+            b = b + weights(form, q + size * i) * v
+            c = c + weights(form, r + size * i) * v
+            d = d + weights(form, s + size * i) * v
+        if left:
+            v = take_part(vector + 4 * whole, f32, left, ZERO)
+            a = a + some_weights(form, p + size * whole, left) * v
+            b = b + some_weights(form, q + size * whole, left) * v
+            c = c + some_weights(form, r + size * whole, left) * v
+            d = d + some_weights(form, s + size * whole, left) * v
+        put_part(target + 4 * row, canonical(fold4(a, b, c, d)), min(4, rows - row))
+    count(block, reads, rows * cols * size)
+    count(block, vector_reads, 4 * cols)
+    count(block, writes, 4 * rows)
+    count(block, MACS, rows * cols)
+    return DONE
+
+
+@inline
+def mac_t(form: int, size: int, y: int, W: int, h: int, rows: int, block: int) -> int:
+    """Four rows at a time over all columns, then the rows that are left: W is read as it lies, y stays in the cache."""
+    if rows == 0:
+        return DONE
+    cols, stride, extent = matrix(block, size, rows)
+    if cols == 0:
+        return PUNT
+    source, reads = readable(block, VEC, W, extent, size)
+    factors, factor_reads = readable(block, VEC, h, 4 * rows, 4)
+    sums, sum_reads = readable(block, VEC, y, 4 * cols, 4)
+    target, writes = writable(block, VEC, y, 4 * cols, 4)
+    if source == 0 or factors == 0 or sums == 0 or target == 0:
+        return PUNT
+    if overlap(source, extent, target, 4 * cols) or overlap(factors, 4 * rows, target, 4 * cols):
+        return PUNT
+    whole, left = cols & -16, cols & 15
+    for row in range(0, rows & -4, 4):
+        p = source + row * stride
+        h0, h1 = spread(load(factors + 4 * row, f32)), spread(load(factors + 4 * row + 4, f32))
+        h2, h3 = spread(load(factors + 4 * row + 8, f32)), spread(load(factors + 4 * row + 12, f32))
+        for i in range(0, whole, 16):
+            w = p + size * i
+            v = take(target + 4 * i, f32) + h0 * weights(form, w)
+            v = v + h1 * weights(form, w + stride)
+            v = v + h2 * weights(form, w + 2 * stride)
+            v = v + h3 * weights(form, w + 3 * stride)
+            put(target + 4 * i, canonical(v))
+        if left:
+            w = p + size * whole
+            v = take_part(target + 4 * whole, f32, left, ZERO) + h0 * some_weights(form, w, left)
+            v = v + h1 * some_weights(form, w + stride, left)
+            v = v + h2 * some_weights(form, w + 2 * stride, left)
+            v = v + h3 * some_weights(form, w + 3 * stride, left)
+            put_part(target + 4 * whole, canonical(v), left)
+    for row in range(rows & -4, rows):
+        p, factor = source + row * stride, spread(load(factors + 4 * row, f32))
+        for i in range(0, whole, 16):
+            put(target + 4 * i, canonical(take(target + 4 * i, f32) + factor * weights(form, p + size * i)))
+        if left:
+            v = take_part(target + 4 * whole, f32, left, ZERO) + factor * some_weights(form, p + size * whole, left)
+            put_part(target + 4 * whole, canonical(v), left)
+    count(block, reads, rows * cols * size)
+    count(block, factor_reads, 4 * rows)
+    count(block, sum_reads, 4 * cols)
+    count(block, writes, 4 * cols)
+    count(block, MACS, rows * cols)
+    return DONE
+
+
+# ------------------------------------------------------------------------------------------------ int8
+
+SIGNS = i32(-0x7F7F_7F80)       # 0x80 in each byte: x ^ 0x80 is x + 128 unsigned
+
+
+@inline
+def gemv_i8(y: int, W: int, x: int, rows: int, block: int) -> int:
+    """64 weights at a time. The dot product wants one factor unsigned: W + 128, so 128 times the sum of x is taken off."""
+    if rows == 0:
+        return DONE
+    cols, stride, extent = matrix(block, 1, rows)
+    if cols == 0:
+        return PUNT
+    source, reads = readable(block, VEC, W, extent, 1)
+    vector, vector_reads = readable(block, VEC, x, cols, 1)
+    target, writes = writable(block, VEC, y, 4 * rows, 4)
+    if source == 0 or vector == 0 or target == 0:
+        return PUNT
+    if overlap(source, extent, target, 4 * rows) or overlap(vector, cols, target, 4 * rows):
+        return PUNT
+    whole, left, last = cols & -64, cols & 63, source + (rows - 1) * stride
+    signs, zero = spread(SIGNS), spread(i32(0))
+    excess = zero
+    for i in range(0, whole, 64):
+        excess = excess - dot_bytes(zero, signs, take(vector + i, i32))
+    for row in range(0, rows, 4):
+        p = source + row * stride
+        q, r, s = min(p + stride, last), min(p + 2 * stride, last), min(p + 3 * stride, last)
+        a = b = c = d = excess
+        for i in range(0, whole, 64):
+            v = take(vector + i, i32)
+            a = dot_bytes(a, take(p + i, i32) ^ signs, v)
+            b = dot_bytes(b, take(q + i, i32) ^ signs, v)
+            c = dot_bytes(c, take(r + i, i32) ^ signs, v)
+            d = dot_bytes(d, take(s + i, i32) ^ signs, v)
+        for i in range(whole, cols, 16):
+            v = convert(take_part(vector + i, i8, cols - i, 0), i32)
+            a = a + convert(take_part(p + i, i8, cols - i, 0), i32) * v
+            b = b + convert(take_part(q + i, i8, cols - i, 0), i32) * v
+            c = c + convert(take_part(r + i, i8, cols - i, 0), i32) * v
+            d = d + convert(take_part(s + i, i8, cols - i, 0), i32) * v
+        put_part(target + 4 * row, fold4(a, b, c, d), min(4, rows - row))
+    count(block, reads, rows * cols)
+    count(block, vector_reads, cols)
+    count(block, writes, 4 * rows)
+    count(block, MACS, rows * cols)
+    return DONE
+
+
+@inline
+def mac_t_i8(y: int, W: int, h: int, rows: int, block: int) -> int:
+    """As mac_t, in int32 that wraps."""
+    if rows == 0:
+        return DONE
+    cols, stride, extent = matrix(block, 1, rows)
+    if cols == 0:
+        return PUNT
+    source, reads = readable(block, VEC, W, extent, 1)
+    factors, factor_reads = readable(block, VEC, h, rows, 1)
+    sums, sum_reads = readable(block, VEC, y, 4 * cols, 4)
+    target, writes = writable(block, VEC, y, 4 * cols, 4)
+    if source == 0 or factors == 0 or sums == 0 or target == 0:
+        return PUNT
+    if overlap(source, extent, target, 4 * cols) or overlap(factors, rows, target, 4 * cols):
+        return PUNT
+    whole, left = cols & -16, cols & 15
+    for row in range(0, rows & -4, 4):
+        p = source + row * stride
+        h0, h1 = spread(i32(load(factors + row, i8))), spread(i32(load(factors + row + 1, i8)))
+        h2, h3 = spread(i32(load(factors + row + 2, i8))), spread(i32(load(factors + row + 3, i8)))
+        for i in range(0, whole, 16):
+            w = p + i
+            v = h0 * convert(take(w, i8), i32) + h1 * convert(take(w + stride, i8), i32)
+            v = v + h2 * convert(take(w + 2 * stride, i8), i32) + h3 * convert(take(w + 3 * stride, i8), i32)
+            put(target + 4 * i, take(target + 4 * i, i32) + v)
+        if left:
+            w = p + whole
+            v = h0 * convert(take_part(w, i8, left, 0), i32) + h1 * convert(take_part(w + stride, i8, left, 0), i32)
+            v = v + h2 * convert(take_part(w + 2 * stride, i8, left, 0), i32)
+            v = v + h3 * convert(take_part(w + 3 * stride, i8, left, 0), i32)
+            put_part(target + 4 * whole, take_part(target + 4 * whole, i32, left, 0) + v, left)
+    for row in range(rows & -4, rows):
+        p, factor = source + row * stride, spread(i32(load(factors + row, i8)))
+        for i in range(0, whole, 16):
+            put(target + 4 * i, take(target + 4 * i, i32) + factor * convert(take(p + i, i8), i32))
+        if left:
+            v = take_part(target + 4 * whole, i32, left, 0) + factor * convert(take_part(p + whole, i8, left, 0), i32)
+            put_part(target + 4 * whole, v, left)
+    count(block, reads, rows * cols)
+    count(block, factor_reads, rows)
+    count(block, sum_reads, 4 * cols)
+    count(block, writes, 4 * cols)
+    count(block, MACS, rows * cols)
+    return DONE

@@ -1,0 +1,389 @@
+"""Sixteen lanes as one value: the vectors in which kernels compute.
+
+    v = take(address, np.float32)           # 16 values of memory; take_part(address, np.float32, n, 0): the first n, then zeros
+    put(address, where(v < ZERO, ZERO, v))  # scalars spread over the lanes
+
+A `Lanes` is one LLVM vector, and LLVM makes of it what the host has: a register of AVX-512, two of AVX2, four of SSE or NEON.
+The instructions are IEEE's and strict, so results are the same bits everywhere. 16 lanes are also what the machine's sums
+have (`fold`, isa/arithmetic.py). Element types: float32, int32, uint32, int16, uint16, int8, uint8; boolean for comparisons.
+
++ - * / and comparisons work lane by lane, << >> & | ^ on integers; a scalar operand is converted to the element type.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.extending import intrinsic, lower_builtin, lower_cast, models, register_model
+
+from emulator.integer_simd import Vector, dot
+
+COUNT = 16
+_I32 = ir.IntType(32)
+
+# Recipes on lanes, compiled once for each program and always merged into the kernels that call them.
+recipe: Any = njit(forceinline=True)
+
+
+class Lanes(types.Type):  # type: ignore[misc]
+    """The numba type of 16 values of one type."""
+
+    def __init__(self, element: Any) -> None:
+        self.element = element
+        super().__init__(name=f"Lanes({element})")
+
+
+FLOATS, WORDS, BITS, MASK = (Lanes(t) for t in (types.float32, types.int32, types.uint32, types.boolean))
+
+
+def _element(kind: Any) -> Any:
+    if kind == types.float32:
+        return ir.FloatType()
+    return ir.IntType(1 if kind == types.boolean else kind.bitwidth)
+
+
+def _vector(element: Any) -> Any:
+    return ir.VectorType(element, COUNT)
+
+
+@register_model(Lanes)
+class _LanesModel(models.PrimitiveModel):  # type: ignore[misc]
+    def __init__(self, manager: Any, kind: Any) -> None:
+        super().__init__(manager, kind, _vector(_element(kind.element)))
+
+
+def _constant(element: Any, values: Iterable[Any]) -> Any:
+    return ir.Constant(_vector(element), list(values))
+
+
+def _spread(builder: Any, value: Any) -> Any:
+    """The same value in all lanes."""
+    if isinstance(value, ir.Constant):
+        return _constant(value.type, [value.constant] * COUNT)
+    empty = ir.Constant(_vector(value.type), ir.Undefined)
+    first = builder.insert_element(empty, value, ir.Constant(_I32, 0))
+    return builder.shuffle_vector(first, empty, _constant(_I32, [0] * COUNT))
+
+
+@lower_cast(types.Number, Lanes)
+@lower_cast(types.Boolean, Lanes)
+def _scalar_to_lanes(context: Any, builder: Any, source: Any, target: Any, value: Any) -> Any:
+    return _spread(builder, context.cast(builder, value, source, target.element))
+
+
+# ------------------------------------------------------------------------------------------------ operators
+
+
+def _operator(function: Any, on_floats: str, on_signed: str, on_unsigned: str) -> None:
+    """Define a binary operator by the names of llvmlite's builder methods ("<" for a comparison with it, "" for none)."""
+    compares = on_signed in ("<", "<=", "==", "!=", ">", ">=")
+
+    @infer_global(function)
+    class Template(AbstractTemplate):  # type: ignore[misc]
+        def generic(self, args: Any, kws: Any) -> Any:
+            kind = next((arg for arg in args if isinstance(arg, Lanes)), None)
+            if kind is None or any(arg != kind and not isinstance(arg, types.Number) for arg in args):
+                return None
+            return signature(MASK if compares else kind, kind, kind)
+
+    @lower_builtin(function, Lanes, Lanes)
+    def lower(context: Any, builder: Any, kinds: Any, arguments: Any) -> Any:
+        element = kinds.args[0].element
+        if compares:
+            if element == types.float32:
+                method = builder.fcmp_unordered if on_floats == "!=" else builder.fcmp_ordered
+            else:
+                method = builder.icmp_signed if getattr(element, "signed", False) else builder.icmp_unsigned
+            return method(on_signed, *arguments)
+        name = on_floats if element == types.float32 else on_signed if getattr(element, "signed", False) else on_unsigned
+        return getattr(builder, name)(*arguments)
+
+
+for _function, *_names in (
+        #                  float32  signed  unsigned
+        (operator.add,     "fadd",  "add",  "add"),
+        (operator.sub,     "fsub",  "sub",  "sub"),
+        (operator.mul,     "fmul",  "mul",  "mul"),
+        (operator.truediv, "fdiv",  "",     ""),
+        (operator.and_,    "",      "and_", "and_"),
+        (operator.or_,     "",      "or_",  "or_"),
+        (operator.xor,     "",      "xor",  "xor"),
+        (operator.lshift,  "",      "shl",  "shl"),
+        (operator.rshift,  "",      "ashr", "lshr"),
+        (operator.lt,      "<",     "<",    "<"),
+        (operator.le,      "<=",    "<=",   "<="),
+        (operator.gt,      ">",     ">",    ">"),
+        (operator.ge,      ">=",    ">=",   ">="),
+        (operator.eq,      "==",    "==",   "=="),
+        (operator.ne,      "!=",    "!=",   "!=")):
+    _operator(_function, *_names)
+
+
+# ------------------------------------------------------------------------------------------------ memory
+
+
+def _pointer(builder: Any, address: Any, kind: Any) -> Any:
+    return builder.inttoptr(address, kind.as_pointer())
+
+
+def _within(builder: Any, count: Any) -> Any:
+    """`count`, at most 16 and at least 0, so that it keeps its meaning in 32 bits."""
+    low, high = ir.Constant(count.type, 0), ir.Constant(count.type, COUNT)
+    count = builder.select(builder.icmp_signed("<", count, high), count, high)
+    return builder.select(builder.icmp_signed(">", count, low), count, low)
+
+
+def _first(builder: Any, count: Any) -> Any:
+    """Mask of the first `count` lanes; any count: none below 1, all above 15."""
+    limited = builder.trunc(_within(builder, count), _I32)
+    return builder.icmp_signed("<", _constant(_I32, range(COUNT)), _spread(builder, limited))
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def take(typing: Any, address: Any, dtype: Any) -> Any:
+    """`take(address, np.float32)`: 16 values from a host address, of any alignment."""
+    kind = Lanes(dtype.dtype)
+
+    def emit(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        value = builder.load(_pointer(builder, arguments[0], _vector(_element(kind.element))))
+        value.align = 1
+        return value
+    return kind(types.int64, dtype), emit
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def put(typing: Any, address: Any, value: Any) -> Any:
+    """Store 16 values at a host address, of any alignment."""
+    def emit(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        builder.store(arguments[1], _pointer(builder, arguments[0], arguments[1].type)).align = 1
+        return context.get_dummy_value()
+    return types.void(types.int64, value), emit
+
+
+def _suffix(element: Any) -> str:
+    return f"v{COUNT}{'f32' if isinstance(element, ir.FloatType) else f'i{element.width}'}"
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def take_part(typing: Any, address: Any, dtype: Any, count: Any, rest: Any) -> Any:
+    """The first `count` of 16 values from a host address, `rest` in the other lanes; nothing behind them is read."""
+    kind = Lanes(dtype.dtype)
+
+    def emit(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        element = _element(kind.element)
+        vector = _vector(element)
+        pointer = _pointer(builder, arguments[0], vector)
+        function = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(vector, [pointer.type, _I32, _vector(ir.IntType(1)), vector]),
+            f"llvm.masked.load.{_suffix(element)}.p0")
+        return builder.call(function, [pointer, ir.Constant(_I32, 1), _first(builder, arguments[2]), arguments[3]])
+    return kind(types.int64, dtype, types.int64, kind), emit
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def put_part(typing: Any, address: Any, value: Any, count: Any) -> Any:
+    """Store the first `count` of 16 values at a host address; nothing behind them is written."""
+    def emit(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        vector = arguments[1].type
+        pointer = _pointer(builder, arguments[0], vector)
+        function = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(ir.VoidType(), [vector, pointer.type, _I32, _vector(ir.IntType(1))]),
+            f"llvm.masked.store.{_suffix(vector.element)}.p0")
+        builder.call(function, [arguments[1], pointer, ir.Constant(_I32, 1), _first(builder, arguments[2])])
+        return context.get_dummy_value()
+    return types.void(types.int64, value, types.int64), emit
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def first_lanes(typing: Any, count: Any) -> Any:
+    """Mask of the first `count` lanes."""
+    def emit(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        return _first(builder, arguments[0])
+    return MASK(types.int64), emit
+
+
+# ------------------------------------------------------------------------------------------------ lane by lane
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def spread(typing: Any, value: Any) -> Any:
+    """A scalar in all 16 lanes."""
+    kind = Lanes(value)
+
+    def emit(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        return _spread(builder, arguments[0])
+    return kind(value), emit
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def lane_numbers(typing: Any) -> Any:
+    """0, 1, ... 15 as int32."""
+    def emit(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        return _constant(_I32, range(COUNT))
+    return WORDS(), emit
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def where(typing: Any, mask: Any, a: Any, b: Any) -> Any:
+    """a where the mask is set, else b. One of a and b may be a scalar."""
+    kind = a if isinstance(a, Lanes) else b
+
+    def emit(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        return builder.select(*arguments)
+    return kind(MASK, kind, kind), emit
+
+
+def _by_llvm(name: str) -> Any:
+    """A function of LLVM on 16 floats."""
+    @intrinsic  # type: ignore[untyped-decorator]
+    def function(typing: Any, value: Any) -> Any:
+        def emit(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+            vector = arguments[0].type
+            declared = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector]),
+                                                      f"llvm.{name}.{_suffix(vector.element)}")
+            return builder.call(declared, arguments)
+        return FLOATS(FLOATS), emit
+    return function
+
+
+magnitude = _by_llvm("fabs")
+square_root = _by_llvm("sqrt")
+round_even = _by_llvm("rint")          # in the rounding mode of the host: nearest even
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def same_bits(typing: Any, value: Any, dtype: Any) -> Any:
+    """The bits of a value as another type of the same size, e.g. np.int32 of float32: of 16 lanes or of a scalar."""
+    is_lanes = isinstance(value, Lanes)
+    target = Lanes(dtype.dtype) if is_lanes else dtype.dtype
+
+    def emit(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        element = _element(dtype.dtype)
+        return builder.bitcast(arguments[0], _vector(element) if is_lanes else element)
+    return target(value, dtype), emit
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def convert(typing: Any, value: Any, dtype: Any) -> Any:
+    """Values as another type: integers wrap or extend, to floats round to nearest even, from floats must be in range."""
+    source, target = value.element, dtype.dtype
+
+    def emit(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        vector = _vector(_element(target))
+        if source == types.float32:
+            return (builder.fptosi if target.signed else builder.fptoui)(arguments[0], vector)
+        if target == types.float32:
+            return (builder.sitofp if source.signed else builder.uitofp)(arguments[0], vector)
+        if target.bitwidth < source.bitwidth:
+            return builder.trunc(arguments[0], vector)
+        if target.bitwidth == source.bitwidth:
+            return arguments[0]
+        return (builder.sext if source.signed else builder.zext)(arguments[0], vector)
+    return Lanes(target)(value, dtype), emit
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def half_to_float(typing: Any, value: Any) -> Any:
+    """binary16, as its bits, to float32: exact. The host must be able to."""
+    def emit(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        return builder.fpext(builder.bitcast(arguments[0], _vector(ir.HalfType())), _vector(ir.FloatType()))
+    return FLOATS(value), emit
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def float_to_half(typing: Any, value: Any) -> Any:
+    """float32 to the bits of binary16, nearest even. The host must be able to."""
+    def emit(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        return builder.bitcast(builder.fptrunc(arguments[0], _vector(ir.HalfType())), _vector(ir.IntType(16)))
+    return Lanes(types.uint16)(value), emit
+
+
+# ------------------------------------------------------------------------------------------------ across lanes
+
+
+def _shuffle(indices: Iterable[int]) -> Any:
+    """A function (a, b) -> lanes chosen from a (0..15) and b (16..31)."""
+    chosen = list(indices)
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def shuffle(typing: Any, a: Any, b: Any) -> Any:
+        def emit(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+            return builder.shuffle_vector(*arguments, _constant(_I32, chosen))
+        return a(a, b), emit
+    return shuffle
+
+
+even, odd = _shuffle(range(0, 32, 2)), _shuffle(range(1, 32, 2))
+merged_low, merged_high = (_shuffle(lane + 16 * second for lane in lanes for second in (0, 1)) for lanes in (range(8), range(8, 16)))
+
+# For folding: the lower, and the upper, halves of each group of 16, 8, 4, 2 lanes of a and then of b.
+_GROUPS = {size: [range(start, start + size // 2) for start in range(0, 32, size)] for size in (16, 8, 4, 2)}
+_low16, _low8, _low4, _low2 = (_shuffle(i for group in groups for i in group) for groups in _GROUPS.values())
+_high16, _high8, _high4, _high2 = (_shuffle(i + len(group) for group in groups for i in group) for groups in _GROUPS.values())
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def lane(typing: Any, value: Any, index: Any) -> Any:
+    """The scalar in one lane; the index is a number in the source."""
+    place = index.literal_value if isinstance(index, types.IntegerLiteral) else 0
+
+    def emit(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        return builder.extract_element(arguments[0], ir.Constant(_I32, place))
+    return value.element(value, index), emit
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def any_lane(typing: Any, mask: Any) -> Any:
+    """True if the mask is set in some lane."""
+    def emit(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        bits = builder.bitcast(arguments[0], ir.IntType(COUNT))
+        return builder.icmp_unsigned("!=", bits, ir.Constant(bits.type, 0))
+    return types.boolean(MASK), emit
+
+
+@recipe
+def fold4(a: Any, b: Any, c: Any, d: Any) -> Any:
+    """The sums of four times 16 lanes in the machine's order, 16 -> 8 -> 4 -> 2 -> 1: in lanes 0 to 3."""
+    p, q = _low16(a, b) + _high16(a, b), _low16(c, d) + _high16(c, d)
+    p = _low8(p, q) + _high8(p, q)
+    p = _low4(p, p) + _high4(p, p)
+    return _low2(p, p) + _high2(p, p)
+
+
+@recipe
+def fold(v: Any) -> Any:
+    """The sum of 16 lanes in the machine's order, 16 -> 8 -> 4 -> 2 -> 1."""
+    return lane(fold4(v, v, v, v), 0)
+
+
+@recipe
+def fold_largest(v: Any) -> Any:
+    """The largest of 16 lanes that hold no NaN."""
+    v = where(_low16(v, v) > _high16(v, v), _low16(v, v), _high16(v, v))
+    v = where(_low8(v, v) > _high8(v, v), _low8(v, v), _high8(v, v))
+    v = where(_low4(v, v) > _high4(v, v), _low4(v, v), _high4(v, v))
+    return lane(where(_low2(v, v) > _high2(v, v), _low2(v, v), _high2(v, v)), 0)
+
+
+@recipe
+def fold_smallest(v: Any) -> Any:
+    """The smallest of 16 lanes that hold no NaN."""
+    v = where(_low16(v, v) < _high16(v, v), _low16(v, v), _high16(v, v))
+    v = where(_low8(v, v) < _high8(v, v), _low8(v, v), _high8(v, v))
+    v = where(_low4(v, v) < _high4(v, v), _low4(v, v), _high4(v, v))
+    return lane(where(_low2(v, v) < _high2(v, v), _low2(v, v), _high2(v, v)), 0)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def dot_bytes(typing: Any, sums: Any, u: Any, s: Any) -> Any:
+    """sums + for each lane the sum of the products of its four bytes, unsigned in u and signed in s. All int32 lanes; wraps."""
+    def emit(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        return dot(*(Vector(builder, value) for value in arguments), largest=255).of(_I32)
+    return WORDS(WORDS, WORDS, WORDS), emit

@@ -1,0 +1,302 @@
+"""The compiled loop: base instructions inline, Xslim instructions through the table of kernel addresses.
+
+It knows no trap, no device and no service. Where an instruction is not plain it stops in front of it, and the engine has the
+reference engine execute that one instruction (emulator/engine.py).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from emulator.context import BASE, CODE_BYTES, CODE_START, COUNTS, CSR_FILE, DONE, HOST, RESULT, SIZE, SPANS, TOHOST, _find, count, in_code
+from emulator.decode import LENGTHS_SHIFT, NUMBER
+from emulator.machine_code import call, high_mixed, high_signed, high_unsigned, load, store
+from isa.counters import COUNTERS
+from isa.instruction import LONGEST as MOST
+
+_N = NUMBER
+OTHER, KERNEL, KERNEL_RESULT, NOTHING = _N["OTHER"], _N["KERNEL"], _N["KERNEL_RESULT"], _N["NOTHING"]
+LUI, AUIPC, JAL, JALR = _N["lui"], _N["auipc"], _N["jal"], _N["jalr"]
+BEQ, BNE, BLT, BGE, BLTU, BGEU = (_N[name] for name in ("beq", "bne", "blt", "bge", "bltu", "bgeu"))
+LB, LH, LW, LD, LBU, LHU, LWU = (_N[name] for name in ("lb", "lh", "lw", "ld", "lbu", "lhu", "lwu"))
+SB, SH, SW, SD = (_N[name] for name in ("sb", "sh", "sw", "sd"))
+ADDI, SLTI, SLTIU, XORI, ORI, ANDI = (_N[name] for name in ("addi", "slti", "sltiu", "xori", "ori", "andi"))
+SLLI, SRLI, SRAI, ADDIW, SLLIW, SRLIW, SRAIW = (_N[n] for n in ("slli", "srli", "srai", "addiw", "slliw", "srliw", "sraiw"))
+ADD, SUB, SLL, SLT, SLTU, XOR, SRL, SRA, OR, AND = (
+    _N[name] for name in ("add", "sub", "sll", "slt", "sltu", "xor", "srl", "sra", "or", "and"))
+ADDW, SUBW, SLLW, SRLW, SRAW = (_N[name] for name in ("addw", "subw", "sllw", "srlw", "sraw"))
+MUL, MULH, MULHSU, MULHU, DIV, DIVU, REM, REMU = (
+    _N[name] for name in ("mul", "mulh", "mulhsu", "mulhu", "div", "divu", "rem", "remu"))
+MULW, DIVW, DIVUW, REMW, REMUW = (_N[name] for name in ("mulw", "divw", "divuw", "remw", "remuw"))
+CSRRW, CSRRS, CSRRC, CSRRWI, CSRRSI, CSRRCI = (_N[n] for n in ("csrrw", "csrrs", "csrrc", "csrrwi", "csrrsi", "csrrci"))
+
+INSTRUCTIONS, LOADS, STORES, BRANCHES, TAKEN = (COUNTERS[f"core.{name}"].slot for name in (
+    "instructions", "loads", "stores", "branches", "branches_taken"))
+DRAM_READ, DRAM_WRITTEN = COUNTERS["dram.bytes_read"].slot, COUNTERS["dram.bytes_written"].slot
+
+inline: Any = njit(inline="always")
+LONGEST = np.uint64(MOST)
+i8, u8, i16, u16, i32, u32, i64, u64 = (np.int8, np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.int64, np.uint64)
+
+
+@inline
+def _load(host: int, operation: int) -> int:
+    if operation == LD:
+        return load(host, i64)
+    if operation == LW:
+        return i64(load(host, i32))
+    if operation == LWU:
+        return i64(load(host, u32))
+    if operation == LBU:
+        return i64(load(host, u8))
+    if operation == LB:
+        return i64(load(host, i8))
+    if operation == LH:
+        return i64(load(host, i16))
+    return i64(load(host, u16))
+
+
+@inline
+def _store(host: int, operation: int, value: int) -> None:
+    if operation == SD:
+        store(host, value)
+    elif operation == SW:
+        store(host, i32(value))
+    elif operation == SB:
+        store(host, i8(value))
+    else:
+        store(host, i16(value))
+
+
+@inline
+def _quotient(a: int, b: int) -> int:
+    if b == 0:
+        return -1
+    if b == -1:
+        return -a               # also for the smallest number, which wraps to itself
+    q = a // b
+    return q + 1 if q < 0 and q * b != a else q
+
+
+@inline
+def _remainder(a: int, b: int) -> int:
+    if b == 0:
+        return a
+    return 0 if b == -1 else a - b * _quotient(a, b)
+
+
+@njit("Tuple((int64, int64))(int32[:,::1], int64, int64, int64[::1], uint64[::1], int64[::1], int64, int64)", cache=True, nogil=True)
+def execute(code, base, pc, x, csr_mask, kernels, block, limit):  # type: ignore[no-untyped-def]
+    """Run at most `limit` instructions of `code`, whose first stands at `base`, from `pc`. -> (instructions retired, pc).
+
+    x int64 (33,): registers and the one that takes writes to x0. csr_mask uint64 (4096,): writable bits of the units' CSRs.
+    kernels int64: host addresses by kernel number, 0: none. block: address of the context block; its first span is DRAM.
+    Stops early in front of an instruction that is not plain, or when pc leaves `code`.
+    """
+    length = code.shape[0]
+    dram = load(block + 8 * SPANS, i64)
+    dram_base, dram_last, dram_host = load(dram + 8 * BASE, i64), load(dram + 8 * SIZE, i64) - 8, load(dram + 8 * HOST, i64)
+    code_start, code_bytes, tohost = load(block + 8 * CODE_START, i64), load(block + 8 * CODE_BYTES, i64), load(block + 8 * TOHOST, i64)
+    csr_file = load(block + 8 * CSR_FILE, i64)
+    at = (pc - base) >> 2
+    done = loads = stores = branches = taken = read = written = 0
+    while done < limit:
+        if u64(at) >= u64(length):
+            break
+        operation = code[at, 0]
+        rd, value = code[at, 1], i64(code[at, 6])
+        a, b = x[code[at, 2]], x[code[at, 3]]
+        following = at + 1
+
+        if operation == ADDI:
+            x[rd] = a + value
+        elif operation == ADD:
+            x[rd] = a + b
+        elif operation >= BEQ and operation <= BGEU:
+            branches += 1
+            if operation == BEQ:
+                jump = a == b
+            elif operation == BNE:
+                jump = a != b
+            elif operation == BLT:
+                jump = a < b
+            elif operation == BGE:
+                jump = a >= b
+            elif operation == BLTU:
+                jump = u64(a) < u64(b)
+            else:
+                jump = u64(a) >= u64(b)
+            if jump:
+                taken += 1
+                following = at + value
+        elif operation >= LB and operation <= LWU:
+            address = a + value
+            size = 1
+            if operation == LD:
+                size = 8
+            elif operation == LW or operation == LWU:
+                size = 4
+            elif operation == LH or operation == LHU:
+                size = 2
+            offset = address - dram_base
+            if u64(offset) <= u64(dram_last):
+                read += size
+                x[rd] = _load(dram_host + offset, operation)
+            else:
+                host, counter = _find(block, 0, address, size, 1, 0)
+                if host == 0:
+                    break
+                count(block, counter, size)
+                x[rd] = _load(host, operation)
+            loads += 1
+        elif operation >= SB and operation <= SD:
+            address = a + value
+            size = 1
+            if operation == SD:
+                size = 8
+            elif operation == SW:
+                size = 4
+            elif operation == SH:
+                size = 2
+            offset = address - dram_base
+            if u64(address - tohost + 7) < u64(15):
+                break
+            if u64(address - code_start + 7) < u64(code_bytes + 7) and in_code(block, address, size):
+                break
+            if u64(offset) <= u64(dram_last):
+                written += size
+                _store(dram_host + offset, operation, b)
+            else:
+                host, counter = _find(block, 0, address, size, 1, 1)
+                if host == 0:
+                    break
+                count(block, counter, size)
+                _store(host, operation, b)
+            stores += 1
+        elif operation == LUI:
+            x[rd] = value
+        elif operation == AUIPC:
+            x[rd] = base + (at << 2) + value
+        elif operation == JAL:
+            x[rd] = base + (following << 2)
+            following = at + value
+        elif operation == JALR:
+            target = (a + value) & ~1
+            if target & 3:
+                break
+            x[rd] = base + (following << 2)
+            following = (target - base) >> 2
+        elif operation == KERNEL or operation == KERNEL_RESULT:
+            function, c, d, lengths = kernels[value], x[code[at, 4]], x[code[at, 5]], code[at, 7] >> LENGTHS_SHIFT
+            if (lengths & 1 and u64(a) > LONGEST or lengths & 2 and u64(b) > LONGEST
+                    or lengths & 4 and u64(c) > LONGEST or lengths & 8 and u64(d) > LONGEST):
+                break
+            if function == 0 or call(function, a, b, c, d, block) != DONE:
+                break
+            count(block, i64(code[at, 7]) & ((1 << LENGTHS_SHIFT) - 1), 1)
+            if operation == KERNEL_RESULT:
+                x[rd] = load(block + 8 * RESULT, i64)
+        elif operation == XORI:
+            x[rd] = a ^ value
+        elif operation == ORI:
+            x[rd] = a | value
+        elif operation == ANDI:
+            x[rd] = a & value
+        elif operation == SLTI:
+            x[rd] = i64(a < value)
+        elif operation == SLTIU:
+            x[rd] = i64(u64(a) < u64(value))
+        elif operation == SLLI:
+            x[rd] = a << value
+        elif operation == SRLI:
+            x[rd] = i64(u64(a) >> u64(value))
+        elif operation == SRAI:
+            x[rd] = a >> value
+        elif operation == ADDIW:
+            x[rd] = i64(i32(a + value))
+        elif operation == SLLIW:
+            x[rd] = i64(i32(a << value))
+        elif operation == SRLIW:
+            x[rd] = i64(i32(u32(a) >> u32(value)))
+        elif operation == SRAIW:
+            x[rd] = i64(i32(a)) >> value
+        elif operation == SUB:
+            x[rd] = a - b
+        elif operation == SLL:
+            x[rd] = a << (b & 63)
+        elif operation == SRL:
+            x[rd] = i64(u64(a) >> u64(b & 63))
+        elif operation == SRA:
+            x[rd] = a >> (b & 63)
+        elif operation == SLT:
+            x[rd] = i64(a < b)
+        elif operation == SLTU:
+            x[rd] = i64(u64(a) < u64(b))
+        elif operation == XOR:
+            x[rd] = a ^ b
+        elif operation == OR:
+            x[rd] = a | b
+        elif operation == AND:
+            x[rd] = a & b
+        elif operation == ADDW:
+            x[rd] = i64(i32(a + b))
+        elif operation == SUBW:
+            x[rd] = i64(i32(a - b))
+        elif operation == SLLW:
+            x[rd] = i64(i32(a << (b & 31)))
+        elif operation == SRLW:
+            x[rd] = i64(i32(u32(a) >> u32(b & 31)))
+        elif operation == SRAW:
+            x[rd] = i64(i32(a)) >> (b & 31)
+        elif operation == MUL:
+            x[rd] = a * b
+        elif operation == MULH:
+            x[rd] = high_signed(a, b)
+        elif operation == MULHSU:
+            x[rd] = high_mixed(a, b)
+        elif operation == MULHU:
+            x[rd] = high_unsigned(a, b)
+        elif operation == DIV:
+            x[rd] = _quotient(a, b)
+        elif operation == REM:
+            x[rd] = _remainder(a, b)
+        elif operation == DIVU:
+            x[rd] = i64(u64(a) // u64(b)) if b != 0 else -1
+        elif operation == REMU:
+            x[rd] = i64(u64(a) % u64(b)) if b != 0 else a
+        elif operation == MULW:
+            x[rd] = i64(i32(a * b))
+        elif operation == DIVW:
+            x[rd] = i64(i32(_quotient(i64(i32(a)), i64(i32(b)))))
+        elif operation == REMW:
+            x[rd] = i64(i32(_remainder(i64(i32(a)), i64(i32(b)))))
+        elif operation == DIVUW:
+            x[rd] = i64(i32((a & 0xFFFFFFFF) // (b & 0xFFFFFFFF))) if b & 0xFFFFFFFF else -1
+        elif operation == REMUW:
+            x[rd] = i64(i32((a & 0xFFFFFFFF) % (b & 0xFFFFFFFF))) if b & 0xFFFFFFFF else i64(i32(a))
+        elif operation >= CSRRW and operation <= CSRRCI:
+            number = code[at, 2]                        # register or immediate
+            given = a if operation <= CSRRC else i64(number)
+            place = csr_file + 8 * value
+            old = load(place, i64)
+            if operation == CSRRW or operation == CSRRWI:
+                store(place, given & i64(csr_mask[value]))
+            elif number != 0:
+                if operation == CSRRS or operation == CSRRSI:
+                    store(place, (old | given) & i64(csr_mask[value]))
+                else:
+                    store(place, old & ~given)
+            x[rd] = old
+        elif operation != NOTHING:
+            break
+        done += 1
+        at = following
+    counts = load(block + 8 * COUNTS, i64)
+    for events, counter in ((done, INSTRUCTIONS), (loads, LOADS), (stores, STORES), (branches, BRANCHES), (taken, TAKEN),
+                            (read, DRAM_READ), (written, DRAM_WRITTEN)):
+        place = counts + 8 * counter
+        store(place, load(place, i64) + i64(events))
+    return done, base + (at << 2)

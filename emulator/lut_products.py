@@ -1,0 +1,221 @@
+"""Matrix times vector for the formats that have vector code, in lut.mode 0: whole matrices, row by row.
+
+`row_sums` yields one integer for each row, `grouped_sums` one fp32 number: the scaled sum over the groups of the row. Formats
+are numbers in the source wherever these functions are called, for they are compiled for one format each.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from emulator.context import inline
+from emulator.lanes import convert, even, fold, odd, put, spread, take, take_part
+from emulator.lut_plain import B1, C2, EVENTS, LOOKUPS, SKIPPED_GROUPS, STEPS, ZERO_WEIGHTS, planes_of, row_bytes
+from emulator.lut_rows import BY_NUMBER, deal, row_products, word_products
+from emulator.machine_code import array, clear_bytes, load, move, store
+
+SLICES = tuple(layout.slices if layout else 0 for layout in BY_NUMBER)
+FACTOR = tuple(layout.factor if layout else 0 for layout in BY_NUMBER)
+BIAS = tuple(layout.bias if layout else 0 for layout in BY_NUMBER)
+LONGEST = 1 << 20               # activations: beyond, sums of codes in place could leave 32 bits
+LINE = 64
+ROWS = 4                        # rows whose groups are summed together
+
+u8, i8, i32, i64, f32 = np.uint8, np.int8, np.int32, np.int64, np.float32
+
+
+@njit
+def has_vector_code(fmt, mode, length):
+    """True if the functions here may be called."""
+    return SLICES[fmt] > 0 and mode == 0 and length <= LONGEST
+
+
+@inline
+def prepare(fmt, x, length, dealt, keep, spare):
+    """Deal the activations out to `dealt`, whole blocks, zeros behind the last; mask of the bytes of a last block to `keep`."""
+    step = LINE * SLICES[fmt]
+    blocks = length // step
+    rest = length - blocks * step
+    deal(fmt, x, blocks, dealt)
+    if rest > 0:
+        move(spare, x + blocks * step, rest)
+        clear_bytes(spare + rest, step - rest)
+        deal(fmt, spare, 1, dealt + blocks * step)
+        for at in range(LINE):
+            bits = min(max(rest - at * SLICES[fmt], 0), SLICES[fmt]) * (8 // SLICES[fmt])
+            store(keep + at, u8((1 << bits) - 1))
+
+
+@njit
+def sum_of(x, n):
+    """Sum of n int8."""
+    total = i32(0)
+    values = array(x, i8, n)
+    for i in range(n):
+        total += i32(values[i])
+    return total
+
+
+@njit
+def whole_tails(tail, stride, rows, end):
+    """How many rows can be read 64 bytes from their last block on, the first one's at `tail`, before `end`."""
+    return rows if tail + (rows - 1) * stride + LINE <= end else min(max((end - LINE - tail) // max(stride, 1) + 1, 0), rows)
+
+
+@njit
+def collect(fmt, rows, length, book, found, events):
+    """Turn what vector code counted, (weights that are not zero, look-ups), into events."""
+    weights, groups = rows * length, rows * planes_of(fmt) * (length + 3 >> 2)
+    if fmt == B1:
+        found[0], found[1] = weights, groups
+    if fmt >= C2 and load(book, i8) != 0:           # behind the end of a row stood code 0
+        step = LINE * SLICES[fmt]
+        found[0] -= rows * ((length + step - 1) // step * step - length)
+    events[ZERO_WEIGHTS] = weights - found[0]
+    if fmt < C2:
+        events[LOOKUPS] = events[STEPS] = found[1]
+        events[SKIPPED_GROUPS] = groups - found[1]
+
+
+@inline
+def row_sums(fmt, host, stride, end, rows, length, x, book, sums, events):
+    """sums[r] int32 = sum over c of W[r, c] x[c], rows and length > 0. `end`: address behind the matrix."""
+    step = LINE * SLICES[fmt]
+    blocks, all_blocks = length // step, (length + step - 1) // step
+    scratch = np.empty(all_blocks * step + LINE * (SLICES[fmt] + 2), np.uint8)
+    dealt = (scratch.ctypes.data + LINE - 1) & -LINE
+    keep = dealt + all_blocks * step
+    spare = keep + LINE
+    prepare(fmt, x, length, dealt, keep, spare)
+    found = np.zeros(EVENTS, np.int64)
+    rest = row_bytes(i64(fmt), length) - LINE * blocks if blocks < all_blocks else 0
+    r = 0
+    while r < rows:             # all at once, but for the last rows, if what follows them must not be read
+        row = host + r * stride
+        tail, some = row + LINE * blocks, rows
+        if rest == 0:
+            tail = 0
+        else:
+            some = whole_tails(tail, stride, rows - r, end)
+            if some == 0:
+                move(spare, tail, rest)
+                tail, some = spare, 1
+        row_products(fmt, some, row, stride, dealt, blocks, tail, stride, keep, book, sums.ctypes.data + 4 * r, 4,
+                     found.ctypes.data)
+        r += some
+    bias = BIAS[fmt] * sum_of(x, length)
+    for r in range(rows):
+        sums[r] = FACTOR[fmt] * sums[r] - bias
+    collect(i64(fmt), rows, length, book, found, events)
+    scratch[0] = 0              # used to here: its address was
+
+
+# ------------------------------------------------------------------------------------------------ groups with scales
+
+
+@njit
+def has_words(fmt, group):
+    """True if a group is whole 32-bit words of weights."""
+    return group % (4 * SLICES[fmt]) == 0
+
+
+@njit
+def add_pairs(words, n, out):
+    """(n + 1) / 2 sums of two neighbours of n int32. Reads up to 31 words more and writes up to 15; out may be words."""
+    for i in range((n + 31) >> 5):
+        a, b = take(words + 128 * i, np.int32), take(words + 128 * i + 64, np.int32)
+        put(out + 64 * i, even(a, b) + odd(a, b))
+
+
+@njit
+def group_sums(words, n, per_group, out):
+    """Address of the sums of `per_group` neighbours of the n int32 at `words`, n a multiple of it: there, or at `out`."""
+    while per_group & 1 == 0:
+        add_pairs(words, n, out)
+        words, n, per_group = out, n >> 1, per_group >> 1
+    if per_group > 1:
+        for g in range(n // per_group):
+            total = i32(0)
+            for i in range(g * per_group, (g + 1) * per_group):
+                total += load(words + 4 * i, i32)
+            store(out + 4 * g, total)
+        words = out
+    return words
+
+
+@njit
+def scaled_sum(fmt, sums, bias, w_scale, x_scale, groups):
+    """Lane sum over g of f32(factor * sums[g] - bias[g]) * (w_scale[g] * x_scale[g])."""
+    total = spread(f32(0))
+    factor = i32(FACTOR[fmt])
+    whole = groups & -16
+    for g in range(0, 4 * whole, 64):
+        s = take(sums + g, np.int32) * factor - take(bias + g, np.int32)
+        total = total + convert(s, np.float32) * (take(w_scale + g, np.float32) * take(x_scale + g, np.float32))
+    if whole < groups:
+        rest, g = groups - whole, 4 * whole
+        s = take_part(sums + g, np.int32, rest, spread(i32(0))) * factor - take_part(bias + g, np.int32, rest, spread(i32(0)))
+        scales = take_part(w_scale + g, np.float32, rest, spread(f32(0))) * take_part(x_scale + g, np.float32, rest, spread(f32(0)))
+        total = total + convert(s, np.float32) * scales
+    return fold(total)
+
+
+@njit
+def repeated(scale, step, groups, target):
+    """Address of `groups` scales: those at `scale`, or, for step 0, the one there repeated at `target`."""
+    if step != 0:
+        return scale
+    for g in range(groups):
+        store(target + 4 * g, load(scale, f32))
+    return target
+
+
+@inline
+def grouped_sums(fmt, host, stride, end, rows, length, group, x, book, w_scale, w_step, x_scale, x_step, y, events):
+    """y[r] f32 = lane sum over g of f32(sum over c in g of W[r, c] x[c]) * (w_scale[r, g] x_scale[g]), more than one group.
+
+    A step is 4, or 0 for one scale that goes for everything.
+    """
+    step, per_word = LINE * SLICES[fmt], 4 * SLICES[fmt]
+    blocks, all_blocks = length // step, (length + step - 1) // step
+    groups = (length + group - 1) // group
+    per_group = group // per_word
+    row_words = (16 * all_blocks + per_group - 1) // per_group * per_group      # groups beyond the row have the sum 0
+    words_size = 4 * row_words * ROWS + 2 * LINE
+    scratch = np.zeros(all_blocks * step + 2 * words_size + 12 * groups + LINE * (SLICES[fmt] + 2), np.uint8)
+    dealt = (scratch.ctypes.data + LINE - 1) & -LINE
+    keep = dealt + all_blocks * step
+    spare = keep + LINE
+    words = spare + LINE * SLICES[fmt]
+    folded = words + words_size
+    bias = folded + words_size
+    x_scales = bias + 4 * groups
+    w_scales = x_scales + 4 * groups
+    prepare(fmt, x, length, dealt, keep, spare)
+    for g in range(groups):
+        store(bias + 4 * g, i32(BIAS[fmt] * sum_of(x + g * group, min(group, length - g * group))))
+    x_scale = repeated(x_scale, x_step, groups, x_scales)
+    w_scale = repeated(w_scale, w_step, groups, w_scales)
+    found = np.zeros(EVENTS, np.int64)
+    rest = row_bytes(i64(fmt), length) - LINE * blocks if blocks < all_blocks else 0
+    r = 0
+    while r < rows:
+        row, some = host + r * stride, min(rows - r, ROWS)
+        tail = row + LINE * blocks
+        if rest == 0:
+            tail = 0
+        else:
+            some = whole_tails(tail, stride, some, end)
+            if some == 0:
+                move(spare, tail, rest)
+                tail, some = spare, 1
+        word_products(fmt, some, row, stride, dealt, blocks, tail, stride, keep, book, words, 4 * row_words, found.ctypes.data)
+        sums = group_sums(words, some * row_words, per_group, folded)
+        for i in range(some):
+            at = r + i
+            store(y + 4 * at, scaled_sum(i64(fmt), sums + 4 * i * (row_words // per_group), bias, w_scale + at * groups * w_step,
+                                         x_scale, groups))
+        r += some
+    collect(i64(fmt), rows, length, book, found, events)
+    scratch[0] = 0              # used to here: its address was

@@ -1,0 +1,239 @@
+"""Rows of packed weights times activations, 64 bytes of weights at a time, with what lut.mode 0 counts.
+
+A byte holds `slices` weights. The activations are dealt out once per operation (`deal`): slice k of a block of 64 bytes meets
+the activations of just those weights. Codes are taken as unsigned, sum(code * x), and `bias * sum(x)` is subtracted later.
+
+Counted are the weights that are not zero and the look-ups; what is skipped follows from the totals. The last bytes of a row
+are a block of their own: a mask clears what does not belong to the row, and the code of zero takes its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from emulator.features import AVX512
+from emulator.integer_simd import I8, I16, I32, I64, SIZE, Vector, dot, look_up, pointer, population, shuffle, spread
+from emulator.integer_simd import vector_type
+from isa.units.lut import WEIGHT_FORMATS
+
+# What a block adds to the counts: (vectors whose bits are the weights that are not zero, the same for look-ups). A look-up may
+# also be a bit of an int64.
+Counted = tuple[list[Any], list[Any]]
+
+
+def _t2(v: Vector) -> Counted:
+    weights = (~v | v.shift_right(1)) & 0x55
+    return [weights], [weights.differs(0)]
+
+
+def _i2(v: Vector) -> Counted:
+    return [(v | v.shift_right(1)) & 0x55], [(v & 0x55).differs(0), (v & 0xAA).differs(0)]
+
+
+def _i4(v: Vector) -> Counted:
+    pairs = v | v.shift_right(1)
+    bytes_ = v | v.shift_right(8)
+    first = Vector(v.builder, spread(vector_type(I16), 15))
+    return [(pairs | pairs.shift_right(2)) & 0x11], [(bytes_ | bytes_.shift_right(4)) & first]
+
+
+def _i8(v: Vector) -> Counted:
+    halves = v | v.shift_right(16, I32)
+    first = Vector(v.builder, spread(vector_type(I32), 255))
+    return [v.differs(0)], [(halves | halves.shift_right(8, I32)) & first]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How weights lie in a byte: `slices` of them, the first lowest. a weight is factor * (code ^ flip) - bias."""
+
+    slices: int
+    flip: int                           # a byte that makes the codes of a byte unsigned
+    bias: int
+    zero: int                           # a byte whose weights are all zero
+    counted: Callable[[Vector], Counted] | None = None
+    factor: int = 1
+    codebook: bool = False
+
+    @property
+    def bits(self) -> int:
+        """Bits of a weight."""
+        return 8 // self.slices
+
+
+LAYOUTS: dict[str, Layout] = {
+    #            slices  flip  bias  zero  counted
+    "b1": Layout(8,      0,    1,    0,    None, factor=2),
+    "t2": Layout(4,      0,    1,    0x55, _t2),
+    "i2": Layout(4,      0xAA, 2,    0,    _i2),
+    "i4": Layout(2,      0x88, 8,    0,    _i4),
+    "i8": Layout(1,      0x80, 128,  0,    _i8),
+    "c2": Layout(4,      0,    128,  0,    None, codebook=True),
+    "c4": Layout(2,      0,    128,  0,    None, codebook=True),
+}
+BY_NUMBER = [LAYOUTS.get(name) for name in WEIGHT_FORMATS]
+
+
+class _Row:
+    """Emits what happens to a row. Sums and counts live in stack slots, which LLVM keeps in registers."""
+
+    def __init__(self, builder: Any, layout: Layout, by_word: bool) -> None:
+        self.builder, self.layout = builder, layout
+        # Codes may stay where they are in the byte when every slice has sums of its own, to be divided at the end.
+        self.in_place = AVX512 and not by_word and not layout.codebook and layout.slices > 1
+        self.sums = [cgutils.alloca_once(builder, vector_type(I32)) for _ in range(layout.slices if self.in_place else 1)]
+        self.counts = [(cgutils.alloca_once(builder, vector_type(I64)), cgutils.alloca_once(builder, I64)) for _ in range(2)]
+        for slot in (*self.sums, *(slot for pair in self.counts for slot in pair)):
+            self._clear(slot)
+
+    def _clear(self, slot: Any) -> None:
+        kind = slot.type.pointee
+        self.builder.store(spread(kind, 0) if isinstance(kind, ir.VectorType) else ir.Constant(kind, 0), slot)
+
+    def _codes(self, v: Vector, k: int, table: Vector | None) -> tuple[Vector, int]:
+        """Slice k of a block as unsigned bytes, and the largest that they can be."""
+        bits, mask = self.layout.bits, (1 << self.layout.bits) - 1
+        if self.in_place:
+            return v & (mask << bits * k), mask << bits * k
+        codes = v.shift_right(bits * k) & mask if bits < 8 else v
+        return (look_up(table, codes), 255) if table else (codes, mask)
+
+    def block(self, weights: Any, x: Any, keep: Any, table: Vector | None) -> None:
+        """64 bytes. Addresses of the weights, of the activations, of a mask (or None)."""
+        builder, layout = self.builder, self.layout
+        v = Vector.load(builder, weights)
+        if keep is not None:
+            mask = Vector.load(builder, keep)
+            v = (v & mask) | (~mask & layout.zero) if layout.zero else v & mask
+        if layout.counted:
+            self._count(layout.counted(v))
+        v = v ^ layout.flip if layout.flip else v
+        for k in range(layout.slices):
+            activations = Vector.load(builder, builder.add(x, ir.Constant(I64, SIZE * k)))
+            codes, largest = self._codes(v, k, table)
+            if table:
+                self._count(([codes.differs(128)], []))
+            slot = self.sums[k if self.in_place else 0]
+            builder.store(dot(Vector(builder, builder.load(slot)), codes, activations, largest).value, slot)
+
+    def _count(self, counted: Counted) -> None:
+        builder = self.builder
+        for (vectors, words), found in zip(self.counts, counted, strict=True):
+            for flags in found:
+                if isinstance(flags, Vector):
+                    total = Vector(builder, builder.load(vectors)) + flags.population()
+                    builder.store(total.of(I64), vectors)
+                else:
+                    builder.store(builder.add(builder.load(words), population(builder, flags)), words)
+
+    def take_sums(self) -> Vector:
+        """int32 (16,) sums so far, of the four bytes of each word; they start again from zero."""
+        total = None
+        for k, slot in enumerate(self.sums):
+            part = Vector(self.builder, self.builder.load(slot)).divide(self.layout.bits * k)
+            total = total + part if total else part
+            self._clear(slot)
+        assert total is not None
+        return total
+
+    def save_counts(self, events: Any) -> None:
+        """Add the counts to two int64 at an address: weights that are not zero, look-ups."""
+        builder = self.builder
+        for i, (vectors, words) in enumerate(self.counts):
+            place = pointer(builder, builder.add(events, ir.Constant(I64, 8 * i)), I64)
+            total = builder.add(Vector(builder, builder.load(vectors)).total(I64), builder.load(words))
+            builder.store(builder.add(builder.load(place), total), place)
+
+
+def _nothing(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+    """In place of vector code that a format does not have."""
+    return context.get_dummy_value()
+
+
+def _emit_rows(number: int, by_word: bool) -> Any:
+    """The body of `row_products` (by_word: of `word_products`) for one format."""
+    layout = BY_NUMBER[number]
+    if layout is None:
+        return _nothing
+
+    def emit(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        rows, weights, stride, x, blocks, tail, tail_stride, keep, book, out, out_stride, events = arguments[1:]
+
+        def at(base: Any, count: Any, step: Any) -> Any:
+            return builder.add(base, builder.mul(count, ir.Constant(I64, step) if isinstance(step, int) else step))
+
+        table = None
+        if layout.codebook:
+            value = builder.load(pointer(builder, book, vector_type(I8, 16)))
+            value.align = 1
+            table = Vector(builder, shuffle(builder, value, value, list(range(16)) * 4)) ^ 128
+        row = _Row(builder, layout, by_word)
+        step = SIZE * layout.slices
+        with cgutils.for_range(builder, rows, intp=I64) as each:
+            start, target = at(weights, each.index, stride), at(out, each.index, out_stride)
+            with cgutils.for_range(builder, blocks, intp=I64) as loop:
+                row.block(at(start, loop.index, SIZE), at(x, loop.index, step), None, table)
+                if by_word:
+                    row.take_sums().store(at(target, loop.index, SIZE))
+            with builder.if_then(builder.icmp_signed("!=", tail, ir.Constant(I64, 0))):
+                row.block(at(tail, each.index, tail_stride), at(x, blocks, step), keep, table)
+                if by_word:
+                    row.take_sums().store(at(target, blocks, SIZE))
+            if not by_word:
+                builder.store(row.take_sums().total(), pointer(builder, target, I32)).align = 1
+        row.save_counts(events)
+        return context.get_dummy_value()
+    return emit
+
+
+@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+def row_products(typing: Any, fmt: Any, rows: Any, weights: Any, stride: Any, x: Any, blocks: Any, tail: Any, tail_stride: Any,
+                 keep: Any, book: Any, out: Any, out_stride: Any, events: Any) -> Any:
+    """Put to `out` the int32 sums of code * x of `rows` rows, `stride` bytes apart, and add to the int64 at `events` (2,).
+
+    fmt is a number in the source. `blocks` whole blocks lie at `weights`. `tail`: address of the rest of the rows, 64 readable
+    bytes each, `tail_stride` apart, of which the mask at `keep` says what counts; 0: there is none. `x`: activations, dealt
+    out. `book`: the 16 values of a codebook.
+    """
+    if not isinstance(fmt, types.IntegerLiteral):
+        return None
+    return types.void(fmt, *[types.int64] * 12), _emit_rows(fmt.literal_value, False)
+
+
+@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+def word_products(typing: Any, fmt: Any, rows: Any, weights: Any, stride: Any, x: Any, blocks: Any, tail: Any, tail_stride: Any,
+                  keep: Any, book: Any, out: Any, out_stride: Any, events: Any) -> Any:
+    """As row_products, but with a sum for each four bytes of weights: 16 int32 for each block of a row, the tail's too."""
+    if not isinstance(fmt, types.IntegerLiteral):
+        return None
+    return types.void(fmt, *[types.int64] * 12), _emit_rows(fmt.literal_value, True)
+
+
+@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+def deal(typing: Any, fmt: Any, x: Any, blocks: Any, out: Any) -> Any:
+    """Deal activations out to the slices of a format: for each block of 64 * slices, those of slice 0, of slice 1 and so on."""
+    if not isinstance(fmt, types.IntegerLiteral):
+        return None
+    layout = BY_NUMBER[fmt.literal_value]
+    slices = layout.slices if layout else 1
+
+    def emit(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        _, source, blocks, out = arguments
+        element = ir.IntType(8 * slices)
+        kind = ir.VectorType(element, SIZE)
+        with cgutils.for_range(builder, blocks, intp=I64) as loop:
+            offset = builder.mul(loop.index, ir.Constant(I64, SIZE * slices))
+            block = builder.load(pointer(builder, builder.add(source, offset), kind))
+            block.align = 1
+            for k in range(slices):
+                part = builder.trunc(builder.lshr(block, spread(kind, 8 * k)), vector_type(I8)) if slices > 1 else block
+                Vector(builder, part).store(builder.add(builder.add(out, offset), ir.Constant(I64, SIZE * k)))
+        return context.get_dummy_value()
+    return types.void(fmt, types.int64, types.int64, types.int64), emit

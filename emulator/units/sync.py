@@ -1,0 +1,49 @@
+"""sync: signals and waits. In program order a wait only checks that its tag was signalled."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from emulator.context import DONE, PUNT, STATE_INDEX, count, inline, slot, state, state_length
+from emulator.kernels import kernel
+from emulator.machine_code import load, store
+from isa.instruction import rows
+from isa.units.sync import TAGS
+
+SIGNALLED = STATE_INDEX["sync.signalled"]
+SIGNALS, WAITS, FENCES = slot("sync.signals"), slot("sync.waits"), slot("sync.fences")
+
+
+@inline
+def signal(block, tag):
+    """Mark `tag` as signalled and count it; the tag has been checked."""
+    store(state(block, SIGNALLED) + tag, np.uint8(1))
+    count(block, SIGNALS, 1)
+
+
+@inline
+def can_signal(block, tag):
+    """True for a tag on a machine that has a sync unit."""
+    return 0 < tag < TAGS and state_length(block, SIGNALLED) > 0
+
+
+@kernel(*(row.mnemonic for row in rows("sync") if row.mnemonic.startswith("sync.signal.")))
+def sync_signal(tag, _1, _2, _3, block):
+    if not can_signal(block, tag):
+        return PUNT
+    signal(block, tag)
+    return DONE
+
+
+@kernel(*(row.mnemonic for row in rows("sync") if row.mnemonic.startswith("sync.wait")))
+def sync_wait(tag, _1, _2, _3, block):
+    if not 0 < tag < TAGS or not load(state(block, SIGNALLED) + tag, np.uint8):
+        return PUNT
+    count(block, WAITS, 1)
+    return DONE
+
+
+@kernel("sync.fence")
+def sync_fence(_0, _1, _2, _3, block):
+    count(block, FENCES, 1)
+    return DONE

@@ -1,0 +1,360 @@
+"""Every Xslim instruction, thousands of random starts: the fast engine does what the reference engine does.
+
+A case starts as a regular one, derived from the row's operands: memory of the right size at aligned addresses, apart from each
+other, in any region that the unit reaches. Regular cases must not be handed over to the reference engine. Other cases are then
+spoiled: operands that overlap or are the same, misaligned, across the end of a region, in no region, in flash, on the
+instruction itself; lengths and CSRs that are absurd. Data has NaNs, infinities, zeros of both signs and subnormals.
+
+SLIMULATOR_FUZZ=2000 runs that many cases for each instruction instead of 40; SLIMULATOR_FUZZ_SEED=7 gives other cases.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from differential import DRAM, FLASH, HBM, MMIO, SRAM, TEXT, WINDOW, Difference, Pair, memory_differences
+
+from emulator.kernels import KERNELS
+from isa.instruction import TABLE, Operand, Row
+from isa.numbers import FORMATS
+
+CASES = int(os.environ.get("SLIMULATOR_FUZZ", "40"))
+SEED = int(os.environ.get("SLIMULATOR_FUZZ_SEED", "1"))
+ROWS = [row for row in TABLE.values() if row.is_xslim]
+ABSURD = (1 << 40, 1 << 60, 1 << 61, 1 << 62, (1 << 62) + 1, 1 << 63, (1 << 63) + 4, (1 << 64) - 1, (1 << 64) - 4)
+SPECIAL = np.array([0, 0x8000_0000, 1, 0x8000_0001, 0x7F_FFFF, 0x80_0000, 0x7F80_0000, 0xFF80_0000, 0x7FC0_0000, 0xFFC0_1234,
+                    0x7F80_0001, 0x7F7F_FFFF, 0xFF7F_FFFF, 0x3F80_0000, 0xBF80_0000, 0x4F00_0000, 0xCF00_0000, 0x42B1_7218,
+                    0xC2CF_F1B5, 0x4B00_0001, 0x3F00_0000, 0x4020_0000, 0xC060_0000, 0x3380_0000], "<u4")
+
+
+@dataclass
+class Case:
+    """A start: operand values, memory to be placed, CSRs, unit state."""
+
+    row: Row
+    values: dict[str, int] = field(default_factory=dict)
+    data: list[tuple[int, np.ndarray]] = field(default_factory=list)
+    csrs: dict[str, int] = field(default_factory=dict)
+    state: dict[str, np.ndarray] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)         # bytes of each address operand
+    regular: bool = True
+
+    def __str__(self) -> str:
+        shown = {name: array[:4].tolist() for name, array in self.state.items()}
+        return f"{self.row.mnemonic} {({k: hex(v) for k, v in self.values.items()})} csrs {self.csrs} state {shown}"
+
+
+class NoRoom(Exception):
+    """Operands that do not fit in the places of memory that are compared."""
+
+
+class Cases:
+    """Makes random cases for one pair of machines."""
+
+    def __init__(self, pair: Pair, random: np.random.Generator) -> None:
+        self.pair, self.random = pair, random
+        self.machine = pair.reference.machine
+        regions = {region.name: region for region in self.machine.regions}
+        # Places for operands: (first address, end, region). All of it is compared after every instruction.
+        self.places = [(start, start + WINDOW, region) for region in regions.values() if region.writable and region.name != "mmio"
+                       for start in (region.base, region.base + region.size - WINDOW)]
+        self.places = [(start + 4096 * (start == TEXT), end, region) for start, end, region in self.places]
+        if "flash" in regions:
+            self.places.append((FLASH, FLASH + WINDOW, regions["flash"]))
+
+    # ------------------------------------------------------------------------------------------ numbers
+
+    def chance(self, part: float) -> bool:
+        return bool(self.random.random() < part)
+
+    def below(self, end: int) -> int:
+        return int(self.random.integers(end))
+
+    def one_of(self, choices):
+        return choices[self.below(len(choices))]
+
+    def length(self, most: int = 10_000) -> int:
+        """Small ones, those around the lane counts, some hundreds, rarely thousands."""
+        kind = self.random.random()
+        if kind < 0.35:
+            n = self.below(20)
+        elif kind < 0.6:
+            n = self.one_of((15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129, 255, 256, 257))
+        elif kind < 0.95:
+            n = self.below(400)
+        else:
+            n = self.below(most)
+        return min(n, most)
+
+    def f32(self, count: int) -> np.ndarray:
+        """fp32 data of one of several kinds."""
+        kind = self.below(6)
+        values = (self.random.standard_normal(count) * 10.0 ** self.random.integers(-3, 3)).astype("<f4")
+        if kind == 0:
+            return self.random.integers(0, 1 << 32, count, np.uint32).view("<f4")
+        if kind == 1:
+            return self.random.choice(SPECIAL, count).view("<f4")
+        if kind == 2:                                                   # now and then one
+            return np.where(self.random.random(count) < 0.05, self.random.choice(SPECIAL, count).view("<f4"), values)
+        if kind == 3:                                                   # ties
+            return self.random.integers(-3, 4, count).astype("<f4") * np.float32(0.5)
+        return values
+
+    def array(self, form: str, count: int) -> np.ndarray:
+        if form == "f32":
+            return self.f32(count)
+        if form == "f16":
+            with np.errstate(over="ignore", invalid="ignore"):
+                return self.f32(count).astype("<f2") if self.chance(0.7) else self.random.integers(0, 1 << 16, count, np.uint16)
+        if form == "bf16":
+            return (self.f32(count).view("<u4") >> 16).astype("<u2")
+        if form == "u32":
+            return self.random.integers(0, self.one_of((4, 1000, 1 << 32)), count, np.uint32)
+        size = FORMATS[form].row_bytes(count)
+        data = self.random.integers(0, 256, size, np.uint8)
+        return data * (self.random.random(size) < self.random.random()) if self.chance(0.3) else data   # with zeros
+
+    # ------------------------------------------------------------------------------------------ regular cases
+
+    def place(self, case: Case, taken: list[tuple[int, int]], unit: str, size: int, align: int, write: bool) -> int:
+        """A free, aligned range in a region that the unit reaches."""
+        places = [p for p in self.places if unit in p[2].ports and p[1] - p[0] >= size and not (write and not p[2].writable)]
+        for _ in range(200):
+            start, end, _ = self.one_of(places)
+            offset = (end - start - size) // align * align
+            address = start + (offset if self.chance(0.1) else self.below(offset // align + 1) * align)
+            if self.chance(0.1):
+                address = start
+            if all(address + size <= a or b <= address for a, b in taken):
+                taken.append((address, address + size))
+                return address
+        raise NoRoom
+
+    def regular(self, row: Row) -> Case:
+        """A case that fits in the places that there are."""
+        while True:
+            try:
+                return self.attempt(row)
+            except NoRoom:
+                continue
+
+    def attempt(self, row: Row) -> Case:
+        case = Case(row)
+        dims = self.dimensions(case)
+        taken: list[tuple[int, int]] = []
+        for operand in row.operands:
+            name = operand.name
+            if operand.role == "address":
+                form, shape = re.fullmatch(r"(\w+)\[(.+)\]", operand.shape).groups()
+                numbers = [dims[dim] for dim in shape.split(",")]
+                size, align, data = self.contents(case, operand, form, numbers, dims)
+                case.sizes[name] = size
+                case.values[name] = self.place(case, taken, row.unit, size, align, ">" in operand.access)
+                if case.values[name] < FLASH or case.values[name] >= HBM:
+                    case.data.append((case.values[name], data))
+            elif operand.role == "f32":
+                case.values[name] = int(self.f32(1).view("<u4")[0]) | self.below(1 << 32) << 32
+            elif operand.role == "value":
+                case.values[name] = dims[name]
+        return case
+
+    def dimensions(self, case: Case) -> dict[str, int]:
+        """A number for every name in the operands' shapes and for every value operand; sets the CSRs and state they need."""
+        name, unit = case.row.mnemonic, case.row.unit
+        words = {word for o in case.row.operands for word in (o.name, *re.split(r"[\[\],]", o.shape))}
+        n = self.length()
+        dims: dict[str, int] = {"n": n}
+        if unit == "vec":
+            if "head_dim" in words:
+                head_dim = 2 * (1 + self.below(40))
+                dims = {"head_dim": head_dim, "n": head_dim * self.below(6)}
+                case.csrs["vec.head_dim"] = head_dim
+            if "groups" in words:
+                group = 0 if self.chance(0.4) else 1 + self.below(40)
+                dims["groups"] = -(-n // group) if group else min(n, 1)
+                case.csrs["vec.scale_group"] = group
+            if "cols" in words:
+                dims |= {"rows": self.length(40), "cols": 1 + self.length(300)}
+                case.csrs["vec.cols"] = dims["cols"]
+            if name.endswith("norm.f32") and self.chance(0.5):
+                case.csrs["vec.eps"] = int(self.f32(1).view("<u4")[0])
+            dims["value"] = self.below(1 << 62) << 2 | self.below(4)
+        if unit == "lut":
+            self.lut(case, dims, words)
+        if unit == "thr":
+            levels = 1 + self.below(20)
+            rows = 1 + self.below(10)
+            dims |= {"thr.levels": levels, "1+rows": 1 + rows, "row": self.below(rows), "k": self.below(min(n, 12000) + 1)}
+            if self.chance(0.6):
+                dims["k"] = min(n, self.below(12))
+            dims |= {"count": n, "budget": self.one_of((0, self.below(1 << 20), self.below(1 << 40), (1 << 64) - 1))}
+            case.csrs["thr.levels"] = levels
+        if unit == "fetch":
+            row_bytes, rows, table_rows = 1 + self.length(600), self.length(60), 1 + self.length(80)
+            while row_bytes * table_rows > WINDOW // 2:
+                table_rows = 1 + table_rows // 2
+            while row_bytes * rows > WINDOW // 2:
+                rows //= 2
+            dims |= {"bytes": n, "rows": rows, "count": rows, "fetch.row_bytes": row_bytes, "fetch.table_rows": table_rows}
+            case.csrs |= {"fetch.row_bytes": row_bytes, "fetch.table_rows": table_rows if self.chance(0.6) else 0,
+                          "fetch.tag": self.below(64) if self.chance(0.3) else 0}
+        if unit == "sync":
+            dims["tag"] = 1 + self.below(63)
+            case.state["sync.signalled"] = self.random.integers(0, 2, 64, np.uint8)
+            if "wait" in name and self.chance(0.8):
+                case.state["sync.signalled"][dims["tag"]] = 1
+        return dims
+
+    def lut(self, case: Case, dims: dict[str, int], words: set[str]) -> None:
+        name = case.row.mnemonic
+        capacity = self.machine.parameter("lut.activations")
+        length = self.length(min(capacity, 2000))
+        kind = 2 if name == "lut.xnor" or self.chance(0.2) else 1
+        x_group, group = (0 if self.chance(0.5) else 1 + self.below(40) for _ in range(2))
+        if group and x_group:
+            x_group = group
+        activations = self.random.integers(0, 2, length, np.int8) * 2 - 1 if kind == 2 else self.array("i8", length).view("i1")
+        if kind == 2:
+            x_group = 0
+        scales = -(-length // x_group) if x_group else min(length, 1)
+        case.state |= {"lut.kind": np.array([kind], "u1"), "lut.length": np.array([length], "u8"), "lut.activations": activations,
+                       "lut.x_group": np.array([x_group], "u8"), "lut.scales": self.f32(scales),
+                       "lut.codebook_i8": self.array("i8", 16).view("i1"), "lut.codebook_f32": self.f32(16)}
+        case.csrs |= {"lut.mode": self.below(3), "lut.scale_group": group}
+        if "acc" in words:
+            case.csrs["lut.shift"] = self.below(32) if self.chance(0.3) else 0
+        wide = case.row.operand("W").shape.split("[")[0] if "W" in words else ""
+        most = WINDOW // 2 * 8 // max(1, length) // (8 if wide == "i8" else 4)
+        dims["n"] = min(dims["n"], capacity)
+        dims |= {"length": length, "rows": min(self.length(300), most), "cols": min(self.length(300), most), "bit": self.below(8)}
+        if name.startswith("lut.codebook"):
+            dims["n"] = self.one_of((4, 8, 16))
+        if name.startswith("lut.gemv"):
+            groups = -(-length // (group or x_group)) if group or x_group else min(length, 1)
+            dims["groups"] = groups
+            while dims["rows"] * groups * 4 > WINDOW // 2:
+                dims["rows"] //= 2
+        elif "groups" in words:
+            dims["groups"] = -(-dims["n"] // group) if group else min(dims["n"], 1)
+
+    def contents(self, case: Case, operand: Operand, form: str, numbers: list[int], dims: dict[str, int]):
+        """(bytes, alignment, data) of an address operand."""
+        csrs, unit = case.csrs, case.row.unit
+        fmt = FORMATS[form]
+        align = max(1, int(float(fmt.bits)) // 8) if form in ("f32", "f16", "bf16", "i32", "u32") else 1
+        if operand.name == "index" and unit == "fetch":
+            limit = dims["fetch.table_rows"]
+            data = self.random.integers(0, limit, numbers[0], np.uint32)
+            if self.chance(0.5):
+                data = np.sort(data)
+            return 4 * len(data), 4, data
+        if operand.name == "scale" and case.row.mnemonic.startswith("lut.gemv") and not csrs["lut.scale_group"]:
+            numbers = [min(numbers[0] * numbers[1], 1)]
+        outer, last = int(np.prod(numbers[:-1], dtype=np.int64)), numbers[-1]
+        row_bytes = fmt.row_bytes(last)
+        size, stride = outer * row_bytes, row_bytes
+        if len(numbers) == 2 and unit in ("vec", "lut") and operand.name == "W" and outer and self.chance(0.4):
+            stride = row_bytes + align * self.below(9)
+            if outer * stride <= WINDOW // 2:
+                csrs[f"{unit}.row_stride"] = stride
+                size = (outer - 1) * stride + row_bytes
+        if unit == "fetch" and len(numbers) == 2:
+            side = "dst" if operand.name == "dst" or (operand.name == "table" and ">" in operand.access) else "src"
+            if self.chance(0.4) and outer:
+                stride = self.one_of((row_bytes, row_bytes + self.below(64), self.below(row_bytes) + 1))
+                if (outer - 1) * stride + row_bytes <= WINDOW // 2:
+                    csrs[f"fetch.{side}_stride"] = stride
+                    size = (outer - 1) * stride + row_bytes
+        if align > 1 and stride == row_bytes and form[0] != "i":
+            return size, align, self.array(form, outer * last)
+        return size, align, self.array("i8", size)
+
+    # ------------------------------------------------------------------------------------------ spoiled cases
+
+    def spoil(self, case: Case) -> None:
+        """Make something about the case unusual. What it then does is up to the reference engine."""
+        case.regular = False
+        addresses = list(case.sizes)
+        values = [o.name for o in case.row.operands if o.role == "value"]
+        csrs = sorted(case.csrs)
+        for _ in range(1 + self.chance(0.3)):
+            kind = self.random.random()
+            if kind < 0.3 and len(addresses) > 1:                                       # overlap
+                one, other = self.one_of(addresses), self.one_of(addresses)
+                case.values[one] = case.values[other] + self.one_of((0, 0, 0, 1, 2, 4, 8, 16, 64, -1, -2, -4, -8, -16, -64))
+            elif kind < 0.6 and addresses:
+                name = self.one_of(addresses)
+                case.values[name] = self.address(case.values[name], case.sizes[name])
+            elif kind < 0.75 and values:
+                name = self.one_of(values)
+                case.values[name] = self.one_of((*ABSURD, 0, 1, 2, 3, case.values[name] + 1, case.values[name] * 2))
+            elif kind < 0.95 and csrs:
+                name = self.one_of(csrs)
+                case.csrs[name] = self.one_of((*ABSURD, 0, 1, 2, 3, 4, 31, 32, 63, 64, case.csrs[name] + 1))
+            elif case.row.unit == "lut":
+                case.state.pop(self.one_of(("lut.kind", "lut.x_group")), None)
+            elif case.row.unit in ("vec", "fetch"):
+                name = self.one_of(("row_stride",) if case.row.unit == "vec" else ("src_stride", "dst_stride"))
+                case.csrs[f"{case.row.unit}.{name}"] = self.one_of((*ABSURD, 1, 2, 3, 4, 5, 8, 1000))
+
+    def address(self, address: int, size: int) -> int:
+        """Misaligned, at or over an edge, in no region, read-only, a device, code."""
+        _, end, region = self.one_of(self.places)
+        end = region.base + region.size if region.writable else end
+        return self.one_of((
+            address + 1, address + 2, address + 3, address - 1, end - size, end - size + 1, end - size + 2, end - size + 4,
+            end - 4, end - 1, end, region.base, region.base - 1, region.base - 4, region.base - size, 0, 4, MMIO, MMIO + 16, FLASH,
+            FLASH + 3, TEXT, TEXT - size + 4 if size else TEXT, TEXT + 4096 - 4, (1 << 63) - 16, 1 << 63, (1 << 63) + SRAM,
+            (1 << 64) - 16, (1 << 64) - size, (1 << 62) + DRAM))
+
+    def run(self, case: Case) -> None:
+        pair = self.pair
+        for address, data in case.data:
+            pair.place(address, data)
+        pair.csrs = {}
+        pair.set(**case.csrs)
+        pair.start_state = case.state
+        if self.chance(0.1):
+            pair.start_counts[:] = self.random.integers(0, 1 << 63, len(pair.start_counts), np.uint64) * np.uint64(2)
+            pair.start_counts[:2] = 5
+        else:
+            pair.start_counts[:] = 0
+        registers = None
+        if self.chance(0.1):
+            registers = {o.name: 1 + i for i, o in zip(self.random.permutation(30).tolist(), case.row.operands, strict=False)}
+        values = {name: value & (1 << 64) - 1 for name, value in case.values.items()}
+        pair.run(case.row.mnemonic, inline=case.regular and case.row.mnemonic in KERNELS, registers=registers, **values)
+
+
+@pytest.fixture(scope="module", params=["slim", "slim-llama"])
+def pair(request):
+    random = np.random.default_rng(SEED)
+    flash = random.standard_normal(WINDOW // 4).astype("<f4").tobytes() if request.param == "slim" else b""
+    made = Pair(request.param, flash)
+    yield made
+    assert memory_differences(*made.machines) == []
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.mnemonic)
+def test_random_starts(pair, row):
+    number = ROWS.index(row)
+    random = np.random.default_rng((SEED, number))
+    cases = Cases(pair, random)
+    pair.fresh()
+    for i in range(CASES if pair.reference.machine.name == "slim" else -(-CASES // 4)):
+        case = cases.regular(row)
+        if i % 2:
+            cases.spoil(case)
+        try:
+            cases.run(case)
+        except Difference as difference:
+            difference.add_note(f"case {i}, SLIMULATOR_FUZZ_SEED={SEED}: {case}")
+            raise
+
+
+def test_every_instruction_has_a_kernel():
+    assert {row.mnemonic for row in ROWS} - KERNELS.keys() == set()
