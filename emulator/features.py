@@ -34,3 +34,4 @@ def _level() -> str:
 LEVEL: str = _level()                                       # what kernels are compiled for
 AVX512, AVX2 = LEVEL == "avx512", LEVEL == "avx2"
 AVX_VNNI = AVX2 and bool(binding.get_host_cpu_features().get("avxvnni"))
+F16C = LEVEL != "portable" and bool(binding.get_host_cpu_features().get("f16c"))       # conversions of binary16

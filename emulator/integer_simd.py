@@ -135,6 +135,12 @@ def joined(builder: Any, low: Any, high: Any) -> Vector:
     return Vector(builder, shuffle(builder, low, high, range(2 * low.type.count)))
 
 
+def prefetch(builder: Any, address: Any) -> None:
+    """Have memory moved to the cache. Any address will do, also one that is not there."""
+    hints = [ir.Constant(I32, value) for value in (0, 2, 1)]            # for reading, to the second level, data
+    call(builder, "llvm.prefetch.p0", ir.VoidType(), [pointer(builder, address, I8), *hints])
+
+
 def population(builder: Any, bits: Any) -> Any:
     """Bits set in an int64."""
     return call(builder, "llvm.ctpop.i64", I64, [bits])

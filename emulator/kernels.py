@@ -20,6 +20,7 @@ from typing import Any
 import numba
 from numba import cfunc
 
+from emulator.features import LEVEL
 from emulator.machine_code import KERNEL
 
 Function = Callable[..., int]
@@ -29,9 +30,9 @@ _listener: Callable[[str], None] = lambda what: None
 
 
 def _cache_folder() -> Path:
-    """Where machine code is kept: one folder for each state of the sources, so that no stale code is ever loaded."""
+    """Where machine code is kept: a folder for each state of the sources and level of SIMD, so that no stale code is loaded."""
     root = Path(__file__).parent
-    digest = hashlib.sha256(numba.__version__.encode())
+    digest = hashlib.sha256(f"{numba.__version__} {LEVEL}".encode())
     for path in sorted((*root.rglob("*.py"), *(root.parent / "isa").rglob("*.py"))):
         digest.update(path.read_bytes())
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")

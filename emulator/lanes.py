@@ -13,10 +13,9 @@ have (`fold`, isa/arithmetic.py). Element types: float32, int32, uint32, int16, 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
@@ -321,12 +320,25 @@ def _shuffle(indices: Iterable[int]) -> Any:
 
 
 even, odd = _shuffle(range(0, 32, 2)), _shuffle(range(1, 32, 2))
-merged_low, merged_high = (_shuffle(lane + 16 * second for lane in lanes for second in (0, 1)) for lanes in (range(8), range(8, 16)))
+merged_low, merged_high = (_shuffle(i + COUNT * second for i in lanes for second in (0, 1)) for lanes in (range(8), range(8, 16)))
 
 # For folding: the lower, and the upper, halves of each group of 16, 8, 4, 2 lanes of a and then of b.
 _GROUPS = {size: [range(start, start + size // 2) for start in range(0, 32, size)] for size in (16, 8, 4, 2)}
 _low16, _low8, _low4, _low2 = (_shuffle(i for group in groups for i in group) for groups in _GROUPS.values())
 _high16, _high8, _high4, _high2 = (_shuffle(i + len(group) for group in groups for i in group) for groups in _GROUPS.values())
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def words_of(typing: Any, a: Any, b: Any, c: Any, d: Any) -> Any:
+    """Four times 16 bytes as int32 lanes that hold one byte of each, a's lowest."""
+    def emit(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        def indices(values: Iterable[int]) -> Any:
+            chosen = list(values)
+            return ir.Constant(ir.VectorType(_I32, len(chosen)), chosen)
+        first, second = (builder.shuffle_vector(*pair, indices(range(32))) for pair in (arguments[:2], arguments[2:]))
+        woven = builder.shuffle_vector(first, second, indices(COUNT * part + i for i in range(COUNT) for part in range(4)))
+        return builder.bitcast(woven, _vector(_I32))
+    return WORDS(a, a, a, a), emit
 
 
 @intrinsic  # type: ignore[untyped-decorator]

@@ -19,9 +19,10 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from emulator.features import AVX512
-from emulator.integer_simd import I8, I16, I32, I64, SIZE, Vector, dot, look_up, pointer, population, shuffle, spread
+from emulator.integer_simd import I8, I16, I32, I64, SIZE, Vector, call, dot, look_up, pointer, population, prefetch, shuffle, spread
 from emulator.integer_simd import vector_type
 from isa.units.lut import WEIGHT_FORMATS
+
 
 # What a block adds to the counts: (vectors whose bits are the weights that are not zero, the same for look-ups). A look-up may
 # also be a bit of an int64.
@@ -67,6 +68,11 @@ class Layout:
         """Bits of a weight."""
         return 8 // self.slices
 
+    @property
+    def rows_at_once(self) -> int:
+        """Rows that share the loads of the activations: as many as there are registers for."""
+        return min(4, 16 // self.slices)
+
 
 LAYOUTS: dict[str, Layout] = {
     #            slices  flip  bias  zero  counted
@@ -81,16 +87,20 @@ LAYOUTS: dict[str, Layout] = {
 BY_NUMBER = [LAYOUTS.get(name) for name in WEIGHT_FORMATS]
 
 
-class _Row:
-    """Emits what happens to a row. Sums and counts live in stack slots, which LLVM keeps in registers."""
+class _Rows:
+    """Emits what happens to some rows at once, which share the loads of the activations.
 
-    def __init__(self, builder: Any, layout: Layout, by_word: bool) -> None:
+    Sums and counts live in stack slots, which LLVM keeps in registers.
+    """
+
+    def __init__(self, builder: Any, layout: Layout, count: int, by_word: bool) -> None:
         self.builder, self.layout = builder, layout
         # Codes may stay where they are in the byte when every slice has sums of its own, to be divided at the end.
         self.in_place = AVX512 and not by_word and not layout.codebook and layout.slices > 1
-        self.sums = [cgutils.alloca_once(builder, vector_type(I32)) for _ in range(layout.slices if self.in_place else 1)]
+        self.sums = [[cgutils.alloca_once(builder, vector_type(I32)) for _ in range(layout.slices if self.in_place else 1)]
+                     for _ in range(count)]
         self.counts = [(cgutils.alloca_once(builder, vector_type(I64)), cgutils.alloca_once(builder, I64)) for _ in range(2)]
-        for slot in (*self.sums, *(slot for pair in self.counts for slot in pair)):
+        for slot in (slot for slots in (*self.sums, *self.counts) for slot in slots):
             self._clear(slot)
 
     def _clear(self, slot: Any) -> None:
@@ -105,23 +115,26 @@ class _Row:
         codes = v.shift_right(bits * k) & mask if bits < 8 else v
         return (look_up(table, codes), 255) if table else (codes, mask)
 
-    def block(self, weights: Any, x: Any, keep: Any, table: Vector | None) -> None:
-        """64 bytes. Addresses of the weights, of the activations, of a mask (or None)."""
+    def block(self, weights: list[Any], x: Any, keep: Any, table: Vector | None) -> None:
+        """64 bytes of each row. Addresses of the weights, of the activations, of a mask (or None)."""
         builder, layout = self.builder, self.layout
-        v = Vector.load(builder, weights)
-        if keep is not None:
-            mask = Vector.load(builder, keep)
-            v = (v & mask) | (~mask & layout.zero) if layout.zero else v & mask
-        if layout.counted:
-            self._count(layout.counted(v))
-        v = v ^ layout.flip if layout.flip else v
+        blocks = []
+        for address in weights:
+            v = Vector.load(builder, address)
+            if keep is not None:
+                mask = Vector.load(builder, keep)
+                v = (v & mask) | (~mask & layout.zero) if layout.zero else v & mask
+            if layout.counted:
+                self._count(layout.counted(v))
+            blocks.append(v ^ layout.flip if layout.flip else v)
         for k in range(layout.slices):
             activations = Vector.load(builder, builder.add(x, ir.Constant(I64, SIZE * k)))
-            codes, largest = self._codes(v, k, table)
-            if table:
-                self._count(([codes.differs(128)], []))
-            slot = self.sums[k if self.in_place else 0]
-            builder.store(dot(Vector(builder, builder.load(slot)), codes, activations, largest).value, slot)
+            for v, sums in zip(blocks, self.sums, strict=True):
+                codes, largest = self._codes(v, k, table)
+                if table:
+                    self._count(([codes.differs(128)], []))
+                slot = sums[k if self.in_place else 0]
+                builder.store(dot(Vector(builder, builder.load(slot)), codes, activations, largest).value, slot)
 
     def _count(self, counted: Counted) -> None:
         builder = self.builder
@@ -133,10 +146,10 @@ class _Row:
                 else:
                     builder.store(builder.add(builder.load(words), population(builder, flags)), words)
 
-    def take_sums(self) -> Vector:
-        """int32 (16,) sums so far, of the four bytes of each word; they start again from zero."""
+    def take_sums(self, row: int) -> Vector:
+        """int32 (16,) sums of a row so far, of the four bytes of each word; they start again from zero."""
         total = None
-        for k, slot in enumerate(self.sums):
+        for k, slot in enumerate(self.sums[row]):
             part = Vector(self.builder, self.builder.load(slot)).divide(self.layout.bits * k)
             total = total + part if total else part
             self._clear(slot)
@@ -174,21 +187,38 @@ def _emit_rows(number: int, by_word: bool) -> Any:
             value = builder.load(pointer(builder, book, vector_type(I8, 16)))
             value.align = 1
             table = Vector(builder, shuffle(builder, value, value, list(range(16)) * 4)) ^ 128
-        row = _Row(builder, layout, by_word)
         step = SIZE * layout.slices
-        with cgutils.for_range(builder, rows, intp=I64) as each:
-            start, target = at(weights, each.index, stride), at(out, each.index, out_stride)
-            with cgutils.for_range(builder, blocks, intp=I64) as loop:
-                row.block(at(start, loop.index, SIZE), at(x, loop.index, step), None, table)
-                if by_word:
-                    row.take_sums().store(at(target, loop.index, SIZE))
-            with builder.if_then(builder.icmp_signed("!=", tail, ir.Constant(I64, 0))):
-                row.block(at(tail, each.index, tail_stride), at(x, blocks, step), keep, table)
-                if by_word:
-                    row.take_sums().store(at(target, blocks, SIZE))
-            if not by_word:
-                builder.store(row.take_sums().total(), pointer(builder, target, I32)).align = 1
-        row.save_counts(events)
+
+        def some_rows(first: Any, groups: Any, count: int) -> None:
+            """`groups` times `count` rows at once, from row `first` on."""
+            some = _Rows(builder, layout, count, by_word)
+            with cgutils.for_range(builder, groups, intp=I64) as each:
+                numbers = [builder.add(first, builder.add(builder.mul(each.index, ir.Constant(I64, count)), ir.Constant(I64, row)))
+                           for row in range(count)]
+                starts, targets = [at(weights, n, stride) for n in numbers], [at(out, n, out_stride) for n in numbers]
+
+                def block(number: Any, places: list[Any], mask: Any) -> None:
+                    some.block(places, at(x, number, step), mask, table)
+                    for row, target in enumerate(targets if by_word else ()):
+                        some.take_sums(row).store(at(target, number, SIZE))
+
+                with cgutils.for_range(builder, blocks, intp=I64) as loop:
+                    block(loop.index, [at(start, loop.index, SIZE) for start in starts], None)
+                    following = at(at(starts[0], ir.Constant(I64, count), stride), loop.index, SIZE * count)
+                    for row in range(count):
+                        prefetch(builder, builder.add(following, ir.Constant(I64, SIZE * row)))
+                with builder.if_then(builder.icmp_signed("!=", tail, ir.Constant(I64, 0))):
+                    block(blocks, [at(tail, n, tail_stride) for n in numbers], keep)
+                for row, target in enumerate(() if by_word else targets):
+                    builder.store(some.take_sums(row).total(), pointer(builder, target, I32)).align = 1
+            some.save_counts(events)
+
+        count = 1 if by_word else layout.rows_at_once
+        groups = builder.sdiv(rows, ir.Constant(I64, count))
+        some_rows(ir.Constant(I64, 0), groups, count)
+        if count > 1:
+            done = builder.mul(groups, ir.Constant(I64, count))
+            some_rows(done, builder.sub(rows, done), 1)
         return context.get_dummy_value()
     return emit
 

@@ -33,7 +33,6 @@ from emulator.lanes import (
 from emulator.machine_code import load
 from emulator.recipes import INFINITY, ONE, ZERO, canonical, exp
 from emulator.reductions import LOWEST, lane_sum, lane_sum_of_products, lane_sum_of_squares, largest, largest_magnitude
-from isa.arithmetic import f32_from_bits
 
 f32, i32, i8 = np.float32, np.int32, np.int8
 C127 = f32(127)

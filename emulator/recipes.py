@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from emulator.features import F16C
 from emulator.lanes import convert, float_to_half, half_to_float, magnitude, recipe, round_even, same_bits, square_root, where
 from isa import arithmetic as exact
 
 f32, i32, u32, u16 = np.float32, np.int32, np.uint32, np.uint16
 NAN, INFINITY, ZERO, ONE, TWO = exact.NAN, exact.INFINITY, exact.ZERO, exact.ONE, exact.TWO
-MINUS_HALF = f32(-0.5)
+HALF, MINUS_HALF, TWO_112 = f32(0.5), f32(-0.5), f32(2**112)
 LOW, HIGH, LOG2_E, LN2_HIGH, LN2_LOW = exact.EXP_LOW, exact.EXP_HIGH, exact.LOG2_E, exact.LN2_HIGH, exact.LN2_LOW
 E4, E3, E2, E1, E0 = exact.EXP_POLYNOMIAL
 T4, T3, T2, T1, T0 = exact.TANH_POLYNOMIAL
@@ -133,14 +134,35 @@ def minimum(a: Any, b: Any) -> Any:
 
 
 @recipe
+def _f16_bits_by_hand(x: Any) -> Any:
+    """Nearest even; not for NaN. Below 2**-14 an addition rounds: in 0.5 + |x| the last bit is worth what it is in binary16."""
+    bits = same_bits(x, u32)
+    size = bits & 0x7FFF_FFFF
+    normal = (size - 0x3800_0000 + 0xFFF + ((size >> 13) & 1)) >> 13
+    small = same_bits(same_bits(size, f32) + HALF, u32) - 0x3F00_0000
+    rounded = where(size < 0x3880_0000, small, where(size < 0x477F_F000, normal, u32(0x7C00)))
+    return convert(rounded | ((bits >> 16) & 0x8000), u16)
+
+
+@recipe
+def _f32_by_hand(bits: Any) -> Any:
+    """The exponent is moved by a multiplication, which also makes subnormal numbers normal; infinity and NaN do not fit."""
+    wide = convert(bits, u32)
+    size = (wide & 0x7FFF) << 13
+    moved = where(size < 0x0F80_0000, same_bits(same_bits(size, f32) * TWO_112, u32), size | 0x7F80_0000)
+    return same_bits(moved | ((wide & 0x8000) << 16), f32)
+
+
+@recipe
 def f16_bits(x: Any) -> Any:
-    return where(is_nan(x), u16(0x7E00), float_to_half(x))
+    """Bits of binary16, nearest even."""
+    return where(is_nan(x), u16(0x7E00), float_to_half(x) if F16C else _f16_bits_by_hand(x))
 
 
 @recipe
 def f32_from_f16(bits: Any) -> Any:
     """NaN as it comes."""
-    return half_to_float(bits)
+    return half_to_float(bits) if F16C else _f32_by_hand(bits)
 
 
 @recipe

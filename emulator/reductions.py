@@ -7,7 +7,19 @@ from typing import Any
 import numpy as np
 
 from emulator.context import inline
-from emulator.lanes import any_lane, first_lanes, fold, fold_largest, fold_smallest, lane_numbers, magnitude, spread, take, take_part, where
+from emulator.lanes import (
+    any_lane,
+    first_lanes,
+    fold,
+    fold_largest,
+    fold_smallest,
+    lane_numbers,
+    magnitude,
+    spread,
+    take,
+    take_part,
+    where,
+)
 from emulator.recipes import INFINITY, NAN, ZERO, is_nan
 
 f32, i32 = np.float32, np.int32

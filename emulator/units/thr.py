@@ -1,8 +1,9 @@
 """thr: which elements matter.
 
-Masks are made of 16 comparisons at a time. The k largest are found with a heap of the k best so far, whose worst stands on
+Masks are made of 16 comparisons at a time. A few largest are found with a heap of the best so far, whose worst stands on
 top: sixteen elements at a time are compared with it, and few of a long vector get any further. The heap lies where the list
-of indices is to be, so nothing is allocated.
+of indices is to be. Many, or those of a vector that rises, are found by the digits of their bits instead: in a time that
+depends on no data.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import types
+from numba import njit, types
 from numba.extending import intrinsic
 
 from emulator.context import DONE, LARGE, PUNT, count, csr, csr_number, inline, overlap, readable, result, slot, writable
@@ -24,6 +25,9 @@ PORT = PORTS["thr"]
 LEVELS = csr_number("thr.levels")
 COMPARES, PASSES, SELECTED = (slot(f"thr.{name}") for name in ("compares", "passes", "selected"))
 LOWEST = np.float32(-np.inf)
+HEAP = 256                  # a heap of more elements is slower than digits
+MOST = 1 << 28              # elements to sort by digits, in 16 bytes of scratch memory each
+DIGIT = 11                  # bits of a digit; three of them cover 32 bits
 
 
 @inline
@@ -167,48 +171,113 @@ def sink(heap, top, size, x_host, largest):
 
 
 @inline
+def by_heap(x_host, index_host, k, n, largest):
+    """Write the list; False if the heap changes so often that digits are faster (what was written is then of no use)."""
+    heap = array(index_host, np.uint32, k)
+    for i in range(k):
+        heap[i] = np.uint32(i)
+    # Three uses of `sink`, one place in the code: build the heap, go through the other elements, take it apart.
+    top, size, i, changes = k // 2, k, k, 64 + (n >> 4)
+    while size > 0:
+        if top > 0:                                 # building
+            top -= 1
+        elif i < n:                                 # element i, behind all in the heap, must be better than the worst
+            worst = value_of(x_host, heap[0], largest)
+            i = next_better(x_host, i, n, worst, largest)
+            if i == n:
+                continue
+            heap[0] = np.uint32(i)
+            i += 1
+            changes -= 1
+            if changes == 0:
+                return False
+        else:                                       # the worst goes to the end of the list
+            size -= 1
+            last = heap[size]
+            heap[size] = heap[0]
+            heap[0] = last
+        if size > 0:
+            sink(heap, top, size, x_host, largest)
+    return True
+
+
+@inline
+def next_better(x_host, i, n, worst, largest):
+    """The first element from i on that is better than `worst`, or n."""
+    limits = spread(worst if largest else -worst)
+    while n - i >= 16:
+        v = take(x_host + 4 * i, np.float32)
+        bits = np.int64(as_bits(v > limits if largest else v < limits))
+        if bits != 0:
+            return i + lowest(bits)
+        i += 16
+    while i < n and not value_of(x_host, i, largest) > worst:
+        i += 1
+    return i
+
+
+@inline
+def rank(x_host, i, largest):
+    """An element's bits as an unsigned number that is smaller for a better element; the worst for NaN."""
+    bits = load(x_host + 4 * i, np.uint32)
+    if bits & np.uint32(0x7FFF_FFFF) > np.uint32(0x7F80_0000):
+        return np.uint32(0xFF80_0000)               # as that of -infinity, or of +infinity among the smallest
+    if bits == np.uint32(0x8000_0000):
+        bits = np.uint32(0)
+    negative = -(bits >> np.uint32(31)) & 0xFFFF_FFFF           # all ones or zero: no branch, which nobody could predict
+    rising = bits ^ np.uint32(negative | 0x8000_0000)
+    return np.uint32(~rising) if largest else np.uint32(rising)
+
+
+@njit
+def by_digits(x_host, index_host, k, n, largest):
+    """Write the list: find the rank of the last of the best, digit by digit; collect all that are as good; sort by digits."""
+    known, last, left = np.uint32(0), np.uint32(0), k       # bits of `last` that are known; how many of the best share them
+    for shift in (2 * DIGIT, DIGIT, 0):
+        members = np.zeros(1 << DIGIT, np.int64)
+        for i in range(n):
+            r = rank(x_host, i, largest)
+            if r & known == last:
+                members[r >> np.uint32(shift) & np.uint32((1 << DIGIT) - 1)] += 1
+        digit = 0
+        while members[digit] < left:
+            left -= members[digit]
+            digit += 1
+        known |= np.uint32((1 << DIGIT) - 1 << shift & 0xFFFF_FFFF)
+        last |= np.uint32(digit << shift)
+    chosen, other = np.empty(k, np.uint64), np.empty(k, np.uint64)      # rank in the upper half, index in the lower
+    place = 0
+    for i in range(n):
+        r = rank(x_host, i, largest)
+        if r < last or (r == last and left > 0):
+            left -= 1 if r == last else 0
+            chosen[place] = np.uint64(r) << np.uint64(32) | np.uint64(i)
+            place += 1
+    for shift in (32, 32 + DIGIT, 32 + 2 * DIGIT):          # each keeps the order of equal digits: at first, by index
+        starts = np.zeros((1 << DIGIT) + 1, np.int64)
+        for entry in chosen:
+            starts[(entry >> np.uint64(shift) & np.uint64((1 << DIGIT) - 1)) + np.uint64(1)] += 1
+        starts = np.cumsum(starts)
+        for entry in chosen:
+            digit = entry >> np.uint64(shift) & np.uint64((1 << DIGIT) - 1)
+            other[starts[digit]] = entry
+            starts[digit] += 1
+        chosen, other = other, chosen
+    for i in range(k):
+        store(index_host + 4 * i, np.uint32(chosen[i]))
+
+
+@inline
 def write_best(index, x, k, n, largest, block):
     """The k best of n elements, best first, equal ones by index."""
-    if not fits(n) or not 0 <= k <= n or n > 1 << 32:
+    if not fits(n) or not 0 <= k <= n or n > 1 << 32 or k > MOST:
         return PUNT
     x_host, x_slot = readable(block, PORT, x, 4 * n, 4)
     index_host, index_slot = writable(block, PORT, index, 4 * k, 4)
     if x_host == 0 or index_host == 0 or overlap(x_host, 4 * n, index_host, 4 * k):
         return PUNT
-    if k > 0:
-        heap = array(index_host, np.uint32, k)
-        for i in range(k):
-            heap[i] = np.uint32(i)
-        # Three uses of `sink`, one place in the code: build the heap, go through the other elements, take it apart.
-        top, size, i, bits = k // 2, k, k, 0
-        while size > 0:
-            if top > 0:                                 # building
-                top -= 1
-            elif i < n:                                 # element i, behind all in the heap, must be better than the worst
-                worst = value_of(x_host, heap[0], largest)
-                while i < n:
-                    if n - i >= 16:
-                        v, limit = take(x_host + 4 * i, np.float32), worst if largest else -worst
-                        bits = np.int64(as_bits(v > spread(limit) if largest else v < spread(limit)))
-                        if bits == 0:
-                            i += 16
-                            continue
-                        i += lowest(bits)
-                        break
-                    if value_of(x_host, i, largest) > worst:
-                        break
-                    i += 1
-                if i >= n:
-                    continue
-                heap[0] = np.uint32(i)
-                i += 1
-            else:                                       # the worst goes to the end of the list
-                size -= 1
-                last = heap[size]
-                heap[size] = heap[0]
-                heap[0] = last
-            if size > 0:
-                sink(heap, top, size, x_host, largest)
+    if k > HEAP or not by_heap(x_host, index_host, k, n, largest):
+        by_digits(x_host, index_host, k, n, largest)
     count(block, x_slot, 4 * n)
     count(block, index_slot, 4 * k)
     count(block, COMPARES, n)

@@ -11,6 +11,7 @@ from differential import DRAM, SRAM, Pair
 
 from isa.instruction import TABLE, rows
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*encountered:RuntimeWarning")      # test data overflows on purpose
 SIZES = (0, 1, 2, 7, 15, 16, 17, 31, 32, 33, 47, 48, 64, 100, 257, 1000)
 OUT, FAR = SRAM + 0x8000, DRAM + 0x10000            # results: in the window that Pair compares
 UNARY = [row.mnemonic for row in rows("vec") if [o.name for o in row.operands] == ["dst", "x", "n"]]
@@ -217,7 +218,8 @@ def test_matrix_products(pair, name, cols):
     form = operand_dtype(name, "W")
     size = np.dtype(form).itemsize
     other = "h" if transposed else "x"
-    for rows_, gap, special in ((0, 0, 0), (1, 0, 0), (2, 3, 0), (3, 0, 0.01), (4, 1, 0), (5, 16, 0), (8, 0, 0), (21, 0, 0), (7, 1, 0.3)):
+    for rows_, gap, special in ((0, 0, 0), (1, 0, 0), (2, 3, 0), (3, 0, 0.01), (4, 1, 0), (5, 16, 0), (8, 0, 0), (21, 0, 0),
+                                (7, 1, 0.3)):
         pair.fresh()
         stride = (cols + gap) * size
         pair.set(vec__cols=cols, vec__row_stride=stride if gap else 0)
@@ -231,6 +233,20 @@ def test_matrix_products(pair, name, cols):
         pair.run(name, y=y, W=W, rows=rows_, **{other: v})
         pair.run(name, y=v & ~3, W=W, rows=rows_, inline=rows_ == 0, **{other: v})
         pair.run(name, y=(W + size * 3) & ~3, W=W, rows=rows_, inline=rows_ == 0, **{other: v})
+
+
+@pytest.mark.parametrize("name", [*GEMV, *MAC_T])
+@pytest.mark.parametrize("cols", [700, 4100])
+def test_large_matrices_row_by_row(pair, name, cols):
+    """More than what stays in the caches: other loops, for short rows and for long ones."""
+    other, form = "h" if name in MAC_T else "x", operand_dtype(name, "W")
+    rows_ = 1_100_000 // (cols * np.dtype(form).itemsize)
+    pair.set(vec__cols=cols)
+    weights = values("f4", rows_ * cols, 16, 0)
+    weights = values("i1", rows_ * cols, 16) if form == "i1" else weights.astype("f2").view("u2") if form == "u2" else weights
+    vector = pair.put(values(operand_dtype(name, other), max(rows_, cols), 17, 0))
+    y = pair.put(values(operand_dtype(name, "y"), max(rows_, cols), 18, 0))
+    pair.run(name, y=y, W=pair.put(weights), rows=rows_, **{other: vector})
 
 
 @pytest.mark.parametrize("name", [*GEMV, *MAC_T])
