@@ -19,7 +19,7 @@ from asm.assembly import Assembly
 from asm.diagnostics import AssemblyError, Diagnostic, Note, SourceError, Span, nearest
 from asm.directives import DIRECTIVES, RAW
 from asm.encoding import Reloc, operand_bits, signed64
-from asm.expressions import Function, Name, Node, Place, Unresolved, Value, evaluate, names, number, span
+from asm.expressions import Function, Name, Node, Place, Unresolved, evaluate, names, number, span
 from asm.fragments import Align, AssemblySection, Data, Fragment
 from asm.instructions import forms, plan
 from asm.layout import kind_of, lay_out
@@ -303,6 +303,13 @@ class Assembler:
                 section.append(Align(section, section.align, None))
 
     def _fill_in(self, sections: Iterable[AssemblySection]) -> None:
+        for entry, operand, site in self.mentioned:
+            if entry.value is None and entry.binding != "weak" and isinstance(operand, Name):
+                self._report_operands(site, self.symbols.undefined(operand))
+        for entry in self.symbols.entries.values():
+            for node, where in ((entry.value, entry.site), entry.size or (None, None)):
+                if node is not None and where is not None and not isinstance(node, Place):
+                    self._check_symbol(entry.name, node, where)
         for section in sections:
             for fragment in section.fragments:
                 if isinstance(fragment, Data):
@@ -311,18 +318,11 @@ class Assembler:
                             self._relocate(fragment, reloc)
                         except SourceError as error:
                             self._report_late(reloc.site, error, reloc.written)
-        for entry, operand, site in self.mentioned:
-            if entry.value is None and entry.binding != "weak" and isinstance(operand, Name):
-                self._report_operands(site, self.symbols.undefined(operand))
-        for entry in self.symbols.entries.values():
-            for node, where in ((entry.value, entry.site), entry.size or (None, None)):
-                if node is not None and where is not None and not isinstance(node, Place):
-                    self._check_symbol(entry.name, node, where)
 
     def _check_symbol(self, name: str, node: Node, site: Site) -> None:
         """Report a value or size of a symbol that cannot be worked out or written to the program file."""
         try:
-            value = number(self._late(node))
+            value = number(evaluate(node, self.symbols.value))
             if not -(1 << 63) <= value < 1 << 64:
                 raise SourceError(f"`{name}` cannot be {value:#x}: a symbol has 64 bits")
         except SourceError as error:
@@ -333,18 +333,12 @@ class Assembler:
         """Address of each auipc with %pcrel_hi -> the expression in it. Made after layout."""
         return {fragment.section.address + fragment.offset + offset: node for (fragment, offset), node in self.pcrel.items()}
 
-    def _late(self, node: Node) -> Value:
-        try:
-            return evaluate(node, self.symbols.value)
-        except RecursionError:
-            raise SourceError("the expression is nested too deeply") from None
-
     def _relocate(self, fragment: Data, reloc: Reloc) -> None:
         """Fill in one place. Raises SourceError."""
         node, operand = reloc.node, reloc.operand
         at, size = reloc.offset, reloc.size
         if operand is None:
-            value = number(self._late(node))
+            value = number(evaluate(node, self.symbols.value))
             if not -(1 << (8 * size - 1)) <= value < 1 << (8 * size):
                 raise SourceError(f"{value:#x} does not fit {size} bytes")
             fragment.data[at:at + size] = (value % (1 << (8 * size))).to_bytes(size, "little")
@@ -355,21 +349,21 @@ class Assembler:
         else:
             if operand.role == CSR and isinstance(node, Name) and node.text not in self.symbols.entries:
                 raise SourceError(f"unknown CSR `{node.text}`", node.start, node.end, hint=nearest(node.text, CSRS))
-            value = number(self._late(node))
+            value = number(evaluate(node, self.symbols.value))
             bits = operand_bits(reloc.mnemonic, operand, value - place if operand.role == TARGET else signed64(value))
         word = int.from_bytes(fragment.data[at:at + 4], "little") | bits
         fragment.data[at:at + 4] = word.to_bytes(4, "little")
 
     def _modified(self, node: Function, place: int) -> int:
         """The value of which %hi and the like take a part."""
-        value = self._late(node.operand)
+        value = evaluate(node.operand, self.symbols.value)
         if node.name == "pcrel_hi":
             return number(value) - place
         if node.name == "pcrel_lo":
             target = self._pcrel_targets.get(number(value))
             if target is None:
                 raise SourceError("%pcrel_lo needs the label of an auipc with %pcrel_hi", node.start, node.end)
-            return number(self._late(target)) - number(value)
+            return number(evaluate(target, self.symbols.value)) - number(value)
         return number(value)
 
     # ---------------------------------------------------------------------------------------- hand over
@@ -395,7 +389,10 @@ class Assembler:
 
     def _pieces(self, fragment: Fragment) -> Iterable[Chunk]:
         try:
-            return list(fragment.chunks(self.symbols.value))
+            pieces = list(fragment.chunks(self.symbols.value))
+            if sum(map(len, pieces)) != fragment.size:          # what it depends on could not be worked out before
+                raise SourceError("the size of this could not be worked out in time")
+            return pieces
         except SourceError as error:
             site = getattr(fragment, "site", None)
             node = getattr(fragment, "target", None) or getattr(fragment, "node", None)
@@ -415,5 +412,5 @@ class Assembler:
         """_start, or the first instruction of .text."""
         entry = self.symbols.entries.get(ENTRY)
         if entry is not None and entry.value is not None:
-            return number(self._late(entry.value))
+            return number(evaluate(entry.value, self.symbols.value))
         return self.sections[".text"].address

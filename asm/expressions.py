@@ -137,6 +137,13 @@ def evaluate(node: Node, lookup: Callable[[Name], Value]) -> Value:
 
     Raises Unresolved when it depends on the layout, SourceError when it has no integer value.
     """
+    try:
+        return _evaluate(node, lookup)
+    except RecursionError:
+        raise SourceError("the expression is nested too deeply", *span(node)) from None
+
+
+def _evaluate(node: Node, lookup: Callable[[Name], Value]) -> Value:
     match node:
         case int() | Place():
             return node
@@ -147,11 +154,11 @@ def evaluate(node: Node, lookup: Callable[[Name], Value]) -> Value:
         case Name():
             return lookup(node)
         case Group(operand=inner):
-            return evaluate(inner, lookup)
+            return _evaluate(inner, lookup)
         case Unary(operator=operator, operand=inner):
-            return UNARY[operator](number(evaluate(inner, lookup)))
+            return UNARY[operator](number(_evaluate(inner, lookup)))
         case Binary():
-            return _binary(node, evaluate(node.left, lookup), evaluate(node.right, lookup))
+            return _binary(node, _evaluate(node.left, lookup), _evaluate(node.right, lookup))
         case Function(name=name):
             raise SourceError(f"%{name} can stand only as the whole immediate of an instruction", node.start, node.end)
 

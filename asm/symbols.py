@@ -13,6 +13,7 @@ from isa.program import Symbol
 from isa.registers import NUMBER as REGISTER_NUMBER
 
 LOCAL_MARK = "\x02"     # separates the two numbers in the internal name of a numeric local label, as in GNU as
+MOST_COMPARED = 100_000 # names that are compared for hints in one run: about a second
 
 
 @dataclass(eq=False)
@@ -30,11 +31,12 @@ class Entry:
 
 
 class SymbolTable:
-    """Names and their meaning. `here` is kept up to date by the assembler: the place of the next byte."""
+    """Names and their meaning. What depends on the line takes `here`, the place of the next byte."""
 
     def __init__(self) -> None:
         self.entries: dict[str, Entry] = {}
         self._local: dict[str, int] = {}        # numeric local label -> number of definitions so far
+        self._hints: dict[str, str] = {}        # undefined name -> what to say of it
 
     def entry(self, name: str) -> Entry:
         """The entry for `name`, made if it is new."""
@@ -143,11 +145,19 @@ class SymbolTable:
                                name.start, name.end)
         if text in REGISTER_NUMBER:
             return SourceError(f"register {text} where a number or label is expected", name.start, name.end)
-        defined = [entry.name for entry in self.entries.values() if entry.value is not None and LOCAL_MARK not in entry.name]
-        hint = nearest(text, defined)
+        hint = self._nearest(text)
         if not hint and re.fullmatch(r"[afstx]\d+", text):
             hint = f"there is no register {text} either: x0..x31, a0..a7, s0..s11, t0..t6"
         return SourceError(f"undefined symbol `{text}`", name.start, name.end, hint=hint)
+
+    def _nearest(self, text: str) -> str:
+        """A hint with the name that was probably meant. A large source with many undefined names soon gets no more hints."""
+        if text not in self._hints:
+            if (len(self._hints) + 1) * len(self.entries) > MOST_COMPARED:
+                return ""
+            self._hints[text] = nearest(text, [entry.name for entry in self.entries.values()
+                                               if entry.value is not None and LOCAL_MARK not in entry.name])
+        return self._hints[text]
 
     def is_defined(self, name: str) -> bool:
         """True when the name has a value at this line (.ifdef)."""

@@ -170,6 +170,21 @@ def test_recursive_include(tmp_path: Path) -> None:
     assert [note.span.file for note in diagnostic.notes] == [str(tmp_path / "a.s")]
 
 
+def test_long_chains_of_definitions_are_refused() -> None:
+    chain = "".join(f".set y{number + 1}, y{number} + 1\n" for number in range(1200))
+    for use in ("nop", "li a0, y1200", ".zero y1200", ".org y1200", ".word y1200"):
+        messages = {diagnostic.message for diagnostic in failed(f"{chain}{use}\n.set y0, 1\n").diagnostics}
+        assert "the expression is nested too deeply" in messages
+
+
+def test_many_undefined_names_take_no_minutes() -> None:
+    labels = "".join(f"label{number}: nop\n" for number in range(5000))
+    diagnostics = failed(labels + "".join(f" j lebel{number}\n" for number in range(500))).diagnostics
+    assert len(diagnostics) == 500
+    hints = [diagnostic.hint for diagnostic in diagnostics]
+    assert hints[0] == "did you mean `label0`?" and 0 < hints.count("") < 500
+
+
 def test_every_error_is_reported() -> None:
     source = "".join(f" addi a0, a0, {5000 + number}\n" for number in range(200))
     assert len(failed(source).diagnostics) == 200
