@@ -270,7 +270,7 @@ def _engine(name: str) -> Any:
     from emulator.engine import FastMachine
     from emulator.kernels import on_compile
     if sys.stderr.isatty():
-        on_compile(lambda what: click.echo(f"\r\x1b[Kcompiling {what} (kept for later runs)" if what else "\r\x1b[K", nl=False, err=True))
+        on_compile(lambda what: click.echo(f"\r\x1b[K{what and f'compiling {what} ...'}", nl=False, err=True))
     return FastMachine
 
 

@@ -1,6 +1,9 @@
 """Runs a program fast.
 
-Will hold: the numba engine, one kernel file per unit (emulator/units/UNIT.py, of the same name as isa/units/UNIT.py), timing and
-energy estimates from counters, trace, debugger. Imports isa only. What an instruction means is not decided here: the meaning
-beside its row in isa/units is, and a kernel must agree with it in every bit and every counter.
+In the order in which a program meets them: decode.py (words to rows of integers), engine.py (the machine), loop.py (the compiled
+loop), context.py (what kernels see), kernels.py (their registry), units/ (one kernel file per unit, named as in isa/units), and
+the rooms that kernels share: lanes.py and recipes.py (vectors of 16 fp32), dense.py, elementwise.py, reductions.py,
+normalisation.py (vec), integer_simd.py and lut_*.py (lut), features.py (what the host's SIMD can do), machine_code.py.
+
+Imports isa only. What an instruction means is not decided here: a kernel must agree with the meaning in isa/units in every bit and every counter.
 """

@@ -26,7 +26,7 @@ from emulator.machine_code import KERNEL
 Function = Callable[..., int]
 KERNELS: dict[str, Function] = {}
 _compiled: dict[str, Any] = {}
-_listener: Callable[[str], None] = lambda what: None
+_listener: Callable[[str], None] | None = None
 
 
 def _cache_folder() -> Path:
@@ -39,7 +39,7 @@ def _cache_folder() -> Path:
     return home / "slimulator" / digest.hexdigest()[:16]
 
 
-numba.config.CACHE_DIR = str(_cache_folder())
+numba.config.CACHE_DIR = str(_cache_folder())  # type: ignore[attr-defined]
 
 
 def kernel(*mnemonics: str) -> Callable[[Function], Function]:
@@ -60,8 +60,9 @@ def on_compile(listener: Callable[[str], None]) -> None:
 
 
 def notify(what: str) -> None:
-    """Tell the listener."""
-    _listener(what)
+    """Tell the listener, if there is one."""
+    if _listener is not None:
+        _listener(what)
 
 
 def address(mnemonic: str) -> int:

@@ -11,7 +11,22 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from emulator.context import BASE, CODE_BYTES, CODE_START, COUNTS, CSR_FILE, DONE, HOST, RESULT, SIZE, SPANS, TOHOST, _find, count, in_code
+from emulator.context import (
+    BASE,
+    CODE_BYTES,
+    CODE_START,
+    COUNTS,
+    CSR_FILE,
+    DONE,
+    HOST,
+    RESULT,
+    SIZE,
+    SPANS,
+    TOHOST,
+    _find,
+    count,
+    in_code,
+)
 from emulator.decode import LENGTHS_SHIFT, NUMBER
 from emulator.machine_code import call, high_mixed, high_signed, high_unsigned, load, store
 from isa.counters import COUNTERS
@@ -88,7 +103,8 @@ def _remainder(a: int, b: int) -> int:
     return 0 if b == -1 else a - b * _quotient(a, b)
 
 
-@njit("Tuple((int64, int64))(int32[:,::1], int64, int64, int64[::1], uint64[::1], int64[::1], int64, int64)", cache=True, nogil=True)
+@njit("Tuple((int64, int64))(int32[:,::1], int64, int64, int64[::1], uint64[::1], int64[::1], int64, int64)",
+      cache=True, nogil=True)
 def execute(code, base, pc, x, csr_mask, kernels, block, limit):  # type: ignore[no-untyped-def]
     """Run at most `limit` instructions of `code`, whose first stands at `base`, from `pc`. -> (instructions retired, pc).
 
@@ -99,7 +115,8 @@ def execute(code, base, pc, x, csr_mask, kernels, block, limit):  # type: ignore
     length = code.shape[0]
     dram = load(block + 8 * SPANS, i64)
     dram_base, dram_last, dram_host = load(dram + 8 * BASE, i64), load(dram + 8 * SIZE, i64) - 8, load(dram + 8 * HOST, i64)
-    code_start, code_bytes, tohost = load(block + 8 * CODE_START, i64), load(block + 8 * CODE_BYTES, i64), load(block + 8 * TOHOST, i64)
+    code_start, code_bytes = load(block + 8 * CODE_START, i64), load(block + 8 * CODE_BYTES, i64)
+    tohost = load(block + 8 * TOHOST, i64)
     csr_file = load(block + 8 * CSR_FILE, i64)
     at = (pc - base) >> 2
     done = loads = stores = branches = taken = read = written = 0
@@ -191,8 +208,8 @@ def execute(code, base, pc, x, csr_mask, kernels, block, limit):  # type: ignore
             following = (target - base) >> 2
         elif operation == KERNEL or operation == KERNEL_RESULT:
             function, c, d, lengths = kernels[value], x[code[at, 4]], x[code[at, 5]], code[at, 7] >> LENGTHS_SHIFT
-            if (lengths & 1 and u64(a) > LONGEST or lengths & 2 and u64(b) > LONGEST
-                    or lengths & 4 and u64(c) > LONGEST or lengths & 8 and u64(d) > LONGEST):
+            if ((lengths & 1 and u64(a) > LONGEST) or (lengths & 2 and u64(b) > LONGEST)
+                    or (lengths & 4 and u64(c) > LONGEST) or (lengths & 8 and u64(d) > LONGEST)):
                 break
             if function == 0 or call(function, a, b, c, d, block) != DONE:
                 break

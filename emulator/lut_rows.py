@@ -19,10 +19,23 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from emulator.features import AVX512
-from emulator.integer_simd import I8, I16, I32, I64, SIZE, Vector, call, dot, look_up, pointer, population, prefetch, shuffle, spread
-from emulator.integer_simd import vector_type
+from emulator.integer_simd import (
+    I8,
+    I16,
+    I32,
+    I64,
+    SIZE,
+    Vector,
+    dot,
+    look_up,
+    pointer,
+    population,
+    prefetch,
+    shuffle,
+    spread,
+    vector_type,
+)
 from isa.units.lut import WEIGHT_FORMATS
-
 
 # What a block adds to the counts: (vectors whose bits are the weights that are not zero, the same for look-ups). A look-up may
 # also be a bit of an int64.

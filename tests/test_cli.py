@@ -178,7 +178,7 @@ def test_run_prints_the_programs_output_and_counters(command, tmp_path: Path) ->
     assert "core.services" in err
     result = json.loads(data.read_text(encoding="utf-8"))
     assert result["output"] == out
-    assert (result["reason"], result["exit_code"], result["machine"], result["engine"]) == ("exit", 0, "slim", "reference")
+    assert (result["reason"], result["exit_code"], result["machine"], result["engine"]) == ("exit", 0, "slim", "fast")
     assert result["instructions"] == result["counters"]["core.instructions"] > 0
     assert set(result["counters"]) == set(COUNTERS)
     assert result["trap"] is None

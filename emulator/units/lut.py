@@ -10,11 +10,38 @@ import numpy as np
 from numba import njit
 
 from emulator import lut_plain, lut_products
-from emulator.context import DONE, LARGE, PORT, PUNT, STATE_INDEX, count, csr, csr_number, inline, overlap, readable, slot, state, state_length
-from emulator.context import writable
+from emulator.context import (
+    DONE,
+    LARGE,
+    PORT,
+    PUNT,
+    STATE_INDEX,
+    count,
+    csr,
+    csr_number,
+    inline,
+    overlap,
+    readable,
+    slot,
+    state,
+    state_length,
+    writable,
+)
 from emulator.kernels import kernel
-from emulator.lut_plain import BUFFER_READS, C2, EVENTS, LOOKUPS, SKIPPED_GROUPS, STEPS, T2, ZERO_WEIGHTS
-from emulator.lut_plain import count_row, row_bytes, row_sums, transposed_sums, unpack
+from emulator.lut_plain import (
+    BUFFER_READS,
+    C2,
+    EVENTS,
+    LOOKUPS,
+    SKIPPED_GROUPS,
+    STEPS,
+    ZERO_WEIGHTS,
+    count_row,
+    row_bytes,
+    row_sums,
+    transposed_sums,
+    unpack,
+)
 from emulator.lut_products import has_vector_code, has_words
 from emulator.machine_code import array, clear_bytes, load, move, store
 from isa.units.lut import WEIGHT_FORMATS
@@ -272,7 +299,8 @@ def plain_gemv(block, fmt, host, stride, rows, length, group, groups, target, sc
         unpack(fmt, host + r * stride, length, state(block, BOOK_I8), weights.ctypes.data)
         row_sums(weights.ctypes.data, state(block, ACTIVATIONS), length, group, sums.ctypes.data)
         count_row(fmt, csr(block, MODE), weights.ctypes.data, length, events)
-        store_f32(target + 4 * r, scaled(sums.ctypes.data, scales + r * groups * w_step, w_step, state(block, SCALES), x_step, groups))
+        row_scales = scales + r * groups * w_step
+        store_f32(target + 4 * r, scaled(sums.ctypes.data, row_scales, w_step, state(block, SCALES), x_step, groups))
 
 
 @inline
