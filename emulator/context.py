@@ -47,40 +47,41 @@ def csr_number(name: str) -> int:
 
 
 inline: Any = njit(inline="always")
+leaf: Any = njit(forceinline=True)
 
 
-@inline
+@leaf
 def count(block: int, counter: int, events: int) -> None:
     """Add events to a counter slot."""
     address = load(block + 8 * COUNTS, np.int64) + 8 * counter
     store(address, load(address, np.int64) + events)
 
 
-@inline
+@leaf
 def csr(block: int, number: int) -> int:
     """Value of a unit's CSR, as int64."""
     return load(load(block + 8 * CSR_FILE, np.int64) + 8 * number, np.int64)
 
 
-@inline
+@leaf
 def result(block: int, value: int) -> None:
     """Set what goes to rd."""
     store(block + 8 * RESULT, np.int64(value))
 
 
-@inline
+@leaf
 def state(block: int, index: int) -> int:
     """Host address of a unit's state array, by its STATE_INDEX."""
     return load(block + 8 * index, np.int64)
 
 
-@inline
+@leaf
 def state_length(block: int, index: int) -> int:
     """Elements of a unit's state array."""
     return load(block + 8 * index + 8, np.int64)
 
 
-@inline
+@leaf
 def overlap(a: int, a_size: int, b: int, b_size: int) -> bool:
     """True if two ranges of host memory share a byte."""
     return a < b + b_size and b < a + a_size
@@ -119,13 +120,13 @@ def _find(block: int, port: int, address: int, size: int, align: int, write: int
     return 0, SINK
 
 
-@inline
+@leaf
 def readable(block: int, port: int, address: int, size: int, align: int) -> tuple[int, int]:
     """(host address, counter slot) of `size` bytes that the unit may read; host address 0: punt. Counts nothing."""
     return _find(block, port, address, size, align, 0)
 
 
-@inline
+@leaf
 def writable(block: int, port: int, address: int, size: int, align: int) -> tuple[int, int]:
     """(host address, counter slot) of `size` bytes that the unit may write; host address 0: punt. Counts nothing."""
     return _find(block, port, address, size, align, 1)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from emulator.context import DONE, LARGE, PUNT, count, csr, csr_number, inline, overlap, readable, slot, writable
+from emulator.context import DONE, LARGE, PUNT, count, csr, csr_number, inline, leaf, overlap, readable, slot, writable
 from emulator.elementwise import VEC
 from emulator.lanes import convert, dot_bytes, fold, fold4, put, put_part, spread, take, take_part, words_of
 from emulator.machine_code import load, store
@@ -21,7 +21,7 @@ NEAR, NEARER = 1 << 19, 24 << 10        # bytes that are sure to stay in a secon
 COLS, ROW_STRIDE, MACS = csr_number("vec.cols"), csr_number("vec.row_stride"), slot("vec.macs")
 
 
-@inline
+@leaf
 def matrix(block: int, size: int, rows: int) -> tuple[int, int, int]:
     """(columns, bytes from row to row, bytes from the first to the end of the last) of a matrix operand; columns 0: punt."""
     cols, stride = csr(block, COLS), csr(block, ROW_STRIDE)
@@ -34,7 +34,7 @@ def matrix(block: int, size: int, rows: int) -> tuple[int, int, int]:
     return cols, stride, (rows - 1) * stride + cols * size
 
 
-@inline
+@leaf
 def weights(form: int, address: int) -> Any:
     """16 weights as fp32."""
     if form == F32:
@@ -46,7 +46,7 @@ def weights(form: int, address: int) -> Any:
     return f32_from_bf16(take(address, u16))
 
 
-@inline
+@leaf
 def some_weights(form: int, address: int, left: int) -> Any:
     """Fewer than 16 weights as fp32, then zeros."""
     if form == F32:
@@ -58,7 +58,7 @@ def some_weights(form: int, address: int, left: int) -> Any:
     return f32_from_bf16(take_part(address, u16, left, 0))
 
 
-@inline
+@leaf
 def in_fours(rows: int, row_bytes: int, vector_bytes: int) -> int:
     """Leading rows to take four at a time, the others one by one.
 

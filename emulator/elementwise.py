@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from emulator.context import DONE, LARGE, PORT, PUNT, count, inline, overlap, readable, writable
-from emulator.lanes import convert, put, put_part, take, take_part
+from emulator.context import DONE, LARGE, PORT, PUNT, count, inline, leaf, overlap, readable, writable
+from emulator.lanes import convert, put_up_to, take_up_to
 from emulator.recipes import (
     bf16_bits,
     canonical,
@@ -36,7 +36,7 @@ f32 = np.float32
 VEC = PORT["vec"]
 MOST = LARGE >> 3               # elements: more are left to the meaning
 
-@inline
+@leaf
 def apart(a: int, a_size: int, b: int, b_size: int) -> bool:
     """True if two operands share no byte, or start at the same one."""
     return a == b or not overlap(a, a_size, b, b_size)
@@ -92,12 +92,9 @@ def map_one(operation: int, to_size: int, size: int, kind: Any, dst: int, x: int
         return PUNT
     if overlap(source, size * n, target, to_size * n) and (source != target or to_size > size):
         return PUNT
-    whole, rest = n & -16, n & 15
-    for i in range(0, whole, 16):
-        put(target + to_size * i, function_of(operation, take(source + size * i, kind), s))
-    if rest:
-        values = function_of(operation, take_part(source + size * whole, kind, rest, 0), s)
-        put_part(target + to_size * whole, values, rest)
+    for i in range(0, n, 16):
+        values = function_of(operation, take_up_to(source + size * i, kind, n - i, 0), s)
+        put_up_to(target + to_size * i, values, n - i)
     count(block, reads, size * n)
     count(block, writes, to_size * n)
     return DONE
@@ -140,12 +137,9 @@ def map_two(operation: int, kind: Any, dst: int, a: int, b: int, s: Any, n: int,
         return PUNT
     if not apart(first, 4 * n, target, 4 * n) or not apart(second, 4 * n, target, 4 * n):
         return PUNT
-    whole, rest = n & -16, n & 15
-    for i in range(0, whole, 16):
-        put(target + 4 * i, function_of_two(operation, take(first + 4 * i, kind), take(second + 4 * i, kind), s))
-    if rest:
-        a16, b16 = take_part(first + 4 * whole, kind, rest, 0), take_part(second + 4 * whole, kind, rest, 0)
-        put_part(target + 4 * whole, function_of_two(operation, a16, b16, s), rest)
+    for i in range(0, n, 16):
+        p, q = take_up_to(first + 4 * i, kind, n - i, 0), take_up_to(second + 4 * i, kind, n - i, 0)
+        put_up_to(target + 4 * i, function_of_two(operation, p, q, s), n - i)
     count(block, first_reads, 4 * n)
     count(block, second_reads, 4 * n)
     count(block, writes, 4 * n)

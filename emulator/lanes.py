@@ -200,6 +200,21 @@ def put_part(typing: Any, address: Any, value: Any, count: Any) -> Any:
     return types.void(types.int64, value, types.int64), emit
 
 
+@recipe
+def take_up_to(address: Any, dtype: Any, left: Any, rest: Any) -> Any:
+    """16 values from a host address, or as many as are left and `rest` in the other lanes."""
+    return take(address, dtype) if left >= COUNT else take_part(address, dtype, left, rest)
+
+
+@recipe
+def put_up_to(address: Any, value: Any, left: Any) -> None:
+    """Store 16 values at a host address, or as many as are left."""
+    if left >= COUNT:
+        put(address, value)
+    else:
+        put_part(address, value, left)
+
+
 @intrinsic  # type: ignore[untyped-decorator]
 def first_lanes(typing: Any, count: Any) -> Any:
     """Mask of the first `count` lanes."""

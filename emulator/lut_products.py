@@ -11,13 +11,11 @@ from numba import njit
 
 from emulator.context import inline
 from emulator.lanes import convert, even, fold, odd, put, spread, take, take_part
-from emulator.lut_plain import B1, C2, EVENTS, LOOKUPS, SKIPPED_GROUPS, STEPS, ZERO_WEIGHTS, planes_of, row_bytes
-from emulator.lut_rows import BY_NUMBER, deal, row_products, word_products
+from emulator.lut_plain import B1, C2, EVENTS, LOOKUPS, SKIPPED_GROUPS, STEPS, ZERO_WEIGHTS, planes_of
+from emulator.lut_layouts import BIAS, FACTOR, SLICES, is_rewritten, rewrite, size_of
+from emulator.lut_rows import deal, row_products, word_products
 from emulator.machine_code import array, clear_bytes, load, move, store
 
-SLICES = tuple(layout.slices if layout else 0 for layout in BY_NUMBER)
-FACTOR = tuple(layout.factor if layout else 0 for layout in BY_NUMBER)
-BIAS = tuple(layout.bias if layout else 0 for layout in BY_NUMBER)
 LONGEST = 1 << 20               # activations: beyond, sums of codes in place could leave 32 bits
 LINE = 64
 ROWS = 4                        # rows whose groups are summed together
@@ -28,7 +26,7 @@ u8, i8, i32, i64, f32 = np.uint8, np.int8, np.int32, np.int64, np.float32
 @njit
 def has_vector_code(fmt, mode, length):
     """True if the functions here may be called."""
-    return SLICES[fmt] > 0 and mode == 0 and length <= LONGEST
+    return mode == 0 and length <= LONGEST
 
 
 @inline
@@ -58,9 +56,28 @@ def sum_of(x, n):
 
 
 @njit
-def whole_tails(tail, stride, rows, end):
-    """How many rows can be read 64 bytes from their last block on, the first one's at `tail`, before `end`."""
-    return rows if tail + (rows - 1) * stride + LINE <= end else min(max((end - LINE - tail) // max(stride, 1) + 1, 0), rows)
+def ready(fmt, row, stride, rows, length, end, spare):
+    """(address, stride, address of the last blocks, rows) of the next rows, as row_products takes them: as many of `rows` as go.
+
+    The last block of a row is read whole, so rows before `end` are moved to `spare`, as are those that must be rewritten.
+    """
+    step = LINE * SLICES[fmt]
+    blocks, line = length // step, (length + step - 1) // step * LINE
+    if is_rewritten(fmt):
+        rows = min(rows, ROWS)
+        for i in range(rows):
+            rewrite(fmt, row + i * stride, length, spare + LINE + i * line, spare)
+        row, stride, end = spare + LINE, line, spare + LINE + rows * line
+    tail = row + LINE * blocks
+    if LINE * blocks == line:
+        return row, stride, 0, rows
+    if tail + (rows - 1) * stride + LINE <= end:
+        return row, stride, tail, rows
+    rows = min((end - LINE - tail) // max(stride, 1) + 1 if end - LINE >= tail else 0, rows)
+    if rows > 0:
+        return row, stride, tail, rows
+    move(spare, tail, size_of(fmt, length) - LINE * blocks)
+    return row, stride, spare, 1
 
 
 @njit
@@ -83,25 +100,16 @@ def row_sums(fmt, host, stride, end, rows, length, x, book, sums, events):
     """sums[r] int32 = sum over c of W[r, c] x[c], rows and length > 0. `end`: address behind the matrix."""
     step = LINE * SLICES[fmt]
     blocks, all_blocks = length // step, (length + step - 1) // step
-    scratch = np.empty(all_blocks * step + LINE * (SLICES[fmt] + 2), np.uint8)
+    scratch = np.empty(all_blocks * (step + ROWS * LINE) + LINE * (SLICES[fmt] + 4), np.uint8)
     dealt = (scratch.ctypes.data + LINE - 1) & -LINE
     keep = dealt + all_blocks * step
     spare = keep + LINE
     prepare(fmt, x, length, dealt, keep, spare)
     found = np.zeros(EVENTS, np.int64)
-    rest = row_bytes(i64(fmt), length) - LINE * blocks if blocks < all_blocks else 0
     r = 0
-    while r < rows:             # all at once, but for the last rows, if what follows them must not be read
-        row = host + r * stride
-        tail, some = row + LINE * blocks, rows
-        if rest == 0:
-            tail = 0
-        else:
-            some = whole_tails(tail, stride, rows - r, end)
-            if some == 0:
-                move(spare, tail, rest)
-                tail, some = spare, 1
-        row_products(fmt, some, row, stride, dealt, blocks, tail, stride, keep, book, sums.ctypes.data + 4 * r, 4,
+    while r < rows:
+        row, row_step, tail, some = ready(i64(fmt), host + r * stride, stride, rows - r, length, end, spare)
+        row_products(fmt, some, row, row_step, dealt, blocks, tail, row_step, keep, book, sums.ctypes.data + 4 * r, 4,
                      found.ctypes.data)
         r += some
     bias = BIAS[fmt] * sum_of(x, length)
@@ -183,11 +191,11 @@ def grouped_sums(fmt, host, stride, end, rows, length, group, x, book, w_scale, 
     per_group = group // per_word
     row_words = (16 * all_blocks + per_group - 1) // per_group * per_group      # groups beyond the row have the sum 0
     words_size = 4 * row_words * ROWS + 2 * LINE
-    scratch = np.zeros(all_blocks * step + 2 * words_size + 12 * groups + LINE * (SLICES[fmt] + 2), np.uint8)
+    scratch = np.zeros(all_blocks * (step + ROWS * LINE) + 2 * words_size + 12 * groups + LINE * (SLICES[fmt] + 4), np.uint8)
     dealt = (scratch.ctypes.data + LINE - 1) & -LINE
     keep = dealt + all_blocks * step
     spare = keep + LINE
-    words = spare + LINE * SLICES[fmt]
+    words = spare + LINE * (SLICES[fmt] + 2 + ROWS * all_blocks)
     folded = words + words_size
     bias = folded + words_size
     x_scales = bias + 4 * groups
@@ -198,19 +206,10 @@ def grouped_sums(fmt, host, stride, end, rows, length, group, x, book, w_scale, 
     x_scale = repeated(x_scale, x_step, groups, x_scales)
     w_scale = repeated(w_scale, w_step, groups, w_scales)
     found = np.zeros(EVENTS, np.int64)
-    rest = row_bytes(i64(fmt), length) - LINE * blocks if blocks < all_blocks else 0
     r = 0
     while r < rows:
-        row, some = host + r * stride, min(rows - r, ROWS)
-        tail = row + LINE * blocks
-        if rest == 0:
-            tail = 0
-        else:
-            some = whole_tails(tail, stride, some, end)
-            if some == 0:
-                move(spare, tail, rest)
-                tail, some = spare, 1
-        word_products(fmt, some, row, stride, dealt, blocks, tail, stride, keep, book, words, 4 * row_words, found.ctypes.data)
+        row, row_step, tail, some = ready(i64(fmt), host + r * stride, stride, min(rows - r, ROWS), length, end, spare)
+        word_products(fmt, some, row, row_step, dealt, blocks, tail, row_step, keep, book, words, 4 * row_words, found.ctypes.data)
         sums = group_sums(words, some * row_words, per_group, folded)
         for i in range(some):
             at = r + i

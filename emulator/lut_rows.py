@@ -9,8 +9,6 @@ are a block of their own: a mask clears what does not belong to the row, and the
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from llvmlite import ir
@@ -19,85 +17,9 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from emulator.features import AVX512
-from emulator.integer_simd import (
-    I8,
-    I16,
-    I32,
-    I64,
-    SIZE,
-    Vector,
-    dot,
-    look_up,
-    pointer,
-    population,
-    prefetch,
-    shuffle,
-    spread,
-    vector_type,
-)
-from isa.units.lut import WEIGHT_FORMATS
-
-# What a block adds to the counts: (vectors whose bits are the weights that are not zero, the same for look-ups). A look-up may
-# also be a bit of an int64.
-Counted = tuple[list[Any], list[Any]]
-
-
-def _t2(v: Vector) -> Counted:
-    weights = (~v | v.shift_right(1)) & 0x55
-    return [weights], [weights.differs(0)]
-
-
-def _i2(v: Vector) -> Counted:
-    return [(v | v.shift_right(1)) & 0x55], [(v & 0x55).differs(0), (v & 0xAA).differs(0)]
-
-
-def _i4(v: Vector) -> Counted:
-    pairs = v | v.shift_right(1)
-    bytes_ = v | v.shift_right(8)
-    first = Vector(v.builder, spread(vector_type(I16), 15))
-    return [(pairs | pairs.shift_right(2)) & 0x11], [(bytes_ | bytes_.shift_right(4)) & first]
-
-
-def _i8(v: Vector) -> Counted:
-    halves = v | v.shift_right(16, I32)
-    first = Vector(v.builder, spread(vector_type(I32), 255))
-    return [v.differs(0)], [(halves | halves.shift_right(8, I32)) & first]
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How weights lie in a byte: `slices` of them, the first lowest. a weight is factor * (code ^ flip) - bias."""
-
-    slices: int
-    flip: int                           # a byte that makes the codes of a byte unsigned
-    bias: int
-    zero: int                           # a byte whose weights are all zero
-    counted: Callable[[Vector], Counted] | None = None
-    factor: int = 1
-    codebook: bool = False
-
-    @property
-    def bits(self) -> int:
-        """Bits of a weight."""
-        return 8 // self.slices
-
-    @property
-    def rows_at_once(self) -> int:
-        """Rows that share the loads of the activations: as many as there are registers for."""
-        return min(4, 16 // self.slices)
-
-
-LAYOUTS: dict[str, Layout] = {
-    #            slices  flip  bias  zero  counted
-    "b1": Layout(8,      0,    1,    0,    None, factor=2),
-    "t2": Layout(4,      0,    1,    0x55, _t2),
-    "i2": Layout(4,      0xAA, 2,    0,    _i2),
-    "i4": Layout(2,      0x88, 8,    0,    _i4),
-    "i8": Layout(1,      0x80, 128,  0,    _i8),
-    "c2": Layout(4,      0,    128,  0,    None, codebook=True),
-    "c4": Layout(2,      0,    128,  0,    None, codebook=True),
-}
-BY_NUMBER = [LAYOUTS.get(name) for name in WEIGHT_FORMATS]
+from emulator.integer_simd import I8, I16, I32, I64, SIZE, Vector, call, dot, look_up, pointer, population, prefetch, shuffle, spread
+from emulator.integer_simd import vector_type
+from emulator.lut_layouts import BY_NUMBER, Counted, Layout
 
 
 class _Rows:
@@ -178,17 +100,9 @@ class _Rows:
             builder.store(builder.add(builder.load(place), total), place)
 
 
-def _nothing(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
-    """In place of vector code that a format does not have."""
-    return context.get_dummy_value()
-
-
 def _emit_rows(number: int, by_word: bool) -> Any:
     """The body of `row_products` (by_word: of `word_products`) for one format."""
     layout = BY_NUMBER[number]
-    if layout is None:
-        return _nothing
-
     def emit(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
         rows, weights, stride, x, blocks, tail, tail_stride, keep, book, out, out_stride, events = arguments[1:]
 
@@ -265,7 +179,7 @@ def deal(typing: Any, fmt: Any, x: Any, blocks: Any, out: Any) -> Any:
     if not isinstance(fmt, types.IntegerLiteral):
         return None
     layout = BY_NUMBER[fmt.literal_value]
-    slices = layout.slices if layout else 1
+    slices = layout.slices
 
     def emit(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
         _, source, blocks, out = arguments

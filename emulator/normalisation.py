@@ -16,23 +16,22 @@ from emulator.lanes import (
     even,
     first_lanes,
     fold,
+    lane,
     magnitude,
     merged_high,
     merged_low,
     odd,
-    put,
-    put_part,
+    put_up_to,
     round_even,
     same_bits,
     spread,
     square_root,
-    take,
-    take_part,
+    take_up_to,
     where,
 )
-from emulator.machine_code import load
+from emulator.machine_code import load, store
 from emulator.recipes import INFINITY, ONE, ZERO, canonical, exp
-from emulator.reductions import LOWEST, lane_sum, lane_sum_of_products, lane_sum_of_squares, largest, largest_magnitude
+from emulator.reductions import lane_sum, lane_sum_of_products, lane_sum_of_squares, largest, largest_magnitude
 
 f32, i32, i8 = np.float32, np.int32, np.int8
 C127 = f32(127)
@@ -49,20 +48,14 @@ def softmax(dst: int, x: int, n: int, block: int) -> int:
     target, writes = writable(block, VEC, dst, 4 * n, 4)
     if source == 0 or target == 0 or not apart(source, 4 * n, target, 4 * n):
         return PUNT
-    most, lanes, whole, rest = spread(largest(source, n)), spread(ZERO), n & -16, n & 15
-    for i in range(0, whole, 16):
-        e = exp(take(source + 4 * i, f32) - most)
-        put(target + 4 * i, e)
-        lanes = lanes + e
-    if rest:
-        e = exp(take_part(source + 4 * whole, f32, rest, LOWEST) - most)
-        put_part(target + 4 * whole, e, rest)
-        lanes = lanes + where(first_lanes(rest), e, ZERO)
+    most, lanes = spread(largest(source, n)), spread(ZERO)
+    for i in range(0, n, 16):
+        e = exp(take_up_to(source + 4 * i, f32, n - i, ZERO) - most)
+        put_up_to(target + 4 * i, e, n - i)
+        lanes = lanes + (e if n - i >= 16 else where(first_lanes(n - i), e, ZERO))
     total = spread(fold(lanes))
-    for i in range(0, whole, 16):
-        put(target + 4 * i, canonical(take(target + 4 * i, f32) / total))
-    if rest:
-        put_part(target + 4 * whole, canonical(take_part(target + 4 * whole, f32, rest, ZERO) / total), rest)
+    for i in range(0, n, 16):
+        put_up_to(target + 4 * i, canonical(take_up_to(target + 4 * i, f32, n - i, ZERO) / total), n - i)
     count(block, reads, 4 * n)
     count(block, writes, 4 * n)
     count(block, ELEMENTS, n)
@@ -82,21 +75,16 @@ def normalise(centred: bool, dst: int, x: int, gain: int, n: int, block: int) ->
         return PUNT
     if not apart(source, 4 * n, target, 4 * n) or not apart(factors, 4 * n, target, 4 * n):
         return PUNT
-    elements, eps, whole, rest = spread(f32(n)), spread(same_bits(i32(csr(block, EPS)), f32)), n & -16, n & 15
-    mean = spread(ZERO)
+    elements, eps, mean = spread(f32(n)), spread(same_bits(i32(csr(block, EPS)), f32)), spread(ZERO)
     if centred:
         mean = spread(lane_sum(source, n)) / elements
         squares = lane_sum_of_squares(source, mean, n)
     else:
         squares = lane_sum_of_products(source, source, n)
     r = ONE / square_root(spread(squares) / elements + eps)
-    for i in range(0, whole, 16):
-        v = take(source + 4 * i, f32)
-        put(target + 4 * i, canonical(((v - mean if centred else v) * r) * take(factors + 4 * i, f32)))
-    if rest:
-        v = take_part(source + 4 * whole, f32, rest, ZERO)
-        v = ((v - mean if centred else v) * r) * take_part(factors + 4 * whole, f32, rest, ZERO)
-        put_part(target + 4 * whole, canonical(v), rest)
+    for i in range(0, n, 16):
+        v, g = take_up_to(source + 4 * i, f32, n - i, ZERO), take_up_to(factors + 4 * i, f32, n - i, ZERO)
+        put_up_to(target + 4 * i, canonical(((v - mean if centred else v) * r) * g), n - i)
     count(block, reads, 4 * n)
     count(block, factor_reads, 4 * n)
     count(block, writes, 4 * n)
@@ -124,21 +112,21 @@ def rotate(adjacent: bool, dst: int, x: int, table: int, n: int, block: int) -> 
     for head in range(0, 4 * n, 4 * head_dim):
         for i in range(0, half, 16):
             left = half - i
-            c, s = take_part(cosines + 4 * i, f32, left, ZERO), take_part(sines + 4 * i, f32, left, ZERO)
+            c, s = take_up_to(cosines + 4 * i, f32, left, ZERO), take_up_to(sines + 4 * i, f32, left, ZERO)
             if adjacent:
                 place = head + 8 * i
-                p, q = take_part(source + place, f32, 2 * left, ZERO), take_part(source + place + 64, f32, 2 * left - 16, ZERO)
+                p, q = take_up_to(source + place, f32, 2 * left, ZERO), take_up_to(source + place + 64, f32, 2 * left - 16, ZERO)
                 a, b = even(p, q), odd(p, q)
             else:
                 place = head + 4 * i
-                a, b = take_part(source + place, f32, left, ZERO), take_part(source + place + 4 * half, f32, left, ZERO)
+                a, b = take_up_to(source + place, f32, left, ZERO), take_up_to(source + place + 4 * half, f32, left, ZERO)
             u, v = canonical(a * c - b * s), canonical(b * c + a * s)
             if adjacent:
-                put_part(target + place, merged_low(u, v), 2 * left)
-                put_part(target + place + 64, merged_high(u, v), 2 * left - 16)
+                put_up_to(target + place, merged_low(u, v), 2 * left)
+                put_up_to(target + place + 64, merged_high(u, v), 2 * left - 16)
             else:
-                put_part(target + place, u, left)
-                put_part(target + place + 4 * half, v, left)
+                put_up_to(target + place, u, left)
+                put_up_to(target + place + 4 * half, v, left)
     count(block, reads, 4 * n)
     count(block, table_reads, 4 * head_dim)
     count(block, writes, 4 * n)
@@ -175,11 +163,11 @@ def quantise(dst: int, x: int, scale: int, n: int, block: int) -> int:
         a = spread(largest_magnitude(source + 4 * start, end - start))
         inverse = C127 / a
         for i in range(start, end, 16):
-            product = round_even(take_part(source + 4 * i, f32, end - i, ZERO) * inverse)
+            product = round_even(take_up_to(source + 4 * i, f32, end - i, ZERO) * inverse)
             codes = convert(where(magnitude(product) < INFINITY, product, ZERO), i32)
-            put_part(target + i, convert(codes, i8), end - i)
+            put_up_to(target + i, convert(codes, i8), end - i)
         step = where(inverse == INFINITY, ZERO, canonical(a / C127))
-        put_part(scales + 4 * group, step, 1)
+        store(scales + 4 * group, lane(step, 0))
     count(block, reads, 4 * n)
     count(block, writes, n)
     count(block, scale_writes, 4 * groups)
@@ -205,16 +193,16 @@ def dequantise(size: int, kind: Any, dst: int, x: int, scale: int, n: int, block
         return PUNT
     if per_scale == 1:
         for i in range(0, n, 16):
-            v = convert(take_part(source + size * i, kind, n - i, 0), f32) * take_part(scales + 4 * i, f32, n - i, ZERO)
-            put_part(target + 4 * i, canonical(v), n - i)
+            v = convert(take_up_to(source + size * i, kind, n - i, 0), f32) * take_up_to(scales + 4 * i, f32, n - i, ZERO)
+            put_up_to(target + 4 * i, canonical(v), n - i)
     else:
         for group in range(groups):
             start = group * per_scale
             end = min(start + per_scale, n)
             s = spread(load(scales + 4 * group, f32))
             for i in range(start, end, 16):
-                v = convert(take_part(source + size * i, kind, end - i, 0), f32) * s
-                put_part(target + 4 * i, canonical(v), end - i)
+                v = convert(take_up_to(source + size * i, kind, end - i, 0), f32) * s
+                put_up_to(target + 4 * i, canonical(v), end - i)
     count(block, reads, size * n)
     count(block, scale_reads, 4 * groups)
     count(block, writes, 4 * n)

@@ -356,5 +356,16 @@ def test_random_starts(pair, row):
             raise
 
 
+@pytest.mark.parametrize("address", [(1 << 63) - 16, 1 << 63, (1 << 63) + SRAM, (1 << 63) + DRAM - 64, (1 << 64) - (1 << 39)])
+def test_ranges_that_wrap_around(pair, address):
+    pair.fresh()
+    for length in (1 << 36, 1 << 37, (1 << 38) - 1):
+        for mnemonic, operands in (("thr.prefix", {"sizes": address, "budget": 0, "n": length}),
+                                   ("vec.sum.f32", {"x": address, "n": length}),
+                                   ("vec.fill.32", {"dst": address, "value": 1, "n": length}),
+                                   ("fetch.copy", {"dst": address, "src": address, "bytes": 4 * length})):
+            assert pair.run(mnemonic, **operands).trap is not None
+
+
 def test_every_instruction_has_a_kernel():
     assert {row.mnemonic for row in ROWS} - KERNELS.keys() == set()

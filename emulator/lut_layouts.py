@@ -1,0 +1,171 @@
+"""How packed weights lie in 64 bytes, for vector code, and how many of them LUT mode would skip.
+
+A byte holds `slices` weights. Three formats do not lend themselves: they are rewritten, some rows at a time, to one that does,
+base 3 to two bits, three bits to nibbles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from emulator.integer_simd import I8, I16, I32, I64, SIZE, Vector, pointer, spread, vector_type
+from emulator.lut_plain import C3, I3, T5
+from emulator.machine_code import clear_bytes, load, move, store
+from isa.units.lut import WEIGHT_FORMATS
+
+# What a block adds to the counts: (vectors whose bits are the weights that are not zero, the same for look-ups). A look-up may
+# also be a bit of an int64.
+Counted = tuple[list[Any], list[Any]]
+
+
+def _t2(v: Vector) -> Counted:
+    weights = (~v | v.shift_right(1)) & 0x55
+    return [weights], [weights.differs(0)]
+
+
+def _i2(v: Vector) -> Counted:
+    return [(v | v.shift_right(1)) & 0x55], [(v & 0x55).differs(0), (v & 0xAA).differs(0)]
+
+
+def _i4(v: Vector) -> Counted:
+    pairs = v | v.shift_right(1)
+    bytes_ = v | v.shift_right(8)
+    first = Vector(v.builder, spread(vector_type(I16), 15))
+    return [(pairs | pairs.shift_right(2)) & 0x11], [(bytes_ | bytes_.shift_right(4)) & first]
+
+
+def _i8(v: Vector) -> Counted:
+    halves = v | v.shift_right(16, I32)
+    first = Vector(v.builder, spread(vector_type(I32), 255))
+    return [v.differs(0)], [(halves | halves.shift_right(8, I32)) & first]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How weights lie in a byte: `slices` of them, the first lowest. a weight is factor * (code ^ flip) - bias."""
+
+    slices: int
+    flip: int                           # a byte that makes the codes of a byte unsigned
+    bias: int
+    zero: int                           # a byte whose weights are all zero
+    counted: Callable[[Vector], Counted] | None = None
+    factor: int = 1
+    codebook: bool = False
+
+    @property
+    def bits(self) -> int:
+        """Bits of a weight."""
+        return 8 // self.slices
+
+    @property
+    def rows_at_once(self) -> int:
+        """Rows that share the loads of the activations: as many as there are registers for."""
+        return min(4, 16 // self.slices)
+
+
+LAYOUTS: dict[str, Layout] = {
+    #            slices  flip  bias  zero  counted
+    "b1": Layout(8,      0,    1,    0,    None, factor=2),
+    "t2": Layout(4,      0,    1,    0x55, _t2),
+    "i2": Layout(4,      0xAA, 2,    0,    _i2),
+    "i4": Layout(2,      0x88, 8,    0,    _i4),
+    "i8": Layout(1,      0x80, 128,  0,    _i8),
+    "i3": Layout(2,      0x44, 4,    0,    _i4),                        # rewritten: bit 3 of a nibble is 0, and no plane of it
+    "t5": Layout(4,      0,    1,    0x55, _t2),                        # rewritten
+    "c3": Layout(2,      0,    128,  0,    None, codebook=True),        # rewritten
+    "c2": Layout(4,      0,    128,  0,    None, codebook=True),
+    "c4": Layout(2,      0,    128,  0,    None, codebook=True),
+}
+BY_NUMBER = [LAYOUTS[name] for name in WEIGHT_FORMATS]
+
+# By the number of a format, for numba.
+SLICES = tuple(layout.slices for layout in BY_NUMBER)
+FACTOR = tuple(layout.factor for layout in BY_NUMBER)
+BIAS = tuple(layout.bias for layout in BY_NUMBER)
+ZERO = tuple(layout.zero for layout in BY_NUMBER)
+
+# ------------------------------------------------------------------------------------------------ formats that are rewritten
+
+# Five ternary digits of a byte as five times two bits.
+_FIVE = np.array([sum(byte // 3**i % 3 << 2 * i for i in range(5)) for byte in range(256)], np.uint16)
+
+u8, u16, u64, i64 = np.uint8, np.uint16, np.uint64, np.int64
+
+
+@njit
+def is_rewritten(fmt):
+    """True for a format that vector code sees as another one."""
+    return fmt == T5 or fmt == I3 or fmt == C3
+
+
+@njit
+def size_of(fmt, cols):
+    """Bytes of a row as vector code sees it."""
+    return (cols + SLICES[fmt] - 1) // SLICES[fmt]
+
+
+@njit
+def _rewrite_t5(row, cols, out):
+    """Base 3 to t2. Writes up to 8 bytes more than the row has."""
+    size = (cols + 4) // 5
+    for i in range(size >> 2):
+        bits = u64(0)
+        for k in range(4):
+            bits |= u64(_FIVE[load(row + 4 * i + k, u8)]) << u64(10 * k)
+        store(out + 5 * i, bits)
+    bits = u64(0)
+    for i in range(size & -4, size):
+        bits |= u64(_FIVE[load(row + i, u8)]) << u64(10 * (i & 3))
+    store(out + 5 * (size >> 2), bits)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _nibbles(typing: Any, low: Any, high: Any, blocks: Any, out: Any) -> Any:
+    """For each block, 32 bytes of two bits a weight and 16 bytes of one bit a weight become 64 bytes of nibbles."""
+    wide = vector_type(I64)
+
+    def emit(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        low, high, blocks, out = arguments
+
+        def take(address: Any, number: Any, element: Any) -> Any:
+            kind = ir.VectorType(element, wide.count)
+            place = builder.add(address, builder.mul(number, ir.Constant(I64, wide.count * element.width // 8)))
+            value = builder.load(pointer(builder, place, kind))
+            value.align = 1
+            return Vector(builder, builder.zext(value, wide))
+
+        with cgutils.for_range(builder, blocks, intp=I64) as loop:
+            pairs, tops = take(low, loop.index, I32), take(high, loop.index, I16)
+            for places, mask in ((16, 0xFFFF_0000_FFFF), (8, 0xFF_00FF_00FF_00FF), (4, 0x0F0F_0F0F_0F0F_0F0F),
+                                 (2, 0x3333_3333_3333_3333)):
+                pairs = (pairs | pairs.shift_left(places, I64)) & Vector(builder, spread(wide, mask))
+            for places, mask in ((24, 0xFF_0000_00FF), (12, 0xF_000F_000F_000F), (6, 0x0303_0303_0303_0303),
+                                 (3, 0x1111_1111_1111_1111)):
+                tops = (tops | tops.shift_left(places, I64)) & Vector(builder, spread(wide, mask))
+            (pairs | tops.shift_left(2, I64)).store(builder.add(out, builder.mul(loop.index, ir.Constant(I64, SIZE))))
+        return context.get_dummy_value()
+    return types.void(*[types.int64] * 4), emit
+
+
+@njit
+def rewrite(fmt, row, cols, out, spare):
+    """Rewrite one row to `out`, whole blocks of 64 bytes and 8 more. `spare`: 64 bytes that may be overwritten."""
+    if fmt == T5:
+        _rewrite_t5(row, cols, out)
+        return
+    high, blocks = row + (cols + 3 >> 2), cols >> 7
+    _nibbles(row, high, blocks, out)
+    rest = cols & 127
+    if rest > 0:
+        clear_bytes(spare, SIZE)
+        move(spare, row + 32 * blocks, rest + 3 >> 2)
+        move(spare + 32, high + 16 * blocks, rest + 7 >> 3)
+        _nibbles(spare, spare + 32, 1, out + SIZE * blocks)
