@@ -5,5 +5,6 @@ loop), context.py (what kernels see), kernels.py (their registry), units/ (one k
 the rooms that kernels share: lanes.py and recipes.py (vectors of 16 fp32), dense.py, elementwise.py, reductions.py,
 normalisation.py (vec), integer_simd.py and lut_*.py (lut), features.py (what the host's SIMD can do), machine_code.py.
 
-Imports isa only. What an instruction means is not decided here: a kernel must agree with the meaning in isa/units in every bit and every counter.
+Imports isa only. What an instruction means is not decided here: a kernel must agree with the meaning in isa/units in every bit
+and every counter.
 """

@@ -16,7 +16,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from emulator.integer_simd import I8, I16, I32, I64, SIZE, Vector, pointer, spread, vector_type
+from emulator.integer_simd import I16, I32, I64, SIZE, Vector, pointer, spread, vector_type
 from emulator.lut_plain import C3, I3, T5
 from emulator.machine_code import clear_bytes, load, move, store
 from isa.units.lut import WEIGHT_FORMATS

@@ -17,8 +17,21 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from emulator.features import AVX512
-from emulator.integer_simd import I8, I16, I32, I64, SIZE, Vector, call, dot, look_up, pointer, population, prefetch, shuffle, spread
-from emulator.integer_simd import vector_type
+from emulator.integer_simd import (
+    I8,
+    I32,
+    I64,
+    SIZE,
+    Vector,
+    dot,
+    look_up,
+    pointer,
+    population,
+    prefetch,
+    shuffle,
+    spread,
+    vector_type,
+)
 from emulator.lut_layouts import BY_NUMBER, Counted, Layout
 
 
