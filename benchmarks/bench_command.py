@@ -22,7 +22,7 @@ def seconds(*command: str) -> float:
     times = []
     for _ in range(RUNS + 1):
         start = time.perf_counter()
-        subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
+        subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
         times.append(time.perf_counter() - start)
     return statistics.median(times[1:])
 
@@ -36,7 +36,8 @@ def main() -> None:
             "python_seconds": seconds(sys.executable, "-c", "pass"),
             "help_seconds": seconds(*slimulator, "--help"),
             "assemble_hello_seconds": seconds(*slimulator, "asm", "programs/hello.s", "-o", elf),
-            "run_hello_reference_seconds": seconds(*slimulator, "run", elf),
+            "run_hello_seconds": seconds(*slimulator, "run", elf),
+            "run_hello_reference_seconds": seconds(*slimulator, "run", "--engine", "reference", elf),
             "isa_page_seconds": seconds(*slimulator, "isa", "lut.mac.t2"),
         }))
 
