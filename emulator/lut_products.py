@@ -16,7 +16,7 @@ from emulator.lut_layouts import BIAS, FACTOR, SLICES, is_rewritten, rewrite, si
 from emulator.lut_rows import deal, row_products, word_products
 from emulator.machine_code import array, clear_bytes, load, move, store
 
-LONGEST = 1 << 20               # activations: beyond, sums of codes in place could leave 32 bits
+LONGEST = 1 << 16               # activations: beyond, sums of codes in place could leave 32 bits
 LINE = 64
 ROWS = 4                        # rows whose groups are summed together
 
@@ -24,7 +24,7 @@ u8, i8, i32, i64, f32 = np.uint8, np.int8, np.int32, np.int64, np.float32
 
 
 @njit
-def has_vector_code(fmt, mode, length):
+def has_vector_code(mode, length):
     """True if the functions here may be called."""
     return mode == 0 and length <= LONGEST
 
@@ -81,14 +81,13 @@ def ready(fmt, row, stride, rows, length, end, spare):
 
 
 @njit
-def collect(fmt, rows, length, book, found, events):
-    """Turn what vector code counted, (weights that are not zero, look-ups), into events."""
+def collect(fmt, rows, length, extra, book, found, events):
+    """Turn what vector code counted, (weights that are not zero, look-ups), into events. `extra` weights came from no matrix."""
     weights, groups = rows * length, rows * planes_of(fmt) * (length + 3 >> 2)
     if fmt == B1:
         found[0], found[1] = weights, groups
-    if fmt >= C2 and load(book, i8) != 0:           # behind the end of a row stood code 0
-        step = LINE * SLICES[fmt]
-        found[0] -= rows * ((length + step - 1) // step * step - length)
+    if fmt >= C2 and load(book, i8) != 0:           # their code was 0
+        found[0] -= extra
     events[ZERO_WEIGHTS] = weights - found[0]
     if fmt < C2:
         events[LOOKUPS] = events[STEPS] = found[1]
@@ -115,7 +114,7 @@ def row_sums(fmt, host, stride, end, rows, length, x, book, sums, events):
     bias = BIAS[fmt] * sum_of(x, length)
     for r in range(rows):
         sums[r] = FACTOR[fmt] * sums[r] - bias
-    collect(i64(fmt), rows, length, book, found, events)
+    collect(i64(fmt), rows, length, rows * (all_blocks * step - length), book, found, events)
     scratch[0] = 0              # used to here: its address was
 
 
@@ -216,5 +215,5 @@ def grouped_sums(fmt, host, stride, end, rows, length, group, x, book, w_scale, 
             store(y + 4 * at, scaled_sum(i64(fmt), sums + 4 * i * (row_words // per_group), bias, w_scale + at * groups * w_step,
                                          x_scale, groups))
         r += some
-    collect(i64(fmt), rows, length, book, found, events)
+    collect(i64(fmt), rows, length, rows * (all_blocks * step - length), book, found, events)
     scratch[0] = 0              # used to here: its address was

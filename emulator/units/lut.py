@@ -13,6 +13,7 @@ from emulator import lut_plain, lut_products
 from emulator.context import DONE, LARGE, PORT, PUNT, STATE_INDEX, count, csr, csr_number, inline, overlap, readable, slot, state, state_length
 from emulator.context import writable
 from emulator.kernels import kernel
+from emulator.lut_columns import column_sums
 from emulator.lut_plain import BUFFER_READS, C2, EVENTS, LOOKUPS, SKIPPED_GROUPS, STEPS, T2, ZERO_WEIGHTS
 from emulator.lut_plain import count_row, row_bytes, row_sums, transposed_sums, unpack
 from emulator.lut_products import has_vector_code, has_words
@@ -200,7 +201,7 @@ def plain_mac(block, fmt, host, stride, rows, length, sums, events):
 @inline
 def product(block, fmt, host, stride, extent, rows, length, sums, events):
     """sums[r] int32 = sum over c of W[r, c] x[c], by vector code where there is some."""
-    if has_vector_code(i64(fmt), csr(block, MODE), length):
+    if has_vector_code(csr(block, MODE), length):
         lut_products.row_sums(fmt, host, stride, host + extent, rows, length, state(block, ACTIVATIONS), state(block, BOOK_I8),
                               sums, events)
     else:
@@ -236,7 +237,9 @@ def mac_transposed(block, fmt, acc, W, cols):
     if host == 0 or overlap(target, 4 * cols, host, extent):
         return PUNT
     sums, events = np.zeros(cols, np.int32), np.zeros(EVENTS, np.int64)
-    if extent > 0:
+    if extent > 0 and has_vector_code(csr(block, MODE), length):
+        column_sums(fmt, host, stride, host + extent, length, cols, state(block, ACTIVATIONS), state(block, BOOK_I8), sums, events)
+    elif extent > 0:
         transposed_sums(i64(fmt), csr(block, MODE), host, stride, length, cols, state(block, ACTIVATIONS), state(block, BOOK_I8),
                         sums, events)
     accumulate(block, target, sums, cols, read_slot, write_slot)
@@ -301,7 +304,7 @@ def gemv(block, fmt, y, W, scale, rows):
         for r in range(rows):
             at = sums.ctypes.data + 4 * r
             store_f32(target + 4 * r, scaled(at, scales + r * w_step, w_step, state(block, SCALES), x_step, 1))
-    elif extent > 0 and has_vector_code(i64(fmt), csr(block, MODE), length) and has_words(i64(fmt), group):
+    elif extent > 0 and has_vector_code(csr(block, MODE), length) and has_words(i64(fmt), group):
         lut_products.grouped_sums(fmt, host, stride, host + extent, rows, length, group, state(block, ACTIVATIONS),
                                   state(block, BOOK_I8), scales, w_step, state(block, SCALES), x_step, target, events)
         for r in range(rows):
