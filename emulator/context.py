@@ -18,7 +18,7 @@ from isa.counters import COUNTERS
 from isa.csrs import CSRS
 from isa.units import UNITS
 
-DONE, PUNT = 0, 1
+PUNT, DONE = 0, 1         # numba answers 0 for a kernel that raises: so that is a PUNT
 
 # Words of the block. State arrays follow from STATE on, two words each: host address and length.
 COUNTS, CSR_FILE, SPANS, SPAN_COUNT, RESULT, PAGE_BYTES, CODE_START, CODE_BYTES, CODE_RANGES, CODE_RANGE_COUNT, TOHOST, STATE = range(12)
