@@ -10,7 +10,8 @@ import numpy as np
 from numba import njit
 
 from emulator.context import inline
-from emulator.lanes import convert, even, fold, odd, put, spread, take, take_part
+from emulator.folds import even, fold, odd
+from emulator.lanes import convert, put, spread, take, take_part
 from emulator.lut_plain import B1, C2, EVENTS, LOOKUPS, SKIPPED_GROUPS, STEPS, ZERO_WEIGHTS, planes_of
 from emulator.lut_layouts import BIAS, FACTOR, SLICES, is_rewritten, rewrite, size_of
 from emulator.lut_rows import deal, row_products, word_products
