@@ -42,11 +42,11 @@ def _turned(builder: Any, rows: list[Vector]) -> list[Vector]:
     """Four rows of 64 bytes as four vectors of words, a word the four bytes of a column: of byte 16 L + 4 q + e word 4 L + e of
     vector q."""
     pairs = [[_unpack(builder, rows[i].of(I8), rows[i + 1].of(I8), upper) for i in (0, 2)] for upper in (False, True)]
-    return [Vector(builder, _unpack(builder, *(builder.bitcast(v, vector_type(I16)) for v in pair), upper))
-            for pair in pairs for upper in (False, True)]
+    words = [[builder.bitcast(v, vector_type(I16)) for v in pair] for pair in pairs]
+    return [Vector(builder, _unpack(builder, first, second, upper)) for first, second in words for upper in (False, True)]
 
 
-@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+@intrinsic(prefer_literal=True)
 def column_products(typing: Any, fmt: Any, fours: Any, weights: Any, stride: Any, x: Any, blocks: Any, whole: Any, keep: Any,
                     book: Any, sums: Any, events: Any) -> Any:
     """Add four times `fours` rows times the activations at `x` to the int32 at `sums`: 64 * slices for each of `blocks` blocks.
@@ -143,7 +143,7 @@ def four_ready(fmt, row, stride, rows, cols, end, spare):
 
 
 @inline
-def column_sums(fmt, host, stride, end, length, cols, x, book, sums, events):
+def column_sums(fmt, host, stride, end, length, cols, x, book, sums, mode, events):
     """sums[c] int32 = sum over j of x[j] W[j, c], length and cols > 0. `end`: address behind the matrix."""
     slices = SLICES[fmt]
     size = size_of(i64(fmt), cols)
@@ -167,5 +167,5 @@ def column_sums(fmt, host, stride, end, length, cols, x, book, sums, events):
                         found.ctypes.data)
     sums_in_order(i64(fmt), words, cols, BIAS[fmt] * sum_of(x, length), sums)
     extra = (length + FOUR - 1) // FOUR * FOUR * blocks * SIZE * slices - length * cols
-    collect(i64(fmt), cols, length, extra, book, found, events)
+    collect(i64(fmt), mode, cols, length, extra, book, found, events)
     scratch[0] = 0              # used to here: its address was

@@ -16,7 +16,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from emulator.integer_simd import I8, I16, I32, I64, SIZE, Vector, look_up, pointer, spread, vector_type
+from emulator.integer_simd import I16, I32, I64, SIZE, Vector, look_up, pointer, spread, vector_type
 from emulator.lut_plain import C3, I3, T5
 from emulator.machine_code import clear_bytes, load, move, store
 from isa.units.lut import WEIGHT_FORMATS
@@ -110,8 +110,8 @@ LAYOUTS: dict[str, Layout] = {
     "i2": Layout(4,      0xAA, 2,    0,    _i2, _below_i2),
     "i4": Layout(2,      0x88, 8,    0,    _i4, _below_i4),
     "i8": Layout(1,      0x80, 128,  0,    _i8, _below_i8),
-    "i3": Layout(2,      0x44, 4,    0,    _i4, _below_i4),                        # rewritten: bit 3 of a nibble is 0, and no plane of it
-    "t5": Layout(4,      0,    1,    0x55, _t2, _below_t2),                        # rewritten
+    "i3": Layout(2,      0x44, 4,    0,    _i4, _below_i4),     # rewritten; bit 3 of a nibble is 0
+    "t5": Layout(4,      0,    1,    0x55, _t2, _below_t2),     # rewritten
     "c3": Layout(2,      0,    128,  0,    codebook=True),        # rewritten
     "c2": Layout(4,      0,    128,  0,    codebook=True),
     "c4": Layout(2,      0,    128,  0,    codebook=True),
@@ -135,7 +135,7 @@ u8, u16, u64, i64 = np.uint8, np.uint16, np.uint64, np.int64
 @njit
 def is_rewritten(fmt):
     """True for a format that vector code sees as another one."""
-    return fmt == T5 or fmt == I3 or fmt == C3
+    return fmt in (T5, I3, C3)
 
 
 @njit
@@ -159,7 +159,7 @@ def _rewrite_t5(row, cols, out):
     store(out + 5 * (size >> 2), bits)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def _nibbles(typing: Any, low: Any, high: Any, blocks: Any, out: Any) -> Any:
     """For each block, 32 bytes of two bits a weight and 16 bytes of one bit a weight become 64 bytes of nibbles."""
     wide = vector_type(I64)

@@ -17,8 +17,20 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from emulator.features import AVX512
-from emulator.integer_simd import I8, I16, I32, I64, SIZE, Vector, call, dot, pointer, population, prefetch, shuffle, spread
-from emulator.integer_simd import vector_type
+from emulator.integer_simd import (
+    I8,
+    I32,
+    I64,
+    SIZE,
+    Vector,
+    dot,
+    pointer,
+    population,
+    prefetch,
+    shuffle,
+    spread,
+    vector_type,
+)
 from emulator.lut_layouts import BY_NUMBER, Counted, Layout
 
 
@@ -158,7 +170,7 @@ def _emit_rows(number: int, by_word: bool) -> Any:
     return emit
 
 
-@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+@intrinsic(prefer_literal=True)
 def row_products(typing: Any, fmt: Any, rows: Any, weights: Any, stride: Any, x: Any, blocks: Any, tail: Any, tail_stride: Any,
                  keep: Any, book: Any, out: Any, out_stride: Any, events: Any) -> Any:
     """Put to `out` the int32 sums of code * x of `rows` rows, `stride` bytes apart, and add to the int64 at `events` (2,).
@@ -172,7 +184,7 @@ def row_products(typing: Any, fmt: Any, rows: Any, weights: Any, stride: Any, x:
     return types.void(fmt, *[types.int64] * 12), _emit_rows(fmt.literal_value, False)
 
 
-@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+@intrinsic(prefer_literal=True)
 def word_products(typing: Any, fmt: Any, rows: Any, weights: Any, stride: Any, x: Any, blocks: Any, tail: Any, tail_stride: Any,
                   keep: Any, book: Any, out: Any, out_stride: Any, events: Any) -> Any:
     """As row_products, but with a sum for each four bytes of weights: 16 int32 for each block of a row, the tail's too."""
@@ -181,7 +193,7 @@ def word_products(typing: Any, fmt: Any, rows: Any, weights: Any, stride: Any, x
     return types.void(fmt, *[types.int64] * 12), _emit_rows(fmt.literal_value, True)
 
 
-@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+@intrinsic(prefer_literal=True)
 def deal(typing: Any, fmt: Any, x: Any, blocks: Any, out: Any) -> Any:
     """Deal activations out to the slices of a format: for each block of 64 * slices, those of slice 0, of slice 1 and so on."""
     if not isinstance(fmt, types.IntegerLiteral):

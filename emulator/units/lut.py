@@ -9,13 +9,43 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from emulator import lut_plain, lut_products
-from emulator.context import DONE, LARGE, PORT, PUNT, STATE_INDEX, count, csr, csr_number, inline, overlap, readable, slot, state, state_length
-from emulator.context import writable
+from emulator import lut_products
+from emulator.context import (
+    DONE,
+    LARGE,
+    PORT,
+    PUNT,
+    STATE_INDEX,
+    count,
+    csr,
+    csr_number,
+    inline,
+    overlap,
+    readable,
+    slot,
+    state,
+    state_length,
+    writable,
+)
 from emulator.kernels import kernel
 from emulator.lut_columns import column_sums
-from emulator.lut_plain import BUFFER_READS, C2, EVENTS, LOOKUPS, SKIPPED_GROUPS, STEPS, T2, ZERO_WEIGHTS
-from emulator.lut_plain import count_row, row_bytes, row_sums, transposed_sums, unpack
+from emulator.lut_plain import (
+    B1,
+    BUFFER_READS,
+    C2,
+    C3,
+    C4,
+    EVENTS,
+    LOOKUPS,
+    SKIPPED_GROUPS,
+    STEPS,
+    ZERO_WEIGHTS,
+    count_row,
+    row_bytes,
+    row_sums,
+    transposed_sums,
+    unpack,
+)
 from emulator.lut_products import has_vector_code, has_words
 from emulator.machine_code import array, clear_bytes, load, move, store
 from isa.units.lut import WEIGHT_FORMATS
@@ -201,9 +231,9 @@ def plain_mac(block, fmt, host, stride, rows, length, sums, events):
 @inline
 def product(block, fmt, host, stride, extent, rows, length, sums, events):
     """sums[r] int32 = sum over c of W[r, c] x[c], by vector code where there is some."""
-    if has_vector_code(csr(block, MODE), length):
+    if has_vector_code(i64(fmt), csr(block, MODE), length):
         lut_products.row_sums(fmt, host, stride, host + extent, rows, length, state(block, ACTIVATIONS), state(block, BOOK_I8),
-                              sums, events)
+                              sums, csr(block, MODE), events)
     else:
         plain_mac(block, i64(fmt), host, stride, rows, length, sums, events)
 
@@ -237,8 +267,9 @@ def mac_transposed(block, fmt, acc, W, cols):
     if host == 0 or overlap(target, 4 * cols, host, extent):
         return PUNT
     sums, events = np.zeros(cols, np.int32), np.zeros(EVENTS, np.int64)
-    if extent > 0 and has_vector_code(csr(block, MODE), length):
-        column_sums(fmt, host, stride, host + extent, length, cols, state(block, ACTIVATIONS), state(block, BOOK_I8), sums, events)
+    if extent > 0 and has_vector_code(i64(fmt), csr(block, MODE), length):
+        column_sums(fmt, host, stride, host + extent, length, cols, state(block, ACTIVATIONS), state(block, BOOK_I8), sums,
+                    csr(block, MODE), events)
     elif extent > 0:
         transposed_sums(i64(fmt), csr(block, MODE), host, stride, length, cols, state(block, ACTIVATIONS), state(block, BOOK_I8),
                         sums, events)
@@ -273,7 +304,8 @@ def plain_gemv(block, fmt, host, stride, rows, length, group, groups, target, sc
         unpack(fmt, host + r * stride, length, state(block, BOOK_I8), weights.ctypes.data)
         row_sums(weights.ctypes.data, state(block, ACTIVATIONS), length, group, sums.ctypes.data)
         count_row(fmt, csr(block, MODE), weights.ctypes.data, length, events)
-        store_f32(target + 4 * r, scaled(sums.ctypes.data, scales + r * groups * w_step, w_step, state(block, SCALES), x_step, groups))
+        factors = scales + r * groups * w_step
+        store_f32(target + 4 * r, scaled(sums.ctypes.data, factors, w_step, state(block, SCALES), x_step, groups))
 
 
 @inline
@@ -304,9 +336,10 @@ def gemv(block, fmt, y, W, scale, rows):
         for r in range(rows):
             at = sums.ctypes.data + 4 * r
             store_f32(target + 4 * r, scaled(at, scales + r * w_step, w_step, state(block, SCALES), x_step, 1))
-    elif extent > 0 and has_vector_code(csr(block, MODE), length) and has_words(i64(fmt), group):
+    elif extent > 0 and has_vector_code(i64(fmt), csr(block, MODE), length) and has_words(i64(fmt), group):
         lut_products.grouped_sums(fmt, host, stride, host + extent, rows, length, group, state(block, ACTIVATIONS),
-                                  state(block, BOOK_I8), scales, w_step, state(block, SCALES), x_step, target, events)
+                                  state(block, BOOK_I8), scales, w_step, state(block, SCALES), x_step, target,
+                                  csr(block, MODE), events)
         for r in range(rows):
             store_f32(target + 4 * r, load(target + 4 * r, f32))
     elif extent > 0:
@@ -359,11 +392,11 @@ def decode(block, fmt, dst, codes, scale, n):
     for g in range(groups):
         factor = load(scales + 4 * g, f32)
         for i in range(g * group, min((g + 1) * group, n)):
-            if fmt == lut_plain.C4:
+            if fmt == C4:
                 code = i64(load(source + (i >> 1), u8) >> 4 * (i & 1) & 15)
             else:
                 code = i64(load(source + (i >> 2), u8) >> 2 * (i & 3) & 3)
-                if fmt == lut_plain.C3:
+                if fmt == C3:
                     code |= i64(load(high + (i >> 3), u8) >> (i & 7) & 1) << 2
             store_f32(target + 4 * i, load(book + 4 * code, f32) * factor)
     count(block, code_slot, size)
@@ -394,14 +427,14 @@ def lut_xnor(acc, W, rows, _, block):
     target, read_slot, write_slot = accumulator(block, acc, rows)
     if length < 0 or target == 0 or load(state(block, KIND), u8) != BINARY:
         return PUNT
-    host, weight_slot, stride, extent = matrix(block, lut_plain.B1, W, rows, length)
+    host, weight_slot, stride, extent = matrix(block, B1, W, rows, length)
     if host == 0 or overlap(target, 4 * rows, host, extent):
         return PUNT
     sums, events = np.zeros(rows, np.int32), np.zeros(EVENTS, np.int64)
     if extent > 0:
-        plain_mac(block, lut_plain.B1, host, stride, rows, length, sums, events)
+        product(block, B1, host, stride, extent, rows, length, sums, events)
     accumulate(block, target, sums, rows, read_slot, write_slot)
-    size = rows * row_bytes(lut_plain.B1, length)
+    size = rows * row_bytes(B1, length)
     count(block, weight_slot, size)
     count(block, WEIGHT_BYTES, size)
     count(block, MACS, rows * length)
