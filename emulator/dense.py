@@ -11,7 +11,8 @@ import numpy as np
 
 from emulator.context import DONE, LARGE, PUNT, count, csr, csr_number, inline, leaf, overlap, readable, slot, writable
 from emulator.elementwise import VEC
-from emulator.lanes import convert, dot_bytes, fold, fold4, put, put_part, spread, take, take_part, words_of
+from emulator.folds import dot_bytes, fold, fold4, words_of
+from emulator.lanes import ask_for, convert, put, put_part, spread, take, take_part
 from emulator.machine_code import load, store
 from emulator.recipes import ZERO, canonical, f32_from_bf16, f32_from_f16
 
@@ -233,6 +234,7 @@ def mac_t_i8(y: int, W: int, h: int, rows: int, block: int) -> int:
         excess = dot_bytes(spread(i32(0)), signs, h4)
         for i in range(0, whole, 16):
             w = p + i
+            ask_for(p + 4 * stride + 4 * i)
             w4 = words_of(take(w, i8), take(w + stride, i8), take(w + 2 * stride, i8), take(w + 3 * stride, i8))
             put(target + 4 * i, dot_bytes(take(target + 4 * i, i32) - excess, w4 ^ signs, h4))
         if left:

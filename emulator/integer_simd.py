@@ -166,15 +166,15 @@ def dot(sums: Vector, u: Vector, s: Vector, largest: int) -> Vector:
     """sums int32 (16,) + for each four bytes the sum of u * s: u is 0..`largest` unsigned, s signed. Wraps, never saturates."""
     builder = sums.builder
     if AVX512:
-        arguments = [sums.of(I32), u.of(I32), s.of(I32)]
-        return Vector(builder, call(builder, "llvm.x86.avx512.vpdpbusd.512", vector_type(I32), arguments))
+        factors = [sums.of(I32), u.of(I32), s.of(I32)]
+        return Vector(builder, call(builder, "llvm.x86.avx512.vpdpbusd.512", vector_type(I32), factors))
     if AVX_VNNI:
         thirds = zip(sums.halves(I32), u.halves(I32), s.halves(I32), strict=True)
         return joined(builder, *(call(builder, "llvm.x86.avx512.vpdpbusd.256", vector_type(I32, 32), list(t)) for t in thirds))
     if AVX2 and largest < 128:          # two products fit 16 bits: 2 * 127 * 128 < 2**15
         ones = spread(vector_type(I16, 32), 1)
-        pairs = [call(builder, "llvm.x86.avx2.pmadd.ub.sw", ones.type, list(p))
-                 for p in zip(u.halves(I8), s.halves(I8), strict=True)]
+        pairs = [call(builder, "llvm.x86.avx2.pmadd.ub.sw", ones.type, list(pair))
+                 for pair in zip(u.halves(I8), s.halves(I8), strict=True)]
         return sums + joined(builder, *(call(builder, "llvm.x86.avx2.pmadd.wd", vector_type(I32, 32), [p, ones]) for p in pairs))
     s_even = builder.ashr(s.shift_left(8).of(I16), spread(vector_type(I16), 8))
     s_odd = builder.ashr(s.of(I16), spread(vector_type(I16), 8))

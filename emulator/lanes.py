@@ -22,10 +22,8 @@ from numba.core import cgutils
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, lower_cast, models, register_model
 
-from emulator.integer_simd import Vector, dot
-
 COUNT = 16
-_I32 = ir.IntType(32)
+I32 = ir.IntType(32)
 
 # Recipes on lanes, compiled once for each program and always merged into the kernels that call them.
 recipe: Any = njit(forceinline=True)
@@ -48,27 +46,29 @@ def _element(kind: Any) -> Any:
     return ir.IntType(1 if kind == types.boolean else kind.bitwidth)
 
 
-def _vector(element: Any) -> Any:
+def sixteen(element: Any) -> Any:
+    """LLVM's type of 16 elements."""
     return ir.VectorType(element, COUNT)
 
 
 @register_model(Lanes)
 class _LanesModel(models.PrimitiveModel):  # type: ignore[misc]
     def __init__(self, manager: Any, kind: Any) -> None:
-        super().__init__(manager, kind, _vector(_element(kind.element)))
+        super().__init__(manager, kind, sixteen(_element(kind.element)))
 
 
-def _constant(element: Any, values: Iterable[Any]) -> Any:
-    return ir.Constant(_vector(element), list(values))
+def constant(element: Any, values: Iterable[Any]) -> Any:
+    """16 given values of LLVM's element type."""
+    return ir.Constant(sixteen(element), list(values))
 
 
 def _spread(builder: Any, value: Any) -> Any:
     """The same value in all lanes."""
     if isinstance(value, ir.Constant):
-        return _constant(value.type, [value.constant] * COUNT)
-    empty = ir.Constant(_vector(value.type), ir.Undefined)
-    first = builder.insert_element(empty, value, ir.Constant(_I32, 0))
-    return builder.shuffle_vector(first, empty, _constant(_I32, [0] * COUNT))
+        return constant(value.type, [value.constant] * COUNT)
+    empty = ir.Constant(sixteen(value.type), ir.Undefined)
+    first = builder.insert_element(empty, value, ir.Constant(I32, 0))
+    return builder.shuffle_vector(first, empty, constant(I32, [0] * COUNT))
 
 
 @lower_cast(types.Number, Lanes)
@@ -141,8 +141,8 @@ def _within(builder: Any, count: Any) -> Any:
 
 def _first(builder: Any, count: Any) -> Any:
     """Mask of the first `count` lanes; any count: none below 1, all above 15."""
-    limited = builder.trunc(_within(builder, count), _I32)
-    return builder.icmp_signed("<", _constant(_I32, range(COUNT)), _spread(builder, limited))
+    limited = builder.trunc(_within(builder, count), I32)
+    return builder.icmp_signed("<", constant(I32, range(COUNT)), _spread(builder, limited))
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -151,7 +151,7 @@ def take(typing: Any, address: Any, dtype: Any) -> Any:
     kind = Lanes(dtype.dtype)
 
     def emit(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
-        value = builder.load(_pointer(builder, arguments[0], _vector(_element(kind.element))))
+        value = builder.load(_pointer(builder, arguments[0], sixteen(_element(kind.element))))
         value.align = 1
         return value
     return kind(types.int64, dtype), emit
@@ -177,12 +177,12 @@ def take_part(typing: Any, address: Any, dtype: Any, count: Any, rest: Any) -> A
 
     def emit(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
         element = _element(kind.element)
-        vector = _vector(element)
+        vector = sixteen(element)
         pointer = _pointer(builder, arguments[0], vector)
         function = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(vector, [pointer.type, _I32, _vector(ir.IntType(1)), vector]),
+            builder.module, ir.FunctionType(vector, [pointer.type, I32, sixteen(ir.IntType(1)), vector]),
             f"llvm.masked.load.{_suffix(element)}.p0")
-        return builder.call(function, [pointer, ir.Constant(_I32, 1), _first(builder, arguments[2]), arguments[3]])
+        return builder.call(function, [pointer, ir.Constant(I32, 1), _first(builder, arguments[2]), arguments[3]])
     return kind(types.int64, dtype, types.int64, kind), emit
 
 
@@ -193,11 +193,23 @@ def put_part(typing: Any, address: Any, value: Any, count: Any) -> Any:
         vector = arguments[1].type
         pointer = _pointer(builder, arguments[0], vector)
         function = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(ir.VoidType(), [vector, pointer.type, _I32, _vector(ir.IntType(1))]),
+            builder.module, ir.FunctionType(ir.VoidType(), [vector, pointer.type, I32, sixteen(ir.IntType(1))]),
             f"llvm.masked.store.{_suffix(vector.element)}.p0")
-        builder.call(function, [arguments[1], pointer, ir.Constant(_I32, 1), _first(builder, arguments[2])])
+        builder.call(function, [arguments[1], pointer, ir.Constant(I32, 1), _first(builder, arguments[2])])
         return context.get_dummy_value()
     return types.void(types.int64, value, types.int64), emit
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def ask_for(typing: Any, address: Any) -> Any:
+    """Have the cache line at a host address come nearer. A hint: any address will do."""
+    def emit(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        pointer = _pointer(builder, arguments[0], ir.IntType(8))
+        function = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(ir.VoidType(), [pointer.type, I32, I32, I32]), "llvm.prefetch.p0")
+        builder.call(function, [pointer, *(ir.Constant(I32, value) for value in (0, 3, 1))])      # to read, to keep, data
+        return context.get_dummy_value()
+    return types.void(types.int64), emit
 
 
 @recipe
@@ -240,7 +252,7 @@ def spread(typing: Any, value: Any) -> Any:
 def lane_numbers(typing: Any) -> Any:
     """0, 1, ... 15 as int32."""
     def emit(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
-        return _constant(_I32, range(COUNT))
+        return constant(I32, range(COUNT))
     return WORDS(), emit
 
 
@@ -280,7 +292,7 @@ def same_bits(typing: Any, value: Any, dtype: Any) -> Any:
 
     def emit(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
         element = _element(dtype.dtype)
-        return builder.bitcast(arguments[0], _vector(element) if is_lanes else element)
+        return builder.bitcast(arguments[0], sixteen(element) if is_lanes else element)
     return target(value, dtype), emit
 
 
@@ -290,7 +302,7 @@ def convert(typing: Any, value: Any, dtype: Any) -> Any:
     source, target = value.element, dtype.dtype
 
     def emit(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
-        vector = _vector(_element(target))
+        vector = sixteen(_element(target))
         if source == types.float32:
             return (builder.fptosi if target.signed else builder.fptoui)(arguments[0], vector)
         if target == types.float32:
@@ -307,7 +319,7 @@ def convert(typing: Any, value: Any, dtype: Any) -> Any:
 def half_to_float(typing: Any, value: Any) -> Any:
     """binary16, as its bits, to float32: exact. The host must be able to."""
     def emit(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
-        return builder.fpext(builder.bitcast(arguments[0], _vector(ir.HalfType())), _vector(ir.FloatType()))
+        return builder.fpext(builder.bitcast(arguments[0], sixteen(ir.HalfType())), sixteen(ir.FloatType()))
     return FLOATS(value), emit
 
 
@@ -315,102 +327,5 @@ def half_to_float(typing: Any, value: Any) -> Any:
 def float_to_half(typing: Any, value: Any) -> Any:
     """float32 to the bits of binary16, nearest even. The host must be able to."""
     def emit(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
-        return builder.bitcast(builder.fptrunc(arguments[0], _vector(ir.HalfType())), _vector(ir.IntType(16)))
+        return builder.bitcast(builder.fptrunc(arguments[0], sixteen(ir.HalfType())), sixteen(ir.IntType(16)))
     return Lanes(types.uint16)(value), emit
-
-
-# ------------------------------------------------------------------------------------------------ across lanes
-
-
-def _shuffle(indices: Iterable[int]) -> Any:
-    """A function (a, b) -> lanes chosen from a (0..15) and b (16..31)."""
-    chosen = list(indices)
-
-    @intrinsic  # type: ignore[untyped-decorator]
-    def shuffle(typing: Any, a: Any, b: Any) -> Any:
-        def emit(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
-            return builder.shuffle_vector(*arguments, _constant(_I32, chosen))
-        return a(a, b), emit
-    return shuffle
-
-
-even, odd = _shuffle(range(0, 32, 2)), _shuffle(range(1, 32, 2))
-merged_low, merged_high = (_shuffle(i + COUNT * second for i in lanes for second in (0, 1)) for lanes in (range(8), range(8, 16)))
-
-# For folding: the lower, and the upper, halves of each group of 16, 8, 4, 2 lanes of a and then of b.
-_GROUPS = {size: [range(start, start + size // 2) for start in range(0, 32, size)] for size in (16, 8, 4, 2)}
-_low16, _low8, _low4, _low2 = (_shuffle(i for group in groups for i in group) for groups in _GROUPS.values())
-_high16, _high8, _high4, _high2 = (_shuffle(i + len(group) for group in groups for i in group) for groups in _GROUPS.values())
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def words_of(typing: Any, a: Any, b: Any, c: Any, d: Any) -> Any:
-    """Four times 16 bytes as int32 lanes that hold one byte of each, a's lowest."""
-    def emit(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
-        def indices(values: Iterable[int]) -> Any:
-            chosen = list(values)
-            return ir.Constant(ir.VectorType(_I32, len(chosen)), chosen)
-        first, second = (builder.shuffle_vector(*pair, indices(range(32))) for pair in (arguments[:2], arguments[2:]))
-        woven = builder.shuffle_vector(first, second, indices(COUNT * part + i for i in range(COUNT) for part in range(4)))
-        return builder.bitcast(woven, _vector(_I32))
-    return WORDS(a, a, a, a), emit
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def lane(typing: Any, value: Any, index: Any) -> Any:
-    """The scalar in one lane; the index is a number in the source."""
-    place = index.literal_value if isinstance(index, types.IntegerLiteral) else 0
-
-    def emit(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
-        return builder.extract_element(arguments[0], ir.Constant(_I32, place))
-    return value.element(value, index), emit
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def any_lane(typing: Any, mask: Any) -> Any:
-    """True if the mask is set in some lane."""
-    def emit(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
-        bits = builder.bitcast(arguments[0], ir.IntType(COUNT))
-        return builder.icmp_unsigned("!=", bits, ir.Constant(bits.type, 0))
-    return types.boolean(MASK), emit
-
-
-@recipe
-def fold4(a: Any, b: Any, c: Any, d: Any) -> Any:
-    """The sums of four times 16 lanes in the machine's order, 16 -> 8 -> 4 -> 2 -> 1: in lanes 0 to 3."""
-    p, q = _low16(a, b) + _high16(a, b), _low16(c, d) + _high16(c, d)
-    p = _low8(p, q) + _high8(p, q)
-    p = _low4(p, p) + _high4(p, p)
-    return _low2(p, p) + _high2(p, p)
-
-
-@recipe
-def fold(v: Any) -> Any:
-    """The sum of 16 lanes in the machine's order, 16 -> 8 -> 4 -> 2 -> 1."""
-    return lane(fold4(v, v, v, v), 0)
-
-
-@recipe
-def fold_largest(v: Any) -> Any:
-    """The largest of 16 lanes that hold no NaN."""
-    v = where(_low16(v, v) > _high16(v, v), _low16(v, v), _high16(v, v))
-    v = where(_low8(v, v) > _high8(v, v), _low8(v, v), _high8(v, v))
-    v = where(_low4(v, v) > _high4(v, v), _low4(v, v), _high4(v, v))
-    return lane(where(_low2(v, v) > _high2(v, v), _low2(v, v), _high2(v, v)), 0)
-
-
-@recipe
-def fold_smallest(v: Any) -> Any:
-    """The smallest of 16 lanes that hold no NaN."""
-    v = where(_low16(v, v) < _high16(v, v), _low16(v, v), _high16(v, v))
-    v = where(_low8(v, v) < _high8(v, v), _low8(v, v), _high8(v, v))
-    v = where(_low4(v, v) < _high4(v, v), _low4(v, v), _high4(v, v))
-    return lane(where(_low2(v, v) < _high2(v, v), _low2(v, v), _high2(v, v)), 0)
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def dot_bytes(typing: Any, sums: Any, u: Any, s: Any) -> Any:
-    """sums + for each lane the sum of the products of its four bytes, unsigned in u and signed in s. All int32 lanes; wraps."""
-    def emit(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
-        return dot(*(Vector(builder, value) for value in arguments), largest=255).of(_I32)
-    return WORDS(WORDS, WORDS, WORDS), emit

@@ -16,7 +16,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from emulator.integer_simd import I16, I32, I64, SIZE, Vector, pointer, spread, vector_type
+from emulator.integer_simd import I16, I32, I64, SIZE, Vector, look_up, pointer, spread, vector_type
 from emulator.lut_plain import C3, I3, T5
 from emulator.machine_code import clear_bytes, load, move, store
 from isa.units.lut import WEIGHT_FORMATS
@@ -48,6 +48,29 @@ def _i8(v: Vector) -> Counted:
     return [v.differs(0)], [(halves | halves.shift_right(8, I32)) & first]
 
 
+# The same for four rows under each other, whose groups run down the columns.
+
+
+def _below_t2(rows: list[Vector]) -> Counted:
+    a, b, c, d = ((~v | v.shift_right(1)) & 0x55 for v in rows)
+    return [a | b.shift_left(1), c | d.shift_left(1)], [a | b | c | d]
+
+
+def _below_i2(rows: list[Vector]) -> Counted:
+    a, b, c, d = ((v | v.shift_right(1)) & 0x55 for v in rows)
+    return [a | b.shift_left(1), c | d.shift_left(1)], [rows[0] | rows[1] | rows[2] | rows[3]]
+
+
+def _below_i4(rows: list[Vector]) -> Counted:
+    pairs = [v | v.shift_right(1) for v in rows]
+    a, b, c, d = ((v | v.shift_right(2)) & 0x11 for v in pairs)
+    return [a | b.shift_left(1) | c.shift_left(2) | d.shift_left(3)], [rows[0] | rows[1] | rows[2] | rows[3]]
+
+
+def _below_i8(rows: list[Vector]) -> Counted:
+    return [v.differs(0) for v in rows], [rows[0] | rows[1] | rows[2] | rows[3]]
+
+
 @dataclass(frozen=True)
 class Layout:
     """How weights lie in a byte: `slices` of them, the first lowest. a weight is factor * (code ^ flip) - bias."""
@@ -57,6 +80,7 @@ class Layout:
     bias: int
     zero: int                           # a byte whose weights are all zero
     counted: Callable[[Vector], Counted] | None = None
+    counted_below: Callable[[list[Vector]], Counted] | None = None
     factor: int = 1
     codebook: bool = False
 
@@ -65,6 +89,14 @@ class Layout:
         """Bits of a weight."""
         return 8 // self.slices
 
+    def codes(self, v: Vector, k: int, table: Vector | None, in_place: bool) -> tuple[Vector, int]:
+        """Slice k as unsigned bytes, and the largest that they can be. `in_place`: times the value of its place in the byte."""
+        mask = (1 << self.bits) - 1
+        if in_place:
+            return v & (mask << self.bits * k), mask << self.bits * k
+        codes = v.shift_right(self.bits * k) & mask if self.bits < 8 else v
+        return (look_up(table, codes), 255) if table else (codes, mask)
+
     @property
     def rows_at_once(self) -> int:
         """Rows that share the loads of the activations: as many as there are registers for."""
@@ -72,17 +104,17 @@ class Layout:
 
 
 LAYOUTS: dict[str, Layout] = {
-    #            slices  flip  bias  zero  counted
-    "b1": Layout(8,      0,    1,    0,    None, factor=2),
-    "t2": Layout(4,      0,    1,    0x55, _t2),
-    "i2": Layout(4,      0xAA, 2,    0,    _i2),
-    "i4": Layout(2,      0x88, 8,    0,    _i4),
-    "i8": Layout(1,      0x80, 128,  0,    _i8),
-    "i3": Layout(2,      0x44, 4,    0,    _i4),                        # rewritten: bit 3 of a nibble is 0, and no plane of it
-    "t5": Layout(4,      0,    1,    0x55, _t2),                        # rewritten
-    "c3": Layout(2,      0,    128,  0,    None, codebook=True),        # rewritten
-    "c2": Layout(4,      0,    128,  0,    None, codebook=True),
-    "c4": Layout(2,      0,    128,  0,    None, codebook=True),
+    #            slices  flip  bias  zero  counted, in a row and in four below each other
+    "b1": Layout(8,      0,    1,    0,    factor=2),
+    "t2": Layout(4,      0,    1,    0x55, _t2, _below_t2),
+    "i2": Layout(4,      0xAA, 2,    0,    _i2, _below_i2),
+    "i4": Layout(2,      0x88, 8,    0,    _i4, _below_i4),
+    "i8": Layout(1,      0x80, 128,  0,    _i8, _below_i8),
+    "i3": Layout(2,      0x44, 4,    0,    _i4, _below_i4),     # rewritten; bit 3 of a nibble is 0
+    "t5": Layout(4,      0,    1,    0x55, _t2, _below_t2),     # rewritten
+    "c3": Layout(2,      0,    128,  0,    codebook=True),        # rewritten
+    "c2": Layout(4,      0,    128,  0,    codebook=True),
+    "c4": Layout(2,      0,    128,  0,    codebook=True),
 }
 BY_NUMBER = [LAYOUTS[name] for name in WEIGHT_FORMATS]
 
@@ -103,7 +135,7 @@ u8, u16, u64, i64 = np.uint8, np.uint16, np.uint64, np.int64
 @njit
 def is_rewritten(fmt):
     """True for a format that vector code sees as another one."""
-    return fmt == T5 or fmt == I3 or fmt == C3
+    return fmt in (T5, I3, C3)
 
 
 @njit
@@ -127,7 +159,7 @@ def _rewrite_t5(row, cols, out):
     store(out + 5 * (size >> 2), bits)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def _nibbles(typing: Any, low: Any, high: Any, blocks: Any, out: Any) -> Any:
     """For each block, 32 bytes of two bits a weight and 16 bytes of one bit a weight become 64 bytes of nibbles."""
     wide = vector_type(I64)

@@ -29,9 +29,9 @@ def row_bytes(fmt, cols):
         return (cols + 4) // 5
     if fmt == I8:
         return cols
-    if fmt == I4 or fmt == C4:
+    if fmt in (I4, C4):
         return cols + 1 >> 1
-    if fmt == I3 or fmt == C3:
+    if fmt in (I3, C3):
         return (cols + 3 >> 2) + (cols + 7 >> 3)
     return cols + 3 >> 2
 
@@ -75,7 +75,7 @@ def unpack(fmt, row, cols, book, out):
         high = row + (cols + 3 >> 2)
         for c in range(cols):
             code = i64(load(row + (c >> 2), u8) >> 2 * (c & 3) & 3)
-            if fmt == I3 or fmt == C3:
+            if fmt in (I3, C3):
                 code |= i64(load(high + (c >> 3), u8) >> (c & 7) & 1) << 2
             if fmt == T2:
                 code -= 1
@@ -130,6 +130,21 @@ def count_row(fmt, mode, weights, length, events):
             for c in range(start, min(start + size, length)):
                 mask |= _nonzero(fmt, load(weights + c, i8), plane) << (c - start)
             _group(mask, mode, events)
+
+
+@njit
+def count_binary(mode, outputs, length, events):
+    """Count `outputs` times `length` weights of which none is zero."""
+    size = group_size(mode)
+    one = np.zeros(EVENTS, np.int64)
+    _group((1 << size) - 1, mode, one)
+    for i in range(EVENTS):
+        events[i] += one[i] * (outputs * (length // size))
+        one[i] = 0
+    if length % size > 0:
+        _group((1 << length % size) - 1, mode, one)
+        for i in range(EVENTS):
+            events[i] += one[i] * outputs
 
 
 @njit

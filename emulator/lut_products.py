@@ -10,13 +10,14 @@ import numpy as np
 from numba import njit
 
 from emulator.context import inline
-from emulator.lanes import convert, even, fold, odd, put, spread, take, take_part
+from emulator.folds import even, fold, odd
+from emulator.lanes import convert, put, spread, take, take_part
 from emulator.lut_layouts import BIAS, FACTOR, SLICES, is_rewritten, rewrite, size_of
-from emulator.lut_plain import B1, C2, EVENTS, LOOKUPS, SKIPPED_GROUPS, STEPS, ZERO_WEIGHTS, planes_of
+from emulator.lut_plain import B1, C2, EVENTS, LOOKUPS, SKIPPED_GROUPS, STEPS, ZERO_WEIGHTS, count_binary, planes_of
 from emulator.lut_rows import deal, row_products, word_products
 from emulator.machine_code import array, clear_bytes, load, move, store
 
-LONGEST = 1 << 20               # activations: beyond, sums of codes in place could leave 32 bits
+LONGEST = 1 << 16               # activations: beyond, sums of codes in place could leave 32 bits
 LINE = 64
 ROWS = 4                        # rows whose groups are summed together
 
@@ -25,8 +26,8 @@ u8, i8, i32, i64, f32 = np.uint8, np.int8, np.int32, np.int64, np.float32
 
 @njit
 def has_vector_code(fmt, mode, length):
-    """True if the functions here may be called."""
-    return mode == 0 and length <= LONGEST
+    """True if the functions here may be called: where what is counted is mode 0's, or follows from the sizes alone."""
+    return (mode == 0 or fmt == B1 or fmt >= C2) and length <= LONGEST
 
 
 @inline
@@ -81,22 +82,21 @@ def ready(fmt, row, stride, rows, length, end, spare):
 
 
 @njit
-def collect(fmt, rows, length, book, found, events):
-    """Turn what vector code counted, (weights that are not zero, look-ups), into events."""
-    weights, groups = rows * length, rows * planes_of(fmt) * (length + 3 >> 2)
+def collect(fmt, mode, rows, length, extra, book, found, events):
+    """Turn what vector code counted, (weights that are not zero, look-ups), into events. `extra` weights came from no matrix."""
     if fmt == B1:
-        found[0], found[1] = weights, groups
-    if fmt >= C2 and load(book, i8) != 0:           # behind the end of a row stood code 0
-        step = LINE * SLICES[fmt]
-        found[0] -= rows * ((length + step - 1) // step * step - length)
-    events[ZERO_WEIGHTS] = weights - found[0]
+        count_binary(mode, rows, length, events)
+        return
+    if fmt >= C2 and load(book, i8) != 0:           # their code was 0
+        found[0] -= extra
+    events[ZERO_WEIGHTS] = rows * length - found[0]
     if fmt < C2:
         events[LOOKUPS] = events[STEPS] = found[1]
-        events[SKIPPED_GROUPS] = groups - found[1]
+        events[SKIPPED_GROUPS] = rows * planes_of(fmt) * (length + 3 >> 2) - found[1]
 
 
 @inline
-def row_sums(fmt, host, stride, end, rows, length, x, book, sums, events):
+def row_sums(fmt, host, stride, end, rows, length, x, book, sums, mode, events):
     """sums[r] int32 = sum over c of W[r, c] x[c], rows and length > 0. `end`: address behind the matrix."""
     step = LINE * SLICES[fmt]
     blocks, all_blocks = length // step, (length + step - 1) // step
@@ -115,7 +115,7 @@ def row_sums(fmt, host, stride, end, rows, length, x, book, sums, events):
     bias = BIAS[fmt] * sum_of(x, length)
     for r in range(rows):
         sums[r] = FACTOR[fmt] * sums[r] - bias
-    collect(i64(fmt), rows, length, book, found, events)
+    collect(i64(fmt), mode, rows, length, rows * (all_blocks * step - length), book, found, events)
     scratch[0] = 0              # used to here: its address was
 
 
@@ -180,7 +180,7 @@ def repeated(scale, step, groups, target):
 
 
 @inline
-def grouped_sums(fmt, host, stride, end, rows, length, group, x, book, w_scale, w_step, x_scale, x_step, y, events):
+def grouped_sums(fmt, host, stride, end, rows, length, group, x, book, w_scale, w_step, x_scale, x_step, y, mode, events):
     """y[r] f32 = lane sum over g of f32(sum over c in g of W[r, c] x[c]) * (w_scale[r, g] x_scale[g]), more than one group.
 
     A step is 4, or 0 for one scale that goes for everything.
@@ -216,5 +216,5 @@ def grouped_sums(fmt, host, stride, end, rows, length, group, x, book, w_scale, 
             store(y + 4 * at, scaled_sum(i64(fmt), sums + 4 * i * (row_words // per_group), bias, w_scale + at * groups * w_step,
                                          x_scale, groups))
         r += some
-    collect(i64(fmt), rows, length, book, found, events)
+    collect(i64(fmt), mode, rows, length, rows * (all_blocks * step - length), book, found, events)
     scratch[0] = 0              # used to here: its address was

@@ -24,7 +24,6 @@ from emulator.integer_simd import (
     SIZE,
     Vector,
     dot,
-    look_up,
     pointer,
     population,
     prefetch,
@@ -33,6 +32,48 @@ from emulator.integer_simd import (
     vector_type,
 )
 from emulator.lut_layouts import BY_NUMBER, Counted, Layout
+
+
+def clear(builder: Any, slot: Any) -> None:
+    """Set a stack slot to zero."""
+    kind = slot.type.pointee
+    builder.store(spread(kind, 0) if isinstance(kind, ir.VectorType) else ir.Constant(kind, 0), slot)
+
+
+class Counts:
+    """Weights that are not zero, and look-ups, counted in stack slots: bits of vectors and bits of int64."""
+
+    def __init__(self, builder: Any) -> None:
+        self.builder = builder
+        self.slots = [(cgutils.alloca_once(builder, vector_type(I64)), cgutils.alloca_once(builder, I64)) for _ in range(2)]
+        for slot in (slot for pair in self.slots for slot in pair):
+            clear(builder, slot)
+
+    def add(self, counted: Counted) -> None:
+        """Count a block."""
+        builder = self.builder
+        for (vectors, words), found in zip(self.slots, counted, strict=True):
+            for flags in found:
+                if isinstance(flags, Vector):
+                    total = Vector(builder, builder.load(vectors)) + flags.population()
+                    builder.store(total.of(I64), vectors)
+                else:
+                    builder.store(builder.add(builder.load(words), population(builder, flags)), words)
+
+    def save(self, events: Any) -> None:
+        """Add the counts to two int64 at an address."""
+        builder = self.builder
+        for i, (vectors, words) in enumerate(self.slots):
+            place = pointer(builder, builder.add(events, ir.Constant(I64, 8 * i)), I64)
+            total = builder.add(Vector(builder, builder.load(vectors)).total(I64), builder.load(words))
+            builder.store(builder.add(builder.load(place), total), place)
+
+
+def book_table(builder: Any, book: Any) -> Vector:
+    """The 16 values of a codebook, made unsigned, in each 16 bytes."""
+    value = builder.load(pointer(builder, book, vector_type(I8, 16)))
+    value.align = 1
+    return Vector(builder, shuffle(builder, value, value, list(range(16)) * 4)) ^ 128
 
 
 class _Rows:
@@ -47,21 +88,9 @@ class _Rows:
         self.in_place = AVX512 and not by_word and not layout.codebook and layout.slices > 1
         self.sums = [[cgutils.alloca_once(builder, vector_type(I32)) for _ in range(layout.slices if self.in_place else 1)]
                      for _ in range(count)]
-        self.counts = [(cgutils.alloca_once(builder, vector_type(I64)), cgutils.alloca_once(builder, I64)) for _ in range(2)]
-        for slot in (slot for slots in (*self.sums, *self.counts) for slot in slots):
-            self._clear(slot)
-
-    def _clear(self, slot: Any) -> None:
-        kind = slot.type.pointee
-        self.builder.store(spread(kind, 0) if isinstance(kind, ir.VectorType) else ir.Constant(kind, 0), slot)
-
-    def _codes(self, v: Vector, k: int, table: Vector | None) -> tuple[Vector, int]:
-        """Slice k of a block as unsigned bytes, and the largest that they can be."""
-        bits, mask = self.layout.bits, (1 << self.layout.bits) - 1
-        if self.in_place:
-            return v & (mask << bits * k), mask << bits * k
-        codes = v.shift_right(bits * k) & mask if bits < 8 else v
-        return (look_up(table, codes), 255) if table else (codes, mask)
+        self.counts = Counts(builder)
+        for slot in (slot for slots in self.sums for slot in slots):
+            clear(builder, slot)
 
     def block(self, weights: list[Any], x: Any, keep: Any, table: Vector | None) -> None:
         """64 bytes of each row. Addresses of the weights, of the activations, of a mask (or None)."""
@@ -73,26 +102,16 @@ class _Rows:
                 mask = Vector.load(builder, keep)
                 v = (v & mask) | (~mask & layout.zero) if layout.zero else v & mask
             if layout.counted:
-                self._count(layout.counted(v))
+                self.counts.add(layout.counted(v))
             blocks.append(v ^ layout.flip if layout.flip else v)
         for k in range(layout.slices):
             activations = Vector.load(builder, builder.add(x, ir.Constant(I64, SIZE * k)))
             for v, sums in zip(blocks, self.sums, strict=True):
-                codes, largest = self._codes(v, k, table)
+                codes, largest = layout.codes(v, k, table, self.in_place)
                 if table:
-                    self._count(([codes.differs(128)], []))
+                    self.counts.add(([codes.differs(128)], []))
                 slot = sums[k if self.in_place else 0]
                 builder.store(dot(Vector(builder, builder.load(slot)), codes, activations, largest).value, slot)
-
-    def _count(self, counted: Counted) -> None:
-        builder = self.builder
-        for (vectors, words), found in zip(self.counts, counted, strict=True):
-            for flags in found:
-                if isinstance(flags, Vector):
-                    total = Vector(builder, builder.load(vectors)) + flags.population()
-                    builder.store(total.of(I64), vectors)
-                else:
-                    builder.store(builder.add(builder.load(words), population(builder, flags)), words)
 
     def take_sums(self, row: int) -> Vector:
         """int32 (16,) sums of a row so far, of the four bytes of each word; they start again from zero."""
@@ -100,17 +119,9 @@ class _Rows:
         for k, slot in enumerate(self.sums[row]):
             part = Vector(self.builder, self.builder.load(slot)).divide(self.layout.bits * k)
             total = total + part if total else part
-            self._clear(slot)
+            clear(self.builder, slot)
         assert total is not None
         return total
-
-    def save_counts(self, events: Any) -> None:
-        """Add the counts to two int64 at an address: weights that are not zero, look-ups."""
-        builder = self.builder
-        for i, (vectors, words) in enumerate(self.counts):
-            place = pointer(builder, builder.add(events, ir.Constant(I64, 8 * i)), I64)
-            total = builder.add(Vector(builder, builder.load(vectors)).total(I64), builder.load(words))
-            builder.store(builder.add(builder.load(place), total), place)
 
 
 def _emit_rows(number: int, by_word: bool) -> Any:
@@ -122,11 +133,7 @@ def _emit_rows(number: int, by_word: bool) -> Any:
         def at(base: Any, count: Any, step: Any) -> Any:
             return builder.add(base, builder.mul(count, ir.Constant(I64, step) if isinstance(step, int) else step))
 
-        table = None
-        if layout.codebook:
-            value = builder.load(pointer(builder, book, vector_type(I8, 16)))
-            value.align = 1
-            table = Vector(builder, shuffle(builder, value, value, list(range(16)) * 4)) ^ 128
+        table = book_table(builder, book) if layout.codebook else None
         step = SIZE * layout.slices
 
         def some_rows(first: Any, groups: Any, count: int) -> None:
@@ -151,7 +158,7 @@ def _emit_rows(number: int, by_word: bool) -> Any:
                     block(blocks, [at(tail, n, tail_stride) for n in numbers], keep)
                 for row, target in enumerate(() if by_word else targets):
                     builder.store(some.take_sums(row).total(), pointer(builder, target, I32)).align = 1
-            some.save_counts(events)
+            some.counts.save(events)
 
         count = 1 if by_word else layout.rows_at_once
         groups = builder.sdiv(rows, ir.Constant(I64, count))
@@ -163,7 +170,7 @@ def _emit_rows(number: int, by_word: bool) -> Any:
     return emit
 
 
-@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+@intrinsic(prefer_literal=True)
 def row_products(typing: Any, fmt: Any, rows: Any, weights: Any, stride: Any, x: Any, blocks: Any, tail: Any, tail_stride: Any,
                  keep: Any, book: Any, out: Any, out_stride: Any, events: Any) -> Any:
     """Put to `out` the int32 sums of code * x of `rows` rows, `stride` bytes apart, and add to the int64 at `events` (2,).
@@ -177,7 +184,7 @@ def row_products(typing: Any, fmt: Any, rows: Any, weights: Any, stride: Any, x:
     return types.void(fmt, *[types.int64] * 12), _emit_rows(fmt.literal_value, False)
 
 
-@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+@intrinsic(prefer_literal=True)
 def word_products(typing: Any, fmt: Any, rows: Any, weights: Any, stride: Any, x: Any, blocks: Any, tail: Any, tail_stride: Any,
                   keep: Any, book: Any, out: Any, out_stride: Any, events: Any) -> Any:
     """As row_products, but with a sum for each four bytes of weights: 16 int32 for each block of a row, the tail's too."""
@@ -186,7 +193,7 @@ def word_products(typing: Any, fmt: Any, rows: Any, weights: Any, stride: Any, x
     return types.void(fmt, *[types.int64] * 12), _emit_rows(fmt.literal_value, True)
 
 
-@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+@intrinsic(prefer_literal=True)
 def deal(typing: Any, fmt: Any, x: Any, blocks: Any, out: Any) -> Any:
     """Deal activations out to the slices of a format: for each block of 64 * slices, those of slice 0, of slice 1 and so on."""
     if not isinstance(fmt, types.IntegerLiteral):

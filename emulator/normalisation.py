@@ -11,24 +11,8 @@ import numpy as np
 
 from emulator.context import DONE, PUNT, count, csr, csr_number, inline, overlap, readable, slot, writable
 from emulator.elementwise import MOST, VEC, apart
-from emulator.lanes import (
-    convert,
-    even,
-    first_lanes,
-    fold,
-    lane,
-    magnitude,
-    merged_high,
-    merged_low,
-    odd,
-    put_up_to,
-    round_even,
-    same_bits,
-    spread,
-    square_root,
-    take_up_to,
-    where,
-)
+from emulator.folds import even, fold, lane_0, merged_high, merged_low, odd
+from emulator.lanes import convert, first_lanes, magnitude, put_up_to, round_even, same_bits, spread, square_root, take_up_to, where
 from emulator.machine_code import load, store
 from emulator.recipes import INFINITY, ONE, ZERO, canonical, exp
 from emulator.reductions import lane_sum, lane_sum_of_products, lane_sum_of_squares, largest, largest_magnitude
@@ -167,7 +151,7 @@ def quantise(dst: int, x: int, scale: int, n: int, block: int) -> int:
             codes = convert(where(magnitude(product) < INFINITY, product, ZERO), i32)
             put_up_to(target + i, convert(codes, i8), end - i)
         step = where(inverse == INFINITY, ZERO, canonical(a / C127))
-        store(scales + 4 * group, lane(step, 0))
+        store(scales + 4 * group, lane_0(step))
     count(block, reads, 4 * n)
     count(block, writes, n)
     count(block, scale_writes, 4 * groups)

@@ -7,18 +7,8 @@ from typing import Any
 import numpy as np
 
 from emulator.context import leaf
-from emulator.lanes import (
-    any_lane,
-    first_lanes,
-    fold,
-    fold_largest,
-    fold_smallest,
-    lane_numbers,
-    magnitude,
-    spread,
-    take_up_to,
-    where,
-)
+from emulator.folds import any_lane, fold, fold_largest, fold_smallest
+from emulator.lanes import first_lanes, lane_numbers, magnitude, spread, take_up_to, where
 from emulator.recipes import INFINITY, NAN, ZERO, is_nan
 
 f32, i32 = np.float32, np.int32

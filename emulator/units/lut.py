@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from emulator import lut_plain, lut_products
+from emulator import lut_products
 from emulator.context import (
     DONE,
     LARGE,
@@ -28,9 +28,13 @@ from emulator.context import (
     writable,
 )
 from emulator.kernels import kernel
+from emulator.lut_columns import column_sums
 from emulator.lut_plain import (
+    B1,
     BUFFER_READS,
     C2,
+    C3,
+    C4,
     EVENTS,
     LOOKUPS,
     SKIPPED_GROUPS,
@@ -231,7 +235,7 @@ def product(block, fmt, host, stride, extent, rows, length, sums, events):
     """sums[r] int32 = sum over c of W[r, c] x[c], by vector code where there is some."""
     if has_vector_code(i64(fmt), csr(block, MODE), length):
         lut_products.row_sums(fmt, host, stride, host + extent, rows, length, state(block, ACTIVATIONS), state(block, BOOK_I8),
-                              sums, events)
+                              sums, csr(block, MODE), events)
     else:
         plain_mac(block, i64(fmt), host, stride, rows, length, sums, events)
 
@@ -265,7 +269,10 @@ def mac_transposed(block, fmt, acc, W, cols):
     if host == 0 or overlap(target, 4 * cols, host, extent):
         return PUNT
     sums, events = np.zeros(cols, np.int32), np.zeros(EVENTS, np.int64)
-    if extent > 0:
+    if extent > 0 and has_vector_code(i64(fmt), csr(block, MODE), length):
+        column_sums(fmt, host, stride, host + extent, length, cols, state(block, ACTIVATIONS), state(block, BOOK_I8), sums,
+                    csr(block, MODE), events)
+    elif extent > 0:
         transposed_sums(i64(fmt), csr(block, MODE), host, stride, length, cols, state(block, ACTIVATIONS), state(block, BOOK_I8),
                         sums, events)
     accumulate(block, target, sums, cols, read_slot, write_slot)
@@ -299,8 +306,8 @@ def plain_gemv(block, fmt, host, stride, rows, length, group, groups, target, sc
         unpack(fmt, host + r * stride, length, state(block, BOOK_I8), weights.ctypes.data)
         row_sums(weights.ctypes.data, state(block, ACTIVATIONS), length, group, sums.ctypes.data)
         count_row(fmt, csr(block, MODE), weights.ctypes.data, length, events)
-        row_scales = scales + r * groups * w_step
-        store_f32(target + 4 * r, scaled(sums.ctypes.data, row_scales, w_step, state(block, SCALES), x_step, groups))
+        factors = scales + r * groups * w_step
+        store_f32(target + 4 * r, scaled(sums.ctypes.data, factors, w_step, state(block, SCALES), x_step, groups))
 
 
 @inline
@@ -333,7 +340,8 @@ def gemv(block, fmt, y, W, scale, rows):
             store_f32(target + 4 * r, scaled(at, scales + r * w_step, w_step, state(block, SCALES), x_step, 1))
     elif extent > 0 and has_vector_code(i64(fmt), csr(block, MODE), length) and has_words(i64(fmt), group):
         lut_products.grouped_sums(fmt, host, stride, host + extent, rows, length, group, state(block, ACTIVATIONS),
-                                  state(block, BOOK_I8), scales, w_step, state(block, SCALES), x_step, target, events)
+                                  state(block, BOOK_I8), scales, w_step, state(block, SCALES), x_step, target,
+                                  csr(block, MODE), events)
         for r in range(rows):
             store_f32(target + 4 * r, load(target + 4 * r, f32))
     elif extent > 0:
@@ -386,11 +394,11 @@ def decode(block, fmt, dst, codes, scale, n):
     for g in range(groups):
         factor = load(scales + 4 * g, f32)
         for i in range(g * group, min((g + 1) * group, n)):
-            if fmt == lut_plain.C4:
+            if fmt == C4:
                 code = i64(load(source + (i >> 1), u8) >> 4 * (i & 1) & 15)
             else:
                 code = i64(load(source + (i >> 2), u8) >> 2 * (i & 3) & 3)
-                if fmt == lut_plain.C3:
+                if fmt == C3:
                     code |= i64(load(high + (i >> 3), u8) >> (i & 7) & 1) << 2
             store_f32(target + 4 * i, load(book + 4 * code, f32) * factor)
     count(block, code_slot, size)
@@ -421,14 +429,14 @@ def lut_xnor(acc, W, rows, _, block):
     target, read_slot, write_slot = accumulator(block, acc, rows)
     if length < 0 or target == 0 or load(state(block, KIND), u8) != BINARY:
         return PUNT
-    host, weight_slot, stride, extent = matrix(block, lut_plain.B1, W, rows, length)
+    host, weight_slot, stride, extent = matrix(block, B1, W, rows, length)
     if host == 0 or overlap(target, 4 * rows, host, extent):
         return PUNT
     sums, events = np.zeros(rows, np.int32), np.zeros(EVENTS, np.int64)
     if extent > 0:
-        plain_mac(block, lut_plain.B1, host, stride, rows, length, sums, events)
+        product(block, B1, host, stride, extent, rows, length, sums, events)
     accumulate(block, target, sums, rows, read_slot, write_slot)
-    size = rows * row_bytes(lut_plain.B1, length)
+    size = rows * row_bytes(B1, length)
     count(block, weight_slot, size)
     count(block, WEIGHT_BYTES, size)
     count(block, MACS, rows * length)

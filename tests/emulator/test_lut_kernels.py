@@ -1,0 +1,169 @@
+"""lut: every kernel against its meaning, on both engines at once, at the sizes where vector code changes its ways."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from differential import Pair
+
+from emulator import features
+from isa.numbers import FORMATS
+
+FORMAT_NAMES = ("b1", "t2", "t5", "i2", "i3", "i4", "i8", "c2", "c3", "c4")
+LENGTHS = (0, 1, 3, 4, 17, 63, 64, 65, 127, 128, 200, 256, 257, 320, 511, 512, 640, 1000, 1100)
+GROUPS = (0, 5, 16, 20, 32, 64, 96, 128, 256, 512, 1 << 63)
+RUNS = int(os.environ.get("SLIMULATOR_FUZZ", "25"))     # of each instruction
+
+
+@pytest.fixture(scope="module")
+def pair():
+    return Pair()
+
+
+def scales_of(n, group):
+    return -(-n // group) if group else min(n, 1)
+
+
+def numbers(rng, count):
+    """fp32 scales, once in a while a strange one."""
+    scales = rng.standard_normal(max(count, 1)).astype(np.float32)
+    if rng.random() < 0.2:
+        scales[rng.integers(len(scales))] = rng.choice([np.nan, np.inf, -np.inf, -0.0, 3e38, 1e-40])
+    return scales
+
+
+def packed(rng, name, rows, cols):
+    """Bytes of a matrix (rows, row_bytes): any bytes at all, or mostly zeros with anything behind the end of a row."""
+    fmt = FORMATS[name]
+    data = rng.integers(0, 256, (rows, fmt.row_bytes(cols)), np.uint8)
+    if name == "b1" or rng.random() < 0.4:
+        return data
+    values = np.minimum(fmt.unpack(data, cols), 1) if name in ("t2", "t5") else fmt.unpack(data, cols)
+    values[rng.random(values.shape) < rng.choice([0.5, 0.9, 1.0])] = 0
+    sparse = fmt.pack(values)
+    if sparse.size and name in ("t2", "i2", "i4", "c2", "c4"):
+        used = cols % (8 // int(fmt.bits)) * int(fmt.bits)
+        if used:
+            sparse[:, -1] |= (rng.integers(0, 256, rows) & (0xFF << used) & 0xFF).astype(np.uint8)
+    return sparse
+
+
+def build(pair, rng, length, x_group, binary):
+    """Put activations, scales and codebooks into the unit's state."""
+    extremes = [-1, 1] if binary else [-128, 127]
+    x = rng.choice(extremes, length) if binary or rng.random() < 0.2 else rng.integers(-128, 128, length)
+    book = rng.integers(-128, 128, 16)
+    book[rng.integers(0, 16, 3)] = 0
+    pair.start_state = {
+        "lut.kind": np.array([2 if binary else 1], "u1"), "lut.length": np.array([length], "u8"), "lut.activations": x.astype("i1"),
+        "lut.x_group": np.array([x_group], "u8"), "lut.scales": numbers(rng, scales_of(length, x_group)),
+        "lut.codebook_i8": book.astype("i1"), "lut.codebook_f32": numbers(rng, 16)}
+
+
+def place(pair, rng, data):
+    """Place weights with some stride, often so that they end with the scratchpad. Returns their address."""
+    rows, size = data.shape
+    stride = rng.choice([0, size, size + rng.integers(1, 70)])
+    if stride:
+        wide = rng.integers(0, 256, (rows, stride), np.uint8)
+        wide[:, :size] = data
+        data = wide.reshape(-1)[:(rows - 1) * stride + size if rows else 0]
+    pair.set(lut__row_stride=int(stride))
+    if rng.random() < 0.4:
+        address = pair.reference.machine.region("sram").end - data.size
+        pair.place(address, data)
+        return address
+    return pair.put(data, gap=int(rng.integers(0, 16)))
+
+
+def one_product(pair, operation, name, seed):
+    rng = np.random.default_rng([seed, FORMAT_NAMES.index(name)])
+    pair.fresh()
+    length, other = int(rng.choice(LENGTHS)), int(rng.integers(0, 10))
+    group = int(rng.choice(GROUPS))
+    w_group, x_group = [(0, 0), (group, group), (0, group), (group, 0)][rng.integers(4)] if operation == "gemv" else (0, 3)
+    build(pair, rng, length, x_group, operation == "xnor" or rng.random() < 0.1)
+    pair.set(lut__mode=int(rng.choice([0, 0, 0, 1, 2])), lut__shift=int(rng.integers(32)), lut__scale_group=w_group)
+    if operation == "macT":
+        other = int(rng.choice(LENGTHS))
+        acc = pair.put(rng.integers(-1 << 31, 1 << 31, other).astype("<i4"))
+        pair.run(f"lut.macT.{name}", acc=acc, W=place(pair, rng, packed(rng, name, length, other)), cols=other)
+        return
+    W = place(pair, rng, packed(rng, name, other, length))
+    if operation == "gemv":
+        scale = pair.put(numbers(rng, other * scales_of(length, w_group or x_group)))
+        pair.run(f"lut.gemv.{name}", y=pair.put(np.zeros(other, "<f4")), W=W, scale=scale, rows=other)
+        return
+    acc = pair.put(rng.integers(-1 << 31, 1 << 31, other).astype("<i4"))
+    pair.run("lut.xnor" if operation == "xnor" else f"lut.mac.{name}", acc=acc, W=W, rows=other)
+
+
+@pytest.mark.parametrize("name", FORMAT_NAMES)
+@pytest.mark.parametrize("operation", ["mac", "macT", "gemv"])
+def test_products(pair, operation, name):
+    for seed in range(RUNS):
+        one_product(pair, operation, name, seed)
+
+
+def test_xnor(pair):
+    for seed in range(RUNS):
+        one_product(pair, "xnor", "b1", seed)
+
+
+def test_builds_codebooks_decoders_and_planes(pair):
+    for seed in range(RUNS):
+        rng = np.random.default_rng(seed)
+        pair.fresh()
+        n, group = int(rng.integers(0, 100)), int(rng.choice([0, 1, 3, 16, 200, 1 << 63]))
+        x = pair.put(rng.integers(0, 256, n, np.uint8), gap=int(rng.integers(0, 5)))
+        scale, table, dst = pair.put(numbers(rng, scales_of(n, group))), pair.put(numbers(rng, 16)), pair.put(np.zeros(n, "<f4"))
+        pair.set(lut__scale_group=group)
+        pair.run("lut.build.i8", x=x, scale=scale, n=n)
+        pair.run("lut.build.b1", x=x, n=n)
+        for size in (4, 8, 16):
+            pair.run("lut.codebook.i8", table=table, n=size)
+            pair.run("lut.codebook.f32", table=table, n=size)
+        pair.run("lut.plane", dst=dst, x=x, bit=int(rng.integers(8)), n=n)
+        build(pair, rng, 3, 0, False)
+        for name in ("c2", "c3", "c4"):
+            pair.run(f"lut.decode.{name}", dst=dst, codes=x, scale=scale, n=n)
+
+
+def test_what_traps_or_overlaps_is_left_to_the_meaning(pair):
+    rng = np.random.default_rng(0)
+    pair.fresh()
+    W = pair.put(rng.integers(0, 256, 4096, np.uint8))
+    acc = pair.put(np.arange(64, dtype="<i4"))
+    assert pair.run("lut.mac.t2", acc=acc, W=W, rows=4).trap                       # nothing is built
+    build(pair, rng, 64, 0, False)
+    pair.run("lut.mac.t2", acc=W + 16, W=W, rows=8, inline=False)
+    pair.run("lut.macT.i4", acc=W + 16, W=W, cols=8, inline=False)
+    for wrong in ({"acc": acc + 2}, {"W": 0x40}, {"rows": 1 << 62}, {"rows": -1}):
+        assert pair.run("lut.mac.t2", **{"acc": acc, "W": W, "rows": 4, **wrong}).trap
+    for csrs in ({"lut__mode": 3}, {"lut__shift": 32}, {"lut__row_stride": 15}, {"lut__row_stride": 1 << 62}):
+        pair.csrs = {}
+        pair.set(**csrs)
+        assert pair.run("lut.mac.t2", acc=acc, W=W, rows=4).trap
+    pair.csrs = {}
+    pair.set(lut__scale_group=16)
+    pair.start_state["lut.x_group"] = np.array([32], "u8")
+    assert pair.run("lut.gemv.t2", y=acc, W=W, scale=acc, rows=4).trap
+
+
+@pytest.mark.parametrize("level", features.LEVELS)
+def test_every_level_of_simd_gives_the_same_bits(level):
+    """The tests of this file once more, in a process that compiles for another level."""
+    if level == features.LEVEL:
+        pytest.skip("what the other tests ran on")
+    names = " or ".join(f"test_products[{operation}-{name}]" for operation, name in (
+        ("mac", "t2"), ("mac", "i8"), ("gemv", "i4"), ("macT", "b1"), ("mac", "c2")))
+    environment = os.environ | {"SLIMULATOR_SIMD": level, "SLIMULATOR_FUZZ": "8"}
+    done = subprocess.run([sys.executable, "-m", "pytest", __file__, "-k", names], env=environment, text=True,
+                          capture_output=True, cwd=Path(__file__).parents[2], check=False)
+    if "on this processor" in done.stdout + done.stderr:
+        pytest.skip(f"this processor has no {level}")
+    assert done.returncode == 0, done.stdout
+    assert "5 passed" in done.stdout
