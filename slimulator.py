@@ -1,6 +1,6 @@
 """The front door: the public API and the `slimulator` command.
 
-    from slimulator import assemble, load_machine, Program, ReferenceMachine
+    from slimulator import Machine, Program, assemble, load_preset
 
 Names are imported when they are first used, so that `slimulator --help` answers at once. What a command does stands in the
 packages; here stand its arguments and its output.
@@ -27,8 +27,8 @@ _PUBLIC = {
     "assemble": "asm.assembler", "assemble_with_listing": "asm.assembler", "disassemble": "asm.disassembler",
     "Assembly": "asm.assembly", "AssemblyError": "asm.diagnostics",
     "Program": "isa.program", "ProgramError": "isa.program", "Section": "isa.program", "Symbol": "isa.program",
-    "Machine": "isa.machine", "MachineError": "isa.machine", "load_machine": "isa.machine", "machine_names": "isa.machine",
-    "FastMachine": "emulator.engine", "ReferenceMachine": "isa.reference", "RunResult": "isa.reference", "Host": "isa.services",
+    "Preset": "isa.preset", "PresetError": "isa.preset", "load_preset": "isa.preset", "preset_names": "isa.preset",
+    "Machine": "emulator.engine", "ReferenceMachine": "isa.reference", "RunResult": "isa.reference", "Host": "isa.services",
 }
 
 __all__ = sorted((*_PUBLIC, "main"))
@@ -74,11 +74,11 @@ def invoke(arguments: Sequence[str]) -> int:
 def _mistake(error: Exception) -> str | None:
     """The text of an error that a user's input caused, None for one of ours."""
     from asm.diagnostics import AssemblyError
-    from isa.machine import MachineError
     from isa.manual import UnknownEntry
+    from isa.preset import PresetError
     from isa.program import ProgramError
     match error:
-        case AssemblyError() | MachineError():
+        case AssemblyError() | PresetError():
             return str(error)
         case ProgramError():
             return f"{error.path}: error: {str(error).removeprefix(f'{error.path}: ')}" if error.path else f"error: {error}"
@@ -149,8 +149,8 @@ def assemble_file(file: Path, output: Path | None, machine: str | None, include_
     """
     from asm import listing
     from asm.assembler import assemble_with_listing
-    from isa.machine import load_machine
-    preset = load_machine(machine or "slim")
+    from isa.preset import load_preset
+    preset = load_preset(machine or "slim")
     output = output or file.with_suffix(".elf")
     taken: set[Path] = set()
     for written in (output, listing_file, symbols_file, lines_file, json_file):
@@ -208,14 +208,14 @@ def run_program(file: Path, engine: str, machine: str | None, json_file: Path | 
     traps or reaches the limit.
     """
     from isa.counters import COUNTERS
-    from isa.machine import MachineError, load_machine
+    from isa.preset import PresetError, load_preset
     from isa.program import Program, ProgramError
     from isa.services import Host, to_terminal
     tokens = _tokens(prompt)
     program = Program.load(file)
     try:
-        preset = load_machine(machine or program.machine)
-    except MachineError as error:
+        preset = load_preset(machine or program.machine)
+    except PresetError as error:
         if machine:
             raise
         raise ProgramError(f"it was built for machine {program.machine!r}, which is no preset here", path=str(file),
@@ -267,11 +267,11 @@ def _engine(name: str) -> Any:
     if name == "reference":
         from isa.reference import ReferenceMachine
         return ReferenceMachine
-    from emulator.engine import FastMachine
+    from emulator.engine import Machine
     from emulator.kernels import on_compile
     if sys.stderr.isatty():
         on_compile(lambda what: click.echo(f"\r\x1b[K{what and f'compiling {what} ...'}", nl=False, err=True))
-    return FastMachine
+    return Machine
 
 
 def _tokens(text: str) -> list[int]:
@@ -325,8 +325,8 @@ def _pseudo_instruction(name: str) -> Any:
 def machines(name: str, as_json: bool) -> None:
     """List the machine presets, or print every figure of one (a name or a .toml file) with its source."""
     from isa import manual
-    from isa.machine import load_machine
-    _show(manual.machine_answer(load_machine(name)) if name else manual.look_up("machines"), as_json)
+    from isa.preset import load_preset
+    _show(manual.machine_answer(load_preset(name)) if name else manual.look_up("machines"), as_json)
 
 
 def _show(answer: Any, as_json: bool) -> None:

@@ -30,7 +30,7 @@ from asm.symbols import Entry, SymbolTable
 from asm.syntax import Memory, Operand, String, Type, parse_operands
 from isa.csrs import CSRS
 from isa.instruction import CSR, TARGET
-from isa.machine import Machine, MachineError, load_machine
+from isa.preset import Preset, PresetError, load_preset
 from isa.program import Chunk, FileSlice, Program, Section
 
 ENTRY = "_start"
@@ -100,7 +100,7 @@ class Assembler:
         self.main = main
         self.preprocessor = Preprocessor(main, include_paths, evaluate=self._evaluate, is_defined=self.symbols.is_defined,
                                          report=self.report)
-        self.machine: Machine | None = None
+        self.machine: Preset | None = None
         for symbol, value in defines.items():
             try:
                 self.symbols.assign(symbol, value, None, variable=True)
@@ -113,10 +113,10 @@ class Assembler:
     def run(self) -> Assembly:
         self._read()
         try:
-            self.machine = self.machine or load_machine(self._machine_name)
-        except (MachineError, OSError) as error:
+            self.machine = self.machine or load_preset(self._machine_name)
+        except (PresetError, OSError) as error:
             self._report_file(str(error).removeprefix("error: "))
-            self.machine = load_machine("slim")
+            self.machine = load_preset("slim")
         sections = list(self.sections.values())
         self._pad_code(sections)
         lay_out(sections, self.machine, self.symbols.value, self._report_layout)
@@ -227,8 +227,8 @@ class Assembler:
     def choose_machine(self, name: str) -> None:
         """.machine NAME. Raises SourceError for a preset that is not there."""
         try:
-            self.machine = load_machine(name)
-        except (MachineError, OSError) as error:
+            self.machine = load_preset(name)
+        except (PresetError, OSError) as error:
             raise SourceError(str(error).removeprefix("error: ")) from None
 
     def not_yet(self, node: Node, site: Site) -> SourceError:

@@ -10,7 +10,7 @@ from asm.diagnostics import Note, SourceError
 from asm.expressions import Unresolved, evaluate, number
 from asm.fragments import AssemblySection, Data, FilePart, Lookup
 from asm.source import Site
-from isa.machine import Machine, Region
+from isa.preset import Preset, Region
 
 PAGE = 4096                 # program segments are mapped in units of this
 MAPPED = 1 << 16            # a section of this size or more begins on a page, so that it can be mapped by itself
@@ -46,7 +46,7 @@ def _rank(section: AssemblySection) -> int:
     return {"ax": 0, "a": 1, "aw": 2}.get("".join(sorted(section.flags, key="awx".index)), 3)
 
 
-def lay_out(sections: Iterable[AssemblySection], machine: Machine, lookup: Lookup,
+def lay_out(sections: Iterable[AssemblySection], machine: Preset, lookup: Lookup,
             report: Callable[[Site | None, SourceError], None]) -> None:
     """Give every section its address and every fragment its offset and size.
 
@@ -92,7 +92,7 @@ def _pass(section: AssemblySection, lookup: Lookup, count: int) -> bool:
     return changed
 
 
-def _place(sections: list[AssemblySection], machine: Machine, lookup: Lookup) -> bool:
+def _place(sections: list[AssemblySection], machine: Preset, lookup: Lookup) -> bool:
     """Addresses for all sections: first those with .address, the others around them. True when one changed."""
     loaded = [section for section in sections if "a" in section.flags]
     before = [section.address for section in loaded]
@@ -128,7 +128,7 @@ def _from_file(section: AssemblySection) -> bool:
     return any(isinstance(fragment, FilePart) for fragment in section.fragments)
 
 
-def _check(sections: list[AssemblySection], machine: Machine, lookup: Lookup,
+def _check(sections: list[AssemblySection], machine: Preset, lookup: Lookup,
            report: Callable[[Site | None, SourceError], None]) -> None:
     """Report sections outside the machine's memory, overlapping ones, and .address values that cannot be."""
     placed: list[AssemblySection] = []
@@ -158,7 +158,7 @@ def _check(sections: list[AssemblySection], machine: Machine, lookup: Lookup,
                                             notes=notes))
 
 
-def _outside(section: AssemblySection, machine: Machine) -> str:
+def _outside(section: AssemblySection, machine: Preset) -> str:
     """What is wrong with a section's place in memory, "" when nothing is."""
     region = next((r for r in machine.regions if r.base <= section.address < r.end), None)
     wanted = kind_of(section.name)[1]

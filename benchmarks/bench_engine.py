@@ -11,7 +11,7 @@ import time
 import numpy as np
 
 import asm
-from emulator.engine import FastMachine
+from emulator.engine import Machine
 
 SCALAR = """
 _start: li a0, 20000000
@@ -38,7 +38,7 @@ _start: csrw vec.cols, s2
 W, X, Y = 0x9000_0000, 0x8800_0000, 0x8900_0000        # far behind the program
 
 
-def seconds(machine: FastMachine) -> float:
+def seconds(machine: Machine) -> float:
     start = time.perf_counter()
     result = machine.run()
     assert result.reason == "exit", result.trap
@@ -49,7 +49,7 @@ def scalar() -> float:
     """Million instructions per second of an eight-instruction loop with a load and a store."""
     program, best = asm.assemble(SCALAR), 0.0
     for _ in range(3):
-        machine = FastMachine()
+        machine = Machine()
         machine.load(program)
         best = max(best, 160_000_000 / seconds(machine) / 1e6)
     return best
@@ -59,7 +59,7 @@ def repeated(operation: str, rows: int, cols: int, repeats: int, build: str = "n
     """Median seconds of one execution of `operation`, from runs of `repeats`. a0 result, a1 matrix, a2 vector, a3 rows."""
     program, times = asm.assemble(REPEATED.format(operation=operation, build=build)), []
     for _ in range(5):
-        machine = FastMachine()
+        machine = Machine()
         machine.load(program)
         machine.peek(W, rows * cols * 4)[:] = 0x55 if "t2" in operation else 0
         machine.peek(X, cols * 4)[:] = 1

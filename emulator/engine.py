@@ -17,7 +17,7 @@ from emulator.decode import KERNEL_NAMES, NO_REGISTER, NUMBER, OPERATION, VALUE,
 from isa.counters import COUNTERS
 from isa.csrs import CSRS
 from isa.instruction import find
-from isa.machine import Machine, Region
+from isa.preset import Preset, Region
 from isa.program import Program
 from isa.reference import ReferenceMachine, RunResult, TrapReport
 from isa.services import Host
@@ -28,13 +28,13 @@ _PAGE = 4096                # code outside the program's own sections is decoded
 _MOST_GAP = 1 << 20         # executable sections that are nearer than this are decoded as one piece
 
 
-class FastMachine(ReferenceMachine):
+class Machine(ReferenceMachine):
     """A Slim machine on compiled kernels. The same state, methods and results as ReferenceMachine.
 
     `handed_over` counts the instructions that the reference engine executed, by mnemonic.
     """
 
-    def __init__(self, machine: Machine | str = "slim", host: Host | None = None) -> None:
+    def __init__(self, machine: Preset | str = "slim", host: Host | None = None) -> None:
         super().__init__(machine, host)
         from emulator import units  # noqa: F401 - registers the kernels
         self._registers = np.zeros(NO_REGISTER + 1, np.int64)
@@ -164,6 +164,7 @@ class FastMachine(ReferenceMachine):
 
     def run(self, max_instructions: int | None = None) -> RunResult:
         kernels.notify("the engine")
+        kernels.use_cache_of("emulator.loop")
         from emulator.loop import execute
         kernels.notify("")
         self._describe_state()

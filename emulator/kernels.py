@@ -13,10 +13,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import llvmlite
 import numba
 from numba import cfunc
 
@@ -29,17 +32,44 @@ _compiled: dict[str, Any] = {}
 _listener: Callable[[str], None] | None = None
 
 
-def _cache_folder() -> Path:
-    """Where machine code is kept: a folder for each state of the sources and level of SIMD, so that no stale code is loaded."""
-    root = Path(__file__).parent
-    digest = hashlib.sha256(f"{numba.__version__} {LEVEL}".encode())
-    for path in sorted((*root.rglob("*.py"), *(root.parent / "isa").rglob("*.py"))):
-        digest.update(path.read_bytes())
+ROOT = Path(__file__).parents[1]
+_IMPORT = re.compile(r"^\s*(?:from\s+([\w.]+)\s+import\s+(\([^)]*\)|.*)|import\s+([\w.]+))", re.MULTILINE)
+
+
+def use_cache_of(module: str) -> None:
+    """Have numba keep what is compiled next in a folder for this state of `module` and of all that it imports.
+
+    So stale code is never loaded, and an edit elsewhere in the project recompiles nothing.
+    """
+    digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__} {LEVEL}".encode())
+    for path in sorted(_sources(module)):
+        digest.update(_text(path).encode())
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return home / "slimulator" / digest.hexdigest()[:16]
+    numba.config.CACHE_DIR = str(home / "slimulator" / digest.hexdigest()[:16])  # type: ignore[attr-defined]
 
 
-numba.config.CACHE_DIR = str(_cache_folder())  # type: ignore[attr-defined]
+@cache
+def _sources(module: str) -> frozenset[Path]:
+    """The files of a module and of every module of this project that it imports, directly or not."""
+    found: set[Path] = set()
+    work = [module]
+    while work:
+        name = work.pop()
+        base = ROOT.joinpath(*name.split("."))
+        path = base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
+        if path in found or not path.exists():
+            continue
+        found.add(path)
+        for source, names, plain in _IMPORT.findall(_text(path)):
+            parent = source or plain
+            if parent.split(".")[0] in ("isa", "emulator"):
+                work += [parent, *(f"{parent}.{item}" for item in re.findall(r"\w+", names))]
+    return frozenset(found)
+
+
+@cache
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
 
 
 def kernel(*mnemonics: str) -> Callable[[Function], Function]:
@@ -72,6 +102,7 @@ def address(mnemonic: str) -> int:
         return 0
     if mnemonic not in _compiled:
         notify(mnemonic)
+        use_cache_of(function.__module__)
         _compiled[mnemonic] = cfunc(KERNEL, cache=True)(function)
         notify("")
     return int(_compiled[mnemonic].address)

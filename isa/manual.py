@@ -23,7 +23,7 @@ from isa.document import Block, Code, Heading, Paragraph, Table, markdown
 from isa.entry import as_json, counters, csrs, entry, families, family_name, traps
 from isa.formats import FORMATS
 from isa.instruction import TABLE, Row, Unit, rows
-from isa.machine import REGIONS, Machine, Sourced, load_machine, machine_names
+from isa.preset import REGIONS, Preset, Sourced, load_preset, preset_names
 from isa.traps import MEANING, Cause
 from isa.units import UNITS
 
@@ -243,7 +243,7 @@ def _registers() -> Answer:
 
 
 def _memory() -> Answer:
-    machines = [load_machine(name) for name in machine_names()]
+    machines = [load_preset(name) for name in preset_names()]
     table = [(region.name, machine.name, f"{region.base:#x}", f"{region.size:#x}", " ".join(sorted(region.ports)),
               REGIONS[region.name]) for machine in machines for region in machine.regions]
     return Answer([Heading(1, "Memory map"),
@@ -299,16 +299,16 @@ def _docstring(module: ModuleType) -> list[Block]:
 
 
 def _machines() -> Answer:
-    machines = [load_machine(name) for name in machine_names()]
+    machines = [load_preset(name) for name in preset_names()]
     return Answer([Heading(1, "Machine presets"),
                    Table(("machine", "title", "is"),
-                         [(m.name, m.preset.title, " ".join(m.preset.description.split())) for m in machines])],
-                  [m.preset.model_dump() for m in machines])
+                         [(m.name, m.file.title, " ".join(m.file.description.split())) for m in machines])],
+                  [m.file.model_dump() for m in machines])
 
 
-def machine_answer(machine: Machine) -> Answer:
+def machine_answer(machine: Preset) -> Answer:
     """Everything that a preset says, each figure with its source."""
-    preset = machine.preset
+    preset = machine.file
     figures: list[tuple[str, str, str]] = [("clock_hz", _value(preset.clock_hz), preset.clock_hz.source)]
     for name, region in preset.region.items():
         figures += [(f"region.{name}.{key}", _value(figure, hexadecimal=key == "base"), figure.source)
@@ -350,7 +350,7 @@ def pages() -> dict[str, str]:
     """File name -> Markdown, for every page of docs/isa."""
     note = Paragraph("<!-- Generated from the instruction table by `make docs`. Do not edit. -->")
     topics = {name: TOPICS[name]().blocks for name in TOPICS}
-    topics["machines"] += [block for name in machine_names() for block in _below(machine_answer(load_machine(name)).blocks)]
+    topics["machines"] += [block for name in preset_names() for block in _below(machine_answer(load_preset(name)).blocks)]
     units = {unit.name: _unit_page(unit) for unit in UNITS.values()}
     links = [(f"[{unit.name}]({unit.name}.md)", f"{unit.title}, {len(list(rows(unit.name)))} instructions")
              for unit in UNITS.values()]

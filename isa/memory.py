@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from isa.machine import Machine, Region
+from isa.preset import Preset, Region
 from isa.program import FileSlice, Program, ProgramError, Section
 from isa.traps import Cause, Trap
 
@@ -27,7 +27,7 @@ Bytes = npt.NDArray[np.uint8]
 class Memory:
     """Bytes by address. All methods raise Trap for an access that the machine does not allow."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Preset) -> None:
         self.machine, self.regions = machine, machine.regions
         self._bytes: dict[str, Bytes] = {
             region.name: _zeros(region.size) for region in machine.regions if region.writable}

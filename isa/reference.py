@@ -14,7 +14,7 @@ import numpy as np
 from isa.counters import COUNTERS
 from isa.csrs import BY_ADDRESS, MSTATUS_MIE, MSTATUS_MPIE
 from isa.instruction import LONGEST, Row, decode
-from isa.machine import Machine, load_machine
+from isa.preset import Preset, load_preset
 from isa.program import Program, ProgramError
 from isa.registers import ABI_NAMES
 from isa.services import Host
@@ -58,8 +58,8 @@ class RunResult:
 class ReferenceMachine(Vocabulary):
     """A Slim machine that executes meanings one by one. `machine` is a preset or its name."""
 
-    def __init__(self, machine: Machine | str = "slim", host: Host | None = None) -> None:
-        super().__init__(load_machine(machine) if isinstance(machine, str) else machine, host or Host())
+    def __init__(self, machine: Preset | str = "slim", host: Host | None = None) -> None:
+        super().__init__(load_preset(machine) if isinstance(machine, str) else machine, host or Host())
         self.program: Program | None = None
         self._decoded: dict[int, tuple[Row, dict[str, int]] | None] = {}
 

@@ -18,8 +18,8 @@ from isa import services
 from isa.arithmetic import canonical, s64
 from isa.counters import COUNTERS, SLOTS
 from isa.csrs import BY_ADDRESS, COUNTER_BY_ADDRESS, CSRS, INSTRUCTION_COUNTS, MSTATUS_MIE, MSTATUS_MPIE, is_read_only
-from isa.machine import Machine, Region
 from isa.memory import Bytes, Memory
+from isa.preset import Preset, Region
 from isa.traps import Cause, Trap
 from isa.units import UNITS
 
@@ -35,7 +35,7 @@ class Vocabulary:
     names whose memory port it uses.
     """
 
-    def __init__(self, machine: Machine, host: services.Host) -> None:
+    def __init__(self, machine: Preset, host: services.Host) -> None:
         self.machine = machine
         self.host = host
         self.memory = Memory(machine)

@@ -15,7 +15,7 @@ import pytest
 import slimulator
 from isa.counters import COUNTERS
 from isa.instruction import TABLE
-from isa.machine import machine_names
+from isa.preset import preset_names
 
 ROOT = Path(__file__).parents[1]
 PROGRAMS = ROOT / "programs"
@@ -262,7 +262,7 @@ def test_isa_json_holds_every_row(command) -> None:
 
 def test_machines_at_the_prompt(command) -> None:
     out = command("machines")[1]
-    assert all(name in out for name in machine_names())
+    assert all(name in out for name in preset_names())
     assert "ISSCC 2025 paper 23.9" in command("machines", "slim-llama")[1]
     assert json.loads(command("machines", "slim-llama", "--json")[1])["clock_hz"]["value"] == 200_000_000
     status, _, err = command("machines", "slim-lama")

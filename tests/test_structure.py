@@ -16,7 +16,7 @@ import emulator.units  # noqa: F401 - registers the kernels
 from emulator.decode import OPERATIONS
 from emulator.kernels import KERNELS
 from isa.instruction import TABLE, Row
-from isa.machine import CORE_UNITS
+from isa.preset import CORE_UNITS
 from isa.units import UNITS
 
 ROOT = Path(__file__).parents[1]

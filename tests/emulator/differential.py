@@ -28,11 +28,11 @@ from typing import Any
 
 import numpy as np
 
-from emulator.engine import FastMachine
+from emulator.engine import Machine
 from isa.counters import COUNTERS
 from isa.csrs import BY_ADDRESS, CSRS
 from isa.instruction import TABLE
-from isa.machine import Machine
+from isa.preset import Preset
 from isa.program import Program, Section
 from isa.reference import ReferenceMachine, RunResult, TrapReport
 from isa.registers import ABI_NAMES
@@ -69,7 +69,7 @@ class ProgramDone:
 
     results: list[RunResult]
     reference: ReferenceMachine
-    fast: FastMachine
+    fast: Machine
 
 
 # ---------------------------------------------------------------------------------------------------- comparing
@@ -162,7 +162,7 @@ class Pair:
         sections = [Section(".text", "ax", TEXT, 4, [bytes(_PAGE)])]
         if flash:
             sections.append(Section(".weights", "a", FLASH, 4096, [flash]))
-        self.reference, self.fast = ReferenceMachine(machine), FastMachine(machine)
+        self.reference, self.fast = ReferenceMachine(machine), Machine(machine)
         for each in self.machines:
             each.load(Program(sections, [], [], TEXT))
         self._word = 0
@@ -183,7 +183,7 @@ class Pair:
         self.fresh()
 
     @property
-    def machines(self) -> tuple[ReferenceMachine, FastMachine]:
+    def machines(self) -> tuple[ReferenceMachine, Machine]:
         return self.reference, self.fast
 
     # ------------------------------------------------------------------------------------------ the start
@@ -306,14 +306,14 @@ class Pair:
             array[len(given):] = 0
         each.host = Host()
         each.exit_code = None
-        if isinstance(each, FastMachine):
+        if isinstance(each, Machine):
             each.handed_over.clear()
 
 
 # ---------------------------------------------------------------------------------------------------- whole programs
 
 
-def run_program(program: Program, *, machine: Machine | str | None = None, prompt: Sequence[int] = (),
+def run_program(program: Program, *, machine: Preset | str | None = None, prompt: Sequence[int] = (),
                 max_instructions: int | Sequence[int] = 1_000_000, inline: Sequence[str] = (),
                 registers: Sequence[int] = (), csrs: dict[str, int] | None = None) -> ProgramDone:
     """Run a program on both engines and compare everything at its end. Raises Difference.
@@ -322,7 +322,7 @@ def run_program(program: Program, *, machine: Machine | str | None = None, promp
     must have done by itself ("*": all Xslim instructions). `registers` and `csrs` are there at the start.
     """
     name = machine or program.machine
-    reference, fast = ReferenceMachine(name, Host(prompt)), FastMachine(name, Host(prompt))
+    reference, fast = ReferenceMachine(name, Host(prompt)), Machine(name, Host(prompt))
     reference.load(program)
     fast.load(program)
     for each in (reference, fast):

@@ -16,11 +16,11 @@ from differential import DRAM, FLASH, HBM, MMIO, SRAM, Difference, Pair, Program
 
 import asm
 from emulator import engine
-from emulator.engine import FastMachine
+from emulator.engine import Machine
 from emulator.kernels import KERNELS
 from isa.csrs import CSRS
 from isa.instruction import TABLE
-from isa.machine import PRESETS, Machine, load_machine
+from isa.preset import PRESETS, Preset, load_preset
 from isa.program import Program, Section, Symbol
 from isa.traps import Cause
 
@@ -366,7 +366,7 @@ def test_a_limit_of_zero_does_nothing():
 
 
 def test_counters_and_state_may_be_replaced_between_runs():
-    machine = FastMachine("slim")
+    machine = Machine("slim")
     machine.load(asm.assemble("_start: li a0, 5\n sync.signal.vec a0\n"
                               "again: lw t0, 0(sp)\n addi t1, t1, 1\n csrw vec.cols, t1\n j again\n"))
     machine.run(50)
@@ -381,7 +381,7 @@ def test_counters_and_state_may_be_replaced_between_runs():
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory) -> Machine:
+def small(tmp_path_factory) -> Preset:
     """The slim machine with little memory, so that no random length is a long one."""
     text = (PRESETS / "slim.toml").read_text(encoding="utf-8")
     for size, less in (("16_777_216", "65_536"), ("17_179_869_184", "131_072"), ("34_359_738_368", "65_536")):
@@ -389,7 +389,7 @@ def small(tmp_path_factory) -> Machine:
         text = text.replace(size, less)
     path = tmp_path_factory.mktemp("machines") / "small.toml"
     path.write_text(text, encoding="utf-8")
-    return load_machine(path)
+    return load_preset(path)
 
 
 class RandomProgram:

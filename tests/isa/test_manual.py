@@ -14,8 +14,8 @@ from isa.csrs import CSRS
 from isa.document import Code, Heading, Paragraph, Table, markdown, plain
 from isa.entry import as_json, counters, csrs, families, mentions, picture, source, traps
 from isa.instruction import TABLE, Row, rows
-from isa.machine import load_machine, machine_names
 from isa.manual import TOPICS, UnknownEntry, look_up, machine_answer, pages, write
+from isa.preset import load_preset, preset_names
 from isa.traps import Cause
 from isa.units import UNITS
 
@@ -150,9 +150,9 @@ def test_a_query_that_is_near_nothing_says_where_to_look() -> None:
 
 
 def test_every_figure_of_a_preset_is_printed_with_its_source() -> None:
-    for name in machine_names():
-        preset = load_machine(name).preset
-        text = plain(machine_answer(load_machine(name)).blocks, 10_000)
+    for name in preset_names():
+        preset = load_preset(name).file
+        text = plain(machine_answer(load_preset(name)).blocks, 10_000)
         figures = [preset.clock_hz, *preset.facts.values(), *(f for region in preset.region.values() for _, f in region if f),
                    *(f for unit in preset.unit.values() for f in unit.parameters.values())]
         assert all(figure.source in text for figure in figures)

@@ -6,7 +6,7 @@ from bench import FLASH, Bench, refused
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isa.machine import PRESETS
+from isa.preset import PRESETS
 from isa.traps import Cause
 
 PAGE = 4096

@@ -6,23 +6,23 @@ from pathlib import Path
 
 import pytest
 
-from isa.machine import PRESETS, MachineError, load_machine, machine_names
+from isa.preset import PRESETS, PresetError, load_preset, preset_names
 from isa.units import UNITS
 
 SLIM = (PRESETS / "slim.toml").read_text(encoding="utf-8")
 
 
 def test_shipped_presets_are_valid_and_named_like_their_files() -> None:
-    assert {"slim", "slim-llama"} <= set(machine_names())
-    for name in machine_names():
-        machine = load_machine(name)
+    assert {"slim", "slim-llama"} <= set(preset_names())
+    for name in preset_names():
+        machine = load_preset(name)
         assert machine.name == name
         assert all(unit in UNITS for unit in machine.units)
         assert [region.base for region in machine.regions] == sorted(region.base for region in machine.regions)
 
 
 def test_slim_has_every_unit_and_every_region() -> None:
-    machine = load_machine("slim")
+    machine = load_preset("slim")
     assert machine.units == tuple(UNITS)
     assert {region.name: region.base for region in machine.regions} == {
         "mmio": 0x0200_0000, "sram": 0x1000_0000, "dram": 0x8000_0000, "flash": 0x10_0000_0000, "hbm": 0x20_0000_0000}
@@ -32,36 +32,36 @@ def test_slim_has_every_unit_and_every_region() -> None:
 
 
 def test_slim_llama_says_what_the_paper_says() -> None:
-    machine = load_machine("slim-llama")
+    machine = load_preset("slim-llama")
     sram, dram = machine.region("sram"), machine.region("dram")
     assert machine.clock_hz == 200_000_000
     assert sram.size == 500 * 1024
-    assert machine.preset.region["dram"].bytes_per_cycle.value * machine.clock_hz == 1.6e9
+    assert machine.file.region["dram"].bytes_per_cycle.value * machine.clock_hz == 1.6e9
     assert dram.ports == {"core", "fetch"}
     assert {"core", "lut", "vec", "thr", "fetch"} == sram.ports
-    assert machine.preset.facts["s_luts"].value == 8 * 8 * 8 * 8
+    assert machine.file.facts["s_luts"].value == 8 * 8 * 8 * 8
     assert machine.page_bytes == 0
-    with pytest.raises(MachineError, match="unknown region 'flash'; expected one of mmio, sram, dram"):
+    with pytest.raises(PresetError, match="unknown region 'flash'; expected one of mmio, sram, dram"):
         machine.region("flash")
 
 
 def test_parameter_of_an_absent_unit_or_of_no_unit() -> None:
-    with pytest.raises(MachineError, match=r"did you mean 'lut\.activations'"):
-        load_machine("slim").parameter("lut.activation")
+    with pytest.raises(PresetError, match=r"did you mean 'lut\.activations'"):
+        load_preset("slim").parameter("lut.activation")
 
 
 def test_unknown_machine_names_the_nearest() -> None:
-    with pytest.raises(MachineError, match="no machine preset 'slim-lama'") as caught:
-        load_machine("slim-lama")
+    with pytest.raises(PresetError, match="no machine preset 'slim-lama'") as caught:
+        load_preset("slim-lama")
     assert "did you mean 'slim-llama'?" in str(caught.value)
 
 
 def test_a_preset_file_is_loaded_by_path_and_read_anew(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(SLIM, encoding="utf-8")
-    assert load_machine(path).clock_hz == 1_000_000_000
+    assert load_preset(path).clock_hz == 1_000_000_000
     path.write_text(SLIM.replace("1_000_000_000", "500_000_000", 1), encoding="utf-8")
-    assert load_machine(str(path)).clock_hz == 500_000_000
+    assert load_preset(str(path)).clock_hz == 500_000_000
 
 
 REFUSED = {
@@ -99,8 +99,8 @@ def test_a_wrong_preset_is_refused_with_file_key_and_expectation(
     assert old in SLIM
     path = tmp_path / "wrong.toml"
     path.write_text(SLIM.replace(old, new, 1), encoding="utf-8")
-    with pytest.raises(MachineError) as caught:
-        load_machine(path)
+    with pytest.raises(PresetError) as caught:
+        load_preset(path)
     assert str(path) in str(caught.value)
     assert key in str(caught.value)
     assert says in str(caught.value)
@@ -110,8 +110,8 @@ def test_every_problem_of_a_preset_is_reported_at_once(tmp_path: Path) -> None:
     path = tmp_path / "wrong.toml"
     wrong = SLIM.replace("[unit.vec]", "[unit.vex]", 1).replace("0x20_0000_0000", "0x20_0000_0001", 1)
     path.write_text(wrong, encoding="utf-8")
-    with pytest.raises(MachineError) as caught:
-        load_machine(path)
+    with pytest.raises(PresetError) as caught:
+        load_preset(path)
     assert {problem.key for problem in caught.value.problems} >= {"unit.vex", "region.hbm.base.value"}
 
 
@@ -119,14 +119,14 @@ def test_a_region_that_every_machine_needs_is_missed(tmp_path: Path) -> None:
     start, end = SLIM.index("[region.dram]"), SLIM.index("[region.flash]")
     path = tmp_path / "wrong.toml"
     path.write_text(SLIM[:start] + SLIM[end:], encoding="utf-8")
-    with pytest.raises(MachineError, match=r"region\.dram: missing"):
-        load_machine(path)
+    with pytest.raises(PresetError, match=r"region\.dram: missing"):
+        load_preset(path)
 
 
 def test_a_preset_that_is_not_there_or_not_text(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r"none\.toml"):
-        load_machine(tmp_path / "none.toml")
+        load_preset(tmp_path / "none.toml")
     path = tmp_path / "binary.toml"
     path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(MachineError, match="UTF-8"):
-        load_machine(path)
+    with pytest.raises(PresetError, match="UTF-8"):
+        load_preset(path)

@@ -1,6 +1,6 @@
 """Machine presets: which regions, units and sizes a Slim machine has, and where every figure comes from.
 
-A preset is a TOML file in isa/machines (or anywhere: `load_machine("my.toml")`). Every figure in it is a table
+A preset is a TOML file in isa/machines (or anywhere: `load_preset("my.toml")`). Every figure in it is a table
 `{ value = ..., source = "..." }`; the source is a citation, or "assumed: " and the reason. Unknown keys, missing sources,
 unknown units and overlapping regions are refused. What an instruction means on a machine is not here.
 
@@ -66,7 +66,7 @@ class Problem:
         return f"{place}{self.got}; expected {self.expected}" + (f"\nhint: {self.hint}" if self.hint else "")
 
 
-class MachineError(Exception):
+class PresetError(Exception):
     """A machine that cannot be used. `problems` lists everything that is wrong in the preset `path` ("" for a bad name)."""
 
     def __init__(self, path: str, problems: Iterable[Problem]) -> None:
@@ -128,7 +128,7 @@ class UnitTable(_Table):
     parameters: dict[str, Sourced[PositiveInt]] = {}
 
 
-class Preset(_Table):
+class PresetFile(_Table):
     """The whole file."""
 
     name: str
@@ -160,20 +160,20 @@ class Region:
 
 
 @dataclass(frozen=True)
-class Machine:
-    """A checked preset: regions by rising address, units with their parameters, and `preset`, the file with its sources."""
+class Preset:
+    """A checked preset: regions by rising address, units with their parameters, and `file`, which has the sources."""
 
     name: str
     clock_hz: int
     regions: tuple[Region, ...]
-    preset: Preset
+    file: PresetFile
 
     def region(self, name: str) -> Region:
-        """The region called `name`. Raises MachineError when this machine has none."""
+        """The region called `name`. Raises PresetError when this machine has none."""
         for region in self.regions:
             if region.name == name:
                 return region
-        raise MachineError("", [_unknown("region", name, f"machine {self.name}", [region.name for region in self.regions])])
+        raise PresetError("", [_unknown("region", name, f"machine {self.name}", [region.name for region in self.regions])])
 
     @property
     def units(self) -> tuple[str, ...]:
@@ -181,15 +181,15 @@ class Machine:
         return tuple(name for name in UNITS if self.has_unit(name))
 
     def has_unit(self, name: str) -> bool:
-        return name in CORE_UNITS or name in self.preset.unit
+        return name in CORE_UNITS or name in self.file.unit
 
     def parameter(self, name: str) -> int:
-        """The value of "unit.parameter". Raises MachineError when the machine lacks the unit or the unit the parameter."""
+        """The value of "unit.parameter". Raises PresetError when the machine lacks the unit or the unit the parameter."""
         unit, _, key = name.partition(".")
-        table = self.preset.unit.get(unit)
+        table = self.file.unit.get(unit)
         if table is None or key not in table.parameters:
-            known = [f"{u}.{p}" for u, t in self.preset.unit.items() for p in t.parameters]
-            raise MachineError("", [_unknown("parameter", name, f"machine {self.name}", known)])
+            known = [f"{u}.{p}" for u, t in self.file.unit.items() for p in t.parameters]
+            raise PresetError("", [_unknown("parameter", name, f"machine {self.name}", known)])
         return table.parameters[key].value
 
     @property
@@ -198,47 +198,47 @@ class Machine:
         return max(region.page_bytes for region in self.regions)
 
 
-def machine_names() -> tuple[str, ...]:
+def preset_names() -> tuple[str, ...]:
     """The shipped presets, by name."""
     return tuple(sorted(path.stem for path in PRESETS.glob("*.toml")))
 
 
-def load_machine(name_or_path: str | Path) -> Machine:
+def load_preset(name_or_path: str | Path) -> Preset:
     """The machine of a shipped preset (by name) or of a preset file (a path that ends in .toml).
 
-    Raises MachineError for an unknown name or a preset that is wrong, naming file, key, what is there and what may be;
+    Raises PresetError for an unknown name or a preset that is wrong, naming file, key, what is there and what may be;
     OSError when the file cannot be read.
     """
     text = str(name_or_path)
     if text.endswith(".toml"):
         return _read(Path(text))
-    if text not in machine_names():
-        names = ", ".join(machine_names())
-        raise MachineError("", [Problem("", f"no machine preset {text!r}", f"one of {names}, or a path ending in .toml",
-                                        _nearest(text, machine_names()))])
+    if text not in preset_names():
+        names = ", ".join(preset_names())
+        raise PresetError("", [Problem("", f"no machine preset {text!r}", f"one of {names}, or a path ending in .toml",
+                                        _nearest(text, preset_names()))])
     return _shipped(text)
 
 
 @cache
-def _shipped(name: str) -> Machine:
+def _shipped(name: str) -> Preset:
     return _read(PRESETS / f"{name}.toml")
 
 
-def _read(path: Path) -> Machine:
+def _read(path: Path) -> Preset:
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise MachineError(str(path), [Problem("", str(error), "a TOML file in UTF-8")]) from None
+        raise PresetError(str(path), [Problem("", str(error), "a TOML file in UTF-8")]) from None
     try:
-        preset = Preset.model_validate(data)
+        file = PresetFile.model_validate(data)
     except ValidationError as error:
-        raise MachineError(str(path), [_schema_problem(dict(entry)) for entry in error.errors()]) from None
-    problems = [*_unit_problems(preset), *_region_problems(preset)]
+        raise PresetError(str(path), [_schema_problem(dict(entry)) for entry in error.errors()]) from None
+    problems = [*_unit_problems(file), *_region_problems(file)]
     if problems:
-        raise MachineError(str(path), problems)
+        raise PresetError(str(path), problems)
     regions = (Region(name, table.base.value, table.size.value, frozenset(table.ports.value), name != "flash",
-                      table.page_bytes.value if table.page_bytes else 0) for name, table in preset.region.items())
-    return Machine(preset.name, preset.clock_hz.value, tuple(sorted(regions, key=lambda region: region.base)), preset)
+                      table.page_bytes.value if table.page_bytes else 0) for name, table in file.region.items())
+    return Preset(file.name, file.clock_hz.value, tuple(sorted(regions, key=lambda region: region.base)), file)
 
 
 # ------------------------------------------------------------------------------------------------ checks
@@ -261,7 +261,7 @@ def _schema_problem(entry: dict[str, Any]) -> Problem:
 
 def _table_at(location: Iterable[Any]) -> type[_Table]:
     """The schema class of the table at a key path."""
-    kind: Any = Preset
+    kind: Any = PresetFile
     for part in location:
         kind = kind.model_fields[part].annotation if hasattr(kind, "model_fields") else get_args(kind)[1]
         if NoneType in get_args(kind):
@@ -270,7 +270,7 @@ def _table_at(location: Iterable[Any]) -> type[_Table]:
     return table
 
 
-def _unit_problems(preset: Preset) -> Iterator[Problem]:
+def _unit_problems(preset: PresetFile) -> Iterator[Problem]:
     """Units that the ISA does not have, parameters that they do not declare or that are missing."""
     for name, table in preset.unit.items():
         if name not in UNITS or name in CORE_UNITS:
@@ -283,7 +283,7 @@ def _unit_problems(preset: Preset) -> Iterator[Problem]:
             yield Problem(f"unit.{name}.parameters.{key}", "missing", declared[key].text)
 
 
-def _region_problems(preset: Preset) -> Iterator[Problem]:
+def _region_problems(preset: PresetFile) -> Iterator[Problem]:
     """Region names, alignment, overlap, ports; page_bytes for flash and for nothing else."""
     ports = ["core", *preset.unit]
     for name, table in preset.region.items():
