@@ -21,8 +21,8 @@ from isa.units import UNITS
 PUNT, DONE = 0, 1         # numba answers 0 for a kernel that raises: so that is a PUNT
 
 # Words of the block. State arrays follow from STATE on, two words each: host address and length.
-(COUNTS, CSR_FILE, SPANS, SPAN_COUNT, RESULT, PAGE_BYTES, CODE_START, CODE_BYTES, CODE_RANGES, CODE_RANGE_COUNT, TOHOST,
- STATE) = range(12)
+(COUNTS, CSR_FILE, SPANS, SPAN_COUNT, RESULT, PAGE_BYTES, GUARD_START, GUARD_BYTES, GUARDS, GUARD_COUNT, TOHOST, STOP,
+ STATE) = range(13)
 STATE_INDEX: dict[str, int] = {name: STATE + 2 * i for i, name in enumerate(
     array.name for unit in UNITS.values() for array in unit.state)}
 WORDS = STATE + 2 * len(STATE_INDEX)
@@ -88,12 +88,12 @@ def overlap(a: int, a_size: int, b: int, b_size: int) -> bool:
 
 
 @njit
-def in_code(block: int, address: int, size: int) -> bool:
-    """True if a write there would change decoded instructions."""
-    if not overlap(address, size, load(block + 8 * CODE_START, np.int64), load(block + 8 * CODE_BYTES, np.int64)):
+def guarded(block: int, address: int, size: int) -> bool:
+    """True if the engine must see a write there: it changes decoded instructions, or is watched."""
+    if not overlap(address, size, load(block + 8 * GUARD_START, np.int64), load(block + 8 * GUARD_BYTES, np.int64)):
         return False
-    place = load(block + 8 * CODE_RANGES, np.int64)             # (address, bytes) of each range of decoded instructions
-    for _ in range(load(block + 8 * CODE_RANGE_COUNT, np.int64)):
+    place = load(block + 8 * GUARDS, np.int64)                  # (address, bytes) of each range that is guarded
+    for _ in range(load(block + 8 * GUARD_COUNT, np.int64)):
         if overlap(address, size, load(place, np.int64), load(place + 8, np.int64)):
             return True
         place += 16
@@ -113,8 +113,8 @@ def _find(block: int, port: int, address: int, size: int, align: int, write: int
         if offset >= 0 and offset <= load(span + 8 * SIZE, np.int64) - size:        # no sum: it might wrap around
             if not load(span + 8 * PORTS, np.int64) >> port & 1 or (write and not load(span + 8 * WRITABLE, np.int64)):
                 return 0, SINK
-            if write and in_code(block, address, size):
-                return 0, SINK          # decoded instructions: the engine must see this write
+            if write and guarded(block, address, size):
+                return 0, SINK
             return load(span + 8 * HOST, np.int64) + offset, load(span + 8 * (WRITE_SLOT if write else READ_SLOT), np.int64)
         span += 8 * SPAN_WORDS
     return 0, SINK

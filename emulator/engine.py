@@ -4,9 +4,16 @@ Both work on the same state. The loop (emulator/loop.py) runs until it stands in
 service, a standard CSR, a store to a device or to code, an operation that its kernel punts on, anything that traps. That one
 instruction is executed by the reference engine, through its meaning; then the loop goes on. So traps, services and devices are
 written once, in isa, and the engines cannot disagree about them.
+
+Observers cost nothing where they do not look. Instructions that a hook wants to see, and those with a breakpoint, are patched to
+be such instructions that the loop leaves alone; writes to a watchpoint are refused by the loop as those to code are.
 """
 
 from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,13 +26,28 @@ from isa.csrs import CSRS
 from isa.instruction import find
 from isa.preset import Preset, Region
 from isa.program import Program
-from isa.reference import ReferenceMachine, RunResult, TrapReport
+from isa.reference import ReferenceMachine, TrapReport
 from isa.services import Host
 from isa.traps import Trap
 
 SLICE = 20_000_000          # instructions between two looks at the keyboard
 _PAGE = 4096                # code outside the program's own sections is decoded in pieces of this size
 _MOST_GAP = 1 << 20         # executable sections that are nearer than this are decoded as one piece
+
+
+@dataclass
+class Piece:
+    """Decoded instructions: `words[i]` at address base + 4 * i."""
+
+    base: int
+    words: npt.NDArray[np.uint32]           # (n,) as they were when they were decoded
+    code: Code                              # (n, 8) what the loop reads
+    operations: npt.NDArray[np.int32]       # (n,) the OPERATION column before it was patched
+    visits: npt.NDArray[np.int64]           # (n,) how often each was retired, since they were added up
+
+    @property
+    def end(self) -> int:
+        return self.base + 4 * len(self.code)
 
 
 class Machine(ReferenceMachine):
@@ -44,15 +66,16 @@ class Machine(ReferenceMachine):
             self._csr_mask[csr.address] = csr.writable
         self._block = np.zeros(WORDS, np.int64)
         self._spans = np.zeros((0, SPAN_WORDS), np.int64)
-        self._code: list[tuple[int, Code]] = []             # (address of the first instruction, decoded)
+        self._pieces: list[Piece] = []
         self._ranges: list[tuple[int, int]] = []            # (start, end) of what is decoded; elsewhere a piece holds OTHER
-        self._range_table = np.zeros((0, 2), np.int64)      # the same for the loop: (start, bytes)
+        self._guards = np.zeros((0, 2), np.int64)           # for the loop: (start, bytes) of these and of the watchpoints
+        self._patched: Any = ()                             # what the code is patched for
         self.handed_over: dict[str, int] = {}
 
     def load(self, program: Program) -> None:
         super().load(program)
         self._describe_memory()
-        self._code, self._ranges = [], []
+        self._pieces, self._ranges = [], []
         executable = sorted((s.address, s.end) for s in program.sections if "a" in s.flags and "x" in s.flags and s.size)
         pieces: list[list[tuple[int, int]]] = []
         for start, end in executable:
@@ -114,18 +137,45 @@ class Machine(ReferenceMachine):
         first, last = -(-span[0] // 4) * 4, span[1] // 4 * 4
         ranges = [(max(start // 4 * 4, first), min(-(-end // 4) * 4, last)) for start, end in ranges]
         base = ranges[0][0]
-        code = np.zeros(((ranges[-1][1] - base) // 4, 8), np.int32)
+        length = (ranges[-1][1] - base) // 4
+        piece = Piece(base, np.zeros(length, np.uint32), np.zeros((length, 8), np.int32), np.zeros(length, np.int32),
+                      np.zeros(length, np.int64))
         for start, end in ranges:
-            code[(start - base) // 4:(end - base) // 4] = decode_words(self._words(start, end), self.machine.units)
-        self._compile(code)
-        self._code.append((base, code))
+            self._fill(piece, start, end)
+        self._pieces.append(piece)
         self._ranges += ranges
-        self._range_table = np.array([(start, end - start) for start, end in self._ranges], np.int64)
-        low = min(start for start, _ in self._ranges)
-        self._block[context.CODE_START] = low
-        self._block[context.CODE_BYTES] = max(end for _, end in self._ranges) - low
-        self._block[context.CODE_RANGES] = self._range_table.ctypes.data
-        self._block[context.CODE_RANGE_COUNT] = len(self._range_table)
+        self._patch()
+
+    def _patch(self) -> None:
+        """Have the loop leave alone the instructions that somebody wants to see, and the writes to what is watched."""
+        anywhere = any(where is None for _, where in self._hooks)
+        conditions = [where for _, where in self._hooks if where is not None]
+        for piece in self._pieces:
+            piece.code[:, OPERATION] = NUMBER["OTHER"] if anywhere else piece.operations
+            if conditions and not anywhere:
+                for i in np.flatnonzero(piece.operations).tolist():
+                    row = find(int(piece.words[i]))
+                    if any(where(piece.base + 4 * i, row) for where in conditions):
+                        piece.code[i, OPERATION] = NUMBER["OTHER"]
+            for pc in self.breakpoints:
+                if piece.base <= pc < piece.end:
+                    piece.code[(pc - piece.base) // 4, OPERATION] = NUMBER["OTHER"]
+        guards = [(start, end - start) for start, end in self._ranges] + self.watchpoints
+        self._guards = np.array(guards, np.uint64).view(np.int64).reshape(-1, 2)
+        low = min((start for start, _ in guards), default=0)
+        self._block[context.GUARD_START] = low
+        self._block[context.GUARD_BYTES] = max((start + size for start, size in guards), default=0) - low
+        self._block[context.GUARDS] = self._guards.ctypes.data
+        self._block[context.GUARD_COUNT] = len(self._guards)
+        self._patched = set(self.breakpoints), list(self.watchpoints), list(self._hooks)
+
+    def _fill(self, piece: Piece, start: int, end: int) -> None:
+        """Decode what stands in memory from `start` to `end`, a part of the piece."""
+        part = slice((start - piece.base) // 4, (end - piece.base) // 4)
+        piece.words[part] = self._words(start, end)
+        piece.code[part] = decode_words(piece.words[part], self.machine.units)
+        piece.operations[part] = piece.code[part, OPERATION]
+        self._compile(piece.code[part])
 
     def _compile(self, code: Code) -> None:
         """Have the kernels ready that some decoded instructions need."""
@@ -135,60 +185,63 @@ class Machine(ReferenceMachine):
             if not self._kernels[number]:
                 self._kernels[number] = kernels.address(KERNEL_NAMES[number])
 
-    def _piece(self, pc: int) -> tuple[int, Code] | None:
+    def _piece(self, pc: int) -> Piece | None:
         """The decoded code around `pc`, None when there is no executable memory."""
         if pc % 4:
             return None
-        for base, code in self._code:
-            if base <= pc < base + 4 * len(code):
-                return base, code
+        for piece in self._pieces:
+            if piece.base <= pc < piece.end:
+                return piece
         span = self._span(pc)
         if span is None:
             return None
         self._decode([(max(pc & -_PAGE, span[0]), min((pc & -_PAGE) + _PAGE, span[1]))])
-        return self._code[-1]
+        return self._pieces[-1]
 
     def code_changed(self, address: int, size: int) -> None:
         """Decode again what has been stored to code. To be called by whoever writes to memory from outside."""
         for start, end in self._ranges:
             first, last = max(address & ~3, start), min(address + size + 3 & ~3, end)
             if first < last:
-                again = decode_words(self._words(first, last), self.machine.units)
-                self._compile(again)
-                for base, code in self._code:
-                    low, high = max(first, base), min(last, base + 4 * len(code))
-                    if low < high:
-                        code[(low - base) // 4:(high - base) // 4] = again[(low - first) // 4:(high - first) // 4]
+                self._add_visits()
+                for piece in self._pieces:
+                    if max(first, piece.base) < min(last, piece.end):
+                        self._fill(piece, max(first, piece.base), min(last, piece.end))
+                self._patch()
 
     # ---------------------------------------------------------------------------------------------- running
 
-    def run(self, max_instructions: int | None = None) -> RunResult:
+    def stop(self, reason: str) -> None:
+        super().stop(reason)
+        self._block[context.STOP] = 1
+
+    def _prepare(self) -> None:
+        super()._prepare()
+        self._block[context.STOP] = 0
         kernels.notify("the engine")
         kernels.use_cache_of("emulator.loop")
-        from emulator.loop import execute
+        from emulator.loop import loop
+        self._loop = loop(self._visits is not None)
         kernels.notify("")
         self._describe_state()
-        start = self.spent
-        x = self._registers
-        while self.exit_code is None:
-            left = SLICE if max_instructions is None else start + max_instructions - self.spent
-            if left <= 0:
-                return RunResult("limit", 0, self.counter("core.instructions"))
-            piece = self._piece(self.pc)
-            if piece is not None:
-                base, code = piece
-                limit = min(left, SLICE)
-                x[:32] = np.array(self.x, np.uint64).view(np.int64)
-                done, pc = execute(code, base, self.pc, x, self._csr_mask, self._kernels, self._block.ctypes.data, limit)
-                self.x, self.pc = x[:32].view(np.uint64).tolist(), pc % (1 << 64)
-                if done == limit or not base <= self.pc < base + 4 * len(code):
-                    continue                    # perhaps in another piece; where there is no code, the fetch will trap
-            report = self._hand_over()
-            if report is not None:
-                return RunResult("trap", 0, self.counter("core.instructions"), report)
-        return RunResult("exit", self.exit_code, self.counter("core.instructions"))
+        if self._patched != (self.breakpoints, self.watchpoints, self._hooks):
+            self._patch()
 
-    def _hand_over(self) -> TrapReport | None:
+    def _advance(self, left: int | None) -> bool:
+        """Run compiled code from pc, at most SLICE instructions. False: it stands in front of one that is not plain."""
+        piece = self._piece(self.pc)
+        if piece is None:
+            return False
+        limit = SLICE if left is None else min(left, SLICE)
+        x = self._registers
+        x[:32] = np.array(self.x, np.uint64).view(np.int64)
+        done, pc = self._loop(piece.code, piece.base, self.pc, x, self._csr_mask, self._kernels, self._block.ctypes.data, limit,
+                              piece.visits)
+        self.x, self.pc = x[:32].view(np.uint64).tolist(), pc % (1 << 64)
+        return done > 0 and (done == limit or bool(self._stop) or self.pc in self.breakpoints
+                             or not piece.base <= self.pc < piece.end)     # perhaps in another piece; no code: the fetch will trap
+
+    def step(self) -> TrapReport | None:
         """Have the reference engine execute one instruction."""
         try:
             row = find(self._fetch())
@@ -196,10 +249,25 @@ class Machine(ReferenceMachine):
             row = None
         name = row.mnemonic if row else "(none)"
         self.handed_over[name] = self.handed_over.get(name, 0) + 1
-        report = self.step()
+        report = super().step()
         for address, destination, _ in self._writes:
             self.code_changed(address, len(destination))
             if address <= self.tohost < address + len(destination):         # a device that answers in memory
                 self.code_changed(self.tohost, 8)
                 self.code_changed(self.fromhost, 8)
         return report
+
+    # ---------------------------------------------------------------------------------------------- profile
+
+    @property
+    def visits(self) -> Counter[tuple[int, int]]:
+        self._add_visits()
+        return super().visits
+
+    def _add_visits(self) -> None:
+        """Add to the profile what the loop has counted."""
+        if self._visits is not None:
+            for piece in self._pieces:
+                for i in np.flatnonzero(piece.visits).tolist():
+                    self._visits[piece.base + 4 * i, int(piece.words[i])] += int(piece.visits[i])
+                piece.visits[:] = 0

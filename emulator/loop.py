@@ -6,6 +6,8 @@ reference engine execute that one instruction (emulator/engine.py).
 
 from __future__ import annotations
 
+from functools import cache
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -13,19 +15,20 @@ from numba import njit
 
 from emulator.context import (
     BASE,
-    CODE_BYTES,
-    CODE_START,
     COUNTS,
     CSR_FILE,
     DONE,
+    GUARD_BYTES,
+    GUARD_START,
     HOST,
     RESULT,
     SIZE,
     SPANS,
+    STOP,
     TOHOST,
     _find,
     count,
-    in_code,
+    guarded,
 )
 from emulator.decode import LENGTHS_SHIFT, NUMBER
 from emulator.machine_code import call, high_mixed, high_signed, high_unsigned, load, store
@@ -54,6 +57,7 @@ DRAM_READ, DRAM_WRITTEN = COUNTERS["dram.bytes_read"].slot, COUNTERS["dram.bytes
 
 inline: Any = njit(inline="always")
 LONGEST = np.uint64(MOST)
+PROFILED = False            # `loop` compiles _execute for either value
 i8, u8, i16, u16, i32, u32, i64, u64 = (np.int8, np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.int64, np.uint64)
 
 
@@ -103,19 +107,18 @@ def _remainder(a: int, b: int) -> int:
     return 0 if b == -1 else a - b * _quotient(a, b)
 
 
-@njit("Tuple((int64, int64))(int32[:,::1], int64, int64, int64[::1], uint64[::1], int64[::1], int64, int64)",
-      cache=True, nogil=True)
-def execute(code, base, pc, x, csr_mask, kernels, block, limit):  # type: ignore[no-untyped-def]
+def _execute(code, base, pc, x, csr_mask, kernels, block, limit, visits):  # type: ignore[no-untyped-def]
     """Run at most `limit` instructions of `code`, whose first stands at `base`, from `pc`. -> (instructions retired, pc).
 
     x int64 (33,): registers and the one that takes writes to x0. csr_mask uint64 (4096,): writable bits of the units' CSRs.
     kernels int64: host addresses by kernel number, 0: none. block: address of the context block; its first span is DRAM.
-    Stops early in front of an instruction that is not plain, or when pc leaves `code`.
+    visits int64 (n,): how often each instruction of `code` was retired, if PROFILED; else it is not looked at.
+    Stops early in front of an instruction that is not plain, when pc leaves `code`, and at a kernel once STOP is set.
     """
     length = code.shape[0]
     dram = load(block + 8 * SPANS, i64)
     dram_base, dram_last, dram_host = load(dram + 8 * BASE, i64), load(dram + 8 * SIZE, i64) - 8, load(dram + 8 * HOST, i64)
-    code_start, code_bytes = load(block + 8 * CODE_START, i64), load(block + 8 * CODE_BYTES, i64)
+    guard_start, guard_bytes = load(block + 8 * GUARD_START, i64), load(block + 8 * GUARD_BYTES, i64)
     tohost = load(block + 8 * TOHOST, i64)
     csr_file = load(block + 8 * CSR_FILE, i64)
     at = (pc - base) >> 2
@@ -181,7 +184,7 @@ def execute(code, base, pc, x, csr_mask, kernels, block, limit):  # type: ignore
             offset = address - dram_base
             if u64(address - tohost + 7) < u64(15):
                 break
-            if u64(address - code_start + 7) < u64(code_bytes + 7) and in_code(block, address, size):
+            if u64(address - guard_start + 7) < u64(guard_bytes + 7) and guarded(block, address, size):
                 break
             if u64(offset) <= u64(dram_last):
                 written += size
@@ -210,6 +213,8 @@ def execute(code, base, pc, x, csr_mask, kernels, block, limit):  # type: ignore
             function, c, d, lengths = kernels[value], x[code[at, 4]], x[code[at, 5]], code[at, 7] >> LENGTHS_SHIFT
             if ((lengths & 1 and u64(a) > LONGEST) or (lengths & 2 and u64(b) > LONGEST)
                     or (lengths & 4 and u64(c) > LONGEST) or (lengths & 8 and u64(d) > LONGEST)):
+                break
+            if load(block + 8 * STOP, i64):             # a kernel may take long: so look before each
                 break
             if function == 0 or call(function, a, b, c, d, block) != DONE:
                 break
@@ -309,6 +314,8 @@ def execute(code, base, pc, x, csr_mask, kernels, block, limit):  # type: ignore
             x[rd] = old
         elif operation != NOTHING:
             break
+        if PROFILED:
+            visits[at] += 1
         done += 1
         at = following
     counts = load(block + 8 * COUNTS, i64)
@@ -317,3 +324,15 @@ def execute(code, base, pc, x, csr_mask, kernels, block, limit):  # type: ignore
         place = counts + 8 * counter
         store(place, load(place, i64) + i64(events))
     return done, base + (at << 2)
+
+
+_SIGNATURE = "Tuple((int64, int64))(int32[:,::1], int64, int64, int64[::1], uint64[::1], int64[::1], int64, int64, int64[::1])"
+
+
+@cache
+def loop(profiled: bool) -> Any:
+    """The compiled loop, or the one that also counts how often each instruction is retired."""
+    scope = dict(_execute.__globals__, PROFILED=profiled)
+    function = FunctionType(_execute.__code__, scope)
+    function.__qualname__ = "execute_profiled" if profiled else "execute"           # numba caches by it
+    return njit(_SIGNATURE, cache=True, nogil=True)(function)

@@ -9,6 +9,9 @@ Cycles and joules are not counters: they are estimates that a machine preset der
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 from isa.instruction import Counter
 from isa.units import UNITS
 
@@ -45,6 +48,16 @@ COUNTERS: dict[str, Counter] = {counter.name: counter for counter in sorted(
     key=lambda counter: counter.slot)}
 
 SLOTS = 128     # size of the counter file
+
+
+class Counters(dict[str, int]):
+    """Events by counter name, also by unit: `counters["lut.lookups"]`, `counters.lut.lookups`."""
+
+    def __getattr__(self, unit: str) -> Any:
+        events = {name.removeprefix(f"{unit}."): count for name, count in self.items() if name.startswith(f"{unit}.")}
+        if not events:
+            raise AttributeError(f"no counter of a unit {unit!r}; units are {', '.join(sorted({n.split('.')[0] for n in self}))}")
+        return SimpleNamespace(**events)
 
 
 def csr_address(slot: int) -> int:

@@ -6,20 +6,24 @@ to rd, and commits. It imports no kernel and knows no instruction by name.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from isa.counters import COUNTERS
+from isa.counters import COUNTERS, Counters
 from isa.csrs import BY_ADDRESS, MSTATUS_MIE, MSTATUS_MPIE
 from isa.instruction import LONGEST, Row, decode
+from isa.memory import Bytes
 from isa.preset import Preset, load_preset
 from isa.program import Program, ProgramError
 from isa.registers import ABI_NAMES
 from isa.services import Host
 from isa.traps import MEANING, Cause, Trap
 from isa.vocabulary import WORD, Vocabulary
+from isa.watchdog import watched
 
 _STACK_ROOM = 16            # bytes kept free above the initial stack pointer
 _NO_EXIT = "a program ends with a7 = 93 and ecall: is this one's end missing?"
@@ -47,7 +51,11 @@ class TrapReport:
 
 @dataclass(frozen=True)
 class RunResult:
-    """How a run ended. `reason` is "exit", "trap" or "limit"; `exit_code` is the program's own, 0 unless it exited."""
+    """How a run ended. `exit_code` is the program's own, 0 unless it exited.
+
+    `reason` is "exit", "trap", "limit" (of instructions), "timeout", "interrupted" (Ctrl-C), "breakpoint" (pc stands at it),
+    "watchpoint" (the last instruction wrote there), or what a hook gave to `stop`.
+    """
 
     reason: str
     exit_code: int
@@ -55,18 +63,48 @@ class RunResult:
     trap: TrapReport | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one instruction did, for hooks."""
+
+    pc: int
+    word: int | None                        # None: it could not be fetched
+    row: Row | None                         # None: the word is no instruction
+    fields: dict[str, int]                  # register numbers, immediates and CSR numbers by operand name
+    values: dict[str, int]                  # operand values by name, registers as they were before; without the result
+    register: tuple[int, int] | None        # (number, new value) of the register that was set
+    reads: list[tuple[int, int]]            # (address, bytes), in order; instruction fetch left out
+    writes: list[tuple[int, Bytes]]         # (address, bytes that stand there now), in order
+    trap: Cause | None                      # then nothing was set or written
+
+
+Hook = Callable[["ReferenceMachine", Step], None]
+Where = Callable[[int, Row | None], bool]           # (pc, row): is this instruction to be observed?
+
+
 class ReferenceMachine(Vocabulary):
-    """A Slim machine that executes meanings one by one. `machine` is a preset or its name."""
+    """A Slim machine that executes meanings one by one. `machine` is a preset or its name.
+
+    `breakpoints` are addresses in front of which a run stops, unless it starts there. `watchpoints` are (address, bytes): a run
+    stops behind an instruction that has written to one. `hook` has a function called after instructions.
+    """
 
     def __init__(self, machine: Preset | str = "slim", host: Host | None = None) -> None:
         super().__init__(load_preset(machine) if isinstance(machine, str) else machine, host or Host())
         self.program: Program | None = None
+        self.breakpoints: set[int] = set()
+        self.watchpoints: list[tuple[int, int]] = []
+        self._hooks: list[tuple[Hook, Where | None]] = []
+        self._visits: Counter[tuple[int, int]] | None = None
+        self._stop = ""
+        self.row: Row | None = None                             # of the current instruction, with its operands' values
+        self.operands: dict[str, int] = {}
         self._decoded: dict[int, tuple[Row, dict[str, int]] | None] = {}
 
     @property
-    def counters(self) -> dict[str, int]:
+    def counters(self) -> Counters:
         """Events by counter name."""
-        return {name: self.counter(name) for name in COUNTERS}
+        return Counters((name, self.counter(name)) for name in COUNTERS)
 
     @property
     def spent(self) -> int:
@@ -94,41 +132,110 @@ class ReferenceMachine(Vocabulary):
                                                         "or let it name a .dword in writable memory")
                 setattr(self, name, symbol.value)
 
-    def run(self, max_instructions: int | None = None) -> RunResult:
-        """Execute until the program exits, a trap finds no handler, or the limit is reached. One that has exited stays where it is.
+    # ---------------------------------------------------------------------------------------------- observing
 
-        Trapped instructions count towards the limit too, so a handler that itself traps comes to an end.
+    def hook(self, function: Hook, where: Where | None = None) -> None:
+        """Call `function(machine, step)` after each instruction, or after those for which `where(pc, row)` is true.
+
+        `where` must depend on nothing else: the fast engine asks it once. A hook may call `stop`; it may not change the machine.
         """
+        self._hooks.append((function, where))
+
+    def unhook(self, function: Hook) -> None:
+        """Stop calling a function."""
+        self._hooks = [(other, where) for other, where in self._hooks if other is not function]
+
+    def profile(self) -> None:
+        """From now on count how often each instruction is retired."""
+        self._visits = self._visits or Counter()
+
+    @property
+    def visits(self) -> Counter[tuple[int, int]]:
+        """How often each instruction was retired since `profile` was called, by (pc, word)."""
+        return Counter(self._visits or {})
+
+    def stop(self, reason: str) -> None:
+        """End the run that is going on at the next instruction boundary, with this reason. May be called from any thread."""
+        self._stop = self._stop or reason
+
+    # ---------------------------------------------------------------------------------------------- running
+
+    def run(self, max_instructions: int | None = None, timeout: float | None = None) -> RunResult:
+        """Execute until the program exits, a trap finds no handler, or something that RunResult names asks for a stop.
+
+        Trapped instructions count towards the limit too, so a handler that itself traps comes to an end. `timeout` is in
+        seconds of the host. A program that has exited stays where it is.
+        """
+        self._prepare()
+        with watched(self.stop, timeout):
+            return self._run(max_instructions)
+
+    def _run(self, max_instructions: int | None) -> RunResult:
         start = self.spent
-        while max_instructions is None or self.spent - start < max_instructions:
-            if self.exit_code is not None:
-                return RunResult("exit", self.exit_code, self.counter("core.instructions"))
+        while self.exit_code is None:
+            left = None if max_instructions is None else max_instructions - (self.spent - start)
+            if left == 0:
+                return self._ended("limit")
+            if self._stop:
+                return self._ended(self._stop)
+            if self.pc in self.breakpoints and self.spent != start:
+                return self._ended("breakpoint")
+            if self._advance(left):
+                continue
             report = self.step()
             if report is not None:
-                return RunResult("trap", 0, self.counter("core.instructions"), report)
-        if self.exit_code is not None:
-            return RunResult("exit", self.exit_code, self.counter("core.instructions"))
-        return RunResult("limit", 0, self.counter("core.instructions"))
+                return self._ended("trap", report)
+        return self._ended("exit")
+
+    def _prepare(self) -> None:
+        """Called when a run starts."""
+        self._stop = ""
+
+    def _advance(self, left: int | None) -> bool:
+        """Execute some instructions, at most `left`, in a faster way. False: `step` is to execute the next one."""
+        return False
+
+    def _ended(self, reason: str, trap: TrapReport | None = None) -> RunResult:
+        return RunResult(reason, self.exit_code or 0, self.counter("core.instructions"), trap)
 
     def step(self) -> TrapReport | None:
         """Execute one instruction. Returns a report when it traps and no handler is installed."""
-        saved = self.counts.copy()
+        pc, saved = self.pc, self.counts.copy()
         self.begin()
         word: int | None = None
+        self.row, self.fields, self.operands, self.written = None, {}, {}, None
         try:
             word = self._fetch()
             with np.errstate(all="ignore"):
                 self._execute(word)
         except Trap as trap:
             self.counts[:] = saved
+            self.begin()
             self.count("core.traps")
             if trap.cause is Cause.ILLEGAL_INSTRUCTION and word is not None:
                 trap.value = word
-            return self._enter_trap(trap, word)
+            report = self._enter_trap(trap, word)
+            self._observe(pc, word, trap.cause)
+            return report
         self.pc = self.next_pc & WORD
         self.count("core.instructions")
         self.commit()
+        if self._visits is not None:
+            self._visits[pc, word] += 1
+        if self.watchpoints and any(address < start + size and start < address + len(data)
+                                    for address, _, data in self._writes for start, size in self.watchpoints):
+            self.stop("watchpoint")
+        self._observe(pc, word, None)
         return None
+
+    def _observe(self, pc: int, word: int | None, trap: Cause | None) -> None:
+        """Call the hooks that want to know of the instruction at `pc`."""
+        wanted = [function for function, where in self._hooks if where is None or where(pc, self.row)]
+        if wanted:
+            step = Step(pc, word, self.row, self.fields, self.operands, self.written, self._reads,
+                        [(address, data) for address, _, data in self._writes], trap)
+            for function in wanted:
+                function(self, step)
 
     def _fetch(self) -> int:
         if self.pc % 4:
@@ -146,6 +253,7 @@ class ReferenceMachine(Vocabulary):
             raise Trap(Cause.ILLEGAL_INSTRUCTION, detail=f"{word:#010x} is not an instruction of this machine"
                                                            + ("" if word else f"; {_NO_EXIT}"))
         row, self.fields = found
+        self.row = row
         self.next_pc = self.pc + 4
         self.unit = row.unit if row.is_xslim else "core"
         if row.is_xslim:
@@ -159,9 +267,11 @@ class ReferenceMachine(Vocabulary):
             if values[name] > LONGEST:
                 raise Trap(Cause.CAPACITY, values[name],
                            f"{name} is {values[name]:#x}; expected at most {LONGEST:#x}: is it an address?")
+        self.operands = values
         result = row.meaning(self, **values)
         if row.result is not None and result is not None and self.fields[row.result.name]:
-            self.x[self.fields[row.result.name]] = int(result) & WORD
+            self.written = self.fields[row.result.name], int(result) & WORD
+            self.x[self.written[0]] = self.written[1]
 
     def _enter_trap(self, trap: Trap, word: int | None) -> TrapReport | None:
         """Privileged specification, Volume II, "Trap-Related Registers": direct mode, machine mode throughout."""

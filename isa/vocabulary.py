@@ -31,8 +31,8 @@ class Vocabulary:
     """State of a machine and the words of meanings: `m.read_f32(address, n)`, `m.write_f32(...)`, `m.count(...)`.
 
     State: `pc`, `x` (32 registers as unsigned integers), `memory`, `state` (of the units, by name), `host` (console, tokens).
-    `exit_code` is set when the program has asked to end. `fields` are the operand numbers of the current instruction; `unit`
-    names whose memory port it uses.
+    `exit_code` is set when the program has asked to end. Of the current instruction, `fields` are the operand numbers, `unit`
+    names whose memory port it uses, `written` is the register that it has set.
     """
 
     def __init__(self, machine: Preset, host: services.Host) -> None:
@@ -43,6 +43,7 @@ class Vocabulary:
         self.x = [0] * 32
         self.fields: dict[str, int] = {}
         self.unit = "core"
+        self.written: tuple[int, int] | None = None         # (register, value) that the current instruction has set
         self.exit_code: int | None = None           # set when the program asks to end
         self.counts = np.zeros(SLOTS, np.uint64)
         self.csr_values = np.zeros(4096, np.uint64)         # by CSR number
@@ -51,6 +52,7 @@ class Vocabulary:
         self.state: dict[str, npt.NDArray[Any]] = {
             array.name: np.zeros(self.parameter(array.length) if isinstance(array.length, str) else array.length, array.dtype)
             for unit in UNITS.values() if machine.has_unit(unit.name) for array in unit.state}
+        self._reads: list[tuple[int, int]] = []                         # (address, bytes), for those who observe
         self._writes: list[tuple[int, Bytes, Bytes]] = []               # (address, destination view, new bytes)
         self._state_writes: list[tuple[str, npt.NDArray[Any]]] = []
         mmio = machine.region("mmio").base
@@ -59,8 +61,8 @@ class Vocabulary:
     # ---------------------------------------------------------------------------------------------- one instruction
 
     def begin(self) -> None:
-        """Forget what an earlier instruction held back."""
-        self._writes, self._state_writes = [], []
+        """Forget what an earlier instruction read and held back."""
+        self._reads, self._writes, self._state_writes = [], [], []
 
     def commit(self) -> None:
         """Make the instruction's writes visible, then let devices look at what was stored."""
@@ -118,6 +120,7 @@ class Vocabulary:
                 self.count("tokens.emitted")
                 result = a0
         self.x[_A0] = result & WORD
+        self.written = _A0, self.x[_A0]
 
     # ---------------------------------------------------------------------------------------------- CSRs
 
@@ -162,6 +165,7 @@ class Vocabulary:
             return np.zeros(0, np.uint8)
         data = self.memory.view(region, address & WORD, size).copy()
         self.count(f"{region.name}.bytes_read", size)
+        self._reads.append((address & WORD, size))
         return data
 
     def write(self, address: int, data: Bytes, align: int = 1) -> None:

@@ -1,0 +1,259 @@
+"""What both engines offer to those who look on: hooks, breakpoints, watchpoints, stops, the profile. The same on both."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+
+import numpy as np
+import pytest
+
+import asm
+from emulator.engine import Machine
+from isa.instruction import TABLE
+from isa.reference import ReferenceMachine, Step
+from isa.traps import Cause
+
+LOOP = """
+_start: li   t0, 0
+        li   t1, 5
+        la   t2, cell
+again:  sw   t0, 0(t2)
+        addi t0, t0, 1
+        blt  t0, t1, again
+        li   a7, 93
+        li   a0, 7
+        ecall
+        .data
+cell:   .dword 0
+"""
+FOREVER = "_start: li t0, 0\nagain: addi t0, t0, 1\n j again\n"
+ENGINES = pytest.mark.parametrize("engine", [ReferenceMachine, Machine])
+
+
+def loaded(engine: type[ReferenceMachine], source: str) -> ReferenceMachine:
+    machine = engine("slim")
+    machine.load(asm.assemble(source))
+    return machine
+
+
+def symbol(machine: ReferenceMachine, name: str) -> int:
+    found = machine.program.symbol(name)
+    assert found is not None
+    return found.value
+
+
+@ENGINES
+def test_hooks_see_every_instruction_with_its_effects(engine):
+    machine = loaded(engine, LOOP)
+    steps: list[Step] = []
+    machine.hook(lambda _, step: steps.append(step))
+    result = machine.run()
+    assert (result.reason, result.exit_code, len(steps)) == ("exit", 7, result.instructions)
+    stores = [step for step in steps if step.row.mnemonic == "sw"]
+    assert [int(data.view("<u4")[0]) for step in stores for _, data in step.writes] == [0, 1, 2, 3, 4]
+    assert {address for step in stores for address, _ in step.writes} == {symbol(machine, "cell")}
+    assert [step.register for step in steps if step.row.mnemonic == "addi" and step.pc == stores[0].pc + 4] == [
+        (5, 1), (5, 2), (5, 3), (5, 4), (5, 5)]
+    assert stores[0].values == {"imm": 0, "rs1": symbol(machine, "cell"), "rs2": 0}
+    assert all(step.trap is None for step in steps)
+
+
+@ENGINES
+def test_hooks_see_reads_services_and_traps(engine):
+    machine = loaded(engine, """
+    _start: la t0, cell
+            ld t1, 0(t0)
+            li a7, 0x5110
+            ecall
+            ld t1, 0(zero)
+            .data
+    cell:   .dword 0x1234
+    """)
+    steps: list[Step] = []
+    machine.hook(lambda _, step: steps.append(step), lambda pc, row: row is not None and row.mnemonic in ("ld", "ecall"))
+    assert machine.run().reason == "trap"
+    load, service, trapped = steps
+    assert load.reads == [(symbol(machine, "cell"), 8)] and load.register == (6, 0x1234)
+    assert service.register == (10, (1 << 64) - 1)                  # no token left
+    assert trapped.trap is Cause.LOAD_ACCESS and trapped.register is None and trapped.reads == []
+
+
+@ENGINES
+def test_a_hook_that_looks_on_in_one_place_alone(engine):
+    machine = loaded(engine, LOOP)
+    seen: list[int] = []
+    machine.hook(lambda _, step: seen.append(step.pc), lambda pc, row: pc == symbol(machine, "again"))
+    assert machine.run().reason == "exit"
+    assert seen == [symbol(machine, "again")] * 5
+    if isinstance(machine, Machine):
+        assert machine.handed_over == {"sw": 5, "ecall": 1}         # the rest ran compiled
+
+
+@ENGINES
+def test_a_hook_can_stop_the_run_and_be_taken_off(engine):
+    machine = loaded(engine, LOOP)
+
+    def third(machine: ReferenceMachine, step: Step) -> None:
+        if step.row is TABLE["sw"] and machine.x[5] == 2:
+            machine.stop("enough")
+
+    machine.hook(third)
+    assert machine.run().reason == "enough"
+    assert machine.pc == symbol(machine, "again") + 4 and machine.x[5] == 2
+    machine.unhook(third)
+    assert machine.run().reason == "exit"
+
+
+@ENGINES
+def test_breakpoints_stop_in_front_of_an_instruction_and_not_where_a_run_starts(engine):
+    machine = loaded(engine, LOOP)
+    machine.breakpoints.add(symbol(machine, "again"))
+    counts = []
+    while (result := machine.run()).reason == "breakpoint":
+        assert machine.pc == symbol(machine, "again")
+        counts.append(machine.x[5])
+    assert counts == [0, 1, 2, 3, 4]
+    assert (result.reason, result.exit_code) == ("exit", 7)
+
+
+@ENGINES
+def test_watchpoints_stop_behind_the_write(engine):
+    machine = loaded(engine, LOOP)
+    machine.watchpoints.append((symbol(machine, "cell") + 3, 1))            # the last byte of the word
+    for count in range(5):
+        assert machine.run().reason == "watchpoint"
+        assert machine.peek(symbol(machine, "cell"), 4).view("<u4")[0] == count == machine.x[5]
+    machine.watchpoints.clear()
+    assert machine.run().reason == "exit"
+
+
+@ENGINES
+def test_writes_of_units_are_watched_too(engine):
+    machine = loaded(engine, """
+    _start: li a0, 0x10000000
+            li a1, 4
+            vec.relu.f32 a0, a0, a1
+            li a7, 93
+            ecall
+    """)
+    machine.watchpoints.append((0x1000_000F, 1))
+    assert machine.run().reason == "watchpoint"
+    assert machine.run().reason == "exit"
+
+
+def test_nothing_that_looks_on_changes_what_happens():
+    plain, watched = (loaded(Machine, LOOP) for _ in range(2))
+    watched.hook(lambda *_: None)
+    watched.profile()
+    assert plain.run() == watched.run()
+    assert plain.counters == watched.counters and plain.x == watched.x
+
+
+@ENGINES
+def test_the_profile_counts_what_was_retired(engine):
+    machine = loaded(engine, LOOP)
+    machine.profile()
+    seen: Counter[tuple[int, int]] = Counter()
+    machine.hook(lambda _, step: seen.update([(step.pc, step.word)]), lambda pc, row: pc % 8 == 0)      # a part of it by hooks
+    assert machine.run().reason == "exit"
+    assert machine.visits.total() == machine.counter("core.instructions")
+    assert machine.visits[symbol(machine, "again"), int(machine.peek(symbol(machine, "again"), 4).view("<u4")[0])] == 5
+    assert {place: count for place, count in machine.visits.items() if place[0] % 8 == 0} == seen
+
+
+@ENGINES
+def test_a_profile_of_code_that_changes_knows_both(engine):
+    machine = loaded(engine, """
+    _start: li   t0, 2
+            la   t1, patch
+            lw   t2, new
+    patch:  addi t3, t3, 1
+            sw   t2, 0(t1)
+            addi t0, t0, -1
+            bnez t0, patch
+            li   a7, 93
+            ecall
+    new:    addi t3, t3, 16
+    """)
+    machine.profile()
+    machine.run()
+    assert machine.x[28] == 17
+    at = symbol(machine, "patch")
+    assert sorted(machine.visits[place] for place in machine.visits if place[0] == at) == [1, 1]
+
+
+@ENGINES
+def test_a_timeout_stops_a_run_and_the_next_one_goes_on(engine):
+    machine = loaded(engine, FOREVER)
+    start = time.monotonic()
+    assert machine.run(timeout=0.2).reason == "timeout"
+    assert time.monotonic() - start < 5
+    before = machine.x[5]
+    assert machine.run(max_instructions=1000).reason == "limit"
+    assert machine.x[5] in (before + 500, before + 499, before + 501)
+
+
+@ENGINES
+def test_another_thread_can_stop_a_run(engine):
+    machine = loaded(engine, FOREVER)
+    timer = threading.Timer(0.2, machine.stop, ["told"])
+    timer.start()
+    assert machine.run(timeout=30).reason == "told"
+
+
+@ENGINES
+def test_control_c_stops_at_an_instruction_boundary(engine):
+    machine = loaded(engine, FOREVER)
+    timer = threading.Timer(0.3, os.kill, [os.getpid(), signal.SIGINT])
+    timer.start()
+    assert machine.run(timeout=30).reason == "interrupted"
+    assert machine.counter("core.instructions") == machine.x[5] * 2 + (machine.pc == symbol(machine, "again"))
+
+
+def test_control_c_comes_through_long_operations():
+    """A child whose compiled loop is inside kernels nearly all the time stops soon after the signal."""
+    child = subprocess.Popen([sys.executable, "-c", """
+import sys, time, asm
+from emulator.engine import Machine
+machine = Machine("slim")
+machine.load(asm.assemble('''
+_start: li a0, 0x80100000
+        li a1, 4000000
+again:  vec.relu.f32 a0, a0, a1
+        j again
+'''))
+machine.run(max_instructions=20)
+print("ready", flush=True)
+result = machine.run(timeout=60)
+print(result.reason, flush=True)
+"""], stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    assert child.stdout.readline() == "ready\n"
+    time.sleep(0.3)
+    start = time.monotonic()
+    child.send_signal(signal.SIGINT)
+    assert child.stdout.readline() == "interrupted\n"
+    assert time.monotonic() - start < 5             # 0.2 s on a quiet host; the bound only tells it from a slice of hours
+    assert child.wait() == 0
+
+
+def test_counters_by_unit():
+    machine = loaded(Machine, LOOP)
+    machine.run()
+    assert machine.counters.core.stores == machine.counters["core.stores"] == 5
+    with pytest.raises(AttributeError, match="no counter of a unit 'lot'; units are core,"):
+        _ = machine.counters.lot
+
+
+def test_a_breakpoint_costs_nothing_elsewhere():
+    machine = loaded(Machine, LOOP)
+    machine.breakpoints.add(symbol(machine, "_start"))
+    machine.run()
+    assert machine.handed_over == {"addi": 1, "ecall": 1}
+    assert np.uint64(machine.x[5]) == 5
