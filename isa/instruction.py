@@ -85,6 +85,7 @@ class Row:
     example: str = ""                  # one or more lines of assembly, shown in the manual
     match: int = 0
     mask: int = 0
+    ignored: int = 0                   # bits of the mask whose other values are reserved: they are executed alike
     slots: tuple[tuple[str, Field], ...] = field(default=())   # (operand name, field) of the variable fields
 
     def encode(self, values: dict[str, int]) -> int:
@@ -124,18 +125,20 @@ XSLIM_OPCODES = {0x0B: "CUSTOM_0", 0x2B: "CUSTOM_1", 0x5B: "CUSTOM_2", 0x7B: "CU
 TABLE: dict[str, Row] = {}                                         # mnemonic -> row, in order of definition
 _BY_OPCODE: dict[int, list[tuple[int, dict[int, Row]]]] = {}       # opcode|funct3 -> [(mask, {match: row})]
 _KEY_MASK = 0x0000_707F                                            # opcode and funct3
+_FORGIVING: list[Row] = []                                         # rows that ignore bits
 
 _OPERAND = re.compile(r"(?P<result>=)?(?P<name>\w+)(?:(?P<access><>|<|>|:)(?P<shape>\S+))?$")
 
 
 def instruction(row: str, text: str, *, operands: str = "", syntax: str | None = None, counters: str = "",
-                example: str = "") -> Callable[[Meaning], Meaning]:
+                example: str = "", ignores: str = "") -> Callable[[Meaning], Meaning]:
     """Register a row and the function below it as its meaning.
 
     `row` is "mnemonic format field=value ...". `operands` describes an Xslim row: `=name` a result register,
     `name` a value, `name:f32` the bits of a scalar, `name<shape` / `name>shape` / `name<>shape` an address whose memory is
     read / written / both. Fields are given out in order: `rd` to a first operand that is a result or is written to,
     then `rs1`, `rs2`, `rs3`; a register field left over is fixed to zero. A base row takes `syntax` or its format's.
+    `ignores` names fixed fields whose other values are reserved: they are executed alike, but no assembler writes them.
     The unit is the module that holds the row: isa/units/UNIT.py.
     Raises ValueError for a row that is malformed or already there.
     """
@@ -164,7 +167,8 @@ def instruction(row: str, text: str, *, operands: str = "", syntax: str | None =
             raise ValueError(f"{mnemonic} is defined twice")
         unit = meaning.__module__.rpartition(".")[2]
         entry = Row(mnemonic, unit, fmt, fixed, described, syntax, text, meaning, tuple(counters.split()), example,
-                    match, mask, tuple((operand.name, operand.field) for operand in described))
+                    match, mask, sum(FIELDS[name].mask for name in ignores.split()),
+                    tuple((operand.name, operand.field) for operand in described))
         TABLE[mnemonic] = entry
         _file(entry)
         return meaning
@@ -209,10 +213,12 @@ def _file(entry: Row) -> None:
                 break
         else:
             groups.append((entry.mask, {entry.match: entry}))
+    if entry.ignored:
+        _FORGIVING.append(entry)
 
 
 def find(word: int) -> Row | None:
-    """The row that `word` encodes, or None for an illegal instruction."""
+    """The row that `word` encodes as assemblers write it, or None."""
     for mask, matches in _BY_OPCODE.get(word & _KEY_MASK, ()):
         row = matches.get(word & mask)
         if row is not None:
@@ -222,7 +228,7 @@ def find(word: int) -> Row | None:
 
 def decode(word: int) -> tuple[Row, dict[str, int]] | None:
     """Row and operand values of a 32-bit word, or None for an illegal instruction."""
-    row = find(word)
+    row = find(word) or next((row for row in _FORGIVING if not (word ^ row.match) & row.mask & ~row.ignored), None)
     return None if row is None else (row, row.decode(word))
 
 

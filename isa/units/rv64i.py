@@ -277,7 +277,11 @@ def sraw(m, rs1, rs2):
 # ------------------------------------------------------------------------------------------------ fences and system
 
 
-@instruction("fence     FENCE  opcode=0x0F funct3=0 fm=0", "no operation: memory is sequentially consistent")
+# Volume I, "Memory Ordering Instructions": for forward compatibility base implementations ignore rd and rs1 and treat reserved
+# settings of fm as a normal fence; of fence.i ("Zifencei") they ignore the immediate, rs1 and rd.
+@instruction("fence     FENCE  opcode=0x0F funct3=0 fm=0",
+             "no operation: memory is sequentially consistent; reserved values of fm, rs1 and rd do not matter",
+             ignores="fm rs1 rd")
 def fence(m, pred, succ):
     return None
 
@@ -287,7 +291,9 @@ def fence_tso(m):
     return None
 
 
-@instruction("fence.i   SYSTEM opcode=0x0F funct3=1 funct12=0", "no operation: fetches see all earlier stores at once")
+@instruction("fence.i   SYSTEM opcode=0x0F funct3=1 funct12=0",
+             "no operation: fetches see all earlier stores at once; reserved values of the immediate, rs1 and rd do not matter",
+             ignores="funct12 rs1 rd")
 def fence_i(m):
     return None
 

@@ -14,7 +14,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from isa.instruction import TABLE
+from isa.instruction import TABLE, find
 from isa.reference import ReferenceMachine, TrapReport
 from isa.traps import Cause
 
@@ -349,6 +349,18 @@ def test_fences_do_nothing(machine: ReferenceMachine) -> None:
         assert step(machine, mnemonic, **values) is None
         assert machine.pc == CODE + 4
     assert machine.x == before
+
+
+@pytest.mark.parametrize("word", [0x8320_008F, 0x0100_080F, 0xC330_000F, 0x1000_000F, 0x8330_000F | 0x1F << 15, 0x0010_100F,
+                                  0x0000_120F, 0xFFFF_9F8F])
+def test_reserved_settings_of_fences_are_ignored(machine: ReferenceMachine, word: int) -> None:
+    """Volume I: "for forward compatibility, base implementations shall ignore these fields". QEMU does."""
+    before = list(machine.x)
+    poke(machine, CODE, word.to_bytes(4, "little"))
+    machine.pc = CODE
+    assert machine.step() is None
+    assert (machine.pc, machine.x) == (CODE + 4, before)
+    assert find(word) is None                       # so that a disassembler prints what assembles to the same bits
 
 
 def test_every_base_row_is_checked() -> None:
