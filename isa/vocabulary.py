@@ -308,20 +308,21 @@ class Vocabulary:
     def _htif(self) -> None:
         """Host-target interface as the public RISC-V tests and Spike use it: exit, console character, system call.
 
-        Every request but an exit is acknowledged. The program goes on whatever it asked: nothing here traps.
+        Every request but an exit is taken, and acknowledged except for a console character to read: none ever comes, and
+        an answer would be one. The program goes on whatever it asked: nothing here traps.
         """
         request = int(self.peek(self.tohost, 8).view("<u8")[0])
         device, command, payload = request >> 56, request >> 48 & 0xFF, request & ((1 << 48) - 1)
         if request == 0:
             return
-        if device == 0 and payload & 1:
+        if (device, command) == (0, 0) and payload & 1:
             self.exit_code = payload >> 1 & 0xFF
             return
-        if device == 1 and command == 1:
-            self.host.write(1, bytes([payload & 0xFF]))
-        elif device == 0:
-            self._htif_call(payload)
         self.peek(self.tohost, 8)[:] = 0
+        match device, command:
+            case 0, 0: self._htif_call(payload)
+            case 1, 1: self.host.write(1, bytes([payload & 0xFF]))
+            case 1, 0: return
         self.peek(self.fromhost, 8).view("<u8")[0] = request >> 48 << 48 | 1
 
     def _htif_call(self, block: int) -> None:

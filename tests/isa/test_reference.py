@@ -243,6 +243,15 @@ def test_htif_answers_whatever_the_program_asks(request_, block, result):
     assert bytes(host.output) == (b"abc" if result == 3 else b"")
 
 
+@pytest.mark.parametrize(("request_", "answer"), [(1 << 56, 0), (1 << 48 | 1, 1 << 48 | 1)])
+def test_htif_neither_invents_input_nor_ends_at_another_command(request_, answer):
+    """Device 1 command 0 reads a character, and its answer would be one; only command 0 of device 0 ends the run."""
+    m = machine([op("sd", rs2=A0, rs1=T0, imm=0)])
+    m.x[A0], m.x[T0] = request_, MMIO
+    assert m.step() is None and m.exit_code is None
+    assert m.peek(MMIO, 16).view("<u8").tolist() == [0, answer]
+
+
 @pytest.mark.parametrize("name", ["tohost", "fromhost"])
 @pytest.mark.parametrize("address", [0, FLASH, SRAM + 16_777_216 - 4])
 def test_a_tohost_that_cannot_be_written_is_refused(name, address):
