@@ -1,4 +1,4 @@
-"""C compiled by GCC runs on the reference machine: it is a RISC-V computer, not only one that our assembler feeds."""
+"""C compiled by GCC runs on both engines: they are RISC-V computers, not only what our assembler feeds. QEMU runs it alike."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 
 from asm import assemble
 from isa.program import Program
-from isa.reference import ReferenceMachine
-from tests.oracle import compare, gnu
+from tests.emulator.differential import run_program
+from tests.oracle import compare, gnu, htif, qemu
 
 SOURCES = Path(__file__).parent / "c"
 TARGET = ("-march=rv64im", "-mabi=lp64", "-mcmodel=medany", "-ffreestanding")
@@ -20,15 +20,20 @@ LEVELS = ("-O0", "-O2", "-Os")
 WORD = (1 << 64) - 1
 
 
-def expected() -> dict[str, int]:
-    """What tests/oracle/c/checks.c reports, worked out in Python."""
+def xorshift(count: int) -> list[int]:
+    """Marsaglia's xorshift64 with shifts 13, 7, 17."""
     values, state = [], 88172645463325252
-    for _ in range(100):
+    for _ in range(count):
         state ^= state << 13 & WORD
         state ^= state >> 7
         state ^= state << 17 & WORD
-        values.append(state - (1 << 64) if state >> 63 else state)
-    values.sort()
+        values.append(state)
+    return values
+
+
+def expected() -> dict[str, int]:
+    """What tests/oracle/c/checks.c reports, worked out in Python."""
+    values = sorted(value - (1 << 64) if value >> 63 else value for value in xorshift(100))
     divisors = values[:0:-1]
     halves = [-1, 2, -300, 4000, -5000, 6, 7, -8, 9, 10, -11, 12, 13, -14, 15, 32767]
     product, series = np.float32(1), 0.0
@@ -55,17 +60,31 @@ def _quotient(dividend: int, divisor: int) -> int:
     return abs(dividend) // abs(divisor) * (1 if (dividend < 0) == (divisor < 0) else -1)
 
 
+def link(optimise: str, folder: Path, *frame: object) -> Path:
+    linked = folder / "checks.elf"
+    gnu.run("gcc", *TARGET, "-nostdlib", optimise, "-Wl,--build-id=none,--no-warn-rwx-segments", *frame, SOURCES / "checks.c",
+            "-lgcc", "-o", linked)
+    return linked
+
+
+def reported(output: bytes) -> dict[str, int]:
+    return {name: int(value, 16) for name, value in (line.split() for line in output.decode().splitlines())}
+
+
 @pytest.mark.parametrize("optimise", LEVELS)
 def test_c_program(optimise: str, tmp_path: Path) -> None:
-    linked = tmp_path / "checks.elf"
-    gnu.run("gcc", *TARGET, "-nostdlib", optimise, "-Wl,-Ttext=0x80000000,--build-id=none,--no-warn-rwx-segments",
-            SOURCES / "start.s", SOURCES / "checks.c", "-lgcc", "-o", linked)
-    machine = ReferenceMachine("slim")
-    machine.load(Program.load(linked))
-    result = machine.run(1_000_000)
-    lines = [line.split() for line in machine.host.output.decode().splitlines()]
-    assert {name: int(value, 16) for name, value in lines} == expected()
-    assert (result.reason, result.exit_code) == ("exit", len(lines))
+    """With the services of ecall."""
+    done = run_program(Program.load(link(optimise, tmp_path, "-Wl,-Ttext=0x80000000", SOURCES / "start.s")))
+    assert reported(done.fast.host.output) == expected()
+    assert (done.results[-1].reason, done.results[-1].exit_code) == ("exit", len(expected()))
+
+
+@pytest.mark.parametrize("optimise", LEVELS)
+def test_c_program_as_in_qemu(optimise: str, tmp_path: Path) -> None:
+    """With the host-target interface."""
+    done = qemu.agree(link(optimise, tmp_path, "-T", *(htif.FOLDER / name for name in htif.OF_C)))
+    assert reported(done.output) == expected()
+    assert done.exit_code == len(expected())
 
 
 @pytest.mark.parametrize("optimise", LEVELS)
