@@ -41,14 +41,18 @@ def use_cache_of(module: str) -> None:
 
     So stale code is never loaded, and an edit elsewhere in the project recompiles nothing.
     """
+    numba.config.CACHE_DIR = _cache_folder(module)  # type: ignore[attr-defined]
+
+
+@cache
+def _cache_folder(module: str) -> str:
     digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__} {LEVEL}".encode())
     for path in sorted(_sources(module)):
         digest.update(_text(path).encode())
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    numba.config.CACHE_DIR = str(home / "slimulator" / digest.hexdigest()[:16])  # type: ignore[attr-defined]
+    return str(home / "slimulator" / digest.hexdigest()[:16])
 
 
-@cache
 def _sources(module: str) -> frozenset[Path]:
     """The files of a module and of every module of this project that it imports, directly or not."""
     found: set[Path] = set()
