@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import asm
-from asm.disassembler import SymbolIndex, disassemble, format_instruction, instructions
+from asm.disassembler import disassemble, instructions
 from isa.csrs import CSRS
+from isa.disassembly import SymbolIndex, format_instruction
 from isa.instruction import TABLE, Row, decode, find
 from isa.program import FileSlice, Program, ProgramError, Section, Symbol
 from isa.registers import NUMBER
