@@ -158,6 +158,9 @@ class ReferenceMachine(Vocabulary):
         """End the run that is going on at the next instruction boundary, with this reason. May be called from any thread."""
         self._stop = self._stop or reason
 
+    def code_changed(self, address: int, size: int) -> None:
+        """To be called by whoever writes to memory from outside: an engine may have decoded what stood there."""
+
     # ---------------------------------------------------------------------------------------------- running
 
     def run(self, max_instructions: int | None = None, timeout: float | None = None) -> RunResult:
@@ -174,10 +177,10 @@ class ReferenceMachine(Vocabulary):
         start = self.spent
         while self.exit_code is None:
             left = None if max_instructions is None else max_instructions - (self.spent - start)
-            if left == 0:
-                return self._ended("limit")
             if self._stop:
                 return self._ended(self._stop)
+            if left == 0:
+                return self._ended("limit")
             if self.pc in self.breakpoints and self.spent != start:
                 return self._ended("breakpoint")
             if self._advance(left):
