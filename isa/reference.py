@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from isa.counters import COUNTERS, Counters
 from isa.csrs import BY_ADDRESS, MSTATUS_MIE, MSTATUS_MPIE
@@ -21,6 +22,7 @@ from isa.preset import Preset, load_preset
 from isa.program import Program, ProgramError
 from isa.registers import ABI_NAMES
 from isa.services import Host
+from isa.tensor import read_tensor
 from isa.traps import MEANING, Cause, Trap
 from isa.vocabulary import WORD, Vocabulary
 from isa.watchdog import watched
@@ -131,6 +133,14 @@ class ReferenceMachine(Vocabulary):
                                        "to write", hint=f"{name} is a register of the host-target interface: rename the symbol, "
                                                         "or let it name a .dword in writable memory")
                 setattr(self, name, symbol.value)
+
+    def tensor(self, place: int | str, text: str) -> npt.NDArray[Any]:
+        """The tensor that `text` names ("f32[4,16]") at an address or a symbol ("weights", "weights+64").
+
+        A view of memory where NumPy has the type, a decoded copy for bf16, i4, t2 ... Raises TensorError (a ValueError) and,
+        for a symbol that the program does not have, ProgramError.
+        """
+        return read_tensor(self, place if isinstance(place, int) else (self.program or Program()).address(place), text)
 
     # ---------------------------------------------------------------------------------------------- observing
 
