@@ -164,6 +164,10 @@ class ReferenceMachine(Vocabulary):
         """How often each instruction was retired since `profile` was called, by (pc, word)."""
         return Counter(self._visits or {})
 
+    def wrote(self, address: int, size: int) -> bool:
+        """Did the instruction in front of pc write to one of these bytes? To be asked when a watchpoint has stopped a run."""
+        return any(start < address + size and address < start + len(data) for start, _, data in self._writes)
+
     def stop(self, reason: str) -> None:
         """End the run that is going on at the next instruction boundary, with this reason. May be called from any thread."""
         self._stop = self._stop or reason
@@ -235,8 +239,7 @@ class ReferenceMachine(Vocabulary):
         self.commit()
         if self._visits is not None:
             self._visits[pc, word] += 1
-        if self.watchpoints and any(address < start + size and start < address + len(data)
-                                    for address, _, data in self._writes for start, size in self.watchpoints):
+        if any(self.wrote(start, size) for start, size in self.watchpoints):
             self.stop("watchpoint")
         self._observe(pc, word, None)
         return None
