@@ -9,6 +9,7 @@ Source: Debugging with GDB, appendix "GDB Remote Serial Protocol": "Packets", "S
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 from collections.abc import Callable, Iterable
@@ -149,7 +150,10 @@ class GdbServer:
 
     def _set_register(self, text: str) -> str:
         number, _, value = text.partition("=")
-        self._write(int(number, 16), int.from_bytes(bytes.fromhex(value), "little"))
+        data = bytes.fromhex(value)
+        if len(data) != 8:
+            raise DebugError(f"{len(data)} bytes for a register")
+        self._write(int(number, 16), int.from_bytes(data, "little"))
         return "OK"
 
     def _memory(self, text: str) -> str:
@@ -325,7 +329,7 @@ def serve(session: Session, port: int, name: str) -> int:
     try:
         listener = socket.create_server((ADDRESS, port))
     except OSError as error:
-        say(f"error: port {port} of {ADDRESS}: {error.strerror or error}")
+        say(f"error: port {port} of {ADDRESS}: {os.strerror(error.errno or 0)}")
         return 1
     with listener:
         port = listener.getsockname()[1]
