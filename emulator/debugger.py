@@ -69,8 +69,12 @@ class Debugger(Viewer):
     # ---------------------------------------------------------------------------------------------- going on
 
     def _go(self, way: Callable[[], Stop]) -> None:
+        output = self.session.machine.host.output
+        before = len(output)
         stop = self.session.advance(way)
         self.next_line = None
+        if len(output) > before and not output.endswith(b"\n"):
+            self.say("")                                    # the program has left its line open
         self.say_all(inspection.why(self.session, stop))
 
     def do_step(self, text: str) -> None:

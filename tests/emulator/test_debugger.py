@@ -17,13 +17,16 @@ import pytest
 
 import asm
 import slimulator
+from emulator import inspection
 from emulator.access import DebugError
 from emulator.debug_session import Session
 from emulator.debugger import Debugger
 from emulator.engine import Machine
 from emulator.expressions import parse_expression
 from isa.numbers import FORMATS
+from isa.program import Program
 from isa.reference import ReferenceMachine
+from isa.services import Host
 
 ROOT = Path(__file__).parents[2]
 ENGINES = pytest.mark.parametrize("engine", [ReferenceMachine, Machine])
@@ -631,3 +634,61 @@ def test_a_conditional_breakpoint_that_never_holds_can_be_interrupted(debug) -> 
     timer.start()
     lines = said(debugger, "break again if t0 < 0", "continue")
     assert lines[1].startswith("interrupted after ")
+
+
+# ------------------------------------------------------------------------------------------------ the guide
+
+
+GUIDE = (ROOT / "docs" / "debugging.md").read_text(encoding="utf-8")
+CONSOLE = re.findall(r"^```console\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def gemv(here, tmp_path: Path) -> Path:
+    (tmp_path / "programs").symlink_to(ROOT / "programs")
+    asm.assemble(Path("programs/ternary_gemv.s")).save("gemv.elf")
+    return Path("gemv.elf")
+
+
+@pytest.mark.parametrize("engine", [ReferenceMachine, Machine])
+def test_the_session_in_the_guide(gemv, engine) -> None:
+    shown = next(block for block in CONSOLE if "(slim) " in block)
+    opening, *steps = re.split(r"^\(slim\) ", shown.partition("gemv.elf\n$ slimulator debug gemv.elf\n")[2], flags=re.MULTILINE)
+    text: list[str] = []
+
+    def start() -> ReferenceMachine:
+        machine = engine("slim", Host(write=lambda file, data: text.append(data.decode())))
+        machine.load(Program.load(gemv))
+        return machine
+
+    debugger = Debugger(Session(start), lambda line: text.append(f"{line}\n"))
+    debugger.say_all(inspection.here(debugger.session))
+    assert "".join(text) == opening
+    assert len(steps) > 10
+    for step in steps:
+        command, _, expected = step.partition("\n")
+        text.clear()
+        debugger.execute(command)
+        assert "".join(text) == expected, command
+
+
+def test_the_pipe_in_the_guide(gemv) -> None:
+    command, _, expected = next(block for block in CONSOLE if "printf" in block).removeprefix("$ ").partition("\n")
+    done = subprocess.run(["bash", "-c", f"slimulator() {{ '{sys.executable}' '{ROOT}/slimulator.py' \"$@\"; }}; {command}"],
+                          capture_output=True, text=True, check=False)
+    assert (done.stdout + done.stderr, done.returncode) == (expected, 1)
+
+
+def test_the_server_in_the_guide(gemv) -> None:
+    shown = next(block for block in CONSOLE if "--gdb" in block).partition("\n")[2]
+    child = process("gemv.elf", "--gdb", "0")
+    assert child.stderr is not None
+    line = child.stderr.readline()
+    child.send_signal(signal.SIGINT)
+    assert child.communicate(timeout=60)[1] == "\ninterrupted\n" and child.returncode == 130
+    assert re.sub(r":\d+", ":3333", line) == shown
+
+
+def test_the_guide_knows_every_command(debug) -> None:
+    table = GUIDE.partition("## Commands")[2].partition("**Places**")[0]
+    assert [name for name in debug(EXITS).commands() if not re.search(rf"`{name}\b", table)] == []
