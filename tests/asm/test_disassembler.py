@@ -69,7 +69,7 @@ def test_every_row_prints_what_it_is(row: Row) -> None:
 def test_any_word_has_a_text(word: int, pc: int) -> None:
     text = format_instruction(word, pc)
     if text.startswith(".word "):
-        assert decode(word) is None
+        assert find(word) is None                  # a reserved fence is executed, but no assembler writes it
         assert int(text.split()[1], 16) == word
     else:
         assert reread(text, pc) == word
