@@ -208,18 +208,11 @@ def run_program(file: Path, engine: str, machine: str | None, json_file: Path | 
     traps or reaches the limit.
     """
     from isa.counters import COUNTERS
-    from isa.preset import PresetError, load_preset
-    from isa.program import Program, ProgramError
+    from isa.program import Program
     from isa.services import Host, to_terminal
     tokens = _tokens(prompt)
     program = Program.load(file)
-    try:
-        preset = load_preset(machine or program.machine)
-    except PresetError as error:
-        if machine:
-            raise
-        raise ProgramError(f"it was built for machine {program.machine!r}, which is no preset here", path=str(file),
-                           hint="give the machine's .toml file with --machine") from error
+    preset = _preset(program, file, machine)
     host = Host(tokens, write=to_terminal if str(json_file) != "-" else None)
     runner = _engine(engine)(preset, host)
     runner.load(program)
@@ -254,6 +247,57 @@ def run_program(file: Path, engine: str, machine: str | None, json_file: Path | 
         click.echo(f"{file}: error: stopped by --max-instructions {max_instructions} at "
                    f"{_where(program, runner.pc)}", err=True)
     return result.exit_code if result.reason == "exit" else 1
+
+
+@command.command("debug", short_help="Step through a program, at a prompt or from gdb.")
+@click.argument("file", type=_FILE)
+@click.option("--engine", type=click.Choice(["fast", "reference"]), default="fast", show_default=True,
+              help="What executes the program, as in run.")
+@click.option("--machine", metavar="M", help="Preset name or .toml file; by default the one that the program was built for.")
+@click.option("--script", type=_FILE, metavar="F", help="Execute the commands of a file instead of asking for them.")
+@click.option("--gdb", "port", type=click.IntRange(0, 65535), metavar="PORT",
+              help="Serve gdb's remote protocol on this port of 127.0.0.1 (0: a free one).")
+@click.option("--prompt", default="", metavar="TOKENS", help="Prompt tokens for the program to read, e.g. \"1 42 7\".")
+def debug(file: Path, engine: str, machine: str | None, script: Path | None, port: int | None, prompt: str) -> int:
+    """Stop a program at symbols, lines and writes to memory, step through it, look at tensors, counters and units.
+
+    Commands come from a terminal, a pipe or a script; `help` lists them. An error in a script ends it with status 1. With --gdb,
+    gdb drives the program instead, and the exit status is the program's own.
+    """
+    from emulator.debug_session import Session
+    from isa.program import Program
+    from isa.services import Host, to_terminal
+    if script is not None and port is not None:
+        raise click.UsageError("--script are commands of the debugger, and with --gdb they come from gdb: give one of the two")
+    tokens = _tokens(prompt)
+    program = Program.load(file)
+    preset = _preset(program, file, machine)
+
+    def start() -> Any:
+        sys.stdout.flush()
+        runner = _engine(engine)(preset, Host(tokens, write=to_terminal, emit=lambda token: click.echo(f"token {token}")))
+        runner.load(program)
+        return runner
+
+    session = Session(start, file.parent)
+    if port is not None:
+        from emulator.gdb_server import serve
+        return serve(session, port, str(file))
+    from emulator.debugger import run_debugger
+    return run_debugger(session, script)
+
+
+def _preset(program: Any, file: Path, machine: str | None) -> Any:
+    """The machine to run a program on: what --machine says, else the preset that it was built for."""
+    from isa.preset import PresetError, load_preset
+    from isa.program import ProgramError
+    try:
+        return load_preset(machine or program.machine)
+    except PresetError as error:
+        if machine:
+            raise
+        raise ProgramError(f"it was built for machine {program.machine!r}, which is no preset here", path=str(file),
+                           hint="give the machine's .toml file with --machine") from error
 
 
 def _where(program: Any, pc: int) -> str:

@@ -19,7 +19,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from asm.disassembler import disassemble, format_instruction
+from asm.disassembler import disassemble
+from isa.disassembly import format_instruction
 from isa.instruction import TABLE
 from isa.program import Line, Program, Section, Symbol
 

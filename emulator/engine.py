@@ -199,7 +199,7 @@ class Machine(ReferenceMachine):
         return self._pieces[-1]
 
     def code_changed(self, address: int, size: int) -> None:
-        """Decode again what has been stored to code. To be called by whoever writes to memory from outside."""
+        """Decode again what has been stored to code."""
         for start, end in self._ranges:
             first, last = max(address & ~3, start), min(address + size + 3 & ~3, end)
             if first < last:

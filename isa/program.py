@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import bisect
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +127,20 @@ class Program:
 
     def symbol(self, name: str) -> Symbol | None:
         return next((symbol for symbol in self.symbols if symbol.name == name), None)
+
+    def address(self, text: str) -> int:
+        """The address that "0x80000010", "main", "main+8" or "main-0x10" names. Raises ProgramError with the nearest symbol."""
+        if symbol := self.symbol(text):
+            return symbol.value % (1 << 64)
+        name, sign, offset = re.fullmatch(r"\s*(.*?)\s*(?:([+-])\s*(\w+)\s*)?", text, re.DOTALL).groups()  # type: ignore[union-attr]
+        symbol = self.symbol(name)
+        try:
+            base = symbol.value if symbol else int(name, 0)
+            return (base + int(f"{sign}{offset}" if sign else "0", 0)) % (1 << 64)
+        except ValueError:
+            near = get_close_matches(name, [other.name for other in self.symbols], n=1)
+            raise ProgramError(f"{text!r} is no address; expected a number or a symbol, e.g. 0x80000000 or main+8",
+                               hint=f"did you mean {near[0]!r}?" if near and not symbol else "") from None
 
     def symbol_at(self, address: int) -> str:
         """"name+0x10" of the nearest symbol at or below `address` in the same section, "" when there is none."""

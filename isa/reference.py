@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from isa.counters import COUNTERS, Counters
 from isa.csrs import BY_ADDRESS, MSTATUS_MIE, MSTATUS_MPIE
@@ -21,6 +22,7 @@ from isa.preset import Preset, load_preset
 from isa.program import Program, ProgramError
 from isa.registers import ABI_NAMES
 from isa.services import Host
+from isa.tensor import read_tensor
 from isa.traps import MEANING, Cause, Trap
 from isa.vocabulary import WORD, Vocabulary
 from isa.watchdog import watched
@@ -132,6 +134,14 @@ class ReferenceMachine(Vocabulary):
                                                         "or let it name a .dword in writable memory")
                 setattr(self, name, symbol.value)
 
+    def tensor(self, place: int | str, text: str) -> npt.NDArray[Any]:
+        """The tensor that `text` names ("f32[4,16]") at an address or a symbol ("weights", "weights+64").
+
+        A view of memory where NumPy has the type, a decoded copy for bf16, i4, t2 ... Raises TensorError (a ValueError) and,
+        for a symbol that the program does not have, ProgramError.
+        """
+        return read_tensor(self, place if isinstance(place, int) else (self.program or Program()).address(place), text)
+
     # ---------------------------------------------------------------------------------------------- observing
 
     def hook(self, function: Hook, where: Where | None = None) -> None:
@@ -154,9 +164,16 @@ class ReferenceMachine(Vocabulary):
         """How often each instruction was retired since `profile` was called, by (pc, word)."""
         return Counter(self._visits or {})
 
+    def wrote(self, address: int, size: int) -> bool:
+        """Did the instruction in front of pc write to one of these bytes? To be asked when a watchpoint has stopped a run."""
+        return any(start < address + size and address < start + len(data) for start, _, data in self._writes)
+
     def stop(self, reason: str) -> None:
         """End the run that is going on at the next instruction boundary, with this reason. May be called from any thread."""
         self._stop = self._stop or reason
+
+    def code_changed(self, address: int, size: int) -> None:
+        """To be called by whoever writes to memory from outside: an engine may have decoded what stood there."""
 
     # ---------------------------------------------------------------------------------------------- running
 
@@ -174,10 +191,10 @@ class ReferenceMachine(Vocabulary):
         start = self.spent
         while self.exit_code is None:
             left = None if max_instructions is None else max_instructions - (self.spent - start)
-            if left == 0:
-                return self._ended("limit")
             if self._stop:
                 return self._ended(self._stop)
+            if left == 0:
+                return self._ended("limit")
             if self.pc in self.breakpoints and self.spent != start:
                 return self._ended("breakpoint")
             if self._advance(left):
@@ -222,8 +239,7 @@ class ReferenceMachine(Vocabulary):
         self.commit()
         if self._visits is not None:
             self._visits[pc, word] += 1
-        if self.watchpoints and any(address < start + size and start < address + len(data)
-                                    for address, _, data in self._writes for start, size in self.watchpoints):
+        if any(self.wrote(start, size) for start, size in self.watchpoints):
             self.stop("watchpoint")
         self._observe(pc, word, None)
         return None

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import asm
-from asm.disassembler import SymbolIndex, disassemble, format_instruction, instructions
+from asm.disassembler import disassemble, instructions
 from isa.csrs import CSRS
+from isa.disassembly import SymbolIndex, format_instruction
 from isa.instruction import TABLE, Row, decode, find
 from isa.program import FileSlice, Program, ProgramError, Section, Symbol
 from isa.registers import NUMBER
@@ -68,7 +69,7 @@ def test_every_row_prints_what_it_is(row: Row) -> None:
 def test_any_word_has_a_text(word: int, pc: int) -> None:
     text = format_instruction(word, pc)
     if text.startswith(".word "):
-        assert decode(word) is None
+        assert find(word) is None                  # a reserved fence is executed, but no assembler writes it
         assert int(text.split()[1], 16) == word
     else:
         assert reread(text, pc) == word

@@ -134,6 +134,16 @@ def test_watchpoints_stop_behind_the_write(engine):
 
 
 @ENGINES
+def test_a_write_at_the_limit_is_seen(engine):
+    machine = loaded(engine, LOOP)
+    machine.watchpoints.append((symbol(machine, "cell"), 4))
+    reasons = []
+    while not reasons or reasons[-1] == "limit":
+        reasons.append(machine.run(max_instructions=1).reason)
+    assert reasons == ["limit"] * 4 + ["watchpoint"]            # li, li, la (two), sw
+
+
+@ENGINES
 def test_writes_of_units_are_watched_too(engine):
     machine = loaded(engine, """
     _start: li a0, 0x10000000

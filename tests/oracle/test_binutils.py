@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from gnu import run
 
-from asm.disassembler import disassemble, format_instruction
+from asm.disassembler import disassemble
 from isa.csrs import CSRS
+from isa.disassembly import format_instruction
 from isa.instruction import rows
 from isa.program import Line, Program, ProgramError, Section, Symbol
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from asm import assemble
-from asm.disassembler import format_instruction
 from isa.csrs import CSRS
+from isa.disassembly import format_instruction
 from isa.instruction import TABLE, TARGET, XSLIM_OPCODES, Row, find
 from isa.registers import ABI_NAMES
 from tests.oracle import generate, gnu

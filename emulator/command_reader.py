@@ -1,0 +1,145 @@
+"""Reading a debugger's commands: from a terminal, a script or a pipe; short names, repetition, help.
+
+A command is a method do_NAME. The first line of its docstring is how it is written, the rest what it does: `help` prints them. It
+gets the text behind its name, says lines, raises DebugError, and returns True to leave.
+"""
+
+from __future__ import annotations
+
+import cmd
+import re
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
+from pathlib import Path
+
+from emulator.access import DebugError
+
+PROMPT = "(slim) "
+SHORT = {"b": "break", "bt": "backtrace", "c": "continue", "d": "delete", "h": "help", "i": "info", "l": "list", "n": "next",
+         "p": "print", "q": "quit", "s": "step", "u": "until", "w": "watch", "where": "backtrace", "stepi": "step", "si": "step"}
+_REPEATED = ("backtrace", "continue", "counters", "disassemble", "finish", "info", "line", "list", "next", "print", "step", "unit",
+             "until", "x")
+
+_TOPICS = """
+places:       main, main+8, 0x80000010 or *EXPRESSION, gemv.s:12, 12 (a line of the file that pc is in)
+expressions:  registers a0, x[10], pc; CSRs and counters vec.cols, lut.lookups; symbols (their address); memory u8[sp + 8],
+              i32[table + 4 * a1], f32[a0]; f32(a0): the number whose bits these are; bits(1.5): the bits of a number;
+              || && == != < <= > >= | ^ & << >> + - * / % - ~ !, on 64-bit signed integers or floating-point numbers
+tensors:      print ADDRESS FORMAT[SHAPE], as in print weights t2[4,16]; `slimulator isa numbers` lists the formats
+"""
+
+Say = Callable[[str], None]
+
+
+def print_line(line: str) -> None:
+    print(line, flush=True)
+
+
+class ScriptError(DebugError):
+    """A command of a script failed: FILE:LINE: error: why."""
+
+
+class CommandReader(cmd.Cmd):
+    """Reads commands and executes them. `again` is what an empty line does."""
+
+    prompt = PROMPT
+
+    def __init__(self, say: Say = print_line) -> None:
+        super().__init__()
+        self.say, self.again = say, ""
+        self._reading: list[Path] = []                      # scripts
+
+    def say_all(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.say(line)
+
+    def symbol_names(self) -> Iterable[str]:
+        """What Tab completes behind a command."""
+        return ()
+
+    def interact(self) -> None:
+        """Read commands from a terminal until one leaves or input ends. Errors are printed, Ctrl-C clears the line."""
+        while True:
+            try:
+                self.cmdloop()
+                return
+            except KeyboardInterrupt:
+                self.say("\n(`quit` leaves the debugger)")
+
+    def run_script(self, lines: Iterable[str], name: str) -> bool:
+        """Execute the commands of a script; blank lines and those that start with # are skipped. True: one has left.
+
+        Raises ScriptError at the first that fails.
+        """
+        for number, line in enumerate(lines, 1):
+            if line.strip() and not line.lstrip().startswith("#"):
+                try:
+                    if self.execute(line):
+                        return True
+                except ScriptError:
+                    raise
+                except DebugError as error:
+                    raise ScriptError(f"{name}:{number}: error: {error}") from None
+        return False
+
+    def execute(self, line: str) -> bool:
+        """Execute one command. True: it leaves. Raises DebugError."""
+        found = re.match(r"([A-Za-z]+|\?)\s*(.*)$", line.strip())
+        if found is None:
+            raise DebugError(f"`{line.strip()}` is no command; `help` lists them")
+        name = self.resolve(found[1])
+        self.again = line.strip() if name in _REPEATED else ""
+        return bool(getattr(self, f"do_{name}")(found[2]))
+
+    def commands(self) -> list[str]:
+        """Names of all commands, in the order in which they are written down."""
+        return [name.removeprefix("do_") for owner in type(self).__mro__ for name in vars(owner)
+                if name.startswith("do_") and owner is not cmd.Cmd]
+
+    def resolve(self, word: str) -> str:
+        """The command that a word or the start of one means. Raises DebugError: which there are, which is near."""
+        names = self.commands()
+        if word == "?":
+            return "help"
+        if word in names or SHORT.get(word) in names:
+            return SHORT.get(word, word)
+        begun = [name for name in names if name.startswith(word)]
+        if len(begun) == 1:
+            return begun[0]
+        if begun:
+            raise DebugError(f"`{word}` may be {' or '.join(begun)}")
+        near = get_close_matches(word, names, n=1)
+        raise DebugError(f"no command `{word}`" + (f"; did you mean `{near[0]}`?" if near else "; `help` lists them"))
+
+    def no_operand(self, text: str) -> None:
+        """For a command that takes nothing. Raises DebugError."""
+        if text:
+            raise DebugError(f"`{text}` is more than the command takes")
+
+    def onecmd(self, line: str) -> bool:
+        """A line of a terminal."""
+        if line == "EOF":
+            self.say("")
+            return True
+        line = line.strip() or self.again
+        try:
+            return bool(line) and not line.startswith("#") and self.execute(line)
+        except DebugError as error:
+            self.say(f"error: {error}")
+            return False
+
+    def completenames(self, text: str, *ignored: object) -> list[str]:
+        return [name for name in self.commands() if name.startswith(text)]
+
+    def completedefault(self, text: str, *ignored: object) -> list[str]:
+        return sorted({name for name in self.symbol_names() if name.startswith(text)})
+
+    def do_help(self, text: str) -> None:
+        """help [COMMAND]
+        List the commands, or explain one. A command may be shortened as far as its start is its own."""
+        for name in [self.resolve(text)] if text else self.commands():
+            usage, *explanation = str(getattr(self, f"do_{name}").__doc__).splitlines()
+            self.say(usage)
+            self.say_all(f"    {line.strip()}" for line in explanation)
+        if not text:
+            self.say(_TOPICS.rstrip())

@@ -1,0 +1,234 @@
+"""A program under a debugger: breakpoints and watchpoints with conditions, and the ways to go on.
+
+Every way to go on is one or more runs of the machine up to some addresses (`resume`), on either engine at its full speed. What
+stopped the program comes back as a Stop. Nothing is printed here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from emulator.access import DebugError, read_memory
+from emulator.call_stack import SP, backtrace, is_call
+from emulator.expressions import Expression
+from emulator.places import Places, unit_operations
+from isa.counters import Counters
+from isa.reference import ReferenceMachine, RunResult
+from isa.watchdog import INTERRUPTED, watched
+
+LARGEST_WATCH = 1 << 20     # bytes: what is watched is compared with a copy
+
+
+@dataclass
+class Point:
+    """What a program stops at. `text` is what the user wrote, `hits` counts the stops whose condition held."""
+
+    number: int
+    text: str
+    condition: Expression | None = None
+    hits: int = 0
+
+
+@dataclass
+class Breakpoint(Point):
+    addresses: tuple[int, ...] = ()
+    temporary: bool = False
+
+
+@dataclass
+class Watchpoint(Point):
+    address: int = 0
+    size: int = 0
+    old: bytes = b""        # what stood there when the machine was last looked at
+
+
+@dataclass(frozen=True)
+class Write:
+    """A write to what is watched, by the instruction at `pc`."""
+
+    watchpoint: Watchpoint
+    old: bytes
+    new: bytes
+    pc: int
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Why the program stands still.
+
+    `reason` is "breakpoint" or "watchpoint" (breakpoints, writes), "there" (where it was to go), "exit", "trap", "interrupted".
+    """
+
+    reason: str
+    result: RunResult
+    breakpoints: list[Breakpoint] = field(default_factory=list)
+    writes: list[Write] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)       # conditions that could not be evaluated
+
+
+class Session:
+    """A loaded machine and what its user wants to stop at. `start` makes it, again for `restart`."""
+
+    def __init__(self, start: Callable[[], ReferenceMachine], folder: Path | None = None) -> None:
+        self.start = start
+        self.machine = start()
+        if self.machine.program is None:
+            raise ValueError("the machine has no program")
+        self.places = Places(self.machine.program, folder)
+        self.points: dict[int, Point] = {}
+        self.before: Counters = self.machine.counters           # as they were at the stop before this one
+        self._last_number = 0
+        self._asked = ""                                        # a reason to stop, from another thread or a signal
+
+    def restart(self) -> None:
+        """Load the program anew. What it is to stop at stays."""
+        self.machine = self.start()
+        self.before = self.machine.counters
+
+    # ---------------------------------------------------------------------------------------------- points
+
+    def break_at(self, text: str, condition: Expression | None = None, temporary: bool = False) -> Breakpoint:
+        """Stop in front of a place. Raises DebugError for a place that is none."""
+        addresses = tuple(self.places.code(text, self.machine))
+        self._last_number += 1
+        point = Breakpoint(self._last_number, text, condition, addresses=addresses, temporary=temporary)
+        self.points[point.number] = point
+        return point
+
+    def watch(self, text: str, address: int, size: int, condition: Expression | None = None) -> Watchpoint:
+        """Stop behind a write to one of some bytes. Raises DebugError for bytes that nothing can write to."""
+        if not 0 < size <= LARGEST_WATCH:
+            raise DebugError(f"a watchpoint of {size} bytes; expected 1..{LARGEST_WATCH}")
+        read_memory(self.machine, address, size)
+        region = self.machine.memory.region(address, size)
+        if region is None or not region.writable:
+            raise DebugError(f"{address:#x} lies in read-only memory: nothing writes there")
+        self._last_number += 1
+        point = Watchpoint(self._last_number, text, condition, address=address, size=size)
+        self.points[point.number] = point
+        return point
+
+    # ---------------------------------------------------------------------------------------------- going on
+
+    def interrupt(self, reason: str = INTERRUPTED) -> None:
+        """Stop at the next instruction boundary. May be called from another thread and from a signal handler."""
+        self._asked = reason
+        self.machine.stop(reason)
+
+    def resume(self, limit: int | None = None, until: Iterable[int] = (), when: Callable[[], bool] = lambda: True) -> Stop:
+        """Go on to the next thing to stop at, for at most `limit` instructions, or to one of the addresses `until` if
+        `when()` is true there. Conditions are evaluated; where they are false the program goes on.
+        """
+        machine, targets = self.machine, set(until)
+        breakpoints = [point for point in self.points.values() if isinstance(point, Breakpoint)]
+        watchpoints = [point for point in self.points.values() if isinstance(point, Watchpoint)]
+        machine.breakpoints = {address for point in breakpoints for address in point.addresses} | targets
+        machine.watchpoints = [(point.address, point.size) for point in watchpoints]
+        for watchpoint in watchpoints:
+            watchpoint.old = read_memory(machine, watchpoint.address, watchpoint.size).tobytes()
+        self._asked = ""
+        first = machine.spent
+        with watched(self.interrupt):
+            while True:
+                result = machine.run(None if limit is None else limit - (machine.spent - first))
+                if result.reason in ("exit", "trap"):
+                    return Stop(result.reason, result)
+                problems: list[str] = []
+                writes = self._writes(watchpoints, result.reason == "watchpoint", problems)
+                hits = [point for point in breakpoints if machine.pc in point.addresses and self._holds(point, problems)]
+                if hits or writes:
+                    return self._stopped("breakpoint" if hits else "watchpoint", result, hits, writes, problems)
+                if (machine.pc in targets and when()) or (limit is not None and machine.spent - first >= limit):
+                    return Stop("there", result)
+                if self._asked or result.reason not in ("breakpoint", "watchpoint"):
+                    return Stop(self._asked or result.reason, result)
+
+    def _writes(self, watchpoints: list[Watchpoint], stopped: bool, problems: list[str]) -> list[Write]:
+        """What the last instruction wrote to watched bytes, where the condition holds."""
+        writes = []
+        for point in watchpoints:
+            new = read_memory(self.machine, point.address, point.size).tobytes()
+            if new != point.old or (stopped and self.machine.wrote(point.address, point.size)):
+                write = Write(point, point.old, new, self.machine.pc - 4)       # what writes to memory never jumps
+                point.old = new
+                if self._holds(point, problems):
+                    writes.append(write)
+        return writes
+
+    def _holds(self, point: Point, problems: list[str]) -> bool:
+        """The condition of a point. One that cannot be evaluated holds, so that its user hears of it."""
+        if point.condition is None:
+            return True
+        try:
+            return bool(point.condition.evaluate(self.machine))
+        except DebugError as error:
+            problems.append(f"condition `{point.condition.text}` of {point.number}: {error}")
+            return True
+
+    def _stopped(self, reason: str, result: RunResult, hits: list[Breakpoint], writes: list[Write], problems: list[str]) -> Stop:
+        for point in (*hits, *(write.watchpoint for write in writes)):
+            point.hits += 1
+        for point in hits:
+            if point.temporary:
+                del self.points[point.number]
+        return Stop(reason, result, hits, writes, problems)
+
+    # ---------------------------------------------------------------------------------------------- ways to go on
+
+    def advance(self, way: Callable[[], Stop]) -> Stop:
+        """One command of the user that goes on. Raises DebugError when the program has ended."""
+        if self.machine.exit_code is not None:
+            raise DebugError("the program has ended; `restart` starts it again")
+        self.before = self.machine.counters
+        return way()
+
+    def line(self, over_calls: bool) -> Stop:
+        """To the next source line; into a called function only if it has source lines and not `over_calls`.
+
+        Without a source line at pc: one instruction.
+        """
+        start = self.places.line(self.machine.pc)
+        while True:
+            called = self._is_call(self.machine.pc)
+            behind, level = self.machine.pc + 4, self.machine.x[SP]
+            stop = self.resume(limit=1)
+            stepped_in = stop.reason == "there" and called and self.machine.pc != behind
+            if stepped_in and (over_calls or self.places.line(self.machine.pc) is None):
+                stop = self._return_to(behind, level)
+            if stop.reason != "there" or start is None or self.places.line(self.machine.pc) != start:
+                return stop
+
+    def _is_call(self, pc: int) -> bool:
+        try:
+            return is_call(int(read_memory(self.machine, pc, 4).copy().view("<u4")[0]))
+        except DebugError:
+            return False
+
+    def unit(self, name: str = "") -> Stop:
+        """Up to the next operation of a unit, of any without a name. Raises DebugError when the program has none."""
+        addresses = unit_operations(self.machine, name)
+        if not addresses:
+            raise DebugError(f"the program has no {name or 'unit'} operation")
+        return self.resume(until=addresses)
+
+    def finish(self) -> Stop:
+        """Until the function has returned. Raises DebugError when the caller is not known."""
+        frames, why = backtrace(self.machine)
+        if len(frames) < 2:
+            raise DebugError("this function's caller is not known: " + (why or "the program starts here"))
+        caller = frames[1]
+        return self._return_to(caller.pc, caller.sp)
+
+    def _return_to(self, address: int, level: int) -> Stop:
+        """Until pc is there with sp no deeper than `level`: a deeper one is a recursive call's return."""
+        return self.resume(until=[address], when=lambda: self.machine.x[SP] >= level)
+
+
+def changed_bytes(old: bytes, new: bytes) -> list[int]:
+    """Positions at which two equally long byte strings differ."""
+    positions: list[int] = np.flatnonzero(np.frombuffer(old, np.uint8) != np.frombuffer(new, np.uint8)).tolist()
+    return positions

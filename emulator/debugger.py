@@ -1,0 +1,191 @@
+"""The debugger's commands: `slimulator debug`, at a prompt, from a script or from a pipe.
+
+A command is a method do_NAME (command_reader.py reads it). What commands show is made in inspection.py, how a program goes on in
+debug_session.py.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from emulator import inspection
+from emulator.access import DebugError
+from emulator.debug_session import Session, Stop
+from emulator.expressions import Expression, integer, parse_expression
+from emulator.viewer import Viewer
+from isa.instruction import TABLE
+
+
+class Debugger(Viewer):
+    """The commands, on one session."""
+
+    def interact(self) -> None:
+        """Read commands from a terminal until `quit`."""
+        self.say_all(inspection.here(self.session))
+        super().interact()
+
+    # ---------------------------------------------------------------------------------------------- where to stop
+
+    def _condition(self, text: str) -> tuple[str, Expression | None]:
+        """PLACE [if CONDITION]"""
+        place, found, condition = re.match(r"(.*?)(?:(?:^|\s)(if)(?:\s+(.*))?)?$", text).groups()  # type: ignore[union-attr]
+        return place.strip(), parse_expression(condition or "", self.session.places.program) if found else None
+
+    def do_break(self, text: str, temporary: bool = False) -> None:
+        """break [PLACE] [if CONDITION]
+        Stop in front of a place: a symbol, FILE:LINE, LINE, or an address; without one, of pc."""
+        place, condition = self._condition(text)
+        point = self.session.break_at(place or f"{self.session.machine.pc:#x}", condition, temporary)
+        self.say_all(inspection.point(self.session, point.number))
+
+    def do_tbreak(self, text: str) -> None:
+        """tbreak [PLACE] [if CONDITION]
+        The same, once."""
+        self.do_break(text, temporary=True)
+
+    def do_watch(self, text: str) -> None:
+        """watch ADDRESS[, BYTES] [if CONDITION]
+        Stop behind an instruction that writes there. A symbol with a size needs no BYTES; otherwise they are 8."""
+        place, condition = self._condition(text)
+        address, size = inspection.span(self.session, place, 8)
+        point = self.session.watch(place.rpartition(",")[0].strip() or place, address, size, condition)
+        self.say_all(inspection.point(self.session, point.number))
+
+    def do_delete(self, text: str) -> None:
+        """delete [NUMBER ...]
+        Remove breakpoints and watchpoints; without a number all."""
+        known = self.session.points
+        numbers = re.findall(r"[^\s,]+", text) or [str(number) for number in known]
+        for number in numbers:
+            if not number.isdecimal() or int(number) not in known:
+                raise DebugError(f"there is no breakpoint or watchpoint {number}; there are "
+                                 + (", ".join(map(str, known)) or "none"))
+        for number in numbers:
+            known.pop(int(number), None)
+
+    # ---------------------------------------------------------------------------------------------- going on
+
+    def _go(self, way: Callable[[], Stop]) -> None:
+        output = self.session.machine.host.output
+        before = len(output)
+        stop = self.session.advance(way)
+        self.next_line = None
+        if len(output) > before and not output.endswith(b"\n"):
+            self.say("")                                    # the program has left its line open
+        self.say_all(inspection.why(self.session, stop))
+
+    def do_step(self, text: str) -> None:
+        """step [N]
+        Execute an instruction, or N."""
+        program = self.session.places.program
+        count = integer(parse_expression(text, program).evaluate(self.session.machine), "N") if text else 1
+        if count < 1:
+            raise DebugError(f"step {count}; expected a number of instructions from 1")
+        self._go(lambda: self.session.resume(limit=count))
+
+    def do_line(self, text: str) -> None:
+        """line
+        Go on to the next source line, into calls."""
+        self.no_operand(text)
+        self._go(lambda: self.session.line(over_calls=False))
+
+    def do_next(self, text: str) -> None:
+        """next
+        Go on to the next source line, over calls."""
+        self.no_operand(text)
+        self._go(lambda: self.session.line(over_calls=True))
+
+    def do_unit(self, text: str) -> None:
+        """unit [NAME]
+        Go on to the next operation of a unit (lut, vec ...), or of any: it is the next to be executed."""
+        units = dict.fromkeys(row.unit for row in TABLE.values() if row.is_xslim)
+        if text and text not in units:
+            raise DebugError(f"no unit `{text}` has operations; there are {', '.join(units)}")
+        self._go(lambda: self.session.unit(text))
+
+    def do_until(self, text: str) -> None:
+        """until PLACE
+        Go on to a place."""
+        if not text:
+            raise DebugError("until where? expected a place, as in `until main+8`")
+        addresses = self.session.places.code(text, self.session.machine)
+        self._go(lambda: self.session.resume(until=addresses))
+
+    def do_continue(self, text: str) -> None:
+        """continue
+        Go on to the next breakpoint or watchpoint, or the end. Ctrl-C comes back."""
+        self.no_operand(text)
+        self._go(self.session.resume)
+
+    def do_finish(self, text: str) -> None:
+        """finish
+        Go on until this function has returned."""
+        self.no_operand(text)
+        self._go(self.session.finish)
+
+    def do_restart(self, text: str) -> None:
+        """restart
+        Load the program anew. Breakpoints and watchpoints stay."""
+        self.no_operand(text)
+        self.session.restart()
+        self.next_line = None
+        self.say_all(inspection.here(self.session))
+
+    # ---------------------------------------------------------------------------------------------- changing, leaving
+
+    def do_set(self, text: str) -> None:
+        """set PLACE = EXPRESSION
+        Change a register, pc, a CSR or memory: set a0 = 5, set vec.cols = 64, set f32[a0 + 4] = 1.5."""
+        found = re.match(r"(.*?)(?<![<>=!])=(?!=)(.*)$", text)
+        if found is None:
+            raise DebugError(f"`set {text}`: expected `set PLACE = EXPRESSION`, as in `set a0 = 5`")
+        program, machine = self.session.places.program, self.session.machine
+        target, source = parse_expression(found[1], program), parse_expression(found[2], program)
+        if target.store is None:
+            raise DebugError(f"`{target.text}` cannot be set; registers, pc, CSRs and memory such as u64[{target.text}] can")
+        target.store(machine, source.evaluate(machine))
+        self.say(f"{target.text} = {inspection.value(self.session, target.evaluate(machine))}")
+
+    def do_source(self, text: str) -> bool:
+        """source FILE
+        Execute the commands of a file."""
+        path = Path(text).absolute()
+        if path in self._reading:
+            raise DebugError(f"{text} is being read already: it would never end")
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except OSError as error:
+            raise DebugError(f"{text}: {error.strerror or error}") from None
+        except ValueError:
+            raise DebugError(f"{text}: not a text file") from None
+        self._reading.append(path)
+        try:
+            return self.run_script(lines, text)
+        finally:
+            self._reading.pop()
+
+    def do_quit(self, text: str) -> bool:
+        """quit
+        Leave the debugger."""
+        return True
+
+
+def run_debugger(session: Session, script: Path | None) -> int:
+    """`slimulator debug`: commands from a script, from a pipe, or from a terminal. Returns the exit status."""
+    debugger = Debugger(session)
+    if script is None and sys.stdin.isatty():
+        debugger.interact()
+        return 0
+    try:
+        if script is not None:
+            debugger.run_script(script.read_text(encoding="utf-8", errors="replace").splitlines(), str(script))
+        else:
+            with open(sys.stdin.fileno(), encoding="utf-8", errors="replace", closefd=False) as pipe:
+                debugger.run_script(pipe, "<stdin>")
+    except DebugError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0

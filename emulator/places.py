@@ -1,0 +1,150 @@
+"""Places of a program: addresses by symbol and source line, and back; the source text behind them.
+
+    main   main+8   0x80000010   *EXPRESSION      an address
+    gemv.s:12   12                                a source line, of the file that pc is in
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from difflib import get_close_matches
+from pathlib import Path
+from typing import NamedTuple
+
+from emulator.access import DebugError, code_words, read_memory
+from emulator.expressions import integer, parse_expression
+from isa.disassembly import SymbolIndex, format_instruction
+from isa.formats import FIELDS
+from isa.instruction import XSLIM_OPCODES, find
+from isa.program import Program
+from isa.reference import ReferenceMachine
+from isa.vocabulary import WORD
+
+
+class SourceLine(NamedTuple):
+    """A line of a source file, counted from 1."""
+
+    file: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.number}"
+
+
+class Places:
+    """Finds places in one program. `folder` is where the program file lies: its sources are looked for there, too."""
+
+    def __init__(self, program: Program, folder: Path | None = None) -> None:
+        self.program, self.folder = program, folder or Path()
+        self.symbols = SymbolIndex(program)
+        self._sources: dict[str, list[str] | None] = {}
+        self._starts: dict[SourceLine, list[int]] = {}          # where the code of a line starts: once for each use of a macro
+        before = SourceLine("", 0)
+        for row in program.lines:
+            line = SourceLine(row.file, row.line)
+            if row.file and line != before:
+                self._starts.setdefault(line, []).append(row.address)
+            before = line
+
+    # ---------------------------------------------------------------------------------------------- address -> name
+
+    def name(self, address: int) -> str:
+        """"0x80000010 <main+0x8> (gemv.s:12)", as far as it is known."""
+        symbol, line = self.symbols.name(address), self.line(address)
+        return f"{address:#x}" + (f" <{symbol}>" if symbol else "") + (f" ({line})" if line else "")
+
+    def line(self, address: int) -> SourceLine | None:
+        """The source line of an instruction, None when it is not known."""
+        file, _, number = self.program.line_at(address).rpartition(":")
+        return SourceLine(file, int(number)) if file else None
+
+    def text(self, line: SourceLine) -> str | None:
+        """The text of a source line, None when the file is not there."""
+        lines = self.source(line.file)
+        return lines[line.number - 1] if lines is not None and 0 < line.number <= len(lines) else None
+
+    def source(self, file: str) -> list[str] | None:
+        """The lines of a source file: where the program says that it is, or beside the program."""
+        if file not in self._sources:
+            self._sources[file] = None
+            for path in (Path(file), self.folder / file, self.folder / Path(file).name):
+                try:
+                    self._sources[file] = path.read_text(encoding="utf-8", errors="replace").splitlines()
+                    break
+                except (OSError, ValueError):           # ValueError: a name with a zero byte
+                    continue
+        return self._sources[file]
+
+    def instruction(self, machine: ReferenceMachine, address: int) -> str:
+        """The instruction that stands in memory at an address, as text."""
+        word = int(read_memory(machine, address, 4).copy().view("<u4")[0])
+        return format_instruction(word, address, self.symbols, aliases=True)
+
+    # ---------------------------------------------------------------------------------------------- name -> address
+
+    def code(self, text: str, machine: ReferenceMachine) -> list[int]:
+        """Where a breakpoint at a place goes: one address, or all that the code of a line starts at. Raises DebugError."""
+        line = self.source_line(text, machine)
+        addresses = self._starts[line] if line else [self.address(text, machine)]
+        for address in addresses:
+            if address % 4:
+                raise DebugError(f"{address:#x} is not a multiple of 4: no instruction starts there")
+            read_memory(machine, address, 4)
+        return addresses
+
+    def address(self, text: str, machine: ReferenceMachine) -> int:
+        """The address that an expression is. Raises DebugError."""
+        return integer(parse_expression(text.strip().removeprefix("*"), self.program).evaluate(machine), "an address") & WORD
+
+    def source_line(self, text: str, machine: ReferenceMachine) -> SourceLine | None:
+        """The line with code that `file:12` or `12` names, or the next one that has some; None for another kind of place.
+
+        Raises DebugError for an unknown file and for a line behind the last.
+        """
+        found = re.fullmatch(r"(?:(.+):)?(\d+)", text.strip())
+        if found is None:
+            return None
+        if found[1]:
+            file = self._file(found[1])
+        else:
+            here = self.line(machine.pc)
+            if here is None:
+                raise DebugError(f"line {found[2]} of which file? expected FILE:LINE: there is no source line at pc "
+                                 f"{machine.pc:#x}")
+            file = here.file
+        wanted = int(found[2])
+        numbers = [line.number for line in self._starts if line.file == file]
+        number = min((n for n in numbers if n >= wanted), default=None)
+        if number is None:
+            raise DebugError(f"{file} has no code at line {wanted} or behind it; the last line with code is {max(numbers)}")
+        return SourceLine(file, number)
+
+    def _file(self, name: str) -> str:
+        """The file with code whose path ends in `name`."""
+        files = dict.fromkeys(line.file for line in self._starts)
+        ends = [file for file in files if file == name] or [file for file in files if f"/{file}".endswith(f"/{name}")]
+        if len(ends) == 1:
+            return ends[0]
+        if ends:
+            raise DebugError(f"{name} may be " + " or ".join(ends))
+        if not files:
+            raise DebugError("the program has no source lines: give an address or a symbol")
+        near = get_close_matches(name, {Path(file).name for file in files}, n=1)
+        raise DebugError(f"no code comes from a file {name}" + (f"; did you mean {near[0]}?" if near else
+                                                                f"; there is {', '.join(files)}"))
+
+    def symbol_names(self) -> Iterator[str]:
+        return (symbol.name for symbol in self.program.symbols)
+
+
+def unit_operations(machine: ReferenceMachine, unit: str = "") -> set[int]:
+    """Addresses of the instructions of a unit, or of all units, as the code stands in memory now."""
+    addresses: set[int] = set()
+    for base, words in code_words(machine):
+        for opcode in XSLIM_OPCODES:
+            for i in ((words & FIELDS["opcode"].mask) == opcode).nonzero()[0].tolist():
+                row = find(int(words[i]))
+                if row is not None and unit in ("", row.unit):
+                    addresses.add(base + 4 * i)
+    return addresses
