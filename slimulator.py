@@ -14,6 +14,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
@@ -29,6 +30,7 @@ _PUBLIC = {
     "Program": "isa.program", "ProgramError": "isa.program", "Section": "isa.program", "Symbol": "isa.program",
     "Preset": "isa.preset", "PresetError": "isa.preset", "load_preset": "isa.preset", "preset_names": "isa.preset",
     "Machine": "emulator.engine", "ReferenceMachine": "isa.reference", "RunResult": "isa.reference", "Host": "isa.services",
+    "HazardCheck": "emulator.hazards",
 }
 
 __all__ = sorted((*_PUBLIC, "main"))
@@ -200,8 +202,10 @@ def disassemble_file(file: Path, section: str | None, aliases: bool) -> None:
 @click.option("--json", "json_file", type=_FILE, metavar="F", help="Write result and counters as JSON ('-': to stdout).")
 @click.option("--max-instructions", type=click.IntRange(min=1), metavar="N", help="Stop after N instructions.")
 @click.option("--prompt", default="", metavar="TOKENS", help="Prompt tokens for the program to read, e.g. \"1 42 7\".")
+@click.option("--hazards", "hazards", flag_value="first", help="Stop at bytes of an operation that was not waited for. Slow.")
+@click.option("--all-hazards", "hazards", flag_value="all", help="Report every pair of instructions that do so, and go on.")
 def run_program(file: Path, engine: str, machine: str | None, json_file: Path | None, max_instructions: int | None,
-                prompt: str) -> int:
+                prompt: str, hazards: str | None) -> int:
     """Run a program.
 
     Its output goes to stdout and the counters that are not zero to stderr. The exit status is the program's own, 1 when it
@@ -216,6 +220,7 @@ def run_program(file: Path, engine: str, machine: str | None, json_file: Path | 
     host = Host(tokens, write=to_terminal if str(json_file) != "-" else None)
     runner = _engine(engine)(preset, host)
     runner.load(program)
+    check = _hazard_check(runner, hazards)
     try:
         result = runner.run(max_instructions)
     except KeyboardInterrupt:
@@ -233,7 +238,8 @@ def run_program(file: Path, engine: str, machine: str | None, json_file: Path | 
             "tokens": host.tokens, "trap": None if result.trap is None else {
                 "cause": int(result.trap.cause), "name": result.trap.cause.name, "pc": result.trap.pc,
                 "value": result.trap.value, "instruction": result.trap.instruction, "symbol": result.trap.symbol,
-                "place": result.trap.place, "reason": result.trap.detail}})])
+                "place": result.trap.place, "reason": result.trap.detail},
+            "hazards": None if check is None else [asdict(hazard) for hazard in check.hazards]})])
     if host.tokens:
         click.echo(f"tokens: {' '.join(map(str, host.tokens))}", err=True)
     click.echo(f"{result.reason} after {result.instructions} instructions on {preset.name} ({engine} engine)", err=True)
@@ -246,7 +252,16 @@ def run_program(file: Path, engine: str, machine: str | None, json_file: Path | 
     if result.reason == "limit":
         click.echo(f"{file}: error: stopped by --max-instructions {max_instructions} at "
                    f"{_where(program, runner.pc)}", err=True)
-    return result.exit_code if result.reason == "exit" else 1
+    for hazard in check.hazards if check else ():
+        click.echo(f"{file}: error: hazard: {hazard}", err=True)
+    return result.exit_code if result.reason == "exit" and not (check and check.hazards) else 1
+
+
+def _hazard_check(runner: Any, hazards: str | None) -> Any:
+    if hazards is None:
+        return None
+    from emulator.hazards import HazardCheck
+    return HazardCheck(runner, every=hazards == "all")
 
 
 @command.command("debug", short_help="Step through a program, at a prompt or from gdb.")

@@ -1,0 +1,220 @@
+"""The hazard check: which instructions touch bytes of an operation that nothing made them wait for.
+
+The machine's units work beside the core, each through its own queue in order; the emulator executes in program order and so
+never sees a missing wait. This hook does. It keeps, for the core and each queue, how many operations of every queue are known to
+be done when it goes on: a vector clock. An operation knows what its unit waited for, and its own queue. A signal carries its
+queue's clock, a wait takes the tag's, a fence knows everything, and an operation that returns a value holds the core. What the
+core knows, everything that it issues later knows too: that is forgotten at once. Whoever touches bytes of an operation that is
+beyond its clock has a hazard.
+
+Source of the rules: isa/units/sync.py. Vector clocks: Fidge, "Timestamps in Message-Passing Systems That Preserve the Partial
+Ordering", 1988; Mattern, "Virtual Time and Global States of Distributed Systems", 1989.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from emulator.intervals import LastTouch, Ranges, ranges
+from isa.csrs import BY_ADDRESS
+from isa.instruction import Row, find
+from isa.reference import ReferenceMachine, Step
+from isa.registers import ABI_NAMES
+from isa.units import UNITS
+
+CORE = 0                                                # the core's place among the queues
+QUEUES = ("core", *(unit.name for unit in UNITS.values() if unit.queue))
+STOPPED = "hazard"                                      # RunResult.reason of a run that the check has stopped
+
+Clock = npt.NDArray[np.int64]                           # (queues,) operations known to be done
+
+
+@dataclass(frozen=True)
+class Place:
+    """An instruction of the program."""
+
+    pc: int
+    text: str               # "fetch.copy s0, s2, s5"
+    symbol: str             # "tile+0x10", or "" without symbols
+    place: str              # "file.s:12", or "" without source lines
+
+    def __str__(self) -> str:
+        where = " ".join(filter(None, (f"{self.pc:#x}", self.symbol and f"<{self.symbol}>", self.place and f"({self.place})")))
+        return f"{self.text:<32} at {where}"
+
+
+@dataclass(frozen=True)
+class Hazard:
+    """`later` touches bytes of `earlier` without having waited for it.
+
+    `kind` is "read after write", "write after write" or "write after read". `address` and `size` are the first such bytes.
+    """
+
+    kind: str
+    earlier: Place
+    later: Place
+    address: int
+    size: int
+    region: str
+    symbol: str             # of the bytes, "" when they have no name
+    missing: str            # the wait that would have been right
+
+    def __str__(self) -> str:
+        verb, _, before = self.kind.partition(" after ")
+        return (f"{self.kind}, not waited for\n"
+                f"  {before + ':':<8} {self.earlier}\n"
+                f"  {verb + ':':<8} {self.later}\n"
+                f"  bytes:   {self.address:#x}..{self.address + self.size:#x} in {self.region}"
+                + (f" <{self.symbol}>" if self.symbol else "") + f"\n  missing: {self.missing}")
+
+
+class HazardCheck:
+    """Looks on while `machine` runs, from now on. What was issued before counts as done.
+
+    The run stops behind the first hazard, with reason "hazard". With `every` it goes on, and each pair of instructions is
+    reported once. `hazards` are those found.
+    """
+
+    def __init__(self, machine: ReferenceMachine, every: bool = False) -> None:
+        self.machine, self.every = machine, every
+        self.hazards: list[Hazard] = []
+        count = len(QUEUES)
+        self._clocks = np.zeros((count, count), np.int64)       # (who, of which queue)
+        self._issued = np.zeros(count, np.int64)                # operations by queue
+        self._tags: dict[int, tuple[Clock, int, int]] = {}      # what the latest signal of a tag knows; its site and queue
+        self._writes = [LastTouch() for _ in QUEUES]            # of operations that the core does not know to be done
+        self._reads = [LastTouch() for _ in QUEUES]
+        self._touched = (*self._writes[1:], *self._reads[1:])
+        self._sites: dict[tuple[int, int], int] = {}            # number of an instruction by (pc, word)
+        self._seen: set[tuple[int, int]] = set()                # pairs of sites that were reported
+        machine.hook(self._look, _matters)
+
+    def detach(self) -> None:
+        """Look on no more."""
+        self.machine.unhook(self._look)
+
+    # ---------------------------------------------------------------------------------------------- order
+
+    def _look(self, _machine: ReferenceMachine, step: Step) -> None:
+        if step.trap is not None or step.row is None or step.word is None:
+            return                                              # a trap is precise: nothing was touched
+        row, site = step.row, self._sites.setdefault((step.pc, step.word), len(self._sites))
+        if row.unit == "sync":
+            self._synchronise(row, step.values.get("tag", 0), site)
+            return
+        who = QUEUES.index(row.unit) if row.unit in QUEUES else CORE
+        clock = self._clocks[who]
+        reads, writes = step.reads, [(address, len(data)) for address, data in step.writes]
+        if who == CORE:
+            reads = [*reads, (step.pc, 4)]                      # code may be written by a unit, too
+            if not any(touched.reaches(*access) for access in (*reads, *writes) for touched in self._touched):
+                return
+        read, written = ranges(reads), ranges(writes)
+        self._check(who, site, read, written)
+        if who == CORE:
+            return
+        self._issued[who] += 1
+        number = clock[who] = self._issued[who]
+        self._reads[who].touch(read, number, site)
+        self._reads[who].forget(written)                        # whoever waits for the write has waited for the reads
+        self._writes[who].touch(written, number, site)
+        if row.unit == "fetch" and (tag := self.machine.csr("fetch.tag")):
+            self._tags[tag] = clock.copy(), site, who
+        if row.result is not None:
+            self._core_learns(clock)
+
+    def _synchronise(self, row: Row, tag: int, site: int) -> None:
+        _, action, *unit = row.mnemonic.split(".")
+        who = QUEUES.index(unit[0]) if unit else CORE
+        if action == "signal":
+            self._tags[tag] = self._clocks[who].copy(), site, who
+        elif action == "fence":
+            self._core_learns(self._issued)
+        elif tag not in self._tags:
+            pass                                                # signalled before the check began, when all counts as done
+        elif who == CORE:
+            self._core_learns(self._tags[tag][0])
+        else:
+            np.maximum(self._clocks[who], self._tags[tag][0], out=self._clocks[who])
+
+    def _core_learns(self, clock: Clock) -> None:
+        """The core knows these operations to be done, and so does whatever it issues from now on: nobody can miss them."""
+        known = self._clocks[CORE]
+        for queue in np.flatnonzero(clock > known).tolist():
+            self._writes[queue].forget_until(int(clock[queue]))
+            self._reads[queue].forget_until(int(clock[queue]))
+        np.maximum(known, clock, out=known)
+
+    # ---------------------------------------------------------------------------------------------- bytes
+
+    def _check(self, who: int, site: int, read: Ranges, written: Ranges) -> None:
+        for queue in range(1, len(QUEUES)):
+            if queue != who:
+                known = int(self._clocks[who][queue])
+                for kind, earlier, touched in (("read after write", self._writes[queue], read),
+                                               ("write after write", self._writes[queue], written),
+                                               ("write after read", self._reads[queue], written)):
+                    for row in earlier.later_than(known, touched).tolist():
+                        self._report(kind, who, queue, site, earlier, row, touched)
+
+    def _report(self, kind: str, who: int, queue: int, site: int, earlier: LastTouch, row: int, touched: Ranges) -> None:
+        before = int(earlier.sites[row])
+        if (before, site) in self._seen or (self.hazards and not self.every):
+            return
+        self._seen.add((before, site))
+        number, start, end = int(earlier.numbers[row]), int(earlier.starts[row]), int(earlier.ends[row])
+        first = int(np.searchsorted(touched[1], np.uint64(start), "right"))
+        start, end = max(start, int(touched[0][first])), min(end, int(touched[1][first]))
+        program = self.machine.program
+        symbol = program.symbol_at(start) if program is not None else ""
+        self.hazards.append(Hazard(kind, self._place(before), self._place(site), start, end - start,
+                                   self.machine.region_name(start), symbol, self._missing(who, queue, number)))
+        if not self.every:
+            self.machine.stop(STOPPED)
+
+    def _missing(self, who: int, queue: int, number: int) -> str:
+        """The wait that would make operation `number` of a queue known to `who`."""
+        name = QUEUES[queue]
+        preset = self.machine.machine
+        if not preset.has_unit("sync"):
+            return f"a {name} operation that returns a value, between the two: machine {preset.name} has no sync unit"
+        wait = "sync.wait" if who == CORE else f"sync.wait.{QUEUES[who]}"
+        behind = [(by != queue, int(clock[queue]), tag, site) for tag, (clock, site, by) in self._tags.items()
+                  if clock[queue] >= number]
+        if behind:                                              # the first that its own unit signalled, if there is one
+            *_, tag, site = min(behind)
+            signal = self._place(site)
+            return f"{wait} on tag {tag}, which `{signal.text}` at {signal.pc:#x} signals; or sync.fence"
+        signal_by = "fetch.tag, or sync.signal.fetch behind it" if name == "fetch" else f"sync.signal.{name} behind it"
+        return f"a signal ({signal_by}), and {wait} on its tag; or sync.fence"
+
+    def _place(self, site: int) -> Place:
+        pc, word = list(self._sites)[site]
+        program = self.machine.program
+        return Place(pc, _text(word), program.symbol_at(pc) if program is not None else "",
+                     program.line_at(pc) if program is not None else "")
+
+
+def _matters(_pc: int, row: Row | None) -> bool:
+    """True for what touches memory or makes somebody wait. The fast engine executes the rest at full speed."""
+    return row is not None and (row.is_xslim or not {"core.loads", "core.stores", "core.services"}.isdisjoint(row.counters))
+
+
+def _text(word: int) -> str:
+    """An instruction in the assembler's words."""
+    row = find(word)
+    assert row is not None
+    fields, operands = row.decode(word), iter(row.operands)
+
+    def operand(_: re.Match[str]) -> str:
+        described = next(operands)
+        value = fields[described.name]
+        if described.is_register:
+            return ABI_NAMES[value]
+        return BY_ADDRESS[value].name if described.name == "csr" and value in BY_ADDRESS else str(value)
+
+    return f"{row.mnemonic} {re.sub(r'[a-z_0-9]+', operand, row.syntax, flags=re.IGNORECASE)}".strip()
