@@ -237,7 +237,7 @@ def test_what_ran_before_the_check_began_counts_as_done() -> None:
     assert machine.run().reason == "exit" and looking.hazards == []
 
 
-def test_the_guide_shows_a_real_message(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_guide_shows_a_real_message(tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     source = (PROGRAMS / "double_buffer.s").read_text()
     Path("double_buffer.s").write_text(re.sub(r"^ +sync\.wait\.fetch .*$", "    nop", source, flags=re.MULTILINE))
