@@ -28,6 +28,7 @@ _PUBLIC = {
     "assemble": "asm.assembler", "assemble_with_listing": "asm.assembler", "disassemble": "asm.disassembler",
     "Assembly": "asm.assembly", "AssemblyError": "asm.diagnostics",
     "Program": "isa.program", "ProgramError": "isa.program", "Section": "isa.program", "Symbol": "isa.program",
+    "SnapshotError": "isa.snapshot",
     "Preset": "isa.preset", "PresetError": "isa.preset", "load_preset": "isa.preset", "preset_names": "isa.preset",
     "Machine": "emulator.engine", "ReferenceMachine": "isa.reference", "RunResult": "isa.reference", "Host": "isa.services",
     "HazardCheck": "emulator.hazards",
@@ -195,7 +196,7 @@ def disassemble_file(file: Path, section: str | None, aliases: bool) -> None:
 
 
 @command.command("run", short_help="Run a program and count what it does.")
-@click.argument("file", type=_FILE)
+@click.argument("file", type=_FILE, required=False)
 @click.option("--engine", type=click.Choice(["fast", "reference"]), default="fast", show_default=True,
               help="What executes the program. fast: compiled kernels; reference: the NumPy meanings, one at a time.")
 @click.option("--machine", metavar="M", help="Preset name or .toml file; by default the one that the program was built for.")
@@ -204,22 +205,23 @@ def disassemble_file(file: Path, section: str | None, aliases: bool) -> None:
 @click.option("--prompt", default="", metavar="TOKENS", help="Prompt tokens for the program to read, e.g. \"1 42 7\".")
 @click.option("--hazards", "hazards", flag_value="first", help="Stop at bytes of an operation that was not waited for. Slow.")
 @click.option("--all-hazards", "hazards", flag_value="all", help="Report every pair of instructions that do so, and go on.")
-def run_program(file: Path, engine: str, machine: str | None, json_file: Path | None, max_instructions: int | None,
-                prompt: str, hazards: str | None) -> int:
+@click.option("--save-snapshot", type=_FILE, metavar="F", help="Write the machine's state when the run ends, however it ends.")
+@click.option("--restore", type=_FILE, metavar="F", help="Go on from a snapshot; by default with the FILE that it names.")
+def run_program(file: Path | None, engine: str, machine: str | None, json_file: Path | None, max_instructions: int | None,
+                prompt: str, hazards: str | None, save_snapshot: Path | None, restore: Path | None) -> int:
     """Run a program.
 
     Its output goes to stdout and the counters that are not zero to stderr. The exit status is the program's own, 1 when it
     traps or reaches the limit.
     """
     from isa.counters import COUNTERS
-    from isa.program import Program
     from isa.services import Host, to_terminal
-    tokens = _tokens(prompt)
-    program = Program.load(file)
-    preset = _preset(program, file, machine)
-    host = Host(tokens, write=to_terminal if str(json_file) != "-" else None)
-    runner = _engine(engine)(preset, host)
-    runner.load(program)
+    if restore and prompt:
+        raise click.UsageError("--prompt with --restore: the prompt tokens that are left are in the snapshot")
+    host = Host(_tokens(prompt), write=to_terminal if str(json_file) != "-" else None)
+    runner = _loaded(file, _engine(engine), machine, host, restore)
+    program, preset = runner.program, runner.machine
+    file = file or Path(program.path)
     check = _hazard_check(runner, hazards)
     try:
         result = runner.run(max_instructions)
@@ -254,7 +256,23 @@ def run_program(file: Path, engine: str, machine: str | None, json_file: Path | 
                    f"{_where(program, runner.pc)}", err=True)
     for hazard in check.hazards if check else ():
         click.echo(f"{file}: error: hazard: {hazard}", err=True)
+    if save_snapshot:
+        runner.save(save_snapshot)
     return result.exit_code if result.reason == "exit" and not (check and check.hazards) else 1
+
+
+def _loaded(file: Path | None, engine: Any, machine: str | None, host: Any, snapshot: Path | None) -> Any:
+    """A machine with a program: at its start, or as a snapshot has it."""
+    from isa.preset import load_preset
+    from isa.program import Program
+    if snapshot:
+        return engine.restore(snapshot, Program.load(file) if file else None, load_preset(machine) if machine else None, host)
+    if file is None:
+        raise click.UsageError("Missing argument 'FILE'.")
+    program = Program.load(file)
+    runner = engine(_preset(program, file, machine), host)
+    runner.load(program)
+    return runner
 
 
 def _hazard_check(runner: Any, hazards: str | None) -> Any:

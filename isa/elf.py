@@ -222,8 +222,12 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     """A stream whose bytes become the file `path` when the block ends without an exception, and vanish otherwise."""
     target = Path(os.path.realpath(path))                  # a link stays a link
     if target.exists() and not target.is_file():           # /dev/null, a pipe: nothing to replace; a directory: OSError
-        with open(target, "wb") as stream:
-            yield stream
+        try:
+            with open(target, "wb") as stream:
+                yield stream
+        except OSError as error:
+            error.filename = error.filename or str(path)
+            raise
         return
     if not target.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "the directory to write it to does not exist", str(path))

@@ -157,7 +157,7 @@ class _Image:
         sections = self._sections()
         lines = decode_lines(self._table(".debug_line"), self._table(".debug_line_str"), self._table(".debug_str"),
                              list(sections.values()))
-        return Program(list(sections.values()), self._symbols(sections), lines, int(self.header.e_entry), machine, meta)
+        return Program(list(sections.values()), self._symbols(sections), lines, int(self.header.e_entry), machine, meta, self.path)
 
     def _sections(self) -> dict[int, Section]:
         """Sections of the program by their index in the file."""

@@ -1,27 +1,20 @@
 """Physical memory: the regions of a machine preset and the bytes in them.
 
-A region's bytes are anonymous pages that the operating system provides when they are touched, so a large region costs
-nothing until it is used. Flash holds just what the program file holds there, mapped and never copied.
+A region's bytes are pages that the operating system provides when they are touched (isa/pages.py), so a large region and a
+large section cost nothing until they are used. Flash holds just what the program file holds there.
 """
 
 from __future__ import annotations
 
-import mmap
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from isa import pages
+from isa.pages import Bytes
 from isa.preset import Preset, Region
-from isa.program import FileSlice, Program, ProgramError, Section
+from isa.program import Chunk, FileSlice, Program, ProgramError, Section
 from isa.traps import Cause, Trap
-
-# Regions may be larger than the host's memory: only pages that are touched count. Python names the flag from 3.13 on.
-_NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)
-
-Bytes = npt.NDArray[np.uint8]
 
 
 class Memory:
@@ -30,7 +23,7 @@ class Memory:
     def __init__(self, machine: Preset) -> None:
         self.machine, self.regions = machine, machine.regions
         self._bytes: dict[str, Bytes] = {
-            region.name: _zeros(region.size) for region in machine.regions if region.writable}
+            region.name: pages.zeros(region.size) for region in machine.regions if region.writable}
         self._mapped: list[tuple[int, Bytes]] = []          # (address, contents) of read-only sections
 
     def load(self, program: Program) -> None:
@@ -44,10 +37,7 @@ class Memory:
                                    f"machine {self.machine.name}",
                                    hint="`slimulator machines NAME` prints the regions; choose a machine that has the room")
             if region.writable:
-                offset = section.address - region.base
-                for block in section.blocks():
-                    self._bytes[region.name][offset:offset + len(block)] = np.frombuffer(block, np.uint8)
-                    offset += len(block)
+                place(section, self.view(region, section.address, section.size))
             else:
                 self._mapped.append((section.address, _mapped(section)))
 
@@ -84,19 +74,29 @@ class Memory:
                                                "no section of the program is there")
 
 
-def _zeros(size: int) -> Bytes:
-    """Zeros that take no memory of the host until they are touched."""
-    return np.frombuffer(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NORESERVE), np.uint8)
+def place(section: Section, target: Bytes) -> None:
+    """Put a section's contents into writable memory of its size. Large pieces of a file are mapped where pages allow it."""
+    at = 0
+    for chunk in section.chunks:
+        part = target[at:at + len(chunk)]
+        if isinstance(chunk, FileSlice):
+            pages.place(chunk, part)
+        else:
+            part[:] = np.frombuffer(chunk, np.uint8)
+        at += len(chunk)
+
+
+def contents(chunk: Chunk) -> Bytes:
+    """A piece of a section, read-only: mapped if it is in a file."""
+    return pages.mapped(chunk) if isinstance(chunk, FileSlice) else np.frombuffer(chunk, np.uint8)
 
 
 def _mapped(section: Section) -> Bytes:
     """The contents of a section as one read-only array, mapped from its file where it has one."""
     match section.chunks:
-        case [FileSlice() as piece]:
-            if Path(piece.path).stat().st_size < piece.offset + piece.length:
-                raise ProgramError("file became shorter since it was read", path=piece.path)
-            return np.memmap(Path(piece.path), np.uint8, "r", piece.offset, (piece.length,))
+        case [chunk]:
+            return contents(chunk)
         case []:
-            return _zeros(section.zero_size)
+            return pages.zeros(section.zero_size)
         case _:
             return np.frombuffer(section.bytes(), np.uint8)

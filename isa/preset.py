@@ -188,9 +188,13 @@ class Preset:
         unit, _, key = name.partition(".")
         table = self.file.unit.get(unit)
         if table is None or key not in table.parameters:
-            known = [f"{u}.{p}" for u, t in self.file.unit.items() for p in t.parameters]
-            raise PresetError("", [_unknown("parameter", name, f"machine {self.name}", known)])
+            raise PresetError("", [_unknown("parameter", name, f"machine {self.name}", self.parameters)])
         return table.parameters[key].value
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Names of all parameters that it gives, "unit.parameter"."""
+        return tuple(f"{unit}.{key}" for unit, table in self.file.unit.items() for key in table.parameters)
 
     @property
     def page_bytes(self) -> int:
@@ -229,13 +233,18 @@ def _read(path: Path) -> Preset:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise PresetError(str(path), [Problem("", str(error), "a TOML file in UTF-8")]) from None
+    return preset_of(data, str(path))
+
+
+def preset_of(data: dict[str, Any], path: str = "") -> Preset:
+    """The machine of a preset file's contents, as they were read from TOML. Raises PresetError, which names `path`."""
     try:
         file = PresetFile.model_validate(data)
     except ValidationError as error:
-        raise PresetError(str(path), [_schema_problem(dict(entry)) for entry in error.errors()]) from None
+        raise PresetError(path, [_schema_problem(dict(entry)) for entry in error.errors()]) from None
     problems = [*_unit_problems(file), *_region_problems(file)]
     if problems:
-        raise PresetError(str(path), problems)
+        raise PresetError(path, problems)
     regions = (Region(name, table.base.value, table.size.value, frozenset(table.ports.value), name != "flash",
                       table.page_bytes.value if table.page_bytes else 0) for name, table in file.region.items())
     return Preset(file.name, file.clock_hz.value, tuple(sorted(regions, key=lambda region: region.base)), file)

@@ -121,6 +121,7 @@ class Program:
     entry: int = 0
     machine: str = "slim"                                # the preset it was built for
     meta: dict[str, Any] = field(default_factory=dict)   # model card, tokenizer, ...: JSON
+    path: str | None = field(default=None, compare=False)   # absolute, of the file that it was loaded from
 
     def section(self, name: str) -> Section | None:
         return next((section for section in self.sections if section.name == name), None)

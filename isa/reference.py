@@ -6,10 +6,12 @@ to rd, and commits. It imports no kernel and knows no instruction by name.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +19,7 @@ import numpy.typing as npt
 from isa.counters import COUNTERS, Counters
 from isa.csrs import BY_ADDRESS, MSTATUS_MIE, MSTATUS_MPIE
 from isa.instruction import LONGEST, Row, decode
-from isa.memory import Bytes
+from isa.pages import Bytes
 from isa.preset import Preset, load_preset
 from isa.program import Program, ProgramError
 from isa.registers import ABI_NAMES
@@ -141,6 +143,28 @@ class ReferenceMachine(Vocabulary):
         for a symbol that the program does not have, ProgramError.
         """
         return read_tensor(self, place if isinstance(place, int) else (self.program or Program()).address(place), text)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a snapshot (isa/snapshot.py) of the machine as it stands. Raises OSError, SnapshotError."""
+        from isa.snapshot import write_snapshot
+        write_snapshot(self, Path(path))
+
+    @classmethod
+    def restore(cls, path: str | os.PathLike[str], program: Program | None = None, machine: Preset | None = None,
+                host: Host | None = None) -> Self:
+        """A machine that goes on from a snapshot, whichever engine wrote it.
+
+        By default it runs the program file that the snapshot names, on the preset that is inside. The tokens and the output of
+        `host` are replaced by the snapshot's. Raises OSError, SnapshotError (another program, another machine, damage).
+        """
+        from isa.snapshot import Snapshot
+        snapshot = Snapshot(Path(path))
+        program, preset = program or snapshot.program(), machine or snapshot.preset()
+        snapshot.check(preset, program)
+        restored = cls(preset, host)
+        restored.load(program)
+        snapshot.apply(restored)
+        return restored
 
     # ---------------------------------------------------------------------------------------------- observing
 

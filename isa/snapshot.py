@@ -1,0 +1,280 @@
+"""Snapshots: the whole state of a machine between two instructions, as one file. Going on from it equals never having stopped.
+
+The file is a NumPy archive (.npz: a zip of .npy arrays, readable with `numpy.load`). Of memory it holds the pages that differ
+from what the program put there. The program itself stays in its file: the snapshot names it, and a fingerprint tells it from
+others. The machine's preset is inside. Not inside: breakpoints, hooks, the profile.
+
+| array | is |
+|---|---|
+| x, csrs, counters | (32,), (4096,), (slots,) u64 |
+| state.NAME | an array inside a unit |
+| output, errors | (bytes,) u8, what the program has written |
+| addresses.N, pages.N | (k,) u64 and (k, 4096) u8, for N = 1 .. parts |
+| header | JSON in UTF-8: format, isa_version, pc, exit_code, prompt (tokens not read yet), tokens (emitted), parts, |
+|        | program (path, fingerprint), preset (as in its file) |
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, Field
+
+from isa import memory, pages
+from isa.elf import replacing
+from isa.preset import Preset, PresetError, preset_of
+from isa.program import ISA_VERSION, Program, ProgramError, Section
+
+if TYPE_CHECKING:
+    from isa.reference import ReferenceMachine
+
+FORMAT = 1
+PAGE = 4096
+_PART = 1024                    # pages in one array
+_WHEN = (1980, 1, 1, 0, 0, 0)   # the same state gives the same bytes
+
+Array = npt.NDArray[Any]
+
+
+class SnapshotError(ProgramError):
+    """A snapshot that cannot be used, or a machine of which none can be made: what is wrong and what to do about it."""
+
+
+# ------------------------------------------------------------------------------------------------ writing
+
+
+def write_snapshot(machine: ReferenceMachine, path: Path) -> None:
+    """Write the state of `machine`, which stands between two instructions. The file appears whole or not at all.
+
+    Raises OSError, and SnapshotError if no program is loaded or the prompt is a generator, whose rest nobody knows.
+    """
+    if machine.program is None:
+        raise SnapshotError("no program is loaded: there is nothing to save")
+    with replacing(path) as stream, zipfile.ZipFile(stream, "w") as archive:
+        for name, array in _arrays(machine, machine.program):
+            with archive.open(zipfile.ZipInfo(f"{name}.npy", _WHEN), "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
+
+
+def _arrays(machine: ReferenceMachine, program: Program) -> Iterator[tuple[str, Array]]:
+    host = machine.host
+    try:
+        prompt = [int(token) for token in copy.copy(host.prompt)]       # a generator cannot be copied: then nothing is taken
+    except TypeError:
+        raise SnapshotError(f"the prompt is a {type(host.prompt).__name__}, the rest of which cannot be saved",
+                            hint="give Host a list of tokens") from None
+    host.prompt = iter(prompt)
+    yield "x", np.array(machine.x, np.uint64)
+    yield "csrs", machine.csr_values
+    yield "counters", machine.counts
+    yield from ((f"state.{name}", array) for name, array in machine.state.items())
+    yield "output", np.frombuffer(bytes(host.output), np.uint8)
+    yield "errors", np.frombuffer(bytes(host.errors), np.uint8)
+    parts = 0
+    for parts, (addresses, contents) in enumerate(_changed(machine, program), 1):
+        yield f"addresses.{parts}", addresses
+        yield f"pages.{parts}", contents
+    header = {"format": FORMAT, "isa_version": ISA_VERSION, "pc": machine.pc, "exit_code": machine.exit_code,
+              "prompt": prompt, "tokens": host.tokens, "parts": parts,
+              "program": {"path": program.path, "fingerprint": fingerprint(program)},
+              "preset": machine.machine.file.model_dump(mode="json")}
+    yield "header", np.frombuffer(json.dumps(header).encode(), np.uint8)
+
+
+def _changed(machine: ReferenceMachine, program: Program) -> Iterator[tuple[npt.NDArray[np.uint64], pages.Bytes]]:
+    """(addresses, contents) of the pages that are not as the program has placed them, about _PART at a time."""
+    addresses: list[npt.NDArray[np.uint64]] = []
+    contents: list[pages.Bytes] = []
+    for region, base, view in machine.memory.spans():
+        for first, last in pages.touched(view) if region.writable else ():
+            for start in range(first, last, _PART * PAGE):
+                end = min(start + _PART * PAGE, last)
+                now, placed = np.zeros((2, -(-(end - start) // PAGE), PAGE), np.uint8)
+                now.reshape(-1)[:end - start] = view[start:end]
+                for section in program.sections:
+                    _overlay(section, base + start, placed.reshape(-1)[:end - start])
+                differs = np.flatnonzero((now != placed).any(axis=1))
+                addresses.append(np.uint64(base + start) + (differs * PAGE).astype(np.uint64))
+                contents.append(now[differs])
+                if sum(map(len, addresses)) >= _PART:
+                    yield np.concatenate(addresses), np.concatenate(contents)
+                    addresses, contents = [], []
+    if sum(map(len, addresses)):
+        yield np.concatenate(addresses), np.concatenate(contents)
+
+
+def _overlay(section: Section, address: int, target: pages.Bytes) -> None:
+    """Put what a section holds of the memory from `address` on into `target`."""
+    if "a" not in section.flags or section.end <= address or section.address >= address + len(target):
+        return
+    at = section.address
+    for chunk in section.chunks:
+        low, high = max(at, address), min(at + len(chunk), address + len(target))
+        if low < high:
+            target[low - address:high - address] = memory.contents(chunk)[low - at:high - at]
+        at += len(chunk)
+
+
+def fingerprint(program: Program) -> dict[str, str]:
+    """What tells a program from others: everything that decides how it runs, by name. Symbols and lines do not."""
+    found = {"entry": f"{program.entry:#x}"}
+    for name in ("tohost", "fromhost"):
+        symbol = program.symbol(name)
+        found[f"symbol {name}"] = f"{symbol.value:#x}" if symbol else "absent"
+    for section in program.sections:
+        if "a" in section.flags:
+            digest = hashlib.sha256(f"{section.address:#x} {section.size:#x} {''.join(sorted(section.flags))} ".encode())
+            for block in section.blocks():
+                digest.update(block)
+            found[f"section {section.name}"] = digest.hexdigest()
+    return found
+
+
+# ------------------------------------------------------------------------------------------------ reading
+
+
+class _ProgramName(BaseModel):
+    path: str | None
+    fingerprint: dict[str, str]
+
+
+class _Header(BaseModel):
+    """What is not an array. Keys as in the docstring of this file."""
+
+    pc: int = Field(ge=0, lt=1 << 64)
+    exit_code: int | None
+    prompt: list[int]
+    tokens: list[int]
+    parts: int
+    program: _ProgramName
+    preset: dict[str, Any]
+
+
+class Snapshot:
+    """A snapshot file whose header has been read. All methods raise SnapshotError, which says what is wrong with it."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises OSError, and SnapshotError for a file that is no snapshot, damaged, or of another version."""
+        self.path = str(path)
+        with open(path, "rb") as stream:
+            if stream.read(4) != b"PK\x03\x04":
+                raise SnapshotError("not a snapshot: it does not start as a zip archive does", path=self.path, offset=0,
+                                    hint="snapshots are written by `slimulator run FILE --save-snapshot F`")
+        with self._archive() as archive:
+            if "header.npy" not in archive.namelist():
+                raise SnapshotError("not a snapshot: the archive has no header.npy", path=self.path)
+            header = self._array(archive, "header").tobytes()
+        with self._damage():
+            values = json.loads(header)
+            for key, known in (("format", FORMAT), ("isa_version", ISA_VERSION)):
+                if values[key] != known:
+                    raise SnapshotError(f"the snapshot has {key} {values[key]}, this Slimulator reads {known}", path=self.path,
+                                        hint="use the version of Slimulator that wrote it, or run the program anew")
+            self.header = _Header.model_validate(values)
+
+    @contextmanager
+    def _damage(self) -> Iterator[None]:
+        """What zipfile, json and numpy raise for a damaged archive, whatever it is, as one error."""
+        try:
+            yield
+        except SnapshotError:
+            raise
+        except Exception as error:
+            raise SnapshotError(f"the snapshot is damaged: {str(error) or type(error).__name__}", path=self.path) from None
+
+    @contextmanager
+    def _archive(self) -> Iterator[zipfile.ZipFile]:
+        with open(self.path, "rb") as stream:
+            with self._damage():
+                archive = zipfile.ZipFile(stream)
+            with archive:
+                yield archive
+
+    def _array(self, archive: zipfile.ZipFile, name: str, shape: tuple[int, ...] | None = None, dtype: str = "") -> Array:
+        """An array of the archive, read to its end so that its checksum is compared, with the expected shape and type."""
+        with self._damage():
+            array = np.lib.format.read_array(io.BytesIO(archive.read(f"{name}.npy")), allow_pickle=False)
+            if shape is not None and (array.shape, array.dtype) != (shape, np.dtype(dtype)):
+                raise ValueError(f"{name} is {array.dtype}{array.shape}, expected {dtype}{shape}")
+            return array
+
+    def preset(self) -> Preset:
+        """The machine that it was made on."""
+        try:
+            return preset_of(self.header.preset)
+        except PresetError as error:
+            raise SnapshotError(f"the snapshot is damaged: {error}", path=self.path) from None
+
+    def program(self) -> Program:
+        """The program that it was made from, from the file that it names. Raises ProgramError, too."""
+        path = self.header.program.path
+        if path is None:
+            raise SnapshotError("it was made from a program that was in no file", path=self.path, hint="give that program")
+        try:
+            return Program.load(path)
+        except OSError as error:
+            raise SnapshotError(f"the program that it was made from, {path}, cannot be read: {error.strerror}", path=self.path,
+                                hint="if it has moved, name it: slimulator run FILE --restore SNAPSHOT") from None
+
+    def check(self, preset: Preset, program: Program) -> None:
+        """Raise SnapshotError, naming what differs, unless `program` on a machine of `preset` is what was saved."""
+        mine = self.preset()
+        _compare("machine", mine.name, _figures(mine), preset.name, _figures(preset), self.path)
+        _compare("program", self.header.program.path or "in no file", self.header.program.fingerprint,
+                 program.path or "in no file", fingerprint(program), self.path)
+
+    def apply(self, machine: ReferenceMachine) -> None:
+        """Give `machine`, which has just loaded the program, the state that was saved. After an error it is of no use."""
+        with self._archive() as archive:
+            for part in range(1, self.header.parts + 1):
+                addresses = self._array(archive, f"addresses.{part}")
+                contents = self._array(archive, f"pages.{part}", (len(addresses), PAGE), "u1")
+                gaps = np.flatnonzero(np.diff(addresses) != PAGE) + 1
+                for run, data in zip(np.split(addresses, gaps), np.split(contents, gaps), strict=True):
+                    with self._damage():
+                        view = _view(machine, int(run[0]), data.size)
+                    view[:] = data.reshape(-1)[:len(view)]
+                    machine.code_changed(int(run[0]), len(view))
+            for array, name in ((machine.csr_values, "csrs"), (machine.counts, "counters"),
+                                *((array, f"state.{name}") for name, array in machine.state.items())):
+                array[:] = self._array(archive, name, array.shape, array.dtype.str)
+            machine.x = self._array(archive, "x", (32,), "u8").tolist()
+            machine.pc, machine.exit_code = self.header.pc, self.header.exit_code
+            host = machine.host
+            host.prompt, host.tokens = iter(self.header.prompt), list(self.header.tokens)
+            host.output[:], host.errors[:] = (self._array(archive, name).tobytes() for name in ("output", "errors"))
+
+
+def _view(machine: ReferenceMachine, address: int, size: int) -> pages.Bytes:
+    """Memory for whole pages from `address` on; the last page of a region may be larger than what is left of it."""
+    region = machine.memory.region(address, 1)
+    if region is None or not region.writable:
+        raise ValueError(f"a page at {address:#x}, where no memory is")
+    return machine.memory.view(region, address, min(size, region.end - address))
+
+
+def _figures(preset: Preset) -> dict[str, str]:
+    """What a program can notice of a machine, by name: regions, units and their sizes."""
+    return {f"{region.name} {key}": str(value) for region in preset.regions for key, value in (
+        ("base", f"{region.base:#x}"), ("size", f"{region.size:#x}"), ("ports", ", ".join(sorted(region.ports))),
+        ("page", region.page_bytes))} | {f"unit {name}": "present" for name in preset.units} | {
+        parameter: str(preset.parameter(parameter)) for parameter in preset.parameters}
+
+
+def _compare(what: str, name: str, saved: dict[str, str], other: str, given: dict[str, str], path: str) -> None:
+    for key in sorted({*saved, *given}):
+        if saved.get(key) != given.get(key):
+            then, now = (side.get(key, "absent") for side in (saved, given))
+            values = ": differs" if len(then) == len(now) == 64 else f": {then} in the snapshot, {now} here"
+            raise SnapshotError(f"the snapshot is of another {what} ({name}, here {other}): {key}{values}", path=path,
+                                hint=f"a snapshot goes on with the {what} that it was made with")
