@@ -29,9 +29,10 @@ from asm.source import LABEL, Site, Statement, decode, file_buffer
 from asm.symbols import Entry, SymbolTable
 from asm.syntax import Memory, Operand, String, Type, parse_operands
 from isa.csrs import CSRS
-from isa.instruction import CSR, TARGET
-from isa.preset import Preset, PresetError, load_preset
+from isa.instruction import CSR, TABLE, TARGET
+from isa.preset import Preset, PresetError, load_preset, presets_with
 from isa.program import Chunk, FileSlice, Program, Section
+from isa.units import UNITS
 
 ENTRY = "_start"
 TEXT = "<text>"         # the file name of source that is not in a file
@@ -101,6 +102,7 @@ class Assembler:
         self.preprocessor = Preprocessor(main, include_paths, evaluate=self._evaluate, is_defined=self.symbols.is_defined,
                                          report=self.report)
         self.machine: Preset | None = None
+        self.units: dict[str, Site] = {}                                # whose instructions there are: where first
         for symbol, value in defines.items():
             try:
                 self.symbols.assign(symbol, value, None, variable=True)
@@ -125,12 +127,14 @@ class Assembler:
         if not any(section.size for section in sections) and not self.diagnostics:
             self._report_file("there is nothing to assemble: no instruction and no data")
         self._check_code()
+        self._check_units(self.machine)
         self.diagnostics.sort(key=lambda diagnostic: self._order.get(id(diagnostic), ()))
         symbols = list(self.symbols.symbols())
         program = None
         if not any(diagnostic.severity == "error" for diagnostic in self.diagnostics):
             made.sort(key=lambda section: ("a" not in section.flags, section.address))
-            program = Program(made, symbols, source_lines(self.marks), self._entry(), self.machine.name)
+            program = Program(made, symbols, source_lines(self.marks), self._entry(), self.machine.name,
+                              units=tuple(unit for unit in UNITS if unit in self.units))
         return Assembly(program, self.diagnostics, symbols, lambda: listing_lines(self.marks, self.symbols.value))
 
     # ---------------------------------------------------------------------------------------- read
@@ -168,6 +172,9 @@ class Assembler:
                 statement.plan = plan(statement)
             except KeyError:
                 raise self._unknown(operation, statement) from None
+            row = TABLE.get(operation.lower())
+            if row is not None and row.is_xslim:
+                self.units.setdefault(row.unit, site)
         section = self.contents(site)
         parts = statement.plan
         if isinstance(parts, bytes):
@@ -318,6 +325,11 @@ class Assembler:
                             self._relocate(fragment, reloc)
                         except SourceError as error:
                             self._report_late(reloc.site, error, reloc.written)
+
+    def _check_units(self, machine: Preset) -> None:
+        for unit, site in self.units.items():
+            if not machine.has_unit(unit):
+                self.report(site, SourceError(f"machine {machine.name} has no {unit} unit", hint=presets_with([unit])))
 
     def _check_symbol(self, name: str, node: Node, site: Site) -> None:
         """Report a value or size of a symbol that cannot be worked out or written to the program file."""

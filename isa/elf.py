@@ -1,9 +1,9 @@
 """The program file: a `Program` as a static ELF64 executable for RISC-V. isa/elf_reader.py is the way back.
 
 Written front to back in bounded memory: header, one PT_LOAD per section with contents or zeros, section contents in
-order of address, debug tables, `.slim.meta` (JSON: ISA version, machine, meta), symbol table, section headers. A section
-lies in the file at an offset congruent to its address modulo the page size, so it can be mapped instead of read. The
-section headers end the file, so a file that is cut short anywhere is noticed.
+order of address, debug tables, `.slim.meta` (JSON: ISA version, machine, units, sizes, meta), symbol table, section headers.
+A section lies in the file at an offset congruent to its address modulo the page size, so it can be mapped instead of read;
+blocks of zeros are holes. The section headers end the file, so a file that is cut short anywhere is noticed.
 
 Source: System V ABI, chapter "Object Files" (ELF-64); RISC-V ELF psABI, chapter "ELF Object Files".
 """
@@ -38,6 +38,8 @@ SECTION_FLAGS = {"a": SHF_ALLOC, "w": SHF_WRITE, "x": SHF_EXECINSTR}
 SEGMENT_FLAGS = {"x": 1, "w": 2, "a": 4}                          # PF_X, PF_W, PF_R
 KINDS = ("notype", "object", "func")                              # STT_NOTYPE, STT_OBJECT, STT_FUNC
 BINDINGS = ("local", "global", "weak")                            # STB_LOCAL, STB_GLOBAL, STB_WEAK
+
+_ZEROS = bytes(1 << 20)           # as long as the blocks of a FileSlice
 
 RESERVED = frozenset(("", ".symtab", ".strtab", ".shstrtab", META))
 
@@ -78,7 +80,10 @@ def write_elf(program: Program, path: Path) -> None:
     blocks = _file_blocks(program)
     with replacing(path) as stream:
         for block in blocks:
-            stream.write(block)
+            if len(block) >= PAGE and _ZEROS.startswith(block) and stream.seekable():
+                stream.seek(len(block), os.SEEK_CUR)
+            else:
+                stream.write(block)
 
 
 def check_sections(sections: list[Section]) -> None:
@@ -184,7 +189,8 @@ def _tables(program: Program) -> dict[str, bytes]:
             raise ProgramError(f"{line.file}:{line.line}: address {line.address:#x} is not a 64-bit address")
     tables = encode_lines(program.lines, program.sections)
     try:
-        meta = json.dumps({"isa_version": ISA_VERSION, "machine": program.machine, "meta": program.meta}, allow_nan=False)
+        meta = json.dumps({"isa_version": ISA_VERSION, "machine": program.machine, "units": program.units, "sizes": program.sizes,
+                           "meta": program.meta}, allow_nan=False)
         tables[META] = meta.encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise ProgramError(f"the program's metadata cannot be written as JSON: {error}") from None

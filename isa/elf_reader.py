@@ -153,11 +153,12 @@ class _Image:
                                offset=self._at(index)) from None
 
     def program(self) -> Program:
-        machine, meta = self._meta()
+        meta = self._meta()
         sections = self._sections()
         lines = decode_lines(self._table(".debug_line"), self._table(".debug_line_str"), self._table(".debug_str"),
                              list(sections.values()))
-        return Program(list(sections.values()), self._symbols(sections), lines, int(self.header.e_entry), machine, meta, self.path)
+        return Program(list(sections.values()), self._symbols(sections), lines, int(self.header.e_entry), meta["machine"],
+                       meta["meta"], tuple(meta["units"]), meta["sizes"], self.path)
 
     def _sections(self) -> dict[int, Section]:
         """Sections of the program by their index in the file."""
@@ -214,10 +215,11 @@ class _Image:
     def _chunk(self, offset: int, size: int) -> Chunk:
         return self._read(offset, size) if size < LARGE else FileSlice(self.path, offset, size)
 
-    def _meta(self) -> tuple[str, dict[str, Any]]:
-        """Machine and metadata. Programs of other tools name neither; they are taken for the machine with everything."""
+    def _meta(self) -> dict[str, Any]:
+        """What `.slim.meta` says. Programs of other tools have none; they are taken for the machine with everything."""
+        usual: dict[str, Any] = {"machine": "slim", "units": [], "sizes": {}, "meta": {}}
         if elf.META not in self.names:
-            return "slim", {}
+            return usual
         at = int(self.elf_sections[self.names.index(elf.META)]["sh_offset"])
         try:
             meta = json.loads(self._table(elf.META))
@@ -227,10 +229,15 @@ class _Image:
         if isinstance(version, int) and version > ISA_VERSION:
             raise ProgramError(f"the program is for version {version} of the instruction set, this Slimulator knows up to "
                                f"version {ISA_VERSION}", offset=at, hint="update Slimulator, or assemble the program again")
-        machine, details = (meta.get("machine"), meta.get("meta")) if isinstance(meta, dict) else (None, None)
-        if not isinstance(version, int) or not isinstance(machine, str) or not isinstance(details, dict):
+        meta = usual | {"machine": None, "meta": None} | (meta if isinstance(meta, dict) else {})
+        if not isinstance(version, int) or not isinstance(meta["machine"], str) or not isinstance(meta["meta"], dict):
             raise ProgramError(f"{elf.META} lacks isa_version, machine or meta", offset=at)
-        return machine, details
+        units, sizes = meta["units"], meta["sizes"]
+        if not (isinstance(units, list) and all(isinstance(unit, str) for unit in units)
+                and isinstance(sizes, dict) and all(isinstance(size, int) for size in sizes.values())):
+            raise ProgramError(f"{elf.META}: units is {units!r} and sizes {sizes!r}; expected a list of names and numbers by name",
+                               offset=at)
+        return meta
 
     def _symbols(self, sections: dict[int, Section]) -> list[Symbol]:
         """The symbols that name an address or a value. Files, sections, thread-local and mapping symbols do not."""

@@ -223,6 +223,12 @@ def load_preset(name_or_path: str | Path) -> Preset:
     return _shipped(text)
 
 
+def presets_with(units: Iterable[str]) -> str:
+    """The shipped presets that have all of these units, as text for hints."""
+    names = [name for name in preset_names() if all(load_preset(name).has_unit(unit) for unit in units)]
+    return ("machines that have it: " + ", ".join(names)) if names else "no machine preset here has it"
+
+
 @cache
 def _shipped(name: str) -> Preset:
     return _read(PRESETS / f"{name}.toml")

@@ -13,7 +13,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from isa.preset import Preset
 
 ISA_VERSION = 1
 
@@ -121,6 +124,8 @@ class Program:
     entry: int = 0
     machine: str = "slim"                                # the preset it was built for
     meta: dict[str, Any] = field(default_factory=dict)   # model card, tokenizer, ...: JSON
+    units: tuple[str, ...] = ()                          # whose instructions it holds, besides the core's
+    sizes: dict[str, int] = field(default_factory=dict)  # parameter -> the least that it needs, e.g. "lut.activations": 2048
     path: str | None = field(default=None, compare=False)   # absolute, of the file that it was loaded from
 
     def section(self, name: str) -> Section | None:
@@ -159,6 +164,20 @@ class Program:
         if index < 0 or section is None or self.lines[index].address < section.address or not self.lines[index].file:
             return ""
         return f"{self.lines[index].file}:{self.lines[index].line}"
+
+    def check_machine(self, machine: Preset) -> None:
+        """Raise ProgramError, naming what is missing, unless `machine` has the units and sizes that the program needs."""
+        from isa.preset import presets_with
+        missing = [unit for unit in self.units if not machine.has_unit(unit)]
+        if missing:
+            what = f"{'units' if len(missing) > 1 else 'unit'} {', '.join(missing)}"
+            raise ProgramError(f"the program needs {what}, which machine {machine.name} does not have", path=self.path,
+                               hint=presets_with(missing))
+        for name, least in self.sizes.items():
+            there = machine.parameter(name) if name in machine.parameters else 0
+            if there < least:
+                raise ProgramError(f"the program needs {name} of at least {least}, machine {machine.name} has {there}",
+                                   path=self.path, hint="`slimulator machines NAME` prints a machine's sizes")
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the program as ELF. The file appears under `path` whole or not at all. Raises OSError, ProgramError."""

@@ -118,8 +118,9 @@ class ReferenceMachine(Vocabulary):
     def load(self, program: Program) -> None:
         """Place a program in memory, set pc to its entry and the stack pointer to the end of DRAM.
 
-        Raises ProgramError when the program does not fit this machine.
+        Raises ProgramError when the program does not fit this machine: units, sizes, memory.
         """
+        program.check_machine(self.machine)
         self.memory.load(program)
         self.program = program
         self.pc = program.entry

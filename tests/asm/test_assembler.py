@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from asm import Assembly, AssemblyError, assemble, assemble_with_listing
 from asm.syntax import parse_operands
 from isa.instruction import TABLE, Row, decode
+from isa.preset import PRESETS
 from isa.program import FileSlice, Program
 
 
@@ -346,3 +347,32 @@ def test_float_is_correctly_rounded(value: float) -> None:
 
 def test_equal_operands_are_parsed_once() -> None:
     assert parse_operands("a0, a1, 4") is parse_operands("a0, a1, 4")
+
+
+# ------------------------------------------------------------------------------------------------ units
+
+
+def test_a_program_names_the_units_whose_instructions_it_holds() -> None:
+    source = """
+    .macro twice
+    sync.fence
+    sync.fence
+    .endm
+    _start: twice
+            LUT.MAC.T2 a0, a1, a2
+            csrr a0, fetch.bytes
+            .if 0
+            thr.index a0, a1, a2, a3
+            .endif
+    """
+    assert assemble(source).units == ("lut", "sync")
+    assert assemble("_start: ecall").units == ()
+
+
+def test_an_instruction_of_a_unit_that_the_machine_lacks_is_an_error(tmp_path: Path) -> None:
+    text = (PRESETS / "slim.toml").read_text().replace('name = "slim"', 'name = "bare"', 1).replace('"lut", ', "")
+    (tmp_path / "bare.toml").write_text(text.replace(text[text.index("[unit.lut]"):text.index("[unit.thr]")], ""))
+    source = f'_start: vec.relu.f32 a0, a0, a1\n lut.mac.t2 a0, a1, a2\n lut.mac.t2 a0, a1, a2\n .machine "{tmp_path}/bare.toml"\n'
+    assert [str(diagnostic) for diagnostic in failed(source).diagnostics] == [
+        "<text>:2:2: error: machine bare has no lut unit\n     lut.mac.t2 a0, a1, a2\n     ^^^^^^^^^^^^^^^^^^^^^\n"
+        "hint: machines that have it: slim, slim-llama"]

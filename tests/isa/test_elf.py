@@ -28,7 +28,7 @@ def contents(program: Program) -> tuple:
     """What must survive the file. Symbols are compared with the local ones first, as ELF wants them."""
     sections = [(s.name, "".join(sorted(s.flags)), s.address, s.align, s.zero_size, b"".join(s.blocks())) for s in program.sections]
     symbols = sorted(program.symbols, key=lambda symbol: symbol.binding != "local")
-    return sections, symbols, program.lines, program.entry, program.machine, program.meta
+    return sections, symbols, program.lines, program.entry, program.machine, program.meta, program.units, program.sizes
 
 
 def example() -> Program:
@@ -50,7 +50,8 @@ def example() -> Program:
         [*(Line(0x8000_0000 + 4 * i, "programs/a.s", i + 1) for i in range(10)),
          *(Line(0x8000_0000 + 4 * i, "include/b.s", 5000 + 100 * i) for i in range(10, 40)),
          *(Line(0x8000_00A0 + 4 * i, "programs/a.s", 100 - i) for i in range(4))],
-        0x8000_0010, "slim-llama", {"model": "stories", "tokenizer": ["a", "é"], "nested": {"x": None, "y": [1.5]}})
+        0x8000_0010, "slim-llama", {"model": "stories", "tokenizer": ["a", "é"], "nested": {"x": None, "y": [1.5]}},
+        ("vec", "lut"), {"lut.activations": 512})
 
 
 @pytest.fixture
@@ -114,6 +115,8 @@ def programs(draw: st.DrawFn) -> Program:
     json = st.recursive(st.none() | st.booleans() | st.integers() | st.text(st.characters(exclude_categories=["Cs"])),
                         lambda inner: st.lists(inner) | st.dictionaries(names, inner), max_leaves=6)
     program.meta = draw(st.dictionaries(names, json, max_size=3))
+    program.units = tuple(draw(st.lists(names, max_size=3)))
+    program.sizes = draw(st.dictionaries(names, st.integers(), max_size=2))
     return program
 
 
@@ -372,6 +375,27 @@ def test_metadata(tmp_path: Path, good: bytes) -> None:
     assert "lacks isa_version" in replace(b'{"isa_version"', b'{"isb_version"').message
     assert "not JSON" in replace(b'{"isa_version"', b'\xff"isa_version"').message
     assert newer.offset == good.index(b'{"isa_version"')
+    assert "expected a list of names" in replace(b'["vec", "lut"]', b'["vec", 12345]').message
+    assert "expected a list of names" in replace(b'{"lut.activations": 512}', b'{"lut.activations":"12"}').message
+
+
+def test_metadata_without_units_asks_for_none(tmp_path: Path, good: bytes) -> None:
+    """As programs had it that were written before units were recorded."""
+    (tmp_path / "old.elf").write_bytes(good.replace(b'"units"', b'"unita"').replace(b'"sizes"', b'"sizea"'))
+    assert (Program.load(tmp_path / "old.elf").units, Program.load(tmp_path / "old.elf").sizes) == ((), {})
+
+
+def test_large_blocks_of_zeros_are_holes_in_the_file(tmp_path: Path) -> None:
+    with open(tmp_path / "weights", "wb") as stream:
+        stream.truncate(64 << 20)
+        stream.seek(33 << 20)
+        stream.write(b"here")
+    program = Program([Section(".weights", "a", 0x10_0000_0000, 4096, [FileSlice(str(tmp_path / "weights"), 0, 64 << 20)])])
+    program.save(tmp_path / "a.elf")
+    saved = os.stat(tmp_path / "a.elf")
+    assert saved.st_size > 64 << 20 and saved.st_blocks * 512 < 4 << 20
+    contents = Program.load(tmp_path / "a.elf").sections[0].bytes()
+    assert len(contents) == 64 << 20 and contents[33 << 20:].startswith(b"here") and contents.count(0) == len(contents) - 4
 
 
 def test_damaged_bytes_never_give_a_traceback(tmp_path: Path, good: bytes) -> None:

@@ -5,6 +5,7 @@ import pytest
 
 from isa.csrs import CSRS
 from isa.instruction import TABLE
+from isa.preset import PRESETS, load_preset
 from isa.program import FileSlice, Line, Program, ProgramError, Section, Symbol
 from isa.reference import ReferenceMachine
 from isa.services import Host
@@ -378,6 +379,29 @@ def test_a_program_outside_the_machines_memory_is_refused():
     p.sections[0].address = 0x5000_0000
     with pytest.raises(ProgramError, match=r"\.text at 0x50000000.* lies in no region of machine slim"):
         ReferenceMachine("slim").load(p)
+
+
+def test_a_program_that_needs_what_the_machine_lacks_is_refused(tmp_path):
+    text = (PRESETS / "slim.toml").read_text().replace('name = "slim"', 'name = "bare"', 1).replace('"lut", ', "")
+    lut = text[text.index("[unit.lut]"):text.index("[unit.thr]")]
+    (tmp_path / "bare.toml").write_text(text.replace(lut, ""))
+    p = program([op("ecall")])
+    p.units = ("vec", "lut")
+    with pytest.raises(ProgramError) as caught:
+        ReferenceMachine(load_preset(tmp_path / "bare.toml")).load(p)
+    assert str(caught.value) == ("the program needs unit lut, which machine bare does not have\n"
+                                 "hint: machines that have it: slim, slim-llama")
+    p.units = ("lut", "warp")
+    with pytest.raises(ProgramError, match=r"needs units lut, warp, .*bare does not have\nhint: no machine preset here has it"):
+        ReferenceMachine(load_preset(tmp_path / "bare.toml")).load(p)
+    p.units, p.sizes = ("vec", "lut"), {"lut.activations": 65_536}
+    ReferenceMachine("slim").load(p)
+    p.sizes = {"lut.activations": 65_537}
+    with pytest.raises(ProgramError, match=r"needs lut\.activations of at least 65537, machine slim has 65536"):
+        ReferenceMachine("slim").load(p)
+    p.units = ()
+    with pytest.raises(ProgramError, match=r"at least 65537, machine bare has 0"):
+        ReferenceMachine(load_preset(tmp_path / "bare.toml")).load(p)
 
 
 def test_counters_start_at_zero_and_are_all_named():
