@@ -13,17 +13,15 @@ Ordering", 1988; Mattern, "Virtual Time and Global States of Distributed Systems
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from emulator.intervals import LastTouch, Ranges, ranges
-from isa.csrs import BY_ADDRESS
-from isa.instruction import Row, find
+from isa.disassembly import format_instruction
+from isa.instruction import Row
 from isa.reference import ReferenceMachine, Step
-from isa.registers import ABI_NAMES
 from isa.units import UNITS
 
 CORE = 0                                                # the core's place among the queues
@@ -195,26 +193,10 @@ class HazardCheck:
     def _place(self, site: int) -> Place:
         pc, word = list(self._sites)[site]
         program = self.machine.program
-        return Place(pc, _text(word), program.symbol_at(pc) if program is not None else "",
+        return Place(pc, format_instruction(word, pc), program.symbol_at(pc) if program is not None else "",
                      program.line_at(pc) if program is not None else "")
 
 
 def _matters(_pc: int, row: Row | None) -> bool:
     """True for what touches memory or makes somebody wait. The fast engine executes the rest at full speed."""
     return row is not None and (row.is_xslim or not {"core.loads", "core.stores", "core.services"}.isdisjoint(row.counters))
-
-
-def _text(word: int) -> str:
-    """An instruction in the assembler's words."""
-    row = find(word)
-    assert row is not None
-    fields, operands = row.decode(word), iter(row.operands)
-
-    def operand(_: re.Match[str]) -> str:
-        described = next(operands)
-        value = fields[described.name]
-        if described.is_register:
-            return ABI_NAMES[value]
-        return BY_ADDRESS[value].name if described.name == "csr" and value in BY_ADDRESS else str(value)
-
-    return f"{row.mnemonic} {re.sub(r'[a-z_0-9]+', operand, row.syntax, flags=re.IGNORECASE)}".strip()

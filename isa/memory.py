@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from isa import pages
-from isa.pages import Bytes
+from isa.pages import Bytes as Bytes
 from isa.preset import Preset, Region
 from isa.program import Chunk, FileSlice, Program, ProgramError, Section
 from isa.traps import Cause, Trap

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from isa.counters import COUNTERS, Counters
 from isa.csrs import BY_ADDRESS, MSTATUS_MIE, MSTATUS_MPIE
 from isa.instruction import LONGEST, Row, decode
-from isa.pages import Bytes
+from isa.memory import Bytes
 from isa.preset import Preset, load_preset
 from isa.program import Program, ProgramError
 from isa.registers import ABI_NAMES

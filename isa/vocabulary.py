@@ -18,8 +18,7 @@ from isa import services
 from isa.arithmetic import canonical, s64
 from isa.counters import COUNTERS, SLOTS
 from isa.csrs import BY_ADDRESS, COUNTER_BY_ADDRESS, CSRS, INSTRUCTION_COUNTS, MSTATUS_MIE, MSTATUS_MPIE, is_read_only
-from isa.memory import Memory
-from isa.pages import Bytes
+from isa.memory import Bytes, Memory
 from isa.preset import Preset, Region
 from isa.traps import Cause, Trap
 from isa.units import UNITS
