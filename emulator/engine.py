@@ -12,6 +12,7 @@ be such instructions that the loop leaves alone; writes to a watchpoint are refu
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,9 +27,8 @@ from isa.csrs import CSRS
 from isa.instruction import find
 from isa.preset import Preset, Region
 from isa.program import Program
-from isa.reference import ReferenceMachine, TrapReport
+from isa.reference import Hook, ReferenceMachine, TrapReport, Where
 from isa.services import Host
-from isa.traps import Trap
 
 SLICE = 20_000_000          # instructions between two looks at the keyboard
 _PAGE = 4096                # code outside the program's own sections is decoded in pieces of this size
@@ -70,6 +70,7 @@ class Machine(ReferenceMachine):
         self._ranges: list[tuple[int, int]] = []            # (start, end) of what is decoded; elsewhere a piece holds OTHER
         self._guards = np.zeros((0, 2), np.int64)           # for the loop: (start, bytes) of these and of the watchpoints
         self._patched: Any = ()                             # what the code is patched for
+        self._everywhere = False                            # some hook wants to see every instruction
         self.handed_over: dict[str, int] = {}
 
     def load(self, program: Program) -> None:
@@ -148,8 +149,8 @@ class Machine(ReferenceMachine):
 
     def _patch(self) -> None:
         """Have the loop leave alone the instructions that somebody wants to see, and the writes to what is watched."""
-        anywhere = any(where is None for _, where in self._hooks)
-        conditions = [where for _, where in self._hooks if where is not None]
+        anywhere = any(where is None and not writes for _, where, writes in self._hooks)
+        conditions = [where for _, where, writes in self._hooks if where is not None and not writes]
         for piece in self._pieces:
             piece.code[:, OPERATION] = NUMBER["OTHER"] if anywhere else piece.operations
             if conditions and not anywhere:
@@ -160,14 +161,16 @@ class Machine(ReferenceMachine):
             for pc in self.breakpoints:
                 if piece.base <= pc < piece.end:
                     piece.code[(pc - piece.base) // 4, OPERATION] = NUMBER["OTHER"]
-        guards = [(start, end - start) for start, end in self._ranges] + self.watchpoints
+        watched = [*self.watchpoints, *(place for _, _, writes in self._hooks for place in writes)]
+        guards = [(start, end - start) for start, end in self._ranges] + watched
         self._guards = np.array(guards, np.uint64).view(np.int64).reshape(-1, 2)
         low = min((start for start, _ in guards), default=0)
         self._block[context.GUARD_START] = low
         self._block[context.GUARD_BYTES] = max((start + size for start, size in guards), default=0) - low
         self._block[context.GUARDS] = self._guards.ctypes.data
         self._block[context.GUARD_COUNT] = len(self._guards)
-        self._patched = set(self.breakpoints), list(self.watchpoints), list(self._hooks)
+        self._patched = set(self.breakpoints), list(self.watchpoints), self._hooks
+        self._everywhere = anywhere
 
     def _fill(self, piece: Piece, start: int, end: int) -> None:
         """Decode what stands in memory from `start` to `end`, a part of the piece."""
@@ -209,7 +212,25 @@ class Machine(ReferenceMachine):
                         self._fill(piece, max(first, piece.base), min(last, piece.end))
                 self._patch()
 
+    def _code_written(self) -> None:
+        """Notice what Python has written to code since it was decoded."""
+        for piece in self._pieces:
+            for start, end in self._ranges:
+                first, last = max(start, piece.base), min(end, piece.end)
+                if first < last:
+                    part = slice((first - piece.base) // 4, (last - piece.base) // 4)
+                    for i in np.flatnonzero(piece.words[part] != self._words(first, last)).tolist():
+                        self.code_changed(first + 4 * i, 4)
+
     # ---------------------------------------------------------------------------------------------- running
+
+    def hook(self, function: Hook, where: Where | None = None, writes: Sequence[tuple[int, int]] = ()) -> None:
+        super().hook(function, where, writes)
+        self._patch()
+
+    def unhook(self, function: Hook) -> None:
+        super().unhook(function)
+        self._patch()                               # at once: it may be a hook that takes itself off in the middle of a run
 
     def stop(self, reason: str) -> None:
         super().stop(reason)
@@ -224,12 +245,13 @@ class Machine(ReferenceMachine):
         self._loop = loop(self._visits is not None)
         kernels.notify("")
         self._describe_state()
+        self._code_written()
         if self._patched != (self.breakpoints, self.watchpoints, self._hooks):
             self._patch()
 
     def _advance(self, left: int | None) -> bool:
         """Run compiled code from pc, at most SLICE instructions. False: it stands in front of one that is not plain."""
-        piece = self._piece(self.pc)
+        piece = None if self._everywhere else self._piece(self.pc)
         if piece is None:
             return False
         limit = SLICE if left is None else min(left, SLICE)
@@ -243,13 +265,9 @@ class Machine(ReferenceMachine):
 
     def step(self) -> TrapReport | None:
         """Have the reference engine execute one instruction."""
-        try:
-            row = find(self._fetch())
-        except Trap:
-            row = None
-        name = row.mnemonic if row else "(none)"
-        self.handed_over[name] = self.handed_over.get(name, 0) + 1
         report = super().step()
+        name = self.row.mnemonic if self.row else "(none)"
+        self.handed_over[name] = self.handed_over.get(name, 0) + 1
         for address, destination, _ in self._writes:
             self.code_changed(address, len(destination))
             if address <= self.tohost < address + len(destination):         # a device that answers in memory

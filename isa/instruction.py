@@ -102,7 +102,7 @@ class Row:
     def operand(self, name: str) -> Operand:
         return next(operand for operand in self.operands if operand.name == name)
 
-    @property
+    @cached_property
     def result(self) -> Operand | None:
         """The register operand that the instruction writes, if there is one."""
         return next((o for o in self.operands if o.field.name == "rd" and o.role in (REGISTER, RESULT)), None)
@@ -113,7 +113,7 @@ class Row:
         words = {word for operand in self.operands for word in re.findall(r"\w+", operand.shape.partition("[")[2])}
         return tuple(operand.name for operand in self.operands if operand.role == VALUE and operand.name in words)
 
-    @property
+    @cached_property
     def is_xslim(self) -> bool:
         return self.fixed["opcode"] in XSLIM_OPCODES
 

@@ -39,7 +39,37 @@ class Memory:
             if region.writable:
                 place(section, self.view(region, section.address, section.size))
             else:
-                self._mapped.append((section.address, _mapped(section)))
+                contents = _mapped(section)
+                contents.flags.writeable = False
+                self._mapped.append((section.address, contents))
+
+    def __getitem__(self, addresses: slice) -> Bytes:
+        """`memory[0x10000000:0x10000040]`: these bytes as a view, read-only in flash. Counts nothing.
+
+        Raises IndexError for addresses that do not lie in one region, or where flash holds nothing.
+        """
+        if not isinstance(addresses, slice) or addresses.step is not None or None in (addresses.start, addresses.stop):
+            raise IndexError(f"memory[{addresses}]: expected memory[start:end] with two addresses")
+        start, size = addresses.start, addresses.stop - addresses.start
+        region = self.region(start, size) if size > 0 else None
+        if region is None:
+            raise IndexError(f"memory[{start:#x}:{addresses.stop:#x}] does not lie in one region of {self.machine.name}: "
+                             + ", ".join(f"{r.name} {r.base:#x}..{r.base + r.size:#x}" for r in self.regions))
+        try:
+            return self.view(region, start, size)
+        except Trap as trap:
+            raise IndexError(trap.detail) from None
+
+    def __setitem__(self, addresses: slice, data: Bytes | bytes | int) -> None:
+        """Write bytes, an array's bytes as they stand, or one value everywhere. Raises IndexError, ValueError for another size."""
+        target = self[addresses]
+        if isinstance(data, int):
+            target[:] = data
+            return
+        source = np.frombuffer(np.ascontiguousarray(data) if isinstance(data, np.ndarray) else data, np.uint8)
+        if len(source) != len(target):
+            raise ValueError(f"{len(source)} bytes for the {len(target)} of memory[{addresses.start:#x}:{addresses.stop:#x}]")
+        target[:] = source
 
     def spans(self) -> Iterator[tuple[Region, int, Bytes]]:
         """What is there: (region, address, bytes) of every writable region and of every section in a read-only one."""

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -80,10 +80,19 @@ class Step:
     reads: list[tuple[int, int]]            # (address, bytes), in order; instruction fetch left out
     writes: list[tuple[int, Bytes]]         # (address, bytes that stand there now), in order
     trap: Cause | None                      # then nothing was set or written
+    before: npt.NDArray[np.uint64]          # (SLOTS,) counters as they were
 
 
 Hook = Callable[["ReferenceMachine", Step], None]
 Where = Callable[[int, Row | None], bool]           # (pc, row): is this instruction to be observed?
+
+
+class Observer(NamedTuple):
+    """A hook and what it wants to see."""
+
+    function: Hook
+    where: Where | None
+    writes: tuple[tuple[int, int], ...]             # (address, bytes): only instructions that write to one; (): any
 
 
 class ReferenceMachine(Vocabulary):
@@ -98,7 +107,7 @@ class ReferenceMachine(Vocabulary):
         self.program: Program | None = None
         self.breakpoints: set[int] = set()
         self.watchpoints: list[tuple[int, int]] = []
-        self._hooks: list[tuple[Hook, Where | None]] = []
+        self._hooks: list[Observer] = []
         self._visits: Counter[tuple[int, int]] | None = None
         self._stop = ""
         self.row: Row | None = None                             # of the current instruction, with its operands' values
@@ -169,16 +178,18 @@ class ReferenceMachine(Vocabulary):
 
     # ---------------------------------------------------------------------------------------------- observing
 
-    def hook(self, function: Hook, where: Where | None = None) -> None:
+    def hook(self, function: Hook, where: Where | None = None, writes: Sequence[tuple[int, int]] = ()) -> None:
         """Call `function(machine, step)` after each instruction, or after those for which `where(pc, row)` is true.
 
-        `where` must depend on nothing else: the fast engine asks it once. A hook may call `stop`; it may not change the machine.
+        `where` must depend on nothing else, but for the word at pc: the fast engine asks it once. With `writes`, only after
+        instructions that have written to one of these ranges (address, bytes). On the fast engine all others run at full speed.
+        A hook may call `stop` and `unhook`; it may not change the machine.
         """
-        self._hooks.append((function, where))
+        self._hooks = [*self._hooks, Observer(function, where, tuple(writes))]
 
     def unhook(self, function: Hook) -> None:
         """Stop calling a function."""
-        self._hooks = [(other, where) for other, where in self._hooks if other is not function]
+        self._hooks = [observer for observer in self._hooks if observer.function != function]
 
     def profile(self) -> None:
         """From now on count how often each instruction is retired."""
@@ -257,7 +268,7 @@ class ReferenceMachine(Vocabulary):
             if trap.cause is Cause.ILLEGAL_INSTRUCTION and word is not None:
                 trap.value = word
             report = self._enter_trap(trap, word)
-            self._observe(pc, word, trap.cause)
+            self._observe(pc, word, trap.cause, saved)
             return report
         self.pc = self.next_pc & WORD
         self.count("core.instructions")
@@ -266,15 +277,16 @@ class ReferenceMachine(Vocabulary):
             self._visits[pc, word] += 1
         if any(self.wrote(start, size) for start, size in self.watchpoints):
             self.stop("watchpoint")
-        self._observe(pc, word, None)
+        self._observe(pc, word, None, saved)
         return None
 
-    def _observe(self, pc: int, word: int | None, trap: Cause | None) -> None:
+    def _observe(self, pc: int, word: int | None, trap: Cause | None, before: npt.NDArray[np.uint64]) -> None:
         """Call the hooks that want to know of the instruction at `pc`."""
-        wanted = [function for function, where in self._hooks if where is None or where(pc, self.row)]
+        wanted = [function for function, where, writes in self._hooks if (where is None or where(pc, self.row))
+                  and (not writes or any(self.wrote(start, size) for start, size in writes))]
         if wanted:
             step = Step(pc, word, self.row, self.fields, self.operands, self.written, self._reads,
-                        [(address, data) for address, _, data in self._writes], trap)
+                        [(address, data) for address, _, data in self._writes], trap, before)
             for function in wanted:
                 function(self, step)
 

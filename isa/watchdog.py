@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+_DAY = 86_400.0                                     # seconds: a longer pause is beyond what select takes
+
 Stop = Callable[[str], None]
 INTERRUPTED, TIMEOUT = "interrupted", "timeout"     # what `stop` is called with
 
@@ -47,7 +49,7 @@ class _Watchdog(threading.Thread):
         while True:
             with self._lock:
                 nearest = min((deadline for _, deadline in self._runs.values()), default=float("inf"))
-            pause = None if nearest == float("inf") else max(0.0, nearest - time.monotonic())
+            pause = None if nearest == float("inf") else min(max(0.0, nearest - time.monotonic()), _DAY)
             ready, _, _ = select.select([self._woken], [], [], pause)
             signals = self._woken.recv(4096) if ready else b""
             now = time.monotonic()

@@ -15,6 +15,7 @@ import pytest
 
 import asm
 from emulator.engine import Machine
+from isa.counters import COUNTERS
 from isa.instruction import TABLE
 from isa.reference import ReferenceMachine, Step
 from isa.traps import Cause
@@ -108,6 +109,56 @@ def test_a_hook_can_stop_the_run_and_be_taken_off(engine):
     assert machine.pc == symbol(machine, "again") + 4 and machine.x[5] == 2
     machine.unhook(third)
     assert machine.run().reason == "exit"
+
+
+@ENGINES
+def test_a_hook_that_looks_on_writes_to_a_place_alone(engine):
+    machine = loaded(engine, """
+    _start: la t0, cell
+            li t1, 1000
+    again:  sd t1, 0(t0)
+            sb t1, 8(t0)
+            addi t1, t1, -1
+            bnez t1, again
+            li a7, 93
+            ecall
+            .data
+    cell:   .dword 0, 0
+    """)
+    seen: list[int] = []
+    place = symbol(machine, "cell") + 8
+    machine.hook(lambda machine, step: seen.append(int(step.writes[0][1][0])), writes=[(place, 8), (place + 100, 1)])
+    assert machine.run().reason == "exit"
+    assert seen == [count % 256 for count in range(1000, 0, -1)]
+    if isinstance(machine, Machine):
+        assert machine.handed_over == {"sb": 1000, "ecall": 1}
+
+
+@ENGINES
+def test_a_hook_that_takes_itself_off_leaves_a_run_at_full_speed(engine):
+    machine = loaded(engine, LOOP)
+    seen: list[int] = []
+
+    def first(machine: ReferenceMachine, step: Step) -> None:
+        seen.append(step.pc)
+        machine.unhook(first)
+
+    machine.hook(first)
+    assert machine.run().reason == "exit"
+    assert seen == [machine.program.entry]
+    if isinstance(machine, Machine):
+        assert machine.handed_over == {"addi": 1, "ecall": 1}
+
+
+@ENGINES
+def test_hooks_see_the_counters_as_they_were(engine):
+    machine = loaded(engine, LOOP)
+    moved: list[tuple[int, int]] = []
+    instructions, stores = (COUNTERS[f"core.{name}"].slot for name in ("instructions", "stores"))
+    machine.hook(lambda machine, step: moved.append(((machine.counts - step.before)[instructions], step.before[stores])),
+                 lambda pc, row: row is TABLE["sw"])
+    machine.run()
+    assert moved == [(1, count) for count in range(5)]
 
 
 @ENGINES
@@ -251,6 +302,52 @@ print(result.reason, flush=True)
     assert child.stdout.readline() == "interrupted\n"
     assert time.monotonic() - start < 5             # 0.2 s on a quiet host; the bound only tells it from a slice of hours
     assert child.wait() == 0
+
+
+@ENGINES
+def test_memory_by_address(engine):
+    machine = loaded(engine, LOOP)
+    cell = symbol(machine, "cell")
+    machine.run()
+    view = machine.memory[cell:cell + 8]
+    assert view.tolist() == [4, 0, 0, 0, 0, 0, 0, 0] and view.flags.writeable
+    machine.memory[cell:cell + 8] = np.array([7], "<u8")
+    assert view[0] == 7                                                     # a view, not a copy
+    machine.memory[cell:cell + 2] = b"ab"
+    machine.memory[cell + 2:cell + 4] = 255
+    assert view.tolist() == [97, 98, 255, 255, 0, 0, 0, 0]
+    with pytest.raises(ValueError, match="3 bytes for the 2 of"):
+        machine.memory[cell:cell + 2] = b"abc"
+
+
+def test_flash_is_read_only_from_python_too():
+    machine = loaded(Machine, "_start: nop\n.section .flash, \"a\"\nhere: .byte 1, 2\n.section .flash.zeros, \"a\"\n.zero 8\n")
+    here = symbol(machine, "here")
+    assert here >> 32 and machine.memory[here:here + 2].tolist() == [1, 2]
+    for section in machine.program.sections:
+        if section.address >> 32:
+            with pytest.raises(ValueError, match="read-only"):
+                machine.memory[section.address:section.end] = 0
+    with pytest.raises(IndexError, match="holds nothing"):
+        machine.memory[here + (1 << 24):here + (1 << 24) + 1]
+
+
+@pytest.mark.parametrize("addresses", [slice(0, 8), slice(0x1000_0008, 0x1000_0000), slice(None, 8), slice(8, None),
+                                       slice(0x1000_0000, 0x1000_0008, 2), 0x1000_0000, slice(0x8000_0000 - 8, 0x8000_0008)])
+def test_memory_that_is_not_there(addresses):
+    with pytest.raises(IndexError, match=r"does not lie in one region of slim: mmio 0x2000000|expected memory\[start:end\]"):
+        ReferenceMachine("slim").memory[addresses]
+
+
+@ENGINES
+def test_code_that_python_has_written_is_what_runs(engine):
+    machine = loaded(engine, FOREVER)
+    machine.run(max_instructions=11)
+    again = symbol(machine, "again")
+    machine.memory[again:again + 4] = np.array([TABLE["addi"].encode({"rd": 5, "rs1": 5, "imm": 100})], "<u4")
+    before = machine.x[5]
+    machine.run(max_instructions=10)
+    assert machine.x[5] == before + 500
 
 
 def test_counters_by_unit():
