@@ -13,9 +13,10 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from difflib import get_close_matches
+from functools import reduce
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,7 @@ def invoke(arguments: Sequence[str]) -> int:
 def _mistake(error: Exception) -> str | None:
     """The text of an error that a user's input caused, None for one of ours."""
     from asm.diagnostics import AssemblyError
+    from emulator.trace import TraceError
     from isa.manual import UnknownEntry
     from isa.preset import PresetError
     from isa.program import ProgramError
@@ -85,7 +87,7 @@ def _mistake(error: Exception) -> str | None:
             return str(error)
         case ProgramError():
             return f"{error.path}: error: {str(error).removeprefix(f'{error.path}: ')}" if error.path else f"error: {error}"
-        case UnknownEntry():
+        case UnknownEntry() | TraceError():
             return f"error: {error}"
         case MemoryError():
             return "error: out of memory\nhint: data belongs into files (.incbin), where it stays until the program is written"
@@ -132,6 +134,19 @@ def _definitions(_context: click.Context, _parameter: click.Parameter, texts: tu
     return defines
 
 
+def _distinct(source: Path | None, outputs: Iterable[Path | None]) -> None:
+    """Refuse outputs that would overwrite the source or each other."""
+    taken: set[Path] = set()
+    for written in outputs:
+        if written is None or str(written) == "-" or (written.exists() and not written.is_file()):
+            continue
+        if source and written.absolute() == source.absolute():
+            raise click.UsageError(f"{written} is the source: it would be overwritten")
+        if written.absolute() in taken:
+            raise click.UsageError(f"{written} is named for two outputs: one would overwrite the other")
+        taken.add(written.absolute())
+
+
 @command.command("asm", short_help="Assemble a program.")
 @click.argument("file", type=_FILE)
 @click.option("-o", "--output", type=_FILE, metavar="FILE.elf", help="The program file; by default FILE.elf beside the source.")
@@ -155,15 +170,7 @@ def assemble_file(file: Path, output: Path | None, machine: str | None, include_
     from isa.preset import load_preset
     preset = load_preset(machine or "slim")
     output = output or file.with_suffix(".elf")
-    taken: set[Path] = set()
-    for written in (output, listing_file, symbols_file, lines_file, json_file):
-        if written is None or str(written) == "-" or (written.exists() and not written.is_file()):
-            continue
-        if written.absolute() == file.absolute():
-            raise click.UsageError(f"{written} is the source: it would be overwritten")
-        if written.absolute() in taken:
-            raise click.UsageError(f"{written} is named for two outputs: one would overwrite the other")
-        taken.add(written.absolute())
+    _distinct(file, (output, listing_file, symbols_file, lines_file, json_file))
     assembly = assemble_with_listing(file, machine=machine or "slim", include_paths=include_paths, defines=defines)
     for diagnostic in assembly.diagnostics:
         click.echo(diagnostic, err=True)
@@ -195,70 +202,107 @@ def disassemble_file(file: Path, section: str | None, aliases: bool) -> None:
     sys.stdout.writelines(f"{line}\n" for line in disassemble(Program.load(file), section=section, aliases=aliases))
 
 
+def _seconds(_context: click.Context, _parameter: click.Parameter, value: float | None) -> float | None:
+    if value is not None and not 0 < value < float("inf"):
+        raise click.BadParameter(f"{value} is no time; expected a number of seconds above 0")
+    return value
+
+
+_RUN_OPTIONS = (
+    click.option("--engine", type=click.Choice(["fast", "reference"]), default="fast", show_default=True,
+                 help="What executes the program. fast: compiled kernels; reference: the NumPy meanings, one at a time."),
+    click.option("--machine", metavar="M", help="Preset name or .toml file; by default the one that the program was built for."),
+    click.option("--prompt", default="", metavar="TOKENS", help="Prompt tokens for the program to read, e.g. \"1 42 7\"."),
+    click.option("--max-instructions", type=click.IntRange(min=1), metavar="N", help="Stop after N instructions."),
+    click.option("--timeout", type=float, metavar="SECONDS", callback=_seconds, help="Stop after this time."),
+    click.option("--quiet", is_flag=True, help="Print no counters: only the program's output and errors."),
+    click.option("--mix", is_flag=True, help="Count what was executed by mnemonic, unit, symbol and source line."),
+    click.option("--hazards", "hazards", flag_value="first", help="Stop at bytes of an operation that was not waited for. Slow."),
+    click.option("--all-hazards", "hazards", flag_value="all", help="Report every pair of instructions that do so, and go on."),
+    click.option("--save-snapshot", type=_FILE, metavar="F", help="Write the machine's state when the run ends, however it ends."),
+    click.option("--restore", type=_FILE, metavar="F", help="Go on from a snapshot; by default with the FILE that it names."),
+    click.option("--json", "json_file", type=_FILE, metavar="F", help="Write result, counters, mix and hazards as JSON."),
+    click.option("--csv", "csv_file", type=_FILE, metavar="F", help="Write the counters as CSV."),
+    click.option("--commit-log", type=_FILE, metavar="F", help="Write what each instruction changed, in Spike's form."),
+    click.option("--trace", type=_FILE, metavar="F", help="Write a line for each instruction, with what it did."),
+)
+_TRACE_OPTIONS = (          # each narrows --trace
+    click.option("--trace-unit", "units", multiple=True, metavar="U", help="Trace this unit (core: base instructions)."),
+    click.option("--trace-pc", "code", multiple=True, metavar="A..B", help="Trace instructions from A to before B."),
+    click.option("--trace-symbol", "code", multiple=True, metavar="NAME", help="Trace this function."),
+    click.option("--trace-registers", "registers", multiple=True, metavar="R,...", help="Trace what sets one (any: all)."),
+    click.option("--trace-writes", "writes", multiple=True, metavar="A..B", help="Trace what writes to this memory."),
+    click.option("--trace-limit", "limit", type=click.IntRange(min=1), metavar="N", help="Trace no more than N lines."),
+)
+
+
+def _options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Several click options as one decorator."""
+    return lambda function: reduce(lambda decorated, option: option(decorated), reversed(options), function)
+
+
 @command.command("run", short_help="Run a program and count what it does.")
 @click.argument("file", type=_FILE, required=False)
-@click.option("--engine", type=click.Choice(["fast", "reference"]), default="fast", show_default=True,
-              help="What executes the program. fast: compiled kernels; reference: the NumPy meanings, one at a time.")
-@click.option("--machine", metavar="M", help="Preset name or .toml file; by default the one that the program was built for.")
-@click.option("--json", "json_file", type=_FILE, metavar="F", help="Write result and counters as JSON ('-': to stdout).")
-@click.option("--max-instructions", type=click.IntRange(min=1), metavar="N", help="Stop after N instructions.")
-@click.option("--prompt", default="", metavar="TOKENS", help="Prompt tokens for the program to read, e.g. \"1 42 7\".")
-@click.option("--hazards", "hazards", flag_value="first", help="Stop at bytes of an operation that was not waited for. Slow.")
-@click.option("--all-hazards", "hazards", flag_value="all", help="Report every pair of instructions that do so, and go on.")
-@click.option("--save-snapshot", type=_FILE, metavar="F", help="Write the machine's state when the run ends, however it ends.")
-@click.option("--restore", type=_FILE, metavar="F", help="Go on from a snapshot; by default with the FILE that it names.")
-def run_program(file: Path | None, engine: str, machine: str | None, json_file: Path | None, max_instructions: int | None,
-                prompt: str, hazards: str | None, save_snapshot: Path | None, restore: Path | None) -> int:
+@_options(*_RUN_OPTIONS, *_TRACE_OPTIONS)
+def run_program(file: Path | None, engine: str, machine: str | None, prompt: str, max_instructions: int | None,
+                timeout: float | None, quiet: bool, mix: bool, hazards: str | None, json_file: Path | None, csv_file: Path | None,
+                commit_log: Path | None, trace: Path | None, save_snapshot: Path | None, restore: Path | None,
+                **filters: Any) -> int:
     """Run a program.
 
-    Its output goes to stdout and the counters that are not zero to stderr. The exit status is the program's own, 1 when it
-    traps or reaches the limit.
+    Its output goes to stdout and the counters that are not zero to stderr. A file F may be '-': then stdout holds this alone,
+    and what the program prints goes to stderr. The exit status is the program's own, 1 when a trap, a limit or a mistake ends
+    the run, 130 when Ctrl-C does.
     """
-    from isa.counters import COUNTERS
+    from emulator.line_log import LineLog
+    from emulator.report import Report
     from isa.services import Host, to_terminal
     if restore and prompt:
         raise click.UsageError("--prompt with --restore: the prompt tokens that are left are in the snapshot")
-    host = Host(_tokens(prompt), write=to_terminal if str(json_file) != "-" else None)
-    runner = _loaded(file, _engine(engine), machine, host, restore)
-    program, preset = runner.program, runner.machine
-    file = file or Path(program.path)
-    check = _hazard_check(runner, hazards)
-    try:
-        result = runner.run(max_instructions)
-    except KeyboardInterrupt:
+    if trace is None and any(filters.values()):
+        raise click.UsageError("the --trace-... options choose what --trace F writes: give it too")
+    _distinct(file, (json_file, csv_file, commit_log, trace, save_snapshot))
+    on_stdout = [str(output) for output in (json_file, csv_file, commit_log, trace)].count("-")
+    if on_stdout > 1:
+        raise click.UsageError("stdout ('-') is named for two outputs")
+    host = Host(_tokens(prompt), write=(lambda _, data: to_terminal(2, data)) if on_stdout else to_terminal)
+    with ExitStack() as files:                      # opened first, so that what cannot be written is known before the run
+        writers = [(files.enter_context(_writer(path)), lines) for path, lines in (
+            (json_file, lambda report: [_dump(report.as_json())]), (csv_file, Report.as_csv)) if path is not None]
+        with ExitStack() as logging:
+            tracing, committing = (path and logging.enter_context(LineLog(path)) for path in (trace, commit_log))
+            runner = _loaded(file, _engine(engine), machine, host, restore)
+            check = _hazard_check(runner, hazards)
+            _follow(runner, tracing, committing, **filters)
+            if mix:
+                runner.profile()
+            result = runner.run(max_instructions, timeout)
         sys.stdout.flush()
-        click.echo(f"\n{file}: interrupted after {runner.counter('core.instructions')} instructions at "
-                   f"{_where(program, runner.pc)}", err=True)
-        return 130
-    sys.stdout.flush()
-    counters = runner.counters
-    if json_file is not None:
-        _write(json_file, [_dump({
-            "program": str(file), "machine": preset.name, "engine": engine, "reason": result.reason,
-            "exit_code": result.exit_code, "instructions": result.instructions, "counters": counters,
-            "output": host.output.decode("utf-8", "replace"), "errors": host.errors.decode("utf-8", "replace"),
-            "tokens": host.tokens, "trap": None if result.trap is None else {
-                "cause": int(result.trap.cause), "name": result.trap.cause.name, "pc": result.trap.pc,
-                "value": result.trap.value, "instruction": result.trap.instruction, "symbol": result.trap.symbol,
-                "place": result.trap.place, "reason": result.trap.detail},
-            "hazards": None if check is None else [asdict(hazard) for hazard in check.hazards]})])
-    if host.tokens:
-        click.echo(f"tokens: {' '.join(map(str, host.tokens))}", err=True)
-    click.echo(f"{result.reason} after {result.instructions} instructions on {preset.name} ({engine} engine)", err=True)
-    width = max(map(len, COUNTERS))
-    for name, events in counters.items():
-        if events:
-            click.echo(f"  {name.ljust(width)}  {events:>15,} {COUNTERS[name].unit}", err=True)
-    if result.trap is not None:
-        click.echo(f"{file}: error: {result.trap}", err=True)
-    if result.reason == "limit":
-        click.echo(f"{file}: error: stopped by --max-instructions {max_instructions} at "
-                   f"{_where(program, runner.pc)}", err=True)
-    for hazard in check.hazards if check else ():
-        click.echo(f"{file}: error: hazard: {hazard}", err=True)
+        logs = [log for log in (tracing, committing) if log]
+        report = Report(str(file or runner.program.path), engine, runner, result, check, logs)
+        if mix:
+            from emulator.mix import instruction_mix
+            report.mix = instruction_mix(runner)
+        for line in () if quiet else report.summary():
+            click.echo(line, err=True)
+        for line in report.errors(limit=f"--max-instructions {max_instructions}", timeout=f"--timeout {timeout}"):
+            click.echo(line, err=True)
+        for write, lines in writers:
+            write(lines(report))
     if save_snapshot:
         runner.save(save_snapshot)
-    return result.exit_code if result.reason == "exit" and not (check and check.hazards) else 1
+    return report.status
+
+
+def _follow(runner: Any, trace: Any, commit_log: Any, *, limit: int | None, **filters: Sequence[str]) -> None:
+    """Have the logs written that were opened."""
+    if trace:
+        from emulator.trace import Trace, selection
+        chosen = selection(runner.program, **filters)
+        trace.follow(runner, Trace(runner.program, chosen), chosen.where(runner), chosen.writes, Trace.header, limit)
+    if commit_log:
+        from emulator.commit_log import commit_line
+        commit_log.follow(runner, commit_line)
 
 
 def _loaded(file: Path | None, engine: Any, machine: str | None, host: Any, snapshot: Path | None) -> Any:
@@ -331,12 +375,6 @@ def _preset(program: Any, file: Path, machine: str | None) -> Any:
             raise
         raise ProgramError(f"it was built for machine {program.machine!r}, which is no preset here", path=str(file),
                            hint="give the machine's .toml file with --machine") from error
-
-
-def _where(program: Any, pc: int) -> str:
-    """ "pc 0x80000010 <loop+0x4> (sum.s:12)", as far as it is known."""
-    symbol, place = program.symbol_at(pc), program.line_at(pc)
-    return " ".join(filter(None, (f"pc {pc:#x}", symbol and f"<{symbol}>", place and f"({place})")))
 
 
 def _engine(name: str) -> Any:
@@ -416,14 +454,20 @@ def _dump(data: Any) -> str:
     return json.dumps(data, indent=2)
 
 
-def _write(path: Path, lines: Iterable[str]) -> None:
-    """Write a whole file or nothing; "-" is stdout."""
+@contextmanager
+def _writer(path: Path) -> Iterator[Callable[[Iterable[str]], None]]:
+    """Something to call with lines. What it writes is a file when the block has ended, whole or not at all; "-" is stdout."""
     from isa.elf import replacing
     if str(path) == "-":
-        sys.stdout.writelines(f"{line}\n" for line in lines)
+        yield lambda lines: sys.stdout.writelines(f"{line}\n" for line in lines)
         return
     with replacing(path) as stream:
-        stream.writelines(f"{line}\n".encode() for line in lines)
+        yield lambda lines: stream.writelines(f"{line}\n".encode() for line in lines)
+
+
+def _write(path: Path, lines: Iterable[str]) -> None:
+    with _writer(path) as write:
+        write(lines)
 
 
 if __name__ == "__main__":

@@ -148,6 +148,34 @@ class Program:
             raise ProgramError(f"{text!r} is no address; expected a number or a symbol, e.g. 0x80000000 or main+8",
                                hint=f"did you mean {near[0]!r}?" if near and not symbol else "") from None
 
+    def extent(self, symbol: Symbol) -> tuple[int, int]:
+        """(start, end) of what a symbol names: its size, or without one, up to the next symbol of its section.
+
+        The labels inside a function are not its end: where it is global or a function, only the next such symbol is.
+        """
+        section = next((s for s in self.sections if s.name == symbol.section), None)
+        if symbol.size or section is None:
+            return symbol.value, symbol.value + max(symbol.size, 1)
+        whole = symbol.kind == "func" or symbol.binding != "local"
+        return symbol.value, min((s.value for s in self.symbols if s.section == symbol.section and s.value > symbol.value
+                                  and (not whole or s.kind == "func" or s.binding != "local")), default=section.end)
+
+    def range(self, text: str) -> tuple[int, int]:
+        """(start, end) of "START..END" or "START..+SIZE" (as in `address`; the end left out), of a symbol, or of one byte.
+
+        Raises ProgramError for text that names no range.
+        """
+        start, dots, end = text.partition("..")
+        if not dots:
+            symbol = self.symbol(text)
+            address = self.address(text)
+            return self.extent(symbol) if symbol else (address, address + 1)
+        first = self.address(start)
+        last = first + self.address(end[1:]) if end.startswith("+") else self.address(end)
+        if first >= last:
+            raise ProgramError(f"the range {text!r} is empty: {first:#x}..{last:#x}", hint="the end is left out of a range")
+        return first, last
+
     def symbol_at(self, address: int) -> str:
         """"name+0x10" of the nearest symbol at or below `address` in the same section, "" when there is none."""
         inside = [s for s in self.sections if s.address <= address < s.end]

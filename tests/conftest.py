@@ -1,4 +1,6 @@
-"""Shared test set-up: tests in tests/oracle compare with outside references and carry the marker `oracle`.
+"""Shared test set-up: the command line as fixtures, and outside references.
+
+Tests in tests/oracle compare with outside references and carry the marker `oracle`.
 
 Where a reference is not installed they skip; with SLIMULATOR_ORACLE=require in the environment, as in CI, a skip is a
 failure.
@@ -12,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+import slimulator
 
 ORACLE = Path(__file__).parent / "oracle"
 REQUIRED = os.environ.get("SLIMULATOR_ORACLE") == "require"
@@ -43,3 +47,24 @@ def _forbid_skip(report: Any) -> None:
     if report.skipped:
         report.outcome = "failed"
         report.longrepr = f"skipped, but SLIMULATOR_ORACLE=require: {report.longrepr}"
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str]):
+    """Runs a command in this process: returns exit status, stdout, stderr."""
+    def run(*arguments: object) -> tuple[int, str, str]:
+        status = slimulator.invoke([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        return status, out, err
+    return run
+
+
+@pytest.fixture
+def assembled(command, tmp_path: Path):
+    """Assembles a program's text and returns the path of its ELF file."""
+    def make(text: str, *options: object) -> Path:
+        (tmp_path / "program.s").write_text(text, encoding="utf-8")
+        status, out, err = command("asm", tmp_path / "program.s", "-o", tmp_path / "program.elf", *options)
+        assert (status, out, err) == (0, "", "")
+        return tmp_path / "program.elf"
+    return make

@@ -20,28 +20,6 @@ from isa.preset import preset_names
 ROOT = Path(__file__).parents[1]
 PROGRAMS = ROOT / "programs"
 
-
-@pytest.fixture
-def command(capsys: pytest.CaptureFixture[str]):
-    """Runs a command in this process: returns exit status, stdout, stderr."""
-    def run(*arguments: object) -> tuple[int, str, str]:
-        status = slimulator.invoke([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        return status, out, err
-    return run
-
-
-@pytest.fixture
-def assembled(command, tmp_path: Path):
-    """Assembles a program's text and returns the path of its ELF file."""
-    def make(text: str, *options: object) -> Path:
-        (tmp_path / "program.s").write_text(text, encoding="utf-8")
-        status, out, err = command("asm", tmp_path / "program.s", "-o", tmp_path / "program.elf", *options)
-        assert (status, out, err) == (0, "", "")
-        return tmp_path / "program.elf"
-    return make
-
-
 EXIT = "li a7, 93\necall\n"
 
 

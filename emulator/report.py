@@ -1,0 +1,106 @@
+"""What is told of a run when it is over: how it ended and where, the counters, the instruction mix. As text, JSON and CSV.
+
+docs/command-line.md documents the JSON and the CSV.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from isa.counters import COUNTERS
+from isa.program import Program
+from isa.reference import ReferenceMachine, RunResult
+
+if TYPE_CHECKING:
+    from emulator.hazards import HazardCheck
+    from emulator.line_log import LineLog
+    from emulator.mix import Mix
+
+INTERRUPTED_STATUS = 130            # as a shell has it: 128 and the number of SIGINT
+
+
+@dataclass
+class Report:
+    """A run that is over. `file` and `engine` are what the user called them, `logs` what was written meanwhile.
+
+    `hazards` and `mix` are None unless they were asked for.
+    """
+
+    file: str
+    engine: str
+    machine: ReferenceMachine
+    result: RunResult
+    hazards: HazardCheck | None = None
+    logs: list[LineLog] = field(default_factory=list)
+    mix: Mix | None = None
+
+    @property
+    def status(self) -> int:
+        """The exit status: 1 when something was wrong, 130 when the run was interrupted, otherwise the program's own."""
+        if (self.hazards and self.hazards.hazards) or any(log.error for log in self.logs):
+            return 1
+        return {"exit": self.result.exit_code, "interrupted": INTERRUPTED_STATUS}.get(self.result.reason, 1)
+
+    @property
+    def place(self) -> str:
+        """"pc 0x80000010 <loop+0x4> (sum.s:12)", as far as it is known: where the run stopped."""
+        pc, program = self.machine.pc, self.machine.program or Program()
+        symbol, line = program.symbol_at(pc), program.line_at(pc)
+        return " ".join(filter(None, (f"pc {pc:#x}", symbol and f"<{symbol}>", line and f"({line})")))
+
+    def summary(self) -> Iterator[str]:
+        """Lines for a person: tokens, how it ended, the counters that are not zero, the mix."""
+        if self.machine.host.tokens:
+            yield f"tokens: {' '.join(map(str, self.machine.host.tokens))}"
+        yield (f"{self.result.reason} after {self.result.instructions} instructions on {self.machine.machine.name} "
+               f"({self.engine} engine)")
+        width = max(map(len, COUNTERS))
+        for name, events in self.machine.counters.items():
+            if events:
+                yield f"  {name.ljust(width)}  {events:>15,} {COUNTERS[name].unit}"
+        if self.mix is not None:
+            yield from self.mix.table()
+
+    def errors(self, **limits: object) -> Iterator[str]:
+        """What went wrong. `limits` are the command's options by the reason that they stop a run with."""
+        match self.result.reason:
+            case "trap":
+                yield f"{self.file}: error: {self.result.trap}"
+            case "interrupted":
+                yield f"{self.file}: interrupted at {self.place}"
+            case reason if reason in limits:
+                yield f"{self.file}: error: stopped by {limits[reason]} at {self.place}"
+        for hazard in self.hazards.hazards if self.hazards else ():
+            yield f"{self.file}: error: hazard: {hazard}"
+        for log in self.logs:
+            if log.error:
+                where = f"; the run stopped at {self.place}" if self.result.reason == log.UNWRITABLE else ""
+                yield f"{log.path}: error: {log.error.strerror}{where}"
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data; the keys are documented."""
+        result, host, trap = self.result, self.machine.host, self.result.trap
+        program = self.machine.program or Program()
+        return {
+            "program": self.file, "machine": self.machine.machine.name, "engine": self.engine, "reason": result.reason,
+            "exit_code": result.exit_code, "instructions": result.instructions,
+            "pc": self.machine.pc, "symbol": program.symbol_at(self.machine.pc), "place": program.line_at(self.machine.pc),
+            "counters": self.machine.counters, "output": host.output.decode("utf-8", "replace"),
+            "errors": host.errors.decode("utf-8", "replace"), "tokens": host.tokens,
+            "trap": None if trap is None else {
+                "cause": int(trap.cause), "name": trap.cause.name, "pc": trap.pc, "value": trap.value,
+                "instruction": trap.instruction, "symbol": trap.symbol, "place": trap.place, "reason": trap.detail},
+            "mix": None if self.mix is None else self.mix.as_json(),
+            "hazards": None if self.hazards is None else [asdict(hazard) for hazard in self.hazards.hazards]}
+
+    def as_csv(self) -> Iterator[str]:
+        """A header and a line for every counter, zero or not: counter, events, unit, text."""
+        for row in (("counter", "events", "unit", "text"),
+                    *((c.name, self.machine.counter(c.name), c.unit, c.text) for c in COUNTERS.values())):
+            line = io.StringIO()
+            csv.writer(line, lineterminator="").writerow(row)
+            yield line.getvalue()
