@@ -15,7 +15,7 @@ from isa.numbers import FORMATS
 FORMAT_NAMES = ("b1", "t2", "t5", "i2", "i3", "i4", "i8", "c2", "c3", "c4")
 LENGTHS = (0, 1, 3, 4, 17, 63, 64, 65, 127, 128, 200, 256, 257, 320, 511, 512, 640, 1000, 1100)
 GROUPS = (0, 5, 16, 20, 32, 64, 96, 128, 256, 512, 1 << 63)
-RUNS = int(os.environ.get("SLIMULATOR_FUZZ", "25"))     # of each instruction
+RUNS = 25                                               # of each instruction
 
 
 @pytest.fixture(scope="module")
