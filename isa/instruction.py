@@ -102,7 +102,7 @@ class Row:
     def operand(self, name: str) -> Operand:
         return next(operand for operand in self.operands if operand.name == name)
 
-    @property
+    @cached_property
     def result(self) -> Operand | None:
         """The register operand that the instruction writes, if there is one."""
         return next((o for o in self.operands if o.field.name == "rd" and o.role in (REGISTER, RESULT)), None)
