@@ -259,6 +259,10 @@ class Machine(ReferenceMachine):
                 self.code_changed(self.fromhost, 8)
         return report
 
+    def _htif_call(self, block: int) -> None:
+        super()._htif_call(block)
+        self.code_changed(block, 8)             # the result stands there now
+
     # ---------------------------------------------------------------------------------------------- profile
 
     @property
