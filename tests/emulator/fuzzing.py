@@ -311,7 +311,7 @@ class Watched:
 
     def __str__(self) -> str:
         return (f"watched: runs {' '.join(map(str, self.runs))}; every {self.every}; stops {' '.join(map(str, self.stops))}; "
-                f"watch {self.watch}")
+                f"watch {self.watch}").rstrip()
 
     @classmethod
     def parse(cls, text: str) -> Watched:

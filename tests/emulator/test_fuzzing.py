@@ -128,9 +128,9 @@ def run_again(path: Path) -> None:
 
 
 def test_random_programs():
-    failed = []
+    failed, count = [], int(LONG or 1500)
 
-    @settings(max_examples=int(LONG or 2000), deadline=None, derandomize=LONG is None, database=None,
+    @settings(max_examples=min(count, 10_000), deadline=None, derandomize=LONG is None, database=None,
               phases=[Phase.generate, Phase.shrink], suppress_health_check=list(HealthCheck))
     @given(cases)
     def run(case: tuple[str, Watched]) -> None:
@@ -141,7 +141,8 @@ def test_random_programs():
             raise
 
     try:
-        run()
+        for _ in range(-(-count // 10_000)):        # hypothesis remembers all that it has tried in a run
+            run()
     except Exception as error:
         if failed:              # last comes what hypothesis could not simplify further
             error.add_note(f"the program is now {keep(*failed[-1])}")
