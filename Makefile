@@ -1,4 +1,4 @@
-# make demo | test | lint | docs | bench | oracle | clean. Each makes the virtual environment by itself; PYTHON=... chooses
+# make demo | test | fuzz | lint | docs | bench | oracle | clean. Each makes the virtual environment by itself; PYTHON=... chooses
 # the interpreter (3.11 or newer).
 
 PYTHON ?= python3
@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 DEMO   := $(firstword $(wildcard programs/ternary_gemv.s programs/hello.s))
 
-.PHONY: demo test lint docs bench oracle clean
+.PHONY: demo test fuzz lint docs bench oracle clean
 .DELETE_ON_ERROR:
 
 demo: $(READY)
@@ -18,6 +18,11 @@ demo: $(READY)
 
 test: $(READY)
 	$(BIN)/pytest
+
+# Random programs and operands, other ones each time: SLIMULATOR_FUZZ programs, by default a night's work.
+fuzz: $(READY)
+	export SLIMULATOR_FUZZ=$${SLIMULATOR_FUZZ:-500000} SLIMULATOR_FUZZ_SEED=$${SLIMULATOR_FUZZ_SEED:-$$(date +%s)}; \
+	$(BIN)/pytest tests/emulator/test_fuzzing.py tests/emulator/test_differential.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

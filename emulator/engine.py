@@ -33,6 +33,7 @@ from isa.services import Host
 SLICE = 20_000_000          # instructions between two looks at the keyboard
 _PAGE = 4096                # code outside the program's own sections is decoded in pieces of this size
 _MOST_GAP = 1 << 20         # executable sections that are nearer than this are decoded as one piece
+_MOST_CODE = 1 << 22        # bytes; a larger section is hardly code: of it is decoded what is executed, page by page
 
 
 @dataclass
@@ -77,7 +78,8 @@ class Machine(ReferenceMachine):
         super().load(program)
         self._describe_memory()
         self._pieces, self._ranges = [], []
-        executable = sorted((s.address, s.end) for s in program.sections if "a" in s.flags and "x" in s.flags and s.size)
+        executable = sorted((s.address, s.end) for s in program.sections
+                            if "a" in s.flags and "x" in s.flags and 0 < s.size <= _MOST_CODE)
         pieces: list[list[tuple[int, int]]] = []
         for start, end in executable:
             if pieces and start - pieces[-1][-1][1] < _MOST_GAP and self._span(start) == self._span(pieces[-1][0][0]):
@@ -274,6 +276,10 @@ class Machine(ReferenceMachine):
                 self.code_changed(self.tohost, 8)
                 self.code_changed(self.fromhost, 8)
         return report
+
+    def _htif_call(self, block: int) -> None:
+        super()._htif_call(block)
+        self.code_changed(block, 8)             # the result stands there now
 
     # ---------------------------------------------------------------------------------------------- profile
 

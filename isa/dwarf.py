@@ -16,6 +16,7 @@ from itertools import groupby
 from isa.program import Line, ProgramError, Section
 
 # The line program's parameters: one byte per row when the line moves by -3..8 and the address by 0..19.
+MOST_ROWS = 1 << 22     # of the line tables of a program: one byte makes a row, so a damaged file could fill memory
 _LINE_BASE, _LINE_RANGE, _OPCODE_BASE = -3, 12, 13
 _OPERANDS = bytes((0, 1, 1, 1, 1, 0, 0, 0, 1, 0, 0, 1))         # ULEB operands of standard opcodes 1..12
 
@@ -223,6 +224,8 @@ def _decode_unit(unit: _Reader, wide: int, strings: dict[int, bytes], lines: lis
                 raise unit.fail("an address is longer than 64 bits")
             starts.add(address)
             open_sequence = True
+        if len(lines) >= MOST_ROWS:
+            raise unit.fail(f"more than {MOST_ROWS} rows")
         lines.append(Line(address, files.get(file, ""), number))
 
     while unit.position < unit.end:

@@ -19,7 +19,7 @@ from isa.dwarf import decode_lines
 from isa.program import ISA_VERSION, Chunk, FileSlice, Program, ProgramError, Section, Symbol
 
 LARGE = 1 << 20              # bytes from which on the contents of a section are not read but left in the file
-LARGEST_TABLE = 1 << 30      # bytes; a debug section or metadata that claims more, compressed or not, is refused
+LARGEST_TABLE = 1 << 26      # bytes; a debug section or metadata that claims more, compressed or not, is refused
 
 
 def read_elf(path: Path) -> Program:

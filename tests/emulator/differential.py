@@ -16,6 +16,8 @@ operands that kernels may refuse. `fresh()` forgets what was placed and set.
 Whole programs, each on new machines:
 
     done = run_program(program, max_instructions=1000)      # raises Difference
+
+`SMALL` is the slim machine with so little memory that no length is a long one.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from __future__ import annotations
 import ctypes
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -32,7 +34,7 @@ from emulator.engine import Machine
 from isa.counters import COUNTERS
 from isa.csrs import BY_ADDRESS, CSRS
 from isa.instruction import TABLE
-from isa.preset import Preset
+from isa.preset import Preset, load_preset
 from isa.program import Program, Section
 from isa.reference import ReferenceMachine, RunResult, TrapReport
 from isa.registers import ABI_NAMES
@@ -41,6 +43,9 @@ from isa.services import Host
 MMIO, SRAM, DRAM, FLASH, HBM = 0x0200_0000, 0x1000_0000, 0x8000_0000, 0x10_0000_0000, 0x20_0000_0000
 TEXT = DRAM                     # of a Pair: one page of code
 WINDOW = 1 << 16                # bytes at each end of a region that a Pair compares and resets after every instruction
+_SIZES = {"sram": 1 << 16, "dram": 1 << 17, "hbm": 1 << 16}
+SMALL = replace(load_preset("slim"), regions=tuple(
+    replace(region, size=_SIZES.get(region.name, region.size)) for region in load_preset("slim").regions))
 _PAGE = 4096
 _WORD = (1 << 64) - 1
 

@@ -1,21 +1,16 @@
 """lut: every kernel against its meaning, on both engines at once, at the sizes where vector code changes its ways."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from differential import Pair
 
-from emulator import features
 from isa.numbers import FORMATS
 
 FORMAT_NAMES = ("b1", "t2", "t5", "i2", "i3", "i4", "i8", "c2", "c3", "c4")
 LENGTHS = (0, 1, 3, 4, 17, 63, 64, 65, 127, 128, 200, 256, 257, 320, 511, 512, 640, 1000, 1100)
 GROUPS = (0, 5, 16, 20, 32, 64, 96, 128, 256, 512, 1 << 63)
-RUNS = int(os.environ.get("SLIMULATOR_FUZZ", "25"))     # of each instruction
+RUNS = 25                                               # of each instruction
 
 
 @pytest.fixture(scope="module")
@@ -151,19 +146,3 @@ def test_what_traps_or_overlaps_is_left_to_the_meaning(pair):
     pair.set(lut__scale_group=16)
     pair.start_state["lut.x_group"] = np.array([32], "u8")
     assert pair.run("lut.gemv.t2", y=acc, W=W, scale=acc, rows=4).trap
-
-
-@pytest.mark.parametrize("level", features.LEVELS)
-def test_every_level_of_simd_gives_the_same_bits(level):
-    """The tests of this file once more, in a process that compiles for another level."""
-    if level == features.LEVEL:
-        pytest.skip("what the other tests ran on")
-    names = " or ".join(f"test_products[{operation}-{name}]" for operation, name in (
-        ("mac", "t2"), ("mac", "i8"), ("gemv", "i4"), ("macT", "b1"), ("mac", "c2")))
-    environment = os.environ | {"SLIMULATOR_SIMD": level, "SLIMULATOR_FUZZ": "8"}
-    done = subprocess.run([sys.executable, "-m", "pytest", __file__, "-k", names], env=environment, text=True,
-                          capture_output=True, cwd=Path(__file__).parents[2], check=False)
-    if "on this processor" in done.stdout + done.stderr:
-        pytest.skip(f"this processor has no {level}")
-    assert done.returncode == 0, done.stdout
-    assert "5 passed" in done.stdout

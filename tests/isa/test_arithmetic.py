@@ -200,6 +200,7 @@ def test_recipe_error(function, truth, bound, low):
     error = worst_ulp(function, truth, x)
     assert error <= bound
     assert error > bound * 0.99, "the docstring promises less than the recipe holds"
+    assert str(bound) in function.__doc__, "the docstring promises something else"
     assert worst_ulp(lambda x: function(x) * np.float32(1 + 2.0**-20 * (1 + bound)), truth, x) > bound, "the measure is blind"
 
 

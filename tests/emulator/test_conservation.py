@@ -1,0 +1,288 @@
+"""Every counter is conserved: what it has counted is the sum of what single instructions can be seen to have done.
+
+EQUATIONS has a row for each counter: its events in one retired instruction, from the instruction's name and operands, what it has
+read and written, and the weights that lay in memory. Nothing there is a counter. The sums must be what the fast engine counts at
+full speed, over the programs of programs/ and over random ones.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import accumulate, groupby
+from pathlib import Path
+
+import numpy as np
+import pytest
+from differential import SMALL
+from fuzzing import SIZE, spelled
+
+import asm
+from emulator.engine import Machine
+from isa.counters import COUNTERS
+from isa.csrs import CSRS
+from isa.instruction import Row, decode
+from isa.numbers import FORMATS
+from isa.preset import Preset
+from isa.program import Program
+from isa.reference import ReferenceMachine, Step
+from isa.services import EMIT_TOKEN, READ_TOKEN, Host
+from isa.traps import Trap
+
+PROGRAMS = sorted((Path(__file__).parents[2] / "programs").glob("*.s"))
+PROMPT = [5, 0, 7]
+MOST = 400              # instructions of a random program
+
+
+@dataclass
+class Seen:
+    """One retired instruction."""
+
+    row: Row
+    values: dict[str, int]                          # of operands, registers as they were before
+    result: int                                     # what a register was set to, 0 for none
+    reads: list[tuple[str, int, int]]               # (region, address, bytes), in order
+    writes: list[tuple[str, int, np.ndarray]]       # (region, address, what was written)
+    csrs: dict[str, int]
+    service: int                                    # a7
+    length: int                                     # lut.length
+    page: int                                       # bytes of a flash page
+    data: np.ndarray                                # u32 words that lie where it has read first
+    weights: np.ndarray | None = None               # (outputs, activations) that a LUT product has multiplied
+    work: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        if self.weights is not None:
+            self.work = work(self.weights, self.planes, self.csrs["lut.mode"])
+
+    def is_one_of(self, *beginnings: str) -> bool:
+        return any(f"{self.row.mnemonic}.".startswith(beginning + ".") for beginning in beginnings)
+
+    @property
+    def planes(self) -> int:
+        """Passes over the weights: a bit each for integers. None for codes, whose values are looked up one by one."""
+        form = FORMATS[self.row.mnemonic.rpartition(".")[2]]
+        return int(form.bits) if form.name[0] == "i" else 0 if form.name[0] == "c" else 1
+
+    def read(self, position: int) -> int:
+        """Bytes of a read by its place in the order, 0 if there was none."""
+        return self.reads[position][2] if position < len(self.reads) else 0
+
+    @property
+    def elements(self) -> int:
+        """Elements that a vec instruction has written; read, if all it has is a result register."""
+        return len(self.writes[0][2]) // self.width("dst") if self.writes else self.read(0) // 4
+
+    def width(self, operand: str) -> int:
+        """Bytes of an element of an operand."""
+        return int(FORMATS[self.row.operand(operand).shape.partition("[")[0]].bits) // 8 if operand in self.values else 4
+
+    @property
+    def moved(self) -> list[tuple[str, int, int]]:
+        """Reads of a fetch instruction without the index list."""
+        return self.reads[1:] if "index" in self.values else self.reads
+
+
+def work(weights: np.ndarray, planes: int, mode: int) -> Counter[str]:
+    """What docs/isa/lut.md says is counted for a matrix, group by group."""
+    done: Counter[str] = Counter()
+    for row in weights.tolist():
+        if not planes:
+            done += Counter(lookups=len(row), steps=len(row))
+        for plane in range(planes):
+            used = [weight != 0 if planes == 1 else weight >> plane & 1 for weight in row]
+            size = (4, 8, 7)[mode]
+            for group in (used[start:start + size] for start in range(0, len(used), size)):
+                front = mode == 2 and len(group) >= 3 and all(group[:3])
+                lookups = bool(mode == 0 and any(group)) + front
+                reads = sum(group) - 3 * front if mode else 0
+                steps = lookups if mode == 0 else -(-(lookups + reads) // 2)
+                done += Counter(lookups=lookups, reads=reads, skipped=not any(group), steps=steps)
+    return done
+
+
+EXPONENTIAL = ("vec.exp", "vec.sigmoid", "vec.tanh", "vec.silu", "vec.gelu", "vec.softmax")
+TAKEN: dict[str, Callable[[int, int], bool]] = {
+    "beq": lambda a, b: a == b, "bne": lambda a, b: a != b, "bltu": lambda a, b: a < b, "bgeu": lambda a, b: a >= b,
+    "blt": lambda a, b: (a ^ 1 << 63) < (b ^ 1 << 63), "bge": lambda a, b: (a ^ 1 << 63) >= (b ^ 1 << 63)}
+PRODUCTS = ("lut.mac", "lut.macT", "lut.gemv")
+
+
+def _pages(seen: Seen) -> int:
+    """Flash pages that a fetch has touched, one after the other; the same page again at once is no other page."""
+    touched = [page for region, address, size in seen.moved if region == "flash"
+               for page in range(address // seen.page, (address + size - 1) // seen.page + 1)]
+    return len(list(groupby(touched)))
+
+
+def _rows_left(seen: Seen) -> int:
+    """Rows of a table of known size that were not read."""
+    if not seen.is_one_of("fetch.rows"):
+        return 0
+    return max(seen.csrs["fetch.table_rows"] - len({address for _, address, _ in seen.moved}), 0)
+
+
+def _fitting(seen: Seen) -> int:
+    """Leading entries whose sum is within the budget."""
+    return sum(total <= seen.values["budget"] for total in accumulate(seen.data.tolist()))
+
+
+def _macs(seen: Seen) -> int:
+    outputs = seen.values.get("rows", seen.values.get("cols", 0))
+    return outputs * seen.length if seen.is_one_of(*PRODUCTS, "lut.xnor") else 0
+
+
+def _weight_bytes(seen: Seen) -> int:
+    """Rows are packed each by itself: a row's bits, rounded up to bytes."""
+    if not seen.is_one_of(*PRODUCTS, "lut.xnor", "lut.decode"):
+        return 0
+    form = FORMATS["b1" if seen.is_one_of("lut.xnor") else seen.row.mnemonic.rpartition(".")[2]]
+    rows, cols = {"lut.decode": (1, seen.values.get("n")), "lut.macT": (seen.length, seen.values.get("cols"))}.get(
+        seen.row.mnemonic.rpartition(".")[0], (seen.values.get("rows"), seen.length))
+    return rows * form.row_bytes(cols)
+
+
+EQUATIONS: dict[str, Callable[[Seen], int]] = {
+    "core.instructions":   lambda s: 1,
+    "core.loads":          lambda s: s.row.mnemonic in ("lb", "lh", "lw", "ld", "lbu", "lhu", "lwu"),
+    "core.stores":         lambda s: s.row.mnemonic in ("sb", "sh", "sw", "sd"),
+    "core.branches":       lambda s: s.row.mnemonic in TAKEN,
+    "core.branches_taken": lambda s: s.row.mnemonic in TAKEN and TAKEN[s.row.mnemonic](s.values["rs1"], s.values["rs2"]),
+    "core.services":       lambda s: s.row.mnemonic == "ecall",
+    "tokens.read":         lambda s: s.row.mnemonic == "ecall" and s.service == READ_TOKEN and s.result >> 63 == 0,
+    "tokens.emitted":      lambda s: s.row.mnemonic == "ecall" and s.service == EMIT_TOKEN,
+    "vec.ops":             lambda s: s.row.unit == "vec",
+    "vec.elements":        lambda s: s.elements if s.row.unit == "vec" and "vec.macs" not in s.row.counters else 0,
+    "vec.macs":            lambda s: (s.values["rows"] * s.csrs["vec.cols"] if s.is_one_of("vec.gemv", "vec.macT") else
+                                      sum(size for *_, size in s.reads) // 8 if s.is_one_of("vec.dot", "vec.axpy") else 0),
+    "vec.exponentials":    lambda s: s.elements if s.is_one_of(*EXPONENTIAL) else 0,
+    "lut.ops":             lambda s: s.row.unit == "lut",
+    "lut.tables_built":    lambda s: (-(-s.values["n"] // (4, 0, 7)[s.csrs["lut.mode"]])
+                                      if s.is_one_of("lut.build") and s.csrs["lut.mode"] != 1 else 0),
+    "lut.lookups":         lambda s: s.values["n"] if s.is_one_of("lut.decode") else s.work["lookups"],
+    "lut.buffer_reads":    lambda s: s.work["reads"],
+    "lut.steps":           lambda s: (s.values["n"] if s.is_one_of("lut.decode") else
+                                      s.values["rows"] * -(-s.length // 64) if s.is_one_of("lut.xnor") else s.work["steps"]),
+    "lut.macs":            _macs,
+    "lut.macs_skipped":    lambda s: 0 if s.weights is None else int(np.count_nonzero(s.weights == 0)),
+    "lut.groups_skipped":  lambda s: s.work["skipped"],
+    "lut.weight_bytes":    _weight_bytes,
+    "thr.ops":             lambda s: s.row.unit == "thr",
+    "thr.compares":        lambda s: s.read(0) // 4 if s.row.unit == "thr" and not s.is_one_of("thr.index") else 0,
+    "thr.passes":          lambda s: (sum(byte.bit_count() for *_, mask in s.writes for byte in mask.tolist())
+                                      if s.is_one_of("thr.gt", "thr.absgt") else 0),
+    "thr.selected":        lambda s: (_fitting(s) if s.is_one_of("thr.prefix") else
+                                      sum(len(data) for *_, data in s.writes) // 4
+                                      if s.is_one_of("thr.index", "thr.topk", "thr.bottomk") else 0),
+    "fetch.ops":           lambda s: s.row.unit == "fetch",
+    "fetch.rows":          lambda s: len(s.moved) if s.row.unit == "fetch" else 0,
+    "fetch.rows_left":     _rows_left,
+    "fetch.bytes":         lambda s: sum(size for *_, size in s.moved) if s.row.unit == "fetch" else 0,
+    "fetch.bytes_left":    lambda s: _rows_left(s) * s.csrs["fetch.row_bytes"] if s.row.unit == "fetch" else 0,
+    "fetch.pages":         lambda s: _pages(s) if s.row.unit == "fetch" else 0,
+    "sync.ops":            lambda s: s.row.unit == "sync",
+    "sync.signals":        lambda s: s.is_one_of("sync.signal") or (s.row.unit == "fetch" and s.csrs["fetch.tag"] != 0),
+    "sync.waits":          lambda s: s.is_one_of("sync.wait"),
+    "sync.fences":         lambda s: s.is_one_of("sync.fence"),
+}
+
+
+def _bytes_of(region: str, side: str) -> Callable[[Seen], int]:
+    """Bytes read from or written to a region."""
+    if side == "bytes_read":
+        return lambda seen: sum(size for where, _, size in seen.reads if where == region)
+    return lambda seen: sum(len(data) for where, _, data in seen.writes if where == region)
+
+
+EQUATIONS |= {name: _bytes_of(*name.split(".")) for name in COUNTERS if name.endswith((".bytes_read", ".bytes_written"))}
+
+# ---------------------------------------------------------------------------------------------------- runs
+
+
+def weights_of(machine: ReferenceMachine, row: Row, values: dict[str, int]) -> np.ndarray | None:
+    """The weights (outputs, activations) that a LUT product is about to multiply. None if there are none to be read."""
+    length, cols = int(machine.state["lut.length"][0]), values.get("cols", 0)
+    rows, cols = (length, cols) if "cols" in values else (values["rows"], length)
+    form = FORMATS[row.mnemonic.rpartition(".")[2]]
+    size, stride = form.row_bytes(cols), machine.csr("lut.row_stride") or form.row_bytes(cols)
+    if not 0 < rows * cols < 1 << 20:
+        return None
+    try:
+        data = np.stack([machine.peek(values["W"] + i * stride, size) for i in range(rows)])
+    except Trap:
+        return None
+    weights = form.unpack(data, cols)
+    weights = machine.state["lut.codebook_i8"][weights] if form.name[0] == "c" else weights
+    return weights.T if "cols" in values else weights
+
+
+def sums(program: Program, preset: Preset | str, most: int) -> dict[str, int]:
+    """What the instructions of a run on the reference engine add up to."""
+    machine = ReferenceMachine(preset, Host(PROMPT))
+    machine.load(program)
+    regions = {region.name: region for region in machine.machine.regions}
+    total = dict.fromkeys([*EQUATIONS, "core.traps"], 0)
+    before: list[np.ndarray | None] = []
+
+    def region_of(address: int) -> str:
+        return next(name for name, region in regions.items() if region.base <= address < region.end)
+
+    def add(_: ReferenceMachine, step: Step) -> None:
+        if step.trap is not None:
+            total["core.traps"] += 1
+            return
+        assert step.row is not None
+        address, size = step.reads[0] if step.reads and step.row.unit == "thr" else (regions["dram"].base, 0)
+        seen = Seen(step.row, step.values, step.register[1] if step.register else 0,
+                    [(region_of(address), address, size) for address, size in step.reads],
+                    [(region_of(address), address, data) for address, data in step.writes],
+                    {name: machine.csr(name) for name in CSRS if name.startswith(f"{step.row.unit}.") and CSRS[name].writable},
+                    machine.x[17], int(machine.state["lut.length"][0]), regions["flash"].page_bytes if "flash" in regions else 1,
+                    machine.peek(address, size)[:size // 4 * 4].view("<u4"), before[-1])
+        for name, equation in EQUATIONS.items():
+            total[name] += int(equation(seen))
+
+    machine.hook(add)
+    while machine.exit_code is None and machine.spent < most:
+        row = fields = None
+        region = machine.memory.region(machine.pc, 4)
+        if machine.pc % 4 == 0 and region is not None and machine.memory.holds(region, machine.pc, 4):
+            row, fields = decode(int(machine.peek(machine.pc, 4).view("<u4")[0])) or (None, None)
+        is_product = row is not None and row.mnemonic.startswith(tuple(f"{name}." for name in PRODUCTS))
+        before.append(weights_of(machine, row, {name: machine.x[i] for name, i in fields.items()}) if is_product else None)
+        if machine.step() is not None:
+            break
+    return {name: events % (1 << 64) for name, events in total.items()}
+
+
+def counted(program: Program, preset: Preset | str, most: int) -> dict[str, int]:
+    """What the fast engine counts in the same run."""
+    machine = Machine(preset, Host(PROMPT))
+    machine.load(program)
+    machine.profile()
+    machine.run(most)
+    assert machine.visits.total() == machine.counter("core.instructions")
+    assert len(machine.host.tokens) == machine.counter("tokens.emitted")
+    return dict(machine.counters)
+
+
+@pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: path.stem)
+def test_programs(path):
+    program = asm.assemble(path)
+    assert counted(program, program.machine, 1_000_000) == sums(program, program.machine, 1_000_000)
+
+
+def test_random_programs():
+    random, seen = np.random.default_rng(2), Counter()
+    for _ in range(250):
+        text, _ = spelled(random.bytes(SIZE))
+        program = asm.assemble(text)
+        expected = sums(program, SMALL, MOST)
+        assert counted(program, SMALL, MOST) == expected, text
+        seen.update(expected)
+    assert {name for name in COUNTERS if not seen[name]} == set(), "nothing has happened that they count"
+
+
+def test_every_counter_has_an_equation():
+    assert EQUATIONS.keys() | {"core.traps"} == COUNTERS.keys()
