@@ -32,7 +32,7 @@ _PUBLIC = {
     "SnapshotError": "isa.snapshot",
     "Preset": "isa.preset", "PresetError": "isa.preset", "load_preset": "isa.preset", "preset_names": "isa.preset",
     "Machine": "emulator.engine", "ReferenceMachine": "isa.reference", "RunResult": "isa.reference", "Host": "isa.services",
-    "HazardCheck": "emulator.hazards",
+    "HazardCheck": "emulator.observe.hazards",
 }
 
 __all__ = sorted((*_PUBLIC, "main"))
@@ -78,7 +78,7 @@ def invoke(arguments: Sequence[str]) -> int:
 def _mistake(error: Exception) -> str | None:
     """The text of an error that a user's input caused, None for one of ours."""
     from asm.diagnostics import AssemblyError
-    from emulator.trace import TraceError
+    from emulator.observe.trace import TraceError
     from isa.manual import UnknownEntry
     from isa.preset import PresetError
     from isa.program import ProgramError
@@ -254,8 +254,8 @@ def run_program(file: Path | None, engine: str, machine: str | None, prompt: str
     and what the program prints goes to stderr. The exit status is the program's own, 1 when a trap, a limit or a mistake ends
     the run, 130 when Ctrl-C does.
     """
-    from emulator.line_log import LineLog
-    from emulator.report import Report
+    from emulator.observe.line_log import LineLog
+    from emulator.observe.report import Report
     from isa.services import Host, to_terminal
     if restore and prompt:
         raise click.UsageError("--prompt with --restore: the prompt tokens that are left are in the snapshot")
@@ -281,7 +281,7 @@ def run_program(file: Path | None, engine: str, machine: str | None, prompt: str
         logs = [log for log in (tracing, committing) if log]
         report = Report(str(file or runner.program.path), engine, runner, result, check, logs)
         if mix:
-            from emulator.mix import instruction_mix
+            from emulator.observe.mix import instruction_mix
             report.mix = instruction_mix(runner)
         for line in () if quiet else report.summary():
             click.echo(line, err=True)
@@ -297,11 +297,11 @@ def run_program(file: Path | None, engine: str, machine: str | None, prompt: str
 def _follow(runner: Any, trace: Any, commit_log: Any, *, limit: int | None, **filters: Sequence[str]) -> None:
     """Have the logs written that were opened."""
     if trace:
-        from emulator.trace import Trace, selection
+        from emulator.observe.trace import Trace, selection
         chosen = selection(runner.program, **filters)
         trace.follow(runner, Trace(runner.program, chosen), chosen.where(runner), chosen.writes, Trace.header, limit)
     if commit_log:
-        from emulator.commit_log import commit_line
+        from emulator.observe.commit_log import commit_line
         commit_log.follow(runner, commit_line)
 
 
@@ -322,7 +322,7 @@ def _loaded(file: Path | None, engine: Any, machine: str | None, host: Any, snap
 def _hazard_check(runner: Any, hazards: str | None) -> Any:
     if hazards is None:
         return None
-    from emulator.hazards import HazardCheck
+    from emulator.observe.hazards import HazardCheck
     return HazardCheck(runner, every=hazards == "all")
 
 
@@ -341,7 +341,7 @@ def debug(file: Path, engine: str, machine: str | None, script: Path | None, por
     Commands come from a terminal, a pipe or a script; `help` lists them. An error in a script ends it with status 1. With --gdb,
     gdb drives the program instead, and the exit status is the program's own.
     """
-    from emulator.debug_session import Session
+    from emulator.debug.session import Session
     from isa.program import Program
     from isa.services import Host, to_terminal
     if script is not None and port is not None:
@@ -358,9 +358,9 @@ def debug(file: Path, engine: str, machine: str | None, script: Path | None, por
 
     session = Session(start, file.parent)
     if port is not None:
-        from emulator.gdb_server import serve
+        from emulator.debug.gdb_server import serve
         return serve(session, port, str(file))
-    from emulator.debugger import run_debugger
+    from emulator.debug.debugger import run_debugger
     return run_debugger(session, script)
 
 

@@ -12,11 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import asm
-from emulator.commit_log import commit_line
 from emulator.engine import Machine
-from emulator.line_log import LineLog
-from emulator.mix import instruction_mix
-from emulator.trace import Trace, selection
+from emulator.observe.commit_log import commit_line
+from emulator.observe.line_log import LineLog
+from emulator.observe.mix import instruction_mix
+from emulator.observe.trace import Trace, selection
 from isa.program import Program
 
 LOOP = """

@@ -17,12 +17,12 @@ import pytest
 
 import asm
 import slimulator
-from emulator import inspection
-from emulator.access import DebugError
-from emulator.debug_session import Session
-from emulator.debugger import Debugger
+from emulator.debug import inspection
+from emulator.debug.access import DebugError
+from emulator.debug.debugger import Debugger
+from emulator.debug.expressions import parse_expression
+from emulator.debug.session import Session
 from emulator.engine import Machine
-from emulator.expressions import parse_expression
 from isa.numbers import FORMATS
 from isa.program import Program
 from isa.reference import ReferenceMachine

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 import asm
-from emulator.debug_session import Session
+from emulator.debug.gdb_packets import LARGEST, Event, Kind, PacketReader, escape, frame, unescape
+from emulator.debug.gdb_server import GdbServer
+from emulator.debug.session import Session
 from emulator.engine import Machine
-from emulator.gdb_packets import LARGEST, Event, Kind, PacketReader, escape, frame, unescape
-from emulator.gdb_server import GdbServer
 from isa.csrs import CSRS
 from isa.reference import ReferenceMachine
 

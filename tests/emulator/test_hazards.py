@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 import asm
 import slimulator
 from emulator.engine import Machine
-from emulator.hazards import Hazard, HazardCheck
-from emulator.intervals import LastTouch, ranges
+from emulator.observe.hazards import Hazard, HazardCheck
+from emulator.observe.intervals import LastTouch, ranges
 from isa.reference import ReferenceMachine
 from isa.traps import Cause
 

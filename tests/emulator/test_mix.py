@@ -6,7 +6,7 @@ import pytest
 
 import asm
 from emulator.engine import Machine
-from emulator.mix import instruction_mix
+from emulator.observe.mix import instruction_mix
 from isa.reference import ReferenceMachine
 
 PROGRAM = """

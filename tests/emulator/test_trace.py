@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import asm
-from emulator.commit_log import commit_line
 from emulator.engine import Machine
-from emulator.line_log import LineLog
-from emulator.trace import COLUMNS, Trace, TraceError, selection
+from emulator.observe.commit_log import commit_line
+from emulator.observe.line_log import LineLog
+from emulator.observe.trace import COLUMNS, Trace, TraceError, selection
 from isa.program import Program, ProgramError, Section, Symbol
 from isa.reference import ReferenceMachine
 

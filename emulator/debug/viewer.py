@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from emulator import inspection
-from emulator.access import DebugError
-from emulator.call_stack import backtrace
-from emulator.command_reader import CommandReader, Say, print_line
-from emulator.debug_session import Session
-from emulator.expressions import integer, parse_expression
-from emulator.places import SourceLine
+from emulator.debug import inspection
+from emulator.debug.access import DebugError
+from emulator.debug.call_stack import backtrace
+from emulator.debug.command_reader import CommandReader, Say, print_line
+from emulator.debug.expressions import integer, parse_expression
+from emulator.debug.places import SourceLine
+from emulator.debug.session import Session
 from isa.units import UNITS
 
 _INFO = ("breakpoints", "registers", "csrs", "counters", "units", "symbols", "sections", "machine")

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from emulator.gdb_packets import LARGEST, Event, Kind, PacketReader, frame
+from emulator.debug.gdb_packets import LARGEST, Event, Kind, PacketReader, frame
 
 _MOST_BAD = 10              # packets with wrong checksums, or requests to repeat, in a row
 _MOST_GARBAGE = 1 << 16     # bytes outside packets

@@ -1,7 +1,7 @@
 """The debugger's commands: `slimulator debug`, at a prompt, from a script or from a pipe.
 
 A command is a method do_NAME (command_reader.py reads it). What commands show is made in inspection.py, how a program goes on in
-debug_session.py.
+session.py.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from emulator import inspection
-from emulator.access import DebugError
-from emulator.debug_session import Session, Stop
-from emulator.expressions import Expression, integer, parse_expression
-from emulator.viewer import Viewer
+from emulator.debug import inspection
+from emulator.debug.access import DebugError
+from emulator.debug.expressions import Expression, integer, parse_expression
+from emulator.debug.session import Session, Stop
+from emulator.debug.viewer import Viewer
 from isa.instruction import TABLE
 
 

@@ -8,7 +8,7 @@ Source: Debugging with GDB, appendix "Target Descriptions", section "RISC-V Feat
 
 from __future__ import annotations
 
-from emulator.access import DebugError, write_csr, write_register
+from emulator.debug.access import DebugError, write_csr, write_register
 from isa.csrs import BY_ADDRESS, CSRS
 from isa.reference import ReferenceMachine
 from isa.registers import ABI_NAMES

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from emulator.intervals import LastTouch, Ranges, ranges
+from emulator.observe.intervals import LastTouch, Ranges, ranges
 from isa.disassembly import format_instruction
 from isa.instruction import Row
 from isa.reference import ReferenceMachine, Step

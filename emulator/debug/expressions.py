@@ -20,7 +20,7 @@ from difflib import get_close_matches
 
 import numpy as np
 
-from emulator.access import DebugError, read_memory, write_csr, write_memory, write_register
+from emulator.debug.access import DebugError, read_memory, write_csr, write_memory, write_register
 from isa.arithmetic import s64
 from isa.csrs import CSRS
 from isa.numbers import FORMATS

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from emulator.access import DebugError, read_memory, readable
-from emulator.debug_session import Breakpoint, Session, Stop, Watchpoint, Write, changed_bytes
-from emulator.expressions import Number, integer, parse_expression
+from emulator.debug.access import DebugError, read_memory, readable
+from emulator.debug.expressions import Number, integer, parse_expression
+from emulator.debug.session import Breakpoint, Session, Stop, Watchpoint, Write, changed_bytes
 from isa.counters import COUNTERS
 from isa.csrs import COUNTER_BY_ADDRESS, CSRS
 from isa.registers import ABI_NAMES

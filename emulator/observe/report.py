@@ -16,9 +16,9 @@ from isa.program import Program
 from isa.reference import ReferenceMachine, RunResult
 
 if TYPE_CHECKING:
-    from emulator.hazards import HazardCheck
-    from emulator.line_log import LineLog
-    from emulator.mix import Mix
+    from emulator.observe.hazards import HazardCheck
+    from emulator.observe.line_log import LineLog
+    from emulator.observe.mix import Mix
 
 INTERRUPTED_STATUS = 130            # as a shell has it: 128 and the number of SIGINT
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from emulator.access import DebugError, read_memory
-from emulator.call_stack import SP, backtrace, is_call
-from emulator.expressions import Expression
-from emulator.places import Places, unit_operations
+from emulator.debug.access import DebugError, read_memory
+from emulator.debug.call_stack import SP, backtrace, is_call
+from emulator.debug.expressions import Expression
+from emulator.debug.places import Places, unit_operations
 from isa.counters import Counters
 from isa.reference import ReferenceMachine, RunResult
 from isa.watchdog import INTERRUPTED, watched

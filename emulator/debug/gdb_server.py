@@ -14,13 +14,13 @@ import socket
 import sys
 from collections.abc import Callable, Iterable
 
-from emulator.access import DebugError, read_memory, readable, write_memory
-from emulator.debug_session import LARGEST_WATCH, Breakpoint, Point, Session, Stop, Watchpoint
-from emulator.gdb_connection import Connection, Gone
-from emulator.gdb_packets import LARGEST, escape, unescape
-from emulator.gdb_target import PC, SIGINT, SIGNALS, SIGTRAP, description, read_register, set_register
-from emulator.places import unit_operations
-from emulator.viewer import Viewer
+from emulator.debug.access import DebugError, read_memory, readable, write_memory
+from emulator.debug.gdb_connection import Connection, Gone
+from emulator.debug.gdb_packets import LARGEST, escape, unescape
+from emulator.debug.gdb_target import PC, SIGINT, SIGNALS, SIGTRAP, description, read_register, set_register
+from emulator.debug.places import unit_operations
+from emulator.debug.session import LARGEST_WATCH, Breakpoint, Point, Session, Stop, Watchpoint
+from emulator.debug.viewer import Viewer
 from isa.watchdog import INTERRUPTED
 
 ADDRESS = "127.0.0.1"

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from pathlib import Path
 
-from emulator.access import DebugError
+from emulator.debug.access import DebugError
 
 PROMPT = "(slim) "
 SHORT = {"b": "break", "bt": "backtrace", "c": "continue", "d": "delete", "h": "help", "i": "info", "l": "list", "n": "next",

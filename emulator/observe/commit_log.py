@@ -12,7 +12,7 @@ Source: riscv-isa-sim, riscv/execute.cc, commit_log_print_insn.
 
 from __future__ import annotations
 
-from emulator.trace import csr_written
+from emulator.observe.trace import csr_written
 from isa.csrs import BY_ADDRESS, CSRS
 from isa.reference import ReferenceMachine, Step
 

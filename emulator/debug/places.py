@@ -12,8 +12,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
 
-from emulator.access import DebugError, code_words, read_memory
-from emulator.expressions import integer, parse_expression
+from emulator.debug.access import DebugError, code_words, read_memory
+from emulator.debug.expressions import integer, parse_expression
 from isa.disassembly import SymbolIndex, format_instruction
 from isa.formats import FIELDS
 from isa.instruction import XSLIM_OPCODES, find

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from emulator.access import DebugError, code_words, read_memory
+from emulator.debug.access import DebugError, code_words, read_memory
 from isa.arithmetic import s32
 from isa.instruction import TABLE, find
 from isa.reference import ReferenceMachine
