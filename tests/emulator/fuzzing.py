@@ -106,7 +106,7 @@ def address(operand: Operand, source: Source) -> str:
         names = ["scales"]
     elif operand.access == ">":
         names = [name for name in names if name != "x"] or ["y"]
-    return f"{source.one_of(names)}{source.one_of(('', '', '', '+64', '+16', '+4'))}"
+    return f"{source.one_of(names or ['x'])}{source.one_of(('', '', '', '+64', '+16', '+4'))}"
 
 
 # ---------------------------------------------------------------------------------------------------- CSRs
@@ -175,7 +175,7 @@ def chain(source: Source) -> Lines:
     lines, before = [], ""
     for pattern in source.one_of(CHAINS).split():
         row = source.one_of([row for row in XSLIM if fnmatch(row.mnemonic, pattern)])
-        if row.unit != "sync" and source.rarely(3):
+        if any(name.startswith(row.unit) for name in SETTINGS) and source.rarely(3):
             lines += setting(source, row.unit)
         lines += operation(source, row, f"{before} {row.mnemonic}" in COUNTED and not source.rarely(5))
         before = row.mnemonic

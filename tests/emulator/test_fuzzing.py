@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from differential import SMALL, Difference, machine_differences, memory_differences
-from fuzzing import SIZE, Watched, cases, spelled
+from fuzzing import SETTINGS, SIZE, Watched, cases, spelled
 from hypothesis import HealthCheck, Phase, given, settings
 
 import asm
@@ -29,6 +29,7 @@ from isa.instruction import TABLE, find
 from isa.program import Program
 from isa.reference import ReferenceMachine, Step
 from isa.services import Host
+from isa.units import UNITS
 
 MOST = 200                  # instructions that a program may take: some never end
 PROMPT = (5, 7, -3)
@@ -189,5 +190,6 @@ def test_what_is_drawn_reaches_everything():
             row = find(word)
             assert row is not None
             retired[row.mnemonic] += times
+    assert SETTINGS.keys() == {csr.name for unit in UNITS.values() for csr in unit.csrs}
     assert TABLE.keys() - retired.keys() <= {"ebreak", "mret"}
     assert sum(retired[name] for name in KERNELS) > 2 * sum(by_reference[name] for name in KERNELS)
