@@ -1,0 +1,143 @@
+"""llama2.c checkpoints (.bin) of versions 0, 1 and 2, and its tokenizer files.
+
+    version 0   dim, hidden, layers, heads, kv heads, vocabulary (negative: the head is its own matrix), context: int32 each;
+                then fp32: embedding, attention norms, q, k, v, o, ffn norms, w1, w2, w3, final norm, rope tables (unused), head
+    version 1   "ak42" as uint32, version, the seven numbers, uint8 "the head is the embedding", zeros to byte 256;
+                then fp32: attention norms, ffn norms, final norm, embedding, q, k, v, o, w1, w2, w3, head
+    version 2   as 1, with int32 group after the uint8; norms fp32, every matrix as int8 codes, then a fp32 scale per group
+
+Each kind of tensor stands there for all layers, one after the other. w1 is the gate, w2 down, w3 up.
+    tokenizer   int32 longest piece; then for each piece float32 score, int32 length, bytes; "<0x0A>" is a byte
+
+Source: llama2.c, export.py, run.c and runq.c.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from compiler.errors import ModelError
+from compiler.model import Config, Model, Rope, check_config, check_vocabulary, layer_roles, roles, rope_frequencies
+from compiler.tensors import FloatTensor, GroupTensor, Region, Tensor
+from compiler.tokenizer import BYTE, Piece, PieceTokenizer
+
+MAGIC = 0x616B_3432
+HEADER = 256                # bytes of the header of versions 1 and 2
+THETA, EPS = 10000.0, 1e-5  # fixed in run.c
+BOS, EOS = 1, 2
+NAMES = {"dim": "dim", "hidden": "hidden_dim", "layers": "n_layers", "heads": "n_heads", "kv_heads": "n_kv_heads",
+         "vocab": "vocab_size", "context": "seq_len", "head_dim": "dim / n_heads"}
+
+_MATRICES = ("q", "k", "v", "o", "gate", "down", "up")
+_V0: tuple[str, ...] = ("embedding", "attention_norm", "q", "k", "v", "o", "ffn_norm", "gate", "down", "up", "final_norm", "rope",
+                        "head")
+_V1 = ("attention_norm", "ffn_norm", "final_norm", "embedding", *_MATRICES, "head")
+
+
+def load(path: Path, tokenizer: PieceTokenizer | None = None) -> Model:
+    """A model from a .bin. Raises ModelError for a file that is none, or damaged."""
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        head = stream.read(HEADER)
+    if len(head) < 28:
+        raise ModelError(path, "", got=f"{size} bytes", expected="at least the 28 bytes of a llama2.c header")
+    magic, version = struct.unpack_from("<Ii", head)
+    if magic != MAGIC:
+        version, numbers, group, order, start = 0, struct.unpack_from("<7i", head), 0, _V0, 28
+        tied = numbers[5] > 0
+    else:
+        if version not in (1, 2):
+            raise ModelError(path, "version", got=str(version), expected="1 or 2 (version 0 has no such field)")
+        if len(head) < HEADER:
+            raise ModelError(path, "", got=f"{size} bytes", expected=f"at least the {HEADER} bytes of its header")
+        numbers, tied = struct.unpack_from("<7i", head, 8), bool(head[36])
+        group, order, start = struct.unpack_from("<i", head, 37)[0] if version == 2 else 0, _V1, HEADER
+    config = _config(path, numbers, tied, foreign=magic != MAGIC)
+    if tokenizer is not None:
+        check_vocabulary(config, tokenizer, tokenizer.file)
+    tensors = dict(_tensors(path, config, order, start, size, group, version))
+    return Model(path, config, tensors, tokenizer)
+
+
+def _config(path: Path, numbers: tuple[int, ...], tied: bool, *, foreign: bool) -> Config:
+    dim, hidden, layers, heads, kv_heads, vocab, context = numbers
+    if foreign and not all(0 < abs(number) < 1 << 24 for number in numbers):
+        raise ModelError(path, "", got=f"a header that begins {', '.join(map(str, numbers[:4]))}", expected="a llama2.c checkpoint",
+                         hint="a GGUF file begins with the letters GGUF; a Hugging Face model is a directory")
+    if heads <= 0 or dim % heads:
+        raise ModelError(path, "n_heads", got=str(heads), expected=f"a divisor of dim, {dim}")
+    head_dim = dim // heads
+    rope = Rope(tuple(rope_frequencies(head_dim, THETA).tolist()), adjacent=True)
+    config = Config("llama2.c", abs(vocab), dim, layers, heads, kv_heads, head_dim, hidden, context, EPS, rope=rope, tied=tied)
+    check_config(config, path, NAMES)
+    if config.vocab > EOS:          # run.c ends a text at BOS, with which the stories that it was made for are separated
+        config = Config(**{**vars(config), "bos": BOS, "stop": frozenset((BOS, EOS))})
+    return config
+
+
+def _tensors(path: Path, c: Config, order: tuple[str, ...], offset: int, size: int, group: int, version: int
+             ) -> Iterator[tuple[str, Tensor]]:
+    """(role, tensor) in the order of the file, whose size must be what they take."""
+    shapes = {role: shape for role, shape in roles(c) if not role.startswith("layers.")} | dict(layer_roles(c))
+    in_layers = dict(layer_roles(c))
+    for kind in order:
+        if kind == "rope":
+            offset += 4 * c.context * c.head_dim        # cosines and sines, which run.c computes itself
+        if kind not in shapes:
+            continue
+        for role in [f"layers.{layer}.{kind}" for layer in range(c.layers)] if kind in in_layers else [kind]:
+            tensor, offset = _tensor(path, role, shapes[kind], offset, group)
+            yield role, tensor
+    if offset != size:
+        raise ModelError(path, "", got=f"{size} bytes", expected=f"the {offset} bytes that its header asks for",
+                         hint="the file is truncated" if size < offset else f"is it a llama2.c checkpoint of version {version}?")
+
+
+def _tensor(path: Path, role: str, shape: tuple[int, ...], offset: int, group: int) -> tuple[Tensor, int]:
+    """The tensor at `offset`, and where the next one begins."""
+    count = shape[0] * (shape[1] if len(shape) == 2 else 1)
+    if not group or len(shape) == 1:
+        return FloatTensor(role, shape, "f32", region=Region(path, offset, 4 * count)), offset + 4 * count
+    if group < 0 or shape[1] % group:
+        raise ModelError(path, "group_size", got=str(group), expected=f"a divisor of {shape[1]}, the columns of {role}")
+    scales = Region(path, offset + count, 4 * count // group)
+    tensor = GroupTensor(role, shape, "q8_0", tuple(range(-127, 128)), Region(path, offset, count), scales, group)
+    return tensor, scales.offset + scales.size
+
+
+# ------------------------------------------------------------------------------------------------ tokenizer
+
+
+def load_tokenizer(path: Path, vocab: int) -> PieceTokenizer:
+    """A tokenizer file of `vocab` pieces. Raises ModelError for another number of them or a damaged file."""
+    data = path.read_bytes()
+    pieces: list[bytes] = []
+    scores: list[float] = []
+    at = 4
+    while at < len(data):
+        score, length = struct.unpack_from("<fi", data, at) if at + 8 <= len(data) else (0.0, -1)
+        if not 0 <= length <= len(data) - at - 8:
+            raise ModelError(path, f"piece {len(pieces)}", got="the file ends within it" if length >= 0 else "a bad length",
+                             expected="score, length and bytes", hint="is this a tokenizer of llama2.c?")
+        pieces.append(data[at + 8:at + 8 + length])
+        scores.append(score)
+        at += 8 + length
+    if len(pieces) != vocab or vocab <= EOS:
+        raise ModelError(path, "tokenizer", got=f"{len(pieces)} pieces", expected=f"the model's vocabulary of {vocab}",
+                         hint="this tokenizer belongs to another model")
+    kinds = [_kind(token, piece) for token, piece in enumerate(pieces)]
+    return PieceTokenizer(path, pieces, scores, kinds, BOS)
+
+
+def _kind(token: int, piece: bytes) -> Piece:
+    """The file does not say: the first three are unknown, BOS and EOS."""
+    fixed: Mapping[int, Piece] = {0: Piece.UNKNOWN, BOS: Piece.CONTROL, EOS: Piece.CONTROL}
+    byte = BYTE.fullmatch(piece.decode("utf-8", "replace"))
+    return fixed.get(token, Piece.BYTE if byte else Piece.NORMAL)
+
+
+def find_tokenizer(path: Path, vocab: int) -> Path | None:
+    """The tokenizer file beside a checkpoint: tok512.bin for a vocabulary of 512, or tokenizer.bin."""
+    return next((file for name in (f"tok{vocab}.bin", "tokenizer.bin") if (file := path.with_name(name)).is_file()), None)
