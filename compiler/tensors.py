@@ -145,11 +145,11 @@ def float_bytes(form: str) -> int:
     return np.dtype(FLOATS[form]).itemsize
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FloatTensor(Tensor):
     """Row-major floats, packed: f32, f16 or bf16."""
 
-    region: Region = Region(Path(), 0, 0)
+    region: Region
 
     @property
     def file(self) -> Path:
@@ -168,13 +168,13 @@ class FloatTensor(Tensor):
 # ------------------------------------------------------------------------------------------------ integers with scales
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class GroupTensor(Tensor):
     """int8 codes (rows, cols), packed, and fp32 scales (rows, cols / group) somewhere else: llama2.c's Q8_0."""
 
-    values: Region = Region(Path(), 0, 0)
-    scales: Region = Region(Path(), 0, 0)
-    group: int = 1
+    values: Region
+    scales: Region
+    group: int
 
     @property
     def file(self) -> Path:

@@ -16,12 +16,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from compiler.errors import ModelError
 from compiler.model import Config, Model, Rope, check_config, check_vocabulary, layer_roles, roles, rope_frequencies
 from compiler.tensors import FloatTensor, GroupTensor, Region, Tensor
-from compiler.tokenizer import BYTE, Piece, PieceTokenizer
+from compiler.tokenizer import BYTE, Piece, PieceTokenizer, Tokenizer
 
 MAGIC = 0x616B_3432
 HEADER = 256                # bytes of the header of versions 1 and 2
@@ -36,63 +37,86 @@ _V0: tuple[str, ...] = ("embedding", "attention_norm", "q", "k", "v", "o", "ffn_
 _V1 = ("attention_norm", "ffn_norm", "final_norm", "embedding", *_MATRICES, "head")
 
 
-def load(path: Path, tokenizer: PieceTokenizer | None = None) -> Model:
+@dataclass(frozen=True)
+class Header:
+    """The seven numbers, and what depends on the version. `group` columns share a scale in version 2."""
+
+    version: int
+    numbers: tuple[int, ...]
+    tied: bool
+    group: int
+
+    @property
+    def size(self) -> int:
+        return HEADER if self.version else 28
+
+
+def load(path: Path, tokenizer: Tokenizer | None = None) -> Model:
     """A model from a .bin. Raises ModelError for a file that is none, or damaged."""
-    size = path.stat().st_size
-    with path.open("rb") as stream:
-        head = stream.read(HEADER)
-    if len(head) < 28:
-        raise ModelError(path, "", got=f"{size} bytes", expected="at least the 28 bytes of a llama2.c header")
-    magic, version = struct.unpack_from("<Ii", head)
-    if magic != MAGIC:
-        version, numbers, group, order, start = 0, struct.unpack_from("<7i", head), 0, _V0, 28
-        tied = numbers[5] > 0
-    else:
-        if version not in (1, 2):
-            raise ModelError(path, "version", got=str(version), expected="1 or 2 (version 0 has no such field)")
-        if len(head) < HEADER:
-            raise ModelError(path, "", got=f"{size} bytes", expected=f"at least the {HEADER} bytes of its header")
-        numbers, tied = struct.unpack_from("<7i", head, 8), bool(head[36])
-        group, order, start = struct.unpack_from("<i", head, 37)[0] if version == 2 else 0, _V1, HEADER
-    config = _config(path, numbers, tied, foreign=magic != MAGIC)
+    header = _header(path)
+    config = _config(path, header)
     if tokenizer is not None:
         check_vocabulary(config, tokenizer, tokenizer.file)
-    tensors = dict(_tensors(path, config, order, start, size, group, version))
-    return Model(path, config, tensors, tokenizer)
+    return Model(path, config, dict(_tensors(path, config, header)), tokenizer)
 
 
-def _config(path: Path, numbers: tuple[int, ...], tied: bool, *, foreign: bool) -> Config:
-    dim, hidden, layers, heads, kv_heads, vocab, context = numbers
-    if foreign and not all(0 < abs(number) < 1 << 24 for number in numbers):
-        raise ModelError(path, "", got=f"a header that begins {', '.join(map(str, numbers[:4]))}", expected="a llama2.c checkpoint",
-                         hint="a GGUF file begins with the letters GGUF; a Hugging Face model is a directory")
+def vocabulary(path: Path) -> int:
+    """The size of the vocabulary, which its tokenizer file is read with."""
+    return abs(_header(path).numbers[5])
+
+
+def _header(path: Path) -> Header:
+    with path.open("rb") as stream:
+        data = stream.read(HEADER)
+    if len(data) < 28:
+        raise ModelError(path, "", got=f"{len(data)} bytes", expected="at least the 28 bytes of a llama2.c header")
+    magic, version = struct.unpack_from("<Ii", data)
+    if magic != MAGIC:
+        numbers = struct.unpack_from("<7i", data)
+        if not all(0 < abs(number) < 1 << 24 for number in numbers):
+            raise ModelError(path, "", got=f"a file that begins {data[:8].hex(' ')}", expected="a llama2.c checkpoint",
+                             hint="a GGUF file begins with the letters GGUF; a Hugging Face model is a directory")
+        return Header(0, numbers, numbers[5] > 0, 0)
+    if version not in (1, 2):
+        raise ModelError(path, "version", got=str(version), expected="1 or 2 (version 0 has no such field)")
+    if len(data) < HEADER:
+        raise ModelError(path, "", got=f"{len(data)} bytes", expected=f"at least the {HEADER} bytes of its header")
+    group, = struct.unpack_from("<i", data, 37) if version == 2 else (0,)
+    if version == 2 and group <= 0:
+        raise ModelError(path, "group_size", got=str(group), expected="a positive size")
+    return Header(version, struct.unpack_from("<7i", data, 8), bool(data[36]), group)
+
+
+def _config(path: Path, header: Header) -> Config:
+    dim, hidden, layers, heads, kv_heads, vocab, context = header.numbers
     if heads <= 0 or dim % heads:
         raise ModelError(path, "n_heads", got=str(heads), expected=f"a divisor of dim, {dim}")
     head_dim = dim // heads
     rope = Rope(tuple(rope_frequencies(head_dim, THETA).tolist()), adjacent=True)
-    config = Config("llama2.c", abs(vocab), dim, layers, heads, kv_heads, head_dim, hidden, context, EPS, rope=rope, tied=tied)
+    config = Config("llama2.c", abs(vocab), dim, layers, heads, kv_heads, head_dim, hidden, context, EPS, rope=rope,
+                    tied=header.tied)
     check_config(config, path, NAMES)
     if config.vocab > EOS:          # run.c ends a text at BOS, with which the stories that it was made for are separated
-        config = Config(**{**vars(config), "bos": BOS, "stop": frozenset((BOS, EOS))})
+        config = replace(config, bos=BOS, stop=frozenset((BOS, EOS)))
     return config
 
 
-def _tensors(path: Path, c: Config, order: tuple[str, ...], offset: int, size: int, group: int, version: int
-             ) -> Iterator[tuple[str, Tensor]]:
+def _tensors(path: Path, c: Config, header: Header) -> Iterator[tuple[str, Tensor]]:
     """(role, tensor) in the order of the file, whose size must be what they take."""
+    offset, size = header.size, path.stat().st_size
     shapes = {role: shape for role, shape in roles(c) if not role.startswith("layers.")} | dict(layer_roles(c))
     in_layers = dict(layer_roles(c))
-    for kind in order:
+    for kind in _V1 if header.version else _V0:
         if kind == "rope":
             offset += 4 * c.context * c.head_dim        # cosines and sines, which run.c computes itself
         if kind not in shapes:
             continue
         for role in [f"layers.{layer}.{kind}" for layer in range(c.layers)] if kind in in_layers else [kind]:
-            tensor, offset = _tensor(path, role, shapes[kind], offset, group)
+            tensor, offset = _tensor(path, role, shapes[kind], offset, header.group)
             yield role, tensor
     if offset != size:
         raise ModelError(path, "", got=f"{size} bytes", expected=f"the {offset} bytes that its header asks for",
-                         hint="the file is truncated" if size < offset else f"is it a llama2.c checkpoint of version {version}?")
+                         hint="the file is truncated" if size < offset else "is it a llama2.c checkpoint?")
 
 
 def _tensor(path: Path, role: str, shape: tuple[int, ...], offset: int, group: int) -> tuple[Tensor, int]:
@@ -100,10 +124,10 @@ def _tensor(path: Path, role: str, shape: tuple[int, ...], offset: int, group: i
     count = shape[0] * (shape[1] if len(shape) == 2 else 1)
     if not group or len(shape) == 1:
         return FloatTensor(role, shape, "f32", region=Region(path, offset, 4 * count)), offset + 4 * count
-    if group < 0 or shape[1] % group:
+    if shape[1] % group:
         raise ModelError(path, "group_size", got=str(group), expected=f"a divisor of {shape[1]}, the columns of {role}")
-    scales = Region(path, offset + count, 4 * count // group)
-    tensor = GroupTensor(role, shape, "q8_0", tuple(range(-127, 128)), Region(path, offset, count), scales, group)
+    values, scales = Region(path, offset, count), Region(path, offset + count, 4 * count // group)
+    tensor = GroupTensor(role, shape, "q8_0", tuple(range(-127, 128)), values=values, scales=scales, group=group)
     return tensor, scales.offset + scales.size
 
 

@@ -79,16 +79,14 @@ def _softmax(x: F32) -> F32:
     return e / total
 
 
-def _silu(x: F32) -> F32:
-    value: F32 = x / (1 + np.exp(-x))
-    return value
+def _silu(x: Any) -> Any:
+    return x / (np.float32(1) + np.exp(-x))
 
 
-def _gelu(x: F32) -> F32:
+def _gelu(x: Any) -> Any:
     """Hendrycks and Gimpel, "Gaussian Error Linear Units", arXiv:1606.08415, section 2: the tanh form."""
     half, cubic, root = np.float32(0.5), np.float32(0.044715), np.float32(np.sqrt(2 / np.pi))
-    value: F32 = half * x * (np.float32(1) + np.tanh(root * (x + cubic * x * x * x)))
-    return value
+    return half * x * (np.float32(1) + np.tanh(root * (x + cubic * x * x * x)))
 
 
 def _quiet(function: Callable[..., Any]) -> Callable[..., Any]:
