@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from compiler.errors import nearest, one_of
-from compiler.frontends.hf_options import Options
+from compiler.frontends.hf_options import ALLOWED, HARMLESS
+from compiler.frontends.options import Options
 from compiler.model import Config, Rope, check_config, rope_frequencies
 from compiler.tensors import F32
 
@@ -74,7 +75,7 @@ def read_config(file: Path, options: Options) -> tuple[Config, Quantisation | No
     quantisation = _quantisation(options)
     if quantisation and config.biases:
         raise options.error("quantization_config", got="BitNet weights and biases", expected="linears without biases")
-    options.check_rest()
+    options.check_rest(HARMLESS, ALLOWED)
     check_config(config, file, OPT_NAMES if architecture is None else NAMES)
     return replace(config, int8_activations=quantisation is not None), quantisation
 
@@ -146,8 +147,7 @@ def _rope(options: Options, head_dim: int, theta: float) -> Rope:
     frequencies = rope_frequencies(head_dim, theta)
     scale = scaling.choice("rope_type" if "rope_type" in scaling.values else "type", SCALINGS, "default")
     scaled = scale(scaling, frequencies)
-    scaling.tokens("type")      # both names may be there
-    scaling.check_rest()
+    scaling.check_rest(("type", "rope_type"), ALLOWED)      # both names may be there
     return Rope(tuple(scaled.tolist()), adjacent=False)
 
 

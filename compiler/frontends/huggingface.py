@@ -16,7 +16,7 @@ import numpy as np
 
 from compiler.errors import ModelError, nearest, shown
 from compiler.frontends.hf_config import Quantisation, read_config
-from compiler.frontends.hf_options import Options
+from compiler.frontends.options import Options
 from compiler.frontends.shards import Stored, open_shards, read_json, refuse_dtype
 from compiler.model import Config, Model, check_shape, check_vocabulary, roles
 from compiler.tensors import F32, TERNARY, Codes, FloatTensor, Region, Tensor

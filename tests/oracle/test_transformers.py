@@ -9,17 +9,29 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.oracle.checkpoints import LLAMA, SIZES, TOKENS, VOCAB, assert_close, make, our_logits, their_logits, torch, transformers
-
 from compiler.frontends import load
 from compiler.frontends.hf_config import read_config
-from compiler.frontends.hf_options import Options
-from compiler.graph import EXACT, PLAIN, Executor, build
-from compiler.graph.ops import Op
+from compiler.frontends.options import Options
+from compiler.graph import EXACT
+from tests.oracle.checkpoints import (
+    CLEAR,
+    LLAMA,
+    SHORT,
+    SIZES,
+    VOCAB,
+    assert_close,
+    make,
+    margin,
+    our_logits,
+    their_logits,
+    torch,
+    transformers,
+)
 
 OPT: dict[str, Any] = {**SIZES, "ffn_dim": 112}
-LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 24,
-          "rope_theta": 500.0}
+LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+          "original_max_position_embeddings": 24, "rope_theta": 500.0}
+LINEAR = {"rope_type": "linear", "factor": 3.0, "rope_theta": 100.0}
 
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "llama":            ("LlamaForCausalLM", LLAMA),
@@ -28,7 +40,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "llama-biases":     ("LlamaForCausalLM", {**LLAMA, "attention_bias": True, "mlp_bias": True}),
     "llama-head-dim":   ("LlamaForCausalLM", {**LLAMA, "head_dim": 24}),
     "llama-theta":      ("LlamaForCausalLM", {**LLAMA, "rope_theta": 500.0}),
-    "llama-linear":     ("LlamaForCausalLM", {**LLAMA, "rope_scaling": {"rope_type": "linear", "factor": 3.0, "rope_theta": 100.0}}),
+    "llama-linear":     ("LlamaForCausalLM", {**LLAMA, "rope_scaling": LINEAR}),
     "llama-llama3":     ("LlamaForCausalLM", {**LLAMA, "rope_scaling": LLAMA3}),
     "llama-relu":       ("LlamaForCausalLM", {**LLAMA, "hidden_act": "relu"}),
     "llama-gelu":       ("LlamaForCausalLM", {**LLAMA, "hidden_act": "gelu_pytorch_tanh"}),
@@ -130,7 +142,6 @@ def test_defaults_are_those_of_transformers(name: str) -> None:
 MODES = {"autobitlinear": {"linear_class": "autobitlinear", "quantization_mode": "offline"},
          "bitlinear": {"linear_class": "bitlinear", "quantization_mode": "offline"},
          "online": {"linear_class": "autobitlinear", "quantization_mode": "online"}}
-SHORT = TOKENS[:4]
 
 
 def save_bitnet(folder: Path, mode: str, seed: int) -> None:
@@ -151,29 +162,11 @@ def save_bitnet(folder: Path, mode: str, seed: int) -> None:
     save_file(state, folder / "model.safetensors", {"format": "pt"})
 
 
-def margin(path: Path) -> float:
-    """How near a quantiser of our graph comes to a tie, in steps: nearer than fp32's noise, and two right answers differ."""
-    nearest: list[float] = []
-
-    def observe(layer: int | None, op: Op, results: tuple[Any, ...]) -> None:
-        if op.kind == "quantise":
-            x = executor.values[op.inputs[0]]
-            scaled = np.abs(x * (127 / np.abs(x).max()))
-            nearest.append(float(np.abs(scaled - np.floor(scaled) - 0.5).min()))
-
-    model = load(path)
-    executor = Executor(build(model.config), model, PLAIN, observe=observe)
-    for token in SHORT:
-        executor.step(token)
-    assert len(nearest) == len(SHORT) * 2 * 4
-    return min(nearest)
-
-
 @pytest.mark.parametrize("mode", MODES)
 def test_bitnet(mode: str, tmp_path: Path) -> None:
     for seed in range(20):
         save_bitnet(tmp_path, mode, seed)
-        if margin(tmp_path) > 5e-5:
+        if margin(tmp_path) > CLEAR:
             break
     theirs = their_logits(transformers.BitNetForCausalLM.from_pretrained(tmp_path, dtype=torch.float32), SHORT)
     assert_close(our_logits(tmp_path, SHORT), theirs)
