@@ -157,7 +157,8 @@ def _config(contents: _Contents, name: str, a: Architecture) -> Config:
         sub_norms=a.sub_norms, rope=_rope(contents, options, head_dim, a), tied="output.weight" not in contents.tensors,
         int8_activations=a.sub_norms and _ternary(contents), bos=tokens.whole("bos_token_id"), stop=stop)
     options.check_rest()
-    check_config(config, contents.file, {field: f"{name}.{key}" for field, key in FIELDS.items()})
+    names = {field: f"{name}.{key}" for field, key in FIELDS.items()}
+    check_config(config, contents.file, {**names, "bos": "tokenizer.ggml.bos_token_id", "stop": "tokenizer.ggml.eos_token_id"})
     return config
 
 

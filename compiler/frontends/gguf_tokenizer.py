@@ -90,6 +90,9 @@ def _byte_level(options: Options, tokens: list[str], kinds: list[Piece], bos: in
         raise options.error("pre", expected=one_of(PRE), hint=nearest(str(name), PRE) or "a tokenizer.json can be named instead")
     pre = PRE[name]
     merges = [tuple(merge.split(" ")) for merge in _list(options, "merges", str)]
+    wrong = next((merge for merge in merges if len(merge) != 2), None)
+    if wrong is not None:
+        raise options.error("merges", got=repr(" ".join(wrong)), expected="two tokens with a space between")
     vocabulary = {token: number for number, token in enumerate(tokens)}
     if len(vocabulary) != len(tokens):
         raise options.error("tokens", got="a token that is there twice", expected="different tokens")
