@@ -60,8 +60,8 @@ def _begins_with_gguf(path: Path) -> bool:
         return stream.read(4) == GGUF
 
 
-def _tokenizer(path: Path, vocab: int = 0) -> Tokenizer:
-    """A tokenizer by its file. llama2.c's has no mark and needs the number of pieces."""
+def _tokenizer(path: Path, vocab: int | None = None) -> Tokenizer:
+    """A tokenizer by its file. llama2.c's, which has no mark, is held to the number of pieces, where that is known."""
     if path.is_dir():
         raise ModelError(path, "tokenizer", got="a directory", expected="a tokenizer file", hint=f"{path / 'tokenizer.json'}?")
     if path.suffix == ".json":

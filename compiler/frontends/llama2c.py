@@ -14,6 +14,7 @@ Source: llama2.c, export.py, run.c and runq.c.
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -103,39 +104,47 @@ def _config(path: Path, header: Header) -> Config:
 
 def _tensors(path: Path, c: Config, header: Header) -> Iterator[tuple[str, Tensor]]:
     """(role, tensor) in the order of the file, whose size must be what they take."""
-    offset, size = header.size, path.stat().st_size
-    shapes = {role: shape for role, shape in roles(c) if not role.startswith("layers.")} | dict(layer_roles(c))
     in_layers = dict(layer_roles(c))
-    for kind in _V1 if header.version else _V0:
-        if kind == "rope":
-            offset += 4 * c.context * c.head_dim        # cosines and sines, which run.c computes itself
-        if kind not in shapes:
-            continue
-        for role in [f"layers.{layer}.{kind}" for layer in range(c.layers)] if kind in in_layers else [kind]:
-            tensor, offset = _tensor(path, role, shapes[kind], offset, header.group)
-            yield role, tensor
-    if offset != size:
-        raise ModelError(path, "", got=f"{size} bytes", expected=f"the {offset} bytes that its header asks for",
-                         hint="the file is truncated" if size < offset else "is it a llama2.c checkpoint?")
+    shapes = {role: shape for role, shape in roles(replace(c, layers=1)) if not role.startswith("layers.")} | in_layers
+    shapes["rope"] = (c.context * c.head_dim,)          # cosines and sines, which run.c computes itself
+    kinds = [kind for kind in (_V1 if header.version else _V0) if kind in shapes]
+    order = [(kind, shapes[kind], c.layers if kind in in_layers else 1) for kind in kinds]
+    offset, size = header.size, path.stat().st_size
+    expected = offset + sum(count * _bytes(path, kind, shape, header.group) for kind, shape, count in order)
+    if size != expected:
+        raise ModelError(path, "", got=f"{size} bytes", expected=f"the {expected} bytes that its header asks for",
+                         hint="the file is truncated" if size < expected else "is it a llama2.c checkpoint?")
+    for kind, shape, count in order:
+        for layer in range(count):
+            role = f"layers.{layer}.{kind}" if kind in in_layers else kind
+            if kind != "rope":
+                yield role, _tensor(path, role, shape, offset, header.group)
+            offset += _bytes(path, kind, shape, header.group)
 
 
-def _tensor(path: Path, role: str, shape: tuple[int, ...], offset: int, group: int) -> tuple[Tensor, int]:
-    """The tensor at `offset`, and where the next one begins."""
-    count = shape[0] * (shape[1] if len(shape) == 2 else 1)
+def _bytes(path: Path, kind: str, shape: tuple[int, ...], group: int) -> int:
+    """Bytes of a tensor. Raises ModelError if its rows are not whole groups, on which runq.c computes wrongly."""
+    count = math.prod(shape)
     if not group or len(shape) == 1:
-        return FloatTensor(role, shape, "f32", region=Region(path, offset, 4 * count)), offset + 4 * count
+        return 4 * count
     if shape[1] % group:
-        raise ModelError(path, "group_size", got=str(group), expected=f"a divisor of {shape[1]}, the columns of {role}")
+        raise ModelError(path, "group_size", got=str(group), expected=f"a divisor of {shape[1]}, the columns of {kind}")
+    return count + 4 * count // group
+
+
+def _tensor(path: Path, role: str, shape: tuple[int, ...], offset: int, group: int) -> Tensor:
+    count = math.prod(shape)
+    if not group or len(shape) == 1:
+        return FloatTensor(role, shape, "f32", region=Region(path, offset, 4 * count))
     values, scales = Region(path, offset, count), Region(path, offset + count, 4 * count // group)
-    tensor = GroupTensor(role, shape, "q8_0", tuple(range(-127, 128)), values=values, scales=scales, group=group)
-    return tensor, scales.offset + scales.size
+    return GroupTensor(role, shape, "q8_0", tuple(range(-127, 128)), values=values, scales=scales, group=group)
 
 
 # ------------------------------------------------------------------------------------------------ tokenizer
 
 
-def load_tokenizer(path: Path, vocab: int) -> PieceTokenizer:
-    """A tokenizer file of `vocab` pieces. Raises ModelError for another number of them or a damaged file."""
+def load_tokenizer(path: Path, vocab: int | None = None) -> PieceTokenizer:
+    """A tokenizer file, of `vocab` pieces if that is known. Raises ModelError for another number of them or a damaged file."""
     data = path.read_bytes()
     pieces: list[bytes] = []
     scores: list[float] = []
@@ -148,9 +157,9 @@ def load_tokenizer(path: Path, vocab: int) -> PieceTokenizer:
         pieces.append(data[at + 8:at + 8 + length])
         scores.append(score)
         at += 8 + length
-    if len(pieces) != vocab or vocab <= EOS:
-        raise ModelError(path, "tokenizer", got=f"{len(pieces)} pieces", expected=f"the model's vocabulary of {vocab}",
-                         hint="this tokenizer belongs to another model")
+    if len(pieces) <= EOS or vocab not in (None, len(pieces)):
+        raise ModelError(path, "tokenizer", got=f"{len(pieces)} pieces", hint="this tokenizer belongs to another model",
+                         expected=f"the model's vocabulary of {vocab}" if vocab else "more than BOS and EOS")
     kinds = [_kind(token, piece) for token, piece in enumerate(pieces)]
     return PieceTokenizer(path, pieces, scores, kinds, BOS)
 

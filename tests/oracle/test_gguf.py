@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from compiler.frontends import load
+from compiler.frontends.gguf_tokenizer import PRE
 from tests.oracle.checkpoints import (
     CLEAR,
     LLAMA,
@@ -134,3 +136,12 @@ def test_ternary_bitnet_reads_int8_activations(tmp_path: Path) -> None:
         if name.endswith("_proj"):
             linear.register_forward_pre_hook(lambda module, inputs: (ActQuant.apply(inputs[0]),))
     assert_close(our_logits(path, SHORT), their_logits(model, SHORT))
+
+
+def test_splitting_before_bpe_is_transformers() -> None:
+    """The patterns that tokenizer.ggml.pre names, as transformers has them for the same models."""
+    from transformers.convert_slow_tokenizer import TikTokenConverter
+    from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
+
+    assert PRE["qwen2"].pattern == PRETOKENIZE_REGEX
+    assert PRE["llama-bpe"].pattern == inspect.signature(TikTokenConverter).parameters["pattern"].default

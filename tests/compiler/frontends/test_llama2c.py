@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +103,7 @@ BAD = [
     (_number(V0, 3, -4),                        r"n_heads: -4; expected a divisor of dim, 32"),
     (_number(V0, 4, 3),                         r"n_kv_heads: 3; expected a divisor of the 4 heads"),
     (_number(V0, 2, -1),                        r"n_layers: -1; expected a positive size"),
+    (_number(V0, 2, 9_999_999),                 r"hint: the file is truncated"),
     (_number(V0, 0, 12),                        r"dim / n_heads: 3; expected an even number"),
 ]
 
@@ -131,6 +134,28 @@ def test_a_file_that_shrinks_while_it_is_used(tmp_path: Path) -> None:
     (tmp_path / "model.bin").write_bytes(V1[:300])
     with pytest.raises(ModelError, match="expected the file that was opened, unchanged"):
         model.check_weights()
+
+
+MEASURE = """
+import resource, sys
+from compiler.frontends import load
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+model = load(sys.argv[1])
+before = peak()
+model.check_weights()
+print(peak() - before)
+"""
+
+
+def test_weights_stream(tmp_path: Path) -> None:
+    """Reading 400 MB of weights, sixteen layers, takes less than 80 MB of memory, mapped pages included."""
+    header = struct.pack("<Ii7iB", 0x616B3432, 1, 1024, 1024, 16, 16, 16, 512, 64, True).ljust(256, b"\0")
+    with (tmp_path / "model.bin").open("wb") as stream:
+        stream.write(header)
+        stream.truncate(256 + 4 * (1024 * (2 * 16 + 1) + 512 * 1024 + 7 * 16 * 1024 * 1024))
+    done = subprocess.run([sys.executable, "-c", MEASURE, str(tmp_path / "model.bin")], capture_output=True, text=True, check=True,
+                          cwd=Path(__file__).parents[3])
+    assert int(done.stdout) < 80 * 1024         # KiB
 
 
 # ------------------------------------------------------------------------------------------------ tokenizer
