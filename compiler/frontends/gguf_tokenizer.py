@@ -70,9 +70,10 @@ def _list(options: Options, key: str, kind: type) -> list[Any]:
 
 
 def _piece(options: Options, kind: int) -> Piece:
-    if kind not in {piece.value for piece in Piece}:
-        raise options.error("token_type", got=str(kind), expected="1 to 6")
-    return Piece(kind)
+    try:
+        return Piece(kind)
+    except ValueError:
+        raise options.error("token_type", got=str(kind), expected="1 to 6") from None
 
 
 def _pieces(options: Options, tokens: list[str], kinds: list[Piece], bos: int | None) -> Tokenizer:
