@@ -45,6 +45,12 @@ class Rope:
         return np.concatenate([np.cos(angles), np.sin(angles)]).astype(np.float32)
 
 
+def check_head_dim(head_dim: int, file: Path | str, name: str) -> None:
+    """Raise ModelError for a size that no head has, before anything of that size is made."""
+    if not 0 < head_dim <= 1 << 16:
+        raise ModelError(file, name, got=str(head_dim), expected="the size of a head, 1 to 65536")
+
+
 def rope_frequencies(head_dim: int, theta: float) -> F32:
     """theta ** (-2i / head_dim) for pair i: (head_dim / 2,). Source: Su et al., "RoFormer", arXiv:2104.09864, section 3.2.2."""
     exponents = -np.arange(0, head_dim, 2) / head_dim

@@ -42,8 +42,9 @@ class Codes:
     levels: tuple[int, ...]
 
     def floats(self) -> F32:
-        """The same as fp32 (rows, cols): one rounding a value."""
-        return self.values.astype(np.float32) * np.repeat(self.scales, self.group, axis=1)
+        """The same as fp32 (rows, cols): one rounding a value. A scale that is not finite shows in its values."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self.values.astype(np.float32) * np.repeat(self.scales, self.group, axis=1)
 
 
 TERNARY = (-1, 0, 1)

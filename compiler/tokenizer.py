@@ -104,18 +104,20 @@ class PieceTokenizer(Tokenizer):
         """`pieces` with plain spaces. `prefix`: a space is put before the text, and taken away again in decoding."""
         self.file, self.size, self.bos, self.prefix = file, len(pieces), bos, prefix
         self._scores, self._kinds = scores, kinds
-        self._text = [self._decoded(piece, kind) for piece, kind in zip(pieces, kinds, strict=True)]
+        self._text = [self._decoded(token, piece, kind) for token, (piece, kind) in enumerate(zip(pieces, kinds, strict=True))]
         self._ids = {piece: token for token, (piece, kind) in reversed(list(enumerate(zip(pieces, kinds, strict=True))))
                      if kind in (Piece.NORMAL, Piece.USER_DEFINED)}
         self._bytes = {self._text[token]: token for token, kind in enumerate(kinds) if kind is Piece.BYTE}
 
-    @staticmethod
-    def _decoded(piece: bytes, kind: Piece) -> bytes:
+    def _decoded(self, token: int, piece: bytes, kind: Piece) -> bytes:
         match kind:
             case Piece.NORMAL | Piece.USER_DEFINED: return piece
-            case Piece.BYTE: return bytes([int(piece[3:5], 16)])
             case Piece.UNKNOWN: return "\ufffd".encode()
-            case _: return b""
+            case Piece.CONTROL | Piece.UNUSED: return b""
+        byte = BYTE.fullmatch(piece.decode("utf-8", "replace"))
+        if byte is None:
+            raise ModelError(self.file, f"piece {token}", got=f"{piece!r} is said to be a byte", expected="<0x00> to <0xFF>")
+        return bytes([int(byte[1], 16)])
 
     def encode(self, text: str) -> list[int]:
         tokens = [] if self.bos is None else [self.bos]

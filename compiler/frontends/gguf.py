@@ -20,7 +20,7 @@ from compiler.errors import ModelError, nearest, one_of, shown
 from compiler.frontends.gguf_blocks import FORMATS, BlockTensor, row_bytes
 from compiler.frontends.gguf_tokenizer import read_tokenizer
 from compiler.frontends.options import Options
-from compiler.model import Config, Model, Rope, check_config, check_shape, check_vocabulary, roles, rope_frequencies
+from compiler.model import Config, Model, Rope, check_config, check_head_dim, check_shape, check_vocabulary, roles, rope_frequencies
 from compiler.tensors import F32, TERNARY, Region, Tensor
 from compiler.tokenizer import Tokenizer
 
@@ -166,6 +166,7 @@ def _config(contents: _Contents, name: str, a: Architecture) -> Config:
         if dim % heads:
             raise options.error("attention.head_count", expected=f"a divisor of embedding_length, {dim}")
         head_dim = dim // heads
+    check_head_dim(head_dim, contents.file, f"{name}.attention.key_length")
     if options.whole("attention.value_length", head_dim) != head_dim or options.whole("rope.dimension_count", head_dim) != head_dim:
         raise options.error("rope.dimension_count" if "rope.dimension_count" in options.values else "attention.value_length",
                             expected=f"{head_dim}, the size of a head of keys")

@@ -15,7 +15,7 @@ import numpy as np
 from compiler.errors import nearest, one_of
 from compiler.frontends.hf_options import ALLOWED, HARMLESS
 from compiler.frontends.options import Options
-from compiler.model import Config, Rope, check_config, rope_frequencies
+from compiler.model import Config, Rope, check_config, check_head_dim, rope_frequencies
 from compiler.tensors import F32
 
 ACTIVATIONS = {"silu": "silu", "swish": "silu", "relu": "relu", "relu2": "relu2", "gelu_new": "gelu", "gelu_pytorch_tanh": "gelu"}
@@ -99,6 +99,7 @@ def _llama(options: Options, name: str, a: Architecture) -> Config:
         if dim % heads:
             raise options.error("num_attention_heads", expected=f"a divisor of hidden_size, {dim}")
         head_dim = dim // heads
+    check_head_dim(head_dim, options.file, "head_dim")
     biases = a.biases.split()
     if a.attention_biases and options.flag("attention_bias", False):
         biases += a.attention_biases.split()
@@ -106,8 +107,8 @@ def _llama(options: Options, name: str, a: Architecture) -> Config:
         biases += a.mlp_biases.split()
     kv_heads = options.whole("num_key_value_heads", heads if "num_key_value_heads" in options.values else a.kv_heads or heads)
     window = options.whole("sliding_window", None if "sliding_window" in options.values else a.window)
-    if head_dim <= 0 or kv_heads is None or kv_heads <= 0:
-        raise options.error("num_key_value_heads" if head_dim > 0 else "head_dim", expected="a positive whole number")
+    if kv_heads is None or kv_heads <= 0:
+        raise options.error("num_key_value_heads", expected="a positive whole number")
     return Config(
         name, options.size("vocab_size"), dim, options.size("num_hidden_layers"), heads, kv_heads, head_dim,
         options.size("intermediate_size"), options.size("max_position_embeddings"), options.real("rms_norm_eps", a.eps),
@@ -172,8 +173,8 @@ def _llama3(options: Options, frequencies: F32) -> F32:
     low, high = _positive(options, "low_freq_factor"), _positive(options, "high_freq_factor")
     if low >= high:
         raise options.error("low_freq_factor", expected=f"less than high_freq_factor, {high}")
-    wavelengths = 2 * np.pi / frequencies.astype(np.float64)
-    smooth = np.clip((context / wavelengths - low) / (high - low), 0, 1)
+    turns = context * frequencies.astype(np.float64) / (2 * np.pi)      # within the original context
+    smooth = np.clip((turns - low) / (high - low), 0, 1)
     scaled: F32 = ((1 - smooth) * frequencies / factor + smooth * frequencies).astype(np.float32)
     return scaled
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from compiler.errors import ModelError
-from compiler.model import Config, Model, Rope, check_config, check_vocabulary, layer_roles, roles, rope_frequencies
+from compiler.model import Config, Model, Rope, check_config, check_head_dim, check_vocabulary, layer_roles, roles, rope_frequencies
 from compiler.tensors import FloatTensor, GroupTensor, Region, Tensor
 from compiler.tokenizer import BYTE, Piece, PieceTokenizer, Tokenizer
 
@@ -93,6 +93,7 @@ def _config(path: Path, header: Header) -> Config:
     if heads <= 0 or dim % heads:
         raise ModelError(path, "n_heads", got=str(heads), expected=f"a divisor of dim, {dim}")
     head_dim = dim // heads
+    check_head_dim(head_dim, path, NAMES["head_dim"])
     rope = Rope(tuple(rope_frequencies(head_dim, THETA).tolist()), adjacent=True)
     config = Config("llama2.c", abs(vocab), dim, layers, heads, kv_heads, head_dim, hidden, context, EPS, rope=rope,
                     tied=header.tied)

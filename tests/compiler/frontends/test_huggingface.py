@@ -68,6 +68,8 @@ OPTIONS: list[tuple[dict[str, Any], str]] = [
     ({"num_attention_heads": 5},                    r"num_attention_heads: 5; expected a divisor of hidden_size, 32"),
     ({"num_key_value_heads": 3},                    r"num_key_value_heads: 3; expected a divisor of the 4 heads"),
     ({"num_key_value_heads": -2},                   r"num_key_value_heads: -2; expected a positive whole number"),
+    ({"head_dim": 1 << 40}, r"head_dim: 1099511627776; expected the size of a head, 1 to 65536"),
+    ({"head_dim": 0}, r"head_dim: 0; expected the size of a head"),
     ({"head_dim": 7},                               r"head_dim: 7; expected an even number"),
     ({"rms_norm_eps": 0},                           r"rms_norm_eps: 0.0; expected a positive number"),
     ({"hidden_act": "gelu"}, r"hidden_act: 'gelu'; expected silu, swish, relu, relu2, gelu_new or gelu_pytorch_tanh"),
