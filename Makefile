@@ -34,7 +34,8 @@ docs: $(READY)
 bench: $(READY)
 	$(BIN)/python -m benchmarks
 
-# Outside references (GNU binutils, gcc, picolibc, QEMU); a missing one is a failure here, a skip in `make test`.
+# Outside references (GNU binutils, gcc, picolibc, QEMU; transformers: pip install '.[oracle]'); a missing one is a failure here, a
+# skip in `make test`.
 oracle: $(READY)
 	SLIMULATOR_ORACLE=require $(BIN)/pytest tests/oracle
 

@@ -1,0 +1,42 @@
+"""What is wrong with a model, a tokenizer or a prompt: the one error class of everything that reads them.
+
+    model/config.json: error: rope_scaling.rope_type: 'yarn'; expected default, linear or llama3
+    hint: ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from pathlib import Path
+
+
+class ModelError(Exception):
+    """A model that cannot be used. `place` is the tensor or field of `file` that is wrong; the rest is text."""
+
+    def __init__(self, file: Path | str, place: str, *, got: str, expected: str = "", hint: str = "") -> None:
+        self.file, self.place, self.got, self.expected, self.hint = str(file), place, got, expected, hint
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        file = f"{self.file}: " if self.file else ""
+        place = f"{self.place}: " if self.place else ""
+        expected = f"; expected {self.expected}" if self.expected else ""
+        return f"{file}error: {place}{self.got}{expected}" + (f"\nhint: {self.hint}" if self.hint else "")
+
+
+def one_of(names: Iterable[str]) -> str:
+    """"a, b or c"."""
+    *most, last = names
+    return f"{', '.join(most)} or {last}" if most else last
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint that names the known word nearest to `name`; empty if none is near."""
+    close = get_close_matches(name, list(known), n=1)
+    return f"did you mean {close[0]!r}?" if close else ""
+
+
+def shown(shape: tuple[int | str, ...]) -> str:
+    """A shape as text: [32000, 288]."""
+    return f"[{', '.join(map(str, shape))}]"

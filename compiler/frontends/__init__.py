@@ -1,0 +1,85 @@
+"""Checkpoints as people have them to a `Model`: one file or folder per format, `load` for all of them.
+
+    llama2c.py          llama2.c .bin, versions 0 to 2, with its tokenizer file
+    huggingface.py      directories: hf_config.py (config.json), hf_options.py (what else it may say),
+                        shards.py (safetensors)
+    gguf.py             GGUF: gguf_blocks.py (block formats), gguf_tokenizer.py (the tokenizer in it)
+    options.py          configurations, read by name and type
+
+A frontend opens and checks; it reads no weights. Nothing here knows the graph or the machine.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from compiler.errors import ModelError
+from compiler.model import Model
+from compiler.tokenizer import JsonTokenizer, SentencePieceTokenizer, Tokenizer
+
+GGUF = b"GGUF"
+
+
+def load(path: Path | str, tokenizer: Path | str | None = None) -> Model:
+    """The model at `path`: a Hugging Face directory, a .gguf or a llama2.c .bin.
+
+    `tokenizer` names a file to use instead of the one that lies with the model: a tokenizer.json, a tokenizer.model, a GGUF file,
+    or llama2.c's. Raises ModelError with the file, the tensor or field, what was expected and what is there.
+    """
+    path = Path(path)
+    own = Path(tokenizer) if tokenizer is not None else None
+    try:
+        return _load(path, own)
+    except OSError as error:
+        raise ModelError(error.filename or path, "", got=error.strerror or str(error), expected="files that can be read") from None
+
+
+def _load(path: Path, tokenizer: Path | None) -> Model:
+    if not path.exists():
+        raise ModelError(path, "", got="no such file or directory", expected="a model")
+    if path.is_dir():
+        from compiler.frontends import huggingface
+
+        return huggingface.load(path, _tokenizer(tokenizer) if tokenizer else None)
+    if path.suffix == ".safetensors" or path.name == "config.json":
+        raise ModelError(path, "", got="a part of a model", expected="the directory that holds config.json and the weights",
+                         hint=f"give {path.parent}")
+    if _begins_with_gguf(path):
+        from compiler.frontends import gguf
+
+        return gguf.load(path, _tokenizer(tokenizer) if tokenizer else None)
+    from compiler.frontends import llama2c
+
+    vocab = llama2c.vocabulary(path)
+    found = tokenizer or llama2c.find_tokenizer(path, vocab)
+    return llama2c.load(path, _tokenizer(found, vocab) if found else None)
+
+
+def _begins_with_gguf(path: Path) -> bool:
+    with path.open("rb") as stream:
+        return stream.read(4) == GGUF
+
+
+def _tokenizer(path: Path, vocab: int | None = None) -> Tokenizer:
+    """A tokenizer by its file. llama2.c's, which has no mark, is held to the number of pieces, where that is known."""
+    if path.is_dir():
+        raise ModelError(path, "tokenizer", got="a directory", expected="a tokenizer file", hint=f"{path / 'tokenizer.json'}?")
+    if path.suffix == ".json":
+        return JsonTokenizer.from_file(path, None)
+    if path.suffix == ".model":
+        return SentencePieceTokenizer(path)
+    if _begins_with_gguf(path):
+        from compiler.frontends import gguf
+
+        return gguf.load_tokenizer(path)
+    from compiler.frontends import llama2c
+
+    return llama2c.load_tokenizer(path, vocab)
+
+
+def need_tokenizer(model: Model) -> Tokenizer:
+    """The tokenizer of a model, or ModelError if it came without one."""
+    if model.tokenizer is None:
+        raise ModelError(model.path, "tokenizer", got="none", expected="a tokenizer beside the weights",
+                         hint="name one: --tokenizer FILE")
+    return model.tokenizer

@@ -1,0 +1,244 @@
+"""GGUF files of the architectures llama, qwen2 and bitnet. Container and blocks are read by the library gguf.
+
+The rows of q and k of a "llama" are permuted so that rope turns neighbours (2i, 2i+1); the others turn (i, i + head_dim / 2).
+"bitnet" is BitNet b1.58 as llama.cpp knows it: silu, sub-norms, the head is the embedding. Its linears, if ternary, read
+int8 activations, as the model was trained.
+Source: gguf-py, constants.py; llama.cpp, convert_hf_to_gguf.py (permute), src/models/llama.cpp, qwen2.cpp and bitnet.cpp.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from gguf import GGMLQuantizationType, GGUFEndian, GGUFReader, GGUFValueType
+
+from compiler.errors import ModelError, nearest, one_of, shown
+from compiler.frontends.gguf_blocks import FORMATS, BlockTensor, row_bytes
+from compiler.frontends.gguf_tokenizer import read_tokenizer
+from compiler.frontends.options import Options
+from compiler.model import Config, Model, Rope, check_config, check_head_dim, check_shape, check_vocabulary, roles, rope_frequencies
+from compiler.tensors import F32, TERNARY, Region, Tensor
+from compiler.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What an architecture is beyond a Llama."""
+
+    adjacent: bool = False
+    sub_norms: bool = False
+    rope_factors: bool = False          # rope_freqs.weight divides the frequencies
+
+
+ARCHITECTURES = {"llama": Architecture(adjacent=True, rope_factors=True), "qwen2": Architecture(),
+                 "bitnet": Architecture(sub_norms=True)}
+
+NAMES = {                               # role.bias is NAME.bias, else NAME.weight
+    "embedding": "token_embd", "final_norm": "output_norm", "head": "output",
+    "attention_norm": "attn_norm", "q": "attn_q", "k": "attn_k", "v": "attn_v", "o": "attn_output",
+    "attention_sub_norm": "attn_sub_norm", "ffn_norm": "ffn_norm", "gate": "ffn_gate", "up": "ffn_up", "down": "ffn_down",
+    "ffn_sub_norm": "ffn_sub_norm",
+}
+FIELDS = {"vocab": "vocab_size", "dim": "embedding_length", "layers": "block_count", "heads": "attention.head_count",
+          "kv_heads": "attention.head_count_kv", "hidden": "feed_forward_length", "context": "context_length",
+          "eps": "attention.layer_norm_rms_epsilon", "head_dim": "attention.key_length", "rope": "rope.freq_base"}
+LINEARS = ("q", "k", "v", "o", "gate", "up", "down")
+FACTORS = "rope_freqs.weight"
+
+
+class _Reader(GGUFReader):
+    """The library's reader, with another way to take numbers from the file.
+
+    Its own takes what a truncated file has left for the whole of a field, and makes several arrays of each element of a list:
+    ten seconds for the 500,000 of a large vocabulary. Here a list of numbers is one array, a string a piece of the mapping.
+    """
+
+    def _get(self, offset: int, dtype: npt.DTypeLike, count: int = 1, override_order: Any = None) -> npt.NDArray[Any]:
+        try:
+            found: npt.NDArray[Any] = np.frombuffer(self.data.data, dtype, int(count), int(offset))
+        except (ValueError, OverflowError):
+            raise ValueError(f"the file ends within a field at byte {offset}") from None
+        order = override_order or self.byte_order
+        return found if order == "I" else found.view(found.dtype.newbyteorder(order))
+
+    def _get_field_parts(self, orig_offs: int, raw_type: int) -> tuple[int, list[Any], list[int], list[GGUFValueType]]:
+        if raw_type != GGUFValueType.ARRAY or self.byte_order != "I":
+            return super()._get_field_parts(orig_offs, raw_type)
+        head: list[Any] = [self._get(orig_offs, np.uint32), self._get(orig_offs + 4, np.uint64)]
+        kind, count, start = GGUFValueType(int(head[0][0])), int(head[1][0]), orig_offs + 12
+        if kind == GGUFValueType.STRING:
+            parts, end = self._strings(start, count)
+        else:
+            parts = [self._get(start, self.gguf_scalar_to_np[kind], count)]
+            end = start + parts[0].nbytes
+        return end - orig_offs, head + parts, list(range(2, 2 + len(parts))), [GGUFValueType.ARRAY, kind]
+
+    def _strings(self, at: int, count: int) -> tuple[list[Any], int]:
+        """Strings as views of the file, and where they end: uint64 length, bytes."""
+        data, parts = self.data.data, []
+        for _ in range(count):
+            if at + 8 > len(data) or (end := at + 8 + int.from_bytes(data[at:at + 8], "little")) > len(data):
+                raise ValueError(f"the file ends within a string at byte {at}")
+            parts.append(data[at + 8:end])
+            at = end
+        return parts, at
+
+
+@dataclass(frozen=True)
+class _Contents:
+    """What we keep of a file: metadata by key, and where tensors lie."""
+
+    file: Path
+    metadata: dict[str, Any]
+    tensors: dict[str, BlockTensor]
+
+    def part(self, prefix: str) -> dict[str, Any]:
+        """Metadata whose keys begin with `prefix`, without it."""
+        return {key.removeprefix(prefix): value for key, value in self.metadata.items() if key.startswith(prefix)}
+
+
+def load(path: Path, tokenizer: Tokenizer | None = None) -> Model:
+    """A model from a .gguf. Raises ModelError for whatever is damaged or not supported."""
+    contents = _open(path)
+    general = Options(path, contents.part("general."), "general.")
+    name = general.values.get("architecture")
+    if name not in ARCHITECTURES:
+        raise general.error("architecture", expected=one_of(ARCHITECTURES), hint=nearest(str(name), ARCHITECTURES))
+    if contents.metadata.get("split.count", 1) != 1:
+        raise ModelError(path, "split.count", got=str(contents.metadata["split.count"]), expected="1: a whole model in one file",
+                         hint="join the parts with llama-gguf-split --merge")
+    config = _config(contents, name, ARCHITECTURES[name])
+    tokenizer = tokenizer or read_tokenizer(path, contents.part("tokenizer.ggml."))
+    if tokenizer:
+        check_vocabulary(config, tokenizer, tokenizer.file)
+    return Model(path, config, _tensors(contents, config), tokenizer)
+
+
+def load_tokenizer(path: Path) -> Tokenizer:
+    """The tokenizer of a .gguf alone."""
+    tokenizer = read_tokenizer(path, _open(path).part("tokenizer.ggml."))
+    if tokenizer is None:
+        raise ModelError(path, "tokenizer.ggml.model", got="missing", expected="a GGUF file with a tokenizer in it")
+    return tokenizer
+
+
+def _open(path: Path) -> _Contents:
+    try:
+        reader = _Reader(path)
+        metadata = {key: field.contents() for key, field in reader.fields.items()}
+    except OSError:
+        raise
+    except Exception as error:      # whatever the library stumbles over
+        raise ModelError(path, "", got=f"a damaged GGUF file: {error}", expected="a whole one of version 2 or 3",
+                         hint="a truncated download? Download it again") from None
+    if reader.endianess != GGUFEndian.LITTLE:
+        raise ModelError(path, "", got="a big-endian file", expected="a little-endian one")
+    tensors = {tensor.name: _tensor(path, tensor) for tensor in reader.tensors}
+    return _Contents(path, metadata, tensors)
+
+
+def _tensor(path: Path, tensor: Any) -> BlockTensor:
+    """Where a tensor lies; its own shape is reversed: columns first."""
+    shape = tuple(int(size) for size in reversed(tensor.shape))
+    kind: GGMLQuantizationType = tensor.tensor_type
+    if kind not in FORMATS:
+        raise ModelError(path, f"tensor {tensor.name}", got=f"type {kind.name}", expected=one_of(known.name for known in FORMATS),
+                         hint="convert it with llama-quantize")
+    if len(shape) not in (1, 2) or 0 in shape or row_bytes(kind, shape[-1]) is None:
+        raise ModelError(path, f"tensor {tensor.name}", got=f"shape {shown(shape)} of {kind.name}",
+                         expected="a vector or matrix of whole blocks")
+    return BlockTensor(tensor.name, shape, kind.name.lower(), FORMATS[kind].levels, kind=kind,
+                       region=Region(path, int(tensor.data_offset), int(tensor.n_bytes)))
+
+
+# ------------------------------------------------------------------------------------------------ configuration
+
+
+def _config(contents: _Contents, name: str, a: Architecture) -> Config:
+    options = Options(contents.file, contents.part(f"{name}."), f"{name}.")
+    dim, heads = options.size("embedding_length"), options.size("attention.head_count")
+    head_dim = options.whole("attention.key_length")
+    if head_dim is None:
+        if dim % heads:
+            raise options.error("attention.head_count", expected=f"a divisor of embedding_length, {dim}")
+        head_dim = dim // heads
+    check_head_dim(head_dim, contents.file, f"{name}.attention.key_length")
+    if options.whole("attention.value_length", head_dim) != head_dim or options.whole("rope.dimension_count", head_dim) != head_dim:
+        raise options.error("rope.dimension_count" if "rope.dimension_count" in options.values else "attention.value_length",
+                            expected=f"{head_dim}, the size of a head of keys")
+    for key in ("expert_count", "expert_used_count", "attention.sliding_window"):
+        if options.whole(key, 0):
+            raise options.error(key, expected="0 or absent: not supported")
+    embedding = contents.tensors.get("token_embd.weight")
+    if embedding is None:
+        raise ModelError(contents.file, "tensor token_embd.weight", got="missing", expected="the embedding")
+    vocab = options.whole("vocab_size", embedding.matrix[0]) or 0
+    tokens = Options(contents.file, contents.part("tokenizer.ggml."), "tokenizer.ggml.")
+    stop = tokens.tokens("eos_token_id") | tokens.tokens("eot_token_id")
+    config = Config(
+        name, vocab, dim, options.size("block_count"), heads, options.whole("attention.head_count_kv", heads) or 0, head_dim,
+        options.size("feed_forward_length"), options.size("context_length"), options.real("attention.layer_norm_rms_epsilon"),
+        biases=frozenset(role for role in LINEARS if f"blk.0.{NAMES[role]}.bias" in contents.tensors),
+        sub_norms=a.sub_norms, rope=_rope(contents, options, head_dim, a), tied="output.weight" not in contents.tensors,
+        int8_activations=a.sub_norms and _ternary(contents), bos=tokens.whole("bos_token_id"), stop=stop)
+    options.check_rest()
+    names = {field: f"{name}.{key}" for field, key in FIELDS.items()}
+    check_config(config, contents.file, {**names, "bos": "tokenizer.ggml.bos_token_id", "stop": "tokenizer.ggml.eos_token_id"})
+    return config
+
+
+def _ternary(contents: _Contents) -> bool:
+    """True if every matrix of the layers is."""
+    return all(tensor.levels == TERNARY for tensor in contents.tensors.values()
+               if tensor.name.startswith("blk.") and len(tensor.shape) == 2)
+
+
+def _rope(contents: _Contents, options: Options, head_dim: int, a: Architecture) -> Rope:
+    theta = options.real("rope.freq_base", 10000.0)
+    if not 0 < theta < np.inf:
+        raise options.error("rope.freq_base", expected="a positive number")
+    frequencies: F32 = rope_frequencies(head_dim, theta)
+    scaled = options.choice("rope.scaling.type", {"none": False, "linear": True}, "linear")
+    options.whole("rope.scaling.original_context_length")       # of kinds of scaling that are refused
+    factor = options.real("rope.scaling.factor", options.real("rope.scale_linear", 0.0)) if scaled else 0.0
+    if factor < 0 or not np.isfinite(factor):
+        raise options.error("rope.scaling.factor", expected="a positive number")
+    frequencies = frequencies / np.float32(factor or 1)         # 0 says none, as in llama.cpp
+    if a.rope_factors and FACTORS in contents.tensors:
+        factors = check_shape(contents.tensors[FACTORS], (head_dim // 2,), "factors of the frequencies").vector()
+        if (factors <= 0).any():
+            raise ModelError(contents.file, f"tensor {FACTORS}", got=str(factors.min()), expected="positive factors")
+        frequencies = frequencies / factors
+    return Rope(tuple(frequencies.tolist()), adjacent=a.adjacent)
+
+
+# ------------------------------------------------------------------------------------------------ tensors by role
+
+
+def _tensors(contents: _Contents, c: Config) -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = {}
+    for role, shape in roles(c):
+        name = _name(role)
+        if name not in contents.tensors:
+            raise ModelError(contents.file, f"tensor {name}", got="missing", expected=f"{shown(shape)}, for {role}",
+                             hint=nearest(name, contents.tensors))
+        tensors[role] = check_shape(contents.tensors[name], shape, role)
+    used = {tensor.name for tensor in tensors.values()} | ({FACTORS} if ARCHITECTURES[c.architecture].rope_factors else set())
+    for name in contents.tensors:
+        if name not in used:
+            raise ModelError(contents.file, f"tensor {name}", got="not a part of the model",
+                             expected=f"the tensors of {c.architecture} as its metadata describes it")
+    return tensors
+
+
+def _name(role: str) -> str:
+    """The file's name of a role: layers.3.q.bias is blk.3.attn_q.bias."""
+    base, part = (role.removesuffix(".bias"), "bias") if role.endswith(".bias") else (role, "weight")
+    if base.startswith("layers."):
+        _, layer, kind = base.split(".")
+        return f"blk.{layer}.{NAMES[kind]}.{part}"
+    return f"{NAMES[base]}.{part}"

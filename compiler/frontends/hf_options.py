@@ -1,0 +1,38 @@
+"""Options of config.json that are not read: those that do not matter, and those that matter, with the values that we can do."""
+
+from __future__ import annotations
+
+from compiler.frontends.options import Allowed
+
+_HARMLESS = """
+    architectures model_type transformers_version torch_dtype dtype _name_or_path auto_map use_cache pretraining_tp return_dict
+    attention_dropout hidden_dropout dropout activation_dropout layerdrop embd_pdrop resid_pdrop initializer_range init_std
+    pad_token_id unk_token_id sep_token_id mask_token_id prefix max_window_layers tokenizer_class torchscript gradient_checkpointing
+    output_attentions output_hidden_states id2label label2id problem_type chunk_size_feed_forward finetuning_task
+    task_specific_params
+    _attn_implementation attn_implementation _attn_implementation_autoset _flash_attn_2_enabled use_flash_attn bad_words_ids
+    max_length min_length temperature top_k top_p typical_p repetition_penalty length_penalty no_repeat_ngram_size num_beams
+    num_beam_groups num_return_sequences diversity_penalty do_sample early_stopping encoder_no_repeat_ngram_size
+    begin_suppress_tokens suppress_tokens forced_bos_token_id forced_eos_token_id decoder_start_token_id
+    exponential_decay_length_penalty
+    remove_invalid_values return_dict_in_generate output_scores tf_legacy_loss use_bfloat16 unsloth_version unsloth_fixed
+"""
+HARMLESS = frozenset(_HARMLESS.split())
+"""Training, sampling and book-keeping."""
+
+
+ALLOWED: dict[str, Allowed] = {
+    "partial_rotary_factor":         Allowed(lambda v: v == 1, "1.0", "rope of a part of a head is not supported"),
+    "use_sliding_window":            Allowed(lambda v: not v, "false", "a window in some layers only is not supported"),
+    "layer_types":                   Allowed(lambda v: isinstance(v, list) and all(kind == "full_attention" for kind in v),
+                                             '"full_attention" in every layer'),
+    "layer_norm_elementwise_affine": Allowed(lambda v: v is True, "true", "layer norms without gain are not supported"),
+    "is_decoder":                    Allowed(lambda v: isinstance(v, bool), "true or false"),
+    "is_encoder_decoder":            Allowed(lambda v: not v, "false", "models with an encoder are not supported"),
+    "attn_logit_softcapping":        Allowed(lambda v: not v, "null", "capped attention scores are not supported"),
+    "final_logit_softcapping":       Allowed(lambda v: not v, "null", "capped logits are not supported"),
+    "num_local_experts":             Allowed(lambda v: not v, "none", "mixtures of experts are not supported"),
+    "num_experts":                   Allowed(lambda v: not v, "none", "mixtures of experts are not supported"),
+    "alibi":                         Allowed(lambda v: not v, "false", "ALiBi positions are not supported"),
+}
+"""Options that are known and change the model: with these values it is still what we compute."""

@@ -1,0 +1,199 @@
+"""Hugging Face directories: config.json, safetensors, tokenizer.json or tokenizer.model.
+
+Which tensor plays which role is in the tables NAMES and OPT_NAMES; a tensor that none of them names, or that the configuration
+leaves no room for, is refused. BitNet's ternary matrices stay codes and a scale.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from compiler.errors import ModelError, nearest, shown
+from compiler.frontends.hf_config import Quantisation, read_config
+from compiler.frontends.options import Options
+from compiler.frontends.shards import Stored, open_shards, read_json, refuse_dtype
+from compiler.model import Config, Model, check_shape, check_vocabulary, roles
+from compiler.tensors import F32, TERNARY, Codes, FloatTensor, Region, Tensor
+from compiler.tokenizer import JsonTokenizer, SentencePieceTokenizer, Tokenizer
+
+FLOATS = {"F32": "f32", "F16": "f16", "BF16": "bf16"}
+LINEARS = frozenset(("q", "k", "v", "o", "gate", "up", "down"))
+
+NAMES = {                                       # without the first "model."; role.bias is NAME.bias, else NAME.weight
+    "embedding": "embed_tokens", "final_norm": "norm", "head": "lm_head",
+    "attention_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm",
+    "q": "self_attn.q_proj", "k": "self_attn.k_proj", "v": "self_attn.v_proj", "o": "self_attn.o_proj",
+    "q_norm": "self_attn.q_norm", "k_norm": "self_attn.k_norm",
+    "attention_sub_norm": "self_attn.attn_sub_norm", "ffn_sub_norm": "mlp.ffn_sub_norm",
+    "gate": "mlp.gate_proj", "up": "mlp.up_proj", "down": "mlp.down_proj",
+}
+OPT_NAMES = {
+    "embedding": "decoder.embed_tokens", "positions": "decoder.embed_positions", "final_norm": "decoder.final_layer_norm",
+    "project_in": "decoder.project_in", "project_out": "decoder.project_out", "head": "lm_head",
+    "attention_norm": "self_attn_layer_norm", "ffn_norm": "final_layer_norm",
+    "q": "self_attn.q_proj", "k": "self_attn.k_proj", "v": "self_attn.v_proj", "o": "self_attn.out_proj",
+    "up": "fc1", "down": "fc2",
+}
+UNUSED = re.compile(r".*rotary_emb\.inv_freq")  # computed from the configuration
+
+
+def load(directory: Path, tokenizer: Tokenizer | None = None) -> Model:
+    """A model from a directory. Raises ModelError for whatever is missing, damaged or not supported."""
+    file = directory / "config.json"
+    if not file.is_file():
+        raise ModelError(directory, "", got="no config.json", expected="a Hugging Face model directory")
+    config, quantisation = read_config(file, Options(file, read_json(file)))
+    generation = directory / "generation_config.json"
+    if generation.is_file():
+        config = replace(config, stop=config.stop | Options(generation, read_json(generation)).tokens("eos_token_id"))
+    tokenizer = tokenizer or find_tokenizer(directory, config)
+    if tokenizer:
+        check_vocabulary(config, tokenizer, tokenizer.file)
+    return Model(directory, config, _tensors(directory, config, quantisation), tokenizer)
+
+
+def find_tokenizer(directory: Path, config: Config) -> Tokenizer | None:
+    """The tokenizer of a directory, or None if there is none that we can read."""
+    if (directory / "tokenizer.json").is_file():
+        return JsonTokenizer.from_file(directory / "tokenizer.json", config.bos)
+    if (directory / "tokenizer.model").is_file():
+        settings = directory / "tokenizer_config.json"
+        add_bos = Options(settings, read_json(settings)).flag("add_bos_token", True) if settings.is_file() else True
+        return SentencePieceTokenizer(directory / "tokenizer.model", add_bos=add_bos)
+    return None
+
+
+# ------------------------------------------------------------------------------------------------ tensors by role
+
+
+def _tensors(directory: Path, c: Config, quantisation: Quantisation | None) -> dict[str, Tensor]:
+    stored = {name.removeprefix("model."): tensor for name, tensor in open_shards(directory).items()}
+    tensors: dict[str, Tensor] = {}
+    used = set()
+    for role, shape in roles(c):
+        name = _name(c, role)
+        if name not in stored:
+            raise ModelError(directory, f"tensor {name}", got="missing", expected=f"{shown(shape)}, for {role}",
+                             hint=nearest(name, stored))
+        used.add(name)
+        if quantisation and quantisation.packed and role.rpartition(".")[2] in LINEARS:
+            scale = name.replace(".weight", ".weight_scale")
+            used.add(scale)
+            tensor: Tensor = _packed(stored[name], stored.get(scale), scale, inverse=quantisation.inverse)
+        else:
+            tensor = _float(stored[name])
+            if quantisation and role.rpartition(".")[2] in LINEARS:
+                tensor = AbsmeanTensor(tensor.name, tensor.shape, tensor.format, TERNARY, floats=tensor)
+        tensors[role] = check_shape(tensor, shape, role)
+    for name in stored.keys() - used:
+        if not UNUSED.fullmatch(name) and not (c.tied and name == "lm_head.weight"):
+            raise ModelError(stored[name].region.file, f"tensor {stored[name].name}", got="not a part of the model",
+                             expected=f"the tensors of {c.architecture} as config.json describes it",
+                             hint="an option of config.json may be wrong, such as a bias")
+    return tensors
+
+
+def _name(c: Config, role: str) -> str:
+    """The file's name of a role: layers.3.q.bias is layers.3.self_attn.q_proj.bias."""
+    names = OPT_NAMES if c.architecture == "OPTForCausalLM" else NAMES
+    base, part = (role.removesuffix(".bias"), "bias") if role.endswith(".bias") else (role, "weight")
+    if base.startswith("layers."):
+        prefix, layer, kind = base.split(".")
+        prefix = f"decoder.{prefix}" if names is OPT_NAMES else prefix
+        return f"{prefix}.{layer}.{names[kind]}.{part}"
+    return f"{names[base]}.{part}"
+
+
+def _float(stored: Stored) -> FloatTensor:
+    if stored.dtype not in FLOATS:
+        raise refuse_dtype(stored, tuple(FLOATS), "packed BitNet weights need quantization_config in config.json"
+                           if stored.dtype == "U8" else "convert the checkpoint to bfloat16 or float32")
+    return FloatTensor(stored.name, stored.shape, FLOATS[stored.dtype], region=stored.region)
+
+
+def _packed(stored: Stored, scale: Stored | None, scale_name: str, *, inverse: bool) -> PackedTernary:
+    if stored.dtype != "U8" or len(stored.shape) != 2:
+        raise refuse_dtype(stored, ("U8 (rows / 4, cols), four ternary codes to a byte",),
+                           "quantization_mode online is for weights that are not packed")
+    if scale is None or math.prod(scale.shape) != 1:
+        raise ModelError(stored.region.file, f"tensor {scale_name}", expected=f"the scale of {stored.name}, one number",
+                         got="missing" if scale is None else f"shape {shown(scale.shape)}")
+    shape = (stored.shape[0] * 4, stored.shape[1])
+    return PackedTernary(stored.name, shape, "u8", TERNARY, region=stored.region, scale=_float(scale), inverse=inverse)
+
+
+# ------------------------------------------------------------------------------------------------ BitNet's matrices
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackedTernary(Tensor):
+    """Four rows in one: bits 2i+1..2i of byte (r, c) are 1 + the code of row i * rows/4 + r, column c. One scale for all.
+
+    Source: transformers, integrations/bitnet.py, pack_weights.
+    """
+
+    region: Region
+    scale: FloatTensor
+    inverse: bool
+
+    @property
+    def file(self) -> Path:
+        return self.region.file
+
+    @cached_property
+    def _scale(self) -> F32:
+        scale = self.scale.rows().reshape(1, 1)
+        if scale[0, 0] <= 0:
+            raise ModelError(self.file, f"tensor {self.scale.name}", got=str(scale[0, 0]), expected="a positive scale")
+        return (np.float32(1) / scale) if self.inverse else scale
+
+    def _codes(self, first: int, last: int) -> Codes:
+        rows, cols = self.matrix
+        quarter = rows // 4
+        values = np.empty((last - first, cols), np.int8)
+        for part in range(first // quarter, -(-last // quarter) if last > first else 0):
+            start, end = max(first, part * quarter), min(last, (part + 1) * quarter)
+            packed = self.region.read((start - part * quarter) * cols, (end - start) * cols).reshape(-1, cols)
+            codes = packed >> np.uint8(2 * part) & np.uint8(3)
+            if (codes == 3).any():
+                row, col = np.argwhere(codes == 3)[0]
+                raise ModelError(self.file, f"tensor {self.name}", got=f"code 3 at [{start + row}, {col}]",
+                                 expected="0, 1 or 2", hint="the weights are damaged, or not BitNet's")
+            values[start - first:end - first] = codes.astype(np.int8) - np.int8(1)
+        return Codes(values, self._scale, cols, TERNARY)
+
+    def _rows(self, first: int, last: int) -> F32:
+        return self._codes(first, last).floats()
+
+
+@dataclass(frozen=True, kw_only=True)
+class AbsmeanTensor(Tensor):
+    """Floats that are ternary when used: codes rint(w / s) within -1..1 with s = mean |w| of the matrix, at least 1e-5.
+
+    Source: Ma et al., "The Era of 1-bit LLMs", arXiv:2402.17764, section 2; transformers, integrations/bitnet.py, WeightQuant.
+    """
+
+    floats: Tensor
+
+    @property
+    def file(self) -> Path:
+        return self.floats.file
+
+    @cached_property
+    def _inverse(self) -> np.float32:
+        """1 / s. The mean is taken in fp64."""
+        total = sum(float(np.abs(self.floats.rows(first, last)).sum(dtype=np.float64)) for first, last in self.blocks())
+        return np.float32(1) / max(np.float32(total / math.prod(self.shape)), np.float32(1e-5))
+
+    def _codes(self, first: int, last: int) -> Codes:
+        codes = np.clip(np.rint(self.floats.rows(first, last) * self._inverse), -1, 1).astype(np.int8)
+        return Codes(codes, np.full((1, 1), np.float32(1) / self._inverse, np.float32), self.matrix[1], TERNARY)
+
+    def _rows(self, first: int, last: int) -> F32:
+        return self._codes(first, last).floats()

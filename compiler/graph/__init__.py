@@ -1,0 +1,13 @@
+"""The float graph: what a model computes for one token, as data (ops.py), how it is made from a configuration (build.py), what it
+must be (checks.py), and its executor in NumPy (execute.py) with plain or with the machine's arithmetic (arithmetic.py).
+
+Imports neither lowering nor emulator: programs are compared with it.
+"""
+
+from compiler.graph.arithmetic import EXACT, PLAIN, Arithmetic
+from compiler.graph.build import build
+from compiler.graph.checks import GraphError, check
+from compiler.graph.execute import Executor
+from compiler.graph.ops import KINDS, Graph, Op, Value, role_of
+
+__all__ = ["EXACT", "KINDS", "PLAIN", "Arithmetic", "Executor", "Graph", "GraphError", "Op", "Value", "build", "check", "role_of"]

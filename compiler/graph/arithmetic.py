@@ -1,0 +1,108 @@
+"""How the executor of the float graph sums and approximates: plainly, or bit by bit as the Slim machine does.
+
+What needs no choice (products and sums of elements, roundings, rope) the executor takes from isa.arithmetic either way, so
+the two differ only where a sum has an order or a function a recipe.
+
+    PLAIN   NumPy's fp32 with its own order of summation and libm: fast, close to any other implementation
+    EXACT   the machine's lanes and recipes: what a program on the vector unit leaves in memory, bit for bit
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from compiler.tensors import F32, Codes
+from isa import arithmetic as exact
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """The functions that the executor needs.
+
+    gemv       (rows, cols), (cols,) -> (rows,)             W x
+    mac_t      (rows, cols), (rows,) -> (cols,)             W^T h
+    rmsnorm, layernorm  (n,), gain (n,), eps -> (n,)
+    softmax    (n,) -> (n,)
+    silu, gelu (n,) -> (n,)
+    """
+
+    gemv: Callable[[F32, F32], F32]
+    mac_t: Callable[[F32, F32], F32]
+    rmsnorm: Callable[[F32, F32, np.float32], F32]
+    layernorm: Callable[[F32, F32, np.float32], F32]
+    softmax: Callable[[F32], F32]
+    silu: Callable[[F32], F32]
+    gelu: Callable[[F32], F32]
+
+
+def gemv_codes(codes: Codes, x: npt.NDArray[np.int8]) -> F32:
+    """Exact integer sums of each group, converted to fp32, times the group's scale, added up in rising order: (rows,).
+
+    The sums wrap at 32 bits like the machine's; 127 * 127 * 133,000 columns would be needed for that.
+    """
+    rows, cols = codes.values.shape
+    products = codes.values.astype(np.int32) * x.astype(np.int32)
+    sums = products.reshape(rows, cols // codes.group, codes.group).sum(axis=2, dtype=np.int32)
+    terms = sums.astype(np.float32) * codes.scales
+    return _rising(terms.T)
+
+
+def _rising(terms: F32) -> F32:
+    """Sum over the first axis, one after the other, from +0.0: (n, ...) -> (...)."""
+    total: F32 = np.zeros(terms.shape[1:], np.float32)
+    for term in terms:
+        total = total + term
+    return total
+
+
+# ------------------------------------------------------------------------------------------------ plain
+
+
+def _rmsnorm(x: F32, gain: F32, eps: np.float32) -> F32:
+    size: np.float32 = np.sqrt(np.mean(x * x) + eps)
+    return x / size * gain
+
+
+def _layernorm(x: F32, gain: F32, eps: np.float32) -> F32:
+    d: F32 = x - np.mean(x)
+    return _rmsnorm(d, gain, eps)
+
+
+def _softmax(x: F32) -> F32:
+    e: F32 = np.exp(x - np.max(x))
+    total: np.float32 = np.sum(e)
+    return e / total
+
+
+def _silu(x: Any) -> Any:
+    return x / (np.float32(1) + np.exp(-x))
+
+
+def _gelu(x: Any) -> Any:
+    """Hendrycks and Gimpel, "Gaussian Error Linear Units", arXiv:1606.08415, section 2: the tanh form."""
+    half, cubic, root = np.float32(0.5), np.float32(0.044715), np.float32(np.sqrt(2 / np.pi))
+    return half * x * (np.float32(1) + np.tanh(root * (x + cubic * x * x * x)))
+
+
+def _quiet(function: Callable[..., Any]) -> Callable[..., Any]:
+    """exp may overflow to infinity, which is the right answer in silu."""
+    def quiet(*arguments: Any) -> Any:
+        with np.errstate(over="ignore", under="ignore"):
+            return function(*arguments)
+    return quiet
+
+
+PLAIN = Arithmetic(gemv=lambda W, x: W @ x, mac_t=lambda W, h: h @ W, rmsnorm=_rmsnorm, layernorm=_layernorm,
+                   softmax=_quiet(_softmax), silu=_quiet(_silu), gelu=_gelu)
+
+# ------------------------------------------------------------------------------------------------ the machine's
+
+
+EXACT = Arithmetic(gemv=lambda W, x: exact.lane_sum(W * x), mac_t=lambda W, h: _rising(W * h[:, None]),
+                   rmsnorm=exact.rmsnorm, layernorm=exact.layernorm, softmax=_quiet(exact.softmax),
+                   silu=_quiet(exact.silu), gelu=_quiet(exact.gelu))

@@ -1,0 +1,125 @@
+"""The float graph of a configuration, told in the order in which a token passes through the model."""
+
+from __future__ import annotations
+
+from compiler.graph.checks import check
+from compiler.graph.ops import Graph, Op, Shape, Value
+from compiler.model import Config, layer_roles, roles
+
+
+class _Builder:
+    """Appends operations to the current list of a graph. Results are declared as they are written."""
+
+    def __init__(self, c: Config) -> None:
+        weights = {role: shape for role, shape in roles(c) if not role.startswith("layers.")}
+        if c.tied:
+            weights["head"] = weights["embedding"]
+        layer = {f"layer.{role}": shape for role, shape in layer_roles(c)}
+        self.graph = Graph(c, {"token": Value("index", ()), "position": Value("index", ())}, {**weights, **layer})
+        self.ops = self.graph.start
+
+    def op(self, kind: str, result: str, *inputs: str, weight: str = "", shape: Shape | None = None, state: bool = False,
+           **attributes: float) -> str:
+        """One operation with an fp32 result, shaped like its first input unless a shape is given. Returns the result's name."""
+        value = Value("f32", self.graph.values[inputs[0]].shape if shape is None else shape, state)
+        assert self.graph.values.setdefault(result, value) == value, f"{result} has two shapes"
+        self.ops.append(Op(kind, (result,), inputs, (weight,) if weight else (), attributes))
+        return result
+
+    def bias(self, result: str, role: str) -> str:
+        """Its bias added to a result, if there is one for the role."""
+        return self.op("bias", result, result, weight=f"{role}.bias") if f"{role}.bias" in self.graph.weights else result
+
+    def norm(self, result: str, x: str, role: str) -> str:
+        c = self.graph.config
+        return self.bias(self.op(c.norm, result, x, weight=role, eps=c.eps), role)
+
+    def linear(self, result: str, x: tuple[str, ...], role: str) -> str:
+        """A matrix of the model times x, which is fp32, or int8 codes and their scale."""
+        rows, _ = self.graph.weights[role]
+        self.op("gemv" if len(x) == 1 else "gemv.i8", result, *x, weight=role, shape=(rows,))
+        return self.bias(result, role)
+
+    def activations(self, x: str) -> tuple[str, ...]:
+        """What the linears of a layer read for x: itself, or codes and scale if the model's activations are int8."""
+        if not self.graph.config.int8_activations:
+            return (x,)
+        codes, scale = f"{x}_codes", f"{x}_scale"
+        self.graph.values |= {codes: Value("i8", self.graph.values[x].shape), scale: Value("f32", (1,))}
+        self.ops.append(Op("quantise", (codes, scale), (x,)))
+        return codes, scale
+
+
+def build(c: Config) -> Graph:
+    """The float graph of one token. Shapes stand with the operations; `print` shows them."""
+    g = _Builder(c)
+
+    # the token's row of the embedding, and where positions are learned, the position's row
+    if c.embedding_dim:
+        g.op("embedding", "embedded", "token", weight="embedding", shape=(c.embedding_dim,), offset=0)
+        g.linear("x", ("embedded",), "project_in")
+    else:
+        g.op("embedding", "x", "token", weight="embedding", shape=(c.dim,), offset=0)
+    if c.learned_positions is not None:
+        g.op("embedding", "place", "position", weight="positions", shape=(c.dim,), offset=c.learned_positions)
+        g.op("add", "x", "x", "place")
+
+    g.ops = g.graph.layer
+    _attention(g, c)
+    _feed_forward(g, c)
+
+    g.ops = g.graph.finish
+    x = g.norm("final", "x", "final_norm") if c.final_norm else "x"
+    if c.embedding_dim:
+        x = g.linear("projected", (x,), "project_out")
+    g.linear("logits", (x,), "head")
+    return check(g.graph)
+
+
+def _attention(g: _Builder, c: Config) -> None:
+    """x = x + o(attention of the heads of q on the keys and values of all positions so far)."""
+    x = g.activations(g.norm("attention_in", "x", "layer.attention_norm") if c.norm_first else "x")
+    g.linear("q", x, "layer.q")                             # (heads * head_dim,)
+    g.linear("k", x, "layer.k")                             # (kv_heads * head_dim,)
+    g.linear("v", x, "layer.v")
+    if c.qk_norm:
+        g.op("rmsnorm", "q", "q", weight="layer.q_norm", eps=c.eps)
+        g.op("rmsnorm", "k", "k", weight="layer.k_norm", eps=c.eps)
+    if c.rope:
+        g.op("rope", "q", "q", head_dim=c.head_dim, adjacent=c.rope.adjacent)
+        g.op("rope", "k", "k", head_dim=c.head_dim, adjacent=c.rope.adjacent)
+
+    g.op("append", "keys", "k", shape=("positions", c.kv_dim), state=True)
+    g.op("append", "values", "v", shape=("positions", c.kv_dim), state=True)
+    window = c.window or 0
+    g.op("scale", "q", "q", factor=c.head_dim ** -0.5)
+    g.op("scores", "scores", "q", "keys", shape=(c.heads, "positions"), heads=c.heads, kv_heads=c.kv_heads, window=window)
+    g.op("softmax", "probabilities", "scores")
+    g.op("context", "context", "probabilities", "values", shape=(c.q_dim,), heads=c.heads, kv_heads=c.kv_heads, window=window)
+
+    if c.sub_norms:
+        g.op("rmsnorm", "context", "context", weight="layer.attention_sub_norm", eps=c.eps)
+    g.linear("attention", g.activations("context"), "layer.o")
+    g.op("add", "x", "x", "attention")
+    if not c.norm_first:
+        g.norm("x", "x", "layer.attention_norm")
+
+
+def _feed_forward(g: _Builder, c: Config) -> None:
+    """x = x + down(activation(gate(x)) * up(x)), or down(activation(up(x))) where there is no gate."""
+    x = g.activations(g.norm("ffn_in", "x", "layer.ffn_norm") if c.norm_first else "x")
+    if c.gated:
+        g.linear("gate", x, "layer.gate")                   # (hidden,)
+        g.linear("up", x, "layer.up")
+        g.op(c.activation, "gate", "gate")
+        g.op("mul", "neurons", "gate", "up")
+    else:
+        g.linear("up", x, "layer.up")
+        g.op(c.activation, "neurons", "up")
+
+    if c.sub_norms:
+        g.op("rmsnorm", "neurons", "neurons", weight="layer.ffn_sub_norm", eps=c.eps)
+    g.linear("ffn", g.activations("neurons"), "layer.down")   # (dim,)
+    g.op("add", "x", "x", "ffn")
+    if not c.norm_first:
+        g.norm("x", "x", "layer.ffn_norm")

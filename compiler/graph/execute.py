@@ -1,0 +1,178 @@
+"""Executes the float graph in NumPy: tokens in, logits out, one token at a time. The reference that lowered programs are held to.
+
+`step` at the end takes the operations in order; above it stands what each does, in the order in which a token meets them.
+Weights are read from the model's files when they are needed. Up to `keep` bytes of them, decoded to fp32, stay in memory for
+the next token; the rest is read again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from compiler.errors import ModelError
+from compiler.graph.arithmetic import PLAIN, Arithmetic, gemv_codes
+from compiler.graph.ops import Graph, Op, role_of
+from compiler.model import Model
+from compiler.tensors import BLOCK, F32, Codes, Tensor
+from isa import arithmetic as exact
+
+Observer = Callable[[int | None, Op, tuple[Any, ...]], None]
+"""Called after each operation with its layer (None outside), itself, and the arrays that it wrote."""
+
+KEEP = 1 << 30          # bytes of decoded weights
+
+
+class Executor:
+    """A model at work on one text. `step(token)` gives the logits of the next one."""
+
+    def __init__(self, graph: Graph, model: Model, arithmetic: Arithmetic = PLAIN, *, observe: Observer | None = None,
+                 keep: int = KEEP) -> None:
+        self.graph, self.model, self.arithmetic, self.observe = graph, model, arithmetic, observe
+        self.position = 0
+        self.values: dict[str, Any] = {}
+        self._caches: dict[tuple[int | None, str], F32] = {}        # (positions so far, and room; n) by layer and name
+        self._kept: dict[str, Any] = {}
+        self._room = keep
+
+    # -------------------------------------------------------------------------------------------- weights
+
+    def _vector(self, role: str) -> F32:
+        if role not in self._kept:
+            self._kept[role] = self.model.tensor(role).vector()
+        vector: F32 = self._kept[role]
+        return vector
+
+    def _blocks(self, role: str, read: Callable[[Tensor, int, int], Any], size: int) -> Iterator[Any]:
+        """The matrix of a role in blocks of rows, kept if there is room for it; `size` bytes a value."""
+        if role in self._kept:
+            yield from self._kept[role]
+            return
+        tensor = self.model.tensor(role)
+        wanted = int(np.prod(tensor.shape)) * size
+        if wanted <= self._room:
+            self._room -= wanted
+            self._kept[role] = [read(tensor, first, last) for first, last in tensor.blocks(wanted)]
+            yield from self._kept[role]
+        else:
+            yield from (read(tensor, first, last) for first, last in tensor.blocks(BLOCK))
+
+    def _floats(self, role: str) -> Iterator[F32]:
+        return self._blocks(role, Tensor.rows, 4)
+
+    def _codes(self, role: str) -> Iterator[Codes]:
+        return self._blocks(role, Tensor.codes, 1)
+
+    # -------------------------------------------------------------------------------------------- operations
+
+    def _embedding(self, index: int, *, W: str, offset: float) -> F32:
+        row = index + int(offset)
+        return self.model.tensor(W).rows(row, row + 1).reshape(-1)
+
+    def _rmsnorm(self, x: F32, *, W: str, eps: float) -> F32:
+        gain = self._vector(W)
+        parts = [self.arithmetic.rmsnorm(part, gain, np.float32(eps)) for part in x.reshape(-1, len(gain))]
+        return np.concatenate(parts)
+
+    def _layernorm(self, x: F32, *, W: str, eps: float) -> F32:
+        return self.arithmetic.layernorm(x, self._vector(W), np.float32(eps))
+
+    def _bias(self, x: F32, *, W: str) -> F32:
+        return x + self._vector(W)
+
+    def _quantise(self, x: F32) -> tuple[Any, F32]:
+        return exact.quantise(x)
+
+    def _gemv(self, x: F32, *, W: str) -> F32:
+        return np.concatenate([self.arithmetic.gemv(block, x) for block in self._floats(W)])
+
+    def _gemv_i8(self, x: Any, scale: F32, *, W: str) -> F32:
+        if not self.model.tensor(W).levels:
+            return self._gemv(x.astype(np.float32), W=W) * scale
+        return np.concatenate([gemv_codes(block, x) for block in self._codes(W)]) * scale
+
+    def _rope(self, x: F32, *, head_dim: float, adjacent: float) -> F32:
+        rope = self.graph.config.rope
+        assert rope is not None
+        heads = x.reshape(-1, int(head_dim))
+        return exact.rope(heads, rope.table(self.position), adjacent=bool(adjacent)).reshape(-1)
+
+    def _scale(self, x: F32, *, factor: float) -> F32:
+        return x * np.float32(factor)
+
+    def _scores(self, q: F32, keys: F32, *, heads: float, kv_heads: float, window: float) -> F32:
+        queries = q.reshape(int(heads), -1)                                 # (heads, head_dim)
+        return np.stack([self.arithmetic.gemv(key, query)
+                         for key, query in zip(_heads(keys, heads, kv_heads, window), queries, strict=True)])
+
+    def _softmax(self, x: F32) -> F32:
+        return np.stack([self.arithmetic.softmax(row) for row in x])
+
+    def _context(self, p: F32, values: F32, *, heads: float, kv_heads: float, window: float) -> F32:
+        return np.concatenate([self.arithmetic.mac_t(value, row)
+                               for value, row in zip(_heads(values, heads, kv_heads, window), p, strict=True)])
+
+    def _silu(self, x: F32) -> F32:
+        return self.arithmetic.silu(x)
+
+    def _gelu(self, x: F32) -> F32:
+        return self.arithmetic.gelu(x)
+
+    def _relu(self, x: F32) -> F32:
+        return exact.relu(x)
+
+    def _relu2(self, x: F32) -> F32:
+        return exact.relu_squared(x)
+
+    def _mul(self, a: F32, b: F32) -> F32:
+        return a * b
+
+    def _add(self, a: F32, b: F32) -> F32:
+        return a + b
+
+    def _append(self, layer: int | None, name: str, x: F32) -> F32:
+        """The cache of a layer up to and with the present position: (positions, n). It grows by doubling, up to the context."""
+        cache = self._caches.get((layer, name))
+        if cache is None or len(cache) == self.position:
+            room = min(self.graph.config.context, max(64, 2 * self.position))
+            grown = np.zeros((room, len(x)), np.float32)
+            if cache is not None:
+                grown[:len(cache)] = cache
+            self._caches[layer, name] = cache = grown
+        cache[self.position] = x
+        return cache[:self.position + 1]
+
+    # -------------------------------------------------------------------------------------------- a token
+
+    def step(self, token: int) -> F32:
+        """Logits (vocab,) after one more token. Raises ModelError beyond the vocabulary or the context."""
+        c = self.graph.config
+        if not 0 <= token < c.vocab:
+            raise ModelError(self.model.path, "token", got=str(token), expected=f"0 to {c.vocab - 1}, the vocabulary")
+        if self.position >= c.context:
+            raise ModelError(self.model.path, "context", got=f"more than {c.context} tokens",
+                             expected="as many as the model was made for", hint="shorten the prompt, or ask for fewer tokens")
+        self.values.update(token=token, position=self.position)
+        for layer, op in self.graph.steps():
+            inputs = [self.values[name] for name in op.inputs]
+            if op.kind == "append":
+                results: Any = self._append(layer, op.outputs[0], *inputs)
+            else:
+                numbers = {**op.attributes, **{"W": role_of(role, layer) for role in op.weights[:1]}}      # noqa: B035 - at most one
+                results = getattr(self, "_" + op.kind.replace(".", "_"))(*inputs, **numbers)
+            results = results if isinstance(results, tuple) else (results,)
+            self.values.update(zip(op.outputs, results, strict=True))
+            if self.observe:
+                self.observe(layer, op, results)
+        self.position += 1
+        logits: F32 = self.values["logits"]
+        return logits
+
+
+def _heads(cache: F32, heads: float, kv_heads: float, window: float) -> Iterator[F32]:
+    """For each head of queries its part of a cache, the last `window` positions of it (0: all): (positions, head_dim)."""
+    last = cache[max(0, len(cache) - int(window)):] if window else cache
+    parts = last.reshape(len(last), int(kv_heads), -1)
+    return (parts[:, head * int(kv_heads) // int(heads)] for head in range(int(heads)))

@@ -1,0 +1,175 @@
+"""The float graph as data: what is computed for one token, operation by operation, with names and shapes.
+
+A graph has three lists of operations: `start`, then `layer` as often as the model has layers, then `finish`. A value is an array
+of one token (or a cache, which stays); an operation names the values it reads, the weights it reads by role (in `layer`
+relative to it: "q" is "layers.3.q" in layer 3) and the values it writes. `print(graph)` shows all of it.
+
+An operation is what one instruction of the vector unit does, or one for each head. KINDS is the list of them all: which operands
+with which shapes, and what is computed. Letters in shapes stand for one number throughout an operation; graph/checks.py
+holds operations to them. Nothing is executed here: graph/execute.py does that.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from compiler.errors import shown
+from compiler.model import Config
+
+Shape = tuple[int | str, ...]
+"""Numbers, or "positions": as many as attention looks at."""
+
+
+@dataclass(frozen=True)
+class Operand:
+    """An operand of a kind: a value of a format, or a weight (format "")."""
+
+    name: str
+    format: str
+    shape: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of operation. `operands` and `results` as text: `x:f32[n]` is a value, `W[rows,cols]` a weight."""
+
+    name: str
+    operands: str
+    results: str
+    attributes: str             # names of the numbers that it takes
+    text: str                   # what is computed
+
+    def inputs(self) -> list[Operand]:
+        return [operand for operand in _parse(self.operands) if operand.format]
+
+    def weights(self) -> list[Operand]:
+        return [operand for operand in _parse(self.operands) if not operand.format]
+
+    def outputs(self) -> list[Operand]:
+        return _parse(self.results)
+
+
+def _parse(text: str) -> list[Operand]:
+    return [Operand(name, form, tuple(filter(None, shape.split(","))))
+            for name, form, shape in re.findall(r"(\w+):?(\w*)\[(.*?)\]", text)]
+
+
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (
+    #    kind          operands                                result                      attributes
+    Kind("embedding",  "index:index[] W[rows,n]",              "y:f32[n]",                 "offset",
+         "y = W[index + offset]"),
+    Kind("rmsnorm",    "x:f32[n] gain[size]",                  "y:f32[n]",                 "eps",
+         "for each part of size elements: y = (x * r) * gain, r = 1 / sqrt(lanesum(x * x) / size + eps)"),
+    Kind("layernorm",  "x:f32[n] gain[n]",                     "y:f32[n]",                 "eps",
+         "d = x - lanesum(x) / n; y = (d * r) * gain, r = 1 / sqrt(lanesum(d * d) / n + eps)"),
+    Kind("bias",       "x:f32[n] b[n]",                        "y:f32[n]",                 "",
+         "y = x + b"),
+    Kind("gemv",       "x:f32[cols] W[rows,cols]",             "y:f32[rows]",              "",
+         "y[r] = lanesum(W[r] * x)"),
+    Kind("quantise",   "x:f32[n]",                             "codes:i8[n] scale:f32[1]", "",
+         "a = max(|x|); codes = rint(x * (127 / a)); scale = a / 127"),
+    Kind("gemv.i8",    "x:i8[cols] scale:f32[1] W[rows,cols]", "y:f32[rows]",              "",
+         "y[r] = (sum over groups g rising of f32(sum of codes of W[r] * x in g) * scale of W[r] in g) * scale; "
+         "of a W without codes: y[r] = lanesum(W[r] * f32(x)) * scale"),
+    Kind("rope",       "x:f32[n]",                             "y:f32[n]",                 "head_dim adjacent",
+         "each head rotated by the angles of the position"),
+    Kind("scale",      "x:f32[n]",                             "y:f32[n]",                 "factor",
+         "y = x * factor"),
+    Kind("append",     "x:f32[n]",                             "cache:f32[positions,n]",   "",
+         "cache[position] = x"),
+    Kind("scores",     "q:f32[n] keys:f32[positions,m]",       "s:f32[heads,positions]",   "heads kv_heads window",
+         "for each head h and position j: s[h,j] = lanesum(keys[j, kv head of h] * q[h]), over the last window positions (0: all)"),
+    Kind("softmax",    "x:f32[heads,positions]",               "y:f32[heads,positions]",   "",
+         "for each head: e = exp(x - max(x)); y = e / lanesum(e)"),
+    Kind("context",    "p:f32[heads,positions] values:f32[positions,m]", "y:f32[n]",       "heads kv_heads window",
+         "for each head h, for j rising: y[h] = y[h] + p[h,j] * values[j, kv head of h]"),
+    Kind("silu",       "x:f32[n]",                             "y:f32[n]",                 "",
+         "y = x * sigmoid(x)"),
+    Kind("gelu",       "x:f32[n]",                             "y:f32[n]",                 "",
+         "y = x * sigmoid(2 * sqrt(2 / pi) * (x + 0.044715 * x**3)): the tanh form"),
+    Kind("relu",       "x:f32[n]",                             "y:f32[n]",                 "",
+         "y = max(x, 0)"),
+    Kind("relu2",      "x:f32[n]",                             "y:f32[n]",                 "",
+         "r = max(x, 0); y = r * r"),
+    Kind("mul",        "a:f32[n] b:f32[n]",                    "y:f32[n]",                 "",
+         "y = a * b"),
+    Kind("add",        "a:f32[n] b:f32[n]",                    "y:f32[n]",                 "",
+         "y = a + b"),
+)}
+
+
+@dataclass(frozen=True)
+class Value:
+    """An array that operations read and write. A `state` stays from token to token, one in each layer."""
+
+    format: str
+    shape: Shape
+    state: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.format}{shown(self.shape)}"
+
+
+@dataclass(frozen=True)
+class Op:
+    """One operation: names of what it writes and reads, roles of its weights, numbers by name."""
+
+    kind: str
+    outputs: tuple[str, ...]
+    inputs: tuple[str, ...]
+    weights: tuple[str, ...] = ()
+    attributes: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class Graph:
+    """What is computed for one token at one position.
+
+    values   by name; "token" and "position" are given, "logits" is the result. A value may be written again in its own shape:
+             "x", the residual stream, is
+    weights  shapes by role; the roles of `layer` begin with "layer."
+    """
+
+    config: Config
+    values: dict[str, Value]
+    weights: dict[str, tuple[int, ...]]
+    start: list[Op] = field(default_factory=list)
+    layer: list[Op] = field(default_factory=list)
+    finish: list[Op] = field(default_factory=list)
+
+    def steps(self) -> Iterator[tuple[int | None, Op]]:
+        """(layer, op) in the order of execution; layer is None in `start` and `finish`."""
+        yield from ((None, op) for op in self.start)
+        for layer in range(self.config.layers):
+            yield from ((layer, op) for op in self.layer)
+        yield from ((None, op) for op in self.finish)
+
+    def sections(self) -> Iterator[tuple[str, list[Op]]]:
+        """(title, operations) of the three lists."""
+        yield "start", self.start
+        yield f"layer, {self.config.layers} times", self.layer
+        yield "finish", self.finish
+
+    def __str__(self) -> str:
+        c = self.config
+        lines = [f"{c.architecture}: {c.layers} layers, dim {c.dim}, {c.heads} heads of {c.head_dim}, {c.kv_heads} of keys and "
+                 f"values, hidden {c.hidden}, vocabulary {c.vocab}, context {c.context}"]
+        table = [[self._row(op) for op in ops] for _, ops in self.sections()]
+        widths = [max(len(row[column]) for rows in table for row in rows) for column in range(4)]
+        for (title, _), rows in zip(self.sections(), table, strict=True):
+            lines += [title, *("  " + "  ".join(map(str.ljust, row, (*widths, 0))).rstrip() for row in rows)]
+        return "\n".join(lines)
+
+    def _row(self, op: Op) -> tuple[str, str, str, str, str]:
+        """Columns of the table: kind, results, their shapes, operands, attributes."""
+        weights = [f"{role}{shown(self.weights[role])}" for role in op.weights]
+        attributes = [f"{name} {value:.9g}" for name, value in op.attributes.items() if value]
+        return (op.kind, ", ".join(op.outputs), ", ".join(str(self.values[name]) for name in op.outputs),
+                ", ".join([*op.inputs, *weights]), ", ".join(attributes))
+
+
+def role_of(weight: str, layer: int | None) -> str:
+    """The model's role of a weight of an operation: "layer.q" in layer 3 is "layers.3.q"."""
+    return weight if layer is None else f"layers.{layer}.{weight.removeprefix('layer.')}"

@@ -1,0 +1,192 @@
+"""Tensors of a checkpoint: where they lie in which file and how, read block by block, never kept.
+
+A `Tensor` is a matrix (rows, cols) or a vector (n,), which is read as one row. Nothing is read when it is made. Each read
+maps the bytes of the rows asked for, decodes them and lets go of the mapping, so that resident memory does not grow with the
+model; every value that is handed out is finite, or ModelError names the element.
+
+What a few-bit tensor holds exactly, integer codes and their scales, is what `codes` returns; `rows` is the same as fp32.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from compiler.errors import ModelError
+
+F32 = npt.NDArray[np.float32]
+Bytes = npt.NDArray[np.uint8]
+
+BLOCK = 1 << 22         # values that are decoded at once where a whole tensor is walked through: 16 MB of fp32
+
+
+@dataclass(frozen=True)
+class Codes:
+    """Rows of a few-bit matrix as it is stored: value[r, c] = values[r, c] * scales[r, c // group].
+
+    values  int8 (rows, cols)
+    scales  fp32 (rows, cols / group), or (1, 1): one for the whole tensor
+    group   columns that share a scale
+    levels  the values that a code of this tensor may have: (-1, 0, 1) is ternary
+    """
+
+    values: npt.NDArray[np.int8]
+    scales: F32
+    group: int
+    levels: tuple[int, ...]
+
+    def floats(self) -> F32:
+        """The same as fp32 (rows, cols): one rounding a value. A scale that is not finite shows in its values."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self.values.astype(np.float32) * np.repeat(self.scales, self.group, axis=1)
+
+
+TERNARY = (-1, 0, 1)
+
+
+@dataclass(frozen=True)
+class Region:
+    """Bytes of a file: `size` of them from `offset`."""
+
+    file: Path
+    offset: int
+    size: int
+
+    def read(self, start: int = 0, size: int | None = None) -> Bytes:
+        """`size` bytes from `start`, mapped while they are in use. ModelError if the file has become shorter."""
+        size = self.size - start if size is None else size
+        if size == 0:
+            return np.zeros(0, np.uint8)
+        try:
+            return np.memmap(self.file, np.uint8, "r", self.offset + start, (size,))
+        except (ValueError, OSError) as error:
+            raise ModelError(self.file, f"bytes from {self.offset + start}", got=f"{size} of them cannot be read: {error}",
+                             expected="the file that was opened, unchanged") from None
+
+
+@dataclass(frozen=True)
+class Tensor(ABC):
+    """A matrix (rows, cols) or vector (n,) of a checkpoint. `name` and `format` are its file's own.
+
+    `levels` are the values that its codes may have; empty where it has none: floats, or blocks with an offset.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    format: str
+    levels: tuple[int, ...] = ()
+
+    @property
+    @abstractmethod
+    def file(self) -> Path:
+        """The file that errors name."""
+
+    @abstractmethod
+    def _rows(self, first: int, last: int) -> F32: ...
+
+    def _codes(self, first: int, last: int) -> Codes:
+        raise NotImplementedError
+
+    @property
+    def matrix(self) -> tuple[int, int]:
+        """(rows, cols); a vector is one row."""
+        return (1, self.shape[0]) if len(self.shape) == 1 else (self.shape[0], self.shape[1])
+
+    def rows(self, first: int = 0, last: int | None = None) -> F32:
+        """Rows first to last (exclusive) as fp32: (last - first, cols). Raises ModelError for NaN and infinity."""
+        last = self.matrix[0] if last is None else last
+        values = self._rows(first, last)
+        finite = np.isfinite(values)
+        if not finite.all():
+            row, col = np.argwhere(~finite)[0]
+            raise ModelError(self.file, f"tensor {self.name}", got=f"element [{first + row}, {col}] is {values[row, col]}",
+                             expected="finite weights", hint="the checkpoint is damaged, or its training diverged")
+        return values
+
+    def codes(self, first: int = 0, last: int | None = None) -> Codes:
+        """Rows first to last (exclusive) as codes and scales, exactly as stored. Only where `levels` is not empty."""
+        last = self.matrix[0] if last is None else last
+        codes = self._codes(first, last)
+        if not np.isfinite(codes.scales).all():
+            row, group = np.argwhere(~np.isfinite(codes.scales))[0]
+            raise ModelError(self.file, f"tensor {self.name}", expected="finite weights", hint="the checkpoint is damaged",
+                             got=f"the scale of group {group} in row {first + row} is {codes.scales[row, group]}")
+        return codes
+
+    def blocks(self, values: int = BLOCK) -> Iterator[tuple[int, int]]:
+        """(first, last) of blocks of rows that hold about `values` elements, to walk through the tensor."""
+        rows, cols = self.matrix
+        step = max(1, values // cols)
+        return ((first, min(first + step, rows)) for first in range(0, rows, step))
+
+    def vector(self) -> F32:
+        """A vector as fp32 (n,)."""
+        return self.rows().reshape(-1)
+
+    def check(self) -> None:
+        """Walk through the tensor once; ModelError for NaN and infinity."""
+        for first, last in self.blocks():
+            self.rows(first, last)
+
+
+# ------------------------------------------------------------------------------------------------ floats
+
+FLOATS = {"f32": "<f4", "f16": "<f2", "bf16": "<u2"}
+"""Formats of plain floats and the NumPy type that holds them; bf16, which NumPy does not have, as its bits."""
+
+
+def float_bytes(form: str) -> int:
+    """Bytes of a value of a format in FLOATS."""
+    return np.dtype(FLOATS[form]).itemsize
+
+
+@dataclass(frozen=True, kw_only=True)
+class FloatTensor(Tensor):
+    """Row-major floats, packed: f32, f16 or bf16."""
+
+    region: Region
+
+    @property
+    def file(self) -> Path:
+        return self.region.file
+
+    def _rows(self, first: int, last: int) -> F32:
+        cols, size = self.matrix[1], float_bytes(self.format)
+        stored: npt.NDArray[Any] = self.region.read(first * cols * size, (last - first) * cols * size).view(FLOATS[self.format])
+        if self.format == "bf16":
+            values = (stored.astype(np.uint32) << np.uint32(16)).view(np.float32)
+        else:
+            values = stored.astype(np.float32)
+        return values.reshape(-1, cols)
+
+
+# ------------------------------------------------------------------------------------------------ integers with scales
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupTensor(Tensor):
+    """int8 codes (rows, cols), packed, and fp32 scales (rows, cols / group) somewhere else: llama2.c's Q8_0."""
+
+    values: Region
+    scales: Region
+    group: int
+
+    @property
+    def file(self) -> Path:
+        return self.values.file
+
+    def _codes(self, first: int, last: int) -> Codes:
+        cols = self.matrix[1]
+        groups = cols // self.group
+        values = self.values.read(first * cols, (last - first) * cols).view(np.int8)
+        scales = self.scales.read(first * groups * 4, (last - first) * groups * 4).view("<f4")
+        return Codes(np.array(values).reshape(-1, cols), scales.astype(np.float32).reshape(-1, groups), self.group, self.levels)
+
+    def _rows(self, first: int, last: int) -> F32:
+        return self._codes(first, last).floats()

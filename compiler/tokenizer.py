@@ -1,0 +1,243 @@
+"""Text to tokens and back: one face for every kind of tokenizer file.
+
+    PieceTokenizer          pieces with scores, merged by score: llama2.c's files and GGUF's "llama" type
+    JsonTokenizer           tokenizer.json, or what GGUF's "gpt2" type says, by the library tokenizers
+    SentencePieceTokenizer  tokenizer.model, by the library sentencepiece
+
+`encode` adds what the tokenizer puts around a text, such as a first token BOS. `Stream` gives text as tokens come.
+"""
+
+from __future__ import annotations
+
+import heapq
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compiler.errors import ModelError
+
+if TYPE_CHECKING:
+    import tokenizers
+
+SPACE = "▁"            # U+2581, which SentencePiece writes for a space
+BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+
+
+class Tokenizer(ABC):
+    """Tokens are 0 to `size` - 1. `bos` is the token that begins a text, where there is one."""
+
+    file: Path
+    size: int
+    bos: int | None
+
+    @abstractmethod
+    def encode(self, text: str) -> list[int]:
+        """Tokens of a text. Raises ModelError for a character that has none."""
+
+    @abstractmethod
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Text of tokens, without control tokens; bytes that are not UTF-8 become U+FFFD."""
+
+    def _unencodable(self, text: str, at: int) -> ModelError:
+        return ModelError(self.file, "prompt", got=f"{text[at]!r} (U+{ord(text[at]):04X}, character {at + 1}) has no token",
+                          expected="characters of the model's vocabulary", hint="leave it out, or use a model that knows it")
+
+
+class Stream:
+    """Text of tokens as they come: `push` returns what has become certain, `end` the rest.
+
+    A token may end within a character, and its text may depend on the one before. So the last tokens are decoded with and
+    without the new one, and the difference is the new text, once it does not end in half a character.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, prompt: Sequence[int] = ()) -> None:
+        """`prompt`: tokens that come before and whose text is not asked for."""
+        self._tokenizer = tokenizer
+        self._tokens = list(prompt)             # those whose text is out, then those whose text is not
+        self._out = len(self._tokens)
+
+    def push(self, token: int) -> str:
+        self._tokens.append(token)
+        text = self._new_text()
+        if text.endswith("\ufffd") and len(self._tokens) - self._out < 4:      # a character has four bytes at most
+            return ""
+        self._tokens, self._out = self._tokens[self._out:], len(self._tokens) - self._out
+        return text
+
+    def end(self) -> str:
+        text = self._new_text()
+        self._tokens, self._out = [], 0
+        return text
+
+    def _new_text(self) -> str:
+        before = self._tokenizer.decode(self._tokens[:self._out])
+        return self._tokenizer.decode(self._tokens)[len(before):]
+
+
+# ------------------------------------------------------------------------------------------------ pieces with scores
+
+
+class Piece(Enum):
+    """What a piece is: SentencePiece's types."""
+
+    NORMAL = 1
+    UNKNOWN = 2
+    CONTROL = 3
+    USER_DEFINED = 4
+    UNUSED = 5
+    BYTE = 6
+
+
+class PieceTokenizer(Tokenizer):
+    """Byte-pair encoding by scores, as SentencePiece does it.
+
+    The text, with a space before it, is split into characters; then the two neighbours whose union is a piece of the highest
+    score are merged (the first such pair of a tie), until none is left. A character without a piece becomes its bytes.
+    Source: Kudo and Richardson, "SentencePiece", arXiv:1808.06226; Sennrich et al., arXiv:1508.07909.
+    """
+
+    def __init__(self, file: Path, pieces: Sequence[bytes], scores: Sequence[float], kinds: Sequence[Piece], bos: int | None, *,
+                 prefix: bool = True) -> None:
+        """`pieces` with plain spaces. `prefix`: a space is put before the text, and taken away again in decoding."""
+        self.file, self.size, self.bos, self.prefix = file, len(pieces), bos, prefix
+        self._scores, self._kinds = scores, kinds
+        self._text = [self._decoded(token, piece, kind) for token, (piece, kind) in enumerate(zip(pieces, kinds, strict=True))]
+        self._ids = {piece: token for token, (piece, kind) in reversed(list(enumerate(zip(pieces, kinds, strict=True))))
+                     if kind in (Piece.NORMAL, Piece.USER_DEFINED)}
+        self._bytes = {self._text[token]: token for token, kind in enumerate(kinds) if kind is Piece.BYTE}
+
+    def _decoded(self, token: int, piece: bytes, kind: Piece) -> bytes:
+        match kind:
+            case Piece.NORMAL | Piece.USER_DEFINED: return piece
+            case Piece.UNKNOWN: return "\ufffd".encode()
+            case Piece.CONTROL | Piece.UNUSED: return b""
+        byte = BYTE.fullmatch(piece.decode("utf-8", "replace"))
+        if byte is None:
+            raise ModelError(self.file, f"piece {token}", got=f"{piece!r} is said to be a byte", expected="<0x00> to <0xFF>")
+        return bytes([int(byte[1], 16)])
+
+    def encode(self, text: str) -> list[int]:
+        tokens = [] if self.bos is None else [self.bos]
+        if not text:
+            return tokens
+        whole = " " + text if self.prefix else text
+        for piece in self._merged([character.encode("utf-8", "surrogatepass") for character in whole]):
+            if piece in self._ids:
+                tokens.append(self._ids[piece])
+            elif all(bytes([byte]) in self._bytes for byte in piece):
+                tokens += [self._bytes[bytes([byte])] for byte in piece]
+            else:
+                raise self._unencodable(text, text.index(piece.decode("utf-8", "surrogatepass")))
+        return tokens
+
+    def _merged(self, parts: list[bytes]) -> list[bytes]:
+        """Parts after all merges. A heap holds the pairs that may be merged: (-score, left, its text, right, its text)."""
+        following = [*range(1, len(parts)), -1]
+        preceding = [*range(-1, len(parts) - 1)]
+        heap: list[tuple[float, int, bytes, int, bytes]] = []
+
+        def offer(left: int, right: int) -> None:
+            token = self._ids.get(parts[left] + parts[right]) if left >= 0 and right >= 0 else None
+            if token is not None:
+                heapq.heappush(heap, (-self._scores[token], left, parts[left], right, parts[right]))
+
+        for left in range(len(parts) - 1):
+            offer(left, left + 1)
+        while heap:
+            _, left, left_text, right, right_text = heapq.heappop(heap)
+            if parts[left] != left_text or parts[right] != right_text or not left_text or not right_text:
+                continue                                    # one of the two was merged meanwhile
+            parts[left], parts[right] = left_text + right_text, b""
+            following[left] = following[right]
+            if following[right] >= 0:
+                preceding[following[right]] = left
+            offer(preceding[left], left)
+            offer(left, following[left])
+        return [part for part in parts if part]
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        text = b"".join(self._text[token] for token in tokens if token < self.size)
+        if self.prefix and tokens and (self.bos is None or tokens[0] == self.bos):
+            text = text.removeprefix(b" ")
+        return text.decode("utf-8", "replace")
+
+
+# ------------------------------------------------------------------------------------------------ by libraries
+
+
+class JsonTokenizer(Tokenizer):
+    """A tokenizer of the library tokenizers. `before`: tokens that it does not put before a text by itself, but should."""
+
+    def __init__(self, file: Path, tokenizer: tokenizers.Tokenizer, bos: int | None, before: Sequence[int] = ()) -> None:
+        self.file, self.bos = file, bos
+        self._tokenizer, self._before = tokenizer, list(before)
+        vocabulary = tokenizer.get_vocab(with_added_tokens=True)
+        self.size = max(vocabulary.values(), default=-1) + 1
+        unknown = getattr(tokenizer.model, "unk_token", None)
+        self._unknown = None if unknown is None else tokenizer.token_to_id(unknown)
+        self._unknown_text = unknown or ""
+
+    @classmethod
+    def from_file(cls, file: Path, bos: int | None) -> JsonTokenizer:
+        """Raises ModelError for a file that is not a tokenizer.json."""
+        import tokenizers
+
+        try:
+            return cls(file, tokenizers.Tokenizer.from_file(str(file)), bos)
+        except Exception as error:      # the library raises Exception itself
+            raise ModelError(file, "", got=f"not a tokenizer: {error}", expected="a tokenizer.json") from None
+
+    def encode(self, text: str) -> list[int]:
+        encoded = self._tokenizer.encode(_whole(self.file, text))
+        if self._unknown is not None:
+            for token, (start, end) in zip(encoded.ids, encoded.offsets, strict=True):
+                if token == self._unknown and start < end and text[start:end] != self._unknown_text:
+                    raise self._unencodable(text, start)
+        return [*self._before, *encoded.ids]
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        text: str = self._tokenizer.decode(list(tokens), skip_special_tokens=True)
+        return text
+
+
+class SentencePieceTokenizer(Tokenizer):
+    """A tokenizer.model, by the library sentencepiece, which is an extra."""
+
+    def __init__(self, file: Path, *, add_bos: bool = True) -> None:
+        """Raises ModelError without the library, or for a file that is not SentencePiece's."""
+        try:
+            import sentencepiece
+        except ImportError:
+            raise ModelError(file, "", got="the library sentencepiece is not installed",
+                             hint="pip install 'slimulator[sentencepiece]', or put a tokenizer.json beside it") from None
+        self.file = file
+        try:
+            self._processor: Any = sentencepiece.SentencePieceProcessor(model_file=str(file))
+        except (RuntimeError, OSError) as error:
+            raise ModelError(file, "", got=f"not a SentencePiece model: {error}", expected="a tokenizer.model") from None
+        self.size = self._processor.vocab_size()
+        self.bos = self._processor.bos_id() if self._processor.bos_id() >= 0 else None
+        self._add_bos = add_bos and self.bos is not None
+
+    def encode(self, text: str) -> list[int]:
+        tokens: list[int] = self._processor.encode(_whole(self.file, text))
+        if self._processor.unk_id() in tokens:
+            at = next(at for at, character in enumerate(text) if self._processor.unk_id() in self._processor.encode(character))
+            raise self._unencodable(text, at)
+        return [self._processor.bos_id(), *tokens] if self._add_bos else tokens
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        text: str = self._processor.decode([token for token in tokens if token < self.size])
+        return text
+
+
+def _whole(file: Path, text: str) -> str:
+    """The text, or ModelError for half a surrogate pair, which no UTF-8 can hold and the libraries do not take."""
+    at = next((at for at, character in enumerate(text) if "\ud800" <= character <= "\udfff"), None)
+    if at is not None:
+        raise ModelError(file, "prompt", got=f"character {at + 1} is half a surrogate pair, U+{ord(text[at]):04X}",
+                         expected="Unicode text")
+    return text

@@ -1,0 +1,202 @@
+"""llama2.c files: the golden text of a real model, all three versions of one random model, and what is refused."""
+
+from __future__ import annotations
+
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from compiler.errors import ModelError
+from compiler.frontends import llama2c, load, need_tokenizer
+from compiler.graph import EXACT, PLAIN, Arithmetic, Executor, build
+from compiler.model import Model
+from compiler.tokenizer import Stream
+from tests.compiler import checkpoints as made
+
+STORIES = Path(__file__).parents[4] / "shared/data/stories260K"
+needs_stories = pytest.mark.skipif(not STORIES.is_dir(), reason="the real model is not here")
+
+
+def logits(model: Model, tokens: tuple[int, ...] = (1, 40, 299, 7, 7)) -> np.ndarray:
+    executor = Executor(build(model.config), model)
+    return np.stack([executor.step(token) for token in tokens])
+
+
+@needs_stories
+@pytest.mark.parametrize("arithmetic", [PLAIN, EXACT], ids=["plain", "exact"])
+def test_golden_text(arithmetic: Arithmetic) -> None:
+    """What llama2.c prints at temperature 0 without a prompt, 200 steps."""
+    model = load(STORIES / "stories260K.bin")
+    tokenizer = need_tokenizer(model)
+    executor, tokens = Executor(build(model.config), model, arithmetic), tokenizer.encode("")
+    stream, text = Stream(tokenizer, tokens), ""
+    for _ in range(200):
+        tokens.append(int(executor.step(tokens[-1]).argmax()))
+        text += stream.push(tokens[-1])
+    assert text + stream.end() + "\n" == (STORIES / "greedy_200.txt").read_text()
+
+
+@needs_stories
+def test_real_tokenizer() -> None:
+    """Tokens that llama2.c gives, and every text comes back: those without a piece as bytes."""
+    tokenizer = need_tokenizer(load(STORIES / "stories260K.bin"))
+    assert tokenizer.encode("Once upon a time") == [1, 403, 407, 261, 378]
+    for text in ("Once upon a time", " two  spaces ", "naïve 🦊 fox\n", "<s>", "\x00", "a" * 500):
+        assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_versions_0_and_1_are_the_same_model(tied: bool, tmp_path: Path) -> None:
+    weights = made.weights(tied=tied)
+    for name, data in (("v0", made.llama2c_v0(weights)), ("v1", made.llama2c_v1(weights))):
+        (tmp_path / name).write_bytes(data)
+    models = [load(tmp_path / name) for name in ("v0", "v1")]
+    for model in models:
+        assert model.config.tied == tied
+        for role, array in weights.items():
+            assert np.array_equal(model.tensor(role).rows().reshape(array.shape), array)
+    assert np.array_equal(logits(models[0]), logits(models[1]))
+
+
+def test_version_2_keeps_codes_and_scales(tmp_path: Path) -> None:
+    weights = made.weights()
+    (tmp_path / "model.bin").write_bytes(made.llama2c_v2(weights, 16))
+    model = load(tmp_path / "model.bin")
+    for role, array in weights.items():
+        tensor = model.tensor(role)
+        assert np.array_equal(tensor.rows().reshape(array.shape), array)
+        if array.ndim == 2:
+            codes = tensor.codes()
+            assert codes.group == 16 and codes.values.dtype == np.int8 and codes.scales.shape == (len(array), array.shape[1] // 16)
+            assert np.array_equal(tensor.codes(3, 5).floats(), array[3:5])
+    (tmp_path / "floats.bin").write_bytes(made.llama2c_v1(weights))
+    assert np.array_equal(logits(model), logits(load(tmp_path / "floats.bin")))
+
+
+# ------------------------------------------------------------------------------------------------ what is refused
+
+
+def _number(data: bytes, index: int, value: int, start: int = 0) -> bytes:
+    at = start + 4 * index
+    return data[:at] + struct.pack("<i", value) + data[at + 4:]
+
+
+V0, V1, V2 = (make(made.weights()) for make in (made.llama2c_v0, made.llama2c_v1, lambda weights: made.llama2c_v2(weights, 16)))
+
+BAD = [
+    (b"",                                       r"error: 0 bytes; expected at least the 28 bytes"),
+    (V0[:27],                                   r"error: 27 bytes; expected at least the 28 bytes"),
+    (V0[:-1], rf"error: {len(V0) - 1} bytes; expected the {len(V0)} bytes .*\nhint: the file is truncated"),
+    (V0 + b"\0",                                rf"error: {len(V0) + 1} bytes; expected the {len(V0)} bytes"),
+    (V1[:200],                                  r"error: 200 bytes; expected at least the 256 bytes of its header"),
+    (V1[:-4],                                   r"hint: the file is truncated"),
+    (V1[:4] + b"\3\0\0\0" + V1[8:],             r"version: 3; expected 1 or 2"),
+    (V2[:-4],                                   r"hint: the file is truncated"),
+    (V2[:37] + struct.pack("<i", 0) + V2[41:],  r"group_size: 0; expected a positive size"),
+    (V2[:37] + struct.pack("<i", 24) + V2[41:], r"group_size: 24; expected a divisor of 32"),
+    (b"\x7fELF" + V0[4:],                       r"a file that begins 7f 45 4c 46 .*; expected a llama2.c checkpoint"),
+    (_number(V0, 0, 30),                        r"n_heads: 4; expected a divisor of dim, 30"),
+    (_number(V0, 3, -4),                        r"n_heads: -4; expected a divisor of dim, 32"),
+    (_number(V0, 4, 3),                         r"n_kv_heads: 3; expected a divisor of the 4 heads"),
+    (_number(V0, 2, -1),                        r"n_layers: -1; expected a positive size"),
+    (_number(_number(V0, 0, 1 << 22), 3, 1),    r"dim / n_heads: 4194304; expected the size of a head, 1 to 65536"),
+    (_number(V0, 2, 9_999_999),                 r"hint: the file is truncated"),
+    (_number(V0, 0, 12),                        r"dim / n_heads: 3; expected an even number"),
+]
+
+
+@pytest.mark.parametrize(("data", "message"), BAD, ids=[str(number) for number in range(len(BAD))])
+def test_bad_files(data: bytes, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "model.bin"
+    path.write_bytes(data)
+    with pytest.raises(ModelError, match=message) as error:
+        load(path)
+    assert error.value.file == str(path) and str(error.value).startswith(f"{path}: error: ")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_weights_that_are_no_numbers(value: float, tmp_path: Path) -> None:
+    weights = made.weights()
+    weights["layers.1.up"][40, 3] = value
+    (tmp_path / "model.bin").write_bytes(made.llama2c_v1(weights))
+    model = load(tmp_path / "model.bin")
+    with pytest.raises(ModelError, match=rf"tensor layers.1.up: element \[40, 3\] is {value}; expected finite weights"):
+        model.check_weights()
+    assert model.tensor("layers.1.up").rows(0, 40).shape == (40, made.DIM)
+
+
+def test_a_file_that_shrinks_while_it_is_used(tmp_path: Path) -> None:
+    (tmp_path / "model.bin").write_bytes(V1)
+    model = load(tmp_path / "model.bin")
+    (tmp_path / "model.bin").write_bytes(V1[:300])
+    with pytest.raises(ModelError, match="expected the file that was opened, unchanged"):
+        model.check_weights()
+
+
+MEASURE = """
+import resource, sys
+from compiler.frontends import load
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+model = load(sys.argv[1])
+before = peak()
+model.check_weights()
+print(peak() - before)
+"""
+
+
+def test_weights_stream(tmp_path: Path) -> None:
+    """Reading 400 MB of weights, sixteen layers, takes less than 80 MB of memory, mapped pages included."""
+    header = struct.pack("<Ii7iB", 0x616B3432, 1, 1024, 1024, 16, 16, 16, 512, 64, True).ljust(256, b"\0")
+    with (tmp_path / "model.bin").open("wb") as stream:
+        stream.write(header)
+        stream.truncate(256 + 4 * (1024 * (2 * 16 + 1) + 512 * 1024 + 7 * 16 * 1024 * 1024))
+    done = subprocess.run([sys.executable, "-c", MEASURE, str(tmp_path / "model.bin")], capture_output=True, text=True, check=True,
+                          cwd=Path(__file__).parents[3])
+    assert int(done.stdout) < 80 * 1024         # KiB
+
+
+# ------------------------------------------------------------------------------------------------ tokenizer
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "model.bin").write_bytes(V0)
+    (tmp_path / "tokenizer.bin").write_bytes(made.llama2c_tokenizer(made.pieces()))
+    return tmp_path
+
+
+def test_tokenizer_beside_the_model(folder: Path) -> None:
+    assert load(folder / "model.bin").tokenizer is not None
+    (folder / "tokenizer.bin").rename(folder / "other")
+    model = load(folder / "model.bin")
+    with pytest.raises(ModelError, match="tokenizer: none; expected a tokenizer beside the weights"):
+        need_tokenizer(model)
+    assert need_tokenizer(load(folder / "model.bin", folder / "other")).size == made.VOCAB
+    (folder / "other").rename(folder / f"tok{made.VOCAB}.bin")
+    assert load(folder / "model.bin").tokenizer is not None
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    (lambda pieces: pieces[:-1],              "299 pieces; expected the model's vocabulary of 300"),
+    (lambda pieces: [*pieces, (b"x", 0.0)],   "301 pieces; expected the model's vocabulary of 300"),
+])
+def test_tokenizer_of_another_size(change, message: str, folder: Path) -> None:     # type: ignore[no-untyped-def]
+    (folder / "tokenizer.bin").write_bytes(made.llama2c_tokenizer(change(made.pieces())))
+    with pytest.raises(ModelError, match=message):
+        load(folder / "model.bin")
+
+
+def test_damaged_tokenizer(folder: Path) -> None:
+    data = made.llama2c_tokenizer(made.pieces())
+    for end in (len(data) - 3, 4 + 8 + 2):
+        (folder / "tokenizer.bin").write_bytes(data[:end])
+        with pytest.raises(ModelError, match=r"piece \d+: the file ends within it; expected score, length and bytes"):
+            load(folder / "model.bin")
+    (folder / "tokenizer.bin").write_bytes(data[:8] + struct.pack("<i", -5) + data[12:])
+    with pytest.raises(ModelError, match="piece 0: a bad length"):
+        load(folder / "model.bin")
+    assert llama2c.find_tokenizer(folder / "model.bin", 300) == folder / "tokenizer.bin"
