@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from struct import Struct
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ from isa.reference import Hook, ReferenceMachine, TrapReport, Where
 from isa.services import Host
 
 SLICE = 20_000_000          # instructions between two looks at the keyboard
+_REGISTERS = Struct("<32Q")
 _PAGE = 4096                # code outside the program's own sections is decoded in pieces of this size
 _MOST_GAP = 1 << 20         # executable sections that are nearer than this are decoded as one piece
 _MOST_CODE = 1 << 22        # bytes; a larger section is hardly code: of it is decoded what is executed, page by page
@@ -66,6 +68,7 @@ class Machine(ReferenceMachine):
         for csr in CSRS.values():
             self._csr_mask[csr.address] = csr.writable
         self._block = np.zeros(WORDS, np.int64)
+        self._block_address = self._block.ctypes.data
         self._spans = np.zeros((0, SPAN_WORDS), np.int64)
         self._pieces: list[Piece] = []
         self._ranges: list[tuple[int, int]] = []            # (start, end) of what is decoded; elsewhere a piece holds OTHER
@@ -257,17 +260,16 @@ class Machine(ReferenceMachine):
         if piece is None:
             return False
         limit = SLICE if left is None else min(left, SLICE)
-        x = self._registers
-        x[:32] = np.array(self.x, np.uint64).view(np.int64)
-        done, pc = self._loop(piece.code, piece.base, self.pc, x, self._csr_mask, self._kernels, self._block.ctypes.data, limit,
-                              piece.visits)
-        self.x, self.pc = x[:32].view(np.uint64).tolist(), pc % (1 << 64)
+        _REGISTERS.pack_into(self._registers.data, 0, *self.x)
+        done, pc = self._loop(piece.code, piece.base, self.pc, self._registers, self._csr_mask, self._kernels,
+                              self._block_address, limit, piece.visits)
+        self.x, self.pc = list(_REGISTERS.unpack_from(self._registers.data)), pc % (1 << 64)
         return done > 0 and (done == limit or bool(self._stop) or self.pc in self.breakpoints
                              or not piece.base <= self.pc < piece.end)     # perhaps in another piece; no code: the fetch will trap
 
-    def step(self) -> TrapReport | None:
+    def _step(self) -> TrapReport | None:
         """Have the reference engine execute one instruction."""
-        report = super().step()
+        report = super()._step()
         name = self.row.mnemonic if self.row else "(none)"
         self.handed_over[name] = self.handed_over.get(name, 0) + 1
         for address, destination, _ in self._writes:

@@ -220,7 +220,7 @@ class ReferenceMachine(Vocabulary):
         seconds of the host. A program that has exited stays where it is.
         """
         self._prepare()
-        with watched(self.stop, timeout):
+        with watched(self.stop, timeout), np.errstate(all="ignore"):
             return self._run(max_instructions)
 
     def _run(self, max_instructions: int | None) -> RunResult:
@@ -235,7 +235,7 @@ class ReferenceMachine(Vocabulary):
                 return self._ended("breakpoint")
             if self._advance(left):
                 continue
-            report = self.step()
+            report = self._step()
             if report is not None:
                 return self._ended("trap", report)
         return self._ended("exit")
@@ -253,14 +253,17 @@ class ReferenceMachine(Vocabulary):
 
     def step(self) -> TrapReport | None:
         """Execute one instruction. Returns a report when it traps and no handler is installed."""
+        with np.errstate(all="ignore"):
+            return self._step()
+
+    def _step(self) -> TrapReport | None:
         pc, saved = self.pc, self.counts.copy()
         self.begin()
         word: int | None = None
         self.row, self.fields, self.operands, self.written = None, {}, {}, None
         try:
             word = self._fetch()
-            with np.errstate(all="ignore"):
-                self._execute(word)
+            self._execute(word)
         except Trap as trap:
             self.counts[:] = saved
             self.begin()

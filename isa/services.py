@@ -32,6 +32,8 @@ SERVICES: tuple[Service, ...] = (
     Service(EMIT_TOKEN, "emit_token", "a0 token",                      "hand a token to the host"),
 )
 
+NUMBERS = frozenset(service.number for service in SERVICES)
+
 # Registers of the mmio region, as offsets from its base. A program may instead define the symbols `tohost` and `fromhost`.
 TOHOST, FROMHOST, CONSOLE = 0x00, 0x08, 0x10
 

@@ -100,7 +100,7 @@ class Vocabulary:
     def environment_call(self) -> None:
         """`ecall`: a service of the environment. Linux's become traps when the program has installed a handler."""
         number, (a0, a1, a2) = self.x[_A7], self.x[_A0:_A0 + 3]
-        if (self.csr("mtvec") and number < services.READ_TOKEN) or number not in {service.number for service in services.SERVICES}:
+        if (self.csr("mtvec") and number < services.READ_TOKEN) or number not in services.NUMBERS:
             raise Trap(Cause.ENVIRONMENT_CALL, 0, f"ecall with a7 = {number}: no such service")
         self.count("core.services")
         match number:
