@@ -15,6 +15,7 @@ import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -200,8 +201,10 @@ def disassemble_file(file: Path, section: str | None, aliases: bool) -> None:
 @click.option("--json", "json_file", type=_FILE, metavar="F", help="Write result and counters as JSON ('-': to stdout).")
 @click.option("--max-instructions", type=click.IntRange(min=1), metavar="N", help="Stop after N instructions.")
 @click.option("--prompt", default="", metavar="TOKENS", help="Prompt tokens for the program to read, e.g. \"1 42 7\".")
+@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
+              help="Work on large operations with N threads, at most as many as the host has cores. Changes the time alone.")
 def run_program(file: Path, engine: str, machine: str | None, json_file: Path | None, max_instructions: int | None,
-                prompt: str) -> int:
+                prompt: str, threads: int) -> int:
     """Run a program.
 
     Its output goes to stdout and the counters that are not zero to stderr. The exit status is the program's own, 1 when it
@@ -221,7 +224,7 @@ def run_program(file: Path, engine: str, machine: str | None, json_file: Path | 
         raise ProgramError(f"it was built for machine {program.machine!r}, which is no preset here", path=str(file),
                            hint="give the machine's .toml file with --machine") from error
     host = Host(tokens, write=to_terminal if str(json_file) != "-" else None)
-    runner = _engine(engine)(preset, host)
+    runner = _engine(engine, threads)(preset, host)
     runner.load(program)
     try:
         result = runner.run(max_instructions)
@@ -262,16 +265,21 @@ def _where(program: Any, pc: int) -> str:
     return " ".join(filter(None, (f"pc {pc:#x}", symbol and f"<{symbol}>", place and f"({place})")))
 
 
-def _engine(name: str) -> Any:
-    """The class of an engine. The first run on a host compiles the fast one: a terminal is told so."""
+def _engine(name: str, threads: int) -> Any:
+    """What makes a machine of an engine. The first run on a host compiles the fast one: a terminal is told so."""
     if name == "reference":
+        if threads > 1:
+            raise click.BadParameter("the reference engine has one thread", param_hint="--threads")
         from isa.reference import ReferenceMachine
         return ReferenceMachine
     from emulator.engine import Machine
     from emulator.kernels import on_compile
+    from emulator.threads import cores
+    if threads > cores():
+        raise click.BadParameter(f"{threads} is not in the range 1<=x<={cores()}, the cores of this host", param_hint="--threads")
     if sys.stderr.isatty():
         on_compile(lambda what: click.echo(f"\r\x1b[K{what and f'compiling {what} ...'}", nl=False, err=True))
-    return Machine
+    return partial(Machine, threads=threads)
 
 
 def _tokens(text: str) -> list[int]:

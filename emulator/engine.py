@@ -14,6 +14,7 @@ import numpy.typing as npt
 from emulator import context, kernels
 from emulator.context import SPAN_WORDS, STATE_INDEX, WORDS
 from emulator.decode import KERNEL_NAMES, NO_REGISTER, NUMBER, OPERATION, VALUE, Code, decode_words
+from emulator.threads import pool_of
 from isa.counters import COUNTERS
 from isa.csrs import CSRS
 from isa.instruction import find
@@ -34,7 +35,8 @@ class Machine(ReferenceMachine):
     `handed_over` counts the instructions that the reference engine executed, by mnemonic.
     """
 
-    def __init__(self, machine: Preset | str = "slim", host: Host | None = None) -> None:
+    def __init__(self, machine: Preset | str = "slim", host: Host | None = None, threads: int = 1) -> None:
+        """`threads`: how many work on a large operation, 1 to the cores of the host. Results and counters do not depend on it."""
         super().__init__(machine, host)
         from emulator import units  # noqa: F401 - registers the kernels
         self._registers = np.zeros(NO_REGISTER + 1, np.int64)
@@ -43,6 +45,8 @@ class Machine(ReferenceMachine):
         for csr in CSRS.values():
             self._csr_mask[csr.address] = csr.writable
         self._block = np.zeros(WORDS, np.int64)
+        self._pool = pool_of(threads)
+        self._block[context.POOL] = self._pool.address if self._pool else 0
         self._spans = np.zeros((0, SPAN_WORDS), np.int64)
         self._code: list[tuple[int, Code]] = []             # (address of the first instruction, decoded)
         self._ranges: list[tuple[int, int]] = []            # (start, end) of what is decoded; elsewhere a piece holds OTHER
