@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emulator import context, kernels
-from emulator.context import SPAN_WORDS, STATE_INDEX, WORDS
+from emulator.context import COUNTED_ENTRIES, COUNTED_WORDS, SPAN_WORDS, STATE_INDEX, WORDS
 from emulator.decode import KERNEL_NAMES, NO_REGISTER, NUMBER, OPERATION, VALUE, Code, decode_words
 from emulator.threads import pool_of
 from isa.counters import COUNTERS
@@ -47,6 +47,8 @@ class Machine(ReferenceMachine):
         self._block = np.zeros(WORDS, np.int64)
         self._pool = pool_of(threads)
         self._block[context.POOL] = self._pool.address if self._pool else 0
+        self._counted = np.zeros(COUNTED_ENTRIES * COUNTED_WORDS, np.int64)
+        self._block[context.COUNTED_TABLE] = self._counted.ctypes.data
         self._spans = np.zeros((0, SPAN_WORDS), np.int64)
         self._code: list[tuple[int, Code]] = []             # (address of the first instruction, decoded)
         self._ranges: list[tuple[int, int]] = []            # (start, end) of what is decoded; elsewhere a piece holds OTHER
@@ -73,7 +75,8 @@ class Machine(ReferenceMachine):
             ports = sum(1 << bit for name, bit in context.PORT.items() if name in region.ports)
             counters = (COUNTERS.get(f"{region.name}.bytes_{verb}") for verb in ("read", "written"))
             read, write = (counter.slot if counter else context.SINK for counter in counters)
-            return [base, len(view), view.ctypes.data, int(region.writable and region.name != "mmio"), ports, read, write, 0]
+            return [base, len(view), view.ctypes.data, int(region.writable and region.name != "mmio"), ports, read, write,
+                    int(not region.writable)]
 
         rows = [span(region, base, view) for region, base, view in self.memory.spans()]
         dram = self.machine.region("dram").base
@@ -82,6 +85,7 @@ class Machine(ReferenceMachine):
         self._block[context.SPANS] = self._spans.ctypes.data
         self._block[context.SPAN_COUNT] = len(self._spans)
         self._block[context.PAGE_BYTES] = self.page_bytes
+        self._counted[:] = 0
 
     def _describe_state(self) -> None:
         """Fill in what may have been replaced between two runs."""

@@ -18,10 +18,11 @@ from numba.extending import intrinsic
 from emulator.context import leaf
 from emulator.features import AVX512
 from emulator.integer_simd import I8, I16, I32, I64, SIZE, Vector, dot, pointer, prefetch, shuffle, spread, vector_type
+from emulator.lut_counts import Counts
 from emulator.lut_layouts import BIAS, BY_NUMBER, FACTOR, SLICES, ZERO, is_rewritten, rewrite, size_of
 from emulator.lut_plain import EVENTS
 from emulator.lut_products import collect, sum_of
-from emulator.lut_rows import Counts, book_table
+from emulator.lut_rows import book_table
 from emulator.machine_code import load, move, store
 from emulator.threads import add_events
 

@@ -26,29 +26,7 @@ from isa.units.lut import WEIGHT_FORMATS
 Counted = tuple[list[Any], list[Any]]
 
 
-def _t2(v: Vector) -> Counted:
-    weights = (~v | v.shift_right(1)) & 0x55
-    return [weights], [weights.differs(0)]
-
-
-def _i2(v: Vector) -> Counted:
-    return [(v | v.shift_right(1)) & 0x55], [(v & 0x55).differs(0), (v & 0xAA).differs(0)]
-
-
-def _i4(v: Vector) -> Counted:
-    pairs = v | v.shift_right(1)
-    bytes_ = v | v.shift_right(8)
-    first = Vector(v.builder, spread(vector_type(I16), 15))
-    return [(pairs | pairs.shift_right(2)) & 0x11], [(bytes_ | bytes_.shift_right(4)) & first]
-
-
-def _i8(v: Vector) -> Counted:
-    halves = v | v.shift_right(16, I32)
-    first = Vector(v.builder, spread(vector_type(I32), 255))
-    return [v.differs(0)], [(halves | halves.shift_right(8, I32)) & first]
-
-
-# The same for four rows under each other, whose groups run down the columns.
+# Four rows under each other, whose groups run down the columns. For those that run along a row: emulator/lut_counts.py.
 
 
 def _below_t2(rows: list[Vector]) -> Counted:
@@ -79,7 +57,6 @@ class Layout:
     flip: int                           # a byte that makes the codes of a byte unsigned
     bias: int
     zero: int                           # a byte whose weights are all zero
-    counted: Callable[[Vector], Counted] | None = None
     counted_below: Callable[[list[Vector]], Counted] | None = None
     factor: int = 1
     codebook: bool = False
@@ -104,14 +81,14 @@ class Layout:
 
 
 LAYOUTS: dict[str, Layout] = {
-    #            slices  flip  bias  zero  counted, in a row and in four below each other
+    #            slices  flip  bias  zero
     "b1": Layout(8,      0,    1,    0,    factor=2),
-    "t2": Layout(4,      0,    1,    0x55, _t2, _below_t2),
-    "i2": Layout(4,      0xAA, 2,    0,    _i2, _below_i2),
-    "i4": Layout(2,      0x88, 8,    0,    _i4, _below_i4),
-    "i8": Layout(1,      0x80, 128,  0,    _i8, _below_i8),
-    "i3": Layout(2,      0x44, 4,    0,    _i4, _below_i4),     # rewritten; bit 3 of a nibble is 0
-    "t5": Layout(4,      0,    1,    0x55, _t2, _below_t2),     # rewritten
+    "t2": Layout(4,      0,    1,    0x55, _below_t2),
+    "i2": Layout(4,      0xAA, 2,    0,    _below_i2),
+    "i4": Layout(2,      0x88, 8,    0,    _below_i4),
+    "i8": Layout(1,      0x80, 128,  0,    _below_i8),
+    "i3": Layout(2,      0x44, 4,    0,    _below_i4),     # rewritten; bit 3 of a nibble is 0
+    "t5": Layout(4,      0,    1,    0x55, _below_t2),     # rewritten
     "c3": Layout(2,      0,    128,  0,    codebook=True),        # rewritten
     "c2": Layout(4,      0,    128,  0,    codebook=True),
     "c4": Layout(2,      0,    128,  0,    codebook=True),

@@ -12,6 +12,7 @@ from numba import njit
 from emulator.context import inline, leaf
 from emulator.folds import even, fold, odd
 from emulator.lanes import convert, put, spread, take, take_part
+from emulator.lut_counts import IS_COUNTED, entry_of, recall, remember
 from emulator.lut_layouts import BIAS, FACTOR, SLICES, is_rewritten, rewrite, size_of
 from emulator.lut_plain import B1, C2, LOOKUPS, SKIPPED_GROUPS, STEPS, ZERO_WEIGHTS, count_binary, planes_of
 from emulator.lut_rows import deal, row_products, word_products
@@ -98,14 +99,17 @@ def collect(fmt, mode, rows, length, extra, book, found, events):
 
 
 @leaf
-def some_row_sums(first, last, fmt, host, stride, end, length, dealt, blocks, line, keep, book, sums, found):
-    """The sums of codes * x of rows first..last."""
+def some_row_sums(first, last, fmt, host, stride, end, length, dealt, blocks, line, keep, book, sums, known, found):
+    """The sums of codes * x of rows first..last, and unless they are known the counts."""
     spare, counted = np.empty(LINE * (SLICES[fmt] + 3) + ROWS * line, np.uint8), np.zeros(2, np.int64)
-    at = (spare.ctypes.data + LINE - 1) & -LINE
+    at, events = (spare.ctypes.data + LINE - 1) & -LINE, counted.ctypes.data
     r = first
     while r < last:
         row, row_step, tail, some = ready(i64(fmt), host + r * stride, stride, last - r, length, end, at)
-        row_products(fmt, some, row, row_step, dealt, blocks, tail, row_step, keep, book, sums + 4 * r, 4, counted.ctypes.data)
+        if known:
+            row_products(fmt, 0, some, row, row_step, dealt, blocks, tail, row_step, keep, book, sums + 4 * r, 4, events)
+        else:
+            row_products(fmt, 1, some, row, row_step, dealt, blocks, tail, row_step, keep, book, sums + 4 * r, 4, events)
         r += some
     add_events(found, counted)
     spare[0] = 0                # used to here: its address was
@@ -120,9 +124,13 @@ def row_sums(fmt, block, host, stride, end, rows, length, x, book, sums, mode, e
     dealt = (scratch.ctypes.data + LINE - 1) & -LINE
     keep = dealt + all_blocks * step
     prepare(fmt, x, length, dealt, keep, keep + LINE)
+    entry = entry_of(block, i64(fmt), host, stride, rows, length)
+    known = recall(entry, i64(fmt), host, stride, rows, length, found) or not IS_COUNTED[fmt]
     if not in_parallel(block, rows * all_blocks * LINE, rows, GRAIN, some_row_sums, fmt, host, stride, end, length, dealt, blocks,
-                       LINE * all_blocks, keep, book, sums.ctypes.data, found.ctypes.data):
+                       LINE * all_blocks, keep, book, sums.ctypes.data, known, found.ctypes.data):
         return False
+    if not known:
+        remember(entry, i64(fmt), host, stride, rows, length, found)
     bias = BIAS[fmt] * sum_of(x, length)
     for r in range(rows):
         sums[r] = FACTOR[fmt] * sums[r] - bias
@@ -193,17 +201,19 @@ def repeated(scale, step, groups, target):
 
 @leaf
 def some_grouped_sums(first, last, fmt, host, stride, end, length, dealt, blocks, line, keep, book, row_words, per_group, groups,
-                      bias, w_scale, w_step, x_scale, y, found):
+                      bias, w_scale, w_step, x_scale, y, known, found):
     """y[r] for the rows first..last."""
     spare_size, size = LINE * (SLICES[fmt] + 3) + ROWS * line, 4 * row_words * ROWS + 2 * LINE
     scratch, counted = np.zeros(spare_size + 2 * size, np.uint8), np.zeros(2, np.int64)
     spare = (scratch.ctypes.data + LINE - 1) & -LINE
-    words = spare + spare_size - LINE
+    words, events = spare + spare_size - LINE, counted.ctypes.data
     r = first
     while r < last:
         row, row_step, tail, some = ready(i64(fmt), host + r * stride, stride, min(last - r, ROWS), length, end, spare)
-        word_products(fmt, some, row, row_step, dealt, blocks, tail, row_step, keep, book, words, 4 * row_words,
-                      counted.ctypes.data)
+        if known:
+            word_products(fmt, 0, some, row, row_step, dealt, blocks, tail, row_step, keep, book, words, 4 * row_words, events)
+        else:
+            word_products(fmt, 1, some, row, row_step, dealt, blocks, tail, row_step, keep, book, words, 4 * row_words, events)
         sums = group_sums(words, some * row_words, per_group, words + size)
         for i in range(some):
             at = r + i
@@ -236,10 +246,14 @@ def grouped_sums(fmt, block, host, stride, end, rows, length, group, x, book, w_
         store(bias + 4 * g, i32(BIAS[fmt] * sum_of(x + g * group, min(group, length - g * group))))
     x_scale = repeated(x_scale, x_step, groups, x_scales)
     w_scale = repeated(w_scale, w_step, groups, w_scales)
+    entry = entry_of(block, i64(fmt), host, stride, rows, length)
+    known = recall(entry, i64(fmt), host, stride, rows, length, found) or not IS_COUNTED[fmt]
     if not in_parallel(block, rows * all_blocks * LINE, rows, GRAIN, some_grouped_sums, fmt, host, stride, end, length, dealt,
                        blocks, LINE * all_blocks, keep, book, row_words, per_group, groups, bias, w_scale, w_step, x_scale, y,
-                       found.ctypes.data):
+                       known, found.ctypes.data):
         return False
+    if not known:
+        remember(entry, i64(fmt), host, stride, rows, length, found)
     collect(i64(fmt), mode, rows, length, rows * (all_blocks * step - length), book, found, events)
     scratch[0] = 0              # used to here: its address was
     return True
