@@ -94,9 +94,9 @@ def column_products(typing: Any, fmt: Any, fours: Any, weights: Any, stride: Any
                 single = builder.insert_element(ir.Constant(vector_type(I32), ir.Undefined), word, ir.Constant(I32, 0))
                 activations = Vector(builder, shuffle(builder, single, single, [0] * 16))
                 for q, v in enumerate(_turned(builder, rows)):
-                    v = v ^ layout.flip if layout.flip else v
+                    opened = layout.opened(v)
                     for k in range(layout.slices):
-                        codes, largest = layout.codes(v, k, table, in_place)
+                        codes, largest = layout.codes(opened, k, table, in_place)
                         if table:
                             counts.add(([codes.differs(128)], []))
                         before = Vector(builder, builder.load(slots[q][k]))

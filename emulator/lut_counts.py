@@ -14,10 +14,11 @@ from numba import njit
 from numba.core import cgutils
 
 from emulator.context import COUNTED_ENTRIES, COUNTED_TABLE, COUNTED_WORDS, is_fixed
-from emulator.integer_simd import I8, I16, I32, I64, Vector, pointer, population, spread, vector_type
-from emulator.lut_layouts import LAYOUTS, Counted
+from emulator.integer_simd import I8, I16, I32, I64, Vector, constants, look_up_256, pointer, population, spread, vector_type
+from emulator.lut_layouts import FIVES, Counted
+from emulator.lut_plain import I2, I3, I4, T2, T5
+from emulator.lut_plain import I8 as INT8
 from emulator.machine_code import load, store
-from isa.units.lut import WEIGHT_FORMATS
 
 i64 = np.int64
 
@@ -83,15 +84,33 @@ def _i8(a: Vector, b: Vector) -> Counted:
     return [a.differs(0), b.differs(0)], [(halves | halves.shift_right(8)) & first]
 
 
-COUNTED: dict[str, Callable[[Vector, Vector], Counted]] = {"t2": _t2, "t5": _t2, "i2": _i2, "i3": _i4, "i4": _i4, "i8": _i8}
-IS_COUNTED = tuple(name in COUNTED for name in WEIGHT_FORMATS)         # b1 has no zeros, codebooks have no groups
+def _fives(a: Vector, b: Vector) -> Counted:
+    """Groups of four cross the bytes of five weights, but not words of four bytes: so the flags of a word are put side by side."""
+    five, ten = (Vector(a.builder, spread(vector_type(kind), low)) for kind, low in ((I16, 0xFF), (I32, 0xFFFF)))
+    words = []
+    for v in (a, b):
+        flags = look_up_256(constants(a.builder, _NOT_ZERO), v)
+        flags = (flags & five) | (flags & ~five).shift_right(3)
+        words.append((flags & ten) | (flags & ~ten).shift_right(6, I32))
+    groups = []
+    for word in words:
+        pairs = word | word.shift_right(1, I32)
+        groups.append((pairs | pairs.shift_right(2, I32)) & Vector(a.builder, spread(vector_type(I32), 0x11111)))
+    return words, [groups[0] | groups[1].shift_left(1, I32)]
 
 
-def count_blocks(counts: Counts, name: str, blocks: list[Vector]) -> None:
-    """Emit the counting of some blocks of a format."""
-    zero = Vector(blocks[0].builder, spread(vector_type(I8), LAYOUTS[name].zero))
+_NOT_ZERO = [sum(1 << i for i in range(5) if byte // 3**i % 3 != 1) for byte in range(256)]     # of the five digits of a byte
+# By number of the layout: b1 has no zeros, codebooks have no groups.
+COUNTED: dict[int, Callable[[Vector, Vector], Counted]] = {
+    T2: _t2, T5: _t2, I2: _i2, I3: _i4, I4: _i4, INT8: _i8, FIVES: _fives}
+IS_COUNTED = tuple(fmt in COUNTED for fmt in range(FIVES))
+
+
+def count_blocks(counts: Counts, counted: Callable[[Vector, Vector], Counted], blocks: list[Vector], zero: int) -> None:
+    """Emit the counting of some blocks. `zero`: a byte whose weights are zero."""
+    nothing = Vector(blocks[0].builder, spread(vector_type(I8), zero))
     for i in range(0, len(blocks), 2):
-        counts.add(COUNTED[name](blocks[i], blocks[i + 1] if i + 1 < len(blocks) else zero))
+        counts.add(counted(blocks[i], blocks[i + 1] if i + 1 < len(blocks) else nothing))
 
 
 # ------------------------------------------------------------------------------------------------ remembered

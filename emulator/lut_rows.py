@@ -31,8 +31,7 @@ from emulator.integer_simd import (
     vector_type,
 )
 from emulator.lut_counts import COUNTED, Counts, clear, count_blocks
-from emulator.lut_layouts import BY_NUMBER, LAYOUTS
-from isa.units.lut import WEIGHT_FORMATS
+from emulator.lut_layouts import BY_NUMBER
 
 
 def book_table(builder: Any, book: Any) -> Vector:
@@ -48,9 +47,9 @@ class _Rows:
     Sums and counts live in stack slots, which LLVM keeps in registers.
     """
 
-    def __init__(self, builder: Any, name: str, count: int, by_word: bool, counting: bool) -> None:
-        self.builder, self.name, self.layout, self.counting = builder, name, LAYOUTS[name], counting and name in COUNTED
-        layout = self.layout
+    def __init__(self, builder: Any, number: int, count: int, by_word: bool, counting: bool) -> None:
+        layout = BY_NUMBER[number]
+        self.builder, self.layout, self.counted = builder, layout, COUNTED.get(number) if counting else None
         # Codes may stay where they are in the byte when every slice has sums of its own, to be divided at the end.
         self.in_place = AVX512 and not by_word and not layout.codebook and layout.slices > 1
         self.sums = [[cgutils.alloca_once(builder, vector_type(I32)) for _ in range(layout.slices if self.in_place else 1)]
@@ -69,13 +68,12 @@ class _Rows:
                 mask = Vector.load(builder, keep)
                 v = (v & mask) | (~mask & layout.zero) if layout.zero else v & mask
             blocks.append(v)
-        if self.counting:
-            count_blocks(self.counts, self.name, blocks)
-        if layout.flip:
-            blocks = [v ^ layout.flip for v in blocks]
+        if self.counted:
+            count_blocks(self.counts, self.counted, blocks, layout.zero)
+        opened = [layout.opened(v) for v in blocks]
         for k in range(layout.slices):
             activations = Vector.load(builder, builder.add(x, ir.Constant(I64, SIZE * k)))
-            for v, sums in zip(blocks, self.sums, strict=True):
+            for v, sums in zip(opened, self.sums, strict=True):
                 codes, largest = layout.codes(v, k, table, self.in_place)
                 if table:
                     self.counts.add(([codes.differs(128)], []))
@@ -86,7 +84,7 @@ class _Rows:
         """int32 (16,) sums of a row so far, of the four bytes of each word; they start again from zero."""
         total = None
         for k, slot in enumerate(self.sums[row]):
-            part = Vector(self.builder, self.builder.load(slot)).divide(self.layout.bits * k)
+            part = Vector(self.builder, self.builder.load(slot)).divide(self.layout.place(k) if self.in_place else 0)
             total = total + part if total else part
             clear(self.builder, slot)
         assert total is not None
@@ -108,7 +106,7 @@ def _emit_rows(number: int, by_word: bool, counting: bool) -> Any:
 
         def some_rows(first: Any, groups: Any, count: int) -> None:
             """`groups` times `count` rows at once, from row `first` on."""
-            some = _Rows(builder, WEIGHT_FORMATS[number], count, by_word, counting)
+            some = _Rows(builder, number, count, by_word, counting)
             with cgutils.for_range(builder, groups, intp=I64) as each:
                 numbers = [builder.add(first, builder.add(builder.mul(each.index, ir.Constant(I64, count)), ir.Constant(I64, row)))
                            for row in range(count)]
@@ -163,6 +161,21 @@ def word_products(typing: Any, fmt: Any, counting: Any, rows: Any, weights: Any,
     return types.void(fmt, counting, *[types.int64] * 12), _emit_rows(fmt.literal_value, True, bool(counting.literal_value))
 
 
+def deal_fives(builder: Any, source: Any, blocks: Any, out: Any) -> None:
+    """The same for five slices: from each of five vectors in turn the bytes that belong to the slice."""
+    with cgutils.for_range(builder, blocks, intp=I64) as loop:
+        offset = builder.mul(loop.index, ir.Constant(I64, 5 * SIZE))
+        start, target = builder.add(source, offset), builder.add(out, offset)
+        parts = [Vector.load(builder, builder.add(start, ir.Constant(I64, SIZE * i))).value for i in range(5)]
+        for k in range(5):
+            slice_ = parts[0]
+            for i in range(1, 5):
+                lanes = [at if place < SIZE * i else SIZE + place % SIZE for at in range(SIZE) for place in (5 * at + k,)]
+                lanes = [5 * at + k if i == 1 and 5 * at + k < SIZE else lane for at, lane in enumerate(lanes)]
+                slice_ = shuffle(builder, slice_, parts[i], lanes)
+            Vector(builder, slice_).store(builder.add(target, ir.Constant(I64, SIZE * k)))
+
+
 @intrinsic(prefer_literal=True)
 def deal(typing: Any, fmt: Any, x: Any, blocks: Any, out: Any) -> Any:
     """Deal activations out to the slices of a format: for each block of 64 * slices, those of slice 0, of slice 1 and so on."""
@@ -173,6 +186,9 @@ def deal(typing: Any, fmt: Any, x: Any, blocks: Any, out: Any) -> Any:
 
     def emit(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
         _, source, blocks, out = arguments
+        if slices == 5:
+            deal_fives(builder, source, blocks, out)
+            return context.get_dummy_value()
         element = ir.IntType(8 * slices)
         kind = ir.VectorType(element, SIZE)
         with cgutils.for_range(builder, blocks, intp=I64) as loop:

@@ -30,6 +30,7 @@ from emulator.context import (
 )
 from emulator.kernels import kernel
 from emulator.lut_columns import columns_apart, some_column_sums
+from emulator.lut_layouts import layout_of_rows
 from emulator.lut_plain import (
     B1,
     BUFFER_READS,
@@ -235,17 +236,17 @@ def plain_row_sums(first, last, fmt, block, host, stride, length, sums, found):
 
 
 @inline
-def product(block, fmt, host, stride, extent, rows, length, sums, events):
+def product(block, fmt, shape, host, stride, extent, rows, length, sums, events):
     """sums[r] int32 = sum over c of W[r, c] x[c], by vector code where there is some. False if it fails."""
     if has_vector_code(i64(fmt), csr(block, MODE), length):
-        return lut_products.row_sums(fmt, block, host, stride, host + extent, rows, length, state(block, ACTIVATIONS),
+        return lut_products.row_sums(fmt, shape, block, host, stride, host + extent, rows, length, state(block, ACTIVATIONS),
                                      state(block, BOOK_I8), sums, csr(block, MODE), events)
     return in_parallel(block, SLOW * rows * length, rows, 1, plain_row_sums, i64(fmt), block, host, stride, length,
                        sums.ctypes.data, events.ctypes.data)
 
 
 @inline
-def mac(block, fmt, acc, W, rows):
+def mac(block, fmt, shape, acc, W, rows):
     """lut.mac of one format."""
     length = activations(block)
     target, read_slot, write_slot = accumulator(block, acc, rows)
@@ -255,7 +256,7 @@ def mac(block, fmt, acc, W, rows):
     if host == 0 or overlap(target, 4 * rows, host, extent):
         return PUNT
     sums, events = np.zeros(rows, np.int32), np.zeros(EVENTS, np.int64)
-    if extent > 0 and not product(block, fmt, host, stride, extent, rows, length, sums, events):
+    if extent > 0 and not product(block, fmt, shape, host, stride, extent, rows, length, sums, events):
         return PUNT
     accumulate(block, target, sums, rows, read_slot, write_slot)
     count_product(block, i64(fmt), rows, length, weight_slot, rows * row_bytes(i64(fmt), length), events)
@@ -319,7 +320,7 @@ def plain_grouped_sums(first, last, fmt, block, host, stride, length, group, gro
 
 
 @inline
-def gemv(block, fmt, y, W, scale, rows):
+def gemv(block, fmt, shape, y, W, scale, rows):
     """lut.gemv of one format."""
     length, w_group, x_group = activations(block), csr(block, SCALE_GROUP), load(state(block, X_GROUP), i64)
     if length < 0 or not 0 <= rows <= LARGE >> 2 or (w_group != 0 and x_group != 0 and w_group != x_group):
@@ -342,7 +343,7 @@ def gemv(block, fmt, y, W, scale, rows):
     w_step, x_step = 4 if w_group != 0 else 0, 4 if x_group != 0 else 0
     if extent > 0 and groups == 1:
         sums = np.empty(rows, np.int32)
-        if not product(block, fmt, host, stride, extent, rows, length, sums, events):
+        if not product(block, fmt, shape, host, stride, extent, rows, length, sums, events):
             return PUNT
         x_scale = load(state(block, SCALES), f32)
         for r in range(rows):       # 0 is the sum of the other 15 lanes: it makes -0.0 a 0.0
@@ -366,10 +367,10 @@ def gemv(block, fmt, y, W, scale, rows):
     return DONE
 
 
-def _define(fmt: int, name: str) -> None:
+def _define(fmt: int, shape: int, name: str) -> None:
     @kernel(f"lut.mac.{name}")
     def lut_mac(acc, W, rows, _, block):
-        return mac(block, fmt, acc, W, rows)
+        return mac(block, fmt, shape, acc, W, rows)
 
     @kernel(f"lut.macT.{name}")
     def lut_macT(acc, W, cols, _, block):
@@ -377,11 +378,11 @@ def _define(fmt: int, name: str) -> None:
 
     @kernel(f"lut.gemv.{name}")
     def lut_gemv(y, W, scale, rows, block):
-        return gemv(block, fmt, y, W, scale, rows)
+        return gemv(block, fmt, shape, y, W, scale, rows)
 
 
 for _fmt, _name in enumerate(WEIGHT_FORMATS):
-    _define(_fmt, _name)
+    _define(_fmt, layout_of_rows(_fmt), _name)
 
 # ------------------------------------------------------------------------------------------------ codebooks to f32
 
@@ -445,7 +446,7 @@ def lut_xnor(acc, W, rows, _, block):
     if host == 0 or overlap(target, 4 * rows, host, extent):
         return PUNT
     sums, events = np.zeros(rows, np.int32), np.zeros(EVENTS, np.int64)
-    if extent > 0 and not product(block, B1, host, stride, extent, rows, length, sums, events):
+    if extent > 0 and not product(block, B1, B1, host, stride, extent, rows, length, sums, events):
         return PUNT
     accumulate(block, target, sums, rows, read_slot, write_slot)
     size = rows * row_bytes(B1, length)
