@@ -212,6 +212,8 @@ _RUN_OPTIONS = (
     click.option("--engine", type=click.Choice(["fast", "reference"]), default="fast", show_default=True,
                  help="What executes the program. fast: compiled kernels; reference: the NumPy meanings, one at a time."),
     click.option("--machine", metavar="M", help="Preset name or .toml file; by default the one that the program was built for."),
+    click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
+                 help="Work on large operations with N threads, at most as many as the host has cores. Changes the time alone."),
     click.option("--prompt", default="", metavar="TOKENS", help="Prompt tokens for the program to read, e.g. \"1 42 7\"."),
     click.option("--max-instructions", type=click.IntRange(min=1), metavar="N", help="Stop after N instructions."),
     click.option("--timeout", type=float, metavar="SECONDS", callback=_seconds, help="Stop after this time."),
@@ -246,7 +248,7 @@ def _options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
 @_options(*_RUN_OPTIONS, *_TRACE_OPTIONS)
 def run_program(file: Path | None, engine: str, machine: str | None, prompt: str, max_instructions: int | None,
                 timeout: float | None, quiet: bool, mix: bool, hazards: str | None, json_file: Path | None, csv_file: Path | None,
-                commit_log: Path | None, trace: Path | None, save_snapshot: Path | None, restore: Path | None,
+                commit_log: Path | None, trace: Path | None, threads: int, save_snapshot: Path | None, restore: Path | None,
                 **filters: Any) -> int:
     """Run a program.
 
@@ -271,7 +273,7 @@ def run_program(file: Path | None, engine: str, machine: str | None, prompt: str
             (json_file, lambda report: [_dump(report.as_json())]), (csv_file, Report.as_csv)) if path is not None]
         with ExitStack() as logging:
             tracing, committing = (path and logging.enter_context(LineLog(path)) for path in (trace, commit_log))
-            runner = _loaded(file, _engine(engine), machine, host, restore)
+            runner = _loaded(file, _engine(engine), machine, host, restore, **_threads(engine, threads))
             check = _hazard_check(runner, hazards)
             _follow(runner, tracing, committing, **filters)
             if mix:
@@ -305,16 +307,17 @@ def _follow(runner: Any, trace: Any, commit_log: Any, *, limit: int | None, **fi
         commit_log.follow(runner, commit_line)
 
 
-def _loaded(file: Path | None, engine: Any, machine: str | None, host: Any, snapshot: Path | None) -> Any:
+def _loaded(file: Path | None, engine: Any, machine: str | None, host: Any, snapshot: Path | None, **options: int) -> Any:
     """A machine with a program: at its start, or as a snapshot has it."""
     from isa.preset import load_preset
     from isa.program import Program
     if snapshot:
-        return engine.restore(snapshot, Program.load(file) if file else None, load_preset(machine) if machine else None, host)
+        return engine.restore(snapshot, Program.load(file) if file else None, load_preset(machine) if machine else None, host,
+                              **options)
     if file is None:
         raise click.UsageError("Missing argument 'FILE'.")
     program = Program.load(file)
-    runner = engine(_preset(program, file, machine), host)
+    runner = engine(_preset(program, file, machine), host, **options)
     runner.load(program)
     return runner
 
@@ -387,6 +390,18 @@ def _engine(name: str) -> Any:
     if sys.stderr.isatty():
         on_compile(lambda what: click.echo(f"\r\x1b[K{what and f'compiling {what} ...'}", nl=False, err=True))
     return Machine
+
+
+def _threads(engine: str, threads: int) -> dict[str, int]:
+    """What a machine of an engine is told about threads."""
+    if engine == "reference":
+        if threads > 1:
+            raise click.BadParameter("the reference engine has one thread", param_hint="--threads")
+        return {}
+    from emulator.threads import cores
+    if threads > cores():
+        raise click.BadParameter(f"{threads} is not in the range 1<=x<={cores()}, the cores of this host", param_hint="--threads")
+    return {"threads": threads}
 
 
 def _tokens(text: str) -> list[int]:

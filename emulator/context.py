@@ -22,14 +22,15 @@ PUNT, DONE = 0, 1         # numba answers 0 for a kernel that raises: so that is
 
 # Words of the block. State arrays follow from STATE on, two words each: host address and length.
 (COUNTS, CSR_FILE, SPANS, SPAN_COUNT, RESULT, PAGE_BYTES, GUARD_START, GUARD_BYTES, GUARDS, GUARD_COUNT, TOHOST, STOP,
- STATE) = range(13)
+ POOL, COUNTED_TABLE, STATE) = range(15)
 STATE_INDEX: dict[str, int] = {name: STATE + 2 * i for i, name in enumerate(
     array.name for unit in UNITS.values() for array in unit.state)}
 WORDS = STATE + 2 * len(STATE_INDEX)
 
 # A span is a run of bytes at one host address: a region, or one section in flash. Words of a span:
-BASE, SIZE, HOST, WRITABLE, PORTS, READ_SLOT, WRITE_SLOT = range(7)
+BASE, SIZE, HOST, WRITABLE, PORTS, READ_SLOT, WRITE_SLOT, FIXED = range(8)       # FIXED: nothing ever changes there
 SPAN_WORDS = 8
+COUNTED_ENTRIES, COUNTED_WORDS = 4096, 8        # of what emulator/lut_counts.py remembers
 SINK = 127                      # counter slot of empty operands: never shown
 
 PORT: dict[str, int] = {name: i for i, name in enumerate(("core", *UNITS))}      # bit number in PORTS
@@ -118,6 +119,17 @@ def _find(block: int, port: int, address: int, size: int, align: int, write: int
             return load(span + 8 * HOST, np.int64) + offset, load(span + 8 * (WRITE_SLOT if write else READ_SLOT), np.int64)
         span += 8 * SPAN_WORDS
     return 0, SINK
+
+
+@njit
+def is_fixed(block: int, host: int) -> bool:
+    """True if what is at a host address of an operand can never change."""
+    span = load(block + 8 * SPANS, np.int64)
+    for _ in range(load(block + 8 * SPAN_COUNT, np.int64)):
+        if load(span + 8 * FIXED, np.int64) and 0 <= host - load(span + 8 * HOST, np.int64) < load(span + 8 * SIZE, np.int64):
+            return True
+        span += 8 * SPAN_WORDS
+    return False
 
 
 @leaf

@@ -15,6 +15,7 @@ from emulator.folds import dot_bytes, fold, fold4, words_of
 from emulator.lanes import ask_for, convert, put, put_part, spread, take, take_part
 from emulator.machine_code import load, store
 from emulator.recipes import ZERO, canonical, f32_from_bf16, f32_from_f16
+from emulator.threads import in_parallel
 
 f32, i32, i8, u16 = np.float32, np.int32, np.int8, np.uint16
 F32, F16, BF16, I8 = range(4)
@@ -70,23 +71,12 @@ def in_fours(rows: int, row_bytes: int, vector_bytes: int) -> int:
     return 0 if rows * row_bytes > NEAR and row_bytes + vector_bytes <= NEARER else rows & -4
 
 
-@inline
-def gemv(form: int, size: int, y: int, W: int, x: int, rows: int, block: int) -> int:
-    """y = W x."""
-    if rows == 0:
-        return DONE
-    cols, stride, extent = matrix(block, size, rows)
-    if cols == 0:
-        return PUNT
-    source, reads = readable(block, VEC, W, extent, size)
-    vector, vector_reads = readable(block, VEC, x, 4 * cols, 4)
-    target, writes = writable(block, VEC, y, 4 * rows, 4)
-    if source == 0 or vector == 0 or target == 0:
-        return PUNT
-    if overlap(source, extent, target, 4 * rows) or overlap(vector, 4 * cols, target, 4 * rows):
-        return PUNT
-    whole, left, fours = cols & -16, cols & 15, in_fours(rows, cols * size, 4 * cols)
-    for row in range(0, fours, 4):
+@leaf
+def some_rows(first: int, last: int, form: int, size: int, source: int, stride: int, cols: int, vector: int, target: int,
+              fours: int) -> None:
+    """y = W x for the rows first..last."""
+    whole, left = cols & -16, cols & 15
+    for row in range(first, min(last, fours), 4):
         p = source + row * stride
         a = b = c = d = spread(ZERO)
         for i in range(0, whole, 16):
@@ -102,7 +92,7 @@ def gemv(form: int, size: int, y: int, W: int, x: int, rows: int, block: int) ->
             c = c + some_weights(form, w + 2 * stride, left) * v
             d = d + some_weights(form, w + 3 * stride, left) * v
         put_part(target + 4 * row, canonical(fold4(a, b, c, d)), 4)
-    for row in range(fours, rows):
+    for row in range(max(first, fours), last):
         p = source + row * stride
         a = spread(ZERO)
         for i in range(0, whole, 16):
@@ -110,6 +100,25 @@ def gemv(form: int, size: int, y: int, W: int, x: int, rows: int, block: int) ->
         if left:
             a = a + some_weights(form, p + size * whole, left) * take_part(vector + 4 * whole, f32, left, ZERO)
         put_part(target + 4 * row, canonical(fold4(a, a, a, a)), 1)
+
+
+@inline
+def gemv(form: int, size: int, y: int, W: int, x: int, rows: int, block: int) -> int:
+    """y = W x."""
+    if rows == 0:
+        return DONE
+    cols, stride, extent = matrix(block, size, rows)
+    if cols == 0:
+        return PUNT
+    source, reads = readable(block, VEC, W, extent, size)
+    vector, vector_reads = readable(block, VEC, x, 4 * cols, 4)
+    target, writes = writable(block, VEC, y, 4 * rows, 4)
+    if source == 0 or vector == 0 or target == 0:
+        return PUNT
+    if overlap(source, extent, target, 4 * rows) or overlap(vector, 4 * cols, target, 4 * rows):
+        return PUNT
+    in_parallel(block, extent, rows, 16, some_rows, form, size, source, stride, cols, vector, target,
+                in_fours(rows, cols * size, 4 * cols))
     count(block, reads, rows * cols * size)
     count(block, vector_reads, 4 * cols)
     count(block, writes, 4 * rows)
@@ -117,23 +126,12 @@ def gemv(form: int, size: int, y: int, W: int, x: int, rows: int, block: int) ->
     return DONE
 
 
-@inline
-def mac_t(form: int, size: int, y: int, W: int, h: int, rows: int, block: int) -> int:
-    """y += W^T h. W is read as it lies, y stays in the cache."""
-    if rows == 0:
-        return DONE
-    cols, stride, extent = matrix(block, size, rows)
-    if cols == 0:
-        return PUNT
-    source, reads = readable(block, VEC, W, extent, size)
-    factors, factor_reads = readable(block, VEC, h, 4 * rows, 4)
-    sums, sum_reads = readable(block, VEC, y, 4 * cols, 4)
-    target, writes = writable(block, VEC, y, 4 * cols, 4)
-    if source == 0 or factors == 0 or sums == 0 or target == 0:
-        return PUNT
-    if overlap(source, extent, target, 4 * cols) or overlap(factors, 4 * rows, target, 4 * cols):
-        return PUNT
-    whole, left, fours = cols & -16, cols & 15, in_fours(rows, cols * size, 4 * cols)
+@leaf
+def some_columns(first: int, last: int, form: int, size: int, source: int, stride: int, rows: int, cols: int, factors: int,
+                 target: int, fours: int) -> None:
+    """y += W^T h for the columns 16 first..16 last, or as many as there are."""
+    source, target, cols = source + 16 * first * size, target + 64 * first, min(16 * last, cols) - 16 * first
+    whole, left = cols & -16, cols & 15
     for row in range(0, fours, 4):
         p = source + row * stride
         h0, h1 = spread(load(factors + 4 * row, f32)), spread(load(factors + 4 * row + 4, f32))
@@ -159,6 +157,25 @@ def mac_t(form: int, size: int, y: int, W: int, h: int, rows: int, block: int) -
         if left:
             v = take_part(target + 4 * whole, f32, left, ZERO) + factor * some_weights(form, p + size * whole, left)
             put_part(target + 4 * whole, canonical(v), left)
+
+@inline
+def mac_t(form: int, size: int, y: int, W: int, h: int, rows: int, block: int) -> int:
+    """y += W^T h. W is read as it lies, y stays in the cache."""
+    if rows == 0:
+        return DONE
+    cols, stride, extent = matrix(block, size, rows)
+    if cols == 0:
+        return PUNT
+    source, reads = readable(block, VEC, W, extent, size)
+    factors, factor_reads = readable(block, VEC, h, 4 * rows, 4)
+    sums, sum_reads = readable(block, VEC, y, 4 * cols, 4)
+    target, writes = writable(block, VEC, y, 4 * cols, 4)
+    if source == 0 or factors == 0 or sums == 0 or target == 0:
+        return PUNT
+    if overlap(source, extent, target, 4 * cols) or overlap(factors, 4 * rows, target, 4 * cols):
+        return PUNT
+    in_parallel(block, extent, (cols + 15) >> 4, 8, some_columns, form, size, source, stride, rows, cols, factors, target,
+                in_fours(rows, cols * size, 4 * cols))
     count(block, reads, rows * cols * size)
     count(block, factor_reads, 4 * rows)
     count(block, sum_reads, 4 * cols)
@@ -172,26 +189,14 @@ def mac_t(form: int, size: int, y: int, W: int, h: int, rows: int, block: int) -
 SIGNS = i32(-0x7F7F_7F80)       # 0x80 in each byte: x ^ 0x80 is x + 128 unsigned
 
 
-@inline
-def gemv_i8(y: int, W: int, x: int, rows: int, block: int) -> int:
+@leaf
+def some_rows_i8(first: int, last: int, source: int, stride: int, cols: int, vector: int, target: int) -> None:
     """64 weights at a time. The dot product wants one factor unsigned: W + 128, so 128 times the sum of x is taken off."""
-    if rows == 0:
-        return DONE
-    cols, stride, extent = matrix(block, 1, rows)
-    if cols == 0:
-        return PUNT
-    source, reads = readable(block, VEC, W, extent, 1)
-    vector, vector_reads = readable(block, VEC, x, cols, 1)
-    target, writes = writable(block, VEC, y, 4 * rows, 4)
-    if source == 0 or vector == 0 or target == 0:
-        return PUNT
-    if overlap(source, extent, target, 4 * rows) or overlap(vector, cols, target, 4 * rows):
-        return PUNT
     rounds, whole, signs, zero = cols & -256, cols & -64, spread(SIGNS), spread(i32(0))
     excess = zero
     for i in range(0, whole, 64):
         excess = excess - dot_bytes(zero, signs, take(vector + i, i32))
-    for row in range(rows):
+    for row in range(first, last):
         p = source + row * stride
         a, b, c, d = excess, zero, zero, zero
         for i in range(0, rounds, 256):
@@ -205,6 +210,23 @@ def gemv_i8(y: int, W: int, x: int, rows: int, block: int) -> int:
         for i in range(whole, cols, 16):
             c = c + convert(take_part(p + i, i8, cols - i, 0), i32) * convert(take_part(vector + i, i8, cols - i, 0), i32)
         store(target + 4 * row, fold((a + b) + (c + d)))
+
+@inline
+def gemv_i8(y: int, W: int, x: int, rows: int, block: int) -> int:
+    """As gemv, in int32 that wraps."""
+    if rows == 0:
+        return DONE
+    cols, stride, extent = matrix(block, 1, rows)
+    if cols == 0:
+        return PUNT
+    source, reads = readable(block, VEC, W, extent, 1)
+    vector, vector_reads = readable(block, VEC, x, cols, 1)
+    target, writes = writable(block, VEC, y, 4 * rows, 4)
+    if source == 0 or vector == 0 or target == 0:
+        return PUNT
+    if overlap(source, extent, target, 4 * rows) or overlap(vector, cols, target, 4 * rows):
+        return PUNT
+    in_parallel(block, extent, rows, 16, some_rows_i8, source, stride, cols, vector, target)
     count(block, reads, rows * cols)
     count(block, vector_reads, cols)
     count(block, writes, 4 * rows)
@@ -212,22 +234,10 @@ def gemv_i8(y: int, W: int, x: int, rows: int, block: int) -> int:
     return DONE
 
 
-@inline
-def mac_t_i8(y: int, W: int, h: int, rows: int, block: int) -> int:
-    """As mac_t, in int32 that wraps."""
-    if rows == 0:
-        return DONE
-    cols, stride, extent = matrix(block, 1, rows)
-    if cols == 0:
-        return PUNT
-    source, reads = readable(block, VEC, W, extent, 1)
-    factors, factor_reads = readable(block, VEC, h, rows, 1)
-    sums, sum_reads = readable(block, VEC, y, 4 * cols, 4)
-    target, writes = writable(block, VEC, y, 4 * cols, 4)
-    if source == 0 or factors == 0 or sums == 0 or target == 0:
-        return PUNT
-    if overlap(source, extent, target, 4 * cols) or overlap(factors, rows, target, 4 * cols):
-        return PUNT
+@leaf
+def some_columns_i8(first: int, last: int, source: int, stride: int, rows: int, cols: int, factors: int, target: int) -> None:
+    """As some_columns, in int32."""
+    source, target, cols = source + 16 * first, target + 64 * first, min(16 * last, cols) - 16 * first
     whole, left, fours, signs = cols & -16, cols & 15, rows & -4, spread(SIGNS)
     for row in range(0, fours, 4):
         p, h4 = source + row * stride, spread(load(factors + row, i32))
@@ -250,6 +260,24 @@ def mac_t_i8(y: int, W: int, h: int, rows: int, block: int) -> int:
         if left:
             v = take_part(target + 4 * whole, i32, left, 0) + factor * convert(take_part(p + whole, i8, left, 0), i32)
             put_part(target + 4 * whole, v, left)
+
+@inline
+def mac_t_i8(y: int, W: int, h: int, rows: int, block: int) -> int:
+    """As mac_t, in int32 that wraps."""
+    if rows == 0:
+        return DONE
+    cols, stride, extent = matrix(block, 1, rows)
+    if cols == 0:
+        return PUNT
+    source, reads = readable(block, VEC, W, extent, 1)
+    factors, factor_reads = readable(block, VEC, h, rows, 1)
+    sums, sum_reads = readable(block, VEC, y, 4 * cols, 4)
+    target, writes = writable(block, VEC, y, 4 * cols, 4)
+    if source == 0 or factors == 0 or sums == 0 or target == 0:
+        return PUNT
+    if overlap(source, extent, target, 4 * cols) or overlap(factors, rows, target, 4 * cols):
+        return PUNT
+    in_parallel(block, extent, (cols + 15) >> 4, 8, some_columns_i8, source, stride, rows, cols, factors, target)
     count(block, reads, rows * cols)
     count(block, factor_reads, rows)
     count(block, sum_reads, 4 * cols)

@@ -21,8 +21,9 @@ import numpy as np
 import numpy.typing as npt
 
 from emulator import context, kernels
-from emulator.context import SPAN_WORDS, STATE_INDEX, WORDS
+from emulator.context import COUNTED_ENTRIES, COUNTED_WORDS, SPAN_WORDS, STATE_INDEX, WORDS
 from emulator.decode import KERNEL_NAMES, NO_REGISTER, NUMBER, OPERATION, VALUE, Code, decode_words
+from emulator.threads import pool_of
 from isa.counters import COUNTERS
 from isa.csrs import CSRS
 from isa.instruction import find
@@ -59,7 +60,8 @@ class Machine(ReferenceMachine):
     `handed_over` counts the instructions that the reference engine executed, by mnemonic.
     """
 
-    def __init__(self, machine: Preset | str = "slim", host: Host | None = None) -> None:
+    def __init__(self, machine: Preset | str = "slim", host: Host | None = None, threads: int = 1) -> None:
+        """`threads`: how many work on a large operation, 1 to the cores of the host. Results and counters do not depend on it."""
         super().__init__(machine, host)
         from emulator import units  # noqa: F401 - registers the kernels
         self._registers = np.zeros(NO_REGISTER + 1, np.int64)
@@ -69,6 +71,10 @@ class Machine(ReferenceMachine):
             self._csr_mask[csr.address] = csr.writable
         self._block = np.zeros(WORDS, np.int64)
         self._block_address = self._block.ctypes.data
+        self._pool = pool_of(threads)
+        self._block[context.POOL] = self._pool.address if self._pool else 0
+        self._counted = np.zeros(COUNTED_ENTRIES * COUNTED_WORDS, np.int64)
+        self._block[context.COUNTED_TABLE] = self._counted.ctypes.data
         self._spans = np.zeros((0, SPAN_WORDS), np.int64)
         self._pieces: list[Piece] = []
         self._ranges: list[tuple[int, int]] = []            # (start, end) of what is decoded; elsewhere a piece holds OTHER
@@ -98,7 +104,8 @@ class Machine(ReferenceMachine):
             ports = sum(1 << bit for name, bit in context.PORT.items() if name in region.ports)
             counters = (COUNTERS.get(f"{region.name}.bytes_{verb}") for verb in ("read", "written"))
             read, write = (counter.slot if counter else context.SINK for counter in counters)
-            return [base, len(view), view.ctypes.data, int(region.writable and region.name != "mmio"), ports, read, write, 0]
+            return [base, len(view), view.ctypes.data, int(region.writable and region.name != "mmio"), ports, read, write,
+                    int(not region.writable)]
 
         rows = [span(region, base, view) for region, base, view in self.memory.spans()]
         dram = self.machine.region("dram").base
@@ -107,6 +114,7 @@ class Machine(ReferenceMachine):
         self._block[context.SPANS] = self._spans.ctypes.data
         self._block[context.SPAN_COUNT] = len(self._spans)
         self._block[context.PAGE_BYTES] = self.page_bytes
+        self._counted[:] = 0
 
     def _describe_state(self) -> None:
         """Fill in what may have been replaced between two runs."""

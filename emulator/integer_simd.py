@@ -125,6 +125,12 @@ class Vector:
         return [shuffle(self.builder, value, value, range(start, start + count // 2)) for start in (0, count // 2)]
 
 
+def constants(builder: Any, values: Any) -> list[Vector]:
+    """Numbers 0..255 as vectors of 64 bytes."""
+    values = [(int(value) ^ 128) - 128 for value in values]
+    return [Vector(builder, ir.Constant(vector_type(I8), values[i:i + SIZE])) for i in range(0, len(values), SIZE)]
+
+
 def zeros(builder: Any, element: Any = I32) -> Vector:
     """All bits zero."""
     return Vector(builder, spread(vector_type(element), 0))
@@ -160,6 +166,15 @@ def look_up(table: Vector, codes: Vector) -> Vector:
         entry = builder.extract_element(table.of(I8), builder.extract_element(codes.of(I8), ir.Constant(I32, place)))
         result = builder.insert_element(result, entry, ir.Constant(I32, place))
     return Vector(builder, result)
+
+
+def look_up_256(table: list[Vector], codes: Vector) -> Vector:
+    """table[code] for codes 0..255: a table of four times 64 bytes. AVX-512 only."""
+    builder = codes.builder
+    halves = [call(builder, "llvm.x86.avx512.vpermi2var.qi.512", vector_type(I8), [low.of(I8), codes.of(I8), high.of(I8)])
+              for low, high in (table[:2], table[2:])]
+    upper = builder.icmp_signed("<", codes.of(I8), spread(vector_type(I8), 0))
+    return Vector(builder, builder.select(upper, halves[1], halves[0]))
 
 
 def dot(sums: Vector, u: Vector, s: Vector, largest: int) -> Vector:

@@ -15,14 +15,16 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from emulator.context import inline
+from emulator.context import leaf
 from emulator.features import AVX512
 from emulator.integer_simd import I8, I16, I32, I64, SIZE, Vector, dot, pointer, prefetch, shuffle, spread, vector_type
+from emulator.lut_counts import Counts
 from emulator.lut_layouts import BIAS, BY_NUMBER, FACTOR, SLICES, ZERO, is_rewritten, rewrite, size_of
 from emulator.lut_plain import EVENTS
 from emulator.lut_products import collect, sum_of
-from emulator.lut_rows import Counts, book_table
+from emulator.lut_rows import book_table
 from emulator.machine_code import load, move, store
+from emulator.threads import add_events
 
 CHUNK = 16                      # rows between two looks at the sums in memory
 FOUR = 4
@@ -92,9 +94,9 @@ def column_products(typing: Any, fmt: Any, fours: Any, weights: Any, stride: Any
                 single = builder.insert_element(ir.Constant(vector_type(I32), ir.Undefined), word, ir.Constant(I32, 0))
                 activations = Vector(builder, shuffle(builder, single, single, [0] * 16))
                 for q, v in enumerate(_turned(builder, rows)):
-                    v = v ^ layout.flip if layout.flip else v
+                    opened = layout.opened(v)
                     for k in range(layout.slices):
-                        codes, largest = layout.codes(v, k, table, in_place)
+                        codes, largest = layout.codes(opened, k, table, in_place)
                         if table:
                             counts.add(([codes.differs(128)], []))
                         before = Vector(builder, builder.load(slots[q][k]))
@@ -109,7 +111,7 @@ def column_products(typing: Any, fmt: Any, fours: Any, weights: Any, stride: Any
 
 @njit
 def sums_in_order(fmt, words, cols, bias, sums):
-    """The int32 at `words`, as column_products leaves them, to sums (cols,), what they should be."""
+    """The int32 at `words`, as column_products leaves them, to what they should be, (cols,) at `sums`."""
     slices = SLICES[fmt]
     for c in range(cols):
         block, at = c // (64 * slices), c // slices % 64        # byte of the column in its block
@@ -118,7 +120,7 @@ def sums_in_order(fmt, words, cols, bias, sums):
         value = load(words + 256 * slices * block + 64 * vector + 4 * (4 * (at >> 4) + (at & 3)), i32)
         if IN_PLACE[fmt]:
             value >>= 8 // slices * k
-        sums[c] = FACTOR[fmt] * value - bias
+        store(sums + 4 * c, i32(FACTOR[fmt] * value - bias))
 
 
 IN_PLACE = tuple(AVX512 and not layout.codebook and layout.slices > 1 for layout in BY_NUMBER)
@@ -142,9 +144,19 @@ def four_ready(fmt, row, stride, rows, cols, end, spare):
     return packed, line
 
 
-@inline
-def column_sums(fmt, host, stride, end, length, cols, x, book, sums, mode, events):
-    """sums[c] int32 = sum over j of x[j] W[j, c], length and cols > 0. `end`: address behind the matrix."""
+@njit
+def columns_apart(fmt, cols):
+    """Columns that one call of some_column_sums needs at least: a block, but all of a format that is rewritten."""
+    return max(cols, 1) if is_rewritten(fmt) else SIZE * SLICES[fmt]
+
+
+@leaf
+def some_column_sums(first, last, fmt, step, host, stride, end, length, cols, x, book, sums, mode, events):
+    """sums[c] int32 = sum over j of x[j] W[j, c], length and cols > 0. `end`: address behind the matrix.
+
+    Of the columns from `step` times `first` up to `step` times `last`, a matrix of their own.
+    """
+    host, sums, cols = host + size_of(fmt, first * step), sums + 4 * first * step, min(last * step, cols) - first * step
     slices = SLICES[fmt]
     size = size_of(i64(fmt), cols)
     blocks = (size + SIZE - 1) // SIZE
@@ -159,7 +171,7 @@ def column_sums(fmt, host, stride, end, length, cols, x, book, sums, mode, event
     for at in range(SIZE):
         bits = min(max(rest - at * slices, 0), slices) * (8 // slices)
         store(keep + at, u8((1 << bits) - 1))
-    found = np.zeros(EVENTS, np.int64)
+    found = np.zeros(2, np.int64)
     for j in range(0, length, CHUNK):
         some = min(length - j, CHUNK)
         row, row_step = four_ready(i64(fmt), host + j * stride, stride, some, cols, end, spare)
@@ -167,5 +179,7 @@ def column_sums(fmt, host, stride, end, length, cols, x, book, sums, mode, event
                         found.ctypes.data)
     sums_in_order(i64(fmt), words, cols, BIAS[fmt] * sum_of(x, length), sums)
     extra = (length + FOUR - 1) // FOUR * FOUR * blocks * SIZE * slices - length * cols
-    collect(i64(fmt), mode, cols, length, extra, book, found, events)
+    own = np.zeros(EVENTS, np.int64)
+    collect(i64(fmt), mode, cols, length, extra, book, found, own)
+    add_events(events, own)
     scratch[0] = 0              # used to here: its address was

@@ -1,7 +1,8 @@
 """How packed weights lie in 64 bytes, for vector code, and how many of them LUT mode would skip.
 
 A byte holds `slices` weights. Three formats do not lend themselves: they are rewritten, some rows at a time, to one that does,
-base 3 to two bits, three bits to nibbles.
+base 3 to two bits, three bits to nibbles. But with AVX-512, whose look-ups see a whole byte, sums over whole rows take base 3 as it
+is: this is one layout more, FIVES.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from emulator.integer_simd import I16, I32, I64, SIZE, Vector, look_up, pointer, spread, vector_type
+from emulator.features import AVX512
+from emulator.integer_simd import I8, I16, I32, I64, SIZE, Vector, constants, look_up, look_up_256, pointer, spread, vector_type
 from emulator.lut_plain import C3, I3, T5
 from emulator.machine_code import clear_bytes, load, move, store
 from isa.units.lut import WEIGHT_FORMATS
@@ -26,29 +28,7 @@ from isa.units.lut import WEIGHT_FORMATS
 Counted = tuple[list[Any], list[Any]]
 
 
-def _t2(v: Vector) -> Counted:
-    weights = (~v | v.shift_right(1)) & 0x55
-    return [weights], [weights.differs(0)]
-
-
-def _i2(v: Vector) -> Counted:
-    return [(v | v.shift_right(1)) & 0x55], [(v & 0x55).differs(0), (v & 0xAA).differs(0)]
-
-
-def _i4(v: Vector) -> Counted:
-    pairs = v | v.shift_right(1)
-    bytes_ = v | v.shift_right(8)
-    first = Vector(v.builder, spread(vector_type(I16), 15))
-    return [(pairs | pairs.shift_right(2)) & 0x11], [(bytes_ | bytes_.shift_right(4)) & first]
-
-
-def _i8(v: Vector) -> Counted:
-    halves = v | v.shift_right(16, I32)
-    first = Vector(v.builder, spread(vector_type(I32), 255))
-    return [v.differs(0)], [(halves | halves.shift_right(8, I32)) & first]
-
-
-# The same for four rows under each other, whose groups run down the columns.
+# Four rows under each other, whose groups run down the columns. For those that run along a row: emulator/lut_counts.py.
 
 
 def _below_t2(rows: list[Vector]) -> Counted:
@@ -71,6 +51,11 @@ def _below_i8(rows: list[Vector]) -> Counted:
     return [v.differs(0) for v in rows], [rows[0] | rows[1] | rows[2] | rows[3]]
 
 
+# Five ternary digits of a byte as five times two bits, and the first four of them.
+_FIVE = np.array([sum(byte // 3**i % 3 << 2 * i for i in range(5)) for byte in range(256)], np.uint16)
+_FOUR = _FIVE & 255
+
+
 @dataclass(frozen=True)
 class Layout:
     """How weights lie in a byte: `slices` of them, the first lowest. a weight is factor * (code ^ flip) - bias."""
@@ -79,22 +64,36 @@ class Layout:
     flip: int                           # a byte that makes the codes of a byte unsigned
     bias: int
     zero: int                           # a byte whose weights are all zero
-    counted: Callable[[Vector], Counted] | None = None
     counted_below: Callable[[list[Vector]], Counted] | None = None
     factor: int = 1
     codebook: bool = False
+    digits: bool = False                # of base 3, five a byte
 
     @property
     def bits(self) -> int:
-        """Bits of a weight."""
-        return 8 // self.slices
+        """Bits of a code."""
+        return 2 if self.digits else 8 // self.slices
 
-    def codes(self, v: Vector, k: int, table: Vector | None, in_place: bool) -> tuple[Vector, int]:
+    def place(self, k: int) -> int:
+        """Where the code of slice k begins in its byte."""
+        return k * self.bits % 8
+
+    def opened(self, v: Vector) -> list[Vector]:
+        """What the codes of 64 bytes lie in: v itself, but of five digits four and then one."""
+        if self.digits:
+            builder = v.builder
+            turned = v + Vector(builder, spread(vector_type(I8), 13))           # 243..255, whose fifth is 0, to 0..12
+            fifth = [builder.icmp_unsigned(">=", turned.of(I8), spread(vector_type(I8), 13 + least)) for least in (81, 162)]
+            first, second = (Vector(builder, builder.zext(mask, vector_type(I8))) for mask in fifth)
+            return [look_up_256(constants(builder, _FOUR), v), first + second]
+        return [v ^ self.flip if self.flip else v]
+
+    def codes(self, opened: list[Vector], k: int, table: Vector | None, in_place: bool) -> tuple[Vector, int]:
         """Slice k as unsigned bytes, and the largest that they can be. `in_place`: times the value of its place in the byte."""
-        mask = (1 << self.bits) - 1
+        v, place, mask = opened[k * self.bits // 8], self.place(k), (1 << self.bits) - 1
         if in_place:
-            return v & (mask << self.bits * k), mask << self.bits * k
-        codes = v.shift_right(self.bits * k) & mask if self.bits < 8 else v
+            return v & (mask << place), mask << place
+        codes = v.shift_right(place) & mask if self.bits < 8 else v
         return (look_up(table, codes), 255) if table else (codes, mask)
 
     @property
@@ -104,19 +103,26 @@ class Layout:
 
 
 LAYOUTS: dict[str, Layout] = {
-    #            slices  flip  bias  zero  counted, in a row and in four below each other
+    #            slices  flip  bias  zero
     "b1": Layout(8,      0,    1,    0,    factor=2),
-    "t2": Layout(4,      0,    1,    0x55, _t2, _below_t2),
-    "i2": Layout(4,      0xAA, 2,    0,    _i2, _below_i2),
-    "i4": Layout(2,      0x88, 8,    0,    _i4, _below_i4),
-    "i8": Layout(1,      0x80, 128,  0,    _i8, _below_i8),
-    "i3": Layout(2,      0x44, 4,    0,    _i4, _below_i4),     # rewritten; bit 3 of a nibble is 0
-    "t5": Layout(4,      0,    1,    0x55, _t2, _below_t2),     # rewritten
+    "t2": Layout(4,      0,    1,    0x55, _below_t2),
+    "i2": Layout(4,      0xAA, 2,    0,    _below_i2),
+    "i4": Layout(2,      0x88, 8,    0,    _below_i4),
+    "i8": Layout(1,      0x80, 128,  0,    _below_i8),
+    "i3": Layout(2,      0x44, 4,    0,    _below_i4),     # rewritten; bit 3 of a nibble is 0
+    "t5": Layout(4,      0,    1,    0x55, _below_t2),     # rewritten
     "c3": Layout(2,      0,    128,  0,    codebook=True),        # rewritten
     "c2": Layout(4,      0,    128,  0,    codebook=True),
     "c4": Layout(2,      0,    128,  0,    codebook=True),
 }
-BY_NUMBER = [LAYOUTS[name] for name in WEIGHT_FORMATS]
+BY_NUMBER = [*(LAYOUTS[name] for name in WEIGHT_FORMATS), Layout(5, 0, 1, 121, digits=True)]      # 121: five times the digit 1
+FIVES = len(WEIGHT_FORMATS)
+
+
+def layout_of_rows(fmt: int) -> int:
+    """Number of the layout for sums over whole rows."""
+    return FIVES if fmt == T5 and AVX512 else fmt
+
 
 # By the number of a format, for numba.
 SLICES = tuple(layout.slices for layout in BY_NUMBER)
@@ -125,9 +131,6 @@ BIAS = tuple(layout.bias for layout in BY_NUMBER)
 ZERO = tuple(layout.zero for layout in BY_NUMBER)
 
 # ------------------------------------------------------------------------------------------------ formats that are rewritten
-
-# Five ternary digits of a byte as five times two bits.
-_FIVE = np.array([sum(byte // 3**i % 3 << 2 * i for i in range(5)) for byte in range(256)], np.uint16)
 
 u8, u16, u64, i64 = np.uint8, np.uint16, np.uint64, np.int64
 
@@ -157,6 +160,18 @@ def _rewrite_t5(row, cols, out):
     for i in range(size & -4, size):
         bits |= u64(_FIVE[load(row + i, u8)]) << u64(10 * (i & 3))
     store(out + 5 * (size >> 2), bits)
+
+
+@njit
+def last_bytes(row, size, cols, out):
+    """The `size` last bytes of a row of FIVES, one block at most, to 64 bytes at `out`; weights behind the row become zeros."""
+    for at in range(size, SIZE):
+        store(out + at, u8(121))
+    move(out, row, size)
+    digits = cols % 5
+    if digits > 0:
+        value, power = i64(load(out + size - 1, u8)), 3**digits
+        store(out + size - 1, u8(value % power + 121 // power * power))
 
 
 @intrinsic

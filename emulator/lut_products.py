@@ -9,17 +9,21 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from emulator.context import inline
+from emulator.context import inline, leaf
 from emulator.folds import even, fold, odd
 from emulator.lanes import convert, put, spread, take, take_part
-from emulator.lut_layouts import BIAS, FACTOR, SLICES, is_rewritten, rewrite, size_of
-from emulator.lut_plain import B1, C2, EVENTS, LOOKUPS, SKIPPED_GROUPS, STEPS, ZERO_WEIGHTS, count_binary, planes_of
+from emulator.lut_counts import IS_COUNTED, entry_of, recall, remember
+from emulator.lut_layouts import BIAS, FACTOR, FIVES, SLICES, is_rewritten, last_bytes, rewrite, size_of
+from emulator.lut_plain import B1, C2, LOOKUPS, SKIPPED_GROUPS, STEPS, ZERO_WEIGHTS, count_binary, planes_of
 from emulator.lut_rows import deal, row_products, word_products
 from emulator.machine_code import array, clear_bytes, load, move, store
+from emulator.threads import add_events, in_parallel
 
 LONGEST = 1 << 16               # activations: beyond, sums of codes in place could leave 32 bits
 LINE = 64
 ROWS = 4                        # rows whose groups are summed together
+TAILS = 12                      # rows of FIVES whose last blocks are put in order together
+GRAIN = 16                      # rows that a thread takes at least
 
 u8, i8, i32, i64, f32 = np.uint8, np.int8, np.int32, np.int64, np.float32
 
@@ -42,6 +46,9 @@ def prepare(fmt, x, length, dealt, keep, spare):
         clear_bytes(spare + rest, step - rest)
         deal(fmt, spare, 1, dealt + blocks * step)
         for at in range(LINE):
+            if fmt == FIVES:            # last_bytes has put everything in order
+                store(keep + at, u8(255))
+                continue
             bits = min(max(rest - at * SLICES[fmt], 0), SLICES[fmt]) * (8 // SLICES[fmt])
             store(keep + at, u8((1 << bits) - 1))
 
@@ -58,7 +65,8 @@ def sum_of(x, n):
 
 @njit
 def ready(fmt, row, stride, rows, length, end, spare):
-    """(address, stride, address of the last blocks, rows) of the next rows, as row_products takes them: as many of `rows` as go.
+    """(address, stride, address of the last blocks, their stride, rows) of the next rows, as row_products takes them: as many of
+    `rows` as go.
 
     The last block of a row is read whole, so rows before `end` are moved to `spare`, as are those that must be rewritten.
     """
@@ -71,14 +79,19 @@ def ready(fmt, row, stride, rows, length, end, spare):
         row, stride, end = spare + LINE, line, spare + LINE + rows * line
     tail = row + LINE * blocks
     if LINE * blocks == line:
-        return row, stride, 0, rows
+        return row, stride, 0, 0, rows
+    if fmt == FIVES:
+        rows = min(rows, TAILS)
+        for i in range(rows):
+            last_bytes(tail + i * stride, size_of(fmt, length) - LINE * blocks, length, spare + LINE * i)
+        return row, stride, spare, LINE, rows
     if tail + (rows - 1) * stride + LINE <= end:
-        return row, stride, tail, rows
+        return row, stride, tail, stride, rows
     rows = min((end - LINE - tail) // max(stride, 1) + 1 if end - LINE >= tail else 0, rows)
     if rows > 0:
-        return row, stride, tail, rows
+        return row, stride, tail, stride, rows
     move(spare, tail, size_of(fmt, length) - LINE * blocks)
-    return row, stride, spare, 1
+    return row, stride, spare, LINE, 1
 
 
 @njit
@@ -95,28 +108,48 @@ def collect(fmt, mode, rows, length, extra, book, found, events):
         events[SKIPPED_GROUPS] = rows * planes_of(fmt) * (length + 3 >> 2) - found[1]
 
 
+@leaf
+def some_row_sums(first, last, shape, host, stride, end, length, dealt, blocks, line, keep, book, sums, known, found):
+    """The sums of codes * x of rows first..last, and unless they are known the counts."""
+    spare, counted = np.empty(LINE * (TAILS + 4) + ROWS * line, np.uint8), np.zeros(2, np.int64)
+    at, events = (spare.ctypes.data + LINE - 1) & -LINE, counted.ctypes.data
+    r = first
+    while r < last:
+        row, row_step, tail, tail_step, some = ready(i64(shape), host + r * stride, stride, last - r, length, end, at)
+        if known:
+            row_products(shape, 0, some, row, row_step, dealt, blocks, tail, tail_step, keep, book, sums + 4 * r, 4, events)
+        else:
+            row_products(shape, 1, some, row, row_step, dealt, blocks, tail, tail_step, keep, book, sums + 4 * r, 4, events)
+        r += some
+    add_events(found, counted)
+    spare[0] = 0                # used to here: its address was
+
+
 @inline
-def row_sums(fmt, host, stride, end, rows, length, x, book, sums, mode, events):
-    """sums[r] int32 = sum over c of W[r, c] x[c], rows and length > 0. `end`: address behind the matrix."""
-    step = LINE * SLICES[fmt]
+def row_sums(fmt, shape, block, host, stride, end, rows, length, x, book, sums, mode, events):
+    """sums[r] int32 = sum over c of W[r, c] x[c], rows and length > 0. `end`: address behind the matrix. False if it fails.
+
+    shape: number of the layout as which the rows are seen (`layout_of_rows`).
+    """
+    step = LINE * SLICES[shape]
     blocks, all_blocks = length // step, (length + step - 1) // step
-    scratch = np.empty(all_blocks * (step + ROWS * LINE) + LINE * (SLICES[fmt] + 4), np.uint8)
+    scratch, found = np.empty(all_blocks * step + LINE * (SLICES[shape] + 2), np.uint8), np.zeros(2, np.int64)
     dealt = (scratch.ctypes.data + LINE - 1) & -LINE
     keep = dealt + all_blocks * step
-    spare = keep + LINE
-    prepare(fmt, x, length, dealt, keep, spare)
-    found = np.zeros(EVENTS, np.int64)
-    r = 0
-    while r < rows:
-        row, row_step, tail, some = ready(i64(fmt), host + r * stride, stride, rows - r, length, end, spare)
-        row_products(fmt, some, row, row_step, dealt, blocks, tail, row_step, keep, book, sums.ctypes.data + 4 * r, 4,
-                     found.ctypes.data)
-        r += some
-    bias = BIAS[fmt] * sum_of(x, length)
+    prepare(shape, x, length, dealt, keep, keep + LINE)
+    entry = entry_of(block, i64(fmt), host, stride, rows, length)
+    known = recall(entry, i64(fmt), host, stride, rows, length, found) or not IS_COUNTED[fmt]
+    if not in_parallel(block, rows * all_blocks * LINE, rows, GRAIN, some_row_sums, shape, host, stride, end, length, dealt, blocks,
+                       LINE * all_blocks, keep, book, sums.ctypes.data, known, found.ctypes.data):
+        return False
+    if not known:
+        remember(entry, i64(fmt), host, stride, rows, length, found)
+    bias = BIAS[shape] * sum_of(x, length)
     for r in range(rows):
-        sums[r] = FACTOR[fmt] * sums[r] - bias
+        sums[r] = FACTOR[shape] * sums[r] - bias
     collect(i64(fmt), mode, rows, length, rows * (all_blocks * step - length), book, found, events)
     scratch[0] = 0              # used to here: its address was
+    return True
 
 
 # ------------------------------------------------------------------------------------------------ groups with scales
@@ -179,42 +212,61 @@ def repeated(scale, step, groups, target):
     return target
 
 
+@leaf
+def some_grouped_sums(first, last, fmt, host, stride, end, length, dealt, blocks, line, keep, book, row_words, per_group, groups,
+                      bias, w_scale, w_step, x_scale, y, known, found):
+    """y[r] for the rows first..last."""
+    spare_size, size = LINE * (SLICES[fmt] + 3) + ROWS * line, 4 * row_words * ROWS + 2 * LINE
+    scratch, counted = np.zeros(spare_size + 2 * size, np.uint8), np.zeros(2, np.int64)
+    spare = (scratch.ctypes.data + LINE - 1) & -LINE
+    words, events = spare + spare_size - LINE, counted.ctypes.data
+    r = first
+    while r < last:
+        row, row_step, tail, tail_step, some = ready(i64(fmt), host + r * stride, stride, min(last - r, ROWS), length, end, spare)
+        if known:
+            word_products(fmt, 0, some, row, row_step, dealt, blocks, tail, tail_step, keep, book, words, 4 * row_words, events)
+        else:
+            word_products(fmt, 1, some, row, row_step, dealt, blocks, tail, tail_step, keep, book, words, 4 * row_words, events)
+        sums = group_sums(words, some * row_words, per_group, words + size)
+        for i in range(some):
+            at = r + i
+            store(y + 4 * at, scaled_sum(i64(fmt), sums + 4 * i * (row_words // per_group), bias, w_scale + at * groups * w_step,
+                                         x_scale, groups))
+        r += some
+    add_events(found, counted)
+    scratch[0] = 0              # used to here: its address was
+
+
 @inline
-def grouped_sums(fmt, host, stride, end, rows, length, group, x, book, w_scale, w_step, x_scale, x_step, y, mode, events):
+def grouped_sums(fmt, block, host, stride, end, rows, length, group, x, book, w_scale, w_step, x_scale, x_step, y, mode, events):
     """y[r] f32 = lane sum over g of f32(sum over c in g of W[r, c] x[c]) * (w_scale[r, g] x_scale[g]), more than one group.
 
-    A step is 4, or 0 for one scale that goes for everything.
+    A step is 4, or 0 for one scale that goes for everything. False if it fails.
     """
     step, per_word = LINE * SLICES[fmt], 4 * SLICES[fmt]
     blocks, all_blocks = length // step, (length + step - 1) // step
     groups = (length + group - 1) // group
     per_group = group // per_word
     row_words = (16 * all_blocks + per_group - 1) // per_group * per_group      # groups beyond the row have the sum 0
-    words_size = 4 * row_words * ROWS + 2 * LINE
-    scratch = np.zeros(all_blocks * (step + ROWS * LINE) + 2 * words_size + 12 * groups + LINE * (SLICES[fmt] + 4), np.uint8)
+    scratch, found = np.empty(all_blocks * step + 12 * groups + LINE * (SLICES[fmt] + 2), np.uint8), np.zeros(2, np.int64)
     dealt = (scratch.ctypes.data + LINE - 1) & -LINE
     keep = dealt + all_blocks * step
-    spare = keep + LINE
-    words = spare + LINE * (SLICES[fmt] + 2 + ROWS * all_blocks)
-    folded = words + words_size
-    bias = folded + words_size
+    bias = keep + LINE * (SLICES[fmt] + 1)
     x_scales = bias + 4 * groups
     w_scales = x_scales + 4 * groups
-    prepare(fmt, x, length, dealt, keep, spare)
+    prepare(fmt, x, length, dealt, keep, keep + LINE)
     for g in range(groups):
         store(bias + 4 * g, i32(BIAS[fmt] * sum_of(x + g * group, min(group, length - g * group))))
     x_scale = repeated(x_scale, x_step, groups, x_scales)
     w_scale = repeated(w_scale, w_step, groups, w_scales)
-    found = np.zeros(EVENTS, np.int64)
-    r = 0
-    while r < rows:
-        row, row_step, tail, some = ready(i64(fmt), host + r * stride, stride, min(rows - r, ROWS), length, end, spare)
-        word_products(fmt, some, row, row_step, dealt, blocks, tail, row_step, keep, book, words, 4 * row_words, found.ctypes.data)
-        sums = group_sums(words, some * row_words, per_group, folded)
-        for i in range(some):
-            at = r + i
-            store(y + 4 * at, scaled_sum(i64(fmt), sums + 4 * i * (row_words // per_group), bias, w_scale + at * groups * w_step,
-                                         x_scale, groups))
-        r += some
+    entry = entry_of(block, i64(fmt), host, stride, rows, length)
+    known = recall(entry, i64(fmt), host, stride, rows, length, found) or not IS_COUNTED[fmt]
+    if not in_parallel(block, rows * all_blocks * LINE, rows, GRAIN, some_grouped_sums, fmt, host, stride, end, length, dealt,
+                       blocks, LINE * all_blocks, keep, book, row_words, per_group, groups, bias, w_scale, w_step, x_scale, y,
+                       known, found.ctypes.data):
+        return False
+    if not known:
+        remember(entry, i64(fmt), host, stride, rows, length, found)
     collect(i64(fmt), mode, rows, length, rows * (all_blocks * step - length), book, found, events)
     scratch[0] = 0              # used to here: its address was
+    return True

@@ -1,10 +1,10 @@
-"""Rows of packed weights times activations, 64 bytes of weights at a time, with what lut.mode 0 counts.
+"""Rows of packed weights times activations, 64 bytes of weights at a time.
 
 A byte holds `slices` weights. The activations are dealt out once per operation (`deal`): slice k of a block of 64 bytes meets
 the activations of just those weights. Codes are taken as unsigned, sum(code * x), and `bias * sum(x)` is subtracted later.
 
-Counted are the weights that are not zero and the look-ups; what is skipped follows from the totals. The last bytes of a row
-are a block of their own: a mask clears what does not belong to the row, and the code of zero takes its place.
+Counted are the weights that are not zero and the look-ups (emulator/lut_counts.py); what is skipped follows from the totals. The
+last bytes of a row are a block of their own: a mask clears what does not belong to the row, and the code of zero takes its place.
 """
 
 from __future__ import annotations
@@ -25,48 +25,13 @@ from emulator.integer_simd import (
     Vector,
     dot,
     pointer,
-    population,
     prefetch,
     shuffle,
     spread,
     vector_type,
 )
-from emulator.lut_layouts import BY_NUMBER, Counted, Layout
-
-
-def clear(builder: Any, slot: Any) -> None:
-    """Set a stack slot to zero."""
-    kind = slot.type.pointee
-    builder.store(spread(kind, 0) if isinstance(kind, ir.VectorType) else ir.Constant(kind, 0), slot)
-
-
-class Counts:
-    """Weights that are not zero, and look-ups, counted in stack slots: bits of vectors and bits of int64."""
-
-    def __init__(self, builder: Any) -> None:
-        self.builder = builder
-        self.slots = [(cgutils.alloca_once(builder, vector_type(I64)), cgutils.alloca_once(builder, I64)) for _ in range(2)]
-        for slot in (slot for pair in self.slots for slot in pair):
-            clear(builder, slot)
-
-    def add(self, counted: Counted) -> None:
-        """Count a block."""
-        builder = self.builder
-        for (vectors, words), found in zip(self.slots, counted, strict=True):
-            for flags in found:
-                if isinstance(flags, Vector):
-                    total = Vector(builder, builder.load(vectors)) + flags.population()
-                    builder.store(total.of(I64), vectors)
-                else:
-                    builder.store(builder.add(builder.load(words), population(builder, flags)), words)
-
-    def save(self, events: Any) -> None:
-        """Add the counts to two int64 at an address."""
-        builder = self.builder
-        for i, (vectors, words) in enumerate(self.slots):
-            place = pointer(builder, builder.add(events, ir.Constant(I64, 8 * i)), I64)
-            total = builder.add(Vector(builder, builder.load(vectors)).total(I64), builder.load(words))
-            builder.store(builder.add(builder.load(place), total), place)
+from emulator.lut_counts import COUNTED, Counts, clear, count_blocks
+from emulator.lut_layouts import BY_NUMBER
 
 
 def book_table(builder: Any, book: Any) -> Vector:
@@ -82,8 +47,9 @@ class _Rows:
     Sums and counts live in stack slots, which LLVM keeps in registers.
     """
 
-    def __init__(self, builder: Any, layout: Layout, count: int, by_word: bool) -> None:
-        self.builder, self.layout = builder, layout
+    def __init__(self, builder: Any, number: int, count: int, by_word: bool, counting: bool) -> None:
+        layout = BY_NUMBER[number]
+        self.builder, self.layout, self.counted = builder, layout, COUNTED.get(number) if counting else None
         # Codes may stay where they are in the byte when every slice has sums of its own, to be divided at the end.
         self.in_place = AVX512 and not by_word and not layout.codebook and layout.slices > 1
         self.sums = [[cgutils.alloca_once(builder, vector_type(I32)) for _ in range(layout.slices if self.in_place else 1)]
@@ -101,12 +67,13 @@ class _Rows:
             if keep is not None:
                 mask = Vector.load(builder, keep)
                 v = (v & mask) | (~mask & layout.zero) if layout.zero else v & mask
-            if layout.counted:
-                self.counts.add(layout.counted(v))
-            blocks.append(v ^ layout.flip if layout.flip else v)
+            blocks.append(v)
+        if self.counted:
+            count_blocks(self.counts, self.counted, blocks, layout.zero)
+        opened = [layout.opened(v) for v in blocks]
         for k in range(layout.slices):
             activations = Vector.load(builder, builder.add(x, ir.Constant(I64, SIZE * k)))
-            for v, sums in zip(blocks, self.sums, strict=True):
+            for v, sums in zip(opened, self.sums, strict=True):
                 codes, largest = layout.codes(v, k, table, self.in_place)
                 if table:
                     self.counts.add(([codes.differs(128)], []))
@@ -117,18 +84,19 @@ class _Rows:
         """int32 (16,) sums of a row so far, of the four bytes of each word; they start again from zero."""
         total = None
         for k, slot in enumerate(self.sums[row]):
-            part = Vector(self.builder, self.builder.load(slot)).divide(self.layout.bits * k)
+            part = Vector(self.builder, self.builder.load(slot)).divide(self.layout.place(k) if self.in_place else 0)
             total = total + part if total else part
             clear(self.builder, slot)
         assert total is not None
         return total
 
 
-def _emit_rows(number: int, by_word: bool) -> Any:
+def _emit_rows(number: int, by_word: bool, counting: bool) -> Any:
     """The body of `row_products` (by_word: of `word_products`) for one format."""
     layout = BY_NUMBER[number]
+
     def emit(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
-        rows, weights, stride, x, blocks, tail, tail_stride, keep, book, out, out_stride, events = arguments[1:]
+        rows, weights, stride, x, blocks, tail, tail_stride, keep, book, out, out_stride, events = arguments[2:]
 
         def at(base: Any, count: Any, step: Any) -> Any:
             return builder.add(base, builder.mul(count, ir.Constant(I64, step) if isinstance(step, int) else step))
@@ -138,7 +106,7 @@ def _emit_rows(number: int, by_word: bool) -> Any:
 
         def some_rows(first: Any, groups: Any, count: int) -> None:
             """`groups` times `count` rows at once, from row `first` on."""
-            some = _Rows(builder, layout, count, by_word)
+            some = _Rows(builder, number, count, by_word, counting)
             with cgutils.for_range(builder, groups, intp=I64) as each:
                 numbers = [builder.add(first, builder.add(builder.mul(each.index, ir.Constant(I64, count)), ir.Constant(I64, row)))
                            for row in range(count)]
@@ -171,26 +139,41 @@ def _emit_rows(number: int, by_word: bool) -> Any:
 
 
 @intrinsic(prefer_literal=True)
-def row_products(typing: Any, fmt: Any, rows: Any, weights: Any, stride: Any, x: Any, blocks: Any, tail: Any, tail_stride: Any,
-                 keep: Any, book: Any, out: Any, out_stride: Any, events: Any) -> Any:
+def row_products(typing: Any, fmt: Any, counting: Any, rows: Any, weights: Any, stride: Any, x: Any, blocks: Any, tail: Any,
+                 tail_stride: Any, keep: Any, book: Any, out: Any, out_stride: Any, events: Any) -> Any:
     """Put to `out` the int32 sums of code * x of `rows` rows, `stride` bytes apart, and add to the int64 at `events` (2,).
 
-    fmt is a number in the source. `blocks` whole blocks lie at `weights`. `tail`: address of the rest of the rows, 64 readable
-    bytes each, `tail_stride` apart, of which the mask at `keep` says what counts; 0: there is none. `x`: activations, dealt
-    out. `book`: the 16 values of a codebook.
+    fmt and counting are numbers in the source; counting is 0 where the counts are known. `blocks` whole blocks lie at `weights`.
+    `tail`: address of the rest of the rows, 64 readable bytes each, `tail_stride` apart, of which the mask at `keep` says what
+    counts; 0: there is none. `x`: activations, dealt out. `book`: the 16 values of a codebook.
     """
-    if not isinstance(fmt, types.IntegerLiteral):
+    if not isinstance(fmt, types.IntegerLiteral) or not isinstance(counting, types.IntegerLiteral):
         return None
-    return types.void(fmt, *[types.int64] * 12), _emit_rows(fmt.literal_value, False)
+    return types.void(fmt, counting, *[types.int64] * 12), _emit_rows(fmt.literal_value, False, bool(counting.literal_value))
 
 
 @intrinsic(prefer_literal=True)
-def word_products(typing: Any, fmt: Any, rows: Any, weights: Any, stride: Any, x: Any, blocks: Any, tail: Any, tail_stride: Any,
-                  keep: Any, book: Any, out: Any, out_stride: Any, events: Any) -> Any:
+def word_products(typing: Any, fmt: Any, counting: Any, rows: Any, weights: Any, stride: Any, x: Any, blocks: Any, tail: Any,
+                  tail_stride: Any, keep: Any, book: Any, out: Any, out_stride: Any, events: Any) -> Any:
     """As row_products, but with a sum for each four bytes of weights: 16 int32 for each block of a row, the tail's too."""
-    if not isinstance(fmt, types.IntegerLiteral):
+    if not isinstance(fmt, types.IntegerLiteral) or not isinstance(counting, types.IntegerLiteral):
         return None
-    return types.void(fmt, *[types.int64] * 12), _emit_rows(fmt.literal_value, True)
+    return types.void(fmt, counting, *[types.int64] * 12), _emit_rows(fmt.literal_value, True, bool(counting.literal_value))
+
+
+def deal_fives(builder: Any, source: Any, blocks: Any, out: Any) -> None:
+    """The same for five slices: from each of five vectors in turn the bytes that belong to the slice."""
+    with cgutils.for_range(builder, blocks, intp=I64) as loop:
+        offset = builder.mul(loop.index, ir.Constant(I64, 5 * SIZE))
+        start, target = builder.add(source, offset), builder.add(out, offset)
+        parts = [Vector.load(builder, builder.add(start, ir.Constant(I64, SIZE * i))).value for i in range(5)]
+        for k in range(5):
+            slice_ = parts[0]
+            for i in range(1, 5):
+                lanes = [at if place < SIZE * i else SIZE + place % SIZE for at in range(SIZE) for place in (5 * at + k,)]
+                lanes = [5 * at + k if i == 1 and 5 * at + k < SIZE else lane for at, lane in enumerate(lanes)]
+                slice_ = shuffle(builder, slice_, parts[i], lanes)
+            Vector(builder, slice_).store(builder.add(target, ir.Constant(I64, SIZE * k)))
 
 
 @intrinsic(prefer_literal=True)
@@ -203,6 +186,9 @@ def deal(typing: Any, fmt: Any, x: Any, blocks: Any, out: Any) -> Any:
 
     def emit(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
         _, source, blocks, out = arguments
+        if slices == 5:
+            deal_fives(builder, source, blocks, out)
+            return context.get_dummy_value()
         element = ir.IntType(8 * slices)
         kind = ir.VectorType(element, SIZE)
         with cgutils.for_range(builder, blocks, intp=I64) as loop:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import ir
+from llvmlite import binding, ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
@@ -114,3 +114,53 @@ def clear_bytes(typing: Any, target: Any, size: Any) -> Any:
         cgutils.memset(builder, builder.inttoptr(arguments[0], ir.IntType(8).as_pointer()), arguments[1], 0)
         return context.get_dummy_value()
     return types.void(types.int64, types.int64), emit
+
+
+# ------------------------------------------------------------------------------------------------ between threads
+
+
+def _atomic(operation: Any, result: Any, arguments: int) -> Any:
+    """An operation on the int64 at a host address, given as a function of a builder, a pointer and the other arguments."""
+    def emit(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return operation(builder, builder.inttoptr(values[0], ir.IntType(64).as_pointer()), *values[1:])
+    return result(*[types.int64] * arguments), emit
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def atomic_load(typing: Any, address: Any) -> Any:
+    """The int64 at an aligned host address, as another thread stored it."""
+    return _atomic(lambda builder, place: builder.load_atomic(place, "seq_cst", 8), types.int64, 1)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def atomic_store(typing: Any, address: Any, value: Any) -> Any:
+    """Put an int64 to an aligned host address, behind all that this thread has stored before."""
+    def operation(builder: Any, place: Any, value: Any) -> Any:
+        builder.store_atomic(value, place, "seq_cst", 8)
+        return ir.Constant(ir.IntType(8).as_pointer(), None)
+    return _atomic(operation, types.none, 2)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def atomic_add(typing: Any, address: Any, value: Any) -> Any:
+    """Add to the int64 at an aligned host address. Returns what it was."""
+    return _atomic(lambda builder, place, value: builder.atomic_rmw("add", place, value, "seq_cst"), types.int64, 2)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def exchange_if(typing: Any, address: Any, expected: Any, value: Any) -> Any:
+    """Replace the int64 at an aligned host address if it is the expected one. True if it was."""
+    def operation(builder: Any, place: Any, expected: Any, value: Any) -> Any:
+        return builder.extract_value(builder.cmpxchg(place, expected, value, "seq_cst"), 1)
+    return _atomic(operation, types.boolean, 3)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def pause(typing: Any) -> Any:
+    """A moment's rest in a loop that waits for another thread."""
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        if binding.get_process_triple().startswith("x86_64"):
+            function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.VoidType(), []), "llvm.x86.sse2.pause")
+            builder.call(function, [])
+        return context.get_dummy_value()
+    return types.void(), emit

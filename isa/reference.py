@@ -161,8 +161,8 @@ class ReferenceMachine(Vocabulary):
 
     @classmethod
     def restore(cls, path: str | os.PathLike[str], program: Program | None = None, machine: Preset | None = None,
-                host: Host | None = None) -> Self:
-        """A machine that goes on from a snapshot, whichever engine wrote it.
+                host: Host | None = None, **options: int) -> Self:
+        """A machine that goes on from a snapshot, whichever engine wrote it. `options` are those of the class: threads.
 
         By default it runs the program file that the snapshot names, on the preset that is inside. The tokens and the output of
         `host` are replaced by the snapshot's. Raises OSError, SnapshotError (another program, another machine, damage).
@@ -171,7 +171,7 @@ class ReferenceMachine(Vocabulary):
         snapshot = Snapshot(Path(path))
         program, preset = program or snapshot.program(), machine or snapshot.preset()
         snapshot.check(preset, program)
-        restored = cls(preset, host)
+        restored = cls(preset, host, **options)
         restored.load(program)
         snapshot.apply(restored)
         return restored

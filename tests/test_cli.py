@@ -212,6 +212,16 @@ def test_run_stops_at_its_limit(command, assembled) -> None:
     assert command("run", "x.elf", "--max-instructions", 0)[0] == 2
 
 
+def test_run_with_threads_counts_the_same(command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("emulator.threads.cores", lambda: 2)
+    command("asm", PROGRAMS / "ternary_gemv.s", "-o", tmp_path / "t.elf")
+    runs = [command("run", tmp_path / "t.elf", "--threads", threads) for threads in (1, 2)]
+    assert runs[0] == runs[1] and runs[0][0] == 0
+    for wrong in (("--threads", 3), ("--threads", 0), ("--threads", "two"), ("--threads", 2, "--engine", "reference")):
+        status, out, err = command("run", tmp_path / "t.elf", *wrong)
+        assert (status, out) == (2, "") and "--threads" in err
+
+
 # ------------------------------------------------------------------------------------------------ isa, machines
 
 

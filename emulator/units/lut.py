@@ -20,6 +20,7 @@ from emulator.context import (
     csr,
     csr_number,
     inline,
+    leaf,
     overlap,
     readable,
     slot,
@@ -28,7 +29,8 @@ from emulator.context import (
     writable,
 )
 from emulator.kernels import kernel
-from emulator.lut_columns import column_sums
+from emulator.lut_columns import columns_apart, some_column_sums
+from emulator.lut_layouts import layout_of_rows
 from emulator.lut_plain import (
     B1,
     BUFFER_READS,
@@ -48,6 +50,7 @@ from emulator.lut_plain import (
 )
 from emulator.lut_products import has_vector_code, has_words
 from emulator.machine_code import array, clear_bytes, load, move, store
+from emulator.threads import add_events, in_parallel
 from isa.units.lut import WEIGHT_FORMATS
 
 LUT = PORT["lut"]
@@ -58,6 +61,7 @@ TABLES_BUILT, LOOKUP, BUFFER_READ, STEP, MACS, MACS_SKIPPED, GROUPS_SKIPPED, WEI
     "tables_built", "lookups", "buffer_reads", "steps", "macs", "macs_skipped", "groups_skipped", "weight_bytes"))
 INT8, BINARY = 1, 2             # lut.kind
 XNOR_WIDTH = 64                 # columns that a step of lut.xnor compares
+SLOW = 16                       # a weight taken alone costs as much as these bytes of weights by vector code
 
 i8, u8, i32, u32, i64, f32 = np.int8, np.uint8, np.int32, np.uint32, np.int64, np.float32
 CANONICAL_NAN = u32(0x7FC0_0000)
@@ -220,28 +224,29 @@ def count_product(block, fmt, outputs, length, weight_slot, weight_bytes, events
 # ------------------------------------------------------------------------------------------------ multiply-accumulate
 
 
-@njit
-def plain_mac(block, fmt, host, stride, rows, length, sums, events):
-    """sums[r] int32 = sum over c of W[r, c] x[c]."""
-    weights = np.empty(length, np.int8)
-    for r in range(rows):
+@leaf
+def plain_row_sums(first, last, fmt, block, host, stride, length, sums, found):
+    """sums[r] int32 = sum over c of W[r, c] x[c] for the rows first..last."""
+    weights, events = np.empty(length, np.int8), np.zeros(EVENTS, np.int64)
+    for r in range(first, last):
         unpack(fmt, host + r * stride, length, state(block, BOOK_I8), weights.ctypes.data)
-        row_sums(weights.ctypes.data, state(block, ACTIVATIONS), length, length, sums.ctypes.data + 4 * r)
+        row_sums(weights.ctypes.data, state(block, ACTIVATIONS), length, length, sums + 4 * r)
         count_row(fmt, csr(block, MODE), weights.ctypes.data, length, events)
+    add_events(found, events)
 
 
 @inline
-def product(block, fmt, host, stride, extent, rows, length, sums, events):
-    """sums[r] int32 = sum over c of W[r, c] x[c], by vector code where there is some."""
+def product(block, fmt, shape, host, stride, extent, rows, length, sums, events):
+    """sums[r] int32 = sum over c of W[r, c] x[c], by vector code where there is some. False if it fails."""
     if has_vector_code(i64(fmt), csr(block, MODE), length):
-        lut_products.row_sums(fmt, host, stride, host + extent, rows, length, state(block, ACTIVATIONS), state(block, BOOK_I8),
-                              sums, csr(block, MODE), events)
-    else:
-        plain_mac(block, i64(fmt), host, stride, rows, length, sums, events)
+        return lut_products.row_sums(fmt, shape, block, host, stride, host + extent, rows, length, state(block, ACTIVATIONS),
+                                     state(block, BOOK_I8), sums, csr(block, MODE), events)
+    return in_parallel(block, SLOW * rows * length, rows, 1, plain_row_sums, i64(fmt), block, host, stride, length,
+                       sums.ctypes.data, events.ctypes.data)
 
 
 @inline
-def mac(block, fmt, acc, W, rows):
+def mac(block, fmt, shape, acc, W, rows):
     """lut.mac of one format."""
     length = activations(block)
     target, read_slot, write_slot = accumulator(block, acc, rows)
@@ -251,8 +256,8 @@ def mac(block, fmt, acc, W, rows):
     if host == 0 or overlap(target, 4 * rows, host, extent):
         return PUNT
     sums, events = np.zeros(rows, np.int32), np.zeros(EVENTS, np.int64)
-    if extent > 0:
-        product(block, fmt, host, stride, extent, rows, length, sums, events)
+    if extent > 0 and not product(block, fmt, shape, host, stride, extent, rows, length, sums, events):
+        return PUNT
     accumulate(block, target, sums, rows, read_slot, write_slot)
     count_product(block, i64(fmt), rows, length, weight_slot, rows * row_bytes(i64(fmt), length), events)
     return DONE
@@ -270,8 +275,11 @@ def mac_transposed(block, fmt, acc, W, cols):
         return PUNT
     sums, events = np.zeros(cols, np.int32), np.zeros(EVENTS, np.int64)
     if extent > 0 and has_vector_code(i64(fmt), csr(block, MODE), length):
-        column_sums(fmt, host, stride, host + extent, length, cols, state(block, ACTIVATIONS), state(block, BOOK_I8), sums,
-                    csr(block, MODE), events)
+        step = columns_apart(fmt, cols)
+        if not in_parallel(block, extent, (cols + step - 1) // step, 1, some_column_sums, fmt, step, host, stride, host + extent,
+                           length, cols, state(block, ACTIVATIONS), state(block, BOOK_I8), sums.ctypes.data, csr(block, MODE),
+                           events.ctypes.data):
+            return PUNT
     elif extent > 0:
         transposed_sums(i64(fmt), csr(block, MODE), host, stride, length, cols, state(block, ACTIVATIONS), state(block, BOOK_I8),
                         sums, events)
@@ -298,20 +306,21 @@ def scaled(sums, w_scale, w_step, x_scale, x_step, groups):
     return lanes[0]
 
 
-@njit
-def plain_gemv(block, fmt, host, stride, rows, length, group, groups, target, scales, w_step, x_step, events):
-    """y[r] f32 at `target`."""
-    weights, sums = np.empty(length, np.int8), np.empty(groups, np.int32)
-    for r in range(rows):
+@leaf
+def plain_grouped_sums(first, last, fmt, block, host, stride, length, group, groups, target, scales, w_step, x_step, found):
+    """y[r] f32 at `target` for the rows first..last."""
+    weights, sums, events = np.empty(length, np.int8), np.empty(groups, np.int32), np.zeros(EVENTS, np.int64)
+    for r in range(first, last):
         unpack(fmt, host + r * stride, length, state(block, BOOK_I8), weights.ctypes.data)
         row_sums(weights.ctypes.data, state(block, ACTIVATIONS), length, group, sums.ctypes.data)
         count_row(fmt, csr(block, MODE), weights.ctypes.data, length, events)
         factors = scales + r * groups * w_step
         store_f32(target + 4 * r, scaled(sums.ctypes.data, factors, w_step, state(block, SCALES), x_step, groups))
+    add_events(found, events)
 
 
 @inline
-def gemv(block, fmt, y, W, scale, rows):
+def gemv(block, fmt, shape, y, W, scale, rows):
     """lut.gemv of one format."""
     length, w_group, x_group = activations(block), csr(block, SCALE_GROUP), load(state(block, X_GROUP), i64)
     if length < 0 or not 0 <= rows <= LARGE >> 2 or (w_group != 0 and x_group != 0 and w_group != x_group):
@@ -334,18 +343,22 @@ def gemv(block, fmt, y, W, scale, rows):
     w_step, x_step = 4 if w_group != 0 else 0, 4 if x_group != 0 else 0
     if extent > 0 and groups == 1:
         sums = np.empty(rows, np.int32)
-        product(block, fmt, host, stride, extent, rows, length, sums, events)
-        for r in range(rows):
-            at = sums.ctypes.data + 4 * r
-            store_f32(target + 4 * r, scaled(at, scales + r * w_step, w_step, state(block, SCALES), x_step, 1))
+        if not product(block, fmt, shape, host, stride, extent, rows, length, sums, events):
+            return PUNT
+        x_scale = load(state(block, SCALES), f32)
+        for r in range(rows):       # 0 is the sum of the other 15 lanes: it makes -0.0 a 0.0
+            store_f32(target + 4 * r, f32(sums[r]) * (load(scales + r * w_step, f32) * x_scale) + f32(0))
     elif extent > 0 and has_vector_code(i64(fmt), csr(block, MODE), length) and has_words(i64(fmt), group):
-        lut_products.grouped_sums(fmt, host, stride, host + extent, rows, length, group, state(block, ACTIVATIONS),
-                                  state(block, BOOK_I8), scales, w_step, state(block, SCALES), x_step, target,
-                                  csr(block, MODE), events)
+        if not lut_products.grouped_sums(fmt, block, host, stride, host + extent, rows, length, group, state(block, ACTIVATIONS),
+                                         state(block, BOOK_I8), scales, w_step, state(block, SCALES), x_step, target,
+                                         csr(block, MODE), events):
+            return PUNT
         for r in range(rows):
             store_f32(target + 4 * r, load(target + 4 * r, f32))
     elif extent > 0:
-        plain_gemv(block, i64(fmt), host, stride, rows, length, group, groups, target, scales, w_step, x_step, events)
+        if not in_parallel(block, SLOW * rows * length, rows, 1, plain_grouped_sums, i64(fmt), block, host, stride, length, group,
+                           groups, target, scales, w_step, x_step, events.ctypes.data):
+            return PUNT
     else:
         clear_bytes(target, 4 * rows)
     count(block, scale_slot, scale_bytes)
@@ -354,10 +367,10 @@ def gemv(block, fmt, y, W, scale, rows):
     return DONE
 
 
-def _define(fmt: int, name: str) -> None:
+def _define(fmt: int, shape: int, name: str) -> None:
     @kernel(f"lut.mac.{name}")
     def lut_mac(acc, W, rows, _, block):
-        return mac(block, fmt, acc, W, rows)
+        return mac(block, fmt, shape, acc, W, rows)
 
     @kernel(f"lut.macT.{name}")
     def lut_macT(acc, W, cols, _, block):
@@ -365,11 +378,11 @@ def _define(fmt: int, name: str) -> None:
 
     @kernel(f"lut.gemv.{name}")
     def lut_gemv(y, W, scale, rows, block):
-        return gemv(block, fmt, y, W, scale, rows)
+        return gemv(block, fmt, shape, y, W, scale, rows)
 
 
 for _fmt, _name in enumerate(WEIGHT_FORMATS):
-    _define(_fmt, _name)
+    _define(_fmt, layout_of_rows(_fmt), _name)
 
 # ------------------------------------------------------------------------------------------------ codebooks to f32
 
@@ -433,8 +446,8 @@ def lut_xnor(acc, W, rows, _, block):
     if host == 0 or overlap(target, 4 * rows, host, extent):
         return PUNT
     sums, events = np.zeros(rows, np.int32), np.zeros(EVENTS, np.int64)
-    if extent > 0:
-        product(block, B1, host, stride, extent, rows, length, sums, events)
+    if extent > 0 and not product(block, B1, B1, host, stride, extent, rows, length, sums, events):
+        return PUNT
     accumulate(block, target, sums, rows, read_slot, write_slot)
     size = rows * row_bytes(B1, length)
     count(block, weight_slot, size)

@@ -163,11 +163,11 @@ def _runs(numbers: np.ndarray) -> Iterable[tuple[int, int]]:
 class Pair:
     """A reference machine and a fast one that go through the same single instructions."""
 
-    def __init__(self, machine: str = "slim", flash: bytes = b"") -> None:
+    def __init__(self, machine: str = "slim", flash: bytes = b"", threads: int = 1) -> None:
         sections = [Section(".text", "ax", TEXT, 4, [bytes(_PAGE)])]
         if flash:
             sections.append(Section(".weights", "a", FLASH, 4096, [flash]))
-        self.reference, self.fast = ReferenceMachine(machine), Machine(machine)
+        self.reference, self.fast = ReferenceMachine(machine), Machine(machine, threads=threads)
         for each in self.machines:
             each.load(Program(sections, [], [], TEXT))
         self._word = 0

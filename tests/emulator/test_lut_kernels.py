@@ -3,9 +3,11 @@
 
 import numpy as np
 import pytest
-from differential import Pair
+from differential import DRAM, FLASH, SRAM, Pair
 
+from isa.instruction import TABLE
 from isa.numbers import FORMATS
+from isa.program import Program, Section
 
 FORMAT_NAMES = ("b1", "t2", "t5", "i2", "i3", "i4", "i8", "c2", "c3", "c4")
 LENGTHS = (0, 1, 3, 4, 17, 63, 64, 65, 127, 128, 200, 256, 257, 320, 511, 512, 640, 1000, 1100)
@@ -101,6 +103,39 @@ def one_product(pair, operation, name, seed):
 def test_products(pair, operation, name):
     for seed in range(RUNS):
         one_product(pair, operation, name, seed)
+
+
+@pytest.mark.parametrize("name", FORMAT_NAMES)
+def test_read_only_weights_are_counted_once_and_for_all(name):
+    """The same matrix again and again, and others that share its address: what is remembered must be the right thing."""
+    rng = np.random.default_rng(FORMAT_NAMES.index(name))
+    rows, cols = 24, 500
+    weights = packed(rng, name, rows, cols)
+    pair, size = Pair(flash=weights.tobytes()), weights.shape[1]
+    build(pair, rng, cols, 0, False)
+    acc = pair.put(rng.integers(-1 << 31, 1 << 31, rows).astype("<i4"))
+    scale = pair.put(numbers(rng, rows))
+    for count, stride, start in ((24, 0, 0), (24, 0, 0), (12, 2 * size, 0), (24, 0, 0), (7, 0, 0), (12, 2 * size, size), (7, 0, 0)):
+        pair.set(lut__row_stride=stride)
+        pair.run(f"lut.mac.{name}", acc=acc, W=FLASH + start, rows=count)
+        pair.run(f"lut.gemv.{name}", y=acc, W=FLASH + start, scale=scale, rows=count)
+    build(pair, rng, 480, 0, False)
+    pair.set(lut__row_stride=size)
+    pair.run(f"lut.mac.{name}", acc=acc, W=FLASH, rows=24)
+    other = packed(rng, name, rows, cols)
+    program = Program([Section(".text", "ax", DRAM, 4, [bytes(4096)]), Section(".weights", "a", FLASH, 4096, [other.tobytes()])],
+                      [], [], DRAM)
+    for each in pair.machines:
+        each.memory = type(each.memory)(each.machine)
+        each.load(program)
+    sram = [each.peek(SRAM, 4 * rows) for each in pair.machines]
+    for each in pair.machines:                                  # another program on the same machine: other weights there
+        each.x[10:13] = [SRAM, FLASH, rows]
+        each.peek(DRAM, 4).view("<u4")[0] = TABLE[f"lut.mac.{name}"].encode({"acc": 10, "W": 11, "rows": 12})
+    pair.fast.code_changed(DRAM, 4)
+    for each in pair.machines:
+        each.run(max_instructions=1)
+    assert np.array_equal(*sram) and np.array_equal(pair.reference.counts, pair.fast.counts)
 
 
 def test_xnor(pair):

@@ -1,0 +1,164 @@
+"""Threads: every kernel that shares its work out gives, with 1, 2 and 3 threads, the bytes and counters of the reference."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from differential import Pair
+from numba import njit
+from test_lut_kernels import FORMAT_NAMES, build, numbers, packed, place, scales_of
+
+from emulator import threads
+from emulator.context import POOL, WORDS
+from emulator.engine import Machine
+from emulator.machine_code import atomic_add, atomic_load
+from emulator.threads import in_parallel
+
+RUNS = int(os.environ.get("SLIMULATOR_FUZZ", "6"))      # of each instruction
+ROWS, COLUMNS = (1, 16, 17, 50, 83), (1, 15, 64, 257, 600)
+
+
+@pytest.fixture(params=[1, 2, 3], ids=lambda count: f"{count}_threads", scope="module")
+def pair(request):
+    """A pair whose fast machine shares out whatever it can, however small."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threads, "cores", lambda: 3)
+        patch.setattr(threads, "SMALL", 0)
+        return Pair(threads=request.param)
+
+
+@pytest.mark.parametrize("name", FORMAT_NAMES)
+@pytest.mark.parametrize("operation", ["mac", "macT", "gemv"])
+def test_packed_weights(pair, operation, name):
+    for seed in range(RUNS):
+        rng = np.random.default_rng([seed, FORMAT_NAMES.index(name)])
+        pair.fresh()
+        rows, columns = int(rng.choice(ROWS)), int(rng.choice(COLUMNS))
+        group = int(rng.choice([0, 0, 32, 64, 5])) if operation == "gemv" else 0
+        build(pair, rng, rows if operation == "macT" else columns, group, False)
+        pair.set(lut__mode=int(rng.choice([0, 0, 1, 2])), lut__scale_group=group)
+        W = place(pair, rng, packed(rng, name, rows, columns))
+        sums = pair.put(rng.integers(-1 << 31, 1 << 31, max(rows, columns)).astype("<i4"))
+        if operation == "mac":
+            pair.run(f"lut.mac.{name}", acc=sums, W=W, rows=rows)
+        elif operation == "macT":
+            pair.run(f"lut.macT.{name}", acc=sums, W=W, cols=columns)
+        else:
+            pair.run(f"lut.gemv.{name}", y=sums, W=W, scale=pair.put(numbers(rng, rows * scales_of(columns, group))), rows=rows)
+
+
+@pytest.mark.parametrize(("suffix", "dtype"), [("f32", "<f4"), ("f16", "<f2"), ("bf16", "<u2"), ("i8.f32", "i1"), ("i8", "i1")])
+@pytest.mark.parametrize("operation", ["gemv", "macT"])
+def test_dense_weights(pair, operation, suffix, dtype):
+    for seed in range(RUNS):
+        rng = np.random.default_rng(seed)
+        pair.fresh()
+        rows, columns = int(rng.choice(ROWS)), int(rng.choice(COLUMNS))
+        bits = rng.integers(0, 256, rows * columns * np.dtype(dtype).itemsize, np.uint8)        # NaN and infinity as they come
+        W = pair.put(rng.standard_normal(rows * columns).astype(dtype) if dtype in ("<f4", "<f2") and seed % 2 else bits)
+        x = rng.integers(-128, 128, max(rows, columns)).astype("i1") if suffix == "i8" else rng.standard_normal(max(rows, columns))
+        vector = pair.put(x if suffix == "i8" else x.astype("<f4"))
+        y = pair.put(rng.standard_normal(max(rows, columns)).astype("<f4"))
+        pair.set(vec__cols=columns)
+        pair.run(f"vec.{operation}.{suffix}", y=y, W=W, rows=rows, **{"x" if operation == "gemv" else "h": vector})
+
+
+def test_a_count_that_the_host_has_not_is_refused():
+    for count in (0, -1, threads.cores() + 1):
+        with pytest.raises(ValueError, match=rf"{count} threads; expected 1..{threads.cores()}"):
+            Machine("slim", threads=count)
+
+
+# ---------------------------------------------------------------------------------------------------- the pool itself
+
+
+@njit
+def meet(first, last, together, wanted):
+    """Wait, some seconds at most, until `wanted` ranges are under way at the same time. Fails without."""
+    atomic_add(together, 1)
+    for _ in range(200_000_000):
+        if atomic_load(together) >= wanted:
+            return
+    raise ValueError
+
+
+@njit
+def job(block, work, rows, together, wanted):
+    return in_parallel(block, work, rows, 1, meet, together, wanted)
+
+
+@pytest.fixture
+def block(monkeypatch):
+    """The context block of nothing but a pool of two threads, and the int64 that `meet` counts in."""
+    monkeypatch.setattr(threads, "cores", lambda: 2)
+    words, pool = np.zeros(WORDS, np.int64), threads.pool_of(2)
+    words[POOL] = pool.address
+    yield words
+    pool.stop()
+
+
+def done(block, work, rows, wanted):
+    together = np.zeros(1, np.int64)
+    return job(block.ctypes.data, work, rows, together.ctypes.data, wanted), int(together[0])
+
+
+def test_large_work_is_done_by_two_threads_at_once(block):
+    assert done(block, threads.SMALL, 2, wanted=2) == (True, 2)
+    time.sleep(0.1)                                             # the worker is asleep now
+    assert done(block, threads.SMALL, 2, wanted=2) == (True, 2)
+
+
+def test_small_work_stays_on_one(block):
+    assert done(block, threads.SMALL - 1, 2, wanted=1) == (True, 1)
+
+
+def test_a_part_that_fails_is_told(block):
+    assert done(block, threads.SMALL, 1, wanted=2) == (False, 1)
+
+
+def test_ranges_are_whole_grains_and_cover_all_rows_once(block):
+    for rows in (1, 7, 8, 9, 1000, 4096):
+        seen = np.zeros(rows + 1, np.int64)
+        assert cover(block.ctypes.data, rows, seen.ctypes.data)
+        assert seen.tolist() == [1] * rows + [0]
+
+
+@njit
+def once(first, last, seen):
+    if first % 8 != 0 or last <= first:
+        raise ValueError
+    for row in range(first, last):
+        atomic_add(seen + 8 * row, 1)
+
+
+@njit
+def cover(block, rows, seen):
+    return in_parallel(block, threads.SMALL, rows, 8, once, seen)
+
+
+def test_an_idle_pool_sleeps(block):
+    done(block, threads.SMALL, 2, wanted=2)
+    time.sleep(0.1)
+    start = time.process_time()
+    time.sleep(0.5)
+    assert time.process_time() - start < 0.1
+
+
+def test_threads_end_with_the_machine(monkeypatch):
+    monkeypatch.setattr(threads, "cores", lambda: 3)
+    before = threading.active_count()
+    machine = Machine("slim", threads=3)
+    assert threading.active_count() == before + 2
+    del machine
+    assert threading.active_count() == before
+
+
+def test_the_interpreter_ends_with_a_machine_that_nobody_let_go():
+    program = "from emulator import threads\nthreads.cores = lambda: 2\n" \
+              "from emulator.engine import Machine\nm = Machine('slim', threads=2)"
+    subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parents[2], check=True, timeout=60)
