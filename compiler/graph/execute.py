@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from compiler.errors import ModelError
-from compiler.graph.arithmetic import PLAIN, Arithmetic, gemv_codes
+from compiler.graph.arithmetic import PLAIN, Arithmetic
 from compiler.graph.ops import Graph, Op, role_of
 from compiler.model import Model
 from compiler.tensors import BLOCK, F32, Codes, Tensor
@@ -91,7 +91,7 @@ class Executor:
     def _gemv_i8(self, x: Any, scale: F32, *, W: str) -> F32:
         if not self.model.tensor(W).levels:
             return self._gemv(x.astype(np.float32), W=W) * scale
-        return np.concatenate([gemv_codes(block, x) for block in self._codes(W)]) * scale
+        return np.concatenate([self.arithmetic.gemv_codes(block, x, scale) for block in self._codes(W)])
 
     def _rope(self, x: F32, *, head_dim: float, adjacent: float) -> F32:
         rope = self.graph.config.rope
