@@ -1,12 +1,13 @@
 """Where the values of a graph stand while its program runs: activations in the scratchpad, caches in DRAM.
 
-A value's place is a slot of the scratchpad. Slots are used again when the value in them is read for the last time; what is
-computed element by element may be computed in place.
+A value has its bytes from the operation that makes it to the last one that reads it; then others may have them. What is
+computed element by element may be computed in place. Behind the activations lie two buffers of one size, into which the
+fetch unit brings weights, where other units do not reach these. Sampling comes when all of it is done, and uses the room again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 
@@ -20,83 +21,103 @@ IN_PLACE = ("softmax", "silu", "gelu", "relu", "relu2", "mul", "add", "bias", "s
 """Kinds whose result may stand where an operand stood: one instruction, or one for each row, with rows in their order."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Slot:
-    """Bytes of the scratchpad. `name` is a symbol of the program."""
+    """Bytes of the scratchpad, from its start."""
 
-    name: str
+    offset: int
     size: int
-    offset: int = 0
+
+    @property
+    def end(self) -> int:
+        return self.offset + self.size
+
+    def overlaps(self, other: Slot) -> bool:
+        return self.offset < other.end and other.offset < self.end
 
 
 @dataclass
 class MemoryPlan:
-    """`slots` by value name. A state has no slot: it is a cache in DRAM, (context, n) f32 a layer."""
+    """`slots` by value name. A state has no slot: it is a cache in DRAM, (context, n) f32 a layer.
 
+    buffer_bytes  of each of the two buffers for weights, at `buffers`; 0: the machine needs none
+    """
+
+    machine: Preset
     context: int
     slots: dict[str, Slot] = field(default_factory=dict)
     caches: dict[str, int] = field(default_factory=dict)            # elements of a row
-
-    @property
-    def distinct(self) -> list[Slot]:
-        return sorted({id(slot): slot for slot in self.slots.values()}.values(), key=lambda slot: slot.offset)
+    buffers: int = 0
+    buffer_bytes: int = 0
 
     @property
     def scratchpad_bytes(self) -> int:
-        return max((slot.offset + slot.size for slot in self.distinct), default=0)
+        return max(self.buffers + 2 * self.buffer_bytes, *(slot.end for slot in self.slots.values()))
 
     def size(self, value: Value) -> int:
         """Bytes of a value, with room for every position."""
         return BYTES[value.format] * prod(self.context if length == "positions" else int(length) for length in value.shape)
 
+    def overlap(self, a: str, b: str) -> bool:
+        """Whether two values, or caches, have bytes in common."""
+        return a == b or (a in self.slots and b in self.slots and self.slots[a].overlaps(self.slots[b]))
 
-def plan_memory(graph: Graph, context: int, machine: Preset, reserved: int = 0) -> MemoryPlan:
-    """Give every value its place. `reserved` bytes of the scratchpad are for others. Raises ModelError if it is too small."""
-    plan = MemoryPlan(context, caches={name: int(value.shape[-1]) for name, value in graph.values.items() if value.state})
+    def add(self, sizes: Mapping[str, int], beside: Iterable[str]) -> None:
+        """Give names their room, which they share with everything but each other and those in `beside`."""
+        live = {name: self.slots[name] for name in beside}
+        for name, size in sizes.items():
+            self.slots[name] = live[name] = _place(live.values(), size)
+        self._check()
+
+    def _check(self) -> None:
+        room = self.machine.region("sram").size
+        if self.scratchpad_bytes > room:
+            name, slot = max(self.slots.items(), key=lambda item: item[1].end)
+            raise ModelError("", f"machine {self.machine.name}", expected=f"at most {room:,}",
+                             got=f"the values of a token take {self.scratchpad_bytes:,} bytes of scratchpad for {self.context} "
+                                 f"positions; {name} alone takes {slot.size:,}",
+                             hint=f"{self.scratchpad_bytes - room:,} bytes are missing: try a shorter --context, or --machine slim")
+
+
+def plan_memory(graph: Graph, context: int, machine: Preset, scratch: Mapping[str, int], *, buffered: bool) -> MemoryPlan:
+    """Give every value its place, and the bytes in `scratch` theirs for the whole time. Raises ModelError if there is no room.
+
+    `buffered`: the two buffers get what is left.
+    """
+    plan = MemoryPlan(machine, context, caches={name: int(value.shape[-1]) for name, value in graph.values.items() if value.state})
     sections = [ops for _, ops in graph.sections()]
-    shared = {name for name in graph.values if sum(any(name in (*op.inputs, *op.outputs) for op in ops) for ops in sections) > 1}
-    slots = [_assign(plan, graph, name) for name in sorted(shared) if name not in ("token", "position") and name not in plan.caches]
-    free: list[Slot] = []
+    crossing = [name for name in graph.values if name not in ("token", "position", *plan.caches)
+                and sum(any(name in (*op.inputs, *op.outputs) for op in ops) for ops in sections) > 1]
+    plan.add({name: plan.size(graph.values[name]) for name in crossing} | dict(scratch), ())
     for ops in sections:
-        _section(plan, graph, ops, shared, slots, free)
-    at = 0
-    for slot in slots:
-        slot.offset = at
-        at = -(-(at + slot.size) // ALIGN) * ALIGN
-    room = machine.region("sram").size - reserved
-    if at > room:
-        raise ModelError("", f"machine {machine.name}", got=f"the activations take {at:,} bytes of scratchpad for {context} positions",
-                         expected=f"at most {room:,}", hint=f"{at - room:,} bytes are missing: try a shorter --context, or --machine slim")
+        _section(plan, graph, ops, (*crossing, *scratch))
+    plan._check()
+    if buffered:
+        plan.buffers = plan.scratchpad_bytes
+        plan.buffer_bytes = (machine.region("sram").size - plan.buffers) // (2 * ALIGN) * ALIGN
     return plan
 
 
-def _assign(plan: MemoryPlan, graph: Graph, name: str) -> Slot:
-    plan.slots[name] = Slot(name, plan.size(graph.values[name]))
-    return plan.slots[name]
-
-
-def _section(plan: MemoryPlan, graph: Graph, ops: Sequence[Op], shared: set[str], slots: list[Slot], free: list[Slot]) -> None:
-    last = {name: number for number, op in enumerate(ops) for name in (*op.inputs, *op.outputs)}
+def _section(plan: MemoryPlan, graph: Graph, ops: Sequence[Op], crossing: Sequence[str]) -> None:
+    last = {name: number for number, op in enumerate(ops) for name in (*op.inputs, *op.outputs) if name not in crossing}
+    live = {name: plan.slots[name] for name in crossing}
     for number, op in enumerate(ops):
-        dying = [name for name in op.inputs if last[name] == number and name in plan.slots and name not in shared]
-        if op.kind in IN_PLACE:
-            _release(plan, dying, free)
+        dying = [name for name in op.inputs if last.get(name) == number and name in live]
         for name in op.outputs:
-            if name in plan.slots or name in plan.caches:
+            if name in live or name in plan.caches:
                 continue
             size = plan.size(graph.values[name])
-            fitting = min((slot for slot in free if slot.size >= size), key=lambda slot: slot.size, default=None)
-            if fitting is None:
-                slots.append(_assign(plan, graph, name))
-            else:
-                free.remove(fitting)
-                plan.slots[name] = fitting
-        if op.kind not in IN_PLACE:
-            _release(plan, dying, free)
-        _release(plan, [name for name in op.outputs if last[name] == number and name in plan.slots and name not in shared], free)
+            instead = next((other for other in dying if op.kind in IN_PLACE and live[other].size == size), None)
+            plan.slots[name] = live[name] = live[instead] if instead else _place(live.values(), size)
+        for name in (*dying, *(name for name in op.outputs if last.get(name) == number)):
+            live.pop(name, None)
 
 
-def _release(plan: MemoryPlan, names: Sequence[str], free: list[Slot]) -> None:
-    for name in dict.fromkeys(names):
-        if plan.slots[name] not in free:
-            free.append(plan.slots[name])
+def _place(live: Iterable[Slot], size: int) -> Slot:
+    """The first room of a size between those that are in use."""
+    at = 0
+    for slot in sorted(live, key=lambda slot: slot.offset):
+        if at + size <= slot.offset:
+            break
+        at = max(at, -(-slot.end // ALIGN) * ALIGN)
+    return Slot(at, size)

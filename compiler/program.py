@@ -7,7 +7,6 @@ token; the program emits tokens until a stop token, `max_tokens`, or the end of 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from compiler.emit import (
     KEYS,
@@ -24,33 +23,33 @@ from compiler.emit import (
 )
 from compiler.graph import Graph, Op
 from compiler.lowering import LOWERINGS, Lowering
+from compiler.lowering.tiles import start
 from compiler.memory_plan import MemoryPlan
 from compiler.sampling import sample
 from compiler.weights import ROPE, Layout
-from isa.preset import Preset
+from isa.preset import Preset, preset_names
 from isa.services import EMIT_TOKEN, EXIT, READ_TOKEN, WRITE
 
 EMPTY_PROMPT, BAD_TOKEN = 2, 3          # exit codes
 MOST_STOPS = 16                         # stop tokens that the parameter block has room for
 
 
-@dataclass(frozen=True)
-class Mark:
-    """Behind the instruction at `symbol`, the results of operation `number` of a section stand in memory."""
-
-    section: str            # start, layer, finish
-    number: int
-    symbol: str
-
-
-def write_program(graph: Graph, layout: Layout, memory: MemoryPlan, machine: Preset, weights_file: str, title: str,
-                  ) -> tuple[str, list[Mark]]:
-    """The text of the program, and its marks. `weights_file` is what `.incbin` names."""
+def write_program(graph: Graph, layout: Layout, memory: MemoryPlan, machine: Preset, weights_file: str, title: str) -> str:
+    """The text of the program. `weights_file` is what `.incbin` names."""
     c = Lowering(graph, layout, memory)
-    marks: list[Mark] = []
     _frame(c, machine, weights_file, title)
-    _token_loop(c, marks)
-    return "\n".join(c.emit.lines) + "\n", marks
+    _token_loop(c)
+    return "\n".join(c.emit.lines) + "\n"
+
+
+def mark(section: str, number: int) -> str:
+    """The label behind operation `number` of a section (start, layer, finish): there its results stand in memory."""
+    return f"op.{section}.{number}"
+
+
+def weights_region(machine: Preset) -> str:
+    """Where a machine has its weights."""
+    return "flash" if any(region.name == "flash" for region in machine.regions) else "dram"
 
 
 # ------------------------------------------------------------------------------------------------ data
@@ -62,16 +61,18 @@ def _frame(c: Lowering, machine: Preset, weights_file: str, title: str) -> None:
     emit(f"# {title}")
     emit(f"# Machine {machine.name}, {memory.context} positions, {layout.size:,} bytes of weights, "
          f"{memory.scratchpad_bytes:,} bytes of scratchpad.")
-    emit(f"    .machine {machine.name}\n")
-    region = ".flash.weights" if any(r.name == "flash" for r in machine.regions) else ".rodata.weights"
-    emit(f'    .section {region}, "a"\n    .balign 4096\nweights:\n    .incbin "{weights_file}"\n')
+    if machine.name in preset_names():          # another one is a file, which has to be named where this is assembled
+        emit(f"    .machine {machine.name}\n")
+    section = ".flash.weights" if weights_region(machine) == "flash" else ".rodata.weights"
+    emit(f'    .section {section}, "a"\n    .balign 4096\nweights:\n    .incbin "{weights_file}"\n')
 
     emit("# ---- the host's part: what to generate, and how")
     emit("    .section .data\n    .balign 8")
     stops = sorted(graph.config.stop)[:MOST_STOPS]
-    for name, text in (("parameters", ""), ("max_tokens", ".dword -1"), ("temperature", ".float 0"), ("inverse_temperature", ".float 1"),
-                       ("top_p", ".float 1"), ("stop_count", f".word {len(stops)}"), ("seed", ".dword 1"),
-                       ("stop_tokens", ".word " + ", ".join(map(str, [*stops, *[0] * (MOST_STOPS - len(stops))])))):
+    for name, text in (
+            ("parameters", ""), ("max_tokens", ".dword -1"), ("temperature", ".float 0"), ("inverse_temperature", ".float 1"),
+            ("top_p", ".float 1"), ("stop_count", f".word {len(stops)}"), ("seed", ".dword 1"),
+            ("stop_tokens", ".word " + ", ".join(map(str, [*stops, *[0] * (MOST_STOPS - len(stops))])))):
         emit(f"{name}:".ljust(24) + text)
     emit("prompt_left:".ljust(24) + ".dword 1")
 
@@ -84,6 +85,9 @@ def _frame(c: Lowering, machine: Preset, weights_file: str, title: str) -> None:
     emit("\n# ---- activations; names with one address take turns")
     emit('    .section .sram, "aw"\n    .balign 64')
     emit(f"activations: .zero {memory.scratchpad_bytes}")
+    if memory.buffer_bytes:
+        emit(f"    .equ buffers, activations + {memory.buffers}".ljust(48) + "# two of them, for weights and cache rows")
+        emit(f"    .equ buffer_bytes, {memory.buffer_bytes}")
     for name, slot in sorted(memory.slots.items(), key=lambda item: item[1].offset):
         shape = f"# {graph.values[name]}" if name in graph.values else ""
         emit(f"    .equ {name}, activations + {slot.offset}".ljust(48) + shape)
@@ -93,10 +97,12 @@ def _frame(c: Lowering, machine: Preset, weights_file: str, title: str) -> None:
 # ------------------------------------------------------------------------------------------------ code
 
 
-def _token_loop(c: Lowering, marks: list[Mark]) -> None:
+def _token_loop(c: Lowering) -> None:
     e, graph, config = c.emit, c.graph, c.graph.config
     e.lines += ["    .section .text", "    .globl _start", "_start:"]
     e.line(f"la {WEIGHTS}, weights")
+    if c.buffered:
+        start(c, "buffers")
     e.line(f"li {POSITION}, 0")
     e.line(f"li a7, {READ_TOKEN}", "the first token of the prompt")
     e.line("ecall")
@@ -119,7 +125,7 @@ def _token_loop(c: Lowering, marks: list[Mark]) -> None:
         e.line(f"li a6, {4 * config.head_dim}")
         e.line(f"mul {ROPE_ROW}, {POSITION}, a6")
         e.line(f"add {ROPE_ROW}, {ROPE_ROW}, {e.register(offset(WEIGHTS, c.layout.once[ROPE].offset, 'rope table'))}")
-    _operations(c, "start", graph.start, marks)
+    _operations(c, "start", graph.start)
 
     e.lines.append(f"\n# ---- {config.layers} layers")
     e.fence()
@@ -130,7 +136,7 @@ def _token_loop(c: Lowering, marks: list[Mark]) -> None:
     e.line(f"li {LAYERS_LEFT}, {config.layers}")
     e.label("layer")
     c.built = ""
-    _operations(c, "layer", graph.layer, marks)
+    _operations(c, "layer", graph.layer)
     e.fence()
     e.line(f"li a6, {c.layout.layer_bytes}")
     e.line(f"add {LAYER}, {LAYER}, a6")
@@ -152,7 +158,7 @@ def _token_loop(c: Lowering, marks: list[Mark]) -> None:
     e.line("sd zero, prompt_left, a6")
     e.label("logits_wanted")
     c.built = ""
-    _operations(c, "finish", graph.finish, marks)
+    _operations(c, "finish", graph.finish)
 
     sample(c)
 
@@ -184,7 +190,8 @@ def _token_loop(c: Lowering, marks: list[Mark]) -> None:
 
     e.label("finished")
     _exit(c, 0)
-    for name, code, text in (("empty_prompt", EMPTY_PROMPT, "the prompt is empty"), ("bad_token", BAD_TOKEN, "a token beyond the vocabulary")):
+    for name, code, text in (("empty_prompt", EMPTY_PROMPT, "the prompt is empty"),
+                             ("bad_token", BAD_TOKEN, "a token beyond the vocabulary")):
         e.label(name)
         e.line("li a0, 2")
         e.line(f"la a1, {name}_text")
@@ -201,11 +208,8 @@ def _exit(c: Lowering, code: int) -> None:
     c.emit.line("ecall")
 
 
-def _operations(c: Lowering, section: str, ops: Sequence[Op], marks: list[Mark]) -> None:
-    for number_, op in enumerate(ops):
-        c.emit.comment(f"{section} {number_}: {', '.join(op.outputs)} = {op.kind} {', '.join((*op.inputs, *op.weights))}")
+def _operations(c: Lowering, section: str, ops: Sequence[Op]) -> None:
+    for number, op in enumerate(ops):
+        c.emit.comment(f"{section} {number}: {', '.join(op.outputs)} = {op.kind} {', '.join((*op.inputs, *op.weights))}")
         LOWERINGS[op.kind](c, op)
-        marks.append(Mark(section, number_, f"op.{section}.{number_}"))
-        c.emit.mark(marks[-1].symbol)
-
-
+        c.emit.mark(mark(section, number))

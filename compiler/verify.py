@@ -16,12 +16,14 @@ import numpy as np
 
 from compiler.compile import Compiled
 from compiler.graph import EXACT, Executor, Op
+from compiler.program import mark
 from emulator.engine import Machine
 from isa.program import Program
 from isa.reference import ReferenceMachine
 from isa.registers import ABI_NAMES
 from isa.services import Host
 
+SECTIONS = ("start", "layer", "finish")
 DTYPE = {"f32": "<f4", "i8": "i1"}
 
 
@@ -75,8 +77,8 @@ class _Checker:
         self.machine.load(program)
         self.symbols = {symbol.name: symbol.value for symbol in program.symbols}
         graph = compiled.graph
-        self.places = {(section, id(op)): mark for section, ops in (("start", graph.start), ("layer", graph.layer), ("finish", graph.finish))
-                       for op, mark in zip(ops, (self.symbols[f"op.{section}.{n}"] for n in range(len(ops))), strict=True)}
+        self.places = {(section, id(op)): self.symbols[mark(section, number)] for section in SECTIONS
+                       for number, op in enumerate(getattr(graph, section))}
         self.token = self.compared = 0
         self.last = len(tokens) - 1
         self.difference: Difference | None = None

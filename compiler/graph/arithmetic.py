@@ -49,7 +49,8 @@ def _group_sums(codes: Codes, x: npt.NDArray[np.int8]) -> F32:
     """
     rows, cols = codes.values.shape
     products = codes.values.astype(np.int32) * x.astype(np.int32)
-    return products.reshape(rows, cols // codes.group, codes.group).sum(axis=2, dtype=np.int32).astype(np.float32)
+    sums: F32 = products.reshape(rows, cols // codes.group, codes.group).sum(axis=2, dtype=np.int32).astype(np.float32)
+    return sums
 
 
 def _gemv_codes(codes: Codes, x: npt.NDArray[np.int8], scale: F32) -> F32:
@@ -108,12 +109,12 @@ def _quiet(function: Callable[..., Any]) -> Callable[..., Any]:
     return quiet
 
 
-PLAIN = Arithmetic(gemv=lambda W, x: W @ x, gemv_codes=_gemv_codes, mac_t=lambda W, h: h @ W, rmsnorm=_rmsnorm, layernorm=_layernorm,
-                   softmax=_quiet(_softmax), silu=_quiet(_silu), gelu=_gelu)
+PLAIN = Arithmetic(gemv=lambda W, x: W @ x, gemv_codes=_gemv_codes, mac_t=lambda W, h: h @ W,
+                   rmsnorm=_rmsnorm, layernorm=_layernorm, softmax=_quiet(_softmax), silu=_quiet(_silu), gelu=_gelu)
 
 # ------------------------------------------------------------------------------------------------ the machine's
 
 
 EXACT = Arithmetic(gemv=lambda W, x: exact.lane_sum(W * x), gemv_codes=_exact_gemv_codes,
-                   mac_t=lambda W, h: _rising(W * h[:, None]), rmsnorm=exact.rmsnorm, layernorm=exact.layernorm, softmax=_quiet(exact.softmax),
-                   silu=_quiet(exact.silu), gelu=_quiet(exact.gelu))
+                   mac_t=lambda W, h: _rising(W * h[:, None]), rmsnorm=exact.rmsnorm, layernorm=exact.layernorm,
+                   softmax=_quiet(exact.softmax), silu=_quiet(exact.silu), gelu=_quiet(exact.gelu))

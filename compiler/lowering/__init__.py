@@ -3,18 +3,21 @@
 A function lowers one kind of operation:
 
     @lowers("bias")
-    def bias(c, op): c.emit.op("vec.add.f32", c.at(result), c.at(x), c.weight(role), c.length(result), ...)
+    def bias(c, op): ... c.emit.op("vec.add.f32", c.at(result), c.at(x), b, c.length(result), reads=..., writes=...)
 
-`c` is the Lowering of the program: it knows where values and weights are, and holds the emitter.
+`c` is the Lowering of the program: it knows where values and weights are, and holds the emitter. What lies outside the
+scratchpad comes by `c.operand` or, row by row, by `c.tiles` (tiles.py): in place where the unit reaches it, else fetched.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from math import prod
 
-from compiler.emit import LAYER, WEIGHTS, Emitter, Want, number, offset, symbol
+from compiler.emit import LAYER, WEIGHTS, Emitter, Operand, Want, number, offset, symbol
 from compiler.graph import Graph, Op
+from compiler.lowering.tiles import Tile, fetched, tiles
 from compiler.memory_plan import MemoryPlan
 from compiler.weights import Layout, Placed
 
@@ -24,17 +27,13 @@ class Lowering:
 
     def __init__(self, graph: Graph, layout: Layout, memory: MemoryPlan) -> None:
         self.graph, self.layout, self.memory = graph, layout, memory
-        self.emit = Emitter()
+        self.emit = Emitter(memory.overlap)
         self.built = ""                 # the codes that the LUT unit has loaded
         self._labels: dict[str, int] = {}
 
     def at(self, name: str) -> Want:
         """The address of a value."""
         return symbol(name)
-
-    def slots(self, *names: str) -> tuple[str, ...]:
-        """What the emitter keeps in order: the slots of values, of a cache its name."""
-        return tuple(self.memory.slots[name].name if name in self.memory.slots else name for name in names)
 
     def elements(self, name: str) -> int:
         return prod(int(length) for length in self.graph.values[name].shape)
@@ -54,17 +53,45 @@ class Lowering:
         return offset(LAYER if role.startswith("layer.") else WEIGHTS, placed.scales if scales else placed.offset,
                       role.removeprefix("layer.") + (" scales" if scales else ""))
 
-    def move(self, register: str, want: Want) -> None:
-        """Set a register that the caller goes on to change."""
-        self.emit.line(f"la {register}, {want.value}")
+    @property
+    def buffered(self) -> bool:
+        """Whether the units do not reach weights and caches, so that these are fetched."""
+        return self.memory.buffer_bytes > 0
 
-    def advance(self, register: str, count: int) -> None:
-        """Add a number of bytes to a register."""
-        if count < 2048:
-            self.emit.line(f"addi {register}, {register}, {count}")
-        else:
-            self.emit.line(f"li a6, {count}")
-            self.emit.line(f"add {register}, {register}, a6")
+    def reached(self, cache: str) -> tuple[str, ...]:
+        """The cache as something that a unit reads, or nothing if what it reads is a buffer."""
+        return () if self.buffered else (cache,)
+
+    @contextmanager
+    def operand(self, unit: str, address: Operand, size: int) -> Iterator[Operand]:
+        """`size` bytes outside the scratchpad as an operand of `unit`."""
+        if not self.buffered:
+            yield address
+            return
+        with fetched(self, unit, address, size) as buffer:
+            yield buffer
+
+    @contextmanager
+    def vector(self, role: str) -> Iterator[Operand]:
+        """A weight that is a vector, as an operand of the vector unit."""
+        with self.operand("vec", self.weight(role), 4 * self.tensor(role).shape[0]) as operand:
+            yield operand
+
+    @contextmanager
+    def tiles(self, unit: str, source: Operand, rows: int | str, row_bytes: int, *to: tuple[Operand, int],
+              scales: tuple[Operand, int] | None = None) -> Iterator[Tile]:
+        """The rows of a matrix as an operand of `unit`: all of them at once, or in a loop over tiles that are fetched.
+
+        rows     a number, or the register that holds it (at least 1)
+        to       addresses that go on with the rows, and their bytes for each
+        scales   address of scales and bytes of those of a row; 0 bytes: one for all
+        """
+        if not self.buffered:
+            yield Tile(source, number(rows) if isinstance(rows, int) else rows, [address for address, _ in to],
+                       scales[0] if scales else source)
+            return
+        with tiles(self, unit, source, rows, row_bytes, to, scales) as tile:
+            yield tile
 
     def name(self, what: str) -> str:
         """A label that is not yet taken."""

@@ -23,10 +23,12 @@ def embedding(c: Lowering, op: Op) -> None:
 
     target = result if placed.format == "f32" else "embedded_row"
     row_of(c.weight(op.weights[0]), placed.row_bytes, "row")
-    c.emit.op("fetch.copy", c.at(target), "a7", number(placed.row_bytes), writes=c.slots(target))
+    c.emit.op("fetch.copy", c.at(target), "a7", number(placed.row_bytes), writes=(target,))
     if placed.format in ("f16", "bf16"):
-        c.emit.op(f"vec.cvt.f32.{placed.format}", c.at(result), c.at(target), number(n), reads=c.slots(target), writes=c.slots(result))
+        c.emit.op(f"vec.cvt.f32.{placed.format}", c.at(result), c.at(target), number(n), reads=(target,), writes=(result,))
     elif placed.format != "f32":                    # i8, a scale for each row or for each group of it, or one for all
-        row_of(c.weight(op.weights[0], scales=True), 4 * (n // placed.scale_group if placed.scale_group else 0), "scales")
-        c.emit.csr("vec.scale_group", placed.scale_group)
-        c.emit.op("vec.dequant.i8", c.at(result), c.at(target), "a7", number(n), reads=c.slots(target), writes=c.slots(result))
+        scales = n // placed.scale_group if placed.scale_group else 0
+        row_of(c.weight(op.weights[0], scales=True), 4 * scales, "scales")
+        with c.operand("vec", "a7", 4 * max(1, scales)) as operand:
+            c.emit.csr("vec.scale_group", placed.scale_group)
+            c.emit.op("vec.dequant.i8", c.at(result), c.at(target), operand, number(n), reads=(target,), writes=(result,))

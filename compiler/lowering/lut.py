@@ -13,8 +13,10 @@ def gemv_i8(c: Lowering, op: Op) -> None:
     result, (codes, scale), placed = op.outputs[0], op.inputs, c.tensor(op.weights[0])
     if c.built != codes:
         c.emit.csr("lut.scale_group", 0)
-        c.emit.op("lut.build.i8", c.at(codes), c.at(scale), c.length(codes), reads=c.slots(codes, scale))
+        c.emit.op("lut.build.i8", c.at(codes), c.at(scale), number(placed.shape[1]), reads=(codes, scale))
         c.built = codes
-    c.emit.csr("lut.scale_group", placed.scale_group)
-    c.emit.op(f"lut.gemv.{placed.format}", c.at(result), c.weight(op.weights[0]), c.weight(op.weights[0], scales=True),
-              number(placed.shape[0]), writes=c.slots(result))
+    c.emit.order("lut", (), (result,))
+    scales = c.weight(op.weights[0], scales=True), 4 * placed.scale_count // placed.rows if placed.scale_group else 0
+    with c.tiles("lut", c.weight(op.weights[0]), placed.rows, placed.row_bytes, (c.at(result), 4), scales=scales) as tile:
+        c.emit.csr("lut.scale_group", placed.scale_group)
+        c.emit.op(f"lut.gemv.{placed.format}", tile.to[0], tile.at, tile.scales, tile.rows, writes=(result,))
