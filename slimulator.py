@@ -78,12 +78,13 @@ def invoke(arguments: Sequence[str]) -> int:
 def _mistake(error: Exception) -> str | None:
     """The text of an error that a user's input caused, None for one of ours."""
     from asm.diagnostics import AssemblyError
+    from compiler.errors import ModelError
     from emulator.observe.trace import TraceError
     from isa.manual import UnknownEntry
     from isa.preset import PresetError
     from isa.program import ProgramError
     match error:
-        case AssemblyError() | PresetError():
+        case AssemblyError() | PresetError() | ModelError():
             return str(error)
         case ProgramError():
             return f"{error.path}: error: {str(error).removeprefix(f'{error.path}: ')}" if error.path else f"error: {error}"
@@ -395,6 +396,49 @@ def _tokens(text: str) -> list[int]:
     except ValueError:
         raise click.BadParameter(f"{text!r} is not a list of token numbers, e.g. \"1 42 7\"",
                                  param_hint="--prompt") from None
+
+
+# ------------------------------------------------------------------------------------------------ models
+
+
+@command.command("compile", short_help="Compile a model's checkpoint to a program.")
+@click.argument("model", type=_FILE)
+@click.option("-o", "--output", type=_FILE, metavar="FILE.elf", help="The program file; by default MODEL.elf here.")
+@click.option("--machine", metavar="M", default="slim", show_default=True, help="Preset name or .toml file to compile for.")
+@click.option("--weights", metavar="FMT|RECIPE.toml",
+              help="Format of the layers' matrices: f32 f16 bf16 i8 i4 i3 i2 t2 t5 b1, of integers with the columns that share a "
+                   "scale (i4:32, t2:row); or a recipe that names matrices. By default as the checkpoint has them.")
+@click.option("--context", type=click.IntRange(min=1), metavar="N", help="Most positions; by default the model's, at most 2048.")
+@click.option("--tokenizer", type=_FILE, metavar="F", help="Tokenizer file; by default the one beside the model.")
+@click.option("-S", "source", is_flag=True, help="Write assembly instead, FILE.s, and FILE.weights beside it.")
+def compile_program(model: Path, output: Path | None, machine: str, weights: str | None, context: int | None,
+                    tokenizer: Path | None, source: bool) -> None:
+    """Compile MODEL to a program that generates text.
+
+    MODEL is a Hugging Face directory, a .gguf file or a llama2.c .bin. The program holds the whole loop over tokens, the
+    weights and the tokenizer. Its memory map goes to stderr.
+    """
+    from compiler.compile import compile_model
+    from compiler.frontends import load
+    from compiler.recipe import read_recipe
+    output = output or Path(f"{model.resolve().stem if model.is_file() else model.resolve().name}.{'s' if source else 'elf'}")
+    if source and output.suffix in ("", ".weights"):
+        raise click.UsageError(f"-S writes assembly and its weights; expected a name like {output.with_suffix('.s')}, got {output}")
+    if model.exists() and output.exists() and model.samefile(output):
+        raise click.UsageError(f"{output} is the model: it would be overwritten")
+    recipe = read_recipe(weights) if weights else None
+    compiled = compile_model(load(model, tokenizer), machine=machine, recipe=recipe, context=context)
+    (compiled.save_source if source else compiled.save)(output, _progress("writing weights"))
+    click.echo(f"{output}: {compiled.model.config.architecture} for machine {compiled.machine.name}", err=True)
+    click.echo(compiled.summary(), err=True)
+
+
+def _progress(what: str) -> Any:
+    """A function of (done, all) that shows the share on a terminal, None where there is none."""
+    if not sys.stderr.isatty():
+        return None
+    return lambda done, whole: click.echo(
+        "\r\x1b[K" + (f"{what} {100 * done // whole} %" if done < whole else ""), nl=False, err=True)
 
 
 # ------------------------------------------------------------------------------------------------ look things up

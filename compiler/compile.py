@@ -9,6 +9,7 @@ The program is the assembler's output of `compiled.text` with the weights file b
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ from compiler.program import weights_region, write_program
 from compiler.quantise import quantise
 from compiler.recipe import Recipe
 from compiler.sampling import scratch
-from compiler.weights import PAGE, Layout, plan_weights
+from compiler.weights import PAGE, ROPE, Layout, plan_weights
 from isa.elf import replacing
 from isa.preset import Preset, load_preset
 from isa.program import Program
@@ -63,6 +64,10 @@ class Compiled:
         self.write_weights(folder / "weights.bin", progress)
         program = assemble(self.text(), machine=self.machine_name, include_paths=[folder])
         program.meta["model"] = self.card
+        if self.model.tokenizer is not None:
+            from compiler.carried_tokenizer import packed
+
+            program.meta["tokenizer"] = packed(self.model.tokenizer)
         return program
 
     @property
@@ -75,9 +80,25 @@ class Compiled:
                 "formats": {role: placed.format for role, placed in (*self.layout.once.items(), *self.layout.layer.items())}}
 
     def save(self, path: Path, progress: Progress | None = None) -> None:
-        """Write the ELF file, whole or not at all."""
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-            self.build(Path(folder), progress).save(path)
+        """Write the ELF file, whole or not at all. Raises OSError that names it."""
+        try:
+            with tempfile.TemporaryDirectory(dir=path.parent, prefix=".slim-") as folder:
+                self.build(Path(folder), progress).save(path)
+        except OSError as error:
+            error.filename = str(path)          # not a temporary one that nobody knows
+            raise
+
+    def summary(self) -> str:
+        """What the program takes of the machine's memories, one line each."""
+        memory, c = self.memory, self.model.config
+        caches = 4 * c.layers * memory.context * sum(memory.caches.values())
+        formats = Counter(placed.format for placed in (*self.layout.once.values(), *self.layout.layer.values())
+                          if len(placed.shape) == 2 and placed.role != ROPE)
+        rows = [(weights_region(self.machine), self.layout.size, f"weights: matrices in {', '.join(sorted(formats))}"),
+                ("dram", caches, f"keys and values of {c.layers} layers, {memory.context} positions"),
+                ("sram", memory.scratchpad_bytes, f"activations, of {self.machine.region('sram').size:,}"
+                 + (f"; two buffers of {memory.buffer_bytes:,} among them" if memory.buffer_bytes else ""))]
+        return "\n".join(f"  {region:<5} {size:>15,} bytes  {text}" for region, size, text in rows)
 
     def save_source(self, path: Path, progress: Progress | None = None) -> None:
         """Write the text to `path` and the weights beside it, as NAME.weights."""
@@ -110,6 +131,7 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
     memory.add(scratch(model.config.vocab), beside=("logits",))
     compiled = Compiled(model, graph, layout, memory, preset, machine if isinstance(machine, str) else machine.name)
     _check_machine(compiled)
+    compiled.text()                     # raises for what has no room in a tile
     return compiled
 
 

@@ -17,6 +17,7 @@ from compiler.recipe import NAMES, read_recipe
 from compiler.verify import compare
 from emulator.engine import Machine
 from emulator.hazards import HazardCheck
+from isa.program import Program
 from isa.reference import ReferenceMachine
 from isa.services import Host
 
@@ -72,7 +73,9 @@ def test_the_text_assembled_is_the_program(tmp_path: Path) -> None:
     compiled.save(tmp_path / "direct.elf")
     compiled.save_source(tmp_path / "model.s")
     from_text = assemble(tmp_path / "model.s")
-    assert [(s.name, s.address, s.bytes()) for s in from_text.sections] == [(s.name, s.address, s.bytes()) for s in program.sections]
+    contents = [[(s.name, s.address, s.bytes()) for s in each.sections] for each in (
+        from_text, program, Program.load(tmp_path / "direct.elf"))]
+    assert contents[0] == contents[1] == contents[2]
     assert {(s.name, s.value) for s in from_text.symbols} == {(s.name, s.value) for s in program.symbols}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["direct.elf", "model.s", "model.weights"]
 
