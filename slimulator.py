@@ -410,9 +410,11 @@ def _tokens(text: str) -> list[int]:
                    "scale (i4:32, t2:row); or a recipe that names matrices. By default as the checkpoint has them.")
 @click.option("--context", type=click.IntRange(min=1), metavar="N", help="Most positions; by default the model's, at most 2048.")
 @click.option("--tokenizer", type=_FILE, metavar="F", help="Tokenizer file; by default the one beside the model.")
+@click.option("--ffn-sparsity", type=click.Choice(["exact"]),
+              help="exact: read only the rows of neurons that are not zero, in models with relu or relu2.")
 @click.option("-S", "source", is_flag=True, help="Write assembly instead, FILE.s, and FILE.weights beside it.")
 def compile_program(model: Path, output: Path | None, machine: str, weights: str | None, context: int | None,
-                    tokenizer: Path | None, source: bool) -> None:
+                    tokenizer: Path | None, ffn_sparsity: str | None, source: bool) -> None:
     """Compile MODEL to a program that generates text.
 
     MODEL is a Hugging Face directory, a .gguf file or a llama2.c .bin. The program holds the whole loop over tokens, the
@@ -427,7 +429,8 @@ def compile_program(model: Path, output: Path | None, machine: str, weights: str
     if model.exists() and output.exists() and model.samefile(output):
         raise click.UsageError(f"{output} is the model: it would be overwritten")
     recipe = read_recipe(weights) if weights else None
-    compiled = compile_model(load(model, tokenizer), machine=machine, recipe=recipe, context=context)
+    compiled = compile_model(load(model, tokenizer), machine=machine, recipe=recipe, context=context,
+                             sparse=ffn_sparsity == "exact")
     (compiled.save_source if source else compiled.save)(output, _progress("writing weights"))
     click.echo(f"{output}: {compiled.model.config.architecture} for machine {compiled.machine.name}", err=True)
     click.echo(compiled.summary(), err=True)

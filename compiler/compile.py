@@ -18,12 +18,14 @@ from typing import Any
 from asm.assembler import assemble
 from compiler.errors import ModelError
 from compiler.graph import Graph
+from compiler.lowering.active import scratch as scratch_of_active
 from compiler.memory_plan import MemoryPlan, plan_memory
 from compiler.model import Model
 from compiler.program import weights_region, write_program
 from compiler.quantise import quantise
 from compiler.recipe import Recipe
 from compiler.sampling import scratch
+from compiler.sparsify import BY_NEURON, sparsify
 from compiler.weights import PAGE, ROPE, Layout, plan_weights
 from isa.elf import replacing
 from isa.preset import Preset, load_preset
@@ -109,10 +111,11 @@ class Compiled:
 
 
 def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recipe | None = None,
-                  context: int | None = None) -> Compiled:
+                  context: int | None = None, sparse: bool = False) -> Compiled:
     """Lower a model for a machine. Raises ModelError for what does not fit.
 
     `recipe` gives weight formats (None: as the checkpoint has them), `context` the most positions.
+    `sparse`: feed-forward layers work for active neurons alone.
     """
     preset = load_preset(machine) if isinstance(machine, str) else machine
     if context and context > model.config.context:
@@ -120,14 +123,19 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
                          expected=f"at most the {model.config.context} that the model was made for")
     model, graph = quantise(model, recipe or Recipe())
     positions = context or min(model.config.context, LONGEST_CONTEXT)
-    layout = plan_weights(model, positions)
+    if sparse:
+        graph = sparsify(graph, model)
+    layout = plan_weights(model, positions, by_column=(BY_NEURON,) if sparse else ())
     embedding = layout.once["embedding"]
     if embedding.format not in EMBEDDING_FORMATS:
         raise ModelError(model.path, "embedding", got=f"weights in {embedding.format}",
                          expected="one of " + ", ".join(EMBEDDING_FORMATS),
                          hint="rows of it are read one at a time: name it in a recipe")
     rows = {"embedded_row": embedding.row_bytes} if embedding.format != "f32" else {}
-    memory = plan_memory(graph, positions, preset, rows, buffered=not _reached(preset))
+    if sparse:
+        rows |= scratch_of_active(model.config.hidden, model.config.dim)
+    reached = _reached(preset)
+    memory = plan_memory(graph, positions, preset, rows, reached=reached, buffered=sparse or not reached)
     memory.add(scratch(model.config.vocab), beside=("logits",))
     compiled = Compiled(model, graph, layout, memory, preset, machine if isinstance(machine, str) else machine.name)
     _check_machine(compiled)

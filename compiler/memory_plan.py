@@ -16,7 +16,7 @@ from compiler.graph import Graph, Op, Value
 from isa.preset import Preset
 
 ALIGN = 64
-BYTES = {"f32": 4, "i8": 1}
+BYTES = {"f32": 4, "i8": 1, "index": 4}
 IN_PLACE = ("softmax", "silu", "gelu", "relu", "relu2", "mul", "add", "bias", "scale", "rope")
 """Kinds whose result may stand where an operand stood: one instruction, or one for each row, with rows in their order."""
 
@@ -49,6 +49,7 @@ class MemoryPlan:
     caches: dict[str, int] = field(default_factory=dict)            # elements of a row
     buffers: int = 0
     buffer_bytes: int = 0
+    reached: bool = True        # the units compute on weights and caches where these are
 
     @property
     def scratchpad_bytes(self) -> int:
@@ -79,12 +80,14 @@ class MemoryPlan:
                              hint=f"{self.scratchpad_bytes - room:,} bytes are missing: try a shorter --context, or --machine slim")
 
 
-def plan_memory(graph: Graph, context: int, machine: Preset, scratch: Mapping[str, int], *, buffered: bool) -> MemoryPlan:
+def plan_memory(graph: Graph, context: int, machine: Preset, scratch: Mapping[str, int], *, reached: bool,
+                buffered: bool) -> MemoryPlan:
     """Give every value its place, and the bytes in `scratch` theirs for the whole time. Raises ModelError if there is no room.
 
     `buffered`: the two buffers get what is left.
     """
-    plan = MemoryPlan(machine, context, caches={name: int(value.shape[-1]) for name, value in graph.values.items() if value.state})
+    plan = MemoryPlan(machine, context, caches={name: int(value.shape[-1]) for name, value in graph.values.items() if value.state},
+                      reached=reached)
     sections = [ops for _, ops in graph.sections()]
     crossing = [name for name in graph.values if name not in ("token", "position", *plan.caches)
                 and sum(any(name in (*op.inputs, *op.outputs) for op in ops) for ops in sections) > 1]

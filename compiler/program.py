@@ -75,6 +75,8 @@ def _frame(c: Lowering, machine: Preset, weights_file: str, title: str) -> None:
             ("stop_tokens", ".word " + ", ".join(map(str, [*stops, *[0] * (MOST_STOPS - len(stops))])))):
         emit(f"{name}:".ljust(24) + text)
     emit("prompt_left:".ljust(24) + ".dword 1")
+    if "active" in graph.values:
+        emit("active_count:".ljust(24) + ".dword 0")
 
     emit("\n# ---- keys and values of every layer and position")
     emit("    .section .bss\n    .balign 64")
@@ -101,7 +103,7 @@ def _token_loop(c: Lowering) -> None:
     e, graph, config = c.emit, c.graph, c.graph.config
     e.lines += ["    .section .text", "    .globl _start", "_start:"]
     e.line(f"la {WEIGHTS}, weights")
-    if c.buffered:
+    if c.memory.buffer_bytes:
         start(c, "buffers")
     e.line(f"li {POSITION}, 0")
     e.line(f"li a7, {READ_TOKEN}", "the first token of the prompt")

@@ -24,7 +24,7 @@ from isa.registers import ABI_NAMES
 from isa.services import Host
 
 SECTIONS = ("start", "layer", "finish")
-DTYPE = {"f32": "<f4", "i8": "i1"}
+DTYPE = {"f32": "<f4", "i8": "i1", "index": "<u4"}
 
 
 @dataclass(frozen=True)

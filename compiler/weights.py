@@ -10,13 +10,15 @@ codes is followed by its scales.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
-from typing import IO
+from typing import IO, Any
+
+import numpy as np
 
 from compiler.model import Model, layer_roles, roles
 from compiler.quantise import storage
-from compiler.tensors import Tensor
+from compiler.tensors import BLOCK, Tensor
 from isa.numbers import FORMATS
 
 ALIGN = 64              # of every tensor: a cache line
@@ -28,6 +30,7 @@ ROPE = "rope"           # the role of the table of cosines and sines, (context, 
 class Placed:
     """A tensor in the file. Offsets in bytes, from `weights` or, of a layer's tensor, from the layer's base.
 
+    by_column  the file has the tensor column by column: `shape` is as in the file, scales are those of the tensor's rows
     format  of isa/numbers.py; scale_group: columns that share one of the fp32 scales at `scales`; 0: one for all
     """
 
@@ -37,6 +40,7 @@ class Placed:
     format: str
     scales: int = 0
     scale_group: int = 0
+    by_column: bool = False
 
     @property
     def row_bytes(self) -> int:
@@ -51,6 +55,8 @@ class Placed:
         """fp32 scales behind the codes."""
         if self.format in ("f32", "f16", "bf16"):
             return 0
+        if self.by_column:
+            return self.shape[1] if self.scale_group else 1
         return self.rows * (self.shape[-1] // self.scale_group) if self.scale_group else 1
 
     @property
@@ -98,6 +104,9 @@ class Layout:
         yield stream.tell(), self.size
 
     def _tensor(self, stream: IO[bytes], placed: Placed, tensor: Tensor, base: int) -> Iterator[tuple[int, int]]:
+        if placed.by_column:
+            yield from self._columns(stream, placed, tensor)
+            return
         form, scales = FORMATS[placed.format], []
         for first, last in tensor.blocks():
             if placed.scale_count:
@@ -112,8 +121,26 @@ class Layout:
             stream.write(b"".join(scales if placed.scale_group else scales[:1]))
 
 
-def plan_weights(model: Model, context: int) -> Layout:
-    """Lay out the tensors of a quantised model for at most `context` positions."""
+    def _columns(self, stream: IO[bytes], placed: Placed, tensor: Tensor) -> Iterator[tuple[int, int]]:
+        """The tensor column by column. It is read once and held, codes as int8."""
+        form = FORMATS[placed.format]
+        if not placed.scale_count:
+            values: Any = np.concatenate([tensor.rows(first, last) for first, last in tensor.blocks()])
+        else:
+            codes = [tensor.codes(first, last) for first, last in tensor.blocks()]
+            values = np.concatenate([block.values for block in codes])
+        step = max(1, BLOCK // len(values))
+        for first in range(0, values.shape[1], step):
+            stream.write(form.pack(np.ascontiguousarray(values[:, first:first + step].T)).tobytes())
+            yield stream.tell(), self.size
+        if placed.scale_count:
+            stream.write(bytes(placed.scales - placed.offset - placed.rows * placed.row_bytes))
+            scales = np.concatenate([block.scales.reshape(-1) for block in codes]).astype("<f4")
+            stream.write(scales[:placed.scale_count].tobytes())
+
+
+def plan_weights(model: Model, context: int, by_column: Collection[str] = ()) -> Layout:
+    """Lay out the tensors of a quantised model for at most `context` positions; those roles of a layer column by column."""
     layout, c = Layout(model, context), model.config
     once = [(role, shape) for role, shape in roles(c) if not role.startswith("layers.")]
     if c.rope:
@@ -125,19 +152,21 @@ def plan_weights(model: Model, context: int) -> Layout:
     layout.layers_at = _up(at, PAGE)
     at = 0
     for role, shape in layer_roles(c):
-        layout.layer[role] = _place(role, shape, at, model.tensor(f"layers.0.{role}"))
+        layout.layer[role] = _place(role, shape, at, model.tensor(f"layers.0.{role}"), role in by_column)
         at = layout.layer[role].end
     layout.layer_bytes = _up(at, PAGE)
     return layout
 
 
-def _place(role: str, shape: tuple[int, ...], at: int, tensor: Tensor | None) -> Placed:
+def _place(role: str, shape: tuple[int, ...], at: int, tensor: Tensor | None, by_column: bool = False) -> Placed:
     offset = _up(at, ALIGN)
     name, _, group = "f32::".partition(":") if tensor is None or len(shape) == 1 else storage(tensor).partition(":")
+    if by_column:
+        shape, group = shape[::-1], group and ("tensor" if group == "tensor" else "1")
     if not group.strip(":"):
-        return Placed(role, shape, offset, name)
+        return Placed(role, shape, offset, name, by_column=by_column)
     size = shape[0] * FORMATS[name].row_bytes(shape[1])
-    return Placed(role, shape, offset, name, _up(offset + size, ALIGN), 0 if group == "tensor" else int(group))
+    return Placed(role, shape, offset, name, _up(offset + size, ALIGN), 0 if group == "tensor" else int(group), by_column)
 
 
 def _up(value: int, unit: int) -> int:

@@ -93,6 +93,28 @@ class Executor:
             return self._gemv(x.astype(np.float32), W=W) * scale
         return np.concatenate([self.arithmetic.gemv_codes(block, x, scale) for block in self._codes(W)])
 
+    def _active(self, x: F32) -> Any:
+        return np.flatnonzero(x > 0).astype(np.uint32)
+
+    def _gemv_active(self, x: F32, active: Any, *, W: str) -> F32:
+        return self._of_rows(self._gemv(x, W=W), active)
+
+    def _gemv_i8_active(self, x: Any, scale: F32, active: Any, *, W: str) -> F32:
+        return self._of_rows(self._gemv_i8(x, scale, W=W), active)
+
+    def _of_rows(self, y: F32, rows: Any) -> F32:
+        result = np.zeros_like(y)
+        result[rows] = y[rows]
+        return result
+
+    def _macT_active(self, h: F32, active: Any, *, W: str) -> F32:
+        return np.concatenate([self.arithmetic.mac_t(block[:, active].T, h[active]) for block in self._floats(W)])
+
+    def _macT_i8_active(self, h: Any, scale: F32, active: Any, *, W: str) -> F32:
+        chosen = np.zeros_like(h)
+        chosen[active] = h[active]
+        return self._gemv_i8(chosen, scale, W=W)
+
     def _rope(self, x: F32, *, head_dim: float, adjacent: float) -> F32:
         rope = self.graph.config.rope
         assert rope is not None

@@ -56,7 +56,7 @@ class Lowering:
     @property
     def buffered(self) -> bool:
         """Whether the units do not reach weights and caches, so that these are fetched."""
-        return self.memory.buffer_bytes > 0
+        return not self.memory.reached
 
     def reached(self, cache: str) -> tuple[str, ...]:
         """The cache as something that a unit reads, or nothing if what it reads is a buffer."""
@@ -93,6 +93,13 @@ class Lowering:
         with tiles(self, unit, source, rows, row_bytes, to, scales) as tile:
             yield tile
 
+    def build(self, codes: str, scale: str, count: int) -> None:
+        """Load activations into the LUT unit: once for all matrices that read them one after the other."""
+        if self.built != codes:
+            self.emit.csr("lut.scale_group", 0)
+            self.emit.op("lut.build.i8", self.at(codes), self.at(scale), number(count), reads=(codes, scale))
+            self.built = codes
+
     def name(self, what: str) -> str:
         """A label that is not yet taken."""
         self._labels[what] = self._labels.get(what, 0) + 1
@@ -111,4 +118,4 @@ def lowers(*kinds: str) -> Callable[[Callable[[Lowering, Op], None]], Callable[[
     return register
 
 
-from compiler.lowering import fetch, lut, vec  # noqa: E402, F401 - they register their functions
+from compiler.lowering import active, fetch, lut, vec  # noqa: E402, F401 - they register their functions

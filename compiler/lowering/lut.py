@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from compiler.emit import number
 from compiler.graph import Op
 from compiler.lowering import Lowering, lowers
 
 
 @lowers("gemv.i8")
 def gemv_i8(c: Lowering, op: Op) -> None:
-    """The activations are loaded once for all matrices that read them one after the other."""
     result, (codes, scale), placed = op.outputs[0], op.inputs, c.tensor(op.weights[0])
-    if c.built != codes:
-        c.emit.csr("lut.scale_group", 0)
-        c.emit.op("lut.build.i8", c.at(codes), c.at(scale), number(placed.shape[1]), reads=(codes, scale))
-        c.built = codes
+    c.build(codes, scale, placed.shape[1])
     c.emit.order("lut", (), (result,))
     scales = c.weight(op.weights[0], scales=True), 4 * placed.scale_count // placed.rows if placed.scale_group else 0
     with c.tiles("lut", c.weight(op.weights[0]), placed.rows, placed.row_bytes, (c.at(result), 4), scales=scales) as tile:

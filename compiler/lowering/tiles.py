@@ -49,6 +49,13 @@ def _filled(c: Lowering, unit: str, copies: Sequence[tuple[Operand, Operand, Ope
     c.emit.line(f"sync.wait.fetch {BUFFER_TAG}")
     for copy in copies:
         c.emit.op("fetch.copy", *copy)
+    with _used(c, unit):
+        yield
+
+
+@contextmanager
+def _used(c: Lowering, unit: str) -> Iterator[None]:
+    """What `unit` does within waits for what has been fetched; then the other buffer is next."""
     c.emit.line(f"sync.signal.fetch {BUFFER_TAG}")
     c.emit.line(f"sync.wait.{unit} {BUFFER_TAG}")
     yield
@@ -118,6 +125,56 @@ def tiles(c: Lowering, unit: str, source: Operand, rows: int | str, row_bytes: i
         e.line(f"beqz {left}, 1f")
         e.line(f"j {name}")
         e.mark("1")
+
+
+@contextmanager
+def gathered(c: Lowering, unit: str, table: Operand, table_rows: int, row_bytes: int, to: Sequence[tuple[Operand, int]],
+             scales: tuple[Operand, int] | None) -> Iterator[Tile]:
+    """The rows of a table that the list at `active` names, as many at a time as a buffer holds; none if the list is empty.
+
+    The fetch unit knows the table's size, and counts what it leaves alone, where one tile holds all: else it would count the
+    rows of other tiles too.
+    """
+    e = c.emit
+    scale_bytes = scales[1] if scales else 0
+    most = (c.memory.buffer_bytes - 2 * ALIGN) // (row_bytes + scale_bytes)
+    _check(c, row_bytes + scale_bytes, most)
+    with e.taken(4 + len(to)) as (index, left, here, behind, *pointers), e.pinned(table, *(scales[:1] if scales else ())) as tables:
+        e.line(f"la {index}, active")
+        e.line(f"ld {left}, active_count")
+        for pointer, (address, _) in zip(pointers, to, strict=True):
+            e.move(pointer, address)
+        name = c.name("active")
+        e.line(f"beqz {left}, {name}_end")
+        e.label(name)
+        e.line(f"li {here}, {min(most, table_rows)}", "rows of this tile")
+        e.line(f"bgeu {left}, {here}, 1f")
+        e.line(f"mv {here}, {left}")
+        e.mark("1")
+        e.line(f"sync.wait.fetch {BUFFER_TAG}")
+        for stride in ("src_stride", "dst_stride"):
+            e.csr(f"fetch.{stride}", 0)
+        e.csr("fetch.table_rows", table_rows if most >= table_rows else 0)
+        e.csr("fetch.row_bytes", row_bytes)
+        e.op("fetch.rows", BUFFER, tables[0], index, here, reads=("active",))
+        if scales:
+            e.line(f"li {behind}, {_up(min(most, table_rows) * row_bytes)}")
+            e.line(f"add {behind}, {behind}, {BUFFER}", "scales lie behind the rows")
+            if scale_bytes:
+                e.csr("fetch.table_rows", 0)
+                e.csr("fetch.row_bytes", scale_bytes)
+                e.op("fetch.rows", behind, tables[1], index, here, reads=("active",))
+            else:
+                e.op("fetch.copy", behind, tables[1], number(4))
+        with _used(c, unit):
+            yield Tile(BUFFER, here, pointers, behind)
+        for pointer, (_, size) in ((index, ("", 4)), *zip(pointers, to, strict=True)):
+            _times(c, "a7", here, size)
+            e.line(f"add {pointer}, {pointer}, a7")
+        e.line(f"sub {left}, {left}, {here}")
+        e.line(f"beqz {left}, {name}_end")
+        e.line(f"j {name}")
+    e.label(f"{name}_end")
 
 
 def _times(c: Lowering, register: str, count: str, size: int) -> None:

@@ -98,6 +98,7 @@ def test_s_writes_assembly_that_makes_the_same_program(checkpoint: Path, tmp_pat
     (["MODEL", "--weights", "i8:7"], "48 columns in groups of 7"),
     (["MODEL", "--tokenizer", "MODEL"], "error: "),
     (["MODEL", "-o", "gone/out.elf"], "gone/out.elf: error: No such file"),
+    (["MODEL", "--ffn-sparsity", "exact"], "a model with silu, whose neurons are never zero; expected one with relu or relu2"),
     (["gone.bin"], "gone.bin: error: no such file or directory")])
 def test_one_message_and_no_file(arguments: list[str], said: str, checkpoint: Path, capsys: pytest.CaptureFixture[str],
                                  monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
