@@ -6,6 +6,12 @@
     tokenizer.py    text <-> tokens
     graph/          the float graph: operations, checks, executor in NumPy
 
-Will hold: passes (quantise, sparsify), lowering per unit, memory plan, verify and generate. Imports isa and asm; emulator only in
-verify and generate. Whatever is wrong with a user's model is a ModelError (errors.py).
+    recipe.py, quantise.py      the pass to formats of few bits
+    sparsify.py, calibrate.py   the pass that leaves neurons alone
+    weights.py, memory_plan.py  where weights, caches and activations lie
+    emit.py, lowering/          operations to assembly; program.py, sampling.py: the loop around them
+    compile.py                  all of it in order; parameters.py: what the host sets in a program
+    verify.py                   a program against its graph, operation by operation
+
+Imports isa and asm; emulator only in verify and generate. Whatever is wrong with a user's model is a ModelError (errors.py).
 """

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from asm.assembler import assemble
+from compiler.calibrate import with_thresholds
 from compiler.errors import ModelError
 from compiler.graph import Graph
 from compiler.lowering.active import scratch as scratch_of_active
@@ -111,11 +112,13 @@ class Compiled:
 
 
 def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recipe | None = None,
-                  context: int | None = None, sparse: bool = False) -> Compiled:
+                  context: int | None = None, sparse: bool = False,
+                  sparsity: float | None = None, calibration: Sequence[int] = (), progress: Progress | None = None) -> Compiled:
     """Lower a model for a machine. Raises ModelError for what does not fit.
 
     `recipe` gives weight formats (None: as the checkpoint has them), `context` the most positions.
-    `sparse`: feed-forward layers work for active neurons alone.
+    `sparse`: feed-forward layers work for active neurons alone: those that are not zero, or with `sparsity` those above
+    the thresholds for it on `calibration`, tokens of a text.
     """
     preset = load_preset(machine) if isinstance(machine, str) else machine
     if context and context > model.config.context:
@@ -124,7 +127,9 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
     model, graph = quantise(model, recipe or Recipe())
     positions = context or min(model.config.context, LONGEST_CONTEXT)
     if sparse:
-        graph = sparsify(graph, model)
+        if sparsity is not None:
+            model = with_thresholds(model, graph, calibration, progress)
+        graph = sparsify(graph, model, sparsity)
     layout = plan_weights(model, positions, by_column=(BY_NEURON,) if sparse else ())
     embedding = layout.once["embedding"]
     if embedding.format not in EMBEDDING_FORMATS:

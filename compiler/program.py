@@ -77,6 +77,9 @@ def _frame(c: Lowering, machine: Preset, weights_file: str, title: str) -> None:
     emit("prompt_left:".ljust(24) + ".dword 1")
     if "active" in graph.values:
         emit("active_count:".ljust(24) + ".dword 0")
+    for op in graph.layer:
+        if op.kind == "active.above":
+            emit("ffn_sparsity:".ljust(24) + f".float {op.attributes['sparsity']!r}")
 
     emit("\n# ---- keys and values of every layer and position")
     emit("    .section .bss\n    .balign 64")

@@ -151,7 +151,8 @@ def plan_weights(model: Model, context: int, by_column: Collection[str] = ()) ->
         at = layout.once[role].end
     layout.layers_at = _up(at, PAGE)
     at = 0
-    for role, shape in layer_roles(c):
+    thresholds = [("thresholds", model.tensor("layers.0.thresholds").shape)] if "layers.0.thresholds" in model.tensors else []
+    for role, shape in (*layer_roles(c), *thresholds):
         layout.layer[role] = _place(role, shape, at, model.tensor(f"layers.0.{role}"), role in by_column)
         at = layout.layer[role].end
     layout.layer_bytes = _up(at, PAGE)

@@ -83,7 +83,8 @@ class Executor:
         return x + self._vector(W)
 
     def _quantise(self, x: F32) -> tuple[Any, F32]:
-        return exact.quantise(x)
+        with np.errstate(all="ignore"):         # of a vector of zeros
+            return exact.quantise(x)
 
     def _gemv(self, x: F32, *, W: str) -> F32:
         return np.concatenate([self.arithmetic.gemv(block, x) for block in self._floats(W)])
@@ -95,6 +96,11 @@ class Executor:
 
     def _active(self, x: F32) -> Any:
         return np.flatnonzero(x > 0).astype(np.uint32)
+
+    def _active_above(self, x: F32, *, W: str, sparsity: float) -> Any:
+        levels, thresholds = self._vector(W).reshape(2, -1)
+        reached = np.flatnonzero(levels >= np.float32(sparsity))
+        return np.flatnonzero(np.abs(x) > thresholds[reached[0] if len(reached) else -1]).astype(np.uint32)
 
     def _gemv_active(self, x: F32, active: Any, *, W: str) -> F32:
         return self._of_rows(self._gemv(x, W=W), active)

@@ -75,6 +75,8 @@ KINDS: dict[str, Kind] = {kind.name: kind for kind in (
          "of a W without codes: y[r] = lanesum(W[r] * f32(x)) * scale"),
     Kind("active",     "x:f32[n]",                             "indices:index[n]",         "",
          "the positions of x > 0, rising; as many elements as there are"),
+    Kind("active.above", "x:f32[n] table[twice_levels]",       "indices:index[n]",         "sparsity",
+         "the positions of |x| > threshold, rising; table: levels, then thresholds, of which that of the first level >= sparsity"),
     Kind("gemv.active", "x:f32[cols] active:index[rows] W[rows,cols]", "y:f32[rows]",      "",
          "y[r] = lanesum(W[r] * x) for r in active, else 0"),
     Kind("gemv.i8.active", "x:i8[cols] scale:f32[1] active:index[rows] W[rows,cols]", "y:f32[rows]", "",

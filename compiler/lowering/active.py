@@ -28,6 +28,20 @@ def active(c: Lowering, op: Op) -> None:
     e.line("sd a6, active_count, a7")
 
 
+@lowers("active.above")
+def active_above(c: Lowering, op: Op) -> None:
+    """As above, of what is larger than the threshold that the program's sparsity selects."""
+    e, result, x, placed = c.emit, op.outputs[0], op.inputs[0], c.tensor(op.weights[0])
+    e.order("thr", (x,), ("active_mask",))
+    with c.operand("thr", c.weight(op.weights[0]), placed.row_bytes) as table:
+        e.csr("thr.levels", placed.shape[0] // 2)
+        e.line("lw a7, ffn_sparsity")
+        e.op("thr.select", "a6", table, "zero", "a7", comment="the threshold of this layer")
+        e.op("thr.absgt.f32", symbol("active_mask"), c.at(x), "a6", c.length(x), reads=(x,), writes=("active_mask",))
+    e.op("thr.index", "a6", symbol("active_mask"), c.at(result), c.length(x), reads=("active_mask",), writes=(result,))
+    e.line("sd a6, active_count, a7")
+
+
 @contextmanager
 def _rows(c: Lowering, op: Op, unit: str, *to: tuple[str, int], scales: bool = False) -> Iterator[Tile]:
     """The active rows of the matrix of an operation, tile by tile; `to` are names whose elements go on with them."""

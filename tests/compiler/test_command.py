@@ -78,6 +78,20 @@ def test_every_flag_does_something(checkpoint: Path, tmp_path: Path) -> None:
     assert made("--tokenizer", str(other)).meta["tokenizer"] != plain.meta["tokenizer"]
 
 
+def test_thresholds_are_found_on_a_text(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text, output = tmp_path / "text.txt", tmp_path / "thin.elf"
+    text.write_text("THE CAT SAT ON THE MAT AND LOOKED", encoding="utf-8")
+    assert invoke(["compile", str(checkpoint), "-o", str(output), "--ffn-sparsity", "0.5", "--calibrate", str(text)]) == 0
+    runner = Machine("slim", Host([1]))
+    runner.load(Program.load(output))
+    assert runner.tensor("ffn_sparsity", "f32[1]")[0] == 0.5
+    assert runner.run().reason == "exit" and runner.counters["fetch.rows_left"] > 0
+    for flags in (["--ffn-sparsity", "0.5"], ["--calibrate", str(text)], ["--ffn-sparsity", "2", "--calibrate", str(text)],
+                  ["--ffn-sparsity", "exact", "--calibrate", str(text)]):
+        assert invoke(["compile", str(checkpoint), "-o", str(output), *flags]) == 2
+    assert "expected exact, or a number from 0 to 0.95" in capsys.readouterr().err
+
+
 def test_s_writes_assembly_that_makes_the_same_program(checkpoint: Path, tmp_path: Path) -> None:
     source, direct, again = tmp_path / "m.s", tmp_path / "direct.elf", tmp_path / "again.elf"
     assert invoke(["compile", str(checkpoint), "-S", "-o", str(source), "--weights", "i8"]) == 0
@@ -99,6 +113,7 @@ def test_s_writes_assembly_that_makes_the_same_program(checkpoint: Path, tmp_pat
     (["MODEL", "--tokenizer", "MODEL"], "error: "),
     (["MODEL", "-o", "gone/out.elf"], "gone/out.elf: error: No such file"),
     (["MODEL", "--ffn-sparsity", "exact"], "a model with silu, whose neurons are never zero; expected one with relu or relu2"),
+    (["MODEL", "--ffn-sparsity", "0.5", "--calibrate", "gone.txt"], "gone.txt: error: No such file"),
     (["gone.bin"], "gone.bin: error: no such file or directory")])
 def test_one_message_and_no_file(arguments: list[str], said: str, checkpoint: Path, capsys: pytest.CaptureFixture[str],
                                  monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -112,3 +112,44 @@ def test_activations_that_are_never_zero_are_refused() -> None:
 def test_sums_over_neurons_have_no_groups() -> None:
     with pytest.raises(ModelError, match="down in i8:16; expected one scale for the matrix or for a row"):
         sparse("relu", "i8:16")
+
+
+# ------------------------------------------------------------------------------------------------ thresholds
+
+TEXT = [int(token) for token in np.random.default_rng(3).integers(3, 61, 60)]
+
+
+@pytest.mark.parametrize("machine", ["slim", "small"])
+@pytest.mark.parametrize("weights", ["", "t2"])
+@pytest.mark.parametrize("shape", ["plain", "gelu", "relu2", "biases"])
+def test_with_thresholds_every_operation_equals_the_graph(shape: str, weights: str, machine: str, tmp_path: Path) -> None:
+    compiled = compile_model(random_model(SPARSE.get(shape, SHAPES[shape])), sparse=True, sparsity=0.6,
+                             machine=small_machine(16384) if machine == "small" else machine, calibration=TEXT,
+                             recipe=read_recipe(weights) if weights else None)
+    program = compiled.build(tmp_path)
+    assert compare(compiled, program, PROMPT)[1] is None
+    runner = Machine(compiled.machine, Host(PROMPT[:2]))
+    runner.load(program)
+    runner.tensor("max_tokens", "i32[2]")[:] = 2, 0
+    check = HazardCheck(runner)
+    assert runner.run().reason == "exit" and check.hazards == []
+
+
+def test_the_wanted_share_is_left_alone_and_the_running_program_can_change_it(tmp_path: Path) -> None:
+    compiled = compile_model(random_model(BASE), sparse=True, sparsity=0.5, calibration=TEXT)
+    program = compiled.build(tmp_path)
+    shares = []
+    for wanted in (None, 0.0, 0.2, 0.9):
+        runner = Machine("slim", Host(TEXT[:39]))
+        runner.load(program)
+        if wanted is not None:
+            runner.tensor("ffn_sparsity", "f32[1]")[0] = wanted
+        runner.run()
+        shares.append(1 - runner.counters["thr.passes"] / 39 / 2 / 80)
+    for share, wanted in zip(shares, (0.5, 0.0, 0.2, 0.9), strict=True):
+        assert share == pytest.approx(wanted, abs=0.04)
+
+
+def test_too_short_a_text() -> None:
+    with pytest.raises(ModelError, match="--calibrate: a text of 3 tokens; expected at least 16"):
+        compile_model(random_model(BASE), sparse=True, sparsity=0.5, calibration=[1, 2, 3])
