@@ -16,7 +16,7 @@ from compiler.program import BAD_TOKEN, EMPTY_PROMPT
 from compiler.recipe import NAMES, read_recipe
 from compiler.verify import compare
 from emulator.engine import Machine
-from emulator.hazards import HazardCheck
+from emulator.observe.hazards import HazardCheck
 from isa.program import Program
 from isa.reference import ReferenceMachine
 from isa.services import Host

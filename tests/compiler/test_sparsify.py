@@ -16,7 +16,7 @@ from compiler.graph import EXACT, Executor
 from compiler.recipe import Recipe, parse_format, read_recipe
 from compiler.verify import compare
 from emulator.engine import Machine
-from emulator.hazards import HazardCheck
+from emulator.observe.hazards import HazardCheck
 from isa.services import Host
 
 PROMPT = [1, 5, 7, 7, 60, 3, 8]
