@@ -16,12 +16,14 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from difflib import get_close_matches
-from functools import reduce
+from functools import partial, reduce
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import click
+
+import model_commands
 
 __version__ = "0.1.0"
 
@@ -378,16 +380,19 @@ def _preset(program: Any, file: Path, machine: str | None) -> Any:
                            hint="give the machine's .toml file with --machine") from error
 
 
-def _engine(name: str) -> Any:
-    """The class of an engine. The first run on a host compiles the fast one: a terminal is told so."""
+def _engine(name: str, threads: int = 1) -> Any:
+    """What makes a machine of an engine. The first run on a host compiles the fast one: a terminal is told so."""
     if name == "reference":
+        if threads > 1:
+            raise click.BadParameter("the reference engine has one thread", param_hint="--threads")
         from isa.reference import ReferenceMachine
         return ReferenceMachine
     from emulator.engine import Machine
     from emulator.kernels import on_compile
     if sys.stderr.isatty():
         on_compile(lambda what: click.echo(f"\r\x1b[K{what and f'compiling {what} ...'}", nl=False, err=True))
-    return Machine
+    options: dict[str, Any] = {"threads": threads}
+    return Machine if threads == 1 else partial(Machine, **options)
 
 
 def _tokens(text: str) -> list[int]:
@@ -538,6 +543,9 @@ def _write(path: Path, lines: Iterable[str]) -> None:
     with _writer(path) as write:
         write(lines)
 
+
+for _command in model_commands.COMMANDS:
+    command.add_command(_command)
 
 if __name__ == "__main__":
     main()

@@ -80,6 +80,8 @@ class Compiled:
         return {"architecture": c.architecture, "source": self.model.path.name, "vocab": c.vocab, "dim": c.dim, "layers": c.layers,
                 "heads": c.heads, "kv_heads": c.kv_heads, "hidden": c.hidden, "context": self.memory.context,
                 "stop": sorted(c.stop),
+                "operations": {section: [f"{', '.join(op.outputs)} = {op.kind} {', '.join((*op.inputs, *op.weights))}"
+                                         for op in getattr(self.graph, section)] for section in ("start", "layer", "finish")},
                 "formats": {role: placed.format for role, placed in (*self.layout.once.items(), *self.layout.layer.items())}}
 
     def save(self, path: Path, progress: Progress | None = None) -> None:

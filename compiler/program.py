@@ -1,7 +1,8 @@
 """The whole program of a model as assembly: start-up, the loop over tokens, the loop over layers, sampling, the end.
 
 In the order in which it runs. The host fills the block at `parameters` before the run and hands over the prompt token by
-token; the program emits tokens until a stop token, `max_tokens`, or the end of the context.
+token; the program emits tokens until a stop token, `max_tokens`, or the end of the context. With `all_logits` not 0 it computes
+logits at every position of the prompt, and ends with it: each time it asks for a token they stand at `logits`.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ def _frame(c: Lowering, machine: Preset, weights_file: str, title: str) -> None:
     stops = sorted(graph.config.stop)[:MOST_STOPS]
     for name, text in (
             ("parameters", ""), ("max_tokens", ".dword -1"), ("temperature", ".float 0"), ("inverse_temperature", ".float 1"),
-            ("top_p", ".float 1"), ("stop_count", f".word {len(stops)}"), ("seed", ".dword 1"),
+            ("top_p", ".float 1"), ("stop_count", f".word {len(stops)}"), ("seed", ".dword 1"), ("all_logits", ".dword 0"),
             ("stop_tokens", ".word " + ", ".join(map(str, [*stops, *[0] * (MOST_STOPS - len(stops))])))):
         emit(f"{name}:".ljust(24) + text)
     emit("prompt_left:".ljust(24) + ".dword 1")
@@ -154,6 +155,8 @@ def _token_loop(c: Lowering) -> None:
     e.label("1")
 
     e.lines.append("\n# ---- while the prompt lasts, its next token comes from the host and needs no logits")
+    e.line("ld a6, all_logits")
+    e.line("bnez a6, logits_wanted", "the host asks for them")
     e.line("ld a6, prompt_left")
     e.line("beqz a6, logits_wanted")
     e.line(f"li a7, {READ_TOKEN}")
@@ -164,7 +167,16 @@ def _token_loop(c: Lowering) -> None:
     e.label("logits_wanted")
     c.built = ""
     _operations(c, "finish", graph.finish)
+    e.line("ld a6, all_logits")
+    e.line("beqz a6, choose")
+    e.line("sync.fence", "the host looks at them when it is asked for the token that follows")
+    e.line(f"li a7, {READ_TOKEN}")
+    e.line("ecall")
+    e.line(f"mv {TOKEN}, a0")
+    e.line("bgez a0, next_position")
+    e.line("j finished")
 
+    e.label("choose")
     sample(c)
 
     e.lines.append("\n# ---- the token goes out, unless it ends the text")

@@ -50,13 +50,17 @@ class ProgramStopped(Exception):
     """The program did not reach an operation: the text says how the run ended."""
 
 
-def compare(compiled: Compiled, program: Program, tokens: Sequence[int], engine: type[ReferenceMachine] = Machine,
-            progress: Callable[[int, int], None] | None = None) -> tuple[int, Difference | None]:
+Observer = Callable[[int, "int | None", Op, str, Any, Any], None]
+"""Called with (token, layer, operation, value, what the graph has, what the program has) for each value that is compared."""
+
+
+def compare(compiled: Compiled, program: Program, tokens: Sequence[int], engine: Callable[..., ReferenceMachine] = Machine,
+            progress: Callable[[int, int], None] | None = None, observe: Observer | None = None) -> tuple[int, Difference | None]:
     """Run the program and the graph on `tokens` (a prompt): (operations compared, the first difference).
 
     Raises ProgramStopped when the program ends or traps on its way.
     """
-    checker = _Checker(compiled, program, tokens, engine)
+    checker = _Checker(compiled, program, tokens, engine, observe)
     executor = Executor(compiled.graph, compiled.model, EXACT, observe=checker.check)
     for number, token in enumerate(tokens):
         checker.token = number
@@ -71,8 +75,9 @@ def compare(compiled: Compiled, program: Program, tokens: Sequence[int], engine:
 class _Checker:
     """Runs the program up to each operation that the executor has computed."""
 
-    def __init__(self, compiled: Compiled, program: Program, tokens: Sequence[int], engine: type[ReferenceMachine]) -> None:
-        self.compiled = compiled
+    def __init__(self, compiled: Compiled, program: Program, tokens: Sequence[int], engine: Callable[..., ReferenceMachine],
+                 observe: Observer | None) -> None:
+        self.compiled, self.observe = compiled, observe
         self.machine = engine(compiled.machine, Host(tokens))
         self.machine.load(program)
         self.symbols = {symbol.name: symbol.value for symbol in program.symbols}
@@ -96,6 +101,8 @@ class _Checker:
         self.compared += 1
         for name, expected in zip(op.outputs, results, strict=True):
             got = self._value(name, layer, expected)
+            if self.observe:
+                self.observe(self.token, layer, op, name, expected, got)
             wrong = got.view(f"u{got.itemsize}") != np.ascontiguousarray(expected).view(f"u{got.itemsize}")
             if wrong.any() and self.difference is None:
                 index = tuple(int(i) for i in np.argwhere(wrong)[0])

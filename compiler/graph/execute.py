@@ -172,6 +172,10 @@ class Executor:
         cache[self.position] = x
         return cache[:self.position + 1]
 
+    def restart(self) -> None:
+        """Begin another text. Weights that were kept stay."""
+        self.position, self._caches = 0, {}
+
     # -------------------------------------------------------------------------------------------- a token
 
     def step(self, token: int) -> F32:
