@@ -16,12 +16,14 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from difflib import get_close_matches
-from functools import reduce
+from functools import partial, reduce
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import click
+
+import model_commands
 
 __version__ = "0.1.0"
 
@@ -78,12 +80,13 @@ def invoke(arguments: Sequence[str]) -> int:
 def _mistake(error: Exception) -> str | None:
     """The text of an error that a user's input caused, None for one of ours."""
     from asm.diagnostics import AssemblyError
+    from compiler.errors import ModelError
     from emulator.observe.trace import TraceError
     from isa.manual import UnknownEntry
     from isa.preset import PresetError
     from isa.program import ProgramError
     match error:
-        case AssemblyError() | PresetError():
+        case AssemblyError() | PresetError() | ModelError():
             return str(error)
         case ProgramError():
             return f"{error.path}: error: {str(error).removeprefix(f'{error.path}: ')}" if error.path else f"error: {error}"
@@ -380,16 +383,19 @@ def _preset(program: Any, file: Path, machine: str | None) -> Any:
                            hint="give the machine's .toml file with --machine") from error
 
 
-def _engine(name: str) -> Any:
-    """The class of an engine. The first run on a host compiles the fast one: a terminal is told so."""
+def _engine(name: str, threads: int = 1) -> Any:
+    """What makes a machine of an engine. The first run on a host compiles the fast one: a terminal is told so."""
     if name == "reference":
+        if threads > 1:
+            raise click.BadParameter("the reference engine has one thread", param_hint="--threads")
         from isa.reference import ReferenceMachine
         return ReferenceMachine
     from emulator.engine import Machine
     from emulator.kernels import on_compile
     if sys.stderr.isatty():
         on_compile(lambda what: click.echo(f"\r\x1b[K{what and f'compiling {what} ...'}", nl=False, err=True))
-    return Machine
+    options: dict[str, Any] = {"threads": threads}
+    return Machine if threads == 1 else partial(Machine, **options)
 
 
 def _threads(engine: str, threads: int) -> dict[str, int]:
@@ -410,6 +416,74 @@ def _tokens(text: str) -> list[int]:
     except ValueError:
         raise click.BadParameter(f"{text!r} is not a list of token numbers, e.g. \"1 42 7\"",
                                  param_hint="--prompt") from None
+
+
+# ------------------------------------------------------------------------------------------------ models
+
+
+def _sparsity(_context: click.Context, _parameter: click.Parameter, text: str | None) -> float | str | None:
+    """--ffn-sparsity exact|S."""
+    if text in (None, "exact"):
+        return text
+    try:
+        value = float(text or "")
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 0.95:
+        raise click.BadParameter(f"{text!r}; expected exact, or a number from 0 to 0.95")
+    return value
+
+
+@command.command("compile", short_help="Compile a model's checkpoint to a program.")
+@click.argument("model", type=_FILE)
+@click.option("-o", "--output", type=_FILE, metavar="FILE.elf", help="The program file; by default MODEL.elf here.")
+@click.option("--machine", metavar="M", default="slim", show_default=True, help="Preset name or .toml file to compile for.")
+@click.option("--weights", metavar="FMT|RECIPE.toml",
+              help="Format of the layers' matrices: f32 f16 bf16 i8 i4 i3 i2 t2 t5 b1, of integers with the columns that share a "
+                   "scale (i4:32, t2:row); or a recipe that names matrices. By default as the checkpoint has them.")
+@click.option("--context", type=click.IntRange(min=1), metavar="N", help="Most positions; by default the model's, at most 2048.")
+@click.option("--tokenizer", type=_FILE, metavar="F", help="Tokenizer file; by default the one beside the model.")
+@click.option("--ffn-sparsity", metavar="exact|S", callback=_sparsity,
+              help="exact: read only rows of neurons that are not zero, in models with relu or relu2. A number, 0.5: leave this "
+                   "share alone, by thresholds from the text of --calibrate; the result changes.")
+@click.option("--calibrate", type=_FILE, metavar="TEXT", help="A text in UTF-8 to find thresholds on.")
+@click.option("-S", "source", is_flag=True, help="Write assembly instead, FILE.s, and FILE.weights beside it.")
+def compile_program(model: Path, output: Path | None, machine: str, weights: str | None, context: int | None,
+                    tokenizer: Path | None, ffn_sparsity: float | str | None, calibrate: Path | None,
+                    source: bool) -> None:
+    """Compile MODEL to a program that generates text.
+
+    MODEL is a Hugging Face directory, a .gguf file or a llama2.c .bin. The program holds the whole loop over tokens, the
+    weights and the tokenizer. Its memory map goes to stderr.
+    """
+    from compiler.compile import compile_model
+    from compiler.frontends import load, need_tokenizer
+    from compiler.recipe import read_recipe
+    output = output or Path(f"{model.resolve().stem if model.is_file() else model.resolve().name}.{'s' if source else 'elf'}")
+    if source and output.suffix in ("", ".weights"):
+        raise click.UsageError(f"-S writes assembly and its weights; expected a name like {output.with_suffix('.s')}, got {output}")
+    if model.exists() and output.exists() and model.samefile(output):
+        raise click.UsageError(f"{output} is the model: it would be overwritten")
+    recipe = read_recipe(weights) if weights else None
+    if isinstance(ffn_sparsity, float) != (calibrate is not None):
+        raise click.UsageError("--ffn-sparsity with a number needs --calibrate TEXT, and --calibrate needs such a number")
+    loaded = load(model, tokenizer)
+    text = calibrate.read_text(encoding="utf-8", errors="replace")[:50_000] if calibrate else ""
+    tokens = need_tokenizer(loaded).encode(text) if calibrate else ()
+    compiled = compile_model(loaded, machine=machine, recipe=recipe, context=context, sparse=ffn_sparsity is not None,
+                             sparsity=ffn_sparsity if isinstance(ffn_sparsity, float) else None, calibration=tokens,
+                             progress=_progress("calibrating"))
+    (compiled.save_source if source else compiled.save)(output, _progress("writing weights"))
+    click.echo(f"{output}: {compiled.model.config.architecture} for machine {compiled.machine.name}", err=True)
+    click.echo(compiled.summary(), err=True)
+
+
+def _progress(what: str) -> Any:
+    """A function of (done, all) that shows the share on a terminal, None where there is none."""
+    if not sys.stderr.isatty():
+        return None
+    return lambda done, whole: click.echo(
+        "\r\x1b[K" + (f"{what} {100 * done // whole} %" if done < whole else ""), nl=False, err=True)
 
 
 # ------------------------------------------------------------------------------------------------ look things up
@@ -484,6 +558,9 @@ def _write(path: Path, lines: Iterable[str]) -> None:
     with _writer(path) as write:
         write(lines)
 
+
+for _command in model_commands.COMMANDS:
+    command.add_command(_command)
 
 if __name__ == "__main__":
     main()

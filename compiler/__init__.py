@@ -5,7 +5,15 @@
     tensors.py      tensors that lie in mapped files, read block by block; their codes and scales
     tokenizer.py    text <-> tokens
     graph/          the float graph: operations, checks, executor in NumPy
+    recipe.py, quantise.py      the pass to formats of few bits
+    sparsify.py, calibrate.py   the pass that leaves neurons alone
+    weights.py, memory_plan.py  where weights, caches and activations lie
+    emit.py, lowering/          operations to assembly; program.py, sampling.py: the loop around them
+    compile.py                  all of it in order; parameters.py: what the host sets in a program
+    generate.py, cache.py       a program at work on a prompt; programs that are kept
+    evaluate.py                 accuracy on a text
+    verify_chain.py             the chain of trust; verify.py: its third step, operation by operation
+    measure.py, shapes.py       what a token costs on this host; models of known sizes for it
 
-Will hold: passes (quantise, sparsify), lowering per unit, memory plan, verify and generate. Imports isa and asm; emulator only in
-verify and generate. Whatever is wrong with a user's model is a ModelError (errors.py).
+Imports isa and asm; emulator only in verify and generate. Whatever is wrong with a user's model is a ModelError (errors.py).
 """

@@ -103,7 +103,7 @@ class PieceTokenizer(Tokenizer):
                  prefix: bool = True) -> None:
         """`pieces` with plain spaces. `prefix`: a space is put before the text, and taken away again in decoding."""
         self.file, self.size, self.bos, self.prefix = file, len(pieces), bos, prefix
-        self._scores, self._kinds = scores, kinds
+        self.pieces, self.scores, self.kinds = pieces, scores, kinds
         self._text = [self._decoded(token, piece, kind) for token, (piece, kind) in enumerate(zip(pieces, kinds, strict=True))]
         self._ids = {piece: token for token, (piece, kind) in reversed(list(enumerate(zip(pieces, kinds, strict=True))))
                      if kind in (Piece.NORMAL, Piece.USER_DEFINED)}
@@ -142,7 +142,7 @@ class PieceTokenizer(Tokenizer):
         def offer(left: int, right: int) -> None:
             token = self._ids.get(parts[left] + parts[right]) if left >= 0 and right >= 0 else None
             if token is not None:
-                heapq.heappush(heap, (-self._scores[token], left, parts[left], right, parts[right]))
+                heapq.heappush(heap, (-self.scores[token], left, parts[left], right, parts[right]))
 
         for left in range(len(parts) - 1):
             offer(left, left + 1)
@@ -173,7 +173,7 @@ class JsonTokenizer(Tokenizer):
 
     def __init__(self, file: Path, tokenizer: tokenizers.Tokenizer, bos: int | None, before: Sequence[int] = ()) -> None:
         self.file, self.bos = file, bos
-        self._tokenizer, self._before = tokenizer, list(before)
+        self._tokenizer, self.before = tokenizer, list(before)
         vocabulary = tokenizer.get_vocab(with_added_tokens=True)
         self.size = max(vocabulary.values(), default=-1) + 1
         unknown = getattr(tokenizer.model, "unk_token", None)
@@ -190,13 +190,19 @@ class JsonTokenizer(Tokenizer):
         except Exception as error:      # the library raises Exception itself
             raise ModelError(file, "", got=f"not a tokenizer: {error}", expected="a tokenizer.json") from None
 
+    @property
+    def text(self) -> str:
+        """The tokenizer as the text of a tokenizer.json."""
+        text: str = self._tokenizer.to_str()
+        return text
+
     def encode(self, text: str) -> list[int]:
         encoded = self._tokenizer.encode(_whole(self.file, text))
         if self._unknown is not None:
             for token, (start, end) in zip(encoded.ids, encoded.offsets, strict=True):
                 if token == self._unknown and start < end and text[start:end] != self._unknown_text:
                     raise self._unencodable(text, start)
-        return [*self._before, *encoded.ids]
+        return [*self.before, *encoded.ids]
 
     def decode(self, tokens: Sequence[int]) -> str:
         text: str = self._tokenizer.decode(list(tokens), skip_special_tokens=True)
@@ -220,14 +226,14 @@ class SentencePieceTokenizer(Tokenizer):
             raise ModelError(file, "", got=f"not a SentencePiece model: {error}", expected="a tokenizer.model") from None
         self.size = self._processor.vocab_size()
         self.bos = self._processor.bos_id() if self._processor.bos_id() >= 0 else None
-        self._add_bos = add_bos and self.bos is not None
+        self.add_bos = add_bos and self.bos is not None
 
     def encode(self, text: str) -> list[int]:
         tokens: list[int] = self._processor.encode(_whole(self.file, text))
         if self._processor.unk_id() in tokens:
             at = next(at for at, character in enumerate(text) if self._processor.unk_id() in self._processor.encode(character))
             raise self._unencodable(text, at)
-        return [self._processor.bos_id(), *tokens] if self._add_bos else tokens
+        return [self._processor.bos_id(), *tokens] if self.add_bos else tokens
 
     def decode(self, tokens: Sequence[int]) -> str:
         text: str = self._processor.decode([token for token in tokens if token < self.size])

@@ -40,19 +40,19 @@ def _load(path: Path, tokenizer: Path | None) -> Model:
     if path.is_dir():
         from compiler.frontends import huggingface
 
-        return huggingface.load(path, _tokenizer(tokenizer) if tokenizer else None)
+        return huggingface.load(path, load_tokenizer(tokenizer) if tokenizer else None)
     if path.suffix == ".safetensors" or path.name == "config.json":
         raise ModelError(path, "", got="a part of a model", expected="the directory that holds config.json and the weights",
                          hint=f"give {path.parent}")
     if _begins_with_gguf(path):
         from compiler.frontends import gguf
 
-        return gguf.load(path, _tokenizer(tokenizer) if tokenizer else None)
+        return gguf.load(path, load_tokenizer(tokenizer) if tokenizer else None)
     from compiler.frontends import llama2c
 
     vocab = llama2c.vocabulary(path)
     found = tokenizer or llama2c.find_tokenizer(path, vocab)
-    return llama2c.load(path, _tokenizer(found, vocab) if found else None)
+    return llama2c.load(path, load_tokenizer(found, vocab) if found else None)
 
 
 def _begins_with_gguf(path: Path) -> bool:
@@ -60,7 +60,7 @@ def _begins_with_gguf(path: Path) -> bool:
         return stream.read(4) == GGUF
 
 
-def _tokenizer(path: Path, vocab: int | None = None) -> Tokenizer:
+def load_tokenizer(path: Path, vocab: int | None = None) -> Tokenizer:
     """A tokenizer by its file. llama2.c's, which has no mark, is held to the number of pieces, where that is known."""
     if path.is_dir():
         raise ModelError(path, "tokenizer", got="a directory", expected="a tokenizer file", hint=f"{path / 'tokenizer.json'}?")

@@ -25,6 +25,7 @@ class Arithmetic:
     """The functions that the executor needs.
 
     gemv       (rows, cols), (cols,) -> (rows,)             W x
+    gemv_codes codes (rows, cols), x int8 (cols,), its scale (1,) -> (rows,)
     mac_t      (rows, cols), (rows,) -> (cols,)             W^T h
     rmsnorm, layernorm  (n,), gain (n,), eps -> (n,)
     softmax    (n,) -> (n,)
@@ -32,6 +33,7 @@ class Arithmetic:
     """
 
     gemv: Callable[[F32, F32], F32]
+    gemv_codes: Callable[[Codes, npt.NDArray[np.int8], F32], F32]
     mac_t: Callable[[F32, F32], F32]
     rmsnorm: Callable[[F32, F32, np.float32], F32]
     layernorm: Callable[[F32, F32, np.float32], F32]
@@ -40,16 +42,26 @@ class Arithmetic:
     gelu: Callable[[F32], F32]
 
 
-def gemv_codes(codes: Codes, x: npt.NDArray[np.int8]) -> F32:
-    """Exact integer sums of each group, converted to fp32, times the group's scale, added up in rising order: (rows,).
+def _group_sums(codes: Codes, x: npt.NDArray[np.int8]) -> F32:
+    """Exact integer sums of each group, converted to fp32: (rows, groups).
 
     The sums wrap at 32 bits like the machine's; 127 * 127 * 133,000 columns would be needed for that.
     """
     rows, cols = codes.values.shape
     products = codes.values.astype(np.int32) * x.astype(np.int32)
-    sums = products.reshape(rows, cols // codes.group, codes.group).sum(axis=2, dtype=np.int32)
-    terms = sums.astype(np.float32) * codes.scales
-    return _rising(terms.T)
+    sums: F32 = products.reshape(rows, cols // codes.group, codes.group).sum(axis=2, dtype=np.int32).astype(np.float32)
+    return sums
+
+
+def _gemv_codes(codes: Codes, x: npt.NDArray[np.int8], scale: F32) -> F32:
+    """Each group's sum times its scale, added up in rising order, times the scale of x: as checkpoints define it."""
+    return _rising((_group_sums(codes, x) * codes.scales).T) * scale
+
+
+def _exact_gemv_codes(codes: Codes, x: npt.NDArray[np.int8], scale: F32) -> F32:
+    """As lut.gemv: each group's sum times the product of both scales, added up through the lanes."""
+    total: F32 = exact.lane_sum(_group_sums(codes, x) * (codes.scales * scale))
+    return total
 
 
 def _rising(terms: F32) -> F32:
@@ -97,12 +109,12 @@ def _quiet(function: Callable[..., Any]) -> Callable[..., Any]:
     return quiet
 
 
-PLAIN = Arithmetic(gemv=lambda W, x: W @ x, mac_t=lambda W, h: h @ W, rmsnorm=_rmsnorm, layernorm=_layernorm,
-                   softmax=_quiet(_softmax), silu=_quiet(_silu), gelu=_gelu)
+PLAIN = Arithmetic(gemv=lambda W, x: W @ x, gemv_codes=_gemv_codes, mac_t=lambda W, h: h @ W,
+                   rmsnorm=_rmsnorm, layernorm=_layernorm, softmax=_quiet(_softmax), silu=_quiet(_silu), gelu=_gelu)
 
 # ------------------------------------------------------------------------------------------------ the machine's
 
 
-EXACT = Arithmetic(gemv=lambda W, x: exact.lane_sum(W * x), mac_t=lambda W, h: _rising(W * h[:, None]),
-                   rmsnorm=exact.rmsnorm, layernorm=exact.layernorm, softmax=_quiet(exact.softmax),
-                   silu=_quiet(exact.silu), gelu=_quiet(exact.gelu))
+EXACT = Arithmetic(gemv=lambda W, x: exact.lane_sum(W * x), gemv_codes=_exact_gemv_codes,
+                   mac_t=lambda W, h: _rising(W * h[:, None]), rmsnorm=exact.rmsnorm, layernorm=exact.layernorm,
+                   softmax=_quiet(exact.softmax), silu=_quiet(exact.silu), gelu=_quiet(exact.gelu))

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from compiler.errors import ModelError
-from compiler.graph.arithmetic import PLAIN, Arithmetic, gemv_codes
+from compiler.graph.arithmetic import PLAIN, Arithmetic
 from compiler.graph.ops import Graph, Op, role_of
 from compiler.model import Model
 from compiler.tensors import BLOCK, F32, Codes, Tensor
@@ -83,7 +83,8 @@ class Executor:
         return x + self._vector(W)
 
     def _quantise(self, x: F32) -> tuple[Any, F32]:
-        return exact.quantise(x)
+        with np.errstate(all="ignore"):         # of a vector of zeros
+            return exact.quantise(x)
 
     def _gemv(self, x: F32, *, W: str) -> F32:
         return np.concatenate([self.arithmetic.gemv(block, x) for block in self._floats(W)])
@@ -91,7 +92,34 @@ class Executor:
     def _gemv_i8(self, x: Any, scale: F32, *, W: str) -> F32:
         if not self.model.tensor(W).levels:
             return self._gemv(x.astype(np.float32), W=W) * scale
-        return np.concatenate([gemv_codes(block, x) for block in self._codes(W)]) * scale
+        return np.concatenate([self.arithmetic.gemv_codes(block, x, scale) for block in self._codes(W)])
+
+    def _active(self, x: F32) -> Any:
+        return np.flatnonzero(x > 0).astype(np.uint32)
+
+    def _active_above(self, x: F32, *, W: str, sparsity: float) -> Any:
+        levels, thresholds = self._vector(W).reshape(2, -1)
+        reached = np.flatnonzero(levels >= np.float32(sparsity))
+        return np.flatnonzero(np.abs(x) > thresholds[reached[0] if len(reached) else -1]).astype(np.uint32)
+
+    def _gemv_active(self, x: F32, active: Any, *, W: str) -> F32:
+        return self._of_rows(self._gemv(x, W=W), active)
+
+    def _gemv_i8_active(self, x: Any, scale: F32, active: Any, *, W: str) -> F32:
+        return self._of_rows(self._gemv_i8(x, scale, W=W), active)
+
+    def _of_rows(self, y: F32, rows: Any) -> F32:
+        result = np.zeros_like(y)
+        result[rows] = y[rows]
+        return result
+
+    def _macT_active(self, h: F32, active: Any, *, W: str) -> F32:
+        return np.concatenate([self.arithmetic.mac_t(block[:, active].T, h[active]) for block in self._floats(W)])
+
+    def _macT_i8_active(self, h: Any, scale: F32, active: Any, *, W: str) -> F32:
+        chosen = np.zeros_like(h)
+        chosen[active] = h[active]
+        return self._gemv_i8(chosen, scale, W=W)
 
     def _rope(self, x: F32, *, head_dim: float, adjacent: float) -> F32:
         rope = self.graph.config.rope
@@ -143,6 +171,10 @@ class Executor:
             self._caches[layer, name] = cache = grown
         cache[self.position] = x
         return cache[:self.position + 1]
+
+    def restart(self) -> None:
+        """Begin another text. Weights that were kept stay."""
+        self.position, self._caches = 0, {}
 
     # -------------------------------------------------------------------------------------------- a token
 

@@ -55,7 +55,7 @@ def _slow(tokenizer: PieceTokenizer, text: str) -> list[int]:
     """The definition: look at all neighbours again for each merge, as llama2.c does."""
     tokens: list[Any] = [character.encode() for character in (" " + text if text else "")]
     while True:
-        pairs = [(tokenizer._scores[tokenizer._ids[a + b]], -at) for at, (a, b) in enumerate(pairwise(tokens))
+        pairs = [(tokenizer.scores[tokenizer._ids[a + b]], -at) for at, (a, b) in enumerate(pairwise(tokens))
                  if a + b in tokenizer._ids]
         if not pairs:
             break

@@ -1,0 +1,28 @@
+"""Speed of generation: random models of known shapes, decoded greedily on one thread; see compiler/measure.py.
+
+Prints one JSON object: seconds to compile and to the first token, tokens/s beside the bandwidth of this run, memory, time by unit.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+NAMES = ("15m", "125m", "730m")
+KEPT = ("tokens_per_second", "best_tokens_per_second", "tokens_per_cpu_second", "weight_bytes_per_second", "bandwidth",
+        "share_of_bandwidth", "resident_bytes", "seconds_to_first_token", "compile_seconds", "units")
+
+
+def main() -> None:
+    figures = {}
+    for name in NAMES:          # a process each: memory is that of one model
+        command = [sys.executable, "-m", "slimulator", "bench", "--shape", name, "--json", "-"]
+        done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+        measured = json.loads(done.stdout)[name]
+        figures[f"{name} {measured['weights']}"] = {key: measured[key] for key in KEPT if measured[key] is not None}
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,181 @@
+"""From a checkpoint to a program: passes, plans, the text, the file.
+
+    compiled = compile_model(load("stories260K.bin"), machine="slim", recipe=read_recipe("t2"))
+    compiled.save(Path("story.elf"))
+
+The program is the assembler's output of `compiled.text` with the weights file beside it; `save_source` writes these two.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from asm.assembler import assemble
+from compiler.calibrate import with_thresholds
+from compiler.errors import ModelError
+from compiler.graph import Graph
+from compiler.lowering.active import scratch as scratch_of_active
+from compiler.memory_plan import MemoryPlan, plan_memory
+from compiler.model import Model
+from compiler.program import weights_region, write_program
+from compiler.quantise import quantise
+from compiler.recipe import Recipe
+from compiler.sampling import scratch
+from compiler.sparsify import BY_NEURON, sparsify
+from compiler.weights import PAGE, ROPE, Layout, plan_weights
+from isa.elf import replacing
+from isa.preset import Preset, load_preset
+from isa.program import Program
+
+EMBEDDING_FORMATS = ("f32", "f16", "bf16", "i8")
+LONGEST_CONTEXT = 2048          # positions, unless more are asked for: caches and tables grow with them
+
+Progress = Callable[[int, int], None]
+"""Called with the bytes of weights that are written so far, and all."""
+
+
+@dataclass
+class Compiled:
+    """A model as a program: the text that the assembler reads, and everything that it was made from."""
+
+    model: Model                # quantised
+    graph: Graph                # what the program computes, operation by operation
+    layout: Layout
+    memory: MemoryPlan
+    machine: Preset
+    machine_name: str           # of a shipped preset, or a .toml file
+
+    def text(self, weights_file: str = "weights.bin") -> str:
+        """The program as assembly. `weights_file` is the name under which it asks for the weights."""
+        title = f"{self.model.path.name}: {self.model.config.architecture}"
+        return write_program(self.graph, self.layout, self.memory, self.machine, weights_file, title)
+
+    def write_weights(self, path: Path, progress: Progress | None = None) -> None:
+        """The weights file, whole or not at all."""
+        with replacing(path) as stream:
+            for done, size in self.layout.write(stream):
+                if progress:
+                    progress(done, size)
+
+    def build(self, folder: Path, progress: Progress | None = None) -> Program:
+        """Write the weights to `folder` and assemble. The program refers to them there until it is saved."""
+        self.write_weights(folder / "weights.bin", progress)
+        program = assemble(self.text(), machine=self.machine_name, include_paths=[folder])
+        program.meta["model"] = self.card
+        if self.model.tokenizer is not None:
+            from compiler.carried_tokenizer import packed
+
+            program.meta["tokenizer"] = packed(self.model.tokenizer)
+        return program
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """What the program file says of its model."""
+        c = self.model.config
+        return {"architecture": c.architecture, "source": self.model.path.name, "vocab": c.vocab, "dim": c.dim, "layers": c.layers,
+                "heads": c.heads, "kv_heads": c.kv_heads, "hidden": c.hidden, "context": self.memory.context,
+                "stop": sorted(c.stop),
+                "operations": {section: [f"{', '.join(op.outputs)} = {op.kind} {', '.join((*op.inputs, *op.weights))}"
+                                         for op in getattr(self.graph, section)] for section in ("start", "layer", "finish")},
+                "formats": {role: placed.format for role, placed in (*self.layout.once.items(), *self.layout.layer.items())}}
+
+    def save(self, path: Path, progress: Progress | None = None) -> None:
+        """Write the ELF file, whole or not at all. Raises OSError that names it."""
+        try:
+            with tempfile.TemporaryDirectory(dir=path.parent, prefix=".slim-") as folder:
+                self.build(Path(folder), progress).save(path)
+        except OSError as error:
+            error.filename = str(path)          # not a temporary one that nobody knows
+            raise
+
+    def summary(self) -> str:
+        """What the program takes of the machine's memories, one line each."""
+        memory, c = self.memory, self.model.config
+        caches = 4 * c.layers * memory.context * sum(memory.caches.values())
+        formats = Counter(placed.format for placed in (*self.layout.once.values(), *self.layout.layer.values())
+                          if len(placed.shape) == 2 and placed.role != ROPE)
+        rows = [(weights_region(self.machine), self.layout.size, f"weights: matrices in {', '.join(sorted(formats))}"),
+                ("dram", caches, f"keys and values of {c.layers} layers, {memory.context} positions"),
+                ("sram", memory.scratchpad_bytes, f"activations, of {self.machine.region('sram').size:,}"
+                 + (f"; two buffers of {memory.buffer_bytes:,} among them" if memory.buffer_bytes else ""))]
+        return "\n".join(f"  {region:<5} {size:>15,} bytes  {text}" for region, size, text in rows)
+
+    def save_source(self, path: Path, progress: Progress | None = None) -> None:
+        """Write the text to `path` and the weights beside it, as NAME.weights."""
+        weights = path.with_suffix(".weights")
+        self.write_weights(weights, progress)
+        with replacing(path) as stream:
+            stream.write(self.text(weights.name).encode())
+
+
+def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recipe | None = None,
+                  context: int | None = None, sparse: bool = False,
+                  sparsity: float | None = None, calibration: Sequence[int] = (), progress: Progress | None = None) -> Compiled:
+    """Lower a model for a machine. Raises ModelError for what does not fit.
+
+    `recipe` gives weight formats (None: as the checkpoint has them), `context` the most positions.
+    `sparse`: feed-forward layers work for active neurons alone: those that are not zero, or with `sparsity` those above
+    the thresholds for it on `calibration`, tokens of a text.
+    """
+    preset = load_preset(machine) if isinstance(machine, str) else machine
+    if context and context > model.config.context:
+        raise ModelError(model.path, "--context", got=str(context),
+                         expected=f"at most the {model.config.context} that the model was made for")
+    model, graph = quantise(model, recipe or Recipe())
+    positions = context or min(model.config.context, LONGEST_CONTEXT)
+    if sparse:
+        if sparsity is not None:
+            model = with_thresholds(model, graph, calibration, progress)
+        graph = sparsify(graph, model, sparsity)
+    layout = plan_weights(model, positions, by_column=(BY_NEURON,) if sparse else ())
+    embedding = layout.once["embedding"]
+    if embedding.format not in EMBEDDING_FORMATS:
+        raise ModelError(model.path, "embedding", got=f"weights in {embedding.format}",
+                         expected="one of " + ", ".join(EMBEDDING_FORMATS),
+                         hint="rows of it are read one at a time: name it in a recipe")
+    rows = {"embedded_row": embedding.row_bytes} if embedding.format != "f32" else {}
+    if sparse:
+        rows |= scratch_of_active(model.config.hidden, model.config.dim)
+    reached = _reached(preset)
+    memory = plan_memory(graph, positions, preset, rows, reached=reached, buffered=sparse or not reached)
+    memory.add(scratch(model.config.vocab), beside=("logits",))
+    compiled = Compiled(model, graph, layout, memory, preset, machine if isinstance(machine, str) else machine.name)
+    _check_machine(compiled)
+    compiled.text()                     # raises for what has no room in a tile
+    return compiled
+
+
+def _reached(machine: Preset) -> bool:
+    """Whether the units compute on weights and caches where these are."""
+    return all({"vec", "lut"} <= machine.region(name).ports for name in ("dram", weights_region(machine)))
+
+
+def _check_machine(compiled: Compiled) -> None:
+    """Raise ModelError for what the machine lacks: units, tables, memory."""
+    machine, layout, place = compiled.machine, compiled.layout, f"machine {compiled.machine.name}"
+    for unit in ("vec", "thr", "fetch", "sync", "lut"):
+        if not machine.has_unit(unit):
+            raise ModelError("", place, got=f"no {unit} unit",
+                             expected="vec, lut, thr, fetch and sync: programs of models use them")
+    widest = max((placed for placed in (*layout.once.values(), *layout.layer.values()) if placed.scale_count),
+                 key=lambda placed: placed.shape[1], default=None)
+    tables = machine.parameter("lut.activations")
+    if widest and widest.shape[1] > tables:
+        raise ModelError("", place, got=f"{widest.role} has {widest.shape[1]:,} columns",
+                         expected=f"at most the {tables:,} activations that its tables hold (lut.activations)",
+                         hint="weights of floats need no tables: --weights f16")
+    c = compiled.model.config
+    caches = sum(4 * c.layers * compiled.memory.context * row for row in compiled.memory.caches.values())
+    needs = {"dram": caches + PAGE}
+    region = weights_region(machine)
+    needs[region] = needs.get(region, 0) + layout.size
+    for name, size in needs.items():
+        room = machine.region(name).size
+        if size > room:
+            raise ModelError("", place, got=f"weights and caches take {size:,} bytes of {name}", expected=f"at most {room:,}",
+                             hint="try fewer bits (--weights t2) or a shorter --context")

@@ -1,0 +1,232 @@
+"""Writes assembly: operations with their operands, without loading twice what a register holds already.
+
+What an operand can be is said by `Want`s: an address, a number, the bits of an fp32 number. The emitter finds a register that
+holds it or loads one, sets CSRs that do not have the wanted value, and puts signals between units where one takes up what
+another has made. Where control flow joins (`label`) it forgets what registers hold; what is pinned or taken stays.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import permutations
+
+from isa.instruction import TABLE
+
+# Registers with a fixed role in every compiled program.
+POSITION, LAYER, KEYS, VALUES, POSITIONS, KV_OFFSET, ROPE_ROW, LAYERS_LEFT, WEIGHTS, TOKEN, BUFFER, BUFFER_TAG = (
+    "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "gp", "tp", "ra", "sp")
+SCRATCH = ("a6", "a7")                                           # free for address arithmetic between two operations
+POOL = ("a0", "a1", "a2", "a3", "a4", "a5", "t0", "t1", "t2", "t3", "t4", "t5", "t6", "s8", "s9", "s10", "s11")    # as needed
+UNITS = ("vec", "lut", "thr", "fetch")
+TAGS = {pair: tag for tag, pair in enumerate(permutations(UNITS, 2), 3)}        # (who signals, who waits); 1 and 2: the buffers
+
+
+@dataclass(frozen=True)
+class Want:
+    """What a register is to hold. `text` is shown in comments."""
+
+    kind: str               # symbol, number, bits, offset
+    value: str | int
+    base: str = ""          # of an offset: the register it is added to
+    text: str = ""
+
+
+def symbol(name: str) -> Want:
+    return Want("symbol", name, text=name)
+
+
+def number(value: int) -> Want:
+    return Want("number", value)
+
+
+def bits(value: float) -> Want:
+    """fp32 bits, as scalar operands are given."""
+    return Want("number", struct.unpack("<I", struct.pack("<f", value))[0], text=f"{value:.9g}")
+
+
+def offset(base: str, value: int, text: str = "") -> Want:
+    """base + value, an address."""
+    return Want("offset", value, base, text)
+
+
+Operand = Want | str
+
+
+class Emitter:
+    """Lines of assembly in the making. `overlap` says whether two values have bytes in common."""
+
+    def __init__(self, overlap: Callable[[str, str], bool] = str.__eq__) -> None:
+        self.lines: list[str] = []
+        self._overlap = overlap
+        self._held: dict[str, Want] = {}            # register -> what it holds; the least recently used first
+        self._kept: set[str] = set()                # registers that are pinned or taken
+        self._csrs: dict[str, int] = {}
+        self._touched: dict[tuple[str, str, bool], int] = {}    # (value, unit, written) -> number of the unit's last such operation
+        self._known: dict[str, dict[str, int]] = {unit: {} for unit in UNITS}   # what a unit knows of others: done up to here
+        self._count = 0
+
+    # ---------------------------------------------------------------------------------------------- text
+
+    def line(self, text: str, comment: str = "") -> None:
+        text = f"    {text}"
+        self.lines.append(f"{text:<48}# {comment}" if comment else text)
+
+    def comment(self, text: str) -> None:
+        self.lines += ["", f"    # ---- {text}"]
+
+    def label(self, name: str) -> None:
+        """A place that control flow reaches from elsewhere."""
+        self.forget()
+        self.lines.append(f"{name}:")
+
+    def mark(self, name: str) -> None:
+        """A name for this place, which nothing jumps to, or only from where everything is as here."""
+        self.lines.append(f"{name}:")
+
+    def forget(self, csrs: bool = True) -> None:
+        self._held = {register: want for register, want in self._held.items() if register in self._kept}
+        if csrs:
+            self._csrs = {}
+
+    # ---------------------------------------------------------------------------------------------- operations
+
+    def op(self, mnemonic: str, *operands: Operand, reads: Collection[str] = (), writes: Collection[str] = (),
+           comment: str = "") -> None:
+        """One Xslim instruction. `reads` and `writes` name the values in memory that it takes and makes."""
+        unit = mnemonic.split(".")[0]
+        self.order(unit, reads, writes)
+        registers: list[str] = []
+        for operand in operands:
+            registers.append(operand if isinstance(operand, str) else self.register(operand, registers))
+        said = ", ".join(o.text for o in operands if isinstance(o, Want) and o.text)
+        self.line(f"{mnemonic} {', '.join(registers)}", comment or said)
+        self._count += 1
+        self._touched |= {(name, unit, False): self._count for name in reads} | {(name, unit, True): self._count for name in writes}
+        if TABLE[mnemonic].result is not None:              # the core has waited for it: whatever comes later knows it to be done
+            for other in UNITS:
+                self._learn(other, unit)
+
+    def register(self, want: Want, busy: Collection[str] = ()) -> str:
+        """A register that holds `want`, loaded if none does, and not one of the `busy` ones."""
+        for register, held in self._held.items():
+            if held == want:
+                self._held[register] = self._held.pop(register)             # now the most recently used
+                return register
+        register = self._free(busy)
+        self._load(register, want)
+        self._held[register] = want
+        return register
+
+    def _free(self, busy: Collection[str]) -> str:
+        """A register of the pool that holds nothing, or else what was not needed for the longest time."""
+        unused = (*busy, *self._kept)
+        register = next((r for r in (*(r for r in POOL if r not in self._held), *self._held) if r not in unused), None)
+        assert register is not None, "more operands are pinned than there are registers"
+        self._held.pop(register, None)
+        return register
+
+    def _load(self, register: str, want: Want) -> None:
+        match want.kind:
+            case "symbol":
+                self.line(f"la {register}, {want.value}")
+            case "number":
+                self.line(f"li {register}, {want.value}")
+            case "offset" if isinstance(want.value, int) and -2048 <= want.value < 2048:
+                self.line(f"addi {register}, {want.base}, {want.value}")
+            case _:
+                self.line(f"li {register}, {want.value}")
+                self.line(f"add {register}, {register}, {want.base}")
+
+    def move(self, register: str, operand: Operand, comment: str = "") -> None:
+        """Set a register that the caller goes on to change."""
+        if isinstance(operand, str):
+            self.line(f"mv {register}, {operand}", comment)
+        else:
+            self._load(register, operand)
+
+    def advance(self, register: str, count: int) -> None:
+        """Add a number of bytes to a register."""
+        if count < 2048:
+            self.line(f"addi {register}, {register}, {count}")
+        else:
+            self.line(f"li a6, {count}")
+            self.line(f"add {register}, {register}, a6")
+
+    @contextmanager
+    def pinned(self, *operands: Operand) -> Iterator[list[str]]:
+        """Registers that hold these until the block ends, across labels too."""
+        before = set(self._kept)
+        registers: list[str] = []
+        for operand in operands:
+            registers.append(operand if isinstance(operand, str) else self.register(operand, registers))
+            self._kept.add(registers[-1])
+        yield registers
+        self._kept = before
+
+    @contextmanager
+    def taken(self, count: int) -> Iterator[list[str]]:
+        """Registers that are the caller's until the block ends."""
+        before = set(self._kept)
+        registers: list[str] = []
+        for _ in range(count):
+            registers.append(self._free(()))
+            self._kept.add(registers[-1])
+        yield registers
+        self._kept = before
+
+    @contextmanager
+    def loop(self, name: str, count: int, counter: str) -> Iterator[None]:
+        """Do what is emitted inside `count` times; the body changes no CSR."""
+        if count == 1:
+            yield
+            return
+        self.line(f"li {counter}, {count}")
+        self.forget(csrs=False)
+        self.lines.append(f"{name}:")
+        before = dict(self._csrs)
+        yield
+        assert self._csrs == before, f"the body of {name} changes a CSR"
+        self.line(f"addi {counter}, {counter}, -1")
+        self.line(f"bnez {counter}, {name}")
+
+    def csr(self, name: str, value: int | str) -> None:
+        """Set a CSR to a number, or to what a register holds."""
+        if isinstance(value, str):
+            self.line(f"csrw {name}, {value}")
+            self._csrs.pop(name, None)
+        elif self._csrs.get(name) != value:
+            self.line(f"csrwi {name}, {value}" if value < 32 else f"csrw {name}, {self.register(number(value))}")
+            self._csrs[name] = value
+
+    # ---------------------------------------------------------------------------------------------- order between units
+
+    def order(self, unit: str, reads: Collection[str], writes: Collection[str]) -> None:
+        """Have `unit` wait for the operations of other units that made what it reads, or still use what it overwrites."""
+        needed: dict[str, int] = {}
+        for (name, other, written), at in self._touched.items():
+            if other != unit and (any(self._overlap(name, mine) for mine in writes)
+                                  or (written and any(self._overlap(name, mine) for mine in reads))):
+                needed[other] = max(needed.get(other, 0), at)
+        for other, at in sorted(needed.items(), key=lambda item: -item[1]):     # the latest first: it may know of the others
+            if self._known[unit].get(other, 0) < at:
+                self.wait(unit, other)
+
+    def wait(self, unit: str, other: str) -> None:
+        """`unit` goes on when what `other` has been given so far is done."""
+        tag = self.register(number(TAGS[other, unit]))
+        self.line(f"sync.signal.{other} {tag}")
+        self.line(f"sync.wait.{unit} {tag}")
+        self._learn(unit, other)
+
+    def _learn(self, unit: str, other: str) -> None:
+        """`unit` knows now what `other` knows, and that `other` has done everything so far."""
+        for queue, at in {**self._known[other], other: self._count}.items():
+            self._known[unit][queue] = max(at, self._known[unit].get(queue, 0))
+
+    def fence(self) -> None:
+        """The core waits for everything."""
+        self.line("sync.fence")
+        self._touched = {}

@@ -1,0 +1,121 @@
+"""From operations of the graph to instructions, one file for each unit, named as in isa/units.
+
+A function lowers one kind of operation:
+
+    @lowers("bias")
+    def bias(c, op): ... c.emit.op("vec.add.f32", c.at(result), c.at(x), b, c.length(result), reads=..., writes=...)
+
+`c` is the Lowering of the program: it knows where values and weights are, and holds the emitter. What lies outside the
+scratchpad comes by `c.operand` or, row by row, by `c.tiles` (tiles.py): in place where the unit reaches it, else fetched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from math import prod
+
+from compiler.emit import LAYER, WEIGHTS, Emitter, Operand, Want, number, offset, symbol
+from compiler.graph import Graph, Op
+from compiler.lowering.tiles import Tile, fetched, tiles
+from compiler.memory_plan import MemoryPlan
+from compiler.weights import Layout, Placed
+
+
+class Lowering:
+    """What the functions that lower operations work with."""
+
+    def __init__(self, graph: Graph, layout: Layout, memory: MemoryPlan) -> None:
+        self.graph, self.layout, self.memory = graph, layout, memory
+        self.emit = Emitter(memory.overlap)
+        self.built = ""                 # the codes that the LUT unit has loaded
+        self._labels: dict[str, int] = {}
+
+    def at(self, name: str) -> Want:
+        """The address of a value."""
+        return symbol(name)
+
+    def elements(self, name: str) -> int:
+        return prod(int(length) for length in self.graph.values[name].shape)
+
+    def length(self, name: str) -> Want:
+        return number(self.elements(name))
+
+    def tensor(self, role: str) -> Placed:
+        """Where a weight of an operation is: "layer.q", "head"."""
+        if role == "head" and self.graph.config.tied:
+            role = "embedding"
+        return self.layout.layer[role.removeprefix("layer.")] if role.startswith("layer.") else self.layout.once[role]
+
+    def weight(self, role: str, scales: bool = False) -> Want:
+        """The address of a weight, or of its scales."""
+        placed = self.tensor(role)
+        return offset(LAYER if role.startswith("layer.") else WEIGHTS, placed.scales if scales else placed.offset,
+                      role.removeprefix("layer.") + (" scales" if scales else ""))
+
+    @property
+    def buffered(self) -> bool:
+        """Whether the units do not reach weights and caches, so that these are fetched."""
+        return not self.memory.reached
+
+    def reached(self, cache: str) -> tuple[str, ...]:
+        """The cache as something that a unit reads, or nothing if what it reads is a buffer."""
+        return () if self.buffered else (cache,)
+
+    @contextmanager
+    def operand(self, unit: str, address: Operand, size: int) -> Iterator[Operand]:
+        """`size` bytes outside the scratchpad as an operand of `unit`."""
+        if not self.buffered:
+            yield address
+            return
+        with fetched(self, unit, address, size) as buffer:
+            yield buffer
+
+    @contextmanager
+    def vector(self, role: str) -> Iterator[Operand]:
+        """A weight that is a vector, as an operand of the vector unit."""
+        with self.operand("vec", self.weight(role), 4 * self.tensor(role).shape[0]) as operand:
+            yield operand
+
+    @contextmanager
+    def tiles(self, unit: str, source: Operand, rows: int | str, row_bytes: int, *to: tuple[Operand, int],
+              scales: tuple[Operand, int] | None = None) -> Iterator[Tile]:
+        """The rows of a matrix as an operand of `unit`: all of them at once, or in a loop over tiles that are fetched.
+
+        rows     a number, or the register that holds it (at least 1)
+        to       addresses that go on with the rows, and their bytes for each
+        scales   address of scales and bytes of those of a row; 0 bytes: one for all
+        """
+        if not self.buffered:
+            yield Tile(source, number(rows) if isinstance(rows, int) else rows, [address for address, _ in to],
+                       scales[0] if scales else source)
+            return
+        with tiles(self, unit, source, rows, row_bytes, to, scales) as tile:
+            yield tile
+
+    def build(self, codes: str, scale: str, count: int) -> None:
+        """Load activations into the LUT unit: once for all matrices that read them one after the other."""
+        if self.built != codes:
+            self.emit.csr("lut.scale_group", 0)
+            self.emit.op("lut.build.i8", self.at(codes), self.at(scale), number(count), reads=(codes, scale))
+            self.built = codes
+
+    def name(self, what: str) -> str:
+        """A label that is not yet taken."""
+        self._labels[what] = self._labels.get(what, 0) + 1
+        return f".L{what}_{self._labels[what]}"
+
+
+LOWERINGS: dict[str, Callable[[Lowering, Op], None]] = {}
+
+
+def lowers(*kinds: str) -> Callable[[Callable[[Lowering, Op], None]], Callable[[Lowering, Op], None]]:
+    """Register the lowering of some kinds of operations."""
+    def register(function: Callable[[Lowering, Op], None]) -> Callable[[Lowering, Op], None]:
+        for kind in kinds:
+            LOWERINGS[kind] = function
+        return function
+    return register
+
+
+from compiler.lowering import active, fetch, lut, vec  # noqa: E402, F401 - they register their functions

@@ -1,0 +1,123 @@
+"""What several units do together: products with the rows of active neurons alone, which the fetch unit gathers by their list.
+
+`down` lies in memory neuron by neuron, so that its columns are rows too. The list's length stands in `active_count`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from compiler.emit import number, symbol
+from compiler.graph import Op
+from compiler.lowering import Lowering, lowers
+from compiler.lowering.tiles import Tile, gathered
+
+
+def scratch(hidden: int, dim: int) -> dict[str, int]:
+    """Bytes of what these operations need beside values, by name."""
+    return {"active_mask": -(-hidden // 8), "compact": 4 * hidden, "sums": 4 * dim, "sum_scales": 4 * dim}
+
+
+@lowers("active")
+def active(c: Lowering, op: Op) -> None:
+    """The positions of what is above 0, and how many they are."""
+    e, result, x = c.emit, op.outputs[0], op.inputs[0]
+    e.op("thr.gt.f32", symbol("active_mask"), c.at(x), "zero", c.length(x), reads=(x,), writes=("active_mask",))
+    e.op("thr.index", "a6", symbol("active_mask"), c.at(result), c.length(x), reads=("active_mask",), writes=(result,))
+    e.line("sd a6, active_count, a7")
+
+
+@lowers("active.above")
+def active_above(c: Lowering, op: Op) -> None:
+    """As above, of what is larger than the threshold that the program's sparsity selects."""
+    e, result, x, placed = c.emit, op.outputs[0], op.inputs[0], c.tensor(op.weights[0])
+    e.order("thr", (x,), ("active_mask",))
+    with c.operand("thr", c.weight(op.weights[0]), placed.row_bytes) as table:
+        e.csr("thr.levels", placed.shape[0] // 2)
+        e.line("lw a7, ffn_sparsity")
+        e.op("thr.select", "a6", table, "zero", "a7", comment="the threshold of this layer")
+        e.op("thr.absgt.f32", symbol("active_mask"), c.at(x), "a6", c.length(x), reads=(x,), writes=("active_mask",))
+    e.op("thr.index", "a6", symbol("active_mask"), c.at(result), c.length(x), reads=("active_mask",), writes=(result,))
+    e.line("sd a6, active_count, a7")
+
+
+@contextmanager
+def _rows(c: Lowering, op: Op, unit: str, *to: tuple[str, int], scales: bool = False) -> Iterator[Tile]:
+    """The active rows of the matrix of an operation, tile by tile; `to` are names whose elements go on with them."""
+    placed = c.tensor(op.weights[0])
+    size = 4 * placed.scale_count // placed.rows if placed.scale_group else 0
+    c.emit.order("fetch", ("active",), ())
+    with gathered(c, unit, c.weight(op.weights[0]), placed.rows, placed.row_bytes, [(symbol(name), size) for name, size in to],
+                  (c.weight(op.weights[0], scales=True), size) if scales else None) as tile:
+        yield tile
+
+
+def _elements(c: Lowering, mnemonic: str, target: str, source: str, size: int) -> None:
+    """Gather or scatter single elements of `size` bytes by the list."""
+    e = c.emit
+    for name, value in (("row_bytes", size), ("src_stride", 0), ("dst_stride", 0), ("table_rows", 0)):
+        e.csr(f"fetch.{name}", value)
+    e.line("ld a6, active_count")
+    e.op(mnemonic, symbol(target), symbol(source), symbol("active"), "a6", reads=(source, "active"), writes=(target,))
+
+
+@lowers("gemv.active")
+def gemv_active(c: Lowering, op: Op) -> None:
+    e, result, x, placed = c.emit, op.outputs[0], op.inputs[0], c.tensor(op.weights[0])
+    e.op("vec.fill.32", c.at(result), "zero", c.length(result), writes=(result,), comment="0 where a neuron is not active")
+    e.order("vec", (x,), ("compact",))
+    with _rows(c, op, "vec", ("compact", 4)) as tile:
+        e.csr("vec.cols", placed.shape[1])
+        e.csr("vec.row_stride", 0)
+        e.op(f"vec.gemv.{placed.format}", tile.to[0], tile.at, c.at(x), tile.rows, reads=(x,), writes=("compact",))
+    _elements(c, "fetch.scatter", result, "compact", 4)
+
+
+@lowers("gemv.i8.active")
+def gemv_i8_active(c: Lowering, op: Op) -> None:
+    e, result, (codes, scale, _), placed = c.emit, op.outputs[0], op.inputs, c.tensor(op.weights[0])
+    e.op("vec.fill.32", c.at(result), "zero", c.length(result), writes=(result,), comment="0 where a neuron is not active")
+    c.build(codes, scale, placed.shape[1])
+    e.order("lut", (), ("compact",))
+    with _rows(c, op, "lut", ("compact", 4), scales=True) as tile:
+        e.csr("lut.scale_group", placed.scale_group)
+        e.op(f"lut.gemv.{placed.format}", tile.to[0], tile.at, tile.scales, tile.rows, writes=("compact",))
+    _elements(c, "fetch.scatter", result, "compact", 4)
+
+
+@lowers("macT.active")
+def mac_t_active(c: Lowering, op: Op) -> None:
+    e, result, h, placed = c.emit, op.outputs[0], op.inputs[0], c.tensor(op.weights[0])
+    e.op("vec.fill.32", c.at(result), "zero", c.length(result), writes=(result,), comment="sums start at 0")
+    _elements(c, "fetch.rows", "compact", h, 4)
+    e.order("vec", ("compact",), (result,))
+    with _rows(c, op, "vec", ("compact", 4)) as tile:
+        e.csr("vec.cols", placed.shape[1])
+        e.csr("vec.row_stride", 0)
+        e.op(f"vec.macT.{placed.format}", c.at(result), tile.at, tile.to[0], tile.rows,
+             reads=("compact", result), writes=(result,))
+
+
+@lowers("macT.i8.active")
+def mac_t_i8_active(c: Lowering, op: Op) -> None:
+    """Integer sums over the tiles, then the product of both scales, as lut.gemv takes it."""
+    e, result, (codes, scale, _), placed = c.emit, op.outputs[0], op.inputs, c.tensor(op.weights[0])
+    dim = placed.shape[1]
+    e.op("vec.fill.32", symbol("sums"), "zero", number(dim), writes=("sums",), comment="sums start at 0")
+    _elements(c, "fetch.rows", "compact", codes, 1)
+    e.order("lut", ("compact", scale, "sums"), ("sums",))
+    c.built = ""
+    with _rows(c, op, "lut", ("compact", 1)) as tile:
+        e.csr("lut.scale_group", 0)
+        e.csr("lut.shift", 0)
+        e.op("lut.build.i8", tile.to[0], c.at(scale), tile.rows, reads=("compact", scale))
+        e.op(f"lut.macT.{placed.format}", symbol("sums"), tile.at, number(dim), reads=("sums",), writes=("sums",))
+    e.fence()
+    e.line(f"lw a7, {scale}", "the activations' scale")
+    scales = number(dim if placed.scale_group else 1)
+    with c.operand("vec", c.weight(op.weights[0], scales=True), 4 * placed.scale_count) as weights:
+        e.op("vec.scale.f32", symbol("sum_scales"), weights, "a7", scales, writes=("sum_scales",))
+    e.csr("vec.scale_group", 1 if placed.scale_group else 0)
+    e.op("vec.dequant.i32", c.at(result), symbol("sums"), symbol("sum_scales"), number(dim),
+         reads=("sums", "sum_scales"), writes=(result,))

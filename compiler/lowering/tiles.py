@@ -1,0 +1,194 @@
+"""Operands that a unit does not reach where they are: the fetch unit brings them into one of two buffers in the scratchpad.
+
+Two registers say which buffer is next, BUFFER its address and BUFFER_TAG its tag, and both change sides after each use. One tag
+for each buffer is enough, for a wait is for the latest signal of its tag: the fetch unit waits for the last user of the buffer and
+signals when the bytes are there; the user waits for that and signals when it is done. Nothing holds the core, so the fetch
+of a tile runs while the other one is worked on.
+
+    sync.wait.fetch sp;  fetch.copy ra, ...;  sync.signal.fetch sp;  sync.wait.lut sp;  lut.gemv ..., ra, ...;  sync.signal.lut sp
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from compiler.emit import BUFFER, BUFFER_TAG, Operand, number
+from compiler.errors import ModelError
+
+if TYPE_CHECKING:
+    from compiler.lowering import Lowering
+
+ALIGN = 64
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Rows of a matrix where a unit reaches them: the address of the first, how many, where results go on, their scales."""
+
+    at: Operand
+    rows: Operand
+    to: Sequence[Operand]
+    scales: Operand
+
+
+def start(c: Lowering, buffers: str) -> None:
+    """Set the registers up; both buffers are free."""
+    c.emit.line(f"la {BUFFER}, {buffers}", "the buffer for what is fetched next")
+    c.emit.line(f"li {BUFFER_TAG}, 2", "and its tag")
+    c.emit.line(f"sync.signal.fetch {BUFFER_TAG}")
+    c.emit.line(f"li {BUFFER_TAG}, 1")
+    c.emit.line(f"sync.signal.fetch {BUFFER_TAG}")
+
+
+@contextmanager
+def _filled(c: Lowering, unit: str, copies: Sequence[tuple[Operand, Operand, Operand]]) -> Iterator[None]:
+    """(to, from, bytes) copied into the buffer for what `unit` does within; then the other buffer is next."""
+    c.emit.line(f"sync.wait.fetch {BUFFER_TAG}")
+    for copy in copies:
+        c.emit.op("fetch.copy", *copy)
+    with _used(c, unit):
+        yield
+
+
+@contextmanager
+def _used(c: Lowering, unit: str) -> Iterator[None]:
+    """What `unit` does within waits for what has been fetched; then the other buffer is next."""
+    c.emit.line(f"sync.signal.fetch {BUFFER_TAG}")
+    c.emit.line(f"sync.wait.{unit} {BUFFER_TAG}")
+    yield
+    c.emit.line(f"sync.signal.{unit} {BUFFER_TAG}")
+    c.emit.line(f"xori {BUFFER_TAG}, {BUFFER_TAG}, 3")
+    c.emit.line("li a6, buffers ^ (buffers + buffer_bytes)")
+    c.emit.line(f"xor {BUFFER}, {BUFFER}, a6")
+
+
+@contextmanager
+def fetched(c: Lowering, unit: str, address: Operand, size: int) -> Iterator[Operand]:
+    """`size` bytes at `address` as an operand of `unit`."""
+    _check(c, size, 1)
+    with _filled(c, unit, [(BUFFER, address, number(size))]):
+        yield BUFFER
+
+
+@contextmanager
+def tiles(c: Lowering, unit: str, source: Operand, rows: int | str, row_bytes: int, to: Sequence[tuple[Operand, int]],
+          scales: tuple[Operand, int] | None) -> Iterator[Tile]:
+    """As many rows at a time as a buffer holds, with their scales behind them. See Lowering.tiles."""
+    e = c.emit
+    scale_bytes = scales[1] if scales else 0
+    most = (c.memory.buffer_bytes - 2 * ALIGN) // (row_bytes + scale_bytes)
+    _check(c, row_bytes + scale_bytes, most)
+    if isinstance(rows, int) and rows <= most:
+        with e.taken(1) as (behind,):
+            copies: list[tuple[Operand, Operand, Operand]] = [(BUFFER, source, number(rows * row_bytes))]
+            if scales:
+                e.line(f"li {behind}, {_up(rows * row_bytes)}")
+                e.line(f"add {behind}, {behind}, {BUFFER}", "scales lie behind the rows")
+                copies.append((behind, scales[0], number(rows * scale_bytes or 4)))
+            with _filled(c, unit, copies):
+                yield Tile(BUFFER, number(rows), [address for address, _ in to], behind)
+        return
+    with e.taken(5 + len(to)) as (at, left, here, behind, scales_at, *pointers):
+        e.move(at, source)
+        e.move(left, number(rows) if isinstance(rows, int) else rows, "rows left")
+        if scales:
+            e.move(scales_at, scales[0])
+        for pointer, (address, _) in zip(pointers, to, strict=True):
+            e.move(pointer, address)
+        name = c.name("tile")
+        e.label(name)
+        e.line(f"li {here}, {most}", "rows of this tile")
+        e.line(f"bgeu {left}, {here}, 1f")
+        e.line(f"mv {here}, {left}")
+        e.mark("1")
+        _times(c, "a7", here, row_bytes)
+        copies = [(BUFFER, at, "a7")]
+        if scales:
+            e.line(f"li {behind}, {_up(most * row_bytes)}")
+            e.line(f"add {behind}, {behind}, {BUFFER}", "scales lie behind the rows")
+            e.line(f"li a6, {scale_bytes or 4}")
+            if scale_bytes:
+                e.line(f"mul a6, a6, {here}")
+            copies.append((behind, scales_at, "a6"))
+        with _filled(c, unit, copies):
+            e.line(f"add {at}, {at}, a7")
+            if scale_bytes:
+                e.line(f"add {scales_at}, {scales_at}, a6")
+            yield Tile(BUFFER, here, pointers, behind)
+        for pointer, (_, size) in zip(pointers, to, strict=True):
+            _times(c, "a7", here, size)
+            e.line(f"add {pointer}, {pointer}, a7")
+        e.line(f"sub {left}, {left}, {here}")
+        e.line(f"beqz {left}, 1f")
+        e.line(f"j {name}")
+        e.mark("1")
+
+
+@contextmanager
+def gathered(c: Lowering, unit: str, table: Operand, table_rows: int, row_bytes: int, to: Sequence[tuple[Operand, int]],
+             scales: tuple[Operand, int] | None) -> Iterator[Tile]:
+    """The rows of a table that the list at `active` names, as many at a time as a buffer holds; none if the list is empty.
+
+    The fetch unit knows the table's size, and counts what it leaves alone, where one tile holds all: else it would count the
+    rows of other tiles too.
+    """
+    e = c.emit
+    scale_bytes = scales[1] if scales else 0
+    most = (c.memory.buffer_bytes - 2 * ALIGN) // (row_bytes + scale_bytes)
+    _check(c, row_bytes + scale_bytes, most)
+    with e.taken(4 + len(to)) as (index, left, here, behind, *pointers), e.pinned(table, *(scales[:1] if scales else ())) as tables:
+        e.line(f"la {index}, active")
+        e.line(f"ld {left}, active_count")
+        for pointer, (address, _) in zip(pointers, to, strict=True):
+            e.move(pointer, address)
+        name = c.name("active")
+        e.line(f"beqz {left}, {name}_end")
+        e.label(name)
+        e.line(f"li {here}, {min(most, table_rows)}", "rows of this tile")
+        e.line(f"bgeu {left}, {here}, 1f")
+        e.line(f"mv {here}, {left}")
+        e.mark("1")
+        e.line(f"sync.wait.fetch {BUFFER_TAG}")
+        for stride in ("src_stride", "dst_stride"):
+            e.csr(f"fetch.{stride}", 0)
+        e.csr("fetch.table_rows", table_rows if most >= table_rows else 0)
+        e.csr("fetch.row_bytes", row_bytes)
+        e.op("fetch.rows", BUFFER, tables[0], index, here, reads=("active",))
+        if scales:
+            e.line(f"li {behind}, {_up(min(most, table_rows) * row_bytes)}")
+            e.line(f"add {behind}, {behind}, {BUFFER}", "scales lie behind the rows")
+            if scale_bytes:
+                e.csr("fetch.table_rows", 0)
+                e.csr("fetch.row_bytes", scale_bytes)
+                e.op("fetch.rows", behind, tables[1], index, here, reads=("active",))
+            else:
+                e.op("fetch.copy", behind, tables[1], number(4))
+        with _used(c, unit):
+            yield Tile(BUFFER, here, pointers, behind)
+        for pointer, (_, size) in ((index, ("", 4)), *zip(pointers, to, strict=True)):
+            _times(c, "a7", here, size)
+            e.line(f"add {pointer}, {pointer}, a7")
+        e.line(f"sub {left}, {left}, {here}")
+        e.line(f"beqz {left}, {name}_end")
+        e.line(f"j {name}")
+    e.label(f"{name}_end")
+
+
+def _times(c: Lowering, register: str, count: str, size: int) -> None:
+    c.emit.line(f"li a6, {size}")
+    c.emit.line(f"mul {register}, {count}, a6")
+
+
+def _up(size: int) -> int:
+    return -(-size // ALIGN) * ALIGN
+
+
+def _check(c: Lowering, size: int, most: int) -> None:
+    room = c.memory.buffer_bytes
+    if most < 1 or size > room:
+        raise ModelError("", f"machine {c.memory.machine.name}", got=f"a row of weights takes {size:,} bytes with its scales",
+                         expected=f"at most {max(0, room - 2 * ALIGN):,}, a buffer in what activations leave of the scratchpad",
+                         hint="try a shorter --context, or weights of fewer bits")

@@ -1,0 +1,183 @@
+"""What the vector unit does: norms, activations, rope, attention, products with float weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from compiler.emit import KEYS, KV_OFFSET, POSITION, POSITIONS, ROPE_ROW, VALUES, bits, number
+from compiler.graph import Op
+from compiler.lowering import Lowering, lowers
+
+_UNARY = {"silu": "vec.silu.f32", "gelu": "vec.gelu.f32", "relu": "vec.relu.f32", "relu2": "vec.relu2.f32"}
+_BINARY = {"add": "vec.add.f32", "mul": "vec.mul.f32"}
+
+
+@lowers(*_UNARY)
+def unary(c: Lowering, op: Op) -> None:
+    result, x = op.outputs[0], op.inputs[0]
+    c.emit.op(_UNARY[op.kind], c.at(result), c.at(x), c.length(result), reads=(x,), writes=(result,))
+
+
+@lowers(*_BINARY)
+def binary(c: Lowering, op: Op) -> None:
+    result, (a, b) = op.outputs[0], op.inputs
+    c.emit.op(_BINARY[op.kind], c.at(result), c.at(a), c.at(b), c.length(result),
+              reads=(a, b), writes=(result,))
+
+
+@lowers("bias")
+def bias(c: Lowering, op: Op) -> None:
+    result, x = op.outputs[0], op.inputs[0]
+    with c.vector(op.weights[0]) as b:
+        c.emit.op("vec.add.f32", c.at(result), c.at(x), b, c.length(result), reads=(x,), writes=(result,))
+
+
+@lowers("scale")
+def scale(c: Lowering, op: Op) -> None:
+    result, x = op.outputs[0], op.inputs[0]
+    c.emit.op("vec.scale.f32", c.at(result), c.at(x), bits(op.attributes["factor"]), c.length(result),
+              reads=(x,), writes=(result,))
+
+
+@lowers("rmsnorm", "layernorm")
+def norm(c: Lowering, op: Op) -> None:
+    """A gain that is shorter than the vector is for each part of its size: heads of queries and keys."""
+    result, x = op.outputs[0], op.inputs[0]
+    size, n = c.tensor(op.weights[0]).shape[0], c.elements(result)
+    c.emit.csr("vec.eps", c.emit.register(bits(op.attributes["eps"])))
+    with c.vector(op.weights[0]) as gain:
+        if size == n:
+            c.emit.op(f"vec.{op.kind}.f32", c.at(result), c.at(x), gain, number(n), reads=(x,), writes=(result,))
+            return
+        with c.emit.pinned(gain, number(size)) as (each, length), c.emit.taken(3) as (to, source, counter):
+            c.emit.move(to, c.at(result))
+            c.emit.move(source, c.at(x))
+            with c.emit.loop(c.name("norm"), n // size, counter):
+                c.emit.op(f"vec.{op.kind}.f32", to, source, each, length, reads=(x,), writes=(result,))
+                c.emit.advance(to, 4 * size)
+                c.emit.advance(source, 4 * size)
+
+
+@lowers("rope")
+def rope(c: Lowering, op: Op) -> None:
+    result, x, head_dim = op.outputs[0], op.inputs[0], int(op.attributes["head_dim"])
+    c.emit.csr("vec.head_dim", head_dim)
+    mnemonic = "vec.rope.f32" if op.attributes["adjacent"] else "vec.ropehalf.f32"
+    with c.operand("vec", ROPE_ROW, 4 * head_dim) as angles:
+        c.emit.op(mnemonic, c.at(result), c.at(x), angles, c.length(result), reads=(x,), writes=(result,))
+
+
+@lowers("append")
+def append(c: Lowering, op: Op) -> None:
+    """A copy. Where the unit reaches the cache it stays in the unit's queue: x * 1 is x."""
+    x, cache = op.inputs[0], op.outputs[0]
+    c.emit.line(f"add a7, {KEYS if cache == 'keys' else VALUES}, {KV_OFFSET}", f"row of this position in {cache}")
+    if c.buffered:
+        c.emit.op("fetch.copy", "a7", c.at(x), number(4 * c.elements(x)), reads=(x,), writes=(cache,))
+    else:
+        c.emit.op("vec.scale.f32", "a7", c.at(x), bits(1.0), c.length(x), reads=(x,), writes=(cache,))
+
+
+# ------------------------------------------------------------------------------------------------ attention
+
+
+@contextmanager
+def _positions(c: Lowering, op: Op, base: str) -> Iterator[tuple[str, int, int]]:
+    """(register with the address of the first row that attention looks at, elements of a row, of a head) of a cache."""
+    row, window = c.memory.caches[op.inputs[1]], int(op.attributes["window"])
+    head_dim = row // int(op.attributes["kv_heads"])
+    if not window:
+        yield base, row, head_dim
+        return
+    with c.emit.taken(1) as (first,):
+        done = c.name("window")
+        c.emit.line(f"mv {first}, {base}")
+        c.emit.line(f"li a7, {window - 1}")
+        c.emit.line(f"sub a7, {POSITION}, a7")
+        c.emit.line(f"blez a7, {done}", "every position is in the window")
+        c.emit.line(f"li a6, {4 * row}")
+        c.emit.line("mul a7, a7, a6")
+        c.emit.line(f"add {first}, {first}, a7")
+        c.emit.mark(done)
+        yield first, row, head_dim
+
+
+@lowers("scores")
+def scores(c: Lowering, op: Op) -> None:
+    """For each head a product of its keys with its query: the keys of a head are a matrix with the stride of a cache row."""
+    e, result, (q, cache) = c.emit, op.outputs[0], op.inputs
+    groups = int(op.attributes["kv_heads"])
+    e.order("vec", (q, *c.reached(cache)), (result,))
+    with (_positions(c, op, KEYS) as (first, row, head_dim),
+          c.tiles("vec", first, POSITIONS, 4 * row, (c.at(result), 4)) as tile):
+        e.csr("vec.cols", head_dim)
+        e.csr("vec.row_stride", 4 * row)
+        with e.taken(4) as (to, query, keys, counter), e.pinned(number(4 * c.memory.context)) as (step,):
+            e.move(to, tile.to[0])
+            e.move(query, c.at(q))
+            e.move(keys, tile.at)
+            with e.loop(c.name("scores"), groups, counter):
+                for _ in range(int(op.attributes["heads"]) // groups):
+                    e.op("vec.gemv.f32", to, keys, query, tile.rows, reads=(q, *c.reached(cache)), writes=(result,),
+                         comment="keys . query of a head")
+                    e.line(f"add {to}, {to}, {step}")
+                    e.advance(query, 4 * head_dim)
+                e.advance(keys, 4 * head_dim)
+
+
+@lowers("softmax")
+def softmax(c: Lowering, op: Op) -> None:
+    e, result, x = c.emit, op.outputs[0], op.inputs[0]
+    with e.taken(3) as (to, source, counter), e.pinned(number(4 * c.memory.context)) as (step,):
+        e.move(to, c.at(result))
+        e.move(source, c.at(x))
+        with e.loop(c.name("softmax"), int(c.graph.values[x].shape[0]), counter):
+            e.op("vec.softmax.f32", to, source, POSITIONS, reads=(x,), writes=(result,))
+            e.line(f"add {to}, {to}, {step}")
+            e.line(f"add {source}, {source}, {step}")
+
+
+@lowers("context")
+def context(c: Lowering, op: Op) -> None:
+    """For each head the sum of its rows of the cache, weighted by the probabilities."""
+    e, result, (p, cache) = c.emit, op.outputs[0], op.inputs
+    groups = int(op.attributes["kv_heads"])
+    e.op("vec.fill.32", c.at(result), "zero", c.length(result), writes=(result,), comment="sums start at 0")
+    e.order("vec", (p, *c.reached(cache)), (result,))
+    with (_positions(c, op, VALUES) as (first, row, head_dim),
+          c.tiles("vec", first, POSITIONS, 4 * row, (c.at(p), 4)) as tile):
+        e.csr("vec.cols", head_dim)
+        e.csr("vec.row_stride", 4 * row)
+        with e.taken(4) as (to, weights, values, counter), e.pinned(number(4 * c.memory.context)) as (step,):
+            e.move(to, c.at(result))
+            e.move(weights, tile.to[0])
+            e.move(values, tile.at)
+            with e.loop(c.name("context"), groups, counter):
+                for _ in range(int(op.attributes["heads"]) // groups):
+                    e.op("vec.macT.f32", to, values, weights, tile.rows, reads=(p, result, *c.reached(cache)), writes=(result,),
+                         comment="values weighted by a head's probabilities")
+                    e.advance(to, 4 * head_dim)
+                    e.line(f"add {weights}, {weights}, {step}")
+                e.advance(values, 4 * head_dim)
+
+
+# ------------------------------------------------------------------------------------------------ products
+
+
+@lowers("gemv")
+def gemv(c: Lowering, op: Op) -> None:
+    """Float weights, which the unit converts to fp32."""
+    result, x, placed = op.outputs[0], op.inputs[0], c.tensor(op.weights[0])
+    c.emit.order("vec", (x,), (result,))
+    with c.tiles("vec", c.weight(op.weights[0]), placed.rows, placed.row_bytes, (c.at(result), 4)) as tile:
+        c.emit.csr("vec.cols", placed.shape[1])
+        c.emit.csr("vec.row_stride", 0)
+        c.emit.op(f"vec.gemv.{placed.format}", tile.to[0], tile.at, c.at(x), tile.rows, reads=(x,), writes=(result,))
+
+
+@lowers("quantise")
+def quantise(c: Lowering, op: Op) -> None:
+    (codes, scale), x = op.outputs, op.inputs[0]
+    c.emit.csr("vec.scale_group", 0)
+    c.emit.op("vec.quant.i8", c.at(codes), c.at(x), c.at(scale), c.length(x), reads=(x,), writes=(codes, scale))

@@ -1,0 +1,150 @@
+"""What a token costs on this host: tokens per second, and where the time goes, operation by operation.
+
+    figures = measure(compiled_program, make)
+
+Time of an operation: from its mark to the next one, with a breakpoint there alone. What a stop itself takes is found as the
+cheapest stop of all and left out; so the shares are of the operations' own time. Bandwidth is that of NumPy's sum of 512 MiB.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from compiler.lowering import LOWERINGS
+from isa.preset import Preset, load_preset
+from isa.program import Program
+from isa.reference import ReferenceMachine
+from isa.services import Host
+
+Maker = Callable[[Preset, Host], ReferenceMachine]
+TOKEN = 1                   # what the prompt consists of
+WARM = 3                    # tokens that are not measured: kernels are loaded, weights get into memory
+
+
+def resident() -> int:
+    """Bytes of memory that this process has, of files that it maps too. 0 where the system does not say."""
+    try:
+        with open("/proc/self/status", encoding="ascii") as stream:
+            found = re.search(r"VmRSS:\s+(\d+) kB", stream.read())
+    except OSError:
+        return 0
+    return int(found[1]) * 1024 if found else 0
+
+
+def bandwidth() -> float:
+    """Bytes per second of reading memory, with one thread."""
+    data = np.ones(1 << 26, np.int64)
+    best = float("inf")
+    for _ in range(4):
+        start = time.perf_counter()
+        data.sum()
+        best = min(best, time.perf_counter() - start)
+    return data.nbytes / best
+
+
+def measure(program: Program, make: Maker, seconds: float = 4.0) -> dict[str, Any]:
+    """Generate for about `seconds`, greedily, with counters as always. Raises ProgramError, PresetError."""
+    weights = sum(s.size for s in program.sections if s.name.endswith(".weights"))
+    start = time.perf_counter()
+    machine = _loaded(program, make)
+    times: list[float] = []
+    worked: list[float] = []
+
+    def emit(_token: int) -> None:
+        times.append(time.perf_counter())
+        worked.append(time.process_time())
+
+    machine.host = Host([TOKEN], emit=emit)
+    machine.run(timeout=seconds)
+    if len(times) <= WARM + 1:
+        machine.run(timeout=10 * seconds)
+    ready, times = times[0] - start if times else float("nan"), times[WARM:]
+    worked = worked[WARM:]
+    gaps = np.diff(times)
+    rate = float((len(times) - 1) / (times[-1] - times[0])) if len(times) > 1 else float("nan")
+    memory, read = resident(), bandwidth()
+    return {
+        "tokens_per_second": rate,
+        "best_tokens_per_second": float(1 / np.quantile(gaps, 0.1)) if len(gaps) else float("nan"),
+        "tokens_per_cpu_second": float((len(times) - 1) / (worked[-1] - worked[0])) if len(times) > 1 else float("nan"),
+        "tokens": len(times),
+        "seconds_to_first_token": ready,
+        "weight_bytes": weights,
+        "weight_bytes_per_second": rate * weights,
+        "bandwidth": read,
+        "share_of_bandwidth": rate * weights / read,
+        "resident_bytes": memory,
+        "instructions_per_token": machine.counter("core.instructions") // max(1, machine.counter("tokens.emitted")),
+        **shares(program, make, max(1.0, seconds / 2)),
+    }
+
+
+def _loaded(program: Program, make: Maker) -> ReferenceMachine:
+    machine = make(load_preset(program.machine), Host([TOKEN]))
+    machine.load(program)
+    return machine
+
+
+# ------------------------------------------------------------------------------------------------ where the time goes
+
+
+def shares(program: Program, make: Maker, seconds: float) -> dict[str, Any]:
+    """{"units": share of the time by unit, "operations": {name: {"microseconds", "per_token", "share"}}}."""
+    places = {symbol.name: symbol.value for symbol in program.symbols}
+    following = _following(places)
+    machine = _loaded(program, make)
+    machine.breakpoints = {places["token"]}
+    machine.run()
+    taken: dict[str, list[float]] = defaultdict(list)
+    at, end, began = "token", time.perf_counter() + seconds, time.perf_counter()
+    while time.perf_counter() < end or len(taken["token"]) < WARM:
+        machine.breakpoints = {places[name] for name in following[at]}
+        began = time.perf_counter()
+        if machine.run().reason != "breakpoint":
+            break
+        passed = time.perf_counter() - began
+        at = next(name for name in following[at] if places[name] == machine.pc)
+        taken[at].append(passed)
+    usual = {name: float(np.quantile(values, 0.25)) for name, values in taken.items()}
+    stop, tokens = min(usual.values()), len(taken["token"])
+    cost = {name: (usual[name] - stop) * len(values) / tokens for name, values in taken.items()}
+    whole, kinds = sum(cost.values()), operation_kinds(program)
+    units: dict[str, float] = defaultdict(float)
+    operations = {}
+    for name in sorted(cost, key=lambda name: -cost[name]):
+        unit, text = kinds.get(name, ("core", "the token goes out" if name == "token" else "sampling"))
+        units[unit] += cost[name] / whole
+        operations[f"{name} {text}"] = {"microseconds": 1e6 * (usual[name] - stop), "per_token": len(taken[name]) / tokens,
+                                        "share": cost[name] / whole}
+    return {"units": dict(sorted(units.items(), key=lambda item: -item[1])), "operations": operations}
+
+
+def _following(places: dict[str, int]) -> dict[str, list[str]]:
+    """Which mark may come behind which, by the order in which a token meets them."""
+    def section(name: str) -> list[str]:
+        found = [place for place in places if place.startswith(f"op.{name}.")]
+        return sorted(found, key=lambda place: int(place.rpartition(".")[2]))
+
+    start, layer, finish = section("start"), section("layer"), section("finish")
+    order = ["token", *start, *layer, *finish, "chosen"]
+    following = {a: [b] for a, b in pairwise(order)}
+    following[layer[-1]] = [layer[0], finish[0]]
+    following["chosen"] = ["token"]
+    return following
+
+
+def operation_kinds(program: Program) -> dict[str, tuple[str, str]]:
+    """By mark the unit that does the work of an operation, and the operation as text."""
+    result = {}
+    for section, ops in program.meta["model"]["operations"].items():
+        for number, text in enumerate(ops):
+            kind = text.split(" = ")[1].split()[0]
+            result[f"op.{section}.{number}"] = (LOWERINGS[kind].__module__.rpartition(".")[2], text)
+    return result

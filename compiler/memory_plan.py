@@ -1,0 +1,126 @@
+"""Where the values of a graph stand while its program runs: activations in the scratchpad, caches in DRAM.
+
+A value has its bytes from the operation that makes it to the last one that reads it; then others may have them. What is
+computed element by element may be computed in place. Behind the activations lie two buffers of one size, into which the
+fetch unit brings weights, where other units do not reach these. Sampling comes when all of it is done, and uses the room again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import prod
+
+from compiler.errors import ModelError
+from compiler.graph import Graph, Op, Value
+from isa.preset import Preset
+
+ALIGN = 64
+BYTES = {"f32": 4, "i8": 1, "index": 4}
+IN_PLACE = ("softmax", "silu", "gelu", "relu", "relu2", "mul", "add", "bias", "scale", "rope")
+"""Kinds whose result may stand where an operand stood: one instruction, or one for each row, with rows in their order."""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Bytes of the scratchpad, from its start."""
+
+    offset: int
+    size: int
+
+    @property
+    def end(self) -> int:
+        return self.offset + self.size
+
+    def overlaps(self, other: Slot) -> bool:
+        return self.offset < other.end and other.offset < self.end
+
+
+@dataclass
+class MemoryPlan:
+    """`slots` by value name. A state has no slot: it is a cache in DRAM, (context, n) f32 a layer.
+
+    buffer_bytes  of each of the two buffers for weights, at `buffers`; 0: the machine needs none
+    """
+
+    machine: Preset
+    context: int
+    slots: dict[str, Slot] = field(default_factory=dict)
+    caches: dict[str, int] = field(default_factory=dict)            # elements of a row
+    buffers: int = 0
+    buffer_bytes: int = 0
+    reached: bool = True        # the units compute on weights and caches where these are
+
+    @property
+    def scratchpad_bytes(self) -> int:
+        return max(self.buffers + 2 * self.buffer_bytes, *(slot.end for slot in self.slots.values()))
+
+    def size(self, value: Value) -> int:
+        """Bytes of a value, with room for every position."""
+        return BYTES[value.format] * prod(self.context if length == "positions" else int(length) for length in value.shape)
+
+    def overlap(self, a: str, b: str) -> bool:
+        """Whether two values, or caches, have bytes in common."""
+        return a == b or (a in self.slots and b in self.slots and self.slots[a].overlaps(self.slots[b]))
+
+    def add(self, sizes: Mapping[str, int], beside: Iterable[str]) -> None:
+        """Give names their room, which they share with everything but each other and those in `beside`."""
+        live = {name: self.slots[name] for name in beside}
+        for name, size in sizes.items():
+            self.slots[name] = live[name] = _place(live.values(), size)
+        self._check()
+
+    def _check(self) -> None:
+        room = self.machine.region("sram").size
+        if self.scratchpad_bytes > room:
+            name, slot = max(self.slots.items(), key=lambda item: item[1].end)
+            raise ModelError("", f"machine {self.machine.name}", expected=f"at most {room:,}",
+                             got=f"the values of a token take {self.scratchpad_bytes:,} bytes of scratchpad for {self.context} "
+                                 f"positions; {name} alone takes {slot.size:,}",
+                             hint=f"{self.scratchpad_bytes - room:,} bytes are missing: try a shorter --context, or --machine slim")
+
+
+def plan_memory(graph: Graph, context: int, machine: Preset, scratch: Mapping[str, int], *, reached: bool,
+                buffered: bool) -> MemoryPlan:
+    """Give every value its place, and the bytes in `scratch` theirs for the whole time. Raises ModelError if there is no room.
+
+    `buffered`: the two buffers get what is left.
+    """
+    plan = MemoryPlan(machine, context, caches={name: int(value.shape[-1]) for name, value in graph.values.items() if value.state},
+                      reached=reached)
+    sections = [ops for _, ops in graph.sections()]
+    crossing = [name for name in graph.values if name not in ("token", "position", *plan.caches)
+                and sum(any(name in (*op.inputs, *op.outputs) for op in ops) for ops in sections) > 1]
+    plan.add({name: plan.size(graph.values[name]) for name in crossing} | dict(scratch), ())
+    for ops in sections:
+        _section(plan, graph, ops, (*crossing, *scratch))
+    plan._check()
+    if buffered:
+        plan.buffers = plan.scratchpad_bytes
+        plan.buffer_bytes = (machine.region("sram").size - plan.buffers) // (2 * ALIGN) * ALIGN
+    return plan
+
+
+def _section(plan: MemoryPlan, graph: Graph, ops: Sequence[Op], crossing: Sequence[str]) -> None:
+    last = {name: number for number, op in enumerate(ops) for name in (*op.inputs, *op.outputs) if name not in crossing}
+    live = {name: plan.slots[name] for name in crossing}
+    for number, op in enumerate(ops):
+        dying = [name for name in op.inputs if last.get(name) == number and name in live]
+        for name in op.outputs:
+            if name in live or name in plan.caches:
+                continue
+            size = plan.size(graph.values[name])
+            instead = next((other for other in dying if op.kind in IN_PLACE and live[other].size == size), None)
+            plan.slots[name] = live[name] = live[instead] if instead else _place(live.values(), size)
+        for name in (*dying, *(name for name in op.outputs if last.get(name) == number)):
+            live.pop(name, None)
+
+
+def _place(live: Iterable[Slot], size: int) -> Slot:
+    """The first room of a size between those that are in use."""
+    at = 0
+    for slot in sorted(live, key=lambda slot: slot.offset):
+        if at + size <= slot.offset:
+            break
+        at = max(at, -(-slot.end // ALIGN) * ALIGN)
+    return Slot(at, size)

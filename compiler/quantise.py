@@ -1,0 +1,165 @@
+"""The quantising pass: a model whose matrices are in the formats of a recipe. Nothing is computed until rows are read.
+
+    quantise(model, recipe) -> (model, graph)        executed by the same graph executor, packed by weights.py
+
+Scales are absmean for ternary codes (BitNet b1.58, arXiv 2402.17764, equation 1-3), mean magnitude for binary ones (XNOR-Net,
+arXiv 1603.05279, section 3.1), absmax / largest code for integers; codes are rounded half to even.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from compiler.errors import ModelError
+from compiler.graph import Graph, Op, Value, build, check, role_of
+from compiler.model import Model
+from compiler.recipe import CODE_FORMATS, FLOAT_FORMATS, Recipe, WeightFormat
+from compiler.tensors import F32, Codes, Tensor
+from isa import arithmetic as exact
+
+LEVELS: dict[str, tuple[int, ...]] = {name: (-1, 1) if name == "b1" else tuple(range(-most, most + 1))
+                                      for name, (most, _) in CODE_FORMATS.items()}
+
+
+@dataclass(frozen=True)
+class RoundedTensor(Tensor):
+    """A tensor whose values are rounded to f16 or bf16; `format` says which. f32 is left as it is."""
+
+    source: Tensor | None = None
+
+    @property
+    def file(self) -> Path:
+        assert self.source is not None
+        return self.source.file
+
+    def _rows(self, first: int, last: int) -> F32:
+        assert self.source is not None
+        values = self.source.rows(first, last)
+        if self.format == "f32":
+            return values
+        narrow, wide = ((exact.f16_bits, exact.f32_from_f16) if self.format == "f16" else
+                        (exact.bf16_bits, exact.f32_from_bf16))
+        rounded: F32 = wide(narrow(values))
+        return rounded
+
+
+@dataclass(frozen=True)
+class QuantisedTensor(Tensor):
+    """A matrix rounded to integer codes with scales. `group` columns share a scale; 0: the whole tensor does."""
+
+    source: Tensor | None = None
+    group: int = 0
+
+    @property
+    def file(self) -> Path:
+        assert self.source is not None
+        return self.source.file
+
+    @cached_property
+    def _tensor_scale(self) -> np.float32:
+        """Of the whole tensor: needs a walk through it."""
+        assert self.source is not None
+        total, count, most = 0.0, 0, np.float32(0)
+        for first, last in self.source.blocks():
+            magnitudes = np.abs(self.source.rows(first, last))
+            total += float(magnitudes.sum(dtype=np.float64))
+            count += magnitudes.size
+            most = max(most, magnitudes.max())
+        return np.float32(total / count) if self._by_mean else most / np.float32(CODE_FORMATS[self.format][0])
+
+    @property
+    def _by_mean(self) -> bool:
+        return self.format in ("b1", "t2", "t5")
+
+    def _codes(self, first: int, last: int) -> Codes:
+        assert self.source is not None
+        values = self.source.rows(first, last)
+        rows, cols = values.shape
+        group = self.group or cols
+        if self.group:
+            parts = np.abs(values.reshape(rows, cols // group, group))
+            scales = (parts.mean(axis=2, dtype=np.float64).astype(np.float32) if self._by_mean
+                      else parts.max(axis=2) / np.float32(CODE_FORMATS[self.format][0]))
+        else:
+            scales = np.full((1, 1), self._tensor_scale, np.float32)
+        if self.format == "b1":
+            codes = np.where(values < 0, -1, 1)
+        else:
+            most = CODE_FORMATS[self.format][0]
+            divisors = np.repeat(np.where(scales == 0, np.float32(1), scales), group, axis=1)
+            codes = np.clip(np.rint(values / divisors), -most, most)
+        return Codes(codes.astype(np.int8), scales, group, self.levels)
+
+    def _rows(self, first: int, last: int) -> F32:
+        return self._codes(first, last).floats()
+
+
+def quantise(model: Model, recipe: Recipe) -> tuple[Model, Graph]:
+    """The model with every matrix in the format that the recipe gives it, and the graph that computes with them.
+
+    A product with integer weights takes int8 activations, absmax over the vector. Vectors and learned positions stay as they
+    are. A matrix that has codes keeps them where the recipe says nothing or names a format that holds them. All layers have the
+    same formats, for they share one program. Raises ModelError.
+    """
+    tensors: dict[str, Tensor] = {}
+    for role, tensor in model.tensors.items():
+        form = recipe.format_of(role) if len(tensor.shape) == 2 and role != "positions" else None
+        tensors[role] = tensor if form is None else _converted(tensor, role, form)
+    for role, tensor in tensors.items():
+        first = tensors.get(re.sub(r"^layers\.\d+", "layers.0", role), tensor)
+        if (tensor.levels, storage(tensor)) != (first.levels, storage(first)):
+            raise ModelError(tensor.file, f"tensor {tensor.name}", got=f"{storage(tensor)}, but {storage(first)} in layer 0",
+                             expected="one format for a matrix in all layers", hint="--weights gives them all one")
+    quantised = replace(model, tensors=tensors)
+    return quantised, _with_codes(build(model.config), quantised)
+
+
+def _with_codes(graph: Graph, model: Model) -> Graph:
+    """The graph in which every product with a matrix of codes is an integer one: its input is quantised, once for all of them."""
+    def converted(ops: list[Op], layer: int | None = None) -> list[Op]:
+        result: list[Op] = []
+        for op in ops:
+            if op.kind == "gemv.i8" and not (tensor := model.tensor(role_of(op.weights[0], layer))).levels:
+                raise ModelError(tensor.file, f"tensor {tensor.name}", got=f"{storage(tensor)} for int8 activations",
+                                 expected="weights that are integers", hint="--weights t2 is what such a model is trained for")
+            if op.kind == "gemv" and model.tensor(role_of(op.weights[0], layer)).levels:
+                x = op.inputs[0]
+                codes, scale = f"{x}_codes", f"{x}_scale"
+                if not any(other.outputs == (codes, scale) for other in result):
+                    graph.values |= {codes: Value("i8", graph.values[x].shape), scale: Value("f32", (1,))}
+                    result.append(Op("quantise", (codes, scale), (x,)))
+                op = Op("gemv.i8", op.outputs, (codes, scale), op.weights)
+            result.append(op)
+        return result
+
+    graph.start, graph.layer, graph.finish = converted(graph.start), converted(graph.layer, 0), converted(graph.finish)
+    return check(graph)
+
+
+def storage(tensor: Tensor) -> str:
+    """How a matrix is stored: "f32", "t2", with the columns that share a scale "i8:64" or "t2:tensor"."""
+    if not tensor.levels:
+        return tensor.format if tensor.format in FLOAT_FORMATS else "f32"
+    codes = tensor.codes(0, min(2, tensor.shape[0]))         # of one row, its own scale and one for all look alike
+    name = tensor.format if tensor.format in CODE_FORMATS else next(
+        name for name in ("t2", "i2", "i3", "i4", "i8") if set(tensor.levels) <= set(LEVELS[name]))
+    return f"{name}:{'tensor' if codes.scales.shape == (1, 1) and tensor.shape[0] > 1 else codes.group}"
+
+
+def _converted(tensor: Tensor, role: str, form: WeightFormat) -> Tensor:
+    if form.is_float:
+        return RoundedTensor(tensor.name, tensor.shape, form.name, source=tensor)
+    if tensor.levels and set(tensor.levels) <= set(LEVELS[form.name]):
+        return tensor                       # its codes are exact already
+    cols = tensor.shape[1]
+    group = {"tensor": 0, "row": cols}.get(str(form.group), form.group)
+    assert isinstance(group, int)
+    if group and cols % group:
+        raise ModelError(tensor.file, f"tensor {tensor.name}", got=f"{cols} columns in groups of {group} ({form} for {role})",
+                         expected="whole groups", hint="a scale for each row needs none: " + f"{form.name}:row")
+    return QuantisedTensor(tensor.name, tensor.shape, form.name, LEVELS[form.name], source=tensor, group=group)

@@ -1,0 +1,105 @@
+"""Which format each matrix of a model gets: `t2`, `i8:32`, or a TOML file that names roles by pattern.
+
+    weights = "t2"                  # every linear of the layers, unless named below
+    head = "i8"                     # of the vocabulary: head and embedding
+
+    [roles]                         # patterns as in a shell; the last one that fits counts
+    "layers.*.down" = "i4:32"
+    "layers.0.*"    = "f16"
+
+A format is a name, and for integers how many columns share a scale: `:tensor` one for all, `:row` one a row, or a number.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from compiler.errors import ModelError, nearest, one_of
+
+FLOAT_FORMATS = ("f32", "f16", "bf16")
+# Integer formats: the largest code, and which columns share a scale unless the recipe says so.
+CODE_FORMATS: dict[str, tuple[int, str]] = {
+    "b1": (1, "row"), "t2": (1, "tensor"), "t5": (1, "tensor"),
+    "i2": (1, "row"), "i3": (3, "row"), "i4": (7, "row"), "i8": (127, "row")}
+NAMES = (*FLOAT_FORMATS, *CODE_FORMATS)
+
+
+@dataclass(frozen=True)
+class WeightFormat:
+    """A format of isa/numbers.py and, for codes, the columns that share a scale: "tensor", "row" or a number of columns."""
+
+    name: str
+    group: str | int = ""
+
+    @property
+    def is_float(self) -> bool:
+        return self.name in FLOAT_FORMATS
+
+    def __str__(self) -> str:
+        return self.name if self.is_float else f"{self.name}:{self.group}"
+
+
+def parse_format(text: str, place: str = "--weights", file: Path | str = "") -> WeightFormat:
+    """`t2`, `i8:32`, `t2:row`. Raises ModelError."""
+    name, _, group = text.partition(":")
+    if name not in NAMES:
+        raise ModelError(file, place, got=f"no weight format {name!r}", expected=one_of(NAMES), hint=nearest(name, NAMES))
+    if name in FLOAT_FORMATS:
+        if group:
+            raise ModelError(file, place, got=f"{text!r}", expected=name, hint="floats have no scale")
+        return WeightFormat(name)
+    group = group or CODE_FORMATS[name][1]
+    if group not in ("tensor", "row") and not re.fullmatch(r"[1-9]\d{0,8}", group):
+        raise ModelError(file, place, got=f"{text!r}: scale group {group!r}", expected="tensor, row or a number of columns")
+    return WeightFormat(name, int(group) if group.isdigit() else group)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Formats by role. None: as the checkpoint has it (ternary codes stay, floats become f32)."""
+
+    weights: WeightFormat | None = None
+    head: WeightFormat | None = None
+    roles: dict[str, WeightFormat] = field(default_factory=dict)
+
+    def format_of(self, role: str) -> WeightFormat | None:
+        """The format of the matrix of a role: "layers.3.q", "embedding", "head"."""
+        found = self.weights if role.startswith("layers.") else self.head
+        for pattern, form in self.roles.items():
+            if fnmatchcase(role, pattern):
+                found = form
+        return found
+
+
+def read_recipe(text: str) -> Recipe:
+    """A format, or the path of a TOML file (its name ends in .toml). Raises ModelError, OSError."""
+    if not text.endswith(".toml"):
+        form = parse_format(text)
+        # A vocabulary in one or two bits says nothing any more: it gets 8 where the layers have fewer.
+        return Recipe(form, form if form.is_float else WeightFormat("i8", "row"))
+    path = Path(text)
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ModelError(path, "", got=str(error), expected="a TOML file in UTF-8") from None
+    known = ("weights", "head", "roles")
+    for key in table:
+        if key not in known:
+            raise ModelError(path, "", got=f"unknown key {key!r}", expected=one_of(known), hint=nearest(key, known))
+
+    roles = table.get("roles", {})
+    if not isinstance(roles, dict):
+        raise ModelError(path, "roles", got=repr(roles), expected="a table of patterns and formats")
+    weights, head = (_format(path, key, table[key]) if key in table else None for key in ("weights", "head"))
+    return Recipe(weights, head, {pattern: _format(path, f"roles.{pattern}", value) for pattern, value in roles.items()})
+
+
+def _format(path: Path, place: str, value: Any) -> WeightFormat:
+    if not isinstance(value, str):
+        raise ModelError(path, place, got=repr(value), expected='a format as text, e.g. "t2"')
+    return parse_format(value, place, path)

@@ -1,0 +1,122 @@
+"""Verification: the program on the emulator against the graph executor, operation by operation, bit by bit.
+
+    first_difference(compiled, program, tokens) -> Difference or None
+
+The executor computes with the machine's arithmetic (compiler/graph) and knows neither lowering nor emulator. The program stops
+behind each operation (its marks), and what the operation has left in memory is compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from compiler.compile import Compiled
+from compiler.graph import EXACT, Executor, Op
+from compiler.program import mark
+from emulator.engine import Machine
+from isa.program import Program
+from isa.reference import ReferenceMachine
+from isa.registers import ABI_NAMES
+from isa.services import Host
+
+SECTIONS = ("start", "layer", "finish")
+DTYPE = {"f32": "<f4", "i8": "i1", "index": "<u4"}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The first element that differs: of which token, layer, operation and value, with both numbers and how many differ."""
+
+    token: int
+    layer: int | None
+    op: Op
+    value: str
+    index: tuple[int, ...]
+    expected: float
+    got: float
+    count: int
+
+    def __str__(self) -> str:
+        where = "" if self.layer is None else f"layer {self.layer}, "
+        return (f"token {self.token}, {where}{self.value} = {self.op.kind} {', '.join((*self.op.inputs, *self.op.weights))}: "
+                f"element {list(self.index)} is {self.got!r}, expected {self.expected!r}; {self.count} elements differ")
+
+
+class ProgramStopped(Exception):
+    """The program did not reach an operation: the text says how the run ended."""
+
+
+Observer = Callable[[int, "int | None", Op, str, Any, Any], None]
+"""Called with (token, layer, operation, value, what the graph has, what the program has) for each value that is compared."""
+
+
+def compare(compiled: Compiled, program: Program, tokens: Sequence[int], engine: Callable[..., ReferenceMachine] = Machine,
+            progress: Callable[[int, int], None] | None = None, observe: Observer | None = None) -> tuple[int, Difference | None]:
+    """Run the program and the graph on `tokens` (a prompt): (operations compared, the first difference).
+
+    Raises ProgramStopped when the program ends or traps on its way.
+    """
+    checker = _Checker(compiled, program, tokens, engine, observe)
+    executor = Executor(compiled.graph, compiled.model, EXACT, observe=checker.check)
+    for number, token in enumerate(tokens):
+        checker.token = number
+        executor.step(token)
+        if progress:
+            progress(number + 1, len(tokens))
+        if checker.difference:
+            break
+    return checker.compared, checker.difference
+
+
+class _Checker:
+    """Runs the program up to each operation that the executor has computed."""
+
+    def __init__(self, compiled: Compiled, program: Program, tokens: Sequence[int], engine: Callable[..., ReferenceMachine],
+                 observe: Observer | None) -> None:
+        self.compiled, self.observe = compiled, observe
+        self.machine = engine(compiled.machine, Host(tokens))
+        self.machine.load(program)
+        self.symbols = {symbol.name: symbol.value for symbol in program.symbols}
+        graph = compiled.graph
+        self.places = {(section, id(op)): self.symbols[mark(section, number)] for section in SECTIONS
+                       for number, op in enumerate(getattr(graph, section))}
+        self.token = self.compared = 0
+        self.last = len(tokens) - 1
+        self.difference: Difference | None = None
+
+    def check(self, layer: int | None, op: Op, results: tuple[Any, ...]) -> None:
+        section = "layer" if layer is not None else "start" if op in self.compiled.graph.start else "finish"
+        if self.difference or (section == "finish" and self.token < self.last):         # the program skips what nobody reads
+            return
+        place = self.places[section, id(op)]
+        self.machine.breakpoints = {place}
+        result = self.machine.run()
+        if result.reason != "breakpoint":
+            raise ProgramStopped(f"{op.kind} -> {', '.join(op.outputs)}: the program ended with {result.reason}"
+                                 + (f"\n{result.trap}" if result.trap else f", exit code {result.exit_code}"))
+        self.compared += 1
+        for name, expected in zip(op.outputs, results, strict=True):
+            got = self._value(name, layer, expected)
+            if self.observe:
+                self.observe(self.token, layer, op, name, expected, got)
+            wrong = got.view(f"u{got.itemsize}") != np.ascontiguousarray(expected).view(f"u{got.itemsize}")
+            if wrong.any() and self.difference is None:
+                index = tuple(int(i) for i in np.argwhere(wrong)[0])
+                self.difference = Difference(self.token, layer, op, name, index, expected[index].item(), got[index].item(),
+                                             int(wrong.sum()))
+
+    def _value(self, name: str, layer: int | None, like: Any) -> Any:
+        """What stands in the machine's memory for a value, in the shape of what is expected."""
+        memory = self.compiled.memory
+        value = self.compiled.graph.values[name]
+        dtype = DTYPE[value.format]
+        if name in memory.caches:
+            address = self.machine.x[ABI_NAMES.index("s2" if name == "keys" else "s3")]
+            return self.machine.peek(address, like.size * 4).view(dtype).reshape(like.shape)
+        room = [memory.context if length == "positions" else int(length) for length in value.shape]
+        whole = self.machine.peek(self.symbols[name], memory.size(value)).view(dtype).reshape(room)
+        return np.ascontiguousarray(whole[tuple(slice(length) for length in like.shape)])

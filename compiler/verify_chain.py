@@ -1,0 +1,232 @@
+"""The chain of trust of a compiled model: each step is held to the one before, down to transformers.
+
+    1  the float graph            against transformers, the same checkpoint, logits at every position
+    2  the quantised graph        against the float graph: what the formats cost
+    3  the program on a machine   against the quantised graph: every operation, bit by bit
+    4  the fast engine            against the reference engine: memory, registers, counters, tokens
+
+Steps 1 and 2 judge the model, 3 the lowering, 4 the emulator. A step that cannot be taken says what it needs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from compiler.carried_tokenizer import unpacked
+from compiler.compile import Compiled, compile_model
+from compiler.errors import ModelError
+from compiler.evaluate import Document, evaluate, of_graph
+from compiler.frontends import load, need_tokenizer
+from compiler.generate import is_program
+from compiler.graph import Executor, Graph, Op, build
+from compiler.model import Model
+from compiler.parameters import set_parameters
+from compiler.recipe import FLOAT_FORMATS, read_recipe
+from compiler.verify import Observer, ProgramStopped, compare
+from emulator.engine import Machine
+from isa.preset import Preset, load_preset
+from isa.program import Program, ProgramError
+from isa.reference import ReferenceMachine
+from isa.services import Host
+
+NAMES = ("float graph = transformers", "quantised graph ~ float graph", "program = quantised graph", "fast engine = reference")
+TOLERANCE = 1e-4                    # of logits, relative to the greatest of their position: fp32 sums in another order
+SAME = 1e-6                         # nats: two computations of one float model
+Progress = Callable[[int, int], None] | None
+Maker = Callable[[Preset, Host], ReferenceMachine]
+
+
+@dataclass(frozen=True)
+class Check:
+    """A step of the chain. `verdict`: "pass", "FAIL" or "not checked"."""
+
+    name: str
+    verdict: str
+    text: str
+    figures: dict[str, Any] = field(default_factory=dict)
+
+
+def _verdict(good: bool) -> str:
+    return "pass" if good else "FAIL"
+
+
+def continued(model: Model, prompt: Sequence[int], count: int) -> list[int]:
+    """`count` tokens: the prompt's first, then the most likely ones by the float graph."""
+    executor, tokens = Executor(build(model.config), model), list(prompt[:count])
+    for position in range(count - 1):
+        likely = int(executor.step(tokens[position]).argmax())
+        if position + 1 == len(tokens):
+            tokens.append(likely)
+    return tokens
+
+
+def checks(path: Path, *, weights: str | None = None, machine: str | None = None, program_file: Path | None = None, count: int = 16,
+           prompt: str = "", context: int | None = None, sparse: bool = False, tokenizer: Path | None = None,
+           dump: Path | None = None, make: Maker = Machine, fast: Maker = Machine, progress: Progress = None) -> Iterator[Check]:
+    """All steps, as they are done. Raises ModelError, ProgramError, PresetError, OSError."""
+    if is_program(path):
+        program = Program.load(path)
+        if "model" not in program.meta:
+            raise ProgramError("no model was compiled to it: there is nothing to verify", path=str(path))
+        for name in NAMES[:3]:
+            yield Check(name, "not checked", "needs the checkpoint: slimulator verify MODEL --program FILE.elf")
+        words = unpacked(program.meta["tokenizer"], path).encode(prompt) if "tokenizer" in program.meta else [0]
+        yield engines(program, load_preset(machine or program.machine), words[:count - 1], 2, fast)
+        return
+    model = load(path, tokenizer)
+    words = need_tokenizer(model).encode(prompt)
+    if not words:
+        raise ModelError("", "--prompt", got="empty", expected="text: this model has no token that begins one")
+    compiled = compile_model(model, machine=machine or "slim", recipe=read_recipe(weights) if weights else None, context=context,
+                             sparse=sparse)
+    tokens = continued(model, words, min(count, compiled.memory.context))
+    yield float_graph(model, tokens)
+    yield quantised_graph(model, compiled, tokens, max(1, len(need_tokenizer(model).decode(tokens).encode())), progress)
+    with TemporaryDirectory(prefix="slimulator-") as folder:
+        program = Program.load(program_file) if program_file else compiled.build(Path(folder))
+        _same_shape(compiled, program, program_file)
+        yield operations(compiled, program, tokens, make, progress, dump_to(dump, compiled.graph) if dump else None)
+        yield engines(program, compiled.machine, tokens[:max(1, len(tokens) - 2)], 2, fast)
+
+
+def _same_shape(compiled: Compiled, program: Program, file: Path | None) -> None:
+    """Raise ProgramError unless the program is one of this model with these options: else nothing can be compared."""
+    found, expected = program.meta.get("model"), json.loads(json.dumps(compiled.card))
+    differing = [key for key in expected if key != "source" and (found or {}).get(key) != expected[key]]
+    if found is None or differing:
+        what = "no model was compiled to it" if found is None else f"its {differing[0]} is {found.get(differing[0])}"
+        raise ProgramError(f"{what}; expected a program of this model" + (f" with {expected[differing[0]]}" if found else ""),
+                           path=str(file), hint="give the options that it was compiled with: --weights, --machine, --context ...")
+
+
+# ------------------------------------------------------------------------------------------------ the model
+
+
+def float_graph(model: Model, tokens: Sequence[int]) -> Check:
+    """Step 1."""
+    name = NAMES[0]
+    if not model.path.is_dir():
+        return Check(name, "not checked", "needs a Hugging Face directory, which transformers can load")
+    os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")         # unpacking BitNet's weights would ask for a C++ compiler
+    try:
+        import torch
+        import transformers
+    except ImportError:
+        return Check(name, "not checked", "needs transformers and torch: pip install 'slimulator[oracle]'")
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+    try:
+        theirs_model = transformers.AutoModelForCausalLM.from_pretrained(model.path, dtype=torch.float32, local_files_only=True)
+        with torch.no_grad():
+            theirs = np.asarray(theirs_model.eval()(torch.tensor([list(tokens)])).logits[0].float())
+    except Exception as error:          # whatever a library makes of a checkpoint: it is not our graph that is wrong
+        return Check(name, "not checked", f"transformers does not run this checkpoint: {str(error).splitlines()[0][:200]}")
+    executor = Executor(build(model.config), model)
+    ours = np.stack([executor.step(token) for token in tokens])
+    theirs = theirs[:, :ours.shape[1]]
+    worst = float((np.abs(ours - theirs).max(axis=1) / np.abs(theirs).max(axis=1)).max())
+    return Check(name, _verdict(worst <= TOLERANCE),
+                 f"logits of {len(tokens)} positions differ by {worst:.1e}, relative; {TOLERANCE:g} may be",
+                 {"largest_relative_difference": worst})
+
+
+def quantised_graph(model: Model, compiled: Compiled, tokens: Sequence[int], size: int, progress: Progress = None) -> Check:
+    """Step 2. Formats of few bits cost accuracy: only what is not finite, or differs though all weights are fp32, fails."""
+    scores = evaluate([Document(list(tokens), size)], of_graph(Executor(build(model.config), model)),
+                      of_graph(Executor(compiled.graph, compiled.model)), progress)
+    formats = {placed.format for placed in (*compiled.layout.once.values(), *compiled.layout.layer.values())}
+    codes = sorted(formats - set(FLOAT_FORMATS))
+    finite = bool(np.isfinite([*scores.bits, scores.divergence]).all())
+    good = finite and (formats != {"f32"} or scores.kl < SAME)
+    return Check(NAMES[1], _verdict(good),
+                 f"{', '.join(codes or sorted(formats))}: top-1 agreement {100 * scores.agreement:.1f} %, KL {scores.kl:.2e} nats, "
+                 f"perplexity {scores.perplexity[0]:.2f} -> {scores.perplexity[1]:.2f} on {scores.tokens} tokens", scores.as_json())
+
+
+# ------------------------------------------------------------------------------------------------ the program
+
+
+def operations(compiled: Compiled, program: Program, tokens: Sequence[int], make: Callable[..., ReferenceMachine],
+               progress: Progress = None, observe: Observer | None = None) -> Check:
+    """Step 3."""
+    name = NAMES[2]
+    try:
+        compared, difference = compare(compiled, program, tokens, make, progress, observe)
+    except ProgramStopped as stopped:
+        return Check(name, "FAIL", str(stopped))
+    if difference is None:
+        return Check(name, "pass", f"{compared:,} operations on {len(tokens)} tokens, every bit", {"operations": compared})
+    tile = _tile(compiled, difference.op, difference.index)
+    return Check(name, "FAIL", f"{difference}{tile}", {
+        "operations": compared, "token": difference.token, "layer": difference.layer, "operation": difference.op.kind,
+        "weights": list(difference.op.weights), "value": difference.value, "index": list(difference.index),
+        "expected": difference.expected, "got": difference.got, "differing": difference.count})
+
+
+def _tile(compiled: Compiled, op: Op, index: tuple[int, ...]) -> str:
+    """Which tile of a matrix that comes in tiles made an element."""
+    if not (op.kind.startswith("gemv") and not compiled.memory.reached):
+        return ""
+    role = "embedding" if op.weights[0] == "head" and compiled.model.config.tied else op.weights[0].removeprefix("layer.")
+    placed = compiled.layout.layer[role] if op.weights[0].startswith("layer.") else compiled.layout.once[role]
+    scales = 4 * placed.scale_count // placed.rows if placed.scale_group else 0
+    rows = (compiled.memory.buffer_bytes - 128) // (placed.row_bytes + scales)
+    return f"; row {index[0]} is in tile {index[0] // rows} of {-(-placed.rows // rows)}"
+
+
+def engines(program: Program, preset: Preset, prompt: Sequence[int], count: int, make: Maker = Machine) -> Check:
+    """Step 4: both engines read the prompt and generate `count` tokens."""
+    name = NAMES[3]
+    machines = []
+    for maker in (make, ReferenceMachine):
+        machine = maker(preset, Host(prompt))
+        machine.load(program)
+        set_parameters(machine, max_tokens=count)
+        machine.run()
+        machines.append(machine)
+    fast, reference = machines
+    wrong = [f"counter {event}: {fast.counters[event]:,} and {reference.counters[event]:,}" for event in reference.counters
+             if fast.counters[event] != reference.counters[event]]
+    wrong += [f"register x{number}" for number in range(32) if fast.x[number] != reference.x[number]]
+    wrong += [] if fast.host.tokens == reference.host.tokens else [f"tokens {fast.host.tokens} and {reference.host.tokens}"]
+    size = 0
+    for section in program.sections:
+        if "w" not in section.flags or not section.size:
+            continue
+        ours, theirs = (machine.peek(section.address, section.size) for machine in machines)
+        size += section.size
+        if differing := np.flatnonzero(ours != theirs)[:1].tolist():
+            address = section.address + differing[0]
+            wrong.append(f"memory at {address:#x} <{program.symbol_at(address) or section.name}>: "
+                         f"{ours[differing[0]]:#04x} and {theirs[differing[0]]:#04x}")
+    figures = {"tokens": reference.host.tokens, "instructions": reference.counter("core.instructions"), "bytes": size}
+    if wrong:
+        more = f"; {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        return Check(name, "FAIL", f"fast and reference differ: {'; '.join(wrong[:3])}{more}", figures)
+    return Check(name, "pass", f"{size:,} bytes of memory, {len(reference.counters)} counters, registers after {len(prompt)} + "
+                 f"{len(reference.host.tokens)} tokens, {figures['instructions']:,} instructions", figures)
+
+
+def dump_to(folder: Path, graph: Graph) -> Observer:
+    """Writes each value that is compared as NAME.npy, and where the program has another, that too as NAME.got.npy.
+
+    NAME is token, layer, operation with its number there, and value: "t003.layer02.04_gemv_i8.k". Raises OSError.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    numbers = {id(op): number for ops in (graph.start, graph.layer, graph.finish) for number, op in enumerate(ops)}
+
+    def observe(token: int, layer: int | None, op: Op, value: str, expected: Any, got: Any) -> None:
+        place = f"layer{layer:02}" if layer is not None else "start" if op in graph.start else "finish"
+        name = f"t{token:03}.{place}.{numbers[id(op)]:02}_{op.kind.replace('.', '_')}.{value}"
+        np.save(folder / f"{name}.npy", np.asarray(expected))
+        if not np.array_equal(np.ascontiguousarray(expected).view(np.uint8), np.ascontiguousarray(got).view(np.uint8)):
+            np.save(folder / f"{name}.got.npy", got)
+    return observe

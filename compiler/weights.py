@@ -1,0 +1,176 @@
+"""The weights of a program as one file: where each tensor lies in it, and how it gets there, block by block.
+
+    plan_weights(model, context) -> Layout          offsets and sizes, nothing is read but scales
+    Layout.write(stream)                            packs; resident memory does not grow with the model
+
+The file is what a program has in flash (or DRAM) behind the symbol `weights`: first what is there once, then the layers one
+after the other, each laid out alike and page-aligned, so that a program loops over them with one base register. A matrix of
+codes is followed by its scales.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from typing import IO, Any
+
+import numpy as np
+
+from compiler.model import Model, layer_roles, roles
+from compiler.quantise import storage
+from compiler.tensors import BLOCK, Tensor
+from isa.numbers import FORMATS
+
+ALIGN = 64              # of every tensor: a cache line
+PAGE = 4096             # of every layer
+ROPE = "rope"           # the role of the table of cosines and sines, (context, head_dim) f32
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A tensor in the file. Offsets in bytes, from `weights` or, of a layer's tensor, from the layer's base.
+
+    by_column  the file has the tensor column by column: `shape` is as in the file, scales are those of the tensor's rows
+    format  of isa/numbers.py; scale_group: columns that share one of the fp32 scales at `scales`; 0: one for all
+    """
+
+    role: str
+    shape: tuple[int, ...]
+    offset: int
+    format: str
+    scales: int = 0
+    scale_group: int = 0
+    by_column: bool = False
+
+    @property
+    def row_bytes(self) -> int:
+        return FORMATS[self.format].row_bytes(self.shape[-1])
+
+    @property
+    def rows(self) -> int:
+        return self.shape[0] if len(self.shape) == 2 else 1
+
+    @property
+    def scale_count(self) -> int:
+        """fp32 scales behind the codes."""
+        if self.format in ("f32", "f16", "bf16"):
+            return 0
+        if self.by_column:
+            return self.shape[1] if self.scale_group else 1
+        return self.rows * (self.shape[-1] // self.scale_group) if self.scale_group else 1
+
+    @property
+    def end(self) -> int:
+        return self.scales + 4 * self.scale_count if self.scale_count else self.offset + self.rows * self.row_bytes
+
+
+@dataclass
+class Layout:
+    """Where everything is. `once` and `layer` by role (of a layer: "q"); `layer_bytes` from layer to layer."""
+
+    model: Model
+    context: int
+    once: dict[str, Placed] = field(default_factory=dict)
+    layer: dict[str, Placed] = field(default_factory=dict)
+    layers_at: int = 0
+    layer_bytes: int = 0
+
+    @property
+    def size(self) -> int:
+        return self.layers_at + self.model.config.layers * self.layer_bytes
+
+    def write(self, stream: IO[bytes]) -> Iterator[tuple[int, int]]:
+        """Write the file; yields (bytes so far, all bytes) as it goes on."""
+        start = stream.tell()
+
+        def pad(offset: int) -> None:
+            stream.write(bytes(start + offset - stream.tell()))
+
+        for role, placed in self.once.items():
+            pad(placed.offset)
+            yield from self._table(stream) if role == ROPE else self._tensor(stream, placed, self.model.tensor(role), 0)
+        for layer in range(self.model.config.layers):
+            base = self.layers_at + layer * self.layer_bytes
+            for role, placed in self.layer.items():
+                pad(base + placed.offset)
+                yield from self._tensor(stream, placed, self.model.tensor(f"layers.{layer}.{role}"), base)
+        pad(self.size)
+
+    def _table(self, stream: IO[bytes]) -> Iterator[tuple[int, int]]:
+        rope = self.model.config.rope
+        assert rope is not None
+        for position in range(self.context):
+            stream.write(rope.table(position).tobytes())
+        yield stream.tell(), self.size
+
+    def _tensor(self, stream: IO[bytes], placed: Placed, tensor: Tensor, base: int) -> Iterator[tuple[int, int]]:
+        if placed.by_column:
+            yield from self._columns(stream, placed, tensor)
+            return
+        form, scales = FORMATS[placed.format], []
+        for first, last in tensor.blocks():
+            if placed.scale_count:
+                codes = tensor.codes(first, last)
+                stream.write(form.pack(codes.values).tobytes())
+                scales.append(codes.scales.astype("<f4").tobytes())
+            else:
+                stream.write(form.pack(tensor.rows(first, last)).tobytes())
+            yield stream.tell(), self.size
+        if placed.scale_count:
+            stream.write(bytes(placed.scales - placed.offset - placed.rows * placed.row_bytes))
+            stream.write(b"".join(scales if placed.scale_group else scales[:1]))
+
+
+    def _columns(self, stream: IO[bytes], placed: Placed, tensor: Tensor) -> Iterator[tuple[int, int]]:
+        """The tensor column by column. It is read once and held, codes as int8."""
+        form = FORMATS[placed.format]
+        if not placed.scale_count:
+            values: Any = np.concatenate([tensor.rows(first, last) for first, last in tensor.blocks()])
+        else:
+            codes = [tensor.codes(first, last) for first, last in tensor.blocks()]
+            values = np.concatenate([block.values for block in codes])
+        step = max(1, BLOCK // len(values))
+        for first in range(0, values.shape[1], step):
+            stream.write(form.pack(np.ascontiguousarray(values[:, first:first + step].T)).tobytes())
+            yield stream.tell(), self.size
+        if placed.scale_count:
+            stream.write(bytes(placed.scales - placed.offset - placed.rows * placed.row_bytes))
+            scales = np.concatenate([block.scales.reshape(-1) for block in codes]).astype("<f4")
+            stream.write(scales[:placed.scale_count].tobytes())
+
+
+def plan_weights(model: Model, context: int, by_column: Collection[str] = ()) -> Layout:
+    """Lay out the tensors of a quantised model for at most `context` positions; those roles of a layer column by column."""
+    layout, c = Layout(model, context), model.config
+    once = [(role, shape) for role, shape in roles(c) if not role.startswith("layers.")]
+    if c.rope:
+        once.append((ROPE, (context, c.head_dim)))
+    at = 0
+    for role, shape in once:
+        layout.once[role] = _place(role, shape, at, None if role == ROPE else model.tensor(role))
+        at = layout.once[role].end
+    layout.layers_at = _up(at, PAGE)
+    at = 0
+    thresholds = [("thresholds", model.tensor("layers.0.thresholds").shape)] if "layers.0.thresholds" in model.tensors else []
+    for role, shape in (*layer_roles(c), *thresholds):
+        layout.layer[role] = _place(role, shape, at, model.tensor(f"layers.0.{role}"), role in by_column)
+        at = layout.layer[role].end
+    layout.layer_bytes = _up(at, PAGE)
+    return layout
+
+
+def _place(role: str, shape: tuple[int, ...], at: int, tensor: Tensor | None, by_column: bool = False) -> Placed:
+    offset = _up(at, ALIGN)
+    name, _, group = "f32::".partition(":") if tensor is None or len(shape) == 1 else storage(tensor).partition(":")
+    if by_column:
+        shape, group = shape[::-1], group and ("tensor" if group == "tensor" else "1")
+    if not group.strip(":"):
+        return Placed(role, shape, offset, name, by_column=by_column)
+    size = shape[0] * FORMATS[name].row_bytes(shape[1])
+    return Placed(role, shape, offset, name, _up(offset + size, ALIGN), 0 if group == "tensor" else int(group), by_column)
+
+
+def _up(value: int, unit: int) -> int:
+    return -(-value // unit) * unit
+
+

@@ -1,0 +1,280 @@
+"""The commands about models: generate, verify, eval, bench. Their arguments and their output; the rest stands in compiler/.
+
+slimulator.py adds them to its group. What they share with the commands there they import when they run.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+_FILE = click.Path(path_type=Path, readable=False)
+_MODEL = "A Hugging Face directory, a GGUF file or a llama2.c .bin."
+_machine = click.option("--machine", metavar="M",
+                        help="Preset name or .toml file to compile for, by default slim; of a program, to run on.")
+_weights = click.option("--weights", metavar="F",
+                        help="Weight format (t2, i8, i4:32, f16 ...) or .toml recipe; by default the checkpoint's.")
+_context = click.option("--context", type=int, metavar="N", help="Compile for N positions; by default the model's, at most 2048.")
+_sparse = click.option("--ffn-sparsity", "sparsity", type=click.Choice(["exact"]),
+                       help="exact: read only the rows of neurons that are not zero, in models with relu or relu2.")
+_json = click.option("--json", "json_file", type=_FILE, metavar="F", help="Write the result as JSON ('-': to stdout).")
+_tokenizer = click.option("--tokenizer", type=_FILE, metavar="F", help="Tokenizer file; by default the one with the model.")
+_threads = click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
+                        help="Work on large operations with N threads, at most as many as the host has cores.")
+_engine = click.option("--engine", type=click.Choice(["fast", "reference"]), default="fast", show_default=True,
+                       help="What executes the program, as in run.")
+
+
+@click.command("generate", short_help="Generate text on the emulated machine.")
+@click.argument("model", required=False)
+@click.argument("prompt", required=False)
+@click.option("-n", "--tokens", "max_tokens", type=int, metavar="N", help="Generate at most N tokens; by default 256.")
+@click.option("--temperature", type=float, default=0.0, show_default=True, metavar="T", help="0: always the most likely token.")
+@click.option("--top-p", type=float, default=1.0, show_default=True, metavar="P",
+              help="Draw from the most likely tokens that have this probability together.")
+@click.option("--seed", type=int, default=1, show_default=True, metavar="S", help="Of the generator of draws.")
+@_machine
+@_weights
+@_context
+@_sparse
+@_tokenizer
+@_threads
+@_engine
+@_json
+@click.option("--quiet", is_flag=True, help="Print the text alone.")
+def generate(model: str | None, prompt: str | None, max_tokens: int | None, temperature: float, top_p: float, seed: int,
+             machine: str | None, weights: str | None, context: int | None, sparsity: str | None, tokenizer: Path | None,
+             threads: int, engine: str, json_file: Path | None, quiet: bool) -> int:
+    """Generate text: the prompt goes to stdout, followed by what the model makes of it, then to stderr what that took.
+
+    MODEL is a Hugging Face directory, a GGUF file, a llama2.c .bin or a compiled program; with one argument, which is the PROMPT,
+    the shipped demo model. A checkpoint is compiled once and kept in ~/.cache/slimulator/programs.
+    """
+    from compiler.generate import Generation, Sampling, find_program, open_program
+    from slimulator import _dump, _preset, _progress, _write
+    from slimulator import _engine as maker
+    if prompt is None:
+        model, prompt = None, model
+    if prompt is None or (model is None and Path(prompt).exists()):
+        raise click.UsageError("Missing argument 'PROMPT'" + (f": {prompt} is taken for the MODEL." if prompt else "."))
+    sampling = Sampling(max_tokens, temperature, top_p, seed).check()
+    make = maker(engine, threads)
+    path = find_program(Path(model) if model is not None else None, machine=machine or "slim", weights=weights, context=context,
+                        sparse=sparsity is not None, tokenizer=tokenizer, progress=None if quiet else _progress("compiling"))
+    program, words = open_program(path, tokenizer)
+    preset = _preset(program, path, machine)
+    generation = Generation(program, words, prompt, sampling, make, preset)
+    to_stdout = str(json_file) == "-"
+    report = generation.run(_nothing if to_stdout else _show)
+    if not to_stdout:
+        click.echo()
+    if json_file is not None:
+        _write(json_file, [_dump({"model": model, "program": str(path), "machine": preset.name, "engine": engine,
+                                  "threads": threads, **report.as_json()})])
+    failed = report.result.reason not in ("exit", "interrupted") or report.result.exit_code != 0
+    if not quiet:
+        _summary(report, preset.name, engine, threads)
+    if failed:
+        click.echo(f"{path}: error: {report.ended}", err=True)
+    return 130 if report.result.reason == "interrupted" else int(failed)
+
+
+def _show(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def _nothing(_text: str) -> None: ...
+
+
+def _summary(report: Any, machine: str, engine: str, threads: int) -> None:
+    """What a generation took, on stderr: exact events, and this host's time."""
+    from isa.counters import COUNTERS
+
+    def say(text: str) -> None:
+        click.echo(text, err=True)
+
+    def events(*prefixes: str) -> list[str]:
+        return [f"{name.partition('.')[2].replace('_', ' ')} {count:,}" for name, count in report.counters.items()
+                if count and name.startswith(prefixes)]
+
+    count, result = len(report.tokens), report.result
+    say(f"\n{count} tokens behind a prompt of {len(report.prompt)}; ended: {report.ended}")
+    speed = f", {report.tokens_per_second:,.1f} tokens/s from the first on" if count > 1 else ""
+    say(f"  this host     {report.seconds:.3f} s{speed} ({engine} engine, {threads} thread{'s' * (threads > 1)})")
+    say(f"  machine       {machine}: {result.instructions:,} instructions"
+        + (f", {result.instructions // (count + len(report.prompt)):,} a position" if count else ""))
+    for unit in dict.fromkeys(name.partition(".")[0] for name in COUNTERS):
+        if unit not in ("core", "tokens") and (found := events(f"{unit}.")):
+            say(f"  {unit:<13} {', '.join(found)}")
+    if report.counters["fetch.rows_left"]:
+        say(f"  neurons       {report.counters['fetch.rows_left']:,} rows skipped, {report.counters['fetch.rows']:,} fetched")
+
+
+# ------------------------------------------------------------------------------------------------ accuracy
+
+
+@click.command("eval", short_help="Bits per byte of a model and of its program on a text.")
+@click.argument("model", type=_FILE)
+@click.argument("text", type=_FILE)
+@_weights
+@_machine
+@click.option("--tokens", type=click.IntRange(min=1), default=1000, show_default=True, metavar="N",
+              help="Score the first N tokens of TEXT.")
+@_context
+@_sparse
+@_tokenizer
+@_threads
+@_engine
+@_json
+def evaluate_model(model: Path, text: Path, weights: str | None, machine: str | None, tokens: int, context: int | None,
+                   sparsity: str | None, tokenizer: Path | None, threads: int, engine: str, json_file: Path | None) -> int:
+    """Score a text file with the model's float graph and with the quantised program on the emulated machine.
+
+    Documents separated by <|endoftext|> are scored each from its own beginning.
+    """
+    from compiler.evaluate import evaluate, of_graph, of_program, split
+    from compiler.frontends import load, need_tokenizer
+    from compiler.generate import find_program, is_program, read_text
+    from compiler.graph import Executor, build
+    from isa.program import Program
+    from slimulator import _dump, _preset, _progress, _write
+    from slimulator import _engine as maker
+    if is_program(model):
+        raise click.UsageError(f"{model} is a program: the float graph needs the checkpoint that it was compiled from")
+    make = maker(engine, threads)
+    opened = load(model, tokenizer)
+    path = find_program(model, machine=machine or "slim", weights=weights, context=context,
+                        sparse=sparsity is not None, tokenizer=tokenizer, progress=_progress("compiling"))
+    program = Program.load(path)
+    documents = split(read_text(text), need_tokenizer(opened), program.meta["model"]["context"], tokens)
+    runner = make(_preset(program, path, machine))
+    runner.load(program)
+    graph = of_graph(Executor(build(opened.config), opened))
+    scores = evaluate(documents, graph, of_program(runner, program), _progress("scoring"))
+    formats = "checkpoint's formats" if weights is None else weights
+    if str(json_file) != "-":
+        click.echo(f"{scores.tokens} tokens, {scores.size} bytes of {text} in {len(documents)} documents")
+        click.echo(f"{'':<24}{'float graph':>14}{'program, ' + formats:>32}")
+        for name, values in (("bits per byte", scores.bits_per_byte), ("perplexity of a token", scores.perplexity)):
+            click.echo(f"{name:<24}{values[0]:>14.4f}{values[1]:>32.4f}")
+        click.echo(f"{'top-1 agreement':<24}{'':>14}{100 * scores.agreement:>30.2f} %")
+        click.echo(f"{'KL divergence':<24}{'':>14}{scores.kl:>27.5f} nats")
+    if json_file is not None:
+        _write(json_file, [_dump({"model": str(model), "text": str(text), "weights": weights, "documents": len(documents),
+                                  **scores.as_json()})])
+    return 0
+
+
+# ------------------------------------------------------------------------------------------------ verify
+
+
+@click.command("verify", short_help="Check a model's program against the chain of trust.")
+@click.argument("model", type=_FILE)
+@_weights
+@_machine
+@click.option("--program", "program_file", type=_FILE, metavar="FILE.elf",
+              help="Check this program; by default what the compiler makes of MODEL now.")
+@click.option("--tokens", type=click.IntRange(min=2), default=16, show_default=True, metavar="N", help="Compare over N tokens.")
+@click.option("--prompt", default="Once upon a time", show_default=True, metavar="TEXT",
+              help="They begin with this text; the float graph goes on with it.")
+@_context
+@_sparse
+@_tokenizer
+@click.option("--dump", type=_FILE, metavar="DIR", help="Write every value as .npy, named by token, layer and operation.")
+@_threads
+@_engine
+@_json
+def verify(model: Path, weights: str | None, machine: str | None, program_file: Path | None, tokens: int, prompt: str,
+           context: int | None, sparsity: str | None, tokenizer: Path | None, dump: Path | None, threads: int, engine: str,
+           json_file: Path | None) -> int:
+    """Check each step from transformers' logits to the program's bits, and print a table. Status 1 if one fails.
+
+    MODEL is a checkpoint, or a compiled program, of which only the engines can be compared. --engine says which one is compared
+    with the graph, operation by operation; fast and reference engine are compared with each other in any case.
+    """
+    from compiler import verify_chain as chain
+    from compiler.generate import is_program
+    from slimulator import _dump, _progress, _write
+    from slimulator import _engine as maker
+    if is_program(model) and (program_file or dump or weights or context or sparsity):
+        raise click.UsageError(f"{model} is a program: --program, --dump and options of the compiler need the checkpoint")
+    checks = []
+    for check in chain.checks(model, weights=weights, machine=machine, program_file=program_file, count=tokens, prompt=prompt,
+                              context=context, sparse=sparsity is not None, tokenizer=tokenizer, dump=dump,
+                              make=maker(engine, threads), fast=maker("fast", threads), progress=_progress("checking")):
+        checks.append(check)
+        if str(json_file) != "-":
+            first, *more = check.text.splitlines()
+            click.echo(f"{check.verdict:<12} {check.name:<30} {first}")
+            for line in more:
+                click.echo(f"{'':<44}{line}")
+    if json_file is not None:
+        _write(json_file, [_dump([{"check": check.name, "verdict": check.verdict, "text": check.text, **check.figures}
+                                  for check in checks])])
+    return int(any(check.verdict == "FAIL" for check in checks))
+
+
+# ------------------------------------------------------------------------------------------------ bench
+
+
+@click.command("bench", short_help="Measure tokens per second and where the time goes.")
+@click.argument("names", nargs=-1)
+@click.option("--shape", "shapes", multiple=True, metavar="S",
+              help="15m, 125m, 730m or 3b: a model of this size with random weights.")
+@click.option("--weights", metavar="F", help="Weight format of the linears; by default t2, of 15m i8.")
+@click.option("--context", type=int, metavar="N", help="Compile for N positions; by default 1024.")
+@click.option("--seconds", type=click.FloatRange(min=0.1), default=4.0, show_default=True, metavar="S", help="How long to measure.")
+@_threads
+@_json
+def bench(names: tuple[str, ...], shapes: tuple[str, ...], weights: str | None, context: int | None, seconds: float, threads: int,
+          json_file: Path | None) -> int:
+    """Measure greedy decoding with all counters: seconds to compile and to the first token, tokens/s, memory, time by operation.
+
+    NAMES are benchmarks of a checkout (python -m benchmarks); without --shape and NAMES the 125m shape is measured.
+    """
+    from compiler.measure import measure
+    from compiler.shapes import WEIGHTS, compile_shape
+    from isa.program import Program
+    from slimulator import _dump, _progress, _write
+    from slimulator import _engine as maker
+    status = _benchmarks(names) if names else 0
+    figures, make = {}, maker("fast", threads)
+    for name in shapes or (() if names else ("125m",)):
+        form = weights or WEIGHTS.get(name, "t2")
+        path, compiling = compile_shape(name, form, context, _progress(f"compiling {name}"))
+        figures[name] = {"weights": form, "threads": threads, "compile_seconds": compiling,
+                         **measure(Program.load(path), make, seconds)}
+        if str(json_file) != "-":
+            _bench_table(name, figures[name])
+    if json_file is not None:
+        _write(json_file, [_dump(figures)])
+    return status
+
+
+def _benchmarks(names: tuple[str, ...]) -> int:
+    """The benchmarks of a checkout, each a process of its own."""
+    import subprocess
+    here = Path(__file__).parent
+    if not (here / "benchmarks").is_dir():
+        raise click.UsageError(f"benchmarks by name ({', '.join(names)}) need a checkout of the project; --shape does not")
+    return subprocess.run([sys.executable, "-m", "benchmarks", *names], cwd=here).returncode
+
+
+def _bench_table(name: str, f: dict[str, Any]) -> None:
+    compiling = "kept from before" if f["compile_seconds"] is None else f"{f['compile_seconds']:.1f} s"
+    click.echo(f"{name} {f['weights']}, {f['threads']} thread{'s' * (f['threads'] > 1)}: {f['tokens_per_second']:,.1f} tokens/s"
+               f" (best tenth {f['best_tokens_per_second']:,.1f}, of CPU time {f['tokens_per_cpu_second']:,.1f})")
+    click.echo(f"  weights {f['weight_bytes'] / 1e6:,.1f} MB at {f['weight_bytes_per_second'] / 1e9:.1f} GB/s, "
+               f"{100 * f['share_of_bandwidth']:.0f} % of the {f['bandwidth'] / 1e9:.1f} GB/s that one thread reads")
+    click.echo(f"  compiling {compiling}, first token after {f['seconds_to_first_token']:.2f} s, "
+               f"{f['resident_bytes'] / 1e6:,.0f} MB resident, {f['instructions_per_token']:,} instructions a token")
+    click.echo("  time by unit  " + ", ".join(f"{unit} {100 * share:.1f} %" for unit, share in f["units"].items()))
+    for operation, cost in list(f["operations"].items())[:8]:
+        click.echo(f"  {100 * cost['share']:5.1f} %  {cost['microseconds']:9,.1f} us x {cost['per_token']:4.1f}  {operation}")
+
+
+COMMANDS = [generate, verify, evaluate_model, bench]

@@ -1,0 +1,61 @@
+"""A compiled model as a program in a temporary folder, and runs of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from models import SHAPES, random_model
+
+from compiler.compile import Compiled, compile_model
+from compiler.parameters import set_parameters
+from compiler.recipe import read_recipe
+from emulator.engine import Machine
+from isa.preset import PRESETS
+from isa.program import Program
+from isa.reference import ReferenceMachine, RunResult
+from isa.services import Host
+
+FOLDER = TemporaryDirectory()
+CODES = ("bitnet",)                 # shapes whose checkpoints have ternary codes
+
+
+@cache
+def built(shape: str = "plain", weights: str = "", machine: str = "slim", context: int | None = None) -> tuple[Compiled, Program]:
+    """A model of random weights, compiled once for all tests. `weights` "": as the checkpoint has them."""
+    compiled = compile_model(random_model(SHAPES[shape], ternary=shape in CODES), machine=machine, context=context,
+                             recipe=read_recipe(weights) if weights else None)
+    folder = Path(FOLDER.name) / f"{shape}-{weights.replace(':', '-')}-{Path(machine).stem}-{context}"
+    folder.mkdir(exist_ok=True)
+    return compiled, compiled.build(folder)
+
+
+@cache
+def small_machine(scratchpad: int = 12288) -> str:
+    """Slim-Llama with a scratchpad so small that even these models come in tiles: the path of its preset."""
+    text = (PRESETS / "slim-llama.toml").read_text(encoding="utf-8")
+    assert "value = 512_000" in text and 'name = "slim-llama"' in text
+    path = Path(FOLDER.name) / f"small-{scratchpad}.toml"
+    path.write_text(text.replace("value = 512_000", f"value = {scratchpad}").replace('name = "slim-llama"', 'name = "small"'),
+                    encoding="utf-8")
+    return str(path)
+
+
+def loaded(made: tuple[Compiled, Program], prompt: Iterable[int] = (1,), engine: type[ReferenceMachine] = Machine,
+           **parameters: Any) -> tuple[ReferenceMachine, Host]:
+    compiled, program = made
+    host = Host(prompt)
+    machine = engine(compiled.machine, host)
+    machine.load(program)
+    set_parameters(machine, **parameters)
+    return machine, host
+
+
+def generate(made: tuple[Compiled, Program], prompt: Iterable[int] = (1,), engine: type[ReferenceMachine] = Machine,
+             **parameters: Any) -> tuple[RunResult, list[int]]:
+    """The run, and the tokens that came."""
+    machine, host = loaded(made, prompt, engine, **parameters)
+    return machine.run(), host.tokens

@@ -1,0 +1,53 @@
+"""Which format each matrix gets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from compiler.errors import ModelError
+from compiler.recipe import Recipe, WeightFormat, parse_format, read_recipe
+
+
+@pytest.mark.parametrize(("text", "expected"), [
+    ("f32", WeightFormat("f32")), ("bf16", WeightFormat("bf16")), ("t2", WeightFormat("t2", "tensor")),
+    ("t2:row", WeightFormat("t2", "row")), ("i8", WeightFormat("i8", "row")), ("i4:32", WeightFormat("i4", 32))])
+def test_a_format(text: str, expected: WeightFormat) -> None:
+    assert parse_format(text) == expected
+    assert parse_format(str(expected)) == expected
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ("f3", "did you mean 'f32'"), ("int8", "expected f32, f16, bf16"), ("", "expected f32"), ("f16:32", "floats have no scale"),
+    ("i8:0", "a number of columns"), ("i8:column", "tensor, row or a number"), ("i8:-4", "a number of columns")])
+def test_not_a_format(text: str, said: str) -> None:
+    with pytest.raises(ModelError, match=said):
+        parse_format(text)
+
+
+def test_a_format_alone_is_for_the_layers_and_leaves_the_vocabulary_eight_bits() -> None:
+    recipe = read_recipe("t2")
+    assert str(recipe.format_of("layers.3.q")) == "t2:tensor"
+    assert str(recipe.format_of("head")) == str(recipe.format_of("embedding")) == "i8:row"
+    assert str(read_recipe("f16").format_of("head")) == "f16"
+
+
+def test_a_file_names_roles_by_pattern_and_the_last_one_counts(tmp_path: Path) -> None:
+    path = tmp_path / "mixed.toml"
+    path.write_text('weights = "t2"\n[roles]\n"layers.*.down" = "i4:16"\n"layers.0.*" = "f16"\n', encoding="utf-8")
+    recipe = read_recipe(str(path))
+    found = {role: str(recipe.format_of(role)) for role in ("layers.1.q", "layers.1.down", "layers.0.down", "head")}
+    assert found == {"layers.1.q": "t2:tensor", "layers.1.down": "i4:16", "layers.0.down": "f16", "head": "None"}
+    assert Recipe().format_of("layers.0.q") is None
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ("weight = 't2'", "did you mean 'weights'"), ("weights = 2", "a format as text"), ("weights = 't9'", "no weight format 't9'"),
+    ("roles = 't2'", "a table of patterns"), ("[roles]\nq = 'i8:x'", r"roles\.q"), ("weights =", "a TOML file")])
+def test_a_wrong_file(text: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "wrong.toml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ModelError, match=said) as error:
+        read_recipe(str(path))
+    assert error.value.file == str(path)

@@ -1,0 +1,186 @@
+"""The chain of trust: good programs pass every step, and each kind of damage is found where it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny import write_checkpoint
+
+from asm.disassembler import disassemble
+from compiler import verify_chain
+from compiler.compile import Compiled, compile_model
+from compiler.frontends import load
+from compiler.graph import EXACT, Executor
+from compiler.recipe import read_recipe
+from compiler.verify_chain import NAMES, Check, checks, dump_to, engines, operations
+from emulator.engine import Machine
+from isa.preset import load_preset
+from isa.program import Program, ProgramError
+from isa.reference import RunResult
+
+TOKENS = [1, 4, 9, 13]
+Made = tuple[Compiled, Program, Path]
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    return write_checkpoint(tmp_path / "model")
+
+
+@pytest.fixture(params=["f32", "t2"])
+def made(request: pytest.FixtureRequest, tiny: Path, tmp_path: Path) -> Made:
+    compiled = compile_model(load(tiny), recipe=read_recipe(request.param))
+    return compiled, compiled.build(tmp_path), tmp_path / "weights.bin"
+
+
+def verdicts(found: Any) -> dict[str, str]:
+    return {check.name: check.verdict for check in found}
+
+
+@pytest.mark.parametrize("weights", [None, "t2", "i8:16"])
+def test_a_good_program_passes(tiny: Path, weights: str | None) -> None:
+    found = list(checks(tiny, weights=weights, count=5, prompt="a cat"))
+    assert verdicts(found) == dict(zip(NAMES, ("not checked", "pass", "pass", "pass"), strict=True))
+    exact = weights is None
+    assert (found[1].figures["kl_divergence"] < 1e-9) == exact
+    assert found[2].figures["operations"] > 5 * 2 * 20
+
+
+def test_a_program_alone_has_its_engines_compared(tiny: Path, tmp_path: Path) -> None:
+    compile_model(load(tiny)).save(tmp_path / "tiny.elf")
+    found = list(checks(tmp_path / "tiny.elf", count=4, prompt="abc"))
+    assert [check.verdict for check in found] == ["not checked"] * 3 + ["pass"]
+    assert found[3].figures["instructions"] > 1000
+
+
+def test_a_damaged_weight_byte_is_found_at_its_operation(made: Made) -> None:
+    compiled, program, file = made
+    placed = compiled.layout.layer["up"]
+    data = bytearray(file.read_bytes())
+    at = compiled.layout.layers_at + compiled.layout.layer_bytes + placed.offset + 3 * placed.row_bytes
+    if placed.format == "t2":
+        data[at] = data[at] & ~3 | (data[at] + 1 & 3) % 3       # another ternary code
+    else:
+        data[at + 3] ^= 0x40                                    # another exponent
+    file.write_bytes(data)
+    check = operations(compiled, program, TOKENS, Machine)
+    assert check.verdict == "FAIL"
+    assert (check.figures["token"], check.figures["layer"], check.figures["weights"]) == (0, 1, ["layer.up"])
+    assert (check.figures["value"], check.figures["index"], check.figures["differing"]) == ("up", [3], 1)
+    assert check.figures["expected"] != check.figures["got"]
+    assert "layer 1, up = gemv" in check.text and "expected" in check.text
+
+
+def test_a_damaged_instruction_operand_is_found_at_its_operation(made: Made) -> None:
+    """The product of gate and up takes gate twice."""
+    compiled, program, _ = made
+    number = next(number for number, op in enumerate(compiled.graph.layer) if op.kind == "mul")
+    section = program.section(".text")
+    mark = program.symbol(f"op.layer.{number}")
+    assert section is not None and mark is not None
+    code = bytearray(section.bytes())
+    at = mark.value - section.address - 4
+    word = int.from_bytes(code[at:at + 4], "little")
+    line = next(line for line in disassemble(program) if line.lstrip().startswith(f"{mark.value - 4:x}:"))
+    assert "vec.mul.f32" in line
+    word = word & ~(31 << 20) | (word >> 15 & 31) << 20         # rs2 = rs1
+    code[at:at + 4] = word.to_bytes(4, "little")
+    section.chunks = [code]
+    check = operations(compiled, program, TOKENS, Machine)
+    assert check.verdict == "FAIL"
+    assert (check.figures["operation"], check.figures["token"], check.figures["layer"]) == ("mul", 0, 0)
+
+
+def test_a_program_that_traps_says_where(made: Made) -> None:
+    compiled, program, _ = made
+    section, mark = program.section(".text"), program.symbol("op.layer.2")
+    assert section is not None and mark is not None
+    code = bytearray(section.bytes())
+    code[mark.value - section.address:mark.value - section.address + 4] = bytes(4)
+    section.chunks = [code]
+    check = operations(compiled, program, TOKENS, Machine)
+    assert check.verdict == "FAIL" and "illegal instruction" in check.text
+
+
+def test_a_tile_is_named_where_weights_come_in_tiles(tiny: Path, tmp_path: Path) -> None:
+    compiled = compile_model(load(tiny), machine="slim-llama", recipe=read_recipe("f32"))
+    assert compiled.memory.buffer_bytes
+    compiled.memory.buffer_bytes = 128 + 5 * compiled.layout.layer["up"].row_bytes      # as if five rows fitted
+    up = next(op for op in compiled.graph.layer if op.outputs == ("up",))
+    assert verify_chain._tile(compiled, up, (17,)) == "; row 17 is in tile 3 of 10"
+
+
+class Forgetful(Machine):
+    """An engine that is wrong in one byte of a cache, one counter and one register."""
+
+    def run(self, max_instructions: int | None = None, timeout: float | None = None) -> RunResult:
+        result = super().run(max_instructions, timeout)
+        assert self.program is not None
+        self.peek(self.program.address("keys") + 8, 1)[0] ^= 1
+        self.count("vec.macs")
+        self.x[8] ^= 1
+        return result
+
+
+def test_engines_that_differ(made: Made) -> None:
+    _, program, _ = made
+    check = engines(program, load_preset("slim"), TOKENS, 2, Forgetful)
+    assert check.verdict == "FAIL"
+    assert "vec.macs" in check.text and "register x8" in check.text and "<keys+0x8>" in check.text
+    assert engines(program, load_preset("slim"), TOKENS, 2).verdict == "pass"
+
+
+def test_weights_that_quantising_spoils_fail(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """fp32 weights that do not give the float graph's logits, or logits that are no numbers."""
+    original = verify_chain.of_graph
+
+    def off(executor: Executor) -> Any:
+        def logits(tokens: Any) -> Any:
+            for number, values in enumerate(original(executor)(tokens)):
+                yield values * np.float32(1 if executor.graph is graphs[0] else 1 + number)
+        graphs.append(executor.graph)
+        return logits
+
+    graphs: list[Any] = []
+    monkeypatch.setattr(verify_chain, "of_graph", off)
+    assert verdicts(checks(tiny, weights="f32", count=5, prompt="ab"))[NAMES[1]] == "FAIL"
+
+
+def test_dump(made: Made, tmp_path: Path) -> None:
+    compiled, program, file = made
+    data = bytearray(file.read_bytes())
+    at = compiled.layout.layers_at + compiled.layout.layer["down"].offset
+    data[at:at + 4] = bytes(4) if data[at:at + 4] != bytes(4) else b"\1\1\1\1"
+    file.write_bytes(data)
+    folder = tmp_path / "values"
+    check = operations(compiled, program, TOKENS[:2], Machine, observe=dump_to(folder, compiled.graph))
+    names = {path.name for path in folder.iterdir()}
+    q = next(number for number, op in enumerate(compiled.graph.layer) if op.outputs == ("q",))
+    kind = compiled.graph.layer[q].kind.replace(".", "_")
+    expected: dict[str, Any] = {}
+
+    def observe(layer: int | None, op: Any, results: Any) -> None:
+        expected[f"{layer} {number_of(op)} {op.outputs[0]}"] = np.array(results[0])
+
+    def number_of(op: Any) -> int:
+        return next((number for number, other in enumerate(compiled.graph.layer) if other is op), -1)
+
+    Executor(compiled.graph, compiled.model, EXACT, observe=observe).step(TOKENS[0])
+    assert np.array_equal(np.load(folder / f"t000.layer00.{q:02}_{kind}.q.npy"), expected[f"0 {q} q"])
+    got = [name for name in names if name.endswith(".got.npy")]
+    assert check.verdict == "FAIL" and any(".ffn.got.npy" in name for name in got)
+
+
+def test_a_program_of_other_options_is_refused(tiny: Path, tmp_path: Path) -> None:
+    compile_model(load(tiny), recipe=read_recipe("t2")).save(tmp_path / "t2.elf")
+    with pytest.raises(ProgramError, match="--weights"):
+        list(checks(tiny, program_file=tmp_path / "t2.elf", count=4, prompt="ab"))
+    assert verdicts(checks(tiny, program_file=tmp_path / "t2.elf", weights="t2", count=4, prompt="ab"))[NAMES[2]] == "pass"
+
+
+def test_checks_say_what_they_need(tiny: Path) -> None:
+    check = next(checks(tiny, count=3, prompt="ab"))
+    assert check == Check(NAMES[0], "not checked", "needs a Hugging Face directory, which transformers can load")

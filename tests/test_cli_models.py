@@ -1,0 +1,268 @@
+"""generate, verify, eval and bench at the prompt: output, files, exit status, every flag, one message for a mistake."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import slimulator
+from compiler import cache, shapes
+from tests.compiler.tiny import CONTEXT, write_checkpoint, write_relu
+
+ROOT = Path(__file__).parents[1]
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("kept")
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str], kept: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Runs a command in this process: exit status, stdout, stderr. Programs are kept for this module."""
+    monkeypatch.setattr(cache, "folder", lambda: kept)
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        status = slimulator.invoke([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        return status, out, err
+    return run
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_checkpoint(tmp_path_factory.mktemp("model"))
+
+
+def text(command: Command, *arguments: object) -> str:
+    status, out, err = command("generate", *arguments, "--quiet")
+    assert (status, err) == (0, ""), err
+    return out
+
+
+# ------------------------------------------------------------------------------------------------ generate
+
+
+def test_generate_prints_text_then_what_it_took(command: Command, tiny: Path) -> None:
+    status, out, err = command("generate", tiny, "abc", "-n", 5)
+    assert status == 0
+    assert out.startswith("abc") and out.endswith("\n") and len(out) >= len("abc") + 5
+    assert "5 tokens behind a prompt of 5; ended: 5 tokens, the most that it was to be" in err
+    assert "tokens/s" in err and "fast engine, 1 thread" in err and "slim:" in err and "instructions" in err
+    for unit in ("vec", "fetch", "sync", "sram", "dram", "flash"):
+        assert f"\n  {unit} " in err
+
+
+def test_quiet_is_the_text_alone(command: Command, tiny: Path) -> None:
+    loud = command("generate", tiny, "abc", "-n", 5)[1]
+    assert command("generate", tiny, "abc", "-n", 5, "--quiet") == (0, loud, "")
+
+
+def test_generate_json(command: Command, tiny: Path, tmp_path: Path) -> None:
+    status, out, _ = command("generate", tiny, "abc", "-n", 5, "--json", tmp_path / "g.json")
+    data = json.loads((tmp_path / "g.json").read_text())
+    assert status == 0 and data["text"] == out.removesuffix("\n")
+    assert len(data["tokens"]) == 5 == data["counters"]["tokens.emitted"] and data["prompt"][0] == 1
+    assert (data["machine"], data["engine"], data["threads"], data["reason"], data["exit_code"]) == ("slim", "fast", 1, "exit", 0)
+    assert data["instructions"] == data["counters"]["core.instructions"] and data["neurons_skipped"] == 0
+    assert 0 < data["seconds_to_first_token"] <= data["seconds"] and data["tokens_per_second"] > 0
+    assert json.loads(command("generate", tiny, "abc", "-n", 5, "--json", "-", "--quiet")[1])["text"] == data["text"]
+
+
+def test_every_option_of_sampling_does_something(command: Command, tiny: Path) -> None:
+    greedy = text(command, tiny, "a", "-n", 8)
+    assert text(command, tiny, "a", "-n", 3) == greedy[:len("a") + 3] + "\n"
+    hot = {text(command, tiny, "a", "-n", 8, "--temperature", 3, "--seed", seed) for seed in range(4)}
+    assert len(hot) > 1
+    assert text(command, tiny, "a", "-n", 8, "--temperature", 3, "--top-p", 1e-6) == greedy
+
+
+def test_engine_machine_weights_context(command: Command, tiny: Path) -> None:
+    greedy = text(command, tiny, "ab", "-n", 4)
+    assert text(command, tiny, "ab", "-n", 4, "--engine", "reference") == greedy
+    assert text(command, tiny, "ab", "-n", 4, "--machine", "slim-llama") == greedy
+    err = command("generate", tiny, "ab", "-n", 4, "--engine", "reference", "--machine", "slim-llama")[2]
+    assert "reference engine" in err and "slim-llama:" in err
+    assert "lut" in command("generate", tiny, "ab", "-n", 4, "--weights", "t2")[2]
+    assert "the context is full" in command("generate", tiny, "ab", "--context", 8)[2]
+
+
+def test_threads(command: Command, tiny: Path) -> None:
+    assert text(command, tiny, "ab", "-n", 4, "--threads", 1) == text(command, tiny, "ab", "-n", 4)
+    assert command("generate", tiny, "ab", "--threads", 2, "--engine", "reference")[0] == 2
+    assert command("generate", tiny, "ab", "--threads", 0)[0] == 2
+
+
+def test_generate_takes_a_program_and_another_tokenizer(command: Command, tiny: Path, kept: Path, tmp_path: Path) -> None:
+    expected = text(command, tiny, "abc", "-n", 4)
+    program = next(kept.glob("*.elf"))
+    for found in kept.glob("*.elf"):
+        if json.loads(command("generate", found, "abc", "-n", 4, "--json", "-")[1])["text"] == expected.removesuffix("\n"):
+            program = found
+    assert text(command, program, "abc", "-n", 4) == expected
+    assert command("generate", program, "abc", "--weights", "t2")[0] == 1
+    bare = tmp_path / "bare.bin"
+    shutil.copy(tiny, bare)
+    status, out, err = command("generate", bare, "abc")
+    assert (status, out) == (1, "") and "--tokenizer FILE" in err
+    assert text(command, bare, "abc", "-n", 4, "--tokenizer", tiny.with_name("tok31.bin")) == expected
+
+
+@pytest.mark.parametrize(("arguments", "says"), [
+    (["MODEL", "a" * CONTEXT], "prompt: "),
+    (["MODEL", "Ä"], "has no token"),
+    (["MODEL", "a", "-n", "99"], "-n: 99 tokens; expected at most"),
+    (["MODEL", "a", "-n", "0"], "-n: 0; expected 1 or more"),
+    (["MODEL", "a", "--temperature", "-2"], "--temperature: -2.0; expected 0"),
+    (["MODEL", "a", "--temperature", "inf"], "--temperature: inf"),
+    (["MODEL", "a", "--top-p", "1.5"], "--top-p: 1.5; expected above 0"),
+    (["MODEL", "a", "--context", "0"], "--context: 0; expected 1 or more"),
+    (["MODEL", "a", "--context", "99"], "--context: 99; expected at most the 16"),
+    (["MODEL", "a", "--weights", "t3"], "no weight format 't3'"),
+    (["MODEL", "a", "--machine", "slim-lama"], "slim-llama"),
+    (["MODEL", "a", "--tokenizer", "nowhere.bin"], "nowhere.bin"),
+    (["nowhere.bin", "a"], "no such file or directory"),
+])
+def test_a_mistake_is_one_message(command: Command, tiny: Path, arguments: list[str], says: str) -> None:
+    status, out, err = command("generate", *[str(tiny) if word == "MODEL" else word for word in arguments])
+    assert (status, out) == (1, "") and says in err
+    assert "Traceback" not in err and err.count("error:") == 1
+
+
+def test_without_a_model_the_demo(command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny: Path) -> None:
+    from compiler import generate
+    monkeypatch.setattr(generate, "DEMO", tmp_path / "demo")
+    status, _, err = command("generate", "Once upon a time")
+    assert status == 1 and f"{tmp_path / 'demo'}: error: the demo model is not there" in err and "config.json" in err
+    assert command("generate")[0] == 2
+    status, _, err = command("generate", tiny)
+    assert status == 2 and "Missing argument 'PROMPT'" in err and str(tiny) in err
+    monkeypatch.setattr(generate, "DEMO", tiny)
+    assert text(command, "ab", "-n", 3) == text(command, tiny, "ab", "-n", 3)
+
+
+def test_ctrl_c_ends_with_the_summary_so_far(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reference engine takes minutes for a thousand tokens of this."""
+    monkeypatch.setattr(cache, "folder", lambda: tmp_path)
+    monkeypatch.setitem(shapes.SHAPES, "1m", (6, 64, 128, 4, 60))
+    path = shapes.compile_shape("1m", "t2")[0]
+    program = slimulator.Program.load(path)
+    program.meta["tokenizer"] = {"kind": "pieces", "pieces": ["<s>", *map(chr, range(97, 123))], "scores": [0.0] * 27,
+                                 "kinds": [3, *[1] * 26], "bos": 0, "prefix": False}
+    program.save(tmp_path / "long.elf")
+    process = subprocess.Popen([sys.executable, "-m", "slimulator", "generate", str(tmp_path / "long.elf"), "abc", "-n", "1000",
+                                "--json", str(tmp_path / "g.json"), "--engine", "reference"],
+                               text=True, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None and process.stdout.read(3) == "abc"       # the prompt is shown when the run begins
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "ended: interrupted" in err and "Traceback" not in err
+    assert json.loads((tmp_path / "g.json").read_text())["reason"] == "interrupted"
+
+
+def test_neurons_that_are_skipped_are_counted(command: Command, tmp_path: Path) -> None:
+    """A relu model, exact: the same text, and fewer rows."""
+    demo = write_relu(tmp_path)
+    dense, sparse = (json.loads(command("generate", demo, "ab", "-n", 4, "--json", "-", *options)[1])
+                     for options in ((), ("--ffn-sparsity", "exact")))
+    assert dense["text"] == sparse["text"]
+    assert dense["neurons_skipped"] == 0 < sparse["neurons_skipped"]
+    assert "neurons" in command("generate", demo, "ab", "-n", 4, "--ffn-sparsity", "exact")[2]
+    assert command("verify", demo, "--prompt", "ab", "--tokens", 3, "--ffn-sparsity", "exact")[0] == 0
+    (tmp_path / "t.txt").write_text("a cat", encoding="utf-8")
+    scores = json.loads(command("eval", demo, tmp_path / "t.txt", "--ffn-sparsity", "exact", "--json", "-")[1])
+    assert scores["top_1_agreement"] == 1
+
+
+# ------------------------------------------------------------------------------------------------ verify
+
+
+def test_verify_prints_a_table(command: Command, tiny: Path, tmp_path: Path) -> None:
+    status, out, _ = command("verify", tiny, "--prompt", "a cat", "--tokens", 4, "--weights", "t2", "--dump", tmp_path / "values",
+                             "--json", tmp_path / "v.json")
+    assert status == 0
+    assert [line.split()[0] for line in out.splitlines()] == ["not", "pass", "pass", "pass"]
+    assert "top-1 agreement" in out and "every bit" in out and "4 tokens" in out
+    data = json.loads((tmp_path / "v.json").read_text())
+    assert [entry["verdict"] for entry in data] == ["not checked", "pass", "pass", "pass"] and data[2]["operations"] > 100
+    assert len(list((tmp_path / "values").glob("t003.*.npy"))) > 20
+    assert np.load(next((tmp_path / "values").glob("t000.start.*.x.npy"))).shape == (32,)
+
+
+def test_verify_fails_for_a_damaged_program(command: Command, tiny: Path, tmp_path: Path) -> None:
+    command("generate", tiny, "a", "-n", 1, "--weights", "i8")
+    status, out, _ = command("verify", tiny, "--weights", "i8", "--tokens", 3, "--prompt", "ab")
+    assert (status, out.count("pass")) == (0, 3)
+    from compiler.compile import compile_model
+    from compiler.frontends import load
+    from compiler.recipe import read_recipe
+    compiled = compile_model(load(tiny), recipe=read_recipe("i8"))
+    compiled.save(tmp_path / "p.elf")
+    data = bytearray((tmp_path / "p.elf").read_bytes())
+    weights = next(s for s in slimulator.Program.load(tmp_path / "p.elf").sections if s.name == ".flash.weights")
+    offset = getattr(weights.chunks[0], "offset", data.find(weights.bytes()))
+    data[offset + compiled.layout.layers_at + compiled.layout.layer["o"].offset] ^= 0x55
+    (tmp_path / "p.elf").write_bytes(data)
+    status, out, _ = command("verify", tiny, "--weights", "i8", "--tokens", 3, "--prompt", "ab", "--program", tmp_path / "p.elf")
+    assert status == 1
+    assert "FAIL         program = quantised graph" in out and "layer 0, attention = gemv.i8" in out and "layer.o" in out
+
+
+def test_verify_of_options(command: Command, tiny: Path) -> None:
+    assert "reference" in command("verify", tiny, "--engine", "reference", "--tokens", 2, "--prompt", "a")[1]
+    assert command("verify", tiny, "--machine", "slim-llama", "--tokens", 2, "--prompt", "a")[0] == 0
+    assert command("verify", tiny, "--context", 8, "--tokens", 2, "--prompt", "a")[0] == 0
+    assert command("verify", tiny, "--tokens", 1)[0] == 2
+    assert command("verify", tiny, "--prompt", "Ä")[0] == 1
+
+
+# ------------------------------------------------------------------------------------------------ eval, bench
+
+
+def test_eval(command: Command, tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_text("a cat sat.<|endoftext|>a dog ran and ran and ran.", encoding="utf-8")
+    status, out, _ = command("eval", tiny, tmp_path / "t.txt", "--tokens", 20, "--json", tmp_path / "e.json")
+    data = json.loads((tmp_path / "e.json").read_text())
+    assert status == 0 and data["tokens"] == 20 and data["documents"] == 2
+    assert data["bits_per_byte"]["float"] == pytest.approx(data["bits_per_byte"]["program"], rel=1e-5)
+    assert data["top_1_agreement"] == 1 and data["kl_divergence"] < 1e-9
+    assert f"{data['bits_per_byte']['float']:.4f}" in out and "top-1 agreement" in out and "KL divergence" in out
+    other = json.loads(command("eval", tiny, tmp_path / "t.txt", "--tokens", 20, "--weights", "t2", "--json", "-")[1])
+    assert other["bits_per_byte"]["float"] == data["bits_per_byte"]["float"] and other["kl_divergence"] > 1e-3
+    reference = json.loads(command("eval", tiny, tmp_path / "t.txt", "--tokens", 20, "--weights", "t2", "--engine", "reference",
+                                   "--json", "-")[1])
+    assert reference == other
+
+
+def test_eval_of_what_cannot_be(command: Command, tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_bytes(b"a\xff")
+    for arguments, says in (([tiny, tmp_path / "t.txt"], "not UTF-8"), ([tiny, tmp_path / "none.txt"], "No such file")):
+        status, out, err = command("eval", *arguments)
+        assert (status, out) == (1, "") and says in err
+
+
+def test_bench_measures_a_shape(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(shapes.SHAPES, "1k", (2, 32, 48, 2, 60))
+    monkeypatch.setattr(shapes, "CONTEXT", 20000)
+    status, out, _ = command("bench", "--shape", "1k", "--seconds", 0.2)
+    assert status == 0 and "tokens/s" in out and "time by unit" in out and "gemv.i8" in out
+    data = json.loads(command("bench", "--shape", "1k", "--seconds", 0.2, "--weights", "f32", "--json", "-")[1])["1k"]
+    assert data["weights"] == "f32" and data["tokens_per_second"] > 10 and data["bandwidth"] > 1e8
+    assert sum(data["units"].values()) == pytest.approx(1)
+    assert sum(o["share"] for o in data["operations"].values()) == pytest.approx(1)
+    layer = [o["per_token"] for name, o in data["operations"].items() if name.startswith("op.layer.")]
+    assert layer == pytest.approx([2] * len(layer), rel=0.1)
+    status, _, err = command("bench", "--shape", "15n")
+    assert status == 1 and "did you mean '15m'?" in err
