@@ -55,7 +55,7 @@ def generate(model: str | None, prompt: str | None, max_tokens: int | None, temp
     """
     from compiler.generate import Generation, Sampling, find_program, open_program
     from slimulator import _dump, _preset, _progress, _write
-    from slimulator import _engine as maker
+    from slimulator import _maker as maker
     if prompt is None:
         model, prompt = None, model
     if prompt is None or (model is None and Path(prompt).exists()):
@@ -142,7 +142,7 @@ def evaluate_model(model: Path, text: Path, weights: str | None, machine: str | 
     from compiler.graph import Executor, build
     from isa.program import Program
     from slimulator import _dump, _preset, _progress, _write
-    from slimulator import _engine as maker
+    from slimulator import _maker as maker
     if is_program(model):
         raise click.UsageError(f"{model} is a program: the float graph needs the checkpoint that it was compiled from")
     make = maker(engine, threads)
@@ -199,7 +199,7 @@ def verify(model: Path, weights: str | None, machine: str | None, program_file: 
     from compiler import verify_chain as chain
     from compiler.generate import is_program
     from slimulator import _dump, _progress, _write
-    from slimulator import _engine as maker
+    from slimulator import _maker as maker
     if is_program(model) and (program_file or dump or weights or context or sparsity):
         raise click.UsageError(f"{model} is a program: --program, --dump and options of the compiler need the checkpoint")
     checks = []
@@ -240,7 +240,7 @@ def bench(names: tuple[str, ...], shapes: tuple[str, ...], weights: str | None, 
     from compiler.shapes import WEIGHTS, compile_shape
     from isa.program import Program
     from slimulator import _dump, _progress, _write
-    from slimulator import _engine as maker
+    from slimulator import _maker as maker
     status = _benchmarks(names) if names else 0
     figures, make = {}, maker("fast", threads)
     for name in shapes or (() if names else ("125m",)):

@@ -383,19 +383,21 @@ def _preset(program: Any, file: Path, machine: str | None) -> Any:
                            hint="give the machine's .toml file with --machine") from error
 
 
-def _engine(name: str, threads: int = 1) -> Any:
-    """What makes a machine of an engine. The first run on a host compiles the fast one: a terminal is told so."""
+def _engine(name: str) -> Any:
+    """The class of an engine. The first run on a host compiles the fast one: a terminal is told so."""
     if name == "reference":
-        if threads > 1:
-            raise click.BadParameter("the reference engine has one thread", param_hint="--threads")
         from isa.reference import ReferenceMachine
         return ReferenceMachine
     from emulator.engine import Machine
     from emulator.kernels import on_compile
     if sys.stderr.isatty():
         on_compile(lambda what: click.echo(f"\r\x1b[K{what and f'compiling {what} ...'}", nl=False, err=True))
-    options: dict[str, Any] = {"threads": threads}
-    return Machine if threads == 1 else partial(Machine, **options)
+    return Machine
+
+
+def _maker(name: str, threads: int) -> Any:
+    """What makes a machine of an engine with a number of threads."""
+    return partial(_engine(name), **_threads(name, threads))
 
 
 def _threads(engine: str, threads: int) -> dict[str, int]:
