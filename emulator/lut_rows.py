@@ -128,7 +128,7 @@ def _emit_rows(number: int, by_word: bool, counting: bool) -> Any:
                     builder.store(some.take_sums(row).total(), pointer(builder, target, I32)).align = 1
             some.counts.save(events)
 
-        count = 1 if by_word else layout.rows_at_once
+        count = 4 if by_word else layout.rows_at_once
         groups = builder.sdiv(rows, ir.Constant(I64, count))
         some_rows(ir.Constant(I64, 0), groups, count)
         if count > 1:

@@ -31,7 +31,10 @@ _ENTRIES = 1 << 16                                  # of the page map, read at a
 
 def zeros(size: int) -> Bytes:
     """Zeros that take no memory of the host until they are touched."""
-    return np.frombuffer(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NORESERVE), np.uint8)
+    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NORESERVE)
+    if hasattr(mmap, "MADV_HUGEPAGE"):          # a matrix in pages of 2 MiB is read up to a third faster
+        memory.madvise(mmap.MADV_HUGEPAGE)
+    return np.frombuffer(memory, np.uint8)
 
 
 def mapped(piece: FileSlice) -> Bytes:
