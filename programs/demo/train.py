@@ -1,0 +1,236 @@
+"""Train the demo model: text files in, one checkpoint out. `export.py` makes the model directory from it.
+
+    python -m programs.demo.train ../shared/data/tinystories/train-*.txt --out out/demo --steps 3000
+
+The texts are stories separated by `<|endoftext|>`. A run is a function of its options and texts alone, and continues from
+`OUT/checkpoint.pt` exactly where that was written: every `--save` seconds, on Ctrl-C and at the end. `--steps` may be changed until
+the learning rate begins to fall. `OUT/log.jsonl` gets a line every few steps, and every `--evaluate` steps the bits per byte of
+stories held out from training.
+
+The schedule: a short warm-up, a constant rate, then a linear fall to zero over the last `--fall` of the steps. Weight decay ends
+half-way, as BitNet's authors found best. Matrices learn by Muon, the embedding and the norms by Adam.
+"""
+
+import argparse
+import json
+import math
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+from torch.nn import functional as F
+
+from programs.demo.model import BitNet, Fused, Shape
+from programs.demo.tokenizer import SEPARATOR_ID, stories_of, train_tokenizer
+
+IGNORED = -100          # cross_entropy's mark for a target that does not count
+
+
+def options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Train a ternary language model on stories.")
+    parser.add_argument("texts", type=Path, nargs="+")
+    parser.add_argument("--out", type=Path, default=Path("out/demo"),
+                        help="folder of checkpoint, tokenizer and log (default: %(default)s)")
+    parser.add_argument("--vocabulary", type=int, default=2048)
+    parser.add_argument("--dim", type=int, default=256)
+    parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--heads", type=int, default=4)
+    parser.add_argument("--kv-heads", type=int, default=2)
+    parser.add_argument("--hidden", type=int, default=640)
+    parser.add_argument("--context", type=int, default=512)
+    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--batch", type=int, default=4096, help="tokens per step (default: %(default)s)")
+    parser.add_argument("--rate", type=float, default=0.02, help="learning rate of the matrices (default: %(default)s)")
+    parser.add_argument("--adam-rate", type=float, default=0.003, help="that of embedding and norms (default: %(default)s)")
+    parser.add_argument("--decay", type=float, default=0.02, help="weight decay of the matrices, first half (default: %(default)s)")
+    parser.add_argument("--warm-up", type=int, default=50, help="steps (default: %(default)s)")
+    parser.add_argument("--fall", type=float, default=0.5, help="share of the steps in which the rate falls (default: %(default)s)")
+    parser.add_argument("--dropout", type=float, default=0.0)
+    parser.add_argument("--sparsity", type=float, default=0.0,
+                        help="weight in the loss of how evenly a token's neurons are active (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--held-out", type=int, default=200,
+                        help="stories at the end of the texts kept to evaluate on (default: %(default)s)")
+    parser.add_argument("--evaluate", type=int, default=250, help="steps between two evaluations (default: %(default)s)")
+    parser.add_argument("--save", type=float, default=180, help="seconds between two checkpoints (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--compile", action="store_true", help="fuse the element-wise parts; needs a C++ compiler")
+    return parser.parse_args()
+
+
+def windows(ids: list[list[int]], context: int) -> list[list[int]]:
+    """Stories (ids from the separator to the separator) cut where the context ends; a cut's last token begins the next window."""
+    return [story[i:i + context + 1] for story in ids for i in range(0, len(story) - 1, context)]
+
+
+def batches(pieces: list[list[int]], tokens: int, seed: int, epoch: int) -> list[list[int]]:
+    """Indices of windows of about one length, at most `tokens` tokens a batch with the padding; the order is the epoch's own."""
+    generator = np.random.default_rng((seed, epoch))
+    lengths = np.array([len(piece) for piece in pieces]) - 1
+    order = generator.permutation(len(pieces))
+    order = order[np.argsort(lengths[order] // 16, kind="stable")]
+    result: list[list[int]] = [[]]
+    longest = 0
+    for i in map(int, order):
+        longest = max(longest, int(lengths[i]))
+        if longest * (len(result[-1]) + 1) > tokens and result[-1]:
+            result.append([])
+            longest = int(lengths[i])
+        result[-1].append(i)
+    return [result[i] for i in generator.permutation(len(result))]
+
+
+def padded(pieces: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Inputs and targets, each (B, T), of windows; what lies behind a window's end does not count."""
+    length = max(map(len, pieces))
+    tokens = torch.full((len(pieces), length), SEPARATOR_ID)
+    targets = torch.full((len(pieces), length), IGNORED)
+    for row, piece in enumerate(pieces):
+        tokens[row, :len(piece)] = targets[row, :len(piece)] = torch.tensor(piece)
+    return tokens[:, :-1], targets[:, 1:]
+
+
+def rate_at(step: int, steps: int, warm_up: int, fall: float) -> float:
+    """The share of the full learning rate at a step: 1 but for the warm-up and the linear fall at the end."""
+    return min(1.0, (step + 1) / warm_up, (steps - step) / (fall * steps))
+
+
+@torch.no_grad()
+def evaluate(model: BitNet, pieces: list[list[int]], size: int, batch: int) -> tuple[float, list[float]]:
+    """Bits per byte of windows that encode `size` bytes, in float32 as deployed, and each layer's share of zeros behind relu2."""
+    model.eval()
+    bits, zeros, count = 0.0, torch.zeros(model.shape.layers), 0
+    for chosen in batches(pieces, batch, 0, 0):
+        tokens, targets = padded([pieces[i] for i in chosen])
+        nats = F.cross_entropy(model(tokens).flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum")
+        bits += float(nats) / math.log(2)
+        zeros += tokens.numel() * torch.stack([layer.mlp.zeros for layer in model.layers])
+        count += tokens.numel()
+    model.train()
+    return bits / size, (zeros / count).tolist()
+
+
+class Run:
+    """Everything that a checkpoint holds."""
+
+    def __init__(self, arguments: argparse.Namespace, shape: Shape):
+        torch.manual_seed(arguments.seed)
+        self.model, self.step, self.seconds = BitNet(shape), 0, 0.0
+        self.epoch, self.place, self.share = 0, 0, 0.0          # whole epochs, batches of this one, its share that is done
+        matrices = [p for name, p in self.model.named_parameters() if p.ndim == 2 and "embed" not in name]
+        others = [p for name, p in self.model.named_parameters() if p.ndim == 1 or "embed" in name]
+        self.muon = torch.optim.Muon(matrices, lr=arguments.rate, weight_decay=arguments.decay)
+        self.adam = torch.optim.Adam(others, lr=arguments.adam_rate, betas=(0.9, 0.98))
+
+    def save(self, path: Path) -> None:
+        state = {"shape": self.model.shape.as_dict(), "model": self.model.state_dict(), "muon": self.muon.state_dict(),
+                 "adam": self.adam.state_dict(), "step": self.step, "epoch": self.epoch, "place": self.place,
+                 "seconds": self.seconds}
+        torch.save(state, path.with_suffix(".new"))
+        os.replace(path.with_suffix(".new"), path)
+
+    def load(self, path: Path) -> None:
+        state = torch.load(path, weights_only=True)
+        if state["shape"] != self.model.shape.as_dict():
+            sys.exit(f"error: {path} has the shape {state['shape']}, the options say {self.model.shape.as_dict()};"
+                     f" give another --out")
+        self.model.load_state_dict(state["model"])
+        self.muon.load_state_dict(state["muon"])
+        self.adam.load_state_dict(state["adam"])
+        self.step, self.epoch, self.place, self.seconds = state["step"], state["epoch"], state["place"], state["seconds"]
+
+    def batches(self, pieces: list[list[int]], tokens: int, seed: int) -> Iterator[list[int]]:
+        """The batches from where the run stands on, without end."""
+        while True:
+            epoch = batches(pieces, tokens, seed, self.epoch)
+            while self.place < len(epoch):
+                self.place += 1
+                self.share = self.place / len(epoch)
+                yield epoch[self.place - 1]
+            self.epoch, self.place = self.epoch + 1, 0
+
+
+def main() -> None:
+    arguments = options()
+    torch.set_num_threads(arguments.threads)
+    if arguments.compile:
+        Fused.compile()
+    stories = [story for path in arguments.texts for story in stories_of(path.read_text(encoding="utf-8"))]
+    training, held_out = stories[:-arguments.held_out], stories[-arguments.held_out:]
+    if not training:
+        sys.exit(f"error: the texts hold {len(stories)} stories, none is left to train on; --held-out takes {arguments.held_out}")
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    vocabulary, checkpoint = arguments.out / "tokenizer.json", arguments.out / "checkpoint.pt"
+    if not vocabulary.exists():
+        train_tokenizer(training, arguments.vocabulary).save(str(vocabulary))
+    tokenizer = Tokenizer.from_file(str(vocabulary))
+    encoded = [[*encoding.ids, SEPARATOR_ID] for encoding in tokenizer.encode_batch(training)]
+    pieces = windows(encoded, arguments.context)
+    judged = windows([encoding.ids for encoding in tokenizer.encode_batch(held_out)], arguments.context)
+    judged_size = sum(len(story.encode()) for story in held_out)
+
+    run = Run(arguments, Shape(tokenizer.get_vocab_size(), arguments.dim, arguments.layers, arguments.heads, arguments.kv_heads,
+                               arguments.hidden, arguments.context))
+    if checkpoint.exists():
+        run.load(checkpoint)
+    model = run.model
+    print(f"{sum(p.numel() for p in model.parameters())} parameters, {len(training)} stories,"
+          f" {sum(map(len, encoded))} tokens an epoch, step {run.step} of {arguments.steps}", flush=True)
+
+    stopping: list[int] = []                        # a signal waits for the end of its step
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: stopping.append(number))
+    saved = started = time.monotonic()
+    seconds_before = run.seconds
+    logged, seen, losses = run.step, 0, 0.0
+    following = run.batches(pieces, arguments.batch, arguments.seed)
+    with open(arguments.out / "log.jsonl", "a", encoding="utf-8") as log:
+        while run.step < arguments.steps:
+            share = rate_at(run.step, arguments.steps, arguments.warm_up, arguments.fall)
+            run.muon.param_groups[0].update(lr=arguments.rate * share,
+                                            weight_decay=arguments.decay if run.step < arguments.steps / 2 else 0.0)
+            run.adam.param_groups[0].update(lr=arguments.adam_rate * share)
+            torch.manual_seed(arguments.seed * 1_000_003 + run.step)        # dropout's: a resumed run draws the same
+            tokens, targets = padded([pieces[i] for i in next(following)])
+            logits = model(tokens, torch.bfloat16, arguments.dropout)
+            loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
+            losses += float(loss.detach())
+            if arguments.sparsity:
+                loss = loss + arguments.sparsity * torch.stack([layer.mlp.evenness for layer in model.layers]).mean()
+            run.muon.zero_grad()
+            run.adam.zero_grad()
+            loss.backward()
+            run.muon.step()
+            run.adam.step()
+            run.step += 1
+            seen += tokens.numel()
+            if not math.isfinite(losses):
+                sys.exit(f"error: the loss is {losses} at step {run.step}; {checkpoint} is from before it. Try a smaller --rate")
+            now = time.monotonic()
+            run.seconds = seconds_before + now - started
+            last = run.step == arguments.steps
+            if run.step % 25 == 0 or last:
+                line = {"step": run.step, "epoch": round(run.epoch + run.share, 2), "rate": round(share, 4),
+                        "loss": round(losses / (run.step - logged), 4), "tokens_per_second": round(seen / (now - started)),
+                        "seconds": round(run.seconds)}
+                logged, losses = run.step, 0.0
+                if run.step % arguments.evaluate == 0 or last:
+                    bits, zeros = evaluate(model, judged, judged_size, arguments.batch)
+                    line |= {"held_out_bits_per_byte": round(bits, 4), "zeros": [round(share, 3) for share in zeros]}
+                print(json.dumps(line), flush=True)
+                print(json.dumps(line), file=log, flush=True)
+            if now - saved > arguments.save or last or stopping:
+                run.save(checkpoint)
+                saved = now
+            if stopping:
+                sys.exit(f"stopped at step {run.step}; the same command continues")
+
+
+if __name__ == "__main__":
+    main()
