@@ -15,7 +15,7 @@ def pack(codes: np.ndarray) -> np.ndarray:
         raise ValueError(f"{codes.shape[0]} rows, expected a multiple of 4")
     if not np.isin(codes, (-1, 0, 1)).all():
         raise ValueError("expected codes -1, 0 and 1 only")
-    parts = (codes + 1).astype(np.uint8).reshape(4, -1, codes.shape[1])
+    parts = (codes + 1).astype(np.uint8).reshape(4, codes.shape[0] // 4, codes.shape[1])
     return parts[0] | parts[1] << 2 | parts[2] << 4 | parts[3] << 6
 
 

@@ -13,6 +13,8 @@ import safetensors.numpy
 from hypothesis import given
 from hypothesis import strategies as st
 
+from compiler.frontends import load
+from compiler.graph import Executor, build
 from programs.demo import stories260k
 from programs.demo.packing import pack, unpack
 from programs.demo.reference import Model
@@ -156,6 +158,17 @@ def test_the_score_of_a_few_stories_is_near_that_of_all(model: Model) -> None:
     stories = stories_of((DATA / "tinystories/valid.txt").read_text(encoding="utf-8"))[::90]
     total = sum(bits(model.forward, model.encode(story), model.context) for story in stories)
     assert total / sum(len(story.encode()) for story in stories) == pytest.approx(FIGURES["model"]["bits_per_byte"], rel=0.05)
+
+
+def test_the_compilers_float_graph_computes_the_same(model: Model) -> None:
+    """Two implementations that share nothing but the files; a rounding to int8 that falls the other way may show."""
+    loaded = load(DEMO / "model")
+    ids = model.encode("Once upon a time, there was a little girl named Lily. She had a red ball.")
+    assert loaded.tokenizer is not None and loaded.tokenizer.encode(model.tokenizer.decode(ids)) == ids
+    executor = Executor(build(loaded.config), loaded)
+    got, expected = np.stack([executor.step(token) for token in ids]), model.forward(np.array(ids))
+    assert np.abs(got - expected).max() < 0.02 * np.abs(expected).max()
+    assert np.median(np.abs(got - expected)) < 1e-3 * np.abs(expected).max()
 
 
 def test_a_story_comes_out(model: Model) -> None:

@@ -1,4 +1,7 @@
-"""Training of the demo model on a very small scale: it continues exactly, and what is exported is what was trained."""
+"""Training of the demo model on a very small scale: it continues exactly, and what is exported is what was trained.
+
+It stands here because it needs torch, which is there where the comparisons with outside references are made.
+"""
 
 import json
 import subprocess
