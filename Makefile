@@ -5,16 +5,14 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
-DEMO   := $(firstword $(wildcard programs/ternary_gemv.s programs/hello.s))
+PROMPT ?= Once upon a time
 
 .PHONY: demo test fuzz lint docs bench oracle clean
 .DELETE_ON_ERROR:
 
+# A story from the shipped ternary model on the emulated accelerator, with what that took there.
 demo: $(READY)
-	@mkdir -p out
-	$(BIN)/slimulator asm $(DEMO) -o out/demo.elf --listing out/demo.lst --symbols out/demo.sym
-	@grep -E '^ *[0-9]+  [0-9a-f]+  +[0-9a-f]{2}' out/demo.lst | head -n 40     # the first lines that made bytes
-	$(BIN)/slimulator run out/demo.elf
+	$(BIN)/slimulator generate "$(PROMPT)" -n 75
 
 test: $(READY)
 	$(BIN)/pytest
