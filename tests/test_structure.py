@@ -21,7 +21,8 @@ from isa.units import UNITS
 
 ROOT = Path(__file__).parents[1]
 
-MAY_IMPORT = {"isa": set(), "asm": {"isa"}, "emulator": {"isa"}, "compiler": {"isa", "asm"}}
+MAY_IMPORT = {"isa": set(), "asm": {"isa"}, "emulator": {"isa"}, "compiler": {"isa", "asm"},
+              "commands": {"isa", "asm", "emulator", "compiler"}}
 ALSO = {"compiler/verify": {"emulator"}, "compiler/generate": {"emulator"}}     # by the start of the path
 
 

@@ -1,6 +1,6 @@
 """The commands about models: generate, verify, eval, bench. Their arguments and their output; the rest stands in compiler/.
 
-slimulator.py adds them to its group. What they share with the commands there they import when they run.
+compile has a file of its own.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from typing import Any
 
 import click
 
-_FILE = click.Path(path_type=Path, readable=False)
+from commands.shared import FILE, dump, machine_maker, preset_for, progress, write
+
 _MODEL = "A Hugging Face directory, a GGUF file or a llama2.c .bin."
 _machine = click.option("--machine", metavar="M",
                         help="Preset name or .toml file to compile for, by default slim; of a program, to run on.")
@@ -20,8 +21,8 @@ _weights = click.option("--weights", metavar="F",
 _context = click.option("--context", type=int, metavar="N", help="Compile for N positions; by default the model's, at most 2048.")
 _sparse = click.option("--ffn-sparsity", "sparsity", type=click.Choice(["exact"]),
                        help="exact: read only the rows of neurons that are not zero, in models with relu or relu2.")
-_json = click.option("--json", "json_file", type=_FILE, metavar="F", help="Write the result as JSON ('-': to stdout).")
-_tokenizer = click.option("--tokenizer", type=_FILE, metavar="F", help="Tokenizer file; by default the one with the model.")
+_json = click.option("--json", "json_file", type=FILE, metavar="F", help="Write the result as JSON ('-': to stdout).")
+_tokenizer = click.option("--tokenizer", type=FILE, metavar="F", help="Tokenizer file; by default the one with the model.")
 _threads = click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
                         help="Work on large operations with N threads, at most as many as the host has cores.")
 _engine = click.option("--engine", type=click.Choice(["fast", "reference"]), default="fast", show_default=True,
@@ -54,25 +55,23 @@ def generate(model: str | None, prompt: str | None, max_tokens: int | None, temp
     the shipped demo model. A checkpoint is compiled once and kept in ~/.cache/slimulator/programs.
     """
     from compiler.generate import Generation, Sampling, find_program, open_program
-    from slimulator import _dump, _preset, _progress, _write
-    from slimulator import _maker as maker
     if prompt is None:
         model, prompt = None, model
     if prompt is None or (model is None and Path(prompt).exists()):
         raise click.UsageError("Missing argument 'PROMPT'" + (f": {prompt} is taken for the MODEL." if prompt else "."))
     sampling = Sampling(max_tokens, temperature, top_p, seed).check()
-    make = maker(engine, threads)
+    make = machine_maker(engine, threads)
     path = find_program(Path(model) if model is not None else None, machine=machine or "slim", weights=weights, context=context,
-                        sparse=sparsity is not None, tokenizer=tokenizer, progress=None if quiet else _progress("compiling"))
+                        sparse=sparsity is not None, tokenizer=tokenizer, progress=None if quiet else progress("compiling"))
     program, words = open_program(path, tokenizer)
-    preset = _preset(program, path, machine)
+    preset = preset_for(program, path, machine)
     generation = Generation(program, words, prompt, sampling, make, preset)
     to_stdout = str(json_file) == "-"
     report = generation.run(_nothing if to_stdout else _show)
     if not to_stdout:
         click.echo()
     if json_file is not None:
-        _write(json_file, [_dump({"model": model, "program": str(path), "machine": preset.name, "engine": engine,
+        write(json_file, [dump({"model": model, "program": str(path), "machine": preset.name, "engine": engine,
                                   "threads": threads, **report.as_json()})])
     failed = report.result.reason not in ("exit", "interrupted") or report.result.exit_code != 0
     if not quiet:
@@ -118,8 +117,8 @@ def _summary(report: Any, machine: str, engine: str, threads: int) -> None:
 
 
 @click.command("eval", short_help="Bits per byte of a model and of its program on a text.")
-@click.argument("model", type=_FILE)
-@click.argument("text", type=_FILE)
+@click.argument("model", type=FILE)
+@click.argument("text", type=FILE)
 @_weights
 @_machine
 @click.option("--tokens", type=click.IntRange(min=1), default=1000, show_default=True, metavar="N",
@@ -141,20 +140,18 @@ def evaluate_model(model: Path, text: Path, weights: str | None, machine: str | 
     from compiler.generate import find_program, is_program, read_text
     from compiler.graph import Executor, build
     from isa.program import Program
-    from slimulator import _dump, _preset, _progress, _write
-    from slimulator import _maker as maker
     if is_program(model):
         raise click.UsageError(f"{model} is a program: the float graph needs the checkpoint that it was compiled from")
-    make = maker(engine, threads)
+    make = machine_maker(engine, threads)
     opened = load(model, tokenizer)
     path = find_program(model, machine=machine or "slim", weights=weights, context=context,
-                        sparse=sparsity is not None, tokenizer=tokenizer, progress=_progress("compiling"))
+                        sparse=sparsity is not None, tokenizer=tokenizer, progress=progress("compiling"))
     program = Program.load(path)
     documents = split(read_text(text), need_tokenizer(opened), program.meta["model"]["context"], tokens)
-    runner = make(_preset(program, path, machine))
+    runner = make(preset_for(program, path, machine))
     runner.load(program)
     graph = of_graph(Executor(build(opened.config), opened))
-    scores = evaluate(documents, graph, of_program(runner, program), _progress("scoring"))
+    scores = evaluate(documents, graph, of_program(runner, program), progress("scoring"))
     formats = "checkpoint's formats" if weights is None else weights
     if str(json_file) != "-":
         click.echo(f"{scores.tokens} tokens, {scores.size} bytes of {text} in {len(documents)} documents")
@@ -164,7 +161,7 @@ def evaluate_model(model: Path, text: Path, weights: str | None, machine: str | 
         click.echo(f"{'top-1 agreement':<24}{'':>14}{100 * scores.agreement:>30.2f} %")
         click.echo(f"{'KL divergence':<24}{'':>14}{scores.kl:>27.5f} nats")
     if json_file is not None:
-        _write(json_file, [_dump({"model": str(model), "text": str(text), "weights": weights, "documents": len(documents),
+        write(json_file, [dump({"model": str(model), "text": str(text), "weights": weights, "documents": len(documents),
                                   **scores.as_json()})])
     return 0
 
@@ -173,10 +170,10 @@ def evaluate_model(model: Path, text: Path, weights: str | None, machine: str | 
 
 
 @click.command("verify", short_help="Check a model's program against the chain of trust.")
-@click.argument("model", type=_FILE)
+@click.argument("model", type=FILE)
 @_weights
 @_machine
-@click.option("--program", "program_file", type=_FILE, metavar="FILE.elf",
+@click.option("--program", "program_file", type=FILE, metavar="FILE.elf",
               help="Check this program; by default what the compiler makes of MODEL now.")
 @click.option("--tokens", type=click.IntRange(min=2), default=16, show_default=True, metavar="N", help="Compare over N tokens.")
 @click.option("--prompt", default="Once upon a time", show_default=True, metavar="TEXT",
@@ -184,7 +181,7 @@ def evaluate_model(model: Path, text: Path, weights: str | None, machine: str | 
 @_context
 @_sparse
 @_tokenizer
-@click.option("--dump", type=_FILE, metavar="DIR", help="Write every value as .npy, named by token, layer and operation.")
+@click.option("--dump", type=FILE, metavar="DIR", help="Write every value as .npy, named by token, layer and operation.")
 @_threads
 @_engine
 @_json
@@ -198,14 +195,13 @@ def verify(model: Path, weights: str | None, machine: str | None, program_file: 
     """
     from compiler import verify_chain as chain
     from compiler.generate import is_program
-    from slimulator import _dump, _progress, _write
-    from slimulator import _maker as maker
     if is_program(model) and (program_file or dump or weights or context or sparsity):
         raise click.UsageError(f"{model} is a program: --program, --dump and options of the compiler need the checkpoint")
     checks = []
     for check in chain.checks(model, weights=weights, machine=machine, program_file=program_file, count=tokens, prompt=prompt,
                               context=context, sparse=sparsity is not None, tokenizer=tokenizer, dump=dump,
-                              make=maker(engine, threads), fast=maker("fast", threads), progress=_progress("checking")):
+                              make=machine_maker(engine, threads), fast=machine_maker("fast", threads),
+                              progress=progress("checking")):
         checks.append(check)
         if str(json_file) != "-":
             first, *more = check.text.splitlines()
@@ -213,7 +209,7 @@ def verify(model: Path, weights: str | None, machine: str | None, program_file: 
             for line in more:
                 click.echo(f"{'':<44}{line}")
     if json_file is not None:
-        _write(json_file, [_dump([{"check": check.name, "verdict": check.verdict, "text": check.text, **check.figures}
+        write(json_file, [dump([{"check": check.name, "verdict": check.verdict, "text": check.text, **check.figures}
                                   for check in checks])])
     return int(any(check.verdict == "FAIL" for check in checks))
 
@@ -239,19 +235,17 @@ def bench(names: tuple[str, ...], shapes: tuple[str, ...], weights: str | None, 
     from compiler.measure import measure
     from compiler.shapes import WEIGHTS, compile_shape
     from isa.program import Program
-    from slimulator import _dump, _progress, _write
-    from slimulator import _maker as maker
     status = _benchmarks(names) if names else 0
-    figures, make = {}, maker("fast", threads)
+    figures, make = {}, machine_maker("fast", threads)
     for name in shapes or (() if names else ("125m",)):
         form = weights or WEIGHTS.get(name, "t2")
-        path, compiling = compile_shape(name, form, context, _progress(f"compiling {name}"))
+        path, compiling = compile_shape(name, form, context, progress(f"compiling {name}"))
         figures[name] = {"weights": form, "threads": threads, "compile_seconds": compiling,
                          **measure(Program.load(path), make, seconds)}
         if str(json_file) != "-":
             _bench_table(name, figures[name])
     if json_file is not None:
-        _write(json_file, [_dump(figures)])
+        write(json_file, [dump(figures)])
     return status
 
 

@@ -1,0 +1,120 @@
+"""What commands have in common: arguments, and how their output is written."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial, reduce
+from pathlib import Path
+from typing import Any
+
+import click
+
+FILE = click.Path(path_type=Path, readable=False)         # what cannot be read is a mistake in the input, not in the usage
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+ENGINE = click.option("--engine", type=click.Choice(["fast", "reference"]), default="fast", show_default=True,
+                      help="What executes the program. fast: compiled kernels; reference: the NumPy meanings, one at a time.")
+MACHINE = click.option("--machine", metavar="M",
+                       help="Preset name or .toml file; by default the one that the program was built for.")
+THREADS = click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
+                       help="Work on large operations with N threads, at most as many as the host has cores. "
+                            "Changes the time alone.")
+PROMPT = click.option("--prompt", default="", metavar="TOKENS", help="Prompt tokens for the program to read, e.g. \"1 42 7\".")
+
+
+def options(*several: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Several click options as one decorator."""
+    return lambda function: reduce(lambda decorated, option: option(decorated), reversed(several), function)
+
+
+def distinct(source: Path | None, outputs: Iterable[Path | None]) -> None:
+    """Refuse outputs that would overwrite the source or each other."""
+    taken: set[Path] = set()
+    for written in outputs:
+        if written is None or str(written) == "-" or (written.exists() and not written.is_file()):
+            continue
+        if source and written.absolute() == source.absolute():
+            raise click.UsageError(f"{written} is the source: it would be overwritten")
+        if written.absolute() in taken:
+            raise click.UsageError(f"{written} is named for two outputs: one would overwrite the other")
+        taken.add(written.absolute())
+
+
+def preset_for(program: Any, file: Path, machine: str | None) -> Any:
+    """The machine to run a program on: what --machine says, else the preset that it was built for."""
+    from isa.preset import PresetError, load_preset
+    from isa.program import ProgramError
+    try:
+        return load_preset(machine or program.machine)
+    except PresetError as error:
+        if machine:
+            raise
+        raise ProgramError(f"it was built for machine {program.machine!r}, which is no preset here", path=str(file),
+                           hint="give the machine's .toml file with --machine") from error
+
+
+def engine_named(name: str) -> Any:
+    """The class of an engine. The first run on a host compiles the fast one: a terminal is told so."""
+    if name == "reference":
+        from isa.reference import ReferenceMachine
+        return ReferenceMachine
+    from emulator.engine import Machine
+    from emulator.kernels import on_compile
+    if sys.stderr.isatty():
+        on_compile(lambda what: click.echo(f"\r\x1b[K{what and f'compiling {what} ...'}", nl=False, err=True))
+    return Machine
+
+
+def machine_maker(name: str, threads: int) -> Any:
+    """What makes a machine of an engine with a number of threads."""
+    return partial(engine_named(name), **thread_options(name, threads))
+
+
+def thread_options(engine: str, threads: int) -> dict[str, int]:
+    """What a machine of an engine is told about threads."""
+    if engine == "reference":
+        if threads > 1:
+            raise click.BadParameter("the reference engine has one thread", param_hint="--threads")
+        return {}
+    from emulator.threads import cores
+    if threads > cores():
+        raise click.BadParameter(f"{threads} is not in the range 1<=x<={cores()}, the cores of this host", param_hint="--threads")
+    return {"threads": threads}
+
+
+def token_list(text: str) -> list[int]:
+    try:
+        return [int(item) for item in text.replace(",", " ").split()]
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not a list of token numbers, e.g. \"1 42 7\"",
+                                 param_hint="--prompt") from None
+
+
+def dump(data: Any) -> str:
+    return json.dumps(data, indent=2)
+
+
+@contextmanager
+def writer(path: Path) -> Iterator[Callable[[Iterable[str]], None]]:
+    """Something to call with lines. What it writes is a file when the block has ended, whole or not at all; "-" is stdout."""
+    from isa.elf import replacing
+    if str(path) == "-":
+        yield lambda lines: sys.stdout.writelines(f"{line}\n" for line in lines)
+        return
+    with replacing(path) as stream:
+        yield lambda lines: stream.writelines(f"{line}\n".encode() for line in lines)
+
+
+def write(path: Path, lines: Iterable[str]) -> None:
+    with writer(path) as write:
+        write(lines)
+
+
+def progress(what: str) -> Any:
+    """A function of (done, all) that shows the share on a terminal, None where there is none."""
+    if not sys.stderr.isatty():
+        return None
+    return lambda done, whole: click.echo(
+        "\r\x1b[K" + (f"{what} {100 * done // whole} %" if done < whole else ""), nl=False, err=True)
