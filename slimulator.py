@@ -80,7 +80,7 @@ def _mistake(error: Exception) -> str | None:
     """The text of an error that a user's input caused, None for one of ours."""
     from asm.diagnostics import AssemblyError
     from compiler.errors import ModelError
-    from emulator.observe.trace import TraceError
+    from emulator.errors import SimdError, TraceError
     from isa.manual import UnknownEntry
     from isa.preset import PresetError
     from isa.program import ProgramError
@@ -89,7 +89,7 @@ def _mistake(error: Exception) -> str | None:
             return str(error)
         case ProgramError():
             return f"{error.path}: error: {str(error).removeprefix(f'{error.path}: ')}" if error.path else f"error: {error}"
-        case UnknownEntry() | TraceError():
+        case UnknownEntry() | SimdError() | TraceError():
             return f"error: {error}"
         case MemoryError():
             return "error: out of memory\nhint: data belongs into files (.incbin), where it stays until the program is written"

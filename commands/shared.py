@@ -85,11 +85,14 @@ def thread_options(engine: str, threads: int) -> dict[str, int]:
 
 
 def token_list(text: str) -> list[int]:
+    """The tokens of --prompt. A program reads them as signed registers, and a negative one would be the end of the prompt."""
     try:
-        return [int(item) for item in text.replace(",", " ").split()]
+        tokens = [int(item) for item in text.replace(",", " ").split()]
     except ValueError:
-        raise click.BadParameter(f"{text!r} is not a list of token numbers, e.g. \"1 42 7\"",
-                                 param_hint="--prompt") from None
+        tokens = [-1]
+    if not all(0 <= token < 1 << 63 for token in tokens):
+        raise click.BadParameter(f"{text!r} is not a list of token numbers, e.g. \"1 42 7\"", param_hint="--prompt")
+    return tokens
 
 
 def dump(data: Any) -> str:

@@ -175,7 +175,9 @@ class Machine(ReferenceMachine):
                 if piece.base <= pc < piece.end:
                     piece.code[(pc - piece.base) // 4, OPERATION] = NUMBER["OTHER"]
         watched = [*self.watchpoints, *(place for _, _, writes in self._hooks for place in writes)]
-        guards = [(start, end - start) for start, end in self._ranges] + watched
+        top = max(region.end for region in self.machine.regions)            # beyond it nothing is ever written
+        guards = [(start, end - start) for start, end in self._ranges]
+        guards += [(start, min(size, top - start)) for start, size in watched if start < top]
         self._guards = np.array(guards, np.uint64).view(np.int64).reshape(-1, 2)
         low = min((start for start, _ in guards), default=0)
         self._block[context.GUARD_START] = low

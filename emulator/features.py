@@ -10,16 +10,14 @@ import os
 
 from llvmlite import binding
 
+from emulator.errors import SimdError
+
 LEVELS = ("portable", "avx2", "avx512")
 _NEEDS: dict[str, tuple[str, ...]] = {
     "portable": (),
     "avx2":     ("avx2",),
     "avx512":   ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vnni", "avx512vbmi", "avx512bitalg", "avx512vpopcntdq"),
 }
-
-
-class SimdError(ValueError):
-    """SLIMULATOR_SIMD names a level that does not exist or that this processor does not have."""
 
 
 def _level() -> str:

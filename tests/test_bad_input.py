@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import struct
+import subprocess
 import sys
 import zlib
 from pathlib import Path
@@ -235,3 +236,11 @@ def test_recursion_without_an_end_runs_into_the_program_and_traps(run, tmp_path,
     status, _, err = run(tmp_path / "deep.elf", "--machine", small, "--engine", engine, "--max-instructions", 100_000)
     assert status == 1
     assert re.search(r"trap \d+ \((illegal instruction|store access)\) at pc 0x8000\w+ <_start", err), err
+
+
+def test_a_level_of_simd_that_does_not_exist(tmp_path: Path) -> None:
+    asm.assemble(GOOD).save(tmp_path / "good.elf")
+    done = subprocess.run([sys.executable, "slimulator.py", "run", tmp_path / "good.elf"], capture_output=True, text=True,
+                          env=os.environ | {"SLIMULATOR_SIMD": "sse9"}, cwd=Path(slimulator.__file__).parent)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.fullmatch(r"error: SLIMULATOR_SIMD=sse9: expected one of portable.* on this processor\n", done.stderr)

@@ -272,13 +272,17 @@ class _Parser:
 
 def _literal(text: str) -> Number:
     try:
-        return s64(int(text, 0))
+        number: Number = int(text, 0)
     except ValueError:
-        pass
-    try:
-        return s64(int(text)) if text.replace("_", "").isdigit() else float(text)      # 007
-    except ValueError:
-        raise DebugError(f"`{text}` is not a number") from None
+        try:
+            number = int(text) if text.replace("_", "").isdigit() else float(text)      # 007
+        except ValueError:
+            raise DebugError(f"`{text}` is not a number") from None
+    if isinstance(number, float):
+        return number
+    if number > WORD:
+        raise DebugError(f"`{text}` has more than 64 bits")
+    return s64(number)
 
 
 def _of_register(number: int) -> _Node:

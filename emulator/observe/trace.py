@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+from emulator.errors import TraceError
 from isa.counters import COUNTERS
 from isa.csrs import BY_ADDRESS
 from isa.disassembly import SymbolIndex, format_instruction
@@ -26,10 +27,6 @@ COLUMNS = ("n", "pc", "symbol", "source", "word", "instruction", "effects")
 HEAD = 16                   # bytes shown of what was written
 _REMEMBERED = 1 << 16       # instructions whose text is kept
 _ALWAYS = "core.instructions"
-
-
-class TraceError(ValueError):
-    """A filter that names no unit or register."""
 
 
 # ------------------------------------------------------------------------------------------------ what is traced

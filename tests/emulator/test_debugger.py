@@ -407,7 +407,7 @@ def test_set_changes_registers_csrs_memory_and_code(debug, engine) -> None:
     ("delete 7", "there is no breakpoint or watchpoint 7; there are none"), ("step 0", "step 0; expected"),
     ("step now", "`now` is no register"), ("unit lot", "no unit `lot` has operations; there are vec, lut"),
     ("unit lut", "the program has no lut operation"), ("until", "until where?"),
-    ("continue 5", "`5` is more than the command takes"),
+    ("continue 5", "`5` is more than the command takes"), ("step 18446744073709551616", "more than 64 bits"),
     ("finish", "this function's caller is not known: the program starts here"), ("print", "print what?"),
     ("print pim", "`pim` is no register"), ("x", "memory where?"), ("x 0x40", "there is no memory at 0x40"),
     ("x cell, -1", "a dump of -1 bytes"), ("disassemble 0x40", "4 bytes at 0x40"),

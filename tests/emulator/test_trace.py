@@ -10,9 +10,10 @@ import pytest
 
 import asm
 from emulator.engine import Machine
+from emulator.errors import TraceError
 from emulator.observe.commit_log import commit_line
 from emulator.observe.line_log import LineLog
-from emulator.observe.trace import COLUMNS, Trace, TraceError, selection
+from emulator.observe.trace import COLUMNS, Trace, selection
 from isa.program import Program, ProgramError, Section, Symbol
 from isa.reference import ReferenceMachine
 
@@ -175,8 +176,15 @@ def test_selections_that_name_nothing(filters, said):
         selection(asm.assemble(LOOP), **filters)
 
 
+@ENGINES
+@pytest.mark.parametrize(("written", "lines"), [("0..0xffffffffffffffff", 2000), ("0x8000000000000000..0xffffffffffffffff", 0)])
+def test_memory_beyond_all_regions_may_be_chosen(engine, written, lines, tmp_path):
+    assert len(run(engine, asm.assemble(LOOP), tmp_path / "t", writes=[written])[1]) == lines
+
+
 @pytest.mark.parametrize(("text", "said"), [
-    ("agian", "did you mean 'again'"), ("8..4", "is empty"), ("again..again", "is empty"), ("..4", "is no address"), ("", "is no")])
+    ("agian", "did you mean 'again'"), ("8..4", "is empty"), ("again..again", "is empty"), ("..4", "is no address"), ("", "is no"),
+    ("18446744073709551616", "no address of 64 bits"), ("8..+18446744073709551615", "ends behind the last address")])
 def test_ranges_that_are_none(text, said):
     with pytest.raises(ProgramError, match=re.escape(said)):
         selection(asm.assemble(LOOP), code=[text])
