@@ -142,11 +142,14 @@ class Program:
         symbol = self.symbol(name)
         try:
             base = symbol.value if symbol else int(name, 0)
-            return (base + int(f"{sign}{offset}" if sign else "0", 0)) % (1 << 64)
+            address = base + int(f"{sign}{offset}" if sign else "0", 0)
         except ValueError:
             near = get_close_matches(name, [other.name for other in self.symbols], n=1)
             raise ProgramError(f"{text!r} is no address; expected a number or a symbol, e.g. 0x80000000 or main+8",
                                hint=f"did you mean {near[0]!r}?" if near and not symbol else "") from None
+        if not 0 <= address < 1 << 64:
+            raise ProgramError(f"{text!r} is {address:#x}, which is no address of 64 bits")
+        return address
 
     def extent(self, symbol: Symbol) -> tuple[int, int]:
         """(start, end) of what a symbol names: its size, or without one, up to the next symbol of its section.
@@ -174,6 +177,8 @@ class Program:
         last = first + self.address(end[1:]) if end.startswith("+") else self.address(end)
         if first >= last:
             raise ProgramError(f"the range {text!r} is empty: {first:#x}..{last:#x}", hint="the end is left out of a range")
+        if last > 1 << 64:
+            raise ProgramError(f"the range {text!r} ends behind the last address")
         return first, last
 
     def symbol_at(self, address: int) -> str:
@@ -217,3 +222,8 @@ class Program:
         """Read an ELF program; large sections stay in the file. Raises OSError, ProgramError (what, at which offset)."""
         from isa.elf_reader import read_elf
         return read_elf(Path(path))
+
+
+def place_text(address: int, symbol: str, line: str) -> str:
+    """"0x80000010 <loop+0x4> (sum.s:12)": a place as messages write it, with what is known of it."""
+    return " ".join(filter(None, (f"{address:#x}", symbol and f"<{symbol}>", line and f"({line})")))

@@ -21,7 +21,7 @@ from isa.csrs import BY_ADDRESS, MSTATUS_MIE, MSTATUS_MPIE
 from isa.instruction import LONGEST, Row, decode
 from isa.memory import Bytes
 from isa.preset import Preset, load_preset
-from isa.program import Program, ProgramError
+from isa.program import Program, ProgramError, place_text
 from isa.registers import ABI_NAMES
 from isa.services import Host
 from isa.tensor import read_tensor
@@ -47,8 +47,8 @@ class TrapReport:
     detail: str
 
     def __str__(self) -> str:
-        where = " ".join(filter(None, (f"{self.pc:#x}", self.symbol and f"<{self.symbol}>", self.place and f"({self.place})")))
-        return (f"trap {int(self.cause)} ({self.cause.name.lower().replace('_', ' ')}) at pc {where}\n"
+        return (f"trap {int(self.cause)} ({self.cause.name.lower().replace('_', ' ')}) "
+                f"at pc {place_text(self.pc, self.symbol, self.place)}\n"
                 f"  instruction: {self.instruction}\n  reason: {self.detail or MEANING[self.cause]}\n"
                 f"  value: {self.value:#x}")
 

@@ -27,6 +27,11 @@ def read_memory(machine: ReferenceMachine, address: int, size: int) -> Bytes:
         raise DebugError(str(trap)) from None
 
 
+def read_number(machine: ReferenceMachine, address: int, size: int) -> int:
+    """The unsigned number that `size` bytes are. Raises DebugError where there is no memory."""
+    return int.from_bytes(read_memory(machine, address, size).tobytes(), "little")
+
+
 def readable(machine: ReferenceMachine, address: int, most: int) -> Bytes:
     """As many of `most` bytes from `address` as lie in one region or, in flash, in one section; none where there is no memory."""
     for _, base, contents in machine.memory.spans():

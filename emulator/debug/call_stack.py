@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from emulator.debug.access import DebugError, code_words, read_memory
+from emulator.debug.access import DebugError, code_words, read_number
 from isa.arithmetic import s32
 from isa.instruction import TABLE, find
 from isa.reference import ReferenceMachine
@@ -75,7 +75,7 @@ def backtrace(machine: ReferenceMachine) -> tuple[list[Frame], str]:
         if RA not in state.saved and (state.lost or RA not in registers):
             return frames, f"the function at {start:#x} has not kept its return address"
         try:
-            kept = {register: _word(machine, top + offset) for register, offset in state.saved.items()}
+            kept = {register: read_number(machine, top + offset, 8) for register, offset in state.saved.items()}
         except DebugError as error:
             return frames, f"the frame at {start:#x} is not there: {error}"
         target = kept.get(RA, registers.get(RA, 0))
@@ -84,10 +84,6 @@ def backtrace(machine: ReferenceMachine) -> tuple[list[Frame], str]:
             return frames, f"the return address {target:#x} lies behind no call"
         pc, registers = target, {SP: top} | ({FP: kept.get(FP, registers[FP])} if FP in registers else {})
     return frames, f"more than {_MOST} frames"
-
-
-def _word(machine: ReferenceMachine, address: int) -> int:
-    return int(read_memory(machine, address, 8).copy().view("<u8")[0])
 
 
 def _around(code: list[tuple[int, Words]], address: int) -> tuple[Words | None, int]:

@@ -19,7 +19,7 @@ from emulator.debug.gdb_connection import Connection, Gone
 from emulator.debug.gdb_packets import LARGEST, escape, unescape
 from emulator.debug.gdb_target import PC, SIGINT, SIGNALS, SIGTRAP, description, read_register, set_register
 from emulator.debug.places import unit_operations
-from emulator.debug.session import LARGEST_WATCH, Breakpoint, Point, Session, Stop, Watchpoint
+from emulator.debug.session import Breakpoint, Point, Session, Stop, Watchpoint, check_watch
 from emulator.debug.viewer import Viewer
 from isa.watchdog import INTERRUPTED
 
@@ -51,8 +51,6 @@ class Monitor(Viewer):
         """unit [NAME]
         Have the next `continue` stop in front of the next operation of a unit, or of any."""
         self.targets = unit_operations(self.session.machine, text)
-        if not self.targets:
-            raise DebugError(f"the program has no {text or 'unit'} operation")
         self.say(f"`continue` stops at the next {text or 'unit'} operation")
 
 
@@ -187,9 +185,7 @@ class GdbServer:
             read_memory(self.machine, address, 4)
             point = Breakpoint(number, text, addresses=(address,))
         elif kind == _WRITE:
-            if not 0 < size <= LARGEST_WATCH:
-                raise DebugError(f"a watchpoint of {size} bytes; expected 1..{LARGEST_WATCH}")
-            read_memory(self.machine, address, size)
+            check_watch(self.machine, address, size)
             point = Watchpoint(number, text, address=address, size=size)
         else:
             return ""

@@ -12,12 +12,12 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
 
-from emulator.debug.access import DebugError, code_words, read_memory
+from emulator.debug.access import DebugError, code_words, read_memory, read_number
 from emulator.debug.expressions import integer, parse_expression
 from isa.disassembly import SymbolIndex, format_instruction
 from isa.formats import FIELDS
-from isa.instruction import XSLIM_OPCODES, find
-from isa.program import Program
+from isa.instruction import TABLE, XSLIM_OPCODES, find
+from isa.program import Program, place_text
 from isa.reference import ReferenceMachine
 from isa.vocabulary import WORD
 
@@ -51,8 +51,7 @@ class Places:
 
     def name(self, address: int) -> str:
         """"0x80000010 <main+0x8> (gemv.s:12)", as far as it is known."""
-        symbol, line = self.symbols.name(address), self.line(address)
-        return f"{address:#x}" + (f" <{symbol}>" if symbol else "") + (f" ({line})" if line else "")
+        return place_text(address, self.symbols.name(address), self.program.line_at(address))
 
     def line(self, address: int) -> SourceLine | None:
         """The source line of an instruction, None when it is not known."""
@@ -78,8 +77,7 @@ class Places:
 
     def instruction(self, machine: ReferenceMachine, address: int) -> str:
         """The instruction that stands in memory at an address, as text."""
-        word = int(read_memory(machine, address, 4).copy().view("<u4")[0])
-        return format_instruction(word, address, self.symbols, aliases=True)
+        return format_instruction(read_number(machine, address, 4), address, self.symbols, aliases=True)
 
     # ---------------------------------------------------------------------------------------------- name -> address
 
@@ -139,7 +137,13 @@ class Places:
 
 
 def unit_operations(machine: ReferenceMachine, unit: str = "") -> set[int]:
-    """Addresses of the instructions of a unit, or of all units, as the code stands in memory now."""
+    """Addresses of the instructions of a unit, or of all units, as the code stands in memory now.
+
+    Raises DebugError for a unit that has no operations, here or at all.
+    """
+    units = dict.fromkeys(row.unit for row in TABLE.values() if row.is_xslim)
+    if unit and unit not in units:
+        raise DebugError(f"no unit `{unit}` has operations; there are {', '.join(units)}")
     addresses: set[int] = set()
     for base, words in code_words(machine):
         for opcode in XSLIM_OPCODES:
@@ -147,4 +151,6 @@ def unit_operations(machine: ReferenceMachine, unit: str = "") -> set[int]:
                 row = find(int(words[i]))
                 if row is not None and unit in ("", row.unit):
                     addresses.add(base + 4 * i)
+    if not addresses:
+        raise DebugError(f"the program has no {unit or 'unit'} operation")
     return addresses

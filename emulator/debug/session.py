@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from emulator.debug.access import DebugError, read_memory
+from emulator.debug.access import DebugError, read_memory, read_number
 from emulator.debug.call_stack import SP, backtrace, is_call
 from emulator.debug.expressions import Expression
 from emulator.debug.places import Places, unit_operations
@@ -101,12 +101,7 @@ class Session:
 
     def watch(self, text: str, address: int, size: int, condition: Expression | None = None) -> Watchpoint:
         """Stop behind a write to one of some bytes. Raises DebugError for bytes that nothing can write to."""
-        if not 0 < size <= LARGEST_WATCH:
-            raise DebugError(f"a watchpoint of {size} bytes; expected 1..{LARGEST_WATCH}")
-        read_memory(self.machine, address, size)
-        region = self.machine.memory.region(address, size)
-        if region is None or not region.writable:
-            raise DebugError(f"{address:#x} lies in read-only memory: nothing writes there")
+        check_watch(self.machine, address, size)
         self._last_number += 1
         point = Watchpoint(self._last_number, text, condition, address=address, size=size)
         self.points[point.number] = point
@@ -183,8 +178,10 @@ class Session:
         """One command of the user that goes on. Raises DebugError when the program has ended."""
         if self.machine.exit_code is not None:
             raise DebugError("the program has ended; `restart` starts it again")
-        self.before = self.machine.counters
-        return way()
+        before = self.machine.counters
+        stop = way()                                        # raises before the program has moved, or not at all
+        self.before = before
+        return stop
 
     def line(self, over_calls: bool) -> Stop:
         """To the next source line; into a called function only if it has source lines and not `over_calls`.
@@ -204,16 +201,13 @@ class Session:
 
     def _is_call(self, pc: int) -> bool:
         try:
-            return is_call(int(read_memory(self.machine, pc, 4).copy().view("<u4")[0]))
+            return is_call(read_number(self.machine, pc, 4))
         except DebugError:
             return False
 
     def unit(self, name: str = "") -> Stop:
         """Up to the next operation of a unit, of any without a name. Raises DebugError when the program has none."""
-        addresses = unit_operations(self.machine, name)
-        if not addresses:
-            raise DebugError(f"the program has no {name or 'unit'} operation")
-        return self.resume(until=addresses)
+        return self.resume(until=unit_operations(self.machine, name))
 
     def finish(self) -> Stop:
         """Until the function has returned. Raises DebugError when the caller is not known."""
@@ -226,6 +220,16 @@ class Session:
     def _return_to(self, address: int, level: int) -> Stop:
         """Until pc is there with sp no deeper than `level`: a deeper one is a recursive call's return."""
         return self.resume(until=[address], when=lambda: self.machine.x[SP] >= level)
+
+
+def check_watch(machine: ReferenceMachine, address: int, size: int) -> None:
+    """Raise DebugError for bytes that nothing can write to, or that are too many to watch."""
+    if not 0 < size <= LARGEST_WATCH:
+        raise DebugError(f"a watchpoint of {size} bytes; expected 1..{LARGEST_WATCH}")
+    read_memory(machine, address, size)
+    region = machine.memory.region(address, size)
+    if region is None or not region.writable:
+        raise DebugError(f"{address:#x} lies in read-only memory: nothing writes there")
 
 
 def changed_bytes(old: bytes, new: bytes) -> list[int]:

@@ -21,6 +21,7 @@ import numpy.typing as npt
 from emulator.observe.intervals import LastTouch, Ranges, ranges
 from isa.disassembly import format_instruction
 from isa.instruction import Row
+from isa.program import place_text
 from isa.reference import ReferenceMachine, Step
 from isa.units import UNITS
 
@@ -41,8 +42,7 @@ class Place:
     place: str              # "file.s:12", or "" without source lines
 
     def __str__(self) -> str:
-        where = " ".join(filter(None, (f"{self.pc:#x}", self.symbol and f"<{self.symbol}>", self.place and f"({self.place})")))
-        return f"{self.text:<32} at {where}"
+        return f"{self.text:<32} at {place_text(self.pc, self.symbol, self.place)}"
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from isa.counters import COUNTERS
-from isa.program import Program
+from isa.program import Program, place_text
 from isa.reference import ReferenceMachine, RunResult
 
 if TYPE_CHECKING:
@@ -49,8 +49,7 @@ class Report:
     def place(self) -> str:
         """"pc 0x80000010 <loop+0x4> (sum.s:12)", as far as it is known: where the run stopped."""
         pc, program = self.machine.pc, self.machine.program or Program()
-        symbol, line = program.symbol_at(pc), program.line_at(pc)
-        return " ".join(filter(None, (f"pc {pc:#x}", symbol and f"<{symbol}>", line and f"({line})")))
+        return f"pc {place_text(pc, program.symbol_at(pc), program.line_at(pc))}"
 
     def summary(self) -> Iterator[str]:
         """Lines for a person: tokens, how it ended, the counters that are not zero, the mix."""
