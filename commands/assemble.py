@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from commands.shared import FILE, distinct, dump, write
+from commands.shared import FILE, distinct, json_text, write
 
 
 def _definitions(_context: click.Context, _parameter: click.Parameter, texts: tuple[str, ...]) -> dict[str, int]:
@@ -60,7 +60,7 @@ def assemble_file(file: Path, output: Path | None, machine: str | None, include_
     if lines_file:
         write(lines_file, listing.line_map(program.lines if program else []))
     if json_file:
-        write(json_file, [dump(listing.as_json(assembly))])
+        write(json_file, [json_text(listing.as_json(assembly))])
     if program is None:
         return 1
     if machine and program.machine != preset.name:

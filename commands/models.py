@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from commands.shared import FILE, dump, machine_maker, preset_for, progress, write
+from commands.shared import FILE, json_text, machine_maker, preset_for, progress, write
 
 _MODEL = "A Hugging Face directory, a GGUF file or a llama2.c .bin."
 _machine = click.option("--machine", metavar="M",
@@ -71,7 +71,7 @@ def generate(model: str | None, prompt: str | None, max_tokens: int | None, temp
     if not to_stdout:
         click.echo()
     if json_file is not None:
-        write(json_file, [dump({"model": model, "program": str(path), "machine": preset.name, "engine": engine,
+        write(json_file, [json_text({"model": model, "program": str(path), "machine": preset.name, "engine": engine,
                                   "threads": threads, **report.as_json()})])
     failed = report.result.reason not in ("exit", "interrupted") or report.result.exit_code != 0
     if not quiet:
@@ -161,7 +161,7 @@ def evaluate_model(model: Path, text: Path, weights: str | None, machine: str | 
         click.echo(f"{'top-1 agreement':<24}{'':>14}{100 * scores.agreement:>30.2f} %")
         click.echo(f"{'KL divergence':<24}{'':>14}{scores.kl:>27.5f} nats")
     if json_file is not None:
-        write(json_file, [dump({"model": str(model), "text": str(text), "weights": weights, "documents": len(documents),
+        write(json_file, [json_text({"model": str(model), "text": str(text), "weights": weights, "documents": len(documents),
                                   **scores.as_json()})])
     return 0
 
@@ -209,7 +209,7 @@ def verify(model: Path, weights: str | None, machine: str | None, program_file: 
             for line in more:
                 click.echo(f"{'':<44}{line}")
     if json_file is not None:
-        write(json_file, [dump([{"check": check.name, "verdict": check.verdict, "text": check.text, **check.figures}
+        write(json_file, [json_text([{"check": check.name, "verdict": check.verdict, "text": check.text, **check.figures}
                                   for check in checks])])
     return int(any(check.verdict == "FAIL" for check in checks))
 
@@ -245,7 +245,7 @@ def bench(names: tuple[str, ...], shapes: tuple[str, ...], weights: str | None, 
         if str(json_file) != "-":
             _bench_table(name, figures[name])
     if json_file is not None:
-        write(json_file, [dump(figures)])
+        write(json_file, [json_text(figures)])
     return status
 
 

@@ -17,8 +17,8 @@ from commands.shared import (
     PROMPT,
     THREADS,
     distinct,
-    dump,
     engine_named,
+    json_text,
     options,
     preset_for,
     thread_options,
@@ -85,7 +85,7 @@ def run_program(file: Path | None, engine: str, machine: str | None, prompt: str
     host = Host(token_list(prompt), write=(lambda _, data: to_terminal(2, data)) if on_stdout else to_terminal)
     with ExitStack() as files:                      # opened first, so that what cannot be written is known before the run
         writers = [(files.enter_context(writer(path)), lines) for path, lines in (
-            (json_file, lambda report: [dump(report.as_json())]), (csv_file, Report.as_csv)) if path is not None]
+            (json_file, lambda report: [json_text(report.as_json())]), (csv_file, Report.as_csv)) if path is not None]
         with ExitStack() as logging:
             tracing, committing = (path and logging.enter_context(LineLog(path)) for path in (trace, commit_log))
             runner = _loaded(file, engine_named(engine), machine, host, restore, **thread_options(engine, threads))

@@ -95,7 +95,7 @@ def token_list(text: str) -> list[int]:
     return tokens
 
 
-def dump(data: Any) -> str:
+def json_text(data: Any) -> str:
     return json.dumps(data, indent=2)
 
 
