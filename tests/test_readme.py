@@ -35,7 +35,8 @@ def test_console_blocks(block: str, tmp_path: Path) -> None:
 
 def test_the_demo_ends_with_what_the_readme_shows() -> None:
     """All but the seconds of this host: the story, and every counter."""
-    command = shlex.split((ROOT / "Makefile").read_text(encoding="utf-8").partition("$(BIN)/slimulator generate")[2].splitlines()[0])
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    command = shlex.split(makefile.partition("$(BIN)/slimulator generate")[2].splitlines()[0])
     shown = next(b for b in blocks("") if b.startswith("Once upon a time"))
     output = slimulator("generate", *(word.replace("$(PROMPT)", "Once upon a time") for word in command))
     assert _without_seconds(output) == _without_seconds(shown)
