@@ -24,6 +24,7 @@ Bytes = npt.NDArray[np.uint8]
 
 # Regions may be larger than the host's memory: only pages that are touched count. Python names the flags from 3.13 on, or never.
 _NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)
+LARGE = 2 << 20                                     # bytes that a touch may claim, where the host has pages of this size
 _FIXED = 0x10                                       # on Linux, macOS and the BSDs
 _PRESENT_OR_SWAPPED, _OF_A_FILE = 62, 61            # bits of a pagemap entry: (63, 62), 61
 _ENTRIES = 1 << 16                                  # of the page map, read at a time: 256 MiB of memory
@@ -32,7 +33,7 @@ _ENTRIES = 1 << 16                                  # of the page map, read at a
 def zeros(size: int) -> Bytes:
     """Zeros that take no memory of the host until they are touched."""
     memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NORESERVE)
-    if hasattr(mmap, "MADV_HUGEPAGE"):          # a matrix in pages of 2 MiB is read up to a third faster
+    if hasattr(mmap, "MADV_HUGEPAGE"):          # a matrix in LARGE pages is read up to a third faster
         memory.madvise(mmap.MADV_HUGEPAGE)
     return np.frombuffer(memory, np.uint8)
 
@@ -86,7 +87,7 @@ def _map_over(address: int, size: int, path: str, offset: int) -> bool:
 def touched(contents: Bytes) -> list[tuple[int, int]]:
     """Ranges (start, end) of an array that `zeros` made, outside of which every byte is as it was placed: zero, or of its file.
 
-    Whole pages of the host. Where the operating system does not tell, it is the whole array.
+    Whole pages of the host, small or LARGE ones. Where the operating system does not tell, it is the whole array.
     """
     first, count = contents.ctypes.data // mmap.PAGESIZE, -(-len(contents) // mmap.PAGESIZE)
     own: list[npt.NDArray[np.intp]] = [np.zeros(0, np.intp)]            # pages that are this process's own
