@@ -283,7 +283,7 @@ def test_wrong_usage_is_status_2(command, arguments: list[str]) -> None:
 
 def test_an_unknown_command_is_answered_with_those_there_are(command) -> None:
     err = command("disassemble", "x.elf")[2]
-    assert "expected one of asm, disasm, run, debug, compile, isa, machines" in err
+    assert "expected one of asm, disasm, run, debug, compile, generate, verify, eval, bench, isa, machines" in err
     assert "Did you mean 'disasm'?" in err
 
 
