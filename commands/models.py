@@ -252,7 +252,7 @@ def bench(names: tuple[str, ...], shapes: tuple[str, ...], weights: str | None, 
 def _benchmarks(names: tuple[str, ...]) -> int:
     """The benchmarks of a checkout, each a process of its own."""
     import subprocess
-    here = Path(__file__).parent
+    here = Path(__file__).parents[1]
     if not (here / "benchmarks").is_dir():
         raise click.UsageError(f"benchmarks by name ({', '.join(names)}) need a checkout of the project; --shape does not")
     return subprocess.run([sys.executable, "-m", "benchmarks", *names], cwd=here).returncode
