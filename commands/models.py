@@ -57,7 +57,7 @@ def generate(model: str | None, prompt: str | None, max_tokens: int | None, temp
     from compiler.generate import Generation, Sampling, find_program, open_program
     if prompt is None:
         model, prompt = None, model
-    if prompt is None or (model is None and Path(prompt).exists()):
+    if prompt is None or (model is None and prompt and Path(prompt).exists()):
         raise click.UsageError("Missing argument 'PROMPT'" + (f": {prompt} is taken for the MODEL." if prompt else "."))
     sampling = Sampling(max_tokens, temperature, top_p, seed).check()
     make = machine_maker(engine, threads)

@@ -266,3 +266,10 @@ def test_bench_measures_a_shape(command: Command, monkeypatch: pytest.MonkeyPatc
     assert layer == pytest.approx([2] * len(layer), rel=0.1)
     status, _, err = command("bench", "--shape", "15n")
     assert status == 1 and "did you mean '15m'?" in err
+
+
+def test_an_empty_prompt_is_one_for_the_demo_model_too(command) -> None:
+    """Its only argument is the prompt: "" is no path, though Path("") is the folder one stands in."""
+    status, out, err = command("generate", "", "-n", "5", "--quiet")
+    assert (status, err) == (0, "")
+    assert out.strip()
