@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
-from isa import arithmetic, numbers, registers, services
+from isa import arithmetic, half, numbers, registers, services
 from isa.counters import COUNTERS, csr_address
 from isa.csrs import CSRS
 from isa.document import Block, Code, Heading, Paragraph, Table, markdown
@@ -284,12 +284,16 @@ def _number_data(name: str) -> dict[str, Any]:
 
 
 def _arithmetic() -> Answer:
-    """The module itself: recipes are Python that the manual shows as it runs."""
-    source = inspect.getsource(arithmetic)
-    functions = [f for f in vars(arithmetic).values() if isinstance(f, FunctionType) and f.__module__ == arithmetic.__name__]
-    return Answer([Heading(1, "Exact arithmetic"), *_docstring(arithmetic),
-                   Code(source[source.index("\nimport"):].strip(), "python")],
-                  [{"name": f.__name__, "text": inspect.getdoc(f) or ""} for f in functions if f.__name__[0] != "_"])
+    """The modules themselves: recipes are Python that the manual shows as it runs."""
+    blocks: list[Block] = [Heading(1, "Exact arithmetic")]
+    data = []
+    for number, module in enumerate((arithmetic, half)):
+        source = inspect.getsource(module)
+        functions = [f for f in vars(module).values() if isinstance(f, FunctionType) and f.__module__ == module.__name__]
+        blocks += [*([Heading(2, "In 16 bits")] if number else []), *_docstring(module),
+                   Code(source[source.index("\nimport"):].strip(), "python")]
+        data += [{"name": f.__name__, "text": inspect.getdoc(f) or ""} for f in functions if f.__name__[0] != "_"]
+    return Answer(blocks, data)
 
 
 def _docstring(module: ModuleType) -> list[Block]:
