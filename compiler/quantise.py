@@ -123,6 +123,7 @@ def _with_codes(graph: Graph, model: Model) -> Graph:
     """The graph in which every product with a matrix of codes is an integer one: its input is quantised, once for all of them."""
     def converted(ops: list[Op], layer: int | None = None) -> list[Op]:
         result: list[Op] = []
+        fresh: set[str] = set()         # values whose codes are up to date
         for op in ops:
             if op.kind == "gemv.i8" and not (tensor := model.tensor(role_of(op.weights[0], layer))).levels:
                 raise ModelError(tensor.file, f"tensor {tensor.name}", got=f"{storage(tensor)} for int8 activations",
@@ -130,11 +131,13 @@ def _with_codes(graph: Graph, model: Model) -> Graph:
             if op.kind == "gemv" and model.tensor(role_of(op.weights[0], layer)).levels:
                 x = op.inputs[0]
                 codes, scale = f"{x}_codes", f"{x}_scale"
-                if not any(other.outputs == (codes, scale) for other in result):
+                if x not in fresh:
                     graph.values |= {codes: Value("i8", graph.values[x].shape), scale: Value("f32", (1,))}
                     result.append(Op("quantise", (codes, scale), (x,)))
+                    fresh.add(x)
                 op = Op("gemv.i8", op.outputs, (codes, scale), op.weights)
             result.append(op)
+            fresh -= set(op.outputs)
         return result
 
     graph.start, graph.layer, graph.finish = converted(graph.start), converted(graph.layer, 0), converted(graph.finish)

@@ -179,5 +179,6 @@ def gemv(c: Lowering, op: Op) -> None:
 @lowers("quantise")
 def quantise(c: Lowering, op: Op) -> None:
     (codes, scale), x = op.outputs, op.inputs[0]
+    c.built = "" if c.built == codes else c.built
     c.emit.csr("vec.scale_group", 0)
     c.emit.op("vec.quant.i8", c.at(codes), c.at(x), c.at(scale), c.length(x), reads=(x,), writes=(codes, scale))
