@@ -11,18 +11,10 @@ from typing import Any
 
 import click
 
-from commands.shared import FILE, json_text, machine_maker, preset_for, progress, write
+from commands.shared import FILE, TOKENIZER, compiler_options, json_text, machine_maker, preset_for, progress, write
 
 _MODEL = "A Hugging Face directory, a GGUF file or a llama2.c .bin."
-_machine = click.option("--machine", metavar="M",
-                        help="Preset name or .toml file to compile for, by default slim; of a program, to run on.")
-_weights = click.option("--weights", metavar="F",
-                        help="Weight format (t2, i8, i4:32, f16 ...) or .toml recipe; by default the checkpoint's.")
-_context = click.option("--context", type=int, metavar="N", help="Compile for N positions; by default the model's, at most 2048.")
-_sparse = click.option("--ffn-sparsity", "sparsity", type=click.Choice(["exact"]),
-                       help="exact: read only the rows of neurons that are not zero, in models with relu or relu2.")
 _json = click.option("--json", "json_file", type=FILE, metavar="F", help="Write the result as JSON ('-': to stdout).")
-_tokenizer = click.option("--tokenizer", type=FILE, metavar="F", help="Tokenizer file; by default the one with the model.")
 _threads = click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
                         help="Work on large operations with N threads, at most as many as the host has cores.")
 _engine = click.option("--engine", type=click.Choice(["fast", "reference"]), default="fast", show_default=True,
@@ -37,18 +29,14 @@ _engine = click.option("--engine", type=click.Choice(["fast", "reference"]), def
 @click.option("--top-p", type=float, default=1.0, show_default=True, metavar="P",
               help="Draw from the most likely tokens that have this probability together.")
 @click.option("--seed", type=int, default=1, show_default=True, metavar="S", help="Of the generator of draws.")
-@_machine
-@_weights
-@_context
-@_sparse
-@_tokenizer
+@compiler_options
+@TOKENIZER
 @_threads
 @_engine
 @_json
 @click.option("--quiet", is_flag=True, help="Print the text alone.")
 def generate(model: str | None, prompt: str | None, max_tokens: int | None, temperature: float, top_p: float, seed: int,
-             machine: str | None, weights: str | None, context: int | None, sparsity: str | None, tokenizer: Path | None,
-             threads: int, engine: str, json_file: Path | None, quiet: bool) -> int:
+             settings: Any, tokenizer: Path | None, threads: int, engine: str, json_file: Path | None, quiet: bool) -> int:
     """Generate text: the prompt goes to stdout, followed by what the model makes of it, then to stderr what that took.
 
     MODEL is a Hugging Face directory, a GGUF file, a llama2.c .bin or a compiled program; with one argument, which is the PROMPT,
@@ -61,10 +49,10 @@ def generate(model: str | None, prompt: str | None, max_tokens: int | None, temp
         raise click.UsageError("Missing argument 'PROMPT'" + (f": {prompt} is taken for the MODEL." if prompt else "."))
     sampling = Sampling(max_tokens, temperature, top_p, seed).check()
     make = machine_maker(engine, threads)
-    path = find_program(Path(model) if model is not None else None, machine=machine or "slim", weights=weights, context=context,
-                        sparse=sparsity is not None, tokenizer=tokenizer, progress=None if quiet else progress("compiling"))
+    path = find_program(Path(model) if model is not None else None, settings, tokenizer=tokenizer,
+                        progress=None if quiet else progress("compiling"))
     program, words = open_program(path, tokenizer)
-    preset = preset_for(program, path, machine)
+    preset = preset_for(program, path, settings.machine)
     generation = Generation(program, words, prompt, sampling, make, preset)
     to_stdout = str(json_file) == "-"
     report = generation.run(_nothing if to_stdout else _show)
@@ -119,50 +107,49 @@ def _summary(report: Any, machine: str, engine: str, threads: int) -> None:
 @click.command("eval", short_help="Bits per byte of a model and of its program on a text.")
 @click.argument("model", type=FILE)
 @click.argument("text", type=FILE)
-@_weights
-@_machine
+@compiler_options
 @click.option("--tokens", type=click.IntRange(min=1), default=1000, show_default=True, metavar="N",
               help="Score the first N tokens of TEXT.")
-@_context
-@_sparse
-@_tokenizer
+@TOKENIZER
 @_threads
 @_engine
 @_json
-def evaluate_model(model: Path, text: Path, weights: str | None, machine: str | None, tokens: int, context: int | None,
-                   sparsity: str | None, tokenizer: Path | None, threads: int, engine: str, json_file: Path | None) -> int:
+def evaluate_model(model: Path, text: Path, settings: Any, tokens: int, tokenizer: Path | None, threads: int, engine: str,
+                   json_file: Path | None) -> int:
     """Score a text file with the model's float graph and with the quantised program on the emulated machine.
 
     Documents separated by <|endoftext|> are scored each from its own beginning.
     """
     from compiler.evaluate import evaluate, of_graph, of_program, split
     from compiler.frontends import load, need_tokenizer
-    from compiler.generate import find_program, is_program, read_text
+    from compiler.generate import find_program, is_program
     from compiler.graph import Executor, build
+    from compiler.settings import read_text
     from isa.program import Program
     if is_program(model):
         raise click.UsageError(f"{model} is a program: the float graph needs the checkpoint that it was compiled from")
     make = machine_maker(engine, threads)
     opened = load(model, tokenizer)
-    path = find_program(model, machine=machine or "slim", weights=weights, context=context,
-                        sparse=sparsity is not None, tokenizer=tokenizer, progress=progress("compiling"))
+    path = find_program(model, settings, tokenizer=tokenizer, progress=progress("compiling"))
     program = Program.load(path)
     documents = split(read_text(text), need_tokenizer(opened), program.meta["model"]["context"], tokens)
-    runner = make(preset_for(program, path, machine))
+    runner = make(preset_for(program, path, settings.machine))
     runner.load(program)
     graph = of_graph(Executor(build(opened.config), opened))
     scores = evaluate(documents, graph, of_program(runner, program), progress("scoring"))
-    formats = "checkpoint's formats" if weights is None else weights
+    formats = ", ".join(["checkpoint's formats" if settings.weights is None else settings.weights,
+                         *(["kv " + settings.kv] if settings.kv != "f32" else [])])
     if str(json_file) != "-":
         click.echo(f"{scores.tokens} tokens, {scores.size} bytes of {text} in {len(documents)} documents")
-        click.echo(f"{'':<24}{'float graph':>14}{'program, ' + formats:>32}")
+        wide = max(32, len(formats) + 12)
+        click.echo(f"{'':<24}{'float graph':>14}{'program, ' + formats:>{wide}}")
         for name, values in (("bits per byte", scores.bits_per_byte), ("perplexity of a token", scores.perplexity)):
-            click.echo(f"{name:<24}{values[0]:>14.4f}{values[1]:>32.4f}")
-        click.echo(f"{'top-1 agreement':<24}{'':>14}{100 * scores.agreement:>30.2f} %")
-        click.echo(f"{'KL divergence':<24}{'':>14}{scores.kl:>27.5f} nats")
+            click.echo(f"{name:<24}{values[0]:>14.4f}{values[1]:>{wide}.4f}")
+        click.echo(f"{'top-1 agreement':<24}{'':>14}{100 * scores.agreement:>{wide - 2}.2f} %")
+        click.echo(f"{'KL divergence':<24}{'':>14}{scores.kl:>{wide - 5}.5f} nats")
     if json_file is not None:
-        write(json_file, [json_text({"model": str(model), "text": str(text), "weights": weights, "documents": len(documents),
-                                  **scores.as_json()})])
+        write(json_file, [json_text({"model": str(model), "text": str(text), "weights": settings.weights, "kv": settings.kv,
+                                     "documents": len(documents), **scores.as_json()})])
     return 0
 
 
@@ -171,23 +158,19 @@ def evaluate_model(model: Path, text: Path, weights: str | None, machine: str | 
 
 @click.command("verify", short_help="Check a model's program against the chain of trust.")
 @click.argument("model", type=FILE)
-@_weights
-@_machine
+@compiler_options
 @click.option("--program", "program_file", type=FILE, metavar="FILE.elf",
               help="Check this program; by default what the compiler makes of MODEL now.")
 @click.option("--tokens", type=click.IntRange(min=2), default=16, show_default=True, metavar="N", help="Compare over N tokens.")
 @click.option("--prompt", default="Once upon a time", show_default=True, metavar="TEXT",
               help="They begin with this text; the float graph goes on with it.")
-@_context
-@_sparse
-@_tokenizer
+@TOKENIZER
 @click.option("--dump", type=FILE, metavar="DIR", help="Write every value as .npy, named by token, layer and operation.")
 @_threads
 @_engine
 @_json
-def verify(model: Path, weights: str | None, machine: str | None, program_file: Path | None, tokens: int, prompt: str,
-           context: int | None, sparsity: str | None, tokenizer: Path | None, dump: Path | None, threads: int, engine: str,
-           json_file: Path | None) -> int:
+def verify(model: Path, settings: Any, program_file: Path | None, tokens: int, prompt: str, tokenizer: Path | None,
+           dump: Path | None, threads: int, engine: str, json_file: Path | None) -> int:
     """Check each step from transformers' logits to the program's bits, and print a table. Status 1 if one fails.
 
     MODEL is a checkpoint, or a compiled program, of which only the engines can be compared. --engine says which one is compared
@@ -195,12 +178,11 @@ def verify(model: Path, weights: str | None, machine: str | None, program_file: 
     """
     from compiler import verify_chain as chain
     from compiler.generate import is_program
-    if is_program(model) and (program_file or dump or weights or context or sparsity):
+    if is_program(model) and (program_file or dump or settings.given):
         raise click.UsageError(f"{model} is a program: --program, --dump and options of the compiler need the checkpoint")
     checks = []
-    for check in chain.checks(model, weights=weights, machine=machine, program_file=program_file, count=tokens, prompt=prompt,
-                              context=context, sparse=sparsity is not None, tokenizer=tokenizer, dump=dump,
-                              make=machine_maker(engine, threads), fast=machine_maker("fast", threads),
+    for check in chain.checks(model, settings, program_file=program_file, count=tokens, prompt=prompt, tokenizer=tokenizer,
+                              dump=dump, make=machine_maker(engine, threads), fast=machine_maker("fast", threads),
                               progress=progress("checking")):
         checks.append(check)
         if str(json_file) != "-":
@@ -223,11 +205,12 @@ def verify(model: Path, weights: str | None, machine: str | None, program_file: 
               help="15m, 125m, 730m or 3b: a model of this size with random weights.")
 @click.option("--weights", metavar="F", help="Weight format of the linears; by default t2, of 15m i8.")
 @click.option("--context", type=int, metavar="N", help="Compile for N positions; by default 1024.")
+@click.option("--kv", type=click.Choice(["f32", "i8"]), default="f32", show_default=True, help="Format of keys and values.")
 @click.option("--seconds", type=click.FloatRange(min=0.1), default=4.0, show_default=True, metavar="S", help="How long to measure.")
 @_threads
 @_json
-def bench(names: tuple[str, ...], shapes: tuple[str, ...], weights: str | None, context: int | None, seconds: float, threads: int,
-          json_file: Path | None) -> int:
+def bench(names: tuple[str, ...], shapes: tuple[str, ...], weights: str | None, context: int | None, kv: str, seconds: float,
+          threads: int, json_file: Path | None) -> int:
     """Measure greedy decoding with all counters: seconds to compile and to the first token, tokens/s, memory, time by operation.
 
     NAMES are benchmarks of a checkout (python -m benchmarks); without --shape and NAMES the 125m shape is measured.
@@ -239,8 +222,8 @@ def bench(names: tuple[str, ...], shapes: tuple[str, ...], weights: str | None, 
     figures, make = {}, machine_maker("fast", threads)
     for name in shapes or (() if names else ("125m",)):
         form = weights or WEIGHTS.get(name, "t2")
-        path, compiling = compile_shape(name, form, context, progress(f"compiling {name}"))
-        figures[name] = {"weights": form, "threads": threads, "compile_seconds": compiling,
+        path, compiling = compile_shape(name, form, context, kv, progress(f"compiling {name}"))
+        figures[name] = {"weights": form, "kv": kv, "threads": threads, "compile_seconds": compiling,
                          **measure(Program.load(path), make, seconds)}
         if str(json_file) != "-":
             _bench_table(name, figures[name])
@@ -260,7 +243,8 @@ def _benchmarks(names: tuple[str, ...]) -> int:
 
 def _bench_table(name: str, f: dict[str, Any]) -> None:
     compiling = "kept from before" if f["compile_seconds"] is None else f"{f['compile_seconds']:.1f} s"
-    click.echo(f"{name} {f['weights']}, {f['threads']} thread{'s' * (f['threads'] > 1)}: {f['tokens_per_second']:,.1f} tokens/s"
+    formats = f"{f['weights']}{', kv i8' * (f['kv'] == 'i8')}"
+    click.echo(f"{name} {formats}, {f['threads']} thread{'s' * (f['threads'] > 1)}: {f['tokens_per_second']:,.1f} tokens/s"
                f" (best tenth {f['best_tokens_per_second']:,.1f}, of CPU time {f['tokens_per_cpu_second']:,.1f})")
     click.echo(f"  weights {f['weight_bytes'] / 1e6:,.1f} MB at {f['weight_bytes_per_second'] / 1e9:.1f} GB/s, "
                f"{100 * f['share_of_bandwidth']:.0f} % of the {f['bandwidth'] / 1e9:.1f} GB/s that one thread reads")

@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import partial, reduce
+from functools import partial, reduce, wraps
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,52 @@ MACHINE = click.option("--machine", metavar="M",
 THREADS = click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
                        help="Work on large operations with N threads, at most as many as the host has cores. "
                             "Changes the time alone.")
+TOKENIZER = click.option("--tokenizer", type=FILE, metavar="F", help="Tokenizer file; by default the one with the model.")
 PROMPT = click.option("--prompt", default="", metavar="TOKENS", help="Prompt tokens for the program to read, e.g. \"1 42 7\".")
 
 
 def options(*several: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """Several click options as one decorator."""
     return lambda function: reduce(lambda decorated, option: option(decorated), reversed(several), function)
+
+
+def _sparsity(_context: click.Context, _parameter: click.Parameter, text: str | None) -> float | str | None:
+    """--ffn-sparsity exact|S."""
+    if text in (None, "exact"):
+        return text
+    try:
+        value = float(text or "")
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 0.95:
+        raise click.BadParameter(f"{text!r}; expected exact, or a number from 0 to 0.95")
+    return value
+
+
+def compiler_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of a command that compiles a checkpoint. It takes them as `settings`, a compiler.settings.Settings."""
+    @wraps(command)
+    def run(*arguments: Any, sparsity: float | str | None, calibrate: Path | None, **others: Any) -> Any:
+        from compiler.settings import Settings
+        if isinstance(sparsity, float) != (calibrate is not None):
+            raise click.UsageError("--ffn-sparsity with a number needs --calibrate TEXT, and --calibrate needs such a number")
+        said = {name: others.pop(name) for name in ("machine", "weights", "context", "kv")}
+        return command(*arguments, settings=Settings(**said, sparsity=sparsity, calibrate=calibrate), **others)
+
+    decorated: Callable[..., Any] = options(
+        click.option("--machine", metavar="M",
+                     help="Preset name or .toml file to compile for, by default slim; of a program, to run on."),
+        click.option("--weights", metavar="FMT|RECIPE.toml",
+                     help="Format of the layers' matrices: f32 f16 bf16 i8 i4 i3 i2 t2 t5 b1, of integers with the columns that "
+                          "share a scale (i4:32, t2:row); or a recipe that names matrices. By default as the checkpoint has them."),
+        click.option("--context", type=int, metavar="N", help="Most positions; by default the model's, at most 2048."),
+        click.option("--kv", type=click.Choice(["f32", "i8"]), default="f32", show_default=True,
+                     help="Format of keys and values; i8: int8 with a scale for each position and head."),
+        click.option("--ffn-sparsity", "sparsity", metavar="exact|S", callback=_sparsity,
+                     help="exact: read only rows of neurons that are not zero, in models with relu or relu2. A number, 0.5: leave "
+                          "this share alone, by thresholds from the text of --calibrate; the result changes."),
+        click.option("--calibrate", type=FILE, metavar="TEXT", help="A text in UTF-8 to find thresholds on."))(run)
+    return decorated
 
 
 def distinct(source: Path | None, outputs: Iterable[Path | None]) -> None:

@@ -7,9 +7,10 @@
     graph/          the float graph: operations, checks, executor in NumPy
     recipe.py, quantise.py      the pass to formats of few bits
     sparsify.py, calibrate.py   the pass that leaves neurons alone
+    kv_cache.py                 the pass to int8 keys and values
     weights.py, memory_plan.py  where weights, caches and activations lie
     emit.py, lowering/          operations to assembly; program.py, sampling.py: the loop around them
-    compile.py                  all of it in order; parameters.py: what the host sets in a program
+    compile.py                  all of it in order; settings.py: as a command is told to; parameters.py: what the host sets
     generate.py, cache.py       a program at work on a prompt; programs that are kept
     evaluate.py                 accuracy on a text
     verify_chain.py             the chain of trust; verify.py: its third step, operation by operation

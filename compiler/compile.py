@@ -17,8 +17,9 @@ from typing import Any
 
 from asm.assembler import assemble
 from compiler.calibrate import with_thresholds
-from compiler.errors import ModelError
+from compiler.errors import ModelError, nearest, one_of
 from compiler.graph import Graph
+from compiler.kv_cache import KV_FORMATS, with_int8_cache
 from compiler.lowering.active import scratch as scratch_of_active
 from compiler.memory_plan import MemoryPlan, plan_memory
 from compiler.model import Model
@@ -96,11 +97,12 @@ class Compiled:
     def summary(self) -> str:
         """What the program takes of the machine's memories, one line each."""
         memory, c = self.memory, self.model.config
-        caches = 4 * c.layers * memory.context * sum(memory.caches.values())
+        caches = c.layers * sum(memory.layer_bytes.values())
         formats = Counter(placed.format for placed in (*self.layout.once.values(), *self.layout.layer.values())
                           if len(placed.shape) == 2 and placed.role != ROPE)
         rows = [(weights_region(self.machine), self.layout.size, f"weights: matrices in {', '.join(sorted(formats))}"),
-                ("dram", caches, f"keys and values of {c.layers} layers, {memory.context} positions"),
+                ("dram", caches, f"keys and values of {c.layers} layers, {memory.context} positions, in "
+                               f"{self.graph.values['keys'].format}"),
                 ("sram", memory.scratchpad_bytes, f"activations, of {self.machine.region('sram').size:,}"
                  + (f"; two buffers of {memory.buffer_bytes:,} among them" if memory.buffer_bytes else ""))]
         return "\n".join(f"  {region:<5} {size:>15,} bytes  {text}" for region, size, text in rows)
@@ -114,11 +116,12 @@ class Compiled:
 
 
 def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recipe | None = None,
-                  context: int | None = None, sparse: bool = False,
+                  context: int | None = None, kv: str = "f32", sparse: bool = False,
                   sparsity: float | None = None, calibration: Sequence[int] = (), progress: Progress | None = None) -> Compiled:
     """Lower a model for a machine. Raises ModelError for what does not fit.
 
     `recipe` gives weight formats (None: as the checkpoint has them), `context` the most positions.
+    `kv`: the format of keys and values, one of KV_FORMATS.
     `sparse`: feed-forward layers work for active neurons alone: those that are not zero, or with `sparsity` those above
     the thresholds for it on `calibration`, tokens of a text.
     """
@@ -127,6 +130,10 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
         raise ModelError(model.path, "--context", got=str(context),
                          expected=f"at most the {model.config.context} that the model was made for")
     model, graph = quantise(model, recipe or Recipe())
+    if kv not in KV_FORMATS:
+        raise ModelError("", "--kv", got=repr(kv), expected=one_of(KV_FORMATS), hint=nearest(kv, KV_FORMATS))
+    if kv == "i8":
+        graph = with_int8_cache(graph)
     positions = context or min(model.config.context, LONGEST_CONTEXT)
     if sparse:
         if sparsity is not None:
@@ -169,13 +176,11 @@ def _check_machine(compiled: Compiled) -> None:
         raise ModelError("", place, got=f"{widest.role} has {widest.shape[1]:,} columns",
                          expected=f"at most the {tables:,} activations that its tables hold (lut.activations)",
                          hint="weights of floats need no tables: --weights f16")
-    c = compiled.model.config
-    caches = sum(4 * c.layers * compiled.memory.context * row for row in compiled.memory.caches.values())
-    needs = {"dram": caches + PAGE}
+    needs = {"dram": compiled.model.config.layers * sum(compiled.memory.layer_bytes.values()) + PAGE}
     region = weights_region(machine)
     needs[region] = needs.get(region, 0) + layout.size
     for name, size in needs.items():
         room = machine.region(name).size
         if size > room:
             raise ModelError("", place, got=f"weights and caches take {size:,} bytes of {name}", expected=f"at most {room:,}",
-                             hint="try fewer bits (--weights t2) or a shorter --context")
+                             hint="try fewer bits (--weights t2, --kv i8) or a shorter --context")

@@ -18,6 +18,7 @@ from isa.instruction import TABLE
 # Registers with a fixed role in every compiled program.
 POSITION, LAYER, KEYS, VALUES, POSITIONS, KV_OFFSET, ROPE_ROW, LAYERS_LEFT, WEIGHTS, TOKEN, BUFFER, BUFFER_TAG = (
     "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "gp", "tp", "ra", "sp")
+BASE = {"keys": KEYS, "values": VALUES}                          # of a layer's part of a cache
 SCRATCH = ("a6", "a7")                                           # free for address arithmetic between two operations
 POOL = ("a0", "a1", "a2", "a3", "a4", "a5", "t0", "t1", "t2", "t3", "t4", "t5", "t6", "s8", "s9", "s10", "s11")    # as needed
 UNITS = ("vec", "lut", "thr", "fetch")

@@ -18,11 +18,10 @@ from typing import Any
 
 from compiler import cache
 from compiler.carried_tokenizer import unpacked
-from compiler.compile import compile_model
 from compiler.errors import ModelError
 from compiler.frontends import load, load_tokenizer
 from compiler.parameters import set_parameters
-from compiler.recipe import read_recipe
+from compiler.settings import Settings
 from compiler.tokenizer import Stream, Tokenizer
 from isa.preset import Preset
 from isa.program import Program, ProgramError
@@ -94,8 +93,8 @@ class Report:
 # ------------------------------------------------------------------------------------------------ programs
 
 
-def find_program(model: Path | None, *, machine: str = "slim", weights: str | None = None, context: int | None = None,
-                 sparse: bool = False, tokenizer: Path | None = None, progress: Callable[[int, int], None] | None = None) -> Path:
+def find_program(model: Path | None, settings: Settings = Settings(), *, tokenizer: Path | None = None,         # noqa: B008
+                 progress: Callable[[int, int], None] | None = None) -> Path:
     """The program file of a checkpoint: itself if it is a program, else compiled, or found where it was compiled before.
 
     Without a model the demo model. Raises ModelError, ProgramError, PresetError, OSError.
@@ -107,24 +106,19 @@ def find_program(model: Path | None, *, machine: str = "slim", weights: str | No
                              expected="a directory with config.json and model.safetensors",
                              hint="name a model: slimulator generate MODEL \"prompt\"")
     if is_program(model):
-        if weights or context or sparse:
-            option = "--weights" if weights else "--context" if context else "--ffn-sparsity"
+        for option in settings.given[:1]:
             raise ModelError(model, option, got="a program that is compiled already",
                              expected="the checkpoint to compile it from")
         return model
     opened = load(model, tokenizer)                 # says what is wrong with it before its files are read as a whole
-    recipe = read_recipe(weights) if weights else None
-    if context is not None and context < 1:
-        raise ModelError("", "--context", got=str(context), expected="1 or more positions")
+    key = settings.check().key()
 
     def write(path: Path) -> None:
         opened.check_weights()
-        compile_model(opened, machine=machine, recipe=recipe, context=context, sparse=sparse).save(path, progress)
+        settings.compile(opened, progress).save(path, progress)
 
-    recipe_text = Path(weights).read_text(encoding="utf-8") if weights and weights.endswith(".toml") else weights
-    preset_text = Path(machine).read_text(encoding="utf-8") if machine.endswith(".toml") else machine
     files = [*cache.parts(model), *([opened.tokenizer.file] if opened.tokenizer else [])]
-    return cache.cached(files, {"weights": recipe_text, "machine": preset_text, "context": context, "sparse": sparse}, write)
+    return cache.cached(files, key, write)
 
 
 def is_program(path: Path) -> bool:
@@ -152,14 +146,6 @@ def open_program(path: Path, tokenizer: Path | None = None) -> tuple[Program, To
         raise ModelError(path, "tokenizer", got="none", expected="a tokenizer in the program, or beside the checkpoint",
                          hint="name one: --tokenizer FILE")
     return program, unpacked(program.meta["tokenizer"], path)
-
-
-def read_text(path: Path) -> str:
-    """A text file. Raises ModelError unless it is UTF-8, OSError."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ModelError(path, f"byte {error.start}", got="not UTF-8", expected="a text file") from None
 
 
 # ------------------------------------------------------------------------------------------------ a run

@@ -17,7 +17,7 @@ from isa.preset import Preset
 
 ALIGN = 64
 BYTES = {"f32": 4, "i8": 1, "index": 4}
-IN_PLACE = ("softmax", "silu", "gelu", "relu", "relu2", "mul", "add", "bias", "scale", "rope")
+IN_PLACE = ("softmax", "silu", "gelu", "relu", "relu2", "mul", "add", "bias", "scale", "rope", "scale.heads")
 """Kinds whose result may stand where an operand stood: one instruction, or one for each row, with rows in their order."""
 
 
@@ -36,9 +36,21 @@ class Slot:
         return self.offset < other.end and other.offset < self.end
 
 
+@dataclass(frozen=True)
+class Cache:
+    """What a layer keeps of earlier positions, in DRAM: `offset` bytes behind the layer's part of `base` (keys or values).
+
+    row_bytes  of one position, where a position is a row; of scales, which have a row for each head: of one scale
+    """
+
+    base: str
+    offset: int
+    row_bytes: int
+
+
 @dataclass
 class MemoryPlan:
-    """`slots` by value name. A state has no slot: it is a cache in DRAM, (context, n) f32 a layer.
+    """`slots` by value name. A state has no slot: it is a cache. `layer_bytes` by base: from a layer's part to the next one's.
 
     buffer_bytes  of each of the two buffers for weights, at `buffers`; 0: the machine needs none
     """
@@ -46,7 +58,8 @@ class MemoryPlan:
     machine: Preset
     context: int
     slots: dict[str, Slot] = field(default_factory=dict)
-    caches: dict[str, int] = field(default_factory=dict)            # elements of a row
+    caches: dict[str, Cache] = field(default_factory=dict)
+    layer_bytes: dict[str, int] = field(default_factory=dict)
     buffers: int = 0
     buffer_bytes: int = 0
     reached: bool = True        # the units compute on weights and caches where these are
@@ -86,8 +99,10 @@ def plan_memory(graph: Graph, context: int, machine: Preset, scratch: Mapping[st
 
     `buffered`: the two buffers get what is left.
     """
-    plan = MemoryPlan(machine, context, caches={name: int(value.shape[-1]) for name, value in graph.values.items() if value.state},
-                      reached=reached)
+    plan = MemoryPlan(machine, context, reached=reached)
+    for op in graph.layer:
+        if op.kind in ("append", "append.i8"):
+            _caches(plan, graph, op.outputs)
     sections = [ops for _, ops in graph.sections()]
     crossing = [name for name in graph.values if name not in ("token", "position", *plan.caches)
                 and sum(any(name in (*op.inputs, *op.outputs) for op in ops) for ops in sections) > 1]
@@ -99,6 +114,16 @@ def plan_memory(graph: Graph, context: int, machine: Preset, scratch: Mapping[st
         plan.buffers = plan.scratchpad_bytes
         plan.buffer_bytes = (machine.region("sram").size - plan.buffers) // (2 * ALIGN) * ALIGN
     return plan
+
+
+def _caches(plan: MemoryPlan, graph: Graph, names: Sequence[str]) -> None:
+    """Caches that are appended to together: the first names the base, scales lie behind it."""
+    at = 0
+    for name in names:
+        value = graph.values[name]
+        plan.caches[name] = Cache(names[0], at, BYTES[value.format] * (int(value.shape[1]) if value.shape[0] == "positions" else 1))
+        at = -(-(at + plan.size(value)) // ALIGN) * ALIGN
+    plan.layer_bytes[names[0]] = at
 
 
 def _section(plan: MemoryPlan, graph: Graph, ops: Sequence[Op], crossing: Sequence[str]) -> None:

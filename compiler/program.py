@@ -84,9 +84,9 @@ def _frame(c: Lowering, machine: Preset, weights_file: str, title: str) -> None:
 
     emit("\n# ---- keys and values of every layer and position")
     emit("    .section .bss\n    .balign 64")
-    for name, row in memory.caches.items():
-        emit(f"{name}: .zero {graph.config.layers * memory.context * row * 4}".ljust(48)
-             + f"# ({graph.config.layers}, {memory.context}, {row}) f32")
+    for base, size in memory.layer_bytes.items():
+        parts = ", then ".join(str(graph.values[name]) for name, cache in memory.caches.items() if cache.base == base)
+        emit(f"{base}: .zero {graph.config.layers * size}".ljust(48) + f"# of each layer {parts}")
 
     emit("\n# ---- activations; names with one address take turns")
     emit('    .section .sram, "aw"\n    .balign 64')
@@ -125,7 +125,7 @@ def _token_loop(c: Lowering) -> None:
         e.line(f"ble {POSITIONS}, a6, 1f")
         e.line(f"mv {POSITIONS}, a6")
         e.mark("1")
-    e.line(f"li a6, {4 * config.kv_dim}")
+    e.line(f"li a6, {c.memory.caches['keys'].row_bytes}")
     e.line(f"mul {KV_OFFSET}, {POSITION}, a6", "bytes before this position's row of a cache")
     if config.rope:
         e.line(f"li a6, {4 * config.head_dim}")
@@ -146,7 +146,7 @@ def _token_loop(c: Lowering) -> None:
     e.fence()
     e.line(f"li a6, {c.layout.layer_bytes}")
     e.line(f"add {LAYER}, {LAYER}, a6")
-    e.line(f"li a6, {4 * c.memory.context * config.kv_dim}")
+    e.line(f"li a6, {c.memory.layer_bytes['keys']}")
     e.line(f"add {KEYS}, {KEYS}, a6")
     e.line(f"add {VALUES}, {VALUES}, a6")
     e.line(f"addi {LAYERS_LEFT}, {LAYERS_LEFT}, -1")

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from compiler.compile import Compiled
+from compiler.emit import BASE
 from compiler.graph import EXACT, Executor, Op
 from compiler.program import mark
 from emulator.engine import Machine
@@ -115,8 +116,10 @@ class _Checker:
         value = self.compiled.graph.values[name]
         dtype = DTYPE[value.format]
         if name in memory.caches:
-            address = self.machine.x[ABI_NAMES.index("s2" if name == "keys" else "s3")]
-            return self.machine.peek(address, like.size * 4).view(dtype).reshape(like.shape)
+            cache = memory.caches[name]
+            address = self.machine.x[ABI_NAMES.index(BASE[cache.base])] + cache.offset
+        else:
+            address = self.symbols[name]
         room = [memory.context if length == "positions" else int(length) for length in value.shape]
-        whole = self.machine.peek(self.symbols[name], memory.size(value)).view(dtype).reshape(room)
+        whole = self.machine.peek(address, memory.size(value)).view(dtype).reshape(room)
         return np.ascontiguousarray(whole[tuple(slice(length) for length in like.shape)])

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from compiler.carried_tokenizer import unpacked
-from compiler.compile import Compiled, compile_model
+from compiler.compile import Compiled
 from compiler.errors import ModelError
 from compiler.evaluate import Document, evaluate, of_graph
 from compiler.frontends import load, need_tokenizer
@@ -29,7 +29,8 @@ from compiler.generate import is_program
 from compiler.graph import Executor, Graph, Op, build
 from compiler.model import Model
 from compiler.parameters import set_parameters
-from compiler.recipe import FLOAT_FORMATS, read_recipe
+from compiler.recipe import FLOAT_FORMATS
+from compiler.settings import Settings
 from compiler.verify import Observer, ProgramStopped, compare
 from emulator.engine import Machine
 from isa.preset import Preset, load_preset
@@ -68,9 +69,9 @@ def continued(model: Model, prompt: Sequence[int], count: int) -> list[int]:
     return tokens
 
 
-def checks(path: Path, *, weights: str | None = None, machine: str | None = None, program_file: Path | None = None, count: int = 16,
-           prompt: str = "", context: int | None = None, sparse: bool = False, tokenizer: Path | None = None,
-           dump: Path | None = None, make: Maker = Machine, fast: Maker = Machine, progress: Progress = None) -> Iterator[Check]:
+def checks(path: Path, settings: Settings = Settings(), *, program_file: Path | None = None, count: int = 16,         # noqa: B008
+           prompt: str = "", tokenizer: Path | None = None, dump: Path | None = None, make: Maker = Machine, fast: Maker = Machine,
+           progress: Progress = None) -> Iterator[Check]:
     """All steps, as they are done. Raises ModelError, ProgramError, PresetError, OSError."""
     if is_program(path):
         program = Program.load(path)
@@ -79,14 +80,13 @@ def checks(path: Path, *, weights: str | None = None, machine: str | None = None
         for name in NAMES[:3]:
             yield Check(name, "not checked", "needs the checkpoint: slimulator verify MODEL --program FILE.elf")
         words = unpacked(program.meta["tokenizer"], path).encode(prompt) if "tokenizer" in program.meta else [0]
-        yield engines(program, load_preset(machine or program.machine), words[:count - 1], 2, fast)
+        yield engines(program, load_preset(settings.machine or program.machine), words[:count - 1], 2, fast)
         return
     model = load(path, tokenizer)
     words = need_tokenizer(model).encode(prompt)
     if not words:
         raise ModelError("", "--prompt", got="empty", expected="text: this model has no token that begins one")
-    compiled = compile_model(model, machine=machine or "slim", recipe=read_recipe(weights) if weights else None, context=context,
-                             sparse=sparse)
+    compiled = settings.compile(model, progress)
     tokens = continued(model, words, min(count, compiled.memory.context))
     yield float_graph(model, tokens)
     yield quantised_graph(model, compiled, tokens, max(1, len(need_tokenizer(model).decode(tokens).encode())), progress)
@@ -104,7 +104,7 @@ def _same_shape(compiled: Compiled, program: Program, file: Path | None) -> None
     if found is None or differing:
         what = "no model was compiled to it" if found is None else f"its {differing[0]} is {found.get(differing[0])}"
         raise ProgramError(f"{what}; expected a program of this model" + (f" with {expected[differing[0]]}" if found else ""),
-                           path=str(file), hint="give the options that it was compiled with: --weights, --machine, --context ...")
+                           path=str(file), hint="give the options that it was compiled with: --weights, --kv, --machine ...")
 
 
 # ------------------------------------------------------------------------------------------------ the model
@@ -145,9 +145,11 @@ def quantised_graph(model: Model, compiled: Compiled, tokens: Sequence[int], siz
     formats = {placed.format for placed in (*compiled.layout.once.values(), *compiled.layout.layer.values())}
     codes = sorted(formats - set(FLOAT_FORMATS))
     finite = bool(np.isfinite([*scores.bits, scores.divergence]).all())
-    good = finite and (formats != {"f32"} or scores.kl < SAME)
-    return Check(NAMES[1], _verdict(good),
-                 f"{', '.join(codes or sorted(formats))}: top-1 agreement {100 * scores.agreement:.1f} %, KL {scores.kl:.2e} nats, "
+    kv = compiled.graph.values["keys"].format
+    exact = formats == {"f32"} == {kv} and "active" not in compiled.graph.values
+    said = ", ".join([*(codes or sorted(formats)), *([f"keys and values {kv}"] if kv != "f32" else [])])
+    return Check(NAMES[1], _verdict(finite and (not exact or scores.kl < SAME)),
+                 f"{said}: top-1 agreement {100 * scores.agreement:.1f} %, KL {scores.kl:.2e} nats, "
                  f"perplexity {scores.perplexity[0]:.2f} -> {scores.perplexity[1]:.2f} on {scores.tokens} tokens", scores.as_json())
 
 

@@ -94,6 +94,9 @@ def test_engine_machine_weights_context(command: Command, tiny: Path) -> None:
     err = command("generate", tiny, "ab", "-n", 4, "--engine", "reference", "--machine", "slim-llama")[2]
     assert "reference engine" in err and "slim-llama:" in err
     assert "lut" in command("generate", tiny, "ab", "-n", 4, "--weights", "t2")[2]
+    large, small = (json.loads(command("generate", tiny, "ab", "-n", 4, "--kv", kv, "--json", "-")[1])["counters"]
+                    for kv in ("f32", "i8"))
+    assert large["tokens.emitted"] == small["tokens.emitted"] and large["dram.bytes_written"] > 2 * small["dram.bytes_written"] > 0
     assert "the context is full" in command("generate", tiny, "ab", "--context", 8)[2]
 
 

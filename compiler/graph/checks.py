@@ -29,6 +29,8 @@ CHECKS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("scores",    lambda s: s.window >= 0,                         "the window {s.window} is negative"),
     ("context",   lambda s: s.heads % s.kv_heads == 0,             "{s.kv_heads} heads of values do not divide {s.heads} heads"),
     ("context",   lambda s: s.m * s.heads == s.n * s.kv_heads,     "the result is not {s.heads} heads of the values' size"),
+    ("quantise.heads", lambda s: s.n % s.kv_heads == 0,            "{s.n} elements are not {s.kv_heads} heads"),
+    ("scale.heads", lambda s: s.heads % s.kv_heads == 0,           "{s.kv_heads} heads of scales do not divide {s.heads} heads"),
 )
 
 
@@ -81,7 +83,8 @@ def _problems(graph: Graph, op: Op, written: set[str]) -> list[str]:
         return problems
 
     scope = SimpleNamespace(**{**bound, **op.attributes, "config": graph.config})
-    return [message.format(s=scope) for name, holds, message in CHECKS if name == op.kind and not holds(scope)]
+    return [message.format(s=scope) for name, holds, message in CHECKS
+            if name in (op.kind, op.kind.removesuffix(".i8")) and not holds(scope)]
 
 
 def _bind(bound: dict[str, Any], name: str, shape: Sequence[int | str], operand: Operand) -> list[str]:

@@ -33,7 +33,7 @@ class Executor:
         self.graph, self.model, self.arithmetic, self.observe = graph, model, arithmetic, observe
         self.position = 0
         self.values: dict[str, Any] = {}
-        self._caches: dict[tuple[int | None, str], F32] = {}        # (positions so far, and room; n) by layer and name
+        self._caches: dict[tuple[int | None, str], Any] = {}        # (positions so far, and room; n) by layer and name
         self._kept: dict[str, Any] = {}
         self._room = keep
 
@@ -127,20 +127,30 @@ class Executor:
         heads = x.reshape(-1, int(head_dim))
         return exact.rope(heads, rope.table(self.position), adjacent=bool(adjacent)).reshape(-1)
 
+    def _quantise_heads(self, x: F32, *, kv_heads: float) -> tuple[Any, F32]:
+        with np.errstate(all="ignore"):         # of a head of zeros
+            return exact.quantise(x, len(x) // int(kv_heads))
+
     def _scale(self, x: F32, *, factor: float) -> F32:
         return x * np.float32(factor)
 
-    def _scores(self, q: F32, keys: F32, *, heads: float, kv_heads: float, window: float) -> F32:
+    def _scores(self, q: F32, keys: Any, *, heads: float, kv_heads: float, window: float) -> F32:
         queries = q.reshape(int(heads), -1)                                 # (heads, head_dim)
-        return np.stack([self.arithmetic.gemv(key, query)
+        return np.stack([self.arithmetic.gemv(key.astype(np.float32, copy=False), query)
                          for key, query in zip(_heads(keys, heads, kv_heads, window), queries, strict=True)])
 
     def _softmax(self, x: F32) -> F32:
         return np.stack([self.arithmetic.softmax(row) for row in x])
 
-    def _context(self, p: F32, values: F32, *, heads: float, kv_heads: float, window: float) -> F32:
-        return np.concatenate([self.arithmetic.mac_t(value, row)
+    def _scale_heads(self, x: F32, scales: F32, *, heads: float, kv_heads: float, window: float) -> F32:
+        last = scales[:, max(0, scales.shape[1] - int(window)):] if window else scales
+        return x * np.repeat(last, int(heads) // int(kv_heads), axis=0)
+
+    def _context(self, p: F32, values: Any, *, heads: float, kv_heads: float, window: float) -> F32:
+        return np.concatenate([self.arithmetic.mac_t(value.astype(np.float32, copy=False), row)
                                for value, row in zip(_heads(values, heads, kv_heads, window), p, strict=True)])
+
+    _scores_i8, _context_i8 = _scores, _context
 
     def _silu(self, x: F32) -> F32:
         return self.arithmetic.silu(x)
@@ -160,12 +170,12 @@ class Executor:
     def _add(self, a: F32, b: F32) -> F32:
         return a + b
 
-    def _append(self, layer: int | None, name: str, x: F32) -> F32:
+    def _append(self, layer: int | None, name: str, x: Any) -> Any:
         """The cache of a layer up to and with the present position: (positions, n). It grows by doubling, up to the context."""
         cache = self._caches.get((layer, name))
         if cache is None or len(cache) == self.position:
             room = min(self.graph.config.context, max(64, 2 * self.position))
-            grown = np.zeros((room, len(x)), np.float32)
+            grown = np.zeros((room, len(x)), x.dtype)
             if cache is not None:
                 grown[:len(cache)] = cache
             self._caches[layer, name] = cache = grown
@@ -191,6 +201,9 @@ class Executor:
             inputs = [self.values[name] for name in op.inputs]
             if op.kind == "append":
                 results: Any = self._append(layer, op.outputs[0], *inputs)
+            elif op.kind == "append.i8":
+                cache, scales = (self._append(layer, *pair) for pair in zip(op.outputs, inputs, strict=True))
+                results = cache, scales.T
             else:
                 numbers = {**op.attributes, **{"W": role_of(role, layer) for role in op.weights[:1]}}      # noqa: B035 - at most one
                 results = getattr(self, "_" + op.kind.replace(".", "_"))(*inputs, **numbers)
@@ -203,7 +216,7 @@ class Executor:
         return logits
 
 
-def _heads(cache: F32, heads: float, kv_heads: float, window: float) -> Iterator[F32]:
+def _heads(cache: Any, heads: float, kv_heads: float, window: float) -> Iterator[Any]:
     """For each head of queries its part of a cache, the last `window` positions of it (0: all): (positions, head_dim)."""
     last = cache[max(0, len(cache) - int(window)):] if window else cache
     parts = last.reshape(len(last), int(kv_heads), -1)

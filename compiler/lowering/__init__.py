@@ -63,12 +63,12 @@ class Lowering:
         return () if self.buffered else (cache,)
 
     @contextmanager
-    def operand(self, unit: str, address: Operand, size: int) -> Iterator[Operand]:
-        """`size` bytes outside the scratchpad as an operand of `unit`."""
+    def operand(self, unit: str, address: Operand, size: int, length: str = "") -> Iterator[Operand]:
+        """`size` bytes outside the scratchpad as an operand of `unit`, or as many of them as register `length` says."""
         if not self.buffered:
             yield address
             return
-        with fetched(self, unit, address, size) as buffer:
+        with fetched(self, unit, address, size, length) as buffer:
             yield buffer
 
     @contextmanager

@@ -1,8 +1,8 @@
-"""What the fetch unit does: the row of an embedding."""
+"""What the fetch unit does: the row of an embedding, a row into a cache of int8 codes."""
 
 from __future__ import annotations
 
-from compiler.emit import POSITION, TOKEN, Want, number
+from compiler.emit import BASE, KV_OFFSET, POSITION, TOKEN, Want, number
 from compiler.graph import Op
 from compiler.lowering import Lowering, lowers
 
@@ -32,3 +32,19 @@ def embedding(c: Lowering, op: Op) -> None:
         with c.operand("vec", "a7", 4 * max(1, scales)) as operand:
             c.emit.csr("vec.scale_group", placed.scale_group)
             c.emit.op("vec.dequant.i8", c.at(result), c.at(target), operand, number(n), reads=(target,), writes=(result,))
+
+
+@lowers("append.i8")
+def append_codes(c: Lowering, op: Op) -> None:
+    """The codes are a row of the cache; scales go one behind the other with those of earlier positions, head by head."""
+    e, (codes, scales), (cache, cache_scales) = c.emit, op.inputs, op.outputs
+    base = BASE[cache]
+    e.line(f"add a7, {base}, {KV_OFFSET}", f"row of this position in {cache}")
+    e.op("fetch.copy", "a7", c.at(codes), c.length(codes), reads=(codes,), writes=(cache,))
+    for name, value in (("row_bytes", 4), ("src_stride", 0), ("dst_stride", 4 * c.memory.context)):
+        e.csr(f"fetch.{name}", value)
+    e.line(f"slli a7, {POSITION}, 2")
+    e.line(f"li a6, {c.memory.caches[cache_scales].offset}")
+    e.line("add a7, a7, a6")
+    e.line(f"add a7, a7, {base}", f"of the first head in {cache_scales}")
+    e.op("fetch.copy2d", "a7", c.at(scales), c.length(scales), reads=(scales,), writes=(cache_scales,))

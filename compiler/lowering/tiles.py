@@ -66,10 +66,10 @@ def _used(c: Lowering, unit: str) -> Iterator[None]:
 
 
 @contextmanager
-def fetched(c: Lowering, unit: str, address: Operand, size: int) -> Iterator[Operand]:
-    """`size` bytes at `address` as an operand of `unit`."""
+def fetched(c: Lowering, unit: str, address: Operand, size: int, length: str = "") -> Iterator[Operand]:
+    """`size` bytes at `address` as an operand of `unit`, or as many of them as register `length` says."""
     _check(c, size, 1)
-    with _filled(c, unit, [(BUFFER, address, number(size))]):
+    with _filled(c, unit, [(BUFFER, address, length or number(size))]):
         yield BUFFER
 
 

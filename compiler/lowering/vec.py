@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from compiler.emit import KEYS, KV_OFFSET, POSITION, POSITIONS, ROPE_ROW, VALUES, bits, number
+from compiler.emit import BASE, KV_OFFSET, POSITION, POSITIONS, ROPE_ROW, bits, number, offset
 from compiler.graph import Op
 from compiler.lowering import Lowering, lowers
 
@@ -72,7 +72,7 @@ def rope(c: Lowering, op: Op) -> None:
 def append(c: Lowering, op: Op) -> None:
     """A copy. Where the unit reaches the cache it stays in the unit's queue: x * 1 is x."""
     x, cache = op.inputs[0], op.outputs[0]
-    c.emit.line(f"add a7, {KEYS if cache == 'keys' else VALUES}, {KV_OFFSET}", f"row of this position in {cache}")
+    c.emit.line(f"add a7, {BASE[cache]}, {KV_OFFSET}", f"row of this position in {cache}")
     if c.buffered:
         c.emit.op("fetch.copy", "a7", c.at(x), number(4 * c.elements(x)), reads=(x,), writes=(cache,))
     else:
@@ -81,49 +81,57 @@ def append(c: Lowering, op: Op) -> None:
 
 # ------------------------------------------------------------------------------------------------ attention
 
+_WEIGHTS = {"f32": "f32", "i8": "i8.f32"}               # the suffix of a product with a cache of a format
+
 
 @contextmanager
-def _positions(c: Lowering, op: Op, base: str) -> Iterator[tuple[str, int, int]]:
-    """(register with the address of the first row that attention looks at, elements of a row, of a head) of a cache."""
-    row, window = c.memory.caches[op.inputs[1]], int(op.attributes["window"])
-    head_dim = row // int(op.attributes["kv_heads"])
-    if not window:
-        yield base, row, head_dim
+def _first(c: Lowering, op: Op) -> Iterator[str]:
+    """A register with the address of what attention looks at first in the cache that is the operation's second operand."""
+    cache, window = c.memory.caches[op.inputs[1]], int(op.attributes["window"])
+    base = BASE[cache.base]
+    if not window and not cache.offset:
+        yield base
         return
     with c.emit.taken(1) as (first,):
-        done = c.name("window")
-        c.emit.line(f"mv {first}, {base}")
-        c.emit.line(f"li a7, {window - 1}")
-        c.emit.line(f"sub a7, {POSITION}, a7")
-        c.emit.line(f"blez a7, {done}", "every position is in the window")
-        c.emit.line(f"li a6, {4 * row}")
-        c.emit.line("mul a7, a7, a6")
-        c.emit.line(f"add {first}, {first}, a7")
-        c.emit.mark(done)
-        yield first, row, head_dim
+        c.emit.move(first, offset(base, cache.offset, op.inputs[1]))
+        if window:
+            done = c.name("window")
+            c.emit.line(f"li a7, {window - 1}")
+            c.emit.line(f"sub a7, {POSITION}, a7")
+            c.emit.line(f"blez a7, {done}", "every position is in the window")
+            c.emit.line(f"li a6, {cache.row_bytes}")
+            c.emit.line("mul a7, a7, a6")
+            c.emit.line(f"add {first}, {first}, a7")
+            c.emit.mark(done)
+        yield first
 
 
-@lowers("scores")
+def _row(c: Lowering, op: Op) -> tuple[str, int, int]:
+    """(format, bytes of a row, elements of a head) of that cache."""
+    value = c.graph.values[op.inputs[1]]
+    return value.format, c.memory.caches[op.inputs[1]].row_bytes, int(value.shape[1]) // int(op.attributes["kv_heads"])
+
+
+@lowers("scores", "scores.i8")
 def scores(c: Lowering, op: Op) -> None:
     """For each head a product of its keys with its query: the keys of a head are a matrix with the stride of a cache row."""
     e, result, (q, cache) = c.emit, op.outputs[0], op.inputs
-    groups = int(op.attributes["kv_heads"])
+    groups, (form, row_bytes, head_dim) = int(op.attributes["kv_heads"]), _row(c, op)
     e.order("vec", (q, *c.reached(cache)), (result,))
-    with (_positions(c, op, KEYS) as (first, row, head_dim),
-          c.tiles("vec", first, POSITIONS, 4 * row, (c.at(result), 4)) as tile):
+    with _first(c, op) as first, c.tiles("vec", first, POSITIONS, row_bytes, (c.at(result), 4)) as tile:
         e.csr("vec.cols", head_dim)
-        e.csr("vec.row_stride", 4 * row)
+        e.csr("vec.row_stride", row_bytes)
         with e.taken(4) as (to, query, keys, counter), e.pinned(number(4 * c.memory.context)) as (step,):
             e.move(to, tile.to[0])
             e.move(query, c.at(q))
             e.move(keys, tile.at)
             with e.loop(c.name("scores"), groups, counter):
                 for _ in range(int(op.attributes["heads"]) // groups):
-                    e.op("vec.gemv.f32", to, keys, query, tile.rows, reads=(q, *c.reached(cache)), writes=(result,),
+                    e.op(f"vec.gemv.{_WEIGHTS[form]}", to, keys, query, tile.rows, reads=(q, *c.reached(cache)), writes=(result,),
                          comment="keys . query of a head")
                     e.line(f"add {to}, {to}, {step}")
                     e.advance(query, 4 * head_dim)
-                e.advance(keys, 4 * head_dim)
+                e.advance(keys, row_bytes // groups)
 
 
 @lowers("softmax")
@@ -138,28 +146,59 @@ def softmax(c: Lowering, op: Op) -> None:
             e.line(f"add {source}, {source}, {step}")
 
 
-@lowers("context")
+@lowers("context", "context.i8")
 def context(c: Lowering, op: Op) -> None:
     """For each head the sum of its rows of the cache, weighted by the probabilities."""
     e, result, (p, cache) = c.emit, op.outputs[0], op.inputs
-    groups = int(op.attributes["kv_heads"])
+    groups, (form, row_bytes, head_dim) = int(op.attributes["kv_heads"]), _row(c, op)
     e.op("vec.fill.32", c.at(result), "zero", c.length(result), writes=(result,), comment="sums start at 0")
     e.order("vec", (p, *c.reached(cache)), (result,))
-    with (_positions(c, op, VALUES) as (first, row, head_dim),
-          c.tiles("vec", first, POSITIONS, 4 * row, (c.at(p), 4)) as tile):
+    with _first(c, op) as first, c.tiles("vec", first, POSITIONS, row_bytes, (c.at(p), 4)) as tile:
         e.csr("vec.cols", head_dim)
-        e.csr("vec.row_stride", 4 * row)
+        e.csr("vec.row_stride", row_bytes)
         with e.taken(4) as (to, weights, values, counter), e.pinned(number(4 * c.memory.context)) as (step,):
             e.move(to, c.at(result))
             e.move(weights, tile.to[0])
             e.move(values, tile.at)
             with e.loop(c.name("context"), groups, counter):
                 for _ in range(int(op.attributes["heads"]) // groups):
-                    e.op("vec.macT.f32", to, values, weights, tile.rows, reads=(p, result, *c.reached(cache)), writes=(result,),
+                    e.op(f"vec.macT.{_WEIGHTS[form]}", to, values, weights, tile.rows,
+                         reads=(p, result, *c.reached(cache)), writes=(result,),
                          comment="values weighted by a head's probabilities")
                     e.advance(to, 4 * head_dim)
                     e.line(f"add {weights}, {weights}, {step}")
-                e.advance(values, 4 * head_dim)
+                e.advance(values, row_bytes // groups)
+
+
+# ------------------------------------------------------------------------------------------------ keys and values as int8
+
+
+@lowers("quantise.heads")
+def quantise_heads(c: Lowering, op: Op) -> None:
+    (codes, scales), x = op.outputs, op.inputs[0]
+    c.emit.csr("vec.scale_group", c.elements(x) // int(op.attributes["kv_heads"]))
+    c.emit.op("vec.quant.i8", c.at(codes), c.at(x), c.at(scales), c.length(x), reads=(x,), writes=(codes, scales))
+
+
+@lowers("scale.heads")
+def scale_heads(c: Lowering, op: Op) -> None:
+    """The scales of a head are a vector over positions: one product for each head."""
+    e, result, (x, scales) = c.emit, op.outputs[0], op.inputs
+    groups = int(op.attributes["kv_heads"])
+    e.order("vec", (x, *c.reached(scales)), (result,))
+    with (_first(c, op) as first, e.taken(5) as (to, source, at, length, counter),
+          e.pinned(number(4 * c.memory.context)) as (step,)):
+        e.move(to, c.at(result))
+        e.move(source, c.at(x))
+        e.move(at, first)
+        e.line(f"slli {length}, {POSITIONS}, 2", "bytes of a head's scales")
+        with e.loop(c.name("scales"), groups, counter):
+            with c.operand("vec", at, 4 * c.memory.context, length) as factors:
+                for _ in range(int(op.attributes["heads"]) // groups):
+                    e.op("vec.mul.f32", to, source, factors, POSITIONS, reads=(x, *c.reached(scales)), writes=(result,))
+                    e.line(f"add {to}, {to}, {step}")
+                    e.line(f"add {source}, {source}, {step}")
+            e.line(f"add {at}, {at}, {step}")
 
 
 # ------------------------------------------------------------------------------------------------ products

@@ -18,6 +18,7 @@ from compiler.evaluate import Document, evaluate, of_graph, of_program, split
 from compiler.frontends import load
 from compiler.generate import Generation, Report, Sampling, find_program, open_program
 from compiler.graph import EXACT, Executor, build
+from compiler.settings import Settings
 from emulator.engine import Machine
 from isa.preset import load_preset
 from isa.program import Program, ProgramError
@@ -135,7 +136,8 @@ def test_programs_are_kept_by_what_they_are_made_of(tiny: Path, programs: Path, 
     path = find_program(tiny)
     before = path.stat().st_mtime_ns
     assert find_program(tiny) == path and path.stat().st_mtime_ns == before
-    assert len({path, find_program(tiny, weights="t2"), find_program(tiny, weights="i8"), find_program(tiny, context=8)}) == 4
+    assert len({path, *(find_program(tiny, Settings(**said)) for said in (
+        {"weights": "t2"}, {"weights": "i8"}, {"context": 8}, {"kv": "i8"}))}) == 5
     monkeypatch.setattr(cache, "sources", lambda: "another compiler")
     assert find_program(tiny) != path
     monkeypatch.undo()

@@ -15,6 +15,7 @@ from compiler.compile import Compiled, compile_model
 from compiler.frontends import load
 from compiler.graph import EXACT, Executor
 from compiler.recipe import read_recipe
+from compiler.settings import Settings
 from compiler.verify_chain import NAMES, Check, checks, dump_to, engines, operations
 from emulator.engine import Machine
 from isa.preset import load_preset
@@ -42,7 +43,7 @@ def verdicts(found: Any) -> dict[str, str]:
 
 @pytest.mark.parametrize("weights", [None, "t2", "i8:16"])
 def test_a_good_program_passes(tiny: Path, weights: str | None) -> None:
-    found = list(checks(tiny, weights=weights, count=5, prompt="a cat"))
+    found = list(checks(tiny, Settings(weights=weights), count=5, prompt="a cat"))
     assert verdicts(found) == dict(zip(NAMES, ("not checked", "pass", "pass", "pass"), strict=True))
     exact = weights is None
     assert (found[1].figures["kl_divergence"] < 1e-9) == exact
@@ -146,7 +147,7 @@ def test_weights_that_quantising_spoils_fail(tiny: Path, monkeypatch: pytest.Mon
 
     graphs: list[Any] = []
     monkeypatch.setattr(verify_chain, "of_graph", off)
-    assert verdicts(checks(tiny, weights="f32", count=5, prompt="ab"))[NAMES[1]] == "FAIL"
+    assert verdicts(checks(tiny, Settings(weights="f32"), count=5, prompt="ab"))[NAMES[1]] == "FAIL"
 
 
 def test_dump(made: Made, tmp_path: Path) -> None:
@@ -178,7 +179,8 @@ def test_a_program_of_other_options_is_refused(tiny: Path, tmp_path: Path) -> No
     compile_model(load(tiny), recipe=read_recipe("t2")).save(tmp_path / "t2.elf")
     with pytest.raises(ProgramError, match="--weights"):
         list(checks(tiny, program_file=tmp_path / "t2.elf", count=4, prompt="ab"))
-    assert verdicts(checks(tiny, program_file=tmp_path / "t2.elf", weights="t2", count=4, prompt="ab"))[NAMES[2]] == "pass"
+    found = checks(tiny, Settings(weights="t2"), program_file=tmp_path / "t2.elf", count=4, prompt="ab")
+    assert verdicts(found)[NAMES[2]] == "pass"
 
 
 def test_checks_say_what_they_need(tiny: Path) -> None:

@@ -13,6 +13,7 @@ from compiler.errors import ModelError
 from compiler.frontends import load
 from compiler.graph import EXACT, KINDS, PLAIN, Executor, Graph, GraphError, Op, build, check, role_of
 from compiler.graph.checks import CHECKS
+from compiler.kv_cache import with_int8_cache
 from compiler.model import Config, Rope, roles
 from compiler.tensors import Codes
 from tests.compiler import checkpoints as made
@@ -70,8 +71,9 @@ def test_every_weight_of_a_model_is_used_once() -> None:
 
 def test_kinds_are_all_made_by_some_model() -> None:
     used = {op.kind for config in (C, OPT, BITNET, replace(C, activation="gelu")) for _, op in build(config).steps()}
+    cache = {op.kind for _, op in with_int8_cache(build(C)).steps()}
     sparse = {"active", "active.above", "gemv.active", "gemv.i8.active", "macT.active", "macT.i8.active"}      # by sparsify.py
-    assert used == set(KINDS) - sparse
+    assert used | cache == set(KINDS) - sparse
 
 
 # ------------------------------------------------------------------------------------------------ rules
@@ -145,7 +147,9 @@ def test_every_rule_has_been_broken() -> None:
     messages: set[str] = set()
     cases = [(build(C), change) for change, _ in WRONG]
     cases += [(build(OPT), _attribute("layernorm", "eps", -1)),
-              (build(replace(C, qk_norm=True)), lambda g: g.weights.update({"layer.q_norm": (5,)}))]
+              (build(replace(C, qk_norm=True)), lambda g: g.weights.update({"layer.q_norm": (5,)})),
+              (with_int8_cache(build(C)), _attribute("quantise.heads", "kv_heads", 3)),
+              (with_int8_cache(build(C)), _attribute("scale.heads", "kv_heads", 3))]
     for graph, change in cases:
         change(graph)
         with pytest.raises(GraphError) as error:

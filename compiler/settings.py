@@ -1,0 +1,73 @@
+"""How a checkpoint is to be compiled, as commands are told it: one value from the command line to the compiler and the cache.
+
+    compiled = Settings(weights="t2", kv="i8").compile(load(path))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from compiler.compile import Compiled, compile_model
+from compiler.errors import ModelError
+from compiler.frontends import need_tokenizer
+from compiler.model import Model
+from compiler.recipe import read_recipe
+
+MOST_TEXT = 50_000              # characters of a text for calibration that are looked at
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Options of the compiler, None or the first of their values where nothing was said.
+
+    machine    a preset's name or a .toml file; None: slim
+    weights    a format or a .toml recipe; None: as the checkpoint has them
+    sparsity   "exact", or the share of neurons to leave alone by thresholds from the text `calibrate`
+    """
+
+    machine: str | None = None
+    weights: str | None = None
+    context: int | None = None
+    kv: str = "f32"
+    sparsity: str | float | None = None
+    calibrate: Path | None = None
+
+    @property
+    def given(self) -> list[str]:
+        """The options that a program is compiled with: of a compiled one they cannot be changed."""
+        named = {"weights": "--weights", "context": "--context", "kv": "--kv", "sparsity": "--ffn-sparsity"}
+        return [named[field.name] for field in fields(self) if field.name in named and getattr(self, field.name) != field.default]
+
+    def check(self) -> Settings:
+        """Itself, or ModelError for what can be told to be wrong before a model is read. Raises OSError."""
+        if self.context is not None and self.context < 1:
+            raise ModelError("", "--context", got=str(self.context), expected="1 or more positions")
+        if self.weights:
+            read_recipe(self.weights)
+        return self
+
+    def compile(self, model: Model, progress: Callable[[int, int], None] | None = None) -> Compiled:
+        """The model as a program. `progress` is that of calibration. Raises ModelError, PresetError, OSError."""
+        tokens = need_tokenizer(model).encode(read_text(self.calibrate)[:MOST_TEXT]) if self.calibrate else ()
+        return compile_model(model, machine=self.machine or "slim", recipe=read_recipe(self.weights) if self.weights else None,
+                             context=self.check().context, kv=self.kv, sparse=self.sparsity is not None,
+                             sparsity=self.sparsity if isinstance(self.sparsity, float) else None, calibration=tokens,
+                             progress=progress)
+
+    def key(self) -> dict[str, object]:
+        """What a program depends on besides checkpoint and compiler: options, and contents of the files that they name."""
+        def contents(value: str | None) -> str | None:
+            return Path(value).read_text(encoding="utf-8") if value and value.endswith(".toml") else value
+
+        return {"machine": contents(self.machine or "slim"), "weights": contents(self.weights), "context": self.context,
+                "kv": self.kv, "sparsity": self.sparsity, "calibrate": read_text(self.calibrate) if self.calibrate else None}
+
+
+def read_text(path: Path) -> str:
+    """A text file. Raises ModelError unless it is UTF-8, OSError."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ModelError(path, f"byte {error.start}", got="not UTF-8", expected="a text file") from None

@@ -1,0 +1,120 @@
+"""Keys and values as int8: every operation bit by bit, the cache against its definition, its size, what it costs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from build import built, loaded, small_machine
+from models import SHAPES, random_model
+
+from compiler.compile import compile_model
+from compiler.errors import ModelError
+from compiler.evaluate import evaluate, of_graph, of_program, split
+from compiler.frontends import load
+from compiler.graph import EXACT, PLAIN, Executor, build
+from compiler.kv_cache import with_int8_cache
+from compiler.verify import compare
+from emulator.engine import Machine
+from emulator.observe.hazards import HazardCheck
+from isa.reference import ReferenceMachine
+
+PROMPT = [1, 5, 7, 7, 60, 3, 8, 9, 10]
+DATA = Path(__file__).parents[2] / ".." / "shared" / "data"
+
+
+@pytest.mark.parametrize("machine", ["slim", "small", "tiny"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_every_operation_equals_the_graph_and_waits_are_enough(shape: str, machine: str) -> None:
+    name = {"small": small_machine(), "tiny": small_machine(7168)}.get(machine, machine)
+    compiled, program = built(shape, "", name, context=12 if machine == "tiny" else None, kv="i8")
+    compared, difference = compare(compiled, program, PROMPT)
+    assert difference is None, str(difference)
+    assert compared == len(PROMPT) * (len(compiled.graph.start) + 2 * len(compiled.graph.layer)) + len(compiled.graph.finish)
+    runner, _ = loaded((compiled, program), PROMPT[:3], max_tokens=3, stop=())
+    check = HazardCheck(runner)
+    assert runner.run().reason == "exit" and check.hazards == []
+
+
+def test_on_the_reference_engine() -> None:
+    compiled, program = built("gqa", "t2", kv="i8")
+    assert compare(compiled, program, PROMPT[:3], ReferenceMachine)[1] is None
+
+
+def test_caches_are_keys_and_values_rounded_by_head() -> None:
+    """In the first layer, which no cache has come before: codes and scales of the fp32 graph's keys, head by head."""
+    model = random_model(SHAPES["gqa"])
+    rows: dict[str, list[np.ndarray]] = {"k": [], "v": []}
+
+    def look(layer: int | None, op, results) -> None:
+        if layer == 0 and op.kind in ("rope", "gemv") and op.outputs[0] in rows:
+            rows[op.outputs[0]][plain.position:] = [results[0]]         # of keys the last: rotated
+
+    plain = Executor(build(model.config), model, EXACT, observe=look)
+    for token in PROMPT:
+        plain.step(token)
+    small = Executor(with_int8_cache(build(model.config)), model, EXACT)
+    for token in PROMPT:
+        small.step(token)
+    for x, name in (("k", "keys"), ("v", "values")):
+        heads = np.stack(rows[x]).reshape(len(PROMPT), 2, 12)
+        largest = np.abs(heads).max(axis=2)
+        assert (small._caches[0, f"{name}_scales"][:len(PROMPT)] == largest / np.float32(127)).all()
+        codes = small._caches[0, name][:len(PROMPT)].reshape(heads.shape)
+        assert codes.dtype == np.int8 and (codes == np.rint(heads * (np.float32(127) / largest)[:, :, None])).all()
+
+
+def test_attention_is_that_of_the_codes_times_scales() -> None:
+    """The last window positions, heads that share keys: against a float64 computation from the cache's contents."""
+    config = replace(SHAPES["gqa"], window=5)
+    model, seen = random_model(config), {}
+    executor = Executor(with_int8_cache(build(config)), model, PLAIN,
+                        observe=lambda layer, op, results: seen.update({op.outputs[0]: results[0]}) if layer == 1 else None)
+    for token in PROMPT:
+        executor.step(token)
+    cache = executor._caches
+    keys, values = (cache[1, name][:9].reshape(9, 2, 12) * cache[1, f"{name}_scales"][:9, :, None].astype(float)
+                    for name in ("keys", "values"))
+    q = seen["q"].reshape(4, 12).astype(float)
+    for head in range(4):
+        scores = keys[-5:, head // 2] @ q[head]
+        p = np.exp(scores - scores.max()) / np.exp(scores - scores.max()).sum()
+        np.testing.assert_allclose(seen["context"].reshape(4, 12)[head], p @ values[-5:, head // 2], rtol=1e-4, atol=1e-6)
+
+
+def test_a_cache_takes_a_quarter_and_scales() -> None:
+    small, large = (built("gqa", "", kv=kv)[0] for kv in ("i8", "f32"))
+    positions, layers, kv_dim, kv_heads = 40, 2, 24, 2
+
+    def size(each) -> int:
+        return layers * sum(each.memory.layer_bytes.values())
+
+    assert size(large) == 2 * layers * positions * kv_dim * 4
+    assert size(small) == 2 * layers * positions * (kv_dim + 4 * kv_heads)
+    assert "40 positions, in i8" in small.summary() and "in f32" in large.summary()
+    runners = [loaded(built("gqa", "", kv=kv), PROMPT, max_tokens=1, stop=())[0] for kv in ("i8", "f32")]
+    for runner in runners:
+        assert runner.run().reason == "exit"
+    assert runners[0].counters["vec.macs"] == runners[1].counters["vec.macs"]           # the same products,
+    assert runners[0].counters["dram.bytes_read"] < runners[1].counters["dram.bytes_read"] / 2        # of fewer bytes
+
+
+def test_an_unknown_format_is_refused() -> None:
+    with pytest.raises(ModelError, match=r"--kv: 'i4'; expected f32 or i8"):
+        compile_model(random_model(SHAPES["plain"]), kv="i4")
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="no ../shared/data")
+def test_stories260k_loses_little(tmp_path: Path) -> None:
+    model = load(DATA / "stories260K" / "stories260K.bin")
+    assert model.tokenizer is not None
+    text = (DATA / "tinystories" / "valid.txt").read_text(encoding="utf-8")[:4000]
+    documents = split(text, model.tokenizer, 512, 400)
+    program = compile_model(model, kv="i8").build(tmp_path)
+    runner = Machine("slim")
+    runner.load(program)
+    scores = evaluate(documents, of_graph(Executor(build(model.config), model)), of_program(runner, program))
+    before, after = scores.bits_per_byte
+    assert abs(after - before) < 0.003 * before and scores.agreement > 0.97 and 1e-6 < scores.kl < 0.005
