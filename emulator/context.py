@@ -22,7 +22,7 @@ PUNT, DONE = 0, 1         # numba answers 0 for a kernel that raises: so that is
 
 # Words of the block. State arrays follow from STATE on, two words each: host address and length.
 (COUNTS, CSR_FILE, SPANS, SPAN_COUNT, RESULT, PAGE_BYTES, GUARD_START, GUARD_BYTES, GUARDS, GUARD_COUNT, TOHOST, STOP,
- POOL, COUNTED_TABLE, STATE) = range(15)
+ POOL, COUNTED_TABLE, BANKS, STATE) = range(16)
 STATE_INDEX: dict[str, int] = {name: STATE + 2 * i for i, name in enumerate(
     array.name for unit in UNITS.values() for array in unit.state)}
 WORDS = STATE + 2 * len(STATE_INDEX)

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emulator import context, kernels
+from emulator.banks import organisation_table
 from emulator.context import COUNTED_ENTRIES, COUNTED_WORDS, SPAN_WORDS, STATE_INDEX, WORDS
 from emulator.decode import KERNEL_NAMES, NO_REGISTER, NUMBER, OPERATION, VALUE, Code, decode_words
 from emulator.threads import pool_of
@@ -75,6 +76,9 @@ class Machine(ReferenceMachine):
         self._block[context.POOL] = self._pool.address if self._pool else 0
         self._counted = np.zeros(COUNTED_ENTRIES * COUNTED_WORDS, np.int64)
         self._block[context.COUNTED_TABLE] = self._counted.ctypes.data
+        if self.machine.banks:
+            self._banks = organisation_table(self.machine.banks)
+            self._block[context.BANKS] = self._banks.ctypes.data
         self._spans = np.zeros((0, SPAN_WORDS), np.int64)
         self._pieces: list[Piece] = []
         self._ranges: list[tuple[int, int]] = []            # (start, end) of what is decoded; elsewhere a piece holds OTHER

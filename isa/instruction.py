@@ -139,7 +139,7 @@ def instruction(row: str, text: str, *, operands: str = "", syntax: str | None =
     read / written / both. Fields are given out in order: `rd` to a first operand that is a result or is written to,
     then `rs1`, `rs2`, `rs3`; a register field left over is fixed to zero. A base row takes `syntax` or its format's.
     `ignores` names fixed fields whose other values are reserved: they are executed alike, but no assembler writes them.
-    The unit is the module that holds the row: isa/units/UNIT.py.
+    The unit is the module that holds the row, isa/units/UNIT.py, or the package: isa/units/UNIT/ANY.py.
     Raises ValueError for a row that is malformed or already there.
     """
     mnemonic, format_name, *assignments = row.split()
@@ -165,7 +165,7 @@ def instruction(row: str, text: str, *, operands: str = "", syntax: str | None =
     def register(meaning: Meaning) -> Meaning:
         if mnemonic in TABLE:
             raise ValueError(f"{mnemonic} is defined twice")
-        unit = meaning.__module__.rpartition(".")[2]
+        unit = meaning.__module__.removeprefix("isa.units.").partition(".")[0]
         entry = Row(mnemonic, unit, fmt, fixed, described, syntax, text, meaning, tuple(counters.split()), example,
                     match, mask, sum(FIELDS[name].mask for name in ignores.split()),
                     tuple((operand.name, operand.field) for operand in described))
@@ -260,21 +260,24 @@ class Csr:
 
 @dataclass(frozen=True)
 class Parameter:
-    """A size that a machine preset must give for a unit, e.g. the capacity of the LUT register files."""
+    """A size that a machine preset must give for a unit, e.g. the capacity of the LUT register files; or, of type str, a text."""
 
     name: str
     unit: str
     text: str
+    type: type[int] | type[str] = int
 
 
 @dataclass(frozen=True)
 class StateArray:
-    """Architectural state inside a unit, as a fixed-length array. `length` is a number or the name of a Parameter."""
+    """Architectural state inside a unit, as a fixed-length array. `length` is a number or a product of Parameters and numbers,
+    "pim.channels * pim.banks * 16"; `reset` is what each element is at power-up."""
 
     name: str       # "lut.activations"
     dtype: str      # NumPy type code: "i1", "f4", ...
     length: int | str
     text: str
+    reset: int = 0
 
 
 @dataclass(frozen=True)

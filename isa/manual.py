@@ -121,7 +121,7 @@ def _index() -> list[Block]:
 
 
 def _unit_head(unit: Unit) -> list[Block]:
-    blocks: list[Block] = [Heading(1, f"{unit.name}: {unit.title}"), Paragraph(inspect.cleandoc(unit.text))]
+    blocks: list[Block] = [Heading(1, f"{unit.name}: {unit.title}"), *_text(inspect.cleandoc(unit.text))]
     if unit.csrs:
         blocks += [Heading(2, "CSRs"), _csr_table([csr.name for csr in unit.csrs])]
     if unit.parameters:
@@ -297,9 +297,12 @@ def _arithmetic() -> Answer:
 
 
 def _docstring(module: ModuleType) -> list[Block]:
-    """Paragraphs of a module's docstring; indented ones are code."""
-    parts = (inspect.getdoc(module) or "").split("\n\n")
-    return [Code(textwrap.dedent(part)) if part.startswith("    ") else Paragraph(part) for part in parts]
+    return _text(inspect.getdoc(module) or "")
+
+
+def _text(text: str) -> list[Block]:
+    """Paragraphs of running text; indented ones are code or a picture."""
+    return [Code(textwrap.dedent(part)) if part.startswith("    ") else Paragraph(part) for part in text.split("\n\n")]
 
 
 def _machines() -> Answer:
@@ -321,8 +324,12 @@ def machine_answer(machine: Preset) -> Answer:
         figures.append((f"unit.{name}", "present", unit.source))
         figures += [(f"unit.{name}.{key}", _value(figure), figure.source) for key, figure in unit.parameters.items()]
     figures += [(f"facts.{key}", _value(figure), figure.source) for key, figure in preset.facts.items()]
-    return Answer([Heading(1, f"{machine.name}: {preset.title}"), Paragraph(preset.description),
-                   Table(("key", "value", "source"), figures)], preset.model_dump())
+    blocks: list[Block] = [Heading(1, f"{machine.name}: {preset.title}"), Paragraph(preset.description),
+                           Table(("key", "value", "source"), figures)]
+    if machine.banks:
+        blocks += [Paragraph("An address of hbm, less its base, from the top down, with how many values each part has:"),
+                   Code(machine.banks.picture())]
+    return Answer(blocks, preset.model_dump())
 
 
 def _value(figure: Sourced[Any], *, hexadecimal: bool = False) -> str:

@@ -12,6 +12,8 @@ unknown units and overlapping regions are refused. What an instruction means on 
     [unit.lut]
     source = "..."                                    [facts]       # published figures that nothing executes
     parameters.activations = { value = ..., ... }     die_area_mm2 = { value = 20.25, source = "..." }
+
+The pim unit's parameters are its banks and their mapping (isa/banks.py): they have to make up the hbm region exactly.
 """
 
 from __future__ import annotations
@@ -20,14 +22,16 @@ import tomllib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import cache
+from functools import cache, cached_property
 from itertools import pairwise
+from math import prod
 from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, Generic, TypeVar, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, PositiveFloat, PositiveInt, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, PlainValidator, PositiveFloat, PositiveInt, ValidationError
 
+from isa.banks import COLUMN_BYTES, MappingError, Organisation
 from isa.services import CONSOLE
 from isa.units import UNITS
 
@@ -121,11 +125,17 @@ class RegionTable(_Table):
     page_bytes: Sourced[PositiveInt] | None = None
 
 
+def _parameter(value: Any) -> int | str:
+    if isinstance(value, bool) or not (isinstance(value, str) or (isinstance(value, int) and value > 0)):
+        raise ValueError("an integer greater than 0, or a text where the unit declares one")
+    return value
+
+
 class UnitTable(_Table):
     """[unit.NAME]: `source` says why the machine has this unit; `parameters` are those that the unit declares."""
 
     source: Source
-    parameters: dict[str, Sourced[PositiveInt]] = {}
+    parameters: dict[str, Sourced[Annotated[int | str, PlainValidator(_parameter)]]] = {}
 
 
 class PresetFile(_Table):
@@ -184,17 +194,32 @@ class Preset:
         return name in CORE_UNITS or name in self.file.unit
 
     def parameter(self, name: str) -> int:
-        """The value of "unit.parameter". Raises PresetError when the machine lacks the unit or the unit the parameter."""
-        unit, _, key = name.partition(".")
-        table = self.file.unit.get(unit)
-        if table is None or key not in table.parameters:
+        """The number "unit.parameter". Raises PresetError when the machine lacks the unit or the unit the parameter."""
+        if name not in self.parameters:
             raise PresetError("", [_unknown("parameter", name, f"machine {self.name}", self.parameters)])
-        return table.parameters[key].value
+        value = self.settings[name]
+        assert isinstance(value, int)
+        return value
+
+    def length(self, text: int | str) -> int:
+        """A StateArray's length: a number, or a product of numbers and parameters. Raises PresetError like `parameter`."""
+        return text if isinstance(text, int) else prod(
+            int(word) if word.isdecimal() else self.parameter(word) for word in text.split(" * "))
 
     @property
     def parameters(self) -> tuple[str, ...]:
-        """Names of all parameters that it gives, "unit.parameter"."""
-        return tuple(f"{unit}.{key}" for unit, table in self.file.unit.items() for key in table.parameters)
+        """Names of all numbers that it gives, "unit.parameter"."""
+        return tuple(name for name, value in self.settings.items() if isinstance(value, int))
+
+    @cached_property
+    def settings(self) -> dict[str, int | str]:
+        """All numbers and texts that it gives, by "unit.parameter"."""
+        return {f"{unit}.{key}": figure.value for unit, table in self.file.unit.items() for key, figure in table.parameters.items()}
+
+    @cached_property
+    def banks(self) -> Organisation | None:
+        """The banks behind the hbm region, None on a machine without the pim unit."""
+        return _organisation(self.file) if "pim" in self.file.unit else None
 
     @property
     def page_bytes(self) -> int:
@@ -249,6 +274,7 @@ def preset_of(data: dict[str, Any], path: str = "") -> Preset:
     except ValidationError as error:
         raise PresetError(path, [_schema_problem(dict(entry)) for entry in error.errors()]) from None
     problems = [*_unit_problems(file), *_region_problems(file)]
+    problems += () if problems else _bank_problems(file)
     if problems:
         raise PresetError(path, problems)
     regions = (Region(name, table.base.value, table.size.value, frozenset(table.ports.value), name != "flash",
@@ -296,6 +322,11 @@ def _unit_problems(preset: PresetFile) -> Iterator[Problem]:
             yield _unknown("parameter", key, f"unit.{name}.parameters", declared)
         for key in declared.keys() - table.parameters.keys():
             yield Problem(f"unit.{name}.parameters.{key}", "missing", declared[key].text)
+        for key in declared.keys() & table.parameters.keys():
+            value, kind = table.parameters[key].value, declared[key].type
+            if not isinstance(value, kind):
+                yield Problem(f"unit.{name}.parameters.{key}.value", f"got {value!r}",
+                              ("an integer: " if kind is int else "a text: ") + declared[key].text)
 
 
 def _region_problems(preset: PresetFile) -> Iterator[Problem]:
@@ -325,3 +356,28 @@ def _region_problems(preset: PresetFile) -> Iterator[Problem]:
     for (_, end, first), (base, _, second) in pairwise(spans):
         if base < end:
             yield Problem(f"region.{second}.base.value", f"got {base:#x}, inside {first}", f"{end:#x} or above")
+
+
+def _organisation(preset: PresetFile) -> Organisation:
+    """The banks of a machine with a pim unit. Raises MappingError."""
+    values: dict[str, Any] = {key: figure.value for key, figure in preset.unit["pim"].parameters.items()}
+    return Organisation(**values, base=preset.region["hbm"].base.value)
+
+
+def _bank_problems(preset: PresetFile) -> Iterator[Problem]:
+    """The banks of the pim unit are the hbm region: as many bytes, each at one address."""
+    if "pim" not in preset.unit:
+        return
+    if "hbm" not in preset.region or "pim" not in preset.region["hbm"].ports.value:
+        yield Problem("region.hbm", 'without a port for "pim"' if "hbm" in preset.region else "missing",
+                      'a region whose ports have "pim" in them: the banks of that unit')
+        return
+    try:
+        banks = _organisation(preset)
+    except MappingError as error:
+        yield Problem("unit.pim.parameters", f"got {error.got}", error.expected)
+        return
+    size = preset.region["hbm"].size.value
+    if size != banks.size:
+        product = " * ".join(f"{count} {name}s" for name, count in banks.sizes.items())
+        yield Problem("region.hbm.size.value", f"got {size:_}", f"{banks.size:_}: unit.pim has {product} of {COLUMN_BYTES} bytes")

@@ -268,7 +268,7 @@ def _figures(preset: Preset) -> dict[str, str]:
     return {f"{region.name} {key}": str(value) for region in preset.regions for key, value in (
         ("base", f"{region.base:#x}"), ("size", f"{region.size:#x}"), ("ports", ", ".join(sorted(region.ports))),
         ("page", region.page_bytes))} | {f"unit {name}": "present" for name in preset.units} | {
-        parameter: str(preset.parameter(parameter)) for parameter in preset.parameters}
+        name: str(value) for name, value in preset.settings.items()}
 
 
 def _compare(what: str, name: str, saved: dict[str, str], other: str, given: dict[str, str], path: str) -> None:

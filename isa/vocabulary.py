@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from isa import services
 from isa.arithmetic import canonical, s64
+from isa.banks import COLUMN_BYTES
 from isa.counters import COUNTERS, SLOTS
 from isa.csrs import BY_ADDRESS, COUNTER_BY_ADDRESS, CSRS, INSTRUCTION_COUNTS, MSTATUS_MIE, MSTATUS_MPIE, is_read_only
 from isa.memory import Bytes, Memory
@@ -50,11 +51,11 @@ class Vocabulary:
         for csr in CSRS.values():
             self.csr_values[csr.address] = csr.reset
         self.state: dict[str, npt.NDArray[Any]] = {
-            array.name: np.zeros(self.parameter(array.length) if isinstance(array.length, str) else array.length, array.dtype)
+            array.name: np.full(machine.length(array.length), array.reset, array.dtype)
             for unit in UNITS.values() if machine.has_unit(unit.name) for array in unit.state}
         self._reads: list[tuple[int, int]] = []                         # (address, bytes), for those who observe
         self._writes: list[tuple[int, Bytes, Bytes]] = []               # (address, destination view, new bytes)
-        self._state_writes: list[tuple[str, npt.NDArray[Any]]] = []
+        self._state_writes: list[tuple[str, int, npt.NDArray[Any]]] = []
         mmio = machine.region("mmio").base
         self.tohost, self.fromhost, self.console = (mmio + r for r in (services.TOHOST, services.FROMHOST, services.CONSOLE))
 
@@ -68,8 +69,8 @@ class Vocabulary:
         """Make the instruction's writes visible, then let devices look at what was stored."""
         for _, destination, data in self._writes:
             destination[:] = data
-        for name, values in self._state_writes:
-            self.state[name][:len(values)] = values
+        for name, start, values in self._state_writes:
+            self.state[name][start:start + len(values)] = values
         if self.unit == "core":             # device registers listen to the core alone
             for address, destination, _ in self._writes:
                 self._devices(address, len(destination))
@@ -176,6 +177,36 @@ class Vocabulary:
         self._writes.append((address & WORD, self.memory.view(region, address & WORD, len(data)), data))
         self.count(f"{region.name}.bytes_written", len(data))
 
+    def read_columns(self, addresses: npt.NDArray[np.int64]) -> Bytes:
+        """Copies of the banks' columns at these linear addresses: (...) -> (..., 32). Raises Trap like `read`.
+
+        Nothing is counted: hbm.bytes_read is for what goes through linear addresses.
+        """
+        if not addresses.size:
+            return np.zeros((*addresses.shape, COLUMN_BYTES), np.uint8)
+        columns, numbers = self._columns(addresses, Cause.LOAD_ACCESS)
+        self._reads += [(address, size) for address, _, size in _runs(addresses.reshape(-1))]
+        return columns[numbers]
+
+    def write_columns(self, addresses: npt.NDArray[np.int64], data: npt.NDArray[Any]) -> None:
+        """Write the banks' columns at these linear addresses, (...) and (..., 32) bytes or as many of another type, when the
+        instruction completes. Raises Trap like `write`; nothing is counted."""
+        if addresses.size:
+            columns, numbers = self._columns(addresses, Cause.STORE_ACCESS)
+            region, source = columns.reshape(-1), np.ascontiguousarray(data).view(np.uint8).reshape(-1)
+            starts = numbers.reshape(-1) * COLUMN_BYTES
+            self._writes += [(address, region[starts[first]:starts[first] + size],
+                              source[COLUMN_BYTES * first:COLUMN_BYTES * first + size])
+                             for address, first, size in _runs(addresses.reshape(-1))]
+
+    def _columns(self, addresses: npt.NDArray[np.int64], cause: Cause) -> tuple[Bytes, npt.NDArray[np.int64]]:
+        """All columns of the region that holds these addresses, (n, 32), and the number in it of each."""
+        first, last = int(addresses.min()), int(addresses.max())
+        region = self._check(first, last + COLUMN_BYTES - first, COLUMN_BYTES, cause)
+        assert region is not None
+        return (self.memory.view(region, region.base, region.size // COLUMN_BYTES * COLUMN_BYTES).reshape(-1, COLUMN_BYTES),
+                (addresses - region.base) // COLUMN_BYTES)
+
     def check_read(self, address: int, size: int, align: int = 1) -> Region | None:
         """The region of a read, None for an empty one. Raises Trap as `read` does; nothing is read or counted."""
         region = self._check(address, size, align, Cause.LOAD_ACCESS)
@@ -261,9 +292,9 @@ class Vocabulary:
         size = np.dtype(dtype).itemsize
         self.write(address, np.frombuffer((value & WORD).to_bytes(8, "little")[:size], np.uint8))
 
-    def set_state(self, name: str, values: npt.ArrayLike) -> None:
-        """Replace the leading elements of a unit's state array when the instruction completes."""
-        self._state_writes.append((name, np.asarray(values, self.state[name].dtype)))
+    def set_state(self, name: str, values: npt.ArrayLike, start: int = 0) -> None:
+        """Replace elements of a unit's state array, from `start` on, when the instruction completes."""
+        self._state_writes.append((name, start, np.asarray(values, self.state[name].dtype).reshape(-1)))
 
     def parameter(self, name: str) -> int:
         """A size of this machine, e.g. "lut.activations"."""
@@ -344,3 +375,10 @@ class Vocabulary:
             except Trap:
                 result = -services.EFAULT
         call[0] = result & WORD
+
+
+def _runs(addresses: npt.NDArray[np.int64]) -> list[tuple[int, int, int]]:
+    """(address, place in the list, bytes) of the runs of columns that lie side by side, in the order of the list."""
+    starts = [0, *(np.flatnonzero(np.diff(addresses) != COLUMN_BYTES) + 1).tolist()]
+    return [(int(addresses[first]), first, (last - first) * COLUMN_BYTES)
+            for first, last in zip(starts, [*starts[1:], len(addresses)], strict=True)]

@@ -1,8 +1,9 @@
-"""The kernels, one file for each unit that issues to a queue, of the same name as in isa/units. Importing registers them."""
+"""The kernels: a file or package for each unit with a queue, of the same name as in isa/units. Importing registers them."""
 
 from emulator.units import (
     fetch,  # noqa: F401
     lut,  # noqa: F401
+    pim,  # noqa: F401
     sync,  # noqa: F401
     thr,  # noqa: F401
     vec,  # noqa: F401

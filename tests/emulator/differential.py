@@ -25,7 +25,7 @@ from __future__ import annotations
 import ctypes
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,7 @@ from emulator.engine import Machine
 from isa.counters import COUNTERS
 from isa.csrs import BY_ADDRESS, CSRS
 from isa.instruction import TABLE
-from isa.preset import Preset, load_preset
+from isa.preset import Preset, load_preset, preset_of
 from isa.program import Program, Section
 from isa.reference import ReferenceMachine, RunResult, TrapReport
 from isa.registers import ABI_NAMES
@@ -44,8 +44,20 @@ MMIO, SRAM, DRAM, FLASH, HBM = 0x0200_0000, 0x1000_0000, 0x8000_0000, 0x10_0000_
 TEXT = DRAM                     # of a Pair: one page of code
 WINDOW = 1 << 16                # bytes at each end of a region that a Pair compares and resets after every instruction
 _SIZES = {"sram": 1 << 16, "dram": 1 << 17, "hbm": 1 << 16}
-SMALL = replace(load_preset("slim"), regions=tuple(
-    replace(region, size=_SIZES.get(region.name, region.size)) for region in load_preset("slim").regions))
+_BANKS = {"channels": 2, "bank_groups": 2, "banks": 4, "rows": 8, "columns": 32, "blocks": 2,
+          "mapping": "row column:2 bank channel column:3"}
+
+
+def _small() -> Preset:
+    data = load_preset("slim").file.model_dump(exclude_none=True)
+    for name, size in _SIZES.items():
+        data["region"][name]["size"]["value"] = size
+    for name, value in _BANKS.items():
+        data["unit"]["pim"]["parameters"][name]["value"] = value
+    return preset_of(data)
+
+
+SMALL = _small()
 _PAGE = 4096
 _WORD = (1 << 64) - 1
 
@@ -163,7 +175,7 @@ def _runs(numbers: np.ndarray) -> Iterable[tuple[int, int]]:
 class Pair:
     """A reference machine and a fast one that go through the same single instructions."""
 
-    def __init__(self, machine: str = "slim", flash: bytes = b"", threads: int = 1) -> None:
+    def __init__(self, machine: Preset | str = "slim", flash: bytes = b"", threads: int = 1) -> None:
         sections = [Section(".text", "ax", TEXT, 4, [bytes(_PAGE)])]
         if flash:
             sections.append(Section(".weights", "a", FLASH, 4096, [flash]))

@@ -116,7 +116,8 @@ SETTINGS: dict[str, tuple[int, ...]] = {            # the first one is there whe
     "vec.eps": (0x3727_C5AC, 0, 0x7FC0_0000, 1 << 31), "vec.scale_group": (0, 1, 4, 5, 16, 32), "vec.head_dim": (8, 2, 4, 6, 16, 3),
     "lut.mode": (0, 1, 2), "lut.row_stride": (0, 16, 8, 5, 64, 70), "lut.scale_group": (0, 4, 16, 5, 32),
     "lut.shift": (0, 1, 8, 31), "thr.levels": (4, 1, 2, 7), "fetch.tag": (0, 1, 2, 63), "fetch.row_bytes": (16, 1, 4, 7, 64, 100),
-    "fetch.src_stride": (0, 16, 20, 3), "fetch.dst_stride": (0, 16, 64, 3), "fetch.table_rows": (0, 16, 12, 4)}
+    "fetch.src_stride": (0, 16, 20, 3), "fetch.dst_stride": (0, 16, 64, 3), "fetch.table_rows": (0, 16, 12, 4),
+    "pim.channel_mask": (1, 2, 3), "pim.channel_mask1": (0,), "pim.channel_mask2": (0,), "pim.channel_mask3": (0,)}
 ILLEGAL = (3, 5, 32, 64, 1000, 1 << 40, 1 << 62, 1 << 63, (1 << 64) - 1, (1 << 64) - 4)
 CSR_NAMES = [name for name in CSRS if name not in ("mtvec", "time")]
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
-from differential import DRAM, FLASH, HBM, MMIO, SRAM, TEXT, WINDOW, Difference, Pair, memory_differences
+from differential import DRAM, FLASH, HBM, MMIO, SMALL, SRAM, TEXT, WINDOW, Difference, Pair, memory_differences
 
 from emulator.kernels import KERNELS
 from isa.instruction import TABLE, Operand, Row
@@ -203,6 +203,8 @@ class Cases:
             dims |= {"bytes": n, "rows": rows, "count": rows, "fetch.row_bytes": row_bytes, "fetch.table_rows": table_rows}
             case.csrs |= {"fetch.row_bytes": row_bytes, "fetch.table_rows": table_rows if self.chance(0.6) else 0,
                           "fetch.tag": self.below(64) if self.chance(0.3) else 0}
+        if unit == "pim":
+            self.banks(case, dims)
         if unit == "sync":
             dims["tag"] = 1 + self.below(63)
             case.state["sync.signalled"] = self.random.integers(0, 2, 64, np.uint8)
@@ -241,6 +243,22 @@ class Cases:
                 dims["rows"] //= 2
         elif "groups" in words:
             dims["groups"] = -(-dims["n"] // group) if group else min(dims["n"], 1)
+
+    def banks(self, case: Case, dims: dict[str, int]) -> None:
+        """Channels, coordinates, and a state of the banks that mostly suits the command."""
+        banks, name = self.machine.banks, case.row.mnemonic
+        channels = self.random.choice(banks.channels, 1 + self.below(min(3, banks.channels)), replace=False)
+        for word in range(4):
+            mask = sum(1 << int(channel) % 64 for channel in channels if channel // 64 == word)
+            case.csrs["pim.channel_mask" + (str(word) if word else "")] = mask
+        dims |= {"selected": len(channels), "bank": self.below(banks.banks), "row": self.below(banks.rows),
+                 "column": self.below(banks.columns)}
+        rows = np.where(self.random.random((banks.channels, banks.banks)) < 0.1, -1, dims["row"])
+        if ".act" in name:
+            rows = np.where(self.random.random(rows.shape) < 0.9 + 0.1 * self.below(2), -1, rows)
+        case.state["pim.open_row"] = rows.astype(np.int32).reshape(-1)
+        mode = 0 if self.chance(0.9) else self.below(3)
+        case.state["pim.mode"] = np.full(banks.channels, mode, np.uint8)
 
     def contents(self, case: Case, operand: Operand, form: str, numbers: list[int], dims: dict[str, int]):
         """(bytes, alignment, data) of an address operand."""
@@ -331,7 +349,7 @@ class Cases:
         pair.run(case.row.mnemonic, inline=case.regular and case.row.mnemonic in KERNELS, registers=registers, **values)
 
 
-@pytest.fixture(scope="module", params=["slim", "slim-llama"])
+@pytest.fixture(scope="module", params=["slim", "slim-llama", SMALL], ids=["slim", "slim-llama", "small"])
 def pair(request):
     random = np.random.default_rng(SEED)
     flash = random.standard_normal(WINDOW // 4).astype("<f4").tobytes() if request.param == "slim" else b""
@@ -342,11 +360,14 @@ def pair(request):
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.mnemonic)
 def test_random_starts(pair, row):
+    machine = pair.reference.machine
+    if not machine.has_unit(row.unit) or (machine is SMALL and row.unit != "pim"):       # on the small one all banks are compared
+        return
     number = ROWS.index(row)
     random = np.random.default_rng((SEED, number))
     cases = Cases(pair, random)
     pair.fresh()
-    for i in range(CASES if pair.reference.machine.name == "slim" else -(-CASES // 4)):
+    for i in range(CASES if machine.name == "slim" else -(-CASES // 4)):
         case = cases.regular(row)
         if i % 2:
             cases.spoil(case)

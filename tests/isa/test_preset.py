@@ -89,6 +89,14 @@ REFUSED = {
     "pages outside flash": ("[region.hbm]", '[region.hbm]\npage_bytes = { value = 4096, source = "assumed: for a test" }',
                             "region.hbm.page_bytes", "present"),
     "no dram": ("[region.dram]", "[region.sram.x]", "region.sram.x", "unknown key"),
+    "text for a size": ("parameters.banks       = { value = 16,", 'parameters.banks = { value = "16",',
+                        "unit.pim.parameters.banks.value", "an integer"),
+    "number for a text": ('value = "row bank channel column"', "value = 4", "unit.pim.parameters.mapping.value", "a text"),
+    "no parameter at all": ("value = 65_536", "value = 0.5", "unit.lut.parameters.activations.value", "greater than 0"),
+    "banks beyond the region": ("value = 32_768", "value = 32_767", "region.hbm.size.value",
+                                "34_358_689_792: unit.pim has 64 channels * 16 banks * 32767 rows * 32 columns of 32 bytes"),
+    "a column of no address": ('"row bank channel column"', '"row bank column"', "unit.pim.parameters", "without an address"),
+    "banks without a region": ("[region.hbm]", "[region.hbm2]", "region.hbm2", "unknown region"),
     "not TOML": ("[unit.vec]", "[unit.vec", "at line", "TOML"),
 }
 
@@ -129,4 +137,15 @@ def test_a_preset_that_is_not_there_or_not_text(tmp_path: Path) -> None:
     path = tmp_path / "binary.toml"
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(PresetError, match="UTF-8"):
+        load_preset(path)
+
+
+def test_banks_need_the_region_and_a_port_to_it(tmp_path: Path) -> None:
+    start, end = SLIM.index("[region.hbm]"), SLIM.index("[unit.vec]")
+    path = tmp_path / "wrong.toml"
+    path.write_text(SLIM[:start] + SLIM[end:], encoding="utf-8")
+    with pytest.raises(PresetError, match=r'region\.hbm: missing; expected a region whose ports have "pim"'):
+        load_preset(path)
+    path.write_text(SLIM[:start] + SLIM[start:end].replace(', "pim"]', "]", 1) + SLIM[end:], encoding="utf-8")
+    with pytest.raises(PresetError, match=r'region\.hbm: without a port for "pim"'):
         load_preset(path)

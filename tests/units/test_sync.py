@@ -19,8 +19,8 @@ def test_every_unit_with_a_queue_has_its_signal_and_its_wait():
 
 
 def test_encodings_that_programs_rely_on():
-    assert [TABLE[f"sync.signal.{name}"].fixed["funct7"] for name in ("vec", "lut", "thr", "fetch")] == [0, 1, 2, 3]
-    assert [TABLE[f"sync.wait.{name}"].fixed["funct7"] for name in ("vec", "lut", "thr", "fetch")] == [32, 33, 34, 35]
+    assert [TABLE[f"sync.signal.{name}"].fixed["funct7"] for name in ("vec", "lut", "thr", "fetch", "pim")] == [0, 1, 2, 3, 4]
+    assert [TABLE[f"sync.wait.{name}"].fixed["funct7"] for name in ("vec", "lut", "thr", "fetch", "pim")] == [32, 33, 34, 35, 36]
 
 
 @pytest.mark.parametrize("wait", WAITS)

@@ -1,0 +1,99 @@
+"""The pim unit: processing in the banks of a DRAM. Its UNIT stands here; its rows in three files, one for each level.
+
+    commands.py     DRAM commands: activate, precharge, read, write, modes (level 1)
+    crf.py          Samsung's micro-programs: the words of the command register file and the commands that step it (level 2)
+    macros.py       SK hynix's macro forms, which open and close rows by themselves (level 3)
+
+Encoding, opcode custom-3 (0x7B): levels 1 and 2 have funct3=0 (R) and funct3=3 with funct2=0, 1 (R4); macro forms funct3=1 (R),
+funct3=2 (R4) and funct3=3 with funct2=2, 3 (R4). CSRs: 0x840-0x843 are the channel masks, 0x844-0x84F for macro forms.
+All levels work on the same state through isa/units/pim/state.py.
+
+Sources: Samsung's HBM-PIM as its simulator PIMSimulator describes it (README, src/PIMCmd.h, src/PIMRank.cpp): facts, no code;
+SK hynix's GDDR6-AiM as aim_simulator describes it (README, src/base/request.h).
+"""
+
+from __future__ import annotations
+
+from isa.instruction import Counter, Csr, Parameter, StateArray, Unit
+
+_BANKS, _BLOCKS = "pim.channels * pim.banks", "pim.channels * pim.blocks"
+
+UNIT = Unit(
+    "pim", "Processing in memory: bank commands, micro-programs, macro forms",
+    """\
+The hbm region is banks of a DRAM, and next to the banks stand small processors. A byte of it has a linear address, which loads,
+stores and the other units use, and a place: channel, bank, row, column. A column is 32 bytes, 16 lanes of fp16 or 32 of int8. The
+preset's mapping says which is where; `slimulator machines NAME` prints it.
+
+    channel 0                                                    channel 1 ...
+    +----------------------------------------------------------+
+    | bank group 0                       | bank group 1 ...    |
+    | +--------+  +--------+  +--------+ |                     |
+    | | bank 0 |  | bank 1 |  | bank 2 | |   rows of columns of 32 bytes
+    | |  even  |  |  odd   |  |  even  | |                     |
+    | +--------+  +--------+  +--------+ |                     |
+    | | open row|  | open row|  ...      |   one row buffer a bank, closed at the start
+    | +---++----+  +---++----+           |                     |
+    |     ++=====++=====++               |                     |
+    |       | block 0    |   block 1 ... |   GRF_A, GRF_B 8 x 32 bytes, SRF 16 x fp16; accumulators of each bank
+    +----------------------------------------------------------+
+    | CRF: 32 words of a micro-program, its counter    mode    |   one a channel
+    | global buffer: as long as a row                          |
+    +----------------------------------------------------------+
+
+An operation works on every channel whose bit is set in the channel masks (`pim.channel_mask` has channels 0..63), on all of them
+alike; at the start that is channel 0 alone.""",
+    csrs=(
+        Csr("pim.channel_mask",  0x840, "bit c: operations work on channel c, c = 0..63", 1),
+        Csr("pim.channel_mask1", 0x841, "bit c: operations work on channel 64 + c"),
+        Csr("pim.channel_mask2", 0x842, "bit c: operations work on channel 128 + c"),
+        Csr("pim.channel_mask3", 0x843, "bit c: operations work on channel 192 + c"),
+    ),
+    counters=(
+        Counter("pim.ops",              47, "instructions", "pim instructions retired"),
+        Counter("pim.activations",      48, "rows",         "rows opened, in each bank by itself"),
+        Counter("pim.precharges",       49, "rows",         "rows closed, in each bank by itself"),
+        Counter("pim.row_hits",         50, "accesses",     "banks that a column command or a macro form found with the row open"),
+        Counter("pim.row_conflicts",    51, "accesses",     "banks in which a macro form had to close another row first"),
+        Counter("pim.read_commands",    52, "commands",     "column commands that read; one to all banks of a channel is one"),
+        Counter("pim.write_commands",   53, "commands",     "column commands that write, to registers and buffers too"),
+        Counter("pim.compute_commands", 54, "commands",     "column commands that the banks' processors execute"),
+        Counter("pim.columns_read",     55, "columns",      "columns of 32 bytes read from open rows, in each bank by itself"),
+        Counter("pim.columns_written",  56, "columns",      "columns of 32 bytes written to open rows, in each bank by itself"),
+        Counter("pim.macs",             57, "MACs",         "multiply-accumulates done, padding included"),
+        Counter("pim.elements",         58, "elements",     "elements added, multiplied or moved in other ways"),
+        Counter("pim.broadcasts",       59, "bursts",       "bursts of 32 bytes to registers of all blocks, or to the buffer"),
+        Counter("pim.readouts",         60, "accumulators", "accumulators read out, of each bank by itself"),
+        Counter("pim.mode_switches",    61, "switches",     "mode switches, of each channel by itself"),
+        Counter("pim.crf_steps",        62, "instructions", "micro-program instructions executed, without JUMP and EXIT"),
+        Counter("pim.bytes_stayed",     64, "bytes",        "bytes that the banks' processors read from and wrote to their banks"),
+        Counter("pim.bytes_left",       65, "bytes",        "bytes that went over a channel to the outside"),
+        Counter("pim.bytes_entered",    66, "bytes",        "bytes that came over a channel, for all banks or for one"),
+        Counter("pim.accumulators_set", 67, "accumulators", "accumulators set from outside, of each bank by itself"),
+    ),
+    parameters=(
+        Parameter("pim.channels",    "channels",         "channels (pseudo-channels where the memory has them), at most 256"),
+        Parameter("pim.bank_groups", "groups a channel", "bank groups of a channel; banks of a group have consecutive numbers"),
+        Parameter("pim.banks",       "banks a channel",  "banks of a channel, those of all groups"),
+        Parameter("pim.rows",        "rows a bank",      "rows of a bank"),
+        Parameter("pim.columns",     "columns a row",    "columns of 32 bytes in a row"),
+        Parameter("pim.blocks",      "blocks a channel", "processors of a channel: one for each bank, or for every two"),
+        Parameter("pim.mapping",     "text",             "parts of an address: `row column:3 bank channel column:2`", str),
+    ),
+    state=(
+        StateArray("pim.open_row",      "i4", _BANKS,              "open row of each bank, -1: none", reset=-1),
+        StateArray("pim.mode",          "u1", "pim.channels",      "mode of each channel: 0 SB, 1 HAB, 2 HAB_PIM"),
+        StateArray("pim.global_buffer", "u1", "pim.channels * pim.columns * 32", "global buffer of each channel, a row long"),
+        StateArray("pim.accumulators",  "u4", f"{_BANKS} * 16",    "16 of each bank: int32, or a 16-bit float in the low half"),
+        StateArray("pim.grf_a",         "f2", f"{_BLOCKS} * 128",  "GRF_A of each block, 8 registers of 16 lanes"),
+        StateArray("pim.grf_b",         "f2", f"{_BLOCKS} * 128",  "GRF_B of each block, 8 registers of 16 lanes"),
+        StateArray("pim.srf",           "f2", f"{_BLOCKS} * 16",   "SRF of each block: SRF_M 0..7, then SRF_A 0..7"),
+        StateArray("pim.crf",           "u4", "pim.channels * 32", "CRF of each channel: the words of its micro-program"),
+        StateArray("pim.crf_pc",        "u1", "pim.channels",      "entry of the CRF that the next column command executes"),
+        StateArray("pim.crf_repeat",    "u4", "pim.channels",      "column commands that the entry at crf_pc has taken"),
+        StateArray("pim.crf_jumps",     "u4", "pim.channels * 32", "times that the JUMP at each entry of the CRF has been taken"),
+    ),
+)
+
+# Importing the levels fills the instruction table. Further ones, e.g. macros, come behind.
+from isa.units.pim import commands as commands  # noqa: E402

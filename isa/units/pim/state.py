@@ -1,0 +1,110 @@
+"""The banks' state in the words of meanings: which channels, which rows are open, which mode; and what a wrong command is told.
+
+Meanings of all three levels go through here, so that they check alike and count alike. Channels and banks are arrays of numbers.
+A function that changes the state does so when the instruction completes; it is called once in an instruction for a state array.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from isa.traps import Cause, Trap
+
+SB, HAB, HAB_PIM = range(3)
+MODES = ("SB", "HAB", "HAB_PIM")
+CLOSED = -1
+MASKS = ("pim.channel_mask", "pim.channel_mask1", "pim.channel_mask2", "pim.channel_mask3")
+
+
+def illegal(value, detail):
+    """The trap of a command that the banks' state, or the machine, does not allow."""
+    return Trap(Cause.ILLEGAL_OPERAND, int(value) % (1 << 64), detail)
+
+
+def selected(m):
+    """Numbers of the channels in the masks, rising, (channels,). Traps for none and for one that the machine does not have."""
+    masks = np.array([m.csr(name) for name in MASKS], "<u8")
+    channels = np.flatnonzero(np.unpackbits(masks.view(np.uint8), bitorder="little"))
+    if not len(channels):
+        raise illegal(0, "no channel is selected: all of pim.channel_mask to pim.channel_mask3 are 0")
+    if channels[-1] >= m.machine.banks.channels:
+        raise illegal(channels[-1], f"channel {channels[-1]} is selected; {m.machine.name} has channels "
+                                    f"0..{m.machine.banks.channels - 1}")
+    return channels
+
+
+def check(m, what, number):
+    """Trap unless `number` is one of a bank, row or column ("bank", "row", "column")."""
+    size = m.machine.banks.sizes[what]
+    if number >= size:
+        raise illegal(number, f"{what} {number}; {m.machine.name} has {what}s 0..{size - 1}")
+
+
+def all_banks(m):
+    return np.arange(m.machine.banks.banks)
+
+
+def rows_of(m, channels, banks):
+    """Open row of each of these banks: (channels, banks), CLOSED for none."""
+    return m.state["pim.open_row"].reshape(-1, m.machine.banks.banks)[np.ix_(channels, banks)].astype(np.int64)
+
+
+def set_rows(m, channels, banks, row):
+    """Have `row` open in each of these banks from now on; CLOSED closes them. `row` may be an array (channels, banks)."""
+    rows = m.state["pim.open_row"].reshape(-1, m.machine.banks.banks).copy()
+    rows[np.ix_(channels, banks)] = row
+    m.set_state("pim.open_row", rows)
+
+
+def expect_mode(m, channels, what, *modes):
+    """Trap unless all channels are in one of these modes, which `what` needs."""
+    for channel in channels:
+        mode = m.state["pim.mode"][channel]
+        if mode not in modes:
+            names = " or ".join(MODES[mode] for mode in modes)
+            raise illegal(mode, f"channel {channel} is in mode {MODES[mode]}; {what} needs {names}")
+
+
+def expect_open(m, channels, banks, what):
+    """The open row of each bank, (channels, banks). Traps for a closed one, which `what` does not allow."""
+    rows = rows_of(m, channels, banks)
+    for i, j in np.argwhere(rows == CLOSED)[:1]:
+        raise illegal(banks[j], f"bank {banks[j]} of channel {channels[i]} has no open row; {what} needs one: activate it first")
+    return rows
+
+
+def activate(m, channels, banks, row):
+    """Open a row in each of these banks. Traps for a bank that has one open."""
+    check(m, "row", row)
+    rows = rows_of(m, channels, banks)
+    for i, j in np.argwhere(rows != CLOSED)[:1]:
+        raise illegal(banks[j], f"bank {banks[j]} of channel {channels[i]} has row {rows[i, j]} open; an activation needs a closed "
+                                "bank: precharge it first")
+    set_rows(m, channels, banks, row)
+    m.count("pim.activations", rows.size)
+
+
+def precharge(m, channels, banks):
+    """Close these banks; a closed one stays so."""
+    m.count("pim.precharges", np.count_nonzero(rows_of(m, channels, banks) != CLOSED))
+    set_rows(m, channels, banks, CLOSED)
+
+
+def open_row(m, channels, banks, row):
+    """Have a row open in each of these banks as AiM's controller does for a macro form: activate a closed bank, precharge one
+    where another row is open. Counts an access of each bank. Traps for channels that are not in SB."""
+    check(m, "row", row)
+    expect_mode(m, channels, "a macro form", SB)
+    rows = rows_of(m, channels, banks)
+    hits, closed = np.count_nonzero(rows == row), np.count_nonzero(rows == CLOSED)
+    m.count("pim.row_hits", hits)
+    m.count("pim.row_conflicts", rows.size - hits - closed)
+    m.count("pim.precharges", rows.size - hits - closed)
+    m.count("pim.activations", rows.size - hits)
+    set_rows(m, channels, banks, row)
+
+
+def addresses(m, channels, banks, rows, columns):
+    """Linear addresses of columns: (channels, banks, columns), `rows` a number or (channels, banks)."""
+    rows = np.broadcast_to(np.asarray(rows), (len(channels), len(banks)))[:, :, None]
+    return m.machine.banks.address(channels[:, None, None], banks[None, :, None], rows, np.asarray(columns)[None, None, :])
