@@ -167,7 +167,7 @@ CHAINS = (
     "thr.topk.f32 fetch.rows", "thr.bottomk.f32 fetch.rows vec.sum.f32", "thr.prefix fetch.copy2d",
     "thr.select thr.gt.f32 thr.index", "vec.gemv.* vec.softmax.f32 vec.macT.*", "vec.cvt.* vec.cvt.* vec.rmsnorm.f32",
     "vec.argmax.f32 vec.fill.32", "vec.rope.f32 vec.gemv.*", "fetch.copy sync.wait", "fetch.rows sync.wait.* vec.*",
-    "sync.signal.* sync.wait.* sync.fence")
+    "sync.signal.* sync.wait.* sync.fence", "pim.pre.ab pim.act pim.pre", "pim.pre.ab pim.act.ab pim.pre")
 COUNTED = ("thr.index fetch.rows", "thr.index fetch.scatter", "thr.prefix fetch.copy2d", "vec.argmax.f32 vec.fill.32")
 
 
