@@ -1,6 +1,7 @@
 """The kernels: a file or package for each unit with a queue, of the same name as in isa/units. Importing registers them."""
 
 from emulator.units import (
+    attn,  # noqa: F401
     fetch,  # noqa: F401
     lut,  # noqa: F401
     pim,  # noqa: F401

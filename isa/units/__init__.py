@@ -7,9 +7,9 @@ the order is that of the manual, and the encoding of `sync.signal.UNIT` and `syn
 # isort: off
 from isa.instruction import Unit
 from isa.units import rv64i, rv64m, zicsr
-from isa.units import vec, lut, thr, fetch, pim
+from isa.units import vec, lut, thr, fetch, pim, attn
 from isa.units import sync
 
-UNITS: dict[str, Unit] = {module.UNIT.name: module.UNIT for module in (rv64i, rv64m, zicsr, vec, lut, thr, fetch, pim, sync)}
+UNITS: dict[str, Unit] = {module.UNIT.name: module.UNIT for module in (rv64i, rv64m, zicsr, vec, lut, thr, fetch, pim, attn, sync)}
 
 sync.define_rows(UNITS.values())

@@ -111,13 +111,17 @@ def address(operand: Operand, source: Source) -> str:
 
 # ---------------------------------------------------------------------------------------------------- CSRs
 
-SETTINGS: dict[str, tuple[int, ...]] = {            # the first one is there when a program starts
+SETTINGS: dict[str, tuple[int | str, ...]] = {      # the first one is there when a program starts; a name: its address
     "vec.cols": (8, 1, 3, 16, 17, 33, 64), "vec.row_stride": (0, 32, 64, 68, 4, 6),
     "vec.eps": (0x3727_C5AC, 0, 0x7FC0_0000, 1 << 31), "vec.scale_group": (0, 1, 4, 5, 16, 32), "vec.head_dim": (8, 2, 4, 6, 16, 3),
     "lut.mode": (0, 1, 2), "lut.row_stride": (0, 16, 8, 5, 64, 70), "lut.scale_group": (0, 4, 16, 5, 32),
     "lut.shift": (0, 1, 8, 31), "thr.levels": (4, 1, 2, 7), "fetch.tag": (0, 1, 2, 63), "fetch.row_bytes": (16, 1, 4, 7, 64, 100),
     "fetch.src_stride": (0, 16, 20, 3), "fetch.dst_stride": (0, 16, 64, 3), "fetch.table_rows": (0, 16, 12, 4),
-    "pim.channel_mask": (1, 2, 3), "pim.channel_mask1": (0,), "pim.channel_mask2": (0,), "pim.channel_mask3": (0,)}
+    "pim.channel_mask": (1, 2, 3), "pim.channel_mask1": (0,), "pim.channel_mask2": (0,), "pim.channel_mask3": (0,),
+    "attn.scale": (0x3F80_0000, 0xBF00_0000, 0x7FC0_0000, 0),
+    "attn.key_stride": (32, 0, 64, 68, 36), "attn.value_stride": (0, 64, 68, 66),
+    "attn.score_stride": (0, 32, 64, 36, 6), "attn.row_list": (0, "index", "index", "sums"), "attn.list_stride": (0, 0, 16, 32, 2),
+    "attn.mask": (0, "mask", "codes"), "attn.mask_stride": (0, 1, 3, 32)}
 ILLEGAL = (3, 5, 32, 64, 1000, 1 << 40, 1 << 62, 1 << 63, (1 << 64) - 1, (1 << 64) - 4)
 CSR_NAMES = [name for name in CSRS if name not in ("mtvec", "time")]
 
@@ -125,7 +129,8 @@ CSR_NAMES = [name for name in CSRS if name not in ("mtvec", "time")]
 def setting(source: Source, unit: str = "") -> Lines:
     """A CSR of a unit, of any unit, is set."""
     name = source.one_of([name for name in SETTINGS if name.startswith(unit)])
-    return [f"li t0, {source.one_of(ILLEGAL if source.rarely(12) else SETTINGS[name])}", f"csrw {name}, t0"]
+    value = source.one_of(ILLEGAL if source.rarely(12) else SETTINGS[name])
+    return [f"{'la' if isinstance(value, str) else 'li'} t0, {value}", f"csrw {name}, t0"]
 
 
 # ---------------------------------------------------------------------------------------------------- Xslim
@@ -148,7 +153,7 @@ def operation(source: Source, row: Row, counted: bool = False) -> Lines:
         elif operand.name in row.lengths and (counted or source.rarely(12)):
             name = COUNT
         elif operand.name in row.lengths:
-            usual = FEW if operand.name in ("rows", "cols", "count", "k") else LENGTHS
+            usual = FEW if operand.name in ("rows", "cols", "count", "k") or row.unit == "attn" else LENGTHS
             lines.append(f"li {name}, {source.one_of(ABSURD if source.rarely() else usual)}")
         elif operand.name == "tag":
             lines.append(f"li {name}, {source.one_of((0, 3, 63, 64, 1 << 32) if source.rarely(12) else (1, 2))}")
@@ -167,7 +172,11 @@ CHAINS = (
     "thr.topk.f32 fetch.rows", "thr.bottomk.f32 fetch.rows vec.sum.f32", "thr.prefix fetch.copy2d",
     "thr.select thr.gt.f32 thr.index", "vec.gemv.* vec.softmax.f32 vec.macT.*", "vec.cvt.* vec.cvt.* vec.rmsnorm.f32",
     "vec.argmax.f32 vec.fill.32", "vec.rope.f32 vec.gemv.*", "fetch.copy sync.wait", "fetch.rows sync.wait.* vec.*",
-    "sync.signal.* sync.wait.* sync.fence", "pim.pre.ab pim.act pim.pre", "pim.pre.ab pim.act.ab pim.pre")
+    "sync.signal.* sync.wait.* sync.fence", "pim.pre.ab pim.act pim.pre", "pim.pre.ab pim.act.ab pim.pre",
+    "attn.wrgb.f32 attn.mac.f32 attn.sfm.f32 attn.context.f32", "attn.wrgb.f32 attn.mac.f16 attn.sfm.f32 attn.macT.f16",
+    "attn.wrgb.i8 attn.mac.i8 attn.sfm.f32 attn.macT.i8", "attn.wrgb.i8 attn.mac.i8 attn.context.i8",
+    "attn.wrgb.f32 attn.mac.* attn.mvsb.f32 attn.exp.f32 attn.mvgb.f32", "attn.xpose.* attn.wrgb.* attn.xmac.*",
+    "attn.setm attn.wrgb.* attn.mac.*", "attn.seth attn.wrgb.* attn.mac.* attn.context.*")
 COUNTED = ("thr.index fetch.rows", "thr.index fetch.scatter", "thr.prefix fetch.copy2d", "vec.argmax.f32 vec.fill.32")
 
 
@@ -257,7 +266,8 @@ HANDLERS = [text.split("; ") if text else [] for text in (
     "addi s10, s10, 1; csrr s9, mcause; csrr s3, mtval; csrr s1, mepc; addi s1, s1, 4; csrw mepc, s1; mret",
     "csrr s1, mepc; addi s1, s1, 4; csrw mepc, s1; lw s1, 1(s4); mret",
     "lw s1, 1(zero)")]
-START = ["la a0, codes", "la a1, scales", "li a2, 16", "lut.build.i8 a0, a1, a2", "li a0, 1", "sync.signal.vec a0"]
+START = ["la a0, codes", "la a1, scales", "li a2, 16", "lut.build.i8 a0, a1, a2", "li a0, 1", "sync.signal.vec a0",
+         "li a0, 4", "li a1, 2", "li a2, 8", "attn.setm a0, a1, a2"]
 
 
 def program(head: bytes, steps: list[bytes], data: bytes) -> str:

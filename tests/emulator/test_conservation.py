@@ -49,6 +49,8 @@ class Seen:
     length: int                                     # lut.length
     page: int                                       # bytes of a flash page
     data: np.ndarray                                # u32 words that lie where it has read first
+    model: list[int]                                # attn.model
+    left_out: int                                   # scores that a mask leaves out
     weights: np.ndarray | None = None               # (outputs, activations) that a LUT product has multiplied
     work: Counter[str] = field(default_factory=Counter)
 
@@ -84,6 +86,27 @@ class Seen:
         return self.reads[1:] if "index" in self.values else self.reads
 
 
+    @property
+    def pairs(self) -> int:
+        """Pairs of a head and a token that an attn instruction works on."""
+        return self.model[4] * self.values.get("n", 0) if self.row.unit == "attn" else 0
+
+    @property
+    def cache_bytes(self) -> int:
+        """What an attn instruction has read less its lists of rows, probabilities and sums."""
+        if not self.is_one_of(*SCORES, *CONTEXT) or not self.pairs:
+            return 0
+        lists = (self.model[4] if self.csrs["attn.list_stride"] else 1) if self.csrs["attn.row_list"] else 0
+        other = 4 * self.values["n"] * lists + 4 * self.pairs * self.is_one_of(*CONTEXT)
+        return sum(size for *_, size in self.reads) - other - 4 * self.model[4] * self.model[2] * self.is_one_of("attn.macT")
+
+    @property
+    def cache_rows(self) -> int:
+        """Keys or values of one head each."""
+        return self.cache_bytes // (self.model[2] * self.width("keys" if "keys" in self.values else "values")
+                                    + 4 * self.row.mnemonic.endswith(".i8")) if self.cache_bytes else 0
+
+
 def work(weights: np.ndarray, planes: int, mode: int) -> Counter[str]:
     """What docs/isa/lut.md says is counted for a matrix, group by group."""
     done: Counter[str] = Counter()
@@ -107,6 +130,7 @@ TAKEN: dict[str, Callable[[int, int], bool]] = {
     "beq": lambda a, b: a == b, "bne": lambda a, b: a != b, "bltu": lambda a, b: a < b, "bgeu": lambda a, b: a >= b,
     "blt": lambda a, b: (a ^ 1 << 63) < (b ^ 1 << 63), "bge": lambda a, b: (a ^ 1 << 63) >= (b ^ 1 << 63)}
 PRODUCTS = ("lut.mac", "lut.macT", "lut.gemv")
+SCORES, CONTEXT, SOFTMAX = ("attn.mac", "attn.xmac"), ("attn.macT", "attn.context"), ("attn.sfm", "attn.exp")
 
 
 def _pages(seen: Seen) -> int:
@@ -144,6 +168,17 @@ def _weight_bytes(seen: Seen) -> int:
 
 
 EQUATIONS: dict[str, Callable[[Seen], int]] = {
+    "attn.ops":            lambda s: s.row.unit == "attn",
+    "attn.queries":        lambda s: s.read(0) // 4 if s.is_one_of("attn.wrgb") else 0,
+    "attn.scores":         lambda s: sum(len(data) for *_, data in s.writes) // 4 if s.is_one_of(*SCORES) else 0,
+    "attn.probabilities":  lambda s: s.pairs if s.is_one_of(*CONTEXT) else 0,
+    "attn.macs":           lambda s: s.pairs * s.model[2] if s.is_one_of(*SCORES, *CONTEXT) else 0,
+    "attn.cache_bytes":    lambda s: s.cache_bytes,
+    "attn.rows":           lambda s: s.cache_rows,
+    "attn.elements":       lambda s: s.pairs if s.is_one_of(*SOFTMAX, "attn.mvsb", "attn.mvgb") else 0,
+    "attn.exponentials":   lambda s: s.pairs if s.is_one_of(*SOFTMAX) else 0,
+    "attn.masked":         lambda s: s.left_out,
+    "attn.transposed":     lambda s: s.read(0) // 4 if s.is_one_of("attn.xpose") else 0,
     "core.instructions":   lambda s: 1,
     "core.loads":          lambda s: s.row.mnemonic in ("lb", "lh", "lw", "ld", "lbu", "lhu", "lwu"),
     "core.stores":         lambda s: s.row.mnemonic in ("sb", "sh", "sw", "sd"),
@@ -218,13 +253,26 @@ def weights_of(machine: ReferenceMachine, row: Row, values: dict[str, int]) -> n
     return weights.T if "cols" in values else weights
 
 
+def left_out(machine: ReferenceMachine, row: Row, values: dict[str, int]) -> int:
+    """Scores of the heads that are set whose bit in the mask of an attn instruction is 0, before it changes any."""
+    base, stride, heads, n = machine.csr("attn.mask"), machine.csr("attn.mask_stride"), int(machine.state["attn.model"][4]), 0
+    if base and row.mnemonic in ("attn.sfm.f32", "attn.mvsb.f32", "attn.exp.f32") and 0 < values["n"] < 1 << 12:
+        for head in range(heads):
+            try:
+                mask = machine.peek(base + head * stride, -(-values["n"] // 8))
+            except Trap:
+                return 0
+            n += int(np.count_nonzero(np.unpackbits(mask, bitorder="little")[:values["n"]] == 0))
+    return n
+
+
 def sums(program: Program, preset: Preset | str, most: int) -> dict[str, int]:
     """What the instructions of a run on the reference engine add up to."""
     machine = ReferenceMachine(preset, Host(PROMPT))
     machine.load(program)
     regions = {region.name: region for region in machine.machine.regions}
     total = dict.fromkeys([*EQUATIONS, "core.traps"], 0)
-    before: list[np.ndarray | None] = []
+    before: list[tuple[int, np.ndarray | None]] = []
 
     def region_of(address: int) -> str:
         return next(name for name, region in regions.items() if region.base <= address < region.end)
@@ -240,7 +288,8 @@ def sums(program: Program, preset: Preset | str, most: int) -> dict[str, int]:
                     [(region_of(address), address, data) for address, data in step.writes],
                     {name: machine.csr(name) for name in CSRS if name.startswith(f"{step.row.unit}.") and CSRS[name].writable},
                     machine.x[17], int(machine.state["lut.length"][0]), regions["flash"].page_bytes if "flash" in regions else 1,
-                    machine.peek(address, size)[:size // 4 * 4].view("<u4"), before[-1])
+                    machine.peek(address, size)[:size // 4 * 4].view("<u4"), machine.state["attn.model"].tolist()
+                    if "attn.model" in machine.state else [0] * 5, *before[-1])
         for name, equation in EQUATIONS.items():
             total[name] += int(equation(seen))
 
@@ -251,7 +300,9 @@ def sums(program: Program, preset: Preset | str, most: int) -> dict[str, int]:
         if machine.pc % 4 == 0 and region is not None and machine.memory.holds(region, machine.pc, 4):
             row, fields = decode(int(machine.peek(machine.pc, 4).view("<u4")[0])) or (None, None)
         is_product = row is not None and row.mnemonic.startswith(tuple(f"{name}." for name in PRODUCTS))
-        before.append(weights_of(machine, row, {name: machine.x[i] for name, i in fields.items()}) if is_product else None)
+        values = {name: machine.x[i] for name, i in fields.items()} if row is not None and row.is_xslim else {}
+        before.append((left_out(machine, row, values) if row is not None and row.unit == "attn" else 0,
+                       weights_of(machine, row, values) if is_product else None))
         if machine.step() is not None:
             break
     return {name: events % (1 << 64) for name, events in total.items()}
@@ -276,7 +327,7 @@ def test_programs(path):
 
 def test_random_programs():
     random, seen = np.random.default_rng(2), Counter()
-    for _ in range(250):
+    for _ in range(400):
         text, _ = spelled(random.bytes(SIZE))
         program = asm.assemble(text)
         expected = sums(program, SMALL, MOST)

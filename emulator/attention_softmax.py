@@ -1,0 +1,111 @@
+"""Softmax of score rows under a mask, whole or in the parts that a head split over cores needs.
+
+As in emulator/normalisation.py, for one head after the other. A mask is a bit for each score, address 0 for none; `part` says what
+is done with a row and is a constant where these functions are called from.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from emulator.attention import ATTN
+from emulator.context import LARGE, csr, csr_number, leaf, readable
+from emulator.folds import any_lane, fold, fold_largest
+from emulator.lanes import first_lanes, lane_numbers, put_up_to, spread, take_up_to, where
+from emulator.machine_code import load, ones, store
+from emulator.recipes import NAN, ZERO, canonical, exp, is_nan
+
+f32, i32, u8, i64 = np.float32, np.int32, np.uint8, np.int64
+LOWEST = f32(-np.inf)
+MASK, MASK_STRIDE = csr_number("attn.mask"), csr_number("attn.mask_stride")
+SFM, MVSB, EXP, MVGB = range(4)
+
+
+@leaf
+def masks(block: int, n: int, count: int) -> tuple[int, int, int, int]:
+    """(host address of the first mask, counter slot, bytes from a head's mask to the next one's, masks). Masks -1: punt."""
+    base, stride = csr(block, MASK), csr(block, MASK_STRIDE)
+    if base == 0:
+        return 0, 0, 0, 0
+    how_many = 1 if stride == 0 else count
+    if stride < 0 or stride > LARGE >> 8:
+        return 0, 0, 0, -1
+    place, reads = readable(block, ATTN, base, (how_many - 1) * stride + ((n + 7) >> 3), 1)
+    return place, reads, stride, how_many if place else -1
+
+
+@leaf
+def left_out(mask: int, n: int) -> int:
+    """How many of the first n bits of a mask are 0."""
+    kept, whole = 0, n >> 3
+    for i in range(whole):
+        kept += i64(ones(load(mask + i, u8)))
+    if n & 7:
+        kept += i64(ones(u8(load(mask + whole, u8) & u8((1 << (n & 7)) - 1))))
+    return n - kept
+
+
+@leaf
+def scores_at(row: int, mask: int, i: int, n: int) -> Any:
+    """The scores i..i+15 of n, or as many as are left; -infinity where the mask is 0 and behind the end."""
+    v = take_up_to(row + 4 * i, f32, n - i, LOWEST)
+    if mask == 0:
+        return v
+    bits = i32(load(mask + (i >> 3), u8))
+    if n - i > 8:
+        bits |= i32(load(mask + (i >> 3) + 1, u8)) << 8
+    return where(((spread(i32(bits)) >> lane_numbers()) & 1) != 0, v, LOWEST)
+
+
+@leaf
+def largest_of(row: int, mask: int, n: int) -> Any:
+    """Largest score. NaN if there is one; a zero is +0.0."""
+    best = spread(LOWEST)
+    nans = is_nan(best)
+    for i in range(0, n, 16):
+        v = scores_at(row, mask, i, n)
+        best, nans = where(v > best, v, best), nans | is_nan(v)
+    return NAN if any_lane(nans) else fold_largest(best + ZERO)
+
+
+@leaf
+def exponentials(target: int, row: int, mask: int, most: Any, n: int) -> Any:
+    """target[i] = e ** (score i - most); returns their sum."""
+    top, lanes = spread(most), spread(ZERO)
+    for i in range(0, n, 16):
+        e = exp(scores_at(row, mask, i, n) - top)
+        put_up_to(target + 4 * i, e, n - i)
+        lanes = lanes + (e if n - i >= 16 else where(first_lanes(n - i), e, ZERO))
+    return fold(lanes)
+
+
+@leaf
+def divide(target: int, row: int, total: Any, n: int) -> None:
+    """target[i] = row[i] / total."""
+    divisor = spread(total)
+    for i in range(0, n, 16):
+        put_up_to(target + 4 * i, canonical(take_up_to(row + 4 * i, f32, n - i, ZERO) / divisor), n - i)
+
+
+@leaf
+def store_f32(address: int, value: Any) -> None:
+    """Store an fp32 result: a NaN as the canonical one."""
+    store(address, value if value == value else NAN)
+
+
+@leaf
+def some_heads(first: int, last: int, part: int, target: int, source: int, stride: int, mask: int, mask_stride: int, most: int,
+               sums: int, n: int) -> None:
+    """The part for the heads first..last of those that are set."""
+    for head in range(first, last):
+        row, to, bits = source + head * stride, target + head * stride, mask + head * mask_stride
+        if part == SFM:
+            divide(to, to, exponentials(to, row, bits, largest_of(row, bits, n), n), n)
+        elif part == MVSB:
+            store_f32(most + 4 * head, largest_of(row, bits, n))
+        elif part == EXP:
+            store_f32(sums + 4 * head, exponentials(to, row, bits, load(most + 4 * head, f32), n))
+        else:
+            divide(to, row, load(sums + 4 * head, f32), n)
