@@ -101,12 +101,12 @@ class _Model(NamedTuple):
     kv_heads: int
     head_dim: int
     first: int
-    count: int
+    active: int
 
     @property
     def kv_of_heads(self) -> list[int]:
         """The head of the cache that each of the heads set attends to."""
-        return [head * self.kv_heads // self.heads for head in range(self.first, self.first + self.count)]
+        return [head * self.kv_heads // self.heads for head in range(self.first, self.first + self.active)]
 
 
 def _model(m):
@@ -155,18 +155,18 @@ def attn_seth(m, first, count):
 def _scaled(m, q):
     """The queries of the heads set, times attn.scale: (heads, head_dim)."""
     model, capacity = _model(m), m.parameter("attn.channels")
-    if model.count * model.head_dim > capacity:
-        raise Trap(Cause.CAPACITY, model.count * model.head_dim,
-                   f"{model.count} heads of {model.head_dim} channels; the query buffer of this machine holds {capacity} elements "
+    if model.active * model.head_dim > capacity:
+        raise Trap(Cause.CAPACITY, model.active * model.head_dim,
+                   f"{model.active} heads of {model.head_dim} channels; the query buffer of this machine holds {capacity} elements "
                    "(attn.channels): set fewer heads at a time (attn.seth)")
-    queries = m.read_f32(q, model.count * model.head_dim) * f32_from_bits(m.csr("attn.scale"))
+    queries = m.read_f32(q, model.active * model.head_dim) * f32_from_bits(m.csr("attn.scale"))
     m.count("attn.queries", queries.size)
-    return exact.canonical(queries).reshape(model.count, model.head_dim)
+    return exact.canonical(queries).reshape(model.active, model.head_dim)
 
 
 def _loaded(m, form):
     model = _model(m)
-    m.set_state("attn.loaded", [form, model.first, model.count, model.head_dim])
+    m.set_state("attn.loaded", [form, model.first, model.active, model.head_dim])
 
 
 @instruction("attn.wrgb.f32     R  opcode=0x7B funct3=4 funct7=0x01", "query[h,c] = q[h,c] * attn.scale",
@@ -193,12 +193,12 @@ def _queries(m, form):
     model = _model(m)
     kind, first, count, channels = map(int, m.state["attn.loaded"])
     wanted, mnemonic = (_I8, "attn.wrgb.i8") if form == "i8" else (_F32, "attn.wrgb.f32")
-    if kind != wanted or channels != model.head_dim or not first <= model.first <= model.first + model.count <= first + count:
+    if kind != wanted or channels != model.head_dim or not first <= model.first <= model.first + model.active <= first + count:
         there = f"heads {first}..{first + count - 1} of {channels} channels as {('', 'f32', 'i8')[kind]}" if kind else "nothing"
         raise Trap(Cause.ILLEGAL_OPERAND, kind,
-                   f"the query buffer holds {there}; expected heads {model.first}..{model.first + model.count - 1} of "
+                   f"the query buffer holds {there}; expected heads {model.first}..{model.first + model.active - 1} of "
                    f"{model.head_dim} channels, written by {mnemonic}")
-    chosen = slice(model.first - first, model.first - first + model.count)
+    chosen = slice(model.first - first, model.first - first + model.active)
     buffer = m.state["attn.codes" if form == "i8" else "attn.query"][:count * channels].reshape(count, channels)
     return buffer[chosen], m.state["attn.scales"][chosen]
 
@@ -223,7 +223,7 @@ def _read(m, address, count, form):
 
 def _lists(m, n):
     """For each list of cache rows: (how many of the heads set it is for, its rows)."""
-    heads, base, stride = _model(m).count, m.csr("attn.row_list"), m.csr("attn.list_stride")
+    heads, base, stride = _model(m).active, m.csr("attn.row_list"), m.csr("attn.list_stride")
     if not base:
         return [(heads, range(n))]
     if not stride:
@@ -300,7 +300,7 @@ def _score_rows(m, base, n):
     if stride < 4 * n or stride % 4:
         raise Trap(Cause.ILLEGAL_OPERAND, stride, f"attn.score_stride is {stride}: expected 0 (packed) or a multiple of 4, at "
                    f"least the {4 * n} bytes of {n} scores")
-    return [base + head * stride for head in range(_model(m).count)]
+    return [base + head * stride for head in range(_model(m).active)]
 
 
 def _mac(row, form, by_channel=False, example=""):
@@ -456,13 +456,13 @@ def _context(row, form, adds, example=""):
         model = _model(m)
         weights = [m.read_f32(row, n) for row in _score_rows(m, probs, n)]
         cached = _by_row(m, values, n, form, "attn.value_stride")
-        shape = model.count, model.head_dim
-        totals = m.read_f32(context, model.count * model.head_dim).reshape(shape) if adds else np.zeros(shape, np.float32)
+        shape = model.active, model.head_dim
+        totals = m.read_f32(context, model.active * model.head_dim).reshape(shape) if adds else np.zeros(shape, np.float32)
         for total, factors, (elements, scales) in zip(totals, weights, cached, strict=True):
             for factor, element in zip(factors * scales if form == "i8" else factors, elements, strict=True):
                 total[:] = total + factor * element.astype(np.float32)
         m.write_f32(context, totals)
-        m.count("attn.probabilities", model.count * n)
+        m.count("attn.probabilities", model.active * n)
         m.count("attn.macs", totals.size * n)
 
     weight = "(probs[h,i] * scale of value i)" if form == "i8" else "probs[h,i]"
