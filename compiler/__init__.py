@@ -5,7 +5,7 @@
     tensors.py      tensors that lie in mapped files, read block by block; their codes and scales
     tokenizer.py    text <-> tokens
     graph/          the float graph: operations, checks, executor in NumPy
-    recipe.py, quantise.py      the pass to formats of few bits
+    recipe.py, quantise.py      the pass to formats of few bits; codebook.py: values that fit a matrix
     sparsify.py, calibrate.py   the pass that leaves neurons alone
     kv_cache.py                 the pass to int8 keys and values
     weights.py, memory_plan.py  where weights, caches and activations lie

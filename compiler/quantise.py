@@ -3,27 +3,31 @@
     quantise(model, recipe) -> (model, graph)        executed by the same graph executor, packed by weights.py
 
 Scales are absmean for ternary codes (BitNet b1.58, arXiv 2402.17764, equation 1-3), mean magnitude for binary ones (XNOR-Net,
-arXiv 1603.05279, section 3.1), absmax / largest code for integers; codes are rounded half to even.
+arXiv 1603.05279, section 3.1), absmax / largest code for integers; codes are rounded half to even. Codebooks are scaled as int8,
+and each matrix gets the one that fits it best (codebook.py).
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
+from compiler import codebook
 from compiler.errors import ModelError
 from compiler.graph import Graph, Op, Value, build, check, role_of
 from compiler.model import Model
-from compiler.recipe import CODE_FORMATS, FLOAT_FORMATS, Recipe, WeightFormat
+from compiler.recipe import CODE_FORMATS, CODEBOOKS, FLOAT_FORMATS, Recipe, WeightFormat
 from compiler.tensors import F32, Codes, Tensor
 from isa import arithmetic as exact
+from isa.numbers import FORMATS
 
 LEVELS: dict[str, tuple[int, ...]] = {name: (-1, 1) if name == "b1" else tuple(range(-most, most + 1))
-                                      for name, (most, _) in CODE_FORMATS.items()}
+                                      for name, (most, _) in CODE_FORMATS.items() if name not in CODEBOOKS}
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,8 @@ class QuantisedTensor(Tensor):
     def _by_mean(self) -> bool:
         return self.format in ("b1", "t2", "t5")
 
-    def _codes(self, first: int, last: int) -> Codes:
+    def _scaled(self, first: int, last: int) -> tuple[F32, F32, F32]:
+        """(values, their scales by group, their divisors one by one) of some rows."""
         assert self.source is not None
         values = self.source.rows(first, last)
         rows, cols = values.shape
@@ -87,13 +92,46 @@ class QuantisedTensor(Tensor):
                       else parts.max(axis=2) / np.float32(CODE_FORMATS[self.format][0]))
         else:
             scales = np.full((1, 1), self._tensor_scale, np.float32)
+        return values, scales, np.repeat(np.where(scales == 0, np.float32(1), scales), group, axis=1)
+
+    def _codes(self, first: int, last: int) -> Codes:
+        values, scales, divisors = self._scaled(first, last)
+        most = CODE_FORMATS[self.format][0]
         if self.format == "b1":
             codes = np.where(values < 0, -1, 1)
+        elif self.format in CODEBOOKS:
+            codes = codebook.nearest(values / divisors, self.levels)
         else:
-            most = CODE_FORMATS[self.format][0]
-            divisors = np.repeat(np.where(scales == 0, np.float32(1), scales), group, axis=1)
             codes = np.clip(np.rint(values / divisors), -most, most)
-        return Codes(codes.astype(np.int8), scales, group, self.levels)
+        return Codes(codes.astype(np.int8), scales, self.group or values.shape[1], self.levels)
+
+    def fitted(self) -> QuantisedTensor:
+        """With the codebook that fits it best: needs a walk through it."""
+        def blocks() -> Iterator[tuple[F32, F32]]:
+            for first, last in self.blocks():
+                values, _, divisors = self._scaled(first, last)
+                yield values / divisors, np.broadcast_to(divisors, values.shape)
+
+        return replace(self, levels=codebook.fit(blocks(), CODEBOOKS[self.format]))
+
+    def _rows(self, first: int, last: int) -> F32:
+        return self._codes(first, last).floats()
+
+
+@dataclass(frozen=True)
+class IndexedTensor(Tensor):
+    """A matrix whose codes are stored as indices into a codebook of all that they may be."""
+
+    source: Tensor | None = None
+
+    @property
+    def file(self) -> Path:
+        assert self.source is not None
+        return self.source.file
+
+    def _codes(self, first: int, last: int) -> Codes:
+        assert self.source is not None
+        return self.source.codes(first, last)
 
     def _rows(self, first: int, last: int) -> F32:
         return self._codes(first, last).floats()
@@ -112,7 +150,7 @@ def quantise(model: Model, recipe: Recipe) -> tuple[Model, Graph]:
         tensors[role] = tensor if form is None else _converted(tensor, role, form)
     for role, tensor in tensors.items():
         first = tensors.get(re.sub(r"^layers\.\d+", "layers.0", role), tensor)
-        if (tensor.levels, storage(tensor)) != (first.levels, storage(first)):
+        if storage(tensor) != storage(first):
             raise ModelError(tensor.file, f"tensor {tensor.name}", got=f"{storage(tensor)}, but {storage(first)} in layer 0",
                              expected="one format for a matrix in all layers", hint="--weights gives them all one")
     quantised = replace(model, tensors=tensors)
@@ -157,12 +195,16 @@ def storage(tensor: Tensor) -> str:
 def _converted(tensor: Tensor, role: str, form: WeightFormat) -> Tensor:
     if form.is_float:
         return RoundedTensor(tensor.name, tensor.shape, form.name, source=tensor)
-    if tensor.levels and set(tensor.levels) <= set(LEVELS[form.name]):
-        return tensor                       # its codes are exact already
+    book = CODEBOOKS.get(form.name)
+    if tensor.levels and (len(tensor.levels) <= book if book else set(tensor.levels) <= set(LEVELS[form.name])):
+        # Its codes are exact already; a codebook holds any, of a 4-bit integer with 16 values too.
+        fewer = book and FORMATS[form.name].bits < FORMATS[storage(tensor).partition(":")[0]].bits
+        return IndexedTensor(tensor.name, tensor.shape, form.name, tensor.levels, source=tensor) if fewer else tensor
     cols = tensor.shape[1]
     group = {"tensor": 0, "row": cols}.get(str(form.group), form.group)
     assert isinstance(group, int)
     if group and cols % group:
         raise ModelError(tensor.file, f"tensor {tensor.name}", got=f"{cols} columns in groups of {group} ({form} for {role})",
                          expected="whole groups", hint="a scale for each row needs none: " + f"{form.name}:row")
-    return QuantisedTensor(tensor.name, tensor.shape, form.name, LEVELS[form.name], source=tensor, group=group)
+    quantised = QuantisedTensor(tensor.name, tensor.shape, form.name, LEVELS.get(form.name, ()), source=tensor, group=group)
+    return quantised.fitted() if book else quantised

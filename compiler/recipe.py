@@ -8,6 +8,7 @@
     "layers.0.*"    = "f16"
 
 A format is a name, and for integers how many columns share a scale: `:tensor` one for all, `:row` one a row, or a number.
+c2, c3 and c4 are indices into a codebook of int8 values that each matrix has of its own.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ FLOAT_FORMATS = ("f32", "f16", "bf16")
 # Integer formats: the largest code, and which columns share a scale unless the recipe says so.
 CODE_FORMATS: dict[str, tuple[int, str]] = {
     "b1": (1, "row"), "t2": (1, "tensor"), "t5": (1, "tensor"),
-    "i2": (1, "row"), "i3": (3, "row"), "i4": (7, "row"), "i8": (127, "row")}
+    "i2": (1, "row"), "i3": (3, "row"), "i4": (7, "row"), "i8": (127, "row"),
+    "c2": (127, "row"), "c3": (127, "row"), "c4": (127, "row")}
+CODEBOOKS = {"c2": 4, "c3": 8, "c4": 16}            # values that a matrix has one of for each code, int8
 NAMES = (*FLOAT_FORMATS, *CODE_FORMATS)
 
 

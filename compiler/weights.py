@@ -5,7 +5,7 @@
 
 The file is what a program has in flash (or DRAM) behind the symbol `weights`: first what is there once, then the layers one
 after the other, each laid out alike and page-aligned, so that a program loops over them with one base register. A matrix of
-codes is followed by its scales.
+codes is followed by its scales and, where the codes are indices, by its codebook.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from typing import IO, Any
 
 import numpy as np
 
+from compiler.codebook import indices
 from compiler.model import Model, layer_roles, roles
 from compiler.quantise import storage
+from compiler.recipe import CODEBOOKS
 from compiler.tensors import BLOCK, Tensor
 from isa.numbers import FORMATS
 
@@ -60,8 +62,13 @@ class Placed:
         return self.rows * (self.shape[-1] // self.scale_group) if self.scale_group else 1
 
     @property
+    def codebook(self) -> int:
+        """Where the int8 values of a codebook stand, as many as the format can tell apart."""
+        return self.scales + 4 * self.scale_count
+
+    @property
     def end(self) -> int:
-        return self.scales + 4 * self.scale_count if self.scale_count else self.offset + self.rows * self.row_bytes
+        return self.codebook + CODEBOOKS.get(self.format, 0) if self.scale_count else self.offset + self.rows * self.row_bytes
 
 
 @dataclass
@@ -111,7 +118,7 @@ class Layout:
         for first, last in tensor.blocks():
             if placed.scale_count:
                 codes = tensor.codes(first, last)
-                stream.write(form.pack(codes.values).tobytes())
+                stream.write(form.pack(_stored(placed, codes.values, tensor)).tobytes())
                 scales.append(codes.scales.astype("<f4").tobytes())
             else:
                 stream.write(form.pack(tensor.rows(first, last)).tobytes())
@@ -119,7 +126,7 @@ class Layout:
         if placed.scale_count:
             stream.write(bytes(placed.scales - placed.offset - placed.rows * placed.row_bytes))
             stream.write(b"".join(scales if placed.scale_group else scales[:1]))
-
+            stream.write(_codebook(placed, tensor))
 
     def _columns(self, stream: IO[bytes], placed: Placed, tensor: Tensor) -> Iterator[tuple[int, int]]:
         """The tensor column by column. It is read once and held, codes as int8."""
@@ -128,7 +135,7 @@ class Layout:
             values: Any = np.concatenate([tensor.rows(first, last) for first, last in tensor.blocks()])
         else:
             codes = [tensor.codes(first, last) for first, last in tensor.blocks()]
-            values = np.concatenate([block.values for block in codes])
+            values = _stored(placed, np.concatenate([block.values for block in codes]), tensor)
         step = max(1, BLOCK // len(values))
         for first in range(0, values.shape[1], step):
             stream.write(form.pack(np.ascontiguousarray(values[:, first:first + step].T)).tobytes())
@@ -137,6 +144,17 @@ class Layout:
             stream.write(bytes(placed.scales - placed.offset - placed.rows * placed.row_bytes))
             scales = np.concatenate([block.scales.reshape(-1) for block in codes]).astype("<f4")
             stream.write(scales[:placed.scale_count].tobytes())
+            stream.write(_codebook(placed, tensor))
+
+
+def _stored(placed: Placed, values: Any, tensor: Tensor) -> Any:
+    """What is packed for the values of codes: themselves, or their indices in the codebook."""
+    return indices(values, tensor.levels) if placed.format in CODEBOOKS else values
+
+
+def _codebook(placed: Placed, tensor: Tensor) -> bytes:
+    """The codebook, if there is one, with zeros for what no code needs."""
+    return np.array(tensor.levels, np.int8).tobytes().ljust(CODEBOOKS[placed.format], b"\0") if placed.format in CODEBOOKS else b""
 
 
 def plan_weights(model: Model, context: int, by_column: Collection[str] = ()) -> Layout:

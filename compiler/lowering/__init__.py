@@ -19,6 +19,7 @@ from compiler.emit import LAYER, WEIGHTS, Emitter, Operand, Want, number, offset
 from compiler.graph import Graph, Op
 from compiler.lowering.tiles import Tile, fetched, tiles
 from compiler.memory_plan import MemoryPlan
+from compiler.recipe import CODEBOOKS
 from compiler.weights import Layout, Placed
 
 
@@ -47,11 +48,11 @@ class Lowering:
             role = "embedding"
         return self.layout.layer[role.removeprefix("layer.")] if role.startswith("layer.") else self.layout.once[role]
 
-    def weight(self, role: str, scales: bool = False) -> Want:
-        """The address of a weight, or of its scales."""
+    def weight(self, role: str, part: str = "") -> Want:
+        """The address of a weight, or of its `part`: scales, codebook."""
         placed = self.tensor(role)
-        return offset(LAYER if role.startswith("layer.") else WEIGHTS, placed.scales if scales else placed.offset,
-                      role.removeprefix("layer.") + (" scales" if scales else ""))
+        return offset(LAYER if role.startswith("layer.") else WEIGHTS, getattr(placed, part or "offset"),
+                      f"{role.removeprefix('layer.')} {part}".rstrip())
 
     @property
     def buffered(self) -> bool:
@@ -99,6 +100,12 @@ class Lowering:
             self.emit.csr("lut.scale_group", 0)
             self.emit.op("lut.build.i8", self.at(codes), self.at(scale), number(count), reads=(codes, scale))
             self.built = codes
+
+    def codebook(self, role: str) -> None:
+        """Load the codebook of a matrix into the LUT unit, if its codes are indices."""
+        if size := CODEBOOKS.get(self.tensor(role).format):
+            with self.operand("lut", self.weight(role, "codebook"), size) as table:
+                self.emit.op("lut.codebook.i8", table, number(size))
 
     def name(self, what: str) -> str:
         """A label that is not yet taken."""

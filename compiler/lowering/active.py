@@ -49,7 +49,7 @@ def _rows(c: Lowering, op: Op, unit: str, *to: tuple[str, int], scales: bool = F
     size = 4 * placed.scale_count // placed.rows if placed.scale_group else 0
     c.emit.order("fetch", ("active",), ())
     with gathered(c, unit, c.weight(op.weights[0]), placed.rows, placed.row_bytes, [(symbol(name), size) for name, size in to],
-                  (c.weight(op.weights[0], scales=True), size) if scales else None) as tile:
+                  (c.weight(op.weights[0], "scales"), size) if scales else None) as tile:
         yield tile
 
 
@@ -79,6 +79,7 @@ def gemv_i8_active(c: Lowering, op: Op) -> None:
     e, result, (codes, scale, _), placed = c.emit, op.outputs[0], op.inputs, c.tensor(op.weights[0])
     e.op("vec.fill.32", c.at(result), "zero", c.length(result), writes=(result,), comment="0 where a neuron is not active")
     c.build(codes, scale, placed.shape[1])
+    c.codebook(op.weights[0])
     e.order("lut", (), ("compact",))
     with _rows(c, op, "lut", ("compact", 4), scales=True) as tile:
         e.csr("lut.scale_group", placed.scale_group)
@@ -108,6 +109,7 @@ def mac_t_i8_active(c: Lowering, op: Op) -> None:
     _elements(c, "fetch.rows", "compact", codes, 1)
     e.order("lut", ("compact", scale, "sums"), ("sums",))
     c.built = ""
+    c.codebook(op.weights[0])
     with _rows(c, op, "lut", ("compact", 1)) as tile:
         e.csr("lut.scale_group", 0)
         e.csr("lut.shift", 0)
@@ -116,7 +118,7 @@ def mac_t_i8_active(c: Lowering, op: Op) -> None:
     e.fence()
     e.line(f"lw a7, {scale}", "the activations' scale")
     scales = number(dim if placed.scale_group else 1)
-    with c.operand("vec", c.weight(op.weights[0], scales=True), 4 * placed.scale_count) as weights:
+    with c.operand("vec", c.weight(op.weights[0], "scales"), 4 * placed.scale_count) as weights:
         e.op("vec.scale.f32", symbol("sum_scales"), weights, "a7", scales, writes=("sum_scales",))
     e.csr("vec.scale_group", 1 if placed.scale_group else 0)
     e.op("vec.dequant.i32", c.at(result), symbol("sums"), symbol("sum_scales"), number(dim),

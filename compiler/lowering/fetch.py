@@ -28,7 +28,7 @@ def embedding(c: Lowering, op: Op) -> None:
         c.emit.op(f"vec.cvt.f32.{placed.format}", c.at(result), c.at(target), number(n), reads=(target,), writes=(result,))
     elif placed.format != "f32":                    # i8, a scale for each row or for each group of it, or one for all
         scales = n // placed.scale_group if placed.scale_group else 0
-        row_of(c.weight(op.weights[0], scales=True), 4 * scales, "scales")
+        row_of(c.weight(op.weights[0], "scales"), 4 * scales, "scales")
         with c.operand("vec", "a7", 4 * max(1, scales)) as operand:
             c.emit.csr("vec.scale_group", placed.scale_group)
             c.emit.op("vec.dequant.i8", c.at(result), c.at(target), operand, number(n), reads=(target,), writes=(result,))

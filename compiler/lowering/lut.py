@@ -10,8 +10,9 @@ from compiler.lowering import Lowering, lowers
 def gemv_i8(c: Lowering, op: Op) -> None:
     result, (codes, scale), placed = op.outputs[0], op.inputs, c.tensor(op.weights[0])
     c.build(codes, scale, placed.shape[1])
+    c.codebook(op.weights[0])
     c.emit.order("lut", (), (result,))
-    scales = c.weight(op.weights[0], scales=True), 4 * placed.scale_count // placed.rows if placed.scale_group else 0
+    scales = c.weight(op.weights[0], "scales"), 4 * placed.scale_count // placed.rows if placed.scale_group else 0
     with c.tiles("lut", c.weight(op.weights[0]), placed.rows, placed.row_bytes, (c.at(result), 4), scales=scales) as tile:
         c.emit.csr("lut.scale_group", placed.scale_group)
         c.emit.op(f"lut.gemv.{placed.format}", tile.to[0], tile.at, tile.scales, tile.rows, writes=(result,))

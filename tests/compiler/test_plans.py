@@ -14,13 +14,13 @@ from models import BASE, SHAPES, random_model
 from compiler.compile import compile_model
 from compiler.emit import Emitter, number, offset, symbol
 from compiler.errors import ModelError
-from compiler.recipe import read_recipe
+from compiler.recipe import CODEBOOKS, read_recipe
 from isa.numbers import FORMATS
 
 # ------------------------------------------------------------------------------------------------ weights
 
 
-@pytest.mark.parametrize("weights", ["", "f16", "t2", "t5:row", "i4:1", "b1", "i8"])
+@pytest.mark.parametrize("weights", ["", "f16", "t2", "t5:row", "i4:1", "b1", "i8", "c4", "c2:1"])
 @pytest.mark.parametrize("shape", ["gqa", "tied", "opt_350m", "hidden_33"])
 def test_every_tensor_is_in_the_file_where_the_plan_says(shape: str, weights: str) -> None:
     layout = built(shape, weights)[0].layout
@@ -45,8 +45,12 @@ def test_every_tensor_is_in_the_file_where_the_plan_says(shape: str, weights: st
                 wanted = tensor.rows()
                 assert (stored.astype(np.float32) == wanted if placed.format != "bf16" else True).all()
                 continue
-            scales = data[base + placed.scales:base + placed.end].view("<f4")
+            scales = data[base + placed.scales:base + placed.codebook].view("<f4")
             codes = tensor.codes()
+            if placed.format in CODEBOOKS:
+                book = data[base + placed.codebook:base + placed.end].view(np.int8)
+                assert len(book) == CODEBOOKS[placed.format]
+                stored = book[stored]
             assert (stored == codes.values).all() and (scales == codes.scales.reshape(-1)[:len(scales)]).all()
 
 

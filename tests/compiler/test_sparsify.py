@@ -30,7 +30,7 @@ def sparse(shape: str, weights: str, machine: str = "slim") -> Compiled:
 
 
 @pytest.mark.parametrize("machine", ["slim", "small"])
-@pytest.mark.parametrize("weights", ["", "f16", "t2", "t5:row", "i4"])
+@pytest.mark.parametrize("weights", ["", "f16", "t2", "t5:row", "i4", "c4", "c3:tensor"])
 @pytest.mark.parametrize("shape", SPARSE)
 def test_every_operation_equals_the_graph_and_waits_are_enough(shape: str, weights: str, machine: str, tmp_path: Path) -> None:
     if shape == "bitnet" and weights == "f16":

@@ -1,0 +1,92 @@
+"""Codebooks: the best one of all, against trying every one; the matrix in it; exact codes that stay."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+from models import BASE, FILE, ArrayTensor, random_model
+
+from compiler import codebook
+from compiler.compile import compile_model
+from compiler.quantise import quantise, storage
+from compiler.recipe import Recipe, parse_format
+from compiler.tensors import Codes, Tensor
+from compiler.verify import compare
+
+
+def error(points: np.ndarray, weights: np.ndarray, book: tuple[int, ...]) -> float:
+    return float((weights * np.abs(points[:, None] - np.array(book)).min(axis=1) ** 2).sum())
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_no_codebook_is_better(seed: int) -> None:
+    """All sets of three values that lie on or between a few points."""
+    rng = np.random.default_rng(seed)
+    points = np.sort(rng.choice(np.arange(-9, 10), 7, replace=False)).astype(np.float32)
+    scales = rng.random(7).astype(np.float32) + np.float32(0.1)
+    found = codebook.fit([(points[:4], scales[:4]), (points[4:], scales[4:])], 3)
+    weights = scales.astype(np.float64) ** 2
+    best = min(error(points, weights, book) for book in combinations(range(-9, 10), 3))
+    assert len(found) == 3 and error(points, weights, found) == pytest.approx(best, rel=1e-12)
+
+
+def test_no_more_values_than_there_are() -> None:
+    ones = np.ones(3, np.float32)
+    assert codebook.fit([(np.array([-5, 0, 5], np.float32), ones)], 16) == (-5, 0, 5)
+    assert codebook.fit([], 4) == (0,)
+
+
+def test_nearest_by_trying() -> None:
+    book = (-127, -40, -3, 0, 8, 127)
+    numbers = np.random.default_rng(1).uniform(-127, 127, (5, 60)).astype(np.float32)
+    found = codebook.nearest(numbers, book)
+    assert (np.abs(numbers - found) == np.abs(numbers[:, :, None] - np.array(book, np.float32)).min(axis=2)).all()
+    assert (np.array(book)[codebook.indices(found, book)] == found).all()
+
+
+@pytest.mark.parametrize(("form", "integer"), [("c4", "i4"), ("c3:16", "i3:16"), ("c2:tensor", "i2:tensor")])
+def test_closer_than_integers_of_as_many_bits(form: str, integer: str) -> None:
+    model = random_model(BASE)
+    source = model.tensor("layers.0.up").rows()
+    errors = []
+    for text in (form, integer):
+        tensor = quantise(model, Recipe(parse_format(text)))[0].tensor("layers.0.up")
+        codes = tensor.codes()
+        assert set(np.unique(codes.values)) <= set(tensor.levels) and len(tensor.levels) <= {"4": 16, "3": 8, "2": 4}[text[1]]
+        errors.append(float(np.square(tensor.rows() - source).mean()))
+    assert errors[0] < errors[1]
+
+
+def test_each_matrix_has_its_own_and_it_depends_on_nothing_else() -> None:
+    one, two = (quantise(random_model(BASE), Recipe(parse_format("c3")))[0] for _ in range(2))
+    assert one.tensor("layers.0.q").levels == two.tensor("layers.0.q").levels != one.tensor("layers.1.q").levels
+
+
+class SixteenLevels(ArrayTensor):
+    """Codes of a checkpoint from -8 to 7, a scale for 16 columns: Q4_0's."""
+
+    def _codes(self, first: int, last: int) -> Codes:
+        values = self.values[first:last].astype(np.int8)
+        return Codes(values, np.full((len(values), values.shape[1] // 16), 0.05, np.float32), 16, self.levels)
+
+    def _rows(self, first: int, last: int) -> np.ndarray:
+        return self._codes(first, last).floats()
+
+
+def test_sixteen_levels_of_a_checkpoint_are_a_codebook_exactly(tmp_path: Path) -> None:
+    model, rng = random_model(BASE), np.random.default_rng(2)
+    levels = tuple(range(-8, 8))
+    tensors: dict[str, Tensor] = {
+        role: SixteenLevels(role, tensor.shape, "Q4_0", levels, rng.integers(-8, 8, tensor.shape).astype(np.float32))
+        if len(tensor.shape) == 2 and role.startswith("layers.") else tensor for role, tensor in model.tensors.items()}
+    compiled = compile_model(replace(model, tensors=tensors), recipe=Recipe(parse_format("c4")))
+    kept = compiled.model.tensor("layers.0.q")
+    assert storage(tensors["layers.0.q"]) == "i8:16" and storage(kept) == "c4:16" and kept.file == FILE
+    assert (kept.codes().values == tensors["layers.0.q"].codes().values).all()
+    assert compare(compiled, compiled.build(tmp_path), [1, 5, 9])[1] is None
+    ternary = random_model(BASE, ternary=True)
+    assert storage(quantise(ternary, Recipe(parse_format("c4")))[0].tensor("layers.0.q")) == "t2:tensor"     # two bits are fewer
