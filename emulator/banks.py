@@ -15,8 +15,8 @@ from emulator.machine_code import load, ones, store
 from isa.banks import COLUMN_BYTES, Organisation
 
 PORT = PORTS["pim"]
-(O_CHANNELS, O_BANKS, O_ROWS, O_COLUMNS, O_BLOCKS, O_BASE, O_SIZE, O_CONTIGUOUS, O_CHANNEL_AT, O_BANK_AT, O_ROW_AT,
- O_COLUMN_AT) = range(12)
+(O_CHANNELS, O_BANK_GROUPS, O_BANKS, O_ROWS, O_COLUMNS, O_BLOCKS, O_BASE, O_SIZE, O_CONTIGUOUS, O_CHANNEL_AT, O_BANK_AT, O_ROW_AT,
+ O_COLUMN_AT) = range(13)
 MASK = csr_number("pim.channel_mask")           # the three others have the numbers behind it
 OPEN_ROW, MODE = STATE_INDEX["pim.open_row"], STATE_INDEX["pim.mode"]
 ACTIVATIONS, PRECHARGES, ROW_HITS, ROW_CONFLICTS = (
@@ -24,10 +24,11 @@ ACTIVATIONS, PRECHARGES, ROW_HITS, ROW_CONFLICTS = (
 
 
 def organisation_table(banks: Organisation) -> np.ndarray:
-    """The table of a machine's banks, (12,) int64. The offsets that it points to live as long as `banks`."""
+    """The table of a machine's banks, (13,) int64. The offsets that it points to live as long as `banks`."""
     offsets = banks.offsets
-    return np.array([banks.channels, banks.banks, banks.rows, banks.columns, banks.blocks, banks.base, banks.size, banks.contiguous,
-                     *(offsets[name].ctypes.data for name in ("channel", "bank", "row", "column"))], np.int64)
+    numbers = (banks.channels, banks.bank_groups, banks.banks, banks.rows, banks.columns, banks.blocks, banks.base, banks.size,
+               banks.contiguous)
+    return np.array([*numbers, *(offsets[name].ctypes.data for name in ("channel", "bank", "row", "column"))], np.int64)
 
 
 @leaf

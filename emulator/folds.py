@@ -30,8 +30,8 @@ merged_low, merged_high = (_shuffle(i + COUNT * second for i in lanes for second
 
 # For folding: the lower, and the upper, halves of each group of 16, 8, 4, 2 lanes of a and then of b.
 _GROUPS = {size: [range(start, start + size // 2) for start in range(0, 32, size)] for size in (16, 8, 4, 2)}
-_low16, _low8, _low4, _low2 = (_shuffle(i for group in groups for i in group) for groups in _GROUPS.values())
-_high16, _high8, _high4, _high2 = (_shuffle(i + len(group) for group in groups for i in group) for groups in _GROUPS.values())
+low16, low8, low4, low2 = (_shuffle(i for group in groups for i in group) for groups in _GROUPS.values())
+high16, high8, high4, high2 = (_shuffle(i + len(group) for group in groups for i in group) for groups in _GROUPS.values())
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -67,10 +67,10 @@ def any_lane(typing: Any, mask: Any) -> Any:
 @recipe
 def fold4(a: Any, b: Any, c: Any, d: Any) -> Any:
     """The sums of four times 16 lanes in the machine's order, 16 -> 8 -> 4 -> 2 -> 1: in lanes 0 to 3."""
-    p, q = _low16(a, b) + _high16(a, b), _low16(c, d) + _high16(c, d)
-    p = _low8(p, q) + _high8(p, q)
-    p = _low4(p, p) + _high4(p, p)
-    return _low2(p, p) + _high2(p, p)
+    p, q = low16(a, b) + high16(a, b), low16(c, d) + high16(c, d)
+    p = low8(p, q) + high8(p, q)
+    p = low4(p, p) + high4(p, p)
+    return low2(p, p) + high2(p, p)
 
 
 @recipe
@@ -82,19 +82,19 @@ def fold(v: Any) -> Any:
 @recipe
 def fold_largest(v: Any) -> Any:
     """The largest of 16 lanes that hold no NaN."""
-    v = where(_low16(v, v) > _high16(v, v), _low16(v, v), _high16(v, v))
-    v = where(_low8(v, v) > _high8(v, v), _low8(v, v), _high8(v, v))
-    v = where(_low4(v, v) > _high4(v, v), _low4(v, v), _high4(v, v))
-    return lane_0(where(_low2(v, v) > _high2(v, v), _low2(v, v), _high2(v, v)))
+    v = where(low16(v, v) > high16(v, v), low16(v, v), high16(v, v))
+    v = where(low8(v, v) > high8(v, v), low8(v, v), high8(v, v))
+    v = where(low4(v, v) > high4(v, v), low4(v, v), high4(v, v))
+    return lane_0(where(low2(v, v) > high2(v, v), low2(v, v), high2(v, v)))
 
 
 @recipe
 def fold_smallest(v: Any) -> Any:
     """The smallest of 16 lanes that hold no NaN."""
-    v = where(_low16(v, v) < _high16(v, v), _low16(v, v), _high16(v, v))
-    v = where(_low8(v, v) < _high8(v, v), _low8(v, v), _high8(v, v))
-    v = where(_low4(v, v) < _high4(v, v), _low4(v, v), _high4(v, v))
-    return lane_0(where(_low2(v, v) < _high2(v, v), _low2(v, v), _high2(v, v)))
+    v = where(low16(v, v) < high16(v, v), low16(v, v), high16(v, v))
+    v = where(low8(v, v) < high8(v, v), low8(v, v), high8(v, v))
+    v = where(low4(v, v) < high4(v, v), low4(v, v), high4(v, v))
+    return lane_0(where(low2(v, v) < high2(v, v), low2(v, v), high2(v, v)))
 
 
 @intrinsic  # type: ignore[untyped-decorator]

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from emulator.features import F16C
+from emulator.folds import high2, high4, high8, high16, low2, low4, low8, low16
 from emulator.lanes import float_to_half, half_to_float, recipe, same_bits, where
 from emulator.recipes import is_nan
 
@@ -40,3 +41,12 @@ def rounded(x: Any) -> Any:
 def f16_mac(lanes: Any, a: Any, b: Any) -> Any:
     """lanes + a * b."""
     return rounded(lanes + rounded(a * b))
+
+
+@recipe
+def f16_fold4(a: Any, b: Any, c: Any, d: Any) -> Any:
+    """The sums of four times 16 lanes, 16 -> 8 -> 4 -> 2 -> 1, each rounded: in lanes 0 to 3."""
+    p, q = rounded(low16(a, b) + high16(a, b)), rounded(low16(c, d) + high16(c, d))
+    p = rounded(low8(p, q) + high8(p, q))
+    p = rounded(low4(p, p) + high4(p, p))
+    return rounded(low2(p, p) + high2(p, p))

@@ -94,8 +94,11 @@ def _mentions(path: Path, row: Row) -> bool:
         pattern.pattern.startswith(re.escape(f"{row.unit}.")) and pattern.fullmatch(row.mnemonic) for pattern in patterns)
 
 
-def _test_file(unit: str) -> Path:
-    return ROOT / ("tests/isa/test_base_meaning.py" if unit in CORE_UNITS else f"tests/units/test_{unit}.py")
+def _test_files(unit: str) -> list[Path]:
+    """tests/units/test_UNIT.py, and test_UNIT_PART.py where the unit is a package."""
+    if unit in CORE_UNITS:
+        return [ROOT / "tests/isa/test_base_meaning.py"]
+    return [*(ROOT / "tests/units").glob(f"test_{unit}.py"), *(ROOT / "tests/units").glob(f"test_{unit}_*.py")]
 
 
 def _meaning(row: Row) -> bool:
@@ -117,7 +120,8 @@ def _kernel(row: Row) -> bool:
     return kernel is not None and f"{kernel.__module__}.".startswith(f"emulator.units.{row.unit}.")
 
 
-ROOMS = {"meaning": _meaning, "kernel": _kernel, "manual": _manual, "test": lambda row: _mentions(_test_file(row.unit), row)}
+ROOMS = {"meaning": _meaning, "kernel": _kernel, "manual": _manual,
+         "test": lambda row: any(_mentions(path, row) for path in _test_files(row.unit))}
 
 
 @pytest.mark.parametrize("room", ROOMS)
@@ -140,7 +144,7 @@ def test_every_unit_has_one_name_everywhere() -> None:
     for name in UNITS:
         assert (ROOT / f"isa/units/{name}.py").exists() != (ROOT / f"isa/units/{name}/__init__.py").exists()
         assert (ROOT / f"docs/isa/{name}.md").exists()
-        assert _test_file(name).exists()
+        assert _test_files(name)
     assert {path.stem for path in (ROOT / "isa/units").iterdir() if path.stem != "__pycache__"} == {"__init__", *UNITS}
     assert {row.unit for row in TABLE.values()} == set(UNITS)
 

@@ -259,6 +259,30 @@ class Cases:
         case.state["pim.open_row"] = rows.astype(np.int32).reshape(-1)
         mode = 0 if self.chance(0.9) else self.below(3)
         case.state["pim.mode"] = np.full(banks.channels, mode, np.uint8)
+        if case.row.meaning.__module__.endswith(".macros"):
+            first, buffer = self.below(banks.columns), self.below(banks.columns)
+            case.csrs |= {"pim.column": first, "pim.buffer_column": buffer}
+            dims |= {"opsize": 1 + self.below(banks.columns - max(first, buffer)), "pim.banks": banks.banks, "mode": self.below(8)}
+            self.numbers_in_banks(case, channels, dims["row"])
+
+    def numbers_in_banks(self, case: Case, channels: np.ndarray, row: int) -> None:
+        """Numbers of the form that a macro form works on: in some banks, buffers, accumulators and tables."""
+        banks, form = self.machine.banks, case.row.mnemonic.rpartition(".")[2]
+        form = form if form in ("f16", "bf16") else "i8"
+
+        def numbers(size: int) -> np.ndarray:
+            return np.ascontiguousarray(self.array(form, size if form == "i8" else size // 2)).view(np.uint8)
+
+        if banks.size <= WINDOW:
+            case.data.append((HBM, numbers(banks.size)))
+        elif banks.contiguous == banks.columns:
+            case.data += [(int(banks.address(channel, bank, row, 0)), numbers(banks.row_bytes))
+                          for channel in channels for bank in self.random.choice(banks.banks, 3)]
+        for name in ("pim.global_buffer", "pim.af_tables", "pim.af_results"):
+            array = self.pair.reference.state[name]
+            case.state[name] = numbers(array.nbytes).view(array.dtype)
+        words = self.f32 if form == "bf16" else lambda count: self.random.integers(0, 1 << 32, count, np.uint32)
+        case.state["pim.accumulators"] = words(self.pair.reference.state["pim.accumulators"].size).view(np.uint32)
 
     def contents(self, case: Case, operand: Operand, form: str, numbers: list[int], dims: dict[str, int]):
         """(bytes, alignment, data) of an address operand."""

@@ -198,3 +198,19 @@ def test_bitnet_layer(run):
     weights = np.concatenate([done.ternary(f"w_{m}", r, c).ravel() for m, r, c in
                               (("o", 32, 32), ("gate", 96, 32), ("up", 96, 32), ("down", 32, 96))])
     assert f"ternary weights: {weights.size} of them zero: {(weights == 0).sum()}" in done.output
+
+
+def test_aim_gemv_is_numpys_float16(run):
+    """Every product and every sum rounded to float16, lane by lane; then the lanes folded."""
+    done = run("pim_aim_gemv")
+    matrix = np.lib.stride_tricks.sliding_window_view(done.data("pattern", "<f2", 4096 + 1024), 1024)[:4096]
+    x, lanes = done.data("input", "<f2", 1024), np.zeros((4096, 16), np.float16)
+    for start in range(0, 1024, 16):
+        lanes = lanes + matrix[:, start:start + 16] * x[start:start + 16]
+    for half in (8, 4, 2, 1):
+        lanes = lanes[:, :half] + lanes[:, half:]
+    assert lanes.dtype == np.float16
+    assert np.array_equal(done.memory("output", "<f2", 4096), lanes[:, 0])
+    products = matrix.astype(np.float64) * x.astype(np.float64)
+    roundings = 1 + 64 + 4                                          # that an element goes through
+    assert np.all(np.abs(lanes[:, 0] - products.sum(1)) < roundings * 2.0**-11 * np.abs(products).sum(1) / 4)

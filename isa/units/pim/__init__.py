@@ -48,6 +48,8 @@ alike; at the start that is channel 0 alone.""",
         Csr("pim.channel_mask1", 0x841, "bit c: operations work on channel 64 + c"),
         Csr("pim.channel_mask2", 0x842, "bit c: operations work on channel 128 + c"),
         Csr("pim.channel_mask3", 0x843, "bit c: operations work on channel 192 + c"),
+        Csr("pim.column",        0x844, "first column of a macro form's run in its row"),
+        Csr("pim.buffer_column", 0x845, "first column of a macro form's run in the global buffer"),
     ),
     counters=(
         Counter("pim.ops",              47, "instructions", "pim instructions retired"),
@@ -84,7 +86,9 @@ alike; at the start that is channel 0 alone.""",
         StateArray("pim.open_row",      "i4", _BANKS,              "open row of each bank, -1: none", reset=-1),
         StateArray("pim.mode",          "u1", "pim.channels",      "mode of each channel: 0 SB, 1 HAB, 2 HAB_PIM"),
         StateArray("pim.global_buffer", "u1", "pim.channels * pim.columns * 32", "global buffer of each channel, a row long"),
-        StateArray("pim.accumulators",  "u4", f"{_BANKS} * 16",    "16 of each bank: int32, or a 16-bit float in the low half"),
+        StateArray("pim.accumulators",  "u4", f"{_BANKS} * 16",    "16 of each bank: fp16 in the low half, fp32 or int32"),
+        StateArray("pim.af_tables",     "u2", 8 * 1024,            "activation tables, modes 0..7, the same for all channels"),
+        StateArray("pim.af_results",    "u2", _BANKS,              "what the last activation gave for each bank"),
         StateArray("pim.grf_a",         "f2", f"{_BLOCKS} * 128",  "GRF_A of each block, 8 registers of 16 lanes"),
         StateArray("pim.grf_b",         "f2", f"{_BLOCKS} * 128",  "GRF_B of each block, 8 registers of 16 lanes"),
         StateArray("pim.srf",           "f2", f"{_BLOCKS} * 16",   "SRF of each block: SRF_M 0..7, then SRF_A 0..7"),
@@ -97,3 +101,4 @@ alike; at the start that is channel 0 alone.""",
 
 # Importing the levels fills the instruction table. Further ones, e.g. macros, come behind.
 from isa.units.pim import commands as commands  # noqa: E402
+from isa.units.pim import macros as macros  # noqa: E402
