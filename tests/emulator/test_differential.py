@@ -151,7 +151,7 @@ class Cases:
             name = operand.name
             if operand.role == "address":
                 form, shape = re.fullmatch(r"(\w+)\[(.+)\]", operand.shape).groups()
-                numbers = [dims[dim] for dim in shape.split(",")]
+                numbers = [int(dim) if dim.isdecimal() else dims[dim] for dim in shape.split(",")]
                 size, align, data = self.contents(case, operand, form, numbers, dims)
                 case.sizes[name] = size
                 case.values[name] = self.place(case, taken, row.unit, size, align, ">" in operand.access)
