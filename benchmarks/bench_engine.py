@@ -20,7 +20,7 @@ import numpy as np
 
 import asm
 from emulator.engine import Machine
-from emulator.threads import cores
+from emulator.workers import cores
 from isa.numbers import FORMATS
 from isa.program import Section
 

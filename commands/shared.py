@@ -102,7 +102,7 @@ def engine_named(name: str) -> Any:
         from isa.reference import ReferenceMachine
         return ReferenceMachine
     from emulator.engine import Machine
-    from emulator.kernels import on_compile
+    from emulator.objects import on_compile
     if sys.stderr.isatty():
         on_compile(lambda what: click.echo(f"\r\x1b[K{what and f'compiling {what} ...'}", nl=False, err=True))
     return Machine
@@ -119,7 +119,7 @@ def thread_options(engine: str, threads: int) -> dict[str, int]:
         if threads > 1:
             raise click.BadParameter("the reference engine has one thread", param_hint="--threads")
         return {}
-    from emulator.threads import cores
+    from emulator.workers import cores
     if threads > cores():
         raise click.BadParameter(f"{threads} is not in the range 1<=x<={cores()}, the cores of this host", param_hint="--threads")
     return {"threads": threads}

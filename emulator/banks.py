@@ -1,34 +1,35 @@
 """The banks in the words of kernels: which channels are selected, where a column lies, which row is open.
 
 A kernel that finds the banks in a state that its command does not allow punts, as everywhere; so nothing here says what is wrong.
-`O_` are the words of the table that `organisation_table` fills: numbers, and the host addresses of what each coordinate adds to
-an address (isa/banks.py).
+`O_` are the words of the table that a machine fills (emulator/block.py): numbers, and the host addresses of what each coordinate
+adds to an address.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from emulator.block import (
+    O_BANK_AT,
+    O_BANKS,
+    O_BASE,
+    O_CHANNEL_AT,
+    O_CHANNELS,
+    O_COLUMN_AT,
+    O_ROW_AT,
+    O_ROWS,
+    O_SIZE,
+)
 from emulator.context import BANKS, STATE_INDEX, count, csr, csr_number, inline, leaf, readable, slot, state, writable
 from emulator.context import PORT as PORTS
 from emulator.machine_code import load, ones, store
-from isa.banks import COLUMN_BYTES, Organisation
+from isa.banks import COLUMN_BYTES
 
 PORT = PORTS["pim"]
-(O_CHANNELS, O_BANK_GROUPS, O_BANKS, O_ROWS, O_COLUMNS, O_BLOCKS, O_BASE, O_SIZE, O_CONTIGUOUS, O_CHANNEL_AT, O_BANK_AT, O_ROW_AT,
- O_COLUMN_AT) = range(13)
 MASK = csr_number("pim.channel_mask")           # the three others have the numbers behind it
 OPEN_ROW, MODE = STATE_INDEX["pim.open_row"], STATE_INDEX["pim.mode"]
 ACTIVATIONS, PRECHARGES, ROW_HITS, ROW_CONFLICTS = (
     slot(f"pim.{name}") for name in ("activations", "precharges", "row_hits", "row_conflicts"))
-
-
-def organisation_table(banks: Organisation) -> np.ndarray:
-    """The table of a machine's banks, (13,) int64. The offsets that it points to live as long as `banks`."""
-    offsets = banks.offsets
-    numbers = (banks.channels, banks.bank_groups, banks.banks, banks.rows, banks.columns, banks.blocks, banks.base, banks.size,
-               banks.contiguous)
-    return np.array([*numbers, *(offsets[name].ctypes.data for name in ("channel", "bank", "row", "column"))], np.int64)
 
 
 @leaf

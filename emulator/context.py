@@ -13,39 +13,12 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from emulator.block import (  # noqa: F401 - kernels have all from here  # isort: skip
+    BANKS, BASE, COUNTED_ENTRIES, COUNTED_TABLE, COUNTED_WORDS, COUNTS, CSR_FILE, DONE, FIXED, GUARD_BYTES, GUARD_COUNT,
+    GUARD_START, GUARDS, HOST, LARGE, PAGE_BYTES, POOL, PORT, PORTS, PUNT, READ_SLOT, RESULT, SINK, SIZE, SPAN_COUNT, SPAN_WORDS,
+    SPANS, STATE, STATE_INDEX, STOP, TOHOST, WORDS, WRITABLE, WRITE_SLOT, csr_number, slot,
+)
 from emulator.machine_code import load, store
-from isa.counters import COUNTERS
-from isa.csrs import CSRS
-from isa.units import UNITS
-
-PUNT, DONE = 0, 1         # numba answers 0 for a kernel that raises: so that is a PUNT
-
-# Words of the block. State arrays follow from STATE on, two words each: host address and length.
-(COUNTS, CSR_FILE, SPANS, SPAN_COUNT, RESULT, PAGE_BYTES, GUARD_START, GUARD_BYTES, GUARDS, GUARD_COUNT, TOHOST, STOP,
- POOL, COUNTED_TABLE, BANKS, STATE) = range(16)
-STATE_INDEX: dict[str, int] = {name: STATE + 2 * i for i, name in enumerate(
-    array.name for unit in UNITS.values() for array in unit.state)}
-WORDS = STATE + 2 * len(STATE_INDEX)
-
-# A span is a run of bytes at one host address: a region, or one section in flash. Words of a span:
-BASE, SIZE, HOST, WRITABLE, PORTS, READ_SLOT, WRITE_SLOT, FIXED = range(8)       # FIXED: nothing ever changes there
-SPAN_WORDS = 8
-COUNTED_ENTRIES, COUNTED_WORDS = 4096, 8        # of what emulator/lut_counts.py remembers
-SINK = 127                      # counter slot of empty operands: never shown
-
-PORT: dict[str, int] = {name: i for i, name in enumerate(("core", *UNITS))}      # bit number in PORTS
-LARGE = 1 << 40                 # no operand has as many bytes: beyond lie negative and absurd lengths
-
-
-def slot(name: str) -> int:
-    """Counter slot by name, for constants in kernels."""
-    return COUNTERS[name].slot
-
-
-def csr_number(name: str) -> int:
-    """CSR address by name, for constants in kernels."""
-    return CSRS[name].address
-
 
 inline: Any = njit(inline="always")
 leaf: Any = njit(forceinline=True)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from emulator.block import NO_REGISTER
 from isa.counters import COUNTERS
 from isa.csrs import BY_ADDRESS, CSRS
 from isa.instruction import TABLE, Row, decode
@@ -29,7 +30,6 @@ NUMBER: dict[str, int] = {name: i for i, name in enumerate(OPERATIONS)}
 # Columns of a decoded instruction. For KERNEL, the registers of its up to four operands are RS1, RS2, RS3, RS4.
 OPERATION, RD, RS1, RS2, RS3, RS4, VALUE, OPS_SLOT = range(8)
 LENGTHS_SHIFT = 16          # for KERNEL, OPS_SLOT also says which of the four operands are lengths
-NO_REGISTER = 32            # writes to x0 go to a register that nobody reads
 
 KERNEL_NAMES: tuple[str, ...] = tuple(row.mnemonic for row in TABLE.values() if row.is_xslim)
 KERNEL_NUMBER: dict[str, int] = {name: i for i, name in enumerate(KERNEL_NAMES)}

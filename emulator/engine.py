@@ -12,7 +12,8 @@ be such instructions that the loop leaves alone; writes to a watchpoint are refu
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from ctypes import CFUNCTYPE, c_int64
 from dataclasses import dataclass
 from struct import Struct
 from typing import Any
@@ -20,11 +21,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from emulator import context, kernels
-from emulator.banks import organisation_table
-from emulator.context import COUNTED_ENTRIES, COUNTED_WORDS, SPAN_WORDS, STATE_INDEX, WORDS
-from emulator.decode import KERNEL_NAMES, NO_REGISTER, NUMBER, OPERATION, VALUE, Code, decode_words
-from emulator.threads import pool_of
+from emulator import block as context
+from emulator import kernels, objects
+from emulator.block import COUNTED_ENTRIES, COUNTED_WORDS, PC, SPAN_WORDS, STATE_INDEX, WORDS, organisation_table
+from emulator.decode import KERNEL_NAMES, NUMBER, OPERATION, VALUE, Code, decode_words
+from emulator.workers import pool_of
 from isa.counters import COUNTERS
 from isa.csrs import CSRS
 from isa.instruction import find
@@ -34,7 +35,7 @@ from isa.reference import Hook, ReferenceMachine, TrapReport, Where
 from isa.services import Host
 
 SLICE = 20_000_000          # instructions between two looks at the keyboard
-_REGISTERS = Struct("<32Q")
+_REGISTERS = Struct("<34Q")
 _PAGE = 4096                # code outside the program's own sections is decoded in pieces of this size
 _MOST_GAP = 1 << 20         # executable sections that are nearer than this are decoded as one piece
 _MOST_CODE = 1 << 22        # bytes; a larger section is hardly code: of it is decoded what is executed, page by page
@@ -50,9 +51,23 @@ class Piece:
     operations: npt.NDArray[np.int32]       # (n,) the OPERATION column before it was patched
     visits: npt.NDArray[np.int64]           # (n,) how often each was retired, since they were added up
 
+    def __post_init__(self) -> None:
+        description = [self.code.ctypes.data, len(self.code), self.base, self.visits.ctypes.data]
+        self.description = np.array(description, np.uint64)         # what the loop gets: emulator/block.py
+        self.address = self.description.ctypes.data
+
     @property
     def end(self) -> int:
         return self.base + 4 * len(self.code)
+
+
+def _loop(profiled: bool) -> Callable[..., int]:
+    """The compiled loop (emulator/loop.py)."""
+    def function() -> Any:
+        from emulator.loop import execute
+        return execute(profiled)
+    name = "execute_profiled" if profiled else "execute"
+    return CFUNCTYPE(*[c_int64] * 4)(objects.entry("emulator.loop", name, "int64(int64, int64, int64)", function, "the engine"))
 
 
 class Machine(ReferenceMachine):
@@ -64,14 +79,16 @@ class Machine(ReferenceMachine):
     def __init__(self, machine: Preset | str = "slim", host: Host | None = None, threads: int = 1) -> None:
         """`threads`: how many work on a large operation, 1 to the cores of the host. Results and counters do not depend on it."""
         super().__init__(machine, host)
-        from emulator import units  # noqa: F401 - registers the kernels
-        self._registers = np.zeros(NO_REGISTER + 1, np.int64)
+        self._registers = np.zeros(PC + 1, np.int64)
         self._kernels = np.zeros(len(KERNEL_NAMES), np.int64)
         self._csr_mask = np.zeros(4096, np.uint64)
         for csr in CSRS.values():
             self._csr_mask[csr.address] = csr.writable
         self._block = np.zeros(WORDS, np.int64)
-        self._block_address = self._block.ctypes.data
+        self._address = self._block.ctypes.data
+        for word, array in ((context.REGISTERS, self._registers), (context.KERNEL_TABLE, self._kernels),
+                            (context.CSR_MASKS, self._csr_mask)):
+            self._block[word] = array.ctypes.data
         self._pool = pool_of(threads)
         self._block[context.POOL] = self._pool.address if self._pool else 0
         self._counted = np.zeros(COUNTED_ENTRIES * COUNTED_WORDS, np.int64)
@@ -258,11 +275,7 @@ class Machine(ReferenceMachine):
     def _prepare(self) -> None:
         super()._prepare()
         self._block[context.STOP] = 0
-        kernels.notify("the engine")
-        kernels.use_cache_of("emulator.loop")
-        from emulator.loop import loop
-        self._loop = loop(self._visits is not None)
-        kernels.notify("")
+        self._loop = _loop(self._visits is not None)
         self._describe_state()
         self._code_written()
         if self._patched != (self.breakpoints, self.watchpoints, self._hooks):
@@ -274,10 +287,9 @@ class Machine(ReferenceMachine):
         if piece is None:
             return False
         limit = SLICE if left is None else min(left, SLICE)
-        _REGISTERS.pack_into(self._registers.data, 0, *self.x)
-        done, pc = self._loop(piece.code, piece.base, self.pc, self._registers, self._csr_mask, self._kernels,
-                              self._block_address, limit, piece.visits)
-        self.x, self.pc = list(_REGISTERS.unpack_from(self._registers.data)), pc % (1 << 64)
+        _REGISTERS.pack_into(self._registers.data, 0, *self.x, 0, self.pc)
+        done = self._loop(piece.address, self._address, limit)
+        *self.x, _, self.pc = _REGISTERS.unpack_from(self._registers.data)
         return done > 0 and (done == limit or bool(self._stop) or self.pc in self.breakpoints
                              or not piece.base <= self.pc < piece.end)     # perhaps in another piece; no code: the fetch will trap
 

@@ -6,32 +6,38 @@ reference engine execute that one instruction (emulator/engine.py).
 
 from __future__ import annotations
 
-from functools import cache
 from types import FunctionType
 from typing import Any
 
 import numpy as np
 from numba import njit
 
-from emulator.context import (
+from emulator.block import (
     BASE,
+    CODE,
+    CODE_AT,
     COUNTS,
     CSR_FILE,
+    CSR_MASKS,
     DONE,
     GUARD_BYTES,
     GUARD_START,
     HOST,
+    KERNEL_TABLE,
+    LENGTH,
+    NO_REGISTER,
+    PC,
+    REGISTERS,
     RESULT,
     SIZE,
     SPANS,
     STOP,
     TOHOST,
-    _find,
-    count,
-    guarded,
+    VISITS,
 )
-from emulator.decode import LENGTHS_SHIFT, NUMBER
-from emulator.machine_code import call, high_mixed, high_signed, high_unsigned, load, store
+from emulator.context import _find, count, guarded
+from emulator.decode import LENGTHS_SHIFT, NUMBER, OPERATION, OPS_SLOT, RD, RS1, RS2, RS3, RS4, VALUE
+from emulator.machine_code import array, call, high_mixed, high_signed, high_unsigned, load, store
 from isa.counters import COUNTERS
 from isa.instruction import LONGEST as MOST
 
@@ -57,8 +63,13 @@ DRAM_READ, DRAM_WRITTEN = COUNTERS["dram.bytes_read"].slot, COUNTERS["dram.bytes
 
 inline: Any = njit(inline="always")
 LONGEST = np.uint64(MOST)
-PROFILED = False            # `loop` compiles _execute for either value
+PROFILED = False            # _execute is compiled for either value
 i8, u8, i16, u16, i32, u32, i64, u64 = (np.int8, np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.int64, np.uint64)
+
+
+@inline
+def _column(row: int, number: int) -> int:
+    return i64(load(row + 4 * number, i32))
 
 
 @inline
@@ -107,15 +118,19 @@ def _remainder(a: int, b: int) -> int:
     return 0 if b == -1 else a - b * _quotient(a, b)
 
 
-def _execute(code, base, pc, x, csr_mask, kernels, block, limit, visits):  # type: ignore[no-untyped-def]
-    """Run at most `limit` instructions of `code`, whose first stands at `base`, from `pc`. -> (instructions retired, pc).
+def _execute(piece, block, limit):  # type: ignore[no-untyped-def]
+    """Run at most `limit` instructions of a piece of decoded code, from pc. -> instructions retired.
 
-    x int64 (33,): registers and the one that takes writes to x0. csr_mask uint64 (4096,): writable bits of the units' CSRs.
-    kernels int64: host addresses by kernel number, 0: none. block: address of the context block; its first span is DRAM.
-    visits int64 (n,): how often each instruction of `code` was retired, if PROFILED; else it is not looked at.
-    Stops early in front of an instruction that is not plain, when pc leaves `code`, and at a kernel once STOP is set.
+    Host addresses: `piece`, of a description (emulator/block.py), `block`, of the context block, whose first span is DRAM. Code is
+    int32 (instructions, 8); visits, how often each was retired, is counted if PROFILED. Stops early in front of an instruction that
+    is not plain, when pc leaves the code, and at a kernel once STOP is set.
     """
-    length = code.shape[0]
+    code, length = load(piece + 8 * CODE, i64), load(piece + 8 * LENGTH, i64)
+    base, visits = load(piece + 8 * CODE_AT, i64), load(piece + 8 * VISITS, i64)
+    registers, kernels = load(block + 8 * REGISTERS, i64), load(block + 8 * KERNEL_TABLE, i64)
+    csr_masks = load(block + 8 * CSR_MASKS, i64)
+    x = array(registers, i64, NO_REGISTER + 1)
+    pc = load(registers + 8 * PC, i64)
     dram = load(block + 8 * SPANS, i64)
     dram_base, dram_last, dram_host = load(dram + 8 * BASE, i64), load(dram + 8 * SIZE, i64) - 8, load(dram + 8 * HOST, i64)
     guard_start, guard_bytes = load(block + 8 * GUARD_START, i64), load(block + 8 * GUARD_BYTES, i64)
@@ -126,9 +141,10 @@ def _execute(code, base, pc, x, csr_mask, kernels, block, limit, visits):  # typ
     while done < limit:
         if u64(at) >= u64(length):
             break
-        operation = code[at, 0]
-        rd, value = code[at, 1], i64(code[at, 6])
-        a, b = x[code[at, 2]], x[code[at, 3]]
+        row = code + 32 * at
+        operation = _column(row, OPERATION)
+        rd, value = _column(row, RD), _column(row, VALUE)
+        a, b = x[_column(row, RS1)], x[_column(row, RS2)]
         following = at + 1
 
         if operation == ADDI:
@@ -210,7 +226,8 @@ def _execute(code, base, pc, x, csr_mask, kernels, block, limit, visits):  # typ
             x[rd] = base + (following << 2)
             following = (target - base) >> 2
         elif operation == KERNEL or operation == KERNEL_RESULT:
-            function, c, d, lengths = kernels[value], x[code[at, 4]], x[code[at, 5]], code[at, 7] >> LENGTHS_SHIFT
+            function, c, d = load(kernels + 8 * value, i64), x[_column(row, RS3)], x[_column(row, RS4)]
+            lengths = _column(row, OPS_SLOT) >> LENGTHS_SHIFT
             if ((lengths & 1 and u64(a) > LONGEST) or (lengths & 2 and u64(b) > LONGEST)
                     or (lengths & 4 and u64(c) > LONGEST) or (lengths & 8 and u64(d) > LONGEST)):
                 break
@@ -218,7 +235,7 @@ def _execute(code, base, pc, x, csr_mask, kernels, block, limit, visits):  # typ
                 break
             if function == 0 or call(function, a, b, c, d, block) != DONE:
                 break
-            count(block, i64(code[at, 7]) & ((1 << LENGTHS_SHIFT) - 1), 1)
+            count(block, _column(row, OPS_SLOT) & ((1 << LENGTHS_SHIFT) - 1), 1)
             if operation == KERNEL_RESULT:
                 x[rd] = load(block + 8 * RESULT, i64)
         elif operation == XORI:
@@ -300,22 +317,22 @@ def _execute(code, base, pc, x, csr_mask, kernels, block, limit, visits):  # typ
         elif operation == REMUW:
             x[rd] = i64(i32((a & 0xFFFFFFFF) % (b & 0xFFFFFFFF))) if b & 0xFFFFFFFF else i64(i32(a))
         elif operation >= CSRRW and operation <= CSRRCI:
-            number = code[at, 2]                        # register or immediate
-            given = a if operation <= CSRRC else i64(number)
+            number = _column(row, RS1)                  # register or immediate
+            given = a if operation <= CSRRC else number
             place = csr_file + 8 * value
             old = load(place, i64)
             if operation == CSRRW or operation == CSRRWI:
-                store(place, given & i64(csr_mask[value]))
+                store(place, given & load(csr_masks + 8 * value, i64))
             elif number != 0:
                 if operation == CSRRS or operation == CSRRSI:
-                    store(place, (old | given) & i64(csr_mask[value]))
+                    store(place, (old | given) & load(csr_masks + 8 * value, i64))
                 else:
                     store(place, old & ~given)
             x[rd] = old
         elif operation != NOTHING:
             break
         if PROFILED:
-            visits[at] += 1
+            store(visits + 8 * at, load(visits + 8 * at, i64) + 1)
         done += 1
         at = following
     counts = load(block + 8 * COUNTS, i64)
@@ -323,16 +340,10 @@ def _execute(code, base, pc, x, csr_mask, kernels, block, limit, visits):  # typ
                             (read, DRAM_READ), (written, DRAM_WRITTEN)):
         place = counts + 8 * counter
         store(place, load(place, i64) + i64(events))
-    return done, base + (at << 2)
+    store(registers + 8 * PC, base + (at << 2))
+    return done
 
 
-_SIGNATURE = "Tuple((int64, int64))(int32[:,::1], int64, int64, int64[::1], uint64[::1], int64[::1], int64, int64, int64[::1])"
-
-
-@cache
-def loop(profiled: bool) -> Any:
-    """The compiled loop, or the one that also counts how often each instruction is retired."""
-    scope = dict(_execute.__globals__, PROFILED=profiled)
-    function = FunctionType(_execute.__code__, scope)
-    function.__qualname__ = "execute_profiled" if profiled else "execute"           # numba caches by it
-    return njit(_SIGNATURE, cache=True, nogil=True)(function)
+def execute(profiled: bool) -> Any:
+    """The loop, or the one that also counts how often each instruction is retired: as functions that are to be compiled."""
+    return FunctionType(_execute.__code__, dict(_execute.__globals__, PROFILED=profiled))

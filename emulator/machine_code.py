@@ -12,9 +12,6 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-# What a compiled kernel is: four operand values and the address of the context block (emulator/context.py) -> status.
-KERNEL = types.int64(*[types.int64] * 5)
-
 
 @intrinsic  # type: ignore[untyped-decorator]
 def load(typing: Any, address: Any, dtype: Any) -> Any:
@@ -38,7 +35,7 @@ def store(typing: Any, address: Any, value: Any) -> Any:
 
 @intrinsic  # type: ignore[untyped-decorator]
 def call(typing: Any, function: Any, a: Any, b: Any, c: Any, d: Any, context_block: Any) -> Any:
-    """Call the KERNEL at a host address."""
+    """Call the kernel at a host address."""
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         word = ir.IntType(64)
         pointer = builder.inttoptr(arguments[0], ir.FunctionType(word, [word] * 5).as_pointer())

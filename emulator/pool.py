@@ -1,4 +1,4 @@
-"""The pool of a machine with several threads: workers that help with one large operation at a time.
+"""What the threads of a pool execute: workers that help with one large operation at a time (emulator/workers.py starts them).
 
 A worker waits for the next job awake, after a while giving way to whoever wants its core, after some milliseconds asleep. (Those
 that sleep after some microseconds look idle to the scheduler of the host, which then has them share one core.) No job waits for a
@@ -8,30 +8,39 @@ ends even if no worker ever comes.
 
 from __future__ import annotations
 
-import threading
-import weakref
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import cfunc, njit, types
+from numba import njit, types
 from numba.extending import intrinsic
 
 from emulator.machine_code import atomic_add, atomic_load, atomic_store, exchange_if, load, pause, store
+from emulator.workers import (
+    ARGUMENTS,
+    CONDITION,
+    DOOR,
+    FAILED,
+    FINISHED,
+    FUNCTION,
+    GRAIN,
+    LEAST,
+    MUTEX,
+    NEXT,
+    ONE_JOB,
+    ONE_WORKER,
+    OPEN,
+    PIECES,
+    ROWS,
+    SHARE,
+    SLEEPERS,
+    STOP,
+)
 
 i64 = np.int64
 
-# Words of a pool; what several threads write to often has a cache line of its own.
-SHARE, LEAST, FUNCTION, ARGUMENTS, ROWS, GRAIN, PIECES, STOP = range(8)     # SHARE: what emulator/threads.py calls
-DOOR, NEXT, FINISHED, SLEEPERS, FAILED, MUTEX, CONDITION, WORDS = range(8, 72, 8)
-
-# The door: number of the job, how many workers have joined it, whether others still may.
-OPEN, ONE_WORKER, ONE_JOB = 1, 2, 1 << 16
-
 # Looks at what another thread will change, 10 to 40 ns each: before giving way, and before going to sleep.
 PATIENCE, AWAKE = 3000, 100_000
-
-
 
 # ------------------------------------------------------------------------------------------------ the C library's
 
@@ -57,13 +66,13 @@ def call_part(typing: Any, function: Any, arguments: Any, first: Any, last: Any)
     return types.boolean(*[types.int64] * 4), emit
 
 
-@njit("void(int64, int64, int64, int64)", cache=True)
-def _prepare(pool, threads, share, least):
+def prepare(pool, threads, share, least):
     store(pool + 8 * SHARE, share)
     store(pool + 8 * LEAST, least)
     store(pool + 8 * PIECES, 2 * threads)
     _mutex_init(pool + 8 * MUTEX, 0)
     _cond_init(pool + 8 * CONDITION, 0)
+    return 0
 
 
 @njit
@@ -73,10 +82,10 @@ def _wake(pool):
     _unlock(pool + 8 * MUTEX)
 
 
-@njit("void(int64)", cache=True, nogil=True)
-def _dismiss(pool):
+def dismiss(pool):
     atomic_store(pool + 8 * STOP, 1)
     _wake(pool)
+    return 0
 
 
 @njit
@@ -93,8 +102,7 @@ def _take_part(pool):
             atomic_store(pool + 8 * FAILED, 1)
 
 
-@cfunc("boolean(int64, int64, int64, int64, int64, int64)", cache=True)
-def _share(pool, work, function, arguments, rows, grain):
+def share(pool, work, function, arguments, rows, grain):
     """Do a job, alone or with the workers that come. False if a part has failed."""
     if work < load(pool + 8 * LEAST, i64):
         return call_part(function, arguments, 0, rows)
@@ -126,8 +134,7 @@ def _invited(pool, last_job):
     return door if door & OPEN and door // ONE_JOB != last_job else 0
 
 
-@njit("void(int64)", cache=True, nogil=True)
-def _work(pool):
+def work(pool):
     """The life of a worker."""
     job = looks = 0
     while not atomic_load(pool + 8 * STOP):
@@ -149,29 +156,4 @@ def _work(pool):
                 _cond_wait(pool + 8 * CONDITION, pool + 8 * MUTEX)
             atomic_add(pool + 8 * SLEEPERS, -1)
             _unlock(pool + 8 * MUTEX)
-
-
-# ------------------------------------------------------------------------------------------------ the pool
-
-
-class Pool:
-    """`threads` - 1 threads that help the one that runs the machine. `address` is what a context block holds of it.
-
-    least: bytes of work that are shared out, less is not. The threads end with the pool.
-    """
-
-    def __init__(self, threads: int, least: int) -> None:
-        self._words = np.zeros(WORDS + 8, np.int64)
-        self.address = (self._words.ctypes.data + 63) & -64
-        _prepare(self.address, threads, _share.address, least)
-        workers = [threading.Thread(target=_work, args=(self.address,), daemon=True, name="slimulator") for _ in range(threads - 1)]
-        for worker in workers:
-            worker.start()
-        self.stop = weakref.finalize(self, _stop, self._words, self.address, workers)
-
-
-def _stop(words: Any, address: int, workers: list[threading.Thread]) -> None:
-    """End the workers. `words` is here so that their memory lives on until then."""
-    _dismiss(address)
-    for worker in workers:
-        worker.join()
+    return 0

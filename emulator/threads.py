@@ -10,7 +10,6 @@ range's alone, and adds events up with `add_events`. Small work, and all work of
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from llvmlite import ir
@@ -19,26 +18,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from emulator.context import POOL, leaf
-from emulator.kernels import use_cache_of
 from emulator.machine_code import atomic_add
-
-SMALL = 1 << 17             # bytes of work that are not shared out: they take 3 to 5 us, sharing out 1 us
-
-
-def cores() -> int:
-    """Cores of the host that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def pool_of(threads: int) -> Any:
-    """The pool of a machine with so many threads, None for one. Raises ValueError for less and for more than there are cores."""
-    if not 1 <= threads <= cores():
-        raise ValueError(f"{threads} threads; expected 1..{cores()}, the cores that there are")
-    if threads == 1:
-        return None
-    use_cache_of("emulator.pool")
-    from emulator.pool import Pool
-    return Pool(threads, SMALL)
 
 
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]

@@ -257,7 +257,8 @@ def by_digits(x_host, index_host, k, n, largest):
         starts = np.zeros((1 << DIGIT) + 1, np.int64)
         for entry in chosen:
             starts[(entry >> np.uint64(shift) & np.uint64((1 << DIGIT) - 1)) + np.uint64(1)] += 1
-        starts = np.cumsum(starts)
+        for digit in range(1 << DIGIT):
+            starts[digit + 1] += starts[digit]
         for entry in chosen:
             digit = entry >> np.uint64(shift) & np.uint64((1 << DIGIT) - 1)
             other[starts[digit]] = entry

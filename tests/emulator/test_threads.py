@@ -13,7 +13,7 @@ from differential import Pair
 from numba import njit
 from test_lut_kernels import FORMAT_NAMES, build, numbers, packed, place, scales_of
 
-from emulator import threads
+from emulator import workers
 from emulator.context import POOL, WORDS
 from emulator.engine import Machine
 from emulator.machine_code import atomic_add, atomic_load
@@ -27,8 +27,8 @@ ROWS, COLUMNS = (1, 16, 17, 50, 83), (1, 15, 64, 257, 600)
 def pair(request):
     """A pair whose fast machine shares out whatever it can, however small."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(threads, "cores", lambda: 3)
-        patch.setattr(threads, "SMALL", 0)
+        patch.setattr(workers, "cores", lambda: 3)
+        patch.setattr(workers, "SMALL", 0)
         return Pair(threads=request.param)
 
 
@@ -69,8 +69,8 @@ def test_dense_weights(pair, operation, suffix, dtype):
 
 
 def test_a_count_that_the_host_has_not_is_refused():
-    for count in (0, -1, threads.cores() + 1):
-        with pytest.raises(ValueError, match=rf"{count} threads; expected 1..{threads.cores()}"):
+    for count in (0, -1, workers.cores() + 1):
+        with pytest.raises(ValueError, match=rf"{count} threads; expected 1..{workers.cores()}"):
             Machine("slim", threads=count)
 
 
@@ -95,8 +95,8 @@ def job(block, work, rows, together, wanted):
 @pytest.fixture
 def block(monkeypatch):
     """The context block of nothing but a pool of two threads, and the int64 that `meet` counts in."""
-    monkeypatch.setattr(threads, "cores", lambda: 2)
-    words, pool = np.zeros(WORDS, np.int64), threads.pool_of(2)
+    monkeypatch.setattr(workers, "cores", lambda: 2)
+    words, pool = np.zeros(WORDS, np.int64), workers.pool_of(2)
     words[POOL] = pool.address
     yield words
     pool.stop()
@@ -108,17 +108,17 @@ def done(block, work, rows, wanted):
 
 
 def test_large_work_is_done_by_two_threads_at_once(block):
-    assert done(block, threads.SMALL, 2, wanted=2) == (True, 2)
+    assert done(block, workers.SMALL, 2, wanted=2) == (True, 2)
     time.sleep(0.1)                                             # the worker is asleep now
-    assert done(block, threads.SMALL, 2, wanted=2) == (True, 2)
+    assert done(block, workers.SMALL, 2, wanted=2) == (True, 2)
 
 
 def test_small_work_stays_on_one(block):
-    assert done(block, threads.SMALL - 1, 2, wanted=1) == (True, 1)
+    assert done(block, workers.SMALL - 1, 2, wanted=1) == (True, 1)
 
 
 def test_a_part_that_fails_is_told(block):
-    assert done(block, threads.SMALL, 1, wanted=2) == (False, 1)
+    assert done(block, workers.SMALL, 1, wanted=2) == (False, 1)
 
 
 def test_ranges_are_whole_grains_and_cover_all_rows_once(block):
@@ -138,11 +138,11 @@ def once(first, last, seen):
 
 @njit
 def cover(block, rows, seen):
-    return in_parallel(block, threads.SMALL, rows, 8, once, seen)
+    return in_parallel(block, workers.SMALL, rows, 8, once, seen)
 
 
 def test_an_idle_pool_sleeps(block):
-    done(block, threads.SMALL, 2, wanted=2)
+    done(block, workers.SMALL, 2, wanted=2)
     time.sleep(0.1)
     start = time.process_time()
     time.sleep(0.5)
@@ -150,7 +150,7 @@ def test_an_idle_pool_sleeps(block):
 
 
 def test_threads_end_with_the_machine(monkeypatch):
-    monkeypatch.setattr(threads, "cores", lambda: 3)
+    monkeypatch.setattr(workers, "cores", lambda: 3)
     before = threading.active_count()
     machine = Machine("slim", threads=3)
     assert threading.active_count() == before + 2
@@ -159,6 +159,6 @@ def test_threads_end_with_the_machine(monkeypatch):
 
 
 def test_the_interpreter_ends_with_a_machine_that_nobody_let_go():
-    program = "from emulator import threads\nthreads.cores = lambda: 2\n" \
+    program = "from emulator import workers\nworkers.cores = lambda: 2\n" \
               "from emulator.engine import Machine\nm = Machine('slim', threads=2)"
     subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parents[2], check=True, timeout=60)
