@@ -5,8 +5,8 @@ code sees of it), workers.py (its threads), objects.py (compiled code, as it is 
 only when it has to be: loop.py (the loop), units/ (kernels, a file per unit, named as in isa/units; kernels.py is their registry),
 context.py (the words in which they speak), and the rooms that they share: lanes.py and recipes.py (vectors of 16 fp32), dense.py,
 elementwise.py, reductions.py, normalisation.py (vec), integer_simd.py and lut_*.py (lut), threads.py and pool.py (one operation on
-several threads), machine_code.py. features.py is what the host's SIMD can do, object_code.py the way to the compiler, errors.py what
-a user can ask in vain.
+several threads), machine_code.py. features.py is what the host's SIMD can do, object_code.py the way to the compiler, errors.py
+what a user can ask in vain.
 observe/ looks on while a program runs, debug/ stops it to look.
 
 Imports isa only. What an instruction means is not decided here: a kernel must agree with the meaning in isa/units in every bit

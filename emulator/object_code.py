@@ -7,11 +7,9 @@ of numba's. What a kernel allocates comes from malloc.
 from __future__ import annotations
 
 import ctypes
-import io
 from collections.abc import Callable
 from typing import Any
 
-from elftools.elf.elffile import ELFFile
 from llvmlite import ir
 from numba.core import compiler, sigutils
 from numba.core.compiler_lock import global_compiler_lock
@@ -20,7 +18,7 @@ from numba.core.registry import cpu_target
 
 @global_compiler_lock  # type: ignore[untyped-decorator]
 def object_code(function: Callable[..., Any], name: str, signature: Any) -> bytes:
-    """An ELF object that exports `function` as `name`, called as C functions are. It returns 0 where the function raises.
+    """An object file that exports `function` as `name`, called as C functions are. It returns 0 where the function raises.
 
     signature: numba's, e.g. "int64(int64, int64)". Raises numba's errors for what cannot be compiled, LookupError for a function
     that needs more than the C library.
@@ -42,12 +40,12 @@ def object_code(function: Callable[..., Any], name: str, signature: Any) -> byte
     memory = library.create_ir_module("memory")
     _allocation(memory)
     library.add_ir_module(memory)
-    for one in library._final_module.functions:
+    for one in library._final_module.functions:                 # all but the exported one
         if not one.is_declaration and one.name != name:
-            one.linkage = "linkonce_odr"        # stays if it is called
+            one.linkage = "linkonce_odr"                        # stays if it is called
     library.finalize()
+    _check(library._final_module, name)
     code: bytes = library.codegen._tm.emit_object(library._final_module)
-    _check(code, name)
     return code
 
 
@@ -72,15 +70,18 @@ def _allocation(module: Any) -> None:
             builder.store(value, builder.gep(words, [word(i)]))
     builder.ret(block)
 
-    release = ir.Function(module, ir.FunctionType(ir.VoidType(), [pointer]), "NRT_MemInfo_call_dtor")
-    builder = ir.IRBuilder(release.append_basic_block())
-    builder.call(free, [release.args[0]])
-    builder.ret_void()
+    plain = ir.Function(module, ir.FunctionType(pointer, [word]), "NRT_Allocate")
+    builder = ir.IRBuilder(plain.append_basic_block())
+    builder.ret(builder.call(malloc, plain.args))
+    for name in ("NRT_MemInfo_call_dtor", "NRT_Free"):
+        release = ir.Function(module, ir.FunctionType(ir.VoidType(), [pointer]), name)
+        builder = ir.IRBuilder(release.append_basic_block())
+        builder.call(free, release.args)
+        builder.ret_void()
 
 
-def _check(code: bytes, name: str) -> None:
+def _check(module: Any, name: str) -> None:
     """LookupError for what a process without numba could not link."""
-    table: Any = ELFFile(io.BytesIO(code)).get_section_by_name(".symtab")
-    for symbol in table.iter_symbols():
-        if symbol.name and symbol["st_shndx"] == "SHN_UNDEF" and not hasattr(ctypes.CDLL(None), symbol.name):
-            raise LookupError(f"{name} needs {symbol.name}, which is not in the C library")
+    for function in module.functions:
+        if function.is_declaration and not function.name.startswith("llvm.") and not hasattr(ctypes.CDLL(None), function.name):
+            raise LookupError(f"{name} needs {function.name}, which is not in the C library")

@@ -1,0 +1,122 @@
+"""Object files of compiled code: kept, linked without the compiler, and never linked when they are damaged."""
+
+import os
+import resource
+import subprocess
+import sys
+from ctypes import CFUNCTYPE, c_int64
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numba import njit, types
+
+from emulator import objects
+from emulator.machine_code import array
+from emulator.object_code import object_code
+
+ROOT = Path(__file__).parents[2]
+SIGNATURE = "int64(int64, int64)"
+
+
+def quotient(a, b):
+    return a // b
+
+
+def linked(name, function):
+    return CFUNCTYPE(c_int64, c_int64, c_int64)(objects.entry("emulator.block", name, SIGNATURE, function))
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Where object files of this test are kept."""
+    monkeypatch.setattr(objects, "_folder", lambda module: tmp_path / module)
+    monkeypatch.setattr(objects, "_linked", {})
+    return tmp_path / "emulator.block"
+
+
+def test_code_is_compiled_once_and_kept(folder, monkeypatch):
+    assert linked("quotient", lambda: quotient)(42, 5) == 8
+    assert [path.name for path in folder.iterdir()] == ["quotient.o"]
+    monkeypatch.setattr(objects, "_linked", {})
+    assert linked("quotient", lambda: pytest.fail("compiled again"))(-42, 5) == -9
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda data: b"", lambda data: data[:99] + b"\x90" + data[100:]])
+def test_a_damaged_object_is_made_anew(folder, monkeypatch, damage):
+    linked("quotient", lambda: quotient)
+    path = folder / "quotient.o"
+    whole = path.read_bytes()
+    path.write_bytes(damage(whole))
+    monkeypatch.setattr(objects, "_linked", {})
+    assert linked("quotient", lambda: quotient)(42, 5) == 8
+    assert len(path.read_bytes()) == len(whole)
+
+
+def test_code_that_cannot_be_kept_runs(tmp_path, monkeypatch):
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setattr(objects, "_folder", lambda module: tmp_path / "file" / module)
+    monkeypatch.setattr(objects, "_linked", {})
+    assert linked("quotient", lambda: quotient)(42, 5) == 8
+
+
+def test_a_function_that_raises_returns_0(folder):
+    assert linked("quotient", lambda: quotient)(42, 0) == 0
+
+
+def test_no_function_has_no_address(folder):
+    assert objects.entry("emulator.block", "none", SIGNATURE, lambda: None) == 0
+
+
+def test_the_listener_hears_what_is_compiled(folder, monkeypatch):
+    heard = []
+    monkeypatch.setattr(objects, "_listener", heard.append)
+    objects.entry("emulator.block", "quotient", SIGNATURE, lambda: quotient, "a quotient")
+    objects.entry("emulator.block", "quotient", SIGNATURE, lambda: quotient, "a quotient")
+    assert heard == ["a quotient", ""]
+
+
+@njit
+def square(place, n):
+    view, own = array(place, np.int64, n), np.zeros(n, np.int64)
+    for i in range(n):
+        own[i] = view[i] * view[i]
+    view[:] = own
+
+
+def squares(place, rounds):
+    """Square the 1 Mi numbers at a place, again and again, with 8 MB of memory each time."""
+    for _ in range(rounds):
+        square(place, 1 << 20)
+    return rounds
+
+
+def test_memory_of_arrays_is_given_back(folder):
+    numbers = np.ones(1 << 20, np.int64)
+    numbers[:3] = 0, -1, 2
+    function = linked("squares", lambda: squares)
+    assert function(numbers.ctypes.data, 1) == 1
+    assert numbers[:4].tolist() == [0, 1, 4, 1]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert function(numbers.ctypes.data, 50) == 50
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50 * 8 << 10 >> 1      # in KiB
+
+
+def test_what_the_c_library_has_not_is_refused():
+    missing = types.ExternalFunction("no_such_function", types.int64(types.int64))
+    with pytest.raises(LookupError, match="wrong needs no_such_function, which is not in the C library"):
+        object_code(lambda a, b: missing(a), "wrong", SIGNATURE)
+
+
+def test_a_run_with_kept_code_imports_no_compiler(tmp_path):
+    """With threads, too: what takes long to start must not come back by some import."""
+    program = tmp_path / "hello.elf"
+    subprocess.run([sys.executable, "-m", "slimulator", "asm", "programs/hello.s", "-o", program], cwd=ROOT, check=True)
+    check = ("import os, sys, slimulator\nfrom emulator import workers\nworkers.cores = lambda: 2\n"
+             f"status = slimulator.invoke(['run', '--threads', '2', {str(program)!r}])\n"
+             "assert not {'numba', 'lark', 'tokenizers'} & set(sys.modules)\nsys.exit(status)")
+    for _ in range(2):                                      # the first may have to compile
+        last = subprocess.run([sys.executable, "-c", check], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)},
+                              capture_output=True, text=True)
+    assert last.returncode == 0, last.stderr
+    assert last.stdout == "Hello from the Slim machine!\n"
