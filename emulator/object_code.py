@@ -40,12 +40,18 @@ def object_code(function: Callable[..., Any], name: str, signature: Any) -> byte
     memory = library.create_ir_module("memory")
     _allocation(memory)
     library.add_ir_module(memory)
-    for one in library._final_module.functions:                 # all but the exported one
+    whole = library._final_module                               # linked and optimised as numba does, but not loaded
+    for one in whole.functions:
         if not one.is_declaration and one.name != name:
             one.linkage = "linkonce_odr"                        # stays if it is called
-    library.finalize()
-    _check(library._final_module, name)
-    code: bytes = library.codegen._tm.emit_object(library._final_module)
+    for dependency in dict.fromkeys(library._linking_libraries):
+        whole.link_in(dependency._get_module_for_linking(), preserve=True)
+    library._optimize_final_module()
+    whole.verify()
+    for one in whole.functions:
+        if one.is_declaration and not one.name.startswith("llvm.") and not hasattr(ctypes.CDLL(None), one.name):
+            raise LookupError(f"{name} needs {one.name}, which is not in the C library")
+    code: bytes = library.codegen._tm.emit_object(whole)
     return code
 
 
@@ -78,10 +84,3 @@ def _allocation(module: Any) -> None:
         builder = ir.IRBuilder(release.append_basic_block())
         builder.call(free, release.args)
         builder.ret_void()
-
-
-def _check(module: Any, name: str) -> None:
-    """LookupError for what a process without numba could not link."""
-    for function in module.functions:
-        if function.is_declaration and not function.name.startswith("llvm.") and not hasattr(ctypes.CDLL(None), function.name):
-            raise LookupError(f"{name} needs {function.name}, which is not in the C library")
