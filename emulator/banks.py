@@ -10,7 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from emulator.block import (  # noqa: F401 - kernels have all from here  # isort: skip
-    O_BANK_AT, O_BANKS, O_BASE, O_BLOCKS, O_CHANNEL_AT, O_CHANNELS, O_COLUMN_AT, O_COLUMNS, O_CONTIGUOUS, O_ROW_AT, O_ROWS, O_SIZE,
+    O_BANK_AT, O_BANK_GROUPS, O_BANKS, O_BASE, O_BLOCKS, O_CHANNEL_AT, O_CHANNELS, O_COLUMN_AT, O_COLUMNS, O_CONTIGUOUS, O_ROW_AT,
+    O_ROWS, O_SIZE,
 )
 from emulator.context import BANKS, STATE_INDEX, count, csr, csr_number, inline, leaf, readable, slot, state, writable
 from emulator.context import PORT as PORTS
