@@ -10,12 +10,18 @@ from typing import Any
 
 import numpy as np
 
-from emulator.attention import ATTN
-from emulator.context import LARGE, csr, csr_number, leaf, readable
+from emulator.attention import ATTN, MOST, model, score_rows
+from emulator.context import DONE, LARGE, PUNT, count, csr, csr_number, inline, leaf, overlap, readable, slot, writable
+from emulator.elementwise import apart
 from emulator.folds import any_lane, fold, fold_largest
+from emulator.kernels import kernel
 from emulator.lanes import first_lanes, lane_numbers, put_up_to, spread, take_up_to, where
 from emulator.machine_code import load, ones, store
 from emulator.recipes import NAN, ZERO, canonical, exp, is_nan
+from emulator.threads import in_parallel
+
+ELEMENTS, EXPONENTIALS, MASKED = slot("attn.elements"), slot("attn.exponentials"), slot("attn.masked")
+
 
 f32, i32, u8, i64 = np.float32, np.int32, np.uint8, np.int64
 LOWEST = f32(-np.inf)
@@ -109,3 +115,78 @@ def some_heads(first: int, last: int, part: int, target: int, source: int, strid
             store_f32(sums + 4 * head, exponentials(to, row, bits, load(most + 4 * head, f32), n))
         else:
             divide(to, row, load(sums + 4 * head, f32), n)
+
+
+@inline
+def score_part(part, to, e, most, sums, n, block):
+    """A part of softmax, from the rows at e to those at `to`; `most` and `sums` are a number for each head."""
+    if n == 0:
+        return DONE
+    _, _, _, _, heads = model(block)
+    if heads == 0 or n < 0 or n > MOST:
+        return PUNT
+    stride, extent = score_rows(block, n, heads)
+    mask, mask_reads, mask_stride, how_many = masks(block, n, heads) if part != MVGB else (0, 0, 0, 0)
+    if stride == 0 or how_many < 0:
+        return PUNT
+    mask_bytes = (how_many - 1) * mask_stride + ((n + 7) >> 3) if how_many else 0
+    source, reads = readable(block, ATTN, e, extent, 4)
+    target, writes = source, 0
+    top, total, top_moves, total_moves = 0, 0, 0, 0
+    if source == 0:
+        return PUNT
+    if part == MVSB:
+        top, top_moves = writable(block, ATTN, most, 4 * heads, 4)
+        if top == 0 or overlap(top, 4 * heads, source, extent) or overlap(top, 4 * heads, mask, mask_bytes):
+            return PUNT
+    else:
+        target, writes = writable(block, ATTN, to, extent, 4)
+        if target == 0 or not apart(source, extent, target, extent) or overlap(target, extent, mask, mask_bytes):
+            return PUNT
+    if part == EXP:
+        top, top_moves = readable(block, ATTN, most, 4 * heads, 4)
+        total, total_moves = writable(block, ATTN, sums, 4 * heads, 4)
+        if top == 0 or total == 0 or overlap(top, 4 * heads, target, extent) or overlap(total, 4 * heads, target, extent):
+            return PUNT
+        if not apart(top, 4 * heads, total, 4 * heads) or overlap(total, 4 * heads, mask, mask_bytes):
+            return PUNT
+    elif part == MVGB:
+        total, total_moves = readable(block, ATTN, sums, 4 * heads, 4)
+        if total == 0 or overlap(total, 4 * heads, target, extent):
+            return PUNT
+    in_parallel(block, 16 * heads * n, heads, 1, some_heads, part, target, source, stride, mask, mask_stride, top, total, n)
+    for head in range(heads if how_many else 0):
+        count(block, MASKED, left_out(mask + head * mask_stride, n))
+    if how_many:
+        count(block, mask_reads, how_many * ((n + 7) >> 3))
+    count(block, reads, 4 * heads * n)
+    if part != MVSB:
+        count(block, writes, 4 * heads * n)
+    if part in (MVSB, EXP):
+        count(block, top_moves, 4 * heads)
+    if part in (EXP, MVGB):
+        count(block, total_moves, 4 * heads)
+    count(block, ELEMENTS, heads * n)
+    if part in (SFM, EXP):
+        count(block, EXPONENTIALS, heads * n)
+    return DONE
+
+
+@kernel("attn.sfm.f32")
+def attn_sfm_f32(probs, scores, n, _, block):
+    return score_part(SFM, probs, scores, 0, 0, n, block)
+
+
+@kernel("attn.mvsb.f32")
+def attn_mvsb_f32(most, scores, n, _, block):
+    return score_part(MVSB, 0, scores, most, 0, n, block)
+
+
+@kernel("attn.exp.f32")
+def attn_exp_f32(scores, most, sums, n, block):
+    return score_part(EXP, scores, scores, most, sums, n, block)
+
+
+@kernel("attn.mvgb.f32")
+def attn_mvgb_f32(probs, e, sums, n, block):
+    return score_part(MVGB, probs, e, 0, sums, n, block)

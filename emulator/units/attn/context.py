@@ -1,0 +1,139 @@
+"""Context of a cache by row: tokens by fours and heads within them, as in scores.py; sums stay in the first-level cache."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from emulator.attention import (
+    ATTN,
+    MACS,
+    MOST,
+    PROBABILITIES,
+    VALUE_STRIDE,
+    cache_rows,
+    count_rows,
+    heads_of_cache,
+    largest_row,
+    model,
+    row_at,
+    row_bytes,
+    row_lists,
+    score_rows,
+)
+from emulator.context import DONE, PUNT, count, inline, leaf, overlap, readable, writable
+from emulator.dense import F16, F32, I8, some_weights, weights
+from emulator.kernels import kernel
+from emulator.lanes import put, put_part, spread, take, take_part
+from emulator.machine_code import clear_bytes, load
+from emulator.recipes import ZERO, canonical
+from emulator.threads import in_parallel
+
+f32 = np.float32
+
+
+@leaf
+def factor(form: int, weight: Any, row: int, scale: int) -> Any:
+    """A probability, times the scale of its value if that is int8, in all lanes."""
+    return spread(f32(weight * load(row + scale, f32)) if form == I8 else weight)
+
+
+@leaf
+def some_context(first: int, last: int, form: int, size: int, source: int, stride: int, rows: int, list_stride: int,
+                 probabilities: int, score_stride: int, head_dim: int, group: int, kv_heads: int, first_head: int, n: int,
+                 target: int) -> None:
+    """Context of the heads first..last of those that are set, four tokens at a time, added to what is there."""
+    whole, left = head_dim & -16, head_dim & 15
+    scales = row_bytes(form, size, kv_heads, head_dim) - 4 * kv_heads
+    for i in range(0, n, 4):
+        here = min(4, n - i)
+        kv, shared = (first_head + first) // group, group - (first_head + first) % group
+        for head in range(first, last):
+            index, p, to = rows + head * list_stride, probabilities + head * score_stride + 4 * i, target + 4 * head * head_dim
+            at, scale = kv * head_dim * size, scales + 4 * kv
+            if here == 4:
+                r0, r1 = row_at(source, stride, index, i), row_at(source, stride, index, i + 1)
+                r2, r3 = row_at(source, stride, index, i + 2), row_at(source, stride, index, i + 3)
+                f0, f1 = factor(form, load(p, f32), r0, scale), factor(form, load(p + 4, f32), r1, scale)
+                f2, f3 = factor(form, load(p + 8, f32), r2, scale), factor(form, load(p + 12, f32), r3, scale)
+                r0, r1, r2, r3 = r0 + at, r1 + at, r2 + at, r3 + at
+                for j in range(0, whole, 16):
+                    v = take(to + 4 * j, f32) + f0 * weights(form, r0 + size * j)
+                    v = v + f1 * weights(form, r1 + size * j)
+                    v = v + f2 * weights(form, r2 + size * j)
+                    v = v + f3 * weights(form, r3 + size * j)
+                    put(to + 4 * j, canonical(v))
+                if left:
+                    v = take_part(to + 4 * whole, f32, left, ZERO) + f0 * some_weights(form, r0 + size * whole, left)
+                    v = v + f1 * some_weights(form, r1 + size * whole, left)
+                    v = v + f2 * some_weights(form, r2 + size * whole, left)
+                    v = v + f3 * some_weights(form, r3 + size * whole, left)
+                    put_part(to + 4 * whole, canonical(v), left)
+            else:
+                for t in range(here):
+                    row = row_at(source, stride, index, i + t)
+                    f = factor(form, load(p + 4 * t, f32), row, scale)
+                    for j in range(0, head_dim, 16):
+                        rest = head_dim - j
+                        v = take_part(to + 4 * j, f32, rest, ZERO) + f * some_weights(form, row + at + size * j, rest)
+                        put_part(to + 4 * j, canonical(v), rest)
+            shared -= 1
+            if shared == 0:
+                kv, shared = kv + 1, group
+
+
+@inline
+def context(form, size, adds, to, values, probs, n, block):
+    """context = probabilities . values, from zero or added."""
+    if n == 0:
+        return DONE
+    group, kv_heads, head_dim, first, heads = model(block)
+    if heads == 0 or n < 0 or n > MOST:
+        return PUNT
+    score_stride, score_bytes = score_rows(block, n, heads)
+    lists, list_reads, list_stride, how_many = row_lists(block, n, heads)
+    if score_stride == 0 or how_many < 0:
+        return PUNT
+    last = largest_row(lists, list_stride, how_many, n) if how_many else n - 1
+    source, reads, stride, extent = cache_rows(block, values, VALUE_STRIDE, form, size, last)
+    weights, weight_reads = readable(block, ATTN, probs, score_bytes, 4)
+    total = 4 * heads * head_dim
+    target, writes = writable(block, ATTN, to, total, 4)
+    if source == 0 or weights == 0 or target == 0:
+        return PUNT
+    if overlap(source, extent, target, total) or overlap(weights, score_bytes, target, total):
+        return PUNT
+    if how_many and overlap(lists, (how_many - 1) * list_stride + 4 * n, target, total):
+        return PUNT
+    if adds:
+        _, sum_reads = readable(block, ATTN, to, total, 4)
+        count(block, sum_reads, total)
+    else:
+        clear_bytes(target, total)
+    rows = n * (heads if how_many > 1 else heads_of_cache(block))
+    in_parallel(block, rows * head_dim * size, heads, 1, some_context, form, size, source, stride, lists, list_stride, weights,
+                score_stride, head_dim, group, kv_heads, first, n, target)
+    if how_many:
+        count(block, list_reads, 4 * n * how_many)
+    count_rows(block, reads, form, size, head_dim, rows)
+    count(block, weight_reads, 4 * n * heads)
+    count(block, writes, total)
+    count(block, PROBABILITIES, n * heads)
+    count(block, MACS, n * heads * head_dim)
+    return DONE
+
+
+def _form(name, form, size):
+    @kernel(f"attn.macT.{name}")
+    def mac_t_form(to, values, probs, n, block):
+        return context(form, size, True, to, values, probs, n, block)
+
+    @kernel(f"attn.context.{name}")
+    def context_form(to, values, probs, n, block):
+        return context(form, size, False, to, values, probs, n, block)
+
+
+_form("f32", F32, 4)
+_form("f16", F16, 2)
+_form("i8",  I8,  1)

@@ -1,0 +1,44 @@
+"""Context: the values of a cache, weighted by the probabilities of each head."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from isa.instruction import instruction
+from isa.units.attn.cache import by_row, score_rows
+from isa.units.attn.query import the_model
+
+
+def _context(row, form, adds, example=""):
+    """A row context = probabilities . values, that starts from zero or adds."""
+    def meaning(m, context, values, probs, n):
+        if n == 0:
+            return
+        model = the_model(m)
+        weights = [m.read_f32(row, n) for row in score_rows(m, probs, n)]
+        cached = by_row(m, values, n, form, "attn.value_stride")
+        shape = model.active, model.head_dim
+        totals = m.read_f32(context, model.active * model.head_dim).reshape(shape) if adds else np.zeros(shape, np.float32)
+        for total, factors, (elements, scales) in zip(totals, weights, cached, strict=True):
+            for factor, element in zip(factors * scales if form == "i8" else factors, elements, strict=True):
+                total[:] = total + factor * element.astype(np.float32)
+        m.write_f32(context, totals)
+        m.count("attn.probabilities", model.active * n)
+        m.count("attn.macs", totals.size * n)
+
+    weight = "(probs[h,i] * scale of value i)" if form == "i8" else "probs[h,i]"
+    instruction(row, ("" if adds else "context[h,c] = 0; ") + "for head h and its kv = h * kv_heads / heads, for i rising: "
+                f"context[h,c] = context[h,c] + {weight} * f32(values[i,kv,c])",
+                operands=f"context{'<>' if adds else '>'}f32[heads,head_dim] values<{form}[n,kv_heads,head_dim] "
+                         "probs<f32[heads,n] n",
+                counters="attn.macs attn.probabilities attn.rows attn.cache_bytes", example=example)(meaning)
+
+
+_context("attn.macT.f32     R4 opcode=0x7B funct3=5 funct2=0", "f32", True)
+_context("attn.macT.f16     R4 opcode=0x7B funct3=5 funct2=1", "f16", True,
+         example="attn.macT.f16 a0, a1, a2, a3     # one more tile of a cache that is fetched in tiles")
+_context("attn.macT.i8      R4 opcode=0x7B funct3=5 funct2=2", "i8", True)
+_context("attn.context.f32  R4 opcode=0x7B funct3=6 funct2=0", "f32", False,
+         example="attn.sfm.f32     a2, a2, a3\nattn.context.f32 a0, a1, a2, a3")
+_context("attn.context.f16  R4 opcode=0x7B funct3=6 funct2=1", "f16", False)
+_context("attn.context.i8   R4 opcode=0x7B funct3=6 funct2=2", "i8", False)
