@@ -34,11 +34,11 @@ class Case:
         self.heads, self.kv_heads = MODELS[rng.integers(len(MODELS))]
         self.head_dim, self.n = int(rng.choice(HEAD_DIMS)), int(rng.choice(TOKENS))
         self.first = int(rng.integers(self.heads)) if rng.random() < 0.5 else 0
-        self.count = int(rng.integers(1, self.heads - self.first + 1)) if rng.random() < 0.5 else self.heads - self.first
+        self.active = int(rng.integers(1, self.heads - self.first + 1)) if rng.random() < 0.5 else self.heads - self.first
         start = int(rng.integers(self.first + 1))
         held = self.heads - start
         pair.start_state = {
-            "attn.model": np.array([self.heads, self.kv_heads, self.head_dim, self.first, self.count], "u4"),
+            "attn.model": np.array([self.heads, self.kv_heads, self.head_dim, self.first, self.active], "u4"),
             "attn.loaded": np.array([2 if form == "i8" else 1, start, held, self.head_dim], "u4"),
             "attn.query": floats(rng, held * self.head_dim), "attn.scales": floats(rng, held),
             "attn.codes": rng.integers(-128, 128, held * self.head_dim).astype("i1")}
@@ -74,7 +74,7 @@ class Case:
         if self.rng.random() < 0.5 or not self.n:
             return
         stride = int(self.rng.choice([0, 4 * self.n, 4 * self.n + 8]))
-        every = self.rng.integers(0, rows, (self.count, stride // 4 or self.n)).astype("<u4")
+        every = self.rng.integers(0, rows, (self.active, stride // 4 or self.n)).astype("<u4")
         self.pair.set(attn__row_list=self.pair.put(every), attn__list_stride=stride)
 
     def mask(self):
@@ -82,7 +82,7 @@ class Case:
             return
         size = -(-self.n // 8)
         stride = int(self.rng.choice([0, size, size + 3]))
-        bits = self.rng.integers(0, 256, (self.count, stride or size)).astype(np.uint8)
+        bits = self.rng.integers(0, 256, (self.active, stride or size)).astype(np.uint8)
         if self.rng.random() < 0.2:
             bits[:] = 0
         self.pair.set(attn__mask=self.pair.put(bits, gap=int(self.rng.integers(4))), attn__mask_stride=stride)
@@ -92,72 +92,73 @@ class Case:
         return self.pair.put(np.zeros((self.heads + 4) * (max(self.width, self.head_dim) + 4), "<f4"))
 
     def scores(self):
-        return self.pair.put(floats(self.rng, self.count, self.width))
+        return self.pair.put(floats(self.rng, self.active, self.width))
 
 
-def seeds(name):
-    return (np.random.default_rng([seed, *name.encode()]) for seed in range(RUNS))
+def seeds(name, runs=RUNS):
+    return (np.random.default_rng([seed, *name.encode()]) for seed in range(runs))
+
+
+def mac(pair, rng, form):
+    case = Case(pair, rng, form)
+    rows = case.n + int(rng.integers(1, 9))
+    data, stride = case.cache(rows)
+    case.lists(rows)
+    pair.set(attn__key_stride=stride)
+    pair.run(f"attn.mac.{form}", scores=case.room(), keys=pair.put(data), n=case.n)
+
+
+def xmac(pair, rng, form):
+    case = Case(pair, rng, form)
+    stride = (case.n * case.size + 3 & -4) + int(rng.choice([0, 4, 64]))
+    data = case.bytes_of(case.kv_heads * case.head_dim, stride)
+    if form == "i8":
+        data = np.concatenate([data.reshape(-1), floats(rng, case.kv_heads * stride).view(np.uint8)])
+    pair.set(attn__key_stride=stride)
+    pair.run(f"attn.xmac.{form}", scores=case.room(), keys=pair.put(data), n=case.n)
+
+
+def xpose(pair, rng, form):
+    case = Case(pair, rng, form)
+    capacity = case.n + 4 & -4
+    stride = capacity * case.size + int(rng.choice([0, 8]))
+    pair.set(attn__key_stride=stride)
+    keys = pair.put(np.zeros(case.kv_heads * (case.head_dim + 4) * stride, "u1"))
+    pair.run(f"attn.xpose.{form}", keys=keys, k=pair.put(floats(rng, case.kv_heads, case.head_dim)), position=case.n)
+
+
+def context(pair, rng, form):
+    case = Case(pair, rng, form)
+    rows = case.n + int(rng.integers(1, 9))
+    data, stride = case.cache(rows)
+    case.lists(rows)
+    pair.set(attn__value_stride=stride)
+    at = {"values": pair.put(data), "probs": case.scores(), "context": pair.put(floats(rng, case.active, case.head_dim))}
+    pair.run(f"attn.macT.{form}", **at, n=case.n)
+    pair.run(f"attn.context.{form}", **at, n=case.n)
+
+
+def softmax(pair, rng, form):
+    """`form` is that of a query, which does not matter here."""
+    case = Case(pair, rng, form)
+    case.mask()
+    scores, sums, most = case.scores(), pair.put(floats(rng, case.active)), pair.put(floats(rng, case.active))
+    for other in (scores, case.room()):
+        pair.run("attn.sfm.f32", probs=other, scores=scores, n=case.n)
+        pair.run("attn.mvgb.f32", probs=other, e=scores, sums=sums, n=case.n)
+    for other in (most, case.room()):
+        pair.run("attn.exp.f32", scores=scores, most=most, sums=other, n=case.n)
+    pair.run("attn.mvsb.f32", most=case.room(), scores=scores, n=case.n)
+
+
+OPERATIONS = (mac, xmac, xpose, context, softmax)
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_mac(pair, form):
-    for rng in seeds("mac." + form):
-        case = Case(pair, rng, form)
-        rows = case.n + int(rng.integers(1, 9))
-        data, stride = case.cache(rows)
-        case.lists(rows)
-        pair.set(attn__key_stride=stride)
-        pair.run(f"attn.mac.{form}", scores=case.room(), keys=pair.put(data), n=case.n)
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_xmac(pair, form):
-    for rng in seeds("xmac." + form):
-        case = Case(pair, rng, form)
-        stride = (case.n * case.size + 3 & -4) + int(rng.choice([0, 4, 64]))
-        data = case.bytes_of(case.kv_heads * case.head_dim, stride)
-        if form == "i8":
-            data = np.concatenate([data.reshape(-1), floats(rng, case.kv_heads * stride).view(np.uint8)])
-        pair.set(attn__key_stride=stride)
-        pair.run(f"attn.xmac.{form}", scores=case.room(), keys=pair.put(data), n=case.n, inline=stride > 0 or not case.n)
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_xpose(pair, form):
-    for rng in seeds("xpose." + form):
-        case = Case(pair, rng, form)
-        case.head_dim = int(rng.choice(HEAD_DIMS[:8]))
-        pair.start_state["attn.model"][2] = case.head_dim
-        capacity = case.n + 3 & -4
-        pair.set(attn__key_stride=capacity * case.size + int(rng.choice([0, 8])))
-        k = pair.put(floats(rng, case.kv_heads, case.head_dim))
-        keys = pair.put(np.zeros(case.kv_heads * (case.head_dim + 4) * (capacity * case.size + 8) + 4, "u1"))
-        pair.run(f"attn.xpose.{form}", keys=keys, k=k, position=int(rng.integers(max(capacity, 1))))
-
-
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("name", ["macT", "context"])
-def test_context(pair, name, form):
-    for rng in seeds(name + form):
-        case = Case(pair, rng, form)
-        rows = case.n + int(rng.integers(1, 9))
-        data, stride = case.cache(rows)
-        case.lists(rows)
-        pair.set(attn__value_stride=stride)
-        values, probs, context = pair.put(data), case.scores(), pair.put(floats(rng, case.count, case.head_dim))
-        pair.run(f"attn.{name}.{form}", context=context, values=values, probs=probs, n=case.n)
-
-
-@pytest.mark.parametrize("in_place", [False, True])
-def test_softmax_and_its_parts(pair, in_place):
-    for rng in seeds("softmax"):
-        case = Case(pair, rng, "f32")
-        case.mask()
-        scores, sums, most = case.scores(), pair.put(floats(rng, case.count)), pair.put(floats(rng, case.count))
-        pair.run("attn.sfm.f32", probs=scores if in_place else case.room(), scores=scores, n=case.n)
-        pair.run("attn.mvgb.f32", probs=scores if in_place else case.room(), e=scores, sums=sums, n=case.n)
-        pair.run("attn.mvsb.f32", most=case.room(), scores=scores, n=case.n)
-        pair.run("attn.exp.f32", scores=scores, most=most, sums=most if in_place else case.room(), n=case.n)
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_operations(pair, operation, form):
+    for rng in seeds(f"{operation.__name__} {form}"):
+        operation(pair, rng, form)
 
 
 @pytest.mark.parametrize("form", ["f32", "i8"])
@@ -165,9 +166,9 @@ def test_wrgb(pair, form):
     for rng in seeds("wrgb." + form):
         case = Case(pair, rng, "f32")
         pair.set(attn__scale=int(rng.choice([0x3F80_0000, 0x3DB5_04F3, 0x7FC0_0000, 0xBF80_0000])))
-        q = floats(rng, case.count, case.head_dim)
+        q = floats(rng, case.active, case.head_dim)
         if rng.random() < 0.3:
-            q[int(rng.integers(case.count))] = rng.choice([0, 1e-39, np.inf, np.nan])
+            q[int(rng.integers(case.active))] = rng.choice([0, 1e-39, np.inf, np.nan])
         pair.run(f"attn.wrgb.{form}", q=pair.put(q))
 
 

@@ -205,6 +205,8 @@ class Cases:
                           "fetch.tag": self.below(64) if self.chance(0.3) else 0}
         if unit == "pim":
             self.banks(case, dims)
+        if unit == "attn":
+            self.attention(case, dims)
         if unit == "sync":
             dims["tag"] = 1 + self.below(63)
             case.state["sync.signalled"] = self.random.integers(0, 2, 64, np.uint8)
@@ -284,9 +286,54 @@ class Cases:
         words = self.f32 if form == "bf16" else lambda count: self.random.integers(0, 1 << 32, count, np.uint32)
         case.state["pim.accumulators"] = words(self.pair.reference.state["pim.accumulators"].size).view(np.uint32)
 
+    def attention(self, case: Case, dims: dict[str, int]) -> None:
+        """A model, some of its heads set, their queries in the buffer."""
+        kv_heads, head_dim, name = 1 + self.below(4), 1 + self.length(150), case.row.mnemonic
+        heads = kv_heads * (1 + self.below(4))
+        active = heads if self.chance(0.6) else 1 + self.below(heads)
+        first = self.below(heads - active + 1)
+        held = self.below(first + 1)                    # the first head in the query buffer
+        form = name.rpartition(".")[2]
+        n = min(self.length(100), WINDOW // (40 * kv_heads * head_dim), WINDOW // (40 * active))
+        case.state |= {"attn.model": np.array([heads, kv_heads, head_dim, first, active], "u4"),
+                       "attn.loaded": np.array([1 + (form == "i8"), held, heads - held, head_dim], "u4"),
+                       "attn.query": self.f32(heads * head_dim), "attn.scales": self.f32(heads),
+                       "attn.codes": self.array("i8", heads * head_dim).view("i1")}
+        dims |= {"n": n, "position": n, "position+1": n + 1, "heads": active, "kv_heads": kv_heads, "head_dim": head_dim,
+                 "first": first, "count": active}
+        if name == "attn.setm":
+            dims["heads"] = heads
+        case.csrs |= {"attn.key_stride": 0, "attn.value_stride": 0, "attn.row_list": 0, "attn.mask": 0, "attn.list_stride": 0,
+                      "attn.mask_stride": 0, "attn.score_stride": 0 if self.chance(0.6) else 4 * (n + self.below(9))}
+        if self.chance(0.3):
+            case.csrs["attn.scale"] = int(self.f32(1).view("<u4")[0])
+
+    def of_attention(self, case: Case, operand: Operand, form: str, numbers: list[int]):
+        """(bytes, alignment, data) of an operand of an attn instruction: strides, and scales of int8 caches."""
+        size, stride, scales = {"f32": 4, "f16": 2, "i8": 1}[form], 0, 4 * (form == "i8")
+        rows, last = int(np.prod(numbers[:-1])), numbers[-1] * size
+        if operand.name in ("keys", "values"):
+            setting = f"attn.{'key' if operand.name == 'keys' else 'value'}_stride"
+            if case.row.mnemonic.startswith("attn.x"):                      # a row for each channel
+                stride = (last + 3 & -4) + 4 * self.below(3)
+                case.csrs[setting] = stride
+                rows += scales * numbers[0]
+            else:                                                           # a row for each token
+                rows, last = numbers[0], numbers[1] * numbers[2] * size
+                last += -last % 4 * bool(scales) + scales * numbers[1]
+                stride = last + (0 if self.chance(0.6) else 4 * self.below(5))
+                case.csrs[setting] = 0 if stride == last and self.chance(0.5) else stride
+        elif "[heads,n]" in operand.shape:
+            stride = case.csrs["attn.score_stride"]
+        room = rows * (stride or last)
+        data = self.f32(-(-room // 4)).view("u1")[:room] if form == "f32" else self.array("i8", room)
+        return room, 4 if scales else size, data
+
     def contents(self, case: Case, operand: Operand, form: str, numbers: list[int], dims: dict[str, int]):
         """(bytes, alignment, data) of an address operand."""
         csrs, unit = case.csrs, case.row.unit
+        if unit == "attn":
+            return self.of_attention(case, operand, form, numbers)
         fmt = FORMATS[form]
         align = max(1, int(float(fmt.bits)) // 8) if form in ("f32", "f16", "bf16", "i32", "u32") else 1
         if operand.name == "index" and unit == "fetch":

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from differential import Pair
 from numba import njit
+from test_attn_kernels import FORMS, OPERATIONS, seeds
 from test_lut_kernels import FORMAT_NAMES, build, numbers, packed, place, scales_of
 
 from emulator import workers
@@ -66,6 +67,14 @@ def test_dense_weights(pair, operation, suffix, dtype):
         y = pair.put(rng.standard_normal(max(rows, columns)).astype("<f4"))
         pair.set(vec__cols=columns)
         pair.run(f"vec.{operation}.{suffix}", y=y, W=W, rows=rows, **{"x" if operation == "gemv" else "h": vector})
+
+
+@pytest.mark.filterwarnings("ignore:.*encountered:RuntimeWarning")
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_attention(pair, operation, form):
+    for rng in seeds(f"threads {operation.__name__} {form}", RUNS):
+        operation(pair, rng, form)
 
 
 def test_a_count_that_the_host_has_not_is_refused():
