@@ -82,8 +82,16 @@ class Compiled:
                 "heads": c.heads, "kv_heads": c.kv_heads, "hidden": c.hidden, "context": self.memory.context,
                 "stop": sorted(c.stop),
                 "operations": {section: [f"{', '.join(op.outputs)} = {op.kind} {', '.join((*op.inputs, *op.weights))}"
-                                         for op in getattr(self.graph, section)] for section in ("start", "layer", "finish")},
-                "formats": {role: placed.format for role, placed in (*self.layout.once.items(), *self.layout.layer.items())}}
+                                         for op in ops] for section, ops in self.graph.named()},
+                "formats": self.formats}
+
+    @property
+    def formats(self) -> dict[str, str]:
+        """Of each tensor, by role; where layers differ, "layer0.q" is that of layer 0 and of those that are like it."""
+        once = {role: placed.format for role, placed in self.layout.once.items()}
+        names = ["" if len(self.graph.bodies) == 1 else f"{self.graph.name_of(body)}." for body in self.graph.bodies]
+        return once | {f"{name}{role}": placed.format for name, body in zip(names, self.layout.bodies, strict=True)
+                       for role, placed in body.items()}
 
     def save(self, path: Path, progress: Progress | None = None) -> None:
         """Write the ELF file, whole or not at all. Raises OSError that names it."""
@@ -98,7 +106,7 @@ class Compiled:
         """What the program takes of the machine's memories, one line each."""
         memory, c = self.memory, self.model.config
         caches = c.layers * sum(memory.layer_bytes.values())
-        formats = Counter(placed.format for placed in (*self.layout.once.values(), *self.layout.layer.values())
+        formats = Counter(placed.format for placed in self.layout.every()
                           if len(placed.shape) == 2 and placed.role != ROPE)
         rows = [(weights_region(self.machine), self.layout.size, f"weights: matrices in {', '.join(sorted(formats))}"),
                 ("dram", caches, f"keys and values of {c.layers} layers, {memory.context} positions, in "
@@ -139,7 +147,7 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
         if sparsity is not None:
             model = with_thresholds(model, graph, calibration, progress)
         graph = sparsify(graph, model, sparsity)
-    layout = plan_weights(model, positions, by_column=(BY_NEURON,) if sparse else ())
+    layout = plan_weights(model, positions, [body.layers for body in graph.bodies], (BY_NEURON,) if sparse else ())
     embedding = layout.once["embedding"]
     if embedding.format not in EMBEDDING_FORMATS:
         raise ModelError(model.path, "embedding", got=f"weights in {embedding.format}",
@@ -169,7 +177,7 @@ def _check_machine(compiled: Compiled) -> None:
         if not machine.has_unit(unit):
             raise ModelError("", place, got=f"no {unit} unit",
                              expected="vec, lut, thr, fetch and sync: programs of models use them")
-    widest = max((placed for placed in (*layout.once.values(), *layout.layer.values()) if placed.scale_count),
+    widest = max((placed for placed in layout.every() if placed.scale_count),
                  key=lambda placed: placed.shape[1], default=None)
     tables = machine.parameter("lut.activations")
     if widest and widest.shape[1] > tables:

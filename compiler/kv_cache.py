@@ -21,7 +21,7 @@ KV_FORMATS = ("f32", "i8")
 def with_int8_cache(graph: Graph) -> Graph:
     """The graph with int8 caches. `scores` and `context` become products with codes and, for each, a product with scales."""
     kv_heads = graph.config.kv_heads
-    return check(replace(graph, layer=[new for op in graph.layer for new in _converted(graph, op, kv_heads)]))
+    return check(graph.in_layers(lambda ops, _: [new for op in ops for new in _converted(graph, op, kv_heads)]))
 
 
 def _converted(graph: Graph, op: Op, kv_heads: int) -> Iterator[Op]:

@@ -132,11 +132,13 @@ def _following(places: dict[str, int]) -> dict[str, list[str]]:
         found = [place for place in places if place.startswith(f"op.{name}.")]
         return sorted(found, key=lambda place: int(place.rpartition(".")[2]))
 
-    start, layer, finish = section("start"), section("layer"), section("finish")
-    order = ["token", *start, *layer, *finish, "chosen"]
-    following = {a: [b] for a, b in pairwise(order)}
-    following[layer[-1]] = [layer[0], finish[0]]
-    following["chosen"] = ["token"]
+    start, finish = section("start"), section("finish")
+    layers = [section(name) for name in dict.fromkeys(re.findall(r"op\.(layer\d*)\.", " ".join(places)))]
+    following = {a: [b] for ops in (["token", *start], *layers, [*finish, "chosen", "token"]) for a, b in pairwise(ops)}
+    firsts = [layer[0] for layer in layers]
+    following[start[-1]] = firsts
+    for layer in layers:
+        following[layer[-1]] = [*firsts, finish[0]]
     return following
 
 

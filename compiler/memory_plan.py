@@ -8,7 +8,7 @@ fetch unit brings weights, where other units do not reach these. Sampling comes 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 
 from compiler.errors import ModelError
@@ -100,10 +100,10 @@ def plan_memory(graph: Graph, context: int, machine: Preset, scratch: Mapping[st
     `buffered`: the two buffers get what is left.
     """
     plan = MemoryPlan(machine, context, reached=reached)
-    for op in graph.layer:
+    for op in graph.bodies[0].ops:              # caches are the same in all
         if op.kind in ("append", "append.i8"):
             _caches(plan, graph, op.outputs)
-    sections = [ops for _, ops in graph.sections()]
+    sections = [graph.start, _merged([body.ops for body in graph.bodies]), graph.finish]
     crossing = [name for name in graph.values if name not in ("token", "position", *plan.caches)
                 and sum(any(name in (*op.inputs, *op.outputs) for op in ops) for ops in sections) > 1]
     plan.add({name: plan.size(graph.values[name]) for name in crossing} | dict(scratch), ())
@@ -114,6 +114,22 @@ def plan_memory(graph: Graph, context: int, machine: Preset, scratch: Mapping[st
         plan.buffers = plan.scratchpad_bytes
         plan.buffer_bytes = (machine.region("sram").size - plan.buffers) // (2 * ALIGN) * ALIGN
     return plan
+
+
+def _merged(bodies: Sequence[Sequence[Op]]) -> list[Op]:
+    """Operations that hold those of each body in its order, reading what any of them reads: a plan for them fits every body."""
+    result = list(bodies[0])
+    for ops in bodies[1:]:
+        at = 0
+        for op in ops:
+            found = next((there for there in range(at, len(result)) if result[there].outputs == op.outputs), None)
+            if found is None:
+                result.insert(at, op)
+            else:
+                at, same = found, result[found]
+                result[at] = replace(same, inputs=tuple(dict.fromkeys((*same.inputs, *op.inputs))))
+            at += 1
+    return result
 
 
 def _caches(plan: MemoryPlan, graph: Graph, names: Sequence[str]) -> None:

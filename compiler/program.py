@@ -44,7 +44,7 @@ def write_program(graph: Graph, layout: Layout, memory: MemoryPlan, machine: Pre
 
 
 def mark(section: str, number: int) -> str:
-    """The label behind operation `number` of a section (start, layer, finish): there its results stand in memory."""
+    """The label behind operation `number` of a list of the graph, by name: there its results stand in memory."""
     return f"op.{section}.{number}"
 
 
@@ -78,9 +78,13 @@ def _frame(c: Lowering, machine: Preset, weights_file: str, title: str) -> None:
     emit("prompt_left:".ljust(24) + ".dword 1")
     if "active" in graph.values:
         emit("active_count:".ljust(24) + ".dword 0")
-    for op in graph.layer:
+    for op in graph.bodies[0].ops:
         if op.kind == "active.above":
             emit("ffn_sparsity:".ljust(24) + f".float {op.attributes['sparsity']!r}")
+    if len(graph.bodies) > 1:
+        labels = {layer: graph.name_of(body) for body in graph.bodies for layer in body.layers}
+        emit("\n# ---- where the code of each layer is: those with the same formats share it")
+        emit("layers:".ljust(24) + ".dword " + ", ".join([*(labels[layer] for layer in range(graph.config.layers)), "layers_done"]))
 
     emit("\n# ---- keys and values of every layer and position")
     emit("    .section .bss\n    .balign 64")
@@ -139,20 +143,18 @@ def _token_loop(c: Lowering) -> None:
     e.line(f"add {LAYER}, {LAYER}, {WEIGHTS}")
     e.line(f"la {KEYS}, keys")
     e.line(f"la {VALUES}, values")
-    e.line(f"li {LAYERS_LEFT}, {config.layers}")
-    e.label("layer")
-    c.built = ""
-    _operations(c, "layer", graph.layer)
-    e.fence()
-    e.line(f"li a6, {c.layout.layer_bytes}")
-    e.line(f"add {LAYER}, {LAYER}, a6")
-    e.line(f"li a6, {c.memory.layer_bytes['keys']}")
-    e.line(f"add {KEYS}, {KEYS}, a6")
-    e.line(f"add {VALUES}, {VALUES}, a6")
-    e.line(f"addi {LAYERS_LEFT}, {LAYERS_LEFT}, -1")
-    e.line(f"beqz {LAYERS_LEFT}, 1f")
-    e.line("j layer")
-    e.label("1")
+    if len(graph.bodies) == 1:
+        e.line(f"li {LAYERS_LEFT}, {config.layers}")
+    else:
+        e.line(f"la {LAYERS_LEFT}, layers", "the code of the next layer, in a table")
+        e.line(f"ld a6, 0({LAYERS_LEFT})")
+        e.line("jr a6")
+    for number, (body, (title, _)) in enumerate(zip(graph.bodies, list(graph.sections())[1:-1], strict=True)):
+        if len(graph.bodies) > 1:
+            e.lines.append(f"\n# ---- {title}")
+        c.body, c.built = number, ""
+        _layer(c, graph.name_of(body), body.ops)
+    e.label("layers_done" if len(graph.bodies) > 1 else "1")
 
     e.lines.append("\n# ---- while the prompt lasts, its next token comes from the host and needs no logits")
     e.line("ld a6, all_logits")
@@ -217,6 +219,26 @@ def _token_loop(c: Lowering) -> None:
         e.line("ecall")
         _exit(c, code)
         e.lines += ["    .section .rodata", f'{name}_text: .ascii "{text}\\n"', "    .section .text"]
+
+
+def _layer(c: Lowering, name: str, ops: Sequence[Op]) -> None:
+    """A layer's operations; then the next layer, whose weights and caches lie behind."""
+    e, loop = c.emit, name == "layer"
+    e.label(name)
+    _operations(c, name, ops)
+    e.fence()
+    e.line(f"li a6, {c.layout.body_bytes[c.body]}")
+    e.line(f"add {LAYER}, {LAYER}, a6")
+    e.line(f"li a6, {c.memory.layer_bytes['keys']}")
+    e.line(f"add {KEYS}, {KEYS}, a6")
+    e.line(f"add {VALUES}, {VALUES}, a6")
+    e.line(f"addi {LAYERS_LEFT}, {LAYERS_LEFT}, {-1 if loop else 8}")
+    if loop:
+        e.line(f"beqz {LAYERS_LEFT}, 1f")
+        e.line(f"j {name}")
+    else:
+        e.line(f"ld a6, 0({LAYERS_LEFT})")
+        e.line("jr a6")
 
 
 def _exit(c: Lowering, code: int) -> None:

@@ -9,7 +9,6 @@ and each matrix gets the one that fits it best (codebook.py).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -19,8 +18,8 @@ import numpy as np
 
 from compiler import codebook
 from compiler.errors import ModelError
-from compiler.graph import Graph, Op, Value, build, check, role_of
-from compiler.model import Model
+from compiler.graph import Body, Graph, Op, Value, build, check, role_of
+from compiler.model import Model, layer_roles
 from compiler.recipe import CODE_FORMATS, CODEBOOKS, FLOAT_FORMATS, Recipe, WeightFormat
 from compiler.tensors import F32, Codes, Tensor
 from isa import arithmetic as exact
@@ -141,20 +140,27 @@ def quantise(model: Model, recipe: Recipe) -> tuple[Model, Graph]:
     """The model with every matrix in the format that the recipe gives it, and the graph that computes with them.
 
     A product with integer weights takes int8 activations, absmax over the vector. Vectors and learned positions stay as they
-    are. A matrix that has codes keeps them where the recipe says nothing or names a format that holds them. All layers have the
-    same formats, for they share one program. Raises ModelError.
+    are. A matrix that has codes keeps them where the recipe says nothing or names a format that holds them. Layers with the same
+    formats share a body of the graph. Raises ModelError.
     """
     tensors: dict[str, Tensor] = {}
     for role, tensor in model.tensors.items():
         form = recipe.format_of(role) if len(tensor.shape) == 2 and role != "positions" else None
         tensors[role] = tensor if form is None else _converted(tensor, role, form)
-    for role, tensor in tensors.items():
-        first = tensors.get(re.sub(r"^layers\.\d+", "layers.0", role), tensor)
-        if storage(tensor) != storage(first):
-            raise ModelError(tensor.file, f"tensor {tensor.name}", got=f"{storage(tensor)}, but {storage(first)} in layer 0",
-                             expected="one format for a matrix in all layers", hint="--weights gives them all one")
     quantised = replace(model, tensors=tensors)
-    return quantised, _with_codes(build(model.config), quantised)
+    graph = build(model.config)
+    graph.bodies = [Body(layers, graph.layer) for layers in _alike(quantised)]
+    return quantised, _with_codes(graph, quantised)
+
+
+def _alike(model: Model) -> list[tuple[int, ...]]:
+    """The layers in groups of those whose matrices have the same formats."""
+    matrices = [role for role, shape in layer_roles(model.config) if len(shape) == 2]
+    groups: dict[tuple[str, ...], tuple[int, ...]] = {}
+    for layer in range(model.config.layers):
+        formats = tuple(storage(model.tensor(f"layers.{layer}.{role}")) for role in matrices)
+        groups[formats] = (*groups.get(formats, ()), layer)
+    return list(groups.values())
 
 
 def _with_codes(graph: Graph, model: Model) -> Graph:
@@ -178,8 +184,8 @@ def _with_codes(graph: Graph, model: Model) -> Graph:
             fresh -= set(op.outputs)
         return result
 
-    graph.start, graph.layer, graph.finish = converted(graph.start), converted(graph.layer, 0), converted(graph.finish)
-    return check(graph)
+    graph.start, graph.finish = converted(graph.start), converted(graph.finish)
+    return check(graph.in_layers(converted))
 
 
 def storage(tensor: Tensor) -> str:

@@ -34,27 +34,33 @@ def sparsify(graph: Graph, model: Model, sparsity: float | None = None) -> Graph
     if sparsity is None and c.activation not in EXACT:
         raise ModelError(model.path, "--ffn-sparsity", got=f"a model with {c.activation}, whose neurons are never zero",
                          expected="one with relu or relu2", hint="--ffn-sparsity 0.5 --calibrate TEXT leaves small ones alone")
-    down = model.tensor(f"layers.0.{BY_NEURON}")
+    graph.values |= {"active": Value("index", (c.hidden,))}
+    if sparsity is not None:
+        graph.weights["layer.thresholds"] = model.tensor("layers.0.thresholds").shape
+    return check(graph.in_layers(lambda ops, layer: _sparse(graph, ops, model, layer, sparsity)))
+
+
+def _sparse(graph: Graph, ops: list[Op], model: Model, layer: int, sparsity: float | None) -> list[Op]:
+    """The operations of a layer, working for active neurons alone."""
+    c, down = graph.config, model.tensor(f"layers.{layer}.{BY_NEURON}")
     columns = storage(down).partition(":")[2]
     if down.levels and columns not in ("tensor", str(down.shape[1])):
         raise ModelError(model.path, "--ffn-sparsity", got=f"down in {storage(down)}",
                          expected="one scale for the matrix or for a row",
                          hint="sums over neurons have no groups: name it in a recipe, \"layers.*.down\" = \"i4:row\"")
-    activation = next(at for at, op in enumerate(graph.layer) if op.kind == c.activation)
-    first_of_up = next(at for at, op in enumerate(graph.layer) if op.weights == ("layer.up",))
+    activation = next(at for at, op in enumerate(ops) if op.kind == c.activation)
+    first_of_up = next(at for at, op in enumerate(ops) if op.weights == ("layer.up",))
     last_of_up = first_of_up + (c.gated and "up" in c.biases)
-    graph.values |= {"active": Value("index", (c.hidden,))}
-    active = Op("active", ("active",), graph.layer[activation].outputs)
+    active = Op("active", ("active",), ops[activation].outputs)
     if sparsity is not None:
-        graph.weights["layer.thresholds"] = model.tensor("layers.0.thresholds").shape
         active = replace(active, kind="active.above", weights=("layer.thresholds",), attributes={"sparsity": sparsity})
-    ops: list[Op] = []
-    for at, op in enumerate(graph.layer):
+    result: list[Op] = []
+    for at, op in enumerate(ops):
         if at == activation:
-            ops += [op, active, *(map(_only_active, graph.layer[first_of_up:last_of_up + 1]) if c.gated else ())]
+            result += [op, active, *(map(_only_active, ops[first_of_up:last_of_up + 1]) if c.gated else ())]
         elif not (c.gated and first_of_up <= at <= last_of_up):
-            ops.append(_only_active(op) if op.weights == ("layer.down",) else op)
-    return check(replace(graph, layer=ops))
+            result.append(_only_active(op) if op.weights == ("layer.down",) else op)
+    return result
 
 
 def _only_active(op: Op) -> Op:

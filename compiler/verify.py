@@ -24,7 +24,6 @@ from isa.reference import ReferenceMachine
 from isa.registers import ABI_NAMES
 from isa.services import Host
 
-SECTIONS = ("start", "layer", "finish")
 DTYPE = {"f32": "<f4", "i8": "i1", "index": "<u4"}
 
 
@@ -82,18 +81,15 @@ class _Checker:
         self.machine = engine(compiled.machine, Host(tokens))
         self.machine.load(program)
         self.symbols = {symbol.name: symbol.value for symbol in program.symbols}
-        graph = compiled.graph
-        self.places = {(section, id(op)): self.symbols[mark(section, number)] for section in SECTIONS
-                       for number, op in enumerate(getattr(graph, section))}
         self.token = self.compared = 0
         self.last = len(tokens) - 1
         self.difference: Difference | None = None
 
     def check(self, layer: int | None, op: Op, results: tuple[Any, ...]) -> None:
-        section = "layer" if layer is not None else "start" if op in self.compiled.graph.start else "finish"
+        section, number = self.compiled.graph.place_of(op, layer)
         if self.difference or (section == "finish" and self.token < self.last):         # the program skips what nobody reads
             return
-        place = self.places[section, id(op)]
+        place = self.symbols[mark(section, number)]
         self.machine.breakpoints = {place}
         result = self.machine.run()
         if result.reason != "breakpoint":

@@ -142,7 +142,7 @@ def quantised_graph(model: Model, compiled: Compiled, tokens: Sequence[int], siz
     """Step 2. Formats of few bits cost accuracy: only what is not finite, or differs though all weights are fp32, fails."""
     scores = evaluate([Document(list(tokens), size)], of_graph(Executor(build(model.config), model)),
                       of_graph(Executor(compiled.graph, compiled.model)), progress)
-    formats = {placed.format for placed in (*compiled.layout.once.values(), *compiled.layout.layer.values())}
+    formats = {placed.format for placed in compiled.layout.every()}
     codes = sorted(formats - set(FLOAT_FORMATS))
     finite = bool(np.isfinite([*scores.bits, scores.divergence]).all())
     kv = compiled.graph.values["keys"].format
@@ -166,19 +166,19 @@ def operations(compiled: Compiled, program: Program, tokens: Sequence[int], make
         return Check(name, "FAIL", str(stopped))
     if difference is None:
         return Check(name, "pass", f"{compared:,} operations on {len(tokens)} tokens, every bit", {"operations": compared})
-    tile = _tile(compiled, difference.op, difference.index)
+    tile = _tile(compiled, difference.op, difference.layer, difference.index)
     return Check(name, "FAIL", f"{difference}{tile}", {
         "operations": compared, "token": difference.token, "layer": difference.layer, "operation": difference.op.kind,
         "weights": list(difference.op.weights), "value": difference.value, "index": list(difference.index),
         "expected": difference.expected, "got": difference.got, "differing": difference.count})
 
 
-def _tile(compiled: Compiled, op: Op, index: tuple[int, ...]) -> str:
+def _tile(compiled: Compiled, op: Op, layer: int | None, index: tuple[int, ...]) -> str:
     """Which tile of a matrix that comes in tiles made an element."""
     if not (op.kind.startswith("gemv") and not compiled.memory.reached):
         return ""
     role = "embedding" if op.weights[0] == "head" and compiled.model.config.tied else op.weights[0].removeprefix("layer.")
-    placed = compiled.layout.layer[role] if op.weights[0].startswith("layer.") else compiled.layout.once[role]
+    placed = compiled.layout.once[role] if layer is None else list(compiled.layout.layers())[layer][1][role]
     scales = 4 * placed.scale_count // placed.rows if placed.scale_group else 0
     rows = (compiled.memory.buffer_bytes - 128) // (placed.row_bytes + scales)
     return f"; row {index[0]} is in tile {index[0] // rows} of {-(-placed.rows // rows)}"
@@ -223,11 +223,11 @@ def dump_to(folder: Path, graph: Graph) -> Observer:
     NAME is token, layer, operation with its number there, and value: "t003.layer02.04_gemv_i8.k". Raises OSError.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    numbers = {id(op): number for ops in (graph.start, graph.layer, graph.finish) for number, op in enumerate(ops)}
 
     def observe(token: int, layer: int | None, op: Op, value: str, expected: Any, got: Any) -> None:
-        place = f"layer{layer:02}" if layer is not None else "start" if op in graph.start else "finish"
-        name = f"t{token:03}.{place}.{numbers[id(op)]:02}_{op.kind.replace('.', '_')}.{value}"
+        section, number = graph.place_of(op, layer)
+        place = section if layer is None else f"layer{layer:02}"
+        name = f"t{token:03}.{place}.{number:02}_{op.kind.replace('.', '_')}.{value}"
         np.save(folder / f"{name}.npy", np.asarray(expected))
         if not np.array_equal(np.ascontiguousarray(expected).view(np.uint8), np.ascontiguousarray(got).view(np.uint8)):
             np.save(folder / f"{name}.got.npy", got)

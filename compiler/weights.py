@@ -4,13 +4,13 @@
     Layout.write(stream)                            packs; resident memory does not grow with the model
 
 The file is what a program has in flash (or DRAM) behind the symbol `weights`: first what is there once, then the layers one
-after the other, each laid out alike and page-aligned, so that a program loops over them with one base register. A matrix of
-codes is followed by its scales and, where the codes are indices, by its codebook.
+after the other, page-aligned and those of one body of the graph laid out alike, so that a program loops over them with one base
+register. A matrix of codes is followed by its scales and, where the codes are indices, by its codebook.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any
 
@@ -73,18 +73,48 @@ class Placed:
 
 @dataclass
 class Layout:
-    """Where everything is. `once` and `layer` by role (of a layer: "q"); `layer_bytes` from layer to layer."""
+    """Where everything is: `once` and, for each body of the graph, `bodies` by role (of a layer: "q").
+
+    groups      the layers of each body
+    body_bytes  from a layer of it to the next one; the first layer is at `layers_at`
+    """
 
     model: Model
     context: int
+    groups: Sequence[tuple[int, ...]]
     once: dict[str, Placed] = field(default_factory=dict)
-    layer: dict[str, Placed] = field(default_factory=dict)
+    bodies: list[dict[str, Placed]] = field(default_factory=list)
+    body_bytes: list[int] = field(default_factory=list)
     layers_at: int = 0
-    layer_bytes: int = 0
+
+    @property
+    def layer(self) -> dict[str, Placed]:
+        """A layer's, where all are laid out alike."""
+        body, = self.bodies
+        return body
+
+    @property
+    def layer_bytes(self) -> int:
+        size, = self.body_bytes
+        return size
+
+    def layers(self) -> Iterator[tuple[int, dict[str, Placed]]]:
+        """(offset, tensors) of each layer."""
+        body_of = {layer: body for body, layers in enumerate(self.groups) for layer in layers}
+        at = self.layers_at
+        for layer in range(self.model.config.layers):
+            yield at, self.bodies[body_of[layer]]
+            at += self.body_bytes[body_of[layer]]
+
+    def every(self) -> Iterator[Placed]:
+        """What is there once, then the tensors of a layer of each body."""
+        yield from self.once.values()
+        for body in self.bodies:
+            yield from body.values()
 
     @property
     def size(self) -> int:
-        return self.layers_at + self.model.config.layers * self.layer_bytes
+        return self.layers_at + sum(size * len(layers) for size, layers in zip(self.body_bytes, self.groups, strict=True))
 
     def write(self, stream: IO[bytes]) -> Iterator[tuple[int, int]]:
         """Write the file; yields (bytes so far, all bytes) as it goes on."""
@@ -96,9 +126,8 @@ class Layout:
         for role, placed in self.once.items():
             pad(placed.offset)
             yield from self._table(stream) if role == ROPE else self._tensor(stream, placed, self.model.tensor(role), 0)
-        for layer in range(self.model.config.layers):
-            base = self.layers_at + layer * self.layer_bytes
-            for role, placed in self.layer.items():
+        for layer, (base, body) in enumerate(self.layers()):
+            for role, placed in body.items():
                 pad(base + placed.offset)
                 yield from self._tensor(stream, placed, self.model.tensor(f"layers.{layer}.{role}"), base)
         pad(self.size)
@@ -157,9 +186,12 @@ def _codebook(placed: Placed, tensor: Tensor) -> bytes:
     return np.array(tensor.levels, np.int8).tobytes().ljust(CODEBOOKS[placed.format], b"\0") if placed.format in CODEBOOKS else b""
 
 
-def plan_weights(model: Model, context: int, by_column: Collection[str] = ()) -> Layout:
-    """Lay out the tensors of a quantised model for at most `context` positions; those roles of a layer column by column."""
-    layout, c = Layout(model, context), model.config
+def plan_weights(model: Model, context: int, groups: Sequence[tuple[int, ...]], by_column: Collection[str] = ()) -> Layout:
+    """Lay out the tensors of a quantised model for at most `context` positions; those roles of a layer column by column.
+
+    groups  the layers of each body of the graph: they are laid out alike
+    """
+    layout, c = Layout(model, context, groups), model.config
     once = [(role, shape) for role, shape in roles(c) if not role.startswith("layers.")]
     if c.rope:
         once.append((ROPE, (context, c.head_dim)))
@@ -168,12 +200,14 @@ def plan_weights(model: Model, context: int, by_column: Collection[str] = ()) ->
         layout.once[role] = _place(role, shape, at, None if role == ROPE else model.tensor(role))
         at = layout.once[role].end
     layout.layers_at = _up(at, PAGE)
-    at = 0
     thresholds = [("thresholds", model.tensor("layers.0.thresholds").shape)] if "layers.0.thresholds" in model.tensors else []
-    for role, shape in (*layer_roles(c), *thresholds):
-        layout.layer[role] = _place(role, shape, at, model.tensor(f"layers.0.{role}"), role in by_column)
-        at = layout.layer[role].end
-    layout.layer_bytes = _up(at, PAGE)
+    for layers in groups:
+        body, at = {}, 0
+        for role, shape in (*layer_roles(c), *thresholds):
+            body[role] = _place(role, shape, at, model.tensor(f"layers.{layers[0]}.{role}"), role in by_column)
+            at = body[role].end
+        layout.bodies.append(body)
+        layout.body_bytes.append(_up(at, PAGE))
     return layout
 
 

@@ -1,6 +1,7 @@
 """The float graph as data: what is computed for one token, operation by operation, with names and shapes.
 
-A graph has three lists of operations: `start`, then `layer` as often as the model has layers, then `finish`. A value is an array
+A graph has three lists of operations: `start`, then `layer` as often as the model has layers, then `finish`; where matrices have
+other formats in some layers than in others, these have lists of their own (`bodies`). A value is an array
 of one token (or a cache, which stays); an operation names the values it reads, the weights it reads by role (in `layer`
 relative to it: "q" is "layers.3.q" in layer 3) and the values it writes. `print(graph)` shows all of it.
 
@@ -12,8 +13,8 @@ holds operations to them. Nothing is executed here: graph/execute.py does that.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from compiler.errors import shown
 from compiler.model import Config
@@ -146,33 +147,78 @@ class Op:
 
 
 @dataclass
+class Body:
+    """Operations of some layers, by number: of all of them, unless formats differ."""
+
+    layers: tuple[int, ...]
+    ops: list[Op] = field(default_factory=list)
+
+
+@dataclass
 class Graph:
     """What is computed for one token at one position.
 
     values   by name; "token" and "position" are given, "logits" is the result. A value may be written again in its own shape:
              "x", the residual stream, is
-    weights  shapes by role; the roles of `layer` begin with "layer."
+    weights  shapes by role; the roles of layers begin with "layer."
+    bodies   what layers do, each layer in one of them
     """
 
     config: Config
     values: dict[str, Value]
     weights: dict[str, tuple[int, ...]]
     start: list[Op] = field(default_factory=list)
-    layer: list[Op] = field(default_factory=list)
+    bodies: list[Body] = field(default_factory=list)
     finish: list[Op] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.bodies = self.bodies or [Body(tuple(range(self.config.layers)))]
+
+    @property
+    def layer(self) -> list[Op]:
+        """What a layer does, where all do the same."""
+        body, = self.bodies
+        return body.ops
+
+    @layer.setter
+    def layer(self, ops: list[Op]) -> None:
+        body, = self.bodies
+        self.bodies = [replace(body, ops=ops)]
+
+    def in_layers(self, change: Callable[[list[Op], int], list[Op]]) -> Graph:
+        """The graph with other operations in its layers: `change` gets those of each body and the number of its first layer."""
+        return replace(self, bodies=[replace(body, ops=change(body.ops, body.layers[0])) for body in self.bodies])
 
     def steps(self) -> Iterator[tuple[int | None, Op]]:
         """(layer, op) in the order of execution; layer is None in `start` and `finish`."""
         yield from ((None, op) for op in self.start)
+        ops = {layer: body.ops for body in self.bodies for layer in body.layers}
         for layer in range(self.config.layers):
-            yield from ((layer, op) for op in self.layer)
+            yield from ((layer, op) for op in ops[layer])
         yield from ((None, op) for op in self.finish)
 
     def sections(self) -> Iterator[tuple[str, list[Op]]]:
-        """(title, operations) of the three lists."""
+        """(title, operations) of all lists."""
         yield "start", self.start
-        yield f"layer, {self.config.layers} times", self.layer
+        for body in self.bodies:
+            yield (f"layer, {self.config.layers} times" if len(self.bodies) == 1 else _title(body.layers)), body.ops
         yield "finish", self.finish
+
+    def named(self) -> Iterator[tuple[str, list[Op]]]:
+        """(name, operations) of all lists: start, layer, finish, or where there are several bodies layer0, layer5 by the first."""
+        yield "start", self.start
+        for body in self.bodies:
+            yield self.name_of(body), body.ops
+        yield "finish", self.finish
+
+    def name_of(self, body: Body) -> str:
+        return "layer" if len(self.bodies) == 1 else f"layer{body.layers[0]}"
+
+    def place_of(self, op: Op, layer: int | None) -> tuple[str, int]:
+        """(name of its list, number there) of an operation as `steps` yields it."""
+        body = next((body for body in self.bodies if layer in body.layers), None)
+        lists = [(self.name_of(body), body.ops)] if body else [("start", self.start), ("finish", self.finish)]
+        return next((name, number) for name, ops in lists for number, other in enumerate(ops) if other is op)
 
     def __str__(self) -> str:
         c = self.config
@@ -190,6 +236,18 @@ class Graph:
         attributes = [f"{name} {value:.9g}" for name, value in op.attributes.items() if value]
         return (op.kind, ", ".join(op.outputs), ", ".join(str(self.values[name]) for name in op.outputs),
                 ", ".join([*op.inputs, *weights]), ", ".join(attributes))
+
+
+def _title(layers: Sequence[int]) -> str:
+    """ "layers 0, 2 to 5"."""
+    runs: list[list[int]] = []
+    for layer in layers:
+        if runs and layer == runs[-1][-1] + 1:
+            runs[-1].append(layer)
+        else:
+            runs.append([layer])
+    said = ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs)
+    return f"layer{'s' * (len(layers) > 1)} {said}"
 
 
 def role_of(weight: str, layer: int | None) -> str:

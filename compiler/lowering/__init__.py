@@ -30,6 +30,7 @@ class Lowering:
         self.graph, self.layout, self.memory = graph, layout, memory
         self.emit = Emitter(memory.overlap)
         self.built = ""                 # the codes that the LUT unit has loaded
+        self.body = 0                   # of the graph, that is being lowered
         self._labels: dict[str, int] = {}
 
     def at(self, name: str) -> Want:
@@ -46,7 +47,7 @@ class Lowering:
         """Where a weight of an operation is: "layer.q", "head"."""
         if role == "head" and self.graph.config.tied:
             role = "embedding"
-        return self.layout.layer[role.removeprefix("layer.")] if role.startswith("layer.") else self.layout.once[role]
+        return self.layout.bodies[self.body][role.removeprefix("layer.")] if role.startswith("layer.") else self.layout.once[role]
 
     def weight(self, role: str, part: str = "") -> Want:
         """The address of a weight, or of its `part`: scales, codebook."""

@@ -87,12 +87,16 @@ def test_products_with_codes_take_int8_activations_quantised_once() -> None:
     assert [op.kind for op in graph.finish] == ["rmsnorm", "gemv"]
 
 
-def test_formats_may_differ_between_roles_but_not_between_layers() -> None:
+def test_formats_may_differ_between_roles_and_between_layers() -> None:
     mixed = Recipe(parse_format("t2"), None, {"layers.*.down": WeightFormat("i4", 16), "layers.*.o": WeightFormat("f16")})
     model, _ = quantise(random_model(BASE), mixed)
     assert [storage(model.tensor(f"layers.1.{role}")) for role in ("q", "down", "o")] == ["t2:tensor", "i4:16", "f16"]
-    with pytest.raises(ModelError, match=r"one format for a matrix in all layers"):
-        quantise(random_model(BASE), Recipe(None, None, {"layers.1.q": WeightFormat("f16")}))
+    some = Recipe(None, None, {"layers.[13].q": WeightFormat("f16"), "layers.4.down": WeightFormat("i8", "row")})
+    _, graph = quantise(random_model(replace(BASE, layers=5)), some)
+    assert [body.layers for body in graph.bodies] == [(0, 2), (1, 3), (4,)]
+    assert ["quantise" in {op.kind for op in body.ops} for body in graph.bodies] == [False, False, True]
+    assert [op.kind for layer, op in graph.steps() if layer is not None and op.outputs == ("ffn",)] == ["gemv"] * 4 + ["gemv.i8"]
+    assert [line for line in str(graph).splitlines() if line.startswith("layer")] == ["layers 0, 2", "layers 1, 3", "layer 4"]
 
 
 def test_columns_that_are_no_whole_groups_are_refused() -> None:

@@ -111,7 +111,7 @@ def test_a_tile_is_named_where_weights_come_in_tiles(tiny: Path, tmp_path: Path)
     assert compiled.memory.buffer_bytes
     compiled.memory.buffer_bytes = 128 + 5 * compiled.layout.layer["up"].row_bytes      # as if five rows fitted
     up = next(op for op in compiled.graph.layer if op.outputs == ("up",))
-    assert verify_chain._tile(compiled, up, (17,)) == "; row 17 is in tile 3 of 10"
+    assert verify_chain._tile(compiled, up, 1, (17,)) == "; row 17 is in tile 3 of 10"
 
 
 class Forgetful(Machine):
