@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bank_events import Banks
 from differential import SMALL
 from fuzzing import SIZE, spelled
 
@@ -53,6 +54,7 @@ class Seen:
     left_out: int                                   # scores that a mask leaves out
     weights: np.ndarray | None = None               # (outputs, activations) that a LUT product has multiplied
     work: Counter[str] = field(default_factory=Counter)
+    banks: Counter[str] = field(default_factory=Counter)    # what an instruction of the pim unit counts
 
     def __post_init__(self) -> None:
         if self.weights is not None:
@@ -216,6 +218,8 @@ EQUATIONS: dict[str, Callable[[Seen], int]] = {
     "fetch.bytes":         lambda s: sum(size for *_, size in s.moved) if s.row.unit == "fetch" else 0,
     "fetch.bytes_left":    lambda s: _rows_left(s) * s.csrs["fetch.row_bytes"] if s.row.unit == "fetch" else 0,
     "fetch.pages":         lambda s: _pages(s) if s.row.unit == "fetch" else 0,
+    **{name: lambda s, name=name: s.banks[name] for name in COUNTERS if name.startswith("pim.")},
+    "pim.ops":             lambda s: s.row.unit == "pim",
     "sync.ops":            lambda s: s.row.unit == "sync",
     "sync.signals":        lambda s: s.is_one_of("sync.signal") or (s.row.unit == "fetch" and s.csrs["fetch.tag"] != 0),
     "sync.waits":          lambda s: s.is_one_of("sync.wait"),
@@ -230,7 +234,6 @@ def _bytes_of(region: str, side: str) -> Callable[[Seen], int]:
     return lambda seen: sum(len(data) for where, _, data in seen.writes if where == region)
 
 
-PENDING = {name for name in COUNTERS if name.startswith("pim.")}          # their instructions are not there yet
 EQUATIONS |= {name: _bytes_of(*name.split(".")) for name in COUNTERS if name.endswith((".bytes_read", ".bytes_written"))}
 
 # ---------------------------------------------------------------------------------------------------- runs
@@ -273,6 +276,7 @@ def sums(program: Program, preset: Preset | str, most: int) -> dict[str, int]:
     regions = {region.name: region for region in machine.machine.regions}
     total = dict.fromkeys([*EQUATIONS, "core.traps"], 0)
     before: list[tuple[int, np.ndarray | None]] = []
+    book = Banks(machine.machine)
 
     def region_of(address: int) -> str:
         return next(name for name, region in regions.items() if region.base <= address < region.end)
@@ -283,13 +287,14 @@ def sums(program: Program, preset: Preset | str, most: int) -> dict[str, int]:
             return
         assert step.row is not None
         address, size = step.reads[0] if step.reads and step.row.unit == "thr" else (regions["dram"].base, 0)
+        reads = [(region_of(address), address, size) for address, size in step.reads]
+        writes = [(region_of(address), address, data) for address, data in step.writes]
+        csrs = {name: machine.csr(name) for name in CSRS if name.startswith(f"{step.row.unit}.") and CSRS[name].writable}
+        in_banks = book.events(step.row.mnemonic, step.values, csrs, reads, writes) if step.row.unit == "pim" else Counter()
         seen = Seen(step.row, step.values, step.register[1] if step.register else 0,
-                    [(region_of(address), address, size) for address, size in step.reads],
-                    [(region_of(address), address, data) for address, data in step.writes],
-                    {name: machine.csr(name) for name in CSRS if name.startswith(f"{step.row.unit}.") and CSRS[name].writable},
-                    machine.x[17], int(machine.state["lut.length"][0]), regions["flash"].page_bytes if "flash" in regions else 1,
-                    machine.peek(address, size)[:size // 4 * 4].view("<u4"), machine.state["attn.model"].tolist()
-                    if "attn.model" in machine.state else [0] * 5, *before[-1])
+                    reads, writes, csrs, machine.x[17], int(machine.state["lut.length"][0]) if "lut.length" in machine.state else 0,
+                    machine.page_bytes or 1, machine.peek(address, size)[:size // 4 * 4].view("<u4"),
+                    machine.state["attn.model"].tolist() if "attn.model" in machine.state else [0] * 5, *before[-1], banks=in_banks)
         for name, equation in EQUATIONS.items():
             total[name] += int(equation(seen))
 
@@ -333,8 +338,9 @@ def test_random_programs():
         expected = sums(program, SMALL, MOST)
         assert counted(program, SMALL, MOST) == expected, text
         seen.update(expected)
-    assert {name for name in COUNTERS.keys() - PENDING if not seen[name]} == set(), "nothing has happened that they count"
+    pending = {"pim.mode_switches", "pim.crf_steps"}                # their instructions are not there yet
+    assert {name for name in COUNTERS.keys() - pending if not seen[name]} == set(), "nothing has happened that they count"
 
 
 def test_every_counter_has_an_equation():
-    assert EQUATIONS.keys() | {"core.traps"} | PENDING == COUNTERS.keys()
+    assert EQUATIONS.keys() | {"core.traps"} == COUNTERS.keys()

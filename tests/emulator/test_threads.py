@@ -77,6 +77,21 @@ def test_attention(pair, operation, form):
         operation(pair, rng, form)
 
 
+@pytest.mark.parametrize("form", ["f16", "bf16", "i8"])
+def test_macs_in_banks(pair, form):
+    banks = pair.reference.machine.banks
+    for seed, channels in enumerate(((0,), (1, 2, 40), (0, 3, 5, 8, 13, 21, 34, 63))[:RUNS]):
+        rng = np.random.default_rng(seed)
+        pair.fresh()
+        for channel in channels:
+            for bank in range(banks.banks):
+                pair.place(int(banks.address(channel, bank, 3, 0)), rng.integers(0, 256, banks.row_bytes, np.uint8))
+        buffers = rng.integers(0, 256, len(pair.reference.state["pim.global_buffer"]), np.uint8)
+        pair.start_state["pim.global_buffer"] = buffers
+        pair.set(pim__channel_mask=sum(1 << channel for channel in channels))
+        pair.run(f"pim.mac_abk.{form}", opsize=banks.columns - seed, row=3)
+
+
 def test_a_count_that_the_host_has_not_is_refused():
     for count in (0, -1, workers.cores() + 1):
         with pytest.raises(ValueError, match=rf"{count} threads; expected 1..{workers.cores()}"):

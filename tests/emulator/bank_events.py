@@ -1,0 +1,98 @@
+"""What the instructions of the pim unit count, told from what they moved and from a second book about the open rows.
+
+`Banks` follows a run from its start. Bytes in the banks are those that the run really read and wrote there; an instruction's own
+operands in memory come before them and are left to the equations of the regions.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from isa.preset import Preset
+
+Reads = list[tuple[str, int, int]]              # (region, address, bytes)
+Writes = list[tuple[str, int, np.ndarray]]      # (region, address, what was written)
+
+READ_BANKS = ("pim.rd_sbk", "pim.copy_bkgb", "pim.mac_", "pim.ewmul")                      # beginnings of mnemonics
+WRITE_BANKS = ("pim.wr_sbk", "pim.wr_abk", "pim.copy_gbbk", "pim.ewmul")
+MACRO_FORMS = ("pim.rd_sbk", "pim.copy_", "pim.mac_", "pim.ewmul", "pim.wr_sbk", "pim.wr_abk")
+
+
+@dataclass
+class Banks:
+    """Open rows by (channel, bank), as far as any is open."""
+
+    machine: Preset
+    rows: dict[tuple[int, int], int] = field(default_factory=dict)
+
+    def events(self, name: str, values: dict[str, int], csrs: dict[str, int], reads: Reads, writes: Writes) -> Counter[str]:
+        """What a retired instruction has counted, without pim.ops. Takes the accesses of banks out of `reads` and `writes`."""
+        organisation = self.machine.banks
+        assert organisation is not None
+        mask = sum(csrs["pim.channel_mask" + (str(word) if word else "")] << 64 * word for word in range(4))
+        channels = [channel for channel in range(organisation.channels) if mask >> channel & 1]
+        banks, per_group = organisation.banks, organisation.banks // organisation.bank_groups
+        n, form = values.get("opsize", 1), name.rpartition(".")[2]
+        chosen = [values["bank"]] if "bank" in values else range(banks)
+        if name.startswith("pim.ewmul"):
+            chosen = [bank for bank in chosen if bank % per_group < 3]
+        done: Counter[str] = Counter()
+        if name.startswith(MACRO_FORMS):
+            self.open(done, channels, chosen, values["row"])
+        if name.startswith("pim.act"):
+            self.rows |= {(channel, bank): values["row"] for channel in channels for bank in chosen}
+            done["activations"] = len(channels) * len(chosen)
+        if name.startswith("pim.pre"):
+            done["precharges"] = sum(self.rows.pop((channel, bank), None) is not None for channel in channels for bank in chosen)
+
+        read = written = 0
+        if name.startswith(READ_BANKS):
+            read = sum(size for _, _, size in reads)
+            reads.clear()
+        if name.startswith(WRITE_BANKS):
+            written = sum(len(data) for _, _, data in writes)
+            writes.clear()
+        outside = sum(size for _, _, size in reads) + sum(len(data) for _, _, data in writes)
+        done += Counter(columns_read=read // 32, columns_written=written // 32)
+        if name.startswith(("pim.copy_", "pim.mac_", "pim.ewmul")):
+            done["bytes_stayed"] = read + written
+        if name.startswith("pim.mac_"):
+            done["macs"] = read if form == "i8" else read // 2
+        if name.startswith(("pim.mac_", "pim.ewmul")):
+            done["compute_commands"] = n * len(channels)
+        if name.startswith("pim.copy_"):
+            done["read_commands" if "bk" in name[:11] else "write_commands"] = n * len(channels)
+        if name.startswith("pim.ewmul"):
+            done["elements"] = written // 2
+        if name.startswith("pim.ewadd"):
+            done["elements"] = n * 16
+        if name.startswith("pim.af."):
+            done += Counter(compute_commands=len(channels), elements=len(channels) * banks)
+        if name.startswith(("pim.wr_sbk", "pim.wr_abk", "pim.wr_gb")):
+            done += Counter(write_commands=n * len(channels), bytes_entered=outside * len(channels))
+        if name.startswith("pim.wr_gb"):
+            done["broadcasts"] = n * len(channels)
+        if name.startswith("pim.wr_aflut"):
+            bursts = outside // 32 * organisation.channels
+            done += Counter(write_commands=bursts, broadcasts=bursts, bytes_entered=outside * organisation.channels)
+        if name.startswith("pim.wr_bias"):
+            done += Counter(accumulators_set=len(channels) * banks, bytes_entered=outside,
+                            write_commands=len(channels) * -(-outside // len(channels) // 32))
+        if name.startswith(("pim.rd_mac", "pim.rd_af")):
+            done["readouts"] = len(channels) * banks
+        if name.startswith(("pim.rd_mac", "pim.rd_af", "pim.rd_sbk")):
+            done += Counter(bytes_left=outside, read_commands=len(channels) * -(-outside // len(channels) // 32))
+        return Counter({f"pim.{event}": count for event, count in done.items()})
+
+    def open(self, done: Counter[str], channels: list[int], banks: list[int] | range, row: int) -> None:
+        """A macro form finds its row open, closed or taken in every bank."""
+        for place in ((channel, bank) for channel in channels for bank in banks):
+            before = self.rows.get(place)
+            done["row_hits"] += before == row
+            done["activations"] += before != row
+            done["row_conflicts"] += before not in (None, row)
+            done["precharges"] += before not in (None, row)
+            self.rows[place] = row
