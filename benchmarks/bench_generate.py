@@ -11,7 +11,7 @@ import sys
 
 NAMES = ("15m", "125m", "730m")
 KEPT = ("tokens_per_second", "best_tokens_per_second", "tokens_per_cpu_second", "weight_bytes_per_second", "bandwidth",
-        "share_of_bandwidth", "resident_bytes", "seconds_to_first_token", "compile_seconds", "units")
+        "share_of_bandwidth", "resident_bytes", "resident_beyond_weights", "seconds_to_first_token", "compile_seconds", "units")
 
 
 def main() -> None:

@@ -224,7 +224,7 @@ def bench(names: tuple[str, ...], shapes: tuple[str, ...], weights: str | None, 
         form = weights or WEIGHTS.get(name, "t2")
         path, compiling = compile_shape(name, form, context, kv, progress(f"compiling {name}"))
         figures[name] = {"weights": form, "kv": kv, "threads": threads, "compile_seconds": compiling,
-                         **measure(Program.load(path), make, seconds)}
+                         **measure(Program.load(path), make, seconds, threads)}
         if str(json_file) != "-":
             _bench_table(name, figures[name])
     if json_file is not None:
@@ -244,12 +244,14 @@ def _benchmarks(names: tuple[str, ...]) -> int:
 def _bench_table(name: str, f: dict[str, Any]) -> None:
     compiling = "kept from before" if f["compile_seconds"] is None else f"{f['compile_seconds']:.1f} s"
     formats = f"{f['weights']}{', kv i8' * (f['kv'] == 'i8')}"
-    click.echo(f"{name} {formats}, {f['threads']} thread{'s' * (f['threads'] > 1)}: {f['tokens_per_second']:,.1f} tokens/s"
+    threads = f"{f['threads']} thread{'s' * (f['threads'] > 1)}"
+    click.echo(f"{name} {formats}, {threads}: {f['tokens_per_second']:,.1f} tokens/s"
                f" (best tenth {f['best_tokens_per_second']:,.1f}, of CPU time {f['tokens_per_cpu_second']:,.1f})")
     click.echo(f"  weights {f['weight_bytes'] / 1e6:,.1f} MB at {f['weight_bytes_per_second'] / 1e9:.1f} GB/s, "
-               f"{100 * f['share_of_bandwidth']:.0f} % of the {f['bandwidth'] / 1e9:.1f} GB/s that one thread reads")
+               f"{100 * f['share_of_bandwidth']:.0f} % of the {f['bandwidth'] / 1e9:.1f} GB/s that NumPy reads with {threads}")
     click.echo(f"  compiling {compiling}, first token after {f['seconds_to_first_token']:.2f} s, "
-               f"{f['resident_bytes'] / 1e6:,.0f} MB resident, {f['instructions_per_token']:,} instructions a token")
+               f"{f['instructions_per_token']:,} instructions a token")
+    click.echo(f"  {f['resident_bytes'] / 1e6:,.0f} MB resident: the weights and {f['resident_beyond_weights'] / 1e6:,.0f} MB")
     click.echo("  time by unit  " + ", ".join(f"{unit} {100 * share:.1f} %" for unit, share in f["units"].items()))
     for operation, cost in list(f["operations"].items())[:8]:
         click.echo(f"  {100 * cost['share']:5.1f} %  {cost['microseconds']:9,.1f} us x {cost['per_token']:4.1f}  {operation}")

@@ -3,7 +3,8 @@
     figures = measure(compiled_program, make)
 
 Time of an operation: from its mark to the next one, with a breakpoint there alone. What a stop itself takes is found as the
-cheapest stop of all and left out; so the shares are of the operations' own time. Bandwidth is that of NumPy's sum of 512 MiB.
+cheapest stop of all and left out; so the shares are of the operations' own time. Bandwidth is that of NumPy's sums over 512 MiB,
+with as many threads as the machine has.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import re
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any
 
@@ -38,19 +40,23 @@ def resident() -> int:
     return int(found[1]) * 1024 if found else 0
 
 
-def bandwidth() -> float:
-    """Bytes per second of reading memory, with one thread."""
+def bandwidth(threads: int = 1) -> float:
+    """Bytes per second of reading memory, with some threads."""
     data = np.ones(1 << 26, np.int64)
-    best = float("inf")
-    for _ in range(4):
-        start = time.perf_counter()
-        data.sum()
-        best = min(best, time.perf_counter() - start)
+    parts, best = np.array_split(data, threads), float("inf")
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in range(4):
+            start = time.perf_counter()
+            list(pool.map(np.sum, parts))
+            best = min(best, time.perf_counter() - start)
     return data.nbytes / best
 
 
-def measure(program: Program, make: Maker, seconds: float = 4.0) -> dict[str, Any]:
-    """Generate for about `seconds`, greedily, with counters as always. Raises ProgramError, PresetError."""
+def measure(program: Program, make: Maker, seconds: float = 4.0, threads: int = 1) -> dict[str, Any]:
+    """Generate for about `seconds`, greedily, with counters as always. Raises ProgramError, PresetError.
+
+    threads: how many the machine has that `make` makes; bandwidth is measured with as many.
+    """
     weights = sum(s.size for s in program.sections if s.name.endswith(".weights"))
     start = time.perf_counter()
     machine = _loaded(program, make)
@@ -69,7 +75,7 @@ def measure(program: Program, make: Maker, seconds: float = 4.0) -> dict[str, An
     worked = worked[WARM:]
     gaps = np.diff(times)
     rate = float((len(times) - 1) / (times[-1] - times[0])) if len(times) > 1 else float("nan")
-    memory, read = resident(), bandwidth()
+    memory, read = resident(), bandwidth(threads)
     return {
         "tokens_per_second": rate,
         "best_tokens_per_second": float(1 / np.quantile(gaps, 0.1)) if len(gaps) else float("nan"),
@@ -81,6 +87,7 @@ def measure(program: Program, make: Maker, seconds: float = 4.0) -> dict[str, An
         "bandwidth": read,
         "share_of_bandwidth": rate * weights / read,
         "resident_bytes": memory,
+        "resident_beyond_weights": memory - weights,
         "instructions_per_token": machine.counter("core.instructions") // max(1, machine.counter("tokens.emitted")),
         **shares(program, make, max(1.0, seconds / 2)),
     }

@@ -263,6 +263,8 @@ def test_bench_measures_a_shape(command: Command, monkeypatch: pytest.MonkeyPatc
     assert status == 0 and "tokens/s" in out and "time by unit" in out and "gemv.i8" in out
     data = json.loads(command("bench", "--shape", "1k", "--seconds", 0.2, "--weights", "f32", "--json", "-")[1])["1k"]
     assert data["weights"] == "f32" and data["tokens_per_second"] > 10 and data["bandwidth"] > 1e8
+    assert data["share_of_bandwidth"] == pytest.approx(data["weight_bytes"] * data["tokens_per_second"] / data["bandwidth"])
+    assert data["resident_beyond_weights"] == data["resident_bytes"] - data["weight_bytes"] > 10e6
     assert sum(data["units"].values()) == pytest.approx(1)
     assert sum(o["share"] for o in data["operations"].values()) == pytest.approx(1)
     layer = [o["per_token"] for name, o in data["operations"].items() if name.startswith("op.layer.")]
