@@ -12,7 +12,7 @@ be such instructions that the loop leaves alone; writes to a watchpoint are refu
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from ctypes import CFUNCTYPE, c_int64
 from dataclasses import dataclass
 from struct import Struct
@@ -22,7 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 from emulator import block as context
-from emulator import kernels, objects
+from emulator import kernels
+from emulator.ahead import compile_ahead
 from emulator.block import COUNTED_ENTRIES, COUNTED_WORDS, PC, SPAN_WORDS, STATE_INDEX, WORDS, organisation_table
 from emulator.decode import KERNEL_NAMES, NUMBER, OPERATION, VALUE, Code, decode_words
 from emulator.workers import pool_of
@@ -36,6 +37,7 @@ from isa.services import Host
 
 SLICE = 20_000_000          # instructions between two looks at the keyboard
 _REGISTERS = Struct("<34Q")
+_LOOP = CFUNCTYPE(*[c_int64] * 4)
 _PAGE = 4096                # code outside the program's own sections is decoded in pieces of this size
 _MOST_GAP = 1 << 20         # executable sections that are nearer than this are decoded as one piece
 _MOST_CODE = 1 << 22        # bytes; a larger section is hardly code: of it is decoded what is executed, page by page
@@ -59,15 +61,6 @@ class Piece:
     @property
     def end(self) -> int:
         return self.base + 4 * len(self.code)
-
-
-def _loop(profiled: bool) -> Callable[..., int]:
-    """The compiled loop (emulator/loop.py)."""
-    def function() -> Any:
-        from emulator.loop import execute
-        return execute(profiled)
-    name = "execute_profiled" if profiled else "execute"
-    return CFUNCTYPE(*[c_int64] * 4)(objects.entry("emulator.loop", name, "int64(int64, int64, int64)", function, "the engine"))
 
 
 class Machine(ReferenceMachine):
@@ -220,9 +213,11 @@ class Machine(ReferenceMachine):
         """Have the kernels ready that some decoded instructions need."""
         operations = code[:, OPERATION]
         of_kernel = (operations == NUMBER["KERNEL"]) | (operations == NUMBER["KERNEL_RESULT"])
-        for number in set(code[of_kernel, VALUE].tolist()):
-            if not self._kernels[number]:
-                self._kernels[number] = kernels.address(KERNEL_NAMES[number])
+        wanted = {number for number in code[of_kernel, VALUE].tolist() if not self._kernels[number]}
+        if wanted:
+            compile_ahead(KERNEL_NAMES[number] for number in wanted)
+        for number in wanted:
+            self._kernels[number] = kernels.address(KERNEL_NAMES[number])
 
     def _piece(self, pc: int) -> Piece | None:
         """The decoded code around `pc`, None when there is no executable memory."""
@@ -275,7 +270,7 @@ class Machine(ReferenceMachine):
     def _prepare(self) -> None:
         super()._prepare()
         self._block[context.STOP] = 0
-        self._loop = _loop(self._visits is not None)
+        self._loop = _LOOP(kernels.loop(self._visits is not None))
         self._describe_state()
         self._code_written()
         if self._patched != (self.breakpoints, self.watchpoints, self._hooks):

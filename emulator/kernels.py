@@ -12,12 +12,14 @@ context block. It returns DONE or PUNT (emulator/context.py).
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from emulator import objects
 
 Function = Callable[..., int]
 KERNELS: dict[str, Function] = {}
 KERNEL = "int64(int64, int64, int64, int64, int64)"         # four operand values, address of the context block -> status
+LOOP = "int64(int64, int64, int64)"                         # of _execute in emulator/loop.py
 
 
 def kernel(*mnemonics: str) -> Callable[[Function], Function]:
@@ -36,4 +38,17 @@ def address(mnemonic: str) -> int:
     def function() -> Function | None:
         from emulator import units  # noqa: F401 - registers them
         return KERNELS.get(mnemonic)
-    return objects.entry(f"emulator.units.{mnemonic.partition('.')[0]}", mnemonic, KERNEL, function)
+    return objects.entry(module_of(mnemonic), mnemonic, KERNEL, function)
+
+
+def module_of(mnemonic: str) -> str:
+    """The module in which a kernel stands."""
+    return f"emulator.units.{mnemonic.partition('.')[0]}"
+
+
+def loop(profiled: bool) -> int:
+    """Host address of the compiled loop (emulator/loop.py), or of the one that counts how often each instruction is retired."""
+    def function() -> Any:
+        from emulator.loop import execute
+        return execute(profiled)
+    return objects.entry("emulator.loop", "execute_profiled" if profiled else "execute", LOOP, function, "the engine")

@@ -37,6 +37,17 @@ def on_compile(listener: Callable[[str], None]) -> None:
     _listener = listener
 
 
+def notify(what: str) -> None:
+    """Tell the listener, if there is one."""
+    if _listener is not None:
+        _listener(what)
+
+
+def is_kept(module: str, name: str) -> bool:
+    """True if there is code to link."""
+    return (module, name) in _linked or (_folder(module) / f"{name}.o").exists()
+
+
 def entry(module: str, name: str, signature: str, function: Callable[[], Any], what: str | None = None) -> int:
     """Host address of compiled code: what is kept of the state of `module`, else `function()`, compiled now. 0: there is none.
 
@@ -49,23 +60,16 @@ def entry(module: str, name: str, signature: str, function: Callable[[], Any], w
             compiled = function()
             if compiled is None:
                 return 0
-            code = _compile(compiled, name, signature, what or name)
+            notify(what or name)
+            from emulator.object_code import object_code
+            code = object_code(compiled, name, signature)
             _keep(path, code)
+            notify("")
         engine = binding.create_mcjit_compiler(binding.parse_assembly(""), _target().create_target_machine(jit=True))
         engine.add_object_file(binding.ObjectFileRef.from_data(code))
         engine.finalize_object()
         _linked[module, name] = engine.get_function_address(name), engine
     return _linked[module, name][0]
-
-
-def _compile(function: Any, name: str, signature: str, what: str) -> bytes:
-    if _listener is not None:
-        _listener(what)
-    from emulator.object_code import object_code
-    code: bytes = object_code(function, name, signature)
-    if _listener is not None:
-        _listener("")
-    return code
 
 
 def _kept(path: Path) -> bytes | None:

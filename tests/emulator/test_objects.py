@@ -2,6 +2,7 @@
 
 import os
 import resource
+import signal
 import subprocess
 import sys
 from ctypes import CFUNCTYPE, c_int64
@@ -12,6 +13,7 @@ import pytest
 from numba import njit, types
 
 from emulator import objects
+from emulator.ahead import compile_ahead
 from emulator.machine_code import array
 from emulator.object_code import object_code
 
@@ -106,6 +108,36 @@ def test_what_the_c_library_has_not_is_refused():
     missing = types.ExternalFunction("no_such_function", types.int64(types.int64))
     with pytest.raises(LookupError, match="wrong needs no_such_function, which is not in the C library"):
         object_code(lambda a, b: missing(a), "wrong", SIGNATURE)
+
+
+# ---------------------------------------------------------------------------------------------------- processes
+
+
+def test_several_functions_are_compiled_by_processes_of_their_own(tmp_path):
+    """The first run of a program on a host: it leaves no compiler in the memory of the process that runs it."""
+    (tmp_path / "p.s").write_text("_start: vec.relu.f32 x0, x0, x0\n sync.fence\n li a7, 93\n li a0, 7\n ecall\n")
+    check = ("import sys, slimulator\nfrom emulator import objects\nheard = []\nobjects.on_compile(heard.append)\n"
+             "machine = slimulator.Machine()\nmachine.load(slimulator.assemble(open(sys.argv[1]).read()))\n"
+             "print(machine.run().exit_code, machine.handed_over, *sorted(heard), 'numba' in sys.modules, sep='|')")
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(tmp_path)}
+    first, second = (subprocess.run([sys.executable, "-c", check, tmp_path / "p.s"], env=environment,
+                                    capture_output=True, text=True, check=True).stdout.strip() for _ in range(2))
+    assert first == "7|{'ecall': 1}||sync.fence|the engine|vec.relu.f32|False"
+    assert second == "7|{'ecall': 1}|False"
+
+
+def test_who_does_not_want_to_wait_ends_these_processes(tmp_path, monkeypatch):
+    def interrupt(name):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(objects, "_folder", lambda module: tmp_path)
+    monkeypatch.setattr(objects, "_linked", {})
+    monkeypatch.setattr(objects, "_listener", interrupt)
+    started, start = [], subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", lambda *given, **options: started.append(start(*given, **options)) or started[-1])
+    with pytest.raises(KeyboardInterrupt):
+        compile_ahead(["vec.relu.f32", "vec.add.f32"])
+    assert started and all(process.returncode == -signal.SIGKILL for process in started)
 
 
 def test_a_run_with_kept_code_imports_no_compiler(tmp_path):

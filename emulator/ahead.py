@@ -1,0 +1,59 @@
+"""Compiling ahead: what a program needs and nobody has compiled yet is compiled by processes of their own, one a core.
+
+The compiler works on one core, and what it has taken it does not give back: hundreds of megabytes, as much as the weights of a
+model. A single function is compiled where it is needed (emulator/objects.py).
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterable
+
+from emulator import kernels, objects
+from emulator.workers import cores
+
+LOOP = "execute"
+_CHILD = "import sys; sys.path[0] = {root!r}; from emulator.ahead import main; main()"
+
+
+def compile_ahead(mnemonics: Iterable[str]) -> None:
+    """Have the kernels of some instructions and the loop compiled and kept. What fails here fails again where it is needed."""
+    missing = [name for name in (LOOP, *sorted(mnemonics)) if not objects.is_kept(_module(name), name)]
+    if len(missing) < 2:
+        return
+    count = min(cores(), len(missing))
+    reading, writing = os.pipe()
+    children = []
+    try:
+        for i in range(count):                                  # of a session of their own: Ctrl-C is for the one who waits
+            children.append(subprocess.Popen(
+                [sys.executable, "-c", _CHILD.format(root=str(objects.ROOT)), *missing[i::count]], stdin=subprocess.DEVNULL,
+                stdout=writing, stderr=subprocess.DEVNULL, start_new_session=True))
+        os.close(writing)
+        writing = -1
+        with open(reading, encoding="utf-8") as names:
+            for name in names:
+                objects.notify("the engine" if name.strip() == LOOP else name.strip())
+        objects.notify("")
+    finally:
+        if writing >= 0:
+            os.close(writing)
+        for child in children:
+            child.kill()
+            child.wait()
+
+
+def _module(name: str) -> str:
+    return "emulator.loop" if name == LOOP else kernels.module_of(name)
+
+
+def main() -> None:
+    """What a child does with the names on its command line."""
+    for name in sys.argv[1:]:
+        print(name, flush=True)
+        if name == LOOP:
+            kernels.loop(profiled=False)
+        else:
+            kernels.address(name)
