@@ -44,7 +44,7 @@ MMIO, SRAM, DRAM, FLASH, HBM = 0x0200_0000, 0x1000_0000, 0x8000_0000, 0x10_0000_
 TEXT = DRAM                     # of a Pair: one page of code
 WINDOW = 1 << 16                # bytes at each end of a region that a Pair compares and resets after every instruction
 _SIZES = {"sram": 1 << 16, "dram": 1 << 17, "hbm": 1 << 16}
-_BANKS = {"channels": 2, "bank_groups": 2, "banks": 4, "rows": 8, "columns": 32, "blocks": 2,
+_BANKS = {"channels": 2, "bank_groups": 1, "banks": 4, "rows": 8, "columns": 32, "blocks": 2,
           "mapping": "row column:2 bank channel column:3"}
 
 

@@ -4,6 +4,7 @@ Regular operands must never be left to the reference engine (Pair.run sees to it
 """
 
 from functools import cache
+from math import prod
 
 import numpy as np
 import pytest
@@ -16,19 +17,22 @@ OUT = SRAM + 0x8000
 
 
 def machine(**banks) -> Preset:
-    """SMALL, which has 64 KiB of banks, with other ones."""
+    """SMALL with other banks."""
     data = SMALL.file.model_dump(exclude_none=True)
+    data["region"]["hbm"]["size"]["value"] = prod(banks[name] for name in ("channels", "banks", "rows", "columns")) * 32
     for name, value in banks.items():
         data["unit"]["pim"]["parameters"][name]["value"] = value
     return preset_of(data)
 
 
-# Columns of a row in one piece; in pieces of 8; one by one. 3 and 5 banks: not all groups of four are whole.
+# Columns of a row in one piece; in pieces of 8; one by one; banks that are not groups of four; bank groups that are too small for
+# element-wise products.
 MACHINES = {
     "whole":  machine(channels=4, bank_groups=1, banks=4, rows=4, columns=32, blocks=4, mapping="row bank channel column"),
     "pieces": SMALL,
     "apart":  machine(channels=2, bank_groups=2, banks=8, rows=4, columns=32, blocks=8, mapping="row column bank channel"),
-    "odd":    machine(channels=4, bank_groups=1, banks=4, rows=8, columns=16, blocks=4, mapping="channel bank row column"),
+    "odd":    machine(channels=2, bank_groups=2, banks=6, rows=4, columns=32, blocks=3, mapping="row channel bank column"),
+    "pairs":  machine(channels=4, bank_groups=2, banks=4, rows=8, columns=16, blocks=4, mapping="channel bank row column"),
 }
 
 
@@ -56,7 +60,7 @@ def numbers(random, form: str, n: int) -> np.ndarray:
 def start(pair: Pair, form: str, seed: int, masks: int) -> np.random.Generator:
     """Banks full of numbers, buffers and accumulators too, some rows open."""
     random = np.random.default_rng(seed)
-    pair.place(HBM, numbers(random, form, 1 << 15))
+    pair.place(HBM, numbers(random, form, pair.reference.machine.region("hbm").size // 2))
     reference = pair.reference.state
     pair.start_state = {
         "pim.global_buffer": numbers(random, form, len(reference["pim.global_buffer"]) // 2),
