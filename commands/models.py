@@ -206,11 +206,12 @@ def verify(model: Path, settings: Any, program_file: Path | None, tokens: int, p
 @click.option("--weights", metavar="F", help="Weight format of the linears; by default t2, of 15m i8.")
 @click.option("--context", type=int, metavar="N", help="Compile for N positions; by default 1024.")
 @click.option("--kv", type=click.Choice(["f32", "i8"]), default="f32", show_default=True, help="Format of keys and values.")
+@click.option("--machine", metavar="M", default="slim", show_default=True, help="Preset name to compile for.")
 @click.option("--seconds", type=click.FloatRange(min=0.1), default=4.0, show_default=True, metavar="S", help="How long to measure.")
 @_threads
 @_json
-def bench(names: tuple[str, ...], shapes: tuple[str, ...], weights: str | None, context: int | None, kv: str, seconds: float,
-          threads: int, json_file: Path | None) -> int:
+def bench(names: tuple[str, ...], shapes: tuple[str, ...], weights: str | None, context: int | None, kv: str, machine: str,
+          seconds: float, threads: int, json_file: Path | None) -> int:
     """Measure greedy decoding with all counters: seconds to compile and to the first token, tokens/s, memory, time by operation.
 
     NAMES are benchmarks of a checkout (python -m benchmarks); without --shape and NAMES the 125m shape is measured.
@@ -222,8 +223,8 @@ def bench(names: tuple[str, ...], shapes: tuple[str, ...], weights: str | None, 
     figures, make = {}, machine_maker("fast", threads)
     for name in shapes or (() if names else ("125m",)):
         form = weights or WEIGHTS.get(name, "t2")
-        path, compiling = compile_shape(name, form, context, kv, progress(f"compiling {name}"))
-        figures[name] = {"weights": form, "kv": kv, "threads": threads, "compile_seconds": compiling,
+        path, compiling = compile_shape(name, form, context, kv, machine, progress(f"compiling {name}"))
+        figures[name] = {"weights": form, "kv": kv, "machine": machine, "threads": threads, "compile_seconds": compiling,
                          **measure(Program.load(path), make, seconds, threads)}
         if str(json_file) != "-":
             _bench_table(name, figures[name])
@@ -243,7 +244,7 @@ def _benchmarks(names: tuple[str, ...]) -> int:
 
 def _bench_table(name: str, f: dict[str, Any]) -> None:
     compiling = "kept from before" if f["compile_seconds"] is None else f"{f['compile_seconds']:.1f} s"
-    formats = f"{f['weights']}{', kv i8' * (f['kv'] == 'i8')}"
+    formats = f"{f['weights']}{', kv i8' * (f['kv'] == 'i8')}{' on ' + f['machine'] if f['machine'] != 'slim' else ''}"
     threads = f"{f['threads']} thread{'s' * (f['threads'] > 1)}"
     click.echo(f"{name} {formats}, {threads}: {f['tokens_per_second']:,.1f} tokens/s"
                f" (best tenth {f['best_tokens_per_second']:,.1f}, of CPU time {f['tokens_per_cpu_second']:,.1f})")

@@ -21,16 +21,20 @@ from compiler.errors import ModelError, nearest, one_of
 from compiler.graph import Graph
 from compiler.kv_cache import KV_FORMATS, with_int8_cache
 from compiler.lowering.active import scratch as scratch_of_active
+from compiler.lowering.banks import scratch as scratch_of_banks
+from compiler.lowering.pim import scratch as scratch_of_pim
 from compiler.memory_plan import MemoryPlan, plan_memory
 from compiler.model import Model
-from compiler.program import weights_region, write_program
+from compiler.placement import Placement, check_room, computes_in_banks, place
+from compiler.program import cache_region, weights_region, write_program
 from compiler.quantise import quantise
 from compiler.recipe import Recipe
 from compiler.sampling import scratch
 from compiler.sparsify import BY_NEURON, sparsify
+from compiler.to_banks import to_banks
 from compiler.weights import PAGE, ROPE, Layout, plan_weights
 from isa.elf import replacing
-from isa.preset import Preset, load_preset
+from isa.preset import Preset, load_preset, presets_with
 from isa.program import Program
 
 EMBEDDING_FORMATS = ("f32", "f16", "bf16", "i8")
@@ -50,22 +54,27 @@ class Compiled:
     memory: MemoryPlan
     machine: Preset
     machine_name: str           # of a shipped preset, or a .toml file
+    placement: Placement | None = None          # of matrices in banks, on a machine that computes there
 
-    def text(self, weights_file: str = "weights.bin") -> str:
-        """The program as assembly. `weights_file` is the name under which it asks for the weights."""
+    def text(self, weights_file: str = "weights.bin", banks_file: str = "banks.bin") -> str:
+        """The program as assembly. `weights_file` and `banks_file` are the names of what it asks for, matrices in banks last."""
         title = f"{self.model.path.name}: {self.model.config.architecture}"
-        return write_program(self.graph, self.layout, self.memory, self.machine, weights_file, title)
+        return write_program(self.graph, self.layout, self.memory, self.machine, weights_file, title, self.placement, banks_file)
 
-    def write_weights(self, path: Path, progress: Progress | None = None) -> None:
-        """The weights file, whole or not at all."""
-        with replacing(path) as stream:
-            for done, size in self.layout.write(stream):
-                if progress:
-                    progress(done, size)
+    def write_weights(self, path: Path, banks: Path, progress: Progress | None = None) -> None:
+        """The weights file, and where there are banks that of the matrices there, each whole or not at all."""
+        parts: list[tuple[Path, Layout | Placement]] = [(path, self.layout), *([(banks, self.placement)] if self.placement else [])]
+        before, whole = 0, sum(part.size for _, part in parts)
+        for file, part in parts:
+            with replacing(file) as stream:
+                for done, _ in part.write(stream):
+                    if progress:
+                        progress(before + done, whole)
+            before += part.size
 
     def build(self, folder: Path, progress: Progress | None = None) -> Program:
         """Write the weights to `folder` and assemble. The program refers to them there until it is saved."""
-        self.write_weights(folder / "weights.bin", progress)
+        self.write_weights(folder / "weights.bin", folder / "banks.bin", progress)
         program = assemble(self.text(), machine=self.machine_name, include_paths=[folder])
         program.meta["model"] = self.card
         if self.model.tokenizer is not None:
@@ -107,20 +116,25 @@ class Compiled:
         memory, c = self.memory, self.model.config
         caches = c.layers * sum(memory.layer_bytes.values())
         formats = Counter(placed.format for placed in self.layout.every()
-                          if len(placed.shape) == 2 and placed.role != ROPE)
-        rows = [(weights_region(self.machine), self.layout.size, f"weights: matrices in {', '.join(sorted(formats))}"),
-                ("dram", caches, f"keys and values of {c.layers} layers, {memory.context} positions, in "
+                          if len(placed.shape) == 2 and placed.role != ROPE and not placed.banked)
+        in_banks = [("hbm", self.placement.size, f"matrices in the banks, rows 0..{self.placement.linear_row - 1}; behind them")
+                    ] if self.placement and self.placement.size else []
+        rows = [*in_banks,
+                (weights_region(self.machine), self.layout.size,
+                 f"weights: matrices in {', '.join(sorted(formats)) or 'the banks'}"),
+                (cache_region(self.machine), caches, f"keys and values of {c.layers} layers, {memory.context} positions, in "
                                f"{self.graph.values['keys'].format}"),
                 ("sram", memory.scratchpad_bytes, f"activations, of {self.machine.region('sram').size:,}"
                  + (f"; two buffers of {memory.buffer_bytes:,} among them" if memory.buffer_bytes else ""))]
-        return "\n".join(f"  {region:<5} {size:>15,} bytes  {text}" for region, size, text in rows)
+        lines = [f"  {region:<5} {size:>15,} bytes  {text}" for region, size, text in rows]
+        return "\n".join([*lines, *(f"  {line}" for line in str(self.placement).splitlines() if in_banks)])
 
     def save_source(self, path: Path, progress: Progress | None = None) -> None:
-        """Write the text to `path` and the weights beside it, as NAME.weights."""
-        weights = path.with_suffix(".weights")
-        self.write_weights(weights, progress)
+        """Write the text to `path` and the weights beside it, as NAME.weights, those in banks as NAME.banks."""
+        weights, banks = path.with_suffix(".weights"), path.with_suffix(".banks")
+        self.write_weights(weights, banks, progress)
         with replacing(path) as stream:
-            stream.write(self.text(weights.name).encode())
+            stream.write(self.text(weights.name, banks.name).encode())
 
 
 def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recipe | None = None,
@@ -134,6 +148,7 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
     the thresholds for it on `calibration`, tokens of a text.
     """
     preset = load_preset(machine) if isinstance(machine, str) else machine
+    _check_units(preset)
     if context and context > model.config.context:
         raise ModelError(model.path, "--context", got=str(context),
                          expected=f"at most the {model.config.context} that the model was made for")
@@ -147,7 +162,11 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
         if sparsity is not None:
             model = with_thresholds(model, graph, calibration, progress)
         graph = sparsify(graph, model, sparsity)
-    layout = plan_weights(model, positions, [body.layers for body in graph.bodies], (BY_NEURON,) if sparse else ())
+    groups = [body.layers for body in graph.bodies]
+    placement = place(model, preset, groups) if computes_in_banks(preset) else None
+    if placement:
+        graph = to_banks(graph, placement)
+    layout = plan_weights(model, positions, groups, (BY_NEURON,) if sparse else (), placement.has if placement else None)
     embedding = layout.once["embedding"]
     if embedding.format not in EMBEDDING_FORMATS:
         raise ModelError(model.path, "embedding", got=f"weights in {embedding.format}",
@@ -156,10 +175,12 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
     rows = {"embedded_row": embedding.row_bytes} if embedding.format != "f32" else {}
     if sparse:
         rows |= scratch_of_active(model.config.hidden, model.config.dim)
+    if placement:
+        rows |= scratch_of_pim(placement) | scratch_of_banks(placement)
     reached = _reached(preset)
     memory = plan_memory(graph, positions, preset, rows, reached=reached, buffered=sparse or not reached)
     memory.add(scratch(model.config.vocab), beside=("logits",))
-    compiled = Compiled(model, graph, layout, memory, preset, machine if isinstance(machine, str) else machine.name)
+    compiled = Compiled(model, graph, layout, memory, preset, machine if isinstance(machine, str) else machine.name, placement)
     _check_machine(compiled)
     compiled.text()                     # raises for what has no room in a tile
     return compiled
@@ -167,27 +188,40 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
 
 def _reached(machine: Preset) -> bool:
     """Whether the units compute on weights and caches where these are."""
-    return all({"vec", "lut"} <= machine.region(name).ports for name in ("dram", weights_region(machine)))
+    units = {"vec", "attn"} if computes_in_banks(machine) else {"vec", "lut"}
+    return all(units <= machine.region(name).ports for name in (cache_region(machine), weights_region(machine)))
+
+
+def _check_units(machine: Preset) -> None:
+    """Raise ModelError for a unit that programs of models need and the machine lacks."""
+    units = ("vec", "thr", "fetch", "sync", *(("pim", "attn") if computes_in_banks(machine) else ("lut",)))
+    for unit in units:
+        if not machine.has_unit(unit):
+            raise ModelError("", f"machine {machine.name}", got=f"no {unit} unit",
+                             expected=f"{one_of(units).replace(' or ', ' and ')}: programs of models use them",
+                             hint=presets_with((unit,)))
 
 
 def _check_machine(compiled: Compiled) -> None:
-    """Raise ModelError for what the machine lacks: units, tables, memory."""
+    """Raise ModelError for what the machine lacks: tables, ports, memory."""
     machine, layout, place = compiled.machine, compiled.layout, f"machine {compiled.machine.name}"
-    for unit in ("vec", "thr", "fetch", "sync", "lut"):
-        if not machine.has_unit(unit):
-            raise ModelError("", place, got=f"no {unit} unit",
-                             expected="vec, lut, thr, fetch and sync: programs of models use them")
-    widest = max((placed for placed in layout.every() if placed.scale_count),
-                 key=lambda placed: placed.shape[1], default=None)
-    tables = machine.parameter("lut.activations")
-    if widest and widest.shape[1] > tables:
-        raise ModelError("", place, got=f"{widest.role} has {widest.shape[1]:,} columns",
-                         expected=f"at most the {tables:,} activations that its tables hold (lut.activations)",
-                         hint="weights of floats need no tables: --weights f16")
-    needs = {"dram": compiled.model.config.layers * sum(compiled.memory.layer_bytes.values()) + PAGE}
-    region = weights_region(machine)
-    needs[region] = needs.get(region, 0) + layout.size
-    for name, size in needs.items():
+    linear = {weights_region(machine): layout.size}
+    caches = compiled.model.config.layers * sum(compiled.memory.layer_bytes.values())
+    linear[cache_region(machine)] = linear.get(cache_region(machine), 0) + caches + PAGE
+    if compiled.placement:
+        if not compiled.memory.reached:
+            raise ModelError("", place, got="units vec and attn without ports to hbm",
+                             expected="ports to it: scales, keys and values lie there")
+        check_room(compiled.placement, machine, linear.pop("hbm") + PAGE)
+    else:
+        widest = max((placed for placed in layout.every() if placed.scale_count),
+                     key=lambda placed: placed.shape[1], default=None)
+        tables = machine.parameter("lut.activations")
+        if widest and widest.shape[1] > tables:
+            raise ModelError("", place, got=f"{widest.role} has {widest.shape[1]:,} columns",
+                             expected=f"at most the {tables:,} activations that its tables hold (lut.activations)",
+                             hint="weights of floats need no tables: --weights f16")
+    for name, size in linear.items():
         room = machine.region(name).size
         if size > room:
             raise ModelError("", place, got=f"weights and caches take {size:,} bytes of {name}", expected=f"at most {room:,}",

@@ -19,9 +19,10 @@ from isa.instruction import TABLE
 POSITION, LAYER, KEYS, VALUES, POSITIONS, KV_OFFSET, ROPE_ROW, LAYERS_LEFT, WEIGHTS, TOKEN, BUFFER, BUFFER_TAG = (
     "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "gp", "tp", "ra", "sp")
 BASE = {"keys": KEYS, "values": VALUES}                          # of a layer's part of a cache
+LAYER_ROW = BUFFER       # on machines with banks, which need no buffers: the first row of the layer's matrices
 SCRATCH = ("a6", "a7")                                           # free for address arithmetic between two operations
 POOL = ("a0", "a1", "a2", "a3", "a4", "a5", "t0", "t1", "t2", "t3", "t4", "t5", "t6", "s8", "s9", "s10", "s11")    # as needed
-UNITS = ("vec", "lut", "thr", "fetch")
+UNITS = ("vec", "lut", "thr", "fetch", "pim", "attn")
 TAGS = {pair: tag for tag, pair in enumerate(permutations(UNITS, 2), 3)}        # (who signals, who waits); 1 and 2: the buffers
 
 

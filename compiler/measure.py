@@ -57,7 +57,7 @@ def measure(program: Program, make: Maker, seconds: float = 4.0, threads: int = 
 
     threads: how many the machine has that `make` makes; bandwidth is measured with as many.
     """
-    weights = sum(s.size for s in program.sections if s.name.endswith(".weights"))
+    weights = sum(s.size for s in program.sections if s.name.endswith((".weights", ".banks")))
     start = time.perf_counter()
     machine = _loaded(program, make)
     times: list[float] = []

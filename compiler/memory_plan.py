@@ -16,9 +16,12 @@ from compiler.graph import Graph, Op, Value
 from isa.preset import Preset
 
 ALIGN = 64
-BYTES = {"f32": 4, "i8": 1, "index": 4}
+BYTES = {"f32": 4, "f16": 2, "i32": 4, "i8": 1, "index": 4}
 IN_PLACE = ("softmax", "silu", "gelu", "relu", "relu2", "mul", "add", "bias", "scale", "rope", "scale.heads")
 """Kinds whose result may stand where an operand stood: one instruction, or one for each row, with rows in their order."""
+
+BESIDE = "context.attn"
+"""Up to an operation of this kind units work beside each other, and who takes over another's room would wait for it: all stay."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,7 @@ def plan_memory(graph: Graph, context: int, machine: Preset, scratch: Mapping[st
     """
     plan = MemoryPlan(machine, context, reached=reached)
     for op in graph.bodies[0].ops:              # caches are the same in all
-        if op.kind in ("append", "append.i8"):
+        if op.kind.startswith("append"):
             _caches(plan, graph, op.outputs)
     sections = [graph.start, _merged([body.ops for body in graph.bodies]), graph.finish]
     crossing = [name for name in graph.values if name not in ("token", "position", *plan.caches)
@@ -143,7 +146,9 @@ def _caches(plan: MemoryPlan, graph: Graph, names: Sequence[str]) -> None:
 
 
 def _section(plan: MemoryPlan, graph: Graph, ops: Sequence[Op], crossing: Sequence[str]) -> None:
-    last = {name: number for number, op in enumerate(ops) for name in (*op.inputs, *op.outputs) if name not in crossing}
+    beside = max((number for number, op in enumerate(ops) if op.kind == BESIDE), default=0)
+    last = {name: max(number, beside) for number, op in enumerate(ops) for name in (*op.inputs, *op.outputs)
+            if name not in crossing}
     live = {name: plan.slots[name] for name in crossing}
     for number, op in enumerate(ops):
         dying = [name for name in op.inputs if last.get(name) == number and name in live]

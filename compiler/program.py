@@ -13,6 +13,7 @@ from compiler.emit import (
     KEYS,
     KV_OFFSET,
     LAYER,
+    LAYER_ROW,
     LAYERS_LEFT,
     POSITION,
     POSITIONS,
@@ -23,9 +24,10 @@ from compiler.emit import (
     offset,
 )
 from compiler.graph import Graph, Op
-from compiler.lowering import LOWERINGS, Lowering
+from compiler.lowering import LOWERINGS, Lowering, attn, pim
 from compiler.lowering.tiles import start
 from compiler.memory_plan import MemoryPlan
+from compiler.placement import Placement, computes_in_banks
 from compiler.sampling import sample
 from compiler.weights import ROPE, Layout
 from isa.preset import Preset, preset_names
@@ -35,10 +37,11 @@ EMPTY_PROMPT, BAD_TOKEN = 2, 3          # exit codes
 MOST_STOPS = 16                         # stop tokens that the parameter block has room for
 
 
-def write_program(graph: Graph, layout: Layout, memory: MemoryPlan, machine: Preset, weights_file: str, title: str) -> str:
-    """The text of the program. `weights_file` is what `.incbin` names."""
-    c = Lowering(graph, layout, memory)
-    _frame(c, machine, weights_file, title)
+def write_program(graph: Graph, layout: Layout, memory: MemoryPlan, machine: Preset, weights_file: str, title: str,
+                  placement: Placement | None = None, banks_file: str = "") -> str:
+    """The text of the program. `weights_file` is what `.incbin` names, `banks_file` that of matrices in banks, if any are."""
+    c = Lowering(graph, layout, memory, placement)
+    _frame(c, machine, weights_file, banks_file, title)
     _token_loop(c)
     return "\n".join(c.emit.lines) + "\n"
 
@@ -49,14 +52,24 @@ def mark(section: str, number: int) -> str:
 
 
 def weights_region(machine: Preset) -> str:
-    """Where a machine has its weights."""
-    return "flash" if any(region.name == "flash" for region in machine.regions) else "dram"
+    """Where a machine has its weights, those in banks left out."""
+    names = {region.name for region in machine.regions}
+    return "hbm" if computes_in_banks(machine) else "flash" if "flash" in names else "dram"
+
+
+def cache_region(machine: Preset) -> str:
+    """Where a machine has keys and values."""
+    return "hbm" if computes_in_banks(machine) else "dram"
 
 
 # ------------------------------------------------------------------------------------------------ data
 
 
-def _frame(c: Lowering, machine: Preset, weights_file: str, title: str) -> None:
+_WEIGHTS = {"flash": ".flash.weights, \"a\"", "hbm": ".hbm.weights, \"aw\"", "dram": ".rodata.weights, \"a\""}
+_CACHES = {"hbm": ".hbm.caches, \"aw\", @nobits", "dram": ".bss"}
+
+
+def _frame(c: Lowering, machine: Preset, weights_file: str, banks_file: str, title: str) -> None:
     graph, memory, layout = c.graph, c.memory, c.layout
     emit = c.emit.lines.append
     emit(f"# {title}")
@@ -64,8 +77,12 @@ def _frame(c: Lowering, machine: Preset, weights_file: str, title: str) -> None:
          f"{memory.scratchpad_bytes:,} bytes of scratchpad.")
     if machine.name in preset_names():          # another one is a file, which has to be named where this is assembled
         emit(f"    .machine {machine.name}\n")
-    section = ".flash.weights" if weights_region(machine) == "flash" else ".rodata.weights"
-    emit(f'    .section {section}, "a"\n    .balign 4096\nweights:\n    .incbin "{weights_file}"\n')
+    if c.placement and c.placement.size:
+        emit("# ---- matrices in the banks, from the first row on")
+        for line in str(c.placement).splitlines():
+            emit(f"#   {line}")
+        emit(f'    .section .hbm.banks, "aw"\n    .balign 4096\nbanks:\n    .incbin "{banks_file}"\n')
+    emit(f'    .section {_WEIGHTS[weights_region(machine)]}\n    .balign 4096\nweights:\n    .incbin "{weights_file}"\n')
 
     emit("# ---- the host's part: what to generate, and how")
     emit("    .section .data\n    .balign 8")
@@ -87,7 +104,7 @@ def _frame(c: Lowering, machine: Preset, weights_file: str, title: str) -> None:
         emit("layers:".ljust(24) + ".dword " + ", ".join([*(labels[layer] for layer in range(graph.config.layers)), "layers_done"]))
 
     emit("\n# ---- keys and values of every layer and position")
-    emit("    .section .bss\n    .balign 64")
+    emit(f"    .section {_CACHES[cache_region(machine)]}\n    .balign 64")
     for base, size in memory.layer_bytes.items():
         parts = ", then ".join(str(graph.values[name]) for name, cache in memory.caches.items() if cache.base == base)
         emit(f"{base}: .zero {graph.config.layers * size}".ljust(48) + f"# of each layer {parts}")
@@ -113,6 +130,9 @@ def _token_loop(c: Lowering) -> None:
     e.line(f"la {WEIGHTS}, weights")
     if c.memory.buffer_bytes:
         start(c, "buffers")
+    if c.placement:
+        attn.start(c)
+        pim.start(c)
     e.line(f"li {POSITION}, 0")
     e.line(f"li a7, {READ_TOKEN}", "the first token of the prompt")
     e.line("ecall")
@@ -129,7 +149,7 @@ def _token_loop(c: Lowering) -> None:
         e.line(f"ble {POSITIONS}, a6, 1f")
         e.line(f"mv {POSITIONS}, a6")
         e.mark("1")
-    e.line(f"li a6, {c.memory.caches['keys'].row_bytes}")
+    e.line(f"li a6, {c.memory.caches['values'].row_bytes}")
     e.line(f"mul {KV_OFFSET}, {POSITION}, a6", "bytes before this position's row of a cache")
     if config.rope:
         e.line(f"li a6, {4 * config.head_dim}")
@@ -143,6 +163,8 @@ def _token_loop(c: Lowering) -> None:
     e.line(f"add {LAYER}, {LAYER}, {WEIGHTS}")
     e.line(f"la {KEYS}, keys")
     e.line(f"la {VALUES}, values")
+    if c.placement:
+        e.line(f"li {LAYER_ROW}, {c.placement.layers_row}", "where the layer begins in the banks")
     if len(graph.bodies) == 1:
         e.line(f"li {LAYERS_LEFT}, {config.layers}")
     else:
@@ -232,6 +254,8 @@ def _layer(c: Lowering, name: str, ops: Sequence[Op]) -> None:
     e.line(f"li a6, {c.memory.layer_bytes['keys']}")
     e.line(f"add {KEYS}, {KEYS}, a6")
     e.line(f"add {VALUES}, {VALUES}, a6")
+    if c.placement:
+        e.advance(LAYER_ROW, c.placement.body_rows[c.body])
     e.line(f"addi {LAYERS_LEFT}, {LAYERS_LEFT}, {-1 if loop else 8}")
     if loop:
         e.line(f"beqz {LAYERS_LEFT}, 1f")

@@ -76,11 +76,11 @@ def shape_model(name: str, *, ternary: bool = True, context: int = CONTEXT) -> M
     return random_model(f"random-{name}", layers, dim, hidden, heads, vocab, context, ternary=ternary)
 
 
-def compile_shape(name: str, weights: str, context: int | None = None, kv: str = "f32",
+def compile_shape(name: str, weights: str, context: int | None = None, kv: str = "f32", machine: str = "slim",
                   progress: Callable[[int, int], None] | None = None) -> tuple[Path, float | None]:
     """(program file, seconds that compiling took, None if it was kept from before). The head gets 8 bits beside integer linears.
 
-    Raises ModelError, OSError.
+    Raises ModelError, PresetError, OSError.
     """
     form, seconds = parse_format(weights), None
     ternary = form.name in ("t2", "t5")
@@ -90,10 +90,10 @@ def compile_shape(name: str, weights: str, context: int | None = None, kv: str =
     def write(path: Path) -> None:
         nonlocal seconds
         start = time.perf_counter()
-        compile_model(model, recipe=recipe, kv=kv).save(path, progress)
+        compile_model(model, machine=machine, recipe=recipe, kv=kv).save(path, progress)
         seconds = time.perf_counter() - start
 
-    return cached([], {"shape": name, "weights": weights, "context": context, "kv": kv}, write), seconds
+    return cached([], {"shape": name, "weights": weights, "context": context, "kv": kv, "machine": machine}, write), seconds
 
 
 def random_model(name: str, layers: int, dim: int, hidden: int, heads: int, vocab: int, context: int, *, ternary: bool) -> Model:

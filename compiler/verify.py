@@ -24,7 +24,7 @@ from isa.reference import ReferenceMachine
 from isa.registers import ABI_NAMES
 from isa.services import Host
 
-DTYPE = {"f32": "<f4", "i8": "i1", "index": "<u4"}
+DTYPE = {"f32": "<f4", "f16": "<u2", "i32": "<i4", "i8": "i1", "index": "<u4"}
 
 
 @dataclass(frozen=True)

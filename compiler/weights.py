@@ -10,7 +10,7 @@ register. A matrix of codes is followed by its scales and, where the codes are i
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any
 
@@ -32,6 +32,7 @@ ROPE = "rope"           # the role of the table of cosines and sines, (context, 
 class Placed:
     """A tensor in the file. Offsets in bytes, from `weights` or, of a layer's tensor, from the layer's base.
 
+    banked     the file has the scales alone: the matrix lies in the banks of a PIM memory (placement.py)
     by_column  the file has the tensor column by column: `shape` is as in the file, scales are those of the tensor's rows
     format  of isa/numbers.py; scale_group: columns that share one of the fp32 scales at `scales`; 0: one for all
     """
@@ -43,6 +44,7 @@ class Placed:
     scales: int = 0
     scale_group: int = 0
     by_column: bool = False
+    banked: bool = False
 
     @property
     def row_bytes(self) -> int:
@@ -68,7 +70,12 @@ class Placed:
 
     @property
     def end(self) -> int:
-        return self.codebook + CODEBOOKS.get(self.format, 0) if self.scale_count else self.offset + self.rows * self.row_bytes
+        return self.codebook + CODEBOOKS.get(self.format, 0) if self.scale_count else self.offset + self.held
+
+    @property
+    def held(self) -> int:
+        """Bytes of the matrix or vector that are in the file."""
+        return 0 if self.banked else self.rows * self.row_bytes
 
 
 @dataclass
@@ -144,16 +151,18 @@ class Layout:
             yield from self._columns(stream, placed, tensor)
             return
         form, scales = FORMATS[placed.format], []
-        for first, last in tensor.blocks():
+        blocks = tensor.blocks() if not placed.banked or placed.scale_group else list(tensor.blocks())[:bool(placed.scale_count)]
+        for first, last in blocks:
             if placed.scale_count:
                 codes = tensor.codes(first, last)
-                stream.write(form.pack(_stored(placed, codes.values, tensor)).tobytes())
+                if not placed.banked:
+                    stream.write(form.pack(_stored(placed, codes.values, tensor)).tobytes())
                 scales.append(codes.scales.astype("<f4").tobytes())
             else:
                 stream.write(form.pack(tensor.rows(first, last)).tobytes())
             yield stream.tell(), self.size
         if placed.scale_count:
-            stream.write(bytes(placed.scales - placed.offset - placed.rows * placed.row_bytes))
+            stream.write(bytes(placed.scales - placed.offset - placed.held))
             stream.write(b"".join(scales if placed.scale_group else scales[:1]))
             stream.write(_codebook(placed, tensor))
 
@@ -186,40 +195,45 @@ def _codebook(placed: Placed, tensor: Tensor) -> bytes:
     return np.array(tensor.levels, np.int8).tobytes().ljust(CODEBOOKS[placed.format], b"\0") if placed.format in CODEBOOKS else b""
 
 
-def plan_weights(model: Model, context: int, groups: Sequence[tuple[int, ...]], by_column: Collection[str] = ()) -> Layout:
+def plan_weights(model: Model, context: int, groups: Sequence[tuple[int, ...]], by_column: Collection[str] = (),
+                 banked: Callable[[str, int], bool] | None = None) -> Layout:
     """Lay out the tensors of a quantised model for at most `context` positions; those roles of a layer column by column.
 
     groups  the layers of each body of the graph: they are laid out alike
+    banked  whether the matrix of a role ("layer.q", "head") in a layer lies elsewhere: then the file has its scales alone
     """
     layout, c = Layout(model, context, groups), model.config
+    in_banks = banked or (lambda role, layer: False)
     once = [(role, shape) for role, shape in roles(c) if not role.startswith("layers.")]
     if c.rope:
         once.append((ROPE, (context, c.head_dim)))
     at = 0
     for role, shape in once:
-        layout.once[role] = _place(role, shape, at, None if role == ROPE else model.tensor(role))
+        layout.once[role] = _place(role, shape, at, None if role == ROPE else model.tensor(role), banked=in_banks(role, 0))
         at = layout.once[role].end
     layout.layers_at = _up(at, PAGE)
     thresholds = [("thresholds", model.tensor("layers.0.thresholds").shape)] if "layers.0.thresholds" in model.tensors else []
     for layers in groups:
         body, at = {}, 0
         for role, shape in (*layer_roles(c), *thresholds):
-            body[role] = _place(role, shape, at, model.tensor(f"layers.{layers[0]}.{role}"), role in by_column)
+            body[role] = _place(role, shape, at, model.tensor(f"layers.{layers[0]}.{role}"), role in by_column,
+                                in_banks(f"layer.{role}", layers[0]))
             at = body[role].end
         layout.bodies.append(body)
         layout.body_bytes.append(_up(at, PAGE))
     return layout
 
 
-def _place(role: str, shape: tuple[int, ...], at: int, tensor: Tensor | None, by_column: bool = False) -> Placed:
+def _place(role: str, shape: tuple[int, ...], at: int, tensor: Tensor | None, by_column: bool = False,
+           banked: bool = False) -> Placed:
     offset = _up(at, ALIGN)
     name, _, group = "f32::".partition(":") if tensor is None or len(shape) == 1 else storage(tensor).partition(":")
     if by_column:
         shape, group = shape[::-1], group and ("tensor" if group == "tensor" else "1")
     if not group.strip(":"):
-        return Placed(role, shape, offset, name, by_column=by_column)
-    size = shape[0] * FORMATS[name].row_bytes(shape[1])
-    return Placed(role, shape, offset, name, _up(offset + size, ALIGN), 0 if group == "tensor" else int(group), by_column)
+        return Placed(role, shape, offset, name, by_column=by_column, banked=banked)
+    size = 0 if banked else shape[0] * FORMATS[name].row_bytes(shape[1])
+    return Placed(role, shape, offset, name, _up(offset + size, ALIGN), 0 if group == "tensor" else int(group), by_column, banked)
 
 
 def _up(value: int, unit: int) -> int:

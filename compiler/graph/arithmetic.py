@@ -18,6 +18,9 @@ import numpy.typing as npt
 
 from compiler.tensors import F32, Codes
 from isa import arithmetic as exact
+from isa import half
+
+Half = npt.NDArray[np.uint16]           # the bits of fp16 numbers
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,7 @@ class Arithmetic:
 
     gemv       (rows, cols), (cols,) -> (rows,)             W x
     gemv_codes codes (rows, cols), x int8 (cols,), its scale (1,) -> (rows,)
+    gemv_half  fp16 bits (rows, cols), (cols,) -> (rows,)   W x in fp16
     mac_t      (rows, cols), (rows,) -> (cols,)             W^T h
     rmsnorm, layernorm  (n,), gain (n,), eps -> (n,)
     softmax    (n,) -> (n,)
@@ -34,6 +38,7 @@ class Arithmetic:
 
     gemv: Callable[[F32, F32], F32]
     gemv_codes: Callable[[Codes, npt.NDArray[np.int8], F32], F32]
+    gemv_half: Callable[[Half, Half], Half]
     mac_t: Callable[[F32, F32], F32]
     rmsnorm: Callable[[F32, F32, np.float32], F32]
     layernorm: Callable[[F32, F32, np.float32], F32]
@@ -62,6 +67,21 @@ def _exact_gemv_codes(codes: Codes, x: npt.NDArray[np.int8], scale: F32) -> F32:
     """As lut.gemv: each group's sum times the product of both scales, added up through the lanes."""
     total: F32 = exact.lane_sum(_group_sums(codes, x) * (codes.scales * scale))
     return total
+
+
+def _gemv_half(W: Half, x: Half) -> Half:
+    """In fp32, rounded to fp16 at the end."""
+    return exact.f16_bits(exact.f32_from_f16(W) @ exact.f32_from_f16(x))
+
+
+def _exact_gemv_half(W: Half, x: Half) -> Half:
+    """As the banks: column c goes to lane c % 16; products and sums are rounded to fp16, then the lanes folded."""
+    rows, cols = W.shape
+    lanes = np.zeros((rows, exact.LANES), np.uint16)
+    for start in range(0, cols, exact.LANES):
+        width = min(exact.LANES, cols - start)
+        lanes[:, :width] = half.f16_mac(lanes[:, :width], W[:, start:start + width], x[start:start + width])
+    return half.f16_fold(lanes)
 
 
 def _rising(terms: F32) -> F32:
@@ -109,12 +129,12 @@ def _quiet(function: Callable[..., Any]) -> Callable[..., Any]:
     return quiet
 
 
-PLAIN = Arithmetic(gemv=lambda W, x: W @ x, gemv_codes=_gemv_codes, mac_t=lambda W, h: h @ W,
+PLAIN = Arithmetic(gemv=lambda W, x: W @ x, gemv_codes=_gemv_codes, gemv_half=_gemv_half, mac_t=lambda W, h: h @ W,
                    rmsnorm=_rmsnorm, layernorm=_layernorm, softmax=_quiet(_softmax), silu=_quiet(_silu), gelu=_gelu)
 
 # ------------------------------------------------------------------------------------------------ the machine's
 
 
-EXACT = Arithmetic(gemv=lambda W, x: exact.lane_sum(W * x), gemv_codes=_exact_gemv_codes,
+EXACT = Arithmetic(gemv=lambda W, x: exact.lane_sum(W * x), gemv_codes=_exact_gemv_codes, gemv_half=_exact_gemv_half,
                    mac_t=lambda W, h: _rising(W * h[:, None]), rmsnorm=exact.rmsnorm, layernorm=exact.layernorm,
                    softmax=_quiet(exact.softmax), silu=_quiet(exact.silu), gelu=_quiet(exact.gelu))

@@ -20,6 +20,15 @@ CHECKS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("rmsnorm",   lambda s: s.eps > 0,                             "eps is {s.eps}: expected a positive number"),
     ("rmsnorm",   lambda s: s.n % s.size == 0,                     "{s.n} elements are not whole parts of {s.size}"),
     ("layernorm", lambda s: s.eps > 0,                             "eps is {s.eps}: expected a positive number"),
+    *((kind, lambda s: s.padded == s.size >= s.n,                  "{s.padded} results are not {s.size} or below {s.n}")
+      for kind in ("quantise.banks", "round.banks")),
+    *((kind, holds, message) for kind in ("gemv.banks.i8", "gemv.banks.f16") for holds, message in (
+        (lambda s: s.tiles * s.tile >= s.cols,             "{s.tiles} tiles of {s.tile} do not hold {s.cols} columns"),
+        (lambda s: s.padded >= s.tiles * s.tile,           "{s.padded} elements are fewer than {s.tiles} tiles of {s.tile}"),
+        (lambda s: s.height <= s.banks,                    "{s.height} rows do not lie in {s.banks} banks"),
+        (lambda s: s.places == -(-s.rows // s.height) * s.banks,   "{s.places} places are not those of {s.rows} rows"))),
+    *((kind, lambda s: s.places == -(-s.rows // s.height) * s.banks, "{s.places} places are not those of {s.rows} rows")
+      for kind in ("collect.i8", "collect.f16")),
     ("rope",      lambda s: s.config.rope is not None,             "the model has no rotary positions"),
     ("rope",      lambda s: s.head_dim % 2 == 0,                   "a head of {s.head_dim} elements has no whole pairs"),
     ("rope",      lambda s: s.n % s.head_dim == 0,                 "{s.n} elements are not whole heads of {s.head_dim}"),
@@ -32,6 +41,7 @@ CHECKS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("quantise.heads", lambda s: s.n % s.kv_heads == 0,            "{s.n} elements are not {s.kv_heads} heads"),
     ("scale.heads", lambda s: s.heads % s.kv_heads == 0,           "{s.kv_heads} heads of scales do not divide {s.heads} heads"),
 )
+CHECKS += tuple((f"{kind}.attn", holds, message) for kind, holds, message in CHECKS if kind in ("scores", "context"))
 
 
 class GraphError(Exception):

@@ -14,6 +14,7 @@ import numpy as np
 
 from compiler.errors import ModelError
 from compiler.graph.arithmetic import PLAIN, Arithmetic
+from compiler.graph.banks import BankOperations
 from compiler.graph.ops import Graph, Op, role_of
 from compiler.model import Model
 from compiler.tensors import BLOCK, F32, Codes, Tensor
@@ -25,7 +26,7 @@ Observer = Callable[[int | None, Op, tuple[Any, ...]], None]
 KEEP = 1 << 30          # bytes of decoded weights
 
 
-class Executor:
+class Executor(BankOperations):
     """A model at work on one text. `step(token)` gives the logits of the next one."""
 
     def __init__(self, graph: Graph, model: Model, arithmetic: Arithmetic = PLAIN, *, observe: Observer | None = None,
@@ -151,6 +152,10 @@ class Executor:
                                for value, row in zip(_heads(values, heads, kv_heads, window), p, strict=True)])
 
     _scores_i8, _context_i8 = _scores, _context
+    def _scores_attn(self, q: F32, keys: F32, *, heads: float, kv_heads: float, window: float) -> F32:
+        return self._scores(q, keys.T, heads=heads, kv_heads=kv_heads, window=window)
+
+    _softmax_attn, _context_attn = _softmax, _context
 
     def _silu(self, x: F32) -> F32:
         return self.arithmetic.silu(x)
@@ -204,6 +209,8 @@ class Executor:
             elif op.kind == "append.i8":
                 cache, scales = (self._append(layer, *pair) for pair in zip(op.outputs, inputs, strict=True))
                 results = cache, scales.T
+            elif op.kind == "append.attn":
+                results = self._append(layer, op.outputs[0], *inputs).T
             else:
                 numbers = {**op.attributes, **{"W": role_of(role, layer) for role in op.weights[:1]}}      # noqa: B035 - at most one
                 results = getattr(self, "_" + op.kind.replace(".", "_"))(*inputs, **numbers)

@@ -19,15 +19,17 @@ from compiler.emit import LAYER, WEIGHTS, Emitter, Operand, Want, number, offset
 from compiler.graph import Graph, Op
 from compiler.lowering.tiles import Tile, fetched, tiles
 from compiler.memory_plan import MemoryPlan
+from compiler.placement import Banked, Placement
 from compiler.recipe import CODEBOOKS
 from compiler.weights import Layout, Placed
+from isa.banks import Organisation
 
 
 class Lowering:
     """What the functions that lower operations work with."""
 
-    def __init__(self, graph: Graph, layout: Layout, memory: MemoryPlan) -> None:
-        self.graph, self.layout, self.memory = graph, layout, memory
+    def __init__(self, graph: Graph, layout: Layout, memory: MemoryPlan, placement: Placement | None = None) -> None:
+        self.graph, self.layout, self.memory, self.placement = graph, layout, memory, placement
         self.emit = Emitter(memory.overlap)
         self.built = ""                 # the codes that the LUT unit has loaded
         self.body = 0                   # of the graph, that is being lowered
@@ -54,6 +56,18 @@ class Lowering:
         placed = self.tensor(role)
         return offset(LAYER if role.startswith("layer.") else WEIGHTS, getattr(placed, part or "offset"),
                       f"{role.removeprefix('layer.')} {part}".rstrip())
+
+    @property
+    def banks(self) -> Organisation:
+        """The banks that matrices lie in."""
+        assert self.placement is not None
+        return self.placement.banks
+
+    def banked(self, role: str) -> Banked:
+        """Where a weight of an operation lies in the banks."""
+        banked = self.placement.of(role, self.graph.bodies[self.body].layers[0]) if self.placement else None
+        assert banked is not None, f"{role} is not in the banks"
+        return banked
 
     @property
     def buffered(self) -> bool:
@@ -126,4 +140,4 @@ def lowers(*kinds: str) -> Callable[[Callable[[Lowering, Op], None]], Callable[[
     return register
 
 
-from compiler.lowering import active, fetch, lut, vec  # noqa: E402, F401 - they register their functions
+from compiler.lowering import active, attn, banks, fetch, lut, pim, vec  # noqa: E402, F401 - they register their functions

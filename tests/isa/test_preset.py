@@ -146,6 +146,6 @@ def test_banks_need_the_region_and_a_port_to_it(tmp_path: Path) -> None:
     path.write_text(SLIM[:start] + SLIM[end:], encoding="utf-8")
     with pytest.raises(PresetError, match=r'region\.hbm: missing; expected a region whose ports have "pim"'):
         load_preset(path)
-    path.write_text(SLIM[:start] + SLIM[start:end].replace(', "pim"]', "]", 1) + SLIM[end:], encoding="utf-8")
+    path.write_text(SLIM[:start] + SLIM[start:end].replace(', "pim"', "", 1) + SLIM[end:], encoding="utf-8")
     with pytest.raises(PresetError, match=r'region\.hbm: without a port for "pim"'):
         load_preset(path)

@@ -15,8 +15,14 @@ from compiler.graph import EXACT, KINDS, PLAIN, Executor, Graph, GraphError, Op,
 from compiler.graph.checks import CHECKS
 from compiler.kv_cache import with_int8_cache
 from compiler.model import Config, Rope, roles
+from compiler.placement import place
+from compiler.quantise import quantise
+from compiler.recipe import read_recipe
 from compiler.tensors import Codes
+from compiler.to_banks import to_banks
+from isa.preset import load_preset
 from tests.compiler import checkpoints as made
+from tests.compiler.models import random_model
 
 C = Config("test", vocab=50, dim=16, layers=3, heads=4, kv_heads=2, head_dim=4, hidden=24, context=8, eps=1e-5,
            rope=Rope((1.0, 0.5), adjacent=True))
@@ -72,8 +78,14 @@ def test_every_weight_of_a_model_is_used_once() -> None:
 def test_kinds_are_all_made_by_some_model() -> None:
     used = {op.kind for config in (C, OPT, BITNET, replace(C, activation="gelu")) for _, op in build(config).steps()}
     cache = {op.kind for _, op in with_int8_cache(build(C)).steps()}
+    banks = {op.kind for weights in ("i8", "f16") for _, op in _in_banks(weights).steps()}
     sparse = {"active", "active.above", "gemv.active", "gemv.i8.active", "macT.active", "macT.i8.active"}      # by sparsify.py
-    assert used | cache == set(KINDS) - sparse
+    assert used | cache | banks == set(KINDS) - sparse
+
+
+def _in_banks(weights: str) -> Graph:
+    model, graph = quantise(random_model(C), read_recipe(weights))
+    return to_banks(graph, place(model, load_preset("hpim"), [body.layers for body in graph.bodies]))
 
 
 # ------------------------------------------------------------------------------------------------ rules
@@ -149,7 +161,12 @@ def test_every_rule_has_been_broken() -> None:
     cases += [(build(OPT), _attribute("layernorm", "eps", -1)),
               (build(replace(C, qk_norm=True)), lambda g: g.weights.update({"layer.q_norm": (5,)})),
               (with_int8_cache(build(C)), _attribute("quantise.heads", "kv_heads", 3)),
-              (with_int8_cache(build(C)), _attribute("scale.heads", "kv_heads", 3))]
+              (with_int8_cache(build(C)), _attribute("scale.heads", "kv_heads", 3)),
+              (_in_banks("i8"), _attribute("quantise.banks", "size", 8)),
+              (_in_banks("i8"), _attribute("gemv.banks.i8", "tile", 1)),
+              (_in_banks("f16"), _attribute("gemv.banks.f16", "tile", 99)),
+              (_in_banks("f16"), _attribute("gemv.banks.f16", "height", 65)),
+              (_in_banks("f16"), _attribute("collect.f16", "height", 1))]
     for graph, change in cases:
         change(graph)
         with pytest.raises(GraphError) as error:

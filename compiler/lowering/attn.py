@@ -1,0 +1,60 @@
+"""What the attention unit does: the key of a position transposed, scores, softmax and context of all heads at once."""
+
+from __future__ import annotations
+
+from compiler.emit import KEYS, POSITION, POSITIONS, VALUES, number
+from compiler.graph import Op
+from compiler.lowering import Lowering, lowers
+
+
+def start(c: Lowering) -> None:
+    """What stays as it is while the program runs."""
+    config = c.graph.config
+    c.emit.op("attn.setm", number(config.heads), number(config.kv_heads), number(config.head_dim))
+
+
+@lowers("append.attn")
+def append(c: Lowering, op: Op) -> None:
+    """A column of the transposed keys."""
+    k, cache = op.inputs[0], op.outputs[0]
+    c.emit.csr("attn.key_stride", 4 * c.memory.context)
+    c.emit.op("attn.xpose.f32", KEYS, c.at(k), POSITION, reads=(k,), writes=(cache,))
+
+
+@lowers("scores.attn")
+def scores(c: Lowering, op: Op) -> None:
+    e, result, (q, cache) = c.emit, op.outputs[0], op.inputs
+    e.csr("attn.key_stride", 4 * c.memory.context)
+    e.csr("attn.score_stride", 4 * c.memory.context)
+    e.op("attn.wrgb.f32", c.at(q), reads=(q,))
+    e.op("attn.xmac.f32", c.at(result), _first(c, op, KEYS, 4), POSITIONS, reads=(cache,), writes=(result,))
+
+
+@lowers("softmax.attn")
+def softmax(c: Lowering, op: Op) -> None:
+    result, x = op.outputs[0], op.inputs[0]
+    c.emit.csr("attn.score_stride", 4 * c.memory.context)
+    c.emit.op("attn.sfm.f32", c.at(result), c.at(x), POSITIONS, reads=(x,), writes=(result,))
+
+
+@lowers("context.attn")
+def context(c: Lowering, op: Op) -> None:
+    e, result, (p, cache) = c.emit, op.outputs[0], op.inputs
+    row_bytes = 4 * c.graph.config.kv_dim
+    e.csr("attn.score_stride", 4 * c.memory.context)
+    e.csr("attn.value_stride", row_bytes)
+    e.op("attn.context.f32", c.at(result), _first(c, op, VALUES, row_bytes), c.at(p), POSITIONS, reads=(p, cache), writes=(result,))
+
+
+def _first(c: Lowering, op: Op, base: str, size: int) -> str:
+    """The register with the address of the first position that attention looks at; `size` bytes lie between two."""
+    window = int(op.attributes["window"])
+    if not window:
+        return base
+    e = c.emit
+    e.line(f"sub a7, {POSITION}, {POSITIONS}")
+    e.line("addi a7, a7, 1")
+    e.line(f"li a6, {size}")
+    e.line("mul a7, a7, a6")
+    e.line(f"add a7, a7, {base}", "the first position of the window")
+    return "a7"

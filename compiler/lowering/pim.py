@@ -1,0 +1,71 @@
+"""What the pim unit does: products in the banks, by macro forms.
+
+    accumulators 0;  of each tile: its part of x to the global buffers of its channels;  all banks multiply;  of each tile: sums
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from compiler.emit import LAYER_ROW, Operand, number, offset, symbol
+from compiler.graph import Op
+from compiler.lowering import Lowering, lowers
+from compiler.placement import SIZES, Banked, Placement
+
+_PART_BYTES = {"i8": 4, "f16": 2}
+_MASK_BITS = 64
+
+
+def scratch(placement: Placement) -> dict[str, int]:
+    """Bytes of what products in the banks need beside values, by name: the accumulators' start."""
+    return {"zeros": 4 * placement.banks.channels * placement.banks.banks}
+
+
+def start(c: Lowering) -> None:
+    """What stays as it is while the program runs."""
+    c.emit.op("vec.fill.32", symbol("zeros"), "zero", number(c.banks.channels * c.banks.banks), writes=("zeros",),
+              comment="what accumulators start from")
+
+
+@lowers("gemv.banks.i8", "gemv.banks.f16")
+def gemv_banks(c: Lowering, op: Op) -> None:
+    """Slot after slot; of long rows depth after depth, while the accumulators stay."""
+    e, result, x, banked = c.emit, op.outputs[0], op.inputs[0], c.banked(op.weights[0])
+    tiles = range(banked.tiles)
+    for slot in range(banked.slots):
+        every = [channel for tile in tiles for channel in banked.of_tile(tile, slot)]
+        _select(c, every)
+        e.op(f"pim.wr_bias.{banked.format}", symbol("zeros"), reads=("zeros",))
+        for depth in range(banked.depth):
+            commands, row = banked.commands_of(depth), banked.row + slot * banked.depth + depth
+            if slot == 0 or banked.depth > 1:           # else the buffers have it already
+                for tile in tiles:
+                    _select(c, banked.of_tile(tile, slot))
+                    e.op("pim.wr_gb", _part_of(x, tile * banked.tile * SIZES[banked.format] + depth * c.banks.row_bytes),
+                         number(commands), reads=(x,))
+            _select(c, every)
+            e.op(f"pim.mac_abk.{banked.format}", number(commands), _row(op.weights[0], row),
+                 comment=f"{op.weights[0].removeprefix('layer.')}: {_where(banked, every)}")
+        for tile in tiles:
+            _select(c, banked.of_tile(tile, slot))
+            first = tile * banked.places + slot * banked.across * c.banks.banks
+            e.op(f"pim.rd_mac.{banked.format}", _part_of(result, first * _PART_BYTES[banked.format]), writes=(result,))
+
+
+def _select(c: Lowering, channels: Collection[int]) -> None:
+    """Have what follows work on these channels."""
+    mask = sum(1 << channel for channel in channels)
+    for number_of in range(-(-c.banks.channels // _MASK_BITS)):
+        c.emit.csr(f"pim.channel_mask{number_of or ''}", mask >> (_MASK_BITS * number_of) & ((1 << _MASK_BITS) - 1))
+
+
+def _part_of(name: str, at: int) -> Operand:
+    return symbol(f"{name} + {at}" if at else name)
+
+
+def _row(role: str, row: int) -> Operand:
+    return offset(LAYER_ROW, row) if role.startswith("layer.") else number(row)
+
+
+def _where(banked: Banked, channels: Collection[int]) -> str:
+    return f"{len(channels)} channels from {min(channels)} on"
