@@ -214,3 +214,20 @@ def test_aim_gemv_is_numpys_float16(run):
     products = matrix.astype(np.float64) * x.astype(np.float64)
     roundings = 1 + 64 + 4                                          # that an element goes through
     assert np.all(np.abs(lanes[:, 0] - products.sum(1)) < roundings * 2.0**-11 * np.abs(products).sum(1) / 4)
+
+
+def test_attention_head(run):
+    done = run("attention_head")
+    q = done.data("queries", "<f4", 4, 16)[2].astype(np.float64)
+    k, v = (done.data(name, "<f4", 8, 2, 16)[:, 1].astype(np.float64) for name in ("keys", "values"))
+    assert np.array_equal(done.memory("transposed", "<f4", 32, 8)[16:], k.T)
+    assert not done.memory("transposed", "<f4", 32, 8)[:16].any(), "the other head of the cache is not set"
+    scores = k @ q / 4
+    best = np.argsort(-scores)[:3]
+    assert np.allclose(done.memory("scores", "<f4", 8), scores, rtol=1e-6)
+    assert list(done.memory("best", "<u4", 3)) == list(best)
+    whole, few = softmax(scores) @ v, softmax(scores[best]) @ v[best]
+    assert np.allclose(done.memory("context", "<f4", 16), whole, rtol=1e-5)
+    assert np.allclose(done.memory("few", "<f4", 16), few, rtol=1e-5)
+    assert "\n".join(f"{name}: {' '.join(thousandths(x[:4]))}\ncache bytes: {2 * 64 * n}" for name, x, n in (
+        ("context", whole, 8), ("context of 3 tokens", few, 3))) in done.output

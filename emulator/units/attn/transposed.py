@@ -25,33 +25,93 @@ from emulator.attention import (
     score_rows,
 )
 from emulator.context import DONE, LARGE, PUNT, count, csr, inline, leaf, overlap, readable, slot, state, writable
-from emulator.dense import F16, F32, I8, some_weights, weights
-from emulator.folds import lane_0
+from emulator.dense import F16, F32, I8, SIGNS, some_weights, weights
+from emulator.folds import dot_bytes, lane_0, words_of
 from emulator.kernels import kernel
-from emulator.lanes import convert, put, put_part, spread, take_up_to
+from emulator.lanes import convert, put, put_up_to, spread, take, take_part, take_up_to
 from emulator.machine_code import load, store
 from emulator.recipes import NAN, ONE, ZERO, canonical, f16_bits
 from emulator.threads import in_parallel
 from emulator.units.attn.query import C127, codes_of, largest_magnitude, step_of
 
 f32, i32, i8 = np.float32, np.int32, np.int8
-
 TRANSPOSED = slot("attn.transposed")
+
+
+# ------------------------------------------------------------------------------------------------ 64 tokens: four times 16
+
+
+@leaf
+def plus(a: Any, b: Any) -> Any:
+    return a[0] + b[0], a[1] + b[1], a[2] + b[2], a[3] + b[3]
+
+
+@leaf
+def lane_of_64(form: int, size: int, keys: int, stride: int, query: int, first: int, head_dim: int) -> Any:
+    """The machine's lane `first` of the sums of each token: channels first, first + 16, ... in rising order."""
+    a = b = c = d = spread(ZERO)
+    for channel in range(first, head_dim, 16):
+        p, q = keys + channel * stride, spread(load(query + 4 * channel, f32))
+        a, b = a + weights(form, p) * q, b + weights(form, p + 16 * size) * q
+        c, d = c + weights(form, p + 32 * size) * q, d + weights(form, p + 48 * size) * q
+    return a, b, c, d
+
+
+@leaf
+def lanes_of_64(form: int, size: int, keys: int, stride: int, query: int, first: int, head_dim: int) -> Any:
+    """What a fold makes of the lanes first, + 8, + 4, + 12."""
+    a = plus(lane_of_64(form, size, keys, stride, query, first, head_dim),
+             lane_of_64(form, size, keys, stride, query, first + 8, head_dim))
+    return plus(a, plus(lane_of_64(form, size, keys, stride, query, first + 4, head_dim),
+                        lane_of_64(form, size, keys, stride, query, first + 12, head_dim)))
+
+
+@leaf
+def sums_of_64(form: int, size: int, keys: int, stride: int, query: int, head_dim: int) -> Any:
+    """The sums of each token, folded 16 -> 8 -> 4 -> 2 -> 1: 0 with 8, 4, 12; 2 with 10, 6, 14; and the odd ones."""
+    a = plus(lanes_of_64(form, size, keys, stride, query, 0, head_dim), lanes_of_64(form, size, keys, stride, query, 2, head_dim))
+    return plus(a, plus(lanes_of_64(form, size, keys, stride, query, 1, head_dim),
+                        lanes_of_64(form, size, keys, stride, query, 3, head_dim)))
+
+
+@leaf
+def integers_of_64(keys: int, stride: int, query: int, head_dim: int) -> Any:
+    """int32 sums of each token, four channels at a time. One factor is wanted unsigned, as in emulator/dense.py."""
+    a = b = c = d = excess = spread(i32(0))
+    fours, signs = head_dim & -4, spread(SIGNS)
+    for channel in range(0, fours, 4):
+        p, q = keys + channel * stride, spread(load(query + channel, i32))
+        excess = excess - dot_bytes(spread(i32(0)), signs, q)
+        a, b = dot_bytes(a, four_codes(p, stride) ^ signs, q), dot_bytes(b, four_codes(p + 16, stride) ^ signs, q)
+        c, d = dot_bytes(c, four_codes(p + 32, stride) ^ signs, q), dot_bytes(d, four_codes(p + 48, stride) ^ signs, q)
+    for channel in range(fours, head_dim):
+        p, q = keys + channel * stride, spread(i32(load(query + channel, i8)))
+        a, b = a + convert(take(p, i8), i32) * q, b + convert(take(p + 16, i8), i32) * q
+        c, d = c + convert(take(p + 32, i8), i32) * q, d + convert(take(p + 48, i8), i32) * q
+    return a + excess, b + excess, c + excess, d + excess
+
+
+@leaf
+def four_codes(p: int, stride: int) -> Any:
+    """Codes of four channels of 16 tokens, as int32 lanes."""
+    return words_of(take(p, i8), take(p + stride, i8), take(p + 2 * stride, i8), take(p + 3 * stride, i8))
+
+
+# ------------------------------------------------------------------------------------------------ 16 tokens, or fewer
 
 
 @leaf
 def lane(form: int, size: int, keys: int, stride: int, query: int, first: int, head_dim: int, left: int) -> Any:
-    """Lane `first` of the sums of 16 tokens: channels first, first + 16, ... in rising order."""
+    """As lane_of_64."""
     total = spread(ZERO)
     for c in range(first, head_dim, 16):
-        p = keys + c * stride
-        total = total + (weights(form, p) if left >= 16 else some_weights(form, p, left)) * spread(load(query + 4 * c, f32))
+        total = total + some_weights(form, keys + c * stride, left) * spread(load(query + 4 * c, f32))
     return total
 
 
 @leaf
-def four_lanes(form: int, size: int, keys: int, stride: int, query: int, first: int, head_dim: int, left: int) -> Any:
-    """What a fold makes of the lanes first, + 8, + 4, + 12."""
+def lanes(form: int, size: int, keys: int, stride: int, query: int, first: int, head_dim: int, left: int) -> Any:
+    """As lanes_of_64."""
     a = lane(form, size, keys, stride, query, first, head_dim, left)
     a = a + lane(form, size, keys, stride, query, first + 8, head_dim, left)
     b = lane(form, size, keys, stride, query, first + 4, head_dim, left)
@@ -59,33 +119,62 @@ def four_lanes(form: int, size: int, keys: int, stride: int, query: int, first: 
 
 
 @leaf
+def sums(form: int, size: int, keys: int, stride: int, query: int, head_dim: int, left: int) -> Any:
+    """As sums_of_64."""
+    a = lanes(form, size, keys, stride, query, 0, head_dim, left) + lanes(form, size, keys, stride, query, 2, head_dim, left)
+    b = lanes(form, size, keys, stride, query, 1, head_dim, left) + lanes(form, size, keys, stride, query, 3, head_dim, left)
+    return a + b
+
+
+@leaf
+def integers(keys: int, stride: int, query: int, head_dim: int, left: int) -> Any:
+    """As integers_of_64."""
+    total = spread(i32(0))
+    for c in range(head_dim):
+        total = total + convert(take_part(keys + c * stride, i8, left, 0), i32) * spread(i32(load(query + c, i8)))
+    return total
+
+
+@leaf
+def put_scaled(target: int, total: Any, scales: int, scale: Any, left: int) -> None:
+    """Scores of 16 tokens, or as many as are left: int32 sums times the scales of the keys, then of the query."""
+    put_up_to(target, canonical(convert(total, f32) * take_up_to(scales, f32, left, ZERO) * scale), left)
+
+
+@leaf
 def some_scores_by_channel(first: int, last: int, form: int, size: int, source: int, stride: int, query: int, query_scales: int,
                            head_dim: int, group: int, kv_heads: int, first_head: int, count: int, target: int,
                            score_stride: int, n: int) -> None:
-    """As some_scores for the tokens 16 first..16 last, or as many as there are, of transposed keys: a token in each SIMD lane,
-    and the machine's lanes one after the other."""
-    for i in range(16 * first, min(16 * last, n), 16):
-        left = n - i
+    """Scores of the tokens 16 first..16 last, or as many as there are, of all heads that are set: a token in each SIMD lane, and
+    the machine's lanes one after the other."""
+    i, end = 16 * first, min(16 * last, n)
+    while i < end:
+        whole = end - i >= 64
         for head in range(count):
-            kv = (first_head + head) // group
+            kv, scale = (first_head + head) // group, spread(load(query_scales + 4 * head, f32))
             keys, to = source + kv * head_dim * stride + size * i, target + head * score_stride + 4 * i
-            if form == I8:
-                sums = spread(i32(0))
-                for c in range(head_dim):
-                    codes = convert(take_up_to(keys + c * stride, i8, left, 0), i32)
-                    sums = sums + codes * spread(i32(load(query + head * head_dim + c, i8)))
-                scales = take_up_to(source + (kv_heads * head_dim + 4 * kv) * stride + 4 * i, f32, left, ZERO)
-                v = convert(sums, f32) * scales * spread(load(query_scales + 4 * head, f32))
+            q = query + head * head_dim if form == I8 else query + 4 * head * head_dim
+            scales = source + (kv_heads * head_dim + 4 * kv) * stride + 4 * i
+            if whole and form == I8:
+                w = integers_of_64(keys, stride, q, head_dim)
+                put_scaled(to, w[0], scales, scale, 16)
+                put_scaled(to + 64, w[1], scales + 64, scale, 16)
+                put_scaled(to + 128, w[2], scales + 128, scale, 16)
+                put_scaled(to + 192, w[3], scales + 192, scale, 16)
+            elif whole:
+                v = sums_of_64(form, size, keys, stride, q, head_dim)
+                put(to, canonical(v[0]))
+                put(to + 64, canonical(v[1]))
+                put(to + 128, canonical(v[2]))
+                put(to + 192, canonical(v[3]))
+            elif form == I8:
+                put_scaled(to, integers(keys, stride, q, head_dim, end - i), scales, scale, end - i)
             else:
-                q = query + 4 * head * head_dim
-                a = four_lanes(form, size, keys, stride, q, 0, head_dim, left)
-                a = a + four_lanes(form, size, keys, stride, q, 2, head_dim, left)
-                b = four_lanes(form, size, keys, stride, q, 1, head_dim, left)
-                v = a + (b + four_lanes(form, size, keys, stride, q, 3, head_dim, left))
-            if left >= 16:
-                put(to, canonical(v))
-            else:
-                put_part(to, canonical(v), left)
+                put_up_to(to, canonical(sums(form, size, keys, stride, q, head_dim, end - i)), end - i)
+        i += 64 if whole else 16
+
+
+# ------------------------------------------------------------------------------------------------ instructions
 
 
 @inline
