@@ -24,10 +24,11 @@ Attention of one token over the keys and values of all tokens before it, for all
 there are, how many of keys and values, and of how many channels; query heads that share a head of keys and values (GQA) share each
 row that is read. A step is then
 
-    attn.wrgb.f32     queries, times attn.scale, to the query buffer
-    attn.mac.f32      scores: each key of the cache . query
-    attn.sfm.f32      probabilities: softmax of each head's scores, under a mask if there is one
-    attn.context.f32  context: the values of the cache, weighted by the probabilities
+    queries                      keys                                          values
+       | attn.wrgb.f32            |                                              |
+       v  * attn.scale            v                                              v
+    query buffer ---------> attn.mac.f32 -> scores -> attn.sfm.f32 -> probs -> attn.context.f32 -> context
+                            key . query               mask, softmax            sum of prob * value
 
 and for fp32 leaves what vec.gemv.f32, vec.softmax.f32 and vec.macT.f32 leave, head by head, bit for bit. `attn.seth` restricts what
 follows to some of the heads: one head to a core, heads in phases. Operands then hold these heads alone, the first one first.
