@@ -43,12 +43,6 @@ def f16_mac(lanes: Bits, a: Bits, b: Bits) -> Bits:
     return f16_sum(lanes, f16_product(a, b))
 
 
-def f16_relu(a: Bits) -> Bits:
-    """+0.0 where the sign is set, else a; NaN stays NaN (canonical)."""
-    kept = np.where(a & 0x8000, np.uint16(0), a)
-    return np.where(a & 0x7FFF > 0x7C00, np.uint16(0x7E00), kept)
-
-
 def f16_fold(lanes: Bits) -> Bits:
     """The sum of 16 lanes, 16 -> 8 -> 4 -> 2 -> 1 (lane j + lane j + half), every sum rounded: (..., 16) -> (...)."""
     folded: Bits = _fold(lanes, f16_sum)

@@ -1,0 +1,157 @@
+"""Macro forms that move columns: into banks and out of them, to global buffers and from there."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from emulator.banks import (
+    O_BANKS,
+    O_CHANNELS,
+    PORT,
+    banks_to_read,
+    banks_to_write,
+    column_offset,
+    is_selected,
+    open_row,
+    organisation,
+    selected,
+)
+from emulator.context import DONE, PUNT, count, csr, inline, overlap, readable, writable
+from emulator.kernels import kernel
+from emulator.lanes import put, take
+from emulator.machine_code import move
+from emulator.pim_runs import (
+    BROADCASTS,
+    COLUMN,
+    COLUMNS_READ,
+    COLUMNS_WRITTEN,
+    ENTERED,
+    FIRST,
+    FIRST_OF_BUFFER,
+    LEFT,
+    READS,
+    STAYED,
+    WRITES,
+    buffer_place,
+    channels_for,
+    fits,
+)
+
+u16 = np.uint16
+
+
+@inline
+def write_column(x, row, first, end, block):
+    """A column of these banks of every channel = 32 bytes of memory."""
+    column = csr(block, FIRST)
+    channels = channels_for(block, row)
+    source, reads = readable(block, PORT, x, COLUMN, 1)
+    host = banks_to_write(block)
+    if channels == 0 or not fits(block, column, 1) or source == 0 or host == 0:
+        return PUNT
+    data = take(source, u16)
+    for channel in range(organisation(block, O_CHANNELS)):
+        if is_selected(block, channel):
+            for bank in range(first, end):
+                put(host + column_offset(block, channel, bank, row, column), data)
+    open_row(block, first, 1, end, row)
+    count(block, reads, COLUMN)
+    count(block, WRITES, channels)
+    count(block, COLUMNS_WRITTEN, channels * (end - first))
+    count(block, ENTERED, channels * COLUMN)
+    return DONE
+
+
+@kernel("pim.wr_sbk")
+def pim_wr_sbk(x, bank, row, _, block):
+    if not 0 <= bank < organisation(block, O_BANKS):
+        return PUNT
+    return write_column(x, row, bank, bank + 1, block)
+
+
+@kernel("pim.wr_abk")
+def pim_wr_abk(x, row, _2, _3, block):
+    return write_column(x, row, 0, organisation(block, O_BANKS), block)
+
+
+@kernel("pim.rd_sbk")
+def pim_rd_sbk(dst, bank, row, _, block):
+    column = csr(block, FIRST)
+    channels = channels_for(block, row)
+    host = banks_to_read(block)
+    if channels == 0 or not fits(block, column, 1) or not 0 <= bank < organisation(block, O_BANKS) or host == 0:
+        return PUNT
+    target, writes = writable(block, PORT, dst, channels * COLUMN, 1)
+    if target == 0:
+        return PUNT
+    for channel in range(organisation(block, O_CHANNELS)):
+        if is_selected(block, channel):
+            source = host + column_offset(block, channel, bank, row, column)
+            if overlap(source, COLUMN, target, channels * COLUMN):
+                return PUNT
+    place = target
+    for channel in range(organisation(block, O_CHANNELS)):
+        if is_selected(block, channel):
+            put(place, take(host + column_offset(block, channel, bank, row, column), u16))
+            place += COLUMN
+    open_row(block, bank, 1, bank + 1, row)
+    count(block, writes, channels * COLUMN)
+    count(block, READS, channels)
+    count(block, COLUMNS_READ, channels)
+    count(block, LEFT, channels * COLUMN)
+    return DONE
+
+
+@kernel("pim.wr_gb")
+def pim_wr_gb(x, opsize, _2, _3, block):
+    column = csr(block, FIRST_OF_BUFFER)
+    channels = selected(block)
+    if channels == 0 or not fits(block, column, opsize):
+        return PUNT
+    source, reads = readable(block, PORT, x, COLUMN * opsize, 1)
+    if source == 0:
+        return PUNT
+    for channel in range(organisation(block, O_CHANNELS)):
+        if is_selected(block, channel):
+            move(buffer_place(block, channel, column), source, COLUMN * opsize)
+    count(block, reads, COLUMN * opsize)
+    count(block, BROADCASTS, channels * opsize)
+    count(block, WRITES, channels * opsize)
+    count(block, ENTERED, channels * opsize * COLUMN)
+    return DONE
+
+
+@inline
+def copy(opsize, bank, row, to_buffer, block):
+    """A run of a bank goes to the global buffer, or back, in every channel."""
+    first, column = csr(block, FIRST), csr(block, FIRST_OF_BUFFER)
+    channels = channels_for(block, row)
+    if channels == 0 or not fits(block, first, opsize) or not fits(block, column, opsize):
+        return PUNT
+    host = banks_to_read(block) if to_buffer else banks_to_write(block)
+    if not 0 <= bank < organisation(block, O_BANKS) or host == 0:
+        return PUNT
+    for channel in range(organisation(block, O_CHANNELS)):
+        if is_selected(block, channel):
+            for i in range(opsize):
+                there = host + column_offset(block, channel, bank, row, first + i)
+                place = buffer_place(block, channel, column + i)
+                if to_buffer:
+                    put(place, take(there, u16))
+                else:
+                    put(there, take(place, u16))
+    open_row(block, bank, 1, bank + 1, row)
+    count(block, READS if to_buffer else WRITES, channels * opsize)
+    count(block, COLUMNS_READ if to_buffer else COLUMNS_WRITTEN, channels * opsize)
+    count(block, STAYED, channels * opsize * COLUMN)
+    return DONE
+
+
+@kernel("pim.copy_bkgb")
+def pim_copy_bkgb(opsize, bank, row, _, block):
+    return copy(opsize, bank, row, True, block)
+
+
+@kernel("pim.copy_gbbk")
+def pim_copy_gbbk(opsize, bank, row, _, block):
+    return copy(opsize, bank, row, False, block)

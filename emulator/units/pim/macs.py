@@ -1,0 +1,242 @@
+"""Macro forms that multiply and accumulate, four banks at a time, with what sets and reads the accumulators."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from emulator.banks import (
+    O_BANKS,
+    O_CHANNELS,
+    PORT,
+    banks_to_read,
+    column_offset,
+    is_selected,
+    open_row,
+    organisation,
+    selected,
+)
+from emulator.context import DONE, PUNT, count, csr, inline, leaf, readable, writable
+from emulator.kernels import kernel
+from emulator.lanes import put, put_part, spread, take
+from emulator.machine_code import load, store
+from emulator.pim_macs import BF16, F16, I8, READY, macs_of_four, prepare
+from emulator.pim_runs import (
+    COLUMN,
+    COLUMNS_READ,
+    COMPUTES,
+    ENTERED,
+    FIRST,
+    FIRST_OF_BUFFER,
+    LEFT,
+    MACS,
+    READOUTS,
+    READS,
+    SET,
+    STAYED,
+    WRITES,
+    accumulator_place,
+    buffer_place,
+    bursts,
+    channels_for,
+    fits,
+    sums,
+)
+from emulator.threads import in_parallel
+
+i32, u8, u16, u32 = np.int32, np.uint8, np.uint16, np.uint32
+
+# ------------------------------------------------------------------------------------------------ multiply-accumulate
+
+
+@leaf
+def run_place(block, host, channel, bank, row, first, n, apart, room):
+    """Host address of a bank's run; if its columns lie apart, they are copied to `room`."""
+    if not apart:
+        return host + column_offset(block, channel, bank, row, first)
+    for i in range(n):
+        put(room + COLUMN * i, take(host + column_offset(block, channel, bank, row, first + i), u16))
+    return room
+
+
+@leaf
+def some_macs(begin, stop, form, block, host, groups, first_bank, last_bank, row, first, column, n, apart):
+    """The MACs of four banks each: unit number channel * groups + group, those of other channels left out. Banks behind the last
+    one are the last one once more."""
+    scratch = np.empty(64 + READY * (n + 1) + (4 * COLUMN * n if apart else 0), np.uint8)
+    x = (scratch.ctypes.data + 63) & -64
+    room = x + READY * (n + 1)
+    ready, excess = -1, i32(0)
+    for unit in range(begin, stop):
+        channel, group = unit // groups, unit % groups
+        if not is_selected(block, channel):
+            continue
+        if channel != ready:
+            ready, excess = channel, prepare(form, buffer_place(block, channel, column), n, x)
+        b0 = first_bank + 4 * group
+        b1, b2, b3 = min(b0 + 1, last_bank), min(b0 + 2, last_bank), min(b0 + 3, last_bank)
+        w0 = run_place(block, host, channel, b0, row, first, n, apart, room)
+        w1 = run_place(block, host, channel, b1, row, first, n, apart, room + COLUMN * n)
+        w2 = run_place(block, host, channel, b2, row, first, n, apart, room + 2 * COLUMN * n)
+        w3 = run_place(block, host, channel, b3, row, first, n, apart, room + 3 * COLUMN * n)
+        following = min(unit + 1, stop - 1)
+        channel, group = following // groups, following % groups
+        f0 = first_bank + 4 * group
+        f1, f2, f3 = min(f0 + 1, last_bank), min(f0 + 2, last_bank), min(f0 + 3, last_bank)
+        next0 = host + column_offset(block, channel, f0, row, first)
+        next1 = host + column_offset(block, channel, f1, row, first)
+        next2 = host + column_offset(block, channel, f2, row, first)
+        next3 = host + column_offset(block, channel, f3, row, first)
+        macs_of_four(form, (w0, w1, w2, w3), (next0, next1, next2, next3), n, x, excess,
+                     (accumulator_place(block, ready, b0), accumulator_place(block, ready, b1),
+                      accumulator_place(block, ready, b2), accumulator_place(block, ready, b3)))
+    scratch[0] = 0              # used to here: its address was
+
+
+@inline
+def mac(form, opsize, row, first_bank, end, block):
+    """Every bank of first_bank..end multiplies its run with that of its channel's global buffer."""
+    first, column = csr(block, FIRST), csr(block, FIRST_OF_BUFFER)
+    channels = channels_for(block, row)
+    host = banks_to_read(block)
+    if channels == 0 or host == 0 or not fits(block, first, opsize) or not fits(block, column, opsize):
+        return PUNT
+    last = first + opsize - 1
+    apart = column_offset(block, 0, 0, 0, last) - column_offset(block, 0, 0, 0, first) != COLUMN * (opsize - 1)
+    groups, columns = (end - first_bank + 3) >> 2, channels * (end - first_bank) * opsize
+    if not in_parallel(block, columns * COLUMN, organisation(block, O_CHANNELS) * groups, 1, some_macs, form, block, host, groups,
+                       first_bank, end - 1, row, first, column, opsize, apart):
+        return PUNT
+    open_row(block, first_bank, 1, end, row)
+    count(block, COMPUTES, channels * opsize)
+    count(block, COLUMNS_READ, columns)
+    count(block, MACS, columns * (32 if form == I8 else 16))
+    count(block, STAYED, columns * COLUMN)
+    return DONE
+
+
+@inline
+def mac_of_one(form, opsize, bank, row, block):
+    return mac(form, opsize, row, bank, bank + 1, block) if 0 <= bank < organisation(block, O_BANKS) else PUNT
+
+
+@kernel("pim.mac_sbk.f16")
+def pim_mac_sbk_f16(opsize, bank, row, _, block):
+    return mac_of_one(F16, opsize, bank, row, block)
+
+
+@kernel("pim.mac_sbk.bf16")
+def pim_mac_sbk_bf16(opsize, bank, row, _, block):
+    return mac_of_one(BF16, opsize, bank, row, block)
+
+
+@kernel("pim.mac_sbk.i8")
+def pim_mac_sbk_i8(opsize, bank, row, _, block):
+    return mac_of_one(I8, opsize, bank, row, block)
+
+
+@kernel("pim.mac_abk.f16")
+def pim_mac_abk_f16(opsize, row, _2, _3, block):
+    return mac(F16, opsize, row, 0, organisation(block, O_BANKS), block)
+
+
+@kernel("pim.mac_abk.bf16")
+def pim_mac_abk_bf16(opsize, row, _2, _3, block):
+    return mac(BF16, opsize, row, 0, organisation(block, O_BANKS), block)
+
+
+@kernel("pim.mac_abk.i8")
+def pim_mac_abk_i8(opsize, row, _2, _3, block):
+    return mac(I8, opsize, row, 0, organisation(block, O_BANKS), block)
+
+
+# ------------------------------------------------------------------------------------------------ accumulators
+
+
+@inline
+def set_biases(form, bias, block):
+    """Accumulator 0 of each bank from memory, the others 0."""
+    channels, banks, size = selected(block), organisation(block, O_BANKS), 4 if form == I8 else 2
+    if channels == 0:
+        return PUNT
+    source, reads = readable(block, PORT, bias, channels * banks * size, size)
+    if source == 0:
+        return PUNT
+    place = source
+    for channel in range(organisation(block, O_CHANNELS)):
+        if is_selected(block, channel):
+            for bank in range(banks):
+                acc = accumulator_place(block, channel, bank)
+                put(acc, spread(i32(0)))
+                if form == I8:
+                    store(acc, load(place, i32))
+                elif form == F16:
+                    store(acc, u32(load(place, u16)))
+                else:
+                    store(acc, canonical_bf16(load(place, u16)))
+                place += size
+    count(block, reads, channels * banks * size)
+    count(block, SET, channels * banks)
+    count(block, WRITES, channels * bursts(banks * size))
+    count(block, ENTERED, channels * banks * size)
+    return DONE
+
+
+@leaf
+def canonical_bf16(number):
+    """The fp32 bits of a bf16 number."""
+    return u32(0x7FC0_0000) if number & u16(0x7FFF) > u16(0x7F80) else u32(number) << u32(16)
+
+
+@kernel("pim.wr_bias.f16")
+def pim_wr_bias_f16(bias, _1, _2, _3, block):
+    return set_biases(F16, bias, block)
+
+
+@kernel("pim.wr_bias.bf16")
+def pim_wr_bias_bf16(bias, _1, _2, _3, block):
+    return set_biases(BF16, bias, block)
+
+
+@kernel("pim.wr_bias.i8")
+def pim_wr_bias_i8(bias, _1, _2, _3, block):
+    return set_biases(I8, bias, block)
+
+
+@inline
+def read_out(form, dst, block):
+    channels, banks, size = selected(block), organisation(block, O_BANKS), 4 if form == I8 else 2
+    if channels == 0:
+        return PUNT
+    target, writes = writable(block, PORT, dst, channels * banks * size, size)
+    if target == 0:
+        return PUNT
+    place = target
+    for channel in range(organisation(block, O_CHANNELS)):
+        if is_selected(block, channel):
+            if form == I8:
+                for bank in range(banks):
+                    store(place + 4 * bank, load(accumulator_place(block, channel, bank), i32))
+            else:
+                for bank in range(0, banks, 4):
+                    put_part(place + 2 * bank, sums(form, block, channel, bank, banks), min(banks - bank, 4))
+            place += banks * size
+    count(block, writes, channels * banks * size)
+    count(block, READOUTS, channels * banks)
+    count(block, READS, channels * bursts(banks * size))
+    count(block, LEFT, channels * banks * size)
+    return DONE
+
+
+@kernel("pim.rd_mac.f16")
+def pim_rd_mac_f16(dst, _1, _2, _3, block):
+    return read_out(F16, dst, block)
+
+
+@kernel("pim.rd_mac.bf16")
+def pim_rd_mac_bf16(dst, _1, _2, _3, block):
+    return read_out(BF16, dst, block)
+
+
+@kernel("pim.rd_mac.i8")
+def pim_rd_mac_i8(dst, _1, _2, _3, block):
+    return read_out(I8, dst, block)
