@@ -97,8 +97,8 @@ def _summary(report: Any, machine: str, engine: str, threads: int) -> None:
     for unit in dict.fromkeys(name.partition(".")[0] for name in COUNTERS):
         if unit not in ("core", "tokens") and (found := events(f"{unit}.")):
             say(f"  {unit:<13} {', '.join(found)}")
-    if report.counters["fetch.rows_left"]:
-        say(f"  neurons       {report.counters['fetch.rows_left']:,} rows skipped, {report.counters['fetch.rows']:,} fetched")
+    if report.neurons:
+        say(f"  neurons       {report.neurons}")
 
 
 # ------------------------------------------------------------------------------------------------ accuracy
@@ -120,37 +120,65 @@ def evaluate_model(model: Path, text: Path, settings: Any, tokens: int, tokenize
 
     Documents separated by <|endoftext|> are scored each from its own beginning.
     """
-    from compiler.evaluate import evaluate, of_graph, of_program, split
+    from dataclasses import replace
+
+    from compiler.evaluate import evaluate_pairs, of_graph, of_program, split
     from compiler.frontends import load, need_tokenizer
     from compiler.generate import find_program, is_program
     from compiler.graph import Executor, build
+    from compiler.neurons import neurons
     from compiler.settings import read_text
     from isa.program import Program
     if is_program(model):
         raise click.UsageError(f"{model} is a program: the float graph needs the checkpoint that it was compiled from")
     make = machine_maker(engine, threads)
     opened = load(model, tokenizer)
-    path = find_program(model, settings, tokenizer=tokenizer, progress=progress("compiling"))
-    program = Program.load(path)
-    documents = split(read_text(text), need_tokenizer(opened), program.meta["model"]["context"], tokens)
-    runner = make(preset_for(program, path, settings.machine))
-    runner.load(program)
-    graph = of_graph(Executor(build(opened.config), opened))
-    scores = evaluate(documents, graph, of_program(runner, program), progress("scoring"))
+    kinds = [settings] if settings.sparsity is None else [replace(settings, sparsity=None, calibrate=None), settings]
+    paths = [find_program(model, kind, tokenizer=tokenizer, progress=progress("compiling")) for kind in kinds]
+    programs = [Program.load(path) for path in paths]
+    documents = split(read_text(text), need_tokenizer(opened), programs[0].meta["model"]["context"], tokens)
+    runners = [make(preset_for(program, path, settings.machine)) for program, path in zip(programs, paths, strict=True)]
+    for runner, program in zip(runners, programs, strict=True):
+        runner.load(program)
+    scores = evaluate_pairs(
+        documents, [of_graph(Executor(build(opened.config), opened)), *map(of_program, runners, programs)],
+        [(0, 1)] if len(runners) == 1 else [(0, 1), (0, 2), (1, 2)], progress("scoring"))
     formats = ", ".join(["checkpoint's formats" if settings.weights is None else settings.weights,
                          *(["kv " + settings.kv] if settings.kv != "f32" else [])])
+    idle = neurons(runners[-1], programs[-1])
     if str(json_file) != "-":
-        click.echo(f"{scores.tokens} tokens, {scores.size} bytes of {text} in {len(documents)} documents")
-        wide = max(32, len(formats) + 12)
-        click.echo(f"{'':<24}{'float graph':>14}{'program, ' + formats:>{wide}}")
-        for name, values in (("bits per byte", scores.bits_per_byte), ("perplexity of a token", scores.perplexity)):
-            click.echo(f"{name:<24}{values[0]:>14.4f}{values[1]:>{wide}.4f}")
-        click.echo(f"{'top-1 agreement':<24}{'':>14}{100 * scores.agreement:>{wide - 2}.2f} %")
-        click.echo(f"{'KL divergence':<24}{'':>14}{scores.kl:>{wide - 5}.5f} nats")
+        first = scores[0]
+        click.echo(f"{first.tokens} tokens, {first.size} bytes of {text} in {len(documents)} documents")
+        _eval_table(formats, scores, settings.sparsity)
+        if idle:
+            click.echo(f"neurons: {idle}")
     if json_file is not None:
-        write(json_file, [json_text({"model": str(model), "text": str(text), "weights": settings.weights, "kv": settings.kv,
-                                     "documents": len(documents), **scores.as_json()})])
+        beside = {"dense": scores[0].as_json(), "beside_dense": scores[2].beside()} if idle else {}
+        write(json_file, [json_text({
+            "model": str(model), "text": str(text), "weights": settings.weights, "kv": settings.kv, "sparsity": settings.sparsity,
+            "documents": len(documents), **scores[min(1, len(scores) - 1)].as_json(), **beside,
+            "neurons": idle.as_json() if idle else None})])
     return 0
+
+
+def _eval_table(formats: str, scores: list[Any], sparsity: str | float | None) -> None:
+    """The float graph, the program and, with a sparsity, the program that leaves neurons alone, beside both of them."""
+    program, *sparse = scores
+    columns = [f"program, {formats}"] + ([f"ffn sparsity {sparsity}"] if sparse else [])
+    wide = max(32 if not sparse else 16, *(len(column) + 3 for column in columns))
+
+    def row(name: str, first: str, *others: str) -> None:
+        click.echo(f"{name:<24}{first:>14}" + "".join(f"{text:>{wide}}" for text in others))
+
+    each = scores[:2]
+    row("", "float graph", *columns)
+    row("bits per byte", *(f"{value:.4f}" for value in (program.bits_per_byte[0], *(s.bits_per_byte[1] for s in each))))
+    row("perplexity of a token", *(f"{value:.4f}" for value in (program.perplexity[0], *(s.perplexity[1] for s in each))))
+    row("top-1 agreement", "", *(f"{100 * s.agreement:.2f} %" for s in each))
+    row("KL divergence", "", *(f"{s.kl:.5f} nats" for s in each))
+    if sparse:
+        row("top-1 beside dense", "", "", f"{100 * scores[2].agreement:.2f} %")
+        row("KL beside dense", "", "", f"{scores[2].kl:.5f} nats")
 
 
 # ------------------------------------------------------------------------------------------------ verify

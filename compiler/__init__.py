@@ -6,7 +6,7 @@
     tokenizer.py    text <-> tokens
     graph/          the float graph: operations, checks, executor in NumPy
     recipe.py, quantise.py      the pass to formats of few bits; codebook.py: values that fit a matrix
-    sparsify.py, calibrate.py   the pass that leaves neurons alone
+    sparsify.py, calibrate.py   the pass that leaves neurons alone; neurons.py: how many it were
     kv_cache.py                 the pass to int8 keys and values
     weights.py, memory_plan.py  where weights, caches and activations lie
     emit.py, lowering/          operations to assembly; program.py, sampling.py: the loop around them

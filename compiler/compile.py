@@ -25,6 +25,7 @@ from compiler.lowering.banks import scratch as scratch_of_banks
 from compiler.lowering.pim import scratch as scratch_of_pim
 from compiler.memory_plan import MemoryPlan, plan_memory
 from compiler.model import Model
+from compiler.neurons import neuron_bytes
 from compiler.placement import Placement, check_room, computes_in_banks, place
 from compiler.program import cache_region, weights_region, write_program
 from compiler.quantise import quantise
@@ -92,7 +93,8 @@ class Compiled:
                 "stop": sorted(c.stop),
                 "operations": {section: [f"{', '.join(op.outputs)} = {op.kind} {', '.join((*op.inputs, *op.weights))}"
                                          for op in ops] for section, ops in self.graph.named()},
-                "formats": self.formats}
+                "formats": self.formats, **({"neuron_bytes": [neuron_bytes(body, c.gated) for body in self.layout.bodies]}
+                                            if "active" in self.graph.values else {})}
 
     @property
     def formats(self) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Accuracy on a text: how many bits the next byte costs, for the float graph and for the quantised program on a machine.
 
     documents = split(text, tokenizer, context, limit)
-    evaluate(documents, reference, candidate) -> Scores     for each position the logits of both
+    evaluate(documents, reference, candidate) -> Scores     for each position the logits of both; evaluate_pairs: of several
 
 Each document is scored from its first token on, the tokenizer's BOS where it has one, and in pieces of the context's length. The
 cost of a token is -log2 of its probability; bits per byte are that sum over the UTF-8 bytes of the text that was scored, so that
@@ -68,11 +68,15 @@ class Scores:
         """Kullback-Leibler divergence of the candidate's distribution from the reference's, nats a token."""
         return self.divergence / self.tokens
 
+    def beside(self) -> dict[str, float]:
+        """How the candidate's choices differ from the reference's."""
+        return {"top_1_agreement": self.agreement, "kl_divergence": self.kl}
+
     def as_json(self) -> dict[str, Any]:
         def pair(values: tuple[float, float]) -> dict[str, float]:
             return {"float": values[0], "program": values[1]}
         return {"tokens": self.tokens, "bytes": self.size, "bits_per_byte": pair(self.bits_per_byte),
-                "perplexity": pair(self.perplexity), "top_1_agreement": self.agreement, "kl_divergence": self.kl}
+                "perplexity": pair(self.perplexity), **self.beside()}
 
 
 def split(text: str, tokenizer: Tokenizer, context: int, limit: int | None = None) -> list[Document]:
@@ -98,19 +102,29 @@ def split(text: str, tokenizer: Tokenizer, context: int, limit: int | None = Non
 def evaluate(documents: Sequence[Document], reference: Logits, candidate: Logits,
              progress: Callable[[int, int], None] | None = None) -> Scores:
     """Score both on the same documents."""
-    scores, every = Scores(), sum(len(document.tokens) - 1 for document in documents)
+    return evaluate_pairs(documents, (reference, candidate), ((0, 1),), progress)[0]
+
+
+def evaluate_pairs(documents: Sequence[Document], models: Sequence[Logits], pairs: Sequence[tuple[int, int]],
+                   progress: Callable[[int, int], None] | None = None) -> list[Scores]:
+    """Score several on the same documents: for each pair (reference, candidate) of their numbers its Scores."""
+    every, done = sum(len(document.tokens) - 1 for document in documents), 0
+    results = [Scores() for _ in pairs]
     for document in documents:
-        pairs = zip(document.tokens[1:], reference(document.tokens[:-1]), candidate(document.tokens[:-1]), strict=True)
-        for following, *logits in pairs:
-            p, q = map(_log_probabilities, logits)
-            scores.bits = (scores.bits[0] - p[following] / math.log(2), scores.bits[1] - q[following] / math.log(2))
-            scores.agreed += int(p.argmax() == q.argmax())
-            scores.divergence += float(np.sum(np.exp(p) * (p - q)))
-            scores.tokens += 1
+        for following, *logits in zip(document.tokens[1:], *(model(document.tokens[:-1]) for model in models), strict=True):
+            found = [_log_probabilities(each) for each in logits]
+            for scores, (reference, candidate) in zip(results, pairs, strict=True):
+                p, q = found[reference], found[candidate]
+                scores.bits = (scores.bits[0] - p[following] / math.log(2), scores.bits[1] - q[following] / math.log(2))
+                scores.agreed += int(p.argmax() == q.argmax())
+                scores.divergence += float(np.sum(np.exp(p) * (p - q)))
+                scores.tokens += 1
+            done += 1
             if progress:
-                progress(scores.tokens, every)
-        scores.size += document.size
-    return scores
+                progress(done, every)
+        for scores in results:
+            scores.size += document.size
+    return results
 
 
 def _log_probabilities(logits: F32) -> npt.NDArray[np.float64]:

@@ -20,6 +20,7 @@ from compiler import cache
 from compiler.carried_tokenizer import unpacked
 from compiler.errors import ModelError
 from compiler.frontends import load, load_tokenizer
+from compiler.neurons import Neurons, neurons
 from compiler.parameters import set_parameters
 from compiler.settings import Settings
 from compiler.tokenizer import Stream, Tokenizer
@@ -73,6 +74,7 @@ class Report:
     first: float                        # seconds to the first token; nan where none came
     counters: dict[str, int]
     ended: str                          # in words
+    neurons: Neurons | None = None      # None: all are at work
 
     @property
     def tokens_per_second(self) -> float:
@@ -87,7 +89,7 @@ class Report:
         return {"reason": self.result.reason, "ended": self.ended, "exit_code": self.result.exit_code, "prompt": self.prompt,
                 "tokens": self.tokens, "text": self.text, "seconds": self.seconds, "seconds_to_first_token": number(self.first),
                 "tokens_per_second": number(self.tokens_per_second), "instructions": self.result.instructions,
-                "neurons_skipped": self.counters["fetch.rows_left"], "counters": self.counters}
+                "neurons": self.neurons.as_json() if self.neurons else None, "counters": self.counters}
 
 
 # ------------------------------------------------------------------------------------------------ programs
@@ -186,7 +188,7 @@ class Generation:
         self._text(self._stream.end())
         host = self.machine.host
         return Report(result, self.prompt, host.tokens, "".join(self._parts), seconds, self._first, dict(self.machine.counters),
-                      self._ended(result, len(host.tokens)))
+                      self._ended(result, len(host.tokens)), neurons(self.machine, self.program))
 
     def _emit(self, token: int) -> None:
         if math.isnan(self._first):

@@ -95,6 +95,8 @@ def _frame(c: Lowering, machine: Preset, weights_file: str, banks_file: str, tit
     emit("prompt_left:".ljust(24) + ".dword 1")
     if "active" in graph.values:
         emit("active_count:".ljust(24) + ".dword 0")
+        emit("neuron_counts:".ljust(24) + ".dword " + ", ".join(["0, 0"] * len(graph.bodies)).ljust(24)
+             + "# for each body of layers: active ones so far, layers")
     for op in graph.bodies[0].ops:
         if op.kind == "active.above":
             emit("ffn_sparsity:".ljust(24) + f".float {op.attributes['sparsity']!r}")

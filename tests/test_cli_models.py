@@ -16,7 +16,7 @@ import pytest
 
 import slimulator
 from compiler import cache, shapes
-from tests.compiler.tiny import CONTEXT, write_checkpoint, write_relu
+from tests.compiler.tiny import CONTEXT, DIM, HIDDEN, LAYERS, write_checkpoint, write_relu
 
 ROOT = Path(__file__).parents[1]
 Command = Callable[..., tuple[int, str, str]]
@@ -74,7 +74,7 @@ def test_generate_json(command: Command, tiny: Path, tmp_path: Path) -> None:
     assert status == 0 and data["text"] == out.removesuffix("\n")
     assert len(data["tokens"]) == 5 == data["counters"]["tokens.emitted"] and data["prompt"][0] == 1
     assert (data["machine"], data["engine"], data["threads"], data["reason"], data["exit_code"]) == ("slim", "fast", 1, "exit", 0)
-    assert data["instructions"] == data["counters"]["core.instructions"] and data["neurons_skipped"] == 0
+    assert data["instructions"] == data["counters"]["core.instructions"] and data["neurons"] is None
     assert 0 < data["seconds_to_first_token"] <= data["seconds"] and data["tokens_per_second"] > 0
     assert json.loads(command("generate", tiny, "abc", "-n", 5, "--json", "-", "--quiet")[1])["text"] == data["text"]
 
@@ -181,12 +181,35 @@ def test_neurons_that_are_skipped_are_counted(command: Command, tmp_path: Path) 
     dense, sparse = (json.loads(command("generate", demo, "ab", "-n", 4, "--json", "-", *options)[1])
                      for options in ((), ("--ffn-sparsity", "exact")))
     assert dense["text"] == sparse["text"]
-    assert dense["neurons_skipped"] == 0 < sparse["neurons_skipped"]
-    assert "neurons" in command("generate", demo, "ab", "-n", 4, "--ffn-sparsity", "exact")[2]
+    assert dense["neurons"] is None
+    neurons, positions = sparse["neurons"], len(sparse["prompt"]) + 4 - 1
+    assert neurons["active"] == sparse["counters"]["thr.passes"] and neurons["skipped"] > 0
+    assert neurons["active"] + neurons["skipped"] == positions * LAYERS * HIDDEN
+    assert neurons["bytes_left"] == sparse["counters"]["fetch.bytes_left"] == neurons["skipped"] * 2 * DIM * 4
+    assert neurons["bytes_fetched"] == neurons["active"] * 2 * DIM * 4
+    said = command("generate", demo, "ab", "-n", 4, "--ffn-sparsity", "exact")[2]
+    assert f"neurons       {neurons['active']:,} active, {neurons['skipped']:,} skipped" in said
     assert command("verify", demo, "--prompt", "ab", "--tokens", 3, "--ffn-sparsity", "exact")[0] == 0
-    (tmp_path / "t.txt").write_text("a cat", encoding="utf-8")
-    scores = json.loads(command("eval", demo, tmp_path / "t.txt", "--ffn-sparsity", "exact", "--json", "-")[1])
-    assert scores["top_1_agreement"] == 1
+
+
+def test_eval_prints_dense_beside_sparse(command: Command, tmp_path: Path) -> None:
+    demo, words = write_relu(tmp_path), tmp_path / "t.txt"
+    words.write_text("a cat sat on a mat. a dog ran and ran and ran.", encoding="utf-8")
+    exact = json.loads(command("eval", demo, words, "--ffn-sparsity", "exact", "--json", "-")[1])
+    assert exact["beside_dense"]["top_1_agreement"] == 1 and exact["beside_dense"]["kl_divergence"] < 1e-9
+    plain = json.loads(command("eval", demo, words, "--json", "-")[1])
+    assert exact["dense"]["bits_per_byte"] == plain["bits_per_byte"] and plain["neurons"] is None
+    flags = ("--ffn-sparsity", 0.8, "--calibrate", words)
+    some = json.loads(command("eval", demo, words, *flags, "--json", "-")[1])
+    assert some["dense"] == exact["dense"] and some["kl_divergence"] > 1e-6 < some["beside_dense"]["kl_divergence"]
+    assert some["neurons"]["active"] < exact["neurons"]["active"]
+    table = command("eval", demo, words, *flags)[1].splitlines()
+    assert table[1].split() == ["float", "graph", "program,", "checkpoint's", "formats", "ffn", "sparsity", "0.8"]
+    assert table[2].split() == ["bits", "per", "byte", *(f"{value:.4f}" for value in (
+        some["dense"]["bits_per_byte"]["float"], some["dense"]["bits_per_byte"]["program"], some["bits_per_byte"]["program"]))]
+    assert table[-1].startswith(f"neurons: {some['neurons']['active']:,} active, {some['neurons']['skipped']:,} skipped")
+    assert json.loads(command("generate", demo, "ab", "-n", 4, *flags, "--json", "-")[1])["neurons"]["skipped"] > 0
+    assert command("verify", demo, "--prompt", "ab", "--tokens", 3, *flags)[0] == 0
 
 
 # ------------------------------------------------------------------------------------------------ verify

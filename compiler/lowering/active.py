@@ -25,7 +25,7 @@ def active(c: Lowering, op: Op) -> None:
     e, result, x = c.emit, op.outputs[0], op.inputs[0]
     e.op("thr.gt.f32", symbol("active_mask"), c.at(x), "zero", c.length(x), reads=(x,), writes=("active_mask",))
     e.op("thr.index", "a6", symbol("active_mask"), c.at(result), c.length(x), reads=("active_mask",), writes=(result,))
-    e.line("sd a6, active_count, a7")
+    _count(c)
 
 
 @lowers("active.above")
@@ -39,7 +39,21 @@ def active_above(c: Lowering, op: Op) -> None:
         e.op("thr.select", "a6", table, "zero", "a7", comment="the threshold of this layer")
         e.op("thr.absgt.f32", symbol("active_mask"), c.at(x), "a6", c.length(x), reads=(x,), writes=("active_mask",))
     e.op("thr.index", "a6", symbol("active_mask"), c.at(result), c.length(x), reads=("active_mask",), writes=(result,))
+    _count(c)
+
+
+def _count(c: Lowering) -> None:
+    """The list's length, in a6, to where operations look for it, and to the sums that reports are made of."""
+    e = c.emit
     e.line("sd a6, active_count, a7")
+    with e.taken(1) as (total,):
+        e.line(f"la a7, neuron_counts + {16 * c.body}")
+        e.line(f"ld {total}, 0(a7)", "active neurons so far")
+        e.line(f"add {total}, {total}, a6")
+        e.line(f"sd {total}, 0(a7)")
+        e.line(f"ld {total}, 8(a7)", "layers so far")
+        e.line(f"addi {total}, {total}, 1")
+        e.line(f"sd {total}, 8(a7)")
 
 
 @contextmanager
