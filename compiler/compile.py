@@ -181,7 +181,7 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
         rows |= scratch_of_pim(placement) | scratch_of_banks(placement)
     reached = _reached(preset)
     memory = plan_memory(graph, positions, preset, rows, reached=reached, buffered=sparse or not reached)
-    memory.add(scratch(model.config.vocab), beside=("logits",))
+    memory.add(scratch(model.config.vocab), beside=("logits", *(scratch_of_pim(placement) if placement else ())))
     compiled = Compiled(model, graph, layout, memory, preset, machine if isinstance(machine, str) else machine.name, placement)
     _check_machine(compiled)
     compiled.text()                     # raises for what has no room in a tile
@@ -214,6 +214,11 @@ def _check_machine(compiled: Compiled) -> None:
         if not compiled.memory.reached:
             raise ModelError("", place, got="units vec and attn without ports to hbm",
                              expected="ports to it: scales, keys and values lie there")
+        c = compiled.model.config
+        for name, needed, what in (("attn.heads", c.heads, "heads"), ("attn.channels", c.q_dim, "channels of all heads")):
+            if needed > machine.parameter(name):
+                raise ModelError("", place, got=f"{needed:,} {what}",
+                                 expected=f"at most the {machine.parameter(name):,} of its attention unit ({name})")
         check_room(compiled.placement, machine, linear.pop("hbm") + PAGE)
     else:
         widest = max((placed for placed in layout.every() if placed.scale_count),

@@ -43,11 +43,10 @@ def few_banks(channels: int = 6, banks: int = 8, rows: int = 512, columns: int =
     text = (PRESETS / "hpim.toml").read_text(encoding="utf-8")
     for name, value in (("channels", channels), ("bank_groups", 2), ("banks", banks), ("rows", rows), ("columns", columns),
                         ("blocks", banks)):
-        text, count = re.subn(rf"(parameters\.{name} +)= {{ value = \d+", rf"\1= {{ value = {value}", text)
-        assert count >= 1
+        text, count = re.subn(rf"(parameters\.{name} +)= {{ value = \d+,", rf"\1= {{ value = {value},", text)
+        assert count == 1
     text = text.replace("value = 34_359_738_368", f"value = {channels * banks * rows * columns * 32}")
     text = text.replace('name = "hpim"', 'name = "few-banks"').replace('"row channel bank column"', f'"{mapping}"')
-    text = re.sub(r"(\[unit\.attn\](?:.*\n){2}parameters\.channels +)= {[^,]*", r"\1= { value = 16_384", text)
     path = Path(FOLDER.name) / f"few-{channels}-{banks}-{rows}-{columns}-{mapping.translate({32: '_', 58: '_'})}.toml"
     path.write_text(text, encoding="utf-8")
     return str(path)
@@ -121,11 +120,13 @@ def test_int8_keys_and_values_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shape", ["gqa", "bitnet", "opt", "opt_350m", "window"])
-def test_integers_tell_the_story_of_look_up_tables(shape: str) -> None:
+@pytest.mark.parametrize("sampler", [{}, {"temperature": 0.9}, {"temperature": 1.2, "top_p": 0.7}])
+def test_integers_tell_the_story_of_look_up_tables(shape: str, sampler: dict[str, float]) -> None:
     """Sums of integers are exact and the scales are multiplied in one order, so logits are equal bit by bit."""
     stories = []
     for machine in ("slim", "hpim", few_banks()):
-        result, tokens = generate(built(shape, "i8" if shape != "bitnet" else "", machine), PROMPT, max_tokens=12, stop=())
+        made = built(shape, "i8" if shape != "bitnet" else "", machine)
+        result, tokens = generate(made, PROMPT, max_tokens=12, stop=(), **sampler)
         assert result.exit_code == 0
         stories.append(tokens)
     assert stories[0] == stories[1] == stories[2]
@@ -153,7 +154,7 @@ def test_stories260k(weights: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("shape", "weights"), [("gqa", "i8"), ("opt_350m", "f16"), ("window", "i8"),
                                                 ("qk_norm", "f16"), ("bitnet", "")])
 def test_nothing_is_touched_too_early(shape: str, weights: str, machine: str) -> None:
-    runner, host = loaded(built(shape, weights, MACHINES[machine]()), PROMPT[:3], max_tokens=3, stop=())
+    runner, host = loaded(built(shape, weights, MACHINES[machine]()), PROMPT[:3], max_tokens=3, stop=(), temperature=1.2, top_p=0.7)
     check = HazardCheck(runner)
     assert runner.run().reason == "exit" and len(host.tokens) == 3
     assert check.hazards == []
@@ -334,6 +335,18 @@ def test_a_vector_unit_without_a_port_to_the_banks_is_refused(tmp_path: Path) ->
     path = tmp_path / "no-port.toml"
     path.write_text(text[:start] + text[start:].replace('["core", "vec", ', '["core", ', 1), encoding="utf-8")
     with pytest.raises(ModelError, match="units vec and attn without ports to hbm"):
+        compile_model(random_model(BASE), machine=str(path), recipe=read_recipe("i8"))
+
+
+@pytest.mark.parametrize(("name", "value", "text"), [("heads", 128, "4 heads; expected at most the 3"),
+                                                     ("channels", 16_384, "48 channels of all heads; expected at most the 3")])
+def test_more_heads_than_the_attention_unit_has_are_refused(name: str, value: int, text: str, tmp_path: Path) -> None:
+    preset, path = Path(few_banks()).read_text(encoding="utf-8"), tmp_path / "narrow.toml"
+    before, section = preset.split("[unit.attn]")
+    changed = re.sub(rf"(parameters\.{name} +)= {{ value = {value:_}", r"\1= { value = 3", section)
+    assert changed != section
+    path.write_text(f"{before}[unit.attn]{changed}", encoding="utf-8")
+    with pytest.raises(ModelError, match=text):
         compile_model(random_model(BASE), machine=str(path), recipe=read_recipe("i8"))
 
 
