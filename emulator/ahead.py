@@ -52,7 +52,8 @@ def _module(name: str) -> str:
 def main() -> None:
     """What a child does with the names on its command line."""
     for name in sys.argv[1:]:
-        print(name, flush=True)
+        sys.stdout.write(f"{name}\n")               # in one piece: another writes to the same pipe
+        sys.stdout.flush()
         if name == LOOP:
             kernels.loop(profiled=False)
         else:
