@@ -280,7 +280,8 @@ def _bench_table(name: str, f: dict[str, Any]) -> None:
                f"{100 * f['share_of_bandwidth']:.0f} % of the {f['bandwidth'] / 1e9:.1f} GB/s that NumPy reads with {threads}")
     click.echo(f"  compiling {compiling}, first token after {f['seconds_to_first_token']:.2f} s, "
                f"{f['instructions_per_token']:,} instructions a token")
-    click.echo(f"  {f['resident_bytes'] / 1e6:,.0f} MB resident: the weights and {f['resident_beyond_weights'] / 1e6:,.0f} MB")
+    click.echo(f"  {f['resident_bytes'] / 1e6:,.0f} MB resident: the weights and {f['resident_beyond_weights'] / 1e6:,.0f} MB; "
+               f"keys and values take up to {f['cache_bytes'] / 1e6:,.0f} MB of it")
     click.echo("  time by unit  " + ", ".join(f"{unit} {100 * share:.1f} %" for unit, share in f["units"].items()))
     for operation, cost in list(f["operations"].items())[:8]:
         click.echo(f"  {100 * cost['share']:5.1f} %  {cost['microseconds']:9,.1f} us x {cost['per_token']:4.1f}  {operation}")

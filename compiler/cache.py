@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from isa.elf import replacing
+from isa.pages import give_back
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("isa", "asm", "compiler")
@@ -35,6 +36,7 @@ def cached(files: Iterable[Path], options: Mapping[str, object], write: Callable
     path = where / f"{key[:32]}.elf"
     if not path.exists():
         write(path)
+        give_back()
     return path
 
 

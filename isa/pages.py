@@ -106,3 +106,9 @@ def touched(contents: Bytes) -> list[tuple[int, int]]:
     numbers = np.concatenate(own)
     runs = np.split(numbers, np.flatnonzero(np.diff(numbers) != 1) + 1) if len(numbers) else []
     return [(int(run[0]) * mmap.PAGESIZE, min(int(run[-1] + 1) * mmap.PAGESIZE, len(contents))) for run in runs]
+
+
+def give_back() -> None:
+    """Have the C library return freed memory to the operating system, where it can (glibc): what is done now needs it no more."""
+    if hasattr(ctypes.CDLL(None), "malloc_trim"):
+        ctypes.CDLL(None).malloc_trim(0)

@@ -191,12 +191,13 @@ def test_a_damaged_tokenizer(data: object, tmp_path: Path) -> None:
 
 # ------------------------------------------------------------------------------------------------ memory
 
+# VmHWM and not getrusage: Linux carries a process's ru_maxrss over exec, so that would be the size of pytest.
 _LARGE = """
-import sys, resource
+import sys
 sys.path[:0] = {paths!r}
 import test_command
 test_command.compile_3b(sys.argv[1], layers=2)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """
 
 
@@ -227,4 +228,4 @@ def test_memory_does_not_grow_with_the_model(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "3b.elf")], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "3b.elf").stat().st_size > 2 * 32000 * 3200 + 2 * 120_000_000 / 4
-    assert int(done.stdout) < 700_000           # KiB; the whole model's 26 layers take no more than these two
+    assert int(done.stdout) < 400_000           # KiB; the whole model's 26 layers take no more than these two
