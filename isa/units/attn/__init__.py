@@ -44,14 +44,14 @@ them: a row for each channel, a column for each token. `attn.xpose` writes a tok
     row g * head_dim + c     channel c of head g: | token 0 | token 1 | ... |
     behind all channels, i8  4 * attn.key_stride bytes for each head: | f32 scale of token 0 | of token 1 | ... |
 
-fp16 elements are converted to fp32, which is exact. With int8 keys the query is int8 too (`attn.wrgb.i8`, one scale a head), and a
-dot product is an exact integer.
+fp16 elements are converted to fp32, which is exact, and then all is as for fp32. With int8 keys the query is int8 too
+(`attn.wrgb.i8`, one scale a head), and a dot product is an exact integer; int8 values are added up in fp32.
 
 With `attn.row_list` set, position i is not row i of the cache but the row that the list there names: a token's budget of clusters
-(STARC), a pruned cache, pages. Keys in segments, such as old ones without some channels behind each other (ThinK), are one
-`attn.mac` each, to scores that lie side by side. A head that is split over cores needs the largest score and the sum of the
-exponentials from all of them: `attn.mvsb`, `attn.exp` and `attn.mvgb` are `attn.sfm` in three parts, between which they are
-exchanged.
+(STARC), a pruned cache, pages. Keys in segments are one `attn.mac` each, to scores that lie side by side; ThinK's old keys, which
+lack some channels, take an `attn.setm` with fewer of them and a query without those. A head that is split over cores needs the
+largest score and the sum of the exponentials from all of them: `attn.mvsb`, `attn.exp` and `attn.mvgb` are `attn.sfm` in three
+parts, between which they are exchanged.
 
 AttAcc's MV_SB, which takes scores to the softmax buffer, is part of `attn.mac` here, for score rows are memory; MV_GB, which takes
 probabilities back to the GEMV buffer, is part of `attn.context`. A length of zero does nothing. Operands may overlap: all is read
