@@ -26,7 +26,7 @@ def packed(tokenizer: Tokenizer) -> dict[str, Any]:
         case SentencePieceTokenizer():
             return {"kind": "sentencepiece", "bytes": base64.b64encode(tokenizer.file.read_bytes()).decode(),
                     "add_bos": tokenizer.add_bos}
-    raise NotImplementedError(f"{type(tokenizer).__name__} has no packed form")
+    raise TypeError(f"{type(tokenizer).__name__} is none of the tokenizers that can be carried")
 
 
 def unpacked(data: Any, file: Path) -> Tokenizer:

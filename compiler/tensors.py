@@ -91,7 +91,8 @@ class Tensor(ABC):
     def _rows(self, first: int, last: int) -> F32: ...
 
     def _codes(self, first: int, last: int) -> Codes:
-        raise NotImplementedError
+        """Of a tensor with `levels`; others have none."""
+        raise TypeError(f"tensor {self.name} is {self.format}, which has no codes")
 
     @property
     def matrix(self) -> tuple[int, int]:

@@ -90,3 +90,8 @@ def test_sixteen_levels_of_a_checkpoint_are_a_codebook_exactly(tmp_path: Path) -
     assert compare(compiled, compiled.build(tmp_path), [1, 5, 9])[1] is None
     ternary = random_model(BASE, ternary=True)
     assert storage(quantise(ternary, Recipe(parse_format("c4")))[0].tensor("layers.0.q")) == "t2:tensor"     # two bits are fewer
+
+
+def test_floats_have_no_codes() -> None:
+    with pytest.raises(TypeError, match=r"tensor layers\.0\.q is f32, which has no codes"):
+        random_model(BASE).tensor("layers.0.q").codes()

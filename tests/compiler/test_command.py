@@ -15,7 +15,7 @@ from models import BASE, ArrayTensor, random_model, rope
 from compiler.carried_tokenizer import packed, unpacked
 from compiler.errors import ModelError
 from compiler.frontends import load
-from compiler.tokenizer import JsonTokenizer
+from compiler.tokenizer import JsonTokenizer, Tokenizer
 from emulator.engine import Machine
 from isa.program import Program
 from isa.services import Host
@@ -170,6 +170,12 @@ def test_a_tokenizer_travels_with_the_program(checkpoint: Path, tmp_path: Path) 
         assert again.decode(again.encode(text)) == text
     with pytest.raises(ModelError, match="character 2"):
         again.encode("A\U0001f600")
+
+
+def test_every_kind_of_tokenizer_can_be_carried() -> None:
+    assert {kind.__name__ for kind in Tokenizer.__subclasses__()} == {"PieceTokenizer", "JsonTokenizer", "SentencePieceTokenizer"}
+    with pytest.raises(TypeError, match="none of the tokenizers that can be carried"):
+        packed(None)  # type: ignore[arg-type]
 
 
 def test_a_tokenizer_of_the_library_travels_too(tmp_path: Path) -> None:

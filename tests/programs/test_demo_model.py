@@ -13,8 +13,13 @@ import safetensors.numpy
 from hypothesis import given
 from hypothesis import strategies as st
 
+from compiler.compile import compile_model
 from compiler.frontends import load
 from compiler.graph import Executor, build
+from compiler.parameters import set_parameters
+from emulator.engine import Machine
+from isa.reference import ReferenceMachine
+from isa.services import Host
 from programs.demo import stories260k
 from programs.demo.packing import pack, unpack
 from programs.demo.reference import Model
@@ -177,6 +182,32 @@ def test_a_story_comes_out(model: Model) -> None:
     assert re.match(r",? ?there was a ", story), story
     sampled = [list(model.generate("Once upon a time", 20, temperature=0.8, seed=seed)) for seed in (1, 1, 2)]
     assert sampled[0] == sampled[1] != sampled[2]
+
+
+# "Once upon a time", then the most likely tokens, as the NumPy reference has them: what every program of the model must emit.
+GOLDEN = [12, 397, 283, 259, 385, 470, 402, 406, 14, 339, 362, 259, 346, 12, 676, 476, 14, 406, 495, 266, 323, 327, 335, 476,
+          14, 529, 326, 12, 392, 500, 259, 346, 12, 676, 476, 14, 406, 283, 377, 376, 14, 199, 662, 409, 266, 323, 327, 263,
+          476, 12, 408, 392, 451, 368, 657, 757, 266, 323, 327, 310, 14, 339, 540, 266, 1707, 263, 476, 12, 267, 310, 1931,
+          584, 14, 406, 283, 489, 14, 339, 451, 368, 657, 579, 266, 375, 14, 199, 1103, 12, 588, 891, 806, 14, 442, 346, 12,
+          1196, 474, 545, 267, 602, 263, 476, 584, 14, 406, 283, 489, 267, 1282, 14, 339, 451, 368, 657, 579, 266, 375, 14,
+          339, 635]
+
+
+def test_the_reference_tells_the_golden_tokens(model: Model) -> None:
+    assert model.encode("Once upon a time") == [0, 425, 436, 259, 394]
+    assert list(model.generate("Once upon a time", len(GOLDEN))) == GOLDEN
+
+
+@pytest.mark.parametrize(("machine", "engine", "count"), [
+    ("slim", Machine, len(GOLDEN)), ("slim-llama", Machine, len(GOLDEN)), ("slim", ReferenceMachine, 8)])
+@pytest.mark.parametrize("sparse", [False, True])
+def test_the_emulated_machine_tells_them_too(machine: str, engine: type[ReferenceMachine], count: int, sparse: bool,
+                                             tmp_path: Path) -> None:
+    program = compile_model(load(DEMO / "model"), machine=machine, sparse=sparse).build(tmp_path)
+    runner = engine(machine, Host([0, 425, 436, 259, 394]))
+    runner.load(program)
+    set_parameters(runner, max_tokens=count)
+    assert runner.run().reason == "exit" and runner.host.tokens == GOLDEN[:count]
 
 
 # ------------------------------------------------------------------------------------------------ the card
