@@ -119,17 +119,21 @@ class Compiled:
         caches = c.layers * sum(memory.layer_bytes.values())
         formats = Counter(placed.format for placed in self.layout.every()
                           if len(placed.shape) == 2 and placed.role != ROPE and not placed.banked)
-        in_banks = [("hbm", self.placement.size, f"matrices in the banks, rows 0..{self.placement.linear_row - 1}; behind them")
-                    ] if self.placement and self.placement.size else []
-        rows = [*in_banks,
-                (weights_region(self.machine), self.layout.size,
-                 f"weights: matrices in {', '.join(sorted(formats)) or 'the banks'}"),
+        lines: list[str] = []
+        kinds = ", ".join(sorted(formats)) or "the banks"
+        rows = [(weights_region(self.machine), self.layout.size, f"weights: matrices in {kinds}"),
                 (cache_region(self.machine), caches, f"keys and values of {c.layers} layers, {memory.context} positions, in "
                                f"{self.graph.values['keys'].format}"),
                 ("sram", memory.scratchpad_bytes, f"activations, of {self.machine.region('sram').size:,}"
                  + (f"; two buffers of {memory.buffer_bytes:,} among them" if memory.buffer_bytes else ""))]
-        lines = [f"  {region:<5} {size:>15,} bytes  {text}" for region, size, text in rows]
-        return "\n".join([*lines, *(f"  {line}" for line in str(self.placement).splitlines() if in_banks)])
+        if self.placement:
+            lines = [f"  {line}" for line in str(self.placement).splitlines()]
+            at = self.placement.size
+            for number, (region, size, text) in enumerate(rows[:2]):
+                rows[number] = region, size, f"{text}; {self.placement.rows_of(at, size)}"
+                at += size
+            rows = [("hbm", self.placement.size, "matrices in the banks, see below"), *rows]
+        return "\n".join([*(f"  {region:<5} {size:>15,} bytes  {text}" for region, size, text in rows), *lines])
 
     def save_source(self, path: Path, progress: Progress | None = None) -> None:
         """Write the text to `path` and the weights beside it, as NAME.weights, those in banks as NAME.banks."""

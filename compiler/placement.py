@@ -201,6 +201,11 @@ class Placement:
 
     # -------------------------------------------------------------------------------------------- the map
 
+    def rows_of(self, start: int, size: int) -> str:
+        """The rows, of all banks, that bytes from the start of the region take: "row 5", "rows 5..7"."""
+        first, end = start // self.stripe, -(-(start + size) // self.stripe)
+        return f"row{'s' * (end - first > 1)} {_span(first, end)}"
+
     def __str__(self) -> str:
         """The placement map, a line for each matrix; of layers that are laid out alike, where it lies in the first one."""
         table = [("matrix", "shape", "", "channels", "tiles", "banks", "rows", "used")]

@@ -260,6 +260,12 @@ def test_the_map_counts_padding() -> None:
     assert text in compiled.summary().replace("\n  ", "\n")
 
 
+def test_the_guide_shows_the_map_of_the_demo_model() -> None:
+    root = Path(__file__).parents[2]
+    compiled = compile_model(load(root / "programs" / "demo" / "model"), machine="hpim", recipe=read_recipe("i8"))
+    assert compiled.summary() in (root / "docs" / "hpim.md").read_text(encoding="utf-8")
+
+
 def test_scales_and_vectors_are_read_linearly_behind_the_matrices() -> None:
     compiled, program = built("opt_350m", "i8", few_banks())
     placement, layout = compiled.placement, compiled.layout
