@@ -22,7 +22,7 @@ import asm
 from emulator.engine import Machine
 from emulator.workers import cores
 from isa.numbers import FORMATS
-from isa.program import Section
+from isa.program import FileSlice, Section
 
 SCALAR = """
         .globl  _start, tohost, fromhost
@@ -77,8 +77,11 @@ class Operation:
         build = "lut.build.i8 a2, a2, s2" if text.startswith("lut") else "nop"
         self.program, self.name, self.repeats = asm.assemble(REPEATED.format(operation=text, build=build)), text.split()[0], repeats
         self.registers = {8: repeats, 18: cols, 19: group, 10: Y, 11: FLASH if read_only else W, 12: X, 13: rows}
-        if read_only:
-            self.program.sections.append(Section(".weights", "a", FLASH, 4096, [matrix.tobytes()]))
+        if read_only:                       # mapped from a file, as flash is
+            self.file = tempfile.NamedTemporaryFile()                                                     # noqa: SIM115
+            self.file.write(matrix)
+            self.file.flush()
+            self.program.sections.append(Section(".weights", "a", FLASH, 4096, [FileSlice(self.file.name, 0, len(matrix))]))
         self.machine = Machine("slim", threads=threads)
         self.machine.load(self.program)
         if not read_only:

@@ -20,6 +20,7 @@ from emulator.threads import in_parallel
 f32, i32, i8, u16 = np.float32, np.int32, np.int8, np.uint16
 F32, F16, BF16, I8 = range(4)
 NEAR, NEARER = 1 << 19, 24 << 10        # bytes that are sure to stay in a second-level, in a first-level cache
+AHEAD = 1 << 10                         # bytes of a row that are asked of memory before they are needed
 COLS, ROW_STRIDE, MACS = csr_number("vec.cols"), csr_number("vec.row_stride"), slot("vec.macs")
 
 
@@ -71,27 +72,39 @@ def in_fours(rows: int, row_bytes: int, vector_bytes: int) -> int:
     return 0 if rows * row_bytes > NEAR and row_bytes + vector_bytes <= NEARER else rows & -4
 
 
+@inline
+def four_rows(form: int, size: int, p: int, stride: int, whole: int, left: int, vector: int, target: int, far: bool) -> None:
+    """y = W x for the four rows from p on; `far`, a constant: they come from memory."""
+    a = b = c = d = spread(ZERO)
+    for i in range(0, whole, 16):
+        v, w = take(vector + 4 * i, f32), p + size * i
+        if far:
+            for k in range(4):
+                ask_for(w + AHEAD + k * stride)
+        a = a + weights(form, w) * v
+        b = b + weights(form, w + stride) * v
+        c = c + weights(form, w + 2 * stride) * v
+        d = d + weights(form, w + 3 * stride) * v
+    if left:
+        v, w = take_part(vector + 4 * whole, f32, left, ZERO), p + size * whole
+        a = a + some_weights(form, w, left) * v
+        b = b + some_weights(form, w + stride, left) * v
+        c = c + some_weights(form, w + 2 * stride, left) * v
+        d = d + some_weights(form, w + 3 * stride, left) * v
+    put_part(target, canonical(fold4(a, b, c, d)), 4)
+
+
 @leaf
 def some_rows(first: int, last: int, form: int, size: int, source: int, stride: int, cols: int, vector: int, target: int,
-              fours: int) -> None:
+              fours: int, far: bool) -> None:
     """y = W x for the rows first..last."""
     whole, left = cols & -16, cols & 15
     for row in range(first, min(last, fours), 4):
         p = source + row * stride
-        a = b = c = d = spread(ZERO)
-        for i in range(0, whole, 16):
-            v, w = take(vector + 4 * i, f32), p + size * i
-            a = a + weights(form, w) * v
-            b = b + weights(form, w + stride) * v
-            c = c + weights(form, w + 2 * stride) * v
-            d = d + weights(form, w + 3 * stride) * v
-        if left:
-            v, w = take_part(vector + 4 * whole, f32, left, ZERO), p + size * whole
-            a = a + some_weights(form, w, left) * v
-            b = b + some_weights(form, w + stride, left) * v
-            c = c + some_weights(form, w + 2 * stride, left) * v
-            d = d + some_weights(form, w + 3 * stride, left) * v
-        put_part(target + 4 * row, canonical(fold4(a, b, c, d)), 4)
+        if far:
+            four_rows(form, size, p, stride, whole, left, vector, target + 4 * row, True)
+        else:
+            four_rows(form, size, p, stride, whole, left, vector, target + 4 * row, False)
     for row in range(max(first, fours), last):
         p = source + row * stride
         a = spread(ZERO)
@@ -117,8 +130,8 @@ def gemv(form: int, size: int, y: int, W: int, x: int, rows: int, block: int) ->
         return PUNT
     if overlap(source, extent, target, 4 * rows) or overlap(vector, 4 * cols, target, 4 * rows):
         return PUNT
-    in_parallel(block, extent, rows, 16, some_rows, form, size, source, stride, cols, vector, target,
-                in_fours(rows, cols * size, 4 * cols))
+    fours = rows & -4 if form == F32 else in_fours(rows, cols * size, 4 * cols)
+    in_parallel(block, extent, rows, 16, some_rows, form, size, source, stride, cols, vector, target, fours, extent > NEAR)
     count(block, reads, rows * cols * size)
     count(block, vector_reads, 4 * cols)
     count(block, writes, 4 * rows)

@@ -207,7 +207,7 @@ def ask_for(typing: Any, address: Any) -> Any:
         pointer = _pointer(builder, arguments[0], ir.IntType(8))
         function = cgutils.get_or_insert_function(
             builder.module, ir.FunctionType(ir.VoidType(), [pointer.type, I32, I32, I32]), "llvm.prefetch.p0")
-        builder.call(function, [pointer, *(ir.Constant(I32, value) for value in (0, 3, 1))])      # to read, to keep, data
+        builder.call(function, [pointer, *(ir.Constant(I32, value) for value in (0, 2, 1))])      # to read, to the second level, data
         return context.get_dummy_value()
     return types.void(types.int64), emit
 

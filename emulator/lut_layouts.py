@@ -81,11 +81,7 @@ class Layout:
     def opened(self, v: Vector) -> list[Vector]:
         """What the codes of 64 bytes lie in: v itself, but of five digits four and then one."""
         if self.digits:
-            builder = v.builder
-            turned = v + Vector(builder, spread(vector_type(I8), 13))           # 243..255, whose fifth is 0, to 0..12
-            fifth = [builder.icmp_unsigned(">=", turned.of(I8), spread(vector_type(I8), 13 + least)) for least in (81, 162)]
-            first, second = (Vector(builder, builder.zext(mask, vector_type(I8))) for mask in fifth)
-            return [look_up_256(constants(builder, _FOUR), v), first + second]
+            return [look_up_256(constants(v.builder, digits), v) for digits in (_FOUR, _FIVE >> 8)]
         return [v ^ self.flip if self.flip else v]
 
     def codes(self, opened: list[Vector], k: int, table: Vector | None, in_place: bool) -> tuple[Vector, int]:
@@ -95,11 +91,6 @@ class Layout:
             return v & (mask << place), mask << place
         codes = v.shift_right(place) & mask if self.bits < 8 else v
         return (look_up(table, codes), 255) if table else (codes, mask)
-
-    @property
-    def rows_at_once(self) -> int:
-        """Rows that share the loads of the activations: as many as there are registers for."""
-        return min(4, 16 // self.slices)
 
 
 LAYOUTS: dict[str, Layout] = {

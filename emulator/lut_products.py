@@ -46,10 +46,9 @@ def prepare(fmt, x, length, dealt, keep, spare):
         clear_bytes(spare + rest, step - rest)
         deal(fmt, spare, 1, dealt + blocks * step)
         for at in range(LINE):
-            if fmt == FIVES:            # last_bytes has put everything in order
-                store(keep + at, u8(255))
-                continue
             bits = min(max(rest - at * SLICES[fmt], 0), SLICES[fmt]) * (8 // SLICES[fmt])
+            if fmt == FIVES:            # a byte is kept or not: digits behind the row meet zeros, and where they count, last_bytes
+                bits = 8 if bits > 0 else 0                                             # has put them in order
             store(keep + at, u8((1 << bits) - 1))
 
 
@@ -64,11 +63,12 @@ def sum_of(x, n):
 
 
 @njit
-def ready(fmt, row, stride, rows, length, end, spare):
+def ready(fmt, row, stride, rows, length, end, known, spare):
     """(address, stride, address of the last blocks, their stride, rows) of the next rows, as row_products takes them: as many of
     `rows` as go.
 
-    The last block of a row is read whole, so rows before `end` are moved to `spare`, as are those that must be rewritten.
+    The last block of a row is read whole, so rows before `end` are moved to `spare`, as are those that must be rewritten, or
+    counted to the last digit of base 3.
     """
     step = LINE * SLICES[fmt]
     blocks, line = length // step, (length + step - 1) // step * LINE
@@ -80,7 +80,7 @@ def ready(fmt, row, stride, rows, length, end, spare):
     tail = row + LINE * blocks
     if LINE * blocks == line:
         return row, stride, 0, 0, rows
-    if fmt == FIVES:
+    if fmt == FIVES and not known:
         rows = min(rows, TAILS)
         for i in range(rows):
             last_bytes(tail + i * stride, size_of(fmt, length) - LINE * blocks, length, spare + LINE * i)
@@ -115,7 +115,7 @@ def some_row_sums(first, last, shape, host, stride, end, length, dealt, blocks, 
     at, events = (spare.ctypes.data + LINE - 1) & -LINE, counted.ctypes.data
     r = first
     while r < last:
-        row, row_step, tail, tail_step, some = ready(i64(shape), host + r * stride, stride, last - r, length, end, at)
+        row, row_step, tail, tail_step, some = ready(i64(shape), host + r * stride, stride, last - r, length, end, known, at)
         if known:
             row_products(shape, 0, some, row, row_step, dealt, blocks, tail, tail_step, keep, book, sums + 4 * r, 4, events)
         else:
@@ -222,7 +222,7 @@ def some_grouped_sums(first, last, fmt, host, stride, end, length, dealt, blocks
     words, events = spare + spare_size - LINE, counted.ctypes.data
     r = first
     while r < last:
-        row, row_step, tail, tail_step, some = ready(i64(fmt), host + r * stride, stride, min(last - r, ROWS), length, end, spare)
+        row, row_step, tail, tail_step, some = ready(i64(fmt), host + r * stride, stride, min(last - r, ROWS), length, end, known, spare)
         if known:
             word_products(fmt, 0, some, row, row_step, dealt, blocks, tail, tail_step, keep, book, words, 4 * row_words, events)
         else:

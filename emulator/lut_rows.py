@@ -34,6 +34,11 @@ from emulator.lut_counts import COUNTED, Counts, clear, count_blocks
 from emulator.lut_layouts import BY_NUMBER
 
 
+AHEAD = 16 << 10        # bytes that are asked of memory before they are needed: fewer come too late
+ROWS = 4                # that share the loads of the activations, where these are wide
+MANY = 128              # blocks of activations that leave no room in a first-level cache for what streams by
+
+
 def book_table(builder: Any, book: Any) -> Vector:
     """The 16 values of a codebook, made unsigned, in each 16 bytes."""
     value = builder.load(pointer(builder, book, vector_type(I8, 16)))
@@ -103,6 +108,9 @@ def _emit_rows(number: int, by_word: bool, counting: bool) -> Any:
 
         table = book_table(builder, book) if layout.codebook else None
         step = SIZE * layout.slices
+        # What takes longer than to read the weights falls behind the prefetching that the host does by itself, so it asks ahead.
+        # The rest would only be in its own way.
+        behind = layout.slices * (2 if counting else 1) > 2
 
         def some_rows(first: Any, groups: Any, count: int) -> None:
             """`groups` times `count` rows at once, from row `first` on."""
@@ -119,21 +127,24 @@ def _emit_rows(number: int, by_word: bool, counting: bool) -> Any:
 
                 with cgutils.for_range(builder, blocks, intp=I64) as loop:
                     block(loop.index, [at(start, loop.index, SIZE) for start in starts], None)
-                    following = at(at(starts[0], ir.Constant(I64, count), stride), loop.index, SIZE * count)
-                    for row in range(count):
-                        prefetch(builder, builder.add(following, ir.Constant(I64, SIZE * row)))
+                    for start in starts if behind else ():
+                        prefetch(builder, builder.add(at(start, loop.index, SIZE), ir.Constant(I64, AHEAD)))
                 with builder.if_then(builder.icmp_signed("!=", tail, ir.Constant(I64, 0))):
                     block(blocks, [at(tail, n, tail_stride) for n in numbers], keep)
                 for row, target in enumerate(() if by_word else targets):
                     builder.store(some.take_sums(row).total(), pointer(builder, target, I32)).align = 1
             some.counts.save(events)
 
-        count = 4 if by_word else layout.rows_at_once
-        groups = builder.sdiv(rows, ir.Constant(I64, count))
-        some_rows(ir.Constant(I64, 0), groups, count)
+        # Memory is fastest in one stream of addresses, row by row. Some rows at once load the activations less often: where these
+        # are wide, or are what takes the time.
+        groups = ir.Constant(I64, 0)
+        count = ROWS if by_word or layout.slices == 1 else 2 if layout.slices == 8 else 1
         if count > 1:
-            done = builder.mul(groups, ir.Constant(I64, count))
-            some_rows(done, builder.sub(rows, done), 1)
+            wide = builder.icmp_signed(">", blocks, ir.Constant(I64, MANY if layout.slices == 1 else -1))
+            groups = builder.select(wide, builder.sdiv(rows, ir.Constant(I64, count)), groups)
+            some_rows(ir.Constant(I64, 0), groups, count)
+        done = builder.mul(groups, ir.Constant(I64, count))
+        some_rows(done, builder.sub(rows, done), 1)
         return context.get_dummy_value()
     return emit
 
