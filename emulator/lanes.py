@@ -202,12 +202,12 @@ def put_part(typing: Any, address: Any, value: Any, count: Any) -> Any:
 
 @intrinsic  # type: ignore[untyped-decorator]
 def ask_for(typing: Any, address: Any) -> Any:
-    """Have the cache line at a host address come nearer. A hint: any address will do."""
+    """Have the cache line at a host address come to the second-level cache. A hint: any address will do."""
     def emit(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
         pointer = _pointer(builder, arguments[0], ir.IntType(8))
         function = cgutils.get_or_insert_function(
             builder.module, ir.FunctionType(ir.VoidType(), [pointer.type, I32, I32, I32]), "llvm.prefetch.p0")
-        builder.call(function, [pointer, *(ir.Constant(I32, value) for value in (0, 2, 1))])      # to read, to the second level, data
+        builder.call(function, [pointer, *(ir.Constant(I32, value) for value in (0, 2, 1))])      # to read, second level, data
         return context.get_dummy_value()
     return types.void(types.int64), emit
 

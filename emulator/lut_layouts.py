@@ -18,7 +18,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from emulator.features import AVX512
-from emulator.integer_simd import I8, I16, I32, I64, SIZE, Vector, constants, look_up, look_up_256, pointer, spread, vector_type
+from emulator.integer_simd import I16, I32, I64, SIZE, Vector, constants, look_up, look_up_256, pointer, spread, vector_type
 from emulator.lut_plain import C3, I3, T5
 from emulator.machine_code import clear_bytes, load, move, store
 from isa.units.lut import WEIGHT_FORMATS

@@ -33,7 +33,6 @@ from emulator.integer_simd import (
 from emulator.lut_counts import COUNTED, Counts, clear, count_blocks
 from emulator.lut_layouts import BY_NUMBER
 
-
 AHEAD = 16 << 10        # bytes that are asked of memory before they are needed: fewer come too late
 ROWS = 4                # that share the loads of the activations, where these are wide
 MANY = 128              # blocks of activations that leave no room in a first-level cache for what streams by
