@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
+import asm.crf  # noqa: F401  registers .crf
 from asm.assembly import Assembly
 from asm.diagnostics import AssemblyError, Diagnostic, Note, SourceError, Span, nearest
 from asm.directives import DIRECTIVES, RAW

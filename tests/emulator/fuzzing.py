@@ -71,7 +71,7 @@ def number(source: Source) -> int:
 
 # Areas by what the instructions keep there, with the number formats that are looked for in them.
 AREAS = {"x": ("f32", "f16", "bf16"), "y": ("f32",), "z": ("f32",), "sums": ("i32",), "codes": ("i8", "u8"), "weights": (),
-         "mask": ("b1",), "index": ("u32",), "scales": ("f32",)}
+         "mask": ("b1",), "index": ("u32",), "scales": ("f32",), "program": ()}
 SECTIONS = (".sram", ".data", ".hbm", ".flash")
 EDGES = [base + offset & (1 << 64) - 1
          for base in (0x0200_0000, 0x0201_0000, 0x1000_0000, 0x1001_0000, 0x8000_0000, 0x8002_0000, 0x20_0000_0000, 0x20_0001_0000,
@@ -81,12 +81,21 @@ PLACES = [f"{name}{offset:+}" for name in AREAS for offset in (0, 4, 16, 64, 1, 
     "_start", "L1", "L1-16", "handler", *map(hex, EDGES)]
 
 
+# Of micro-programs; what a read command to even banks executes is more often there.
+CRF_WORDS = ("mac grf_b[0], grf_a[0], even_bank, aam", "nop 1", "mov grf_a[1], even_bank, relu", "fill grf_b[0], even_bank", "exit",
+             "add grf_a[2], srf_a[1], even_bank", "mul grf_b[3], even_bank, srf_m[2]", "mad grf_a[4], grf_b[1], srf_m[3], srf_a[3]",
+             "jump 2, 2", "fill even_bank, grf_b[0]", "mov odd_bank, grf_a[5]", "nop 0", "mac grf_b[1], grf_a[2], odd_bank",
+             "jump 1, 4")
+
+
 def area(name: str, source: Source) -> Lines:
     """One area: a section and 1 to 1152 bytes, a short pattern again and again."""
     where, times = source.one_of(SECTIONS[:3] if name in ("y", "sums") else SECTIONS), source.one_of((12, 2, 1))
     data = [source.below(256) for _ in range(1 + source.below(24))]
     if name == "index":
         line = ".word " + ", ".join(str(byte % 16 if byte < 250 else byte << 24) for byte in data)
+    elif name == "program":
+        line = "\n".join(f".crf {CRF_WORDS[byte % len(CRF_WORDS)]}" if byte < 250 else f".word {byte << 24}" for byte in data)
     elif name in ("codes", "weights", "mask"):
         line = ".byte " + ", ".join(map(str, data))
     else:
@@ -104,6 +113,8 @@ def address(operand: Operand, source: Source) -> str:
         names = ["weights"]
     elif operand.name == "scale":
         names = ["scales"]
+    elif operand.shape == "u32[8]":
+        names = ["program"]
     elif operand.access == ">":
         names = [name for name in names if name != "x"] or ["y"]
     return f"{source.one_of(names or ['x'])}{source.one_of(('', '', '', '+64', '+16', '+4'))}"
@@ -173,7 +184,10 @@ CHAINS = (
     "thr.topk.f32 fetch.rows", "thr.bottomk.f32 fetch.rows vec.sum.f32", "thr.prefix fetch.copy2d",
     "thr.select thr.gt.f32 thr.index", "vec.gemv.* vec.softmax.f32 vec.macT.*", "vec.cvt.* vec.cvt.* vec.rmsnorm.f32",
     "vec.argmax.f32 vec.fill.32", "vec.rope.f32 vec.gemv.*", "fetch.copy sync.wait", "fetch.rows sync.wait.* vec.*",
-    "sync.signal.* sync.wait.* sync.fence", "pim.pre.ab pim.act pim.pre", "pim.pre.ab pim.act.ab pim.pre",
+    "sync.signal.* sync.wait.* sync.fence", "pim.pre.ab pim.act pim.pre", "pim.pre.ab pim.act.ab pim.wr pim.rd",
+    "pim.pre.ab pim.mode.hab pim.act.hab pim.wr.hab pim.pre.hab pim.mode.sb",
+    "pim.pre.ab pim.mode.hab pim.wr.crf pim.wr.grf_a pim.mode.hab_pim pim.act.ab pim.rd.pim pim.rd.pim pim.wr.pim",
+    "pim.pre.ab pim.mode.hab pim.wr.grf_b pim.wr.srf pim.act.hab pim.mode.hab_pim pim.rd.pim pim.wr.pim pim.mode.hab pim.mode.sb",
     "pim.wr_gb pim.wr_bias.* pim.mac_abk.* pim.rd_mac.*", "pim.copy_bkgb pim.mac_sbk.* pim.af.* pim.rd_af",
     "pim.wr_aflut pim.wr_bias.* pim.af.* pim.rd_af", "pim.wr_abk pim.ewmul.* pim.copy_gbbk pim.rd_sbk", "pim.wr_sbk pim.mac_abk.*",
     "attn.wrgb.f32 attn.mac.f32 attn.sfm.f32 attn.context.f32", "attn.wrgb.f32 attn.mac.f16 attn.sfm.f32 attn.macT.f16",

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
+from bank_cases import BankCases
 from differential import DRAM, FLASH, HBM, MMIO, SMALL, SRAM, TEXT, WINDOW, Difference, Pair, memory_differences
 
 from emulator.kernels import KERNELS
@@ -53,7 +54,7 @@ class NoRoom(Exception):
     """Operands that do not fit in the places of memory that are compared."""
 
 
-class Cases:
+class Cases(BankCases):
     """Makes random cases for one pair of machines."""
 
     def __init__(self, pair: Pair, random: np.random.Generator) -> None:
@@ -123,7 +124,8 @@ class Cases:
 
     def place(self, case: Case, taken: list[tuple[int, int]], unit: str, size: int, align: int, write: bool) -> int:
         """A free, aligned range in a region that the unit reaches."""
-        places = [p for p in self.places if unit in p[2].ports and p[1] - p[0] >= size and not (write and not p[2].writable)]
+        places = [p for p in self.places if unit in p[2].ports and p[1] - p[0] >= size and not (write and not p[2].writable)
+                  and not (write and unit == "pim" and p[2].name == "hbm")]     # it may be a column that is read
         for _ in range(200):
             start, end, _ = self.one_of(places)
             offset = (end - start - size) // align * align
@@ -245,46 +247,6 @@ class Cases:
                 dims["rows"] //= 2
         elif "groups" in words:
             dims["groups"] = -(-dims["n"] // group) if group else min(dims["n"], 1)
-
-    def banks(self, case: Case, dims: dict[str, int]) -> None:
-        """Channels, coordinates, and a state of the banks that mostly suits the command."""
-        banks, name = self.machine.banks, case.row.mnemonic
-        channels = self.random.choice(banks.channels, 1 + self.below(min(3, banks.channels)), replace=False)
-        for word in range(4):
-            mask = sum(1 << int(channel) % 64 for channel in channels if channel // 64 == word)
-            case.csrs["pim.channel_mask" + (str(word) if word else "")] = mask
-        dims |= {"selected": len(channels), "bank": self.below(banks.banks), "row": self.below(banks.rows),
-                 "column": self.below(banks.columns)}
-        rows = np.where(self.random.random((banks.channels, banks.banks)) < 0.1, -1, dims["row"])
-        if ".act" in name:
-            rows = np.where(self.random.random(rows.shape) < 0.9 + 0.1 * self.below(2), -1, rows)
-        case.state["pim.open_row"] = rows.astype(np.int32).reshape(-1)
-        mode = 0 if self.chance(0.9) else self.below(3)
-        case.state["pim.mode"] = np.full(banks.channels, mode, np.uint8)
-        if case.row.meaning.__module__.endswith(".macros"):
-            first, buffer = self.below(banks.columns), self.below(banks.columns)
-            case.csrs |= {"pim.column": first, "pim.buffer_column": buffer}
-            dims |= {"opsize": 1 + self.below(banks.columns - max(first, buffer)), "pim.banks": banks.banks, "mode": self.below(8)}
-            self.numbers_in_banks(case, channels, dims["row"])
-
-    def numbers_in_banks(self, case: Case, channels: np.ndarray, row: int) -> None:
-        """Numbers of the form that a macro form works on: in some banks, buffers, accumulators and tables."""
-        banks, form = self.machine.banks, case.row.mnemonic.rpartition(".")[2]
-        form = form if form in ("f16", "bf16") else "i8"
-
-        def numbers(size: int) -> np.ndarray:
-            return np.ascontiguousarray(self.array(form, size if form == "i8" else size // 2)).view(np.uint8)
-
-        if banks.size <= WINDOW:
-            case.data.append((HBM, numbers(banks.size)))
-        elif banks.contiguous == banks.columns:
-            case.data += [(int(banks.address(channel, bank, row, 0)), numbers(banks.row_bytes))
-                          for channel in channels for bank in self.random.choice(banks.banks, 3)]
-        for name in ("pim.global_buffer", "pim.af_tables", "pim.af_results"):
-            array = self.pair.reference.state[name]
-            case.state[name] = numbers(array.nbytes).view(array.dtype)
-        words = self.f32 if form == "bf16" else lambda count: self.random.integers(0, 1 << 32, count, np.uint32)
-        case.state["pim.accumulators"] = words(self.pair.reference.state["pim.accumulators"].size).view(np.uint32)
 
     def attention(self, case: Case, dims: dict[str, int]) -> None:
         """A model, some of its heads set, their queries in the buffer."""

@@ -5,4 +5,5 @@ from emulator.units.pim import (
     commands,  # noqa: F401
     elementwise,  # noqa: F401
     macs,  # noqa: F401
+    microprograms,  # noqa: F401
 )

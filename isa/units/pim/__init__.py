@@ -1,8 +1,8 @@
 """The pim unit: processing in the banks of a DRAM. Its UNIT stands here; its rows in three files, one for each level.
 
-    commands.py     DRAM commands: activate, precharge, read, write, modes (level 1)
-    crf.py          Samsung's micro-programs: the words of the command register file and the commands that step it (level 2)
-    macros.py       SK hynix's macro forms, which open and close rows by themselves (level 3)
+    commands.py       DRAM commands: activate, precharge, read, write, modes (level 1)
+    microprograms.py  Samsung's micro-programs: registers, the commands that step them (level 2); isa/crf.py has their words
+    macros.py         SK hynix's macro forms, which open and close rows by themselves (level 3)
 
 Encoding, opcode custom-3 (0x7B): levels 1 and 2 have funct3=0 (R) and funct3=3 with funct2=0, 1 (R4); macro forms funct3=1 (R),
 funct3=2 (R4) and funct3=3 with funct2=2, 3 (R4). CSRs: 0x840-0x843 are the channel masks, 0x844-0x84F for macro forms.
@@ -14,6 +14,9 @@ SK hynix's GDDR6-AiM as aim_simulator describes it (README, src/base/request.h).
 
 from __future__ import annotations
 
+from textwrap import indent
+
+from isa.crf import PICTURE
 from isa.instruction import Counter, Csr, Parameter, StateArray, Unit
 
 _BANKS, _BLOCKS = "pim.channels * pim.banks", "pim.channels * pim.blocks"
@@ -42,7 +45,34 @@ preset's mapping says which is where; `slimulator machines NAME` prints it.
     +----------------------------------------------------------+
 
 An operation works on every channel whose bit is set in the channel masks (`pim.channel_mask` has channels 0..63), on all of them
-alike; at the start that is channel 0 alone.""",
+alike; at the start that is channel 0 alone.
+
+Commands (`pim.act`, `pim.rd`, ...) do what a memory controller's do: a column is read and written in the open row of its bank, and
+a command that the banks' state forbids traps. A channel is in one of three modes. In SB, at the start, a command goes to one bank;
+in HAB to all even or all odd banks; in HAB_PIM a column command to these also makes every block execute an instruction of its
+channel's micro-program. Modes change by `pim.mode.sb`, `pim.mode.hab`, `pim.mode.hab_pim`.
+
+A micro-program is up to 32 words in the CRF. `.crf mac grf_b[0], grf_a[0], even_bank, aam` makes a word; R is ReLU:
+
+""" + indent(PICTURE, "    ") + """
+
+    operand    0 a_out   1 m_out   2 even_bank   3 odd_bank   4 grf_a[0..7]   5 grf_b[0..7]   6 srf_m[0..7]   7 srf_a[0..7]
+    nop 0                                                do nothing; a write command stores GRF_A in even, GRF_B in odd banks
+    add 1, mul 2     grf, any, any                       dst = src0 + src1, dst = src0 * src1; src0 of mul is grf or bank
+    mac 3            grf_b, grf or bank, any             dst = dst + src0 * src1
+    mad 4            grf, grf or bank, any, any          dst = src0 * src1 + src2; src1 and src2 have one index
+    mov 8, fill 9    grf, bank or srf; grf or bank       dst = src0, of which fill does eight; fill has no srf
+    jump 14, exit 15
+
+One command executes one instruction; JUMPs in front of it take no command. NOP n takes n + 1 commands, an instruction with aam and
+FILL take eight. JUMP count, offset goes to the entry offset - 1 in front of it, count times, and then on; it starts again when it
+is reached again. With aam and in FILL, a register's number is column mod 8, but that of MAC's GRF_A is 4 * (row mod 2) + column / 8
+mod 4. Of SRF_M[i] and SRF_A[i] every lane gets the one scalar; a MOV to either writes all 16. A bank is a source of a read command
+(`pim.rd.pim`) and a destination of a write command (`pim.wr.pim`), of the parity that the command names. fp16 products and sums
+are rounded apart; ReLU makes +0 of what has its sign set.
+
+What is illegal traps when it is reached, and nothing is changed: a reserved opcode, an operand that the opcode cannot have, an
+entry behind the last, a JUMP out of the CRF or round and round, a command behind EXIT.""",
     csrs=(
         Csr("pim.channel_mask",  0x840, "bit c: operations work on channel c, c = 0..63", 1),
         Csr("pim.channel_mask1", 0x841, "bit c: operations work on channel 64 + c"),
@@ -64,7 +94,7 @@ alike; at the start that is channel 0 alone.""",
         Counter("pim.columns_written",  56, "columns",      "columns of 32 bytes written to open rows, in each bank by itself"),
         Counter("pim.macs",             57, "MACs",         "multiply-accumulates done, padding included"),
         Counter("pim.elements",         58, "elements",     "elements added, multiplied or moved in other ways"),
-        Counter("pim.broadcasts",       59, "bursts",       "bursts of 32 bytes to registers of all blocks, or to the buffer"),
+        Counter("pim.broadcasts",       59, "bursts",       "bursts of 32 bytes to many banks, all blocks or the global buffer"),
         Counter("pim.readouts",         60, "accumulators", "accumulators read out, of each bank by itself"),
         Counter("pim.mode_switches",    61, "switches",     "mode switches, of each channel by itself"),
         Counter("pim.crf_steps",        62, "instructions", "micro-program instructions executed, without JUMP and EXIT"),
@@ -100,5 +130,4 @@ alike; at the start that is channel 0 alone.""",
 )
 
 # Importing the levels fills the instruction table. Further ones, e.g. macros, come behind.
-from isa.units.pim import commands as commands  # noqa: E402
-from isa.units.pim import macros as macros  # noqa: E402
+from isa.units.pim import commands, macros, microprograms  # noqa: E402, F401

@@ -65,6 +65,14 @@ def expect_mode(m, channels, what, *modes):
             raise illegal(mode, f"channel {channel} is in mode {MODES[mode]}; {what} needs {names}")
 
 
+def set_modes(m, channels, mode):
+    """Have the channels in a mode from now on."""
+    modes = m.state["pim.mode"].copy()
+    modes[channels] = mode
+    m.set_state("pim.mode", modes)
+    m.count("pim.mode_switches", len(channels))
+
+
 def expect_open(m, channels, banks, what):
     """The open row of each bank, (channels, banks). Traps for a closed one, which `what` does not allow."""
     rows = rows_of(m, channels, banks)
