@@ -1,4 +1,4 @@
-"""What the instructions of the pim unit count, told from what they moved and from a second book about the open rows.
+"""What the instructions of the pim unit count, told from what they moved and from a second book about rows and micro-programs.
 
 `Banks` follows a run from its start. Bytes in the banks are those that the run really read and wrote there; an instruction's own
 operands in memory come before them and are left to the equations of the regions.
@@ -6,27 +6,64 @@ operands in memory come before them and are left to the equations of the regions
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from isa.instruction import TABLE
 from isa.preset import Preset
 
 Reads = list[tuple[str, int, int]]              # (region, address, bytes)
 Writes = list[tuple[str, int, np.ndarray]]      # (region, address, what was written)
 
+REGISTERS = ("pim.wr.crf", "pim.wr.grf_a", "pim.wr.grf_b", "pim.wr.srf")
 READ_BANKS = ("pim.rd_sbk", "pim.copy_bkgb", "pim.mac_", "pim.ewmul")                      # beginnings of mnemonics
 WRITE_BANKS = ("pim.wr_sbk", "pim.wr_abk", "pim.copy_gbbk", "pim.ewmul")
 MACRO_FORMS = ("pim.rd_sbk", "pim.copy_", "pim.mac_", "pim.ewmul", "pim.wr_sbk", "pim.wr_abk")
 
 
+def _size(moved: Reads | Writes) -> int:
+    """Bytes of some accesses."""
+    return sum(part if isinstance(part, int) else len(part) for _, _, part in moved)
+
+
+@dataclass
+class MicroProgram:
+    """A channel's CRF and where it stands in it, followed in the plainest way."""
+
+    words: list[int] = field(default_factory=lambda: [0] * 32)
+    at: int = 0
+    left: int = 0                                           # commands that the entry at `at` still takes; 0: it has not begun
+    taken: Counter[int] = field(default_factory=Counter)    # of the JUMP at each entry
+
+    def step(self) -> int:
+        """The opcode that a column command executes."""
+        while self.words[self.at] >> 28 == 14:
+            count, offset = self.words[self.at] >> 11 & 0x1FFFF, self.words[self.at] & 0x7FF
+            if self.taken[self.at] < count:
+                self.taken[self.at] += 1
+                self.at -= offset - 1
+            else:
+                self.taken[self.at] = 0
+                self.at += 1
+        word = self.words[self.at]
+        opcode = word >> 28
+        self.left = self.left or ((word & 0x7FF) + 1 if opcode == 0 else 8 if opcode == 9 or word >> 15 & 1 else 1)
+        self.left -= 1
+        self.at += self.left == 0
+        return opcode
+
+
 @dataclass
 class Banks:
-    """Open rows by (channel, bank), as far as any is open."""
+    """Open rows by (channel, bank), as far as any is open; micro-programs by channel. `peek` reads memory."""
 
     machine: Preset
+    peek: Callable[[int, int], np.ndarray]
     rows: dict[tuple[int, int], int] = field(default_factory=dict)
+    programs: defaultdict[int, MicroProgram] = field(default_factory=lambda: defaultdict(MicroProgram))
 
     def events(self, name: str, values: dict[str, int], csrs: dict[str, int], reads: Reads, writes: Writes) -> Counter[str]:
         """What a retired instruction has counted, without pim.ops. Takes the accesses of banks out of `reads` and `writes`."""
@@ -36,7 +73,8 @@ class Banks:
         channels = [channel for channel in range(organisation.channels) if mask >> channel & 1]
         banks, per_group = organisation.banks, organisation.banks // organisation.bank_groups
         n, form = values.get("opsize", 1), name.rpartition(".")[2]
-        chosen = [values["bank"]] if "bank" in values else range(banks)
+        chosen = [values["bank"]] if "bank" in values else range(values.get("parity", 0), banks, banks // organisation.blocks
+                                                                 if "parity" in values else 1)
         if name.startswith("pim.ewmul"):
             chosen = [bank for bank in chosen if bank % per_group < 3]
         done: Counter[str] = Counter()
@@ -48,6 +86,8 @@ class Banks:
         if name.startswith("pim.pre"):
             done["precharges"] = sum(self.rows.pop((channel, bank), None) is not None for channel in channels for bank in chosen)
 
+        if not name.startswith(("pim.act", "pim.pre")) and not TABLE[name].meaning.__module__.endswith(".macros"):
+            done += self.commands(name, values, channels, organisation.blocks, reads, writes)
         read = written = 0
         if name.startswith(READ_BANKS):
             read = sum(size for _, _, size in reads)
@@ -86,6 +126,42 @@ class Banks:
         if name.startswith(("pim.rd_mac", "pim.rd_af", "pim.rd_sbk")):
             done += Counter(bytes_left=outside, read_commands=len(channels) * -(-outside // len(channels) // 32))
         return Counter({f"pim.{event}": count for event, count in done.items()})
+
+    def commands(self, name: str, values: dict[str, int], channels: list[int], blocks: int, reads: Reads,
+                 writes: Writes) -> Counter[str]:
+        """What a command of level 1 or 2 has counted, rows left aside."""
+        number = len(channels)
+        match name.split(".")[1:]:
+            case "mode", mode:
+                if mode == "hab_pim":
+                    self.programs |= {channel: MicroProgram(self.programs[channel].words) for channel in channels}
+                return Counter(mode_switches=number)
+            case "wr", _ if name in REGISTERS:
+                if name == "pim.wr.crf":
+                    for channel in channels:
+                        words = self.programs[channel].words = list(self.programs[channel].words)
+                        words[8 * values["index"]:8 * values["index"] + 8] = self.peek(values["src"], 32).view("<u4").tolist()
+                return Counter(write_commands=number, broadcasts=number, bytes_entered=32 * number)
+            case ["rd"]:
+                read = _size(reads)
+                reads.clear()
+                return Counter(row_hits=number, read_commands=number, columns_read=read // 32, bytes_left=read)
+            case ("wr", "hab") | ("wr",):
+                written = _size(writes)
+                writes.clear()
+                return Counter(row_hits=written // 32, write_commands=number, columns_written=written // 32,
+                               bytes_entered=32 * number, broadcasts=number * name.endswith("hab"))
+            case _, "pim":
+                opcodes = [self.programs[channel].step() for channel in channels]
+                macs = sum(opcode in (3, 4) for opcode in opcodes)
+                idle = sum(opcode == 0 and "wr" not in name for opcode in opcodes)
+                read, written = _size(reads), _size(writes)
+                reads.clear()
+                writes.clear()
+                return Counter(row_hits=number * blocks, compute_commands=number, crf_steps=number, macs=macs * blocks * 16,
+                               elements=(number - macs - idle) * blocks * 16, columns_read=read // 32,
+                               columns_written=written // 32, bytes_stayed=read + written)
+        raise AssertionError(name)
 
     def open(self, done: Counter[str], channels: list[int], banks: list[int] | range, row: int) -> None:
         """A macro form finds its row open, closed or taken in every bank."""

@@ -231,3 +231,19 @@ def test_attention_head(run):
     assert np.allclose(done.memory("few", "<f4", 16), few, rtol=1e-5)
     assert "\n".join(f"{name}: {' '.join(thousandths(x[:4]))}\ncache bytes: {2 * 64 * n}" for name, x, n in (
         ("context", whole, 8), ("context of 3 tokens", few, 3))) in done.output
+
+
+def test_crf_gemv_is_numpys_float16(run):
+    """An accumulator's lanes take 16 inputs at a time, every product and every sum rounded to float16; fp32 adds up the lanes."""
+    done = run("pim_crf_gemv")
+    matrix = np.lib.stride_tricks.sliding_window_view(done.data("pattern", "<f2", 64 + 256), 256)[:64]
+    x, lanes = done.data("input", "<f2", 256), np.zeros((64, 16), np.float16)
+    for start in range(0, 256, 16):
+        lanes = lanes + matrix[:, start:start + 16] * x[start:start + 16]
+    assert lanes.dtype == np.float16
+    assert np.array_equal(done.memory("partial", "<f2", 64, 16), lanes)
+    milli = np.rint(lanes.astype(np.float64).sum(1) * 1000)
+    assert np.all(np.abs(done.memory("output", "<i4", 64) - milli) <= 1)
+    assert f"y[0] = {milli[0] / 1000:.3f}" in done.output
+    products = matrix.astype(np.float64) * x.astype(np.float64)
+    assert np.all(np.abs(milli / 1000 - products.sum(1)) < 20 * 2.0**-11 * np.abs(products).sum(1))
