@@ -98,7 +98,8 @@ def unit(session: Session, name: str) -> Iterator[str]:
     yield from (line for line in counters(session, False, f"{name}.") if line.startswith(name))
     for array in UNITS[name].state:
         found = machine.state[array.name]
-        yield f"{array.name:<20} {len(found)} x {found.dtype}, {np.count_nonzero(found)} not zero: {array.text}"
+        changed = np.count_nonzero(found != array.reset)
+        yield f"{array.name:<20} {len(found)} x {found.dtype}, {changed} not {array.reset or 'zero'}: {array.text}"
 
 
 # ------------------------------------------------------------------------------------------------ memory

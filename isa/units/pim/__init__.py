@@ -28,21 +28,23 @@ The hbm region is banks of a DRAM, and next to the banks stand small processors.
 stores and the other units use, and a place: channel, bank, row, column. A column is 32 bytes, 16 lanes of fp16 or 32 of int8. The
 preset's mapping says which is where; `slimulator machines NAME` prints it.
 
-    channel 0                                                    channel 1 ...
-    +----------------------------------------------------------+
-    | bank group 0                       | bank group 1 ...    |
-    | +--------+  +--------+  +--------+ |                     |
-    | | bank 0 |  | bank 1 |  | bank 2 | |   rows of columns of 32 bytes
-    | |  even  |  |  odd   |  |  even  | |                     |
-    | +--------+  +--------+  +--------+ |                     |
-    | | open row|  | open row|  ...      |   one row buffer a bank, closed at the start
-    | +---++----+  +---++----+           |                     |
-    |     ++=====++=====++               |                     |
-    |       | block 0    |   block 1 ... |   GRF_A, GRF_B 8 x 32 bytes, SRF 16 x fp16; accumulators of each bank
-    +----------------------------------------------------------+
-    | CRF: 32 words of a micro-program, its counter    mode    |   one a channel
-    | global buffer: as long as a row                          |
-    +----------------------------------------------------------+
+    channel c                                              channels 0..channels - 1, all alike
+    +-----------------------------------+--------------+
+    | bank group 0                      | bank group 1 |     banks are numbered through all groups
+    |  +--------+ +--------+ +--------+ |  +--------+  |
+    |  | bank 0 | | bank 1 | | bank 2 | |  | bank 4 |  |     rows of columns of 32 bytes
+    |  |  even  | |  odd   | |  even  |...  |  even  |...
+    |  |        | |        | |        | |  |        |  |
+    |  +--------+ +--------+ +--------+ |  +--------+  |
+    |  |open row| |open row| |open row| |  |open row|  |     one open row a bank, or none: at the start none
+    |  +---+----+ +----+---+ +---+----+ |  +---+----+  |
+    |      +-----+-----+         +---...|      +---... |
+    |         block 0             block 1      block 2 |     a processor: GRF_A, GRF_B of 8 x 32 bytes, SRF of 16 fp16;
+    |                                                  |     accumulators, 16 for each bank; one for each bank where
+    +--------------------------------------------------+     the machine has as many blocks as banks, all even then
+    | mode   CRF: 32 words, and where it stands        |     SB, HAB or HAB_PIM; the micro-program of all blocks
+    | global buffer, as long as a row                  |     what a macro form multiplies a row with
+    +--------------------------------------------------+
 
 An operation works on every channel whose bit is set in the channel masks (`pim.channel_mask` has channels 0..63), on all of them
 alike; at the start that is channel 0 alone.
