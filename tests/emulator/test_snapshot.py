@@ -138,7 +138,7 @@ def test_saving_changes_nothing_and_is_repeatable(work: Path, tmp_path: Path) ->
     assert differences(whole, machine) == []
 
 
-@pytest.mark.parametrize("name", ["bitnet_layer", "double_buffer", "sparse_ffn", "topk"])
+@pytest.mark.parametrize("name", ["bitnet_layer", "double_buffer", "pim_crf_gemv", "sparse_ffn", "topk"])
 def test_the_programs(name: str, tmp_path: Path) -> None:
     asm.assemble(ROOT / "programs" / f"{name}.s").save(tmp_path / "a.elf")
     whole = start(Machine, tmp_path / "a.elf")
