@@ -167,6 +167,8 @@ def operation(source: Source, row: Row, counted: bool = False) -> Lines:
         elif operand.name in row.lengths:
             usual = FEW if operand.name in ("rows", "cols", "count", "k") or row.unit == "attn" else LENGTHS
             lines.append(f"li {name}, {source.one_of(ABSURD if source.rarely() else usual)}")
+        elif operand.name in ("parity", "zeroed", "bank", "index") and row.unit == "pim" and not source.rarely(12):
+            lines.append(f"li {name}, {source.below(2)}")
         elif operand.name == "tag":
             lines.append(f"li {name}, {source.one_of((0, 3, 63, 64, 1 << 32) if source.rarely(12) else (1, 2))}")
         else:
@@ -202,7 +204,7 @@ def chain(source: Source) -> Lines:
     lines, before = [], ""
     for pattern in source.one_of(CHAINS).split():
         row = source.one_of([row for row in XSLIM if fnmatch(row.mnemonic, pattern)])
-        if any(name.startswith(row.unit) for name in SETTINGS) and source.rarely(3):
+        if any(name.startswith(row.unit) for name in SETTINGS) and source.rarely(24 if row.unit == "pim" else 3):
             lines += setting(source, row.unit)
         lines += operation(source, row, f"{before} {row.mnemonic}" in COUNTED and not source.rarely(5))
         before = row.mnemonic
