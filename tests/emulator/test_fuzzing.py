@@ -180,7 +180,7 @@ def test_what_is_drawn_reaches_everything():
     random = np.random.default_rng(1)
     retired: Counter[str] = Counter()
     by_reference: Counter[str] = Counter()
-    for _ in range(600):
+    for _ in range(900):
         program = asm.assemble(spelled(random.bytes(SIZE))[0])
         run = Run(Machine, program)
         run.machine.profile()
