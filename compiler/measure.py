@@ -88,7 +88,7 @@ def measure(program: Program, make: Maker, seconds: float = 4.0, threads: int = 
         "share_of_bandwidth": rate * weights / read,
         "resident_bytes": memory,
         "resident_beyond_weights": memory - weights,
-        "cache_bytes": sum(s.size for s in program.sections if s.name == ".bss"),       # keys and values of a full context
+        "cache_bytes": sum(s.size for s in program.sections if s.name in (".bss", ".hbm.caches")),      # of a full context
         "instructions_per_token": machine.counter("core.instructions") // max(1, machine.counter("tokens.emitted")),
         **shares(program, make, max(1.0, seconds / 2)),
     }

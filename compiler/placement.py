@@ -1,8 +1,8 @@
 """Which matrix lies in which channels, banks and rows of a machine's PIM memory, and how its bytes get there.
 
-    placement = place(model, machine, groups)       a Placement: a Banked for each matrix whose format the banks compute with
-    placement.write(stream)                 the memory image of the rows that are taken
-    print(placement)                        the placement map
+    placement = place(model, machine, groups)   a Banked for each matrix whose format the banks compute with
+    placement.write(stream)                     the memory image of the rows that are taken
+    print(placement)                            the placement map
 
 The rules are HPIM's (arXiv 2509.12993, as a reading note has them): matrices of queries, keys and values are split by heads, each
 head to channels of its own, and where there are more channels than heads by columns too, tile beside tile; the others are
@@ -258,8 +258,10 @@ def _elements(tensor: Tensor, banked: Banked, slot: int) -> Any:
 
 
 def format_in_banks(tensor: Tensor) -> str:
-    """"i8" or "f16" where the banks compute with a matrix, "" where it has another float format. Raises ModelError for codes whose
-    scales change along a row: the banks add up whole rows."""
+    """"i8" or "f16" where the banks compute with a matrix, "" where it has another float format.
+
+    Raises ModelError for codes whose scales change along a row: the banks add up whole rows.
+    """
     if not tensor.levels:
         return "f16" if storage(tensor) == "f16" else ""
     form, _, group = storage(tensor).partition(":")
