@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
@@ -103,9 +102,9 @@ class _Commands(click.Group):
     def resolve_command(self, context: click.Context, arguments: list[str]) -> Any:
         name = arguments[0]
         if not name.startswith("-") and self.get_command(context, name) is None:
-            near = get_close_matches(name, self.commands, n=1, cutoff=0.5)
-            context.fail(f"No such command {name!r}; expected one of {', '.join(self.commands)}."
-                         + (f" Did you mean {near[0]!r}?" if near else ""))
+            from isa.hints import nearest
+            hint = nearest(name, self.commands, cutoff=0.5)
+            context.fail(f"No such command {name!r}; expected one of {', '.join(self.commands)}." + (hint and f" D{hint[1:]}"))
         return super().resolve_command(context, arguments)
 
 

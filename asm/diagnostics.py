@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from difflib import get_close_matches
+
+from isa import hints
 
 SHOWN = 120     # characters of a source line that a diagnostic shows
 
@@ -90,8 +91,7 @@ class SourceError(Exception):
 
 def nearest(name: str, candidates: Iterable[str]) -> str:
     """A hint with the candidate that `name` was probably meant to be, or ""."""
-    close = get_close_matches(name, list(candidates), n=1, cutoff=0.6)
-    return f"did you mean `{close[0]}`?" if close else ""
+    return hints.nearest(name, candidates, quote="`")
 
 
 def plural(count: int, noun: str) -> str:

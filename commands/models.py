@@ -11,14 +11,20 @@ from typing import Any
 
 import click
 
-from commands.shared import FILE, TOKENIZER, compiler_options, json_text, machine_maker, preset_for, progress, write
+from commands.shared import (
+    ENGINE,
+    FILE,
+    THREADS,
+    TOKENIZER,
+    compiler_options,
+    json_text,
+    machine_maker,
+    preset_for,
+    progress,
+    write,
+)
 
-_MODEL = "A Hugging Face directory, a GGUF file or a llama2.c .bin."
 _json = click.option("--json", "json_file", type=FILE, metavar="F", help="Write the result as JSON ('-': to stdout).")
-_threads = click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
-                        help="Work on large operations with N threads, at most as many as the host has cores.")
-_engine = click.option("--engine", type=click.Choice(["fast", "reference"]), default="fast", show_default=True,
-                       help="What executes the program, as in run.")
 
 
 @click.command("generate", short_help="Generate text on the emulated machine.")
@@ -31,8 +37,8 @@ _engine = click.option("--engine", type=click.Choice(["fast", "reference"]), def
 @click.option("--seed", type=int, default=1, show_default=True, metavar="S", help="Of the generator of draws.")
 @compiler_options
 @TOKENIZER
-@_threads
-@_engine
+@THREADS
+@ENGINE
 @_json
 @click.option("--quiet", is_flag=True, help="Print the text alone.")
 def generate(model: str | None, prompt: str | None, max_tokens: int | None, temperature: float, top_p: float, seed: int,
@@ -111,8 +117,8 @@ def _summary(report: Any, machine: str, engine: str, threads: int) -> None:
 @click.option("--tokens", type=click.IntRange(min=1), default=1000, show_default=True, metavar="N",
               help="Score the first N tokens of TEXT.")
 @TOKENIZER
-@_threads
-@_engine
+@THREADS
+@ENGINE
 @_json
 def evaluate_model(model: Path, text: Path, settings: Any, tokens: int, tokenizer: Path | None, threads: int, engine: str,
                    json_file: Path | None) -> int:
@@ -194,8 +200,8 @@ def _eval_table(formats: str, scores: list[Any], sparsity: str | float | None) -
               help="They begin with this text; the float graph goes on with it.")
 @TOKENIZER
 @click.option("--dump", type=FILE, metavar="DIR", help="Write every value as .npy, named by token, layer and operation.")
-@_threads
-@_engine
+@THREADS
+@ENGINE
 @_json
 def verify(model: Path, settings: Any, program_file: Path | None, tokens: int, prompt: str, tokenizer: Path | None,
            dump: Path | None, threads: int, engine: str, json_file: Path | None) -> int:
@@ -236,7 +242,7 @@ def verify(model: Path, settings: Any, program_file: Path | None, tokens: int, p
 @click.option("--kv", type=click.Choice(["f32", "i8"]), default="f32", show_default=True, help="Format of keys and values.")
 @click.option("--machine", metavar="M", default="slim", show_default=True, help="Preset name to compile for.")
 @click.option("--seconds", type=click.FloatRange(min=0.1), default=4.0, show_default=True, metavar="S", help="How long to measure.")
-@_threads
+@THREADS
 @_json
 def bench(names: tuple[str, ...], shapes: tuple[str, ...], weights: str | None, context: int | None, kv: str, machine: str,
           seconds: float, threads: int, json_file: Path | None) -> int:

@@ -17,7 +17,7 @@ from typing import Any
 
 from asm.assembler import assemble
 from compiler.calibrate import with_thresholds
-from compiler.errors import ModelError, nearest, one_of
+from compiler.errors import ModelError, one_of
 from compiler.graph import Graph
 from compiler.kv_cache import KV_FORMATS, with_int8_cache
 from compiler.lowering.active import scratch as scratch_of_active
@@ -35,6 +35,7 @@ from compiler.sparsify import BY_NEURON, sparsify
 from compiler.to_banks import to_banks
 from compiler.weights import PAGE, ROPE, Layout, plan_weights
 from isa.elf import replacing
+from isa.hints import nearest
 from isa.preset import Preset, load_preset, presets_with
 from isa.program import Program
 

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 from pathlib import Path
 
 
@@ -29,12 +28,6 @@ def one_of(names: Iterable[str]) -> str:
     """"a, b or c"."""
     *most, last = names
     return f"{', '.join(most)} or {last}" if most else last
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint that names the known word nearest to `name`; empty if none is near."""
-    close = get_close_matches(name, list(known), n=1)
-    return f"did you mean {close[0]!r}?" if close else ""
 
 
 def shown(shape: tuple[int | str, ...]) -> str:

@@ -20,7 +20,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from compiler.errors import ModelError, nearest, one_of
+from compiler.errors import ModelError, one_of
+from isa.hints import nearest
 
 FLOAT_FORMATS = ("f32", "f16", "bf16")
 # Integer formats: the largest code, and which columns share a scale unless the recipe says so.

@@ -18,10 +18,11 @@ import numpy as np
 
 from compiler.cache import cached
 from compiler.compile import compile_model
-from compiler.errors import ModelError, nearest, one_of
+from compiler.errors import ModelError, one_of
 from compiler.model import Config, Model, Rope, roles, rope_frequencies
 from compiler.recipe import parse_format, read_recipe
 from compiler.tensors import F32, TERNARY, Codes, Tensor
+from isa.hints import nearest
 
 # layers, dim, hidden, heads, vocabulary; 15m is llama2.c's stories15M, the others are Llama shapes that ternary models have
 SHAPES: dict[str, tuple[int, int, int, int, int]] = {

@@ -21,7 +21,6 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cache, cached_property
 from itertools import pairwise
 from math import prod
@@ -32,6 +31,7 @@ from typing import Annotated, Any, Generic, TypeVar, get_args
 from pydantic import AfterValidator, BaseModel, ConfigDict, PlainValidator, PositiveFloat, PositiveInt, ValidationError
 
 from isa.banks import COLUMN_BYTES, MappingError, Organisation
+from isa.hints import nearest
 from isa.services import CONSOLE
 from isa.units import UNITS
 
@@ -79,14 +79,9 @@ class PresetError(Exception):
         super().__init__("\n".join(f"{place}error: {problem}" for problem in self.problems))
 
 
-def _nearest(name: str, candidates: Iterable[str]) -> str:
-    close = get_close_matches(name, list(candidates), n=1)
-    return f"did you mean {close[0]!r}?" if close else ""
-
-
 def _unknown(what: str, name: str, key: str, candidates: Iterable[str]) -> Problem:
     known = list(candidates)
-    return Problem(key, f"unknown {what} {name!r}", "one of " + ", ".join(known), _nearest(name, known))
+    return Problem(key, f"unknown {what} {name!r}", "one of " + ", ".join(known), nearest(name, known))
 
 
 # ------------------------------------------------------------------------------------------------ what the file says
@@ -244,7 +239,7 @@ def load_preset(name_or_path: str | Path) -> Preset:
     if text not in preset_names():
         names = ", ".join(preset_names())
         raise PresetError("", [Problem("", f"no machine preset {text!r}", f"one of {names}, or a path ending in .toml",
-                                        _nearest(text, preset_names()))])
+                                        nearest(text, preset_names()))])
     return _shipped(text)
 
 

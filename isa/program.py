@@ -11,9 +11,10 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from isa.hints import nearest
 
 if TYPE_CHECKING:
     from isa.preset import Preset
@@ -144,9 +145,8 @@ class Program:
             base = symbol.value if symbol else int(name, 0)
             address = base + int(f"{sign}{offset}" if sign else "0", 0)
         except ValueError:
-            near = get_close_matches(name, [other.name for other in self.symbols], n=1)
             raise ProgramError(f"{text!r} is no address; expected a number or a symbol, e.g. 0x80000000 or main+8",
-                               hint=f"did you mean {near[0]!r}?" if near and not symbol else "") from None
+                               hint="" if symbol else nearest(name, [other.name for other in self.symbols])) from None
         if not 0 <= address < 1 << 64:
             raise ProgramError(f"{text!r} is {address:#x}, which is no address of 64 bits")
         return address

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 import re
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from isa.hints import nearest
 from isa.numbers import FORMATS
 from isa.traps import Trap
 
@@ -39,9 +39,7 @@ def parse_tensor(text: str) -> tuple[str, tuple[int, ...]]:
         raise TensorError(f"{text!r} is no tensor; expected a format and a shape, e.g. f32[4,16]")
     name, inside = match[1], match[2]
     if name not in NAMES:
-        near = get_close_matches(name, NAMES, n=1)
-        raise TensorError(f"{text!r}: unknown format {name!r}" + (f"; did you mean {near[0]!r}?" if near else
-                                                                  f"; formats are {', '.join(NAMES)}"))
+        raise TensorError(f"{text!r}: unknown format {name!r}; {nearest(name, NAMES) or 'formats are ' + ', '.join(NAMES)}")
     shape = []
     for part in [] if inside is None else inside.split(","):
         try:

@@ -16,13 +16,14 @@ import numpy as np
 import numpy.typing as npt
 from gguf import GGMLQuantizationType, GGUFEndian, GGUFReader, GGUFValueType
 
-from compiler.errors import ModelError, nearest, one_of, shown
+from compiler.errors import ModelError, one_of, shown
 from compiler.frontends.gguf_blocks import FORMATS, BlockTensor, row_bytes
 from compiler.frontends.gguf_tokenizer import read_tokenizer
 from compiler.frontends.options import Options
 from compiler.model import Config, Model, Rope, check_config, check_head_dim, check_shape, check_vocabulary, roles, rope_frequencies
 from compiler.tensors import F32, TERNARY, Region, Tensor
 from compiler.tokenizer import Tokenizer
+from isa.hints import nearest
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,10 @@ from typing import Any
 from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers
 from tokenizers import Tokenizer as Library
 
-from compiler.errors import nearest, one_of
+from compiler.errors import one_of
 from compiler.frontends.options import Options
 from compiler.tokenizer import SPACE, JsonTokenizer, Piece, PieceTokenizer, Tokenizer
+from isa.hints import nearest
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from compiler.errors import nearest, one_of
+from compiler.errors import one_of
 from compiler.frontends.hf_options import ALLOWED, HARMLESS
 from compiler.frontends.options import Options
 from compiler.model import Config, Rope, check_config, check_head_dim, rope_frequencies
 from compiler.tensors import F32
+from isa.hints import nearest
 
 ACTIVATIONS = {"silu": "silu", "swish": "silu", "relu": "relu", "relu2": "relu2", "gelu_new": "gelu", "gelu_pytorch_tanh": "gelu"}
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from compiler.errors import ModelError, nearest, one_of
+from compiler.errors import ModelError, one_of
+from isa.hints import nearest
 
 T = TypeVar("T")
 

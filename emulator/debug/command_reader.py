@@ -9,10 +9,10 @@ from __future__ import annotations
 import cmd
 import re
 from collections.abc import Callable, Iterable
-from difflib import get_close_matches
 from pathlib import Path
 
 from emulator.debug.access import DebugError
+from isa.hints import nearest
 
 PROMPT = "(slim) "
 SHORT = {"b": "break", "bt": "backtrace", "c": "continue", "d": "delete", "h": "help", "i": "info", "l": "list", "n": "next",
@@ -108,8 +108,7 @@ class CommandReader(cmd.Cmd):
             return begun[0]
         if begun:
             raise DebugError(f"`{word}` may be {' or '.join(begun)}")
-        near = get_close_matches(word, names, n=1)
-        raise DebugError(f"no command `{word}`" + (f"; did you mean `{near[0]}`?" if near else "; `help` lists them"))
+        raise DebugError(f"no command `{word}`; {nearest(word, names, quote='`') or '`help` lists them'}")
 
     def no_operand(self, text: str) -> None:
         """For a command that takes nothing. Raises DebugError."""

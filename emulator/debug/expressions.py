@@ -16,13 +16,13 @@ import operator
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 import numpy as np
 
 from emulator.debug.access import DebugError, read_memory, write_csr, write_memory, write_register
 from isa.arithmetic import s64
 from isa.csrs import CSRS
+from isa.hints import nearest
 from isa.numbers import FORMATS
 from isa.program import Program
 from isa.reference import ReferenceMachine
@@ -266,8 +266,8 @@ class _Parser:
             value = s64(symbol.value)
             return _Node(lambda m: value)
         known = [*ABI_NAMES, "pc", *CSRS, *(s.name for s in (self.program.symbols if self.program else ()))]
-        near = get_close_matches(name, known, n=1)
-        raise DebugError(f"`{name}` is no register, CSR, counter or symbol" + (f"; did you mean `{near[0]}`?" if near else ""))
+        hint = nearest(name, known, quote="`")
+        raise DebugError(f"`{name}` is no register, CSR, counter or symbol" + (hint and f"; {hint}"))
 
 
 def _literal(text: str) -> Number:

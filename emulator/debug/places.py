@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +15,7 @@ from emulator.debug.access import DebugError, code_words, read_memory, read_numb
 from emulator.debug.expressions import integer, parse_expression
 from isa.disassembly import SymbolIndex, format_instruction
 from isa.formats import FIELDS
+from isa.hints import nearest
 from isa.instruction import TABLE, XSLIM_OPCODES, find
 from isa.program import Program, place_text
 from isa.reference import ReferenceMachine
@@ -128,9 +128,8 @@ class Places:
             raise DebugError(f"{name} may be " + " or ".join(ends))
         if not files:
             raise DebugError("the program has no source lines: give an address or a symbol")
-        near = get_close_matches(name, {Path(file).name for file in files}, n=1)
-        raise DebugError(f"no code comes from a file {name}" + (f"; did you mean {near[0]}?" if near else
-                                                                f"; there is {', '.join(files)}"))
+        hint = nearest(name, {Path(file).name for file in files}, quote="")
+        raise DebugError(f"no code comes from a file {name}; {hint or 'there is ' + ', '.join(files)}")
 
     def symbol_names(self) -> Iterator[str]:
         return (symbol.name for symbol in self.program.symbols)

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 from emulator.errors import TraceError
 from isa.counters import COUNTERS
 from isa.csrs import BY_ADDRESS
 from isa.disassembly import SymbolIndex, format_instruction
+from isa.hints import nearest
 from isa.instruction import Row
 from isa.preset import CORE_UNITS
 from isa.program import Program
@@ -92,8 +92,7 @@ def _registers(text: str) -> Iterable[int]:
 
 
 def _unknown(what: str, name: str, known: list[str]) -> str:
-    near = get_close_matches(name, known, n=1)
-    return f"no {what} is called {name!r}; " + (f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(known)}")
+    return f"no {what} is called {name!r}; {nearest(name, known) or 'expected one of ' + ', '.join(known)}"
 
 
 # ------------------------------------------------------------------------------------------------ lines

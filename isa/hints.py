@@ -1,0 +1,15 @@
+"""What a name was probably meant to be: the hint behind every message about an unknown one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+def nearest(name: str, known: Iterable[str], quote: str = "'", cutoff: float = 0.6) -> str:
+    """"did you mean 'this'?" with the known name that is nearest to `name`, or "" where none is near.
+
+    quote: what stands around it, ` in messages about source text. cutoff: how alike they are at least, 0 to 1.
+    """
+    close = get_close_matches(name, list(known), n=1, cutoff=cutoff)
+    return f"did you mean {quote}{close[0]}{quote}?" if close else ""
