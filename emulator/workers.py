@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from ctypes import CFUNCTYPE, c_int64
+from ctypes import CDLL, CFUNCTYPE, c_int64
 from typing import Any
 
 import numpy as np
@@ -48,10 +48,26 @@ class Pool:
         self.address = (self._words.ctypes.data + 63) & -64
         _compiled("prepare", 4)(self.address, threads, _address("share", 6, "boolean"), least)
         work = _compiled("work", 1)
-        workers = [threading.Thread(target=work, args=(self.address,), daemon=True, name="slimulator") for _ in range(threads - 1)]
+        others = _other_cores()
+        workers = [threading.Thread(target=_live, args=(work, self.address, others), daemon=True, name="slimulator")
+                   for _ in range(threads - 1)]
         for worker in workers:
             worker.start()
         self.stop = weakref.finalize(self, _stop, self._words, self.address, workers, _compiled("dismiss", 1))
+
+
+def _other_cores() -> set[int]:
+    """Cores of this process without the one that this thread is on; none where the host does not tell."""
+    if not hasattr(os, "sched_setaffinity"):
+        return set()
+    return os.sched_getaffinity(0) - {CDLL(None).sched_getcpu()}
+
+
+def _live(work: Any, address: int, others: set[int]) -> None:
+    """A worker's life, on a core of its own: the scheduler of a host would have threads that wait for each other share one."""
+    if others:
+        os.sched_setaffinity(0, others)         # of this thread
+    work(address)
 
 
 def _stop(words: Any, address: int, workers: list[threading.Thread], dismiss: Any) -> None:
