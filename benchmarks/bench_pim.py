@@ -1,4 +1,5 @@
-"""Speed of matrix-vector products in PIM banks, with data and events: AiM's macro forms on the machine gddr6-aim, one thread.
+"""Speed of products in PIM banks, with data and events, one thread: matrix-vector products by AiM's macro forms on the machine
+gddr6-aim, and the multiplications of a micro-program on hbm2-pim, one column command after the other.
 
 Prints one JSON object. A product sets the accumulators, writes the global buffers, multiplies and reads out, tile by tile, as a
 program does that has its weights in the banks; a tile is a row of the matrix for each of 512 banks. The int32 product of NumPy on
@@ -34,6 +35,32 @@ _start: li      t0, 0xffffffff
         pim.rd_mac.{form} a2
         add     a2, a2, s8
         bne     a4, s9, 2b
+        addi    s0, s0, -1
+        bnez    s0, 1b
+        li      a7, 93
+        ecall
+"""
+MICRO_PROGRAM = """
+        .machine hbm2-pim
+        .data
+        .balign 4
+words:  .crf    mac grf_b[0], grf_a[0], even_bank, aam
+        .crf    jump 131071, 2
+        .rept   6
+        .crf    exit
+        .endr
+        .text
+_start: li      t0, {mask}
+        csrw    pim.channel_mask, t0
+        pim.mode.hab
+        la      a0, words
+        pim.wr.crf a0, zero
+        pim.mode.hab_pim zero
+        pim.act.ab zero
+        li      s0, {commands}
+1:      pim.rd.pim zero, s1
+        addi    s1, s1, 1
+        andi    s1, s1, 31
         addi    s0, s0, -1
         bnez    s0, 1b
         li      a7, 93
@@ -98,6 +125,21 @@ def numpy_seconds(rows: int, cols: int) -> float:
     return min(times)
 
 
+def micro_program(channels: int, commands: int = 5000) -> dict[str, float]:
+    """Of commands that each make the blocks of all channels multiply a column."""
+    program, times = asm.assemble(MICRO_PROGRAM.format(mask=(1 << channels) - 1, commands=commands)), []
+    for _ in range(TURNS):
+        machine = Machine("hbm2-pim")
+        machine.load(program)
+        start = time.perf_counter()
+        result = machine.run()
+        times.append(time.perf_counter() - start)
+        assert result.reason == "exit" and machine.counters["pim.crf_steps"] == channels * commands
+        assert not any(name.startswith("pim") for name in machine.handed_over)
+    return {"giga_macs_per_second": machine.counters["pim.macs"] / min(times) / 1e9,
+            "microseconds_a_command": min(times) / commands * 1e6}
+
+
 def main() -> None:
     report: dict[str, Any] = {}
     for rows, cols in ((4096, 1024), (4096, 4096)):
@@ -109,6 +151,7 @@ def main() -> None:
             shape[form] = {"giga_macs_per_second": product.macs / seconds / 1e9, "microseconds": seconds * 1e6}
         shape["numpy_int32_giga_macs_per_second"] = rows * cols / numpy_seconds(rows, cols) / 1e9
         report[f"gemv_{rows}x{cols}"] = shape
+    report["micro_program"] = {f"channels_{channels}": micro_program(channels) for channels in (1, 64)}
     print(json.dumps(report))
 
 
