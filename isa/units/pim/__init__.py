@@ -74,7 +74,11 @@ mod 4. Of SRF_M[i] and SRF_A[i] every lane gets the one scalar; a MOV to either 
 are rounded apart; ReLU makes +0 of what has its sign set.
 
 What is illegal traps when it is reached, and nothing is changed: a reserved opcode, an operand that the opcode cannot have, an
-entry behind the last, a JUMP out of the CRF or round and round, a command behind EXIT.""",
+entry behind the last, a JUMP out of the CRF or round and round, a command behind EXIT.
+
+Macro forms are those of SK hynix's GDDR6-AiM, for channels in SB: one instruction works on opsize columns of a row, from
+`pim.column` on, in one bank or in all, and opens and closes rows as AiM's controller does. `pim.wr_gb` puts a vector into the
+global buffers, `pim.mac_abk.f16` multiplies a row of every bank with it, `pim.rd_mac.f16` reads the accumulators.""",
     csrs=(
         Csr("pim.channel_mask",  0x840, "bit c: operations work on channel c, c = 0..63", 1),
         Csr("pim.channel_mask1", 0x841, "bit c: operations work on channel 64 + c"),
