@@ -62,11 +62,11 @@ _start: csrw vec.cols, s2
         li a7, 93
         ecall
 """
-W, X, Y, FLASH = 0x9000_0000, 0x8800_0000, 0x8900_0000, 0x10_0000_0000        # far behind the program
+W, X, Y, FLASH = 0x9000_0000, 0x8200_0000, 0x8E00_0000, 0x10_0000_0000        # far behind the program
 ROUNDS = 20_000_000
 TURNS = 25                      # measurements of which the best counts
-LARGE, SMALL = 16384, 2048      # columns of a matrix in memory, rows and columns of one in the cache
-MEMORY = 64 << 20               # bytes of a matrix that no cache holds
+LARGE, SMALL = 8192, 2048       # columns of a matrix in memory, rows and columns of one in the cache
+MEMORY = 160 << 20              # bytes of a matrix that no cache holds: several times a third-level cache
 
 
 class Operation:
