@@ -277,10 +277,11 @@ def _benchmarks(names: tuple[str, ...]) -> int:
 
 
 def _bench_table(name: str, f: dict[str, Any]) -> None:
+    from compiler.measure import STRETCH
     compiling = "kept from before" if f["compile_seconds"] is None else f"{f['compile_seconds']:.1f} s"
     formats = f"{f['weights']}{', kv i8' * (f['kv'] == 'i8')}{' on ' + f['machine'] if f['machine'] != 'slim' else ''}"
     threads = f"{f['threads']} thread{'s' * (f['threads'] > 1)}"
-    click.echo(f"{name} {formats}, {threads}: {f['tokens_per_second']:,.1f} tokens/s"
+    click.echo(f"{name} {formats}, {threads}: {f['tokens_per_second']:,.1f} tokens/s in stretches of {STRETCH} tokens"
                f" (best tenth {f['best_tokens_per_second']:,.1f}, of CPU time {f['tokens_per_cpu_second']:,.1f})")
     click.echo(f"  weights {f['weight_bytes'] / 1e6:,.1f} MB at {f['weight_bytes_per_second'] / 1e9:.1f} GB/s, "
                f"{100 * f['share_of_bandwidth']:.0f} % of the {f['bandwidth'] / 1e9:.1f} GB/s that NumPy reads with {threads}")

@@ -28,6 +28,7 @@ from isa.services import Host
 Maker = Callable[[Preset, Host], ReferenceMachine]
 TOKEN = 1                   # what the prompt consists of
 WARM = 3                    # tokens that are not measured: kernels are loaded, weights get into memory
+STRETCH = 128               # tokens behind the prompt, then again from the start: what llama.cpp's llama-bench calls tg128
 
 
 def resident() -> int:
@@ -53,34 +54,44 @@ def bandwidth(threads: int = 1) -> float:
 
 
 def measure(program: Program, make: Maker, seconds: float = 4.0, threads: int = 1) -> dict[str, Any]:
-    """Generate for about `seconds`, greedily, with counters as always. Raises ProgramError, PresetError.
+    """Generate for about `seconds`, STRETCH tokens again and again, greedily, with counters as always.
 
-    threads: how many the machine has that `make` makes; bandwidth is measured with as many.
+    A token costs more the more positions there are to look at, so figures are comparable for the same stretch only.
+    threads: how many the machine has that `make` makes; bandwidth is measured with as many. Raises ProgramError, PresetError.
     """
     weights = sum(s.size for s in program.sections if s.name.endswith((".weights", ".banks")))
     start = time.perf_counter()
-    machine = _loaded(program, make)
-    times: list[float] = []
-    worked: list[float] = []
+    gaps: list[float] = []
+    cpu, ready = 0.0, float("nan")
+    while True:
+        machine = _loaded(program, make)
+        times: list[float] = []
+        worked: list[float] = []
 
-    def emit(_token: int) -> None:
-        times.append(time.perf_counter())
-        worked.append(time.process_time())
+        def emit(_token: int, machine: ReferenceMachine = machine, times: list[float] = times,
+                 worked: list[float] = worked) -> None:
+            times.append(time.perf_counter())
+            worked.append(time.process_time())
+            if len(times) == STRETCH:
+                machine.stop("stretch")
 
-    machine.host = Host([TOKEN], emit=emit)
-    machine.run(timeout=seconds)
-    if len(times) <= WARM + 1:
-        machine.run(timeout=10 * seconds)
-    ready, times = times[0] - start if times else float("nan"), times[WARM:]
-    worked = worked[WARM:]
-    gaps = np.diff(times)
-    rate = float((len(times) - 1) / (times[-1] - times[0])) if len(times) > 1 else float("nan")
+        machine.host = Host([TOKEN], emit=emit)
+        machine.run(timeout=seconds)
+        if len(times) <= WARM + 1:
+            machine.run(timeout=10 * seconds)
+        machine.host = Host([TOKEN])            # lets go of `emit`, so that the machine's memory ends with it
+        ready = times[0] - start if times and not gaps else ready
+        gaps += np.diff(times[WARM:]).tolist()
+        cpu += worked[-1] - worked[WARM] if len(worked) > WARM else 0.0
+        if len(times) <= WARM + 1 or time.perf_counter() - start >= seconds:
+            break
+    rate = len(gaps) / sum(gaps) if gaps else float("nan")
     memory, read = resident(), bandwidth(threads)
     return {
         "tokens_per_second": rate,
-        "best_tokens_per_second": float(1 / np.quantile(gaps, 0.1)) if len(gaps) else float("nan"),
-        "tokens_per_cpu_second": float((len(times) - 1) / (worked[-1] - worked[0])) if len(times) > 1 else float("nan"),
-        "tokens": len(times),
+        "best_tokens_per_second": float(1 / np.quantile(gaps, 0.1)) if gaps else float("nan"),
+        "tokens_per_cpu_second": len(gaps) / cpu if gaps else float("nan"),
+        "tokens": len(gaps),
         "seconds_to_first_token": ready,
         "weight_bytes": weights,
         "weight_bytes_per_second": rate * weights,
@@ -112,7 +123,7 @@ def shares(program: Program, make: Maker, seconds: float) -> dict[str, Any]:
     machine.run()
     taken: dict[str, list[float]] = defaultdict(list)
     at, end, began = "token", time.perf_counter() + seconds, time.perf_counter()
-    while time.perf_counter() < end or len(taken["token"]) < WARM:
+    while (time.perf_counter() < end and len(taken["token"]) < STRETCH) or len(taken["token"]) < WARM:
         machine.breakpoints = {places[name] for name in following[at]}
         began = time.perf_counter()
         if machine.run().reason != "breakpoint":
