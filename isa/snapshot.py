@@ -7,11 +7,11 @@ others. The machine's preset is inside. Not inside: breakpoints, hooks, the prof
 | array | is |
 |---|---|
 | x, csrs, counters | (32,), (4096,), (slots,) u64 |
-| state.NAME | an array inside a unit |
+| state.NAME | an array inside a unit, if it is not as at power-up |
 | output, errors | (bytes,) u8, what the program has written |
 | addresses.N, pages.N | (k,) u64 and (k, 4096) u8, for N = 1 .. parts |
-| header | JSON in UTF-8: format, isa_version, pc, exit_code, prompt (tokens not read yet), tokens (emitted), parts, |
-|        | program (path, fingerprint), preset (as in its file) |
+| header | JSON in UTF-8: format, isa_version, pc, exit_code, prompt (tokens not read yet), tokens (emitted), parts, state |
+|        | (names of its arrays), program (path, fingerprint), preset (as in its file) |
 """
 
 from __future__ import annotations
@@ -34,11 +34,12 @@ from isa import memory, pages
 from isa.elf import replacing
 from isa.preset import Preset, PresetError, preset_of
 from isa.program import ISA_VERSION, Program, ProgramError, Section
+from isa.units import UNITS
 
 if TYPE_CHECKING:
     from isa.reference import ReferenceMachine
 
-FORMAT = 1
+FORMAT = 2
 PAGE = 4096
 _PART = 1024                    # pages in one array
 _WHEN = (1980, 1, 1, 0, 0, 0)   # the same state gives the same bytes
@@ -77,7 +78,9 @@ def _arrays(machine: ReferenceMachine, program: Program) -> Iterator[tuple[str, 
     yield "x", np.array(machine.x, np.uint64)
     yield "csrs", machine.csr_values
     yield "counters", machine.counts
-    yield from ((f"state.{name}", array) for name, array in machine.state.items())
+    state = {array.name: machine.state[array.name] for unit in UNITS.values() for array in unit.state
+             if array.name in machine.state and not _as_reset(machine.state[array.name], array.reset)}
+    yield from ((f"state.{name}", array) for name, array in state.items())
     yield "output", np.frombuffer(bytes(host.output), np.uint8)
     yield "errors", np.frombuffer(bytes(host.errors), np.uint8)
     parts = 0
@@ -85,10 +88,15 @@ def _arrays(machine: ReferenceMachine, program: Program) -> Iterator[tuple[str, 
         yield f"addresses.{parts}", addresses
         yield f"pages.{parts}", contents
     header = {"format": FORMAT, "isa_version": ISA_VERSION, "pc": machine.pc, "exit_code": machine.exit_code,
-              "prompt": prompt, "tokens": host.tokens, "parts": parts,
+              "prompt": prompt, "tokens": host.tokens, "parts": parts, "state": list(state),
               "program": {"path": program.path, "fingerprint": fingerprint(program)},
               "preset": machine.machine.file.model_dump(mode="json")}
     yield "header", np.frombuffer(json.dumps(header).encode(), np.uint8)
+
+
+def _as_reset(array: Array, reset: int) -> bool:
+    """True if every bit is as at power-up: -0.0 is not 0.0."""
+    return bool((array.view(np.uint8) == np.full_like(array, reset).view(np.uint8)).all())
 
 
 def _changed(machine: ReferenceMachine, program: Program) -> Iterator[tuple[npt.NDArray[np.uint64], pages.Bytes]]:
@@ -156,6 +164,7 @@ class _Header(BaseModel):
     prompt: list[int]
     tokens: list[int]
     parts: int
+    state: list[str]
     program: _ProgramName
     preset: dict[str, Any]
 
@@ -245,8 +254,9 @@ class Snapshot:
                         view = _view(machine, int(run[0]), data.size)
                     view[:] = data.reshape(-1)[:len(view)]
                     machine.code_changed(int(run[0]), len(view))
-            for array, name in ((machine.csr_values, "csrs"), (machine.counts, "counters"),
-                                *((array, f"state.{name}") for name, array in machine.state.items())):
+            with self._damage():
+                state = [(machine.state[name], f"state.{name}") for name in self.header.state]
+            for array, name in ((machine.csr_values, "csrs"), (machine.counts, "counters"), *state):
                 array[:] = self._array(archive, name, array.shape, array.dtype.str)
             machine.x = self._array(archive, "x", (32,), "u8").tolist()
             machine.pc, machine.exit_code = self.header.pc, self.header.exit_code

@@ -314,11 +314,13 @@ def rewritten(path: Path, **changes) -> Path:
 
 def test_other_versions_and_foreign_files(saved: Path, work: Path, tmp_path: Path) -> None:
     assert ReferenceMachine.restore(rewritten(saved)).run().reason == "exit"
-    assert "the snapshot has format 2, this Slimulator reads 1" in refused(rewritten(saved, format=2))
+    assert "the snapshot has format 1, this Slimulator reads 2" in refused(rewritten(saved, format=1))
     assert "the snapshot has isa_version 9, this Slimulator reads 1" in refused(rewritten(saved, isa_version=9))
     assert "the snapshot is damaged: " in refused(rewritten(saved, pc=-1))
     assert "the snapshot is damaged: " in refused(rewritten(saved, preset={}))
     assert "the snapshot is damaged: " in refused(rewritten(saved, parts=7))
+    assert "the snapshot is damaged: " in refused(rewritten(saved, state=["lut.nothing"]))
+    assert "the snapshot is damaged: " in refused(rewritten(saved, state=["pim.grf_a"]))      # is not among the arrays
     assert "not a snapshot: it does not start as a zip archive" in refused(work)
     (tmp_path / "empty").write_bytes(b"")
     assert "not a snapshot" in refused(tmp_path / "empty")
