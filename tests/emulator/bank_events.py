@@ -113,7 +113,7 @@ class Banks:
             done += Counter(compute_commands=len(channels), elements=len(channels) * banks)
         if name.startswith(("pim.wr_sbk", "pim.wr_abk", "pim.wr_gb")):
             done += Counter(write_commands=n * len(channels), bytes_entered=outside * len(channels))
-        if name.startswith("pim.wr_gb"):
+        if name.startswith(("pim.wr_gb", "pim.wr_abk")):
             done["broadcasts"] = n * len(channels)
         if name.startswith("pim.wr_aflut"):
             bursts = outside // 32 * organisation.channels

@@ -278,7 +278,7 @@ def test_a_column_of_all_banks_is_written(bench):
     data = np.arange(32, dtype=np.uint8)
     done = bench.run("pim.wr_abk", x=bench.put(data), row=1)
     assert done.counts == ONE | {"sram.bytes_read": 32, "pim.activations": 48, "pim.write_commands": 3,
-                                 "pim.columns_written": 48, "pim.bytes_entered": 96}
+                                 "pim.columns_written": 48, "pim.broadcasts": 3, "pim.bytes_entered": 96}
     for channel in CHANNELS:
         for bank in range(BANKS):
             assert np.array_equal(bench.m.peek(place(channel, bank, 1), 32), data)

@@ -71,7 +71,10 @@ def pim_wr_sbk(x, bank, row, _, block):
 
 @kernel("pim.wr_abk")
 def pim_wr_abk(x, row, _2, _3, block):
-    return write_column(x, row, 0, organisation(block, O_BANKS), block)
+    if write_column(x, row, 0, organisation(block, O_BANKS), block) == PUNT:
+        return PUNT
+    count(block, BROADCASTS, channels_for(block, row))
+    return DONE
 
 
 @kernel("pim.rd_sbk")

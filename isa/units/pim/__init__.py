@@ -76,8 +76,9 @@ are rounded apart; ReLU makes +0 of what has its sign set.
 What is illegal traps when it is reached, and nothing is changed: a reserved opcode, an operand that the opcode cannot have, an
 entry behind the last, a JUMP out of the CRF or round and round, a command behind EXIT.
 
-Macro forms are those of SK hynix's GDDR6-AiM, for channels in SB: one instruction works on opsize columns of a row, from
-`pim.column` on, in one bank or in all, and opens and closes rows as AiM's controller does. `pim.wr_gb` puts a vector into the
+Macro forms are those of SK hynix's GDDR6-AiM: one instruction works on opsize columns of a row, from `pim.column` on, in one bank
+or in all, and opens and closes rows as AiM's controller does, of channels that must be in SB. Forms that touch buffers,
+accumulators and tables alone look at no mode. `pim.wr_gb` puts a vector into the
 global buffers, `pim.mac_abk.f16` multiplies a row of every bank with it, `pim.rd_mac.f16` reads the accumulators.""",
     csrs=(
         Csr("pim.channel_mask",  0x840, "bit c: operations work on channel c, c = 0..63", 1),
@@ -101,7 +102,7 @@ global buffers, `pim.mac_abk.f16` multiplies a row of every bank with it, `pim.r
         Counter("pim.macs",             57, "MACs",         "multiply-accumulates done, padding included"),
         Counter("pim.elements",         58, "elements",     "elements added, multiplied or moved in other ways"),
         Counter("pim.broadcasts",       59, "bursts",       "bursts of 32 bytes to many banks, all blocks or the global buffer"),
-        Counter("pim.readouts",         60, "accumulators", "accumulators read out, of each bank by itself"),
+        Counter("pim.readouts",         60, "accumulators", "accumulators and activations read out, of each bank by itself"),
         Counter("pim.mode_switches",    61, "switches",     "mode switches, of each channel by itself"),
         Counter("pim.crf_steps",        62, "instructions", "micro-program instructions executed, without JUMP and EXIT"),
         Counter("pim.bytes_stayed",     64, "bytes",        "bytes that the banks' processors read from and wrote to their banks"),
@@ -135,5 +136,5 @@ global buffers, `pim.mac_abk.f16` multiplies a row of every bank with it, `pim.r
     ),
 )
 
-# Importing the levels fills the instruction table. Further ones, e.g. macros, come behind.
+# Importing the levels fills the instruction table.
 from isa.units.pim import commands, macros, microprograms  # noqa: E402, F401

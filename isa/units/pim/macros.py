@@ -107,12 +107,14 @@ def pim_wr_sbk(m, x, bank, row):
 
 @instruction("pim.wr_abk      R  opcode=0x7B funct3=1 funct7=0x00",
              "column pim.column of this row = x, in all banks of each channel",
-             operands="x<u8[32] row", counters=f"{_BURST_TEXT} pim.write_commands pim.columns_written pim.bytes_entered",
+             operands="x<u8[32] row",
+             counters=f"{_BURST_TEXT} pim.write_commands pim.columns_written pim.broadcasts pim.bytes_entered",
              example="pim.wr_abk a0, a1      # clear a column")
 def pim_wr_abk(m, x, row):
     data = m.read(x, COLUMN_BYTES)
     channels, places = _open(m, 1, all_banks(m), row)
     _write(m, places, np.broadcast_to(data, (*places.shape, COLUMN_BYTES)))
+    m.count("pim.broadcasts", len(channels))
     _entered(m, channels, COLUMN_BYTES)
 
 
