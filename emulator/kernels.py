@@ -17,7 +17,7 @@ from typing import Any
 from emulator import objects
 
 Function = Callable[..., int]
-KERNELS: dict[str, Function] = {}
+_kernels: dict[str, Function] = {}
 KERNEL = "int64(int64, int64, int64, int64, int64)"         # four operand values, address of the context block -> status
 LOOP = "int64(int64, int64, int64)"                         # of _execute in emulator/loop.py
 
@@ -26,19 +26,22 @@ def kernel(*mnemonics: str) -> Callable[[Function], Function]:
     """Register a function as the kernel of an instruction (of several, when they do the same)."""
     def register(function: Function) -> Function:
         for mnemonic in mnemonics:
-            if mnemonic in KERNELS:
+            if mnemonic in _kernels:
                 raise ValueError(f"{mnemonic} has two kernels")
-            KERNELS[mnemonic] = function
+            _kernels[mnemonic] = function
         return function
     return register
 
 
+def registered() -> dict[str, Function]:
+    """All kernels by mnemonic. The first call imports numba and every unit, which a run whose code is kept does without."""
+    from emulator import units  # noqa: F401 - registers them
+    return _kernels
+
+
 def address(mnemonic: str) -> int:
     """Host address of a compiled kernel; links what is kept of it, or compiles it, on first use. 0: there is none."""
-    def function() -> Function | None:
-        from emulator import units  # noqa: F401 - registers them
-        return KERNELS.get(mnemonic)
-    return objects.entry(module_of(mnemonic), mnemonic, KERNEL, function)
+    return objects.entry(module_of(mnemonic), mnemonic, KERNEL, lambda: registered().get(mnemonic))
 
 
 def module_of(mnemonic: str) -> str:

@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 
-import emulator.units  # noqa: F401 - registers the kernels
 from emulator.decode import OPERATIONS
-from emulator.kernels import KERNELS
+from emulator.kernels import registered
 from isa.instruction import TABLE, Row
 from isa.preset import CORE_UNITS
 from isa.units import UNITS
@@ -116,7 +115,7 @@ def _kernel(row: Row) -> bool:
     """The kernel of an Xslim row stands in the file of its unit; base instructions are in the loop."""
     if not row.is_xslim:
         return row.mnemonic in OPERATIONS or row.unit in ("rv64i", "zicsr")         # the rest is handed to the reference engine
-    kernel = KERNELS.get(row.mnemonic)
+    kernel = registered().get(row.mnemonic)
     return kernel is not None and f"{kernel.__module__}.".startswith(f"emulator.units.{row.unit}.")
 
 

@@ -20,7 +20,7 @@ import pytest
 from bank_cases import BankCases
 from differential import DRAM, FLASH, HBM, MMIO, SMALL, SRAM, TEXT, WINDOW, Difference, Pair, memory_differences
 
-from emulator.kernels import KERNELS
+from emulator.kernels import registered
 from isa.instruction import TABLE, Operand, Row
 from isa.numbers import FORMATS
 
@@ -379,7 +379,7 @@ class Cases(BankCases):
         if self.chance(0.1):
             registers = {o.name: 1 + i for i, o in zip(self.random.permutation(30).tolist(), case.row.operands, strict=False)}
         values = {name: value & (1 << 64) - 1 for name, value in case.values.items()}
-        pair.run(case.row.mnemonic, inline=case.regular and case.row.mnemonic in KERNELS, registers=registers, **values)
+        pair.run(case.row.mnemonic, inline=case.regular and case.row.mnemonic in registered(), registers=registers, **values)
 
 
 @pytest.fixture(scope="module", params=["slim", "slim-llama", SMALL], ids=["slim", "slim-llama", "small"])
@@ -423,4 +423,4 @@ def test_ranges_that_wrap_around(pair, address):
 
 
 def test_every_instruction_has_a_kernel():
-    assert {row.mnemonic for row in ROWS} - KERNELS.keys() == set()
+    assert {row.mnemonic for row in ROWS} - registered().keys() == set()

@@ -15,7 +15,7 @@ from differential import DRAM, FLASH, HBM, MMIO, SRAM, Pair, ProgramDone, run_pr
 import asm
 from emulator import engine
 from emulator.engine import Machine
-from emulator.kernels import KERNELS
+from emulator.kernels import registered
 from isa.csrs import CSRS
 from isa.instruction import TABLE
 from isa.program import Program, Section, Symbol
@@ -43,7 +43,7 @@ def odd(random: np.random.Generator) -> int:
 
 @pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: path.stem)
 def test_programs_run_alike_and_leave_no_xslim_instruction_to_the_reference(path):
-    done = run_program(asm.assemble(path), inline=tuple(KERNELS))
+    done = run_program(asm.assemble(path), inline=tuple(registered()))
     assert done.results[-1].reason == "exit"
 
 
