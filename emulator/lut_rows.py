@@ -124,12 +124,16 @@ def _emit_rows(number: int, by_word: bool, counting: bool) -> Any:
                     for row, target in enumerate(targets if by_word else ()):
                         some.take_sums(row).store(at(target, number, SIZE))
 
+                def ask(number: Any) -> None:
+                    for start in starts if behind else ():
+                        prefetch(builder, builder.add(at(start, number, SIZE), ir.Constant(I64, AHEAD)))
+
                 with cgutils.for_range(builder, blocks, intp=I64) as loop:
                     block(loop.index, [at(start, loop.index, SIZE) for start in starts], None)
-                    for start in starts if behind else ():
-                        prefetch(builder, builder.add(at(start, loop.index, SIZE), ir.Constant(I64, AHEAD)))
+                    ask(loop.index)
                 with builder.if_then(builder.icmp_signed("!=", tail, ir.Constant(I64, 0))):
                     block(blocks, [at(tail, n, tail_stride) for n in numbers], keep)
+                    ask(blocks)
                 for row, target in enumerate(() if by_word else targets):
                     builder.store(some.take_sums(row).total(), pointer(builder, target, I32)).align = 1
             some.counts.save(events)

@@ -107,6 +107,8 @@ class Memory:
 def place(section: Section, target: Bytes) -> None:
     """Put a section's contents into writable memory of its size. Large pieces of a file are mapped where pages allow it."""
     at = 0
+    if section.zero_size:
+        pages.sparse(target)
     for chunk in section.chunks:
         part = target[at:at + len(chunk)]
         if isinstance(chunk, FileSlice):

@@ -38,6 +38,18 @@ def zeros(size: int) -> Bytes:
     return np.frombuffer(memory, np.uint8)
 
 
+def sparse(target: Bytes) -> None:
+    """Have a part of an array that `zeros` made take small pages only: a program that asked for these zeros may touch few of them.
+
+    A model's keys and values are such: the first positions of each layer's cache lie a whole cache apart.
+    """
+    if hasattr(mmap, "MADV_NOHUGEPAGE"):
+        start = -(-target.ctypes.data // mmap.PAGESIZE) * mmap.PAGESIZE
+        size = target.ctypes.data + len(target) - start
+        if size > 0:
+            ctypes.CDLL(None).madvise(ctypes.c_void_p(start), ctypes.c_size_t(size), mmap.MADV_NOHUGEPAGE)
+
+
 def mapped(piece: FileSlice) -> Bytes:
     """Bytes of a file, read-only. Raises ProgramError if the file has become shorter."""
     _check(piece)
