@@ -22,6 +22,7 @@ from emulator.threads import add_events, in_parallel
 LONGEST = 1 << 16               # activations: beyond, sums of codes in place could leave 32 bits
 LINE = 64
 ROWS = 4                        # rows whose groups are summed together
+WORDS = 1024                    # sums of words that stay in a first-level cache beside the activations
 TAILS = 12                      # rows of FIVES whose last blocks are put in order together
 GRAIN = 16                      # rows that a thread takes at least
 
@@ -220,9 +221,10 @@ def some_grouped_sums(first, last, fmt, host, stride, end, length, dealt, blocks
     scratch, counted = np.zeros(spare_size + 2 * size, np.uint8), np.zeros(2, np.int64)
     spare = (scratch.ctypes.data + LINE - 1) & -LINE
     words, events = spare + spare_size - LINE, counted.ctypes.data
+    at_once = max(1, min(ROWS, WORDS // row_words))
     r = first
     while r < last:
-        row, row_step, tail, tail_step, some = ready(i64(fmt), host + r * stride, stride, min(last - r, ROWS), length, end, known,
+        row, row_step, tail, tail_step, some = ready(i64(fmt), host + r * stride, stride, min(last - r, at_once), length, end, known,
                                                      spare)
         if known:
             word_products(fmt, 0, some, row, row_step, dealt, blocks, tail, tail_step, keep, book, words, 4 * row_words, events)

@@ -109,7 +109,7 @@ def _emit_rows(number: int, by_word: bool, counting: bool) -> Any:
         step = SIZE * layout.slices
         # What takes longer than to read the weights falls behind the prefetching that the host does by itself, so it asks ahead.
         # The rest would only be in its own way.
-        behind = layout.slices * (2 if counting else 1) > 2
+        behind = by_word or layout.slices * (2 if counting else 1) > 2
 
         def some_rows(first: Any, groups: Any, count: int) -> None:
             """`groups` times `count` rows at once, from row `first` on."""
@@ -141,7 +141,7 @@ def _emit_rows(number: int, by_word: bool, counting: bool) -> Any:
         # Memory is fastest in one stream of addresses, row by row. Some rows at once load the activations less often: where these
         # are wide, or are what takes the time.
         groups = ir.Constant(I64, 0)
-        count = ROWS if by_word or layout.slices == 1 else 2 if layout.slices == 8 else 1
+        count = ROWS if layout.slices == 1 else 2 if layout.slices == 8 else 1
         if count > 1:
             wide = builder.icmp_signed(">", blocks, ir.Constant(I64, MANY if layout.slices == 1 else -1))
             groups = builder.select(wide, builder.sdiv(rows, ir.Constant(I64, count)), groups)
