@@ -102,9 +102,17 @@ class Vector:
     def shift_left(self, places: int, element: Any = I16) -> Vector:
         return self._new(self.builder.shl(self.of(element), spread(vector_type(element), places))) if places else self
 
-    def divide(self, places: int) -> Vector:
-        """int32 sums by a power of two that divides them."""
-        return self._new(self.builder.ashr(self.of(I32), spread(vector_type(I32), places))) if places else self
+    def divide(self, number: int) -> Vector:
+        """int32 sums by a number that divides them: a power of two, or an odd one."""
+        if number % 2:
+            inverse = spread(vector_type(I32), pow(number, -1, 1 << 32))
+            return self._new(self.builder.mul(self.of(I32), inverse)) if number > 1 else self
+        return self._new(self.builder.ashr(self.of(I32), spread(vector_type(I32), number.bit_length() - 1)))
+
+    def modulo(self, number: int) -> Vector:
+        """Unsigned bytes that are below 2 * number; where that is above 256, all: less it where they are not below it."""
+        reduced = self.builder.sub(self.of(I8), spread(vector_type(I8), number))
+        return self._new(call(self.builder, "llvm.umin.v64i8", vector_type(I8), [self.of(I8), reduced]))
 
     def differs(self, other: Vector | int) -> Any:
         """Which of the 64 bytes are not equal, as the bits of an int64."""
@@ -168,11 +176,17 @@ def look_up(table: Vector, codes: Vector) -> Vector:
     return Vector(builder, result)
 
 
+def look_up_128(table: list[Vector], codes: Vector) -> Vector:
+    """table[code] for codes 0..127, or for the lower seven bits: a table of two times 64 bytes. AVX-512 only."""
+    low, high = table
+    return Vector(codes.builder, call(codes.builder, "llvm.x86.avx512.vpermi2var.qi.512", vector_type(I8),
+                                      [low.of(I8), codes.of(I8), high.of(I8)]))
+
+
 def look_up_256(table: list[Vector], codes: Vector) -> Vector:
     """table[code] for codes 0..255: a table of four times 64 bytes. AVX-512 only."""
     builder = codes.builder
-    halves = [call(builder, "llvm.x86.avx512.vpermi2var.qi.512", vector_type(I8), [low.of(I8), codes.of(I8), high.of(I8)])
-              for low, high in (table[:2], table[2:])]
+    halves = [look_up_128(half, codes).value for half in (table[:2], table[2:])]
     upper = builder.icmp_signed("<", codes.of(I8), spread(vector_type(I8), 0))
     return Vector(builder, builder.select(upper, halves[1], halves[0]))
 

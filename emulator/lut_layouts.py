@@ -18,7 +18,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from emulator.features import AVX512
-from emulator.integer_simd import I16, I32, I64, SIZE, Vector, constants, look_up, look_up_256, pointer, spread, vector_type
+from emulator.integer_simd import I16, I32, I64, SIZE, Vector, constants, look_up, look_up_128, pointer, spread, vector_type
 from emulator.lut_plain import C3, I3, T5
 from emulator.machine_code import clear_bytes, load, move, store
 from isa.units.lut import WEIGHT_FORMATS
@@ -51,9 +51,8 @@ def _below_i8(rows: list[Vector]) -> Counted:
     return [v.differs(0) for v in rows], [rows[0] | rows[1] | rows[2] | rows[3]]
 
 
-# Five ternary digits of a byte as five times two bits, and the first four of them.
+# Five ternary digits of a byte as five times two bits.
 _FIVE = np.array([sum(byte // 3**i % 3 << 2 * i for i in range(5)) for byte in range(256)], np.uint16)
-_FOUR = _FIVE & 255
 
 
 @dataclass(frozen=True)
@@ -78,14 +77,22 @@ class Layout:
         """Where the code of slice k begins in its byte."""
         return k * self.bits % 8
 
+    def worth(self, k: int) -> int:
+        """What a 1 of slice k is in its place."""
+        return 81 if self.digits and k == 4 else 1 << self.place(k)
+
     def opened(self, v: Vector) -> list[Vector]:
-        """What the codes of 64 bytes lie in: v itself, but of five digits four and then one."""
+        """What the codes of 64 bytes lie in: v itself, but of five digits the lower four, two bits each, and 81 times the fifth."""
         if self.digits:
-            return [look_up_256(constants(v.builder, digits), v) for digits in (_FOUR, _FIVE >> 8)]
+            v = v.modulo(243)
+            lower = v.modulo(162).modulo(81)
+            return [look_up_128(constants(v.builder, _FIVE[:128] & 255), lower), v - lower]
         return [v ^ self.flip if self.flip else v]
 
     def codes(self, opened: list[Vector], k: int, table: Vector | None, in_place: bool) -> tuple[Vector, int]:
-        """Slice k as unsigned bytes, and the largest that they can be. `in_place`: times the value of its place in the byte."""
+        """Slice k as unsigned bytes, and the largest that they can be. `in_place`: times its worth, as five digits always are."""
+        if self.digits and k == 4:
+            return opened[1], 162
         v, place, mask = opened[k * self.bits // 8], self.place(k), (1 << self.bits) - 1
         if in_place:
             return v & (mask << place), mask << place

@@ -224,8 +224,8 @@ def some_grouped_sums(first, last, fmt, host, stride, end, length, dealt, blocks
     at_once = max(1, min(ROWS, WORDS // row_words))
     r = first
     while r < last:
-        row, row_step, tail, tail_step, some = ready(i64(fmt), host + r * stride, stride, min(last - r, at_once), length, end, known,
-                                                     spare)
+        row, row_step, tail, tail_step, some = ready(i64(fmt), host + r * stride, stride, min(last - r, at_once), length, end,
+                                                     known, spare)
         if known:
             word_products(fmt, 0, some, row, row_step, dealt, blocks, tail, tail_step, keep, book, words, 4 * row_words, events)
         else:

@@ -33,7 +33,7 @@ from emulator.integer_simd import (
 from emulator.lut_counts import COUNTED, Counts, clear, count_blocks
 from emulator.lut_layouts import BY_NUMBER
 
-AHEAD = 16 << 10        # bytes that are asked of memory before they are needed: fewer come too late
+AHEAD = 12 << 10        # bytes that are asked of memory before they are needed: fewer come too late
 ROWS = 4                # that share the loads of the activations, where these are wide
 MANY = 128              # blocks of activations that leave no room in a first-level cache for what streams by
 
@@ -88,7 +88,7 @@ class _Rows:
         """int32 (16,) sums of a row so far, of the four bytes of each word; they start again from zero."""
         total = None
         for k, slot in enumerate(self.sums[row]):
-            part = Vector(self.builder, self.builder.load(slot)).divide(self.layout.place(k) if self.in_place else 0)
+            part = Vector(self.builder, self.builder.load(slot)).divide(self.layout.worth(k) if self.in_place else 1)
             total = total + part if total else part
             clear(self.builder, slot)
         assert total is not None
@@ -125,8 +125,8 @@ def _emit_rows(number: int, by_word: bool, counting: bool) -> Any:
                         some.take_sums(row).store(at(target, number, SIZE))
 
                 def ask(number: Any) -> None:
-                    for start in starts if behind else ():
-                        prefetch(builder, builder.add(at(start, number, SIZE), ir.Constant(I64, AHEAD)))
+                    for row in range(count if behind else 0):          # one stream, however many rows it is for
+                        prefetch(builder, builder.add(at(starts[0], number, SIZE * count), ir.Constant(I64, AHEAD + SIZE * row)))
 
                 with cgutils.for_range(builder, blocks, intp=I64) as loop:
                     block(loop.index, [at(start, loop.index, SIZE) for start in starts], None)
@@ -141,7 +141,7 @@ def _emit_rows(number: int, by_word: bool, counting: bool) -> Any:
         # Memory is fastest in one stream of addresses, row by row. Some rows at once load the activations less often: where these
         # are wide, or are what takes the time.
         groups = ir.Constant(I64, 0)
-        count = ROWS if layout.slices == 1 else 2 if layout.slices == 8 else 1
+        count = ROWS if layout.slices == 1 else 2 if layout.slices == 8 or (layout.slices == 4 and counting and not by_word) else 1
         if count > 1:
             wide = builder.icmp_signed(">", blocks, ir.Constant(I64, MANY if layout.slices == 1 else -1))
             groups = builder.select(wide, builder.sdiv(rows, ir.Constant(I64, count)), groups)
