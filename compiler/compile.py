@@ -27,7 +27,7 @@ from compiler.memory_plan import MemoryPlan, plan_memory
 from compiler.model import Model
 from compiler.neurons import neuron_bytes
 from compiler.placement import Placement, check_room, computes_in_banks, place
-from compiler.program import cache_region, weights_region, write_program
+from compiler.program import MOST_STOPS, cache_region, weights_region, write_program
 from compiler.quantise import quantise
 from compiler.recipe import Recipe
 from compiler.sampling import scratch
@@ -159,6 +159,9 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
     if context and context > model.config.context:
         raise ModelError(model.path, "--context", got=str(context),
                          expected=f"at most the {model.config.context} that the model was made for")
+    if len(model.config.stop) > MOST_STOPS:
+        raise ModelError(model.path, "tokens that end a text (eos_token_id)", got=str(len(model.config.stop)),
+                         expected=f"at most {MOST_STOPS}: programs have room for as many")
     model, graph = quantise(model, recipe or Recipe())
     if kv not in KV_FORMATS:
         raise ModelError("", "--kv", got=repr(kv), expected=one_of(KV_FORMATS), hint=nearest(kv, KV_FORMATS))
@@ -179,7 +182,8 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
         raise ModelError(model.path, "embedding", got=f"weights in {embedding.format}",
                          expected="one of " + ", ".join(EMBEDDING_FORMATS),
                          hint="rows of it are read one at a time: name it in a recipe")
-    rows = {"embedded_row": embedding.row_bytes} if embedding.format != "f32" else {}
+    narrow = [table.row_bytes for role in ("embedding", "positions") if (table := layout.once.get(role)) and table.format != "f32"]
+    rows = {"embedded_row": max(narrow)} if narrow else {}
     if sparse:
         rows |= scratch_of_active(model.config.hidden, model.config.dim)
     if placement:

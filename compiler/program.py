@@ -86,7 +86,7 @@ def _frame(c: Lowering, machine: Preset, weights_file: str, banks_file: str, tit
 
     emit("# ---- the host's part: what to generate, and how")
     emit("    .section .data\n    .balign 8")
-    stops = sorted(graph.config.stop)[:MOST_STOPS]
+    stops = sorted(graph.config.stop)
     for name, text in (
             ("parameters", ""), ("max_tokens", ".dword -1"), ("temperature", ".float 0"), ("inverse_temperature", ".float 1"),
             ("top_p", ".float 1"), ("stop_count", f".word {len(stops)}"), ("seed", ".dword 1"), ("all_logits", ".dword 0"),

@@ -27,6 +27,9 @@ from isa.numbers import FORMATS
 
 LEVELS: dict[str, tuple[int, ...]] = {name: (-1, 1) if name == "b1" else tuple(range(-most, most + 1))
                                       for name, (most, _) in CODE_FORMATS.items() if name not in CODEBOOKS}
+"""What codes become by quantising: symmetric."""
+HELD = LEVELS | {f"i{bits}": tuple(range(-(1 << bits - 1), 1 << bits - 1)) for bits in (2, 3, 4, 8)}
+"""What codes of a checkpoint may be: two's complement holds one more, as Q4_0 and Q8_0 do."""
 
 
 @dataclass(frozen=True)
@@ -118,8 +121,8 @@ class QuantisedTensor(Tensor):
 
 
 @dataclass(frozen=True)
-class IndexedTensor(Tensor):
-    """A matrix whose codes are stored as indices into a codebook of all that they may be."""
+class RestoredTensor(Tensor):
+    """A matrix whose codes stay what they are and are stored in another format: indices into a codebook of them all, or bytes."""
 
     source: Tensor | None = None
 
@@ -147,6 +150,9 @@ def quantise(model: Model, recipe: Recipe) -> tuple[Model, Graph]:
     for role, tensor in model.tensors.items():
         form = recipe.format_of(role) if len(tensor.shape) == 2 and role != "positions" else None
         tensors[role] = tensor if form is None else _converted(tensor, role, form)
+    form = recipe.format_of("embedding")
+    if form is None or form.name == "i8":
+        tensors["embedding"] = _in_bytes(tensors["embedding"])
     quantised = replace(model, tensors=tensors)
     graph = build(model.config)
     graph.bodies = [Body(layers, graph.layer) for layers in _alike(quantised)]
@@ -194,18 +200,25 @@ def storage(tensor: Tensor) -> str:
         return tensor.format if tensor.format in FLOAT_FORMATS else "f32"
     codes = tensor.codes(0, min(2, tensor.shape[0]))         # of one row, its own scale and one for all look alike
     name = tensor.format if tensor.format in CODE_FORMATS else next(
-        name for name in ("t2", "i2", "i3", "i4", "i8") if set(tensor.levels) <= set(LEVELS[name]))
+        name for name in ("t2", "i2", "i3", "i4", "i8") if set(tensor.levels) <= set(HELD[name]))
     return f"{name}:{'tensor' if codes.scales.shape == (1, 1) and tensor.shape[0] > 1 else codes.group}"
+
+
+def _in_bytes(tensor: Tensor) -> Tensor:
+    """The embedding of a checkpoint that has few bits for it: one row at a time is read, which bytes are needed for."""
+    if not tensor.levels or storage(tensor).startswith("i8:"):
+        return tensor
+    return RestoredTensor(tensor.name, tensor.shape, "i8", tensor.levels, source=tensor)
 
 
 def _converted(tensor: Tensor, role: str, form: WeightFormat) -> Tensor:
     if form.is_float:
         return RoundedTensor(tensor.name, tensor.shape, form.name, source=tensor)
     book = CODEBOOKS.get(form.name)
-    if tensor.levels and (len(tensor.levels) <= book if book else set(tensor.levels) <= set(LEVELS[form.name])):
+    if tensor.levels and (len(tensor.levels) <= book if book else set(tensor.levels) <= set(HELD[form.name])):
         # Its codes are exact already; a codebook holds any, of a 4-bit integer with 16 values too.
         fewer = book and FORMATS[form.name].bits < FORMATS[storage(tensor).partition(":")[0]].bits
-        return IndexedTensor(tensor.name, tensor.shape, form.name, tensor.levels, source=tensor) if fewer else tensor
+        return RestoredTensor(tensor.name, tensor.shape, form.name, tensor.levels, source=tensor) if fewer else tensor
     cols = tensor.shape[1]
     group = {"tensor": 0, "row": cols}.get(str(form.group), form.group)
     assert isinstance(group, int)

@@ -173,6 +173,8 @@ class JsonTokenizer(Tokenizer):
 
     def __init__(self, file: Path, tokenizer: tokenizers.Tokenizer, bos: int | None, before: Sequence[int] = ()) -> None:
         self.file, self.bos = file, bos
+        tokenizer.no_truncation()               # what a file may ask for is meant for training: as in transformers, a text is whole
+        tokenizer.no_padding()
         self._tokenizer, self.before = tokenizer, list(before)
         vocabulary = tokenizer.get_vocab(with_added_tokens=True)
         self.size = max(vocabulary.values(), default=-1) + 1
@@ -231,7 +233,7 @@ class SentencePieceTokenizer(Tokenizer):
     def encode(self, text: str) -> list[int]:
         tokens: list[int] = self._processor.encode(_whole(self.file, text))
         if self._processor.unk_id() in tokens:
-            at = next(at for at, character in enumerate(text) if self._processor.unk_id() in self._processor.encode(character))
+            at = next((at for at in range(len(text)) if self._processor.unk_id() in self._processor.encode(text[:at + 1])), 0)
             raise self._unencodable(text, at)
         return [self._processor.bos_id(), *tokens] if self.add_bos else tokens
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from build import built, generate, loaded, small_machine
-from models import SHAPES
+from models import SHAPES, random_model
 
 from asm.assembler import assemble
 from compiler.compile import compile_model
+from compiler.errors import ModelError
 from compiler.frontends import load
-from compiler.program import BAD_TOKEN, EMPTY_PROMPT
+from compiler.program import BAD_TOKEN, EMPTY_PROMPT, MOST_STOPS
+from compiler.quantise import RoundedTensor
 from compiler.recipe import NAMES, read_recipe
 from compiler.verify import compare
 from emulator.engine import Machine
@@ -55,6 +58,17 @@ def test_the_reference_engine_too() -> None:
     for weights in ("", "t2"):
         compiled, program = built("gqa", weights)
         assert compare(compiled, program, PROMPT[:2], ReferenceMachine)[1] is None
+
+
+@pytest.mark.parametrize("weights", ["", "f32", "t2"])
+@pytest.mark.parametrize("shape", ["opt", "opt_350m"])
+def test_learned_positions_in_16_bits(shape: str, weights: str, tmp_path: Path) -> None:
+    """OPT's checkpoints are f16, and rows of positions are fetched as they are, whatever becomes of the embedding's."""
+    model = random_model(SHAPES[shape])
+    halves = {role: RoundedTensor(role, tensor.shape, "f16", source=tensor) for role, tensor in model.tensors.items()}
+    compiled = compile_model(replace(model, tensors=halves), recipe=read_recipe(weights) if weights else None)
+    assert compiled.memory.slots["embedded_row"].size >= 2 * model.config.dim
+    assert compare(compiled, compiled.build(tmp_path), [1, 5, 7])[1] is None
 
 
 def test_a_wrong_instruction_is_found_where_it_is() -> None:
@@ -140,6 +154,17 @@ def test_a_stop_token_ends_the_text_and_does_not_come() -> None:
     chosen = next(token for token in everything if token != everything[0])
     result, tokens = generate(built(), stop=(60, chosen) if 60 not in everything else (chosen,))
     assert (result.exit_code, tokens) == (0, everything[:everything.index(chosen)])
+
+
+def test_more_stop_tokens_than_a_program_has_room_for_are_refused() -> None:
+    model = random_model(SHAPES["plain"])
+    for count in (MOST_STOPS, MOST_STOPS + 1):
+        many = replace(model, config=replace(model.config, stop=frozenset(range(count))))
+        if count == MOST_STOPS:
+            assert ".word " + ", ".join(map(str, range(count))) in compile_model(many).text()
+            continue
+        with pytest.raises(ModelError, match=r"\(eos_token_id\): 17; expected at most 16"):
+            compile_model(many)
 
 
 def test_a_prompt_of_many_tokens_is_a_text_of_which_the_end_is_wanted() -> None:

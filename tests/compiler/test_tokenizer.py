@@ -144,6 +144,17 @@ def test_tokenizer_json(tmp_path: Path) -> None:
         tokenizer.encode("a x")
 
 
+def test_a_text_is_whole_whatever_the_file_says_of_length(tmp_path: Path) -> None:
+    """As in transformers: what a tokenizer.json has of truncation and padding is left from training."""
+    library = Library(models.WordLevel({"a": 0, "b": 1, "[PAD]": 2}))
+    library.pre_tokenizer = pre_tokenizers.Whitespace()
+    library.enable_truncation(3)
+    library.enable_padding(length=8, pad_id=2)
+    library.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = JsonTokenizer.from_file(tmp_path / "tokenizer.json", None)
+    assert tokenizer.encode("a b a b a") == [0, 1, 0, 1, 0] and tokenizer.encode("a") == [0]
+
+
 def test_no_tokenizer_json(tmp_path: Path) -> None:
     for text in ("", "{}", "\xff", '{"model": 3}'):
         (tmp_path / "tokenizer.json").write_text(text)

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import gguf
 import numpy as np
 import pytest
+from models import SHAPES, random_model, rope
 from tokenizers import Tokenizer as Library
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
+from compiler.compile import compile_model
 from compiler.errors import ModelError
 from compiler.frontends import load, need_tokenizer
 from compiler.frontends.gguf_blocks import FORMATS, BlockTensor
 from compiler.graph import Executor, build
 from compiler.model import Model
 from compiler.tensors import Region
+from compiler.verify import compare
 from tests.compiler import checkpoints as made
 
 Type = gguf.GGMLQuantizationType
@@ -53,7 +57,7 @@ def block_tensor(path: Path, data: np.ndarray, cols: int, kind: Any) -> BlockTen
     """A file that holds five other bytes, then the blocks: (rows, bytes)."""
     path.write_bytes(b"other" + data.tobytes())
     region = Region(path, 5, data.nbytes)
-    return BlockTensor("W", (len(data), cols), kind.name, FORMATS[kind].levels, kind=kind, region=region)
+    return BlockTensor("W", (len(data), cols), kind.name.lower(), FORMATS[kind].levels, kind=kind, region=region)
 
 
 @pytest.mark.parametrize("kind", FORMATS, ids=lambda kind: kind.name)
@@ -84,6 +88,26 @@ def test_ternary_weights_come_back_exactly(kind: Any, tmp_path: Path) -> None:
     codes[:, ::256] = 1                                         # every block has its scale as a value
     tensor = block_tensor(tmp_path / "blocks", gguf.quantize(codes * np.repeat(scales, 256, axis=1), kind), 768, kind)
     assert np.array_equal(tensor.codes().values, codes) and np.array_equal(tensor.codes().scales, scales)
+
+
+STORED = {"F32": "f32", "F16": "f16", "BF16": "bf16", "Q8_0": "i8", "Q4_0": "i4", "Q4_K": "f32", "Q6_K": "i8",
+          "TQ1_0": "t2", "TQ2_0": "t2"}
+
+
+@pytest.mark.parametrize("kind", FORMATS, ids=lambda kind: kind.name)
+def test_every_format_becomes_a_program(kind: Any, tmp_path: Path) -> None:
+    """With every code that the format has, in every matrix, the embedding too: kept as they are, every operation as the graph's."""
+    config = replace(SHAPES["gqa"], dim=256, heads=4, head_dim=64, hidden=512, layers=1, rope=rope(64))
+    model = random_model(config)
+    tensors = {role: block_tensor(tmp_path / role, random_blocks(kind, *tensor.shape), tensor.shape[1], kind)
+               if len(tensor.shape) == 2 else tensor for role, tensor in model.tensors.items()}
+    compiled = compile_model(replace(model, tensors=tensors))
+    for role, tensor in tensors.items():
+        kept = compiled.model.tensor(role)
+        assert np.array_equal(kept.rows(), tensor.rows()) and kept.levels == tensor.levels
+    assert compiled.layout.layer["down"].format == STORED[kind.name]
+    assert compiled.layout.once["embedding"].format == (STORED[kind.name] if STORED[kind.name][0] in "fb" else "i8")
+    assert compare(compiled, compiled.build(tmp_path), [1, 5, 9])[1] is None
 
 
 def test_code_that_is_not_ternary(tmp_path: Path) -> None:
