@@ -76,6 +76,17 @@ def array(typing: Any, address: Any, dtype: Any, length: Any) -> Any:
     return kind(types.int64, dtype, types.int64), emit
 
 
+@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+def on_stack(typing: Any, size: Any) -> Any:
+    """Host address of `size` bytes, a constant, at a multiple of 64: they live as long as the function, and are always there."""
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        with builder.goto_entry_block():
+            room = builder.alloca(ir.ArrayType(ir.IntType(8), size.literal_value))
+        room.align = 64
+        return builder.ptrtoint(room, ir.IntType(64))
+    return types.int64(size), emit
+
+
 @intrinsic  # type: ignore[untyped-decorator]
 def move(typing: Any, destination: Any, source: Any, size: Any) -> Any:
     """Copy `size` bytes between host addresses. They may overlap."""

@@ -7,7 +7,8 @@ from emulator.context import STATE_INDEX, csr_number, inline, leaf, slot, state
 from emulator.pim_macs import COLUMN, bits, sums_of_four
 from isa.units.pim.state import SB
 
-FIRST, FIRST_OF_BUFFER = csr_number("pim.column"), csr_number("pim.buffer_column")
+FIRST, FIRST_OF_BUFFER, NEXT_BANK, GROUP_MASK = (
+    csr_number(f"pim.{name}") for name in ("column", "buffer_column", "next_bank", "group_mask"))
 BUFFER, ACCUMULATORS = STATE_INDEX["pim.global_buffer"], STATE_INDEX["pim.accumulators"]
 READS, WRITES, COMPUTES, COLUMNS_READ, COLUMNS_WRITTEN, MACS, ELEMENTS, BROADCASTS, READOUTS, SET, STAYED, LEFT, ENTERED = (
     slot(f"pim.{name}") for name in (

@@ -42,7 +42,8 @@ class BankCases:
             case.data += [(int(place), self.array("f16", 16)) for place in places.reshape(-1)]
         if case.row.meaning.__module__.endswith(".macros"):
             first, buffer = self.below(banks.columns), self.below(banks.columns)
-            case.csrs |= {"pim.column": first, "pim.buffer_column": buffer}
+            case.csrs |= {"pim.column": first, "pim.buffer_column": buffer, "pim.next_bank": self.below(2),
+                          "pim.group_mask": self.one_of(((1 << 64) - 1, self.below(1 << banks.bank_groups)))}
             dims |= {"opsize": 1 + self.below(banks.columns - max(first, buffer)), "pim.banks": banks.banks, "mode": self.below(8)}
             self.numbers_in_banks(case, channels, dims["row"])
 

@@ -76,10 +76,12 @@ class Banks:
         chosen = [values["bank"]] if "bank" in values else range(values.get("parity", 0), banks, banks // organisation.blocks
                                                                  if "parity" in values else 1)
         if name.startswith("pim.ewmul"):
-            chosen = [bank for bank in chosen if bank % per_group < 3]
+            chosen = [bank for bank in chosen if bank % per_group < 3 and csrs["pim.group_mask"] >> bank // per_group & 1]
+        pairs = name.startswith("pim.mac_") and csrs["pim.next_bank"]
         done: Counter[str] = Counter()
         if name.startswith(MACRO_FORMS):
-            self.open(done, channels, chosen, values["row"])
+            opened = {(bank + more) % banks for bank in chosen for more in range(1 + pairs)}
+            self.open(done, channels, sorted(opened), values["row"])
         if name.startswith("pim.act"):
             self.rows |= {(channel, bank): values["row"] for channel in channels for bank in chosen}
             done["activations"] = len(channels) * len(chosen)
@@ -100,7 +102,8 @@ class Banks:
         if name.startswith(("pim.copy_", "pim.mac_", "pim.ewmul")):
             done["bytes_stayed"] = read + written
         if name.startswith("pim.mac_"):
-            done["macs"] = read if form == "i8" else read // 2
+            assert pairs or read == 32 * n * len(chosen) * len(channels)
+            done["macs"] = n * len(chosen) * len(channels) * (32 if form == "i8" else 16)
         if name.startswith(("pim.mac_", "pim.ewmul")):
             done["compute_commands"] = n * len(channels)
         if name.startswith("pim.copy_"):
@@ -163,7 +166,7 @@ class Banks:
                                columns_written=written // 32, bytes_stayed=read + written)
         raise AssertionError(name)
 
-    def open(self, done: Counter[str], channels: list[int], banks: list[int] | range, row: int) -> None:
+    def open(self, done: Counter[str], channels: list[int], banks: list[int], row: int) -> None:
         """A macro form finds its row open, closed or taken in every bank."""
         for place in ((channel, bank) for channel in channels for bank in banks):
             before = self.rows.get(place)

@@ -152,6 +152,38 @@ def test_one_bank_and_runs_that_begin_inside(bench, form):
     assert not np.any(np.delete(got, 6, axis=1))
 
 
+@pytest.mark.parametrize("form", ["f16", "bf16", "i8"])
+def test_a_row_of_each_bank_with_that_of_the_next_one(bench, form):
+    """All banks, the last with the first; then bank 15 alone, which needs bank 0 open too. The global buffer takes no part."""
+    weights = fill(bench, 4, COLUMNS, form)
+    per_column = weights.shape[-1] // COLUMNS
+    bench.set(pim__column=2, pim__next_bank=1, pim__buffer_column=31)
+    bench.m.state["pim.global_buffer"][:] = 77
+    runs = weights[..., 2 * per_column:9 * per_column]
+    zeros(bench, form)
+    done = bench.run(f"pim.mac_abk.{form}", opsize=7, row=4)
+    assert done.counts == ONE | {"pim.activations": 48, "pim.compute_commands": 21, "pim.columns_read": 336,
+                                 "pim.macs": 336 * per_column, "pim.bytes_stayed": 336 * 32}
+
+    def expected(bank, lanes):
+        for channel in range(len(CHANNELS)):
+            products = expected_lanes(form, runs[channel, bank], runs[channel, (bank + 1) % BANKS])
+            assert np.array_equal(lanes[channel, bank], products), (channel, bank)
+
+    for bank in range(BANKS):
+        expected(bank, accumulators(bench, form))
+    zeros(bench, form)
+    bench.m.state["pim.open_row"][:] = -1
+    done = bench.run(f"pim.mac_sbk.{form}", opsize=7, bank=15, row=4)
+    assert done.counts == ONE | {"pim.activations": 6, "pim.compute_commands": 21, "pim.columns_read": 42,
+                                 "pim.macs": 21 * per_column, "pim.bytes_stayed": 42 * 32}
+    lanes = accumulators(bench, form)
+    expected(15, lanes)
+    assert not np.any(lanes[:, :15])
+    assert np.array_equal(np.argwhere(bench.m.state["pim.open_row"].reshape(64, BANKS) == 4),
+                          [(channel, bank) for channel in CHANNELS for bank in (0, 15)])
+
+
 def test_f16_rounds_the_product_then_the_sum(bench):
     """(1 + 2**-10)**2 rounds to 1 + 2**-9; added to -(1 + 2**-9) that is 0, and not 2**-20."""
     for channel in CHANNELS:
@@ -354,6 +386,22 @@ def test_products_in_bank_groups(bench, form):
                 expected[32:144] = a * b if form == "f16" else to_bf16(bf16(a) * bf16(b))
             assert np.array_equal(bench.m.peek(place(channel, bank, 2), 1024).view(weights.dtype), expected), (channel, bank)
     assert np.all(bench.m.state["pim.open_row"].reshape(64, 4, 4)[list(CHANNELS)] == [2, 2, 2, -1])
+
+
+def test_products_in_some_bank_groups(bench):
+    weights = fill(bench, 2, COLUMNS, "f16")
+    bench.set(pim__group_mask=0b1010)
+    done = bench.run("pim.ewmul.f16", opsize=4, row=2)
+    assert done.counts == ONE | {"pim.activations": 18, "pim.compute_commands": 12, "pim.columns_read": 48,
+                                 "pim.columns_written": 24, "pim.elements": 384, "pim.bytes_stayed": 72 * 32}
+    assert np.all(bench.m.state["pim.open_row"].reshape(64, 4, 4)[2] == [[-1] * 4, [2, 2, 2, -1]] * 2)
+    for bank in (2, 6, 10, 14):
+        before = weights[0, bank, :64]
+        after = weights[0, bank - 2, :64] * weights[0, bank - 1, :64] if bank in (6, 14) else before
+        assert np.array_equal(bench.m.peek(place(0, bank, 2), 128).view(np.float16), after)
+    bench.set(pim__group_mask=0xF0)
+    assert refused(Cause.ILLEGAL_OPERAND, bench, "pim.ewmul.f16", opsize=4, row=2) == (
+        "no bank group is selected: slim has bits 0..3 of pim.group_mask")
 
 
 @pytest.mark.parametrize("form", ["f16", "bf16"])

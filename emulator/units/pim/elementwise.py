@@ -30,6 +30,7 @@ from emulator.pim_runs import (
     ELEMENTS,
     ENTERED,
     FIRST,
+    GROUP_MASK,
     LEFT,
     READOUTS,
     READS,
@@ -133,28 +134,37 @@ def pim_rd_af(dst, _1, _2, _3, block):
 
 @inline
 def multiply(form, opsize, row, block):
-    """In each bank group: bank 2 = bank 0 * bank 1."""
+    """In each bank group of the mask: bank 2 = bank 0 * bank 1."""
     first, channels, host = csr(block, FIRST), channels_for(block, row), banks_to_write(block)
-    banks, groups = organisation(block, O_BANKS), organisation(block, O_BANK_GROUPS)
-    each = banks // groups
-    if channels == 0 or host == 0 or each < 3 or not fits(block, first, opsize):
+    banks, groups, mask = organisation(block, O_BANKS), organisation(block, O_BANK_GROUPS), csr(block, GROUP_MASK)
+    each, chosen = banks // groups, 0
+    for group in range(groups):
+        chosen += is_in(mask, group)
+    if channels == 0 or host == 0 or each < 3 or chosen == 0 or not fits(block, first, opsize):
         return PUNT
-    for channel in range(organisation(block, O_CHANNELS)):
-        if is_selected(block, channel):
-            for bank in range(0, banks, each):
-                for i in range(first, first + opsize):
-                    a = numbers(form, host + column_offset(block, channel, bank, row, i))
-                    b = numbers(form, host + column_offset(block, channel, bank + 1, row, i))
-                    put(host + column_offset(block, channel, bank + 2, row, i), bits(form, a * b))
-    for bank in range(3):
-        open_row(block, bank, each, banks, row)
-    columns = channels * groups * opsize
+    for group in range(groups):
+        if is_in(mask, group):
+            bank = group * each
+            for channel in range(organisation(block, O_CHANNELS)):
+                if is_selected(block, channel):
+                    for i in range(first, first + opsize):
+                        a = numbers(form, host + column_offset(block, channel, bank, row, i))
+                        b = numbers(form, host + column_offset(block, channel, bank + 1, row, i))
+                        put(host + column_offset(block, channel, bank + 2, row, i), bits(form, a * b))
+            open_row(block, bank, 1, bank + 3, row)
+    columns = channels * chosen * opsize
     count(block, COMPUTES, channels * opsize)
     count(block, COLUMNS_READ, 2 * columns)
     count(block, COLUMNS_WRITTEN, columns)
     count(block, ELEMENTS, 16 * columns)
     count(block, STAYED, 3 * columns * COLUMN)
     return DONE
+
+
+@leaf
+def is_in(mask, group):
+    """1 if a bank group's bit of the mask is set, which has 64."""
+    return mask >> group & 1 if group < 64 else 0
 
 
 @inline

@@ -18,7 +18,7 @@ from emulator.banks import (
 from emulator.context import DONE, PUNT, count, csr, inline, leaf, readable, writable
 from emulator.kernels import kernel
 from emulator.lanes import put, put_part, spread, take
-from emulator.machine_code import load, store
+from emulator.machine_code import load, on_stack, store
 from emulator.pim_macs import BF16, F16, I8, READY, macs_of_four, prepare
 from emulator.pim_runs import (
     COLUMN,
@@ -29,6 +29,7 @@ from emulator.pim_runs import (
     FIRST_OF_BUFFER,
     LEFT,
     MACS,
+    NEXT_BANK,
     READOUTS,
     READS,
     SET,
@@ -43,9 +44,14 @@ from emulator.pim_runs import (
 )
 from emulator.threads import in_parallel
 
-i32, u8, u16, u32 = np.int32, np.uint8, np.uint16, np.uint32
+i32, u16, u32 = np.int32, np.uint16, np.uint32
 
 # ------------------------------------------------------------------------------------------------ multiply-accumulate
+
+# Columns that are done at a time, and the room for them: x made ready, four runs. It lies on the stack, for what adds to
+# accumulators must not fail when it has begun: the reference engine would add everything once more.
+PIECE = 64
+SCRATCH = READY * (PIECE + 1) + 4 * COLUMN * PIECE
 
 
 @leaf
@@ -62,55 +68,79 @@ def run_place(block, host, channel, bank, row, first, n, apart, room):
 def some_macs(begin, stop, form, block, host, groups, first_bank, last_bank, row, first, column, n, apart):
     """The MACs of four banks each: unit number channel * groups + group, those of other channels left out. Banks behind the last
     one are the last one once more."""
-    scratch = np.empty(64 + READY * (n + 1) + (4 * COLUMN * n if apart else 0), np.uint8)
-    x = (scratch.ctypes.data + 63) & -64
-    room = x + READY * (n + 1)
-    ready, excess = -1, i32(0)
-    for unit in range(begin, stop):
-        channel, group = unit // groups, unit % groups
-        if not is_selected(block, channel):
-            continue
-        if channel != ready:
-            ready, excess = channel, prepare(form, buffer_place(block, channel, column), n, x)
-        b0 = first_bank + 4 * group
-        b1, b2, b3 = min(b0 + 1, last_bank), min(b0 + 2, last_bank), min(b0 + 3, last_bank)
-        w0 = run_place(block, host, channel, b0, row, first, n, apart, room)
-        w1 = run_place(block, host, channel, b1, row, first, n, apart, room + COLUMN * n)
-        w2 = run_place(block, host, channel, b2, row, first, n, apart, room + 2 * COLUMN * n)
-        w3 = run_place(block, host, channel, b3, row, first, n, apart, room + 3 * COLUMN * n)
-        following = min(unit + 1, stop - 1)
-        channel, group = following // groups, following % groups
-        f0 = first_bank + 4 * group
-        f1, f2, f3 = min(f0 + 1, last_bank), min(f0 + 2, last_bank), min(f0 + 3, last_bank)
-        next0 = host + column_offset(block, channel, f0, row, first)
-        next1 = host + column_offset(block, channel, f1, row, first)
-        next2 = host + column_offset(block, channel, f2, row, first)
-        next3 = host + column_offset(block, channel, f3, row, first)
-        macs_of_four(form, (w0, w1, w2, w3), (next0, next1, next2, next3), n, x, excess,
-                     (accumulator_place(block, ready, b0), accumulator_place(block, ready, b1),
-                      accumulator_place(block, ready, b2), accumulator_place(block, ready, b3)))
-    scratch[0] = 0              # used to here: its address was
+    x = on_stack(SCRATCH)
+    room = x + READY * (PIECE + 1)
+    for done in range(0, n, PIECE):
+        few, ready, excess = min(n - done, PIECE), -1, i32(0)
+        for unit in range(begin, stop):
+            channel, group = unit // groups, unit % groups
+            if not is_selected(block, channel):
+                continue
+            if channel != ready:
+                ready, excess = channel, prepare(form, buffer_place(block, channel, column + done), few, x)
+            b0 = first_bank + 4 * group
+            b1, b2, b3 = min(b0 + 1, last_bank), min(b0 + 2, last_bank), min(b0 + 3, last_bank)
+            w0 = run_place(block, host, channel, b0, row, first + done, few, apart, room)
+            w1 = run_place(block, host, channel, b1, row, first + done, few, apart, room + COLUMN * PIECE)
+            w2 = run_place(block, host, channel, b2, row, first + done, few, apart, room + 2 * COLUMN * PIECE)
+            w3 = run_place(block, host, channel, b3, row, first + done, few, apart, room + 3 * COLUMN * PIECE)
+            following = min(unit + 1, stop - 1)
+            channel, group = following // groups, following % groups
+            f0 = first_bank + 4 * group
+            f1, f2, f3 = min(f0 + 1, last_bank), min(f0 + 2, last_bank), min(f0 + 3, last_bank)
+            next0 = host + column_offset(block, channel, f0, row, first + done)
+            next1 = host + column_offset(block, channel, f1, row, first + done)
+            next2 = host + column_offset(block, channel, f2, row, first + done)
+            next3 = host + column_offset(block, channel, f3, row, first + done)
+            macs_of_four(form, (w0, w1, w2, w3), (next0, next1, next2, next3), few, x, excess,
+                         (accumulator_place(block, ready, b0), accumulator_place(block, ready, b1),
+                          accumulator_place(block, ready, b2), accumulator_place(block, ready, b3)))
+
+
+@leaf
+def some_macs_of_pairs(begin, stop, form, block, host, first_bank, chosen, row, first, n, apart):
+    """The MACs of banks with the next one each: unit number channel * chosen + bank - first_bank."""
+    x, banks = on_stack(SCRATCH), organisation(block, O_BANKS)
+    room = x + READY * (PIECE + 1)
+    for done in range(0, n, PIECE):
+        few = min(n - done, PIECE)
+        for unit in range(begin, stop):
+            channel, bank = unit // chosen, first_bank + unit % chosen
+            if is_selected(block, channel):
+                w = run_place(block, host, channel, bank, row, first + done, few, apart, room)
+                other = run_place(block, host, channel, (bank + 1) % banks, row, first + done, few, apart, room + COLUMN * PIECE)
+                excess, acc = prepare(form, other, few, x), accumulator_place(block, channel, bank)
+                macs_of_four(form, (w, w, w, w), (w, w, w, w), few, x, excess, (acc, acc, acc, acc))
 
 
 @inline
 def mac(form, opsize, row, first_bank, end, block):
-    """Every bank of first_bank..end multiplies its run with that of its channel's global buffer."""
-    first, column = csr(block, FIRST), csr(block, FIRST_OF_BUFFER)
+    """Every bank of first_bank..end multiplies its run with that of its channel's global buffer, or with the next bank's."""
+    first, column, pairs = csr(block, FIRST), csr(block, FIRST_OF_BUFFER), csr(block, NEXT_BANK) != 0
     channels = channels_for(block, row)
     host = banks_to_read(block)
-    if channels == 0 or host == 0 or not fits(block, first, opsize) or not fits(block, column, opsize):
+    if channels == 0 or host == 0 or not fits(block, first, opsize) or not (pairs or fits(block, column, opsize)):
         return PUNT
-    last = first + opsize - 1
+    last, chosen, banks = first + opsize - 1, end - first_bank, organisation(block, O_BANKS)
     apart = column_offset(block, 0, 0, 0, last) - column_offset(block, 0, 0, 0, first) != COLUMN * (opsize - 1)
-    groups, columns = (end - first_bank + 3) >> 2, channels * (end - first_bank) * opsize
-    if not in_parallel(block, columns * COLUMN, organisation(block, O_CHANNELS) * groups, 1, some_macs, form, block, host, groups,
-                       first_bank, end - 1, row, first, column, opsize, apart):
+    products, read = channels * chosen * opsize, chosen
+    if pairs:
+        read = min(chosen + 1, banks)
+        done = in_parallel(block, products * 2 * COLUMN, organisation(block, O_CHANNELS) * chosen, 1, some_macs_of_pairs, form,
+                           block, host, first_bank, chosen, row, first, opsize, apart)
+    else:
+        groups = (chosen + 3) >> 2
+        done = in_parallel(block, products * COLUMN, organisation(block, O_CHANNELS) * groups, 1, some_macs, form, block, host,
+                           groups, first_bank, end - 1, row, first, column, opsize, apart)
+    if not done:
         return PUNT
     open_row(block, first_bank, 1, end, row)
+    if read > chosen:
+        open_row(block, end % banks, 1, end % banks + 1, row)
     count(block, COMPUTES, channels * opsize)
-    count(block, COLUMNS_READ, columns)
-    count(block, MACS, columns * (32 if form == I8 else 16))
-    count(block, STAYED, columns * COLUMN)
+    count(block, COLUMNS_READ, channels * read * opsize)
+    count(block, MACS, products * (32 if form == I8 else 16))
+    count(block, STAYED, channels * read * opsize * COLUMN)
     return DONE
 
 

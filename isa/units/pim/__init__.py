@@ -79,7 +79,16 @@ entry behind the last, a JUMP out of the CRF or round and round, a command behin
 Macro forms are those of SK hynix's GDDR6-AiM: one instruction works on opsize columns of a row, from `pim.column` on, in one bank
 or in all, and opens and closes rows as AiM's controller does, of channels that must be in SB. Forms that touch buffers,
 accumulators and tables alone look at no mode. `pim.wr_gb` puts a vector into the
-global buffers, `pim.mac_abk.f16` multiplies a row of every bank with it, `pim.rd_mac.f16` reads the accumulators.""",
+global buffers, `pim.mac_abk.f16` multiplies a row of every bank with it, `pim.rd_mac.f16` reads the accumulators. What AiM's
+programs have besides:
+
+    AiM                          here
+    W, R GPR                     memory: a form takes an address where AiM's takes a register
+    W, R MEM                     loads and stores in hbm
+    W CFR 0, broadcast           pim.next_bank: what MAC_SBK and MAC_ABK multiply a bank's run with
+    W CFR 1, EWMUL_BG            pim.group_mask: EWMUL in all bank groups, or in one
+    W CFR 2, AFM                 the operand `mode` of pim.af
+    SYNC, EOC                    sync.fence, the service exit""",
     csrs=(
         Csr("pim.channel_mask",  0x840, "bit c: operations work on channel c, c = 0..63", 1),
         Csr("pim.channel_mask1", 0x841, "bit c: operations work on channel 64 + c"),
@@ -87,6 +96,8 @@ global buffers, `pim.mac_abk.f16` multiplies a row of every bank with it, `pim.r
         Csr("pim.channel_mask3", 0x843, "bit c: operations work on channel 192 + c"),
         Csr("pim.column",        0x844, "first column of a macro form's run in its row"),
         Csr("pim.buffer_column", 0x845, "first column of a macro form's run in the global buffer"),
+        Csr("pim.next_bank",     0x846, "1: MACs multiply with the next bank, 0: with the global buffer", 0, 1),
+        Csr("pim.group_mask",    0x847, "bit g: element-wise products work in bank group g", (1 << 64) - 1),
     ),
     counters=(
         Counter("pim.ops",              47, "instructions", "pim instructions retired"),

@@ -10,7 +10,8 @@ What a processor's 16 accumulators hold is the affair of the form that uses them
 
 Source: aim_simulator, README and src/base/request.h. Where a form takes a general-purpose register there, it takes a memory
 address here, and where one takes a channel mask, all take the masks in the CSRs. Assumed, for it is not published: what AF reads
-from its table (isa/half.py), which banks EWMUL combines, and all of .i8.
+from its table (isa/half.py), which banks EWMUL combines, that the next bank is the one with the next number (of the last bank,
+bank 0) and has the same row open, and all of .i8.
 """
 
 from __future__ import annotations
@@ -170,15 +171,26 @@ def pim_copy_gbbk(m, opsize, bank, row):
 # ------------------------------------------------------------------------------------------------ multiply-accumulate
 
 
+def _operands(m, opsize, banks, row):
+    """(channels, runs of the banks, what each is multiplied with, bytes read): runs are u8 (channels, banks, opsize, 32)."""
+    if not m.csr("pim.next_bank"):
+        channels, places = _open(m, opsize, banks, row)
+        run = _run(m, opsize, "pim.buffer_column")
+        weights = _read(m, places)
+        return channels, weights, _buffers(m)[np.ix_(channels, run)][:, None], weights.size
+    following = (banks + 1) % m.machine.banks.banks
+    every = np.union1d(banks, following)
+    channels, places = _open(m, opsize, every, row)
+    runs = _read(m, places)
+    return channels, runs[:, np.searchsorted(every, banks)], runs[:, np.searchsorted(every, following)], runs.size
+
+
 def _mac(m, form, opsize, banks, row):
-    """Every bank multiplies its run with that of its channel's global buffer."""
-    channels, places = _open(m, opsize, banks, row)
-    run = _run(m, opsize, "pim.buffer_column")
-    weights = _read(m, places)                                  # (channels, banks, opsize, 32)
-    x = _buffers(m)[np.ix_(channels, run)][:, None]             # (channels, 1, opsize, 32)
+    """Every bank multiplies its run with that of its channel's global buffer, or with that of the next bank."""
+    channels, weights, x, moved = _operands(m, opsize, banks, row)
     m.count("pim.compute_commands", len(channels) * opsize)
     m.count("pim.macs", weights.size // (1 if form == "i8" else 2))
-    m.count("pim.bytes_stayed", weights.size)
+    m.count("pim.bytes_stayed", moved)
     if form == "i8":
         lanes = _accumulators(m, channels, banks, "<i4")
         lanes[..., 0] += np.sum(weights.view("i1") * x.view("i1").astype(np.int32), axis=(2, 3), dtype=np.int32)
@@ -214,13 +226,13 @@ def _define_macs(number, form):
         _entered(m, channels, size * len(banks))
 
     @instruction(f"pim.mac_sbk.{form} R4 opcode=0x7B funct3=2 funct2={number}",
-                 f"in this bank of each channel, w a run of this row, x of the global buffer: {sums}",
+                 f"in this bank of each channel, w a run of this row, x of the global buffer or the next bank: {sums}",
                  operands="opsize bank row", counters=counted, example=f"li a0, 64\npim.mac_sbk.{form} a0, a1, a2")
     def mac_sbk(m, opsize, bank, row):
         _mac(m, form, opsize, _one_bank(m, bank), row)
 
     @instruction(f"pim.mac_abk.{form} R opcode=0x7B funct3=1 funct7={0x18 + number:#x}",
-                 f"in all banks of each channel, w a run of this row, x of the global buffer: {sums}",
+                 f"in all banks of each channel, w a run of this row, x of the global buffer or the next bank: {sums}",
                  operands="opsize row", counters=counted, example=f"li a0, 64\npim.mac_abk.{form} a0, a1")
     def mac_abk(m, opsize, row):
         _mac(m, form, opsize, all_banks(m), row)
@@ -309,7 +321,7 @@ def _define_elementwise(number, form):
     product, total = (half.f16_product, half.f16_sum) if form == "f16" else (half.bf16_product, half.bf16_sum)
 
     @instruction(f"pim.ewmul.{form} R opcode=0x7B funct3=1 funct7={0x30 + number:#x}",
-                 "in each bank group, a run of this row: bank 2 = bank 0 * bank 1, element by element",
+                 "in each bank group of pim.group_mask, a run of this row: bank 2 = bank 0 * bank 1, element by element",
                  operands="opsize row", example=f"li a0, 64\npim.ewmul.{form} a0, a1",
                  counters=f"{_BURST_TEXT} pim.compute_commands pim.columns_read pim.columns_written pim.elements pim.bytes_stayed")
     def ewmul(m, opsize, row):
@@ -317,7 +329,11 @@ def _define_elementwise(number, form):
         size = organisation.banks // organisation.bank_groups
         if size < 3:
             raise illegal(size, f"a bank group of {m.machine.name} has {size} banks; an element-wise product needs 3")
-        banks = np.arange(organisation.banks).reshape(-1, size)[:, :3].reshape(-1)
+        groups = [group for group in range(organisation.bank_groups) if m.csr("pim.group_mask") >> group & 1]
+        if not groups:
+            raise illegal(m.csr("pim.group_mask"), f"no bank group is selected: {m.machine.name} has bits "
+                                                   f"0..{organisation.bank_groups - 1} of pim.group_mask")
+        banks = np.arange(organisation.banks).reshape(-1, size)[groups, :3].reshape(-1)
         channels, places = _open(m, opsize, banks, row)
         places = places.reshape(len(channels), -1, 3, opsize)                      # (channels, groups, 3, opsize)
         a, b = np.moveaxis(_read(m, places[:, :, :2]).view("<u2"), 2, 0)
