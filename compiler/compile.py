@@ -127,7 +127,9 @@ class Compiled:
                                f"{self.graph.values['keys'].format}"),
                 ("sram", memory.scratchpad_bytes, f"activations, of {self.machine.region('sram').size:,}"
                  + (f"; two buffers of {memory.buffer_bytes:,} among them" if memory.buffer_bytes else ""))]
-        if self.placement:
+        if self.placement and not self.placement.size:
+            lines = ["  no matrix is in the banks: they compute with i8 and f16 (--weights i8 or f16); the vector unit reads these"]
+        elif self.placement:
             lines = [f"  {line}" for line in str(self.placement).splitlines()]
             at = self.placement.size
             for number, (region, size, text) in enumerate(rows[:2]):

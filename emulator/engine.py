@@ -11,6 +11,7 @@ be such instructions that the loop leaves alone; writes to a watchpoint are refu
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from ctypes import CFUNCTYPE, c_int64
@@ -97,11 +98,12 @@ class Machine(ReferenceMachine):
         self._everywhere = False                            # some hook wants to see every instruction
         self.handed_over: dict[str, int] = {}
 
-    def load(self, program: Program) -> None:
+    def load(self, program: Program | str | os.PathLike[str]) -> None:
         super().load(program)
+        assert self.program is not None
         self._describe_memory()
         self._pieces, self._ranges = [], []
-        executable = sorted((s.address, s.end) for s in program.sections
+        executable = sorted((s.address, s.end) for s in self.program.sections
                             if "a" in s.flags and "x" in s.flags and 0 < s.size <= _MOST_CODE)
         pieces: list[list[tuple[int, int]]] = []
         for start, end in executable:

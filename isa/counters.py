@@ -12,6 +12,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+from isa.hints import nearest
 from isa.instruction import Counter
 from isa.units import UNITS
 
@@ -58,6 +59,9 @@ class Counters(dict[str, int]):
         if not events:
             raise AttributeError(f"no counter of a unit {unit!r}; units are {', '.join(sorted({n.split('.')[0] for n in self}))}")
         return SimpleNamespace(**events)
+
+    def __missing__(self, name: str) -> int:
+        raise KeyError(f"no counter {name!r}; {nearest(name, self)}")
 
 
 def csr_address(slot: int) -> int:

@@ -25,9 +25,14 @@ class Memory:
         self._bytes: dict[str, Bytes] = {
             region.name: pages.zeros(region.size) for region in machine.regions if region.writable}
         self._mapped: list[tuple[int, Bytes]] = []          # (address, contents) of read-only sections
+        self._loaded = False
 
     def load(self, program: Program) -> None:
-        """Place every section. Raises ProgramError for one outside the regions and for a file that has become shorter."""
+        """Place every section, instead of those in flash placed before. Memory outside of sections stays as it is.
+
+        Raises ProgramError for a section outside the regions and for a file that has become shorter.
+        """
+        again, self._loaded, self._mapped = self._loaded, True, []
         for section in program.sections:
             if "a" not in section.flags or not section.size:
                 continue
@@ -37,7 +42,10 @@ class Memory:
                                    f"machine {self.machine.name}",
                                    hint="`slimulator machines NAME` prints the regions; choose a machine that has the room")
             if region.writable:
-                place(section, self.view(region, section.address, section.size))
+                target = self.view(region, section.address, section.size)
+                if again and section.zero_size:
+                    pages.clear(target)
+                place(section, target)
             else:
                 contents = _mapped(section)
                 contents.flags.writeable = False

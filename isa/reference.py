@@ -124,11 +124,15 @@ class ReferenceMachine(Vocabulary):
         """What limits bound: instructions retired and traps taken, so that a handler that traps cannot go on for ever."""
         return self.counter("core.instructions") + self.counter("core.traps")
 
-    def load(self, program: Program) -> None:
-        """Place a program in memory, set pc to its entry and the stack pointer to the end of DRAM.
+    def load(self, program: Program | str | os.PathLike[str]) -> None:
+        """Place a program, or that of a file, in memory; set pc to its entry and the stack pointer to the end of DRAM.
 
-        Raises ProgramError when the program does not fit this machine: units, sizes, memory.
+        Of a program that was there before nothing is left in sections of the new one. Registers, CSRs, the units' state and
+        counters stay as they are: for a fresh start take a new machine. Raises OSError, and ProgramError for a file that is no
+        program, or a program that does not fit this machine: units, sizes, memory.
         """
+        if not isinstance(program, Program):
+            program = Program.load(Path(program))
         program.check_machine(self.machine)
         self.memory.load(program)
         self.program = program

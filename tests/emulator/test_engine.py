@@ -19,6 +19,7 @@ from emulator.kernels import registered
 from isa.csrs import CSRS
 from isa.instruction import TABLE
 from isa.program import Program, Section, Symbol
+from isa.reference import ReferenceMachine
 from isa.traps import Cause
 
 PROGRAMS = sorted((Path(__file__).parents[2] / "programs").glob("*.s"))
@@ -371,3 +372,31 @@ def test_counters_and_state_may_be_replaced_between_runs():
     machine.run(52)
     assert machine.counter("core.instructions") == 102 and machine.counter("core.loads") == 25
     assert machine.csr("vec.cols") == machine.x[6] and machine.state["sync.signalled"][5] == 1
+
+
+@pytest.mark.parametrize("engine", [ReferenceMachine, Machine])
+def test_loading_again_puts_sections_back_and_leaves_nothing_of_another_program(engine, tmp_path):
+    def program(number):
+        return asm.assemble(f"""
+            .section .flash, "a"
+            table:  .word {number}
+            .bss
+                    .zero 0x600000
+            sum:    .zero 8
+            .text
+            _start: la   t0, sum
+                    la   t1, table
+                    lw   t1, 0(t1)
+                    lw   a0, 0(t0)
+                    add  a0, a0, t1
+                    sw   a0, 0(t0)
+                    li   a7, 93
+                    ecall
+            """)
+
+    machine = engine("slim")
+    for number in (7, 7, 9):
+        program(number).save(tmp_path / "p.elf")
+        machine.load(tmp_path / "p.elf")
+        assert machine.run().exit_code == number
+    assert machine.counter("core.instructions") > 20             # what was counted stays
