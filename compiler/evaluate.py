@@ -81,6 +81,8 @@ class Scores:
 
 def split(text: str, tokenizer: Tokenizer, context: int, limit: int | None = None) -> list[Document]:
     """The documents of a text, `limit` scored tokens at most. Raises ModelError where there is nothing to score."""
+    if context < 2:
+        raise ModelError("", "context", got=f"{context} position", expected="at least 2: one token predicts the next")
     documents: list[Document] = []
     left = math.inf if limit is None else limit
     for part in text.split(SEPARATOR):

@@ -35,7 +35,7 @@ from isa.numbers import FORMATS
 from isa.preset import Preset, load_preset, preset_names
 
 BY_HEAD = ("q", "k", "v")
-SIZES = {"i8": 1, "f16": 2}             # formats that the banks compute with, and bytes of an element
+SIZES = {"f16": 2, "i8": 1}             # formats that the banks compute with, and bytes of an element
 
 
 @dataclass(frozen=True)
@@ -299,12 +299,12 @@ def _organisation(machine: Preset) -> Organisation:
 
 
 def _plan(model: Model, banks: Organisation, groups: Sequence[tuple[int, ...]], form: str = "") -> Placement:
-    """`form`: the format of all matrices that the banks compute with, if it is not to be their own."""
+    """`form`: the format of all matrices, if it is not to be their own."""
     placement, c = Placement(model, banks, groups), model.config
 
     def shaped(name: str, role: str, head_dim: int = 0) -> dict[str, Banked]:
-        own = format_in_banks(model.tensor(name))
-        return {role: _shaped(role, form or own, model.tensor(name).shape, banks, head_dim)} if own else {}
+        its = form or format_in_banks(model.tensor(name))
+        return {role: _shaped(role, its, model.tensor(name).shape, banks, head_dim)} if its else {}
 
     once = [role for role, shape in roles(c) if not role.startswith("layers.") and len(shape) == 2
             and role not in ("embedding", "positions", "head")]
@@ -349,18 +349,28 @@ def _side_by_side(matrices: Mapping[str, Banked], banks: Organisation) -> tuple[
 
 
 def _what_fits(placement: Placement, linear: int) -> str:
-    """A format or a preset in which a model fits that does not fit now."""
+    """Formats and the smallest preset in which a model fits that does not fit now."""
     model, groups, hints = placement.model, placement.groups, []
-    if any(m.format == "f16" for _, m, _ in placement.matrices()):
-        narrow = _plan(model, placement.banks, groups, "i8")
-        if narrow.size + linear <= narrow.banks.size:
-            hints.append("--weights i8 fits")
+    outside = [model.tensor(name) for name in _in_layers(model) if not format_in_banks(model.tensor(name))]
+    narrower = [form for form in SIZES if outside or any(SIZES[form] < SIZES[m.format] for _, m, _ in placement.matrices())]
+    for form in narrower:
+        plan = _plan(model, placement.banks, groups, form)
+        scales = 4 * sum(m.shape[0] for _, m, _ in plan.matrices())
+        moved = sum(FORMATS[storage(tensor)].row_bytes(tensor.shape[1]) * tensor.shape[0] for tensor in outside)
+        if plan.size + linear - moved + scales <= plan.banks.size:
+            hints.append(f"--weights {form} fits")
+            break
     others = [other for other in map(load_preset, preset_names()) if computes_in_banks(other) and other.has_unit("attn")]
     plans = [(_plan(model, _organisation(other), groups), other.name) for other in others]
     larger = [(plan.banks.size, name) for plan, name in plans if plan.size + linear <= plan.banks.size]
     if larger:
         hints.append(f"--machine {min(larger)[1]} fits")
     return "; ".join(hints) or "no format or machine here has the room: try a shorter --context"
+
+
+def _in_layers(model: Model) -> Iterator[str]:
+    """Names of the matrices of all layers."""
+    return (role for role, shape in roles(model.config) if role.startswith("layers.") and len(shape) == 2)
 
 
 def computes_in_banks(machine: Preset) -> bool:

@@ -140,6 +140,8 @@ def float_graph(model: Model, tokens: Sequence[int]) -> Check:
 
 def quantised_graph(model: Model, compiled: Compiled, tokens: Sequence[int], size: int, progress: Progress = None) -> Check:
     """Step 2. Formats of few bits cost accuracy: only what is not finite, or differs though all weights are fp32, fails."""
+    if len(tokens) < 2:
+        return Check(NAMES[1], "not checked", "one position predicts no token of the text")
     scores = evaluate([Document(list(tokens), size)], of_graph(Executor(build(model.config), model)),
                       of_graph(Executor(compiled.graph, compiled.model)), progress)
     formats = {placed.format for placed in compiled.layout.every()}

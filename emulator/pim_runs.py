@@ -1,4 +1,4 @@
-"""Macro forms of PIM banks, what all kernels need: the run of columns, the places of what a channel holds, the counters."""
+"""What kernels of the pim unit share: the counters; of macro forms the run of columns, the places of what a channel holds."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from isa.units.pim.state import SB
 FIRST, FIRST_OF_BUFFER, NEXT_BANK, GROUP_MASK = (
     csr_number(f"pim.{name}") for name in ("column", "buffer_column", "next_bank", "group_mask"))
 BUFFER, ACCUMULATORS = STATE_INDEX["pim.global_buffer"], STATE_INDEX["pim.accumulators"]
-READS, WRITES, COMPUTES, COLUMNS_READ, COLUMNS_WRITTEN, MACS, ELEMENTS, BROADCASTS, READOUTS, SET, STAYED, LEFT, ENTERED = (
+(READS, WRITES, COMPUTES, COLUMNS_READ, COLUMNS_WRITTEN, MACS, ELEMENTS, BROADCASTS, READOUTS, SET, STAYED, LEFT, ENTERED,
+ MODE_SWITCHES, STEPS) = (
     slot(f"pim.{name}") for name in (
         "read_commands", "write_commands", "compute_commands", "columns_read", "columns_written", "macs", "elements", "broadcasts",
-        "readouts", "accumulators_set", "bytes_stayed", "bytes_left", "bytes_entered"))
+        "readouts", "accumulators_set", "bytes_stayed", "bytes_left", "bytes_entered", "mode_switches", "crf_steps"))
 WORDS_EACH = 16 * 4         # bytes of the accumulators of a bank
 
 

@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 COLUMN_BYTES = 32           # of a column command: 256 bits, 16 lanes of fp16
+MOST_CHANNELS = 256         # the bits of four mask CSRs
 COORDINATES = ("channel", "bank", "row", "column")
 
 Offsets = npt.NDArray[np.int64]
@@ -156,6 +157,3 @@ class Organisation:
     def picture(self) -> str:
         """The mapping with the values of each piece, the most significant first: "row 16384 | column 32 | ... | byte 32"."""
         return " | ".join([*(f"{piece.coordinate} {piece.size}" for piece in reversed(self.pieces)), f"byte {COLUMN_BYTES}"])
-
-
-MOST_CHANNELS = 256         # the bits of four mask CSRs

@@ -52,7 +52,7 @@ SHAPES: dict[int, Shape] = {
     MAC:  Shape(({GRF_B},             _GRF | _BANK, _ANY),       aam=True),
     MAD:  Shape((_GRF,                _GRF | _BANK, _ANY, _ANY), aam=True),
     MOV:  Shape((_GRF | _BANK | _SRF, _GRF | _BANK),             relu=True),
-    FILL: Shape((_GRF | _BANK,        _GRF | _BANK),             relu=True),
+    FILL: Shape((_GRF,                _BANK),                    relu=True),
 }
 
 
@@ -115,8 +115,8 @@ class Word:
                     OPERANDS[one] for one in sorted(may_be)), place)
             if kind not in _BANK and index >= REGISTERS:
                 raise CrfError(f"{OPERANDS[kind]}[{index}], {role} of {name}; expected an index 0..{REGISTERS - 1}", place)
-        if self.opcode in (MOV, FILL) and self.dst in _BANK and self.src0 in _BANK:
-            raise CrfError(f"{name} between two banks; expected a register on one side", 1)
+        if self.opcode == MOV and self.dst in _BANK and self.src0 in _BANK:
+            raise CrfError("mov between two banks; expected a register on one side", 1)
 
     def encode(self) -> int:
         """The 32 bits. Raises CrfError for a field that does not fit; what the fields mean together is `check`'s."""

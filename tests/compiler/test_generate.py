@@ -209,5 +209,7 @@ def test_documents(tiny: Path) -> None:
     assert sum(len(document.tokens) - 1 for document in split("a cat sat on a mat.", tokenizer, CONTEXT, 7)) == 7
     with pytest.raises(ModelError, match="something to predict"):
         split(" <|endoftext|> ", tokenizer, CONTEXT)
+    with pytest.raises(ModelError, match="1 position; expected at least 2"):
+        split("a cat sat on a mat.", tokenizer, 1)
 
 

@@ -311,6 +311,17 @@ def test_a_model_that_does_not_fit_says_what_is_missing_and_what_fits() -> None:
     compile_model(random_model(BASE), machine=few_banks(rows=rows), recipe=read_recipe("i8"))
 
 
+@pytest.mark.parametrize(("weights", "rows"), [("f16", 300), ("i8", 150)])
+def test_a_model_of_floats_is_told_the_widest_format_that_fits(weights: str, rows: int) -> None:
+    """What the hint says is so: compiled with it, the model fits."""
+    model = random_model(replace(BASE, dim=192, head_dim=48, layers=4, hidden=320, rope=rope(48)))
+    machine = few_banks(channels=8, columns=8, rows=rows)
+    with pytest.raises(ModelError, match="are missing") as error:
+        compile_model(model, machine=machine)
+    assert error.value.hint == f"--weights {weights} fits; --machine hpim fits"
+    assert compile_model(model, machine=machine, recipe=read_recipe(weights)).placement is not None
+
+
 def test_scales_along_a_row_are_refused() -> None:
     found = r"tensor layers\.0\.q: i8 with a scale for each 16 columns; expected one scale"
     with pytest.raises(ModelError, match=found) as error:

@@ -50,6 +50,12 @@ def test_a_good_program_passes(tiny: Path, weights: str | None) -> None:
     assert found[2].figures["operations"] > 5 * 2 * 20
 
 
+@pytest.mark.parametrize("machine", ["slim", "hpim"])
+def test_a_context_of_one_position_has_no_text_to_predict(tiny: Path, machine: str) -> None:
+    found = list(checks(tiny, Settings(machine=machine, weights="i8", context=1), count=5, prompt="a cat"))
+    assert verdicts(found) == dict(zip(NAMES, ("not checked", "not checked", "pass", "pass"), strict=True))
+
+
 def test_a_program_alone_has_its_engines_compared(tiny: Path, tmp_path: Path) -> None:
     compile_model(load(tiny)).save(tmp_path / "tiny.elf")
     found = list(checks(tmp_path / "tiny.elf", count=4, prompt="abc"))

@@ -84,7 +84,7 @@ class BankCases:
         """A legal instruction for a command, now and then any bits."""
         if self.chance(0.05):
             return self.below(1 << 32)
-        opcode = self.one_of((crf.NOP, crf.MOV, crf.FILL) if write else (*crf.SHAPES, crf.MAC, crf.MAC, crf.NOP))
+        opcode = self.one_of((crf.NOP, crf.MOV) if write else (*crf.SHAPES, crf.MAC, crf.MAC, crf.NOP))
         if self.chance(0.15):
             opcode = self.one_of((crf.JUMP, crf.JUMP, crf.EXIT))
         if opcode not in crf.SHAPES:

@@ -84,7 +84,7 @@ PLACES = [f"{name}{offset:+}" for name in AREAS for offset in (0, 4, 16, 64, 1, 
 # Of micro-programs; what a read command to even banks executes is more often there.
 CRF_WORDS = ("mac grf_b[0], grf_a[0], even_bank, aam", "nop 1", "mov grf_a[1], even_bank, relu", "fill grf_b[0], even_bank", "exit",
              "add grf_a[2], srf_a[1], even_bank", "mul grf_b[3], even_bank, srf_m[2]", "mad grf_a[4], grf_b[1], srf_m[3], srf_a[3]",
-             "jump 2, 2", "fill even_bank, grf_b[0]", "mov odd_bank, grf_a[5]", "nop 0", "mac grf_b[1], grf_a[2], odd_bank",
+             "jump 2, 2", "fill grf_b[0], odd_bank", "mov odd_bank, grf_a[5]", "nop 0", "mac grf_b[1], grf_a[2], odd_bank",
              "jump 1, 4")
 
 

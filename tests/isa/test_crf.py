@@ -53,7 +53,7 @@ def test_any_word_is_taken_apart_and_put_together(bits: int) -> None:
 
 # Samsung's README 2.3, with the rules that it leaves open as docs/isa/pim.md states them: G GRF, B bank, S SRF.
 README = {"ADD": ("G", "GBS", "GBS"), "MUL": ("G", "GB", "GBS"), "MAC": ("b", "GB", "GBS"), "MAD": ("G", "GB", "GBS", "GBS"),
-          "MOV": ("GSB", "GB"), "FILL": ("GB", "GB")}
+          "MOV": ("GSB", "GB"), "FILL": ("G", "B")}
 KINDS = {"G": {4, 5}, "B": {2, 3}, "S": {6, 7}, "b": {5}}
 
 
@@ -63,7 +63,7 @@ def test_which_operands_an_opcode_may_have(name: str) -> None:
     for kinds in itertools.product(range(8), repeat=len(may_be)):
         word = Word(OPCODES[name], **dict(zip(("dst", "src0", "src1", "src2"), kinds, strict=False)))
         legal = all(kind in allowed for kind, allowed in zip(kinds, may_be, strict=True))
-        if name in ("MOV", "FILL") and {kinds[0], kinds[1]} <= KINDS["B"]:
+        if name == "MOV" and {kinds[0], kinds[1]} <= KINDS["B"]:
             legal = False
         if legal:
             word.check()

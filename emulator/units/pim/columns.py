@@ -41,7 +41,7 @@ u16 = np.uint16
 
 
 @inline
-def write_column(x, row, first, end, block):
+def write_one_column(x, row, first, end, block):
     """A column of these banks of every channel = 32 bytes of memory."""
     column = csr(block, FIRST)
     channels = channels_for(block, row)
@@ -66,12 +66,12 @@ def write_column(x, row, first, end, block):
 def pim_wr_sbk(x, bank, row, _, block):
     if not 0 <= bank < organisation(block, O_BANKS):
         return PUNT
-    return write_column(x, row, bank, bank + 1, block)
+    return write_one_column(x, row, bank, bank + 1, block)
 
 
 @kernel("pim.wr_abk")
 def pim_wr_abk(x, row, _2, _3, block):
-    if write_column(x, row, 0, organisation(block, O_BANKS), block) == PUNT:
+    if write_one_column(x, row, 0, organisation(block, O_BANKS), block) == PUNT:
         return PUNT
     count(block, BROADCASTS, channels_for(block, row))
     return DONE

@@ -25,16 +25,14 @@ from emulator.banks import (
     selected,
 )
 from emulator.banks import ROW_HITS as HITS
-from emulator.context import DONE, PUNT, STATE_INDEX, count, inline, overlap, readable, slot, state, writable
+from emulator.context import DONE, PUNT, STATE_INDEX, count, inline, overlap, readable, state, writable
 from emulator.kernels import kernel
 from emulator.machine_code import clear_bytes, load, store
+from emulator.pim_runs import BROADCASTS, COLUMNS_READ, COLUMNS_WRITTEN, ENTERED, LEFT, MODE_SWITCHES, READS, WRITES
 from isa.banks import COLUMN_BYTES
 from isa.crf import ENTRIES, REGISTERS
 from isa.units.pim.state import HAB, HAB_PIM, SB
 
-READ_COMMANDS, WRITE_COMMANDS, COLUMNS_READ, COLUMNS_WRITTEN, BROADCASTS, MODE_SWITCHES, LEFT, ENTERED = (
-    slot(f"pim.{name}") for name in ("read_commands", "write_commands", "columns_read", "columns_written", "broadcasts",
-                                     "mode_switches", "bytes_left", "bytes_entered"))
 CRF_PC, CRF_REPEAT, CRF_JUMPS, GRF_A, GRF_B = (
     STATE_INDEX[f"pim.{name}"] for name in ("crf_pc", "crf_repeat", "crf_jumps", "grf_a", "grf_b"))
 
@@ -125,7 +123,7 @@ def pim_rd(dst, bank, column, _, block):
                 store(place + i, load(source + i, np.int64))
             place += COLUMN_BYTES
     count(block, HITS, channels)
-    count(block, READ_COMMANDS, channels)
+    count(block, READS, channels)
     count(block, COLUMNS_READ, channels)
     count(block, LEFT, size)
     count(block, dst_slot, size)
@@ -133,7 +131,7 @@ def pim_rd(dst, bank, column, _, block):
 
 
 @inline
-def write_column(block, src, first, step, column):
+def write_in_open_rows(block, src, first, step, column):
     """A column of the open row of banks first, first + step, ... of every selected channel, or of the one bank `first` if step is
     0, = the 32 bytes at `src`."""
     banks = banks_to_write(block)
@@ -156,7 +154,7 @@ def write_column(block, src, first, step, column):
                 written += 1
     channels = selected(block)
     count(block, HITS, written)
-    count(block, WRITE_COMMANDS, channels)
+    count(block, WRITES, channels)
     count(block, COLUMNS_WRITTEN, written)
     count(block, ENTERED, COLUMN_BYTES * channels)
     count(block, src_slot, COLUMN_BYTES)
@@ -165,12 +163,12 @@ def write_column(block, src, first, step, column):
 
 @kernel("pim.wr")
 def pim_wr(src, bank, column, _, block):
-    return DONE if is_bank(block, bank) and write_column(block, src, bank, 0, column) != 0 else PUNT
+    return DONE if is_bank(block, bank) and write_in_open_rows(block, src, bank, 0, column) != 0 else PUNT
 
 
 @kernel("pim.wr.hab")
 def pim_wr_hab(src, parity, column, _, block):
-    if not is_half(block, parity, HAB, HAB) or write_column(block, src, parity, banks_per_block(block), column) == 0:
+    if not is_half(block, parity, HAB, HAB) or write_in_open_rows(block, src, parity, banks_per_block(block), column) == 0:
         return PUNT
     count(block, BROADCASTS, selected(block))
     return DONE

@@ -25,33 +25,30 @@ from emulator.banks import (
     selected,
 )
 from emulator.banks import ROW_HITS as HITS
-from emulator.context import DONE, PUNT, STATE_INDEX, count, inline, readable, slot, state
+from emulator.context import DONE, PUNT, STATE_INDEX, count, inline, readable, state
 from emulator.half import rounded
 from emulator.kernels import kernel
 from emulator.lanes import put, spread, take, where
 from emulator.machine_code import load, move, store
-from emulator.recipes import f16_bits, f32_from_f16
-from emulator.units.pim.commands import (
+from emulator.pim_runs import (
     BROADCASTS,
     COLUMNS_READ,
     COLUMNS_WRITTEN,
-    CRF_JUMPS,
-    CRF_PC,
-    CRF_REPEAT,
+    COMPUTES,
+    ELEMENTS,
     ENTERED,
-    GRF_A,
-    GRF_B,
-    WRITE_COMMANDS,
-    banks_per_block,
-    is_half,
+    MACS,
+    STAYED,
+    STEPS,
+    WRITES,
 )
+from emulator.recipes import f16_bits, f32_from_f16
+from emulator.units.pim.commands import CRF_JUMPS, CRF_PC, CRF_REPEAT, GRF_A, GRF_B, banks_per_block, is_half
 from isa import crf
 from isa.banks import COLUMN_BYTES
 from isa.crf import ENTRIES, REGISTERS, REPEATS, SHAPES
 from isa.units.pim.state import HAB, HAB_PIM
 
-MACS, ELEMENTS, STAYED, COMPUTE, STEPS = (
-    slot(f"pim.{name}") for name in ("macs", "elements", "bytes_stayed", "compute_commands", "crf_steps"))
 CRF, SRF = STATE_INDEX["pim.crf"], STATE_INDEX["pim.srf"]
 LANES = 16
 NOP, ADD, MUL, MAC, MAD, MOV, FILL, JUMP, EXIT = (
@@ -81,7 +78,7 @@ def write_register(block, src, array, index, registers, copies, low, high):
                 move(state(block, array) + COLUMN_BYTES * ((channel * copies + copy) * registers + index), src_host, COLUMN_BYTES)
     channels = selected(block)
     count(block, src_slot, COLUMN_BYTES)
-    count(block, WRITE_COMMANDS, channels)
+    count(block, WRITES, channels)
     count(block, BROADCASTS, channels)
     count(block, ENTERED, COLUMN_BYTES * channels)
     return DONE
@@ -283,7 +280,7 @@ def step(block, parity, column, write):
             store(state(block, CRF_PC) + channel, np.uint8(at + 1 if done else at))
     channels = selected(block)
     count(block, HITS, channels * units)
-    count(block, COMPUTE, channels)
+    count(block, COMPUTES, channels)
     count(block, STEPS, channels)
     count(block, MACS, macs)
     count(block, ELEMENTS, elements)

@@ -63,7 +63,8 @@ A micro-program is up to 32 words in the CRF. `.crf mac grf_b[0], grf_a[0], even
     add 1, mul 2     grf, any, any                       dst = src0 + src1, dst = src0 * src1; src0 of mul is grf or bank
     mac 3            grf_b, grf or bank, any             dst = dst + src0 * src1
     mad 4            grf, grf or bank, any, any          dst = src0 * src1 + src2; src1 and src2 have one index
-    mov 8, fill 9    grf, bank or srf; grf or bank       dst = src0, of which fill does eight; fill has no srf
+    mov 8            grf, bank or srf; grf or bank       dst = src0
+    fill 9           grf, bank                           dst = src0, of eight columns
     jump 14, exit 15
 
 One command executes one instruction; JUMPs in front of it take no command. NOP n takes n + 1 commands, an instruction with aam and

@@ -3,7 +3,9 @@ execute the instruction at the CRF's program counter, on the column that the com
 
 fp16 as isa/half.py has it: a MAC multiplies, rounds, adds, rounds. MOV, FILL and NOP move bits.
 
-Source: SAITPublic/PIMSimulator, README 2.3 and src/PIMRank.cpp. Assumed: registers are written without a change of open rows; a
+Source: SAITPublic/PIMSimulator, README 2.3 for operands; src/PIMRank.cpp for what a command does: that FILL is repeated eight times
+as AAM is, the registers' numbers in both, the NOP that stores. Its mode that deals with all 16 registers at once (use_all_grf) is
+not there. Assumed: registers are written without a change of open rows; a
 command behind EXIT, where the simulator goes on as in HAB, is illegal.
 """
 

@@ -16,6 +16,8 @@
     .crf    fill grf_a[0], even_bank, aam               # error: fill has no aam; it repeats eight times
     .crf    mov even_bank, odd_bank                     # error: mov between two banks; expected a register on one side
     .crf    fill srf_m[0], even_bank                    # error: srf_m cannot be the destination of fill
+    .crf    fill even_bank, grf_b[0]                    # error: even_bank cannot be the destination of fill; expected grf_a or grf_b
+    .crf    fill grf_a[0], grf_b[0]                     # error: grf_b cannot be source 0 of fill; expected even_bank or odd_bank
     .crf    jump 1                                      # error: jump takes 2 operands, 1 given # hint: `.crf jump COUNT, OFFSET`
     .crf    jump 131072, 1                              # error: count 131072 does not fit 0..131071
     .crf    jump 1, 2048                                # error: offset 2048 does not fit 0..2047

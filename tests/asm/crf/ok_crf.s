@@ -19,5 +19,5 @@
     .crf    mov grf_a[6], even_bank, relu               # = 0x88801600
     .crf    mov srf_m[0], grf_a[1]                      # = 0x8d000010
     .crf    fill grf_a[0], even_bank                    # = 0x98800000
-    .crf    fill even_bank, grf_b[0], relu              # = 0x95401000
+    .crf    fill grf_b[0], odd_bank, relu               # = 0x9ac01000
     .crf    mac  grf_b [ 1 ] , grf_a[ 2 ],even_bank     # = 0x3b100120
