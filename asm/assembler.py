@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import asm.crf  # noqa: F401  registers .crf
 from asm.assembly import Assembly
@@ -48,8 +49,8 @@ def assemble(source: str | Path, *, machine: str = "slim", include_paths: Iterab
              defines: Mapping[str, int] | None = None) -> Program:
     """Assemble source text (str) or a source file (Path) into a program.
 
-    `machine` is the preset the program is built for unless it says .machine; `include_paths` are searched by .include and
-    .incbin after the folder of the including file; `defines` are symbols set before the first line.
+    `machine` is the preset the program is built for unless it says .machine; `include_paths` are searched by .include,
+    .incbin and .meta after the folder of the including file; `defines` are symbols set before the first line.
     Raises AssemblyError with everything that is wrong, OSError when the file cannot be read.
     """
     assembly = assemble_with_listing(source, machine=machine, include_paths=include_paths, defines=defines)
@@ -103,6 +104,7 @@ class Assembler:
         self.preprocessor = Preprocessor(main, include_paths, evaluate=self._evaluate, is_defined=self.symbols.is_defined,
                                          report=self.report)
         self.machine: Preset | None = None
+        self.meta: dict[str, Any] = {}
         self.units: dict[str, Site] = {}                                # whose instructions there are: where first
         for symbol, value in defines.items():
             try:
@@ -134,7 +136,7 @@ class Assembler:
         program = None
         if not any(diagnostic.severity == "error" for diagnostic in self.diagnostics):
             made.sort(key=lambda section: ("a" not in section.flags, section.address))
-            program = Program(made, symbols, source_lines(self.marks), self._entry(), self.machine.name,
+            program = Program(made, symbols, source_lines(self.marks), self._entry(), self.machine.name, self.meta,
                               units=tuple(unit for unit in UNITS if unit in self.units))
         return Assembly(program, self.diagnostics, symbols, lambda: listing_lines(self.marks, self.symbols.value))
 

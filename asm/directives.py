@@ -5,6 +5,7 @@ A directive is a function of the assembler, the place, and the parsed operands. 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -314,6 +315,25 @@ def _address(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> N
 def _machine(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
     """Ours: the machine preset that the program is built for."""
     assembler.choose_machine(site.statement.operands.strip().strip('"'))
+
+
+@directive(".meta")
+def _meta(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
+    """Ours: the members of a JSON object in a file become members of the program's metadata."""
+    _count(site, operands, 1, 1, '"file"')
+    if not isinstance(operands[0], String):
+        raise SourceError(".meta needs a file name in double quotes", 0, 1)
+    path = assembler.preprocessor.find(operands[0].text(), site)
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        json.dumps(found, allow_nan=False)             # the program file takes no NaN
+    except OSError as error:
+        raise SourceError(f"cannot read {path}: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise SourceError(f"{path} is not JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise SourceError(f"{path} holds {type(found).__name__}; expected a JSON object")
+    assembler.meta |= found
 
 
 # ------------------------------------------------------------------------------------------------ symbols

@@ -30,7 +30,7 @@ def _definitions(_context: click.Context, _parameter: click.Parameter, texts: tu
 @click.option("-o", "--output", type=FILE, metavar="FILE.elf", help="The program file; by default FILE.elf beside the source.")
 @click.option("--machine", metavar="M", show_default="slim",
               help="Preset name or .toml file that the program is built for; a .machine in the source has the last word.")
-@click.option("-I", "include_paths", type=FILE, multiple=True, metavar="DIR", help="Search DIR for .include and .incbin.")
+@click.option("-I", "include_paths", type=FILE, multiple=True, metavar="DIR", help="Search DIR for .include, .incbin and .meta.")
 @click.option("-D", "defines", multiple=True, metavar="NAME=VALUE", callback=_definitions, help="Define a symbol.")
 @click.option("--listing", "listing_file", type=FILE, metavar="F", help="Write address, bytes and source of every line.")
 @click.option("--symbols", "symbols_file", type=FILE, metavar="F", help="Write sections and symbols.")

@@ -15,7 +15,7 @@ from commands.shared import FILE, TOKENIZER, compiler_options, progress
 @click.option("-o", "--output", type=FILE, metavar="FILE.elf", help="The program file; by default MODEL.elf here.")
 @compiler_options
 @TOKENIZER
-@click.option("-S", "source", is_flag=True, help="Write assembly instead, FILE.s, and FILE.weights beside it.")
+@click.option("-S", "source", is_flag=True, help="Write assembly instead, FILE.s, with FILE.weights and FILE.meta beside it.")
 def compile_program(model: Path, output: Path | None, settings: Any, tokenizer: Path | None, source: bool) -> None:
     """Compile MODEL to a program that generates text.
 
@@ -24,8 +24,8 @@ def compile_program(model: Path, output: Path | None, settings: Any, tokenizer: 
     """
     from compiler.frontends import load
     output = output or Path(f"{model.resolve().stem if model.is_file() else model.resolve().name}.{'s' if source else 'elf'}")
-    if source and output.suffix in ("", ".weights"):
-        raise click.UsageError(f"-S writes assembly and its weights; expected a name like {output.with_suffix('.s')}, got {output}")
+    if source and output.suffix in ("", ".weights", ".banks", ".meta"):
+        raise click.UsageError(f"-S writes assembly; expected a name like {output.with_suffix('.s')}, got {output}")
     if model.exists() and output.exists() and model.samefile(output):
         raise click.UsageError(f"{output} is the model: it would be overwritten")
     compiled = settings.check().compile(load(model, tokenizer), progress("calibrating"))

@@ -3,15 +3,17 @@
     compiled = compile_model(load("stories260K.bin"), machine="slim", recipe=read_recipe("t2"))
     compiled.save(Path("story.elf"))
 
-The program is the assembler's output of `compiled.text` with the weights file beside it; `save_source` writes these two.
+The program is the assembler's output of `compiled.text` with what it names: weights, matrices in banks, metadata. `save_source`
+writes the same as files of their own; assembling them gives the same program file.
 """
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,7 @@ from compiler.memory_plan import MemoryPlan, plan_memory
 from compiler.model import Model
 from compiler.neurons import neuron_bytes
 from compiler.placement import Placement, check_room, computes_in_banks, place
-from compiler.program import MOST_STOPS, cache_region, weights_region, write_program
+from compiler.program import MOST_STOPS, Files, cache_region, weights_region, write_program
 from compiler.quantise import quantise
 from compiler.recipe import Recipe
 from compiler.sampling import scratch
@@ -58,13 +60,14 @@ class Compiled:
     machine_name: str           # of a shipped preset, or a .toml file
     placement: Placement | None = None          # of matrices in banks, on a machine that computes there
 
-    def text(self, weights_file: str = "weights.bin", banks_file: str = "banks.bin") -> str:
-        """The program as assembly. `weights_file` and `banks_file` are the names of what it asks for, matrices in banks last."""
+    def text(self, files: Files = Files()) -> str:                        # noqa: B008 - frozen
+        """The program as assembly. `files` are the names of what it asks for."""
         title = f"{self.model.path.name}: {self.model.config.architecture}"
-        return write_program(self.graph, self.layout, self.memory, self.machine, weights_file, title, self.placement, banks_file)
+        return write_program(self.graph, self.layout, self.memory, self.machine, files, title, self.placement)
 
-    def write_weights(self, path: Path, banks: Path, progress: Progress | None = None) -> None:
-        """The weights file, and where there are banks that of the matrices there, each whole or not at all."""
+    def write_files(self, files: Files, progress: Progress | None = None) -> None:
+        """What the text asks for, each file whole or not at all: weights, where there are banks the matrices there, metadata."""
+        path, banks = Path(files.weights), Path(files.banks)
         parts: list[tuple[Path, Layout | Placement]] = [(path, self.layout), *([(banks, self.placement)] if self.placement else [])]
         before, whole = 0, sum(part.size for _, part in parts)
         for file, part in parts:
@@ -73,17 +76,20 @@ class Compiled:
                     if progress:
                         progress(before + done, whole)
             before += part.size
+        with replacing(Path(files.meta)) as stream:
+            stream.write(json.dumps(self.meta).encode())
 
     def build(self, folder: Path, progress: Progress | None = None) -> Program:
-        """Write the weights to `folder` and assemble. The program refers to them there until it is saved."""
-        self.write_weights(folder / "weights.bin", folder / "banks.bin", progress)
-        program = assemble(self.text(), machine=self.machine_name, include_paths=[folder])
-        program.meta["model"] = self.card
-        if self.model.tokenizer is not None:
-            from compiler.carried_tokenizer import packed
+        """Write what the text asks for to `folder` and assemble. The program refers to the weights there until it is saved."""
+        files = Files().within(folder.absolute())       # whatever lies in the current directory under these names
+        self.write_files(files, progress)
+        return assemble(self.text(files), machine=self.machine_name)
 
-            program.meta["tokenizer"] = packed(self.model.tokenizer)
-        return program
+    @property
+    def meta(self) -> dict[str, Any]:
+        """The program's metadata: model card and tokenizer."""
+        from compiler.carried_tokenizer import packed
+        return {"model": self.card, **({"tokenizer": packed(self.model.tokenizer)} if self.model.tokenizer else {})}
 
     @property
     def card(self) -> dict[str, Any]:
@@ -106,10 +112,12 @@ class Compiled:
                        for role, placed in body.items()}
 
     def save(self, path: Path, progress: Progress | None = None) -> None:
-        """Write the ELF file, whole or not at all. Raises OSError that names it."""
+        """Write the ELF file, whole or not at all. Its source lines are those of a .s of its name. Raises OSError that names it."""
         try:
             with tempfile.TemporaryDirectory(dir=path.parent, prefix=".slim-") as folder:
-                self.build(Path(folder), progress).save(path)
+                program = self.build(Path(folder), progress)
+                program.lines = [replace(line, file=str(path.with_suffix(".s"))) for line in program.lines]
+                program.save(path)
         except OSError as error:
             error.filename = str(path)          # not a temporary one that nobody knows
             raise
@@ -139,11 +147,11 @@ class Compiled:
         return "\n".join([*(f"  {region:<5} {size:>15,} bytes  {text}" for region, size, text in rows), *lines])
 
     def save_source(self, path: Path, progress: Progress | None = None) -> None:
-        """Write the text to `path` and the weights beside it, as NAME.weights, those in banks as NAME.banks."""
-        weights, banks = path.with_suffix(".weights"), path.with_suffix(".banks")
-        self.write_weights(weights, banks, progress)
+        """Write the text to `path` and beside it what it asks for: NAME.weights, NAME.banks, NAME.meta."""
+        files = Files(*(path.with_suffix(f".{part.name}").name for part in fields(Files)))
+        self.write_files(files.within(path.parent), progress)
         with replacing(path) as stream:
-            stream.write(self.text(weights.name, banks.name).encode())
+            stream.write(self.text(files).encode())
 
 
 def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recipe | None = None,

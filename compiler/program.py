@@ -8,6 +8,8 @@ logits at every position of the prompt, and ends with it: each time it asks for 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
 
 from compiler.emit import (
     KEYS,
@@ -37,11 +39,28 @@ EMPTY_PROMPT, BAD_TOKEN = 2, 3          # exit codes
 MOST_STOPS = 16                         # stop tokens that the parameter block has room for
 
 
-def write_program(graph: Graph, layout: Layout, memory: MemoryPlan, machine: Preset, weights_file: str, title: str,
-                  placement: Placement | None = None, banks_file: str = "") -> str:
-    """The text of the program. `weights_file` is what `.incbin` names, `banks_file` that of matrices in banks, if any are."""
+@dataclass(frozen=True)
+class Files:
+    """Names of the files that a program's text asks for: weights, the matrices in banks if any are, the program's metadata."""
+
+    weights: str = "weights.bin"
+    banks: str = "banks.bin"
+    meta: str = "meta.json"
+
+    def within(self, folder: Path) -> Files:
+        return Files(*(str(folder / getattr(self, part.name)) for part in fields(self)))
+
+
+def _quoted(name: str) -> str:
+    """A file's name as the assembler reads it."""
+    return '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def write_program(graph: Graph, layout: Layout, memory: MemoryPlan, machine: Preset, files: Files, title: str,
+                  placement: Placement | None = None) -> str:
+    """The text of the program."""
     c = Lowering(graph, layout, memory, placement)
-    _frame(c, machine, weights_file, banks_file, title)
+    _frame(c, machine, files, title)
     _token_loop(c)
     return "\n".join(c.emit.lines) + "\n"
 
@@ -69,20 +88,21 @@ _WEIGHTS = {"flash": ".flash.weights, \"a\"", "hbm": ".hbm.weights, \"aw\"", "dr
 _CACHES = {"hbm": ".hbm.caches, \"aw\", @nobits", "dram": ".bss"}
 
 
-def _frame(c: Lowering, machine: Preset, weights_file: str, banks_file: str, title: str) -> None:
+def _frame(c: Lowering, machine: Preset, files: Files, title: str) -> None:
     graph, memory, layout = c.graph, c.memory, c.layout
     emit = c.emit.lines.append
     emit(f"# {title}")
     emit(f"# Machine {machine.name}, {memory.context} positions, {layout.size:,} bytes of weights, "
          f"{memory.scratchpad_bytes:,} bytes of scratchpad.")
     if machine.name in preset_names():          # another one is a file, which has to be named where this is assembled
-        emit(f"    .machine {machine.name}\n")
+        emit(f"    .machine {machine.name}")
+    emit(f"    .meta {_quoted(files.meta)}\n")
     if c.placement and c.placement.size:
         emit("# ---- matrices in the banks, from the first row on")
         for line in str(c.placement).splitlines():
             emit(f"#   {line}")
-        emit(f'    .section .hbm.banks, "aw"\n    .balign 4096\nbanks:\n    .incbin "{banks_file}"\n')
-    emit(f'    .section {_WEIGHTS[weights_region(machine)]}\n    .balign 4096\nweights:\n    .incbin "{weights_file}"\n')
+        emit(f'    .section .hbm.banks, "aw"\n    .balign 4096\nbanks:\n    .incbin {_quoted(files.banks)}\n')
+    emit(f'    .section {_WEIGHTS[weights_region(machine)]}\n    .balign 4096\nweights:\n    .incbin {_quoted(files.weights)}\n')
 
     emit("# ---- the host's part: what to generate, and how")
     emit("    .section .data\n    .balign 8")

@@ -73,6 +73,11 @@ def test_machine() -> None:
         assemble("nop", machine="slm")
 
 
+def test_metadata_of_files() -> None:
+    assert assemble("nop").meta == {}
+    assert assemble(Path(__file__).parent / "includes" / "ok_include.s").meta == {"model": {"dim": 64}, "of": "two"}
+
+
 def test_entry_is_start_or_the_beginning_of_text() -> None:
     assert assemble("nop\n_start: nop").entry == 0x8000_0004
     assert assemble("nop").entry == 0x8000_0000

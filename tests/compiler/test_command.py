@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from models import BASE, ArrayTensor, random_model, rope
+from tiny import write_relu
 
 from compiler.carried_tokenizer import packed, unpacked
 from compiler.errors import ModelError
@@ -92,16 +94,33 @@ def test_thresholds_are_found_on_a_text(checkpoint: Path, tmp_path: Path, capsys
     assert "expected exact, or a number from 0 to 0.95" in capsys.readouterr().err
 
 
-def test_s_writes_assembly_that_makes_the_same_program(checkpoint: Path, tmp_path: Path) -> None:
-    source, direct, again = tmp_path / "m.s", tmp_path / "direct.elf", tmp_path / "again.elf"
-    assert invoke(["compile", str(checkpoint), "-S", "-o", str(source), "--weights", "i8"]) == 0
-    assert invoke(["compile", str(checkpoint), "-o", str(direct), "--weights", "i8"]) == 0
-    assert invoke(["asm", str(source), "-o", str(again)]) == 0
-    assert source.with_suffix(".weights").stat().st_size > 10_000
-    one, two = Program.load(direct), Program.load(again)
-    assert [(s.name, s.address, s.bytes()) for s in one.sections] == [(s.name, s.address, s.bytes()) for s in two.sections]
-    text = source.read_text(encoding="utf-8")
-    assert "# ---- layer 0: attention_in = rmsnorm x, layer.attention_norm" in text
+def checkpoint_of(kind: str, checkpoint: Path) -> Path:
+    return write_relu(checkpoint.parent) if kind == "relu" else checkpoint
+
+
+@pytest.mark.parametrize(("kind", "flags"), [
+    ("silu", ""), ("silu", "--weights i8"), ("silu", "--weights t2:row --machine slim-llama"), ("silu", "--weights c2 --kv i8"),
+    ("silu", "--weights RECIPE"), ("silu", "--weights i8 --machine hpim"), ("relu", "--weights i8 --ffn-sparsity exact --kv i8"),
+    ("silu", "--weights t5 --ffn-sparsity 0.5 --calibrate TEXT"),
+    ("relu", "--weights t2 --ffn-sparsity exact --machine slim-llama"),
+])
+def test_s_writes_assembly_that_makes_the_identical_file(kind: str, flags: str, checkpoint: Path, tmp_path: Path,
+                                                         monkeypatch: pytest.MonkeyPatch) -> None:
+    """Byte by byte, metadata and source lines too: what is assembled generates. Other files of the same names play no part."""
+    (tmp_path / "text").write_text("a text of more than sixteen letters " * 9, encoding="utf-8")
+    (tmp_path / "recipe.toml").write_text('weights = "t2"\n[roles]\n"layers.1.down" = "f16"\n', encoding="utf-8")
+    words = flags.replace("TEXT", str(tmp_path / "text")).replace("RECIPE", str(tmp_path / "recipe.toml")).split()
+    monkeypatch.chdir(tmp_path)
+    for name in ("weights.bin", "banks.bin", "meta.json"):
+        (tmp_path / name).write_text("of somebody else", encoding="utf-8")
+    model, source = str(checkpoint_of(kind, checkpoint)), tmp_path / 'a "good" m.s'
+    assert invoke(["compile", model, "-o", str(source.with_suffix(".elf")), *words]) == 0
+    direct = source.with_suffix(".elf").read_bytes()
+    assert invoke(["compile", model, "-S", "-o", str(source), *words]) == 0
+    assert invoke(["asm", str(source), "-o", str(source.with_suffix(".elf"))]) == 0
+    assert source.with_suffix(".elf").read_bytes() == direct
+    assert re.search("# ---- layer0? 0: attention_in = rmsnorm x, layer.attention_norm", source.read_text(encoding="utf-8"))
+    assert invoke(["generate", str(source.with_suffix(".elf")), "ab", "-n", "2", "--quiet"]) == 0
 
 
 @pytest.mark.parametrize(("arguments", "said"), [

@@ -285,11 +285,12 @@ def test_scales_and_vectors_are_read_linearly_behind_the_matrices() -> None:
         assert (found == layout.model.tensor(f"layers.{layer}.ffn_norm").vector()).all()
 
 
-def test_the_text_with_its_two_files_assembled_is_the_program(tmp_path: Path) -> None:
+def test_the_text_with_its_files_assembled_is_the_program(tmp_path: Path) -> None:
     compiled, program = built("gqa", "f16", "hpim")
     compiled.save(tmp_path / "direct.elf")
     compiled.save_source(tmp_path / "model.s")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["direct.elf", "model.banks", "model.s", "model.weights"]
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["direct.elf", "model.banks", "model.meta", "model.s", "model.weights"]
     texts = assemble(tmp_path / "model.s"), program, Program.load(tmp_path / "direct.elf")
     contents = [[(s.name, s.address, s.bytes()) for s in each.sections if s.name != ".hbm.caches"] for each in texts]
     assert contents[0] == contents[1] == contents[2]

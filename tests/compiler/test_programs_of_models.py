@@ -92,7 +92,7 @@ def test_the_text_assembled_is_the_program(tmp_path: Path) -> None:
         from_text, program, Program.load(tmp_path / "direct.elf"))]
     assert contents[0] == contents[1] == contents[2]
     assert {(s.name, s.value) for s in from_text.symbols} == {(s.name, s.value) for s in program.symbols}
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["direct.elf", "model.s", "model.weights"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["direct.elf", "model.meta", "model.s", "model.weights"]
 
 
 # ------------------------------------------------------------------------------------------------ order between units
