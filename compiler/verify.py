@@ -29,7 +29,11 @@ DTYPE = {"f32": "<f4", "f16": "<u2", "i32": "<i4", "i8": "i1", "index": "<u4"}
 
 @dataclass(frozen=True)
 class Difference:
-    """The first element that differs: of which token, layer, operation and value, with both numbers and how many differ."""
+    """The first element that differs: of which token, layer, operation and value, with both numbers and how many differ.
+
+    row  of a product, row by row, with a matrix: which of the rows that it works on is wrong, counted as it takes them, and how
+         many these are
+    """
 
     token: int
     layer: int | None
@@ -39,6 +43,7 @@ class Difference:
     expected: float
     got: float
     count: int
+    row: tuple[int, int] | None = None
 
     def __str__(self) -> str:
         where = "" if self.layer is None else f"layer {self.layer}, "
@@ -83,6 +88,7 @@ class _Checker:
         self.symbols = {symbol.name: symbol.value for symbol in program.symbols}
         self.token = self.compared = 0
         self.last = len(tokens) - 1
+        self.active: Any = None             # the rows that operations by active neurons work on
         self.difference: Difference | None = None
 
     def check(self, layer: int | None, op: Op, results: tuple[Any, ...]) -> None:
@@ -96,6 +102,8 @@ class _Checker:
             raise ProgramStopped(f"{op.kind} -> {', '.join(op.outputs)}: the program ended with {result.reason}"
                                  + (f"\n{result.trap}" if result.trap else f", exit code {result.exit_code}"))
         self.compared += 1
+        if op.kind.startswith("active"):
+            self.active, = results
         for name, expected in zip(op.outputs, results, strict=True):
             got = self._value(name, layer, expected)
             if self.observe:
@@ -104,7 +112,12 @@ class _Checker:
             if wrong.any() and self.difference is None:
                 index = tuple(int(i) for i in np.argwhere(wrong)[0])
                 self.difference = Difference(self.token, layer, op, name, index, expected[index].item(), got[index].item(),
-                                             int(wrong.sum()))
+                                             int(wrong.sum()), self._row(op, index, expected))
+
+    def _row(self, op: Op, index: tuple[int, ...], result: Any) -> tuple[int, int] | None:
+        if not op.kind.startswith("gemv") or len(index) != 1:
+            return None
+        return (int(np.searchsorted(self.active, index[0])), len(self.active)) if "active" in op.inputs else (index[0], len(result))
 
     def _value(self, name: str, layer: int | None, like: Any) -> Any:
         """What stands in the machine's memory for a value, in the shape of what is expected."""

@@ -31,7 +31,7 @@ from compiler.model import Model
 from compiler.parameters import set_parameters
 from compiler.recipe import FLOAT_FORMATS
 from compiler.settings import Settings
-from compiler.verify import Observer, ProgramStopped, compare
+from compiler.verify import Difference, Observer, ProgramStopped, compare
 from emulator.engine import Machine
 from isa.preset import Preset, load_preset
 from isa.program import Program, ProgramError
@@ -168,22 +168,27 @@ def operations(compiled: Compiled, program: Program, tokens: Sequence[int], make
         return Check(name, "FAIL", str(stopped))
     if difference is None:
         return Check(name, "pass", f"{compared:,} operations on {len(tokens)} tokens, every bit", {"operations": compared})
-    tile = _tile(compiled, difference.op, difference.layer, difference.index)
-    return Check(name, "FAIL", f"{difference}{tile}", {
+    text, figures = _tile(compiled, difference)
+    return Check(name, "FAIL", f"{difference}{text}", {
         "operations": compared, "token": difference.token, "layer": difference.layer, "operation": difference.op.kind,
         "weights": list(difference.op.weights), "value": difference.value, "index": list(difference.index),
-        "expected": difference.expected, "got": difference.got, "differing": difference.count})
+        "expected": difference.expected, "got": difference.got, "differing": difference.count, **figures})
 
 
-def _tile(compiled: Compiled, op: Op, layer: int | None, index: tuple[int, ...]) -> str:
-    """Which tile of a matrix that comes in tiles made an element."""
-    if not (op.kind.startswith("gemv") and not compiled.memory.reached):
-        return ""
+def _tile(compiled: Compiled, difference: Difference) -> tuple[str, dict[str, int]]:
+    """Which tile of a matrix that comes in tiles made an element: as text and as figures."""
+    op, layer = difference.op, difference.layer
+    gathered = "active" in op.inputs
+    if difference.row is None or not (gathered or not compiled.memory.reached):
+        return "", {}
     role = "embedding" if op.weights[0] == "head" and compiled.model.config.tied else op.weights[0].removeprefix("layer.")
     placed = compiled.layout.once[role] if layer is None else list(compiled.layout.layers())[layer][1][role]
     scales = 4 * placed.scale_count // placed.rows if placed.scale_group else 0
-    rows = (compiled.memory.buffer_bytes - 128) // (placed.row_bytes + scales)
-    return f"; row {index[0]} is in tile {index[0] // rows} of {-(-placed.rows // rows)}"
+    height = (compiled.memory.buffer_bytes - 128) // (placed.row_bytes + scales)
+    row, rows = difference.row
+    tile, tiles = row // height, -(-rows // height)
+    what = f"active row {row} of {rows}" if gathered else f"row {row}"
+    return f"; {what} is in tile {tile} of {tiles}", {"tile": tile, "tiles": tiles}
 
 
 def engines(program: Program, preset: Preset, prompt: Sequence[int], count: int, make: Maker = Machine) -> Check:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from build import small_machine
+from models import SHAPES, random_model
 from tiny import write_checkpoint
 
 from asm.disassembler import disassemble
@@ -112,12 +116,37 @@ def test_a_program_that_traps_says_where(made: Made) -> None:
     assert check.verdict == "FAIL" and "illegal instruction" in check.text
 
 
-def test_a_tile_is_named_where_weights_come_in_tiles(tiny: Path, tmp_path: Path) -> None:
-    compiled = compile_model(load(tiny), machine="slim-llama", recipe=read_recipe("f32"))
-    assert compiled.memory.buffer_bytes
-    compiled.memory.buffer_bytes = 128 + 5 * compiled.layout.layer["up"].row_bytes      # as if five rows fitted
-    up = next(op for op in compiled.graph.layer if op.outputs == ("up",))
-    assert verify_chain._tile(compiled, up, 1, (17,)) == "; row 17 is in tile 3 of 10"
+@pytest.mark.parametrize(("weights", "sparse"), [("f32", False), ("i8:8", False), ("f32", True), ("t2", True)])
+def test_a_tile_is_named_where_weights_come_in_tiles(weights: str, sparse: bool, tmp_path: Path) -> None:
+    """The first wrong row in the last tile: tiles are as high as the program's text says."""
+    model = random_model(replace(SHAPES["relu2"], hidden=400, layers=1))
+    compiled = compile_model(model, machine=small_machine(16384 if weights == "f32" else 12288), recipe=read_recipe(weights),
+                             sparse=sparse)
+    program = compiled.build(tmp_path)
+    text = compiled.text().split("# ---- layer")
+    height = int(next(re.search(r"li \w+, (\d+) +# rows of this tile", part) for part in text if ": up = gemv" in part)[1])
+    worked_on = np.arange(400)
+
+    def look(_layer: Any, op: Any, results: Any) -> None:
+        nonlocal worked_on
+        worked_on = results[0] if op.kind == "active" else worked_on
+
+    Executor(compiled.graph, compiled.model, EXACT, observe=look).step(TOKENS[0])
+    last = (len(worked_on) - 1) // height
+    assert last > 0 and (len(worked_on) < 400) == sparse
+    row, up = int(worked_on[last * height]), compiled.layout.layer["up"]
+    file = tmp_path / "weights.bin"
+    data = bytearray(file.read_bytes())
+    at = compiled.layout.layers_at + up.offset + row * up.row_bytes
+    for byte in range(at, at + up.row_bytes):
+        data[byte] = data[byte] ^ 0x55 if up.format == "i8" else 0 if up.format == "t2" else data[byte]     # t2: every code -1
+    if up.format == "f32":
+        data[at + 3] ^= 0x40
+    file.write_bytes(data)
+    check = operations(compiled, program, TOKENS[:1], Machine)
+    assert (check.figures["value"], check.figures["index"]) == ("up", [row])
+    assert (check.figures["tile"], check.figures["tiles"]) == (last, last + 1)
+    assert f"is in tile {last} of {last + 1}" in check.text and f"element [{row}] is" in check.text
 
 
 class Forgetful(Machine):
