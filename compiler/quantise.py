@@ -147,8 +147,10 @@ def quantise(model: Model, recipe: Recipe) -> tuple[Model, Graph]:
     formats share a body of the graph. Raises ModelError.
     """
     tensors: dict[str, Tensor] = {}
+    matrices = [role for role, tensor in model.tensors.items() if len(tensor.shape) == 2 and role != "positions"]
+    recipe.check(matrices)
     for role, tensor in model.tensors.items():
-        form = recipe.format_of(role) if len(tensor.shape) == 2 and role != "positions" else None
+        form = recipe.format_of(role) if role in matrices else None
         tensors[role] = tensor if form is None else _converted(tensor, role, form)
     form = recipe.format_of("embedding")
     if form is None or form.name == "i8":

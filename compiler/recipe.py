@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -65,11 +66,12 @@ def parse_format(text: str, place: str = "--weights", file: Path | str = "") -> 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Formats by role. None: as the checkpoint has it (ternary codes stay, floats become f32)."""
+    """Formats by role. None: as the checkpoint has it (ternary codes stay, floats become f32). `file`: where it was read."""
 
     weights: WeightFormat | None = None
     head: WeightFormat | None = None
     roles: dict[str, WeightFormat] = field(default_factory=dict)
+    file: Path | str = ""
 
     def format_of(self, role: str) -> WeightFormat | None:
         """The format of the matrix of a role: "layers.3.q", "embedding", "head"."""
@@ -78,6 +80,14 @@ class Recipe:
             if fnmatchcase(role, pattern):
                 found = form
         return found
+
+    def check(self, matrices: Sequence[str]) -> None:
+        """Raise ModelError for a pattern that fits none of a model's matrices, which are given by role."""
+        for pattern in self.roles:
+            if not any(fnmatchcase(role, pattern) for role in matrices):
+                kinds = dict.fromkeys(re.sub(r"^layers\.\d+", "layers.*", role) for role in matrices)
+                raise ModelError(self.file, f"roles.{pattern}", got="fits no matrix of this model",
+                                 expected="a pattern of " + one_of(kinds), hint=nearest(pattern, kinds))
 
 
 def read_recipe(text: str) -> Recipe:
@@ -100,7 +110,7 @@ def read_recipe(text: str) -> Recipe:
     if not isinstance(roles, dict):
         raise ModelError(path, "roles", got=repr(roles), expected="a table of patterns and formats")
     weights, head = (_format(path, key, table[key]) if key in table else None for key in ("weights", "head"))
-    return Recipe(weights, head, {pattern: _format(path, f"roles.{pattern}", value) for pattern, value in roles.items()})
+    return Recipe(weights, head, {pattern: _format(path, f"roles.{pattern}", value) for pattern, value in roles.items()}, path)
 
 
 def _format(path: Path, place: str, value: Any) -> WeightFormat:

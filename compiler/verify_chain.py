@@ -14,6 +14,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -100,11 +101,26 @@ def checks(path: Path, settings: Settings = Settings(), *, program_file: Path | 
 def _same_shape(compiled: Compiled, program: Program, file: Path | None) -> None:
     """Raise ProgramError unless the program is one of this model with these options: else nothing can be compared."""
     found, expected = program.meta.get("model"), json.loads(json.dumps(compiled.card))
-    differing = [key for key in expected if key != "source" and (found or {}).get(key) != expected[key]]
-    if found is None or differing:
-        what = "no model was compiled to it" if found is None else f"its {differing[0]} is {found.get(differing[0])}"
-        raise ProgramError(f"{what}; expected a program of this model" + (f" with {expected[differing[0]]}" if found else ""),
-                           path=str(file), hint="give the options that it was compiled with: --weights, --kv, --machine ...")
+    if found is None:
+        raise ProgramError("no model was compiled to it; expected a program of this model", path=str(file))
+    for place, got, wanted in _differences(found, {key: value for key, value in expected.items() if key != "source"}):
+        raise ProgramError(f"its {place[1:]} is {got}; expected a program of this model with {wanted}", path=str(file),
+                           hint="give the options that it was compiled with: --weights, --kv, --machine ...")
+
+
+def _differences(found: Any, expected: Any, place: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """(where, what a program's model card says, what it should say), down to a single figure, format or operation.
+
+    Formats and sizes come first: where they differ, operations do too, and say less.
+    """
+    if isinstance(expected, dict) and isinstance(found, dict):
+        for key in sorted(expected, key="operations".__eq__):
+            yield from _differences(found.get(key), expected[key], f"{place}.{key}")
+    elif isinstance(expected, list) and isinstance(found, list):
+        for number, (ours, theirs) in enumerate(zip_longest(expected, found)):
+            yield from _differences(theirs, ours, f"{place}.{number}")
+    elif found != expected:
+        yield place, "missing" if found is None else found, "none" if expected is None else expected
 
 
 # ------------------------------------------------------------------------------------------------ the model

@@ -14,10 +14,10 @@ OOPS = "_start: lut.mac.t3  a0, a1, a2\n        addi        a0, a0, 5000\n      
 
 
 def slimulator(*arguments: str, cwd: Path = ROOT) -> str:
-    """Output and errors of a command, as a terminal shows them."""
+    """Output and errors of a command, as a terminal shows them. Without the counters behind what a program prints."""
     done = subprocess.run([sys.executable, "-m", "slimulator", *arguments], cwd=cwd, capture_output=True, text=True,
                           env={"PYTHONPATH": str(ROOT), "PATH": ""})
-    return done.stdout + done.stderr
+    return done.stdout + ("" if arguments[0] == "run" else done.stderr)
 
 
 def blocks(kind: str) -> list[str]:
@@ -30,7 +30,7 @@ def test_console_blocks(block: str, tmp_path: Path) -> None:
     (tmp_path / "programs").symlink_to(ROOT / "programs")
     prompt, _, shown = block.partition("\n")
     output = "".join(slimulator(*shlex.split(part)[1:], cwd=tmp_path) for part in prompt.removeprefix("$ ").split(" && "))
-    assert output.startswith(shown)
+    assert output == shown
 
 
 def test_the_demo_ends_with_what_the_readme_shows() -> None:

@@ -144,6 +144,19 @@ def test_one_message_and_no_file(arguments: list[str], said: str, checkpoint: Pa
     assert list(work.iterdir()) == []
 
 
+def test_a_pattern_of_a_recipe_that_fits_nothing(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A misspelt role would silently stay as it was."""
+    recipe = tmp_path / "r.toml"
+    for pattern, hint in (("layer.*.dwn", "layers.*.down"), ("layers.*.attention_nrm", ""), ("layers.2.q", "layers.*.q"),
+                          ("layers.*.attention_norm", "")):
+        recipe.write_text(f'[roles]\n"layers.*.q" = "i8"\n"{pattern}" = "i4"\n', encoding="utf-8")
+        assert invoke(["compile", str(checkpoint), "-o", str(tmp_path / "x.elf"), "--weights", str(recipe)]) == 1
+        said = capsys.readouterr().err
+        assert said.startswith(f"{recipe}: error: roles.{pattern}: fits no matrix of this model; expected a pattern of embedding, "
+                               "layers.*.q, layers.*.k, layers.*.v, layers.*.o, layers.*.gate, layers.*.down or layers.*.up\n")
+        assert hint in said and not (tmp_path / "x.elf").exists()
+
+
 def test_the_model_is_not_overwritten(checkpoint: Path) -> None:
     before = checkpoint.read_bytes()
     assert invoke(["compile", str(checkpoint), "-o", str(checkpoint)]) == 2
