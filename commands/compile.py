@@ -23,11 +23,13 @@ def compile_program(model: Path, output: Path | None, settings: Any, tokenizer: 
     weights and the tokenizer. Its memory map goes to stderr.
     """
     from compiler.frontends import load
+    from isa.elf import check_directory
     output = output or Path(f"{model.resolve().stem if model.is_file() else model.resolve().name}.{'s' if source else 'elf'}")
-    if source and output.suffix in ("", ".weights", ".banks", ".meta"):
+    if source and output.suffix in ("", ".elf", ".weights", ".banks", ".meta"):
         raise click.UsageError(f"-S writes assembly; expected a name like {output.with_suffix('.s')}, got {output}")
     if model.exists() and output.exists() and model.samefile(output):
         raise click.UsageError(f"{output} is the model: it would be overwritten")
+    check_directory(output)
     compiled = settings.check().compile(load(model, tokenizer), progress("calibrating"))
     (compiled.save_source if source else compiled.save)(output, progress("writing weights"))
     click.echo(f"{output}: {compiled.model.config.architecture} for machine {compiled.machine.name}", err=True)

@@ -5,6 +5,10 @@ compile has a file of its own.
 
 from __future__ import annotations
 
+import errno
+import os
+import re
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -48,11 +52,15 @@ def generate(model: str | None, prompt: str | None, max_tokens: int | None, temp
     MODEL is a Hugging Face directory, a GGUF file, a llama2.c .bin or a compiled program; with one argument, which is the PROMPT,
     the shipped demo model. A checkpoint is compiled once and kept in ~/.cache/slimulator/programs.
     """
-    from compiler.generate import Generation, Sampling, find_program, open_program
+    from compiler.errors import ModelError
+    from compiler.generate import DEMO, Generation, Sampling, find_program, open_program
     if prompt is None:
         model, prompt = None, model
     if prompt is None or (model is None and prompt and Path(prompt).exists()):
         raise click.UsageError("Missing argument 'PROMPT'" + (f": {prompt} is taken for the MODEL." if prompt else "."))
+    if model is None and re.search(r"\.(bin|gguf|elf|safetensors)$|^\S+/\S*$", prompt):
+        raise ModelError(prompt, "", got=os.strerror(errno.ENOENT), expected="a model",
+                         hint=f"is this the prompt? then name the model too: slimulator generate {DEMO} {shlex.quote(prompt)}")
     sampling = Sampling(max_tokens, temperature, top_p, seed).check()
     make = machine_maker(engine, threads)
     path = find_program(Path(model) if model is not None else None, settings, tokenizer=tokenizer,

@@ -36,7 +36,7 @@ from compiler.sampling import scratch
 from compiler.sparsify import BY_NEURON, sparsify
 from compiler.to_banks import to_banks
 from compiler.weights import PAGE, ROPE, Layout, plan_weights
-from isa.elf import replacing
+from isa.elf import check_directory, replacing
 from isa.hints import nearest
 from isa.preset import Preset, load_preset, presets_with
 from isa.program import Program
@@ -113,6 +113,7 @@ class Compiled:
 
     def save(self, path: Path, progress: Progress | None = None) -> None:
         """Write the ELF file, whole or not at all. Its source lines are those of a .s of its name. Raises OSError that names it."""
+        check_directory(path)
         try:
             with tempfile.TemporaryDirectory(dir=path.parent, prefix=".slim-") as folder:
                 program = self.build(Path(folder), progress)

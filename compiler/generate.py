@@ -19,7 +19,7 @@ from typing import Any
 from compiler import cache
 from compiler.carried_tokenizer import unpacked
 from compiler.errors import ModelError
-from compiler.frontends import load, load_tokenizer
+from compiler.frontends import load, load_tokenizer, need_tokenizer
 from compiler.neurons import Neurons, neurons
 from compiler.parameters import set_parameters
 from compiler.settings import Settings
@@ -99,7 +99,8 @@ def find_program(model: Path | None, settings: Settings = Settings(), *, tokeniz
                  progress: Callable[[int, int], None] | None = None) -> Path:
     """The program file of a checkpoint: itself if it is a program, else compiled, or found where it was compiled before.
 
-    Without a model the demo model. Raises ModelError, ProgramError, PresetError, OSError.
+    The program carries a tokenizer, so the checkpoint needs one. Without a model the demo model.
+    Raises ModelError, ProgramError, PresetError, OSError.
     """
     if model is None:
         model = DEMO
@@ -113,14 +114,13 @@ def find_program(model: Path | None, settings: Settings = Settings(), *, tokeniz
                              expected="the checkpoint to compile it from")
         return model
     opened = load(model, tokenizer)                 # says what is wrong with it before its files are read as a whole
-    key = settings.check().key()
+    words, key = need_tokenizer(opened), settings.check().key()
 
     def write(path: Path) -> None:
         opened.check_weights()
         settings.compile(opened, progress).save(path, progress)
 
-    files = [*cache.parts(model), *([opened.tokenizer.file] if opened.tokenizer else [])]
-    return cache.cached(files, key, write)
+    return cache.cached([*cache.parts(model), words.file], key, write)
 
 
 def is_program(path: Path) -> bool:

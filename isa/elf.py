@@ -223,6 +223,12 @@ def _unsigned(what: str, value: int) -> int:
     return value % (1 << 64)
 
 
+def check_directory(path: Path) -> None:
+    """Raise FileNotFoundError if there is no directory to write a file to: before long work, or a temporary file there."""
+    if not Path(os.path.realpath(path)).parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "the directory to write it to does not exist", str(path))
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """A stream whose bytes become the file `path` when the block ends without an exception, and vanish otherwise."""
@@ -235,8 +241,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
             error.filename = error.filename or str(path)
             raise
         return
-    if not target.parent.is_dir():
-        raise FileNotFoundError(errno.ENOENT, "the directory to write it to does not exist", str(path))
+    check_directory(path)
     temporary = target.with_name(f".slim-{secrets.token_hex(8)}.tmp")
     try:
         with open(temporary, "xb") as stream:

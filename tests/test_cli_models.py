@@ -116,8 +116,11 @@ def test_generate_takes_a_program_and_another_tokenizer(command: Command, tiny: 
     assert command("generate", program, "abc", "--weights", "t2")[0] == 1
     bare = tmp_path / "bare.bin"
     shutil.copy(tiny, bare)
+    programs = len([*kept.glob("*.elf")])
     status, out, err = command("generate", bare, "abc")
-    assert (status, out) == (1, "") and "--tokenizer FILE" in err
+    assert (status, out, len([*kept.glob("*.elf")])) == (1, "", programs)
+    assert err == (f"{bare}: error: tokenizer: none; expected tok31.bin or tokenizer.bin beside it\n"
+                   "hint: name one: --tokenizer FILE\n")
     assert text(command, bare, "abc", "-n", 4, "--tokenizer", tiny.with_name("tok31.bin")) == expected
 
 
@@ -134,7 +137,10 @@ def test_generate_takes_a_program_and_another_tokenizer(command: Command, tiny: 
     (["MODEL", "a", "--weights", "t3"], "no weight format 't3'"),
     (["MODEL", "a", "--machine", "slim-lama"], "slim-llama"),
     (["MODEL", "a", "--tokenizer", "nowhere.bin"], "nowhere.bin"),
-    (["nowhere.bin", "a"], "no such file or directory"),
+    (["nowhere.bin", "a"], "nowhere.bin: error: No such file or directory; expected a model"),
+    (["nowhere.bin", "-n", "5"], "nowhere.bin: error: No such file or directory; expected a model\nhint: is this the prompt?"),
+    (["a model.gguf"], "a model.gguf: error: No such file or directory"),
+    (["models/stories"], "models/stories: error: No such file or directory"),
 ])
 def test_a_mistake_is_one_message(command: Command, tiny: Path, arguments: list[str], says: str) -> None:
     status, out, err = command("generate", *[str(tiny) if word == "MODEL" else word for word in arguments])
@@ -152,6 +158,8 @@ def test_without_a_model_the_demo(command: Command, monkeypatch: pytest.MonkeyPa
     assert status == 2 and "Missing argument 'PROMPT'" in err and str(tiny) in err
     monkeypatch.setattr(generate, "DEMO", tiny)
     assert text(command, "ab", "-n", 3) == text(command, tiny, "ab", "-n", 3)
+    assert "'/' (U+002F, character 3) has no token" in command("generate", "a /b")[2]       # no path: it has spaces
+    assert text(command, tiny, "a.bin", "-n", 1).startswith("a.bin")                        # as the message about paths says to
 
 
 def test_ctrl_c_ends_with_the_summary_so_far(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,8 @@ A frontend opens and checks; it reads no weights. Nothing here knows the graph o
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 from compiler.errors import ModelError
@@ -36,7 +38,7 @@ def load(path: Path | str, tokenizer: Path | str | None = None) -> Model:
 
 def _load(path: Path, tokenizer: Path | None) -> Model:
     if not path.exists():
-        raise ModelError(path, "", got="no such file or directory", expected="a model")
+        raise ModelError(path, "", got=os.strerror(errno.ENOENT), expected="a model")
     if path.is_dir():
         from compiler.frontends import huggingface
 
@@ -80,6 +82,8 @@ def load_tokenizer(path: Path, vocab: int | None = None) -> Tokenizer:
 def need_tokenizer(model: Model) -> Tokenizer:
     """The tokenizer of a model, or ModelError if it came without one."""
     if model.tokenizer is None:
-        raise ModelError(model.path, "tokenizer", got="none", expected="a tokenizer beside the weights",
-                         hint="name one: --tokenizer FILE")
+        expected = ("tokenizer.json or tokenizer.model in this directory" if model.path.is_dir() else
+                    "a GGUF file with a tokenizer in it" if _begins_with_gguf(model.path) else
+                    f"tok{model.config.vocab}.bin or tokenizer.bin beside it")
+        raise ModelError(model.path, "tokenizer", got="none", expected=expected, hint="name one: --tokenizer FILE")
     return model.tokenizer

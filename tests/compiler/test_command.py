@@ -130,10 +130,10 @@ def test_s_writes_assembly_that_makes_the_identical_file(kind: str, flags: str, 
     (["MODEL", "--context", "41"], "--context: 41; expected at most the 40"),
     (["MODEL", "--weights", "i8:7"], "48 columns in groups of 7"),
     (["MODEL", "--tokenizer", "MODEL"], "error: "),
-    (["MODEL", "-o", "gone/out.elf"], "gone/out.elf: error: No such file"),
+    (["MODEL", "-o", "gone/out.elf"], "gone/out.elf: error: the directory to write it to does not exist"),
     (["MODEL", "--ffn-sparsity", "exact"], "a model with silu, whose neurons are never zero; expected one with relu or relu2"),
     (["MODEL", "--ffn-sparsity", "0.5", "--calibrate", "gone.txt"], "gone.txt: error: No such file"),
-    (["gone.bin"], "gone.bin: error: no such file or directory")])
+    (["gone.bin"], "gone.bin: error: No such file or directory")])
 def test_one_message_and_no_file(arguments: list[str], said: str, checkpoint: Path, capsys: pytest.CaptureFixture[str],
                                  monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     work = tmp_path / "work"
@@ -155,6 +155,13 @@ def test_a_pattern_of_a_recipe_that_fits_nothing(checkpoint: Path, tmp_path: Pat
         assert said.startswith(f"{recipe}: error: roles.{pattern}: fits no matrix of this model; expected a pattern of embedding, "
                                "layers.*.q, layers.*.k, layers.*.v, layers.*.o, layers.*.gate, layers.*.down or layers.*.up\n")
         assert hint in said and not (tmp_path / "x.elf").exists()
+
+
+@pytest.mark.parametrize("name", ["s2", "s.elf", "s.weights", "s.banks"])
+def test_a_name_that_assembly_cannot_have(name: str, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["compile", str(checkpoint), "-S", "-o", str(tmp_path / name)]) == 2
+    assert f"expected a name like {tmp_path / name.partition('.')[0]}.s, got {tmp_path / name}" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
 def test_the_model_is_not_overwritten(checkpoint: Path) -> None:

@@ -242,7 +242,7 @@ def test_what_is_not_a_model(tmp_path: Path, folder: Path) -> None:
     (folder / "config.json").unlink()
     with pytest.raises(ModelError, match=r"no config.json; expected a Hugging Face model directory"):
         load(folder)
-    with pytest.raises(ModelError, match=r"none: error: no such file or directory; expected a model"):
+    with pytest.raises(ModelError, match=r"none: error: No such file or directory; expected a model"):
         load(tmp_path / "none")
 
 
@@ -292,7 +292,7 @@ def write_tokenizer(path: Path, size: int) -> None:
 
 
 def test_tokenizer_in_the_directory(folder: Path) -> None:
-    with pytest.raises(ModelError, match=r"tokenizer: none; .*\nhint: name one: --tokenizer FILE"):
+    with pytest.raises(ModelError, match=r"expected tokenizer\.json or tokenizer\.model in this directory\nhint: name one: --tokenizer F"):
         need_tokenizer(load(folder))
     write_tokenizer(folder / "tokenizer.json", 290)           # a few rows of padding
     assert need_tokenizer(load(folder)).encode("w7") == [7]

@@ -173,7 +173,7 @@ def test_tokenizer_beside_the_model(folder: Path) -> None:
     assert load(folder / "model.bin").tokenizer is not None
     (folder / "tokenizer.bin").rename(folder / "other")
     model = load(folder / "model.bin")
-    with pytest.raises(ModelError, match="tokenizer: none; expected a tokenizer beside the weights"):
+    with pytest.raises(ModelError, match=r"tokenizer: none; expected tok300\.bin or tokenizer\.bin beside it"):
         need_tokenizer(model)
     assert need_tokenizer(load(folder / "model.bin", folder / "other")).size == made.VOCAB
     (folder / "other").rename(folder / f"tok{made.VOCAB}.bin")
