@@ -19,11 +19,11 @@ from emulator.context import leaf
 from emulator.features import AVX512
 from emulator.integer_simd import I8, I16, I32, I64, SIZE, Vector, dot, pointer, prefetch, shuffle, spread, vector_type
 from emulator.lut_counts import Counts
-from emulator.lut_layouts import BIAS, BY_NUMBER, FACTOR, SLICES, ZERO, is_rewritten, rewrite, size_of
+from emulator.lut_layouts import BIAS, BY_NUMBER, SLICES, ZERO, Layout, is_rewritten, rewrite, size_of
 from emulator.lut_plain import EVENTS
 from emulator.lut_products import collect, sum_of
 from emulator.lut_rows import book_table
-from emulator.machine_code import load, move, store
+from emulator.machine_code import clear_bytes, move, store
 from emulator.threads import add_events
 
 CHUNK = 16                      # rows between two looks at the sums in memory
@@ -48,6 +48,11 @@ def _turned(builder: Any, rows: list[Vector]) -> list[Vector]:
     return [Vector(builder, _unpack(builder, first, second, upper)) for first, second in words for upper in (False, True)]
 
 
+def _is_in_place(layout: Layout) -> bool:
+    """Whether codes stay where they are in the byte, so that every slice's sums are to be divided by the value of its place."""
+    return AVX512 and not layout.codebook and layout.slices > 1
+
+
 @intrinsic(prefer_literal=True)
 def column_products(typing: Any, fmt: Any, fours: Any, weights: Any, stride: Any, x: Any, blocks: Any, whole: Any, keep: Any,
                     book: Any, sums: Any, events: Any) -> Any:
@@ -59,7 +64,7 @@ def column_products(typing: Any, fmt: Any, fours: Any, weights: Any, stride: Any
     if not isinstance(fmt, types.IntegerLiteral):
         return None
     layout = BY_NUMBER[fmt.literal_value]
-    in_place = AVX512 and not layout.codebook and layout.slices > 1
+    in_place = _is_in_place(layout)
 
     def emit(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
         fours, weights, stride, x, blocks, whole, keep, book, sums, events = arguments[1:]
@@ -109,21 +114,54 @@ def column_products(typing: Any, fmt: Any, fours: Any, weights: Any, stride: Any
     return types.void(fmt, *[types.int64] * 10), emit
 
 
-@njit
-def sums_in_order(fmt, words, cols, bias, sums):
-    """The int32 at `words`, as column_products leaves them, to what they should be, (cols,) at `sums`."""
-    slices = SLICES[fmt]
-    for c in range(cols):
-        block, at = c // (64 * slices), c // slices % 64        # byte of the column in its block
-        k = c % slices
-        vector = slices * (at >> 2 & 3) + k
-        value = load(words + 256 * slices * block + 64 * vector + 4 * (4 * (at >> 4) + (at & 3)), i32)
-        if IN_PLACE[fmt]:
-            value >>= 8 // slices * k
-        store(sums + 4 * c, i32(FACTOR[fmt] * value - bias))
+def _interleaved(builder: Any, vectors: list[Any]) -> list[Any]:
+    """Elements of a power of two of vectors in turn: the first of each, the second of each and so on."""
+    if len(vectors) == 1:
+        return vectors
+    n = vectors[0].type.count
+    halves = zip(_interleaved(builder, vectors[::2]), _interleaved(builder, vectors[1::2]), strict=True)
+    return [shuffle(builder, a, b, [lane for i in range(start, start + n // 2) for lane in (i, n + i)])
+            for a, b in halves for start in (0, n // 2)]
 
 
-IN_PLACE = tuple(AVX512 and not layout.codebook and layout.slices > 1 for layout in BY_NUMBER)
+@intrinsic(prefer_literal=True)
+def sums_in_order(typing: Any, fmt: Any, words: Any, blocks: Any, bias: Any, out: Any) -> Any:
+    """The int32 at `words`, as column_products leaves them, to what they should be, at `out`, columns behind the last one too.
+
+    fmt is a number in the source. Of a column byte 16 L + 4 q + e of its block holds the weight, as slice k: the sum is word
+    4 L + e of vector q, k.
+    """
+    if not isinstance(fmt, types.IntegerLiteral):
+        return None
+    layout = BY_NUMBER[fmt.literal_value]
+    slices = layout.slices
+    in_place = _is_in_place(layout)
+
+    def emit(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        _, words, blocks, bias, out = arguments
+        empty = ir.Constant(vector_type(I32), ir.Undefined)
+        biases = shuffle(builder, builder.insert_element(empty, builder.trunc(bias, I32), ir.Constant(I32, 0)), empty, [0] * 16)
+        with cgutils.for_range(builder, blocks, intp=I64) as loop:
+            base = builder.mul(loop.index, ir.Constant(I64, FOUR * SIZE * slices))
+            source, target = builder.add(words, base), builder.add(out, base)
+            for q in range(FOUR):
+                vectors = []
+                for k in range(slices):
+                    v = Vector.load(builder, builder.add(source, ir.Constant(I64, SIZE * (slices * q + k))), I32)
+                    value = v.divide(layout.place(k) if in_place else 0).of(I32)
+                    if layout.factor != 1:
+                        value = builder.mul(value, spread(vector_type(I32), layout.factor))
+                    vectors.append(builder.sub(value, biases))
+                ordered = _interleaved(builder, vectors)
+                piece = min(FOUR * slices, 16)          # words that lie side by side: those of four bytes
+                for number in range(16 * slices // piece):
+                    vector, first = divmod(number * piece, 16)
+                    part = shuffle(builder, ordered[vector], ordered[vector], range(first, first + piece))
+                    L, within = divmod(number * piece, FOUR * slices)
+                    place = FOUR * (slices * (16 * L + FOUR * q) + within)
+                    builder.store(part, pointer(builder, builder.add(target, ir.Constant(I64, place)), part.type)).align = 1
+        return context.get_dummy_value()
+    return types.void(fmt, *[types.int64] * 4), emit
 
 
 @njit
@@ -162,13 +200,16 @@ def some_column_sums(first, last, fmt, step, host, stride, end, length, cols, x,
     blocks = (size + SIZE - 1) // SIZE
     rest = cols - cols // (SIZE * slices) * (SIZE * slices)
     all_words = 256 * slices * blocks
-    scratch = np.zeros(all_words + SIZE * (5 + CHUNK * blocks) + length + CHUNK, np.uint8)
-    words = (scratch.ctypes.data + SIZE - 1) & -SIZE
+    scratch = np.empty(2 * all_words + SIZE * (5 + CHUNK * blocks) + length + CHUNK, np.uint8)
+    ordered = (scratch.ctypes.data + SIZE - 1) & -SIZE
+    words = ordered + all_words
     keep = words + all_words
     activations = keep + SIZE
     spare = activations + (length + CHUNK + SIZE - 1) // SIZE * SIZE
+    clear_bytes(words, all_words)
     move(activations, x, length)
-    for at in range(SIZE):
+    clear_bytes(activations + length, CHUNK)
+    for at in range(SIZE if rest > 0 else 0):
         bits = min(max(rest - at * slices, 0), slices) * (8 // slices)
         store(keep + at, u8((1 << bits) - 1))
     found = np.zeros(2, np.int64)
@@ -177,7 +218,8 @@ def some_column_sums(first, last, fmt, step, host, stride, end, length, cols, x,
         row, row_step = four_ready(i64(fmt), host + j * stride, stride, some, cols, end, spare)
         column_products(fmt, (some + 3) >> 2, row, row_step, activations + j, blocks, blocks - (rest > 0), keep, book, words,
                         found.ctypes.data)
-    sums_in_order(i64(fmt), words, cols, BIAS[fmt] * sum_of(x, length), sums)
+    sums_in_order(fmt, words, blocks, BIAS[fmt] * sum_of(x, length), ordered)
+    move(sums, ordered, 4 * cols)
     extra = (length + FOUR - 1) // FOUR * FOUR * blocks * SIZE * slices - length * cols
     own = np.zeros(EVENTS, np.int64)
     collect(i64(fmt), mode, cols, length, extra, book, found, own)

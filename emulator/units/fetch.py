@@ -2,16 +2,22 @@
 
 The kernels take the plain case: the rows of each side lie in one region and the two sides do not overlap. All rows of a side
 are checked at once, by the range from the first to the last.
+
+Rows of a list are moved apart from what is counted of them. Each lies somewhere else, so the host is asked for those that come
+later while one is moved; elements of one or four bytes are no calls of the C library's memmove.
 """
 
 from __future__ import annotations
 
 import numpy as np
+from numba import njit
 
-from emulator.context import DONE, LARGE, PAGE_BYTES, PUNT, count, csr, csr_number, inline, overlap, readable, slot, writable
+from emulator.context import DONE, LARGE, PAGE_BYTES, PUNT, count, csr, csr_number, inline, leaf, overlap, readable, slot, writable
 from emulator.context import PORT as PORTS
 from emulator.kernels import kernel
-from emulator.machine_code import array, load, move
+from emulator.lanes import ask_for, put, take
+from emulator.machine_code import array, load, lowest, move, ones, store
+from emulator.threads import in_parallel
 from emulator.units.sync import can_signal, signal
 
 PORT = PORTS["fetch"]
@@ -21,6 +27,8 @@ ROWS, ROWS_LEFT, BYTES, BYTES_LEFT, PAGES = (
     slot(f"fetch.{name}") for name in ("rows", "rows_left", "bytes", "bytes_left", "pages"))
 FLASH_READ = slot("flash.bytes_read")
 MOST_FLAGS = 1 << 24        # bytes of flags that tell which rows of a table were named
+LINE = 64                   # bytes that are moved at once
+AHEAD = 1 << 10             # bytes of rows that are asked for before they are moved
 
 
 @inline
@@ -108,28 +116,28 @@ def fetch_copy2d(dst, src, rows, _, block):
 # ------------------------------------------------------------------------------------------------ index lists
 
 
-@inline
-def smallest_and_largest(index, rows):
-    """Of an index list that is not empty."""
-    low, high = np.uint32(0xFFFF_FFFF), np.uint32(0)
+@leaf
+def survey(index, rows):
+    """(smallest, largest, how many different ones if it is rising, else -1) of an index list that is not empty."""
     list_ = array(index, np.uint32, rows)
+    falls, different = 0, 1
+    for i in range(1, rows):
+        falls += list_[i] < list_[i - 1]
+        different += list_[i] != list_[i - 1]
+    if falls == 0:                              # as thr.index writes it
+        return np.int64(list_[0]), np.int64(list_[rows - 1]), different
+    low, high = np.uint32(0xFFFF_FFFF), np.uint32(0)
     for i in range(rows):
         low, high = min(low, list_[i]), max(high, list_[i])
-    return np.int64(low), np.int64(high)
+    return np.int64(low), np.int64(high), -1
 
 
-@inline
+@njit
 def distinct(index, rows, low, high):
     """How many different numbers an index list has; -1: too far apart for this way of counting."""
-    list_ = array(index, np.uint32, rows)
-    rising, different = True, 1
-    for i in range(1, rows):
-        rising = rising and list_[i] >= list_[i - 1]
-        different += 1 if list_[i] != list_[i - 1] else 0
-    if rising:                                  # as thr.index writes it
-        return different
     if high - low >= 8 * MOST_FLAGS:
         return -1
+    list_ = array(index, np.uint32, rows)
     seen = np.zeros((high - low >> 3) + 1, np.uint8)
     different = 0
     for i in range(rows):
@@ -139,6 +147,49 @@ def distinct(index, rows, low, high):
             seen[place >> 3] |= flag
             different += 1
     return different
+
+
+@leaf
+def pages_of(first, index, rows, low, stride, row_bytes, page_bytes):
+    """Pages to read for the rows of a list, the row `low` at flash address `first`."""
+    list_ = array(index, np.uint32, rows)
+    pages, at_hand = 0, -1
+    if ones(page_bytes) == 1:                   # a division is as long as the move of a short row
+        shift = lowest(page_bytes)
+        for i in range(rows):
+            row = first + (np.int64(list_[i]) - low) * stride
+            last = row + row_bytes - 1 >> shift
+            pages += last - (row >> shift) + (row >> shift != at_hand)
+            at_hand = last
+        return pages
+    for i in range(rows):
+        more, at_hand = touched(first + (np.int64(list_[i]) - low) * stride, row_bytes, page_bytes, at_hand)
+        pages += more
+    return pages
+
+
+@leaf
+def some_rows(first, last, scatters, to, to_stride, source, stride, index, low, row_bytes):
+    """Move rows first..last of a list, in its order: to their places, the row `low` at `to`, or from them, that row at `source`."""
+    list_, ahead = array(index, np.uint32, last), AHEAD // row_bytes + 1
+    for i in range(first, last):
+        number = np.int64(list_[i]) - low
+        target = to + (number if scatters else i) * to_stride
+        row = source + (i if scatters else number) * stride
+        if row_bytes == 4:
+            store(target, load(row, np.uint32))
+        elif row_bytes == 1:
+            store(target, load(row, np.uint8))
+        elif row_bytes < LINE:
+            move(target, row, row_bytes)
+        else:
+            later = i + ahead if scatters else np.int64(list_[min(i + ahead, last - 1)]) - low
+            asked = source + later * stride
+            for at in range(0, row_bytes - LINE, LINE):
+                ask_for(asked + at)
+                put(target + at, take(row + at, np.uint32))
+            ask_for(asked + row_bytes - LINE)
+            put(target + row_bytes - LINE, take(row + row_bytes - LINE, np.uint32))
 
 
 @kernel("fetch.rows")
@@ -154,7 +205,7 @@ def fetch_rows(dst, table, index, rows, block):
         return PUNT
     left, pages, from_slot = table_rows, 0, to_slot
     if rows != 0:
-        low, high = smallest_and_largest(index_host, rows)
+        low, high, different = survey(index_host, rows)
         src_size = extent(high - low + 1, row_bytes, src_stride)
         if (table_rows != 0 and high >= table_rows) or src_size < 0 or (low != 0 and src_stride > LARGE):
             return PUNT
@@ -163,18 +214,17 @@ def fetch_rows(dst, table, index, rows, block):
         if from_host == 0 or overlap(from_host, src_size, to_host, dst_size):
             return PUNT
         if table_rows != 0:
-            different = distinct(index_host, rows, low, high)
+            if different < 0:
+                different = distinct(index_host, rows, low, high)
             if different < 0:
                 return PUNT
             left = table_rows - different
-        list_ = array(index_host, np.uint32, rows)
-        at_hand, page_bytes = -1, load(block + 8 * PAGE_BYTES, np.int64)
-        for i in range(rows):
-            offset = (np.int64(list_[i]) - low) * src_stride
-            if from_slot == FLASH_READ:
-                more, at_hand = touched(first + offset, row_bytes, page_bytes, at_hand)
-                pages += more
-            move(to_host + i * dst_stride, from_host + offset, row_bytes)
+        if from_slot == FLASH_READ:
+            pages = pages_of(first, index_host, rows, low, src_stride, row_bytes, load(block + 8 * PAGE_BYTES, np.int64))
+        work = rows * row_bytes if dst_stride >= row_bytes else 0       # rows on one another: all by one thread, in their order
+        if not in_parallel(block, work, rows, 1, some_rows, 0, to_host, dst_stride, from_host, src_stride, index_host, low,
+                           row_bytes):
+            return PUNT
     count(block, index_slot, 4 * rows)
     count(block, ROWS_LEFT, left)
     count(block, BYTES_LEFT, left * row_bytes)
@@ -195,20 +245,19 @@ def fetch_scatter(table, src, index, rows, block):
         return PUNT
     pages, to_slot = 0, from_slot
     if rows != 0:
-        low, high = smallest_and_largest(index_host, rows)
+        low, high, _ = survey(index_host, rows)
         dst_size = extent(high - low + 1, row_bytes, dst_stride)
         if (table_rows != 0 and high >= table_rows) or dst_size < 0 or (low != 0 and dst_stride > LARGE):
             return PUNT
         to_host, to_slot = writable(block, PORT, table + low * dst_stride, dst_size, 1)
         if to_host == 0 or overlap(from_host, src_size, to_host, dst_size) or overlap(index_host, 4 * rows, to_host, dst_size):
             return PUNT
-        list_ = array(index_host, np.uint32, rows)
-        at_hand, page_bytes = -1, load(block + 8 * PAGE_BYTES, np.int64)
-        for i in range(rows):
-            if from_slot == FLASH_READ:
+        if from_slot == FLASH_READ:
+            at_hand, page_bytes = -1, load(block + 8 * PAGE_BYTES, np.int64)
+            for i in range(rows):
                 more, at_hand = touched(src + i * src_stride, row_bytes, page_bytes, at_hand)
                 pages += more
-            move(to_host + (np.int64(list_[i]) - low) * dst_stride, from_host + i * src_stride, row_bytes)
+        some_rows(0, rows, 1, to_host, dst_stride, from_host, src_stride, index_host, low, row_bytes)
     count(block, index_slot, 4 * rows)
     finish(block, rows, row_bytes, pages, from_slot, to_slot)
     return DONE
