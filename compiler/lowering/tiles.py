@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from compiler.emit import BUFFER, BUFFER_TAG, Operand, number
+from compiler.emit import BUFFER, BUFFER_TAG, Operand, number, symbol
 from compiler.errors import ModelError
 
 if TYPE_CHECKING:
@@ -130,16 +130,45 @@ def tiles(c: Lowering, unit: str, source: Operand, rows: int | str, row_bytes: i
 @contextmanager
 def gathered(c: Lowering, unit: str, table: Operand, table_rows: int, row_bytes: int, to: Sequence[tuple[Operand, int]],
              scales: tuple[Operand, int] | None) -> Iterator[Tile]:
-    """The rows of a table that the list at `active` names, as many at a time as a buffer holds; none if the list is empty.
+    """The rows of a table that the list at `active` names: all at once where a buffer holds the whole table, perhaps none. Else
+    as many at a time as it holds.
 
-    The fetch unit knows the table's size, and counts what it leaves alone, where one tile holds all: else it would count the
+    The fetch unit knows the table's size, and counts what it leaves alone, where it fetches all at once: else it would count the
     rows of other tiles too.
     """
     e = c.emit
     scale_bytes = scales[1] if scales else 0
     most = (c.memory.buffer_bytes - 2 * ALIGN) // (row_bytes + scale_bytes)
     _check(c, row_bytes + scale_bytes, most)
-    with e.taken(4 + len(to)) as (index, left, here, behind, *pointers), e.pinned(table, *(scales[:1] if scales else ())) as tables:
+    whole = most >= table_rows
+    copied = scales is not None and not (scale_bytes == 0 and c.memory.reached)      # one scale for all is reached where it is
+
+    def gather(sources: Sequence[Operand], index: Operand, count: str, behind: str) -> None:
+        e.line(f"sync.wait.fetch {BUFFER_TAG}")
+        for stride in ("src_stride", "dst_stride"):
+            e.csr(f"fetch.{stride}", 0)
+        e.csr("fetch.table_rows", table_rows if whole else 0)
+        e.csr("fetch.row_bytes", row_bytes)
+        e.op("fetch.rows", BUFFER, sources[0], index, count, reads=("active",))
+        if copied:
+            e.line(f"li {behind}, {_up(min(most, table_rows) * row_bytes)}")
+            e.line(f"add {behind}, {behind}, {BUFFER}", "scales lie behind the rows")
+            if scale_bytes:
+                e.csr("fetch.table_rows", 0)
+                e.csr("fetch.row_bytes", scale_bytes)
+                e.op("fetch.rows", behind, sources[1], index, count, reads=("active",))
+            else:
+                e.op("fetch.copy", behind, sources[1], number(4))
+
+    sources = (table, *(scales[:1] if scales else ()))
+    if whole:
+        with e.taken(1 + copied) as (count, *behind):
+            e.line(f"ld {count}, active_count")
+            gather(sources, symbol("active"), count, *behind or ("",))
+            with _used(c, unit):
+                yield Tile(BUFFER, count, [address for address, _ in to], behind[0] if behind else sources[-1])
+        return
+    with e.taken(4 + len(to)) as (index, left, here, scales_at, *pointers), e.pinned(*sources) as held:
         e.line(f"la {index}, active")
         e.line(f"ld {left}, active_count")
         for pointer, (address, _) in zip(pointers, to, strict=True):
@@ -147,27 +176,13 @@ def gathered(c: Lowering, unit: str, table: Operand, table_rows: int, row_bytes:
         name = c.name("active")
         e.line(f"beqz {left}, {name}_end")
         e.label(name)
-        e.line(f"li {here}, {min(most, table_rows)}", "rows of this tile")
+        e.line(f"li {here}, {most}", "rows of this tile")
         e.line(f"bgeu {left}, {here}, 1f")
         e.line(f"mv {here}, {left}")
         e.mark("1")
-        e.line(f"sync.wait.fetch {BUFFER_TAG}")
-        for stride in ("src_stride", "dst_stride"):
-            e.csr(f"fetch.{stride}", 0)
-        e.csr("fetch.table_rows", table_rows if most >= table_rows else 0)
-        e.csr("fetch.row_bytes", row_bytes)
-        e.op("fetch.rows", BUFFER, tables[0], index, here, reads=("active",))
-        if scales:
-            e.line(f"li {behind}, {_up(min(most, table_rows) * row_bytes)}")
-            e.line(f"add {behind}, {behind}, {BUFFER}", "scales lie behind the rows")
-            if scale_bytes:
-                e.csr("fetch.table_rows", 0)
-                e.csr("fetch.row_bytes", scale_bytes)
-                e.op("fetch.rows", behind, tables[1], index, here, reads=("active",))
-            else:
-                e.op("fetch.copy", behind, tables[1], number(4))
+        gather(held, index, here, scales_at)
         with _used(c, unit):
-            yield Tile(BUFFER, here, pointers, behind)
+            yield Tile(BUFFER, here, pointers, scales_at if copied else held[-1])
         for pointer, (_, size) in ((index, ("", 4)), *zip(pointers, to, strict=True)):
             _times(c, "a7", here, size)
             e.line(f"add {pointer}, {pointer}, a7")
