@@ -248,12 +248,14 @@ def verify(model: Path, settings: Any, program_file: Path | None, tokens: int, p
 @click.option("--weights", metavar="F", help="Weight format of the linears; by default t2, of 15m i8.")
 @click.option("--context", type=int, metavar="N", help="Compile for N positions; by default 1024.")
 @click.option("--kv", type=click.Choice(["f32", "i8"]), default="f32", show_default=True, help="Format of keys and values.")
+@click.option("--ffn-sparsity", "sparsity", type=click.FloatRange(0, 0.95), metavar="S",
+              help="Leave this share of the feed-forward neurons alone.")
 @click.option("--machine", metavar="M", default="slim", show_default=True, help="Preset name to compile for.")
 @click.option("--seconds", type=click.FloatRange(min=0.1), default=4.0, show_default=True, metavar="S", help="How long to measure.")
 @THREADS
 @_json
-def bench(names: tuple[str, ...], shapes: tuple[str, ...], weights: str | None, context: int | None, kv: str, machine: str,
-          seconds: float, threads: int, json_file: Path | None) -> int:
+def bench(names: tuple[str, ...], shapes: tuple[str, ...], weights: str | None, context: int | None, kv: str,
+          sparsity: float | None, machine: str, seconds: float, threads: int, json_file: Path | None) -> int:
     """Measure greedy decoding with all counters: seconds to compile and to the first token, tokens/s, memory, time by operation.
 
     NAMES are benchmarks of a checkout (python -m benchmarks); without --shape and NAMES the 125m shape is measured.
@@ -265,8 +267,9 @@ def bench(names: tuple[str, ...], shapes: tuple[str, ...], weights: str | None, 
     figures, make = {}, machine_maker("fast", threads)
     for name in shapes or (() if names else ("125m",)):
         form = weights or WEIGHTS.get(name, "t2")
-        path, compiling = compile_shape(name, form, context, kv, machine, progress(f"compiling {name}"))
+        path, compiling = compile_shape(name, form, context, kv, machine, progress(f"compiling {name}"), sparsity)
         figures[name] = {"weights": form, "kv": kv, "machine": machine, "threads": threads, "compile_seconds": compiling,
+                         **({"sparsity": sparsity} if sparsity is not None else {}),
                          **measure(Program.load(path), make, seconds, threads)}
         if str(json_file) != "-":
             _bench_table(name, figures[name])
@@ -297,6 +300,10 @@ def _bench_table(name: str, f: dict[str, Any]) -> None:
                f"{f['instructions_per_token']:,} instructions a token")
     click.echo(f"  {f['resident_bytes'] / 1e6:,.0f} MB resident: the weights and {f['resident_beyond_weights'] / 1e6:,.0f} MB; "
                f"keys and values take up to {f['cache_bytes'] / 1e6:,.0f} MB of it")
+    if left := f.get("neurons"):
+        share = left["skipped"] / max(1, left["active"] + left["skipped"])
+        click.echo(f"  ffn sparsity {f['sparsity']:g}: {100 * share:.1f} % of the neurons left alone, "
+                   f"{left['bytes_left'] / 1e6:,.1f} MB of their weights, {left['bytes_fetched'] / 1e6:,.1f} MB fetched")
     click.echo("  time by unit  " + ", ".join(f"{unit} {100 * share:.1f} %" for unit, share in f["units"].items()))
     for operation, cost in list(f["operations"].items())[:8]:
         click.echo(f"  {100 * cost['share']:5.1f} %  {cost['microseconds']:9,.1f} us x {cost['per_token']:4.1f}  {operation}")

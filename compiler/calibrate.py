@@ -57,7 +57,12 @@ def with_thresholds(model: Model, graph: Graph, tokens: Sequence[int], progress:
         executor.step(token)
         if progress:
             progress(done, len(tokens))
-    tables = {f"layers.{layer}.thresholds": np.concatenate([LEVELS, np.quantile(np.concatenate(found), LEVELS)]).astype(np.float32)
-              for layer, found in enumerate(seen)}
+    return with_quantiles(model, [np.concatenate(found) for found in seen])
+
+
+def with_quantiles(model: Model, magnitudes: Sequence[F32]) -> Model:
+    """The model with the thresholds that follow from some magnitudes of activations, for each layer."""
+    tables = {f"layers.{layer}.thresholds": np.concatenate([LEVELS, np.quantile(found, LEVELS)]).astype(np.float32)
+              for layer, found in enumerate(magnitudes)}
     return replace(model, tensors={**model.tensors, **{
         role: Thresholds(role, table.shape, "f32", values=table, origin=model.path) for role, table in tables.items()}})

@@ -163,7 +163,7 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
     `recipe` gives weight formats (None: as the checkpoint has them), `context` the most positions.
     `kv`: the format of keys and values, one of KV_FORMATS.
     `sparse`: feed-forward layers work for active neurons alone: those that are not zero, or with `sparsity` those above
-    the thresholds for it on `calibration`, tokens of a text.
+    the thresholds for it on `calibration`, tokens of a text, or those that the model has.
     """
     preset = load_preset(machine) if isinstance(machine, str) else machine
     _check_units(preset)
@@ -180,7 +180,7 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
         graph = with_int8_cache(graph)
     positions = context or min(model.config.context, LONGEST_CONTEXT)
     if sparse:
-        if sparsity is not None:
+        if sparsity is not None and "layers.0.thresholds" not in model.tensors:
             model = with_thresholds(model, graph, calibration, progress)
         graph = sparsify(graph, model, sparsity)
     groups = [body.layers for body in graph.bodies]

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from compiler.lowering import LOWERINGS
+from compiler.neurons import neurons
 from isa.preset import Preset, load_preset
 from isa.program import Program
 from isa.reference import ReferenceMachine
@@ -86,7 +87,7 @@ def measure(program: Program, make: Maker, seconds: float = 4.0, threads: int = 
         if len(times) <= WARM + 1 or time.perf_counter() - start >= seconds:
             break
     rate = len(gaps) / sum(gaps) if gaps else float("nan")
-    memory, read = resident(), bandwidth(threads)
+    memory, read, left = resident(), bandwidth(threads), neurons(machine, program)
     return {
         "tokens_per_second": rate,
         "best_tokens_per_second": float(1 / np.quantile(gaps, 0.1)) if gaps else float("nan"),
@@ -101,6 +102,7 @@ def measure(program: Program, make: Maker, seconds: float = 4.0, threads: int = 
         "resident_beyond_weights": memory - weights,
         "cache_bytes": sum(s.size for s in program.sections if s.name in (".bss", ".hbm.caches")),      # of a full context
         "instructions_per_token": machine.counter("core.instructions") // max(1, machine.counter("tokens.emitted")),
+        **({"neurons": left.as_json()} if left else {}),
         **shares(program, make, max(1.0, seconds / 2)),
     }
 

@@ -3,7 +3,8 @@
     model = shape_model("125m")     a Model as a frontend gives it; the same weights each time
 
 Ternary linears with one scale, as BitNet b1.58 has them, or fp32 ones that a recipe quantises. The weights of a block of rows
-depend on the tensor's name and the number of its first row alone, so nothing is kept.
+depend on the tensor's name and the number of its first row alone, so nothing is kept. Gates are sums of many such weights: normal,
+of variance 1, so that the thresholds below which a share of the neurons lies are known without a text.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ from pathlib import Path
 import numpy as np
 
 from compiler.cache import cached
+from compiler.calibrate import with_quantiles
 from compiler.compile import compile_model
 from compiler.errors import ModelError, one_of
 from compiler.model import Config, Model, Rope, roles, rope_frequencies
 from compiler.recipe import parse_format, read_recipe
 from compiler.tensors import F32, TERNARY, Codes, Tensor
+from isa.arithmetic import silu
 from isa.hints import nearest
 
 # layers, dim, hidden, heads, vocabulary; 15m is llama2.c's stories15M, the others are Llama shapes that ternary models have
@@ -33,6 +36,7 @@ SHAPES: dict[str, tuple[int, int, int, int, int]] = {
 }
 WEIGHTS = {"15m": "i8", "125m": "t2", "730m": "t2", "3b": "t2"}          # what each is measured with
 CONTEXT = 1024
+_GATES = 1 << 16            # drawn to find thresholds
 _ROWS = 256                 # that are made at once, from one seed
 
 
@@ -78,23 +82,29 @@ def shape_model(name: str, *, ternary: bool = True, context: int = CONTEXT) -> M
 
 
 def compile_shape(name: str, weights: str, context: int | None = None, kv: str = "f32", machine: str = "slim",
-                  progress: Callable[[int, int], None] | None = None) -> tuple[Path, float | None]:
+                  progress: Callable[[int, int], None] | None = None, sparsity: float | None = None) -> tuple[Path, float | None]:
     """(program file, seconds that compiling took, None if it was kept from before). The head gets 8 bits beside integer linears.
 
+    `sparsity`: the share of neurons that feed-forward layers leave alone.
     Raises ModelError, PresetError, OSError.
     """
     form, seconds = parse_format(weights), None
     ternary = form.name in ("t2", "t5")
     model = shape_model(name, ternary=ternary, context=context or CONTEXT)
     recipe = read_recipe(weights)
+    if sparsity is not None:
+        gates = np.random.default_rng(1).standard_normal(_GATES, dtype=np.float32)
+        model = with_quantiles(model, [np.abs(silu(gates))] * model.config.layers)
 
     def write(path: Path) -> None:
         nonlocal seconds
         start = time.perf_counter()
-        compile_model(model, machine=machine, recipe=recipe, kv=kv).save(path, progress)
+        compile_model(model, machine=machine, recipe=recipe, kv=kv, sparse=sparsity is not None,
+                      sparsity=sparsity).save(path, progress)
         seconds = time.perf_counter() - start
 
-    return cached([], {"shape": name, "weights": weights, "context": context, "kv": kv, "machine": machine}, write), seconds
+    key = {"shape": name, "weights": weights, "context": context, "kv": kv, "machine": machine, "sparsity": sparsity}
+    return cached([], key, write), seconds
 
 
 def random_model(name: str, layers: int, dim: int, hidden: int, heads: int, vocab: int, context: int, *, ternary: bool) -> Model:

@@ -304,6 +304,21 @@ def test_bench_measures_a_shape(command: Command, monkeypatch: pytest.MonkeyPatc
     assert status == 1 and "did you mean '15m'?" in err
 
 
+def test_bench_leaves_neurons_alone(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The share that is asked for, of gates that are sums of few weights here; the rest of the program is the dense one."""
+    monkeypatch.setitem(shapes.SHAPES, "1k", (2, 256, 512, 4, 60))
+    status, out, _ = command("bench", "--shape", "1k", "--seconds", 0.2, "--ffn-sparsity", 0.9)
+    assert status == 0 and "ffn sparsity 0.9: " in out
+    for wanted in (0.3, 0.9):
+        data = json.loads(command("bench", "--shape", "1k", "--seconds", 0.2, "--ffn-sparsity", wanted, "--json", "-")[1])["1k"]
+        left = data["neurons"]
+        assert left["skipped"] / (left["active"] + left["skipped"]) == pytest.approx(wanted, abs=0.03)
+        assert data["sparsity"] == wanted and any("macT.i8.active" in name for name in data["operations"])
+    assert "neurons" not in json.loads(command("bench", "--shape", "1k", "--seconds", 0.2, "--json", "-")[1])["1k"]
+    status, _, err = command("bench", "--shape", "1k", "--ffn-sparsity", "exact")
+    assert status == 2 and "--ffn-sparsity" in err
+
+
 def test_an_empty_prompt_is_one_for_the_demo_model_too(command) -> None:
     """Its only argument is the prompt: "" is no path, though Path("") is the folder one stands in."""
     status, out, err = command("generate", "", "-n", "5", "--quiet")
