@@ -148,7 +148,7 @@ def sums_in_order(typing: Any, fmt: Any, words: Any, blocks: Any, bias: Any, out
                 vectors = []
                 for k in range(slices):
                     v = Vector.load(builder, builder.add(source, ir.Constant(I64, SIZE * (slices * q + k))), I32)
-                    value = v.divide(layout.place(k) if in_place else 0).of(I32)
+                    value = v.divide(layout.worth(k) if in_place else 1).of(I32)
                     if layout.factor != 1:
                         value = builder.mul(value, spread(vector_type(I32), layout.factor))
                     vectors.append(builder.sub(value, biases))
