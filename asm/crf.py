@@ -18,7 +18,7 @@ from asm.diagnostics import SourceError, nearest, plural
 from asm.directives import directive
 from asm.source import Site
 from asm.syntax import Operand
-from isa.crf import EVEN_BANK, JUMP, NOP, ODD_BANK, OPCODES, OPERANDS, SHAPES, CrfError, Word
+from isa.crf import ENTRIES, EVEN_BANK, JUMP, NOP, ODD_BANK, OPCODES, OPERANDS, SHAPES, CrfError, Word
 
 if TYPE_CHECKING:
     from asm.assembler import Assembler
@@ -65,7 +65,12 @@ def _counts(opcode: int, name: str, parts: list[tuple[str, int]], text: str) -> 
     for part, column in parts:
         if not _NUMBER.fullmatch(part):
             raise SourceError(f"`{part}` where {name} expects a number", column, column + len(part))
-    return Word(opcode, **dict(zip(("count", "offset"), (int(part, 0) for part, _ in parts), strict=False)))
+    word = Word(opcode, **dict(zip(("count", "offset"), (int(part, 0) for part, _ in parts), strict=False)))
+    if word.offset > ENTRIES:           # even of a JUMP in the last entry
+        part, column = parts[1]
+        raise SourceError(f"offset {part} of {name}; expected 0..{ENTRIES}: the CRF has {ENTRIES} entries", column,
+                          column + len(part))
+    return word
 
 
 def _operation(opcode: int, name: str, parts: list[tuple[str, int]], text: str) -> Word:

@@ -7,6 +7,7 @@ isa/document.py.
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
@@ -14,7 +15,7 @@ from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from types import FunctionType, ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 from isa import arithmetic, half, numbers, registers, services
 from isa.counters import COUNTERS, csr_address
@@ -74,7 +75,8 @@ class Answer:
 
 def look_up(query: str = "") -> Answer:
     """The answer to `slimulator isa QUERY`: a mnemonic, a family of them ("lut.mac"), a unit, a topic, or a CSR, counter,
-    trap, number format, register or region by name; all of the units when the query is empty. Raises UnknownEntry."""
+    trap, number format, register or region by name, or a name that a unit's introduction explains; all of the units when the
+    query is empty. Raises UnknownEntry."""
     if not query:
         return Answer(_index(), [as_json(row) for row in rows()])
     if query in TABLE:
@@ -94,16 +96,36 @@ def look_up(query: str = "") -> Answer:
     for topic, names in (("registers", registers.NUMBER), ("formats", FORMATS), ("memory", REGIONS)):
         if query in names:
             return TOPICS[topic]()
-    known = [*TABLE, *UNITS, *TOPICS, *CSRS, *COUNTERS, *numbers.FORMATS, *(cause.name for cause in Cause),
-             *map(_family, TABLE.values())]
-    near = get_close_matches(query, known, n=4) or get_close_matches(query.lower(), known, n=4)
+    if query.lower() in preset_names():
+        raise UnknownEntry(f"the manual has no entry {query!r}\nhint: `slimulator machines {query.lower()}` prints this machine")
+    return _of_introductions(query) or _unknown(query)
+
+
+def _unknown(query: str) -> NoReturn:
+    """Raise UnknownEntry with the names that begin like the query, or are like it."""
+    groups = [*(row.mnemonic.rpartition(".")[0] for row in TABLE.values()), *UNITS, *TOPICS, *CSRS, *COUNTERS]
+    known = [*TABLE, *groups, *numbers.FORMATS, *(cause.name for cause in Cause)]
+    near = dict.fromkeys([*(name for name in groups if name.startswith(query)), *get_close_matches(query, known, n=4)]
+                         or get_close_matches(query.lower(), known, n=4))
     raise UnknownEntry(f"the manual has no entry {query!r}"
-                       + (f"\nhint: did you mean {' or '.join(dict.fromkeys(near))}?" if near else
+                       + (f"\nhint: did you mean {' or '.join([*near][:4])}?" if near else
                           "\nhint: `slimulator isa` lists units, instructions and topics"))
 
 
-def _family(row: Row) -> str:
-    return row.mnemonic.rpartition(".")[0]
+_NAME = re.compile(r"(?<![\w`.])(\.\w+|[A-Z][A-Z0-9_]+|[a-z]+_\w+)\b|`(\.?\w+)")       # as running text writes names
+
+
+def _of_introductions(query: str) -> Answer | None:
+    """What units' introductions say of a name that no table has, such as a mode or `.crf`: paragraphs, with pictures below them."""
+    blocks: list[Block] = []
+    data = {}
+    for unit in UNITS.values():
+        parts = re.split(r"\n\n(?! {4})", inspect.cleandoc(unit.text))
+        found = [part for part in parts if query.lower() in {name.lower() for names in _NAME.findall(part) for name in names}]
+        if found:
+            data[unit.name] = "\n\n".join(found)
+            blocks += [Heading(1, f"{query}, in {unit.name}: {unit.title}"), *_text(data[unit.name])]
+    return Answer(blocks, {"name": query, "introductions": data}) if data else None
 
 
 # ------------------------------------------------------------------------------------------------ index and units

@@ -144,6 +144,25 @@ def test_an_unknown_query_names_the_nearest_entries(query: str, nearest: str) ->
     assert nearest in str(caught.value)
 
 
+def test_names_that_introductions_explain() -> None:
+    """Modes and words of micro-programs stand in no table."""
+    for query, says in ((".crf", ("up to 32 words in the CRF", "|opcode| count", "JUMP count, offset")), ("crf", ("32 words",)),
+                        ("HAB", ("A channel is in one of three modes", "Modes change by")), ("even_bank", ("2 even_bank",))):
+        answer = look_up(query)
+        assert all(text in plain(answer.blocks, 10_000) for text in says), query
+        assert says[0] in answer.data["introductions"]["pim"]
+    with pytest.raises(UnknownEntry):
+        look_up("bank")                 # a word, not a name
+
+
+def test_names_that_begin_so_are_hinted_at_first() -> None:
+    with pytest.raises(UnknownEntry, match=r"did you mean pim\.mac_sbk or pim\.mac_abk or "):
+        look_up("pim.mac")
+    for name in preset_names():
+        with pytest.raises(UnknownEntry, match=f"hint: `slimulator machines {name}` prints"):
+            look_up(name.upper())
+
+
 def test_a_query_that_is_near_nothing_says_where_to_look() -> None:
     with pytest.raises(UnknownEntry, match="lists units"):
         look_up("0123456789")

@@ -67,8 +67,8 @@ A micro-program is up to 32 words in the CRF. `.crf mac grf_b[0], grf_a[0], even
     fill 9           grf, bank                           dst = src0, of eight columns
     jump 14, exit 15
 
-One command executes one instruction; JUMPs in front of it take no command. NOP n takes n + 1 commands, an instruction with aam and
-FILL take eight. JUMP count, offset goes to the entry offset - 1 in front of it, count times, and then on; it starts again when it
+One command executes one `.crf` word; JUMPs in front of it take no command. NOP n takes n + 1 commands, a word with aam and FILL
+take eight. JUMP count, offset goes to the entry offset - 1 in front of it, count times, and then on; it starts again when it
 is reached again. With aam and in FILL, a register's number is column mod 8, but that of MAC's GRF_A is 4 * (row mod 2) + column / 8
 mod 4. Of SRF_M[i] and SRF_A[i] every lane gets the one scalar; a MOV to either writes all 16. A bank is a source of a read command
 (`pim.rd.pim`) and a destination of a write command (`pim.wr.pim`), of the parity that the command names. fp16 products and sums

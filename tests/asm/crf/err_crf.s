@@ -20,7 +20,8 @@
     .crf    fill grf_a[0], grf_b[0]                     # error: grf_b cannot be source 0 of fill; expected even_bank or odd_bank
     .crf    jump 1                                      # error: jump takes 2 operands, 1 given # hint: `.crf jump COUNT, OFFSET`
     .crf    jump 131072, 1                              # error: count 131072 does not fit 0..131071
-    .crf    jump 1, 2048                                # error: offset 2048 does not fit 0..2047
+    .crf    jump 1, 2048                                # error: offset 2048 of jump; expected 0..32: the CRF has 32 entries
+    .crf    jump 7, 33                                  # error: offset 33 of jump; expected 0..32
     .crf    jump x, 1                                   # error: `x` where jump expects a number
     .crf    nop 2048                                    # error: count 2048 does not fit 0..2047
     .crf    exit 1                                      # error: exit takes 0 operands, 1 given # hint: `.crf exit`

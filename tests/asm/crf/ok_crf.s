@@ -6,7 +6,7 @@
     .crf    nop 0x7ff                                   # = 0x000007ff
     .crf    exit                                        # = 0xf0000000
     .crf    jump 7, 2                                   # = 0xe0003802
-    .crf    jump 0x1ffff, 0x7ff                         # = 0xefffffff
+    .crf    jump 0x1ffff, 0x20                          # = 0xeffff820
     .crf    mac grf_b[0], grf_a[0], even_bank, aam      # = 0x3b108000
     .crf    MAC GRF_B[0], GRF_A[0], ODD_BANK, AAM       # = 0x3b188000
     .crf    mac grf_b[7], even_bank, srf_m[3]           # = 0x3ab00703
