@@ -206,22 +206,6 @@ def test_stories260k_tells_the_golden_story(machine: str, tmp_path: Path) -> Non
 
 
 @needs_stories
-def test_stories260k_on_the_reference_engine(tmp_path: Path) -> None:
-    model = load(STORIES / "stories260K.bin")
-    program = compile_model(model).build(tmp_path)
-    hosts = [Host([1]), Host([1])]
-    counted = []
-    for engine, host in zip((Machine, ReferenceMachine), hosts, strict=True):
-        runner = engine("slim", host)
-        runner.load(program)
-        runner.tensor("max_tokens", "i32[2]")[:] = 12, 0
-        assert runner.run().reason == "exit"
-        counted.append(runner.counters)
-    assert hosts[0].tokens == hosts[1].tokens and len(hosts[0].tokens) == 12
-    assert counted[0] == counted[1]
-
-
-@needs_stories
 @pytest.mark.parametrize("weights", ["", "t2", "i8"])
 def test_stories260k_within_512_000_bytes_of_scratchpad(weights: str, tmp_path: Path) -> None:
     compiled = compile_model(load(STORIES / "stories260K.bin"), machine="slim-llama",
