@@ -39,7 +39,7 @@ class _Image:
 
     def __init__(self, stream: IO[bytes], path: str) -> None:
         from elftools.elf.elffile import ELFFile
-        self.stream, self.path = stream, os.path.abspath(path)
+        self.stream, self.path = stream, path
         self.size = os.fstat(stream.fileno()).st_size
         self._check_header()
         try:
@@ -213,7 +213,7 @@ class _Image:
                 sections[-2 * index - 1] = Section(f".zero{index}", flags, address + segment.p_filesz, 1, zero_size=zeros)
 
     def _chunk(self, offset: int, size: int) -> Chunk:
-        return self._read(offset, size) if size < LARGE else FileSlice(self.path, offset, size)
+        return self._read(offset, size) if size < LARGE else FileSlice(os.path.abspath(self.path), offset, size)
 
     def _meta(self) -> dict[str, Any]:
         """What `.slim.meta` says. Programs of other tools have none; they are taken for the machine with everything."""

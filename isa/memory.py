@@ -39,7 +39,7 @@ class Memory:
             region = self.region(section.address, section.size)
             if region is None:
                 raise ProgramError(f"section {section.name} at {section.address:#x}..{section.end:#x} lies in no region of "
-                                   f"machine {self.machine.name}",
+                                   f"machine {self.machine.name}", path=program.path,
                                    hint="`slimulator machines NAME` prints the regions; choose a machine that has the room")
             if region.writable:
                 target = self.view(region, section.address, section.size)

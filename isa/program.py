@@ -127,7 +127,7 @@ class Program:
     meta: dict[str, Any] = field(default_factory=dict)   # model card, tokenizer, ...: JSON
     units: tuple[str, ...] = ()                          # whose instructions it holds, besides the core's
     sizes: dict[str, int] = field(default_factory=dict)  # parameter -> the least that it needs, e.g. "lut.activations": 2048
-    path: str | None = field(default=None, compare=False)   # absolute, of the file that it was loaded from
+    path: str | None = field(default=None, compare=False)   # of the file that it was loaded from, as it was named
 
     def section(self, name: str) -> Section | None:
         return next((section for section in self.sections if section.name == name), None)

@@ -20,6 +20,7 @@ import copy
 import hashlib
 import io
 import json
+import os
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -89,7 +90,7 @@ def _arrays(machine: ReferenceMachine, program: Program) -> Iterator[tuple[str, 
         yield f"pages.{parts}", contents
     header = {"format": FORMAT, "isa_version": ISA_VERSION, "pc": machine.pc, "exit_code": machine.exit_code,
               "prompt": prompt, "tokens": host.tokens, "parts": parts, "state": list(state),
-              "program": {"path": program.path, "fingerprint": fingerprint(program)},
+              "program": {"path": program.path and os.path.abspath(program.path), "fingerprint": fingerprint(program)},
               "preset": machine.machine.file.model_dump(mode="json")}
     yield "header", np.frombuffer(json.dumps(header).encode(), np.uint8)
 

@@ -203,11 +203,20 @@ def test_run_reports_a_trap_with_its_place(command, assembled, tmp_path: Path) -
     assert (trap["name"], trap["value"]) == ("LOAD_ACCESS", 8)
 
 
+def test_a_program_of_another_machine_is_named_as_the_user_did(command, assembled, monkeypatch: pytest.MonkeyPatch) -> None:
+    elf = assembled(".globl _start\n_start: lut.build.i8 a0, a0, a0\n")
+    monkeypatch.chdir(elf.parent)
+    for name in ("run", "debug"):
+        assert command(name, elf.name, "--machine", "hpim")[2].startswith(f"{elf.name}: error: the program needs unit lut, which ")
+    flash = assembled(".globl _start\n_start: ret\n .flash\n .word 1\n")
+    assert command("run", flash.name, "--machine", "hpim")[2].startswith(f"{flash.name}: error: section .flash at ")
+
+
 def test_run_stops_at_its_limit(command, assembled) -> None:
-    status, _, err = command("run", assembled(".globl _start\n_start: j _start\n"), "--max-instructions", 100)
+    status, _, err = command("run", assembled(".globl _start\n_start: j _start\n"), "--max-instructions", 1000)
     assert status == 1
-    assert "after 100 instructions" in err
-    assert "--max-instructions 100 at pc 0x80000000 <_start> (" in err
+    assert "after 1,000 instructions" in err
+    assert "--max-instructions 1000 at pc 0x80000000 <_start> (" in err
     assert "program.s:2)" in err
     assert command("run", "x.elf", "--max-instructions", 0)[0] == 2
 

@@ -99,7 +99,8 @@ def unit(session: Session, name: str) -> Iterator[str]:
     for array in UNITS[name].state:
         found = machine.state[array.name]
         changed = np.count_nonzero(found != array.reset)
-        yield f"{array.name:<20} {len(found)} x {found.dtype}, {changed} not {array.reset or 'zero'}: {array.text}"
+        state = f"{changed:,} of them not {array.reset}" if changed else f"all {array.reset}"
+        yield f"{array.name:<20} {len(found):,} {found.dtype}, {state}: {array.text}"
 
 
 # ------------------------------------------------------------------------------------------------ memory
@@ -195,13 +196,13 @@ def why(session: Session, stop: Stop) -> Iterator[str]:
         yield from _written(session, write)
     match stop.reason:
         case "exit":
-            yield f"the program exited with {stop.result.exit_code} after {stop.result.instructions} instructions"
+            yield f"the program exited with {stop.result.exit_code} after {stop.result.instructions:,} instructions"
             return
         case "trap":
             yield str(stop.result.trap)
             return
         case "interrupted":
-            yield f"interrupted after {stop.result.instructions} instructions"
+            yield f"interrupted after {stop.result.instructions:,} instructions"
     yield from here(session)
 
 

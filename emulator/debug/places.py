@@ -82,13 +82,19 @@ class Places:
     # ---------------------------------------------------------------------------------------------- name -> address
 
     def code(self, text: str, machine: ReferenceMachine) -> list[int]:
-        """Where a breakpoint at a place goes: one address, or all that the code of a line starts at. Raises DebugError."""
+        """Where a breakpoint at a place goes: one address, or all that the code of a line starts at.
+
+        Raises DebugError, for data too; a number or *EXPRESSION is taken as it is, for code that a program has put there.
+        """
         line = self.source_line(text, machine)
         addresses = self._starts[line] if line else [self.address(text, machine)]
         for address in addresses:
             if address % 4:
                 raise DebugError(f"{address:#x} is not a multiple of 4: no instruction starts there")
             read_memory(machine, address, 4)
+            data = next((s.name for s in self.program.sections if s.address <= address < s.end and "x" not in s.flags), "")
+            if data and re.match(r"[^*\d]", text.strip()):
+                raise DebugError(f"{text.strip()} lies in {data}, which holds no code; `*{text.strip()}` is taken as it is")
         return addresses
 
     def address(self, text: str, machine: ReferenceMachine) -> int:

@@ -11,6 +11,8 @@ from emulator.debug.command_reader import CommandReader, Say, print_line
 from emulator.debug.expressions import integer, parse_expression
 from emulator.debug.places import SourceLine
 from emulator.debug.session import Session
+from isa.counters import COUNTERS
+from isa.hints import nearest
 from isa.units import UNITS
 
 _INFO = ("breakpoints", "registers", "csrs", "counters", "units", "symbols", "sections", "machine")
@@ -57,6 +59,10 @@ class Viewer(CommandReader):
     def do_counters(self, text: str) -> None:
         """counters [UNIT]
         Show how far counters have risen since the last stop; `print counters` shows them since the start."""
+        units = dict.fromkeys(name.partition(".")[0] for name in COUNTERS)
+        if text and text not in units:
+            hint = nearest(text, units, quote="`")
+            raise DebugError(f"`{text}` has no counters; {hint or 'expected one of ' + ', '.join(units)}")
         self.say_all(inspection.counters(self.session, True, f"{text}." if text else ""))
 
     def do_list(self, text: str) -> None:

@@ -55,7 +55,7 @@ class Report:
         """Lines for a person: tokens, how it ended, the counters that are not zero, the mix."""
         if self.machine.host.tokens:
             yield f"tokens: {' '.join(map(str, self.machine.host.tokens))}"
-        yield (f"{self.result.reason} after {self.result.instructions} instructions on {self.machine.machine.name} "
+        yield (f"{self.result.reason} after {self.result.instructions:,} instructions on {self.machine.machine.name} "
                f"({self.engine} engine)")
         width = max(map(len, COUNTERS))
         for name, events in self.machine.counters.items():

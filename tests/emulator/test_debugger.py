@@ -401,6 +401,8 @@ def test_set_changes_registers_csrs_memory_and_code(debug, engine) -> None:
     ("brake main", "no command `brake`; did you mean `break`?"), ("frobnicate", "no command `frobnicate`; `help` lists them"),
     ("co", "`co` may be continue or counters"), ("12", "`12` is no command"), ("break nowhere", "`nowhere` is no register"),
     ("break q.s:5", "no code comes from a file q.s; did you mean p.s?"),
+    ("counters veg", "`veg` has no counters; did you mean `vec`?"), ("counters foo", "`foo` has no counters; expected one of core"),
+    ("break cell", "cell lies in .data, which holds no code; `*cell` is taken as it is"), ("until vector+8", "lies in .data"),
     ("break p.s:99", "p.s has no code at line 99 or behind it"), ("break _start+2", "0x80000002 is not a multiple of 4"),
     ("break *0x40", "4 bytes at 0x40 do not lie in one region"), ("break again if", "expected a value, got nothing"),
     ("break again if t9 > 1", "`t9` is no register"), ("watch", "expected a value, got nothing"),
@@ -490,6 +492,10 @@ all counters are 0
         "zero ra sp gp tp t0 t1 t2 s0 s1 a0 a1 a2 a3 a4 a5 a6 a7 s2 s3 s4 s5 s6 s7 s8 s9 s10 s11 t3 t4 t5 t6")
     assert any(line.startswith("vec.cols ") for line in said(debugger, "print vec"))
     assert any(line.startswith("lut.activations ") for line in said(debugger, "print lut"))
+    arrays = said(debugger, "print pim")
+    assert any(re.match(r"pim\.\S+ +1,024 int32, all -1: ", line) for line in arrays), arrays
+    debugger.session.machine.state["pim.open_row"][:2] = 7
+    assert any(line.startswith("pim.open_row ") and " int32, 2 of them not -1: " in line for line in said(debugger, "print pim"))
     assert any(line.startswith("mstatus  ") and "0x1800" in line for line in said(debugger, "print csrs"))
     assert any("sram " in line for line in said(debugger, "info machine"))
     assert any(line.endswith(".data") for line in said(debugger, "info sections"))
