@@ -281,9 +281,16 @@ def bench(names: tuple[str, ...], shapes: tuple[str, ...], weights: str | None, 
 def _benchmarks(names: tuple[str, ...]) -> int:
     """The benchmarks of a checkout, each a process of its own."""
     import subprocess
+
+    from isa.hints import nearest
     here = Path(__file__).parents[1]
     if not (here / "benchmarks").is_dir():
         raise click.UsageError(f"benchmarks by name ({', '.join(names)}) need a checkout of the project; --shape does not")
+    known = sorted(path.stem.removeprefix("bench_") for path in (here / "benchmarks").glob("bench_*.py"))
+    for name in names:
+        if name not in known:
+            hint = nearest(name, known) or "a model of some size is measured with --shape 125m"
+            raise click.UsageError(f"no benchmark {name!r}; expected one of {', '.join(known)}\nhint: {hint}")
     return subprocess.run([sys.executable, "-m", "benchmarks", *names], cwd=here).returncode
 
 
@@ -294,7 +301,8 @@ def _bench_table(name: str, f: dict[str, Any]) -> None:
     threads = f"{f['threads']} thread{'s' * (f['threads'] > 1)}"
     click.echo(f"{name} {formats}, {threads}: {f['tokens_per_second']:,.1f} tokens/s in stretches of {STRETCH} tokens"
                f" (best tenth {f['best_tokens_per_second']:,.1f}, of CPU time {f['tokens_per_cpu_second']:,.1f})")
-    click.echo(f"  weights {f['weight_bytes'] / 1e6:,.1f} MB at {f['weight_bytes_per_second'] / 1e9:.1f} GB/s, "
+    padding = ", padding of the banks included," if f["bank_bytes"] else ""
+    click.echo(f"  weights {f['weight_bytes'] / 1e6:,.1f} MB{padding} at {f['weight_bytes_per_second'] / 1e9:.1f} GB/s, "
                f"{100 * f['share_of_bandwidth']:.0f} % of the {f['bandwidth'] / 1e9:.1f} GB/s that NumPy reads with {threads}")
     click.echo(f"  compiling {compiling}, first token after {f['seconds_to_first_token']:.2f} s, "
                f"{f['instructions_per_token']:,} instructions a token")
@@ -305,8 +313,9 @@ def _bench_table(name: str, f: dict[str, Any]) -> None:
         click.echo(f"  ffn sparsity {f['sparsity']:g}: {100 * share:.1f} % of the neurons left alone, "
                    f"{left['bytes_left'] / 1e6:,.1f} MB of their weights, {left['bytes_fetched'] / 1e6:,.1f} MB fetched")
     click.echo("  time by unit  " + ", ".join(f"{unit} {100 * share:.1f} %" for unit, share in f["units"].items()))
+    click.echo(f"  {'share':>7}  {'each time':>12}  {'a token':>7}  operation, by its mark in the program")
     for operation, cost in list(f["operations"].items())[:8]:
-        click.echo(f"  {100 * cost['share']:5.1f} %  {cost['microseconds']:9,.1f} us x {cost['per_token']:4.1f}  {operation}")
+        click.echo(f"  {100 * cost['share']:5.1f} %  {cost['microseconds']:9,.1f} us  x {cost['per_token']:5g}  {operation}")
 
 
 COMMANDS = [generate, verify, evaluate_model, bench]

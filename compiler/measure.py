@@ -60,7 +60,8 @@ def measure(program: Program, make: Maker, seconds: float = 4.0, threads: int = 
     A token costs more the more positions there are to look at, so figures are comparable for the same stretch only.
     threads: how many the machine has that `make` makes; bandwidth is measured with as many. Raises ProgramError, PresetError.
     """
-    weights = sum(s.size for s in program.sections if s.name.endswith((".weights", ".banks")))
+    banks = sum(s.size for s in program.sections if s.name.endswith(".banks"))
+    weights = banks + sum(s.size for s in program.sections if s.name.endswith(".weights"))
     start = time.perf_counter()
     gaps: list[float] = []
     cpu, ready = 0.0, float("nan")
@@ -95,6 +96,7 @@ def measure(program: Program, make: Maker, seconds: float = 4.0, threads: int = 
         "tokens": len(gaps),
         "seconds_to_first_token": ready,
         "weight_bytes": weights,
+        "bank_bytes": banks,                    # of these, matrices in banks with what fills up their rows
         "weight_bytes_per_second": rate * weights,
         "bandwidth": read,
         "share_of_bandwidth": rate * weights / read,
@@ -125,6 +127,7 @@ def shares(program: Program, make: Maker, seconds: float) -> dict[str, Any]:
     machine.run()
     taken: dict[str, list[float]] = defaultdict(list)
     at, end, began = "token", time.perf_counter() + seconds, time.perf_counter()
+    current: list[tuple[str, float]] = []                   # of a token that is not complete: it counts when it is
     while (time.perf_counter() < end and len(taken["token"]) < STRETCH) or len(taken["token"]) < WARM:
         machine.breakpoints = {places[name] for name in following[at]}
         began = time.perf_counter()
@@ -132,7 +135,11 @@ def shares(program: Program, make: Maker, seconds: float) -> dict[str, Any]:
             break
         passed = time.perf_counter() - began
         at = next(name for name in following[at] if places[name] == machine.pc)
-        taken[at].append(passed)
+        current.append((at, passed))
+        if at == "token":
+            for name, duration in current:
+                taken[name].append(duration)
+            current.clear()
     usual = {name: float(np.quantile(values, 0.25)) for name, values in taken.items()}
     stop, tokens = min(usual.values()), len(taken["token"])
     cost = {name: (usual[name] - stop) * len(values) / tokens for name, values in taken.items()}

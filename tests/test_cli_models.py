@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -299,9 +300,13 @@ def test_bench_measures_a_shape(command: Command, monkeypatch: pytest.MonkeyPatc
     assert sum(data["units"].values()) == pytest.approx(1)
     assert sum(o["share"] for o in data["operations"].values()) == pytest.approx(1)
     layer = [o["per_token"] for name, o in data["operations"].items() if name.startswith("op.layer.")]
-    assert layer == pytest.approx([2] * len(layer), rel=0.1)
+    assert layer == [2] * len(layer)        # of complete tokens alone
+    assert re.search(r"^ +share +each time +a token  operation.*\n +\d+\.\d %  +[\d.]+ us  x +[12]  ", out, re.MULTILINE), out
     status, _, err = command("bench", "--shape", "15n")
     assert status == 1 and "did you mean '15m'?" in err
+    status, _, err = command("bench", "nosuch")
+    assert status == 2 and "Error: no benchmark 'nosuch'; expected one of assemble, " in err and "hint: a model" in err
+    assert "did you mean 'engine'?" in command("bench", "engin")[2]
 
 
 def test_bench_leaves_neurons_alone(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
