@@ -65,7 +65,7 @@ def generate(model: str | None, prompt: str | None, max_tokens: int | None, temp
     make = machine_maker(engine, threads)
     path = find_program(Path(model) if model is not None else None, settings, tokenizer=tokenizer,
                         progress=None if quiet else progress("compiling"))
-    program, words = open_program(path, tokenizer)
+    program, words = open_program(path, tokenizer, Path(model) if model is not None else DEMO)
     preset = preset_for(program, path, settings.machine)
     generation = Generation(program, words, prompt, sampling, make, preset)
     to_stdout = str(json_file) == "-"

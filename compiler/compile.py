@@ -111,13 +111,16 @@ class Compiled:
         return once | {f"{name}{role}": placed.format for name, body in zip(names, self.layout.bodies, strict=True)
                        for role, placed in body.items()}
 
-    def save(self, path: Path, progress: Progress | None = None) -> None:
-        """Write the ELF file, whole or not at all. Its source lines are those of a .s of its name. Raises OSError that names it."""
+    def save(self, path: Path, progress: Progress | None = None, source: Path | None = None) -> None:
+        """Write the ELF file, whole or not at all. Raises OSError that names it.
+
+        Its source lines are those of `source`, by default a .s of its name: the one that save_source writes for it.
+        """
         check_directory(path)
         try:
             with tempfile.TemporaryDirectory(dir=path.parent, prefix=".slim-") as folder:
                 program = self.build(Path(folder), progress)
-                program.lines = [replace(line, file=str(path.with_suffix(".s"))) for line in program.lines]
+                program.lines = [replace(line, file=str(source or path.with_suffix(".s"))) for line in program.lines]
                 program.save(path)
         except OSError as error:
             error.filename = str(path)          # not a temporary one that nobody knows

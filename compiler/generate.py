@@ -115,10 +115,11 @@ def find_program(model: Path | None, settings: Settings = Settings(), *, tokeniz
         return model
     opened = load(model, tokenizer)                 # says what is wrong with it before its files are read as a whole
     words, key = need_tokenizer(opened), settings.check().key()
+    source = Path(f"{model.stem if model.is_file() else model.resolve().name}.s")       # what `slimulator compile MODEL -S` writes
 
     def write(path: Path) -> None:
         opened.check_weights()
-        settings.compile(opened, progress).save(path, progress)
+        settings.compile(opened, progress).save(path, progress, source)
 
     return cache.cached([*cache.parts(model), words.file], key, write)
 
@@ -131,8 +132,11 @@ def is_program(path: Path) -> bool:
         return stream.read(4) == b"\x7fELF"
 
 
-def open_program(path: Path, tokenizer: Path | None = None) -> tuple[Program, Tokenizer]:
-    """A program of a model, and the tokenizer: a file, or the one that the program carries. Raises ModelError, ProgramError."""
+def open_program(path: Path, tokenizer: Path | None = None, model: Path | None = None) -> tuple[Program, Tokenizer]:
+    """A program of a model, and the tokenizer: a file, or the one that the program carries. Raises ModelError, ProgramError.
+
+    model: where the tokenizer is said to be from, by default the program.
+    """
     program = Program.load(path)
     if "model" not in program.meta or program.symbol("parameters") is None:
         raise ProgramError("it generates no tokens: no model was compiled to it", path=str(path),
@@ -147,7 +151,7 @@ def open_program(path: Path, tokenizer: Path | None = None) -> tuple[Program, To
     if "tokenizer" not in program.meta:
         raise ModelError(path, "tokenizer", got="none", expected="a tokenizer in the program, or beside the checkpoint",
                          hint="name one: --tokenizer FILE")
-    return program, unpacked(program.meta["tokenizer"], path)
+    return program, unpacked(program.meta["tokenizer"], model or path)
 
 
 # ------------------------------------------------------------------------------------------------ a run

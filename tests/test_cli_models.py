@@ -127,7 +127,7 @@ def test_generate_takes_a_program_and_another_tokenizer(command: Command, tiny: 
 
 @pytest.mark.parametrize(("arguments", "says"), [
     (["MODEL", "a" * CONTEXT], "prompt: "),
-    (["MODEL", "Ä"], "has no token"),
+    (["MODEL", "Ä"], "tiny.bin: error: prompt: 'Ä' (U+00C4, character 1) has no token"),
     (["MODEL", "a", "-n", "99"], "-n: 99 tokens; expected at most"),
     (["MODEL", "a", "-n", "0"], "-n: 0; expected 1 or more"),
     (["MODEL", "a", "--temperature", "-2"], "--temperature: -2.0; expected 0"),

@@ -118,7 +118,8 @@ def test_sampling(tiny: Path) -> None:
 
 def test_a_program_carries_its_tokenizer(tiny: Path, tmp_path: Path) -> None:
     path = find_program(tiny)
-    _, tokenizer = open_program(path)
+    program, tokenizer = open_program(path)
+    assert {line.file for line in program.lines} == {"tiny.s"}      # what `compile MODEL -S` writes, not of the place it is kept at
     own = load(tiny).tokenizer
     assert own is not None and tokenizer.encode("a cat. b") == own.encode("a cat. b")
     assert tokenizer.decode([1, 5, 6]) == own.decode([1, 5, 6]) and (tokenizer.size, tokenizer.bos) == (own.size, own.bos)
