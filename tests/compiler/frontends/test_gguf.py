@@ -10,7 +10,6 @@ from typing import Any
 import gguf
 import numpy as np
 import pytest
-from models import SHAPES, random_model, rope
 from tokenizers import Tokenizer as Library
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
@@ -23,6 +22,7 @@ from compiler.model import Model
 from compiler.tensors import Region
 from compiler.verify import compare
 from tests.compiler import checkpoints as made
+from tests.compiler.models import SHAPES, random_model, rope
 
 Type = gguf.GGMLQuantizationType
 
