@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asm.diagnostics import SourceError, nearest, plural
@@ -172,12 +173,17 @@ def _fill(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None
     _space(assembler, site, operands[0], pattern or b"\0", value == 0)
 
 
+def _file(assembler: Assembler, site: Site, operand: Operand, name: str) -> Path:
+    """The file that an operand of the directive `name` names, looked for as .include does."""
+    if not isinstance(operand, String):
+        raise SourceError(f"{name} needs a file name in double quotes", 0, 1)
+    return assembler.preprocessor.find(operand.text(), site)
+
+
 @directive(".incbin")
 def _incbin(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
     _count(site, operands, 1, 3, '"file", offset, length')
-    if not isinstance(operands[0], String):
-        raise SourceError(".incbin needs a file name in double quotes", 0, 1)
-    path = assembler.preprocessor.find(operands[0].text(), site)
+    path = _file(assembler, site, operands[0], ".incbin")
     try:
         size = path.stat().st_size
         with path.open("rb") as stream:
@@ -321,9 +327,7 @@ def _machine(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> N
 def _meta(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
     """Ours: the members of a JSON object in a file become members of the program's metadata."""
     _count(site, operands, 1, 1, '"file"')
-    if not isinstance(operands[0], String):
-        raise SourceError(".meta needs a file name in double quotes", 0, 1)
-    path = assembler.preprocessor.find(operands[0].text(), site)
+    path = _file(assembler, site, operands[0], ".meta")
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         json.dumps(found, allow_nan=False)             # the program file takes no NaN

@@ -110,7 +110,7 @@ class Vector:
         return self._new(self.builder.ashr(self.of(I32), spread(vector_type(I32), number.bit_length() - 1)))
 
     def modulo(self, number: int) -> Vector:
-        """Unsigned bytes that are below 2 * number; where that is above 256, all: less it where they are not below it."""
+        """Remainders of unsigned bytes below 2 * number, which are all bytes for a number above 127."""
         reduced = self.builder.sub(self.of(I8), spread(vector_type(I8), number))
         return self._new(call(self.builder, "llvm.umin.v64i8", vector_type(I8), [self.of(I8), reduced]))
 

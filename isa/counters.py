@@ -12,7 +12,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from isa.hints import nearest
+from isa.hints import unknown
 from isa.instruction import Counter
 from isa.units import UNITS
 
@@ -61,7 +61,7 @@ class Counters(dict[str, int]):
         return SimpleNamespace(**events)
 
     def __missing__(self, name: str) -> int:
-        raise KeyError(f"no counter {name!r}; {nearest(name, self)}")
+        raise KeyError(unknown("counter", name, self))
 
 
 def csr_address(slot: int) -> int:

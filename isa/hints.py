@@ -13,3 +13,8 @@ def nearest(name: str, known: Iterable[str], quote: str = "'", cutoff: float = 0
     """
     close = get_close_matches(name, list(known), n=1, cutoff=cutoff)
     return f"did you mean {quote}{close[0]}{quote}?" if close else ""
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> str:
+    """"no counter 'lut.lookup'; did you mean 'lut.lookups'?": what a KeyError says of a name."""
+    return "; ".join(filter(None, (f"no {kind} {name!r}", nearest(name, known))))

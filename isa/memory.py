@@ -30,9 +30,9 @@ class Memory:
     def load(self, program: Program) -> None:
         """Place every section, instead of those in flash placed before. Memory outside of sections stays as it is.
 
-        Raises ProgramError for a section outside the regions and for a file that has become shorter.
+        Raises ProgramError for a section outside the regions, before anything is placed, and for a file that has become shorter.
         """
-        again, self._loaded, self._mapped = self._loaded, True, []
+        places: list[tuple[Section, Region]] = []
         for section in program.sections:
             if "a" not in section.flags or not section.size:
                 continue
@@ -41,6 +41,9 @@ class Memory:
                 raise ProgramError(f"section {section.name} at {section.address:#x}..{section.end:#x} lies in no region of "
                                    f"machine {self.machine.name}", path=program.path,
                                    hint="`slimulator machines NAME` prints the regions; choose a machine that has the room")
+            places.append((section, region))
+        again, self._loaded, self._mapped = self._loaded, True, []
+        for section, region in places:
             if region.writable:
                 target = self.view(region, section.address, section.size)
                 if again and section.zero_size:

@@ -19,7 +19,7 @@ from isa.arithmetic import canonical, s64
 from isa.banks import COLUMN_BYTES
 from isa.counters import COUNTERS, SLOTS
 from isa.csrs import BY_ADDRESS, COUNTER_BY_ADDRESS, CSRS, INSTRUCTION_COUNTS, MSTATUS_MIE, MSTATUS_MPIE, is_read_only
-from isa.hints import nearest
+from isa.hints import unknown
 from isa.memory import Bytes, Memory
 from isa.preset import Preset, Region
 from isa.traps import Cause, Trap
@@ -129,7 +129,7 @@ class Vocabulary:
     def csr(self, name: str) -> int:
         """The value of a CSR by name. Raises KeyError for one that there is not."""
         if name not in CSRS:
-            raise KeyError(f"no CSR {name!r}; {nearest(name, CSRS)}")
+            raise KeyError(unknown("CSR", name, CSRS))
         return self._read_csr(CSRS[name].address)
 
     def swap_csr(self, address: int, change: Callable[[int], int] | None) -> int:

@@ -18,7 +18,7 @@ from emulator.engine import Machine
 from emulator.kernels import registered
 from isa.csrs import CSRS
 from isa.instruction import TABLE
-from isa.program import Program, Section, Symbol
+from isa.program import Program, ProgramError, Section, Symbol
 from isa.reference import ReferenceMachine
 from isa.traps import Cause
 
@@ -400,3 +400,16 @@ def test_loading_again_puts_sections_back_and_leaves_nothing_of_another_program(
         machine.load(tmp_path / "p.elf")
         assert machine.run().exit_code == number
     assert machine.counter("core.instructions") > 20             # what was counted stays
+    with pytest.raises(ProgramError, match="lies in no region"):
+        machine.load(Program([Section(".a", "aw", 0x10, 1, [b"1"]), *program(7).sections], machine="slim"))
+    assert machine.tensor("table", "i32[1]").tolist() == [9]        # nothing of what was refused is there
+
+
+def test_unknown_names_are_told_the_nearest():
+    machine = Machine("slim")
+    with pytest.raises(KeyError, match=r"no CSR 'mepx'; did you mean 'mepc'"):
+        machine.csr("mepx")
+    with pytest.raises(KeyError, match=r"no counter 'lut.lookup'; did you mean 'lut.lookups'"):
+        machine.counters["lut.lookup"]
+    with pytest.raises(KeyError, match=r"no counter 'q'[^;]*$"):
+        machine.counters["q"]
