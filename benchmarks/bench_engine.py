@@ -3,7 +3,7 @@
 Prints one JSON object. Everything is counted that any run counts: `writable` products count their zeros every time, those of
 `read_only` weights once. A product's bytes are those of its weights. Products from memory and the bandwidth are measured in
 turns, the best of each is taken, and `of_bandwidth` is their ratio; bandwidth is the faster of two NumPy reductions of the very
-bytes of the matrix. `two_threads` says how much faster two threads are.
+bytes of the matrix. `two_threads` says how much faster two threads are, measured in turns too.
 """
 
 from __future__ import annotations
@@ -102,11 +102,20 @@ class Operation:
         return seconds
 
     def best(self) -> float:
-        """Least seconds of several executions. The first half second is for the host to give the threads cores of their own."""
-        end = time.perf_counter() + 0.5
-        while time.perf_counter() < end:
-            self.seconds()
-        return min(self.seconds() for _ in range(TURNS))
+        """Least seconds of several executions."""
+        return in_turns(self)[0]
+
+
+def in_turns(*operations: Operation) -> list[float]:
+    """Least seconds of several executions of each. In turns, for the host is faster in some seconds than in others.
+
+    The first half second is for it to give the threads cores of their own.
+    """
+    end = time.perf_counter() + 0.5
+    while time.perf_counter() < end:
+        for operation in operations:
+            operation.seconds()
+    return [min(column) for column in zip(*([operation.seconds() for operation in operations] for _ in range(TURNS)), strict=True)]
 
 
 def weights(name: str, rows: int, cols: int) -> np.ndarray:
@@ -142,7 +151,8 @@ def product(name: str, *, group: int = 0, read_only: bool = False) -> dict[str, 
     near, far = weights(name, small, small), weights(name, rows, cols)
     figures: dict[str, Any] = {}
     options: dict[str, Any] = {"group": group, "read_only": read_only}
-    cached = [Operation(text, small, small, near, threads=n, repeats=500, **options).best() for n in (1, 2) if n <= cores()]
+    threads = range(1, min(cores(), 2) + 1)
+    cached = in_turns(*(Operation(text, small, small, near, threads=n, repeats=500, **options) for n in threads))
     figures["cache_giga_weights_per_second"] = small * small / cached[0] / 1e9
     one = Operation(text, rows, cols, far, **options)
     data = one.machine.peek(one.registers[11], len(far) & -8).view(np.int64)
@@ -152,9 +162,8 @@ def product(name: str, *, group: int = 0, read_only: bool = False) -> dict[str, 
                 "memory_gigabytes_per_second": len(far) / streamed / 1e9, "read_gigabytes_per_second": len(far) / read / 1e9,
                 "of_bandwidth": read / streamed}
     if len(cached) > 1:
-        del one, data
-        both = Operation(text, rows, cols, far, threads=2, **options).best()
-        figures["two_threads"] = {"cache": cached[0] / cached[1], "memory": streamed / both}
+        alone, both = in_turns(one, Operation(text, rows, cols, far, threads=2, **options))
+        figures["two_threads"] = {"cache": cached[0] / cached[1], "memory": alone / both}
     return figures
 
 

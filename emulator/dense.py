@@ -79,8 +79,9 @@ def four_rows(form: int, size: int, p: int, stride: int, whole: int, left: int, 
     for i in range(0, whole, 16):
         v, w = take(vector + 4 * i, f32), p + size * i
         if far:
+            ahead = w + (AHEAD if size * i + AHEAD < stride else AHEAD + 3 * stride)       # behind a row come the next four rows
             for k in range(4):
-                ask_for(w + AHEAD + k * stride)
+                ask_for(ahead + k * stride)
         a = a + weights(form, w) * v
         b = b + weights(form, w + stride) * v
         c = c + weights(form, w + 2 * stride) * v
@@ -130,7 +131,7 @@ def gemv(form: int, size: int, y: int, W: int, x: int, rows: int, block: int) ->
         return PUNT
     if overlap(source, extent, target, 4 * rows) or overlap(vector, 4 * cols, target, 4 * rows):
         return PUNT
-    fours = rows & -4 if form == F32 else in_fours(rows, cols * size, 4 * cols)
+    fours = in_fours(rows, cols * size, 4 * cols)
     in_parallel(block, extent, rows, 16, some_rows, form, size, source, stride, cols, vector, target, fours, extent > NEAR)
     count(block, reads, rows * cols * size)
     count(block, vector_reads, 4 * cols)

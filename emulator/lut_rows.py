@@ -141,7 +141,8 @@ def _emit_rows(number: int, by_word: bool, counting: bool) -> Any:
         # Memory is fastest in one stream of addresses, row by row. Some rows at once load the activations less often: where these
         # are wide, or are what takes the time.
         groups = ir.Constant(I64, 0)
-        count = ROWS if layout.slices == 1 else 2 if layout.slices == 8 or (layout.slices == 4 and counting and not by_word) else 1
+        in_twos = layout.slices in (5, 8) or (layout.slices == 4 and counting and not by_word)
+        count = ROWS if layout.slices == 1 else 2 if in_twos else 1
         if count > 1:
             wide = builder.icmp_signed(">", blocks, ir.Constant(I64, MANY if layout.slices == 1 else -1))
             groups = builder.select(wide, builder.sdiv(rows, ir.Constant(I64, count)), groups)

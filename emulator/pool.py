@@ -25,8 +25,9 @@ from emulator.workers import (
     FUNCTION,
     GRAIN,
     LEAST,
+    LEFT,
     MUTEX,
-    NEXT,
+    ONE_AT_BACK,
     ONE_JOB,
     ONE_WORKER,
     OPEN,
@@ -89,16 +90,25 @@ def dismiss(pool):
 
 
 @njit
-def _take_part(pool):
-    """Do ranges of the job until none is left: large ones first, so that all threads end at about the same time."""
+def _take_part(pool, of_master):
+    """Do ranges of the job until none is left: large ones first, so that all threads end at about the same time.
+
+    The master takes them from the front, workers from the back: what is computed again and again meets the core whose cache has
+    its operands.
+    """
     function, arguments = load(pool + 8 * FUNCTION, i64), load(pool + 8 * ARGUMENTS, i64)
     rows, grain, pieces = load(pool + 8 * ROWS, i64), load(pool + 8 * GRAIN, i64), load(pool + 8 * PIECES, i64)
     while True:
-        first = atomic_load(pool + 8 * NEXT)
-        if first >= rows:
+        left = atomic_load(pool + 8 * LEFT)
+        first, last = left & (ONE_AT_BACK - 1), left // ONE_AT_BACK
+        if first >= last:
             return
-        last = min(first + max((rows - first) // (pieces * grain), 1) * grain, rows)
-        if exchange_if(pool + 8 * NEXT, first, last) and not call_part(function, arguments, first, last):
+        some = max((last - first) // pieces, 1)
+        if of_master:
+            last, rest = first + some, left + some
+        else:
+            first, rest = last - some, left - some * ONE_AT_BACK
+        if exchange_if(pool + 8 * LEFT, left, rest) and not call_part(function, arguments, first * grain, min(last * grain, rows)):
             atomic_store(pool + 8 * FAILED, 1)
 
 
@@ -106,17 +116,18 @@ def share(pool, work, function, arguments, rows, grain):
     """Do a job, alone or with the workers that come. False if a part has failed."""
     if work < load(pool + 8 * LEAST, i64):
         return call_part(function, arguments, 0, rows)
+    grain *= 1 + rows // (grain * (ONE_AT_BACK // 2))          # of ever so many rows not more grains than LEFT can hold
     store(pool + 8 * FUNCTION, function)
     store(pool + 8 * ARGUMENTS, arguments)
     store(pool + 8 * ROWS, rows)
     store(pool + 8 * GRAIN, grain)
-    atomic_store(pool + 8 * NEXT, 0)
+    atomic_store(pool + 8 * LEFT, (rows + grain - 1) // grain * ONE_AT_BACK)
     atomic_store(pool + 8 * FINISHED, 0)
     atomic_store(pool + 8 * FAILED, 0)
     atomic_store(pool + 8 * DOOR, (atomic_load(pool + 8 * DOOR) & -ONE_JOB) + ONE_JOB + OPEN)
     if atomic_load(pool + 8 * SLEEPERS):
         _wake(pool)
-    _take_part(pool)
+    _take_part(pool, True)
     joined = (atomic_add(pool + 8 * DOOR, -OPEN) & (ONE_JOB - 1)) >> 1
     looks = 0
     while atomic_load(pool + 8 * FINISHED) != joined:
@@ -141,7 +152,7 @@ def work(pool):
         door = _invited(pool, job)
         if door and exchange_if(pool + 8 * DOOR, door, door + ONE_WORKER):
             job, looks = door // ONE_JOB, 0
-            _take_part(pool)
+            _take_part(pool, False)
             atomic_add(pool + 8 * FINISHED, 1)
             continue
         pause()

@@ -19,10 +19,12 @@ SMALL = 1 << 17             # bytes of work that are not shared out: they take 3
 
 # Words of a pool; what several threads write to often has a cache line of its own.
 SHARE, LEAST, FUNCTION, ARGUMENTS, ROWS, GRAIN, PIECES, STOP = range(8)     # SHARE: what emulator/threads.py calls
-DOOR, NEXT, FINISHED, SLEEPERS, FAILED, MUTEX, CONDITION, WORDS = range(8, 72, 8)
+DOOR, LEFT, FINISHED, SLEEPERS, FAILED, MUTEX, CONDITION, WORDS = range(8, 72, 8)
 
 # The door: number of the job, how many workers have joined it, whether others still may.
 OPEN, ONE_WORKER, ONE_JOB = 1, 2, 1 << 16
+# What is left of a job, numbers of grains: the first that nobody has taken, and, times this, the one behind the last.
+ONE_AT_BACK = 1 << 32
 
 
 def cores() -> int:
