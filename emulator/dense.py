@@ -20,7 +20,7 @@ from emulator.threads import in_parallel
 f32, i32, i8, u16 = np.float32, np.int32, np.int8, np.uint16
 F32, F16, BF16, I8 = range(4)
 NEAR, NEARER = 1 << 19, 24 << 10        # bytes that are sure to stay in a second-level, in a first-level cache
-AHEAD = 1 << 10                         # bytes of a row that are asked of memory before they are needed
+AHEAD = 2 << 10                         # bytes of a row that are asked of memory before they are needed
 COLS, ROW_STRIDE, MACS = csr_number("vec.cols"), csr_number("vec.row_stride"), slot("vec.macs")
 
 
@@ -73,15 +73,11 @@ def in_fours(rows: int, row_bytes: int, vector_bytes: int) -> int:
 
 
 @inline
-def four_rows(form: int, size: int, p: int, stride: int, whole: int, left: int, vector: int, target: int, far: bool) -> None:
-    """y = W x for the four rows from p on; `far`, a constant: they come from memory."""
+def four_rows(form: int, size: int, p: int, stride: int, whole: int, left: int, vector: int, target: int) -> None:
+    """y = W x for the four rows from p on, which lie in a cache."""
     a = b = c = d = spread(ZERO)
     for i in range(0, whole, 16):
         v, w = take(vector + 4 * i, f32), p + size * i
-        if far:
-            ahead = w + (AHEAD if size * i + AHEAD < stride else AHEAD + 3 * stride)       # behind a row come the next four rows
-            for k in range(4):
-                ask_for(ahead + k * stride)
         a = a + weights(form, w) * v
         b = b + weights(form, w + stride) * v
         c = c + weights(form, w + 2 * stride) * v
@@ -95,18 +91,51 @@ def four_rows(form: int, size: int, p: int, stride: int, whole: int, left: int, 
     put_part(target, canonical(fold4(a, b, c, d)), 4)
 
 
+@inline
+def eight_rows(form: int, size: int, p: int, stride: int, whole: int, left: int, vector: int, target: int) -> None:
+    """y = W x for the eight rows from p on, which come from memory: it is asked for the next eight where these end."""
+    a = b = c = d = e = f = g = h = spread(ZERO)
+    row = size * (whole + left)
+    reach = min(AHEAD, row)
+    for i in range(0, whole, 16):
+        v, w = take(vector + 4 * i, f32), p + size * i
+        ahead = w + (reach if size * i + reach < row else reach - row + 8 * stride)
+        for k in range(8):
+            ask_for(ahead + k * stride)
+        a = a + weights(form, w) * v
+        b = b + weights(form, w + stride) * v
+        c = c + weights(form, w + 2 * stride) * v
+        d = d + weights(form, w + 3 * stride) * v
+        e = e + weights(form, w + 4 * stride) * v
+        f = f + weights(form, w + 5 * stride) * v
+        g = g + weights(form, w + 6 * stride) * v
+        h = h + weights(form, w + 7 * stride) * v
+    if left:
+        v, w = take_part(vector + 4 * whole, f32, left, ZERO), p + size * whole
+        a = a + some_weights(form, w, left) * v
+        b = b + some_weights(form, w + stride, left) * v
+        c = c + some_weights(form, w + 2 * stride, left) * v
+        d = d + some_weights(form, w + 3 * stride, left) * v
+        e = e + some_weights(form, w + 4 * stride, left) * v
+        f = f + some_weights(form, w + 5 * stride, left) * v
+        g = g + some_weights(form, w + 6 * stride, left) * v
+        h = h + some_weights(form, w + 7 * stride, left) * v
+    put_part(target, canonical(fold4(a, b, c, d)), 4)
+    put_part(target + 16, canonical(fold4(e, f, g, h)), 4)
+
+
 @leaf
 def some_rows(first: int, last: int, form: int, size: int, source: int, stride: int, cols: int, vector: int, target: int,
               fours: int, far: bool) -> None:
     """y = W x for the rows first..last."""
     whole, left = cols & -16, cols & 15
-    for row in range(first, min(last, fours), 4):
-        p = source + row * stride
-        if far:
-            four_rows(form, size, p, stride, whole, left, vector, target + 4 * row, True)
-        else:
-            four_rows(form, size, p, stride, whole, left, vector, target + 4 * row, False)
-    for row in range(max(first, fours), last):
+    fours = max(first, min(last, fours))
+    eights = first + (fours - first & -8) if far else first
+    for row in range(first, eights, 8):
+        eight_rows(form, size, source + row * stride, stride, whole, left, vector, target + 4 * row)
+    for row in range(eights, fours, 4):
+        four_rows(form, size, source + row * stride, stride, whole, left, vector, target + 4 * row)
+    for row in range(fours, last):
         p = source + row * stride
         a = spread(ZERO)
         for i in range(0, whole, 16):
