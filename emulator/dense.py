@@ -12,7 +12,7 @@ import numpy as np
 from emulator.context import DONE, LARGE, PUNT, count, csr, csr_number, inline, leaf, overlap, readable, slot, writable
 from emulator.elementwise import VEC
 from emulator.folds import dot_bytes, fold, fold4, words_of
-from emulator.lanes import ask_for, convert, put, put_part, spread, take, take_part
+from emulator.lanes import ask_for, convert, put, put_part, recipe, spread, take, take_part
 from emulator.machine_code import load, store
 from emulator.recipes import ZERO, canonical, f32_from_bf16, f32_from_f16
 from emulator.threads import in_parallel
@@ -72,56 +72,52 @@ def in_fours(rows: int, row_bytes: int, vector_bytes: int) -> int:
     return 0 if rows * row_bytes > NEAR and row_bytes + vector_bytes <= NEARER else rows & -4
 
 
-@inline
-def four_rows(form: int, size: int, p: int, stride: int, whole: int, left: int, vector: int, target: int) -> None:
-    """y = W x for the four rows from p on, which lie in a cache."""
-    a = b = c = d = spread(ZERO)
-    for i in range(0, whole, 16):
-        v, w = take(vector + 4 * i, f32), p + size * i
-        a = a + weights(form, w) * v
-        b = b + weights(form, w + stride) * v
-        c = c + weights(form, w + 2 * stride) * v
-        d = d + weights(form, w + 3 * stride) * v
+@recipe
+def add_four(form: Any, sums: Any, w: Any, stride: Any, v: Any) -> Any:
+    """The sums of four rows, and 16 more products of each."""
+    a, b, c, d = sums
+    return (a + weights(form, w) * v, b + weights(form, w + stride) * v, c + weights(form, w + 2 * stride) * v,
+            d + weights(form, w + 3 * stride) * v)
+
+
+@recipe
+def end_four(form: Any, sums: Any, w: Any, stride: Any, vector: Any, left: Any, target: Any) -> None:
+    """Add the last columns of four rows, fewer than 16, and store their sums."""
+    a, b, c, d = sums
     if left:
-        v, w = take_part(vector + 4 * whole, f32, left, ZERO), p + size * whole
+        v = take_part(vector, f32, left, ZERO)
         a = a + some_weights(form, w, left) * v
         b = b + some_weights(form, w + stride, left) * v
         c = c + some_weights(form, w + 2 * stride, left) * v
         d = d + some_weights(form, w + 3 * stride, left) * v
     put_part(target, canonical(fold4(a, b, c, d)), 4)
+
+
+@inline
+def four_rows(form: int, size: int, p: int, stride: int, whole: int, left: int, vector: int, target: int) -> None:
+    """y = W x for the four rows from p on, which lie in a cache."""
+    zero = spread(ZERO)
+    sums = (zero, zero, zero, zero)
+    for i in range(0, whole, 16):
+        sums = add_four(form, sums, p + size * i, stride, take(vector + 4 * i, f32))
+    end_four(form, sums, p + size * whole, stride, vector + 4 * whole, left, target)
 
 
 @inline
 def eight_rows(form: int, size: int, p: int, stride: int, whole: int, left: int, vector: int, target: int) -> None:
     """y = W x for the eight rows from p on, which come from memory: it is asked for the next eight where these end."""
-    a = b = c = d = e = f = g = h = spread(ZERO)
+    zero, q = spread(ZERO), p + 4 * stride
+    upper = lower = (zero, zero, zero, zero)
     row = size * (whole + left)
     reach = min(AHEAD, row)
     for i in range(0, whole, 16):
-        v, w = take(vector + 4 * i, f32), p + size * i
-        ahead = w + (reach if size * i + reach < row else reach - row + 8 * stride)
+        v, at = take(vector + 4 * i, f32), size * i
+        ahead = p + at + (reach if at + reach < row else reach - row + 8 * stride)
         for k in range(8):
             ask_for(ahead + k * stride)
-        a = a + weights(form, w) * v
-        b = b + weights(form, w + stride) * v
-        c = c + weights(form, w + 2 * stride) * v
-        d = d + weights(form, w + 3 * stride) * v
-        e = e + weights(form, w + 4 * stride) * v
-        f = f + weights(form, w + 5 * stride) * v
-        g = g + weights(form, w + 6 * stride) * v
-        h = h + weights(form, w + 7 * stride) * v
-    if left:
-        v, w = take_part(vector + 4 * whole, f32, left, ZERO), p + size * whole
-        a = a + some_weights(form, w, left) * v
-        b = b + some_weights(form, w + stride, left) * v
-        c = c + some_weights(form, w + 2 * stride, left) * v
-        d = d + some_weights(form, w + 3 * stride, left) * v
-        e = e + some_weights(form, w + 4 * stride, left) * v
-        f = f + some_weights(form, w + 5 * stride, left) * v
-        g = g + some_weights(form, w + 6 * stride, left) * v
-        h = h + some_weights(form, w + 7 * stride, left) * v
-    put_part(target, canonical(fold4(a, b, c, d)), 4)
-    put_part(target + 16, canonical(fold4(e, f, g, h)), 4)
+        upper, lower = add_four(form, upper, p + at, stride, v), add_four(form, lower, q + at, stride, v)
+    end_four(form, upper, p + size * whole, stride, vector + 4 * whole, left, target)
+    end_four(form, lower, q + size * whole, stride, vector + 4 * whole, left, target + 16)
 
 
 @leaf
