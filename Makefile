@@ -14,8 +14,9 @@ PROMPT ?= Once upon a time
 demo: $(READY)
 	$(BIN)/slimulator generate "$(PROMPT)" -n 75
 
+# On all cores. Sharing out the tests does not change what they do: each makes its own machine and files.
 test: $(READY)
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses=auto --dist=worksteal
 
 # Random programs and operands, other ones each time: SLIMULATOR_FUZZ programs, by default a night's work.
 fuzz: $(READY)
@@ -35,7 +36,7 @@ bench: $(READY)
 # Outside references (GNU binutils, gcc, picolibc, QEMU; transformers: pip install '.[oracle]'); a missing one is a failure here, a
 # skip in `make test`.
 oracle: $(READY)
-	SLIMULATOR_ORACLE=require $(BIN)/pytest tests/oracle
+	SLIMULATOR_ORACLE=require $(BIN)/pytest --numprocesses=auto --dist=worksteal tests/oracle
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
