@@ -21,7 +21,7 @@ test: $(READY)
 # Random programs and operands, other ones each time: SLIMULATOR_FUZZ programs, by default a night's work.
 fuzz: $(READY)
 	export SLIMULATOR_FUZZ=$${SLIMULATOR_FUZZ:-500000} SLIMULATOR_FUZZ_SEED=$${SLIMULATOR_FUZZ_SEED:-$$(date +%s)}; \
-	$(BIN)/pytest tests/emulator/test_fuzzing.py tests/emulator/test_differential.py
+	$(BIN)/pytest --numprocesses=auto --dist=worksteal tests/emulator/test_fuzzing.py tests/emulator/test_differential.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

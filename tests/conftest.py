@@ -9,6 +9,7 @@ failure.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,26 @@ def _forbid_skip(report: Any) -> None:
     if report.skipped:
         report.outcome = "failed"
         report.longrepr = f"skipped, but SLIMULATOR_ORACLE=require: {report.longrepr}"
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say how much was tried at random: what tests have recorded as `fuzzed`, added up over all of them."""
+    tried: Counter[str] = Counter()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            for name, value in getattr(report, "user_properties", ()):
+                if name == "fuzzed":
+                    tried.update(value)
+    if os.environ.get("SLIMULATOR_FUZZ") and tried:
+        terminalreporter.write_line("fuzzed: " + ", ".join(f"{n:,} {what}" for what, n in sorted(tried.items())))
+
+
+@pytest.fixture
+def fuzzed(request: pytest.FixtureRequest) -> Generator[Counter[str]]:
+    """Counts what a test tries at random, by kind; the summary of a long run says the sums."""
+    tried: Counter[str] = Counter()
+    yield tried
+    request.node.user_properties.append(("fuzzed", dict(tried)))
 
 
 @pytest.fixture

@@ -392,7 +392,7 @@ def pair(request):
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.mnemonic)
-def test_random_starts(pair, row):
+def test_random_starts(pair, row, fuzzed):
     machine = pair.reference.machine
     if not machine.has_unit(row.unit) or (machine is SMALL and row.unit != "pim"):       # on the small one all banks are compared
         return
@@ -404,6 +404,7 @@ def test_random_starts(pair, row):
         case = cases.regular(row)
         if i % 2:
             cases.spoil(case)
+        fuzzed["operations"] += 1
         try:
             cases.run(case)
         except Difference as difference:

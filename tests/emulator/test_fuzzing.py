@@ -35,6 +35,7 @@ MOST = 200                  # instructions that a program may take: some never e
 PROMPT = (5, 7, -3)
 REGRESSIONS = Path(__file__).parent / "regressions"
 LONG = os.environ.get("SLIMULATOR_FUZZ")
+PARTS = (os.cpu_count() or 1) if LONG else 1          # of a long run, each on a core of its own
 
 
 # ---------------------------------------------------------------------------------------------------- both engines
@@ -128,13 +129,15 @@ def run_again(path: Path) -> None:
     agree(asm.assemble(text), Watched.parse(text.partition("\n")[0].removeprefix("# ")))
 
 
-def test_random_programs():
-    failed, count = [], int(LONG or 1500)
+@pytest.mark.parametrize("part", range(PARTS))
+def test_random_programs(fuzzed, part):
+    failed, count = [], -(-int(LONG or 1500) // PARTS)
 
     @settings(max_examples=min(count, 10_000), deadline=None, derandomize=LONG is None, database=None,
               phases=[Phase.generate, Phase.shrink], suppress_health_check=list(HealthCheck))
     @given(cases)
     def run(case: tuple[str, Watched]) -> None:
+        fuzzed["programs"] += 1
         try:
             agree(asm.assemble(case[0]), case[1])
         except Exception as error:
