@@ -5,16 +5,22 @@
                      ^^^^
     hint: ...
     lib.s:3: note: in macro `twice`, called here
+
+Everything in them may come from outside: as text, they hold no control character (isa/text.py) and no endless line.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from isa import hints
+from isa.text import printable, shortened
 
 SHOWN = 120     # characters of a source line that a diagnostic shows
+WORD, MESSAGE = 200, 1000       # characters of a word in a message, and of a message; what a source makes longer loses its middle
+_LONG = re.compile(rf"\S{{{WORD + 1},}}")
 
 
 @dataclass(frozen=True)
@@ -28,7 +34,7 @@ class Span:
     text: str = ""
 
     def place(self) -> str:
-        return f"{self.file}:{self.line}" + (f":{self.column}" if self.column else "")
+        return f"{printable(self.file)}:{self.line}" + (f":{self.column}" if self.column else "")
 
     def picture(self) -> str:
         """The source line with the stretch underlined; a long line is cut around the stretch."""
@@ -36,10 +42,10 @@ class Span:
             return ""
         text, start = self.text.expandtabs(1), self.column - 1
         first = max(0, start - SHOWN // 2) if len(text) > SHOWN else 0
-        shown = text[first:first + SHOWN].rstrip()
-        underline = "^" * max(1, min(self.length, len(shown) - (start - first)))
-        before, after = ("..." if first else ""), ("..." if first + SHOWN < len(text) else "")
-        return f"\n    {before}{shown}{after}\n    {' ' * (len(before) + start - first)}{underline}"
+        part = text[first:first + SHOWN].rstrip()
+        left, under = printable(part[:start - first]), printable(part[start - first:start - first + self.length])
+        line = ("..." if first else "") + printable(part) + ("..." if first + SHOWN < len(text) else "")
+        return f"\n    {line}\n    {' ' * (3 * bool(first) + len(left))}{'^' * max(1, len(under))}"
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,7 @@ class Note:
     span: Span
 
     def __str__(self) -> str:
-        return f"{self.span.place()}: note: {self.message}{self.span.picture()}"
+        return f"{self.span.place()}: note: {shown(self.message)}{self.span.picture()}"
 
 
 @dataclass(frozen=True)
@@ -64,9 +70,16 @@ class Diagnostic:
     severity: str = "error"
 
     def __str__(self) -> str:
-        hint = f"\nhint: {self.hint}" if self.hint else ""
+        hint = f"\nhint: {shown(self.hint)}" if self.hint else ""
         notes = "".join(f"\n{note}" for note in self.notes)
-        return f"{self.span.place()}: {self.severity}: {self.message}{self.span.picture()}{hint}{notes}"
+        return f"{self.span.place()}: {self.severity}: {shown(self.message)}{self.span.picture()}{hint}{notes}"
+
+
+def shown(message: str) -> str:
+    """A message or hint as it is printed; one of several lines stays so."""
+    if len(message) > WORD:
+        message = shortened(_LONG.sub(lambda word: shortened(word[0], WORD), message), MESSAGE)
+    return printable(message, keep="\n")
 
 
 class AssemblyError(Exception):

@@ -177,7 +177,7 @@ def _file(assembler: Assembler, site: Site, operand: Operand, name: str) -> Path
     """The file that an operand of the directive `name` names, looked for as .include does."""
     if not isinstance(operand, String):
         raise SourceError(f"{name} needs a file name in double quotes", 0, 1)
-    return assembler.preprocessor.find(operand.text(), site)
+    return assembler.preprocessor.find(operand.path(), site)
 
 
 @directive(".incbin")

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from asm.assembly import Assembly, ListingLine
-from asm.diagnostics import Diagnostic, plural
+from asm.diagnostics import Diagnostic, plural, shown
 from isa.program import Line, Section, Symbol
+from isa.text import printable
 
 ROW_BYTES, ROWS = 8, 4          # bytes in a row of the listing, rows for one statement
 WIDTH = 160                     # characters of source that are shown of a line
@@ -29,7 +30,7 @@ def listing(assembly: Assembly) -> Iterator[str]:
     for line in assembly.listing:
         if place != (line.file, line.section):
             place = line.file, line.section
-            yield f"\n{line.file}" + (f", section {line.section}" if line.section else "")
+            yield f"\n{printable(line.file)}" + (f", section {printable(line.section)}" if line.section else "")
         yield from _statement(line)
         yield from _messages(line, waiting)
     rest = [diagnostic for diagnostics in waiting.values() for diagnostic in diagnostics]
@@ -44,8 +45,8 @@ def _statement(line: ListingLine) -> Iterator[str]:
     address = "" if line.address is None else f"{line.address:08x}"
     rows = [line.data[at:at + ROW_BYTES] for at in range(0, min(len(line.data), ROWS * ROW_BYTES), ROW_BYTES)] or [b""]
     text = "> " * line.depth + line.text
-    shown = text if len(text) <= WIDTH else text[:WIDTH] + "..."
-    yield f"{line.line:5}  {address:<10}  {_hex(rows[0]):<19}   {shown}".rstrip()
+    source = printable(text[:WIDTH], keep="\t") + ("..." if len(text) > WIDTH else "")
+    yield f"{line.line:5}  {address:<10}  {_hex(rows[0]):<19}   {source}".rstrip()
     for number, row in enumerate(rows[1:], 1):
         yield f"{'':5}  {(line.address or 0) + number * ROW_BYTES:08x}    {_hex(row)}"
     if more := line.size - sum(map(len, rows)):
@@ -69,25 +70,26 @@ def _messages(line: ListingLine, waiting: dict[tuple[str, int], list[Diagnostic]
     for diagnostic in [d for d in diagnostics if not d.span.text or d.span.text.strip() == line.text.strip()]:
         diagnostics.remove(diagnostic)
         span = diagnostic.span
-        start = len("> " * line.depth) + span.column - 1
+        text, start = "> " * line.depth + line.text, len("> " * line.depth) + span.column - 1
         if span.column and start < WIDTH:
-            yield _SOURCE + " " * start + "^" * max(1, min(span.length, WIDTH - start))
-        yield f"{_SOURCE}{diagnostic.severity}: {diagnostic.message}"
+            left, under = (len(printable(part, keep="\t")) for part in (text[:start], text[start:min(start + span.length, WIDTH)]))
+            yield _SOURCE + " " * left + "^" * max(1, under)
+        yield f"{_SOURCE}{diagnostic.severity}: {shown(diagnostic.message)}"
         if diagnostic.hint:
-            yield f"{_SOURCE}hint: {diagnostic.hint}"
-        yield from (f"{_SOURCE}{note.span.place()}: note: {note.message}" for note in diagnostic.notes)
+            yield f"{_SOURCE}hint: {shown(diagnostic.hint)}"
+        yield from (f"{_SOURCE}{note.span.place()}: note: {shown(note.message)}" for note in diagnostic.notes)
 
 
 def symbol_map(symbols: list[Symbol], sections: list[Section]) -> Iterator[str]:
     """Lines of text: the sections, then the symbols by address, then those that are plain values."""
     yield f"{'address':<18}  {'size':>12}  flags  section"
     for section in sections:
-        yield f"{section.address:#018x}  {section.size:12}  {section.flags:<5}  {section.name}"
+        yield f"{section.address:#018x}  {section.size:12}  {section.flags:<5}  {printable(section.name)}"
     yield ""
     yield f"{'address':<18}  {'size':>12}  {'binding':<7}  {'kind':<7}  {'section':<16}  symbol"
     for symbol in _ordered(symbols):
         yield (f"{symbol.value % (1 << 64):#018x}  {symbol.size:12}  {symbol.binding:<7}  {symbol.kind:<7}  "
-               f"{symbol.section or '(value)':<16}  {symbol.name}")
+               f"{printable(symbol.section or '(value)'):<16}  {printable(symbol.name)}")
 
 
 def _ordered(symbols: list[Symbol]) -> list[Symbol]:
@@ -101,7 +103,7 @@ def line_map(lines: list[Line]) -> Iterator[str]:
     for line in lines:
         if (line.file, line.line) != before:
             before = line.file, line.line
-            yield f"{line.address:#018x}  {line.file}:{line.line}" if line.file else f"{line.address:#018x}  (not known)"
+            yield f"{line.address:#018x}  {printable(line.file)}:{line.line}" if line.file else f"{line.address:#018x}  (not known)"
 
 
 def as_json(assembly: Assembly) -> dict[str, Any]:

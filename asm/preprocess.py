@@ -15,6 +15,7 @@ from pathlib import Path
 from asm.diagnostics import Note, SourceError
 from asm.macros import BODIES, ENDS, Macro, arguments_of, fill_in, parse_header, split_arguments, unquoted
 from asm.source import Buffer, Site, Statement, decode, file_buffer, split_statements
+from asm.syntax import String, parse_operands
 
 DEEPEST = 100               # includes, macro calls and repetitions inside one another
 MOST_STATEMENTS = 50_000_000    # a repetition count beyond this is a mistake
@@ -116,7 +117,7 @@ class Preprocessor:
             self.stack.append(Reading(buffer, repeat=repeat))
 
     def _include(self, site: Site) -> None:
-        name = quoted(site)
+        name = _file_name(site)
         path = self.find(name, site)
         chain: Site | None = site
         while chain is not None:
@@ -282,12 +283,12 @@ def _cut(buffer: Buffer, first: int, begin: tuple[Statement, ...], last: int,
     return lines, code, buffer.first + first
 
 
-def quoted(site: Site) -> str:
-    """The file name of .include, its quotes removed. Raises SourceError."""
-    text = site.statement.operands.strip()
-    if len(text) < 3 or text[0] != '"' or text[-1] != '"':
+def _file_name(site: Site) -> str:
+    """The file name of .include. Raises SourceError."""
+    operands = parse_operands(site.statement.operands)
+    if len(operands) != 1 or not isinstance(operands[0], String) or not operands[0].value:
         raise SourceError(f"{site.statement.operation} needs a file name in double quotes")
-    return text[1:-1]
+    return operands[0].path()
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -5,6 +5,7 @@ Equal texts are parsed once. Columns in the nodes count from the start of the op
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from functools import lru_cache
@@ -35,6 +36,10 @@ class String:
     value: bytes
     start: int
     end: int
+
+    def path(self) -> str:
+        """The string as the name of a file, which may be no UTF-8."""
+        return os.fsdecode(self.value)
 
     def text(self) -> str:
         """The string as text: a name, a message. Raises SourceError when its bytes are not UTF-8."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import permutations
 
 from isa.instruction import TABLE
+from isa.text import printable
 
 # Registers with a fixed role in every compiled program.
 POSITION, LAYER, KEYS, VALUES, POSITIONS, KV_OFFSET, ROPE_ROW, LAYERS_LEFT, WEIGHTS, TOKEN, BUFFER, BUFFER_TAG = (
@@ -72,12 +73,18 @@ class Emitter:
 
     # ---------------------------------------------------------------------------------------------- text
 
+    # Comments may hold names from outside, which must not end the line and go on as code.
+
     def line(self, text: str, comment: str = "") -> None:
         text = f"    {text}"
-        self.lines.append(f"{text:<48}# {comment}" if comment else text)
+        self.lines.append(f"{text:<48}# {printable(comment)}" if comment else text)
 
     def comment(self, text: str) -> None:
-        self.lines += ["", f"    # ---- {text}"]
+        self.lines += ["", f"    # ---- {printable(text)}"]
+
+    def heading(self, text: str) -> None:
+        """A comment from the first column on."""
+        self.lines.append(f"# {printable(text)}")
 
     def label(self, name: str) -> None:
         """A place that control flow reaches from elsewhere."""

@@ -34,6 +34,7 @@ from compiler.sampling import sample
 from compiler.weights import ROPE, Layout
 from isa.preset import Preset, preset_names
 from isa.services import EMIT_TOKEN, EXIT, READ_TOKEN, WRITE
+from isa.text import quoted
 
 EMPTY_PROMPT, BAD_TOKEN = 2, 3          # exit codes
 MOST_STOPS = 16                         # stop tokens that the parameter block has room for
@@ -49,11 +50,6 @@ class Files:
 
     def within(self, folder: Path) -> Files:
         return Files(*(str(folder / getattr(self, part.name)) for part in fields(self)))
-
-
-def _quoted(name: str) -> str:
-    """A file's name as the assembler reads it."""
-    return '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def write_program(graph: Graph, layout: Layout, memory: MemoryPlan, machine: Preset, files: Files, title: str,
@@ -91,18 +87,18 @@ _CACHES = {"hbm": ".hbm.caches, \"aw\", @nobits", "dram": ".bss"}
 def _frame(c: Lowering, machine: Preset, files: Files, title: str) -> None:
     graph, memory, layout = c.graph, c.memory, c.layout
     emit = c.emit.lines.append
-    emit(f"# {title}")
-    emit(f"# Machine {machine.name}, {memory.context} positions, {layout.size:,} bytes of weights, "
-         f"{memory.scratchpad_bytes:,} bytes of scratchpad.")
+    c.emit.heading(title)
+    c.emit.heading(f"Machine {machine.name}, {memory.context} positions, {layout.size:,} bytes of weights, "
+                   f"{memory.scratchpad_bytes:,} bytes of scratchpad.")
     if machine.name in preset_names():          # another one is a file, which has to be named where this is assembled
         emit(f"    .machine {machine.name}")
-    emit(f"    .meta {_quoted(files.meta)}\n")
+    emit(f"    .meta {quoted(files.meta)}\n")
     if c.placement and c.placement.size:
         emit("# ---- matrices in the banks, from the first row on")
         for line in str(c.placement).splitlines():
             emit(f"#   {line}")
-        emit(f'    .section .hbm.banks, "aw"\n    .balign 4096\nbanks:\n    .incbin {_quoted(files.banks)}\n')
-    emit(f'    .section {_WEIGHTS[weights_region(machine)]}\n    .balign 4096\nweights:\n    .incbin {_quoted(files.weights)}\n')
+        emit(f'    .section .hbm.banks, "aw"\n    .balign 4096\nbanks:\n    .incbin {quoted(files.banks)}\n')
+    emit(f'    .section {_WEIGHTS[weights_region(machine)]}\n    .balign 4096\nweights:\n    .incbin {quoted(files.weights)}\n')
 
     emit("# ---- the host's part: what to generate, and how")
     emit("    .section .data\n    .balign 8")

@@ -17,7 +17,7 @@
     3x: nop                     # error: `3x` cannot be a label
     .float  abc                 # error: a floating-point number is expected
     .word   1.5                 # error: a floating-point number cannot stand here
-    .incbin "\xff"              # error: not UTF-8
+    .incbin "\xff"              # error: file not found
     .error  "\xff"              # error: not UTF-8
     .word   1 << 1000 << 1000   # error: the value has more than 1024 bits
     .float  1e6000              # error: 1e6000 is out of range for a floating-point number
