@@ -9,6 +9,7 @@ commands/, what they do in the packages.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -22,6 +23,7 @@ from commands.debug import debug
 from commands.look_up import look_up, machines
 from commands.models import COMMANDS as OF_MODELS
 from commands.run import run_program
+from isa.files import Ended, end_cleanly
 
 __version__ = "0.1.0"
 
@@ -46,7 +48,14 @@ def __getattr__(name: str) -> Any:
 
 def main() -> None:
     """The console script: exit status 0, 1 for a user's mistake, 2 for usage, or the exit code of the program that ran."""
-    sys.exit(invoke(sys.argv[1:]))
+    end_cleanly()
+    try:
+        status = invoke(sys.argv[1:])
+    except Ended as end:                                        # everything is cleaned up
+        signal.signal(end.number, signal.SIG_DFL)
+        signal.raise_signal(end.number)
+        raise
+    sys.exit(status)
 
 
 def invoke(arguments: Sequence[str]) -> int:

@@ -23,7 +23,7 @@ def compile_program(model: Path, output: Path | None, settings: Any, tokenizer: 
     weights and the tokenizer. Its memory map goes to stderr.
     """
     from compiler.frontends import load
-    from isa.elf import check_directory
+    from isa.files import check_directory
     output = output or Path(f"{model.resolve().stem if model.is_file() else model.resolve().name}.{'s' if source else 'elf'}")
     if source and output.suffix in ("", ".elf", ".weights", ".banks", ".meta"):
         raise click.UsageError(f"-S writes assembly; expected a name like {output.with_suffix('.s')}, got {output}")

@@ -143,7 +143,7 @@ def json_text(data: Any) -> str:
 @contextmanager
 def writer(path: Path) -> Iterator[Callable[[Iterable[str]], None]]:
     """Something to call with lines. What it writes is a file when the block has ended, whole or not at all; "-" is stdout."""
-    from isa.elf import replacing
+    from isa.files import replacing
     if str(path) == "-":
         yield lambda lines: sys.stdout.writelines(f"{line}\n" for line in lines)
         return

@@ -15,7 +15,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from isa.elf import replacing
+from isa.files import replacing
 from isa.pages import give_back
 
 ROOT = Path(__file__).parents[1]

@@ -36,7 +36,7 @@ from compiler.sampling import scratch
 from compiler.sparsify import BY_NEURON, sparsify
 from compiler.to_banks import to_banks
 from compiler.weights import PAGE, ROPE, Layout, plan_weights
-from isa.elf import check_directory, replacing
+from isa.files import check_directory, replacing
 from isa.hints import nearest
 from isa.preset import Preset, load_preset, presets_with
 from isa.program import Program

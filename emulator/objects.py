@@ -21,7 +21,7 @@ from typing import Any
 from llvmlite import binding
 
 from emulator.features import LEVEL
-from isa.elf import replacing
+from isa.files import replacing
 
 ROOT = Path(__file__).parents[1]
 COMPILER = "emulator.object_code"

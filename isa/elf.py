@@ -10,18 +10,15 @@ Source: System V ABI, chapter "Object Files" (ELF-64); RISC-V ELF psABI, chapter
 
 from __future__ import annotations
 
-import errno
 import json
 import os
-import secrets
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import IO
 
 from isa.dwarf import encode_lines
+from isa.files import replacing
 from isa.program import ISA_VERSION, Program, ProgramError, Section
 
 PAGE = 4096                      # bytes; file offsets of sections are congruent to their addresses modulo this
@@ -221,34 +218,3 @@ def _unsigned(what: str, value: int) -> int:
     if not -(1 << 63) <= value < 1 << 64:
         raise ProgramError(f"{what}: {value:#x} does not fit 64 bits")
     return value % (1 << 64)
-
-
-def check_directory(path: Path) -> None:
-    """Raise FileNotFoundError if there is no directory to write a file to: before long work, or a temporary file there."""
-    if not Path(os.path.realpath(path)).parent.is_dir():
-        raise FileNotFoundError(errno.ENOENT, "the directory to write it to does not exist", str(path))
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A stream whose bytes become the file `path` when the block ends without an exception, and vanish otherwise."""
-    target = Path(os.path.realpath(path))                  # a link stays a link
-    if target.exists() and not target.is_file():           # /dev/null, a pipe: nothing to replace; a directory: OSError
-        try:
-            with open(target, "wb") as stream:
-                yield stream
-        except OSError as error:
-            error.filename = error.filename or str(path)
-            raise
-        return
-    check_directory(path)
-    temporary = target.with_name(f".slim-{secrets.token_hex(8)}.tmp")
-    try:
-        with open(temporary, "xb") as stream:
-            yield stream
-        os.replace(temporary, target)
-    except BaseException as error:                         # also an interrupt: nobody else would remove the file
-        temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and str(error.filename or temporary) == str(temporary):
-            error.filename = str(path)                     # a full disk names no file, a read-only folder the temporary one
-        raise

@@ -32,7 +32,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, Field
 
 from isa import memory, pages
-from isa.elf import replacing
+from isa.files import replacing
 from isa.preset import Preset, PresetError, preset_of
 from isa.program import ISA_VERSION, Program, ProgramError, Section
 from isa.units import UNITS

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from isa.files import ends
+
 _DAY = 86_400.0                                     # seconds: a longer pause is beyond what select takes
 
 Stop = Callable[[str], None]
@@ -55,7 +57,7 @@ class _Watchdog(threading.Thread):
             now = time.monotonic()
             with self._lock:
                 for number, (stop, deadline) in self._runs.items():
-                    if signal.SIGINT in signals:
+                    if not (ends() | {signal.SIGINT}).isdisjoint(signals):
                         stop(INTERRUPTED)
                     elif deadline <= now:
                         stop(TIMEOUT)
@@ -73,8 +75,10 @@ def watched(stop: Stop, timeout: float | None = None) -> Iterator[None]:
     Ctrl-C is left alone outside the main thread, and where the application has a handler of its own.
     """
     global _watchdog
-    mine = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if not mine and timeout is None:
+    main = threading.current_thread() is threading.main_thread()
+    mine = main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    heard = mine or (main and ends())               # what ends the process is handled when the machine has stopped
+    if not heard and timeout is None:
         yield
         return
     _watchdog = _watchdog if _watchdog is not None and _watchdog.is_alive() else _Watchdog()
@@ -91,11 +95,13 @@ def watched(stop: Stop, timeout: float | None = None) -> Iterator[None]:
     descriptor = -1
     if mine:
         signal.signal(signal.SIGINT, handler)
+    if heard:
         descriptor = signal.set_wakeup_fd(_watchdog.wake.fileno(), warn_on_full_buffer=False)
     try:
         yield
     finally:
-        if mine:
+        if heard:
             signal.set_wakeup_fd(descriptor)
+        if mine:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         _watchdog.remove(number)

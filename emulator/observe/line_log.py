@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from isa.elf import replacing
+from isa.files import replacing
 from isa.reference import ReferenceMachine, Step, Where
 
 Render = Callable[[ReferenceMachine, Step], str]

@@ -17,7 +17,7 @@ import numpy as np
 import safetensors.numpy
 import torch
 
-from isa.elf import replacing
+from isa.files import replacing
 from programs.demo.model import Shape, ternary
 from programs.demo.packing import pack
 from programs.demo.tokenizer import SEPARATOR, SEPARATOR_ID

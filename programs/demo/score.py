@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from isa.elf import replacing
+from isa.files import replacing
 from programs.demo import reference, stories260k
 from programs.demo.tokenizer import stories_of
 

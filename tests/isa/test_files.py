@@ -1,0 +1,122 @@
+"""Files that appear whole or not at all: what an exception, a signal and a killed writer leave."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from isa import files
+from isa.files import replacing, sweep
+
+ROOT = Path(__file__).parents[2]
+LIMIT = 60              # seconds that a child may take
+
+ENDLESS = """
+_start: li a0, 1
+        la a1, mark
+        li a2, 1
+        li a7, 64
+        ecall
+1:      j 1b
+mark:   .ascii "!"
+"""
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    with replacing(tmp_path / "f") as stream:
+        stream.write(b"one")
+        assert names(tmp_path) != ["f"]
+    assert (tmp_path / "f").read_bytes() == b"one" and names(tmp_path) == ["f"]
+    with pytest.raises(ZeroDivisionError), replacing(tmp_path / "f") as stream:
+        stream.write(b"two" * (1 // 0))
+    assert (tmp_path / "f").read_bytes() == b"one" and names(tmp_path) == ["f"]
+
+
+def old(path: Path) -> Path:
+    os.utime(path, (time.time() - 3600,) * 2)
+    return path
+
+
+def test_only_what_is_ours_and_has_no_writer_is_swept(tmp_path: Path) -> None:
+    left, young, fifo, link = (tmp_path / f".slim-{digit * 16}.tmp" for digit in "0123")
+    others = [tmp_path / name for name in ("a.tmp", ".slim-0.tmp", f".slim-{'0' * 16}.tmp~", f"x.slim-{'0' * 16}.tmp", "notes")]
+    for path in (left, young, *others):
+        path.write_bytes(b"x")
+    os.mkfifo(fifo)
+    link.symlink_to("notes")
+    (tmp_path / f".slim-{'4' * 16}.tmp").mkdir()
+    for path in (left, fifo, *others):
+        old(path)
+    with replacing(tmp_path / "f") as stream:
+        mine, = {path for path in tmp_path.glob(".slim-*.tmp") if path.is_file() and path.read_bytes() == b""}
+        old(mine)
+        before = set(names(tmp_path))
+        sweep(tmp_path)
+        assert before - set(names(tmp_path)) <= {left.name} and not left.exists()
+        stream.write(b"whole")
+    assert (tmp_path / "f").read_bytes() == b"whole"
+
+
+def test_a_folder_is_swept_by_the_next_who_writes_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Writers are killed; one that comes later removes what they left."""
+    writer = ("import os, sys\nfrom pathlib import Path\nfrom isa.files import replacing\n"
+              "with replacing(Path(sys.argv[1])) as stream:\n    stream.write(bytes(1 << 20))\n    os.kill(os.getpid(), 9)")
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-c", writer, tmp_path / "f"], cwd=ROOT, timeout=LIMIT)
+        assert done.returncode == -signal.SIGKILL
+    left = [path for path in tmp_path.iterdir() if path.stat().st_size]
+    assert len(left) == 3
+    for path in left:
+        old(path)
+    monkeypatch.setattr(files, "_swept", set())
+    with replacing(tmp_path / "f"):
+        pass
+    assert names(tmp_path) == ["f"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("deaf", [False, True], ids=["", "SIGINT ignored"])         # as of what a shell starts in the background
+@pytest.mark.parametrize("engine", ["fast", "reference"])
+def test_a_signal_ends_a_run_and_leaves_no_file(assembled, tmp_path: Path, engine: str, number: int, deaf: bool) -> None:
+    elf, folder = assembled(ENDLESS), tmp_path / "results"
+    folder.mkdir()
+    ignored = signal.signal(signal.SIGINT, signal.SIG_IGN) if deaf else signal.getsignal(signal.SIGINT)
+    try:
+        child = subprocess.Popen([sys.executable, "-m", "slimulator", "run", elf, "--engine", engine, "--json", folder / "r.json",
+                                  "--csv", folder / "r.csv"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    finally:
+        signal.signal(signal.SIGINT, ignored)
+    try:
+        assert child.stdout is not None and child.stdout.read(1) == b"!"
+        assert len(names(folder)) == 2
+        child.send_signal(number)
+        _, err = child.communicate(timeout=LIMIT)
+    finally:
+        child.kill()
+        child.wait()
+    assert (child.returncode, err, names(folder)) == (-number, b"", [])
+
+
+def test_a_hangup_that_is_ignored_stays_so(assembled, tmp_path: Path) -> None:
+    """nohup."""
+    elf = assembled(ENDLESS)
+    child = subprocess.Popen(["sh", "-c", "trap '' HUP; exec \"$@\"", "sh", sys.executable, "-m", "slimulator", "run", elf,
+                              "--timeout", "1", "--quiet"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert child.stdout is not None and child.stdout.read(1) == "!"
+        child.send_signal(signal.SIGHUP)
+        _, err = child.communicate(timeout=LIMIT)
+    finally:
+        child.kill()
+        child.wait()
+    assert child.returncode == 1 and "stopped by --timeout 1" in err
