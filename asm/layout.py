@@ -166,6 +166,8 @@ def _outside(section: AssemblySection, machine: Preset) -> str:
         return f"section {section.name} needs region {wanted}, which machine {machine.name} does not have"
     if region is None:
         return f"section {section.name} is placed at {section.address:#x}, where there is no memory"
+    if region.name == "mmio":
+        return f"section {section.name} is placed at {section.address:#x}, where devices have their registers"
     if section.address + section.size > region.end:
         return (f"section {section.name} does not fit region {region.name}: it ends at {section.address + section.size:#x}, "
                 f"the region at {region.end:#x}")

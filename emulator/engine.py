@@ -115,15 +115,17 @@ class Machine(ReferenceMachine):
             self._decode(piece)
 
     def _describe_memory(self) -> None:
-        """Fill the context block and the table of spans: DRAM first, then the other regions, flash by its sections."""
+        """Fill the context block and the table of spans: DRAM first, then the other regions, flash by its sections.
+
+        Devices have none: the reference engine meets them.
+        """
         def span(region: Region, base: int, view: np.ndarray) -> list[int]:
             ports = sum(1 << bit for name, bit in context.PORT.items() if name in region.ports)
             counters = (COUNTERS.get(f"{region.name}.bytes_{verb}") for verb in ("read", "written"))
             read, write = (counter.slot if counter else context.SINK for counter in counters)
-            return [base, len(view), view.ctypes.data, int(region.writable and region.name != "mmio"), ports, read, write,
-                    int(not region.writable)]
+            return [base, len(view), view.ctypes.data, int(region.writable), ports, read, write, int(not region.writable)]
 
-        rows = [span(region, base, view) for region, base, view in self.memory.spans()]
+        rows = [span(region, base, view) for region, base, view in self.memory.spans() if region.name != "mmio"]
         dram = self.machine.region("dram").base
         rows.sort(key=lambda row: row[0] != dram)
         self._spans = np.array(rows, np.int64).reshape(-1, SPAN_WORDS)
@@ -273,8 +275,11 @@ class Machine(ReferenceMachine):
         super()._prepare()
         self._block[context.STOP] = 0
         self._loop = _LOOP(kernels.loop(self._visits is not None))
-        self._describe_state()
         self._code_written()
+
+    def _changed(self) -> None:
+        super()._changed()
+        self._describe_state()
         if self._patched != (self.breakpoints, self.watchpoints, self._hooks):
             self._patch()
 
@@ -286,7 +291,7 @@ class Machine(ReferenceMachine):
         limit = SLICE if left is None else min(left, SLICE)
         _REGISTERS.pack_into(self._registers.data, 0, *self.x, 0, self.pc)
         done = self._loop(piece.address, self._address, limit)
-        *self.x, _, self.pc = _REGISTERS.unpack_from(self._registers.data)
+        *self.x[:], _, self.pc = _REGISTERS.unpack_from(self._registers.data)
         return done > 0 and (done == limit or bool(self._stop) or self.pc in self.breakpoints
                              or not piece.base <= self.pc < piece.end)     # perhaps in another piece; no code: the fetch will trap
 

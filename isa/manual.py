@@ -57,7 +57,15 @@ Units need operands aligned to their elements; loads and stores need no alignmen
     "services": """
 `ecall` while mtvec is 0: number in a7, arguments in a0-a2, result in a0.""",
     "devices": """
-Device registers in mmio. A program may define the symbols tohost and fromhost elsewhere instead.""",
+Device registers in mmio, of 8 bytes each. A load or store must lie in one of them: everywhere else in mmio
+nothing answers, and the access traps. A program may define the symbols tohost and fromhost elsewhere: then they are the
+registers, and the two in mmio are none. A register reads as what was written to it last, by the program or by its device.
+
+A store to the first byte of console prints it. A store to the first byte of tohost is a request of the host-target interface,
+(device << 56 | command << 48 | payload): 0, 0 with an odd payload ends the run with payload >> 1; with an even one it asks for the
+system call (write or exit) in the block of four 64-bit words at payload, whose first word takes the result; 1, 1 prints a
+character. When it is taken tohost becomes 0, and fromhost answers with (device << 56 | command << 48 | 1). Devices do not trap:
+a request that they do not know, or that names no memory, does nothing.""",
 }
 
 

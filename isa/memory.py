@@ -7,6 +7,7 @@ large section cost nothing until they are used. Flash holds just what the progra
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from isa import pages
 from isa.pages import Bytes as Bytes
 from isa.preset import Preset, Region
 from isa.program import Chunk, FileSlice, Program, ProgramError, Section
+from isa.services import DEVICE_BYTES
 from isa.traps import Cause, Trap
 
 
@@ -21,9 +23,10 @@ class Memory:
     """Bytes by address. All methods raise Trap for an access that the machine does not allow."""
 
     def __init__(self, machine: Preset) -> None:
-        self.machine, self.regions = machine, machine.regions
+        self.machine = machine          # behind the registers of its devices mmio holds nothing
+        self.regions = tuple(replace(r, size=DEVICE_BYTES) if r.name == "mmio" else r for r in machine.regions)
         self._bytes: dict[str, Bytes] = {
-            region.name: pages.zeros(region.size) for region in machine.regions if region.writable}
+            region.name: pages.zeros(region.size) for region in self.regions if region.writable}
         self._mapped: list[tuple[int, Bytes]] = []          # (address, contents) of read-only sections
         self._loaded = False
 
@@ -41,6 +44,9 @@ class Memory:
                 raise ProgramError(f"section {section.name} at {section.address:#x}..{section.end:#x} lies in no region of "
                                    f"machine {self.machine.name}", path=program.path,
                                    hint="`slimulator machines NAME` prints the regions; choose a machine that has the room")
+            if region.name == "mmio":
+                raise ProgramError(f"section {section.name} at {section.address:#x} lies in device registers", path=program.path,
+                                   hint="a symbol names a register, and takes no section: tohost = 0x2000000")
             places.append((section, region))
         again, self._loaded, self._mapped = self._loaded, True, []
         for section, region in places:

@@ -32,7 +32,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, PlainValidator, Posi
 
 from isa.banks import COLUMN_BYTES, MappingError, Organisation
 from isa.hints import nearest
-from isa.services import CONSOLE
+from isa.services import DEVICE_BYTES
 from isa.units import UNITS
 
 REGIONS = {
@@ -337,8 +337,8 @@ def _region_problems(preset: PresetFile) -> Iterator[Problem]:
         page = max(BASE_ALIGNMENT, table.page_bytes.value if table.page_bytes else 1)
         if table.base.value < 0 or table.base.value % page:
             yield Problem(f"{key}.base.value", f"got {table.base.value:#x}", f"a multiple of {page}, not negative")
-        if name == "mmio" and table.size.value <= CONSOLE:
-            yield Problem(f"{key}.size.value", f"got {table.size.value}", f"more than {CONSOLE}: tohost, fromhost and the console")
+        if name == "mmio" and table.size.value < DEVICE_BYTES:
+            yield Problem(f"{key}.size.value", f"got {table.size.value}", f"{DEVICE_BYTES} or more: tohost, fromhost and the console")
         for port in table.ports.value:
             if port not in ports:
                 yield _unknown("unit", port, f"{key}.ports.value", ports)

@@ -10,6 +10,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import index
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -187,7 +188,9 @@ class ReferenceMachine(Vocabulary):
 
         `where` must depend on nothing else, but for the word at pc: the fast engine asks it once. With `writes`, only after
         instructions that have written to one of these ranges (address, bytes). On the fast engine all others run at full speed.
-        A hook may call `stop` and `unhook`; it may not change the machine.
+        A hook may call `stop`, `hook` and `unhook`, and change the machine as may be done between runs: registers, pc, CSRs,
+        unit state and memory are from the next instruction on what it has made of them, on either engine. Of code that it writes
+        it tells `code_changed`. A trap that ends the run has ended it.
         """
         self._hooks = [*self._hooks, Observer(function, where, tuple(writes))]
 
@@ -247,6 +250,7 @@ class ReferenceMachine(Vocabulary):
     def _prepare(self) -> None:
         """Called when a run starts."""
         self._stop = ""
+        self._changed()
 
     def _advance(self, left: int | None) -> bool:
         """Execute some instructions, at most `left`, in a faster way. False: `step` is to execute the next one."""
@@ -296,6 +300,13 @@ class ReferenceMachine(Vocabulary):
                         [(address, data) for address, _, data in self._writes], trap, before)
             for function in wanted:
                 function(self, step)
+            self._changed()
+
+    def _changed(self) -> None:
+        """Look at what somebody outside may have changed: when a run starts, and behind hooks. Raises ValueError."""
+        self.x[:] = [index(value) for value in self.x]
+        if len(self.x) != 32 or self.x[0] or not all(0 <= value <= WORD for value in (*self.x, self.pc)):
+            raise ValueError(f"pc is {self.pc}, x is {self.x}; expected 32 registers, the first 0, and all of 0 to 2**64 - 1")
 
     def _fetch(self) -> int:
         if self.pc % 4:

@@ -36,6 +36,7 @@ NUMBERS = frozenset(service.number for service in SERVICES)
 
 # Registers of the mmio region, as offsets from its base. A program may instead define the symbols `tohost` and `fromhost`.
 TOHOST, FROMHOST, CONSOLE = 0x00, 0x08, 0x10
+REGISTER_BYTES, DEVICE_BYTES = 8, 0x18          # of one of them; of the region as far as there are any
 
 
 class Host:

@@ -60,6 +60,11 @@ class Vocabulary:
         mmio = machine.region("mmio").base
         self.tohost, self.fromhost, self.console = (mmio + r for r in (services.TOHOST, services.FROMHOST, services.CONSOLE))
 
+    @property
+    def devices(self) -> tuple[int, int, int]:
+        """Addresses of the registers that devices have: tohost, fromhost, console."""
+        return self.tohost, self.fromhost, self.console
+
     # ---------------------------------------------------------------------------------------------- one instruction
 
     def begin(self) -> None:
@@ -233,11 +238,22 @@ class Vocabulary:
             raise Trap(Cause.MISALIGNED_OPERAND, address, f"address {address:#x} is not a multiple of {align}")
         region = self.memory.region(address, size)
         if region is None:
-            raise Trap(cause, address, f"{size} bytes at {address:#x} do not lie in one region of {self.machine.name}")
+            raise Trap(cause, address, self._nowhere(address, size))
         if self.unit not in region.ports:
             raise Trap(Cause.PORT, address, f"unit {self.unit} has no port to {region.name}; it reaches "
                        + ", ".join(r.name for r in self.machine.regions if self.unit in r.ports))
+        if region.name == "mmio" and not any(
+                register <= address and address + size <= register + services.REGISTER_BYTES for register in self.devices):
+            raise Trap(cause, address, self._nowhere(address, size))
         return region
+
+    def _nowhere(self, address: int, size: int) -> str:
+        """Why nothing answers at some addresses, for a person."""
+        mmio = self.machine.region("mmio")
+        if mmio.base <= address < mmio.end:
+            return (f"no device has a register of {size} bytes at {address:#x}; of {services.REGISTER_BYTES} bytes are "
+                    f"tohost {self.tohost:#x}, fromhost {self.fromhost:#x}, console {self.console:#x}")
+        return f"{size} bytes at {address:#x} do not lie in one region of {self.machine.name}"
 
     def _array(self, address: int, count: int, dtype: str) -> npt.NDArray[Any]:
         size = np.dtype(dtype).itemsize

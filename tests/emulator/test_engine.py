@@ -76,7 +76,7 @@ def test_base_instructions_at_the_edges_of_their_operands(pair, row):
     pair.fresh()
     pair.place(SRAM, random.integers(0, 256, 64, np.uint8))
     size = {"b": 1, "h": 2, "w": 4, "d": 8}.get(row.mnemonic.strip("u")[-1], 1)
-    places = [edge + offset for edge in (MMIO, MMIO + 0x1_0000, SRAM, SRAM + (16 << 20), DRAM, DRAM + 4096, DRAM + (16 << 30),
+    places = [edge + offset for edge in (MMIO, MMIO + 0x18, MMIO + 0x1_0000, SRAM, SRAM + (16 << 20), DRAM, DRAM + 4096, DRAM + (16 << 30),
                                          FLASH, FLASH + 4099, HBM, HBM + (32 << 30), 0, 1 << 64)
               for offset in (-9, -8, -size, 1 - size, -1, 0, 1, 2, 4, 8, 16)]
     moves = row.mnemonic[0] in "ls" and row.format.name in ("LOAD", "S")
@@ -94,8 +94,8 @@ def test_base_instructions_at_the_edges_of_their_operands(pair, row):
         if moves:
             values["rs1"] = places[i] - registers["imm"]
             registers["rs1"] = 28
-        # Stores to the code page and to devices are for the reference engine.
-        inline = not (row.format.name == "S" and (MMIO <= places[i] < MMIO + 0x1_0000 or DRAM - 8 < places[i] < DRAM + 4096))
+        # Devices and stores to the code page are for the reference engine.
+        inline = not (moves and (MMIO <= places[i] < MMIO + 0x18 or (row.format.name == "S" and DRAM - 8 < places[i] < DRAM + 4096)))
         pair.run(row.mnemonic, registers=registers, inline=inline, **values)
 
 
@@ -302,6 +302,35 @@ def test_a_request_to_tohost_that_names_no_memory_is_acknowledged_and_does_nothi
     code = words("li t0, 0x02000000", f"li t1, {request_}", "sd t1, 0(t0)", "ld a0, 0(t0)", *STOP)
     done = run_program(program((DRAM, "ax", code), (DRAM + 0x100, "aw", call)))
     assert done.results[0].exit_code == 0 and not done.fast.host.output
+
+
+@pytest.mark.parametrize(("place", "size", "there"), [
+    (0, 8, True), (8, 4, True), (0x10, 1, True), (0x17, 1, True), (0x10, 8, True),
+    (0x18, 1, False), (0x14, 8, False), (4, 8, False), (0x800, 4, False), (0xFFF8, 8, False)])
+def test_in_mmio_there_is_what_devices_have_and_nothing_else(place, size, there):
+    letter = {1: "b", 4: "w", 8: "d"}[size]
+    for verb, cause in (("l", Cause.LOAD_ACCESS), ("s", Cause.STORE_ACCESS)):
+        code = words(f"li t0, {0x0200_0000 + place}", f"{verb}{letter} zero, 0(t0)", *STOP)
+        done = run_program(program((DRAM, "ax", code)))
+        trap = done.results[0].trap
+        assert (trap is None) == there
+        if trap:
+            assert (trap.cause, trap.value) == (cause, 0x0200_0000 + place)
+            assert trap.detail.startswith(f"no device has a register of {size} bytes at 0x2000") or place >= 0x18, trap.detail
+            assert "tohost 0x2000000, fromhost 0x2000008, console 0x2000010" in trap.detail
+
+
+def test_where_a_program_has_its_own_tohost_mmio_has_none():
+    code = words("li t0, 0x02000000", "ld t1, 0(t0)", *STOP)
+    done = run_program(program((DRAM, "ax", code), symbols={"tohost": DRAM + 0x100}))
+    assert done.results[0].trap.cause == Cause.LOAD_ACCESS and "tohost 0x80000100" in done.results[0].trap.detail
+
+
+def test_a_section_in_device_registers_is_refused_by_assembler_and_machine():
+    with pytest.raises(asm.AssemblyError, match="placed at 0x2000000, where devices have their registers"):
+        asm.assemble(".section .dev, \"aw\"\n.address 0x2000000\n.dword 1\n")
+    with pytest.raises(ProgramError, match="lies in device registers"):
+        Machine("slim").load(program((0x0200_0000, "aw", bytes(8))))
 
 
 def test_a_device_that_answers_in_the_middle_of_code():

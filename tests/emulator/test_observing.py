@@ -364,3 +364,71 @@ def test_a_breakpoint_costs_nothing_elsewhere():
     machine.run()
     assert machine.handed_over == {"addi": 1, "ecall": 1}
     assert np.uint64(machine.x[5]) == 5
+
+
+# ------------------------------------------------------------------------------------------------ hooks that change the machine
+
+
+CHANGED = """
+_start: li   t0, 0
+        la   t2, cell
+again:  addi t0, t0, 1
+        sw   t0, 0(t2)
+        lw   t1, 0(t2)
+        csrr t3, vec.eps
+patch:  addi t4, t4, 1
+        li   t5, 40
+        blt  t0, t5, again
+        li   a7, 93
+        ecall
+        nop
+        .data
+cell:   .dword 0
+"""
+
+
+def _change(machine: ReferenceMachine, step: Step) -> None:
+    """At the fifth store: a register, memory, a CSR, code and pc become others, and a breakpoint appears."""
+    if machine.x[5] == 5:
+        machine.x[5] = 30
+        machine.memory[symbol(machine, "cell"):symbol(machine, "cell") + 4] = b"\x07\0\0\0"
+        machine.set_csr("vec.eps", 99)
+        machine.memory[symbol(machine, "patch"):symbol(machine, "patch") + 4] = (0x100E8E93).to_bytes(4, "little")   # addi t4, t4, 256
+        machine.code_changed(symbol(machine, "patch"), 4)
+        machine.breakpoints.add(symbol(machine, "patch") + 12)
+
+
+def test_what_a_hook_changes_is_so_on_both_engines():
+    seen = []
+    for engine in (ReferenceMachine, Machine):
+        machine = loaded(engine, CHANGED)
+        registers = machine.x
+        machine.hook(_change, where=lambda pc, row: row is not None and row.mnemonic == "sw")
+        stops = [machine.run().reason, machine.pc, machine.x[28]]
+        assert registers is machine.x                       # who holds the registers sees them as they are now
+        machine.breakpoints.clear()
+        stops += [machine.run().reason, machine.x.copy(), machine.pc, machine.counters]
+        seen.append(stops)
+    assert seen[0] == seen[1]
+    assert seen[0][0] == "breakpoint" and seen[0][2] == 99 and seen[0][3] == "exit"
+    assert (seen[0][4][5], seen[0][4][6], seen[0][4][29]) == (40, 40, 4 + 256 * 11)
+
+
+@ENGINES
+def test_a_hook_may_move_pc_and_is_told_of_what_is_no_register(engine):
+    machine = loaded(engine, LOOP)
+    machine.hook(lambda m, _: setattr(m, "pc", symbol(m, "again") + 12), where=lambda pc, row: row.mnemonic == "blt")
+    assert machine.run().reason == "exit" and machine.x[5] == 1
+    for number, value in ((0, 1), (5, -1), (5, 1 << 64)):
+        machine = loaded(engine, LOOP)
+        machine.hook(lambda m, _, n=number, v=value: m.x.__setitem__(n, v), where=lambda pc, row: row.mnemonic == "sw")
+        with pytest.raises(ValueError, match="expected 32 registers, the first 0"):
+            machine.run()
+        machine = loaded(engine, LOOP)
+        machine.x[number] = value
+        with pytest.raises(ValueError, match="expected 32 registers, the first 0"):
+            machine.run()
+    machine = loaded(engine, LOOP)
+    machine.x[6] = np.uint64(5)
+    machine.run(max_instructions=1)
+    assert type(machine.x[6]) is int
