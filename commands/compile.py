@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from commands.shared import FILE, TOKENIZER, compiler_options, progress
+from commands.shared import FILE, TOKENIZER, compiler_options, progress, say_notes
 
 
 @click.command("compile", short_help="Compile a model's checkpoint to a program.")
@@ -30,7 +30,9 @@ def compile_program(model: Path, output: Path | None, settings: Any, tokenizer: 
     if model.exists() and output.exists() and model.samefile(output):
         raise click.UsageError(f"{output} is the model: it would be overwritten")
     check_directory(output)
-    compiled = settings.check().compile(load(model, tokenizer), progress("calibrating"))
+    opened = load(model, tokenizer)
+    say_notes(opened)
+    compiled = settings.check().compile(opened, progress("calibrating"))
     (compiled.save_source if source else compiled.save)(output, progress("writing weights"))
     click.echo(f"{output}: {compiled.model.config.architecture} for machine {compiled.machine.name}", err=True)
     click.echo(compiled.summary(), err=True)

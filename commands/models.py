@@ -25,6 +25,7 @@ from commands.shared import (
     machine_maker,
     preset_for,
     progress,
+    say_notes,
     write,
 )
 
@@ -64,7 +65,7 @@ def generate(model: str | None, prompt: str | None, max_tokens: int | None, temp
     sampling = Sampling(max_tokens, temperature, top_p, seed).check()
     make = machine_maker(engine, threads)
     path = find_program(Path(model) if model is not None else None, settings, tokenizer=tokenizer,
-                        progress=None if quiet else progress("compiling"))
+                        progress=None if quiet else progress("compiling"), opened=None if quiet else say_notes)
     program, words = open_program(path, tokenizer, Path(model) if model is not None else DEMO)
     preset = preset_for(program, path, settings.machine)
     generation = Generation(program, words, prompt, sampling, make, preset)
@@ -147,6 +148,7 @@ def evaluate_model(model: Path, text: Path, settings: Any, tokens: int, tokenize
         raise click.UsageError(f"{model} is a program: the float graph needs the checkpoint that it was compiled from")
     make = machine_maker(engine, threads)
     opened = load(model, tokenizer)
+    say_notes(opened)
     kinds = [settings] if settings.sparsity is None else [replace(settings, sparsity=None, calibrate=None), settings]
     paths = [find_program(model, kind, tokenizer=tokenizer, progress=progress("compiling")) for kind in kinds]
     programs = [Program.load(path) for path in paths]
@@ -225,7 +227,7 @@ def verify(model: Path, settings: Any, program_file: Path | None, tokens: int, p
     checks = []
     for check in chain.checks(model, settings, program_file=program_file, count=tokens, prompt=prompt, tokenizer=tokenizer,
                               dump=dump, make=machine_maker(engine, threads), fast=machine_maker("fast", threads),
-                              progress=progress("checking")):
+                              progress=progress("checking"), opened=say_notes):
         checks.append(check)
         if str(json_file) != "-":
             first, *more = check.text.splitlines()

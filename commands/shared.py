@@ -156,6 +156,12 @@ def write(path: Path, lines: Iterable[str]) -> None:
         write(lines)
 
 
+def say_notes(model: Any) -> None:
+    """On stderr: what of a checkpoint's files was not taken as it stands there."""
+    for note in model.notes:
+        click.echo(f"{model.path}: note: {note}", err=True)
+
+
 def progress(what: str) -> Any:
     """A function of (done, all) that shows the share on a terminal, None where there is none."""
     if not sys.stderr.isatty():

@@ -20,6 +20,7 @@ from compiler import cache
 from compiler.carried_tokenizer import unpacked
 from compiler.errors import ModelError
 from compiler.frontends import load, load_tokenizer, need_tokenizer
+from compiler.model import Model
 from compiler.neurons import Neurons, neurons
 from compiler.parameters import set_parameters
 from compiler.settings import Settings
@@ -96,10 +97,11 @@ class Report:
 
 
 def find_program(model: Path | None, settings: Settings = Settings(), *, tokenizer: Path | None = None,         # noqa: B008
-                 progress: Callable[[int, int], None] | None = None) -> Path:
+                 progress: Callable[[int, int], None] | None = None, opened: Callable[[Model], None] | None = None) -> Path:
     """The program file of a checkpoint: itself if it is a program, else compiled, or found where it was compiled before.
 
-    The program carries a tokenizer, so the checkpoint needs one. Without a model the demo model.
+    The program carries a tokenizer, so the checkpoint needs one. Without a model the demo model. `opened` is called with a
+    checkpoint that is compiled now.
     Raises ModelError, ProgramError, PresetError, OSError.
     """
     if model is None:
@@ -113,13 +115,15 @@ def find_program(model: Path | None, settings: Settings = Settings(), *, tokeniz
             raise ModelError(model, option, got="a program that is compiled already",
                              expected="the checkpoint to compile it from")
         return model
-    opened = load(model, tokenizer)                 # says what is wrong with it before its files are read as a whole
-    words, key = need_tokenizer(opened), settings.check().key()
+    checkpoint = load(model, tokenizer)             # says what is wrong with it before its files are read as a whole
+    words, key = need_tokenizer(checkpoint), settings.check().key()
     source = Path(f"{model.stem if model.is_file() else model.resolve().name}.s")       # what `slimulator compile MODEL -S` writes
 
     def write(path: Path) -> None:
-        opened.check_weights()
-        settings.compile(opened, progress).save(path, progress, source)
+        if opened:
+            opened(checkpoint)
+        checkpoint.check_weights()
+        settings.compile(checkpoint, progress).save(path, progress, source)
 
     return cache.cached([*cache.parts(model), words.file], key, write)
 

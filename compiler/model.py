@@ -200,13 +200,14 @@ def roles(c: Config) -> Iterator[tuple[str, tuple[int, ...]]]:
 class Model:
     """A checkpoint, opened and checked; its weights still lie in its files.
 
-    `tokenizer` is None where the checkpoint came without one.
+    `tokenizer` is None where the checkpoint came without one. `notes` say what of its files was not taken as it stands there.
     """
 
     path: Path
     config: Config
     tensors: Mapping[str, Tensor] = field(repr=False)       # by role
     tokenizer: Tokenizer | None = None
+    notes: tuple[str, ...] = ()
 
     def tensor(self, role: str) -> Tensor:
         """The tensor of a role. The head of a tied model is its embedding."""

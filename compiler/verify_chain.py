@@ -72,8 +72,11 @@ def continued(model: Model, prompt: Sequence[int], count: int) -> list[int]:
 
 def checks(path: Path, settings: Settings = Settings(), *, program_file: Path | None = None, count: int = 16,         # noqa: B008
            prompt: str = "", tokenizer: Path | None = None, dump: Path | None = None, make: Maker = Machine, fast: Maker = Machine,
-           progress: Progress = None) -> Iterator[Check]:
-    """All steps, as they are done. Raises ModelError, ProgramError, PresetError, OSError."""
+           progress: Progress = None, opened: Callable[[Model], None] | None = None) -> Iterator[Check]:
+    """All steps, as they are done; `opened` is called with the checkpoint.
+
+    Raises ModelError, ProgramError, PresetError, OSError.
+    """
     if is_program(path):
         program = Program.load(path)
         if "model" not in program.meta:
@@ -84,6 +87,8 @@ def checks(path: Path, settings: Settings = Settings(), *, program_file: Path | 
         yield engines(program, load_preset(settings.machine or program.machine), words[:count - 1], 2, fast)
         return
     model = load(path, tokenizer)
+    if opened:
+        opened(model)
     words = need_tokenizer(model).encode(prompt)
     if not words:
         raise ModelError("", "--prompt", got="empty", expected="text: this model has no token that begins one")

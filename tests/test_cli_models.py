@@ -201,6 +201,20 @@ def test_neurons_that_are_skipped_are_counted(command: Command, tmp_path: Path) 
     assert command("verify", demo, "--prompt", "ab", "--tokens", 3, "--ffn-sparsity", "exact")[0] == 0
 
 
+def test_what_was_not_looked_at_is_said_once(command: Command, tmp_path: Path) -> None:
+    """On stderr, by each command that reads the checkpoint; by generate when it compiles it."""
+    path = write_relu(tmp_path)
+    config = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps({**config, "is_llama_config": True, "transformers.js_config": {"dtype": "q4"}}))
+    note = f"{path}: note: options that are not looked at: is_llama_config, transformers.js_config\n"
+    (tmp_path / "text").write_text("abc abc abc")
+    for arguments, times in ((("compile", path, "-o", tmp_path / "relu.elf"), 1), (("generate", path, "ab", "-n", 1), 1),
+                             (("generate", path, "ab", "-n", 1), 0), (("eval", path, tmp_path / "text"), 1),
+                             (("verify", path, "--tokens", 2, "--prompt", "ab"), 1)):
+        status, out, err = command(*arguments)
+        assert (status, (out + err).count("note"), err.count(note)) == (0, times, times), err
+
+
 def test_eval_prints_dense_beside_sparse(command: Command, tmp_path: Path) -> None:
     demo, words = write_relu(tmp_path), tmp_path / "t.txt"
     words.write_text("a cat sat on a mat. a dog ran and ran and ran.", encoding="utf-8")

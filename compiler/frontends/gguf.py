@@ -17,6 +17,7 @@ import numpy.typing as npt
 from gguf import GGMLQuantizationType, GGUFEndian, GGUFReader, GGUFValueType
 
 from compiler.errors import ModelError, one_of, shown
+from compiler.frontends.families import hint
 from compiler.frontends.gguf_blocks import FORMATS, BlockTensor, row_bytes
 from compiler.frontends.gguf_tokenizer import read_tokenizer
 from compiler.frontends.options import Options
@@ -108,7 +109,7 @@ def load(path: Path, tokenizer: Tokenizer | None = None) -> Model:
     general = Options(path, contents.part("general."), "general.")
     name = general.values.get("architecture")
     if name not in ARCHITECTURES:
-        raise general.error("architecture", expected=one_of(ARCHITECTURES), hint=nearest(str(name), ARCHITECTURES))
+        raise general.error("architecture", expected=one_of(ARCHITECTURES), hint=hint(str(name), ARCHITECTURES))
     if contents.metadata.get("split.count", 1) != 1:
         raise ModelError(path, "split.count", got=str(contents.metadata["split.count"]), expected="1: a whole model in one file",
                          hint="join the parts with llama-gguf-split --merge")

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from compiler.errors import one_of
+from compiler.frontends.families import hint
 from compiler.frontends.hf_options import ALLOWED, HARMLESS
 from compiler.frontends.options import Options
 from compiler.model import Config, Rope, check_config, check_head_dim, rope_frequencies
 from compiler.tensors import F32
-from isa.hints import nearest
 
 ACTIVATIONS = {"silu": "silu", "swish": "silu", "relu": "relu", "relu2": "relu2", "gelu_new": "gelu", "gelu_pytorch_tanh": "gelu"}
 
@@ -29,6 +29,7 @@ class Architecture:
     activation: str = "silu"
     eps: float = 1e-6
     theta: float = 10000.0
+    context: int = 2048
     kv_heads: int | None = None             # where the file has none; None: as many as heads
     head_dim: int | None = None             # None: hidden_size / heads
     biases: str = ""
@@ -42,9 +43,9 @@ class Architecture:
 
 ARCHITECTURES: dict[str, Architecture | None] = {
     "LlamaForCausalLM":   Architecture(attention_biases="q k v o", mlp_biases="gate up down"),
-    "MistralForCausalLM": Architecture(kv_heads=8, has_window=True, window=4096),
-    "Qwen2ForCausalLM":   Architecture(kv_heads=32, biases="q k v"),
-    "Qwen3ForCausalLM":   Architecture(kv_heads=32, head_dim=128, attention_biases="q k v o", qk_norm=True),
+    "MistralForCausalLM": Architecture(context=131072, kv_heads=8, has_window=True, window=4096),
+    "Qwen2ForCausalLM":   Architecture(context=32768, kv_heads=32, biases="q k v"),
+    "Qwen3ForCausalLM":   Architecture(context=32768, kv_heads=32, head_dim=128, attention_biases="q k v o", qk_norm=True),
     "BitNetForCausalLM":  Architecture("relu2", 1e-5, 500000.0, kv_heads=5, attention_biases="q k v o", sub_norms=True),
     "OPTForCausalLM":     None,
 }
@@ -87,7 +88,7 @@ def architecture_of(options: Options) -> str:
     if not isinstance(names, list) or len(names) != 1 or not isinstance(names[0], str):
         raise options.error("architectures", expected=f"one of {one_of(ARCHITECTURES)}")
     if names[0] not in ARCHITECTURES:
-        raise options.error("architectures", expected=one_of(ARCHITECTURES), hint=nearest(names[0], ARCHITECTURES))
+        raise options.error("architectures", expected=one_of(ARCHITECTURES), hint=hint(names[0], ARCHITECTURES))
     name: str = names[0]
     return name
 
@@ -112,10 +113,18 @@ def _llama(options: Options, name: str, a: Architecture) -> Config:
         raise options.error("num_key_value_heads", expected="a positive whole number")
     return Config(
         name, options.size("vocab_size"), dim, options.size("num_hidden_layers"), heads, kv_heads, head_dim,
-        options.size("intermediate_size"), options.size("max_position_embeddings"), options.real("rms_norm_eps", a.eps),
+        options.size("intermediate_size"), _context(options, a.context), options.real("rms_norm_eps", a.eps),
         activation=options.choice("hidden_act", ACTIVATIONS, a.activation), biases=frozenset(biases),
         qk_norm=a.qk_norm, sub_norms=a.sub_norms, rope=_rope(options, head_dim, a.theta),
         window=window if a.has_window else None, tied=options.flag("tie_word_embeddings", False))
+
+
+def _context(options: Options, default: int) -> int:
+    """Positions that a model was made for. Conversions of the first LLaMA call them max_sequence_length, or do not say."""
+    said = options.whole("max_position_embeddings", options.whole("max_sequence_length"))
+    if said is None:
+        options.notes.append(f"max_position_embeddings is missing: {default} positions, as in transformers")
+    return default if said is None else said
 
 
 def _opt(options: Options) -> Config:
@@ -128,7 +137,7 @@ def _opt(options: Options) -> Config:
     biased = options.flag("enable_bias", True)
     return Config(
         "OPTForCausalLM", options.size("vocab_size"), dim, options.size("num_hidden_layers"), heads, heads, dim // heads,
-        options.size("ffn_dim"), options.size("max_position_embeddings"), 1e-5,
+        options.size("ffn_dim"), _context(options, 2048), 1e-5,
         norm="layernorm", norm_first=first, final_norm=first and not options.flag("_remove_final_layer_norm", False),
         activation=options.choice("activation_function", ACTIVATIONS, "relu"), gated=False,
         biases=frozenset(("q", "k", "v", "o", "up", "down") if biased else ()), learned_positions=2,
@@ -149,7 +158,8 @@ def _rope(options: Options, head_dim: int, theta: float) -> Rope:
     frequencies = rope_frequencies(head_dim, theta)
     scale = scaling.choice("rope_type" if "rope_type" in scaling.values else "type", SCALINGS, "default")
     scaled = scale(scaling, frequencies)
-    scaling.check_rest(("type", "rope_type"), ALLOWED)      # both names may be there
+    unused = () if scale is _llama3 else ("original_max_position_embeddings",)
+    scaling.check_rest(("type", "rope_type", "finetuned", *unused), ALLOWED, strict=True)      # both names may be there
     return Rope(tuple(scaled.tolist()), adjacent=False)
 
 
@@ -187,11 +197,35 @@ SCALINGS: dict[str, Callable[[Options, F32], F32]] = {
 # ------------------------------------------------------------------------------------------------ BitNet
 
 
+FLOATS_FIRST = "take the checkpoint of floats that it was made from, or a dequantised export"
+WAYS_OUT = {
+    "bitsandbytes": "from_pretrained(DIR).dequantize().save_pretrained(NEW) of transformers makes one",
+    "higgs": "from_pretrained(DIR).dequantize().save_pretrained(NEW) of transformers makes one",
+    "fp8": "from_pretrained(DIR, quantization_config=FineGrainedFP8Config(dequantize=True)) and save_pretrained(NEW) make one",
+    "mxfp4": "from_pretrained(DIR, quantization_config=Mxfp4Config(dequantize=True)) and save_pretrained(NEW) make one",
+    "compressed-tensors": "from_pretrained(DIR, quantization_config=CompressedTensorsConfig(dequantize=True)) and "
+                          "save_pretrained(NEW) make one",
+    "mlx": "mlx_lm.convert --dequantize makes one",
+}
+"""From weights that another library has quantised to weights that can be read, by quant_method."""
+
+
+def _way_out(method: str) -> str:
+    return "; ".join(filter(None, (FLOATS_FIRST, WAYS_OUT.get(method), "--weights quantises it again")))
+
+
 def _quantisation(options: Options) -> Quantisation | None:
     """quantization_config: BitNet's, or none. Source: transformers, integrations/bitnet.py."""
+    for key in ("quantization", "compression_config"):          # MLX's name for it, and an older one of compressed-tensors
+        if options.table(key).values:
+            raise options.error(key, expected="none, or quantization_config of bitnet",
+                                hint=_way_out("mlx" if key == "quantization" else "compressed-tensors"))
     table = options.table("quantization_config")
     if not table.values:
         return None
+    method = table.values.get("quant_method")
+    if method != "bitnet":
+        raise table.error("quant_method", expected="bitnet", hint=_way_out(str(method)))
     table.choice("quant_method", {"bitnet": True})
     mode = table.choice("quantization_mode", {"offline": True, "online": False}, "offline")
     auto = table.choice("linear_class", {"bitlinear": False, "autobitlinear": True}, "bitlinear")
@@ -204,5 +238,5 @@ def _quantisation(options: Options) -> Quantisation | None:
     if kept not in (None, [], ["lm_head"]):
         raise table.error("modules_to_not_convert", expected='null or ["lm_head"]')
     table.values.pop("modules_to_not_convert", None)
-    table.check_rest()
+    table.check_rest(strict=True)
     return Quantisation(packed=mode, inverse=not auto)

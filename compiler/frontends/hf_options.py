@@ -16,6 +16,8 @@ _HARMLESS = """
     begin_suppress_tokens suppress_tokens forced_bos_token_id forced_eos_token_id decoder_start_token_id
     exponential_decay_length_penalty
     remove_invalid_values return_dict_in_generate output_scores tf_legacy_loss use_bfloat16 unsloth_version unsloth_fixed
+    num_labels tie_last_hidden_states  router_aux_loss_coef attention_probs_dropout_prob
+    hidden_dropout_prob classifier_dropout
 """
 HARMLESS = frozenset(_HARMLESS.split())
 """Training, sampling and book-keeping."""
@@ -23,6 +25,7 @@ HARMLESS = frozenset(_HARMLESS.split())
 
 ALLOWED: dict[str, Allowed] = {
     "partial_rotary_factor":         Allowed(lambda v: v == 1, "1.0", "rope of a part of a head is not supported"),
+    "rope_interleaved":              Allowed(lambda v: not v, "false", "rope of neighbours is not supported here"),
     "use_sliding_window":            Allowed(lambda v: not v, "false", "a window in some layers only is not supported"),
     "layer_types":                   Allowed(lambda v: isinstance(v, list) and all(kind == "full_attention" for kind in v),
                                              '"full_attention" in every layer'),

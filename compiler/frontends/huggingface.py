@@ -2,6 +2,9 @@
 
 Which tensor plays which role is in the tables NAMES and OPT_NAMES; a tensor that none of them names, or that the configuration
 leaves no room for, is refused. BitNet's ternary matrices stay codes and a scale.
+
+tie_word_embeddings says that the head is the embedding. A file may have one of the two for both, under either name; has it both and
+they differ, the head is the file's. Source: transformers, modeling_utils.py, tie_weights.
 """
 
 from __future__ import annotations
@@ -41,6 +44,7 @@ OPT_NAMES = {
     "q": "self_attn.q_proj", "k": "self_attn.k_proj", "v": "self_attn.v_proj", "o": "self_attn.out_proj",
     "up": "fc1", "down": "fc2",
 }
+COMPARED = 1 << 24                              # bytes of two tensors that are held against each other at once
 UNUSED = re.compile(r".*rotary_emb\.inv_freq")  # computed from the configuration
 
 
@@ -49,14 +53,18 @@ def load(directory: Path, tokenizer: Tokenizer | None = None) -> Model:
     file = directory / "config.json"
     if not file.is_file():
         raise ModelError(directory, "", got="no config.json", expected="a Hugging Face model directory")
-    config, quantisation = read_config(file, Options(file, read_json(file)))
+    options = Options(file, read_json(file))
+    config, quantisation = read_config(file, options)
+    stored = {name.removeprefix("model."): tensor for name, tensor in open_shards(directory).items()}
+    if config.tied:
+        config = _heads(config, stored, options.notes)
     generation = directory / "generation_config.json"
     if generation.is_file():
         config = replace(config, stop=config.stop | Options(generation, read_json(generation)).tokens("eos_token_id"))
     tokenizer = tokenizer or find_tokenizer(directory, config)
     if tokenizer:
         check_vocabulary(config, tokenizer, tokenizer.file)
-    return Model(directory, config, _tensors(directory, config, quantisation), tokenizer)
+    return Model(directory, config, _tensors(directory, config, quantisation, stored), tokenizer, tuple(options.notes))
 
 
 def find_tokenizer(directory: Path, config: Config) -> Tokenizer | None:
@@ -73,15 +81,38 @@ def find_tokenizer(directory: Path, config: Config) -> Tokenizer | None:
 # ------------------------------------------------------------------------------------------------ tensors by role
 
 
-def _tensors(directory: Path, c: Config, quantisation: Quantisation | None) -> dict[str, Tensor]:
-    stored = {name.removeprefix("model."): tensor for name, tensor in open_shards(directory).items()}
+def _heads(c: Config, stored: dict[str, Stored], notes: list[str]) -> Config:
+    """The configuration of a tied model as its file has it: untied if the head there is another matrix than the embedding."""
+    embedding, head = _name(c, "embedding"), _name(c, "head")
+    if head not in stored:
+        return c
+    if embedding not in stored:
+        stored[embedding] = stored.pop(head)
+        return c
+    if _same(stored[embedding], stored[head]):
+        del stored[head]
+        return c
+    notes.append(f"tie_word_embeddings is true, and {stored[head].name} differs from the embedding: it is used, as in transformers")
+    return replace(c, tied=False)
+
+
+def _same(one: Stored, other: Stored) -> bool:
+    """Whether two tensors are equal bit by bit. Reads until they differ."""
+    if (one.dtype, one.shape) != (other.dtype, other.shape):
+        return False
+    return all(np.array_equal(one.region.read(at, size), other.region.read(at, size))
+               for at in range(0, one.region.size, COMPARED) for size in (min(COMPARED, one.region.size - at),))
+
+
+def _tensors(directory: Path, c: Config, quantisation: Quantisation | None, stored: dict[str, Stored]) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     used = set()
     for role, shape in roles(c):
         name = _name(c, role)
         if name not in stored:
             raise ModelError(directory, f"tensor {name}", got="missing", expected=f"{shown(shape)}, for {role}",
-                             hint=nearest(name, stored))
+                             hint="config.json does not say that the head is the embedding (tie_word_embeddings)"
+                             if role == "head" else nearest(name, stored))
         used.add(name)
         if quantisation and quantisation.packed and role.rpartition(".")[2] in LINEARS:
             scale = name.replace(".weight", ".weight_scale")
@@ -93,7 +124,7 @@ def _tensors(directory: Path, c: Config, quantisation: Quantisation | None) -> d
                 tensor = AbsmeanTensor(tensor.name, tensor.shape, tensor.format, TERNARY, floats=tensor)
         tensors[role] = check_shape(tensor, shape, role)
     for name in stored.keys() - used:
-        if not UNUSED.fullmatch(name) and not (c.tied and name == "lm_head.weight"):
+        if not UNUSED.fullmatch(name):
             raise ModelError(stored[name].region.file, f"tensor {stored[name].name}", got="not a part of the model",
                              expected=f"the tensors of {c.architecture} as config.json describes it",
                              hint="an option of config.json may be wrong, such as a bias")

@@ -1,11 +1,13 @@
 """Options of a configuration, read by name and type; none is skipped silently.
 
 An option is read, or stands in a table of those that do not change what a model computes, or has a value that makes it harmless:
-null, false, empty, or what its row in a table of the allowed holds for. `check_rest` refuses everything else by name.
+null, false, empty, or what its row in a table of the allowed holds for. Of the others `check_rest` refuses those whose name says
+that they may be a part of the computation, or that they are a misspelt option; of the rest there is one of the `notes`.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,31 @@ from compiler.errors import ModelError, one_of
 from isa.hints import nearest
 
 T = TypeVar("T")
+
+
+_COMPUTES = """
+    activation alibi attention attn bias clamp clamping clip compression conv cross depth dim emb embedding embeddings expert
+    experts factor ffn gate gating head heads hidden kv layer layers logit logits lora mixer mlp moe multiplier mup norm parallel
+    position positional positions qk qkv quant quantization ratio residual rope rotary router scalar scale scaling shared skip
+    sliding softcap softcapping sparse sparsity tie tied window
+"""
+COMPUTES = frozenset(_COMPUTES.split())
+"""Words in names of options that are parts of a computation."""
+FACTORS = frozenset(("multiplier", "scale", "scalar", "scaling", "factor", "ratio"))
+"""Words in names of options that multiply something: 1 changes nothing."""
+
+
+def words(name: str) -> frozenset[str]:
+    """The words of an option's name: qk, layer and norm of "qk_layernorm"."""
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower().replace("norm", "_norm_")
+    return frozenset(re.findall(r"[a-z]+", spaced))
+
+
+def neutral(name: str, value: Any) -> bool:
+    """Whether a value says "without this", whatever the option is: null, false, nothing; 1 of a factor, 0 of anything else."""
+    if isinstance(value, bool) or value is None or isinstance(value, (str, list, dict)):
+        return not value
+    return bool(value == (1 if words(name) & FACTORS else 0))
 
 
 @dataclass(frozen=True)
@@ -31,6 +58,7 @@ class Options:
 
     def __init__(self, file: Path, values: dict[str, Any], place: str = "") -> None:
         self.file, self.values, self.place = file, values, place
+        self.notes: list[str] = []              # what a user should know of how the file was read
         self._read: set[str] = set()
 
     def error(self, key: str, *, expected: str, got: str = "", hint: str = "") -> ModelError:
@@ -89,16 +117,22 @@ class Options:
         value = self._value(key, dict, "an object", {}, False)
         return Options(self.file, value, f"{self.place}{key}.")
 
-    def check_rest(self, harmless: Iterable[str] = (), allowed: Mapping[str, Allowed] | None = None) -> None:
-        """Raise ModelError for the first option that was not read and may not be ignored."""
+    def check_rest(self, harmless: Iterable[str] = (), allowed: Mapping[str, Allowed] | None = None, *,
+                   strict: bool = False) -> None:
+        """Raise ModelError for the first option that was not read and may change the computation. `strict`: any may."""
+        ignored: list[str] = []
         for key, value in self.values.items():
             if key in self._read or key in harmless or value is None:
                 continue
             rule = (allowed or {}).get(key)
-            if rule is None and (value is False or value in ([], {}, "")):
-                continue
-            if rule is None:
-                raise self.error(key, got=f"unknown option, {value!r}"[:100], expected="options that this program knows",
-                                 hint=nearest(key, self._read) or "it may change what is computed; if it does not, remove it")
-            if not rule.holds(value):
-                raise self.error(key, expected=rule.expected, hint=rule.hint)
+            if rule is not None:
+                if not rule.holds(value):
+                    raise self.error(key, expected=rule.expected, hint=rule.hint)
+            elif not neutral(key, value):
+                misspelt = nearest(key, self._read, cutoff=0.8)
+                if strict or misspelt or words(key) & COMPUTES:
+                    raise self.error(key, got=f"unknown option, {value!r}"[:100], expected="options that this program knows",
+                                     hint=misspelt or "it may change what is computed; if it does not, remove it")
+                ignored.append(key)
+        if ignored:
+            self.notes.append(f"options that are not looked at: {', '.join(ignored)}")

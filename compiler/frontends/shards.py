@@ -33,9 +33,9 @@ class Stored:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file. Raises ModelError for anything else."""
+    """A JSON object from a file, in UTF-8, -16 or -32, with a byte order mark or none. Raises ModelError for anything else."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise ModelError(path, "", got=f"not JSON: {error}", expected="a JSON object") from None
     if not isinstance(value, dict):

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from compiler.frontends import load
-from compiler.frontends.hf_config import read_config
+from compiler.frontends.families import hint
+from compiler.frontends.hf_config import ARCHITECTURES, read_config
 from compiler.frontends.options import Options
 from compiler.graph import EXACT
 from tests.oracle.checkpoints import (
@@ -77,6 +78,42 @@ def test_the_window_is_honoured(tmp_path: Path) -> None:
     assert not np.allclose(logits[0][5:], logits[1][5:], atol=1e-2)
 
 
+TIES = {"LlamaForCausalLM": LLAMA, "MistralForCausalLM": {**LLAMA, "sliding_window": None}, "Qwen2ForCausalLM": LLAMA,
+        "Qwen3ForCausalLM": {**LLAMA, "head_dim": 16}, "BitNetForCausalLM": LLAMA, "OPTForCausalLM": OPT}
+
+
+@pytest.mark.parametrize("stored", ["both", "equal", "head", "embedding"])
+@pytest.mark.parametrize("name", TIES)
+def test_tied_models_however_their_head_is_stored(name: str, stored: str, tmp_path: Path) -> None:
+    """tie_word_embeddings, and a file with a head of its own, with a copy of the embedding, or with one of the two names."""
+    from safetensors.torch import load_file, save_file
+
+    make(name, **{**TIES[name], "tie_word_embeddings": True}).save_pretrained(tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    embedding = next(key for key in tensors if key.endswith("embed_tokens.weight"))
+    if stored != "embedding":
+        tensors["lm_head.weight"] = tensors[embedding] * -1.5 if stored == "both" else tensors[embedding].clone()
+    if stored == "head":
+        del tensors[embedding]
+    save_file(tensors, tmp_path / "model.safetensors", {"format": "pt"})
+    theirs = getattr(transformers, name).from_pretrained(tmp_path, dtype=torch.float32)
+    assert_close(our_logits(tmp_path), their_logits(theirs))
+    assert bool(load(tmp_path).notes) == (stored == "both")
+
+
+@pytest.mark.parametrize("name", ["LlamaForCausalLM", "Qwen2ForCausalLM", "OPTForCausalLM"])
+def test_tied_models_that_safetensors_saves_itself(name: str, tmp_path: Path) -> None:
+    """save_model keeps the first name of a matrix that has two: the head's."""
+    from safetensors.torch import load_file, save_model
+
+    model = make(name, **{**TIES[name], "tie_word_embeddings": True})
+    model.config.architectures = [name]
+    model.config.save_pretrained(tmp_path)
+    save_model(model, str(tmp_path / "model.safetensors"))
+    assert [key for key in load_file(tmp_path / "model.safetensors") if "embed_tokens" in key] == []
+    assert_close(our_logits(tmp_path), their_logits(model))
+
+
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_stored_in_16_bits(dtype: str, tmp_path: Path) -> None:
     """Weights of 16 bits, computed in fp32: transformers does the same when it loads them as float32."""
@@ -135,6 +172,24 @@ def test_defaults_are_those_of_transformers(name: str) -> None:
     else:
         assert ours.norm_first == theirs.do_layer_norm_before
         assert ours.embedding_dim == 0 and theirs.word_embed_proj_dim == 20480
+
+
+@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
+def test_every_option_of_their_classes_is_known(name: str) -> None:
+    """Read, or known to change nothing: no note."""
+    theirs = getattr(transformers, name.replace("ForCausalLM", "Config"))().to_json_string(use_diff=False)
+    options = Options(Path("config.json"), {**json.loads(theirs), "architectures": [name]})
+    read_config(Path("config.json"), options)
+    assert options.notes == []
+
+
+def test_none_of_their_other_classes_is_taken_for_one_of_ours() -> None:
+    """And what most of them have that is missing here is said."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as names
+
+    hints = {name: hint(name, ARCHITECTURES) for name in names.values() if isinstance(name, str) and name not in ARCHITECTURES}
+    assert len(hints) > 100 and not [name for name, said in hints.items() if "did you mean" in said]
+    assert sum(not said for said in hints.values()) < len(hints) / 3
 
 
 # ------------------------------------------------------------------------------------------------ BitNet
