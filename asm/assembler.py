@@ -126,7 +126,9 @@ class Assembler:
         self._pad_code(sections)
         lay_out(sections, self.machine, self.symbols.value, self._report_layout)
         self._fill_in(sections)
-        made = [self._finish(section) for section in sections if section.size or section.fixed_address is not None]
+        # Also those of size 0: they may hold code whose size could not be worked out, which is reported here.
+        finished = [(section, self._finish(section)) for section in sections]
+        made = [made for section, made in finished if section.size or section.fixed_address is not None]
         if not any(section.size for section in sections) and not self.diagnostics:
             self._report_file("there is nothing to assemble: no instruction and no data")
         self._check_code()

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from asm.diagnostics import SourceError
-from isa.registers import NUMBER as REGISTER_NUMBER
 
 if TYPE_CHECKING:
     from asm.fragments import Fragment
@@ -219,11 +218,6 @@ def names(node: Node) -> Iterator[Name]:
         case Binary():
             yield from names(node.left)
             yield from names(node.right)
-
-
-def register_number(node: Node) -> int | None:
-    """The number of the register that the expression names, None when it is something else."""
-    return REGISTER_NUMBER.get(node.text) if isinstance(node, Name) else None
 
 
 def span(node: Node) -> tuple[int | None, int | None]:

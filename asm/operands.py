@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from asm.diagnostics import SourceError, nearest, plural
-from asm.expressions import Constant, Function, Group, Name, Node
+from asm.expressions import Binary, Constant, Function, Group, Name, Node
 from asm.syntax import Memory, Operand, String, Type
 from isa.csrs import CSRS
 from isa.formats import FIELDS
@@ -26,6 +26,7 @@ Values = dict[str, int | Node]
 SPECIAL = {"near": "label", "far": "label", "symbol": "symbol", "constant": "number"}
 _SPELLED = {"near": "label", "far": "label", "b_imm": "label", "j_imm": "label", "constant": "number", "shamt6": "shamt",
             "shamt5": "shamt", "i_imm": "imm", "s_imm": "imm", "u_imm": "imm", "zimm": "imm"}
+IMMEDIATES = ("i_imm", "s_imm", "u_imm")
 FENCE_BITS = {"i": 8, "o": 4, "r": 2, "w": 1}
 
 
@@ -81,7 +82,8 @@ def _slot(operand: RowOperand) -> Slot:
         return Slot("expression", operand.name, expected=f"a {SPECIAL[operand.role]}")
     if operand.role == TARGET:
         return Slot("expression", operand.name, expected="a label")
-    return Slot("expression", operand.name, expected=f"a number {operand.field.minimum}..{operand.field.maximum}")
+    return Slot("immediate" if operand.field.name in IMMEDIATES else "expression", operand.name,
+                expected=f"a number {operand.field.minimum}..{operand.field.maximum}")
 
 
 def match(slots: Sequence[Slot], operands: Sequence[Operand]) -> Values:
@@ -100,10 +102,10 @@ def match(slots: Sequence[Slot], operands: Sequence[Operand]) -> Values:
             values[slot.name] = number
         elif kind == "memory":
             offset, base = memory_parts(operand)
-            if base is None:
+            if base is None or starts_with_register(offset):
                 raise Mismatch(index, slot.expected, kind)
             values[slot.name], values[slot.base] = offset, base
-        elif isinstance(operand, Memory | String | Type) or is_register(operand):
+        elif isinstance(operand, Memory | String | Type) or (kind == "immediate" and starts_with_register(operand)):
             raise Mismatch(index, slot.expected)
         elif kind == "csr" and isinstance(operand, Name) and operand.text in CSRS:
             values[slot.name] = CSRS[operand.text].address
@@ -119,6 +121,16 @@ def is_register(operand: Operand) -> bool:
     if isinstance(operand, Group):
         operand = operand.operand
     return isinstance(operand, Name) and operand.text in NUMBER
+
+
+def starts_with_register(node: Operand) -> bool:
+    """True for `a0` and `a0 + 4`: as the immediate of an instruction they are a mistake, whatever symbols there are.
+
+    As a target, an address, a CSR, a shift amount and in data, a register's name is the name of a symbol. So says GNU as.
+    """
+    while isinstance(node, Binary):
+        node = node.left
+    return isinstance(node, Name) and node.text in NUMBER
 
 
 def memory_parts(operand: Operand) -> tuple[Node, int | None]:
@@ -146,8 +158,8 @@ def fence_set(operand: Operand, index: int, slot: Slot) -> int:
 def describe(operand: Operand) -> str:
     """What an operand is, in the user's words."""
     match operand:
-        case Memory():
-            return "a memory operand"
+        case Memory(offset=offset):
+            return "a memory operand" + (" whose offset starts with a register" if starts_with_register(offset) else "")
         case String():
             return "a string"
         case Type():

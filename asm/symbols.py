@@ -59,8 +59,6 @@ class SymbolTable:
         self._define(name, value, site, variable=variable)
 
     def _define(self, name: str, value: Node, site: Site | None, variable: bool) -> None:
-        if name in REGISTER_NUMBER:
-            raise SourceError(f"`{name}` is the name of a register and cannot be a symbol")
         if name == ".":
             raise SourceError("`.` cannot be assigned: use .org")
         entry = self.entry(name)
@@ -102,8 +100,6 @@ class SymbolTable:
                 return here
             entry = self.entries.get(self._internal(name.text))
             if entry is None or entry.value is None:
-                if name.text in REGISTER_NUMBER:
-                    raise SourceError(f"register {name.text} where a number is expected", name.start, name.end)
                 raise Unresolved
             return entry.value if isinstance(entry.value, Place | int) else self._follow(entry, name, lookup)
 
@@ -144,7 +140,9 @@ class SymbolTable:
             return SourceError(f"undefined local label {digits}{direction}: there is no `{digits}:` {word} this line",
                                name.start, name.end)
         if text in REGISTER_NUMBER:
-            return SourceError(f"register {text} where a number or label is expected", name.start, name.end)
+            return SourceError(f"register {text} where a number or label is expected", name.start, name.end,
+                               hint=f"there is no symbol {text}; the memory at the address in it is written 0({text}), "
+                                    f"a jump there `jr {text}`")
         hint = self._nearest(text)
         if not hint and re.fullmatch(r"[afstx]\d+", text):
             hint = f"there is no register {text} either: x0..x31, a0..a7, s0..s11, t0..t6"

@@ -3,6 +3,7 @@
     a0  x[10]  pc              registers          u8[sp + 8]  i32[table + 4 * a1]  f32[a0]    memory
     vec.cols  lut.lookups      CSRs, counters     f32(a0)                                     the number whose bits these are
     main  main + 8             symbols: addresses bits(1.5)                                   the f32 bits of a number
+    $gp   &gp                  the register, the address of the symbol: where a program has a symbol gp, plain gp is an error
 
 Values are 64-bit integers in two's complement, or floating-point numbers where memory or f32() gives one. From loosest to
 tightest: || && comparisons | ^ & shifts + - * / % unary - ~ !. Bitwise operators bind tighter than comparisons, as in
@@ -24,7 +25,7 @@ from isa.arithmetic import s64
 from isa.csrs import CSRS
 from isa.hints import nearest
 from isa.numbers import FORMATS
-from isa.program import Program
+from isa.program import Program, Symbol
 from isa.reference import ReferenceMachine
 from isa.registers import ABI_NAMES, NUMBER
 from isa.vocabulary import WORD
@@ -69,6 +70,18 @@ def integer(value: Number, what: str) -> int:
     if not isinstance(value, int):
         raise DebugError(f"{what} is {value}; expected an integer")
     return value
+
+
+def symbol_of(text: str, program: Program | None) -> Symbol | None:
+    """The symbol that a whole text names: `table` or `&table`."""
+    return program.symbol(text.strip().removeprefix("&").strip()) if program else None
+
+
+def refuse_both(name: str, what: str, program: Program | None) -> None:
+    """Raise DebugError for a plain name that is something of the machine and a symbol of the program as well."""
+    if program is not None and program.symbol(name) is not None:
+        raise DebugError(f"`{name}` is {what} and a symbol of the program: expected ${name} for {what}, "
+                         f"or &{name} for the address of the symbol")
 
 
 def register_number(name: str) -> int | None:
@@ -197,9 +210,13 @@ class _Parser:
 
     def _unary(self) -> _Node:
         sign = self._sign()
-        if sign not in ("-", "~", "!", "+"):
+        if sign not in ("-", "~", "!", "+", "&"):
             return self._primary()
         self.position += 1
+        if sign == "&":
+            name = self._sign()
+            self.position += 1
+            return self._symbol(name, "symbol")
         inner = self._unary().evaluate
         match sign:
             case "-": return _Node(lambda m: s64(-value) if isinstance(value := inner(m), int) else -value)
@@ -255,19 +272,23 @@ class _Parser:
 
     def _name(self, name: str) -> _Node:
         plain = name.removeprefix("$")
-        if plain == "pc":
-            return _Node(lambda m: s64(m.pc), lambda m, value: setattr(m, "pc", integer(value, "the value") & WORD))
-        if plain in NUMBER:
-            return _of_register(NUMBER[plain])
+        if plain == "pc" or plain in NUMBER:
+            refuse_both(name, "a register", self.program)
+            return _of_register(NUMBER[plain]) if plain != "pc" else _Node(
+                lambda m: s64(m.pc), lambda m, value: setattr(m, "pc", integer(value, "the value") & WORD))
         if plain in CSRS:
+            refuse_both(name, "a CSR", self.program)
             return _Node(lambda m: s64(m.csr(plain)), lambda m, value: write_csr(m, plain, integer(value, "the value")))
+        return self._symbol(name, "register, CSR, counter or symbol", *ABI_NAMES, "pc", *CSRS)
+
+    def _symbol(self, name: str, expected: str, *others: str) -> _Node:
+        """The address of a symbol. Raises DebugError: it is none of what was expected, with the nearest symbol or other name."""
         symbol = self.program.symbol(name) if self.program else None
-        if symbol is not None:
-            value = s64(symbol.value)
-            return _Node(lambda m: value)
-        known = [*ABI_NAMES, "pc", *CSRS, *(s.name for s in (self.program.symbols if self.program else ()))]
-        hint = nearest(name, known, quote="`")
-        raise DebugError(f"`{name}` is no register, CSR, counter or symbol" + (hint and f"; {hint}"))
+        if symbol is None:
+            hint = nearest(name, [*others, *(s.name for s in (self.program.symbols if self.program else ()))], quote="`")
+            raise DebugError(f"`{name}` is no {expected}" + (hint and f"; {hint}"))
+        value = s64(symbol.value)
+        return _Node(lambda m: value)
 
 
 def _literal(text: str) -> Number:

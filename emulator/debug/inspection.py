@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from emulator.debug.access import DebugError, read_memory, readable
-from emulator.debug.expressions import Number, integer, parse_expression
+from emulator.debug.expressions import Number, integer, parse_expression, refuse_both, symbol_of
 from emulator.debug.session import Breakpoint, Session, Stop, Watchpoint, Write, changed_bytes
 from isa.counters import COUNTERS
 from isa.csrs import COUNTER_BY_ADDRESS, CSRS
@@ -42,6 +42,10 @@ def show(session: Session, text: str) -> Iterator[str]:
     """
     text = text.strip()
     machine = session.machine
+    word = text.removeprefix("$")
+    if word in ("registers", "csrs", "counters", *UNITS, *machine.state):
+        refuse_both(text, "what the machine has", machine.program)
+        text = word
     tensor = re.fullmatch(r"(.*[\w)\]'])\s+((\w+)\s*(\[[^\[\]]*\])?)", text)
     if text == "registers":
         yield from registers(session)
@@ -118,7 +122,7 @@ def span(session: Session, text: str, default: int | None) -> tuple[int, int]:
     if comma:
         count = parse_expression(size, session.machine.program).evaluate(session.machine)
         return address, integer(count, "the number of bytes")
-    symbol = session.places.program.symbol(where.strip())
+    symbol = symbol_of(where, session.places.program)
     if symbol is not None and symbol.size:
         return address, symbol.size
     if default is None:

@@ -157,9 +157,9 @@ def test_endless_numbers_are_refused() -> None:
 
 
 def test_defines_that_cannot_be() -> None:
-    diagnostics = assemble_with_listing("x: nop\n", defines={"a0": 1, "x": 2}).diagnostics
+    diagnostics = assemble_with_listing("x: nop\n", defines={".": 1, "x": 2}).diagnostics
     assert [diagnostic.message for diagnostic in diagnostics] == [
-        "definition of a0: `a0` is the name of a register and cannot be a symbol", "`x` is defined twice"]
+        "definition of .: `.` cannot be assigned: use .org", "`x` is defined twice"]
     assert not diagnostics[1].notes                         # the first definition is in no line
 
 
@@ -381,3 +381,9 @@ def test_an_instruction_of_a_unit_that_the_machine_lacks_is_an_error(tmp_path: P
     assert [str(diagnostic) for diagnostic in failed(source).diagnostics] == [
         "<text>:2:2: error: machine bare has no lut unit\n     lut.mac.t2 a0, a1, a2\n     ^^^^^^^^^^^^^^^^^^^^^\n"
         "hint: machines that have it: slim, slim-llama"]
+
+
+def test_code_of_an_unknown_size_is_reported_though_it_is_all_there_is() -> None:
+    for text in ("la a0, nowhere", "beq a0, a1, nowhere", "li a0, nowhere", ".zero nowhere"):
+        (diagnostic,) = failed(text + "\n").diagnostics
+        assert diagnostic.message == "undefined symbol `nowhere`"

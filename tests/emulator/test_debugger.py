@@ -699,3 +699,59 @@ def test_the_server_in_the_guide(gemv) -> None:
 def test_the_guide_knows_every_command(debug) -> None:
     table = GUIDE.partition("## Commands")[2].partition("**Places**")[0]
     assert [name for name in debug(EXITS).commands() if not re.search(rf"`{name}\b", table)] == []
+
+
+BOTH = """\
+_start: la   t0, gp
+        li   t1, 7
+        sw   t1, 0(t0)
+        li   a7, 93
+        ecall
+        .data
+        .type gp, @object
+        .size gp, 4
+gp:     .word 5
+time:   .word 6
+pc:     .word 7
+lut:    .word 8
+"""
+
+
+@ENGINES
+def test_a_name_of_a_register_and_of_a_symbol(debug, engine) -> None:
+    """C has globals like these. The plain name means neither; $ is the machine's, & the program's."""
+    debugger = debug(BOTH, engine)
+    said(debugger, "step 3")
+    for command, name, what in (("watch gp", "gp", "a register"), ("print gp + 1", "gp", "a register"),
+                                ("x gp", "gp", "a register"),
+                                ("set gp = 1", "gp", "a register"), ("break _start if gp == 0", "gp", "a register"),
+                                ("print time", "time", "a CSR"), ("print pc", "pc", "a register"),
+                                ("print lut", "lut", "what the machine has")):
+        with pytest.raises(DebugError, match=f"`{name}` is {what} and a symbol of the program: expected \\${name} .* or &{name} "):
+            said(debugger, command)
+    with pytest.raises(DebugError, match="`gqq` is no symbol"):
+        said(debugger, "print &gqq")
+    address = debugger.session.places.program.symbol("gp").value
+    transcript(debugger, f"""\
+> print $gp
+$gp = 0
+> print &gp == t0
+&gp == t0 = 1
+> print i32[&gp]
+i32[&gp] = 5
+> print &gp i32[2]
+[5 6]
+> x &gp
+{address:#x}  05 00 00 00                                       |....|
+> watch &gp
+watchpoint 1: 4 bytes at {address:#x} <gp>
+> continue
+watchpoint 1: &gp was written by the instruction at 0x8000000c <_start+0xc> (p.s:3)
+    ->  sw t1, 0(t0)
+    old 0x5 (5)
+    new 0x7 (7)
+0x80000010 <_start+0x10> (p.s:4)
+     4  li   a7, 93
+    =>  li a7, 93
+""")
+    assert said(debugger, "print $lut")[0].startswith("LUT")

@@ -14,5 +14,5 @@
     .zero   -1                      # error: -1 is out of range for the size
     .balign 3                       # error: alignment 3 is not a power of two # hint: 2 and 4
     .align  40                      # error: 0..30
-    .word   a0                      # error: register a0 where a number is expected
+    .word   a0                      # error: register a0 where a number or label is expected
 counter: .word 0

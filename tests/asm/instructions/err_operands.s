@@ -6,12 +6,12 @@ label:
     add     a0, a9, a1          # error: unknown register `a9` # hint: registers are x0..x31
     addi    x32, a0, 1          # error: unknown register `x32`
     lw      a0, 4(q1)           # error: unknown register `q1` # hint: x0..x31
-    add     a0, a1, (a2)        # error: register a2 in parentheses
+    add     a0, a1, (a2)        # error: register a2 where a number or label is expected
     addi    a0, a1              # error: addi takes 3 operands, 2 operands given # hint: written as `addi rd, rs1, imm`
     nop     a0                  # error: nop takes no operands, 1 operand given
     beqz    a0                  # error: beqz takes 2 operands # hint: `beqz rs1, label`
     call                        # error: call takes 1 or 2 operands, 0 operands given
-    lw      a0, a1              # error: operand 2 of lw is register a1: expected offset(register) # hint: `lw rd, symbol`
+    lw      a0, a1              # error: register a1 where a number or label is expected # hint: written 0(a1)
     sw      a0, label           # error: operand 2 of sw is `label`: expected offset(register) # hint: `sw rs2, symbol, rd`
     addi    a0, a0, a1          # error: operand 3 of addi is register a1: expected a number -2048..2047
     addi    a0, a0, "4"         # error: is a string
