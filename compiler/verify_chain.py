@@ -1,6 +1,6 @@
 """The chain of trust of a compiled model: each step is held to the one before, down to transformers.
 
-    1  the float graph            against transformers, the same checkpoint, logits at every position
+    1  the float graph            against transformers, the same checkpoint, logits at every position (against_transformers.py)
     2  the quantised graph        against the float graph: what the formats cost
     3  the program on a machine   against the quantised graph: every operation, bit by bit
     4  the fast engine            against the reference engine: memory, registers, counters, tokens
@@ -11,7 +11,6 @@ Steps 1 and 2 judge the model, 3 the lowering, 4 the emulator. A step that canno
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
@@ -21,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from compiler import against_transformers
 from compiler.carried_tokenizer import unpacked
 from compiler.compile import Compiled
 from compiler.errors import ModelError
@@ -40,7 +40,6 @@ from isa.reference import ReferenceMachine
 from isa.services import Host
 
 NAMES = ("float graph = transformers", "quantised graph ~ float graph", "program = quantised graph", "fast engine = reference")
-TOLERANCE = 1e-4                    # of logits, relative to the greatest of their position: fp32 sums in another order
 SAME = 1e-6                         # nats: two computations of one float model
 Progress = Callable[[int, int], None] | None
 Maker = Callable[[Preset, Host], ReferenceMachine]
@@ -136,27 +135,13 @@ def float_graph(model: Model, tokens: Sequence[int]) -> Check:
     name = NAMES[0]
     if not model.path.is_dir():
         return Check(name, "not checked", "needs a Hugging Face directory, which transformers can load")
-    os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")         # unpacking BitNet's weights would ask for a C++ compiler
     try:
-        import torch
-        import transformers
-    except ImportError:
-        return Check(name, "not checked", "needs transformers and torch: pip install 'slimulator[oracle]'")
-    transformers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.set_verbosity_error()
-    try:
-        theirs_model = transformers.AutoModelForCausalLM.from_pretrained(model.path, dtype=torch.float32, local_files_only=True)
-        with torch.no_grad():
-            theirs = np.asarray(theirs_model.eval()(torch.tensor([list(tokens)])).logits[0].float())
-    except Exception as error:          # whatever a library makes of a checkpoint: it is not our graph that is wrong
-        return Check(name, "not checked", f"transformers does not run this checkpoint: {str(error).splitlines()[0][:200]}")
-    executor = Executor(build(model.config), model)
-    ours = np.stack([executor.step(token) for token in tokens])
-    theirs = theirs[:, :ours.shape[1]]
-    worst = float((np.abs(ours - theirs).max(axis=1) / np.abs(theirs).max(axis=1)).max())
-    return Check(name, _verdict(worst <= TOLERANCE),
-                 f"logits of {len(tokens)} positions differ by {worst:.1e}, relative; {TOLERANCE:g} may be",
-                 {"largest_relative_difference": worst})
+        found = against_transformers.compare(model, tokens)
+    except against_transformers.NotLoaded as error:
+        return Check(name, "not checked", str(error))
+    return Check(name, _verdict(not found.fault), str(found), {
+        "largest_relative_difference": found.difference, "roundings": found.roundings, "codes": found.codes,
+        "codes_on_a_tie": found.flips, "weights_on_a_tie": found.weight_flips})
 
 
 def quantised_graph(model: Model, compiled: Compiled, tokens: Sequence[int], size: int, progress: Progress = None) -> Check:

@@ -142,6 +142,11 @@ def _name(c: Config, role: str) -> str:
     return f"{names[base]}.{part}"
 
 
+def module_name(c: Config, role: str) -> str:
+    """The module of transformers that has the tensor of a layer's role: model.layers.3.self_attn.q_proj."""
+    return f"model.{_name(c, role)}".rpartition(".")[0]
+
+
 def _float(stored: Stored) -> FloatTensor:
     if stored.dtype not in FLOATS:
         raise refuse_dtype(stored, tuple(FLOATS), "packed BitNet weights need quantization_config in config.json"
