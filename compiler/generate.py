@@ -24,7 +24,7 @@ from compiler.model import Model
 from compiler.neurons import Neurons, neurons
 from compiler.parameters import set_parameters
 from compiler.settings import Settings
-from compiler.tokenizer import Stream, Tokenizer
+from compiler.tokenizer import Tokenizer
 from isa.preset import Preset
 from isa.program import Program, ProgramError
 from isa.reference import ReferenceMachine, RunResult
@@ -180,7 +180,7 @@ class Generation:
         self.machine.load(program)
         set_parameters(self.machine, temperature=sampling.temperature, top_p=sampling.top_p, seed=sampling.seed,
                        max_tokens=self.limit)
-        self._stream = Stream(tokenizer)
+        self._stream = tokenizer.stream()
         self._parts: list[str] = []
         self._first = math.nan
         self._started = 0.0

@@ -4,7 +4,7 @@
     JsonTokenizer           tokenizer.json, or what GGUF's "gpt2" type says, by the library tokenizers
     SentencePieceTokenizer  tokenizer.model, by the library sentencepiece
 
-`encode` adds what the tokenizer puts around a text, such as a first token BOS. `Stream` gives text as tokens come.
+`encode` adds what the tokenizer puts around a text, such as a first token BOS. `stream` gives text as tokens come.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from enum import Enum
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compiler.errors import ModelError
+from compiler.text_stream import ByteStream, Stream, WindowStream
 
 if TYPE_CHECKING:
     import tokenizers
@@ -41,40 +43,13 @@ class Tokenizer(ABC):
     def decode(self, tokens: Sequence[int]) -> str:
         """Text of tokens, without control tokens; bytes that are not UTF-8 become U+FFFD."""
 
+    @abstractmethod
+    def stream(self) -> Stream:
+        """A new one, for the tokens of one text."""
+
     def _unencodable(self, text: str, at: int) -> ModelError:
         return ModelError(self.file, "prompt", got=f"{text[at]!r} (U+{ord(text[at]):04X}, character {at + 1}) has no token",
                           expected="characters of the model's vocabulary", hint="leave it out, or use a model that knows it")
-
-
-class Stream:
-    """Text of tokens as they come: `push` returns what has become certain, `end` the rest.
-
-    A token may end within a character, and its text may depend on the one before. So the last tokens are decoded with and
-    without the new one, and the difference is the new text, once it does not end in half a character.
-    """
-
-    def __init__(self, tokenizer: Tokenizer, prompt: Sequence[int] = ()) -> None:
-        """`prompt`: tokens that come before and whose text is not asked for."""
-        self._tokenizer = tokenizer
-        self._tokens = list(prompt)             # those whose text is out, then those whose text is not
-        self._out = len(self._tokens)
-
-    def push(self, token: int) -> str:
-        self._tokens.append(token)
-        text = self._new_text()
-        if text.endswith("\ufffd") and len(self._tokens) - self._out < 4:      # a character has four bytes at most
-            return ""
-        self._tokens, self._out = self._tokens[self._out:], len(self._tokens) - self._out
-        return text
-
-    def end(self) -> str:
-        text = self._new_text()
-        self._tokens, self._out = [], 0
-        return text
-
-    def _new_text(self) -> str:
-        before = self._tokenizer.decode(self._tokens[:self._out])
-        return self._tokenizer.decode(self._tokens)[len(before):]
 
 
 # ------------------------------------------------------------------------------------------------ pieces with scores
@@ -95,7 +70,9 @@ class PieceTokenizer(Tokenizer):
     """Byte-pair encoding by scores, as SentencePiece does it.
 
     The text, with a space before it, is split into characters; then the two neighbours whose union is a piece of the highest
-    score are merged (the first such pair of a tie), until none is left. A character without a piece becomes its bytes.
+    score are merged (the first such pair of a tie), until none is left. A character without a piece becomes its bytes. Pieces
+    that the user of SentencePiece has defined are found first, the longest at each place, and merge with nothing. U+2581 is a
+    space.
     Source: Kudo and Richardson, "SentencePiece", arXiv:1808.06226; Sennrich et al., arXiv:1508.07909.
     """
 
@@ -108,6 +85,16 @@ class PieceTokenizer(Tokenizer):
         self._ids = {piece: token for token, (piece, kind) in reversed(list(enumerate(zip(pieces, kinds, strict=True))))
                      if kind in (Piece.NORMAL, Piece.USER_DEFINED)}
         self._bytes = {self._text[token]: token for token, kind in enumerate(kinds) if kind is Piece.BYTE}
+        defined = sorted((self._plain(token) for token, kind in enumerate(kinds) if kind is Piece.USER_DEFINED), key=len)
+        self._part = re.compile("|".join([*(re.escape(text) for text in reversed(defined) if text), "."]), re.DOTALL)
+        self._defined = frozenset(text.encode("utf-8", "surrogatepass") for text in defined)
+
+    def _plain(self, token: int) -> str:
+        """A piece as it stands in a text; "" for bytes that stand in none."""
+        try:
+            return self.pieces[token].decode()
+        except UnicodeDecodeError:
+            return ""
 
     def _decoded(self, token: int, piece: bytes, kind: Piece) -> bytes:
         match kind:
@@ -123,14 +110,15 @@ class PieceTokenizer(Tokenizer):
         tokens = [] if self.bos is None else [self.bos]
         if not text:
             return tokens
-        whole = " " + text if self.prefix else text
-        for piece in self._merged([character.encode("utf-8", "surrogatepass") for character in whole]):
+        plain = text.replace(SPACE, " ")
+        parts = self._part.findall(" " + plain if self.prefix else plain)
+        for piece in self._merged([part.encode("utf-8", "surrogatepass") for part in parts]):
             if piece in self._ids:
                 tokens.append(self._ids[piece])
             elif all(bytes([byte]) in self._bytes for byte in piece):
                 tokens += [self._bytes[bytes([byte])] for byte in piece]
             else:
-                raise self._unencodable(text, text.index(piece.decode("utf-8", "surrogatepass")))
+                raise self._unencodable(text, max(0, plain.find(piece.decode("utf-8", "surrogatepass"))))
         return tokens
 
     def _merged(self, parts: list[bytes]) -> list[bytes]:
@@ -140,7 +128,8 @@ class PieceTokenizer(Tokenizer):
         heap: list[tuple[float, int, bytes, int, bytes]] = []
 
         def offer(left: int, right: int) -> None:
-            token = self._ids.get(parts[left] + parts[right]) if left >= 0 and right >= 0 else None
+            whole = left < 0 or right < 0 or parts[left] in self._defined or parts[right] in self._defined
+            token = None if whole else self._ids.get(parts[left] + parts[right])
             if token is not None:
                 heapq.heappush(heap, (-self.scores[token], left, parts[left], right, parts[right]))
 
@@ -159,13 +148,33 @@ class PieceTokenizer(Tokenizer):
         return [part for part in parts if part]
 
     def decode(self, tokens: Sequence[int]) -> str:
-        text = b"".join(self._text[token] for token in tokens if token < self.size)
-        if self.prefix and tokens and (self.bos is None or tokens[0] == self.bos):
+        text = b"".join(map(self._bytes_of, tokens))
+        if tokens and self._strips(tokens[0]):
             text = text.removeprefix(b" ")
         return text.decode("utf-8", "replace")
 
+    def stream(self) -> Stream:
+        return ByteStream(self._bytes_of, self._strips)
+
+    def _bytes_of(self, token: int) -> bytes:
+        return self._text[token] if token < self.size else b""
+
+    def _strips(self, first: int) -> bool:
+        """Whether a text that begins with this token loses the space at its beginning."""
+        return self.prefix and (self.bos is None or first == self.bos)
+
 
 # ------------------------------------------------------------------------------------------------ by libraries
+
+
+def _byte_letters() -> dict[str, int]:
+    """The letter of byte-level BPE for each byte: itself where it is printable, else the next from U+0100 on.
+
+    Source: Radford et al., "Language Models are Unsupervised Multitask Learners" (GPT-2), the published encoder.
+    """
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {chr(0x100 + number): byte for number, byte in enumerate(others)}
 
 
 class JsonTokenizer(Tokenizer):
@@ -210,6 +219,25 @@ class JsonTokenizer(Tokenizer):
         text: str = self._tokenizer.decode(list(tokens), skip_special_tokens=True)
         return text
 
+    def stream(self) -> Stream:
+        import tokenizers
+
+        if not isinstance(self._tokenizer.decoder, tokenizers.decoders.ByteLevel):
+            return WindowStream(self.decode, cache(self._settled))
+        letters = _byte_letters()
+        special = {token for token, added in self._tokenizer.get_added_tokens_decoder().items() if added.special}
+
+        def bytes_of(token: int) -> bytes:
+            text = "" if token in special else self._tokenizer.id_to_token(token) or ""
+            return bytes(map(letters.__getitem__, text)) if letters.keys() >= set(text) else text.encode()
+
+        return ByteStream(cache(bytes_of))
+
+    def _settled(self, token: int) -> bool:
+        """Not for a byte, alone or as a part of a character, and for what is nothing by itself."""
+        alone = self.decode([token])
+        return bool(alone) and "\ufffd" not in alone and not BYTE.fullmatch(self._tokenizer.id_to_token(token) or "")
+
 
 class SentencePieceTokenizer(Tokenizer):
     """A tokenizer.model, by the library sentencepiece, which is an extra."""
@@ -240,6 +268,13 @@ class SentencePieceTokenizer(Tokenizer):
     def decode(self, tokens: Sequence[int]) -> str:
         text: str = self._processor.decode([token for token in tokens if token < self.size])
         return text
+
+    def stream(self) -> Stream:
+        return WindowStream(self.decode, cache(self._settled))
+
+    def _settled(self, token: int) -> bool:
+        """Not for a byte, and for what is nothing by itself."""
+        return token < self.size and not self._processor.is_byte(token) and bool(self.decode([token]))
 
 
 def _whole(file: Path, text: str) -> str:

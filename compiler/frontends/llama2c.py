@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -161,15 +161,19 @@ def load_tokenizer(path: Path, vocab: int | None = None) -> PieceTokenizer:
     if len(pieces) <= EOS or vocab not in (None, len(pieces)):
         raise ModelError(path, "tokenizer", got=f"{len(pieces)} pieces", hint="this tokenizer belongs to another model",
                          expected=f"the model's vocabulary of {vocab}" if vocab else "more than BOS and EOS")
-    kinds = [_kind(token, piece) for token, piece in enumerate(pieces)]
+    known = frozenset(pieces)
+    kinds = [_kind(token, piece, known) for token, piece in enumerate(pieces)]
     return PieceTokenizer(path, pieces, scores, kinds, BOS)
 
 
-def _kind(token: int, piece: bytes) -> Piece:
-    """The file does not say: the first three are unknown, BOS and EOS."""
+def _kind(token: int, piece: bytes, known: Collection[bytes]) -> Piece:
+    """The file does not say. The first three are unknown, BOS and EOS; a piece that no merge makes is to be found whole."""
     fixed: Mapping[int, Piece] = {0: Piece.UNKNOWN, BOS: Piece.CONTROL, EOS: Piece.CONTROL}
-    byte = BYTE.fullmatch(piece.decode("utf-8", "replace"))
-    return fixed.get(token, Piece.BYTE if byte else Piece.NORMAL)
+    text = piece.decode("utf-8", "replace")
+    if token in fixed or BYTE.fullmatch(text):
+        return fixed.get(token, Piece.BYTE)
+    merged = len(text) < 2 or any(piece[:at] in known and piece[at:] in known for at in range(1, len(piece)))
+    return Piece.NORMAL if merged else Piece.USER_DEFINED
 
 
 def find_tokenizer(path: Path, vocab: int) -> Path | None:

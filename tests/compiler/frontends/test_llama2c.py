@@ -14,7 +14,6 @@ from compiler.errors import ModelError
 from compiler.frontends import llama2c, load, need_tokenizer
 from compiler.graph import EXACT, PLAIN, Arithmetic, Executor, build
 from compiler.model import Model
-from compiler.tokenizer import Stream
 from tests.compiler import checkpoints as made
 
 STORIES = Path(__file__).parents[4] / "shared/data/stories260K"
@@ -33,7 +32,8 @@ def test_golden_text(arithmetic: Arithmetic) -> None:
     model = load(STORIES / "stories260K.bin")
     tokenizer = need_tokenizer(model)
     executor, tokens = Executor(build(model.config), model, arithmetic), tokenizer.encode("")
-    stream, text = Stream(tokenizer, tokens), ""
+    stream = tokenizer.stream()
+    text = stream.push(tokens[0])
     for _ in range(200):
         tokens.append(int(executor.step(tokens[-1]).argmax()))
         text += stream.push(tokens[-1])
