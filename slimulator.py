@@ -8,10 +8,12 @@ commands/, what they do in the packages.
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
@@ -23,6 +25,7 @@ from commands.debug import debug
 from commands.look_up import look_up, machines
 from commands.models import COMMANDS as OF_MODELS
 from commands.run import run_program
+from commands.shared import abandon
 from isa.files import Ended, end_cleanly
 
 __version__ = "0.1.0"
@@ -48,6 +51,7 @@ def __getattr__(name: str) -> Any:
 
 def main() -> None:
     """The console script: exit status 0, 1 for a user's mistake, 2 for usage, or the exit code of the program that ran."""
+    _open_streams()
     end_cleanly()
     try:
         status = invoke(sys.argv[1:])
@@ -56,6 +60,51 @@ def main() -> None:
         signal.raise_signal(end.number)
         raise
     sys.exit(status)
+
+
+def _open_streams() -> None:
+    """Give a process that was started with a closed stdin, stdout or stderr something in its place, so that no file of ours gets
+    that number. What is written to this stdout is an error, as it is elsewhere; where stderr cannot be written errors go unsaid.
+    """
+    for name, mode, kind in (("stdin", os.O_RDONLY, None), ("stdout", os.O_RDONLY, _Named), ("stderr", os.O_WRONLY, _Unfailing)):
+        old = getattr(sys, name)
+        buffer = old.buffer if old else open(os.open(os.devnull, mode), "wb" if kind else "rb")         # noqa: SIM115
+        if kind:
+            setattr(sys, name, kind(buffer, encoding=old.encoding if old else "utf-8", errors=old.errors if old else "replace",
+                                    line_buffering=bool(old and old.line_buffering), write_through=bool(old and old.write_through)))
+        elif not old:
+            sys.stdin = io.TextIOWrapper(buffer)
+
+
+class _Named(io.TextIOWrapper):
+    """stdout: an error says that it is one of stdout."""
+
+    def write(self, text: str) -> int:
+        try:
+            return super().write(text)
+        except OSError as error:
+            error.filename = "stdout"
+            raise
+
+    def flush(self) -> None:
+        try:
+            super().flush()
+        except OSError as error:
+            error.filename = "stdout"
+            raise
+
+
+class _Unfailing(io.TextIOWrapper):
+    """stderr: where an error cannot be said, there is nowhere to say so."""
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            return super().write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            super().flush()
 
 
 def invoke(arguments: Sequence[str]) -> int:
@@ -70,11 +119,11 @@ def invoke(arguments: Sequence[str]) -> int:
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
         return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())     # nobody reads: Python's last flush must not fail
-        return 1
     except OSError as error:
-        click.echo(f"{error.filename or 'slimulator'}: error: {error.strerror or error}", err=True)
+        if error.filename == "stdout" or isinstance(error, BrokenPipeError):
+            abandon(sys.stdout)
+        if not isinstance(error, BrokenPipeError):                          # nobody reads: not worth a word
+            click.echo(f"{error.filename or 'slimulator'}: error: {error.strerror or error}", err=True)
         return 1
     except Exception as error:
         message = _mistake(error)

@@ -31,6 +31,7 @@ from asm.source import LABEL, Site, Statement, decode, file_buffer
 from asm.symbols import Entry, SymbolTable
 from asm.syntax import Memory, Operand, String, Type, parse_operands
 from isa.csrs import CSRS
+from isa.files import contents as read
 from isa.instruction import CSR, TABLE, TARGET
 from isa.preset import Preset, PresetError, load_preset, presets_with
 from isa.program import Chunk, FileSlice, Program, Section
@@ -67,7 +68,7 @@ def assemble_with_listing(source: str | Path, *, machine: str = "slim", include_
         return Assembly(None, [Diagnostic(f"{source!r} is assembled as source text, not as the name of a file",
                                           Span(name, 1), f"for the file: assemble(Path({source!r}))")])
     try:
-        text = decode(source.read_bytes() if isinstance(source, Path) else source.encode("utf-8", "surrogatepass"), name)
+        text = decode(read(source) if isinstance(source, Path) else source.encode("utf-8", "surrogatepass"), name)
     except SourceError as error:
         return Assembly(None, [Diagnostic(error.message, Span(name, 1), error.hint)])
     with _collector_paused():

@@ -16,6 +16,7 @@ from commands.shared import (
     MACHINE,
     PROMPT,
     THREADS,
+    abandon,
     distinct,
     engine_named,
     json_text,
@@ -73,7 +74,7 @@ def run_program(file: Path | None, engine: str, machine: str | None, prompt: str
     """
     from emulator.observe.line_log import LineLog
     from emulator.observe.report import Report
-    from isa.services import Host, to_terminal
+    from isa.services import KEPT, Host
     if restore and prompt:
         raise click.UsageError("--prompt with --restore: the prompt tokens that are left are in the snapshot")
     if trace is None and any(filters.values()):
@@ -82,20 +83,22 @@ def run_program(file: Path | None, engine: str, machine: str | None, prompt: str
     on_stdout = [str(output) for output in (json_file, csv_file, commit_log, trace)].count("-")
     if on_stdout > 1:
         raise click.UsageError("stdout ('-') is named for two outputs")
-    host = Host(token_list(prompt), write=(lambda _, data: to_terminal(2, data)) if on_stdout else to_terminal)
+    console = _Console(2 if on_stdout else 1)
+    host = Host(token_list(prompt), write=console, keep=KEPT if json_file or save_snapshot else 0)
     with ExitStack() as files:                      # opened first, so that what cannot be written is known before the run
         writers = [(files.enter_context(writer(path)), lines) for path, lines in (
             (json_file, lambda report: [json_text(report.as_json())]), (csv_file, Report.as_csv)) if path is not None]
         with ExitStack() as logging:
             tracing, committing = (path and logging.enter_context(LineLog(path)) for path in (trace, commit_log))
             runner = _loaded(file, engine_named(engine), machine, host, restore, **thread_options(engine, threads))
+            console.machine = runner
             check = _hazard_check(runner, hazards)
             _follow(runner, tracing, committing, **filters)
             if mix:
                 runner.profile()
             result = runner.run(max_instructions, timeout)
         sys.stdout.flush()
-        logs = [log for log in (tracing, committing) if log]
+        logs = [log for log in (console, tracing, committing) if log]
         report = Report(str(file or runner.program.path), engine, runner, result, check, logs)
         if mix:
             from emulator.observe.mix import instruction_mix
@@ -109,6 +112,29 @@ def run_program(file: Path | None, engine: str, machine: str | None, prompt: str
     if save_snapshot:
         runner.save(save_snapshot)
     return report.status
+
+
+class _Console:
+    """Passes on what a program prints, as it comes. When that cannot be written any more the run stops at that instruction."""
+
+    machine: Any
+
+    def __init__(self, output: int) -> None:
+        self.output = output                    # the file that the program's output goes to: 1, or 2
+        self.path = ""
+        self.error: OSError | None = None
+
+    def __call__(self, file: int, data: bytes) -> None:
+        from emulator.observe.report import UNWRITABLE
+        from isa.services import to_terminal
+        if self.error is None:
+            file = max(file, self.output)
+            try:
+                to_terminal(file, data)
+            except OSError as error:
+                self.path, self.error = ("stdout", "stderr")[file - 1], error
+                abandon((sys.stdout, sys.stderr)[file - 1])
+                self.machine.stop(UNWRITABLE)
 
 
 def _follow(runner: Any, trace: Any, commit_log: Any, *, limit: int | None, **filters: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -149,6 +150,13 @@ def writer(path: Path) -> Iterator[Callable[[Iterable[str]], None]]:
         return
     with replacing(path) as stream:
         yield lambda lines: stream.writelines(f"{line}\n".encode() for line in lines)
+
+
+def abandon(stream: Any) -> None:
+    """Let what is written to stdout or stderr go nowhere: it cannot be written, and Python's last flush must not say so again."""
+    descriptor = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(descriptor, stream.fileno())
+    os.close(descriptor)
 
 
 def write(path: Path, lines: Iterable[str]) -> None:

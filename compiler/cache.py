@@ -15,7 +15,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from isa.files import replacing
+from isa.files import opened, replacing
 from isa.pages import give_back
 
 ROOT = Path(__file__).parents[1]
@@ -52,7 +52,7 @@ def content(file: Path) -> str:
     note = folder() / "contents" / hashlib.sha256(about.encode()).hexdigest()[:32]
     if note.exists():
         return note.read_text(encoding="ascii")
-    with file.open("rb") as stream:
+    with opened(file) as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     note.parent.mkdir(parents=True, exist_ok=True)
     with replacing(note) as written:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from compiler.errors import ModelError, one_of
+from isa.files import text_of
 from isa.hints import nearest
 
 FLOAT_FORMATS = ("f32", "f16", "bf16")
@@ -98,7 +99,7 @@ def read_recipe(text: str) -> Recipe:
         return Recipe(form, form if form.is_float else WeightFormat("i8", "row"))
     path = Path(text)
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(text_of(path))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ModelError(path, "", got=str(error), expected="a TOML file in UTF-8") from None
     known = ("weights", "head", "roles")

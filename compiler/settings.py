@@ -14,6 +14,7 @@ from compiler.errors import ModelError
 from compiler.frontends import need_tokenizer
 from compiler.model import Model
 from compiler.recipe import read_recipe
+from isa.files import text_of
 
 MOST_TEXT = 50_000              # characters of a text for calibration that are looked at
 
@@ -59,7 +60,7 @@ class Settings:
     def key(self) -> dict[str, object]:
         """What a program depends on besides checkpoint and compiler: options, and contents of the files that they name."""
         def contents(value: str | None) -> str | None:
-            return Path(value).read_text(encoding="utf-8") if value and value.endswith(".toml") else value
+            return text_of(value) if value and value.endswith(".toml") else value
 
         return {"machine": contents(self.machine or "slim"), "weights": contents(self.weights), "context": self.context,
                 "kv": self.kv, "sparsity": self.sparsity, "calibrate": read_text(self.calibrate) if self.calibrate else None}
@@ -68,6 +69,6 @@ class Settings:
 def read_text(path: Path) -> str:
     """A text file. Raises ModelError unless it is UTF-8, OSError."""
     try:
-        return path.read_text(encoding="utf-8")
+        return text_of(path)
     except UnicodeDecodeError as error:
         raise ModelError(path, f"byte {error.start}", got="not UTF-8", expected="a text file") from None

@@ -16,6 +16,7 @@ from typing import IO, Any
 
 from isa import elf
 from isa.dwarf import decode_lines
+from isa.files import opened
 from isa.program import ISA_VERSION, Chunk, FileSlice, Program, ProgramError, Section, Symbol
 
 LARGE = 1 << 20              # bytes from which on the contents of a section are not read but left in the file
@@ -27,7 +28,7 @@ def read_elf(path: Path) -> Program:
 
     Raises OSError, and ProgramError for a file that is damaged, foreign or newer: what is wrong, at which offset.
     """
-    with open(path, "rb") as stream:
+    with opened(path) as stream:
         try:
             return _Image(stream, str(path)).program()
         except ProgramError as error:

@@ -1,6 +1,9 @@
-"""Files that appear whole or not at all, and what is left of those whose writer was killed.
+"""Files that a user names. Written, they appear whole or not at all; what is left of those whose writer was killed is swept.
+Read, they are files: nobody waits for a pipe that has no writer, or reads a device without an end.
 
     with replacing(path) as stream: ...
+    with opened(path) as stream: ...            # a file, to seek in
+    data = contents(path)                       # what is read once: `<(command)` will do
 
 While it is written a file is `.slim-<16 hex digits>.tmp` in the folder that it will stand in, locked by its writer. An exception
 removes it, and so does an end by SIGTERM or SIGHUP, which the command makes an exception. SIGKILL leaves it: the next one who
@@ -14,15 +17,18 @@ import fcntl
 import os
 import re
 import signal
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
 from typing import IO
 
 TEMPORARY = re.compile(r"\.slim-[0-9a-f]{16}\.tmp")
 ENDS = signal.SIGTERM, signal.SIGHUP
 YOUNG = 60.0                            # seconds in which a file may be there whose writer has not locked it yet
+LARGEST_TEXT = 1 << 30                  # bytes that come through a pipe: an endless writer is stopped there
 _swept: set[Path] = set()
 
 
@@ -49,6 +55,48 @@ def end_cleanly() -> None:
 def ends() -> set[int]:
     """The signals that raise Ended."""
     return {number for number in ENDS if signal.getsignal(number) is end}
+
+
+def opened(path: str | os.PathLike[str]) -> BufferedReader:
+    """A file, open for reading. Raises OSError, also for a pipe, a device, a directory."""
+    return _opened(path, pipes=False)
+
+
+def text_of(path: str | os.PathLike[str]) -> str:
+    """The text of a file in UTF-8. Raises OSError like `opened`, UnicodeDecodeError."""
+    with opened(path) as stream:
+        return stream.read().decode("utf-8")
+
+
+def contents(path: str | os.PathLike[str]) -> bytes:
+    """All of a file, or of a pipe to which somebody writes. Raises OSError like `opened`."""
+    with _opened(path, pipes=True) as stream:
+        descriptor = stream.fileno()
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return stream.read()
+        try:
+            first = os.read(descriptor, 1 << 16)
+            if not first:
+                raise OSError(errno.ENODATA, "a pipe to which nobody writes", str(path))
+        except BlockingIOError:                             # somebody will
+            first = b""
+        os.set_blocking(descriptor, True)
+        data = first + stream.read(LARGEST_TEXT)
+        if len(data) > LARGEST_TEXT:
+            raise OSError(errno.EFBIG, f"more than {LARGEST_TEXT >> 30} GiB come through this pipe", str(path))
+        return data
+
+
+def _opened(path: str | os.PathLike[str], pipes: bool) -> BufferedReader:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)          # a pipe would wait for its writer
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode) or (pipes and stat.S_ISFIFO(mode)):
+        return open(descriptor, "rb")
+    os.close(descriptor)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    what = "a pipe" if stat.S_ISFIFO(mode) else "a device" if stat.S_ISCHR(mode) or stat.S_ISBLK(mode) else "a socket"
+    raise OSError(errno.EINVAL, f"{what}; expected a file", str(path))
 
 
 def check_directory(path: Path) -> None:

@@ -31,6 +31,7 @@ from typing import Annotated, Any, Generic, TypeVar, get_args
 from pydantic import AfterValidator, BaseModel, ConfigDict, PlainValidator, PositiveFloat, PositiveInt, ValidationError
 
 from isa.banks import COLUMN_BYTES, MappingError, Organisation
+from isa.files import text_of
 from isa.hints import nearest
 from isa.services import DEVICE_BYTES
 from isa.units import UNITS
@@ -256,9 +257,11 @@ def _shipped(name: str) -> Preset:
 
 def _read(path: Path) -> Preset:
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = tomllib.loads(text_of(path))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise PresetError(str(path), [Problem("", str(error), "a TOML file in UTF-8")]) from None
+    if not data:
+        raise PresetError(str(path), [Problem("", "the file is empty", "a machine, as those in isa/machines")])
     return preset_of(data, str(path))
 
 
@@ -338,7 +341,7 @@ def _region_problems(preset: PresetFile) -> Iterator[Problem]:
         if table.base.value < 0 or table.base.value % page:
             yield Problem(f"{key}.base.value", f"got {table.base.value:#x}", f"a multiple of {page}, not negative")
         if name == "mmio" and table.size.value < DEVICE_BYTES:
-            yield Problem(f"{key}.size.value", f"got {table.size.value}", f"{DEVICE_BYTES} or more: tohost, fromhost and the console")
+            yield Problem(f"{key}.size.value", f"got {table.size.value}", f"{DEVICE_BYTES} or more: tohost, fromhost, console")
         for port in table.ports.value:
             if port not in ports:
                 yield _unknown("unit", port, f"{key}.ports.value", ports)

@@ -8,6 +8,7 @@ Console output and tokens go through a `Host`, so a run can be captured, streame
 from __future__ import annotations
 
 import sys
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -39,22 +40,39 @@ TOHOST, FROMHOST, CONSOLE = 0x00, 0x08, 0x10
 REGISTER_BYTES, DEVICE_BYTES = 8, 0x18          # of one of them; of the region as far as there are any
 
 
+KEPT = 1 << 24                  # bytes of output and of errors
+TOKENS_KEPT = 1 << 20
+
+
 class Host:
     """The outside world of a run: console, prompt tokens, emitted tokens.
 
-    `output` and `errors` collect what the program wrote. Pass `write` to see console bytes as they come, `emit` for tokens.
+    Pass `write` to see console bytes as they come, `emit` for tokens. `output` and `errors` are the last `keep` bytes that the
+    program wrote to each, `tokens` the last TOKENS_KEPT that it emitted; `written` counts all bytes, [output, errors].
     """
 
     def __init__(self, prompt: Iterable[int] = (), *, write: Callable[[int, bytes], None] | None = None,
-                 emit: Callable[[int], None] | None = None) -> None:
+                 emit: Callable[[int], None] | None = None, keep: int = KEPT) -> None:
         self.prompt = iter(prompt)
         self.output = bytearray()
         self.errors = bytearray()
-        self.tokens: list[int] = []
+        self.written = [0, 0]
+        self.keep = keep
+        self._tokens: deque[int] = deque(maxlen=TOKENS_KEPT)
         self._write, self._emit = write, emit
 
+    @property
+    def tokens(self) -> list[int]:
+        """The tokens that were emitted, a copy."""
+        return list(self._tokens)
+
     def write(self, file: int, data: bytes) -> None:
-        (self.output if file == 1 else self.errors).extend(data)
+        """Take what the program writes to file 1 or 2."""
+        kept = self.output if file == 1 else self.errors
+        self.written[file - 1] += len(data)
+        kept += data
+        if len(kept) > self.keep:
+            del kept[:len(kept) - self.keep]
         if self._write:
             self._write(file, data)
 
@@ -62,9 +80,17 @@ class Host:
         return next(self.prompt, -1)
 
     def emit_token(self, token: int) -> None:
-        self.tokens.append(token)
+        self._tokens.append(token)
         if self._emit:
             self._emit(token)
+
+
+    def replay(self, output: bytes, errors: bytes, written: Iterable[int], tokens: Iterable[int], prompt: Iterable[int]) -> None:
+        """Be as after a run that has written, emitted and left all this. Nobody is told."""
+        for kept, data in ((self.output, output), (self.errors, errors)):
+            kept[:] = data[max(0, len(data) - self.keep):]
+        self.written, self.prompt = list(written), iter(prompt)
+        self._tokens = deque(tokens, TOKENS_KEPT)
 
 
 def to_terminal(file: int, data: bytes) -> None:

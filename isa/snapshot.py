@@ -8,10 +8,11 @@ others. The machine's preset is inside. Not inside: breakpoints, hooks, the prof
 |---|---|
 | x, csrs, counters | (32,), (4096,), (slots,) u64 |
 | state.NAME | an array inside a unit, if it is not as at power-up |
-| output, errors | (bytes,) u8, what the program has written |
+| output, errors | (bytes,) u8, what the program has written, as far as the host has kept it |
 | addresses.N, pages.N | (k,) u64 and (k, 4096) u8, for N = 1 .. parts |
-| header | JSON in UTF-8: format, isa_version, pc, exit_code, prompt (tokens not read yet), tokens (emitted), parts, state |
-|        | (names of its arrays), program (path, fingerprint), preset (as in its file) |
+| header | JSON in UTF-8: format, isa_version, pc, exit_code, prompt (tokens not read yet), tokens (emitted), written |
+|        | (bytes of output and errors, kept or not), parts, state (names of its arrays), program (path, fingerprint), preset (as |
+|        | in its file) |
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, Field
 
 from isa import memory, pages
-from isa.files import replacing
+from isa.files import opened, replacing
 from isa.preset import Preset, PresetError, preset_of
 from isa.program import ISA_VERSION, Program, ProgramError, Section
 from isa.units import UNITS
@@ -89,7 +90,7 @@ def _arrays(machine: ReferenceMachine, program: Program) -> Iterator[tuple[str, 
         yield f"addresses.{parts}", addresses
         yield f"pages.{parts}", contents
     header = {"format": FORMAT, "isa_version": ISA_VERSION, "pc": machine.pc, "exit_code": machine.exit_code,
-              "prompt": prompt, "tokens": host.tokens, "parts": parts, "state": list(state),
+              "prompt": prompt, "tokens": host.tokens, "written": host.written, "parts": parts, "state": list(state),
               "program": {"path": program.path and os.path.abspath(program.path), "fingerprint": fingerprint(program)},
               "preset": machine.machine.file.model_dump(mode="json")}
     yield "header", np.frombuffer(json.dumps(header).encode(), np.uint8)
@@ -164,6 +165,7 @@ class _Header(BaseModel):
     exit_code: int | None
     prompt: list[int]
     tokens: list[int]
+    written: tuple[int, int] | None = None
     parts: int
     state: list[str]
     program: _ProgramName
@@ -176,7 +178,7 @@ class Snapshot:
     def __init__(self, path: Path) -> None:
         """Raises OSError, and SnapshotError for a file that is no snapshot, damaged, or of another version."""
         self.path = str(path)
-        with open(path, "rb") as stream:
+        with opened(path) as stream:
             if stream.read(4) != b"PK\x03\x04":
                 raise SnapshotError("not a snapshot: it does not start as a zip archive does", path=self.path, offset=0,
                                     hint="snapshots are written by `slimulator run FILE --save-snapshot F`")
@@ -204,7 +206,7 @@ class Snapshot:
 
     @contextmanager
     def _archive(self) -> Iterator[zipfile.ZipFile]:
-        with open(self.path, "rb") as stream:
+        with opened(self.path) as stream:
             with self._damage():
                 archive = zipfile.ZipFile(stream)
             with archive:
@@ -261,9 +263,9 @@ class Snapshot:
                 array[:] = self._array(archive, name, array.shape, array.dtype.str)
             machine.x = self._array(archive, "x", (32,), "u8").tolist()
             machine.pc, machine.exit_code = self.header.pc, self.header.exit_code
-            host = machine.host
-            host.prompt, host.tokens = iter(self.header.prompt), list(self.header.tokens)
-            host.output[:], host.errors[:] = (self._array(archive, name).tobytes() for name in ("output", "errors"))
+            output, errors = (self._array(archive, name).tobytes() for name in ("output", "errors"))
+            machine.host.replay(output, errors, self.header.written or (len(output), len(errors)), self.header.tokens,
+                                self.header.prompt)
 
 
 def _view(machine: ReferenceMachine, address: int, size: int) -> pages.Bytes:

@@ -27,6 +27,7 @@ from isa.units import UNITS
 
 WORD = (1 << 64) - 1
 _A0, _A7 = 10, 17
+_PIECE = 1 << 20            # bytes that go to the host at a time
 
 
 class Vocabulary:
@@ -117,7 +118,10 @@ class Vocabulary:
             case services.WRITE:
                 result = -services.EBADF
                 if a0 in (1, 2):
-                    self.host.write(a0, self.read(a1, a2).tobytes())
+                    if region := self.check_read(a1, a2):
+                        self.count(f"{region.name}.bytes_read", a2)
+                        self._reads.append((a1, a2))
+                        self._print(a0, self.memory.view(region, a1, a2))
                     result = a2
             case services.READ_TOKEN:
                 result = self.host.read_token()
@@ -128,6 +132,11 @@ class Vocabulary:
                 result = a0
         self.x[_A0] = result & WORD
         self.written = _A0, self.x[_A0]
+
+    def _print(self, file: int, data: Bytes) -> None:
+        """Give bytes to the host, in pieces: a program may write all of memory at once."""
+        for start in range(0, len(data), _PIECE):
+            self.host.write(file, data[start:start + _PIECE].tobytes())
 
     # ---------------------------------------------------------------------------------------------- CSRs
 
@@ -389,7 +398,7 @@ class Vocabulary:
             result = -services.EBADF
         elif number == services.WRITE:
             try:
-                self.host.write(file, self.peek(start, length).tobytes())
+                self._print(file, self.peek(start, length))
                 result = length
             except Trap:
                 result = -services.EFAULT

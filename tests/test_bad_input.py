@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import re
+import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -138,12 +140,68 @@ def test_a_program_of_this_host(run):
     refused(run(Path(sys.executable).resolve()), "not for RISC-V|not an executable|not an ELF file")
 
 
-def test_random_bytes_and_devices(run, tmp_path):
+def test_random_bytes(run, tmp_path):
     for seed in range(20):
         (tmp_path / "noise.elf").write_bytes(os.urandom(1000 * seed + 1))
         refused(run(tmp_path / "noise.elf"), "not an ELF file|the file ends inside")
-    refused(run("/dev/urandom"), "not an ELF file")
-    refused(run("/dev/null"), "the file is empty")
+
+
+USES = {
+    "program": ["run", "{it}"], "program of another command": ["disasm", "{it}"], "program to debug": ["debug", "{it}"],
+    "program to generate with": ["generate", "{it}", "hello"],
+    "snapshot": ["run", "--restore", "{it}"], "machine": ["run", "{good}", "--machine", "{it}.toml"],
+    "source": ["asm", "{it}", "-o", "{folder}/x.elf"], "included": ["asm", "{folder}/includes.s", "-o", "{folder}/x.elf"],
+    "script": ["debug", "{good}", "--engine", "reference", "--script", "{it}"],
+    "model": ["compile", "{it}", "-o", "{folder}/x.elf"], "model to generate with": ["generate", "{it}", "hello"],
+    "gguf": ["compile", "{it}.gguf", "-o", "{folder}/x.elf"], "tokenizer": ["generate", "{model}", "a", "--tokenizer", "{it}"],
+    "tokenizer in JSON": ["generate", "{model}", "a", "--tokenizer", "{it}.json"],
+    "tokenizer of sentencepiece": ["generate", "{model}", "a", "--tokenizer", "{it}.model"],
+    "recipe": ["compile", "{model}", "-o", "{folder}/x.elf", "--weights", "{it}.toml"],
+    "text": ["eval", "{model}", "{it}"],
+    "calibration": ["compile", "{model}", "-o", "{folder}/x.elf", "--ffn-sparsity", "0.5", "--calibrate", "{it}"],
+    "machine of a model": ["compile", "{model}", "-o", "{folder}/x.elf", "--machine", "{it}.toml"],
+}
+"""Every way to hand in a file."""
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder", "empty", "unreadable", "socket"])
+@pytest.mark.parametrize("use", USES)
+def test_what_is_no_file_is_refused_at_once(good, capfd, tmp_path, monkeypatch, use, kind):
+    sys.path.insert(0, str(Path(__file__).parent / "compiler"))
+    from tiny import write_checkpoint
+    if kind == "unreadable" and os.geteuid() == 0:
+        pytest.skip("nothing is unreadable for root")
+    if kind == "empty" and use in ("source", "included", "script", "recipe"):
+        pytest.skip("an empty text is one")
+    (tmp_path / "good.elf").write_bytes(good)
+    (tmp_path / "includes.s").write_text('.incbin "it"\n', encoding="utf-8")
+    places = {"folder": tmp_path, "it": tmp_path / "it", "good": tmp_path / "good.elf", "model": write_checkpoint(tmp_path)}
+    suffix = next((part.removeprefix("{it}") for part in USES[use] if part.startswith("{it}")), "")
+    it = tmp_path / f"it{suffix}"
+    match kind:
+        case "pipe": os.mkfifo(it)
+        case "device": it.symlink_to("/dev/zero")
+        case "folder": it.mkdir()
+        case "empty": it.touch()
+        case "socket":
+            monkeypatch.chdir(tmp_path)                 # a socket's name has to be short
+            socket.socket(socket.AF_UNIX).bind(it.name)
+        case "unreadable": it.touch(0)
+    signal.alarm(60)                                    # it may not wait
+    try:
+        status = slimulator.invoke([part.format(**places) for part in USES[use]])
+    finally:
+        signal.alarm(0)
+    out, err = capfd.readouterr()
+    assert (status, out) == (1, "") and err.count("error:") == 1 and "Traceback" not in err, err
+    assert not (tmp_path / "x.elf").exists()
+
+
+def test_a_source_may_come_through_a_pipe(tmp_path):
+    done = subprocess.run(["bash", "-c", 'exec "$@" <(sleep 0.2; echo nop)', "bash", sys.executable, "slimulator.py", "asm", "-o",
+                           tmp_path / "x.elf"], cwd=Path(slimulator.__file__).parent, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert Program.load(tmp_path / "x.elf").section(".text").size == 4
 
 
 @pytest.mark.usefixtures("_bounded")

@@ -18,6 +18,7 @@ from pathlib import Path
 from compiler.errors import ModelError
 from compiler.model import Model
 from compiler.tokenizer import JsonTokenizer, SentencePieceTokenizer, Tokenizer
+from isa.files import opened
 
 GGUF = b"GGUF"
 
@@ -58,7 +59,7 @@ def _load(path: Path, tokenizer: Path | None) -> Model:
 
 
 def _begins_with_gguf(path: Path) -> bool:
-    with path.open("rb") as stream:
+    with opened(path) as stream:
         return stream.read(4) == GGUF
 
 
@@ -66,6 +67,7 @@ def load_tokenizer(path: Path, vocab: int | None = None) -> Tokenizer:
     """A tokenizer by its file. llama2.c's, which has no mark, is held to the number of pieces, where that is known."""
     if path.is_dir():
         raise ModelError(path, "tokenizer", got="a directory", expected="a tokenizer file", hint=f"{path / 'tokenizer.json'}?")
+    opened(path).close()                                # not a pipe, not a device
     if path.suffix == ".json":
         return JsonTokenizer.from_file(path, None)
     if path.suffix == ".model":

@@ -16,6 +16,7 @@ from emulator.debug.access import DebugError
 from emulator.debug.expressions import Expression, integer, parse_expression
 from emulator.debug.session import Session, Stop
 from emulator.debug.viewer import Viewer
+from isa.files import contents
 
 
 class Debugger(Viewer):
@@ -68,11 +69,11 @@ class Debugger(Viewer):
     # ---------------------------------------------------------------------------------------------- going on
 
     def _go(self, way: Callable[[], Stop]) -> None:
-        output = self.session.machine.host.output
-        before = len(output)
+        host = self.session.machine.host
+        before = host.written[0]
         stop = self.session.advance(way)
         self.next_line = None
-        if len(output) > before and not output.endswith(b"\n"):
+        if host.written[0] > before and not host.output.endswith(b"\n"):
             self.say("")                                    # the program has left its line open
         self.say_all(inspection.why(self.session, stop))
 
@@ -152,7 +153,7 @@ class Debugger(Viewer):
         if path in self._reading:
             raise DebugError(f"{text} is being read already: it would never end")
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = contents(path).decode("utf-8").splitlines()
         except OSError as error:
             raise DebugError(f"{text}: {error.strerror or error}") from None
         except ValueError:
@@ -177,7 +178,7 @@ def run_debugger(session: Session, script: Path | None) -> int:
         return 0
     try:
         if script is not None:
-            debugger.run_script(script.read_text(encoding="utf-8", errors="replace").splitlines(), str(script))
+            debugger.run_script(contents(script).decode("utf-8", "replace").splitlines(), str(script))
         else:
             with open(sys.stdin.fileno(), encoding="utf-8", errors="replace", closefd=False) as pipe:
                 debugger.run_script(pipe, "<stdin>")

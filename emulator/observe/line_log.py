@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
+from emulator.observe.report import UNWRITABLE
 from isa.files import replacing
 from isa.reference import ReferenceMachine, Step, Where
 
@@ -24,8 +25,6 @@ class LineLog:
 
     Behind the context, `error` is what went wrong while writing, or None.
     """
-
-    UNWRITABLE = "write error"              # the reason of a run that a full disk has ended
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -60,7 +59,7 @@ class LineLog:
         except OSError as error:
             self.error = error
             machine.unhook(self)
-            machine.stop(self.UNWRITABLE)
+            machine.stop(UNWRITABLE)
 
     def __enter__(self) -> Self:
         return self

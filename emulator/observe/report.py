@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 from isa.counters import COUNTERS
 from isa.program import Program, place_text
@@ -17,15 +17,23 @@ from isa.reference import ReferenceMachine, RunResult
 
 if TYPE_CHECKING:
     from emulator.observe.hazards import HazardCheck
-    from emulator.observe.line_log import LineLog
     from emulator.observe.mix import Mix
 
+UNWRITABLE = "write error"          # the reason of a run that a full disk, or a reader that has gone, has ended
 INTERRUPTED_STATUS = 130            # as a shell has it: 128 and the number of SIGINT
+
+
+class Written(Protocol):
+    """Where lines or output went, and what went wrong there."""
+
+    path: Any
+    error: OSError | None
 
 
 @dataclass
 class Report:
-    """A run that is over. `file` and `engine` are what the user called them, `logs` what was written meanwhile.
+    """A run that is over. `file` and `engine` are what the user called them, `logs` what was written meanwhile, the program's
+    own output among it.
 
     `hazards` and `mix` are None unless they were asked for.
     """
@@ -35,7 +43,7 @@ class Report:
     machine: ReferenceMachine
     result: RunResult
     hazards: HazardCheck | None = None
-    logs: list[LineLog] = field(default_factory=list)
+    logs: Sequence[Written] = ()
     mix: Mix | None = None
 
     @property
@@ -53,8 +61,9 @@ class Report:
 
     def summary(self) -> Iterator[str]:
         """Lines for a person: tokens, how it ended, the counters that are not zero, the mix."""
-        if self.machine.host.tokens:
-            yield f"tokens: {' '.join(map(str, self.machine.host.tokens))}"
+        if tokens := self.machine.host.tokens:
+            left_out = self.machine.counter("tokens.emitted") - len(tokens)
+            yield f"tokens: {f'({left_out:,} before) ' * (left_out > 0)}{' '.join(map(str, tokens))}"
         yield (f"{self.result.reason} after {self.result.instructions:,} instructions on {self.machine.machine.name} "
                f"({self.engine} engine)")
         width = max(map(len, COUNTERS))
@@ -76,8 +85,8 @@ class Report:
         for hazard in self.hazards.hazards if self.hazards else ():
             yield f"{self.file}: error: hazard: {hazard}"
         for log in self.logs:
-            if log.error:
-                where = f"; the run stopped at {self.place}" if self.result.reason == log.UNWRITABLE else ""
+            if log.error and not isinstance(log.error, BrokenPipeError):            # nobody reads: not worth a word
+                where = f"; the run stopped at {self.place}" if self.result.reason == UNWRITABLE else ""
                 yield f"{log.path}: error: {log.error.strerror}{where}"
 
     def as_json(self) -> dict[str, Any]:
@@ -89,7 +98,8 @@ class Report:
             "exit_code": result.exit_code, "instructions": result.instructions,
             "pc": self.machine.pc, "symbol": program.symbol_at(self.machine.pc), "place": program.line_at(self.machine.pc),
             "counters": self.machine.counters, "output": host.output.decode("utf-8", "replace"),
-            "errors": host.errors.decode("utf-8", "replace"), "tokens": host.tokens,
+            "errors": host.errors.decode("utf-8", "replace"), "output_bytes": host.written[0], "errors_bytes": host.written[1],
+            "tokens": host.tokens,
             "trap": None if trap is None else {
                 "cause": int(trap.cause), "name": trap.cause.name, "pc": trap.pc, "value": trap.value,
                 "instruction": trap.instruction, "symbol": trap.symbol, "place": trap.place, "reason": trap.detail},

@@ -76,8 +76,8 @@ def test_base_instructions_at_the_edges_of_their_operands(pair, row):
     pair.fresh()
     pair.place(SRAM, random.integers(0, 256, 64, np.uint8))
     size = {"b": 1, "h": 2, "w": 4, "d": 8}.get(row.mnemonic.strip("u")[-1], 1)
-    places = [edge + offset for edge in (MMIO, MMIO + 0x18, MMIO + 0x1_0000, SRAM, SRAM + (16 << 20), DRAM, DRAM + 4096, DRAM + (16 << 30),
-                                         FLASH, FLASH + 4099, HBM, HBM + (32 << 30), 0, 1 << 64)
+    places = [edge + offset for edge in (MMIO, MMIO + 0x18, MMIO + 0x1_0000, SRAM, SRAM + (16 << 20), DRAM, DRAM + 4096,
+                                         DRAM + (16 << 30), FLASH, FLASH + 4099, HBM, HBM + (32 << 30), 0, 1 << 64)
               for offset in (-9, -8, -size, 1 - size, -1, 0, 1, 2, 4, 8, 16)]
     moves = row.mnemonic[0] in "ls" and row.format.name in ("LOAD", "S")
     for i in range(len(places) if moves else 60):
@@ -95,7 +95,8 @@ def test_base_instructions_at_the_edges_of_their_operands(pair, row):
             values["rs1"] = places[i] - registers["imm"]
             registers["rs1"] = 28
         # Devices and stores to the code page are for the reference engine.
-        inline = not (moves and (MMIO <= places[i] < MMIO + 0x18 or (row.format.name == "S" and DRAM - 8 < places[i] < DRAM + 4096)))
+        code = row.format.name == "S" and DRAM - 8 < places[i] < DRAM + 4096
+        inline = not (moves and (MMIO <= places[i] < MMIO + 0x18 or code))
         pair.run(row.mnemonic, registers=registers, inline=inline, **values)
 
 

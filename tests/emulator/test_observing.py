@@ -393,9 +393,10 @@ def _change(machine: ReferenceMachine, step: Step) -> None:
         machine.x[5] = 30
         machine.memory[symbol(machine, "cell"):symbol(machine, "cell") + 4] = b"\x07\0\0\0"
         machine.set_csr("vec.eps", 99)
-        machine.memory[symbol(machine, "patch"):symbol(machine, "patch") + 4] = (0x100E8E93).to_bytes(4, "little")   # addi t4, t4, 256
-        machine.code_changed(symbol(machine, "patch"), 4)
-        machine.breakpoints.add(symbol(machine, "patch") + 12)
+        patch = symbol(machine, "patch")
+        machine.memory[patch:patch + 4] = (0x100E8E93).to_bytes(4, "little")            # addi t4, t4, 256
+        machine.code_changed(patch, 4)
+        machine.breakpoints.add(patch + 12)
 
 
 def test_what_a_hook_changes_is_so_on_both_engines():
