@@ -2,13 +2,16 @@
 
 The library gguf dequantises every format; what it does not give is codes, so they are unpacked here. Q4_K has none: its blocks
 have an offset besides the scale.
-Source: ggml, ggml-common.h (block_q4_0 ... block_tq2_0) and ggml-quants.c.
+I2_S is no type of ggml's but of Microsoft's: ternary codes with one scale behind them. The library does not know it.
+Source: ggml, ggml-common.h (block_q4_0 ... block_tq2_0) and ggml-quants.c; BitNet, src/ggml-bitnet-mad.cpp (quantize_i2_s, x86).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -95,10 +98,28 @@ FORMATS: dict[GGMLQuantizationType, Block] = {
 }
 
 
+FOREIGN = {4: "Q4_2", 5: "Q4_3", 31: "Q4_0_4_4", 32: "Q4_0_4_8", 33: "Q4_0_8_8", 36: "I2_S", 37: "I8_S", 38: "TL1"}
+"""Types that the library has no name for: of older files, and Microsoft's."""
+I2_S, I2_S_COLUMNS, I2_S_TAIL = 36, 128, 32     # its number, columns of a block, bytes behind the codes that begin with the scale
+
+
+def type_name(number: int) -> str:
+    """Q4_K; of what nobody here has heard of the number."""
+    try:
+        return GGMLQuantizationType(number).name
+    except ValueError:
+        return FOREIGN.get(number, str(number))
+
+
 def row_bytes(kind: GGMLQuantizationType, cols: int) -> int | None:
     """Bytes of a row of `cols` values; None if that is not a whole number of blocks."""
     values, size = GGML_QUANT_SIZES[kind]
     return cols // values * size if cols % values == 0 else None
+
+
+def i2_s_bytes(shape: tuple[int, ...]) -> int | None:
+    """Bytes of a tensor in I2_S; None if its rows are not whole blocks."""
+    return math.prod(shape) // 4 + I2_S_TAIL if shape[-1] % I2_S_COLUMNS == 0 else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,8 +148,43 @@ class BlockTensor(Tensor):
         values, scales = block.unpack(np.asarray(data).reshape(-1, GGML_QUANT_SIZES[self.kind][1]))
         rows, cols = last - first, self.matrix[1]
         values, scales = values.reshape(rows, cols), scales.reshape(rows, cols // block.group)
-        if self.levels == TERNARY and (values > 1).any():
-            row, col = np.argwhere(values > 1)[0]
-            raise ModelError(self.file, f"tensor {self.name}", got=f"code 3 at [{first + row}, {col}]", expected="0, 1 or 2",
-                             hint="the weights are damaged")
+        if self.levels == TERNARY:
+            _refuse_threes(self, values, first)
         return Codes(values, scales, block.group, self.levels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class I2STensor(Tensor):
+    """Microsoft's I2_S: blocks of 128 columns in 32 bytes, then one fp32 scale for the whole tensor, padded to 32 bytes.
+
+    The upper two bits of byte i are column i, the next lower ones column 32 + i, then 64 + i, 96 + i; each minus 1.
+    """
+
+    region: Region
+
+    @property
+    def file(self) -> Path:
+        return self.region.file
+
+    @cached_property
+    def _scale(self) -> F32:
+        scale: F32 = self.region.read(self.region.size - I2_S_TAIL, 4).view("<f4").astype(np.float32).reshape(1, 1)
+        return scale
+
+    def _codes(self, first: int, last: int) -> Codes:
+        cols = self.matrix[1]
+        blocks = self.region.read(first * cols // 4, (last - first) * cols // 4).reshape(-1, I2_S_COLUMNS // 4)
+        values = _fields(blocks, (6, 4, 2, 0), 2).astype(np.int8).reshape(-1, cols) - np.int8(1)
+        _refuse_threes(self, values, first)
+        return Codes(values, self._scale, cols, TERNARY)
+
+    def _rows(self, first: int, last: int) -> F32:
+        return self._codes(first, last).floats()
+
+
+def _refuse_threes(tensor: Tensor, values: I8, first: int) -> None:
+    """Raise ModelError for a code that is none of a ternary tensor. `values` are its rows from `first` on."""
+    if (values > 1).any():
+        row, col = np.argwhere(values > 1)[0]
+        raise ModelError(tensor.file, f"tensor {tensor.name}", got=f"code 3 at [{first + row}, {col}]", expected="0, 1 or 2",
+                         hint="the weights are damaged")

@@ -43,17 +43,28 @@ PRE: dict[str, Pre] = {
     "llama3":    Pre(_LLAMA3, ignore_merges=True, bos=True),
     "llama-v3":  Pre(_LLAMA3, ignore_merges=True, bos=True),
     "qwen2":     Pre(_QWEN2),
+    "deepseek-r1-qwen": Pre(_QWEN2),
 }
 """Source: llama.cpp, llama-vocab.cpp, and the tokenizer.json of GPT-2, SmolLM, Llama 3 and Qwen2."""
 
+LLAMA3 = frozenset(("<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>"))
+"""Tokens by which Llama 3's vocabulary is known."""
 
-def read_tokenizer(file: Path, values: dict[str, Any]) -> Tokenizer | None:
-    """From the metadata of a file, keys without "tokenizer.ggml."; None if it has no tokenizer."""
+
+def read_tokenizer(file: Path, values: dict[str, Any], notes: list[str] | None = None) -> Tokenizer | None:
+    """From the metadata of a file, keys without "tokenizer.ggml."; None if it has no tokenizer.
+
+    What was assumed goes to `notes`.
+    """
     if "model" not in values:
         return None
     options = Options(file, values, "tokenizer.ggml.")
     make = options.choice("model", {"llama": _pieces, "gpt2": _byte_level})
     tokens = _list(options, "tokens", str)
+    if make is _byte_level and "pre" not in values and set(tokens) >= LLAMA3:       # Microsoft's converter writes none
+        options.values = {**values, "pre": "llama-bpe"}
+        (notes if notes is not None else []).append("tokenizer.ggml.pre is missing; the vocabulary is Llama 3's: "
+                                                    "texts are split as for llama-bpe")
     kinds = [_piece(options, kind) for kind in _list(options, "token_type", int)] if "token_type" in values else None
     if kinds is not None and len(kinds) != len(tokens):
         raise options.error("token_type", got=f"{len(kinds)} entries", expected=f"one for each of {len(tokens)} tokens")

@@ -171,3 +171,45 @@ def write_gguf(path: Path, made: Weights, *, architecture: str = "llama", types:
     writer.write_tensors_to_file()
     writer.close()
     return path
+
+
+def gguf_bytes(metadata: dict[str, Any], tensors: dict[str, tuple[tuple[int, ...], int, bytes]]) -> bytes:
+    """A GGUF file written byte by byte: (shape, number of the type, data) by name, of types that the library has not.
+
+    Version 3: magic, version, counts; keys with typed values; heads with reversed shape; data from multiples of 32 on.
+    """
+    def text(value: str) -> bytes:
+        return struct.pack("<Q", len(value.encode())) + value.encode()
+
+    def scalar(value: Any) -> tuple[int, bytes]:
+        match value:
+            case bool(): return 7, struct.pack("<?", value)
+            case int(): return 4, struct.pack("<I", value)
+            case float(): return 6, struct.pack("<f", value)
+            case _: return 8, text(value)
+
+    def typed(value: Any) -> bytes:
+        if isinstance(value, list):
+            items = [scalar(item) for item in value]
+            return struct.pack("<IIQ", 9, items[0][0], len(items)) + b"".join(data for _, data in items)
+        kind, data = scalar(value)
+        return struct.pack("<I", kind) + data
+
+    heads, data = b"", b""
+    for name, (shape, kind, stored) in tensors.items():
+        heads += text(name) + struct.pack("<I", len(shape)) + struct.pack(f"<{len(shape)}Q", *reversed(shape))
+        heads += struct.pack("<IQ", kind, len(data))
+        data += stored + bytes(-len(stored) % 32)
+    head = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(metadata))
+    head += b"".join(text(key) + typed(value) for key, value in metadata.items()) + heads
+    return head + bytes(-len(head) % 32) + data
+
+
+def i2_s(codes: np.ndarray, scale: float) -> bytes:
+    """Ternary codes (rows, cols) as Microsoft packs them, one after the other: value j of each 128 into byte j mod 32, the first
+    32 of them into the two highest bits; then the scale, in 32 bytes."""
+    flat, packed = (codes.reshape(-1) + 1).tolist(), bytearray(codes.size // 4)
+    for at, code in enumerate(flat):
+        block, j = divmod(at, 128)
+        packed[32 * block + j % 32] |= code << (6, 4, 2, 0)[j // 32]
+    return bytes(packed) + struct.pack("<f", scale).ljust(32, b"\0")

@@ -12,6 +12,7 @@ import pytest
 
 from compiler.frontends import load
 from compiler.frontends.gguf_tokenizer import PRE
+from tests.compiler import checkpoints
 from tests.oracle.checkpoints import (
     CLEAR,
     LLAMA,
@@ -29,7 +30,8 @@ Type = gguf.GGMLQuantizationType
 NAMES = {"embed_tokens": "token_embd", "norm": "output_norm", "lm_head": "output", "input_layernorm": "attn_norm",
          "post_attention_layernorm": "ffn_norm", "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k",
          "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",
-         "mlp.down_proj": "ffn_down", "self_attn.attn_sub_norm": "attn_sub_norm", "mlp.ffn_sub_norm": "ffn_sub_norm"}
+         "mlp.down_proj": "ffn_down", "self_attn.attn_sub_norm": "attn_sub_norm", "mlp.ffn_sub_norm": "ffn_sub_norm",
+         "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm"}
 WIDE: dict[str, Any] = {**LLAMA, "hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 1}      # whole blocks of 256
 
 
@@ -58,7 +60,10 @@ def write(path: Path, architecture: str, model: Any, types: dict[str, Any], defa
     writer.add_head_count_kv(c.num_key_value_heads)
     writer.add_layer_norm_rms_eps(c.rms_norm_eps)
     writer.add_rope_freq_base(c.rope_parameters["rope_theta"])
-    writer.add_rope_dimension_count(c.hidden_size // c.num_attention_heads)
+    head_dim = getattr(c, "head_dim", None) or c.hidden_size // c.num_attention_heads
+    writer.add_rope_dimension_count(head_dim)
+    writer.add_key_length(head_dim)
+    writer.add_value_length(head_dim)
     writer.add_vocab_size(c.vocab_size)
     for key, value in more.items():
         writer.add_float32(f"{architecture}.{key.replace('__', '.')}", value)
@@ -94,13 +99,15 @@ def test_llama(kind: Any, tmp_path: Path) -> None:
     ("llama", "LlamaForCausalLM", {"tie_word_embeddings": True, "rope_theta": 200.0}),
     ("qwen2", "Qwen2ForCausalLM", {}),
     ("qwen2", "Qwen2ForCausalLM", {"tie_word_embeddings": True, "rms_norm_eps": 1e-2}),
+    ("qwen3", "Qwen3ForCausalLM", {"head_dim": 24}),
+    ("qwen3", "Qwen3ForCausalLM", {"head_dim": 128, "tie_word_embeddings": True}),
 ])
 def test_transformers_reads_the_same_file(architecture: str, name: str, options: dict[str, Any], tmp_path: Path) -> None:
     model = make(name, **{**LLAMA, **options})
     write(tmp_path / "model.gguf", architecture, model, {})
     ours = our_logits(tmp_path / "model.gguf")
     assert_close(ours, their_logits(model))
-    if not options.get("attention_bias"):       # transformers' reader has no biases for llama
+    if not options.get("attention_bias") and options.get("head_dim", 128) == 128:   # theirs has no biases of llama, no other heads
         theirs = getattr(transformers, name).from_pretrained(tmp_path, gguf_file="model.gguf", dtype=torch.float32)
         assert_close(ours, their_logits(theirs))
 
@@ -132,6 +139,38 @@ def test_ternary_bitnet_reads_int8_activations(tmp_path: Path) -> None:
         if margin(path) > CLEAR:
             break
     assert load(path).config.int8_activations
+    for name, linear in model.named_modules():
+        if name.endswith("_proj"):
+            linear.register_forward_pre_hook(lambda module, inputs: (ActQuant.apply(inputs[0]),))
+    assert_close(our_logits(path, SHORT), their_logits(model, SHORT))
+
+
+def test_microsofts_bitnet(tmp_path: Path) -> None:
+    """I2_S under the name bitnet-b1.58: transformers' model of the same codes, whose linears read quantised activations."""
+    from transformers.integrations.bitnet import ActQuant
+
+    path = tmp_path / "model.gguf"
+    for seed in range(20):
+        model = make("BitNetForCausalLM", seed, **{**WIDE, "tie_word_embeddings": True})
+        c, tensors = model.config, {}
+        for name, parameter in model.named_parameters():
+            values, kind = parameter.detach().numpy().copy(), 0
+            data = values.tobytes()
+            if name.endswith("_proj.weight"):
+                scale = float(np.abs(values).mean())
+                codes, kind = np.clip(np.rint(values / scale), -1, 1).astype(np.int8), 36
+                data = checkpoints.i2_s(codes, scale)
+                parameter.data.copy_(torch.from_numpy(codes * np.float32(scale)))
+            tensors[gguf_name(name)] = values.shape, kind, data
+        numbers = {"vocab_size": c.vocab_size, "context_length": c.max_position_embeddings, "embedding_length": c.hidden_size,
+                   "block_count": c.num_hidden_layers, "feed_forward_length": c.intermediate_size,
+                   "rope.dimension_count": c.hidden_size // c.num_attention_heads, "attention.head_count": c.num_attention_heads,
+                   "attention.head_count_kv": c.num_key_value_heads, "attention.layer_norm_rms_epsilon": c.rms_norm_eps,
+                   "rope.freq_base": float(c.rope_parameters["rope_theta"])}
+        path.write_bytes(checkpoints.gguf_bytes({"general.architecture": "bitnet-b1.58",
+                                                 **{f"bitnet-b1.58.{key}": value for key, value in numbers.items()}}, tensors))
+        if margin(path) > CLEAR:
+            break
     for name, linear in model.named_modules():
         if name.endswith("_proj"):
             linear.register_forward_pre_hook(lambda module, inputs: (ActQuant.apply(inputs[0]),))

@@ -155,7 +155,13 @@ FIELDS: list[tuple[dict[str, Any], str]] = [
     ({"llama.rope.freq_base": 0.0},                      r"llama.rope.freq_base: 0.0; expected a positive number"),
     ({"llama.expert_count": 8},                          r"llama.expert_count: 8; expected 0 or absent"),
     ({"llama.attention.sliding_window": 128},            r"llama.attention.sliding_window: 128; expected 0 or absent"),
-    ({"llama.logit_scale": 0.5},                         r"llama.logit_scale: unknown option, 0.5"),
+    ({"llama.logit_scale": 0.5},                         r"llama.logit_scale: 0.5; expected 1\nhint: scaled logits"),
+    ({"llama.attention.scale": 0.5},                     r"llama.attention.scale: 0.5; expected 0, or one over the root of 8"),
+    ({"llama.attention.causal": False},                  r"llama.attention.causal: False; expected true"),
+    ({"llama.rope.scaling.attn_factor": 1.2},            r"llama.rope.scaling.attn_factor: 1.2.*; expected 1"),
+    ({"llama.attention.clamp_kqv": 8.0},                 r"llama.attention.clamp_kqv: unknown option, 8.0"),
+    ({"llama.attention.max_alibi_bias": 8.0},            r"llama.attention.max_alibi_bias: unknown option"),
+    ({"llama.final_logit_softcapping": 30.0},            r"llama.final_logit_softcapping: unknown option"),
     ({"llama.attention.layer_norm_rms_epsilon": 0.0}, r"llama.attention.layer_norm_rms_epsilon: 0.0; expected a positive number"),
     ({"split.count": 2},                                 r"split.count: 2; expected 1: .*\nhint: join the parts"),
     ({"tokenizer.ggml.model": "bert"},                   r"tokenizer.ggml.model: 'bert'; expected llama or gpt2"),
@@ -176,10 +182,10 @@ def test_bad_tensors(tmp_path: Path) -> None:
     path = tmp_path / "model.gguf"
     some = np.zeros((32, 32), np.float32)
     cases: list[tuple[dict[str, Any], str]] = [
-        ({"architecture": "gemma"}, r"general.architecture: 'gemma'; expected llama, qwen2 or bitnet"),
+        ({"architecture": "gemma"}, r"architecture: 'gemma'; expected llama, qwen2, qwen3, bitnet, bitnet-b1.58 or bitnet-25"),
         ({"leave_out": "token_embd.weight"},                        r"tensor token_embd.weight: missing; expected the embedding"),
         ({"leave_out": "blk.1.ffn_up.weight"},                      r"tensor blk.1.ffn_up.weight: missing"),
-        ({"types": {"up": Type.Q5_0}}, r"tensor blk.0.ffn_up.weight: type Q5_0; expected F32, .* or TQ2_0"),
+        ({"types": {"up": Type.Q5_0}}, r"tensor blk.0.ffn_up.weight: type Q5_0; expected F32, .* or I2_S\nhint: .*llama-quantize"),
         ({"raw": {"blk.0.attn_q.scale": (some[0, :1], Type.F32)}},  r"tensor blk.0.attn_q.scale: not a part of the model"),
         ({"raw": {"blk.0.attn_q.weight": (some[None], Type.F32)}},
          r"blk.0.attn_q.weight: shape \[1, 32, 32\] of F32; expected a vector or"),
@@ -191,6 +197,42 @@ def test_bad_tensors(tmp_path: Path) -> None:
         made.write_gguf(path, made.weights(), **arguments)
         with pytest.raises(ModelError, match=message):
             load(path)
+
+
+NEUTRAL: dict[str, Any] = {
+    "rope.scaling.finetuned": False, "rope.scaling.attn_factor": 1.0, "logit_scale": 1.0, "attention.causal": True,
+    "tensor_data_layout": "Meta AI original pth", "rope.scaling.type": "none", "rope.scaling.factor": 4.0,
+    "attention.scale": made.HEAD ** -0.5, "residual_scale": 1.0, "embedding_scale": 0.0, "attention.clamp_kqv": 0.0,
+    "attention.max_alibi_bias": 0.0, "final_logit_softcapping": 0.0, "use_parallel_residual": False, "expert_count": 0,
+    "expert_weights_scale": 0.0, "leading_dense_block_count": 0, "rope.scaling.yarn_ext_factor": 0.0, "full_attention_interval": 0}
+
+
+def test_keys_at_their_neutral_value_change_nothing(tmp_path: Path) -> None:
+    before = logits(load(made.write_gguf(tmp_path / "plain.gguf", made.weights())))
+    fields = {f"llama.{key}": value for key, value in NEUTRAL.items()}
+    model = load(made.write_gguf(tmp_path / "model.gguf", made.weights(), fields={**fields, "llama.brand_new": 3}))
+    assert np.array_equal(logits(model), before)
+    assert model.notes == ("options that are not looked at: brand_new",)
+    finetuned = {"llama.rope.scaling.finetuned": True}
+    assert np.array_equal(logits(load(made.write_gguf(tmp_path / "fine.gguf", made.weights(), fields=finetuned))), before)
+
+
+@pytest.mark.parametrize(("number", "name"), [(37, "I8_S"), (38, "TL1"), (4, "Q4_2"), (99, "99"), (16, "IQ2_XXS")])
+def test_types_that_are_not_read_are_named(number: int, name: str, tmp_path: Path) -> None:
+    data = made.gguf_bytes({"general.architecture": "llama"}, {"W": ((4, 256), number, bytes(4096))})
+    (tmp_path / "model.gguf").write_bytes(data)
+    with pytest.raises(ModelError, match=rf"tensor W: type {name}; expected F32, .* TQ2_0 or I2_S\nhint: ") as error:
+        load(tmp_path / "model.gguf")
+    assert "damaged" not in str(error.value)
+
+
+def test_qwen3_has_norms_of_heads(tmp_path: Path) -> None:
+    norms = {f"blk.{layer}.attn_{x}_norm.weight": (np.linspace(0.5, 1.5, made.HEAD, dtype=np.float32), Type.F32)
+             for layer in range(made.LAYERS) for x in "qk"}
+    model = load(made.write_gguf(tmp_path / "model.gguf", made.weights(), architecture="qwen3", raw=norms))
+    assert model.config.qk_norm and model.tensor("layers.1.k_norm").vector()[0] == 0.5
+    with pytest.raises(ModelError, match=r"blk.0.attn_q_norm.weight: missing; expected \[8\], for layers.0.q_norm"):
+        load(made.write_gguf(tmp_path / "without.gguf", made.weights(), architecture="qwen3"))
 
 
 def test_files_cut_short_anywhere(tmp_path: Path) -> None:
@@ -289,8 +331,25 @@ def test_bos_is_put_before_where_the_file_or_its_kind_says_so(tmp_path: Path) ->
     assert encoded[0] == [0, *encoded[1]]
 
 
+def test_llama_3s_vocabulary_is_known_without_pre(tmp_path: Path) -> None:
+    """Microsoft's converter writes no tokenizer.ggml.pre. Of another vocabulary nobody knows how texts were split."""
+    fields = bpe_fields(trained([pre_tokenizers.ByteLevel(add_prefix_space=False)]), "llama-bpe")
+    marks = ["<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>"]
+    tokens = fields["tokenizer.ggml.tokens"] = [*fields["tokenizer.ggml.tokens"][:-4], *marks]
+    fields["tokenizer.ggml.merges"] = [merge for merge in fields["tokenizer.ggml.merges"]
+                                       if {*merge.split(), merge.replace(" ", "")} <= set(tokens)]
+    said = need_tokenizer(load(made.write_gguf(tmp_path / "said.gguf", made.weights(), fields=fields)))
+    fields.pop("tokenizer.ggml.pre")
+    model = load(made.write_gguf(tmp_path / "model.gguf", made.weights(), fields=fields))
+    assert all(need_tokenizer(model).encode(text) == said.encode(text) for text in TEXTS)
+    assert model.notes == ("tokenizer.ggml.pre is missing; the vocabulary is Llama 3's: texts are split as for llama-bpe",)
+    fields["tokenizer.ggml.tokens"][-1] = "[pad]"
+    with pytest.raises(ModelError, match=r"tokenizer.ggml.pre: missing; expected gpt-2, .*\nhint: a tokenizer.json can be named"):
+        load(made.write_gguf(tmp_path / "other.gguf", made.weights(), fields=fields))
+
+
 @pytest.mark.parametrize(("change", "message"), [
-    ({"tokenizer.ggml.pre": "chatglm"},                    r"tokenizer.ggml.pre: 'chatglm'; expected gpt-2, .* or qwen2"),
+    ({"tokenizer.ggml.pre": "chatglm"},                    r"tokenizer.ggml.pre: 'chatglm'; expected gpt-2, .* or deepseek-r1"),
     ({"tokenizer.ggml.pre": "lama-bpe"},                   r"hint: did you mean 'llama-bpe'"),
     ({"tokenizer.ggml.merges": ["q zzz"]},                 r"tokenizer.ggml.merges: .*; expected pairs of tokens"),
     ({"tokenizer.ggml.merges": ["abc"]}, r"tokenizer.ggml.merges: 'abc'; expected two tokens with a space between"),
