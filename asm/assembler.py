@@ -16,21 +16,24 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import asm.crf  # noqa: F401  registers .crf
+import asm.crf
+import asm.debug_info  # noqa: F401  registers .file, .loc, .uleb128, .sleb128
+from asm import insn
 from asm.assembly import Assembly
-from asm.diagnostics import AssemblyError, Diagnostic, Note, SourceError, Span, nearest
+from asm.diagnostics import AssemblyError, Diagnostic, Note, SourceError, Span, UnknownName, nearest
 from asm.directives import DIRECTIVES, RAW
 from asm.encoding import Reloc, operand_bits, signed64
 from asm.expressions import Function, Name, Node, Place, Unresolved, evaluate, names, number, span
 from asm.fragments import Align, AssemblySection, Data, Fragment
 from asm.instructions import forms, plan
 from asm.layout import kind_of, lay_out
-from asm.marks import Mark, listing_lines, source_lines
+from asm.marks import LineMarks, Mark, listing_lines, source_lines
 from asm.preprocess import Preprocessor
 from asm.source import LABEL, Site, Statement, decode, file_buffer
 from asm.symbols import Entry, SymbolTable
 from asm.syntax import Memory, Operand, String, Type, parse_operands
 from isa.csrs import CSRS
+from isa.elf import is_debugging
 from isa.files import contents as read
 from isa.instruction import CSR, TABLE, TARGET
 from isa.preset import Preset, PresetError, load_preset, presets_with
@@ -100,6 +103,7 @@ class Assembler:
         self.mentioned: list[tuple[Entry, Operand, Site]] = []          # symbols that must be defined in the end
         self.pcrel: dict[tuple[Fragment, int], Node] = {}               # place of a %pcrel_hi -> its expression
         self.marks: list[Mark] = []
+        self.lines = LineMarks()
         main, open_comment = file_buffer(name, text)
         self.main = main
         self.preprocessor = Preprocessor(main, include_paths, evaluate=self._evaluate, is_defined=self.symbols.is_defined,
@@ -114,6 +118,7 @@ class Assembler:
                 self._report_file(f"definition of {symbol}: {error.message}")
         if open_comment is not None:
             self.report(open_comment, SourceError("unterminated comment: its */ is missing"))
+            self.preprocessor.incomplete = True
         self._machine_name = machine
 
     def run(self) -> Assembly:
@@ -128,7 +133,7 @@ class Assembler:
         lay_out(sections, self.machine, self.symbols.value, self._report_layout)
         self._fill_in(sections)
         # Also those of size 0: they may hold code whose size could not be worked out, which is reported here.
-        finished = [(section, self._finish(section)) for section in sections]
+        finished = [(section, self._finish(section)) for section in sections if not section.left_out]
         made = [made for section, made in finished if section.size or section.fixed_address is not None]
         if not any(section.size for section in sections) and not self.diagnostics:
             self._report_file("there is nothing to assemble: no instruction and no data")
@@ -139,7 +144,7 @@ class Assembler:
         program = None
         if not any(diagnostic.severity == "error" for diagnostic in self.diagnostics):
             made.sort(key=lambda section: ("a" not in section.flags, section.address))
-            program = Program(made, symbols, source_lines(self.marks), self._entry(), self.machine.name, self.meta,
+            program = Program(made, symbols, source_lines(self.marks, self.lines), self._entry(), self.machine.name, self.meta,
                               units=tuple(unit for unit in UNITS if unit in self.units))
         return Assembly(program, self.diagnostics, symbols, lambda: listing_lines(self.marks, self.symbols.value))
 
@@ -175,7 +180,7 @@ class Assembler:
             return
         if statement.plan is None:
             try:
-                statement.plan = plan(statement)
+                statement.plan = insn.plan(statement) if operation == ".insn" else plan(statement)
             except KeyError:
                 raise self._unknown(operation, statement) from None
             row = TABLE.get(operation.lower())
@@ -194,16 +199,22 @@ class Assembler:
 
     def _unknown(self, operation: str, statement: Statement) -> SourceError:
         """The error for an operation that is none."""
+        error = self._unknown_operation(operation, statement)
+        if isinstance(error, UnknownName):
+            error.follows = operation in self.preprocessor.spoilt
+        return error
+
+    def _unknown_operation(self, operation: str, statement: Statement) -> SourceError:
         start = statement.column - statement.operands_column        # errors count from the operands
         end = start + len(operation)
         if operation.startswith("."):
-            return SourceError(f"unknown directive `{operation}`", start, end,
+            return UnknownName(f"unknown directive `{operation}`", start, end,
                                hint=nearest(operation, [*DIRECTIVES, *self.preprocessor.directives]))
         if not (operation[0].isalpha() or operation[0] == "_"):
             return SourceError(f"unexpected `{operation}`: a label, an instruction or a directive is expected", start, end)
         hint = _NOT_HERE if _OTHER_EXTENSION.match(operation.lower()) else nearest(operation.lower(),
                                                                                    [*forms(), *self.preprocessor.macros])
-        return SourceError(f"unknown instruction `{operation}`", start, end, hint=hint)
+        return UnknownName(f"unknown instruction `{operation}`", start, end, hint=hint)
 
     # ---------------------------------------------------------------------------------------- what directives use
 
@@ -211,13 +222,14 @@ class Assembler:
         """The current section, into which something else than zeros is about to go. Raises SourceError for .bss."""
         section = self.section
         if section.nobits:
+            section.nobits = False          # said once
             what = "data" if site.statement.operation in DIRECTIVES else "an instruction"
             raise SourceError(f"{what} in section {section.name}, which holds only zeros (.zero, .skip, .align)",
                               hint="switch back with .text or .data")
         section.has_contents = True
         return section
 
-    def enter_section(self, name: str, site: Site, flags: str | None, nobits: bool | None) -> None:
+    def enter_section(self, name: str, flags: str | None, nobits: bool | None, site: Site) -> None:
         """Go on in section `name`, which is made if it is new. Raises SourceError when its flags differ from before."""
         known = self.sections.get(name)
         if known is not None and ((flags is not None and flags != known.flags) or (nobits is not None and nobits != known.nobits)):
@@ -230,10 +242,16 @@ class Assembler:
         if self.section.site is None:
             self.section.site = site
 
+    def enter_nowhere(self, site: Site) -> None:
+        """Go on in a section that is left out: the one that was meant is an error."""
+        self.previous = self.section
+        self.section = self._section(f"section {len(self.sections)}", "", False, site)
+        self.section.left_out = True
+
     def _section(self, name: str, flags: str | None, nobits: bool | None, site: Site | None) -> AssemblySection:
         _, _, usual_flags, usual_nobits = kind_of(name)
         section = AssemblySection(name, usual_flags if flags is None else flags, usual_nobits if nobits is None else nobits,
-                                  site=site)
+                                  site=site, left_out=is_debugging(name))
         self.sections[name] = section
         return section
 
@@ -273,7 +291,9 @@ class Assembler:
     # ---------------------------------------------------------------------------------------- diagnostics
 
     def report(self, site: Site, error: SourceError) -> None:
-        """Note an error; its columns count from the start of the line."""
+        """Note an error, unless it only follows from another one; its columns count from the start of the line."""
+        if isinstance(error, UnknownName) and (error.follows or self.preprocessor.incomplete):
+            return
         place = site.span(error.start, error.end)
         self._note(site, Diagnostic(error.message, place, error.hint, (*error.notes, *site.notes())))
 
@@ -319,12 +339,12 @@ class Assembler:
         for entry, operand, site in self.mentioned:
             if entry.value is None and entry.binding != "weak" and isinstance(operand, Name):
                 self._report_operands(site, self.symbols.undefined(operand))
-        for entry in self.symbols.entries.values():
+        for entry in list(self.symbols.entries.values()):
             for node, where in ((entry.value, entry.site), entry.size or (None, None)):
                 if node is not None and where is not None and not isinstance(node, Place):
                     self._check_symbol(entry.name, node, where)
         for section in sections:
-            for fragment in section.fragments:
+            for fragment in section.fragments if not section.left_out else ():
                 if isinstance(fragment, Data):
                     for reloc in fragment.relocs:
                         try:
@@ -345,6 +365,11 @@ class Assembler:
                 raise SourceError(f"`{name}` cannot be {value:#x}: a symbol has 64 bits")
         except SourceError as error:
             self._report_operands(site, error)
+            self.symbols.spoil(name)
+            if isinstance(error, UnknownName):          # uses of the symbol may stand for what it was set to
+                for unknown in names(node):
+                    if not self.symbols.is_defined(unknown.text):
+                        self.symbols.spoil(unknown.text)
 
     @cached_property
     def _pcrel_targets(self) -> dict[int, Node]:
@@ -421,7 +446,7 @@ class Assembler:
         """Instructions lie on multiples of 4; the first that does not is reported, once per section."""
         seen: set[str] = set()
         for mark in self.marks:
-            if mark.is_instruction and mark.address % 4 and mark.section.name not in seen:
+            if mark.is_instruction and mark.address % 4 and mark.section.name not in seen and not mark.section.left_out:
                 seen.add(mark.section.name)
                 self.report(mark.site, SourceError(f"instruction at {mark.address:#x}, which is not a multiple of 4",
                                                    hint="put .balign 4 after the data before it"))

@@ -102,6 +102,15 @@ class SourceError(Exception):
         self.message, self.start, self.end, self.hint, self.notes = message, start, end, hint, notes
 
 
+class UnknownName(SourceError):
+    """A symbol without a definition, or an operation that is none: maybe because of an error that is reported already.
+
+    `follows`: certainly because of one.
+    """
+
+    follows = False
+
+
 def nearest(name: str, candidates: Iterable[str]) -> str:
     """A hint with the candidate that `name` was probably meant to be, or ""."""
     return hints.nearest(name, candidates, quote="`")

@@ -19,7 +19,7 @@ from asm.fragments import MOST_FILL, SMALL, Align, FilePart, Fill, Gap
 from asm.operands import describe
 from asm.source import Site
 from asm.syntax import Memory, Operand, String, Type, parse_operands
-from isa.elf import is_reserved
+from isa.elf import is_debugging, is_reserved
 from isa.program import FileSlice
 
 if TYPE_CHECKING:
@@ -52,7 +52,8 @@ def _count(site: Site, operands: Sequence[Operand], least: int, most: int, usage
                           hint=f"written as `{site.statement.operation} {usage}`")
 
 
-def _expression(site: Site, operand: Operand) -> Node:
+def expression(site: Site, operand: Operand) -> Node:
+    """An operand that has to be an expression. Raises SourceError."""
     if isinstance(operand, Memory | String | Type | Function):
         raise SourceError(f"{describe(operand)} where {site.statement.operation} expects a number", operand.start, operand.end)
     return operand
@@ -60,7 +61,7 @@ def _expression(site: Site, operand: Operand) -> Node:
 
 def _value(assembler: Assembler, site: Site, operand: Operand) -> Value:
     """The value of an operand at this line. Raises SourceError when it is not known yet."""
-    node = _expression(site, operand)
+    node = expression(site, operand)
     try:
         return assembler.symbols.now(node, assembler.section.here)
     except Unresolved:
@@ -71,9 +72,9 @@ def _number(assembler: Assembler, site: Site, operand: Operand, low: int, high: 
     """An integer that is known at this line and lies in low..high."""
     value = _value(assembler, site, operand)
     if isinstance(value, Place):
-        raise SourceError(f"the {what} cannot be an address", *span(_expression(site, operand)))
+        raise SourceError(f"the {what} cannot be an address", *span(expression(site, operand)))
     if not low <= value <= high:
-        raise SourceError(f"{value} is out of range for the {what}: {low}..{high}", *span(_expression(site, operand)))
+        raise SourceError(f"{value} is out of range for the {what}: {low}..{high}", *span(expression(site, operand)))
     return value
 
 
@@ -94,7 +95,7 @@ def _data(size: int) -> Directive:
         section = assembler.contents(site)
         data = section.tail.data
         for operand in operands:
-            node = _expression(site, operand)
+            node = expression(site, operand)
             value = assembler.symbols.known(node, section.here)
             if value is None:
                 section.tail.relocs.append(Reloc(len(data), assembler.symbols.bound(node, section.here), node, site, size))
@@ -140,7 +141,7 @@ directive(".asciz", ".string")(_strings(b"\0"))
 def _space(assembler: Assembler, site: Site, count: Operand, pattern: bytes, zeros: bool) -> None:
     """`count` times a pattern; zeros alone leave a section without contents."""
     section = assembler.section if zeros else assembler.contents(site)
-    node = _expression(site, count)
+    node = expression(site, count)
     try:
         value = assembler.symbols.now(node, section.here)
     except Unresolved:
@@ -229,7 +230,7 @@ def _pad(assembler: Assembler, site: Site, alignment: Operand, filler: Operand |
     boundary = 1 << boundary if power else max(1, boundary)
     if boundary & (boundary - 1):
         below = 1 << boundary.bit_length() - 1
-        raise SourceError(f"alignment {boundary} is not a power of two", *span(_expression(site, alignment)),
+        raise SourceError(f"alignment {boundary} is not a power of two", *span(expression(site, alignment)),
                           hint=f"{below} and {2 * below} are")
     fill = None if filler is None else _number(assembler, site, filler, -(1 << 31), (1 << 32) - 1, "fill value")
     limit = 0 if most is None else _number(assembler, site, most, 0, MOST_ALIGNMENT, "greatest padding")
@@ -252,7 +253,7 @@ def _org(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
     _count(site, operands, 1, 2, "offset in the section, fill")
     fill = _number(assembler, site, operands[1], -128, 255, "fill byte") if len(operands) == 2 else 0
     section = assembler.contents(site) if fill else assembler.section
-    node = assembler.symbols.bound(_expression(site, operands[0]), section.here)
+    node = assembler.symbols.bound(expression(site, operands[0]), section.here)
     section.append(Gap(section, node, True, bytes([fill % 256]), site))
 
 
@@ -265,11 +266,22 @@ _FLAGS = "awxMSGTo?R"           # what GNU as knows; merging, groups and the lik
 
 @directive(".section", ".pushsection", raw=True)
 def _section(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
+    if site.statement.operation == ".pushsection":
+        assembler.section_stack.append((assembler.section, assembler.previous))
+    try:
+        assembler.enter_section(*_section_operands(site), site=site)
+    except SourceError:
+        assembler.enter_nowhere(site)           # what follows is no further mistake
+        raise
+
+
+def _section_operands(site: Site) -> tuple[str, str | None, bool | None]:
+    """Name, flags and whether it holds only zeros, as far as they are given."""
     parts = _SECTION.match(site.statement.operands)
     if parts is None:
         raise SourceError(f"{site.statement.operation} cannot be read", hint='written as `.section name, "awx", @progbits`')
     name = parts["quoted"] or parts["name"]
-    if is_reserved(name):
+    if is_reserved(name) and not is_debugging(name):
         raise SourceError(f"section {name} cannot be written by hand: the program file has its own")
     flags = parts["flags"]
     if flags is not None:
@@ -280,10 +292,8 @@ def _section(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> N
     if parts["type"] not in (None, "progbits", "nobits", "note", "init_array", "fini_array"):
         raise SourceError(f"unknown section type @{parts['type']}: @progbits or @nobits",
                           parts.start("type") - 1, parts.end("type"))
-    if site.statement.operation == ".pushsection":
-        assembler.section_stack.append((assembler.section, assembler.previous))
-    assembler.enter_section(name, site, None if flags is None else "".join(f for f in "awx" if f in flags),
-                            None if parts["type"] is None else parts["type"] == "nobits")
+    return (name, None if flags is None else "".join(f for f in "awx" if f in flags),
+            None if parts["type"] is None else parts["type"] == "nobits")
 
 
 @directive(".popsection")
@@ -301,7 +311,7 @@ def _previous(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> 
 @directive(".text", ".data", ".rodata", ".bss", ".sram", ".flash", ".hbm")
 def _named_section(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
     _count(site, operands, 0, 0, "")
-    assembler.enter_section(site.statement.operation, site, None, None)
+    assembler.enter_section(site.statement.operation, None, None, site)
 
 
 @directive(".address")
@@ -313,7 +323,7 @@ def _address(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> N
         raise SourceError(f".address must stand before the contents of section {section.name}")
     if "a" not in section.flags:
         raise SourceError(f"section {section.name} is not loaded and has no address")
-    section.fixed_address = assembler.symbols.bound(_expression(site, operands[0]), section.here)
+    section.fixed_address = assembler.symbols.bound(expression(site, operands[0]), section.here)
     section.site = site
 
 
@@ -376,14 +386,23 @@ def _type(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None
 @directive(".size")
 def _size_of(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
     _count(site, operands, 2, 2, "symbol, size")
-    node = assembler.symbols.bound(_expression(site, operands[1]), assembler.section.here)
+    node = assembler.symbols.bound(expression(site, operands[1]), assembler.section.here)
     assembler.symbols.entry(_symbol(site, operands[0])).size = node, site
 
 
 @directive(".set", ".equ", ".equiv", "=")
 def _set(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
     _count(site, operands, 2, 2, "name, value")
-    name, node = _symbol(site, operands[0]), _expression(site, operands[1])
+    name = _symbol(site, operands[0])
+    try:
+        _assign(assembler, site, name, expression(site, operands[1]))
+    except SourceError:
+        if not assembler.symbols.is_defined(name):
+            assembler.symbols.spoil(name)
+        raise
+
+
+def _assign(assembler: Assembler, site: Site, name: str, node: Node) -> None:
     if name == ".":
         section = assembler.section
         section.append(Gap(section, assembler.symbols.bound(node, section.here), True, b"\0", site))
@@ -401,12 +420,12 @@ def _common(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> No
     """.comm symbol, size, alignment: zeros in .bss."""
     _count(site, operands, 2, 3, "symbol, size, alignment")
     back = assembler.section, assembler.previous
-    assembler.enter_section(".bss", site, None, None)
+    assembler.enter_section(".bss", None, None, site)
     _pad(assembler, site, operands[2] if len(operands) == 3 else parse_operands("8")[0], None, None, False, 1)
     entry = assembler.symbols.entry(_symbol(site, operands[0]))
     assembler.symbols.define_label(entry.name, assembler.section.here, site)
     entry.kind, entry.binding = "object", entry.binding or ("global" if site.statement.operation == ".comm" else "local")
-    entry.size = assembler.symbols.bound(_expression(site, operands[1]), assembler.section.here), site
+    entry.size = assembler.symbols.bound(expression(site, operands[1]), assembler.section.here), site
     _space(assembler, site, operands[1], b"\0", True)
     assembler.section, assembler.previous = back
 
@@ -441,9 +460,11 @@ def _err(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
     raise SourceError(".err here")
 
 
-IGNORED = """.file .ident .loc .attribute .addrsig .addrsig_sym .title .sbttl .list .nolist .eject
-    .hidden .protected .internal .variant_cc .cfi_startproc .cfi_endproc .cfi_def_cfa .cfi_def_cfa_offset .cfi_def_cfa_register
-    .cfi_offset .cfi_restore .cfi_sections .cfi_remember_state .cfi_restore_state .cfi_adjust_cfa_offset .cfi_undefined"""
+IGNORED = """.ident .attribute .addrsig .addrsig_sym .title .sbttl .list .nolist .eject
+    .hidden .protected .internal .variant_cc .loc_mark_labels .cfi_startproc .cfi_endproc .cfi_def_cfa .cfi_def_cfa_offset
+    .cfi_def_cfa_register .cfi_offset .cfi_rel_offset .cfi_val_offset .cfi_restore .cfi_sections .cfi_remember_state
+    .cfi_restore_state .cfi_adjust_cfa_offset .cfi_undefined .cfi_same_value .cfi_register .cfi_return_column .cfi_escape
+    .cfi_personality .cfi_personality_id .cfi_lsda .cfi_signal_frame .cfi_val_encoded_addr .cfi_fde_data .cfi_label"""
 
 
 @directive(*IGNORED.split(), raw=True)

@@ -120,7 +120,8 @@ def operand_bits(mnemonic: str, operand: Operand, value: int, modifier: str = ""
         raise SourceError(f"the target is {value} bytes away: {mnemonic} reaches {field.minimum}..{field.maximum}",
                           hint="`call`, `tail` and `jump` reach +-2 GiB; a bare number is an address, `.+8` an offset")
     hint = "%hi(...) is the upper part of a number, `la` loads an address" if field.name == "u_imm" and value > 0 else ""
-    what = "CSR number" if field.name == "csr" else "shift amount" if field.name.startswith("shamt") else "immediate"
+    what = ("CSR number" if field.name == "csr" else "shift amount" if field.name.startswith("shamt")
+            else field.name if field.name.startswith(("opcode", "funct")) else "immediate")
     raise SourceError(f"{_number(value)} is out of range for the {what} of {mnemonic}: {field.minimum}..{field.maximum}",
                       hint=hint)
 

@@ -38,6 +38,7 @@ class AssemblySection:
     address: int = 0
     laid_out: bool = False
     has_contents: bool = False                  # something else than zeros from .zero and the like
+    left_out: bool = False                      # read, but no part of the program: debugging information
     fragments: list[Fragment] = field(default_factory=list)
     tail: Data = field(init=False)
 
@@ -207,6 +208,35 @@ class Gap(Fragment):
         if self.size > MOST_FILL:
             raise SourceError(f"{self.size:#x} bytes to fill: {MOST_FILL:#x} is the most")
         yield from repeated(self.fill, self.size)
+
+
+def leb128(value: int, signed: bool) -> bytes:
+    """A number of any size, seven bits a byte, the lowest first (DWARF, section 7.6). Raises SourceError for one below 0
+    that is not signed."""
+    if value < 0 and not signed:
+        raise SourceError(f"{value} is negative: expected a number from 0 on", hint=".sleb128 takes any number")
+    out = bytearray()
+    while not (-0x40 <= value < 0x40 if signed else value < 0x80):
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value & 0x7F)
+    return bytes(out)
+
+
+@dataclass(eq=False)
+class Leb128(Fragment):
+    """`.uleb128` and `.sleb128` of what is not known yet, such as the distance between two labels."""
+
+    fixed: ClassVar[bool] = False
+    node: Node
+    signed: bool
+    site: Site
+
+    def resize(self, lookup: Lookup) -> int:
+        return sum(map(len, self.chunks(lookup)))
+
+    def chunks(self, lookup: Lookup) -> Iterator[Chunk]:
+        yield leb128(number(evaluate(self.node, lookup)), self.signed)
 
 
 @dataclass(eq=False)

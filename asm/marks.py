@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 from asm.assembly import SHOWN_BYTES, ListingLine
@@ -31,13 +31,35 @@ class Mark:
         return self.site.statement.plan is not None
 
 
-def source_lines(marks: Sequence[Mark]) -> list[Line]:
-    """The source line of every instruction, by address; for macros that of the call."""
+@dataclass(eq=False)
+class LineMarks:
+    """What a compiler says of the lines that its output comes from: `.file NUMBER "NAME"` and `.loc NUMBER LINE`.
+
+    `files` by source buffer and number; `said` has each .loc as (number of the next mark, buffer, file, line).
+    """
+
+    files: dict[tuple[Buffer, int], str] = field(default_factory=dict)
+    said: list[tuple[int, Buffer, str, int]] = field(default_factory=list)
+
+
+def source_lines(marks: Sequence[Mark], compiled: LineMarks) -> list[Line]:
+    """The source line of every instruction, by address; for macros that of the call.
+
+    In the output of a compiler it is what its last .loc says, up to the end of the file in which that stands.
+    """
     lines: list[Line] = []
-    for mark in marks:
+    said = iter(compiled.said)
+    following = next(said, None)
+    buffer, file, number = None, "", 0
+    for index, mark in enumerate(marks):
+        while following is not None and following[0] <= index:
+            (_, buffer, file, number), following = following, next(said, None)
         if mark.is_instruction and "x" in mark.section.flags:
             site = mark.site.callers()
-            lines.append(Line(mark.address, site.buffer.file, site.line))
+            if site.buffer is buffer:
+                lines.append(Line(mark.address, file, number))
+            else:
+                lines.append(Line(mark.address, site.buffer.file, site.line))
     lines.sort(key=lambda line: line.address)
     return lines
 

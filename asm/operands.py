@@ -16,7 +16,7 @@ from asm.expressions import Binary, Constant, Function, Group, Name, Node
 from asm.syntax import Memory, Operand, String, Type
 from isa.csrs import CSRS
 from isa.formats import FIELDS
-from isa.instruction import CSR, FENCE_SET, TARGET, Row
+from isa.instruction import CSR, FENCE_SET, IMMEDIATE, REGISTER, TARGET, Row
 from isa.instruction import Operand as RowOperand
 from isa.registers import ABI_NAMES, NUMBER
 
@@ -26,6 +26,7 @@ Values = dict[str, int | Node]
 SPECIAL = {"near": "label", "far": "label", "symbol": "symbol", "constant": "number"}
 _SPELLED = {"near": "label", "far": "label", "b_imm": "label", "j_imm": "label", "constant": "number", "shamt6": "shamt",
             "shamt5": "shamt", "i_imm": "imm", "s_imm": "imm", "u_imm": "imm", "zimm": "imm"}
+_ROLES = {"csr": CSR, "b_imm": TARGET, "j_imm": TARGET, **dict.fromkeys(("rd", "rs1", "rs2", "rs3"), REGISTER)}
 IMMEDIATES = ("i_imm", "s_imm", "u_imm")
 FENCE_BITS = {"i": 8, "o": 4, "r": 2, "w": 1}
 
@@ -54,7 +55,7 @@ def slots_of(syntax: str, operands: Sequence[RowOperand] = ()) -> tuple[Slot, ..
     slots = []
     for item in filter(None, (part.strip() for part in syntax.split(","))):
         words = re.findall(r"\w+", item)
-        named = [next(described) for _ in words] if operands else [_by_word(word) for word in words]
+        named = [next(described) for _ in words] if operands else [field_operand(word) for word in words]
         if len(words) == 2:
             slots.append(Slot("memory", named[0].name, named[1].name, "offset(register)"))
         else:
@@ -62,12 +63,11 @@ def slots_of(syntax: str, operands: Sequence[RowOperand] = ()) -> tuple[Slot, ..
     return tuple(slots)
 
 
-def _by_word(word: str) -> RowOperand:
-    """The operand that a word in a pseudo-instruction's syntax stands for."""
+def field_operand(word: str) -> RowOperand:
+    """The operand that a word in the syntax of a pseudo-instruction or of .insn stands for: a field, or one of SPECIAL."""
     if word in SPECIAL:
         return RowOperand(word, FIELDS["j_imm"], word)
-    role = "csr" if word == "csr" else "register" if word in ("rd", "rs1", "rs2") else "immediate"
-    return RowOperand(word, FIELDS[word], role)
+    return RowOperand(word, FIELDS[word], _ROLES.get(word, IMMEDIATE))
 
 
 def _slot(operand: RowOperand) -> Slot:

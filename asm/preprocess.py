@@ -43,8 +43,10 @@ class Preprocessor:
         self.stack = [Reading(main)]
         self.include_paths = include_paths
         self.macros: dict[str, Macro] = {}
+        self.spoilt: set[str] = set()           # names of macros whose header is an error, which has been reported
         self.expansions = 0
         self.skipping = False
+        self.incomplete = False         # an error has left lines out: what is unknown may stand in them
         self.evaluate, self.is_defined, self.report = evaluate, is_defined, report
         self._split: dict[str, tuple[Statement, ...]] = {}
         self.directives: dict[str, Callable[[Site], None]] = {
@@ -82,6 +84,7 @@ class Preprocessor:
                             handlers[operation](site)
                     except SourceError as error:
                         self.report(site, error)
+                        self.incomplete |= operation == ".include"
                     break
                 yield site
 
@@ -98,6 +101,7 @@ class Preprocessor:
             site = condition[0]
             assert isinstance(site, Site)
             self.report(site, SourceError(f"unterminated {site.statement.operation}: its .endif is missing"))
+            self.incomplete |= self.skipping
         reading.conditions.clear()
         self.skipping = False
         if reading.repeat > 1:
@@ -131,6 +135,7 @@ class Preprocessor:
         buffer, open_comment = file_buffer(str(path), text, "include", site)
         if open_comment is not None:
             self.report(open_comment, SourceError("unterminated comment: its */ is missing"))
+            self.incomplete = True
         self._enter(buffer)
 
     def find(self, name: str, site: Site) -> Path:
@@ -166,12 +171,17 @@ class Preprocessor:
                         return _cut(buffer, first, begin, index, statement)
             start = 0
         reading.index, reading.position = len(buffer.code), 0
+        self.incomplete = True
         raise SourceError(f"unterminated {site.statement.operation}: its {ending} is missing")
 
     def _macro(self, site: Site) -> None:
         statement = site.statement
         lines, code, first = self._body(site)
-        macro = parse_header(statement.operands, statement.operands_column)
+        try:
+            macro = parse_header(statement.operands, statement.operands_column)
+        except SourceError:
+            self.spoilt.add(re.split(r"[\s,]", statement.operands, maxsplit=1)[0])
+            raise
         if macro.name in self.macros:
             notes = (Note(f"first definition of `{macro.name}`", self.macros[macro.name].site.span()),)
             raise SourceError(f"macro `{macro.name}` is defined twice", notes=notes, hint="remove it with .purgem before")

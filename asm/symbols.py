@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from asm.diagnostics import Note, SourceError, nearest
+from asm.diagnostics import Note, SourceError, UnknownName, nearest
 from asm.expressions import Name, Node, Place, Unresolved, Value, bind, evaluate, number
 from asm.source import Site
 from isa.program import Symbol
@@ -28,6 +28,7 @@ class Entry:
     binding: str = ""                   # "", "global", "weak", "local"
     size: tuple[Node, Site] | None = None       # and where it was said
     visiting: bool = field(default=False, init=False)
+    spoilt: bool = field(default=False, init=False)         # its definition is an error that is reported already
 
 
 class SymbolTable:
@@ -131,22 +132,32 @@ class SymbolTable:
         finally:
             entry.visiting = False
 
-    def undefined(self, name: Name) -> SourceError:
+    def spoil(self, name: str) -> None:
+        """The definition of a symbol is an error, which has been reported: uses of it are none."""
+        entry = self.entry(name)
+        entry.value, entry.spoilt = None, True
+
+    def undefined(self, name: Name) -> UnknownName:
         """The error for a name without a definition."""
+        error = self._undefined(name)
+        error.follows = name.text in self.entries and self.entries[name.text].spoilt
+        return error
+
+    def _undefined(self, name: Name) -> UnknownName:
         text = name.text
         if LOCAL_MARK in text:
             digits, _, count = text.partition(LOCAL_MARK)
             direction, word = ("b", "before") if int(count) <= self._local.get(digits, 0) or count == "0" else ("f", "after")
-            return SourceError(f"undefined local label {digits}{direction}: there is no `{digits}:` {word} this line",
+            return UnknownName(f"undefined local label {digits}{direction}: there is no `{digits}:` {word} this line",
                                name.start, name.end)
         if text in REGISTER_NUMBER:
-            return SourceError(f"register {text} where a number or label is expected", name.start, name.end,
+            return UnknownName(f"register {text} where a number or label is expected", name.start, name.end,
                                hint=f"there is no symbol {text}; the memory at the address in it is written 0({text}), "
                                     f"a jump there `jr {text}`")
         hint = self._nearest(text)
         if not hint and re.fullmatch(r"[afstx]\d+", text):
             hint = f"there is no register {text} either: x0..x31, a0..a7, s0..s11, t0..t6"
-        return SourceError(f"undefined symbol `{text}`", name.start, name.end, hint=hint)
+        return UnknownName(f"undefined symbol `{text}`", name.start, name.end, hint=hint)
 
     def _nearest(self, text: str) -> str:
         """A hint with the name that was probably meant. A large source with many undefined names soon gets no more hints."""
@@ -172,6 +183,8 @@ class SymbolTable:
             try:
                 value = evaluate(entry.value, self.value)
                 size = number(evaluate(entry.size[0], self.value)) if entry.size is not None else 0
+                if isinstance(value, Place) and value.fragment.section.left_out:
+                    continue
                 section = value.fragment.section.name if isinstance(value, Place) else None
                 yield Symbol(entry.name, number(value), size, entry.kind, entry.binding or "local", section)
             except (SourceError, Unresolved):

@@ -43,7 +43,12 @@ RESERVED = frozenset(("", ".symtab", ".strtab", ".shstrtab", META))
 
 def is_reserved(name: str) -> bool:
     """True for the names of sections that this file makes itself: they are never sections of a Program."""
-    return name in RESERVED or name.startswith((".debug_", ".zdebug_"))
+    return name in RESERVED or is_debugging(name)
+
+
+def is_debugging(name: str) -> bool:
+    """True for the names of sections with debugging information. A Program has its source lines, and no more of them."""
+    return name.startswith((".debug_", ".zdebug_"))
 
 
 class _Names:

@@ -92,6 +92,12 @@ def test_assembler_encodes_xslim_as_gnu(cases: list[Sample], theirs: list[int]) 
     compare([case for case, _ in xslim], our_words([asm_text(*case) for case, _ in xslim]), [word for _, word in xslim])
 
 
+def test_assembler_reads_insn_as_gnu(cases: list[Sample], theirs: list[int]) -> None:
+    """Xslim instructions in the words of `.insn r` and `.insn r4`."""
+    xslim = [(case, word) for case, word in zip(cases, theirs, strict=True) if case[0].is_xslim]
+    compare([case for case, _ in xslim], our_words([gnu_text(*case) for case, _ in xslim]), [word for _, word in xslim])
+
+
 def test_unit_csrs_by_name(tmp_path: Path) -> None:
     """Every CSR name, ours included, means the number that GNU is given."""
     forms = ("csrr a0, {}", "csrrw a1, {}, a2", "csrrsi a3, {}, 17")

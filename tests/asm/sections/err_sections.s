@@ -1,11 +1,11 @@
     nop
     .section .bss
     nop                             # error: an instruction in section .bss, which holds only zeros
-    .word   4                       # error: data in section .bss
+    .word   4
     .section .text, "aw"            # error: section .text had the flags "ax" before
     .section foo, "q"               # error: unknown section flag 'q'
     .section                        # error: .section cannot be read # hint: `.section name
-    .section .debug_line, ""        # error: section .debug_line cannot be written by hand
+    .section .symtab, ""            # error: section .symtab cannot be written by hand
     .popsection                     # error: .popsection without .pushsection
     .text
     nop

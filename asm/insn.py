@@ -1,0 +1,162 @@
+"""`.insn`: an instruction by its format and fields, or by its bits, as GNU as takes it.
+
+    .insn r CUSTOM_0, 1, 0, a0, a1, a2          # opcode, funct3, funct7, rd, rs1, rs2
+    .insn i LOAD, 3, a0, 8(sp)
+    .insn 0x00c58533                            # the whole word
+    .insn 4, 0x00c58533                         # with its length in bytes
+
+Source: GNU assembler manual, "RISC-V Instruction Formats"; The RISC-V Instruction Set Manual, Volume I, "RV32/64G Instruction
+Set Listings" for the names of opcodes, and "Expanded Instruction-Length Encoding".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from asm.diagnostics import SourceError, nearest
+from asm.expressions import Name, Node, span
+from asm.instructions import BranchTo, Word, bits_of
+from asm.operands import Mismatch, Slot, Values, field_operand, match, mismatch_error, slots_of
+from asm.source import Site, Statement
+from asm.syntax import Memory, Operand, String, Type, parse_operands
+from isa.formats import FIELDS
+from isa.instruction import TABLE, find
+from isa.instruction import Operand as RowOperand
+
+if TYPE_CHECKING:
+    from asm.assembler import Assembler
+
+_OPCODE_MAP = """
+    LOAD    LOAD_FP   CUSTOM_0  MISC_MEM  OP_IMM  AUIPC  OP_IMM_32  -
+    STORE   STORE_FP  CUSTOM_1  AMO       OP      LUI    OP_32      -
+    MADD    MSUB      NMSUB     NMADD     OP_FP   OP_V   CUSTOM_2   -
+    BRANCH  JALR      -         JAL       SYSTEM  -      CUSTOM_3   -"""
+OPCODES = {name: number << 2 | 3 for number, name in enumerate(_OPCODE_MAP.split()) if name != "-"}
+SELECTORS = ("opcode", "funct3", "funct7", "funct2")            # fields whose value must be known where the line stands
+
+# name of the format, operands
+FORMS: tuple[tuple[str, str], ...] = (
+    ("r",  "opcode, funct3, funct7, rd, rs1, rs2"),
+    ("r",  "opcode, funct3, funct2, rd, rs1, rs2, rs3"),
+    ("r4", "opcode, funct3, funct2, rd, rs1, rs2, rs3"),
+    ("i",  "opcode, funct3, rd, rs1, i_imm"),
+    ("i",  "opcode, funct3, rd, i_imm(rs1)"),
+    ("s",  "opcode, funct3, rs2, s_imm(rs1)"),
+    ("b",  "opcode, funct3, rs1, rs2, b_imm"),
+    ("sb", "opcode, funct3, rs1, rs2, b_imm"),
+    ("u",  "opcode, rd, u_imm"),
+    ("j",  "opcode, rd, j_imm"),
+    ("uj", "opcode, rd, j_imm"),
+)
+_SLOTS: dict[str, list[tuple[str, tuple[Slot, ...]]]] = {}
+for _name, _syntax in FORMS:
+    _SLOTS.setdefault(_name, []).append((_syntax, slots_of(_syntax)))
+
+
+def plan(statement: Statement) -> Sequence[Fields | Bits]:
+    """What to emit for `.insn`. Raises SourceError with columns that count from the start of the operands."""
+    text = statement.operands
+    found = re.match(r"([A-Za-z]\w*)\s+(?=\S)(?![-+*/%,<>=&|^)])", text)
+    if found is None:
+        return [Bits(parse_operands(text))]
+    if found[1] not in _SLOTS:
+        raise SourceError(f".insn has no format `{found[1]}`", 0, found.end(1), hint=f"formats are {' '.join(_SLOTS)}")
+    forms, operands = _SLOTS[found[1]], parse_operands(" " * found.end() + text[found.end():])      # columns stay
+    for _, slots in forms:
+        try:
+            return [Fields(f".insn {found[1]}", match(slots, operands))]
+        except Mismatch:
+            continue
+    raise mismatch_error(f".insn {found[1]}", [syntax for syntax, _ in forms], [slots for _, slots in forms], operands)
+
+
+def _known(assembler: Assembler, site: Site, node: Node) -> int:
+    """The value of an expression at this line. Raises SourceError where it has none yet."""
+    value = assembler.symbols.known(node, assembler.section.here)
+    if value is None:
+        raise assembler.not_yet(node, site)
+    return value
+
+
+@dataclass(eq=False, slots=True)
+class Fields:
+    """An instruction as values by field."""
+
+    mnemonic: str
+    values: Values
+
+    def emit(self, assembler: Assembler, site: Site) -> None:
+        word = 0
+        pending: list[tuple[RowOperand, Node]] = []
+        for name, value in self.values.items():
+            operand = field_operand(name)
+            if isinstance(value, int):                      # a register, or an offset that is left out
+                word |= operand.field.insert(value)
+            elif name in SELECTORS:
+                word |= bits_of(self.mnemonic, operand, self._selector(name, value, assembler, site), value)
+            else:
+                pending.append((operand, value))
+        note_unit(assembler, site, word)
+        if "b_imm" in self.values:
+            BranchTo(TABLE["beq"], word, pending[0][1]).emit(assembler, site)
+        else:
+            Word(self.mnemonic, word, pending).emit(assembler, site)
+
+    def _selector(self, name: str, node: Node, assembler: Assembler, site: Site) -> int:
+        if name == "opcode" and isinstance(node, Name):
+            if node.text in OPCODES:
+                return OPCODES[node.text]
+            if not assembler.symbols.is_defined(node.text):
+                raise SourceError(f"unknown opcode `{node.text}`", node.start, node.end,
+                                  hint=nearest(node.text, OPCODES) or "a number, or one of " + " ".join(OPCODES))
+        value = _known(assembler, site, node)
+        if name == "opcode" and FIELDS[name].fits(value) and length_of(value) != 4:
+            raise SourceError(f"{value:#x} is no opcode of an instruction of 4 bytes: expected 3 in its two lowest bits and not 7 "
+                              "in the three above", *span(node), hint="or a name: " + " ".join(OPCODES))
+        return value
+
+
+@dataclass(eq=False, slots=True)
+class Bits:
+    """An instruction as a number, maybe behind its length in bytes."""
+
+    operands: tuple[Operand, ...]
+
+    def emit(self, assembler: Assembler, site: Site) -> None:
+        if not 1 <= len(self.operands) <= 2:
+            raise SourceError(f".insn takes a format and its fields, or 1 or 2 numbers, {len(self.operands)} given",
+                              hint="written as `.insn 0x00c58533` or `.insn 4, 0x00c58533`")
+        nodes: list[Node] = []
+        for operand in self.operands:
+            if isinstance(operand, Memory | String | Type):
+                raise SourceError(".insn expects a number here", operand.start, operand.end)
+            nodes.append(operand)
+        bits = _known(assembler, site, nodes[-1])
+        length = length_of(bits)
+        said = _known(assembler, site, nodes[0]) if len(nodes) == 2 else length
+        if not length or not 0 <= bits < 1 << 8 * length or said != length:
+            what = f"an instruction of {said} bytes" if len(nodes) == 2 else "an instruction"
+            raise SourceError(f"{bits:#x} is not {what}", *span(nodes[-1]),
+                              hint="its lowest bits give its length: 4 bytes where the two lowest are 3 and the three above not 7")
+        if length == 4:
+            note_unit(assembler, site, bits)
+        assembler.section.tail.data += bits.to_bytes(length, "little")
+
+
+def length_of(bits: int) -> int:
+    """The length in bytes of an instruction that starts with these bits; 0 for one of more than 8."""
+    if bits & 3 != 3:
+        return 2
+    if bits & 0x1C != 0x1C:
+        return 4
+    return 6 if bits & 0x3F == 0x1F else 8 if bits & 0x7F == 0x3F else 0
+
+
+def note_unit(assembler: Assembler, site: Site, word: int) -> None:
+    """The program needs the unit whose instruction this is."""
+    row = find(word)
+    if row is not None and row.is_xslim:
+        assembler.units.setdefault(row.unit, site)

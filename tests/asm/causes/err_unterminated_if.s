@@ -1,0 +1,3 @@
+        la      a0, table
+        .if     0                       # error: unterminated .if
+table:  .word   1
