@@ -9,6 +9,7 @@ What a few-bit tensor holds exactly, integer codes and their scales, is what `co
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -172,7 +173,10 @@ class FloatTensor(Tensor):
 
 @dataclass(frozen=True, kw_only=True)
 class GroupTensor(Tensor):
-    """int8 codes (rows, cols), packed, and fp32 scales (rows, cols / group) somewhere else: llama2.c's Q8_0."""
+    """int8 codes (rows, cols), packed, and somewhere else a fp32 scale for every `group` of them in that order: llama2.c's Q8_0.
+
+    Where rows are no multiple of the group, a group goes on in the next row: then gcd(cols, group) columns have one scale for sure.
+    """
 
     values: Region
     scales: Region
@@ -183,11 +187,12 @@ class GroupTensor(Tensor):
         return self.values.file
 
     def _codes(self, first: int, last: int) -> Codes:
-        cols = self.matrix[1]
-        groups = cols // self.group
+        cols, shared = self.matrix[1], math.gcd(self.matrix[1], self.group)
         values = self.values.read(first * cols, (last - first) * cols).view(np.int8)
-        scales = self.scales.read(first * groups * 4, (last - first) * groups * 4).view("<f4")
-        return Codes(np.array(values).reshape(-1, cols), scales.astype(np.float32).reshape(-1, groups), self.group, self.levels)
+        starts = np.arange(first * cols, last * cols, shared) // self.group
+        begin, end = first * cols // self.group, -(-last * cols // self.group)
+        scales = self.scales.read(begin * 4, (end - begin) * 4).view("<f4").astype(np.float32)
+        return Codes(np.array(values).reshape(-1, cols), scales[starts - begin].reshape(-1, cols // shared), shared, self.levels)
 
     def _rows(self, first: int, last: int) -> F32:
         return self._codes(first, last).floats()

@@ -4,7 +4,8 @@
                 then fp32: embedding, attention norms, q, k, v, o, ffn norms, w1, w2, w3, final norm, rope tables (unused), head
     version 1   "ak42" as uint32, version, the seven numbers, uint8 "the head is the embedding", zeros to byte 256;
                 then fp32: attention norms, ffn norms, final norm, embedding, q, k, v, o, w1, w2, w3, head
-    version 2   as 1, with int32 group after the uint8; norms fp32, every matrix as int8 codes, then a fp32 scale per group
+    version 2   as 1, with int32 group after the uint8; norms fp32, every matrix as int8 codes, then a fp32 scale per group,
+                which may go on in the next row: export.py asks for whole groups in a matrix, not in a row
 
 Each kind of tensor stands there for all layers, one after the other. w1 is the gate, w2 down, w3 up.
     tokenizer   int32 longest piece; then for each piece float32 score, int32 length, bytes; "<0x0A>" is a byte
@@ -113,8 +114,12 @@ def _tensors(path: Path, c: Config, header: Header) -> Iterator[tuple[str, Tenso
     offset, size = header.size, path.stat().st_size
     expected = offset + sum(count * _bytes(path, kind, shape, header.group) for kind, shape, count in order)
     if size != expected:
-        raise ModelError(path, "", got=f"{size} bytes", expected=f"the {expected} bytes that its header asks for",
-                         hint="the file is truncated" if size < expected else "is it a llama2.c checkpoint?")
+        head = _bytes(path, "head", shapes["embedding"], header.group)      # which a header may deny, or promise
+        said = "vocab_size is negative" if header.version == 0 else "shared_classifier is 0"
+        hints = {expected + head: f"is there a head of its own? Then {said}",
+                 expected - head: f"is the head the embedding? {said} says that it is not"}
+        raise ModelError(path, "", got=f"{size} bytes", expected=f"the {expected} bytes that its header asks for", hint=hints.get(
+            size, "the file is truncated" if size < expected else "is it a llama2.c checkpoint?"))
     for kind, shape, count in order:
         for layer in range(count):
             role = f"layers.{layer}.{kind}" if kind in in_layers else kind
@@ -124,12 +129,12 @@ def _tensors(path: Path, c: Config, header: Header) -> Iterator[tuple[str, Tenso
 
 
 def _bytes(path: Path, kind: str, shape: tuple[int, ...], group: int) -> int:
-    """Bytes of a tensor. Raises ModelError if its rows are not whole groups, on which runq.c computes wrongly."""
+    """Bytes of a tensor. Raises ModelError if it is not whole groups."""
     count = math.prod(shape)
     if not group or len(shape) == 1:
         return 4 * count
-    if shape[1] % group:
-        raise ModelError(path, "group_size", got=str(group), expected=f"a divisor of {shape[1]}, the columns of {kind}")
+    if count % group:
+        raise ModelError(path, "group_size", got=str(group), expected=f"a divisor of {count}, the elements of {kind}")
     return count + 4 * count // group
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 import subprocess
 import sys
@@ -10,10 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from compiler.compile import compile_model
 from compiler.errors import ModelError
 from compiler.frontends import llama2c, load, need_tokenizer
 from compiler.graph import EXACT, PLAIN, Arithmetic, Executor, build
 from compiler.model import Model
+from compiler.tensors import GroupTensor, Region
+from compiler.verify import compare
 from tests.compiler import checkpoints as made
 
 STORIES = Path(__file__).parents[4] / "shared/data/stories260K"
@@ -77,6 +81,42 @@ def test_version_2_keeps_codes_and_scales(tmp_path: Path) -> None:
     assert np.array_equal(logits(model), logits(load(tmp_path / "floats.bin")))
 
 
+@pytest.mark.parametrize("group", [32, 64, 128])
+def test_groups_that_go_on_in_the_next_row(group: int, tmp_path: Path) -> None:
+    """As export.py writes them where dim is a multiple of the group and hidden, 48, is not; and where neither is."""
+    weights = made.weights()
+    (tmp_path / "model.bin").write_bytes(made.llama2c_v2(weights, group))
+    model = load(tmp_path / "model.bin")
+    for role, array in weights.items():
+        tensor = model.tensor(role)
+        assert np.array_equal(tensor.rows().reshape(array.shape), array)
+        if array.ndim == 2:
+            codes = tensor.codes()
+            assert codes.group == math.gcd(array.shape[1], group)
+            assert codes.scales.shape == (len(array), array.shape[1] // codes.group)
+            for first, last in ((0, 1), (3, 5), (7, 8), (len(array) - 1, len(array))):
+                assert np.array_equal(tensor.codes(first, last).floats(), array[first:last])
+    (tmp_path / "floats.bin").write_bytes(made.llama2c_v1(weights))
+    assert np.array_equal(logits(model), logits(load(tmp_path / "floats.bin")))
+    compiled = compile_model(model)
+    assert compiled.layout.layer["down"].scale_group == 16
+    assert compare(compiled, compiled.build(tmp_path), [1, 40, 7])[1] is None
+
+
+@pytest.mark.parametrize(("rows", "cols", "group"), [(4, 1376, 64), (6, 172, 8), (5, 7, 35), (9, 10, 6), (3, 16, 48), (1, 12, 4)])
+def test_every_value_has_its_own_groups_scale(rows: int, cols: int, group: int, tmp_path: Path) -> None:
+    """stories42M has 1376 columns in groups of 64. Scales as many as groups, each another."""
+    codes = np.random.default_rng(rows).integers(-127, 128, rows * cols).astype(np.int8)
+    scales = np.arange(1, rows * cols // group + 1, dtype=np.float32)
+    (tmp_path / "file").write_bytes(codes.tobytes() + scales.tobytes())
+    where = [Region(tmp_path / "file", 0, codes.size), Region(tmp_path / "file", codes.size, scales.nbytes)]
+    tensor = GroupTensor("W", (rows, cols), "q8_0", tuple(range(-127, 128)), values=where[0], scales=where[1], group=group)
+    expected = np.array([codes[i] * scales[i // group] for i in range(codes.size)], np.float32).reshape(rows, cols)
+    for first in range(rows):
+        for last in range(first + 1, rows + 1):
+            assert np.array_equal(tensor.rows(first, last), expected[first:last])
+
+
 # ------------------------------------------------------------------------------------------------ what is refused
 
 
@@ -86,6 +126,8 @@ def _number(data: bytes, index: int, value: int, start: int = 0) -> bytes:
 
 
 V0, V1, V2 = (make(made.weights()) for make in (made.llama2c_v0, made.llama2c_v1, lambda weights: made.llama2c_v2(weights, 16)))
+
+TIED = made.llama2c_v0(made.weights(tied=True))
 
 BAD = [
     (b"",                                       r"error: 0 bytes; expected at least the 28 bytes"),
@@ -97,7 +139,10 @@ BAD = [
     (V1[:4] + b"\3\0\0\0" + V1[8:],             r"version: 3; expected 1 or 2"),
     (V2[:-4],                                   r"hint: the file is truncated"),
     (V2[:37] + struct.pack("<i", 0) + V2[41:],  r"group_size: 0; expected a positive size"),
-    (V2[:37] + struct.pack("<i", 24) + V2[41:], r"group_size: 24; expected a divisor of 32"),
+    (V2[:37] + struct.pack("<i", 7) + V2[41:],  r"group_size: 7; expected a divisor of \d+, the elements of "),
+    (_number(V0, 5, made.VOCAB),                r"hint: is there a head of its own\? Then vocab_size is negative"),
+    (_number(TIED, 5, -made.VOCAB),             r"hint: is the head the embedding\? vocab_size is negative says that it is not"),
+    (V1[:36] + b"\1" + V1[37:],                 r"hint: is there a head of its own\? Then shared_classifier is 0"),
     (b"\x7fELF" + V0[4:],                       r"a file that begins 7f 45 4c 46 .*; expected a llama2.c checkpoint"),
     (_number(V0, 0, 30),                        r"n_heads: 4; expected a divisor of dim, 30"),
     (_number(V0, 3, -4),                        r"n_heads: -4; expected a divisor of dim, 32"),
