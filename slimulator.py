@@ -12,14 +12,17 @@ import io
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from importlib import import_module
 from typing import Any
 
 import click
 
 from commands.assemble import assemble_file, disassemble_file
+from commands.cache import cache
 from commands.compile import compile_program
 from commands.debug import debug
 from commands.look_up import look_up, machines
@@ -108,7 +111,21 @@ class _Unfailing(io.TextIOWrapper):
 
 
 def invoke(arguments: Sequence[str]) -> int:
-    """Run one command and return its exit status. Errors go to stderr, without a traceback."""
+    """Run one command and return its exit status. Errors and warnings go to stderr, without a traceback."""
+    with warnings.catch_warnings():
+        warnings.showwarning = partial(_warn, warnings.showwarning)
+        return _invoke(arguments)
+
+
+def _warn(others: Any, message: Warning | str, category: type[Warning], *place: Any) -> None:
+    """A warning of ours is one line; `others` shows those of libraries."""
+    if category.__module__.startswith("isa."):
+        click.echo(f"warning: {message}", err=True)
+    else:
+        others(message, category, *place)
+
+
+def _invoke(arguments: Sequence[str]) -> int:
     try:
         status = command.main(list(arguments), prog_name="slimulator", standalone_mode=False)
         sys.stdout.flush()
@@ -138,6 +155,7 @@ def _mistake(error: Exception) -> str | None:
     from asm.diagnostics import AssemblyError
     from compiler.errors import ModelError
     from emulator.errors import SimdError, TraceError
+    from isa.caches import CacheError
     from isa.manual import UnknownEntry
     from isa.preset import PresetError
     from isa.program import ProgramError
@@ -146,7 +164,7 @@ def _mistake(error: Exception) -> str | None:
             return str(error)
         case ProgramError():
             return f"{error.path}: error: {str(error).removeprefix(f'{error.path}: ')}" if error.path else f"error: {error}"
-        case UnknownEntry() | SimdError() | TraceError():
+        case UnknownEntry() | SimdError() | TraceError() | CacheError():
             return f"error: {error}"
         case MemoryError():
             return "error: out of memory\nhint: data belongs into files (.incbin), where it stays until the program is written"
@@ -172,7 +190,7 @@ def command() -> None:
     """Write, assemble and run programs for the Slim machine, an accelerator for sparse and low-bit language models."""
 
 
-for _command in (assemble_file, disassemble_file, run_program, debug, compile_program, *OF_MODELS, look_up, machines):
+for _command in (assemble_file, disassemble_file, run_program, debug, compile_program, *OF_MODELS, look_up, machines, cache):
     command.add_command(_command)
 
 

@@ -26,6 +26,7 @@ from commands.shared import (
     preset_for,
     progress,
     say_notes,
+    waiting,
     write,
 )
 
@@ -63,9 +64,9 @@ def generate(model: str | None, prompt: str | None, max_tokens: int | None, temp
         raise ModelError(prompt, "", got=os.strerror(errno.ENOENT), expected="a model",
                          hint=f"is this the prompt? then name the model too: slimulator generate {DEMO} {shlex.quote(prompt)}")
     sampling = Sampling(max_tokens, temperature, top_p, seed).check()
-    make = machine_maker(engine, threads)
+    make = machine_maker(engine, threads, quiet)
     path = find_program(Path(model) if model is not None else None, settings, tokenizer=tokenizer,
-                        progress=None if quiet else progress("compiling"), opened=None if quiet else say_notes)
+                        **{} if quiet else {"progress": progress("compiling the model"), "opened": say_notes, "waiting": waiting})
     program, words = open_program(path, tokenizer, Path(model) if model is not None else DEMO)
     preset = preset_for(program, path, settings.machine)
     generation = Generation(program, words, prompt, sampling, make, preset)
@@ -150,7 +151,8 @@ def evaluate_model(model: Path, text: Path, settings: Any, tokens: int, tokenize
     opened = load(model, tokenizer)
     say_notes(opened)
     kinds = [settings] if settings.sparsity is None else [replace(settings, sparsity=None, calibrate=None), settings]
-    paths = [find_program(model, kind, tokenizer=tokenizer, progress=progress("compiling")) for kind in kinds]
+    paths = [find_program(model, kind, tokenizer=tokenizer, progress=progress("compiling the model"), waiting=waiting)
+             for kind in kinds]
     programs = [Program.load(path) for path in paths]
     documents = split(read_text(text), need_tokenizer(opened), programs[0].meta["model"]["context"], tokens)
     runners = [make(preset_for(program, path, settings.machine)) for program, path in zip(programs, paths, strict=True)]

@@ -90,7 +90,7 @@ def run_program(file: Path | None, engine: str, machine: str | None, prompt: str
             (json_file, lambda report: [json_text(report.as_json())]), (csv_file, Report.as_csv)) if path is not None]
         with ExitStack() as logging:
             tracing, committing = (path and logging.enter_context(LineLog(path)) for path in (trace, commit_log))
-            runner = _loaded(file, engine_named(engine), machine, host, restore, **thread_options(engine, threads))
+            runner = _loaded(file, engine_named(engine, quiet), machine, host, restore, **thread_options(engine, threads))
             console.machine = runner
             check = _hazard_check(runner, hazards)
             _follow(runner, tracing, committing, **filters)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial, reduce, wraps
@@ -13,6 +14,8 @@ from typing import Any
 
 import click
 
+FIRST_RUN = "compiling kernels for this processor, once: the first run takes up to a minute"
+PATIENT = 5.0           # seconds without a sign of life
 FILE = click.Path(path_type=Path, readable=False)         # what cannot be read is a mistake in the input, not in the usage
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 ENGINE = click.option("--engine", type=click.Choice(["fast", "reference"]), default="fast", show_default=True,
@@ -97,8 +100,10 @@ def preset_for(program: Any, file: Path, machine: str | None) -> Any:
                            hint="give the machine's .toml file with --machine") from error
 
 
-def engine_named(name: str) -> Any:
-    """The class of an engine. The first run on a host compiles the fast one: a terminal is told so."""
+def engine_named(name: str, quiet: bool = False) -> Any:
+    """The class of an engine. The first run on a host compiles the fast one, which is said: on a terminal kernel by kernel, else
+    in one line, unless `quiet`.
+    """
     if name == "reference":
         from isa.reference import ReferenceMachine
         return ReferenceMachine
@@ -106,12 +111,23 @@ def engine_named(name: str) -> Any:
     from emulator.objects import on_compile
     if sys.stderr.isatty():
         on_compile(lambda what: click.echo(f"\r\x1b[K{what and f'compiling {what} ...'}", nl=False, err=True))
+    else:
+        on_compile(None if quiet else lambda _what: _say_once(FIRST_RUN))
     return Machine
 
 
-def machine_maker(name: str, threads: int) -> Any:
+_said: set[str] = set()                 # what this process has said
+
+
+def _say_once(text: str) -> None:
+    if text not in _said:
+        _said.add(text)
+        click.echo(f"{text} ...", err=True)
+
+
+def machine_maker(name: str, threads: int, quiet: bool = False) -> Any:
     """What makes a machine of an engine with a number of threads."""
-    return partial(engine_named(name), **thread_options(name, threads))
+    return partial(engine_named(name, quiet), **thread_options(name, threads))
 
 
 def thread_options(engine: str, threads: int) -> dict[str, int]:
@@ -171,8 +187,18 @@ def say_notes(model: Any) -> None:
 
 
 def progress(what: str) -> Any:
-    """A function of (done, all) that shows the share on a terminal, None where there is none."""
-    if not sys.stderr.isatty():
-        return None
-    return lambda done, whole: click.echo(
-        "\r\x1b[K" + (f"{what} {100 * done // whole} %" if done < whole else ""), nl=False, err=True)
+    """A function of (done, all) that shows the share: on a terminal as it goes, else in one line, of what takes PATIENT seconds."""
+    if sys.stderr.isatty():
+        return lambda done, whole: click.echo(
+            "\r\x1b[K" + (f"{what} {100 * done // whole} %" if done < whole else ""), nl=False, err=True)
+    start = time.monotonic()
+
+    def say(done: int, whole: int) -> None:
+        if done < whole and time.monotonic() - start > PATIENT:
+            _say_once(what)
+    return say
+
+
+def waiting() -> None:
+    """Another process compiles the same program."""
+    click.echo("waiting for another process, which compiles the same program ...", err=True)

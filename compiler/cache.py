@@ -3,8 +3,8 @@
     path = cached(files, options, write)        write(path) is called only where there is no such program yet
 
 A program's name is a hash of the contents of the checkpoint's files, the options, and the sources of the compiler and the
-assembler, so a stale one is never found. The hash of a large file is remembered beside its size and time of change. The folder,
-~/.cache/slimulator/programs, may be deleted at any time.
+assembler, so a stale one is never found. Beside it lies its own hash: a program that is not what was written is compiled again.
+Hashes of large files are remembered with the file's state (`_state`), and taken again when that is another one.
 """
 
 from __future__ import annotations
@@ -12,32 +12,63 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
+from isa.caches import PROGRAMS, used
 from isa.files import opened, replacing
 from isa.pages import give_back
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("isa", "asm", "compiler")
 PARTS = (".json", ".safetensors", ".model")          # what a Hugging Face directory consists of
+_found: deque[Path] = deque(maxlen=8)                 # programs that this process may still open
 
 
-def folder() -> Path:
-    """Where programs are kept."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "slimulator" / "programs"
+def cached(files: Iterable[Path], options: Mapping[str, object], write: Callable[[Path], None],
+           waiting: Callable[[], None] = lambda: None) -> Path:
+    """The program of these files and options. Where there is none, `write` writes it, whole or not at all.
 
-
-def cached(files: Iterable[Path], options: Mapping[str, object], write: Callable[[Path], None]) -> Path:
-    """The program of these files and options. Where there is none, `write` writes it, whole or not at all. Raises OSError."""
-    where = folder()
-    where.mkdir(parents=True, exist_ok=True)
+    `waiting` is called where another process compiles the same: this one waits for it. Raises OSError, CacheError.
+    """
     key = hashlib.sha256(json.dumps([sources(), sorted(options.items()), [content(file) for file in files]]).encode()).hexdigest()
-    path = where / f"{key[:32]}.elf"
-    if not path.exists():
-        write(path)
-        give_back()
+    name = f"{key[:32]}.elf"
+    path = _whole(name)
+    if path is None:
+        with PROGRAMS.locked(name, waiting):
+            path = _whole(name)
+            if path is None:
+                path = PROGRAMS.keep(name, write)
+                _seal(path)
+                _found.append(path)
+                PROGRAMS.trim(*_found)
+                give_back()
+    _found.append(path)
     return path
+
+
+def _whole(name: str) -> Path | None:
+    """The program of this name, if it is what was written."""
+    for path in PROGRAMS.places(name):
+        with suppress(OSError):
+            note = path.with_suffix(".sum")
+            now, (digest, _, state) = _state(path), _text(note).partition(" ")
+            if digest and (state == now or digest == _digest(path)):
+                if state != now:
+                    with suppress(OSError):
+                        _note(note, now, digest)
+                used(note)
+                return path
+    return None
+
+
+def _seal(path: Path) -> None:
+    """Put its hash beside a program that was just written. Without it the program will be compiled again."""
+    with suppress(OSError):
+        _note(path.with_suffix(".sum"), _state(path), _digest(path))
 
 
 def parts(path: Path) -> list[Path]:
@@ -47,17 +78,39 @@ def parts(path: Path) -> list[Path]:
 
 def content(file: Path) -> str:
     """SHA-256 of a file, from the last time if nobody has touched it since."""
-    state = file.stat()
-    about = f"{file.resolve()} {state.st_size} {state.st_mtime_ns} {state.st_ino}"
-    note = folder() / "contents" / hashlib.sha256(about.encode()).hexdigest()[:32]
-    if note.exists():
-        return note.read_text(encoding="ascii")
-    with opened(file) as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    note.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(note) as written:
-        written.write(digest.encode())
+    name = f"contents/{hashlib.sha256(os.fsencode(file.resolve())).hexdigest()[:32]}"
+    now = _state(file)                              # before the file is read: a change meanwhile makes it another state
+    for note in PROGRAMS.places(name):
+        digest, _, state = _text(note).partition(" ")
+        if state == now and re.fullmatch("[0-9a-f]{64}", digest):
+            return digest
+    digest = _digest(file)
+    with suppress(OSError):
+        PROGRAMS.keep(name, lambda note: _note(note, now, digest))
     return digest
+
+
+def _state(file: Path) -> str:
+    """What changes when somebody writes to a file, even where its time is put back afterwards: ctime cannot be."""
+    state = file.stat()
+    return f"{state.st_size} {state.st_mtime_ns} {state.st_ctime_ns} {state.st_ino}"
+
+
+def _digest(file: Path) -> str:
+    with opened(file) as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _note(note: Path, state: str, digest: str) -> None:
+    with replacing(note) as stream:
+        stream.write(f"{digest} {state}".encode())
+
+
+def _text(note: Path) -> str:
+    try:
+        return note.read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def sources() -> str:

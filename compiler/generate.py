@@ -97,12 +97,13 @@ class Report:
 
 
 def find_program(model: Path | None, settings: Settings = Settings(), *, tokenizer: Path | None = None,         # noqa: B008
-                 progress: Callable[[int, int], None] | None = None, opened: Callable[[Model], None] | None = None) -> Path:
+                 progress: Callable[[int, int], None] | None = None, opened: Callable[[Model], None] | None = None,
+                 waiting: Callable[[], None] = lambda: None) -> Path:
     """The program file of a checkpoint: itself if it is a program, else compiled, or found where it was compiled before.
 
     The program carries a tokenizer, so the checkpoint needs one. Without a model the demo model. `opened` is called with a
-    checkpoint that is compiled now.
-    Raises ModelError, ProgramError, PresetError, OSError.
+    checkpoint that is compiled now, `waiting` where another process compiles the same and this one waits.
+    Raises ModelError, ProgramError, PresetError, CacheError, OSError.
     """
     if model is None:
         model = DEMO
@@ -125,7 +126,7 @@ def find_program(model: Path | None, settings: Settings = Settings(), *, tokeniz
         checkpoint.check_weights()
         settings.compile(checkpoint, progress).save(path, progress, source)
 
-    return cache.cached([*cache.parts(model), words.file], key, write)
+    return cache.cached([*cache.parts(model), words.file], key, write, waiting)
 
 
 def is_program(path: Path) -> bool:

@@ -13,30 +13,45 @@ from collections.abc import Iterable
 
 from emulator import kernels, objects
 from emulator.workers import cores
+from isa.caches import KERNELS
 
 LOOP = "execute"
 _CHILD = "import sys; sys.path[0] = {root!r}; from emulator.ahead import main; main()"
 
 
 def compile_ahead(mnemonics: Iterable[str]) -> None:
-    """Have the kernels of some instructions and the loop compiled and kept. What fails here fails again where it is needed."""
-    missing = [name for name in (LOOP, *sorted(mnemonics)) if not objects.is_kept(_module(name), name)]
-    if len(missing) < 2:
+    """Have the kernels of some instructions and the loop compiled and kept. What fails here fails again where it is needed.
+
+    Another process that does the same waits until this one is done. Raises CacheError.
+    """
+    wanted = [LOOP, *sorted(mnemonics)]
+    if len(_missing(wanted)) < 2:
         return
-    count = min(cores(), len(missing))
+    with KERNELS.locked(LOOP, lambda: objects.notify("the kernels, in another process")):
+        if missing := _missing(wanted):
+            _compile(missing)
+            KERNELS.trim()
+    objects.notify("")
+
+
+def _missing(names: Iterable[str]) -> list[str]:
+    return [name for name in names if not objects.is_kept(_module(name), name)]
+
+
+def _compile(names: list[str]) -> None:
+    count = min(cores(), len(names))
     reading, writing = os.pipe()
     children = []
     try:
         for i in range(count):                                  # of a session of their own: Ctrl-C is for the one who waits
             children.append(subprocess.Popen(
-                [sys.executable, "-c", _CHILD.format(root=str(objects.ROOT)), *missing[i::count]], stdin=subprocess.DEVNULL,
+                [sys.executable, "-c", _CHILD.format(root=str(objects.ROOT)), *names[i::count]], stdin=subprocess.DEVNULL,
                 stdout=writing, stderr=subprocess.DEVNULL, start_new_session=True))
         os.close(writing)
         writing = -1
-        with open(reading, encoding="utf-8") as names:
-            for name in names:
+        with open(reading, encoding="utf-8") as started:
+            for name in started:
                 objects.notify("the engine" if name.strip() == LOOP else name.strip())
-        objects.notify("")
     finally:
         if writing >= 0:
             os.close(writing)

@@ -3,17 +3,17 @@
     address = entry("emulator.units.vec", "vec.relu.f32", KERNEL, function)
 
 Starting the compiler takes longer than most programs run, and it stays in memory; what a program needs of it are some kilobytes of
-machine code. An object file lies in ~/.cache/slimulator, in a folder for this state of the sources, the compiler and the processor,
-under its digest: so stale or damaged code is never linked. The folder may be deleted at any time.
+machine code. An object file lies in ~/.cache/slimulator/kernels, in a folder for this state of the sources, the compiler and the
+processor, behind its digest: so stale or damaged code is never linked (isa/caches.py).
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Callable
-from functools import cache
+from contextlib import suppress
+from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -21,17 +21,19 @@ from typing import Any
 from llvmlite import binding
 
 from emulator.features import LEVEL
+from isa.caches import KERNELS, used
 from isa.files import replacing
 
 ROOT = Path(__file__).parents[1]
 COMPILER = "emulator.object_code"
 _IMPORT = re.compile(r"^\s*(?:from\s+([\w.]+)\s+import\s+(\([^)]*\)|.*)|import\s+([\w.]+))", re.MULTILINE)
 _DIGEST = 32
+AGAIN = 3600.0                      # seconds after which a use is noted again: a run reads many small files
 _linked: dict[tuple[str, str], tuple[int, Any]] = {}        # (address, engine that holds the code)
 _listener: Callable[[str], None] | None = None
 
 
-def on_compile(listener: Callable[[str], None]) -> None:
+def on_compile(listener: Callable[[str], None] | None) -> None:
     """Have `listener` called with the name of what is being compiled, and with "" when that is done."""
     global _listener
     _listener = listener
@@ -45,7 +47,7 @@ def notify(what: str) -> None:
 
 def is_kept(module: str, name: str) -> bool:
     """True if there is code to link."""
-    return (module, name) in _linked or (_folder(module) / f"{name}.o").exists()
+    return (module, name) in _linked or any(KERNELS.places(_file(module, name)))
 
 
 def entry(module: str, name: str, signature: str, function: Callable[[], Any], what: str | None = None) -> int:
@@ -54,17 +56,19 @@ def entry(module: str, name: str, signature: str, function: Callable[[], Any], w
     name: what the object exports. signature: numba's. what: says to the listener what it is.
     """
     if (module, name) not in _linked:
-        path = _folder(module) / f"{name}.o"
-        code = _kept(path)
+        code = _kept(module, name)
         if code is None:
-            compiled = function()
-            if compiled is None:
-                return 0
-            notify(what or name)
-            from emulator.object_code import object_code
-            code = object_code(compiled, name, signature)
-            _keep(path, code)
+            with KERNELS.locked(_file(module, name), partial(notify, f"{what or name}, in another process")):
+                code = _kept(module, name)
+                compiled = function() if code is None else None
+                if compiled is not None:
+                    notify(what or name)
+                    from emulator.object_code import object_code
+                    code = object_code(compiled, name, signature)
+                    _keep(module, name, code)
             notify("")
+        if code is None:
+            return 0
         engine = binding.create_mcjit_compiler(binding.parse_assembly(""), _target().create_target_machine(jit=True))
         engine.add_object_file(binding.ObjectFileRef.from_data(code))
         engine.finalize_object()
@@ -72,21 +76,23 @@ def entry(module: str, name: str, signature: str, function: Callable[[], Any], w
     return _linked[module, name][0]
 
 
-def _kept(path: Path) -> bytes | None:
-    try:
-        data = path.read_bytes()
-    except OSError:
-        return None
-    return data[_DIGEST:] if hashlib.sha256(data[_DIGEST:]).digest() == data[:_DIGEST] else None
+def _kept(module: str, name: str) -> bytes | None:
+    for path in KERNELS.places(_file(module, name)):
+        with suppress(OSError):
+            data = path.read_bytes()
+            if hashlib.sha256(data[_DIGEST:]).digest() == data[:_DIGEST]:
+                used(path, AGAIN)
+                return data[_DIGEST:]
+    return None
 
 
-def _keep(path: Path, code: bytes) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+def _keep(module: str, name: str, code: bytes) -> None:
+    def write(path: Path) -> None:
         with replacing(path) as stream:
             stream.write(hashlib.sha256(code).digest() + code)
-    except OSError:
-        pass                            # a host that keeps nothing compiles each time
+
+    with suppress(OSError):             # a host that keeps nothing compiles each time
+        KERNELS.keep(_file(module, name), write)
 
 
 @cache
@@ -99,15 +105,18 @@ def _target() -> Any:
 # ------------------------------------------------------------------------------------------------ where it is kept
 
 
+def _file(module: str, name: str) -> str:
+    return f"{state(module)}/{name}.o"
+
+
 @cache
-def _folder(module: str) -> Path:
-    """The folder for this state of `module` and of all that it imports: an edit elsewhere in the project recompiles nothing."""
+def state(module: str) -> str:
+    """The name of this state of `module` and of all that it imports: an edit elsewhere in the project recompiles nothing."""
     host = f"{LEVEL} {binding.get_process_triple()} {binding.get_host_cpu_name()} {binding.get_host_cpu_features().flatten()}"
     digest = hashlib.sha256(host.encode())
     for path in (*sorted(_sources(module) | _sources(COMPILER)), _version("numba"), _version("llvmlite")):
         digest.update(_text(path).encode())
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return home / "slimulator" / digest.hexdigest()[:16]
+    return digest.hexdigest()[:16]
 
 
 def _version(library: str) -> Path:

@@ -17,9 +17,12 @@ from typing import Any
 import pytest
 
 import slimulator
+from commands import shared
 
 ORACLE = Path(__file__).parent / "oracle"
 REQUIRED = os.environ.get("SLIMULATOR_ORACLE") == "require"
+
+shared._said.add(shared.FIRST_RUN)          # what commands print does not depend on who has compiled which kernel before
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

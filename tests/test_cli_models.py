@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 import slimulator
-from compiler import cache, shapes
+from compiler import shapes
+from isa.caches import PROGRAMS
 from tests.compiler.tiny import CONTEXT, DIM, HIDDEN, LAYERS, write_checkpoint, write_relu
 
 ROOT = Path(__file__).parents[1]
@@ -25,13 +26,13 @@ Command = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("kept")
+    return tmp_path_factory.mktemp("kept") / "programs"
 
 
 @pytest.fixture
 def command(capsys: pytest.CaptureFixture[str], kept: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
     """Runs a command in this process: exit status, stdout, stderr. Programs are kept for this module."""
-    monkeypatch.setattr(cache, "folder", lambda: kept)
+    monkeypatch.setattr(PROGRAMS, "root", kept.parent)
 
     def run(*arguments: object) -> tuple[int, str, str]:
         status = slimulator.invoke([str(argument) for argument in arguments])
@@ -165,7 +166,7 @@ def test_without_a_model_the_demo(command: Command, monkeypatch: pytest.MonkeyPa
 
 def test_ctrl_c_ends_with_the_summary_so_far(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The reference engine takes minutes for a thousand tokens of this."""
-    monkeypatch.setattr(cache, "folder", lambda: tmp_path)
+    monkeypatch.setattr(PROGRAMS, "root", tmp_path)
     monkeypatch.setitem(shapes.SHAPES, "1m", (6, 64, 128, 4, 60))
     path = shapes.compile_shape("1m", "t2")[0]
     program = slimulator.Program.load(path)

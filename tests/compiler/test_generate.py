@@ -20,6 +20,7 @@ from compiler.generate import Generation, Report, Sampling, find_program, open_p
 from compiler.graph import EXACT, Executor, build
 from compiler.settings import Settings
 from emulator.engine import Machine
+from isa.caches import PROGRAMS
 from isa.preset import load_preset
 from isa.program import Program, ProgramError
 from isa.reference import ReferenceMachine
@@ -31,8 +32,8 @@ STORIES = Path(__file__).parents[2] / ".." / "shared" / "data" / "stories260K"
 @pytest.fixture(autouse=True)
 def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of kept programs: a fresh one."""
-    monkeypatch.setattr(cache, "folder", lambda: tmp_path / "kept")
-    return tmp_path / "kept"
+    monkeypatch.setattr(PROGRAMS, "root", tmp_path / "kept")
+    return tmp_path / "kept" / "programs"
 
 
 @pytest.fixture
@@ -144,7 +145,7 @@ def test_programs_are_kept_by_what_they_are_made_of(tiny: Path, programs: Path, 
     monkeypatch.setattr(cache, "sources", lambda: "another compiler")
     assert find_program(tiny) != path
     monkeypatch.undo()
-    monkeypatch.setattr(cache, "folder", lambda: programs)
+    monkeypatch.setattr(PROGRAMS, "root", programs.parent)
     write_checkpoint(tiny.parent, seed=4)
     assert find_program(tiny) != path
 
@@ -155,7 +156,7 @@ def test_an_interrupted_compile_leaves_nothing(tiny: Path, programs: Path) -> No
 
     with pytest.raises(KeyboardInterrupt):
         find_program(tiny, progress=interrupt)
-    assert [path.name for path in programs.iterdir() if path.name != "contents"] == []
+    assert [path.name for path in programs.iterdir() if path.name not in ("contents", "lock")] == []
     assert find_program(tiny).exists()
 
 

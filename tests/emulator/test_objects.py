@@ -11,11 +11,14 @@ import numpy as np
 import pytest
 from numba import njit, types
 
+from commands import shared
 from compiler.measure import resident
 from emulator import objects
 from emulator.ahead import compile_ahead
 from emulator.machine_code import array
 from emulator.object_code import object_code
+from isa import caches
+from isa.caches import KERNELS
 
 ROOT = Path(__file__).parents[2]
 SIGNATURE = "int64(int64, int64)"
@@ -32,9 +35,9 @@ def linked(name, function):
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """Where object files of this test are kept."""
-    monkeypatch.setattr(objects, "_folder", lambda module: tmp_path / module)
+    monkeypatch.setattr(KERNELS, "root", tmp_path)
     monkeypatch.setattr(objects, "_linked", {})
-    return tmp_path / "emulator.block"
+    return tmp_path / "kernels" / objects.state("emulator.block")
 
 
 def test_code_is_compiled_once_and_kept(folder, monkeypatch):
@@ -57,9 +60,11 @@ def test_a_damaged_object_is_made_anew(folder, monkeypatch, damage):
 
 def test_code_that_cannot_be_kept_runs(tmp_path, monkeypatch):
     (tmp_path / "file").write_bytes(b"")
-    monkeypatch.setattr(objects, "_folder", lambda module: tmp_path / "file" / module)
+    monkeypatch.setattr(KERNELS, "root", tmp_path / "file")
+    monkeypatch.setattr(caches, "_refused", {})
     monkeypatch.setattr(objects, "_linked", {})
-    assert linked("quotient", lambda: quotient)(42, 5) == 8
+    with pytest.warns(caches.CacheWarning, match="nothing that is compiled is kept|cannot be used"):
+        assert linked("quotient", lambda: quotient)(42, 5) == 8
 
 
 def test_a_function_that_raises_returns_0(folder):
@@ -76,6 +81,17 @@ def test_the_listener_hears_what_is_compiled(folder, monkeypatch):
     objects.entry("emulator.block", "quotient", SIGNATURE, lambda: quotient, "a quotient")
     objects.entry("emulator.block", "quotient", SIGNATURE, lambda: quotient, "a quotient")
     assert heard == ["a quotient", ""]
+
+
+def test_who_is_no_terminal_hears_of_it_once(folder, monkeypatch, capsys):
+    """A pipe, which would show nothing for the first half minute; --quiet says nothing."""
+    monkeypatch.setattr(shared, "_said", set())
+    monkeypatch.setattr(objects, "_listener", None)
+    for quiet, said in ((True, ""), (False, f"{shared.FIRST_RUN} ...\n"), (False, "")):
+        shared.engine_named("fast", quiet)
+        monkeypatch.setattr(objects, "_linked", {})
+        objects.entry("emulator.block", f"quotient{quiet}{len(said)}", SIGNATURE, lambda: quotient)
+        assert capsys.readouterr().err == said
 
 
 @njit
@@ -130,7 +146,7 @@ def test_who_does_not_want_to_wait_ends_these_processes(tmp_path, monkeypatch):
     def interrupt(name):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(objects, "_folder", lambda module: tmp_path)
+    monkeypatch.setattr(KERNELS, "root", tmp_path)
     monkeypatch.setattr(objects, "_linked", {})
     monkeypatch.setattr(objects, "_listener", interrupt)
     started, start = [], subprocess.Popen
