@@ -73,6 +73,7 @@ class Machine(ReferenceMachine):
     def __init__(self, machine: Preset | str = "slim", host: Host | None = None, threads: int = 1) -> None:
         """`threads`: how many work on a large operation, 1 to the cores of the host. Results and counters do not depend on it."""
         super().__init__(machine, host)
+        self.threads = threads
         self._registers = np.zeros(PC + 1, np.int64)
         self._kernels = np.zeros(len(KERNEL_NAMES), np.int64)
         self._csr_mask = np.zeros(4096, np.uint64)
@@ -97,6 +98,9 @@ class Machine(ReferenceMachine):
         self._patched: Any = ()                             # what the code is patched for
         self._everywhere = False                            # some hook wants to see every instruction
         self.handed_over: dict[str, int] = {}
+
+    def _options(self) -> dict[str, int]:
+        return {"threads": self.threads}
 
     def load(self, program: Program | str | os.PathLike[str]) -> None:
         super().load(program)

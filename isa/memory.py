@@ -13,7 +13,7 @@ import numpy as np
 
 from isa import pages
 from isa.pages import Bytes as Bytes
-from isa.preset import Preset, Region
+from isa.preset import Preset, PresetError, Problem, Region
 from isa.program import Chunk, FileSlice, Program, ProgramError, Section
 from isa.services import DEVICE_BYTES
 from isa.traps import Cause, Trap
@@ -23,12 +23,24 @@ class Memory:
     """Bytes by address. All methods raise Trap for an access that the machine does not allow."""
 
     def __init__(self, machine: Preset) -> None:
+        """Raises PresetError where the host has no address space for the regions (about 48 GiB for machine slim)."""
         self.machine = machine          # behind the registers of its devices mmio holds nothing
         self.regions = tuple(replace(r, size=DEVICE_BYTES) if r.name == "mmio" else r for r in machine.regions)
         self._bytes: dict[str, Bytes] = {
-            region.name: pages.zeros(region.size) for region in self.regions if region.writable}
+            region.name: self._reserved(region) for region in self.regions if region.writable}
         self._mapped: list[tuple[int, Bytes]] = []          # (address, contents) of read-only sections
         self._loaded = False
+
+    def _reserved(self, region: Region) -> Bytes:
+        try:
+            return pages.zeros(region.size)
+        except (OSError, OverflowError) as error:
+            whole, limit = sum(r.size for r in self.regions if r.writable), pages.most_address_space()
+            raise PresetError("", [Problem(
+                f"machine {self.machine.name}, region.{region.name}.size",
+                f"{region.size:,} bytes of address space are not to be had: {getattr(error, 'strerror', None) or error}",
+                f"room for {whole:,}, all regions that can be written" + (f"; `ulimit -v` allows {limit:,}" if limit else ""),
+                "raise `ulimit -v`, or choose a machine with smaller regions; memory is taken for what is touched")]) from None
 
     def load(self, program: Program) -> None:
         """Place every section, instead of those in flash placed before. Memory outside of sections stays as it is.

@@ -181,6 +181,9 @@ class Preset:
                 return region
         raise PresetError("", [_unknown("region", name, f"machine {self.name}", [region.name for region in self.regions])])
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return preset_of, (self.file.model_dump(mode="json"),)
+
     @property
     def units(self) -> tuple[str, ...]:
         """The control core's units, then the preset's, in the ISA's order."""

@@ -6,6 +6,7 @@ to rd, and commits. It imports no kernel and knows no instruction by name.
 
 from __future__ import annotations
 
+import copy
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -180,6 +181,29 @@ class ReferenceMachine(Vocabulary):
         restored.load(program)
         snapshot.apply(restored)
         return restored
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled, a machine is a snapshot, its program, its host, and what stops it and looks on. Raises SnapshotError."""
+        from isa.snapshot import packed, unpacked
+        snapshot = packed(self)                                 # first: a prompt that cannot be pickled becomes a list there
+        return (unpacked, (type(self), snapshot, self.program, self.machine, self.host, self._options()),
+                {"breakpoints": self.breakpoints, "watchpoints": self.watchpoints, "_hooks": self._hooks,
+                 "_visits": None if self._visits is None else self.visits})
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """A machine of its own that goes on from here. The program, which no run changes, is shared."""
+        make, (kind, snapshot, program, preset, host, options), state = self.__reduce__()
+        twin: Self = make(kind, snapshot, program, preset, copy.deepcopy(host, memo), options)
+        memo[id(self)] = twin
+        twin.__dict__.update(copy.deepcopy(state, memo))
+        return twin
+
+    def __copy__(self) -> Self:
+        return copy.deepcopy(self)
+
+    def _options(self) -> dict[str, int]:
+        """What the class was told besides the preset and the host."""
+        return {}
 
     # ---------------------------------------------------------------------------------------------- observing
 

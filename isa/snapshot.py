@@ -26,7 +26,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -36,10 +36,13 @@ from isa import memory, pages
 from isa.files import opened, replacing
 from isa.preset import Preset, PresetError, preset_of
 from isa.program import ISA_VERSION, Program, ProgramError, Section
+from isa.services import Host
 from isa.units import UNITS
 
 if TYPE_CHECKING:
     from isa.reference import ReferenceMachine
+
+M = TypeVar("M", bound="ReferenceMachine")
 
 FORMAT = 2
 PAGE = 4096
@@ -63,10 +66,31 @@ def write_snapshot(machine: ReferenceMachine, path: Path) -> None:
     """
     if machine.program is None:
         raise SnapshotError("no program is loaded: there is nothing to save")
-    with replacing(path) as stream, zipfile.ZipFile(stream, "w") as archive:
-        for name, array in _arrays(machine, machine.program):
+    with replacing(path) as stream:
+        _write(machine, machine.program, stream)
+
+
+def _write(machine: ReferenceMachine, program: Program, stream: IO[bytes]) -> None:
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name, array in _arrays(machine, program):
             with archive.open(zipfile.ZipInfo(f"{name}.npy", _WHEN), "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, array, allow_pickle=False)
+
+
+def packed(machine: ReferenceMachine) -> bytes:
+    """A snapshot of the machine, of one without a program too, for `unpacked`. Raises SnapshotError, as `write_snapshot`."""
+    stream = io.BytesIO()
+    _write(machine, machine.program or Program(), stream)
+    return stream.getvalue()
+
+
+def unpacked(kind: type[M], data: bytes, program: Program | None, preset: Preset, host: Host, options: dict[str, int]) -> M:
+    """A machine of this kind as one was that was packed: what copies and pickles are made with."""
+    machine = kind(preset, host, **options)
+    if program is not None:
+        machine.load(program)
+    Snapshot(Path("(a copy in memory)"), data).apply(machine)
+    return machine
 
 
 def _arrays(machine: ReferenceMachine, program: Program) -> Iterator[tuple[str, Array]]:
@@ -175,10 +199,10 @@ class _Header(BaseModel):
 class Snapshot:
     """A snapshot file whose header has been read. All methods raise SnapshotError, which says what is wrong with it."""
 
-    def __init__(self, path: Path) -> None:
-        """Raises OSError, and SnapshotError for a file that is no snapshot, damaged, or of another version."""
-        self.path = str(path)
-        with opened(path) as stream:
+    def __init__(self, path: Path, data: bytes | None = None) -> None:
+        """Raises OSError, and SnapshotError for a file that is no snapshot, damaged, or of another version. `data`: its bytes."""
+        self.path, self._data = str(path), data
+        with self._opened() as stream:
             if stream.read(4) != b"PK\x03\x04":
                 raise SnapshotError("not a snapshot: it does not start as a zip archive does", path=self.path, offset=0,
                                     hint="snapshots are written by `slimulator run FILE --save-snapshot F`")
@@ -204,9 +228,12 @@ class Snapshot:
         except Exception as error:
             raise SnapshotError(f"the snapshot is damaged: {str(error) or type(error).__name__}", path=self.path) from None
 
+    def _opened(self) -> IO[bytes]:
+        return opened(self.path) if self._data is None else io.BytesIO(self._data)
+
     @contextmanager
     def _archive(self) -> Iterator[zipfile.ZipFile]:
-        with opened(self.path) as stream:
+        with self._opened() as stream:
             with self._damage():
                 archive = zipfile.ZipFile(stream)
             with archive:
