@@ -393,7 +393,8 @@ class Assembler:
             if operand.role == CSR and isinstance(node, Name) and node.text not in self.symbols.entries:
                 raise SourceError(f"unknown CSR `{node.text}`", node.start, node.end, hint=nearest(node.text, CSRS))
             value = number(evaluate(node, self.symbols.value))
-            bits = operand_bits(reloc.mnemonic, operand, value - place if operand.role == TARGET else signed64(value))
+            bits = operand_bits(reloc.mnemonic, operand, signed64((value - place) % (1 << 64)) if operand.role == TARGET
+                                else signed64(value))
         word = int.from_bytes(fragment.data[at:at + 4], "little") | bits
         fragment.data[at:at + 4] = word.to_bytes(4, "little")
 

@@ -21,7 +21,7 @@ class Instruction(NamedTuple):
 
     address: int
     word: int
-    size: int               # bytes: 4, less for what is left over at the end of a section
+    size: int               # bytes: 4, less for what is left over at the start or end of a section
     text: str
     note: str               # "<loop+0x8>", "# 0x80000100 <message>" or ""
     labels: tuple[str, ...]  # names of this address
@@ -60,7 +60,8 @@ def _section(section: Section, index: SymbolIndex, aliases: bool) -> Iterator[In
         if isinstance(word, bytes):
             value, text = int.from_bytes(word, "little"), ".byte " + ", ".join(map(hex, word))
             yield Instruction(address, value, len(word), text, "", names)
-            return
+            address += len(word)
+            continue
         if word not in known:
             if len(known) >= REMEMBERED:
                 known.clear()
@@ -95,10 +96,16 @@ _SECOND = {"addi"} | {row.mnemonic for row in TABLE.values() if row.syntax.endsw
 
 
 def _words(section: Section) -> Iterator[int | bytes]:
-    """The section's 32-bit words, however its contents are cut into chunks, then the bytes that make no whole word."""
-    rest = b""
+    """The section's 32-bit words, however its contents are cut into chunks; bytes before the first and behind the last."""
+    rest, before = b"", -section.address % 4
     for block in section.blocks():
         data = rest + block
+        if before:
+            rest = data
+            if len(data) < before:
+                continue
+            yield data[:before]
+            data, before = data[before:], 0
         whole = len(data) & ~3
         for (word,) in struct.iter_unpack("<I", memoryview(data)[:whole]):
             yield word

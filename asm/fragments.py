@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from asm.diagnostics import SourceError
-from asm.encoding import BRANCH_REACH, Reloc, address_reach, constant_words, hi20, jump_over, lo12
+from asm.encoding import BRANCH_REACH, Reloc, address_reach, constant_words, hi20, jump_over, lo12, signed64
 from asm.expressions import Name, Node, Place, Unresolved, Value, evaluate, number
 from asm.source import Site
 from isa.instruction import Row
@@ -257,16 +257,22 @@ class Code(Fragment):
 
 @dataclass(eq=False)
 class Branch(Code):
-    """A conditional branch; where the target is too far, the inverted branch over a jump, as GNU as does."""
+    """A conditional branch; where the target is too far, the inverted branch over a jump, as GNU as does.
+
+    To a label in another section GNU as always takes the long way, so this does. To a number it does, too, as it knows no addresses;
+    here the short form is taken where the number is in reach, so that what the disassembler prints means the same bits.
+    """
 
     row: Row
     word: int                   # everything but the target
     target: Node
 
     def _offset(self, lookup: Lookup) -> int | None:
-        """The branch offset, None when the target is in another section or is a number."""
+        """The branch offset, None when the target is in another section."""
         value = evaluate(self.target, lookup)
-        if not isinstance(value, Place) or value.fragment.section is not self.section:
+        if not isinstance(value, Place):
+            return signed64((value - self.section.address - self.offset) % (1 << 64))
+        if value.fragment.section is not self.section:
             return None
         return value.fragment.offset + value.offset - self.offset
 
@@ -282,7 +288,7 @@ class Branch(Code):
                 raise SourceError(f"the branch target is {offset} bytes away: an odd distance")
             return [self.word | self.row.operand("imm").field.insert(offset)]
         distance = number(evaluate(self.target, lookup)) - (self.section.address + self.offset)
-        return jump_over(self.word, distance)
+        return jump_over(self.word, signed64(distance % (1 << 64)))
 
 
 @dataclass(eq=False)

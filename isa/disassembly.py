@@ -1,8 +1,7 @@
 """One instruction as text, in the manner of objdump; it assembles back to the same bits.
 
 Everything that is printed derives from the row: operands in the row's syntax, registers by ABI name, CSRs by name, branch
-targets as addresses. (A conditional branch to a bare address is assembled in its long form, as by GNU as; with a label or
-`. + distance` in its place the bits are the same.) Words that are no instruction are printed as `.word`. Shorter names
+targets as addresses. Words that are no instruction are printed as `.word`. Shorter names
 (`ret`, `li`, `beqz`) are rows of ALIASES: an instruction with some of its operands fixed.
 """
 

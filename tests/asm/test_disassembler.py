@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 import struct
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -17,9 +18,11 @@ from isa.disassembly import SymbolIndex, format_instruction
 from isa.instruction import TABLE, Row, decode, find
 from isa.program import FileSlice, Program, ProgramError, Section, Symbol
 from isa.registers import NUMBER
+from tests.asm.reassembly import differences
 
 CODE = 0x8000_0000
 ROWS = list(TABLE.values())
+ROOT = Path(__file__).parents[2]
 
 
 def program(*words: int, symbols: list[Symbol] | None = None, address: int = CODE) -> Program:
@@ -85,28 +88,52 @@ def test_decode_and_encode_are_inverse(row: Row, bits: int) -> None:
 
 
 @pytest.mark.parametrize("aliases", [False, True])
-def test_the_text_assembles_to_the_same_bits(aliases: bool) -> None:
+@pytest.mark.parametrize("address", [CODE, 0x1000_0000, 0x20_0000_0000])
+def test_the_text_assembles_to_the_same_bits(address: int, aliases: bool) -> None:
+    """Every row, random words, and bytes that are no whole word: branches and jumps to bare addresses among them."""
     chance = random.Random(3)
-    jumps = {row.mnemonic for row in ROWS if any(operand.role == "target" for operand in row.operands)}
-    words = [any_word(row, chance) for row in ROWS for _ in range(30) if row.mnemonic not in jumps]
-    words += [word for word in (chance.getrandbits(32) for _ in range(2000)) if not ((row := find(word)) and row.mnemonic in jumps)]
-    for mnemonic in sorted(jumps):              # to targets inside the section, written as a distance
-        row = TABLE[mnemonic]
-        for offset in (-2048, -4, 0, 4, 2048):
-            words.insert(1000, row.encode({name: offset if name == "imm" else chance.choice((0, 1, 9)) for name, _ in row.slots}))
-    lines = [re.sub(r"0x8000\w{4}$", lambda target, at=i.address: f". + {int(target[0], 16) - at}", i.text)
-             for i in instructions(program(*words), aliases=aliases)]
-    assembled = asm.assemble("\n".join(lines) + "\n").section(".text")
-    assert assembled is not None
-    again = [word for (word,) in struct.iter_unpack("<I", assembled.bytes())]
-    assert [(hex(a), line) for a, b, line in zip(words, again, lines, strict=True) if a != b] == []
+    words = [any_word(row, chance) for row in ROWS for _ in range(30)] + [chance.getrandbits(32) for _ in range(3000)]
+    words += [0, 0xFFFF_FFFF, 0x0000_4501, 0x0FF0_000F, 0x8330_000F, 0x0000_100F]    # nothing, compressed, fences
+    made = program(*words, address=address)
+    made.sections[0].chunks.append(b"\1\2\3")
+    assert differences(made, aliases=aliases) == []
 
 
-def test_a_bare_address_as_target_reaches_it_too() -> None:
-    """A conditional branch to a number is assembled long, as GNU as does, so the bits differ there; a jump's do not."""
-    assert asm.assemble(format_instruction(0x0080006F, CODE)).section(".text").bytes() == (0x0080006F).to_bytes(4, "little")
-    long = asm.assemble(format_instruction(0x00B50463, CODE))
-    assert [i.text for i in instructions(long)] == ["bne a0, a1, 0x80000008", "jal zero, 0x80000008"]
+@pytest.mark.parametrize("start", [1, 2, 3])
+def test_code_that_does_not_start_on_a_word(start: int) -> None:
+    """What lies before the first multiple of 4 is no instruction: none could be executed there."""
+    made = Program([Section(".text", "ax", CODE + start, 1, [bytes(range(1, 4 - start + 1)) + bytes.fromhex("13000000 6f000000")])])
+    assert differences(made) == []
+    first, second, third = instructions(made)
+    assert (first.address, first.size, first.text) == (CODE + start, 4 - start, ".byte " + ", ".join(map(hex, range(1, 5 - start))))
+    assert (second.address, second.text, third.text) == (CODE + 4, "addi zero, zero, 0", "jal zero, 0x80000008")
+
+
+def test_several_sections_and_targets_in_others() -> None:
+    made = asm.assemble(".text\nbeq a0, a1, x\nj x\n.balign 2048\nnop\n.section .text.two, \"ax\"\nx: beqz a0, _start\nj _start\n"
+                        ".section .text.far, \"ax\"\n.address 0x80080000\ny: bnez a0, x\nj x\n.section .text.e, \"ax\"\n"
+                        "_start: call y\n.word 0x12345678, x\n")
+    assert differences(made) == []
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "programs").glob("*.s")), ids=lambda path: path.stem)
+def test_our_programs_come_back(path: Path) -> None:
+    made = asm.assemble(path)
+    assert differences(made) == []
+    assert differences(made, aliases=True) == []
+
+
+def test_a_bare_address_as_target() -> None:
+    """In reach it is the short form, so that a disassembly comes back; a branch that does not reach it goes around a jump."""
+    short = asm.assemble("beq a0, a1, 0x80000008\nj 0x80000000\n.set x, 0x80000ffe + 8\nbne a0, a1, x\nbne a0, a1, x - 2\n")
+    assert [i.text for i in instructions(short)] == [
+        "beq a0, a1, 0x80000008", "jal zero, 0x80000000", "bne a0, a1, 0x80001006", "bne a0, a1, 0x80001004"]
+    long = asm.assemble("nop\nbeq a0, a1, 0x80001004\nbeq a0, a1, 0x80000000 + (1 << 20)\n")
+    assert [i.text for i in instructions(long)] == ["addi zero, zero, 0", "bne a0, a1, 0x8000000c", "jal zero, 0x80001004",
+                                                    "bne a0, a1, 0x80000014", "jal zero, 0x80100000"]
+    for text, reach in (("beq a0, a1, 0x80200000", "a branch reaches"), ("j 0x80200000", "jal reaches|j reaches")):
+        with pytest.raises(asm.AssemblyError, match=reach):
+            asm.assemble(text + "\n")
 
 
 # ------------------------------------------------------------------------------------------------ appearance

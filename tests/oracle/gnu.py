@@ -17,6 +17,7 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
 PREFIX = "riscv64-unknown-elf-"
+DEBUGGING = ("info", "abbrev", "line", "str", "line_str", "aranges", "frame", "loclists", "rnglists")     # .debug_*
 # The base that the control core implements. GNU files fence.i and pause under extensions of their own.
 ARCH = "rv64im_zicsr_zifencei_zihintpause"
 
@@ -68,7 +69,9 @@ def link(target: Path, addresses: Mapping[str, int]) -> Image:
     addresses = {".text": 0, ".data": 0, ".bss": 0, **addresses}        # GNU as makes these three, empty or not
     script, linked = target.with_suffix(".ld"), target.with_suffix(".elf")
     places = "\n".join(f'  {name} {address:#x} : {{ KEEP(*({name})) }}' for name, address in addresses.items())
-    script.write_text(f"SECTIONS\n{{\n{places}\n  /DISCARD/ : {{ *(.riscv.attributes .comment) }}\n}}\n", encoding="utf-8")
+    places += "".join(f"\n  .debug_{kind} 0 : {{ *(.debug_{kind}) }}" for kind in DEBUGGING)
+    # ld makes an empty .rela section where there is a weak symbol.
+    script.write_text(f"SECTIONS\n{{\n{places}\n  /DISCARD/ : {{ *(.riscv.attributes .comment .rela.*) }}\n}}\n", encoding="utf-8")
     run("ld", "--no-relax", "--orphan-handling=error", "-e", "0", "-T", script, "-o", linked, target)
     return read(linked)
 
