@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from compiler.errors import ModelError
@@ -24,7 +23,7 @@ def packed(tokenizer: Tokenizer) -> dict[str, Any]:
         case JsonTokenizer():
             return {"kind": "json", "text": tokenizer.text, "bos": tokenizer.bos, "before": tokenizer.before}
         case SentencePieceTokenizer():
-            return {"kind": "sentencepiece", "bytes": base64.b64encode(tokenizer.file.read_bytes()).decode(),
+            return {"kind": "sentencepiece", "bytes": base64.b64encode(tokenizer.data).decode(),
                     "add_bos": tokenizer.add_bos}
     raise TypeError(f"{type(tokenizer).__name__} is none of the tokenizers that can be carried")
 
@@ -52,8 +51,5 @@ def _unpacked(data: dict[str, Any], file: Path) -> Tokenizer:
                 raise ValueError(str(error)) from None
             return JsonTokenizer(file, library, data["bos"], data["before"])
         case "sentencepiece":
-            with TemporaryDirectory() as folder:            # the library reads files alone
-                path = Path(folder) / "tokenizer.model"
-                path.write_bytes(base64.b64decode(data["bytes"], validate=True))
-                return SentencePieceTokenizer(path, add_bos=data["add_bos"])
+            return SentencePieceTokenizer(file, base64.b64decode(data["bytes"], validate=True), add_bos=data["add_bos"])
     raise ValueError(f"kind {data['kind']!r}")

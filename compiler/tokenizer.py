@@ -196,8 +196,9 @@ class JsonTokenizer(Tokenizer):
         """Raises ModelError for a file that is not a tokenizer.json."""
         import tokenizers
 
+        data = file.read_bytes()                # read here: the library takes no name that is not UTF-8, and no byte order mark
         try:
-            return cls(file, tokenizers.Tokenizer.from_file(str(file)), bos)
+            return cls(file, tokenizers.Tokenizer.from_str(data.decode("utf-8-sig")), bos)
         except Exception as error:      # the library raises Exception itself
             raise ModelError(file, "", got=f"not a tokenizer: {error}", expected="a tokenizer.json") from None
 
@@ -242,16 +243,17 @@ class JsonTokenizer(Tokenizer):
 class SentencePieceTokenizer(Tokenizer):
     """A tokenizer.model, by the library sentencepiece, which is an extra."""
 
-    def __init__(self, file: Path, *, add_bos: bool = True) -> None:
-        """Raises ModelError without the library, or for a file that is not SentencePiece's."""
+    def __init__(self, file: Path, data: bytes | None = None, *, add_bos: bool = True) -> None:
+        """`data`: what the file holds, by default read now. Raises ModelError without the library, or for what is not
+        SentencePiece's."""
         try:
             import sentencepiece
         except ImportError:
             raise ModelError(file, "", got="the library sentencepiece is not installed",
                              hint="pip install 'slimulator[sentencepiece]', or put a tokenizer.json beside it") from None
-        self.file = file
+        self.file, self.data = file, file.read_bytes() if data is None else data
         try:
-            self._processor: Any = sentencepiece.SentencePieceProcessor(model_file=str(file))
+            self._processor: Any = sentencepiece.SentencePieceProcessor(model_proto=self.data)
         except (RuntimeError, OSError) as error:
             raise ModelError(file, "", got=f"not a SentencePiece model: {error}", expected="a tokenizer.model") from None
         self.size = self._processor.vocab_size()

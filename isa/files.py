@@ -63,9 +63,9 @@ def opened(path: str | os.PathLike[str]) -> BufferedReader:
 
 
 def text_of(path: str | os.PathLike[str]) -> str:
-    """The text of a file in UTF-8. Raises OSError like `opened`, UnicodeDecodeError."""
+    """The text of a file in UTF-8, without a byte order mark. Raises OSError like `opened`, UnicodeDecodeError."""
     with opened(path) as stream:
-        return stream.read().decode("utf-8")
+        return stream.read().decode("utf-8-sig")
 
 
 def contents(path: str | os.PathLike[str]) -> bytes:

@@ -51,3 +51,9 @@ def test_a_wrong_file(text: str, said: str, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=said) as error:
         read_recipe(str(path))
     assert error.value.file == str(path)
+
+
+def test_a_byte_order_mark(tmp_path: Path) -> None:
+    """As some editors write one before a text."""
+    (tmp_path / "recipe.toml").write_text('weights = "i4:32"\n', encoding="utf-8-sig")
+    assert read_recipe(str(tmp_path / "recipe.toml")).weights == WeightFormat("i4", 32)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import os
 import struct
 import sys
 import time
@@ -239,6 +241,12 @@ def test_tokenizer_json(tmp_path: Path) -> None:
     assert tokenizer.size == 6 and tokenizer.encode("a b a") == [1, 5, 1]
     with pytest.raises(ModelError, match=r"prompt: 'x' \(U\+0078, character 3\) has no token"):
         tokenizer.encode("a x")
+
+
+def test_tokenizer_json_with_a_byte_order_mark_under_any_name(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"tok\xff.json")
+    path.write_bytes(codecs.BOM_UTF8 + Library(models.WordLevel({"a": 0}, unk_token="a")).to_str().encode())
+    assert JsonTokenizer.from_file(path, None).encode("a") == [0]
 
 
 def test_a_text_is_whole_whatever_the_file_says_of_length(tmp_path: Path) -> None:
