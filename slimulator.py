@@ -40,6 +40,7 @@ _PUBLIC = {
     "SnapshotError": "isa.snapshot",
     "Preset": "isa.preset", "PresetError": "isa.preset", "load_preset": "isa.preset", "preset_names": "isa.preset",
     "Machine": "emulator.engine", "ReferenceMachine": "isa.reference", "RunResult": "isa.reference", "Host": "isa.services",
+    "AlreadyRunning": "isa.exclusive",
     "HazardCheck": "emulator.observe.hazards",
 }
 

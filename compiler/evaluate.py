@@ -168,9 +168,7 @@ def of_program(machine: ReferenceMachine, program: Program) -> Logits:
             found.append(machine.peek(where, 4 * vocab).view("<f4").copy())
 
         machine.pc, machine.exit_code, machine.host = program.entry, None, Host(prompt())
-        result = machine.run()
-        if result.reason == "interrupted":
-            raise KeyboardInterrupt
+        result = machine.run().unless_interrupted()
         if result.reason != "exit" or result.exit_code or len(found) != len(tokens):
             raise ModelError("", "program", got=f"it ended with {result.trap or result.reason}, exit code {result.exit_code}",
                              expected=f"logits at {len(tokens)} positions")

@@ -78,9 +78,9 @@ def measure(program: Program, make: Maker, seconds: float = 4.0, threads: int = 
                 machine.stop("stretch")
 
         machine.host = Host([TOKEN], emit=emit)
-        machine.run(timeout=seconds)
+        machine.run(timeout=seconds).unless_interrupted()
         if len(times) <= WARM + 1:
-            machine.run(timeout=10 * seconds)
+            machine.run(timeout=10 * seconds).unless_interrupted()
         machine.host = Host([TOKEN])            # lets go of `emit`, so that the machine's memory ends with it
         ready = times[0] - start if times and not gaps else ready
         gaps += np.diff(times[WARM:]).tolist()
@@ -124,14 +124,14 @@ def shares(program: Program, make: Maker, seconds: float) -> dict[str, Any]:
     following = _following(places)
     machine = _loaded(program, make)
     machine.breakpoints = {places["token"]}
-    machine.run()
+    machine.run().unless_interrupted()
     taken: dict[str, list[float]] = defaultdict(list)
     at, end, began = "token", time.perf_counter() + seconds, time.perf_counter()
     current: list[tuple[str, float]] = []                   # of a token that is not complete: it counts when it is
     while (time.perf_counter() < end and len(taken["token"]) < STRETCH) or len(taken["token"]) < WARM:
         machine.breakpoints = {places[name] for name in following[at]}
         began = time.perf_counter()
-        if machine.run().reason != "breakpoint":
+        if machine.run().unless_interrupted().reason != "breakpoint":
             break
         passed = time.perf_counter() - began
         at = next(name for name in following[at] if places[name] == machine.pc)

@@ -97,7 +97,7 @@ class _Checker:
             return
         place = self.symbols[mark(section, number)]
         self.machine.breakpoints = {place}
-        result = self.machine.run()
+        result = self.machine.run().unless_interrupted()
         if result.reason != "breakpoint":
             raise ProgramStopped(f"{op.kind} -> {', '.join(op.outputs)}: the program ended with {result.reason}"
                                  + (f"\n{result.trap}" if result.trap else f", exit code {result.exit_code}"))

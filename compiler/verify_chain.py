@@ -205,7 +205,7 @@ def engines(program: Program, preset: Preset, prompt: Sequence[int], count: int,
         machine = maker(preset, Host(prompt))
         machine.load(program)
         set_parameters(machine, max_tokens=count)
-        machine.run()
+        machine.run().unless_interrupted()
         machines.append(machine)
     fast, reference = machines
     wrong = [f"counter {event}: {fast.counters[event]:,} and {reference.counters[event]:,}" for event in reference.counters

@@ -30,13 +30,14 @@ from emulator.decode import KERNEL_NAMES, NUMBER, OPERATION, VALUE, Code, decode
 from emulator.workers import pool_of
 from isa.counters import COUNTERS
 from isa.csrs import CSRS
+from isa.exclusive import exclusive
 from isa.instruction import find
 from isa.preset import Preset, Region
 from isa.program import Program
 from isa.reference import Hook, ReferenceMachine, TrapReport, Where
 from isa.services import Host
 
-SLICE = 20_000_000          # instructions between two looks at the keyboard
+SLICE = 20_000_000          # instructions between two looks at requests to stop: about 0.1 s; kernels look before each operation
 _REGISTERS = Struct("<34Q")
 _LOOP = CFUNCTYPE(*[c_int64] * 4)
 _PAGE = 4096                # code outside the program's own sections is decoded in pieces of this size
@@ -102,8 +103,8 @@ class Machine(ReferenceMachine):
     def _options(self) -> dict[str, int]:
         return {"threads": self.threads}
 
-    def load(self, program: Program | str | os.PathLike[str]) -> None:
-        super().load(program)
+    def _load(self, program: Program | str | os.PathLike[str]) -> None:
+        super()._load(program)
         assert self.program is not None
         self._describe_memory()
         self._pieces, self._ranges = [], []
@@ -212,10 +213,11 @@ class Machine(ReferenceMachine):
     def _fill(self, piece: Piece, start: int, end: int) -> None:
         """Decode what stands in memory from `start` to `end`, a part of the piece."""
         part = slice((start - piece.base) // 4, (end - piece.base) // 4)
-        piece.words[part] = self._words(start, end)
-        piece.code[part] = decode_words(piece.words[part], self.machine.units)
-        piece.operations[part] = piece.code[part, OPERATION]
-        self._compile(piece.code[part])
+        words = self._words(start, end).copy()
+        code = decode_words(words, self.machine.units)
+        self._compile(code)                     # takes long: Ctrl-C there must leave no words behind as if they were decoded
+        self._patched = ()
+        piece.code[part], piece.operations[part], piece.words[part] = code, code[:, OPERATION], words
 
     def _compile(self, code: Code) -> None:
         """Have the kernels ready that some decoded instructions need."""
@@ -263,21 +265,21 @@ class Machine(ReferenceMachine):
 
     # ---------------------------------------------------------------------------------------------- running
 
+    @exclusive(within=True)
     def hook(self, function: Hook, where: Where | None = None, writes: Sequence[tuple[int, int]] = ()) -> None:
         super().hook(function, where, writes)
         self._patch()
 
+    @exclusive(within=True)
     def unhook(self, function: Hook) -> None:
         super().unhook(function)
         self._patch()                               # at once: it may be a hook that takes itself off in the middle of a run
 
-    def stop(self, reason: str) -> None:
-        super().stop(reason)
+    def wake(self) -> None:
         self._block[context.STOP] = 1
 
     def _prepare(self) -> None:
         super()._prepare()
-        self._block[context.STOP] = 0
         self._loop = _LOOP(kernels.loop(self._visits is not None))
         self._code_written()
 
@@ -292,12 +294,16 @@ class Machine(ReferenceMachine):
         piece = None if self._everywhere else self._piece(self.pc)
         if piece is None:
             return False
+        self._block[context.STOP] = 0
+        if self._requests:                      # looked at behind the line above: who asks, asks first and wakes then
+            return True
         limit = SLICE if left is None else min(left, SLICE)
         _REGISTERS.pack_into(self._registers.data, 0, *self.x, 0, self.pc)
         done = self._loop(piece.address, self._address, limit)
         *self.x[:], _, self.pc = _REGISTERS.unpack_from(self._registers.data)
-        return done > 0 and (done == limit or bool(self._stop) or self.pc in self.breakpoints
-                             or not piece.base <= self.pc < piece.end)     # perhaps in another piece; no code: the fetch will trap
+        return bool(self._block[context.STOP]) or (done > 0 and (
+            done == limit or self.pc in self.breakpoints
+            or not piece.base <= self.pc < piece.end))                  # perhaps in another piece; no code: the fetch will trap
 
     def _step(self) -> TrapReport | None:
         """Have the reference engine execute one instruction."""

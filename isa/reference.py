@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import os
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ import numpy.typing as npt
 
 from isa.counters import COUNTERS, Counters
 from isa.csrs import BY_ADDRESS, MSTATUS_MIE, MSTATUS_MPIE
+from isa.exclusive import Work, exclusive
 from isa.instruction import LONGEST, Row, decode
 from isa.memory import Bytes
 from isa.preset import Preset, load_preset
@@ -29,7 +31,7 @@ from isa.services import Host
 from isa.tensor import read_tensor
 from isa.traps import MEANING, Cause, Trap
 from isa.vocabulary import WORD, Vocabulary
-from isa.watchdog import watched
+from isa.watchdog import INTERRUPTED, watched
 
 _STACK_ROOM = 16            # bytes kept free above the initial stack pointer
 _NO_EXIT = "a program ends with a7 = 93 and ecall: is this one's end missing?"
@@ -60,13 +62,19 @@ class RunResult:
     """How a run ended. `exit_code` is the program's own, 0 unless it exited.
 
     `reason` is "exit", "trap", "limit" (of instructions), "timeout", "interrupted" (Ctrl-C), "breakpoint" (pc stands at it),
-    "watchpoint" (the last instruction wrote there), or what a hook gave to `stop`.
+    "watchpoint" (the last instruction wrote there), or what was given to `stop`.
     """
 
     reason: str
     exit_code: int
     instructions: int
     trap: TrapReport | None = None
+
+    def unless_interrupted(self) -> RunResult:
+        """Itself. Raises KeyboardInterrupt if Ctrl-C has ended the run: for who can do nothing with a part of it."""
+        if self.reason == INTERRUPTED:
+            raise KeyboardInterrupt
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +119,8 @@ class ReferenceMachine(Vocabulary):
         self.watchpoints: list[tuple[int, int]] = []
         self._hooks: list[Observer] = []
         self._visits: Counter[tuple[int, int]] | None = None
-        self._stop = ""
+        self._requests: dict[str, None] = {}                    # reasons to stop that no run has reported yet, the first first
+        self.work: dict[str, Work] = {}                         # what the machine is doing: isa/exclusive.py
         self.row: Row | None = None                             # of the current instruction, with its operands' values
         self.operands: dict[str, int] = {}
         self._decoded: dict[int, tuple[Row, dict[str, int]] | None] = {}
@@ -126,13 +135,17 @@ class ReferenceMachine(Vocabulary):
         """What limits bound: instructions retired and traps taken, so that a handler that traps cannot go on for ever."""
         return self.counter("core.instructions") + self.counter("core.traps")
 
+    @exclusive()
     def load(self, program: Program | str | os.PathLike[str]) -> None:
         """Place a program, or that of a file, in memory; set pc to its entry and the stack pointer to the end of DRAM.
 
         Of a program that was there before nothing is left in sections of the new one. Registers, CSRs, the units' state and
         counters stay as they are: for a fresh start take a new machine. Raises OSError, and ProgramError for a file that is no
-        program, or a program that does not fit this machine: units, sizes, memory.
+        program, or a program that does not fit this machine: units, sizes, memory; AlreadyRunning.
         """
+        self._load(program)
+
+    def _load(self, program: Program | str | os.PathLike[str]) -> None:
         if not isinstance(program, Program):
             program = Program.load(Path(program))
         program.check_machine(self.machine)
@@ -160,8 +173,9 @@ class ReferenceMachine(Vocabulary):
         """
         return read_tensor(self, place if isinstance(place, int) else (self.program or Program()).address(place), text)
 
+    @exclusive(within=True)
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a snapshot (isa/snapshot.py) of the machine as it stands. Raises OSError, SnapshotError."""
+        """Write a snapshot (isa/snapshot.py) of the machine as it stands. Raises OSError, SnapshotError, AlreadyRunning."""
         from isa.snapshot import write_snapshot
         write_snapshot(self, Path(path))
 
@@ -207,6 +221,7 @@ class ReferenceMachine(Vocabulary):
 
     # ---------------------------------------------------------------------------------------------- observing
 
+    @exclusive(within=True)
     def hook(self, function: Hook, where: Where | None = None, writes: Sequence[tuple[int, int]] = ()) -> None:
         """Call `function(machine, step)` after each instruction, or after those for which `where(pc, row)` is true.
 
@@ -218,6 +233,7 @@ class ReferenceMachine(Vocabulary):
         """
         self._hooks = [*self._hooks, Observer(function, where, tuple(writes))]
 
+    @exclusive(within=True)
     def unhook(self, function: Hook) -> None:
         """Stop calling a function."""
         self._hooks = [observer for observer in self._hooks if observer.function != function]
@@ -236,30 +252,46 @@ class ReferenceMachine(Vocabulary):
         return any(start < address + size and address < start + len(data) for start, _, data in self._writes)
 
     def stop(self, reason: str) -> None:
-        """End the run that is going on at the next instruction boundary, with this reason. May be called from any thread."""
-        self._stop = self._stop or reason
+        """End the run that is going on at the next instruction boundary, with this reason; if none is, the next where it starts.
+
+        May be called from any thread and from signal handlers. Requests hold until a run has reported them, each with its own
+        reason, or until they are withdrawn. How soon a run ends: docs/python.md.
+        """
+        self._requests.setdefault(reason)                       # one step of the interpreter: no thread comes in between
+        self.wake()
+
+    def withdraw(self, reason: str) -> bool:
+        """Take a request back. False: no such request waits to be reported."""
+        return self._requests.pop(reason, self) is None
+
+    def wake(self) -> None:
+        """Have compiled code come back to Python soon. May be called from any thread."""
 
     def code_changed(self, address: int, size: int) -> None:
         """To be called by whoever writes to memory from outside: an engine may have decoded what stood there."""
 
     # ---------------------------------------------------------------------------------------------- running
 
+    @exclusive()
     def run(self, max_instructions: int | None = None, timeout: float | None = None) -> RunResult:
         """Execute until the program exits, a trap finds no handler, or something that RunResult names asks for a stop.
 
         Trapped instructions count towards the limit too, so a handler that itself traps comes to an end. `timeout` is in
-        seconds of the host. A program that has exited stays where it is.
+        seconds of the host, from the call on. A program that has exited stays where it is. Raises AlreadyRunning.
         """
+        deadline = float("inf") if timeout is None else time.monotonic() + timeout
         self._prepare()
-        with watched(self.stop, timeout), np.errstate(all="ignore"):
+        with watched(self, deadline), np.errstate(all="ignore"):
             return self._run(max_instructions)
 
     def _run(self, max_instructions: int | None) -> RunResult:
         start = self.spent
         while self.exit_code is None:
             left = None if max_instructions is None else max_instructions - (self.spent - start)
-            if self._stop:
-                return self._ended(self._stop)
+            if self._requests:
+                for reason in list(self._requests):
+                    if self.withdraw(reason):
+                        return self._ended(reason)
             if left == 0:
                 return self._ended("limit")
             if self.pc in self.breakpoints and self.spent != start:
@@ -269,11 +301,12 @@ class ReferenceMachine(Vocabulary):
             report = self._step()
             if report is not None:
                 return self._ended("trap", report)
+            if self.exit_code is None and any(self.wrote(place, size) for place, size in self.watchpoints):
+                return self._ended("watchpoint")
         return self._ended("exit")
 
     def _prepare(self) -> None:
         """Called when a run starts."""
-        self._stop = ""
         self._changed()
 
     def _advance(self, left: int | None) -> bool:
@@ -283,8 +316,9 @@ class ReferenceMachine(Vocabulary):
     def _ended(self, reason: str, trap: TrapReport | None = None) -> RunResult:
         return RunResult(reason, self.exit_code or 0, self.counter("core.instructions"), trap)
 
+    @exclusive()
     def step(self) -> TrapReport | None:
-        """Execute one instruction. Returns a report when it traps and no handler is installed."""
+        """Execute one instruction. Returns a report when it traps and no handler is installed. Raises AlreadyRunning."""
         with np.errstate(all="ignore"):
             return self._step()
 
@@ -310,8 +344,6 @@ class ReferenceMachine(Vocabulary):
         self.commit()
         if self._visits is not None:
             self._visits[pc, word] += 1
-        if any(self.wrote(start, size) for start, size in self.watchpoints):
-            self.stop("watchpoint")
         self._observe(pc, word, None, saved)
         return None
 

@@ -1,26 +1,36 @@
 """Ctrl-C and time limits: they ask a running machine to stop at its next instruction boundary.
 
+A request is never dropped: a machine keeps it until a run has reported it (isa/reference.py). This room makes requests.
+
 A run in compiled code sees no Python, so a signal handler alone would come too late. The C part of Python's signal handling
-writes to a file descriptor at once; a thread of this room waits there and passes the request on, as it does when time is up.
+writes to a file descriptor at once; a thread of this room waits there and wakes the machine, which then comes back to Python, where
+the handler makes the request. The thread itself makes it when time is up.
 """
 
 from __future__ import annotations
 
-import select
 import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, Protocol
 
 from isa.files import ends
 
-_DAY = 86_400.0                                     # seconds: a longer pause is beyond what select takes
+_DAY = 86_400.0                                     # seconds: a longer pause is beyond what poll takes
+_NEVER = float("inf")
 
-Stop = Callable[[str], None]
 INTERRUPTED, TIMEOUT = "interrupted", "timeout"     # what `stop` is called with
+
+
+class Stoppable(Protocol):
+    """What is watched: a machine. All of it may be called from any thread."""
+
+    def stop(self, reason: str) -> None: ...
+    def withdraw(self, reason: str) -> bool: ...
+    def wake(self) -> None: ...
 
 
 class _Watchdog(threading.Thread):
@@ -28,80 +38,97 @@ class _Watchdog(threading.Thread):
 
     def __init__(self) -> None:
         super().__init__(name="slimulator watchdog", daemon=True)
-        self.wake, self._woken = socket.socketpair()
-        self.wake.setblocking(False)
+        self.alarm, self._heard = socket.socketpair()           # Python waits there with poll, which takes any descriptor
+        self.alarm.setblocking(False)
         self._lock = threading.Lock()
-        self._runs: dict[int, tuple[Stop, float]] = {}          # (stop, deadline) by number
+        self._runs: dict[int, tuple[Stoppable, float]] = {}     # (machine, deadline) by number
         self._next = 0
         self.start()
 
-    def add(self, stop: Stop, deadline: float) -> int:
+    def add(self, machine: Stoppable, deadline: float) -> int:
         with self._lock:
             self._next += 1
-            self._runs[self._next] = stop, deadline
-        if deadline != float("inf"):
-            self.wake.send(b"\0")                               # the thread must not sleep beyond it
+            self._runs[self._next] = machine, deadline
+        if deadline != _NEVER:
+            with suppress(BlockingIOError):                     # full: then the thread is awake
+                self.alarm.send(b"\0")                          # it must not sleep beyond the deadline
         return self._next
 
     def remove(self, number: int) -> None:
+        """From here on the machine hears nothing more of it."""
         with self._lock:
-            del self._runs[number]
+            self._runs.pop(number, None)
 
     def run(self) -> None:
         while True:
             with self._lock:
-                nearest = min((deadline for _, deadline in self._runs.values()), default=float("inf"))
-            pause = None if nearest == float("inf") else min(max(0.0, nearest - time.monotonic()), _DAY)
-            ready, _, _ = select.select([self._woken], [], [], pause)
-            signals = self._woken.recv(4096) if ready else b""
+                nearest = min((deadline for _, deadline in self._runs.values()), default=_NEVER)
+            self._heard.settimeout(None if nearest == _NEVER else min(max(0.001, nearest - time.monotonic()), _DAY))
+            try:
+                signals = self._heard.recv(4096)
+            except TimeoutError:
+                signals = b""
             now = time.monotonic()
             with self._lock:
-                for number, (stop, deadline) in self._runs.items():
-                    if not (ends() | {signal.SIGINT}).isdisjoint(signals):
-                        stop(INTERRUPTED)
-                    elif deadline <= now:
-                        stop(TIMEOUT)
-                        self._runs[number] = stop, float("inf")
+                for number, (machine, deadline) in self._runs.items():
+                    if signals.strip(b"\0"):                     # whatever signal it is: its handler wants to run
+                        machine.wake()
+                    if deadline <= now:
+                        machine.stop(TIMEOUT)
+                        self._runs[number] = machine, _NEVER
 
 
 _watchdog: _Watchdog | None = None
 
 
-@contextmanager
-def watched(stop: Stop, timeout: float | None = None) -> Iterator[None]:
-    """While the block runs, call `stop` with INTERRUPTED on Ctrl-C and with TIMEOUT after `timeout` seconds; a second Ctrl-C
-    raises KeyboardInterrupt.
-
-    Ctrl-C is left alone outside the main thread, and where the application has a handler of its own.
-    """
+def _on_duty() -> _Watchdog:
     global _watchdog
+    _watchdog = _watchdog if _watchdog is not None and _watchdog.is_alive() else _Watchdog()
+    return _watchdog
+
+
+@contextmanager
+def watched(machine: Stoppable, deadline: float = _NEVER) -> Iterator[None]:
+    """While the block runs, ask `machine` to stop with INTERRUPTED on Ctrl-C and with TIMEOUT at `deadline`, a time.monotonic().
+
+    A second Ctrl-C raises KeyboardInterrupt at once, and so does, behind the block, a first that it has not reported any more. A
+    TIMEOUT that it has not reported is withdrawn: it is no limit of the next run. Ctrl-C is left alone outside the main thread, and
+    where the application has a handler of its own.
+    """
     main = threading.current_thread() is threading.main_thread()
     mine = main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    heard = mine or (main and ends())               # what ends the process is handled when the machine has stopped
-    if not heard and timeout is None:
+    heard = mine or (main and ends())                           # these raise in Python, once the machine is back there
+    if not heard and deadline == _NEVER:
         yield
         return
-    _watchdog = _watchdog if _watchdog is not None and _watchdog.is_alive() else _Watchdog()
-    number = _watchdog.add(stop, float("inf") if timeout is None else time.monotonic() + timeout)
-    again = False
+    asked = False
+    watchdog: _Watchdog | None = None
+    number, before = 0, -1
 
     def handler(_signal: int, frame: Any) -> None:
-        nonlocal again
-        if again:
+        nonlocal asked
+        if asked:
             raise KeyboardInterrupt
-        again = True
-        stop(INTERRUPTED)
+        asked = True
+        machine.stop(INTERRUPTED)
 
-    descriptor = -1
-    if mine:
-        signal.signal(signal.SIGINT, handler)
-    if heard:
-        descriptor = signal.set_wakeup_fd(_watchdog.wake.fileno(), warn_on_full_buffer=False)
     try:
+        if mine:
+            signal.signal(signal.SIGINT, handler)               # first of all: from here on nothing breaks in
+        watchdog = _on_duty()
+        if heard:
+            before = signal.set_wakeup_fd(watchdog.alarm.fileno(), warn_on_full_buffer=False)
+        number = watchdog.add(machine, deadline)
         yield
     finally:
-        if heard:
-            signal.set_wakeup_fd(descriptor)
+        if watchdog is not None:
+            watchdog.remove(number)
+            if heard:
+                signal.set_wakeup_fd(before)
         if mine:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-        _watchdog.remove(number)
+        if deadline != _NEVER:
+            machine.withdraw(TIMEOUT)
+        late = asked and machine.withdraw(INTERRUPTED)
+    if late:
+        raise KeyboardInterrupt

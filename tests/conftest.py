@@ -8,6 +8,7 @@ failure.
 
 from __future__ import annotations
 
+import faulthandler
 import os
 from collections import Counter
 from collections.abc import Generator
@@ -23,6 +24,27 @@ ORACLE = Path(__file__).parent / "oracle"
 REQUIRED = os.environ.get("SLIMULATOR_ORACLE") == "require"
 
 shared._said.add(shared.FIRST_RUN)          # what commands print does not depend on who has compiled which kernel before
+
+
+GRACE = 120             # seconds behind its time limit (pyproject.toml, pytest-timeout) in which a test must have failed
+_stderr = pytest.StashKey[int]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_stderr] = os.dup(2)                   # what tests write to it is captured
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """The last resort: a test that hangs where Python does not come, in compiled code, ends the process, with all stacks."""
+    marker = item.get_closest_marker("timeout")
+    limit = float(marker.args[0] if marker else item.config.getoption("timeout") or item.config.getini("timeout") or 0)
+    if limit:
+        faulthandler.dump_traceback_later(limit + GRACE, exit=True, file=item.config.stash[_stderr])
+    try:
+        return (yield)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,11 +1,12 @@
 """One client of the gdb server: packets in, packets out, and what it says while the program runs.
 
-Whatever a client sends, the worst that happens is Gone: it has left, or what it sends is not gdb's protocol.
+Whatever a client sends, the worst that happens is Gone: it has left, or what it sends is not gdb's protocol. Who comes while
+there is a client is told so and sent away.
 """
 
 from __future__ import annotations
 
-import select
+import selectors
 import socket
 import threading
 from collections import deque
@@ -17,6 +18,9 @@ from emulator.debug.gdb_packets import LARGEST, Event, Kind, PacketReader, frame
 _MOST_BAD = 10              # packets with wrong checksums, or requests to repeat, in a row
 _MOST_GARBAGE = 1 << 16     # bytes outside packets
 _MOST_WAITING = 1000        # packets that were sent without waiting for an answer
+_MOST_REFUSED = 8           # clients at a time that are told why; what is beyond is hung up on
+_PATIENCE = 30.0            # seconds for a client to take what it is sent
+_REFUSAL = 5.0              # seconds for one that is refused to send the first packet, which is answered
 
 
 class Gone(Exception):
@@ -24,16 +28,27 @@ class Gone(Exception):
 
 
 class Connection:
-    """A client on a socket. `acknowledge` is false once it has asked for no acknowledgements."""
+    """A client on a socket. `acknowledge` is false once it has asked for no acknowledgements.
 
-    def __init__(self, client: socket.socket, say: Callable[[str], None]) -> None:
+    listener: where others come. interrupt: is called when the client asks for a stop, and when it goes while the program runs.
+    """
+
+    def __init__(self, client: socket.socket, listener: socket.socket, say: Callable[[str], None],
+                 interrupt: Callable[[], None]) -> None:
         self.acknowledge = True
-        self._socket, self._say = client, say
+        self.refusal = "another gdb is connected"
+        self._socket, self._listener, self._say, self._interrupt = client, listener, say, interrupt
         self._reader = PacketReader()
         self._events: deque[Event] = deque()
         self._last = b""
         self._bad = self._garbage = 0
+        self._refused = threading.Semaphore(_MOST_REFUSED)
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        client.settimeout(_PATIENCE)
+        self._selector = selectors.DefaultSelector()            # no select: a process may have more than 1,024 open files
+        listener.setblocking(False)
+        for one in (client, listener):
+            self._selector.register(one, selectors.EVENT_READ)
 
     # ---------------------------------------------------------------------------------------------- the program stands
 
@@ -44,10 +59,10 @@ class Connection:
                 payload = self._take(self._events.popleft())
                 if payload is not None:
                     return payload
-            self._receive()
+            self._attend()
 
     def _take(self, event: Event) -> bytes | None:
-        """Answer what is no packet; the payload of one that is. A request to stop means nothing while the program stands."""
+        """Answer what is no packet; the payload of one that is."""
         if event.kind is Kind.PACKET or (event.kind is Kind.BAD_CHECKSUM and not self.acknowledge):
             self._bad = 0                       # without acknowledgements the checksum means nothing
             self._acknowledge(b"+")
@@ -77,6 +92,8 @@ class Connection:
                     self._say("gdb sent bytes that belong to no packet; they are ignored")
                 if self._garbage > _MOST_GARBAGE:
                     raise Gone("what it sends is not gdb's protocol")
+            elif event.kind is Kind.INTERRUPT:                  # while the program stands, too: the next resume reports it
+                self._interrupt()
             elif event.kind is not Kind.ACKNOWLEDGED:
                 self._events.append(event)
         if len(self._events) > _MOST_WAITING:
@@ -93,9 +110,16 @@ class Connection:
         for start in range(0, len(data), LARGEST - 2):
             self.send(b"O" + data[start:start + LARGEST - 2])
 
-    def close(self) -> None:
-        """Hang up."""
+    def hang_up(self, refusal: str) -> None:
+        """The client is let go; who comes from now on is told why it is refused."""
+        self.refusal = refusal
+        self._selector.unregister(self._socket)
         self._socket.close()
+
+    def close(self) -> None:
+        """The end of the connection."""
+        self._socket.close()
+        self._selector.close()
 
     def _acknowledge(self, sign: bytes) -> None:
         if self.acknowledge:
@@ -107,32 +131,54 @@ class Connection:
         except OSError as error:
             raise Gone(error.strerror or str(error)) from None
 
-    # ---------------------------------------------------------------------------------------------- the program runs
+    # ---------------------------------------------------------------------------------------------- whoever says something
+
+    def _attend(self) -> bool:
+        """Wait for the client, for others, or for the end of a block `listening`: False. Raises Gone."""
+        ready = [key.fileobj for key, _ in self._selector.select()]
+        if self._socket in ready:                               # to its end, first: if it has gone, the other one is the next
+            self._receive()
+        elif self._listener in ready:
+            self._refuse()
+        return not any(one not in (self._socket, self._listener) for one in ready)
+
+    def _refuse(self) -> None:
+        """Tell another client why it is not served. gdb reads an answer to what it has asked, so that is waited for."""
+        def answer() -> None:
+            with self._refused, other, suppress(OSError):
+                other.settimeout(_REFUSAL)
+                other.recv(1 << 16)
+                other.sendall(b"+" + frame(f"E.slimulator: {self.refusal}".encode()))
+                other.shutdown(socket.SHUT_WR)
+                while other.recv(1 << 16):                      # hung up on at once it might not get to read that
+                    pass
+
+        try:
+            other, _ = self._listener.accept()
+        except OSError:                                         # it has gone again
+            return
+        if self._refused.acquire(blocking=False):
+            self._refused.release()
+            threading.Thread(target=answer, name="gdb, refused", daemon=True).start()
+        else:
+            other.close()
+        self._say(f"another client was refused: {self.refusal}")
 
     @contextmanager
-    def listening(self, stop: Callable[[], None]) -> Iterator[None]:
-        """While the block runs, call `stop` when the client asks for it or goes away, again and again until the block ends: a
-        request in the moment in which the program starts must not get lost. Raises Gone at the end if the client has gone.
-        """
+    def listening(self) -> Iterator[None]:
+        """While the block runs, hear the client: it may ask for a stop, or go away. Raises Gone at the end if it has gone."""
         end, wake = socket.socketpair()
         gone: list[Gone] = []
 
         def listen() -> None:
-            watched, asked = [self._socket, end], False
-            while True:
-                asked = asked or bool(gone) or any(event.kind is Kind.INTERRUPT for event in self._events)
-                if asked:
-                    stop()
-                ready, _, _ = select.select(watched, [], [], 0.02 if asked else None)
-                if end in ready:
-                    return
-                if ready:
-                    try:
-                        self._receive()
-                    except Gone as reason:
-                        gone.append(reason)
-                        watched.remove(self._socket)
+            try:
+                while self._attend():
+                    pass
+            except Gone as reason:
+                gone.append(reason)
+                self._interrupt()
 
+        self._selector.register(end, selectors.EVENT_READ)
         thread = threading.Thread(target=listen, name="gdb", daemon=True)
         thread.start()
         try:
@@ -140,6 +186,7 @@ class Connection:
         finally:
             wake.send(b"\0")
             thread.join()
+            self._selector.unregister(end)
             for pipe in (end, wake):
                 with suppress(OSError):
                     pipe.close()

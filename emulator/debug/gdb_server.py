@@ -13,6 +13,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import closing
 
 from emulator.debug.access import DebugError, read_memory, readable, write_memory
 from emulator.debug.gdb_connection import Connection, Gone
@@ -21,6 +22,7 @@ from emulator.debug.gdb_target import PC, SIGINT, SIGNALS, SIGTRAP, description,
 from emulator.debug.places import unit_operations
 from emulator.debug.session import Breakpoint, Point, Session, Stop, Watchpoint, check_watch
 from emulator.debug.viewer import Viewer
+from isa.reference import RunResult
 from isa.watchdog import INTERRUPTED
 
 ADDRESS = "127.0.0.1"
@@ -59,7 +61,8 @@ class GdbServer:
 
     def __init__(self, session: Session, say: Callable[[str], None]) -> None:
         self.session, self.machine, self.say = session, session.machine, say
-        self._last = Stop("there", self.machine.run(0))
+        self._numbers: dict[str, int] = {}      # of points, by what gdb calls them
+        self._last = Stop("there", RunResult("limit", 0, self.machine.counter("core.instructions")))
         self._connection: Connection
         self._tells_breakpoints = False         # may a stop reply say that it was a breakpoint?
         self._behind = 0                        # bytes that pc is ahead of what gdb is told
@@ -68,22 +71,28 @@ class GdbServer:
     def serve(self, listener: socket.socket) -> int:
         """Serve clients until the program has ended. Returns its exit status, 0 if it was killed, 1 if it trapped."""
         while True:
+            listener.setblocking(True)
             client, _ = listener.accept()
-            with client:
-                self._connection = Connection(client, self.say)
+            with closing(Connection(client, listener, self.say, lambda: self.machine.stop(_ASKED))) as self._connection:
                 try:
                     while True:
                         reply = self.answer(self._connection.packet())
                         if reply is not None:
                             self._connection.send(reply)
                 except Gone as reason:
-                    self.session.points.clear()
+                    self._forget()
                     if self.machine.exit_code is not None:
                         return self.machine.exit_code
                     self.say(f"the client has gone: {reason}; the program stands at {self.session.places.name(self.machine.pc)}, "
                              "waiting for the next client")
                 except Ended as end:
                     return end.status
+
+    def _forget(self) -> None:
+        """What a client has asked for and is not there any more to see."""
+        self.session.points.clear()
+        self._numbers.clear()
+        self.machine.withdraw(_ASKED)
 
     # ---------------------------------------------------------------------------------------------- packets
 
@@ -177,7 +186,7 @@ class GdbServer:
     def _insert(self, text: str) -> str:
         """Z0 and Z1: a breakpoint; Z2: a watchpoint for writes. Others are not supported."""
         kind, address, size = text[0], *_numbers(text[1:].removeprefix(",").partition(";")[0], 2)
-        number = max(self.session.points, default=0) + 1
+        number = next(reversed(self.session.points), 0) + 1     # the newest has the largest
         point: Point
         if kind in (_SOFTWARE, _HARDWARE):
             if address % 4:
@@ -189,15 +198,15 @@ class GdbServer:
             point = Watchpoint(number, text, address=address, size=size)
         else:
             return ""
-        if not any(other.text == text for other in self.session.points.values()):
-            self.session.points[number] = point
+        if text not in self._numbers:
+            self._numbers[text], self.session.points[number] = number, point
         return "OK"
 
     def _remove(self, text: str) -> str:
         if text[0] not in (_SOFTWARE, _HARDWARE, _WRITE):
             return ""
-        for number in [number for number, point in self.session.points.items() if point.text == text]:
-            del self.session.points[number]
+        if text in self._numbers:
+            del self.session.points[self._numbers.pop(text)]
         return "OK"
 
     def _monitor_command(self, text: str) -> str:
@@ -242,7 +251,7 @@ class GdbServer:
             self.session.before = self.machine.counters
             targets, self._monitor.targets = (self._monitor.targets, ()) if limit is None else ((), self._monitor.targets)
             sys.stdout.flush()
-            with self._connection.listening(lambda: self.session.interrupt(_ASKED)):
+            with self._connection.listening():
                 self._last = self.session.resume(limit, until=targets)
             if self._last.reason == INTERRUPTED:            # by Ctrl-C at our own terminal
                 raise KeyboardInterrupt
@@ -274,10 +283,11 @@ class GdbServer:
     def _detach(self, text: str) -> str:
         """D: the program runs on, on its own."""
         self._connection.send(b"OK")
-        self._connection.close()
-        self.session.points.clear()
+        self._connection.hang_up("the program runs on to its end")
+        self._forget()
         self.say("gdb has detached; the program runs on")
-        stop = self.session.resume() if self.machine.exit_code is None else self._last
+        with self._connection.listening():
+            stop = self.session.resume() if self.machine.exit_code is None else self._last
         if stop.reason == INTERRUPTED:
             raise KeyboardInterrupt
         if stop.result.trap is not None:

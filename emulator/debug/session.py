@@ -82,7 +82,6 @@ class Session:
         self.points: dict[int, Point] = {}
         self.before: Counters = self.machine.counters           # as they were at the stop before this one
         self._last_number = 0
-        self._asked = ""                                        # a reason to stop, from another thread or a signal
 
     def restart(self) -> None:
         """Load the program anew. What it is to stop at stays."""
@@ -109,38 +108,40 @@ class Session:
 
     # ---------------------------------------------------------------------------------------------- going on
 
-    def interrupt(self, reason: str = INTERRUPTED) -> None:
-        """Stop at the next instruction boundary. May be called from another thread and from a signal handler."""
-        self._asked = reason
-        self.machine.stop(reason)
-
     def resume(self, limit: int | None = None, until: Iterable[int] = (), when: Callable[[], bool] = lambda: True) -> Stop:
         """Go on to the next thing to stop at, for at most `limit` instructions, or to one of the addresses `until` if
         `when()` is true there. Conditions are evaluated; where they are false the program goes on.
+
+        A request to stop (Machine.stop) that finds the program at a breakpoint is kept: the next call reports it.
         """
         machine, targets = self.machine, set(until)
         breakpoints = [point for point in self.points.values() if isinstance(point, Breakpoint)]
         watchpoints = [point for point in self.points.values() if isinstance(point, Watchpoint)]
-        machine.breakpoints = {address for point in breakpoints for address in point.addresses} | targets
-        machine.watchpoints = [(point.address, point.size) for point in watchpoints]
         for watchpoint in watchpoints:
             watchpoint.old = read_memory(machine, watchpoint.address, watchpoint.size).tobytes()
-        self._asked = ""
+        machine.breakpoints = {address for point in breakpoints for address in point.addresses} | targets
+        machine.watchpoints = [(point.address, point.size) for point in watchpoints]
         first = machine.spent
-        with watched(self.interrupt):
+        with watched(machine):
             while True:
-                result = machine.run(None if limit is None else limit - (machine.spent - first))
+                before = machine.spent
+                result = machine.run(None if limit is None else limit - (before - first))
                 if result.reason in ("exit", "trap"):
                     return Stop(result.reason, result)
+                asked = result.reason not in ("breakpoint", "watchpoint", "limit")
+                if machine.spent == before:                     # asked for before it began: what is here was told of before
+                    return Stop(result.reason if asked else "there", result)
                 problems: list[str] = []
                 writes = self._writes(watchpoints, result.reason == "watchpoint", problems)
                 hits = [point for point in breakpoints if machine.pc in point.addresses and self._holds(point, problems)]
                 if hits or writes:
+                    if asked:
+                        machine.stop(result.reason)
                     return self._stopped("breakpoint" if hits else "watchpoint", result, hits, writes, problems)
+                if asked:
+                    return Stop(result.reason, result)
                 if (machine.pc in targets and when()) or (limit is not None and machine.spent - first >= limit):
                     return Stop("there", result)
-                if self._asked or result.reason not in ("breakpoint", "watchpoint"):
-                    return Stop(self._asked or result.reason, result)
 
     def _writes(self, watchpoints: list[Watchpoint], stopped: bool, problems: list[str]) -> list[Write]:
         """What the last instruction wrote to watched bytes, where the condition holds."""
@@ -179,7 +180,9 @@ class Session:
         if self.machine.exit_code is not None:
             raise DebugError("the program has ended; `restart` starts it again")
         before = self.machine.counters
-        stop = way()                                        # raises before the program has moved, or not at all
+        with watched(self.machine):                         # for all of it: a way may be many runs
+            stop = way()                                    # raises before the program has moved, or not at all
+            self.machine.withdraw(INTERRUPTED)              # who asked has the program back, whatever has stopped it
         self.before = before
         return stop
 

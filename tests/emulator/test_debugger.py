@@ -637,7 +637,7 @@ def test_control_c_comes_back_to_the_prompt(here, engine: str) -> None:
 def test_a_conditional_breakpoint_that_never_holds_can_be_interrupted(debug) -> None:
     import threading
     debugger = debug(ENDLESS, Machine)
-    timer = threading.Timer(0.5, debugger.session.interrupt)
+    timer = threading.Timer(0.5, debugger.session.machine.stop, ["interrupted"])
     timer.start()
     lines = said(debugger, "break again if t0 < 0", "continue")
     assert lines[1].startswith("interrupted after ")

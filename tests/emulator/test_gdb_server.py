@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 import socket
-import subprocess
-import sys
 import threading
+import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from children import LIMIT, SLIMULATOR, Child, run
+from gdb_client import GdbClient
 
 import asm
 from emulator.debug.gdb_packets import LARGEST, Event, Kind, PacketReader, escape, frame, unescape
@@ -83,46 +84,6 @@ def test_escapes() -> None:
 # ------------------------------------------------------------------------------------------------ a client
 
 
-class Client:
-    """gdb's side of a connection."""
-
-    def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=60)
-        self.reader, self.events, self.console = PacketReader(), [], ""
-
-    def event(self) -> Event:
-        while not self.events:
-            data = self.socket.recv(65536)
-            if not data:
-                raise EOFError
-            self.events += self.reader.feed(data)
-        return self.events.pop(0)
-
-    def answer(self) -> str:
-        """The next packet that is no console text."""
-        while True:
-            event = self.event()
-            assert event.kind in (Kind.PACKET, Kind.ACKNOWLEDGED), event
-            if event.kind is Kind.PACKET:
-                self.socket.sendall(b"+")
-                text = event.payload.decode("latin-1")
-                if not re.fullmatch(r"O([0-9a-f]{2})+", text):
-                    return text
-                self.console += bytes.fromhex(text[1:]).decode()
-
-    def ask(self, packet: str | bytes) -> str:
-        self.socket.sendall(frame(packet.encode() if isinstance(packet, str) else packet))
-        return self.answer()
-
-    def monitor(self, command: str) -> str:
-        self.console = ""
-        assert self.ask(f"qRcmd,{command.encode().hex()}") == "OK"
-        return self.console
-
-    def pc(self) -> int:
-        return int.from_bytes(bytes.fromhex(self.ask("p20")), "little")
-
-
 class Served:
     """A server in a thread: `.port`, `.said`, `.session`, and `.status` once it has ended."""
 
@@ -137,20 +98,20 @@ class Served:
         self.session, self.said, self.status = Session(start), [], None
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
-        self.clients: list[Client] = []
+        self.clients: list[GdbClient] = []
         self.thread = threading.Thread(target=self._serve, daemon=True)
         self.thread.start()
 
     def _serve(self) -> None:
         self.status = GdbServer(self.session, self.said.append).serve(self.listener)
 
-    def client(self) -> Client:
-        self.clients.append(Client(self.port))
+    def client(self) -> GdbClient:
+        self.clients.append(GdbClient(self.port))
         return self.clients[-1]
 
     def ended(self) -> int | None:
         """Wait for the end of the server."""
-        self.thread.join(60)
+        self.thread.join(LIMIT)
         assert not self.thread.is_alive()
         return self.status
 
@@ -317,8 +278,108 @@ def test_an_interrupt_stops_a_running_program(served, engine, together: bool) ->
             assert client.event().kind is Kind.ACKNOWLEDGED
             client.socket.sendall(b"\x03")
         assert client.answer().startswith("T02")
-    client.socket.sendall(b"\x03")                              # nothing runs: it means nothing
+
+
+@pytest.mark.parametrize("engine", [ReferenceMachine, Machine])
+def test_an_interrupt_that_finds_the_program_standing_is_for_the_next_resume(served, engine) -> None:
+    """Debugging with GDB, "Interrupts": it is queued. gdb asks for one again while it evaluates conditions between two stops."""
+    server = served(ENDLESS, engine)
+    client = server.client()
+    for resume in ("c", "vCont;c:1", "s", "vCont;s:1"):
+        client.interrupt()
+        assert client.ask("qC") == "QC1"                        # no packet in between takes it
+        pc = client.pc()
+        assert client.ask(resume).startswith("T02") and client.pc() == pc
+        assert client.ask("s").startswith("T05")                # it was for one resume
+    client.ask(f"Z0,{0x80000004:x},4")
+    client.ask("c")
+    for _ in range(5):                                          # at a breakpoint, as gdb does where its condition is false
+        client.interrupt()
+        assert client.ask("c").startswith("T02")
+        assert client.ask("c").startswith("T05")
+
+
+@pytest.mark.parametrize("leave", ["close", "detach"])
+def test_an_interrupt_is_of_its_client_alone(served, leave: str) -> None:
+    server = served()
+    client = server.client()
+    client.interrupt()
     assert client.ask("qC") == "QC1"
+    if leave == "detach":
+        assert client.ask("D") == "OK" and server.ended() == 7
+        return
+    client.socket.close()
+    assert server.client().ask("c") == "W07"
+
+
+def test_a_second_client_is_told_why_it_is_refused(served) -> None:
+    server = served(ENDLESS, Machine)
+    first = server.client()
+    assert first.ask("qC") == "QC1"
+    for running in (False, True, False):
+        if running:
+            first.send("c")
+            assert first.event().kind is Kind.ACKNOWLEDGED
+        second = server.client()
+        assert second.ask("qSupported:swbreak+") == "E.slimulator: another gdb is connected"
+        with pytest.raises(EOFError):
+            second.event()
+        if running:
+            first.interrupt()
+            assert first.answer().startswith("T02")
+        assert first.ask("qC") == "QC1"
+    assert server.said == ["another client was refused: another gdb is connected"] * 3
+    first.socket.close()
+    assert server.client().ask("qC") == "QC1"
+
+
+def test_many_second_clients_are_hung_up_on(served) -> None:
+    server = served()
+    first = server.client()
+    others = [server.client() for _ in range(40)]               # they say nothing
+    assert first.ask("qC") == "QC1"
+    closed = 0
+    for other in others:
+        try:
+            other.event()
+        except (EOFError, ConnectionError):
+            closed += 1
+    assert closed == 40 and first.ask("qC") == "QC1"
+
+
+def test_who_comes_behind_detach_is_told_too(served) -> None:
+    server = served(ENDLESS, Machine)
+    client = server.client()
+    assert client.ask("D") == "OK"
+    assert server.client().ask("?") == "E.slimulator: the program runs on to its end"
+    server.session.machine.stop("enough")
+    assert server.ended() == 0
+
+
+def test_breakpoints_by_the_thousand() -> None:
+    """What they cost grows as they do: to set, to run with, to hit with a condition of our own, to remove."""
+    program = asm.assemble("_start:\n.rept 20000\nnop\n.endr\n j _start\n")
+
+    def start() -> ReferenceMachine:
+        machine = Machine("slim")
+        machine.load(program)
+        return machine
+
+    def seconds(count: int) -> float:
+        server = GdbServer(Session(start), print)
+        began = time.process_time()
+        for number in range(count):
+            assert server.answer(f"Z0,{0x80000100 + 4 * number:x},4".encode()) == b"OK"
+        for _ in range(200):
+            assert server.session.resume().reason == "breakpoint"
+        for number in range(count):
+            assert server.answer(f"z0,{0x80000100 + 4 * number:x},4".encode()) == b"OK"
+        assert server.session.points == {}
+        return time.process_time() - began
+
+    seconds(100)
+    few, many = (min(seconds(count) for _ in range(3)) for count in (1000, 8000))
+    assert many < 24 * few                                      # in proportion 8, squared 64
 
 
 def test_monitor_commands(served) -> None:
@@ -442,16 +503,15 @@ def test_the_command_prints_its_port_and_the_programs_output(tmp_path: Path) -> 
     source = ('_start: li a0, 1\n la a1, text\n li a2, 3\n li a7, 64\n ecall\n li a7, 93\n li a0, 5\n ecall\n'
               'text: .ascii "hi\\n"\n')
     asm.assemble(source).save(tmp_path / "p.elf")
-    command = [sys.executable, str(ROOT / "slimulator.py"), "debug", str(tmp_path / "p.elf"), "--engine", "reference", "--gdb"]
-    child = subprocess.Popen([*command, "0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert child.stderr is not None
-    line = child.stderr.readline()
-    found = re.fullmatch(rf"waiting for gdb on 127\.0\.0\.1:(\d+): gdb-multiarch {tmp_path}/p\.elf -ex 'target remote :\1'\n", line)
-    assert found, line
-    client = Client(int(found[1]))
-    taken = subprocess.run([*command, found[1]], capture_output=True, text=True, check=False)
-    assert (taken.returncode, taken.stderr) == (1, f"error: port {found[1]} of 127.0.0.1: Address already in use\n")
-    assert client.ask("c") == "W05"
-    client.socket.close()
-    out, err = child.communicate(timeout=60)
-    assert (out, err, child.returncode) == ("hi\n", "", 5)
+    command = [*SLIMULATOR, "debug", tmp_path / "p.elf", "--engine", "reference", "--gdb"]
+    with Child(*command, "0") as child:
+        line = child.line("err")
+        found = re.fullmatch(r"waiting for gdb on 127\.0\.0\.1:(\d+): "
+                             rf"gdb-multiarch {tmp_path}/p\.elf -ex 'target remote :\1'\n", line)
+        assert found, line
+        client = GdbClient(int(found[1]))
+        taken = run(*command, found[1])
+        assert (taken.returncode, taken.stderr) == (1, f"error: port {found[1]} of 127.0.0.1: Address already in use\n")
+        assert client.ask("c") == "W05"
+        client.socket.close()
+        assert (*child.end(), child.status) == ("hi\n", "", 5)
