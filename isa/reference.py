@@ -196,6 +196,7 @@ class ReferenceMachine(Vocabulary):
         snapshot.apply(restored)
         return restored
 
+    @exclusive(within=True)
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled, a machine is a snapshot, its program, its host, and what stops it and looks on. Raises SnapshotError."""
         from isa.snapshot import packed, unpacked

@@ -5,6 +5,7 @@ The machines of this file run programs without an end: a request that gets lost 
 
 from __future__ import annotations
 
+import copy
 import os
 import signal
 import sys
@@ -309,7 +310,7 @@ def test_a_machine_that_runs_is_not_run_loaded_or_looked_into_by_another_thread(
     thread.start()
     assert started.wait(TOO_LONG)
     for ask in (machine.run, machine.step, lambda: machine.load(asm.assemble(EXITS)), lambda: machine.save(tmp_path / "a.slim"),
-                lambda: machine.hook(print), lambda: machine.unhook(print)):
+                lambda: machine.hook(print), lambda: machine.unhook(print), lambda: copy.copy(machine)):
         with pytest.raises(AlreadyRunning, match=r": this machine is already running \(run in thread 'other'\)"):
             ask()
     machine.stop("told")
