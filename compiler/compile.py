@@ -14,22 +14,24 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from asm.assembler import assemble
 from compiler.calibrate import with_thresholds
-from compiler.errors import ModelError, one_of
+from compiler.errors import ModelError, RoomError, one_of
 from compiler.graph import Graph
 from compiler.kv_cache import KV_FORMATS, with_int8_cache
 from compiler.lowering.active import scratch as scratch_of_active
 from compiler.lowering.banks import scratch as scratch_of_banks
 from compiler.lowering.pim import scratch as scratch_of_pim
+from compiler.made import Made
 from compiler.memory_plan import MemoryPlan, plan_memory
 from compiler.model import Model
 from compiler.neurons import neuron_bytes
 from compiler.placement import Placement, check_room, computes_in_banks, place
-from compiler.program import MOST_STOPS, Files, cache_region, weights_region, write_program
+from compiler.program import BANKS, MOST_STOPS, Files, cache_region, weights_region, weights_section, write_program
 from compiler.quantise import quantise
 from compiler.recipe import Recipe
 from compiler.sampling import scratch
@@ -42,6 +44,7 @@ from isa.preset import Preset, load_preset, presets_with
 from isa.program import Program
 
 EMBEDDING_FORMATS = ("f32", "f16", "bf16", "i8")
+FEWEST_BITS = ("b1", "t2", "t5", "i2", "c2")
 LONGEST_CONTEXT = 2048          # positions, unless more are asked for: caches and tables grow with them
 
 Progress = Callable[[int, int], None]
@@ -73,8 +76,7 @@ class Compiled:
         for file, part in parts:
             with replacing(file) as stream:
                 for done, _ in part.write(stream):
-                    if progress:
-                        progress(before + done, whole)
+                    _tell(progress, before, whole, done)
             before += part.size
         with replacing(Path(files.meta)) as stream:
             stream.write(json.dumps(self.meta).encode())
@@ -118,13 +120,36 @@ class Compiled:
         """
         check_directory(path)
         try:
-            with tempfile.TemporaryDirectory(dir=path.parent, prefix=".slim-") as folder:
-                program = self.build(Path(folder), progress)
+            with tempfile.TemporaryDirectory(prefix="slimulator-") as folder:
+                program = self._without_contents(Path(folder))
                 program.lines = [replace(line, file=str(source or path.with_suffix(".s"))) for line in program.lines]
+                self._fill(program, progress)
                 program.save(path)
         except OSError as error:
             error.filename = str(path)          # not a temporary one that nobody knows
             raise
+
+    def _without_contents(self, folder: Path) -> Program:
+        """The program, made of files that have the right size but take no room: holes."""
+        files = Files().within(folder)
+        for name, part in ((files.weights, self.layout), (files.banks, self.placement)):
+            if part:
+                with open(name, "wb") as stream:
+                    stream.truncate(part.size)
+        Path(files.meta).write_text(json.dumps(self.meta), encoding="utf-8")
+        return assemble(self.text(files), machine=self.machine_name)
+
+    def _fill(self, program: Program, progress: Progress | None) -> None:
+        """Have the contents made when the program is written: they need not lie anywhere before."""
+        parts: list[tuple[str, Layout | Placement]] = [(weights_section(self.machine), self.layout)]
+        if self.placement and self.placement.size:
+            parts.insert(0, (BANKS, self.placement))
+        before, whole = 0, sum(part.size for _, part in parts)
+        for name, part in parts:
+            section = program.section(name)
+            assert section is not None and section.size == part.size
+            section.chunks = [Made(name, 0, part.size, part, partial(_tell, progress, before, whole))]
+            before += part.size
 
     def summary(self) -> str:
         """What the program takes of the machine's memories, one line each."""
@@ -156,6 +181,11 @@ class Compiled:
         self.write_files(files.within(path.parent), progress)
         with replacing(path) as stream:
             stream.write(self.text(files).encode())
+
+
+def _tell(progress: Progress | None, before: int, whole: int, done: int) -> None:
+    if progress:
+        progress(before + done, whole)
 
 
 def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recipe | None = None,
@@ -190,6 +220,37 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
     placement = place(model, preset, groups) if computes_in_banks(preset) else None
     if placement:
         graph = to_banks(graph, placement)
+    name = machine if isinstance(machine, str) else machine.name
+
+    def lowered(positions: int) -> Compiled:
+        return _lowered(model, graph, preset, name, placement, positions, sparse)
+
+    try:
+        return lowered(positions)
+    except RoomError as error:
+        fits = _context_that_fits(lowered, positions)
+        if fits or " fits" not in error.hint:
+            error.hint += f"; --context {fits} fits" if fits else "; a shorter --context does not help"
+        raise
+
+
+def _context_that_fits(lowered: Callable[[int], Compiled], positions: int) -> int:
+    """The most positions with which a model fits that does not with so many; 0 where none does."""
+    fits, fails = 0, positions
+    while fails - fits > 1:                 # less needs less room: the most that fits, by halves
+        middle = (fits + fails) // 2
+        try:
+            lowered(middle)
+            fits = middle
+        except RoomError:
+            fails = middle
+    return fits
+
+
+def _lowered(model: Model, graph: Graph, machine: Preset, name: str, placement: Placement | None, positions: int,
+             sparse: bool) -> Compiled:
+    """A graph that is ready to be laid out, for so many positions. Raises ModelError, RoomError for what has no room."""
+    groups = [body.layers for body in graph.bodies]
     layout = plan_weights(model, positions, groups, (BY_NEURON,) if sparse else (), placement.has if placement else None)
     embedding = layout.once["embedding"]
     if embedding.format not in EMBEDDING_FORMATS:
@@ -202,10 +263,10 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
         rows |= scratch_of_active(model.config.hidden, model.config.dim)
     if placement:
         rows |= scratch_of_pim(placement) | scratch_of_banks(placement)
-    reached = _reached(preset)
-    memory = plan_memory(graph, positions, preset, rows, reached=reached, buffered=sparse or not reached)
+    reached = _reached(machine)
+    memory = plan_memory(graph, positions, machine, rows, reached=reached, buffered=sparse or not reached)
     memory.add(scratch(model.config.vocab), beside=("logits", *(scratch_of_pim(placement) if placement else ())))
-    compiled = Compiled(model, graph, layout, memory, preset, machine if isinstance(machine, str) else machine.name, placement)
+    compiled = Compiled(model, graph, layout, memory, machine, name, placement)
     _check_machine(compiled)
     compiled.text()                     # raises for what has no room in a tile
     return compiled
@@ -254,5 +315,8 @@ def _check_machine(compiled: Compiled) -> None:
     for name, size in linear.items():
         room = machine.region(name).size
         if size > room:
-            raise ModelError("", place, got=f"weights and caches take {size:,} bytes of {name}", expected=f"at most {room:,}",
-                             hint="try fewer bits (--weights t2, --kv i8) or a shorter --context")
+            fewer = [option for option, possible in (
+                ("--weights t2", any(placed.format not in FEWEST_BITS for placed in layout.every() if len(placed.shape) == 2)),
+                ("--kv i8", name == cache_region(machine) and compiled.graph.values["keys"].format != "i8")) if possible]
+            raise RoomError("", place, got=f"weights and caches take {size:,} bytes of {name}", expected=f"at most {room:,}",
+                            hint=f"fewer bits take less ({', '.join(fewer)})" if fewer else f"{size - room:,} bytes are missing")

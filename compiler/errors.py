@@ -24,6 +24,10 @@ class ModelError(Exception):
         return f"{file}error: {place}{self.got}{expected}" + (f"\nhint: {self.hint}" if self.hint else "")
 
 
+class RoomError(ModelError):
+    """What a model takes of a machine is more than the machine has. The compiler adds which --context would fit, if one does."""
+
+
 def one_of(names: Iterable[str]) -> str:
     """"a, b or c"."""
     *most, last = names

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 
-from compiler.errors import ModelError
+from compiler.errors import RoomError
 from compiler.graph import Graph, Op, Value
 from isa.preset import Preset
 
@@ -90,10 +90,10 @@ class MemoryPlan:
         room = self.machine.region("sram").size
         if self.scratchpad_bytes > room:
             name, slot = max(self.slots.items(), key=lambda item: item[1].end)
-            raise ModelError("", f"machine {self.machine.name}", expected=f"at most {room:,}",
-                             got=f"the values of a token take {self.scratchpad_bytes:,} bytes of scratchpad for {self.context} "
-                                 f"positions; {name} alone takes {slot.size:,}",
-                             hint=f"{self.scratchpad_bytes - room:,} bytes are missing: try a shorter --context, or --machine slim")
+            raise RoomError("", f"machine {self.machine.name}", expected=f"at most {room:,}",
+                            got=f"the values of a token take {self.scratchpad_bytes:,} bytes of scratchpad for {self.context} "
+                                f"positions; {name} alone takes {slot.size:,}",
+                            hint=f"{self.scratchpad_bytes - room:,} bytes are missing")
 
 
 def plan_memory(graph: Graph, context: int, machine: Preset, scratch: Mapping[str, int], *, reached: bool,

@@ -26,7 +26,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from compiler.errors import ModelError
+from compiler.errors import ModelError, RoomError
 from compiler.model import Model, layer_roles, roles
 from compiler.quantise import storage
 from compiler.tensors import Tensor
@@ -284,8 +284,8 @@ def check_room(placement: Placement, machine: Preset, linear: int) -> None:
     """Raise ModelError for a model that does not fit, with `linear` bytes behind the matrices: what is missing, what fits."""
     needed, room = placement.size + linear, placement.banks.size
     if needed > room:
-        raise ModelError(placement.model.path, f"machine {machine.name}", got=f"weights and caches take {needed:,} bytes of hbm",
-                         expected=f"at most {room:,}: {needed - room:,} are missing", hint=_what_fits(placement, linear))
+        raise RoomError(placement.model.path, f"machine {machine.name}", got=f"weights and caches take {needed:,} bytes of hbm",
+                        expected=f"at most {room:,}: {needed - room:,} are missing", hint=_what_fits(placement, linear))
 
 
 def _organisation(machine: Preset) -> Organisation:
@@ -365,7 +365,7 @@ def _what_fits(placement: Placement, linear: int) -> str:
     larger = [(plan.banks.size, name) for plan, name in plans if plan.size + linear <= plan.banks.size]
     if larger:
         hints.append(f"--machine {min(larger)[1]} fits")
-    return "; ".join(hints) or "no format or machine here has the room: try a shorter --context"
+    return "; ".join(hints) or "no format or machine here has the room"
 
 
 def _in_layers(model: Model) -> Iterator[str]:

@@ -72,6 +72,11 @@ def weights_region(machine: Preset) -> str:
     return "hbm" if computes_in_banks(machine) else "flash" if "flash" in names else "dram"
 
 
+def weights_section(machine: Preset) -> str:
+    """The section that holds them: a program's `weights`, from its first byte to its last."""
+    return _WEIGHTS[weights_region(machine)][0]
+
+
 def cache_region(machine: Preset) -> str:
     """Where a machine has keys and values."""
     return "hbm" if computes_in_banks(machine) else "dram"
@@ -80,7 +85,8 @@ def cache_region(machine: Preset) -> str:
 # ------------------------------------------------------------------------------------------------ data
 
 
-_WEIGHTS = {"flash": ".flash.weights, \"a\"", "hbm": ".hbm.weights, \"aw\"", "dram": ".rodata.weights, \"a\""}
+BANKS = ".hbm.banks"
+_WEIGHTS = {"flash": (".flash.weights", "a"), "hbm": (".hbm.weights", "aw"), "dram": (".rodata.weights", "a")}
 _CACHES = {"hbm": ".hbm.caches, \"aw\", @nobits", "dram": ".bss"}
 
 
@@ -97,8 +103,9 @@ def _frame(c: Lowering, machine: Preset, files: Files, title: str) -> None:
         emit("# ---- matrices in the banks, from the first row on")
         for line in str(c.placement).splitlines():
             emit(f"#   {line}")
-        emit(f'    .section .hbm.banks, "aw"\n    .balign 4096\nbanks:\n    .incbin {quoted(files.banks)}\n')
-    emit(f'    .section {_WEIGHTS[weights_region(machine)]}\n    .balign 4096\nweights:\n    .incbin {quoted(files.weights)}\n')
+        emit(f'    .section {BANKS}, "aw"\n    .balign 4096\nbanks:\n    .incbin {quoted(files.banks)}\n')
+    name, flags = _WEIGHTS[weights_region(machine)]
+    emit(f'    .section {name}, "{flags}"\n    .balign 4096\nweights:\n    .incbin {quoted(files.weights)}\n')
 
     emit("# ---- the host's part: what to generate, and how")
     emit("    .section .data\n    .balign 8")

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from compiler.emit import BUFFER, BUFFER_TAG, Operand, number, symbol
-from compiler.errors import ModelError
+from compiler.errors import RoomError
 
 if TYPE_CHECKING:
     from compiler.lowering import Lowering
@@ -204,6 +204,6 @@ def _up(size: int) -> int:
 def _check(c: Lowering, size: int, most: int) -> None:
     room = c.memory.buffer_bytes
     if most < 1 or size > room:
-        raise ModelError("", f"machine {c.memory.machine.name}", got=f"a row of weights takes {size:,} bytes with its scales",
-                         expected=f"at most {max(0, room - 2 * ALIGN):,}, a buffer in what activations leave of the scratchpad",
-                         hint="try a shorter --context, or weights of fewer bits")
+        raise RoomError("", f"machine {c.memory.machine.name}", got=f"a row of weights takes {size:,} bytes with its scales",
+                        expected=f"at most {max(0, room - 2 * ALIGN):,}, a buffer in what activations leave of the scratchpad",
+                        hint="weights of fewer bits have shorter rows")

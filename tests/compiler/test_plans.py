@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import re
 from collections import Counter
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,9 +15,11 @@ from models import BASE, SHAPES, random_model
 
 from compiler.compile import compile_model
 from compiler.emit import Emitter, number, offset, symbol
-from compiler.errors import ModelError
-from compiler.recipe import CODEBOOKS, read_recipe
+from compiler.errors import ModelError, RoomError
+from compiler.recipe import CODEBOOKS, Recipe, WeightFormat, read_recipe
+from compiler.shapes import shape_model
 from isa.numbers import FORMATS
+from isa.preset import PRESETS
 
 # ------------------------------------------------------------------------------------------------ weights
 
@@ -86,9 +90,36 @@ def test_bytes_are_used_again() -> None:
 def test_what_does_not_fit_is_refused_with_numbers() -> None:
     with pytest.raises(ModelError, match=r"take [\d,]+ bytes of scratchpad for 40 positions.*expected at most 1,024") as error:
         compile_model(random_model(BASE), machine=small_machine(1024))
-    assert re.search(r"[\d,]+ bytes are missing: try a shorter --context", error.value.hint)
+    assert re.fullmatch(r"[\d,]+ bytes are missing; a shorter --context does not help", error.value.hint)
     with pytest.raises(ModelError, match=r"a row of weights takes 320 bytes with its scales; expected at most \d+"):
         compile_model(random_model(BASE), machine=small_machine(1792), context=8)
+
+
+def test_a_shorter_context_is_named_where_it_helps_and_only_there(tmp_path: Path) -> None:
+    """The most that fits; where weights alone have no room, that none does."""
+    model = random_model(BASE)
+    with pytest.raises(RoomError, match=r"a row of weights") as error:
+        compile_model(model, machine=small_machine(2048))
+    fits = int(re.search(r"; --context (\d+) fits$", error.value.hint)[1])          # type: ignore[index]
+    compile_model(model, machine=small_machine(2048), context=fits)
+    with pytest.raises(RoomError, match=f"--context {fits} fits"):
+        compile_model(model, machine=small_machine(2048), context=fits + 1)
+    with pytest.raises(RoomError, match=r"weights and caches take [\d,]+ bytes of dram; expected at most [\d,]+\n"
+                                        r"hint: fewer bits take less \(--weights t2, --kv i8\); a shorter --context does not help"):
+        compile_model(shape_model("730m", ternary=False), machine="slim-llama")
+    ternary = WeightFormat("t2", "tensor")
+    few_bits: dict[str, Any] = {"kv": "i8", "recipe": Recipe(ternary, ternary, {"embedding": WeightFormat("f32")})}
+    text = (PRESETS / "slim-llama.toml").read_text(encoding="utf-8")
+    (tmp_path / "m.toml").write_text(text.replace("2_147_483_648", "4096"), encoding="utf-8")
+    with pytest.raises(RoomError) as error:
+        compile_model(model, machine=str(tmp_path / "m.toml"), **few_bits)
+    needed = int(re.search(r"take ([\d,]+) bytes of dram", str(error.value))[1].replace(",", ""))         # type: ignore[index]
+    (tmp_path / "m.toml").write_text(text.replace("2_147_483_648", str(needed - 1)), encoding="utf-8")
+    with pytest.raises(RoomError, match=r"; --context \d+ fits") as error:
+        compile_model(model, machine=str(tmp_path / "m.toml"), **few_bits)
+    fits = int(re.search(r"--context (\d+) fits", error.value.hint)[1])             # type: ignore[index]
+    assert 0 < fits < 40
+    compile_model(model, machine=str(tmp_path / "m.toml"), context=fits, **few_bits)
 
 
 def test_a_longer_context_than_the_models_is_refused() -> None:

@@ -1,0 +1,67 @@
+"""Contents of a program file that are made while it is written, so that a model's weights lie nowhere a second time."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import IO, Protocol
+
+from isa.program import FileSlice
+
+BLOCK = 1 << 20
+
+
+class Part(Protocol):
+    """What writes itself to a stream; yields (bytes so far, all bytes) as it goes on."""
+
+    def write(self, stream: IO[bytes]) -> Iterator[tuple[int, int]]: ...
+
+
+@dataclass(frozen=True)
+class Made(FileSlice):
+    """In place of a slice of a file: the bytes that `part` writes. `told` is called with how many there are so far."""
+
+    part: Part
+    told: Callable[[int], None]
+
+    def blocks(self, size: int = BLOCK) -> Iterator[bytes]:
+        passing = _Passing()
+        for done, _ in self.part.write(passing):
+            self.told(done)
+            yield from passing.taken(size)
+        yield from passing.taken(size)
+
+
+class _Passing(io.RawIOBase, IO[bytes]):
+    """A stream whose bytes are taken out while it is written to. It goes forward only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._data = bytearray()
+        self._taken = 0
+
+    def write(self, data: bytes) -> int:                # type: ignore[override]
+        self._data += data
+        return len(data)
+
+    def tell(self) -> int:
+        return self._taken + len(self._data)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Skip over zeros."""
+        assert whence == 1 and offset >= 0
+        self._data += bytes(offset)
+        return self.tell()
+
+    def truncate(self, size: int | None = None) -> int:
+        """The end of what was skipped over: the bytes up to there."""
+        assert size is not None and size >= self.tell()
+        self._data += bytes(size - self.tell())
+        return size
+
+    def taken(self, size: int) -> Iterator[bytes]:
+        data, self._data = self._data, bytearray()
+        self._taken += len(data)
+        for start in range(0, len(data), size):
+            yield bytes(data[start:start + size])
