@@ -50,8 +50,14 @@ _FAMILIES: tuple[tuple[str, str], ...] = (
 )
 
 
+_NEAR = {"BitnetForCausalLM": "a class of its own (1bitLLM's), with other tensors than BitNetForCausalLM; its GGUF files are read"}
+"""Names that are no slip, though only a letter is another."""
+
+
 def hint(name: str, known: Iterable[str]) -> str:
     """What the model of this name has that is not supported; the name that was meant, for a slip in writing; or ""."""
+    if name in _NEAR:
+        return _NEAR[name]
     known = list(known)
     plain = _plain(name)
     if slip := next((ours for ours in known if _plain(ours) == plain), None):

@@ -49,6 +49,8 @@ ARCHITECTURES: dict[str, Architecture | None] = {
     "BitNetForCausalLM":  Architecture("relu2", 1e-5, 500000.0, kv_heads=5, attention_biases="q k v o", sub_norms=True),
     "OPTForCausalLM":     None,
 }
+RENAMED = {"LLaMAForCausalLM": "LlamaForCausalLM"}
+"""Names of the same classes in the first versions of transformers that had them."""
 
 NAMES = {"vocab": "vocab_size", "dim": "hidden_size", "layers": "num_hidden_layers", "heads": "num_attention_heads",
          "kv_heads": "num_key_value_heads", "hidden": "intermediate_size", "context": "max_position_embeddings",
@@ -87,9 +89,9 @@ def architecture_of(options: Options) -> str:
     names = options.values.get("architectures")
     if not isinstance(names, list) or len(names) != 1 or not isinstance(names[0], str):
         raise options.error("architectures", expected=f"one of {one_of(ARCHITECTURES)}")
-    if names[0] not in ARCHITECTURES:
-        raise options.error("architectures", expected=one_of(ARCHITECTURES), hint=hint(names[0], ARCHITECTURES))
-    name: str = names[0]
+    name = RENAMED.get(names[0], names[0])
+    if name not in ARCHITECTURES:
+        raise options.error("architectures", expected=one_of(ARCHITECTURES), hint=hint(name, ARCHITECTURES))
     return name
 
 

@@ -27,6 +27,9 @@ _COMPUTES = """
 """
 COMPUTES = frozenset(_COMPUTES.split())
 """Words in names of options that are parts of a computation."""
+HOW = frozenset(("checkpointing", "dropout", "drop", "dtype", "flash", "fused", "impl", "implementation", "initializer", "init",
+                 "pdrop", "recompute", "sdpa", "xformers"))
+"""Words in names of options of training, or of how something is computed and not what."""
 FACTORS = frozenset(("multiplier", "scale", "scalar", "scaling", "factor", "ratio"))
 """Words in names of options that multiply something: 1 changes nothing."""
 
@@ -130,7 +133,7 @@ class Options:
                     raise self.error(key, expected=rule.expected, hint=rule.hint)
             elif not neutral(key, value):
                 misspelt = nearest(key, self._read, cutoff=0.8)
-                if strict or misspelt or words(key) & COMPUTES:
+                if strict or misspelt or (words(key) & COMPUTES and not words(key) & HOW):
                     raise self.error(key, got=f"unknown option, {value!r}"[:100], expected="options that this program knows",
                                      hint=misspelt or "it may change what is computed; if it does not, remove it")
                 ignored.append(key)

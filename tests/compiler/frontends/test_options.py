@@ -33,9 +33,12 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     "SmolLM2":         {"is_llama_config": True, "rope_interleaved": False,
                         "transformers.js_config": {"kv_cache_dtype": {"q4f16": "float16", "fp16": "float16"}}},
     "noisy embedding": {"neftune_noise_alpha": 5},
-    "LLaMA-1":         {"max_position_embeddings": ..., "max_sequence_length": 2048, "architectures": ["LlamaForCausalLM"]},
+    "LLaMA-1":         {"max_position_embeddings": ..., "max_sequence_length": 2048, "architectures": ["LLaMAForCausalLM"],
+                        "pad_token_id": -1},
     "a fine-tune":     {"unsloth_version": "2025.3", "sample_packing": True, "trl_version": "0.9", "wandb_id": "x3",
                         "seq_length": 4096},
+    "Paddle":          {"use_flash_attention": True, "use_fused_rope": True, "use_fused_rms_norm": True, "hidden_dropout_prob": 0.1,
+                        "rope_scaling_factor": 1.0, "use_recompute": False, "attention_init_std": 0.02, "alibi": False},
 }
 
 
@@ -48,7 +51,8 @@ def test_published_checkpoints_load_and_say_it_once(name: str, folder: Path) -> 
     assert len(model.notes) == (name != "LLaMA-1")
     for option, value in PUBLISHED[name].items():
         said = any(option in note for note in model.notes)
-        assert said == (not neutral(option, value) and option not in (*made.CONFIG, "max_sequence_length", "unsloth_version"))
+        known = ("max_sequence_length", "unsloth_version", "pad_token_id", "hidden_dropout_prob")
+        assert said == (not neutral(option, value) and option not in (*made.CONFIG, *known))
 
 
 @pytest.mark.parametrize(("options", "context", "notes"), [
@@ -78,6 +82,7 @@ def test_positions_that_are_none(value: Any, folder: Path) -> None:
     ("clip_qkv", 8.0), ("no_rope_layers", [1, 0]), ("rope_pct", 0.25), ("use_parallel_residual", True), ("numExperts", 8),
     ("embedding_multiplier", 12), ("moe_layer_freq", 1), ("query_pre_attn_scalar", 256), ("compress_kv", True), ("scale_emb", 12),
     ("rope_interleaved", True), ("rms_norm_epsilon", 1e-3), ("head_dimm", 16), ("activation_clamp", 7.0), ("layer_sharing", True),
+    ("fuse_attention_qkv", True), ("attention_scale", 2.0),
 ])
 def test_what_may_change_the_computation_refuses(option: str, value: Any, folder: Path) -> None:
     made.write_hf(folder, made.hf_tensors(made.weights()), **{option: value})
@@ -174,6 +179,7 @@ def test_no_other_family_is_taken_for_one_of_ours(known: dict[str, Any]) -> None
     others = {*library.MODEL_ARCH_NAMES.values(), "MixtralForCausalLM", "Phi4ForCausalLM", "Qwen4ForCausalLM", "OPT2ForCausalLM"}
     for name in others - set(known):
         assert "did you mean" not in families.hint(name, known), name
+    assert "GGUF" in families.hint("BitnetForCausalLM", known)
     for name in known:
         assert families.hint(name.swapcase(), known) == f"did you mean {name!r}?"
         assert families.hint(name, known) == f"did you mean {name!r}?"
