@@ -25,6 +25,7 @@ import numpy.typing as npt
 
 COLUMN_BYTES = 32           # of a column command: 256 bits, 16 lanes of fp16
 MOST_CHANNELS = 256         # the bits of four mask CSRs
+MOST_ROWS = 1 << 24         # of a bank: each has an entry in a table
 COORDINATES = ("channel", "bank", "row", "column")
 
 Offsets = npt.NDArray[np.int64]
@@ -77,6 +78,8 @@ class Organisation:
             raise MappingError(f"{self.blocks} PIM blocks for {self.banks} banks", "one for each bank, or one for every two")
         if self.channels > MOST_CHANNELS:
             raise MappingError(f"{self.channels} channels", f"at most {MOST_CHANNELS}, the bits of the channel masks")
+        if self.rows > MOST_ROWS:
+            raise MappingError(f"{self.rows} rows", f"at most {MOST_ROWS}")
         _ = self.pieces
 
     @property

@@ -22,9 +22,10 @@ This file holds the row, the registry and encode/decode. It does not know any pa
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from isa.formats import FIELDS, FORMATS, Field, Format
 
@@ -292,3 +293,5 @@ class Unit:
     counters: tuple[Counter, ...] = ()
     parameters: tuple[Parameter, ...] = ()
     state: tuple[StateArray, ...] = ()
+    sound: Callable[[Mapping[str, Any], Callable[[str], int]], bool] = lambda state, parameter: True
+    """Can instructions have left this state, by name, on a machine with these parameters? Kernels rely on it."""

@@ -28,12 +28,13 @@ from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, Generic, TypeVar, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, PlainValidator, PositiveFloat, PositiveInt, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, ValidationError
 
 from isa.banks import COLUMN_BYTES, MappingError, Organisation
 from isa.files import text_of
 from isa.hints import nearest
 from isa.services import DEVICE_BYTES
+from isa.text import printable, shortened
 from isa.units import UNITS
 
 REGIONS = {
@@ -51,6 +52,10 @@ CORE_UNITS = ("rv64i", "rv64m", "zicsr")
 BASE_ALIGNMENT = 4096
 """Region bases are multiples of this, so that program segments can be mapped. Flash: also of its own page size."""
 
+MOST = 1 << 62              # of any figure: an address of a region, and its end, fit the 64 bits of a register
+MOST_STATE = 1 << 28        # bytes inside all units
+_MOST_SHOWN = 300           # characters of what stands in the file, in a message
+
 PRESETS = Path(__file__).parent / "machines"
 
 
@@ -67,8 +72,12 @@ class Problem:
     hint: str = ""
 
     def __str__(self) -> str:
-        place = f"{self.key}: " if self.key else ""
-        return f"{place}{self.got}; expected {self.expected}" + (f"\nhint: {self.hint}" if self.hint else "")
+        place = f"{_shown(self.key)}: " if self.key else ""
+        return f"{place}{_shown(self.got)}; expected {self.expected}" + (f"\nhint: {self.hint}" if self.hint else "")
+
+
+def _shown(text: str) -> str:
+    return shortened(printable(text), _MOST_SHOWN)
 
 
 class PresetError(Exception):
@@ -88,6 +97,8 @@ def _unknown(what: str, name: str, key: str, candidates: Iterable[str]) -> Probl
 # ------------------------------------------------------------------------------------------------ what the file says
 
 T = TypeVar("T")
+Number = Annotated[int, Field(gt=-MOST, lt=MOST)]
+Count = Annotated[int, Field(gt=0, lt=MOST)]
 
 
 class _Table(BaseModel):
@@ -113,17 +124,17 @@ class Sourced(_Table, Generic[T]):
 class RegionTable(_Table):
     """[region.NAME]: sizes in bytes, cost of an access in cycles of the machine's clock."""
 
-    base: Sourced[int]
-    size: Sourced[PositiveInt]
+    base: Sourced[Number]
+    size: Sourced[Count]
     ports: Sourced[list[str]]
-    latency_cycles: Sourced[PositiveInt]
-    bytes_per_cycle: Sourced[PositiveFloat]
-    page_bytes: Sourced[PositiveInt] | None = None
+    latency_cycles: Sourced[Count]
+    bytes_per_cycle: Sourced[Annotated[float, Field(gt=0, allow_inf_nan=False)]]
+    page_bytes: Sourced[Count] | None = None
 
 
 def _parameter(value: Any) -> int | str:
-    if isinstance(value, bool) or not (isinstance(value, str) or (isinstance(value, int) and value > 0)):
-        raise ValueError("an integer greater than 0, or a text where the unit declares one")
+    if isinstance(value, bool) or not (isinstance(value, str) or (isinstance(value, int) and 0 < value < MOST)):
+        raise ValueError(f"an integer greater than 0 and less than {MOST}, or a text where the unit declares one")
     return value
 
 
@@ -140,10 +151,10 @@ class PresetFile(_Table):
     name: str
     title: str
     description: str
-    clock_hz: Sourced[PositiveInt]
+    clock_hz: Sourced[Count]
     region: dict[str, RegionTable]
     unit: dict[str, UnitTable] = {}
-    facts: dict[str, Sourced[int | float | str]] = {}
+    facts: dict[str, Sourced[Number | Annotated[float, Field(allow_inf_nan=False)] | str]] = {}
 
 
 # ------------------------------------------------------------------------------------------------ what engines use
@@ -261,7 +272,7 @@ def _shipped(name: str) -> Preset:
 def _read(path: Path) -> Preset:
     try:
         data = tomllib.loads(text_of(path))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:           # TOML, UTF-8, numbers of 5,000 digits, 1,000 brackets
         raise PresetError(str(path), [Problem("", str(error), "a TOML file in UTF-8")]) from None
     if not data:
         raise PresetError(str(path), [Problem("", "the file is empty", "a machine, as those in isa/machines")])
@@ -280,7 +291,11 @@ def preset_of(data: dict[str, Any], path: str = "") -> Preset:
         raise PresetError(path, problems)
     regions = (Region(name, table.base.value, table.size.value, frozenset(table.ports.value), name != "flash",
                       table.page_bytes.value if table.page_bytes else 0) for name, table in file.region.items())
-    return Preset(file.name, file.clock_hz.value, tuple(sorted(regions, key=lambda region: region.base)), file)
+    preset = Preset(file.name, file.clock_hz.value, tuple(sorted(regions, key=lambda region: region.base)), file)
+    state = sum(preset.length(array.length) * int(array.dtype[1:]) for name in preset.units for array in UNITS[name].state)
+    if state > MOST_STATE:
+        raise PresetError(path, [Problem("unit", f"{state:,} bytes inside the units", f"at most {MOST_STATE:,}")])
+    return preset
 
 
 # ------------------------------------------------------------------------------------------------ checks
@@ -296,9 +311,16 @@ def _schema_problem(entry: dict[str, Any]) -> Problem:
         return Problem(key, "missing", f"{last} = ...")
     if entry["type"] in ("model_type", "model_attributes_type"):
         sourced = issubclass(_table_at(entry["loc"]), Sourced)
-        return Problem(key, f"got {entry['input']!r}", '{ value = ..., source = "..." }' if sourced else "a table")
+        return Problem(key, f"got {_value(entry['input'])}", '{ value = ..., source = "..." }' if sourced else "a table")
     expected = entry["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    return Problem(key, f"got {entry['input']!r}", expected)
+    return Problem(key, f"got {_value(entry['input'])}", expected)
+
+
+def _value(value: Any) -> str:
+    try:
+        return repr(value)
+    except ValueError:                      # Python refuses to write out thousands of digits
+        return "a number of thousands of digits"
 
 
 def _table_at(location: Iterable[Any]) -> type[_Table]:

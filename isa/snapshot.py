@@ -26,11 +26,11 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Annotated, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, NonNegativeInt
 
 from isa import memory, pages
 from isa.files import opened, replacing
@@ -186,11 +186,11 @@ class _Header(BaseModel):
     """What is not an array. Keys as in the docstring of this file."""
 
     pc: int = Field(ge=0, lt=1 << 64)
-    exit_code: int | None
-    prompt: list[int]
-    tokens: list[int]
-    written: tuple[int, int] | None = None
-    parts: int
+    exit_code: int | None = Field(ge=0, le=255)
+    prompt: list[Annotated[int, Field(ge=0, lt=1 << 63)]]
+    tokens: list[Annotated[int, Field(ge=-(1 << 63), lt=1 << 63)]]
+    written: tuple[NonNegativeInt, NonNegativeInt] | None = None
+    parts: NonNegativeInt
     state: list[str]
     program: _ProgramName
     preset: dict[str, Any]
@@ -209,7 +209,7 @@ class Snapshot:
         with self._archive() as archive:
             if "header.npy" not in archive.namelist():
                 raise SnapshotError("not a snapshot: the archive has no header.npy", path=self.path)
-            header = self._array(archive, "header").tobytes()
+            header = self._array(archive, "header", "u1").tobytes()
         with self._damage():
             values = json.loads(header)
             for key, known in (("format", FORMAT), ("isa_version", ISA_VERSION)):
@@ -236,16 +236,24 @@ class Snapshot:
         with self._opened() as stream:
             with self._damage():
                 archive = zipfile.ZipFile(stream)
+                size = stream.seek(0, os.SEEK_END)
+                if sum(member.file_size for member in archive.infolist()) > size:
+                    raise ValueError(f"its arrays are larger than the {size:,} bytes of the file; expected them as they are, "
+                                     "not compressed")
             with archive:
                 yield archive
 
-    def _array(self, archive: zipfile.ZipFile, name: str, shape: tuple[int, ...] | None = None, dtype: str = "") -> Array:
-        """An array of the archive, read to its end so that its checksum is compared, with the expected shape and type."""
+    def _array(self, archive: zipfile.ZipFile, name: str, dtype: str, shape: tuple[int, ...] = (-1,)) -> Array:
+        """An array of the archive, read to its end so that its checksum is compared, with the expected type and shape; -1: any."""
         with self._damage():
-            array = np.lib.format.read_array(io.BytesIO(archive.read(f"{name}.npy")), allow_pickle=False)
-            if shape is not None and (array.shape, array.dtype) != (shape, np.dtype(dtype)):
-                raise ValueError(f"{name} is {array.dtype}{array.shape}, expected {dtype}{shape}")
-            return array
+            stream = io.BytesIO(archive.read(f"{name}.npy"))
+            version = np.lib.format.read_magic(stream)
+            if version != (1, 0):
+                raise ValueError(f"{name} is in version {version} of NumPy's format, expected (1, 0)")
+            got, _, kind = np.lib.format.read_array_header_1_0(stream)
+            if kind != np.dtype(dtype) or len(got) != len(shape) or any(w not in (-1, n) for w, n in zip(shape, got, strict=True)):
+                raise ValueError(f"{name} is {kind}{got}, expected {dtype}{shape}")
+            return np.frombuffer(stream.read(), dtype).reshape(got)
 
     def preset(self) -> Preset:
         """The machine that it was made on."""
@@ -261,8 +269,9 @@ class Snapshot:
             raise SnapshotError("it was made from a program that was in no file", path=self.path, hint="give that program")
         try:
             return Program.load(path)
-        except OSError as error:
-            raise SnapshotError(f"the program that it was made from, {path}, cannot be read: {error.strerror}", path=self.path,
+        except (OSError, ValueError) as error:                              # ValueError: no path at all
+            raise SnapshotError(f"the program that it was made from, {path}, cannot be read: "
+                                f"{getattr(error, 'strerror', error)}", path=self.path,
                                 hint="if it has moved, name it: slimulator run FILE --restore SNAPSHOT") from None
 
     def check(self, preset: Preset, program: Program) -> None:
@@ -276,8 +285,10 @@ class Snapshot:
         """Give `machine`, which has just loaded the program, the state that was saved. After an error it is of no use."""
         with self._archive() as archive:
             for part in range(1, self.header.parts + 1):
-                addresses = self._array(archive, f"addresses.{part}")
-                contents = self._array(archive, f"pages.{part}", (len(addresses), PAGE), "u1")
+                addresses = self._array(archive, f"addresses.{part}", "u8")
+                contents = self._array(archive, f"pages.{part}", "u1", (len(addresses), PAGE))
+                if not len(addresses):
+                    continue
                 gaps = np.flatnonzero(np.diff(addresses) != PAGE) + 1
                 for run, data in zip(np.split(addresses, gaps), np.split(contents, gaps), strict=True):
                     with self._damage():
@@ -287,10 +298,17 @@ class Snapshot:
             with self._damage():
                 state = [(machine.state[name], f"state.{name}") for name in self.header.state]
             for array, name in ((machine.csr_values, "csrs"), (machine.counts, "counters"), *state):
-                array[:] = self._array(archive, name, array.shape, array.dtype.str)
-            machine.x = self._array(archive, "x", (32,), "u8").tolist()
+                array[:] = self._array(archive, name, array.dtype.str, array.shape)
+            x = self._array(archive, "x", "u8", (32,)).tolist()
+            with self._damage():
+                for unit in UNITS.values():
+                    if machine.machine.has_unit(unit.name) and not unit.sound(machine.state, machine.parameter):
+                        raise ValueError(f"the state of unit {unit.name} is none that it can have")
+                if x[0]:
+                    raise ValueError(f"x[0] is {x[0]:#x}, expected 0")
+            machine.x[:] = x
             machine.pc, machine.exit_code = self.header.pc, self.header.exit_code
-            output, errors = (self._array(archive, name).tobytes() for name in ("output", "errors"))
+            output, errors = (self._array(archive, name, "u1").tobytes() for name in ("output", "errors"))
             machine.host.replay(output, errors, self.header.written or (len(output), len(errors)), self.header.tokens,
                                 self.header.prompt)
 
@@ -298,8 +316,8 @@ class Snapshot:
 def _view(machine: ReferenceMachine, address: int, size: int) -> pages.Bytes:
     """Memory for whole pages from `address` on; the last page of a region may be larger than what is left of it."""
     region = machine.memory.region(address, 1)
-    if region is None or not region.writable:
-        raise ValueError(f"a page at {address:#x}, where no memory is")
+    if region is None or not region.writable or address + size - region.end >= PAGE:
+        raise ValueError(f"pages at {address:#x}..{address + size:#x}, where no memory is")
     return machine.memory.view(region, address, min(size, region.end - address))
 
 

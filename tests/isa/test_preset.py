@@ -74,7 +74,7 @@ REFUSED = {
     "assumed without reason": ('"assumed: memory map of the Slim machine"', '"assumed"', "region.mmio.base.source", "reason"),
     "text for a number": ("value = 0x1_0000", 'value = "64K"', "region.mmio.size.value", "integer"),
     "float for an integer": ("value = 0x1_0000", "value = 65536.0", "region.mmio.size.value", "integer"),
-    "devices without room": ("value = 0x1_0000", "value = 16", "region.mmio.size.value", "tohost, fromhost and the console"),
+    "devices without room": ("value = 0x1_0000", "value = 16", "region.mmio.size.value", "24 or more: tohost, fromhost, console"),
     "negative size": ("value = 0x1_0000", "value = -4096", "region.mmio.size.value", "greater than 0"),
     "unknown unit": ("[unit.sync]", "[unit.synk]", "unit.synk", "did you mean 'sync'?"),
     "base unit": ("[unit.sync]", "[unit.rv64i]", "unit.rv64i", "one of vec"),

@@ -16,7 +16,21 @@ SRAM-PIM); STARC, arXiv 2505.05772, and ThinK, arXiv 2407.21018 (lists of cache 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 from isa.instruction import Counter, Csr, Parameter, StateArray, Unit
+
+
+def _sound(state: Mapping[str, Any], parameter: Callable[[str], int]) -> bool:
+    heads, kv_heads, head_dim, first, active = map(int, state["attn.model"])
+    form, start, held, channels = map(int, state["attn.loaded"])
+    if not heads:
+        return not state["attn.model"].any() and not state["attn.loaded"].any()
+    return (heads <= parameter("attn.heads") and 1 <= kv_heads <= heads and heads % kv_heads == 0
+            and 1 <= head_dim <= parameter("attn.channels") and 1 <= active <= heads - first
+            and form <= 2 and start + held <= parameter("attn.heads") and held * channels <= parameter("attn.channels"))
+
 
 UNIT = Unit(
     "attn", "Attention", """\
@@ -84,6 +98,7 @@ before anything is written.""",
         Parameter("attn.heads",    "heads",    "most heads that attn.setm takes"),
         Parameter("attn.channels", "elements", "elements that the query buffer holds: channels of all heads that are set"),
     ),
+    sound=_sound,
     state=(
         StateArray("attn.model",   "u4", 5,               "heads, heads of the cache, head_dim; first head set, how many"),
         StateArray("attn.loaded",  "u4", 4,               "query buffer: 0 empty, 1 f32, 2 i8; its first head, heads, head_dim"),

@@ -131,6 +131,9 @@ programs have besides:
         Parameter("pim.blocks",      "blocks a channel", "processors of a channel: one for each bank, or for every two"),
         Parameter("pim.mapping",     "text",             "parts of an address: `row column:3 bank channel column:2`", str),
     ),
+    sound=lambda state, parameter: bool(
+        (state["pim.mode"] <= 2).all() and (state["pim.open_row"] >= -1).all()
+        and (state["pim.open_row"] < parameter("pim.rows")).all()),
     state=(
         StateArray("pim.open_row",      "i4", _BANKS,              "open row of each bank, -1: none", reset=-1),
         StateArray("pim.mode",          "u1", "pim.channels",      "mode of each channel: 0 SB, 1 HAB, 2 HAB_PIM"),
