@@ -259,8 +259,8 @@ class Code(Fragment):
 class Branch(Code):
     """A conditional branch; where the target is too far, the inverted branch over a jump, as GNU as does.
 
-    To a label in another section GNU as always takes the long way, so this does. To a number it does, too, as it knows no addresses;
-    here the short form is taken where the number is in reach, so that what the disassembler prints means the same bits.
+    To a label in another section GNU as always takes the long way, so this does. It does so to a number, too, as it knows no
+    addresses; here the short form is taken where the number is in reach, so that what the disassembler prints means the same bits.
     """
 
     row: Row

@@ -144,10 +144,8 @@ class SymbolIndex:
         self._sections = sorted((s.address, s.end, s.name) for s in program.sections if "a" in s.flags)
         self._starts = [start for start, _, _ in self._sections]
         self._symbols: dict[str, tuple[list[int], list[Symbol]]] = {}
-        # Of several names for an address the last is taken: functions and data before bare labels, global before local.
-        ordered = sorted((s for s in program.symbols if s.section is not None),
-                         key=lambda s: (s.value, s.kind != "notype", s.binding != "local"))
-        for symbol in ordered:
+        # Of several names for an address the last is taken.
+        for symbol in sorted((s for s in program.symbols if s.section is not None), key=Symbol.rank):
             addresses, symbols = self._symbols.setdefault(symbol.section or "", ([], []))
             addresses.append(symbol.value)
             symbols.append(symbol)
@@ -159,15 +157,16 @@ class SymbolIndex:
             labels[address] = (*labels.get(address, ()), symbol.name)
         return labels
 
-    def name(self, address: int) -> str:
-        """"name" or "name+0x10"; "" when no symbol is near."""
-        place = bisect_right(self._starts, address) - 1
-        while place > 0 and self._sections[place][1] <= address:    # step over empty sections at the same address
+    def name(self, address: int, within: int | None = None) -> str:
+        """"name" or "name+0x10"; "" when no symbol is near. `within`: the address whose symbol it is instead (Program.before)."""
+        within = address if within is None else within
+        place = bisect_right(self._starts, within) - 1
+        while place > 0 and self._sections[place][1] <= within:     # step over empty sections at the same address
             place -= 1
-        if place < 0 or address > self._sections[place][1]:
+        if place < 0 or within > self._sections[place][1]:
             return ""
         addresses, symbols = self._symbols.get(self._sections[place][2], ([], []))
-        index = bisect_right(addresses, address) - 1
+        index = bisect_right(addresses, within) - 1
         if index < 0:
             return ""
         offset = address - addresses[index]

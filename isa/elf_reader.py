@@ -241,7 +241,7 @@ class _Image:
         return meta
 
     def _symbols(self, sections: dict[int, Section]) -> list[Symbol]:
-        """The symbols that name an address or a value. Files, sections, thread-local and mapping symbols do not."""
+        """The symbols that name an address or a value. Those of files, sections and threads, and local labels, do not."""
         index = next((i for i, s in enumerate(self.elf_sections) if s["sh_type"] == "SHT_SYMTAB"), None)
         if index is None:
             return []
@@ -263,7 +263,8 @@ class _Image:
                 raise ProgramError(f"the name of symbol {number} reaches over the end of its string table",
                                    offset=int(table.sh_offset) + number * elf.SYMBOL_SIZE)
             name = strings[name_at:end].decode("utf-8", "replace")
-            if not name or (binding == kind == 0 and name.startswith(("$x", "$d"))):
+            # Mapping symbols, and labels that assemblers keep to themselves: ld leaves .L in with --emit-relocs.
+            if not name or (binding == 0 and (name.startswith(".L") or (kind == 0 and name.startswith(("$x", "$d"))))):
                 continue
             symbols.append(Symbol(name, value, size, elf.KINDS[kind], elf.BINDINGS[min(binding, 2)],
                                   None if place == elf.SHN_ABS else sections[place].name))

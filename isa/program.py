@@ -105,6 +105,10 @@ class Symbol:
     binding: str = "local"          # local, global, weak
     section: str | None = None
 
+    def rank(self) -> tuple[int, bool, bool]:
+        """Orders symbols by address, and at one address by who names it best: functions and data, then what is global, last."""
+        return self.value, self.kind != "notype", self.binding != "local"
+
 
 @dataclass(frozen=True, slots=True)
 class Line:
@@ -181,14 +185,28 @@ class Program:
             raise ProgramError(f"the range {text!r} ends behind the last address")
         return first, last
 
-    def symbol_at(self, address: int) -> str:
-        """"name+0x10" of the nearest symbol at or below `address` in the same section, "" when there is none."""
-        inside = [s for s in self.sections if s.address <= address < s.end]
-        best = max((s for s in self.symbols if s.section is not None and s.value <= address and inside
-                    and s.section == inside[0].name), key=lambda s: s.value, default=None)
+    def symbol_at(self, address: int, within: int | None = None) -> str:
+        """"name+0x10" of the nearest symbol at or below `address` in the same section, "" when there is none.
+
+        `within`: the address whose symbol it is instead (see `before`). Of several symbols in a place the last by `rank` counts.
+        """
+        within = address if within is None else within
+        section = next((s.name for s in self.sections if s.address <= within < s.end), None)
+        best = max((s for s in reversed(self.symbols) if s.section is not None and s.section == section and s.value <= within),
+                   key=Symbol.rank, default=None)
         if best is None:
             return ""
         return best.name if best.value == address else f"{best.name}+{address - best.value:#x}"
+
+    def before(self, address: int) -> int:
+        """The address by which to name a place that the instruction before it leads to: a return address, the end of a program.
+
+        Where another function starts there, or nothing lies there, that is the instruction before, which never comes back.
+        """
+        section = next((s.name for s in self.sections if s.address <= address < s.end and "x" in s.flags), None)
+        another = any(s.value == address and s.section == section and (s.kind == "func" or s.binding != "local")
+                      for s in self.symbols)
+        return address - 4 if section is None or another else address
 
     def line_at(self, address: int) -> str:
         """"file:line" of the source line that the instruction at `address` comes from, "" when it is not known."""

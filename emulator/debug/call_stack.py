@@ -59,7 +59,8 @@ def backtrace(machine: ReferenceMachine) -> tuple[list[Frame], str]:
     frames: list[Frame] = []
     pc, registers = machine.pc, {RA: machine.x[RA], SP: machine.x[SP], FP: machine.x[FP]}
     while len(frames) < _MOST:
-        inside = pc if not frames else pc - 4               # a call may be the last instruction of its function
+        # A call, or what ends the program, may be the last instruction of its function.
+        inside = pc - 4 if frames or machine.exit_code is not None else pc
         words, base = _around(code, inside)
         place = bisect_right(starts, inside) - 1
         if words is None or place < 0 or starts[place] < base:

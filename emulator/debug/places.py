@@ -49,9 +49,10 @@ class Places:
 
     # ---------------------------------------------------------------------------------------------- address -> name
 
-    def name(self, address: int) -> str:
-        """"0x80000010 <main+0x8> (gemv.s:12)", as far as it is known."""
-        return place_text(address, self.symbols.name(address), self.program.line_at(address))
+    def name(self, address: int, within: int | None = None) -> str:
+        """"0x80000010 <main+0x8> (gemv.s:12)", as far as it is known; `within`: the address whose symbol and line it is instead."""
+        within = address if within is None else within
+        return place_text(address, self.symbols.name(address, within), self.program.line_at(within))
 
     def line(self, address: int) -> SourceLine | None:
         """The source line of an instruction, None when it is not known."""

@@ -100,7 +100,9 @@ class Viewer(CommandReader):
         frames, why = backtrace(self.session.machine)
         for number, frame in enumerate(frames):
             name = places.symbols.name(frame.function)
-            self.say(f"#{number:<3} {places.name(frame.pc)}" + (f" in {name}" if name else ""))
+            arrived = number > 0 or self.session.machine.exit_code is not None
+            within = places.program.before(frame.pc) if arrived else frame.pc
+            self.say(f"#{number:<3} {places.name(frame.pc, within)}" + (f" in {name}" if name else ""))
         if why:
             self.say(f"no further: {why}")
 

@@ -93,10 +93,12 @@ class Report:
         """Plain data; the keys are documented."""
         result, host, trap = self.result, self.machine.host, self.result.trap
         program = self.machine.program or Program()
+        pc = self.machine.pc
+        within = program.before(pc) if self.machine.exit_code is not None else pc
         return {
             "program": self.file, "machine": self.machine.machine.name, "engine": self.engine, "reason": result.reason,
             "exit_code": result.exit_code, "instructions": result.instructions,
-            "pc": self.machine.pc, "symbol": program.symbol_at(self.machine.pc), "place": program.line_at(self.machine.pc),
+            "pc": pc, "symbol": program.symbol_at(pc, within), "place": program.line_at(within),
             "counters": self.machine.counters, "output": host.output.decode("utf-8", "replace"),
             "errors": host.errors.decode("utf-8", "replace"), "output_bytes": host.written[0], "errors_bytes": host.written[1],
             "tokens": host.tokens,

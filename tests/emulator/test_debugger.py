@@ -755,3 +755,28 @@ watchpoint 1: &gp was written by the instruction at 0x8000000c <_start+0xc> (p.s
     =>  li a7, 93
 """)
     assert said(debugger, "print $lut")[0].startswith("LUT")
+
+
+LAST = """\
+_start: li   a0, 3
+        call leave
+        .type after, @function
+after:  ret
+        .type leave, @function
+leave:  addi sp, sp, -16
+        sd   ra, 8(sp)
+        li   a7, 93
+        ecall
+"""
+
+
+@ENGINES
+def test_a_backtrace_at_the_exit(debug, engine) -> None:
+    """Calls that never return, and the ecall that ends the program, may be the last instruction of a function and of the code."""
+    debugger = debug(LAST, engine)
+    said(debugger, "continue")
+    transcript(debugger, """\
+> backtrace
+#0   0x80000020 <leave+0x10> (p.s:9) in leave
+#1   0x8000000c <_start+0xc> (p.s:2) in _start
+""")
