@@ -61,21 +61,36 @@ def load(directory: Path, tokenizer: Tokenizer | None = None) -> Model:
     generation = directory / "generation_config.json"
     if generation.is_file():
         config = replace(config, stop=config.stop | Options(generation, read_json(generation)).tokens("eos_token_id"))
-    tokenizer = tokenizer or find_tokenizer(directory, config)
+    tokenizer = tokenizer or find_tokenizer(directory, config, options.notes)
     if tokenizer:
         check_vocabulary(config, tokenizer, tokenizer.file)
     return Model(directory, config, _tensors(directory, config, quantisation, stored), tokenizer, tuple(options.notes))
 
 
-def find_tokenizer(directory: Path, config: Config) -> Tokenizer | None:
+def find_tokenizer(directory: Path, config: Config, notes: list[str]) -> Tokenizer | None:
     """The tokenizer of a directory, or None if there is none that we can read."""
     if (directory / "tokenizer.json").is_file():
         return JsonTokenizer.from_file(directory / "tokenizer.json", config.bos)
     if (directory / "tokenizer.model").is_file():
-        settings = directory / "tokenizer_config.json"
-        add_bos = Options(settings, read_json(settings)).flag("add_bos_token", True) if settings.is_file() else True
-        return SentencePieceTokenizer(directory / "tokenizer.model", add_bos=add_bos)
+        file = directory / "tokenizer_config.json"
+        settings = Options(file, read_json(file) if file.is_file() else {})
+        tokenizer = SentencePieceTokenizer(directory / "tokenizer.model", add_bos=settings.flag("add_bos_token", True))
+        if unknown := [token for token, number in _added(directory, settings) if number >= tokenizer.size]:
+            shown_ones = ", ".join(unknown[:4]) + (f" and {len(unknown) - 4} more" if len(unknown) > 4 else "")
+            notes.append(f"tokens that tokenizer.model does not have are neither found in a text nor printed: {shown_ones}; "
+                         "with a tokenizer.json they are")
+        return tokenizer
     return None
+
+
+def _added(directory: Path, settings: Options) -> list[tuple[str, int]]:
+    """Tokens that were added to a tokenizer.model, in the two places where transformers has kept them."""
+    file = directory / "added_tokens.json"
+    added = dict(read_json(file)) if file.is_file() else {}
+    decoder = settings.table("added_tokens_decoder")
+    added |= {str(decoder.table(number).values.get("content")): int(number) for number in decoder.values if number.isdecimal()}
+    return sorted(((token, number) for token, number in added.items() if isinstance(number, int)),
+                  key=lambda item: item[1])
 
 
 # ------------------------------------------------------------------------------------------------ tensors by role

@@ -343,6 +343,17 @@ def test_chat_markup_is_whole() -> None:
     assert copied("gguf").encode("a▁cat") == copied("gguf").encode("a cat")
 
 
+def test_what_a_user_has_defined_merges_with_nothing() -> None:
+    """Although the union is a piece, of the best score, on either side; a part of it alone is not found whole."""
+    pieces = [("<unk>", 0.0, Piece.UNKNOWN), ("<s>", 0.0, Piece.CONTROL), ("</s>", 0.0, Piece.CONTROL)]
+    pieces += [(piece, -9.0, Piece.NORMAL) for piece in (" ", "a", "b", "c")] + [("ab", 0.0, Piece.USER_DEFINED)]
+    pieces += [(piece, -0.5, Piece.NORMAL) for piece in ("abc", "cab", " ab", "bc")]
+    texts, scores, kinds = zip(*pieces, strict=True)
+    tokenizer = PieceTokenizer(HERE, [text.encode() for text in texts], scores, kinds, 1)
+    for text, expected in (("abc", [" ", "ab", "c"]), ("cab", [" ", "c", "ab"]), ("abab", [" ", "ab", "ab"]), ("bc", [" ", "bc"])):
+        assert [texts[token] for token in tokenizer.encode(text)[1:]] == expected
+
+
 def test_no_sentencepiece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sentencepiece", None)
     with pytest.raises(ModelError, match=r"sentencepiece is not installed\nhint: pip install 'slimulator\[sentencepiece\]'"):

@@ -343,6 +343,28 @@ def test_tokenizer_in_the_directory(folder: Path) -> None:
     assert need_tokenizer(load(folder, folder / "tokenizer.json")).size == 290
 
 
+def test_tokens_that_tokenizer_model_lacks_are_said(folder: Path) -> None:
+    """Added ones, in either place where they may stand, and only where no tokenizer.json has them."""
+    sentencepiece = pytest.importorskip("sentencepiece")
+    (folder / "text").write_text("a cat sat on a mat\n" * 50)
+    sentencepiece.SentencePieceTrainer.train(input=str(folder / "text"), model_prefix=str(folder / "tokenizer"), vocab_size=280,
+                                             byte_fallback=True, model_type="bpe", minloglevel=2, hard_vocab_limit=False)
+    assert load(folder).notes == ()
+    size = need_tokenizer(load(folder)).size
+    (folder / "added_tokens.json").write_text(json.dumps({"<|im_end|>": size + 1, "<s>": 1}))
+    decoder = {str(size): {"content": "<|im_start|>", "special": True}, "2": {"content": "</s>"}}
+    (folder / "tokenizer_config.json").write_text(json.dumps({"add_bos_token": False, "added_tokens_decoder": decoder}))
+    note, = load(folder).notes
+    assert "tokenizer.model does not have" in note and "<|im_start|>, <|im_end|>;" in note and "</s>" not in note
+    (folder / "added_tokens.json").write_text(json.dumps({f"<{number}>": size + number for number in range(1, 9)}))
+    assert "<|im_start|>, <1>, <2>, <3> and 5 more;" in load(folder).notes[0]
+    (folder / "tokenizer_config.json").write_text(json.dumps({"added_tokens_decoder": {"300": 5}}))
+    with pytest.raises(ModelError, match=r"tokenizer_config.json: error: added_tokens_decoder.300: 5; expected an object"):
+        load(folder)
+    write_tokenizer(folder / "tokenizer.json", 290)
+    assert load(folder).notes == ()
+
+
 @pytest.mark.parametrize("size", [200, 301])
 def test_tokenizer_of_another_model(size: int, folder: Path) -> None:
     write_tokenizer(folder / "tokenizer.json", size)
