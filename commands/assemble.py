@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -53,17 +55,26 @@ def assemble_file(file: Path, output: Path | None, machine: str | None, include_
     for diagnostic in assembly.diagnostics:
         click.echo(diagnostic, err=True)
     program = assembly.program
-    if listing_file:
-        write(listing_file, listing.listing(assembly))
-    if symbols_file:
-        write(symbols_file, listing.symbol_map(assembly.symbols, program.sections if program else []))
-    if lines_file:
-        write(lines_file, listing.line_map(program.lines if program else []))
-    if json_file:
-        write(json_file, [json_text(listing.as_json(assembly))])
+    texts: list[tuple[Path | None, Callable[[], Iterable[str]]]] = [
+        (listing_file, lambda: listing.listing(assembly)),
+        (symbols_file, lambda: listing.symbol_map(assembly.symbols, program.sections if program else [])),
+        (lines_file, lambda: listing.line_map(program.lines if program else [])),
+        (json_file, lambda: [json_text(listing.as_json(assembly))])]
+    for path, text in texts:
+        if path and str(path) != "-":
+            write(path, text())
+    status = _save(program, output, file, machine and preset.name)
+    for path, text in texts:                        # last: a reader who goes away takes no file with him
+        if path and str(path) == "-":
+            write(path, text())
+    return status
+
+
+def _save(program: Any, output: Path, file: Path, machine: str | None) -> int:
+    """Write a program, if there is one, which is said to be for `machine`; the exit status."""
     if program is None:
         return 1
-    if machine and program.machine != preset.name:
+    if machine and program.machine != machine:
         click.echo(f"{file}: warning: built for {program.machine}, which its .machine names, not for --machine {machine}", err=True)
     program.save(output)
     return 0

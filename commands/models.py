@@ -20,6 +20,8 @@ from commands.shared import (
     FILE,
     THREADS,
     TOKENIZER,
+    Printer,
+    abandon,
     compiler_options,
     json_text,
     machine_maker,
@@ -58,7 +60,7 @@ def generate(model: str | None, prompt: str | None, max_tokens: int | None, temp
     from compiler.generate import DEMO, Generation, Sampling, find_program, open_program
     if prompt is None:
         model, prompt = None, model
-    if prompt is None or (model is None and prompt and Path(prompt).exists()):
+    if prompt is None or (model is None and prompt and _is_there(prompt)):
         raise click.UsageError("Missing argument 'PROMPT'" + (f": {prompt} is taken for the MODEL." if prompt else "."))
     if model is None and re.search(r"\.(bin|gguf|elf|safetensors)$|^\S+/\S*$", prompt):
         raise ModelError(prompt, "", got=os.strerror(errno.ENOENT), expected="a model",
@@ -70,27 +72,55 @@ def generate(model: str | None, prompt: str | None, max_tokens: int | None, temp
     program, words = open_program(path, tokenizer, Path(model) if model is not None else DEMO)
     preset = preset_for(program, path, settings.machine)
     generation = Generation(program, words, prompt, sampling, make, preset)
-    to_stdout = str(json_file) == "-"
-    report = generation.run(_nothing if to_stdout else _show)
-    if not to_stdout:
-        click.echo()
+    text = _Text(generation, str(json_file) == "-")
+    report = generation.run(text)
+    text("\n")
     if json_file is not None:
         write(json_file, [json_text({"model": model, "program": str(path), "machine": preset.name, "engine": engine,
                                   "threads": threads, **report.as_json()})])
     failed = report.result.reason not in ("exit", "interrupted") or report.result.exit_code != 0
     if not quiet:
         _summary(report, preset.name, engine, threads)
+    if text.error:
+        raise text.error
     if failed:
         click.echo(f"{path}: error: {report.ended}", err=True)
     return 130 if report.result.reason == "interrupted" else int(failed)
 
 
-def _show(text: str) -> None:
-    sys.stdout.write(text)
-    sys.stdout.flush()
+def _is_there(name: str) -> bool:
+    """Whether a file has this name. What no file can be called, a text of 1,500 characters, names none."""
+    try:
+        return Path(name).exists()
+    except (OSError, ValueError):
+        return False
 
 
-def _nothing(_text: str) -> None: ...
+class _Text:
+    """Shows text as it comes. A terminal gets control characters as escapes: a model may have learnt some that do things to it.
+
+    When stdout takes no more, the run stops at that token.
+    """
+
+    def __init__(self, generation: Any, silent: bool) -> None:
+        self._machine, self._silent = generation.machine, silent
+        self._terminal = sys.stdout.isatty()
+        self.error: OSError | None = None
+
+    def __call__(self, text: str) -> None:
+        from emulator.observe.report import UNWRITABLE
+        from isa.text import printable
+        if self._silent:
+            return
+        if not self.error:
+            try:
+                sys.stdout.write(printable(text, keep="\n\t") if self._terminal else text)
+                sys.stdout.flush()
+            except OSError as error:
+                self.error = error
+                abandon(sys.stdout)
+        if self.error:
+            self._machine.stop(UNWRITABLE)
 
 
 def _summary(report: Any, machine: str, engine: str, threads: int) -> None:
@@ -163,30 +193,29 @@ def evaluate_model(model: Path, text: Path, settings: Any, tokens: int, tokenize
         [(0, 1)] if len(runners) == 1 else [(0, 1), (0, 2), (1, 2)], progress("scoring"))
     formats = ", ".join(["checkpoint's formats" if settings.weights is None else settings.weights,
                          *(["kv " + settings.kv] if settings.kv != "f32" else [])])
-    idle = neurons(runners[-1], programs[-1])
-    if str(json_file) != "-":
-        first = scores[0]
-        click.echo(f"{first.tokens} tokens, {first.size} bytes of {text} in {len(documents)} documents")
-        _eval_table(formats, scores, settings.sparsity)
-        if idle:
-            click.echo(f"neurons: {idle}")
+    idle, say = neurons(runners[-1], programs[-1]), Printer(json_file)
+    say(f"{scores[0].tokens} tokens, {scores[0].size} bytes of {text} in {len(documents)} documents")
+    _eval_table(say, formats, scores, settings.sparsity)
+    if idle:
+        say(f"neurons: {idle}")
     if json_file is not None:
         beside = {"dense": scores[0].as_json(), "beside_dense": scores[2].beside()} if idle else {}
         write(json_file, [json_text({
             "model": str(model), "text": str(text), "weights": settings.weights, "kv": settings.kv, "sparsity": settings.sparsity,
             "documents": len(documents), **scores[min(1, len(scores) - 1)].as_json(), **beside,
             "neurons": idle.as_json() if idle else None})])
+    say.end()
     return 0
 
 
-def _eval_table(formats: str, scores: list[Any], sparsity: str | float | None) -> None:
+def _eval_table(say: Printer, formats: str, scores: list[Any], sparsity: str | float | None) -> None:
     """The float graph, the program and, with a sparsity, the program that leaves neurons alone, beside both of them."""
     program, *sparse = scores
     columns = [f"program, {formats}"] + ([f"ffn sparsity {sparsity}"] if sparse else [])
     wide = max(32 if not sparse else 16, *(len(column) + 3 for column in columns))
 
     def row(name: str, first: str, *others: str) -> None:
-        click.echo(f"{name:<24}{first:>14}" + "".join(f"{text:>{wide}}" for text in others))
+        say(f"{name:<24}{first:>14}" + "".join(f"{text:>{wide}}" for text in others))
 
     each = scores[:2]
     row("", "float graph", *columns)
@@ -226,19 +255,19 @@ def verify(model: Path, settings: Any, program_file: Path | None, tokens: int, p
     from compiler.generate import is_program
     if is_program(model) and (program_file or dump or settings.given):
         raise click.UsageError(f"{model} is a program: --program, --dump and options of the compiler need the checkpoint")
-    checks = []
+    checks, say = [], Printer(json_file)
     for check in chain.checks(model, settings, program_file=program_file, count=tokens, prompt=prompt, tokenizer=tokenizer,
                               dump=dump, make=machine_maker(engine, threads), fast=machine_maker("fast", threads),
                               progress=progress("checking"), opened=say_notes):
         checks.append(check)
-        if str(json_file) != "-":
-            first, *more = check.text.splitlines()
-            click.echo(f"{check.verdict:<12} {check.name:<30} {first}")
-            for line in more:
-                click.echo(f"{'':<44}{line}")
+        first, *more = check.text.splitlines()
+        say(f"{check.verdict:<12} {check.name:<30} {first}")
+        for line in more:
+            say(f"{'':<44}{line}")
     if json_file is not None:
         write(json_file, [json_text([{"check": check.name, "verdict": check.verdict, "text": check.text, **check.figures}
                                   for check in checks])])
+    say.end()
     return int(any(check.verdict == "FAIL" for check in checks))
 
 
@@ -249,12 +278,12 @@ def verify(model: Path, settings: Any, program_file: Path | None, tokens: int, p
 @click.argument("names", nargs=-1)
 @click.option("--shape", "shapes", multiple=True, metavar="S",
               help="15m, 125m, 730m or 3b: a model of this size with random weights.")
-@click.option("--weights", metavar="F", help="Weight format of the linears; by default t2, of 15m i8.")
+@click.option("--weights", metavar="FMT|RECIPE.toml", help="Weight format of the linears, or a recipe; by default t2, of 15m i8.")
 @click.option("--context", type=int, metavar="N", help="Compile for N positions; by default 1024.")
 @click.option("--kv", type=click.Choice(["f32", "i8"]), default="f32", show_default=True, help="Format of keys and values.")
 @click.option("--ffn-sparsity", "sparsity", type=click.FloatRange(0, 0.95), metavar="S",
               help="Leave this share of the feed-forward neurons alone.")
-@click.option("--machine", metavar="M", default="slim", show_default=True, help="Preset name to compile for.")
+@click.option("--machine", metavar="M", default="slim", show_default=True, help="Preset name or .toml file to compile for.")
 @click.option("--seconds", type=click.FloatRange(min=0.1), default=4.0, show_default=True, metavar="S", help="How long to measure.")
 @THREADS
 @_json
@@ -266,19 +295,20 @@ def bench(names: tuple[str, ...], shapes: tuple[str, ...], weights: str | None, 
     """
     from compiler.measure import measure
     from compiler.shapes import WEIGHTS, compile_shape
+    from isa.preset import load_preset
     from isa.program import Program
-    status = _benchmarks(names) if names else 0
-    figures, make = {}, machine_maker("fast", threads)
+    status, preset = _benchmarks(names) if names else 0, load_preset(machine)
+    figures, make, say = {}, machine_maker("fast", threads), Printer(json_file)
     for name in shapes or (() if names else ("125m",)):
         form = weights or WEIGHTS.get(name, "t2")
-        path, compiling = compile_shape(name, form, context, kv, machine, progress(f"compiling {name}"), sparsity)
+        path, compiling = compile_shape(name, form, context, kv, machine, progress(f"compiling {name}"), sparsity, waiting)
         figures[name] = {"weights": form, "kv": kv, "machine": machine, "threads": threads, "compile_seconds": compiling,
                          **({"sparsity": sparsity} if sparsity is not None else {}),
-                         **measure(Program.load(path), make, seconds, threads)}
-        if str(json_file) != "-":
-            _bench_table(name, figures[name])
+                         **measure(Program.load(path), make, seconds, threads, preset)}
+        _bench_table(say, name, figures[name])
     if json_file is not None:
         write(json_file, [json_text(figures)])
+    say.end()
     return status
 
 
@@ -298,28 +328,28 @@ def _benchmarks(names: tuple[str, ...]) -> int:
     return subprocess.run([sys.executable, "-m", "benchmarks", *names], cwd=here).returncode
 
 
-def _bench_table(name: str, f: dict[str, Any]) -> None:
+def _bench_table(say: Printer, name: str, f: dict[str, Any]) -> None:
     from compiler.measure import STRETCH
     compiling = "kept from before" if f["compile_seconds"] is None else f"{f['compile_seconds']:.1f} s"
     formats = f"{f['weights']}{', kv i8' * (f['kv'] == 'i8')}{' on ' + f['machine'] if f['machine'] != 'slim' else ''}"
     threads = f"{f['threads']} thread{'s' * (f['threads'] > 1)}"
-    click.echo(f"{name} {formats}, {threads}: {f['tokens_per_second']:,.1f} tokens/s in stretches of {STRETCH} tokens"
+    say(f"{name} {formats}, {threads}: {f['tokens_per_second']:,.1f} tokens/s in stretches of {STRETCH} tokens"
                f" (best tenth {f['best_tokens_per_second']:,.1f}, of CPU time {f['tokens_per_cpu_second']:,.1f})")
     padding = ", padding of the banks included," if f["bank_bytes"] else ""
-    click.echo(f"  weights {f['weight_bytes'] / 1e6:,.1f} MB{padding} at {f['weight_bytes_per_second'] / 1e9:.1f} GB/s, "
+    say(f"  weights {f['weight_bytes'] / 1e6:,.1f} MB{padding} at {f['weight_bytes_per_second'] / 1e9:.1f} GB/s, "
                f"{100 * f['share_of_bandwidth']:.0f} % of the {f['bandwidth'] / 1e9:.1f} GB/s that NumPy reads with {threads}")
-    click.echo(f"  compiling {compiling}, first token after {f['seconds_to_first_token']:.2f} s, "
+    say(f"  compiling {compiling}, first token after {f['seconds_to_first_token']:.2f} s, "
                f"{f['instructions_per_token']:,} instructions a token")
-    click.echo(f"  {f['resident_bytes'] / 1e6:,.0f} MB resident: the weights and {f['resident_beyond_weights'] / 1e6:,.0f} MB; "
+    say(f"  {f['resident_bytes'] / 1e6:,.0f} MB resident: the weights and {f['resident_beyond_weights'] / 1e6:,.0f} MB; "
                f"keys and values take up to {f['cache_bytes'] / 1e6:,.0f} MB of it")
     if left := f.get("neurons"):
         share = left["skipped"] / max(1, left["active"] + left["skipped"])
-        click.echo(f"  ffn sparsity {f['sparsity']:g}: {100 * share:.1f} % of the neurons left alone, "
+        say(f"  ffn sparsity {f['sparsity']:g}: {100 * share:.1f} % of the neurons left alone, "
                    f"{left['bytes_left'] / 1e6:,.1f} MB of their weights, {left['bytes_fetched'] / 1e6:,.1f} MB fetched")
-    click.echo("  time by unit  " + ", ".join(f"{unit} {100 * share:.1f} %" for unit, share in f["units"].items()))
-    click.echo(f"  {'share':>7}  {'each time':>12}  {'a token':>7}  operation, by its mark in the program")
+    say("  time by unit  " + ", ".join(f"{unit} {100 * share:.1f} %" for unit, share in f["units"].items()))
+    say(f"  {'share':>7}  {'each time':>12}  {'a token':>7}  operation, by its mark in the program")
     for operation, cost in list(f["operations"].items())[:8]:
-        click.echo(f"  {100 * cost['share']:5.1f} %  {cost['microseconds']:9,.1f} us  x {cost['per_token']:5g}  {operation}")
+        say(f"  {100 * cost['share']:5.1f} %  {cost['microseconds']:9,.1f} us  x {cost['per_token']:5g}  {operation}")
 
 
 COMMANDS = [generate, verify, evaluate_model, bench]

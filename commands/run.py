@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from commands.shared import (
     preset_for,
     thread_options,
     token_list,
+    write,
     writer,
 )
 
@@ -86,8 +87,9 @@ def run_program(file: Path | None, engine: str, machine: str | None, prompt: str
     console = _Console(2 if on_stdout else 1)
     host = Host(token_list(prompt), write=console, keep=KEPT if json_file or save_snapshot else 0)
     with ExitStack() as files:                      # opened first, so that what cannot be written is known before the run
-        writers = [(files.enter_context(writer(path)), lines) for path, lines in (
-            (json_file, lambda report: [json_text(report.as_json())]), (csv_file, Report.as_csv)) if path is not None]
+        texts: list[tuple[Path | None, Callable[[Any], Iterable[str]]]] = [
+            (json_file, lambda report: [json_text(report.as_json())]), (csv_file, Report.as_csv)]
+        writers = [(files.enter_context(writer(path)), lines) for path, lines in texts if path and str(path) != "-"]
         with ExitStack() as logging:
             tracing, committing = (path and logging.enter_context(LineLog(path)) for path in (trace, commit_log))
             runner = _loaded(file, engine_named(engine, quiet), machine, host, restore, **thread_options(engine, threads))
@@ -107,10 +109,13 @@ def run_program(file: Path | None, engine: str, machine: str | None, prompt: str
             click.echo(line, err=True)
         for line in report.errors(limit=f"--max-instructions {max_instructions}", timeout=f"--timeout {timeout}"):
             click.echo(line, err=True)
-        for write, lines in writers:
-            write(lines(report))
+        for write_file, lines in writers:
+            write_file(lines(report))
     if save_snapshot:
         runner.save(save_snapshot)
+    for path, lines in texts:                       # last: a reader who goes away takes no file with him
+        if path and str(path) == "-":
+            write(path, lines(report))
     return report.status
 
 

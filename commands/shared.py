@@ -22,7 +22,19 @@ ENGINE = click.option("--engine", type=click.Choice(["fast", "reference"]), defa
                       help="What executes the program. fast: compiled kernels; reference: the NumPy meanings, one at a time.")
 MACHINE = click.option("--machine", metavar="M",
                        help="Preset name or .toml file; by default the one that the program was built for.")
-THREADS = click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
+
+
+def _threads(_context: click.Context, _parameter: click.Parameter, wanted: int) -> int:
+    """--threads, no more than the host has cores: more of them would only wait for each other."""
+    if wanted == 1:
+        return 1
+    from emulator.workers import cores
+    if wanted > cores():
+        click.echo(f"--threads {wanted}: this host has {cores()} core{'s' * (cores() > 1)}, so there will be {cores()}", err=True)
+    return min(wanted, cores())
+
+
+THREADS = click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", callback=_threads,
                        help="Work on large operations with N threads, at most as many as the host has cores. "
                             "Changes the time alone.")
 TOKENIZER = click.option("--tokenizer", type=FILE, metavar="F", help="Tokenizer file; by default the one with the model.")
@@ -136,9 +148,6 @@ def thread_options(engine: str, threads: int) -> dict[str, int]:
         if threads > 1:
             raise click.BadParameter("the reference engine has one thread", param_hint="--threads")
         return {}
-    from emulator.workers import cores
-    if threads > cores():
-        raise click.BadParameter(f"{threads} is not in the range 1<=x<={cores()}, the cores of this host", param_hint="--threads")
     return {"threads": threads}
 
 
@@ -173,6 +182,34 @@ def abandon(stream: Any) -> None:
     descriptor = os.open(os.devnull, os.O_WRONLY)
     os.dup2(descriptor, stream.fileno())
     os.close(descriptor)
+
+
+class Printer:
+    """Prints lines to stdout; nothing where that is for the JSON (`--json -`).
+
+    With a JSON file to be written behind them, a stdout that takes no more lines is an error only in `end`.
+    """
+
+    def __init__(self, json_file: Path | None) -> None:
+        self._silent = str(json_file) == "-"
+        self._file = json_file is not None
+        self._error: OSError | None = None
+
+    def __call__(self, line: str) -> None:
+        if self._silent or self._error:
+            return
+        try:
+            click.echo(line)
+        except OSError as error:
+            if not self._file:
+                raise
+            self._error = error
+            abandon(sys.stdout)
+
+    def end(self) -> None:
+        """Behind the JSON file. Raises OSError."""
+        if self._error:
+            raise self._error
 
 
 def write(path: Path, lines: Iterable[str]) -> None:

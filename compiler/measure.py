@@ -54,11 +54,12 @@ def bandwidth(threads: int = 1) -> float:
     return data.nbytes / best
 
 
-def measure(program: Program, make: Maker, seconds: float = 4.0, threads: int = 1) -> dict[str, Any]:
+def measure(program: Program, make: Maker, seconds: float = 4.0, threads: int = 1, preset: Preset | None = None) -> dict[str, Any]:
     """Generate for about `seconds`, STRETCH tokens again and again, greedily, with counters as always.
 
     A token costs more the more positions there are to look at, so figures are comparable for the same stretch only.
-    threads: how many the machine has that `make` makes; bandwidth is measured with as many. Raises ProgramError, PresetError.
+    threads: how many the machine has that `make` makes; bandwidth is measured with as many. preset: by default the one that the
+    program was built for. Raises ProgramError, PresetError.
     """
     banks = sum(s.size for s in program.sections if s.name.endswith(".banks"))
     weights = banks + sum(s.size for s in program.sections if s.name.endswith(".weights"))
@@ -66,7 +67,7 @@ def measure(program: Program, make: Maker, seconds: float = 4.0, threads: int = 
     gaps: list[float] = []
     cpu, ready = 0.0, float("nan")
     while True:
-        machine = _loaded(program, make)
+        machine = _loaded(program, make, preset)
         times: list[float] = []
         worked: list[float] = []
 
@@ -105,12 +106,12 @@ def measure(program: Program, make: Maker, seconds: float = 4.0, threads: int = 
         "cache_bytes": sum(s.size for s in program.sections if s.name in (".bss", ".hbm.caches")),      # of a full context
         "instructions_per_token": machine.counter("core.instructions") // max(1, machine.counter("tokens.emitted")),
         **({"neurons": left.as_json()} if left else {}),
-        **shares(program, make, max(1.0, seconds / 2)),
+        **shares(program, make, max(1.0, seconds / 2), preset),
     }
 
 
-def _loaded(program: Program, make: Maker) -> ReferenceMachine:
-    machine = make(load_preset(program.machine), Host([TOKEN]))
+def _loaded(program: Program, make: Maker, preset: Preset | None) -> ReferenceMachine:
+    machine = make(preset or load_preset(program.machine), Host([TOKEN]))
     machine.load(program)
     return machine
 
@@ -118,11 +119,11 @@ def _loaded(program: Program, make: Maker) -> ReferenceMachine:
 # ------------------------------------------------------------------------------------------------ where the time goes
 
 
-def shares(program: Program, make: Maker, seconds: float) -> dict[str, Any]:
+def shares(program: Program, make: Maker, seconds: float, preset: Preset | None = None) -> dict[str, Any]:
     """{"units": share of the time by unit, "operations": {name: {"microseconds", "per_token", "share"}}}."""
     places = {symbol.name: symbol.value for symbol in program.symbols}
     following = _following(places)
-    machine = _loaded(program, make)
+    machine = _loaded(program, make, preset)
     machine.breakpoints = {places["token"]}
     machine.run().unless_interrupted()
     taken: dict[str, list[float]] = defaultdict(list)

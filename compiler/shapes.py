@@ -22,7 +22,8 @@ from compiler.calibrate import with_quantiles
 from compiler.compile import compile_model
 from compiler.errors import ModelError, one_of
 from compiler.model import Config, Model, Rope, roles, rope_frequencies
-from compiler.recipe import parse_format, read_recipe
+from compiler.recipe import read_recipe
+from compiler.settings import Settings
 from compiler.tensors import F32, TERNARY, Codes, Tensor
 from isa.arithmetic import silu
 from isa.hints import nearest
@@ -82,16 +83,16 @@ def shape_model(name: str, *, ternary: bool = True, context: int = CONTEXT) -> M
 
 
 def compile_shape(name: str, weights: str, context: int | None = None, kv: str = "f32", machine: str = "slim",
-                  progress: Callable[[int, int], None] | None = None, sparsity: float | None = None) -> tuple[Path, float | None]:
+                  progress: Callable[[int, int], None] | None = None, sparsity: float | None = None,
+                  waiting: Callable[[], None] = lambda: None) -> tuple[Path, float | None]:
     """(program file, seconds that compiling took, None if it was kept from before). The head gets 8 bits beside integer linears.
 
-    `sparsity`: the share of neurons that feed-forward layers leave alone.
-    Raises ModelError, PresetError, OSError.
+    weights: a format or a recipe's file. machine: a preset or its file. sparsity: the share of neurons that feed-forward layers
+    leave alone. Raises ModelError, PresetError, CacheError, OSError.
     """
-    form, seconds = parse_format(weights), None
-    ternary = form.name in ("t2", "t5")
+    recipe, seconds = read_recipe(weights), None
+    ternary = recipe.weights is not None and recipe.weights.name in ("t2", "t5")
     model = shape_model(name, ternary=ternary, context=context or CONTEXT)
-    recipe = read_recipe(weights)
     if sparsity is not None:
         gates = np.random.default_rng(1).standard_normal(_GATES, dtype=np.float32)
         model = with_quantiles(model, [np.abs(silu(gates))] * model.config.layers)
@@ -103,8 +104,8 @@ def compile_shape(name: str, weights: str, context: int | None = None, kv: str =
                       sparsity=sparsity).save(path, progress)
         seconds = time.perf_counter() - start
 
-    key = {"shape": name, "weights": weights, "context": context, "kv": kv, "machine": machine, "sparsity": sparsity}
-    return cached([], key, write), seconds
+    key = Settings(machine, weights, context, kv).key() | {"shape": name, "sparsity": sparsity}
+    return cached([], key, write, waiting), seconds
 
 
 def random_model(name: str, layers: int, dim: int, hidden: int, heads: int, vocab: int, context: int, *, ternary: bool) -> Model:

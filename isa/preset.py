@@ -106,7 +106,8 @@ class _Table(BaseModel):
 
 
 def _citation(source: str) -> str:
-    if len(source.removeprefix("assumed").strip(" :")) < 8 or (source.startswith("assumed") and source[7:9] != ": "):
+    assumed = source.startswith("assumed")
+    if not source.removeprefix("assumed").strip(" :") or (assumed and not source.startswith("assumed: ")):
         raise ValueError('a citation, or "assumed: " and the reason')
     return source
 

@@ -225,7 +225,9 @@ def test_run_with_threads_counts_the_same(command, tmp_path: Path, monkeypatch: 
     command("asm", PROGRAMS / "ternary_gemv.s", "-o", tmp_path / "t.elf")
     runs = [command("run", tmp_path / "t.elf", "--threads", threads) for threads in (1, 2)]
     assert runs[0] == runs[1] and runs[0][0] == 0
-    for wrong in (("--threads", 3), ("--threads", 0), ("--threads", "two"), ("--threads", 2, "--engine", "reference")):
+    status, out, err = command("run", tmp_path / "t.elf", "--threads", 3)
+    assert (status, out) == runs[0][:2] and err == "--threads 3: this host has 2 cores, so there will be 2\n" + runs[0][2]
+    for wrong in (("--threads", 0), ("--threads", "two"), ("--threads", 2, "--engine", "reference")):
         status, out, err = command("run", tmp_path / "t.elf", *wrong)
         assert (status, out) == (2, "") and "--threads" in err
 

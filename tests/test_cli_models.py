@@ -102,7 +102,12 @@ def test_engine_machine_weights_context(command: Command, tiny: Path) -> None:
     assert "the context is full" in command("generate", tiny, "ab", "--context", 8)[2]
 
 
-def test_threads(command: Command, tiny: Path) -> None:
+def test_threads(command: Command, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("emulator.workers.cores", lambda: 2)
+    for name in (("generate", tiny, "ab", "-n", 2), ("verify", tiny, "--prompt", "ab", "--tokens", 2)):
+        assert "--threads 8: this host has 2 cores, so there will be 2\n" in command(*name, "--threads", 8)[2]
+    data = json.loads(command("generate", tiny, "ab", "-n", 2, "--threads", 8, "--json", "-")[1])
+    assert data["threads"] == 2
     assert text(command, tiny, "ab", "-n", 4, "--threads", 1) == text(command, tiny, "ab", "-n", 4)
     assert command("generate", tiny, "ab", "--threads", 2, "--engine", "reference")[0] == 2
     assert command("generate", tiny, "ab", "--threads", 0)[0] == 2
@@ -337,6 +342,33 @@ def test_bench_leaves_neurons_alone(command: Command, monkeypatch: pytest.Monkey
     assert "neurons" not in json.loads(command("bench", "--shape", "1k", "--seconds", 0.2, "--json", "-")[1])["1k"]
     status, _, err = command("bench", "--shape", "1k", "--ffn-sparsity", "exact")
     assert status == 2 and "--ffn-sparsity" in err
+
+
+def test_a_prompt_may_be_longer_than_the_name_of_a_file(command: Command) -> None:
+    for length in (255, 256, 1500, 5000):
+        status, _, err = command("generate", "a " * (length // 2), "-n", 1)
+        assert "File name too long" not in err and (status == 0 or "positions of the context" in err)
+    assert command("generate", "Once upon a time there was a cat. " * 45, "-n", 1, "--quiet")[:1] == (0,)
+
+
+def test_bench_of_recipes_and_machine_files(command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What the files say counts, not their names."""
+    monkeypatch.setitem(shapes.SHAPES, "1k", (2, 32, 48, 2, 60))
+    recipe, machine = tmp_path / "r.toml", tmp_path / "m.toml"
+    recipe.write_text('weights = "t2"\nhead = "i8"\n[roles]\n"layers.*.down" = "f16"\n', encoding="utf-8")
+    preset = (ROOT / "isa" / "machines" / "slim.toml").read_text(encoding="utf-8").replace('name = "slim"', 'name = "mine"', 1)
+    machine.write_text(preset, encoding="utf-8")
+    arguments = "bench", "--shape", "1k", "--seconds", 0.2, "--weights", recipe, "--machine", machine, "--json", "-"
+    status, out, err = command(*arguments)
+    assert status == 0, err
+    data = json.loads(out)["1k"]
+    assert (data["weights"], data["machine"]) == (str(recipe), str(machine))
+    first = data["weight_bytes"]
+    recipe.write_text('weights = "i8"\n', encoding="utf-8")
+    assert json.loads(command(*arguments)[1])["1k"]["weight_bytes"] > first
+    status, _, err = command("bench", "--shape", "1k", "--weights", tmp_path / "none.toml")
+    assert status == 1 and "none.toml: error: No such file" in err
+    assert command("bench", "--shape", "1k", "--machine", "slim-lama")[0] == 1
 
 
 def test_an_empty_prompt_is_one_for_the_demo_model_too(command) -> None:

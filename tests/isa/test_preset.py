@@ -64,7 +64,19 @@ def test_a_preset_file_is_loaded_by_path_and_read_anew(tmp_path: Path) -> None:
     assert load_preset(str(path)).clock_hz == 500_000_000
 
 
+@pytest.mark.parametrize("source", ["assumed: 256 KB", "assumed: x", "JESD238", "[7]", "p. 3"])
+def test_a_short_source_is_one(tmp_path: Path, source: str) -> None:
+    text = '"assumed: memory map of the Slim machine"'
+    assert text in SLIM
+    (tmp_path / "m.toml").write_text(SLIM.replace(text, f'"{source}"', 1), encoding="utf-8")
+    assert source in load_preset(tmp_path / "m.toml").file.model_dump_json()
+
+
 REFUSED = {
+    "assumed without its colon": ('"assumed: memory map of the Slim machine"', '"assumed 256 KB"', "region.mmio.base.source",
+                                  "reason"),
+    "assumed with nothing behind it": ('"assumed: memory map of the Slim machine"', '"assumed: "', "region.mmio.base.source",
+                                       "reason"),
     "unknown key": ("size  ", "sise  ", "region.mmio.sise", "did you mean 'size'?"),
     "unknown table": ("[unit.vec]", "[units.vec]", "units", "did you mean 'unit'?"),
     "number without source": ("clock_hz = {", "clock_hz = 5 # {", "clock_hz", '{ value = ..., source = "..." }'),
