@@ -13,7 +13,9 @@ from isa.arithmetic import s32
 from isa.disassembly import REMEMBERED, SymbolIndex, render
 from isa.formats import Field
 from isa.instruction import TABLE, Row
+from isa.preset import PresetError, load_preset
 from isa.program import Program, ProgramError, Section
+from isa.units import UNITS
 
 
 class Instruction(NamedTuple):
@@ -35,9 +37,18 @@ def instructions(program: Program, *, section: str | None = None, aliases: bool 
 
     Raises ProgramError when there is no such section.
     """
-    index = SymbolIndex(program)
+    index, missing = SymbolIndex(program), _missing(program)
     for chosen in _chosen(program, section):
-        yield from _section(chosen, index, aliases)
+        yield from _section(chosen, index, missing, aliases)
+
+
+def _missing(program: Program) -> set[str]:
+    """The units that the program's machine does not have: words that would be theirs are no instructions there."""
+    try:
+        machine = load_preset(program.machine)
+    except (PresetError, OSError):              # a file that is not here
+        return set()
+    return {unit for unit in UNITS if not machine.has_unit(unit)}
 
 
 def _chosen(program: Program, name: str | None) -> list[Section]:
@@ -50,7 +61,7 @@ def _chosen(program: Program, name: str | None) -> list[Section]:
     return [section]
 
 
-def _section(section: Section, index: SymbolIndex, aliases: bool) -> Iterator[Instruction]:
+def _section(section: Section, index: SymbolIndex, missing: set[str], aliases: bool) -> Iterator[Instruction]:
     labels = index.labels(section.name)
     address = section.address
     upper: tuple[int, int] | None = None            # (register, value) that an auipc just before has made
@@ -65,7 +76,7 @@ def _section(section: Section, index: SymbolIndex, aliases: bool) -> Iterator[In
         if word not in known:
             if len(known) >= REMEMBERED:
                 known.clear()
-            known[word] = render(word, aliases)
+            known[word] = render(word, aliases, missing)
         row, text, target_field = known[word]
         note = ""
         if target_field is not None:
@@ -119,10 +130,10 @@ def disassemble(program: Program, *, section: str | None = None, aliases: bool =
 
     Raises ProgramError when there is no such section.
     """
-    index = SymbolIndex(program)
+    index, missing = SymbolIndex(program), _missing(program)
     for chosen in _chosen(program, section):
         yield f"Disassembly of section {chosen.name}:"
-        for instruction in _section(chosen, index, aliases):
+        for instruction in _section(chosen, index, missing, aliases):
             if instruction.address == chosen.address and not instruction.labels:
                 yield ""
             for label in instruction.labels:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 
 import isa.units  # noqa: F401  (fills the instruction table)
 from isa.csrs import BY_ADDRESS
@@ -126,10 +126,10 @@ def _shapes() -> dict[str, _Shape]:
 _SHAPES = _shapes()
 
 
-def render(word: int, aliases: bool) -> tuple[Row | None, str, Field | None]:
-    """Row of a word, its text but for a target's address, and the field of the target."""
+def render(word: int, aliases: bool, missing: Container[str] = ()) -> tuple[Row | None, str, Field | None]:
+    """Row of a word, its text but for a target's address, and the field of the target. Units in `missing` have no instructions."""
     row = find(word)
-    if row is None:
+    if row is None or row.unit in missing:
         return None, f".word 0x{word:08x}", None
     shape = _SHAPES[row.mnemonic]
     if aliases:

@@ -11,14 +11,16 @@ from isa.program import Program, Section
 _LINE = re.compile(r" *[0-9a-f]+:  [0-9a-f]+ +(?P<text>.*?)( <\S+>)?$")        # address, word, text, where a target lies
 
 
-def code(program: Program) -> list[Section]:
-    return [section for section in program.sections if "x" in section.flags and section.size and not section.zero_size]
+def shown(program: Program) -> list[Section]:
+    """The sections with instructions, and small ones with data: a word of data is printed as what it would be as code."""
+    return [section for section in program.sections if "a" in section.flags and section.size and not section.zero_size
+            and ("x" in section.flags or section.size < 8192)]
 
 
 def source(program: Program, *, aliases: bool = False) -> str:
     """The text column of every section that is printed, under the section's name and address."""
     parts = []
-    for section in code(program):
+    for section in shown(program):
         printed = disassemble(program, section=section.name, aliases=aliases)
         parts += [f'.section "{section.name}", "{section.flags}"', f".address {section.address:#x}",
                   *(found["text"] for line in printed if (found := _LINE.match(line)))]
@@ -30,7 +32,7 @@ def differences(program: Program, *, aliases: bool = False) -> list[str]:
     text = source(program, aliases=aliases)
     again = asm.assemble(text, machine=program.machine)
     found = []
-    for section in code(program):
+    for section in shown(program):
         mine = again.section(section.name)
         assert mine is not None
         before, after = section.bytes(), mine.bytes()

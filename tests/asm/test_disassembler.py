@@ -210,3 +210,14 @@ def test_the_best_name_of_an_address() -> None:
     assert index.name(0x110) == ""                      # .b has no name there, and .a has ended
     assert index.name(0x11C) == "late+0x4"
     assert index.name(0x90) == index.name(0x2000) == ""
+
+
+def test_words_of_units_that_the_machine_lacks_are_no_instructions() -> None:
+    word = next(row for row in ROWS if row.unit == "lut").match
+    assert next(instructions(program(word))).text.startswith("lut.")
+    made = program(word)
+    made.machine = "hbm2-pim"
+    assert next(instructions(made)).text == f".word 0x{word:08x}"
+    assert differences(made) == []
+    made.machine = "not_here.toml"
+    assert next(instructions(made)).text.startswith("lut.")

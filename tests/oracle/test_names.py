@@ -62,7 +62,8 @@ def session(program: Program, engine: type[ReferenceMachine]) -> Session:
 
 @ENGINES
 @pytest.mark.parametrize("options", [("-O0",), ("-O2",), ("-O2", "-g")])
-def test_a_backtrace_behind_calls_that_never_return(engine: type[ReferenceMachine], options: tuple[str, ...], tmp_path: Path) -> None:
+def test_a_backtrace_behind_calls_that_never_return(engine: type[ReferenceMachine], options: tuple[str, ...],
+                                                    tmp_path: Path) -> None:
     """At a breakpoint and at the exit, where pc is the start of another function already."""
     lines: list[str] = []
     debugger = Debugger(session(build(tmp_path, *options, "-DTRAP=0"), engine), lambda text: lines.extend(text.split("\n")))
