@@ -20,15 +20,16 @@ import asm.crf
 import asm.debug_info  # noqa: F401  registers .file, .loc, .uleb128, .sleb128
 from asm import insn
 from asm.assembly import Assembly
-from asm.diagnostics import AssemblyError, Diagnostic, Note, SourceError, Span, UnknownName, nearest
-from asm.directives import DIRECTIVES, RAW
+from asm.budget import FRAGMENT, Budget, Exhausted
+from asm.diagnostics import AssemblyError, Diagnostic, Note, SourceError, Span, UnknownName, nearest, plural
+from asm.directives import DATA, DIRECTIVES, RAW
 from asm.encoding import Reloc, operand_bits, signed64
 from asm.expressions import Function, Name, Node, Place, Unresolved, evaluate, names, number, span
 from asm.fragments import Align, AssemblySection, Data, Fragment
-from asm.instructions import forms, plan
+from asm.instructions import forms, is_constant, plan
 from asm.layout import kind_of, lay_out
-from asm.marks import LineMarks, Mark, listing_lines, source_lines
-from asm.preprocess import Preprocessor
+from asm.marks import LineMarks, Marks, listing_lines, misplaced, source_lines
+from asm.preprocess import Again, Preprocessor
 from asm.source import LABEL, Site, Statement, decode, file_buffer
 from asm.symbols import Entry, SymbolTable
 from asm.syntax import Memory, Operand, String, Type, parse_operands
@@ -37,11 +38,13 @@ from isa.elf import is_debugging
 from isa.files import contents as read
 from isa.instruction import CSR, TABLE, TARGET
 from isa.preset import Preset, PresetError, load_preset, presets_with
-from isa.program import Chunk, FileSlice, Program, Section
+from isa.program import Chunk, FileSlice, Program, Section, Symbol
 from isa.units import UNITS
 
 ENTRY = "_start"
 TEXT = "<text>"         # the file name of source that is not in a file
+MOST_KEPT = 256         # bytes of a data statement that are kept for equal ones
+MOST_MESSAGES = 1000    # errors and warnings that are told; the others are counted
 
 # instructions that a RISC-V programmer may expect: C, F and D, A, V
 _OTHER_EXTENSION = re.compile(r"c\.|f[a-z.]*\.[sdwlx]\b|f[ls][wd]$|amo|lr\.|sc\.|vset|v(?!ec\.)[a-z0-9]+\.(v|m|w|x|i|f)")
@@ -73,7 +76,7 @@ def assemble_with_listing(source: str | Path, *, machine: str = "slim", include_
     try:
         text = decode(read(source) if isinstance(source, Path) else source.encode("utf-8", "surrogatepass"), name)
     except SourceError as error:
-        return Assembly(None, [Diagnostic(error.message, Span(name, 1), error.hint)])
+        return Assembly(None, [Diagnostic(error.message, Span(name, 1), error.hint_text)])
     with _collector_paused():
         return Assembler(name, text, machine, tuple(map(Path, include_paths)), defines or {}).run()
 
@@ -95,6 +98,8 @@ class Assembler:
 
     def __init__(self, name: str, text: str, machine: str, include_paths: tuple[Path, ...], defines: Mapping[str, int]) -> None:
         self.diagnostics: list[Diagnostic] = []
+        self._untold = {"error": 0, "warning": 0}
+        self.budget, self._exhausted = Budget(), False
         self._order: dict[int, tuple[int, ...]] = {}                    # id of a diagnostic -> its place in reading order
         self.symbols = SymbolTable()
         self.sections: dict[str, AssemblySection] = {}
@@ -102,12 +107,12 @@ class Assembler:
         self.section_stack: list[tuple[AssemblySection, AssemblySection]] = []
         self.mentioned: list[tuple[Entry, Operand, Site]] = []          # symbols that must be defined in the end
         self.pcrel: dict[tuple[Fragment, int], Node] = {}               # place of a %pcrel_hi -> its expression
-        self.marks: list[Mark] = []
+        self.marks = Marks()
         self.lines = LineMarks()
         main, open_comment = file_buffer(name, text)
         self.main = main
         self.preprocessor = Preprocessor(main, include_paths, evaluate=self._evaluate, is_defined=self.symbols.is_defined,
-                                         report=self.report)
+                                         report=self.report, budget=self.budget)
         self.machine: Preset | None = None
         self.meta: dict[str, Any] = {}
         self.units: dict[str, Site] = {}                                # whose instructions there are: where first
@@ -123,6 +128,8 @@ class Assembler:
 
     def run(self) -> Assembly:
         self._read()
+        if self._exhausted:                     # what follows would be about a source that was not read to its end
+            return self._result(None, [])
         try:
             self.machine = self.machine or load_preset(self._machine_name)
         except (PresetError, OSError) as error:
@@ -130,44 +137,77 @@ class Assembler:
             self.machine = load_preset("slim")
         sections = list(self.sections.values())
         self._pad_code(sections)
-        lay_out(sections, self.machine, self.symbols.value, self._report_layout)
-        self._fill_in(sections)
-        # Also those of size 0: they may hold code whose size could not be worked out, which is reported here.
-        finished = [(section, self._finish(section)) for section in sections if not section.left_out]
-        made = [made for section, made in finished if section.size or section.fixed_address is not None]
-        if not any(section.size for section in sections) and not self.diagnostics:
-            self._report_file("there is nothing to assemble: no instruction and no data")
-        self._check_code()
-        self._check_units(self.machine)
-        self.diagnostics.sort(key=lambda diagnostic: self._order.get(id(diagnostic), ()))
+        made: list[Section] = []
+        if lay_out(sections, self.machine, self.symbols.value, self._report_layout):
+            self._fill_in(sections)
+            # Also those of size 0: they may hold code whose size could not be worked out, which is reported here.
+            finished = [(section, self._finish(section)) for section in sections if not section.left_out]
+            made = [made for section, made in finished if section.size or section.fixed_address is not None]
+            if not any(section.size for section in sections) and not self.diagnostics:
+                self._report_file("there is nothing to assemble: no instruction and no data")
+            for site, address in misplaced(self.marks):
+                self.report(site, SourceError(f"instruction at {address:#x}, which is not a multiple of 4",
+                                              hint="put .balign 4 after the data before it"))
+            self._check_units(self.machine)
         symbols = list(self.symbols.symbols())
         program = None
         if not any(diagnostic.severity == "error" for diagnostic in self.diagnostics):
             made.sort(key=lambda section: ("a" not in section.flags, section.address))
             program = Program(made, symbols, source_lines(self.marks, self.lines), self._entry(), self.machine.name, self.meta,
                               units=tuple(unit for unit in UNITS if unit in self.units))
+        return self._result(program, symbols)
+
+    def _result(self, program: Program | None, symbols: list[Symbol]) -> Assembly:
+        self.diagnostics.sort(key=lambda diagnostic: self._order.get(id(diagnostic), ()))
+        for severity, count in self._untold.items():
+            if count:
+                self.diagnostics.append(Diagnostic(f"and {plural(count, f'more {severity}')}: the first {MOST_MESSAGES} are told",
+                                                   Span(self.main.file, 1), severity=severity))
         return Assembly(program, self.diagnostics, symbols, lambda: listing_lines(self.marks, self.symbols.value))
 
     # ---------------------------------------------------------------------------------------- read
 
     def _read(self) -> None:
         marks = self.marks
+        fragment: Data | None = None
+        add_site, add_offset = marks.sites.append, marks.offsets.append
         for site in self.preprocessor.sites():
+            if isinstance(site, Again):
+                self._repeat(site)
+                continue
             section = self.section
             tail = section.tail
-            marks.append(Mark(site, section, tail, len(tail.data)))
-            ready = site.statement.plan
+            if tail is not fragment:
+                fragment = tail
+                marks.enter(tail)
+            add_site(site)
+            add_offset(len(tail.data))
+            statement = site.statement
+            ready = statement.plan
             if type(ready) is bytes and section.has_contents:
                 tail.data += ready
-            elif site.statement.operation:
+            elif statement.operation:
                 try:
-                    self._statement(site, site.statement)
+                    if site.buffer.grown:
+                        self.budget.statement(statement.operands)
+                    self._statement(site, statement)
+                    if site.buffer.grown and section.tail is not tail:
+                        self.budget.spend(FRAGMENT)
                 except SourceError as error:
                     self._report_operands(site, error)
-                except RecursionError:
-                    self.report(site, SourceError("the expression is nested too deeply"))
-        self.marks.append(Mark(Site(self.main, 0, Statement("", 0)), self.section, self.section.tail,
-                               len(self.section.tail.data)))
+                    if self._exhausted:
+                        break
+        marks.enter(self.section.tail)
+        marks.sites.append(Site(self.main, 0, Statement("", 0)))
+        marks.offsets.append(len(self.section.tail.data))
+
+    def _repeat(self, again: Again) -> None:
+        """The bytes of the statements before, again."""
+        data = b"".join(site.statement.plan for site in again.sites if site.statement.operation)
+        if data and not self.section.has_contents:
+            return                                      # the first round was refused
+        self.section.tail.data += data * again.rounds
+        self.marks.repeat(len(again.sites), again.rounds, len(data))
 
     def _statement(self, site: Site, statement: Statement) -> None:
         operation = statement.operation
@@ -176,11 +216,17 @@ class Assembler:
             return
         directive = DIRECTIVES.get(operation)
         if directive is not None:
-            directive(self, site, () if operation in RAW else parse_operands(statement.operands))
+            operands = () if operation in RAW else parse_operands(statement.operands)
+            tail = self.section.tail
+            before = len(tail.data)
+            directive(self, site, operands)
+            if operation in DATA and len(tail.data) - before <= MOST_KEPT and all(map(is_constant, operands)):
+                statement.plan = bytes(tail.data[before:])
             return
         if statement.plan is None:
             try:
                 statement.plan = insn.plan(statement) if operation == ".insn" else plan(statement)
+                statement.is_code = True
             except KeyError:
                 raise self._unknown(operation, statement) from None
             row = TABLE.get(operation.lower())
@@ -209,12 +255,12 @@ class Assembler:
         end = start + len(operation)
         if operation.startswith("."):
             return UnknownName(f"unknown directive `{operation}`", start, end,
-                               hint=nearest(operation, [*DIRECTIVES, *self.preprocessor.directives]))
+                               hint=lambda: nearest(operation, [*DIRECTIVES, *self.preprocessor.directives]))
         if not (operation[0].isalpha() or operation[0] == "_"):
             return SourceError(f"unexpected `{operation}`: a label, an instruction or a directive is expected", start, end)
-        hint = _NOT_HERE if _OTHER_EXTENSION.match(operation.lower()) else nearest(operation.lower(),
-                                                                                   [*forms(), *self.preprocessor.macros])
-        return UnknownName(f"unknown instruction `{operation}`", start, end, hint=hint)
+        name = operation.lower()
+        return UnknownName(f"unknown instruction `{operation}`", start, end, hint=lambda: _NOT_HERE if _OTHER_EXTENSION.match(name)
+                           else nearest(name, [*forms(), *self.preprocessor.macros]))
 
     # ---------------------------------------------------------------------------------------- what directives use
 
@@ -267,7 +313,7 @@ class Assembler:
         for name in names(node):
             if name.text != "." and not self.symbols.is_defined(name.text):
                 error = self.symbols.undefined(name)
-                error.hint = error.hint or f"{site.statement.operation} needs a value that is defined above"
+                error.hint = error.hint_text or f"{site.statement.operation} needs a value that is defined above"
                 return error
         return SourceError(f"{site.statement.operation} needs a number, and this depends on addresses that are not known yet",
                            *span(node))
@@ -294,13 +340,20 @@ class Assembler:
         """Note an error, unless it only follows from another one; its columns count from the start of the line."""
         if isinstance(error, UnknownName) and (error.follows or self.preprocessor.incomplete):
             return
-        place = site.span(error.start, error.end)
-        self._note(site, Diagnostic(error.message, place, error.hint, (*error.notes, *site.notes())))
+        if isinstance(error, Exhausted):
+            self._exhausted = True
+            self.preprocessor.stop()
+        self._note(site, error)
 
     def warn(self, site: Site, message: str) -> None:
-        self._note(site, Diagnostic(message, site.span(), "", tuple(site.notes()), "warning"))
+        self._note(site, SourceError(message), "warning")
 
-    def _note(self, site: Site, diagnostic: Diagnostic) -> None:
+    def _note(self, site: Site, error: SourceError, severity: str = "error") -> None:
+        if len(self.diagnostics) >= MOST_MESSAGES and not isinstance(error, Exhausted):
+            self._untold[severity] += 1
+            return
+        diagnostic = Diagnostic(error.message, site.span(error.start, error.end), error.hint_text, (*error.notes, *site.notes()),
+                                severity)
         self._order[id(diagnostic)] = site.path()
         self.diagnostics.append(diagnostic)
 
@@ -320,7 +373,7 @@ class Assembler:
 
     def _report_layout(self, site: Site | None, error: SourceError) -> None:
         if site is None:
-            self._report_file(error.message, error.hint, error.notes)
+            self._report_file(error.message, error.hint_text, error.notes)
         else:
             self._report_operands(site, error)
 
@@ -442,15 +495,6 @@ class Assembler:
             node = getattr(fragment, "target", None) or getattr(fragment, "node", None)
             self._report_late(site or Site(self.main, 0, Statement("", 0)), error, 0 if node is None else node)
             return []
-
-    def _check_code(self) -> None:
-        """Instructions lie on multiples of 4; the first that does not is reported, once per section."""
-        seen: set[str] = set()
-        for mark in self.marks:
-            if mark.is_instruction and mark.address % 4 and mark.section.name not in seen and not mark.section.left_out:
-                seen.add(mark.section.name)
-                self.report(mark.site, SourceError(f"instruction at {mark.address:#x}, which is not a multiple of 4",
-                                                   hint="put .balign 4 after the data before it"))
 
     def _entry(self) -> int:
         """_start, or the first instruction of .text."""

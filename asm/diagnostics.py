@@ -12,7 +12,7 @@ Everything in them may come from outside: as text, they hold no control characte
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from isa import hints
@@ -38,11 +38,11 @@ class Span:
 
     def picture(self) -> str:
         """The source line with the stretch underlined; a long line is cut around the stretch."""
-        if not self.text.strip() or not self.column:
+        if not self.column or not self.text or self.text.isspace():
             return ""
-        text, start = self.text.expandtabs(1), self.column - 1
+        text, start = self.text, self.column - 1
         first = max(0, start - SHOWN // 2) if len(text) > SHOWN else 0
-        part = text[first:first + SHOWN].rstrip()
+        part = text[first:first + SHOWN].replace("\t", " ").rstrip()
         left, under = printable(part[:start - first]), printable(part[start - first:start - first + self.length])
         line = ("..." if first else "") + printable(part) + ("..." if first + SHOWN < len(text) else "")
         return f"\n    {line}\n    {' ' * (3 * bool(first) + len(left))}{'^' * max(1, len(under))}"
@@ -93,13 +93,18 @@ class AssemblyError(Exception):
 class SourceError(Exception):
     """Raised while one statement is worked on; the assembler adds the place and goes on with the next statement.
 
-    `start` and `end` are columns in the statement's line, counted from 0; without them the whole statement is meant.
+    `start` and `end` are columns in the statement's line, counted from 0; without them the whole statement is meant. A hint that
+    takes time to find is a function, which is called for messages that are told.
     """
 
-    def __init__(self, message: str, start: int | None = None, end: int | None = None, *, hint: str = "",
+    def __init__(self, message: str, start: int | None = None, end: int | None = None, *, hint: str | Callable[[], str] = "",
                  notes: tuple[Note, ...] = ()) -> None:
         super().__init__(message)
         self.message, self.start, self.end, self.hint, self.notes = message, start, end, hint, notes
+
+    @property
+    def hint_text(self) -> str:
+        return self.hint if isinstance(self.hint, str) else self.hint()
 
 
 class UnknownName(SourceError):

@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from asm.budget import BYTE, FILE, MOST_BYTES, PRESET
 from asm.diagnostics import SourceError, nearest, plural
 from asm.encoding import Reloc
 from asm.expressions import Function, Name, Node, Place, Unresolved, Value, span
 from asm.floats import double_bits, single_bits
-from asm.fragments import MOST_FILL, SMALL, Align, FilePart, Fill, Gap
+from asm.fragments import SMALL, Align, FilePart, Fill, Gap
 from asm.operands import describe
 from asm.source import Site
 from asm.syntax import Memory, Operand, String, Type, parse_operands
@@ -27,17 +28,20 @@ if TYPE_CHECKING:
 
 Directive = Callable[["Assembler", Site, Sequence[Operand]], None]
 DIRECTIVES: dict[str, Directive] = {}
+DATA: set[str] = set()          # directives that make bytes of their operands, the same everywhere if there is no name in them
 RAW: set[str] = set()           # directives whose operands are not parsed: they read site.statement.operands
 MOST_ALIGNMENT = 1 << 30
 
 
-def directive(*names: str, raw: bool = False) -> Callable[[Directive], Directive]:
+def directive(*names: str, raw: bool = False, data: bool = False) -> Callable[[Directive], Directive]:
     """Register a function under the names of a directive."""
     def register(function: Directive) -> Directive:
         for name in names:
             DIRECTIVES[name] = function
         if raw:
             RAW.update(names)
+        if data:
+            DATA.update(names)
         return function
     return register
 
@@ -108,7 +112,7 @@ def _data(size: int) -> Directive:
 
 for _names, _size in (((".byte", ".1byte"), 1), ((".half", ".2byte", ".short", ".hword"), 2),
                       ((".word", ".4byte", ".long", ".int"), 4), ((".dword", ".8byte", ".quad"), 8)):
-    directive(*_names)(_data(_size))
+    directive(*_names, data=True)(_data(_size))
 
 
 def _floats(bits: Callable[[Operand], int], size: int) -> Directive:
@@ -119,8 +123,8 @@ def _floats(bits: Callable[[Operand], int], size: int) -> Directive:
     return emit
 
 
-directive(".float", ".single")(_floats(single_bits, 4))
-directive(".double")(_floats(double_bits, 8))
+directive(".float", ".single", data=True)(_floats(single_bits, 4))
+directive(".double", data=True)(_floats(double_bits, 8))
 
 
 def _strings(end: bytes) -> Directive:
@@ -134,8 +138,8 @@ def _strings(end: bytes) -> Directive:
     return emit
 
 
-directive(".ascii")(_strings(b""))
-directive(".asciz", ".string")(_strings(b"\0"))
+directive(".ascii", data=True)(_strings(b""))
+directive(".asciz", ".string", data=True)(_strings(b"\0"))
 
 
 def _space(assembler: Assembler, site: Site, count: Operand, pattern: bytes, zeros: bool) -> None:
@@ -149,12 +153,13 @@ def _space(assembler: Assembler, site: Site, count: Operand, pattern: bytes, zer
         return
     if isinstance(value, Place):
         raise SourceError("the size cannot be an address", *span(node))
-    if not 0 <= value <= MOST_FILL:
-        raise SourceError(f"{value} is out of range for the size: 0..{MOST_FILL}", *span(node))
+    if not 0 <= value <= MOST_BYTES:
+        raise SourceError(f"{value} is out of range for the size: 0..{MOST_BYTES}", *span(node))
     if value * len(pattern) <= SMALL:
+        assembler.budget.spend(value * len(pattern) >> BYTE)
         section.tail.data += pattern * value
     else:
-        section.append(Fill(section, value, pattern))
+        section.append(Fill(section, value, pattern, site))
 
 
 @directive(".zero", ".skip", ".space")
@@ -192,11 +197,13 @@ def _incbin(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> No
             length = (_number(assembler, site, operands[2], 0, size - offset, f"length in {path} of {size} bytes")
                       if len(operands) > 2 else size - offset)
             section = assembler.contents(site)
+            if site.buffer.grown:
+                assembler.budget.spend(FILE + (min(length, SMALL) >> BYTE))
             if length <= SMALL:
                 stream.seek(offset)
                 section.tail.data += stream.read(length)
             else:
-                section.append(FilePart(section, FileSlice(str(path), offset, length)))
+                section.append(FilePart(section, FileSlice(str(path), offset, length), site))
     except OSError as error:
         raise SourceError(f"cannot read {path}: {error.strerror}") from None
 
@@ -239,7 +246,7 @@ def _pad(assembler: Assembler, site: Site, alignment: Operand, filler: Operand |
     if boundary > 1:
         code = fill is None and "x" in section.flags
         pattern = None if code else ((fill or 0) % (1 << 8 * size)).to_bytes(size, "little")
-        section.append(Align(section, boundary, pattern, limit))
+        section.append(Align(section, boundary, pattern, limit, site))
 
 
 for _power, _aligns in ((True, {".align": 1, ".p2align": 1, ".p2alignw": 2, ".p2alignl": 4}),
@@ -259,8 +266,8 @@ def _org(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
 
 # ------------------------------------------------------------------------------------------------ sections
 
-_SECTION = re.compile(r'\s*(?:"(?P<quoted>[^"]+)"|(?P<name>[^\s,"]+))\s*(?:,\s*"(?P<flags>[^"]*)"\s*(?:,\s*(?:@|%)(?P<type>\w+)'
-                      r'\s*(?:,[^,]+)*)?)?\s*$')
+_SECTION = re.compile(r'\s*+(?:"(?P<quoted>[^"]++)"|(?P<name>[^\s,"]++))\s*+(?:,\s*+"(?P<flags>[^"]*+)"\s*+'
+                      r'(?:,\s*+[@%](?P<type>\w++)\s*+(?:,[^,]++)*+)?+)?+$')
 _FLAGS = "awxMSGTo?R"           # what GNU as knows; merging, groups and the like make no difference here
 
 
@@ -330,6 +337,8 @@ def _address(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> N
 @directive(".machine", raw=True)
 def _machine(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
     """Ours: the machine preset that the program is built for."""
+    if site.buffer.grown:
+        assembler.budget.spend(PRESET)
     assembler.choose_machine(site.statement.operands.strip().strip('"'))
 
 
@@ -339,6 +348,8 @@ def _meta(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None
     _count(site, operands, 1, 1, '"file"')
     path = _file(assembler, site, operands[0], ".meta")
     try:
+        if site.buffer.grown:
+            assembler.budget.spend(FILE + path.stat().st_size)
         found = json.loads(path.read_text(encoding="utf-8"))
         json.dumps(found, allow_nan=False)             # the program file takes no NaN
     except OSError as error:

@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 
 class Unresolved(Exception):
-    """The value depends on addresses that are not known yet."""
+    """The value depends on addresses that are not known yet, or on `name`, which has no definition yet."""
+
+    def __init__(self, name: Name | None = None) -> None:
+        super().__init__()
+        self.name = name
 
 
 @dataclass(eq=False, slots=True)
@@ -93,8 +97,19 @@ class Constant:
     end: int
 
 
-Node = Constant | Name | Unary | Binary | Group | Function | Place | int
+@dataclass(eq=False, slots=True)
+class Shared:
+    """The expression that symbol `name` was given: one node in all expressions with that symbol, and worked out once for all."""
+
+    name: str
+    operand: Node
+    value: Value | None = None                              # when it is known for good
+    waits: tuple[int, Name | None] | None = None            # as of this era, for a name or the layout
+
+
+Node = Constant | Name | Unary | Binary | Group | Function | Shared | Place | int
 Value = int | Place
+Lookup = Callable[["Name"], "Value | Shared"]
 
 
 def truncating_quotient(left: int, right: int) -> int:
@@ -131,35 +146,93 @@ UNARY: dict[str, Callable[[int], int]] = {
 MOST_BITS = 1024        # of a number; more is a mistake, and would only fill memory
 
 
-def evaluate(node: Node, lookup: Callable[[Name], Value]) -> Value:
+@dataclass(eq=False, slots=True)
+class _Then:
+    """What is left to do when the operands of `node` have been worked out; `moving` counts for a Shared."""
+
+    node: Unary | Binary | Shared
+    moving: int = 0
+
+
+def evaluate(node: Node, lookup: Lookup, era: int | None = None) -> Value:
     """The value of an expression, with `lookup` for the names in it.
 
+    Without recursion, and each Shared once, so that long sums and long chains of definitions take no more than their length.
+    `era`: while the source is read, a number that changes when what a symbol had been given is replaced; later None.
     Raises Unresolved when it depends on the layout, SourceError when it has no integer value.
     """
+    todo: list[Node | _Then] = [node]
+    values: list[Value] = []
+    opened: dict[int, Shared] = {}                          # being worked out, outermost first
+    done: dict[int, tuple[Value, bool]] = {}                # in this call: value, and whether the layout may change it
+    moving = 0                                              # operations so far whose result the layout may change
     try:
-        return _evaluate(node, lookup)
-    except RecursionError:
-        raise SourceError("the expression is nested too deeply", *span(node)) from None
+        while todo:
+            item = todo.pop()
+            match item:
+                case int() | Place():
+                    values.append(item)
+                case Constant(value=constant):
+                    if isinstance(constant, float):
+                        raise SourceError("a floating-point number cannot stand here: an integer is expected", item.start, item.end)
+                    values.append(constant)
+                case Name():
+                    found = lookup(item)
+                    if id(found) in opened:
+                        raise SourceError(f"`{item.text}` is defined in terms of itself", item.start, item.end)
+                    todo.append(found)
+                case Group():
+                    todo.append(item.operand)
+                case Unary():
+                    todo += (_Then(item), item.operand)
+                case Binary():
+                    todo += (_Then(item), item.right, item.left)
+                case Shared():
+                    if item.value is not None:
+                        values.append(item.value)
+                    elif id(item) in opened:
+                        raise SourceError(f"`{item.name}` is defined in terms of itself")
+                    elif id(item) in done:
+                        values.append(done[id(item)][0])
+                        moving += done[id(item)][1]
+                    else:
+                        if era is not None and item.waits is not None and item.waits[0] == era:
+                            if item.waits[1] is None:
+                                raise Unresolved
+                            lookup(item.waits[1])           # raises Unresolved as long as there is no definition
+                        opened[id(item)] = item
+                        todo += (_Then(item, moving), item.operand)
+                case _Then(node=Unary() as unary):
+                    moving += _moves(values[-1])
+                    values.append(UNARY[unary.operator](number(values.pop())))
+                case _Then(node=Binary() as binary):
+                    right, left = values.pop(), values.pop()
+                    value = _binary(binary, left, right)
+                    moving += isinstance(value, int) and not _same_island(left, right) and (_moves(left) or _moves(right))
+                    values.append(value)
+                case _Then(node=Shared() as shared):
+                    del opened[id(shared)]
+                    done[id(shared)] = values[-1], moving != item.moving
+                    if era is None and moving == item.moving:
+                        shared.value = values[-1]
+                case Function(name=name):
+                    raise SourceError(f"%{name} can stand only as the whole immediate of an instruction", item.start, item.end)
+    except Unresolved as error:
+        for waiting in opened.values() if era is not None else ():
+            waiting.waits = era or 0, error.name
+        raise
+    return values[0]
 
 
-def _evaluate(node: Node, lookup: Callable[[Name], Value]) -> Value:
-    match node:
-        case int() | Place():
-            return node
-        case Constant(value=constant):
-            if isinstance(constant, float):
-                raise SourceError("a floating-point number cannot stand here: an integer is expected", node.start, node.end)
-            return constant
-        case Name():
-            return lookup(node)
-        case Group(operand=inner):
-            return _evaluate(inner, lookup)
-        case Unary(operator=operator, operand=inner):
-            return UNARY[operator](number(_evaluate(inner, lookup)))
-        case Binary():
-            return _binary(node, _evaluate(node.left, lookup), _evaluate(node.right, lookup))
-        case Function(name=name):
-            raise SourceError(f"%{name} can stand only as the whole immediate of an instruction", node.start, node.end)
+def _moves(value: Value) -> bool:
+    """True for an address that the layout may still change."""
+    return isinstance(value, Place) and not value.fragment.section.settled
+
+
+def _same_island(left: Value, right: Value) -> bool:
+    """True for two places whose distance the layout cannot change."""
+    return (isinstance(left, Place) and isinstance(right, Place) and left.fragment.section is right.fragment.section
+            and left.fragment.island == right.fragment.island)
 
 
 def _binary(node: Binary, left: Value, right: Value) -> Value:
@@ -193,33 +266,50 @@ def number(value: Value) -> int:
 
 def bind(node: Node, lookup: Callable[[Name], Node]) -> Node:
     """The expression with every name replaced by what it means here and now; names that mean nothing yet remain."""
-    match node:
-        case Name():
-            return lookup(node)
-        case Group(operand=inner):
-            return bind(inner, lookup)
-        case Unary():
-            return Unary(node.operator, bind(node.operand, lookup), node.start, node.end)
-        case Binary():
-            return Binary(node.operator, bind(node.left, lookup), bind(node.right, lookup), node.start, node.end)
-        case Function():
-            return Function(node.name, bind(node.operand, lookup), node.start, node.end)
-        case _:
-            return node
+    if isinstance(node, Name):
+        return lookup(node)
+    todo: list[Node | tuple[Unary | Binary | Function]] = [node]
+    made: list[Node] = []
+    while todo:
+        item = todo.pop()
+        match item:
+            case Name():
+                made.append(lookup(item))
+            case Group():
+                todo.append(item.operand)
+            case Unary() | Function():
+                todo += ((item,), item.operand)
+            case Binary():
+                todo += ((item,), item.right, item.left)
+            case (Binary() as binary,):
+                right, left = made.pop(), made.pop()
+                made.append(Binary(binary.operator, left, right, binary.start, binary.end))
+            case (Unary() as unary,):
+                made.append(Unary(unary.operator, made.pop(), unary.start, unary.end))
+            case (Function() as function,):
+                made.append(Function(function.name, made.pop(), function.start, function.end))
+            case _:
+                made.append(item)
+    return made[0]
 
 
 def names(node: Node) -> Iterator[Name]:
-    """Every name in an expression."""
-    match node:
-        case Name():
-            yield node
-        case Group() | Unary() | Function():
-            yield from names(node.operand)
-        case Binary():
-            yield from names(node.left)
-            yield from names(node.right)
+    """Every name in an expression, from left to right."""
+    todo, seen = [node], set()
+    while todo:
+        item = todo.pop()
+        match item:
+            case Name():
+                yield item
+            case Group() | Unary() | Function():
+                todo.append(item.operand)
+            case Binary():
+                todo += (item.right, item.left)
+            case Shared() if id(item) not in seen:
+                seen.add(id(item))
+                todo.append(item.operand)
 
 
 def span(node: Node) -> tuple[int | None, int | None]:
     """Columns of the expression within its line, counted from the operands; None for a computed node."""
-    return (None, None) if isinstance(node, int | Place) else (node.start, node.end)
+    return (None, None) if isinstance(node, int | Place | Shared) else (node.start, node.end)

@@ -15,23 +15,22 @@ _NAMES = {"inf": math.inf, "infinity": math.inf, "nan": math.nan}
 
 def _parse(operand: Operand) -> tuple[bool, Fraction | float]:
     """Sign and magnitude. The magnitude is exact, or one of the floats inf and nan."""
-    match operand:
-        case Unary(operator="-" | "+" as sign, operand=inner):
-            negative, value = _parse(inner)
-            return negative ^ (sign == "-"), value
-        case Group(operand=inner):
-            return _parse(inner)
+    negative, inner = False, operand
+    while isinstance(inner, Group) or (isinstance(inner, Unary) and inner.operator in "+-"):
+        negative ^= isinstance(inner, Unary) and inner.operator == "-"
+        inner = inner.operand
+    match inner:
         case Constant(value=int() as value):
-            return False, Fraction(value)
+            return negative, Fraction(value)
         case Constant(text=text):
             if len(text) > 4000 or abs(int(text.lower().partition("e")[2] or "0")) > 5000:
-                raise SourceError(f"{text[:40]} is out of range for a floating-point number", operand.start, operand.end)
-            return False, Fraction(text)
+                raise SourceError(f"{text[:40]} is out of range for a floating-point number", inner.start, inner.end)
+            return negative, Fraction(text)
         case Name(text=text) if text.lower() in _NAMES:
-            return False, _NAMES[text.lower()]
+            return negative, _NAMES[text.lower()]
         case _:
             raise SourceError("a floating-point number is expected: 1.5, -2e-3, inf or nan",
-                              getattr(operand, "start", None), getattr(operand, "end", None))
+                              getattr(inner, "start", None), getattr(inner, "end", None))
 
 
 def _bits(operand: Operand, significand: int, exponent: int) -> int:

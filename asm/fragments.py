@@ -6,23 +6,20 @@ Branch, LongConstant, Reach). `resize` gives the size at the present layout; asm
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 from asm.diagnostics import SourceError
 from asm.encoding import BRANCH_REACH, Reloc, address_reach, constant_words, hi20, jump_over, lo12, signed64
-from asm.expressions import Name, Node, Place, Unresolved, Value, evaluate, number
+from asm.expressions import Lookup, Name, Node, Place, Unresolved, Value, evaluate, number
 from asm.source import Site
 from isa.instruction import Row
 from isa.program import Chunk, FileSlice
 
 BLOCK = 1 << 20         # bytes of a large fill that are really in memory: the block is listed many times
 SMALL = 4096            # a fill up to this size simply becomes data
-MOST_FILL = 1 << 40     # bytes of a fill; more fits no memory
 NOP = (0x0000_0013).to_bytes(4, "little")
-
-Lookup = Callable[[Name], Value]
 
 
 @dataclass(eq=False)
@@ -36,7 +33,8 @@ class AssemblySection:
     site: Site | None = None
     fixed_address: Node | None = None           # .address
     address: int = 0
-    laid_out: bool = False
+    laid_out: bool = False                      # there are addresses, which may still change
+    settled: bool = False                       # they change no more
     has_contents: bool = False                  # something else than zeros from .zero and the like
     left_out: bool = False                      # read, but no part of the program: debugging information
     fragments: list[Fragment] = field(default_factory=list)
@@ -86,6 +84,11 @@ class Fragment:
     island: int = field(default=0, init=False)
     island_offset: int = field(default=0, init=False)
 
+    @property
+    def copied(self) -> int:
+        """Bytes of the program file that are copies of a pattern; zeros take no place."""
+        return 0
+
     def resize(self, lookup: Lookup) -> int:
         raise Unresolved
 
@@ -122,6 +125,11 @@ class Fill(Fragment):
 
     count: int
     pattern: bytes
+    site: Site
+
+    @property
+    def copied(self) -> int:
+        return self.size if any(self.pattern) else 0
 
     def resize(self, lookup: Lookup) -> int:
         return self.count * len(self.pattern)
@@ -145,6 +153,7 @@ class FilePart(Fragment):
     """Bytes that stay in their file (.incbin)."""
 
     slice: FileSlice
+    site: Site
 
     def resize(self, lookup: Lookup) -> int:
         return self.slice.length
@@ -161,6 +170,11 @@ class Align(Fragment):
     boundary: int
     pattern: bytes | None
     limit: int = 0
+    site: Site | None = None
+
+    @property
+    def copied(self) -> int:
+        return self.size if self.pattern is None or any(self.pattern) else 0
 
     def resize(self, lookup: Lookup) -> int:
         gap = -self.offset % self.boundary
@@ -188,6 +202,10 @@ class Gap(Fragment):
     fill: bytes
     site: Site
 
+    @property
+    def copied(self) -> int:
+        return self.size if any(self.fill) else 0
+
     def resize(self, lookup: Lookup) -> int:
         value = evaluate(self.node, lookup)
         if self.is_org:
@@ -205,8 +223,6 @@ class Gap(Fragment):
             target = value.fragment.offset + value.offset if isinstance(value, Place) else value
             if target < self.offset:
                 raise SourceError(f".org {target:#x} would move backwards: this place is at offset {self.offset:#x} of the section")
-        if self.size > MOST_FILL:
-            raise SourceError(f"{self.size:#x} bytes to fill: {MOST_FILL:#x} is the most")
         yield from repeated(self.fill, self.size)
 
 

@@ -19,7 +19,7 @@ from asm.fragments import Branch, LongConstant, Reach
 from asm.operands import FENCE_BITS, Mismatch, Slot, Values, match, mismatch_error, row_slots, slots_of
 from asm.pseudo import PSEUDO
 from asm.source import Site, Statement
-from asm.syntax import Operand, parse_operands
+from asm.syntax import Memory, Operand, String, Type, parse_operands
 from isa.csrs import CSRS
 from isa.instruction import FENCE_SET, TABLE, TARGET, Row
 from isa.instruction import Operand as RowOperand
@@ -263,11 +263,11 @@ def _given(source: int | str, values: Values) -> int | Node:
     return values[source] if isinstance(source, str) else source
 
 
-def is_constant(node: Node) -> bool:
+def is_constant(node: Operand) -> bool:
     """True when no name and no modifier occurs: the value is the same on every line."""
-    if isinstance(node, Constant | int):
+    if isinstance(node, Constant | String | int):
         return True
-    return not isinstance(node, Function | Name) and next(names(node), None) is None
+    return not isinstance(node, Memory | Type) and not isinstance(node, Function | Name) and next(names(node), None) is None
 
 
 def _no_names(name: Name) -> int:

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from itertools import pairwise
 
+from asm.budget import MOST_BYTES, MOST_WRITTEN
 from asm.diagnostics import Note, SourceError
-from asm.expressions import Unresolved, evaluate, number
-from asm.fragments import AssemblySection, Data, FilePart, Lookup
+from asm.expressions import Lookup, Unresolved, evaluate, number
+from asm.fragments import AssemblySection, Data, FilePart
 from asm.source import Site
 from isa.preset import Preset, Region
 
@@ -47,8 +48,8 @@ def _rank(section: AssemblySection) -> int:
 
 
 def lay_out(sections: Iterable[AssemblySection], machine: Preset, lookup: Lookup,
-            report: Callable[[Site | None, SourceError], None]) -> None:
-    """Give every section its address and every fragment its offset and size.
+            report: Callable[[Site | None, SourceError], None]) -> bool:
+    """Give every section its address and every fragment its offset and size. False when they are too large to go on with.
 
     Starts with every variable fragment at the size that the labels behind it suggest, and goes on until a pass changes
     nothing, in the order of GNU as, whose result it shares. Problems of placement go to `report`.
@@ -68,7 +69,34 @@ def lay_out(sections: Iterable[AssemblySection], machine: Preset, lookup: Lookup
             break
     if not settled:
         report(None, SourceError("the layout does not settle: sizes depend on each other without end"))
+    for section in sections:
+        section.settled = True
+    if not _is_bounded(sections, report):
+        return False
     _check(sections, machine, lookup, report)
+    return True
+
+
+def _is_bounded(sections: list[AssemblySection], report: Callable[[Site | None, SourceError], None]) -> bool:
+    """Report where fills, alignments and files go beyond what a program may have altogether."""
+    size = copied = 0
+    files: dict[str, tuple[int, int]] = {}          # path: (bytes taken, end of what is taken): the rest are copies
+    for section in sections:
+        for fragment in section.fragments:
+            size += fragment.size
+            copied += fragment.copied
+            if isinstance(fragment, FilePart):
+                part = fragment.slice
+                taken, end = files.get(part.path, (0, 0))
+                before, taken, end = max(0, taken - end), taken + part.length, max(end, part.offset + part.length)
+                files[part.path] = taken, end
+                copied += max(0, taken - end) - before
+            if size > MOST_BYTES or copied > MOST_WRITTEN:
+                what, most = ("bytes", MOST_BYTES) if size > MOST_BYTES else ("bytes of fills and repeated files", MOST_WRITTEN)
+                report(getattr(fragment, "site", None) or section.site,
+                       SourceError(f"the program grows too large here: {most:#x} {what} are the most"))
+                return False
+    return True
 
 
 def _pass(section: AssemblySection, lookup: Lookup, count: int) -> bool:

@@ -15,9 +15,10 @@ ENDS = {".endm": ".endm", ".endmacro": ".endm", ".endr": ".endr"}
 _NAME = re.compile(r"[A-Za-z_.$][\w.$]*")
 _PARAMETER = re.compile(r"[A-Za-z_$][\w$]*")
 _REFERENCE = re.compile(r"\\(?:(\(\))|(@)|([A-Za-z_$][\w$]*))")
-# The parts of a call's operands: strings, characters, separators, white space around an operator, anything else.
-_PART = re.compile(r'(?P<string>"(?:[^"\\]|\\.)*")|(?P<character>\'(?:\\.|[^\\])\'?)|(?P<comma>\s*,\s*)'
-                   r"|(?P<operator>\s*(?:[-+*/&|^<>]|==|!=)\s*)|(?P<space>\s+)|(?P<other>.)", re.S)
+# The parts of a call's operands: strings, characters, separators, white space around an operator, anything else. An open string
+# reaches to the end.
+_PART = re.compile(r'(?P<string>"[^"\\]*+(?:\\.[^"\\]*+)*+"?)|(?P<character>' r"'(?:\\.|[^\\])'?)|(?P<comma>\s*+,\s*+)"
+                   r"|(?P<operator>\s*+(?:[-+*/&|^<>]|==|!=)\s*+)|(?P<space>\s++)|(?P<other>[\w.$@\\]++|.)", re.S)
 
 
 @dataclass(eq=False)

@@ -1,34 +1,61 @@
-"""Marks: where each statement's bytes begin. After layout they give the source-line map and the listing."""
+"""Marks: where each statement's bytes begin. After layout they give the source-line map and the listing.
+
+A source of millions of lines has millions of them, so a mark is a reference and a number, not an object, and a repetition
+of plain instructions is a note that the marks before it come again.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 
 from asm.assembly import SHOWN_BYTES, ListingLine
 from asm.diagnostics import SourceError
-from asm.fragments import AssemblySection, Data, Lookup
+from asm.expressions import Lookup
+from asm.fragments import Data
 from asm.source import Buffer, Site
 from isa.program import FileSlice, Line
 
 
-@dataclass(eq=False, slots=True)
-class Mark:
-    """Where a statement's bytes begin."""
+class Marks:
+    """Statement number i is `sites[i]`; its bytes begin `offsets[i]` bytes into the fragment that `runs` has for it."""
 
-    site: Site
-    section: AssemblySection
-    fragment: Data
-    offset: int
+    def __init__(self) -> None:
+        self.sites: list[Site] = []
+        self.offsets = array("q")
+        self.runs: list[tuple[int, Data]] = []                  # from this statement on, bytes go to this fragment
+        self.repeats: dict[int, tuple[int, int, int]] = {}      # at a statement: statements before it, rounds, bytes of a round
 
-    @property
-    def address(self) -> int:
-        return self.section.address + self.fragment.offset + self.offset
+    def __len__(self) -> int:
+        return len(self.sites)
 
-    @property
-    def is_instruction(self) -> bool:
-        return self.site.statement.plan is not None
+    def enter(self, fragment: Data) -> None:
+        """The next statements' bytes go to another fragment."""
+        self.runs.append((len(self.sites), fragment))
+
+    def repeat(self, statements: int, rounds: int, size: int) -> None:
+        """The last statements come again so many times, each time `size` bytes further."""
+        self.repeats[len(self.sites)] = statements, rounds, size
+
+    def spans(self) -> Iterator[tuple[Data, range]]:
+        """Each fragment with the numbers of its statements; what is repeated is there once."""
+        for (start, fragment), (end, _) in pairwise([*self.runs, (len(self.sites), None)]):
+            assert fragment is not None
+            yield fragment, range(start, end)
+
+    def __iter__(self) -> Iterator[tuple[Site, Data, int]]:
+        """Every statement with its place, repeated ones as often as they are."""
+        sites, offsets = self.sites, self.offsets
+        for fragment, numbers in self.spans():
+            for number in numbers:
+                yield sites[number], fragment, offsets[number]
+                if number + 1 in self.repeats:
+                    statements, rounds, size = self.repeats[number + 1]
+                    for round_number in range(1, rounds + 1):
+                        for again in range(number + 1 - statements, number + 1):
+                            yield sites[again], fragment, offsets[again] + round_number * size
 
 
 @dataclass(eq=False)
@@ -42,37 +69,58 @@ class LineMarks:
     said: list[tuple[int, Buffer, str, int]] = field(default_factory=list)
 
 
-def source_lines(marks: Sequence[Mark], compiled: LineMarks) -> list[Line]:
-    """The source line of every instruction, by address; for macros that of the call.
+def source_lines(marks: Marks, compiled: LineMarks) -> list[Line]:
+    """The source line of every instruction, by address; for macros and repetitions that of the call.
 
-    In the output of a compiler it is what its last .loc says, up to the end of the file in which that stands.
+    In the output of a compiler it is what its last .loc says, up to the end of the file in which that stands. A repetition of
+    plain instructions is one line of the source, and has no more than its first round here: a line reaches to the next one.
     """
     lines: list[Line] = []
     said = iter(compiled.said)
     following = next(said, None)
-    buffer, file, number = None, "", 0
-    for index, mark in enumerate(marks):
-        while following is not None and following[0] <= index:
-            (_, buffer, file, number), following = following, next(said, None)
-        if mark.is_instruction and "x" in mark.section.flags:
-            site = mark.site.callers()
-            if site.buffer is buffer:
-                lines.append(Line(mark.address, file, number))
-            else:
-                lines.append(Line(mark.address, site.buffer.file, site.line))
+    buffer, file, line = None, "", 0
+    for fragment, numbers in marks.spans():
+        base = fragment.section.address + fragment.offset
+        is_code = "x" in fragment.section.flags
+        for number in numbers:
+            while following is not None and following[0] <= number:
+                (_, buffer, file, line), following = following, next(said, None)
+            site = marks.sites[number]
+            if is_code and site.statement.is_code:
+                if site.buffer.parent is not None:
+                    site = site.callers()
+                if site.buffer is buffer:
+                    lines.append(Line(base + marks.offsets[number], file, line))
+                else:
+                    lines.append(Line(base + marks.offsets[number], site.buffer.file, site.line))
     lines.sort(key=lambda line: line.address)
     return lines
 
 
-def listing_lines(marks: Sequence[Mark], lookup: Lookup) -> list[ListingLine]:
+def misplaced(marks: Marks) -> Iterator[tuple[Site, int]]:
+    """The first instruction of each section whose address is no multiple of 4, and that address."""
+    seen: set[str] = set()
+    for fragment, numbers in marks.spans():
+        base = fragment.section.address + fragment.offset
+        if fragment.section.name in seen or fragment.section.left_out:
+            continue
+        for number in numbers:
+            if (base + marks.offsets[number]) & 3 and marks.sites[number].statement.is_code:
+                seen.add(fragment.section.name)
+                yield marks.sites[number], base + marks.offsets[number]
+                break
+
+
+def listing_lines(marks: Marks, lookup: Lookup) -> list[ListingLine]:
     """One line per source line and section; a statement's bytes reach to where the next one begins."""
     listing: list[ListingLine] = []
     last: tuple[Buffer, int, int] | None = None             # line and column of the statement before
-    for mark, after in pairwise(marks):
-        section, site = mark.section, mark.site
-        size = after.address - mark.address if after.section is section else 0
-        data = b"" if section.nobits else _bytes(mark, min(size, SHOWN_BYTES), lookup)
-        address = mark.address if section.laid_out else None
+    for (site, fragment, offset), (_, next_fragment, next_offset) in pairwise(marks):
+        section = fragment.section
+        at = section.address + fragment.offset + offset
+        size = section.address + next_fragment.offset + next_offset - at if next_fragment.section is section else 0
+        data = b"" if section.nobits else _bytes(fragment, offset, min(size, SHOWN_BYTES), lookup)
+        address = at if section.laid_out else None
         same_line = last is not None and last[:2] == (site.buffer, site.index) and last[2] < site.statement.column
         if same_line and listing[-1].section == section.name:
             before = listing.pop()
@@ -82,10 +130,10 @@ def listing_lines(marks: Sequence[Mark], lookup: Lookup) -> list[ListingLine]:
     return listing
 
 
-def _bytes(mark: Mark, size: int, lookup: Lookup) -> bytes:
-    """The first `size` bytes from a mark."""
-    fragments, data = mark.section.fragments, mark.fragment.data[mark.offset:mark.offset + size]
-    index = mark.fragment.index + 1
+def _bytes(fragment: Data, offset: int, size: int, lookup: Lookup) -> bytes:
+    """The first `size` bytes from a place."""
+    fragments, data = fragment.section.fragments, fragment.data[offset:offset + size]
+    index = fragment.index + 1
     while len(data) < size and index < len(fragments):
         try:
             for chunk in fragments[index].chunks(lookup):

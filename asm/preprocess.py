@@ -7,25 +7,28 @@ with the assembler, which asks for statements and answers what an expression is 
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from asm.budget import BYTE, CALL, FILE, LINE, Budget
 from asm.diagnostics import Note, SourceError
 from asm.macros import BODIES, ENDS, Macro, arguments_of, fill_in, parse_header, split_arguments, unquoted
 from asm.source import Buffer, Site, Statement, decode, file_buffer, split_statements
 from asm.syntax import String, parse_operands
 
 DEEPEST = 100               # includes, macro calls and repetitions inside one another
-MOST_STATEMENTS = 50_000_000    # a repetition count beyond this is a mistake
+REMEMBERED = 1 << 17        # lines whose statements are kept for equal ones
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Reading:
     """A buffer and how far it has been read: the next line, and in it the next statement.
 
-    `conditions` are the .ifs opened in it: [site, taken now, taken once, else seen].
+    `conditions` are the .ifs opened in it: [site, taken now, taken once, else seen]. `round` holds the statements of the first of
+    several rounds, as long as there is nothing among them that could make another round differ.
     """
 
     buffer: Buffer
@@ -33,17 +36,29 @@ class Reading:
     position: int = 0
     repeat: int = 1
     conditions: list[list[object]] = field(default_factory=list)
+    round: list[Site] | None = None
+
+
+@dataclass(eq=False, slots=True)
+class Again:
+    """The statements that were handed on last come again, `rounds` times: a repetition of plain instructions."""
+
+    sites: list[Site]
+    rounds: int
 
 
 class Preprocessor:
     """Reads the main file; `evaluate` gives the value of an expression at a site, `report` takes errors."""
 
     def __init__(self, main: Buffer, include_paths: tuple[Path, ...], *, evaluate: Callable[[str, Site, int], int],
-                 is_defined: Callable[[str], bool], report: Callable[[Site, SourceError], None]) -> None:
+                 is_defined: Callable[[str], bool], report: Callable[[Site, SourceError], None], budget: Budget) -> None:
+        self.budget = budget
         self.stack = [Reading(main)]
         self.include_paths = include_paths
         self.macros: dict[str, Macro] = {}
         self.spoilt: set[str] = set()           # names of macros whose header is an error, which has been reported
+        self._included: set[str] = set()
+        self._real_names: dict[str, str] = {}
         self.expansions = 0
         self.skipping = False
         self.incomplete = False         # an error has left lines out: what is unknown may stand in them
@@ -56,28 +71,31 @@ class Preprocessor:
             **dict.fromkeys(_CONDITIONS, self._if),
             ".elseif": self._else, ".else": self._else, ".endif": self._endif}
 
-    def sites(self) -> Iterator[Site]:
+    def sites(self) -> Iterator[Site | Again]:
         """Every statement that is to be assembled, and the others for the listing (as empty statements)."""
         handlers, macros = self.directives, self.macros
         while self.stack:
             reading = self.stack[-1]
-            buffer, index = reading.buffer, reading.index
+            buffer, index, start = reading.buffer, reading.index, reading.position
             if index >= len(buffer.code):
-                self._leave(reading)
+                if again := self._leave(reading):
+                    yield again
                 continue
             statements = self._statements(buffer.code[index])
-            if reading.position:
-                statements = statements[reading.position:]
-            reading.index, start, reading.position = index + 1, reading.position, 0
-            for position, statement in enumerate(statements, start + 1):
-                site = Site(buffer, index, statement)
+            reading.index, reading.position = index + 1, 0
+            for position in range(start, len(statements)):
+                statement = statements[position]
                 operation = statement.operation
                 if self.skipping and operation not in CONDITIONALS:
                     continue
+                site = Site(buffer, index, statement)
                 if operation in handlers or operation in macros:
+                    reading.round = None
                     yield Site(buffer, index, Statement("", statement.column))
-                    reading.index, reading.position = index, position       # where to go on; the handler may say otherwise
+                    reading.index, reading.position = index, position + 1      # where to go on; the handler may say otherwise
                     try:
+                        if buffer.grown:
+                            self.budget.statement(statement.operands)
                         if operation in macros:
                             self._expand(site, macros[operation])
                         else:
@@ -86,16 +104,24 @@ class Preprocessor:
                         self.report(site, error)
                         self.incomplete |= operation == ".include"
                     break
+                if reading.round is not None:
+                    reading.round.append(site)
                 yield site
+
+    def stop(self) -> None:
+        """Read no further."""
+        self.stack.clear()
 
     def _statements(self, line: str) -> tuple[Statement, ...]:
         """The statements of a line; equal lines share them."""
         statements = self._split.get(line)
         if statements is None:
+            if len(self._split) >= REMEMBERED:
+                self._split.clear()
             statements = self._split[line] = split_statements(line)
         return statements
 
-    def _leave(self, reading: Reading) -> None:
+    def _leave(self, reading: Reading) -> Again | None:
         """The end of a buffer: again for a repetition, else back to where it came from."""
         for condition in reversed(reading.conditions):
             site = condition[0]
@@ -105,38 +131,56 @@ class Preprocessor:
         reading.conditions.clear()
         self.skipping = False
         if reading.repeat > 1:
+            if reading.round and all(site.statement.is_plain for site in reading.round):
+                self.stack.pop()
+                return Again(reading.round, reading.repeat - 1)
             reading.repeat -= 1
-            reading.index = 0
-            return
-        self.stack.pop()
+            reading.index, reading.round = 0, None
+        else:
+            self.stack.pop()
+        return None
 
     # ---------------------------------------------------------------------------------------- files
 
     def _enter(self, buffer: Buffer, repeat: int = 1) -> None:
         if buffer.depth > DEEPEST:
+            del self.stack[1:]              # all of it is given up: in each level there may be another call
+            self.skipping = any(not condition[1] for condition in self.stack[0].conditions)
             what = f"macro `{buffer.name}`" if buffer.kind == "macro" else buffer.kind
             raise SourceError(f"more than {DEEPEST} levels of macros, repetitions and includes: "
                               f"does {what} use itself without end?")
+        if buffer.grown:
+            self.budget.spend(CALL + repeat * (len(buffer.code) + (sum(map(len, buffer.code)) >> 3)))
         if len(buffer.code):
-            self.stack.append(Reading(buffer, repeat=repeat))
+            self.stack.append(Reading(buffer, repeat=repeat, round=[] if repeat > 1 else None))
 
     def _include(self, site: Site) -> None:
         name = _file_name(site)
         path = self.find(name, site)
         chain: Site | None = site
         while chain is not None:
-            if chain.buffer.kind in ("file", "include") and Path(chain.buffer.file).resolve() == path.resolve():
+            if chain.buffer.kind in ("file", "include") and self._real(chain.buffer.file) == self._real(str(path)):
                 raise SourceError(f"recursive include: {name} is being read already")
             chain = chain.buffer.parent
+        again = site.buffer.grown or self._real(str(path)) in self._included
+        self._included.add(self._real(str(path)))
         try:
+            if again:
+                self.budget.spend(FILE + path.stat().st_size // 4)
             text = decode(path.read_bytes(), name)
         except OSError as error:
             raise SourceError(f"cannot read {name}: {error.strerror}") from None
-        buffer, open_comment = file_buffer(str(path), text, "include", site)
+        buffer, open_comment = file_buffer(str(path), text, "include", site, again)
         if open_comment is not None:
             self.report(open_comment, SourceError("unterminated comment: its */ is missing"))
             self.incomplete = True
         self._enter(buffer)
+
+    def _real(self, file: str) -> str:
+        """A file's one name: without links and dots. Each is looked up once."""
+        if file not in self._real_names:
+            self._real_names[file] = os.path.realpath(file)
+        return self._real_names[file]
 
     def find(self, name: str, site: Site) -> Path:
         """The file that `name` means: beside the including file, then in the include paths. Raises SourceError."""
@@ -209,16 +253,25 @@ class Preprocessor:
         except SourceError as error:
             error.notes = notes
             raise
-        lines = [fill_in(line, values, self.expansions) for line in macro.lines]
-        code = lines if macro.lines == macro.code else [fill_in(line, values, self.expansions) for line in macro.code]
+        self.budget.spend(4 * len(values))
+        lines = self._fill_in(macro.lines, values)
+        code = lines if macro.lines == macro.code else self._fill_in(macro.code, values)
         self.expansions += 1
         self._enter(Buffer(macro.site.buffer.file, lines, code, macro.first, "macro", macro.name, site))
+
+    def _fill_in(self, lines: list[str], values: dict[str, str]) -> list[str]:
+        """The lines of a body with its parameters filled in; they are paid for before they are made."""
+        longest = max(map(len, values.values()), default=0)
+        for line in lines:
+            if "\\" in line:
+                self.budget.spend(LINE + (len(line) + line.count("\\") * longest >> BYTE))
+        return [fill_in(line, values, self.expansions) for line in lines]
 
     def _repeat(self, site: Site) -> None:
         lines, code, first = self._body(site)
         count = self.evaluate(site.statement.operands, site, site.statement.operands_column)
-        if count < 0 or count * len(code) > MOST_STATEMENTS:
-            raise SourceError(f"repetition count {count}: 0..{MOST_STATEMENTS // max(1, len(code))} is possible here")
+        if count < 0:
+            raise SourceError(f"repetition count {count}: it cannot be negative")
         if count:
             self._enter(Buffer(site.buffer.file, lines, code, first, "rept", "", site), count)
 
@@ -231,8 +284,9 @@ class Preprocessor:
             raise SourceError(f"{statement.operation} needs a parameter name and values")
         if statement.operation == ".irpc":
             values = list("".join(values))
-        all_lines = [fill_in(line, {name: value}, self.expansions) for value in values or [""] for line in lines]
-        all_code = [fill_in(line, {name: value}, self.expansions) for value in values or [""] for line in code]
+        self.budget.spend((len(values) + 1) * len(lines))
+        all_lines = [line for value in values or [""] for line in self._fill_in(lines, {name: value})]
+        all_code = [line for value in values or [""] for line in self._fill_in(code, {name: value})]
         buffer = Buffer(site.buffer.file, all_lines, all_code, first, statement.operation[1:], name, site, period=len(lines))
         self._enter(buffer)
 

@@ -15,19 +15,22 @@ from asm.assembly import Frame
 from asm.diagnostics import Note, SourceError, Span
 
 # Strings and character constants are matched only to be stepped over: a "#" in them starts no comment.
-_COMMENT = re.compile(r'"(?:[^"\\\n]|\\[^\n])*"?|\'(?:\\[^\n]|[^\\\n])\'?'
-                      r'|(?P<block>/\*(?:[^*]|\*(?!/))*(?:\*/)?)|(?P<line>(?:#|//)[^\n]*)')
-_SEPARATOR = re.compile(r'"(?:[^"\\]|\\.)*"?|\'(?:\\.|[^\\])\'?|(?P<semicolon>;)')
-_LABEL = re.compile(r"\s*(?P<name>[\w.$]+)\s*:")
-_OPERATION = re.compile(r"\s*(?P<name>[\w.$\\@]+)\s*")
-_ASSIGNMENT = re.compile(r"\s*(?P<name>(?:[^\W\d]|[.$])[\w.$]*)\s*=(?!=)\s*")
+# No expression here goes back on its steps (*+), nor keeps a note for each character of a long string.
+_STRING = r'"[^"\\\n]*+(?:\\[^\n][^"\\\n]*+)*+"?'
+_COMMENT = re.compile(rf"{_STRING}|'(?:\\[^\n]|[^\\\n])'?"
+                      r"|(?P<block>/\*[^*]*+(?:\*(?!/)[^*]*+)*+(?:\*/)?)|(?P<line>(?:#|//)[^\n]*+)")
+_SEPARATOR = re.compile(rf"{_STRING}|'(?:\\.|[^\\])'?|(?P<semicolon>;)")
+_LABEL = re.compile(r"\s*+(?P<name>[\w.$]++)\s*+:")
+_OPERATION = re.compile(r"\s*+(?P<name>[\w.$\\@]++)\s*+")
+_ASSIGNMENT = re.compile(r"\s*+(?P<name>(?:[^\W\d]|[.$])[\w.$]*+)\s*+=(?!=)\s*+")
 
 
 @dataclass(eq=False, slots=True)
 class Statement:
     """A label definition (`operation` LABEL) or an operation with its operands, at a column (from 0) of its line.
 
-    Statements are shared by all lines that read the same; what the assembler works out about one is kept in `plan`.
+    Statements are shared by all lines that read the same; what the assembler works out about one is kept in `plan`: its bytes,
+    or what makes them.
     """
 
     operation: str
@@ -35,6 +38,12 @@ class Statement:
     operands: str = ""          # not parsed yet
     operands_column: int = 0
     plan: Any = None
+    is_code: bool = False       # an instruction
+
+    @property
+    def is_plain(self) -> bool:
+        """True when it is known to make the same bytes wherever it stands, or nothing."""
+        return type(self.plan) is bytes or not self.operation
 
     @property
     def end(self) -> int:
@@ -45,12 +54,13 @@ LABEL, ASSIGNMENT = "label:", "="      # no operation in a source can be called 
 NOTHING: tuple[Statement, ...] = (Statement("", 0),)       # an empty line: shown in the listing
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Buffer:
     """A run of lines that is read from top to bottom: a file, or one expansion of a macro or repetition.
 
     `lines` are what the user wrote (macro arguments filled in), `code` the same without comments. `first` is the number of
-    the first line in `file`; `parent` is the place that caused this buffer to be read.
+    the first line in `file`; `parent` is the place that caused this buffer to be read. `grown` says that its lines are not
+    written out in a file that is read once: they cost something (asm/budget.py).
     """
 
     file: str
@@ -61,14 +71,24 @@ class Buffer:
     name: str = ""
     parent: Site | None = None
     period: int = 0             # lines of one round, when the rounds of a repetition differ and follow each other
+    grown: bool = False
     depth: int = field(default=0, init=False)
-    origin: tuple[Frame, ...] = field(default=(), init=False)
 
     def __post_init__(self) -> None:
         if self.parent is not None:
-            frame = Frame(self.kind, self.name, self.parent.buffer.file, self.parent.line)
-            self.origin = (*self.parent.buffer.origin, frame)
-            self.depth = self.parent.buffer.depth + 1
+            above = self.parent.buffer
+            self.depth = above.depth + 1
+            self.grown |= above.grown or self.kind != "include"
+
+    @property
+    def origin(self) -> tuple[Frame, ...]:
+        """The includes, calls and repetitions that led here, outermost first."""
+        frames: list[Frame] = []
+        buffer = self
+        while buffer.parent is not None:
+            frames.append(Frame(buffer.kind, buffer.name, buffer.parent.buffer.file, buffer.parent.line))
+            buffer = buffer.parent.buffer
+        return tuple(reversed(frames))
 
 
 @dataclass(eq=False, slots=True)
@@ -145,8 +165,9 @@ def decode(data: bytes, name: str) -> str:
                           hint="save the file in UTF-8, or include it with .incbin if it is data") from None
 
 
-def file_buffer(name: str, text: str, kind: str = "file", parent: Site | None = None) -> tuple[Buffer, Site | None]:
-    """The buffer for a file's text, and the place of a block comment that is never closed."""
+def file_buffer(name: str, text: str, kind: str = "file", parent: Site | None = None,
+                again: bool = False) -> tuple[Buffer, Site | None]:
+    """The buffer for a file's text, `again` when it was read before; and the place of a block comment that is never closed."""
     blanked, open_at = blank_comments(text)
     lines = text.split("\n")
     code = lines[:] if blanked is text else [ours if ours == line else line                 # equal lines are kept once
@@ -154,7 +175,7 @@ def file_buffer(name: str, text: str, kind: str = "file", parent: Site | None = 
     if lines[-1] == "":                                     # what follows the last line feed is no line
         lines.pop()
         code.pop()
-    buffer = Buffer(name, lines, code, kind=kind, name=name if parent else "", parent=parent)
+    buffer = Buffer(name, lines, code, kind=kind, name=name if parent else "", parent=parent, grown=again)
     if open_at is None:
         return buffer, None
     index = text.count("\n", 0, open_at)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from asm.diagnostics import Note, SourceError, UnknownName, nearest
-from asm.expressions import Name, Node, Place, Unresolved, Value, bind, evaluate, number
+from asm.expressions import Name, Node, Place, Shared, Unresolved, Value, bind, evaluate, number
 from asm.source import Site
 from isa.program import Symbol
 from isa.registers import NUMBER as REGISTER_NUMBER
@@ -21,13 +21,12 @@ class Entry:
     """What is known of a symbol. `value` is None while it is only mentioned (.globl before the label)."""
 
     name: str
-    value: Node | None = None
+    value: Value | Shared | None = None
     site: Site | None = None            # of the definition
     variable: bool = False              # by .set, .equ or =: may be given another value
     kind: str = "notype"
     binding: str = ""                   # "", "global", "weak", "local"
     size: tuple[Node, Site] | None = None       # and where it was said
-    visiting: bool = field(default=False, init=False)
     spoilt: bool = field(default=False, init=False)         # its definition is an error that is reported already
 
 
@@ -38,6 +37,7 @@ class SymbolTable:
         self.entries: dict[str, Entry] = {}
         self._local: dict[str, int] = {}        # numeric local label -> number of definitions so far
         self._hints: dict[str, str] = {}        # undefined name -> what to say of it
+        self._era = 0                           # how often what a symbol had been given was replaced
 
     def entry(self, name: str) -> Entry:
         """The entry for `name`, made if it is new."""
@@ -68,7 +68,9 @@ class SymbolTable:
             raise SourceError(f"`{name}` is defined twice", notes=notes,
                               hint="numeric labels such as 1: may repeat; in macros, \\@ makes names unique"
                               if isinstance(value, Place) else "")
-        entry.value, entry.site, entry.variable = value, site, variable
+        self._era += entry.value is not None
+        entry.value = value if isinstance(value, int | Place | Shared) else Shared(name, value)
+        entry.site, entry.variable = site, variable
 
     # ---------------------------------------------------------------------------------------- meaning
 
@@ -96,15 +98,15 @@ class SymbolTable:
     def now(self, node: Node, here: Place) -> Value:
         """The value at this line. Raises Unresolved when it has none yet, SourceError when it can have none."""
 
-        def lookup(name: Name) -> Value:
+        def lookup(name: Name) -> Value | Shared:
             if name.text == ".":
                 return here
             entry = self.entries.get(self._internal(name.text))
             if entry is None or entry.value is None:
-                raise Unresolved
-            return entry.value if isinstance(entry.value, Place | int) else self._follow(entry, name, lookup)
+                raise Unresolved(name)
+            return entry.value
 
-        return evaluate(node, lookup)
+        return evaluate(node, lookup, self._era)
 
     def known(self, node: Node, here: Place) -> int | None:
         """The number at this line, None when it is an address or depends on one. Raises SourceError as `now` does."""
@@ -114,23 +116,12 @@ class SymbolTable:
             return None
         return value if isinstance(value, int) else None
 
-    def value(self, name: Name) -> Value:
-        """The value of a bound name. Raises SourceError when it is undefined, Unresolved before the layout."""
+    def value(self, name: Name) -> Value | Shared:
+        """What a bound name was given, when the whole source has been read. Raises SourceError when it is undefined."""
         entry = self.entries.get(name.text)
         if entry is None or entry.value is None:
             raise self.undefined(name)
-        return entry.value if isinstance(entry.value, Place | int) else self._follow(entry, name, self.value)
-
-    def _follow(self, entry: Entry, name: Name, lookup: Callable[[Name], Value]) -> Value:
-        """The value of a symbol that is defined by an expression. Raises SourceError when it needs itself."""
-        assert entry.value is not None
-        if entry.visiting:
-            raise SourceError(f"`{name.text}` is defined in terms of itself", name.start, name.end)
-        entry.visiting = True
-        try:
-            return evaluate(entry.value, lookup)
-        finally:
-            entry.visiting = False
+        return entry.value
 
     def spoil(self, name: str) -> None:
         """The definition of a symbol is an error, which has been reported: uses of it are none."""

@@ -106,7 +106,9 @@ class _Image:
             raise ProgramError("more section headers than an ELF header can count", offset=60)
 
     def _at(self, index: int) -> int:
-        """File offset of a section header."""
+        """File offset of a section header, or of the program header that a section without one is made from."""
+        if index < 0:
+            return int(self.header.e_phoff) + (-index - 1) // 2 * elf.SEGMENT_SIZE
         return int(self.header.e_shoff) + index * elf.SECTION_SIZE
 
     def _check_extents(self) -> None:
@@ -184,7 +186,7 @@ class _Image:
         if not any("a" in section.flags for section in sections.values()):
             self._add_segments(sections)
         if pair := elf.overlap(list(sections.values())):
-            at = next((self._at(index) for index, section in sections.items() if section is pair[1]), None)
+            at = next(self._at(index) for index, section in sections.items() if section is pair[1])
             raise ProgramError(f"sections {pair[0].name} and {pair[1].name} overlap at {pair[1].address:#x}", offset=at)
         return sections
 

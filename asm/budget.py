@@ -1,0 +1,41 @@
+"""What a source may grow to: one budget for everything that macros, repetitions, includes and fills make of it.
+
+A few lines can ask for more than any machine holds: a macro that calls itself twice, repetitions inside one another, a file
+included again and again, strings that double. What is written out in a file costs nothing here; what is made from it costs units,
+about as many as it takes memory and time. So a source of any size is assembled, and one that would never end stops within seconds.
+"""
+
+from __future__ import annotations
+
+from asm.diagnostics import SourceError
+
+UNITS = 10_000_000          # a line that is repeated as it stands costs one, one with an expression in it about ten
+MOST_BYTES = 1 << 40        # of all sections together; more fits no memory
+MOST_WRITTEN = 1 << 31      # bytes in the program file that are copies: of a pattern, of a file's contents that are there already
+# Units of a statement with an expression, what has a size that the layout finds, a line that is filled in, an expansion,
+# a file that is opened, a machine that is read.
+STATEMENT, FRAGMENT, LINE, CALL, FILE, PRESET = 8, 20, 30, 24, 500, 20_000
+BYTE = 5                    # bytes of text or data that cost a unit, as a power of two
+
+
+class Exhausted(SourceError):
+    """The budget is spent. The run ends here, with this message at the place that spent the last of it."""
+
+
+class Budget:
+    """What is left of a run's budget."""
+
+    def __init__(self) -> None:
+        self.units = UNITS
+
+    def spend(self, units: int) -> None:
+        """Pay for work and memory. Raises Exhausted."""
+        self.units -= units
+        if self.units < 0:
+            raise Exhausted("the source grows too large here: macros, repetitions and repeated includes make too much of it",
+                            hint=f"{UNITS // 1_000_000} million plain lines are the most, a tenth of that with expressions or "
+                                 "arguments; large data belongs into a file (.incbin)")
+
+    def statement(self, operands: str) -> None:
+        """Pay for a statement that is more than known bytes. Raises Exhausted."""
+        self.spend(STATEMENT + len(operands) + 6 * operands.count(","))
