@@ -140,6 +140,7 @@ def _summary(report: Any, machine: str, engine: str, threads: int) -> None:
     say(f"  this host     {report.seconds:.3f} s{speed} ({engine} engine, {threads} thread{'s' * (threads > 1)})")
     say(f"  machine       {machine}: {result.instructions:,} instructions"
         + (f", {result.instructions // (count + len(report.prompt)):,} a position" if count else ""))
+    say(f"  weights       {report.weights}")
     for unit in dict.fromkeys(name.partition(".")[0] for name in COUNTERS):
         if unit not in ("core", "tokens") and (found := events(f"{unit}.")):
             say(f"  {unit:<13} {', '.join(found)}")
@@ -191,8 +192,9 @@ def evaluate_model(model: Path, text: Path, settings: Any, tokens: int, tokenize
     scores = evaluate_pairs(
         documents, [of_graph(Executor(build(opened.config), opened)), *map(of_program, runners, programs)],
         [(0, 1)] if len(runners) == 1 else [(0, 1), (0, 2), (1, 2)], progress("scoring"))
-    formats = ", ".join(["checkpoint's formats" if settings.weights is None else settings.weights,
-                         *(["kv " + settings.kv] if settings.kv != "f32" else [])])
+    stored = programs[-1].meta["model"]["weights"]
+    formats = ", ".join([stored, *(["kv " + settings.kv] if settings.kv != "f32" else []),
+                         *(["activations " + settings.activations] if settings.activations else [])])
     idle, say = neurons(runners[-1], programs[-1]), Printer(json_file)
     say(f"{scores[0].tokens} tokens, {scores[0].size} bytes of {text} in {len(documents)} documents")
     _eval_table(say, formats, scores, settings.sparsity)
@@ -201,7 +203,8 @@ def evaluate_model(model: Path, text: Path, settings: Any, tokens: int, tokenize
     if json_file is not None:
         beside = {"dense": scores[0].as_json(), "beside_dense": scores[2].beside()} if idle else {}
         write(json_file, [json_text({
-            "model": str(model), "text": str(text), "weights": settings.weights, "kv": settings.kv, "sparsity": settings.sparsity,
+            "model": str(model), "text": str(text), "weights": stored, "kv": settings.kv,
+            "activations": settings.activations, "sparsity": settings.sparsity,
             "documents": len(documents), **scores[min(1, len(scores) - 1)].as_json(), **beside,
             "neurons": idle.as_json() if idle else None})])
     say.end()
@@ -302,9 +305,11 @@ def bench(names: tuple[str, ...], shapes: tuple[str, ...], weights: str | None, 
     for name in shapes or (() if names else ("125m",)):
         form = weights or WEIGHTS.get(name, "t2")
         path, compiling = compile_shape(name, form, context, kv, machine, progress(f"compiling {name}"), sparsity, waiting)
-        figures[name] = {"weights": form, "kv": kv, "machine": machine, "threads": threads, "compile_seconds": compiling,
+        program = Program.load(path)
+        figures[name] = {"weights": program.meta["model"]["weights"], "kv": kv, "machine": machine, "threads": threads,
+                         "compile_seconds": compiling,
                          **({"sparsity": sparsity} if sparsity is not None else {}),
-                         **measure(Program.load(path), make, seconds, threads, preset)}
+                         **measure(program, make, seconds, threads, preset)}
         _bench_table(say, name, figures[name])
     if json_file is not None:
         write(json_file, [json_text(figures)])

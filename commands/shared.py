@@ -66,7 +66,7 @@ def compiler_options(command: Callable[..., Any]) -> Callable[..., Any]:
         from compiler.settings import Settings
         if isinstance(sparsity, float) != (calibrate is not None):
             raise click.UsageError("--ffn-sparsity with a number needs --calibrate TEXT, and --calibrate needs such a number")
-        said = {name: others.pop(name) for name in ("machine", "weights", "context", "kv")}
+        said = {name: others.pop(name) for name in ("machine", "weights", "context", "kv", "activations")}
         return command(*arguments, settings=Settings(**said, sparsity=sparsity, calibrate=calibrate), **others)
 
     decorated: Callable[..., Any] = options(
@@ -79,6 +79,9 @@ def compiler_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--context", type=int, metavar="N", help="Most positions; by default the model's, at most 2048."),
         click.option("--kv", type=click.Choice(["f32", "i8"]), default="f32", show_default=True,
                      help="Format of keys and values; i8: int8 with a scale for each position and head."),
+        click.option("--activations", type=click.Choice(["i8", "f32"]),
+                     help="What integer weights are multiplied by. i8, the default: int8, one scale for a vector. f32: weights are "
+                          "decoded for products on the vector unit."),
         click.option("--ffn-sparsity", "sparsity", metavar="exact|S", callback=_sparsity,
                      help="exact: read only rows of neurons that are not zero, in models with relu or relu2. A number, 0.5: leave "
                           "this share alone, by thresholds from the text of --calibrate; the result changes."),

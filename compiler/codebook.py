@@ -4,7 +4,7 @@
 
 Values are scaled as int8's are, absmax / 127 for each of their groups, and laid on the grid -127..127, weighted by the squares
 of their scales. The codebook is the optimum on this grid: clusters of least squared error in one dimension by dynamic
-programming, each with its rounded mean. So it depends on nothing but the matrix.
+programming, each with its rounded mean. So it depends on nothing but the matrix. Of a pruned one (scales.py) 0 is a value.
 
 Sources: H. Wang, M. Song, "Ckmeans.1d.dp", The R Journal 3/2 (2011), for the programme; FLUTE, arXiv 2407.10960, for the format.
 """
@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from compiler.scales import PRUNED
 from compiler.tensors import F32
 
 MOST = 127
@@ -24,19 +25,22 @@ GRID = np.arange(-MOST, MOST + 1)
 
 def fit(blocks: Iterable[tuple[F32, F32]], size: int) -> tuple[int, ...]:
     """At most `size` values for all blocks: (values / their scale, the scales), of equal shapes. Fewer where fewer are needed."""
-    weights = np.zeros(len(GRID))
+    weights, zeros, count = np.zeros(len(GRID)), 0, 0
     for scaled, scales in blocks:
         at = np.rint(np.clip(scaled, -MOST, MOST)).astype(np.int64) + MOST
         weights += np.bincount(at.reshape(-1), np.square(scales, dtype=np.float64).reshape(-1), len(GRID))
-    return _clusters(weights, size)
+        zeros, count = zeros + scaled.size - int(np.count_nonzero(scaled)), count + scaled.size
+    return _clusters(weights, size, bool(count) and zeros >= PRUNED * count)
 
 
-def _clusters(weights: Any, size: int) -> tuple[int, ...]:
-    """Centres of the clusters of GRID whose weighted squared error is least."""
+def _clusters(weights: Any, size: int, with_zero: bool) -> tuple[int, ...]:
+    """Centres of the clusters of GRID whose weighted squared error is least; with_zero: that of 0 is 0."""
     # Of the points i..j-1 as one cluster: total weight, first and second moment, rounded mean, error.
     total, first, second = (np.concatenate([[0.0], np.cumsum(weights * GRID**power)]) for power in (0, 1, 2))
     total, first, second = (sums[None, :] - sums[:, None] for sums in (total, first, second))
     centre = np.rint(np.divide(first, total, out=np.zeros_like(first), where=total > 0))
+    if with_zero:
+        centre[:MOST + 1, MOST + 1:] = 0
     error = second - 2 * centre * first + centre * centre * total
     error[np.tril_indices(len(error))] = np.inf                     # no empty clusters
     least, cuts = error[0], []                                      # of the points before j, with so many clusters

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
@@ -25,6 +24,8 @@ from compiler.graph import Graph
 from compiler.kv_cache import KV_FORMATS, with_int8_cache
 from compiler.lowering.active import scratch as scratch_of_active
 from compiler.lowering.banks import scratch as scratch_of_banks
+from compiler.lowering.decoded import check_decoded, matrices
+from compiler.lowering.decoded import scratch as scratch_of_decoded
 from compiler.lowering.pim import scratch as scratch_of_pim
 from compiler.made import Made
 from compiler.memory_plan import MemoryPlan, plan_memory
@@ -37,7 +38,7 @@ from compiler.recipe import Recipe
 from compiler.sampling import scratch
 from compiler.sparsify import BY_NEURON, sparsify
 from compiler.to_banks import to_banks
-from compiler.weights import PAGE, ROPE, Layout, plan_weights
+from compiler.weights import PAGE, Layout, plan_weights
 from isa.files import check_directory, replacing
 from isa.hints import nearest
 from isa.preset import Preset, load_preset, presets_with
@@ -45,6 +46,7 @@ from isa.program import Program
 
 EMBEDDING_FORMATS = ("f32", "f16", "bf16", "i8")
 FEWEST_BITS = ("b1", "t2", "t5", "i2", "c2")
+ACTIVATIONS = ("i8", "f32")
 LONGEST_CONTEXT = 2048          # positions, unless more are asked for: caches and tables grow with them
 
 Progress = Callable[[int, int], None]
@@ -102,15 +104,16 @@ class Compiled:
                 "stop": sorted(c.stop),
                 "operations": {section: [f"{', '.join(op.outputs)} = {op.kind} {', '.join((*op.inputs, *op.weights))}"
                                          for op in ops] for section, ops in self.graph.named()},
-                "formats": self.formats, **({"neuron_bytes": [neuron_bytes(body, c.gated) for body in self.layout.bodies]}
-                                            if "active" in self.graph.values else {})}
+                "formats": self.formats, "weights": self.layout.said(),
+                **({"neuron_bytes": [neuron_bytes(body, c.gated) for body in self.layout.bodies]}
+                   if "active" in self.graph.values else {})}
 
     @property
     def formats(self) -> dict[str, str]:
-        """Of each tensor, by role; where layers differ, "layer0.q" is that of layer 0 and of those that are like it."""
-        once = {role: placed.format for role, placed in self.layout.once.items()}
+        """How each tensor is stored, by role; where layers differ, "layer0.q" is that of layer 0 and of those that are like it."""
+        once = {role: placed.stored for role, placed in self.layout.once.items()}
         names = ["" if len(self.graph.bodies) == 1 else f"{self.graph.name_of(body)}." for body in self.graph.bodies]
-        return once | {f"{name}{role}": placed.format for name, body in zip(names, self.layout.bodies, strict=True)
+        return once | {f"{name}{role}": placed.stored for name, body in zip(names, self.layout.bodies, strict=True)
                        for role, placed in body.items()}
 
     def save(self, path: Path, progress: Progress | None = None, source: Path | None = None) -> None:
@@ -155,11 +158,9 @@ class Compiled:
         """What the program takes of the machine's memories, one line each."""
         memory, c = self.memory, self.model.config
         caches = c.layers * sum(memory.layer_bytes.values())
-        formats = Counter(placed.format for placed in self.layout.every()
-                          if len(placed.shape) == 2 and placed.role != ROPE and not placed.banked)
         lines: list[str] = []
-        kinds = ", ".join(sorted(formats)) or "the banks"
-        rows = [(weights_region(self.machine), self.layout.size, f"weights: matrices in {kinds}"),
+        kinds = self.layout.said(lambda placed: not placed.banked) or "the banks"
+        rows = [(weights_region(self.machine), self.layout.size, f"weights: {'' if ' in ' in kinds else 'matrices in '}{kinds}"),
                 (cache_region(self.machine), caches, f"keys and values of {c.layers} layers, {memory.context} positions, in "
                                f"{self.graph.values['keys'].format}"),
                 ("sram", memory.scratchpad_bytes, f"activations, of {self.machine.region('sram').size:,}"
@@ -173,6 +174,11 @@ class Compiled:
                 rows[number] = region, size, f"{text}; {self.placement.rows_of(at, size)}"
                 at += size
             rows = [("hbm", self.placement.size, "matrices in the banks, see below"), *rows]
+        kinds_of = {op.kind for _, op in self.graph.steps()}
+        if any(".i8" in kind and kind.startswith(("gemv", "collect")) for kind in kinds_of):
+            lines.append("  integer weights take int8 activations, one scale for a vector (--activations f32: products in fp32)")
+        if "gemv.decoded" in kinds_of:
+            lines.append("  integer weights are decoded for fp32 activations: products on the vector unit")
         return "\n".join([*(f"  {region:<5} {size:>15,} bytes  {text}" for region, size, text in rows), *lines])
 
     def save_source(self, path: Path, progress: Progress | None = None) -> None:
@@ -189,12 +195,13 @@ def _tell(progress: Progress | None, before: int, whole: int, done: int) -> None
 
 
 def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recipe | None = None,
-                  context: int | None = None, kv: str = "f32", sparse: bool = False,
+                  context: int | None = None, kv: str = "f32", activations: str | None = None, sparse: bool = False,
                   sparsity: float | None = None, calibration: Sequence[int] = (), progress: Progress | None = None) -> Compiled:
     """Lower a model for a machine. Raises ModelError for what does not fit.
 
     `recipe` gives weight formats (None: as the checkpoint has them), `context` the most positions.
     `kv`: the format of keys and values, one of KV_FORMATS.
+    `activations`: what integer weights are multiplied by, one of ACTIVATIONS; None: i8.
     `sparse`: feed-forward layers work for active neurons alone: those that are not zero, or with `sparsity` those above
     the thresholds for it on `calibration`, tokens of a text, or those that the model has.
     """
@@ -206,7 +213,9 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
     if len(model.config.stop) > MOST_STOPS:
         raise ModelError(model.path, "tokens that end a text (eos_token_id)", got=str(len(model.config.stop)),
                          expected=f"at most {MOST_STOPS}: programs have room for as many")
-    model, graph = quantise(model, recipe or Recipe())
+    if activations not in (None, *ACTIVATIONS):
+        raise ModelError("", "--activations", got=repr(activations), expected=one_of(ACTIVATIONS))
+    model, graph = quantise(model, recipe or Recipe(), activations)
     if kv not in KV_FORMATS:
         raise ModelError("", "--kv", got=repr(kv), expected=one_of(KV_FORMATS), hint=nearest(kv, KV_FORMATS))
     if kv == "i8":
@@ -217,7 +226,7 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
             model = with_thresholds(model, graph, calibration, progress)
         graph = sparsify(graph, model, sparsity)
     groups = [body.layers for body in graph.bodies]
-    placement = place(model, preset, groups) if computes_in_banks(preset) else None
+    placement = place(model, preset, groups, int8=activations != "f32") if computes_in_banks(preset) else None
     if placement:
         graph = to_banks(graph, placement)
     name = machine if isinstance(machine, str) else machine.name
@@ -252,6 +261,9 @@ def _lowered(model: Model, graph: Graph, machine: Preset, name: str, placement: 
     """A graph that is ready to be laid out, for so many positions. Raises ModelError, RoomError for what has no room."""
     groups = [body.layers for body in graph.bodies]
     layout = plan_weights(model, positions, groups, (BY_NEURON,) if sparse else (), placement.has if placement else None)
+    decoded = matrices(graph, layout)
+    for placed in decoded:
+        check_decoded(machine, placed)
     embedding = layout.once["embedding"]
     if embedding.format not in EMBEDDING_FORMATS:
         raise ModelError(model.path, "embedding", got=f"weights in {embedding.format}",
@@ -259,6 +271,7 @@ def _lowered(model: Model, graph: Graph, machine: Preset, name: str, placement: 
                          hint="rows of it are read one at a time: name it in a recipe")
     narrow = [table.row_bytes for role in ("embedding", "positions") if (table := layout.once.get(role)) and table.format != "f32"]
     rows = {"embedded_row": max(narrow)} if narrow else {}
+    rows |= scratch_of_decoded(machine, decoded)
     if sparse:
         rows |= scratch_of_active(model.config.hidden, model.config.dim)
     if placement:
@@ -305,13 +318,14 @@ def _check_machine(compiled: Compiled) -> None:
                                  expected=f"at most the {machine.parameter(name):,} of its attention unit ({name})")
         check_room(compiled.placement, machine, linear.pop("hbm") + PAGE)
     else:
-        widest = max((placed for placed in layout.every() if placed.scale_count),
+        products = {op.weights[0].removeprefix("layer.") for _, op in compiled.graph.steps() if op.kind.startswith("gemv.i8")}
+        widest = max((placed for placed in layout.every() if placed.scale_count and placed.role in products),
                      key=lambda placed: placed.shape[1], default=None)
         tables = machine.parameter("lut.activations")
         if widest and widest.shape[1] > tables:
             raise ModelError("", place, got=f"{widest.role} has {widest.shape[1]:,} columns",
                              expected=f"at most the {tables:,} activations that its tables hold (lut.activations)",
-                             hint="weights of floats need no tables: --weights f16")
+                             hint="weights of floats need no tables: --weights f16, or --activations f32")
     for name, size in linear.items():
         room = machine.region(name).size
         if size > room:

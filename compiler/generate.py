@@ -75,6 +75,7 @@ class Report:
     first: float                        # seconds to the first token; nan where none came
     counters: dict[str, int]
     ended: str                          # in words
+    weights: str                        # the formats that matrices are stored in
     neurons: Neurons | None = None      # None: all are at work
 
     @property
@@ -90,6 +91,7 @@ class Report:
         return {"reason": self.result.reason, "ended": self.ended, "exit_code": self.result.exit_code, "prompt": self.prompt,
                 "tokens": self.tokens, "text": self.text, "seconds": self.seconds, "seconds_to_first_token": number(self.first),
                 "tokens_per_second": number(self.tokens_per_second), "instructions": self.result.instructions,
+                "weights": self.weights,
                 "neurons": self.neurons.as_json() if self.neurons else None, "counters": self.counters}
 
 
@@ -197,7 +199,9 @@ class Generation:
         self._text(self._stream.end())
         host = self.machine.host
         return Report(result, self.prompt, host.tokens, "".join(self._parts), seconds, self._first, dict(self.machine.counters),
-                      self._ended(result, len(host.tokens)), neurons(self.machine, self.program))
+                      self._ended(result, len(host.tokens)),
+                      self.program.meta["model"].get("weights", "as an older compiler stored them"),
+                      neurons(self.machine, self.program))
 
     def _emit(self, token: int) -> None:
         if math.isnan(self._first):

@@ -116,6 +116,7 @@ class Placement:
     """All matrices in the banks, by role (of a layer: "q"). Rows from `linear_row` on are free for what is read linearly.
 
     groups     the layers of each body of the graph
+    int8       activations of integer weights are: else these are not in the banks
     bodies     what a layer of each has, `body_rows` the rows that it takes; the first layer is at `layers_row`
     """
 
@@ -123,6 +124,7 @@ class Placement:
     banks: Organisation
     groups: Sequence[tuple[int, ...]]
     once: dict[str, Banked] = field(default_factory=dict)
+    int8: bool = True
     layers_row: int = 0
     bodies: list[dict[str, Banked]] = field(default_factory=list)
     body_rows: list[int] = field(default_factory=list)
@@ -257,27 +259,32 @@ def _elements(tensor: Tensor, banked: Banked, slot: int) -> Any:
 # ------------------------------------------------------------------------------------------------ planning
 
 
-def format_in_banks(tensor: Tensor) -> str:
-    """"i8" or "f16" where the banks compute with a matrix, "" where it has another float format.
+def format_in_banks(tensor: Tensor, role: str, *, int8: bool = True) -> str:
+    """"i8" or "f16" where the banks compute with a matrix, "" where it has another float format, or codes while not `int8`.
 
     Raises ModelError for codes whose scales change along a row: the banks add up whole rows.
     """
     if not tensor.levels:
         return "f16" if storage(tensor) == "f16" else ""
+    if not int8:
+        return ""
     form, _, group = storage(tensor).partition(":")
     if group not in ("tensor", str(tensor.shape[1])):
         raise ModelError(tensor.file, f"tensor {tensor.name}", got=f"{form} with a scale for each {group} columns",
                          expected="one scale for a row or for the matrix: banks add up whole rows",
-                         hint=f"--weights {form}:row, or f16")
+                         hint=f"--weights {form}:row, or f16" if role.startswith("layers.") else
+                              f'in a recipe: head = "{form}:row"')
     return "i8"
 
 
-def place(model: Model, machine: Preset, groups: Sequence[tuple[int, ...]]) -> Placement:
+def place(model: Model, machine: Preset, groups: Sequence[tuple[int, ...]], *, int8: bool = True) -> Placement:
     """Give every matrix that the machine's banks compute with its place. `groups`: layers whose matrices have the same formats.
+
+    `int8`: activations of integer weights are; banks multiply these by nothing else.
 
     Raises ModelError for scales that the banks cannot take.
     """
-    return _plan(model, _organisation(machine), groups)
+    return _plan(model, _organisation(machine), groups, int8=int8)
 
 
 def check_room(placement: Placement, machine: Preset, linear: int) -> None:
@@ -298,12 +305,13 @@ def _organisation(machine: Preset) -> Organisation:
     return banks
 
 
-def _plan(model: Model, banks: Organisation, groups: Sequence[tuple[int, ...]], form: str = "") -> Placement:
+def _plan(model: Model, banks: Organisation, groups: Sequence[tuple[int, ...]], form: str = "", *,
+          int8: bool = True) -> Placement:
     """`form`: the format of all matrices, if it is not to be their own."""
-    placement, c = Placement(model, banks, groups), model.config
+    placement, c = Placement(model, banks, groups, int8=int8), model.config
 
     def shaped(name: str, role: str, head_dim: int = 0) -> dict[str, Banked]:
-        its = form or format_in_banks(model.tensor(name))
+        its = form or format_in_banks(model.tensor(name), name, int8=int8)
         return {role: _shaped(role, its, model.tensor(name).shape, banks, head_dim)} if its else {}
 
     once = [role for role, shape in roles(c) if not role.startswith("layers.") and len(shape) == 2
@@ -350,18 +358,18 @@ def _side_by_side(matrices: Mapping[str, Banked], banks: Organisation) -> tuple[
 
 def _what_fits(placement: Placement, linear: int) -> str:
     """Formats and the smallest preset in which a model fits that does not fit now."""
-    model, groups, hints = placement.model, placement.groups, []
-    outside = [model.tensor(name) for name in _in_layers(model) if not format_in_banks(model.tensor(name))]
+    model, groups, int8, hints = placement.model, placement.groups, placement.int8, []
+    outside = [model.tensor(name) for name in _in_layers(model) if not format_in_banks(model.tensor(name), name, int8=int8)]
     narrower = [form for form in SIZES if outside or any(SIZES[form] < SIZES[m.format] for _, m, _ in placement.matrices())]
     for form in narrower:
         plan = _plan(model, placement.banks, groups, form)
         scales = 4 * sum(m.shape[0] for _, m, _ in plan.matrices())
-        moved = sum(FORMATS[storage(tensor)].row_bytes(tensor.shape[1]) * tensor.shape[0] for tensor in outside)
+        moved = sum(FORMATS[storage(tensor).partition(":")[0]].row_bytes(tensor.shape[1]) * tensor.shape[0] for tensor in outside)
         if plan.size + linear - moved + scales <= plan.banks.size:
             hints.append(f"--weights {form} fits")
             break
     others = [other for other in map(load_preset, preset_names()) if computes_in_banks(other) and other.has_unit("attn")]
-    plans = [(_plan(model, _organisation(other), groups), other.name) for other in others]
+    plans = [(_plan(model, _organisation(other), groups, int8=int8), other.name) for other in others]
     larger = [(plan.banks.size, name) for plan, name in plans if plan.size + linear <= plan.banks.size]
     if larger:
         hints.append(f"--machine {min(larger)[1]} fits")

@@ -27,6 +27,7 @@ from compiler.emit import (
 )
 from compiler.graph import Graph, Op
 from compiler.lowering import LOWERINGS, Lowering, attn, pim
+from compiler.lowering.decoded import matrices, tables
 from compiler.lowering.tiles import start
 from compiler.memory_plan import MemoryPlan
 from compiler.placement import Placement, computes_in_banks
@@ -123,6 +124,8 @@ def _frame(c: Lowering, machine: Preset, files: Files, title: str) -> None:
     for op in graph.bodies[0].ops:
         if op.kind == "active.above":
             emit("ffn_sparsity:".ljust(24) + f".float {op.attributes['sparsity']!r}")
+    for name, values in tables(matrices(graph, layout)).items():
+        emit(f"{name}:".ljust(24) + ".float " + ", ".join(map(str, values)).ljust(24) + "# what codes stand for")
     if len(graph.bodies) > 1:
         labels = {layer: graph.name_of(body) for body in graph.bodies for layer in body.layers}
         emit("\n# ---- where the code of each layer is: those with the same formats share it")

@@ -2,9 +2,13 @@
 
     quantise(model, recipe) -> (model, graph)        executed by the same graph executor, packed by weights.py
 
-Scales are absmean for ternary codes (BitNet b1.58, arXiv 2402.17764, equation 1-3), mean magnitude for binary ones (XNOR-Net,
-arXiv 1603.05279, section 3.1), absmax / largest code for integers; codes are rounded half to even. Codebooks are scaled as int8,
-and each matrix gets the one that fits it best (codebook.py).
+A matrix gets the format that is asked for. Where that holds the codes and scales that it has, it keeps them; else it is quantised
+from its values. What cannot be is refused: groups that are no whole ones, a pruned matrix in binary.
+
+Scales are those of least squared error for ternary codes (scales.py; `t2:absmean` is BitNet's, arXiv 2402.17764, equation 1-3),
+mean magnitude for binary ones (XNOR-Net, arXiv 1603.05279, section 3.1: least squares too), absmax / largest code for integers;
+codes are rounded half to even. Codebooks are scaled as int8, and each matrix gets the one that fits it best (codebook.py). Zeros
+stay zero.
 """
 
 from __future__ import annotations
@@ -16,14 +20,14 @@ from pathlib import Path
 
 import numpy as np
 
-from compiler import codebook
+from compiler import codebook, scales
 from compiler.errors import ModelError
 from compiler.graph import Body, Graph, Op, Value, build, check, role_of
 from compiler.model import Model, layer_roles
-from compiler.recipe import CODE_FORMATS, CODEBOOKS, FLOAT_FORMATS, Recipe, WeightFormat
+from compiler.recipe import ABSMEAN, CODE_FORMATS, CODEBOOKS, FLOAT_FORMATS, TERNARY, Recipe, WeightFormat
+from compiler.scales import Magnitudes
 from compiler.tensors import F32, Codes, Tensor
 from isa import arithmetic as exact
-from isa.numbers import FORMATS
 
 LEVELS: dict[str, tuple[int, ...]] = {name: (-1, 1) if name == "b1" else tuple(range(-most, most + 1))
                                       for name, (most, _) in CODE_FORMATS.items() if name not in CODEBOOKS}
@@ -56,10 +60,15 @@ class RoundedTensor(Tensor):
 
 @dataclass(frozen=True)
 class QuantisedTensor(Tensor):
-    """A matrix rounded to integer codes with scales. `group` columns share a scale; 0: the whole tensor does."""
+    """A matrix rounded to integer codes with scales.
+
+    group    columns that share a scale; 0: the whole tensor does
+    absmean  ternary scales are BitNet's
+    """
 
     source: Tensor | None = None
     group: int = 0
+    absmean: bool = False
 
     @property
     def file(self) -> Path:
@@ -67,20 +76,32 @@ class QuantisedTensor(Tensor):
         return self.source.file
 
     @cached_property
-    def _tensor_scale(self) -> np.float32:
+    def _magnitudes(self) -> Magnitudes:
         """Of the whole tensor: needs a walk through it."""
         assert self.source is not None
-        total, count, most = 0.0, 0, np.float32(0)
+        found = Magnitudes()
         for first, last in self.source.blocks():
-            magnitudes = np.abs(self.source.rows(first, last))
-            total += float(magnitudes.sum(dtype=np.float64))
-            count += magnitudes.size
-            most = max(most, magnitudes.max())
-        return np.float32(total / count) if self._by_mean else most / np.float32(CODE_FORMATS[self.format][0])
+            found.see(self.source.rows(first, last))
+        return found
+
+    @cached_property
+    def _tensor_scale(self) -> np.float32:
+        found = self._magnitudes
+        if self._by_mean:
+            return found.mean
+        return found.best if self.format in TERNARY else found.most / np.float32(CODE_FORMATS[self.format][0])
 
     @property
     def _by_mean(self) -> bool:
-        return self.format in ("b1", "t2", "t5")
+        return self.format == "b1" or self.absmean
+
+    def _group_scales(self, magnitudes: F32) -> F32:
+        """(rows, groups, group) -> (rows, groups)."""
+        if self.format in TERNARY and not self.absmean:
+            return scales.best(magnitudes)
+        found: F32 = (magnitudes.mean(axis=2, dtype=np.float64).astype(np.float32) if self._by_mean
+                      else magnitudes.max(axis=2) / np.float32(CODE_FORMATS[self.format][0]))
+        return found
 
     def _scaled(self, first: int, last: int) -> tuple[F32, F32, F32]:
         """(values, their scales by group, their divisors one by one) of some rows."""
@@ -88,16 +109,12 @@ class QuantisedTensor(Tensor):
         values = self.source.rows(first, last)
         rows, cols = values.shape
         group = self.group or cols
-        if self.group:
-            parts = np.abs(values.reshape(rows, cols // group, group))
-            scales = (parts.mean(axis=2, dtype=np.float64).astype(np.float32) if self._by_mean
-                      else parts.max(axis=2) / np.float32(CODE_FORMATS[self.format][0]))
-        else:
-            scales = np.full((1, 1), self._tensor_scale, np.float32)
-        return values, scales, np.repeat(np.where(scales == 0, np.float32(1), scales), group, axis=1)
+        found = (self._group_scales(np.abs(values.reshape(rows, cols // group, group))) if self.group
+                 else np.full((1, 1), self._tensor_scale, np.float32))
+        return values, found, np.repeat(np.where(found == 0, np.float32(1), found), group, axis=1)
 
     def _codes(self, first: int, last: int) -> Codes:
-        values, scales, divisors = self._scaled(first, last)
+        values, found, divisors = self._scaled(first, last)
         most = CODE_FORMATS[self.format][0]
         if self.format == "b1":
             codes = np.where(values < 0, -1, 1)
@@ -105,16 +122,22 @@ class QuantisedTensor(Tensor):
             codes = codebook.nearest(values / divisors, self.levels)
         else:
             codes = np.clip(np.rint(values / divisors), -most, most)
-        return Codes(codes.astype(np.int8), scales, self.group or values.shape[1], self.levels)
+        return Codes(codes.astype(np.int8), found, self.group or values.shape[1], self.levels)
 
     def fitted(self) -> QuantisedTensor:
-        """With the codebook that fits it best: needs a walk through it."""
+        """With the codebook that fits it best, or ModelError for zeros that binary has no code for: needs a walk through it."""
         def blocks() -> Iterator[tuple[F32, F32]]:
             for first, last in self.blocks():
                 values, _, divisors = self._scaled(first, last)
                 yield values / divisors, np.broadcast_to(divisors, values.shape)
 
-        return replace(self, levels=codebook.fit(blocks(), CODEBOOKS[self.format]))
+        if self.format in CODEBOOKS:
+            return replace(self, levels=codebook.fit(blocks(), CODEBOOKS[self.format]))
+        if self.format == "b1" and self._magnitudes.pruned:
+            zeros = 100 * self._magnitudes.zeros / self._magnitudes.count
+            raise ModelError(self.file, f"tensor {self.name}", got=f"{zeros:.0f} % zeros for b1, which has no code for them",
+                             expected="a format with a zero", hint="t2 has -1, 0 and 1")
+        return self
 
     def _rows(self, first: int, last: int) -> F32:
         return self._codes(first, last).floats()
@@ -122,9 +145,10 @@ class QuantisedTensor(Tensor):
 
 @dataclass(frozen=True)
 class RestoredTensor(Tensor):
-    """A matrix whose codes stay what they are and are stored in another format: indices into a codebook of them all, or bytes."""
+    """A matrix whose codes stay what they are and are stored in another format, or with a scale for fewer columns."""
 
     source: Tensor | None = None
+    group: int = 0              # 0: scales are the source's too
 
     @property
     def file(self) -> Path:
@@ -133,18 +157,23 @@ class RestoredTensor(Tensor):
 
     def _codes(self, first: int, last: int) -> Codes:
         assert self.source is not None
-        return self.source.codes(first, last)
+        codes = self.source.codes(first, last)
+        if not self.group:
+            return codes
+        wide = np.broadcast_to(codes.scales, (len(codes.values), codes.values.shape[1] // codes.group))
+        return replace(codes, scales=np.repeat(wide, codes.group // self.group, axis=1), group=self.group)
 
     def _rows(self, first: int, last: int) -> F32:
         return self._codes(first, last).floats()
 
 
-def quantise(model: Model, recipe: Recipe) -> tuple[Model, Graph]:
+def quantise(model: Model, recipe: Recipe, activations: str | None = None) -> tuple[Model, Graph]:
     """The model with every matrix in the format that the recipe gives it, and the graph that computes with them.
 
-    A product with integer weights takes int8 activations, absmax over the vector. Vectors and learned positions stay as they
-    are. A matrix that has codes keeps them where the recipe says nothing or names a format that holds them. Layers with the same
-    formats share a body of the graph. Raises ModelError.
+    A product with integer weights takes int8 activations, absmax over the vector; with `activations` "f32" it takes fp32 ones, and
+    weights are decoded. Vectors and learned positions stay as they
+    are. A matrix that has codes keeps them where the recipe says nothing or names a format that holds them and their scales.
+    Layers with the same formats share a body of the graph. Raises ModelError.
     """
     tensors: dict[str, Tensor] = {}
     matrices = [role for role, tensor in model.tensors.items() if len(tensor.shape) == 2 and role != "positions"]
@@ -152,13 +181,16 @@ def quantise(model: Model, recipe: Recipe) -> tuple[Model, Graph]:
     for role, tensor in model.tensors.items():
         form = recipe.format_of(role) if role in matrices else None
         tensors[role] = tensor if form is None else _converted(tensor, role, form)
-    form = recipe.format_of("embedding")
-    if form is None or form.name == "i8":
+    if recipe.format_of("embedding") is None:
         tensors["embedding"] = _in_bytes(tensors["embedding"])
     quantised = replace(model, tensors=tensors)
     graph = build(model.config)
     graph.bodies = [Body(layers, graph.layer) for layers in _alike(quantised)]
-    return quantised, _with_codes(graph, quantised)
+    graph = _decoded(graph, quantised) if activations == "f32" else _with_codes(graph, quantised)
+    if activations == "i8" and not any(op.kind == "gemv.i8" for _, op in graph.steps()):
+        raise ModelError(model.path, "--activations", got="i8 for weights that are floats", expected="weights of integers",
+                         hint="--weights i8, t2 ...")
+    return quantised, graph
 
 
 def _alike(model: Model) -> list[tuple[int, ...]]:
@@ -196,6 +228,23 @@ def _with_codes(graph: Graph, model: Model) -> Graph:
     return check(graph.in_layers(converted))
 
 
+def _decoded(graph: Graph, model: Model) -> Graph:
+    """The graph in which no activations are rounded: products with a matrix of codes decode it."""
+    def converted(ops: list[Op], layer: int | None = None) -> list[Op]:
+        result: list[Op] = []
+        sources = {op.outputs[0]: op.inputs[0] for op in ops if op.kind == "quantise"}      # of the model's own codes
+        for op in ops:
+            if op.kind in ("gemv", "gemv.i8"):
+                kind = "gemv.decoded" if model.tensor(role_of(op.weights[0], layer)).levels else "gemv"
+                op = replace(op, kind=kind, inputs=(sources.get(op.inputs[0], op.inputs[0]),))
+            if op.kind != "quantise":
+                result.append(op)
+        return result
+
+    graph.start, graph.finish = converted(graph.start), converted(graph.finish)
+    return check(graph.in_layers(converted))
+
+
 def storage(tensor: Tensor) -> str:
     """How a matrix is stored: "f32", "t2", with the columns that share a scale "i8:64" or "t2:tensor"."""
     if not tensor.levels:
@@ -216,16 +265,24 @@ def _in_bytes(tensor: Tensor) -> Tensor:
 def _converted(tensor: Tensor, role: str, form: WeightFormat) -> Tensor:
     if form.is_float:
         return RoundedTensor(tensor.name, tensor.shape, form.name, source=tensor)
-    book = CODEBOOKS.get(form.name)
-    if tensor.levels and (len(tensor.levels) <= book if book else set(tensor.levels) <= set(HELD[form.name])):
-        # Its codes are exact already; a codebook holds any, of a 4-bit integer with 16 values too.
-        fewer = book and FORMATS[form.name].bits < FORMATS[storage(tensor).partition(":")[0]].bits
-        return RestoredTensor(tensor.name, tensor.shape, form.name, tensor.levels, source=tensor) if fewer else tensor
     cols = tensor.shape[1]
-    group = {"tensor": 0, "row": cols}.get(str(form.group), form.group)
-    assert isinstance(group, int)
+    group = form.columns(cols)
     if group and cols % group:
         raise ModelError(tensor.file, f"tensor {tensor.name}", got=f"{cols} columns in groups of {group} ({form} for {role})",
                          expected="whole groups", hint="a scale for each row needs none: " + f"{form.name}:row")
-    quantised = QuantisedTensor(tensor.name, tensor.shape, form.name, LEVELS.get(form.name, ()), source=tensor, group=group)
-    return quantised.fitted() if book else quantised
+    if tensor.levels and _holds(form, tensor):
+        kept = RestoredTensor(tensor.name, tensor.shape, form.name, tensor.levels, source=tensor, group=group if form.group else 0)
+        return tensor if storage(tensor) == storage(kept) else kept
+    return QuantisedTensor(tensor.name, tensor.shape, form.name, LEVELS.get(form.name, ()), source=tensor, group=group,
+                           absmean=form.group == ABSMEAN).fitted()
+
+
+def _holds(form: WeightFormat, tensor: Tensor) -> bool:
+    """Whether a format has the values of a tensor's codes, and scales for as few columns where it says for how many."""
+    book = CODEBOOKS.get(form.name)
+    if not (len(tensor.levels) <= book if book else set(tensor.levels) <= set(HELD[form.name])):
+        return False
+    group, shared = form.columns(tensor.shape[1]), storage(tensor).partition(":")[2]
+    if not form.group or shared == "tensor":
+        return True
+    return bool(group) and int(shared) % group == 0

@@ -7,8 +7,10 @@
     "layers.*.down" = "i4:32"
     "layers.0.*"    = "f16"
 
-A format is a name, and for integers how many columns share a scale: `:tensor` one for all, `:row` one a row, or a number.
-c2, c3 and c4 are indices into a codebook of int8 values that each matrix has of its own.
+A format is a name, and for integers how many columns share a scale: `:tensor` one for all, `:row` one a row, or a number. Without
+that, codes of a checkpoint keep the scales that they have, and floats get what is usual for the format. `t2:absmean` and
+`t5:absmean` are one scale for all by BitNet's rule, for models that were trained with it. c2, c3 and c4 are indices into a codebook
+of int8 values that each matrix has of its own.
 """
 
 from __future__ import annotations
@@ -31,13 +33,16 @@ CODE_FORMATS: dict[str, tuple[int, str]] = {
     "b1": (1, "row"), "t2": (1, "tensor"), "t5": (1, "tensor"),
     "i2": (1, "row"), "i3": (3, "row"), "i4": (7, "row"), "i8": (127, "row"),
     "c2": (127, "row"), "c3": (127, "row"), "c4": (127, "row")}
+TERNARY = ("t2", "t5", "i2")                        # -1, 0, 1 when quantised
+ABSMEAN = "absmean"
 CODEBOOKS = {"c2": 4, "c3": 8, "c4": 16}            # values that a matrix has one of for each code, int8
 NAMES = (*FLOAT_FORMATS, *CODE_FORMATS)
 
 
 @dataclass(frozen=True)
 class WeightFormat:
-    """A format of isa/numbers.py and, for codes, the columns that share a scale: "tensor", "row" or a number of columns."""
+    """A format of isa/numbers.py and, for codes, the columns that share a scale: "tensor", "row", a number of columns, or "" where
+    nothing was said; or "absmean", the tensor's by that rule."""
 
     name: str
     group: str | int = ""
@@ -46,8 +51,13 @@ class WeightFormat:
     def is_float(self) -> bool:
         return self.name in FLOAT_FORMATS
 
+    def columns(self, cols: int) -> int:
+        """How many of `cols` columns share a scale of a matrix that is quantised; 0: the whole matrix does."""
+        group = self.group or CODE_FORMATS[self.name][1]
+        return group if isinstance(group, int) else cols if group == "row" else 0
+
     def __str__(self) -> str:
-        return self.name if self.is_float else f"{self.name}:{self.group}"
+        return f"{self.name}:{self.group}" if self.group else self.name
 
 
 def parse_format(text: str, place: str = "--weights", file: Path | str = "") -> WeightFormat:
@@ -59,8 +69,9 @@ def parse_format(text: str, place: str = "--weights", file: Path | str = "") -> 
         if group:
             raise ModelError(file, place, got=f"{text!r}", expected=name, hint="floats have no scale")
         return WeightFormat(name)
-    group = group or CODE_FORMATS[name][1]
-    if group not in ("tensor", "row") and not re.fullmatch(r"[1-9]\d{0,8}", group):
+    if group == ABSMEAN and name not in ("t2", "t5"):
+        raise ModelError(file, place, got=repr(text), expected="t2:absmean or t5:absmean", hint="the rule is for ternary codes")
+    if group not in ("", "tensor", "row", ABSMEAN) and not re.fullmatch(r"[1-9]\d{0,8}", group):
         raise ModelError(file, place, got=f"{text!r}: scale group {group!r}", expected="tensor, row or a number of columns")
     return WeightFormat(name, int(group) if group.isdigit() else group)
 
@@ -96,7 +107,7 @@ def read_recipe(text: str) -> Recipe:
     if not text.endswith(".toml"):
         form = parse_format(text)
         # A vocabulary in one or two bits says nothing any more: it gets 8 where the layers have fewer.
-        return Recipe(form, form if form.is_float else WeightFormat("i8", "row"))
+        return Recipe(form, form if form.is_float else WeightFormat("i8", "row" if form.group == "row" else ""))
     path = Path(text)
     try:
         table = tomllib.loads(text_of(path))

@@ -25,6 +25,7 @@ class Settings:
 
     machine    a preset's name or a .toml file; None: slim
     weights    a format or a .toml recipe; None: as the checkpoint has them
+    activations  of integer weights: i8 (as None) or f32
     sparsity   "exact", or the share of neurons to leave alone by thresholds from the text `calibrate`
     """
 
@@ -32,13 +33,15 @@ class Settings:
     weights: str | None = None
     context: int | None = None
     kv: str = "f32"
+    activations: str | None = None
     sparsity: str | float | None = None
     calibrate: Path | None = None
 
     @property
     def given(self) -> list[str]:
         """The options that a program is compiled with: of a compiled one they cannot be changed."""
-        named = {"weights": "--weights", "context": "--context", "kv": "--kv", "sparsity": "--ffn-sparsity"}
+        named = {"weights": "--weights", "context": "--context", "kv": "--kv", "activations": "--activations",
+                 "sparsity": "--ffn-sparsity"}
         return [named[field.name] for field in fields(self) if field.name in named and getattr(self, field.name) != field.default]
 
     def check(self) -> Settings:
@@ -53,7 +56,8 @@ class Settings:
         """The model as a program. `progress` is that of calibration. Raises ModelError, PresetError, OSError."""
         tokens = need_tokenizer(model).encode(read_text(self.calibrate)[:MOST_TEXT]) if self.calibrate else ()
         return compile_model(model, machine=self.machine or "slim", recipe=read_recipe(self.weights) if self.weights else None,
-                             context=self.check().context, kv=self.kv, sparse=self.sparsity is not None,
+                             context=self.check().context, kv=self.kv, activations=self.activations,
+                             sparse=self.sparsity is not None,
                              sparsity=self.sparsity if isinstance(self.sparsity, float) else None, calibration=tokens,
                              progress=progress)
 
@@ -63,7 +67,8 @@ class Settings:
             return text_of(value) if value and value.endswith(".toml") else value
 
         return {"machine": contents(self.machine or "slim"), "weights": contents(self.weights), "context": self.context,
-                "kv": self.kv, "sparsity": self.sparsity, "calibrate": read_text(self.calibrate) if self.calibrate else None}
+                "kv": self.kv, "activations": self.activations,
+                "sparsity": self.sparsity, "calibrate": read_text(self.calibrate) if self.calibrate else None}
 
 
 def read_text(path: Path) -> str:

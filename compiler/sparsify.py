@@ -43,11 +43,14 @@ def sparsify(graph: Graph, model: Model, sparsity: float | None = None) -> Graph
 def _sparse(graph: Graph, ops: list[Op], model: Model, layer: int, sparsity: float | None) -> list[Op]:
     """The operations of a layer, working for active neurons alone."""
     c, down = graph.config, model.tensor(f"layers.{layer}.{BY_NEURON}")
-    columns = storage(down).partition(":")[2]
+    if any(op.kind == "gemv.decoded" and op.weights[0] in ("layer.up", "layer.down") for op in ops):
+        raise ModelError(model.path, "--ffn-sparsity", got="--activations f32 with integer weights",
+                         expected="int8 activations: rows of active neurons are not decoded", hint="or --weights f16")
+    form, _, columns = storage(down).partition(":")
     if down.levels and columns not in ("tensor", str(down.shape[1])):
         raise ModelError(model.path, "--ffn-sparsity", got=f"down in {storage(down)}",
                          expected="one scale for the matrix or for a row",
-                         hint="sums over neurons have no groups: name it in a recipe, \"layers.*.down\" = \"i4:row\"")
+                         hint=f'sums over neurons have no groups: name it in a recipe, "layers.*.down" = "{form}:row"')
     activation = next(at for at, op in enumerate(ops) if op.kind == c.activation)
     first_of_up = next(at for at, op in enumerate(ops) if op.weights == ("layer.up",))
     last_of_up = first_of_up + (c.gated and "up" in c.biases)

@@ -30,7 +30,6 @@ from compiler.generate import is_program
 from compiler.graph import Executor, Graph, Op, build
 from compiler.model import Model
 from compiler.parameters import set_parameters
-from compiler.recipe import FLOAT_FORMATS
 from compiler.settings import Settings
 from compiler.verify import Difference, Observer, ProgramStopped, compare
 from emulator.engine import Machine
@@ -150,12 +149,10 @@ def quantised_graph(model: Model, compiled: Compiled, tokens: Sequence[int], siz
         return Check(NAMES[1], "not checked", "one position predicts no token of the text")
     scores = evaluate([Document(list(tokens), size)], of_graph(Executor(build(model.config), model)),
                       of_graph(Executor(compiled.graph, compiled.model)), progress)
-    formats = {placed.format for placed in compiled.layout.every()}
-    codes = sorted(formats - set(FLOAT_FORMATS))
     finite = bool(np.isfinite([*scores.bits, scores.divergence]).all())
     kv = compiled.graph.values["keys"].format
-    exact = formats == {"f32"} == {kv} and "active" not in compiled.graph.values
-    said = ", ".join([*(codes or sorted(formats)), *([f"keys and values {kv}"] if kv != "f32" else [])])
+    exact = {placed.format for placed in compiled.layout.every()} == {"f32"} == {kv} and "active" not in compiled.graph.values
+    said = ", ".join([compiled.layout.said(), *([f"keys and values {kv}"] if kv != "f32" else [])])
     return Check(NAMES[1], _verdict(finite and (not exact or scores.kl < SAME)),
                  f"{said}: top-1 agreement {100 * scores.agreement:.1f} %, KL {scores.kl:.2e} nats, "
                  f"perplexity {scores.perplexity[0]:.2f} -> {scores.perplexity[1]:.2f} on {scores.tokens} tokens", scores.as_json())

@@ -17,6 +17,7 @@ from typing import IO, Any
 import numpy as np
 
 from compiler.codebook import indices
+from compiler.graph import title_of
 from compiler.model import Model, layer_roles, roles
 from compiler.quantise import storage
 from compiler.recipe import CODEBOOKS
@@ -62,6 +63,20 @@ class Placed:
         if self.by_column:
             return self.shape[1] if self.scale_group else 1
         return self.rows * (self.shape[-1] // self.scale_group) if self.scale_group else 1
+
+    @property
+    def stored(self) -> str:
+        """Format and scales, as a recipe names them: "f32", "t2:tensor", "i8:row", "i4:32". Codes in banks are i8 there."""
+        if not self.scale_count:
+            return self.format
+        name = "i8" if self.banked else self.format
+        rows = self.by_column or self.scale_group == self.shape[-1]
+        return f"{name}:{'tensor' if not self.scale_group else 'row' if rows else self.scale_group}"
+
+    @property
+    def is_matrix(self) -> bool:
+        """Whether a recipe may give it a format."""
+        return len(self.shape) == 2 and self.role not in (ROPE, "positions")
 
     @property
     def codebook(self) -> int:
@@ -118,6 +133,22 @@ class Layout:
         yield from self.once.values()
         for body in self.bodies:
             yield from body.values()
+
+    def said(self, counts: Callable[[Placed], bool] = lambda placed: True) -> str:
+        """What the matrices are stored in: "f32", or "t2:tensor in layers; i8:row in embedding"; of those that count."""
+        where: dict[str, list[str]] = {}
+        for layers, body in zip(self.groups, self.bodies, strict=True):
+            title = "layers" if len(self.groups) == 1 else title_of(layers)
+            found: dict[str, list[str]] = {}
+            for role, placed in body.items():
+                if placed.is_matrix and counts(placed):
+                    found.setdefault(placed.stored, []).append(role)
+            for form, roles_of in found.items():
+                where.setdefault(form, []).append(title if len(found) == 1 else f"{', '.join(roles_of)} of {title}")
+        for role, placed in self.once.items():
+            if placed.is_matrix and counts(placed):
+                where.setdefault(placed.stored, []).append(role)
+        return next(iter(where), "") if len(where) < 2 else "; ".join(f"{form} in {', '.join(at)}" for form, at in where.items())
 
     @property
     def size(self) -> int:

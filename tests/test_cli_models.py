@@ -96,6 +96,8 @@ def test_engine_machine_weights_context(command: Command, tiny: Path) -> None:
     err = command("generate", tiny, "ab", "-n", 4, "--engine", "reference", "--machine", "slim-llama")[2]
     assert "reference engine" in err and "slim-llama:" in err
     assert "lut" in command("generate", tiny, "ab", "-n", 4, "--weights", "t2")[2]
+    said = command("generate", tiny, "ab", "-n", 4, "--weights", "i8", "--activations", "f32")[2]
+    assert "  weights       i8:row\n" in said and "gemv" not in said and "  lut " not in said
     large, small = (json.loads(command("generate", tiny, "ab", "-n", 4, "--kv", kv, "--json", "-")[1])["counters"]
                     for kv in ("f32", "i8"))
     assert large["tokens.emitted"] == small["tokens.emitted"] and large["dram.bytes_written"] > 2 * small["dram.bytes_written"] > 0
@@ -233,7 +235,7 @@ def test_eval_prints_dense_beside_sparse(command: Command, tmp_path: Path) -> No
     assert some["dense"] == exact["dense"] and some["kl_divergence"] > 1e-6 < some["beside_dense"]["kl_divergence"]
     assert some["neurons"]["active"] < exact["neurons"]["active"]
     table = command("eval", demo, words, *flags)[1].splitlines()
-    assert table[1].split() == ["float", "graph", "program,", "checkpoint's", "formats", "ffn", "sparsity", "0.8"]
+    assert table[1].split() == ["float", "graph", "program,", "f32", "ffn", "sparsity", "0.8"]
     assert table[2].split() == ["bits", "per", "byte", *(f"{value:.4f}" for value in (
         some["dense"]["bits_per_byte"]["float"], some["dense"]["bits_per_byte"]["program"], some["bits_per_byte"]["program"]))]
     assert table[-1].startswith(f"neurons: {some['neurons']['active']:,} active, {some['neurons']['skipped']:,} skipped")
@@ -315,6 +317,10 @@ def test_bench_measures_a_shape(command: Command, monkeypatch: pytest.MonkeyPatc
     assert status == 0 and "tokens/s" in out and "time by unit" in out and "gemv.i8" in out
     data = json.loads(command("bench", "--shape", "1k", "--seconds", 0.2, "--weights", "f32", "--json", "-")[1])["1k"]
     assert data["weights"] == "f32" and data["tokens_per_second"] > 10 and data["bandwidth"] > 1e8
+    data_t5 = json.loads(command("bench", "--shape", "1k", "--seconds", 0.2, "--weights", "t5", "--json", "-")[1])["1k"]
+    assert data_t5["weights"] == "t5:tensor in layers; i8:row in embedding"
+    label = command("bench", "--shape", "1k", "--seconds", 0.2, "--weights", "t5")[1]
+    assert label.startswith("1k t5:tensor in layers; i8:row in embedding, 1 thread")
     assert data["share_of_bandwidth"] == pytest.approx(data["weight_bytes"] * data["tokens_per_second"] / data["bandwidth"])
     assert data["resident_beyond_weights"] == data["resident_bytes"] - data["weight_bytes"] > 10e6
     assert sum(data["units"].values()) == pytest.approx(1)

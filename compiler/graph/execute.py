@@ -90,6 +90,9 @@ class Executor(BankOperations):
     def _gemv(self, x: F32, *, W: str) -> F32:
         return np.concatenate([self.arithmetic.gemv(block, x) for block in self._floats(W)])
 
+    def _gemv_decoded(self, x: F32, *, W: str) -> F32:
+        return np.concatenate([self.arithmetic.gemv(block.floats(), x) for block in self._codes(W)])
+
     def _gemv_i8(self, x: Any, scale: F32, *, W: str) -> F32:
         if not self.model.tensor(W).levels:
             return self._gemv(x.astype(np.float32), W=W) * scale

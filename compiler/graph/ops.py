@@ -69,6 +69,8 @@ KINDS: dict[str, Kind] = {kind.name: kind for kind in (
          "y = x + b"),
     Kind("gemv",       "x:f32[cols] W[rows,cols]",             "y:f32[rows]",              "",
          "y[r] = lanesum(W[r] * x)"),
+    Kind("gemv.decoded", "x:f32[cols] W[rows,cols]",           "y:f32[rows]",              "",
+         "as gemv; of a W of codes: each weight is f32(code) * its scale"),
     Kind("quantise",   "x:f32[n]",                             "codes:i8[n] scale:f32[1]", "",
          "a = max(|x|); codes = rint(x * (127 / a)); scale = a / 127"),
     Kind("gemv.i8",    "x:i8[cols] scale:f32[1] W[rows,cols]", "y:f32[rows]",              "",
@@ -221,7 +223,7 @@ class Graph:
         """(title, operations) of all lists."""
         yield "start", self.start
         for body in self.bodies:
-            yield (f"layer, {self.config.layers} times" if len(self.bodies) == 1 else _title(body.layers)), body.ops
+            yield (f"layer, {self.config.layers} times" if len(self.bodies) == 1 else title_of(body.layers)), body.ops
         yield "finish", self.finish
 
     def named(self) -> Iterator[tuple[str, list[Op]]]:
@@ -258,8 +260,8 @@ class Graph:
                 ", ".join([*op.inputs, *weights]), ", ".join(attributes))
 
 
-def _title(layers: Sequence[int]) -> str:
-    """ "layers 0, 2 to 5"."""
+def title_of(layers: Sequence[int]) -> str:
+    """How layers are called: "layers 0, 2 to 5"."""
     runs: list[list[int]] = []
     for layer in layers:
         if runs and layer == runs[-1][-1] + 1:

@@ -140,4 +140,4 @@ def lowers(*kinds: str) -> Callable[[Callable[[Lowering, Op], None]], Callable[[
     return register
 
 
-from compiler.lowering import active, attn, banks, fetch, lut, pim, vec  # noqa: E402, F401 - they register their functions
+from compiler.lowering import active, attn, banks, decoded, fetch, lut, pim, vec  # noqa: E402, F401 - they register their functions

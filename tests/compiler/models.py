@@ -47,6 +47,24 @@ class TernaryTensor(Tensor):
         return self._codes(first, last).floats()
 
 
+@dataclass(frozen=True)
+class CodesTensor(Tensor):
+    """Any codes of a checkpoint."""
+
+    stored: Any = None
+
+    @property
+    def file(self) -> Path:
+        return FILE
+
+    def _codes(self, first: int, last: int) -> Codes:
+        scales = self.stored.scales if self.stored.scales.shape == (1, 1) else self.stored.scales[first:last]
+        return replace(self.stored, values=self.stored.values[first:last], scales=scales)
+
+    def _rows(self, first: int, last: int) -> F32:
+        return self._codes(first, last).floats()
+
+
 BASE = Config("random", vocab=61, dim=48, layers=2, heads=4, kv_heads=4, head_dim=12, hidden=80, context=40, eps=1e-5,
               rope=Rope(tuple(rope_frequencies(12, 1e4).tolist()), adjacent=False), bos=1, stop=frozenset((2,)))
 

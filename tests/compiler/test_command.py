@@ -69,7 +69,7 @@ def test_every_flag_does_something(checkpoint: Path, tmp_path: Path) -> None:
         return Program.load(output)
 
     plain = made()
-    assert made("--weights", "t2").meta["model"]["formats"]["q"] == "t2" != plain.meta["model"]["formats"]["q"]
+    assert made("--weights", "t2").meta["model"]["formats"]["q"] == "t2:tensor" != plain.meta["model"]["formats"]["q"]
     recipe = tmp_path / "r.toml"
     recipe.write_text('[roles]\n"layers.*.down" = "i4"\n', encoding="utf-8")
     assert made("--weights", str(recipe)).meta["model"]["formats"] | {"down": "f32"} == plain.meta["model"]["formats"]

@@ -82,7 +82,11 @@ def test_the_text_assembled_is_the_program(tmp_path: Path) -> None:
     again, program = assemble(tmp_path / "model.s"), compiled.build(tmp_path)
     assert [(s.name, s.address, s.bytes()) for s in again.sections] == [(s.name, s.address, s.bytes()) for s in program.sections]
     formats = program.meta["model"]["formats"]
-    assert (formats["layer0.q"], formats["layer1.q"], formats["layer2.down"], formats["layer3.q"]) == ("f16", "t2", "c4", "i4")
+    assert (formats["layer0.q"], formats["layer1.q"]) == ("f16", "t2:tensor")
+    assert (formats["layer2.down"], formats["layer3.q"]) == ("c4:row", "i4:16")
+    assert program.meta["model"]["weights"] == (
+        "f16 in layer 0; t2:tensor in layers 1, 4, q, k, v, o, gate, up of layer 2, v, o, gate, up, down of layers 3, 5; "
+        "c4:row in down of layer 2; i4:16 in q, k of layers 3, 5; i8:row in embedding, head")
 
 
 def test_time_by_operation_covers_every_body(tmp_path: Path) -> None:

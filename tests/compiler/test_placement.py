@@ -13,16 +13,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from build import CODES, FOLDER, built, generate, loaded
-from models import BASE, SHAPES, random_model, rope
+from models import BASE, SHAPES, CodesTensor, random_model, rope
 
 from asm.assembler import assemble
 from compiler.compile import Compiled, compile_model
 from compiler.errors import ModelError
 from compiler.frontends import load
-from compiler.model import roles
+from compiler.model import Model, roles
 from compiler.placement import Banked
 from compiler.recipe import read_recipe
 from compiler.shapes import random_model as random_llama
+from compiler.tensors import Codes
 from compiler.to_banks import in_pipeline_order
 from compiler.verify import compare
 from emulator.engine import Machine
@@ -328,6 +329,37 @@ def test_scales_along_a_row_are_refused() -> None:
     with pytest.raises(ModelError, match=found) as error:
         compile_model(random_model(BASE), machine="hpim", recipe=read_recipe("i8:16"))
     assert error.value.hint == "--weights i8:row, or f16"
+
+
+def of_a_q8_0_file() -> Model:
+    """Eight bits with a scale for each 16 columns, everywhere."""
+    model = random_model(BASE)
+    rng = np.random.default_rng(7)
+
+    def codes(role: str, shape: tuple[int, ...]) -> CodesTensor:
+        levels = tuple(range(-128, 128))
+        values, scales = rng.integers(-127, 128, shape).astype(np.int8), rng.uniform(0.001, 0.01, (shape[0], shape[1] // 16))
+        return CodesTensor(role, shape, "Q8_0", levels, Codes(values, scales.astype(np.float32), 16, levels))
+
+    return replace(model, tensors={role: codes(role, tensor.shape) if len(tensor.shape) == 2 else tensor
+                                   for role, tensor in model.tensors.items()})
+
+
+def test_the_hint_for_scales_along_a_row_works(tmp_path: Path) -> None:
+    """Of the file's own codes, in every matrix and in the head alone."""
+    model = of_a_q8_0_file()
+    with pytest.raises(ModelError, match="tensor head: i8 with a scale for each 16 columns") as error:
+        compile_model(model, machine="hpim")
+    assert error.value.hint == 'in a recipe: head = "i8:row"'
+    recipe = tmp_path / "head.toml"
+    recipe.write_text('head = "i8:row"', encoding="utf-8")
+    with pytest.raises(ModelError, match=r"tensor layers\.0\.q: i8 with a scale for each 16 columns") as error:
+        compile_model(model, machine="hpim", recipe=read_recipe(str(recipe)))
+    assert error.value.hint == "--weights i8:row, or f16"
+    for weights in ("i8:row", "f16"):
+        compiled = compile_model(model, machine="hpim", recipe=read_recipe(weights))
+        assert {placed.stored for placed in compiled.layout.every() if placed.is_matrix} == {weights}
+        assert compare(compiled, compiled.build(tmp_path), [1, 5])[1] is None
 
 
 def test_sparse_layers_are_refused() -> None:

@@ -11,8 +11,9 @@ from compiler.recipe import Recipe, WeightFormat, parse_format, read_recipe
 
 
 @pytest.mark.parametrize(("text", "expected"), [
-    ("f32", WeightFormat("f32")), ("bf16", WeightFormat("bf16")), ("t2", WeightFormat("t2", "tensor")),
-    ("t2:row", WeightFormat("t2", "row")), ("i8", WeightFormat("i8", "row")), ("i4:32", WeightFormat("i4", 32))])
+    ("f32", WeightFormat("f32")), ("bf16", WeightFormat("bf16")), ("t2", WeightFormat("t2")),
+    ("t2:row", WeightFormat("t2", "row")), ("i8", WeightFormat("i8")), ("t2:absmean", WeightFormat("t2", "absmean")),
+    ("i4:32", WeightFormat("i4", 32))])
 def test_a_format(text: str, expected: WeightFormat) -> None:
     assert parse_format(text) == expected
     assert parse_format(str(expected)) == expected
@@ -20,16 +21,25 @@ def test_a_format(text: str, expected: WeightFormat) -> None:
 
 @pytest.mark.parametrize(("text", "said"), [
     ("f3", "did you mean 'f32'"), ("int8", "expected f32, f16, bf16"), ("", "expected f32"), ("f16:32", "floats have no scale"),
-    ("i8:0", "a number of columns"), ("i8:column", "tensor, row or a number"), ("i8:-4", "a number of columns")])
+    ("i8:0", "a number of columns"), ("i8:column", "tensor, row or a number"), ("i8:-4", "a number of columns"),
+    ("i4:absmean", "expected t2:absmean or t5:absmean")])
 def test_not_a_format(text: str, said: str) -> None:
     with pytest.raises(ModelError, match=said):
         parse_format(text)
 
 
+@pytest.mark.parametrize(("text", "columns"), [
+    ("t2", 0), ("i8", 48), ("i8:row", 48), ("i4:16", 16), ("b1:tensor", 0), ("t5:absmean", 0)])
+def test_how_many_columns_share_a_scale(text: str, columns: int) -> None:
+    assert parse_format(text).columns(48) == columns
+
+
 def test_a_format_alone_is_for_the_layers_and_leaves_the_vocabulary_eight_bits() -> None:
     recipe = read_recipe("t2")
-    assert str(recipe.format_of("layers.3.q")) == "t2:tensor"
-    assert str(recipe.format_of("head")) == str(recipe.format_of("embedding")) == "i8:row"
+    assert str(recipe.format_of("layers.3.q")) == "t2"
+    assert str(recipe.format_of("head")) == str(recipe.format_of("embedding")) == "i8"
+    assert str(read_recipe("i8:row").format_of("head")) == str(read_recipe("t2:row").format_of("head")) == "i8:row"
+    assert str(read_recipe("i8:32").format_of("head")) == "i8"
     assert str(read_recipe("f16").format_of("head")) == "f16"
 
 
@@ -38,7 +48,7 @@ def test_a_file_names_roles_by_pattern_and_the_last_one_counts(tmp_path: Path) -
     path.write_text('weights = "t2"\n[roles]\n"layers.*.down" = "i4:16"\n"layers.0.*" = "f16"\n', encoding="utf-8")
     recipe = read_recipe(str(path))
     found = {role: str(recipe.format_of(role)) for role in ("layers.1.q", "layers.1.down", "layers.0.down", "head")}
-    assert found == {"layers.1.q": "t2:tensor", "layers.1.down": "i4:16", "layers.0.down": "f16", "head": "None"}
+    assert found == {"layers.1.q": "t2", "layers.1.down": "i4:16", "layers.0.down": "f16", "head": "None"}
     assert Recipe().format_of("layers.0.q") is None
 
 

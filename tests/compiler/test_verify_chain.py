@@ -213,7 +213,7 @@ def test_dump(made: Made, tmp_path: Path) -> None:
 def test_a_program_of_other_options_is_refused(tiny: Path, tmp_path: Path) -> None:
     compile_model(load(tiny), recipe=read_recipe("t2")).save(tmp_path / "t2.elf")
     compile_model(load(tiny), kv="i8").save(tmp_path / "kv.elf")
-    for name, differs in (("t2", "its formats.embedding is i8; expected a program of this model with f32\n"),
+    for name, differs in (("t2", "its formats.embedding is i8:row; expected a program of this model with f32\n"),
                           ("kv", r"its operations.layer.\d+ is k_codes, .* = quantise.heads k; expected .*keys = append k\n")):
         with pytest.raises(ProgramError, match=f"{differs}hint: .*--weights, --kv, --machine"):
             list(checks(tiny, program_file=tmp_path / f"{name}.elf", count=4, prompt="ab"))

@@ -80,7 +80,8 @@ def test_kinds_are_all_made_by_some_model() -> None:
     cache = {op.kind for _, op in with_int8_cache(build(C)).steps()}
     banks = {op.kind for weights in ("i8", "f16") for _, op in _in_banks(weights).steps()}
     sparse = {"active", "active.above", "gemv.active", "gemv.i8.active", "macT.active", "macT.i8.active"}      # by sparsify.py
-    assert used | cache | banks == set(KINDS) - sparse
+    decoded = {op.kind for _, op in quantise(random_model(C), read_recipe("i4"), "f32")[1].steps()}
+    assert used | cache | banks | decoded == set(KINDS) - sparse
 
 
 def _in_banks(weights: str) -> Graph:

@@ -1,0 +1,125 @@
+"""What several units do together: products of integer weights and fp32 activations, for which codes are decoded.
+
+    rows to fp32 in the scratchpad:  i8 by vec.dequant.i8, others by lut.decode with a table of what their codes stand for
+    vec.gemv.f32 of these rows;      then the next ones
+
+The stored bytes are those of the integer format. Formats of N bits are laid out as codebook indices of N bits are, so that one
+instruction decodes them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from compiler.emit import bits, number, symbol
+from compiler.errors import ModelError, one_of
+from compiler.graph import Graph, Op
+from compiler.lowering import Lowering, lowers
+from compiler.recipe import CODEBOOKS
+from compiler.weights import Layout, Placed
+from isa.numbers import FORMATS
+from isa.preset import Preset, presets_with
+
+AS_INDICES = {"i2": "c2", "t2": "c2", "i3": "c3", "i4": "c4", "c2": "c2", "c3": "c3", "c4": "c4"}
+"""Formats that lut.decode reads, and as which."""
+ELEMENTS = 8192             # that are decoded at once, or a row if that is longer; they take SHARE of the scratchpad at most
+SHARE = 1 / 16
+
+
+def check_decoded(machine: Preset, placed: Placed) -> None:
+    """Raise ModelError for a matrix that no unit of a machine decodes."""
+    form = placed.format
+    if form != "i8" and form not in AS_INDICES:
+        raise ModelError("", "--activations f32", got=f"{placed.role} in {form}, which no unit decodes",
+                         expected=f"weights in {one_of(('i8', *AS_INDICES))}",
+                         hint="t2 holds the same codes" if form == "t5" else "or --activations i8")
+    if form != "i8" and not machine.has_unit("lut"):
+        raise ModelError("", "--activations f32", got=f"{placed.role} in {form} on machine {machine.name}, which has no lut unit",
+                         expected="a machine whose lut unit decodes it, or i8, which the vec unit decodes",
+                         hint=presets_with(("lut",)))
+
+
+def matrices(graph: Graph, layout: Layout) -> list[Placed]:
+    """Those that are decoded, of layers once for each body of the graph."""
+    tied = {"head": "embedding"} if graph.config.tied else {}
+    groups = [(layout.once, [*graph.start, *graph.finish]),
+              *((tensors, body.ops) for tensors, body in zip(layout.bodies, graph.bodies, strict=True))]
+    return [placed[tied.get(role, role)] for placed, ops in groups for op in ops if op.kind == "gemv.decoded"
+            for role in (op.weights[0].removeprefix("layer."),)]
+
+
+def tables(decoded: Iterable[Placed]) -> dict[str, list[int]]:
+    """What codes stand for, by the name of a table: of the formats of these matrices that have no codebook."""
+    forms = sorted({placed.format for placed in decoded} & AS_INDICES.keys() - CODEBOOKS.keys())
+    return {f"values_{form}": [int(value) for value in FORMATS[form].unpack(FORMATS[AS_INDICES[form]].pack([range(size)]), size)[0]]
+            for form in forms for size in (CODEBOOKS[AS_INDICES[form]],)}
+
+
+def scratch(machine: Preset, decoded: Iterable[Placed]) -> dict[str, int]:
+    """Bytes of what these operations need beside values, by name."""
+    sizes = [4 * _at_once(machine, placed) * placed.shape[1] for placed in decoded]
+    return {"decoded": max(sizes), "code_values": 64, "unit_scale": 4} if sizes else {}
+
+
+def _at_once(machine: Preset, placed: Placed) -> int:
+    """Rows that are decoded by one instruction: several where the codes of one end with a byte."""
+    rows, cols = placed.shape
+    elements = min(ELEMENTS, int(machine.region("sram").size * SHARE) // 4)
+    whole = placed.row_bytes * 8 == cols * int(FORMATS[placed.format].bits) and placed.format not in ("i3", "c3")
+    return min(rows, max(1, elements // cols)) if whole else 1
+
+
+@lowers("gemv.decoded")
+def gemv_decoded(c: Lowering, op: Op) -> None:
+    e, result, x, placed = c.emit, op.outputs[0], op.inputs[0], c.tensor(op.weights[0])
+    cols, most, index = placed.shape[1], _at_once(c.memory.machine, placed), AS_INDICES.get(placed.format, "")
+    unit = "lut" if index else "vec"
+    if index:
+        _load_values(c, op.weights[0], CODEBOOKS[index])
+    scale_bytes = 4 * placed.scale_count // placed.rows if placed.scale_group else 0
+    e.order(unit, (), ("decoded",))
+    e.order("vec", (x,), (result,))
+    with (c.tiles(unit, c.weight(op.weights[0]), placed.rows, placed.row_bytes, (c.at(result), 4),
+                  scales=(c.weight(op.weights[0], "scales"), scale_bytes)) as tile, e.taken(5) as (at, scales, to, left, here)):
+        for register, start in ((at, tile.at), (scales, tile.scales), (to, tile.to[0]), (left, tile.rows)):
+            e.move(register, start)
+        e.csr(f"{unit}.scale_group", placed.scale_group)
+        e.csr("vec.cols", cols)
+        e.csr("vec.row_stride", 0)
+        e.forget(csrs=False)
+        name = c.name("decoded")
+        e.mark(name)
+        e.line(f"li {here}, {most}", "rows that are decoded at once")
+        e.line(f"bgeu {left}, {here}, 1f")
+        e.line(f"mv {here}, {left}")
+        e.mark("1")
+        e.line(f"li a6, {cols}")
+        e.line(f"mul a7, {here}, a6")
+        if index:
+            e.wait("lut", "vec")                    # for what the rows before are still needed
+            e.op(f"lut.decode.{index}", symbol("decoded"), at, scales, "a7", writes=("decoded",))
+        else:
+            e.op("vec.dequant.i8", symbol("decoded"), at, scales, "a7", writes=("decoded",))
+        e.op("vec.gemv.f32", to, symbol("decoded"), c.at(x), here, reads=("decoded", x), writes=(result,))
+        for register, size in ((at, placed.row_bytes), (scales, scale_bytes), (to, 4)):
+            if size:
+                e.line(f"li a6, {size}")
+                e.line(f"mul a7, {here}, a6")
+                e.line(f"add {register}, {register}, a7")
+        e.line(f"sub {left}, {left}, {here}")
+        e.line(f"bnez {left}, {name}")
+
+
+def _load_values(c: Lowering, role: str, size: int) -> None:
+    """Tell the LUT unit what the codes of a matrix stand for, in fp32."""
+    e, placed = c.emit, c.tensor(role)
+    if placed.format not in CODEBOOKS:
+        with c.operand("lut", symbol(f"values_{placed.format}"), 4 * size) as table:
+            e.op("lut.codebook.f32", table, number(size))
+        return
+    e.op("vec.fill.32", symbol("unit_scale"), bits(1.0), number(1), writes=("unit_scale",))
+    with c.operand("vec", c.weight(role, "codebook"), size) as codes:
+        e.csr("vec.scale_group", 0)
+        e.op("vec.dequant.i8", symbol("code_values"), codes, symbol("unit_scale"), number(size),
+             reads=("unit_scale",), writes=("code_values",))
+    e.op("lut.codebook.f32", symbol("code_values"), number(size), reads=("code_values",))
