@@ -121,7 +121,7 @@ def invoke(arguments: Sequence[str]) -> int:
 def _warn(others: Any, message: Warning | str, category: type[Warning], *place: Any) -> None:
     """A warning of ours is one line; `others` shows those of libraries."""
     if category.__module__.startswith("isa."):
-        click.echo(f"warning: {message}", err=True)
+        click.echo(_shown(f"warning: {message}"), err=True)
     else:
         others(message, category, *place)
 
@@ -132,6 +132,7 @@ def _invoke(arguments: Sequence[str]) -> int:
         sys.stdout.flush()
         return status or 0
     except click.ClickException as error:
+        vars(error)["message"] = _shown(error.message)
         error.show()
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
@@ -141,14 +142,20 @@ def _invoke(arguments: Sequence[str]) -> int:
         if error.filename == "stdout" or isinstance(error, BrokenPipeError):
             abandon(sys.stdout)
         if not isinstance(error, BrokenPipeError):                          # nobody reads: not worth a word
-            click.echo(f"{error.filename or 'slimulator'}: error: {error.strerror or error}", err=True)
+            click.echo(_shown(f"{error.filename or 'slimulator'}: error: {error.strerror or error}"), err=True)
         return 1
     except Exception as error:
         message = _mistake(error)
         if message is None:
             raise
-        click.echo(message, err=True)
+        click.echo(_shown(message), err=True)
         return 1
+
+
+def _shown(message: str) -> str:
+    """A message without what a terminal would obey: names of files, sections and the like come from outside."""
+    from isa.text import printable
+    return printable(message, keep="\n\t")
 
 
 def _mistake(error: Exception) -> str | None:

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -53,21 +54,24 @@ _NOT_HERE = ("the core is RV64IM: no compressed, floating-point, atomic or V ins
 
 
 def assemble(source: str | Path, *, machine: str = "slim", include_paths: Iterable[str | Path] = (),
-             defines: Mapping[str, int] | None = None) -> Program:
+             defines: Mapping[str, int] | None = None, include_only: Iterable[str | Path] | None = None) -> Program:
     """Assemble source text (str) or a source file (Path) into a program.
 
     `machine` is the preset the program is built for unless it says .machine; `include_paths` are searched by .include,
-    .incbin and .meta after the folder of the including file; `defines` are symbols set before the first line.
+    .incbin and .meta after the folder of the including file; `defines` are symbols set before the first line. `include_only`: the
+    source is not trusted, and opens no file outside these folders, nor a machine's file.
     Raises AssemblyError with everything that is wrong, OSError when the file cannot be read.
     """
-    assembly = assemble_with_listing(source, machine=machine, include_paths=include_paths, defines=defines)
+    assembly = assemble_with_listing(source, machine=machine, include_paths=include_paths, defines=defines,
+                                     include_only=include_only)
     if assembly.program is None:
         raise AssemblyError(assembly.diagnostics)
     return assembly.program
 
 
 def assemble_with_listing(source: str | Path, *, machine: str = "slim", include_paths: Iterable[str | Path] = (),
-                          defines: Mapping[str, int] | None = None) -> Assembly:
+                          defines: Mapping[str, int] | None = None,
+                          include_only: Iterable[str | Path] | None = None) -> Assembly:
     """As `assemble`, but errors are in the result, which also has the listing and the symbols. Raises OSError."""
     name = str(source) if isinstance(source, Path) else TEXT
     if isinstance(source, str) and re.fullmatch(r"\S+\.[sS]", source):
@@ -78,7 +82,8 @@ def assemble_with_listing(source: str | Path, *, machine: str = "slim", include_
     except SourceError as error:
         return Assembly(None, [Diagnostic(error.message, Span(name, 1), error.hint_text)])
     with _collector_paused():
-        return Assembler(name, text, machine, tuple(map(Path, include_paths)), defines or {}).run()
+        only = None if include_only is None else tuple(map(os.path.realpath, include_only))
+        return Assembler(name, text, machine, tuple(map(Path, include_paths)), defines or {}, only).run()
 
 
 @contextmanager
@@ -96,7 +101,8 @@ def _collector_paused() -> Iterator[None]:
 class Assembler:
     """One run. Directives and instruction emitters work on its public attributes."""
 
-    def __init__(self, name: str, text: str, machine: str, include_paths: tuple[Path, ...], defines: Mapping[str, int]) -> None:
+    def __init__(self, name: str, text: str, machine: str, include_paths: tuple[Path, ...], defines: Mapping[str, int],
+                 include_only: tuple[str, ...] | None) -> None:
         self.diagnostics: list[Diagnostic] = []
         self._untold = {"error": 0, "warning": 0}
         self.budget, self._exhausted = Budget(), False
@@ -112,7 +118,7 @@ class Assembler:
         main, open_comment = file_buffer(name, text)
         self.main = main
         self.preprocessor = Preprocessor(main, include_paths, evaluate=self._evaluate, is_defined=self.symbols.is_defined,
-                                         report=self.report, budget=self.budget)
+                                         report=self.report, budget=self.budget, include_only=include_only)
         self.machine: Preset | None = None
         self.meta: dict[str, Any] = {}
         self.units: dict[str, Site] = {}                                # whose instructions there are: where first
@@ -303,6 +309,8 @@ class Assembler:
 
     def choose_machine(self, name: str) -> None:
         """.machine NAME. Raises SourceError for a preset that is not there."""
+        if name.endswith(".toml"):
+            self.preprocessor.check_allowed(Path(name))
         try:
             self.machine = load_preset(name)
         except (PresetError, OSError) as error:

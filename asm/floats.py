@@ -40,7 +40,7 @@ def _bits(operand: Operand, significand: int, exponent: int) -> int:
     infinity = ((1 << exponent) - 1) << significand - 1
     sign = negative << significand + exponent - 1
     if isinstance(value, float):
-        return sign | infinity | ((1 << significand - 2) if math.isnan(value) else 0)
+        return sign | infinity | ((1 << significand - 1) - 1 if math.isnan(value) else 0)      # GNU as: every bit of a NaN is set
     if not value:
         return sign
     power = value.numerator.bit_length() - value.denominator.bit_length()

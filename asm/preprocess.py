@@ -51,8 +51,9 @@ class Preprocessor:
     """Reads the main file; `evaluate` gives the value of an expression at a site, `report` takes errors."""
 
     def __init__(self, main: Buffer, include_paths: tuple[Path, ...], *, evaluate: Callable[[str, Site, int], int],
-                 is_defined: Callable[[str], bool], report: Callable[[Site, SourceError], None], budget: Budget) -> None:
-        self.budget = budget
+                 is_defined: Callable[[str], bool], report: Callable[[Site, SourceError], None], budget: Budget,
+                 include_only: tuple[str, ...] | None = None) -> None:
+        self.budget, self.include_only = budget, include_only
         self.stack = [Reading(main)]
         self.include_paths = include_paths
         self.macros: dict[str, Macro] = {}
@@ -182,12 +183,26 @@ class Preprocessor:
             self._real_names[file] = os.path.realpath(file)
         return self._real_names[file]
 
+    def check_allowed(self, path: Path) -> None:
+        """Raise SourceError for a file outside the folders of --include-only; links are followed first."""
+        if self.include_only is None:
+            return
+        real = os.path.realpath(path)
+        if not any(os.path.commonpath((folder, real)) == folder for folder in self.include_only):
+            raise SourceError(f"{path} is outside the folders that a source may open files in",
+                              hint="--include-only " + ", ".join(self.include_only))
+
     def find(self, name: str, site: Site) -> Path:
         """The file that `name` means: beside the including file, then in the include paths. Raises SourceError."""
         beside = Path(site.callers().buffer.file).parent
         candidates = [beside / name, *(path / name for path in self.include_paths)]
         for path in candidates:
-            if path.is_file():
+            try:
+                found = path.is_file()
+            except OSError as error:                # a name that no file can have
+                raise SourceError(f"cannot read {name}: {error.strerror}") from None
+            if found:
+                self.check_allowed(path)
                 return path
         searched = ", ".join(dict.fromkeys(map(str, (beside, *self.include_paths))))
         raise SourceError(f"file not found: {name}", hint=f"searched in {searched}; -I DIR adds a directory")

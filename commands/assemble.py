@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from commands.shared import FILE, distinct, json_text, write
+from commands.shared import FILE, distinct, json_text, say, to_stdout, write
 
 
 def _definitions(_context: click.Context, _parameter: click.Parameter, texts: tuple[str, ...]) -> dict[str, int]:
@@ -33,12 +32,15 @@ def _definitions(_context: click.Context, _parameter: click.Parameter, texts: tu
 @click.option("--machine", metavar="M", show_default="slim",
               help="Preset name or .toml file that the program is built for; a .machine in the source has the last word.")
 @click.option("-I", "include_paths", type=FILE, multiple=True, metavar="DIR", help="Search DIR for .include, .incbin and .meta.")
+@click.option("--include-only", type=FILE, multiple=True, metavar="DIR",
+              help="Do not trust FILE: .include, .incbin, .meta and .machine open no file outside DIR; may be repeated.")
 @click.option("-D", "defines", multiple=True, metavar="NAME=VALUE", callback=_definitions, help="Define a symbol.")
 @click.option("--listing", "listing_file", type=FILE, metavar="F", help="Write address, bytes and source of every line.")
 @click.option("--symbols", "symbols_file", type=FILE, metavar="F", help="Write sections and symbols.")
 @click.option("--lines", "lines_file", type=FILE, metavar="F", help="Write which address comes from which source line.")
 @click.option("--json", "json_file", type=FILE, metavar="F", help="Write all of these as JSON.")
-def assemble_file(file: Path, output: Path | None, machine: str | None, include_paths: tuple[Path, ...], defines: dict[str, int],
+def assemble_file(file: Path, output: Path | None, machine: str | None, include_paths: tuple[Path, ...],
+                  include_only: tuple[Path, ...], defines: dict[str, int],
                   listing_file: Path | None, symbols_file: Path | None, lines_file: Path | None,
                   json_file: Path | None) -> int:
     """Assemble FILE.s into a program.
@@ -51,7 +53,8 @@ def assemble_file(file: Path, output: Path | None, machine: str | None, include_
     preset = load_preset(machine or "slim")
     output = output or file.with_suffix(".elf")
     distinct(file, (output, listing_file, symbols_file, lines_file, json_file))
-    assembly = assemble_with_listing(file, machine=machine or "slim", include_paths=include_paths, defines=defines)
+    assembly = assemble_with_listing(file, machine=machine or "slim", include_paths=include_paths, defines=defines,
+                                     include_only=include_only or None)
     for diagnostic in assembly.diagnostics:
         click.echo(diagnostic, err=True)
     program = assembly.program
@@ -75,7 +78,7 @@ def _save(program: Any, output: Path, file: Path, machine: str | None) -> int:
     if program is None:
         return 1
     if machine and program.machine != machine:
-        click.echo(f"{file}: warning: built for {program.machine}, which its .machine names, not for --machine {machine}", err=True)
+        say(f"{file}: warning: built for {program.machine}, which its .machine names, not for --machine {machine}")
     program.save(output)
     return 0
 
@@ -88,4 +91,4 @@ def disassemble_file(file: Path, section: str | None, aliases: bool) -> None:
     """Print a program's instructions with their addresses, bits and symbols."""
     from asm.disassembler import disassemble
     from isa.program import Program
-    sys.stdout.writelines(f"{line}\n" for line in disassemble(Program.load(file), section=section, aliases=aliases))
+    to_stdout(disassemble(Program.load(file), section=section, aliases=aliases))

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from commands.shared import FILE, TOKENIZER, compiler_options, progress, say_notes
+from commands.shared import FILE, TOKENIZER, compiler_options, progress, say, say_notes
 
 
 @click.command("compile", short_help="Compile a model's checkpoint to a program.")
@@ -34,5 +34,5 @@ def compile_program(model: Path, output: Path | None, settings: Any, tokenizer: 
     say_notes(opened)
     compiled = settings.check().compile(opened, progress("calibrating"))
     (compiled.save_source if source else compiled.save)(output, progress("writing weights"))
-    click.echo(f"{output}: {compiled.model.config.architecture} for machine {compiled.machine.name}", err=True)
-    click.echo(compiled.summary(), err=True)
+    say(f"{output}: {compiled.model.config.architecture} for machine {compiled.machine.name}")
+    say(compiled.summary())

@@ -27,6 +27,7 @@ from commands.shared import (
     machine_maker,
     preset_for,
     progress,
+    say,
     say_notes,
     waiting,
     write,
@@ -84,7 +85,7 @@ def generate(model: str | None, prompt: str | None, max_tokens: int | None, temp
     if text.error:
         raise text.error
     if failed:
-        click.echo(f"{path}: error: {report.ended}", err=True)
+        say(f"{path}: error: {report.ended}")
     return 130 if report.result.reason == "interrupted" else int(failed)
 
 

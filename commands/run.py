@@ -22,6 +22,7 @@ from commands.shared import (
     json_text,
     options,
     preset_for,
+    say,
     thread_options,
     token_list,
     write,
@@ -106,9 +107,9 @@ def run_program(file: Path | None, engine: str, machine: str | None, prompt: str
             from emulator.observe.mix import instruction_mix
             report.mix = instruction_mix(runner)
         for line in () if quiet else report.summary():
-            click.echo(line, err=True)
+            say(line)
         for line in report.errors(limit=f"--max-instructions {max_instructions}", timeout=f"--timeout {timeout}"):
-            click.echo(line, err=True)
+            say(line)
         for write_file, lines in writers:
             write_file(lines(report))
     if save_snapshot:

@@ -16,6 +16,7 @@ import click
 
 FIRST_RUN = "compiling kernels for this processor, once: the first run takes up to a minute"
 PATIENT = 5.0           # seconds without a sign of life
+KEPT = "\n\t"            # control characters that a text on a terminal may hold
 FILE = click.Path(path_type=Path, readable=False)         # what cannot be read is a mistake in the input, not in the usage
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 ENGINE = click.option("--engine", type=click.Choice(["fast", "reference"]), default="fast", show_default=True,
@@ -169,12 +170,25 @@ def json_text(data: Any) -> str:
     return json.dumps(data, indent=2)
 
 
+def say(text: str) -> None:
+    """A message on stderr, without what a terminal would obey."""
+    from isa.text import printable
+    click.echo(printable(text, keep=KEPT), err=True)
+
+
+def to_stdout(lines: Iterable[str]) -> None:
+    """Print lines. A terminal gets no control character of what stands in them."""
+    from isa.text import printable
+    terminal = sys.stdout.isatty()
+    sys.stdout.writelines(f"{printable(line, keep=KEPT) if terminal else line}\n" for line in lines)
+
+
 @contextmanager
 def writer(path: Path) -> Iterator[Callable[[Iterable[str]], None]]:
     """Something to call with lines. What it writes is a file when the block has ended, whole or not at all; "-" is stdout."""
     from isa.files import replacing
     if str(path) == "-":
-        yield lambda lines: sys.stdout.writelines(f"{line}\n" for line in lines)
+        yield to_stdout
         return
     with replacing(path) as stream:
         yield lambda lines: stream.writelines(f"{line}\n".encode() for line in lines)

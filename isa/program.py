@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from isa.hints import nearest
+from isa.text import printable
 
 if TYPE_CHECKING:
     from isa.preset import Preset
@@ -244,4 +245,4 @@ class Program:
 
 def place_text(address: int, symbol: str, line: str) -> str:
     """"0x80000010 <loop+0x4> (sum.s:12)": a place as messages write it, with what is known of it."""
-    return " ".join(filter(None, (f"{address:#x}", symbol and f"<{symbol}>", line and f"({line})")))
+    return " ".join(filter(None, (f"{address:#x}", symbol and f"<{printable(symbol)}>", line and f"({printable(line)})")))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from emulator.debug.access import DebugError
 from isa.hints import nearest
+from isa.text import printable
 
 PROMPT = "(slim) "
 SHORT = {"b": "break", "bt": "backtrace", "c": "continue", "d": "delete", "h": "help", "i": "info", "l": "list", "n": "next",
@@ -32,7 +33,8 @@ Say = Callable[[str], None]
 
 
 def print_line(line: str) -> None:
-    print(line, flush=True)
+    """Symbols, source lines and a program's data are from outside: a terminal is not to obey them."""
+    print(printable(line, keep="\n\t"), flush=True)
 
 
 class ScriptError(DebugError):

@@ -17,6 +17,7 @@ from emulator.debug.expressions import Expression, integer, parse_expression
 from emulator.debug.session import Session, Stop
 from emulator.debug.viewer import Viewer
 from isa.files import contents
+from isa.text import printable
 
 
 class Debugger(Viewer):
@@ -183,6 +184,6 @@ def run_debugger(session: Session, script: Path | None) -> int:
             with open(sys.stdin.fileno(), encoding="utf-8", errors="replace", closefd=False) as pipe:
                 debugger.run_script(pipe, "<stdin>")
     except DebugError as error:
-        print(error, file=sys.stderr)
+        print(printable(str(error), keep="\n\t"), file=sys.stderr)
         return 1
     return 0

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import os
+import re
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from asm import assemble
 from asm.syntax import String, parse_operands
+from commands.shared import to_stdout
 from compiler.emit import Emitter
+from isa.program import Line, Program, Section, Symbol
 from isa.text import printable, quoted, shortened
+from slimulator import invoke
 
 
 @given(st.text())
@@ -55,3 +61,31 @@ def test_comments_of_compiled_programs_stay_comments() -> None:
 def test_long_texts_lose_their_middle() -> None:
     assert shortened("short", 20) == "short"
     assert shortened("a" * 50 + "b" * 50, 25) == "a" * 10 + " ... " + "b" * 10
+
+
+def test_no_command_lets_a_file_speak_to_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Names of files, symbols and sections that hold escape sequences, in messages, traps, listings and the debugger."""
+    evil = "\x1b]52;c;aGk=\x07\x9b31m"
+    program = Program([Section(f".text{evil}", "ax", 0x8000_0000, 4, [bytes(8)])], [Symbol(f"main{evil}", 0x8000_0000,
+                      section=f".text{evil}")], [Line(0x8000_0000, f"{evil}.s", 1)], 0x8000_0000)
+    path, script = tmp_path / f"a{evil}.elf", tmp_path / "script"
+    program.save(path)
+    script.write_text(f"where\nprint main{evil}\nx main{evil}\nlist\ndisassemble\nbreak *0x80000004\nnonsense{evil}\n")
+    shown = ""
+    for arguments in (["run", "--engine", "reference", str(path)], ["run", str(tmp_path / f"no{evil}.elf")],
+                      ["asm", str(tmp_path / f"no{evil}.s")], ["debug", "--engine", "reference", str(path), "-x", str(script)],
+                      ["disasm", str(path), "--section", f"no{evil}"], ["run", str(path), f"--no{evil}"], [f"no{evil}"]):
+        assert invoke(arguments) in (1, 2)
+        captured = capsys.readouterr()
+        shown += captured.err + captured.out
+    assert re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f]", shown) is None
+    assert shown.count("\\x1b]52") >= 7
+
+
+def test_what_is_printed_on_a_terminal_is_escaped_and_in_a_pipe_it_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    for terminal in (True, False):
+        stream = io.StringIO()
+        monkeypatch.setattr(stream, "isatty", lambda terminal=terminal: terminal)
+        monkeypatch.setattr("sys.stdout", stream)
+        to_stdout(["\x1b[2J\tx"])
+        assert stream.getvalue() == ("\\x1b[2J\tx\n" if terminal else "\x1b[2J\tx\n")

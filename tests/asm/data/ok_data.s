@@ -4,7 +4,7 @@
     .2byte  1                       # = 0x0001
     .word   0xdeadbeef, -1          # = 0xdeadbeef 0xffffffff
     .dword  0xffffffffffffffff      # = 0xffffffffffffffff
-    .float  1.0, -0.5, 1e10, inf, -inf, nan     # = 0x3f800000 0xbf000000 0x501502f9 0x7f800000 0xff800000 0x7fc00000
+    .float  1.0, -0.5, 1e10, inf, -inf, nan     # = 0x3f800000 0xbf000000 0x501502f9 0x7f800000 0xff800000 0x7fffffff
     .float  0.1, 16777217, 1e-45, 3.4028235e38  # = 0x3dcccccd 0x4b800000 0x00000001 0x7f7fffff
     .double 0.1, -2                 # = 0x3fb999999999999a 0xc000000000000000
     .ascii  "a\n\x41\101\\"         # = 0x61 0x0a 0x41 0x41 0x5c
