@@ -428,9 +428,7 @@ class Assembler:
             self._report_operands(site, error)
             self.symbols.spoil(name)
             if isinstance(error, UnknownName):          # uses of the symbol may stand for what it was set to
-                for unknown in names(node):
-                    if not self.symbols.is_defined(unknown.text):
-                        self.symbols.spoil(unknown.text)
+                self.symbols.spoil(error.symbol)
 
     @cached_property
     def _pcrel_targets(self) -> dict[int, Node]:

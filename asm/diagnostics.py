@@ -110,9 +110,10 @@ class SourceError(Exception):
 class UnknownName(SourceError):
     """A symbol without a definition, or an operation that is none: maybe because of an error that is reported already.
 
-    `follows`: certainly because of one.
+    `symbol`: which it is. `follows`: certainly because of one.
     """
 
+    symbol = ""
     follows = False
 
 

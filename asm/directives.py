@@ -455,7 +455,8 @@ def _option(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> No
     accepted = ("norelax", "norvc", "nopic", "push", "pop", "relax", "no-csr-check", "csr-check")
     if word not in accepted and not word.startswith("arch"):
         raise SourceError(f".option {word} is not supported: " + ", ".join(accepted),
-                          hint="there are no compressed instructions" if word == "rvc" else nearest(word, accepted))
+                          hint={"rvc": "there are no compressed instructions", "pic": "compile with -fno-pic: nothing is linked "
+                                "when the program is loaded"}.get(word) or nearest(word, accepted))
 
 
 @directive(".error", ".warning")

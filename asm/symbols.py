@@ -131,7 +131,7 @@ class SymbolTable:
     def undefined(self, name: Name) -> UnknownName:
         """The error for a name without a definition."""
         error = self._undefined(name)
-        error.follows = name.text in self.entries and self.entries[name.text].spoilt
+        error.symbol, error.follows = name.text, name.text in self.entries and self.entries[name.text].spoilt
         return error
 
     def _undefined(self, name: Name) -> UnknownName:

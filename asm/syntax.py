@@ -103,6 +103,12 @@ class _Build(Transformer[Token, Any]):
     def name(self, token: Token) -> Node:
         return Name(str(token), token.start_pos or 0, token.end_pos or 0)
 
+    def linked_name(self, token: Token, suffix: Token) -> Node:
+        """`f@plt`: there are no tables of a dynamic linker, so it is `f`."""
+        if suffix != "@plt":
+            raise SourceError(f"unexpected `{suffix}`: only @plt can follow a name", suffix.start_pos, suffix.end_pos)
+        return self.name(token)
+
     def number(self, token: Token) -> Node:
         start, end = token.start_pos or 0, token.end_pos or 0
         if len(token) > MOST_BITS:

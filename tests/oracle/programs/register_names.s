@@ -44,6 +44,7 @@ ra:     auipc   t1, %pcrel_hi(gp)
 sp:     call    sp
         call    t0, ra
         tail    t3
+        call    t3@plt
         jump    t3, t0
         jal     t1, t3
         jal     t3
