@@ -236,8 +236,9 @@ def write(path: Path, lines: Iterable[str]) -> None:
 
 def say_notes(model: Any) -> None:
     """On stderr: what of a checkpoint's files was not taken as it stands there."""
+    from isa.text import printable
     for note in model.notes:
-        click.echo(f"{model.path}: note: {note}", err=True)
+        click.echo(printable(f"{model.path}: note: {note}"), err=True)
 
 
 def progress(what: str) -> Any:

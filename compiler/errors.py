@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from isa.text import printable
+
 
 class ModelError(Exception):
     """A model that cannot be used. `place` is the tensor or field of `file` that is wrong; the rest is text."""
@@ -21,7 +23,8 @@ class ModelError(Exception):
         file = f"{self.file}: " if self.file else ""
         place = f"{self.place}: " if self.place else ""
         expected = f"; expected {self.expected}" if self.expected else ""
-        return f"{file}error: {place}{self.got}{expected}" + (f"\nhint: {self.hint}" if self.hint else "")
+        said = printable(f"{file}error: {place}{self.got}{expected}")
+        return said + (f"\nhint: {printable(self.hint)}" if self.hint else "")
 
 
 class RoomError(ModelError):

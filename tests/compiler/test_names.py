@@ -100,3 +100,16 @@ def test_a_recipes_path_is_in_no_text(tmp_path: Path, plain: tuple[Compiled, Pro
     recipe.write_text('weights = "f32"\n')
     compiled = compile_model(load(named(tmp_path, "model")), recipe=read_recipe(str(recipe)))
     assert compiled.text() == plain[0].text()
+
+
+def test_messages_and_notes_hold_no_control_character(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Names of options and of directories are a file's, or a stranger's."""
+    import slimulator
+
+    path = named(tmp_path, NAMES["escape"])
+    config = json.loads((path / "config.json").read_text())
+    for name, said in (("x\x1b]52;c;aGk=\x07", "note: options that are not looked at: x"), ("attn\x1b[2J\x9b1m", "error: attn")):
+        (path / "config.json").write_text(json.dumps({**config, name: 2}))
+        slimulator.invoke(["verify", str(path), "--tokens", "2", "--prompt", "ab"])
+        out, err = capsys.readouterr()
+        assert said in err and not {chr(code) for code in (*range(10), *range(11, 32), *range(127, 160))} & set(out + err)
