@@ -106,7 +106,7 @@ def programs(draw: st.DrawFn) -> Program:
         program.sections.append(section)
     places = [None, *(section.name for section in program.sections)]
     program.symbols = draw(st.lists(st.builds(
-        Symbol, names.filter(lambda name: not name.startswith("$")), st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1),
+        Symbol, names.filter(lambda name: not name.startswith(("$", ".L"))), st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1),
         st.sampled_from(elf.KINDS), st.sampled_from(elf.BINDINGS), st.sampled_from(places)), max_size=6))
     spots = [s.address + i for s in program.sections for i in range(min(s.size, 40))]
     if spots:
@@ -415,3 +415,28 @@ def test_damaged_bytes_never_give_a_traceback(tmp_path: Path, good: bytes) -> No
         except ProgramError:
             refused += 1
     assert 300 < refused < 2900
+
+
+def test_labels_that_an_assembler_keeps_to_itself_are_not_read(tmp_path: Path) -> None:
+    """ld --emit-relocs leaves them in the file. A global name is a name, however it is spelt."""
+    made = Program([Section(".text", "ax", 0x8000_0000, 4, [bytes(16)])], [
+        Symbol("main", 0x8000_0000, 16, "func", "global", ".text"), Symbol(".LFB2", 0x8000_0000, section=".text"),
+        Symbol(".L0 ", 0x8000_0004, section=".text"), Symbol(".LC0", 0x8000_0008, 4, "object", "local", ".text"),
+        Symbol("$xrv64i", 0x8000_0000, section=".text"), Symbol("loop", 0x8000_000C, section=".text"),
+        Symbol(".Lasting", 0x8000_000C, 0, "func", "global", ".text")])
+    made.save(tmp_path / "a.elf")
+    assert {symbol.name for symbol in Program.load(tmp_path / "a.elf").symbols} == {"main", "loop", ".Lasting"}
+
+
+def test_the_best_name_of_an_address() -> None:
+    """The same for traps and for traces: functions and data before bare labels, global before local, of equals the last."""
+    from isa.disassembly import SymbolIndex
+    code = Section(".text", "ax", 0x100, 4, [bytes(32)])
+    symbols = [Symbol("f", 0x100, 8, "func", section=".text"), Symbol("label", 0x100, section=".text"),
+               Symbol("g", 0x100, 8, "func", section=".text"), Symbol("start", 0x100, 0, "notype", "global", ".text"),
+               Symbol("next", 0x110, 8, "func", "global", ".text")]
+    made = Program([code], symbols)
+    for address, within, name in ((0x100, None, "g"), (0x104, None, "g+0x4"), (0x110, None, "next"), (0x110, 0x10C, "g+0x10"),
+                                  (0x120, 0x11C, "next+0x10")):
+        assert made.symbol_at(address, within) == SymbolIndex(made).name(address, within) == name
+    assert [made.before(address) for address in (0x104, 0x10C, 0x110, 0x114, 0x120)] == [0x104, 0x10C, 0x10C, 0x114, 0x11C]
