@@ -17,6 +17,7 @@ import zlib
 from pathlib import Path
 
 import pytest
+from children import LIMIT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -299,6 +300,6 @@ def test_recursion_without_an_end_runs_into_the_program_and_traps(run, tmp_path,
 def test_a_level_of_simd_that_does_not_exist(tmp_path: Path) -> None:
     asm.assemble(GOOD).save(tmp_path / "good.elf")
     done = subprocess.run([sys.executable, "slimulator.py", "run", tmp_path / "good.elf"], capture_output=True, text=True,
-                          env=os.environ | {"SLIMULATOR_SIMD": "sse9"}, cwd=Path(slimulator.__file__).parent)
+                          env=os.environ | {"SLIMULATOR_SIMD": "sse9"}, cwd=Path(slimulator.__file__).parent, timeout=LIMIT)
     assert (done.returncode, done.stdout) == (1, "")
     assert re.fullmatch(r"error: SLIMULATOR_SIMD=sse9: expected one of portable.* on this processor\n", done.stderr)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import errno
 import json
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from children import LIMIT, SLIMULATOR, Child
 
 import slimulator
 from isa.counters import COUNTERS
@@ -339,24 +339,15 @@ mark: .ascii "!"
 """
 
 
-def _process(*arguments: str, **options) -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, str(ROOT / "slimulator.py"), *arguments], text=True, cwd=ROOT,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
-
-
 def test_a_closed_pipe_and_an_interrupt_end_quietly(assembled) -> None:
-    listing = _process("isa", "--json")
-    assert listing.stdout
-    listing.stdout.close()
-    assert listing.wait(timeout=60) == 1
-    assert listing.stderr
-    assert listing.stderr.read() == ""
-    endless = _process("run", str(assembled(READY_THEN_ENDLESS)))
-    assert endless.stdout
-    assert endless.stdout.read(1) == "!"
-    endless.send_signal(signal.SIGINT)
-    _, err = endless.communicate(timeout=60)
-    assert endless.returncode == 130
+    with Child(*SLIMULATOR, "isa", "--json") as listing:
+        listing.close("out")
+        assert (*listing.end(), listing.status) == ("", "", 1)
+    with Child(*SLIMULATOR, "run", assembled(READY_THEN_ENDLESS)) as endless:
+        endless.wait_for("!")
+        endless.interrupt()
+        _, err = endless.end()
+        assert endless.status == 130
     assert "interrupted after " in err
     assert "(" in err and "program.s:" in err
     assert "Traceback" not in err
@@ -366,7 +357,7 @@ def test_help_imports_nothing_heavy() -> None:
     """`--help` answers in under 0.3 s because of this."""
     probe = ("import sys, slimulator\nslimulator.invoke(['--help'])\n"
              "print(*({'numpy', 'lark', 'numba', 'pydantic', 'elftools', 'rich'} & set(sys.modules)), file=sys.stderr)")
-    done = subprocess.run([sys.executable, "-c", probe], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", probe], cwd=ROOT, capture_output=True, text=True, check=True, timeout=LIMIT)
     assert done.stderr == "\n"
     assert all(name in done.stdout for name in ("asm", "disasm", "run", "isa", "machines"))
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from children import SLIMULATOR, Child
 
 import slimulator
 from compiler import shapes
@@ -180,14 +178,13 @@ def test_ctrl_c_ends_with_the_summary_so_far(tmp_path: Path, monkeypatch: pytest
     program.meta["tokenizer"] = {"kind": "pieces", "pieces": ["<s>", *map(chr, range(97, 123))], "scores": [0.0] * 27,
                                  "kinds": [3, *[1] * 26], "bos": 0, "prefix": False}
     program.save(tmp_path / "long.elf")
-    process = subprocess.Popen([sys.executable, "-m", "slimulator", "generate", str(tmp_path / "long.elf"), "abc", "-n", "1000",
-                                "--json", str(tmp_path / "g.json"), "--engine", "reference"],
-                               text=True, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert process.stdout is not None and process.stdout.read(3) == "abc"       # the prompt is shown when the run begins
-    time.sleep(1)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
+    with Child(*SLIMULATOR, "generate", tmp_path / "long.elf", "abc", "-n", "1000", "--json", tmp_path / "g.json",
+               "--engine", "reference") as child:
+        child.wait_for("abc")                       # the prompt is shown when the run begins
+        time.sleep(1)
+        child.interrupt()
+        _, err = child.end()
+        assert child.status == 130, err
     assert "ended: interrupted" in err and "Traceback" not in err
     assert json.loads((tmp_path / "g.json").read_text())["reason"] == "interrupted"
 

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from children import LIMIT
+
 from isa.preset import REGIONS, PresetFile, RegionTable, UnitTable
 from isa.units import UNITS
 
@@ -20,7 +22,8 @@ def test_the_commands_print_what_the_page_shows(tmp_path: Path) -> None:
     for block in re.findall(r"^```console\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL):
         for command, shown in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block, re.MULTILINE):
             line = re.sub(r"^slimulator", f"PYTHONPATH={ROOT} {sys.executable} -m slimulator", command)
-            done = subprocess.run(line, shell=True, cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            done = subprocess.run(line, shell=True, cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                  timeout=LIMIT)
             assert done.stdout == shown, command
     assert GUIDE.count("\n$ ") >= 6
 

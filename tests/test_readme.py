@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from children import LIMIT
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -16,7 +17,7 @@ OOPS = "_start: lut.mac.t3  a0, a1, a2\n        addi        a0, a0, 5000\n      
 def slimulator(*arguments: str, cwd: Path = ROOT) -> str:
     """Output and errors of a command, as a terminal shows them. Without the counters behind what a program prints."""
     done = subprocess.run([sys.executable, "-m", "slimulator", *arguments], cwd=cwd, capture_output=True, text=True,
-                          env={"PYTHONPATH": str(ROOT), "PATH": ""})
+                          env={"PYTHONPATH": str(ROOT), "PATH": ""}, timeout=LIMIT)
     return done.stdout + ("" if arguments[0] == "run" else done.stderr)
 
 
@@ -60,7 +61,7 @@ def test_the_python_block_prints_what_its_comment_says() -> None:
     code, = blocks("python")
     expected = re.search(r"# (.+)$", code, re.MULTILINE)
     assert expected
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=LIMIT)
     assert done.stdout.strip() == expected[1], done.stderr
 
 

@@ -8,14 +8,12 @@ import json
 import os
 import re
 import resource
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import click
 import pytest
+from children import SLIMULATOR, Child
 
 import slimulator
 from isa.counters import COUNTERS
@@ -47,9 +45,8 @@ mark: .ascii "!"
 """
 
 
-def process(*arguments: object, **options: object) -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, "-m", "slimulator", "run", *map(str, arguments)], text=True, cwd=ROOT,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+def process(*arguments: object, **options: object) -> Child:
+    return Child(*SLIMULATOR, "run", *arguments, **options)
 
 
 # ------------------------------------------------------------------------------------------------ results
@@ -110,12 +107,13 @@ def test_a_timeout_of_ages_is_none(command, assembled):
 
 
 def test_an_interrupted_run_keeps_its_counters_and_its_trace(assembled, tmp_path):
-    running = process(assembled(FOREVER), "--trace", tmp_path / "t", "--json", tmp_path / "j", "--commit-log", tmp_path / "c")
-    assert running.stdout.read(1) == "!"
-    time.sleep(0.3)
-    running.send_signal(signal.SIGINT)
-    _, err = running.communicate(timeout=60)
-    assert running.returncode == 130
+    with process(assembled(FOREVER), "--trace", tmp_path / "t", "--json", tmp_path / "j",
+                 "--commit-log", tmp_path / "c") as running:
+        running.wait_for("!")
+        time.sleep(0.3)
+        running.interrupt()
+        _, err = running.end()
+        assert running.status == 130
     assert re.search(r"interrupted at pc 0x\w+ <again", err) and "interrupted after " in err and "core.instructions" in err
     data = json.loads((tmp_path / "j").read_text())
     assert data["reason"] == "interrupted"
@@ -177,11 +175,11 @@ def test_a_mistake_is_known_before_the_run(command, assembled, tmp_path, monkeyp
 def test_a_full_disk_stops_the_run_and_leaves_no_file(assembled, tmp_path, option):
     """The process may write files of 100,000 bytes: as on a full disk, the write that needs more fails."""
     path = tmp_path / "log"
-    running = process(assembled(FOREVER), option, path,
-                      preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)),
-                      env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"})
-    _, err = running.communicate(timeout=60)
-    assert running.returncode == 1
+    with process(assembled(FOREVER), option, path,
+                 preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)),
+                 env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}) as running:
+        _, err = running.end()
+        assert running.status == 1
     assert re.search(rf"^{path}: error: File too large; the run stopped at pc 0x\w+ <again", err, re.MULTILINE)
     assert err.count("error") == 2 and "write error after " in err and "core.instructions" in err     # the reason, the message
     assert {other.name for other in tmp_path.iterdir()} == {"program.s", "program.elf"}
@@ -197,22 +195,22 @@ def test_a_device_that_is_full(command, assembled, program):
 
 
 def test_a_reader_that_goes_away_ends_the_run(assembled):
-    running = process(assembled(FOREVER), "--trace", "-")
-    assert running.stdout.readline().startswith("# n  pc")
-    running.stdout.close()
-    assert running.wait(timeout=60) == 1
-    assert "Traceback" not in running.stderr.read()
+    with process(assembled(FOREVER), "--trace", "-") as running:
+        assert running.line().startswith("# n  pc")
+        running.close("out")
+        assert "Traceback" not in running.end()[1]
+        assert running.status == 1
 
 
 def test_a_trace_can_be_read_from_a_pipe_as_it_comes(assembled, tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    running = process(assembled(FOREVER), "--trace", tmp_path / "pipe")
-    with open(tmp_path / "pipe") as pipe:
-        lines = [pipe.readline() for _ in range(2000)]
-        assert running.poll() is None and lines[1].split()[0] == "1" and lines[-1].endswith("\n")
-        running.send_signal(signal.SIGINT)
-        pipe.read()
-    assert running.wait(timeout=60) == 130
+    with Child("cat", tmp_path / "pipe") as reader, process(assembled(FOREVER), "--trace", tmp_path / "pipe") as running:
+        lines = [reader.line() for _ in range(2000)]
+        assert running.status is None and lines[1].split()[0] == "1"
+        running.interrupt()
+        reader.end()
+        running.end()
+        assert running.status == 130
 
 
 # ------------------------------------------------------------------------------------------------ documentation

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from children import Child
 from tiny import write_checkpoint
 
 from compiler import cache
@@ -144,27 +144,26 @@ print(path)
 """
 
 
-def child(tiny: Path, home: Path, seconds: float) -> subprocess.Popen[str]:
-    environment = os.environ | {"XDG_CACHE_HOME": str(home)}
-    return subprocess.Popen([sys.executable, "-c", SLOW, tiny, str(seconds)], cwd=ROOT, env=environment, stdin=subprocess.DEVNULL,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def child(tiny: Path, home: Path, seconds: float) -> Child:
+    return Child(sys.executable, "-c", SLOW, tiny, seconds, env=os.environ | {"XDG_CACHE_HOME": str(home)})
 
 
 def test_side_by_side_a_model_is_compiled_once(tiny: Path, tmp_path: Path) -> None:
-    first = child(tiny, tmp_path, 0.05)
-    assert first.stdout is not None and first.stdout.readline() == "compiles\n"
-    second = child(tiny, tmp_path, 0)
-    (out, _), (other, _) = first.communicate(timeout=LIMIT), second.communicate(timeout=LIMIT)
+    with child(tiny, tmp_path, 0.05) as first:
+        assert first.line() == "compiles\n"
+        with child(tiny, tmp_path, 0) as second:
+            (out, _), (other, _) = first.end(), second.end()
     assert "compiles" not in other and out.splitlines()[-1] == other.splitlines()[-1]
     Program.load(out.splitlines()[-1])
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_compiler_that_is_killed_blocks_nobody(tiny: Path, tmp_path: Path, number: int) -> None:
-    first = child(tiny, tmp_path, 600)
-    assert first.stdout is not None and first.stdout.readline() == "compiles\n"
-    first.send_signal(number)
-    first.wait(timeout=LIMIT)
-    out, _ = child(tiny, tmp_path, 0).communicate(timeout=LIMIT)
+    with child(tiny, tmp_path, 600) as first:
+        assert first.line() == "compiles\n"
+        first.signal(number)
+        first.end()
+    with child(tiny, tmp_path, 0) as second:
+        out, _ = second.end()
     assert "compiles" in out
     Program.load(out.splitlines()[-1])

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from children import LIMIT
 from models import BASE, ArrayTensor, random_model, rope
 from tiny import write_relu
 
@@ -270,7 +271,8 @@ def test_memory_does_not_grow_with_the_model(tmp_path: Path) -> None:
     """Two layers of 3 B parameters' shape, with head and embedding 390 million weights: 1.6 GB as fp32."""
     here = Path(__file__)
     script = _LARGE.format(paths=[str(here.parent), str(here.parents[2])])
-    done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "3b.elf")], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "3b.elf")], capture_output=True, text=True, check=False,
+                          timeout=LIMIT)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "3b.elf").stat().st_size > 2 * 32000 * 3200 + 2 * 120_000_000 / 4
     assert int(done.stdout) < 400_000           # KiB; the whole model's 26 layers take no more than these two

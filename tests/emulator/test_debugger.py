@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import pty
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -14,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from children import LIMIT, SLIMULATOR, Child
 
 import asm
 import slimulator
@@ -538,9 +536,8 @@ def elf(source: str) -> Path:
     return Path("p.elf")
 
 
-def process(*arguments: str, **options) -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, str(ROOT / "slimulator.py"), "debug", *arguments], text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+def process(*arguments: object, **options) -> Child:
+    return Child(*SLIMULATOR, "debug", *arguments, cwd=Path.cwd(), **options)
 
 
 @pytest.fixture
@@ -580,11 +577,12 @@ def test_scripts_that_cannot_be_read(here, capfd) -> None:
 
 
 def test_a_pipe_has_no_prompt(here) -> None:
-    done = process(str(elf(LOOP)), "--engine", "reference", stdin=subprocess.PIPE)
-    out, err = done.communicate("break leaf\n\ncontinue\nprint t0\nprnt\n", timeout=60)
+    with process(elf(LOOP), "--engine", "reference", stdin=subprocess.PIPE) as child:
+        child.send("break leaf\n\ncontinue\nprint t0\nprnt\n")
+        out, err = child.end()
     assert out.splitlines() == ["breakpoint 1: 0x8000006c <leaf> (p.s:24)", "breakpoint 1", "0x8000006c <leaf> (p.s:24)",
                                 "    24  leaf:   slli s1, t0, 1", "    =>  slli s1, t0, 1", "t0 = 0"]
-    assert (done.returncode, err) == (1, "<stdin>:5: error: no command `prnt`; did you mean `print`?\n")
+    assert (child.status, err) == (1, "<stdin>:5: error: no command `prnt`; did you mean `print`?\n")
 
 
 def test_a_line_of_a_terminal(debug) -> None:
@@ -602,36 +600,22 @@ def test_a_line_of_a_terminal(debug) -> None:
 
 @pytest.mark.parametrize("engine", ["reference", "fast"])
 def test_control_c_comes_back_to_the_prompt(here, engine: str) -> None:
-    controller, terminal = pty.openpty()
-    child = subprocess.Popen([sys.executable, str(ROOT / "slimulator.py"), "debug", str(elf(ENDLESS)), "--engine", engine],
-                             stdin=terminal, stdout=terminal, stderr=terminal, env=os.environ | {"TERM": "dumb"})
-    os.close(terminal)
-    seen = ""
-
-    def wait_for(text: str) -> None:
-        nonlocal seen
-        while text not in seen:
-            seen += os.read(controller, 4096).decode()
-        seen = seen.split(text, 1)[1]
-
-    try:
-        wait_for("(slim) ")
-        os.write(controller, b"step 3\n")
-        wait_for("(p.s:2)")                             # the engine is there
-        wait_for("(slim) ")
-        os.write(controller, b"continue\n")
-        wait_for("continue")
+    with process(elf(ENDLESS), "--engine", engine, terminal=True) as child:
+        child.wait_for("(slim) ")
+        child.send("step 3\n")
+        child.wait_for("(p.s:2)")                       # the engine is there
+        child.wait_for("(slim) ")
+        child.send("continue\n")
+        child.wait_for("continue")
         time.sleep(0.5)
-        child.send_signal(signal.SIGINT)
-        wait_for("interrupted after ")
-        wait_for("(slim) ")
-        os.write(controller, b"print t0 > 1000\n")
-        wait_for("t0 > 1000 = 1")
-        os.write(controller, b"quit\n")
-        assert child.wait(timeout=60) == 0
-    finally:
-        child.kill()
-        os.close(controller)
+        child.interrupt()
+        child.wait_for("interrupted after ")
+        child.wait_for("(slim) ")
+        child.send("print t0 > 1000\n")
+        child.wait_for("t0 > 1000 = 1")
+        child.send("quit\n")
+        child.end()
+        assert child.status == 0
 
 
 def test_a_conditional_breakpoint_that_never_holds_can_be_interrupted(debug) -> None:
@@ -682,17 +666,16 @@ def test_the_session_in_the_guide(gemv, engine) -> None:
 def test_the_pipe_in_the_guide(gemv) -> None:
     command, _, expected = next(block for block in CONSOLE if "printf" in block).removeprefix("$ ").partition("\n")
     done = subprocess.run(["bash", "-c", f"slimulator() {{ '{sys.executable}' '{ROOT}/slimulator.py' \"$@\"; }}; {command}"],
-                          capture_output=True, text=True, check=False)
+                          capture_output=True, text=True, check=False, timeout=LIMIT)
     assert (done.stdout + done.stderr, done.returncode) == (expected, 1)
 
 
 def test_the_server_in_the_guide(gemv) -> None:
     shown = next(block for block in CONSOLE if "--gdb" in block).partition("\n")[2]
-    child = process("gemv.elf", "--gdb", "0")
-    assert child.stderr is not None
-    line = child.stderr.readline()
-    child.send_signal(signal.SIGINT)
-    assert child.communicate(timeout=60)[1] == "\ninterrupted\n" and child.returncode == 130
+    with process("gemv.elf", "--gdb", "0") as child:
+        line = child.wait_for("waiting", "err")[-len("waiting"):] + child.line("err")      # behind what is said of compiling
+        child.interrupt()
+        assert child.end()[1] == "\ninterrupted\n" and child.status == 130
     assert re.sub(r":\d+", ":3333", line) == shown
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from children import LIMIT
 from numba import njit, types
 
 from commands import shared
@@ -137,7 +138,7 @@ def test_several_functions_are_compiled_by_processes_of_their_own(tmp_path):
              "print(machine.run().exit_code, machine.handed_over, *sorted(heard), 'numba' in sys.modules, sep='|')")
     environment = os.environ | {"PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(tmp_path)}
     first, second = (subprocess.run([sys.executable, "-c", check, tmp_path / "p.s"], env=environment,
-                                    capture_output=True, text=True, check=True).stdout.strip() for _ in range(2))
+                                    capture_output=True, text=True, check=True, timeout=LIMIT).stdout.strip() for _ in range(2))
     assert first == "7|{'ecall': 1}||sync.fence|the engine|vec.relu.f32|False"
     assert second == "7|{'ecall': 1}|False"
 
@@ -159,12 +160,13 @@ def test_who_does_not_want_to_wait_ends_these_processes(tmp_path, monkeypatch):
 def test_a_run_with_kept_code_imports_no_compiler(tmp_path):
     """With threads, too: what takes long to start must not come back by some import."""
     program = tmp_path / "hello.elf"
-    subprocess.run([sys.executable, "-m", "slimulator", "asm", "programs/hello.s", "-o", program], cwd=ROOT, check=True)
+    subprocess.run([sys.executable, "-m", "slimulator", "asm", "programs/hello.s", "-o", program], cwd=ROOT, check=True,
+                   timeout=LIMIT)
     check = ("import os, sys, slimulator\nfrom emulator import workers\nworkers.cores = lambda: 2\n"
              f"status = slimulator.invoke(['run', '--threads', '2', {str(program)!r}])\n"
              "assert not {'numba', 'lark', 'tokenizers'} & set(sys.modules)\nsys.exit(status)")
     for _ in range(2):                                      # the first may have to compile
         last = subprocess.run([sys.executable, "-c", check], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)},
-                              capture_output=True, text=True)
+                              capture_output=True, text=True, timeout=LIMIT)
     assert last.returncode == 0, last.stderr
     assert last.stdout == "Hello from the Slim machine!\n"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -12,6 +11,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from children import Child
 
 import asm
 from emulator.engine import Machine
@@ -279,7 +279,7 @@ def test_control_c_stops_at_an_instruction_boundary(engine):
 
 def test_control_c_comes_through_long_operations():
     """A child whose compiled loop is inside kernels nearly all the time stops soon after the signal."""
-    child = subprocess.Popen([sys.executable, "-c", """
+    with Child(sys.executable, "-c", """
 import sys, time, asm
 from emulator.engine import Machine
 machine = Machine("slim")
@@ -293,15 +293,15 @@ machine.run(max_instructions=20)
 print("ready", flush=True)
 result = machine.run(timeout=60)
 print(result.reason, flush=True)
-"""], stdout=subprocess.PIPE, text=True)
-    assert child.stdout is not None
-    assert child.stdout.readline() == "ready\n"
-    time.sleep(0.3)
-    start = time.monotonic()
-    child.send_signal(signal.SIGINT)
-    assert child.stdout.readline() == "interrupted\n"
-    assert time.monotonic() - start < 5             # 0.2 s on a quiet host; the bound only tells it from a slice of hours
-    assert child.wait() == 0
+""") as child:
+        assert child.line() == "ready\n"
+        time.sleep(0.3)
+        start = time.monotonic()
+        child.interrupt()
+        assert child.line() == "interrupted\n"
+        assert time.monotonic() - start < 15        # 0.2 s on a quiet host; the bound only tells it from a slice of hours
+        child.end()
+        assert child.status == 0
 
 
 @ENGINES

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import resource
-import signal
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from children import LIMIT, SLIMULATOR, Child
 from differential import machine_differences, memory_differences
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -361,7 +361,7 @@ def test_a_full_disk_leaves_what_was_there(saved: Path, work: Path, tmp_path: Pa
     before, names = saved.read_bytes(), sorted(tmp_path.iterdir())
     child = subprocess.run([sys.executable, "-m", "slimulator", "run", "--engine", "reference", str(work), "--prompt", "1",
                             "--save-snapshot", str(saved)], cwd=ROOT, capture_output=True, text=True,
-                           preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000)))
+                           preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000)), timeout=LIMIT)
     assert child.returncode == 1 and child.stderr.endswith(f"{saved}: error: File too large\n"), child.stderr
     assert saved.read_bytes() == before and sorted(tmp_path.iterdir()) == names
 
@@ -369,7 +369,7 @@ def test_a_full_disk_leaves_what_was_there(saved: Path, work: Path, tmp_path: Pa
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_device(work: Path) -> None:
     child = subprocess.run([sys.executable, "-m", "slimulator", "run", "--engine", "reference", str(work), "--prompt", "1",
-                            "--save-snapshot", "/dev/full"], cwd=ROOT, capture_output=True, text=True)
+                            "--save-snapshot", "/dev/full"], cwd=ROOT, capture_output=True, text=True, timeout=LIMIT)
     assert child.returncode == 1 and "/dev/full: error: No space left on device" in child.stderr
     assert "Traceback" not in child.stderr
 
@@ -410,12 +410,11 @@ def test_control_c_saves(tmp_path: Path) -> None:
     count:  .dword 0
     ready:  .ascii "ready\\n"
     """).save(tmp_path / "a.elf")
-    child = subprocess.Popen([sys.executable, "-m", "slimulator", "run", str(tmp_path / "a.elf"), "--save-snapshot",
-                              str(tmp_path / "a.slim")], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert child.stdout is not None and child.stdout.readline() == "ready\n"
-    time.sleep(0.2)
-    child.send_signal(signal.SIGINT)
-    _, err = child.communicate(timeout=30)
+    with Child(*SLIMULATOR, "run", tmp_path / "a.elf", "--save-snapshot", tmp_path / "a.slim") as child:
+        assert child.line() == "ready\n"
+        time.sleep(0.2)
+        child.interrupt()
+        _, err = child.end()
     assert "Traceback" not in err
     machine = Machine.restore(tmp_path / "a.slim")
     count = machine.program.symbol("count").value

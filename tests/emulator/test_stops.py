@@ -406,7 +406,8 @@ def test_stops_hold_in_a_process_with_many_open_files(tmp_path):
     asm.assemble(FOREVER).save(tmp_path / "p.elf")
     with Child(sys.executable, "-c", MANY_FILES, tmp_path / "p.elf") as child:
         assert [child.line() for _ in range(4)] == ["timeout\n", "interrupted\n"] * 2
-        port = int(child.line("err").partition("127.0.0.1:")[2].partition(":")[0])
+        child.wait_for("waiting for gdb on 127.0.0.1:", "err")
+        port = int(child.wait_for(":", "err")[:-1])
         client = GdbClient(port)
         client.send("c")
         client.interrupt()

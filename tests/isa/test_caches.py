@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,7 @@ import warnings
 from pathlib import Path
 
 import pytest
+from children import Child
 
 import slimulator
 from isa import caches
@@ -228,32 +230,29 @@ print("waited" if waited else "went on", flush=True)
 """
 
 
-def start(home: Path, how: str = "") -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, "-c", WORKER, how], cwd=ROOT, env=os.environ | {"XDG_CACHE_HOME": str(home)},
-                            stdout=subprocess.PIPE, text=True)
+def start(home: Path, how: str = "") -> Child:
+    return Child(sys.executable, "-c", WORKER, how, env=os.environ | {"XDG_CACHE_HOME": str(home)})
 
 
 def test_side_by_side_the_work_is_done_once(tmp_path: Path) -> None:
-    children = [start(tmp_path) for _ in range(3)]
-    outs = [child.communicate(timeout=LIMIT)[0] for child in children]
+    with start(tmp_path) as first, start(tmp_path) as second, start(tmp_path) as third:
+        outs = [child.end()[0] for child in (first, second, third)]
     assert sum(out.count("works") for out in outs) == 1
 
 
 def test_a_dead_holder_blocks_nobody(tmp_path: Path) -> None:
-    holder = start(tmp_path, "hang")
-    assert holder.stdout is not None and holder.stdout.readline() == "works\n"
-    child = start(tmp_path)
-    with pytest.raises(subprocess.TimeoutExpired):
-        child.communicate(timeout=2)
-    holder.kill()
-    holder.wait()
-    assert child.communicate(timeout=LIMIT)[0] == "works\nwaited\n"
+    with start(tmp_path, "hang") as holder:
+        assert holder.line() == "works\n"
+        with start(tmp_path) as child:
+            time.sleep(2)
+            assert child.status is None
+            holder.signal(signal.SIGKILL)
+            assert child.end()[0] == "works\nwaited\n"
 
 
 def test_a_holder_that_hangs_blocks_for_a_limited_time(cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    holder = start(tmp_path / "home", "hang")
-    try:
-        assert holder.stdout is not None and holder.stdout.readline() == "works\n"
+    with start(tmp_path / "home", "hang") as holder:
+        assert holder.line() == "works\n"
         monkeypatch.setattr(caches, "PATIENCE", 0.2)
         waited: list[int] = []
         began = time.monotonic()
@@ -261,9 +260,6 @@ def test_a_holder_that_hangs_blocks_for_a_limited_time(cache: Cache, tmp_path: P
             assert waited == [1] and 0.2 < time.monotonic() - began < LIMIT
         with caches.KERNELS.locked("0123456789abcdef/b.o", lambda: waited.append(2)):
             assert waited == [1]                    # another name is another lock
-    finally:
-        holder.kill()
-        holder.wait()
 
 
 def test_a_run_without_a_usual_folder_compiles_once(assembled, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
+from children import LIMIT
 from elftools.elf.elffile import ELFFile
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -194,7 +195,7 @@ print(next(int(line.split()[1]) for line in open("/proc/self/status") if line.st
     from sys import executable
     if shutil.disk_usage(tmp_path).free < 3 << 30:
         pytest.skip("needs 3 GB of disk")
-    run = subprocess.run([executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    run = subprocess.run([executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=LIMIT)
     (tmp_path / "a.elf").unlink()
     assert int(run.stdout) < 300, "MB resident"
 

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from children import SLIMULATOR, Child
 
 from isa import files
 from isa.files import replacing, sweep
@@ -92,31 +93,22 @@ def test_a_signal_ends_a_run_and_leaves_no_file(assembled, tmp_path: Path, engin
     folder.mkdir()
     ignored = signal.signal(signal.SIGINT, signal.SIG_IGN) if deaf else signal.getsignal(signal.SIGINT)
     try:
-        child = subprocess.Popen([sys.executable, "-m", "slimulator", "run", elf, "--engine", engine, "--json", folder / "r.json",
-                                  "--csv", folder / "r.csv"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        child = Child(*SLIMULATOR, "run", elf, "--engine", engine, "--json", folder / "r.json", "--csv", folder / "r.csv")
     finally:
         signal.signal(signal.SIGINT, ignored)
-    try:
-        assert child.stdout is not None and child.stdout.read(1) == b"!"
+    with child:
+        child.wait_for("!")
         assert len(names(folder)) == 2
-        child.send_signal(number)
-        _, err = child.communicate(timeout=LIMIT)
-    finally:
-        child.kill()
-        child.wait()
-    assert (child.returncode, err, names(folder)) == (-number, b"", [])
+        child.signal(number)
+        _, err = child.end()
+    assert (child.status, err, names(folder)) == (-number, "", [])
 
 
 def test_a_hangup_that_is_ignored_stays_so(assembled, tmp_path: Path) -> None:
     """nohup."""
     elf = assembled(ENDLESS)
-    child = subprocess.Popen(["sh", "-c", "trap '' HUP; exec \"$@\"", "sh", sys.executable, "-m", "slimulator", "run", elf,
-                              "--timeout", "1", "--quiet"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    try:
-        assert child.stdout is not None and child.stdout.read(1) == "!"
-        child.send_signal(signal.SIGHUP)
-        _, err = child.communicate(timeout=LIMIT)
-    finally:
-        child.kill()
-        child.wait()
-    assert child.returncode == 1 and "stopped by --timeout 1" in err
+    with Child("sh", "-c", "trap '' HUP; exec \"$@\"", "sh", *SLIMULATOR, "run", elf, "--timeout", "1", "--quiet") as child:
+        child.wait_for("!")
+        child.signal(signal.SIGHUP)
+        _, err = child.end()
+    assert child.status == 1 and "stopped by --timeout 1" in err

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from children import LIMIT
 
 from isa.counters import COUNTERS
 from isa.csrs import CSRS
@@ -38,10 +39,10 @@ def test_write_removes_pages_that_no_longer_exist(tmp_path: Path) -> None:
 
 def test_the_module_writes_the_pages_or_says_how_it_is_used(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "isa.manual"]
-    done = subprocess.run([*command, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run([*command, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False, timeout=LIMIT)
     assert (done.returncode, done.stderr) == (0, "")
     assert (tmp_path / "index.md").exists()
-    wrong = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    wrong = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=LIMIT)
     assert wrong.returncode == 1
     assert wrong.stderr.startswith("usage:")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from children import LIMIT
 
 import asm
 from isa import pages
@@ -115,7 +116,7 @@ def test_a_program_of_a_gigabyte_starts_at_once_and_costs_what_it_touches(sectio
         (tmp_path / f"{name}.s").write_text(text)
         asm.assemble(tmp_path / f"{name}.s").save(tmp_path / f"{name}.elf")
     child = subprocess.run([sys.executable, "-c", CHILD, tmp_path / "small.elf", tmp_path / "large.elf"], cwd=ROOT,
-                           capture_output=True, text=True, check=True)
+                           capture_output=True, text=True, check=True, timeout=LIMIT)
     seconds, loading, running, exit_code = json.loads(child.stdout)
     assert exit_code == touches                                 # it has read the file's bytes
     assert seconds < 1

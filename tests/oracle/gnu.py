@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from children import LIMIT
 from elftools.elf.constants import SH_FLAGS
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
@@ -49,7 +50,7 @@ def tool(name: str) -> str:
 
 def run(name: str, *arguments: object) -> str:
     """Run a GNU tool and return what it printed. A failure or a warning fails the test with the tool's message."""
-    result = subprocess.run([tool(name), *map(str, arguments)], capture_output=True, text=True, check=False)
+    result = subprocess.run([tool(name), *map(str, arguments)], capture_output=True, text=True, check=False, timeout=LIMIT)
     if result.returncode or result.stderr:
         pytest.fail(f"{PREFIX}{name} {' '.join(map(str, arguments))}\n{result.stderr[:4000]}")
     return result.stdout

@@ -50,7 +50,8 @@ def run(path: Path) -> Run:
         raise FileNotFoundError("qemu-system-riscv64 is not installed")
     with tempfile.TemporaryFile() as output:                    # QEMU drops what a full pipe does not take
         start = time.perf_counter()
-        result = subprocess.run([*line, path], stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.PIPE, check=False)
+        result = subprocess.run([*line, path], stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.PIPE, check=False,
+                                timeout=2 * LIMIT)
         seconds = time.perf_counter() - start
         output.seek(0)
         done = Run(output.read(), result.returncode, seconds)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from children import LIMIT
 
 torch = pytest.importorskip("torch")
 
@@ -24,7 +25,7 @@ WORDS = ["the", "cat", "sat", "on", "a", "mat", "and", "dog", "ran", "to", "red"
 
 def run(module: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", f"programs.demo.{module}", *map(str, arguments)], cwd=ROOT,
-                          capture_output=True, text=True)
+                          capture_output=True, text=True, timeout=LIMIT)
 
 
 def trained(folder: Path, steps: int, *more: object) -> subprocess.CompletedProcess[str]:

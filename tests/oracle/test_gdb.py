@@ -5,15 +5,15 @@ from __future__ import annotations
 import contextlib
 import re
 import shutil
-import subprocess
-import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from children import SLIMULATOR, Child, run
 
 import asm
-
-ROOT = Path(__file__).parents[2]
 
 SOURCE = """\
         .globl _start
@@ -40,29 +40,31 @@ vector: .float -1, 2, -3, 8.5
 """
 
 
-def session(folder: Path, source: str, commands: str, engine: str = "fast") -> tuple[str, int, str]:
-    """What gdb prints for some commands on a program, the exit status of the server and what it printed."""
+@contextmanager
+def connected(folder: Path, source: str, commands: str, engine: str = "fast") -> Iterator[tuple[Child, Child]]:
+    """The server of a program, and gdb, which executes some commands on it and ends."""
     gdb = shutil.which("gdb-multiarch")
     if gdb is None:
         pytest.skip("gdb-multiarch is not installed")
     with contextlib.chdir(folder):                              # so that source lines bear the file's name alone
         Path("p.s").write_text(source, encoding="utf-8")
         asm.assemble(Path("p.s")).save("p.elf")
-    server = subprocess.Popen([sys.executable, str(ROOT / "slimulator.py"), "debug", "p.elf", "--gdb", "0", "--engine", engine],
-                              cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    try:
-        assert server.stderr is not None
-        port = re.search(r"127\.0\.0\.1:(\d+)", server.stderr.readline())
-        assert port
+    with Child(*SLIMULATOR, "debug", "p.elf", "--gdb", "0", "--engine", engine, cwd=folder) as server:
+        server.wait_for("waiting for gdb on 127.0.0.1:", "err")
+        port = server.wait_for(":", "err").removesuffix(":")
         (folder / "script").write_text("set pagination off\nset confirm off\nset width 0\n"
-                                       f"target remote 127.0.0.1:{port[1]}\n{commands}", encoding="utf-8")
-        done = subprocess.run([gdb, "-batch", "-nx", "-x", "script", "p.elf"], cwd=folder, capture_output=True, text=True,
-                              timeout=120, stdin=subprocess.DEVNULL, check=False)
-        out, err = server.communicate(timeout=60)
-    finally:
-        server.kill()
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr, server.returncode, out + err
+                                       f"target remote 127.0.0.1:{port}\n{commands}", encoding="utf-8")
+        with Child(gdb, "-batch", "-nx", "-x", "script", "p.elf", cwd=folder) as client:
+            yield server, client
+
+
+def session(folder: Path, source: str, commands: str, engine: str = "fast") -> tuple[str, int | None, str]:
+    """What gdb prints for some commands on a program, the exit status of the server and what it printed."""
+    with connected(folder, source, commands, engine) as (server, client):
+        text = "".join(client.end())
+        said = "".join(server.end())
+        assert client.status == 0, text
+        return text, server.status, said
 
 
 @pytest.mark.parametrize("engine", ["fast", "reference"])
@@ -139,3 +141,54 @@ def test_unit_operations_from_gdb(tmp_path: Path) -> None:
     text, status, _ = session(tmp_path, SOURCE, commands)
     assert re.search(r"=>  0x80000034  vec\.relu\.f32 a0, a0, a1", text)
     assert re.search(r"vec\.elements +\+4 elements", text) and status == 0
+
+
+STORES = """\
+_start: la   t1, cell
+again:  sd   t0, 0(t1)
+        addi t0, t0, 1
+        j    again
+        .data
+cell:   .dword 0
+"""
+
+
+@pytest.mark.parametrize("engine", ["fast", "reference"])
+@pytest.mark.parametrize("point", ["break again if $t0 == -1", "watch *(long *)&cell if *(long *)&cell == -1",
+                                   "watch *(int *)&cell"])
+def test_ctrl_c_comes_through_while_gdb_evaluates_a_condition(tmp_path: Path, point: str, engine: str) -> None:
+    """Again and again in one session, at whatever moment. (gdbserver on Linux: each time.)"""
+    if not point.endswith("-1"):
+        point = f"{point}\ncommand\nsilent\ncontinue\nend"              # gdb goes on by itself
+    times = 4
+    asked = 'echo going\\n\ncontinue\nprintf "stopped %d\\n", $pc >= (long)&_start\n' * times
+    with connected(tmp_path, STORES, f"{point}\n{asked}kill\n", engine) as (server, client):
+        for pause in (0.3, 0.01, 0.4, 0.05)[:times]:
+            client.wait_for("going\n")
+            time.sleep(pause)
+            client.interrupt()
+            client.wait_for("Program received signal SIGINT")
+            client.wait_for("stopped 1\n")
+        client.end()
+        server.end()
+        assert server.status == 0
+
+
+def test_a_second_gdb_is_told_why_it_is_refused(tmp_path: Path) -> None:
+    with connected(tmp_path, STORES, "echo there\\n\ncontinue\nkill\n") as (server, first):
+        first.wait_for("there\n")
+        second = run(shutil.which("gdb-multiarch"), "-batch", "-nx", "-x", "script", "p.elf", cwd=tmp_path)
+        assert "slimulator: another gdb is connected" in second.stdout + second.stderr
+        first.interrupt()
+        first.wait_for("Program received signal SIGINT")
+        first.end()
+        assert "another client was refused" in "".join(server.end())
+        assert server.status == 0
+
+
+def test_gdb_detaches_and_disconnects_while_a_request_waits(tmp_path: Path) -> None:
+    """`disconnect` leaves the program where it is; who connects again finds it standing, and it is run to its end."""
+    text, status, _ = session(tmp_path, SOURCE, "break twice\ncontinue\ndisconnect\nshell sleep 0.2\necho gone\\n\n"
+                              "python gdb.execute('target remote ' + open('script').read().split('target remote ')[1].split()[0])\n"
+                              "delete\ninfo symbol $pc\ncontinue\n")
+    assert "twice in section .text" in text and "exited with code 07" in text and status == 7

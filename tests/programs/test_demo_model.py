@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors.numpy
+from children import LIMIT
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -52,7 +53,7 @@ def test_it_loads_without_torch() -> None:
     program = ("import sys; sys.modules['torch'] = None\n"
                "from programs.demo import reference, score\n"
                "print(reference.Model(score.MODEL).context)")
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=LIMIT)
     assert done.stdout == "512\n", done.stderr
 
 

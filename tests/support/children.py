@@ -103,7 +103,10 @@ class Child:
 
     def interrupt(self) -> None:
         """Ctrl-C."""
-        self.process.send_signal(signal.SIGINT)
+        self.signal(signal.SIGINT)
+
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
 
     def end(self, timeout: float = LIMIT) -> tuple[str, str]:
         """Wait for its end: (stdout, stderr), as far as they were not read yet."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from children import LIMIT
 
 from compiler.compile import compile_model
 from compiler.errors import ModelError
@@ -200,7 +201,7 @@ def test_weights_stream(tmp_path: Path) -> None:
         stream.write(header)
         stream.truncate(256 + 4 * (1024 * (2 * 16 + 1) + 512 * 1024 + 7 * 16 * 1024 * 1024))
     done = subprocess.run([sys.executable, "-c", MEASURE, str(tmp_path / "model.bin")], capture_output=True, text=True, check=True,
-                          cwd=Path(__file__).parents[3])
+                          cwd=Path(__file__).parents[3], timeout=LIMIT)
     assert int(done.stdout) < 80 * 1024         # KiB
 
 
