@@ -278,8 +278,11 @@ class ReferenceMachine(Vocabulary):
         """Execute until the program exits, a trap finds no handler, or something that RunResult names asks for a stop.
 
         Trapped instructions count towards the limit too, so a handler that itself traps comes to an end. `timeout` is in
-        seconds of the host, from the call on. A program that has exited stays where it is. Raises AlreadyRunning.
+        seconds of the host, from the call on. A program that has exited stays where it is. Raises AlreadyRunning, and ValueError
+        for a time that is no number.
         """
+        if timeout is not None and timeout != timeout:
+            raise ValueError(f"timeout is {timeout}; expected seconds")
         deadline = float("inf") if timeout is None else time.monotonic() + timeout
         self._prepare()
         with watched(self, deadline), np.errstate(all="ignore"):

@@ -180,6 +180,9 @@ def test_a_time_limit_counts_from_the_call_on(engine, monkeypatch):
     assert result.reason == "timeout"
     started, again = time.monotonic(), machine.run(timeout=0)
     assert again.reason == "timeout" and time.monotonic() - started < 30
+    assert machine.run(timeout=-1).reason == "timeout"
+    with pytest.raises(ValueError, match="timeout is nan; expected seconds"):
+        machine.run(timeout=float("nan"))
 
 
 # ------------------------------------------------------------------------------------------------ Ctrl-C
