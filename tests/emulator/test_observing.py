@@ -272,7 +272,7 @@ def test_another_thread_can_stop_a_run(engine):
 def test_control_c_stops_at_an_instruction_boundary(engine):
     machine = loaded(engine, FOREVER)
     timer = threading.Timer(0.3, os.kill, [os.getpid(), signal.SIGINT])
-    timer.start()
+    machine.hook(lambda *_: timer.start(), where=lambda pc, row: pc == machine.program.entry)       # not before it runs
     assert machine.run(timeout=30).reason == "interrupted"
     assert machine.counter("core.instructions") == machine.x[5] * 2 + (machine.pc == symbol(machine, "again"))
 
@@ -290,7 +290,8 @@ again:  vec.relu.f32 a0, a0, a1
         j again
 '''))
 machine.run(max_instructions=20)
-print("ready", flush=True)
+machine.pc = machine.program.entry
+machine.hook(lambda *_: print("ready", flush=True), where=lambda pc, row: pc == machine.program.entry)
 result = machine.run(timeout=60)
 print(result.reason, flush=True)
 """) as child:

@@ -20,6 +20,7 @@ OTHERS = [level for level in LEVELS if level != LEVEL]
 CASES = 16              # of each instruction, half of them irregular
 
 
+@pytest.mark.timeout(2000)             # all kernels are compiled anew
 @pytest.mark.parametrize("level", OTHERS)
 def test_every_kernel(level):
     command = [sys.executable, "-m", "pytest", "tests/emulator/test_differential.py", "-p", "no:cacheprovider"]

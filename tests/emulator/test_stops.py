@@ -392,10 +392,11 @@ resource.setrlimit(resource.RLIMIT_NOFILE, (1400 if hard < 0 else min(hard, 1400
 held = [os.open(os.devnull, os.O_RDONLY) for _ in range(1200)]
 for engine in ReferenceMachine, Machine:
     machine = engine("slim")
-    machine.load(asm.assemble("again: j again"))
+    machine.load(asm.assemble("_start: nop\\nagain: j again"))
     print(machine.run(timeout=0.2).reason, flush=True)
     timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
+    machine.pc = machine.program.entry
+    machine.hook(lambda *_: timer.start(), where=lambda pc, row: pc == machine.program.entry)        # not before it runs
     print(machine.run().reason, flush=True)
     timer.join(60)
 if len(sys.argv) > 1:

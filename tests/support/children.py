@@ -20,7 +20,7 @@ from typing import Any, Self
 
 ROOT = Path(__file__).parents[2]
 SLIMULATOR = sys.executable, str(ROOT / "slimulator.py")
-LIMIT = 240.0           # seconds for anything: a process that compiles kernels on a busy host takes its time
+LIMIT = 400.0           # seconds for anything: a process that compiles kernels on a busy host takes its time
 
 
 def run(*command: object, timeout: float = LIMIT, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -92,6 +92,15 @@ class Child:
             self._read(deadline, repr(text))
         before, found, self._texts[stream] = self._texts[stream].partition(text.encode())
         return (before + found).decode()
+
+    def characters(self, count: int, stream: str = "out", timeout: float = LIMIT) -> str:
+        """The next so many bytes, which must come."""
+        deadline = time.monotonic() + timeout
+        while len(self._texts[stream]) < count:
+            assert stream in self._files, f"no {count} bytes any more: {self._texts}"
+            self._read(deadline, f"{count} bytes")
+        found, self._texts[stream] = self._texts[stream][:count], self._texts[stream][count:]
+        return found.decode()
 
     def line(self, stream: str = "out", timeout: float = LIMIT) -> str:
         """The next line with its end."""
