@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from children import SLIMULATOR, Child
 
 from tests.compiler.tiny import PIECES, write_checkpoint
 
@@ -98,24 +98,10 @@ def test_a_full_disk_behind_a_text_is_an_error(folder: Path) -> None:
 
 def terminal(*arguments: object) -> bytes:
     """What a command prints to a terminal."""
-    master, slave = pty.openpty()
-    try:
-        process = subprocess.Popen([sys.executable, "-m", "slimulator", *map(str, arguments)], cwd=ROOT, stdin=subprocess.DEVNULL,
-                                   stdout=slave, stderr=subprocess.DEVNULL)
-        os.close(slave)
-        got = b""
-        while True:
-            try:
-                block = os.read(master, 4096)
-            except OSError:                         # Linux: nobody has the other end open any more
-                block = b""
-            if not block:
-                break
-            got += block
-        assert process.wait(timeout=LIMIT) == 0
-        return got
-    finally:
-        os.close(master)
+    with Child(*SLIMULATOR, *arguments, terminal=True, stderr=subprocess.DEVNULL) as child:
+        text, _ = child.end()
+        assert child.status == 0
+        return text.encode()
 
 
 def test_generated_text_cannot_command_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,11 +37,11 @@ class Child:
     """
 
     def __init__(self, *command: object, terminal: bool = False, **options: Any) -> None:
-        options = {"cwd": ROOT, "stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
-        controller = -1
+        controller, ends = -1, {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         if terminal:
             controller, end = pty.openpty()
-            options |= {"stdin": end, "stdout": end, "stderr": end, "env": os.environ | {"TERM": "dumb"}}
+            ends = {"stdin": end, "stdout": end, "stderr": end, "env": os.environ | {"TERM": "dumb"}}
+        options = {"cwd": ROOT, **ends, **options}
         self.process = subprocess.Popen(list(map(str, command)), **options)
         self._selector = selectors.DefaultSelector()
         self._texts = {"out": b"", "err": b""}
