@@ -19,6 +19,7 @@ from asm.macros import BODIES, ENDS, Macro, arguments_of, fill_in, parse_header,
 from asm.source import Buffer, Site, Statement, decode, file_buffer, split_statements
 from asm.syntax import String, parse_operands
 
+PROGRAMS = Path(__file__).resolve().parents[1] / "programs"     # come with the assembler: every source finds "lib/macros.s"
 DEEPEST = 100               # includes, macro calls and repetitions inside one another
 REMEMBERED = 1 << 17        # lines whose statements are kept for equal ones
 
@@ -193,18 +194,20 @@ class Preprocessor:
                               hint="--include-only " + ", ".join(self.include_only))
 
     def find(self, name: str, site: Site) -> Path:
-        """The file that `name` means: beside the including file, then in the include paths. Raises SourceError."""
-        beside = Path(site.callers().buffer.file).parent
-        candidates = [beside / name, *(path / name for path in self.include_paths)]
-        for path in candidates:
+        """The file that `name` means: beside the including file, in the include paths, in PROGRAMS. Raises SourceError."""
+        folders = Path(site.callers().buffer.file).parent, *self.include_paths
+        for folder in (*folders, PROGRAMS):
+            path = folder / name
             try:
                 found = path.is_file()
             except OSError as error:                # a name that no file can have
                 raise SourceError(f"cannot read {name}: {error.strerror}") from None
-            if found:
+            if found and folder is not PROGRAMS:
                 self.check_allowed(path)
                 return path
-        searched = ", ".join(dict.fromkeys(map(str, (beside, *self.include_paths))))
+            if found and path.resolve().is_relative_to(PROGRAMS):       # ours: not what ".." leads to
+                return path
+        searched = ", ".join(dict.fromkeys(map(str, folders)))
         raise SourceError(f"file not found: {name}", hint=f"searched in {searched}; -I DIR adds a directory")
 
     def _end(self, site: Site) -> None:

@@ -31,7 +31,8 @@ def _definitions(_context: click.Context, _parameter: click.Parameter, texts: tu
 @click.option("-o", "--output", type=FILE, metavar="FILE.elf", help="The program file; by default FILE.elf beside the source.")
 @click.option("--machine", metavar="M", show_default="slim",
               help="Preset name or .toml file that the program is built for; a .machine in the source has the last word.")
-@click.option("-I", "include_paths", type=FILE, multiple=True, metavar="DIR", help="Search DIR for .include, .incbin and .meta.")
+@click.option("-I", "include_paths", type=FILE, multiple=True, metavar="DIR",
+              help="Search DIR for .include, .incbin and .meta. lib/macros.s and lib/print.s are found without.")
 @click.option("--include-only", type=FILE, multiple=True, metavar="DIR",
               help="Do not trust FILE: .include, .incbin, .meta and .machine open no file outside DIR; may be repeated.")
 @click.option("-D", "defines", multiple=True, metavar="NAME=VALUE", callback=_definitions, help="Define a symbol.")
