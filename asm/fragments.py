@@ -80,7 +80,7 @@ class Fragment:
     index: int = field(default=0, init=False)
     offset: int = field(default=0, init=False)          # from the start of the section
     size: int = field(default=0, init=False)
-    floor: int = field(default=0, init=False)           # the size may not fall below this any more
+    stretch: int = field(default=0, init=False)         # how much further this pass over the section has moved it
     island: int = field(default=0, init=False)
     island_offset: int = field(default=0, init=False)
 
@@ -290,7 +290,8 @@ class Branch(Code):
             return signed64((value - self.section.address - self.offset) % (1 << 64))
         if value.fragment.section is not self.section:
             return None
-        return value.fragment.offset + value.offset - self.offset
+        ahead = value.fragment.index > self.index       # not reached by this pass: it will have moved as far as this one
+        return value.fragment.offset + value.offset - self.offset + (self.stretch if ahead else 0)
 
     def resize(self, lookup: Lookup) -> int:
         offset = self._offset(lookup)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from itertools import pairwise
@@ -103,6 +104,7 @@ def _pass(section: AssemblySection, lookup: Lookup, count: int) -> bool:
     """Walk over a section once: offsets up to here are new, those behind still old. True when a size changed."""
     changed, offset = count == 0, 0
     for fragment in section.fragments:
+        fragment.stretch = offset - fragment.offset if count else 0
         fragment.offset = offset
         if isinstance(fragment, Data):
             size = len(fragment.data)
@@ -130,24 +132,27 @@ def _place(sections: list[AssemblySection], machine: Preset, lookup: Lookup) -> 
             section.address = number(evaluate(section.fixed_address or 0, lookup))
     free = {region.name: region.base for region in machine.regions}         # next free address
     flags: dict[str, tuple[str, bool]] = {}                                 # what the section before it may do
+    taken = sorted((section.address, section.address + section.size) for section in fixed if section.size)
     for section in sorted(loaded, key=_rank):
         if section.fixed_address is not None:
             continue
         region, permissions = kind_of(section.name)[1], (section.flags, section.nobits)
         mapped = flags.get(region) != permissions or section.size >= MAPPED or _from_file(section)
         align = max(section.align, PAGE if mapped else 1)
-        section.address = _clear_of(fixed, free.get(region, 0), section.size, align)
+        section.address = _clear_of(taken, free.get(region, 0), section.size, align)
         if section.size:
             free[region], flags[region] = section.address + section.size, permissions
     return before != [section.address for section in loaded]
 
 
-def _clear_of(fixed: list[AssemblySection], start: int, size: int, align: int) -> int:
-    """The first aligned address from `start` at which `size` bytes overlap none of the fixed sections."""
+def _clear_of(taken: list[tuple[int, int]], start: int, size: int, align: int) -> int:
+    """The first aligned address from `start` at which `size` bytes overlap nothing of what is taken, by rising address."""
     address = -(-start // align) * align
-    for section in sorted(fixed, key=lambda section: section.address):
-        end = section.address + section.size
-        if section.address < address + size and address < end:
+    for index in range(max(0, bisect.bisect_right(taken, (address, 0)) - 1), len(taken)):
+        first, end = taken[index]
+        if first >= address + size:
+            break
+        if address < end:
             address = -(-end // align) * align
     return address
 

@@ -48,7 +48,7 @@ def parse_header(text: str, column: int) -> Macro:
     name = _NAME.match(text)
     if name is None:
         raise SourceError("a macro needs a name", column, column + len(text))
-    parameters: list[Parameter] = []
+    parameters: dict[str, Parameter] = {}
     rest = text[name.end():].lstrip(" ,")
     for item, at in split_arguments(rest, column + len(text) - len(rest)):
         head, equals, default = item.partition("=")
@@ -57,10 +57,10 @@ def parse_header(text: str, column: int) -> Macro:
             raise SourceError(f"`{item}` is not a parameter: name, name=default, name:req or name:vararg", at, at + len(item))
         if qualifier not in ("", "req", "vararg"):
             raise SourceError(f"unknown qualifier :{qualifier}: known are :req and :vararg", at, at + len(item))
-        if any(parameter.name == word for parameter in parameters):
+        if word in parameters:
             raise SourceError(f"parameter `{word}` appears twice", at, at + len(item))
-        parameters.append(Parameter(word, unquoted(default) if equals else None, qualifier == "req", qualifier == "vararg"))
-    return Macro(name[0], parameters)
+        parameters[word] = Parameter(word, unquoted(default) if equals else None, qualifier == "req", qualifier == "vararg")
+    return Macro(name[0], [*parameters.values()])
 
 
 def split_arguments(text: str, column: int) -> Iterator[tuple[str, int]]:
@@ -93,11 +93,12 @@ def arguments_of(macro: Macro, text: str, column: int) -> dict[str, str]:
     """The value of every parameter in a call. Raises SourceError for arguments that do not fit."""
     values: dict[str, str] = {}
     names = [parameter.name for parameter in macro.parameters]
+    known = set(names)
     position = 0
     given = list(split_arguments(text, column))
     for item, at in given:
         keyword, equals, value = item.partition("=")
-        if equals and keyword.strip() in names and not value.startswith("="):
+        if equals and keyword.strip() in known and not value.startswith("="):
             values[keyword.strip()] = unquoted(value.strip())
             continue
         if position >= len(names):

@@ -28,8 +28,8 @@ REMEMBERED = 1 << 17        # lines whose statements are kept for equal ones
 class Reading:
     """A buffer and how far it has been read: the next line, and in it the next statement.
 
-    `conditions` are the .ifs opened in it: [site, taken now, taken once, else seen]. `round` holds the statements of the first of
-    several rounds, as long as there is nothing among them that could make another round differ.
+    `conditions` are the .ifs opened in it: [site, taken now, taken once, else seen, skipping before it]. `round` holds the
+    statements of the first of several rounds, as long as there is nothing among them that could make another round differ.
     """
 
     buffer: Buffer
@@ -317,7 +317,7 @@ class Preprocessor:
     def _if(self, site: Site) -> None:
         taken = not self.skipping and self._holds(site, site.statement.operation)
         # While an outer block is skipped, neither branch of this one may be taken.
-        self.stack[-1].conditions.append([site, taken, taken or self.skipping, False])
+        self.stack[-1].conditions.append([site, taken, taken or self.skipping, False, self.skipping])
         self.skipping = self.skipping or not taken
 
     def _holds(self, site: Site, operation: str) -> bool:
@@ -341,9 +341,7 @@ class Preprocessor:
 
     def _endif(self, site: Site) -> None:
         self._open(site)
-        conditions = self.stack[-1].conditions
-        conditions.pop()
-        self.skipping = any(not condition[1] for condition in conditions)
+        self.skipping = bool(self.stack[-1].conditions.pop()[4])
 
     def _open(self, site: Site) -> list[object]:
         if not self.stack[-1].conditions:

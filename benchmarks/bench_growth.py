@@ -1,0 +1,118 @@
+"""What a source can grow in, and how the assembler's time grows with it. Prints one JSON object.
+
+For each kind of growth: microseconds for one more of it, and the exponent between two sizes, log(t2 / t1) / log(n2 / n1). 1 is in
+proportion; n log n is about 1.1 here; nothing may be worse. tests/asm/test_exponents.py counts the same for small sizes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from asm import assemble_with_listing
+
+FACTOR = 4
+SECONDS = 0.25          # a smaller size takes at least so long, so that what is the same for all sizes does not count
+
+
+def lines(form: str, before: str = "", after: str = "") -> Callable[[int], str]:
+    """n lines, with {i} the number of each."""
+    return lambda n: before + "".join(form.replace("{i}", str(i)) + "\n" for i in range(n)) + after
+
+
+CASES: dict[str, Callable[[int], str]] = {
+    "lines": lines(" addi a0, a1, 5 # {i}"),
+    "equal lines": lines(" addi a0, a1, 5"),
+    "repeated lines": lambda n: f".rept {n}\n addi a0, a1, 5\n.endr\n",
+    "statements on a line": lambda n: "nop;" * n,
+    "labels on a line": lambda n: "".join(f"l{i}:" for i in range(n)) + "nop\n",
+    "macro calls on a line": lambda n: ".macro m\n nop\n.endm\n" + "m;" * n,
+    "operands": lambda n: " .word " + ", ".join(map(str, range(n))) + "\n",
+    "characters of a string": lambda n: ' .ascii "' + "x" * 100 * n + '"\n .balign 4\n',
+    "escapes of a string": lambda n: ' .ascii "' + "\\n" * n + '" # "\n .balign 4\n',
+    "characters of a comment": lambda n: "nop /* " + "* " * n + "*/\nnop # " + "/*" * n + "\n",
+    "characters of a name": lambda n: "n" * 10 * n + ": nop\n j " + "n" * 10 * n + "\n",
+    "blanks of a section": lambda n: ".section x" + " " * 10 * n + "y\n",
+    "quotes of an argument": lambda n: ".macro m a\n nop\n.endm\n m " + '"\\' * n + "\n",
+    "labels": lines("l{i}: nop"),
+    "numeric labels": lines("1: nop"),
+    "jumps to labels": lines("l{i}: j l{i}"),
+    "branches forwards": lines(" bnez a0, l{i}\nl{i}:"),
+    "branches far away": lambda n: lines(" bnez a0, end")(n) + "end: nop\n",
+    "chained branches": lambda n: "1: beq a0, a1, 1f\n" + lines("1: beq a0, a1, 1f\n beq a0, a1, 1b\n .zero 64")(n) + "1: nop\n",
+    "branches of one reach": lambda n: "".join(f"l{i}: bnez a0, l{i + 400}\n nop\n" for i in range(n))
+    + "".join(f"l{n + i}: nop\n" for i in range(400)),
+    "addresses": lines(" la a0, l{i}\nl{i}:"),
+    "words of labels": lines("l{i}: .word l{i}"),
+    "values set": lines(".set s{i}, {i}", after="nop\n"),
+    "a value set again": lines(".set s, s + 1", ".set s, 0\n", "nop\n"),
+    "definitions that wait": lambda n: "".join(f".set y{i + 1}, y{i} + 1\n" for i in range(n)) + "nop\n.set y0, 1\n",
+    "definitions upside down": lambda n: "".join(f".set y{i}, y{i + 1} + 1\n" for i in range(n)) + f"nop\n.set y{n}, 1\n",
+    "definitions of distances": lambda n: "".join(f".set y{i + 1}, y{i} + 1\n" for i in range(n))
+    + "a: nop\n.balign 64\nb: nop\n.set y0, b - a\n",
+    "terms of a sum": lambda n: " li a0, 0 * (1" + " + 1" * n + ")\n",
+    "terms with a label": lambda n: "x: .word (x - x" + " + 1" * n + ")\n",
+    "parentheses": lambda n: " .word " + "(" * n + "1" + ")" * n + "\n",
+    "signs": lambda n: " .word " + "-" * n + "1\n",
+    "sections": lines('.section s{i}, "aw"\n .word 1'),
+    "sections at addresses": lines('.section s{i}, "aw"\n.address 0x80000000 + 16 * {i}\n .word 1'),
+    "sections around others": lambda n: lines('.section s{i}, "aw"\n.address 0x80000000 + 16 * {i}\n .word 1')(n)
+    + lines('.section t{i}, "aw"\n .zero 16')(n),
+    "switches of sections": lines(".data\n .byte 1\n.text\n nop"),
+    "pushed sections": lines(".pushsection .data", after=" .word 1\n"),
+    "alignments": lines(" nop\n .balign 8"),
+    "gaps": lines(" nop\n .org . + 4"),
+    "macros": lines(".macro m{i} a\n addi a0, a0, \\a\n.endm\n m{i} 1"),
+    "macro calls": lines(" m {i}", ".macro m a\n .word \\a\n.endm\n"),
+    "lines of a macro": lambda n: ".macro m a\n" + " .word \\a\n" * n + ".endm\n m 5\n",
+    "parameters of a macro": lambda n: ".macro m " + ", ".join(f"a{i}" for i in range(n)) + "\n .word \\a1\n.endm\n m "
+    + ", ".join(map(str, range(n))) + "\n",
+    "values of .irp": lambda n: ".irp x, " + ", ".join(map(str, range(n))) + "\n .word \\x\n.endr\n",
+    "repetitions": lines(".rept 2\n nop\n.endr"),
+    "conditions": lines(".if {i}\n nop\n.endif"),
+    "conditions inside one another": lambda n: ".if 1\n" * n + "nop\n" + ".endif\n" * n,
+    "unknown instructions": lines(" frob{i} a0"),
+    "unknown directives": lines(" .frob{i}"),
+    "unknown symbols": lines(" j nowhere{i}"),
+    "wrong operands": lines(" addi a0, {i}"),
+    "values out of range": lines(" addi a0, a0, 5000 + {i}"),
+    "syntax errors": lines(" addi a0, , {i}"),
+    "names defined twice": lines("x: nop"),
+    "errors on one line": lambda n: "frob;" * n,
+    "global symbols": lines(".globl l{i}\n.type l{i}, @function\nl{i}: nop\n.size l{i}, . - l{i}"),
+}
+
+
+def seconds(source: str) -> float:
+    """Processor time of assembling a source."""
+    start = time.process_time()
+    assemble_with_listing(source)
+    return time.process_time() - start
+
+
+def measure(make: Callable[[int], str]) -> dict[str, float | int]:
+    """Cost of one more and the exponent, from a size that takes a while and one that is larger."""
+    size = 500
+    while (first := seconds(make(size))) < SECONDS and size < 500_000:
+        size *= 2
+    second = min(seconds(make(FACTOR * size)) for _ in range(2))
+    first = min(first, seconds(make(size)))
+    return {"size": FACTOR * size, "microseconds": round(second / (FACTOR * size) * 1e6, 2),
+            "exponent": round(math.log(second / first) / math.log(FACTOR), 2)}
+
+
+def main() -> None:
+    assemble_with_listing("nop")
+    names = sys.argv[1:] or list(CASES)
+    figures: dict[str, object] = {name: measure(CASES[name]) for name in names}
+    print(json.dumps(figures, indent=2))
+
+
+if __name__ == "__main__":
+    main()
