@@ -10,23 +10,32 @@ import click
 from commands.shared import JSON, json_text
 
 
-@click.command("isa", short_help="Look up an instruction, CSR, counter, trap or format.")
-@click.argument("query", default="")
+@click.command("isa", short_help="Look up an instruction, CSR, counter, trap or format, or search for words.")
+@click.argument("words", nargs=-1, metavar="[QUERY]")
 @JSON
-def look_up(query: str, as_json: bool) -> None:
+def look_up(words: tuple[str, ...], as_json: bool) -> None:
     """The manual: an instruction, a pseudo-instruction, a family (lut.mac), a unit, a CSR, counter or trap, or a topic.
 
     Topics: registers formats numbers arithmetic memory csrs counters traps services machines. Without a QUERY: all
-    instructions by unit; with --json every row with its fields, fixed bits and operands.
+    instructions by unit; with --json every row with its fields, fixed bits and operands. Other words are searched for in all texts:
+    slimulator isa sparse rows.
     """
     from isa import manual
+    query = " ".join(words)
     pseudo = _pseudo_instruction(query)
     if query in manual.TOPICS and pseudo:           # `csrs` is both
         answer = manual.look_up(query)
         answer.blocks.extend(pseudo.blocks)
     else:
-        answer = pseudo or manual.look_up(query)
+        answer = pseudo or manual.look_up(query, _pseudo_instructions())
     _show(answer, as_json)
+
+
+def _pseudo_instructions() -> list[Any]:
+    """For a search, which isa/ cannot know of."""
+    from asm.pseudo import PSEUDO
+    from isa.search import Entry
+    return [Entry(name, "pseudo-instruction", expansion) for name, _, expansion in PSEUDO if expansion != name]
 
 
 def _pseudo_instruction(name: str) -> Any:

@@ -25,6 +25,7 @@ from isa.entry import as_json, counters, csrs, entry, families, family_name, tra
 from isa.formats import FORMATS
 from isa.instruction import TABLE, Row, Unit, rows
 from isa.preset import REGIONS, Preset, Sourced, load_preset, preset_names
+from isa.search import MOST, Entry, search
 from isa.traps import MEANING, Cause
 from isa.units import UNITS
 
@@ -81,10 +82,10 @@ class Answer:
     data: Any
 
 
-def look_up(query: str = "") -> Answer:
+def look_up(query: str = "", more: Sequence[Entry] = ()) -> Answer:
     """The answer to `slimulator isa QUERY`: a mnemonic, a family of them ("lut.mac"), a unit, a topic, or a CSR, counter,
     trap, number format, register or region by name, or a name that a unit's introduction explains; all of the units when the
-    query is empty. Raises UnknownEntry."""
+    query is empty. Other words are searched for in all of these, and in `more`. Raises UnknownEntry."""
     if not query:
         return Answer(_index(), [as_json(row) for row in rows()])
     if query in TABLE:
@@ -106,7 +107,21 @@ def look_up(query: str = "") -> Answer:
             return TOPICS[topic]()
     if query.lower() in preset_names():
         raise UnknownEntry(f"the manual has no entry {query!r}\nhint: `slimulator machines {query.lower()}` prints this machine")
-    return _of_introductions(query) or _unknown(query)
+    if query.lower() != query and query.lower() in (*TABLE, *UNITS, *CSRS, *COUNTERS, *numbers.FORMATS, *REGIONS):
+        return look_up(query.lower())
+    found = search(query, more) if "." not in query else []             # a mnemonic with a slip is answered with the nearest ones
+    return _of_introductions(query) or _found(query, found) or _unknown(query)
+
+
+def _found(query: str, entries: Sequence[Entry]) -> Answer | None:
+    """A list of what a search has found."""
+    if not entries:
+        return None
+    shown = f", the first {MOST} of them" if len(entries) > MOST else ""
+    return Answer([Heading(1, f"{len(entries)} {'entries' if len(entries) > 1 else 'entry'} with {query!r}{shown}"),
+                   Table(("entry", "kind", "is"), [(entry.name, entry.kind, entry.text) for entry in entries[:MOST]]),
+                   Paragraph("`slimulator isa ENTRY` prints one.")],
+                  [{"name": entry.name, "kind": entry.kind, "text": entry.text} for entry in entries])
 
 
 def _unknown(query: str) -> NoReturn:

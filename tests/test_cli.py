@@ -241,7 +241,38 @@ def test_isa_at_the_prompt(command) -> None:
     status, out, err = command("isa", "lut.mak")
     assert (status, out) == (1, "")
     assert "did you mean" in err
-    assert "lut.mac.t2" in command("isa", "LUT.MAC.T2")[2]
+    assert command("isa", "LUT.MAC.T2") == command("isa", "lut.mac.t2")
+
+
+def test_isa_searches_for_words(command) -> None:
+    status, out, err = command("isa", "sparse")
+    assert (status, err) == (0, "") and "fetch" in out and "with 'sparse'" in out and "`slimulator isa ENTRY` prints one" in out
+    found = json.loads(command("isa", "sparse", "--json")[1])
+    assert all({"name", "kind", "text"} == set(entry) for entry in found)
+    for entry in found:                             # every entry can be looked up, or names a unit that can
+        name = entry["name"] if entry["kind"].partition(" ")[0] not in ("size", "state") else entry["kind"].rpartition(" ")[2]
+        assert command("isa", name)[0] == 0, entry
+
+
+@pytest.mark.parametrize(("words", "first", "also"), [
+    ("sparse", "fetch", "fetch.rows"), ("softmax", "vec.softmax.f32", "attn"), ("pages", "fetch.pages", "flash"),
+    ("row index", None, "fetch.rows_left"), ("ternary", "t2", "lut"), ("misaligned", "FETCH_MISALIGNED", "MISALIGNED_OPERAND"),
+    ("GELU", "vec.gelu.f32", "vec.gelu.f32"), ("jalr", "jalr", "jalr"), ("auipc", "auipc", "auipc"), ("symbol jalr", None, "call")])
+def test_a_search_ranks_names_before_texts(command, words: str, first: str | None, also: str) -> None:
+    status, out, err = command("isa", *words.split(), "--json")
+    assert status == 0, err
+    found = json.loads(out)
+    if isinstance(found, dict):                     # an instruction by its name: no search
+        assert found["mnemonic"] == also
+        return
+    names = [entry["name"] for entry in found]
+    assert names[0] == (first or names[0]) and also in names, names
+
+
+def test_a_search_that_finds_nothing_says_so(command) -> None:
+    status, out, err = command("isa", "no", "such", "words")
+    assert (status, out) == (1, "") and err.startswith("error: the manual has no entry 'no such words'\nhint: ")
+    assert command("isa", "zebra")[0] == command("isa", "narrow-gauge")[0] == 1
 
 
 @pytest.mark.parametrize(("name", "shown"), [("t5", "lut.macT.t5"), ("sram", "on-chip scratchpad"), ("R4", "rs3 31:27"),
@@ -310,7 +341,7 @@ def test_a_file_that_cannot_be_written_is_named(command, tmp_path: Path, monkeyp
 
 
 def test_running_out_of_memory_is_a_message(command, monkeypatch: pytest.MonkeyPatch) -> None:
-    def greedy(query: str) -> None:
+    def greedy(query: str, more: object) -> None:
         raise MemoryError
     monkeypatch.setattr("isa.manual.look_up", greedy)
     status, _, err = command("isa")
@@ -319,7 +350,7 @@ def test_running_out_of_memory_is_a_message(command, monkeypatch: pytest.MonkeyP
 
 
 def test_an_error_of_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(query: str) -> None:
+    def broken(query: str, more: object) -> None:
         raise RuntimeError("a bug")
     monkeypatch.setattr("isa.manual.look_up", broken)
     with pytest.raises(RuntimeError, match="a bug"):

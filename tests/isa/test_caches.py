@@ -279,7 +279,7 @@ def test_a_run_without_a_usual_folder_compiles_once(assembled, tmp_path: Path) -
 
 
 def test_warnings_of_libraries_stay_theirs(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    def look_up(query: str) -> None:
+    def look_up(query: str, more: object) -> None:
         warnings.warn("of a library", DeprecationWarning, stacklevel=1)
         warnings.warn("of ours", CacheWarning, stacklevel=1)
         raise MemoryError
