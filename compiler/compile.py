@@ -166,7 +166,8 @@ class Compiled:
                 ("sram", memory.scratchpad_bytes, f"activations, of {self.machine.region('sram').size:,}"
                  + (f"; two buffers of {memory.buffer_bytes:,} among them" if memory.buffer_bytes else ""))]
         if self.placement and not self.placement.size:
-            lines = ["  no matrix is in the banks: they compute with i8 and f16 (--weights i8 or f16); the vector unit reads these"]
+            why = "i8 and f16 (--weights i8 or f16)" if self.placement.int8 else "f16, and i8 with int8 activations"
+            lines = [f"  no matrix is in the banks: they compute with {why}; the vector unit reads these"]
         elif self.placement:
             lines = [f"  {line}" for line in str(self.placement).splitlines()]
             at = self.placement.size

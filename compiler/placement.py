@@ -272,8 +272,7 @@ def format_in_banks(tensor: Tensor, role: str, *, int8: bool = True) -> str:
     if group not in ("tensor", str(tensor.shape[1])):
         raise ModelError(tensor.file, f"tensor {tensor.name}", got=f"{form} with a scale for each {group} columns",
                          expected="one scale for a row or for the matrix: banks add up whole rows",
-                         hint=f"--weights {form}:row, or f16" if role.startswith("layers.") else
-                              f'in a recipe: head = "{form}:row"')
+                         hint=f"--weights {form}:row" if role.startswith("layers.") else f'in a recipe: head = "{form}:row"')
     return "i8"
 
 

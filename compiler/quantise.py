@@ -211,7 +211,8 @@ def _with_codes(graph: Graph, model: Model) -> Graph:
         for op in ops:
             if op.kind == "gemv.i8" and not (tensor := model.tensor(role_of(op.weights[0], layer))).levels:
                 raise ModelError(tensor.file, f"tensor {tensor.name}", got=f"{storage(tensor)} for int8 activations",
-                                 expected="weights that are integers", hint="--weights t2 is what such a model is trained for")
+                                 expected="weights that are integers",
+                                 hint="--weights t2 is what such a model is trained for; floats go with --activations f32")
             if op.kind == "gemv" and model.tensor(role_of(op.weights[0], layer)).levels:
                 x = op.inputs[0]
                 codes, scale = f"{x}_codes", f"{x}_scale"

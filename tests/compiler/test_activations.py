@@ -74,6 +74,7 @@ def test_on_a_machine_with_banks_the_vector_unit_multiplies(tmp_path: Path) -> N
     compiled = decoded("i8:16", machine="hpim")
     check(compiled, tmp_path)
     assert compiled.placement is not None and not compiled.placement.size
+    assert "no matrix is in the banks: they compute with f16, and i8 with int8 activations" in compiled.summary()
     with pytest.raises(ModelError, match=r"in t2 on machine hpim, which has no lut unit; .* or i8, .*\nhint: .*slim"):
         decoded("t2", machine="hpim")
 
@@ -117,6 +118,15 @@ def test_it_is_another_program_with_other_tokens_counted(tmp_path: Path) -> None
 def test_what_no_unit_does_is_refused(weights: str, options: dict[str, object], said: str) -> None:
     with pytest.raises(ModelError, match=said):
         decoded(weights, "relu2", **options)
+
+
+def test_floats_of_a_model_that_rounds_activations(tmp_path: Path) -> None:
+    """Refused as it is, with a hint that leads out."""
+    model = random_model(SHAPES["bitnet"], ternary=True)
+    with pytest.raises(ModelError, match=r"f16 for int8 activations; .*\nhint: .*floats go with --activations f32"):
+        compile_model(model, recipe=read_recipe("f16"))
+    compiled = compile_model(model, recipe=read_recipe("f16"), activations="f32")
+    assert compare(compiled, compiled.build(tmp_path), PROMPT[:2])[1] is None
 
 
 def test_int8_for_floats_is_refused_and_not_ignored() -> None:
