@@ -9,7 +9,9 @@ from pathlib import Path
 
 from children import LIMIT
 
-from isa.preset import REGIONS, PresetFile, RegionTable, UnitTable
+from asm.assembler import assemble
+from emulator.engine import Machine
+from isa.preset import REGIONS, PresetFile, RegionTable, UnitTable, load_preset
 from isa.units import UNITS
 
 ROOT = Path(__file__).parents[1]
@@ -35,3 +37,38 @@ def test_every_key_region_and_size_is_named() -> None:
         names = [parameter.name.removeprefix(f"{unit.name}.") for parameter in unit.parameters]
         row = f"| [`{unit.name}`](isa/{unit.name}.md) | {', '.join(f'`{name}`' for name in names)} |\n"
         assert (row in GUIDE) == bool(names), unit.name
+
+
+def test_figures_of_time_change_no_program_and_no_counter(tmp_path: Path) -> None:
+    """The page's last table: other clocks and rates are another file, and nothing else."""
+    assert "`clock_hz`, `latency_cycles`, `bytes_per_cycle`, `[facts]` | nothing but what" in GUIDE
+    text = (ROOT / "isa" / "machines" / "slim.toml").read_text(encoding="utf-8")
+    other = re.sub(r"((?:clock_hz|latency_cycles|bytes_per_cycle) *= \{ value = )[\d_.]+", lambda found: found[1] + (
+        "7.0" if "bytes" in found[1] else "7"), text)
+    other = re.sub(r"(\[facts\]\n).*", r"\1", other, flags=re.DOTALL)
+    assert other != text
+    (tmp_path / "slim.toml").write_text(other, encoding="utf-8")
+    one, two = load_preset("slim"), load_preset(tmp_path / "slim.toml")
+    assert two.clock_hz == 7 != one.clock_hz and two.file.region["sram"].latency_cycles.value == 7
+    program = assemble(ROOT / "programs" / "sparse_ffn.s")
+    results = []
+    for preset in (one, two):
+        machine = Machine(preset)
+        machine.load(program)
+        machine.run()
+        results.append((bytes(machine.host.output), dict(machine.counters)))
+    assert results[0] == results[1]
+
+
+def test_the_page_of_flash_changes_a_counter(tmp_path: Path) -> None:
+    text = (ROOT / "isa" / "machines" / "slim.toml").read_text(encoding="utf-8")
+    other = re.sub(r"(page_bytes *= \{ value = )[\d_]+", r"\g<1>256", text)
+    assert other != text
+    (tmp_path / "slim.toml").write_text(other, encoding="utf-8")
+    program, pages = assemble(ROOT / "programs" / "sparse_ffn.s"), []
+    for preset in (load_preset("slim"), load_preset(tmp_path / "slim.toml")):
+        machine = Machine(preset)
+        machine.load(program)
+        machine.run()
+        pages.append(machine.counters["fetch.pages"])
+    assert 0 < pages[0] < pages[1]
