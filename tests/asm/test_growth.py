@@ -104,6 +104,11 @@ def test_millions_of_lines_are_assembled(folder: Path) -> None:
     assert took["bytes"] < 450 << 20                # type: ignore[operator]
 
 
+def test_a_long_string_takes_a_few_bytes_a_character(folder: Path) -> None:
+    took = child(folder, '.ascii "' + "x\\n" * (2 << 20) + '" # "\n .balign 4\n')
+    assert took["messages"] == [] and took["bytes"] < 250 << 20         # type: ignore[operator]
+
+
 def test_a_repetition_of_plain_lines_takes_one_round() -> None:
     """Marks are kept for one round, and the listing shows all."""
     assembly = assemble_with_listing(".rept 1000\n nop; .word 5\n addi a0, a0, 1\n.endr\nend: nop\n")

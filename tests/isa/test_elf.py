@@ -441,3 +441,17 @@ def test_the_best_name_of_an_address() -> None:
                                   (0x120, 0x11C, "next+0x10")):
         assert made.symbol_at(address, within) == SymbolIndex(made).name(address, within) == name
     assert [made.before(address) for address in (0x104, 0x10C, 0x110, 0x114, 0x120)] == [0x104, 0x10C, 0x10C, 0x114, 0x11C]
+
+
+def test_overlapping_segments_name_their_program_header(tmp_path: Path) -> None:
+    """Without section headers, sections are made from segments: the offset in the message is one of the file."""
+    path = tmp_path / "a.elf"
+    Program([Section(".a", "ax", 0x8000_0000, 4, [bytes(64)]), Section(".b", "aw", 0x8000_1000, 4, [bytes(64)])]).save(path)
+    data = bytearray(path.read_bytes())
+    data[40:48] = bytes(8)                                                  # e_shoff
+    data[60:64] = bytes(4)                                                  # e_shnum, e_shstrndx
+    second = 64 + 56
+    data[second + 16:second + 32] = struct.pack("<QQ", 0x8000_0020, 0x8000_0020)        # p_vaddr, p_paddr
+    path.write_bytes(data)
+    with pytest.raises(ProgramError, match=r"overlap at 0x80000020 \(at offset 0x78\)"):
+        Program.load(path)
