@@ -1,7 +1,7 @@
 """Every way to stop, at random moments: in front of a run, while one is prepared, in its middle, between two, behind it.
 
-A few times each; `make fuzz` does it SLIMULATOR_STOPS=200 times (a command a fifth of that). What is lost shows as a run that goes
-on: then the test fails, by the limit of what it waits for. SLIMULATOR_FUZZ_SEED gives other moments.
+A few times each, a whole command once; `make fuzz` does it SLIMULATOR_STOPS=200 times. What is lost shows as a run that goes on:
+then the test fails, by the limit of what it waits for. SLIMULATOR_FUZZ_SEED gives other moments.
 """
 
 from __future__ import annotations
@@ -257,7 +257,7 @@ def test_commands(command, engine, tmp_path: Path):
         "debug":    (["debug", tmp_path / "p.elf", "--script", tmp_path / "script"], "out", "breakpoint"),
         "gdb":      (["debug", tmp_path / "p.elf", "--gdb", "0"], "err", "waiting"),
         "generate": (["generate", "Once upon a time", "-n", "200"], "out", "Once")}[command]
-    for _ in range(max(1, TIMES // 5)):
+    for _ in range(TIMES if TIMES >= 200 else max(1, TIMES // 5)):
         with Child(*SLIMULATOR, *arguments, "--engine", engine) as child:
             child.wait_for(first, stream)
             time.sleep(moment(0.3))
