@@ -12,8 +12,9 @@ be such instructions that the loop leaves alone; writes to a watchpoint are refu
 from __future__ import annotations
 
 import os
+from bisect import bisect_left, bisect_right, insort
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from ctypes import CFUNCTYPE, c_int64
 from dataclasses import dataclass
 from struct import Struct
@@ -93,8 +94,10 @@ class Machine(ReferenceMachine):
             self._banks = organisation_table(self.machine.banks)
             self._block[context.BANKS] = self._banks.ctypes.data
         self._spans = np.zeros((0, SPAN_WORDS), np.int64)
-        self._pieces: list[Piece] = []
-        self._ranges: list[tuple[int, int]] = []            # (start, end) of what is decoded; elsewhere a piece holds OTHER
+        self._pieces: list[Piece] = []                      # by rising base, and the bytes of the longest
+        self._longest = 0
+        self._ranges: list[tuple[int, int, Piece]] = []     # (start, end) of what is decoded; elsewhere a piece holds OTHER
+        self._bounds = np.zeros((0, 2), np.uint64)          # (start, end - 1) of these
         self._guards = np.zeros((0, 2), np.int64)           # for the loop: (start, bytes) of these and of the watchpoints
         self._patched: Any = ()                             # what the code is patched for
         self._everywhere = False                            # some hook wants to see every instruction
@@ -107,7 +110,7 @@ class Machine(ReferenceMachine):
         super()._load(program)
         assert self.program is not None
         self._describe_memory()
-        self._pieces, self._ranges = [], []
+        self._pieces, self._ranges, self._longest = [], [], 0
         executable = sorted((s.address, s.end) for s in self.program.sections
                             if "a" in s.flags and "x" in s.flags and 0 < s.size <= _MOST_CODE)
         pieces: list[list[tuple[int, int]]] = []
@@ -118,6 +121,7 @@ class Machine(ReferenceMachine):
                 pieces.append([(start, end)])
         for piece in pieces:
             self._decode(piece)
+        self._look_on()
 
     def _describe_memory(self) -> None:
         """Fill the context block and the table of spans: DRAM first, then the other regions, flash by its sections.
@@ -163,14 +167,14 @@ class Machine(ReferenceMachine):
         assert region is not None
         return self.memory.view(region, start, end - start).view("<u4")
 
-    def _decode(self, ranges: list[tuple[int, int]]) -> None:
-        """Decode the instructions of some ranges as one piece, and compile the kernels that they need.
+    def _decode(self, ranges: list[tuple[int, int]]) -> Piece | None:
+        """Decode the instructions of some ranges as one piece, and compile the kernels that they need. To be patched.
 
         What lies between the ranges stays OTHER: so data there can be stored to without a look at the instructions.
         """
         span = self._span(-(-ranges[0][0] // 4) * 4)
         if span is None:
-            return
+            return None
         first, last = -(-span[0] // 4) * 4, span[1] // 4 * 4
         ranges = [(max(start // 4 * 4, first), min(-(-end // 4) * 4, last)) for start, end in ranges]
         base = ranges[0][0]
@@ -179,36 +183,53 @@ class Machine(ReferenceMachine):
                       np.zeros(length, np.int64))
         for start, end in ranges:
             self._fill(piece, start, end)
-        self._pieces.append(piece)
-        self._ranges += ranges
-        self._patch()
+        insort(self._pieces, piece, key=lambda piece: piece.base)
+        self._longest = max(self._longest, piece.end - piece.base)
+        self._ranges += [(start, end, piece) for start, end in ranges]
+        return piece
 
-    def _patch(self) -> None:
-        """Have the loop leave alone the instructions that somebody wants to see, and the writes to what is watched."""
+    def _patch(self, parts: Iterable[tuple[int, int, Piece]]) -> None:
+        """Have the loop leave alone the instructions that somebody wants to see, from `start` to `end` in some pieces."""
         anywhere = any(where is None and not writes for _, where, writes in self._hooks)
         conditions = [where for _, where, writes in self._hooks if where is not None and not writes]
-        for piece in self._pieces:
-            piece.code[:, OPERATION] = NUMBER["OTHER"] if anywhere else piece.operations
+        breakpoints = sorted(self.breakpoints)
+        for start, end, piece in parts:
+            first, last = (start - piece.base) // 4, (end - piece.base) // 4
+            piece.code[first:last, OPERATION] = NUMBER["OTHER"] if anywhere else piece.operations[first:last]
             if conditions and not anywhere:
-                for i in np.flatnonzero(piece.operations).tolist():
+                for i in (first + np.flatnonzero(piece.operations[first:last])).tolist():
                     row = find(int(piece.words[i]))
                     if any(where(piece.base + 4 * i, row) for where in conditions):
                         piece.code[i, OPERATION] = NUMBER["OTHER"]
-            for pc in self.breakpoints:
-                if piece.base <= pc < piece.end:
-                    piece.code[(pc - piece.base) // 4, OPERATION] = NUMBER["OTHER"]
+            for pc in breakpoints[bisect_left(breakpoints, start):bisect_left(breakpoints, end)]:
+                piece.code[(pc - piece.base) // 4, OPERATION] = NUMBER["OTHER"]
+
+    def _look_on(self) -> None:
+        """Have the loop leave alone what somebody wants to see now."""
+        self._patch((piece.base, piece.end, piece) for piece in self._pieces)
+        self._guard()
+        self._patched = set(self.breakpoints), list(self.watchpoints), self._hooks
+        self._everywhere = any(where is None and not writes for _, where, writes in self._hooks)
+
+    def _guard(self) -> None:
+        """Have the loop leave alone the writes to code and to what is watched."""
         watched = [*self.watchpoints, *(place for _, _, writes in self._hooks for place in writes)]
         top = max(region.end for region in self.machine.regions)            # beyond it nothing is ever written
-        guards = [(start, end - start) for start, end in self._ranges]
-        guards += [(start, min(size, top - start)) for start, size in watched if start < top]
-        self._guards = np.array(guards, np.uint64).view(np.int64).reshape(-1, 2)
-        low = min((start for start, _ in guards), default=0)
+        self._bounds, self._guards = np.zeros((0, 2), np.uint64), np.zeros((0, 2), np.int64)
+        self._guard_also([(start, min(size, top - start)) for start, size in watched if start < top], self._ranges)
+
+    def _guard_also(self, watched: list[tuple[int, int]], ranges: list[tuple[int, int, Piece]]) -> None:
+        """Guard more: (address, bytes), and decoded code, the last of `_ranges`."""
+        bounds = np.array([(start, end - 1) for start, end, _ in ranges], np.uint64).reshape(-1, 2)
+        self._bounds = np.concatenate((self._bounds, bounds))
+        guards = [*watched, *((start, end - start) for start, end, _ in ranges)]
+        self._guards = np.concatenate((self._guards, np.array(guards, np.uint64).view(np.int64).reshape(-1, 2)))
+        starts, sizes = self._guards.view(np.uint64).T
+        low = int(starts.min()) if len(starts) else 0
         self._block[context.GUARD_START] = low
-        self._block[context.GUARD_BYTES] = max((start + size for start, size in guards), default=0) - low
+        self._block[context.GUARD_BYTES] = int((starts + sizes).max()) - low if len(starts) else 0
         self._block[context.GUARDS] = self._guards.ctypes.data
         self._block[context.GUARD_COUNT] = len(self._guards)
-        self._patched = set(self.breakpoints), list(self.watchpoints), self._hooks
-        self._everywhere = anywhere
 
     def _fill(self, piece: Piece, start: int, end: int) -> None:
         """Decode what stands in memory from `start` to `end`, a part of the piece."""
@@ -233,47 +254,50 @@ class Machine(ReferenceMachine):
         """The decoded code around `pc`, None when there is no executable memory."""
         if pc % 4:
             return None
-        for piece in self._pieces:
-            if piece.base <= pc < piece.end:
-                return piece
+        at = bisect_right(self._pieces, pc, key=lambda piece: piece.base) - 1
+        while at >= 0 and pc < self._pieces[at].base + self._longest:       # the nearest, or one that surrounds it
+            if pc < self._pieces[at].end:
+                return self._pieces[at]
+            at -= 1
         span = self._span(pc)
         if span is None:
             return None
-        self._decode([(max(pc & -_PAGE, span[0]), min((pc & -_PAGE) + _PAGE, span[1]))])
-        return self._pieces[-1]
+        new = self._decode([(max(pc & -_PAGE, span[0]), min((pc & -_PAGE) + _PAGE, span[1]))])
+        if new:
+            self._patch([(new.base, new.end, new)])
+            self._guard_also([], self._ranges[-1:])
+        return new
 
     def code_changed(self, address: int, size: int) -> None:
         """Decode again what has been stored to code."""
-        for start, end in self._ranges:
-            first, last = max(address & ~3, start), min(address + size + 3 & ~3, end)
-            if first < last:
-                self._add_visits()
-                for piece in self._pieces:
-                    if max(first, piece.base) < min(last, piece.end):
-                        self._fill(piece, max(first, piece.base), min(last, piece.end))
-                self._patch()
+        low, high = address & ~3, min(address + size + 3 & ~3, (1 << 64) - 1)
+        touched = np.flatnonzero((self._bounds[:, 0] < high) & (self._bounds[:, 1] >= low)).tolist() if size > 0 else []
+        if touched:
+            self._add_visits()
+            for number in touched:
+                start, end, piece = self._ranges[number]
+                part = max(low, start), min(high, end), piece
+                self._fill(piece, *part[:2])
+                self._patch([part])
 
     def _code_written(self) -> None:
         """Notice what Python has written to code since it was decoded."""
-        for piece in self._pieces:
-            for start, end in self._ranges:
-                first, last = max(start, piece.base), min(end, piece.end)
-                if first < last:
-                    part = slice((first - piece.base) // 4, (last - piece.base) // 4)
-                    for i in np.flatnonzero(piece.words[part] != self._words(first, last)).tolist():
-                        self.code_changed(first + 4 * i, 4)
+        for start, end, piece in self._ranges:
+            part = slice((start - piece.base) // 4, (end - piece.base) // 4)
+            for i in np.flatnonzero(piece.words[part] != self._words(start, end)).tolist():
+                self.code_changed(start + 4 * i, 4)
 
     # ---------------------------------------------------------------------------------------------- running
 
     @exclusive(within=True)
     def hook(self, function: Hook, where: Where | None = None, writes: Sequence[tuple[int, int]] = ()) -> None:
         super().hook(function, where, writes)
-        self._patch()
+        self._look_on()
 
     @exclusive(within=True)
     def unhook(self, function: Hook) -> None:
         super().unhook(function)
-        self._patch()                               # at once: it may be a hook that takes itself off in the middle of a run
+        self._look_on()                               # at once: it may be a hook that takes itself off in the middle of a run
 
     def wake(self) -> None:
         self._block[context.STOP] = 1
@@ -287,7 +311,7 @@ class Machine(ReferenceMachine):
         super()._changed()
         self._describe_state()
         if self._patched != (self.breakpoints, self.watchpoints, self._hooks):
-            self._patch()
+            self._look_on()
 
     def _advance(self, left: int | None) -> bool:
         """Run compiled code from pc, at most SLICE instructions. False: it stands in front of one that is not plain."""

@@ -9,14 +9,18 @@ Source: DWARF Debugging Information Format, Version 5, sections 6.2 (line number
 
 from __future__ import annotations
 
+import re
 import struct
+from bisect import bisect_left
 from collections.abc import Iterator
 from itertools import groupby
+
+import numpy as np
 
 from isa.program import Line, ProgramError, Section
 
 # The line program's parameters: one byte per row when the line moves by -3..8 and the address by 0..19.
-MOST_ROWS = 1 << 22     # of the line tables of a program: one byte makes a row, so a damaged file could fill memory
+MOST_ROWS = 1 << 22     # of the line tables of a program with less code: one byte makes a row, so a damaged file could fill memory
 _LINE_BASE, _LINE_RANGE, _OPCODE_BASE = -3, 12, 13
 _OPERANDS = bytes((0, 1, 1, 1, 1, 0, 0, 0, 1, 0, 0, 1))         # ULEB operands of standard opcodes 1..12
 
@@ -66,6 +70,8 @@ def encode_lines(lines: list[Line], sections: list[Section]) -> dict[str, bytes]
     files = {file: number for number, file in enumerate(dict.fromkeys(line.file for line in lines if line.file), 1)}
     if not files:
         return {}
+    if len(lines) > most_rows(sections):
+        raise ProgramError(f"{len(lines):,} source lines; at most {most_rows(sections):,} are read back with as much code")
     program = bytearray()
     ranges = bytearray()
     for sequence, end in _sequences(lines, sections):
@@ -80,6 +86,11 @@ def encode_lines(lines: list[Line], sections: list[Section]) -> dict[str, bytes]
             ".debug_info": struct.pack("<I", len(info)) + info,
             ".debug_abbrev": _ABBREVIATIONS,
             ".debug_ranges": bytes(ranges) + bytes(16)}
+
+
+def most_rows(sections: list[Section]) -> int:
+    """How many source lines a program may have: one for each byte of code in its file, or MOST_ROWS."""
+    return max(MOST_ROWS, sum(s.size - s.zero_size for s in sections if "x" in s.flags))
 
 
 def _sequences(lines: list[Line], sections: list[Section]) -> Iterator[tuple[list[Line], int]]:
@@ -175,7 +186,7 @@ def decode_lines(debug_line: bytes, debug_line_str: bytes, debug_str: bytes, sec
     lines: list[Line] = []
     ends: set[int] = set()
     starts: set[int] = set()
-    reader = _Reader(debug_line)
+    reader, most = _Reader(debug_line), most_rows(sections)
     while reader.position < len(debug_line):
         size, wide = reader.number(4), 4
         if size == 0xFFFF_FFFF:
@@ -183,15 +194,18 @@ def decode_lines(debug_line: bytes, debug_line_str: bytes, debug_str: bytes, sec
         if size > len(debug_line) - reader.position:
             raise reader.fail("a line table is longer than the section")
         unit = _Reader(debug_line, reader.position, reader.position + size)
-        _decode_unit(unit, wide, {0x1F: debug_line_str, 0x0E: debug_str}, lines, starts, ends)
+        _decode_unit(unit, wide, {0x1F: debug_line_str, 0x0E: debug_str}, lines, starts, ends, most)
         reader.position = unit.end
-    inside = [s for s in sections if "x" in s.flags]
-    lines += (Line(end, "", 0) for end in ends - starts if any(s.address < end < s.end for s in inside))
+    bounds = sorted((s.address, s.end) for s in sections if "x" in s.flags and s.size)
+    for end in ends - starts:
+        before = bisect_left(bounds, (end, 0)) - 1              # sections do not overlap: it can lie in one alone
+        if before >= 0 and end < bounds[before][1]:
+            lines.append(Line(end, "", 0))
     return sorted(lines, key=lambda line: line.address)
 
 
 def _decode_unit(unit: _Reader, wide: int, strings: dict[int, bytes], lines: list[Line], starts: set[int],
-                 ends: set[int]) -> None:
+                 ends: set[int], most: int) -> None:
     """Append one unit's rows to `lines`, the addresses at which its sequences start and end to `starts` and `ends`."""
     version = unit.number(2)
     if not 2 <= version <= 5:
@@ -213,6 +227,7 @@ def _decode_unit(unit: _Reader, wide: int, strings: dict[int, bytes], lines: lis
     operands = b"\0" + unit.take(opcode_base - 1)
     files = _file_names(unit, version, wide, strings)
     unit.position = program_start
+    special = re.compile(b"[\\x%02x-\\xff]+" % opcode_base, re.DOTALL)
     # By opcode: how far a special opcode moves the address and the line.
     moves = [divmod(opcode - opcode_base, line_range) if opcode >= opcode_base else (0, 0) for opcode in range(256)]
     address, file, number, open_sequence = 0, 1, 1, False
@@ -224,14 +239,25 @@ def _decode_unit(unit: _Reader, wide: int, strings: dict[int, bytes], lines: lis
                 raise unit.fail("an address is longer than 64 bits")
             starts.add(address)
             open_sequence = True
-        if len(lines) >= MOST_ROWS:
-            raise unit.fail(f"more than {MOST_ROWS} rows")
+        if len(lines) >= most:
+            raise unit.fail(f"more than {most} rows")
         lines.append(Line(address, files.get(file, ""), number))
 
     while unit.position < unit.end:
         opcode = unit.data[unit.position]
         unit.position += 1
-        if opcode >= opcode_base:
+        if opcode >= opcode_base and open_sequence and unit.position < unit.end and unit.data[unit.position] >= opcode_base:
+            match = special.match(unit.data, unit.position - 1, unit.end)               # nearly all of what we write
+            assert match is not None
+            if len(lines) + len(match[0]) > most:
+                raise unit.fail(f"more than {most} rows")
+            advances, steps = np.divmod(np.frombuffer(match[0], np.uint8).astype(np.int64) - opcode_base, line_range)
+            addresses, numbers = (advances * smallest).cumsum().tolist(), (steps + line_base).cumsum().tolist()
+            name = files.get(file, "")
+            lines.extend([Line(address + further, name, number + below) for further, below in zip(addresses, numbers, strict=True)])
+            address, number = lines[-1].address, lines[-1].line
+            unit.position = match.end()
+        elif opcode >= opcode_base:
             advance, step = moves[opcode]
             address += advance * smallest
             number += line_base + step

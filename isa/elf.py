@@ -128,7 +128,7 @@ def _file_blocks(program: Program) -> Iterator[bytes]:
     others = [s for s in program.sections if not ("a" in s.flags and s.size)]
     position = HEADER_SIZE + SEGMENT_SIZE * len(loaded)
     offsets: dict[str, int] = {}
-    segments = b""
+    segments = bytearray()
     for section in loaded:
         offset = position + (section.address - position) % PAGE
         offsets[section.name] = offset
@@ -141,7 +141,7 @@ def _file_blocks(program: Program) -> Iterator[bytes]:
     for section in others:
         offsets[section.name] = position
         position += section.size - section.zero_size
-    headers = bytes(SECTION_SIZE)
+    headers = bytearray(SECTION_SIZE)
     for section in program.sections:
         kind = SHT_NOBITS if section.zero_size else SHT_PROGBITS
         flags = sum(SECTION_FLAGS[letter] for letter in set(section.flags))
@@ -152,10 +152,9 @@ def _file_blocks(program: Program) -> Iterator[bytes]:
     tail_start = position + -position % 8
 
     def table(name: str, kind: int, data: bytes, link: int = 0, info: int = 0, entry_size: int = 0) -> None:
-        nonlocal headers
         tail.extend(bytes(-len(tail) % 8))
-        headers += struct.pack("<IIQQQQIIQQ", names.add(name), kind, 0, 0, tail_start + len(tail), len(data), link, info,
-                               8 if kind == SHT_SYMTAB else 1, entry_size)
+        headers.extend(struct.pack("<IIQQQQIIQQ", names.add(name), kind, 0, 0, tail_start + len(tail), len(data), link, info,
+                                   8 if kind == SHT_SYMTAB else 1, entry_size))
         tail.extend(data)
 
     for name, data in tables.items():
@@ -170,7 +169,7 @@ def _file_blocks(program: Program) -> Iterator[bytes]:
     header = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\2\1\1", ET_EXEC, EM_RISCV, 1, _unsigned("entry", program.entry),
                          HEADER_SIZE if loaded else 0, tail_start + len(tail), 0, HEADER_SIZE, SEGMENT_SIZE, len(loaded),
                          SECTION_SIZE, count + 3, count + 2)
-    return _stream(header + segments, contents, offsets, tail_start, bytes(tail) + headers)
+    return _stream(header + bytes(segments), contents, offsets, tail_start, bytes(tail + headers))
 
 
 def _stream(head: bytes, contents: list[Section], offsets: dict[str, int], tail_start: int, tail: bytes) -> Iterator[bytes]:

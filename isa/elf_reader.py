@@ -11,6 +11,8 @@ from __future__ import annotations
 import json
 import os
 import struct
+from bisect import bisect_right
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,7 +22,7 @@ from isa.files import opened
 from isa.program import ISA_VERSION, Chunk, FileSlice, Program, ProgramError, Section, Symbol
 
 LARGE = 1 << 20              # bytes from which on the contents of a section are not read but left in the file
-LARGEST_TABLE = 1 << 26      # bytes; a debug section or metadata that claims more, compressed or not, is refused
+LARGEST_TABLE = 1 << 26      # bytes that a compressed debug section or metadata may unpack to; others are no larger than the file
 
 
 def read_elf(path: Path) -> Program:
@@ -147,7 +149,7 @@ class _Image:
             return b""
         index = self.names.index(name)
         section = self.elf_sections[index]
-        if section["sh_type"] == "SHT_NOBITS" or section.data_size > LARGEST_TABLE:
+        if section["sh_type"] == "SHT_NOBITS" or (section.compressed and section.data_size > LARGEST_TABLE):
             raise ProgramError(f"section {name} has no contents or is too large", offset=self._at(index))
         try:
             return bytes(section.data())
@@ -196,11 +198,18 @@ class _Image:
         A linker script may place initial values elsewhere than where the program will copy them. Segments without a
         physical address say 0.
         """
-        for segment in self.segments:
-            if (segment.p_type == "PT_LOAD" and segment.p_paddr
-                    and segment.p_vaddr <= address < segment.p_vaddr + max(1, segment.p_filesz)):
+        before = bisect_right(self._moved, address, key=lambda segment: segment.p_vaddr) - 1
+        if before >= 0:
+            segment = self._moved[before]
+            if address < segment.p_vaddr + max(1, segment.p_filesz):
                 return int(address - segment.p_vaddr + segment.p_paddr)
         return address
+
+    @cached_property
+    def _moved(self) -> list[Any]:
+        """Segments that say where they are loaded, by rising virtual address."""
+        return sorted((segment for segment in self.segments if segment.p_type == "PT_LOAD" and segment.p_paddr),
+                      key=lambda segment: segment.p_vaddr)
 
     def _add_segments(self, sections: dict[int, Section]) -> None:
         """Make sections from the segments, for files whose section headers were removed."""

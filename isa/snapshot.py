@@ -26,7 +26,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -187,8 +187,8 @@ class _Header(BaseModel):
 
     pc: int = Field(ge=0, lt=1 << 64)
     exit_code: int | None = Field(ge=0, le=255)
-    prompt: list[Annotated[int, Field(ge=0, lt=1 << 63)]]
-    tokens: list[Annotated[int, Field(ge=-(1 << 63), lt=1 << 63)]]
+    prompt: list[int]
+    tokens: list[int]
     written: tuple[NonNegativeInt, NonNegativeInt] | None = None
     parts: NonNegativeInt
     state: list[str]

@@ -18,12 +18,6 @@ from isa.instruction import Counter, Csr, Parameter, StateArray, Unit, instructi
 from isa.numbers import FORMATS
 from isa.traps import Cause, Trap
 
-
-def _sound(state, parameter):
-    kind, length, group = (int(state[f"lut.{name}"][0]) for name in ("kind", "length", "x_group"))
-    return kind <= 2 and length <= parameter("lut.activations") and (group == 0 or length % group == 0)
-
-
 UNIT = Unit(
     "lut", "LUT multiply-accumulate",
     """\
@@ -69,7 +63,7 @@ bit plane of the weights is a pass of its own over 0/1 weights. A codebook weigh
     parameters=(
         Parameter("lut.activations", "int8 activations", "activations that the tables of the unit hold together"),
     ),
-    sound=_sound,
+    sound=lambda state, parameter: bool(state["lut.kind"][0] <= 2 and state["lut.length"][0] <= parameter("lut.activations")),
     state=(
         StateArray("lut.kind",         "u1", 1,                 "what was built: 0 nothing, 1 int8, 2 binary"),
         StateArray("lut.length",       "u8", 1,                 "activations built"),
