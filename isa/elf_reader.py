@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import struct
 from bisect import bisect_right
 from functools import cached_property
@@ -23,6 +24,8 @@ from isa.program import ISA_VERSION, Chunk, FileSlice, Program, ProgramError, Se
 
 LARGE = 1 << 20              # bytes from which on the contents of a section are not read but left in the file
 LARGEST_TABLE = 1 << 26      # bytes that a compressed debug section or metadata may unpack to; others are no larger than the file
+
+_MAPPING = re.compile(r"\$(d|x(rv\w*)?)(\..*)?", re.DOTALL)      # symbols that mark where code and data begin, in the psABI
 
 
 def read_elf(path: Path) -> Program:
@@ -275,7 +278,7 @@ class _Image:
                                    offset=int(table.sh_offset) + number * elf.SYMBOL_SIZE)
             name = strings[name_at:end].decode("utf-8", "replace")
             # Mapping symbols, and labels that assemblers keep to themselves: ld leaves .L in with --emit-relocs.
-            if not name or (binding == 0 and (name.startswith(".L") or (kind == 0 and name.startswith(("$x", "$d"))))):
+            if not name or (binding == 0 and (name.startswith(".L") or (kind == 0 and _MAPPING.fullmatch(name)))):
                 continue
             symbols.append(Symbol(name, value, size, elf.KINDS[kind], elf.BINDINGS[min(binding, 2)],
                                   None if place == elf.SHN_ABS else sections[place].name))

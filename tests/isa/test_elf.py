@@ -462,6 +462,13 @@ def test_overlapping_segments_name_their_program_header(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------------ what is written is read
 
 
+def test_labels_that_look_like_marks_of_code_and_data_are_read_back(tmp_path: Path) -> None:
+    names = ["$data", "$x1", "$xs", "$d.", "$x", "$d", "$xrv64im", "$x.text", "$"]
+    Program([Section(".text", "ax", 0x8000_0000, 4, [NOP])],
+            [Symbol(name, 0x8000_0000, section=".text") for name in names]).save(tmp_path / "a.elf")
+    assert [symbol.name for symbol in Program.load(tmp_path / "a.elf").symbols] == ["$data", "$x1", "$xs", "$"]
+
+
 def test_lines_as_many_as_instructions_and_metadata_of_any_size_are_read_back(tmp_path, monkeypatch) -> None:
     """The limits are for tables that claim more than the file holds: code and text of that size are no such claim."""
     monkeypatch.setattr(dwarf, "MOST_ROWS", 1000)
