@@ -22,7 +22,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import IO
 
 from isa.files import TEMPORARY, sweep
 
@@ -71,7 +70,7 @@ def _temporary_name() -> str:
 
 _refused: dict[Path, str] = {}          # roots that this process does not use any more, and why
 _trusted: set[Path] = set()             # folders that were looked at
-_locks: dict[Path, IO[bytes]] = {}      # never closed: that would let go of every lock in the file
+_locks: dict[Path, int] = {}            # open files, never closed: that would let go of every lock in one
 
 
 def _refuse(root: Path, why: str) -> None:
@@ -186,14 +185,14 @@ class Cache:
                 assert stream is not None
                 fcntl.lockf(stream, fcntl.LOCK_UN, 1, at)
 
-    def _lock(self) -> IO[bytes] | None:
-        """The file whose bytes are the locks, open; None where there is none."""
+    def _lock(self) -> int | None:
+        """The file whose bytes are the locks, open: its descriptor. None where there is none."""
         for root in self.roots():
             path = root / self.name / "lock"
             try:
                 _make(path.parent, root)
                 if path not in _locks:
-                    _locks[path] = open(path, "ab")         # noqa: SIM115
+                    _locks[path] = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
                 return _locks[path]
             except OSError as error:
                 _refuse(root, error.strerror or str(error))
@@ -256,7 +255,7 @@ def _remove(files: tuple[Path, ...]) -> None:
             path.unlink()
 
 
-def _acquire(stream: IO[bytes], at: int, waiting: Callable[[], None]) -> bool:
+def _acquire(stream: int, at: int, waiting: Callable[[], None]) -> bool:
     end, told = time.monotonic() + PATIENCE, False
     while True:
         try:

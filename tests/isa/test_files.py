@@ -93,7 +93,8 @@ def test_a_signal_ends_a_run_and_leaves_no_file(assembled, tmp_path: Path, engin
     folder.mkdir()
     ignored = signal.signal(signal.SIGINT, signal.SIG_IGN) if deaf else signal.getsignal(signal.SIGINT)
     try:
-        child = Child(*SLIMULATOR, "run", elf, "--engine", engine, "--json", folder / "r.json", "--csv", folder / "r.csv")
+        files = "--json", folder / "r.json", "--csv", folder / "r.csv"
+        child = Child(*SLIMULATOR, "run", elf, "--quiet", "--engine", engine, *files)
     finally:
         signal.signal(signal.SIGINT, ignored)
     with child:
