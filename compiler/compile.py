@@ -154,6 +154,16 @@ class Compiled:
             section.chunks = [Made(name, 0, part.size, part, partial(_tell, progress, before, whole))]
             before += part.size
 
+    @property
+    def int8_activations(self) -> bool:
+        """Whether integer weights are multiplied by int8 activations."""
+        return any(".i8" in op.kind and op.kind.startswith(("gemv", "collect")) for _, op in self.graph.steps())
+
+    @property
+    def decodes(self) -> bool:
+        """Whether integer weights are decoded for fp32 activations."""
+        return any(op.kind == "gemv.decoded" for _, op in self.graph.steps())
+
     def summary(self) -> str:
         """What the program takes of the machine's memories, one line each."""
         memory, c = self.memory, self.model.config
@@ -175,10 +185,9 @@ class Compiled:
                 rows[number] = region, size, f"{text}; {self.placement.rows_of(at, size)}"
                 at += size
             rows = [("hbm", self.placement.size, "matrices in the banks, see below"), *rows]
-        kinds_of = {op.kind for _, op in self.graph.steps()}
-        if any(".i8" in kind and kind.startswith(("gemv", "collect")) for kind in kinds_of):
+        if self.int8_activations:
             lines.append("  integer weights take int8 activations, one scale for a vector (--activations f32: products in fp32)")
-        if "gemv.decoded" in kinds_of:
+        if self.decodes:
             lines.append("  integer weights are decoded for fp32 activations: products on the vector unit")
         return "\n".join([*(f"  {region:<5} {size:>15,} bytes  {text}" for region, size, text in rows), *lines])
 

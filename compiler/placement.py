@@ -313,13 +313,7 @@ def _plan(model: Model, banks: Organisation, groups: Sequence[tuple[int, ...]], 
         its = form or format_in_banks(model.tensor(name), name, int8=int8)
         return {role: _shaped(role, its, model.tensor(name).shape, banks, head_dim)} if its else {}
 
-    once = [role for role, shape in roles(c) if not role.startswith("layers.") and len(shape) == 2
-            and role not in ("embedding", "positions", "head")]
-    outside: dict[str, Banked] = {}
-    for role in (*once, "head"):
-        outside |= shaped(role, role)
-    placement.once, placement.layers_row = _side_by_side(outside, banks)
-    for layers in groups:
+    for layers in groups:                       # first, for the way out of what is wrong with them is one for the head too
         body: dict[str, Banked] = {}
         for role, shape in layer_roles(c):
             if len(shape) == 2:
@@ -327,6 +321,12 @@ def _plan(model: Model, banks: Organisation, groups: Sequence[tuple[int, ...]], 
         placed, rows = _side_by_side(body, banks)
         placement.bodies.append(placed)
         placement.body_rows.append(rows)
+    once = [role for role, shape in roles(c) if not role.startswith("layers.") and len(shape) == 2
+            and role not in ("embedding", "positions", "head")]
+    outside: dict[str, Banked] = {}
+    for role in (*once, "head"):
+        outside |= shaped(role, role)
+    placement.once, placement.layers_row = _side_by_side(outside, banks)
     return placement
 
 

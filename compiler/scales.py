@@ -67,6 +67,4 @@ class Magnitudes:
     @property
     def best(self) -> np.float32:
         """As the function, with cuts between bins alone: neighbours within them differ by less than a hundredth."""
-        counts, sums = self._counts.copy(), self._sums
-        counts[0] = 0                       # zeros, and what is as good as zero
-        return np.float32(_scale(np.cumsum(sums[::-1]), np.cumsum(counts[::-1])))
+        return np.float32(_scale(np.cumsum(self._sums[::-1]), np.cumsum(self._counts[::-1])))

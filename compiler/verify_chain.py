@@ -151,8 +151,11 @@ def quantised_graph(model: Model, compiled: Compiled, tokens: Sequence[int], siz
                       of_graph(Executor(compiled.graph, compiled.model)), progress)
     finite = bool(np.isfinite([*scores.bits, scores.divergence]).all())
     kv = compiled.graph.values["keys"].format
-    exact = {placed.format for placed in compiled.layout.every()} == {"f32"} == {kv} and "active" not in compiled.graph.values
-    said = ", ".join([compiled.layout.said(), *([f"keys and values {kv}"] if kv != "f32" else [])])
+    unrounded = compiled.decodes or (model.config.int8_activations and not compiled.int8_activations)     # by --activations f32
+    exact = ({placed.format for placed in compiled.layout.every()} == {"f32"} == {kv} and "active" not in compiled.graph.values
+             and not unrounded)
+    said = ", ".join([compiled.layout.said(), *([f"keys and values {kv}"] if kv != "f32" else []),
+                      *(["activations f32"] if unrounded else [])])
     return Check(NAMES[1], _verdict(finite and (not exact or scores.kl < SAME)),
                  f"{said}: top-1 agreement {100 * scores.agreement:.1f} %, KL {scores.kl:.2e} nats, "
                  f"perplexity {scores.perplexity[0]:.2f} -> {scores.perplexity[1]:.2f} on {scores.tokens} tokens", scores.as_json())

@@ -269,5 +269,3 @@ def _place(role: str, shape: tuple[int, ...], at: int, tensor: Tensor | None, by
 
 def _up(value: int, unit: int) -> int:
     return -(-value // unit) * unit
-
-

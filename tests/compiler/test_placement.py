@@ -346,16 +346,17 @@ def of_a_q8_0_file() -> Model:
 
 
 def test_the_hint_for_scales_along_a_row_works(tmp_path: Path) -> None:
-    """Of the file's own codes, in every matrix and in the head alone."""
+    """Of the file's own codes, in every matrix and in the head alone: one hint is enough."""
     model = of_a_q8_0_file()
-    with pytest.raises(ModelError, match="tensor head: i8 with a scale for each 16 columns") as error:
+    with pytest.raises(ModelError, match=r"tensor layers\.0\.q: i8 with a scale for each 16 columns") as error:
         compile_model(model, machine="hpim")
+    assert error.value.hint == "--weights i8:row"
+    with pytest.raises(ModelError, match="tensor head: i8 with a scale for each 16 columns") as error:
+        compile_model(model, machine="hpim", recipe=read_recipe("i8:tensor"))
     assert error.value.hint == 'in a recipe: head = "i8:row"'
     recipe = tmp_path / "head.toml"
-    recipe.write_text('head = "i8:row"', encoding="utf-8")
-    with pytest.raises(ModelError, match=r"tensor layers\.0\.q: i8 with a scale for each 16 columns") as error:
-        compile_model(model, machine="hpim", recipe=read_recipe(str(recipe)))
-    assert error.value.hint == "--weights i8:row"
+    recipe.write_text('weights = "i8:tensor"\nhead = "i8:row"', encoding="utf-8")
+    compile_model(model, machine="hpim", recipe=read_recipe(str(recipe)))
     for weights in ("i8:row", "f16"):
         compiled = compile_model(model, machine="hpim", recipe=read_recipe(weights))
         assert {placed.stored for placed in compiled.layout.every() if placed.is_matrix} == {weights}

@@ -16,11 +16,12 @@ from tiny import write_checkpoint
 from asm.disassembler import disassemble
 from compiler import verify_chain
 from compiler.compile import Compiled, compile_model
+from compiler.errors import ModelError
 from compiler.frontends import load
 from compiler.graph import EXACT, Executor
 from compiler.recipe import read_recipe
 from compiler.settings import Settings
-from compiler.verify_chain import NAMES, Check, checks, dump_to, engines, operations
+from compiler.verify_chain import NAMES, SAME, Check, checks, dump_to, engines, operations, quantised_graph
 from emulator.engine import Machine
 from isa.preset import load_preset
 from isa.program import Program, ProgramError
@@ -52,6 +53,22 @@ def test_a_good_program_passes(tiny: Path, weights: str | None) -> None:
     exact = weights is None
     assert (found[1].figures["kl_divergence"] < 1e-9) == exact
     assert found[2].figures["operations"] > 5 * 2 * 20
+
+
+@pytest.mark.parametrize("machine", ["slim", "hpim"])
+def test_a_model_whose_activations_are_no_longer_rounded_is_another(machine: str) -> None:
+    """All its weights are fp32, and it differs from the float graph, which rounds: that is no fault."""
+    model = random_model(SHAPES["bitnet"], ternary=True)
+    with pytest.raises(ModelError, match=r"f32 for int8 activations; .*\nhint: .*--activations f32"):
+        compile_model(model, machine=machine, recipe=read_recipe("f32"))
+    for weights in ("f32", "i8"):
+        compiled = compile_model(model, machine=machine, recipe=read_recipe(weights), activations="f32")
+        assert (compiled.decodes, compiled.int8_activations) == (weights == "i8", False)
+        check = quantised_graph(model, compiled, TOKENS, 8)
+        assert check.verdict == "pass" and ", activations f32: top-1" in check.text
+        assert check.figures["kl_divergence"] > SAME
+    compiled = compile_model(model, machine=machine)
+    assert "activations" not in quantised_graph(model, compiled, TOKENS, 8).text
 
 
 @pytest.mark.parametrize("machine", ["slim", "hpim"])
