@@ -34,7 +34,7 @@ class Made(FileSlice):
 
 
 class _Passing(io.RawIOBase, IO[bytes]):
-    """A stream whose bytes are taken out while it is written to. It goes forward only."""
+    """A stream whose bytes are taken out while it is written to."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,18 +47,6 @@ class _Passing(io.RawIOBase, IO[bytes]):
 
     def tell(self) -> int:
         return self._taken + len(self._data)
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        """Skip over zeros."""
-        assert whence == 1 and offset >= 0
-        self._data += bytes(offset)
-        return self.tell()
-
-    def truncate(self, size: int | None = None) -> int:
-        """The end of what was skipped over: the bytes up to there."""
-        assert size is not None and size >= self.tell()
-        self._data += bytes(size - self.tell())
-        return size
 
     def taken(self, size: int) -> Iterator[bytes]:
         data, self._data = self._data, bytearray()

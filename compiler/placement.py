@@ -164,22 +164,18 @@ class Placement:
     # -------------------------------------------------------------------------------------------- the image
 
     def write(self, stream: IO[bytes]) -> Iterator[tuple[int, int]]:
-        """Write the image, row by row through all channels; yields (bytes so far, all bytes). Rows of zeros are skipped over."""
+        """Write the image, row by row through all channels; yields (bytes so far, all bytes). No row is empty."""
         parts: dict[int, list[_Part]] = {}
         for name, banked, base in self.matrices():
             for number in range(banked.rows):
                 parts.setdefault(base + banked.row + number, []).append(_Part(banked, name, *divmod(number, banked.depth)))
-        start, kept = stream.tell(), dict[tuple[str, int], Any]()
+        kept = dict[tuple[str, int], Any]()
         for row in range(self.linear_row):
-            if row in parts:
-                stripe = np.zeros((self.stripe // COLUMN_BYTES, COLUMN_BYTES), np.uint8)
-                for part in parts[row]:
-                    self._fill(stripe, part, kept)
-                stream.write(stripe.data)
-            else:
-                stream.seek(self.stripe, 1)
+            stripe = np.zeros((self.stripe // COLUMN_BYTES, COLUMN_BYTES), np.uint8)
+            for part in parts[row]:
+                self._fill(stripe, part, kept)
+            stream.write(stripe.data)
             yield (row + 1) * self.stripe, self.size
-        stream.truncate(start + self.size)
 
     def _fill(self, stripe: npt.NDArray[np.uint8], part: _Part, kept: dict[tuple[str, int], Any]) -> None:
         """Put a part of a matrix into a row of all banks, (columns in the order of their addresses, 32 bytes)."""

@@ -136,6 +136,7 @@ OPTIONS: list[tuple[dict[str, Any], str]] = [
     ({"attn_logit_softcapping": 50.0},              r"attn_logit_softcapping: 50.0; expected null"),
     ({"num_local_experts": 8},                      r"num_local_experts: 8; expected none\nhint: mixtures of experts"),
     ({"layer_norm_elementwise_affine": False},      r"layer_norm_elementwise_affine: False; expected true"),
+    ({"hiden_act": "relu"},                         r"hiden_act: unknown option, 'relu'; .*\nhint: did you mean 'hidden_act'"),
     ({"hidden_sise": 32},                           r"hidden_sise: unknown option, 32; .*\nhint: did you mean 'hidden_size'"),
     ({"layer_scale": {"a": 1}},                     r"layer_scale: unknown option, .*\nhint: it may change what is computed"),
     ({"quantization_config": {"quant_method": "bitnet",
