@@ -18,7 +18,8 @@ from commands.shared import JSON, json_text
 def cache(names: tuple[str, ...], clear: bool, as_json: bool) -> None:
     """What is kept from one run to the next: kernels compiled for this processor, and programs compiled from checkpoints.
 
-    SLIMULATOR_CACHE_SIZE (5G) is the limit of all; what was not used for longest goes first.
+    SLIMULATOR_CACHE_SIZE (5G) is the limit of the programs, a tenth of it that of the kernels. What was not used for longest goes
+    first.
     """
     from isa.caches import KERNELS, PROGRAMS, temporary, usual
     rows: list[dict[str, Any]] = []
@@ -35,8 +36,8 @@ def cache(names: tuple[str, ...], clear: bool, as_json: bool) -> None:
         click.echo(json_text(rows))
         return
     for row in rows:
-        click.echo(f"{row['cache']:<9} {row['files']:>6} files {_size(row['bytes']):>10} of {_size(row['limit'])}"
-                   f"{_age(row['oldest_use']):<28}  {Path(row['folder'])}")
+        click.echo(f"{row['cache']:<9} {row['files']:>6} files {_size(row['bytes']):>10} of "
+                   f"{_size(row['limit']) + _age(row['oldest_use']):<36}  {Path(row['folder'])}")
     if clear:
         click.echo(f"{_size(sum(row['freed'] for row in rows))} freed")
 

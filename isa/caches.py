@@ -146,8 +146,7 @@ class Cache:
                 continue
             if root.name == _temporary_name() and not _refused:
                 _refused[usual()] = ""
-                warnings.warn(f"{usual()} could not be written to when this was compiled: it comes from {root}", CacheWarning,
-                              stacklevel=2)
+                warnings.warn(f"taken from {root}, where an earlier command kept it; {usual()} does not have it", CacheWarning, stacklevel=2)
             yield path
 
     def keep(self, name: str, write: Callable[[Path], None]) -> Path:

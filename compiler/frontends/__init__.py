@@ -34,7 +34,7 @@ def load(path: Path | str, tokenizer: Path | str | None = None) -> Model:
     try:
         return _load(path, own)
     except OSError as error:
-        raise ModelError(error.filename or path, "", got=error.strerror or str(error), expected="files that can be read") from None
+        raise ModelError(error.filename or path, "", got=error.strerror or str(error)) from None
 
 
 def _load(path: Path, tokenizer: Path | None) -> Model:

@@ -150,10 +150,14 @@ def _opt(options: Options) -> Config:
 
 
 def _rope(options: Options, head_dim: int, theta: float) -> Rope:
-    """From rope_parameters, or from rope_theta and rope_scaling as older files have them."""
+    """From rope_parameters, or from rope_theta and rope_scaling as older files have them.
+
+    Where both tables are, somebody has added the older one to have another rope: it counts, as in transformers
+    (modeling_rope_utils.py, convert_rope_params_to_dict).
+    """
     theta = options.real("rope_theta", theta)
     older, newer = options.table("rope_scaling"), options.table("rope_parameters")
-    scaling = newer if newer.values else older
+    scaling = older if older.values else newer
     theta = scaling.real("rope_theta", theta)
     if not 0 < theta < math.inf:
         raise options.error("rope_theta", got=str(theta), expected="a positive number")

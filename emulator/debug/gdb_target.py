@@ -40,9 +40,9 @@ def description() -> str:
 
 
 def _group(name: str) -> str:
-    """`info registers lut` prints a unit's."""
+    """`info registers lut` prints a unit's. gdb has a group of its own, "vector", and takes `vec` for its abbreviation."""
     unit, dot, _ = name.partition(".")
-    return unit if dot else "csr"
+    return ("vector" if unit == "vec" else unit) if dot else "csr"
 
 
 def read_register(machine: ReferenceMachine, number: int) -> int:

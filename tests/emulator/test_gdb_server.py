@@ -167,6 +167,9 @@ def test_the_description_names_every_register(served) -> None:
     assert {reg.get("bitsize") for feature in features.values() for reg in feature} == {"64"}
     csrs = {reg.get("name"): int(reg.get("regnum", "")) for reg in features["org.gnu.gdb.riscv.csr"]}
     assert csrs == {csr.name.replace(".", "_"): 65 + csr.address for csr in CSRS.values()}
+    groups = {reg.get("name"): reg.get("group") for reg in features["org.gnu.gdb.riscv.csr"]}
+    assert [groups[name] for name in ("lut_lookups", "core_loads", "mepc")] == ["lut", "core", "csr"]
+    assert groups["vec_cols"] == groups["vec_macs"] == "vector"         # gdb's own name, for which it takes `info registers vec`
     assert client.ask("qXfer:features:read:other.xml:0,100").startswith("E")
 
 

@@ -122,6 +122,7 @@ OPTIONS: list[tuple[dict[str, Any], str]] = [
     ({"rope_theta": -1.0},                          r"rope_theta: -1.0; expected a positive number"),
     ({"rope_scaling": {"type": "yarn"}},            r"rope_scaling.type: 'yarn'; expected default, linear or llama3"),
     ({"rope_scaling": {"rope_type": "dynamic"}},    r"rope_scaling.rope_type: 'dynamic'; expected default, linear or llama3"),
+    ({"rope_parameters": {"rope_type": "default"}, "rope_scaling": {"rope_type": "yarn"}}, r"rope_scaling.rope_type: 'yarn'"),
     ({"rope_parameters": {"rope_type": "longrope"}}, r"rope_parameters.rope_type: 'longrope'"),
     ({"rope_scaling": {"type": "linear"}},          r"rope_scaling.factor: missing; expected a number"),
     ({"rope_scaling": {"type": "linear", "factor": 0}}, r"rope_scaling.factor: 0; expected a positive number"),
