@@ -146,7 +146,8 @@ class Cache:
                 continue
             if root.name == _temporary_name() and not _refused:
                 _refused[usual()] = ""
-                warnings.warn(f"taken from {root}, where an earlier command kept it; {usual()} does not have it", CacheWarning, stacklevel=2)
+                warnings.warn(f"what is compiled comes from {root}, where an earlier command kept it: {usual()} does not have it",
+                              CacheWarning, stacklevel=2)
             yield path
 
     def keep(self, name: str, write: Callable[[Path], None]) -> Path:
