@@ -75,8 +75,8 @@ def read_tokenizer(file: Path, values: dict[str, Any], notes: list[str] | None =
 
 
 def _list(options: Options, key: str, kind: type) -> list[Any]:
-    values = options.values.get(key)
-    if not isinstance(values, list) or not all(isinstance(value, kind) for value in values):
+    values, kinds = options.values.get(key), (int, float) if kind is float else kind
+    if not isinstance(values, list) or not all(isinstance(value, kinds) for value in values):
         raise options.error(key, got="missing or of another type", expected=f"a list of {kind.__name__}")
     return values
 
@@ -89,7 +89,7 @@ def _piece(options: Options, kind: int) -> Piece:
 
 
 def _pieces(options: Options, tokens: list[str], kinds: list[Piece], bos: int | None) -> Tokenizer:
-    scores = [float(score) for score in _list(options, "scores", (int | float))]       # type: ignore[arg-type]
+    scores = [float(score) for score in _list(options, "scores", float)]
     if len(scores) != len(tokens):
         raise options.error("scores", got=f"{len(scores)} entries", expected=f"one for each of {len(tokens)} tokens")
     pieces = [token.replace(SPACE, " ").encode() for token in tokens]

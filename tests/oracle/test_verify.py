@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compiler.against_transformers import TOLERANCE
+from compiler.against_transformers import TOLERANCE, Comparison
 from compiler.frontends import load
 from compiler.frontends.huggingface import AbsmeanTensor
 from compiler.graph import Executor
@@ -147,3 +147,13 @@ def test_a_wrong_rounding_is_found(wrong: Any, said: str, tmp_path: Path, monkey
     monkeypatch.setattr(Executor, "_quantise", lambda executor, x: wrong(*original(executor, x)))
     check = float_graph(load(tmp_path), SHORT)
     assert check.verdict == "FAIL" and said in check.text
+
+
+@pytest.mark.parametrize(("theirs", "said"), [
+    ((127, 10, 3), ""), ((127, 11, 3), ""), ((127, 12, 3), "code 1 of 10.5 is 10, expected 12"),
+    ((127, 10, 4), "code 2 of 3.2 is 3, expected 4"), ((127, -10, 3), "code 1 of 10.5 is 10, expected -10")])
+def test_on_a_tie_a_code_may_be_the_neighbour_and_nothing_else(theirs: tuple[int, ...], said: str) -> None:
+    found = Comparison(1)
+    found.round(np.array([127, 10.5, 3.2], np.float32), np.array([127, 10, 3], np.int8), np.float32(1), np.array(theirs), "x")
+    assert said in found.fault if said else not found.fault
+    assert found.flips == (theirs != (127, 10, 3))

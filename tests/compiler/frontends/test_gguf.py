@@ -366,6 +366,7 @@ def test_bad_bpe(change: dict[str, Any], message: str, tmp_path: Path) -> None:
 def test_bad_pieces(tmp_path: Path) -> None:
     fields = spm_fields()
     for change, message in (({"tokenizer.ggml.scores": [1.0]}, "scores: 1 entries; expected one for each of 300"),
+                            ({"tokenizer.ggml.scores": "x"}, "scores: missing or of another type; expected a list of float"),
                             ({"tokenizer.ggml.token_type": [6] * made.VOCAB}, "piece 0: b'<unk>' is said to be a byte"),
                             ({"tokenizer.ggml.tokens": ["a"] * 200}, "token_type: 300 entries; expected one for each of 200")):
         (tmp_path / "model.gguf").unlink(missing_ok=True)
