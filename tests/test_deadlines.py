@@ -61,3 +61,13 @@ def test_a_test_that_hangs_is_ended(where: str, tmp_path: Path) -> None:
         assert "Timeout (>2.0s) from pytest-timeout" in said and "1 failed, 1 passed" in said
     else:
         assert "Timeout (0:00:05)!" in said and 'line 4 in test_hangs' in said
+
+
+def test_tests_press_control_c_also_where_a_script_runs_them_in_the_background(tmp_path: Path) -> None:
+    """A shell without job control has SIGINT ignored in what it starts with &: the program under test would run on."""
+    (tmp_path / "test_it.py").write_text("import os, signal, pytest\n\ndef test_it():\n    with pytest.raises(KeyboardInterrupt):\n"
+                                         "        os.kill(os.getpid(), signal.SIGINT)\n")
+    (tmp_path / "conftest.py").write_text((ROOT / "tests" / "conftest.py").read_text(encoding="utf-8"), encoding="utf-8")
+    done = run("sh", "-c", 'trap "" INT; exec "$@"', "sh", sys.executable, "-m", "pytest", "-c", ROOT / "pyproject.toml",
+               "--rootdir", tmp_path, "-p", "no:cacheprovider", "-p", "no:xdist", tmp_path / "test_it.py")
+    assert done.returncode == 0, done.stdout + done.stderr
