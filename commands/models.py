@@ -128,9 +128,6 @@ def _summary(report: Any, machine: str, engine: str, threads: int) -> None:
     """What a generation took, on stderr: exact events, and this host's time."""
     from isa.counters import COUNTERS
 
-    def say(text: str) -> None:
-        click.echo(text, err=True)
-
     def events(*prefixes: str) -> list[str]:
         return [f"{name.partition('.')[2].replace('_', ' ')} {count:,}" for name, count in report.counters.items()
                 if count and name.startswith(prefixes)]

@@ -216,7 +216,8 @@ class Printer:
         if self._silent or self._error:
             return
         try:
-            click.echo(line)
+            to_stdout([line])
+            sys.stdout.flush()
         except OSError as error:
             if not self._file:
                 raise

@@ -148,6 +148,7 @@ def open_program(path: Path, tokenizer: Path | None = None, model: Path | None =
     if "model" not in program.meta or program.symbol("parameters") is None:
         raise ProgramError("it generates no tokens: no model was compiled to it", path=str(path),
                            hint="slimulator run executes any program")
+    _check_card(program, path)
     if tokenizer is not None:
         vocab = program.meta["model"]["vocab"]
         loaded = load_tokenizer(tokenizer, vocab)
@@ -159,6 +160,22 @@ def open_program(path: Path, tokenizer: Path | None = None, model: Path | None =
         raise ModelError(path, "tokenizer", got="none", expected="a tokenizer in the program, or beside the checkpoint",
                          hint="name one: --tokenizer FILE")
     return program, unpacked(program.meta["tokenizer"], model or path)
+
+
+def _check_card(program: Program, path: Path) -> None:
+    """Raise ProgramError unless a program's model card holds what a run looks up there."""
+    def whole(value: object) -> bool:
+        return isinstance(value, int) and value > 0
+
+    card = program.meta["model"] if isinstance(program.meta["model"], dict) else {}
+    wrong = [key for key in ("vocab", "context", "hidden") if not whole(card.get(key))]
+    wrong += ["weights"] * (not isinstance(card.get("weights", ""), str))
+    if program.symbol("neuron_counts") is not None:
+        sizes = card.get("neuron_bytes")
+        wrong += ["neuron_bytes"] * (not isinstance(sizes, list) or not all(map(whole, sizes)))
+    for key in wrong[:1]:
+        raise ProgramError(f"its model card is damaged: {key} is {card.get(key)!r}"[:200], path=str(path),
+                           hint="compile the model again")
 
 
 # ------------------------------------------------------------------------------------------------ a run

@@ -218,6 +218,15 @@ def test_what_was_not_looked_at_is_said_once(command: Command, tmp_path: Path) -
         assert (status, (out + err).count("note"), err.count(note)) == (0, times, times), err
 
 
+def test_a_programs_own_words_do_not_command_a_terminal(command: Command, tiny: Path, tmp_path: Path) -> None:
+    assert command("compile", tiny, "-o", tmp_path / "m.elf")[0] == 0
+    program = slimulator.Program.load(tmp_path / "m.elf")
+    program.meta["model"]["weights"] = "t2\x1b]52;c;aGk=\x07"
+    program.save(tmp_path / "m.elf")
+    status, _, err = command("generate", tmp_path / "m.elf", "abc", "-n", 2)
+    assert status == 0 and "weights       t2" in err and "\x1b" not in err and "\x07" not in err
+
+
 def test_eval_prints_dense_beside_sparse(command: Command, tmp_path: Path) -> None:
     demo, words = write_relu(tmp_path), tmp_path / "t.txt"
     words.write_text("a cat sat on a mat. a dog ran and ran and ran.", encoding="utf-8")

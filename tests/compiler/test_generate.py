@@ -136,6 +136,17 @@ def test_a_program_carries_its_tokenizer(tiny: Path, tmp_path: Path) -> None:
         open_program(tmp_path / "none.elf")
 
 
+@pytest.mark.parametrize(("change", "said"), [
+    ({"context": "many"}, "context is 'many'"), ({"context": None}, "context is None"), ({"vocab": 0}, "vocab is 0"),
+    ({"weights": [1]}, r"weights is \[1\]"), (7, "vocab is None")])
+def test_a_damaged_model_card_is_refused(change: Any, said: str, tiny: Path, tmp_path: Path) -> None:
+    program = Program.load(find_program(tiny))
+    program.meta["model"] = {**program.meta["model"], **change} if isinstance(change, dict) else change
+    program.save(tmp_path / "m.elf")
+    with pytest.raises(ProgramError, match=f"its model card is damaged: {said}\nhint: compile the model again"):
+        open_program(tmp_path / "m.elf")
+
+
 def test_programs_are_kept_by_what_they_are_made_of(tiny: Path, programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = find_program(tiny)
     before = path.stat().st_mtime_ns

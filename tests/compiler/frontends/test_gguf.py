@@ -322,6 +322,17 @@ def test_byte_level_bpe(pre: str, steps: list[Any], bos: list[int], tmp_path: Pa
         assert ours.decode([0, *ours.encode(text), 1]) == text
 
 
+def test_what_a_user_has_defined_is_found_whole_in_byte_level_bpe(tmp_path: Path) -> None:
+    fields = bpe_fields(trained([pre_tokenizers.ByteLevel(add_prefix_space=False)]), "gpt-2")
+    replaced, fields["tokenizer.ggml.tokens"][-1] = fields["tokenizer.ggml.tokens"][-1], "<tool>"
+    fields["tokenizer.ggml.merges"] = [merge for merge in fields["tokenizer.ggml.merges"] if merge.replace(" ", "") != replaced]
+    for kind, whole in ((1, False), (4, True)):
+        fields["tokenizer.ggml.token_type"][-1] = kind
+        ours = need_tokenizer(load(made.write_gguf(tmp_path / f"{kind}.gguf", made.weights(), fields=fields)))
+        assert (ours.encode("<tool>") == [made.VOCAB - 1]) == whole
+        assert ours.decode(ours.encode("a <tool>b")) == "a <tool>b"
+
+
 def test_bos_is_put_before_where_the_file_or_its_kind_says_so(tmp_path: Path) -> None:
     fields = bpe_fields(trained([pre_tokenizers.ByteLevel(add_prefix_space=False)]), "llama-bpe")
     encoded = []
