@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from emulator.debug.gdb_packets import LARGEST, Event, Kind, PacketReader, frame
+from isa.text import printable
 
 _MOST_BAD = 10              # packets with wrong checksums, or requests to repeat, in a row
 _MOST_GARBAGE = 1 << 16     # bytes outside packets
@@ -105,8 +106,10 @@ class Connection:
         self._write(self._last)
 
     def console(self, text: str) -> None:
-        """Have gdb print some text. Only between a packet that asks for it (monitor, continue) and its answer."""
-        data = text.encode().hex().encode()
+        """Have gdb print some text, without what a terminal obeys. Only between a packet that asks for it (monitor, continue) and
+        its answer.
+        """
+        data = printable(text, keep="\n\t").encode().hex().encode()
         for start in range(0, len(data), LARGEST - 2):
             self.send(b"O" + data[start:start + LARGEST - 2])
 

@@ -23,6 +23,7 @@ from emulator.debug.places import unit_operations
 from emulator.debug.session import Breakpoint, Point, Session, Stop, Watchpoint, check_watch
 from emulator.debug.viewer import Viewer
 from isa.reference import RunResult
+from isa.text import printable
 from isa.watchdog import INTERRUPTED
 
 ADDRESS = "127.0.0.1"
@@ -331,7 +332,7 @@ _ANSWERS: dict[str, Callable[[GdbServer, str], str | None]] = {     # by how a p
 def serve(session: Session, port: int, name: str) -> int:
     """Listen on `port` of 127.0.0.1, any free one for 0, and serve gdb. Returns the command's exit status."""
     def say(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
+        print(printable(line, keep="\n\t"), file=sys.stderr, flush=True)
     try:
         listener = socket.create_server((ADDRESS, port))
     except OSError as error:

@@ -20,6 +20,7 @@ from emulator.debug.gdb_server import GdbServer
 from emulator.debug.session import Session
 from emulator.engine import Machine
 from isa.csrs import CSRS
+from isa.program import Line, Program, Section, Symbol
 from isa.reference import ReferenceMachine
 
 ROOT = Path(__file__).parents[2]
@@ -518,3 +519,21 @@ def test_the_command_prints_its_port_and_the_programs_output(tmp_path: Path) -> 
         assert client.ask("c") == "W05"
         client.socket.close()
         assert (*child.end(), child.status) == ("hi\n", "", 5)
+
+
+def test_names_from_outside_do_not_speak_to_a_terminal(tmp_path: Path) -> None:
+    """Neither the server's, in what it says, nor gdb's, in what it is given to print."""
+    evil = "\x1b]52;c;aGk=\x07"
+    program = Program([Section(".text", "ax", 0x8000_0000, 4, [bytes(4)])], [Symbol(evil, 0x8000_0000, section=".text")],
+                      [Line(0x8000_0000, f"{evil}\udcff.s", 1)], 0x8000_0000)
+    program.save(tmp_path / f"{evil}.elf")
+    with Child(*SLIMULATOR, "debug", tmp_path / f"{evil}.elf", "--engine", "reference", "--gdb", "0") as child:
+        said = child.line("err")
+        client = GdbClient(int(said.partition("127.0.0.1:")[2].partition(":")[0]))
+        printed = client.monitor("backtrace") + client.monitor(f"print &{evil}")
+        client.ask("c")                                                 # the report of the trap
+        printed += client.console
+        client.socket.close()
+        said += child.line("err")
+    assert "the client has gone" in said and "<\\x1b]52" in printed and "\\udcff.s:1" in printed and "trap 2" in printed
+    assert re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f]", said + printed) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from emulator.errors import TraceError
 from emulator.observe.commit_log import commit_line
 from emulator.observe.line_log import LineLog
 from emulator.observe.trace import COLUMNS, Trace, selection
-from isa.program import Program, ProgramError, Section, Symbol
+from isa.program import Line, Program, ProgramError, Section, Symbol
 from isa.reference import ReferenceMachine
 
 PROGRAMS = sorted((Path(__file__).parents[2] / "programs").glob("*.s"))
@@ -269,3 +270,23 @@ def same(a: np.ndarray, b: np.ndarray) -> bool:
     """Equal bytes, without touching the gigabytes of untouched pages: programs and their data are in the first and last of them."""
     part = 1 << 21
     return a.shape == b.shape and np.array_equal(a[:part], b[:part]) and np.array_equal(a[-part:], b[-part:])
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_names_from_outside(tmp_path, monkeypatch, terminal):
+    """A trace on a terminal holds nothing that it obeys; in a pipe and a file, names are as they are, UTF-8 or not."""
+    program = asm.assemble("_start: li a7, 93\n ecall")
+    program.lines = [Line(line.address, "a\x1b[2J\udcff.s", line.line) for line in program.lines]
+    stream = io.TextIOWrapper(io.BytesIO())
+    monkeypatch.setattr(stream, "isatty", lambda: terminal)
+    monkeypatch.setattr("sys.stdout", stream)
+    for path in (Path("-"), tmp_path / "t"):
+        machine = ReferenceMachine("slim")
+        machine.load(program)
+        with LineLog(path) as log:
+            log.follow(machine, Trace(program, selection(program)))
+            machine.run(max_instructions=10)
+    raw, safe = b"a\x1b[2J\xff.s:1", rb"a\x1b[2J\udcff.s:1"
+    shown = stream.buffer.getvalue()
+    assert (safe in shown, raw in shown) == (terminal, not terminal)
+    assert raw in (tmp_path / "t").read_bytes()
