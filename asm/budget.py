@@ -7,6 +7,8 @@ about as many as it takes memory and time. So a source of any size is assembled,
 
 from __future__ import annotations
 
+import re
+
 from asm.diagnostics import SourceError
 
 UNITS = 10_000_000          # a line that is repeated as it stands costs one, one with an expression in it about ten
@@ -14,8 +16,11 @@ MOST_BYTES = 1 << 40        # of all sections together; more fits no memory
 MOST_WRITTEN = 1 << 31      # bytes in the program file that are copies: of a pattern, of a file's contents that are there already
 # Units of a statement with an expression, what has a size that the layout finds, a line that is filled in, an expansion,
 # a file that is opened, a machine that is read.
-STATEMENT, FRAGMENT, LINE, CALL, FILE, PRESET = 8, 20, 30, 24, 500, 20_000
+STATEMENT, FRAGMENT, LINE, CALL, FILE, PRESET = 8, 40, 30, 24, 500, 20_000
 BYTE = 5                    # bytes of text or data that cost a unit, as a power of two
+
+
+_PARTED = re.compile(r"[-+*/%&|^<>=!~(,]")      # between terms and operands: a term takes about as long as six characters
 
 
 class Exhausted(SourceError):
@@ -38,4 +43,4 @@ class Budget:
 
     def statement(self, operands: str) -> None:
         """Pay for a statement that is more than known bytes. Raises Exhausted."""
-        self.spend(STATEMENT + len(operands) + 6 * operands.count(","))
+        self.spend(STATEMENT + len(operands) + 6 * len(_PARTED.findall(operands)))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from asm.assembler import Assembler
 
 
-_STRING = re.compile(r'"((?:[^"\\]|\\.)*)"')
+_STRING = re.compile(r'"([^"\\]*+(?:\\.[^"\\]*+)*+)(?:"|$)')
 
 
 @directive(".file", raw=True)

@@ -103,8 +103,10 @@ class Shared:
 
     name: str
     operand: Node
-    value: Value | None = None                              # when it is known for good
-    waits: tuple[int, Name | None] | None = None            # as of this era, for a name or the layout
+    value: Value | None = None          # when it is known for good
+    waits: Name | None = None           # before it has a value, this name needs one
+    era: int = -1                       # of `meanwhile`
+    meanwhile: Value | None = None      # its value as long as the era lasts; None: it depends on the layout
 
 
 Node = Constant | Name | Unary | Binary | Group | Function | Shared | Place | int
@@ -158,9 +160,14 @@ def evaluate(node: Node, lookup: Lookup, era: int | None = None) -> Value:
     """The value of an expression, with `lookup` for the names in it.
 
     Without recursion, and each Shared once, so that long sums and long chains of definitions take no more than their length.
-    `era`: while the source is read, a number that changes when what a symbol had been given is replaced; later None.
+    `era`: while the source is read, a number that changes when a name in an expression that was kept means something else; later
+    None.
     Raises Unresolved when it depends on the layout, SourceError when it has no integer value.
     """
+    if isinstance(node, Name):                              # by far the most are a label
+        node = lookup(node)
+    if isinstance(node, int | Place):
+        return node
     todo: list[Node | _Then] = [node]
     values: list[Value] = []
     opened: dict[int, Shared] = {}                          # being worked out, outermost first
@@ -196,10 +203,14 @@ def evaluate(node: Node, lookup: Lookup, era: int | None = None) -> Value:
                         values.append(done[id(item)][0])
                         moving += done[id(item)][1]
                     else:
-                        if era is not None and item.waits is not None and item.waits[0] == era:
-                            if item.waits[1] is None:
-                                raise Unresolved
-                            lookup(item.waits[1])           # raises Unresolved as long as there is no definition
+                        if era is not None:
+                            if item.waits is not None:
+                                lookup(item.waits)          # raises Unresolved as long as there is no definition
+                            if item.era == era:
+                                if item.meanwhile is None:
+                                    raise Unresolved
+                                values.append(item.meanwhile)
+                                continue
                         opened[id(item)] = item
                         todo += (_Then(item, moving), item.operand)
                 case _Then(node=Unary() as unary):
@@ -213,13 +224,16 @@ def evaluate(node: Node, lookup: Lookup, era: int | None = None) -> Value:
                 case _Then(node=Shared() as shared):
                     del opened[id(shared)]
                     done[id(shared)] = values[-1], moving != item.moving
-                    if era is None and moving == item.moving:
+                    if era is not None:
+                        shared.waits, shared.era, shared.meanwhile = None, era, values[-1]
+                    elif moving == item.moving:
                         shared.value = values[-1]
                 case Function(name=name):
                     raise SourceError(f"%{name} can stand only as the whole immediate of an instruction", item.start, item.end)
     except Unresolved as error:
-        for waiting in opened.values() if era is not None else ():
-            waiting.waits = era or 0, error.name
+        if era is not None:
+            for waiting in opened.values():
+                waiting.waits, waiting.era, waiting.meanwhile = error.name, -1 if error.name else era, None
         raise
     return values[0]
 

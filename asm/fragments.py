@@ -140,7 +140,7 @@ class Fill(Fragment):
 
 def repeated(pattern: bytes, size: int) -> Iterator[Chunk]:
     """`size` bytes of a repeated pattern, as many references to one block."""
-    block = pattern * max(1, BLOCK // len(pattern))
+    block = pattern * max(1, min(size, BLOCK) // len(pattern))
     for _ in range(size // len(block)):
         yield block
     rest = size % len(block)

@@ -16,8 +16,9 @@ from isa.preset import Preset, Region
 
 PAGE = 4096                 # program segments are mapped in units of this
 MAPPED = 1 << 16            # a section of this size or more begins on a page, so that it can be mapped by itself
-SETTLE = 50                 # passes after which sizes may only grow, so that the layout comes to an end
 PASSES = 1000
+# Passes after which sizes may only grow, so that the layout comes to an end; fewer, down to the least, where a pass takes long.
+SETTLE, SETTLE_LEAST, SETTLE_FRAGMENTS = 50, 12, 3_000_000
 
 # (prefix, region, flags, nobits): what a section is by its name. The first that fits counts; others are data in DRAM.
 KINDS: tuple[tuple[str, str, str, bool], ...] = (
@@ -60,10 +61,12 @@ def lay_out(sections: Iterable[AssemblySection], machine: Preset, lookup: Lookup
         section.laid_out = True
         section.nobits |= not section.has_contents and kind_of(section.name)[1] == "sram"
     settled = False
+    fragments = sum(len(section.fragments) for section in sections)
+    free = min(SETTLE, max(SETTLE_LEAST, SETTLE_FRAGMENTS // max(1, fragments)))
     for count in range(PASSES):
         changed = False
         for section in sections:
-            changed |= _pass(section, lookup, count)
+            changed |= _pass(section, lookup, count, grow=count > free)
         changed |= _place(sections, machine, lookup)
         if not changed:
             settled = True
@@ -100,8 +103,11 @@ def _is_bounded(sections: list[AssemblySection], report: Callable[[Site | None, 
     return True
 
 
-def _pass(section: AssemblySection, lookup: Lookup, count: int) -> bool:
-    """Walk over a section once: offsets up to here are new, those behind still old. True when a size changed."""
+def _pass(section: AssemblySection, lookup: Lookup, count: int, grow: bool) -> bool:
+    """Walk over a section once: offsets up to here are new, those behind still old. True when a size changed.
+
+    grow: no size becomes smaller.
+    """
     changed, offset = count == 0, 0
     for fragment in section.fragments:
         fragment.stretch = offset - fragment.offset if count else 0
@@ -113,7 +119,7 @@ def _pass(section: AssemblySection, lookup: Lookup, count: int) -> bool:
                 size = fragment.resize(lookup)
             except (SourceError, Unresolved):
                 size = fragment.size            # reported when its contents are made
-        if count > SETTLE and size < fragment.size:
+        if grow and size < fragment.size:
             size = fragment.size
         if size != fragment.size:
             fragment.size = size

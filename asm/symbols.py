@@ -37,7 +37,8 @@ class SymbolTable:
         self.entries: dict[str, Entry] = {}
         self._local: dict[str, int] = {}        # numeric local label -> number of definitions so far
         self._hints: dict[str, str] = {}        # undefined name -> what to say of it
-        self._era = 0                           # how often what a symbol had been given was replaced
+        self._awaited: set[str] = set()         # names that had no meaning yet in expressions that were kept
+        self._era = 0                           # how often what one of these had been given was replaced
 
     def entry(self, name: str) -> Entry:
         """The entry for `name`, made if it is new."""
@@ -68,7 +69,7 @@ class SymbolTable:
             raise SourceError(f"`{name}` is defined twice", notes=notes,
                               hint="numeric labels such as 1: may repeat; in macros, \\@ makes names unique"
                               if isinstance(value, Place) else "")
-        self._era += entry.value is not None
+        self._era += entry.value is not None and name in self._awaited
         entry.value = value if isinstance(value, int | Place | Shared) else Shared(name, value)
         entry.site, entry.variable = site, variable
 
@@ -91,6 +92,7 @@ class SymbolTable:
             entry = self.entries.get(internal)
             if entry is not None and entry.value is not None and (entry.variable or isinstance(entry.value, Place)):
                 return entry.value
+            self._awaited.add(internal)
             return name if internal == name.text else Name(internal, name.start, name.end)
 
         return bind(node, meaning)

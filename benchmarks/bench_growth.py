@@ -40,6 +40,7 @@ CASES: dict[str, Callable[[int], str]] = {
     "characters of a name": lambda n: "n" * 10 * n + ": nop\n j " + "n" * 10 * n + "\n",
     "blanks of a section": lambda n: ".section x" + " " * 10 * n + "y\n",
     "quotes of an argument": lambda n: ".macro m a\n nop\n.endm\n m " + '"\\' * n + "\n",
+    "quotes of a file name": lambda n: '.file 1 "' + '\\"' * n + "\nnop\n",
     "labels": lines("l{i}: nop"),
     "numeric labels": lines("1: nop"),
     "jumps to labels": lines("l{i}: j l{i}"),
@@ -53,6 +54,12 @@ CASES: dict[str, Callable[[int], str]] = {
     "values set": lines(".set s{i}, {i}", after="nop\n"),
     "a value set again": lines(".set s, s + 1", ".set s, 0\n", "nop\n"),
     "definitions that wait": lambda n: "".join(f".set y{i + 1}, y{i} + 1\n" for i in range(n)) + "nop\n.set y0, 1\n",
+    "definitions used while they wait": lambda n: ".set y0, u\n"
+    + "".join(f".set y{i + 1}, y{i} + 1\n.set b, {i}\n .word y{i}\n" for i in range(n)) + ".set u, 1\n",
+    "definitions used behind": lambda n: "".join(f".set y{i + 1}, y{i} + 1\n" for i in range(n)) + ".set y0, 1\n"
+    + lines(" .word y{i}")(n),
+    "distances used while they wait": lambda n: "a: nop\n.balign 64\nc: nop\n.set y0, c - a\n"
+    + "".join(f".set y{i + 1}, y{i} + 1\n.set b, {i}\n .word y{i}\n" for i in range(n)),
     "definitions upside down": lambda n: "".join(f".set y{i}, y{i + 1} + 1\n" for i in range(n)) + f"nop\n.set y{n}, 1\n",
     "definitions of distances": lambda n: "".join(f".set y{i + 1}, y{i} + 1\n" for i in range(n))
     + "a: nop\n.balign 64\nb: nop\n.set y0, b - a\n",

@@ -55,9 +55,9 @@ def test_the_layout_takes_few_passes(name: str, most: int, monkeypatch: pytest.M
     """However many branches there are; each pass costs in proportion."""
     walk, passes = layout._pass, [0]
 
-    def counted(section: AssemblySection, lookup: Lookup, count: int) -> bool:
+    def counted(section: AssemblySection, lookup: Lookup, count: int, grow: bool) -> bool:
         passes[0] = count + 1
-        return walk(section, lookup, count)
+        return walk(section, lookup, count, grow)
 
     monkeypatch.setattr(layout, "_pass", counted)
     assert assemble_with_listing(CASES[name](8000)).program is not None

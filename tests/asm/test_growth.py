@@ -43,6 +43,14 @@ BOMBS = {
     "metadata": NESTED.format(' .meta "m.json"'),
     "contents of a file": NESTED.format(' .incbin "m.json"'),
 }
+# Of bombs these take the most for a unit of the budget: new names, sums of addresses, branches that are many passes until they fit.
+LABELS = "".join(f"{number}: bnez a0, {number}f\n nop\n" for number in range(400))
+COSTLY = {
+    "new symbols": BOMBS["new symbols"],
+    "repeated branches": BOMBS["repeated branches"],
+    "sums of addresses": ".rept 110000\n.balign 8\n .word " + "a+" * 12 + "a-b\n.endr\na:\n.balign 16\nb:\n",
+    "branches of one reach": f".rept 320\n{LABELS}.endr\n" + "".join(f"{number}: nop\n" for number in range(400)),
+}
 CHILD = """
 import json, sys, time
 from pathlib import Path
@@ -86,10 +94,11 @@ def test_a_bomb_ends_with_one_message(name: str, folder: Path, monkeypatch: pyte
     assert diagnostic.span.text.strip()
 
 
-@pytest.mark.parametrize("name", ["new symbols", "repeated branches"])
+@pytest.mark.parametrize("name", COSTLY)
 def test_a_bomb_ends_within_ten_seconds_and_a_gigabyte(name: str, folder: Path) -> None:
-    took = child(folder, BOMBS[name])
-    assert took["seconds"] < 10 * slowness() and took["bytes"] < 1 << 30 and len(took["messages"]) == 1    # type: ignore[operator, arg-type]
+    """Or just stays within the budget."""
+    took = child(folder, COSTLY[name])
+    assert took["seconds"] < 10 * slowness() and took["bytes"] < 1 << 30 and len(took["messages"]) <= 1    # type: ignore[operator, arg-type]
 
 
 def slowness() -> float:
