@@ -305,6 +305,11 @@ def test_eval(command: Command, tiny: Path, tmp_path: Path) -> None:
     reference = json.loads(command("eval", tiny, tmp_path / "t.txt", "--tokens", 20, "--weights", "t2", "--engine", "reference",
                                    "--json", "-")[1])
     assert reference == other
+    status, out, _ = command("eval", tiny, tmp_path / "t.txt", "--tokens", 20, "--weights", "t2", "--activations", "f32",
+                             "--json", tmp_path / "e.json")
+    decoded = json.loads((tmp_path / "e.json").read_text())
+    assert status == 0 and "in embedding, activations f32\n" in out and decoded["activations"] == "f32"
+    assert decoded["kl_divergence"] != other["kl_divergence"]
 
 
 def test_eval_of_what_cannot_be(command: Command, tiny: Path, tmp_path: Path) -> None:

@@ -87,6 +87,16 @@ def test_bytes_are_used_again() -> None:
     assert memory.slots["neurons"] in (memory.slots["gate"], memory.slots["up"])
 
 
+@pytest.mark.parametrize(("weights", "said"), [
+    ("i8", "i8:row"), ("i8:tensor", "i8:tensor in layers; i8:row in embedding, head"), ("t5:row", "t5:row in layers; i8:row in "
+     "embedding, head"), ("i4:row", "i4:row in layers; i8:row in embedding, head"), ("f16", "f16"), ("t2:absmean", "t2:tensor in "
+     "layers; i8:row in embedding, head")])
+def test_what_is_stored_is_said_as_it_is_asked_for(weights: str, said: str) -> None:
+    """Also where a matrix is laid out column by column."""
+    for sparse in (False, True):
+        assert compile_model(random_model(SHAPES["relu2"]), recipe=read_recipe(weights), sparse=sparse).layout.said() == said
+
+
 def test_what_does_not_fit_is_refused_with_numbers() -> None:
     with pytest.raises(ModelError, match=r"take [\d,]+ bytes of scratchpad for 40 positions.*expected at most 1,024") as error:
         compile_model(random_model(BASE), machine=small_machine(1024))
