@@ -171,8 +171,8 @@ def quantise(model: Model, recipe: Recipe, activations: str | None = None) -> tu
     """The model with every matrix in the format that the recipe gives it, and the graph that computes with them.
 
     A product with integer weights takes int8 activations, absmax over the vector; with `activations` "f32" it takes fp32 ones, and
-    weights are decoded. Vectors and learned positions stay as they
-    are. A matrix that has codes keeps them where the recipe says nothing or names a format that holds them and their scales.
+    weights are decoded. Vectors and learned positions stay as
+    they are. A matrix that has codes keeps them where the recipe says nothing or names a format that holds them and their scales.
     Layers with the same formats share a body of the graph. Raises ModelError.
     """
     tensors: dict[str, Tensor] = {}
@@ -270,7 +270,7 @@ def _converted(tensor: Tensor, role: str, form: WeightFormat) -> Tensor:
     group = form.columns(cols)
     if group and cols % group:
         raise ModelError(tensor.file, f"tensor {tensor.name}", got=f"{cols} columns in groups of {group} ({form} for {role})",
-                         expected="whole groups", hint="a scale for each row needs none: " + f"{form.name}:row")
+                         expected="whole groups", hint=f"a scale for each row always fits: {form.name}:row")
     if tensor.levels and _holds(form, tensor):
         kept = RestoredTensor(tensor.name, tensor.shape, form.name, tensor.levels, source=tensor, group=group if form.group else 0)
         return tensor if storage(tensor) == storage(kept) else kept

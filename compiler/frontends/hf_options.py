@@ -16,8 +16,7 @@ _HARMLESS = """
     begin_suppress_tokens suppress_tokens forced_bos_token_id forced_eos_token_id decoder_start_token_id
     exponential_decay_length_penalty
     remove_invalid_values return_dict_in_generate output_scores tf_legacy_loss use_bfloat16 unsloth_version unsloth_fixed
-    num_labels tie_last_hidden_states  router_aux_loss_coef attention_probs_dropout_prob
-    hidden_dropout_prob classifier_dropout
+    num_labels tie_last_hidden_states router_aux_loss_coef attention_probs_dropout_prob hidden_dropout_prob classifier_dropout
 """
 HARMLESS = frozenset(_HARMLESS.split())
 """Training, sampling and book-keeping."""
