@@ -207,6 +207,8 @@ class Preprocessor:
                 return path
             if found and path.resolve().is_relative_to(PROGRAMS):       # ours: not what ".." leads to
                 return path
+        if any((folder / name).exists() for folder in folders):
+            raise SourceError(f"cannot read {name}: a directory or a device; expected a file")
         searched = ", ".join(dict.fromkeys(map(str, folders)))
         raise SourceError(f"file not found: {name}", hint=f"searched in {searched}; -I DIR adds a directory")
 

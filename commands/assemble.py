@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -9,7 +11,7 @@ from typing import Any
 
 import click
 
-from commands.shared import FILE, distinct, json_text, say, to_stdout, write
+from commands.shared import BINARY, FILE, distinct, json_text, say, to_stdout, write
 
 
 def _definitions(_context: click.Context, _parameter: click.Parameter, texts: tuple[str, ...]) -> dict[str, int]:
@@ -28,7 +30,7 @@ def _definitions(_context: click.Context, _parameter: click.Parameter, texts: tu
 
 @click.command("asm", short_help="Assemble a program.")
 @click.argument("file", type=FILE)
-@click.option("-o", "--output", type=FILE, metavar="FILE.elf", help="The program file; by default FILE.elf beside the source.")
+@click.option("-o", "--output", type=BINARY, metavar="FILE.elf", help="The program file; by default FILE.elf beside the source.")
 @click.option("--machine", metavar="M", show_default="slim",
               help="Preset name or .toml file that the program is built for; a .machine in the source has the last word.")
 @click.option("-I", "include_paths", type=FILE, multiple=True, metavar="DIR",
@@ -52,6 +54,8 @@ def assemble_file(file: Path, output: Path | None, machine: str | None, include_
     from asm.assembler import assemble_with_listing
     from isa.preset import load_preset
     preset = load_preset(machine or "slim")
+    if file.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(file))
     output = output or file.with_suffix(".elf")
     distinct(file, (output, listing_file, symbols_file, lines_file, json_file))
     assembly = assemble_with_listing(file, machine=machine or "slim", include_paths=include_paths, defines=defines,

@@ -7,12 +7,12 @@ from typing import Any
 
 import click
 
-from commands.shared import FILE, TOKENIZER, compiler_options, progress, say, say_notes
+from commands.shared import BINARY, FILE, TOKENIZER, compiler_options, progress, say, say_notes
 
 
 @click.command("compile", short_help="Compile a model's checkpoint to a program.")
 @click.argument("model", type=FILE)
-@click.option("-o", "--output", type=FILE, metavar="FILE.elf", help="The program file; by default MODEL.elf here.")
+@click.option("-o", "--output", type=BINARY, metavar="FILE.elf", help="The program file; by default MODEL.elf here.")
 @compiler_options
 @TOKENIZER
 @click.option("-S", "source", is_flag=True, help="Write assembly instead, FILE.s, with FILE.weights and FILE.meta beside it.")
@@ -25,11 +25,11 @@ def compile_program(model: Path, output: Path | None, settings: Any, tokenizer: 
     from compiler.frontends import load
     from isa.files import check_directory
     output = output or Path(f"{model.resolve().stem if model.is_file() else model.resolve().name}.{'s' if source else 'elf'}")
+    check_directory(output)
     if source and output.suffix in ("", ".elf", ".weights", ".banks", ".meta"):
         raise click.UsageError(f"-S writes assembly; expected a name like {output.with_suffix('.s')}, got {output}")
     if model.exists() and output.exists() and model.samefile(output):
         raise click.UsageError(f"{output} is the model: it would be overwritten")
-    check_directory(output)
     opened = load(model, tokenizer)
     say_notes(opened)
     compiled = settings.check().compile(opened, progress("calibrating"))

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from commands.shared import (
+    BINARY,
     ENGINE,
     FILE,
     MACHINE,
@@ -44,7 +45,7 @@ _RUN_OPTIONS = (
     click.option("--mix", is_flag=True, help="Count what was executed by mnemonic, unit, symbol and source line."),
     click.option("--hazards", "hazards", flag_value="first", help="Stop at bytes of an operation that was not waited for. Slow."),
     click.option("--all-hazards", "hazards", flag_value="all", help="Report every pair of instructions that do so, and go on."),
-    click.option("--save-snapshot", type=FILE, metavar="F", help="Write the machine's state when the run ends, however it ends."),
+    click.option("--save-snapshot", type=BINARY, metavar="F", help="Write the machine's state when the run ends, however it ends."),
     click.option("--restore", type=FILE, metavar="F", help="Go on from a snapshot; by default with the FILE that it names."),
     click.option("--json", "json_file", type=FILE, metavar="F", help="Write result, counters, mix and hazards as JSON."),
     click.option("--csv", "csv_file", type=FILE, metavar="F", help="Write the counters as CSV."),
@@ -82,9 +83,7 @@ def run_program(file: Path | None, engine: str, machine: str | None, prompt: str
     if trace is None and any(filters.values()):
         raise click.UsageError("the --trace-... options choose what --trace F writes: give it too")
     distinct(file, (json_file, csv_file, commit_log, trace, save_snapshot))
-    on_stdout = [str(output) for output in (json_file, csv_file, commit_log, trace)].count("-")
-    if on_stdout > 1:
-        raise click.UsageError("stdout ('-') is named for two outputs")
+    on_stdout = "-" in map(str, (json_file, csv_file, commit_log, trace))
     console = _Console(2 if on_stdout else 1)
     host = Host(token_list(prompt), write=console, keep=KEPT if json_file or save_snapshot else 0)
     with ExitStack() as files:                      # opened first, so that what cannot be written is known before the run

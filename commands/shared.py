@@ -18,6 +18,18 @@ FIRST_RUN = "compiling kernels for this processor, once: the first run takes up 
 PATIENT = 5.0           # seconds without a sign of life
 KEPT = "\n\t"            # control characters that a text on a terminal may hold
 FILE = click.Path(path_type=Path, readable=False)         # what cannot be read is a mistake in the input, not in the usage
+
+
+class _Binary(click.Path):
+    """A file to write that stdout cannot stand for."""
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        if str(value) == "-":
+            self.fail("'-' is stdout; expected the name of a file", parameter, context)
+        return super().convert(value, parameter, context)
+
+
+BINARY = _Binary(path_type=Path)
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 ENGINE = click.option("--engine", type=click.Choice(["fast", "reference"]), default="fast", show_default=True,
                       help="What executes the program. fast: compiled kernels; reference: the NumPy meanings, one at a time.")
@@ -91,8 +103,11 @@ def compiler_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def distinct(source: Path | None, outputs: Iterable[Path | None]) -> None:
-    """Refuse outputs that would overwrite the source or each other."""
+    """Refuse outputs that would overwrite the source or each other, and two on stdout."""
     taken: set[Path] = set()
+    outputs = list(outputs)
+    if [str(written) for written in outputs].count("-") > 1:
+        raise click.UsageError("stdout ('-') is named for two outputs")
     for written in outputs:
         if written is None or str(written) == "-" or (written.exists() and not written.is_file()):
             continue

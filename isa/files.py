@@ -100,7 +100,10 @@ def _opened(path: str | os.PathLike[str], pipes: bool) -> BufferedReader:
 
 
 def check_directory(path: Path) -> None:
-    """Raise FileNotFoundError if there is no directory to write a file to: before long work, or a temporary file there."""
+    """Raise FileNotFoundError if there is no directory to write a file to, IsADirectoryError if the file is one: before long work,
+    or a temporary file there."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if not Path(os.path.realpath(path)).parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "the directory to write it to does not exist", str(path))
 

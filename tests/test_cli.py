@@ -306,7 +306,8 @@ def test_machines_at_the_prompt(command) -> None:
     ["asm", "none.s", "-o", "x.elf"], ["disasm", "none.elf"], ["run", "none.elf"], ["machines", "none.toml"],
     ["run", str(PROGRAMS / "hello.s")], ["disasm", str(PROGRAMS / "hello.s")], ["run", str(ROOT)], ["isa", "no.such"],
     ["asm", str(PROGRAMS / "hello.s"), "-o", "none/x.elf"], ["asm", str(PROGRAMS / "hello.s"), "-o", "x.elf", "--machine", "none"],
-    ["asm", str(ROOT), "-o", "x.elf"],
+    ["asm", str(ROOT), "-o", "x.elf"], ["asm", "."], ["asm", "/"], ["asm", str(PROGRAMS / "hello.s"), "-o", "."],
+    ["compile", str(PROGRAMS / "demo" / "model"), "-o", "."], ["compile", str(PROGRAMS / "demo" / "model"), "-S", "-o", "."],
 ])
 def test_a_mistake_is_one_message_and_status_1(command, arguments: list[str], tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -317,7 +318,9 @@ def test_a_mistake_is_one_message_and_status_1(command, arguments: list[str], tm
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["run"], ["run", "--engine", "warp", "x.elf"], ["isa", "--yaml"], ["asm"]])
+@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["run"], ["run", "--engine", "warp", "x.elf"], ["isa", "--yaml"], ["asm"],
+                                       ["asm", "x.s", "-o", "-"], ["compile", "model", "-o", "-"],
+                                       ["asm", "x.s", "--listing", "-", "--json", "-"]])
 def test_wrong_usage_is_status_2(command, arguments: list[str]) -> None:
     assert command(*arguments)[0] == 2
 

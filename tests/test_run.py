@@ -157,6 +157,7 @@ def test_both_engines_write_the_same(command, assembled, tmp_path):
     (["--trace", "t", "--trace-pc", "again..again"], 1, "is empty"),
     (["--trace", "-", "--json", "-"], 2, "stdout ('-') is named for two outputs"),
     (["--trace", "t", "--commit-log", "t"], 2, "named for two outputs"),
+    (["--save-snapshot", "-"], 2, "'-' is stdout; expected the name of a file"),
     (["--csv", "program.elf"], 2, "is the source"),
     (["--trace", "none/t"], 1, "none/t: error: the directory to write it to does not exist"),
     (["--json", "none/t"], 1, "none/t: error: the directory to write it to does not exist"),

@@ -2,6 +2,8 @@
     .include missing                # error: .include needs a file name in double quotes
     .include "err_include.s"        # error: recursive include
     .incbin "missing.bin"           # error: file not found: missing.bin
+    .incbin "."                     # error: cannot read .: a directory or a device; expected a file
+    .incbin "/dev/zero"             # error: cannot read /dev/zero: a directory or a device; expected a file
     .incbin "bytes.bin", 5          # error: 5 is out of range for the offset in
     .incbin "bytes.bin", 1, 4       # error: 4 is out of range for the length in
     .meta   meta                    # error: .meta needs a file name in double quotes
