@@ -107,7 +107,7 @@ def operand_bits(mnemonic: str, operand: Operand, value: int, modifier: str = ""
         if modifier.endswith("hi"):
             if not address_reach(value):            # lui extends the sign: from 0x7FFFF800 on the address would be another
                 raise SourceError(f"{value:#x} is out of range for %{modifier}: {-(1 << 31):#x}..{(1 << 31) - 0x801:#x}",
-                                  hint="`la` reaches any address")
+                                  hint="`la` reaches any address; of a compiler: -mcmodel=medany")
             return field.insert(hi20(value))
         return field.insert(low12(value))
     if operand.role == IMMEDIATE:

@@ -43,7 +43,7 @@ _json = click.option("--json", "json_file", type=FILE, metavar="F", help="Write 
 @click.option("--temperature", type=float, default=0.0, show_default=True, metavar="T", help="0: always the most likely token.")
 @click.option("--top-p", type=float, default=1.0, show_default=True, metavar="P",
               help="Draw from the most likely tokens that have this probability together.")
-@click.option("--seed", type=int, default=1, show_default=True, metavar="S", help="Of the generator of draws.")
+@click.option("--seed", type=int, default=1, show_default=True, metavar="S", help="Seed of the draws.")
 @compiler_options
 @TOKENIZER
 @THREADS
@@ -54,8 +54,8 @@ def generate(model: str | None, prompt: str | None, max_tokens: int | None, temp
              settings: Any, tokenizer: Path | None, threads: int, engine: str, json_file: Path | None, quiet: bool) -> int:
     """Generate text: the prompt goes to stdout, followed by what the model makes of it, then to stderr what that took.
 
-    MODEL is a Hugging Face directory, a GGUF file, a llama2.c .bin or a compiled program; with one argument, which is the PROMPT,
-    the shipped demo model. A checkpoint is compiled once and kept in ~/.cache/slimulator/programs.
+    MODEL is a Hugging Face directory, a GGUF file, a llama2.c .bin or a compiled program. A single argument is the PROMPT; the
+    shipped demo model goes on with it. A checkpoint is compiled once and kept in ~/.cache/slimulator/programs.
     """
     from compiler.errors import ModelError
     from compiler.generate import DEMO, Generation, Sampling, find_program, open_program
@@ -239,7 +239,7 @@ def _eval_table(say: Printer, formats: str, scores: list[Any], sparsity: str | f
               help="Check this program; by default what the compiler makes of MODEL now.")
 @click.option("--tokens", type=click.IntRange(min=2), default=16, show_default=True, metavar="N", help="Compare over N tokens.")
 @click.option("--prompt", default="Once upon a time", show_default=True, metavar="TEXT",
-              help="They begin with this text; the float graph goes on with it.")
+              help="The text that the compared tokens begin with; the float graph continues it.")
 @TOKENIZER
 @click.option("--dump", type=FILE, metavar="DIR", help="Write every value as .npy, named by token, layer and operation.")
 @THREADS

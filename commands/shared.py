@@ -86,8 +86,8 @@ def compiler_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--machine", metavar="M",
                      help="Preset name or .toml file to compile for, by default slim; of a program, to run on."),
         click.option("--weights", metavar="FMT|RECIPE.toml",
-                     help="Format of the layers' matrices: f32 f16 bf16 i8 i4 i3 i2 t2 t5 b1 c4 c3 c2, of codes with the columns "
-                          "that share a scale (i4:32, t2:row); or a recipe that names matrices. By default as the checkpoint "
+                     help="Format of the layers' matrices: f32 f16 bf16 i8 i4 i3 i2 t2 t5 b1 c4 c3 c2. Behind a colon, how many "
+                          "columns share a scale (i4:32, t2:row). Or a recipe that names matrices. By default as the checkpoint "
                           "has them."),
         click.option("--context", type=int, metavar="N", help="Most positions; by default the model's, at most 2048."),
         click.option("--kv", type=click.Choice(["f32", "i8"]), default="f32", show_default=True,

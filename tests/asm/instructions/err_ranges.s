@@ -13,7 +13,7 @@ near:
     li      a0, 0x1ffffffffffffffff     # error: does not fit a register
     beq     a0, a1, near + 1    # error: an odd distance
     jal     a0, 0x10000000      # error: jal reaches -1048576..1048574 # hint: `call`
-    lui     a0, %hi(near)       # error: 0x80000000 is out of range for %hi # hint: `la`
+    lui     a0, %hi(near)       # error: 0x80000000 is out of range for %hi # hint: `la` reaches any address; of a compiler: -mcmodel=medany
     lui     a0, %foo(near)      # error: unknown modifier %foo: known are %hi %lo
     lui     a0, %lo(near)       # error: %lo does not fit lui
     addi    a0, a0, %pcrel_lo(near)     # error: %pcrel_lo needs the label of an auipc
