@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from commands.shared import JSON, json_text
+from commands.shared import JSON, json_text, to_stdout
 
 
 @click.command("isa", short_help="Look up an instruction, CSR, counter, trap or format, or search for words.")
@@ -66,4 +66,4 @@ def machines(name: str, as_json: bool) -> None:
 def _show(answer: Any, as_json: bool) -> None:
     from isa.document import plain
     width = min(shutil.get_terminal_size((110, 24)).columns, 120)
-    click.echo(json_text(answer.data) if as_json else plain(answer.blocks, width).rstrip("\n"))
+    to_stdout([json_text(answer.data) if as_json else plain(answer.blocks, width).rstrip("\n")])

@@ -268,6 +268,7 @@ class Machine(ReferenceMachine):
             self._guard_also([], self._ranges[-1:])
         return new
 
+    @exclusive(within=True)
     def code_changed(self, address: int, size: int) -> None:
         """Decode again what has been stored to code."""
         low, high = address & ~3, min(address + size + 3 & ~3, (1 << 64) - 1)

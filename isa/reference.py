@@ -239,6 +239,7 @@ class ReferenceMachine(Vocabulary):
         """Stop calling a function."""
         self._hooks = [observer for observer in self._hooks if observer.function != function]
 
+    @exclusive()
     def profile(self) -> None:
         """From now on count how often each instruction is retired."""
         self._visits = self._visits or Counter()
@@ -268,6 +269,7 @@ class ReferenceMachine(Vocabulary):
     def wake(self) -> None:
         """Have compiled code come back to Python soon. May be called from any thread."""
 
+    @exclusive(within=True)
     def code_changed(self, address: int, size: int) -> None:
         """To be called by whoever writes to memory from outside: an engine may have decoded what stood there."""
 

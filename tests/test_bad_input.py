@@ -303,3 +303,15 @@ def test_a_level_of_simd_that_does_not_exist(tmp_path: Path) -> None:
                           env=os.environ | {"SLIMULATOR_SIMD": "sse9"}, cwd=Path(slimulator.__file__).parent, timeout=LIMIT)
     assert (done.returncode, done.stdout) == (1, "")
     assert re.fullmatch(r"error: SLIMULATOR_SIMD=sse9: expected one of portable.* on this processor\n", done.stderr)
+
+
+@pytest.mark.parametrize("name", [".", "/", ".."])
+@pytest.mark.parametrize("use", [["asm", "{it}"], ["run", "{it}"], ["asm", "{folder}/a.s", "-o", "{it}"],
+                                 ["compile", "{model}", "-o", "{it}"], ["compile", "{model}", "-S", "-o", "{it}"]])
+def test_a_folder_without_a_name_is_one_message(capfd, tmp_path, use, name):
+    sys.path.insert(0, str(Path(__file__).parent / "compiler"))
+    from tiny import write_checkpoint
+    (tmp_path / "a.s").write_text("nop\n")
+    places = {"folder": tmp_path, "model": write_checkpoint(tmp_path), "it": name}
+    assert slimulator.invoke([part.format(**places) for part in use]) == 1
+    assert "error: Is a directory" in capfd.readouterr().err

@@ -313,7 +313,8 @@ def test_a_machine_that_runs_is_not_run_loaded_or_looked_into_by_another_thread(
     thread.start()
     assert started.wait(TOO_LONG)
     for ask in (machine.run, machine.step, lambda: machine.load(asm.assemble(EXITS)), lambda: machine.save(tmp_path / "a.slim"),
-                lambda: machine.hook(print), lambda: machine.unhook(print), lambda: copy.copy(machine)):
+                lambda: machine.hook(print), lambda: machine.unhook(print), lambda: copy.copy(machine), machine.profile,
+                lambda: machine.code_changed(0x8000_0000, 4)):
         with pytest.raises(AlreadyRunning, match=r": this machine is already running \(run in thread 'other'\)"):
             ask()
     machine.stop("told")

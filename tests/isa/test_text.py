@@ -89,3 +89,14 @@ def test_what_is_printed_on_a_terminal_is_escaped_and_in_a_pipe_it_is_not(monkey
         monkeypatch.setattr("sys.stdout", stream)
         to_stdout(["\x1b[2J\tx"])
         assert stream.getvalue() == ("\\x1b[2J\tx\n" if terminal else "\x1b[2J\tx\n")
+
+
+def test_a_machines_words_are_escaped_on_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "m.toml"
+    text = (Path(__file__).parents[2] / "isa" / "machines" / "slim.toml").read_text()
+    path.write_text(re.sub(r'^title = ".*"', r'title = "\\u001b[2J"', text, flags=re.M))
+    stream = io.StringIO()
+    monkeypatch.setattr(stream, "isatty", lambda: True)
+    monkeypatch.setattr("sys.stdout", stream)
+    assert invoke(["machines", str(path)]) == 0
+    assert "\\x1b[2J" in stream.getvalue() and "\x1b" not in stream.getvalue()
