@@ -69,12 +69,14 @@ def main() -> None:
 def _open_streams() -> None:
     """Give a process that was started with a closed stdin, stdout or stderr something in its place, so that no file of ours gets
     that number. What is written to this stdout is an error, as it is elsewhere; where stderr cannot be written errors go unsaid.
+    A character that the locale's encoding lacks is written as its number, `\\u65e5`.
     """
     for name, mode, kind in (("stdin", os.O_RDONLY, None), ("stdout", os.O_RDONLY, _Named), ("stderr", os.O_WRONLY, _Unfailing)):
         old = getattr(sys, name)
         buffer = old.buffer if old else open(os.open(os.devnull, mode), "wb" if kind else "rb")         # noqa: SIM115
+        errors = "replace" if not old else "backslashreplace" if old.errors == "strict" else old.errors
         if kind:
-            setattr(sys, name, kind(buffer, encoding=old.encoding if old else "utf-8", errors=old.errors if old else "replace",
+            setattr(sys, name, kind(buffer, encoding=old.encoding if old else "utf-8", errors=errors,
                                     line_buffering=bool(old and old.line_buffering), write_through=bool(old and old.write_through)))
         elif not old:
             sys.stdin = io.TextIOWrapper(buffer)

@@ -163,3 +163,11 @@ def test_no_file_of_ours_takes_the_number_of_a_closed_stream(filled, tmp_path) -
     status, _, err = run(">&-", "run", elf, "--engine", "reference", "--save-snapshot", tmp_path / "s", "--trace", tmp_path / "t")
     assert status == 1 and "stdout: error: Bad file descriptor; the run stopped at pc" in err
     assert (tmp_path / "s").read_bytes()[:2] == b"PK" and not (tmp_path / "t").read_bytes().startswith(b"0123")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_character_that_stdout_has_no_code_for_is_its_number(tmp_path, encoding, monkeypatch) -> None:
+    (tmp_path / "a.s").write_text("_start: nop  # \u65e5\n", encoding="utf-8")
+    monkeypatch.setenv("PYTHONIOENCODING", encoding)
+    status, out, err = run("", "asm", tmp_path / "a.s", "-o", tmp_path / "a.elf", "--listing", "-")
+    assert (status, err) == (0, "") and "_start: nop  # \\u65e5\n" in out
