@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from ctypes import CFUNCTYPE, c_int64
 from dataclasses import dataclass
+from operator import is_
 from struct import Struct
 from typing import Any
 
@@ -99,6 +100,8 @@ class Machine(ReferenceMachine):
         self._ranges: list[tuple[int, int, Piece]] = []     # (start, end) of what is decoded; elsewhere a piece holds OTHER
         self._bounds = np.zeros((0, 2), np.uint64)          # (start, end - 1) of these
         self._guards = np.zeros((0, 2), np.int64)           # for the loop: (start, bytes) of these and of the watchpoints
+        self._guarded = 0, 0                                # from the first to the end of the last
+        self._described: list[Any] = []                     # the arrays whose addresses the loop has
         self._patched: Any = ()                             # what the code is patched for
         self._everywhere = False                            # some hook wants to see every instruction
         self.handed_over: dict[str, int] = {}
@@ -144,11 +147,15 @@ class Machine(ReferenceMachine):
         self._counted[:] = 0
 
     def _describe_state(self) -> None:
-        """Fill in what may have been replaced between two runs."""
+        """Fill in what may have been replaced between two runs, or by a hook."""
         block = self._block
+        block[context.TOHOST] = self.tohost
+        arrays = [self.counts, self.csr_values, *self.state.values()]
+        if len(arrays) == len(self._described) and all(map(is_, arrays, self._described)):
+            return
+        self._described = arrays
         block[context.COUNTS] = self.counts.ctypes.data
         block[context.CSR_FILE] = self.csr_values.ctypes.data
-        block[context.TOHOST] = self.tohost
         for name, index in STATE_INDEX.items():
             if name in self.state:
                 block[index], block[index + 1] = self.state[name].ctypes.data, len(self.state[name])
@@ -226,8 +233,9 @@ class Machine(ReferenceMachine):
         self._guards = np.concatenate((self._guards, np.array(guards, np.uint64).view(np.int64).reshape(-1, 2)))
         starts, sizes = self._guards.view(np.uint64).T
         low = int(starts.min()) if len(starts) else 0
-        self._block[context.GUARD_START] = low
-        self._block[context.GUARD_BYTES] = int((starts + sizes).max()) - low if len(starts) else 0
+        high = int((starts + sizes).max()) if len(starts) else 0
+        self._guarded = low, high
+        self._block[context.GUARD_START], self._block[context.GUARD_BYTES] = low, high - low
         self._block[context.GUARDS] = self._guards.ctypes.data
         self._block[context.GUARD_COUNT] = len(self._guards)
 
@@ -271,6 +279,11 @@ class Machine(ReferenceMachine):
     @exclusive(within=True)
     def code_changed(self, address: int, size: int) -> None:
         """Decode again what has been stored to code."""
+        self._decode_again(address, size)
+
+    def _decode_again(self, address: int, size: int) -> None:
+        if address + size <= self._guarded[0] or address >= self._guarded[1]:           # most stores are to data
+            return
         low, high = address & ~3, min(address + size + 3 & ~3, (1 << 64) - 1)
         touched = np.flatnonzero((self._bounds[:, 0] < high) & (self._bounds[:, 1] >= low)).tolist() if size > 0 else []
         if touched:
@@ -286,7 +299,7 @@ class Machine(ReferenceMachine):
         for start, end, piece in self._ranges:
             part = slice((start - piece.base) // 4, (end - piece.base) // 4)
             for i in np.flatnonzero(piece.words[part] != self._words(start, end)).tolist():
-                self.code_changed(start + 4 * i, 4)
+                self._decode_again(start + 4 * i, 4)
 
     # ---------------------------------------------------------------------------------------------- running
 
@@ -336,15 +349,15 @@ class Machine(ReferenceMachine):
         name = self.row.mnemonic if self.row else "(none)"
         self.handed_over[name] = self.handed_over.get(name, 0) + 1
         for address, destination, _ in self._writes:
-            self.code_changed(address, len(destination))
+            self._decode_again(address, len(destination))
             if address <= self.tohost < address + len(destination):         # a device that answers in memory
-                self.code_changed(self.tohost, 8)
-                self.code_changed(self.fromhost, 8)
+                self._decode_again(self.tohost, 8)
+                self._decode_again(self.fromhost, 8)
         return report
 
     def _htif_call(self, block: int) -> None:
         super()._htif_call(block)
-        self.code_changed(block, 8)             # the result stands there now
+        self._decode_again(block, 8)            # the result stands there now
 
     # ---------------------------------------------------------------------------------------------- profile
 

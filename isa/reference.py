@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from operator import index
+from operator import index, is_
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -313,6 +313,7 @@ class ReferenceMachine(Vocabulary):
 
     def _prepare(self) -> None:
         """Called when a run starts."""
+        self._check_registers()
         self._changed()
 
     def _advance(self, left: int | None) -> bool:
@@ -360,12 +361,18 @@ class ReferenceMachine(Vocabulary):
         if wanted:
             step = Step(pc, word, self.row, self.fields, self.operands, self.written, self._reads,
                         [(address, data) for address, _, data in self._writes], trap, before)
+            x, at = self.x[:], self.pc
             for function in wanted:
                 function(self, step)
+            if self.pc is not at or len(self.x) != 32 or not all(map(is_, self.x, x)):          # most hooks only look
+                self._check_registers()
             self._changed()
 
     def _changed(self) -> None:
-        """Look at what somebody outside may have changed: when a run starts, and behind hooks. Raises ValueError."""
+        """Look at what somebody outside may have changed: when a run starts, and behind hooks."""
+
+    def _check_registers(self) -> None:
+        """Raises ValueError where pc and x are not what they can be."""
         self.x[:] = [index(value) for value in self.x]
         if len(self.x) != 32 or self.x[0] or not all(0 <= value <= WORD for value in (*self.x, self.pc)):
             raise ValueError(f"pc is {self.pc}, x is {self.x}; expected 32 registers, the first 0, and all of 0 to 2**64 - 1")

@@ -434,3 +434,17 @@ def test_a_hook_may_move_pc_and_is_told_of_what_is_no_register(engine):
     machine.x[6] = np.uint64(5)
     machine.run(max_instructions=1)
     assert type(machine.x[6]) is int
+
+
+def test_a_hook_that_only_looks_has_nothing_worked_out_again(monkeypatch):
+    """Addresses for the loop, and the check of all registers: once for the run, not for each of 40 stores."""
+    machine, calls = loaded(Machine, CHANGED), []
+    check = machine._check_registers
+    monkeypatch.setattr(machine, "_check_registers", lambda: calls.append("registers") or check())
+    machine.hook(lambda machine, step: None, where=lambda pc, row: row is not None and row.mnemonic == "sw")
+    machine.run(max_instructions=1)
+    described = machine._described
+    assert machine.run().reason == "exit" and machine._described is described and calls == ["registers"] * 2
+    machine.state = {name: array.copy() for name, array in machine.state.items()}
+    machine.run()
+    assert machine._described is not described
