@@ -152,3 +152,9 @@ def test_counters_and_csrs_of_a_unit_bear_its_name() -> None:
     for unit in UNITS.values():
         for thing in (*unit.csrs, *unit.counters, *unit.parameters, *unit.state):
             assert thing.name.startswith(f"{unit.name}."), thing.name
+
+
+def test_files_of_tests_have_names_of_their_own() -> None:
+    """pytest imports each by its name alone: of two with the same one it refuses the second when all are collected together."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert [name for name in sorted(set(names)) if names.count(name) > 1] == []

@@ -270,7 +270,7 @@ def compile_3b(path: str, layers: int) -> None:
 def test_memory_does_not_grow_with_the_model(tmp_path: Path) -> None:
     """Two layers of 3 B parameters' shape, with head and embedding 390 million weights: 1.6 GB as fp32."""
     here = Path(__file__)
-    script = _LARGE.format(paths=[str(here.parent), str(here.parents[2])])
+    script = _LARGE.format(paths=[str(here.parent), str(here.parents[1] / "support"), str(here.parents[2])])
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "3b.elf")], capture_output=True, text=True, check=False,
                           timeout=LIMIT)
     assert done.returncode == 0, done.stderr
