@@ -245,7 +245,7 @@ class Vocabulary:
             return None
         if address % align:
             raise Trap(Cause.MISALIGNED_OPERAND, address, f"address {address:#x} is not a multiple of {align}")
-        region = self.memory.region(address, size)
+        region = self.memory.region(address, size) or self._mmio(address, size)
         if region is None:
             raise Trap(cause, address, self._nowhere(address, size))
         if self.unit not in region.ports:
@@ -255,6 +255,11 @@ class Vocabulary:
                 register <= address and address + size <= register + services.REGISTER_BYTES for register in self.devices):
             raise Trap(cause, address, self._nowhere(address, size))
         return region
+
+    def _mmio(self, address: int, size: int) -> Region | None:
+        """mmio where no device has registers: who has no port to it is told that, there too."""
+        mmio = self.machine.region("mmio")
+        return mmio if mmio.base <= address and address + size <= mmio.end else None
 
     def _nowhere(self, address: int, size: int) -> str:
         """Why nothing answers at some addresses, for a person."""

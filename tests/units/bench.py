@@ -85,7 +85,7 @@ class Bench:
 def refused(cause: Cause, bench: Bench, mnemonic: str, **operands: int) -> str:
     """Execute an instruction that must trap with `cause`, and change nothing; returns the reason."""
     m = bench.m
-    before = {region.name: m.peek(region.base, 4096).copy() for region in m.machine.regions if region.writable}
+    before = {region.name: m.peek(region.base, min(region.size, 4096)).copy() for region in m.memory.regions if region.writable}
     state, counters = {name: array.copy() for name, array in m.state.items()}, m.counters
     with pytest.raises(Trapped) as trapped:
         bench.run(mnemonic, **operands)
@@ -95,6 +95,6 @@ def refused(cause: Cause, bench: Bench, mnemonic: str, **operands: int) -> str:
     assert all(m.state[name].tobytes() == array.tobytes() for name, array in state.items())       # NaN is a state, too
     for region, data in before.items():
         if region != "dram":        # where the instruction itself was placed
-            assert np.array_equal(m.peek(m.machine.region(region).base, 4096), data)
+            assert np.array_equal(m.peek(m.machine.region(region).base, len(data)), data)
     detail: str = trapped.value.detail
     return detail
