@@ -35,7 +35,7 @@ from asm.source import LABEL, Site, Statement, decode, file_buffer
 from asm.symbols import Entry, SymbolTable
 from asm.syntax import Memory, Operand, String, Type, parse_operands
 from isa.csrs import CSRS
-from isa.elf import is_debugging
+from isa.elf.writer import is_debugging
 from isa.files import contents as read
 from isa.instruction import CSR, TABLE, TARGET
 from isa.preset import Preset, PresetError, load_preset, presets_with

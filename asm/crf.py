@@ -5,7 +5,7 @@
     .crf nop 7                      # takes eight column commands
     .crf exit
 
-Names in any case, as in Samsung's documents. The words stand in isa/crf.py.
+Names in any case, as in Samsung's documents. The words stand in isa/units/pim/crf.py.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from asm.diagnostics import SourceError, nearest, plural
 from asm.directives import directive
 from asm.source import Site
 from asm.syntax import Operand
-from isa.crf import ENTRIES, EVEN_BANK, JUMP, NOP, ODD_BANK, OPCODES, OPERANDS, SHAPES, CrfError, Word
+from isa.units.pim.crf import ENTRIES, EVEN_BANK, JUMP, NOP, ODD_BANK, OPCODES, OPERANDS, SHAPES, CrfError, Word
 
 if TYPE_CHECKING:
     from asm.assembler import Assembler

@@ -20,7 +20,7 @@ from asm.fragments import SMALL, Align, FilePart, Fill, Gap
 from asm.operands import describe
 from asm.source import Site
 from asm.syntax import Memory, Operand, String, Type, parse_operands
-from isa.elf import is_debugging, is_reserved
+from isa.elf.writer import is_debugging, is_reserved
 from isa.program import FileSlice
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from asm.diagnostics import Note, SourceError
 from asm.macros import BODIES, ENDS, Macro, arguments_of, fill_in, parse_header, split_arguments, unquoted
 from asm.source import Buffer, Site, Statement, decode, file_buffer, split_statements
 from asm.syntax import String, parse_operands
+from isa.shipped import PROGRAMS
 
-PROGRAMS = Path(__file__).resolve().parents[1] / "programs"     # come with the assembler: every source finds "lib/macros.s"
 DEEPEST = 100               # includes, macro calls and repetitions inside one another
 REMEMBERED = 1 << 17        # lines whose statements are kept for equal ones
 

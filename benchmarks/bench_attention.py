@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 import asm
-from emulator.engine import Machine
-from emulator.workers import cores
+from emulator.machine import Machine
+from emulator.threads.workers import cores
 
 HEADS, HEAD_DIM, TOKENS = 32, 128, 4096
 MACS = 2 * HEADS * HEAD_DIM * TOKENS

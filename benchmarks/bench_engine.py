@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 import asm
-from emulator.engine import Machine
-from emulator.workers import cores
+from emulator.machine import Machine
+from emulator.threads.workers import cores
 from isa.numbers import FORMATS
 from isa.program import FileSlice, Section
 

@@ -1,4 +1,4 @@
-"""Speed of generation: random models of known shapes, decoded greedily on one thread; see compiler/measure.py.
+"""Speed of generation: random models of known shapes, decoded greedily on one thread; see compiler/measuring/measure.py.
 
 Prints one JSON object: seconds to compile and to the first token, tokens/s beside the bandwidth of this run, memory, time by unit.
 """

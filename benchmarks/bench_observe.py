@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import asm
-from emulator.engine import Machine
+from emulator.machine import Machine
 from emulator.observe.commit_log import commit_line
 from emulator.observe.line_log import LineLog
 from emulator.observe.mix import instruction_mix

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 import asm
-from emulator.engine import Machine
+from emulator.machine import Machine
 
 PRODUCT = """
         .machine gddr6-aim

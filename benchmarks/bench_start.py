@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import asm
-from emulator.engine import Machine
+from emulator.machine import Machine
 from isa.program import Program
 
 SIZE, TOUCHES, RUNS = 1 << 30, 64, 5

@@ -18,27 +18,27 @@ from pathlib import Path
 from typing import Any
 
 from asm.assembler import assemble
-from compiler.calibrate import with_thresholds
 from compiler.errors import ModelError, RoomError, one_of
+from compiler.formats.recipe import Recipe
 from compiler.graph import Graph
-from compiler.kv_cache import KV_FORMATS, with_int8_cache
 from compiler.lowering.active import scratch as scratch_of_active
 from compiler.lowering.banks import scratch as scratch_of_banks
 from compiler.lowering.decoded import check_decoded, matrices
 from compiler.lowering.decoded import scratch as scratch_of_decoded
 from compiler.lowering.pim import scratch as scratch_of_pim
-from compiler.made import Made
-from compiler.memory_plan import MemoryPlan, plan_memory
-from compiler.model import Model
-from compiler.neurons import neuron_bytes
-from compiler.placement import Placement, check_room, computes_in_banks, place
-from compiler.program import BANKS, MOST_STOPS, Files, cache_region, weights_region, weights_section, write_program
-from compiler.quantise import quantise
-from compiler.recipe import Recipe
-from compiler.sampling import scratch
-from compiler.sparsify import BY_NEURON, sparsify
-from compiler.to_banks import to_banks
-from compiler.weights import PAGE, Layout, plan_weights
+from compiler.lowering.program import BANKS, MOST_STOPS, Files, cache_region, weights_region, weights_section, write_program
+from compiler.lowering.sampling import scratch
+from compiler.model.model import Model
+from compiler.passes.calibrate import with_thresholds
+from compiler.passes.kv_cache import KV_FORMATS, with_int8_cache
+from compiler.passes.quantise import quantise
+from compiler.passes.sparsify import BY_NEURON, sparsify
+from compiler.passes.to_banks import to_banks
+from compiler.placing.banks import Placement, check_room, computes_in_banks, place
+from compiler.placing.made import Made
+from compiler.placing.memory_plan import MemoryPlan, plan_memory
+from compiler.placing.weights import PAGE, Layout, plan_weights
+from compiler.running.neurons import neuron_bytes
 from isa.files import check_directory, replacing
 from isa.hints import nearest
 from isa.preset import Preset, load_preset, presets_with
@@ -92,7 +92,7 @@ class Compiled:
     @property
     def meta(self) -> dict[str, Any]:
         """The program's metadata: model card and tokenizer."""
-        from compiler.carried_tokenizer import packed
+        from compiler.model.carried_tokenizer import packed
         return {"model": self.card, **({"tokenizer": packed(self.model.tokenizer)} if self.model.tokenizer else {})}
 
     @property

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from compiler.compile import Compiled, compile_model
 from compiler.errors import ModelError
+from compiler.formats.recipe import read_recipe
 from compiler.frontends import need_tokenizer
-from compiler.model import Model
-from compiler.recipe import read_recipe
+from compiler.model.model import Model
 from isa.files import text_of
 
 MOST_TEXT = 50_000              # characters of a text for calibration that are looked at

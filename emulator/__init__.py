@@ -1,13 +1,14 @@
 """Runs a program fast.
 
-In the order in which a program meets them: decode.py (words to rows of integers), engine.py (the machine), block.py (what compiled
-code sees of it), workers.py (its threads), objects.py (compiled code, as it is kept and linked), ahead.py (processes that compile
-it). What is compiled, and so imported only where it is: loop.py (the loop), units/ (kernels, a file per unit, named as in
-isa/units; kernels.py is their registry), context.py (the words in which they speak), and the rooms that they share: lanes.py and
-recipes.py (vectors of 16 fp32), dense.py, elementwise.py, reductions.py, normalisation.py (vec), integer_simd.py and lut_*.py
-(lut), threads.py and pool.py (one operation on several threads), machine_code.py. features.py is what the host's SIMD can do,
-object_code.py the way to the compiler, errors.py what a user can ask in vain.
-observe/ looks on while a program runs, debug/ stops it to look.
+    machine.py          the fast engine: a machine that runs programs
+    decode.py           instruction words to rows of integers
+    loop.py             the compiled loop over them
+    load_kernels.py     kernels by mnemonic; compile_ahead.py compiles those that a program needs, on all cores
+    kernel_words.py     the words in which kernels speak
+    units/              the kernels: a file or folder a unit, named as in isa/units
+    simd/, threads/     what kernels of several units share: vectors; one operation on several threads
+    native/             machine code: how it is made, kept and linked, and the memory that it shares with a machine
+    observe/, debug/    looking on while a program runs; stopping it to look
 
 Imports isa only. What an instruction means is not decided here: a kernel must agree with the meaning in isa/units in every bit
 and every counter.

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from emulator.block import NO_REGISTER
+from emulator.native.block import NO_REGISTER
 from isa.counters import COUNTERS
 from isa.csrs import BY_ADDRESS, CSRS
 from isa.instruction import TABLE, Row, decode

@@ -1,7 +1,7 @@
 """The compiled loop: base instructions inline, Xslim instructions through the table of kernel addresses.
 
 It knows no trap, no device and no service. Where an instruction is not plain it stops in front of it, and the engine has the
-reference engine execute that one instruction (emulator/engine.py).
+reference engine execute that one instruction (emulator/machine.py).
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from emulator.block import (
+from emulator.decode import LENGTHS_SHIFT, NUMBER, OPERATION, OPS_SLOT, RD, RS1, RS2, RS3, RS4, VALUE
+from emulator.kernel_words import _find, count, guarded
+from emulator.native.block import (
     BASE,
     CODE,
     CODE_AT,
@@ -35,9 +37,7 @@ from emulator.block import (
     TOHOST,
     VISITS,
 )
-from emulator.context import _find, count, guarded
-from emulator.decode import LENGTHS_SHIFT, NUMBER, OPERATION, OPS_SLOT, RD, RS1, RS2, RS3, RS4, VALUE
-from emulator.machine_code import array, call, high_mixed, high_signed, high_unsigned, load, store
+from emulator.native.machine_code import array, call, high_mixed, high_signed, high_unsigned, load, store
 from isa.counters import COUNTERS
 from isa.instruction import LONGEST as MOST
 
@@ -121,9 +121,9 @@ def _remainder(a: int, b: int) -> int:
 def _execute(piece, block, limit):  # type: ignore[no-untyped-def]
     """Run at most `limit` instructions of a piece of decoded code, from pc. -> instructions retired.
 
-    Host addresses: `piece`, of a description (emulator/block.py), `block`, of the context block, whose first span is DRAM. Code is
-    int32 (instructions, 8); visits, how often each was retired, is counted if PROFILED. Stops early in front of an instruction that
-    is not plain, when pc leaves the code, and at a kernel once STOP is set.
+    Host addresses: `piece`, of a description (emulator/native/block.py), `block`, of the context block, whose first span is DRAM.
+    Code is int32 (instructions, 8); visits, how often each was retired, is counted if PROFILED. Stops early in front of an
+    instruction that is not plain, when pc leaves the code, and at a kernel once STOP is set.
     """
     code, length = load(piece + 8 * CODE, i64), load(piece + 8 * LENGTH, i64)
     base, visits = load(piece + 8 * CODE_AT, i64), load(piece + 8 * VISITS, i64)

@@ -13,7 +13,7 @@ unknown units and overlapping regions are refused. What an instruction means on 
     source = "..."                                    [facts]       # published figures that nothing executes
     parameters.activations = { value = ..., ... }     die_area_mm2 = { value = 20.25, source = "..." }
 
-The pim unit's parameters are its banks and their mapping (isa/banks.py): they have to make up the hbm region exactly.
+The pim unit's parameters are its banks and their mapping (isa/units/pim/banks.py): they have to make up the hbm region exactly.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from typing import Annotated, Any, Generic, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, ValidationError
 
-from isa.banks import COLUMN_BYTES, MappingError, Organisation
 from isa.files import text_of
 from isa.hints import nearest
 from isa.services import DEVICE_BYTES
 from isa.text import printable, shortened
 from isa.units import UNITS
+from isa.units.pim.banks import COLUMN_BYTES, MappingError, Organisation
 
 REGIONS = {
     "mmio":  "tohost, fromhost, console",

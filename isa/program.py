@@ -1,6 +1,6 @@
 """A Slim program in memory: sections, symbols, source lines, metadata.
 
-The assembler and the compiler build these objects; isa/elf.py writes them as ELF, isa/elf_reader.py reads them; engines load
+The assembler and the compiler build these objects; isa/elf/writer.py writes them as ELF, isa/elf/reader.py reads them; engines load
 them. Section contents are lists of chunks, so that a gigabyte of weights stays in its file until someone maps it.
 """
 
@@ -233,13 +233,13 @@ class Program:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the program as ELF. The file appears under `path` whole or not at all. Raises OSError, ProgramError."""
-        from isa.elf import write_elf
+        from isa.elf.writer import write_elf
         write_elf(self, Path(path))
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> Program:
         """Read an ELF program; large sections stay in the file. Raises OSError, ProgramError (what, at which offset)."""
-        from isa.elf_reader import read_elf
+        from isa.elf.reader import read_elf
         return read_elf(Path(path))
 
 

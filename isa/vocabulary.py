@@ -16,7 +16,6 @@ import numpy.typing as npt
 
 from isa import services
 from isa.arithmetic import canonical, s64
-from isa.banks import COLUMN_BYTES
 from isa.counters import COUNTERS, SLOTS
 from isa.csrs import BY_ADDRESS, COUNTER_BY_ADDRESS, CSRS, INSTRUCTION_COUNTS, MSTATUS_MIE, MSTATUS_MPIE, is_read_only
 from isa.hints import unknown
@@ -24,6 +23,7 @@ from isa.memory import Bytes, Memory
 from isa.preset import Preset, Region
 from isa.traps import Cause, Trap
 from isa.units import UNITS
+from isa.units.pim.banks import COLUMN_BYTES
 
 WORD = (1 << 64) - 1
 _A0, _A7 = 10, 17

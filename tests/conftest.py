@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 import slimulator
-from commands import shared
+from slimulator.commands import shared
 
 ORACLE = Path(__file__).parent / "oracle"
 REQUIRED = os.environ.get("SLIMULATOR_ORACLE") == "require"

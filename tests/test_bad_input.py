@@ -17,14 +17,14 @@ import zlib
 from pathlib import Path
 
 import pytest
-from children import LIMIT
+from children import LIMIT, ROOT, SLIMULATOR
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import asm
 import slimulator
-from isa import dwarf
-from isa.elf_reader import LARGEST_TABLE
+from isa.elf import dwarf
+from isa.elf.reader import LARGEST_TABLE
 from isa.preset import PRESETS
 from isa.program import Program, Section
 
@@ -199,8 +199,8 @@ def test_what_is_no_file_is_refused_at_once(good, capfd, tmp_path, monkeypatch, 
 
 
 def test_a_source_may_come_through_a_pipe(tmp_path):
-    done = subprocess.run(["bash", "-c", 'exec "$@" <(sleep 0.2; echo nop)', "bash", sys.executable, "slimulator.py", "asm", "-o",
-                           tmp_path / "x.elf"], cwd=Path(slimulator.__file__).parent, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(["bash", "-c", 'exec "$@" <(sleep 0.2; echo nop)', "bash", *SLIMULATOR, "asm", "-o",
+                           tmp_path / "x.elf"], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
     assert Program.load(tmp_path / "x.elf").section(".text").size == 4
 
@@ -299,8 +299,8 @@ def test_recursion_without_an_end_runs_into_the_program_and_traps(run, tmp_path,
 
 def test_a_level_of_simd_that_does_not_exist(tmp_path: Path) -> None:
     asm.assemble(GOOD).save(tmp_path / "good.elf")
-    done = subprocess.run([sys.executable, "slimulator.py", "run", tmp_path / "good.elf"], capture_output=True, text=True,
-                          env=os.environ | {"SLIMULATOR_SIMD": "sse9"}, cwd=Path(slimulator.__file__).parent, timeout=LIMIT)
+    done = subprocess.run([*SLIMULATOR, "run", tmp_path / "good.elf"], capture_output=True, text=True,
+                          env=os.environ | {"SLIMULATOR_SIMD": "sse9"}, cwd=ROOT, timeout=LIMIT)
     assert (done.returncode, done.stdout) == (1, "")
     assert re.fullmatch(r"error: SLIMULATOR_SIMD=sse9: expected one of portable.* on this processor\n", done.stderr)
 

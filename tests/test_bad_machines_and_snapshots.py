@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 import asm
 import slimulator
-from emulator.engine import Machine
+from emulator.machine import Machine
 from isa.preset import PRESETS, PresetError, load_preset, preset_names
 from isa.program import ProgramError
 from isa.reference import ReferenceMachine

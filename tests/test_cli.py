@@ -221,7 +221,7 @@ def test_run_stops_at_its_limit(command, assembled) -> None:
 
 
 def test_run_with_threads_counts_the_same(command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("emulator.workers.cores", lambda: 2)
+    monkeypatch.setattr("emulator.threads.workers.cores", lambda: 2)
     command("asm", PROGRAMS / "ternary_gemv.s", "-o", tmp_path / "t.elf")
     runs = [command("run", tmp_path / "t.elf", "--threads", threads) for threads in (1, 2)]
     assert runs[0] == runs[1] and runs[0][0] == 0

@@ -13,7 +13,7 @@ import pytest
 from children import SLIMULATOR, Child
 
 import slimulator
-from compiler import shapes
+from compiler.measuring import shapes
 from isa.caches import PROGRAMS
 from tests.compiler.tiny import CONTEXT, DIM, HIDDEN, LAYERS, write_checkpoint, write_relu
 
@@ -102,7 +102,7 @@ def test_engine_machine_weights_context(command: Command, tiny: Path) -> None:
 
 
 def test_threads(command: Command, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("emulator.workers.cores", lambda: 2)
+    monkeypatch.setattr("emulator.threads.workers.cores", lambda: 2)
     for name in (("generate", tiny, "ab", "-n", 2), ("verify", tiny, "--prompt", "ab", "--tokens", 2)):
         assert "--threads 8: this host has 2 cores, so there will be 2\n" in command(*name, "--threads", 8)[2]
     data = json.loads(command("generate", tiny, "ab", "-n", 2, "--threads", 8, "--json", "-")[1])
@@ -155,7 +155,7 @@ def test_a_mistake_is_one_message(command: Command, tiny: Path, arguments: list[
 
 
 def test_without_a_model_the_demo(command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny: Path) -> None:
-    from compiler import generate
+    from compiler.running import generate
     monkeypatch.setattr(generate, "DEMO", tmp_path / "demo")
     status, _, err = command("generate", "Once upon a time")
     assert status == 1 and f"{tmp_path / 'demo'}: error: the demo model is not there" in err and "config.json" in err
@@ -267,8 +267,8 @@ def test_verify_fails_for_a_damaged_program(command: Command, tiny: Path, tmp_pa
     status, out, _ = command("verify", tiny, "--weights", "i8", "--tokens", 3, "--prompt", "ab")
     assert (status, out.count("pass")) == (0, 3)
     from compiler.compile import compile_model
+    from compiler.formats.recipe import read_recipe
     from compiler.frontends import load
-    from compiler.recipe import read_recipe
     compiled = compile_model(load(tiny), recipe=read_recipe("i8"))
     compiled.save(tmp_path / "p.elf")
     data = bytearray((tmp_path / "p.elf").read_bytes())

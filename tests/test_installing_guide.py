@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from children import LIMIT
 
-from emulator.features import LEVELS
+from emulator.native.features import LEVELS
 from isa import caches
 
 ROOT = Path(__file__).parents[1]

@@ -10,7 +10,7 @@ from pathlib import Path
 from children import LIMIT
 
 from asm.assembler import assemble
-from emulator.engine import Machine
+from emulator.machine import Machine
 from isa.preset import REGIONS, PresetFile, RegionTable, UnitTable, load_preset
 from isa.units import UNITS
 

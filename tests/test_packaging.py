@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 from hatchling.builders.wheel import WheelBuilder
 
-from asm.preprocess import PROGRAMS
 from isa.preset import preset_names
+from isa.shipped import DEMO, PROGRAMS
 
 ROOT = Path(__file__).parents[1]
 DECLARED: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -43,7 +43,7 @@ def requirements() -> dict[str, str]:
 def imported(*folders: str) -> set[str]:
     """Top-level names that the Python files of some folders import."""
     found: set[str] = set()
-    for path in (file for name in folders for file in ([ROOT / name] if name.endswith(".py") else (ROOT / name).rglob("*.py"))):
+    for path in (file for name in folders for file in (ROOT / name).rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
                 found |= {name.name.partition(".")[0] for name in node.names}
@@ -52,7 +52,7 @@ def imported(*folders: str) -> set[str]:
     return found
 
 
-PACKAGES = ("isa", "asm", "emulator", "compiler", "commands", "slimulator.py")
+PACKAGES = ("isa", "asm", "emulator", "compiler", "slimulator")
 
 
 @pytest.mark.parametrize("name", requirements())
@@ -78,7 +78,7 @@ def test_extras_that_extras_name_exist() -> None:
 
 def test_modules_that_are_declared_exist() -> None:
     mypy = TOOL["mypy"]
-    for name in (*mypy["packages"], *mypy["modules"], *TOOL["ruff"]["lint"]["isort"]["known-first-party"]):
+    for name in (*mypy["packages"], *TOOL["ruff"]["lint"]["isort"]["known-first-party"]):
         assert find_spec(name) is not None, name
     used = imported(*PACKAGES, "tests")
     for override in mypy["overrides"]:
@@ -101,7 +101,7 @@ def test_files_that_are_declared_exist() -> None:
     for name in (*wheel["only-include"], *PROJECT["license-files"], PROJECT["readme"], *TOOL["pytest"]["ini_options"]["testpaths"],
                  *TOOL["pytest"]["ini_options"]["pythonpath"]):
         assert (ROOT / name).exists(), name
-    files = [path.relative_to(ROOT).as_posix() for folder in PACKAGES[:-1] for path in (ROOT / folder).rglob("*.py")]
+    files = [path.relative_to(ROOT).as_posix() for folder in PACKAGES for path in (ROOT / folder).rglob("*.py")]
     for pattern in TOOL["ruff"]["lint"]["per-file-ignores"]:
         assert any(fnmatchcase(file, pattern) for file in files), pattern
     for pattern in wheel["exclude"]:
@@ -123,14 +123,15 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_wheel_holds_what_is_needed_and_nothing_else(wheel: Path) -> None:
     names = {path.relative_to(wheel).as_posix() for path in wheel.rglob("*") if path.is_file()}
-    expected = {path.relative_to(ROOT).as_posix() for folder in PACKAGES[:-1] for path in (ROOT / folder).rglob("*")
-                if path.suffix in (".py", ".toml", ".lark")} | {"slimulator.py"}
-    expected |= {path.relative_to(ROOT).as_posix() for path in PROGRAMS.rglob("*.s")}
-    expected |= {path.relative_to(ROOT).as_posix() for path in (PROGRAMS / "demo" / "model").iterdir()}
-    assert {f"programs/{name}" for name in ("hello.s", "lib/macros.s", "lib/print.s", "demo/model/model.safetensors")} <= expected
+    expected = {path.relative_to(ROOT).as_posix() for folder in PACKAGES for path in (ROOT / folder).rglob("*")
+                if path.suffix in (".py", ".toml", ".lark")}
+    expected |= {f"slimulator/{path.relative_to(ROOT)}" for path in (*PROGRAMS.rglob("*.s"), *DEMO.iterdir())}
+    assert {f"slimulator/programs/{name}" for name in ("hello.s", "lib/macros.s", "lib/print.s",
+                                                       "demo/model/model.safetensors")} <= expected
     assert expected <= names
     extra = {name for name in names - expected if ".dist-info/" not in name}
-    assert extra <= {"programs/demo/README.md"}
+    assert extra <= {"slimulator/programs/demo/README.md"}
+    assert {name.partition("/")[0] for name in expected} == set(PACKAGES)
 
 
 def test_what_is_installed_works(wheel: Path, tmp_path: Path) -> None:
@@ -152,7 +153,7 @@ def test_what_is_installed_works(wheel: Path, tmp_path: Path) -> None:
 
 
 def test_every_program_assembles_from_the_wheel(wheel: Path, tmp_path: Path, command) -> None:
-    for path in sorted((wheel / "programs").glob("*.s")):
+    for path in sorted((wheel / "slimulator" / "programs").glob("*.s")):
         assert command("asm", path, "-o", tmp_path / "p.elf")[::2] == (0, "")
         assert command("asm", PROGRAMS / path.name, "-o", tmp_path / "q.elf")[0] == 0
     assert preset_names()

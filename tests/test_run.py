@@ -15,8 +15,8 @@ import click
 import pytest
 from children import SLIMULATOR, Child
 
-import slimulator
 from isa.counters import COUNTERS
+from slimulator.command_line import command as GROUP
 
 ROOT = Path(__file__).parents[1]
 COUNTDOWN = """
@@ -220,7 +220,7 @@ def test_a_trace_can_be_read_from_a_pipe_as_it_comes(assembled, tmp_path):
 def test_every_option_and_key_is_documented(command, assembled, tmp_path):
     text = (ROOT / "docs" / "command-line.md").read_text()
     section = text.split("## `slimulator run FILE.elf`")[1].split("\n## ")[0]
-    options = [name for option in slimulator.command.commands["run"].params if isinstance(option, click.Option)
+    options = [name for option in GROUP.commands["run"].params if isinstance(option, click.Option)
                for name in option.opts]
     assert [name for name in options if f"`{name}" not in section] == []
     command("run", assembled(COUNTDOWN), "--json", tmp_path / "j")

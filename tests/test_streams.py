@@ -13,6 +13,7 @@ import pytest
 
 import asm
 import slimulator
+from slimulator.command_line import command as GROUP
 
 ROOT = Path(__file__).parents[1]
 SOURCE = """
@@ -133,7 +134,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory):
     return lambda name: [part.format(**places) for part in PRINTING.get(name, [name, "--help"])]
 
 
-@pytest.mark.parametrize("name", sorted(slimulator.command.commands))
+@pytest.mark.parametrize("name", sorted(GROUP.commands))
 @pytest.mark.parametrize(("redirections", "message"), [
     (">&-", "stdout: error: Bad file descriptor"), (">/dev/full", "stdout: error: No space left on device"),
     (">&- 2>&- <&-", ""), (">/dev/full 2>/dev/full", "")])

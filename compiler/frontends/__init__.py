@@ -16,8 +16,8 @@ import os
 from pathlib import Path
 
 from compiler.errors import ModelError
-from compiler.model import Model
-from compiler.tokenizer import JsonTokenizer, SentencePieceTokenizer, Tokenizer
+from compiler.model.model import Model
+from compiler.model.tokenizer import JsonTokenizer, SentencePieceTokenizer, Tokenizer
 from isa.files import opened
 
 GGUF = b"GGUF"

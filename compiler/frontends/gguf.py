@@ -23,9 +23,19 @@ from compiler.frontends.families import hint
 from compiler.frontends.gguf_blocks import FORMATS, I2_S, BlockTensor, I2STensor, i2_s_bytes, row_bytes, type_name
 from compiler.frontends.gguf_tokenizer import read_tokenizer
 from compiler.frontends.options import Allowed, Options
-from compiler.model import Config, Model, Rope, check_config, check_head_dim, check_shape, check_vocabulary, roles, rope_frequencies
-from compiler.tensors import F32, TERNARY, Region, Tensor
-from compiler.tokenizer import Tokenizer
+from compiler.model.model import (
+    Config,
+    Model,
+    Rope,
+    check_config,
+    check_head_dim,
+    check_shape,
+    check_vocabulary,
+    roles,
+    rope_frequencies,
+)
+from compiler.model.tensors import F32, TERNARY, Region, Tensor
+from compiler.model.tokenizer import Tokenizer
 from isa.hints import nearest
 
 

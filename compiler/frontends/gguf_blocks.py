@@ -19,7 +19,7 @@ import numpy.typing as npt
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, dequantize
 
 from compiler.errors import ModelError
-from compiler.tensors import F32, TERNARY, Bytes, Codes, Region, Tensor
+from compiler.model.tensors import F32, TERNARY, Bytes, Codes, Region, Tensor
 
 I8 = npt.NDArray[np.int8]
 

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer as Library
 
 from compiler.errors import one_of
 from compiler.frontends.options import Options
-from compiler.tokenizer import SPACE, JsonTokenizer, Piece, PieceTokenizer, Tokenizer
+from compiler.model.tokenizer import SPACE, JsonTokenizer, Piece, PieceTokenizer, Tokenizer
 from isa.hints import nearest
 
 

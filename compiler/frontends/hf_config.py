@@ -16,8 +16,8 @@ from compiler.errors import one_of
 from compiler.frontends.families import hint
 from compiler.frontends.hf_options import ALLOWED, HARMLESS
 from compiler.frontends.options import Options
-from compiler.model import Config, Rope, check_config, check_head_dim, rope_frequencies
-from compiler.tensors import F32
+from compiler.model.model import Config, Rope, check_config, check_head_dim, rope_frequencies
+from compiler.model.tensors import F32
 
 ACTIVATIONS = {"silu": "silu", "swish": "silu", "relu": "relu", "relu2": "relu2", "gelu_new": "gelu", "gelu_pytorch_tanh": "gelu"}
 

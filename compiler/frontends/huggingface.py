@@ -21,9 +21,9 @@ from compiler.errors import ModelError, shown
 from compiler.frontends.hf_config import Quantisation, read_config
 from compiler.frontends.options import Options
 from compiler.frontends.shards import Stored, open_shards, read_json, refuse_dtype
-from compiler.model import Config, Model, check_shape, check_vocabulary, roles
-from compiler.tensors import F32, TERNARY, Codes, FloatTensor, Region, Tensor
-from compiler.tokenizer import JsonTokenizer, SentencePieceTokenizer, Tokenizer
+from compiler.model.model import Config, Model, check_shape, check_vocabulary, roles
+from compiler.model.tensors import F32, TERNARY, Codes, FloatTensor, Region, Tensor
+from compiler.model.tokenizer import JsonTokenizer, SentencePieceTokenizer, Tokenizer
 from isa.hints import nearest
 
 FLOATS = {"F32": "f32", "F16": "f16", "BF16": "bf16"}

@@ -22,9 +22,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from compiler.errors import ModelError
-from compiler.model import Config, Model, Rope, check_config, check_head_dim, check_vocabulary, layer_roles, roles, rope_frequencies
-from compiler.tensors import FloatTensor, GroupTensor, Region, Tensor
-from compiler.tokenizer import BYTE, Piece, PieceTokenizer, Tokenizer
+from compiler.model.model import (
+    Config,
+    Model,
+    Rope,
+    check_config,
+    check_head_dim,
+    check_vocabulary,
+    layer_roles,
+    roles,
+    rope_frequencies,
+)
+from compiler.model.tensors import FloatTensor, GroupTensor, Region, Tensor
+from compiler.model.tokenizer import BYTE, Piece, PieceTokenizer, Tokenizer
 
 MAGIC = 0x616B_3432
 HEADER = 256                # bytes of the header of versions 1 and 2

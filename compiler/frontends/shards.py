@@ -16,7 +16,7 @@ from typing import Any
 import safetensors
 
 from compiler.errors import ModelError, one_of
-from compiler.tensors import Region
+from compiler.model.tensors import Region
 from isa.hints import nearest
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"

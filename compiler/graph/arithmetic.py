@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from compiler.tensors import F32, Codes
+from compiler.model.tensors import F32, Codes
 from isa import arithmetic as exact
 from isa import half
 

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compiler.graph.arithmetic import Arithmetic, Half
-from compiler.tensors import F32, Codes, Tensor
+from compiler.model.tensors import F32, Codes, Tensor
 from isa import arithmetic as exact
 
 if TYPE_CHECKING:
-    from compiler.model import Model
+    from compiler.model.model import Model
 
 
 class BankOperations:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from compiler.graph.checks import check
 from compiler.graph.ops import Graph, Op, Shape, Value
-from compiler.model import Config, layer_roles, roles
+from compiler.model.model import Config, layer_roles, roles
 
 
 class _Builder:

@@ -16,8 +16,8 @@ from compiler.errors import ModelError
 from compiler.graph.arithmetic import PLAIN, Arithmetic
 from compiler.graph.banks import BankOperations
 from compiler.graph.ops import Graph, Op, role_of
-from compiler.model import Model
-from compiler.tensors import BLOCK, F32, Codes, Tensor
+from compiler.model.model import Model
+from compiler.model.tensors import BLOCK, F32, Codes, Tensor
 from isa import arithmetic as exact
 
 Observer = Callable[[int | None, Op, tuple[Any, ...]], None]

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from compiler.errors import shown
-from compiler.model import Config
+from compiler.model.model import Config
 
 Shape = tuple[int | str, ...]
 """Numbers, or "positions": as many as attention looks at."""

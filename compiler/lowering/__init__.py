@@ -15,14 +15,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import prod
 
-from compiler.emit import LAYER, WEIGHTS, Emitter, Operand, Want, number, offset, symbol
+from compiler.formats.recipe import CODEBOOKS
 from compiler.graph import Graph, Op
+from compiler.lowering.emit import LAYER, WEIGHTS, Emitter, Operand, Want, number, offset, symbol
 from compiler.lowering.tiles import Tile, fetched, tiles
-from compiler.memory_plan import MemoryPlan
-from compiler.placement import Banked, Placement
-from compiler.recipe import CODEBOOKS
-from compiler.weights import Layout, Placed
-from isa.banks import Organisation
+from compiler.placing.banks import Banked, Placement
+from compiler.placing.memory_plan import MemoryPlan
+from compiler.placing.weights import Layout, Placed
+from isa.units.pim.banks import Organisation
 
 
 class Lowering:

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from compiler.emit import number, symbol
 from compiler.graph import Op
 from compiler.lowering import Lowering, lowers
+from compiler.lowering.emit import number, symbol
 from compiler.lowering.tiles import Tile, gathered
 
 

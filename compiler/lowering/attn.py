@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from compiler.emit import KEYS, POSITION, POSITIONS, VALUES, number
 from compiler.graph import Op
 from compiler.lowering import Lowering, lowers
+from compiler.lowering.emit import KEYS, POSITION, POSITIONS, VALUES, number
 
 
 def start(c: Lowering) -> None:

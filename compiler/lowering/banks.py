@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from compiler.emit import Operand, number, symbol
 from compiler.graph import Op
 from compiler.lowering import Lowering, lowers
-from compiler.placement import Banked, Placement
+from compiler.lowering.emit import Operand, number, symbol
+from compiler.placing.banks import Banked, Placement
 
 
 def scratch(placement: Placement) -> dict[str, int]:

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from compiler.emit import bits, number, symbol
 from compiler.errors import ModelError, one_of
+from compiler.formats.recipe import CODEBOOKS
 from compiler.graph import Graph, Op
 from compiler.lowering import Lowering, lowers
-from compiler.recipe import CODEBOOKS
-from compiler.weights import Layout, Placed
+from compiler.lowering.emit import bits, number, symbol
+from compiler.placing.weights import Layout, Placed
 from isa.numbers import FORMATS
 from isa.preset import Preset, presets_with
 

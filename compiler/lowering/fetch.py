@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from compiler.emit import BASE, KV_OFFSET, POSITION, TOKEN, Want, number
 from compiler.graph import Op
 from compiler.lowering import Lowering, lowers
+from compiler.lowering.emit import BASE, KV_OFFSET, POSITION, TOKEN, Want, number
 
 
 @lowers("embedding")

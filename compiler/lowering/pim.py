@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from compiler.emit import LAYER_ROW, Operand, number, offset, symbol
 from compiler.graph import Op
 from compiler.lowering import Lowering, lowers
-from compiler.placement import SIZES, Banked, Placement
+from compiler.lowering.emit import LAYER_ROW, Operand, number, offset, symbol
+from compiler.placing.banks import SIZES, Banked, Placement
 
 _PART_BYTES = {"i8": 4, "f16": 2}
 _MASK_BITS = 64

@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from compiler.emit import BUFFER, BUFFER_TAG, Operand, number, symbol
 from compiler.errors import RoomError
+from compiler.lowering.emit import BUFFER, BUFFER_TAG, Operand, number, symbol
 
 if TYPE_CHECKING:
     from compiler.lowering import Lowering

@@ -12,12 +12,26 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from emulator.context import DONE, LARGE, PAGE_BYTES, PUNT, count, csr, csr_number, inline, leaf, overlap, readable, slot, writable
-from emulator.context import PORT as PORTS
-from emulator.kernels import kernel
-from emulator.lanes import ask_for, put, take
-from emulator.machine_code import array, load, lowest, move, ones, store
-from emulator.threads import in_parallel
+from emulator.kernel_words import (
+    DONE,
+    LARGE,
+    PAGE_BYTES,
+    PUNT,
+    count,
+    csr,
+    csr_number,
+    inline,
+    leaf,
+    overlap,
+    readable,
+    slot,
+    writable,
+)
+from emulator.kernel_words import PORT as PORTS
+from emulator.load_kernels import kernel
+from emulator.native.machine_code import array, load, lowest, move, ones, store
+from emulator.simd.lanes import ask_for, put, take
+from emulator.threads.parallel import in_parallel
 from emulator.units.sync import can_signal, signal
 
 PORT = PORTS["fetch"]

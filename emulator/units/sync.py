@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from emulator.context import DONE, PUNT, STATE_INDEX, count, inline, slot, state, state_length
-from emulator.kernels import kernel
-from emulator.machine_code import load, store
+from emulator.kernel_words import DONE, PUNT, STATE_INDEX, count, inline, slot, state, state_length
+from emulator.load_kernels import kernel
+from emulator.native.machine_code import load, store
 from isa.instruction import rows
 from isa.units.sync import TAGS
 

@@ -15,11 +15,11 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from emulator.context import DONE, LARGE, PUNT, count, csr, csr_number, inline, overlap, readable, result, slot, writable
-from emulator.context import PORT as PORTS
-from emulator.kernels import kernel
-from emulator.lanes import MASK, magnitude, same_bits, spread, take
-from emulator.machine_code import array, load, lowest, ones, store
+from emulator.kernel_words import DONE, LARGE, PUNT, count, csr, csr_number, inline, overlap, readable, result, slot, writable
+from emulator.kernel_words import PORT as PORTS
+from emulator.load_kernels import kernel
+from emulator.native.machine_code import array, load, lowest, ones, store
+from emulator.simd.lanes import MASK, magnitude, same_bits, spread, take
 
 PORT = PORTS["thr"]
 LEVELS = csr_number("thr.levels")

@@ -11,9 +11,9 @@ from typing import Any
 from models import SHAPES, random_model
 
 from compiler.compile import Compiled, compile_model
-from compiler.parameters import set_parameters
-from compiler.recipe import read_recipe
-from emulator.engine import Machine
+from compiler.formats.recipe import read_recipe
+from compiler.running.parameters import set_parameters
+from emulator.machine import Machine
 from isa.preset import PRESETS
 from isa.program import Program
 from isa.reference import ReferenceMachine, RunResult

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from compiler.model import Config, Model, Rope, roles, rope_frequencies
-from compiler.tensors import F32, TERNARY, Codes, Tensor
+from compiler.model.model import Config, Model, Rope, roles, rope_frequencies
+from compiler.model.tensors import F32, TERNARY, Codes, Tensor
 
 FILE = Path("random.bin")
 

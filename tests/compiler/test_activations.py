@@ -10,13 +10,13 @@ import pytest
 from build import generate, small_machine
 from models import BASE, SHAPES, random_model
 
+from compiler.checking.verify import compare
 from compiler.compile import Compiled, compile_model
 from compiler.errors import ModelError
+from compiler.formats.recipe import Recipe, parse_format, read_recipe
 from compiler.graph import EXACT, PLAIN, Executor, build
-from compiler.recipe import Recipe, parse_format, read_recipe
 from compiler.settings import Settings
-from compiler.verify import compare
-from emulator.engine import Machine
+from emulator.machine import Machine
 from emulator.observe.hazards import HazardCheck
 from isa.numbers import FORMATS
 from isa.reference import ReferenceMachine

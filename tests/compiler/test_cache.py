@@ -12,8 +12,8 @@ import pytest
 from children import Child
 from tiny import write_checkpoint
 
-from compiler import cache
-from compiler.generate import find_program
+from compiler.running import cache
+from compiler.running.generate import find_program
 from isa import caches
 from isa.caches import PROGRAMS
 from isa.program import Program
@@ -134,7 +134,7 @@ def test_a_program_finds_another_place(tiny: Path, tmp_path: Path, monkeypatch: 
 SLOW = """
 import sys, time
 from pathlib import Path
-from compiler.generate import find_program
+from compiler.running.generate import find_program
 def progress(done, whole):
     if not done: return
     print("compiles", flush=True)

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from models import BASE, FILE, ArrayTensor, random_model
 
-from compiler import codebook
+from compiler.checking.verify import compare
 from compiler.compile import compile_model
-from compiler.quantise import quantise, storage
-from compiler.recipe import Recipe, parse_format
-from compiler.tensors import Codes, Tensor
-from compiler.verify import compare
+from compiler.formats import codebook
+from compiler.formats.recipe import Recipe, parse_format
+from compiler.model.tensors import Codes, Tensor
+from compiler.passes.quantise import quantise, storage
 
 
 def error(points: np.ndarray, weights: np.ndarray, book: tuple[int, ...]) -> float:

@@ -15,11 +15,11 @@ from children import LIMIT
 from models import BASE, ArrayTensor, random_model, rope
 from tiny import write_relu
 
-from compiler.carried_tokenizer import packed, unpacked
 from compiler.errors import ModelError
 from compiler.frontends import load
-from compiler.tokenizer import JsonTokenizer, Tokenizer
-from emulator.engine import Machine
+from compiler.model.carried_tokenizer import packed, unpacked
+from compiler.model.tokenizer import JsonTokenizer, Tokenizer
+from emulator.machine import Machine
 from isa.program import Program
 from isa.services import Host
 from slimulator import invoke
@@ -190,7 +190,7 @@ def test_what_is_interrupted_leaves_nothing(failure: BaseException, checkpoint: 
         yield 1, 2
         raise failure
 
-    monkeypatch.setattr("compiler.weights.Layout.write", breaks)
+    monkeypatch.setattr("compiler.placing.weights.Layout.write", breaks)
     assert invoke(["compile", str(checkpoint), "-o", str(output)]) == (130 if isinstance(failure, KeyboardInterrupt) else 1)
     said = capsys.readouterr().err.lstrip()
     assert said in ("interrupted\n", f"{output}: error: No space left on device\n")
@@ -257,8 +257,8 @@ class _Endless(ArrayTensor):
 def compile_3b(path: str, layers: int) -> None:
     """BitNet b1.58 3B's shape, ternary, vocabulary in int8."""
     from compiler.compile import compile_model
-    from compiler.model import Model, roles
-    from compiler.recipe import read_recipe
+    from compiler.formats.recipe import read_recipe
+    from compiler.model.model import Model, roles
 
     config = replace(BASE, vocab=32000, dim=3200, layers=layers, heads=32, kv_heads=32, head_dim=100, hidden=8640, context=2048,
                      rope=rope(100))

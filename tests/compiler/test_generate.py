@@ -12,14 +12,14 @@ import pytest
 from build import built
 from tiny import CONTEXT, write_checkpoint
 
-from compiler import cache
+from compiler.checking.evaluate import Document, evaluate, of_graph, of_program, split
 from compiler.errors import ModelError
-from compiler.evaluate import Document, evaluate, of_graph, of_program, split
 from compiler.frontends import load
-from compiler.generate import Generation, Report, Sampling, find_program, open_program
 from compiler.graph import EXACT, Executor, build
+from compiler.running import cache
+from compiler.running.generate import Generation, Report, Sampling, find_program, open_program
 from compiler.settings import Settings
-from emulator.engine import Machine
+from emulator.machine import Machine
 from isa.caches import PROGRAMS
 from isa.preset import load_preset
 from isa.program import Program, ProgramError

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import pytest
 from build import built
 
-from compiler.evaluate import of_program
-from compiler.measure import measure
-from compiler.verify import compare
-from compiler.verify_chain import engines
-from emulator.engine import Machine
+from compiler.checking.evaluate import of_program
+from compiler.checking.verify import compare
+from compiler.checking.verify_chain import engines
+from compiler.measuring.measure import measure
+from emulator.machine import Machine
 from isa.preset import load_preset
 from isa.reference import ReferenceMachine
 

@@ -10,14 +10,14 @@ import pytest
 from build import built, loaded, small_machine
 from models import SHAPES, random_model
 
+from compiler.checking.evaluate import evaluate, of_graph, of_program, split
+from compiler.checking.verify import compare
 from compiler.compile import compile_model
 from compiler.errors import ModelError
-from compiler.evaluate import evaluate, of_graph, of_program, split
 from compiler.frontends import load
 from compiler.graph import EXACT, PLAIN, Executor, build
-from compiler.kv_cache import with_int8_cache
-from compiler.verify import compare
-from emulator.engine import Machine
+from compiler.passes.kv_cache import with_int8_cache
+from emulator.machine import Machine
 from emulator.observe.hazards import HazardCheck
 from isa.reference import ReferenceMachine
 

@@ -10,12 +10,12 @@ from build import small_machine
 from models import SHAPES, random_model
 
 from asm.assembler import assemble
+from compiler.checking.verify import compare
+from compiler.checking.verify_chain import dump_to, operations
 from compiler.compile import Compiled, compile_model
-from compiler.measure import shares
-from compiler.recipe import Recipe, parse_format
-from compiler.verify import compare
-from compiler.verify_chain import dump_to, operations
-from emulator.engine import Machine
+from compiler.formats.recipe import Recipe, parse_format
+from compiler.measuring.measure import shares
+from emulator.machine import Machine
 from emulator.observe.hazards import HazardCheck
 from isa.reference import ReferenceMachine
 from isa.services import Host

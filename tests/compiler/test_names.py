@@ -10,9 +10,9 @@ import pytest
 
 from asm.assembler import assemble
 from compiler.compile import Compiled, compile_model
+from compiler.formats.recipe import read_recipe
 from compiler.frontends import load
-from compiler.program import Files
-from compiler.recipe import read_recipe
+from compiler.lowering.program import Files
 from isa.preset import PRESETS
 from isa.program import Program
 from tests.compiler.tiny import write_relu

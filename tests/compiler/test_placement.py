@@ -16,17 +16,17 @@ from build import CODES, FOLDER, built, generate, loaded
 from models import BASE, SHAPES, CodesTensor, random_model, rope
 
 from asm.assembler import assemble
+from compiler.checking.verify import compare
 from compiler.compile import Compiled, compile_model
 from compiler.errors import ModelError
+from compiler.formats.recipe import read_recipe
 from compiler.frontends import load
-from compiler.model import Model, roles
-from compiler.placement import Banked
-from compiler.recipe import read_recipe
-from compiler.shapes import random_model as random_llama
-from compiler.tensors import Codes
-from compiler.to_banks import in_pipeline_order
-from compiler.verify import compare
-from emulator.engine import Machine
+from compiler.measuring.shapes import random_model as random_llama
+from compiler.model.model import Model, roles
+from compiler.model.tensors import Codes
+from compiler.passes.to_banks import in_pipeline_order
+from compiler.placing.banks import Banked
+from emulator.machine import Machine
 from emulator.observe.hazards import HazardCheck
 from isa.preset import PRESETS, load_preset
 from isa.program import Program

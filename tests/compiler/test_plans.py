@@ -14,10 +14,10 @@ from build import built, small_machine
 from models import BASE, SHAPES, random_model
 
 from compiler.compile import compile_model
-from compiler.emit import Emitter, number, offset, symbol
 from compiler.errors import ModelError, RoomError
-from compiler.recipe import CODEBOOKS, Recipe, WeightFormat, read_recipe
-from compiler.shapes import shape_model
+from compiler.formats.recipe import CODEBOOKS, Recipe, WeightFormat, read_recipe
+from compiler.lowering.emit import Emitter, number, offset, symbol
+from compiler.measuring.shapes import shape_model
 from isa.numbers import FORMATS
 from isa.preset import PRESETS
 

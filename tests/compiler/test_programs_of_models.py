@@ -11,14 +11,14 @@ from build import built, generate, loaded, small_machine
 from models import SHAPES, random_model
 
 from asm.assembler import assemble
+from compiler.checking.verify import compare
 from compiler.compile import compile_model
 from compiler.errors import ModelError
+from compiler.formats.recipe import NAMES, read_recipe
 from compiler.frontends import load
-from compiler.program import BAD_TOKEN, EMPTY_PROMPT, MOST_STOPS
-from compiler.quantise import RoundedTensor
-from compiler.recipe import NAMES, read_recipe
-from compiler.verify import compare
-from emulator.engine import Machine
+from compiler.lowering.program import BAD_TOKEN, EMPTY_PROMPT, MOST_STOPS
+from compiler.passes.quantise import RoundedTensor
+from emulator.machine import Machine
 from emulator.observe.hazards import HazardCheck
 from isa.program import Program
 from isa.reference import ReferenceMachine

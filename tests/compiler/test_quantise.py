@@ -9,11 +9,11 @@ import pytest
 from models import BASE, SHAPES, ArrayTensor, CodesTensor, random_model
 
 from compiler.errors import ModelError
+from compiler.formats.recipe import Recipe, WeightFormat, parse_format
 from compiler.graph import PLAIN, Executor, build
-from compiler.model import Model
-from compiler.quantise import _converted, quantise, storage
-from compiler.recipe import Recipe, WeightFormat, parse_format
-from compiler.tensors import Codes
+from compiler.model.model import Model
+from compiler.model.tensors import Codes
+from compiler.passes.quantise import _converted, quantise, storage
 
 
 def one(text: str, role: str = "layers.0.q", model: Model | None = None) -> tuple[np.ndarray, Model]:

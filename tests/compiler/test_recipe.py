@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from compiler.errors import ModelError
-from compiler.recipe import Recipe, WeightFormat, parse_format, read_recipe
+from compiler.formats.recipe import Recipe, WeightFormat, parse_format, read_recipe
 
 
 @pytest.mark.parametrize(("text", "expected"), [

@@ -13,8 +13,8 @@ from models import SHAPES, random_model
 
 from asm.assembler import assemble
 from compiler.compile import compile_model
-from compiler.recipe import read_recipe
-from compiler.shapes import random_model as random_shape
+from compiler.formats.recipe import read_recipe
+from compiler.measuring.shapes import random_model as random_shape
 
 
 @pytest.mark.parametrize(("shape", "weights", "machine"), [

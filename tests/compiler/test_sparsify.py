@@ -10,12 +10,12 @@ import pytest
 from build import small_machine
 from models import BASE, LINEARS, SHAPES, random_model
 
+from compiler.checking.verify import compare
 from compiler.compile import Compiled, compile_model
 from compiler.errors import ModelError
+from compiler.formats.recipe import Recipe, parse_format, read_recipe
 from compiler.graph import EXACT, Executor
-from compiler.recipe import Recipe, parse_format, read_recipe
-from compiler.verify import compare
-from emulator.engine import Machine
+from emulator.machine import Machine
 from emulator.observe.hazards import HazardCheck
 from isa.services import Host
 

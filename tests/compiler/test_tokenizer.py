@@ -22,7 +22,7 @@ from tokenizers import Tokenizer as Library
 from compiler.errors import ModelError
 from compiler.frontends import llama2c
 from compiler.frontends.gguf_tokenizer import read_tokenizer
-from compiler.tokenizer import JsonTokenizer, Piece, PieceTokenizer, SentencePieceTokenizer, Tokenizer
+from compiler.model.tokenizer import JsonTokenizer, Piece, PieceTokenizer, SentencePieceTokenizer, Tokenizer
 
 HERE = Path("tokenizer")
 

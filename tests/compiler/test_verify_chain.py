@@ -14,15 +14,15 @@ from models import SHAPES, random_model
 from tiny import write_checkpoint
 
 from asm.disassembler import disassemble
-from compiler import verify_chain
+from compiler.checking import verify_chain
+from compiler.checking.verify_chain import NAMES, SAME, Check, checks, dump_to, engines, operations, quantised_graph
 from compiler.compile import Compiled, compile_model
 from compiler.errors import ModelError
+from compiler.formats.recipe import read_recipe
 from compiler.frontends import load
 from compiler.graph import EXACT, Executor
-from compiler.recipe import read_recipe
 from compiler.settings import Settings
-from compiler.verify_chain import NAMES, SAME, Check, checks, dump_to, engines, operations, quantised_graph
-from emulator.engine import Machine
+from emulator.machine import Machine
 from isa.preset import load_preset
 from isa.program import Program, ProgramError
 from isa.reference import RunResult

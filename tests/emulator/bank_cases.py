@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from differential import HBM, WINDOW
 
-from isa import crf
+from isa.units.pim import crf
 
 
 class BankCases:

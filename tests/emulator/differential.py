@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from emulator.engine import Machine
+from emulator.machine import Machine
 from isa.counters import COUNTERS
 from isa.csrs import BY_ADDRESS, CSRS
 from isa.instruction import TABLE

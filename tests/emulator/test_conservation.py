@@ -20,7 +20,7 @@ from differential import SMALL
 from fuzzing import SIZE, spelled
 
 import asm
-from emulator.engine import Machine
+from emulator.machine import Machine
 from isa.counters import COUNTERS
 from isa.csrs import CSRS
 from isa.instruction import Row, decode

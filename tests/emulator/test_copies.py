@@ -13,7 +13,7 @@ import pytest
 from differential import machine_differences, memory_differences
 
 import asm
-from emulator.engine import Machine
+from emulator.machine import Machine
 from emulator.observe.hazards import HazardCheck
 from isa.preset import load_preset, preset_names
 from isa.reference import ReferenceMachine, Step

@@ -20,7 +20,7 @@ from emulator.debug.access import DebugError
 from emulator.debug.debugger import Debugger
 from emulator.debug.expressions import parse_expression
 from emulator.debug.session import Session
-from emulator.engine import Machine
+from emulator.machine import Machine
 from isa.numbers import FORMATS
 from isa.program import Program
 from isa.reference import ReferenceMachine
@@ -666,7 +666,7 @@ def test_the_session_in_the_guide(gemv, engine) -> None:
 
 def test_the_pipe_in_the_guide(gemv) -> None:
     command, _, expected = next(block for block in CONSOLE if "printf" in block).removeprefix("$ ").partition("\n")
-    done = subprocess.run(["bash", "-c", f"slimulator() {{ '{sys.executable}' '{ROOT}/slimulator.py' \"$@\"; }}; {command}"],
+    done = subprocess.run(["bash", "-c", f"slimulator() {{ '{sys.executable}' -m slimulator \"$@\"; }}; {command}"],
                           capture_output=True, text=True, check=False, timeout=LIMIT)
     assert (done.stdout + done.stderr, done.returncode) == (expected, 1)
 

@@ -20,7 +20,7 @@ import pytest
 from bank_cases import BankCases
 from differential import DRAM, FLASH, HBM, MMIO, SMALL, SRAM, TEXT, WINDOW, Difference, Pair, memory_differences
 
-from emulator.kernels import registered
+from emulator.load_kernels import registered
 from isa.instruction import TABLE, Operand, Row
 from isa.numbers import FORMATS
 

@@ -13,9 +13,8 @@ import pytest
 from differential import DRAM, FLASH, HBM, MMIO, SRAM, Pair, ProgramDone, run_program
 
 import asm
-from emulator import engine
-from emulator.engine import Machine
-from emulator.kernels import registered
+from emulator.load_kernels import registered
+from emulator.machine import Machine
 from isa.csrs import CSRS
 from isa.instruction import TABLE
 from isa.program import Program, ProgramError, Section, Symbol
@@ -54,7 +53,7 @@ def test_programs_that_stop_again_and_again(path):
 
 
 def test_a_run_is_cut_into_slices_that_do_not_show(monkeypatch):
-    monkeypatch.setattr(engine, "SLICE", 7)
+    monkeypatch.setattr("emulator.machine.SLICE", 7)
     for path in PROGRAMS:
         assert run_program(asm.assemble(path)).results[-1].reason == "exit"
 

@@ -23,8 +23,8 @@ from fuzzing import SETTINGS, SIZE, Watched, cases, spelled
 from hypothesis import HealthCheck, Phase, given, settings
 
 import asm
-from emulator.engine import Machine
-from emulator.kernels import registered
+from emulator.load_kernels import registered
+from emulator.machine import Machine
 from isa.instruction import TABLE, find
 from isa.program import Program
 from isa.reference import ReferenceMachine, Step

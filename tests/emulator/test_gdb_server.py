@@ -18,7 +18,7 @@ import asm
 from emulator.debug.gdb_packets import LARGEST, Event, Kind, PacketReader, escape, frame, unescape
 from emulator.debug.gdb_server import GdbServer
 from emulator.debug.session import Session
-from emulator.engine import Machine
+from emulator.machine import Machine
 from isa.csrs import CSRS
 from isa.program import Line, Program, Section, Symbol
 from isa.reference import ReferenceMachine

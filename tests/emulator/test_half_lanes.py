@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from numba import njit
 
-from emulator.half import _rounded_by_hand, f16_mac
-from emulator.lanes import put, take
-from emulator.recipes import f16_bits, f32_from_f16
+from emulator.simd.functions import f16_bits, f32_from_f16
+from emulator.simd.half import _rounded_by_hand, f16_mac
+from emulator.simd.lanes import put, take
 
 EVERY = np.arange(1 << 16, dtype=np.uint16)
 SPECIAL = np.array([0, 1, 2, 0x3FF, 0x400, 0x401, 0x1400, 0x37FF, 0x3800, 0x3BFF, 0x3C00, 0x3C01, 0x3FFF, 0x63FF, 0x6400, 0x7800,

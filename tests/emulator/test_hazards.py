@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import asm
 import slimulator
-from emulator.engine import Machine
+from emulator.machine import Machine
 from emulator.observe.hazards import Hazard, HazardCheck
 from emulator.observe.intervals import LastTouch, ranges
 from isa.reference import ReferenceMachine

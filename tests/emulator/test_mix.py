@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import asm
-from emulator.engine import Machine
+from emulator.machine import Machine
 from emulator.observe.mix import instruction_mix
 from isa.reference import ReferenceMachine
 

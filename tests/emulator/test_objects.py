@@ -12,14 +12,14 @@ import pytest
 from children import LIMIT
 from numba import njit, types
 
-from commands import shared
-from compiler.measure import resident
-from emulator import objects
-from emulator.ahead import compile_ahead
-from emulator.machine_code import array
-from emulator.object_code import object_code
+from compiler.measuring.measure import resident
+from emulator.compile_ahead import compile_ahead
+from emulator.native import objects
+from emulator.native.machine_code import array
+from emulator.native.object_code import object_code
 from isa import caches
 from isa.caches import KERNELS
+from slimulator.commands import shared
 
 ROOT = Path(__file__).parents[2]
 SIGNATURE = "int64(int64, int64)"
@@ -30,7 +30,7 @@ def quotient(a, b):
 
 
 def linked(name, function):
-    return CFUNCTYPE(c_int64, c_int64, c_int64)(objects.entry("emulator.block", name, SIGNATURE, function))
+    return CFUNCTYPE(c_int64, c_int64, c_int64)(objects.entry("emulator.native.block", name, SIGNATURE, function))
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def folder(tmp_path, monkeypatch):
     """Where object files of this test are kept."""
     monkeypatch.setattr(KERNELS, "root", tmp_path)
     monkeypatch.setattr(objects, "_linked", {})
-    return tmp_path / "kernels" / objects.state("emulator.block")
+    return tmp_path / "kernels" / objects.state("emulator.native.block")
 
 
 def test_code_is_compiled_once_and_kept(folder, monkeypatch):
@@ -73,14 +73,14 @@ def test_a_function_that_raises_returns_0(folder):
 
 
 def test_no_function_has_no_address(folder):
-    assert objects.entry("emulator.block", "none", SIGNATURE, lambda: None) == 0
+    assert objects.entry("emulator.native.block", "none", SIGNATURE, lambda: None) == 0
 
 
 def test_the_listener_hears_what_is_compiled(folder, monkeypatch):
     heard = []
     monkeypatch.setattr(objects, "_listener", heard.append)
-    objects.entry("emulator.block", "quotient", SIGNATURE, lambda: quotient, "a quotient")
-    objects.entry("emulator.block", "quotient", SIGNATURE, lambda: quotient, "a quotient")
+    objects.entry("emulator.native.block", "quotient", SIGNATURE, lambda: quotient, "a quotient")
+    objects.entry("emulator.native.block", "quotient", SIGNATURE, lambda: quotient, "a quotient")
     assert heard == ["a quotient", ""]
 
 
@@ -91,7 +91,7 @@ def test_who_is_no_terminal_hears_of_it_once(folder, monkeypatch, capsys):
     for quiet, said in ((True, ""), (False, f"{shared.FIRST_RUN} ...\n"), (False, "")):
         shared.engine_named("fast", quiet)
         monkeypatch.setattr(objects, "_linked", {})
-        objects.entry("emulator.block", f"quotient{quiet}{len(said)}", SIGNATURE, lambda: quotient)
+        objects.entry("emulator.native.block", f"quotient{quiet}{len(said)}", SIGNATURE, lambda: quotient)
         assert capsys.readouterr().err == said
 
 
@@ -133,7 +133,7 @@ def test_what_the_c_library_has_not_is_refused():
 def test_several_functions_are_compiled_by_processes_of_their_own(tmp_path):
     """The first run of a program on a host: it leaves no compiler in the memory of the process that runs it."""
     (tmp_path / "p.s").write_text("_start: vec.relu.f32 x0, x0, x0\n sync.fence\n li a7, 93\n li a0, 7\n ecall\n")
-    check = ("import sys, slimulator\nfrom emulator import objects\nheard = []\nobjects.on_compile(heard.append)\n"
+    check = ("import sys, slimulator\nfrom emulator.native import objects\nheard = []\nobjects.on_compile(heard.append)\n"
              "machine = slimulator.Machine()\nmachine.load(slimulator.assemble(open(sys.argv[1]).read()))\n"
              "print(machine.run().exit_code, machine.handed_over, *sorted(heard), 'numba' in sys.modules, sep='|')")
     environment = os.environ | {"PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(tmp_path)}
@@ -162,7 +162,7 @@ def test_a_run_with_kept_code_imports_no_compiler(tmp_path):
     program = tmp_path / "hello.elf"
     subprocess.run([sys.executable, "-m", "slimulator", "asm", "programs/hello.s", "-o", program], cwd=ROOT, check=True,
                    timeout=LIMIT)
-    check = ("import os, sys, slimulator\nfrom emulator import workers\nworkers.cores = lambda: 2\n"
+    check = ("import os, sys, slimulator\nfrom emulator.threads import workers\nworkers.cores = lambda: 2\n"
              f"status = slimulator.invoke(['run', '--threads', '2', {str(program)!r}])\n"
              "assert not {'numba', 'lark', 'tokenizers'} & set(sys.modules)\nsys.exit(status)")
     for _ in range(2):                                      # the first may have to compile

@@ -14,7 +14,7 @@ import pytest
 from children import Child
 
 import asm
-from emulator.engine import Machine
+from emulator.machine import Machine
 from isa.counters import COUNTERS
 from isa.instruction import TABLE
 from isa.reference import ReferenceMachine, Step
@@ -281,7 +281,7 @@ def test_control_c_comes_through_long_operations():
     """A child whose compiled loop is inside kernels nearly all the time stops soon after the signal."""
     with Child(sys.executable, "-c", """
 import sys, time, asm
-from emulator.engine import Machine
+from emulator.machine import Machine
 machine = Machine("slim")
 machine.load(asm.assemble('''
 _start: li a0, 0x80100000

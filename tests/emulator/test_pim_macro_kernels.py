@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from differential import HBM, SMALL, SRAM, Pair
 
-from emulator.pim_macs import BF16, F16, I8
 from emulator.units.pim import macs
+from emulator.units.pim.mac_runs import BF16, F16, I8
 from isa.preset import Preset, preset_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*encountered:RuntimeWarning")      # test data overflows on purpose

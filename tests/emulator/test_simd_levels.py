@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from emulator.features import LEVEL, LEVELS
+from emulator.native.features import LEVEL, LEVELS
 
 ROOT = Path(__file__).parents[2]
 OTHERS = [level for level in LEVELS if level != LEVEL]

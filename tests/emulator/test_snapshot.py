@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 import asm
 import slimulator
-from emulator.engine import Machine
+from emulator.machine import Machine
 from isa import pages
 from isa.preset import load_preset
 from isa.program import Program

@@ -24,8 +24,8 @@ import asm
 from emulator.debug.expressions import parse_expression
 from emulator.debug.gdb_server import GdbServer
 from emulator.debug.session import Session
-from emulator.engine import Machine
-from emulator.workers import cores
+from emulator.machine import Machine
+from emulator.threads.workers import cores
 from isa.reference import ReferenceMachine
 from isa.services import Host
 

@@ -17,10 +17,10 @@ from children import Child
 from gdb_client import GdbClient
 
 import asm
-from emulator import engine as fast
+from emulator import machine as fast
 from emulator.debug.expressions import parse_expression
 from emulator.debug.session import Session
-from emulator.engine import Machine
+from emulator.machine import Machine
 from isa.exclusive import AlreadyRunning
 from isa.reference import ReferenceMachine
 
@@ -386,7 +386,7 @@ def test_an_error_in_a_hook_leaves_the_machine_at_rest(engine):
 MANY_FILES = """
 import os, resource, signal, sys, threading
 import asm
-from emulator.engine import Machine
+from emulator.machine import Machine
 from isa.reference import ReferenceMachine
 soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (1400 if hard < 0 else min(hard, 1400), hard))

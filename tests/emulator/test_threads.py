@@ -14,11 +14,11 @@ from numba import njit
 from test_attn_kernels import FORMS, OPERATIONS, seeds
 from test_lut_kernels import FORMAT_NAMES, build, numbers, packed, place, scales_of
 
-from emulator import workers
-from emulator.context import POOL, WORDS
-from emulator.engine import Machine
-from emulator.machine_code import atomic_add, atomic_load
-from emulator.threads import in_parallel
+from emulator.kernel_words import POOL, WORDS
+from emulator.machine import Machine
+from emulator.native.machine_code import atomic_add, atomic_load
+from emulator.threads import workers
+from emulator.threads.parallel import in_parallel
 
 RUNS = int(os.environ.get("SLIMULATOR_FUZZ", "6"))      # of each instruction
 ROWS, COLUMNS = (1, 16, 17, 50, 83), (1, 15, 64, 257, 600)
@@ -183,6 +183,6 @@ def test_threads_end_with_the_machine(monkeypatch):
 
 
 def test_the_interpreter_ends_with_a_machine_that_nobody_let_go():
-    program = "from emulator import workers\nworkers.cores = lambda: 2\n" \
-              "from emulator.engine import Machine\nm = Machine('slim', threads=2)"
+    program = "from emulator.threads import workers\nworkers.cores = lambda: 2\n" \
+              "from emulator.machine import Machine\nm = Machine('slim', threads=2)"
     subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parents[2], check=True, timeout=60)

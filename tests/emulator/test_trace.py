@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import asm
-from emulator.engine import Machine
 from emulator.errors import TraceError
+from emulator.machine import Machine
 from emulator.observe.commit_log import commit_line
 from emulator.observe.line_log import LineLog
 from emulator.observe.trace import COLUMNS, Trace, selection

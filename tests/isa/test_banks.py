@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from isa.banks import COLUMN_BYTES, COORDINATES, MappingError, Organisation
 from isa.preset import load_preset, preset_names
+from isa.units.pim.banks import COLUMN_BYTES, COORDINATES, MappingError, Organisation
 
 WITH_BANKS = [name for name in preset_names() if load_preset(name).has_unit("pim")]
 

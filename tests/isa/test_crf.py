@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isa import crf
-from isa.crf import CrfError, Word, decode
+from isa.units.pim import crf
+from isa.units.pim.crf import CrfError, Word, decode
 
 # The table as published: field -> bits, high to low, and the opcodes that have it.
 OPCODES = {"NOP": 0, "ADD": 1, "MUL": 2, "MAC": 3, "MAD": 4, "MOV": 8, "FILL": 9, "JUMP": 14, "EXIT": 15}

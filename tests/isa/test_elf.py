@@ -20,8 +20,10 @@ from elftools.elf.elffile import ELFFile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emulator.engine import Machine
-from isa import dwarf, elf, elf_reader
+from emulator.machine import Machine
+from isa.elf import dwarf
+from isa.elf import reader as elf_reader
+from isa.elf import writer as elf
 from isa.program import ISA_VERSION, FileSlice, Line, Program, ProgramError, Section, Symbol
 
 NOP = (0x13).to_bytes(4, "little")

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from asm import assemble
 from asm.syntax import String, parse_operands
-from commands.shared import to_stdout
-from compiler.emit import Emitter
+from compiler.lowering.emit import Emitter
 from isa.program import Line, Program, Section, Symbol
 from isa.text import printable, quoted, shortened
 from slimulator import invoke
+from slimulator.commands.shared import to_stdout
 
 
 @given(st.text())

@@ -10,7 +10,7 @@ import pytest
 from asm.disassembler import disassemble
 from emulator.debug.debugger import Debugger
 from emulator.debug.session import Session
-from emulator.engine import Machine
+from emulator.machine import Machine
 from isa.program import Program
 from isa.reference import ReferenceMachine
 from tests.emulator.test_trace import run

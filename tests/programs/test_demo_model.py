@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from compiler.compile import compile_model
 from compiler.frontends import load
 from compiler.graph import Executor, build
-from compiler.parameters import set_parameters
-from emulator.engine import Machine
+from compiler.running.parameters import set_parameters
+from emulator.machine import Machine
 from isa.reference import ReferenceMachine
 from isa.services import Host
 from programs.demo import stories260k

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Self
 
 ROOT = Path(__file__).parents[2]
-SLIMULATOR = sys.executable, str(ROOT / "slimulator.py")
+SLIMULATOR = sys.executable, "-m", "slimulator"
 LIMIT = 400.0           # seconds for anything: a process that compiles kernels on a busy host takes its time
 
 

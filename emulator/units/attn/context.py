@@ -6,7 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from emulator.attention import (
+from emulator.kernel_words import DONE, PUNT, count, inline, leaf, overlap, readable, writable
+from emulator.load_kernels import kernel
+from emulator.native.machine_code import clear_bytes, load
+from emulator.simd.functions import ZERO, canonical
+from emulator.simd.lanes import put, put_part, spread, take, take_part
+from emulator.threads.parallel import in_parallel
+from emulator.units.attn.operands import (
     ATTN,
     MACS,
     MOST,
@@ -22,13 +28,7 @@ from emulator.attention import (
     row_lists,
     score_rows,
 )
-from emulator.context import DONE, PUNT, count, inline, leaf, overlap, readable, writable
-from emulator.dense import F16, F32, I8, some_weights, weights
-from emulator.kernels import kernel
-from emulator.lanes import put, put_part, spread, take, take_part
-from emulator.machine_code import clear_bytes, load
-from emulator.recipes import ZERO, canonical
-from emulator.threads import in_parallel
+from emulator.units.vec.dense import F16, F32, I8, some_weights, weights
 
 f32 = np.float32
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from emulator.attention import ATTN, CODES, LOADED, LOADED_F32, LOADED_I8, MODEL, QUERY, SCALES, model
-from emulator.context import DONE, PUNT, count, csr, csr_number, leaf, readable, slot, state, state_length
-from emulator.folds import any_lane, fold_largest, lane_0
-from emulator.kernels import kernel
-from emulator.lanes import convert, first_lanes, magnitude, put_up_to, round_even, same_bits, spread, take_up_to, where
-from emulator.machine_code import clear_bytes, load, store
-from emulator.recipes import INFINITY, NAN, ZERO, canonical, is_nan
+from emulator.kernel_words import DONE, PUNT, count, csr, csr_number, leaf, readable, slot, state, state_length
+from emulator.load_kernels import kernel
+from emulator.native.machine_code import clear_bytes, load, store
+from emulator.simd.folds import any_lane, fold_largest, lane_0
+from emulator.simd.functions import INFINITY, NAN, ZERO, canonical, is_nan
+from emulator.simd.lanes import convert, first_lanes, magnitude, put_up_to, round_even, same_bits, spread, take_up_to, where
+from emulator.units.attn.operands import ATTN, CODES, LOADED, LOADED_F32, LOADED_I8, MODEL, QUERY, SCALES, model
 
 f32, i32, u32, i8 = np.float32, np.int32, np.uint32, np.int8
 

@@ -1,7 +1,8 @@
 """Scores of a cache by row, tokens by fours and heads within them.
 
 So a cache is read once, as it lies, and the heads that share keys find them in the first-level cache. Sums are those of
-emulator/dense.py, in the same order. `form` and `size`, the bytes of an element, are constants where functions are called from.
+emulator/units/vec/dense.py, in the same order. `form` and `size`, the bytes of an element, are constants where functions are called
+from.
 """
 
 from __future__ import annotations
@@ -10,7 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from emulator.attention import (
+from emulator.kernel_words import DONE, PUNT, count, inline, leaf, overlap, state, writable
+from emulator.load_kernels import kernel
+from emulator.native.machine_code import load, store
+from emulator.simd.folds import dot_bytes, fold4
+from emulator.simd.functions import NAN, ZERO, canonical
+from emulator.simd.lanes import convert, put_part, spread, take, take_part
+from emulator.threads.parallel import in_parallel
+from emulator.units.attn.operands import (
     ATTN,
     CODES,
     KEY_STRIDE,
@@ -32,14 +40,7 @@ from emulator.attention import (
     row_lists,
     score_rows,
 )
-from emulator.context import DONE, PUNT, count, inline, leaf, overlap, state, writable
-from emulator.dense import F16, F32, I8, SIGNS, some_weights, weights
-from emulator.folds import dot_bytes, fold4
-from emulator.kernels import kernel
-from emulator.lanes import convert, put_part, spread, take, take_part
-from emulator.machine_code import load, store
-from emulator.recipes import NAN, ZERO, canonical
-from emulator.threads import in_parallel
+from emulator.units.vec.dense import F16, F32, I8, SIGNS, some_weights, weights
 
 f32, i32, i8 = np.float32, np.int32, np.int8
 

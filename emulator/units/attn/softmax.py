@@ -1,7 +1,7 @@
 """Softmax of score rows under a mask, whole or in the parts that a head split over cores needs.
 
-As in emulator/normalisation.py, for one head after the other. A mask is a bit for each score, address 0 for none; `part` says what
-is done with a row and is a constant where these functions are called from.
+As in emulator/units/vec/normalisation.py, for one head after the other. A mask is a bit for each score, address 0 for none; `part`
+says what is done with a row and is a constant where these functions are called from.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from emulator.attention import ATTN, MOST, model, score_rows
-from emulator.context import DONE, LARGE, PUNT, count, csr, csr_number, inline, leaf, overlap, readable, slot, writable
-from emulator.elementwise import apart
-from emulator.folds import any_lane, fold, fold_largest
-from emulator.kernels import kernel
-from emulator.lanes import first_lanes, lane_numbers, put_up_to, spread, take_up_to, where
-from emulator.machine_code import load, ones, store
-from emulator.recipes import NAN, ZERO, canonical, exp, is_nan
-from emulator.threads import in_parallel
+from emulator.kernel_words import DONE, LARGE, PUNT, count, csr, csr_number, inline, leaf, overlap, readable, slot, writable
+from emulator.load_kernels import kernel
+from emulator.native.machine_code import load, ones, store
+from emulator.simd.folds import any_lane, fold, fold_largest
+from emulator.simd.functions import NAN, ZERO, canonical, exp, is_nan
+from emulator.simd.lanes import first_lanes, lane_numbers, put_up_to, spread, take_up_to, where
+from emulator.threads.parallel import in_parallel
+from emulator.units.attn.operands import ATTN, MOST, model, score_rows
+from emulator.units.vec.elementwise import apart
 
 ELEMENTS, EXPONENTIALS, MASKED = slot("attn.elements"), slot("attn.exponentials"), slot("attn.masked")
 

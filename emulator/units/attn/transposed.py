@@ -6,7 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from emulator.attention import (
+from emulator.kernel_words import DONE, LARGE, PUNT, count, csr, inline, leaf, overlap, readable, slot, state, writable
+from emulator.load_kernels import kernel
+from emulator.native.machine_code import load, store
+from emulator.simd.folds import dot_bytes, lane_0, words_of
+from emulator.simd.functions import NAN, ONE, ZERO, canonical, f16_bits
+from emulator.simd.lanes import convert, put, put_up_to, spread, take, take_part, take_up_to
+from emulator.threads.parallel import in_parallel
+from emulator.units.attn.operands import (
     ATTN,
     CODES,
     KEY_STRIDE,
@@ -24,15 +31,8 @@ from emulator.attention import (
     query_offset,
     score_rows,
 )
-from emulator.context import DONE, LARGE, PUNT, count, csr, inline, leaf, overlap, readable, slot, state, writable
-from emulator.dense import F16, F32, I8, SIGNS, some_weights, weights
-from emulator.folds import dot_bytes, lane_0, words_of
-from emulator.kernels import kernel
-from emulator.lanes import convert, put, put_up_to, spread, take, take_part, take_up_to
-from emulator.machine_code import load, store
-from emulator.recipes import NAN, ONE, ZERO, canonical, f16_bits
-from emulator.threads import in_parallel
 from emulator.units.attn.query import C127, codes_of, largest_magnitude, step_of
+from emulator.units.vec.dense import F16, F32, I8, SIGNS, some_weights, weights
 
 f32, i32, i8 = np.float32, np.int32, np.int8
 TRANSPOSED = slot("attn.transposed")
@@ -76,7 +76,7 @@ def sums_of_64(form: int, size: int, keys: int, stride: int, query: int, head_di
 
 @leaf
 def integers_of_64(keys: int, stride: int, query: int, head_dim: int) -> Any:
-    """int32 sums of each token, four channels at a time. One factor is wanted unsigned, as in emulator/dense.py."""
+    """int32 sums of each token, four channels at a time. One factor is wanted unsigned, as in emulator/units/vec/dense.py."""
     a = b = c = d = excess = spread(i32(0))
     fours, signs = head_dim & -4, spread(SIGNS)
     for channel in range(0, fours, 4):

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from emulator.banks import (
+from emulator.kernel_words import DONE, PUNT, count, csr, inline, overlap, readable, writable
+from emulator.load_kernels import kernel
+from emulator.native.machine_code import move
+from emulator.simd.lanes import put, take
+from emulator.units.pim.banks import (
     O_BANKS,
     O_CHANNELS,
     PORT,
@@ -16,11 +20,7 @@ from emulator.banks import (
     organisation,
     selected,
 )
-from emulator.context import DONE, PUNT, count, csr, inline, overlap, readable, writable
-from emulator.kernels import kernel
-from emulator.lanes import put, take
-from emulator.machine_code import move
-from emulator.pim_runs import (
+from emulator.units.pim.runs import (
     BROADCASTS,
     COLUMN,
     COLUMNS_READ,

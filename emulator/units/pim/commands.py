@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from emulator.banks import (
+from emulator.kernel_words import DONE, PUNT, STATE_INDEX, count, inline, overlap, readable, state, writable
+from emulator.load_kernels import kernel
+from emulator.native.machine_code import clear_bytes, load, store
+from emulator.units.pim.banks import (
     MODE,
     O_BANKS,
     O_BLOCKS,
@@ -24,13 +27,10 @@ from emulator.banks import (
     row_of,
     selected,
 )
-from emulator.banks import ROW_HITS as HITS
-from emulator.context import DONE, PUNT, STATE_INDEX, count, inline, overlap, readable, state, writable
-from emulator.kernels import kernel
-from emulator.machine_code import clear_bytes, load, store
-from emulator.pim_runs import BROADCASTS, COLUMNS_READ, COLUMNS_WRITTEN, ENTERED, LEFT, MODE_SWITCHES, READS, WRITES
-from isa.banks import COLUMN_BYTES
-from isa.crf import ENTRIES, REGISTERS
+from emulator.units.pim.banks import ROW_HITS as HITS
+from emulator.units.pim.runs import BROADCASTS, COLUMNS_READ, COLUMNS_WRITTEN, ENTERED, LEFT, MODE_SWITCHES, READS, WRITES
+from isa.units.pim.banks import COLUMN_BYTES
+from isa.units.pim.crf import ENTRIES, REGISTERS
 from isa.units.pim.state import HAB, HAB_PIM, SB
 
 CRF_PC, CRF_REPEAT, CRF_JUMPS, GRF_A, GRF_B = (

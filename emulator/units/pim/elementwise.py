@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from emulator.banks import (
+from emulator.kernel_words import DONE, LARGE, PUNT, STATE_INDEX, count, csr, inline, leaf, overlap, readable, state, writable
+from emulator.load_kernels import kernel
+from emulator.native.machine_code import load, move, store
+from emulator.simd.functions import NAN
+from emulator.simd.lanes import convert, put, put_part, take, where
+from emulator.units.pim.banks import (
     O_BANK_GROUPS,
     O_BANKS,
     O_CHANNELS,
@@ -16,12 +21,8 @@ from emulator.banks import (
     organisation,
     selected,
 )
-from emulator.context import DONE, LARGE, PUNT, STATE_INDEX, count, csr, inline, leaf, overlap, readable, state, writable
-from emulator.kernels import kernel
-from emulator.lanes import convert, put, put_part, take, where
-from emulator.machine_code import load, move, store
-from emulator.pim_macs import BF16, F16, bits, numbers
-from emulator.pim_runs import (
+from emulator.units.pim.mac_runs import BF16, F16, bits, numbers
+from emulator.units.pim.runs import (
     BROADCASTS,
     COLUMN,
     COLUMNS_READ,
@@ -41,7 +42,6 @@ from emulator.pim_runs import (
     fits,
     sums,
 )
-from emulator.recipes import NAN
 from isa.half import TABLE_LENGTH
 from isa.units.pim.macros import TABLES
 

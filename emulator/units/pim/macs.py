@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from emulator.banks import (
+from emulator.kernel_words import DONE, PUNT, count, csr, inline, leaf, readable, writable
+from emulator.load_kernels import kernel
+from emulator.native.machine_code import load, on_stack, store
+from emulator.simd.lanes import put, put_part, spread, take
+from emulator.threads.parallel import in_parallel
+from emulator.units.pim.banks import (
     O_BANKS,
     O_CHANNELS,
     PORT,
@@ -15,12 +20,8 @@ from emulator.banks import (
     organisation,
     selected,
 )
-from emulator.context import DONE, PUNT, count, csr, inline, leaf, readable, writable
-from emulator.kernels import kernel
-from emulator.lanes import put, put_part, spread, take
-from emulator.machine_code import load, on_stack, store
-from emulator.pim_macs import BF16, F16, I8, READY, macs_of_four, prepare
-from emulator.pim_runs import (
+from emulator.units.pim.mac_runs import BF16, F16, I8, READY, macs_of_four, prepare
+from emulator.units.pim.runs import (
     COLUMN,
     COLUMNS_READ,
     COMPUTES,
@@ -42,7 +43,6 @@ from emulator.pim_runs import (
     fits,
     sums,
 )
-from emulator.threads import in_parallel
 
 i32, u16, u32 = np.int32, np.uint16, np.uint32
 

@@ -8,7 +8,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from emulator.banks import (
+from emulator.kernel_words import DONE, PUNT, STATE_INDEX, count, inline, readable, state
+from emulator.load_kernels import kernel
+from emulator.native.machine_code import load, move, store
+from emulator.simd.functions import f16_bits, f32_from_f16
+from emulator.simd.half import rounded
+from emulator.simd.lanes import put, spread, take, where
+from emulator.units.pim.banks import (
     O_BANKS,
     O_BLOCKS,
     O_CHANNELS,
@@ -24,13 +30,9 @@ from emulator.banks import (
     row_of,
     selected,
 )
-from emulator.banks import ROW_HITS as HITS
-from emulator.context import DONE, PUNT, STATE_INDEX, count, inline, readable, state
-from emulator.half import rounded
-from emulator.kernels import kernel
-from emulator.lanes import put, spread, take, where
-from emulator.machine_code import load, move, store
-from emulator.pim_runs import (
+from emulator.units.pim.banks import ROW_HITS as HITS
+from emulator.units.pim.commands import CRF_JUMPS, CRF_PC, CRF_REPEAT, GRF_A, GRF_B, banks_per_block, is_half
+from emulator.units.pim.runs import (
     BROADCASTS,
     COLUMNS_READ,
     COLUMNS_WRITTEN,
@@ -42,11 +44,9 @@ from emulator.pim_runs import (
     STEPS,
     WRITES,
 )
-from emulator.recipes import f16_bits, f32_from_f16
-from emulator.units.pim.commands import CRF_JUMPS, CRF_PC, CRF_REPEAT, GRF_A, GRF_B, banks_per_block, is_half
-from isa import crf
-from isa.banks import COLUMN_BYTES
-from isa.crf import ENTRIES, REGISTERS, REPEATS, SHAPES
+from isa.units.pim import crf
+from isa.units.pim.banks import COLUMN_BYTES
+from isa.units.pim.crf import ENTRIES, REGISTERS, REPEATS, SHAPES
 from isa.units.pim.state import HAB, HAB_PIM
 
 CRF, SRF = STATE_INDEX["pim.crf"], STATE_INDEX["pim.srf"]

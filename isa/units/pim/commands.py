@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from isa.banks import COLUMN_BYTES
 from isa.instruction import instruction
+from isa.units.pim.banks import COLUMN_BYTES
 from isa.units.pim.state import (
     CLOSED,
     HAB,

@@ -19,8 +19,8 @@ from __future__ import annotations
 import numpy as np
 
 from isa import half
-from isa.banks import COLUMN_BYTES
 from isa.instruction import instruction
+from isa.units.pim.banks import COLUMN_BYTES
 from isa.units.pim.state import addresses, all_banks, check, illegal, open_row, selected
 
 LANES = 16

@@ -1,5 +1,6 @@
 """Level 2: Samsung's micro-programs. In HAB_PIM a column command to the even or the odd banks makes every block of the channel
-execute the instruction at the CRF's program counter, on the column that the command names. Words and their operands: isa/crf.py.
+execute the instruction at the CRF's program counter, on the column that the command names. Words and their operands:
+isa/units/pim/crf.py.
 
 fp16 as isa/half.py has it: a MAC multiplies, rounds, adds, rounds. MOV, FILL and NOP move bits.
 
@@ -15,12 +16,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from isa import crf
-from isa.banks import COLUMN_BYTES
-from isa.crf import CrfError, Word
 from isa.half import f16_mac, f16_product, f16_sum
 from isa.instruction import instruction
+from isa.units.pim import crf
+from isa.units.pim.banks import COLUMN_BYTES
 from isa.units.pim.commands import columns_of, half_of_banks
+from isa.units.pim.crf import CrfError, Word
 from isa.units.pim.state import HAB, HAB_PIM, expect_mode, illegal, rows_of, selected
 
 LANES = 16

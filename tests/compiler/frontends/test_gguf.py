@@ -13,14 +13,14 @@ import pytest
 from tokenizers import Tokenizer as Library
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
+from compiler.checking.verify import compare
 from compiler.compile import compile_model
 from compiler.errors import ModelError
 from compiler.frontends import load, need_tokenizer
 from compiler.frontends.gguf_blocks import FORMATS, BlockTensor
 from compiler.graph import Executor, build
-from compiler.model import Model
-from compiler.tensors import Region
-from compiler.verify import compare
+from compiler.model.model import Model
+from compiler.model.tensors import Region
 from tests.compiler import checkpoints as made
 from tests.compiler.models import SHAPES, random_model, rope
 

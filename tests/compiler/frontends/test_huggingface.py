@@ -17,7 +17,7 @@ from tokenizers import models
 from compiler.errors import ModelError
 from compiler.frontends import huggingface, load, need_tokenizer
 from compiler.graph import Executor, build
-from compiler.model import Model
+from compiler.model.model import Model
 from tests.compiler import checkpoints as made
 
 MODEL = "model.safetensors"

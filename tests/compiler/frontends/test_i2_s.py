@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from compiler.checking.verify import compare
 from compiler.compile import compile_model
 from compiler.errors import ModelError
 from compiler.frontends import load
-from compiler.verify import compare
 from tests.compiler import checkpoints as made
 
 

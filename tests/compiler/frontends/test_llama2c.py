@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from children import LIMIT
 
+from compiler.checking.verify import compare
 from compiler.compile import compile_model
 from compiler.errors import ModelError
 from compiler.frontends import llama2c, load, need_tokenizer
 from compiler.graph import EXACT, PLAIN, Arithmetic, Executor, build
-from compiler.model import Model
-from compiler.tensors import GroupTensor, Region
-from compiler.verify import compare
+from compiler.model.model import Model
+from compiler.model.tensors import GroupTensor, Region
 from tests.compiler import checkpoints as made
 
 STORIES = Path(__file__).parents[4] / "shared/data/stories260K"

@@ -14,7 +14,7 @@ from compiler.errors import ModelError
 from compiler.frontends import families, gguf, hf_config, load
 from compiler.frontends.options import neutral, words
 from compiler.graph import Executor, build
-from compiler.model import Model
+from compiler.model.model import Model
 from tests.compiler import checkpoints as made
 
 

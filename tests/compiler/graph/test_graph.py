@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 
 from compiler.errors import ModelError
+from compiler.formats.recipe import read_recipe
 from compiler.frontends import load
 from compiler.graph import EXACT, KINDS, PLAIN, Executor, Graph, GraphError, Op, build, check, role_of
 from compiler.graph.checks import CHECKS
-from compiler.kv_cache import with_int8_cache
-from compiler.model import Config, Rope, roles
-from compiler.placement import place
-from compiler.quantise import quantise
-from compiler.recipe import read_recipe
-from compiler.tensors import Codes
-from compiler.to_banks import to_banks
+from compiler.model.model import Config, Rope, roles
+from compiler.model.tensors import Codes
+from compiler.passes.kv_cache import with_int8_cache
+from compiler.passes.quantise import quantise
+from compiler.passes.to_banks import to_banks
+from compiler.placing.banks import place
 from isa.preset import load_preset
 from tests.compiler import checkpoints as made
 from tests.compiler.models import random_model

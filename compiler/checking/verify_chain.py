@@ -1,0 +1,247 @@
+"""The chain of trust of a compiled model: each step is held to the one before, down to transformers.
+
+    1  the float graph            against transformers, the same checkpoint, logits at every position (against_transformers.py)
+    2  the quantised graph        against the float graph: what the formats cost
+    3  the program on a machine   against the quantised graph: every operation, bit by bit
+    4  the fast engine            against the reference engine: memory, registers, counters, tokens
+
+Steps 1 and 2 judge the model, 3 the lowering, 4 the emulator. A step that cannot be taken says what it needs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from compiler.checking import against_transformers
+from compiler.checking.evaluate import Document, evaluate, of_graph
+from compiler.checking.verify import Difference, Observer, ProgramStopped, compare
+from compiler.compile import Compiled
+from compiler.errors import ModelError
+from compiler.frontends import load, need_tokenizer
+from compiler.graph import Executor, Graph, Op, build
+from compiler.model.carried_tokenizer import unpacked
+from compiler.model.model import Model
+from compiler.running.generate import is_program
+from compiler.running.parameters import set_parameters
+from compiler.settings import Settings
+from emulator.machine import Machine
+from isa.preset import Preset, load_preset
+from isa.program import Program, ProgramError
+from isa.reference import ReferenceMachine
+from isa.services import Host
+
+NAMES = ("float graph = transformers", "quantised graph ~ float graph", "program = quantised graph", "fast engine = reference")
+SAME = 1e-6                         # nats: two computations of one float model
+Progress = Callable[[int, int], None] | None
+Maker = Callable[[Preset, Host], ReferenceMachine]
+
+
+@dataclass(frozen=True)
+class Check:
+    """A step of the chain. `verdict`: "pass", "FAIL" or "not checked"."""
+
+    name: str
+    verdict: str
+    text: str
+    figures: dict[str, Any] = field(default_factory=dict)
+
+
+def _verdict(good: bool) -> str:
+    return "pass" if good else "FAIL"
+
+
+def continued(model: Model, prompt: Sequence[int], count: int) -> list[int]:
+    """`count` tokens: the prompt's first, then the most likely ones by the float graph."""
+    executor, tokens = Executor(build(model.config), model), list(prompt[:count])
+    for position in range(count - 1):
+        likely = int(executor.step(tokens[position]).argmax())
+        if position + 1 == len(tokens):
+            tokens.append(likely)
+    return tokens
+
+
+def checks(path: Path, settings: Settings = Settings(), *, program_file: Path | None = None, count: int = 16,         # noqa: B008
+           prompt: str = "", tokenizer: Path | None = None, dump: Path | None = None, make: Maker = Machine, fast: Maker = Machine,
+           progress: Progress = None, opened: Callable[[Model], None] | None = None) -> Iterator[Check]:
+    """All steps, as they are done; `opened` is called with the checkpoint.
+
+    Raises ModelError, ProgramError, PresetError, OSError.
+    """
+    if is_program(path):
+        program = Program.load(path)
+        if "model" not in program.meta:
+            raise ProgramError("no model was compiled to it: there is nothing to verify", path=str(path))
+        for name in NAMES[:3]:
+            yield Check(name, "not checked", "needs the checkpoint: slimulator verify MODEL --program FILE.elf")
+        words = unpacked(program.meta["tokenizer"], path).encode(prompt) if "tokenizer" in program.meta else [0]
+        yield engines(program, load_preset(settings.machine or program.machine), words[:count - 1], 2, fast)
+        return
+    model = load(path, tokenizer)
+    if opened:
+        opened(model)
+    words = need_tokenizer(model).encode(prompt)
+    if not words:
+        raise ModelError("", "--prompt", got="empty", expected="text: this model has no token that begins one")
+    compiled = settings.compile(model, progress)
+    tokens = continued(model, words, min(count, compiled.memory.context))
+    yield float_graph(model, tokens)
+    yield quantised_graph(model, compiled, tokens, max(1, len(need_tokenizer(model).decode(tokens).encode())), progress)
+    with TemporaryDirectory(prefix="slimulator-") as folder:
+        program = Program.load(program_file) if program_file else compiled.build(Path(folder))
+        _same_shape(compiled, program, program_file)
+        yield operations(compiled, program, tokens, make, progress, dump_to(dump, compiled.graph) if dump else None)
+        yield engines(program, compiled.machine, tokens[:max(1, len(tokens) - 2)], 2, fast)
+
+
+def _same_shape(compiled: Compiled, program: Program, file: Path | None) -> None:
+    """Raise ProgramError unless the program is one of this model with these options: else nothing can be compared."""
+    found, expected = program.meta.get("model"), json.loads(json.dumps(compiled.card))
+    if found is None:
+        raise ProgramError("no model was compiled to it; expected a program of this model", path=str(file))
+    for place, got, wanted in _differences(found, {key: value for key, value in expected.items() if key != "source"}):
+        raise ProgramError(f"its {place[1:]} is {got}; expected a program of this model with {wanted}", path=str(file),
+                           hint="give the options that it was compiled with: --weights, --kv, --machine ...")
+
+
+def _differences(found: Any, expected: Any, place: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """(where, what a program's model card says, what it should say), down to a single figure, format or operation.
+
+    Formats and sizes come first: where they differ, operations do too, and say less.
+    """
+    if isinstance(expected, dict) and isinstance(found, dict):
+        for key in sorted(expected, key="operations".__eq__):
+            yield from _differences(found.get(key), expected[key], f"{place}.{key}")
+    elif isinstance(expected, list) and isinstance(found, list):
+        for number, (ours, theirs) in enumerate(zip_longest(expected, found)):
+            yield from _differences(theirs, ours, f"{place}.{number}")
+    elif found != expected:
+        yield place, "missing" if found is None else found, "none" if expected is None else expected
+
+
+# ------------------------------------------------------------------------------------------------ the model
+
+
+def float_graph(model: Model, tokens: Sequence[int]) -> Check:
+    """Step 1."""
+    name = NAMES[0]
+    if not model.path.is_dir():
+        return Check(name, "not checked", "needs a Hugging Face directory, which transformers can load")
+    try:
+        found = against_transformers.compare(model, tokens)
+    except against_transformers.NotLoaded as error:
+        return Check(name, "not checked", str(error))
+    return Check(name, _verdict(not found.fault), str(found), {
+        "largest_relative_difference": found.difference, "roundings": found.roundings, "codes": found.codes,
+        "codes_on_a_tie": found.flips, "weights_on_a_tie": found.weight_flips})
+
+
+def quantised_graph(model: Model, compiled: Compiled, tokens: Sequence[int], size: int, progress: Progress = None) -> Check:
+    """Step 2. Formats of few bits cost accuracy: only what is not finite, or differs though all weights are fp32, fails."""
+    if len(tokens) < 2:
+        return Check(NAMES[1], "not checked", "one position predicts no token of the text")
+    scores = evaluate([Document(list(tokens), size)], of_graph(Executor(build(model.config), model)),
+                      of_graph(Executor(compiled.graph, compiled.model)), progress)
+    finite = bool(np.isfinite([*scores.bits, scores.divergence]).all())
+    kv = compiled.graph.values["keys"].format
+    unrounded = compiled.decodes or (model.config.int8_activations and not compiled.int8_activations)     # by --activations f32
+    exact = ({placed.format for placed in compiled.layout.every()} == {"f32"} == {kv} and "active" not in compiled.graph.values
+             and not unrounded)
+    said = ", ".join([compiled.layout.said(), *([f"keys and values {kv}"] if kv != "f32" else []),
+                      *(["activations f32"] if unrounded else [])])
+    return Check(NAMES[1], _verdict(finite and (not exact or scores.kl < SAME)),
+                 f"{said}: top-1 agreement {100 * scores.agreement:.1f} %, KL {scores.kl:.2e} nats, "
+                 f"perplexity {scores.perplexity[0]:.2f} -> {scores.perplexity[1]:.2f} on {scores.tokens} tokens", scores.as_json())
+
+
+# ------------------------------------------------------------------------------------------------ the program
+
+
+def operations(compiled: Compiled, program: Program, tokens: Sequence[int], make: Callable[..., ReferenceMachine],
+               progress: Progress = None, observe: Observer | None = None) -> Check:
+    """Step 3."""
+    name = NAMES[2]
+    try:
+        compared, difference = compare(compiled, program, tokens, make, progress, observe)
+    except ProgramStopped as stopped:
+        return Check(name, "FAIL", str(stopped))
+    if difference is None:
+        return Check(name, "pass", f"{compared:,} operations on {len(tokens)} tokens, every bit", {"operations": compared})
+    text, figures = _tile(compiled, difference)
+    return Check(name, "FAIL", f"{difference}{text}", {
+        "operations": compared, "token": difference.token, "layer": difference.layer, "operation": difference.op.kind,
+        "weights": list(difference.op.weights), "value": difference.value, "index": list(difference.index),
+        "expected": difference.expected, "got": difference.got, "differing": difference.count, **figures})
+
+
+def _tile(compiled: Compiled, difference: Difference) -> tuple[str, dict[str, int]]:
+    """Which tile of a matrix that comes in tiles made an element: as text and as figures."""
+    op, layer = difference.op, difference.layer
+    gathered = "active" in op.inputs
+    if difference.row is None or not (gathered or not compiled.memory.reached):
+        return "", {}
+    role = "embedding" if op.weights[0] == "head" and compiled.model.config.tied else op.weights[0].removeprefix("layer.")
+    placed = compiled.layout.once[role] if layer is None else list(compiled.layout.layers())[layer][1][role]
+    scales = 4 * placed.scale_count // placed.rows if placed.scale_group else 0
+    height = (compiled.memory.buffer_bytes - 128) // (placed.row_bytes + scales)
+    row, rows = difference.row
+    tile, tiles = row // height, -(-rows // height)
+    what = f"active row {row} of {rows}" if gathered else f"row {row}"
+    return f"; {what} is in tile {tile} of {tiles}", {"tile": tile, "tiles": tiles}
+
+
+def engines(program: Program, preset: Preset, prompt: Sequence[int], count: int, make: Maker = Machine) -> Check:
+    """Step 4: both engines read the prompt and generate `count` tokens."""
+    name = NAMES[3]
+    machines = []
+    for maker in (make, ReferenceMachine):
+        machine = maker(preset, Host(prompt))
+        machine.load(program)
+        set_parameters(machine, max_tokens=count)
+        machine.run().unless_interrupted()
+        machines.append(machine)
+    fast, reference = machines
+    wrong = [f"counter {event}: {fast.counters[event]:,} and {reference.counters[event]:,}" for event in reference.counters
+             if fast.counters[event] != reference.counters[event]]
+    wrong += [f"register x{number}" for number in range(32) if fast.x[number] != reference.x[number]]
+    wrong += [] if fast.host.tokens == reference.host.tokens else [f"tokens {fast.host.tokens} and {reference.host.tokens}"]
+    size = 0
+    for section in program.sections:
+        if "w" not in section.flags or not section.size:
+            continue
+        ours, theirs = (machine.peek(section.address, section.size) for machine in machines)
+        size += section.size
+        if differing := np.flatnonzero(ours != theirs)[:1].tolist():
+            address = section.address + differing[0]
+            wrong.append(f"memory at {address:#x} <{program.symbol_at(address) or section.name}>: "
+                         f"{ours[differing[0]]:#04x} and {theirs[differing[0]]:#04x}")
+    figures = {"tokens": reference.host.tokens, "instructions": reference.counter("core.instructions"), "bytes": size}
+    if wrong:
+        more = f"; {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        return Check(name, "FAIL", f"fast and reference differ: {'; '.join(wrong[:3])}{more}", figures)
+    return Check(name, "pass", f"{size:,} bytes of memory, every counter, registers after {len(prompt)} + "
+                 f"{len(reference.host.tokens)} tokens, {figures['instructions']:,} instructions", figures)
+
+
+def dump_to(folder: Path, graph: Graph) -> Observer:
+    """Writes each value that is compared as NAME.npy, and where the program has another, that too as NAME.got.npy.
+
+    NAME is token, layer, operation with its number there, and value: "t003.layer02.04_gemv_i8.k". Raises OSError.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def observe(token: int, layer: int | None, op: Op, value: str, expected: Any, got: Any) -> None:
+        section, number = graph.place_of(op, layer)
+        place = section if layer is None else f"layer{layer:02}"
+        name = f"t{token:03}.{place}.{number:02}_{op.kind.replace('.', '_')}.{value}"
+        np.save(folder / f"{name}.npy", np.asarray(expected))
+        if not np.array_equal(np.ascontiguousarray(expected).view(np.uint8), np.ascontiguousarray(got).view(np.uint8)):
+            np.save(folder / f"{name}.got.npy", got)
+    return observe

@@ -1,0 +1,69 @@
+"""Codebooks: the 4, 8 or 16 int8 values that cost a matrix least, and the matrix in indices of them.
+
+    fit(blocks, 16) -> the values, rising
+
+Values are scaled as int8's are, absmax / 127 for each of their groups, and laid on the grid -127..127, weighted by the squares
+of their scales. The codebook is the optimum on this grid: clusters of least squared error in one dimension by dynamic
+programming, each with its rounded mean. So it depends on nothing but the matrix. Of a pruned one (scales.py) 0 is a value.
+
+Sources: H. Wang, M. Song, "Ckmeans.1d.dp", The R Journal 3/2 (2011), for the programme; FLUTE, arXiv 2407.10960, for the format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from compiler.formats.scales import PRUNED
+from compiler.model.tensors import F32
+
+MOST = 127
+GRID = np.arange(-MOST, MOST + 1)
+
+
+def fit(blocks: Iterable[tuple[F32, F32]], size: int) -> tuple[int, ...]:
+    """At most `size` values for all blocks: (values / their scale, the scales), of equal shapes. Fewer where fewer are needed."""
+    weights, zeros, count = np.zeros(len(GRID)), 0, 0
+    for scaled, scales in blocks:
+        at = np.rint(np.clip(scaled, -MOST, MOST)).astype(np.int64) + MOST
+        weights += np.bincount(at.reshape(-1), np.square(scales, dtype=np.float64).reshape(-1), len(GRID))
+        zeros, count = zeros + scaled.size - int(np.count_nonzero(scaled)), count + scaled.size
+    return _clusters(weights, size, bool(count) and zeros >= PRUNED * count)
+
+
+def _clusters(weights: Any, size: int, with_zero: bool) -> tuple[int, ...]:
+    """Centres of the clusters of GRID whose weighted squared error is least; with_zero: that of 0 is 0."""
+    # Of the points i..j-1 as one cluster: total weight, first and second moment, rounded mean, error.
+    total, first, second = (np.concatenate([[0.0], np.cumsum(weights * GRID**power)]) for power in (0, 1, 2))
+    total, first, second = (sums[None, :] - sums[:, None] for sums in (total, first, second))
+    centre = np.rint(np.divide(first, total, out=np.zeros_like(first), where=total > 0))
+    if with_zero:
+        centre[:MOST + 1, MOST + 1:] = 0
+    error = second - 2 * centre * first + centre * centre * total
+    error[np.tril_indices(len(error))] = np.inf                     # no empty clusters
+    least, cuts = error[0], []                                      # of the points before j, with so many clusters
+    for _ in range(size - 1):
+        through = least[:, None] + error
+        cuts.append(through.argmin(axis=0))
+        least = through.min(axis=0)
+    end, centres = len(GRID), set()
+    for cut in (*reversed(cuts), np.zeros(len(error), int)):
+        begin = int(cut[end])
+        if total[begin, end] > 0:
+            centres.add(int(centre[begin, end]))
+        end = begin
+    return tuple(sorted(centres)) or (0,)
+
+
+def nearest(scaled: F32, codebook: tuple[int, ...]) -> Any:
+    """The value of the codebook that is nearest to each number, int8 of the same shape; half-way the greater."""
+    values = np.array(codebook, np.int8)
+    middles = (values[1:].astype(np.float32) + values[:-1].astype(np.float32)) / 2
+    return values[np.searchsorted(middles, scaled, side="right")]
+
+
+def indices(values: Any, codebook: tuple[int, ...]) -> Any:
+    """Where each value stands in the codebook."""
+    return np.searchsorted(np.array(codebook), values)

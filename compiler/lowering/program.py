@@ -1,0 +1,306 @@
+"""The whole program of a model as assembly: start-up, the loop over tokens, the loop over layers, sampling, the end.
+
+In the order in which it runs. The host fills the block at `parameters` before the run and hands over the prompt token by
+token; the program emits tokens until a stop token, `max_tokens`, or the end of the context. With `all_logits` not 0 it computes
+logits at every position of the prompt, and ends with it: each time it asks for a token they stand at `logits`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from compiler.graph import Graph, Op
+from compiler.lowering import LOWERINGS, Lowering, attn, pim
+from compiler.lowering.decoded import matrices, tables
+from compiler.lowering.emit import (
+    KEYS,
+    KV_OFFSET,
+    LAYER,
+    LAYER_ROW,
+    LAYERS_LEFT,
+    POSITION,
+    POSITIONS,
+    ROPE_ROW,
+    TOKEN,
+    VALUES,
+    WEIGHTS,
+    offset,
+)
+from compiler.lowering.sampling import sample
+from compiler.lowering.tiles import start
+from compiler.placing.banks import Placement, computes_in_banks
+from compiler.placing.memory_plan import MemoryPlan
+from compiler.placing.weights import ROPE, Layout
+from isa.preset import Preset, preset_names
+from isa.services import EMIT_TOKEN, EXIT, READ_TOKEN, WRITE
+from isa.text import quoted
+
+EMPTY_PROMPT, BAD_TOKEN = 2, 3          # exit codes
+MOST_STOPS = 16                         # stop tokens that the parameter block has room for
+
+
+@dataclass(frozen=True)
+class Files:
+    """Names of the files that a program's text asks for: weights, the matrices in banks if any are, the program's metadata."""
+
+    weights: str = "weights.bin"
+    banks: str = "banks.bin"
+    meta: str = "meta.json"
+
+    def within(self, folder: Path) -> Files:
+        return Files(*(str(folder / getattr(self, part.name)) for part in fields(self)))
+
+
+def write_program(graph: Graph, layout: Layout, memory: MemoryPlan, machine: Preset, files: Files, title: str,
+                  placement: Placement | None = None) -> str:
+    """The text of the program."""
+    c = Lowering(graph, layout, memory, placement)
+    _frame(c, machine, files, title)
+    _token_loop(c)
+    return "\n".join(c.emit.lines) + "\n"
+
+
+def mark(section: str, number: int) -> str:
+    """The label behind operation `number` of a list of the graph, by name: there its results stand in memory."""
+    return f"op.{section}.{number}"
+
+
+def weights_region(machine: Preset) -> str:
+    """Where a machine has its weights, those in banks left out."""
+    names = {region.name for region in machine.regions}
+    return "hbm" if computes_in_banks(machine) else "flash" if "flash" in names else "dram"
+
+
+def weights_section(machine: Preset) -> str:
+    """The section that holds them: a program's `weights`, from its first byte to its last."""
+    return _WEIGHTS[weights_region(machine)][0]
+
+
+def cache_region(machine: Preset) -> str:
+    """Where a machine has keys and values."""
+    return "hbm" if computes_in_banks(machine) else "dram"
+
+
+# ------------------------------------------------------------------------------------------------ data
+
+
+BANKS = ".hbm.banks"
+_WEIGHTS = {"flash": (".flash.weights", "a"), "hbm": (".hbm.weights", "aw"), "dram": (".rodata.weights", "a")}
+_CACHES = {"hbm": ".hbm.caches, \"aw\", @nobits", "dram": ".bss"}
+
+
+def _frame(c: Lowering, machine: Preset, files: Files, title: str) -> None:
+    graph, memory, layout = c.graph, c.memory, c.layout
+    emit = c.emit.lines.append
+    c.emit.heading(title)
+    c.emit.heading(f"Machine {machine.name}, {memory.context} positions, {layout.size:,} bytes of weights, "
+                   f"{memory.scratchpad_bytes:,} bytes of scratchpad.")
+    if machine.name in preset_names():          # another one is a file, which has to be named where this is assembled
+        emit(f"    .machine {machine.name}")
+    emit(f"    .meta {quoted(files.meta)}\n")
+    if c.placement and c.placement.size:
+        emit("# ---- matrices in the banks, from the first row on")
+        for line in str(c.placement).splitlines():
+            emit(f"#   {line}")
+        emit(f'    .section {BANKS}, "aw"\n    .balign 4096\nbanks:\n    .incbin {quoted(files.banks)}\n')
+    name, flags = _WEIGHTS[weights_region(machine)]
+    emit(f'    .section {name}, "{flags}"\n    .balign 4096\nweights:\n    .incbin {quoted(files.weights)}\n')
+
+    emit("# ---- the host's part: what to generate, and how")
+    emit("    .section .data\n    .balign 8")
+    stops = sorted(graph.config.stop)
+    for name, text in (
+            ("parameters", ""), ("max_tokens", ".dword -1"), ("temperature", ".float 0"), ("inverse_temperature", ".float 1"),
+            ("top_p", ".float 1"), ("stop_count", f".word {len(stops)}"), ("seed", ".dword 1"), ("all_logits", ".dword 0"),
+            ("stop_tokens", ".word " + ", ".join(map(str, [*stops, *[0] * (MOST_STOPS - len(stops))])))):
+        emit(f"{name}:".ljust(24) + text)
+    emit("prompt_left:".ljust(24) + ".dword 1")
+    if "active" in graph.values:
+        emit("active_count:".ljust(24) + ".dword 0")
+        emit("neuron_counts:".ljust(24) + ".dword " + ", ".join(["0, 0"] * len(graph.bodies)).ljust(24)
+             + "# for each body of layers: active ones so far, layers")
+    for op in graph.bodies[0].ops:
+        if op.kind == "active.above":
+            emit("ffn_sparsity:".ljust(24) + f".float {op.attributes['sparsity']!r}")
+    for name, values in tables(matrices(graph, layout)).items():
+        emit(f"{name}:".ljust(24) + ".float " + ", ".join(map(str, values)).ljust(24) + "# what codes stand for")
+    if len(graph.bodies) > 1:
+        labels = {layer: graph.name_of(body) for body in graph.bodies for layer in body.layers}
+        emit("\n# ---- where the code of each layer is: those with the same formats share it")
+        emit("layers:".ljust(24) + ".dword " + ", ".join([*(labels[layer] for layer in range(graph.config.layers)), "layers_done"]))
+
+    emit("\n# ---- keys and values of every layer and position")
+    emit(f"    .section {_CACHES[cache_region(machine)]}\n    .balign 64")
+    for base, size in memory.layer_bytes.items():
+        parts = ", then ".join(str(graph.values[name]) for name, cache in memory.caches.items() if cache.base == base)
+        emit(f"{base}: .zero {graph.config.layers * size}".ljust(48) + f"# of each layer {parts}")
+
+    emit("\n# ---- activations; names with one address take turns")
+    emit('    .section .sram, "aw"\n    .balign 64')
+    emit(f"activations: .zero {memory.scratchpad_bytes}")
+    if memory.buffer_bytes:
+        emit(f"    .equ buffers, activations + {memory.buffers}".ljust(48) + "# two of them, for weights and cache rows")
+        emit(f"    .equ buffer_bytes, {memory.buffer_bytes}")
+    for name, slot in sorted(memory.slots.items(), key=lambda item: item[1].offset):
+        shape = f"# {graph.values[name]}" if name in graph.values else ""
+        emit(f"    .equ {name}, activations + {slot.offset}".ljust(48) + shape)
+    emit("")
+
+
+# ------------------------------------------------------------------------------------------------ code
+
+
+def _token_loop(c: Lowering) -> None:
+    e, graph, config = c.emit, c.graph, c.graph.config
+    e.lines += ["    .section .text", "    .globl _start", "_start:"]
+    e.line(f"la {WEIGHTS}, weights")
+    if c.memory.buffer_bytes:
+        start(c, "buffers")
+    if c.placement:
+        attn.start(c)
+        pim.start(c)
+    e.line(f"li {POSITION}, 0")
+    e.line(f"li a7, {READ_TOKEN}", "the first token of the prompt")
+    e.line("ecall")
+    e.line(f"mv {TOKEN}, a0")
+    e.line("bltz a0, empty_prompt")
+
+    e.lines.append("\n# ---- one token at one position")
+    e.label("token")
+    e.line(f"li a6, {config.vocab}")
+    e.line(f"bgeu {TOKEN}, a6, bad_token")
+    e.line(f"addi {POSITIONS}, {POSITION}, 1", "positions that attention looks at")
+    if config.window:
+        e.line(f"li a6, {config.window}")
+        e.line(f"ble {POSITIONS}, a6, 1f")
+        e.line(f"mv {POSITIONS}, a6")
+        e.mark("1")
+    e.line(f"li a6, {c.memory.caches['values'].row_bytes}")
+    e.line(f"mul {KV_OFFSET}, {POSITION}, a6", "bytes before this position's row of a cache")
+    if config.rope:
+        e.line(f"li a6, {4 * config.head_dim}")
+        e.line(f"mul {ROPE_ROW}, {POSITION}, a6")
+        e.line(f"add {ROPE_ROW}, {ROPE_ROW}, {e.register(offset(WEIGHTS, c.layout.once[ROPE].offset, 'rope table'))}")
+    _operations(c, "start", graph.start)
+
+    e.lines.append(f"\n# ---- {config.layers} layers")
+    e.fence()
+    e.line(f"li {LAYER}, {c.layout.layers_at}")
+    e.line(f"add {LAYER}, {LAYER}, {WEIGHTS}")
+    e.line(f"la {KEYS}, keys")
+    e.line(f"la {VALUES}, values")
+    if c.placement:
+        e.line(f"li {LAYER_ROW}, {c.placement.layers_row}", "where the layer begins in the banks")
+    if len(graph.bodies) == 1:
+        e.line(f"li {LAYERS_LEFT}, {config.layers}")
+    else:
+        e.line(f"la {LAYERS_LEFT}, layers", "the code of the next layer, in a table")
+        e.line(f"ld a6, 0({LAYERS_LEFT})")
+        e.line("jr a6")
+    for number, (body, (title, _)) in enumerate(zip(graph.bodies, list(graph.sections())[1:-1], strict=True)):
+        if len(graph.bodies) > 1:
+            e.lines.append(f"\n# ---- {title}")
+        c.body, c.built = number, ""
+        _layer(c, graph.name_of(body), body.ops)
+    e.label("layers_done" if len(graph.bodies) > 1 else "1")
+
+    e.lines.append("\n# ---- while the prompt lasts, its next token comes from the host and needs no logits")
+    e.line("ld a6, all_logits")
+    e.line("bnez a6, logits_wanted", "the host asks for them")
+    e.line("ld a6, prompt_left")
+    e.line("beqz a6, logits_wanted")
+    e.line(f"li a7, {READ_TOKEN}")
+    e.line("ecall")
+    e.line(f"mv {TOKEN}, a0")
+    e.line("bgez a0, next_position")
+    e.line("sd zero, prompt_left, a6")
+    e.label("logits_wanted")
+    c.built = ""
+    _operations(c, "finish", graph.finish)
+    e.line("ld a6, all_logits")
+    e.line("beqz a6, choose")
+    e.line("sync.fence", "the host looks at them when it is asked for the token that follows")
+    e.line(f"li a7, {READ_TOKEN}")
+    e.line("ecall")
+    e.line(f"mv {TOKEN}, a0")
+    e.line("bgez a0, next_position")
+    e.line("j finished")
+
+    e.label("choose")
+    sample(c)
+
+    e.lines.append("\n# ---- the token goes out, unless it ends the text")
+    e.label("chosen")
+    e.line("lw a6, stop_count")
+    e.line("la a5, stop_tokens")
+    e.mark("1")
+    e.line("beqz a6, 2f")
+    e.line("lw a4, 0(a5)")
+    e.line(f"beq a4, {TOKEN}, finished")
+    e.line("addi a5, a5, 4")
+    e.line("addi a6, a6, -1")
+    e.line("j 1b")
+    e.mark("2")
+    e.line("ld a6, max_tokens", "tokens that may still come")
+    e.line("beqz a6, finished")
+    e.line("addi a6, a6, -1")
+    e.line("sd a6, max_tokens, a5")
+    e.line(f"mv a0, {TOKEN}")
+    e.line(f"li a7, {EMIT_TOKEN}")
+    e.line("ecall")
+    e.line("beqz a6, finished")
+    e.label("next_position")
+    e.line(f"addi {POSITION}, {POSITION}, 1")
+    e.line(f"li a6, {c.memory.context}")
+    e.line(f"beq {POSITION}, a6, finished", "the context is full")
+    e.line("j token")
+
+    e.label("finished")
+    _exit(c, 0)
+    for name, code, text in (("empty_prompt", EMPTY_PROMPT, "the prompt is empty"),
+                             ("bad_token", BAD_TOKEN, "a token beyond the vocabulary")):
+        e.label(name)
+        e.line("li a0, 2")
+        e.line(f"la a1, {name}_text")
+        e.line(f"li a2, {len(text) + 1}")
+        e.line(f"li a7, {WRITE}")
+        e.line("ecall")
+        _exit(c, code)
+        e.lines += ["    .section .rodata", f'{name}_text: .ascii "{text}\\n"', "    .section .text"]
+
+
+def _layer(c: Lowering, name: str, ops: Sequence[Op]) -> None:
+    """A layer's operations; then the next layer, whose weights and caches lie behind."""
+    e, loop = c.emit, name == "layer"
+    e.label(name)
+    _operations(c, name, ops)
+    e.fence()
+    e.line(f"li a6, {c.layout.body_bytes[c.body]}")
+    e.line(f"add {LAYER}, {LAYER}, a6")
+    e.line(f"li a6, {c.memory.layer_bytes['keys']}")
+    e.line(f"add {KEYS}, {KEYS}, a6")
+    e.line(f"add {VALUES}, {VALUES}, a6")
+    if c.placement:
+        e.advance(LAYER_ROW, c.placement.body_rows[c.body])
+    e.line(f"addi {LAYERS_LEFT}, {LAYERS_LEFT}, {-1 if loop else 8}")
+    if loop:
+        e.line(f"beqz {LAYERS_LEFT}, 1f")
+        e.line(f"j {name}")
+    else:
+        e.line(f"ld a6, 0({LAYERS_LEFT})")
+        e.line("jr a6")
+
+
+def _exit(c: Lowering, code: int) -> None:
+    c.emit.line(f"li a0, {code}")
+    c.emit.line(f"li a7, {EXIT}")
+    c.emit.line("ecall")
+
+
+def _operations(c: Lowering, section: str, ops: Sequence[Op]) -> None:
+    for number, op in enumerate(ops):
+        c.emit.comment(f"{section} {number}: {', '.join(op.outputs)} = {op.kind} {', '.join((*op.inputs, *op.weights))}")
+        LOWERINGS[op.kind](c, op)
+        c.emit.mark(mark(section, number))

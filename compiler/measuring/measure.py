@@ -1,0 +1,181 @@
+"""What a token costs on this host: tokens per second, and where the time goes, operation by operation.
+
+    figures = measure(compiled_program, make)
+
+Time of an operation: from its mark to the next one, with a breakpoint there alone. What a stop itself takes is found as the
+cheapest stop of all and left out; so the shares are of the operations' own time. Bandwidth is that of NumPy's sums over 512 MiB,
+with as many threads as the machine has.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from compiler.lowering import LOWERINGS
+from compiler.running.neurons import neurons
+from isa.preset import Preset, load_preset
+from isa.program import Program
+from isa.reference import ReferenceMachine
+from isa.services import Host
+
+Maker = Callable[[Preset, Host], ReferenceMachine]
+TOKEN = 1                   # what the prompt consists of
+WARM = 3                    # tokens that are not measured: kernels are loaded, weights get into memory
+STRETCH = 128               # tokens behind the prompt, then again from the start: what llama.cpp's llama-bench calls tg128
+
+
+def resident() -> int:
+    """Bytes of memory that this process has, of files that it maps too. 0 where the system does not say."""
+    try:
+        with open("/proc/self/status", encoding="ascii") as stream:
+            found = re.search(r"VmRSS:\s+(\d+) kB", stream.read())
+    except OSError:
+        return 0
+    return int(found[1]) * 1024 if found else 0
+
+
+def bandwidth(threads: int = 1) -> float:
+    """Bytes per second of reading memory, with some threads."""
+    data = np.ones(1 << 26, np.int64)
+    parts, best = np.array_split(data, threads), float("inf")
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in range(4):
+            start = time.perf_counter()
+            list(pool.map(np.sum, parts))
+            best = min(best, time.perf_counter() - start)
+    return data.nbytes / best
+
+
+def measure(program: Program, make: Maker, seconds: float = 4.0, threads: int = 1, preset: Preset | None = None) -> dict[str, Any]:
+    """Generate for about `seconds`, STRETCH tokens again and again, greedily, with counters as always.
+
+    A token costs more the more positions there are to look at, so figures are comparable for the same stretch only.
+    threads: how many the machine has that `make` makes; bandwidth is measured with as many. preset: by default the one that the
+    program was built for. Raises ProgramError, PresetError.
+    """
+    banks = sum(s.size for s in program.sections if s.name.endswith(".banks"))
+    weights = banks + sum(s.size for s in program.sections if s.name.endswith(".weights"))
+    start = time.perf_counter()
+    gaps: list[float] = []
+    cpu, ready = 0.0, float("nan")
+    while True:
+        machine = _loaded(program, make, preset)
+        times: list[float] = []
+        worked: list[float] = []
+
+        def emit(_token: int, machine: ReferenceMachine = machine, times: list[float] = times,
+                 worked: list[float] = worked) -> None:
+            times.append(time.perf_counter())
+            worked.append(time.process_time())
+            if len(times) == STRETCH:
+                machine.stop("stretch")
+
+        machine.host = Host([TOKEN], emit=emit)
+        machine.run(timeout=seconds).unless_interrupted()
+        if len(times) <= WARM + 1:
+            machine.run(timeout=10 * seconds).unless_interrupted()
+        machine.host = Host([TOKEN])            # lets go of `emit`, so that the machine's memory ends with it
+        ready = times[0] - start if times and not gaps else ready
+        gaps += np.diff(times[WARM:]).tolist()
+        cpu += worked[-1] - worked[WARM] if len(worked) > WARM else 0.0
+        if len(times) <= WARM + 1 or time.perf_counter() - start >= seconds:
+            break
+    rate = len(gaps) / sum(gaps) if gaps else float("nan")
+    memory, read, left = resident(), bandwidth(threads), neurons(machine, program)
+    return {
+        "tokens_per_second": rate,
+        "best_tokens_per_second": float(1 / np.quantile(gaps, 0.1)) if gaps else float("nan"),
+        "tokens_per_cpu_second": len(gaps) / cpu if gaps else float("nan"),
+        "tokens": len(gaps),
+        "seconds_to_first_token": ready,
+        "weight_bytes": weights,
+        "bank_bytes": banks,                    # of these, matrices in banks with what fills up their rows
+        "weight_bytes_per_second": rate * weights,
+        "bandwidth": read,
+        "share_of_bandwidth": rate * weights / read,
+        "resident_bytes": memory,
+        "resident_beyond_weights": memory - weights,
+        "cache_bytes": sum(s.size for s in program.sections if s.name in (".bss", ".hbm.caches")),      # of a full context
+        "instructions_per_token": machine.counter("core.instructions") // max(1, machine.counter("tokens.emitted")),
+        **({"neurons": left.as_json()} if left else {}),
+        **shares(program, make, max(1.0, seconds / 2), preset),
+    }
+
+
+def _loaded(program: Program, make: Maker, preset: Preset | None) -> ReferenceMachine:
+    machine = make(preset or load_preset(program.machine), Host([TOKEN]))
+    machine.load(program)
+    return machine
+
+
+# ------------------------------------------------------------------------------------------------ where the time goes
+
+
+def shares(program: Program, make: Maker, seconds: float, preset: Preset | None = None) -> dict[str, Any]:
+    """{"units": share of the time by unit, "operations": {name: {"microseconds", "per_token", "share"}}}."""
+    places = {symbol.name: symbol.value for symbol in program.symbols}
+    following = _following(places)
+    machine = _loaded(program, make, preset)
+    machine.breakpoints = {places["token"]}
+    machine.run().unless_interrupted()
+    taken: dict[str, list[float]] = defaultdict(list)
+    at, end, began = "token", time.perf_counter() + seconds, time.perf_counter()
+    current: list[tuple[str, float]] = []                   # of a token that is not complete: it counts when it is
+    while (time.perf_counter() < end and len(taken["token"]) < STRETCH) or len(taken["token"]) < WARM:
+        machine.breakpoints = {places[name] for name in following[at]}
+        began = time.perf_counter()
+        if machine.run().unless_interrupted().reason != "breakpoint":
+            break
+        passed = time.perf_counter() - began
+        at = next(name for name in following[at] if places[name] == machine.pc)
+        current.append((at, passed))
+        if at == "token":
+            for name, duration in current:
+                taken[name].append(duration)
+            current.clear()
+    usual = {name: float(np.quantile(values, 0.25)) for name, values in taken.items()}
+    stop, tokens = min(usual.values()), len(taken["token"])
+    cost = {name: (usual[name] - stop) * len(values) / tokens for name, values in taken.items()}
+    whole, kinds = sum(cost.values()), operation_kinds(program)
+    units: dict[str, float] = defaultdict(float)
+    operations = {}
+    for name in sorted(cost, key=lambda name: -cost[name]):
+        unit, text = kinds.get(name, ("core", "the token goes out" if name == "token" else "sampling"))
+        units[unit] += cost[name] / whole
+        operations[f"{name} {text}"] = {"microseconds": 1e6 * (usual[name] - stop), "per_token": len(taken[name]) / tokens,
+                                        "share": cost[name] / whole}
+    return {"units": dict(sorted(units.items(), key=lambda item: -item[1])), "operations": operations}
+
+
+def _following(places: dict[str, int]) -> dict[str, list[str]]:
+    """Which mark may come behind which, by the order in which a token meets them."""
+    def section(name: str) -> list[str]:
+        found = [place for place in places if place.startswith(f"op.{name}.")]
+        return sorted(found, key=lambda place: int(place.rpartition(".")[2]))
+
+    start, finish = section("start"), section("finish")
+    layers = [section(name) for name in dict.fromkeys(re.findall(r"op\.(layer\d*)\.", " ".join(places)))]
+    following = {a: [b] for ops in (["token", *start], *layers, [*finish, "chosen", "token"]) for a, b in pairwise(ops)}
+    firsts = [layer[0] for layer in layers]
+    following[start[-1]] = firsts
+    for layer in layers:
+        following[layer[-1]] = [*firsts, finish[0]]
+    return following
+
+
+def operation_kinds(program: Program) -> dict[str, tuple[str, str]]:
+    """By mark the unit that does the work of an operation, and the operation as text."""
+    result = {}
+    for section, ops in program.meta["model"]["operations"].items():
+        for number, text in enumerate(ops):
+            kind = text.split(" = ")[1].split()[0]
+            result[f"op.{section}.{number}"] = (LOWERINGS[kind].__module__.rpartition(".")[2], text)
+    return result

@@ -1,0 +1,68 @@
+"""Thresholds for neurons that may be left alone, from a text: so that a wanted share of them lies below, layer by layer.
+
+    with_thresholds(model, graph, tokens, 0.5) -> a model whose layers have a vector "thresholds": levels, then a threshold for each
+
+Source: SLIM, arXiv 2507.09201, section 3 (a table of thresholds by layer and sparsity); TEAL, arXiv 2408.14690, section 4 (the
+threshold of a sparsity is that quantile of the magnitudes).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from compiler.errors import ModelError
+from compiler.graph import PLAIN, Executor, Graph, Op
+from compiler.model.model import Model
+from compiler.model.tensors import F32, Tensor
+
+LEVELS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)       # sparsities that a running program can choose from
+MOST_TOKENS = 2048                                                      # of the text: more change the quantiles little
+
+
+@dataclass(frozen=True)
+class Thresholds(Tensor):
+    """[levels..., thresholds...] of a layer, a table for thr.select with one row."""
+
+    values: F32 = field(default_factory=lambda: np.zeros(0, np.float32), repr=False)
+    origin: Path = Path()
+
+    @property
+    def file(self) -> Path:
+        return self.origin
+
+    def _rows(self, first: int, last: int) -> F32:
+        return self.values.reshape(1, -1)[first:last]
+
+
+def with_thresholds(model: Model, graph: Graph, tokens: Sequence[int], progress: Callable[[int, int], None] | None = None) -> Model:
+    """The model with thresholds of the magnitudes that its activation has on `tokens`. Raises ModelError for too short a text."""
+    c, tokens = graph.config, tokens[:MOST_TOKENS]
+    if len(tokens) < 16:
+        raise ModelError(model.path, "--calibrate", got=f"a text of {len(tokens)} tokens", expected="at least 16")
+    seen: list[list[Any]] = [[] for _ in range(c.layers)]
+
+    def look(layer: int | None, op: Op, results: tuple[Any, ...]) -> None:
+        if op.kind == c.activation and layer is not None:
+            seen[layer].append(np.abs(results[0]))
+
+    executor = Executor(graph, model, PLAIN, observe=look)
+    for done, token in enumerate(tokens, 1):
+        if executor.position == c.context:
+            executor = Executor(graph, model, PLAIN, observe=look)
+        executor.step(token)
+        if progress:
+            progress(done, len(tokens))
+    return with_quantiles(model, [np.concatenate(found) for found in seen])
+
+
+def with_quantiles(model: Model, magnitudes: Sequence[F32]) -> Model:
+    """The model with the thresholds that follow from some magnitudes of activations, for each layer."""
+    tables = {f"layers.{layer}.thresholds": np.concatenate([LEVELS, np.quantile(found, LEVELS)]).astype(np.float32)
+              for layer, found in enumerate(magnitudes)}
+    return replace(model, tensors={**model.tensors, **{
+        role: Thresholds(role, table.shape, "f32", values=table, origin=model.path) for role, table in tables.items()}})

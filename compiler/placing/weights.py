@@ -1,0 +1,271 @@
+"""The weights of a program as one file: where each tensor lies in it, and how it gets there, block by block.
+
+    plan_weights(model, context) -> Layout          offsets and sizes, nothing is read but scales
+    Layout.write(stream)                            packs; resident memory does not grow with the model
+
+The file is what a program has in flash (or DRAM) behind the symbol `weights`: first what is there once, then the layers one
+after the other, page-aligned and those of one body of the graph laid out alike, so that a program loops over them with one base
+register. A matrix of codes is followed by its scales and, where the codes are indices, by its codebook.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import IO, Any
+
+import numpy as np
+
+from compiler.formats.codebook import indices
+from compiler.formats.recipe import CODEBOOKS
+from compiler.graph import title_of
+from compiler.model.model import Model, layer_roles, roles
+from compiler.model.tensors import BLOCK, Tensor
+from compiler.passes.quantise import storage
+from isa.numbers import FORMATS
+
+ALIGN = 64              # of every tensor: a cache line
+PAGE = 4096             # of every layer
+ROPE = "rope"           # the role of the table of cosines and sines, (context, head_dim) f32
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A tensor in the file. Offsets in bytes, from `weights` or, of a layer's tensor, from the layer's base.
+
+    banked     the file has the scales alone: the matrix lies in the banks of a PIM memory (placement.py)
+    by_column  the file has the tensor column by column: `shape` is as in the file, scales are those of the tensor's rows
+    format  of isa/numbers.py; scale_group: columns that share one of the fp32 scales at `scales`; 0: one for all
+    """
+
+    role: str
+    shape: tuple[int, ...]
+    offset: int
+    format: str
+    scales: int = 0
+    scale_group: int = 0
+    by_column: bool = False
+    banked: bool = False
+
+    @property
+    def row_bytes(self) -> int:
+        return FORMATS[self.format].row_bytes(self.shape[-1])
+
+    @property
+    def rows(self) -> int:
+        return self.shape[0] if len(self.shape) == 2 else 1
+
+    @property
+    def scale_count(self) -> int:
+        """fp32 scales behind the codes."""
+        if self.format in ("f32", "f16", "bf16"):
+            return 0
+        if self.by_column:
+            return self.shape[1] if self.scale_group else 1
+        return self.rows * (self.shape[-1] // self.scale_group) if self.scale_group else 1
+
+    @property
+    def stored(self) -> str:
+        """Format and scales, as a recipe names them: "f32", "t2:tensor", "i8:row", "i4:32". Codes in banks are i8 there."""
+        if not self.scale_count:
+            return self.format
+        name = "i8" if self.banked else self.format
+        rows = self.by_column or self.scale_group == self.shape[-1]
+        return f"{name}:{'tensor' if not self.scale_group else 'row' if rows else self.scale_group}"
+
+    @property
+    def is_matrix(self) -> bool:
+        """Whether a recipe may give it a format."""
+        return len(self.shape) == 2 and self.role not in (ROPE, "positions")
+
+    @property
+    def codebook(self) -> int:
+        """Where the int8 values of a codebook stand, as many as the format can tell apart."""
+        return self.scales + 4 * self.scale_count
+
+    @property
+    def end(self) -> int:
+        return self.codebook + CODEBOOKS.get(self.format, 0) if self.scale_count else self.offset + self.held
+
+    @property
+    def held(self) -> int:
+        """Bytes of the matrix or vector that are in the file."""
+        return 0 if self.banked else self.rows * self.row_bytes
+
+
+@dataclass
+class Layout:
+    """Where everything is: `once` and, for each body of the graph, `bodies` by role (of a layer: "q").
+
+    groups      the layers of each body
+    body_bytes  from a layer of it to the next one; the first layer is at `layers_at`
+    """
+
+    model: Model
+    context: int
+    groups: Sequence[tuple[int, ...]]
+    once: dict[str, Placed] = field(default_factory=dict)
+    bodies: list[dict[str, Placed]] = field(default_factory=list)
+    body_bytes: list[int] = field(default_factory=list)
+    layers_at: int = 0
+
+    @property
+    def layer(self) -> dict[str, Placed]:
+        """A layer's, where all are laid out alike."""
+        body, = self.bodies
+        return body
+
+    @property
+    def layer_bytes(self) -> int:
+        size, = self.body_bytes
+        return size
+
+    def layers(self) -> Iterator[tuple[int, dict[str, Placed]]]:
+        """(offset, tensors) of each layer."""
+        body_of = {layer: body for body, layers in enumerate(self.groups) for layer in layers}
+        at = self.layers_at
+        for layer in range(self.model.config.layers):
+            yield at, self.bodies[body_of[layer]]
+            at += self.body_bytes[body_of[layer]]
+
+    def every(self) -> Iterator[Placed]:
+        """What is there once, then the tensors of a layer of each body."""
+        yield from self.once.values()
+        for body in self.bodies:
+            yield from body.values()
+
+    def said(self, counts: Callable[[Placed], bool] = lambda placed: True) -> str:
+        """What the matrices are stored in: "f32", or "t2:tensor in layers; i8:row in embedding"; of those that count."""
+        where: dict[str, list[str]] = {}
+        for layers, body in zip(self.groups, self.bodies, strict=True):
+            title = "layers" if len(self.groups) == 1 else title_of(layers)
+            found: dict[str, list[str]] = {}
+            for role, placed in body.items():
+                if placed.is_matrix and counts(placed):
+                    found.setdefault(placed.stored, []).append(role)
+            for form, roles_of in found.items():
+                where.setdefault(form, []).append(title if len(found) == 1 else f"{', '.join(roles_of)} of {title}")
+        for role, placed in self.once.items():
+            if placed.is_matrix and counts(placed):
+                where.setdefault(placed.stored, []).append(role)
+        return next(iter(where), "") if len(where) < 2 else "; ".join(f"{form} in {', '.join(at)}" for form, at in where.items())
+
+    @property
+    def size(self) -> int:
+        return self.layers_at + sum(size * len(layers) for size, layers in zip(self.body_bytes, self.groups, strict=True))
+
+    def write(self, stream: IO[bytes]) -> Iterator[tuple[int, int]]:
+        """Write the file; yields (bytes so far, all bytes) as it goes on."""
+        start = stream.tell()
+
+        def pad(offset: int) -> None:
+            stream.write(bytes(start + offset - stream.tell()))
+
+        for role, placed in self.once.items():
+            pad(placed.offset)
+            yield from self._table(stream) if role == ROPE else self._tensor(stream, placed, self.model.tensor(role), 0)
+        for layer, (base, body) in enumerate(self.layers()):
+            for role, placed in body.items():
+                pad(base + placed.offset)
+                yield from self._tensor(stream, placed, self.model.tensor(f"layers.{layer}.{role}"), base)
+        pad(self.size)
+
+    def _table(self, stream: IO[bytes]) -> Iterator[tuple[int, int]]:
+        rope = self.model.config.rope
+        assert rope is not None
+        for position in range(self.context):
+            stream.write(rope.table(position).tobytes())
+        yield stream.tell(), self.size
+
+    def _tensor(self, stream: IO[bytes], placed: Placed, tensor: Tensor, base: int) -> Iterator[tuple[int, int]]:
+        if placed.by_column:
+            yield from self._columns(stream, placed, tensor)
+            return
+        form, scales = FORMATS[placed.format], []
+        blocks = tensor.blocks() if not placed.banked or placed.scale_group else list(tensor.blocks())[:bool(placed.scale_count)]
+        for first, last in blocks:
+            if placed.scale_count:
+                codes = tensor.codes(first, last)
+                if not placed.banked:
+                    stream.write(form.pack(_stored(placed, codes.values, tensor)).tobytes())
+                scales.append(codes.scales.astype("<f4").tobytes())
+            else:
+                stream.write(form.pack(tensor.rows(first, last)).tobytes())
+            yield stream.tell(), self.size
+        if placed.scale_count:
+            stream.write(bytes(placed.scales - placed.offset - placed.held))
+            stream.write(b"".join(scales if placed.scale_group else scales[:1]))
+            stream.write(_codebook(placed, tensor))
+
+    def _columns(self, stream: IO[bytes], placed: Placed, tensor: Tensor) -> Iterator[tuple[int, int]]:
+        """The tensor column by column. It is read once and held, codes as int8."""
+        form = FORMATS[placed.format]
+        if not placed.scale_count:
+            values: Any = np.concatenate([tensor.rows(first, last) for first, last in tensor.blocks()])
+        else:
+            codes = [tensor.codes(first, last) for first, last in tensor.blocks()]
+            values = _stored(placed, np.concatenate([block.values for block in codes]), tensor)
+        step = max(1, BLOCK // len(values))
+        for first in range(0, values.shape[1], step):
+            stream.write(form.pack(np.ascontiguousarray(values[:, first:first + step].T)).tobytes())
+            yield stream.tell(), self.size
+        if placed.scale_count:
+            stream.write(bytes(placed.scales - placed.offset - placed.rows * placed.row_bytes))
+            scales = np.concatenate([block.scales.reshape(-1) for block in codes]).astype("<f4")
+            stream.write(scales[:placed.scale_count].tobytes())
+            stream.write(_codebook(placed, tensor))
+
+
+def _stored(placed: Placed, values: Any, tensor: Tensor) -> Any:
+    """What is packed for the values of codes: themselves, or their indices in the codebook."""
+    return indices(values, tensor.levels) if placed.format in CODEBOOKS else values
+
+
+def _codebook(placed: Placed, tensor: Tensor) -> bytes:
+    """The codebook, if there is one, with zeros for what no code needs."""
+    return np.array(tensor.levels, np.int8).tobytes().ljust(CODEBOOKS[placed.format], b"\0") if placed.format in CODEBOOKS else b""
+
+
+def plan_weights(model: Model, context: int, groups: Sequence[tuple[int, ...]], by_column: Collection[str] = (),
+                 banked: Callable[[str, int], bool] | None = None) -> Layout:
+    """Lay out the tensors of a quantised model for at most `context` positions; those roles of a layer column by column.
+
+    groups  the layers of each body of the graph: they are laid out alike
+    banked  whether the matrix of a role ("layer.q", "head") in a layer lies elsewhere: then the file has its scales alone
+    """
+    layout, c = Layout(model, context, groups), model.config
+    in_banks = banked or (lambda role, layer: False)
+    once = [(role, shape) for role, shape in roles(c) if not role.startswith("layers.")]
+    if c.rope:
+        once.append((ROPE, (context, c.head_dim)))
+    at = 0
+    for role, shape in once:
+        layout.once[role] = _place(role, shape, at, None if role == ROPE else model.tensor(role), banked=in_banks(role, 0))
+        at = layout.once[role].end
+    layout.layers_at = _up(at, PAGE)
+    thresholds = [("thresholds", model.tensor("layers.0.thresholds").shape)] if "layers.0.thresholds" in model.tensors else []
+    for layers in groups:
+        body, at = {}, 0
+        for role, shape in (*layer_roles(c), *thresholds):
+            body[role] = _place(role, shape, at, model.tensor(f"layers.{layers[0]}.{role}"), role in by_column,
+                                in_banks(f"layer.{role}", layers[0]))
+            at = body[role].end
+        layout.bodies.append(body)
+        layout.body_bytes.append(_up(at, PAGE))
+    return layout
+
+
+def _place(role: str, shape: tuple[int, ...], at: int, tensor: Tensor | None, by_column: bool = False,
+           banked: bool = False) -> Placed:
+    offset = _up(at, ALIGN)
+    name, _, group = "f32::".partition(":") if tensor is None or len(shape) == 1 else storage(tensor).partition(":")
+    if by_column:
+        shape, group = shape[::-1], group and ("tensor" if group == "tensor" else "1")
+    if not group.strip(":"):
+        return Placed(role, shape, offset, name, by_column=by_column, banked=banked)
+    size = 0 if banked else shape[0] * FORMATS[name].row_bytes(shape[1])
+    return Placed(role, shape, offset, name, _up(offset + size, ALIGN), 0 if group == "tensor" else int(group), by_column, banked)
+
+
+def _up(value: int, unit: int) -> int:
+    return -(-value // unit) * unit

@@ -1,0 +1,123 @@
+"""Compiled programs that stay: compiling the same checkpoint with the same options a second time is a look at a file.
+
+    path = cached(files, options, write)        write(path) is called only where there is no such program yet
+
+A program's name is a hash of the contents of the checkpoint's files, the options, and the sources of the compiler and the
+assembler, so a stale one is never found. Beside it lies its own hash: a program that is not what was written is compiled again.
+Hashes of large files are remembered with the file's state (`_state`), and taken again when that is another one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from isa.caches import PROGRAMS, used
+from isa.files import opened, replacing
+from isa.pages import give_back
+from isa.shipped import ROOT
+
+PACKAGES = ("isa", "asm", "compiler")
+PARTS = (".json", ".safetensors", ".model")          # what a Hugging Face directory consists of
+_found: deque[Path] = deque(maxlen=8)                 # programs that this process may still open
+
+
+def cached(files: Iterable[Path], options: Mapping[str, object], write: Callable[[Path], None],
+           waiting: Callable[[], None] = lambda: None) -> Path:
+    """The program of these files and options. Where there is none, `write` writes it, whole or not at all.
+
+    `waiting` is called where another process compiles the same: this one waits for it. Raises OSError, CacheError.
+    """
+    key = hashlib.sha256(json.dumps([sources(), sorted(options.items()), [content(file) for file in files]]).encode()).hexdigest()
+    name = f"{key[:32]}.elf"
+    path = _whole(name)
+    if path is None:
+        with PROGRAMS.locked(name, waiting):
+            path = _whole(name)
+            if path is None:
+                path = PROGRAMS.keep(name, write)
+                _seal(path)
+                _found.append(path)
+                PROGRAMS.trim(*_found)
+                give_back()
+    _found.append(path)
+    return path
+
+
+def _whole(name: str) -> Path | None:
+    """The program of this name, if it is what was written."""
+    for path in PROGRAMS.places(name):
+        with suppress(OSError):
+            note = path.with_suffix(".sum")
+            now, (digest, _, state) = _state(path), _text(note).partition(" ")
+            if digest and (state == now or digest == _digest(path)):
+                if state != now:
+                    with suppress(OSError):
+                        _note(note, now, digest)
+                used(note)
+                return path
+    return None
+
+
+def _seal(path: Path) -> None:
+    """Put its hash beside a program that was just written. Without it the program will be compiled again."""
+    with suppress(OSError):
+        _note(path.with_suffix(".sum"), _state(path), _digest(path))
+
+
+def parts(path: Path) -> list[Path]:
+    """The files that a checkpoint consists of: itself, or the parts of a directory."""
+    return sorted(part for part in path.iterdir() if part.suffix in PARTS) if path.is_dir() else [path]
+
+
+def content(file: Path) -> str:
+    """SHA-256 of a file, from the last time if nobody has touched it since."""
+    name = f"contents/{hashlib.sha256(os.fsencode(file.resolve())).hexdigest()[:32]}"
+    now = _state(file)                              # before the file is read: a change meanwhile makes it another state
+    for note in PROGRAMS.places(name):
+        digest, _, state = _text(note).partition(" ")
+        if state == now and re.fullmatch("[0-9a-f]{64}", digest):
+            return digest
+    digest = _digest(file)
+    with suppress(OSError):
+        PROGRAMS.keep(name, lambda note: _note(note, now, digest))
+    return digest
+
+
+def _state(file: Path) -> str:
+    """What changes when somebody writes to a file, even where its time is put back afterwards: ctime cannot be."""
+    state = file.stat()
+    return f"{state.st_size} {state.st_mtime_ns} {state.st_ctime_ns} {state.st_ino}"
+
+
+def _digest(file: Path) -> str:
+    with opened(file) as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _note(note: Path, state: str, digest: str) -> None:
+    with replacing(note) as stream:
+        stream.write(f"{digest} {state}".encode())
+
+
+def _text(note: Path) -> str:
+    try:
+        return note.read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def sources() -> str:
+    """SHA-256 of what makes programs."""
+    digest = hashlib.sha256()
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).rglob("*")):
+            if path.suffix in (".py", ".lark", ".toml"):
+                digest.update(path.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,255 @@
+"""Generation: a compiled program on a machine, from a prompt's text to text as it comes, and what it took.
+
+    program, tokenizer = open_program(path)
+    generation = Generation(program, tokenizer, "Once upon a time", Sampling(max_tokens=100), Machine)
+    report = generation.run(print)
+
+The program holds the whole token loop; the host fills its parameter block, hands over the prompt and takes tokens.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from compiler.errors import ModelError
+from compiler.frontends import load, load_tokenizer, need_tokenizer
+from compiler.model.carried_tokenizer import unpacked
+from compiler.model.model import Model
+from compiler.model.tokenizer import Tokenizer
+from compiler.running import cache
+from compiler.running.neurons import Neurons, neurons
+from compiler.running.parameters import set_parameters
+from compiler.settings import Settings
+from isa.preset import Preset
+from isa.program import Program, ProgramError
+from isa.reference import ReferenceMachine, RunResult
+from isa.services import Host
+from isa.shipped import DEMO
+
+MOST_TOKENS = 256                       # unless a number is asked for
+TEMPERATURES = 0.001, 1000.0            # beyond these a product of logits may leave fp32
+Maker = Callable[[Preset, Host], ReferenceMachine]
+"""What makes a machine: an engine's class, or a function that gives it more, such as threads."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are chosen. `temperature` 0: always the most likely one; `top_p`: of the most likely that hold this together."""
+
+    max_tokens: int | None = None       # None: MOST_TOKENS, or as many as the context has room for
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 1
+
+    def check(self) -> Sampling:
+        """Itself, or ModelError for what no program can take."""
+        low, high = TEMPERATURES
+        wrong: list[tuple[str, object, str]] = []
+        if self.max_tokens is not None and self.max_tokens < 1:
+            wrong.append(("-n", self.max_tokens, "1 or more tokens"))
+        if self.temperature != 0 and not low <= self.temperature <= high:
+            wrong.append(("--temperature", self.temperature, f"0 (always the most likely token), or {low} to {high:g}"))
+        if not 0 < self.top_p <= 1:
+            wrong.append(("--top-p", self.top_p, "above 0, at most 1 (all tokens)"))
+        if not 0 <= self.seed < 1 << 64:
+            wrong.append(("--seed", self.seed, "0 to 2**64 - 1"))
+        for place, got, expected in wrong[:1]:
+            raise ModelError("", place, got=str(got), expected=expected)
+        return self
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a generation took. Seconds are the host's, from the first instruction to the last."""
+
+    result: RunResult
+    prompt: list[int]
+    tokens: list[int]
+    text: str
+    seconds: float
+    first: float                        # seconds to the first token; nan where none came
+    counters: dict[str, int]
+    ended: str                          # in words
+    weights: str                        # the formats that matrices are stored in
+    neurons: Neurons | None = None      # None: all are at work
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Of the tokens behind the first: the prompt is not counted. nan for fewer than two."""
+        passed = self.seconds - self.first
+        return (len(self.tokens) - 1) / passed if len(self.tokens) > 1 and passed > 0 else math.nan
+
+    def as_json(self) -> dict[str, Any]:
+        def number(value: float) -> float | None:
+            return None if math.isnan(value) else value
+
+        return {"reason": self.result.reason, "ended": self.ended, "exit_code": self.result.exit_code, "prompt": self.prompt,
+                "tokens": self.tokens, "text": self.text, "seconds": self.seconds, "seconds_to_first_token": number(self.first),
+                "tokens_per_second": number(self.tokens_per_second), "instructions": self.result.instructions,
+                "weights": self.weights,
+                "neurons": self.neurons.as_json() if self.neurons else None, "counters": self.counters}
+
+
+# ------------------------------------------------------------------------------------------------ programs
+
+
+def find_program(model: Path | None, settings: Settings = Settings(), *, tokenizer: Path | None = None,         # noqa: B008
+                 progress: Callable[[int, int], None] | None = None, opened: Callable[[Model], None] | None = None,
+                 waiting: Callable[[], None] = lambda: None) -> Path:
+    """The program file of a checkpoint: itself if it is a program, else compiled, or found where it was compiled before.
+
+    The program carries a tokenizer, so the checkpoint needs one. Without a model the demo model. `opened` is called with a
+    checkpoint that is compiled now, `waiting` where another process compiles the same and this one waits.
+    Raises ModelError, ProgramError, PresetError, CacheError, OSError.
+    """
+    if model is None:
+        model = DEMO
+        if not model.exists():
+            raise ModelError(model, "", got="the demo model is not there",
+                             expected="a directory with config.json and model.safetensors",
+                             hint="name a model: slimulator generate MODEL \"prompt\"")
+    if is_program(model):
+        for option in settings.given[:1]:
+            raise ModelError(model, option, got="a program that is compiled already",
+                             expected="the checkpoint to compile it from")
+        return model
+    checkpoint = load(model, tokenizer)             # says what is wrong with it before its files are read as a whole
+    words, key = need_tokenizer(checkpoint), settings.check().key()
+    source = Path(f"{model.stem if model.is_file() else model.resolve().name}.s")       # what `slimulator compile MODEL -S` writes
+
+    def write(path: Path) -> None:
+        if opened:
+            opened(checkpoint)
+        checkpoint.check_weights()
+        settings.compile(checkpoint, progress).save(path, progress, source)
+
+    return cache.cached([*cache.parts(model), words.file], key, write, waiting)
+
+
+def is_program(path: Path) -> bool:
+    """Whether a file begins as ELF does."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as stream:
+        return stream.read(4) == b"\x7fELF"
+
+
+def open_program(path: Path, tokenizer: Path | None = None, model: Path | None = None) -> tuple[Program, Tokenizer]:
+    """A program of a model, and the tokenizer: a file, or the one that the program carries. Raises ModelError, ProgramError.
+
+    model: where the tokenizer is said to be from, by default the program.
+    """
+    program = Program.load(path)
+    if "model" not in program.meta or program.symbol("parameters") is None:
+        raise ProgramError("it generates no tokens: no model was compiled to it", path=str(path),
+                           hint="slimulator run executes any program")
+    _check_card(program, path)
+    if tokenizer is not None:
+        vocab = program.meta["model"]["vocab"]
+        loaded = load_tokenizer(tokenizer, vocab)
+        if loaded.size > vocab:
+            raise ModelError(tokenizer, "tokenizer", got=f"{loaded.size} pieces", expected=f"the model's vocabulary of {vocab}",
+                             hint="this tokenizer belongs to another model")
+        return program, loaded
+    if "tokenizer" not in program.meta:
+        raise ModelError(path, "tokenizer", got="none", expected="a tokenizer in the program, or beside the checkpoint",
+                         hint="name one: --tokenizer FILE")
+    return program, unpacked(program.meta["tokenizer"], model or path)
+
+
+def _check_card(program: Program, path: Path) -> None:
+    """Raise ProgramError unless a program's model card holds what a run looks up there."""
+    def whole(value: object) -> bool:
+        return isinstance(value, int) and value > 0
+
+    card = program.meta["model"] if isinstance(program.meta["model"], dict) else {}
+    wrong = [key for key in ("vocab", "context", "hidden") if not whole(card.get(key))]
+    wrong += ["weights"] * (not isinstance(card.get("weights", ""), str))
+    if program.symbol("neuron_counts") is not None:
+        sizes = card.get("neuron_bytes")
+        wrong += ["neuron_bytes"] * (not isinstance(sizes, list) or not all(map(whole, sizes)))
+    for key in wrong[:1]:
+        raise ProgramError(f"its model card is damaged: {key} is {card.get(key)!r}"[:200], path=str(path),
+                           hint="compile the model again")
+
+
+# ------------------------------------------------------------------------------------------------ a run
+
+
+class Generation:
+    """One prompt on its way. `machine` may be looked at at any time."""
+
+    def __init__(self, program: Program, tokenizer: Tokenizer, prompt: str, sampling: Sampling, make: Maker,
+                 preset: Preset) -> None:
+        """Raises ModelError for a prompt that the model cannot take, ProgramError for a machine that the program does not fit."""
+        self.program, self.tokenizer = program, tokenizer
+        card = program.meta["model"]
+        self.prompt = encode(tokenizer, prompt, card["context"])
+        room = card["context"] - len(self.prompt) + 1
+        asked = sampling.check().max_tokens
+        if asked is not None and asked > room:
+            raise ModelError("", "-n", got=f"{asked} tokens",
+                             expected=f"at most {room}: of {card['context']} positions the prompt takes {len(self.prompt)}")
+        self.limit = min(MOST_TOKENS, room) if asked is None else asked
+        self.machine = make(preset, Host(self.prompt, emit=self._emit))
+        self.machine.load(program)
+        set_parameters(self.machine, temperature=sampling.temperature, top_p=sampling.top_p, seed=sampling.seed,
+                       max_tokens=self.limit)
+        self._stream = tokenizer.stream()
+        self._parts: list[str] = []
+        self._first = math.nan
+        self._started = 0.0
+
+    def run(self, show: Callable[[str], None]) -> Report:
+        """Run to the end, or to Ctrl-C. `show` gets the text, the prompt's included, as it becomes certain."""
+        self._show = show
+        for token in self.prompt:
+            self._push(token)
+        self._started = time.perf_counter()
+        result = self.machine.run()
+        seconds = time.perf_counter() - self._started
+        self._text(self._stream.end())
+        host = self.machine.host
+        return Report(result, self.prompt, host.tokens, "".join(self._parts), seconds, self._first, dict(self.machine.counters),
+                      self._ended(result, len(host.tokens)),
+                      self.program.meta["model"].get("weights", "as an older compiler stored them"),
+                      neurons(self.machine, self.program))
+
+    def _emit(self, token: int) -> None:
+        if math.isnan(self._first):
+            self._first = time.perf_counter() - self._started
+        self._push(token)
+
+    def _push(self, token: int) -> None:
+        self._text(self._stream.push(token))
+
+    def _text(self, text: str) -> None:
+        if text:
+            self._parts.append(text)
+            self._show(text)
+
+    def _ended(self, result: RunResult, tokens: int) -> str:
+        if result.reason != "exit":
+            return str(result.trap) if result.trap else result.reason
+        if result.exit_code:
+            return bytes(self.machine.host.errors).decode("utf-8", "replace").strip() or f"exit code {result.exit_code}"
+        if tokens == self.limit:
+            full = tokens + len(self.prompt) > self.program.meta["model"]["context"]
+            return "the context is full" if full else f"{tokens} tokens, the most that it was to be"
+        return "the model has ended the text"
+
+
+def encode(tokenizer: Tokenizer, prompt: str, context: int) -> list[int]:
+    """Tokens of a prompt, as the tokenizer begins a text. Raises ModelError where it is empty or longer than the context."""
+    tokens = tokenizer.encode(prompt)
+    if not tokens:
+        raise ModelError("", "prompt", got="empty", expected="text: this model has no token that begins one")
+    if len(tokens) > context:
+        raise ModelError("", "prompt", got=f"{len(tokens)} tokens", expected=f"at most {context}, the positions of the context",
+                         hint="shorten it, or compile for more positions with --context")
+    return tokens

@@ -1,0 +1,53 @@
+"""What feed-forward layers by active neurons left alone. The program counts it itself, at `neuron_counts`, for each body of layers.
+
+    neurons(machine, program) -> Neurons, or None where every neuron is at work
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from compiler.placing.weights import Placed
+from isa.program import Program
+from isa.reference import ReferenceMachine
+
+ROWS = ("up", "down")           # what a neuron has a row of
+
+
+@dataclass(frozen=True)
+class Neurons:
+    """Over all layers and positions. Bytes are those of the neurons' rows of up and down, with their scales."""
+
+    active: int
+    skipped: int
+    bytes_fetched: int
+    bytes_left: int
+
+    def __str__(self) -> str:
+        whole = max(1, self.active + self.skipped)
+        return (f"{self.active:,} active, {self.skipped:,} skipped ({100 * self.skipped / whole:.1f} %): "
+                f"{self.bytes_fetched:,} bytes of their weights fetched, {self.bytes_left:,} left")
+
+    def as_json(self) -> dict[str, int]:
+        return asdict(self)
+
+
+def neuron_bytes(body: Mapping[str, Placed], gated: bool) -> int:
+    """Bytes of a neuron in a layer: its row of up, if there is a gate to choose by, with scales; its row of down as stored."""
+    rows = [body[role] for role in ROWS[not gated:]]
+    return sum(placed.row_bytes + (4 * placed.scale_count // placed.rows if placed.scale_group and not placed.by_column else 0)
+               for placed in rows)
+
+
+def neurons(machine: ReferenceMachine, program: Program) -> Neurons | None:
+    """What a machine's run of a compiled program has left alone so far."""
+    if program.symbol("neuron_counts") is None:
+        return None
+    card: dict[str, Any] = program.meta["model"]
+    counts = machine.peek(program.address("neuron_counts"), 16 * len(card["neuron_bytes"])).view("<u8").reshape(-1, 2).tolist()
+    active = [each for each, _ in counts]
+    skipped = [layers * card["hidden"] - each for each, layers in counts]
+    return Neurons(sum(active), sum(skipped), *(sum(size * count for size, count in zip(card["neuron_bytes"], each, strict=True))
+                                                for each in (active, skipped)))

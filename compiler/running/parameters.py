@@ -1,0 +1,53 @@
+"""What the host tells a compiled program before it runs: how to choose tokens, how many, and where a text ends.
+
+The program holds these as data behind the symbol `parameters`, with defaults: the most likely token, no limit, the model's own
+stop tokens.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+
+import numpy as np
+
+from compiler.errors import ModelError
+from compiler.lowering.program import MOST_STOPS
+from isa.reference import ReferenceMachine
+
+
+def set_parameters(machine: ReferenceMachine, *, temperature: float = 0.0, top_p: float = 1.0, seed: int = 1,
+                   max_tokens: int | None = None, stop: Collection[int] | None = None) -> None:
+    """Write them into a loaded program. `stop` None: as compiled.
+
+    temperature  0: the most likely token; else logits are divided by it
+    top_p        draw from the fewest most likely tokens that have this probability together; 1: from all
+    seed         of the generator; 0, which it cannot leave, is taken as another fixed one
+
+    Raises ModelError for values that mean nothing.
+    """
+    for name, value, holds, expected in (
+            ("temperature", temperature, 0 <= temperature < math.inf, "0 (the most likely token) or more"),
+            ("top_p", top_p, 0 < top_p <= 1, "more than 0, at most 1"),
+            ("seed", seed, 0 <= seed < 1 << 64, "0 to 2**64 - 1"),
+            ("max_tokens", max_tokens, max_tokens is None or max_tokens >= 0, "0 or more"),
+            ("stop", len(stop or ()), len(stop or ()) <= MOST_STOPS, f"at most {MOST_STOPS} tokens")):
+        if not holds:
+            raise ModelError("", name, got=str(value), expected=expected)
+    heat = np.float32(temperature)
+    machine.tensor("temperature", "f32[1]")[0] = heat
+    with np.errstate(divide="ignore", over="ignore"):
+        inverse = np.float32(1) / heat
+    if heat and not np.isfinite(inverse):
+        raise ModelError("", "temperature", got=str(temperature), expected="0, or a number whose inverse fp32 can hold")
+    machine.tensor("inverse_temperature", "f32[1]")[0] = inverse if heat else 1
+    machine.tensor("top_p", "f32[1]")[0] = top_p
+    _dword(machine, "seed", seed or 0x9E37_79B9_7F4A_7C15)
+    _dword(machine, "max_tokens", (1 << 64) - 1 if max_tokens is None else max_tokens)
+    if stop is not None:
+        machine.tensor("stop_count", "i32[1]")[0] = len(stop)
+        machine.tensor("stop_tokens", f"i32[{MOST_STOPS}]")[:len(stop)] = sorted(stop)
+
+
+def _dword(machine: ReferenceMachine, symbol: str, value: int) -> None:
+    machine.tensor(symbol, "i32[2]")[:] = np.array([value], np.uint64).view(np.int32)

@@ -1,0 +1,145 @@
+"""What lut.mode 0 counts along rows of packed weights: the weights that are not zero, and the look-ups, 64 bytes at a time.
+
+It depends on the weights alone. So of weights that can never change it is counted once, and remembered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import njit
+from numba.core import cgutils
+
+from emulator.kernel_words import COUNTED_ENTRIES, COUNTED_TABLE, COUNTED_WORDS, is_fixed
+from emulator.native.machine_code import load, store
+from emulator.simd.bytes64 import I8, I16, I32, I64, Vector, constants, look_up_256, pointer, population, spread, vector_type
+from emulator.units.lut.layouts import FIVES, Counted
+from emulator.units.lut.plain import I2, I3, I4, T2, T5
+from emulator.units.lut.plain import I8 as INT8
+
+i64 = np.int64
+
+
+def clear(builder: Any, slot: Any) -> None:
+    """Set a stack slot to zero."""
+    kind = slot.type.pointee
+    builder.store(spread(kind, 0) if isinstance(kind, ir.VectorType) else ir.Constant(kind, 0), slot)
+
+
+class Counts:
+    """Weights that are not zero, and look-ups, counted in stack slots: bits of vectors and bits of int64."""
+
+    def __init__(self, builder: Any) -> None:
+        self.builder = builder
+        self.slots = [(cgutils.alloca_once(builder, vector_type(I64)), cgutils.alloca_once(builder, I64)) for _ in range(2)]
+        for slot in (slot for pair in self.slots for slot in pair):
+            clear(builder, slot)
+
+    def add(self, counted: Counted) -> None:
+        """Count a block."""
+        builder = self.builder
+        for (vectors, words), found in zip(self.slots, counted, strict=True):
+            for flags in found:
+                if isinstance(flags, Vector):
+                    total = Vector(builder, builder.load(vectors)) + flags.population()
+                    builder.store(total.of(I64), vectors)
+                else:
+                    builder.store(builder.add(builder.load(words), population(builder, flags)), words)
+
+    def save(self, events: Any) -> None:
+        """Add the counts to two int64 at an address."""
+        builder = self.builder
+        for i, (vectors, words) in enumerate(self.slots):
+            place = pointer(builder, builder.add(events, ir.Constant(I64, 8 * i)), I64)
+            total = builder.add(Vector(builder, builder.load(vectors)).total(I64), builder.load(words))
+            builder.store(builder.add(builder.load(place), total), place)
+
+
+# Of two blocks of 64 bytes: vectors whose bits are the weights that are not zero, and the same for look-ups.
+
+
+def _t2(a: Vector, b: Vector) -> Counted:
+    weights = [(~v | v.shift_right(1)) & 0x55 for v in (a, b)]
+    return [weights[0] | weights[1].shift_left(1)], [w.differs(0) for w in weights]
+
+
+def _i2(a: Vector, b: Vector) -> Counted:
+    weights = [(v | v.shift_right(1)) & 0x55 for v in (a, b)]
+    return [weights[0] | weights[1].shift_left(1)], [(v & plane).differs(0) for v in (a, b) for plane in (0x55, 0xAA)]
+
+
+def _i4(a: Vector, b: Vector) -> Counted:
+    low = Vector(a.builder, spread(vector_type(I16), 0xFF))
+    halves = ((a | a.shift_right(8)) & low) | ((b | b.shift_left(8)) & ~low)
+    return [(v & nibble).differs(0) for v in (a, b) for nibble in (0x0F, 0xF0)], [(halves | halves.shift_right(4)) & 0x0F]
+
+
+def _i8(a: Vector, b: Vector) -> Counted:
+    low = Vector(a.builder, spread(vector_type(I32), 0xFFFF))
+    halves = ((a | a.shift_right(16, I32)) & low) | ((b | b.shift_left(16, I32)) & ~low)
+    first = Vector(a.builder, spread(vector_type(I16), 0xFF))
+    return [a.differs(0), b.differs(0)], [(halves | halves.shift_right(8)) & first]
+
+
+def _fives(a: Vector, b: Vector) -> Counted:
+    """Groups of four cross the bytes of five weights, but not words of four bytes: so the flags of a word are put side by side."""
+    five, ten = (Vector(a.builder, spread(vector_type(kind), low)) for kind, low in ((I16, 0xFF), (I32, 0xFFFF)))
+    words = []
+    for v in (a, b):
+        flags = look_up_256(constants(a.builder, _NOT_ZERO), v)
+        flags = (flags & five) | (flags & ~five).shift_right(3)
+        words.append((flags & ten) | (flags & ~ten).shift_right(6, I32))
+    groups = []
+    for word in words:
+        pairs = word | word.shift_right(1, I32)
+        groups.append((pairs | pairs.shift_right(2, I32)) & Vector(a.builder, spread(vector_type(I32), 0x11111)))
+    return words, [groups[0] | groups[1].shift_left(1, I32)]
+
+
+_NOT_ZERO = [sum(1 << i for i in range(5) if byte // 3**i % 3 != 1) for byte in range(256)]     # of the five digits of a byte
+# By number of the layout: b1 has no zeros, codebooks have no groups.
+COUNTED: dict[int, Callable[[Vector, Vector], Counted]] = {
+    T2: _t2, T5: _t2, I2: _i2, I3: _i4, I4: _i4, INT8: _i8, FIVES: _fives}
+IS_COUNTED = tuple(fmt in COUNTED for fmt in range(FIVES))
+
+
+def count_blocks(counts: Counts, counted: Callable[[Vector, Vector], Counted], blocks: list[Vector], zero: int) -> None:
+    """Emit the counting of some blocks. `zero`: a byte whose weights are zero."""
+    nothing = Vector(blocks[0].builder, spread(vector_type(I8), zero))
+    for i in range(0, len(blocks), 2):
+        counts.add(counted(blocks[i], blocks[i + 1] if i + 1 < len(blocks) else nothing))
+
+
+# ------------------------------------------------------------------------------------------------ remembered
+
+# An entry: host address, stride, rows, length, format + 1 of a matrix, its weights that are not zero, its look-ups.
+
+
+@njit
+def entry_of(block, fmt, host, stride, rows, length):
+    """Address of the entry where the counts of a matrix are or may be remembered, 0 if its weights can change."""
+    if not IS_COUNTED[fmt] or not is_fixed(block, host):
+        return 0
+    number = ((host >> 4) * 0x9E3779B1 + length * 0x85EBCA6B + fmt >> 8) & (COUNTED_ENTRIES - 1)
+    return load(block + 8 * COUNTED_TABLE, i64) + 8 * COUNTED_WORDS * number
+
+
+@njit
+def recall(entry, fmt, host, stride, rows, length, found):
+    """True if the counts of a matrix are remembered: then they are put to found (2,)."""
+    if (entry == 0 or load(entry, i64) != host or load(entry + 8, i64) != stride or load(entry + 16, i64) != rows
+            or load(entry + 24, i64) != length or load(entry + 32, i64) != fmt + 1):
+        return False
+    found[0], found[1] = load(entry + 40, i64), load(entry + 48, i64)
+    return True
+
+
+@njit
+def remember(entry, fmt, host, stride, rows, length, found):
+    """Put the counts of a matrix into its entry, if it has one."""
+    if entry != 0:
+        for i, value in enumerate((host, stride, rows, length, fmt + 1, found[0], found[1])):
+            store(entry + 8 * i, i64(value))

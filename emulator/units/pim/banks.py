@@ -1,0 +1,163 @@
+"""The banks in the words of kernels: which channels are selected, where a column lies, which row is open.
+
+A kernel that finds the banks in a state that its command does not allow punts, as everywhere; so nothing here says what is wrong.
+`O_` are the words of the table that a machine fills (emulator/native/block.py): numbers, and the host addresses of what each
+coordinate adds to an address.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from emulator.native.block import (  # noqa: F401 - kernels have all from here  # isort: skip
+    O_BANK_AT, O_BANK_GROUPS, O_BANKS, O_BASE, O_BLOCKS, O_CHANNEL_AT, O_CHANNELS, O_COLUMN_AT, O_COLUMNS, O_CONTIGUOUS, O_ROW_AT,
+    O_ROWS, O_SIZE,
+)
+from emulator.kernel_words import BANKS, STATE_INDEX, count, csr, csr_number, inline, leaf, readable, slot, state, writable
+from emulator.kernel_words import PORT as PORTS
+from emulator.native.machine_code import load, ones, store
+from isa.units.pim.banks import COLUMN_BYTES
+
+PORT = PORTS["pim"]
+MASK = csr_number("pim.channel_mask")           # the three others have the numbers behind it
+OPEN_ROW, MODE = STATE_INDEX["pim.open_row"], STATE_INDEX["pim.mode"]
+ACTIVATIONS, PRECHARGES, ROW_HITS, ROW_CONFLICTS = (
+    slot(f"pim.{name}") for name in ("activations", "precharges", "row_hits", "row_conflicts"))
+
+
+@leaf
+def organisation(block, word):
+    """A number of the machine's banks, by its O_ name."""
+    return load(load(block + 8 * BANKS, np.int64) + 8 * word, np.int64)
+
+
+@leaf
+def is_selected(block, channel):
+    """True if a channel's bit in the masks is set."""
+    return csr(block, MASK + (channel >> 6)) >> (channel & 63) & 1 != 0
+
+
+@inline
+def selected(block):
+    """How many channels are selected; 0: punt, for none or one that the machine does not have."""
+    channels, total, inside = organisation(block, O_CHANNELS), 0, 0
+    for word in range(4):
+        mask = np.uint64(csr(block, MASK + word))
+        total += np.int64(ones(mask))
+        left = channels - 64 * word
+        if left > 0:
+            inside += np.int64(ones(mask & (np.uint64(0xFFFF_FFFF_FFFF_FFFF) >> np.uint64(64 - min(left, 64)))))
+    return total if total == inside else 0
+
+
+@leaf
+def row_place(block, channel, bank):
+    """Host address of the open row of a bank, int32, -1: none."""
+    return state(block, OPEN_ROW) + 4 * (channel * organisation(block, O_BANKS) + bank)
+
+
+@leaf
+def row_of(block, channel, bank):
+    """The open row of a bank, -1: none."""
+    return np.int64(load(row_place(block, channel, bank), np.int32))
+
+
+@leaf
+def mode_of(block, channel):
+    """0 SB, 1 HAB, 2 HAB_PIM."""
+    return np.int64(load(state(block, MODE) + channel, np.uint8))
+
+
+@leaf
+def column_offset(block, channel, bank, row, column):
+    """Bytes from the start of the region to a column; everything in range."""
+    table = load(block + 8 * BANKS, np.int64)
+    return (load(load(table + 8 * O_CHANNEL_AT, np.int64) + 8 * channel, np.int64)
+            + load(load(table + 8 * O_BANK_AT, np.int64) + 8 * bank, np.int64)
+            + load(load(table + 8 * O_ROW_AT, np.int64) + 8 * row, np.int64)
+            + load(load(table + 8 * O_COLUMN_AT, np.int64) + 8 * column, np.int64))
+
+
+@inline
+def banks_to_read(block):
+    """Host address of the region's first byte; 0: punt."""
+    host, _ = readable(block, PORT, organisation(block, O_BASE), organisation(block, O_SIZE), COLUMN_BYTES)
+    return host
+
+
+@inline
+def banks_to_write(block):
+    """Host address of the region's first byte; 0: punt, also where a write to any byte of it is watched."""
+    host, _ = writable(block, PORT, organisation(block, O_BASE), organisation(block, O_SIZE), COLUMN_BYTES)
+    return host
+
+
+@inline
+def all_in_mode(block, low, high):
+    """True if every selected channel is in a mode low..high."""
+    for channel in range(organisation(block, O_CHANNELS)):
+        if is_selected(block, channel) and not low <= mode_of(block, channel) <= high:
+            return False
+    return True
+
+
+@inline
+def all_open(block, first, step, end):
+    """True if banks first, first + step, ... below `end` of every selected channel have an open row."""
+    for channel in range(organisation(block, O_CHANNELS)):
+        if is_selected(block, channel):
+            for bank in range(first, end, step):
+                if row_of(block, channel, bank) < 0:
+                    return False
+    return True
+
+
+@inline
+def activate(block, first, step, end, row):
+    """Open a row in these banks of every selected channel. False: punt, one has an open row."""
+    if not 0 <= row < organisation(block, O_ROWS):
+        return False
+    for channel in range(organisation(block, O_CHANNELS)):
+        if is_selected(block, channel):
+            for bank in range(first, end, step):
+                if row_of(block, channel, bank) >= 0:
+                    return False
+    opened = 0
+    for channel in range(organisation(block, O_CHANNELS)):
+        if is_selected(block, channel):
+            for bank in range(first, end, step):
+                store(row_place(block, channel, bank), np.int32(row))
+                opened += 1
+    count(block, ACTIVATIONS, opened)
+    return True
+
+
+@inline
+def precharge(block, first, step, end):
+    """Close these banks of every selected channel."""
+    closed = 0
+    for channel in range(organisation(block, O_CHANNELS)):
+        if is_selected(block, channel):
+            for bank in range(first, end, step):
+                closed += 1 if row_of(block, channel, bank) >= 0 else 0
+                store(row_place(block, channel, bank), np.int32(-1))
+    count(block, PRECHARGES, closed)
+
+
+@inline
+def open_row(block, first, step, end, row):
+    """Have a row open in these banks of every selected channel, as a macro form does: the state and its counters. The row is in
+    range and the channels are in SB."""
+    hits, closed, conflicts = 0, 0, 0
+    for channel in range(organisation(block, O_CHANNELS)):
+        if is_selected(block, channel):
+            for bank in range(first, end, step):
+                before = row_of(block, channel, bank)
+                hits += 1 if before == row else 0
+                closed += 1 if before < 0 else 0
+                conflicts += 1 if before >= 0 and before != row else 0
+                store(row_place(block, channel, bank), np.int32(row))
+    count(block, ROW_HITS, hits)
+    count(block, ROW_CONFLICTS, conflicts)
+    count(block, PRECHARGES, conflicts)
+    count(block, ACTIVATIONS, closed + conflicts)

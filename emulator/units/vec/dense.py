@@ -1,0 +1,325 @@
+"""Dense matrix-vector products: y = W x by rows, y += W^T h by rows of W, with fp32, fp16, bf16 or int8 weights.
+
+`form` and the bytes of a weight are constants where these functions are called from.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from emulator.kernel_words import DONE, LARGE, PUNT, count, csr, csr_number, inline, leaf, overlap, readable, slot, writable
+from emulator.native.machine_code import load, store
+from emulator.simd.folds import dot_bytes, fold, fold4, words_of
+from emulator.simd.functions import ZERO, canonical, f32_from_bf16, f32_from_f16
+from emulator.simd.lanes import ask_for, convert, put, put_part, recipe, spread, take, take_part
+from emulator.threads.parallel import in_parallel
+from emulator.units.vec.elementwise import VEC
+
+f32, i32, i8, u16 = np.float32, np.int32, np.int8, np.uint16
+F32, F16, BF16, I8 = range(4)
+NEAR, NEARER = 1 << 19, 24 << 10        # bytes that are sure to stay in a second-level, in a first-level cache
+AHEAD = 2 << 10                         # bytes of a row that are asked of memory before they are needed
+COLS, ROW_STRIDE, MACS = csr_number("vec.cols"), csr_number("vec.row_stride"), slot("vec.macs")
+
+
+@leaf
+def matrix(block: int, size: int, rows: int) -> tuple[int, int, int]:
+    """(columns, bytes from row to row, bytes from the first to the end of the last) of a matrix operand; columns 0: punt."""
+    cols, stride = csr(block, COLS), csr(block, ROW_STRIDE)
+    if cols <= 0 or cols > LARGE >> 3 or rows <= 0 or rows > LARGE >> 3:
+        return 0, 0, 0
+    if stride == 0:
+        stride = cols * size
+    if stride < cols * size or stride > LARGE or stride & (size - 1) or rows > LARGE // stride:
+        return 0, 0, 0
+    return cols, stride, (rows - 1) * stride + cols * size
+
+
+@leaf
+def weights(form: int, address: int) -> Any:
+    """16 weights as fp32."""
+    if form == F32:
+        return take(address, f32)
+    if form == I8:
+        return convert(take(address, i8), f32)
+    if form == F16:
+        return f32_from_f16(take(address, u16))
+    return f32_from_bf16(take(address, u16))
+
+
+@leaf
+def some_weights(form: int, address: int, left: int) -> Any:
+    """Fewer than 16 weights as fp32, then zeros."""
+    if form == F32:
+        return take_part(address, f32, left, ZERO)
+    if form == I8:
+        return convert(take_part(address, i8, left, 0), f32)
+    if form == F16:
+        return f32_from_f16(take_part(address, u16, left, 0))
+    return f32_from_bf16(take_part(address, u16, left, 0))
+
+
+@leaf
+def in_fours(rows: int, row_bytes: int, vector_bytes: int) -> int:
+    """Leading rows to take four at a time, the others one by one.
+
+    In fours there are enough sums for the latency of an addition, and the vector is loaded less often. But of a large matrix,
+    short rows come from memory twice as fast one after the other, as one stream of addresses (bf16, 1024 columns: 33 instead
+    of 13 GB/s); until the row and the vector together leave no room in the first-level cache.
+    """
+    return 0 if rows * row_bytes > NEAR and row_bytes + vector_bytes <= NEARER else rows & -4
+
+
+@recipe
+def add_four(form: Any, sums: Any, w: Any, stride: Any, v: Any) -> Any:
+    """The sums of four rows, and 16 more products of each."""
+    a, b, c, d = sums
+    return (a + weights(form, w) * v, b + weights(form, w + stride) * v, c + weights(form, w + 2 * stride) * v,
+            d + weights(form, w + 3 * stride) * v)
+
+
+@recipe
+def end_four(form: Any, sums: Any, w: Any, stride: Any, vector: Any, left: Any, target: Any) -> None:
+    """Add the last columns of four rows, fewer than 16, and store their sums."""
+    a, b, c, d = sums
+    if left:
+        v = take_part(vector, f32, left, ZERO)
+        a = a + some_weights(form, w, left) * v
+        b = b + some_weights(form, w + stride, left) * v
+        c = c + some_weights(form, w + 2 * stride, left) * v
+        d = d + some_weights(form, w + 3 * stride, left) * v
+    put_part(target, canonical(fold4(a, b, c, d)), 4)
+
+
+@inline
+def four_rows(form: int, size: int, p: int, stride: int, whole: int, left: int, vector: int, target: int) -> None:
+    """y = W x for the four rows from p on, which lie in a cache."""
+    zero = spread(ZERO)
+    sums = (zero, zero, zero, zero)
+    for i in range(0, whole, 16):
+        sums = add_four(form, sums, p + size * i, stride, take(vector + 4 * i, f32))
+    end_four(form, sums, p + size * whole, stride, vector + 4 * whole, left, target)
+
+
+@inline
+def eight_rows(form: int, size: int, p: int, stride: int, whole: int, left: int, vector: int, target: int) -> None:
+    """y = W x for the eight rows from p on, which come from memory: it is asked for the next eight where these end."""
+    zero, q = spread(ZERO), p + 4 * stride
+    upper = lower = (zero, zero, zero, zero)
+    row = size * (whole + left)
+    reach = min(AHEAD, row)
+    for i in range(0, whole, 16):
+        v, at = take(vector + 4 * i, f32), size * i
+        ahead = p + at + (reach if at + reach < row else reach - row + 8 * stride)
+        for k in range(8):
+            ask_for(ahead + k * stride)
+        upper, lower = add_four(form, upper, p + at, stride, v), add_four(form, lower, q + at, stride, v)
+    end_four(form, upper, p + size * whole, stride, vector + 4 * whole, left, target)
+    end_four(form, lower, q + size * whole, stride, vector + 4 * whole, left, target + 16)
+
+
+@leaf
+def some_rows(first: int, last: int, form: int, size: int, source: int, stride: int, cols: int, vector: int, target: int,
+              fours: int, far: bool) -> None:
+    """y = W x for the rows first..last."""
+    whole, left = cols & -16, cols & 15
+    fours = max(first, min(last, fours))
+    eights = first + (fours - first & -8) if far else first
+    for row in range(first, eights, 8):
+        eight_rows(form, size, source + row * stride, stride, whole, left, vector, target + 4 * row)
+    for row in range(eights, fours, 4):
+        four_rows(form, size, source + row * stride, stride, whole, left, vector, target + 4 * row)
+    for row in range(fours, last):
+        p = source + row * stride
+        a = spread(ZERO)
+        for i in range(0, whole, 16):
+            a = a + weights(form, p + size * i) * take(vector + 4 * i, f32)
+        if left:
+            a = a + some_weights(form, p + size * whole, left) * take_part(vector + 4 * whole, f32, left, ZERO)
+        put_part(target + 4 * row, canonical(fold4(a, a, a, a)), 1)
+
+
+@inline
+def gemv(form: int, size: int, y: int, W: int, x: int, rows: int, block: int) -> int:
+    """y = W x."""
+    if rows == 0:
+        return DONE
+    cols, stride, extent = matrix(block, size, rows)
+    if cols == 0:
+        return PUNT
+    source, reads = readable(block, VEC, W, extent, size)
+    vector, vector_reads = readable(block, VEC, x, 4 * cols, 4)
+    target, writes = writable(block, VEC, y, 4 * rows, 4)
+    if source == 0 or vector == 0 or target == 0:
+        return PUNT
+    if overlap(source, extent, target, 4 * rows) or overlap(vector, 4 * cols, target, 4 * rows):
+        return PUNT
+    fours = in_fours(rows, cols * size, 4 * cols)
+    in_parallel(block, extent, rows, 16, some_rows, form, size, source, stride, cols, vector, target, fours, extent > NEAR)
+    count(block, reads, rows * cols * size)
+    count(block, vector_reads, 4 * cols)
+    count(block, writes, 4 * rows)
+    count(block, MACS, rows * cols)
+    return DONE
+
+
+@leaf
+def some_columns(first: int, last: int, form: int, size: int, source: int, stride: int, rows: int, cols: int, factors: int,
+                 target: int, fours: int) -> None:
+    """y += W^T h for the columns 16 first..16 last, or as many as there are."""
+    source, target, cols = source + 16 * first * size, target + 64 * first, min(16 * last, cols) - 16 * first
+    whole, left = cols & -16, cols & 15
+    for row in range(0, fours, 4):
+        p = source + row * stride
+        h0, h1 = spread(load(factors + 4 * row, f32)), spread(load(factors + 4 * row + 4, f32))
+        h2, h3 = spread(load(factors + 4 * row + 8, f32)), spread(load(factors + 4 * row + 12, f32))
+        for i in range(0, whole, 16):
+            w = p + size * i
+            v = take(target + 4 * i, f32) + h0 * weights(form, w)
+            v = v + h1 * weights(form, w + stride)
+            v = v + h2 * weights(form, w + 2 * stride)
+            v = v + h3 * weights(form, w + 3 * stride)
+            put(target + 4 * i, canonical(v))
+        if left:
+            w = p + size * whole
+            v = take_part(target + 4 * whole, f32, left, ZERO) + h0 * some_weights(form, w, left)
+            v = v + h1 * some_weights(form, w + stride, left)
+            v = v + h2 * some_weights(form, w + 2 * stride, left)
+            v = v + h3 * some_weights(form, w + 3 * stride, left)
+            put_part(target + 4 * whole, canonical(v), left)
+    for row in range(fours, rows):
+        p, factor = source + row * stride, spread(load(factors + 4 * row, f32))
+        for i in range(0, whole, 16):
+            put(target + 4 * i, canonical(take(target + 4 * i, f32) + factor * weights(form, p + size * i)))
+        if left:
+            v = take_part(target + 4 * whole, f32, left, ZERO) + factor * some_weights(form, p + size * whole, left)
+            put_part(target + 4 * whole, canonical(v), left)
+
+@inline
+def mac_t(form: int, size: int, y: int, W: int, h: int, rows: int, block: int) -> int:
+    """y += W^T h. W is read as it lies, y stays in the cache."""
+    if rows == 0:
+        return DONE
+    cols, stride, extent = matrix(block, size, rows)
+    if cols == 0:
+        return PUNT
+    source, reads = readable(block, VEC, W, extent, size)
+    factors, factor_reads = readable(block, VEC, h, 4 * rows, 4)
+    sums, sum_reads = readable(block, VEC, y, 4 * cols, 4)
+    target, writes = writable(block, VEC, y, 4 * cols, 4)
+    if source == 0 or factors == 0 or sums == 0 or target == 0:
+        return PUNT
+    if overlap(source, extent, target, 4 * cols) or overlap(factors, 4 * rows, target, 4 * cols):
+        return PUNT
+    in_parallel(block, extent, (cols + 15) >> 4, 8, some_columns, form, size, source, stride, rows, cols, factors, target,
+                in_fours(rows, cols * size, 4 * cols))
+    count(block, reads, rows * cols * size)
+    count(block, factor_reads, 4 * rows)
+    count(block, sum_reads, 4 * cols)
+    count(block, writes, 4 * cols)
+    count(block, MACS, rows * cols)
+    return DONE
+
+
+# ------------------------------------------------------------------------------------------------ int8
+
+SIGNS = i32(-0x7F7F_7F80)       # 0x80 in each byte: x ^ 0x80 is x + 128 unsigned
+
+
+@leaf
+def some_rows_i8(first: int, last: int, source: int, stride: int, cols: int, vector: int, target: int) -> None:
+    """64 weights at a time. The dot product wants one factor unsigned: W + 128, so 128 times the sum of x is taken off."""
+    rounds, whole, signs, zero = cols & -256, cols & -64, spread(SIGNS), spread(i32(0))
+    excess = zero
+    for i in range(0, whole, 64):
+        excess = excess - dot_bytes(zero, signs, take(vector + i, i32))
+    for row in range(first, last):
+        p = source + row * stride
+        a, b, c, d = excess, zero, zero, zero
+        for i in range(0, rounds, 256):
+            w, v = p + i, vector + i
+            a = dot_bytes(a, take(w, i32) ^ signs, take(v, i32))
+            b = dot_bytes(b, take(w + 64, i32) ^ signs, take(v + 64, i32))
+            c = dot_bytes(c, take(w + 128, i32) ^ signs, take(v + 128, i32))
+            d = dot_bytes(d, take(w + 192, i32) ^ signs, take(v + 192, i32))
+        for i in range(rounds, whole, 64):
+            b = dot_bytes(b, take(p + i, i32) ^ signs, take(vector + i, i32))
+        for i in range(whole, cols, 16):
+            c = c + convert(take_part(p + i, i8, cols - i, 0), i32) * convert(take_part(vector + i, i8, cols - i, 0), i32)
+        store(target + 4 * row, fold((a + b) + (c + d)))
+
+@inline
+def gemv_i8(y: int, W: int, x: int, rows: int, block: int) -> int:
+    """As gemv, in int32 that wraps."""
+    if rows == 0:
+        return DONE
+    cols, stride, extent = matrix(block, 1, rows)
+    if cols == 0:
+        return PUNT
+    source, reads = readable(block, VEC, W, extent, 1)
+    vector, vector_reads = readable(block, VEC, x, cols, 1)
+    target, writes = writable(block, VEC, y, 4 * rows, 4)
+    if source == 0 or vector == 0 or target == 0:
+        return PUNT
+    if overlap(source, extent, target, 4 * rows) or overlap(vector, cols, target, 4 * rows):
+        return PUNT
+    in_parallel(block, extent, rows, 16, some_rows_i8, source, stride, cols, vector, target)
+    count(block, reads, rows * cols)
+    count(block, vector_reads, cols)
+    count(block, writes, 4 * rows)
+    count(block, MACS, rows * cols)
+    return DONE
+
+
+@leaf
+def some_columns_i8(first: int, last: int, source: int, stride: int, rows: int, cols: int, factors: int, target: int) -> None:
+    """As some_columns, in int32."""
+    source, target, cols = source + 16 * first, target + 64 * first, min(16 * last, cols) - 16 * first
+    whole, left, fours, signs = cols & -16, cols & 15, rows & -4, spread(SIGNS)
+    for row in range(0, fours, 4):
+        p, h4 = source + row * stride, spread(load(factors + row, i32))
+        excess = dot_bytes(spread(i32(0)), signs, h4)
+        for i in range(0, whole, 16):
+            w = p + i
+            ask_for(p + 4 * stride + 4 * i)
+            w4 = words_of(take(w, i8), take(w + stride, i8), take(w + 2 * stride, i8), take(w + 3 * stride, i8))
+            put(target + 4 * i, dot_bytes(take(target + 4 * i, i32) - excess, w4 ^ signs, h4))
+        if left:
+            w = p + whole
+            w4 = words_of(take_part(w, i8, left, 0), take_part(w + stride, i8, left, 0),
+                          take_part(w + 2 * stride, i8, left, 0), take_part(w + 3 * stride, i8, left, 0))
+            v = dot_bytes(take_part(target + 4 * whole, i32, left, 0) - excess, w4 ^ signs, h4)
+            put_part(target + 4 * whole, v, left)
+    for row in range(fours, rows):
+        p, factor = source + row * stride, spread(i32(load(factors + row, i8)))
+        for i in range(0, whole, 16):
+            put(target + 4 * i, take(target + 4 * i, i32) + factor * convert(take(p + i, i8), i32))
+        if left:
+            v = take_part(target + 4 * whole, i32, left, 0) + factor * convert(take_part(p + whole, i8, left, 0), i32)
+            put_part(target + 4 * whole, v, left)
+
+@inline
+def mac_t_i8(y: int, W: int, h: int, rows: int, block: int) -> int:
+    """As mac_t, in int32 that wraps."""
+    if rows == 0:
+        return DONE
+    cols, stride, extent = matrix(block, 1, rows)
+    if cols == 0:
+        return PUNT
+    source, reads = readable(block, VEC, W, extent, 1)
+    factors, factor_reads = readable(block, VEC, h, rows, 1)
+    sums, sum_reads = readable(block, VEC, y, 4 * cols, 4)
+    target, writes = writable(block, VEC, y, 4 * cols, 4)
+    if source == 0 or factors == 0 or sums == 0 or target == 0:
+        return PUNT
+    if overlap(source, extent, target, 4 * cols) or overlap(factors, rows, target, 4 * cols):
+        return PUNT
+    in_parallel(block, extent, (cols + 15) >> 4, 8, some_columns_i8, source, stride, rows, cols, factors, target)
+    count(block, reads, rows * cols)
+    count(block, factor_reads, rows)
+    count(block, sum_reads, 4 * cols)
+    count(block, writes, 4 * cols)
+    count(block, MACS, rows * cols)
+    return DONE

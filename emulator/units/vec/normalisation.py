@@ -1,0 +1,205 @@
+"""Whole-vector recipes of the vector unit: softmax, rmsnorm, layernorm, rotary embedding, quantisation and its reverse.
+
+Written as emulator/units/vec/elementwise.py: flags, sizes and kinds are constants where these functions are called from.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from emulator.kernel_words import DONE, PUNT, count, csr, csr_number, inline, overlap, readable, slot, writable
+from emulator.native.machine_code import load, store
+from emulator.simd.folds import even, fold, lane_0, merged_high, merged_low, odd
+from emulator.simd.functions import INFINITY, ONE, ZERO, canonical, exp
+from emulator.simd.lanes import (
+    convert,
+    first_lanes,
+    magnitude,
+    put_up_to,
+    round_even,
+    same_bits,
+    spread,
+    square_root,
+    take_up_to,
+    where,
+)
+from emulator.units.vec.elementwise import MOST, VEC, apart
+from emulator.units.vec.reductions import lane_sum, lane_sum_of_products, lane_sum_of_squares, largest, largest_magnitude
+
+f32, i32, i8 = np.float32, np.int32, np.int8
+C127 = f32(127)
+ELEMENTS, EXPONENTIALS = slot("vec.elements"), slot("vec.exponentials")
+EPS, SCALE_GROUP, HEAD_DIM = csr_number("vec.eps"), csr_number("vec.scale_group"), csr_number("vec.head_dim")
+
+
+@inline
+def softmax(dst: int, x: int, n: int, block: int) -> int:
+    """Exponentials go to dst first, then are divided by their sum."""
+    if n < 0 or n > MOST:
+        return PUNT
+    source, reads = readable(block, VEC, x, 4 * n, 4)
+    target, writes = writable(block, VEC, dst, 4 * n, 4)
+    if source == 0 or target == 0 or not apart(source, 4 * n, target, 4 * n):
+        return PUNT
+    most, lanes = spread(largest(source, n)), spread(ZERO)
+    for i in range(0, n, 16):
+        e = exp(take_up_to(source + 4 * i, f32, n - i, ZERO) - most)
+        put_up_to(target + 4 * i, e, n - i)
+        lanes = lanes + (e if n - i >= 16 else where(first_lanes(n - i), e, ZERO))
+    total = spread(fold(lanes))
+    for i in range(0, n, 16):
+        put_up_to(target + 4 * i, canonical(take_up_to(target + 4 * i, f32, n - i, ZERO) / total), n - i)
+    count(block, reads, 4 * n)
+    count(block, writes, 4 * n)
+    count(block, ELEMENTS, n)
+    count(block, EXPONENTIALS, n)
+    return DONE
+
+
+@inline
+def normalise(centred: bool, dst: int, x: int, gain: int, n: int, block: int) -> int:
+    """dst[i] = ((x[i] - mean) * r) * gain[i], r from the mean square; without the mean if not `centred`."""
+    if n < 0 or n > MOST:
+        return PUNT
+    source, reads = readable(block, VEC, x, 4 * n, 4)
+    factors, factor_reads = readable(block, VEC, gain, 4 * n, 4)
+    target, writes = writable(block, VEC, dst, 4 * n, 4)
+    if source == 0 or factors == 0 or target == 0:
+        return PUNT
+    if not apart(source, 4 * n, target, 4 * n) or not apart(factors, 4 * n, target, 4 * n):
+        return PUNT
+    elements, eps, mean = spread(f32(n)), spread(same_bits(i32(csr(block, EPS)), f32)), spread(ZERO)
+    if centred:
+        mean = spread(lane_sum(source, n)) / elements
+        squares = lane_sum_of_squares(source, mean, n)
+    else:
+        squares = lane_sum_of_products(source, source, n)
+    r = ONE / square_root(spread(squares) / elements + eps)
+    for i in range(0, n, 16):
+        v, g = take_up_to(source + 4 * i, f32, n - i, ZERO), take_up_to(factors + 4 * i, f32, n - i, ZERO)
+        put_up_to(target + 4 * i, canonical(((v - mean if centred else v) * r) * g), n - i)
+    count(block, reads, 4 * n)
+    count(block, factor_reads, 4 * n)
+    count(block, writes, 4 * n)
+    count(block, ELEMENTS, n)
+    return DONE
+
+
+@inline
+def rotate(adjacent: bool, dst: int, x: int, table: int, n: int, block: int) -> int:
+    """Rotary embedding of whole heads: the members of a pair are neighbours, or half a head apart."""
+    if n == 0:
+        return DONE
+    head_dim = csr(block, HEAD_DIM)
+    if n < 0 or n > MOST or head_dim <= 0 or head_dim > n or head_dim & 1 or n % head_dim:
+        return PUNT
+    source, reads = readable(block, VEC, x, 4 * n, 4)
+    cosines, table_reads = readable(block, VEC, table, 4 * head_dim, 4)
+    target, writes = writable(block, VEC, dst, 4 * n, 4)
+    if source == 0 or cosines == 0 or target == 0:
+        return PUNT
+    if not apart(source, 4 * n, target, 4 * n) or overlap(cosines, 4 * head_dim, target, 4 * n):
+        return PUNT
+    half = head_dim >> 1
+    sines = cosines + 4 * half
+    for head in range(0, 4 * n, 4 * head_dim):
+        for i in range(0, half, 16):
+            left = half - i
+            c, s = take_up_to(cosines + 4 * i, f32, left, ZERO), take_up_to(sines + 4 * i, f32, left, ZERO)
+            if adjacent:
+                place = head + 8 * i
+                p, q = take_up_to(source + place, f32, 2 * left, ZERO), take_up_to(source + place + 64, f32, 2 * left - 16, ZERO)
+                a, b = even(p, q), odd(p, q)
+            else:
+                place = head + 4 * i
+                a, b = take_up_to(source + place, f32, left, ZERO), take_up_to(source + place + 4 * half, f32, left, ZERO)
+            u, v = canonical(a * c - b * s), canonical(b * c + a * s)
+            if adjacent:
+                put_up_to(target + place, merged_low(u, v), 2 * left)
+                put_up_to(target + place + 64, merged_high(u, v), 2 * left - 16)
+            else:
+                put_up_to(target + place, u, left)
+                put_up_to(target + place + 4 * half, v, left)
+    count(block, reads, 4 * n)
+    count(block, table_reads, 4 * head_dim)
+    count(block, writes, 4 * n)
+    count(block, ELEMENTS, n)
+    return DONE
+
+
+@inline
+def group_size(block: int, n: int) -> int:
+    """Elements that share a scale; n > 0."""
+    group = csr(block, SCALE_GROUP)         # a number from 2**63 on is negative here
+    return group if 0 < group < n else n
+
+
+@inline
+def quantise(dst: int, x: int, scale: int, n: int, block: int) -> int:
+    """Codes and scales of each group."""
+    if n == 0:
+        return DONE
+    if n < 0 or n > MOST:
+        return PUNT
+    size = group_size(block, n)
+    groups = (n + size - 1) // size
+    source, reads = readable(block, VEC, x, 4 * n, 4)
+    target, writes = writable(block, VEC, dst, n, 1)
+    scales, scale_writes = writable(block, VEC, scale, 4 * groups, 4)
+    if source == 0 or target == 0 or scales == 0 or overlap(scales, 4 * groups, target, n):
+        return PUNT
+    if overlap(scales, 4 * groups, source, 4 * n) or not apart(target, n, source, 4 * n):
+        return PUNT
+    for group in range(groups):
+        start = group * size
+        end = min(start + size, n)
+        a = spread(largest_magnitude(source + 4 * start, end - start))
+        inverse = C127 / a
+        for i in range(start, end, 16):
+            product = round_even(take_up_to(source + 4 * i, f32, end - i, ZERO) * inverse)
+            codes = convert(where(magnitude(product) < INFINITY, product, ZERO), i32)
+            put_up_to(target + i, convert(codes, i8), end - i)
+        step = where(inverse == INFINITY, ZERO, canonical(a / C127))
+        store(scales + 4 * group, lane_0(step))
+    count(block, reads, 4 * n)
+    count(block, writes, n)
+    count(block, scale_writes, 4 * groups)
+    count(block, ELEMENTS, n)
+    return DONE
+
+
+@inline
+def dequantise(size: int, kind: Any, dst: int, x: int, scale: int, n: int, block: int) -> int:
+    """dst[i] = f32(x[i]) * scale, with codes of `size` bytes."""
+    if n == 0:
+        return DONE
+    if n < 0 or n > MOST:
+        return PUNT
+    per_scale = group_size(block, n)
+    groups = (n + per_scale - 1) // per_scale
+    source, reads = readable(block, VEC, x, size * n, size)
+    scales, scale_reads = readable(block, VEC, scale, 4 * groups, 4)
+    target, writes = writable(block, VEC, dst, 4 * n, 4)
+    if source == 0 or target == 0 or scales == 0 or overlap(scales, 4 * groups, target, 4 * n):
+        return PUNT
+    if overlap(source, size * n, target, 4 * n) and (source != target or size < 4):
+        return PUNT
+    if per_scale == 1:
+        for i in range(0, n, 16):
+            v = convert(take_up_to(source + size * i, kind, n - i, 0), f32) * take_up_to(scales + 4 * i, f32, n - i, ZERO)
+            put_up_to(target + 4 * i, canonical(v), n - i)
+    else:
+        for group in range(groups):
+            start = group * per_scale
+            end = min(start + per_scale, n)
+            s = spread(load(scales + 4 * group, f32))
+            for i in range(start, end, 16):
+                v = convert(take_up_to(source + size * i, kind, end - i, 0), f32) * s
+                put_up_to(target + 4 * i, canonical(v), end - i)
+    count(block, reads, size * n)
+    count(block, scale_reads, 4 * groups)
+    count(block, writes, 4 * n)
+    count(block, ELEMENTS, n)
+    return DONE

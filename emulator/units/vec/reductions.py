@@ -1,0 +1,92 @@
+"""From n fp32 numbers at a host address to one number, in the machine's order (isa/arithmetic.py)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from emulator.kernel_words import leaf
+from emulator.simd.folds import any_lane, fold, fold_largest, fold_smallest
+from emulator.simd.functions import INFINITY, NAN, ZERO, is_nan
+from emulator.simd.lanes import first_lanes, lane_numbers, magnitude, spread, take_up_to, where
+
+f32, i32 = np.float32, np.int32
+LOWEST = f32(-np.inf)
+LANE_NUMBERS_END = 1 << 31      # elements whose numbers lanes can hold
+
+
+@leaf
+def lane_sum(x: int, n: int) -> Any:
+    """Sum."""
+    lanes = spread(ZERO)
+    for i in range(0, n, 16):
+        lanes = lanes + take_up_to(x + 4 * i, f32, n - i, ZERO)
+    return fold(lanes)
+
+
+@leaf
+def lane_sum_of_products(a: int, b: int, n: int) -> Any:
+    """Sum of a[i] * b[i]."""
+    lanes = spread(ZERO)
+    for i in range(0, n, 16):
+        lanes = lanes + take_up_to(a + 4 * i, f32, n - i, ZERO) * take_up_to(b + 4 * i, f32, n - i, ZERO)
+    return fold(lanes)
+
+
+@leaf
+def lane_sum_of_squares(x: int, mean: Any, n: int) -> Any:
+    """Sum of (x[i] - mean) squared; the mean stands in 16 lanes."""
+    lanes = spread(ZERO)
+    for i in range(0, n, 16):
+        d = take_up_to(x + 4 * i, f32, n - i, ZERO) - mean
+        lanes = lanes + (d * d if n - i >= 16 else where(first_lanes(n - i), d * d, ZERO))
+    return fold(lanes)
+
+
+@leaf
+def largest(x: int, n: int) -> Any:
+    """Largest. NaN if there is one, -inf of nothing; a zero is +0.0."""
+    best = spread(LOWEST)
+    nans = is_nan(best)
+    for i in range(0, n, 16):
+        v = take_up_to(x + 4 * i, f32, n - i, LOWEST)
+        best, nans = where(v > best, v, best), nans | is_nan(v)
+    return NAN if any_lane(nans) else fold_largest(best + ZERO)
+
+
+@leaf
+def smallest(x: int, n: int) -> Any:
+    """Smallest. NaN if there is one, inf of nothing; a zero is +0.0."""
+    best = spread(INFINITY)
+    nans = is_nan(best)
+    for i in range(0, n, 16):
+        v = take_up_to(x + 4 * i, f32, n - i, INFINITY)
+        best, nans = where(v < best, v, best), nans | is_nan(v)
+    return NAN if any_lane(nans) else fold_smallest(best + ZERO)
+
+
+@leaf
+def largest_magnitude(x: int, n: int) -> Any:
+    """Largest |x[i]|. NaN if there is one, 0 of nothing."""
+    best = spread(ZERO)
+    nans = is_nan(best)
+    for i in range(0, n, 16):
+        v = magnitude(take_up_to(x + 4 * i, f32, n - i, ZERO))
+        best, nans = where(v > best, v, best), nans | is_nan(v)
+    return NAN if any_lane(nans) else fold_largest(best)
+
+
+@leaf
+def index_of_largest(x: int, n: int) -> Any:
+    """Number of the first of the largest; NaN counts as -inf; 0 of nothing. n is below LANE_NUMBERS_END."""
+    best, at, number = spread(LOWEST), spread(i32(0)), lane_numbers()
+    for i in range(0, n, 16):
+        v = take_up_to(x + 4 * i, f32, n - i, LOWEST)
+        rises = v > best
+        best, at = where(rises, v, best), where(rises, number, at)
+        number = number + 16
+    most = fold_largest(best)
+    if most == LOWEST:
+        return 0
+    return np.int64(fold_smallest(where(best == most, at, i32(LANE_NUMBERS_END - 1))))

@@ -1,0 +1,45 @@
+"""The front door: the public API and the `slimulator` command.
+
+    from slimulator import Machine, Program, assemble, load_preset
+
+Names are imported when they are first used, so that `slimulator --help` answers at once. The command line stands in
+command_line.py, its commands in commands/, what they do in the packages.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "assemble": "asm.assembler", "assemble_with_listing": "asm.assembler", "disassemble": "asm.disassembler",
+    "Assembly": "asm.assembly", "AssemblyError": "asm.diagnostics",
+    "Program": "isa.program", "ProgramError": "isa.program", "Section": "isa.program", "Symbol": "isa.program",
+    "SnapshotError": "isa.snapshot",
+    "Preset": "isa.preset", "PresetError": "isa.preset", "load_preset": "isa.preset", "preset_names": "isa.preset",
+    "Machine": "emulator.machine", "ReferenceMachine": "isa.reference", "RunResult": "isa.reference", "Host": "isa.services",
+    "AlreadyRunning": "isa.exclusive",
+    "HazardCheck": "emulator.observe.hazards",
+    "invoke": "slimulator.command_line",
+}
+
+__all__ = sorted((*_PUBLIC, "main"))
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'slimulator' has no attribute {name!r}")
+    return getattr(import_module(_PUBLIC[name]), name)
+
+
+def main() -> None:
+    """The console script: exit status 0, 1 for a user's mistake, 2 for usage, or the exit code of the program that ran."""
+    try:
+        from slimulator.command_line import run
+    except KeyboardInterrupt:                                   # Ctrl-C before there is anything to interrupt
+        sys.stderr.write("interrupted\n")
+        sys.exit(130)
+    run()

@@ -1,0 +1,5 @@
+"""`python -m slimulator`."""
+
+from slimulator import main
+
+main()

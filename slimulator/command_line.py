@@ -1,0 +1,180 @@
+"""The command line: the group of commands, how a run of one ends, what is said of a mistake.
+
+The commands stand in slimulator/commands, what they do in the packages.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import click
+
+from isa.files import Ended, end_cleanly
+from slimulator import __version__
+from slimulator.commands.assemble import assemble_file, disassemble_file
+from slimulator.commands.cache import cache
+from slimulator.commands.compile import compile_program
+from slimulator.commands.debug import debug
+from slimulator.commands.look_up import look_up, machines
+from slimulator.commands.models import COMMANDS as OF_MODELS
+from slimulator.commands.run import run_program
+from slimulator.commands.shared import abandon
+
+
+def run() -> None:
+    """Do what the process was called with, and end it."""
+    _open_streams()
+    end_cleanly()
+    try:
+        status = invoke(sys.argv[1:])
+    except Ended as end:                                        # everything is cleaned up
+        signal.signal(end.number, signal.SIG_DFL)
+        signal.raise_signal(end.number)
+        raise
+    sys.exit(status)
+
+
+def _open_streams() -> None:
+    """Give a process that was started with a closed stdin, stdout or stderr something in its place, so that no file of ours gets
+    that number. What is written to this stdout is an error, as it is elsewhere; where stderr cannot be written errors go unsaid.
+    A character that the locale's encoding lacks is written as its number, `\\u65e5`.
+    """
+    for name, mode, kind in (("stdin", os.O_RDONLY, None), ("stdout", os.O_RDONLY, _Named), ("stderr", os.O_WRONLY, _Unfailing)):
+        old = getattr(sys, name)
+        buffer = old.buffer if old else open(os.open(os.devnull, mode), "wb" if kind else "rb")         # noqa: SIM115
+        errors = "replace" if not old else "backslashreplace" if old.errors == "strict" else old.errors
+        if kind:
+            setattr(sys, name, kind(buffer, encoding=old.encoding if old else "utf-8", errors=errors,
+                                    line_buffering=bool(old and old.line_buffering), write_through=bool(old and old.write_through)))
+        elif not old:
+            sys.stdin = io.TextIOWrapper(buffer)
+
+
+class _Named(io.TextIOWrapper):
+    """stdout: an error says that it is one of stdout."""
+
+    def write(self, text: str) -> int:
+        try:
+            return super().write(text)
+        except OSError as error:
+            error.filename = "stdout"
+            raise
+
+    def flush(self) -> None:
+        try:
+            super().flush()
+        except OSError as error:
+            error.filename = "stdout"
+            raise
+
+
+class _Unfailing(io.TextIOWrapper):
+    """stderr: where an error cannot be said, there is nowhere to say so."""
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            return super().write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            super().flush()
+
+
+def invoke(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit status. Errors and warnings go to stderr, without a traceback."""
+    with warnings.catch_warnings():
+        warnings.showwarning = partial(_warn, warnings.showwarning)
+        return _invoke(arguments)
+
+
+def _warn(others: Any, message: Warning | str, category: type[Warning], *place: Any) -> None:
+    """A warning of ours is one line; `others` shows those of libraries."""
+    if category.__module__.startswith("isa."):
+        click.echo(_shown(f"warning: {message}"), err=True)
+    else:
+        others(message, category, *place)
+
+
+def _invoke(arguments: Sequence[str]) -> int:
+    try:
+        status = command.main(list(arguments), prog_name="slimulator", standalone_mode=False)
+        sys.stdout.flush()
+        return status or 0
+    except click.ClickException as error:
+        vars(error)["message"] = _shown(error.message)
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted", err=True)
+        return 130
+    except OSError as error:
+        if error.filename == "stdout" or isinstance(error, BrokenPipeError):
+            abandon(sys.stdout)
+        if not isinstance(error, BrokenPipeError):                          # nobody reads: not worth a word
+            click.echo(_shown(f"{error.filename or 'slimulator'}: error: {error.strerror or error}"), err=True)
+        return 1
+    except Exception as error:
+        message = _mistake(error)
+        if message is None:
+            raise
+        click.echo(_shown(message), err=True)
+        return 1
+
+
+def _shown(message: str) -> str:
+    """A message without what a terminal would obey: names of files, sections and the like come from outside."""
+    from isa.text import printable
+    return printable(message, keep="\n\t")
+
+
+def _mistake(error: Exception) -> str | None:
+    """The text of an error that a user's input caused, None for one of ours."""
+    from asm.diagnostics import AssemblyError
+    from compiler.errors import ModelError
+    from emulator.errors import SimdError, TraceError
+    from isa.caches import CacheError
+    from isa.manual import UnknownEntry
+    from isa.preset import PresetError
+    from isa.program import ProgramError
+    match error:
+        case AssemblyError() | PresetError() | ModelError():
+            return str(error)
+        case ProgramError():
+            return f"{error.path}: error: {str(error).removeprefix(f'{error.path}: ')}" if error.path else f"error: {error}"
+        case UnknownEntry() | SimdError() | TraceError() | CacheError():
+            return f"error: {error}"
+        case MemoryError():
+            return "error: out of memory\nhint: data belongs into files (.incbin), where it stays until the program is written"
+        case _:
+            return None
+
+
+class _Commands(click.Group):
+    """Answers an unknown command with those that there are."""
+
+    def resolve_command(self, context: click.Context, arguments: list[str]) -> Any:
+        name = arguments[0]
+        if not name.startswith("-") and self.get_command(context, name) is None:
+            from isa.hints import nearest
+            hint = nearest(name, self.commands, cutoff=0.5)
+            context.fail(f"No such command {name!r}; expected one of {', '.join(self.commands)}." + (hint and f" D{hint[1:]}"))
+        return super().resolve_command(context, arguments)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="slimulator")
+def command() -> None:
+    """Write, assemble and run programs for the Slim machine, an accelerator for sparse and low-bit language models."""
+
+
+for _command in (assemble_file, disassemble_file, run_program, debug, compile_program, *OF_MODELS, look_up, machines, cache):
+    command.add_command(_command)

@@ -1,0 +1,38 @@
+"""compile: a checkpoint to a program."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from slimulator.commands.shared import BINARY, FILE, TOKENIZER, compiler_options, progress, say, say_notes
+
+
+@click.command("compile", short_help="Compile a model's checkpoint to a program.")
+@click.argument("model", type=FILE)
+@click.option("-o", "--output", type=BINARY, metavar="FILE.elf", help="The program file; by default MODEL.elf here.")
+@compiler_options
+@TOKENIZER
+@click.option("-S", "source", is_flag=True, help="Write assembly instead, FILE.s, with FILE.weights and FILE.meta beside it.")
+def compile_program(model: Path, output: Path | None, settings: Any, tokenizer: Path | None, source: bool) -> None:
+    """Compile MODEL to a program that generates text.
+
+    MODEL is a Hugging Face directory, a .gguf file or a llama2.c .bin. The program holds the whole loop over tokens, the
+    weights and the tokenizer. Its memory map goes to stderr.
+    """
+    from compiler.frontends import load
+    from isa.files import check_directory
+    output = output or Path(f"{model.resolve().stem if model.is_file() else model.resolve().name}.{'s' if source else 'elf'}")
+    check_directory(output)
+    if source and output.suffix in ("", ".elf", ".weights", ".banks", ".meta"):
+        raise click.UsageError(f"-S writes assembly; expected a name like {output.with_suffix('.s')}, got {output}")
+    if model.exists() and output.exists() and model.samefile(output):
+        raise click.UsageError(f"{output} is the model: it would be overwritten")
+    opened = load(model, tokenizer)
+    say_notes(opened)
+    compiled = settings.check().compile(opened, progress("calibrating"))
+    (compiled.save_source if source else compiled.save)(output, progress("writing weights"))
+    say(f"{output}: {compiled.model.config.architecture} for machine {compiled.machine.name}")
+    say(compiled.summary())

@@ -1,0 +1,69 @@
+"""isa and machines: the manual at the prompt."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Any
+
+import click
+
+from slimulator.commands.shared import JSON, json_text, to_stdout
+
+
+@click.command("isa", short_help="Look up an instruction, CSR, counter, trap or format, or search for words.")
+@click.argument("words", nargs=-1, metavar="[QUERY]")
+@JSON
+def look_up(words: tuple[str, ...], as_json: bool) -> None:
+    """The manual: an instruction, a pseudo-instruction, a family (lut.mac), a unit, a CSR, counter or trap, or a topic.
+
+    Topics: registers formats numbers arithmetic memory csrs counters traps services machines. Without a QUERY: all
+    instructions by unit; with --json every row with its fields, fixed bits and operands. Other words are searched for in all texts:
+    slimulator isa sparse rows.
+    """
+    from isa import manual
+    query = " ".join(words)
+    pseudo = _pseudo_instruction(query)
+    if query in manual.TOPICS and pseudo:           # `csrs` is both
+        answer = manual.look_up(query)
+        answer.blocks.extend(pseudo.blocks)
+    else:
+        answer = pseudo or manual.look_up(query, _pseudo_instructions())
+    _show(answer, as_json)
+
+
+def _pseudo_instructions() -> list[Any]:
+    """For a search, which isa/ cannot know of."""
+    from asm.pseudo import PSEUDO
+    from isa.search import Entry
+    return [Entry(name, "pseudo-instruction", expansion) for name, _, expansion in PSEUDO if expansion != name]
+
+
+def _pseudo_instruction(name: str) -> Any:
+    """The manual's answer for a name that only the assembler knows, None for others."""
+    from asm.pseudo import PSEUDO
+    from isa.document import Heading, Paragraph, Table
+    from isa.instruction import TABLE
+    from isa.manual import Answer
+    forms = [(f"{name} {operands}".strip(), expansion if expansion != name else "lui, addi, addiw, slli as the value needs")
+             for found, operands, expansion in PSEUDO if found == name]
+    if not forms or name in TABLE:
+        return None
+    return Answer([Heading(1, name), Paragraph("A pseudo-instruction: the assembler writes base instructions for it."),
+                   Table(("written", "assembled"), forms)],
+                  {"pseudo": name, "forms": [{"syntax": syntax, "expansion": expansion} for syntax, expansion in forms]})
+
+
+@click.command("machines", short_help="List machine presets, or every figure of one with its source.")
+@click.argument("name", default="")
+@JSON
+def machines(name: str, as_json: bool) -> None:
+    """List the machine presets, or print every figure of one (a name or a .toml file) with its source."""
+    from isa import manual
+    from isa.preset import load_preset
+    _show(manual.machine_answer(load_preset(name)) if name else manual.look_up("machines"), as_json)
+
+
+def _show(answer: Any, as_json: bool) -> None:
+    from isa.document import plain
+    width = min(shutil.get_terminal_size((110, 24)).columns, 120)
+    to_stdout([json_text(answer.data) if as_json else plain(answer.blocks, width).rstrip("\n")])

@@ -1,0 +1,359 @@
+"""The commands about models: generate, verify, eval, bench. Their arguments and their output; the rest stands in compiler/.
+
+compile has a file of its own.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from slimulator.commands.shared import (
+    ENGINE,
+    FILE,
+    THREADS,
+    TOKENIZER,
+    Printer,
+    abandon,
+    compiler_options,
+    json_text,
+    machine_maker,
+    preset_for,
+    progress,
+    say,
+    say_notes,
+    waiting,
+    write,
+)
+
+_json = click.option("--json", "json_file", type=FILE, metavar="F", help="Write the result as JSON ('-': to stdout).")
+
+
+@click.command("generate", short_help="Generate text on the emulated machine.")
+@click.argument("model", required=False)
+@click.argument("prompt", required=False)
+@click.option("-n", "--tokens", "max_tokens", type=int, metavar="N", help="Generate at most N tokens; by default 256.")
+@click.option("--temperature", type=float, default=0.0, show_default=True, metavar="T", help="0: always the most likely token.")
+@click.option("--top-p", type=float, default=1.0, show_default=True, metavar="P",
+              help="Draw from the most likely tokens that have this probability together.")
+@click.option("--seed", type=int, default=1, show_default=True, metavar="S", help="Seed of the draws.")
+@compiler_options
+@TOKENIZER
+@THREADS
+@ENGINE
+@_json
+@click.option("--quiet", is_flag=True, help="Print the text alone.")
+def generate(model: str | None, prompt: str | None, max_tokens: int | None, temperature: float, top_p: float, seed: int,
+             settings: Any, tokenizer: Path | None, threads: int, engine: str, json_file: Path | None, quiet: bool) -> int:
+    """Generate text: the prompt goes to stdout, followed by what the model makes of it, then to stderr what that took.
+
+    MODEL is a Hugging Face directory, a GGUF file, a llama2.c .bin or a compiled program. A single argument is the PROMPT; the
+    shipped demo model goes on with it. A checkpoint is compiled once and kept in ~/.cache/slimulator/programs.
+    """
+    from compiler.errors import ModelError
+    from compiler.running.generate import Generation, Sampling, find_program, open_program
+    from isa.shipped import DEMO
+    if prompt is None:
+        model, prompt = None, model
+    if prompt is None or (model is None and prompt and _is_there(prompt)):
+        raise click.UsageError("Missing argument 'PROMPT'" + (f": {prompt} is taken for the MODEL." if prompt else "."))
+    if model is None and re.search(r"\.(bin|gguf|elf|safetensors)$|^\S+/\S*$", prompt):
+        raise ModelError(prompt, "", got=os.strerror(errno.ENOENT), expected="a model",
+                         hint=f"is this the prompt? then name the model too: slimulator generate {DEMO} {shlex.quote(prompt)}")
+    sampling = Sampling(max_tokens, temperature, top_p, seed).check()
+    make = machine_maker(engine, threads, quiet)
+    path = find_program(Path(model) if model is not None else None, settings, tokenizer=tokenizer,
+                        **{} if quiet else {"progress": progress("compiling the model"), "opened": say_notes, "waiting": waiting})
+    program, words = open_program(path, tokenizer, Path(model) if model is not None else DEMO)
+    preset = preset_for(program, path, settings.machine)
+    generation = Generation(program, words, prompt, sampling, make, preset)
+    text = _Text(generation, str(json_file) == "-")
+    report = generation.run(text)
+    text("\n")
+    if json_file is not None:
+        write(json_file, [json_text({"model": model, "program": str(path), "machine": preset.name, "engine": engine,
+                                  "threads": threads, **report.as_json()})])
+    failed = report.result.reason not in ("exit", "interrupted") or report.result.exit_code != 0
+    if not quiet:
+        _summary(report, preset.name, engine, threads)
+    if text.error:
+        raise text.error
+    if failed:
+        say(f"{path}: error: {report.ended}")
+    return 130 if report.result.reason == "interrupted" else int(failed)
+
+
+def _is_there(name: str) -> bool:
+    """Whether a file has this name. What no file can be called, a text of 1,500 characters, names none."""
+    try:
+        return Path(name).exists()
+    except (OSError, ValueError):
+        return False
+
+
+class _Text:
+    """Shows text as it comes. A terminal gets control characters as escapes: a model may have learnt some that do things to it.
+
+    When stdout takes no more, the run stops at that token.
+    """
+
+    def __init__(self, generation: Any, silent: bool) -> None:
+        self._machine, self._silent = generation.machine, silent
+        self._terminal = sys.stdout.isatty()
+        self.error: OSError | None = None
+
+    def __call__(self, text: str) -> None:
+        from emulator.observe.report import UNWRITABLE
+        from isa.text import printable
+        if self._silent:
+            return
+        if not self.error:
+            try:
+                sys.stdout.write(printable(text, keep="\n\t") if self._terminal else text)
+                sys.stdout.flush()
+            except OSError as error:
+                self.error = error
+                abandon(sys.stdout)
+        if self.error:
+            self._machine.stop(UNWRITABLE)
+
+
+def _summary(report: Any, machine: str, engine: str, threads: int) -> None:
+    """What a generation took, on stderr: exact events, and this host's time."""
+    from isa.counters import COUNTERS
+
+    def events(*prefixes: str) -> list[str]:
+        return [f"{name.partition('.')[2].replace('_', ' ')} {count:,}" for name, count in report.counters.items()
+                if count and name.startswith(prefixes)]
+
+    count, result = len(report.tokens), report.result
+    say(f"\n{count} tokens behind a prompt of {len(report.prompt)}; ended: {report.ended}")
+    speed = f", {report.tokens_per_second:,.1f} tokens/s from the first on" if count > 1 else ""
+    say(f"  this host     {report.seconds:.3f} s{speed} ({engine} engine, {threads} thread{'s' * (threads > 1)})")
+    say(f"  machine       {machine}: {result.instructions:,} instructions"
+        + (f", {result.instructions // (count + len(report.prompt)):,} a position" if count else ""))
+    say(f"  weights       {report.weights}")
+    for unit in dict.fromkeys(name.partition(".")[0] for name in COUNTERS):
+        if unit not in ("core", "tokens") and (found := events(f"{unit}.")):
+            say(f"  {unit:<13} {', '.join(found)}")
+    if report.neurons:
+        say(f"  neurons       {report.neurons}")
+
+
+# ------------------------------------------------------------------------------------------------ accuracy
+
+
+@click.command("eval", short_help="Bits per byte of a model and of its program on a text.")
+@click.argument("model", type=FILE)
+@click.argument("text", type=FILE)
+@compiler_options
+@click.option("--tokens", type=click.IntRange(min=1), default=1000, show_default=True, metavar="N",
+              help="Score the first N tokens of TEXT.")
+@TOKENIZER
+@THREADS
+@ENGINE
+@_json
+def evaluate_model(model: Path, text: Path, settings: Any, tokens: int, tokenizer: Path | None, threads: int, engine: str,
+                   json_file: Path | None) -> int:
+    """Score a text file with the model's float graph and with the quantised program on the emulated machine.
+
+    Documents separated by <|endoftext|> are scored each from its own beginning.
+    """
+    from dataclasses import replace
+
+    from compiler.checking.evaluate import evaluate_pairs, of_graph, of_program, split
+    from compiler.frontends import load, need_tokenizer
+    from compiler.graph import Executor, build
+    from compiler.running.generate import find_program, is_program
+    from compiler.running.neurons import neurons
+    from compiler.settings import read_text
+    from isa.program import Program
+    if is_program(model):
+        raise click.UsageError(f"{model} is a program: the float graph needs the checkpoint that it was compiled from")
+    make = machine_maker(engine, threads)
+    opened = load(model, tokenizer)
+    say_notes(opened)
+    kinds = [settings] if settings.sparsity is None else [replace(settings, sparsity=None, calibrate=None), settings]
+    paths = [find_program(model, kind, tokenizer=tokenizer, progress=progress("compiling the model"), waiting=waiting)
+             for kind in kinds]
+    programs = [Program.load(path) for path in paths]
+    documents = split(read_text(text), need_tokenizer(opened), programs[0].meta["model"]["context"], tokens)
+    runners = [make(preset_for(program, path, settings.machine)) for program, path in zip(programs, paths, strict=True)]
+    for runner, program in zip(runners, programs, strict=True):
+        runner.load(program)
+    scores = evaluate_pairs(
+        documents, [of_graph(Executor(build(opened.config), opened)), *map(of_program, runners, programs)],
+        [(0, 1)] if len(runners) == 1 else [(0, 1), (0, 2), (1, 2)], progress("scoring"))
+    stored = programs[-1].meta["model"]["weights"]
+    formats = ", ".join([stored, *(["kv " + settings.kv] if settings.kv != "f32" else []),
+                         *(["activations " + settings.activations] if settings.activations else [])])
+    idle, say = neurons(runners[-1], programs[-1]), Printer(json_file)
+    say(f"{scores[0].tokens} tokens, {scores[0].size} bytes of {text} in {len(documents)} documents")
+    _eval_table(say, formats, scores, settings.sparsity)
+    if idle:
+        say(f"neurons: {idle}")
+    if json_file is not None:
+        beside = {"dense": scores[0].as_json(), "beside_dense": scores[2].beside()} if idle else {}
+        write(json_file, [json_text({
+            "model": str(model), "text": str(text), "weights": stored, "kv": settings.kv,
+            "activations": settings.activations, "sparsity": settings.sparsity,
+            "documents": len(documents), **scores[min(1, len(scores) - 1)].as_json(), **beside,
+            "neurons": idle.as_json() if idle else None})])
+    say.end()
+    return 0
+
+
+def _eval_table(say: Printer, formats: str, scores: list[Any], sparsity: str | float | None) -> None:
+    """The float graph, the program and, with a sparsity, the program that leaves neurons alone, beside both of them."""
+    program, *sparse = scores
+    columns = [f"program, {formats}"] + ([f"ffn sparsity {sparsity}"] if sparse else [])
+    wide = max(32 if not sparse else 16, *(len(column) + 3 for column in columns))
+
+    def row(name: str, first: str, *others: str) -> None:
+        say(f"{name:<24}{first:>14}" + "".join(f"{text:>{wide}}" for text in others))
+
+    each = scores[:2]
+    row("", "float graph", *columns)
+    row("bits per byte", *(f"{value:.4f}" for value in (program.bits_per_byte[0], *(s.bits_per_byte[1] for s in each))))
+    row("perplexity of a token", *(f"{value:.4f}" for value in (program.perplexity[0], *(s.perplexity[1] for s in each))))
+    row("top-1 agreement", "", *(f"{100 * s.agreement:.2f} %" for s in each))
+    row("KL divergence", "", *(f"{s.kl:.5f} nats" for s in each))
+    if sparse:
+        row("top-1 beside dense", "", "", f"{100 * scores[2].agreement:.2f} %")
+        row("KL beside dense", "", "", f"{scores[2].kl:.5f} nats")
+
+
+# ------------------------------------------------------------------------------------------------ verify
+
+
+@click.command("verify", short_help="Check a model's program against the chain of trust.")
+@click.argument("model", type=FILE)
+@compiler_options
+@click.option("--program", "program_file", type=FILE, metavar="FILE.elf",
+              help="Check this program; by default what the compiler makes of MODEL now.")
+@click.option("--tokens", type=click.IntRange(min=2), default=16, show_default=True, metavar="N", help="Compare over N tokens.")
+@click.option("--prompt", default="Once upon a time", show_default=True, metavar="TEXT",
+              help="The text that the compared tokens begin with; the float graph continues it.")
+@TOKENIZER
+@click.option("--dump", type=FILE, metavar="DIR", help="Write every value as .npy, named by token, layer and operation.")
+@THREADS
+@ENGINE
+@_json
+def verify(model: Path, settings: Any, program_file: Path | None, tokens: int, prompt: str, tokenizer: Path | None,
+           dump: Path | None, threads: int, engine: str, json_file: Path | None) -> int:
+    """Check each step from transformers' logits to the program's bits, and print a table. Status 1 if one fails.
+
+    MODEL is a checkpoint, or a compiled program, of which only the engines can be compared. --engine says which one is compared
+    with the graph, operation by operation; fast and reference engine are compared with each other in any case.
+    """
+    from compiler.checking import verify_chain as chain
+    from compiler.running.generate import is_program
+    if is_program(model) and (program_file or dump or settings.given):
+        raise click.UsageError(f"{model} is a program: --program, --dump and options of the compiler need the checkpoint")
+    checks, say = [], Printer(json_file)
+    for check in chain.checks(model, settings, program_file=program_file, count=tokens, prompt=prompt, tokenizer=tokenizer,
+                              dump=dump, make=machine_maker(engine, threads), fast=machine_maker("fast", threads),
+                              progress=progress("checking"), opened=say_notes):
+        checks.append(check)
+        first, *more = check.text.splitlines()
+        say(f"{check.verdict:<12} {check.name:<30} {first}")
+        for line in more:
+            say(f"{'':<44}{line}")
+    if json_file is not None:
+        write(json_file, [json_text([{"check": check.name, "verdict": check.verdict, "text": check.text, **check.figures}
+                                  for check in checks])])
+    say.end()
+    return int(any(check.verdict == "FAIL" for check in checks))
+
+
+# ------------------------------------------------------------------------------------------------ bench
+
+
+@click.command("bench", short_help="Measure tokens per second and where the time goes.")
+@click.argument("names", nargs=-1)
+@click.option("--shape", "shapes", multiple=True, metavar="S",
+              help="15m, 125m, 730m or 3b: a model of this size with random weights.")
+@click.option("--weights", metavar="FMT|RECIPE.toml", help="Weight format of the linears, or a recipe; by default t2, of 15m i8.")
+@click.option("--context", type=int, metavar="N", help="Compile for N positions; by default 1024.")
+@click.option("--kv", type=click.Choice(["f32", "i8"]), default="f32", show_default=True, help="Format of keys and values.")
+@click.option("--ffn-sparsity", "sparsity", type=click.FloatRange(0, 0.95), metavar="S",
+              help="Leave this share of the feed-forward neurons alone.")
+@click.option("--machine", metavar="M", default="slim", show_default=True, help="Preset name or .toml file to compile for.")
+@click.option("--seconds", type=click.FloatRange(min=0.1), default=4.0, show_default=True, metavar="S", help="How long to measure.")
+@THREADS
+@_json
+def bench(names: tuple[str, ...], shapes: tuple[str, ...], weights: str | None, context: int | None, kv: str,
+          sparsity: float | None, machine: str, seconds: float, threads: int, json_file: Path | None) -> int:
+    """Measure greedy decoding with all counters: seconds to compile and to the first token, tokens/s, memory, time by operation.
+
+    NAMES are benchmarks of a checkout (python -m benchmarks); without --shape and NAMES the 125m shape is measured.
+    """
+    from compiler.measuring.measure import measure
+    from compiler.measuring.shapes import WEIGHTS, compile_shape
+    from isa.preset import load_preset
+    from isa.program import Program
+    status, preset = _benchmarks(names) if names else 0, load_preset(machine)
+    figures, make, say = {}, machine_maker("fast", threads), Printer(json_file)
+    for name in shapes or (() if names else ("125m",)):
+        form = weights or WEIGHTS.get(name, "t2")
+        path, compiling = compile_shape(name, form, context, kv, machine, progress(f"compiling {name}"), sparsity, waiting)
+        program = Program.load(path)
+        figures[name] = {"weights": program.meta["model"]["weights"], "kv": kv, "machine": machine, "threads": threads,
+                         "compile_seconds": compiling,
+                         **({"sparsity": sparsity} if sparsity is not None else {}),
+                         **measure(program, make, seconds, threads, preset)}
+        _bench_table(say, name, figures[name])
+    if json_file is not None:
+        write(json_file, [json_text(figures)])
+    say.end()
+    return status
+
+
+def _benchmarks(names: tuple[str, ...]) -> int:
+    """The benchmarks of a checkout, each a process of its own."""
+    import subprocess
+
+    from isa.hints import nearest
+    from isa.shipped import ROOT
+    if not (ROOT / "benchmarks").is_dir():
+        raise click.UsageError(f"benchmarks by name ({', '.join(names)}) need a checkout of the project; --shape does not")
+    known = sorted(path.stem.removeprefix("bench_") for path in (ROOT / "benchmarks").glob("bench_*.py"))
+    for name in names:
+        if name not in known:
+            hint = nearest(name, known) or "a model of some size is measured with --shape 125m"
+            raise click.UsageError(f"no benchmark {name!r}; expected one of {', '.join(known)}\nhint: {hint}")
+    return subprocess.run([sys.executable, "-m", "benchmarks", *names], cwd=ROOT).returncode
+
+
+def _bench_table(say: Printer, name: str, f: dict[str, Any]) -> None:
+    from compiler.measuring.measure import STRETCH
+    compiling = "kept from before" if f["compile_seconds"] is None else f"{f['compile_seconds']:.1f} s"
+    formats = f"{f['weights']}{', kv i8' * (f['kv'] == 'i8')}{' on ' + f['machine'] if f['machine'] != 'slim' else ''}"
+    threads = f"{f['threads']} thread{'s' * (f['threads'] > 1)}"
+    say(f"{name} {formats}, {threads}: {f['tokens_per_second']:,.1f} tokens/s in stretches of {STRETCH} tokens"
+               f" (best tenth {f['best_tokens_per_second']:,.1f}, of CPU time {f['tokens_per_cpu_second']:,.1f})")
+    padding = ", padding of the banks included," if f["bank_bytes"] else ""
+    say(f"  weights {f['weight_bytes'] / 1e6:,.1f} MB{padding} at {f['weight_bytes_per_second'] / 1e9:.1f} GB/s, "
+               f"{100 * f['share_of_bandwidth']:.0f} % of the {f['bandwidth'] / 1e9:.1f} GB/s that NumPy reads with {threads}")
+    say(f"  compiling {compiling}, first token after {f['seconds_to_first_token']:.2f} s, "
+               f"{f['instructions_per_token']:,} instructions a token")
+    say(f"  {f['resident_bytes'] / 1e6:,.0f} MB resident: the weights and {f['resident_beyond_weights'] / 1e6:,.0f} MB; "
+               f"keys and values take up to {f['cache_bytes'] / 1e6:,.0f} MB of it")
+    if left := f.get("neurons"):
+        share = left["skipped"] / max(1, left["active"] + left["skipped"])
+        say(f"  ffn sparsity {f['sparsity']:g}: {100 * share:.1f} % of the neurons left alone, "
+                   f"{left['bytes_left'] / 1e6:,.1f} MB of their weights, {left['bytes_fetched'] / 1e6:,.1f} MB fetched")
+    say("  time by unit  " + ", ".join(f"{unit} {100 * share:.1f} %" for unit, share in f["units"].items()))
+    say(f"  {'share':>7}  {'each time':>12}  {'a token':>7}  operation, by its mark in the program")
+    for operation, cost in list(f["operations"].items())[:8]:
+        say(f"  {100 * cost['share']:5.1f} %  {cost['microseconds']:9,.1f} us  x {cost['per_token']:5g}  {operation}")
+
+
+COMMANDS = [generate, verify, evaluate_model, bench]

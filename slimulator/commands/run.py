@@ -1,0 +1,175 @@
+"""run: execute a program, with those who look on."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import click
+
+from slimulator.commands.shared import (
+    BINARY,
+    ENGINE,
+    FILE,
+    MACHINE,
+    PROMPT,
+    THREADS,
+    abandon,
+    distinct,
+    engine_named,
+    json_text,
+    options,
+    preset_for,
+    say,
+    thread_options,
+    token_list,
+    write,
+    writer,
+)
+
+
+def _seconds(_context: click.Context, _parameter: click.Parameter, value: float | None) -> float | None:
+    if value is not None and not 0 < value < float("inf"):
+        raise click.BadParameter(f"{value} is no time; expected a number of seconds above 0")
+    return value
+
+
+_RUN_OPTIONS = (
+    ENGINE, MACHINE, THREADS, PROMPT,
+    click.option("--max-instructions", type=click.IntRange(min=1), metavar="N", help="Stop after N instructions."),
+    click.option("--timeout", type=float, metavar="SECONDS", callback=_seconds, help="Stop after this time."),
+    click.option("--quiet", is_flag=True, help="Print no counters: only the program's output and errors."),
+    click.option("--mix", is_flag=True, help="Count what was executed by mnemonic, unit, symbol and source line."),
+    click.option("--hazards", "hazards", flag_value="first", help="Stop at the first wait between units that is missing. Slow."),
+    click.option("--all-hazards", "hazards", flag_value="all", help="Report every missing wait, and go on."),
+    click.option("--save-snapshot", type=BINARY, metavar="F", help="Write the machine's state when the run ends, however it ends."),
+    click.option("--restore", type=FILE, metavar="F", help="Go on from a snapshot; by default with the FILE that it names."),
+    click.option("--json", "json_file", type=FILE, metavar="F", help="Write result, counters, mix and hazards as JSON."),
+    click.option("--csv", "csv_file", type=FILE, metavar="F", help="Write the counters as CSV."),
+    click.option("--commit-log", type=FILE, metavar="F", help="Write what each instruction changed, in Spike's form."),
+    click.option("--trace", type=FILE, metavar="F", help="Write a line for each instruction, with what it did."),
+)
+_TRACE_OPTIONS = (          # each narrows --trace
+    click.option("--trace-unit", "units", multiple=True, metavar="U", help="Trace this unit (core: base instructions)."),
+    click.option("--trace-pc", "code", multiple=True, metavar="A..B", help="Trace instructions from A to before B."),
+    click.option("--trace-symbol", "code", multiple=True, metavar="NAME", help="Trace this function."),
+    click.option("--trace-registers", "registers", multiple=True, metavar="R,...", help="Trace what sets one (any: all)."),
+    click.option("--trace-writes", "writes", multiple=True, metavar="A..B", help="Trace what writes to this memory."),
+    click.option("--trace-limit", "limit", type=click.IntRange(min=1), metavar="N", help="Trace no more than N lines."),
+)
+
+
+@click.command("run", short_help="Run a program and count what it does.")
+@click.argument("file", type=FILE, required=False)
+@options(*_RUN_OPTIONS, *_TRACE_OPTIONS)
+def run_program(file: Path | None, engine: str, machine: str | None, prompt: str, max_instructions: int | None,
+                timeout: float | None, quiet: bool, mix: bool, hazards: str | None, json_file: Path | None, csv_file: Path | None,
+                commit_log: Path | None, trace: Path | None, threads: int, save_snapshot: Path | None, restore: Path | None,
+                **filters: Any) -> int:
+    """Run a program.
+
+    Its output goes to stdout and the counters that are not zero to stderr. A file F may be '-': then stdout holds this alone,
+    and what the program prints goes to stderr. The exit status is the program's own, 1 when a trap, a limit or a mistake ends
+    the run, 130 when Ctrl-C does.
+    """
+    from emulator.observe.line_log import LineLog
+    from emulator.observe.report import Report
+    from isa.services import KEPT, Host
+    if restore and prompt:
+        raise click.UsageError("--prompt with --restore: the prompt tokens that are left are in the snapshot")
+    if trace is None and any(filters.values()):
+        raise click.UsageError("the --trace-... options choose what --trace F writes: give it too")
+    distinct(file, (json_file, csv_file, commit_log, trace, save_snapshot))
+    on_stdout = "-" in map(str, (json_file, csv_file, commit_log, trace))
+    console = _Console(2 if on_stdout else 1)
+    host = Host(token_list(prompt), write=console, keep=KEPT if json_file or save_snapshot else 0)
+    with ExitStack() as files:                      # opened first, so that what cannot be written is known before the run
+        texts: list[tuple[Path | None, Callable[[Any], Iterable[str]]]] = [
+            (json_file, lambda report: [json_text(report.as_json())]), (csv_file, Report.as_csv)]
+        writers = [(files.enter_context(writer(path)), lines) for path, lines in texts if path and str(path) != "-"]
+        with ExitStack() as logging:
+            tracing, committing = (path and logging.enter_context(LineLog(path)) for path in (trace, commit_log))
+            runner = _loaded(file, engine_named(engine, quiet), machine, host, restore, **thread_options(engine, threads))
+            console.machine = runner
+            check = _hazard_check(runner, hazards)
+            _follow(runner, tracing, committing, **filters)
+            if mix:
+                runner.profile()
+            result = runner.run(max_instructions, timeout)
+        sys.stdout.flush()
+        logs = [log for log in (console, tracing, committing) if log]
+        report = Report(str(file or runner.program.path), engine, runner, result, check, logs)
+        if mix:
+            from emulator.observe.mix import instruction_mix
+            report.mix = instruction_mix(runner)
+        for line in () if quiet else report.summary():
+            say(line)
+        for line in report.errors(limit=f"--max-instructions {max_instructions}", timeout=f"--timeout {timeout}"):
+            say(line)
+        for write_file, lines in writers:
+            write_file(lines(report))
+    if save_snapshot:
+        runner.save(save_snapshot)
+    for path, lines in texts:                       # last: a reader who goes away takes no file with him
+        if path and str(path) == "-":
+            write(path, lines(report))
+    return report.status
+
+
+class _Console:
+    """Passes on what a program prints, as it comes. When that cannot be written any more the run stops at that instruction."""
+
+    machine: Any
+
+    def __init__(self, output: int) -> None:
+        self.output = output                    # the file that the program's output goes to: 1, or 2
+        self.path = ""
+        self.error: OSError | None = None
+
+    def __call__(self, file: int, data: bytes) -> None:
+        from emulator.observe.report import UNWRITABLE
+        from isa.services import to_terminal
+        if self.error is None:
+            file = max(file, self.output)
+            try:
+                to_terminal(file, data)
+            except OSError as error:
+                self.path, self.error = ("stdout", "stderr")[file - 1], error
+                abandon((sys.stdout, sys.stderr)[file - 1])
+                self.machine.stop(UNWRITABLE)
+
+
+def _follow(runner: Any, trace: Any, commit_log: Any, *, limit: int | None, **filters: Sequence[str]) -> None:
+    """Have the logs written that were opened."""
+    if trace:
+        from emulator.observe.trace import Trace, selection
+        chosen = selection(runner.program, **filters)
+        trace.follow(runner, Trace(runner.program, chosen), chosen.where(runner), chosen.writes, Trace.header, limit)
+    if commit_log:
+        from emulator.observe.commit_log import commit_line
+        commit_log.follow(runner, commit_line)
+
+
+def _loaded(file: Path | None, engine: Any, machine: str | None, host: Any, snapshot: Path | None, **options_of_engine: int) -> Any:
+    """A machine with a program: at its start, or as a snapshot has it."""
+    from isa.preset import load_preset
+    from isa.program import Program
+    if snapshot:
+        return engine.restore(snapshot, Program.load(file) if file else None, load_preset(machine) if machine else None, host,
+                              **options_of_engine)
+    if file is None:
+        raise click.UsageError("Missing argument 'FILE'.")
+    program = Program.load(file)
+    runner = engine(preset_for(program, file, machine), host, **options_of_engine)
+    runner.load(program)
+    return runner
+
+
+def _hazard_check(runner: Any, hazards: str | None) -> Any:
+    if hazards is None:
+        return None
+    from emulator.observe.hazards import HazardCheck
+    return HazardCheck(runner, every=hazards == "all")

@@ -1,0 +1,275 @@
+"""What commands have in common: arguments, and how their output is written."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial, reduce, wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+FIRST_RUN = "compiling kernels for this processor, once: the first run takes up to a minute"
+PATIENT = 5.0           # seconds without a sign of life
+KEPT = "\n\t"            # control characters that a text on a terminal may hold
+FILE = click.Path(path_type=Path, readable=False)         # what cannot be read is a mistake in the input, not in the usage
+
+
+class _Binary(click.Path):
+    """A file to write that stdout cannot stand for."""
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        if str(value) == "-":
+            self.fail("'-' is stdout; expected the name of a file", parameter, context)
+        return super().convert(value, parameter, context)
+
+
+BINARY = _Binary(path_type=Path)
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+ENGINE = click.option("--engine", type=click.Choice(["fast", "reference"]), default="fast", show_default=True,
+                      help="What executes the program. fast: compiled kernels; reference: the NumPy meanings, one at a time.")
+MACHINE = click.option("--machine", metavar="M",
+                       help="Preset name or .toml file; by default the one that the program was built for.")
+
+
+def _threads(_context: click.Context, _parameter: click.Parameter, wanted: int) -> int:
+    """--threads, no more than the host has cores: more of them would only wait for each other."""
+    if wanted == 1:
+        return 1
+    from emulator.threads.workers import cores
+    if wanted > cores():
+        click.echo(f"--threads {wanted}: this host has {cores()} core{'s' * (cores() > 1)}, so there will be {cores()}", err=True)
+    return min(wanted, cores())
+
+
+THREADS = click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", callback=_threads,
+                       help="Work on large operations with N threads, at most as many as the host has cores. "
+                            "Changes the time alone.")
+TOKENIZER = click.option("--tokenizer", type=FILE, metavar="F", help="Tokenizer file; by default the one with the model.")
+PROMPT = click.option("--prompt", default="", metavar="TOKENS", help="Prompt tokens for the program to read, e.g. \"1 42 7\".")
+
+
+def options(*several: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Several click options as one decorator."""
+    return lambda function: reduce(lambda decorated, option: option(decorated), reversed(several), function)
+
+
+def _sparsity(_context: click.Context, _parameter: click.Parameter, text: str | None) -> float | str | None:
+    """--ffn-sparsity exact|S."""
+    if text in (None, "exact"):
+        return text
+    try:
+        value = float(text or "")
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 0.95:
+        raise click.BadParameter(f"{text!r}; expected exact, or a number from 0 to 0.95")
+    return value
+
+
+def compiler_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of a command that compiles a checkpoint. It takes them as `settings`, a compiler.settings.Settings."""
+    @wraps(command)
+    def run(*arguments: Any, sparsity: float | str | None, calibrate: Path | None, **others: Any) -> Any:
+        from compiler.settings import Settings
+        if isinstance(sparsity, float) != (calibrate is not None):
+            raise click.UsageError("--ffn-sparsity with a number needs --calibrate TEXT, and --calibrate needs such a number")
+        said = {name: others.pop(name) for name in ("machine", "weights", "context", "kv", "activations")}
+        return command(*arguments, settings=Settings(**said, sparsity=sparsity, calibrate=calibrate), **others)
+
+    decorated: Callable[..., Any] = options(
+        click.option("--machine", metavar="M",
+                     help="Preset name or .toml file to compile for, by default slim; of a program, to run on."),
+        click.option("--weights", metavar="FMT|RECIPE.toml",
+                     help="Format of the layers' matrices: f32 f16 bf16 i8 i4 i3 i2 t2 t5 b1 c4 c3 c2. Behind a colon, how many "
+                          "columns share a scale (i4:32, t2:row). Or a recipe that names matrices. By default as the checkpoint "
+                          "has them."),
+        click.option("--context", type=int, metavar="N", help="Most positions; by default the model's, at most 2048."),
+        click.option("--kv", type=click.Choice(["f32", "i8"]), default="f32", show_default=True,
+                     help="Format of keys and values; i8: int8 with a scale for each position and head."),
+        click.option("--activations", type=click.Choice(["i8", "f32"]),
+                     help="What integer weights are multiplied by. i8, the default: int8, one scale for a vector. f32: weights are "
+                          "decoded for products on the vector unit."),
+        click.option("--ffn-sparsity", "sparsity", metavar="exact|S", callback=_sparsity,
+                     help="exact: read only rows of neurons that are not zero, in models with relu or relu2. A number, 0.5: leave "
+                          "this share alone, by thresholds from the text of --calibrate; the result changes."),
+        click.option("--calibrate", type=FILE, metavar="TEXT", help="A text in UTF-8 to find thresholds on."))(run)
+    return decorated
+
+
+def distinct(source: Path | None, outputs: Iterable[Path | None]) -> None:
+    """Refuse outputs that would overwrite the source or each other, and two on stdout."""
+    taken: set[Path] = set()
+    outputs = list(outputs)
+    if [str(written) for written in outputs].count("-") > 1:
+        raise click.UsageError("stdout ('-') is named for two outputs")
+    for written in outputs:
+        if written is None or str(written) == "-" or (written.exists() and not written.is_file()):
+            continue
+        if source and written.absolute() == source.absolute():
+            raise click.UsageError(f"{written} is the source: it would be overwritten")
+        if written.absolute() in taken:
+            raise click.UsageError(f"{written} is named for two outputs: one would overwrite the other")
+        taken.add(written.absolute())
+
+
+def preset_for(program: Any, file: Path, machine: str | None) -> Any:
+    """The machine to run a program on: what --machine says, else the preset that it was built for."""
+    from isa.preset import PresetError, load_preset
+    from isa.program import ProgramError
+    try:
+        return load_preset(machine or program.machine)
+    except PresetError as error:
+        if machine:
+            raise
+        raise ProgramError(f"it was built for machine {program.machine!r}, which is no preset here", path=str(file),
+                           hint="give the machine's .toml file with --machine") from error
+
+
+def engine_named(name: str, quiet: bool = False) -> Any:
+    """The class of an engine. The first run on a host compiles the fast one, which is said: on a terminal kernel by kernel, else
+    in one line, unless `quiet`.
+    """
+    if name == "reference":
+        from isa.reference import ReferenceMachine
+        return ReferenceMachine
+    from emulator.machine import Machine
+    from emulator.native.objects import on_compile
+    if sys.stderr.isatty():
+        on_compile(lambda what: click.echo(f"\r\x1b[K{what and f'compiling {what} ...'}", nl=False, err=True))
+    else:
+        on_compile(None if quiet else lambda _what: _say_once(FIRST_RUN))
+    return Machine
+
+
+_said: set[str] = set()                 # what this process has said
+
+
+def _say_once(text: str) -> None:
+    if text not in _said:
+        _said.add(text)
+        click.echo(f"{text} ...", err=True)
+
+
+def machine_maker(name: str, threads: int, quiet: bool = False) -> Any:
+    """What makes a machine of an engine with a number of threads."""
+    return partial(engine_named(name, quiet), **thread_options(name, threads))
+
+
+def thread_options(engine: str, threads: int) -> dict[str, int]:
+    """What a machine of an engine is told about threads."""
+    if engine == "reference":
+        if threads > 1:
+            raise click.BadParameter("the reference engine has one thread", param_hint="--threads")
+        return {}
+    return {"threads": threads}
+
+
+def token_list(text: str) -> list[int]:
+    """The tokens of --prompt. A program reads them as signed registers, and a negative one would be the end of the prompt."""
+    try:
+        tokens = [int(item) for item in text.replace(",", " ").split()]
+    except ValueError:
+        tokens = [-1]
+    if not all(0 <= token < 1 << 63 for token in tokens):
+        raise click.BadParameter(f"{text!r} is not a list of token numbers, e.g. \"1 42 7\"", param_hint="--prompt")
+    return tokens
+
+
+def json_text(data: Any) -> str:
+    return json.dumps(data, indent=2)
+
+
+def say(text: str) -> None:
+    """A message on stderr, without what a terminal would obey."""
+    from isa.text import printable
+    click.echo(printable(text, keep=KEPT), err=True)
+
+
+def to_stdout(lines: Iterable[str]) -> None:
+    """Print lines. A terminal gets no control character of what stands in them."""
+    from isa.text import printable
+    terminal = sys.stdout.isatty()
+    sys.stdout.writelines(f"{printable(line, keep=KEPT) if terminal else line}\n" for line in lines)
+
+
+@contextmanager
+def writer(path: Path) -> Iterator[Callable[[Iterable[str]], None]]:
+    """Something to call with lines. What it writes is a file when the block has ended, whole or not at all; "-" is stdout."""
+    from isa.files import replacing
+    if str(path) == "-":
+        yield to_stdout
+        return
+    with replacing(path) as stream:
+        yield lambda lines: stream.writelines(f"{line}\n".encode() for line in lines)
+
+
+def abandon(stream: Any) -> None:
+    """Let what is written to stdout or stderr go nowhere: it cannot be written, and Python's last flush must not say so again."""
+    descriptor = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(descriptor, stream.fileno())
+    os.close(descriptor)
+
+
+class Printer:
+    """Prints lines to stdout; nothing where that is for the JSON (`--json -`).
+
+    With a JSON file to be written behind them, a stdout that takes no more lines is an error only in `end`.
+    """
+
+    def __init__(self, json_file: Path | None) -> None:
+        self._silent = str(json_file) == "-"
+        self._file = json_file is not None
+        self._error: OSError | None = None
+
+    def __call__(self, line: str) -> None:
+        if self._silent or self._error:
+            return
+        try:
+            to_stdout([line])
+            sys.stdout.flush()
+        except OSError as error:
+            if not self._file:
+                raise
+            self._error = error
+            abandon(sys.stdout)
+
+    def end(self) -> None:
+        """Behind the JSON file. Raises OSError."""
+        if self._error:
+            raise self._error
+
+
+def write(path: Path, lines: Iterable[str]) -> None:
+    with writer(path) as write:
+        write(lines)
+
+
+def say_notes(model: Any) -> None:
+    """On stderr: what of a checkpoint's files was not taken as it stands there."""
+    from isa.text import printable
+    for note in model.notes:
+        click.echo(printable(f"{model.path}: note: {note}"), err=True)
+
+
+def progress(what: str) -> Any:
+    """A function of (done, all) that shows the share: on a terminal as it goes, else in one line, of what takes PATIENT seconds."""
+    if sys.stderr.isatty():
+        return lambda done, whole: click.echo(
+            "\r\x1b[K" + (f"{what} {100 * done // whole} %" if done < whole else ""), nl=False, err=True)
+    start = time.monotonic()
+
+    def say(done: int, whole: int) -> None:
+        if done < whole and time.monotonic() - start > PATIENT:
+            _say_once(what)
+    return say
+
+
+def waiting() -> None:
+    """Another process compiles the same program."""
+    click.echo("waiting for another process, which compiles the same program ...", err=True)
