@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from compiler.graph import Op
-from compiler.lowering import Lowering, lowers
 from compiler.lowering.emit import number, symbol
+from compiler.lowering.lower import Lowering, lowers
 from compiler.lowering.tiles import Tile, gathered
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from compiler.graph import Op
-from compiler.lowering import Lowering, lowers
 from compiler.lowering.emit import KEYS, POSITION, POSITIONS, VALUES, number
+from compiler.lowering.lower import Lowering, lowers
 
 
 def start(c: Lowering) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from compiler.graph import Op
-from compiler.lowering import Lowering, lowers
 from compiler.lowering.emit import Operand, number, symbol
+from compiler.lowering.lower import Lowering, lowers
 from compiler.placing.banks import Banked, Placement
 
 

@@ -14,8 +14,8 @@ from collections.abc import Iterable
 from compiler.errors import ModelError, one_of
 from compiler.formats.recipe import CODEBOOKS
 from compiler.graph import Graph, Op
-from compiler.lowering import Lowering, lowers
 from compiler.lowering.emit import bits, number, symbol
+from compiler.lowering.lower import Lowering, lowers
 from compiler.placing.weights import Layout, Placed
 from isa.numbers import FORMATS
 from isa.preset import Preset, presets_with

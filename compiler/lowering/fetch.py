@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from compiler.graph import Op
-from compiler.lowering import Lowering, lowers
 from compiler.lowering.emit import BASE, KV_OFFSET, POSITION, TOKEN, Want, number
+from compiler.lowering.lower import Lowering, lowers
 
 
 @lowers("embedding")

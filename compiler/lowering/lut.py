@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from compiler.graph import Op
-from compiler.lowering import Lowering, lowers
+from compiler.lowering.lower import Lowering, lowers
 
 
 @lowers("gemv.i8")

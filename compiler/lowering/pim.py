@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from compiler.graph import Op
-from compiler.lowering import Lowering, lowers
 from compiler.lowering.emit import LAYER_ROW, Operand, number, offset, symbol
+from compiler.lowering.lower import Lowering, lowers
 from compiler.placing.banks import SIZES, Banked, Placement
 
 _PART_BYTES = {"i8": 4, "f16": 2}

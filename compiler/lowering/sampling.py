@@ -6,8 +6,8 @@ arXiv:1402.6246), the upper 24 bits of its result times 2**-24, as in llama2.c. 
 
 from __future__ import annotations
 
-from compiler.lowering import Lowering
 from compiler.lowering.emit import TOKEN, bits, number, symbol
+from compiler.lowering.lower import Lowering
 
 _ONE = 0x3F80_0000          # the bits of 1.0
 

@@ -19,7 +19,7 @@ from compiler.errors import RoomError
 from compiler.lowering.emit import BUFFER, BUFFER_TAG, Operand, number, symbol
 
 if TYPE_CHECKING:
-    from compiler.lowering import Lowering
+    from compiler.lowering.lower import Lowering
 
 ALIGN = 64
 

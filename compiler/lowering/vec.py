@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from compiler.graph import Op
-from compiler.lowering import Lowering, lowers
 from compiler.lowering.emit import BASE, KV_OFFSET, POSITION, POSITIONS, ROPE_ROW, bits, number, offset
+from compiler.lowering.lower import Lowering, lowers
 
 _UNARY = {"silu": "vec.silu.f32", "gelu": "vec.gelu.f32", "relu": "vec.relu.f32", "relu2": "vec.relu2.f32"}
 _BINARY = {"add": "vec.add.f32", "mul": "vec.mul.f32"}

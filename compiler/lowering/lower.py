@@ -1,0 +1,131 @@
+"""What the functions that lower operations work with: `c`, the Lowering of a program. And the list of these functions, by kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from math import prod
+
+from compiler.formats.recipe import CODEBOOKS
+from compiler.graph import Graph, Op
+from compiler.lowering.emit import LAYER, WEIGHTS, Emitter, Operand, Want, number, offset, symbol
+from compiler.lowering.tiles import Tile, fetched, tiles
+from compiler.placing.banks import Banked, Placement
+from compiler.placing.memory_plan import MemoryPlan
+from compiler.placing.weights import Layout, Placed
+from isa.units.pim.banks import Organisation
+
+
+class Lowering:
+    """What the functions that lower operations work with."""
+
+    def __init__(self, graph: Graph, layout: Layout, memory: MemoryPlan, placement: Placement | None = None) -> None:
+        self.graph, self.layout, self.memory, self.placement = graph, layout, memory, placement
+        self.emit = Emitter(memory.overlap)
+        self.built = ""                 # the codes that the LUT unit has loaded
+        self.body = 0                   # of the graph, that is being lowered
+        self._labels: dict[str, int] = {}
+
+    def at(self, name: str) -> Want:
+        """The address of a value."""
+        return symbol(name)
+
+    def elements(self, name: str) -> int:
+        return prod(int(length) for length in self.graph.values[name].shape)
+
+    def length(self, name: str) -> Want:
+        return number(self.elements(name))
+
+    def tensor(self, role: str) -> Placed:
+        """Where a weight of an operation is: "layer.q", "head"."""
+        if role == "head" and self.graph.config.tied:
+            role = "embedding"
+        return self.layout.bodies[self.body][role.removeprefix("layer.")] if role.startswith("layer.") else self.layout.once[role]
+
+    def weight(self, role: str, part: str = "") -> Want:
+        """The address of a weight, or of its `part`: scales, codebook."""
+        placed = self.tensor(role)
+        return offset(LAYER if role.startswith("layer.") else WEIGHTS, getattr(placed, part or "offset"),
+                      f"{role.removeprefix('layer.')} {part}".rstrip())
+
+    @property
+    def banks(self) -> Organisation:
+        """The banks that matrices lie in."""
+        assert self.placement is not None
+        return self.placement.banks
+
+    def banked(self, role: str) -> Banked:
+        """Where a weight of an operation lies in the banks."""
+        banked = self.placement.of(role, self.graph.bodies[self.body].layers[0]) if self.placement else None
+        assert banked is not None, f"{role} is not in the banks"
+        return banked
+
+    @property
+    def buffered(self) -> bool:
+        """Whether the units do not reach weights and caches, so that these are fetched."""
+        return not self.memory.reached
+
+    def reached(self, cache: str) -> tuple[str, ...]:
+        """The cache as something that a unit reads, or nothing if what it reads is a buffer."""
+        return () if self.buffered else (cache,)
+
+    @contextmanager
+    def operand(self, unit: str, address: Operand, size: int, length: str = "") -> Iterator[Operand]:
+        """`size` bytes outside the scratchpad as an operand of `unit`, or as many of them as register `length` says."""
+        if not self.buffered:
+            yield address
+            return
+        with fetched(self, unit, address, size, length) as buffer:
+            yield buffer
+
+    @contextmanager
+    def vector(self, role: str) -> Iterator[Operand]:
+        """A weight that is a vector, as an operand of the vector unit."""
+        with self.operand("vec", self.weight(role), 4 * self.tensor(role).shape[0]) as operand:
+            yield operand
+
+    @contextmanager
+    def tiles(self, unit: str, source: Operand, rows: int | str, row_bytes: int, *to: tuple[Operand, int],
+              scales: tuple[Operand, int] | None = None) -> Iterator[Tile]:
+        """The rows of a matrix as an operand of `unit`: all of them at once, or in a loop over tiles that are fetched.
+
+        rows     a number, or the register that holds it (at least 1)
+        to       addresses that go on with the rows, and their bytes for each
+        scales   address of scales and bytes of those of a row; 0 bytes: one for all
+        """
+        if not self.buffered:
+            yield Tile(source, number(rows) if isinstance(rows, int) else rows, [address for address, _ in to],
+                       scales[0] if scales else source)
+            return
+        with tiles(self, unit, source, rows, row_bytes, to, scales) as tile:
+            yield tile
+
+    def build(self, codes: str, scale: str, count: int) -> None:
+        """Load activations into the LUT unit: once for all matrices that read them one after the other."""
+        if self.built != codes:
+            self.emit.csr("lut.scale_group", 0)
+            self.emit.op("lut.build.i8", self.at(codes), self.at(scale), number(count), reads=(codes, scale))
+            self.built = codes
+
+    def codebook(self, role: str) -> None:
+        """Load the codebook of a matrix into the LUT unit, if its codes are indices."""
+        if size := CODEBOOKS.get(self.tensor(role).format):
+            with self.operand("lut", self.weight(role, "codebook"), size) as table:
+                self.emit.op("lut.codebook.i8", table, number(size))
+
+    def name(self, what: str) -> str:
+        """A label that is not yet taken."""
+        self._labels[what] = self._labels.get(what, 0) + 1
+        return f".L{what}_{self._labels[what]}"
+
+
+LOWERINGS: dict[str, Callable[[Lowering, Op], None]] = {}
+
+
+def lowers(*kinds: str) -> Callable[[Callable[[Lowering, Op], None]], Callable[[Lowering, Op], None]]:
+    """Register the lowering of some kinds of operations."""
+    def register(function: Callable[[Lowering, Op], None]) -> Callable[[Lowering, Op], None]:
+        for kind in kinds:
+            LOWERINGS[kind] = function
+        return function
+    return register
