@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from lark import Lark, Token, Transformer, v_args
 from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
@@ -94,8 +94,10 @@ def unescape(text: str, start: int) -> bytes:
 
 
 @v_args(inline=True)
-class _Build(Transformer[Token, Any]):
-    """Grammar rules to nodes, while parsing."""
+class Build(Transformer[Token, Any]):
+    """Grammar rules to nodes, while parsing. `tightness`: of two operators the one with the higher number binds first."""
+
+    tightness: ClassVar[dict[str, float]] = {sign: level for sign, (level, _) in BINARY.items()}
 
     def start(self, *operands: Operand | None) -> tuple[Operand, ...]:
         return tuple(operand for operand in operands if operand is not None)
@@ -143,7 +145,7 @@ class _Build(Transformer[Token, Any]):
         values: list[Node] = [parts[0]]
         operators: list[str] = []
         for operator, term in zip(parts[1::2], parts[2::2], strict=True):
-            while operators and BINARY[operators[-1]][0] >= BINARY[operator][0]:
+            while operators and self.tightness[operators[-1]] >= self.tightness[operator]:
                 _reduce(values, operators)
             values.append(term)
             operators.append(operator)
@@ -175,10 +177,15 @@ def _reduce(values: list[Node], operators: list[str]) -> None:
     values.append(Binary(str(operators.pop()), left, right, _start(left), _end(right)))
 
 
+def build_parser(build: Build, start: str = "start", more: str = "") -> Lark:
+    """A parser of the grammar's rule `start`, with `more` rules behind it; its results are what `build` makes of them."""
+    grammar = (Path(__file__).parent / "grammar.lark").read_text(encoding="utf-8")
+    return Lark(grammar + more, parser="lalr", start=start, transformer=build, maybe_placeholders=False, keep_all_tokens=False)
+
+
 @lru_cache(maxsize=1)
 def _parser() -> Lark:
-    grammar = (Path(__file__).parent / "grammar.lark").read_text(encoding="utf-8")
-    return Lark(grammar, parser="lalr", transformer=_Build(), maybe_placeholders=False, keep_all_tokens=False)
+    return build_parser(Build())
 
 
 _cache: dict[str, tuple[Operand, ...]] = {}

@@ -363,7 +363,11 @@ def test_expressions(debug, text: str, value: float) -> None:
     ("1 / 0", "division by zero"), ("5 % (2 - 2)", "division by zero"), ("1 << 64", "shift by 64; expected 0..63"),
     ("1.5 & 1", "the left side of & is 1.5; expected an integer"), ("u8[0]", "1 bytes at 0x0 do not lie in one region"),
     ("i32[1.5]", "the address is 1.5; expected an integer"), ("(" * 300, "an expression of 300 words; expected at most 200"),
-    ("0x", "expected an operator or the end, got `x`")])
+    ("0x", "expected an operator or the end, got `x`"), ("u8[sp", "`u8[sp`: expected `]`, got the end"),
+    ("&5", "`&5`: expected a symbol, got `5`"),
+    ("f33[0]", "expected x[...], or memory as i8, u8, i16, u16, i32, u32, i64, u64, f16, f32, bf16[...], got `f33[...]`"),
+    ("sqrt(2)", "`sqrt(2)`: expected f16, f32, bf16 or bits(...), got `sqrt(...)`"),
+    ("0x1_0000_0000_0000_0000", "`0x1_0000_0000_0000_0000` has more than 64 bits"), ("1__0", "`1__0` is not a number")])
 def test_mistakes_in_expressions(debug, text: str, message: str) -> None:
     debugger = debug(LOOP)
     with pytest.raises(DebugError) as caught:
