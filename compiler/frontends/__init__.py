@@ -1,9 +1,11 @@
 """Checkpoints as people have them to a `Model`: one file or folder per format, `load` for all of them.
 
     llama2c.py          llama2.c .bin, versions 0 to 2, with its tokenizer file
-    huggingface.py      directories: hf_config.py (config.json), hf_options.py (what else it may say),
-                        shards.py (safetensors)
+    huggingface.py      directories: hf_config.py (config.json), hf_options.py (its options), shards.py (safetensors)
     gguf.py             GGUF: gguf_blocks.py (block formats), gguf_tokenizer.py (the tokenizer in it)
+    family.py           what a family of models is: its configuration, the names of its tensors; families/: one file each
+    rope.py             rope as configurations describe it
+    unsupported.py      other families, and why they are refused
     options.py          configurations, read by name and type
 
 A frontend opens and checks; it reads no weights. Nothing here knows the graph or the machine.

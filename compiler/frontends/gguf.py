@@ -1,16 +1,11 @@
-"""GGUF files of the architectures llama, qwen2, qwen3 and bitnet. Container and blocks are read by the library gguf.
+"""GGUF files. The library gguf reads the container and the blocks; the family of the model says what is in it (families/).
 
-The rows of q and k of a "llama" are permuted so that rope turns neighbours (2i, 2i+1); the others turn (i, i + head_dim / 2).
-"bitnet" is BitNet b1.58 as llama.cpp knows it, with silu; "bitnet-b1.58" and its older name "bitnet-25" are Microsoft's, with relu
-squared. Both have sub-norms. Their linears, if ternary, read int8 activations, as the models were trained.
-A file without output.weight has its embedding as head.
-Source: gguf-py, constants.py; llama.cpp, convert_hf_to_gguf.py (permute), src/models/llama.cpp, qwen2.cpp, qwen3.cpp and
-bitnet.cpp; BitNet, 3rdparty/llama.cpp (build_bitnet_158).
+Source: gguf-py; llama.cpp, convert_hf_to_gguf.py.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,58 +14,17 @@ import numpy.typing as npt
 from gguf import GGMLQuantizationType, GGUFEndian, GGUFReader, GGUFValueType
 
 from compiler.errors import ModelError, one_of, shown
-from compiler.frontends.families import hint
+from compiler.frontends.families import ARCHITECTURES
+from compiler.frontends.family import Family
 from compiler.frontends.gguf_blocks import FORMATS, I2_S, BlockTensor, I2STensor, i2_s_bytes, row_bytes, type_name
 from compiler.frontends.gguf_tokenizer import read_tokenizer
 from compiler.frontends.options import Allowed, Options
-from compiler.model.model import (
-    Config,
-    Model,
-    Rope,
-    check_config,
-    check_head_dim,
-    check_shape,
-    check_vocabulary,
-    roles,
-    rope_frequencies,
-)
-from compiler.model.tensors import F32, TERNARY, Region, Tensor
+from compiler.frontends.unsupported import hint
+from compiler.model.model import Config, Model, check_config, check_shape, check_vocabulary, roles
+from compiler.model.tensors import TERNARY, Region, Tensor
 from compiler.model.tokenizer import Tokenizer
 from isa.hints import nearest
 
-
-@dataclass(frozen=True)
-class Architecture:
-    """What an architecture is beyond a Llama."""
-
-    adjacent: bool = False
-    qk_norm: bool = False
-    sub_norms: bool = False
-    activation: str = "silu"
-    rope_factors: bool = False          # rope_freqs.weight divides the frequencies
-
-
-ARCHITECTURES = {
-    "llama":        Architecture(adjacent=True, rope_factors=True),
-    "qwen2":        Architecture(),
-    "qwen3":        Architecture(qk_norm=True),
-    "bitnet":       Architecture(sub_norms=True),
-    "bitnet-b1.58": Architecture(sub_norms=True, activation="relu2"),
-    "bitnet-25":    Architecture(sub_norms=True, activation="relu2"),
-}
-
-NAMES = {                               # role.bias is NAME.bias, else NAME.weight
-    "embedding": "token_embd", "final_norm": "output_norm", "head": "output",
-    "attention_norm": "attn_norm", "q": "attn_q", "k": "attn_k", "v": "attn_v", "o": "attn_output",
-    "q_norm": "attn_q_norm", "k_norm": "attn_k_norm",
-    "attention_sub_norm": "attn_sub_norm", "ffn_norm": "ffn_norm", "gate": "ffn_gate", "up": "ffn_up", "down": "ffn_down",
-    "ffn_sub_norm": "ffn_sub_norm",
-}
-FIELDS = {"vocab": "vocab_size", "dim": "embedding_length", "layers": "block_count", "heads": "attention.head_count",
-          "kv_heads": "attention.head_count_kv", "hidden": "feed_forward_length", "context": "context_length",
-          "eps": "attention.layer_norm_rms_epsilon", "head_dim": "attention.key_length", "rope": "rope.freq_base"}
-LINEARS = ("q", "k", "v", "o", "gate", "up", "down")
-FACTORS = "rope_freqs.weight"
 ALLOWED: dict[str, Allowed] = {
     "attention.causal":    Allowed(lambda v: v is True, "true", "attention to later tokens is not supported"),
     "logit_scale":         Allowed(lambda v: v in (0, 1), "1", "scaled logits are not supported"),
@@ -80,12 +34,12 @@ ALLOWED: dict[str, Allowed] = {
     "rope.scaling.yarn_attn_factor": Allowed(lambda v: v in (0, 1), "1", "scaled attention is not supported"),
     "rope.scaling.yarn_ext_factor":  Allowed(lambda v: v in (-1, 0), "0", "yarn is not supported"),
 }
-"""Keys that change the model: with these values it is still what we compute. 0 of a factor says none, as in llama.cpp."""
+"""Keys that change the model. With these values it is still a model that we compute. A factor of 0 says none, as in llama.cpp."""
 HARMLESS = frozenset((
     "tensor_data_layout", "rope.scaling.finetuned", "rope.scaling.original_context_length", "rope.scaling.yarn_beta_fast",
     "rope.scaling.yarn_beta_slow", "rope.scaling.yarn_log_multiplier", "attention.layer_norm_epsilon", "expert_weights_scale",
     "expert_weights_norm", "expert_gating_func", "decoder_start_token_id"))
-"""Book-keeping, and figures of what is refused where it is in use: other norms, other kinds of rope scaling, experts."""
+"""Book-keeping, and figures of things that another key would refuse: other norms, other kinds of rope scaling, experts."""
 
 
 class _Reader(GGUFReader):
@@ -155,12 +109,13 @@ def load(path: Path, tokenizer: Tokenizer | None = None) -> Model:
     if contents.metadata.get("split.count", 1) != 1:
         raise ModelError(path, "split.count", got=str(contents.metadata["split.count"]), expected="1: a whole model in one file",
                          hint="join the parts with llama-gguf-split --merge")
+    family = ARCHITECTURES[name]
     notes: list[str] = []
-    config = _config(contents, name, ARCHITECTURES[name], notes)
+    config = _config(contents, name, family, notes)
     tokenizer = tokenizer or read_tokenizer(path, contents.part("tokenizer.ggml."), notes)
     if tokenizer:
         check_vocabulary(config, tokenizer, tokenizer.file)
-    return Model(path, config, _tensors(contents, config), tokenizer, tuple(notes))
+    return Model(path, config, _tensors(contents, config, family), tokenizer, tuple(notes))
 
 
 def load_tokenizer(path: Path) -> Tokenizer:
@@ -218,92 +173,32 @@ def _damaged(path: Path, what: object) -> ModelError:
 # ------------------------------------------------------------------------------------------------ configuration
 
 
-def _config(contents: _Contents, name: str, a: Architecture, notes: list[str]) -> Config:
+def _config(contents: _Contents, name: str, family: Family, notes: list[str]) -> Config:
     options = Options(contents.file, contents.part(f"{name}."), f"{name}.")
-    dim, heads = options.size("embedding_length"), options.size("attention.head_count")
-    head_dim = options.whole("attention.key_length")
-    if head_dim is None:
-        if dim % heads:
-            raise options.error("attention.head_count", expected=f"a divisor of embedding_length, {dim}")
-        head_dim = dim // heads
-    check_head_dim(head_dim, contents.file, f"{name}.attention.key_length")
-    if options.whole("attention.value_length", head_dim) != head_dim or options.whole("rope.dimension_count", head_dim) != head_dim:
-        raise options.error("rope.dimension_count" if "rope.dimension_count" in options.values else "attention.value_length",
-                            expected=f"{head_dim}, the size of a head of keys")
-    scale = options.real("attention.scale", 0.0)                # 0 says none, as in llama.cpp
-    if scale and not np.isclose(scale, head_dim ** -0.5, rtol=1e-6):
-        raise options.error("attention.scale", expected=f"0, or one over the root of {head_dim}, the size of a head")
-    for key in ("expert_count", "expert_used_count", "attention.sliding_window"):
-        if options.whole(key, 0):
-            raise options.error(key, expected="0 or absent: not supported")
-    embedding = contents.tensors.get("token_embd.weight")
-    if embedding is None:
-        raise ModelError(contents.file, "tensor token_embd.weight", got="missing", expected="the embedding")
-    vocab = options.whole("vocab_size", embedding.matrix[0]) or 0
+    config = family.gguf_config(name, options, contents.tensors)
     tokens = Options(contents.file, contents.part("tokenizer.ggml."), "tokenizer.ggml.")
-    stop = tokens.tokens("eos_token_id") | tokens.tokens("eot_token_id")
-    config = Config(
-        name, vocab, dim, options.size("block_count"), heads, options.whole("attention.head_count_kv", heads) or 0, head_dim,
-        options.size("feed_forward_length"), options.size("context_length"), options.real("attention.layer_norm_rms_epsilon"),
-        activation=a.activation, biases=frozenset(role for role in LINEARS if f"blk.0.{NAMES[role]}.bias" in contents.tensors),
-        qk_norm=a.qk_norm, sub_norms=a.sub_norms, rope=_rope(contents, options, head_dim, a),
-        tied="output.weight" not in contents.tensors, int8_activations=a.sub_norms and _ternary(contents),
-        bos=tokens.whole("bos_token_id"), stop=stop)
+    config = replace(config, bos=tokens.whole("bos_token_id"), stop=tokens.tokens("eos_token_id") | tokens.tokens("eot_token_id"))
     options.check_rest(HARMLESS, ALLOWED)
     notes += options.notes
-    names = {field: f"{name}.{key}" for field, key in FIELDS.items()}
+    names = {field: f"{name}.{key}" for field, key in family.gguf_keys.items()}
     check_config(config, contents.file, {**names, "bos": "tokenizer.ggml.bos_token_id", "stop": "tokenizer.ggml.eos_token_id"})
     return config
-
-
-def _ternary(contents: _Contents) -> bool:
-    """True if every matrix of the layers is."""
-    return all(tensor.levels == TERNARY for tensor in contents.tensors.values()
-               if tensor.name.startswith("blk.") and len(tensor.shape) == 2)
-
-
-def _rope(contents: _Contents, options: Options, head_dim: int, a: Architecture) -> Rope:
-    theta = options.real("rope.freq_base", 10000.0)
-    if not 0 < theta < np.inf:
-        raise options.error("rope.freq_base", expected="a positive number")
-    frequencies: F32 = rope_frequencies(head_dim, theta)
-    scaled = options.choice("rope.scaling.type", {"none": False, "linear": True}, "linear")
-    factor = options.real("rope.scaling.factor", options.real("rope.scale_linear", 0.0))
-    if factor < 0 or not np.isfinite(factor):
-        raise options.error("rope.scaling.factor", expected="a positive number")
-    if scaled:
-        frequencies = frequencies / np.float32(factor or 1)     # 0 says none, as in llama.cpp
-    if a.rope_factors and FACTORS in contents.tensors:
-        factors = check_shape(contents.tensors[FACTORS], (head_dim // 2,), "factors of the frequencies").vector()
-        if (factors <= 0).any():
-            raise ModelError(contents.file, f"tensor {FACTORS}", got=str(factors.min()), expected="positive factors")
-        frequencies = frequencies / factors
-    return Rope(tuple(frequencies.tolist()), adjacent=a.adjacent)
 
 
 # ------------------------------------------------------------------------------------------------ tensors by role
 
 
-def _tensors(contents: _Contents, c: Config) -> dict[str, Tensor]:
+def _tensors(contents: _Contents, c: Config, family: Family) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     for role, shape in roles(c):
-        name = _name(role)
+        name = family.gguf.of(role)
         if name not in contents.tensors:
             raise ModelError(contents.file, f"tensor {name}", got="missing", expected=f"{shown(shape)}, for {role}",
                              hint=nearest(name, contents.tensors))
         tensors[role] = check_shape(contents.tensors[name], shape, role)
-    used = {tensor.name for tensor in tensors.values()} | ({FACTORS} if ARCHITECTURES[c.architecture].rope_factors else set())
+    used = {tensor.name for tensor in tensors.values()}
     for name in contents.tensors:
-        if name not in used:
+        if name not in used and not name.endswith(family.gguf.others):
             raise ModelError(contents.file, f"tensor {name}", got="not a part of the model",
                              expected=f"the tensors of {c.architecture} as its metadata describes it")
     return tensors
-
-
-def _name(role: str) -> str:
-    """The file's name of a role: layers.3.q.bias is blk.3.attn_q.bias."""
-    base, part = (role.removesuffix(".bias"), "bias") if role.endswith(".bias") else (role, "weight")
-    if base.startswith("layers."):
-        _, layer, kind = base.split(".")
-        return f"blk.{layer}.{NAMES[kind]}.{part}"
-    return f"{NAMES[base]}.{part}"

@@ -1,8 +1,20 @@
-"""Options of config.json that are not read: those that do not matter, and those that matter, with the values that we can do."""
+"""Options of config.json: what all families read alike, and what none reads: harmless, or allowed with certain values."""
 
 from __future__ import annotations
 
-from compiler.frontends.options import Allowed
+from compiler.frontends.options import Allowed, Options
+
+ACTIVATIONS = {"silu": "silu", "swish": "silu", "relu": "relu", "relu2": "relu2", "gelu_new": "gelu", "gelu_pytorch_tanh": "gelu"}
+"""Ours, by the names of transformers."""
+
+
+def positions(options: Options, default: int) -> int:
+    """Positions that a model was made for. Conversions of the first LLaMA call them max_sequence_length, or do not say."""
+    said = options.whole("max_position_embeddings", options.whole("max_sequence_length"))
+    if said is None:
+        options.notes.append(f"max_position_embeddings is missing: {default} positions, as in transformers")
+    return default if said is None else said
+
 
 _HARMLESS = """
     architectures model_type transformers_version torch_dtype dtype _name_or_path auto_map use_cache pretraining_tp return_dict
@@ -37,4 +49,4 @@ ALLOWED: dict[str, Allowed] = {
     "num_experts":                   Allowed(lambda v: not v, "none", "mixtures of experts are not supported"),
     "alibi":                         Allowed(lambda v: not v, "false", "ALiBi positions are not supported"),
 }
-"""Options that are known and change the model: with these values it is still what we compute."""
+"""Options that change the model. With these values it is still a model that we compute."""

@@ -1,7 +1,7 @@
 """Hugging Face directories: config.json, safetensors, tokenizer.json or tokenizer.model.
 
-Which tensor plays which role is in the tables NAMES and OPT_NAMES; a tensor that none of them names, or that the configuration
-leaves no room for, is refused. BitNet's ternary matrices stay codes and a scale.
+The family of the model says which tensor has which role (families/). A tensor without a role in this configuration is refused.
+BitNet's ternary matrices stay codes and a scale.
 
 tie_word_embeddings says that the head is the embedding. A file may have one of the two for both, under either name; has it both and
 they differ, the head is the file's. Source: transformers, modeling_utils.py, tie_weights.
@@ -10,7 +10,6 @@ they differ, the head is the file's. Source: transformers, modeling_utils.py, ti
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,34 +17,17 @@ from pathlib import Path
 import numpy as np
 
 from compiler.errors import ModelError, shown
+from compiler.frontends.families import CLASSES
 from compiler.frontends.hf_config import Quantisation, read_config
 from compiler.frontends.options import Options
 from compiler.frontends.shards import Stored, open_shards, read_json, refuse_dtype
-from compiler.model.model import Config, Model, check_shape, check_vocabulary, roles
+from compiler.model.model import LINEARS, Config, Model, check_shape, check_vocabulary, roles
 from compiler.model.tensors import F32, TERNARY, Codes, FloatTensor, Region, Tensor
 from compiler.model.tokenizer import JsonTokenizer, SentencePieceTokenizer, Tokenizer
 from isa.hints import nearest
 
 FLOATS = {"F32": "f32", "F16": "f16", "BF16": "bf16"}
-LINEARS = frozenset(("q", "k", "v", "o", "gate", "up", "down"))
-
-NAMES = {                                       # without the first "model."; role.bias is NAME.bias, else NAME.weight
-    "embedding": "embed_tokens", "final_norm": "norm", "head": "lm_head",
-    "attention_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm",
-    "q": "self_attn.q_proj", "k": "self_attn.k_proj", "v": "self_attn.v_proj", "o": "self_attn.o_proj",
-    "q_norm": "self_attn.q_norm", "k_norm": "self_attn.k_norm",
-    "attention_sub_norm": "self_attn.attn_sub_norm", "ffn_sub_norm": "mlp.ffn_sub_norm",
-    "gate": "mlp.gate_proj", "up": "mlp.up_proj", "down": "mlp.down_proj",
-}
-OPT_NAMES = {
-    "embedding": "decoder.embed_tokens", "positions": "decoder.embed_positions", "final_norm": "decoder.final_layer_norm",
-    "project_in": "decoder.project_in", "project_out": "decoder.project_out", "head": "lm_head",
-    "attention_norm": "self_attn_layer_norm", "ffn_norm": "final_layer_norm",
-    "q": "self_attn.q_proj", "k": "self_attn.k_proj", "v": "self_attn.v_proj", "o": "self_attn.out_proj",
-    "up": "fc1", "down": "fc2",
-}
 COMPARED = 1 << 24                              # bytes of two tensors that are held against each other at once
-UNUSED = re.compile(r".*rotary_emb\.inv_freq")  # computed from the configuration
 
 
 def load(directory: Path, tokenizer: Tokenizer | None = None) -> Model:
@@ -139,7 +121,7 @@ def _tensors(directory: Path, c: Config, quantisation: Quantisation | None, stor
                 tensor = AbsmeanTensor(tensor.name, tensor.shape, tensor.format, TERNARY, floats=tensor)
         tensors[role] = check_shape(tensor, shape, role)
     for name in stored.keys() - used:
-        if not UNUSED.fullmatch(name):
+        if not name.endswith(CLASSES[c.architecture].hf.others):
             raise ModelError(stored[name].region.file, f"tensor {stored[name].name}", got="not a part of the model",
                              expected=f"the tensors of {c.architecture} as config.json describes it",
                              hint="an option of config.json may be wrong, such as a bias")
@@ -147,14 +129,8 @@ def _tensors(directory: Path, c: Config, quantisation: Quantisation | None, stor
 
 
 def _name(c: Config, role: str) -> str:
-    """The file's name of a role: layers.3.q.bias is layers.3.self_attn.q_proj.bias."""
-    names = OPT_NAMES if c.architecture == "OPTForCausalLM" else NAMES
-    base, part = (role.removesuffix(".bias"), "bias") if role.endswith(".bias") else (role, "weight")
-    if base.startswith("layers."):
-        prefix, layer, kind = base.split(".")
-        prefix = f"decoder.{prefix}" if names is OPT_NAMES else prefix
-        return f"{prefix}.{layer}.{names[kind]}.{part}"
-    return f"{names[base]}.{part}"
+    """The file's name of a role, without "model." at the beginning."""
+    return CLASSES[c.architecture].hf.of(role)
 
 
 def module_name(c: Config, role: str) -> str:

@@ -80,7 +80,7 @@ class Config:
     final_norm: bool = True
     activation: str = "silu"    # silu, gelu, relu, relu2
     gated: bool = True          # activation(gate) * up, else activation(up)
-    biases: frozenset[str] = frozenset()        # of q, k, v, o, gate, up, down
+    biases: frozenset[str] = frozenset()        # the LINEARS that have one
     qk_norm: bool = False       # rmsnorm of each head of queries and keys
     sub_norms: bool = False     # rmsnorm before o and before down (BitNet)
     rope: Rope | None = None
@@ -139,6 +139,9 @@ def _short(value: object) -> str:
 
 
 # ------------------------------------------------------------------------------------------------ roles
+
+LINEARS = ("q", "k", "v", "o", "gate", "up", "down")
+"""The matrices of a layer that multiply a vector."""
 
 
 def layer_roles(c: Config) -> Iterator[tuple[str, tuple[int, ...]]]:

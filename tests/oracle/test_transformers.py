@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from compiler.frontends import load
-from compiler.frontends.families import hint
-from compiler.frontends.hf_config import ARCHITECTURES, read_config
+from compiler.frontends.families import CLASSES
+from compiler.frontends.hf_config import read_config
 from compiler.frontends.options import Options
+from compiler.frontends.unsupported import hint
 from compiler.graph import EXACT
 from tests.oracle.checkpoints import (
     CLEAR,
@@ -174,7 +175,7 @@ def test_defaults_are_those_of_transformers(name: str) -> None:
         assert ours.embedding_dim == 0 and theirs.word_embed_proj_dim == 20480
 
 
-@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
+@pytest.mark.parametrize("name", sorted(CLASSES))
 def test_every_option_of_their_classes_is_known(name: str) -> None:
     """Read, or known to change nothing: no note."""
     theirs = getattr(transformers, name.replace("ForCausalLM", "Config"))().to_json_string(use_diff=False)
@@ -187,7 +188,7 @@ def test_none_of_their_other_classes_is_taken_for_one_of_ours() -> None:
     """And what most of them have that is missing here is said."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as names
 
-    hints = {name: hint(name, ARCHITECTURES) for name in names.values() if isinstance(name, str) and name not in ARCHITECTURES}
+    hints = {name: hint(name, CLASSES) for name in names.values() if isinstance(name, str) and name not in CLASSES}
     assert len(hints) > 100 and not [name for name, said in hints.items() if "did you mean" in said]
     assert sum(not said for said in hints.values()) < len(hints) / 3
 

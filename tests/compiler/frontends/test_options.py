@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from compiler.errors import ModelError
-from compiler.frontends import families, gguf, hf_config, load
+from compiler.frontends import load, unsupported
+from compiler.frontends.families import ARCHITECTURES, CLASSES
 from compiler.frontends.options import neutral, words
 from compiler.graph import Executor, build
 from compiler.model.model import Model
@@ -171,15 +172,15 @@ def test_what_a_family_lacks_is_said(name: str, lacks: str, folder: Path) -> Non
     assert lacks in error.value.hint and "did you mean" not in error.value.hint
 
 
-@pytest.mark.parametrize("known", [hf_config.ARCHITECTURES, gguf.ARCHITECTURES])
+@pytest.mark.parametrize("known", [CLASSES, ARCHITECTURES])
 def test_no_other_family_is_taken_for_one_of_ours(known: dict[str, Any]) -> None:
     """Only a slip in writing is."""
     import gguf as library
 
     others = {*library.MODEL_ARCH_NAMES.values(), "MixtralForCausalLM", "Phi4ForCausalLM", "Qwen4ForCausalLM", "OPT2ForCausalLM"}
     for name in others - set(known):
-        assert "did you mean" not in families.hint(name, known), name
-    assert "GGUF" in families.hint("BitnetForCausalLM", known)
+        assert "did you mean" not in unsupported.hint(name, known), name
+    assert "GGUF" in unsupported.hint("BitnetForCausalLM", known)
     for name in known:
-        assert families.hint(name.swapcase(), known) == f"did you mean {name!r}?"
-        assert families.hint(name, known) == f"did you mean {name!r}?"
+        assert unsupported.hint(name.swapcase(), known) == f"did you mean {name!r}?"
+        assert unsupported.hint(name, known) == f"did you mean {name!r}?"

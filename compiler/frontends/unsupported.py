@@ -1,7 +1,7 @@
-"""What other families of models compute that ours do not: the hint behind an architecture that is not supported.
+"""Families of models that are not supported, and what they compute that ours do not: the hint of an error.
 
-Names are those of transformers' classes and of GGUF's general.architecture; both are looked up alike. What a family has that is
-missing here is said. No name is proposed that is merely spelt like it: a file whose architecture is edited gives wrong text.
+Names are the classes of transformers and general.architecture of GGUF. The hint says what is missing here. It never proposes the
+name of another family: a user who edits the name in a file would get wrong text.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ _EXPERTS = "a mixture of experts: a router that picks feed-forward layers for ea
 _RECURRENT = "state-space or recurrent layers in place of attention"
 _BESIDE = "attention and feed-forward layer side by side, of one norm"
 
-# What a name begins with, in small letters without - _ and . ; what such a model has. The first that fits counts.
-_FAMILIES: tuple[tuple[str, str], ...] = (
+# The beginning of a name, in small letters without - _ and . , and what such a model has. The first row that fits counts.
+_LACKS: tuple[tuple[str, str], ...] = (
     (r".*(conditionalgeneration|vision|vlm?(moe)?$|vlfor|audio|speech|ocr)|clip|llava|chameleon|fuyu|mllama|whisper|musicgen",
      "images or sound at its input, or an encoder (the language model in it may be saved alone, under its own class)"),
     (r".*(sequenceclassification|tokenclassification|questionanswering|maskedlm)", "a head that is no language model's"),
@@ -51,21 +51,21 @@ _FAMILIES: tuple[tuple[str, str], ...] = (
 
 
 _NEAR = {"BitnetForCausalLM": "a class of its own (1bitLLM's), with other tensors than BitNetForCausalLM; its GGUF files are read"}
-"""Names that are no slip, though only a letter is another."""
+"""Names of other families that differ from one of ours by a letter."""
 
 
 def hint(name: str, known: Iterable[str]) -> str:
-    """What the model of this name has that is not supported; the name that was meant, for a slip in writing; or ""."""
+    """What the model of this name has that is not supported; or, for a typing error, the name that was meant; or ""."""
     if name in _NEAR:
         return _NEAR[name]
     known = list(known)
     plain = _plain(name)
     if slip := next((ours for ours in known if _plain(ours) == plain), None):
         return f"did you mean {slip!r}?"
-    lacks = next((lacks for pattern, lacks in _FAMILIES if re.match(pattern, plain)), "")
+    lacks = next((lacks for pattern, lacks in _LACKS if re.match(pattern, plain)), "")
     if lacks:
         return f"such a model has {lacks}; that is not supported"
-    number = re.sub(r"\D", "", name)            # another number is another family, not a slip
+    number = re.sub(r"\D", "", name)            # another number is another family, not a typing error
     return nearest(name, (ours for ours in known if re.sub(r"\D", "", ours) == number), cutoff=0.9)
 
 
