@@ -119,7 +119,7 @@ class Assembler:
         self.main = main
         self.preprocessor = Preprocessor(main, include_paths, evaluate=self._evaluate, is_defined=self.symbols.is_defined,
                                          report=self.report, budget=self.budget, include_only=include_only)
-        self.machine: Preset | None = None
+        self.preset: Preset | None = None
         self.meta: dict[str, Any] = {}
         self.units: dict[str, Site] = {}                                # whose instructions there are: where first
         for symbol, value in defines.items():
@@ -137,14 +137,14 @@ class Assembler:
         if self._exhausted:                     # what follows would be about a source that was not read to its end
             return self._result(None, [])
         try:
-            self.machine = self.machine or load_preset(self._machine_name)
+            self.preset = self.preset or load_preset(self._machine_name)
         except (PresetError, OSError) as error:
             self._report_file(str(error).removeprefix("error: "))
-            self.machine = load_preset("slim")
+            self.preset = load_preset("slim")
         sections = list(self.sections.values())
         self._pad_code(sections)
         made: list[Section] = []
-        if lay_out(sections, self.machine, self.symbols.value, self._report_layout):
+        if lay_out(sections, self.preset, self.symbols.value, self._report_layout):
             self._fill_in(sections)
             # Also those of size 0: they may hold code whose size could not be worked out, which is reported here.
             finished = [(section, self._finish(section)) for section in sections if not section.left_out]
@@ -154,12 +154,12 @@ class Assembler:
             for site, address in misplaced(self.marks):
                 self.report(site, SourceError(f"instruction at {address:#x}, which is not a multiple of 4",
                                               hint="put .balign 4 after the data before it"))
-            self._check_units(self.machine)
+            self._check_units(self.preset)
         symbols = list(self.symbols.symbols())
         program = None
         if not any(diagnostic.severity == "error" for diagnostic in self.diagnostics):
             made.sort(key=lambda section: ("a" not in section.flags, section.address))
-            program = Program(made, symbols, source_lines(self.marks, self.lines), self._entry(), self.machine.name, self.meta,
+            program = Program(made, symbols, source_lines(self.marks, self.lines), self._entry(), self.preset.name, self.meta,
                               units=tuple(unit for unit in UNITS if unit in self.units))
         return self._result(program, symbols)
 
@@ -312,7 +312,7 @@ class Assembler:
         if name.endswith(".toml"):
             self.preprocessor.check_allowed(Path(name))
         try:
-            self.machine = load_preset(name)
+            self.preset = load_preset(name)
         except (PresetError, OSError) as error:
             raise SourceError(str(error).removeprefix("error: ")) from None
 

@@ -77,7 +77,7 @@ class Product:
     def __init__(self, form: str, rows: int, cols: int, repeats: int) -> None:
         self.program, self.machine, self.repeats = asm.assemble(PRODUCT.format(form=form)), Machine("gddr6-aim"), repeats
         self.machine.load(self.program)
-        banks, size = self.machine.machine.banks, 1 if form == "i8" else 2
+        banks, size = self.machine.preset.banks, 1 if form == "i8" else 2
         tiles, chunk = rows // BANKS, min(banks.row_bytes, cols * size)
         chunks, rest = divmod(cols * size, chunk)
         assert tiles * BANKS == rows and rest == 0

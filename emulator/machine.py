@@ -91,8 +91,8 @@ class Machine(ReferenceMachine):
         self._block[context.POOL] = self._pool.address if self._pool else 0
         self._counted = np.zeros(COUNTED_ENTRIES * COUNTED_WORDS, np.int64)
         self._block[context.COUNTED_TABLE] = self._counted.ctypes.data
-        if self.machine.banks:
-            self._banks = organisation_table(self.machine.banks)
+        if self.preset.banks:
+            self._banks = organisation_table(self.preset.banks)
             self._block[context.BANKS] = self._banks.ctypes.data
         self._spans = np.zeros((0, SPAN_WORDS), np.int64)
         self._pieces: list[Piece] = []                      # by rising base, and the bytes of the longest
@@ -138,7 +138,7 @@ class Machine(ReferenceMachine):
             return [base, len(view), view.ctypes.data, int(region.writable), ports, read, write, int(not region.writable)]
 
         rows = [span(region, base, view) for region, base, view in self.memory.spans() if region.name != "mmio"]
-        dram = self.machine.region("dram").base
+        dram = self.preset.region("dram").base
         rows.sort(key=lambda row: row[0] != dram)
         self._spans = np.array(rows, np.int64).reshape(-1, SPAN_WORDS)
         self._block[context.SPANS] = self._spans.ctypes.data
@@ -221,7 +221,7 @@ class Machine(ReferenceMachine):
     def _guard(self) -> None:
         """Have the loop leave alone the writes to code and to what is watched."""
         watched = [*self.watchpoints, *(place for _, _, writes in self._hooks for place in writes)]
-        top = max(region.end for region in self.machine.regions)            # beyond it nothing is ever written
+        top = max(region.end for region in self.preset.regions)             # beyond it nothing is ever written
         self._bounds, self._guards = np.zeros((0, 2), np.uint64), np.zeros((0, 2), np.int64)
         self._guard_also([(start, min(size, top - start)) for start, size in watched if start < top], self._ranges)
 
@@ -243,7 +243,7 @@ class Machine(ReferenceMachine):
         """Decode what stands in memory from `start` to `end`, a part of the piece."""
         part = slice((start - piece.base) // 4, (end - piece.base) // 4)
         words = self._words(start, end).copy()
-        code = decode_words(words, self.machine.units)
+        code = decode_words(words, self.preset.units)
         self._compile(code)                     # takes long: Ctrl-C there must leave no words behind as if they were decoded
         self._patched = ()
         piece.code[part], piece.operations[part], piece.words[part] = code, code[:, OPERATION], words

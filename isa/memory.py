@@ -22,10 +22,10 @@ from isa.traps import Cause, Trap
 class Memory:
     """Bytes by address. All methods raise Trap for an access that the machine does not allow."""
 
-    def __init__(self, machine: Preset) -> None:
+    def __init__(self, preset: Preset) -> None:
         """Raises PresetError where the host has no address space for the regions (about 48 GiB for machine slim)."""
-        self.machine = machine          # behind the registers of its devices mmio holds nothing
-        self.regions = tuple(replace(r, size=DEVICE_BYTES) if r.name == "mmio" else r for r in machine.regions)
+        self.preset = preset            # behind the registers of its devices mmio holds nothing
+        self.regions = tuple(replace(r, size=DEVICE_BYTES) if r.name == "mmio" else r for r in preset.regions)
         self._bytes: dict[str, Bytes] = {
             region.name: self._reserved(region) for region in self.regions if region.writable}
         self._mapped: list[tuple[int, Bytes]] = []          # (address, contents) of read-only sections
@@ -37,7 +37,7 @@ class Memory:
         except (OSError, OverflowError) as error:
             whole, limit = sum(r.size for r in self.regions if r.writable), pages.most_address_space()
             raise PresetError("", [Problem(
-                f"machine {self.machine.name}, region.{region.name}.size",
+                f"machine {self.preset.name}, region.{region.name}.size",
                 f"{region.size:,} bytes of address space are not to be had: {getattr(error, 'strerror', None) or error}",
                 f"room for {whole:,}, all regions that can be written" + (f"; `ulimit -v` allows {limit:,}" if limit else ""),
                 "raise `ulimit -v`, or choose a machine with smaller regions; memory is taken for what is touched")]) from None
@@ -54,7 +54,7 @@ class Memory:
             region = self.region(section.address, section.size)
             if region is None:
                 raise ProgramError(f"section {section.name} at {section.address:#x}..{section.end:#x} lies in no region of "
-                                   f"machine {self.machine.name}", path=program.path,
+                                   f"machine {self.preset.name}", path=program.path,
                                    hint="`slimulator machines NAME` prints the regions; choose a machine that has the room")
             if region.name == "mmio":
                 raise ProgramError(f"section {section.name} at {section.address:#x} lies in device registers", path=program.path,
@@ -82,7 +82,7 @@ class Memory:
         start, size = addresses.start, addresses.stop - addresses.start
         region = self.region(start, size) if size > 0 else None
         if region is None:
-            raise IndexError(f"memory[{start:#x}:{addresses.stop:#x}] does not lie in one region of {self.machine.name}: "
+            raise IndexError(f"memory[{start:#x}:{addresses.stop:#x}] does not lie in one region of {self.preset.name}: "
                              + ", ".join(f"{r.name} {r.base:#x}..{r.base + r.size:#x}" for r in self.regions))
         try:
             return self.view(region, start, size)

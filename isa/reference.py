@@ -148,19 +148,19 @@ class ReferenceMachine(Vocabulary):
     def _load(self, program: Program | str | os.PathLike[str]) -> None:
         if not isinstance(program, Program):
             program = Program.load(Path(program))
-        program.check_machine(self.machine)
+        program.check_machine(self.preset)
         self.memory.load(program)
         self.program = program
         self.pc = program.entry
         self.exit_code = None
-        dram = self.machine.region("dram")
+        dram = self.preset.region("dram")
         self.x[2] = dram.base + dram.size - _STACK_ROOM
         for name in ("tohost", "fromhost"):
             symbol = program.symbol(name)
             if symbol is not None:
                 region = self.memory.region(symbol.value, 8)
                 if region is None or not region.writable:
-                    raise ProgramError(f"the symbol {name} is {symbol.value:#x}, where machine {self.machine.name} has no 8 bytes "
+                    raise ProgramError(f"the symbol {name} is {symbol.value:#x}, where machine {self.preset.name} has no 8 bytes "
                                        "to write", hint=f"{name} is a register of the host-target interface: rename the symbol, "
                                                         "or let it name a .dword in writable memory")
                 setattr(self, name, symbol.value)
@@ -201,7 +201,7 @@ class ReferenceMachine(Vocabulary):
         """Pickled, a machine is a snapshot, its program, its host, and what stops it and looks on. Raises SnapshotError."""
         from isa.snapshot import packed, unpacked
         snapshot = packed(self)                                 # first: a prompt that cannot be pickled becomes a list there
-        return (unpacked, (type(self), snapshot, self.program, self.machine, self.host, self._options()),
+        return (unpacked, (type(self), snapshot, self.program, self.preset, self.host, self._options()),
                 {"breakpoints": self.breakpoints, "watchpoints": self.watchpoints, "_hooks": self._hooks,
                  "_visits": None if self._visits is None else self.visits})
 
@@ -397,8 +397,8 @@ class ReferenceMachine(Vocabulary):
         self.next_pc = self.pc + 4
         self.unit = row.unit if row.is_xslim else "core"
         if row.is_xslim:
-            if not self.machine.has_unit(row.unit):
-                raise Trap(Cause.ILLEGAL_INSTRUCTION, detail=f"machine {self.machine.name} has no {row.unit} unit")
+            if not self.preset.has_unit(row.unit):
+                raise Trap(Cause.ILLEGAL_INSTRUCTION, detail=f"machine {self.preset.name} has no {row.unit} unit")
             self.count(f"{row.unit}.ops")
         values: dict[str, Any] = {
             operand.name: self.x[self.fields[operand.name]] if operand.is_register else self.fields[operand.name]

@@ -116,7 +116,7 @@ def _arrays(machine: ReferenceMachine, program: Program) -> Iterator[tuple[str, 
     header = {"format": FORMAT, "isa_version": ISA_VERSION, "pc": machine.pc, "exit_code": machine.exit_code,
               "prompt": prompt, "tokens": host.tokens, "written": host.written, "parts": parts, "state": list(state),
               "program": {"path": program.path and os.path.abspath(program.path), "fingerprint": fingerprint(program)},
-              "preset": machine.machine.file.model_dump(mode="json")}
+              "preset": machine.preset.file.model_dump(mode="json")}
     yield "header", np.frombuffer(json.dumps(header).encode(), np.uint8)
 
 
@@ -302,7 +302,7 @@ class Snapshot:
             x = self._array(archive, "x", "u8", (32,)).tolist()
             with self._damage():
                 for unit in UNITS.values():
-                    if machine.machine.has_unit(unit.name) and not unit.sound(machine.state, machine.parameter):
+                    if machine.preset.has_unit(unit.name) and not unit.sound(machine.state, machine.parameter):
                         raise ValueError(f"the state of unit {unit.name} is none that it can have")
                 if x[0]:
                     raise ValueError(f"x[0] is {x[0]:#x}, expected 0")

@@ -38,10 +38,10 @@ class Vocabulary:
     names whose memory port it uses, `written` is the register that it has set.
     """
 
-    def __init__(self, machine: Preset, host: services.Host) -> None:
-        self.machine = machine
+    def __init__(self, preset: Preset, host: services.Host) -> None:
+        self.preset = preset
         self.host = host
-        self.memory = Memory(machine)
+        self.memory = Memory(preset)
         self.pc = self.next_pc = 0
         self.x = [0] * 32
         self.fields: dict[str, int] = {}
@@ -53,12 +53,12 @@ class Vocabulary:
         for csr in CSRS.values():
             self.csr_values[csr.address] = csr.reset
         self.state: dict[str, npt.NDArray[Any]] = {
-            array.name: np.full(machine.length(array.length), array.reset, array.dtype)
-            for unit in UNITS.values() if machine.has_unit(unit.name) for array in unit.state}
+            array.name: np.full(preset.length(array.length), array.reset, array.dtype)
+            for unit in UNITS.values() if preset.has_unit(unit.name) for array in unit.state}
         self._reads: list[tuple[int, int]] = []                         # (address, bytes), for those who observe
         self._writes: list[tuple[int, Bytes, Bytes]] = []               # (address, destination view, new bytes)
         self._state_writes: list[tuple[str, int, npt.NDArray[Any]]] = []
-        mmio = machine.region("mmio").base
+        mmio = preset.region("mmio").base
         self.tohost, self.fromhost, self.console = (mmio + r for r in (services.TOHOST, services.FROMHOST, services.CONSOLE))
 
     @property
@@ -250,7 +250,7 @@ class Vocabulary:
             raise Trap(cause, address, self._nowhere(address, size))
         if self.unit not in region.ports:
             raise Trap(Cause.PORT, address, f"unit {self.unit} has no port to {region.name}; it reaches "
-                       + ", ".join(r.name for r in self.machine.regions if self.unit in r.ports))
+                       + ", ".join(r.name for r in self.preset.regions if self.unit in r.ports))
         if region.name == "mmio" and not any(
                 register <= address and address + size <= register + services.REGISTER_BYTES for register in self.devices):
             raise Trap(cause, address, self._nowhere(address, size))
@@ -258,16 +258,16 @@ class Vocabulary:
 
     def _mmio(self, address: int, size: int) -> Region | None:
         """mmio where no device has registers: who has no port to it is told that, there too."""
-        mmio = self.machine.region("mmio")
+        mmio = self.preset.region("mmio")
         return mmio if mmio.base <= address and address + size <= mmio.end else None
 
     def _nowhere(self, address: int, size: int) -> str:
         """Why nothing answers at some addresses, for a person."""
-        mmio = self.machine.region("mmio")
+        mmio = self.preset.region("mmio")
         if mmio.base <= address < mmio.end:
             return (f"no device has a register of {size} bytes at {address:#x}; of {services.REGISTER_BYTES} bytes are "
                     f"tohost {self.tohost:#x}, fromhost {self.fromhost:#x}, console {self.console:#x}")
-        return f"{size} bytes at {address:#x} do not lie in one region of {self.machine.name}"
+        return f"{size} bytes at {address:#x} do not lie in one region of {self.preset.name}"
 
     def _array(self, address: int, count: int, dtype: str) -> npt.NDArray[Any]:
         size = np.dtype(dtype).itemsize
@@ -331,12 +331,12 @@ class Vocabulary:
 
     def parameter(self, name: str) -> int:
         """A size of this machine, e.g. "lut.activations"."""
-        return self.machine.parameter(name)
+        return self.preset.parameter(name)
 
     @property
     def page_bytes(self) -> int:
         """Bytes of a flash page, 0 on a machine without flash."""
-        return self.machine.page_bytes
+        return self.preset.page_bytes
 
     def region_name(self, address: int) -> str:
         """The region that holds the byte at `address`, "" for none."""

@@ -44,7 +44,7 @@ def write_memory(machine: ReferenceMachine, address: int, data: bytes) -> None:
     """Change memory, code too. Raises DebugError where there is none, and in flash."""
     region = machine.memory.region(address & WORD, len(data))
     if region is None:
-        raise DebugError(f"{len(data)} bytes at {address & WORD:#x} do not lie in one region of {machine.machine.name}")
+        raise DebugError(f"{len(data)} bytes at {address & WORD:#x} do not lie in one region of {machine.preset.name}")
     if not region.writable:
         raise DebugError(f"{address & WORD:#x} lies in {region.name}, which is read-only")
     machine.memory.view(region, address & WORD, len(data))[:] = np.frombuffer(data, np.uint8)

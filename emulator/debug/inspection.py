@@ -95,8 +95,8 @@ def counters(session: Session, changes: bool, prefix: str = "") -> Iterator[str]
 def unit(session: Session, name: str) -> Iterator[str]:
     """The CSRs, counters and arrays of a unit. Raises DebugError for one that the machine does not have."""
     machine = session.machine
-    if name not in UNITS or not machine.machine.has_unit(name):
-        raise DebugError(f"machine {machine.machine.name} has no unit {name!r}; it has {', '.join(machine.machine.units)}")
+    if name not in UNITS or not machine.preset.has_unit(name):
+        raise DebugError(f"machine {machine.preset.name} has no unit {name!r}; it has {', '.join(machine.preset.units)}")
     yield UNITS[name].title
     yield from csrs(session, f"{name}.")
     yield from (line for line in counters(session, False, f"{name}.") if line.startswith(name))

@@ -122,14 +122,14 @@ class Viewer(CommandReader):
             case "registers":   self.say_all(inspection.registers(session))
             case "csrs":        self.say_all(inspection.csrs(session))
             case "counters":    self.say_all(inspection.counters(session, False))
-            case "units":       self.say_all(f"{name:<6} {UNITS[name].title}" for name in session.machine.machine.units)
+            case "units":       self.say_all(f"{name:<6} {UNITS[name].title}" for name in session.machine.preset.units)
             case "symbols":
                 found = sorted((s.value, s.name) for s in program.symbols if rest.strip() in s.name)
                 self.say_all([f"{address:#x}  {name}" for address, name in found] or ["no such symbol"])
             case "sections":
                 self.say_all(f"{s.address:#14x}..{s.end:#x}  {s.flags:<3}  {s.name}" for s in program.sections)
             case _:
-                preset = session.machine.machine
+                preset = session.machine.preset
                 self.say(f"{preset.name}: {preset.file.title}")
                 for region in preset.regions:
                     self.say(f"{region.base:#14x}..{region.end:#x}  {region.name:<5}  ports {', '.join(sorted(region.ports))}")

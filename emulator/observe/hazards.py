@@ -177,7 +177,7 @@ class HazardCheck:
     def _missing(self, who: int, queue: int, number: int) -> str:
         """The wait that would make operation `number` of a queue known to `who`."""
         name = QUEUES[queue]
-        preset = self.machine.machine
+        preset = self.machine.preset
         if not preset.has_unit("sync"):
             return f"a {name} operation that returns a value, between the two: machine {preset.name} has no sync unit"
         wait = "sync.wait" if who == CORE else f"sync.wait.{QUEUES[who]}"

@@ -64,7 +64,7 @@ class Report:
         if tokens := self.machine.host.tokens:
             left_out = self.machine.counter("tokens.emitted") - len(tokens)
             yield f"tokens: {f'({left_out:,} before) ' * (left_out > 0)}{' '.join(map(str, tokens))}"
-        yield (f"{self.result.reason} after {self.result.instructions:,} instructions on {self.machine.machine.name} "
+        yield (f"{self.result.reason} after {self.result.instructions:,} instructions on {self.machine.preset.name} "
                f"({self.engine} engine)")
         width = max(map(len, COUNTERS))
         for name, events in self.machine.counters.items():
@@ -96,7 +96,7 @@ class Report:
         pc = self.machine.pc
         within = program.before(pc) if self.machine.exit_code is not None else pc
         return {
-            "program": self.file, "machine": self.machine.machine.name, "engine": self.engine, "reason": result.reason,
+            "program": self.file, "machine": self.machine.preset.name, "engine": self.engine, "reason": result.reason,
             "exit_code": result.exit_code, "instructions": result.instructions,
             "pc": pc, "symbol": program.symbol_at(pc, within), "place": program.line_at(within),
             "counters": self.machine.counters, "output": host.output.decode("utf-8", "replace"),

@@ -19,7 +19,7 @@ class BankCases:
 
     def banks(self, case: Any, dims: dict[str, int]) -> None:
         """Channels, coordinates, and a state of the banks that mostly suits the command."""
-        banks, name = self.machine.banks, case.row.mnemonic
+        banks, name = self.preset.banks, case.row.mnemonic
         channels = self.random.choice(banks.channels, 1 + self.below(min(3, banks.channels)), replace=False)
         for word in range(4):
             mask = sum(1 << int(channel) % 64 for channel in channels if channel // 64 == word)
@@ -49,7 +49,7 @@ class BankCases:
 
     def numbers_in_banks(self, case: Any, channels: np.ndarray, row: int) -> None:
         """Numbers of the form that a macro form works on: in some banks, buffers, accumulators and tables."""
-        banks, form = self.machine.banks, case.row.mnemonic.rpartition(".")[2]
+        banks, form = self.preset.banks, case.row.mnemonic.rpartition(".")[2]
         form = form if form in ("f16", "bf16") else "i8"
 
         def numbers(size: int) -> np.ndarray:
@@ -68,7 +68,7 @@ class BankCases:
 
     def microprogram(self, case: Any, parity: int, write: bool) -> None:
         """Registers, and CRFs of instructions that mostly suit the command."""
-        banks = self.machine.banks
+        banks = self.preset.banks
         for name, count in (("grf_a", 128), ("grf_b", 128), ("srf", 16)):
             case.state[f"pim.{name}"] = self.array("f16", banks.channels * banks.blocks * count).view(np.float16)
         words = np.array([self.crf_word(parity, write) for _ in range(64)], np.uint32)

@@ -60,14 +60,14 @@ class MicroProgram:
 class Banks:
     """Open rows by (channel, bank), as far as any is open; micro-programs by channel. `peek` reads memory."""
 
-    machine: Preset
+    preset: Preset
     peek: Callable[[int, int], np.ndarray]
     rows: dict[tuple[int, int], int] = field(default_factory=dict)
     programs: defaultdict[int, MicroProgram] = field(default_factory=lambda: defaultdict(MicroProgram))
 
     def events(self, name: str, values: dict[str, int], csrs: dict[str, int], reads: Reads, writes: Writes) -> Counter[str]:
         """What a retired instruction has counted, without pim.ops. Takes the accesses of banks out of `reads` and `writes`."""
-        organisation = self.machine.banks
+        organisation = self.preset.banks
         assert organisation is not None
         mask = sum(csrs["pim.channel_mask" + (str(word) if word else "")] << 64 * word for word in range(4))
         channels = [channel for channel in range(organisation.channels) if mask >> channel & 1]

@@ -273,10 +273,10 @@ def sums(program: Program, preset: Preset | str, most: int) -> dict[str, int]:
     """What the instructions of a run on the reference engine add up to."""
     machine = ReferenceMachine(preset, Host(PROMPT))
     machine.load(program)
-    regions = {region.name: region for region in machine.machine.regions}
+    regions = {region.name: region for region in machine.preset.regions}
     total = dict.fromkeys([*EQUATIONS, "core.traps"], 0)
     before: list[tuple[int, np.ndarray | None]] = []
-    book = Banks(machine.machine, machine.peek)
+    book = Banks(machine.preset, machine.peek)
 
     def region_of(address: int) -> str:
         return next(name for name, region in regions.items() if region.base <= address < region.end)

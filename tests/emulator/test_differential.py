@@ -59,8 +59,8 @@ class Cases(BankCases):
 
     def __init__(self, pair: Pair, random: np.random.Generator) -> None:
         self.pair, self.random = pair, random
-        self.machine = pair.reference.machine
-        regions = {region.name: region for region in self.machine.regions}
+        self.preset = pair.reference.preset
+        regions = {region.name: region for region in self.preset.regions}
         # Places for operands: (first address, end, region). All of it is compared after every instruction.
         self.places = [(start, start + WINDOW, region) for region in regions.values() if region.writable and region.name != "mmio"
                        for start in (region.base, region.base + region.size - WINDOW)]
@@ -218,7 +218,7 @@ class Cases(BankCases):
 
     def lut(self, case: Case, dims: dict[str, int], words: set[str]) -> None:
         name = case.row.mnemonic
-        capacity = self.machine.parameter("lut.activations")
+        capacity = self.preset.parameter("lut.activations")
         length = self.length(min(capacity, 2000))
         kind = 2 if name == "lut.xnor" or self.chance(0.2) else 1
         x_group, group = (0 if self.chance(0.5) else 1 + self.below(40) for _ in range(2))
@@ -393,7 +393,7 @@ def pair(request):
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.mnemonic)
 def test_random_starts(pair, row, fuzzed):
-    machine = pair.reference.machine
+    machine = pair.reference.preset
     if not machine.has_unit(row.unit) or (machine is SMALL and row.unit != "pim"):       # on the small one all banks are compared
         return
     number = ROWS.index(row)

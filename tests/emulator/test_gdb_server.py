@@ -196,7 +196,7 @@ def test_memory(served) -> None:
     assert server.session.machine.peek(CELL, 6).tobytes() == b"\x01\x02#$}*"
     assert client.ask("X10000000,0:") == "OK"
     assert client.ask("m10000000,0") == ""
-    end = next(region.end for region in server.session.machine.machine.regions if region.name == "sram")
+    end = next(region.end for region in server.session.machine.preset.regions if region.name == "sram")
     assert client.ask(f"m{end - 4:x},10") == "00000000"         # as much as there is
     assert len(client.ask("m10000000,ffffffff")) == LARGEST
     for packet in ("m0,4", f"M{end - 1:x},2:0000", "M10000000,2:00", "M10000000,1:0", "M10000000,1", "X10000000,2:a", "m", "m1",

@@ -70,7 +70,7 @@ def place(pair, rng, data):
         data = wide.reshape(-1)[:(rows - 1) * stride + size if rows else 0]
     pair.set(lut__row_stride=int(stride))
     if rng.random() < 0.4:
-        address = pair.reference.machine.region("sram").end - data.size
+        address = pair.reference.preset.region("sram").end - data.size
         pair.place(address, data)
         return address
     return pair.put(data, gap=int(rng.integers(0, 16)))
@@ -126,7 +126,7 @@ def test_read_only_weights_are_counted_once_and_for_all(name):
     program = Program([Section(".text", "ax", DRAM, 4, [bytes(4096)]), Section(".weights", "a", FLASH, 4096, [other.tobytes()])],
                       [], [], DRAM)
     for each in pair.machines:
-        each.memory = type(each.memory)(each.machine)
+        each.memory = type(each.memory)(each.preset)
         each.load(program)
     sram = [each.peek(SRAM, 4 * rows) for each in pair.machines]
     for each in pair.machines:                                  # another program on the same machine: other weights there

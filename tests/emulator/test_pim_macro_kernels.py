@@ -65,7 +65,7 @@ def numbers(random, form: str, n: int) -> np.ndarray:
 def start(pair: Pair, form: str, seed: int, masks: int) -> np.random.Generator:
     """Banks full of numbers, buffers and accumulators too, some rows open."""
     random = np.random.default_rng(seed)
-    pair.place(HBM, numbers(random, form, pair.reference.machine.region("hbm").size // 2))
+    pair.place(HBM, numbers(random, form, pair.reference.preset.region("hbm").size // 2))
     reference = pair.reference.state
     pair.start_state = {
         "pim.global_buffer": numbers(random, form, len(reference["pim.global_buffer"]) // 2),
@@ -85,16 +85,16 @@ def start(pair: Pair, form: str, seed: int, masks: int) -> np.random.Generator:
 @pytest.mark.parametrize("form", ["f16", "bf16", "i8"])
 @pytest.mark.parametrize("masks", [1, 2, 3])
 def test_macs(pair, form, masks):
-    columns = pair.reference.machine.banks.columns
+    columns = pair.reference.preset.banks.columns
     for seed, opsize in enumerate((1, 2, 3, 7, 8, columns - 1, columns)):
         random = start(pair, form, seed, masks)
         first, second = random.integers(0, columns - opsize + 1, 2).tolist()
         pair.set(pim__column=first, pim__buffer_column=second)
         pair.run(f"pim.mac_abk.{form}", opsize=opsize, row=seed % 4)
-        pair.run(f"pim.mac_sbk.{form}", opsize=opsize, bank=seed % pair.reference.machine.banks.banks, row=1)
+        pair.run(f"pim.mac_sbk.{form}", opsize=opsize, bank=seed % pair.reference.preset.banks.banks, row=1)
         pair.set(pim__next_bank=1, pim__buffer_column=columns)
         pair.run(f"pim.mac_abk.{form}", opsize=opsize, row=seed % 4)
-        pair.run(f"pim.mac_sbk.{form}", opsize=opsize, bank=-seed % pair.reference.machine.banks.banks, row=2)
+        pair.run(f"pim.mac_sbk.{form}", opsize=opsize, bank=-seed % pair.reference.preset.banks.banks, row=2)
         pair.set(pim__next_bank=0)
         pair.fresh()
 
@@ -124,7 +124,7 @@ def test_adding_to_accumulators_cannot_fail_when_it_has_begun(function, form):
 @pytest.mark.parametrize("form", ["f16", "bf16", "i8"])
 def test_into_and_out_of_accumulators(pair, form):
     start(pair, form, 1, 3)
-    count = 2 * pair.reference.machine.banks.banks
+    count = 2 * pair.reference.preset.banks.banks
     bias = pair.put(np.random.default_rng(2).integers(0, 256, 4 * count, np.uint8))
     pair.run(f"pim.wr_bias.{form}", bias=bias)
     pair.run(f"pim.rd_mac.{form}", dst=OUT)
@@ -147,7 +147,7 @@ def test_activations(pair, form):
 
 @pytest.mark.parametrize("masks", [1, 2, 3])
 def test_columns_and_buffers(pair, masks):
-    organisation = pair.reference.machine.banks
+    organisation = pair.reference.preset.banks
     random = start(pair, "i8", 3, masks)
     x = pair.put(random.integers(0, 256, 1024, np.uint8), gap=3)
     for first, second, opsize in ((0, 0, organisation.columns), (3, 5, 7), (organisation.columns - 1, 0, 1)):
@@ -166,11 +166,11 @@ def test_columns_and_buffers(pair, masks):
 @pytest.mark.parametrize("form", ["f16", "bf16"])
 def test_element_wise(pair, form):
     random = start(pair, form, 4, 3)
-    groups_of = pair.reference.machine.banks.banks // pair.reference.machine.banks.bank_groups
+    groups_of = pair.reference.preset.banks.banks // pair.reference.preset.banks.bank_groups
     for mask in ((1 << 64) - 1, 1, 2, 0):
         pair.set(pim__group_mask=mask)
         done = pair.run(f"pim.ewmul.{form}", opsize=5, row=2)
-        assert (done.trap is None) == (groups_of >= 3 and mask & (1 << pair.reference.machine.banks.bank_groups) - 1 != 0)
+        assert (done.trap is None) == (groups_of >= 3 and mask & (1 << pair.reference.preset.banks.bank_groups) - 1 != 0)
     y, x = (pair.put(numbers(random, form, 512)) for _ in range(2))
     for opsize in (0, 1, 2, 31):
         pair.run(f"pim.ewadd.{form}", y=y, x=x, opsize=opsize)

@@ -193,7 +193,7 @@ def test_a_random_program_stopped_anywhere(tmp_path: Path, lines: list[str], dat
 
 def test_a_snapshot_holds_what_differs_and_no_more(work: Path, tmp_path: Path) -> None:
     machine = start(Machine, work)
-    dram = machine.machine.region("dram")
+    dram = machine.preset.region("dram")
     machine.peek(dram.base + (9 << 30), 1)[:] = 1                   # far out in a region of 16 GiB
     machine.peek(dram.base + (5 << 30), 4096)[:] = 0                # touched, but as it was
     at = machine.program.symbol("ones").value
@@ -216,7 +216,7 @@ def test_without_a_page_map_all_memory_is_looked_at(work: Path, tmp_path: Path, 
     machine.load(Program.load(work))
     machine.run(60)
     machine.save(tmp_path / "a.slim")
-    everything = {region.size for region in machine.machine.regions}
+    everything = {region.size for region in machine.preset.regions}
     monkeypatch.setattr(pages, "touched", lambda contents: [(0, len(contents))] if len(contents) < 1 << 24 else [])
     assert max(everything) > 1 << 24                                # hbm is left out: it is not touched here
     machine.save(tmp_path / "b.slim")

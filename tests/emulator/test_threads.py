@@ -79,7 +79,7 @@ def test_attention(pair, operation, form):
 
 @pytest.mark.parametrize("form", ["f16", "bf16", "i8"])
 def test_macs_in_banks(pair, form):
-    banks = pair.reference.machine.banks
+    banks = pair.reference.preset.banks
     for seed, channels in enumerate(((0,), (1, 2, 40), (0, 3, 5, 8, 13, 21, 34, 63))[:RUNS]):
         rng = np.random.default_rng(seed)
         pair.fresh()

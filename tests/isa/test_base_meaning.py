@@ -289,7 +289,7 @@ def test_stores(machine: ReferenceMachine, mnemonic: str) -> None:
 
 @pytest.mark.parametrize(("mnemonic", "cause"), [("lw", Cause.LOAD_ACCESS), ("sd", Cause.STORE_ACCESS)])
 def test_access_outside_memory_traps(machine: ReferenceMachine, mnemonic: str, cause: Cause) -> None:
-    dram = machine.machine.region("dram")
+    dram = machine.preset.region("dram")
     for address in (0, dram.base + dram.size - 2, ALL):
         machine.x[5], machine.x[7] = address, 77
         report = step(machine, mnemonic, rs1=5, imm=0, **({"rs2": 6} if mnemonic == "sd" else {"rd": 7}))

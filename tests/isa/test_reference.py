@@ -306,7 +306,7 @@ def test_devices_listen_to_the_core_alone():
 
 def test_ports_and_region_ends_are_checked():
     m = machine([op("vec.relu.f32", dst=A0, x=A1, n=A2)], preset="slim-llama")
-    sram = m.machine.region("sram")
+    sram = m.preset.region("sram")
     m.x[A0], m.x[A1], m.x[A2] = SRAM, TEXT, 1
     report = m.step()
     assert report.cause == Cause.PORT and "vec has no port to dram; it reaches sram" in report.detail
@@ -328,7 +328,7 @@ def test_nan_results_are_canonical():
 
 def test_flash_is_mapped_read_only_and_empty_where_the_program_puts_nothing():
     p = program([op("lw", rd=A0, rs1=A1, imm=0), op("lw", rd=A0, rs1=A1, imm=4), op("sw", rs2=A0, rs1=A1, imm=0)])
-    flash = ReferenceMachine("slim").machine.region("flash").base
+    flash = ReferenceMachine("slim").preset.region("flash").base
     p.sections.append(Section(".flash", "a", flash, 4096, [b"\x01\x02\x03\x04"]))
     m = ReferenceMachine("slim")
     m.load(p)

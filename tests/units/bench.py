@@ -44,7 +44,7 @@ class Bench:
         if flash:
             sections.append(Section(".weights", "a", FLASH, 4096, [flash]))
         self.m.load(Program(sections, [], [], TEXT))
-        self.free = self.m.machine.region("sram").base
+        self.free = self.m.preset.region("sram").base
 
     def put(self, array, gap: int = 0) -> int:
         """Place an array in the scratchpad, 16-byte aligned and `gap` bytes past that; returns its address."""
@@ -95,6 +95,6 @@ def refused(cause: Cause, bench: Bench, mnemonic: str, **operands: int) -> str:
     assert all(m.state[name].tobytes() == array.tobytes() for name, array in state.items())       # NaN is a state, too
     for region, data in before.items():
         if region != "dram":        # where the instruction itself was placed
-            assert np.array_equal(m.peek(m.machine.region(region).base, len(data)), data)
+            assert np.array_equal(m.peek(m.preset.region(region).base, len(data)), data)
     detail: str = trapped.value.detail
     return detail

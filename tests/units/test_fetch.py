@@ -194,7 +194,7 @@ def test_accesses_that_memory_does_not_allow(mnemonic, operands, cause):
 
 def test_a_trap_in_the_last_row_leaves_nothing_written():
     bench = Bench()
-    sram = bench.m.machine.region("sram")
+    sram = bench.m.preset.region("sram")
     table = sram.base + sram.size - 8
     bench.set(fetch__row_bytes=8)
     refused(Cause.STORE_ACCESS, bench, "fetch.scatter", table=table, src=bench.put(np.ones(16, np.uint8)),

@@ -12,7 +12,7 @@ ILLEGAL = Cause.ILLEGAL_OPERAND
 
 def rows(bench):
     """Open row of each bank: (channels, banks)."""
-    return bench.m.state["pim.open_row"].reshape(-1, bench.m.machine.banks.banks)
+    return bench.m.state["pim.open_row"].reshape(-1, bench.m.preset.banks.banks)
 
 
 def place(channel, bank, row, column):

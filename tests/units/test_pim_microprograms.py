@@ -26,7 +26,7 @@ class Blocks(Bench):
         super().__init__(machine)
         self.random, self.row, self.channels = np.random.default_rng(seed), row, channels
         self.set(pim__channel_mask=(1 << channels) - 1)
-        banks = self.m.machine.banks
+        banks = self.m.preset.banks
         self.blocks, self.apart = banks.blocks, banks.banks_per_block
         self.run("pim.mode.hab")
         crf = np.zeros(32, "<u4")
@@ -45,11 +45,11 @@ class Blocks(Bench):
 
     def registers(self, name, channel=0):
         """(blocks, registers, 16) of GRF_A or GRF_B, (blocks, 1, 16) of SRF."""
-        return self.m.state[f"pim.{name}"].reshape(self.m.machine.banks.channels, self.blocks, -1, 16)[channel]
+        return self.m.state[f"pim.{name}"].reshape(self.m.preset.banks.channels, self.blocks, -1, 16)[channel]
 
     def column(self, parity, column, channel=0):
         """A view of a column of each even or odd bank's open row, as fp16: a list of (16,)."""
-        address = self.m.machine.banks.address
+        address = self.m.preset.banks.address
         return [self.m.peek(int(address(channel, block * self.apart + parity, self.row, column)), 32).view("<f2")
                 for block in range(self.blocks)]
 

@@ -41,10 +41,10 @@ def one_bank(m, what, bank):
 
 def half_of_banks(m, what, parity, *modes):
     """(channels, banks) of a command to the even (0) or odd (1) banks, one for each block, of each selected channel."""
-    channels, banks = selected(m), m.machine.banks
+    channels, banks = selected(m), m.preset.banks
     expect_mode(m, channels, what, *modes)
     if parity >= banks.banks_per_block:
-        raise illegal(parity, f"parity {parity}; {m.machine.name} has {banks.banks_per_block} banks for each block: expected "
+        raise illegal(parity, f"parity {parity}; {m.preset.name} has {banks.banks_per_block} banks for each block: expected "
                       + ("0, the even ones, or 1, the odd ones" if banks.banks_per_block == 2 else "0"))
     return channels, np.arange(parity, banks.banks, banks.banks_per_block)
 
@@ -188,6 +188,6 @@ def pim_mode_hab_pim(m, zeroed):
         raise illegal(zeroed, f"zeroed is {zeroed:#x}; expected bit 0 for GRF_A, bit 1 for GRF_B")
     set_modes(m, channels, HAB_PIM)
     for name in ("pim.crf_pc", "pim.crf_repeat", "pim.crf_jumps", *["pim.grf_a"] * (zeroed & 1), *["pim.grf_b"] * (zeroed >> 1)):
-        of_channel = m.state[name].reshape(m.machine.banks.channels, -1)
+        of_channel = m.state[name].reshape(m.preset.banks.channels, -1)
         for channel in channels:
             m.set_state(name, np.zeros_like(of_channel[channel]), int(channel) * of_channel.shape[1])

@@ -35,7 +35,7 @@ _BURST_TEXT = "pim.activations pim.precharges pim.row_hits pim.row_conflicts"
 
 def _run(m, opsize, name="pim.column"):
     """Numbers of the columns of a run, (opsize,). Traps for none and for a run across the end of a row, or of the buffer."""
-    first, columns = m.csr(name), m.machine.banks.columns
+    first, columns = m.csr(name), m.preset.banks.columns
     if not 1 <= opsize <= columns - first:
         there = f"a row has columns 0..{columns - 1}" if name == "pim.column" else f"the global buffer has columns 0..{columns - 1}"
         raise illegal(opsize, f"opsize {opsize} from {name} {first} on: {there}" if opsize else "opsize 0; expected at least 1")
@@ -67,17 +67,17 @@ def _write(m, places, data):
 
 def _buffers(m):
     """The global buffer of every channel, u8 (channels, columns, 32)."""
-    return m.state["pim.global_buffer"].reshape(-1, m.machine.banks.columns, COLUMN_BYTES)
+    return m.state["pim.global_buffer"].reshape(-1, m.preset.banks.columns, COLUMN_BYTES)
 
 
 def _accumulators(m, channels, banks, dtype):
     """The accumulators of these banks, (channels, banks, 16); dtype u2: the low halves."""
-    words = m.state["pim.accumulators"].reshape(-1, m.machine.banks.banks, LANES)[np.ix_(channels, banks)]
+    words = m.state["pim.accumulators"].reshape(-1, m.preset.banks.banks, LANES)[np.ix_(channels, banks)]
     return words.astype("<u2") if dtype == "<u2" else words.view(dtype)
 
 
 def _set_accumulators(m, channels, banks, values):
-    words = m.state["pim.accumulators"].reshape(-1, m.machine.banks.banks, LANES).copy()
+    words = m.state["pim.accumulators"].reshape(-1, m.preset.banks.banks, LANES).copy()
     words[np.ix_(channels, banks)] = values if values.itemsize == 2 else values.view("<u4")
     m.set_state("pim.accumulators", words)
 
@@ -178,7 +178,7 @@ def _operands(m, opsize, banks, row):
         run = _run(m, opsize, "pim.buffer_column")
         weights = _read(m, places)
         return channels, weights, _buffers(m)[np.ix_(channels, run)][:, None], weights.size
-    following = (banks + 1) % m.machine.banks.banks
+    following = (banks + 1) % m.preset.banks.banks
     every = np.union1d(banks, following)
     channels, places = _open(m, opsize, every, row)
     runs = _read(m, places)
@@ -272,7 +272,7 @@ for _number, _form in enumerate(FORMS):
              example="li a1, 0\npim.wr_aflut a0, a1")
 def pim_wr_aflut(m, table, mode):
     _check_mode(mode)
-    channels = np.arange(m.machine.banks.channels)
+    channels = np.arange(m.preset.banks.channels)
     m.set_state("pim.af_tables", m.read(table, 2 * half.TABLE_LENGTH).view("<u2"), int(mode) * half.TABLE_LENGTH)
     m.count("pim.broadcasts", len(channels) * (2 * half.TABLE_LENGTH // COLUMN_BYTES))
     _entered(m, channels, 2 * half.TABLE_LENGTH)
@@ -325,13 +325,13 @@ def _define_elementwise(number, form):
                  operands="opsize row", example=f"li a0, 64\npim.ewmul.{form} a0, a1",
                  counters=f"{_BURST_TEXT} pim.compute_commands pim.columns_read pim.columns_written pim.elements pim.bytes_stayed")
     def ewmul(m, opsize, row):
-        organisation = m.machine.banks
+        organisation = m.preset.banks
         size = organisation.banks // organisation.bank_groups
         if size < 3:
-            raise illegal(size, f"a bank group of {m.machine.name} has {size} banks; an element-wise product needs 3")
+            raise illegal(size, f"a bank group of {m.preset.name} has {size} banks; an element-wise product needs 3")
         groups = [group for group in range(organisation.bank_groups) if m.csr("pim.group_mask") >> group & 1]
         if not groups:
-            raise illegal(m.csr("pim.group_mask"), f"no bank group is selected: {m.machine.name} has bits "
+            raise illegal(m.csr("pim.group_mask"), f"no bank group is selected: {m.preset.name} has bits "
                                                    f"0..{organisation.bank_groups - 1} of pim.group_mask")
         banks = np.arange(organisation.banks).reshape(-1, size)[groups, :3].reshape(-1)
         channels, places = _open(m, opsize, banks, row)

@@ -38,8 +38,8 @@ def _write_register(m, what, name, index, registers, data, *modes):
     expect_mode(m, channels, what, *modes)
     if index >= registers:
         raise illegal(index, f"{what} {index}; expected 0..{registers - 1}")
-    copies = 1 if name == "pim.crf" else m.machine.banks.blocks
-    values = m.state[name].reshape(m.machine.banks.channels, copies, registers, -1).copy()
+    copies = 1 if name == "pim.crf" else m.preset.banks.blocks
+    values = m.state[name].reshape(m.preset.banks.channels, copies, registers, -1).copy()
     values[channels, :, index] = data
     m.set_state(name, values)
     m.count("pim.write_commands", len(channels))
@@ -143,7 +143,7 @@ class _Blocks:
 
     def registers(self, name, count):
         """A view of a register array of the channel: (blocks, count, lanes)."""
-        return self.m.state[name].view(np.uint16).reshape(self.m.machine.banks.channels, len(self.rows), count, -1)[self.channel]
+        return self.m.state[name].view(np.uint16).reshape(self.m.preset.banks.channels, len(self.rows), count, -1)[self.channel]
 
     def read(self, word, kind, index):
         """An operand's bits, (blocks, 16)."""

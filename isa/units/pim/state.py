@@ -27,31 +27,31 @@ def selected(m):
     channels = np.flatnonzero(np.unpackbits(masks.view(np.uint8), bitorder="little"))
     if not len(channels):
         raise illegal(0, "no channel is selected: all of pim.channel_mask to pim.channel_mask3 are 0")
-    if channels[-1] >= m.machine.banks.channels:
-        raise illegal(channels[-1], f"channel {channels[-1]} is selected; {m.machine.name} has channels "
-                                    f"0..{m.machine.banks.channels - 1}")
+    if channels[-1] >= m.preset.banks.channels:
+        raise illegal(channels[-1], f"channel {channels[-1]} is selected; {m.preset.name} has channels "
+                                    f"0..{m.preset.banks.channels - 1}")
     return channels
 
 
 def check(m, what, number):
     """Trap unless `number` is one of a bank, row or column ("bank", "row", "column")."""
-    size = m.machine.banks.sizes[what]
+    size = m.preset.banks.sizes[what]
     if number >= size:
-        raise illegal(number, f"{what} {number}; {m.machine.name} has {what}s 0..{size - 1}")
+        raise illegal(number, f"{what} {number}; {m.preset.name} has {what}s 0..{size - 1}")
 
 
 def all_banks(m):
-    return np.arange(m.machine.banks.banks)
+    return np.arange(m.preset.banks.banks)
 
 
 def rows_of(m, channels, banks):
     """Open row of each of these banks: (channels, banks), CLOSED for none."""
-    return m.state["pim.open_row"].reshape(-1, m.machine.banks.banks)[np.ix_(channels, banks)].astype(np.int64)
+    return m.state["pim.open_row"].reshape(-1, m.preset.banks.banks)[np.ix_(channels, banks)].astype(np.int64)
 
 
 def set_rows(m, channels, banks, row):
     """Have `row` open in each of these banks from now on; CLOSED closes them. `row` may be an array (channels, banks)."""
-    rows = m.state["pim.open_row"].reshape(-1, m.machine.banks.banks).copy()
+    rows = m.state["pim.open_row"].reshape(-1, m.preset.banks.banks).copy()
     rows[np.ix_(channels, banks)] = row
     m.set_state("pim.open_row", rows)
 
@@ -115,4 +115,4 @@ def open_row(m, channels, banks, row):
 def addresses(m, channels, banks, rows, columns):
     """Linear addresses of columns: (channels, banks, columns), `rows` a number or (channels, banks)."""
     rows = np.broadcast_to(np.asarray(rows), (len(channels), len(banks)))[:, :, None]
-    return m.machine.banks.address(channels[:, None, None], banks[None, :, None], rows, np.asarray(columns)[None, None, :])
+    return m.preset.banks.address(channels[:, None, None], banks[None, :, None], rows, np.asarray(columns)[None, None, :])
