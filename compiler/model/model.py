@@ -144,39 +144,53 @@ LINEARS = ("q", "k", "v", "o", "gate", "up", "down")
 """The matrices of a layer that multiply a vector."""
 
 
-def layer_roles(c: Config) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """(role, shape) of the tensors of one layer, in the order of use."""
-    def norm(role: str, size: int) -> Iterator[tuple[str, tuple[int, ...]]]:
-        yield role, (size,)
-        if c.norm == "layernorm":
-            yield f"{role}.bias", (size,)
+Roles = Iterator[tuple[str, tuple[int, ...]]]
+"""(role, shape), in the order of use."""
 
-    def linear(role: str, rows: int, cols: int) -> Iterator[tuple[str, tuple[int, ...]]]:
-        yield role, (rows, cols)
-        if role in c.biases:
-            yield f"{role}.bias", (rows,)
 
-    yield from norm("attention_norm", c.dim)
-    yield from linear("q", c.q_dim, c.dim)
-    yield from linear("k", c.kv_dim, c.dim)
-    yield from linear("v", c.kv_dim, c.dim)
+def layer_roles(c: Config) -> Roles:
+    """The tensors of one layer: attention, then a feed-forward layer. graph/build.py says what each of the two computes."""
+    yield from _attention(c)
+    yield from _feed_forward(c)
+
+
+def _attention(c: Config) -> Roles:
+    yield from _norm(c, "attention_norm", c.dim)
+    yield from _linear(c, "q", c.q_dim, c.dim)
+    yield from _linear(c, "k", c.kv_dim, c.dim)
+    yield from _linear(c, "v", c.kv_dim, c.dim)
     if c.qk_norm:
         yield "q_norm", (c.head_dim,)
         yield "k_norm", (c.head_dim,)
     if c.sub_norms:
         yield "attention_sub_norm", (c.q_dim,)
-    yield from linear("o", c.dim, c.q_dim)
-    yield from norm("ffn_norm", c.dim)
+    yield from _linear(c, "o", c.dim, c.q_dim)
+
+
+def _feed_forward(c: Config) -> Roles:
+    yield from _norm(c, "ffn_norm", c.dim)
     if c.gated:
-        yield from linear("gate", c.hidden, c.dim)
-    yield from linear("up", c.hidden, c.dim)
+        yield from _linear(c, "gate", c.hidden, c.dim)
+    yield from _linear(c, "up", c.hidden, c.dim)
     if c.sub_norms:
         yield "ffn_sub_norm", (c.hidden,)
-    yield from linear("down", c.dim, c.hidden)
+    yield from _linear(c, "down", c.dim, c.hidden)
 
 
-def roles(c: Config) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """(role, shape) of every tensor of a model, in the order of use."""
+def _norm(c: Config, role: str, size: int) -> Roles:
+    yield role, (size,)
+    if c.norm == "layernorm":
+        yield f"{role}.bias", (size,)
+
+
+def _linear(c: Config, role: str, rows: int, cols: int) -> Roles:
+    yield role, (rows, cols)
+    if role in c.biases:
+        yield f"{role}.bias", (rows,)
+
+
+def roles(c: Config) -> Roles:
+    """Every tensor of a model."""
     width = c.embedding_dim or c.dim
     yield "embedding", (c.vocab, width)
     if c.embedding_dim:
@@ -187,9 +201,7 @@ def roles(c: Config) -> Iterator[tuple[str, tuple[int, ...]]]:
         for role, shape in layer_roles(c):
             yield f"layers.{layer}.{role}", shape
     if c.final_norm:
-        yield "final_norm", (c.dim,)
-        if c.norm == "layernorm":
-            yield "final_norm.bias", (c.dim,)
+        yield from _norm(c, "final_norm", c.dim)
     if c.embedding_dim:
         yield "project_out", (width, c.dim)
     if not c.tied:

@@ -151,6 +151,7 @@ FIELDS: list[tuple[dict[str, Any], str]] = [
     ({"llama.vocab_size": 301},                          r"tensor token_embd.weight: shape \[300, 32\]; expected \[301, 32\]"),
     ({"llama.rope.dimension_count": 4},                  r"llama.rope.dimension_count: 4; expected 8, the size of a head of keys"),
     ({"llama.attention.key_length": 16},                 r"llama.rope.dimension_count: 8; expected 16"),
+    ({"llama.attention.value_length": 16},               r"llama.attention.value_length: 16; expected 8, the size of a head"),
     ({"llama.rope.scaling.type": "yarn"},                r"llama.rope.scaling.type: 'yarn'; expected none or linear"),
     ({"llama.rope.freq_base": 0.0},                      r"llama.rope.freq_base: 0.0; expected a positive number"),
     ({"llama.expert_count": 8},                          r"llama.expert_count: 8; expected 0 or absent"),
