@@ -144,7 +144,7 @@ class Assembler:
         sections = list(self.sections.values())
         self._pad_code(sections)
         made: list[Section] = []
-        if lay_out(sections, self.preset, self.symbols.value, self._report_layout):
+        if lay_out(sections, self.preset, self.symbols, self._report_layout):
             self._fill_in(sections)
             # Also those of size 0: they may hold code whose size could not be worked out, which is reported here.
             finished = [(section, self._finish(section)) for section in sections if not section.left_out]

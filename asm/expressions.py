@@ -9,6 +9,7 @@ known distance. What else is asked of it raises Unresolved until sections are la
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,11 +20,7 @@ if TYPE_CHECKING:
 
 
 class Unresolved(Exception):
-    """The value depends on addresses that are not known yet, or on `name`, which has no definition yet."""
-
-    def __init__(self, name: Name | None = None) -> None:
-        super().__init__()
-        self.name = name
+    """The value depends on addresses that are not known yet, or on a name that has no definition yet."""
 
 
 @dataclass(eq=False, slots=True)
@@ -98,15 +95,24 @@ class Constant:
 
 
 @dataclass(eq=False, slots=True)
+class Clock:
+    """Counts the eras in which an expression keeps its value: up to where a name in it means something else, and each pass of
+    the layout."""
+
+    era: int = 0
+
+
+@dataclass(eq=False, slots=True)
 class Shared:
-    """The expression that symbol `name` was given: one node in all expressions with that symbol, and worked out once for all."""
+    """The expression that symbol `name` was given: one node in all expressions with that symbol, and worked out once an era."""
 
     name: str
     operand: Node
-    value: Value | None = None          # when it is known for good
-    waits: Name | None = None           # before it has a value, this name needs one
-    era: int = -1                       # of `meanwhile`
-    meanwhile: Value | None = None      # its value as long as the era lasts; None: it depends on the layout
+    clock: Clock
+    era: int = -1                       # of what follows
+    value: Value | None = None
+    failed: Exception | None = None     # why it has no value
+    waits: Name | None = None           # what comes first: this name needs a definition
 
 
 Node = Constant | Name | Unary | Binary | Group | Function | Shared | Place | int
@@ -150,18 +156,16 @@ MOST_BITS = 1024        # of a number; more is a mistake, and would only fill me
 
 @dataclass(eq=False, slots=True)
 class _Then:
-    """What is left to do when the operands of `node` have been worked out; `moving` counts for a Shared."""
+    """What is left to do when the operands of `node` have been worked out."""
 
     node: Unary | Binary | Shared
-    moving: int = 0
 
 
-def evaluate(node: Node, lookup: Lookup, era: int | None = None) -> Value:
+def evaluate(node: Node, lookup: Lookup) -> Value:
     """The value of an expression, with `lookup` for the names in it.
 
-    Without recursion, and each Shared once, so that long sums and long chains of definitions take no more than their length.
-    `era`: while the source is read, a number that changes when a name in an expression that was kept means something else; later
-    None.
+    Without recursion, and each Shared once an era, whether it has a value or an error: long sums and long chains of definitions
+    take no more than their length, however often they are used.
     Raises Unresolved when it depends on the layout, SourceError when it has no integer value.
     """
     if isinstance(node, Name):                              # by far the most are a label
@@ -171,8 +175,7 @@ def evaluate(node: Node, lookup: Lookup, era: int | None = None) -> Value:
     todo: list[Node | _Then] = [node]
     values: list[Value] = []
     opened: dict[int, Shared] = {}                          # being worked out, outermost first
-    done: dict[int, tuple[Value, bool]] = {}                # in this call: value, and whether the layout may change it
-    moving = 0                                              # operations so far whose result the layout may change
+    asked: Name | None = None                               # whose definition was looked for when something went wrong
     try:
         while todo:
             item = todo.pop()
@@ -184,9 +187,11 @@ def evaluate(node: Node, lookup: Lookup, era: int | None = None) -> Value:
                         raise SourceError("a floating-point number cannot stand here: an integer is expected", item.start, item.end)
                     values.append(constant)
                 case Name():
+                    asked = item
                     found = lookup(item)
                     if id(found) in opened:
                         raise SourceError(f"`{item.text}` is defined in terms of itself", item.start, item.end)
+                    asked = None
                     todo.append(found)
                 case Group():
                     todo.append(item.operand)
@@ -195,58 +200,37 @@ def evaluate(node: Node, lookup: Lookup, era: int | None = None) -> Value:
                 case Binary():
                     todo += (_Then(item), item.right, item.left)
                 case Shared():
-                    if item.value is not None:
-                        values.append(item.value)
-                    elif id(item) in opened:
+                    if id(item) in opened:
                         raise SourceError(f"`{item.name}` is defined in terms of itself")
-                    elif id(item) in done:
-                        values.append(done[id(item)][0])
-                        moving += done[id(item)][1]
-                    else:
-                        if era is not None:
-                            if item.waits is not None:
-                                lookup(item.waits)          # raises Unresolved as long as there is no definition
-                            if item.era == era:
-                                if item.meanwhile is None:
-                                    raise Unresolved
-                                values.append(item.meanwhile)
-                                continue
+                    if item.waits is not None:
+                        asked = item.waits
+                        lookup(asked)                       # raises as long as there is no definition
+                    if item.era != item.clock.era:
                         opened[id(item)] = item
-                        todo += (_Then(item, moving), item.operand)
+                        todo += (_Then(item), item.operand)
+                    elif item.value is not None:
+                        values.append(item.value)
+                    else:
+                        assert item.failed is not None
+                        raise copy(item.failed)             # whoever tells it changes its columns
+                    asked = None
                 case _Then(node=Unary() as unary):
-                    moving += _moves(values[-1])
                     values.append(UNARY[unary.operator](number(values.pop())))
                 case _Then(node=Binary() as binary):
                     right, left = values.pop(), values.pop()
-                    value = _binary(binary, left, right)
-                    moving += isinstance(value, int) and not _same_island(left, right) and (_moves(left) or _moves(right))
-                    values.append(value)
+                    values.append(_binary(binary, left, right))
                 case _Then(node=Shared() as shared):
                     del opened[id(shared)]
-                    done[id(shared)] = values[-1], moving != item.moving
-                    if era is not None:
-                        shared.waits, shared.era, shared.meanwhile = None, era, values[-1]
-                    elif moving == item.moving:
-                        shared.value = values[-1]
+                    shared.era, shared.value, shared.failed, shared.waits = shared.clock.era, values[-1], None, None
                 case Function(name=name):
                     raise SourceError(f"%{name} can stand only as the whole immediate of an instruction", item.start, item.end)
-    except Unresolved as error:
-        if era is not None:
-            for waiting in opened.values():
-                waiting.waits, waiting.era, waiting.meanwhile = error.name, -1 if error.name else era, None
+    except (Unresolved, SourceError) as error:
+        failed = copy(error)
+        for shared in opened.values():
+            shared.era = -1 if asked is not None and isinstance(error, Unresolved) else shared.clock.era
+            shared.value, shared.failed, shared.waits = None, failed, asked
         raise
     return values[0]
-
-
-def _moves(value: Value) -> bool:
-    """True for an address that the layout may still change."""
-    return isinstance(value, Place) and not value.fragment.section.settled
-
-
-def _same_island(left: Value, right: Value) -> bool:
-    """True for two places whose distance the layout cannot change."""
-    return (isinstance(left, Place) and isinstance(right, Place) and left.fragment.section is right.fragment.section
-            and left.fragment.island == right.fragment.island)
 
 
 def _binary(node: Binary, left: Value, right: Value) -> Value:

@@ -34,7 +34,6 @@ class AssemblySection:
     fixed_address: Node | None = None           # .address
     address: int = 0
     laid_out: bool = False                      # there are addresses, which may still change
-    settled: bool = False                       # they change no more
     has_contents: bool = False                  # something else than zeros from .zero and the like
     left_out: bool = False                      # read, but no part of the program: debugging information
     fragments: list[Fragment] = field(default_factory=list)

@@ -12,6 +12,7 @@ from asm.diagnostics import Note, SourceError
 from asm.expressions import Lookup, Unresolved, evaluate, number
 from asm.fragments import AssemblySection, Data, FilePart
 from asm.source import Site
+from asm.symbols import SymbolTable
 from isa.preset import Preset, Region
 
 PAGE = 4096                 # program segments are mapped in units of this
@@ -49,14 +50,14 @@ def _rank(section: AssemblySection) -> int:
     return {"ax": 0, "a": 1, "aw": 2}.get("".join(sorted(section.flags, key="awx".index)), 3)
 
 
-def lay_out(sections: Iterable[AssemblySection], machine: Preset, lookup: Lookup,
+def lay_out(sections: Iterable[AssemblySection], machine: Preset, symbols: SymbolTable,
             report: Callable[[Site | None, SourceError], None]) -> bool:
     """Give every section its address and every fragment its offset and size. False when they are too large to go on with.
 
     Starts with every variable fragment at the size that the labels behind it suggest, and goes on until a pass changes
     nothing, in the order of GNU as, whose result it shares. Problems of placement go to `report`.
     """
-    sections = list(sections)
+    sections, lookup = list(sections), symbols.value
     for section in sections:
         section.laid_out = True
         section.nobits |= not section.has_contents and kind_of(section.name)[1] == "sram"
@@ -65,6 +66,7 @@ def lay_out(sections: Iterable[AssemblySection], machine: Preset, lookup: Lookup
     free = min(SETTLE, max(SETTLE_LEAST, SETTLE_FRAGMENTS // max(1, fragments)))
     for count in range(PASSES):
         changed = False
+        symbols.clock.era += 1
         for section in sections:
             changed |= _pass(section, lookup, count, grow=count > free)
         changed |= _place(sections, machine, lookup)
@@ -73,8 +75,6 @@ def lay_out(sections: Iterable[AssemblySection], machine: Preset, lookup: Lookup
             break
     if not settled:
         report(None, SourceError("the layout does not settle: sizes depend on each other without end"))
-    for section in sections:
-        section.settled = True
     if not _is_bounded(sections, report):
         return False
     _check(sections, machine, lookup, report)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from asm.diagnostics import Note, SourceError, UnknownName, nearest
-from asm.expressions import Name, Node, Place, Shared, Unresolved, Value, bind, evaluate, number
+from asm.expressions import Clock, Name, Node, Place, Shared, Unresolved, Value, bind, evaluate, number
 from asm.source import Site
 from isa.program import Symbol
 from isa.registers import NUMBER as REGISTER_NUMBER
@@ -38,7 +38,7 @@ class SymbolTable:
         self._local: dict[str, int] = {}        # numeric local label -> number of definitions so far
         self._hints: dict[str, str] = {}        # undefined name -> what to say of it
         self._awaited: set[str] = set()         # names that had no meaning yet in expressions that were kept
-        self._era = 0                           # how often what one of these had been given was replaced
+        self.clock = Clock()                    # goes on when what one of these had been given is replaced
 
     def entry(self, name: str) -> Entry:
         """The entry for `name`, made if it is new."""
@@ -69,8 +69,8 @@ class SymbolTable:
             raise SourceError(f"`{name}` is defined twice", notes=notes,
                               hint="numeric labels such as 1: may repeat; in macros, \\@ makes names unique"
                               if isinstance(value, Place) else "")
-        self._era += entry.value is not None and name in self._awaited
-        entry.value = value if isinstance(value, int | Place | Shared) else Shared(name, value)
+        self.clock.era += entry.value is not None and name in self._awaited
+        entry.value = value if isinstance(value, int | Place | Shared) else Shared(name, value, self.clock)
         entry.site, entry.variable = site, variable
 
     # ---------------------------------------------------------------------------------------- meaning
@@ -105,10 +105,10 @@ class SymbolTable:
                 return here
             entry = self.entries.get(self._internal(name.text))
             if entry is None or entry.value is None:
-                raise Unresolved(name)
+                raise Unresolved
             return entry.value
 
-        return evaluate(node, lookup, self._era)
+        return evaluate(node, lookup)
 
     def known(self, node: Node, here: Place) -> int | None:
         """The number at this line, None when it is an address or depends on one. Raises SourceError as `now` does."""

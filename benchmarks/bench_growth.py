@@ -22,8 +22,13 @@ SECONDS = 0.25          # a smaller size takes at least so long, so that what is
 
 
 def lines(form: str, before: str = "", after: str = "") -> Callable[[int], str]:
-    """n lines, with {i} the number of each."""
-    return lambda n: before + "".join(form.replace("{i}", str(i)) + "\n" for i in range(n)) + after
+    """n lines, with {i} the number of each and {j} that of the next one."""
+    return lambda n: before + "".join(form.replace("{i}", str(i)).replace("{j}", str(i + 1)) + "\n" for i in range(n)) + after
+
+
+def chain(form: str) -> Callable[[int], str]:
+    """n definitions, each of the one before, the first a distance that the layout finds; and behind each a line that needs it."""
+    return lambda n: "a: nop\n.balign 64\nb: nop\n.set y0, b - a\n" + lines(".set y{j}, y{i} + 4\n" + form)(n) + " .balign 4\n"
 
 
 CASES: dict[str, Callable[[int], str]] = {
@@ -63,6 +68,18 @@ CASES: dict[str, Callable[[int], str]] = {
     "definitions upside down": lambda n: "".join(f".set y{i}, y{i + 1} + 1\n" for i in range(n)) + f"nop\n.set y{n}, 1\n",
     "definitions of distances": lambda n: "".join(f".set y{i + 1}, y{i} + 1\n" for i in range(n))
     + "a: nop\n.balign 64\nb: nop\n.set y0, b - a\n",
+    "skips of a chain": chain(" .skip y{i} & 4"),
+    "constants of a chain": chain(" li a0, y{i}"),
+    "addresses of a chain": chain(" la a0, a + y{i}"),
+    "branches of a chain": chain(" bnez a0, a + y{i}"),
+    "places of a chain": chain(" .org y{i}"),
+    "LEB128 of a chain": chain(" .uleb128 y{i}"),
+    "a chain of an unknown name": lambda n: "".join(f".set y{i}, y{i + 1} + 1\n .skip y{i}\n" for i in range(n)),
+    "a chain of an error": lambda n: ".set y0, 1 / z\n" + "".join(f".set y{i + 1}, y{i} + 1\n .skip y{i}\n" for i in range(n))
+    + ".set z, 0\n",
+    "conditions of an unknown name": lambda n: ".set y0, u\n"
+    + "".join(f".set y{i + 1}, y{i} + 1\n.if y{i}\n.endif\n" for i in range(n)),
+    "a circle of definitions": lambda n: "".join(f".set y{i}, y{i + 1}\n .skip y{i}\n" for i in range(n)) + f".set y{n}, y0\n",
     "terms of a sum": lambda n: " li a0, 0 * (1" + " + 1" * n + ")\n",
     "terms with a label": lambda n: "x: .word (x - x" + " + 1" * n + ")\n",
     "parentheses": lambda n: " .word " + "(" * n + "1" + ")" * n + "\n",
