@@ -33,10 +33,10 @@ class Place:
     @property
     def address(self) -> int:
         """The absolute address, when sections have been laid out. Raises Unresolved before."""
-        fragment = self.fragment
-        if not fragment.section.laid_out:
+        section = self.fragment.section
+        if not section.laid_out:
             raise Unresolved
-        return fragment.section.address + fragment.offset + self.offset
+        return section.address + self.fragment.place + self.offset
 
 
 @dataclass(eq=False, slots=True)

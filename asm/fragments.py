@@ -34,6 +34,9 @@ class AssemblySection:
     fixed_address: Node | None = None           # .address
     address: int = 0
     laid_out: bool = False                      # there are addresses, which may still change
+    reached: int = 0                            # number of the fragment that a pass of the layout is at,
+    stretch: int = 0                            # how much further it will move those that it has not reached,
+    backwards: bool = False                     # and whether these are the ones before it
     has_contents: bool = False                  # something else than zeros from .zero and the like
     left_out: bool = False                      # read, but no part of the program: debugging information
     fragments: list[Fragment] = field(default_factory=list)
@@ -75,11 +78,11 @@ class Fragment:
     """Base of all fragments. `island` numbers runs of fixed-size fragments, within which distances are known early."""
 
     fixed: ClassVar[bool] = True
+    padded: ClassVar[bool] = False                      # may be larger than it has to be
     section: AssemblySection
     index: int = field(default=0, init=False)
     offset: int = field(default=0, init=False)          # from the start of the section
     size: int = field(default=0, init=False)
-    stretch: int = field(default=0, init=False)         # how much further this pass over the section has moved it
     island: int = field(default=0, init=False)
     island_offset: int = field(default=0, init=False)
 
@@ -87,6 +90,12 @@ class Fragment:
     def copied(self) -> int:
         """Bytes of the program file that are copies of a pattern; zeros take no place."""
         return 0
+
+    @property
+    def place(self) -> int:
+        """Offset in the section as far as is known: what a pass has not reached will have moved as far as where it is."""
+        section = self.section
+        return self.offset + section.stretch if (self.index > section.reached) is not section.backwards else self.offset
 
     def resize(self, lookup: Lookup) -> int:
         raise Unresolved
@@ -100,7 +109,7 @@ class Fragment:
         if self.section is other.section and self.island == other.island:
             return self.island_offset - other.island_offset
         if self.section.laid_out and other.section.laid_out:
-            return self.section.address + self.offset - other.section.address - other.offset
+            return self.section.address + self.place - other.section.address - other.place
         return None
 
 
@@ -208,8 +217,8 @@ class Gap(Fragment):
     def resize(self, lookup: Lookup) -> int:
         value = evaluate(self.node, lookup)
         if self.is_org:
-            target = value.fragment.offset + value.offset if isinstance(value, Place) else value
-            return max(0, target - self.offset)
+            target = value.fragment.place + value.offset if isinstance(value, Place) else value
+            return max(0, target - self.place)
         return max(0, number(value))
 
     def chunks(self, lookup: Lookup) -> Iterator[Chunk]:
@@ -225,13 +234,13 @@ class Gap(Fragment):
         yield from repeated(self.fill, self.size)
 
 
-def leb128(value: int, signed: bool) -> bytes:
-    """A number of any size, seven bits a byte, the lowest first (DWARF, section 7.6). Raises SourceError for one below 0
-    that is not signed."""
+def leb128(value: int, signed: bool, least: int = 1) -> bytes:
+    """A number of any size, seven bits a byte, the lowest first (DWARF, section 7.6), in `least` bytes or more. Raises SourceError
+    for one below 0 that is not signed."""
     if value < 0 and not signed:
         raise SourceError(f"{value} is negative: expected a number from 0 on", hint=".sleb128 takes any number")
     out = bytearray()
-    while not (-0x40 <= value < 0x40 if signed else value < 0x80):
+    while len(out) + 1 < least or not (-0x40 <= value < 0x40 if signed else value < 0x80):
         out.append(value & 0x7F | 0x80)
         value >>= 7
     out.append(value & 0x7F)
@@ -243,15 +252,16 @@ class Leb128(Fragment):
     """`.uleb128` and `.sleb128` of what is not known yet, such as the distance between two labels."""
 
     fixed: ClassVar[bool] = False
+    padded: ClassVar[bool] = True
     node: Node
     signed: bool
     site: Site
 
     def resize(self, lookup: Lookup) -> int:
-        return sum(map(len, self.chunks(lookup)))
+        return len(leb128(number(evaluate(self.node, lookup)), self.signed))
 
     def chunks(self, lookup: Lookup) -> Iterator[Chunk]:
-        yield leb128(number(evaluate(self.node, lookup)), self.signed)
+        yield leb128(number(evaluate(self.node, lookup)), self.signed, self.size)
 
 
 @dataclass(eq=False)
@@ -259,6 +269,7 @@ class Code(Fragment):
     """Instructions whose number depends on the layout."""
 
     fixed: ClassVar[bool] = False
+    padded: ClassVar[bool] = True
     site: Site
 
     def words(self, lookup: Lookup) -> list[int]:
@@ -286,11 +297,10 @@ class Branch(Code):
         """The branch offset, None when the target is in another section."""
         value = evaluate(self.target, lookup)
         if not isinstance(value, Place):
-            return signed64((value - self.section.address - self.offset) % (1 << 64))
+            return signed64((value - self.section.address - self.place) % (1 << 64))
         if value.fragment.section is not self.section:
             return None
-        ahead = value.fragment.index > self.index       # not reached by this pass: it will have moved as far as this one
-        return value.fragment.offset + value.offset - self.offset + (self.stretch if ahead else 0)
+        return value.fragment.place + value.offset - self.place
 
     def resize(self, lookup: Lookup) -> int:
         offset = self._offset(lookup)
@@ -303,7 +313,7 @@ class Branch(Code):
             if offset % 2:
                 raise SourceError(f"the branch target is {offset} bytes away: an odd distance")
             return [self.word | self.row.operand("imm").field.insert(offset)]
-        distance = number(evaluate(self.target, lookup)) - (self.section.address + self.offset)
+        distance = number(evaluate(self.target, lookup)) - (self.section.address + self.place)
         return jump_over(self.word, signed64(distance % (1 << 64)))
 
 
@@ -339,7 +349,7 @@ class Reach(Code):
 
     def words(self, lookup: Lookup) -> list[int]:
         address = number(evaluate(self.target, lookup))
-        distance = address - (self.section.address + self.offset)
+        distance = address - (self.section.address + self.place)
         if address_reach(distance):
             auipc = 0x17 | self.register << 7 | hi20(distance) << 12
             return [auipc, self.word | lo12(distance, self.reloc)]

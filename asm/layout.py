@@ -10,16 +10,16 @@ from itertools import pairwise
 from asm.budget import MOST_BYTES, MOST_WRITTEN
 from asm.diagnostics import Note, SourceError
 from asm.expressions import Lookup, Unresolved, evaluate, number
-from asm.fragments import AssemblySection, Data, FilePart
+from asm.fragments import Align, AssemblySection, Data, FilePart, Fragment
 from asm.source import Site
 from asm.symbols import SymbolTable
 from isa.preset import Preset, Region
 
 PAGE = 4096                 # program segments are mapped in units of this
 MAPPED = 1 << 16            # a section of this size or more begins on a page, so that it can be mapped by itself
-PASSES = 1000
-# Passes after which sizes may only grow, so that the layout comes to an end; fewer, down to the least, where a pass takes long.
-SETTLE, SETTLE_LEAST, SETTLE_FRAGMENTS = 50, 12, 3_000_000
+IN_ORDER = 12               # passes in the order of GNU as alone, before there is one backwards before each
+SETTLE = 24                 # passes after which what can be padded may only grow, so that the layout comes to an end
+PASSES, PASSES_LEAST, VISITS = 1000, 32, 5_000_000      # the most passes; fewer, down to the least, for more visits of fragments
 
 # (prefix, region, flags, nobits): what a section is by its name. The first that fits counts; others are data in DRAM.
 KINDS: tuple[tuple[str, str, str, bool], ...] = (
@@ -55,7 +55,15 @@ def lay_out(sections: Iterable[AssemblySection], machine: Preset, symbols: Symbo
     """Give every section its address and every fragment its offset and size. False when they are too large to go on with.
 
     Starts with every variable fragment at the size that the labels behind it suggest, and goes on until a pass changes
-    nothing, in the order of GNU as, whose result it shares. Problems of placement go to `report`.
+    nothing. Problems of placement go to `report`.
+
+    GNU as walks forwards only, as often as it takes. For a chain of branches, each in reach when the next one is short, that is
+    one pass a link. A pass backwards takes such a chain at once, to the same layout. So there are IN_ORDER passes like those of
+    GNU as, then passes in both directions. Where sizes only shrink, or only grow, the order of passes makes no difference to
+    where they end, and the layout is that of GNU as. Where they do both for more than IN_ORDER passes, it may be another one.
+
+    A pass visits each fragment once, and the number of passes has a limit for sources of any size: time is in proportion to the
+    source. What has no end is an error, and so is a chain of sizes that changes its direction more often than there are passes.
     """
     sections, lookup = list(sections), symbols.value
     for section in sections:
@@ -63,18 +71,21 @@ def lay_out(sections: Iterable[AssemblySection], machine: Preset, symbols: Symbo
         section.nobits |= not section.has_contents and kind_of(section.name)[1] == "sram"
     settled = False
     fragments = sum(len(section.fragments) for section in sections)
-    free = min(SETTLE, max(SETTLE_LEAST, SETTLE_FRAGMENTS // max(1, fragments)))
-    for count in range(PASSES):
+    for count in range(min(PASSES, max(PASSES_LEAST, VISITS // max(1, fragments)))):
         changed = False
+        if count >= IN_ORDER:
+            symbols.clock.era += 1
+            for section in sections:
+                _pass_back(section, lookup, grow=count >= SETTLE)
         symbols.clock.era += 1
         for section in sections:
-            changed |= _pass(section, lookup, count, grow=count > free)
+            changed |= _pass(section, lookup, first=count == 0, grow=count >= SETTLE)
         changed |= _place(sections, machine, lookup)
         if not changed:
             settled = True
             break
     if not settled:
-        report(None, SourceError("the layout does not settle: sizes depend on each other without end"))
+        report(None, SourceError("the layout does not settle: sizes depend on each other without end, or too often in turn"))
     if not _is_bounded(sections, report):
         return False
     _check(sections, machine, lookup, report)
@@ -103,29 +114,43 @@ def _is_bounded(sections: list[AssemblySection], report: Callable[[Site | None, 
     return True
 
 
-def _pass(section: AssemblySection, lookup: Lookup, count: int, grow: bool) -> bool:
-    """Walk over a section once: offsets up to here are new, those behind still old. True when a size changed.
-
-    grow: no size becomes smaller.
-    """
-    changed, offset = count == 0, 0
+def _pass(section: AssemblySection, lookup: Lookup, first: bool, grow: bool) -> bool:
+    """Walk over a section once: offsets up to here are new, those behind still old. True when a size changed."""
+    changed, offset = first, 0
     for fragment in section.fragments:
-        fragment.stretch = offset - fragment.offset if count else 0
+        section.reached, section.stretch = fragment.index, 0 if first else offset - fragment.offset
         fragment.offset = offset
-        if isinstance(fragment, Data):
-            size = len(fragment.data)
-        else:
-            try:
-                size = fragment.resize(lookup)
-            except (SourceError, Unresolved):
-                size = fragment.size            # reported when its contents are made
-        if grow and size < fragment.size:
-            size = fragment.size
+        size = len(fragment.data) if isinstance(fragment, Data) else _size(fragment, lookup, grow)
         if size != fragment.size:
             fragment.size = size
             changed = True
         offset += size
+    section.stretch = 0
     return changed
+
+
+def _pass_back(section: AssemblySection, lookup: Lookup, grow: bool) -> None:
+    """Walk from the end of a section to its start, offsets counted from the end: each size is known to what stands before it."""
+    section.backwards = True
+    for fragment in reversed(section.fragments):
+        section.reached = fragment.index
+        if not isinstance(fragment, Data | Align):      # how far an alignment is from the start, the next pass knows
+            size = _size(fragment, lookup, grow)
+            section.stretch -= size - fragment.size
+            fragment.size = size
+        fragment.offset += section.stretch
+    for fragment in section.fragments:
+        fragment.offset -= section.stretch
+    section.backwards, section.stretch = False, 0
+
+
+def _size(fragment: Fragment, lookup: Lookup, grow: bool) -> int:
+    """The size at the present layout. grow: what may be larger than it has to be becomes no smaller."""
+    try:
+        size = fragment.resize(lookup)
+    except (SourceError, Unresolved):
+        return fragment.size                    # reported when its contents are made
+    return max(size, fragment.size) if grow and fragment.padded else size
 
 
 def _place(sections: list[AssemblySection], machine: Preset, lookup: Lookup) -> bool:
@@ -133,7 +158,7 @@ def _place(sections: list[AssemblySection], machine: Preset, lookup: Lookup) -> 
     loaded = [section for section in sections if "a" in section.flags]
     before = [section.address for section in loaded]
     fixed = [section for section in loaded if section.fixed_address is not None]
-    for section in fixed:
+    for section in (*fixed, *reversed(fixed)):      # each may need the one before or behind it
         with suppress(SourceError, Unresolved):     # reported by _check
             section.address = number(evaluate(section.fixed_address or 0, lookup))
     free = {region.name: region.base for region in machine.regions}         # next free address

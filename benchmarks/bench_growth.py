@@ -54,6 +54,13 @@ CASES: dict[str, Callable[[int], str]] = {
     "chained branches": lambda n: "1: beq a0, a1, 1f\n" + lines("1: beq a0, a1, 1f\n beq a0, a1, 1b\n .zero 64")(n) + "1: nop\n",
     "branches of one reach": lambda n: "".join(f"l{i}: bnez a0, l{i + 400}\n nop\n" for i in range(n))
     + "".join(f"l{n + i}: nop\n" for i in range(400)),
+    "branches of twice the reach": lambda n: "".join(f"l{i}: bnez a0, l{i + 500}\n nop\n" for i in range(n))
+    + "".join(f"l{n + i}: nop\n" for i in range(500)),
+    "a chain of reaches": lambda n: "".join(f" bnez a0, m{i + 1}\n .skip 2036\nm{i}: nop\n nop\n" for i in range(n))
+    + f" .skip 16\nm{n}: nop\n",
+    "a chain of skips upwards": lambda n: lines("l{i}: .skip (m{j} - l{j}) ^ 4\nm{i}:")(n) + f"l{n}: m{n}: nop\n",
+    "LEB128 of what follows": lambda n: lines("l{i}: nop\n .uleb128 l{j} - l{i}\n .balign 4")(n) + f"l{n}: nop\n",
+    "LEB128 around each other": lambda n: lines("l{i}: .uleb128 m{i} - l{i}")(n) + lines("m{i}:")(n) + " .balign 4\n nop\n",
     "addresses": lines(" la a0, l{i}\nl{i}:"),
     "words of labels": lines("l{i}: .word l{i}"),
     "values set": lines(".set s{i}, {i}", after="nop\n"),
@@ -68,7 +75,7 @@ CASES: dict[str, Callable[[int], str]] = {
     "definitions upside down": lambda n: "".join(f".set y{i}, y{i + 1} + 1\n" for i in range(n)) + f"nop\n.set y{n}, 1\n",
     "definitions of distances": lambda n: "".join(f".set y{i + 1}, y{i} + 1\n" for i in range(n))
     + "a: nop\n.balign 64\nb: nop\n.set y0, b - a\n",
-    "skips of a chain": chain(" .skip y{i} & 4"),
+    "skips of a chain": chain(" .skip (y{i} & 4) + 4"),
     "constants of a chain": chain(" li a0, y{i}"),
     "addresses of a chain": chain(" la a0, a + y{i}"),
     "branches of a chain": chain(" bnez a0, a + y{i}"),
@@ -86,6 +93,10 @@ CASES: dict[str, Callable[[int], str]] = {
     "signs": lambda n: " .word " + "-" * n + "1\n",
     "sections": lines('.section s{i}, "aw"\n .word 1'),
     "sections at addresses": lines('.section s{i}, "aw"\n.address 0x80000000 + 16 * {i}\n .word 1'),
+    "sections at each other": lambda n: '.section s0, "aw"\n.address 0x80000000\n .word 1\ne0:\n'
+    + lines('.section s{j}, "aw"\n.address e{i}\n .word 1\ne{j}:')(n),
+    "sections below each other": lambda n: lines('.section s{i}, "aw"\n.address e{j}\n .word 1\ne{i}:')(n)
+    + f'.section s{n}, "aw"\n.address 0x80000000\n .word 1\ne{n}:\n',
     "sections around others": lambda n: lines('.section s{i}, "aw"\n.address 0x80000000 + 16 * {i}\n .word 1')(n)
     + lines('.section t{i}, "aw"\n .zero 16')(n),
     "switches of sections": lines(".data\n .byte 1\n.text\n nop"),

@@ -8,6 +8,7 @@ import pytest
 
 from asm import assemble
 from asm.pseudo import PSEUDO
+from benchmarks.bench_growth import CASES
 from tests.oracle import compare, generate
 
 PROGRAMS = sorted((Path(__file__).parent / "programs").glob("*.s"))
@@ -26,6 +27,14 @@ def test_generated_lines(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: path.stem)
 def test_programs(path: Path, tmp_path: Path) -> None:
     compare.assert_equal(path.read_text(encoding="utf-8"), assemble(path), tmp_path, path.parent)
+
+
+@pytest.mark.parametrize("name", ["branches of one reach", "branches of twice the reach", "branches far away", "chained branches",
+                                  "a chain of reaches", "a chain of skips upwards"])
+def test_long_layouts(name: str, tmp_path: Path) -> None:
+    """Branches and sizes that hang on each other, for which GNU as takes up to hundreds of passes."""
+    source = CASES[name](800)
+    compare.assert_equal(source, assemble(source), tmp_path)
 
 
 def test_enough_is_compared() -> None:
