@@ -20,6 +20,7 @@ import pytest
 from children import LIMIT, ROOT, SLIMULATOR
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_checkpoint import write_checkpoint
 
 import asm
 import slimulator
@@ -168,8 +169,6 @@ USES = {
 @pytest.mark.parametrize("kind", ["pipe", "device", "folder", "empty", "unreadable", "socket"])
 @pytest.mark.parametrize("use", USES)
 def test_what_is_no_file_is_refused_at_once(good, capfd, tmp_path, monkeypatch, use, kind):
-    sys.path.insert(0, str(Path(__file__).parent / "compiler"))
-    from tiny import write_checkpoint
     if kind == "unreadable" and os.geteuid() == 0:
         pytest.skip("nothing is unreadable for root")
     if kind == "empty" and use in ("source", "included", "script", "recipe"):
@@ -309,8 +308,6 @@ def test_a_level_of_simd_that_does_not_exist(tmp_path: Path) -> None:
 @pytest.mark.parametrize("use", [["asm", "{it}"], ["run", "{it}"], ["asm", "{folder}/a.s", "-o", "{it}"],
                                  ["compile", "{model}", "-o", "{it}"], ["compile", "{model}", "-S", "-o", "{it}"]])
 def test_a_folder_without_a_name_is_one_message(capfd, tmp_path, use, name):
-    sys.path.insert(0, str(Path(__file__).parent / "compiler"))
-    from tiny import write_checkpoint
     (tmp_path / "a.s").write_text("nop\n")
     places = {"folder": tmp_path, "model": write_checkpoint(tmp_path), "it": name}
     assert slimulator.invoke([part.format(**places) for part in use]) == 1

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from children import SLIMULATOR, Child
+from tiny_checkpoint import CONTEXT, DIM, HIDDEN, LAYERS, write_checkpoint, write_relu
 
 import slimulator
 from compiler.measuring import shapes
 from isa.caches import PROGRAMS
-from tests.compiler.tiny import CONTEXT, DIM, HIDDEN, LAYERS, write_checkpoint, write_relu
 
 ROOT = Path(__file__).parents[1]
 Command = Callable[..., tuple[int, str, str]]

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 from children import SLIMULATOR, Child
-
-from tests.compiler.tiny import PIECES, write_checkpoint
+from tiny_checkpoint import PIECES, write_checkpoint
 
 ROOT = Path(__file__).parents[1]
 LIMIT = 120             # seconds that a child may take
@@ -108,7 +107,7 @@ def test_generated_text_cannot_command_a_terminal(tmp_path: Path, monkeypatch: p
     """OSC 52 sets the clipboard of whoever looks on. A file gets the text as it is."""
     evil = "\x1b]52;c;YQ==\x07"
     others = {b"b": evil.encode(), b"c": b"\n"}
-    monkeypatch.setattr("tests.compiler.tiny.PIECES", [others.get(piece, piece) for piece in PIECES])
+    monkeypatch.setattr("tiny_checkpoint.PIECES", [others.get(piece, piece) for piece in PIECES])
     model = write_checkpoint(tmp_path)
     arguments = "generate", model, f"a{evil}\na", "-n", 1, "--quiet"
     shown = terminal(*arguments)

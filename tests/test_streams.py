@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tiny_checkpoint import write_checkpoint
 
 import asm
 import slimulator
@@ -122,8 +123,6 @@ PRINTING = {
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory):
     """The arguments of a command that prints to stdout; of others its help."""
-    sys.path.insert(0, str(ROOT / "tests" / "compiler"))
-    from tiny import write_checkpoint
     folder = tmp_path_factory.mktemp("streams")
     places = {"folder": folder} | {name: folder / f"p.{name}" for name in ("source", "elf", "script", "text")}
     places["source"].write_text(SOURCE.format(times=2, size=16, file=1))

@@ -156,6 +156,13 @@ def test_counters_and_csrs_of_a_unit_bear_its_name() -> None:
 
 
 def test_files_of_tests_have_names_of_their_own() -> None:
-    """pytest imports each by its name alone: of two with the same one it refuses the second when all are collected together."""
-    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    """pytest imports each file of tests by its name alone, and tests import what helps them so: a name must be the only one."""
+    names = [path.stem for path in (ROOT / "tests").rglob("*.py")]
     assert [name for name in sorted(set(names)) if names.count(name) > 1] == []
+
+
+def test_what_helps_tests_lies_in_support() -> None:
+    tests = ROOT / "tests"
+    others = [path for path in tests.rglob("*.py") if not path.name.startswith("test_") and path.name != "conftest.py"]
+    assert [str(path.relative_to(tests)) for path in others if path.parent != tests / "support"] == []
+    assert not {path.stem for path in others} & sys.stdlib_module_names

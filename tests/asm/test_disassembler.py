@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from reassembly import differences
 
 import asm
 from asm.disassembler import disassemble, instructions
@@ -18,7 +19,6 @@ from isa.disassembly import SymbolIndex, format_instruction
 from isa.instruction import TABLE, Row, decode, find
 from isa.program import FileSlice, Program, ProgramError, Section, Symbol
 from isa.registers import NUMBER
-from tests.asm.reassembly import differences
 
 CODE = 0x8000_0000
 ROWS = list(TABLE.values())

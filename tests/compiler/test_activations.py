@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from build import generate, small_machine
-from models import BASE, SHAPES, random_model
+from compiled_models import generate, small_machine
+from random_models import BASE, SHAPES, random_model
 
 from compiler.checking.verify import compare
 from compiler.compile import Compiled, compile_model

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from children import Child
-from tiny import write_checkpoint
+from tiny_checkpoint import write_checkpoint
 
 from compiler.running import cache
 from compiler.running.generate import find_program

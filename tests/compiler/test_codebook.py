@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from models import BASE, FILE, ArrayTensor, random_model
+from random_models import BASE, FILE, ArrayTensor, random_model
 
 from compiler.checking.verify import compare
 from compiler.compile import compile_model

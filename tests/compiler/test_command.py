@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from children import LIMIT
-from models import BASE, ArrayTensor, random_model, rope
-from tiny import write_relu
+from random_models import BASE, ArrayTensor, random_model, rope
+from tiny_checkpoint import write_relu
 
 from compiler.errors import ModelError
 from compiler.frontends import load

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from build import built
-from tiny import CONTEXT, write_checkpoint
+from compiled_models import built
+from tiny_checkpoint import CONTEXT, write_checkpoint
 
 from compiler.checking.evaluate import Document, evaluate, of_graph, of_program, split
 from compiler.errors import ModelError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from build import built
+from compiled_models import built
 
 from compiler.checking.evaluate import of_program
 from compiler.checking.verify import compare

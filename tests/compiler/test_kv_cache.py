@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from build import built, loaded, small_machine
-from models import SHAPES, random_model
+from compiled_models import built, loaded, small_machine
+from random_models import SHAPES, random_model
 
 from compiler.checking.evaluate import evaluate, of_graph, of_program, split
 from compiler.checking.verify import compare

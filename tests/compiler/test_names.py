@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+from tiny_checkpoint import write_relu
 
 from asm.assembler import assemble
 from compiler.compile import Compiled, compile_model
@@ -15,7 +16,6 @@ from compiler.frontends import load
 from compiler.lowering.program import Files
 from isa.preset import PRESETS
 from isa.program import Program
-from tests.compiler.tiny import write_relu
 
 NAMES = {
     "line feed":     'm\n    .error "boom"\n    .incbin "secret"',

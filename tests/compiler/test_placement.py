@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from build import CODES, FOLDER, built, generate, loaded
-from models import BASE, SHAPES, CodesTensor, random_model, rope
+from compiled_models import CODES, FOLDER, built, generate, loaded
+from random_models import BASE, SHAPES, CodesTensor, random_model, rope
 
 from asm.assembler import assemble
 from compiler.checking.verify import compare

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from build import built, small_machine
-from models import BASE, SHAPES, random_model
+from compiled_models import built, small_machine
+from random_models import BASE, SHAPES, random_model
 
 from compiler.compile import compile_model
 from compiler.errors import ModelError, RoomError

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from build import built, generate, loaded, small_machine
-from models import SHAPES, random_model
+from compiled_models import built, generate, loaded, small_machine
+from random_models import SHAPES, random_model
 
 from asm.assembler import assemble
 from compiler.checking.verify import compare

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from models import BASE, SHAPES, ArrayTensor, CodesTensor, random_model
+from random_models import BASE, SHAPES, ArrayTensor, CodesTensor, random_model
 
 from compiler.errors import ModelError
 from compiler.formats.recipe import Recipe, WeightFormat, parse_format

@@ -7,7 +7,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from build import built, generate, loaded
+from compiled_models import built, generate, loaded
 
 from compiler.errors import ModelError
 from compiler.graph import EXACT, Executor

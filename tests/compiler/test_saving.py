@@ -8,8 +8,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from build import built
-from models import SHAPES, random_model
+from compiled_models import built
+from random_models import SHAPES, random_model
 
 from asm.assembler import assemble
 from compiler.compile import compile_model

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from build import small_machine
-from models import SHAPES, random_model
-from tiny import write_checkpoint
+from compiled_models import small_machine
+from random_models import SHAPES, random_model
+from tiny_checkpoint import write_checkpoint
 
 from asm.disassembler import disassemble
 from compiler.checking import verify_chain

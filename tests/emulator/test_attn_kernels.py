@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from differential import DRAM, SRAM, Pair
+from both_engines import DRAM, SRAM, Pair
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*encountered:RuntimeWarning")      # test data overflows on purpose
 RUNS = 30                                               # of each instruction

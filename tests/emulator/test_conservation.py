@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bank_events import Banks
-from differential import SMALL
-from fuzzing import SIZE, spelled
+from both_engines import SMALL
+from random_xslim import SIZE, spelled
 
 import asm
 from emulator.machine import Machine

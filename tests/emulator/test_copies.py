@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from differential import machine_differences, memory_differences
+from both_engines import machine_differences, memory_differences
 
 import asm
 from emulator.machine import Machine

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 from bank_cases import BankCases
-from differential import DRAM, FLASH, HBM, MMIO, SMALL, SRAM, TEXT, WINDOW, Difference, Pair, memory_differences
+from both_engines import DRAM, FLASH, HBM, MMIO, SMALL, SRAM, TEXT, WINDOW, Difference, Pair, memory_differences
 
 from emulator.load_kernels import registered
 from isa.instruction import TABLE, Operand, Row

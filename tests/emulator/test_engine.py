@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from differential import DRAM, FLASH, HBM, MMIO, SRAM, Pair, ProgramDone, run_program
+from both_engines import DRAM, FLASH, HBM, MMIO, SRAM, Pair, ProgramDone, run_program
 
 import asm
 from emulator.load_kernels import registered

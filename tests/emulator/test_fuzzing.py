@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from differential import SMALL, Difference, machine_differences, memory_differences
-from fuzzing import SETTINGS, SIZE, Watched, cases, spelled
+from both_engines import SMALL, Difference, machine_differences, memory_differences
 from hypothesis import HealthCheck, Phase, given, settings
+from random_xslim import SETTINGS, SIZE, Watched, cases, spelled
 
 import asm
 from emulator.load_kernels import registered

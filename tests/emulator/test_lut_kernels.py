@@ -3,7 +3,7 @@
 
 import numpy as np
 import pytest
-from differential import DRAM, FLASH, SRAM, Pair
+from both_engines import DRAM, FLASH, SRAM, Pair
 
 from isa.instruction import TABLE
 from isa.numbers import FORMATS

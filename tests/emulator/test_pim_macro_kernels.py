@@ -11,7 +11,7 @@ from math import prod
 import numba as nb
 import numpy as np
 import pytest
-from differential import HBM, SMALL, SRAM, Pair
+from both_engines import HBM, SMALL, SRAM, Pair
 
 from emulator.units.pim import macs
 from emulator.units.pim.mac_runs import BF16, F16, I8

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections import Counter
 
 import numpy as np
-from differential import SMALL, run_program
-from fuzzing import CRF_WORDS
+from both_engines import SMALL, run_program
+from random_xslim import CRF_WORDS
 
 import asm
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from both_engines import machine_differences, memory_differences
 from children import LIMIT, SLIMULATOR, Child
-from differential import machine_differences, memory_differences
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from differential import SRAM, Pair
+from both_engines import SRAM, Pair
 
 from emulator.units.thr import HEAP
 

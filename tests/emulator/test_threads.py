@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from differential import Pair
+from both_engines import Pair
 from numba import njit
 from test_attn_kernels import FORMS, OPERATIONS, seeds
 from test_lut_kernels import FORMAT_NAMES, build, numbers, packed, place, scales_of

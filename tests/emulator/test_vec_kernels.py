@@ -7,7 +7,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from differential import DRAM, SRAM, Pair
+from both_engines import DRAM, SRAM, Pair
 
 from isa.instruction import TABLE, rows
 

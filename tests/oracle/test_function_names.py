@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import gnu
 import pytest
 
 from asm.disassembler import disassemble
@@ -14,7 +15,6 @@ from emulator.machine import Machine
 from isa.program import Program
 from isa.reference import ReferenceMachine
 from tests.emulator.test_trace import run
-from tests.oracle import gnu
 
 START = """
         .globl  _start

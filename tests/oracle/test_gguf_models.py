@@ -7,13 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import gguf
+import llama_files
 import numpy as np
 import pytest
-
-from compiler.frontends import load
-from compiler.frontends.gguf_tokenizer import PRE
-from tests.compiler import checkpoints
-from tests.oracle.checkpoints import (
+from transformers_models import (
     CLEAR,
     LLAMA,
     SHORT,
@@ -25,6 +22,9 @@ from tests.oracle.checkpoints import (
     torch,
     transformers,
 )
+
+from compiler.frontends import load
+from compiler.frontends.gguf_tokenizer import PRE
 
 Type = gguf.GGMLQuantizationType
 NAMES = {"embed_tokens": "token_embd", "norm": "output_norm", "lm_head": "output", "input_layernorm": "attn_norm",
@@ -159,7 +159,7 @@ def test_microsofts_bitnet(tmp_path: Path) -> None:
             if name.endswith("_proj.weight"):
                 scale = float(np.abs(values).mean())
                 codes, kind = np.clip(np.rint(values / scale), -1, 1).astype(np.int8), 36
-                data = checkpoints.i2_s(codes, scale)
+                data = llama_files.i2_s(codes, scale)
                 parameter.data.copy_(torch.from_numpy(codes * np.float32(scale)))
             tensors[gguf_name(name)] = values.shape, kind, data
         numbers = {"vocab_size": c.vocab_size, "context_length": c.max_position_embeddings, "embedding_length": c.hidden_size,
@@ -167,7 +167,7 @@ def test_microsofts_bitnet(tmp_path: Path) -> None:
                    "rope.dimension_count": c.hidden_size // c.num_attention_heads, "attention.head_count": c.num_attention_heads,
                    "attention.head_count_kv": c.num_key_value_heads, "attention.layer_norm_rms_epsilon": c.rms_norm_eps,
                    "rope.freq_base": float(c.rope_parameters["rope_theta"])}
-        path.write_bytes(checkpoints.gguf_bytes({"general.architecture": "bitnet-b1.58",
+        path.write_bytes(llama_files.gguf_bytes({"general.architecture": "bitnet-b1.58",
                                                  **{f"bitnet-b1.58.{key}": value for key, value in numbers.items()}}, tensors))
         if margin(path) > CLEAR:
             break

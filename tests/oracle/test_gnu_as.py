@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import gnu_images
+import gnu_sources
 import pytest
 
 from asm import assemble
 from asm.pseudo import PSEUDO
 from benchmarks.bench_growth import CASES
-from tests.oracle import compare, generate
 
 PROGRAMS = sorted((Path(__file__).parent / "programs").glob("*.s"))
-SOURCES = {function.__name__: function for function in (generate.instructions, generate.branches, generate.data)}
+SOURCES = {function.__name__: function for function in (gnu_sources.instructions, gnu_sources.branches, gnu_sources.data)}
 
 
 @pytest.mark.parametrize("name", SOURCES)
@@ -20,13 +21,13 @@ def test_generated_lines(name: str, tmp_path: Path) -> None:
     lines = SOURCES[name]()
     source = "\n".join(lines) + "\n"
     program = assemble(source)
-    difference = compare.first_difference(compare.our_image(program), compare.gnu_image(source, program, tmp_path))
-    assert not difference, f"{difference}\n{compare.explain(lines, tmp_path)}"
+    difference = gnu_images.first_difference(gnu_images.our_image(program), gnu_images.gnu_image(source, program, tmp_path))
+    assert not difference, f"{difference}\n{gnu_images.explain(lines, tmp_path)}"
 
 
 @pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: path.stem)
 def test_programs(path: Path, tmp_path: Path) -> None:
-    compare.assert_equal(path.read_text(encoding="utf-8"), assemble(path), tmp_path, path.parent)
+    gnu_images.assert_equal(path.read_text(encoding="utf-8"), assemble(path), tmp_path, path.parent)
 
 
 @pytest.mark.parametrize("name", ["branches of one reach", "branches of twice the reach", "branches far away", "chained branches",
@@ -34,15 +35,15 @@ def test_programs(path: Path, tmp_path: Path) -> None:
 def test_long_layouts(name: str, tmp_path: Path) -> None:
     """Branches and sizes that hang on each other, for which GNU as takes up to hundreds of passes."""
     source = CASES[name](800)
-    compare.assert_equal(source, assemble(source), tmp_path)
+    gnu_images.assert_equal(source, assemble(source), tmp_path)
 
 
 def test_enough_is_compared() -> None:
     """The promise: 20,000 lines, every base row, every form of every pseudo-instruction."""
     lines = {line for function in SOURCES.values() for line in function()}
     assert len(lines) >= 20_000
-    compared = set(generate.forms())
-    assert {(row.mnemonic, row.syntax) for row in generate.base_rows()} <= compared
+    compared = set(gnu_sources.forms())
+    assert {(row.mnemonic, row.syntax) for row in gnu_sources.base_rows()} <= compared
     forgotten = {(name, operands) for name, operands, _ in PSEUDO} - compared
-    assert not forgotten, f"write these forms into tests/oracle/generate.py: {sorted(forgotten)}"
+    assert not forgotten, f"write these forms into tests/support/gnu_sources.py: {sorted(forgotten)}"
     assert {name for name, _ in compared} <= {line.split()[0] for line in lines if line}

@@ -7,6 +7,8 @@ import re
 import struct
 from pathlib import Path
 
+import gnu
+import gnu_sources
 import pytest
 
 from asm import assemble
@@ -14,7 +16,6 @@ from isa.csrs import CSRS
 from isa.disassembly import format_instruction
 from isa.instruction import TABLE, TARGET, XSLIM_OPCODES, Row, find
 from isa.registers import ABI_NAMES
-from tests.oracle import generate, gnu
 
 Sample = tuple[Row, dict[str, int]]
 
@@ -23,14 +24,14 @@ RANDOM_SAMPLES = 12
 
 def samples(row: Row) -> list[Sample]:
     """Operand values for `row`: each operand over its boundaries, the register fields told apart, then random ones."""
-    rng = random.Random(f"{generate.SEED} {row.mnemonic}")
-    pools = {operand.name: list(range(1, 16)) if operand.name in ("pred", "succ") else generate.boundaries(operand.field)
+    rng = random.Random(f"{gnu_sources.SEED} {row.mnemonic}")
+    pools = {operand.name: list(range(1, 16)) if operand.name in ("pred", "succ") else gnu_sources.boundaries(operand.field)
              for operand in row.operands}
     values = [{name: pick(pool) for name, pool in pools.items()} for pick in (min, max)]
     values += [{name: rng.choice(pool) for name, pool in pools.items()} | {swept: value}
                for swept in pools for value in pools[swept]]
     values += [{operand.name: rng.choice(pools[operand.name]) if operand.name in ("pred", "succ")
-                else generate.number(operand.field, rng) for operand in row.operands} for _ in range(RANDOM_SAMPLES)]
+                else gnu_sources.number(operand.field, rng) for operand in row.operands} for _ in range(RANDOM_SAMPLES)]
     return [(row, value) for value in values]
 
 
@@ -39,7 +40,7 @@ def gnu_text(row: Row, values: dict[str, int]) -> str:
     fields = {operand.field.name: values[operand.name] for operand in row.operands}
     if not row.is_xslim:
         texts = {name: ABI_NAMES[value] if name in ("rd", "rs1", "rs2") else f".{value:+}" if name in ("b_imm", "j_imm")
-                 else generate.fence_set(value) if name in ("pred", "succ") else str(value)
+                 else gnu_sources.fence_set(value) if name in ("pred", "succ") else str(value)
                  for name, value in fields.items()}
         return f"{row.mnemonic} " + re.sub(r"\w+", lambda word: texts[word[0]], row.syntax)
     function, sources = ("funct7", ("rs1", "rs2")) if row.format.name == "R" else ("funct2", ("rs1", "rs2", "rs3"))

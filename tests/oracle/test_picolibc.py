@@ -6,10 +6,12 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import gnu
+import htif
 import numpy as np
 import pytest
+import qemu
 
-from tests.oracle import gnu, htif, qemu
 from tests.oracle.test_gcc import SOURCES, WORD, xorshift
 
 TARGET = ("-march=rv64im", "-mabi=lp64", "-mcmodel=medany")      # with _zicsr GCC 12 finds no library that fits

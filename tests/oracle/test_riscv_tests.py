@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import htif
 import pytest
-
-from tests.oracle import htif, qemu
+import qemu
 
 
 @pytest.mark.parametrize(("failing", "exit_code"), [(0, 0), (2, 2), (3, 3), (40, 40), (1337, (40 | 1337) >> 1 & 0xFF)])

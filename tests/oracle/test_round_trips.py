@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import gnu
+import gnu_images
 import pytest
+from reassembly import differences
 
 from asm import assemble
 from isa.program import Program
-from tests.asm.reassembly import differences
-from tests.oracle import compare, gnu, test_picolibc
+from tests.oracle import test_picolibc
 from tests.oracle.test_gcc import LEVELS, SOURCES, link
 
 KERNELS = sorted((SOURCES / "kernels").glob("*.c"))
@@ -31,7 +33,7 @@ def test_compiler_output(path: Path, level: str, tmp_path: Path) -> None:
     """Every allocated section and symbol equals GNU's; then from bits to text and back."""
     source = compiled(path, tmp_path, level)
     program = assemble(source)
-    compare.assert_equal(source, program, tmp_path)
+    gnu_images.assert_equal(source, program, tmp_path)
     assert not differences(program)
 
 
@@ -41,7 +43,7 @@ def test_compiler_output_for_debugging(path: Path, level: str, tmp_path: Path) -
     """With -g the bytes are GNU's as well, and every instruction comes from the line of C that GNU says."""
     source = compiled(path, tmp_path, level, "-g")
     program = assemble(source)
-    compare.assert_equal(source, program, tmp_path)
+    gnu_images.assert_equal(source, program, tmp_path)
     text = program.section(".text")
     assert text is not None
     addresses = range(text.address, text.end, 4)

@@ -8,14 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-from compiler.frontends import load
-from compiler.frontends.families import CLASSES
-from compiler.frontends.hf_config import read_config
-from compiler.frontends.options import Options
-from compiler.frontends.unsupported import hint
-from compiler.graph import EXACT
-from tests.oracle.checkpoints import (
+from transformers_models import (
     CLEAR,
     LLAMA,
     SHORT,
@@ -29,6 +22,13 @@ from tests.oracle.checkpoints import (
     torch,
     transformers,
 )
+
+from compiler.frontends import load
+from compiler.frontends.families import CLASSES
+from compiler.frontends.hf_config import read_config
+from compiler.frontends.options import Options
+from compiler.frontends.unsupported import hint
+from compiler.graph import EXACT
 
 OPT: dict[str, Any] = {**SIZES, "ffn_dim": 112}
 LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,

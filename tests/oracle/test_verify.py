@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from random_models import TernaryTensor
+from transformers_models import LLAMA, SHORT, SIZES, TOKENS, make, our_logits, their_logits, torch, transformers
 
 from compiler.checking.against_transformers import TOLERANCE, Comparison
 from compiler.checking.verify_chain import float_graph
@@ -18,8 +20,6 @@ from compiler.frontends.huggingface import AbsmeanTensor
 from compiler.graph import Executor
 from compiler.model.model import Model, Rope
 from compiler.model.tensors import TERNARY
-from tests.compiler.models import TernaryTensor
-from tests.oracle.checkpoints import LLAMA, SHORT, SIZES, TOKENS, make, our_logits, their_logits, torch, transformers
 from tests.oracle.test_transformers import MODES, save_bitnet
 
 

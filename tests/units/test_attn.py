@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from bench import Bench, refused
+from unit_bench import Bench, refused
 
 from isa.instruction import TABLE
 from isa.traps import Cause

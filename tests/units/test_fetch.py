@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from bench import FLASH, Bench, refused
 from hypothesis import given
 from hypothesis import strategies as st
+from unit_bench import FLASH, Bench, refused
 
 from isa.preset import PRESETS
 from isa.traps import Cause

@@ -4,9 +4,9 @@ import struct
 
 import numpy as np
 import pytest
-from bench import FLASH, Bench, refused
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from unit_bench import FLASH, Bench, refused
 
 from isa.instruction import TABLE, rows
 from isa.numbers import FORMATS

@@ -5,7 +5,7 @@ The slim machine: 64 channels of 16 banks, rows of 32 columns; an address is row
 
 import numpy as np
 import pytest
-from bench import Bench, Trapped, refused
+from unit_bench import Bench, Trapped, refused
 
 from isa.traps import Cause
 

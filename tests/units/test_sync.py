@@ -1,7 +1,7 @@
 """sync: tags, waits, and the rows that follow from the units."""
 
 import pytest
-from bench import Bench, refused
+from unit_bench import Bench, refused
 
 from isa.instruction import TABLE, rows
 from isa.traps import Cause

@@ -5,9 +5,9 @@ import struct
 
 import numpy as np
 import pytest
-from bench import Bench, refused
 from hypothesis import given
 from hypothesis import strategies as st
+from unit_bench import Bench, refused
 
 from isa.instruction import rows
 from isa.traps import Cause

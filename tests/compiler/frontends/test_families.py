@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import gguf
+import llama_files as made
 import numpy as np
 import pytest
 
@@ -22,7 +23,6 @@ from compiler.frontends.hf_config import read_config
 from compiler.frontends.options import Options
 from compiler.graph import Executor, build
 from compiler.model.model import Config, Model, roles
-from tests.compiler import checkpoints as made
 
 ROOT = Path(__file__).parents[3]
 F32 = gguf.GGMLQuantizationType.F32

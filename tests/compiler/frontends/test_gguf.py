@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import gguf
+import llama_files as made
 import numpy as np
 import pytest
+from random_models import SHAPES, random_model, rope
 from tokenizers import Tokenizer as Library
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
@@ -21,8 +23,6 @@ from compiler.frontends.gguf_blocks import FORMATS, BlockTensor
 from compiler.graph import Executor, build
 from compiler.model.model import Model
 from compiler.model.tensors import Region
-from tests.compiler import checkpoints as made
-from tests.compiler.models import SHAPES, random_model, rope
 
 Type = gguf.GGMLQuantizationType
 

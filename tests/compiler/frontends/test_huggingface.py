@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import llama_files as made
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
@@ -18,7 +19,6 @@ from compiler.errors import ModelError
 from compiler.frontends import huggingface, load, need_tokenizer
 from compiler.graph import Executor, build
 from compiler.model.model import Model
-from tests.compiler import checkpoints as made
 
 MODEL = "model.safetensors"
 

@@ -6,6 +6,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
+import llama_files as made
 import numpy as np
 import pytest
 
@@ -13,7 +14,6 @@ from compiler.checking.verify import compare
 from compiler.compile import compile_model
 from compiler.errors import ModelError
 from compiler.frontends import load
-from tests.compiler import checkpoints as made
 
 
 def i2_s_file(path: Path, architecture: str = "bitnet-b1.58", **changes: Any) -> dict[str, Any]:

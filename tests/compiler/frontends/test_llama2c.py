@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import llama_files as made
 import numpy as np
 import pytest
 from children import LIMIT
@@ -19,7 +20,6 @@ from compiler.frontends import llama2c, load, need_tokenizer
 from compiler.graph import EXACT, PLAIN, Arithmetic, Executor, build
 from compiler.model.model import Model
 from compiler.model.tensors import GroupTensor, Region
-from tests.compiler import checkpoints as made
 
 STORIES = Path(__file__).parents[4] / "shared/data/stories260K"
 needs_stories = pytest.mark.skipif(not STORIES.is_dir(), reason="the real model is not here")

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import llama_files as made
 import numpy as np
 import pytest
 
@@ -16,7 +17,6 @@ from compiler.frontends.families import ARCHITECTURES, CLASSES
 from compiler.frontends.options import neutral, words
 from compiler.graph import Executor, build
 from compiler.model.model import Model
-from tests.compiler import checkpoints as made
 
 
 def logits(model: Model) -> np.ndarray:

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import llama_files as made
 import numpy as np
 import pytest
+from random_models import random_model
 
 from compiler.errors import ModelError
 from compiler.formats.recipe import read_recipe
@@ -21,8 +23,6 @@ from compiler.passes.quantise import quantise
 from compiler.passes.to_banks import to_banks
 from compiler.placing.banks import place
 from isa.preset import load_preset
-from tests.compiler import checkpoints as made
-from tests.compiler.models import random_model
 
 C = Config("test", vocab=50, dim=16, layers=3, heads=4, kv_heads=2, head_dim=4, hidden=24, context=8, eps=1e-5,
            rope=Rope((1.0, 0.5), adjacent=True))

@@ -1,4 +1,4 @@
-# The frame of a random program (tests/oracle/random_programs.py, which writes `program`, `initial` and `buffer`).
+# The frame of a random program (tests/support/random_rv64.py, which writes `program`, `initial` and `buffer`).
 #
 # The program owns ra..t4 but for s0 (the middle of `buffer`) and s1 (its loop counter). t5 and t6 are scratch; on a fetch from
 # where there is no memory the handler goes on at t5. At the end every register, CSR, trap and a hash of the buffer is printed.

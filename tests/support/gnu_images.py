@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import gnu
+
 from asm import assemble
 from isa.program import Program
-from tests.oracle import gnu
 
 SHOWN = 20                      # differences that a failure message lists
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from differential import HBM, WINDOW
+from both_engines import HBM, WINDOW
 
 from isa.units.pim import crf
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.oracle import gnu
+import gnu
 
-FOLDER = Path(__file__).parent / "htif"
+FOLDER = Path(__file__).parents[1] / "oracle" / "htif"
 OF_C = ("htif.ld", "crt0.s", "device.s")        # what a C program is linked by and with
 
 

@@ -16,9 +16,9 @@ from itertools import zip_longest
 from pathlib import Path
 
 import pytest
+from both_engines import run_program
 
 from isa.program import Program
-from tests.emulator.differential import run_program
 
 # RV64IM and machine mode, nothing else, as the Slim machine: QEMU's `rv64` starts with what a Linux needs.
 CPU = ("rv64,i=true,m=true,g=false,a=false,f=false,d=false,c=false,h=false,s=false,u=false,"

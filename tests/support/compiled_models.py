@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from models import SHAPES, random_model
+from random_models import SHAPES, random_model
 
 from compiler.compile import Compiled, compile_model
 from compiler.formats.recipe import read_recipe
