@@ -1,4 +1,4 @@
-"""Checkpoints as people have them to a `Model`: one file or folder per format, `load` for all of them.
+"""Files of models to a `Model`: a reader for each kind of file, `load` for all of them.
 
     llama2c.py          llama2.c .bin, versions 0 to 2, with its tokenizer file
     huggingface.py      directories: hf_config.py (config.json), hf_options.py (its options), shards.py (safetensors)
@@ -8,7 +8,7 @@
     unsupported.py      other families, and why they are refused
     options.py          configurations, read by name and type
 
-A frontend opens and checks; it reads no weights. Nothing here knows the graph or the machine.
+A reader opens and checks; it reads no weights. Nothing here knows the graph or the machine.
 """
 
 from __future__ import annotations
@@ -66,10 +66,10 @@ def _begins_with_gguf(path: Path) -> bool:
 
 
 def load_tokenizer(path: Path, vocab: int | None = None) -> Tokenizer:
-    """A tokenizer by its file. llama2.c's, which has no mark, is held to the number of pieces, where that is known."""
+    """The tokenizer in a file. A file of llama2.c has no mark of its kind: it must have `vocab` pieces, if that is given."""
     if path.is_dir():
         raise ModelError(path, "tokenizer", got="a directory", expected="a tokenizer file", hint=f"{path / 'tokenizer.json'}?")
-    opened(path).close()                                # not a pipe, not a device
+    opened(path).close()                                # an error for a pipe or a device
     if path.suffix == ".json":
         return JsonTokenizer.from_file(path, None)
     if path.suffix == ".model":

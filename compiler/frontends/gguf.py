@@ -43,10 +43,11 @@ HARMLESS = frozenset((
 
 
 class _Reader(GGUFReader):
-    """The library's reader, with another way to take numbers from the file.
+    """The library's reader, which takes numbers from the file in another way.
 
-    Its own takes what a truncated file has left for the whole of a field, and makes several arrays of each element of a list:
-    ten seconds for the 500,000 of a large vocabulary. Here a list of numbers is one array, a string a piece of the mapping.
+    The library reads a field that a truncated file has only in part as if it were whole. It makes several arrays for each element
+    of a list, which takes ten seconds for a vocabulary of 500,000. Here a list of numbers is one array, and a string is a view of
+    the file.
     """
 
     def _get(self, offset: int, dtype: npt.DTypeLike, count: int = 1, override_order: Any = None) -> npt.NDArray[Any]:
@@ -70,7 +71,7 @@ class _Reader(GGUFReader):
         return end - orig_offs, head + parts, list(range(2, 2 + len(parts))), [GGUFValueType.ARRAY, kind]
 
     def _build_tensors(self, start_offs: int, fields: list[Any]) -> None:
-        """Name, shape, type and place of each tensor. The library's own stumbles over types that it does not know."""
+        """Name, shape, type and place of each tensor. The library's own method fails for types that it does not know."""
         self.heads: list[tuple[str, tuple[int, ...], int, int]] = [
             (str(bytes(name), "utf-8"), tuple(int(size) for size in reversed(shape)), int(kind[0]), int(start_offs) + int(at[0]))
             for _, name, _, shape, kind, at in (field.parts for field in fields)]
@@ -132,7 +133,7 @@ def _open(path: Path) -> _Contents:
         metadata = {key: field.contents() for key, field in reader.fields.items()}
     except OSError:
         raise
-    except Exception as error:      # whatever the library stumbles over
+    except Exception as error:      # the library raises many kinds
         raise _damaged(path, error) from None
     if reader.endianess != GGUFEndian.LITTLE:
         raise ModelError(path, "", got="a big-endian file", expected="a little-endian one")

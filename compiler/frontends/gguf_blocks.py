@@ -1,8 +1,7 @@
 """GGUF's block formats: how a row is cut into blocks of values with common scales, and which of them are codes times a scale.
 
-The library gguf dequantises every format; what it does not give is codes, so they are unpacked here. Q4_K has none: its blocks
-have an offset besides the scale.
-I2_S is no type of ggml's but of Microsoft's: ternary codes with one scale behind them. The library does not know it.
+The library gguf dequantises every format, but gives no codes: these are unpacked here. Q4_K has no codes, for its blocks have an
+offset besides the scale. I2_S is a type of Microsoft's that the library does not know: ternary codes with one scale behind them.
 Source: ggml, ggml-common.h (block_q4_0 ... block_tq2_0) and ggml-quants.c; BitNet, src/ggml-bitnet-mad.cpp (quantize_i2_s, x86).
 """
 
@@ -104,7 +103,7 @@ I2_S, I2_S_COLUMNS, I2_S_TAIL = 36, 128, 32     # its number, columns of a block
 
 
 def type_name(number: int) -> str:
-    """Q4_K; of what nobody here has heard of the number."""
+    """The name of a type, such as Q4_K; its number if the name is not known."""
     try:
         return GGMLQuantizationType(number).name
     except ValueError:
@@ -183,7 +182,7 @@ class I2STensor(Tensor):
 
 
 def _refuse_threes(tensor: Tensor, values: I8, first: int) -> None:
-    """Raise ModelError for a code that is none of a ternary tensor. `values` are its rows from `first` on."""
+    """Raise ModelError for a code that no ternary tensor has. `values` are its rows from `first` on."""
     if (values > 1).any():
         row, col = np.argwhere(values > 1)[0]
         raise ModelError(tensor.file, f"tensor {tensor.name}", got=f"code 3 at [{first + row}, {col}]", expected="0, 1 or 2",

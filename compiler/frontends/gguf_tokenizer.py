@@ -1,6 +1,6 @@
 """The tokenizer in a GGUF file: pieces with scores ("llama"), or byte-level BPE ("gpt2"), which the library tokenizers runs.
 
-How "gpt2" splits a text before merging is only named in the file (tokenizer.ggml.pre); PRE says what the names mean.
+How "gpt2" splits a text before it merges, the file says only by a name (tokenizer.ggml.pre). PRE says what the names mean.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ PRE: dict[str, Pre] = {
 """Source: llama.cpp, llama-vocab.cpp, and the tokenizer.json of GPT-2, SmolLM, Llama 3 and Qwen2."""
 
 LLAMA3 = frozenset(("<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>"))
-"""Tokens by which Llama 3's vocabulary is known."""
+"""A vocabulary with these tokens is Llama 3's."""
 
 
 def read_tokenizer(file: Path, values: dict[str, Any], notes: list[str] | None = None) -> Tokenizer | None:
     """From the metadata of a file, keys without "tokenizer.ggml."; None if it has no tokenizer.
 
-    What was assumed goes to `notes`.
+    `notes` gets what was assumed.
     """
     if "model" not in values:
         return None

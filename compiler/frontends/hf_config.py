@@ -62,7 +62,7 @@ WAYS_OUT = {
                           "save_pretrained(NEW) make one",
     "mlx": "mlx_lm.convert --dequantize makes one",
 }
-"""From weights that another library has quantised to weights that can be read, by quant_method."""
+"""How to make weights that can be read from those that another library has quantised, by quant_method."""
 
 
 def _way_out(method: str) -> str:

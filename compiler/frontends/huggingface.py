@@ -3,8 +3,8 @@
 The family of the model says which tensor has which role (families/). A tensor without a role in this configuration is refused.
 BitNet's ternary matrices stay codes and a scale.
 
-tie_word_embeddings says that the head is the embedding. A file may have one of the two for both, under either name; has it both and
-they differ, the head is the file's. Source: transformers, modeling_utils.py, tie_weights.
+tie_word_embeddings says that the head is the embedding. The files then have one of the two, under either name. If they have both
+and these differ, the head is used as it is. Source: transformers, modeling_utils.py, tie_weights.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from compiler.model.tokenizer import JsonTokenizer, SentencePieceTokenizer, Toke
 from isa.hints import nearest
 
 FLOATS = {"F32": "f32", "F16": "f16", "BF16": "bf16"}
-COMPARED = 1 << 24                              # bytes of two tensors that are held against each other at once
+COMPARED = 1 << 24                              # bytes of two tensors that are compared at once
 
 
 def load(directory: Path, tokenizer: Tokenizer | None = None) -> Model:
@@ -79,8 +79,12 @@ def _added(directory: Path, settings: Options) -> list[tuple[str, int]]:
 
 
 def _heads(c: Config, stored: dict[str, Stored], notes: list[str]) -> Config:
-    """The configuration of a tied model as its file has it: untied if the head there is another matrix than the embedding."""
-    embedding, head = _name(c, "embedding"), _name(c, "head")
+    """The configuration of a tied model. It becomes untied if the files have a head that is not equal to the embedding.
+
+    `stored` has the embedding afterwards, and no head that is equal to it.
+    """
+    names = CLASSES[c.architecture].hf
+    embedding, head = names.of("embedding"), names.of("head")
     if head not in stored:
         return c
     if embedding not in stored:
@@ -103,9 +107,9 @@ def _same(one: Stored, other: Stored) -> bool:
 
 def _tensors(directory: Path, c: Config, quantisation: Quantisation | None, stored: dict[str, Stored]) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
-    used = set()
+    names, used = CLASSES[c.architecture].hf, set()
     for role, shape in roles(c):
-        name = _name(c, role)
+        name = names.of(role)
         if name not in stored:
             raise ModelError(directory, f"tensor {name}", got="missing", expected=f"{shown(shape)}, for {role}",
                              hint="config.json does not say that the head is the embedding (tie_word_embeddings)"
@@ -121,21 +125,16 @@ def _tensors(directory: Path, c: Config, quantisation: Quantisation | None, stor
                 tensor = AbsmeanTensor(tensor.name, tensor.shape, tensor.format, TERNARY, floats=tensor)
         tensors[role] = check_shape(tensor, shape, role)
     for name in stored.keys() - used:
-        if not name.endswith(CLASSES[c.architecture].hf.others):
+        if not name.endswith(names.others):
             raise ModelError(stored[name].region.file, f"tensor {stored[name].name}", got="not a part of the model",
                              expected=f"the tensors of {c.architecture} as config.json describes it",
                              hint="an option of config.json may be wrong, such as a bias")
     return tensors
 
 
-def _name(c: Config, role: str) -> str:
-    """The file's name of a role, without "model." at the beginning."""
-    return CLASSES[c.architecture].hf.of(role)
-
-
 def module_name(c: Config, role: str) -> str:
     """The module of transformers that has the tensor of a layer's role: model.layers.3.self_attn.q_proj."""
-    return f"model.{_name(c, role)}".rpartition(".")[0]
+    return f"model.{CLASSES[c.architecture].hf.of(role)}".rpartition(".")[0]
 
 
 def _float(stored: Stored) -> FloatTensor:

@@ -5,9 +5,10 @@
     version 1   "ak42" as uint32, version, the seven numbers, uint8 "the head is the embedding", zeros to byte 256;
                 then fp32: attention norms, ffn norms, final norm, embedding, q, k, v, o, w1, w2, w3, head
     version 2   as 1, with int32 group after the uint8; norms fp32, every matrix as int8 codes, then a fp32 scale per group,
-                which may go on in the next row: export.py asks for whole groups in a matrix, not in a row
+                which may continue in the next row: export.py asks for whole groups in a matrix, not in a row
 
-Each kind of tensor stands there for all layers, one after the other. w1 is the gate, w2 down, w3 up.
+The file names neither its family nor its tensors: it is always a Llama, and its tensors have this order. Each kind of tensor stands
+there for all layers, one after the other. w1 is the gate, w2 down, w3 up.
     tokenizer   int32 longest piece; then for each piece float32 score, int32 length, bytes; "<0x0A>" is a byte
 
 Source: llama2.c, export.py, run.c and runq.c.
@@ -109,7 +110,7 @@ def _config(path: Path, header: Header) -> Config:
     config = Config("llama2.c", abs(vocab), dim, layers, heads, kv_heads, head_dim, hidden, context, EPS, rope=rope,
                     tied=header.tied)
     check_config(config, path, NAMES)
-    if config.vocab > EOS:          # run.c ends a text at BOS, with which the stories that it was made for are separated
+    if config.vocab > EOS:          # run.c ends a text at BOS: it separates the stories of the training data
         config = replace(config, bos=BOS, stop=frozenset((BOS, EOS)))
     return config
 
@@ -124,7 +125,7 @@ def _tensors(path: Path, c: Config, header: Header) -> Iterator[tuple[str, Tenso
     offset, size = header.size, path.stat().st_size
     expected = offset + sum(count * _bytes(path, kind, shape, header.group) for kind, shape, count in order)
     if size != expected:
-        head = _bytes(path, "head", shapes["embedding"], header.group)      # which a header may deny, or promise
+        head = _bytes(path, "head", shapes["embedding"], header.group)      # a wrong header may leave it out, or promise it
         said = "vocab_size is negative" if header.version == 0 else "shared_classifier is 0"
         hints = {expected + head: f"is there a head of its own? Then {said}",
                  expected - head: f"is the head the embedding? {said} says that it is not"}
@@ -182,7 +183,10 @@ def load_tokenizer(path: Path, vocab: int | None = None) -> PieceTokenizer:
 
 
 def _kind(token: int, piece: bytes, known: Collection[bytes]) -> Piece:
-    """The file does not say. The first three are unknown, BOS and EOS; a piece that no merge makes is to be found whole."""
+    """The kind of a piece, which the file does not say.
+
+    The first three are unknown, BOS and EOS. A piece that no merge makes is found whole in a text.
+    """
     fixed: Mapping[int, Piece] = {0: Piece.UNKNOWN, BOS: Piece.CONTROL, EOS: Piece.CONTROL}
     text = piece.decode("utf-8", "replace")
     if token in fixed or BYTE.fullmatch(text):

@@ -1,8 +1,8 @@
-"""Options of a configuration, read by name and type; none is skipped silently.
+"""Options of a configuration, read by name and type. None is skipped silently.
 
-An option is read, or stands in a table of those that do not change what a model computes, or has a value that makes it harmless:
-null, false, empty, or what its row in a table of the allowed holds for. Of the others `check_rest` refuses those whose name says
-that they may be a part of the computation, or that they are a misspelt option; of the rest there is one of the `notes`.
+`check_rest` looks at the options that nobody has read. An option is harmless if it is in the table of harmless options, if its
+value is null, false or empty, or if the table of allowed options accepts its value. Any other option is refused if its name says
+that it may be a part of the computation, or if the name looks like a misspelt one. The rest is listed in one of the `notes`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ COMPUTES = frozenset(_COMPUTES.split())
 """Words in names of options that are parts of a computation."""
 HOW = frozenset(("checkpointing", "dropout", "drop", "dtype", "flash", "fused", "impl", "implementation", "initializer", "init",
                  "pdrop", "recompute", "sdpa", "xformers"))
-"""Words in names of options of training, or of how something is computed and not what."""
+"""Words in names of options that belong to training, or that say how something is computed, not what."""
 FACTORS = frozenset(("multiplier", "scale", "scalar", "scaling", "factor", "ratio"))
 """Words in names of options that multiply something: 1 changes nothing."""
 
@@ -41,7 +41,7 @@ def words(name: str) -> frozenset[str]:
 
 
 def neutral(name: str, value: Any) -> bool:
-    """Whether a value says "without this", whatever the option is: null, false, nothing; 1 of a factor, 0 of anything else."""
+    """Whether a value switches its option off: null, false or empty; 1 for a factor, 0 for any other number."""
     if isinstance(value, bool) or value is None or isinstance(value, (str, list, dict)):
         return not value
     return bool(value == (1 if words(name) & FACTORS else 0))
@@ -57,7 +57,7 @@ class Allowed:
 
 
 class Options:
-    """The options of a configuration file, or of an object in it. Those that were asked for are remembered."""
+    """The options of a configuration file, or of an object in it. It remembers which of them were read."""
 
     def __init__(self, file: Path, values: dict[str, Any], place: str = "") -> None:
         self.file, self.values, self.place = file, values, place
@@ -65,6 +65,7 @@ class Options:
         self._read: set[str] = set()
 
     def error(self, key: str, *, expected: str, got: str = "", hint: str = "") -> ModelError:
+        """The error of an option: by default `got` is its value, or "missing"."""
         value = self.values.get(key)
         text = got or ("missing" if key not in self.values else repr(value) if len(repr(value)) <= 80 else repr(value)[:77] + "...")
         return ModelError(self.file, self.place + key, got=text, expected=expected, hint=hint)
@@ -88,6 +89,7 @@ class Options:
         return value
 
     def whole(self, key: str, default: int | None = None) -> int | None:
+        """A whole number, or the default."""
         value: int | None = self._value(key, int, "a whole number", default, False)
         return value
 
@@ -96,6 +98,7 @@ class Options:
         return float(self._value(key, (int, float), "a number", default, default is None))
 
     def flag(self, key: str, default: bool) -> bool:
+        """True or false."""
         value: bool = self._value(key, bool, "true or false", default, False)
         return value
 
@@ -122,7 +125,7 @@ class Options:
 
     def check_rest(self, harmless: Iterable[str] = (), allowed: Mapping[str, Allowed] | None = None, *,
                    strict: bool = False) -> None:
-        """Raise ModelError for the first option that was not read and may change the computation. `strict`: any may."""
+        """Raise ModelError for the first option that was not read and may change the computation. `strict`: each of them may."""
         ignored: list[str] = []
         for key, value in self.values.items():
             if key in self._read or key in harmless or value is None:

@@ -3,7 +3,7 @@
     frontend -> Model(config, tensors, tokenizer) -> graph, passes, lowering
 
 A role is the place of a tensor in the model: "embedding", "layers.3.q", "layers.3.q.bias". `roles(config)` lists them all with
-their shapes, in the order of use; frontends only say what each is called in their files. Which roles there are also says
+their shapes, in the order of use; a family of models says what each is called in its files. Which roles there are also says
 which operations there are: graph/build.py adds a bias where there is one.
 """
 
@@ -46,7 +46,7 @@ class Rope:
 
 
 def check_head_dim(head_dim: int, file: Path | str, name: str) -> None:
-    """Raise ModelError for a size that no head has, before anything of that size is made."""
+    """Raise ModelError for a size that no head has, before an array of that size is made."""
     if not 0 < head_dim <= 1 << 16:
         raise ModelError(file, name, got=str(head_dim), expected="the size of a head, 1 to 65536")
 
@@ -215,7 +215,7 @@ def roles(c: Config) -> Roles:
 class Model:
     """A checkpoint, opened and checked; its weights still lie in its files.
 
-    `tokenizer` is None where the checkpoint came without one. `notes` say what of its files was not taken as it stands there.
+    `tokenizer` is None if the checkpoint came without one. `notes` are what a user should know of how the files were read.
     """
 
     path: Path
@@ -235,7 +235,7 @@ class Model:
 
 
 def check_shape(tensor: Tensor, shape: tuple[int, ...], role: str) -> Tensor:
-    """The tensor, or ModelError if it has not the shape that its role asks for."""
+    """The tensor. Raises ModelError if its shape is not that of its role."""
     if tensor.shape != shape:
         raise ModelError(tensor.file, f"tensor {tensor.name}", got=f"shape {shown(tensor.shape)}",
                          expected=f"{shown(shape)}, as the configuration says for {role}")
@@ -243,7 +243,7 @@ def check_shape(tensor: Tensor, shape: tuple[int, ...], role: str) -> Tensor:
 
 
 UNUSED_ROWS = 1024
-"""Rows that an embedding may have beyond the tokenizer's pieces, and at most an eighth: checkpoints pad the vocabulary."""
+"""An embedding may have this many rows more than the tokenizer has pieces, and at most an eighth more: checkpoints pad it."""
 
 
 def check_vocabulary(config: Config, tokenizer: Tokenizer, file: Path | str) -> None:

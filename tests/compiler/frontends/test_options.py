@@ -174,7 +174,7 @@ def test_what_a_family_lacks_is_said(name: str, lacks: str, folder: Path) -> Non
 
 @pytest.mark.parametrize("known", [CLASSES, ARCHITECTURES])
 def test_no_other_family_is_taken_for_one_of_ours(known: dict[str, Any]) -> None:
-    """Only a slip in writing is."""
+    """Only a typing error is."""
     import gguf as library
 
     others = {*library.MODEL_ARCH_NAMES.values(), "MixtralForCausalLM", "Phi4ForCausalLM", "Qwen4ForCausalLM", "OPT2ForCausalLM"}
