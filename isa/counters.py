@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from isa.hints import unknown
-from isa.instruction import Counter
+from isa.unit import Counter
 from isa.units import UNITS
 
 CORE: tuple[Counter, ...] = (

@@ -8,7 +8,7 @@ illegal instruction. Bits that a write cannot change keep their reset value.
 from __future__ import annotations
 
 from isa.counters import COUNTERS, csr_address
-from isa.instruction import Csr
+from isa.unit import Csr
 from isa.units import UNITS
 
 MSTATUS_MIE, MSTATUS_MPIE, MSTATUS_MPP = 1 << 3, 1 << 7, 3 << 11

@@ -22,10 +22,9 @@ This file holds the row, the registry and encode/decode. It does not know any pa
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 from isa.formats import FIELDS, FORMATS, Field, Format
 
@@ -236,62 +235,3 @@ def decode(word: int) -> tuple[Row, dict[str, int]] | None:
 def rows(unit: str | None = None) -> Iterator[Row]:
     """All rows in order of definition, or those of one unit."""
     return (row for row in TABLE.values() if unit is None or row.unit == unit)
-
-
-@dataclass(frozen=True)
-class Counter:
-    """An exact event counter. `slot` gives its CSR address (isa/csrs.py)."""
-
-    name: str       # "lut.lookups"
-    slot: int
-    unit: str       # what is counted: "operations", "bytes", ...
-    text: str
-
-
-@dataclass(frozen=True)
-class Csr:
-    """A control and status register. `reset` is its value at power-up, `writable` the bits that a write can change."""
-
-    name: str
-    address: int
-    text: str
-    reset: int = 0
-    writable: int = (1 << 64) - 1
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """A size that a machine preset must give for a unit, e.g. the capacity of the LUT register files; or, of type str, a text."""
-
-    name: str
-    unit: str
-    text: str
-    type: type[int] | type[str] = int
-
-
-@dataclass(frozen=True)
-class StateArray:
-    """Architectural state inside a unit, as a fixed-length array. `length` is a number or a product of Parameters and numbers,
-    "pim.channels * pim.banks * 16"; `reset` is what each element is at power-up."""
-
-    name: str       # "lut.activations"
-    dtype: str      # NumPy type code: "i1", "f4", ...
-    length: int | str
-    text: str
-    reset: int = 0
-
-
-@dataclass(frozen=True)
-class Unit:
-    """A functional unit: one file in isa/units, one issue queue in the machine (`queue`), its own CSRs, counters, state."""
-
-    name: str
-    title: str
-    text: str
-    queue: bool = True
-    csrs: tuple[Csr, ...] = ()
-    counters: tuple[Counter, ...] = ()
-    parameters: tuple[Parameter, ...] = ()
-    state: tuple[StateArray, ...] = ()
-    sound: Callable[[Mapping[str, Any], Callable[[str], int]], bool] = lambda state, parameter: True
-    """Can instructions have left this state, by name, on a machine with these parameters? Kernels rely on it."""

@@ -23,10 +23,11 @@ from isa.csrs import CSRS
 from isa.document import Block, Code, Heading, Paragraph, Table, markdown
 from isa.entry import as_json, counters, csrs, entry, families, family_name, traps
 from isa.formats import FORMATS
-from isa.instruction import TABLE, Row, Unit, rows
+from isa.instruction import TABLE, Row, rows
 from isa.preset import REGIONS, Preset, Sourced, load_preset, preset_names
 from isa.search import MOST, Entry, search
 from isa.traps import MEANING, Cause
+from isa.unit import Unit
 from isa.units import UNITS
 
 # What tables cannot say, by page.

@@ -11,9 +11,9 @@ import struct
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import permutations
 
 from isa.instruction import TABLE
+from isa.queues import QUEUE, QUEUES, Order, PairTags
 from isa.text import printable
 
 # Registers with a fixed role in every compiled program.
@@ -23,8 +23,7 @@ BASE = {"keys": KEYS, "values": VALUES}                          # of a layer's 
 LAYER_ROW = BUFFER       # on machines with banks, which need no buffers: the first row of the layer's matrices
 SCRATCH = ("a6", "a7")                                           # free for address arithmetic between two operations
 POOL = ("a0", "a1", "a2", "a3", "a4", "a5", "t0", "t1", "t2", "t3", "t4", "t5", "t6", "s8", "s9", "s10", "s11")    # as needed
-UNITS = ("vec", "lut", "thr", "fetch", "pim", "attn")
-TAGS = {pair: tag for tag, pair in enumerate(permutations(UNITS, 2), 3)}        # (who signals, who waits); 1 and 2: the buffers
+BUFFER_TAGS = 2          # 1 and 2, of the two buffers
 
 
 @dataclass(frozen=True)
@@ -67,9 +66,8 @@ class Emitter:
         self._held: dict[str, Want] = {}            # register -> what it holds; the least recently used first
         self._kept: set[str] = set()                # registers that are pinned or taken
         self._csrs: dict[str, int] = {}
-        self._touched: dict[tuple[str, str, bool], int] = {}    # (value, unit, written) -> number of the unit's last such operation
-        self._known: dict[str, dict[str, int]] = {unit: {} for unit in UNITS}   # what a unit knows of others: done up to here
-        self._count = 0
+        self._touched: dict[tuple[str, int, bool], int] = {}    # (value, queue, written) -> number of the last such operation
+        self._order, self._tags = Order(), PairTags(BUFFER_TAGS)
 
     # ---------------------------------------------------------------------------------------------- text
 
@@ -105,18 +103,18 @@ class Emitter:
     def op(self, mnemonic: str, *operands: Operand, reads: Collection[str] = (), writes: Collection[str] = (),
            comment: str = "") -> None:
         """One Xslim instruction. `reads` and `writes` name the values in memory that it takes and makes."""
-        unit = mnemonic.split(".")[0]
-        self.order(unit, reads, writes)
+        row = TABLE[mnemonic]
+        queue = QUEUE[row.unit]
+        self.order(row.unit, reads, writes)
         registers: list[str] = []
         for operand in operands:
             registers.append(operand if isinstance(operand, str) else self.register(operand, registers))
         said = ", ".join(o.text for o in operands if isinstance(o, Want) and o.text)
         self.line(f"{mnemonic} {', '.join(registers)}", comment or said)
-        self._count += 1
-        self._touched |= {(name, unit, False): self._count for name in reads} | {(name, unit, True): self._count for name in writes}
-        if TABLE[mnemonic].result is not None:              # the core has waited for it: whatever comes later knows it to be done
-            for other in UNITS:
-                self._learn(other, unit)
+        at = self._order.issue(queue)
+        self._touched |= {(name, queue, False): at for name in reads} | {(name, queue, True): at for name in writes}
+        if row.result is not None:
+            self._order.result(queue)
 
     def register(self, want: Want, busy: Collection[str] = ()) -> str:
         """A register that holds `want`, loaded if none does, and not one of the `busy` ones."""
@@ -214,28 +212,30 @@ class Emitter:
 
     def order(self, unit: str, reads: Collection[str], writes: Collection[str]) -> None:
         """Have `unit` wait for the operations of other units that made what it reads, or still use what it overwrites."""
-        needed: dict[str, int] = {}
+        queue = QUEUE[unit]
+        needed: dict[int, int] = {}
         for (name, other, written), at in self._touched.items():
-            if other != unit and (any(self._overlap(name, mine) for mine in writes)
-                                  or (written and any(self._overlap(name, mine) for mine in reads))):
+            if other != queue and (any(self._overlap(name, mine) for mine in writes)
+                                   or (written and any(self._overlap(name, mine) for mine in reads))):
                 needed[other] = max(needed.get(other, 0), at)
         for other, at in sorted(needed.items(), key=lambda item: -item[1]):     # the latest first: it may know of the others
-            if self._known[unit].get(other, 0) < at:
-                self.wait(unit, other)
+            if self._order.knows(queue, other) < at:
+                self._wait(queue, other)
 
     def wait(self, unit: str, other: str) -> None:
         """`unit` goes on when what `other` has been given so far is done."""
-        tag = self.register(number(TAGS[other, unit]))
-        self.line(f"sync.signal.{other} {tag}")
-        self.line(f"sync.wait.{unit} {tag}")
-        self._learn(unit, other)
+        self._wait(QUEUE[unit], QUEUE[other])
 
-    def _learn(self, unit: str, other: str) -> None:
-        """`unit` knows now what `other` knows, and that `other` has done everything so far."""
-        for queue, at in {**self._known[other], other: self._count}.items():
-            self._known[unit][queue] = max(at, self._known[unit].get(queue, 0))
+    def _wait(self, queue: int, other: int) -> None:
+        tag = self._tags.tag(other, queue)
+        register = self.register(number(tag))
+        self.line(f"sync.signal.{QUEUES[other]} {register}")
+        self.line(f"sync.wait.{QUEUES[queue]} {register}")
+        self._order.signal(other, tag)
+        self._order.wait(queue, tag)
 
     def fence(self) -> None:
         """The core waits for everything."""
         self.line("sync.fence")
+        self._order.fence()
         self._touched = {}

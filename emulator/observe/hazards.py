@@ -1,14 +1,8 @@
 """The hazard check: which instructions touch bytes of an operation that nothing made them wait for.
 
-The machine's units work beside the core, each through its own queue in order; the emulator executes in program order and so
-never sees a missing wait. This hook does. It keeps, for the core and each queue, how many operations of every queue are known to
-be done when it goes on: a vector clock. An operation knows what its unit waited for, and its own queue. A signal carries its
-queue's clock, a wait takes the tag's, a fence knows everything, and an operation that returns a value holds the core. What the
-core knows, everything that it issues later knows too: that is forgotten at once. Whoever touches bytes of an operation that is
-beyond its clock has a hazard.
-
-Source of the rules: isa/units/sync.py. Vector clocks: Fidge, "Timestamps in Message-Passing Systems That Preserve the Partial
-Ordering", 1988; Mattern, "Virtual Time and Global States of Distributed Systems", 1989.
+The machine's units work beside the core, each through its own queue. The emulator executes in program order, so it never sees
+that a wait is missing. This hook does. It keeps the order of the queues (isa/queues.py) and, for each queue, which operation
+read or wrote each byte last. An instruction has a hazard if it touches bytes of an operation that it does not know to be done.
 """
 
 from __future__ import annotations
@@ -16,20 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from emulator.observe.intervals import LastTouch, Ranges, ranges
 from isa.disassembly import format_instruction
 from isa.instruction import Row
 from isa.program import place_text
+from isa.queues import CORE, QUEUES, Order, Synchronisation, queue_of, synchronisation
 from isa.reference import ReferenceMachine, Step
-from isa.units import UNITS
 
-CORE = 0                                                # the core's place among the queues
-QUEUES = ("core", *(unit.name for unit in UNITS.values() if unit.queue))
 STOPPED = "hazard"                                      # RunResult.reason of a run that the check has stopped
-
-Clock = npt.NDArray[np.int64]                           # (queues,) operations known to be done
 
 
 @dataclass(frozen=True)
@@ -80,10 +69,8 @@ class HazardCheck:
     def __init__(self, machine: ReferenceMachine, every: bool = False) -> None:
         self.machine, self.every = machine, every
         self.hazards: list[Hazard] = []
-        count = len(QUEUES)
-        self._clocks = np.zeros((count, count), np.int64)       # (who, of which queue)
-        self._issued = np.zeros(count, np.int64)                # operations by queue
-        self._tags: dict[int, tuple[Clock, int, int]] = {}      # what the latest signal of a tag knows; its site and queue
+        self._order = Order()
+        self._signals: dict[int, tuple[int, int]] = {}          # the latest signal of each tag: its site and queue
         self._writes = [LastTouch() for _ in QUEUES]            # of operations that the core does not know to be done
         self._reads = [LastTouch() for _ in QUEUES]
         self._touched = (*self._writes[1:], *self._reads[1:])
@@ -101,11 +88,10 @@ class HazardCheck:
         if step.trap is not None or step.row is None or step.word is None:
             return                                              # a trap is precise: nothing was touched
         row, site = step.row, self._sites.setdefault((step.pc, step.word), len(self._sites))
-        if row.unit == "sync":
-            self._synchronise(row, step.values.get("tag", 0), site)
+        if told := synchronisation(row):
+            self._synchronise(told, step.values.get("tag", 0), site)
             return
-        who = QUEUES.index(row.unit) if row.unit in QUEUES else CORE
-        clock = self._clocks[who]
+        who = queue_of(row)
         reads, writes = step.reads, [(address, len(data)) for address, data in step.writes]
         if who == CORE:
             reads = [*reads, (step.pc, 4)]                      # code may be written by a unit, too
@@ -115,44 +101,41 @@ class HazardCheck:
         self._check(who, site, read, written)
         if who == CORE:
             return
-        self._issued[who] += 1
-        number = clock[who] = self._issued[who]
+        number = self._order.issue(who)
         self._reads[who].touch(read, number, site)
         self._reads[who].forget(written)                        # whoever waits for the write has waited for the reads
         self._writes[who].touch(written, number, site)
         if row.unit == "fetch" and (tag := self.machine.csr("fetch.tag")):
-            self._tags[tag] = clock.copy(), site, who
+            self._signal(who, tag, site)
         if row.result is not None:
-            self._core_learns(clock)
+            self._forget(self._order.result(who))
 
-    def _synchronise(self, row: Row, tag: int, site: int) -> None:
-        _, action, *unit = row.mnemonic.split(".")
-        who = QUEUES.index(unit[0]) if unit else CORE
-        if action == "signal":
-            self._tags[tag] = self._clocks[who].copy(), site, who
-        elif action == "fence":
-            self._core_learns(self._issued)
-        elif tag not in self._tags:
-            pass                                                # signalled before the check began, when all counts as done
-        elif who == CORE:
-            self._core_learns(self._tags[tag][0])
-        else:
-            np.maximum(self._clocks[who], self._tags[tag][0], out=self._clocks[who])
+    def _synchronise(self, told: Synchronisation, tag: int, site: int) -> None:
+        match told:
+            case ("signal", who):
+                self._signal(who, tag, site)
+            case ("wait", who):
+                learnt = self._order.wait(who, tag)
+                self._forget(learnt if who == CORE else [])
+            case _:
+                self._forget(self._order.fence())
 
-    def _core_learns(self, clock: Clock) -> None:
-        """The core knows these operations to be done, and so does whatever it issues from now on: nobody can miss them."""
-        known = self._clocks[CORE]
-        for queue in np.flatnonzero(clock > known).tolist():
-            self._writes[queue].forget_until(int(clock[queue]))
-            self._reads[queue].forget_until(int(clock[queue]))
-        np.maximum(known, clock, out=known)
+    def _signal(self, who: int, tag: int, site: int) -> None:
+        self._order.signal(who, tag)
+        self._signals[tag] = site, who
+
+    def _forget(self, queues: list[int]) -> None:
+        """The core has learnt of operations of these queues. All that it issues later knows of them: nobody can miss them."""
+        for queue in queues:
+            self._writes[queue].forget_until(self._order.core[queue])
+            self._reads[queue].forget_until(self._order.core[queue])
 
     # ---------------------------------------------------------------------------------------------- bytes
 
     def _check(self, who: int, site: int, read: Ranges, written: Ranges) -> None:
         for queue in range(1, len(QUEUES)):
             if queue != who:
-                known = int(self._clocks[who][queue])
+                known = self._order.knows(who, queue)
                 for kind, earlier, touched in (("read after write", self._writes[queue], read),
                                                ("write after write", self._writes[queue], written),
                                                ("write after read", self._reads[queue], written)):
@@ -181,10 +164,10 @@ class HazardCheck:
         if not preset.has_unit("sync"):
             return f"a {name} operation that returns a value, between the two: machine {preset.name} has no sync unit"
         wait = "sync.wait" if who == CORE else f"sync.wait.{QUEUES[who]}"
-        behind = [(by != queue, int(clock[queue]), tag, site) for tag, (clock, site, by) in self._tags.items()
-                  if clock[queue] >= number]
+        behind = [(self._signals[tag][1] != queue, known, tag) for tag, known in self._order.signalled(queue, number)]
         if behind:                                              # the first that its own unit signalled, if there is one
-            *_, tag, site = min(behind)
+            *_, tag = min(behind)
+            site, _ = self._signals[tag]
             signal = self._place(site)
             return f"{wait} on tag {tag}, which `{signal.text}` at {signal.pc:#x} signals; or sync.fence"
         signal_by = "fetch.tag, or sync.signal.fetch behind it" if name == "fetch" else f"sync.signal.{name} behind it"

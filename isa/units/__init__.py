@@ -1,11 +1,11 @@
 """The units, one file each. Importing this package fills the instruction table.
 
-A unit file defines `UNIT` and its rows. To add a unit, write the file and name it here, behind the others and before `sync`:
-the order is that of the manual, and the encoding of `sync.signal.UNIT` and `sync.wait.UNIT` follows it.
+A unit file defines `UNIT` and its rows. To add a unit, write the file and name it here. The order is that of the manual; the
+core's units come first, `sync` last.
 """
 
 # isort: off
-from isa.instruction import Unit
+from isa.unit import Unit
 from isa.units import rv64i, rv64m, zicsr
 from isa.units import vec, lut, thr, fetch, pim, attn
 from isa.units import sync

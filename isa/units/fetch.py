@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from isa.instruction import Counter, Csr, Unit, instruction
+from isa.instruction import instruction
 from isa.traps import Cause, Trap
+from isa.unit import Counter, Csr, Unit
 from isa.units.sync import TAGS, signal
 
 UNIT = Unit(
@@ -22,6 +23,7 @@ All rows of an operation have `fetch.row_bytes` bytes; strides say how far apart
 Flash is read page by page: a source in flash costs every page it touches, and only the page that was touched last is at
 hand for the next row. So rows that lie side by side, and page-aligned rows, are cheap. With `fetch.tag` set, every
 operation signals that tag when its bytes are there, for a later `sync.wait`.""",
+    queue=4,
     csrs=(
         Csr("fetch.tag",        0x830, "tag that each fetch operation signals when it is done, 1..63; 0: none"),
         Csr("fetch.row_bytes",  0x831, "bytes of a row"),

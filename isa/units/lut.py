@@ -14,9 +14,10 @@ from __future__ import annotations
 import numpy as np
 
 from isa.arithmetic import group_count, lane_sum
-from isa.instruction import Counter, Csr, Parameter, StateArray, Unit, instruction
+from isa.instruction import instruction
 from isa.numbers import FORMATS
 from isa.traps import Cause, Trap
+from isa.unit import Counter, Csr, Parameter, StateArray, Unit
 
 UNIT = Unit(
     "lut", "LUT multiply-accumulate",
@@ -43,6 +44,7 @@ What is counted follows `lut.mode`. Mode 0: a group of 4 weights is one look-up.
 reads those with a non-zero weight, two a step. Mode 2: of 7 activations the first 3 are a table, read if all three weights
 are non-zero, and the rest a buffer. A group without a non-zero weight is skipped in every mode. For an N-bit integer each
 bit plane of the weights is a pass of its own over 0/1 weights. A codebook weight is one look-up in every mode.""",
+    queue=2,
     csrs=(
         Csr("lut.mode",        0x810, "0 LUT: tables of 4 activations; 1 buffer: 8 activations; 2 mixed: 3 and 4"),
         Csr("lut.row_stride",  0x811, "bytes between the starts of weight rows; 0: rows are packed one after the other"),

@@ -7,12 +7,13 @@ Registers hold 64-bit values, passed as unsigned integers; a result is taken mod
 from __future__ import annotations
 
 from isa.arithmetic import s32, s64
-from isa.instruction import Unit, instruction
+from isa.instruction import instruction
 from isa.traps import Cause, Trap
+from isa.unit import Unit
 
 _BRANCH = "core.branches core.branches_taken"
 
-UNIT = Unit("rv64i", "Integer base", "Scalar integer instructions of the control core.", queue=False)
+UNIT = Unit("rv64i", "Integer base", "Scalar integer instructions of the control core.")
 
 # ------------------------------------------------------------------------------------------------ upper immediates
 

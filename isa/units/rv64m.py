@@ -7,9 +7,10 @@ the defined results of that chapter's table; nothing traps.
 from __future__ import annotations
 
 from isa.arithmetic import s32, s64
-from isa.instruction import Unit, instruction
+from isa.instruction import instruction
+from isa.unit import Unit
 
-UNIT = Unit("rv64m", "Multiply and divide", "Integer multiplication and division of the control core.", queue=False)
+UNIT = Unit("rv64m", "Multiply and divide", "Integer multiplication and division of the control core.")
 
 
 def _divide(dividend: int, divisor: int) -> int:

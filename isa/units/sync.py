@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from isa.instruction import Counter, StateArray, Unit, instruction
+from isa.instruction import instruction
 from isa.traps import Cause, Trap
+from isa.unit import Counter, StateArray, Unit
 
 TAGS = 64
 
@@ -25,7 +26,6 @@ far, `sync.wait.lut` holds the lut unit's later operations back until it has com
 operation signals by itself when `fetch.tag` is set. `sync.fence` holds the core until every queue is empty. An operation
 that returns a value in a register holds the core until it is done, and with it all earlier ones of its unit. A tag may be
 used again and again: a wait is for the latest signal before it in the program.""",
-    queue=False,
     counters=(
         Counter("sync.ops",     43, "instructions", "sync instructions retired"),
         Counter("sync.signals", 44, "signals",      "tags signalled, those of fetch operations included"),
@@ -65,7 +65,7 @@ def _wait(m, tag):
 def define_rows(units: Iterable[Unit]) -> None:
     """The rows of this unit: those of the core, and two for each unit that has a queue.
 
-    A unit's place among those with a queue is part of the encoding: new units come last.
+    The number of a unit's queue is part of the encoding: funct7 is that number less 1, for waits plus 0x20.
     """
     @instruction("sync.wait   R opcode=0x5B funct3=5 funct7=0x40", "the core goes on when the latest signal of tag has come",
                  operands="tag", counters="sync.waits", example="li t0, 1\nsync.wait t0")
@@ -77,14 +77,14 @@ def define_rows(units: Iterable[Unit]) -> None:
     def sync_fence(m):
         m.count("sync.fences")
 
-    for number, unit in enumerate(unit for unit in units if unit.queue):
-        @instruction(f"sync.signal.{unit.name} R opcode=0x5B funct3=5 funct7={number:#04x}",
+    for unit in (unit for unit in units if unit.queue):
+        @instruction(f"sync.signal.{unit.name} R opcode=0x5B funct3=5 funct7={unit.queue - 1:#04x}",
                      f"signal tag when the {unit.name} operations issued so far are done",
                      operands="tag", counters="sync.signals", example=f"li t0, 1\nsync.signal.{unit.name} t0")
         def sync_signal_unit(m, tag):
             signal(m, tag)
 
-        @instruction(f"sync.wait.{unit.name} R opcode=0x5B funct3=5 funct7={0x20 + number:#04x}",
+        @instruction(f"sync.wait.{unit.name} R opcode=0x5B funct3=5 funct7={0x20 + unit.queue - 1:#04x}",
                      f"later {unit.name} operations start when the latest signal of tag has come",
                      operands="tag", counters="sync.waits", example=f"li t0, 1\nsync.wait.{unit.name} t0")
         def sync_wait_unit(m, tag):

@@ -9,8 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from isa.arithmetic import f32_from_bits
-from isa.instruction import Counter, Csr, Unit, instruction
+from isa.instruction import instruction
 from isa.traps import Cause, Trap
+from isa.unit import Counter, Csr, Unit
 
 UNIT = Unit(
     "thr", "Threshold and selection",
@@ -20,6 +21,7 @@ becomes a list of indices, and the list drives `fetch.rows`, so that only the we
 threshold comes from a table that calibration made: one row per layer, one column per sparsity level (`thr.select`).
 `thr.topk.f32` and `thr.bottomk.f32` pick a fixed number instead; `thr.prefix` cuts a ranked list of blocks where a budget
 ends.""",
+    queue=3,
     csrs=(
         Csr("thr.levels", 0x820, "sparsity levels of a threshold table: the length of each of its rows"),
     ),

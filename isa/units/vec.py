@@ -16,8 +16,9 @@ import numpy as np
 
 from isa import arithmetic as exact
 from isa.arithmetic import f32_bits, f32_from_bits, group_count, lane_sum
-from isa.instruction import Counter, Csr, Unit, instruction
+from isa.instruction import instruction
 from isa.traps import Cause, Trap
+from isa.unit import Counter, Csr, Unit
 
 UNIT = Unit(
     "vec", "Vector unit", """\
@@ -29,6 +30,7 @@ Sums of fp32 ("lanesum") go through 16 lanes: element i is added to lane i % 16,
 16 -> 8 -> 4 -> 2 -> 1. Every product and every sum is rounded; there is no fused multiply-add. Conversions round to nearest
 even. A NaN result is 0x7FC00000. A length of zero does nothing. Operands may overlap: all is read before anything is
 written.""",
+    queue=1,
     csrs=(
         #   name               number  meaning                                                   reset        writable
         Csr("vec.cols",        0x800, "columns of a matrix operand"),

@@ -6,9 +6,10 @@ Source: The RISC-V Instruction Set Manual, Volume I, chapter "Zicsr"; Volume II,
 
 from __future__ import annotations
 
-from isa.instruction import Unit, instruction
+from isa.instruction import instruction
+from isa.unit import Unit
 
-UNIT = Unit("zicsr", "Control and status registers", "CSR access and machine-mode returns of the control core.", queue=False)
+UNIT = Unit("zicsr", "Control and status registers", "CSR access and machine-mode returns of the control core.")
 
 
 @instruction("csrrw   CSR  opcode=0x73 funct3=1", "t = csr; csr = x[rs1]; x[rd] = t")

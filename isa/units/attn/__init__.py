@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from isa.instruction import Counter, Csr, Parameter, StateArray, Unit
+from isa.unit import Counter, Csr, Parameter, StateArray, Unit
 
 
 def _sound(state: Mapping[str, Any], parameter: Callable[[str], int]) -> bool:
@@ -70,6 +70,7 @@ parts, between which they are exchanged.
 AttAcc's MV_SB, which takes scores to the softmax buffer, is part of `attn.mac` here, for score rows are memory; MV_GB, which takes
 probabilities back to the GEMV buffer, is part of `attn.context`. A length of zero does nothing. Operands may overlap: all is read
 before anything is written.""",
+    queue=6,
     csrs=(
         #   name                 number  meaning                                                         reset        writable
         Csr("attn.scale",        0x850, "fp32 bits that attn.wrgb multiplies queries by; 1 at reset",    0x3F80_0000, 0xFFFF_FFFF),

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from textwrap import indent
 
-from isa.instruction import Counter, Csr, Parameter, StateArray, Unit
+from isa.unit import Counter, Csr, Parameter, StateArray, Unit
 from isa.units.pim.crf import PICTURE
 
 _BANKS, _BLOCKS = "pim.channels * pim.banks", "pim.channels * pim.blocks"
@@ -90,6 +90,7 @@ programs have besides:
     W CFR 1, EWMUL_BG            pim.group_mask: EWMUL in all bank groups, or in one
     W CFR 2, AFM                 the operand `mode` of pim.af
     SYNC, EOC                    sync.fence, the service exit""",
+    queue=5,
     csrs=(
         Csr("pim.channel_mask",  0x840, "bit c: operations work on channel c, c = 0..63", 1),
         Csr("pim.channel_mask1", 0x841, "bit c: operations work on channel 64 + c"),

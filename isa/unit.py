@@ -1,0 +1,73 @@
+"""What a unit declares: its queue, CSRs, counters, parameters and state.
+
+A unit file in isa/units has one `Unit` beside its instruction rows. The tables of CSRs and counters, the machine presets and
+the manual are made from these declarations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Counter:
+    """An exact event counter. `slot` gives its CSR address (isa/counters.py)."""
+
+    name: str       # "lut.lookups"
+    slot: int
+    unit: str       # what is counted: "operations", "bytes", ...
+    text: str
+
+
+@dataclass(frozen=True)
+class Csr:
+    """A control and status register. `reset` is its value at power-up, `writable` the bits that a write can change."""
+
+    name: str
+    address: int
+    text: str
+    reset: int = 0
+    writable: int = (1 << 64) - 1
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A value that a machine preset must give for a unit: a size, e.g. the capacity of the LUT tables, or a text (type str)."""
+
+    name: str
+    unit: str
+    text: str
+    type: type[int] | type[str] = int
+
+
+@dataclass(frozen=True)
+class StateArray:
+    """Architectural state inside a unit: an array of fixed length. `length` is a number, or a product of parameters and numbers
+    such as "pim.channels * pim.banks * 16". `reset` is the value of each element at power-up."""
+
+    name: str       # "lut.activations"
+    dtype: str      # NumPy type code: "i1", "f4", ...
+    length: int | str
+    text: str
+    reset: int = 0
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A functional unit: one file, or one package, in isa/units.
+
+    `queue` is the number of its queue (isa/queues.py), 1 or more. 0: it has none, and the core executes its instructions.
+    """
+
+    name: str
+    title: str
+    text: str
+    queue: int = 0
+    csrs: tuple[Csr, ...] = ()
+    counters: tuple[Counter, ...] = ()
+    parameters: tuple[Parameter, ...] = ()
+    state: tuple[StateArray, ...] = ()
+    sound: Callable[[Mapping[str, Any], Callable[[str], int]], bool] = lambda state, parameter: True
+    """Can instructions have left this state, by name, on a machine with these parameters? Kernels rely on it."""
