@@ -54,24 +54,26 @@ _NOT_HERE = ("the core is RV64IM: no compressed, floating-point, atomic or V ins
 
 
 def assemble(source: str | Path, *, machine: str = "slim", include_paths: Iterable[str | Path] = (),
-             defines: Mapping[str, int] | None = None, include_only: Iterable[str | Path] | None = None) -> Program:
+             defines: Mapping[str, int] | None = None, include_only: Iterable[str | Path] | None = None,
+             files: Mapping[str, FileSlice | bytes] | None = None) -> Program:
     """Assemble source text (str) or a source file (Path) into a program.
 
     `machine` is the preset the program is built for unless it says .machine; `include_paths` are searched by .include,
     .incbin and .meta after the folder of the including file; `defines` are symbols set before the first line. `include_only`: the
-    source is not trusted, and opens no file outside these folders, nor a machine's file.
+    source is not trusted, and opens no file outside these folders, nor a machine's file. `files` are taken instead of
+    files of these names: a slice by .incbin, bytes by .meta.
     Raises AssemblyError with everything that is wrong, OSError when the file cannot be read.
     """
     assembly = assemble_with_listing(source, machine=machine, include_paths=include_paths, defines=defines,
-                                     include_only=include_only)
+                                     include_only=include_only, files=files)
     if assembly.program is None:
         raise AssemblyError(assembly.diagnostics)
     return assembly.program
 
 
 def assemble_with_listing(source: str | Path, *, machine: str = "slim", include_paths: Iterable[str | Path] = (),
-                          defines: Mapping[str, int] | None = None,
-                          include_only: Iterable[str | Path] | None = None) -> Assembly:
+                          defines: Mapping[str, int] | None = None, include_only: Iterable[str | Path] | None = None,
+                          files: Mapping[str, FileSlice | bytes] | None = None) -> Assembly:
     """As `assemble`, but errors are in the result, which also has the listing and the symbols. Raises OSError."""
     name = str(source) if isinstance(source, Path) else TEXT
     if isinstance(source, str) and re.fullmatch(r"\S+\.[sS]", source):
@@ -83,7 +85,7 @@ def assemble_with_listing(source: str | Path, *, machine: str = "slim", include_
         return Assembly(None, [Diagnostic(error.message, Span(name, 1), error.hint_text)])
     with _collector_paused():
         only = None if include_only is None else tuple(map(os.path.realpath, include_only))
-        return Assembler(name, text, machine, tuple(map(Path, include_paths)), defines or {}, only).run()
+        return Assembler(name, text, machine, tuple(map(Path, include_paths)), defines or {}, only, files or {}).run()
 
 
 @contextmanager
@@ -102,7 +104,8 @@ class Assembler:
     """One run. Directives and instruction emitters work on its public attributes."""
 
     def __init__(self, name: str, text: str, machine: str, include_paths: tuple[Path, ...], defines: Mapping[str, int],
-                 include_only: tuple[str, ...] | None) -> None:
+                 include_only: tuple[str, ...] | None, files: Mapping[str, FileSlice | bytes]) -> None:
+        self.files = files
         self.diagnostics: list[Diagnostic] = []
         self._untold = {"error": 0, "warning": 0}
         self.budget, self._exhausted = Budget(), False

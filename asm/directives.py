@@ -186,9 +186,19 @@ def _file(assembler: Assembler, site: Site, operand: Operand, name: str) -> Path
     return assembler.preprocessor.find(operand.path(), site)
 
 
+def _given(assembler: Assembler, operand: Operand) -> FileSlice | bytes | None:
+    """What the caller of `assemble` has given for the file that an operand names."""
+    return assembler.files.get(operand.path()) if isinstance(operand, String) else None
+
+
 @directive(".incbin")
 def _incbin(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
     _count(site, operands, 1, 3, '"file", offset, length')
+    if isinstance(given := _given(assembler, operands[0]), FileSlice):
+        _count(site, operands, 1, 1, '"file"')              # it is taken whole
+        section = assembler.contents(site)
+        section.append(FilePart(section, given, site))
+        return
     path = _file(assembler, site, operands[0], ".incbin")
     try:
         size = path.stat().st_size
@@ -346,6 +356,9 @@ def _machine(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> N
 def _meta(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
     """Ours: the members of a JSON object in a file become members of the program's metadata."""
     _count(site, operands, 1, 1, '"file"')
+    if isinstance(given := _given(assembler, operands[0]), bytes):
+        assembler.meta |= json.loads(given)
+        return
     path = _file(assembler, site, operands[0], ".meta")
     try:
         if site.buffer.grown:

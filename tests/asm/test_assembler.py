@@ -297,6 +297,19 @@ def test_a_gigabyte_stays_in_its_file(tmp_path: Path) -> None:
     assert len(assembly.listing[1].data) == 64
 
 
+def test_files_that_a_caller_gives_are_not_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor opened, if they are there. Contents are taken whole."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "weights").write_bytes(b"of somebody else")
+    given = FileSlice("nowhere", 0, 100)
+    source = '.meta "card"\n.section .flash\nw: .incbin "weights"\n.byte 1\n.text\n_start: nop\n'
+    program = assemble(source, files={"weights": given, "card": b'{"name": "m"}'})
+    flash = program.section(".flash")
+    assert flash is not None and flash.chunks == [given, bytearray(b"\1")] and program.meta == {"name": "m"}
+    with pytest.raises(AssemblyError, match="takes 1 operand, 2 given"):
+        assemble(source.replace('"weights"', '"weights", 4'), files={"weights": given, "card": b"{}"})
+
+
 def test_large_fills_are_bounded() -> None:
     tracemalloc.start()
     program = assemble(".data\n.fill 1 << 27, 4, 0x01020304\n.byte 5\n.bss\n.zero 1 << 32\n.text\nnop\n")
