@@ -7,6 +7,7 @@
     passes/         graph -> graph: quantised weights, int8 keys and values, neurons left alone, products in banks
     placing/        where weights, caches and activations lie
     lowering/       operations -> assembly, and the loops around them
+    targets/        what a machine means for all of this: where things lie, which pass, which checks
     running/        a program at work on a prompt; programs that are kept
     checking/       the chain of trust down to transformers; accuracy on a text
     measuring/      what a token costs on this host; models of known sizes for it

@@ -3,16 +3,15 @@
     compiled = compile_model(load("stories260K.bin"), machine="slim", recipe=read_recipe("t2"))
     compiled.save(Path("story.elf"))
 
-The program is the assembler's output of `compiled.text` with what it names: weights, matrices in banks, metadata. `save_source`
-writes the same as files of their own; assembling them gives the same program file.
+The program is what the assembler makes of `compiled.text()` and of the files that this asks for: weights, matrices in banks,
+metadata. `save_source` writes them as files; assembling these gives the same program file.
 """
 
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,30 +21,28 @@ from compiler.errors import ModelError, RoomError, one_of
 from compiler.formats.recipe import Recipe
 from compiler.graph import Graph
 from compiler.lowering.active import scratch as scratch_of_active
-from compiler.lowering.banks import scratch as scratch_of_banks
+from compiler.lowering.data import MOST_STOPS, data
 from compiler.lowering.decoded import check_decoded, matrices
 from compiler.lowering.decoded import scratch as scratch_of_decoded
-from compiler.lowering.pim import scratch as scratch_of_pim
-from compiler.lowering.program import BANKS, MOST_STOPS, Files, cache_region, weights_region, weights_section, write_program
-from compiler.lowering.sampling import scratch
+from compiler.lowering.program import code
+from compiler.lowering.sampling import scratch as scratch_of_sampling
 from compiler.model.model import Model
 from compiler.passes.calibrate import with_thresholds
 from compiler.passes.kv_cache import KV_FORMATS, with_int8_cache
 from compiler.passes.quantise import quantise
 from compiler.passes.sparsify import BY_NEURON, sparsify
-from compiler.passes.to_banks import to_banks
-from compiler.placing.banks import Placement, check_room, computes_in_banks, place
+from compiler.placing.banks import Placement
 from compiler.placing.made import Made
 from compiler.placing.memory_plan import MemoryPlan, plan_memory
-from compiler.placing.weights import PAGE, Layout, plan_weights
+from compiler.placing.weights import Layout, plan_weights
 from compiler.running.neurons import neuron_bytes
+from compiler.targets import Target, target_of
 from isa.files import check_directory, replacing
 from isa.hints import nearest
-from isa.preset import Preset, load_preset, presets_with
-from isa.program import Program
+from isa.preset import Preset, load_preset
+from isa.program import FileSlice, Program
 
 EMBEDDING_FORMATS = ("f32", "f16", "bf16", "i8")
-FEWEST_BITS = ("b1", "t2", "t5", "i2", "c2")
 ACTIVATIONS = ("i8", "f32")
 LONGEST_CONTEXT = 2048          # positions, unless more are asked for: caches and tables grow with them
 
@@ -55,39 +52,79 @@ Progress = Callable[[int, int], None]
 
 @dataclass
 class Compiled:
-    """A model as a program: the text that the assembler reads, and everything that it was made from."""
+    """A model as a program: its code, and everything that it was made from.
 
-    model: Model                # quantised
-    graph: Graph                # what the program computes, operation by operation
+    target   what the machine means for the model, and the graph that the program computes
+    layout   where weights lie; memory: where values and caches lie
+    """
+
+    target: Target
     layout: Layout
     memory: MemoryPlan
-    machine: Preset
     machine_name: str           # of a shipped preset, or a .toml file
-    placement: Placement | None = None          # of matrices in banks, on a machine that computes there
+    code: str = field(repr=False)
 
-    def text(self, files: Files = Files()) -> str:                        # noqa: B008 - frozen
-        """The program as assembly. `files` are the names of what it asks for."""
-        title = f"{self.model.path.name}: {self.model.config.architecture}"
-        return write_program(self.graph, self.layout, self.memory, self.machine, files, title, self.placement)
+    @property
+    def model(self) -> Model:
+        """Quantised."""
+        return self.target.model
 
-    def write_files(self, files: Files, progress: Progress | None = None) -> None:
-        """What the text asks for, each file whole or not at all: weights, where there are banks the matrices there, metadata."""
-        path, banks = Path(files.weights), Path(files.banks)
-        parts: list[tuple[Path, Layout | Placement]] = [(path, self.layout), *([(banks, self.placement)] if self.placement else [])]
-        before, whole = 0, sum(part.size for _, part in parts)
-        for file, part in parts:
-            with replacing(file) as stream:
-                for done, _ in part.write(stream):
-                    _tell(progress, before, whole, done)
-            before += part.size
-        with replacing(Path(files.meta)) as stream:
+    @property
+    def graph(self) -> Graph:
+        return self.target.graph
+
+    @property
+    def machine(self) -> Preset:
+        return self.target.machine
+
+    @property
+    def placement(self) -> Placement | None:
+        """Of matrices in banks."""
+        return self.target.placement
+
+    def text(self, stem: str = "model") -> str:
+        """The program as assembly, which asks for files: `stem`.weights, where there are banks `stem`.banks, `stem`.meta."""
+        return data(self.target, self.layout, self.memory, stem) + self.code
+
+    def _files(self, progress: Progress | None) -> dict[str, FileSlice]:
+        """What the text asks for besides the metadata: contents by suffix, which are made when they are written."""
+        images, before, files = self.target.images(self.layout), 0, dict[str, FileSlice]()
+        whole = sum(image.contents.size for image in images)
+        for image in images:
+            told = partial(_tell, progress, before, whole)
+            files[image.name] = Made(image.name, 0, image.contents.size, image.contents, told)
+            before += image.contents.size
+        return files
+
+    def save(self, path: Path, progress: Progress | None = None, source: Path | None = None) -> None:
+        """Write the ELF file, whole or not at all. Raises OSError that names it.
+
+        Its source lines are those of `source`, by default a .s of its name: the one that save_source writes for it.
+        """
+        check_directory(path)
+        files = {f"model.{name}": made for name, made in self._files(progress).items()}
+        program = assemble(self.text(), machine=self.machine_name, files=files | {"model.meta": json.dumps(self.meta).encode()})
+        program.lines = [replace(line, file=str(source or path.with_suffix(".s"))) for line in program.lines]
+        try:
+            program.save(path)
+        except OSError as error:
+            error.filename = str(path)          # not a temporary one that nobody knows
+            raise
+
+    def save_source(self, path: Path, progress: Progress | None = None) -> None:
+        """Write the text to `path` and beside it what it asks for, each file whole or not at all. Raises OSError."""
+        for name, made in self._files(progress).items():
+            with replacing(path.with_suffix(f".{name}")) as stream:
+                stream.writelines(made.blocks())
+        with replacing(path.with_suffix(".meta")) as stream:
             stream.write(json.dumps(self.meta).encode())
+        with replacing(path) as stream:
+            stream.write(self.text(path.stem).encode())
 
     def build(self, folder: Path, progress: Progress | None = None) -> Program:
-        """Write what the text asks for to `folder` and assemble. The program refers to the weights there until it is saved."""
-        files = Files().within(folder.absolute())       # whatever lies in the current directory under these names
-        self.write_files(files, progress)
-        return assemble(self.text(files), machine=self.machine_name)
+        """The program. Its source and its weights are files model.* in `folder`, and it refers to them until it is saved."""
+        self.save_source(folder / "model.s", progress)
+        return assemble(folder / "model.s", machine=self.machine_name)
 
     @property
     def meta(self) -> dict[str, Any]:
@@ -116,44 +153,6 @@ class Compiled:
         return once | {f"{name}{role}": placed.stored for name, body in zip(names, self.layout.bodies, strict=True)
                        for role, placed in body.items()}
 
-    def save(self, path: Path, progress: Progress | None = None, source: Path | None = None) -> None:
-        """Write the ELF file, whole or not at all. Raises OSError that names it.
-
-        Its source lines are those of `source`, by default a .s of its name: the one that save_source writes for it.
-        """
-        check_directory(path)
-        try:
-            with tempfile.TemporaryDirectory(prefix="slimulator-") as folder:
-                program = self._without_contents(Path(folder))
-                program.lines = [replace(line, file=str(source or path.with_suffix(".s"))) for line in program.lines]
-                self._fill(program, progress)
-                program.save(path)
-        except OSError as error:
-            error.filename = str(path)          # not a temporary one that nobody knows
-            raise
-
-    def _without_contents(self, folder: Path) -> Program:
-        """The program, made of files that have the right size but take no room: holes."""
-        files = Files().within(folder)
-        for name, part in ((files.weights, self.layout), (files.banks, self.placement)):
-            if part:
-                with open(name, "wb") as stream:
-                    stream.truncate(part.size)
-        Path(files.meta).write_text(json.dumps(self.meta), encoding="utf-8")
-        return assemble(self.text(files), machine=self.machine_name)
-
-    def _fill(self, program: Program, progress: Progress | None) -> None:
-        """Have the contents made when the program is written: they need not lie anywhere before."""
-        parts: list[tuple[str, Layout | Placement]] = [(weights_section(self.machine), self.layout)]
-        if self.placement and self.placement.size:
-            parts.insert(0, (BANKS, self.placement))
-        before, whole = 0, sum(part.size for _, part in parts)
-        for name, part in parts:
-            section = program.section(name)
-            assert section is not None and section.size == part.size
-            section.chunks = [Made(name, 0, part.size, part, partial(_tell, progress, before, whole))]
-            before += part.size
-
     @property
     def int8_activations(self) -> bool:
         """Whether integer weights are multiplied by int8 activations."""
@@ -166,37 +165,20 @@ class Compiled:
 
     def summary(self) -> str:
         """What the program takes of the machine's memories, one line each."""
-        memory, c = self.memory, self.model.config
-        caches = c.layers * sum(memory.layer_bytes.values())
-        lines: list[str] = []
+        memory, target = self.memory, self.target
         kinds = self.layout.said(lambda placed: not placed.banked) or "the banks"
-        rows = [(weights_region(self.machine), self.layout.size, f"weights: {'' if ' in ' in kinds else 'matrices in '}{kinds}"),
-                (cache_region(self.machine), caches, f"keys and values of {c.layers} layers, {memory.context} positions, in "
-                               f"{self.graph.values['keys'].format}"),
-                ("sram", memory.scratchpad_bytes, f"activations, of {self.machine.region('sram').size:,}"
-                 + (f"; two buffers of {memory.buffer_bytes:,} among them" if memory.buffer_bytes else ""))]
-        if self.placement and not self.placement.size:
-            why = "i8 and f16 (--weights i8 or f16)" if self.placement.int8 else "f16, and i8 with int8 activations"
-            lines = [f"  no matrix is in the banks: they compute with {why}; the vector unit reads these"]
-        elif self.placement:
-            lines = [f"  {line}" for line in str(self.placement).splitlines()]
-            at = self.placement.size
-            for number, (region, size, text) in enumerate(rows[:2]):
-                rows[number] = region, size, f"{text}; {self.placement.rows_of(at, size)}"
-                at += size
-            rows = [("hbm", self.placement.size, "matrices in the banks, see below"), *rows]
+        rows, lines = target.mapped(
+            (target.weights.region, self.layout.size, f"weights: {'' if ' in ' in kinds else 'matrices in '}{kinds}"),
+            (target.caches.region, memory.cache_bytes, f"keys and values of {self.model.config.layers} layers, {memory.context} "
+             f"positions, in {self.graph.values['keys'].format}"))
+        rows.append(("sram", memory.scratchpad_bytes, f"activations, of {self.machine.region('sram').size:,}"
+                     + (f"; two buffers of {memory.buffer_bytes:,} among them" if memory.buffer_bytes else "")))
         if self.int8_activations:
-            lines.append("  integer weights take int8 activations, one scale for a vector (--activations f32: products in fp32)")
+            lines.append("integer weights take int8 activations, one scale for a vector (--activations f32: products in fp32)")
         if self.decodes:
-            lines.append("  integer weights are decoded for fp32 activations: products on the vector unit")
-        return "\n".join([*(f"  {region:<5} {size:>15,} bytes  {text}" for region, size, text in rows), *lines])
-
-    def save_source(self, path: Path, progress: Progress | None = None) -> None:
-        """Write the text to `path` and beside it what it asks for: NAME.weights, NAME.banks, NAME.meta."""
-        files = Files(*(path.with_suffix(f".{part.name}").name for part in fields(Files)))
-        self.write_files(files.within(path.parent), progress)
-        with replacing(path) as stream:
-            stream.write(self.text(files).encode())
+            lines.append("integer weights are decoded for fp32 activations: products on the vector unit")
+        return "\n".join([*(f"  {region:<5} {size:>15,} bytes  {text}" for region, size, text in rows),
+                          *(f"  {line}" for line in lines)])
 
 
 def _tell(progress: Progress | None, before: int, whole: int, done: int) -> None:
@@ -216,7 +198,7 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
     the thresholds for it on `calibration`, tokens of a text, or those that the model has.
     """
     preset = load_preset(machine) if isinstance(machine, str) else machine
-    _check_units(preset)
+    kind = target_of(preset)
     if context and context > model.config.context:
         raise ModelError(model.path, "--context", got=str(context),
                          expected=f"at most the {model.config.context} that the model was made for")
@@ -235,14 +217,11 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
         if sparsity is not None and "layers.0.thresholds" not in model.tensors:
             model = with_thresholds(model, graph, calibration, progress)
         graph = sparsify(graph, model, sparsity)
-    groups = [body.layers for body in graph.bodies]
-    placement = place(model, preset, groups, int8=activations != "f32") if computes_in_banks(preset) else None
-    if placement:
-        graph = to_banks(graph, placement)
+    target = kind(preset, model, graph, int8=activations != "f32")
     name = machine if isinstance(machine, str) else machine.name
 
     def lowered(positions: int) -> Compiled:
-        return _lowered(model, graph, preset, name, placement, positions, sparse)
+        return _lowered(target, name, positions, sparse)
 
     try:
         return lowered(positions)
@@ -266,11 +245,11 @@ def _context_that_fits(lowered: Callable[[int], Compiled], positions: int) -> in
     return fits
 
 
-def _lowered(model: Model, graph: Graph, machine: Preset, name: str, placement: Placement | None, positions: int,
-             sparse: bool) -> Compiled:
-    """A graph that is ready to be laid out, for so many positions. Raises ModelError, RoomError for what has no room."""
+def _lowered(target: Target, machine_name: str, positions: int, sparse: bool) -> Compiled:
+    """The program for so many positions. Raises ModelError, RoomError for what has no room."""
+    model, graph, machine = target.model, target.graph, target.machine
     groups = [body.layers for body in graph.bodies]
-    layout = plan_weights(model, positions, groups, (BY_NEURON,) if sparse else (), placement.has if placement else None)
+    layout = plan_weights(model, positions, groups, (BY_NEURON,) if sparse else (), target.elsewhere)
     decoded = matrices(graph, layout)
     for placed in decoded:
         check_decoded(machine, placed)
@@ -284,63 +263,8 @@ def _lowered(model: Model, graph: Graph, machine: Preset, name: str, placement: 
     rows |= scratch_of_decoded(machine, decoded)
     if sparse:
         rows |= scratch_of_active(model.config.hidden, model.config.dim)
-    if placement:
-        rows |= scratch_of_pim(placement) | scratch_of_banks(placement)
-    reached = _reached(machine)
-    memory = plan_memory(graph, positions, machine, rows, reached=reached, buffered=sparse or not reached)
-    memory.add(scratch(model.config.vocab), beside=("logits", *(scratch_of_pim(placement) if placement else ())))
-    compiled = Compiled(model, graph, layout, memory, machine, name, placement)
-    _check_machine(compiled)
-    compiled.text()                     # raises for what has no room in a tile
-    return compiled
-
-
-def _reached(machine: Preset) -> bool:
-    """Whether the units compute on weights and caches where these are."""
-    units = {"vec", "attn"} if computes_in_banks(machine) else {"vec", "lut"}
-    return all(units <= machine.region(name).ports for name in (cache_region(machine), weights_region(machine)))
-
-
-def _check_units(machine: Preset) -> None:
-    """Raise ModelError for a unit that programs of models need and the machine lacks."""
-    units = ("vec", "thr", "fetch", "sync", *(("pim", "attn") if computes_in_banks(machine) else ("lut",)))
-    for unit in units:
-        if not machine.has_unit(unit):
-            raise ModelError("", f"machine {machine.name}", got=f"no {unit} unit",
-                             expected=f"{one_of(units).replace(' or ', ' and ')}: programs of models use them",
-                             hint=presets_with((unit,)))
-
-
-def _check_machine(compiled: Compiled) -> None:
-    """Raise ModelError for what the machine lacks: tables, ports, memory."""
-    machine, layout, place = compiled.machine, compiled.layout, f"machine {compiled.machine.name}"
-    linear = {weights_region(machine): layout.size}
-    caches = compiled.model.config.layers * sum(compiled.memory.layer_bytes.values())
-    linear[cache_region(machine)] = linear.get(cache_region(machine), 0) + caches + PAGE
-    if compiled.placement:
-        if not compiled.memory.reached:
-            raise ModelError("", place, got="units vec and attn without ports to hbm",
-                             expected="ports to it: scales, keys and values lie there")
-        c = compiled.model.config
-        for name, needed, what in (("attn.heads", c.heads, "heads"), ("attn.channels", c.q_dim, "channels of all heads")):
-            if needed > machine.parameter(name):
-                raise ModelError("", place, got=f"{needed:,} {what}",
-                                 expected=f"at most the {machine.parameter(name):,} of its attention unit ({name})")
-        check_room(compiled.placement, machine, linear.pop("hbm") + PAGE)
-    else:
-        products = {op.weights[0].removeprefix("layer.") for _, op in compiled.graph.steps() if op.kind.startswith("gemv.i8")}
-        widest = max((placed for placed in layout.every() if placed.scale_count and placed.role in products),
-                     key=lambda placed: placed.shape[1], default=None)
-        tables = machine.parameter("lut.activations")
-        if widest and widest.shape[1] > tables:
-            raise ModelError("", place, got=f"{widest.role} has {widest.shape[1]:,} columns",
-                             expected=f"at most the {tables:,} activations that its tables hold (lut.activations)",
-                             hint="weights of floats need no tables: --weights f16, or --activations f32")
-    for name, size in linear.items():
-        room = machine.region(name).size
-        if size > room:
-            fewer = [option for option, possible in (
-                ("--weights t2", any(placed.format not in FEWEST_BITS for placed in layout.every() if len(placed.shape) == 2)),
-                ("--kv i8", name == cache_region(machine) and compiled.graph.values["keys"].format != "i8")) if possible]
-            raise RoomError("", place, got=f"weights and caches take {size:,} bytes of {name}", expected=f"at most {room:,}",
-                            hint=f"fewer bits take less ({', '.join(fewer)})" if fewer else f"{size - room:,} bytes are missing")
+    rows |= target.scratch()
+    memory = plan_memory(graph, positions, machine, rows, reached=target.reached, buffered=sparse or not target.reached)
+    memory.add(scratch_of_sampling(model.config.vocab), beside=("logits", *target.kept))
+    target.check(layout, memory)
+    return Compiled(target, layout, memory, machine_name, code(target, layout, memory))

@@ -5,22 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import prod
+from typing import TYPE_CHECKING
 
 from compiler.formats.recipe import CODEBOOKS
-from compiler.graph import Graph, Op
+from compiler.graph import Op
 from compiler.lowering.emit import LAYER, WEIGHTS, Emitter, Operand, Want, number, offset, symbol
 from compiler.lowering.tiles import Tile, fetched, tiles
-from compiler.placing.banks import Banked, Placement
+from compiler.placing.banks import Banked
 from compiler.placing.memory_plan import MemoryPlan
 from compiler.placing.weights import Layout, Placed
 from isa.units.pim.banks import Organisation
+
+if TYPE_CHECKING:
+    from compiler.targets.target import Target
 
 
 class Lowering:
     """What the functions that lower operations work with."""
 
-    def __init__(self, graph: Graph, layout: Layout, memory: MemoryPlan, placement: Placement | None = None) -> None:
-        self.graph, self.layout, self.memory, self.placement = graph, layout, memory, placement
+    def __init__(self, target: Target, layout: Layout, memory: MemoryPlan) -> None:
+        self.target, self.graph, self.layout, self.memory = target, target.graph, layout, memory
         self.emit = Emitter(memory.overlap)
         self.built = ""                 # the codes that the LUT unit has loaded
         self.body = 0                   # of the graph, that is being lowered
@@ -51,12 +55,13 @@ class Lowering:
     @property
     def banks(self) -> Organisation:
         """The banks that matrices lie in."""
-        assert self.placement is not None
-        return self.placement.banks
+        assert self.target.placement is not None
+        return self.target.placement.banks
 
     def banked(self, role: str) -> Banked:
         """Where a weight of an operation lies in the banks."""
-        banked = self.placement.of(role, self.graph.bodies[self.body].layers[0]) if self.placement else None
+        assert self.target.placement is not None
+        banked = self.target.placement.of(role, self.graph.bodies[self.body].layers[0])
         assert banked is not None, f"{role} is not in the banks"
         return banked
 

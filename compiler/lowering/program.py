@@ -8,17 +8,14 @@ logits at every position of the prompt, and ends with it: each time it asks for 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from compiler.graph import Graph, Op
-from compiler.lowering import LOWERINGS, Lowering, attn, pim
-from compiler.lowering.decoded import matrices, tables
+from compiler.graph import Op
+from compiler.lowering import LOWERINGS, Lowering
 from compiler.lowering.emit import (
     KEYS,
     KV_OFFSET,
     LAYER,
-    LAYER_ROW,
     LAYERS_LEFT,
     POSITION,
     POSITIONS,
@@ -30,34 +27,19 @@ from compiler.lowering.emit import (
 )
 from compiler.lowering.sampling import sample
 from compiler.lowering.tiles import start
-from compiler.placing.banks import Placement, computes_in_banks
 from compiler.placing.memory_plan import MemoryPlan
 from compiler.placing.weights import ROPE, Layout
-from isa.preset import Preset, preset_names
 from isa.services import EMIT_TOKEN, EXIT, READ_TOKEN, WRITE
-from isa.text import quoted
+
+if TYPE_CHECKING:
+    from compiler.targets.target import Target
 
 EMPTY_PROMPT, BAD_TOKEN = 2, 3          # exit codes
-MOST_STOPS = 16                         # stop tokens that the parameter block has room for
 
 
-@dataclass(frozen=True)
-class Files:
-    """Names of the files that a program's text asks for: weights, the matrices in banks if any are, the program's metadata."""
-
-    weights: str = "weights.bin"
-    banks: str = "banks.bin"
-    meta: str = "meta.json"
-
-    def within(self, folder: Path) -> Files:
-        return Files(*(str(folder / getattr(self, part.name)) for part in fields(self)))
-
-
-def write_program(graph: Graph, layout: Layout, memory: MemoryPlan, machine: Preset, files: Files, title: str,
-                  placement: Placement | None = None) -> str:
-    """The text of the program."""
-    c = Lowering(graph, layout, memory, placement)
-    _frame(c, machine, files, title)
+def code(target: Target, layout: Layout, memory: MemoryPlan) -> str:
+    """The program's code. Raises RoomError for a matrix of which no row fits into a tile."""
+    c = Lowering(target, layout, memory)
     _token_loop(c)
     return "\n".join(c.emit.lines) + "\n"
 
@@ -67,100 +49,13 @@ def mark(section: str, number: int) -> str:
     return f"op.{section}.{number}"
 
 
-def weights_region(machine: Preset) -> str:
-    """Where a machine has its weights, those in banks left out."""
-    names = {region.name for region in machine.regions}
-    return "hbm" if computes_in_banks(machine) else "flash" if "flash" in names else "dram"
-
-
-def weights_section(machine: Preset) -> str:
-    """The section that holds them: a program's `weights`, from its first byte to its last."""
-    return _WEIGHTS[weights_region(machine)][0]
-
-
-def cache_region(machine: Preset) -> str:
-    """Where a machine has keys and values."""
-    return "hbm" if computes_in_banks(machine) else "dram"
-
-
-# ------------------------------------------------------------------------------------------------ data
-
-
-BANKS = ".hbm.banks"
-_WEIGHTS = {"flash": (".flash.weights", "a"), "hbm": (".hbm.weights", "aw"), "dram": (".rodata.weights", "a")}
-_CACHES = {"hbm": ".hbm.caches, \"aw\", @nobits", "dram": ".bss"}
-
-
-def _frame(c: Lowering, machine: Preset, files: Files, title: str) -> None:
-    graph, memory, layout = c.graph, c.memory, c.layout
-    emit = c.emit.lines.append
-    c.emit.heading(title)
-    c.emit.heading(f"Machine {machine.name}, {memory.context} positions, {layout.size:,} bytes of weights, "
-                   f"{memory.scratchpad_bytes:,} bytes of scratchpad.")
-    if machine.name in preset_names():          # another one is a file, which has to be named where this is assembled
-        emit(f"    .machine {machine.name}")
-    emit(f"    .meta {quoted(files.meta)}\n")
-    if c.placement and c.placement.size:
-        emit("# ---- matrices in the banks, from the first row on")
-        for line in str(c.placement).splitlines():
-            emit(f"#   {line}")
-        emit(f'    .section {BANKS}, "aw"\n    .balign 4096\nbanks:\n    .incbin {quoted(files.banks)}\n')
-    name, flags = _WEIGHTS[weights_region(machine)]
-    emit(f'    .section {name}, "{flags}"\n    .balign 4096\nweights:\n    .incbin {quoted(files.weights)}\n')
-
-    emit("# ---- the host's part: what to generate, and how")
-    emit("    .section .data\n    .balign 8")
-    stops = sorted(graph.config.stop)
-    for name, text in (
-            ("parameters", ""), ("max_tokens", ".dword -1"), ("temperature", ".float 0"), ("inverse_temperature", ".float 1"),
-            ("top_p", ".float 1"), ("stop_count", f".word {len(stops)}"), ("seed", ".dword 1"), ("all_logits", ".dword 0"),
-            ("stop_tokens", ".word " + ", ".join(map(str, [*stops, *[0] * (MOST_STOPS - len(stops))])))):
-        emit(f"{name}:".ljust(24) + text)
-    emit("prompt_left:".ljust(24) + ".dword 1")
-    if "active" in graph.values:
-        emit("active_count:".ljust(24) + ".dword 0")
-        emit("neuron_counts:".ljust(24) + ".dword " + ", ".join(["0, 0"] * len(graph.bodies)).ljust(24)
-             + "# for each body of layers: active ones so far, layers")
-    for op in graph.bodies[0].ops:
-        if op.kind == "active.above":
-            emit("ffn_sparsity:".ljust(24) + f".float {op.attributes['sparsity']!r}")
-    for name, values in tables(matrices(graph, layout)).items():
-        emit(f"{name}:".ljust(24) + ".float " + ", ".join(map(str, values)).ljust(24) + "# what codes stand for")
-    if len(graph.bodies) > 1:
-        labels = {layer: graph.name_of(body) for body in graph.bodies for layer in body.layers}
-        emit("\n# ---- where the code of each layer is: those with the same formats share it")
-        emit("layers:".ljust(24) + ".dword " + ", ".join([*(labels[layer] for layer in range(graph.config.layers)), "layers_done"]))
-
-    emit("\n# ---- keys and values of every layer and position")
-    emit(f"    .section {_CACHES[cache_region(machine)]}\n    .balign 64")
-    for base, size in memory.layer_bytes.items():
-        parts = ", then ".join(str(graph.values[name]) for name, cache in memory.caches.items() if cache.base == base)
-        emit(f"{base}: .zero {graph.config.layers * size}".ljust(48) + f"# of each layer {parts}")
-
-    emit("\n# ---- activations; names with one address take turns")
-    emit('    .section .sram, "aw"\n    .balign 64')
-    emit(f"activations: .zero {memory.scratchpad_bytes}")
-    if memory.buffer_bytes:
-        emit(f"    .equ buffers, activations + {memory.buffers}".ljust(48) + "# two of them, for weights and cache rows")
-        emit(f"    .equ buffer_bytes, {memory.buffer_bytes}")
-    for name, slot in sorted(memory.slots.items(), key=lambda item: item[1].offset):
-        shape = f"# {graph.values[name]}" if name in graph.values else ""
-        emit(f"    .equ {name}, activations + {slot.offset}".ljust(48) + shape)
-    emit("")
-
-
-# ------------------------------------------------------------------------------------------------ code
-
-
 def _token_loop(c: Lowering) -> None:
     e, graph, config = c.emit, c.graph, c.graph.config
     e.lines += ["    .section .text", "    .globl _start", "_start:"]
     e.line(f"la {WEIGHTS}, weights")
     if c.memory.buffer_bytes:
         start(c, "buffers")
-    if c.placement:
-        attn.start(c)
-        pim.start(c)
+    c.target.start(c)
     e.line(f"li {POSITION}, 0")
     e.line(f"li a7, {READ_TOKEN}", "the first token of the prompt")
     e.line("ecall")
@@ -191,8 +86,7 @@ def _token_loop(c: Lowering) -> None:
     e.line(f"add {LAYER}, {LAYER}, {WEIGHTS}")
     e.line(f"la {KEYS}, keys")
     e.line(f"la {VALUES}, values")
-    if c.placement:
-        e.line(f"li {LAYER_ROW}, {c.placement.layers_row}", "where the layer begins in the banks")
+    c.target.enter_layers(c)
     if len(graph.bodies) == 1:
         e.line(f"li {LAYERS_LEFT}, {config.layers}")
     else:
@@ -282,8 +176,7 @@ def _layer(c: Lowering, name: str, ops: Sequence[Op]) -> None:
     e.line(f"li a6, {c.memory.layer_bytes['keys']}")
     e.line(f"add {KEYS}, {KEYS}, a6")
     e.line(f"add {VALUES}, {VALUES}, a6")
-    if c.placement:
-        e.advance(LAYER_ROW, c.placement.body_rows[c.body])
+    c.target.next_layer(c)
     e.line(f"addi {LAYERS_LEFT}, {LAYERS_LEFT}, {-1 if loop else 8}")
     if loop:
         e.line(f"beqz {LAYERS_LEFT}, 1f")

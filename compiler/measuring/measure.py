@@ -61,8 +61,8 @@ def measure(program: Program, make: Maker, seconds: float = 4.0, threads: int = 
     threads: how many the machine has that `make` makes; bandwidth is measured with as many. preset: by default the one that the
     program was built for. Raises ProgramError, PresetError.
     """
-    banks = sum(s.size for s in program.sections if s.name.endswith(".banks"))
-    weights = banks + sum(s.size for s in program.sections if s.name.endswith(".weights"))
+    banks = _section_bytes(program, "banks")
+    weights = banks + _section_bytes(program, "weights")
     start = time.perf_counter()
     gaps: list[float] = []
     cpu, ready = 0.0, float("nan")
@@ -103,11 +103,18 @@ def measure(program: Program, make: Maker, seconds: float = 4.0, threads: int = 
         "share_of_bandwidth": rate * weights / read,
         "resident_bytes": memory,
         "resident_beyond_weights": memory - weights,
-        "cache_bytes": sum(s.size for s in program.sections if s.name in (".bss", ".hbm.caches")),      # of a full context
+        "cache_bytes": _section_bytes(program, "keys"),                                                 # of a full context
         "instructions_per_token": machine.counter("core.instructions") // max(1, machine.counter("tokens.emitted")),
         **({"neurons": left.as_json()} if left else {}),
         **shares(program, make, max(1.0, seconds / 2), preset),
     }
+
+
+def _section_bytes(program: Program, label: str) -> int:
+    """The size of the section that a label is in, 0 where a program has no such label."""
+    symbol = program.symbol(label)
+    section = program.section(symbol.section) if symbol and symbol.section else None
+    return section.size if section else 0
 
 
 def _loaded(program: Program, make: Maker, preset: Preset | None) -> ReferenceMachine:

@@ -1,6 +1,6 @@
 """Which matrix lies in which channels, banks and rows of a machine's PIM memory, and how its bytes get there.
 
-    placement = place(model, machine, groups)   a Banked for each matrix whose format the banks compute with
+    placement = place(model, banks, groups)     a Banked for each matrix whose format the banks compute with
     placement.write(stream)                     the memory image of the rows that are taken
     print(placement)                            the placement map
 
@@ -26,12 +26,12 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from compiler.errors import ModelError, RoomError
+from compiler.errors import ModelError
 from compiler.model.model import Model, layer_roles, roles
 from compiler.model.tensors import Tensor
 from compiler.passes.quantise import storage
 from isa.numbers import FORMATS
-from isa.preset import Preset, load_preset, preset_names
+from isa.preset import Preset
 from isa.units.pim.banks import COLUMN_BYTES, Organisation
 
 BY_HEAD = ("q", "k", "v")
@@ -272,25 +272,8 @@ def format_in_banks(tensor: Tensor, role: str, *, int8: bool = True) -> str:
     return "i8"
 
 
-def place(model: Model, machine: Preset, groups: Sequence[tuple[int, ...]], *, int8: bool = True) -> Placement:
-    """Give every matrix that the machine's banks compute with its place. `groups`: layers whose matrices have the same formats.
-
-    `int8`: activations of integer weights are; banks multiply these by nothing else.
-
-    Raises ModelError for scales that the banks cannot take.
-    """
-    return _plan(model, _organisation(machine), groups, int8=int8)
-
-
-def check_room(placement: Placement, machine: Preset, linear: int) -> None:
-    """Raise ModelError for a model that does not fit, with `linear` bytes behind the matrices: what is missing, what fits."""
-    needed, room = placement.size + linear, placement.banks.size
-    if needed > room:
-        raise RoomError(placement.model.path, f"machine {machine.name}", got=f"weights and caches take {needed:,} bytes of hbm",
-                        expected=f"at most {room:,}: {needed - room:,} are missing", hint=_what_fits(placement, linear))
-
-
-def _organisation(machine: Preset) -> Organisation:
+def organisation(machine: Preset) -> Organisation:
+    """The banks of a machine. Raises ModelError for a mapping that scatters the rows of a model's image."""
     banks = machine.banks
     assert banks is not None
     top = banks.pieces[-1]
@@ -300,9 +283,14 @@ def _organisation(machine: Preset) -> Organisation:
     return banks
 
 
-def _plan(model: Model, banks: Organisation, groups: Sequence[tuple[int, ...]], form: str = "", *,
+def place(model: Model, banks: Organisation, groups: Sequence[tuple[int, ...]], form: str = "", *,
           int8: bool = True) -> Placement:
-    """`form`: the format of all matrices, if it is not to be their own."""
+    """Give every matrix that the banks compute with its place. Raises ModelError for scales that they cannot take.
+
+    groups  layers whose matrices have the same formats
+    form    the format of all matrices, if it is not to be their own
+    int8    activations of integer weights are int8: the banks multiply these by nothing else
+    """
     placement, c = Placement(model, banks, groups, int8=int8), model.config
 
     def shaped(name: str, role: str, head_dim: int = 0) -> dict[str, Banked]:
@@ -349,34 +337,3 @@ def _side_by_side(matrices: Mapping[str, Banked], banks: Organisation) -> tuple[
         placed[role] = replace(matrices[role], channel=channel, row=int(tops[channel]))
         free[channel:channel + width] = tops[channel] + placed[role].rows
     return placed, int(free.max())
-
-
-def _what_fits(placement: Placement, linear: int) -> str:
-    """Formats and the smallest preset in which a model fits that does not fit now."""
-    model, groups, int8, hints = placement.model, placement.groups, placement.int8, []
-    outside = [model.tensor(name) for name in _in_layers(model) if not format_in_banks(model.tensor(name), name, int8=int8)]
-    narrower = [form for form in SIZES if outside or any(SIZES[form] < SIZES[m.format] for _, m, _ in placement.matrices())]
-    for form in narrower:
-        plan = _plan(model, placement.banks, groups, form)
-        scales = 4 * sum(m.shape[0] for _, m, _ in plan.matrices())
-        moved = sum(FORMATS[storage(tensor).partition(":")[0]].row_bytes(tensor.shape[1]) * tensor.shape[0] for tensor in outside)
-        if plan.size + linear - moved + scales <= plan.banks.size:
-            hints.append(f"--weights {form} fits")
-            break
-    others = [other for other in map(load_preset, preset_names()) if computes_in_banks(other) and other.has_unit("attn")]
-    plans = [(_plan(model, _organisation(other), groups, int8=int8), other.name) for other in others]
-    larger = [(plan.banks.size, name) for plan, name in plans if plan.size + linear <= plan.banks.size]
-    if larger:
-        hints.append(f"--machine {min(larger)[1]} fits")
-    return "; ".join(hints) or "no format or machine here has the room"
-
-
-def _in_layers(model: Model) -> Iterator[str]:
-    """Names of the matrices of all layers."""
-    return (role for role, shape in roles(model.config) if role.startswith("layers.") and len(shape) == 2)
-
-
-def computes_in_banks(machine: Preset) -> bool:
-    """Whether products of a model go to the banks of a machine: it has a pim unit, and no LUT unit that would take them."""
-    return machine.has_unit("pim") and not machine.has_unit("lut")
-

@@ -12,22 +12,25 @@ from isa.program import FileSlice
 BLOCK = 1 << 20
 
 
-class Part(Protocol):
+class Contents(Protocol):
     """What writes itself to a stream; yields (bytes so far, all bytes) as it goes on."""
+
+    @property
+    def size(self) -> int: ...
 
     def write(self, stream: IO[bytes]) -> Iterator[tuple[int, int]]: ...
 
 
 @dataclass(frozen=True)
 class Made(FileSlice):
-    """In place of a slice of a file: the bytes that `part` writes. `told` is called with how many there are so far."""
+    """In place of a slice of a file: the bytes that `contents` writes. `told` is called with how many there are so far."""
 
-    part: Part
+    contents: Contents
     told: Callable[[int], None]
 
     def blocks(self, size: int = BLOCK) -> Iterator[bytes]:
         passing = _Passing()
-        for done, _ in self.part.write(passing):
+        for done, _ in self.contents.write(passing):
             self.told(done)
             yield from passing.taken(size)
         yield from passing.taken(size)

@@ -55,6 +55,7 @@ class Cache:
 class MemoryPlan:
     """`slots` by value name. A state has no slot: it is a cache. `layer_bytes` by base: from a layer's part to the next one's.
 
+    cache_bytes   of all layers
     buffer_bytes  of each of the two buffers for weights, at `buffers`; 0: the machine needs none
     """
 
@@ -63,6 +64,7 @@ class MemoryPlan:
     slots: dict[str, Slot] = field(default_factory=dict)
     caches: dict[str, Cache] = field(default_factory=dict)
     layer_bytes: dict[str, int] = field(default_factory=dict)
+    cache_bytes: int = 0
     buffers: int = 0
     buffer_bytes: int = 0
     reached: bool = True        # the units compute on weights and caches where these are
@@ -106,6 +108,7 @@ def plan_memory(graph: Graph, context: int, machine: Preset, scratch: Mapping[st
     for op in graph.bodies[0].ops:              # caches are the same in all
         if op.kind.startswith("append"):
             _caches(plan, graph, op.outputs)
+    plan.cache_bytes = graph.config.layers * sum(plan.layer_bytes.values())
     sections = [graph.start, _merged([body.ops for body in graph.bodies]), graph.finish]
     crossing = [name for name in graph.values if name not in ("token", "position", *plan.caches)
                 and sum(any(name in (*op.inputs, *op.outputs) for op in ops) for ops in sections) > 1]

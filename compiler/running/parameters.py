@@ -12,7 +12,7 @@ from collections.abc import Collection
 import numpy as np
 
 from compiler.errors import ModelError
-from compiler.lowering.program import MOST_STOPS
+from compiler.lowering.data import MOST_STOPS
 from isa.reference import ReferenceMachine
 
 

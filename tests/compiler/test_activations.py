@@ -87,7 +87,7 @@ def test_the_stored_bytes_are_those_of_the_format(weights: str, tmp_path: Path) 
     for folder, compiled in zip(folders, (decoded(weights), plain), strict=True):
         folder.mkdir()
         compiled.build(folder)
-    assert len({(folder / "weights.bin").read_bytes() for folder in folders}) == 1
+    assert len({(folder / "model.weights").read_bytes() for folder in folders}) == 1
 
 
 def test_products_are_those_of_the_decoded_weights() -> None:

@@ -112,7 +112,7 @@ def test_s_writes_assembly_that_makes_the_identical_file(kind: str, flags: str, 
     (tmp_path / "recipe.toml").write_text('weights = "t2"\n[roles]\n"layers.1.down" = "f16"\n', encoding="utf-8")
     words = flags.replace("TEXT", str(tmp_path / "text")).replace("RECIPE", str(tmp_path / "recipe.toml")).split()
     monkeypatch.chdir(tmp_path)
-    for name in ("weights.bin", "banks.bin", "meta.json"):
+    for name in ("model.weights", "model.banks", "model.meta"):
         (tmp_path / name).write_text("of somebody else", encoding="utf-8")
     model, source = str(checkpoint_of(kind, checkpoint)), tmp_path / 'a "good" m.s'
     assert invoke(["compile", model, "-o", str(source.with_suffix(".elf")), *words]) == 0

@@ -13,7 +13,6 @@ from asm.assembler import assemble
 from compiler.compile import Compiled, compile_model
 from compiler.formats.recipe import read_recipe
 from compiler.frontends import load
-from compiler.lowering.program import Files
 from isa.preset import PRESETS
 from isa.program import Program
 
@@ -91,7 +90,7 @@ def test_a_machines_name_is_a_comment(kind: str, tmp_path: Path, plain: tuple[Co
     changed = preset.replace('name = "slim"', f"name = {json.dumps(NAMES[kind] + ' /* ')}")
     (tmp_path / "machine.toml").write_text(changed, encoding="utf-8")
     compiled = compile_model(load(named(tmp_path, "model")), machine=str(tmp_path / "machine.toml"))
-    assert not {".error", ".endm"} & {line.split()[0] for line in compiled.text(Files()).split("\n") if line.split()}
+    assert not {".error", ".endm"} & {line.split()[0] for line in compiled.text().split("\n") if line.split()}
     assert same(compiled.build(tmp_path), plain[1])
 
 

@@ -16,7 +16,8 @@ from compiler.compile import compile_model
 from compiler.errors import ModelError
 from compiler.formats.recipe import NAMES, read_recipe
 from compiler.frontends import load
-from compiler.lowering.program import BAD_TOKEN, EMPTY_PROMPT, MOST_STOPS
+from compiler.lowering.data import MOST_STOPS
+from compiler.lowering.program import BAD_TOKEN, EMPTY_PROMPT
 from compiler.passes.quantise import RoundedTensor
 from emulator.machine import Machine
 from emulator.observe.hazards import HazardCheck

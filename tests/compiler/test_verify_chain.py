@@ -39,7 +39,7 @@ def tiny(tmp_path: Path) -> Path:
 @pytest.fixture(params=["f32", "t2"])
 def made(request: pytest.FixtureRequest, tiny: Path, tmp_path: Path) -> Made:
     compiled = compile_model(load(tiny), recipe=read_recipe(request.param))
-    return compiled, compiled.build(tmp_path), tmp_path / "weights.bin"
+    return compiled, compiled.build(tmp_path), tmp_path / "model.weights"
 
 
 def verdicts(found: Any) -> dict[str, str]:
@@ -152,7 +152,7 @@ def test_a_tile_is_named_where_weights_come_in_tiles(weights: str, sparse: bool,
     last = (len(worked_on) - 1) // height
     assert last > 0 and (len(worked_on) < 400) == sparse
     row, up = int(worked_on[last * height]), compiled.layout.layer["up"]
-    file = tmp_path / "weights.bin"
+    file = tmp_path / "model.weights"
     data = bytearray(file.read_bytes())
     at = compiled.layout.layers_at + up.offset + row * up.row_bytes
     for byte in range(at, at + up.row_bytes):

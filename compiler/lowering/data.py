@@ -1,0 +1,72 @@
+"""What a program of a model holds beside its code: weights, the block that the host fills, caches, activations. As assembly."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from compiler.lowering.decoded import matrices, tables
+from compiler.placing.memory_plan import MemoryPlan
+from compiler.placing.weights import Layout
+from isa.preset import preset_names
+from isa.text import printable, quoted
+
+if TYPE_CHECKING:
+    from compiler.targets.target import Target
+
+MOST_STOPS = 16                         # stop tokens that the parameter block has room for
+
+
+def data(target: Target, layout: Layout, memory: MemoryPlan, stem: str) -> str:
+    """The sections with data. Their contents are asked for in files `stem`.NAME: the target's images, and the metadata, "meta"."""
+    graph, machine, lines = target.graph, target.machine, list[str]()
+    emit = lines.append
+    emit(f"# {printable(f'{target.model.path.name}: {graph.config.architecture}')}")
+    emit(f"# Machine {printable(machine.name)}, {memory.context} positions, {layout.size:,} bytes of weights, "
+         f"{memory.scratchpad_bytes:,} bytes of scratchpad.")
+    if machine.name in preset_names():          # another one is a file, which has to be named where this is assembled
+        emit(f"    .machine {machine.name}")
+    emit(f"    .meta {quoted(f'{stem}.meta')}\n")
+    for image in target.images(layout):
+        for number, line in enumerate(image.about):
+            emit(f"#   {line}" if number else f"# ---- {line}")
+        emit(f"    {image.home.directive}\n    .balign 4096\n{image.name}:\n    .incbin {quoted(f'{stem}.{image.name}')}\n")
+
+    emit("# ---- the host's part: what to generate, and how")
+    emit("    .section .data\n    .balign 8")
+    stops = sorted(graph.config.stop)
+    for name, text in (
+            ("parameters", ""), ("max_tokens", ".dword -1"), ("temperature", ".float 0"), ("inverse_temperature", ".float 1"),
+            ("top_p", ".float 1"), ("stop_count", f".word {len(stops)}"), ("seed", ".dword 1"), ("all_logits", ".dword 0"),
+            ("stop_tokens", ".word " + ", ".join(map(str, [*stops, *[0] * (MOST_STOPS - len(stops))])))):
+        emit(f"{name}:".ljust(24) + text)
+    emit("prompt_left:".ljust(24) + ".dword 1")
+    if "active" in graph.values:
+        emit("active_count:".ljust(24) + ".dword 0")
+        emit("neuron_counts:".ljust(24) + ".dword " + ", ".join(["0, 0"] * len(graph.bodies)).ljust(24)
+             + "# for each body of layers: active ones so far, layers")
+    for op in graph.bodies[0].ops:
+        if op.kind == "active.above":
+            emit("ffn_sparsity:".ljust(24) + f".float {op.attributes['sparsity']!r}")
+    for name, values in tables(matrices(graph, layout)).items():
+        emit(f"{name}:".ljust(24) + ".float " + ", ".join(map(str, values)).ljust(24) + "# what codes stand for")
+    if len(graph.bodies) > 1:
+        labels = {layer: graph.name_of(body) for body in graph.bodies for layer in body.layers}
+        emit("\n# ---- where the code of each layer is: those with the same formats share it")
+        emit("layers:".ljust(24) + ".dword " + ", ".join([*(labels[layer] for layer in range(graph.config.layers)), "layers_done"]))
+
+    emit("\n# ---- keys and values of every layer and position")
+    emit(f"    {target.caches.directive}\n    .balign 64")
+    for base, size in memory.layer_bytes.items():
+        parts = ", then ".join(str(graph.values[name]) for name, cache in memory.caches.items() if cache.base == base)
+        emit(f"{base}: .zero {graph.config.layers * size}".ljust(48) + f"# of each layer {parts}")
+
+    emit("\n# ---- activations; names with one address take turns")
+    emit('    .section .sram, "aw"\n    .balign 64')
+    emit(f"activations: .zero {memory.scratchpad_bytes}")
+    if memory.buffer_bytes:
+        emit(f"    .equ buffers, activations + {memory.buffers}".ljust(48) + "# two of them, for weights and cache rows")
+        emit(f"    .equ buffer_bytes, {memory.buffer_bytes}")
+    for name, slot in sorted(memory.slots.items(), key=lambda item: item[1].offset):
+        shape = f"# {graph.values[name]}" if name in graph.values else ""
+        emit(f"    .equ {name}, activations + {slot.offset}".ljust(48) + shape)
+    return "\n".join([*lines, "", ""])

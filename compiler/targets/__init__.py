@@ -1,0 +1,32 @@
+"""Targets: what a machine means for compilation. One file each; compile.py and the program's text ask them and know none by name.
+
+    target.py   the questions, and the answers that most targets share
+    near.py     units beside memory, look-up tables for integer weights: slim, slim-llama
+    banks.py    matrices in the banks of a PIM memory, which multiply there: hpim
+
+To add one: a file here with a subclass of Target, and its class in TARGETS. A pass of its own goes to passes/, the place of its
+matrices to placing/, its operations to graph/ops.py, graph/execute.py and lowering/.
+"""
+
+from compiler.errors import ModelError, one_of
+from compiler.targets.banks import Banks
+from compiler.targets.near import Near
+from compiler.targets.target import Target
+from isa.preset import Preset, presets_with
+
+TARGETS: tuple[type[Target], ...] = (Banks, Near)
+"""The first that a machine suits is its target."""
+
+
+def target_of(machine: Preset) -> type[Target]:
+    """The target that a machine is. Raises ModelError for a unit that its programs need and the machine lacks."""
+    target = next(target for target in TARGETS if target.suits(machine))
+    for unit in target.units:
+        if not machine.has_unit(unit):
+            raise ModelError("", f"machine {machine.name}", got=f"no {unit} unit",
+                             expected=f"{one_of(target.units).replace(' or ', ' and ')}: programs of models use them",
+                             hint=presets_with((unit,)))
+    return target
+
+
+__all__ = ["TARGETS", "Target", "target_of"]
