@@ -2,13 +2,13 @@
 
     class_name, config       what huggingface.py asks: config.json to a Config
     architectures, gguf_config      what gguf.py asks: metadata to a Config
-    hf, gguf                 what each of the two kinds of files calls the tensors
+    hf, gguf                 what each of the two kinds of files calls tensors and options
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from compiler.frontends.options import Options
 from compiler.model.model import Config
@@ -17,15 +17,17 @@ from compiler.model.tensors import Tensor
 
 @dataclass(frozen=True)
 class Names:
-    """What one kind of file calls the tensors of a family.
+    """What one kind of file calls the tensors of a family, and the options of its configuration.
 
-    layer   the beginning of the names in layer {}
+    layer   the beginning of the names of tensors in layer {}
     parts   the rest by role, without .weight or .bias at the end
     others  ends of names of tensors that have no role: they belong to the configuration, or follow from it
+    keys    the options by field of Config, for messages
     """
 
     layer: str
     parts: Mapping[str, str]
+    keys: Mapping[str, str]
     others: tuple[str, ...] = ()
 
     def of(self, role: str) -> str:
@@ -37,7 +39,7 @@ class Names:
         return f"{self.parts[base]}.{part}"
 
     def plus(self, **parts: str) -> Names:
-        """These names and some more."""
+        """These names, and more of tensors."""
         return replace(self, parts={**self.parts, **parts})
 
 
@@ -47,11 +49,9 @@ class Family:
 
     class_name: str = ""                        # of transformers, as config.json names it; "": not read from there
     older_names: tuple[str, ...] = ()           # of the same class, in earlier versions of transformers
-    hf: Names = Names("", {})                   # without "model." at the beginning
-    keys: Mapping[str, str] = field(default_factory=dict)           # of config.json, by field of Config: for messages
+    hf: Names                                   # without "model." at the beginning
     architectures: tuple[str, ...] = ()         # general.architecture of GGUF files
-    gguf: Names = Names("", {})
-    gguf_keys: Mapping[str, str] = field(default_factory=dict)      # without the architecture at the beginning
+    gguf: Names = Names("", {}, {})             # keys without the architecture at the beginning
 
     def config(self, options: Options) -> Config:
         """The configuration in a config.json; defaults are those of transformers. Raises ModelError for what is not supported."""

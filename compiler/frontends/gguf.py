@@ -181,7 +181,7 @@ def _config(contents: _Contents, name: str, family: Family, notes: list[str]) ->
     config = replace(config, bos=tokens.whole("bos_token_id"), stop=tokens.tokens("eos_token_id") | tokens.tokens("eot_token_id"))
     options.check_rest(HARMLESS, ALLOWED)
     notes += options.notes
-    names = {field: f"{name}.{key}" for field, key in family.gguf_keys.items()}
+    names = {field: f"{name}.{key}" for field, key in family.gguf.keys.items()}
     check_config(config, contents.file, {**names, "bos": "tokenizer.ggml.bos_token_id", "stop": "tokenizer.ggml.eos_token_id"})
     return config
 

@@ -34,7 +34,7 @@ def read_config(file: Path, options: Options) -> tuple[Config, Quantisation | No
     if quantisation and config.biases:
         raise options.error("quantization_config", got="BitNet weights and biases", expected="linears without biases")
     options.check_rest(HARMLESS, ALLOWED)
-    check_config(config, file, family.keys)
+    check_config(config, file, family.hf.keys)
     return replace(config, int8_activations=quantisation is not None), quantisation
 
 

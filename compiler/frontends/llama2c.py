@@ -23,17 +23,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from compiler.errors import ModelError
-from compiler.model.model import (
-    Config,
-    Model,
-    Rope,
-    check_config,
-    check_head_dim,
-    check_vocabulary,
-    layer_roles,
-    roles,
-    rope_frequencies,
-)
+from compiler.model.model import Config, Model, Rope, check_config, check_head_dim, check_vocabulary, layer_roles, roles
 from compiler.model.tensors import FloatTensor, GroupTensor, Region, Tensor
 from compiler.model.tokenizer import BYTE, Piece, PieceTokenizer, Tokenizer
 
@@ -106,9 +96,8 @@ def _config(path: Path, header: Header) -> Config:
         raise ModelError(path, "n_heads", got=str(heads), expected=f"a divisor of dim, {dim}")
     head_dim = dim // heads
     check_head_dim(head_dim, path, NAMES["head_dim"])
-    rope = Rope(tuple(rope_frequencies(head_dim, THETA).tolist()), adjacent=True)
-    config = Config("llama2.c", abs(vocab), dim, layers, heads, kv_heads, head_dim, hidden, context, EPS, rope=rope,
-                    tied=header.tied)
+    config = Config("llama2.c", abs(vocab), dim, layers, heads, kv_heads, head_dim, hidden, context, EPS,
+                    rope=Rope.plain(head_dim, THETA, adjacent=True), tied=header.tied)
     check_config(config, path, NAMES)
     if config.vocab > EOS:          # run.c ends a text at BOS: it separates the stories of the training data
         config = replace(config, bos=BOS, stop=frozenset((BOS, EOS)))

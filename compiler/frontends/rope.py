@@ -41,8 +41,8 @@ def _linear(options: Options, frequencies: F32) -> F32:
     return frequencies / np.float32(_positive(options, "factor"))
 
 
-def _positive(options: Options, key: str) -> float:
-    value = options.real(key)
+def _positive(options: Options, key: str, default: float | None = None) -> float:
+    value = options.real(key, default)
     if not 0 < value < math.inf:
         raise options.error(key, expected="a positive number")
     return value
@@ -72,10 +72,7 @@ SCALINGS: dict[str, Callable[[Options, F32], F32]] = {
 
 def gguf_rope(options: Options, head_dim: int, factors: Tensor | None, *, adjacent: bool) -> Rope:
     """From the metadata of a GGUF file; `factors` (head_dim / 2,), where it has them, divide the frequencies."""
-    theta = options.real("rope.freq_base", 10000.0)
-    if not 0 < theta < math.inf:
-        raise options.error("rope.freq_base", expected="a positive number")
-    frequencies: F32 = rope_frequencies(head_dim, theta)
+    frequencies: F32 = rope_frequencies(head_dim, _positive(options, "rope.freq_base", 10000.0))
     scaled = options.choice("rope.scaling.type", {"none": False, "linear": True}, "linear")
     factor = options.real("rope.scaling.factor", options.real("rope.scale_linear", 0.0))
     if factor < 0 or not math.isfinite(factor):

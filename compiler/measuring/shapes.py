@@ -20,7 +20,7 @@ import numpy as np
 from compiler.compile import compile_model
 from compiler.errors import ModelError, one_of
 from compiler.formats.recipe import read_recipe
-from compiler.model.model import Config, Model, Rope, roles, rope_frequencies
+from compiler.model.model import Config, Model, Rope, roles
 from compiler.model.tensors import F32, TERNARY, Codes, Tensor
 from compiler.passes.calibrate import with_quantiles
 from compiler.running.cache import cached
@@ -110,9 +110,8 @@ def compile_shape(name: str, weights: str, context: int | None = None, kv: str =
 
 def random_model(name: str, layers: int, dim: int, hidden: int, heads: int, vocab: int, context: int, *, ternary: bool) -> Model:
     """A Llama of these sizes; its head is its embedding."""
-    frequencies = tuple(rope_frequencies(dim // heads, 1e4).tolist())
     config = Config("random", vocab, dim, layers, heads, heads, dim // heads, hidden, context, 1e-5,
-                    rope=Rope(frequencies, True), tied=True)
+                    rope=Rope.plain(dim // heads, 1e4, adjacent=True), tied=True)
     tensors = {role: RandomTensor(role, shape, "f32", TERNARY if ternary and role.startswith("layers.") and len(shape) == 2 else ())
                for role, shape in roles(config)}
     return Model(Path(name), config, tensors)

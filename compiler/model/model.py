@@ -36,6 +36,11 @@ class Rope:
     frequencies: tuple[float, ...]
     adjacent: bool
 
+    @classmethod
+    def plain(cls, head_dim: int, theta: float, *, adjacent: bool) -> Rope:
+        """Without scaling."""
+        return cls(tuple(rope_frequencies(head_dim, theta).tolist()), adjacent)
+
     def table(self, position: int) -> F32:
         """Cosines, then sines of the angles at `position`: (head_dim,), as vec.rope and vec.ropehalf read them.
 

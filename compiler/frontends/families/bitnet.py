@@ -13,8 +13,8 @@ from dataclasses import replace
 from compiler.frontends.families.llama import GGUF, HF, Llama
 
 BITNET = Llama(
-    class_name="BitNetForCausalLM", activation="relu2", eps=1e-5, theta=500000.0, kv_heads=5, attention_biases="q k v o",
-    sub_norms=True, ternary_reads_int8=True,
+    class_name="BitNetForCausalLM", activation="relu2", eps=1e-5, theta=500000.0, kv_heads=5,
+    biases=(("attention_bias", "q k v o"),), sub_norms=True, ternary_reads_int8=True,
     hf=HF.plus(attention_sub_norm="self_attn.attn_sub_norm", ffn_sub_norm="mlp.ffn_sub_norm"),
     architectures=("bitnet-b1.58", "bitnet-25"), gguf=GGUF.plus(attention_sub_norm="attn_sub_norm", ffn_sub_norm="ffn_sub_norm"))
 

@@ -9,7 +9,7 @@ Source: transformers, models/llama; gguf-py, constants.py; llama.cpp, convert_hf
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -26,21 +26,22 @@ HF = Names("layers.{}.", {
     "attention_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm",
     "q": "self_attn.q_proj", "k": "self_attn.k_proj", "v": "self_attn.v_proj", "o": "self_attn.o_proj",
     "gate": "mlp.gate_proj", "up": "mlp.up_proj", "down": "mlp.down_proj",
+}, {
+    "vocab": "vocab_size", "dim": "hidden_size", "layers": "num_hidden_layers", "heads": "num_attention_heads",
+    "kv_heads": "num_key_value_heads", "hidden": "intermediate_size", "context": "max_position_embeddings", "eps": "rms_norm_eps",
+    "activation": "hidden_act", "window": "sliding_window", "bos": "bos_token_id", "stop": "eos_token_id", "rope": "rope_theta",
 }, others=("rotary_emb.inv_freq",))
-KEYS = {"vocab": "vocab_size", "dim": "hidden_size", "layers": "num_hidden_layers", "heads": "num_attention_heads",
-        "kv_heads": "num_key_value_heads", "hidden": "intermediate_size", "context": "max_position_embeddings",
-        "eps": "rms_norm_eps", "activation": "hidden_act", "window": "sliding_window", "bos": "bos_token_id",
-        "stop": "eos_token_id", "rope": "rope_theta"}
 
 GGUF = Names("blk.{}.", {
     "embedding": "token_embd", "final_norm": "output_norm", "head": "output",
     "attention_norm": "attn_norm", "ffn_norm": "ffn_norm",
     "q": "attn_q", "k": "attn_k", "v": "attn_v", "o": "attn_output",
     "gate": "ffn_gate", "up": "ffn_up", "down": "ffn_down",
+}, {
+    "vocab": "vocab_size", "dim": "embedding_length", "layers": "block_count", "heads": "attention.head_count",
+    "kv_heads": "attention.head_count_kv", "hidden": "feed_forward_length", "context": "context_length",
+    "eps": "attention.layer_norm_rms_epsilon", "head_dim": "attention.key_length", "rope": "rope.freq_base",
 })
-GGUF_KEYS = {"vocab": "vocab_size", "dim": "embedding_length", "layers": "block_count", "heads": "attention.head_count",
-             "kv_heads": "attention.head_count_kv", "hidden": "feed_forward_length", "context": "context_length",
-             "eps": "attention.layer_norm_rms_epsilon", "head_dim": "attention.key_length", "rope": "rope.freq_base"}
 ROPE_FACTORS = "rope_freqs.weight"          # divides the frequencies of rope
 
 
@@ -48,13 +49,11 @@ ROPE_FACTORS = "rope_freqs.weight"          # divides the frequencies of rope
 class Llama(Family):
     """Llama, or a near relative: what it computes, and what its configuration is where config.json does not say it.
 
-    `*_biases`: linears that have a bias, always or by the option of that name.
+    `biases`: options, and the linears that have a bias if it is true; the option "" is always true.
     """
 
     hf: Names = HF
-    keys: Mapping[str, str] = field(default_factory=lambda: KEYS)
     gguf: Names = GGUF
-    gguf_keys: Mapping[str, str] = field(default_factory=lambda: GGUF_KEYS)
 
     activation: str = "silu"
     qk_norm: bool = False
@@ -62,9 +61,7 @@ class Llama(Family):
     has_window: bool = False                # sliding_window is in force without use_sliding_window
     gguf_adjacent: bool = False             # GGUF files have the rows of q and k for rope of neighbours
     ternary_reads_int8: bool = False        # linears that a GGUF file stores as ternary read int8 activations
-    biases: str = ""
-    attention_biases: str = ""
-    mlp_biases: str = ""
+    biases: tuple[tuple[str, str], ...] = ()
 
     eps: float = 1e-6
     theta: float = 10000.0
@@ -80,11 +77,7 @@ class Llama(Family):
         if head_dim is None:
             head_dim = head_size(options, "num_attention_heads", "hidden_size")
         check_head_dim(head_dim, options.file, "head_dim")
-        biases = self.biases.split()
-        if self.attention_biases and options.flag("attention_bias", False):
-            biases += self.attention_biases.split()
-        if self.mlp_biases and options.flag("mlp_bias", False):
-            biases += self.mlp_biases.split()
+        biases = [linears.split() for option, linears in self.biases if not option or options.flag(option, False)]
         # null is not the same as absent: it means as many as heads, and no window
         said = options.values.keys()
         kv_heads = options.whole("num_key_value_heads", heads if "num_key_value_heads" in said else self.kv_heads or heads)
@@ -94,7 +87,7 @@ class Llama(Family):
         return Config(
             self.class_name, options.size("vocab_size"), dim, options.size("num_hidden_layers"), heads, kv_heads, head_dim,
             options.size("intermediate_size"), positions(options, self.context), options.real("rms_norm_eps", self.eps),
-            activation=options.choice("hidden_act", ACTIVATIONS, self.activation), biases=frozenset(biases),
+            activation=options.choice("hidden_act", ACTIVATIONS, self.activation), biases=frozenset().union(*biases),
             qk_norm=self.qk_norm, sub_norms=self.sub_norms, rope=hf_rope(options, head_dim, self.theta),
             window=window if self.has_window else None, tied=options.flag("tie_word_embeddings", False))
 
@@ -134,5 +127,6 @@ def _ternary(tensors: Mapping[str, Tensor]) -> bool:
 
 
 LLAMA = Llama(
-    class_name="LlamaForCausalLM", older_names=("LLaMAForCausalLM",), attention_biases="q k v o", mlp_biases="gate up down",
-    architectures=("llama",), gguf=Names(GGUF.layer, GGUF.parts, others=(ROPE_FACTORS,)), gguf_adjacent=True)
+    class_name="LlamaForCausalLM", older_names=("LLaMAForCausalLM",),
+    biases=(("attention_bias", "q k v o"), ("mlp_bias", "gate up down")),
+    architectures=("llama",), gguf=replace(GGUF, others=(ROPE_FACTORS,)), gguf_adjacent=True)

@@ -5,7 +5,7 @@ Source: transformers, models/opt.
 
 from __future__ import annotations
 
-from compiler.frontends.families.llama import KEYS
+from compiler.frontends.families.llama import HF
 from compiler.frontends.family import Family, Names, head_size
 from compiler.frontends.hf_options import ACTIVATIONS, positions
 from compiler.frontends.options import Options
@@ -32,10 +32,11 @@ class Opt(Family):
 
 
 OPT = Opt(
-    class_name="OPTForCausalLM", keys={**KEYS, "hidden": "ffn_dim", "activation": "activation_function"},
+    class_name="OPTForCausalLM",
     hf=Names("decoder.layers.{}.", {
         "embedding": "decoder.embed_tokens", "positions": "decoder.embed_positions", "final_norm": "decoder.final_layer_norm",
         "project_in": "decoder.project_in", "project_out": "decoder.project_out", "head": "lm_head",
         "attention_norm": "self_attn_layer_norm", "ffn_norm": "final_layer_norm",
         "q": "self_attn.q_proj", "k": "self_attn.k_proj", "v": "self_attn.v_proj", "o": "self_attn.out_proj",
-        "up": "fc1", "down": "fc2"}))
+        "up": "fc1", "down": "fc2",
+    }, {**HF.keys, "hidden": "ffn_dim", "activation": "activation_function"}))

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from compiler.frontends.families.llama import GGUF, HF, Llama
 
-QWEN2 = Llama(class_name="Qwen2ForCausalLM", context=32768, kv_heads=32, biases="q k v", architectures=("qwen2",))
+QWEN2 = Llama(class_name="Qwen2ForCausalLM", context=32768, kv_heads=32, biases=(("", "q k v"),), architectures=("qwen2",))
 
 QWEN3 = Llama(
-    class_name="Qwen3ForCausalLM", context=32768, kv_heads=32, head_dim=128, attention_biases="q k v o", qk_norm=True,
+    class_name="Qwen3ForCausalLM", context=32768, kv_heads=32, head_dim=128, biases=(("attention_bias", "q k v o"),), qk_norm=True,
     hf=HF.plus(q_norm="self_attn.q_norm", k_norm="self_attn.k_norm"),
     architectures=("qwen3",), gguf=GGUF.plus(q_norm="attn_q_norm", k_norm="attn_k_norm"))
