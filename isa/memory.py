@@ -12,9 +12,9 @@ from dataclasses import replace
 import numpy as np
 
 from isa import pages
+from isa.image import Chunk, FileSlice, Image, ProgramError, Section
 from isa.pages import Bytes as Bytes
 from isa.preset import Preset, PresetError, Problem, Region
-from isa.program import Chunk, FileSlice, Program, ProgramError, Section
 from isa.services import DEVICE_BYTES
 from isa.traps import Cause, Trap
 
@@ -42,7 +42,7 @@ class Memory:
                 f"room for {whole:,}, all regions that can be written" + (f"; `ulimit -v` allows {limit:,}" if limit else ""),
                 "raise `ulimit -v`, or choose a machine with smaller regions; memory is taken for what is touched")]) from None
 
-    def load(self, program: Program) -> None:
+    def load(self, program: Image) -> None:
         """Place every section, instead of those in flash placed before. Memory outside of sections stays as it is.
 
         Raises ProgramError for a section outside the regions, before anything is placed, and for a file that has become shorter.

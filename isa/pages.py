@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from isa.program import FileSlice, ProgramError
+from isa.image import FileSlice, ProgramError
 
 Bytes = npt.NDArray[np.uint8]
 

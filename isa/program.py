@@ -1,7 +1,7 @@
-"""A Slim program in memory: sections, symbols, source lines, metadata.
+"""A Slim program in memory: an image, and what can be asked of it.
 
-The assembler and the compiler build these objects; isa/elf/writer.py writes them as ELF, isa/elf/reader.py reads them; engines load
-them. Section contents are lists of chunks, so that a gigabyte of weights stays in its file until someone maps it.
+The assembler and the compiler build programs; isa/elf/writer.py writes them as ELF, isa/elf/reader.py reads them; engines load
+them. Their parts stand in isa/image.py, and can be imported from here too.
 """
 
 from __future__ import annotations
@@ -9,130 +9,21 @@ from __future__ import annotations
 import bisect
 import os
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from isa.hints import nearest
+from isa.image import ISA_VERSION, Chunk, FileSlice, Image, Line, ProgramError, Section, Symbol
 from isa.text import printable
 
 if TYPE_CHECKING:
     from isa.preset import Preset
 
-ISA_VERSION = 1
+__all__ = ["ISA_VERSION", "Chunk", "FileSlice", "Line", "Program", "ProgramError", "Section", "Symbol", "place_text"]
 
 
-class ProgramError(Exception):
-    """A program file that cannot be used: what is wrong, where, and what to do about it."""
-
-    def __init__(self, message: str, *, path: str | None = None, offset: int | None = None, hint: str = "") -> None:
-        place = f"{path}: " if path else ""
-        at = f" (at offset {offset:#x})" if offset is not None else ""
-        super().__init__(f"{place}{message}{at}" + (f"\nhint: {hint}" if hint else ""))
-        self.message, self.path, self.offset, self.hint = message, path, offset, hint
-
-
-@dataclass(frozen=True)
-class FileSlice:
-    """Bytes that stay in a file: `length` bytes of `path` from `offset`."""
-
-    path: str
-    offset: int
-    length: int
-
-    def __len__(self) -> int:
-        return self.length
-
-    def blocks(self, size: int = 1 << 20) -> Iterator[bytes]:
-        """The bytes, at most `size` at a time. Raises ProgramError if the file has become shorter."""
-        with open(self.path, "rb") as stream:
-            stream.seek(self.offset)
-            left = self.length
-            while left:
-                block = stream.read(min(size, left))
-                if not block:
-                    raise ProgramError("file became shorter while it was read", path=self.path)
-                left -= len(block)
-                yield block
-
-
-Chunk = bytes | bytearray | FileSlice
-
-
-@dataclass
-class Section:
-    """A run of bytes at one address. `flags` is a subset of "awx" (alloc, write, execute) as in GNU `.section`."""
-
-    name: str
-    flags: str
-    address: int = 0
-    align: int = 1
-    chunks: list[Chunk] = field(default_factory=list)
-    zero_size: int = 0          # bytes of zeros that the file does not hold (.bss); then chunks is empty
-
-    def __repr__(self) -> str:                  # the contents may be gigabytes
-        return f"Section({self.name!r}, {self.flags!r}, {self.address:#x}..{self.end:#x})"
-
-    @property
-    def size(self) -> int:
-        return sum(map(len, self.chunks)) + self.zero_size
-
-    @property
-    def end(self) -> int:
-        return self.address + self.size
-
-    def blocks(self) -> Iterator[bytes]:
-        """The contents as a stream of byte blocks; nothing for zero_size."""
-        for chunk in self.chunks:
-            if isinstance(chunk, FileSlice):
-                yield from chunk.blocks()
-            else:
-                yield bytes(chunk)
-
-    def bytes(self) -> bytes:
-        """The whole contents, zeros included. Meant for small sections."""
-        return b"".join(self.blocks()) + bytes(self.zero_size)
-
-
-@dataclass
-class Symbol:
-    """A name for an address or, with `section` None, for an absolute value."""
-
-    name: str
-    value: int
-    size: int = 0
-    kind: str = "notype"            # notype, object, func
-    binding: str = "local"          # local, global, weak
-    section: str | None = None
-
-    def rank(self) -> tuple[int, bool, bool]:
-        """Orders symbols by address, and at one address by who names it best: functions and data, then what is global, last."""
-        return self.value, self.kind != "notype", self.binding != "local"
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """The instruction at `address` comes from `line` of `file` (1-based). An empty file: from here on it is not known."""
-
-    address: int
-    file: str
-    line: int
-
-
-@dataclass
-class Program:
-    """Everything that a program file holds."""
-
-    sections: list[Section] = field(default_factory=list)
-    symbols: list[Symbol] = field(default_factory=list, repr=False)
-    lines: list[Line] = field(default_factory=list, repr=False)     # by rising address
-    entry: int = 0
-    machine: str = "slim"                                # the preset it was built for
-    meta: dict[str, Any] = field(default_factory=dict)   # model card, tokenizer, ...: JSON
-    units: tuple[str, ...] = ()                          # whose instructions it holds, besides the core's
-    sizes: dict[str, int] = field(default_factory=dict)  # parameter -> the least that it needs, e.g. "lut.activations": 2048
-    path: str | None = field(default=None, compare=False)   # of the file that it was loaded from, as it was named
+class Program(Image):
+    """Everything that a program file holds, with addresses by name and names by address."""
 
     def section(self, name: str) -> Section | None:
         return next((section for section in self.sections if section.name == name), None)
@@ -240,7 +131,7 @@ class Program:
     def load(path: str | os.PathLike[str]) -> Program:
         """Read an ELF program; large sections stay in the file. Raises OSError, ProgramError (what, at which offset)."""
         from isa.elf.reader import read_elf
-        return read_elf(Path(path))
+        return read_elf(Path(path), Program)
 
 
 def place_text(address: int, symbol: str, line: str) -> str:

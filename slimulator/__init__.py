@@ -12,7 +12,9 @@ import sys
 from importlib import import_module
 from typing import Any
 
-__version__ = "0.1.0"
+from slimulator.version import VERSION
+
+__version__ = VERSION
 
 _PUBLIC = {
     "assemble": "asm.assembler", "assemble_with_listing": "asm.assembler", "disassemble": "asm.disassembler",

@@ -18,7 +18,6 @@ from typing import Any
 import click
 
 from isa.files import Ended, end_cleanly
-from slimulator import __version__
 from slimulator.commands.assemble import assemble_file, disassemble_file
 from slimulator.commands.cache import cache
 from slimulator.commands.compile import compile_program
@@ -27,6 +26,7 @@ from slimulator.commands.look_up import look_up, machines
 from slimulator.commands.models import COMMANDS as OF_MODELS
 from slimulator.commands.run import run_program
 from slimulator.commands.shared import abandon
+from slimulator.version import VERSION
 
 
 def run() -> None:
@@ -171,7 +171,7 @@ class _Commands(click.Group):
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(__version__, prog_name="slimulator")
+@click.version_option(VERSION, prog_name="slimulator")
 def command() -> None:
     """Write, assemble and run programs for the Slim machine, an accelerator for sparse and low-bit language models."""
 

@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Iterator
 from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,73 @@ def test_every_imported_library_is_declared() -> None:
         for path in (ROOT / package).rglob("*.py"):
             for name in set(_imports(ast.parse(path.read_text(encoding="utf-8")))) - set(MAY_IMPORT) - sys.stdlib_module_names:
                 assert f'"{names.get(name, name)}>=' in declared, f"{path.relative_to(ROOT)} imports {name}"
+
+
+# ------------------------------------------------------------------------------------------------ files
+
+# A package that registers its parts by importing them may be imported by the parts: (the package, who imports it).
+REGISTER = {("emulator.units", "emulator.load_kernels")}
+# Circles that are still there: (who imports, what).
+STILL = {("emulator.threads.workers", "emulator.threads.pool")}
+MOST_FILES = {"emulator": 16, "compiler": 10}               # beside the folders
+
+
+def _runs(tree: ast.AST) -> Iterator[ast.AST]:
+    """All nodes but those that only a checker of types looks at."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            yield from (part for other in node.orelse for part in (other, *_runs(other)))
+        else:
+            yield node
+            yield from _runs(node)
+
+
+def _arrows(sources: dict[str, str]) -> dict[str, set[str]]:
+    """Which of these modules each one imports, by name, inside functions too."""
+    arrows: dict[str, set[str]] = {}
+    for module, source in sources.items():
+        names: set[str] = set()
+        for node in _runs(ast.parse(source)):
+            match node:
+                case ast.Import(names=aliases):
+                    names |= {alias.name for alias in aliases}
+                case ast.ImportFrom(module=str(origin), names=aliases):
+                    parts = {f"{origin}.{alias.name}" for alias in aliases}
+                    names |= parts & sources.keys() or {origin}
+        arrows[module] = names & sources.keys()
+    return arrows
+
+
+def _circle(arrows: dict[str, set[str]]) -> list[str]:
+    """Modules of which each imports the next and the last is the first; [] if there is no circle."""
+    try:
+        TopologicalSorter(arrows).prepare()
+    except CycleError as error:
+        circle: list[str] = error.args[1]
+        return circle[::-1]
+    return []
+
+
+def test_no_file_imports_itself_by_way_of_others() -> None:
+    sources = {path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__"):
+               path.read_text(encoding="utf-8") for package in MAY_IMPORT for path in (ROOT / package).rglob("*.py")}
+    arrows = _arrows(sources)
+    for package, importer in {(to, who) for who, to in STILL} | REGISTER:
+        arrows[importer].remove(package)                    # a KeyError here: the exception is needed no more
+    assert _circle(arrows) == []
+
+
+def test_a_circle_would_be_noticed() -> None:
+    sources = {"a": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import c\nelse:\n    import b\n",
+               "b": "def f():\n    from p import c\n", "p.c": "import a.x\nimport a", "p": "", "c": "import a"}
+    assert _arrows(sources) == {"a": {"b"}, "b": {"p.c"}, "p.c": {"a"}, "p": set(), "c": {"a"}}
+    assert sorted(_circle(_arrows(sources))[1:]) == ["a", "b", "p.c"]
+    assert _circle(_arrows(sources | {"b": ""})) == []
+
+
+def test_a_folder_has_few_loose_files() -> None:
+    counts = {package: len(list((ROOT / package).glob("*.py"))) for package in MOST_FILES}
+    assert {package: count for package, count in counts.items() if count > MOST_FILES[package]} == {}
 
 
 # ------------------------------------------------------------------------------------------------ one instruction, every room

@@ -15,12 +15,12 @@ import struct
 from bisect import bisect_right
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from isa.elf import writer as elf
 from isa.elf.dwarf import decode_lines
 from isa.files import opened
-from isa.program import ISA_VERSION, Chunk, FileSlice, Program, ProgramError, Section, Symbol
+from isa.image import ISA_VERSION, Chunk, FileSlice, Image, ProgramError, Section, Symbol
 
 LARGE = 1 << 20              # bytes from which on the contents of a section are not read but left in the file
 LARGEST_TABLE = 1 << 26      # bytes that a compressed debug section or metadata may unpack to; others are no larger than the file
@@ -28,19 +28,22 @@ LARGEST_TABLE = 1 << 26      # bytes that a compressed debug section or metadata
 _MAPPING = re.compile(r"\$(d|x(rv\w*)?)(\..*)?", re.DOTALL)      # symbols that mark where code and data begin, in the psABI
 
 
-def read_elf(path: Path) -> Program:
-    """The program in the file `path`; contents of large sections stay there as FileSlice.
+P = TypeVar("P", bound=Image)
+
+
+def read_elf(path: Path, kind: type[P]) -> P:
+    """The program in the file `path`, as an object of this class; contents of large sections stay in the file as FileSlice.
 
     Raises OSError, and ProgramError for a file that is damaged, foreign or newer: what is wrong, at which offset.
     """
     with opened(path) as stream:
         try:
-            return _Image(stream, str(path)).program()
+            return _File(stream, str(path)).program(kind)
         except ProgramError as error:
             raise ProgramError(error.message, path=str(path), offset=error.offset, hint=error.hint) from None
 
 
-class _Image:
+class _File:
     """An ELF file while it is read."""
 
     def __init__(self, stream: IO[bytes], path: str) -> None:
@@ -160,13 +163,13 @@ class _Image:
             raise ProgramError(f"section {name} is damaged: {str(error) or type(error).__name__}",
                                offset=self._at(index)) from None
 
-    def program(self) -> Program:
+    def program(self, kind: type[P]) -> P:
         meta = self._meta()
         sections = self._sections()
         lines = decode_lines(self._table(".debug_line"), self._table(".debug_line_str"), self._table(".debug_str"),
                              list(sections.values()))
-        return Program(list(sections.values()), self._symbols(sections), lines, int(self.header.e_entry), meta["machine"],
-                       meta["meta"], tuple(meta["units"]), meta["sizes"], self.path)
+        return kind(list(sections.values()), self._symbols(sections), lines, int(self.header.e_entry), meta["machine"],
+                    meta["meta"], tuple(meta["units"]), meta["sizes"], self.path)
 
     def _sections(self) -> dict[int, Section]:
         """Sections of the program by their index in the file."""
