@@ -25,13 +25,17 @@ _LONG = re.compile(rf"\S{{{WORD + 1},}}")
 
 @dataclass(frozen=True)
 class Span:
-    """A stretch of source: `line` and `column` count from 1, `text` is the line as the assembler saw it (macros expanded)."""
+    """A stretch of source: `line` and `column` count from 1, `text` is the line as the assembler saw it (macros expanded).
+
+    `indent`: columns of the line that stand before `text`, which then is only a part of the line.
+    """
 
     file: str
     line: int
     column: int = 0             # 0: the line as a whole, or the file
     length: int = 1
     text: str = ""
+    indent: int = 0
 
     def place(self) -> str:
         return f"{printable(self.file)}:{self.line}" + (f":{self.column}" if self.column else "")
@@ -40,7 +44,7 @@ class Span:
         """The source line with the stretch underlined; a long line is cut around the stretch."""
         if not self.column or not self.text or self.text.isspace():
             return ""
-        text, start = self.text, self.column - 1
+        text, start = self.text, self.column - 1 - self.indent
         first = max(0, start - SHOWN // 2) if len(text) > SHOWN else 0
         part = text[first:first + SHOWN].replace("\t", " ").rstrip()
         left, under = printable(part[:start - first]), printable(part[start - first:start - first + self.length])

@@ -70,7 +70,7 @@ def _messages(line: ListingLine, waiting: dict[tuple[str, int], list[Diagnostic]
     for diagnostic in [d for d in diagnostics if not d.span.text or d.span.text.strip() == line.text.strip()]:
         diagnostics.remove(diagnostic)
         span = diagnostic.span
-        text, start = "> " * line.depth + line.text, len("> " * line.depth) + span.column - 1
+        text, start = "> " * line.depth + line.text, len("> " * line.depth) + span.column - 1 - span.indent
         if span.column and start < WIDTH:
             left, under = (len(printable(part, keep="\t")) for part in (text[:start], text[start:min(start + span.length, WIDTH)]))
             yield _SOURCE + " " * left + "^" * max(1, under)

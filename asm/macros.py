@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from asm.diagnostics import SourceError, nearest, plural
-from asm.source import Site
+from asm.source import Body, Site
 
 BODIES = {".macro": ".endm", ".rept": ".endr", ".irp": ".endr", ".irpc": ".endr"}      # what starts a body -> what ends it
 ENDS = {".endm": ".endm", ".endmacro": ".endm", ".endr": ".endr"}
@@ -33,14 +33,12 @@ class Parameter:
 
 @dataclass(eq=False)
 class Macro:
-    """A macro definition. `lines` and `code` are its body, which starts in line `first` of the file of `site`."""
+    """A macro definition, which stands at `site`."""
 
     name: str
     parameters: list[Parameter]
     site: Site = field(init=False)
-    lines: list[str] = field(init=False)
-    code: list[str] = field(init=False)
-    first: int = field(init=False)
+    body: Body = field(init=False)
 
 
 def parse_header(text: str, column: int) -> Macro:

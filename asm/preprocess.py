@@ -16,7 +16,7 @@ from pathlib import Path
 from asm.budget import BYTE, CALL, FILE, LINE, Budget
 from asm.diagnostics import Note, SourceError
 from asm.macros import BODIES, ENDS, Macro, arguments_of, fill_in, parse_header, split_arguments, unquoted
-from asm.source import Buffer, Site, Statement, decode, file_buffer, split_statements
+from asm.source import Body, Buffer, Site, Statement, decode, file_buffer, split_statements
 from asm.syntax import String, parse_operands
 from isa.shipped import PROGRAMS
 
@@ -217,22 +217,24 @@ class Preprocessor:
 
     # ---------------------------------------------------------------------------------------- macros and repetitions
 
-    def _body(self, site: Site) -> tuple[list[str], list[str], int]:
-        """Lines from here to the matching end, and the number of the first. Raises SourceError when the end is missing."""
+    def _body(self, site: Site) -> Body:
+        """What stands from here to the matching end. Raises SourceError when the end is missing."""
         reading, buffer = self.stack[-1], site.buffer
         first, start, depth = reading.index, reading.position, 1
+        behind = self._statements(buffer.code[first])
+        column = behind[start].column if start < len(behind) else None
         ending = BODIES[site.statement.operation]
         for index in range(first, len(buffer.code)):
             statements = self._statements(buffer.code[index])
-            for position, statement in enumerate(statements[start:], start):
+            for position in range(start, len(statements)):
+                statement = statements[position]
                 if BODIES.get(statement.operation) == ending:
                     depth += 1
                 elif ENDS.get(statement.operation) == ending:
                     depth -= 1
                     if depth == 0:
-                        begin = self._statements(buffer.code[first])[reading.position:][:1]
                         reading.index, reading.position = index, position + 1
-                        return _cut(buffer, first, begin, index, statement)
+                        return _cut(buffer, first, column, index, statement.column)
             start = 0
         reading.index, reading.position = len(buffer.code), 0
         self.incomplete = True
@@ -240,7 +242,7 @@ class Preprocessor:
 
     def _macro(self, site: Site) -> None:
         statement = site.statement
-        lines, code, first = self._body(site)
+        body = self._body(site)
         try:
             macro = parse_header(statement.operands, statement.operands_column)
         except SourceError:
@@ -251,7 +253,7 @@ class Preprocessor:
             raise SourceError(f"macro `{macro.name}` is defined twice", notes=notes, hint="remove it with .purgem before")
         if macro.name in self.directives:
             raise SourceError(f"`{macro.name}` is a directive and cannot be a macro")
-        macro.site, macro.lines, macro.code, macro.first = site, lines, code, first
+        macro.site, macro.body = site, body
         self.macros[macro.name] = macro
 
     def _purgem(self, site: Site) -> None:
@@ -274,10 +276,11 @@ class Preprocessor:
             error.notes = notes
             raise
         self.budget.spend(4 * len(values))
-        lines = self._fill_in(macro.lines, values)
-        code = lines if macro.lines == macro.code else self._fill_in(macro.code, values)
+        body = macro.body
+        lines = self._fill_in(body.lines, values)
+        code = lines if body.lines == body.code else self._fill_in(body.code, values)
         self.expansions += 1
-        self._enter(Buffer(macro.site.buffer.file, lines, code, macro.first, "macro", macro.name, site))
+        self._enter(Buffer(macro.site.buffer.file, lines, code, body.first, "macro", macro.name, site, indent=body.indent))
 
     def _fill_in(self, lines: list[str], values: dict[str, str]) -> list[str]:
         """The lines of a body with its parameters filled in; they are paid for before they are made."""
@@ -288,17 +291,17 @@ class Preprocessor:
         return [fill_in(line, values, self.expansions) for line in lines]
 
     def _repeat(self, site: Site) -> None:
-        lines, code, first = self._body(site)
+        lines, code, first, indent = self._body(site)
         count = self.evaluate(site.statement.operands, site, site.statement.operands_column)
         if count < 0:
             raise SourceError(f"repetition count {count}: it cannot be negative")
         if count:
-            self._enter(Buffer(site.buffer.file, lines, code, first, "rept", "", site), count)
+            self._enter(Buffer(site.buffer.file, lines, code, first, "rept", "", site, indent=indent), count)
 
     def _irp(self, site: Site) -> None:
         """.irp name, value, value ...: the body once per value; .irpc: once per character."""
         statement = site.statement
-        lines, code, first = self._body(site)
+        lines, code, first, indent = self._body(site)
         name, *values = [unquoted(text) for text, _ in split_arguments(statement.operands, statement.operands_column)] or [""]
         if not re.fullmatch(r"[A-Za-z_$][\w$]*", name):
             raise SourceError(f"{statement.operation} needs a parameter name and values")
@@ -307,8 +310,8 @@ class Preprocessor:
         self.budget.spend((len(values) + 1) * len(lines))
         all_lines = [line for value in values or [""] for line in self._fill_in(lines, {name: value})]
         all_code = [line for value in values or [""] for line in self._fill_in(code, {name: value})]
-        buffer = Buffer(site.buffer.file, all_lines, all_code, first, statement.operation[1:], name, site, period=len(lines))
-        self._enter(buffer)
+        self._enter(Buffer(site.buffer.file, all_lines, all_code, first, statement.operation[1:], name, site, period=len(lines),
+                           indent=indent))
 
     def _stray(self, site: Site) -> None:
         opening = next(start for start, end in BODIES.items() if ENDS[site.statement.operation] == end)
@@ -351,18 +354,19 @@ class Preprocessor:
         return self.stack[-1].conditions[-1]
 
 
-def _cut(buffer: Buffer, first: int, begin: tuple[Statement, ...], last: int,
-         end: Statement) -> tuple[list[str], list[str], int]:
-    """A body from statement `begin` of line `first` (none: from the next line) to before `end` in line `last`."""
-    first += not begin
+def _cut(buffer: Buffer, first: int, column: int | None, last: int, end: int) -> Body:
+    """The body from `column` of line `first` (None: from the next line) to before column `end` of line `last`."""
+    if column is None:
+        first, column = first + 1, 0
     lines, code = buffer.lines[first:last + 1], buffer.code[first:last + 1]
-    if code[-1][:end.column].strip():
-        lines[-1] = code[-1] = code[-1][:end.column]
+    part = code[-1][column if first == last else 0:end]
+    if (column and first == last) or part.strip():
+        lines[-1] = code[-1] = part
     else:
         del lines[-1], code[-1]
-    if code and begin and begin[0].column:
-        lines[0] = code[0] = " " * begin[0].column + code[0][begin[0].column:]
-    return lines, code, buffer.first + first
+    if column and first < last:
+        lines[0] = code[0] = code[0][column:]
+    return Body(lines, code, buffer.line(first), buffer.indent_of(first) + column)
 
 
 def _file_name(site: Site) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from asm.assembly import Frame
 from asm.diagnostics import Note, SourceError, Span
@@ -54,13 +54,23 @@ LABEL, ASSIGNMENT = "label:", "="      # no operation in a source can be called 
 NOTHING: tuple[Statement, ...] = (Statement("", 0),)       # an empty line: shown in the listing
 
 
+class Body(NamedTuple):
+    """The lines of a macro or repetition, as a Buffer has them."""
+
+    lines: list[str]
+    code: list[str]
+    first: int
+    indent: int
+
+
 @dataclass(eq=False, slots=True)
 class Buffer:
     """A run of lines that is read from top to bottom: a file, or one expansion of a macro or repetition.
 
     `lines` are what the user wrote (macro arguments filled in), `code` the same without comments. `first` is the number of
     the first line in `file`; `parent` is the place that caused this buffer to be read. `grown` says that its lines are not
-    written out in a file that is read once: they cost something (asm/budget.py).
+    written out in a file that is read once: they cost something (asm/budget.py). `indent` is the number of columns that stand
+    before the first line in `file`: more than 0 for a body that begins behind its .macro or .rept, on the same line.
     """
 
     file: str
@@ -72,6 +82,7 @@ class Buffer:
     parent: Site | None = None
     period: int = 0             # lines of one round, when the rounds of a repetition differ and follow each other
     grown: bool = False
+    indent: int = 0
     depth: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
@@ -79,6 +90,14 @@ class Buffer:
             above = self.parent.buffer
             self.depth = above.depth + 1
             self.grown |= above.grown or self.kind != "include"
+
+    def line(self, index: int) -> int:
+        """The number in `file` of a line."""
+        return self.first + (index % self.period if self.period else index)
+
+    def indent_of(self, index: int) -> int:
+        """Columns that stand before a line in `file`."""
+        return self.indent if self.line(index) == self.first else 0
 
     @property
     def origin(self) -> tuple[Frame, ...]:
@@ -101,8 +120,7 @@ class Site:
 
     @property
     def line(self) -> int:
-        period = self.buffer.period
-        return self.buffer.first + (self.index % period if period else self.index)
+        return self.buffer.line(self.index)
 
     @property
     def text(self) -> str:
@@ -113,7 +131,8 @@ class Site:
         if start is None:
             start = self.statement.column
             end = self.statement.end if self.statement.operation else len(self.text)
-        return Span(self.buffer.file, self.line, start + 1, max(1, (end or start + 1) - start), self.text)
+        indent = self.buffer.indent_of(self.index)
+        return Span(self.buffer.file, self.line, indent + start + 1, max(1, (end or start + 1) - start), self.text, indent)
 
     def notes(self) -> Iterator[Note]:
         """How the assembler came here, innermost step first."""
