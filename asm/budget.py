@@ -14,6 +14,8 @@ from asm.diagnostics import SourceError
 UNITS = 10_000_000          # a line that is repeated as it stands costs one, one with an expression in it about ten
 MOST_BYTES = 1 << 40        # of all sections together; more fits no memory
 MOST_WRITTEN = 1 << 31      # bytes in the program file that are copies: of a pattern, of a file's contents that are there already
+# Definitions that are worked out again because a name in them got another value: altogether, and more for each name there is.
+MOST_WALKS, WALKS_OF_A_NAME = 1_000_000, 16
 # Units of a statement with an expression, what has a size that the layout finds, a line that is filled in, an expansion,
 # a file that is opened, a machine that is read.
 STATEMENT, FRAGMENT, LINE, CALL, FILE, PRESET = 8, 40, 30, 24, 500, 20_000

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from asm.budget import MOST_WALKS, WALKS_OF_A_NAME, Exhausted
 from asm.diagnostics import Note, SourceError, UnknownName, nearest
 from asm.expressions import Clock, Name, Node, Place, Shared, Unresolved, Value, bind, evaluate, number
 from asm.source import Site
@@ -69,7 +70,11 @@ class SymbolTable:
             raise SourceError(f"`{name}` is defined twice", notes=notes,
                               hint="numeric labels such as 1: may repeat; in macros, \\@ makes names unique"
                               if isinstance(value, Place) else "")
-        self.clock.era += entry.value is not None and name in self._awaited
+        if entry.value is not None and name in self._awaited:
+            self.clock.era += 1
+            if self.clock.walks > MOST_WALKS + WALKS_OF_A_NAME * len(self.entries):
+                raise Exhausted(f"the source grows too large here: `{name}` gets another value too often, and each time long "
+                                "chains of definitions follow it", hint="define what depends on a value behind it")
         entry.value = value if isinstance(value, int | Place | Shared) else Shared(name, value, self.clock)
         entry.site, entry.variable = site, variable
 

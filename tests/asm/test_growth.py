@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import asm.budget
+import asm.symbols
 from asm import assemble, assemble_with_listing
 
 # m0 calls m1 twice, m1 calls m2 twice, ...: what m50 holds is wanted 2**50 times
@@ -94,6 +95,16 @@ def test_a_bomb_ends_with_one_message(name: str, folder: Path, monkeypatch: pyte
     assert diagnostic.span.text.strip()
 
 
+def test_definitions_that_are_worked_out_again_and_again_have_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each line needs the whole chain with another value: the square of the lines."""
+    monkeypatch.setattr(asm.symbols, "MOST_WALKS", 10_000)
+    chain = "".join(f".set y{i + 1}, y{i} + 1\n" for i in range(200))
+    again = [f".set y0, {i}\n .word y200\n" for i in range(200)]
+    assert assemble(chain + "".join(again[:50])).sections[0].bytes()[-4:] == (49 + 200).to_bytes(4, "little")
+    (diagnostic,) = assemble_with_listing(chain + "".join(again)).diagnostics
+    assert "grows too large here: `y0`" in diagnostic.message and 300 < diagnostic.span.line < 400
+
+
 @pytest.mark.parametrize("name", COSTLY)
 def test_a_bomb_ends_within_ten_seconds_and_a_gigabyte(name: str, folder: Path) -> None:
     """Or just stays within the budget."""
@@ -130,6 +141,18 @@ def test_a_repetition_of_plain_lines_takes_one_round() -> None:
     assert [(line.line, line.address, line.size) for line in lines[-2:]] == [(2, end - 12, 8), (3, end - 4, 4)]
     assert len(lines) == 2000
     assert assemble(".rept 3\n nop\n.endr\n").sections[0].bytes() == assemble("nop\nnop\nnop").sections[0].bytes()
+
+
+@pytest.mark.parametrize(("source", "places"), [
+    ("nop; .rept 1; nop; frob; .endr", ["<text>:1:20", "<text>:1:6"]),
+    (".macro m; frob; .endm; m", ["<text>:1:11", "<text>:1:24"]),
+    ("nop; .rept 1; .irp x, 1; frob\\x\n .endr; .endr", ["<text>:1:26", "<text>:1:15", "<text>:1:6"]),
+    (".irp x, 0, 1\n.if \\x\n .rept 1; frob\n .endr\n.endif\n.endr", ["<text>:3:11", "<text>:3:2", "<text>:1:1"]),
+])
+def test_a_body_behind_its_opening_keeps_lines_and_columns(source: str, places: list[str]) -> None:
+    (diagnostic,) = assemble_with_listing(source).diagnostics
+    assert [span.place() for span in (diagnostic.span, *(note.span for note in diagnostic.notes))] == places
+    assert diagnostic.span.picture().splitlines()[2].index("^") == diagnostic.span.picture().splitlines()[1].index("frob")
 
 
 def test_a_repetition_in_a_section_of_zeros_is_refused_once() -> None:
