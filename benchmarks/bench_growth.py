@@ -37,6 +37,9 @@ CASES: dict[str, Callable[[int], str]] = {
     "repeated lines": lambda n: f".rept {n}\n addi a0, a1, 5\n.endr\n",
     "statements on a line": lambda n: "nop;" * n,
     "labels on a line": lambda n: "".join(f"l{i}:" for i in range(n)) + "nop\n",
+    "repetitions on a line": lambda n: ".rept 2; nop; .endr;" * n,
+    "repetitions of values on a line": lambda n: ".irp x, 1, 2; .word \\x; .endr;" * n,
+    "macros on a line": lambda n: "".join(f".macro m{i}; nop; .endm;" for i in range(n)) + "m0\n",
     "macro calls on a line": lambda n: ".macro m\n nop\n.endm\n" + "m;" * n,
     "operands": lambda n: " .word " + ", ".join(map(str, range(n))) + "\n",
     "characters of a string": lambda n: ' .ascii "' + "x" * 100 * n + '"\n .balign 4\n',
@@ -74,6 +77,8 @@ CASES: dict[str, Callable[[int], str]] = {
     + "".join(f".set y{i + 1}, y{i} + 1\n.set b, {i}\n .word y{i}\n" for i in range(n)),
     "definitions upside down": lambda n: "".join(f".set y{i}, y{i + 1} + 1\n" for i in range(n)) + f"nop\n.set y{n}, 1\n",
     "definitions of distances": lambda n: "".join(f".set y{i + 1}, y{i} + 1\n" for i in range(n))
+    + "a: nop\n.balign 64\nb: nop\n.set y0, b - a\n",
+    "skips of a chain upside down": lambda n: "".join(f".set y{i + 1}, y{i} + 4\n .skip (y{i + 1} & 4) + 4\n" for i in range(n))
     + "a: nop\n.balign 64\nb: nop\n.set y0, b - a\n",
     "skips of a chain": chain(" .skip (y{i} & 4) + 4"),
     "constants of a chain": chain(" li a0, y{i}"),

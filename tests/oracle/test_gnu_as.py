@@ -31,11 +31,21 @@ def test_programs(path: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["branches of one reach", "branches of twice the reach", "branches far away", "chained branches",
-                                  "a chain of reaches", "a chain of skips upwards"])
+                                  "a chain of reaches", "a chain of skips upwards", "definitions of distances",
+                                  "skips of a chain upside down"])
 def test_long_layouts(name: str, tmp_path: Path) -> None:
     """Branches and sizes that hang on each other, for which GNU as takes up to hundreds of passes."""
     source = CASES[name](800)
     gnu_images.assert_equal(source, assemble(source), tmp_path)
+
+
+def test_a_symbol_set_from_a_distance_that_the_layout_finds(tmp_path: Path) -> None:
+    """GNU as takes 0 for it where another symbol is set from it, and has our value where the distance is written out."""
+    source = "a: nop\n.balign 64\nb: nop\n.set size, b - a\n.set last, size - 4\n.set written, (b - a) - 4\n"
+    program = assemble(source)
+    ours, theirs = (image.symbols for image in (compare.our_image(program), compare.gnu_image(source, program, tmp_path)))
+    assert ours["last"] == ours["written"] == theirs["written"] == 60 and ours["size"] == theirs["size"] == 64
+    assert theirs["last"] == (1 << 64) - 4
 
 
 def test_enough_is_compared() -> None:
