@@ -56,7 +56,7 @@ def test_generate_prints_text_then_what_it_took(command: Command, tiny: Path) ->
     status, out, err = command("generate", tiny, "abc", "-n", 5)
     assert status == 0
     assert out.startswith("abc") and out.endswith("\n") and len(out) >= len("abc") + 5
-    assert "5 tokens behind a prompt of 5; ended: 5 tokens, the most that it was to be" in err
+    assert "5 tokens after a prompt of 5; ended: the limit of 5 tokens is reached" in err
     assert "tokens/s" in err and "fast engine, 1 thread" in err and "slim:" in err and "instructions" in err
     for unit in ("vec", "fetch", "sync", "sram", "dram", "flash"):
         assert f"\n  {unit} " in err

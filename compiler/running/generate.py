@@ -240,7 +240,7 @@ class Generation:
             return bytes(self.machine.host.errors).decode("utf-8", "replace").strip() or f"exit code {result.exit_code}"
         if tokens == self.limit:
             full = tokens + len(self.prompt) > self.program.meta["model"]["context"]
-            return "the context is full" if full else f"{tokens} tokens, the most that it was to be"
+            return "the context is full" if full else f"the limit of {tokens} token{'s' * (tokens != 1)} is reached"
         return "the model has ended the text"
 
 

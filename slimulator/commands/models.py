@@ -134,7 +134,7 @@ def _summary(report: Any, machine: str, engine: str, threads: int) -> None:
                 if count and name.startswith(prefixes)]
 
     count, result = len(report.tokens), report.result
-    say(f"\n{count} tokens behind a prompt of {len(report.prompt)}; ended: {report.ended}")
+    say(f"\n{count} token{'s' * (count != 1)} after a prompt of {len(report.prompt)}; ended: {report.ended}")
     speed = f", {report.tokens_per_second:,.1f} tokens/s from the first on" if count > 1 else ""
     say(f"  this host     {report.seconds:.3f} s{speed} ({engine} engine, {threads} thread{'s' * (threads > 1)})")
     say(f"  machine       {machine}: {result.instructions:,} instructions"

@@ -81,7 +81,8 @@ def test_the_text_is_what_the_graph_finds_most_likely(tiny: Path) -> None:
 
 
 def test_how_it_ends(tiny: Path) -> None:
-    assert generated(tiny, "abc", max_tokens=2)[0].ended == "2 tokens, the most that it was to be"
+    assert generated(tiny, "abc", max_tokens=2)[0].ended == "the limit of 2 tokens is reached"
+    assert generated(tiny, "abc", max_tokens=1)[0].ended == "the limit of 1 token is reached"
     report, _ = generated(tiny, "abc")
     assert report.ended in ("the context is full", "the model has ended the text")
     assert len(report.prompt) + len(report.tokens) <= CONTEXT + 1

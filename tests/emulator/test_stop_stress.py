@@ -267,6 +267,6 @@ def test_commands(command, engine, tmp_path: Path):
             if command == "debug" and child.status == 0:                # it came while the program ran: the script goes on
                 assert "interrupted after" in out
             elif command == "generate" and child.status in (0, -signal.SIGINT):
-                assert "tokens behind a prompt" in err                  # the story had come to its end, all was said
+                assert "tokens after a prompt" in err                  # the story had come to its end, all was said
             else:
                 assert child.status == 130 and "interrupted" in err, (out, err)
