@@ -30,7 +30,7 @@ from compiler.model.model import Model
 from compiler.passes.calibrate import with_thresholds
 from compiler.passes.kv_cache import KV_FORMATS, with_int8_cache
 from compiler.passes.quantise import quantise
-from compiler.passes.sparsify import BY_NEURON, sparsify
+from compiler.passes.sparsify import BY_NEURON, BY_ROWS, sparsify
 from compiler.placing.banks import Placement
 from compiler.placing.made import Made
 from compiler.placing.memory_plan import MemoryPlan, plan_memory
@@ -159,6 +159,19 @@ class Compiled:
         return any(".i8" in op.kind and op.kind.startswith(("gemv", "collect")) for _, op in self.graph.steps())
 
     @property
+    def could_decode(self) -> bool:
+        """Whether integer weights could be decoded instead, by --activations f32."""
+        integers = [placed for placed in self.layout.every() if placed.scale_count]
+        if "active" in self.graph.values and any(placed.role in BY_ROWS for placed in integers):
+            return False
+        try:
+            for placed in integers:
+                check_decoded(self.machine, placed)
+        except ModelError:
+            return False
+        return True
+
+    @property
     def decodes(self) -> bool:
         """Whether integer weights are decoded for fp32 activations."""
         return any(op.kind == "gemv.decoded" for _, op in self.graph.steps())
@@ -174,7 +187,8 @@ class Compiled:
         rows.append(("sram", memory.scratchpad_bytes, f"activations, of {self.machine.region('sram').size:,}"
                      + (f"; two buffers of {memory.buffer_bytes:,} among them" if memory.buffer_bytes else "")))
         if self.int8_activations:
-            lines.append("integer weights take int8 activations, one scale for a vector (--activations f32: products in fp32)")
+            instead = " (--activations f32: products in fp32)" if self.could_decode else ""
+            lines.append(f"integer weights take int8 activations, one scale for a vector{instead}")
         if self.decodes:
             lines.append("integer weights are decoded for fp32 activations: products on the vector unit")
         return "\n".join([*(f"  {region:<5} {size:>15,} bytes  {text}" for region, size, text in rows),
@@ -227,7 +241,7 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
         return lowered(positions)
     except RoomError as error:
         fits = _context_that_fits(lowered, positions)
-        if fits or " fits" not in error.hint:
+        if fits or not error.solved:
             error.hint += f"; --context {fits} fits" if fits else "; a shorter --context does not help"
         raise
 

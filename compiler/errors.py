@@ -28,7 +28,14 @@ class ModelError(Exception):
 
 
 class RoomError(ModelError):
-    """What a model takes of a machine is more than the machine has. The compiler adds which --context would fit, if one does."""
+    """What a model takes of a machine is more than the machine has. The compiler adds which --context would fit, if one does.
+
+    solved  the hint names something with which the model fits: then nothing is said of contexts that do not help
+    """
+
+    def __init__(self, file: Path | str, place: str, *, got: str, expected: str = "", hint: str = "", solved: bool = False) -> None:
+        super().__init__(file, place, got=got, expected=expected, hint=hint)
+        self.solved = solved
 
 
 def one_of(names: Iterable[str]) -> str:

@@ -29,7 +29,7 @@ from compiler.frontends import load, need_tokenizer
 from compiler.graph import Executor, Graph, Op, build
 from compiler.model.carried_tokenizer import unpacked
 from compiler.model.model import Model
-from compiler.running.generate import is_program
+from compiler.running.generate import check_card, is_program
 from compiler.running.parameters import set_parameters
 from compiler.settings import Settings
 from emulator.machine import Machine
@@ -38,6 +38,7 @@ from isa.program import Program, ProgramError
 from isa.reference import ReferenceMachine
 from isa.services import Host
 
+USUAL_COUNT = 16                    # tokens that are compared
 NAMES = ("float graph = transformers", "quantised graph ~ float graph", "program = quantised graph", "fast engine = reference")
 SAME = 1e-6                         # nats: two computations of one float model
 Progress = Callable[[int, int], None] | None
@@ -68,10 +69,12 @@ def continued(model: Model, prompt: Sequence[int], count: int) -> list[int]:
     return tokens
 
 
-def checks(path: Path, settings: Settings = Settings(), *, program_file: Path | None = None, count: int = 16,         # noqa: B008
+def checks(path: Path, settings: Settings = Settings(), *, program_file: Path | None = None, count: int | None = None,  # noqa: B008
            prompt: str = "", tokenizer: Path | None = None, dump: Path | None = None, make: Maker = Machine, fast: Maker = Machine,
            progress: Progress = None, opened: Callable[[Model], None] | None = None) -> Iterator[Check]:
     """All steps, as they are done; `opened` is called with the checkpoint.
+
+    count   of tokens; None: USUAL_COUNT, or as many as the context has positions
 
     Raises ModelError, ProgramError, PresetError, OSError.
     """
@@ -79,10 +82,12 @@ def checks(path: Path, settings: Settings = Settings(), *, program_file: Path | 
         program = Program.load(path)
         if "model" not in program.meta:
             raise ProgramError("no model was compiled to it: there is nothing to verify", path=str(path))
+        check_card(program, path)
+        count = _count(count, program.meta["model"]["context"])
         for name in NAMES[:3]:
             yield Check(name, "not checked", "needs the checkpoint: slimulator verify MODEL --program FILE.elf")
         words = unpacked(program.meta["tokenizer"], path).encode(prompt) if "tokenizer" in program.meta else [0]
-        yield engines(program, load_preset(settings.machine or program.machine), words[:count - 1], 2, fast)
+        yield engines(program, load_preset(settings.machine or program.machine), words[:max(1, count - 1)], 2, fast)
         return
     model = load(path, tokenizer)
     if opened:
@@ -91,7 +96,7 @@ def checks(path: Path, settings: Settings = Settings(), *, program_file: Path | 
     if not words:
         raise ModelError("", "--prompt", got="empty", expected="text: this model has no token that begins one")
     compiled = settings.compile(model, progress)
-    tokens = continued(model, words, min(count, compiled.memory.context))
+    tokens = continued(model, words, _count(count, compiled.memory.context))
     yield float_graph(model, tokens)
     yield quantised_graph(model, compiled, tokens, max(1, len(need_tokenizer(model).decode(tokens).encode())), progress)
     with TemporaryDirectory(prefix="slimulator-") as folder:
@@ -99,6 +104,15 @@ def checks(path: Path, settings: Settings = Settings(), *, program_file: Path | 
         _same_shape(compiled, program, program_file)
         yield operations(compiled, program, tokens, make, progress, dump_to(dump, compiled.graph) if dump else None)
         yield engines(program, compiled.machine, tokens[:max(1, len(tokens) - 2)], 2, fast)
+
+
+def _count(wanted: int | None, context: int) -> int:
+    """How many tokens are compared. Raises ModelError for more than the context has positions."""
+    if wanted is None:
+        return min(USUAL_COUNT, context)
+    if not 1 <= wanted <= context:
+        raise ModelError("", "--tokens", got=str(wanted), expected=f"1 to {context}, the positions of the context")
+    return wanted
 
 
 def _same_shape(compiled: Compiled, program: Program, file: Path | None) -> None:

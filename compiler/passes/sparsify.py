@@ -22,6 +22,7 @@ from compiler.passes.quantise import storage
 
 EXACT = ("relu", "relu2")           # activations that are zero for what is not positive
 BY_NEURON = "down"                  # the matrix that the program has column by column
+BY_ROWS = ("up", BY_NEURON)         # the matrices of which only the rows of active neurons are read: they are not decoded
 
 
 def sparsify(graph: Graph, model: Model, sparsity: float | None = None) -> Graph:
@@ -43,7 +44,7 @@ def sparsify(graph: Graph, model: Model, sparsity: float | None = None) -> Graph
 def _sparse(graph: Graph, ops: list[Op], model: Model, layer: int, sparsity: float | None) -> list[Op]:
     """The operations of a layer, working for active neurons alone."""
     c, down = graph.config, model.tensor(f"layers.{layer}.{BY_NEURON}")
-    if any(op.kind == "gemv.decoded" and op.weights[0] in ("layer.up", "layer.down") for op in ops):
+    if any(op.kind == "gemv.decoded" and op.weights[0].removeprefix("layer.") in BY_ROWS for op in ops):
         raise ModelError(model.path, "--ffn-sparsity", got="--activations f32 with integer weights",
                          expected="int8 activations: rows of active neurons are not decoded", hint="or --weights f16")
     form, _, columns = storage(down).partition(":")

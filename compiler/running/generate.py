@@ -148,7 +148,7 @@ def open_program(path: Path, tokenizer: Path | None = None, model: Path | None =
     if "model" not in program.meta or program.symbol("parameters") is None:
         raise ProgramError("it generates no tokens: no model was compiled to it", path=str(path),
                            hint="slimulator run executes any program")
-    _check_card(program, path)
+    check_card(program, path)
     if tokenizer is not None:
         vocab = program.meta["model"]["vocab"]
         loaded = load_tokenizer(tokenizer, vocab)
@@ -162,7 +162,7 @@ def open_program(path: Path, tokenizer: Path | None = None, model: Path | None =
     return program, unpacked(program.meta["tokenizer"], model or path)
 
 
-def _check_card(program: Program, path: Path) -> None:
+def check_card(program: Program, path: Path) -> None:
     """Raise ProgramError unless a program's model card holds what a run looks up there."""
     def whole(value: object) -> bool:
         return isinstance(value, int) and value > 0

@@ -70,8 +70,10 @@ class Banks(Target):
         linear = layout.size + memory.cache_bytes + 2 * PAGE
         needed, room = self.placement.size + linear, self.placement.banks.size
         if needed > room:
+            fits = _what_fits(self.placement, linear)
             raise RoomError(self.model.path, self.place, got=f"weights and caches take {needed:,} bytes of hbm",
-                            expected=f"at most {room:,}: {needed - room:,} are missing", hint=_what_fits(self.placement, linear))
+                            expected=f"at most {room:,}: {needed - room:,} are missing", solved=bool(fits),
+                            hint="; ".join(f"{option} fits" for option in fits) or "no format or machine here has the room")
 
     def mapped(self, weights: MapRow, caches: MapRow) -> tuple[list[MapRow], list[str]]:
         matrices = self.placement
@@ -100,9 +102,10 @@ class Banks(Target):
 # ------------------------------------------------------------------------------------------------ a way out
 
 
-def _what_fits(placement: Placement, linear: int) -> str:
-    """Formats and the smallest preset in which a model fits that does not fit now."""
-    model, groups, int8, hints = placement.model, placement.groups, placement.int8, []
+def _what_fits(placement: Placement, linear: int) -> list[str]:
+    """Options with which a model fits that does not fit now: the widest format, the smallest preset."""
+    model, groups, int8 = placement.model, placement.groups, placement.int8
+    options: list[str] = []
     outside = [model.tensor(name) for name in _in_layers(model) if not format_in_banks(model.tensor(name), name, int8=int8)]
     narrower = [form for form in SIZES if outside or any(SIZES[form] < SIZES[m.format] for _, m, _ in placement.matrices())]
     for form in narrower:
@@ -110,14 +113,14 @@ def _what_fits(placement: Placement, linear: int) -> str:
         scales = 4 * sum(m.shape[0] for _, m, _ in plan.matrices())
         moved = sum(FORMATS[storage(tensor).partition(":")[0]].row_bytes(tensor.shape[1]) * tensor.shape[0] for tensor in outside)
         if plan.size + linear - moved + scales <= plan.banks.size:
-            hints.append(f"--weights {form} fits")
+            options.append(f"--weights {form}")
             break
     others = [other for other in map(load_preset, preset_names()) if Banks.suits(other) and other.has_unit("attn")]
     plans = [(place(model, organisation(other), groups, int8=int8), other.name) for other in others]
     larger = [(plan.banks.size, name) for plan, name in plans if plan.size + linear <= plan.banks.size]
     if larger:
-        hints.append(f"--machine {min(larger)[1]} fits")
-    return "; ".join(hints) or "no format or machine here has the room"
+        options.append(f"--machine {min(larger)[1]}")
+    return options
 
 
 def _in_layers(model: Model) -> Iterator[str]:

@@ -238,7 +238,8 @@ def _eval_table(say: Printer, formats: str, scores: list[Any], sparsity: str | f
 @compiler_options
 @click.option("--program", "program_file", type=FILE, metavar="FILE.elf",
               help="Check this program; by default what the compiler makes of MODEL now.")
-@click.option("--tokens", type=click.IntRange(min=2), default=16, show_default=True, metavar="N", help="Compare over N tokens.")
+@click.option("--tokens", type=click.IntRange(min=1), metavar="N",
+              help="Compare over N tokens; by default 16, at most the context.")
 @click.option("--prompt", default="Once upon a time", show_default=True, metavar="TEXT",
               help="The text that the compared tokens begin with; the float graph continues it.")
 @TOKENIZER
@@ -246,7 +247,7 @@ def _eval_table(say: Printer, formats: str, scores: list[Any], sparsity: str | f
 @THREADS
 @ENGINE
 @_json
-def verify(model: Path, settings: Any, program_file: Path | None, tokens: int, prompt: str, tokenizer: Path | None,
+def verify(model: Path, settings: Any, program_file: Path | None, tokens: int | None, prompt: str, tokenizer: Path | None,
            dump: Path | None, threads: int, engine: str, json_file: Path | None) -> int:
     """Check each step from transformers' logits to the program's bits, and print a table. Status 1 if one fails.
 

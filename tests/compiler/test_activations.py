@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from random_models import BASE, SHAPES, random_model
 from compiler.checking.verify import compare
 from compiler.compile import Compiled, compile_model
 from compiler.errors import ModelError
-from compiler.formats.recipe import Recipe, parse_format, read_recipe
+from compiler.formats.recipe import Recipe, WeightFormat, parse_format, read_recipe
 from compiler.graph import EXACT, PLAIN, Executor, build
 from compiler.settings import Settings
 from emulator.machine import Machine
@@ -118,6 +120,20 @@ def test_it_is_another_program_with_other_tokens_counted(tmp_path: Path) -> None
 def test_what_no_unit_does_is_refused(weights: str, options: dict[str, object], said: str) -> None:
     with pytest.raises(ModelError, match=said):
         decoded(weights, "relu2", **options)
+
+
+@pytest.mark.parametrize(("weights", "options", "taken"), [
+    ("i8", {}, True), ("t2", {}, True), ("c4", {}, True), ("t5", {}, False), ("b1", {}, False),
+    ("i8", {"machine": "hpim"}, True), ("t2", {"machine": "hpim"}, False),
+    ("t2", {"sparse": True}, False), ("mixed", {"sparse": True}, True)])
+def test_fp32_activations_are_offered_where_they_would_be_taken(weights: str, options: dict[str, Any], taken: bool) -> None:
+    model = random_model(SHAPES["relu2"])
+    recipe = read_recipe(weights) if weights != "mixed" else Recipe(
+        WeightFormat("i8", "row"), None, {"layers.*.up": WeightFormat("f16"), "layers.*.down": WeightFormat("f16")})
+    summary = compile_model(model, recipe=recipe, **options).summary()
+    assert ("--activations f32" in summary) == taken and "integer weights take int8 activations" in summary
+    with nullcontext() if taken else pytest.raises(ModelError, match="--activations f32"):
+        compile_model(model, recipe=recipe, activations="f32", **options)
 
 
 def test_floats_of_a_model_that_rounds_activations(tmp_path: Path) -> None:

@@ -132,6 +132,17 @@ def test_a_shorter_context_is_named_where_it_helps_and_only_there(tmp_path: Path
     compile_model(model, machine=str(tmp_path / "m.toml"), context=fits, **few_bits)
 
 
+@pytest.mark.parametrize("solved", [True, False])
+def test_a_way_out_is_known_by_the_error_and_not_by_its_words(monkeypatch: pytest.MonkeyPatch, solved: bool) -> None:
+    def lowered(*_: object) -> None:
+        raise RoomError("", "machine outfits", got="much", hint="a row always fits", solved=solved)
+
+    monkeypatch.setattr("compiler.compile._lowered", lowered)
+    with pytest.raises(RoomError) as error:
+        compile_model(random_model(BASE))
+    assert error.value.hint == "a row always fits" + ("" if solved else "; a shorter --context does not help")
+
+
 def test_a_longer_context_than_the_models_is_refused() -> None:
     with pytest.raises(ModelError, match="--context: 41; expected at most the 40"):
         compile_model(random_model(BASE), context=41)

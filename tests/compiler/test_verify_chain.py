@@ -73,8 +73,20 @@ def test_a_model_whose_activations_are_no_longer_rounded_is_another(machine: str
 
 @pytest.mark.parametrize("machine", ["slim", "hpim"])
 def test_a_context_of_one_position_has_no_text_to_predict(tiny: Path, machine: str) -> None:
-    found = list(checks(tiny, Settings(machine=machine, weights="i8", context=1), count=5, prompt="a cat"))
+    found = list(checks(tiny, Settings(machine=machine, weights="i8", context=1), prompt="a cat"))
     assert verdicts(found) == dict(zip(NAMES, ("not checked", "not checked", "pass", "pass"), strict=True))
+
+
+def test_more_tokens_than_the_context_has_positions_are_refused(tiny: Path, tmp_path: Path) -> None:
+    """Of a checkpoint and of a program, before anything is compared; without a number it is as many as there are."""
+    compile_model(load(tiny), context=4).save(tmp_path / "tiny.elf")
+    for path, settings in ((tiny, Settings(context=4)), (tmp_path / "tiny.elf", Settings())):
+        for count in (0, 5):
+            with pytest.raises(ModelError, match=f"--tokens: {count}; expected 1 to 4, the positions of the context"):
+                next(checks(path, settings, count=count, prompt="a cat sat"))
+        for few in (None, 4, 1):
+            assert "FAIL" not in verdicts(checks(path, settings, count=few, prompt="a cat sat")).values()
+    assert "on 4 tokens" in list(checks(tiny, Settings(context=4), prompt="a cat sat"))[2].text
 
 
 def test_a_program_alone_has_its_engines_compared(tiny: Path, tmp_path: Path) -> None:
