@@ -110,8 +110,8 @@ def _count(wanted: int | None, context: int) -> int:
     """How many tokens are compared. Raises ModelError for more than the context has positions."""
     if wanted is None:
         return min(USUAL_COUNT, context)
-    if not 1 <= wanted <= context:
-        raise ModelError("", "--tokens", got=str(wanted), expected=f"1 to {context}, the positions of the context")
+    if wanted > context:
+        raise ModelError("", "--tokens", got=str(wanted), expected=f"at most {context}, the positions of the context")
     return wanted
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import errno
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from compiler.errors import ModelError
@@ -34,30 +35,33 @@ def load(path: Path | str, tokenizer: Path | str | None = None) -> Model:
     path = Path(path)
     own = Path(tokenizer) if tokenizer is not None else None
     try:
-        return _load(path, own)
+        notes: list[str] = []
+        model = _load(path, own, notes)
+        return replace(model, notes=(*model.notes, *(f"{own}: {note}" for note in notes)))
     except OSError as error:
         raise ModelError(error.filename or path, "", got=error.strerror or str(error)) from None
 
 
-def _load(path: Path, tokenizer: Path | None) -> Model:
+def _load(path: Path, tokenizer: Path | None, notes: list[str]) -> Model:
+    """`notes` is for those of the tokenizer's own file."""
     if not path.exists():
         raise ModelError(path, "", got=os.strerror(errno.ENOENT), expected="a model")
     if path.is_dir():
         from compiler.frontends import huggingface
 
-        return huggingface.load(path, load_tokenizer(tokenizer) if tokenizer else None)
+        return huggingface.load(path, load_tokenizer(tokenizer, notes=notes) if tokenizer else None)
     if path.suffix == ".safetensors" or path.name == "config.json":
         raise ModelError(path, "", got="a part of a model", expected="the directory that holds config.json and the weights",
                          hint=f"give {path.parent}")
     if _begins_with_gguf(path):
         from compiler.frontends import gguf
 
-        return gguf.load(path, load_tokenizer(tokenizer) if tokenizer else None)
+        return gguf.load(path, load_tokenizer(tokenizer, notes=notes) if tokenizer else None)
     from compiler.frontends import llama2c
 
     vocab = llama2c.vocabulary(path)
     found = tokenizer or llama2c.find_tokenizer(path, vocab)
-    return llama2c.load(path, load_tokenizer(found, vocab) if found else None)
+    return llama2c.load(path, load_tokenizer(found, vocab, notes) if found else None)
 
 
 def _begins_with_gguf(path: Path) -> bool:
@@ -65,8 +69,11 @@ def _begins_with_gguf(path: Path) -> bool:
         return stream.read(4) == GGUF
 
 
-def load_tokenizer(path: Path, vocab: int | None = None) -> Tokenizer:
-    """The tokenizer in a file. A file of llama2.c has no mark of its kind: it must have `vocab` pieces, if that is given."""
+def load_tokenizer(path: Path, vocab: int | None = None, notes: list[str] | None = None) -> Tokenizer:
+    """The tokenizer in a file. A file of llama2.c has no mark of its kind: it must have `vocab` pieces, if that is given.
+
+    What was assumed, because the file does not say it, goes to `notes`.
+    """
     if path.is_dir():
         raise ModelError(path, "tokenizer", got="a directory", expected="a tokenizer file", hint=f"{path / 'tokenizer.json'}?")
     opened(path).close()                                # an error for a pipe or a device
@@ -77,7 +84,7 @@ def load_tokenizer(path: Path, vocab: int | None = None) -> Tokenizer:
     if _begins_with_gguf(path):
         from compiler.frontends import gguf
 
-        return gguf.load_tokenizer(path)
+        return gguf.load_tokenizer(path, notes)
     from compiler.frontends import llama2c
 
     return llama2c.load_tokenizer(path, vocab)

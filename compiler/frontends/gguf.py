@@ -119,9 +119,9 @@ def load(path: Path, tokenizer: Tokenizer | None = None) -> Model:
     return Model(path, config, _tensors(contents, config, family), tokenizer, tuple(notes))
 
 
-def load_tokenizer(path: Path) -> Tokenizer:
-    """The tokenizer of a .gguf alone."""
-    tokenizer = read_tokenizer(path, _open(path).part("tokenizer.ggml."))
+def load_tokenizer(path: Path, notes: list[str] | None = None) -> Tokenizer:
+    """The tokenizer of a .gguf alone. What was assumed goes to `notes`."""
+    tokenizer = read_tokenizer(path, _open(path).part("tokenizer.ggml."), notes)
     if tokenizer is None:
         raise ModelError(path, "tokenizer.ggml.model", got="missing", expected="a GGUF file with a tokenizer in it")
     return tokenizer

@@ -139,10 +139,12 @@ def is_program(path: Path) -> bool:
         return stream.read(4) == b"\x7fELF"
 
 
-def open_program(path: Path, tokenizer: Path | None = None, model: Path | None = None) -> tuple[Program, Tokenizer]:
+def open_program(path: Path, tokenizer: Path | None = None, model: Path | None = None,
+                 notes: list[str] | None = None) -> tuple[Program, Tokenizer]:
     """A program of a model, and the tokenizer: a file, or the one that the program carries. Raises ModelError, ProgramError.
 
-    model: where the tokenizer is said to be from, by default the program.
+    model   where the tokenizer is said to be from, by default the program
+    notes   gets what was assumed of a tokenizer's file
     """
     program = Program.load(path)
     if "model" not in program.meta or program.symbol("parameters") is None:
@@ -151,7 +153,7 @@ def open_program(path: Path, tokenizer: Path | None = None, model: Path | None =
     check_card(program, path)
     if tokenizer is not None:
         vocab = program.meta["model"]["vocab"]
-        loaded = load_tokenizer(tokenizer, vocab)
+        loaded = load_tokenizer(tokenizer, vocab, notes)
         if loaded.size > vocab:
             raise ModelError(tokenizer, "tokenizer", got=f"{loaded.size} pieces", expected=f"the model's vocabulary of {vocab}",
                              hint="this tokenizer belongs to another model")

@@ -71,7 +71,11 @@ def generate(model: str | None, prompt: str | None, max_tokens: int | None, temp
     make = machine_maker(engine, threads, quiet)
     path = find_program(Path(model) if model is not None else None, settings, tokenizer=tokenizer,
                         **{} if quiet else {"progress": progress("compiling the model"), "opened": say_notes, "waiting": waiting})
-    program, words = open_program(path, tokenizer, Path(model) if model is not None else DEMO)
+    notes: list[str] = []
+    program, words = open_program(path, tokenizer, Path(model) if model is not None else DEMO, notes)
+    if path.samefile(model or DEMO) and not quiet:          # of a checkpoint they were said when it was compiled
+        for note in notes:
+            say(f"{tokenizer}: note: {note}")
     preset = preset_for(program, path, settings.machine)
     generation = Generation(program, words, prompt, sampling, make, preset)
     text = _Text(generation, str(json_file) == "-")
@@ -238,7 +242,7 @@ def _eval_table(say: Printer, formats: str, scores: list[Any], sparsity: str | f
 @compiler_options
 @click.option("--program", "program_file", type=FILE, metavar="FILE.elf",
               help="Check this program; by default what the compiler makes of MODEL now.")
-@click.option("--tokens", type=click.IntRange(min=1), metavar="N",
+@click.option("--tokens", type=click.IntRange(min=2), metavar="N",
               help="Compare over N tokens; by default 16, at most the context.")
 @click.option("--prompt", default="Once upon a time", show_default=True, metavar="TEXT",
               help="The text that the compared tokens begin with; the float graph continues it.")

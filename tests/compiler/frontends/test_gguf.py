@@ -15,6 +15,7 @@ from random_models import SHAPES, random_model, rope
 from tokenizers import Tokenizer as Library
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
+import slimulator
 from compiler.checking.verify import compare
 from compiler.compile import compile_model
 from compiler.errors import ModelError
@@ -343,7 +344,7 @@ def test_bos_is_put_before_where_the_file_or_its_kind_says_so(tmp_path: Path) ->
     assert encoded[0] == [0, *encoded[1]]
 
 
-def test_llama_3s_vocabulary_is_known_without_pre(tmp_path: Path) -> None:
+def test_llama_3s_vocabulary_is_known_without_pre(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Microsoft's converter writes no tokenizer.ggml.pre. Of another vocabulary nobody knows how texts were split."""
     fields = bpe_fields(trained([pre_tokenizers.ByteLevel(add_prefix_space=False)]), "llama-bpe")
     marks = ["<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>"]
@@ -354,7 +355,15 @@ def test_llama_3s_vocabulary_is_known_without_pre(tmp_path: Path) -> None:
     fields.pop("tokenizer.ggml.pre")
     model = load(made.write_gguf(tmp_path / "model.gguf", made.weights(), fields=fields))
     assert all(need_tokenizer(model).encode(text) == said.encode(text) for text in TEXTS)
-    assert model.notes == ("tokenizer.ggml.pre is missing; the vocabulary is Llama 3's: texts are split as for llama-bpe",)
+    note = "tokenizer.ggml.pre is missing; the vocabulary is Llama 3's: texts are split as for llama-bpe"
+    assert model.notes == (note,)
+    words = tmp_path / "model.gguf"                         # as the tokenizer of another file, and of a program
+    assert load(tmp_path / "said.gguf", words).notes == (f"{words}: {note}",) and not load(tmp_path / "said.gguf").notes
+    compile_model(load(tmp_path / "said.gguf")).save(tmp_path / "said.elf")
+    for more, expected in (([], f"{words}: note: {note}\n"), (["--quiet"], "")):
+        command = ["generate", str(tmp_path / "said.elf"), "a", "-n", "1", "--tokenizer", str(words), *more]
+        assert slimulator.invoke(command) == 0
+        assert "".join(line for line in capsys.readouterr().err.splitlines(keepends=True) if "note" in line) == expected
     fields["tokenizer.ggml.tokens"][-1] = "[pad]"
     with pytest.raises(ModelError, match=r"tokenizer.ggml.pre: missing; expected gpt-2, .*\nhint: a tokenizer.json can be named"):
         load(made.write_gguf(tmp_path / "other.gguf", made.weights(), fields=fields))
