@@ -37,6 +37,13 @@ _STACK_ROOM = 16            # bytes kept free above the initial stack pointer
 _NO_EXIT = "a program ends with a7 = 93 and ecall: is this one's end missing?"
 
 
+def _whole(limit: Any) -> int:
+    """A limit of instructions as an int, also one of NumPy's. Raises ValueError for what is none."""
+    if isinstance(limit, (bool, np.bool_)) or not hasattr(limit, "__index__") or index(limit) < 0:
+        raise ValueError(f"max_instructions is {limit!r}; expected a whole number, 0 or more")
+    return index(limit)
+
+
 @dataclass(frozen=True)
 class TrapReport:
     """A trap that no handler took: everything a person needs to find the cause."""
@@ -281,8 +288,10 @@ class ReferenceMachine(Vocabulary):
 
         Trapped instructions count towards the limit too, so a handler that itself traps comes to an end. `timeout` is in
         seconds of the host, from the call on. A program that has exited stays where it is. Raises AlreadyRunning, and ValueError
-        for a time that is no number.
+        for a limit that is no whole number from 0 on, or a time that is no number.
         """
+        if max_instructions is not None:
+            max_instructions = _whole(max_instructions)
         if timeout is not None and timeout != timeout:
             raise ValueError(f"timeout is {timeout}; expected seconds")
         deadline = float("inf") if timeout is None else time.monotonic() + timeout

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import copy
 import os
+import re
 import signal
 import sys
 import threading
 import time
 
+import numpy as np
 import pytest
 from children import Child
 from gdb_client import GdbClient
@@ -183,6 +185,16 @@ def test_a_time_limit_counts_from_the_call_on(engine, monkeypatch):
     assert machine.run(timeout=-1).reason == "timeout"
     with pytest.raises(ValueError, match="timeout is nan; expected seconds"):
         machine.run(timeout=float("nan"))
+
+
+@ENGINES
+def test_a_limit_is_a_whole_number_of_instructions(engine):
+    machine = loaded(engine)
+    for wrong in (1.5, 2.0, -1, True, False, np.float32(3), np.True_, "7", [1]):
+        with pytest.raises(ValueError, match=re.escape(f"max_instructions is {wrong!r}; expected a whole number, 0 or more")):
+            machine.run(max_instructions=wrong)
+    for limit, done in ((0, 0), (np.int64(3), 3), (2, 5)):
+        assert machine.run(limit).instructions == done and type(machine.spent) is int
 
 
 # ------------------------------------------------------------------------------------------------ Ctrl-C
