@@ -18,9 +18,10 @@ The pim unit's parameters are its banks and their mapping (isa/units/pim/banks.p
 
 from __future__ import annotations
 
+import re
 import tomllib
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from itertools import pairwise
 from math import prod
@@ -54,6 +55,7 @@ BASE_ALIGNMENT = 4096
 
 MOST = 1 << 62              # of any figure: an address of a region, and its end, fit the 64 bits of a register
 MOST_STATE = 1 << 28        # bytes inside all units
+A_TABLE = "a table"         # what is expected where a value stands for one
 _MOST_SHOWN = 300           # characters of what stands in the file, in a message
 
 PRESETS = Path(__file__).parent / "machines"
@@ -303,18 +305,27 @@ def preset_of(data: dict[str, Any], path: str = "") -> Preset:
 
 
 def _schema_problem(entry: dict[str, Any]) -> Problem:
-    """What pydantic found, in our words: the key, what is there, what is expected there."""
+    """What pydantic found in a preset file: the key, what is there, what is expected there."""
     *above, last = entry["loc"]
     key = ".".join(str(part) for part in entry["loc"])
     if entry["type"] == "extra_forbidden":
         return _unknown("key", str(last), key, _table_at(above).model_fields)
+    problem = problem_of(entry)
+    if problem.expected == A_TABLE and issubclass(_table_at(entry["loc"]), Sourced):
+        return replace(problem, expected='{ value = ..., source = "..." }')
+    return problem
+
+
+def problem_of(entry: Mapping[str, Any]) -> Problem:
+    """An entry of pydantic's `ValidationError.errors()` in our words, of any schema."""
+    key = ".".join(str(part) for part in entry["loc"])
     if entry["type"] == "missing":
-        return Problem(key, "missing", f"{last} = ...")
+        return Problem(key, "missing", f"{entry['loc'][-1]} = ...")
+    got = f"got {_value(entry['input'])}"
     if entry["type"] in ("model_type", "model_attributes_type"):
-        sourced = issubclass(_table_at(entry["loc"]), Sourced)
-        return Problem(key, f"got {_value(entry['input'])}", '{ value = ..., source = "..." }' if sourced else "a table")
-    expected = entry["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    return Problem(key, f"got {_value(entry['input'])}", expected)
+        return Problem(key, got, A_TABLE)
+    expected = re.sub(r"^Value error, |^\w+ should (be|have) |, unable to parse .*| after validation, .*", "", entry["msg"])
+    return Problem(key, got, expected)
 
 
 def _value(value: Any) -> str:

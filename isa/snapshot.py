@@ -25,16 +25,17 @@ import os
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, Field, NonNegativeInt
+from pydantic import BaseModel, Field, NonNegativeInt, ValidationError
 
 from isa import memory, pages
 from isa.files import opened, replacing
-from isa.preset import Preset, PresetError, preset_of
+from isa.preset import Preset, PresetError, Problem, preset_of, problem_of
 from isa.program import ISA_VERSION, Program, ProgramError, Section
 from isa.services import Host
 from isa.units import UNITS
@@ -185,6 +186,8 @@ class _ProgramName(BaseModel):
 class _Header(BaseModel):
     """What is not an array. Keys as in the docstring of this file."""
 
+    format: int
+    isa_version: Any
     pc: int = Field(ge=0, lt=1 << 64)
     exit_code: int | None = Field(ge=0, le=255)
     prompt: list[int]
@@ -213,10 +216,18 @@ class Snapshot:
         with self._damage():
             values = json.loads(header)
             for key, known in (("format", FORMAT), ("isa_version", ISA_VERSION)):
-                if values[key] != known:
+                if isinstance(values, dict) and values.get(key, known) != known:
                     raise SnapshotError(f"the snapshot has {key} {values[key]}, this Slimulator reads {known}", path=self.path,
                                         hint="use the version of Slimulator that wrote it, or run the program anew")
+        try:
             self.header = _Header.model_validate(values)
+        except ValidationError as error:
+            raise self._wrong(problem_of(dict(error.errors()[0]))) from None
+
+    def _wrong(self, problem: Problem) -> SnapshotError:
+        """What is wrong in the header, with its place there."""
+        place = f"header.{problem.key}" if problem.key else "header"
+        return SnapshotError(f"the snapshot is damaged: {replace(problem, key=place, hint='')}", path=self.path, hint=problem.hint)
 
     @contextmanager
     def _damage(self) -> Iterator[None]:
@@ -260,7 +271,8 @@ class Snapshot:
         try:
             return preset_of(self.header.preset)
         except PresetError as error:
-            raise SnapshotError(f"the snapshot is damaged: {error}", path=self.path) from None
+            first = error.problems[0]
+            raise self._wrong(replace(first, key=f"preset.{first.key}" if first.key else "preset")) from None
 
     def program(self) -> Program:
         """The program that it was made from, from the file that it names. Raises ProgramError, too."""

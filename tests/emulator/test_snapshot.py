@@ -10,6 +10,7 @@ import sys
 import time
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -302,11 +303,14 @@ def test_a_program_that_has_moved_is_asked_for(work: Path, tmp_path: Path) -> No
     assert "a program that was in no file" in refused(tmp_path / "b.slim")
 
 
-def rewritten(path: Path, **changes) -> Path:
-    """A copy of a snapshot with other values in its header."""
+def rewritten(path: Path, header: Any = None, **changes) -> Path:
+    """A copy of a snapshot with other values in its header: a dict of them, None for what is to be missing; or another header."""
     with np.load(path) as archive:
         arrays = dict(archive)
-    header = json.loads(arrays["header"].tobytes()) | changes
+    if header is None or isinstance(header, dict):
+        changes |= header or {}
+        header = {key: value for key, value in (json.loads(arrays["header"].tobytes()) | changes).items()
+                  if key not in changes or value is not None}
     arrays["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
     np.savez(path.with_name("rewritten.npz"), **arrays)
     return path.with_name("rewritten.npz")
@@ -316,8 +320,6 @@ def test_other_versions_and_foreign_files(saved: Path, work: Path, tmp_path: Pat
     assert ReferenceMachine.restore(rewritten(saved)).run().reason == "exit"
     assert "the snapshot has format 1, this Slimulator reads 2" in refused(rewritten(saved, format=1))
     assert "the snapshot has isa_version 9, this Slimulator reads 1" in refused(rewritten(saved, isa_version=9))
-    assert "the snapshot is damaged: " in refused(rewritten(saved, pc=-1))
-    assert "the snapshot is damaged: " in refused(rewritten(saved, preset={}))
     assert "the snapshot is damaged: " in refused(rewritten(saved, parts=7))
     assert "the snapshot is damaged: " in refused(rewritten(saved, state=["lut.nothing"]))
     assert "the snapshot is damaged: " in refused(rewritten(saved, state=["pim.grf_a"]))      # is not among the arrays
@@ -329,6 +331,24 @@ def test_other_versions_and_foreign_files(saved: Path, work: Path, tmp_path: Pat
     assert "not a snapshot: the archive has no header.npy" in refused(tmp_path / "foreign.zip")
     with pytest.raises(FileNotFoundError):
         ReferenceMachine.restore(tmp_path / "none")
+
+
+@pytest.mark.parametrize(("changes", "says"), [
+    ({"pc": -1},                    "header.pc: got -1; expected greater than or equal to 0"),
+    ({"pc": "start"},               "header.pc: got 'start'; expected a valid integer"),
+    ({"exit_code": 300},            "header.exit_code: got 300; expected less than or equal to 255"),
+    ({"tokens": [1, "x"]},          "header.tokens.1: got 'x'; expected a valid integer"),
+    ({"written": [1]},              "header.written.1: missing; expected 1 = ..."),
+    ({"written": [1, 2, 3]},        "header.written: got [1, 2, 3]; expected at most 2 items"),
+    ({"program": 7},                "header.program: got 7; expected a table"),
+    ({"program": {"path": None}},   "header.program.fingerprint: missing; expected fingerprint = ..."),
+    ({"format": None},              "header.format: missing; expected format = ..."),
+    ({"preset": {}},                "header.preset.name: missing; expected name = ..."),
+    ({"preset": {"nam": 1}},        "header.preset.name: missing; expected name = ..."),
+    ([1, 2],                        "header: got [1, 2]; expected a table")])
+def test_a_wrong_header_is_one_line_with_place_found_and_expected(saved: Path, changes: Any, says: str) -> None:
+    path = rewritten(saved, changes)
+    assert refused(path).splitlines()[0] == f"{path}: the snapshot is damaged: {says}"
 
 
 def test_truncated_and_corrupted_files(saved: Path, work: Path, tmp_path: Path) -> None:
