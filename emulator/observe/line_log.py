@@ -1,8 +1,8 @@
 """A file of lines about a run, one for each instruction that somebody wants to see: traces and commit logs.
 
 The file appears whole under its name when the run is over, however it ends; '-' is stdout, and to devices and pipes the lines go
-as they come, to a terminal without what it would obey. When it cannot be written any more the run stops at that instruction, and
-the file vanishes.
+as they come. Control characters of a name are written as escapes: a line is one line. When it cannot be written any more the run
+stops at that instruction, and the file vanishes.
 """
 
 from __future__ import annotations
@@ -33,7 +33,6 @@ class LineLog:
         self.error: OSError | None = None
         self._files = ExitStack()
         self._stream: IO[bytes] = sys.stdout.buffer if str(path) == "-" else self._files.enter_context(replacing(path))
-        self._on_terminal = self._stream is sys.stdout.buffer and sys.stdout.isatty()
         self._render: Render = lambda machine, step: ""
         self._left = 0
 
@@ -57,10 +56,8 @@ class LineLog:
             self._write(machine, text)
 
     def _write(self, machine: ReferenceMachine, text: str) -> None:
-        if self._on_terminal:
-            text = printable(text, keep="\n\t")
         try:
-            self._stream.write(f"{text}\n".encode("utf-8", "surrogateescape"))       # names of files may be no UTF-8
+            self._stream.write(f"{printable(text)}\n".encode())         # a name may hold what ends a line
         except OSError as error:
             self.error = error
             machine.unhook(self)

@@ -10,6 +10,7 @@ from isa.disassembly import SymbolIndex
 from isa.instruction import find
 from isa.program import Program
 from isa.reference import ReferenceMachine
+from isa.text import printable
 
 HOTTEST = 10                # symbols and source lines that the table shows
 
@@ -37,8 +38,9 @@ class Mix:
             shown = histogram.most_common(None if title in ("mnemonics", "units") else HOTTEST)
             rest = len(histogram) - len(shown)
             yield f"{title}" + (f" (the hottest {len(shown)} of {len(histogram)})" if rest else "")
-            width = max((len(name) for name, _ in shown), default=0)
-            for name, count in shown:
+            names = [printable(name) for name, _ in shown]
+            width = max(map(len, names), default=0)
+            for name, (_, count) in zip(names, shown, strict=True):
                 yield f"  {name or '(none)':<{max(width, 26)}}  {count:>15,}  {count / self.instructions:>6.1%}"
 
     def _histograms(self) -> Iterator[tuple[str, Counter[str]]]:

@@ -21,6 +21,7 @@ from isa.preset import CORE_UNITS
 from isa.program import Program
 from isa.reference import ReferenceMachine, Step, Where
 from isa.registers import ABI_NAMES, NUMBER
+from isa.text import printable
 from isa.units import UNITS
 
 COLUMNS = ("n", "pc", "symbol", "source", "word", "instruction", "effects")
@@ -106,8 +107,8 @@ class Trace:
     def __init__(self, program: Program, chosen: Selection) -> None:
         self._program, self._chosen = program, chosen
         self._symbols = SymbolIndex(program)
-        self._wide_symbol = min(28, max((len(s.name) + 6 for s in program.symbols if s.section is not None), default=1))
-        self._wide_place = max(map(len, {line.file for line in program.lines}), default=0) + len(
+        self._wide_symbol = min(28, max((len(printable(s.name)) + 6 for s in program.symbols if s.section is not None), default=1))
+        self._wide_place = max(map(len, map(printable, {line.file for line in program.lines})), default=0) + len(
             f":{max((line.line for line in program.lines), default=0)}")
         self._known: dict[tuple[int, int | None], str] = {}
 
@@ -126,8 +127,8 @@ class Trace:
         """All columns that are the same whenever this instruction is executed."""
         text = "-" if word is None else format_instruction(word, pc, self._symbols)
         bits = "-" if word is None else f"{word:#010x}"
-        place = self._program.line_at(pc)
-        return (f"{pc:<#12x}  {self._symbols.name(pc) or '-':<{self._wide_symbol}}  {place or '-':<{self._wide_place}}  "
+        symbol, place = printable(self._symbols.name(pc)), printable(self._program.line_at(pc))
+        return (f"{pc:<#12x}  {symbol or '-':<{self._wide_symbol}}  {place or '-':<{self._wide_place}}  "
                 f"{bits:<10}  {text:<36}")
 
     def _effects(self, machine: ReferenceMachine, step: Step) -> list[str]:

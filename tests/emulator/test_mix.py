@@ -7,6 +7,7 @@ import pytest
 import asm
 from emulator.machine import Machine
 from emulator.observe.mix import instruction_mix
+from isa.program import Line
 from isa.reference import ReferenceMachine
 
 PROGRAM = """
@@ -58,3 +59,13 @@ def test_nothing_executed_is_no_error():
     machine.load(asm.assemble("_start: nop\n"))
     machine.profile()
     assert list(instruction_mix(machine).table()) == ["mnemonics", "units", "symbols", "lines"]
+
+
+def test_a_name_that_breaks_lines_is_one_line_of_the_table():
+    machine = ReferenceMachine("slim")
+    program = asm.assemble("_start:\n li a7, 93\n ecall\n")
+    program.lines = [Line(line.address, "a\nb.s", line.line) for line in program.lines]
+    machine.load(program)
+    machine.profile()
+    machine.run()
+    assert [line.split()[0] for line in list(instruction_mix(machine).table())[-2:]] == [r"a\nb.s:2", r"a\nb.s:3"]
