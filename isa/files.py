@@ -2,12 +2,13 @@
 Read, they are files: nobody waits for a pipe that has no writer, or reads a device without an end.
 
     with replacing(path) as stream: ...
+    with temporary_folder() as folder: ...
     with opened(path) as stream: ...            # a file, to seek in
     data = contents(path)                       # what is read once: `<(command)` will do
 
-While it is written a file is `.slim-<16 hex digits>.tmp` in the folder that it will stand in, locked by its writer. An exception
-removes it, and so does an end by SIGTERM or SIGHUP, which the command makes an exception. SIGKILL leaves it: the next one who
-writes to that folder sees that nobody holds its lock, and removes it.
+While it is written a file is `.slim-<16 hex digits>.tmp` in the folder that it will stand in, locked by its writer; a temporary
+folder has such a name, too. An exception removes it, and so does an end by SIGTERM or SIGHUP, which the command makes an exception.
+SIGKILL leaves it: the next one who writes beside it sees that nobody holds its lock, and removes it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import signal
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
 from typing import IO
@@ -121,14 +122,10 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
             raise
         return
     check_directory(path)
-    if target.parent not in _swept:
-        _swept.add(target.parent)
-        sweep(target.parent)
-    temporary = target.with_name(f".slim-{os.urandom(8).hex()}.tmp")
+    temporary = _temporary_in(target.parent)
     try:
         with open(temporary, "xb") as stream:
-            with suppress(OSError):                        # a file system without locks: sweep() leaves its files alone
-                fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            _lock(stream.fileno())
             yield stream
         os.replace(temporary, target)
     except BaseException as error:                         # also an interrupt: nobody else would remove the file
@@ -138,8 +135,41 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         raise
 
 
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder for this user alone, which vanishes with all that is in it when the block ends. Raises OSError."""
+    from tempfile import gettempdir  # a library that takes longer to import than this module
+    folder = _temporary_in(Path(gettempdir()))
+    with ExitStack() as stack:
+        stack.callback(_remove_folder, folder)
+        folder.mkdir(mode=0o700)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        stack.callback(os.close, descriptor)
+        _lock(descriptor)
+        yield folder
+
+
+def _temporary_in(folder: Path) -> Path:
+    """A new name for something temporary there. What others have left there goes, once in a process."""
+    if folder not in _swept:
+        _swept.add(folder)
+        sweep(folder)
+    return folder / f".slim-{os.urandom(8).hex()}.tmp"
+
+
+def _remove_folder(folder: str | os.PathLike[str]) -> None:
+    """With all that is in it, as far as it can be removed."""
+    from shutil import rmtree  # as tempfile above
+    rmtree(folder, ignore_errors=True)
+
+
+def _lock(descriptor: int) -> None:
+    with suppress(OSError):                                # a file system without locks: sweep() leaves its files alone
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+
 def sweep(folder: Path) -> None:
-    """Remove this user's temporary files from a folder whose writers are gone. What cannot be looked at or removed stays."""
+    """Remove from a folder this user's temporary files and folders whose writers are gone. What cannot be removed stays."""
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             if TEMPORARY.fullmatch(entry.name):
@@ -148,9 +178,13 @@ def sweep(folder: Path) -> None:
 
 
 def _remove_abandoned(entry: os.DirEntry[str]) -> None:
-    state = entry.stat(follow_symlinks=False)
-    if not entry.is_file(follow_symlinks=False) or state.st_uid != os.geteuid() or time.time() - state.st_mtime < YOUNG:
+    state, is_folder = entry.stat(follow_symlinks=False), entry.is_dir(follow_symlinks=False)
+    ours = (is_folder or entry.is_file(follow_symlinks=False)) and state.st_uid == os.geteuid()
+    if not ours or time.time() - state.st_mtime < YOUNG:
         return
-    with open(entry.path, "rb") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)          # raises OSError while the writer lives
-        os.unlink(entry.path)
+    descriptor = os.open(entry.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)      # raises OSError while the writer lives
+        (_remove_folder if is_folder else os.unlink)(entry.path)
+    finally:
+        os.close(descriptor)

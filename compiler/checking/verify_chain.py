@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -33,6 +32,7 @@ from compiler.running.generate import check_card, is_program
 from compiler.running.parameters import set_parameters
 from compiler.settings import Settings
 from emulator.machine import Machine
+from isa.files import temporary_folder
 from isa.preset import Preset, load_preset
 from isa.program import Program, ProgramError
 from isa.reference import ReferenceMachine
@@ -99,8 +99,8 @@ def checks(path: Path, settings: Settings = Settings(), *, program_file: Path | 
     tokens = continued(model, words, _count(count, compiled.memory.context))
     yield float_graph(model, tokens)
     yield quantised_graph(model, compiled, tokens, max(1, len(need_tokenizer(model).decode(tokens).encode())), progress)
-    with TemporaryDirectory(prefix="slimulator-") as folder:
-        program = Program.load(program_file) if program_file else compiled.build(Path(folder))
+    with temporary_folder() as folder:
+        program = Program.load(program_file) if program_file else compiled.build(folder)
         _same_shape(compiled, program, program_file)
         yield operations(compiled, program, tokens, make, progress, dump_to(dump, compiled.graph) if dump else None)
         yield engines(program, compiled.machine, tokens[:max(1, len(tokens) - 2)], 2, fast)

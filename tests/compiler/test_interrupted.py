@@ -1,11 +1,19 @@
-"""Ctrl-C in what runs a machine for somebody: it ends the work, whichever of its many runs it meets."""
+"""Ctrl-C in what runs a machine for somebody: it ends the work, whichever of its many runs it meets. And what SIGKILL leaves."""
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from build import built
+from children import SLIMULATOR, run
 from compiled_models import built
+from tiny import write_checkpoint
 
 from compiler.checking.evaluate import of_program
 from compiler.checking.verify import compare
@@ -39,6 +47,22 @@ def interrupted(engine: type[ReferenceMachine], at: int) -> type[ReferenceMachin
 def test_it_ends(work: Callable[..., object], at: int) -> None:
     with pytest.raises(KeyboardInterrupt):
         work(built(), interrupted(Machine, at))
+
+
+@pytest.mark.parametrize("command", ["compile", "verify"])
+def test_what_a_killed_one_leaves_goes_with_the_next(tmp_path: Path, command: str) -> None:
+    """Killed where its temporary files are there, as by a host that has no memory left."""
+    model, there = write_checkpoint(tmp_path), tmp_path / "tmp"
+    there.mkdir()
+    arguments = {"compile": ["-o", tmp_path / "m.elf"], "verify": ["--prompt", "ab", "--tokens", 2]}[command]
+    dies = "import os, sys, slimulator\nimport compiler.compile as c\nc.assemble = lambda *_, **__: os.kill(os.getpid(), 9)\n"
+    environment = os.environ | {"TMPDIR": str(there)}
+    done = run(sys.executable, "-c", f"{dies}slimulator.invoke(sys.argv[1:])", command, model, *arguments, env=environment)
+    left, = there.iterdir()
+    assert done.returncode == -signal.SIGKILL and list(left.iterdir())
+    os.utime(left, (time.time() - 3600,) * 2)
+    assert run(*SLIMULATOR, command, model, *arguments, env=environment).returncode == 0
+    assert not list(there.iterdir())
 
 
 def _loaded(made: tuple[object, object], make: type[ReferenceMachine]) -> ReferenceMachine:

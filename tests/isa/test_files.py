@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
-from children import SLIMULATOR, Child
+from children import SLIMULATOR, Child, run
 
 from isa import files
-from isa.files import replacing, sweep
+from isa.files import replacing, sweep, temporary_folder
 
 ROOT = Path(__file__).parents[2]
 LIMIT = 60              # seconds that a child may take
@@ -55,7 +55,7 @@ def test_only_what_is_ours_and_has_no_writer_is_swept(tmp_path: Path) -> None:
         path.write_bytes(b"x")
     os.mkfifo(fifo)
     link.symlink_to("notes")
-    (tmp_path / f".slim-{'4' * 16}.tmp").mkdir()
+    (tmp_path / f".slim-{'4' * 16}.tmp").mkdir()            # young, too
     for path in (left, fifo, *others):
         old(path)
     with replacing(tmp_path / "f") as stream:
@@ -83,6 +83,31 @@ def test_a_folder_is_swept_by_the_next_who_writes_there(tmp_path: Path, monkeypa
     with replacing(tmp_path / "f"):
         pass
     assert names(tmp_path) == ["f"]
+
+
+def test_a_temporary_folder_vanishes_and_a_killed_ones_is_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one with gigabytes in it: compiling and verifying are killed on the way."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    killed = ("import os\nfrom isa.files import temporary_folder\nwith temporary_folder() as folder:\n"
+              "    (folder / 'a').mkdir()\n    (folder / 'a' / 'weights').write_bytes(b'x')\n    os.kill(os.getpid(), 9)")
+    done = run(sys.executable, "-c", killed, env=os.environ | {"TMPDIR": str(tmp_path)})
+    left, = tmp_path.iterdir()
+    assert done.returncode == -signal.SIGKILL and (left / "a" / "weights").exists()
+    (tmp_path / "mine.tmp").mkdir()
+    for path in (left, tmp_path / "mine.tmp"):
+        old(path)
+    monkeypatch.setattr(files, "_swept", set())
+    with temporary_folder() as folder:
+        (folder / "f").write_bytes(b"x")
+        assert folder.stat().st_mode & 0o777 == 0o700
+        assert names(tmp_path) == sorted([folder.name, "mine.tmp"])
+        old(folder)
+        sweep(tmp_path)                                     # while somebody is at work in it
+        assert (folder / "f").exists()
+    assert names(tmp_path) == ["mine.tmp"]
+    with pytest.raises(ZeroDivisionError), temporary_folder() as folder:
+        (folder / "f").write_bytes(b"two" * (1 // 0))
+    assert names(tmp_path) == ["mine.tmp"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
