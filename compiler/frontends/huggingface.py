@@ -22,7 +22,7 @@ from compiler.frontends.hf_config import Quantisation, read_config
 from compiler.frontends.options import Options
 from compiler.frontends.shards import Stored, open_shards, read_json, refuse_dtype
 from compiler.model.model import LINEARS, Config, Model, check_shape, check_vocabulary, roles
-from compiler.model.tensors import F32, TERNARY, Codes, FloatTensor, Region, Tensor
+from compiler.model.tensors import F32, TERNARY, AbsmeanTensor, Codes, FloatTensor, Region, Tensor
 from compiler.model.tokenizer import JsonTokenizer, SentencePieceTokenizer, Tokenizer
 from isa.hints import nearest
 
@@ -194,33 +194,6 @@ class PackedTernary(Tensor):
                                  expected="0, 1 or 2", hint="the weights are damaged, or not BitNet's")
             values[start - first:end - first] = codes.astype(np.int8) - np.int8(1)
         return Codes(values, self._scale, cols, TERNARY)
-
-    def _rows(self, first: int, last: int) -> F32:
-        return self._codes(first, last).floats()
-
-
-@dataclass(frozen=True, kw_only=True)
-class AbsmeanTensor(Tensor):
-    """Floats that are ternary when used: codes rint(w / s) within -1..1 with s = mean |w| of the matrix, at least 1e-5.
-
-    Source: Ma et al., "The Era of 1-bit LLMs", arXiv:2402.17764, section 2; transformers, integrations/bitnet.py, WeightQuant.
-    """
-
-    floats: Tensor
-
-    @property
-    def file(self) -> Path:
-        return self.floats.file
-
-    @cached_property
-    def _inverse(self) -> np.float32:
-        """1 / s. The mean is taken in fp64."""
-        total = sum(float(np.abs(self.floats.rows(first, last)).sum(dtype=np.float64)) for first, last in self.blocks())
-        return np.float32(1) / max(np.float32(total / math.prod(self.shape)), np.float32(1e-5))
-
-    def _codes(self, first: int, last: int) -> Codes:
-        codes = np.clip(np.rint(self.floats.rows(first, last) * self._inverse), -1, 1).astype(np.int8)
-        return Codes(codes, np.full((1, 1), np.float32(1) / self._inverse, np.float32), self.matrix[1], TERNARY)
 
     def _rows(self, first: int, last: int) -> F32:
         return self._codes(first, last).floats()

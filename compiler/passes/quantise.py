@@ -5,7 +5,7 @@
 A matrix gets the format that is asked for. Where that holds the codes and scales that it has, it keeps them; else it is quantised
 from its values. What cannot be is refused: groups that are no whole ones, a pruned matrix in binary.
 
-Scales are those of least squared error for ternary codes (scales.py; `t2:absmean` is BitNet's, arXiv 2402.17764, equation 1-3),
+Scales are those of least squared error for ternary codes (scales.py; `t2:absmean` is BitNet's, AbsmeanTensor in tensors.py),
 mean magnitude for binary ones (XNOR-Net, arXiv 1603.05279, section 3.1: least squares too), absmax / largest code for integers;
 codes are rounded half to even. Codebooks are scaled as int8, and each matrix gets the one that fits it best (codebook.py). Zeros
 stay zero.
@@ -26,7 +26,7 @@ from compiler.formats.recipe import ABSMEAN, CODE_FORMATS, CODEBOOKS, FLOAT_FORM
 from compiler.formats.scales import Magnitudes
 from compiler.graph import Body, Graph, Op, Value, build, check, role_of
 from compiler.model.model import Model, layer_roles
-from compiler.model.tensors import F32, Codes, Tensor
+from compiler.model.tensors import F32, AbsmeanTensor, Codes, Tensor
 from isa import arithmetic as exact
 
 LEVELS: dict[str, tuple[int, ...]] = {name: (-1, 1) if name == "b1" else tuple(range(-most, most + 1))
@@ -62,13 +62,11 @@ class RoundedTensor(Tensor):
 class QuantisedTensor(Tensor):
     """A matrix rounded to integer codes with scales.
 
-    group    columns that share a scale; 0: the whole tensor does
-    absmean  ternary scales are BitNet's
+    group  columns that share a scale; 0: the whole tensor does
     """
 
     source: Tensor | None = None
     group: int = 0
-    absmean: bool = False
 
     @property
     def file(self) -> Path:
@@ -87,19 +85,15 @@ class QuantisedTensor(Tensor):
     @cached_property
     def _tensor_scale(self) -> np.float32:
         found = self._magnitudes
-        if self._by_mean:
+        if self.format == "b1":
             return found.mean
         return found.best if self.format in TERNARY else found.most / np.float32(CODE_FORMATS[self.format][0])
 
-    @property
-    def _by_mean(self) -> bool:
-        return self.format == "b1" or self.absmean
-
     def _group_scales(self, magnitudes: F32) -> F32:
         """(rows, groups, group) -> (rows, groups)."""
-        if self.format in TERNARY and not self.absmean:
+        if self.format in TERNARY:
             return scales.best(magnitudes)
-        found: F32 = (magnitudes.mean(axis=2, dtype=np.float64).astype(np.float32) if self._by_mean
+        found: F32 = (magnitudes.mean(axis=2, dtype=np.float64).astype(np.float32) if self.format == "b1"
                       else magnitudes.max(axis=2) / np.float32(CODE_FORMATS[self.format][0]))
         return found
 
@@ -274,8 +268,10 @@ def _converted(tensor: Tensor, role: str, form: WeightFormat) -> Tensor:
     if tensor.levels and _holds(form, tensor):
         kept = RestoredTensor(tensor.name, tensor.shape, form.name, tensor.levels, source=tensor, group=group if form.group else 0)
         return tensor if storage(tensor) == storage(kept) else kept
-    return QuantisedTensor(tensor.name, tensor.shape, form.name, LEVELS.get(form.name, ()), source=tensor, group=group,
-                           absmean=form.group == ABSMEAN).fitted()
+    levels = LEVELS.get(form.name, ())
+    if form.group == ABSMEAN:
+        return AbsmeanTensor(tensor.name, tensor.shape, form.name, levels, floats=tensor)
+    return QuantisedTensor(tensor.name, tensor.shape, form.name, levels, source=tensor, group=group).fitted()
 
 
 def _holds(form: WeightFormat, tensor: Tensor) -> bool:

@@ -48,6 +48,16 @@ def test_ternary_by_the_mean_magnitude(text: str) -> None:
     assert set(np.unique(codes.values)) == {-1, 0, 1}
 
 
+@pytest.mark.parametrize("size", [1.0, 1e-6, 0.0])
+def test_it_is_the_rule_of_bitnets_own_checkpoints(size: float) -> None:
+    """As transformers' WeightQuant has it: the reciprocal of the mean, which is at least 1e-5; bit by bit."""
+    values = (np.random.default_rng(2).standard_normal((64, 48)) * size).astype(np.float32)
+    codes = _converted(ArrayTensor("m", values.shape, "f32", values=values), "m", parse_format("t2:absmean")).codes()
+    inverse = np.float32(1) / np.maximum(np.float32(np.abs(values).mean(dtype=np.float64)), np.float32(1e-5))
+    assert (codes.values == np.clip(np.rint(values * inverse), -1, 1)).all() and codes.scales == 1 / inverse
+    assert codes.values.any() == (size == 1)
+
+
 def pruned(values: np.ndarray, how: str) -> np.ndarray:
     """70 % zeros: the smallest, any, or whole rows."""
     magnitudes, rng = np.abs(values), np.random.default_rng(1)

@@ -16,10 +16,9 @@ from transformers_models import LLAMA, SHORT, SIZES, TOKENS, make, our_logits, t
 from compiler.checking.against_transformers import TOLERANCE, Comparison
 from compiler.checking.verify_chain import float_graph
 from compiler.frontends import load
-from compiler.frontends.huggingface import AbsmeanTensor
 from compiler.graph import Executor
 from compiler.model.model import Model, Rope
-from compiler.model.tensors import TERNARY
+from compiler.model.tensors import TERNARY, AbsmeanTensor
 from tests.oracle.test_transformers import MODES, save_bitnet
 
 
