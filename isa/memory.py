@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from isa import pages
+from isa.host import most_address_space
 from isa.image import Chunk, FileSlice, Image, ProgramError, Section
 from isa.pages import Bytes as Bytes
 from isa.preset import Preset, PresetError, Problem, Region
@@ -35,7 +36,7 @@ class Memory:
         try:
             return pages.zeros(region.size)
         except (OSError, OverflowError) as error:
-            whole, limit = sum(r.size for r in self.regions if r.writable), pages.most_address_space()
+            whole, limit = sum(r.size for r in self.regions if r.writable), most_address_space()
             raise PresetError("", [Problem(
                 f"machine {self.preset.name}, region.{region.name}.size",
                 f"{region.size:,} bytes of address space are not to be had: {getattr(error, 'strerror', None) or error}",

@@ -38,16 +38,6 @@ def zeros(size: int) -> Bytes:
     return np.frombuffer(memory, np.uint8)
 
 
-def most_address_space() -> int:
-    """Bytes that this process may reserve in all, 0 where there is no limit."""
-    try:
-        import resource
-    except ImportError:
-        return 0
-    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-    return 0 if limit == resource.RLIM_INFINITY else limit
-
-
 def sparse(target: Bytes) -> None:
     """Have a part of an array that `zeros` made take small pages only: a program that asked for these zeros may touch few of them.
 

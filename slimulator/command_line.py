@@ -18,6 +18,7 @@ from typing import Any
 import click
 
 from isa.files import Ended, end_cleanly
+from isa.host import most_address_space
 from slimulator.commands.assemble import assemble_file, disassemble_file
 from slimulator.commands.cache import cache
 from slimulator.commands.compile import compile_program
@@ -27,6 +28,11 @@ from slimulator.commands.models import COMMANDS as OF_MODELS
 from slimulator.commands.run import run_program
 from slimulator.commands.shared import abandon
 from slimulator.version import VERSION
+
+ENOUGH = 1 << 30        # bytes of address space in which kernels are compiled
+_PACKAGES = frozenset(("asm", "compiler", "emulator", "isa", "slimulator"))
+
+
 
 
 def run() -> None:
@@ -116,18 +122,36 @@ def _invoke(arguments: Sequence[str]) -> int:
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
         return 130
-    except OSError as error:
+    except Exception as error:
+        return _failed(error)
+
+
+def _failed(error: Exception) -> int:
+    """Say what a user's input, the system or a limit of memory has caused; raise what is our own mistake. The exit status."""
+    if message := _too_little_space(error):
+        pass
+    elif isinstance(error, OSError):
         if error.filename == "stdout" or isinstance(error, BrokenPipeError):
             abandon(sys.stdout)
-        if not isinstance(error, BrokenPipeError):                          # nobody reads: not worth a word
-            click.echo(_shown(f"{error.filename or 'slimulator'}: error: {error.strerror or error}"), err=True)
-        return 1
-    except Exception as error:
+        if isinstance(error, BrokenPipeError):                              # nobody reads: not worth a word
+            return 1
+        message = f"{error.filename or 'slimulator'}: error: {error.strerror or error}"
+    else:
         message = _mistake(error)
-        if message is None:
-            raise
-        click.echo(_shown(message), err=True)
-        return 1
+    if message is None:
+        raise error
+    click.echo(_shown(message), err=True)
+    return 1
+
+
+def _too_little_space(error: Exception) -> str | None:
+    """What to say of an error of a library in too little address space, which each meets in its own way; None for others."""
+    limit = most_address_space()
+    of_library = type(error).__module__.partition(".")[0] not in _PACKAGES
+    if not 0 < limit < ENOUGH or not of_library or (isinstance(error, OSError) and error.errno is not None):
+        return None
+    return (f"error: out of address space ({type(error).__name__}): `ulimit -v` allows {limit:,} bytes; expected {ENOUGH:,} or "
+            "more, in which kernels are compiled\nhint: raise `ulimit -v`, or try --engine reference, which compiles nothing")
 
 
 def _shown(message: str) -> str:

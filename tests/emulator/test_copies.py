@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import multiprocessing
+import os
 import pickle
 import subprocess
 import sys
@@ -122,6 +123,19 @@ def _finished(machine: ReferenceMachine) -> tuple[int, list[int]]:
 def test_a_machine_runs_in_another_process():
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         assert pool.apply_async(_finished, (started(ReferenceMachine),)).get(timeout=120) == (11, [1, 2, 3, 4])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs ulimit -v")
+@pytest.mark.parametrize("kilobytes", [280_000, 340_000, 400_000])
+def test_too_little_address_space_for_the_compiler_is_one_message(tmp_path, kilobytes):
+    """A library is not found, a module not mapped, memory is out: each in another place and in other words."""
+    asm.assemble("_start: li a7, 93\n li a0, 0\n ecall\n").save(tmp_path / "p.elf")
+    done = subprocess.run(["bash", "-c", f'ulimit -v {kilobytes}; exec "$@"', "bash", sys.executable, "-m", "slimulator", "run",
+                           tmp_path / "p.elf", "--quiet"], env=os.environ | {"XDG_CACHE_HOME": str(tmp_path)},
+                          cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=120)
+    message, hint = done.stderr.splitlines()
+    assert done.returncode == 1 and hint.startswith("hint: raise `ulimit -v`")
+    assert f"{kilobytes * 1024:,}" in message and message.startswith(("error: out of address space (", "error: machine slim"))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs ulimit -v")
