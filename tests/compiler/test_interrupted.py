@@ -10,10 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from build import built
 from children import SLIMULATOR, run
 from compiled_models import built
-from tiny import write_checkpoint
+from tiny_checkpoint import write_checkpoint
 
 from compiler.checking.evaluate import of_program
 from compiler.checking.verify import compare
