@@ -43,7 +43,7 @@ def test_a_symbol_set_from_a_distance_that_the_layout_finds(tmp_path: Path) -> N
     """GNU as takes 0 for it where another symbol is set from it, and has our value where the distance is written out."""
     source = "a: nop\n.balign 64\nb: nop\n.set size, b - a\n.set last, size - 4\n.set written, (b - a) - 4\n"
     program = assemble(source)
-    ours, theirs = (image.symbols for image in (compare.our_image(program), compare.gnu_image(source, program, tmp_path)))
+    ours, theirs = (image.symbols for image in (gnu_images.our_image(program), gnu_images.gnu_image(source, program, tmp_path)))
     assert ours["last"] == ours["written"] == theirs["written"] == 60 and ours["size"] == theirs["size"] == 64
     assert theirs["last"] == (1 << 64) - 4
 
