@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import inspect
-import re
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -160,14 +159,11 @@ def traps(row: Row) -> list[Cause]:
     """Traps that the instruction itself may raise, in order of cause: those of its memory operands, and those that its
     meaning mentions."""
     access = "".join(operand.access for operand in row.operands)
-    aligned = any(_WIDE.match(operand.shape) for operand in row.operands)
+    aligned = any(operand.access and operand.layout.align > 1 for operand in row.operands)
     possible = {Cause[name] for name in mentions(row).causes} - {Cause.MISALIGNED_OPERAND}
     possible |= {cause for cause, applies in ((Cause.LOAD_ACCESS, "<" in access), (Cause.STORE_ACCESS, ">" in access),
                                               (Cause.PORT, access), (Cause.MISALIGNED_OPERAND, aligned)) if applies}
     return sorted(possible)
-
-
-_WIDE = re.compile(r"(bf|f|i|u)(16|32|64)\b")       # shapes of elements wider than a byte
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from isa.formats import FIELDS, FORMATS, Field, Format
+from isa.shapes import Shape, parse_shape
 
 Meaning = Callable[..., int | None]
 
@@ -40,7 +41,7 @@ class Operand:
     """One operand of a row.
 
     `name` is the meaning's parameter, `field` where it is encoded, `role` what it is. For an ADDRESS operand `access`
-    is "<" (memory read), ">" (written) or "<>" (both), and `shape` says what lies there, e.g. `f32[n]`.
+    is "<" (memory read), ">" (written) or "<>" (both), and `shape` says what lies there, e.g. `f32[n]` (isa/shapes.py).
     """
 
     name: str
@@ -48,6 +49,11 @@ class Operand:
     role: str
     access: str = ""
     shape: str = ""
+
+    @cached_property
+    def layout(self) -> Shape:
+        """What lies at the address, of an ADDRESS operand."""
+        return parse_shape(self.shape)
 
     @property
     def is_register(self) -> bool:
@@ -110,8 +116,18 @@ class Row:
     @cached_property
     def lengths(self) -> tuple[str, ...]:
         """Operands that say how much memory another operand covers: those that a shape mentions."""
-        words = {word for operand in self.operands for word in re.findall(r"\w+", operand.shape.partition("[")[2])}
-        return tuple(operand.name for operand in self.operands if operand.role == VALUE and operand.name in words)
+        names = {name for operand in self.operands if operand.access for name in operand.layout.names}
+        return tuple(operand.name for operand in self.operands if operand.role == VALUE and operand.name in names)
+
+    @cached_property
+    def plain(self) -> tuple[Operand, ...]:
+        """The addresses whose bytes follow from the row: each dimension is a number or one of `lengths`.
+
+        They are checked by the row alone (isa/operand_checks.py), and a kernel gets them translated (emulator/kernel.py). What
+        CSRs, strides or the unit's state take part in is left to the meaning and to the kernel.
+        """
+        return tuple(operand for operand in self.operands
+                     if operand.access and all(dim in self.lengths or dim.isdecimal() for dim in operand.layout.dims))
 
     @cached_property
     def is_xslim(self) -> bool:

@@ -47,6 +47,19 @@ give the same counts on every engine. Cycles and joules are estimates and not am
 A trap is precise: registers, memory and counters are as if the instruction had not started, except that
 core.traps counts it. With mtvec = 0 it ends the run and is reported with pc, source line, operands and reason; otherwise the
 handler runs.""",
+    "trap_order": """
+An Xslim instruction raises one trap: the first that applies. Every instruction checks in this order.
+
+1. The unit: ILLEGAL_INSTRUCTION where the machine does not have it.
+2. The length operands, in operand order: CAPACITY for one beyond 2**28. Lengths are the operands that a shape names: n in f32[n].
+3. The memory operands whose shape is made of numbers and length operands alone: all that are read, in operand order, then all that
+are written. Of each operand: first its alignment, MISALIGNED_OPERAND; then whether it lies in one region, LOAD_ACCESS or
+STORE_ACCESS; then whether the unit has a port there, PORT; then whether the region has these bytes, LOAD_ACCESS or STORE_ACCESS:
+flash has those of the program's sections, to be read alone, and mmio has its registers.
+4. What the instruction itself asks of its operands, CSRs and state, and with them the other memory operands: those whose shape
+names a CSR or state, as W in f32[rows,cols]. The order is that of the Python text in the instruction's entry.
+
+An operand of no bytes is not checked: a length of 0 never traps for an address.""",
     "formats": """
 Xslim uses R and R4 only, in the opcodes custom-0 (0x0B) to custom-3 (0x7B), so that GNU as can write any of its
 instructions with `.insn r` and `.insn r4`.""",
@@ -240,7 +253,9 @@ def _trap_data(cause: Cause) -> dict[str, Any]:
 def _traps() -> Answer:
     return Answer([Heading(1, "Traps"),
                    Paragraph(TEXT["traps"]),
-                   _trap_table(Cause)], [_trap_data(cause) for cause in Cause])
+                   _trap_table(Cause),
+                   Heading(2, "Order of checks"),
+                   *_text(TEXT["trap_order"])], [_trap_data(cause) for cause in Cause])
 
 
 def _named(name: str) -> Answer | None:
@@ -256,7 +271,7 @@ def _named(name: str) -> Answer | None:
         name = name.upper()
     elif name in numbers.FORMATS:
         fmt, data = numbers.FORMATS[name], _number_data(name)
-        users = [row.mnemonic for row in rows() if any(operand.shape.startswith(f"{name}[") for operand in row.operands)]
+        users = [row.mnemonic for row in rows() if any(operand.access and operand.layout.form == name for operand in row.operands)]
         return Answer([*_number_blocks(fmt, 1), Paragraph(f"Operands of: {', '.join(users) or 'no instruction'}.")], data)
     else:
         return None

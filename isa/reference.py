@@ -22,8 +22,9 @@ import numpy.typing as npt
 from isa.counters import COUNTERS, Counters
 from isa.csrs import BY_ADDRESS, MSTATUS_MIE, MSTATUS_MPIE
 from isa.exclusive import Work, exclusive
-from isa.instruction import LONGEST, Row, decode
+from isa.instruction import Row, decode
 from isa.memory import Bytes
+from isa.operand_checks import check_operands
 from isa.preset import Preset, load_preset
 from isa.program import Program, ProgramError, place_text
 from isa.registers import ABI_NAMES
@@ -412,10 +413,7 @@ class ReferenceMachine(Vocabulary):
         values: dict[str, Any] = {
             operand.name: self.x[self.fields[operand.name]] if operand.is_register else self.fields[operand.name]
             for operand in row.operands if operand is not row.result}
-        for name in row.lengths:
-            if values[name] > LONGEST:
-                raise Trap(Cause.CAPACITY, values[name],
-                           f"{name} is {values[name]:#x}; expected at most {LONGEST:#x}: is it an address?")
+        check_operands(self, row, values)
         self.operands = values
         result = row.meaning(self, **values)
         if row.result is not None and result is not None and self.fields[row.result.name]:

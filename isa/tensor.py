@@ -1,31 +1,21 @@
-"""Tensors in memory, named as people write them: "f32[4,16]" is four rows of sixteen fp32 values.
-
-A format is one of isa/numbers.py or a plain NumPy type (i16, u64, f64 ...). The last number is the columns of a row; as
-everywhere, each row of a packed format starts on a byte. Without brackets it is one value.
-"""
+"""Tensors in memory, named as people write them: "f32[4,16]" is four rows of sixteen fp32 values (isa/shapes.py)."""
 
 from __future__ import annotations
 
 import math
-import re
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import numpy.typing as npt
 
 from isa.hints import nearest
 from isa.numbers import FORMATS
+from isa.shapes import PLAIN, Shape, ShapeError, parse_shape
 from isa.traps import Trap
 
 if TYPE_CHECKING:
     from isa.vocabulary import Vocabulary
 
-# What NumPy reads as it stands: a view of memory, no copy.
-PLAIN = {name: f"<{kind}{size}" for kind, sizes in (("i", (1, 2, 4, 8)), ("u", (1, 2, 4, 8)), ("f", (2, 4, 8)))
-         for size in sizes for name in (f"{kind}{8 * size}",)}
 NAMES = (*PLAIN, *(name for name in FORMATS if name not in PLAIN))
-
-_TENSOR = re.compile(r"\s*(\w+)\s*(?:\[([^\[\]]*)\])?\s*")
 
 
 class TensorError(ValueError):
@@ -34,18 +24,18 @@ class TensorError(ValueError):
 
 def parse_tensor(text: str) -> tuple[str, tuple[int, ...]]:
     """(format name, shape) of "f32[4,16]"; the shape of "u64", without brackets, is (). Raises TensorError."""
-    match = _TENSOR.fullmatch(text)
-    if match is None:
-        raise TensorError(f"{text!r} is no tensor; expected a format and a shape, e.g. f32[4,16]")
-    name, inside = match[1], match[2]
+    try:
+        parsed = parse_shape(text)
+    except ShapeError as error:
+        raise TensorError(str(error)) from None
+    name, shape = parsed.form, list[int]()
     if name not in NAMES:
         raise TensorError(f"{text!r}: unknown format {name!r}; {nearest(name, NAMES) or 'formats are ' + ', '.join(NAMES)}")
-    shape = []
-    for part in [] if inside is None else inside.split(","):
+    for part in parsed.dims:
         try:
             shape.append(int(part, 0))
         except ValueError:
-            raise TensorError(f"{text!r}: {part.strip()!r} is no number of elements; "
+            raise TensorError(f"{text!r}: {part!r} is no number of elements; "
                               f"expected e.g. {name}[16] or {name}[4,16]") from None
         if shape[-1] < 1:
             raise TensorError(f"{text!r}: {shape[-1]} elements; expected 1 or more")
@@ -54,8 +44,7 @@ def parse_tensor(text: str) -> tuple[str, tuple[int, ...]]:
 
 def tensor_bytes(name: str, shape: tuple[int, ...]) -> int:
     """Bytes of memory that a tensor covers."""
-    *rows, cols = shape or (1,)
-    return math.prod(rows) * (np.dtype(PLAIN[name]).itemsize * cols if name in PLAIN else FORMATS[name].row_bytes(cols))
+    return Shape(name, tuple(map(str, shape))).size({})
 
 
 def read_tensor(machine: Vocabulary, address: int, text: str) -> npt.NDArray[Any]:
@@ -71,6 +60,6 @@ def read_tensor(machine: Vocabulary, address: int, text: str) -> npt.NDArray[Any
     except Trap as trap:
         raise TensorError(f"{text.strip()} at {address:#x}: {trap.detail}") from None
     if name in PLAIN:
-        return data.view(PLAIN[name]).reshape(shape)
+        return data.view(f"<{name[0]}{PLAIN[name]}").reshape(shape)
     *rows, cols = shape or (1,)
     return FORMATS[name].unpack(data.reshape(math.prod(rows), -1), cols).reshape(shape)

@@ -323,11 +323,12 @@ def test_codebook_clears_what_it_does_not_set(kind, dtype, n):
 
 
 @pytest.mark.parametrize("kind", ["i8", "f32"])
-@pytest.mark.parametrize("n", [0, 3, 5, 17, 256, 1 << 28])
+@pytest.mark.parametrize("n", [0, 3, 5, 17, 256])
 def test_codebooks_have_4_8_or_16_entries(kind, n):
     bench = Bench()
     reason = refused(Cause.ILLEGAL_OPERAND, bench, f"lut.codebook.{kind}", table=bench.free, n=n)
     assert reason == f"a codebook of {n} values; expected 4, 8 or 16"
+    refused(Cause.LOAD_ACCESS, bench, f"lut.codebook.{kind}", table=bench.free, n=1 << 28)      # the table is looked at first
 
 
 @pytest.mark.parametrize("name", ["c2", "c3", "c4"])
@@ -475,9 +476,8 @@ def test_a_byte_has_eight_planes():
 
 @pytest.mark.parametrize("mnemonic", ["lut.decode.c4", "lut.plane"])
 def test_impossible_lengths(mnemonic):
-    bench = Bench()
-    cause = Cause.STORE_ACCESS if "decode" in mnemonic else Cause.LOAD_ACCESS
-    refused(cause, bench, mnemonic, **operands_of(bench, mnemonic, n=1 << 28, bit=0))
+    bench = Bench()                                     # what is read is looked at before what is written
+    refused(Cause.LOAD_ACCESS, bench, mnemonic, **operands_of(bench, mnemonic, n=1 << 28, bit=0))
     reason = refused(Cause.CAPACITY, bench, mnemonic, **operands_of(bench, mnemonic, n=(1 << 28) + 1, bit=0))
     assert reason == "n is 0x10000001; expected at most 0x10000000: is it an address?"
 
