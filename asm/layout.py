@@ -13,7 +13,8 @@ from asm.expressions import Lookup, Unresolved, evaluate, number
 from asm.fragments import Align, AssemblySection, Data, FilePart, Fragment
 from asm.source import Site
 from asm.symbols import SymbolTable
-from isa.preset import Preset, Region
+from isa.preset import Preset
+from isa.regions import DRAM, FLASH, HBM, SRAM, Region
 
 PAGE = 4096                 # program segments are mapped in units of this
 MAPPED = 1 << 16            # a section of this size or more begins on a page, so that it can be mapped by itself
@@ -23,19 +24,19 @@ PASSES, PASSES_LEAST, VISITS = 1000, 32, 5_000_000      # the most passes; fewer
 
 # (prefix, region, flags, nobits): what a section is by its name. The first that fits counts; others are data in DRAM.
 KINDS: tuple[tuple[str, str, str, bool], ...] = (
-    (".text",   "dram",  "ax", False),
-    (".rodata", "dram",  "a",  False),
-    (".data",   "dram",  "aw", False),
-    (".bss",    "dram",  "aw", True),
-    (".sbss",   "dram",  "aw", True),
-    (".sram",   "sram",  "aw", False),
-    (".flash",  "flash", "a",  False),
-    (".hbm",    "hbm",   "aw", False),
+    (".text",   DRAM,  "ax", False),
+    (".rodata", DRAM,  "a",  False),
+    (".data",   DRAM,  "aw", False),
+    (".bss",    DRAM,  "aw", True),
+    (".sbss",   DRAM,  "aw", True),
+    (".sram",   SRAM,  "aw", False),
+    (".flash",  FLASH, "a",  False),
+    (".hbm",    HBM,   "aw", False),
     (".comment", "",     "",   False),
     (".note",   "",      "",   False),
     (".riscv.attributes", "", "", False),
 )
-_OTHER = ("", "dram", "aw", False)
+_OTHER = ("", DRAM, "aw", False)
 
 
 def kind_of(name: str) -> tuple[str, str, str, bool]:
@@ -68,7 +69,7 @@ def lay_out(sections: Iterable[AssemblySection], machine: Preset, symbols: Symbo
     sections, lookup = list(sections), symbols.value
     for section in sections:
         section.laid_out = True
-        section.nobits |= not section.has_contents and kind_of(section.name)[1] == "sram"
+        section.nobits |= not section.has_contents and kind_of(section.name)[1] == SRAM
     settled = False
     fragments = sum(len(section.fragments) for section in sections)
     for count in range(min(PASSES, max(PASSES_LEAST, VISITS // max(1, fragments)))):
@@ -230,7 +231,7 @@ def _outside(section: AssemblySection, machine: Preset) -> str:
         return f"section {section.name} needs region {wanted}, which machine {machine.name} does not have"
     if region is None:
         return f"section {section.name} is placed at {section.address:#x}, where there is no memory"
-    if region.name == "mmio":
+    if region.is_devices:
         return f"section {section.name} is placed at {section.address:#x}, where devices have their registers"
     if section.address + section.size > region.end:
         return (f"section {section.name} does not fit region {region.name}: it ends at {section.address + section.size:#x}, "

@@ -41,6 +41,7 @@ from isa.files import check_directory, replacing
 from isa.hints import nearest
 from isa.preset import Preset, load_preset
 from isa.program import FileSlice, Program
+from isa.regions import SRAM
 
 EMBEDDING_FORMATS = ("f32", "f16", "bf16", "i8")
 ACTIVATIONS = ("i8", "f32")
@@ -184,7 +185,7 @@ class Compiled:
             (target.weights.region, self.layout.size, f"weights: {'' if ' in ' in kinds else 'matrices in '}{kinds}"),
             (target.caches.region, memory.cache_bytes, f"keys and values of {self.model.config.layers} layers, {memory.context} "
              f"positions, in {self.graph.values['keys'].format}"))
-        rows.append(("sram", memory.scratchpad_bytes, f"activations, of {self.machine.region('sram').size:,}"
+        rows.append((SRAM, memory.scratchpad_bytes, f"activations, of {self.machine.region(SRAM).size:,}"
                      + (f"; two buffers of {memory.buffer_bytes:,} among them" if memory.buffer_bytes else "")))
         if self.int8_activations:
             instead = " (--activations f32: products in fp32)" if self.could_decode else ""

@@ -34,9 +34,10 @@ from isa.counters import COUNTERS
 from isa.csrs import CSRS
 from isa.exclusive import exclusive
 from isa.instruction import find
-from isa.preset import Preset, Region
+from isa.preset import Preset
 from isa.program import Program
 from isa.reference import Hook, ReferenceMachine, TrapReport, Where
+from isa.regions import DRAM, Region
 from isa.services import Host
 
 SLICE = 20_000_000          # instructions between two looks at requests to stop: about 0.1 s; kernels look before each operation
@@ -137,8 +138,8 @@ class Machine(ReferenceMachine):
             read, write = (counter.slot if counter else context.SINK for counter in counters)
             return [base, len(view), view.ctypes.data, int(region.writable), ports, read, write, int(not region.writable)]
 
-        rows = [span(region, base, view) for region, base, view in self.memory.spans() if region.name != "mmio"]
-        dram = self.preset.region("dram").base
+        rows = [span(region, base, view) for region, base, view in self.memory.spans() if not region.is_devices]
+        dram = self.preset.region(DRAM).base
         rows.sort(key=lambda row: row[0] != dram)
         self._spans = np.array(rows, np.int64).reshape(-1, SPAN_WORDS)
         self._block[context.SPANS] = self._spans.ctypes.data
@@ -165,7 +166,7 @@ class Machine(ReferenceMachine):
     def _span(self, address: int) -> tuple[int, int] | None:
         """(start, end) of the memory around the instruction at `address`, None where nothing can be executed."""
         for region, base, view in self.memory.spans():
-            if region.name != "mmio" and base <= address and address + 4 <= base + len(view):
+            if not region.is_devices and base <= address and address + 4 <= base + len(view):
                 return base, base + len(view)
         return None
 

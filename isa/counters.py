@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from isa.hints import unknown
+from isa.regions import REGIONS
 from isa.unit import Counter
 from isa.units import UNITS
 
@@ -28,15 +29,9 @@ CORE: tuple[Counter, ...] = (
 
 # Bytes that loads, stores and unit operands move. Instruction fetches are not counted.
 REGION: tuple[Counter, ...] = (
-    Counter("sram.bytes_read",     8, "bytes", "bytes read from the scratchpad"),
-    Counter("sram.bytes_written",  9, "bytes", "bytes written to the scratchpad"),
-    Counter("dram.bytes_read",    10, "bytes", "bytes read from DRAM"),
-    Counter("dram.bytes_written", 11, "bytes", "bytes written to DRAM"),
-    Counter("flash.bytes_read",   12, "bytes", "bytes read from flash"),
-    Counter("hbm.bytes_read",     13, "bytes", "bytes read from HBM through its linear addresses"),
-    Counter("hbm.bytes_written",  14, "bytes", "bytes written to HBM through its linear addresses"),
-    Counter("mmio.bytes_read",    15, "bytes", "bytes read from device registers"),
-    Counter("mmio.bytes_written", 16, "bytes", "bytes written to device registers"),
+    *(Counter(f"{kind.name}.bytes_read", kind.read, "bytes", f"bytes read from {kind.called}") for kind in REGIONS.values()),
+    *(Counter(f"{kind.name}.bytes_written", kind.written, "bytes", f"bytes written to {kind.called}")
+      for kind in REGIONS.values() if kind.written is not None),
 )
 
 TOKENS: tuple[Counter, ...] = (

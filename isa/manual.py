@@ -24,7 +24,8 @@ from isa.document import Block, Code, Heading, Paragraph, Table, markdown
 from isa.entry import as_json, counters, csrs, entry, families, family_name, traps
 from isa.formats import FORMATS
 from isa.instruction import TABLE, Row, rows
-from isa.preset import REGIONS, Preset, Sourced, load_preset, preset_names
+from isa.preset import Preset, Sourced, load_preset, preset_names
+from isa.regions import REGIONS
 from isa.search import MOST, Entry, search
 from isa.traps import MEANING, Cause
 from isa.unit import Unit
@@ -306,7 +307,7 @@ def _registers() -> Answer:
 def _memory() -> Answer:
     machines = [load_preset(name) for name in preset_names()]
     table = [(region.name, machine.name, f"{region.base:#x}", f"{region.size:#x}", " ".join(sorted(region.ports)),
-              REGIONS[region.name]) for machine in machines for region in machine.regions]
+              REGIONS[region.name].text) for machine in machines for region in machine.regions]
     return Answer([Heading(1, "Memory map"),
                    Paragraph(TEXT["memory"]),
                    Table(("region", "machine", "base", "size", "ports", "is"), table)],

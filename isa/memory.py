@@ -13,9 +13,10 @@ import numpy as np
 
 from isa import pages
 from isa.host import most_address_space
-from isa.image import Chunk, FileSlice, Image, ProgramError, Section
 from isa.pages import Bytes as Bytes
-from isa.preset import Preset, PresetError, Problem, Region
+from isa.preset import Preset, PresetError, Problem
+from isa.program_file import Chunk, FileSlice, ProgramError, ProgramFile, Section
+from isa.regions import Region
 from isa.services import DEVICE_BYTES
 from isa.traps import Cause, Trap
 
@@ -26,7 +27,7 @@ class Memory:
     def __init__(self, preset: Preset) -> None:
         """Raises PresetError where the host has no address space for the regions (about 48 GiB for machine slim)."""
         self.preset = preset            # behind the registers of its devices mmio holds nothing
-        self.regions = tuple(replace(r, size=DEVICE_BYTES) if r.name == "mmio" else r for r in preset.regions)
+        self.regions = tuple(replace(r, size=DEVICE_BYTES) if r.is_devices else r for r in preset.regions)
         self._bytes: dict[str, Bytes] = {
             region.name: self._reserved(region) for region in self.regions if region.writable}
         self._mapped: list[tuple[int, Bytes]] = []          # (address, contents) of read-only sections
@@ -43,7 +44,7 @@ class Memory:
                 f"room for {whole:,}, all regions that can be written" + (f"; `ulimit -v` allows {limit:,}" if limit else ""),
                 "raise `ulimit -v`, or choose a machine with smaller regions; memory is taken for what is touched")]) from None
 
-    def load(self, program: Image) -> None:
+    def load(self, program: ProgramFile) -> None:
         """Place every section, instead of those in flash placed before. Memory outside of sections stays as it is.
 
         Raises ProgramError for a section outside the regions, before anything is placed, and for a file that has become shorter.
@@ -57,7 +58,7 @@ class Memory:
                 raise ProgramError(f"section {section.name} at {section.address:#x}..{section.end:#x} lies in no region of "
                                    f"machine {self.preset.name}", path=program.path,
                                    hint="`slimulator machines NAME` prints the regions; choose a machine that has the room")
-            if region.name == "mmio":
+            if region.is_devices:
                 raise ProgramError(f"section {section.name} at {section.address:#x} lies in device registers", path=program.path,
                                    hint="a symbol names a register, and takes no section: tohost = 0x2000000")
             places.append((section, region))

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from isa.image import FileSlice, ProgramError
+from isa.program_file import FileSlice, ProgramError
 
 Bytes = npt.NDArray[np.uint8]
 

@@ -33,19 +33,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidato
 
 from isa.files import text_of
 from isa.hints import nearest
+from isa.regions import DRAM, FLASH, HBM, MMIO, REGIONS, Region
 from isa.services import DEVICE_BYTES
 from isa.text import printable, shortened
 from isa.units import UNITS
 from isa.units.pim.banks import COLUMN_BYTES, MappingError, Organisation
-
-REGIONS = {
-    "mmio":  "tohost, fromhost, console",
-    "sram":  "on-chip scratchpad: operands of the units",
-    "dram":  "program, data, KV cache",
-    "flash": "read-only, read in pages; mapped from the program file",
-    "hbm":   "HBM banks, seen linearly by loads and stores",
-}
-"""Every region that a machine may have. The ISA counts bytes per region, so the names are fixed."""
 
 CORE_UNITS = ("rv64i", "rv64m", "zicsr")
 """Units that every machine has: the control core. Their memory accesses go through the port "core"."""
@@ -164,22 +156,6 @@ class PresetFile(_Table):
 
 
 @dataclass(frozen=True)
-class Region:
-    """A run of physical addresses. `ports` are the units that may touch it ("core" for loads, stores and fetches)."""
-
-    name: str
-    base: int
-    size: int
-    ports: frozenset[str]
-    writable: bool = True
-    page_bytes: int = 0         # read granularity of flash, 0 elsewhere
-
-    @property
-    def end(self) -> int:
-        return self.base + self.size
-
-
-@dataclass(frozen=True)
 class Preset:
     """A checked preset: regions by rising address, units with their parameters, and `file`, which has the sources."""
 
@@ -292,7 +268,7 @@ def preset_of(data: dict[str, Any], path: str = "") -> Preset:
     problems += () if problems else _bank_problems(file)
     if problems:
         raise PresetError(path, problems)
-    regions = (Region(name, table.base.value, table.size.value, frozenset(table.ports.value), name != "flash",
+    regions = (Region(name, table.base.value, table.size.value, frozenset(table.ports.value), REGIONS[name].written is not None,
                       table.page_bytes.value if table.page_bytes else 0) for name, table in file.region.items())
     preset = Preset(file.name, file.clock_hz.value, tuple(sorted(regions, key=lambda region: region.base)), file)
     state = sum(preset.length(array.length) * int(array.dtype[1:]) for name in preset.units for array in UNITS[name].state)
@@ -372,21 +348,21 @@ def _region_problems(preset: PresetFile) -> Iterator[Problem]:
         if name not in REGIONS:
             yield _unknown("region", name, key, REGIONS)
             continue
-        if (name == "flash") != (table.page_bytes is not None):
-            yield Problem(f"{key}.page_bytes", "missing" if name == "flash" else "present", "it for flash, and only there")
+        if (name == FLASH) != (table.page_bytes is not None):
+            yield Problem(f"{key}.page_bytes", "missing" if name == FLASH else "present", "it for flash, and only there")
         page = max(BASE_ALIGNMENT, table.page_bytes.value if table.page_bytes else 1)
         if table.base.value < 0 or table.base.value % page:
             yield Problem(f"{key}.base.value", f"got {table.base.value:#x}", f"a multiple of {page}, not negative")
-        if name == "mmio" and table.size.value < DEVICE_BYTES:
+        if name == MMIO and table.size.value < DEVICE_BYTES:
             yield Problem(f"{key}.size.value", f"got {table.size.value}", f"{DEVICE_BYTES} or more: tohost, fromhost, console")
         for port in table.ports.value:
             if port not in ports:
                 yield _unknown("unit", port, f"{key}.ports.value", ports)
         if "core" not in table.ports.value:
             yield Problem(f"{key}.ports.value", f"got {table.ports.value!r}", '"core" among them: it places and prints data')
-    for name, purpose in (("dram", "programs and their data"), ("mmio", "tohost and the console")):
+    for name in (DRAM, MMIO):
         if name not in preset.region:
-            yield Problem(f"region.{name}", "missing", f"a region for {purpose}")
+            yield Problem(f"region.{name}", "missing", f"a region for {REGIONS[name].needed}")
     spans = sorted((table.base.value, table.base.value + table.size.value, name) for name, table in preset.region.items())
     for (_, end, first), (base, _, second) in pairwise(spans):
         if base < end:
@@ -396,15 +372,15 @@ def _region_problems(preset: PresetFile) -> Iterator[Problem]:
 def _organisation(preset: PresetFile) -> Organisation:
     """The banks of a machine with a pim unit. Raises MappingError."""
     values: dict[str, Any] = {key: figure.value for key, figure in preset.unit["pim"].parameters.items()}
-    return Organisation(**values, base=preset.region["hbm"].base.value)
+    return Organisation(**values, base=preset.region[HBM].base.value)
 
 
 def _bank_problems(preset: PresetFile) -> Iterator[Problem]:
     """The banks of the pim unit are the hbm region: as many bytes, each at one address."""
     if "pim" not in preset.unit:
         return
-    if "hbm" not in preset.region or "pim" not in preset.region["hbm"].ports.value:
-        yield Problem("region.hbm", 'without a port for "pim"' if "hbm" in preset.region else "missing",
+    if HBM not in preset.region or "pim" not in preset.region[HBM].ports.value:
+        yield Problem("region.hbm", 'without a port for "pim"' if HBM in preset.region else "missing",
                       'a region whose ports have "pim" in them: the banks of that unit')
         return
     try:
@@ -412,7 +388,7 @@ def _bank_problems(preset: PresetFile) -> Iterator[Problem]:
     except MappingError as error:
         yield Problem("unit.pim.parameters", f"got {error.got}", error.expected)
         return
-    size = preset.region["hbm"].size.value
+    size = preset.region[HBM].size.value
     if size != banks.size:
         product = " * ".join(f"{count} {name}s" for name, count in banks.sizes.items())
         yield Problem("region.hbm.size.value", f"got {size:_}", f"{banks.size:_}: unit.pim has {product} of {COLUMN_BYTES} bytes")

@@ -1,7 +1,7 @@
-"""A Slim program in memory: an image, and what can be asked of it.
+"""A Slim program in memory, and what can be asked of it.
 
 The assembler and the compiler build programs; isa/elf/writer.py writes them as ELF, isa/elf/reader.py reads them; engines load
-them. Their parts stand in isa/image.py, and can be imported from here too.
+them. The parts of a program stand in isa/program_file.py, and can be imported from here too.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from isa.hints import nearest
-from isa.image import ISA_VERSION, Chunk, FileSlice, Image, Line, ProgramError, Section, Symbol
+from isa.program_file import ISA_VERSION, Chunk, FileSlice, Line, ProgramError, ProgramFile, Section, Symbol
 from isa.text import printable
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["ISA_VERSION", "Chunk", "FileSlice", "Line", "Program", "ProgramError", "Section", "Symbol", "place_text"]
 
 
-class Program(Image):
+class Program(ProgramFile):
     """Everything that a program file holds, with addresses by name and names by address."""
 
     def section(self, name: str) -> Section | None:

@@ -27,6 +27,7 @@ from isa.memory import Bytes
 from isa.operand_checks import check_operands
 from isa.preset import Preset, load_preset
 from isa.program import Program, ProgramError, place_text
+from isa.regions import DRAM
 from isa.registers import ABI_NAMES
 from isa.services import Host
 from isa.tensor import read_tensor
@@ -161,7 +162,7 @@ class ReferenceMachine(Vocabulary):
         self.program = program
         self.pc = program.entry
         self.exit_code = None
-        dram = self.preset.region("dram")
+        dram = self.preset.region(DRAM)
         self.x[2] = dram.base + dram.size - _STACK_ROOM
         for name in ("tohost", "fromhost"):
             symbol = program.symbol(name)
@@ -391,7 +392,7 @@ class ReferenceMachine(Vocabulary):
         if self.pc % 4:
             raise Trap(Cause.FETCH_MISALIGNED, self.pc)
         region = self.memory.region(self.pc, 4)
-        if region is None or region.name == "mmio" or not self.memory.holds(region, self.pc, 4):
+        if region is None or region.is_devices or not self.memory.holds(region, self.pc, 4):
             raise Trap(Cause.FETCH_ACCESS, self.pc, f"no executable memory at {self.pc:#x}" + ("" if self.pc else f"; {_NO_EXIT}"))
         return int(self.memory.view(region, self.pc, 4).view("<u4")[0])
 

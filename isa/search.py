@@ -13,7 +13,7 @@ from isa.csrs import CSRS
 from isa.entry import families, family_name
 from isa.formats import FORMATS
 from isa.instruction import rows
-from isa.preset import REGIONS
+from isa.regions import REGIONS
 from isa.traps import MEANING, Cause
 from isa.units import UNITS
 
@@ -45,7 +45,7 @@ def entries() -> Iterator[Entry]:
     yield from (Entry(name, "CSR", csr.text) for name, csr in CSRS.items() if name not in COUNTERS)
     yield from (Entry(name, "number format", form.text, form.values) for name, form in numbers.FORMATS.items())
     yield from (Entry(cause.name, "trap", MEANING[cause]) for cause in Cause)
-    yield from (Entry(name, "region", text) for name, text in REGIONS.items())
+    yield from (Entry(name, "region", kind.text) for name, kind in REGIONS.items())
     yield from (Entry(form.name, "instruction format", form.syntax) for form in FORMATS.values())
     yield from (Entry("services", "topic", f"{service.name}: {service.text}") for service in services.SERVICES)
 

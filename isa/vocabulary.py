@@ -20,7 +20,8 @@ from isa.counters import COUNTERS, SLOTS
 from isa.csrs import BY_ADDRESS, COUNTER_BY_ADDRESS, CSRS, INSTRUCTION_COUNTS, MSTATUS_MIE, MSTATUS_MPIE, is_read_only
 from isa.hints import unknown
 from isa.memory import Bytes, Memory
-from isa.preset import Preset, Region
+from isa.preset import Preset
+from isa.regions import MMIO, Region
 from isa.traps import Cause, Trap
 from isa.units import UNITS
 from isa.units.pim.banks import COLUMN_BYTES
@@ -58,7 +59,7 @@ class Vocabulary:
         self._reads: list[tuple[int, int]] = []                         # (address, bytes), for those who observe
         self._writes: list[tuple[int, Bytes, Bytes]] = []               # (address, destination view, new bytes)
         self._state_writes: list[tuple[str, int, npt.NDArray[Any]]] = []
-        mmio = preset.region("mmio").base
+        mmio = preset.region(MMIO).base
         self.tohost, self.fromhost, self.console = (mmio + r for r in (services.TOHOST, services.FROMHOST, services.CONSOLE))
 
     @property
@@ -251,19 +252,19 @@ class Vocabulary:
         if self.unit not in region.ports:
             raise Trap(Cause.PORT, address, f"unit {self.unit} has no port to {region.name}; it reaches "
                        + ", ".join(r.name for r in self.preset.regions if self.unit in r.ports))
-        if region.name == "mmio" and not any(
+        if region.is_devices and not any(
                 register <= address and address + size <= register + services.REGISTER_BYTES for register in self.devices):
             raise Trap(cause, address, self._nowhere(address, size))
         return region
 
     def _mmio(self, address: int, size: int) -> Region | None:
         """mmio where no device has registers: who has no port to it is told that, there too."""
-        mmio = self.preset.region("mmio")
+        mmio = self.preset.region(MMIO)
         return mmio if mmio.base <= address and address + size <= mmio.end else None
 
     def _nowhere(self, address: int, size: int) -> str:
         """Why nothing answers at some addresses, for a person."""
-        mmio = self.preset.region("mmio")
+        mmio = self.preset.region(MMIO)
         if mmio.base <= address < mmio.end:
             return (f"no device has a register of {size} bytes at {address:#x}; of {services.REGISTER_BYTES} bytes are "
                     f"tohost {self.tohost:#x}, fromhost {self.fromhost:#x}, console {self.console:#x}")

@@ -11,7 +11,8 @@ from children import LIMIT
 
 from asm.assembler import assemble
 from emulator.machine import Machine
-from isa.preset import REGIONS, PresetFile, RegionTable, UnitTable, load_preset
+from isa.preset import PresetFile, RegionTable, UnitTable, load_preset
+from isa.regions import REGIONS
 from isa.units import UNITS
 
 ROOT = Path(__file__).parents[1]

@@ -19,6 +19,7 @@ from compiler.lowering.lower import Lowering, lowers
 from compiler.placing.weights import Layout, Placed
 from isa.numbers import FORMATS
 from isa.preset import Preset, presets_with
+from isa.regions import SRAM
 
 AS_INDICES = {"i2": "c2", "t2": "c2", "i3": "c3", "i4": "c4", "c2": "c2", "c3": "c3", "c4": "c4"}
 """Formats that lut.decode reads, and as which."""
@@ -64,7 +65,7 @@ def scratch(machine: Preset, decoded: Iterable[Placed]) -> dict[str, int]:
 def _at_once(machine: Preset, placed: Placed) -> int:
     """Rows that are decoded by one instruction: several where the codes of one end with a byte."""
     rows, cols = placed.shape
-    elements = min(ELEMENTS, int(machine.region("sram").size * SHARE) // 4)
+    elements = min(ELEMENTS, int(machine.region(SRAM).size * SHARE) // 4)
     whole = placed.row_bytes * 8 == cols * int(FORMATS[placed.format].bits) and placed.format not in ("i3", "c3")
     return min(rows, max(1, elements // cols)) if whole else 1
 

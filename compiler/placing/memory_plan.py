@@ -14,6 +14,7 @@ from math import prod
 from compiler.errors import RoomError
 from compiler.graph import Graph, Op, Value
 from isa.preset import Preset
+from isa.regions import SRAM
 
 ALIGN = 64
 BYTES = {"f32": 4, "f16": 2, "i32": 4, "i8": 1, "index": 4}
@@ -89,7 +90,7 @@ class MemoryPlan:
         self._check()
 
     def _check(self) -> None:
-        room = self.machine.region("sram").size
+        room = self.machine.region(SRAM).size
         if self.scratchpad_bytes > room:
             name, slot = max(self.slots.items(), key=lambda item: item[1].end)
             raise RoomError("", f"machine {self.machine.name}", expected=f"at most {room:,}",
@@ -118,7 +119,7 @@ def plan_memory(graph: Graph, context: int, machine: Preset, scratch: Mapping[st
     plan._check()
     if buffered:
         plan.buffers = plan.scratchpad_bytes
-        plan.buffer_bytes = (machine.region("sram").size - plan.buffers) // (2 * ALIGN) * ALIGN
+        plan.buffer_bytes = (machine.region(SRAM).size - plan.buffers) // (2 * ALIGN) * ALIGN
     return plan
 
 

@@ -22,6 +22,7 @@ from compiler.placing.weights import PAGE, Layout
 from compiler.targets.target import Home, Image, MapRow, Target
 from isa.numbers import FORMATS
 from isa.preset import Preset, load_preset, preset_names
+from isa.regions import HBM
 
 if TYPE_CHECKING:
     from compiler.lowering.lower import Lowering
@@ -32,8 +33,8 @@ class Banks(Target):
 
     units = ("vec", "thr", "fetch", "sync", "pim", "attn")
     readers = frozenset(("vec", "attn"))
-    weights = Home("hbm", ".hbm.weights", '"aw"')
-    caches = Home("hbm", ".hbm.caches", '"aw", @nobits')
+    weights = Home(HBM, ".hbm.weights", '"aw"')
+    caches = Home(HBM, ".hbm.caches", '"aw", @nobits')
     placement: Placement
     kept = ("zeros",)
 
@@ -51,7 +52,7 @@ class Banks(Target):
         return self.placement.has(role, layer)
 
     def images(self, layout: Layout) -> list[Image]:
-        matrices = Image("banks", Home("hbm", ".hbm.banks", '"aw"'), self.placement,
+        matrices = Image("banks", Home(HBM, ".hbm.banks", '"aw"'), self.placement,
                          ("matrices in the banks, from the first row on", *str(self.placement).splitlines()))
         return [matrices] * bool(self.placement.size) + super().images(layout)
 
@@ -80,7 +81,7 @@ class Banks(Target):
         if not matrices.size:
             why = "i8 and f16 (--weights i8 or f16)" if matrices.int8 else "f16, and i8 with int8 activations"
             return [weights, caches], [f"no matrix is in the banks: they compute with {why}; the vector unit reads these"]
-        rows, at = [("hbm", matrices.size, "matrices in the banks, see below")], matrices.size
+        rows, at = [(HBM, matrices.size, "matrices in the banks, see below")], matrices.size
         for region, size, text in (weights, caches):
             rows.append((region, size, f"{text}; {matrices.rows_of(at, size)}"))
             at += size

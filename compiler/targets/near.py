@@ -12,6 +12,7 @@ from compiler.placing.memory_plan import MemoryPlan
 from compiler.placing.weights import Layout
 from compiler.targets.target import Home, Target
 from isa.preset import Preset
+from isa.regions import DRAM, FLASH
 
 
 class Near(Target):
@@ -20,12 +21,12 @@ class Near(Target):
     units = ("vec", "thr", "fetch", "sync", "lut")
     readers = frozenset(("vec", "lut"))
 
-    caches = Home("dram", ".bss")
+    caches = Home(DRAM, ".bss")
 
     def __init__(self, machine: Preset, model: Model, graph: Graph, *, int8: bool) -> None:
         super().__init__(machine, model, graph, int8=int8)
-        flash = any(region.name == "flash" for region in machine.regions)
-        self.weights = Home("flash", ".flash.weights", '"a"') if flash else Home("dram", ".rodata.weights", '"a"')
+        flash = any(region.name == FLASH for region in machine.regions)
+        self.weights = Home(FLASH, ".flash.weights", '"a"') if flash else Home(DRAM, ".rodata.weights", '"a"')
 
     def check(self, layout: Layout, memory: MemoryPlan) -> None:
         products = {op.weights[0].removeprefix("layer.") for _, op in self.graph.steps() if op.kind.startswith("gemv.i8")}

@@ -17,7 +17,7 @@ from itertools import groupby
 
 import numpy as np
 
-from isa.image import Line, ProgramError, Section
+from isa.program_file import Line, ProgramError, Section
 
 # The line program's parameters: one byte per row when the line moves by -3..8 and the address by 0..19.
 MOST_ROWS = 1 << 22     # of the line tables of a program with less code: one byte makes a row, so a damaged file could fill memory

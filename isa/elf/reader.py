@@ -20,7 +20,7 @@ from typing import IO, Any, TypeVar
 from isa.elf import writer as elf
 from isa.elf.dwarf import decode_lines
 from isa.files import opened
-from isa.image import ISA_VERSION, Chunk, FileSlice, Image, ProgramError, Section, Symbol
+from isa.program_file import ISA_VERSION, Chunk, FileSlice, ProgramError, ProgramFile, Section, Symbol
 
 LARGE = 1 << 20              # bytes from which on the contents of a section are not read but left in the file
 LARGEST_TABLE = 1 << 26      # bytes that a compressed debug section or metadata may unpack to; others are no larger than the file
@@ -28,7 +28,7 @@ LARGEST_TABLE = 1 << 26      # bytes that a compressed debug section or metadata
 _MAPPING = re.compile(r"\$(d|x(rv\w*)?)(\..*)?", re.DOTALL)      # symbols that mark where code and data begin, in the psABI
 
 
-P = TypeVar("P", bound=Image)
+P = TypeVar("P", bound=ProgramFile)
 
 
 def read_elf(path: Path, kind: type[P]) -> P:

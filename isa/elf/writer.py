@@ -1,4 +1,4 @@
-"""The program file: an `Image` as a static ELF64 executable for RISC-V. isa/elf/reader.py is the way back.
+"""The program file: a `ProgramFile` as a static ELF64 executable for RISC-V. isa/elf/reader.py is the way back.
 
 Written front to back in bounded memory: header, one PT_LOAD per section with contents or zeros, section contents in
 order of address, debug tables, `.slim.meta` (JSON: ISA version, machine, units, sizes, meta), symbol table, section headers.
@@ -19,7 +19,7 @@ from pathlib import Path
 
 from isa.elf.dwarf import encode_lines
 from isa.files import replacing
-from isa.image import ISA_VERSION, Image, ProgramError, Section
+from isa.program_file import ISA_VERSION, ProgramError, ProgramFile, Section
 
 PAGE = 4096                      # bytes; file offsets of sections are congruent to their addresses modulo this
 META = ".slim.meta"
@@ -72,7 +72,7 @@ class _Names:
         return self._offsets[name]
 
 
-def write_elf(program: Image, path: Path) -> None:
+def write_elf(program: ProgramFile, path: Path) -> None:
     """Write the program to `path`: the whole file appears there, or what was there before stays.
 
     Raises ProgramError for a program that is not well formed (overlapping sections, bad names, meta that is not
@@ -120,7 +120,7 @@ def overlap(sections: list[Section]) -> tuple[Section, Section] | None:
     return next(((before, after) for before, after in pairwise(placed) if after.address < before.end), None)
 
 
-def _file_blocks(program: Image) -> Iterator[bytes]:
+def _file_blocks(program: ProgramFile) -> Iterator[bytes]:
     """The file's bytes from first to last. Everything but section contents is made before the first block is given out."""
     tables = _tables(program)
     names = _Names()
@@ -183,7 +183,7 @@ def _stream(head: bytes, contents: list[Section], offsets: dict[str, int], tail_
     yield tail
 
 
-def _tables(program: Image) -> dict[str, bytes]:
+def _tables(program: ProgramFile) -> dict[str, bytes]:
     """Contents of the sections that describe the program: source lines and metadata."""
     for line in program.lines:
         if not 0 <= line.address < 1 << 64:
@@ -198,7 +198,7 @@ def _tables(program: Image) -> dict[str, bytes]:
     return tables
 
 
-def _symbol_table(program: Image) -> tuple[bytes, bytes, int]:
+def _symbol_table(program: ProgramFile) -> tuple[bytes, bytes, int]:
     """The symbol table, its strings and the index of the first symbol that is not local."""
     numbers: dict[str | None, int] = {section.name: number for number, section in enumerate(program.sections, 1)}
     numbers[None] = SHN_ABS

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from isa.instruction import instruction
+from isa.regions import FLASH
 from isa.traps import Cause, Trap
 from isa.unit import Counter, Csr, Unit
 from isa.units.sync import TAGS, signal
@@ -78,7 +79,7 @@ def _move(m, sources, destinations, row_bytes):
     """Move a row from each source address to the destination address at the same place, the last ones last."""
     m.count("fetch.rows", len(sources))
     m.count("fetch.bytes", len(sources) * row_bytes)
-    in_flash = [address for address in (source % (1 << 64) for source in sources) if m.region_name(address) == "flash"]
+    in_flash = [address for address in (source % (1 << 64) for source in sources) if m.region_name(address) == FLASH]
     m.count("fetch.pages", pages(in_flash, row_bytes, m.page_bytes))
     for source, destination in zip(sources, destinations, strict=True):
         m.write(destination, m.read(source, row_bytes))

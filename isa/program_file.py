@@ -111,7 +111,7 @@ class Line:
 
 
 @dataclass
-class Image:
+class ProgramFile:
     """Everything that a program file holds."""
 
     sections: list[Section] = field(default_factory=list)
