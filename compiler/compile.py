@@ -269,11 +269,12 @@ def _lowered(target: Target, machine_name: str, positions: int, sparse: bool) ->
     for placed in decoded:
         check_decoded(machine, placed)
     embedding = layout.once["embedding"]
-    if embedding.format not in EMBEDDING_FORMATS:
+    if embedding.format.name not in EMBEDDING_FORMATS:
         raise ModelError(model.path, "embedding", got=f"weights in {embedding.format}",
                          expected="one of " + ", ".join(EMBEDDING_FORMATS),
                          hint="rows of it are read one at a time: name it in a recipe")
-    narrow = [table.row_bytes for role in ("embedding", "positions") if (table := layout.once.get(role)) and table.format != "f32"]
+    narrow = [table.row_bytes for role in ("embedding", "positions")
+              if (table := layout.once.get(role)) and table.format.name != "f32"]
     rows = {"embedded_row": max(narrow)} if narrow else {}
     rows |= scratch_of_decoded(machine, decoded)
     if sparse:

@@ -1,4 +1,4 @@
-"""Number formats: how values lie in bytes. The one place that knows.
+"""Number formats: how values lie in bytes, and what kind of value they are. The one place that knows.
 
 A matrix is packed row by row and every row starts on a byte, so a row can be fetched, skipped or strided over by itself.
 Within a byte the first value sits in the lowest bits. What is left of the last byte of a row is written as zeros and
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -23,11 +24,21 @@ Array = npt.NDArray[Any]
 Bytes = npt.NDArray[np.uint8]
 
 
+class Kind(Enum):
+    """What a stored value is. Code that treats formats differently asks for the kind, and refuses one that it does not know."""
+
+    FLOAT = "a floating-point number"
+    INTEGER = "an integer"
+    SIGN = "-1, 1 or, in ternary formats, 0"
+    CODEBOOK = "an index: the value stands in a table that belongs to the matrix"
+
+
 @dataclass(frozen=True)
 class NumberFormat(ABC):
     """A way to write values in bytes. `bits` is the storage of one value as text, `dtype` what `unpack` returns."""
 
     name: str
+    kind: Kind
     text: str
     bits: str
     dtype: str
@@ -50,6 +61,16 @@ class NumberFormat(ABC):
     @abstractmethod
     def values(self) -> str:
         """The values that the format can hold, as text."""
+
+    @property
+    def held(self) -> tuple[int, ...]:
+        """The values that the format can hold, rising; () for `Words`, which hold a range."""
+        return ()
+
+    @property
+    def fields(self) -> tuple[int, ...]:
+        """Widths of the bit fields that a code is split into; () for a format that is laid out in another way."""
+        return ()
 
     def pack(self, values: npt.ArrayLike) -> Bytes:
         """Bytes of a matrix: (rows, cols) -> uint8 (rows, row_bytes(cols)).
@@ -121,37 +142,40 @@ def _bf16_bits(values: npt.NDArray[np.float32]) -> Array:
 class Codes(NumberFormat):
     """Values of a few bits. `table[code]` is the value of a code; the first `writable` codes' values may be packed.
 
-    `planes` are the widths of the bit fields that a code is split into, low bits first: (2, 1) stores the two low bits of
+    `fields` are the widths of the bit fields that a code is split into, low bits first: (2, 1) stores the two low bits of
     all columns of a row, then their high bits.
     """
 
     table: tuple[int, ...] = ()
-    planes: tuple[int, ...] = ()
+    fields: tuple[int, ...] = ()
     writable: int = 256
 
     def row_bytes(self, cols: int) -> int:
-        return sum((cols * width + 7) // 8 for width in self.planes)
+        return sum((cols * width + 7) // 8 for width in self.fields)
+
+    @property
+    def held(self) -> tuple[int, ...]:
+        return tuple(sorted(self.table[:self.writable]))
 
     @property
     def values(self) -> str:
-        legal = sorted(self.table[:self.writable])
-        return ", ".join(map(str, legal)) if len(legal) <= 4 else f"{legal[0]}..{legal[-1]}"
+        return ", ".join(map(str, self.held)) if len(self.held) <= 4 else f"{self.held[0]}..{self.held[-1]}"
 
     def _legal(self, values: Array) -> npt.NDArray[np.bool_]:
-        return np.isin(values, self.table[:self.writable])
+        return np.isin(values, self.held)
 
     def _encode(self, values: Array) -> Bytes:
         legal = self.table[:self.writable]
         by_value = np.zeros(max(legal) - min(legal) + 1, np.uint8)
         by_value[np.array(legal) - min(legal)] = range(len(legal))
         codes = by_value[values.astype(np.int16) - min(legal)]
-        lows = np.cumsum((0, *self.planes[:-1]))
+        lows = np.cumsum((0, *self.fields[:-1]))
         return np.concatenate([_join(codes >> np.uint8(low) & np.uint8((1 << width) - 1), width)
-                               for low, width in zip(lows, self.planes, strict=True)], axis=1)
+                               for low, width in zip(lows, self.fields, strict=True)], axis=1)
 
     def _decode(self, data: Bytes, cols: int) -> Array:
         codes, start, low = np.zeros((len(data), cols), np.uint8), 0, 0
-        for width in self.planes:
+        for width in self.fields:
             end = start + (cols * width + 7) // 8
             codes |= _split(data[:, start:end], width)[:, :cols] << np.uint8(low)
             start, low = end, low + width
@@ -183,11 +207,15 @@ class Base3(NumberFormat):
         return (cols + 4) // 5
 
     @property
+    def held(self) -> tuple[int, ...]:
+        return (-1, 0, 1)
+
+    @property
     def values(self) -> str:
         return "-1, 0, 1"
 
     def _legal(self, values: Array) -> npt.NDArray[np.bool_]:
-        return np.isin(values, (-1, 0, 1))
+        return np.isin(values, self.held)
 
     def _encode(self, values: Array) -> Bytes:
         rows, cols = values.shape
@@ -228,25 +256,24 @@ _QUADS = "| w0 | w1 | w2 ...    four bytes each, low byte first"
 
 _SIGNED_8, _SIGNED_4, _SIGNED_3, _SIGNED_2 = ((*range(n), *range(-n, 0)) for n in (128, 8, 4, 2))
 
-FORMATS: dict[str, NumberFormat] = {
-    fmt.name: fmt
-    for fmt in (
-        #     name    what it is                                              bits   unpacked, layout, how it is stored
-        Words("f32",  "IEEE 754 binary32",                                    "32",  "f4", _QUADS, "<f4"),
-        Words("f16",  "IEEE 754 binary16",                                    "16",  "f4", _PAIRS, "<f2"),
-        Words("bf16", "bfloat16: the upper half of an f32",                   "16",  "f4", _PAIRS, "bf16"),
-        Words("i32",  "32-bit integer, two's complement",                     "32",  "i4", _QUADS, "<i4"),
-        Words("u32",  "32-bit unsigned integer",                              "32",  "u4", _QUADS, "<u4"),
-        Words("u8",   "8-bit unsigned integer",                               "8",   "u1", _BYTES, "u1"),
-        Codes("i8",   "8-bit integer, two's complement",                      "8",   "i1", _BYTES, _SIGNED_8, (8,)),
-        Codes("i4",   "4-bit integer, two's complement, two to a byte",       "4",   "i1", _FOUR,  _SIGNED_4, (4,)),
-        Codes("i3",   "3-bit integer, two's complement, in two planes",       "3",   "i1", _THREE, _SIGNED_3, (2, 1)),
-        Codes("i2",   "2-bit integer, two's complement, four to a byte",      "2",   "i1", _TWO,   _SIGNED_2, (2,)),
-        Codes("t2",   "ternary in two bits: code = w + 1; code 3 reads as 2", "2",   "i1", _TWO,   (-1, 0, 1, 2), (2,), 3),
-        Base3("t5",   "ternary, five to a byte in base 3",                    "1.6", "i1", _FIVE),
-        Codes("b1",   "binary: bit 1 is +1, bit 0 is -1; eight to a byte",    "1",   "i1", _ONE,   (-1, 1), (1,)),
-        Codes("c2",   "2-bit codebook index, laid out as i2",                 "2",   "i1", _TWO,   tuple(range(4)), (2,)),
-        Codes("c3",   "3-bit codebook index, laid out as i3",                 "3",   "i1", _THREE, tuple(range(8)), (2, 1)),
-        Codes("c4",   "4-bit codebook index, laid out as i4",                 "4",   "i1", _FOUR,  tuple(range(16)), (4,)),
-    )
-}
+FLOAT, INTEGER, SIGN, CODEBOOK = Kind
+
+FORMATS: dict[str, NumberFormat] = {fmt.name: fmt for fmt in (
+    #     name    kind      what it is                                              bits   unpacked, layout, how it is stored
+    Words("f32",  FLOAT,    "IEEE 754 binary32",                                    "32",  "f4", _QUADS, "<f4"),
+    Words("f16",  FLOAT,    "IEEE 754 binary16",                                    "16",  "f4", _PAIRS, "<f2"),
+    Words("bf16", FLOAT,    "bfloat16: the upper half of an f32",                   "16",  "f4", _PAIRS, "bf16"),
+    Words("i32",  INTEGER,  "32-bit integer, two's complement",                     "32",  "i4", _QUADS, "<i4"),
+    Words("u32",  INTEGER,  "32-bit unsigned integer",                              "32",  "u4", _QUADS, "<u4"),
+    Words("u8",   INTEGER,  "8-bit unsigned integer",                               "8",   "u1", _BYTES, "u1"),
+    Codes("i8",   INTEGER,  "8-bit integer, two's complement",                      "8",   "i1", _BYTES, _SIGNED_8, (8,)),
+    Codes("i4",   INTEGER,  "4-bit integer, two's complement, two to a byte",       "4",   "i1", _FOUR,  _SIGNED_4, (4,)),
+    Codes("i3",   INTEGER,  "3-bit integer, two's complement, in two planes",       "3",   "i1", _THREE, _SIGNED_3, (2, 1)),
+    Codes("i2",   INTEGER,  "2-bit integer, two's complement, four to a byte",      "2",   "i1", _TWO,   _SIGNED_2, (2,)),
+    Codes("t2",   SIGN,     "ternary in two bits: code = w + 1; code 3 reads as 2", "2",   "i1", _TWO,   (-1, 0, 1, 2), (2,), 3),
+    Base3("t5",   SIGN,     "ternary, five to a byte in base 3",                    "1.6", "i1", _FIVE),
+    Codes("b1",   SIGN,     "binary: bit 1 is +1, bit 0 is -1; eight to a byte",    "1",   "i1", _ONE,   (-1, 1), (1,)),
+    Codes("c2",   CODEBOOK, "2-bit codebook index, laid out as i2",                 "2",   "i1", _TWO,   tuple(range(4)), (2,)),
+    Codes("c3",   CODEBOOK, "3-bit codebook index, laid out as i3",                 "3",   "i1", _THREE, tuple(range(8)), (2, 1)),
+    Codes("c4",   CODEBOOK, "4-bit codebook index, laid out as i4",                 "4",   "i1", _FOUR,  tuple(range(16)), (4,)),
+)}

@@ -166,7 +166,7 @@ def quantised_graph(model: Model, compiled: Compiled, tokens: Sequence[int], siz
     finite = bool(np.isfinite([*scores.bits, scores.divergence]).all())
     kv = compiled.graph.values["keys"].format
     unrounded = compiled.decodes or (model.config.int8_activations and not compiled.int8_activations)     # by --activations f32
-    exact = ({placed.format for placed in compiled.layout.every()} == {"f32"} == {kv} and "active" not in compiled.graph.values
+    exact = ({placed.format.name for placed in compiled.layout.every()} == {"f32"} == {kv} and "active" not in compiled.graph.values
              and not unrounded)
     said = ", ".join([compiled.layout.said(), *([f"keys and values {kv}"] if kv != "f32" else []),
                       *(["activations f32"] if unrounded else [])])

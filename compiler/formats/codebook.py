@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from compiler.formats.scales import PRUNED
-from compiler.model.tensors import F32
+from isa.arithmetic import F32
 
 MOST = 127
 GRID = np.arange(-MOST, MOST + 1)

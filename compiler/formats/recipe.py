@@ -24,68 +24,60 @@ from pathlib import Path
 from typing import Any
 
 from compiler.errors import ModelError, one_of
+from compiler.formats.weight_format import WEIGHT_FORMATS, WeightFormat
 from isa.files import text_of
 from isa.hints import nearest
 
-FLOAT_FORMATS = ("f32", "f16", "bf16")
-# Integer formats: the largest code, and which columns share a scale unless the recipe says so.
-CODE_FORMATS: dict[str, tuple[int, str]] = {
-    "b1": (1, "row"), "t2": (1, "tensor"), "t5": (1, "tensor"),
-    "i2": (1, "row"), "i3": (3, "row"), "i4": (7, "row"), "i8": (127, "row"),
-    "c2": (127, "row"), "c3": (127, "row"), "c4": (127, "row")}
-TERNARY = ("t2", "t5", "i2")                        # -1, 0, 1 when quantised
 ABSMEAN = "absmean"
-CODEBOOKS = {"c2": 4, "c3": 8, "c4": 16}            # values that a matrix has one of for each code, int8
-NAMES = (*FLOAT_FORMATS, *CODE_FORMATS)
 
 
 @dataclass(frozen=True)
-class WeightFormat:
-    """A format of isa/numbers.py and, for codes, the columns that share a scale: "tensor", "row", a number of columns, or "" where
-    nothing was said; or "absmean", the tensor's by that rule."""
+class Choice:
+    """What a recipe asks for: a format and, for codes, the columns that share a scale.
 
-    name: str
+    group  "tensor", "row" or a number of columns; "absmean": the tensor, by that rule; "": nothing was said
+    """
+
+    format: WeightFormat
     group: str | int = ""
 
-    @property
-    def is_float(self) -> bool:
-        return self.name in FLOAT_FORMATS
-
     def columns(self, cols: int) -> int:
-        """How many of `cols` columns share a scale of a matrix that is quantised; 0: the whole matrix does."""
-        group = self.group or CODE_FORMATS[self.name][1]
+        """How many of `cols` columns share a scale when a matrix is quantised; 0: the whole matrix does."""
+        group = self.group or self.format.group
         return group if isinstance(group, int) else cols if group == "row" else 0
 
     def __str__(self) -> str:
-        return f"{self.name}:{self.group}" if self.group else self.name
+        return f"{self.format}:{self.group}" if self.group else self.format.name
 
 
-def parse_format(text: str, place: str = "--weights", file: Path | str = "") -> WeightFormat:
+def parse_format(text: str, place: str = "--weights", file: Path | str = "") -> Choice:
     """`t2`, `i8:32`, `t2:row`. Raises ModelError."""
     name, _, group = text.partition(":")
-    if name not in NAMES:
-        raise ModelError(file, place, got=f"no weight format {name!r}", expected=one_of(NAMES), hint=nearest(name, NAMES))
-    if name in FLOAT_FORMATS:
+    if name not in WEIGHT_FORMATS:
+        raise ModelError(file, place, got=f"no weight format {name!r}", expected=one_of(WEIGHT_FORMATS),
+                         hint=nearest(name, WEIGHT_FORMATS))
+    form = WEIGHT_FORMATS[name]
+    if not form.has_codes:
         if group:
             raise ModelError(file, place, got=f"{text!r}", expected=name, hint="floats have no scale")
-        return WeightFormat(name)
+        return Choice(form)
     if group == ABSMEAN and name not in ("t2", "t5"):
         raise ModelError(file, place, got=repr(text), expected="t2:absmean or t5:absmean", hint="the rule is for ternary codes")
     if group not in ("", "tensor", "row", ABSMEAN) and not re.fullmatch(r"[1-9]\d{0,8}", group):
         raise ModelError(file, place, got=f"{text!r}: scale group {group!r}", expected="tensor, row or a number of columns")
-    return WeightFormat(name, int(group) if group.isdigit() else group)
+    return Choice(form, int(group) if group.isdigit() else group)
 
 
 @dataclass(frozen=True)
 class Recipe:
     """Formats by role. None: as the checkpoint has it (ternary codes stay, floats become f32). `file`: where it was read."""
 
-    weights: WeightFormat | None = None
-    head: WeightFormat | None = None
-    roles: dict[str, WeightFormat] = field(default_factory=dict)
+    weights: Choice | None = None
+    head: Choice | None = None
+    roles: dict[str, Choice] = field(default_factory=dict)
     file: Path | str = ""
 
-    def format_of(self, role: str) -> WeightFormat | None:
+    def format_of(self, role: str) -> Choice | None:
         """The format of the matrix of a role: "layers.3.q", "embedding", "head"."""
         found = self.weights if role.startswith("layers.") else self.head
         for pattern, form in self.roles.items():
@@ -107,7 +99,7 @@ def read_recipe(text: str) -> Recipe:
     if not text.endswith(".toml"):
         form = parse_format(text)
         # A vocabulary in one or two bits says nothing any more: it gets 8 where the layers have fewer.
-        return Recipe(form, form if form.is_float else WeightFormat("i8", "row" if form.group == "row" else ""))
+        return Recipe(form, Choice(WEIGHT_FORMATS["i8"], "row" if form.group == "row" else "") if form.format.has_codes else form)
     path = Path(text)
     try:
         table = tomllib.loads(text_of(path))
@@ -125,7 +117,7 @@ def read_recipe(text: str) -> Recipe:
     return Recipe(weights, head, {pattern: _format(path, f"roles.{pattern}", value) for pattern, value in roles.items()}, path)
 
 
-def _format(path: Path, place: str, value: Any) -> WeightFormat:
+def _format(path: Path, place: str, value: Any) -> Choice:
     if not isinstance(value, str):
         raise ModelError(path, place, got=repr(value), expected='a format as text, e.g. "t2"')
     return parse_format(value, place, path)

@@ -1,22 +1,25 @@
-"""Scales for codes -1, 0 and 1: the one with which a matrix, or a group of its columns, loses least.
+"""How a scale is found, for a group of columns or for a whole matrix that is read block by block.
 
-    best(magnitudes)            of each last axis (..., n): the scale s of least squared error, codes being sign(w) where |w| > s/2
-    Magnitudes().see(...)       the same of all the blocks of a matrix, which are not kept
+    LARGEST         the largest magnitude becomes the largest code
+    MEAN            the mean magnitude: of least squared error for codes -1 and 1 (XNOR-Net, arXiv 1603.05279, section 3.1)
+    LEAST_SQUARES   of least squared error for codes -1, 0 and 1
 
-The codes that are not zero belong to the k greatest magnitudes for some k, and then their mean is the best scale: what it leaves of
-the squares is sum(w^2) - (sum of the k)^2 / k. So every k is tried. Zeros are never among the k: a pruned matrix keeps them, and
-they do not count in its scale.
+The last one is found exactly. Codes are sign(w) where |w| > scale / 2, and else 0. Those that are not 0 belong to the k largest
+magnitudes for some k, and the mean of these k is then the best scale: it leaves sum(w^2) - (sum of the k)^2 / k of the squares. So
+every k is tried. Zeros are never among the k: a pruned matrix keeps them, and they do not count in its scale.
 
-Source: F. Li et al., "Ternary Weight Networks", arXiv 1605.04711, section 2.2, whose threshold is found here exactly.
+Source: F. Li et al., "Ternary Weight Networks", arXiv 1605.04711, section 2.2, which approximates this threshold.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from compiler.model.tensors import F32
+from isa.arithmetic import F32
 
 PRUNED = 1 / 16
 """A matrix that has at least this share of exact zeros is taken for a pruned one: its zeros are to stay what they are."""
@@ -68,3 +71,20 @@ class Magnitudes:
     def best(self) -> np.float32:
         """As the function, with cuts between bins alone: neighbours within them differ by less than a hundredth."""
         return np.float32(_scale(np.cumsum(self._sums[::-1]), np.cumsum(self._counts[::-1])))
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How a scale follows from magnitudes. The second argument is the largest code.
+
+    of_groups  magnitudes of groups (..., n) -> their scales (...)
+    of_matrix  the magnitudes of a whole matrix -> its scale
+    """
+
+    of_groups: Callable[[F32, int], F32]
+    of_matrix: Callable[[Magnitudes, int], np.float32]
+
+
+LARGEST = Rule(lambda groups, most: groups.max(axis=-1) / np.float32(most), lambda seen, most: seen.most / np.float32(most))
+MEAN = Rule(lambda groups, _: groups.mean(axis=-1, dtype=np.float64).astype(np.float32), lambda seen, _: seen.mean)
+LEAST_SQUARES = Rule(lambda groups, _: best(groups), lambda seen, _: seen.best)

@@ -14,14 +14,15 @@ import numpy.typing as npt
 from gguf import GGMLQuantizationType, GGUFEndian, GGUFReader, GGUFValueType
 
 from compiler.errors import ModelError, one_of, shown
+from compiler.formats.weight_format import WEIGHT_FORMATS
 from compiler.frontends.families import ARCHITECTURES
 from compiler.frontends.family import Family
-from compiler.frontends.gguf_blocks import FORMATS, I2_S, BlockTensor, I2STensor, i2_s_bytes, row_bytes, type_name
+from compiler.frontends.gguf_blocks import FORMATS, I2_S, I2STensor, block_tensor, i2_s_bytes, row_bytes, type_name
 from compiler.frontends.gguf_tokenizer import read_tokenizer
 from compiler.frontends.options import Allowed, Options
 from compiler.frontends.unsupported import hint
 from compiler.model.model import Config, Model, check_config, check_shape, check_vocabulary, roles
-from compiler.model.tensors import TERNARY, Region, Tensor
+from compiler.model.tensors import Region, Tensor
 from compiler.model.tokenizer import Tokenizer
 from isa.hints import nearest
 
@@ -161,9 +162,8 @@ def _tensor(path: Path, name: str, shape: tuple[int, ...], number: int, offset: 
     if region.offset + region.size > path.stat().st_size:
         raise _damaged(path, f"it ends within {place}")
     if number == I2_S:
-        return I2STensor(name, shape, "i2_s", TERNARY, region=region)
-    form = GGMLQuantizationType(number)
-    return BlockTensor(name, shape, kind.lower(), FORMATS[form].levels, kind=form, region=region)
+        return I2STensor(name, shape, WEIGHT_FORMATS["t2"], region=region)
+    return block_tensor(name, shape, GGMLQuantizationType(number), region)
 
 
 def _damaged(path: Path, what: object) -> ModelError:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, dequantize
 
 from compiler.errors import ModelError
+from compiler.formats.weight_format import WEIGHT_FORMATS, narrowest
 from compiler.model.tensors import F32, TERNARY, Bytes, Codes, Region, Tensor
 
 I8 = npt.NDArray[np.int8]
@@ -121,12 +122,23 @@ def i2_s_bytes(shape: tuple[int, ...]) -> int | None:
     return math.prod(shape) // 4 + I2_S_TAIL if shape[-1] % I2_S_COLUMNS == 0 else None
 
 
+def block_tensor(name: str, shape: tuple[int, ...], kind: GGMLQuantizationType, region: Region) -> BlockTensor:
+    """A tensor of a format in FORMATS. A program stores codes as such, floats as they are, and what has an offset as f32."""
+    block = FORMATS[kind]
+    form = narrowest(block.levels) if block.levels else WEIGHT_FORMATS.get(kind.name.lower(), WEIGHT_FORMATS["f32"])
+    return BlockTensor(name, shape, form, block.group, kind=kind, region=region)
+
+
 @dataclass(frozen=True, kw_only=True)
 class BlockTensor(Tensor):
     """Row-major blocks of a format in FORMATS."""
 
     region: Region
     kind: GGMLQuantizationType
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        return FORMATS[self.kind].levels
 
     @property
     def file(self) -> Path:
@@ -149,7 +161,7 @@ class BlockTensor(Tensor):
         values, scales = values.reshape(rows, cols), scales.reshape(rows, cols // block.group)
         if self.levels == TERNARY:
             _refuse_threes(self, values, first)
-        return Codes(values, scales, block.group, self.levels)
+        return Codes(values, scales, block.group)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +187,7 @@ class I2STensor(Tensor):
         blocks = self.region.read(first * cols // 4, (last - first) * cols // 4).reshape(-1, I2_S_COLUMNS // 4)
         values = _fields(blocks, (6, 4, 2, 0), 2).astype(np.int8).reshape(-1, cols) - np.int8(1)
         _refuse_threes(self, values, first)
-        return Codes(values, self._scale, cols, TERNARY)
+        return Codes(values, self._scale, cols)
 
     def _rows(self, first: int, last: int) -> F32:
         return self._codes(first, last).floats()

@@ -17,12 +17,13 @@ from pathlib import Path
 import numpy as np
 
 from compiler.errors import ModelError, shown
+from compiler.formats.weight_format import WEIGHT_FORMATS
 from compiler.frontends.families import CLASSES
 from compiler.frontends.hf_config import Quantisation, read_config
 from compiler.frontends.options import Options
 from compiler.frontends.shards import Stored, open_shards, read_json, refuse_dtype
 from compiler.model.model import LINEARS, Config, Model, check_shape, check_vocabulary, roles
-from compiler.model.tensors import F32, TERNARY, AbsmeanTensor, Codes, FloatTensor, Region, Tensor
+from compiler.model.tensors import F32, AbsmeanTensor, Codes, FloatTensor, Region, Tensor
 from compiler.model.tokenizer import JsonTokenizer, SentencePieceTokenizer, Tokenizer
 from isa.hints import nearest
 
@@ -122,7 +123,7 @@ def _tensors(directory: Path, c: Config, quantisation: Quantisation | None, stor
         else:
             tensor = _float(stored[name])
             if quantisation and role.rpartition(".")[2] in LINEARS:
-                tensor = AbsmeanTensor(tensor.name, tensor.shape, tensor.format, TERNARY, floats=tensor)
+                tensor = AbsmeanTensor(tensor.name, tensor.shape, WEIGHT_FORMATS["t2"], floats=tensor)
         tensors[role] = check_shape(tensor, shape, role)
     for name in stored.keys() - used:
         if not name.endswith(names.others):
@@ -141,7 +142,7 @@ def _float(stored: Stored) -> FloatTensor:
     if stored.dtype not in FLOATS:
         raise refuse_dtype(stored, tuple(FLOATS), "packed BitNet weights need quantization_config in config.json"
                            if stored.dtype == "U8" else "convert the checkpoint to bfloat16 or float32")
-    return FloatTensor(stored.name, stored.shape, FLOATS[stored.dtype], region=stored.region)
+    return FloatTensor(stored.name, stored.shape, WEIGHT_FORMATS[FLOATS[stored.dtype]], region=stored.region)
 
 
 def _packed(stored: Stored, scale: Stored | None, scale_name: str, *, inverse: bool) -> PackedTernary:
@@ -152,7 +153,7 @@ def _packed(stored: Stored, scale: Stored | None, scale_name: str, *, inverse: b
         raise ModelError(stored.region.file, f"tensor {scale_name}", expected=f"the scale of {stored.name}, one number",
                          got="missing" if scale is None else f"shape {shown(scale.shape)}")
     shape = (stored.shape[0] * 4, stored.shape[1])
-    return PackedTernary(stored.name, shape, "u8", TERNARY, region=stored.region, scale=_float(scale), inverse=inverse)
+    return PackedTernary(stored.name, shape, WEIGHT_FORMATS["t2"], region=stored.region, scale=_float(scale), inverse=inverse)
 
 
 # ------------------------------------------------------------------------------------------------ BitNet's matrices
@@ -193,7 +194,7 @@ class PackedTernary(Tensor):
                 raise ModelError(self.file, f"tensor {self.name}", got=f"code 3 at [{start + row}, {col}]",
                                  expected="0, 1 or 2", hint="the weights are damaged, or not BitNet's")
             values[start - first:end - first] = codes.astype(np.int8) - np.int8(1)
-        return Codes(values, self._scale, cols, TERNARY)
+        return Codes(values, self._scale, cols)
 
     def _rows(self, first: int, last: int) -> F32:
         return self._codes(first, last).floats()

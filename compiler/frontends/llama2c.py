@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from compiler.errors import ModelError
+from compiler.formats.weight_format import WEIGHT_FORMATS
 from compiler.model.model import Config, Model, Rope, check_config, check_head_dim, check_vocabulary, layer_roles, roles
 from compiler.model.tensors import FloatTensor, GroupTensor, Region, Tensor
 from compiler.model.tokenizer import BYTE, Piece, PieceTokenizer, Tokenizer
@@ -141,9 +142,9 @@ def _bytes(path: Path, kind: str, shape: tuple[int, ...], group: int) -> int:
 def _tensor(path: Path, role: str, shape: tuple[int, ...], offset: int, group: int) -> Tensor:
     count = math.prod(shape)
     if not group or len(shape) == 1:
-        return FloatTensor(role, shape, "f32", region=Region(path, offset, 4 * count))
+        return FloatTensor(role, shape, WEIGHT_FORMATS["f32"], region=Region(path, offset, 4 * count))
     values, scales = Region(path, offset, count), Region(path, offset + count, 4 * count // group)
-    return GroupTensor(role, shape, "q8_0", tuple(range(-127, 128)), values=values, scales=scales, group=group)
+    return GroupTensor(role, shape, WEIGHT_FORMATS["i8"], math.gcd(shape[1], group), values=values, scales=scales, scaled=group)
 
 
 # ------------------------------------------------------------------------------------------------ tokenizer

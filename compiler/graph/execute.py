@@ -94,7 +94,7 @@ class Executor(BankOperations):
         return np.concatenate([self.arithmetic.gemv(block.floats(), x) for block in self._codes(W)])
 
     def _gemv_i8(self, x: Any, scale: F32, *, W: str) -> F32:
-        if not self.model.tensor(W).levels:
+        if not self.model.tensor(W).format.has_codes:
             return self._gemv(x.astype(np.float32), W=W) * scale
         return np.concatenate([self.arithmetic.gemv_codes(block, x, scale) for block in self._codes(W)])
 

@@ -3,8 +3,8 @@
     rows to fp32 in the scratchpad:  i8 by vec.dequant.i8, others by lut.decode with a table of what their codes stand for
     vec.gemv.f32 of these rows;      then the next ones
 
-The stored bytes are those of the integer format. Formats of N bits are laid out as codebook indices of N bits are, so that one
-instruction decodes them all.
+The stored bytes are those of the integer format. lut.decode reads integers of N bits as codebook indices of N bits: both lie in
+bytes in the same way.
 """
 
 from __future__ import annotations
@@ -12,17 +12,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from compiler.errors import ModelError, one_of
-from compiler.formats.recipe import CODEBOOKS
+from compiler.formats.weight_format import WEIGHT_FORMATS, WeightFormat
 from compiler.graph import Graph, Op
 from compiler.lowering.emit import bits, number, symbol
 from compiler.lowering.lower import Lowering, lowers
 from compiler.placing.weights import Layout, Placed
-from isa.numbers import FORMATS
 from isa.preset import Preset, presets_with
 from isa.regions import SRAM
 
-AS_INDICES = {"i2": "c2", "t2": "c2", "i3": "c3", "i4": "c4", "c2": "c2", "c3": "c3", "c4": "c4"}
-"""Formats that lut.decode reads, and as which."""
 ELEMENTS = 8192             # that are decoded at once, or a row if that is longer; they take SHARE of the scratchpad at most
 SHARE = 1 / 16
 
@@ -30,14 +27,19 @@ SHARE = 1 / 16
 def check_decoded(machine: Preset, placed: Placed) -> None:
     """Raise ModelError for a matrix that no unit of a machine decodes."""
     form = placed.format
-    if form != "i8" and form not in AS_INDICES:
+    if not _is_decoded(form):
         raise ModelError("", "--activations f32", got=f"{placed.role} in {form}, which no unit decodes",
-                         expected=f"weights in {one_of(('i8', *AS_INDICES))}",
-                         hint="t2 holds the same codes" if form == "t5" else "or --activations i8")
-    if form != "i8" and not machine.has_unit("lut"):
+                         expected=f"weights in {one_of(form.name for form in WEIGHT_FORMATS.values() if _is_decoded(form))}",
+                         hint="t2 holds the same codes" if form.levels == WEIGHT_FORMATS["t2"].levels else "or --activations i8")
+    if form.as_indices and not machine.has_unit("lut"):
         raise ModelError("", "--activations f32", got=f"{placed.role} in {form} on machine {machine.name}, which has no lut unit",
                          expected="a machine whose lut unit decodes it, or i8, which the vec unit decodes",
                          hint=presets_with(("lut",)))
+
+
+def _is_decoded(form: WeightFormat) -> bool:
+    """Whether a unit decodes a format: vec.dequant.i8 the one, lut.decode those that lie in bytes as indices do."""
+    return form.name == "i8" or form.as_indices is not None
 
 
 def matrices(graph: Graph, layout: Layout) -> list[Placed]:
@@ -51,9 +53,9 @@ def matrices(graph: Graph, layout: Layout) -> list[Placed]:
 
 def tables(decoded: Iterable[Placed]) -> dict[str, list[int]]:
     """What codes stand for, by the name of a table: of the formats of these matrices that have no codebook."""
-    forms = sorted({placed.format for placed in decoded} & AS_INDICES.keys() - CODEBOOKS.keys())
-    return {f"values_{form}": [int(value) for value in FORMATS[form].unpack(FORMATS[AS_INDICES[form]].pack([range(size)]), size)[0]]
-            for form in forms for size in (CODEBOOKS[AS_INDICES[form]],)}
+    forms = {placed.format.name: (placed.format, placed.format.as_indices) for placed in decoded if not placed.format.book}
+    return {f"values_{name}": form.packing.unpack(index.packing.pack([range(index.book)]), index.book)[0].tolist()
+            for name, (form, index) in sorted(forms.items()) if index}
 
 
 def scratch(machine: Preset, decoded: Iterable[Placed]) -> dict[str, int]:
@@ -66,17 +68,18 @@ def _at_once(machine: Preset, placed: Placed) -> int:
     """Rows that are decoded by one instruction: several where the codes of one end with a byte."""
     rows, cols = placed.shape
     elements = min(ELEMENTS, int(machine.region(SRAM).size * SHARE) // 4)
-    whole = placed.row_bytes * 8 == cols * int(FORMATS[placed.format].bits) and placed.format not in ("i3", "c3")
+    fields = placed.format.packing.fields
+    whole = len(fields) == 1 and cols * fields[0] % 8 == 0
     return min(rows, max(1, elements // cols)) if whole else 1
 
 
 @lowers("gemv.decoded")
 def gemv_decoded(c: Lowering, op: Op) -> None:
     e, result, x, placed = c.emit, op.outputs[0], op.inputs[0], c.tensor(op.weights[0])
-    cols, most, index = placed.shape[1], _at_once(c.memory.machine, placed), AS_INDICES.get(placed.format, "")
+    cols, most, index = placed.shape[1], _at_once(c.memory.machine, placed), placed.format.as_indices
     unit = "lut" if index else "vec"
     if index:
-        _load_values(c, op.weights[0], CODEBOOKS[index])
+        _load_values(c, op.weights[0], index.book)
     scale_bytes = 4 * placed.scale_count // placed.rows if placed.scale_group else 0
     e.order(unit, (), ("decoded",))
     e.order("vec", (x,), (result,))
@@ -114,7 +117,7 @@ def gemv_decoded(c: Lowering, op: Op) -> None:
 def _load_values(c: Lowering, role: str, size: int) -> None:
     """Tell the LUT unit what the codes of a matrix stand for, in fp32."""
     e, placed = c.emit, c.tensor(role)
-    if placed.format not in CODEBOOKS:
+    if not placed.format.book:
         with c.operand("lut", symbol(f"values_{placed.format}"), 4 * size) as table:
             e.op("lut.codebook.f32", table, number(size))
         return

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from math import prod
 from typing import TYPE_CHECKING
 
-from compiler.formats.recipe import CODEBOOKS
 from compiler.graph import Op
 from compiler.lowering.emit import LAYER, WEIGHTS, Emitter, Operand, Want, number, offset, symbol
 from compiler.lowering.tiles import Tile, fetched, tiles
@@ -114,7 +113,7 @@ class Lowering:
 
     def codebook(self, role: str) -> None:
         """Load the codebook of a matrix into the LUT unit, if its codes are indices."""
-        if size := CODEBOOKS.get(self.tensor(role).format):
+        if size := self.tensor(role).format.book:
             with self.operand("lut", self.weight(role, "codebook"), size) as table:
                 self.emit.op("lut.codebook.i8", table, number(size))
 

@@ -20,8 +20,9 @@ import numpy as np
 from compiler.compile import compile_model
 from compiler.errors import ModelError, one_of
 from compiler.formats.recipe import read_recipe
+from compiler.formats.weight_format import WEIGHT_FORMATS
 from compiler.model.model import Config, Model, Rope, roles
-from compiler.model.tensors import F32, TERNARY, Codes, Tensor
+from compiler.model.tensors import F32, Codes, Tensor
 from compiler.passes.calibrate import with_quantiles
 from compiler.running.cache import cached
 from compiler.settings import Settings
@@ -43,14 +44,14 @@ _ROWS = 256                 # that are made at once, from one seed
 
 @dataclass(frozen=True)
 class RandomTensor(Tensor):
-    """Normal fp32 values or, with `levels`, ternary codes of equal frequency."""
+    """Normal fp32 values or, in format t2, codes of equal frequency."""
 
     @property
     def file(self) -> Path:
         return Path("random")
 
     def _rows(self, first: int, last: int) -> F32:
-        if self.levels:
+        if self.format.has_codes:
             return self._codes(first, last).floats()
         cols = self.matrix[1]
         if self.name.endswith("norm"):
@@ -64,7 +65,7 @@ class RandomTensor(Tensor):
         values = np.concatenate([rng.integers(-1, 2, (_ROWS, cols), dtype=np.int8)[start:end]
                                  for rng, start, end in self._parts(first, last)])
         scale = np.float32((2 * cols / 3) ** -0.5)          # so that products keep the size of what they are made of
-        return Codes(values, np.full((1, 1), scale, np.float32), cols, self.levels)
+        return Codes(values, np.full((1, 1), scale, np.float32), cols)
 
     def _parts(self, first: int, last: int) -> list[tuple[np.random.Generator, int, int]]:
         """(generator, from, to) of the blocks of rows that first..last lies in."""
@@ -91,7 +92,7 @@ def compile_shape(name: str, weights: str, context: int | None = None, kv: str =
     leave alone. Raises ModelError, PresetError, CacheError, OSError.
     """
     recipe, seconds = read_recipe(weights), None
-    ternary = recipe.weights is not None and recipe.weights.name in ("t2", "t5")
+    ternary = recipe.weights is not None and recipe.weights.format.name in ("t2", "t5")
     model = shape_model(name, ternary=ternary, context=context or CONTEXT)
     if sparsity is not None:
         gates = np.random.default_rng(1).standard_normal(_GATES, dtype=np.float32)
@@ -112,6 +113,6 @@ def random_model(name: str, layers: int, dim: int, hidden: int, heads: int, voca
     """A Llama of these sizes; its head is its embedding."""
     config = Config("random", vocab, dim, layers, heads, heads, dim // heads, hidden, context, 1e-5,
                     rope=Rope.plain(dim // heads, 1e4, adjacent=True), tied=True)
-    tensors = {role: RandomTensor(role, shape, "f32", TERNARY if ternary and role.startswith("layers.") and len(shape) == 2 else ())
-               for role, shape in roles(config)}
+    tensors = {role: RandomTensor(role, shape, WEIGHT_FORMATS[
+        "t2" if ternary and role.startswith("layers.") and len(shape) == 2 else "f32"]) for role, shape in roles(config)}
     return Model(Path(name), config, tensors)

@@ -15,12 +15,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from compiler.errors import ModelError
+from compiler.formats.weight_format import WeightFormat
 
 F32 = npt.NDArray[np.float32]
 Bytes = npt.NDArray[np.uint8]
@@ -35,13 +35,11 @@ class Codes:
     values  int8 (rows, cols)
     scales  fp32 (rows, cols / group), or (1, 1): one for the whole tensor
     group   columns that share a scale
-    levels  the values that a code of this tensor may have: (-1, 0, 1) is ternary
     """
 
     values: npt.NDArray[np.int8]
     scales: F32
     group: int
-    levels: tuple[int, ...]
 
     def floats(self) -> F32:
         """The same as fp32 (rows, cols): one rounding a value. A scale that is not finite shows in its values."""
@@ -74,15 +72,27 @@ class Region:
 
 @dataclass(frozen=True)
 class Tensor(ABC):
-    """A matrix (rows, cols) or vector (n,) of a checkpoint. `name` and `format` are its file's own.
+    """A matrix (rows, cols) or vector (n,) of a checkpoint. It declares how a program stores it, so that nobody has to read it.
 
-    `levels` are the values that its codes may have; empty where it has none: floats, or blocks with an offset.
+    name    as its file has it
+    format  that a program stores it in: of codes in a layout of the file's own, the narrowest that holds them
+    group   columns that share a scale; 0: one scale for all, or floats, which have none
     """
 
     name: str
     shape: tuple[int, ...]
-    format: str
-    levels: tuple[int, ...] = ()
+    format: WeightFormat
+    group: int = 0
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """The values that its codes may have, rising; () for floats, and for blocks of codes with an offset."""
+        return self.format.levels
+
+    @property
+    def stored(self) -> str:
+        """Format and columns that share a scale: "f32", "t2:tensor", "i8:64"."""
+        return f"{self.format}:{self.group or 'tensor'}" if self.format.has_codes else self.format.name
 
     @property
     @abstractmethod
@@ -93,7 +103,7 @@ class Tensor(ABC):
     def _rows(self, first: int, last: int) -> F32: ...
 
     def _codes(self, first: int, last: int) -> Codes:
-        """Of a tensor with `levels`; others have none."""
+        """Of a tensor whose format has codes."""
         raise TypeError(f"tensor {self.name} is {self.format}, which has no codes")
 
     @property
@@ -113,7 +123,7 @@ class Tensor(ABC):
         return values
 
     def codes(self, first: int = 0, last: int | None = None) -> Codes:
-        """Rows first to last (exclusive) as codes and scales, exactly as stored. Only where `levels` is not empty."""
+        """Rows first to last (exclusive) as codes and scales, exactly as stored. TypeError for floats."""
         last = self.matrix[0] if last is None else last
         codes = self._codes(first, last)
         if not np.isfinite(codes.scales).all():
@@ -140,14 +150,6 @@ class Tensor(ABC):
 
 # ------------------------------------------------------------------------------------------------ floats
 
-FLOATS = {"f32": "<f4", "f16": "<f2", "bf16": "<u2"}
-"""Formats of plain floats and the NumPy type that holds them; bf16, which NumPy does not have, as its bits."""
-
-
-def float_bytes(form: str) -> int:
-    """Bytes of a value of a format in FLOATS."""
-    return np.dtype(FLOATS[form]).itemsize
-
 
 @dataclass(frozen=True, kw_only=True)
 class FloatTensor(Tensor):
@@ -160,13 +162,11 @@ class FloatTensor(Tensor):
         return self.region.file
 
     def _rows(self, first: int, last: int) -> F32:
-        cols, size = self.matrix[1], float_bytes(self.format)
-        stored: npt.NDArray[Any] = self.region.read(first * cols * size, (last - first) * cols * size).view(FLOATS[self.format])
-        if self.format == "bf16":
-            values = (stored.astype(np.uint32) << np.uint32(16)).view(np.float32)
-        else:
-            values = stored.astype(np.float32)
-        return values.reshape(-1, cols)
+        cols = self.matrix[1]
+        size = self.format.row_bytes(cols)
+        stored = self.region.read(first * size, (last - first) * size).reshape(last - first, size)
+        values: F32 = self.format.packing.unpack(stored, cols)
+        return values
 
 
 # ------------------------------------------------------------------------------------------------ integers with scales
@@ -174,26 +174,26 @@ class FloatTensor(Tensor):
 
 @dataclass(frozen=True, kw_only=True)
 class GroupTensor(Tensor):
-    """int8 codes (rows, cols), packed, and somewhere else a fp32 scale for every `group` of them in that order: llama2.c's Q8_0.
+    """int8 codes (rows, cols), packed, and somewhere else a fp32 scale for every `scaled` of them in that order: llama2.c's Q8_0.
 
-    Where rows are no multiple of the group, a group goes on in the next row: then gcd(cols, group) columns have one scale for sure.
+    Where rows are no multiple of that, a scale goes on in the next row. `group` is a number of columns that surely have one scale.
     """
 
     values: Region
     scales: Region
-    group: int
+    scaled: int
 
     @property
     def file(self) -> Path:
         return self.values.file
 
     def _codes(self, first: int, last: int) -> Codes:
-        cols, shared = self.matrix[1], math.gcd(self.matrix[1], self.group)
+        cols = self.matrix[1]
         values = self.values.read(first * cols, (last - first) * cols).view(np.int8)
-        starts = np.arange(first * cols, last * cols, shared) // self.group
-        begin, end = first * cols // self.group, -(-last * cols // self.group)
+        starts = np.arange(first * cols, last * cols, self.group) // self.scaled
+        begin, end = first * cols // self.scaled, -(-last * cols // self.scaled)
         scales = self.scales.read(begin * 4, (end - begin) * 4).view("<f4").astype(np.float32)
-        return Codes(np.array(values).reshape(-1, cols), scales[starts - begin].reshape(-1, cols // shared), shared, self.levels)
+        return Codes(np.array(values).reshape(-1, cols), scales[starts - begin].reshape(-1, cols // self.group), self.group)
 
     def _rows(self, first: int, last: int) -> F32:
         return self._codes(first, last).floats()
@@ -223,7 +223,7 @@ class AbsmeanTensor(Tensor):
 
     def _codes(self, first: int, last: int) -> Codes:
         codes = np.clip(np.rint(self.floats.rows(first, last) * self._inverse), -1, 1).astype(np.int8)
-        return Codes(codes, np.full((1, 1), np.float32(1) / self._inverse, np.float32), self.matrix[1], TERNARY)
+        return Codes(codes, np.full((1, 1), np.float32(1) / self._inverse, np.float32), self.matrix[1])
 
     def _rows(self, first: int, last: int) -> F32:
         return self._codes(first, last).floats()

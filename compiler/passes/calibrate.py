@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from compiler.errors import ModelError
+from compiler.formats.weight_format import WEIGHT_FORMATS
 from compiler.graph import PLAIN, Executor, Graph, Op
 from compiler.model.model import Model
 from compiler.model.tensors import F32, Tensor
@@ -64,5 +65,6 @@ def with_quantiles(model: Model, magnitudes: Sequence[F32]) -> Model:
     """The model with the thresholds that follow from some magnitudes of activations, for each layer."""
     tables = {f"layers.{layer}.thresholds": np.concatenate([LEVELS, np.quantile(found, LEVELS)]).astype(np.float32)
               for layer, found in enumerate(magnitudes)}
+    floats = WEIGHT_FORMATS["f32"]
     return replace(model, tensors={**model.tensors, **{
-        role: Thresholds(role, table.shape, "f32", values=table, origin=model.path) for role, table in tables.items()}})
+        role: Thresholds(role, table.shape, floats, values=table, origin=model.path) for role, table in tables.items()}})

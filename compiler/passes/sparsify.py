@@ -18,7 +18,6 @@ from dataclasses import replace
 from compiler.errors import ModelError
 from compiler.graph import Graph, Op, Value, check
 from compiler.model.model import Model
-from compiler.passes.quantise import storage
 
 EXACT = ("relu", "relu2")           # activations that are zero for what is not positive
 BY_NEURON = "down"                  # the matrix that the program has column by column
@@ -47,11 +46,10 @@ def _sparse(graph: Graph, ops: list[Op], model: Model, layer: int, sparsity: flo
     if any(op.kind == "gemv.decoded" and op.weights[0].removeprefix("layer.") in BY_ROWS for op in ops):
         raise ModelError(model.path, "--ffn-sparsity", got="--activations f32 with integer weights",
                          expected="int8 activations: rows of active neurons are not decoded", hint="or --weights f16")
-    form, _, columns = storage(down).partition(":")
-    if down.levels and columns not in ("tensor", str(down.shape[1])):
-        raise ModelError(model.path, "--ffn-sparsity", got=f"down in {storage(down)}",
+    if down.group not in (0, down.shape[1]):
+        raise ModelError(model.path, "--ffn-sparsity", got=f"down in {down.stored}",
                          expected="one scale for the matrix or for a row",
-                         hint=f'sums over neurons have no groups: name it in a recipe, "layers.*.down" = "{form}:row"')
+                         hint=f'sums over neurons have no groups: name it in a recipe, "layers.*.down" = "{down.format}:row"')
     activation = next(at for at, op in enumerate(ops) if op.kind == c.activation)
     first_of_up = next(at for at, op in enumerate(ops) if op.weights == ("layer.up",))
     last_of_up = first_of_up + (c.gated and "up" in c.biases)

@@ -29,7 +29,6 @@ import numpy.typing as npt
 from compiler.errors import ModelError
 from compiler.model.model import Model, layer_roles, roles
 from compiler.model.tensors import Tensor
-from compiler.passes.quantise import storage
 from isa.numbers import FORMATS
 from isa.preset import Preset
 from isa.units.pim.banks import COLUMN_BYTES, Organisation
@@ -260,13 +259,13 @@ def format_in_banks(tensor: Tensor, role: str, *, int8: bool = True) -> str:
 
     Raises ModelError for codes whose scales change along a row: the banks add up whole rows.
     """
-    if not tensor.levels:
-        return "f16" if storage(tensor) == "f16" else ""
+    form = tensor.format
+    if not form.has_codes:
+        return form.name if form.name in SIZES else ""
     if not int8:
         return ""
-    form, _, group = storage(tensor).partition(":")
-    if group not in ("tensor", str(tensor.shape[1])):
-        raise ModelError(tensor.file, f"tensor {tensor.name}", got=f"{form} with a scale for each {group} columns",
+    if tensor.group not in (0, tensor.shape[1]):
+        raise ModelError(tensor.file, f"tensor {tensor.name}", got=f"{form} with a scale for each {tensor.group} columns",
                          expected="one scale for a row or for the matrix: banks add up whole rows",
                          hint=f"--weights {form}:row" if role.startswith("layers.") else f'in a recipe: head = "{form}:row"')
     return "i8"

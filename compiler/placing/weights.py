@@ -1,6 +1,6 @@
 """The weights of a program as one file: where each tensor lies in it, and how it gets there, block by block.
 
-    plan_weights(model, context) -> Layout          offsets and sizes, nothing is read but scales
+    plan_weights(model, context) -> Layout          offsets and sizes, nothing is read
     Layout.write(stream)                            packs; resident memory does not grow with the model
 
 The file is what a program has in flash (or DRAM) behind the symbol `weights`: first what is there once, then the layers one
@@ -17,12 +17,10 @@ from typing import IO, Any
 import numpy as np
 
 from compiler.formats.codebook import indices
-from compiler.formats.recipe import CODEBOOKS
+from compiler.formats.weight_format import WEIGHT_FORMATS, WeightFormat
 from compiler.graph import title_of
 from compiler.model.model import Model, layer_roles, roles
 from compiler.model.tensors import BLOCK, Tensor
-from compiler.passes.quantise import storage
-from isa.numbers import FORMATS
 
 ALIGN = 64              # of every tensor: a cache line
 PAGE = 4096             # of every layer
@@ -35,13 +33,13 @@ class Placed:
 
     banked     the file has the scales alone: the matrix lies in the banks of a PIM memory (placement.py)
     by_column  the file has the tensor column by column: `shape` is as in the file, scales are those of the tensor's rows
-    format  of isa/numbers.py; scale_group: columns that share one of the fp32 scales at `scales`; 0: one for all
+    scale_group  columns that share one of the fp32 scales at `scales`; 0: one for all
     """
 
     role: str
     shape: tuple[int, ...]
     offset: int
-    format: str
+    format: WeightFormat
     scales: int = 0
     scale_group: int = 0
     by_column: bool = False
@@ -49,7 +47,7 @@ class Placed:
 
     @property
     def row_bytes(self) -> int:
-        return FORMATS[self.format].row_bytes(self.shape[-1])
+        return self.format.row_bytes(self.shape[-1])
 
     @property
     def rows(self) -> int:
@@ -58,7 +56,7 @@ class Placed:
     @property
     def scale_count(self) -> int:
         """fp32 scales behind the codes."""
-        if self.format in ("f32", "f16", "bf16"):
+        if not self.format.has_codes:
             return 0
         if self.by_column:
             return self.shape[1] if self.scale_group else 1
@@ -68,8 +66,8 @@ class Placed:
     def stored(self) -> str:
         """Format and scales, as a recipe names them: "f32", "t2:tensor", "i8:row", "i4:32". Codes in banks are i8 there."""
         if not self.scale_count:
-            return self.format
-        name = "i8" if self.banked else self.format
+            return self.format.name
+        name = "i8" if self.banked else self.format.name
         rows = self.by_column or self.scale_group == self.shape[-1]
         return f"{name}:{'tensor' if not self.scale_group else 'row' if rows else self.scale_group}"
 
@@ -85,7 +83,7 @@ class Placed:
 
     @property
     def end(self) -> int:
-        return self.codebook + CODEBOOKS.get(self.format, 0) if self.scale_count else self.offset + self.held
+        return self.codebook + self.format.book if self.scale_count else self.offset + self.held
 
     @property
     def held(self) -> int:
@@ -181,16 +179,16 @@ class Layout:
         if placed.by_column:
             yield from self._columns(stream, placed, tensor)
             return
-        form, scales = FORMATS[placed.format], []
+        packing, scales = placed.format.packing, []
         blocks = tensor.blocks() if not placed.banked or placed.scale_group else list(tensor.blocks())[:bool(placed.scale_count)]
         for first, last in blocks:
             if placed.scale_count:
                 codes = tensor.codes(first, last)
                 if not placed.banked:
-                    stream.write(form.pack(_stored(placed, codes.values, tensor)).tobytes())
+                    stream.write(packing.pack(_stored(placed, codes.values, tensor)).tobytes())
                 scales.append(codes.scales.astype("<f4").tobytes())
             else:
-                stream.write(form.pack(tensor.rows(first, last)).tobytes())
+                stream.write(packing.pack(tensor.rows(first, last)).tobytes())
             yield stream.tell(), self.size
         if placed.scale_count:
             stream.write(bytes(placed.scales - placed.offset - placed.held))
@@ -199,7 +197,7 @@ class Layout:
 
     def _columns(self, stream: IO[bytes], placed: Placed, tensor: Tensor) -> Iterator[tuple[int, int]]:
         """The tensor column by column. It is read once and held, codes as int8."""
-        form = FORMATS[placed.format]
+        packing = placed.format.packing
         if not placed.scale_count:
             values: Any = np.concatenate([tensor.rows(first, last) for first, last in tensor.blocks()])
         else:
@@ -207,7 +205,7 @@ class Layout:
             values = _stored(placed, np.concatenate([block.values for block in codes]), tensor)
         step = max(1, BLOCK // len(values))
         for first in range(0, values.shape[1], step):
-            stream.write(form.pack(np.ascontiguousarray(values[:, first:first + step].T)).tobytes())
+            stream.write(packing.pack(np.ascontiguousarray(values[:, first:first + step].T)).tobytes())
             yield stream.tell(), self.size
         if placed.scale_count:
             stream.write(bytes(placed.scales - placed.offset - placed.rows * placed.row_bytes))
@@ -218,12 +216,12 @@ class Layout:
 
 def _stored(placed: Placed, values: Any, tensor: Tensor) -> Any:
     """What is packed for the values of codes: themselves, or their indices in the codebook."""
-    return indices(values, tensor.levels) if placed.format in CODEBOOKS else values
+    return indices(values, tensor.levels) if placed.format.book else values
 
 
 def _codebook(placed: Placed, tensor: Tensor) -> bytes:
     """The codebook, if there is one, with zeros for what no code needs."""
-    return np.array(tensor.levels, np.int8).tobytes().ljust(CODEBOOKS[placed.format], b"\0") if placed.format in CODEBOOKS else b""
+    return np.array(tensor.levels, np.int8).tobytes().ljust(placed.format.book, b"\0") if placed.format.book else b""
 
 
 def plan_weights(model: Model, context: int, groups: Sequence[tuple[int, ...]], by_column: Collection[str] = (),
@@ -258,13 +256,13 @@ def plan_weights(model: Model, context: int, groups: Sequence[tuple[int, ...]], 
 def _place(role: str, shape: tuple[int, ...], at: int, tensor: Tensor | None, by_column: bool = False,
            banked: bool = False) -> Placed:
     offset = _up(at, ALIGN)
-    name, _, group = "f32::".partition(":") if tensor is None or len(shape) == 1 else storage(tensor).partition(":")
+    form, group = (WEIGHT_FORMATS["f32"], 0) if tensor is None or len(shape) == 1 else (tensor.format, tensor.group)
     if by_column:
-        shape, group = shape[::-1], group and ("tensor" if group == "tensor" else "1")
-    if not group.strip(":"):
-        return Placed(role, shape, offset, name, by_column=by_column, banked=banked)
-    size = 0 if banked else shape[0] * FORMATS[name].row_bytes(shape[1])
-    return Placed(role, shape, offset, name, _up(offset + size, ALIGN), 0 if group == "tensor" else int(group), by_column, banked)
+        shape, group = shape[::-1], min(group, 1)
+    if not form.has_codes:
+        return Placed(role, shape, offset, form, by_column=by_column, banked=banked)
+    size = 0 if banked else shape[0] * form.row_bytes(shape[1])
+    return Placed(role, shape, offset, form, _up(offset + size, ALIGN), group, by_column, banked)
 
 
 def _up(value: int, unit: int) -> int:

@@ -14,13 +14,11 @@ from compiler.lowering import attn, pim
 from compiler.lowering import banks as around_banks
 from compiler.lowering.emit import LAYER_ROW
 from compiler.model.model import Model, roles
-from compiler.passes.quantise import storage
 from compiler.passes.to_banks import to_banks
 from compiler.placing.banks import SIZES, Placement, format_in_banks, organisation, place
 from compiler.placing.memory_plan import MemoryPlan
 from compiler.placing.weights import PAGE, Layout
 from compiler.targets.target import Home, Image, MapRow, Target
-from isa.numbers import FORMATS
 from isa.preset import Preset, load_preset, preset_names
 from isa.regions import HBM
 
@@ -112,7 +110,7 @@ def _what_fits(placement: Placement, linear: int) -> list[str]:
     for form in narrower:
         plan = place(model, placement.banks, groups, form)
         scales = 4 * sum(m.shape[0] for _, m, _ in plan.matrices())
-        moved = sum(FORMATS[storage(tensor).partition(":")[0]].row_bytes(tensor.shape[1]) * tensor.shape[0] for tensor in outside)
+        moved = sum(tensor.format.row_bytes(tensor.shape[1]) * tensor.shape[0] for tensor in outside)
         if plan.size + linear - moved + scales <= plan.banks.size:
             options.append(f"--weights {form}")
             break

@@ -99,7 +99,7 @@ class Target:
         for name, size in needed.items():
             room = self.machine.region(name).size
             if size > room:
-                wide = any(placed.format not in FEWEST_BITS for placed in layout.every() if len(placed.shape) == 2)
+                wide = any(placed.format.name not in FEWEST_BITS for placed in layout.every() if len(placed.shape) == 2)
                 fewer = ["--weights t2"] * wide
                 fewer += ["--kv i8"] * (name == self.caches.region and self.graph.values["keys"].format != "i8")
                 hint = f"fewer bits take less ({', '.join(fewer)})" if fewer else f"{size - room:,} bytes are missing"

@@ -15,7 +15,7 @@ import numpy as np
 
 from isa.arithmetic import group_count, lane_sum
 from isa.instruction import instruction
-from isa.numbers import FORMATS
+from isa.numbers import FORMATS, Kind
 from isa.traps import Cause, Trap
 from isa.unit import Counter, Csr, Parameter, StateArray, Unit
 
@@ -172,7 +172,7 @@ def _weights(m, fmt, W, rows, cols, rows_at_a_time):
                 data = np.stack([m.read(W + row * stride, row_bytes) for row in range(first, first + k)])
             m.count("lut.weight_bytes", k * row_bytes)
             weights = fmt.unpack(data, cols)
-            yield first, m.state["lut.codebook_i8"][weights] if fmt.name[0] == "c" else weights
+            yield first, m.state["lut.codebook_i8"][weights] if fmt.kind is Kind.CODEBOOK else weights
 
 
 def plane_events(nonzero, mode):
@@ -197,17 +197,27 @@ def plane_events(nonzero, mode):
             "lut.groups_skipped": (weights == 0).sum()}
 
 
+def bit_planes(fmt):
+    """Passes over the weights of a format: one for each bit of an integer, one for signs. 0: each weight is looked up by itself."""
+    match fmt.kind:
+        case Kind.INTEGER:
+            return int(fmt.bits)
+        case Kind.SIGN:
+            return 1
+        case Kind.CODEBOOK:
+            return 0
+    raise ValueError(f"{fmt.name} is {fmt.kind.value}, which the LUT unit does not multiply")
+
+
 def _count(m, fmt, weights):
-    """Count the work of `weights` (outputs, activations): ternary and binary as one plane, integers bit by bit."""
+    """Count the work of `weights` (outputs, activations)."""
     m.count("lut.macs", weights.size)
     m.count("lut.macs_skipped", weights.size - np.count_nonzero(weights))
-    if fmt.name[0] == "c":              # every weight looks its value up in the codebook
+    passes = bit_planes(fmt)
+    if passes == 0:
         m.count("lut.lookups", weights.size)
         m.count("lut.steps", weights.size)
-        return
-    integer_bits = int(fmt.bits) if fmt.name[0] == "i" else 0
-    planes = [weights >> bit & 1 for bit in range(integer_bits)] or [weights]
-    for plane in planes:
+    for plane in [weights >> bit & 1 for bit in range(passes)] if passes > 1 else [weights] * passes:
         for name, events in plane_events(plane != 0, m.csr("lut.mode")).items():
             m.count(name, events)
 
@@ -240,12 +250,18 @@ def _scale_group(m):
 _PLANES = "lut.lookups lut.buffer_reads lut.steps lut.macs lut.macs_skipped lut.groups_skipped lut.weight_bytes"
 _CODEBOOK = "lut.lookups lut.steps lut.macs lut.macs_skipped lut.weight_bytes"
 
+FORMAT_NUMBERS = {"b1": 0, "t2": 1, "t5": 2, "i2": 3, "i3": 4, "i4": 5, "i8": 6, "c2": 7, "c3": 8, "c4": 9}
+"""The weight formats and their numbers. A number has four bits and is the same in all instructions; the next format gets 10.
 
-WEIGHT_FORMATS = ("b1", "t2", "t5", "i2", "i3", "i4", "i8", "c2", "c3", "c4")      # by their number in the encoding
+    lut.mac     funct7 = number
+    lut.macT    funct7 = 16 + number
+    lut.gemv    funct3 = 1, 2, 3, 6 for number / 4 = 0, 1, 2, 3; funct2 = number mod 4
+    lut.decode  codebooks alone: funct3 = 4, funct2 = 1, 2, 3 for c2, c3, c4; funct3 = 7 is free for four more
+"""
 
 
 def _counters(name):
-    return _CODEBOOK if name[0] == "c" else _PLANES
+    return _PLANES if bit_planes(FORMATS[name]) else _CODEBOOK
 
 
 def _define_mac(number: int, name: str) -> None:
@@ -286,7 +302,7 @@ def _define_macT(number: int, name: str) -> None:
 def _define_gemv(number: int, name: str) -> None:
     fmt = FORMATS[name]
 
-    @instruction(f"lut.gemv.{name}  R4 opcode=0x2B funct3={1 + number // 4} funct2={number % 4}",
+    @instruction(f"lut.gemv.{name}  R4 opcode=0x2B funct3={(1, 2, 3, 6)[number // 4]} funct2={number % 4}",
                  "y[r] = lanesum over g of f32(sum over c in g of W[r, c] * activation[c]) * (scale[r, g] * x_scale[g])",
                  operands=f"y>f32[rows] W<{name}[rows,length] scale<f32[rows,groups] rows", counters=_counters(name),
                  example=f"lut.build.i8 a0, a1, a2\nlut.gemv.{name} a3, a4, a5, a6")
@@ -310,7 +326,7 @@ def _define_gemv(number: int, name: str) -> None:
 
 
 for _define in (_define_mac, _define_macT, _define_gemv):
-    for _number, _name in enumerate(WEIGHT_FORMATS):
+    for _name, _number in FORMAT_NUMBERS.items():
         _define(_number, _name)
 
 # ------------------------------------------------------------------------------------------------ codebooks to f32

@@ -95,7 +95,7 @@ def test_the_stored_bytes_are_those_of_the_format(weights: str, tmp_path: Path) 
 def test_products_are_those_of_the_decoded_weights() -> None:
     """Against NumPy's product with the weights as floats: nothing is rounded but sums."""
     compiled = decoded("i4:8")
-    assert {"i4"} == {placed.format for placed in compiled.layout.layer.values() if placed.is_matrix}
+    assert {"i4"} == {placed.format.name for placed in compiled.layout.layer.values() if placed.is_matrix}
     floats = replace(compiled.model, config=replace(compiled.model.config, int8_activations=False))
     ours, theirs = Executor(compiled.graph, compiled.model, EXACT), Executor(build(floats.config), floats, PLAIN)
     for token in PROMPT:
@@ -114,7 +114,7 @@ def test_it_is_another_program_with_other_tokens_counted(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(("weights", "options", "said"), [
-    ("t5", {}, "q in t5, which no unit decodes; expected weights in i8, i2, .*\nhint: t2 holds the same codes"),
+    ("t5", {}, "q in t5, which no unit decodes; expected weights in t2, i2, .*\nhint: t2 holds the same codes"),
     ("b1", {}, "q in b1, which no unit decodes"),
     ("t2", {"sparse": True}, "--ffn-sparsity: --activations f32 with integer weights")])
 def test_what_no_unit_does_is_refused(weights: str, options: dict[str, object], said: str) -> None:

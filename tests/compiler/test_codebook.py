@@ -14,8 +14,9 @@ from compiler.checking.verify import compare
 from compiler.compile import compile_model
 from compiler.formats import codebook
 from compiler.formats.recipe import Recipe, parse_format
+from compiler.formats.weight_format import WEIGHT_FORMATS
 from compiler.model.tensors import Codes, Tensor
-from compiler.passes.quantise import quantise, storage
+from compiler.passes.quantise import quantise
 
 
 def error(points: np.ndarray, weights: np.ndarray, book: tuple[int, ...]) -> float:
@@ -67,11 +68,13 @@ def test_each_matrix_has_its_own_and_it_depends_on_nothing_else() -> None:
 
 
 class SixteenLevels(ArrayTensor):
-    """Sixteen codes of a checkpoint, a scale for 16 columns."""
+    """Sixteen codes of a checkpoint, a scale for 16 columns. They are too large for four bits."""
+
+    levels = tuple(range(-15, 16, 2))
 
     def _codes(self, first: int, last: int) -> Codes:
         values = self.values[first:last].astype(np.int8)
-        return Codes(values, np.full((len(values), values.shape[1] // 16), 0.05, np.float32), 16, self.levels)
+        return Codes(values, np.full((len(values), values.shape[1] // 16), 0.05, np.float32), 16)
 
     def _rows(self, first: int, last: int) -> np.ndarray:
         return self._codes(first, last).floats()
@@ -79,13 +82,13 @@ class SixteenLevels(ArrayTensor):
 
 def test_sixteen_levels_of_a_checkpoint_are_a_codebook_exactly(tmp_path: Path) -> None:
     model, rng = random_model(BASE), np.random.default_rng(2)
-    levels = tuple(range(-15, 16, 2))               # too large for four bits
     tensors: dict[str, Tensor] = {
-        role: SixteenLevels(role, tensor.shape, "odd", levels, rng.choice(levels, tensor.shape).astype(np.float32))
+        role: SixteenLevels(role, tensor.shape, WEIGHT_FORMATS["i8"], 16,
+                            rng.choice(SixteenLevels.levels, tensor.shape).astype(np.float32))
         if len(tensor.shape) == 2 and role.startswith("layers.") else tensor for role, tensor in model.tensors.items()}
     compiled = compile_model(replace(model, tensors=tensors), recipe=Recipe(parse_format("c4")))
     kept = compiled.model.tensor("layers.0.q")
-    assert storage(tensors["layers.0.q"]) == "i8:16" and storage(kept) == "c4:16" and kept.file == FILE
+    assert tensors["layers.0.q"].stored == "i8:16" and kept.stored == "c4:16" and kept.file == FILE
     assert (kept.codes().values == tensors["layers.0.q"].codes().values).all()
     assert compare(compiled, compiled.build(tmp_path), [1, 5, 9])[1] is None
 

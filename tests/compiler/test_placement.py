@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from compiled_models import CODES, FOLDER, built, generate, loaded
-from random_models import BASE, SHAPES, CodesTensor, random_model, rope
+from random_models import BASE, SHAPES, CodesTensor, codes_tensor, random_model, rope
 
 from asm.assembler import assemble
 from compiler.checking.verify import compare
@@ -339,7 +339,7 @@ def of_a_q8_0_file() -> Model:
     def codes(role: str, shape: tuple[int, ...]) -> CodesTensor:
         levels = tuple(range(-128, 128))
         values, scales = rng.integers(-127, 128, shape).astype(np.int8), rng.uniform(0.001, 0.01, (shape[0], shape[1] // 16))
-        return CodesTensor(role, shape, "Q8_0", levels, Codes(values, scales.astype(np.float32), 16, levels))
+        return codes_tensor(role, Codes(values, scales.astype(np.float32), 16), levels)
 
     return replace(model, tensors={role: codes(role, tensor.shape) if len(tensor.shape) == 2 else tensor
                                    for role, tensor in model.tensors.items()})

@@ -15,10 +15,10 @@ from random_models import BASE, SHAPES, random_model
 
 from compiler.compile import compile_model
 from compiler.errors import ModelError, RoomError
-from compiler.formats.recipe import CODEBOOKS, Recipe, WeightFormat, read_recipe
+from compiler.formats.recipe import Choice, Recipe, read_recipe
+from compiler.formats.weight_format import WEIGHT_FORMATS
 from compiler.lowering.emit import Emitter, number, offset, symbol
 from compiler.measuring.shapes import shape_model
-from isa.numbers import FORMATS
 from isa.preset import PRESETS
 
 # ------------------------------------------------------------------------------------------------ weights
@@ -44,16 +44,16 @@ def test_every_tensor_is_in_the_file_where_the_plan_says(shape: str, weights: st
             if role == "rope":
                 continue
             tensor = layout.model.tensor(role if layer is None else f"layers.{layer}.{role}")
-            stored = FORMATS[placed.format].unpack(data[start:start + size].reshape(placed.rows, -1), placed.shape[-1])
+            stored = placed.format.packing.unpack(data[start:start + size].reshape(placed.rows, -1), placed.shape[-1])
             if not placed.scale_count:
                 wanted = tensor.rows()
-                assert (stored.astype(np.float32) == wanted if placed.format != "bf16" else True).all()
+                assert (stored.astype(np.float32) == wanted if placed.format.name != "bf16" else True).all()
                 continue
             scales = data[base + placed.scales:base + placed.codebook].view("<f4")
             codes = tensor.codes()
-            if placed.format in CODEBOOKS:
+            if placed.format.book:
                 book = data[base + placed.codebook:base + placed.end].view(np.int8)
-                assert len(book) == CODEBOOKS[placed.format]
+                assert len(book) == {"c2": 4, "c4": 16}[placed.format.name]
                 stored = book[stored]
             assert (stored == codes.values).all() and (scales == codes.scales.reshape(-1)[:len(scales)]).all()
 
@@ -117,8 +117,8 @@ def test_a_shorter_context_is_named_where_it_helps_and_only_there(tmp_path: Path
     with pytest.raises(RoomError, match=r"weights and caches take [\d,]+ bytes of dram; expected at most [\d,]+\n"
                                         r"hint: fewer bits take less \(--weights t2, --kv i8\); a shorter --context does not help"):
         compile_model(shape_model("730m", ternary=False), machine="slim-llama")
-    ternary = WeightFormat("t2", "tensor")
-    few_bits: dict[str, Any] = {"kv": "i8", "recipe": Recipe(ternary, ternary, {"embedding": WeightFormat("f32")})}
+    ternary = Choice(WEIGHT_FORMATS["t2"], "tensor")
+    few_bits: dict[str, Any] = {"kv": "i8", "recipe": Recipe(ternary, ternary, {"embedding": Choice(WEIGHT_FORMATS["f32"])})}
     text = (PRESETS / "slim-llama.toml").read_text(encoding="utf-8")
     (tmp_path / "m.toml").write_text(text.replace("2_147_483_648", "4096"), encoding="utf-8")
     with pytest.raises(RoomError) as error:

@@ -14,7 +14,8 @@ from asm.assembler import assemble
 from compiler.checking.verify import compare
 from compiler.compile import compile_model
 from compiler.errors import ModelError
-from compiler.formats.recipe import NAMES, read_recipe
+from compiler.formats.recipe import read_recipe
+from compiler.formats.weight_format import WEIGHT_FORMATS
 from compiler.frontends import load
 from compiler.lowering.data import MOST_STOPS
 from compiler.lowering.program import BAD_TOKEN, EMPTY_PROMPT
@@ -45,14 +46,14 @@ def test_every_operation_equals_the_graph(shape: str, weights: str, machine: str
 
 
 @pytest.mark.parametrize("machine", ["slim", "small"])
-@pytest.mark.parametrize("weights", [*NAMES, "b1:tensor", "t2:row", "t2:16", "t5:row", "i2:8", "i4:tensor", "i8:16", "c4:16",
-                                     "c2:tensor"])
+@pytest.mark.parametrize("weights", [*WEIGHT_FORMATS, "b1:tensor", "t2:row", "t2:16", "t5:row", "i2:8", "i4:tensor", "i8:16",
+                                     "c4:16", "c2:tensor"])
 def test_every_weight_format(weights: str, machine: str) -> None:
     compiled, program = built("gqa", weights, small_machine() if machine == "small" else machine)
     _, difference = compare(compiled, program, PROMPT[:4])
     assert difference is None, str(difference)
     wanted = weights.partition(":")[0]
-    assert {compiled.layout.layer[role].format for role in ("q", "k", "v", "o", "gate", "up", "down")} == {wanted}
+    assert {compiled.layout.layer[role].format.name for role in ("q", "k", "v", "o", "gate", "up", "down")} == {wanted}
 
 
 def test_the_reference_engine_too() -> None:
@@ -66,7 +67,8 @@ def test_the_reference_engine_too() -> None:
 def test_learned_positions_in_16_bits(shape: str, weights: str, tmp_path: Path) -> None:
     """OPT's checkpoints are f16, and rows of positions are fetched as they are, whatever becomes of the embedding's."""
     model = random_model(SHAPES[shape])
-    halves = {role: RoundedTensor(role, tensor.shape, "f16", source=tensor) for role, tensor in model.tensors.items()}
+    halves = {role: RoundedTensor(role, tensor.shape, WEIGHT_FORMATS["f16"], source=tensor)
+              for role, tensor in model.tensors.items()}
     compiled = compile_model(replace(model, tensors=halves), recipe=read_recipe(weights) if weights else None)
     assert compiled.memory.slots["embedded_row"].size >= 2 * model.config.dim
     assert compare(compiled, compiled.build(tmp_path), [1, 5, 7])[1] is None

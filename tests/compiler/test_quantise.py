@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from random_models import BASE, SHAPES, ArrayTensor, CodesTensor, random_model
+from random_models import BASE, FILE, SHAPES, ArrayTensor, CodesTensor, codes_tensor, random_model
 
+from compiler.compile import compile_model
 from compiler.errors import ModelError
-from compiler.formats.recipe import Recipe, WeightFormat, parse_format
+from compiler.formats.recipe import Recipe, parse_format
+from compiler.formats.weight_format import WEIGHT_FORMATS
 from compiler.graph import PLAIN, Executor, build
 from compiler.model.model import Model
-from compiler.model.tensors import Codes
-from compiler.passes.quantise import _converted, quantise, storage
+from compiler.model.tensors import Codes, Tensor
+from compiler.passes.quantise import _converted, quantise
 
 
 def one(text: str, role: str = "layers.0.q", model: Model | None = None) -> tuple[np.ndarray, Model]:
@@ -52,7 +57,8 @@ def test_ternary_by_the_mean_magnitude(text: str) -> None:
 def test_it_is_the_rule_of_bitnets_own_checkpoints(size: float) -> None:
     """As transformers' WeightQuant has it: the reciprocal of the mean, which is at least 1e-5; bit by bit."""
     values = (np.random.default_rng(2).standard_normal((64, 48)) * size).astype(np.float32)
-    codes = _converted(ArrayTensor("m", values.shape, "f32", values=values), "m", parse_format("t2:absmean")).codes()
+    matrix = ArrayTensor("m", values.shape, WEIGHT_FORMATS["f32"], values=values)
+    codes = _converted(matrix, "m", parse_format("t2:absmean")).codes()
     inverse = np.float32(1) / np.maximum(np.float32(np.abs(values).mean(dtype=np.float64)), np.float32(1e-5))
     assert (codes.values == np.clip(np.rint(values * inverse), -1, 1)).all() and codes.scales == 1 / inverse
     assert codes.values.any() == (size == 1)
@@ -72,7 +78,7 @@ def test_ternary_with_the_scale_that_loses_least(text: str, how: str) -> None:
     """Every scale on a fine grid is tried, with the best codes for each."""
     model = random_model(BASE)
     values = pruned(model.tensor("layers.0.up").rows(), how).astype(np.float32)
-    tensors = {**model.tensors, "layers.0.up": ArrayTensor("up", values.shape, "f32", values=values)}
+    tensors = {**model.tensors, "layers.0.up": ArrayTensor("up", values.shape, WEIGHT_FORMATS["f32"], values=values)}
     tensor = one(text, model=replace(model, tensors=tensors))[1].tensor("layers.0.up")
     assert (tensor.rows()[values == 0] == 0).all()
     group = {"t2": values.size, "t2:16": 16}.get(text, values.shape[1])
@@ -89,7 +95,7 @@ def test_the_figures_of_a_matrix_with_70_percent_zeros() -> None:
     values = pruned(np.random.default_rng(0).standard_normal((256, 512)).astype(np.float32), "small")
 
     def error(text: str) -> float:
-        tensor = _converted(ArrayTensor("m", values.shape, "f32", values=values), "m", parse_format(text))
+        tensor = _converted(ArrayTensor("m", values.shape, WEIGHT_FORMATS["f32"], values=values), "m", parse_format(text))
         return float(np.linalg.norm(tensor.rows() - values) / np.linalg.norm(values))
 
     assert error("t2:absmean") == pytest.approx(0.73, abs=0.01) and error("t2") == pytest.approx(0.27, abs=0.01)
@@ -102,7 +108,7 @@ def test_values_that_are_ternary_already_are_found_exactly(text: str) -> None:
     model, scale = random_model(BASE), np.float32(0.0371)
     codes = np.random.default_rng(4).integers(-1, 2, (48, 48)).astype(np.int8)
     values = codes * scale
-    tensors = {**model.tensors, "layers.0.q": ArrayTensor("q", values.shape, "f32", values=values)}
+    tensors = {**model.tensors, "layers.0.q": ArrayTensor("q", values.shape, WEIGHT_FORMATS["f32"], values=values)}
     found = one(text, model=replace(model, tensors=tensors))[1].tensor("layers.0.q")
     assert (found.codes().values == codes).all() and (found.codes().scales == scale).all()
 
@@ -110,9 +116,9 @@ def test_values_that_are_ternary_already_are_found_exactly(text: str) -> None:
 def test_binary_of_a_pruned_matrix_is_refused() -> None:
     model = random_model(BASE)
     values = pruned(model.tensor("layers.0.q").rows(), "any")
-    tensors = {**model.tensors, "layers.0.q": ArrayTensor("q", values.shape, "f32", values=values)}
+    tensors = {**model.tensors, "layers.0.q": ArrayTensor("q", values.shape, WEIGHT_FORMATS["f32"], values=values)}
     with pytest.raises(ModelError, match=r"7\d % zeros for b1, which has no code for them; .*\n?.*t2 has -1, 0 and 1"):
-        quantise(replace(model, tensors=tensors), Recipe(parse_format("b1")))
+        quantise(replace(model, tensors=tensors), Recipe(parse_format("b1")))[0].tensor("layers.0.q").codes()
 
 
 def test_binary_is_the_sign() -> None:
@@ -126,7 +132,7 @@ def test_a_row_of_zeros_has_codes_zero() -> None:
     model = random_model(BASE)
     values = model.tensor("layers.0.q").rows().copy()
     values[3] = 0
-    tensors = {**model.tensors, "layers.0.q": ArrayTensor("q", values.shape, "f32", values=values)}
+    tensors = {**model.tensors, "layers.0.q": ArrayTensor("q", values.shape, WEIGHT_FORMATS["f32"], values=values)}
     for text in ("i8", "t2:row", "i4:8"):
         codes = one(text, model=replace(model, tensors=tensors))[1].tensor("layers.0.q").codes()
         assert not codes.values[3].any() and np.isfinite(codes.floats()).all()
@@ -142,7 +148,7 @@ def of_checkpoint(levels: tuple[int, ...], group: int, shape: tuple[int, int] = 
     rng = np.random.default_rng(5)
     scales = rng.uniform(0.5, 1, (shape[0], shape[1] // group) if group else (1, 1)).astype(np.float32)
     values = rng.choice(levels, shape).astype(np.int8)
-    return CodesTensor("q", shape, "stored", levels, Codes(values, scales, group or shape[1], levels))
+    return codes_tensor("q", Codes(values, scales, group or shape[1]), levels)
 
 
 TERNARY_LEVELS, I4, I8 = (-1, 0, 1), tuple(range(-8, 8)), tuple(range(-128, 128))
@@ -156,7 +162,7 @@ TERNARY_LEVELS, I4, I8 = (-1, 0, 1), tuple(range(-8, 8)), tuple(range(-128, 128)
 def test_codes_stay_where_the_format_holds_them(levels: tuple[int, ...], group: int, asked: str, stored: str) -> None:
     before = of_checkpoint(levels, group)
     after = _converted(before, "layers.0.q", parse_format(asked))
-    assert storage(after) == stored
+    assert after.stored == stored
     assert (after.codes().values == before.codes().values).all() and (after.rows() == before.rows()).all()
     assert (after.rows(3, 9) == before.rows(3, 9)).all()
 
@@ -168,16 +174,60 @@ def test_codes_stay_where_the_format_holds_them(levels: tuple[int, ...], group: 
 def test_else_they_are_quantised_from_their_values(levels: tuple[int, ...], group: int, asked: str, stored: str) -> None:
     """As floats of these values are."""
     before = of_checkpoint(levels, group)
-    floats = ArrayTensor("q", before.shape, "f32", values=before.rows())
+    floats = ArrayTensor("q", before.shape, WEIGHT_FORMATS["f32"], values=before.rows())
     after, same = (_converted(tensor, "layers.0.q", parse_format(asked)) for tensor in (before, floats))
-    assert storage(after) == storage(same) == stored
+    assert after.stored == same.stored == stored
     assert (after.rows() == same.rows()).all() and not (after.rows() == before.rows()).all()
 
 
 def test_what_codes_cannot_become_is_refused() -> None:
     for asked, said in (("i8:32", "48 columns in groups of 32"), ("b1", "% zeros for b1")):
         with pytest.raises(ModelError, match=said):
-            _converted(of_checkpoint(TERNARY_LEVELS, 0), "layers.0.q", parse_format(asked))
+            _converted(of_checkpoint(TERNARY_LEVELS, 0), "layers.0.q", parse_format(asked)).codes()
+
+
+@dataclass(frozen=True)
+class Watched(Tensor):
+    """Another tensor, whose reads are counted."""
+
+    source: Any = None
+    reads: Any = None
+
+    @property
+    def file(self) -> Path:
+        return FILE
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        levels: tuple[int, ...] = self.source.levels
+        return levels
+
+    def _codes(self, first: int, last: int) -> Codes:
+        self.reads[self.name] += 1
+        codes: Codes = self.source.codes(first, last)
+        return codes
+
+    def _rows(self, first: int, last: int) -> Any:
+        self.reads[self.name] += 1
+        return self.source.rows(first, last)
+
+
+@pytest.mark.parametrize("ternary", [False, True])
+@pytest.mark.parametrize("text", ["", *WEIGHT_FORMATS, "t2:absmean", "i4:8", "i8:tensor"])
+def test_nothing_is_read_before_rows_are_asked_for(text: str, ternary: bool) -> None:
+    """Not to quantise a model, nor to lay it out and write the text of its program."""
+    model, reads = random_model(SHAPES["tied"], ternary=ternary), Counter[str]()
+    model = replace(model, tensors={role: Watched(role, tensor.shape, tensor.format, tensor.group, tensor, reads)
+                                    for role, tensor in model.tensors.items()})
+    recipe = Recipe(parse_format(text)) if text else Recipe()
+    quantised = quantise(model, recipe)[0]
+    for machine in ("slim", "hpim"):
+        if text != "i4:8" or machine == "slim":         # banks take whole rows
+            compile_model(model, machine=machine, recipe=recipe).text()
+    assert not reads
+    if (text, ternary) != ("b1", True):                 # zeros, which b1 has no code for
+        quantised.tensor("layers.0.q").rows(0, 1)
+        assert reads["layers.0.q"] > 0
 
 
 def test_products_with_codes_take_int8_activations_quantised_once() -> None:
@@ -189,10 +239,10 @@ def test_products_with_codes_take_int8_activations_quantised_once() -> None:
 
 
 def test_formats_may_differ_between_roles_and_between_layers() -> None:
-    mixed = Recipe(parse_format("t2"), None, {"layers.*.down": WeightFormat("i4", 16), "layers.*.o": WeightFormat("f16")})
+    mixed = Recipe(parse_format("t2"), None, {"layers.*.down": parse_format("i4:16"), "layers.*.o": parse_format("f16")})
     model, _ = quantise(random_model(BASE), mixed)
-    assert [storage(model.tensor(f"layers.1.{role}")) for role in ("q", "down", "o")] == ["t2:tensor", "i4:16", "f16"]
-    some = Recipe(None, None, {"layers.[13].q": WeightFormat("f16"), "layers.4.down": WeightFormat("i8", "row")})
+    assert [model.tensor(f"layers.1.{role}").stored for role in ("q", "down", "o")] == ["t2:tensor", "i4:16", "f16"]
+    some = Recipe(None, None, {"layers.[13].q": parse_format("f16"), "layers.4.down": parse_format("i8:row")})
     _, graph = quantise(random_model(replace(BASE, layers=5)), some)
     assert [body.layers for body in graph.bodies] == [(0, 2), (1, 3), (4,)]
     assert ["quantise" in {op.kind for op in body.ops} for body in graph.bodies] == [False, False, True]

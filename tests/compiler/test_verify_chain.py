@@ -100,7 +100,7 @@ def test_a_damaged_weight_byte_is_found_at_its_operation(made: Made) -> None:
     placed = compiled.layout.layer["up"]
     data = bytearray(file.read_bytes())
     at = compiled.layout.layers_at + compiled.layout.layer_bytes + placed.offset + 3 * placed.row_bytes
-    if placed.format == "t2":
+    if placed.format.name == "t2":
         data[at] = data[at] & ~3 | (data[at] + 1 & 3) % 3       # another ternary code
     else:
         data[at + 3] ^= 0x40                                    # another exponent
@@ -166,9 +166,10 @@ def test_a_tile_is_named_where_weights_come_in_tiles(weights: str, sparse: bool,
     file = tmp_path / "model.weights"
     data = bytearray(file.read_bytes())
     at = compiled.layout.layers_at + up.offset + row * up.row_bytes
+    form = up.format.name
     for byte in range(at, at + up.row_bytes):
-        data[byte] = data[byte] ^ 0x55 if up.format == "i8" else 0 if up.format == "t2" else data[byte]     # t2: every code -1
-    if up.format == "f32":
+        data[byte] = data[byte] ^ 0x55 if form == "i8" else 0 if form == "t2" else data[byte]       # t2: every code -1
+    if form == "f32":
         data[at + 3] ^= 0x40
     file.write_bytes(data)
     check = operations(compiled, program, TOKENS[:1], Machine)

@@ -15,10 +15,11 @@ from transformers_models import LLAMA, SHORT, SIZES, TOKENS, make, our_logits, t
 
 from compiler.checking.against_transformers import TOLERANCE, Comparison
 from compiler.checking.verify_chain import float_graph
+from compiler.formats.weight_format import WEIGHT_FORMATS
 from compiler.frontends import load
 from compiler.graph import Executor
 from compiler.model.model import Model, Rope
-from compiler.model.tensors import TERNARY, AbsmeanTensor
+from compiler.model.tensors import AbsmeanTensor
 from tests.oracle.test_transformers import MODES, save_bitnet
 
 
@@ -101,7 +102,7 @@ def other_weight(model: Model, role: str, values: Any) -> Model:
     tensor = model.tensor(role)
     codes = tensor.codes()
     return replace(model, tensors={**model.tensors, role: TernaryTensor(
-        role, tensor.shape, "ternary", TERNARY, values=values(codes.values), scale=float(codes.scales[0, 0]))})
+        role, tensor.shape, WEIGHT_FORMATS["t2"], values=values(codes.values), scale=float(codes.scales[0, 0]))})
 
 
 def another_at_5(codes: Any) -> Any:

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from compiler.formats.weight_format import WEIGHT_FORMATS, narrowest
 from compiler.model.model import Config, Model, Rope, roles, rope_frequencies
-from compiler.model.tensors import F32, TERNARY, Codes, Tensor
+from compiler.model.tensors import F32, Codes, Tensor
 
 FILE = Path("random.bin")
 
@@ -41,7 +42,7 @@ class TernaryTensor(Tensor):
         return FILE
 
     def _codes(self, first: int, last: int) -> Codes:
-        return Codes(self.values[first:last], np.full((1, 1), self.scale, np.float32), self.shape[1], TERNARY)
+        return Codes(self.values[first:last], np.full((1, 1), self.scale, np.float32), self.shape[1])
 
     def _rows(self, first: int, last: int) -> F32:
         return self._codes(first, last).floats()
@@ -51,15 +52,20 @@ class TernaryTensor(Tensor):
 class CodesTensor(Tensor):
     """Any codes of a checkpoint."""
 
-    stored: Any = None
+    found: Any = None
+    values: tuple[int, ...] = ()            # that they may have
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        return self.values
 
     @property
     def file(self) -> Path:
         return FILE
 
     def _codes(self, first: int, last: int) -> Codes:
-        scales = self.stored.scales if self.stored.scales.shape == (1, 1) else self.stored.scales[first:last]
-        return replace(self.stored, values=self.stored.values[first:last], scales=scales)
+        scales = self.found.scales if self.found.scales.shape == (1, 1) else self.found.scales[first:last]
+        return replace(self.found, values=self.found.values[first:last], scales=scales)
 
     def _rows(self, first: int, last: int) -> F32:
         return self._codes(first, last).floats()
@@ -67,6 +73,12 @@ class CodesTensor(Tensor):
 
 BASE = Config("random", vocab=61, dim=48, layers=2, heads=4, kv_heads=4, head_dim=12, hidden=80, context=40, eps=1e-5,
               rope=Rope(tuple(rope_frequencies(12, 1e4).tolist()), adjacent=False), bos=1, stop=frozenset((2,)))
+
+
+def codes_tensor(name: str, codes: Codes, levels: tuple[int, ...]) -> CodesTensor:
+    """A tensor of a checkpoint in which codes have these values."""
+    group = 0 if codes.scales.shape == (1, 1) else codes.group
+    return CodesTensor(name, codes.values.shape, narrowest(levels), group, codes, levels)
 
 
 def rope(head_dim: int, *, adjacent: bool = False) -> Rope:
@@ -107,12 +119,12 @@ def random_model(config: Config, seed: int = 0, *, ternary: bool = False) -> Mod
     tensors: dict[str, Tensor] = {}
     for role, shape in roles(config):
         if ternary and len(shape) == 2 and role.startswith("layers."):
-            tensors[role] = TernaryTensor(role, shape, "ternary", TERNARY, rng.integers(-1, 2, shape).astype(np.int8), 0.37)
+            tensors[role] = TernaryTensor(role, shape, WEIGHT_FORMATS["t2"], 0, rng.integers(-1, 2, shape).astype(np.int8), 0.37)
             continue
         values = rng.standard_normal(shape).astype(np.float32)
         if role.endswith("norm"):
             values = np.float32(1) + values / 8
         elif len(shape) == 2 and role not in ("embedding", "positions"):
             values *= np.float32(shape[1] ** -0.5)
-        tensors[role] = ArrayTensor(role, shape, "f32", values=values)
+        tensors[role] = ArrayTensor(role, shape, WEIGHT_FORMATS["f32"], values=values)
     return Model(FILE, config, tensors)

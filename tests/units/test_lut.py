@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from unit_bench import FLASH, Bench, refused
 
-from isa.instruction import TABLE, rows
+from isa.instruction import TABLE, decode, rows
 from isa.numbers import FORMATS
 from isa.traps import Cause
 from isa.units import UNITS, lut
@@ -498,12 +498,25 @@ def test_canonical_nan():
 
 
 def test_formats_and_their_numbers_in_the_encoding():
-    assert lut.WEIGHT_FORMATS == FORMAT_NAMES
+    assert tuple(lut.FORMAT_NUMBERS) == FORMAT_NAMES and tuple(lut.FORMAT_NUMBERS.values()) == tuple(range(10))
     for number, name in enumerate(FORMAT_NAMES):
         assert TABLE[f"lut.mac.{name}"].fixed["funct7"] == number
         assert TABLE[f"lut.macT.{name}"].fixed["funct7"] == 16 + number
         gemv = TABLE[f"lut.gemv.{name}"].fixed
         assert gemv["funct3"] * 4 + gemv["funct2"] == 4 + number
+
+
+@pytest.mark.parametrize("number", range(10, 16))
+def test_numbers_of_formats_to_come_are_free(number):
+    """None of the words that they would have is an instruction."""
+    words = [funct << at | 0x2B for at, funct in ((25, number), (25, 16 + number))]
+    words.append(number % 4 << 25 | (1, 2, 3, 6)[number // 4] << 12 | 0x2B)
+    assert [decode(word) for word in words] == [None] * 3
+
+
+def test_a_kind_that_the_unit_does_not_know_is_refused():
+    with pytest.raises(ValueError, match="f16 is a floating-point number, which the LUT unit does not multiply"):
+        lut.bit_planes(FORMATS["f16"])
 
 
 def test_every_counter_of_the_unit_is_declared_by_a_row():

@@ -36,11 +36,11 @@ from emulator.units.lut.layouts import layout_of_rows
 from emulator.units.lut.plain import (
     B1,
     BUFFER_READS,
-    C2,
     C3,
     C4,
     EVENTS,
     LOOKUPS,
+    PLANES,
     SKIPPED_GROUPS,
     STEPS,
     ZERO_WEIGHTS,
@@ -51,7 +51,7 @@ from emulator.units.lut.plain import (
     unpack,
 )
 from emulator.units.lut.products import has_vector_code, has_words
-from isa.units.lut import WEIGHT_FORMATS
+from isa.units.lut import FORMAT_NUMBERS
 
 LUT = PORT["lut"]
 MODE, ROW_STRIDE, SCALE_GROUP, SHIFT = (csr_number(f"lut.{name}") for name in ("mode", "row_stride", "scale_group", "shift"))
@@ -209,7 +209,7 @@ def accumulate(block, host, sums, rows, read_slot, write_slot):
 def count_product(block, fmt, outputs, length, weight_slot, weight_bytes, events):
     """Count an operation over `outputs` times `length` weights, whose events have been collected."""
     weights = outputs * length
-    if fmt >= C2:
+    if PLANES[fmt] == 0:
         events[LOOKUPS] = events[STEPS] = weights
     count(block, weight_slot, weight_bytes)
     count(block, WEIGHT_BYTES, weight_bytes)
@@ -381,7 +381,7 @@ def _define(fmt: int, shape: int, name: str) -> None:
         return gemv(block, fmt, shape, y, W, scale, rows)
 
 
-for _fmt, _name in enumerate(WEIGHT_FORMATS):
+for _name, _fmt in FORMAT_NUMBERS.items():
     _define(_fmt, layout_of_rows(_fmt), _name)
 
 # ------------------------------------------------------------------------------------------------ codebooks to f32
@@ -429,8 +429,8 @@ def _define_decode(fmt: int, name: str) -> None:
         return decode(block, fmt, dst, codes, scale, n)
 
 
-for _fmt, _name in enumerate(WEIGHT_FORMATS):
-    if _name.startswith("c"):
+for _name, _fmt in FORMAT_NUMBERS.items():
+    if PLANES[_fmt] == 0:               # codebooks
         _define_decode(_fmt, _name)
 
 # ------------------------------------------------------------------------------------------------ bit planes

@@ -21,7 +21,7 @@ from emulator.native.features import AVX512
 from emulator.native.machine_code import clear_bytes, load, move, store
 from emulator.simd.bytes64 import I16, I32, I64, SIZE, Vector, constants, look_up, look_up_128, pointer, spread, vector_type
 from emulator.units.lut.plain import C3, I3, T5
-from isa.units.lut import WEIGHT_FORMATS
+from isa.units.lut import FORMAT_NUMBERS
 
 # What a block adds to the counts: (vectors whose bits are the weights that are not zero, the same for look-ups). A look-up may
 # also be a bit of an int64.
@@ -113,8 +113,8 @@ LAYOUTS: dict[str, Layout] = {
     "c2": Layout(4,      0,    128,  0,    codebook=True),
     "c4": Layout(2,      0,    128,  0,    codebook=True),
 }
-BY_NUMBER = [*(LAYOUTS[name] for name in WEIGHT_FORMATS), Layout(5, 0, 1, 121, digits=True)]      # 121: five times the digit 1
-FIVES = len(WEIGHT_FORMATS)
+BY_NUMBER = [*(LAYOUTS[name] for name in FORMAT_NUMBERS), Layout(5, 0, 1, 121, digits=True)]      # 121: five times the digit 1
+FIVES = len(FORMAT_NUMBERS)
 
 
 def layout_of_rows(fmt: int) -> int:

@@ -1,6 +1,6 @@
 """Weights of the LUT unit one at a time: every format, mode, group size and direction, for what the vector code leaves.
 
-Formats are numbered as in the encoding (isa.units.lut.WEIGHT_FORMATS). Addresses are host addresses.
+Formats are numbered as in the encoding (isa.units.lut.FORMAT_NUMBERS). Addresses are host addresses.
 """
 
 from __future__ import annotations
@@ -9,9 +9,11 @@ import numpy as np
 from numba import njit
 
 from emulator.native.machine_code import load, ones, store
-from isa.units.lut import WEIGHT_FORMATS
+from isa.numbers import FORMATS
+from isa.units.lut import FORMAT_NUMBERS, bit_planes
 
-B1, T2, T5, I2, I3, I4, I8, C2, C3, C4 = range(len(WEIGHT_FORMATS))
+B1, T2, T5, I2, I3, I4, I8, C2, C3, C4 = FORMAT_NUMBERS.values()        # a new format stops here: it needs code below
+PLANES = tuple(bit_planes(FORMATS[name]) for name in FORMAT_NUMBERS)    # 0 for codebooks
 
 # What one operation counts, as words of an int64 array.
 LOOKUPS, BUFFER_READS, STEPS, SKIPPED_GROUPS, ZERO_WEIGHTS = range(5)
@@ -34,18 +36,6 @@ def row_bytes(fmt, cols):
     if fmt in (I3, C3):
         return (cols + 3 >> 2) + (cols + 7 >> 3)
     return cols + 3 >> 2
-
-
-@njit
-def planes_of(fmt):
-    """Bit planes that are passes of their own: N for an N-bit integer, else 1."""
-    if fmt == I2:
-        return 2
-    if fmt == I3:
-        return 3
-    if fmt == I4:
-        return 4
-    return 8 if fmt == I8 else 1
 
 
 @njit
@@ -107,7 +97,7 @@ def _group(mask, mode, events):
 @njit
 def _nonzero(fmt, weight, plane):
     """1 if the weight has an event in the plane."""
-    return i64(weight >> plane & 1) if planes_of(fmt) > 1 else i64(weight != 0)
+    return i64(weight >> plane & 1) if PLANES[fmt] > 1 else i64(weight != 0)
 
 
 @njit
@@ -121,10 +111,8 @@ def count_row(fmt, mode, weights, length, events):
     """Count an output whose `length` weights lie at `weights`."""
     for c in range(length):
         events[ZERO_WEIGHTS] += load(weights + c, i8) == 0
-    if fmt >= C2:
-        return
     size = group_size(mode)
-    for plane in range(planes_of(fmt)):
+    for plane in range(PLANES[fmt]):
         for start in range(0, length, size):
             mask = 0
             for c in range(start, min(start + size, length)):
@@ -163,7 +151,7 @@ def row_sums(weights, x, length, group, out):
 def transposed_sums(fmt, mode, W, stride, length, cols, x, book, sums, events):
     """sums[c] int32 (cols,) = sum over j of x[j] W[j, c], for the matrix (length, cols) at `W`; counts its events."""
     weights = np.empty(cols, np.int8)
-    planes, size = planes_of(fmt), group_size(mode)
+    planes, size = PLANES[fmt], group_size(mode)
     masks = np.zeros((planes, cols), np.uint8)
     for c in range(cols):
         sums[c] = 0
@@ -173,8 +161,6 @@ def transposed_sums(fmt, mode, W, stride, length, cols, x, book, sums, events):
         for c in range(cols):
             sums[c] += activation * i32(weights[c])
             events[ZERO_WEIGHTS] += weights[c] == 0
-        if fmt >= C2:
-            continue
         for plane in range(planes):
             for c in range(cols):
                 masks[plane, c] |= _nonzero(fmt, weights[c], plane) << j % size

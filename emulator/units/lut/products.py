@@ -16,7 +16,7 @@ from emulator.simd.lanes import convert, put, spread, take, take_part
 from emulator.threads.parallel import add_events, in_parallel
 from emulator.units.lut.counts import IS_COUNTED, entry_of, recall, remember
 from emulator.units.lut.layouts import BIAS, FACTOR, FIVES, SLICES, is_rewritten, last_bytes, rewrite, size_of
-from emulator.units.lut.plain import B1, C2, LOOKUPS, SKIPPED_GROUPS, STEPS, ZERO_WEIGHTS, count_binary, planes_of
+from emulator.units.lut.plain import B1, LOOKUPS, PLANES, SKIPPED_GROUPS, STEPS, ZERO_WEIGHTS, count_binary
 from emulator.units.lut.rows import deal, row_products, word_products
 
 LONGEST = 1 << 16               # activations: beyond, sums of codes in place could leave 32 bits
@@ -32,7 +32,7 @@ u8, i8, i32, i64, f32 = np.uint8, np.int8, np.int32, np.int64, np.float32
 @njit
 def has_vector_code(fmt, mode, length):
     """True if the functions here may be called: where what is counted is mode 0's, or follows from the sizes alone."""
-    return (mode == 0 or fmt == B1 or fmt >= C2) and length <= LONGEST
+    return (mode == 0 or fmt == B1 or PLANES[fmt] == 0) and length <= LONGEST
 
 
 @inline
@@ -101,12 +101,13 @@ def collect(fmt, mode, rows, length, extra, book, found, events):
     if fmt == B1:
         count_binary(mode, rows, length, events)
         return
-    if fmt >= C2 and load(book, i8) != 0:           # their code was 0
+    planes = PLANES[fmt]
+    if planes == 0 and load(book, i8) != 0:         # their code was 0
         found[0] -= extra
     events[ZERO_WEIGHTS] = rows * length - found[0]
-    if fmt < C2:
+    if planes > 0:
         events[LOOKUPS] = events[STEPS] = found[1]
-        events[SKIPPED_GROUPS] = rows * planes_of(fmt) * (length + 3 >> 2) - found[1]
+        events[SKIPPED_GROUPS] = rows * planes * (length + 3 >> 2) - found[1]
 
 
 @leaf

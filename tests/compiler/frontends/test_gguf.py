@@ -21,6 +21,7 @@ from compiler.compile import compile_model
 from compiler.errors import ModelError
 from compiler.frontends import load, need_tokenizer
 from compiler.frontends.gguf_blocks import FORMATS, BlockTensor
+from compiler.frontends.gguf_blocks import block_tensor as tensor_of
 from compiler.graph import Executor, build
 from compiler.model.model import Model
 from compiler.model.tensors import Region
@@ -58,7 +59,7 @@ def block_tensor(path: Path, data: np.ndarray, cols: int, kind: Any) -> BlockTen
     """A file that holds five other bytes, then the blocks: (rows, bytes)."""
     path.write_bytes(b"other" + data.tobytes())
     region = Region(path, 5, data.nbytes)
-    return BlockTensor("W", (len(data), cols), kind.name.lower(), FORMATS[kind].levels, kind=kind, region=region)
+    return tensor_of("W", (len(data), cols), kind, region)
 
 
 @pytest.mark.parametrize("kind", FORMATS, ids=lambda kind: kind.name)
@@ -106,8 +107,8 @@ def test_every_format_becomes_a_program(kind: Any, tmp_path: Path) -> None:
     for role, tensor in tensors.items():
         kept = compiled.model.tensor(role)
         assert np.array_equal(kept.rows(), tensor.rows()) and kept.levels == tensor.levels
-    assert compiled.layout.layer["down"].format == STORED[kind.name]
-    assert compiled.layout.once["embedding"].format == (STORED[kind.name] if STORED[kind.name][0] in "fb" else "i8")
+    assert compiled.layout.layer["down"].format.name == STORED[kind.name]
+    assert compiled.layout.once["embedding"].format.name == (STORED[kind.name] if STORED[kind.name][0] in "fb" else "i8")
     assert compare(compiled, compiled.build(tmp_path), [1, 5, 9])[1] is None
 
 

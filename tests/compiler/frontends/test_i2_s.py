@@ -52,7 +52,7 @@ def test_i2_s_is_codes_and_one_scale(tmp_path: Path) -> None:
             tensor = model.tensor(f"layers.{layer}.{role}")
             codes = tensor.codes()
             assert np.array_equal(codes.values, values) and codes.scales.tolist() == [[np.float32(scale)]]
-            assert tensor.format == "i2_s" and tensor.levels == (-1, 0, 1)
+            assert tensor.stored == "t2:tensor" and tensor.levels == (-1, 0, 1)
             for first, last in ((0, 1), (7, 9), (len(values) - 1, len(values))):
                 assert np.array_equal(tensor.rows(first, last), values[first:last] * np.float32(scale))
     assert model.config.int8_activations and model.config.tied and model.config.sub_norms
@@ -65,7 +65,7 @@ def test_microsofts_names_of_bitnet(architecture: str, activation: str, tmp_path
     model = load(tmp_path / "model.gguf")
     assert model.config.activation == activation and not model.notes
     compiled = compile_model(model)
-    assert compiled.layout.layer["down"].format == "t2" and compiled.layout.once["embedding"].format == "f16"
+    assert compiled.layout.layer["down"].format.name == "t2" and compiled.layout.once["embedding"].format.name == "f16"
     assert compare(compiled, compiled.build(tmp_path), [1, 5, 9])[1] is None
 
 

@@ -16,6 +16,7 @@ from children import LIMIT
 from compiler.checking.verify import compare
 from compiler.compile import compile_model
 from compiler.errors import ModelError
+from compiler.formats.weight_format import WEIGHT_FORMATS
 from compiler.frontends import llama2c, load, need_tokenizer
 from compiler.graph import EXACT, PLAIN, Arithmetic, Executor, build
 from compiler.model.model import Model
@@ -111,7 +112,8 @@ def test_every_value_has_its_own_groups_scale(rows: int, cols: int, group: int, 
     scales = np.arange(1, rows * cols // group + 1, dtype=np.float32)
     (tmp_path / "file").write_bytes(codes.tobytes() + scales.tobytes())
     where = [Region(tmp_path / "file", 0, codes.size), Region(tmp_path / "file", codes.size, scales.nbytes)]
-    tensor = GroupTensor("W", (rows, cols), "q8_0", tuple(range(-127, 128)), values=where[0], scales=where[1], group=group)
+    tensor = GroupTensor("W", (rows, cols), WEIGHT_FORMATS["i8"], math.gcd(cols, group), values=where[0], scales=where[1],
+                         scaled=group)
     expected = np.array([codes[i] * scales[i // group] for i in range(codes.size)], np.float32).reshape(rows, cols)
     for first in range(rows):
         for last in range(first + 1, rows + 1):
