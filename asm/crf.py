@@ -12,16 +12,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from asm.diagnostics import SourceError, nearest, plural
 from asm.directives import directive
 from asm.source import Site
+from asm.state import AssemblyState
 from asm.syntax import Operand
 from isa.units.pim.crf import ENTRIES, EVEN_BANK, JUMP, NOP, ODD_BANK, OPCODES, OPERANDS, SHAPES, CrfError, Word
-
-if TYPE_CHECKING:
-    from asm.assembler import Assembler
 
 _REGISTER = re.compile(r"(\w+)\s*(?:\[\s*([0-9]+)\s*\])?$")
 _NUMBER = re.compile(r"0[xX][0-9a-fA-F]+|[0-9]+")
@@ -29,10 +26,10 @@ _NAMES = ("dst", "src0", "src1", "src2")
 
 
 @directive(".crf", raw=True)
-def crf(assembler: Assembler, site: Site, _: Sequence[Operand]) -> None:
+def crf(state: AssemblyState, site: Site, _: Sequence[Operand]) -> None:
     """Put the word into the section. Raises SourceError, with the operand that is wrong."""
     word = parse(site.statement.operands)
-    assembler.contents(site).tail.data += word.encode().to_bytes(4, "little")
+    state.contents(site).tail.data += word.encode().to_bytes(4, "little")
 
 
 def parse(text: str) -> Word:

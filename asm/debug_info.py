@@ -8,24 +8,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from asm.diagnostics import SourceError
 from asm.directives import Directive, directive, expression
 from asm.expressions import span
 from asm.fragments import Leb128, leb128
 from asm.source import Site
+from asm.state import AssemblyState
 from asm.syntax import Operand, unescape
-
-if TYPE_CHECKING:
-    from asm.assembler import Assembler
-
 
 _STRING = re.compile(r'"([^"\\]*+(?:\\.[^"\\]*+)*+)(?:"|$)')
 
 
 @directive(".file", raw=True)
-def _file(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
+def _file(state: AssemblyState, site: Site, operands: Sequence[Operand]) -> None:
     """.file "NAME", .file NUMBER "NAME", .file NUMBER "FOLDER" "NAME" and what may follow: only numbers are used, by .loc."""
     number, _, rest = site.statement.operands.strip().partition(" ")
     if not number.isdecimal():
@@ -36,30 +32,30 @@ def _file(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None
     folder, name = names[0], names[1] if len(names) > 1 else ""
     # File 0 and its folder are those of the compilation, from which the names of the other files count.
     path = folder if not name else name if number == "0" or name.startswith("/") else f"{folder}/{name}"
-    assembler.lines.files[site.callers().buffer, int(number)] = path
+    state.lines.files[site.callers().buffer, int(number)] = path
 
 
 @directive(".loc", raw=True)
-def _loc(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
+def _loc(state: AssemblyState, site: Site, operands: Sequence[Operand]) -> None:
     """.loc FILE LINE [COLUMN] [...]: where the instructions from here on come from."""
     words = site.statement.operands.split()
     if len(words) < 2 or not (words[0].isdecimal() and words[1].isdecimal()):
         raise SourceError(".loc needs the number of a file and of a line", hint="written as `.loc 1 25`")
     buffer = site.callers().buffer
-    file = assembler.lines.files.get((buffer, int(words[0])))
+    file = state.lines.files.get((buffer, int(words[0])))
     if file is None:
         raise SourceError(f"file {words[0]} has no name", 0, len(words[0]), hint=f'.file {words[0]} "NAME" gives it one')
-    assembler.lines.said.append((len(assembler.marks), buffer, file if int(words[1]) else "", int(words[1])))
+    state.lines.said.append((len(state.marks), buffer, file if int(words[1]) else "", int(words[1])))
 
 
 def _leb128(signed: bool) -> Directive:
-    def emit(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
-        section = assembler.contents(site)
+    def emit(state: AssemblyState, site: Site, operands: Sequence[Operand]) -> None:
+        section = state.contents(site)
         for operand in operands:
             node = expression(site, operand)
-            value = assembler.symbols.known(node, section.here)
+            value = state.symbols.known(node, section.here)
             if value is None:
-                section.append(Leb128(section, assembler.symbols.bound(node, section.here), signed, site))
+                section.append(Leb128(section, state.symbols.bound(node, section.here), signed, site))
                 continue
             try:
                 section.tail.data += leb128(value, signed)

@@ -1,6 +1,6 @@
 """Directives: everything that starts with a dot and is not handled in preprocessing.
 
-A directive is a function of the assembler, the place, and the parsed operands. Columns in errors count from the operands.
+A directive is a function of the assembler's state, the place, and the parsed operands. Columns in errors count from the operands.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from asm.budget import BYTE, FILE, MOST_BYTES, PRESET
 from asm.diagnostics import SourceError, nearest, plural
@@ -19,14 +18,13 @@ from asm.floats import double_bits, single_bits
 from asm.fragments import SMALL, Align, FilePart, Fill, Gap
 from asm.operands import describe
 from asm.source import Site
+from asm.state import AssemblyState
 from asm.syntax import Memory, Operand, String, Type, parse_operands
 from isa.elf.writer import is_debugging, is_reserved
+from isa.preset import PresetError, load_preset
 from isa.program import FileSlice
 
-if TYPE_CHECKING:
-    from asm.assembler import Assembler
-
-Directive = Callable[["Assembler", Site, Sequence[Operand]], None]
+Directive = Callable[[AssemblyState, Site, Sequence[Operand]], None]
 DIRECTIVES: dict[str, Directive] = {}
 DATA: set[str] = set()          # directives that make bytes of their operands, the same everywhere if there is no name in them
 RAW: set[str] = set()           # directives whose operands are not parsed: they read site.statement.operands
@@ -63,18 +61,18 @@ def expression(site: Site, operand: Operand) -> Node:
     return operand
 
 
-def _value(assembler: Assembler, site: Site, operand: Operand) -> Value:
+def _value(state: AssemblyState, site: Site, operand: Operand) -> Value:
     """The value of an operand at this line. Raises SourceError when it is not known yet."""
     node = expression(site, operand)
     try:
-        return assembler.symbols.now(node, assembler.section.here)
+        return state.symbols.now(node, state.section.here)
     except Unresolved:
-        raise assembler.not_yet(node, site) from None
+        raise state.not_yet(node, site) from None
 
 
-def _number(assembler: Assembler, site: Site, operand: Operand, low: int, high: int, what: str) -> int:
+def _number(state: AssemblyState, site: Site, operand: Operand, low: int, high: int, what: str) -> int:
     """An integer that is known at this line and lies in low..high."""
-    value = _value(assembler, site, operand)
+    value = _value(state, site, operand)
     if isinstance(value, Place):
         raise SourceError(f"the {what} cannot be an address", *span(expression(site, operand)))
     if not low <= value <= high:
@@ -95,14 +93,14 @@ def _symbol(site: Site, operand: Operand) -> str:
 def _data(size: int) -> Directive:
     least, most = -(1 << (8 * size - 1)), (1 << (8 * size)) - 1
 
-    def emit(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
-        section = assembler.contents(site)
+    def emit(state: AssemblyState, site: Site, operands: Sequence[Operand]) -> None:
+        section = state.contents(site)
         data = section.tail.data
         for operand in operands:
             node = expression(site, operand)
-            value = assembler.symbols.known(node, section.here)
+            value = state.symbols.known(node, section.here)
             if value is None:
-                section.tail.relocs.append(Reloc(len(data), assembler.symbols.bound(node, section.here), node, site, size))
+                section.tail.relocs.append(Reloc(len(data), state.symbols.bound(node, section.here), node, site, size))
                 value = 0
             elif not least <= value <= most:
                 raise SourceError(f"{value} does not fit {plural(size, 'byte')}: {least}..{most}", *span(node))
@@ -116,8 +114,8 @@ for _names, _size in (((".byte", ".1byte"), 1), ((".half", ".2byte", ".short", "
 
 
 def _floats(bits: Callable[[Operand], int], size: int) -> Directive:
-    def emit(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
-        data = assembler.contents(site).tail.data
+    def emit(state: AssemblyState, site: Site, operands: Sequence[Operand]) -> None:
+        data = state.contents(site).tail.data
         for operand in operands:
             data += bits(operand).to_bytes(size, "little")
     return emit
@@ -128,8 +126,8 @@ directive(".double", data=True)(_floats(double_bits, 8))
 
 
 def _strings(end: bytes) -> Directive:
-    def emit(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
-        data = assembler.contents(site).tail.data
+    def emit(state: AssemblyState, site: Site, operands: Sequence[Operand]) -> None:
+        data = state.contents(site).tail.data
         for operand in operands:
             if not isinstance(operand, String):
                 raise SourceError(f"{describe(operand)} where {site.statement.operation} expects a string in double quotes",
@@ -142,73 +140,73 @@ directive(".ascii", data=True)(_strings(b""))
 directive(".asciz", ".string", data=True)(_strings(b"\0"))
 
 
-def _space(assembler: Assembler, site: Site, count: Operand, pattern: bytes, zeros: bool) -> None:
+def _space(state: AssemblyState, site: Site, count: Operand, pattern: bytes, zeros: bool) -> None:
     """`count` times a pattern; zeros alone leave a section without contents."""
-    section = assembler.section if zeros else assembler.contents(site)
+    section = state.section if zeros else state.contents(site)
     node = expression(site, count)
     try:
-        value = assembler.symbols.now(node, section.here)
+        value = state.symbols.now(node, section.here)
     except Unresolved:
-        section.append(Gap(section, assembler.symbols.bound(node, section.here), False, pattern, site))
+        section.append(Gap(section, state.symbols.bound(node, section.here), False, pattern, site))
         return
     if isinstance(value, Place):
         raise SourceError("the size cannot be an address", *span(node))
     if not 0 <= value <= MOST_BYTES:
         raise SourceError(f"{value} is out of range for the size: 0..{MOST_BYTES}", *span(node))
     if value * len(pattern) <= SMALL:
-        assembler.budget.spend(value * len(pattern) >> BYTE)
+        state.budget.spend(value * len(pattern) >> BYTE)
         section.tail.data += pattern * value
     else:
         section.append(Fill(section, value, pattern, site))
 
 
 @directive(".zero", ".skip", ".space")
-def _zero(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
+def _zero(state: AssemblyState, site: Site, operands: Sequence[Operand]) -> None:
     _count(site, operands, 1, 2, "size, fill")
-    fill = _number(assembler, site, operands[1], -128, 255, "fill byte") if len(operands) == 2 else 0
-    _space(assembler, site, operands[0], bytes([fill % 256]), fill == 0)
+    fill = _number(state, site, operands[1], -128, 255, "fill byte") if len(operands) == 2 else 0
+    _space(state, site, operands[0], bytes([fill % 256]), fill == 0)
 
 
 @directive(".fill")
-def _fill(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
+def _fill(state: AssemblyState, site: Site, operands: Sequence[Operand]) -> None:
     """.fill repeat, size, value: as in GNU as, at most 4 bytes of the value are used, the rest of a size up to 8 is zero."""
     _count(site, operands, 1, 3, "repeat, size, value")
-    size = _number(assembler, site, operands[1], 0, 8, "size of an element in bytes") if len(operands) > 1 else 1
-    value = _number(assembler, site, operands[2], -(1 << 63), (1 << 64) - 1, "value") if len(operands) > 2 else 0
+    size = _number(state, site, operands[1], 0, 8, "size of an element in bytes") if len(operands) > 1 else 1
+    value = _number(state, site, operands[2], -(1 << 63), (1 << 64) - 1, "value") if len(operands) > 2 else 0
     pattern = (value % (1 << 32 if size > 4 else 1 << 8 * size)).to_bytes(size, "little")
-    _space(assembler, site, operands[0], pattern or b"\0", value == 0)
+    _space(state, site, operands[0], pattern or b"\0", value == 0)
 
 
-def _file(assembler: Assembler, site: Site, operand: Operand, name: str) -> Path:
+def _file(state: AssemblyState, site: Site, operand: Operand, name: str) -> Path:
     """The file that an operand of the directive `name` names, looked for as .include does."""
     if not isinstance(operand, String):
         raise SourceError(f"{name} needs a file name in double quotes", 0, 1)
-    return assembler.preprocessor.find(operand.path(), site)
+    return state.files.find(operand.path(), site)
 
 
-def _given(assembler: Assembler, operand: Operand) -> FileSlice | bytes | None:
+def _given(state: AssemblyState, operand: Operand) -> FileSlice | bytes | None:
     """What the caller of `assemble` has given for the file that an operand names."""
-    return assembler.files.get(operand.path()) if isinstance(operand, String) else None
+    return state.files.given.get(operand.path()) if isinstance(operand, String) else None
 
 
 @directive(".incbin")
-def _incbin(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
+def _incbin(state: AssemblyState, site: Site, operands: Sequence[Operand]) -> None:
     _count(site, operands, 1, 3, '"file", offset, length')
-    if isinstance(given := _given(assembler, operands[0]), FileSlice):
+    if isinstance(given := _given(state, operands[0]), FileSlice):
         _count(site, operands, 1, 1, '"file"')              # it is taken whole
-        section = assembler.contents(site)
+        section = state.contents(site)
         section.append(FilePart(section, given, site))
         return
-    path = _file(assembler, site, operands[0], ".incbin")
+    path = _file(state, site, operands[0], ".incbin")
     try:
         size = path.stat().st_size
         with path.open("rb") as stream:
-            offset = _number(assembler, site, operands[1], 0, size, f"offset in {path} of {size} bytes") if len(operands) > 1 else 0
-            length = (_number(assembler, site, operands[2], 0, size - offset, f"length in {path} of {size} bytes")
+            offset = _number(state, site, operands[1], 0, size, f"offset in {path} of {size} bytes") if len(operands) > 1 else 0
+            length = (_number(state, site, operands[2], 0, size - offset, f"length in {path} of {size} bytes")
                       if len(operands) > 2 else size - offset)
-            section = assembler.contents(site)
+            section = state.contents(site)
             if site.buffer.grown:
-                assembler.budget.spend(FILE + (min(length, SMALL) >> BYTE))
+                state.budget.spend(FILE + (min(length, SMALL) >> BYTE))
             if length <= SMALL:
                 stream.seek(offset)
                 section.tail.data += stream.read(length)
@@ -222,14 +220,14 @@ def _incbin(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> No
 
 
 def _align(power: bool, size: int = 1) -> Directive:
-    def emit(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
+    def emit(state: AssemblyState, site: Site, operands: Sequence[Operand]) -> None:
         items = _with_gaps(site.statement.operands)
         if not 1 <= len(items) <= 3:
             raise SourceError(f"{site.statement.operation} takes 1 to 3 operands", hint="written as "
                               f"`{site.statement.operation} {'power of two' if power else 'bytes'}, fill, at most`")
         alignment, fill, most, *_ = [*items, None, None]
         assert alignment is not None
-        _pad(assembler, site, alignment, fill, most, power, size)
+        _pad(state, site, alignment, fill, most, power, size)
     return emit
 
 
@@ -240,18 +238,18 @@ def _with_gaps(text: str) -> list[Operand | None]:
     return [operands[0], None, *operands[1:]] if closed != text and operands else [*operands]
 
 
-def _pad(assembler: Assembler, site: Site, alignment: Operand, filler: Operand | None, most: Operand | None,
+def _pad(state: AssemblyState, site: Site, alignment: Operand, filler: Operand | None, most: Operand | None,
          power: bool, size: int) -> None:
-    boundary = _number(assembler, site, alignment, 0, 30 if power else MOST_ALIGNMENT,
+    boundary = _number(state, site, alignment, 0, 30 if power else MOST_ALIGNMENT,
                        "alignment, as a power of two" if power else "alignment in bytes")
     boundary = 1 << boundary if power else max(1, boundary)
     if boundary & (boundary - 1):
         below = 1 << boundary.bit_length() - 1
         raise SourceError(f"alignment {boundary} is not a power of two", *span(expression(site, alignment)),
                           hint=f"{below} and {2 * below} are")
-    fill = None if filler is None else _number(assembler, site, filler, -(1 << 31), (1 << 32) - 1, "fill value")
-    limit = 0 if most is None else _number(assembler, site, most, 0, MOST_ALIGNMENT, "greatest padding")
-    section = assembler.contents(site) if fill else assembler.section
+    fill = None if filler is None else _number(state, site, filler, -(1 << 31), (1 << 32) - 1, "fill value")
+    limit = 0 if most is None else _number(state, site, most, 0, MOST_ALIGNMENT, "greatest padding")
+    section = state.contents(site) if fill else state.section
     section.align = max(section.align, boundary)
     if boundary > 1:
         code = fill is None and "x" in section.flags
@@ -266,11 +264,11 @@ for _power, _aligns in ((True, {".align": 1, ".p2align": 1, ".p2alignw": 2, ".p2
 
 
 @directive(".org")
-def _org(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
+def _org(state: AssemblyState, site: Site, operands: Sequence[Operand]) -> None:
     _count(site, operands, 1, 2, "offset in the section, fill")
-    fill = _number(assembler, site, operands[1], -128, 255, "fill byte") if len(operands) == 2 else 0
-    section = assembler.contents(site) if fill else assembler.section
-    node = assembler.symbols.bound(expression(site, operands[0]), section.here)
+    fill = _number(state, site, operands[1], -128, 255, "fill byte") if len(operands) == 2 else 0
+    section = state.contents(site) if fill else state.section
+    node = state.symbols.bound(expression(site, operands[0]), section.here)
     section.append(Gap(section, node, True, bytes([fill % 256]), site))
 
 
@@ -282,13 +280,13 @@ _FLAGS = "awxMSGTo?R"           # what GNU as knows; merging, groups and the lik
 
 
 @directive(".section", ".pushsection", raw=True)
-def _section(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
+def _section(state: AssemblyState, site: Site, operands: Sequence[Operand]) -> None:
     if site.statement.operation == ".pushsection":
-        assembler.section_stack.append((assembler.section, assembler.previous))
+        state.section_stack.append((state.section, state.previous))
     try:
-        assembler.enter_section(*_section_operands(site), site=site)
+        state.enter_section(*_section_operands(site), site=site)
     except SourceError:
-        assembler.enter_nowhere(site)           # what follows is no further mistake
+        state.enter_nowhere(site)           # what follows is no further mistake
         raise
 
 
@@ -314,55 +312,61 @@ def _section_operands(site: Site) -> tuple[str, str | None, bool | None]:
 
 
 @directive(".popsection")
-def _popsection(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
-    if not assembler.section_stack:
+def _popsection(state: AssemblyState, site: Site, operands: Sequence[Operand]) -> None:
+    if not state.section_stack:
         raise SourceError(".popsection without .pushsection")
-    assembler.section, assembler.previous = assembler.section_stack.pop()
+    state.section, state.previous = state.section_stack.pop()
 
 
 @directive(".previous")
-def _previous(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
-    assembler.section, assembler.previous = assembler.previous, assembler.section
+def _previous(state: AssemblyState, site: Site, operands: Sequence[Operand]) -> None:
+    state.section, state.previous = state.previous, state.section
 
 
 @directive(".text", ".data", ".rodata", ".bss", ".sram", ".flash", ".hbm")
-def _named_section(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
+def _named_section(state: AssemblyState, site: Site, operands: Sequence[Operand]) -> None:
     _count(site, operands, 0, 0, "")
-    assembler.enter_section(site.statement.operation, None, None, site)
+    state.enter_section(site.statement.operation, None, None, site)
 
 
 @directive(".address")
-def _address(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
+def _address(state: AssemblyState, site: Site, operands: Sequence[Operand]) -> None:
     """Ours: the load address of this section, directly after .section."""
     _count(site, operands, 1, 1, "address")
-    section = assembler.section
+    section = state.section
     if section.here.offset or len(section.fragments) > 1:
         raise SourceError(f".address must stand before the contents of section {section.name}")
     if "a" not in section.flags:
         raise SourceError(f"section {section.name} is not loaded and has no address")
-    section.fixed_address = assembler.symbols.bound(expression(site, operands[0]), section.here)
+    section.fixed_address = state.symbols.bound(expression(site, operands[0]), section.here)
     section.site = site
 
 
 @directive(".machine", raw=True)
-def _machine(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
+def _machine(state: AssemblyState, site: Site, operands: Sequence[Operand]) -> None:
     """Ours: the machine preset that the program is built for."""
     if site.buffer.grown:
-        assembler.budget.spend(PRESET)
-    assembler.choose_machine(site.statement.operands.strip().strip('"'))
+        state.budget.spend(PRESET)
+    name = site.statement.operands.strip().strip('"')
+    if name.endswith(".toml"):
+        state.files.check_allowed(Path(name))
+    try:
+        state.preset = load_preset(name)
+    except (PresetError, OSError) as error:
+        raise SourceError(str(error).removeprefix("error: ")) from None
 
 
 @directive(".meta")
-def _meta(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
+def _meta(state: AssemblyState, site: Site, operands: Sequence[Operand]) -> None:
     """Ours: the members of a JSON object in a file become members of the program's metadata."""
     _count(site, operands, 1, 1, '"file"')
-    if isinstance(given := _given(assembler, operands[0]), bytes):
-        assembler.meta |= json.loads(given)
+    if isinstance(given := _given(state, operands[0]), bytes):
+        state.meta |= json.loads(given)
         return
-    path = _file(assembler, site, operands[0], ".meta")
+    path = _file(state, site, operands[0], ".meta")
     try:
         if site.buffer.grown:
-            assembler.budget.spend(FILE + path.stat().st_size)
+            state.budget.spend(FILE + path.stat().st_size)
         found = json.loads(path.read_text(encoding="utf-8"))
         json.dumps(found, allow_nan=False)             # the program file takes no NaN
     except OSError as error:
@@ -371,20 +375,20 @@ def _meta(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None
         raise SourceError(f"{path} is not JSON: {error}") from None
     if not isinstance(found, dict):
         raise SourceError(f"{path} holds {type(found).__name__}; expected a JSON object")
-    assembler.meta |= found
+    state.meta |= found
 
 
 # ------------------------------------------------------------------------------------------------ symbols
 
 
 def _binding(binding: str) -> Directive:
-    def emit(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
+    def emit(state: AssemblyState, site: Site, operands: Sequence[Operand]) -> None:
         if not operands:
             raise SourceError(f"{site.statement.operation} needs a symbol")
         for operand in operands:
-            entry = assembler.symbols.entry(_symbol(site, operand))
+            entry = state.symbols.entry(_symbol(site, operand))
             entry.binding = binding
-            assembler.mentioned.append((entry, operand, site))
+            state.mentioned.append((entry, operand, site))
     return emit
 
 
@@ -396,7 +400,7 @@ _TYPES = {"function": "func", "object": "object", "notype": "notype", "common": 
 
 
 @directive(".type")
-def _type(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
+def _type(state: AssemblyState, site: Site, operands: Sequence[Operand]) -> None:
     _count(site, operands, 2, 2, "symbol, @function")
     kind = operands[1]
     word = kind.text if isinstance(kind, Type | Name) else kind.text() if isinstance(kind, String) else ""
@@ -404,54 +408,54 @@ def _type(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None
     if word not in _TYPES:
         raise SourceError(f"unknown symbol type: one of {' '.join('@' + name for name in _TYPES)}", *_columns(kind),
                           hint=nearest(word, _TYPES))
-    assembler.symbols.entry(_symbol(site, operands[0])).kind = _TYPES[word]
+    state.symbols.entry(_symbol(site, operands[0])).kind = _TYPES[word]
 
 
 @directive(".size")
-def _size_of(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
+def _size_of(state: AssemblyState, site: Site, operands: Sequence[Operand]) -> None:
     _count(site, operands, 2, 2, "symbol, size")
-    node = assembler.symbols.bound(expression(site, operands[1]), assembler.section.here)
-    assembler.symbols.entry(_symbol(site, operands[0])).size = node, site
+    node = state.symbols.bound(expression(site, operands[1]), state.section.here)
+    state.symbols.entry(_symbol(site, operands[0])).size = node, site
 
 
 @directive(".set", ".equ", ".equiv", "=")
-def _set(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
+def _set(state: AssemblyState, site: Site, operands: Sequence[Operand]) -> None:
     _count(site, operands, 2, 2, "name, value")
     name = _symbol(site, operands[0])
     try:
-        _assign(assembler, site, name, expression(site, operands[1]))
+        _assign(state, site, name, expression(site, operands[1]))
     except SourceError:
-        if not assembler.symbols.is_defined(name):
-            assembler.symbols.spoil(name)
+        if not state.symbols.is_defined(name):
+            state.symbols.spoil(name)
         raise
 
 
-def _assign(assembler: Assembler, site: Site, name: str, node: Node) -> None:
+def _assign(state: AssemblyState, site: Site, name: str, node: Node) -> None:
     if name == ".":
-        section = assembler.section
-        section.append(Gap(section, assembler.symbols.bound(node, section.here), True, b"\0", site))
+        section = state.section
+        section.append(Gap(section, state.symbols.bound(node, section.here), True, b"\0", site))
         return
     value: Node
     try:
-        value = assembler.symbols.now(node, assembler.section.here)
+        value = state.symbols.now(node, state.section.here)
     except Unresolved:
-        value = assembler.symbols.bound(node, assembler.section.here)
-    assembler.symbols.assign(name, value, site, variable=site.statement.operation != ".equiv")
+        value = state.symbols.bound(node, state.section.here)
+    state.symbols.assign(name, value, site, variable=site.statement.operation != ".equiv")
 
 
 @directive(".comm", ".lcomm")
-def _common(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
+def _common(state: AssemblyState, site: Site, operands: Sequence[Operand]) -> None:
     """.comm symbol, size, alignment: zeros in .bss."""
     _count(site, operands, 2, 3, "symbol, size, alignment")
-    back = assembler.section, assembler.previous
-    assembler.enter_section(".bss", None, None, site)
-    _pad(assembler, site, operands[2] if len(operands) == 3 else parse_operands("8")[0], None, None, False, 1)
-    entry = assembler.symbols.entry(_symbol(site, operands[0]))
-    assembler.symbols.define_label(entry.name, assembler.section.here, site)
+    back = state.section, state.previous
+    state.enter_section(".bss", None, None, site)
+    _pad(state, site, operands[2] if len(operands) == 3 else parse_operands("8")[0], None, None, False, 1)
+    entry = state.symbols.entry(_symbol(site, operands[0]))
+    state.symbols.define_label(entry.name, state.section.here, site)
     entry.kind, entry.binding = "object", entry.binding or ("global" if site.statement.operation == ".comm" else "local")
-    entry.size = assembler.symbols.bound(expression(site, operands[1]), assembler.section.here), site
-    _space(assembler, site, operands[1], b"\0", True)
-    assembler.section, assembler.previous = back
+    entry.size = state.symbols.bound(expression(site, operands[1]), state.section.here), site
+    _space(state, site, operands[1], b"\0", True)
+    state.section, state.previous = back
 
 
 def _columns(operand: Operand) -> tuple[int | None, int | None]:
@@ -462,7 +466,7 @@ def _columns(operand: Operand) -> tuple[int | None, int | None]:
 
 
 @directive(".option", raw=True)
-def _option(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
+def _option(state: AssemblyState, site: Site, operands: Sequence[Operand]) -> None:
     """Accepted: what is so anyway. Refused: what would need compressed instructions."""
     word = site.statement.operands.strip()
     accepted = ("norelax", "norvc", "nopic", "push", "pop", "relax", "no-csr-check", "csr-check")
@@ -473,15 +477,15 @@ def _option(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> No
 
 
 @directive(".error", ".warning")
-def _message(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
+def _message(state: AssemblyState, site: Site, operands: Sequence[Operand]) -> None:
     text = operands[0].text() if operands and isinstance(operands[0], String) else f"{site.statement.operation} here"
     if site.statement.operation == ".error":
         raise SourceError(text)
-    assembler.warn(site, text)
+    state.messages.warn(site, text)
 
 
 @directive(".err")
-def _err(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
+def _err(state: AssemblyState, site: Site, operands: Sequence[Operand]) -> None:
     raise SourceError(".err here")
 
 
@@ -493,6 +497,6 @@ IGNORED = """.ident .attribute .addrsig .addrsig_sym .title .sbttl .list .nolist
 
 
 @directive(*IGNORED.split(), raw=True)
-def _nothing(assembler: Assembler, site: Site, operands: Sequence[Operand]) -> None:
+def _nothing(state: AssemblyState, site: Site, operands: Sequence[Operand]) -> None:
     """Compiler output has these; nothing here depends on them."""
 

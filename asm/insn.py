@@ -14,20 +14,17 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from asm.diagnostics import SourceError, nearest
 from asm.expressions import Name, Node, span
 from asm.instructions import BranchTo, Word, bits_of
 from asm.operands import Mismatch, Slot, Values, field_operand, match, mismatch_error, slots_of
 from asm.source import Site, Statement
+from asm.state import AssemblyState
 from asm.syntax import Memory, Operand, String, Type, parse_operands
 from isa.formats import FIELDS
 from isa.instruction import TABLE, find
 from isa.instruction import Operand as RowOperand
-
-if TYPE_CHECKING:
-    from asm.assembler import Assembler
 
 _OPCODE_MAP = """
     LOAD    LOAD_FP   CUSTOM_0  MISC_MEM  OP_IMM  AUIPC  OP_IMM_32  -
@@ -73,11 +70,11 @@ def plan(statement: Statement) -> Sequence[Fields | Bits]:
     raise mismatch_error(f".insn {found[1]}", [syntax for syntax, _ in forms], [slots for _, slots in forms], operands)
 
 
-def _known(assembler: Assembler, site: Site, node: Node) -> int:
+def _known(state: AssemblyState, site: Site, node: Node) -> int:
     """The value of an expression at this line. Raises SourceError where it has none yet."""
-    value = assembler.symbols.known(node, assembler.section.here)
+    value = state.symbols.known(node, state.section.here)
     if value is None:
-        raise assembler.not_yet(node, site)
+        raise state.not_yet(node, site)
     return value
 
 
@@ -88,7 +85,7 @@ class Fields:
     mnemonic: str
     values: Values
 
-    def emit(self, assembler: Assembler, site: Site) -> None:
+    def emit(self, state: AssemblyState, site: Site) -> None:
         word = 0
         pending: list[tuple[RowOperand, Node]] = []
         for name, value in self.values.items():
@@ -96,23 +93,23 @@ class Fields:
             if isinstance(value, int):                      # a register, or an offset that is left out
                 word |= operand.field.insert(value)
             elif name in SELECTORS:
-                word |= bits_of(self.mnemonic, operand, self._selector(name, value, assembler, site), value)
+                word |= bits_of(self.mnemonic, operand, self._selector(name, value, state, site), value)
             else:
                 pending.append((operand, value))
-        note_unit(assembler, site, word)
+        note_unit(state, site, word)
         if "b_imm" in self.values:
-            BranchTo(TABLE["beq"], word, pending[0][1]).emit(assembler, site)
+            BranchTo(TABLE["beq"], word, pending[0][1]).emit(state, site)
         else:
-            Word(self.mnemonic, word, pending).emit(assembler, site)
+            Word(self.mnemonic, word, pending).emit(state, site)
 
-    def _selector(self, name: str, node: Node, assembler: Assembler, site: Site) -> int:
+    def _selector(self, name: str, node: Node, state: AssemblyState, site: Site) -> int:
         if name == "opcode" and isinstance(node, Name):
             if node.text in OPCODES:
                 return OPCODES[node.text]
-            if not assembler.symbols.is_defined(node.text):
+            if not state.symbols.is_defined(node.text):
                 raise SourceError(f"unknown opcode `{node.text}`", node.start, node.end,
                                   hint=nearest(node.text, OPCODES) or "a number, or one of " + " ".join(OPCODES))
-        value = _known(assembler, site, node)
+        value = _known(state, site, node)
         if name == "opcode" and FIELDS[name].fits(value) and length_of(value) != 4:
             raise SourceError(f"{value:#x} is no opcode of an instruction of 4 bytes: expected 3 in its two lowest bits and not 7 "
                               "in the three above", *span(node), hint="or a name: " + " ".join(OPCODES))
@@ -125,7 +122,7 @@ class Bits:
 
     operands: tuple[Operand, ...]
 
-    def emit(self, assembler: Assembler, site: Site) -> None:
+    def emit(self, state: AssemblyState, site: Site) -> None:
         if not 1 <= len(self.operands) <= 2:
             raise SourceError(f".insn takes a format and its fields, or 1 or 2 numbers, {len(self.operands)} given",
                               hint="written as `.insn 0x00c58533` or `.insn 4, 0x00c58533`")
@@ -134,16 +131,16 @@ class Bits:
             if isinstance(operand, Memory | String | Type):
                 raise SourceError(".insn expects a number here", operand.start, operand.end)
             nodes.append(operand)
-        bits = _known(assembler, site, nodes[-1])
+        bits = _known(state, site, nodes[-1])
         length = length_of(bits)
-        said = _known(assembler, site, nodes[0]) if len(nodes) == 2 else length
+        said = _known(state, site, nodes[0]) if len(nodes) == 2 else length
         if not length or not 0 <= bits < 1 << 8 * length or said != length:
             what = f"an instruction of {said} bytes" if len(nodes) == 2 else "an instruction"
             raise SourceError(f"{bits:#x} is not {what}", *span(nodes[-1]),
                               hint="its lowest bits give its length: 4 bytes where the two lowest are 3 and the three above not 7")
         if length == 4:
-            note_unit(assembler, site, bits)
-        assembler.section.tail.data += bits.to_bytes(length, "little")
+            note_unit(state, site, bits)
+        state.section.tail.data += bits.to_bytes(length, "little")
 
 
 def length_of(bits: int) -> int:
@@ -155,8 +152,8 @@ def length_of(bits: int) -> int:
     return 6 if bits & 0x3F == 0x1F else 8 if bits & 0x7F == 0x3F else 0
 
 
-def note_unit(assembler: Assembler, site: Site, word: int) -> None:
+def note_unit(state: AssemblyState, site: Site, word: int) -> None:
     """The program needs the unit whose instruction this is."""
     row = find(word)
     if row is not None and row.is_xslim:
-        assembler.units.setdefault(row.unit, site)
+        state.units.setdefault(row.unit, site)

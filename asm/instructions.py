@@ -10,7 +10,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
 
 from asm.diagnostics import SourceError
 from asm.encoding import Reloc, constant_words, operand_bits
@@ -19,14 +18,12 @@ from asm.fragments import Branch, LongConstant, Reach
 from asm.operands import FENCE_BITS, Mismatch, Slot, Values, match, mismatch_error, row_slots, slots_of
 from asm.pseudo import PSEUDO
 from asm.source import Site, Statement
+from asm.state import AssemblyState
 from asm.syntax import Memory, Operand, String, Type, parse_operands
 from isa.csrs import CSRS
 from isa.instruction import FENCE_SET, TABLE, TARGET, Row
 from isa.instruction import Operand as RowOperand
 from isa.registers import NUMBER
-
-if TYPE_CHECKING:
-    from asm.assembler import Assembler
 
 Sources = tuple[tuple[str, int | str], ...]         # operand of the row <- number, or name in the form
 
@@ -99,8 +96,8 @@ class Word:
     word: int
     pending: list[tuple[RowOperand, Node]]
 
-    def emit(self, assembler: Assembler, site: Site) -> None:
-        section, symbols = assembler.section, assembler.symbols
+    def emit(self, state: AssemblyState, site: Site) -> None:
+        section, symbols = state.section, state.symbols
         data, word, here = section.tail.data, self.word, section.here
         for operand, node in self.pending:
             if operand.role != TARGET and not isinstance(node, Function):
@@ -111,7 +108,7 @@ class Word:
             bound = symbols.bound(node, here)
             section.tail.relocs.append(Reloc(len(data), bound, node, site, 4, operand, self.mnemonic))
             if isinstance(bound, Function) and bound.name == "pcrel_hi":
-                assembler.pcrel[section.tail, len(data)] = bound.operand
+                state.upper_halves[section.tail, len(data)] = bound.operand
         data += word.to_bytes(4, "little")
 
 
@@ -132,9 +129,9 @@ class BranchTo:
     word: int
     node: Node
 
-    def emit(self, assembler: Assembler, site: Site) -> None:
-        section = assembler.section
-        section.append(Branch(section, site, self.row, self.word, assembler.symbols.bound(self.node, section.here)))
+    def emit(self, state: AssemblyState, site: Site) -> None:
+        section = state.section
+        section.append(Branch(section, site, self.row, self.word, state.symbols.bound(self.node, section.here)))
 
 
 def constant_code(register: int, value: int, node: Node) -> bytes:
@@ -153,13 +150,13 @@ class LoadConstant:
     register: int
     node: Node
 
-    def emit(self, assembler: Assembler, site: Site) -> None:
-        section = assembler.section
-        value = assembler.symbols.known(self.node, section.here)
+    def emit(self, state: AssemblyState, site: Site) -> None:
+        section = state.section
+        value = state.symbols.known(self.node, section.here)
         if value is not None:
             section.tail.data += constant_code(self.register, value, self.node)
             return
-        node = assembler.symbols.bound(self.node, section.here)
+        node = state.symbols.bound(self.node, section.here)
         section.append(LongConstant(section, site, self.register, node))
 
 
@@ -173,11 +170,11 @@ class ReachAddress:
     address_only: bool
     node: Node
 
-    def emit(self, assembler: Assembler, site: Site) -> None:
-        section = assembler.section
-        node = assembler.symbols.bound(self.node, section.here)
-        if self.address_only and assembler.symbols.known(self.node, section.here) is not None:
-            LoadConstant(self.register, self.node).emit(assembler, site)
+    def emit(self, state: AssemblyState, site: Site) -> None:
+        section = state.section
+        node = state.symbols.bound(self.node, section.here)
+        if self.address_only and state.symbols.known(self.node, section.here) is not None:
+            LoadConstant(self.register, self.node).emit(state, site)
             return
         section.append(Reach(section, site, self.register, self.word, self.reloc, self.address_only, node))
 

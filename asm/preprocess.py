@@ -7,18 +7,17 @@ with the assembler, which asks for statements and answers what an expression is 
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from asm.budget import BYTE, CALL, FILE, LINE, Budget
+from asm.budget import BYTE, CALL, FILE, LINE
 from asm.diagnostics import Note, SourceError
+from asm.expressions import Unresolved, number
 from asm.macros import BODIES, ENDS, Macro, arguments_of, fill_in, parse_header, split_arguments, unquoted
 from asm.source import Body, Buffer, Site, Statement, decode, file_buffer, split_statements
-from asm.syntax import String, parse_operands
-from isa.shipped import PROGRAMS
+from asm.state import AssemblyState
+from asm.syntax import Memory, String, Type, parse_operands
 
 DEEPEST = 100               # includes, macro calls and repetitions inside one another
 REMEMBERED = 1 << 17        # lines whose statements are kept for equal ones
@@ -49,22 +48,16 @@ class Again:
 
 
 class Preprocessor:
-    """Reads the main file; `evaluate` gives the value of an expression at a site, `report` takes errors."""
+    """Reads the main file."""
 
-    def __init__(self, main: Buffer, include_paths: tuple[Path, ...], *, evaluate: Callable[[str, Site, int], int],
-                 is_defined: Callable[[str], bool], report: Callable[[Site, SourceError], None], budget: Budget,
-                 include_only: tuple[str, ...] | None = None) -> None:
-        self.budget, self.include_only = budget, include_only
+    def __init__(self, main: Buffer, state: AssemblyState) -> None:
+        self.state = state
         self.stack = [Reading(main)]
-        self.include_paths = include_paths
         self.macros: dict[str, Macro] = {}
         self.spoilt: set[str] = set()           # names of macros whose header is an error, which has been reported
         self._included: set[str] = set()
-        self._real_names: dict[str, str] = {}
         self.expansions = 0
         self.skipping = False
-        self.incomplete = False         # an error has left lines out: what is unknown may stand in them
-        self.evaluate, self.is_defined, self.report = evaluate, is_defined, report
         self._split: dict[str, tuple[Statement, ...]] = {}
         self.directives: dict[str, Callable[[Site], None]] = {
             ".include": self._include, ".macro": self._macro, ".purgem": self._purgem, ".exitm": self._exitm,
@@ -76,7 +69,7 @@ class Preprocessor:
     def sites(self) -> Iterator[Site | Again]:
         """Every statement that is to be assembled, and the others for the listing (as empty statements)."""
         handlers, macros = self.directives, self.macros
-        while self.stack:
+        while self.stack and not self.state.messages.exhausted:
             reading = self.stack[-1]
             buffer, index, start = reading.buffer, reading.index, reading.position
             if index >= len(buffer.code):
@@ -97,22 +90,18 @@ class Preprocessor:
                     reading.index, reading.position = index, position + 1      # where to go on; the handler may say otherwise
                     try:
                         if buffer.grown:
-                            self.budget.statement(statement.operands)
+                            self.state.budget.statement(statement.operands)
                         if operation in macros:
                             self._expand(site, macros[operation])
                         else:
                             handlers[operation](site)
                     except SourceError as error:
-                        self.report(site, error)
-                        self.incomplete |= operation == ".include"
+                        self.state.messages.report(site, error)
+                        self.state.messages.incomplete |= operation == ".include"
                     break
                 if reading.round is not None:
                     reading.round.append(site)
                 yield site
-
-    def stop(self) -> None:
-        """Read no further."""
-        self.stack.clear()
 
     def _statements(self, line: str) -> tuple[Statement, ...]:
         """The statements of a line; equal lines share them."""
@@ -128,8 +117,8 @@ class Preprocessor:
         for condition in reversed(reading.conditions):
             site = condition[0]
             assert isinstance(site, Site)
-            self.report(site, SourceError(f"unterminated {site.statement.operation}: its .endif is missing"))
-            self.incomplete |= self.skipping
+            self.state.messages.report(site, SourceError(f"unterminated {site.statement.operation}: its .endif is missing"))
+            self.state.messages.incomplete |= self.skipping
         reading.conditions.clear()
         self.skipping = False
         if reading.repeat > 1:
@@ -152,65 +141,32 @@ class Preprocessor:
             raise SourceError(f"more than {DEEPEST} levels of macros, repetitions and includes: "
                               f"does {what} use itself without end?")
         if buffer.grown:
-            self.budget.spend(CALL + repeat * (len(buffer.code) + (sum(map(len, buffer.code)) >> 3)))
+            self.state.budget.spend(CALL + repeat * (len(buffer.code) + (sum(map(len, buffer.code)) >> 3)))
         if len(buffer.code):
             self.stack.append(Reading(buffer, repeat=repeat, round=[] if repeat > 1 else None))
 
     def _include(self, site: Site) -> None:
-        name = _file_name(site)
-        path = self.find(name, site)
+        files, name = self.state.files, _file_name(site)
+        path = files.find(name, site)
+        real = files.real(str(path))
         chain: Site | None = site
         while chain is not None:
-            if chain.buffer.kind in ("file", "include") and self._real(chain.buffer.file) == self._real(str(path)):
+            if chain.buffer.kind in ("file", "include") and files.real(chain.buffer.file) == real:
                 raise SourceError(f"recursive include: {name} is being read already")
             chain = chain.buffer.parent
-        again = site.buffer.grown or self._real(str(path)) in self._included
-        self._included.add(self._real(str(path)))
+        again = site.buffer.grown or real in self._included
+        self._included.add(real)
         try:
             if again:
-                self.budget.spend(FILE + path.stat().st_size // 4)
+                self.state.budget.spend(FILE + path.stat().st_size // 4)
             text = decode(path.read_bytes(), name)
         except OSError as error:
             raise SourceError(f"cannot read {name}: {error.strerror}") from None
         buffer, open_comment = file_buffer(str(path), text, "include", site, again)
         if open_comment is not None:
-            self.report(open_comment, SourceError("unterminated comment: its */ is missing"))
-            self.incomplete = True
+            self.state.messages.report(open_comment, SourceError("unterminated comment: its */ is missing"))
+            self.state.messages.incomplete = True
         self._enter(buffer)
-
-    def _real(self, file: str) -> str:
-        """A file's one name: without links and dots. Each is looked up once."""
-        if file not in self._real_names:
-            self._real_names[file] = os.path.realpath(file)
-        return self._real_names[file]
-
-    def check_allowed(self, path: Path) -> None:
-        """Raise SourceError for a file outside the folders of --include-only; links are followed first."""
-        if self.include_only is None:
-            return
-        real = os.path.realpath(path)
-        if not any(os.path.commonpath((folder, real)) == folder for folder in self.include_only):
-            raise SourceError(f"{path} is outside the folders that a source may open files in",
-                              hint="--include-only " + ", ".join(self.include_only))
-
-    def find(self, name: str, site: Site) -> Path:
-        """The file that `name` means: beside the including file, in the include paths, in PROGRAMS. Raises SourceError."""
-        folders = Path(site.callers().buffer.file).parent, *self.include_paths
-        for folder in (*folders, PROGRAMS):
-            path = folder / name
-            try:
-                found = path.is_file()
-            except OSError as error:                # a name that no file can have
-                raise SourceError(f"cannot read {name}: {error.strerror}") from None
-            if found and folder is not PROGRAMS:
-                self.check_allowed(path)
-                return path
-            if found and path.resolve().is_relative_to(PROGRAMS):       # ours: not what ".." leads to
-                return path
-        if any((folder / name).exists() for folder in folders):
-            raise SourceError(f"cannot read {name}: a directory or a device; expected a file")
-        searched = ", ".join(dict.fromkeys(map(str, folders)))
-        raise SourceError(f"file not found: {name}", hint=f"searched in {searched}; -I DIR adds a directory")
 
     def _end(self, site: Site) -> None:
         self.stack.clear()
@@ -237,7 +193,7 @@ class Preprocessor:
                         return _cut(buffer, first, column, index, statement.column)
             start = 0
         reading.index, reading.position = len(buffer.code), 0
-        self.incomplete = True
+        self.state.messages.incomplete = True
         raise SourceError(f"unterminated {site.statement.operation}: its {ending} is missing")
 
     def _macro(self, site: Site) -> None:
@@ -275,7 +231,7 @@ class Preprocessor:
         except SourceError as error:
             error.notes = notes
             raise
-        self.budget.spend(4 * len(values))
+        self.state.budget.spend(4 * len(values))
         body = macro.body
         lines = self._fill_in(body.lines, values)
         code = lines if body.lines == body.code else self._fill_in(body.code, values)
@@ -287,12 +243,12 @@ class Preprocessor:
         longest = max(map(len, values.values()), default=0)
         for line in lines:
             if "\\" in line:
-                self.budget.spend(LINE + (len(line) + line.count("\\") * longest >> BYTE))
+                self.state.budget.spend(LINE + (len(line) + line.count("\\") * longest >> BYTE))
         return [fill_in(line, values, self.expansions) for line in lines]
 
     def _repeat(self, site: Site) -> None:
         lines, code, first, indent = self._body(site)
-        count = self.evaluate(site.statement.operands, site, site.statement.operands_column)
+        count = self._value(site.statement.operands, site, site.statement.operands_column)
         if count < 0:
             raise SourceError(f"repetition count {count}: it cannot be negative")
         if count:
@@ -307,7 +263,7 @@ class Preprocessor:
             raise SourceError(f"{statement.operation} needs a parameter name and values")
         if statement.operation == ".irpc":
             values = list("".join(values))
-        self.budget.spend((len(values) + 1) * len(lines))
+        self.state.budget.spend((len(values) + 1) * len(lines))
         all_lines = [line for value in values or [""] for line in self._fill_in(lines, {name: value})]
         all_code = [line for value in values or [""] for line in self._fill_in(code, {name: value})]
         self._enter(Buffer(site.buffer.file, all_lines, all_code, first, statement.operation[1:], name, site, period=len(lines),
@@ -316,6 +272,23 @@ class Preprocessor:
     def _stray(self, site: Site) -> None:
         opening = next(start for start, end in BODIES.items() if ENDS[site.statement.operation] == end)
         raise SourceError(f"{site.statement.operation} without {opening}")
+
+    def _value(self, text: str, site: Site, column: int) -> int:
+        """The value of an expression for .if and .rept. Raises SourceError."""
+        state = self.state
+        try:
+            operands = parse_operands(text)
+            if len(operands) != 1 or isinstance(operands[0], Memory | String | Type):
+                raise SourceError(f"{site.statement.operation} needs one expression", 0, len(text))
+            node = operands[0]
+            try:
+                return number(state.symbols.now(node, state.section.here))
+            except Unresolved:
+                raise state.not_yet(node, site) from None
+        except SourceError as error:
+            if error.start is not None:
+                error.start, error.end = error.start + column, (error.end or error.start + 1) + column
+            raise
 
     # ---------------------------------------------------------------------------------------- conditions
 
@@ -331,7 +304,7 @@ class Preprocessor:
         try:
             return _CONDITIONS[operation](self, text, site, column)
         except SourceError as error:
-            self.report(site, error)
+            self.state.messages.report(site, error)
             return False
 
     def _else(self, site: Site) -> None:
@@ -390,15 +363,15 @@ def _symbol(text: str, site: Site, column: int) -> str:
 
 _Condition = Callable[[Preprocessor, str, Site, int], bool]
 _CONDITIONS: dict[str, _Condition] = {
-    ".if":     lambda p, text, site, column: p.evaluate(text, site, column) != 0,
-    ".ifne":   lambda p, text, site, column: p.evaluate(text, site, column) != 0,
-    ".ifeq":   lambda p, text, site, column: p.evaluate(text, site, column) == 0,
-    ".iflt":   lambda p, text, site, column: p.evaluate(text, site, column) < 0,
-    ".ifle":   lambda p, text, site, column: p.evaluate(text, site, column) <= 0,
-    ".ifgt":   lambda p, text, site, column: p.evaluate(text, site, column) > 0,
-    ".ifge":   lambda p, text, site, column: p.evaluate(text, site, column) >= 0,
-    ".ifdef":  lambda p, text, site, column: p.is_defined(_symbol(text, site, column)),
-    ".ifndef": lambda p, text, site, column: not p.is_defined(_symbol(text, site, column)),
+    ".if":     lambda p, text, site, column: p._value(text, site, column) != 0,
+    ".ifne":   lambda p, text, site, column: p._value(text, site, column) != 0,
+    ".ifeq":   lambda p, text, site, column: p._value(text, site, column) == 0,
+    ".iflt":   lambda p, text, site, column: p._value(text, site, column) < 0,
+    ".ifle":   lambda p, text, site, column: p._value(text, site, column) <= 0,
+    ".ifgt":   lambda p, text, site, column: p._value(text, site, column) > 0,
+    ".ifge":   lambda p, text, site, column: p._value(text, site, column) >= 0,
+    ".ifdef":  lambda p, text, site, column: p.state.symbols.is_defined(_symbol(text, site, column)),
+    ".ifndef": lambda p, text, site, column: not p.state.symbols.is_defined(_symbol(text, site, column)),
     ".ifb":    lambda p, text, site, column: not text.strip(),
     ".ifnb":   lambda p, text, site, column: bool(text.strip()),
     ".ifc":    lambda p, text, site, column: _pair(text)[0] == _pair(text)[1],
