@@ -2,8 +2,8 @@
 
     from slimulator import Machine, Program, assemble, load_preset
 
-Names are imported when they are first used, so that `slimulator --help` answers at once. The command line stands in
-command_line.py, its commands in commands/, what they do in the packages.
+A name is imported when it is first used, so that `slimulator --help` answers at once. command_line.py has the command line,
+commands/ its commands; the work is done in the other packages.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def main() -> None:
     """The console script: exit status 0, 1 for a user's mistake, 2 for usage, or the exit code of the program that ran."""
     try:
         from slimulator.command_line import run
-    except KeyboardInterrupt:                                   # Ctrl-C before there is anything to interrupt
+    except KeyboardInterrupt:                                   # Ctrl-C while the commands are imported
         sys.stderr.write("interrupted\n")
         sys.exit(130)
     run()

@@ -1,6 +1,6 @@
-"""The command line: the group of commands, how a run of one ends, what is said of a mistake.
+"""The command line: the group of commands, how a command ends, and the message for a mistake.
 
-The commands stand in slimulator/commands, what they do in the packages.
+The commands are in slimulator/commands; the work is done in the other packages.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ _PACKAGES = frozenset(("asm", "compiler", "emulator", "isa", "slimulator"))
 
 
 def run() -> None:
-    """Do what the process was called with, and end it."""
+    """Execute the command that the process was called with, and end the process."""
     _open_streams()
     end_cleanly()
     try:
         status = invoke(sys.argv[1:])
-    except Ended as end:                                        # everything is cleaned up
+    except Ended as end:                                        # the temporary files are removed
         signal.signal(end.number, signal.SIG_DFL)
         signal.raise_signal(end.number)
         raise
@@ -49,9 +49,10 @@ def run() -> None:
 
 
 def _open_streams() -> None:
-    """Give a process that was started with a closed stdin, stdout or stderr something in its place, so that no file of ours gets
-    that number. What is written to this stdout is an error, as it is elsewhere; where stderr cannot be written errors go unsaid.
-    A character that the locale's encoding lacks is written as its number, `\\u65e5`.
+    """Replace a closed stdin, stdout or stderr, so that no file that is opened later gets its number.
+
+    Writing to such a stdout is an error, as to any closed file. Where stderr cannot be written, error messages are lost. A
+    character that the encoding of the locale lacks is written as its number, `\\u65e5`.
     """
     for name, mode, kind in (("stdin", os.O_RDONLY, None), ("stdout", os.O_RDONLY, _Named), ("stderr", os.O_WRONLY, _Unfailing)):
         old = getattr(sys, name)
@@ -65,7 +66,7 @@ def _open_streams() -> None:
 
 
 class _Named(io.TextIOWrapper):
-    """stdout: an error says that it is one of stdout."""
+    """stdout: its errors name the file "stdout"."""
 
     def write(self, text: str) -> int:
         try:
@@ -83,7 +84,7 @@ class _Named(io.TextIOWrapper):
 
 
 class _Unfailing(io.TextIOWrapper):
-    """stderr: where an error cannot be said, there is nowhere to say so."""
+    """stderr: an error while writing here cannot be told, so it is ignored."""
 
     def write(self, text: str) -> int:
         with suppress(OSError):
@@ -103,7 +104,7 @@ def invoke(arguments: Sequence[str]) -> int:
 
 
 def _warn(others: Any, message: Warning | str, category: type[Warning], *place: Any) -> None:
-    """A warning of ours is one line; `others` shows those of libraries."""
+    """Show a warning of this project as one line; `others` shows those of libraries."""
     if category.__module__.startswith("isa."):
         click.echo(_shown(f"warning: {message}"), err=True)
     else:
@@ -133,7 +134,7 @@ def _failed(error: Exception) -> int:
     elif isinstance(error, OSError):
         if error.filename == "stdout" or isinstance(error, BrokenPipeError):
             abandon(sys.stdout)
-        if isinstance(error, BrokenPipeError):                              # nobody reads: not worth a word
+        if isinstance(error, BrokenPipeError):                              # the reader has left: no message
             return 1
         message = f"{error.filename or 'slimulator'}: error: {error.strerror or error}"
     else:
@@ -155,13 +156,13 @@ def _too_little_space(error: Exception) -> str | None:
 
 
 def _shown(message: str) -> str:
-    """A message without what a terminal would obey: names of files, sections and the like come from outside."""
+    """A message without control characters: names of files, sections and the like come from outside."""
     from isa.text import printable
     return printable(message, keep="\n\t")
 
 
 def _mistake(error: Exception) -> str | None:
-    """The text of an error that a user's input caused, None for one of ours."""
+    """The message for an error that a user's input caused, None for a bug in this project."""
     from asm.diagnostics import AssemblyError
     from compiler.errors import ModelError
     from emulator.errors import SimdError, TraceError
@@ -183,7 +184,7 @@ def _mistake(error: Exception) -> str | None:
 
 
 class _Commands(click.Group):
-    """Answers an unknown command with those that there are."""
+    """Answers an unknown command with the list of commands."""
 
     def resolve_command(self, context: click.Context, arguments: list[str]) -> Any:
         name = arguments[0]

@@ -1,6 +1,6 @@
-"""A machine that stands still, seen and changed from outside: what the debugger's commands and gdb have in common.
+"""Reads and changes a machine that stands still, for the debugger's commands and for gdb.
 
-Nothing here is counted, asks for a port or wakes a device. What cannot be done is a DebugError that says why.
+Such an access counts no event, needs no port and has no effect on devices. What cannot be done is a DebugError that says why.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from isa.vocabulary import WORD
 
 
 class DebugError(Exception):
-    """What a debugger was asked for cannot be done: one line that says why, perhaps with a hint."""
+    """The user asked for something that cannot be done. The message is one line: why, and a hint where there is one."""
 
 
 def read_memory(machine: ReferenceMachine, address: int, size: int) -> Bytes:
-    """The bytes themselves, not a copy. Raises DebugError where there is no memory."""
+    """A view of the bytes in memory, not a copy. Raises DebugError where there is no memory."""
     try:
         return machine.peek(address & WORD, size)
     except Trap as trap:
@@ -28,12 +28,12 @@ def read_memory(machine: ReferenceMachine, address: int, size: int) -> Bytes:
 
 
 def read_number(machine: ReferenceMachine, address: int, size: int) -> int:
-    """The unsigned number that `size` bytes are. Raises DebugError where there is no memory."""
+    """`size` bytes as an unsigned number. Raises DebugError where there is no memory."""
     return int.from_bytes(read_memory(machine, address, size).tobytes(), "little")
 
 
 def readable(machine: ReferenceMachine, address: int, most: int) -> Bytes:
-    """As many of `most` bytes from `address` as lie in one region or, in flash, in one section; none where there is no memory."""
+    """The bytes from `address` to the end of its region, in flash of its section, `most` at most; none without memory there."""
     for _, base, contents in machine.memory.spans():
         if base <= address < base + len(contents):
             return contents[address - base:address - base + most]
@@ -41,7 +41,7 @@ def readable(machine: ReferenceMachine, address: int, most: int) -> Bytes:
 
 
 def write_memory(machine: ReferenceMachine, address: int, data: bytes) -> None:
-    """Change memory, code too. Raises DebugError where there is none, and in flash."""
+    """Change memory; it may be code. Raises DebugError where there is no memory, and in flash."""
     region = machine.memory.region(address & WORD, len(data))
     if region is None:
         raise DebugError(f"{len(data)} bytes at {address & WORD:#x} do not lie in one region of {machine.preset.name}")
@@ -59,7 +59,7 @@ def write_register(machine: ReferenceMachine, number: int, value: int) -> None:
 
 
 def write_csr(machine: ReferenceMachine, name: str, value: int) -> None:
-    """Set a CSR, as far as its bits can be written; a count of instructions goes on from the value. Raises DebugError."""
+    """Set those bits of a CSR that can be written. A counter of instructions counts on from the value. Raises DebugError."""
     csr = CSRS[name]
     if is_read_only(csr.address) or not csr.writable:
         raise DebugError(f"CSR {name} is read-only")
@@ -70,7 +70,7 @@ def write_csr(machine: ReferenceMachine, name: str, value: int) -> None:
 
 
 def code_words(machine: ReferenceMachine) -> list[tuple[int, npt.NDArray[np.uint32]]]:
-    """(address, words) of the program's executable sections, as they stand in memory now."""
+    """(address, words) of the program's executable sections, with the words that are in memory now."""
     program = machine.program
     found = []
     for section in program.sections if program else ():

@@ -1,8 +1,9 @@
-"""Who called whom, as far as registers, stack and code honestly tell.
+"""The call stack: which function called which, found from registers, stack and code.
 
-Programs here carry no unwind tables. A function is what starts at a symbol of kind func, at the entry, or where a call goes;
-its frame is read off the instructions between its start and pc that move sp, keep ra and s0 on the stack or take them back.
-A return address counts only if it lies behind a call. Where one of these fails the trace ends, and says so.
+Programs here have no unwind tables. A function starts at a symbol of kind func, at the entry, or at the target of a call. Its
+frame is found from the instructions between its start and pc: those that move sp, and those that save ra and s0 on the stack or
+load them back. A return address is believed only if the instruction before it is a call. Where one of these steps fails, the
+trace ends and says why.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ Words = npt.NDArray[np.uint32]
 
 @dataclass(frozen=True)
 class Frame:
-    """A function that is under way. `pc` is where it stands, or where it will go on after its call."""
+    """A function that has not returned yet. `pc` is where it is, or where it goes on when its call returns."""
 
     pc: int
     sp: int
@@ -38,28 +39,28 @@ class Frame:
 
 @dataclass
 class _State:
-    """What the instructions of a function have done to its frame so far."""
+    """What the instructions of a function have done to its stack frame so far."""
 
-    depth: int = 0                                          # bytes from sp up to where it was on entry
-    saved: dict[int, int] = field(default_factory=dict)     # register -> offset of its place from there
-    frame: int | None = None                                # offset of s0 from there, once it is a frame pointer
+    depth: int = 0                                          # bytes from sp up to its value on entry
+    saved: dict[int, int] = field(default_factory=dict)     # register -> where it is saved, as an offset from there
+    frame: int | None = None                                # s0 as an offset from there, when it is a frame pointer
     lost: bool = False                                      # ra was overwritten by a call and not saved
 
 
 def is_call(word: int) -> bool:
-    """True for a jump that leaves a return address in a link register (psABI: ra, or t0 for a helper)."""
+    """True for a jump that puts a return address into a link register (psABI: ra, or t0 for a helper)."""
     row = find(word)
     return row is not None and row.mnemonic in ("jal", "jalr") and row.decode(word)["rd"] in (RA, T0)
 
 
 def backtrace(machine: ReferenceMachine) -> tuple[list[Frame], str]:
-    """Frames from the innermost on, and why there are no more, "" if the last one is where the program starts."""
+    """The calls, the innermost first; and why the trace ends, "" if the last one is the start of the program."""
     code = code_words(machine)
     starts = _function_starts(machine, code)
     frames: list[Frame] = []
     pc, registers = machine.pc, {RA: machine.x[RA], SP: machine.x[SP], FP: machine.x[FP]}
     while len(frames) < _MOST:
-        # A call, or what ends the program, may be the last instruction of its function.
+        # A call, or the instruction that ends the program, may be the last one of its function.
         inside = pc - 4 if frames or machine.exit_code is not None else pc
         words, base = _around(code, inside)
         place = bisect_right(starts, inside) - 1
@@ -88,7 +89,7 @@ def backtrace(machine: ReferenceMachine) -> tuple[list[Frame], str]:
 
 
 def _around(code: list[tuple[int, Words]], address: int) -> tuple[Words | None, int]:
-    """The executable section that holds an address, and where it starts."""
+    """The words of the executable section that holds an address, and where it starts."""
     for base, words in code:
         if base <= address < base + 4 * len(words):
             return words, base
@@ -122,9 +123,9 @@ def _function_starts(machine: ReferenceMachine, code: list[tuple[int, Words]]) -
 
 
 def _scan(words: Words) -> _State:
-    """What the instructions from a function's start up to pc did, read in the order in which they stand.
+    """What the instructions from a function's start up to pc did, in the order of their addresses.
 
-    Behind a return in between, the frame is again as it was in the body.
+    After a return in the middle of a function, the frame is again as it was in the body.
     """
     state = body = _State()
     for i in _named(words, "addi", "sd", "ld", "jal", "jalr"):

@@ -1,7 +1,7 @@
-"""Reading a debugger's commands: from a terminal, a script or a pipe; short names, repetition, help.
+"""Reads the debugger's commands from a terminal, a script or a pipe: short names, repetition, help.
 
-A command is a method do_NAME. The first line of its docstring is how it is written, the rest what it does: `help` prints them. It
-gets the text behind its name, says lines, raises DebugError, and returns True to leave.
+A command is a method do_NAME. `help` prints its docstring: the first line says how the command is written, the rest what it
+does. The method gets the text after the name. It says lines, raises DebugError, and returns True to leave the debugger.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Say = Callable[[str], None]
 
 
 def print_line(line: str) -> None:
-    """Symbols, source lines and a program's data are from outside: a terminal is not to obey them."""
+    """Print a line without control characters: symbols, source lines and data come from outside."""
     print(printable(line, keep="\n\t"), flush=True)
 
 
@@ -42,25 +42,25 @@ class ScriptError(DebugError):
 
 
 class CommandReader(cmd.Cmd):
-    """Reads commands and executes them. `again` is what an empty line does."""
+    """Reads commands and executes them. `again` is the command that an empty line repeats."""
 
     prompt = PROMPT
 
     def __init__(self, say: Say = print_line) -> None:
         super().__init__()
         self.say, self.again = say, ""
-        self._reading: list[Path] = []                      # scripts
+        self._reading: list[Path] = []                      # the scripts that are being read
 
     def say_all(self, lines: Iterable[str]) -> None:
         for line in lines:
             self.say(line)
 
     def symbol_names(self) -> Iterable[str]:
-        """What Tab completes behind a command."""
+        """The words that Tab completes after a command."""
         return ()
 
     def interact(self) -> None:
-        """Read commands from a terminal until one leaves or input ends. Errors are printed, Ctrl-C clears the line."""
+        """Read commands from a terminal until one leaves or the input ends. Errors are printed; Ctrl-C clears the line."""
         while True:
             try:
                 self.cmdloop()
@@ -69,9 +69,9 @@ class CommandReader(cmd.Cmd):
                 self.say("\n(`quit` leaves the debugger)")
 
     def run_script(self, lines: Iterable[str], name: str) -> bool:
-        """Execute the commands of a script; blank lines and those that start with # are skipped. True: one has left.
+        """Execute the commands of a script; blank lines and lines that start with # are skipped. True if one of them leaves.
 
-        Raises ScriptError at the first that fails.
+        Raises ScriptError at the first command that fails.
         """
         for number, line in enumerate(lines, 1):
             if line.strip() and not line.lstrip().startswith("#"):
@@ -85,7 +85,7 @@ class CommandReader(cmd.Cmd):
         return False
 
     def execute(self, line: str) -> bool:
-        """Execute one command. True: it leaves. Raises DebugError."""
+        """Execute one command. True if it leaves the debugger. Raises DebugError."""
         found = re.match(r"([A-Za-z]+|\?)\s*(.*)$", line.strip())
         if found is None:
             raise DebugError(f"`{line.strip()}` is no command; `help` lists them")
@@ -94,12 +94,12 @@ class CommandReader(cmd.Cmd):
         return bool(getattr(self, f"do_{name}")(found[2]))
 
     def commands(self) -> list[str]:
-        """Names of all commands, in the order in which they are written down."""
+        """Names of all commands, in the order of the source."""
         return [name.removeprefix("do_") for owner in type(self).__mro__ for name in vars(owner)
                 if name.startswith("do_") and owner is not cmd.Cmd]
 
     def resolve(self, word: str) -> str:
-        """The command that a word or the start of one means. Raises DebugError: which there are, which is near."""
+        """The command that a word, or the start of one, means. Raises DebugError with the commands it may mean, or a near one."""
         names = self.commands()
         if word == "?":
             return "help"
@@ -113,12 +113,12 @@ class CommandReader(cmd.Cmd):
         raise DebugError(f"no command `{word}`; {nearest(word, names, quote='`') or '`help` lists them'}")
 
     def no_operand(self, text: str) -> None:
-        """For a command that takes nothing. Raises DebugError."""
+        """Check the text after a command that takes no operand. Raises DebugError."""
         if text:
             raise DebugError(f"`{text}` is more than the command takes")
 
     def onecmd(self, line: str) -> bool:
-        """A line of a terminal."""
+        """Execute a line of a terminal; an empty one repeats."""
         if line == "EOF":
             self.say("")
             return True
@@ -137,7 +137,7 @@ class CommandReader(cmd.Cmd):
 
     def do_help(self, text: str) -> None:
         """help [COMMAND]
-        List the commands, or explain one. A command may be shortened as far as its start is its own."""
+        List the commands, or explain one. A command may be shortened as long as no other one starts alike."""
         for name in [self.resolve(text)] if text else self.commands():
             usage, *explanation = str(getattr(self, f"do_{name}").__doc__).splitlines()
             self.say(usage)

@@ -1,7 +1,7 @@
 """The debugger's commands: `slimulator debug`, at a prompt, from a script or from a pipe.
 
-A command is a method do_NAME (command_reader.py reads it). What commands show is made in inspection.py, how a program goes on in
-session.py.
+A command is a method do_NAME, which command_reader.py calls. inspection.py makes what commands show; session.py lets the
+program go on.
 """
 
 from __future__ import annotations
@@ -31,25 +31,25 @@ class Debugger(Viewer):
     # ---------------------------------------------------------------------------------------------- where to stop
 
     def _condition(self, text: str) -> tuple[str, Expression | None]:
-        """PLACE [if CONDITION]"""
+        """The place and the condition of "PLACE [if CONDITION]"."""
         place, found, condition = re.match(r"(.*?)(?:(?:^|\s)(if)(?:\s+(.*))?)?$", text).groups()  # type: ignore[union-attr]
         return place.strip(), parse_expression(condition or "", self.session.places.program) if found else None
 
     def do_break(self, text: str, temporary: bool = False) -> None:
         """break [PLACE] [if CONDITION]
-        Stop in front of a place: a symbol, FILE:LINE, LINE, or an address; without one, of pc."""
+        Stop before a place: a symbol, FILE:LINE, LINE, or an address; without one, before pc."""
         place, condition = self._condition(text)
         point = self.session.break_at(place or f"{self.session.machine.pc:#x}", condition, temporary)
         self.say_all(inspection.point(self.session, point.number))
 
     def do_tbreak(self, text: str) -> None:
         """tbreak [PLACE] [if CONDITION]
-        The same, once."""
+        Stop before a place, once."""
         self.do_break(text, temporary=True)
 
     def do_watch(self, text: str) -> None:
         """watch ADDRESS[, BYTES] [if CONDITION]
-        Stop behind an instruction that writes there. A symbol with a size needs no BYTES; otherwise they are 8."""
+        Stop after an instruction that writes there. A symbol with a size needs no BYTES; otherwise they are 8."""
         place, condition = self._condition(text)
         address, size = inspection.span(self.session, place, 8)
         point = self.session.watch(place.rpartition(",")[0].strip() or place, address, size, condition)
@@ -57,7 +57,7 @@ class Debugger(Viewer):
 
     def do_delete(self, text: str) -> None:
         """delete [NUMBER ...]
-        Remove breakpoints and watchpoints; without a number all."""
+        Remove breakpoints and watchpoints; without a number, all of them."""
         known = self.session.points
         numbers = re.findall(r"[^\s,]+", text) or [str(number) for number in known]
         for number in numbers:
@@ -75,7 +75,7 @@ class Debugger(Viewer):
         stop = self.session.advance(way)
         self.next_line = None
         if host.written[0] > before and not host.output.endswith(b"\n"):
-            self.say("")                                    # the program has left its line open
+            self.say("")                                    # the program has not ended its line
         self.say_all(inspection.why(self.session, stop))
 
     def do_step(self, text: str) -> None:
@@ -101,7 +101,7 @@ class Debugger(Viewer):
 
     def do_unit(self, text: str) -> None:
         """unit [NAME]
-        Go on to the next operation of a unit (lut, vec ...), or of any: it is the next to be executed."""
+        Go on to the next operation of a unit (lut, vec ...), or of any unit. It is not executed yet."""
         self._go(lambda: self.session.unit(text))
 
     def do_until(self, text: str) -> None:
@@ -126,7 +126,7 @@ class Debugger(Viewer):
 
     def do_restart(self, text: str) -> None:
         """restart
-        Load the program anew. Breakpoints and watchpoints stay."""
+        Load the program again. Breakpoints and watchpoints stay."""
         self.no_operand(text)
         self.session.restart()
         self.next_line = None
@@ -172,7 +172,7 @@ class Debugger(Viewer):
 
 
 def run_debugger(session: Session, script: Path | None) -> int:
-    """`slimulator debug`: commands from a script, from a pipe, or from a terminal. Returns the exit status."""
+    """`slimulator debug`: read commands from a script, a pipe or a terminal. Returns the exit status."""
     debugger = Debugger(session)
     if script is None and sys.stdin.isatty():
         debugger.interact()

@@ -1,7 +1,7 @@
-"""One client of the gdb server: packets in, packets out, and what it says while the program runs.
+"""One client of the gdb server: its packets, the answers, and its requests while the program runs.
 
-Whatever a client sends, the worst that happens is Gone: it has left, or what it sends is not gdb's protocol. Who comes while
-there is a client is told so and sent away.
+Whatever a client sends, the worst that happens is Gone: the client has left, or does not speak gdb's protocol. A second client is
+told that there is one already, and sent away.
 """
 
 from __future__ import annotations
@@ -19,19 +19,20 @@ from isa.text import printable
 _MOST_BAD = 10              # packets with wrong checksums, or requests to repeat, in a row
 _MOST_GARBAGE = 1 << 16     # bytes outside packets
 _MOST_WAITING = 1000        # packets that were sent without waiting for an answer
-_MOST_REFUSED = 8           # clients at a time that are told why; what is beyond is hung up on
-_PATIENCE = 30.0            # seconds for a client to take what it is sent
-_REFUSAL = 5.0              # seconds for one that is refused to send the first packet, which is answered
+_MOST_REFUSED = 8           # second clients at a time that are told why; more of them are disconnected at once
+_PATIENCE = 30.0            # seconds in which a client must take what it is sent
+_REFUSAL = 5.0              # seconds in which a refused client must send its first packet, which is answered
 
 
 class Gone(Exception):
-    """The client is no longer there, or is no gdb: why."""
+    """The client has left, or is not gdb. The message says why."""
 
 
 class Connection:
-    """A client on a socket. `acknowledge` is false once it has asked for no acknowledgements.
+    """A client on a socket. `acknowledge` is false when it has asked for no acknowledgements.
 
-    listener: where others come. interrupt: is called when the client asks for a stop, and when it goes while the program runs.
+    `listener` is where other clients come. `interrupt` is called when the client asks for a stop, and when it leaves while the
+    program runs.
     """
 
     def __init__(self, client: socket.socket, listener: socket.socket, say: Callable[[str], None],
@@ -46,7 +47,7 @@ class Connection:
         self._refused = threading.Semaphore(_MOST_REFUSED)
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         client.settimeout(_PATIENCE)
-        self._selector = selectors.DefaultSelector()            # no select: a process may have more than 1,024 open files
+        self._selector = selectors.DefaultSelector()            # not select: it fails for file numbers from 1,024 on
         listener.setblocking(False)
         for one in (client, listener):
             self._selector.register(one, selectors.EVENT_READ)
@@ -63,7 +64,7 @@ class Connection:
             self._attend()
 
     def _take(self, event: Event) -> bytes | None:
-        """Answer what is no packet; the payload of one that is."""
+        """The payload of a packet; None for anything else, which is answered here."""
         if event.kind is Kind.PACKET or (event.kind is Kind.BAD_CHECKSUM and not self.acknowledge):
             self._bad = 0                       # without acknowledgements the checksum means nothing
             self._acknowledge(b"+")
@@ -93,7 +94,7 @@ class Connection:
                     self._say("gdb sent bytes that belong to no packet; they are ignored")
                 if self._garbage > _MOST_GARBAGE:
                     raise Gone("what it sends is not gdb's protocol")
-            elif event.kind is Kind.INTERRUPT:                  # while the program stands, too: the next resume reports it
+            elif event.kind is Kind.INTERRUPT:                  # also while the program stands still: the next resume reports it
                 self._interrupt()
             elif event.kind is not Kind.ACKNOWLEDGED:
                 self._events.append(event)
@@ -106,21 +107,21 @@ class Connection:
         self._write(self._last)
 
     def console(self, text: str) -> None:
-        """Have gdb print some text, without what a terminal obeys. Only between a packet that asks for it (monitor, continue) and
-        its answer.
+        """Have gdb print some text, without control characters. Only between a packet that allows it (monitor, continue) and its
+        answer.
         """
         data = printable(text, keep="\n\t").encode().hex().encode()
         for start in range(0, len(data), LARGEST - 2):
             self.send(b"O" + data[start:start + LARGEST - 2])
 
     def hang_up(self, refusal: str) -> None:
-        """The client is let go; who comes from now on is told why it is refused."""
+        """Disconnect the client. The clients that come from now on are told `refusal`."""
         self.refusal = refusal
         self._selector.unregister(self._socket)
         self._socket.close()
 
     def close(self) -> None:
-        """The end of the connection."""
+        """End the connection."""
         self._socket.close()
         self._selector.close()
 
@@ -134,31 +135,31 @@ class Connection:
         except OSError as error:
             raise Gone(error.strerror or str(error)) from None
 
-    # ---------------------------------------------------------------------------------------------- whoever says something
+    # ---------------------------------------------------------------------------------------------- waiting
 
     def _attend(self) -> bool:
-        """Wait for the client, for others, or for the end of a block `listening`: False. Raises Gone."""
+        """Wait for the client, for another one, or for the end of a block `listening`, which returns False. Raises Gone."""
         ready = [key.fileobj for key, _ in self._selector.select()]
-        if self._socket in ready:                               # to its end, first: if it has gone, the other one is the next
+        if self._socket in ready:                               # before others: if it has left, another one may be the next client
             self._receive()
         elif self._listener in ready:
             self._refuse()
         return not any(one not in (self._socket, self._listener) for one in ready)
 
     def _refuse(self) -> None:
-        """Tell another client why it is not served. gdb reads an answer to what it has asked, so that is waited for."""
+        """Tell another client why it is not served. gdb reads only answers, so its first packet is waited for."""
         def answer() -> None:
             with self._refused, other, suppress(OSError):
                 other.settimeout(_REFUSAL)
                 other.recv(1 << 16)
                 other.sendall(b"+" + frame(f"E.slimulator: {self.refusal}".encode()))
                 other.shutdown(socket.SHUT_WR)
-                while other.recv(1 << 16):                      # hung up on at once it might not get to read that
+                while other.recv(1 << 16):                      # disconnected at once, it might not read the answer
                     pass
 
         try:
             other, _ = self._listener.accept()
-        except OSError:                                         # it has gone again
+        except OSError:                                         # it has left already
             return
         if self._refused.acquire(blocking=False):
             self._refused.release()
@@ -169,7 +170,7 @@ class Connection:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """While the block runs, hear the client: it may ask for a stop, or go away. Raises Gone at the end if it has gone."""
+        """Listen to the client while the block runs: it may ask for a stop, or leave. Raises Gone at the end if it has left."""
         end, wake = socket.socketpair()
         gone: list[Gone] = []
 

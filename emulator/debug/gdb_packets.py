@@ -12,14 +12,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 
-LARGEST = 0x4000            # bytes of a payload that we take and make; gdb is told so
+LARGEST = 0x4000            # bytes of the longest payload, in both directions; gdb is told
 
 _DOLLAR, _HASH, _ESCAPE, _STAR = b"$#}*"
 _INTERRUPT = 0x03
 
 
 class Kind(Enum):
-    """What was read."""
+    """The kinds of events in the stream."""
 
     PACKET = auto()
     ACKNOWLEDGED = auto()       # +
@@ -27,19 +27,19 @@ class Kind(Enum):
     INTERRUPT = auto()          # 0x03
     BAD_CHECKSUM = auto()
     TOO_LONG = auto()
-    GARBAGE = auto()            # a byte that belongs to nothing
+    GARBAGE = auto()            # a byte that belongs to no packet
 
 
 @dataclass(frozen=True)
 class Event:
-    """One thing that was read; `payload` of a packet, escapes not resolved."""
+    """One event of the stream. `payload` is that of a packet, with its escapes."""
 
     kind: Kind
     payload: bytes = b""
 
 
 class PacketReader:
-    """Cuts a stream of bytes, however it arrives, into events. It never raises and keeps at most LARGEST bytes."""
+    """Cuts a stream of bytes into events, in whatever parts it arrives. It never raises, and keeps at most LARGEST bytes."""
 
     def __init__(self) -> None:
         self._payload: bytearray | None = None      # of the packet that is being read
@@ -47,7 +47,7 @@ class PacketReader:
         self._too_long = False
 
     def feed(self, data: bytes) -> Iterator[Event]:
-        """What these bytes complete."""
+        """The events that these bytes complete."""
         for byte in data:
             event = self._outside(byte) if self._payload is None else self._inside(byte)
             if event is not None:
@@ -61,7 +61,7 @@ class PacketReader:
 
     def _inside(self, byte: int) -> Event | None:
         assert self._payload is not None
-        if byte == _DOLLAR:                 # the sender has begun anew: a `$` of data would be escaped
+        if byte == _DOLLAR:                 # the sender has started again: a `$` in data would be escaped
             self._payload, self._digits, self._too_long = bytearray(), None, False
         elif self._digits is not None:
             self._digits.append(byte)
@@ -91,12 +91,12 @@ def checksum(payload: bytes) -> bytes:
 
 
 def frame(payload: bytes) -> bytes:
-    """A payload as a packet; its escapes are the caller's."""
+    """A payload as a packet. The caller has escaped it."""
     return b"$" + payload + b"#" + checksum(payload)
 
 
 def escape(data: bytes) -> bytes:
-    """Binary data for a payload."""
+    """Binary data, escaped for a payload."""
     out = bytearray()
     for byte in data:
         out += bytes((_ESCAPE, byte ^ 0x20)) if byte in (_DOLLAR, _HASH, _ESCAPE, _STAR) else bytes((byte,))
@@ -104,7 +104,7 @@ def escape(data: bytes) -> bytes:
 
 
 def unescape(data: bytes) -> bytes:
-    """The reverse of `escape`. An escape that nothing follows is left out."""
+    """The reverse of `escape`. An escape at the very end is dropped."""
     out, escaped = bytearray(), False
     for byte in data:
         if escaped:

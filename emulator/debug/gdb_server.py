@@ -1,8 +1,8 @@
 """`slimulator debug --gdb PORT`: gdb's remote serial protocol, on 127.0.0.1 alone, one client after the other.
 
-The program's output goes to our stdout as it comes. A trap that ends the run is a signal to gdb, with our report on its console.
-When gdb has killed the program, or is gone after its end, the server ends; `detach` lets the program run on to its end first.
-A client that leaves in another way finds the program where it was when it comes back; its breakpoints are removed.
+The program's output goes to this process's stdout at once. A trap that ends the run is a signal for gdb; our report of it goes to
+gdb's console. The server ends when gdb kills the program, or leaves after the program's end, or detaches: then the program runs to
+its end first. After a client that leaves in another way, the program stays where it is for the next client, without breakpoints.
 
 Source: Debugging with GDB, appendix "GDB Remote Serial Protocol": "Packets", "Stop Reply Packets", "General Query Packets".
 """
@@ -27,16 +27,16 @@ from isa.text import printable
 from isa.watchdog import INTERRUPTED
 
 ADDRESS = "127.0.0.1"
-_ASKED = "asked by gdb"                         # why a program stops that gdb has sent 0x03
-_SOFTWARE, _HARDWARE, _WRITE = "0", "1", "2"    # kinds of Z packets that there are
+_ASKED = "asked by gdb"                         # the reason of a stop after gdb has sent 0x03
+_SOFTWARE, _HARDWARE, _WRITE = "0", "1", "2"    # the kinds of Z packets that are supported
 _FEATURES = f"PacketSize={LARGEST:x};qXfer:features:read+;vContSupported+;swbreak+;hwbreak+;QStartNoAckMode+"
-_FIXED = {                                      # what is always answered alike: there is one thread, 1
+_FIXED = {                                      # answers that are always the same: there is one thread, number 1
     "qC": "QC1", "qfThreadInfo": "m1", "qsThreadInfo": "l", "qAttached": "0", "qSymbol::": "OK", "vCont?": "vCont;c;C;s;S",
     "Hg0": "OK", "Hg1": "OK", "Hg-1": "OK", "Hc0": "OK", "Hc1": "OK", "Hc-1": "OK", "T1": "OK", "T0": "OK"}
 
 
 class Ended(Exception):
-    """There is nothing more to serve; `status` is the command's exit status."""
+    """The server ends. `status` is the command's exit status."""
 
     def __init__(self, status: int) -> None:
         super().__init__(status)
@@ -48,11 +48,11 @@ class Monitor(Viewer):
 
     def __init__(self, session: Session, say: Callable[[str], None]) -> None:
         super().__init__(session, say)
-        self.targets: Iterable[int] = ()        # where the next `continue` stops, too
+        self.targets: Iterable[int] = ()        # addresses at which the next `continue` stops, too
 
     def do_unit(self, text: str) -> None:
         """unit [NAME]
-        Have the next `continue` stop in front of the next operation of a unit, or of any."""
+        Make the next `continue` stop before the next operation of a unit, or of any unit."""
         self.targets = unit_operations(self.session.machine, text)
         self.say(f"`continue` stops at the next {text or 'unit'} operation")
 
@@ -62,11 +62,11 @@ class GdbServer:
 
     def __init__(self, session: Session, say: Callable[[str], None]) -> None:
         self.session, self.machine, self.say = session, session.machine, say
-        self._numbers: dict[str, int] = {}      # of points, by what gdb calls them
+        self._numbers: dict[str, int] = {}      # numbers of breakpoints and watchpoints, by gdb's text of them
         self._last = Stop("there", RunResult("limit", 0, self.machine.counter("core.instructions")))
         self._connection: Connection
-        self._tells_breakpoints = False         # may a stop reply say that it was a breakpoint?
-        self._behind = 0                        # bytes that pc is ahead of what gdb is told
+        self._tells_breakpoints = False         # gdb understands a stop reply that names a breakpoint
+        self._behind = 0                        # bytes by which pc is ahead of the pc that gdb is told
         self._monitor = Monitor(session, lambda line: self._connection.console(f"{line}\n"))
 
     def serve(self, listener: socket.socket) -> int:
@@ -90,7 +90,7 @@ class GdbServer:
                     return end.status
 
     def _forget(self) -> None:
-        """What a client has asked for and is not there any more to see."""
+        """Drop the breakpoints and requests of a client that has left."""
         self.session.points.clear()
         self._numbers.clear()
         self.machine.withdraw(_ASKED)
@@ -98,7 +98,7 @@ class GdbServer:
     # ---------------------------------------------------------------------------------------------- packets
 
     def answer(self, packet: bytes) -> bytes | None:
-        """The answer to a packet, b"" to one that is not supported, None to one that gets none. Raises Gone, Ended."""
+        """The answer to a packet, b"" for one that is not supported, None for one without an answer. Raises Gone, Ended."""
         text = packet.decode("latin-1")
         if text in _FIXED:
             return _FIXED[text].encode()
@@ -108,7 +108,7 @@ class GdbServer:
         try:
             reply = _ANSWERS[name](self, text.removeprefix(name))
         except DebugError as error:
-            return b"E01" if name == "m" else b"E." + str(error).encode("ascii", "replace")       # to m, gdb takes no text
+            return b"E01" if name == "m" else b"E." + str(error).encode("ascii", "replace")       # no text may answer m
         except (ValueError, IndexError, OverflowError):
             return b"E.malformed packet"
         return reply.encode("latin-1") if isinstance(reply, str) else reply
@@ -133,7 +133,7 @@ class GdbServer:
         self._connection.acknowledge = False
 
     def _read(self, number: int) -> str:
-        """A register, as its bytes lie in memory."""
+        """A register as hexadecimal bytes, in the order of memory."""
         value = read_register(self.machine, number) - (self._behind if number == PC else 0)
         return value.to_bytes(8, "little").hex()
 
@@ -187,7 +187,7 @@ class GdbServer:
     def _insert(self, text: str) -> str:
         """Z0 and Z1: a breakpoint; Z2: a watchpoint for writes. Others are not supported."""
         kind, address, size = text[0], *_numbers(text[1:].removeprefix(",").partition(";")[0], 2)
-        number = next(reversed(self.session.points), 0) + 1     # the newest has the largest
+        number = next(reversed(self.session.points), 0) + 1     # the newest has the largest number
         point: Point
         if kind in (_SOFTWARE, _HARDWARE):
             if address % 4:
@@ -218,7 +218,7 @@ class GdbServer:
     # ---------------------------------------------------------------------------------------------- going on, leaving
 
     def _actions(self, text: str) -> str:
-        """vCont;ACTION[:THREAD];...: of several the first is for our only thread."""
+        """vCont;ACTION[:THREAD];...: the first action is for our only thread."""
         action = text.removeprefix(";").partition(";")[0].partition(":")[0]
         if action[:1] not in ("c", "C", "s", "S"):
             return ""
@@ -237,10 +237,11 @@ class GdbServer:
         return self._go(1, text.partition(";")[2])
 
     def _go(self, limit: int | None, address: str = "") -> str:
-        """Run the program and say why it has stopped. Signals are not delivered: a trap that nobody handles would come again.
+        """Run the program and say why it has stopped. Signals are not delivered: a trap without a handler would come again.
 
-        gdb believes that a RISC-V machine stops in front of a write to what is watched (riscv-tdep.c), and makes the step over it
-        before it looks. We stop behind it; so gdb is told the pc of the writing instruction, and that step is already done.
+        gdb believes that a RISC-V machine stops before a write to watched bytes (riscv-tdep.c), and steps over it before it looks.
+        Our machine stops after the write. So gdb is told the pc of the instruction that wrote, and the step that follows does
+        nothing.
         """
         if self.machine.exit_code is None:
             if address:
@@ -254,7 +255,7 @@ class GdbServer:
             sys.stdout.flush()
             with self._connection.listening():
                 self._last = self.session.resume(limit, until=targets)
-            if self._last.reason == INTERRUPTED:            # by Ctrl-C at our own terminal
+            if self._last.reason == INTERRUPTED:            # by Ctrl-C at our terminal
                 raise KeyboardInterrupt
             if self._last.result.trap is not None:
                 self._connection.console(f"{self._last.result.trap}\n")
@@ -282,7 +283,7 @@ class GdbServer:
         return f"T{signal:02x}{PC:02x}:{self._read(PC)};{reason}thread:1;"
 
     def _detach(self, text: str) -> str:
-        """D: the program runs on, on its own."""
+        """D: the program runs on without gdb."""
         self._connection.send(b"OK")
         self._connection.hang_up("the program runs on to its end")
         self._forget()
@@ -306,14 +307,14 @@ class GdbServer:
 
 
 def _numbers(text: str, count: int) -> list[int]:
-    """Hexadecimal numbers between commas. Raises ValueError for another number of them."""
+    """`count` hexadecimal numbers, separated by commas. Raises ValueError."""
     parts = text.split(",")
     if len(parts) != count or any(part.startswith(("-", "+")) for part in parts):
         raise ValueError(text)
     return [int(part, 16) for part in parts]
 
 
-_ANSWERS: dict[str, Callable[[GdbServer, str], str | None]] = {     # by how a packet starts, the longer first
+_ANSWERS: dict[str, Callable[[GdbServer, str], str | None]] = {     # by the start of the packet; longer starts come first
     "qSupported": GdbServer._supported,
     "QStartNoAckMode": GdbServer._no_acknowledgements,
     "qXfer:features:read:": GdbServer._features,
@@ -330,7 +331,7 @@ _ANSWERS: dict[str, Callable[[GdbServer, str], str | None]] = {     # by how a p
 
 
 def serve(session: Session, port: int, name: str) -> int:
-    """Listen on `port` of 127.0.0.1, any free one for 0, and serve gdb. Returns the command's exit status."""
+    """Listen on `port` of 127.0.0.1 (0: any free one) and serve gdb. Returns the command's exit status."""
     def say(line: str) -> None:
         print(printable(line, keep="\n\t"), file=sys.stderr, flush=True)
     try:

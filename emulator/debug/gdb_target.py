@@ -25,7 +25,7 @@ SIGNALS: dict[Cause, int] = {
 
 
 def description() -> str:
-    """target.xml"""
+    """The text of target.xml."""
     kinds = {"ra": "code_ptr", "sp": "data_ptr", "gp": "data_ptr", "tp": "data_ptr", "fp": "data_ptr"}
     core = [(name if name != "s0" else "fp", number) for number, name in enumerate(ABI_NAMES)]
     lines = ['<?xml version="1.0"?>', '<!DOCTYPE target SYSTEM "gdb-target.dtd">', '<target version="1.0">',
@@ -40,7 +40,7 @@ def description() -> str:
 
 
 def _group(name: str) -> str:
-    """`info registers lut` prints a unit's. gdb has a group of its own, "vector", and takes `vec` for its abbreviation."""
+    """The group for `info registers lut`. gdb reads `vec` as short for a group of its own, "vector", so that name is used."""
     unit, dot, _ = name.partition(".")
     return ("vector" if unit == "vec" else unit) if dot else "csr"
 

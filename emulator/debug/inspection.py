@@ -1,6 +1,6 @@
-"""What a debugger shows of a machine that stands still: values, tensors, memory, instructions, counters, units, as lines of text.
+"""What the debugger shows of a machine that stands still, as lines of text: values, tensors, memory, instructions, counters, units.
 
-The debugger's commands and `monitor` in gdb print the same.
+The debugger's commands and `monitor` in gdb print the same lines.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def value(session: Session, number: Number) -> str:
 
 
 def show(session: Session, text: str) -> Iterator[str]:
-    """What `print` answers: registers, csrs, counters, a unit, an array of a unit, a tensor, or the value of an expression.
+    """The lines of `print`: registers, csrs, counters, a unit, an array of a unit, a tensor, or the value of an expression.
 
     Raises DebugError.
     """
@@ -68,7 +68,7 @@ def show(session: Session, text: str) -> Iterator[str]:
 
 
 def registers(session: Session) -> Iterator[str]:
-    """pc and the integer registers, four in a line."""
+    """pc and the integer registers, four on a line."""
     yield f"pc   {session.places.name(session.machine.pc)}"
     cells = [f"{name:<4} {number:#018x}" for name, number in zip(ABI_NAMES, session.machine.x, strict=True)]
     for start in range(0, 32, 4):
@@ -76,14 +76,14 @@ def registers(session: Session) -> Iterator[str]:
 
 
 def csrs(session: Session, prefix: str = "") -> Iterator[str]:
-    """CSRs that are no counters, with what they mean."""
+    """CSRs that are not counters, with what they mean."""
     for name, csr in CSRS.items():
         if name.startswith(prefix) and csr.address not in COUNTER_BY_ADDRESS:
             yield f"{name:<20} {session.machine.csr(name):#18x}  {csr.text}"
 
 
 def counters(session: Session, changes: bool, prefix: str = "") -> Iterator[str]:
-    """Counters that are not zero, or that have `changes` since the stop before this one."""
+    """Counters that are not zero; with `changes`, those that have changed since the last stop, and by how much."""
     now = session.machine.counters
     width = max(map(len, COUNTERS))
     lines = [f"{name:<{width}}  {sign}{number:,} {COUNTERS[name].unit}" for name, count in now.items()
@@ -115,7 +115,7 @@ def _array(values: np.ndarray) -> Iterator[str]:
 
 
 def span(session: Session, text: str, default: int | None) -> tuple[int, int]:
-    """(address, bytes) of `ADDRESS[, BYTES]`; without a number the size of the symbol, else `default`. Raises DebugError."""
+    """(address, bytes) of `ADDRESS[, BYTES]`. Without BYTES: the size of the symbol, or else `default`. Raises DebugError."""
     where, comma, size = text.rpartition(",")
     where = where if comma else text
     address = session.places.address(where, session.machine)
@@ -131,7 +131,7 @@ def span(session: Session, text: str, default: int | None) -> tuple[int, int]:
 
 
 def dump(session: Session, address: int, size: int) -> Iterator[str]:
-    """Memory as bytes and characters, 16 in a line. Raises DebugError where there is none."""
+    """Memory as bytes and characters, 16 on a line. Raises DebugError where there is no memory."""
     if not 0 < size <= _MOST_BYTES:
         raise DebugError(f"a dump of {size} bytes; expected 1..{_MOST_BYTES}")
     data = readable(session.machine, address, size)
@@ -147,7 +147,7 @@ def dump(session: Session, address: int, size: int) -> Iterator[str]:
 
 
 def disassembly(session: Session, address: int, count: int) -> Iterator[str]:
-    """Instructions as they stand in memory; `=>` marks pc, `*` a breakpoint. Raises DebugError where there is no memory."""
+    """The instructions in memory; `=>` marks pc, `*` a breakpoint. Raises DebugError where there is no memory."""
     if not 0 < count <= _MOST_INSTRUCTIONS:
         raise DebugError(f"{count} instructions; expected 1..{_MOST_INSTRUCTIONS}")
     machine, places = session.machine, session.places
@@ -166,7 +166,7 @@ def disassembly(session: Session, address: int, count: int) -> Iterator[str]:
 
 
 def point(session: Session, number: int) -> Iterator[str]:
-    """What a breakpoint or watchpoint is."""
+    """A breakpoint or watchpoint, a line for each of its addresses."""
     found = session.points[number]
     condition = f" if {found.condition.text}" if found.condition else ""
     hits = f", {found.hits} hit{'s' if found.hits != 1 else ''}" if found.hits else ""
@@ -179,7 +179,7 @@ def point(session: Session, number: int) -> Iterator[str]:
 
 
 def here(session: Session) -> Iterator[str]:
-    """Where pc is: place, source line if it is there, instruction."""
+    """Where pc is: its place, the source line if the file is there, the instruction."""
     machine, places = session.machine, session.places
     line = places.line(machine.pc)
     text = places.text(line) if line else None
@@ -193,7 +193,7 @@ def here(session: Session) -> Iterator[str]:
 
 
 def why(session: Session, stop: Stop) -> Iterator[str]:
-    """Why the program stands still, then where."""
+    """Why the program has stopped, then where."""
     yield from stop.problems
     yield from (f"{'temporary breakpoint' if hit.temporary else 'breakpoint'} {hit.number}" for hit in stop.breakpoints)
     for write in stop.writes:

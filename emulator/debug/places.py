@@ -1,4 +1,4 @@
-"""Places of a program: addresses by symbol and source line, and back; the source text behind them.
+"""Places of a program: from symbols and source lines to addresses, and back; and the text of the source lines.
 
     main   main+8   0x80000010   *EXPRESSION      an address
     gemv.s:12   12                                a source line, of the file that pc is in
@@ -33,13 +33,13 @@ class SourceLine(NamedTuple):
 
 
 class Places:
-    """Finds places in one program. `folder` is where the program file lies: its sources are looked for there, too."""
+    """Finds places in one program. `folder` is the one of the program file: sources are looked for there, too."""
 
     def __init__(self, program: Program, folder: Path | None = None) -> None:
         self.program, self.folder = program, folder or Path()
         self.symbols = SymbolIndex(program)
         self._sources: dict[str, list[str] | None] = {}
-        self._starts: dict[SourceLine, list[int]] = {}          # where the code of a line starts: once for each use of a macro
+        self._starts: dict[SourceLine, list[int]] = {}          # where the code of a line starts; a line of a macro has many
         before = SourceLine("", 0)
         for row in program.lines:
             line = SourceLine(row.file, row.line)
@@ -55,7 +55,7 @@ class Places:
         return place_text(address, self.symbols.name(address, within), self.program.line_at(within))
 
     def line(self, address: int) -> SourceLine | None:
-        """The source line of an instruction, None when it is not known."""
+        """The source line of an instruction, None where it is not known."""
         file, _, number = self.program.line_at(address).rpartition(":")
         return SourceLine(file, int(number)) if file else None
 
@@ -65,7 +65,7 @@ class Places:
         return lines[line.number - 1] if lines is not None and 0 < line.number <= len(lines) else None
 
     def source(self, file: str) -> list[str] | None:
-        """The lines of a source file: where the program says that it is, or beside the program."""
+        """The lines of a source file: from where the program says, or from beside the program. None if it is in neither place."""
         if file not in self._sources:
             self._sources[file] = None
             for path in (Path(file), self.folder / file, self.folder / Path(file).name):
@@ -77,15 +77,15 @@ class Places:
         return self._sources[file]
 
     def instruction(self, machine: ReferenceMachine, address: int) -> str:
-        """The instruction that stands in memory at an address, as text."""
+        """The instruction in memory at an address, as text."""
         return format_instruction(read_number(machine, address, 4), address, self.symbols, aliases=True)
 
     # ---------------------------------------------------------------------------------------------- name -> address
 
     def code(self, text: str, machine: ReferenceMachine) -> list[int]:
-        """Where a breakpoint at a place goes: one address, or all that the code of a line starts at.
+        """The addresses for a breakpoint at a place: one, or all at which the code of a line starts.
 
-        Raises DebugError, for data too; a number or *EXPRESSION is taken as it is, for code that a program has put there.
+        Raises DebugError, also for a place in data. A number or *EXPRESSION may lie in data: a program may have put code there.
         """
         line = self.source_line(text, machine)
         addresses = self._starts[line] if line else [self.address(text, machine)]
@@ -99,13 +99,13 @@ class Places:
         return addresses
 
     def address(self, text: str, machine: ReferenceMachine) -> int:
-        """The address that an expression is. Raises DebugError."""
+        """The value of an expression, as an address. Raises DebugError."""
         return integer(parse_expression(text.strip().removeprefix("*"), self.program).evaluate(machine), "an address") & WORD
 
     def source_line(self, text: str, machine: ReferenceMachine) -> SourceLine | None:
-        """The line with code that `file:12` or `12` names, or the next one that has some; None for another kind of place.
+        """The line that `file:12` or `12` names, or the next one that has code; None for another kind of place.
 
-        Raises DebugError for an unknown file and for a line behind the last.
+        Raises DebugError for an unknown file and for a line after the last one with code.
         """
         found = re.fullmatch(r"(?:(.+):)?(\d+)", text.strip())
         if found is None:
@@ -122,7 +122,7 @@ class Places:
         numbers = [line.number for line in self._starts if line.file == file]
         number = min((n for n in numbers if n >= wanted), default=None)
         if number is None:
-            raise DebugError(f"{file} has no code at line {wanted} or behind it; the last line with code is {max(numbers)}")
+            raise DebugError(f"{file} has no code at line {wanted} or after it; the last line with code is {max(numbers)}")
         return SourceLine(file, number)
 
     def _file(self, name: str) -> str:
@@ -143,9 +143,9 @@ class Places:
 
 
 def unit_operations(machine: ReferenceMachine, unit: str = "") -> set[int]:
-    """Addresses of the instructions of a unit, or of all units, as the code stands in memory now.
+    """Addresses of the instructions of a unit, or of all units, in the code that is in memory now.
 
-    Raises DebugError for a unit that has no operations, here or at all.
+    Raises DebugError for a unit without instructions, and where the program has none of them.
     """
     units = dict.fromkeys(row.unit for row in TABLE.values() if row.is_xslim)
     if unit and unit not in units:

@@ -1,7 +1,7 @@
-"""A program under a debugger: breakpoints and watchpoints with conditions, and the ways to go on.
+"""A program under the debugger: breakpoints and watchpoints with conditions, and the ways to go on.
 
-Every way to go on is one or more runs of the machine up to some addresses (`resume`), on either engine at its full speed. What
-stopped the program comes back as a Stop. Nothing is printed here.
+Every way to go on is one run of the machine up to some addresses (`resume`), or several, on either engine at its full speed. The
+result is a Stop, which says why the program has stopped. Nothing is printed here.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from isa.counters import Counters
 from isa.reference import ReferenceMachine, RunResult
 from isa.watchdog import INTERRUPTED, watched
 
-LARGEST_WATCH = 1 << 20     # bytes: what is watched is compared with a copy
+LARGEST_WATCH = 1 << 20     # bytes: they are compared with a copy
 
 
 @dataclass
 class Point:
-    """What a program stops at. `text` is what the user wrote, `hits` counts the stops whose condition held."""
+    """A breakpoint or watchpoint. `text` is what the user wrote, `hits` counts the stops at which the condition held."""
 
     number: int
     text: str
@@ -43,12 +43,12 @@ class Breakpoint(Point):
 class Watchpoint(Point):
     address: int = 0
     size: int = 0
-    old: bytes = b""        # what stood there when the machine was last looked at
+    old: bytes = b""        # the bytes at the last look
 
 
 @dataclass(frozen=True)
 class Write:
-    """A write to what is watched, by the instruction at `pc`."""
+    """A write to watched bytes, by the instruction at `pc`."""
 
     watchpoint: Watchpoint
     old: bytes
@@ -58,9 +58,9 @@ class Write:
 
 @dataclass(frozen=True)
 class Stop:
-    """Why the program stands still.
+    """Why the program has stopped.
 
-    `reason` is "breakpoint" or "watchpoint" (breakpoints, writes), "there" (where it was to go), "exit", "trap", "interrupted".
+    `reason` is "breakpoint", "watchpoint", "there" (it has come where it was told to go), "exit", "trap" or "interrupted".
     """
 
     reason: str
@@ -71,7 +71,7 @@ class Stop:
 
 
 class Session:
-    """A loaded machine and what its user wants to stop at. `start` makes it, again for `restart`."""
+    """A loaded machine and its breakpoints and watchpoints. `start` makes the machine, and makes it again for `restart`."""
 
     def __init__(self, start: Callable[[], ReferenceMachine], folder: Path | None = None) -> None:
         self.start = start
@@ -80,18 +80,18 @@ class Session:
             raise ValueError("the machine has no program")
         self.places = Places(self.machine.program, folder)
         self.points: dict[int, Point] = {}
-        self.before: Counters = self.machine.counters           # as they were at the stop before this one
+        self.before: Counters = self.machine.counters           # the counters at the stop before this one
         self._last_number = 0
 
     def restart(self) -> None:
-        """Load the program anew. What it is to stop at stays."""
+        """Load the program again. Breakpoints and watchpoints stay."""
         self.machine = self.start()
         self.before = self.machine.counters
 
     # ---------------------------------------------------------------------------------------------- points
 
     def break_at(self, text: str, condition: Expression | None = None, temporary: bool = False) -> Breakpoint:
-        """Stop in front of a place. Raises DebugError for a place that is none."""
+        """Stop before a place. Raises DebugError for text that is no place."""
         addresses = tuple(self.places.code(text, self.machine))
         self._last_number += 1
         point = Breakpoint(self._last_number, text, condition, addresses=addresses, temporary=temporary)
@@ -99,7 +99,7 @@ class Session:
         return point
 
     def watch(self, text: str, address: int, size: int, condition: Expression | None = None) -> Watchpoint:
-        """Stop behind a write to one of some bytes. Raises DebugError for bytes that nothing can write to."""
+        """Stop after a write to any of these bytes. Raises DebugError for bytes that nothing can write to."""
         check_watch(self.machine, address, size)
         self._last_number += 1
         point = Watchpoint(self._last_number, text, condition, address=address, size=size)
@@ -109,10 +109,10 @@ class Session:
     # ---------------------------------------------------------------------------------------------- going on
 
     def resume(self, limit: int | None = None, until: Iterable[int] = (), when: Callable[[], bool] = lambda: True) -> Stop:
-        """Go on to the next thing to stop at, for at most `limit` instructions, or to one of the addresses `until` if
-        `when()` is true there. Conditions are evaluated; where they are false the program goes on.
+        """Go on to the next breakpoint or watchpoint whose condition holds, or to one of the addresses `until` if `when()` is
+        true there, for at most `limit` instructions.
 
-        A request to stop (Machine.stop) that finds the program at a breakpoint is kept: the next call reports it.
+        A request to stop (Machine.stop) that comes when the program is at a breakpoint is kept: the next call reports it.
         """
         machine, targets = self.machine, set(until)
         breakpoints = [point for point in self.points.values() if isinstance(point, Breakpoint)]
@@ -129,7 +129,7 @@ class Session:
                 if result.reason in ("exit", "trap"):
                     return Stop(result.reason, result)
                 asked = result.reason not in ("breakpoint", "watchpoint", "limit")
-                if machine.spent == before:                     # asked for before it began: what is here was told of before
+                if machine.spent == before:                     # asked for before the run: what is here was reported
                     return Stop(result.reason if asked else "there", result)
                 problems: list[str] = []
                 writes = self._writes(watchpoints, result.reason == "watchpoint", problems)
@@ -144,19 +144,19 @@ class Session:
                     return Stop("there", result)
 
     def _writes(self, watchpoints: list[Watchpoint], stopped: bool, problems: list[str]) -> list[Write]:
-        """What the last instruction wrote to watched bytes, where the condition holds."""
+        """The last instruction's writes to watched bytes, of watchpoints whose condition holds."""
         writes = []
         for point in watchpoints:
             new = read_memory(self.machine, point.address, point.size).tobytes()
             if new != point.old or (stopped and self.machine.wrote(point.address, point.size)):
-                write = Write(point, point.old, new, self.machine.pc - 4)       # what writes to memory never jumps
+                write = Write(point, point.old, new, self.machine.pc - 4)       # an instruction that writes to memory never jumps
                 point.old = new
                 if self._holds(point, problems):
                     writes.append(write)
         return writes
 
     def _holds(self, point: Point, problems: list[str]) -> bool:
-        """The condition of a point. One that cannot be evaluated holds, so that its user hears of it."""
+        """Whether the condition of a point holds. One that cannot be evaluated holds, so that the user is told."""
         if point.condition is None:
             return True
         try:
@@ -176,20 +176,20 @@ class Session:
     # ---------------------------------------------------------------------------------------------- ways to go on
 
     def advance(self, way: Callable[[], Stop]) -> Stop:
-        """One command of the user that goes on. Raises DebugError when the program has ended."""
+        """Go on in a way that the user has chosen. Raises DebugError when the program has ended."""
         if self.machine.exit_code is not None:
             raise DebugError("the program has ended; `restart` starts it again")
         before = self.machine.counters
-        with watched(self.machine):                         # for all of it: a way may be many runs
-            stop = way()                                    # raises before the program has moved, or not at all
-            self.machine.withdraw(INTERRUPTED)              # who asked has the program back, whatever has stopped it
+        with watched(self.machine):                         # around all runs of the way
+            stop = way()                                    # it raises only before the program has moved
+            self.machine.withdraw(INTERRUPTED)              # the program has stopped: a request to interrupt it is answered
         self.before = before
         return stop
 
     def line(self, over_calls: bool) -> Stop:
-        """To the next source line; into a called function only if it has source lines and not `over_calls`.
+        """Go to the next source line. Into a called function only if it has source lines and `over_calls` is false.
 
-        Without a source line at pc: one instruction.
+        Where pc has no source line: one instruction.
         """
         start = self.places.line(self.machine.pc)
         while True:
@@ -209,11 +209,11 @@ class Session:
             return False
 
     def unit(self, name: str = "") -> Stop:
-        """Up to the next operation of a unit, of any without a name. Raises DebugError when the program has none."""
+        """Go to the next operation of a unit, or of any unit. Raises DebugError when the program has none."""
         return self.resume(until=unit_operations(self.machine, name))
 
     def finish(self) -> Stop:
-        """Until the function has returned. Raises DebugError when the caller is not known."""
+        """Go on until the function has returned. Raises DebugError when the caller is not known."""
         frames, why = backtrace(self.machine)
         if len(frames) < 2:
             raise DebugError("this function's caller is not known: " + (why or "the program starts here"))
@@ -221,7 +221,7 @@ class Session:
         return self._return_to(caller.pc, caller.sp)
 
     def _return_to(self, address: int, level: int) -> Stop:
-        """Until pc is there with sp no deeper than `level`: a deeper one is a recursive call's return."""
+        """Go on until pc is there and sp is at `level` or above. Below it, a recursive call has returned."""
         return self.resume(until=[address], when=lambda: self.machine.x[SP] >= level)
 
 

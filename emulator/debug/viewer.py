@@ -1,4 +1,4 @@
-"""Commands that look and change nothing: the debugger has them, and so has `monitor` in gdb."""
+"""The commands that only look. The debugger has them, and `monitor` in gdb has them too."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LISTED = 10                        # lines of source, instructions
 
 
 class Viewer(CommandReader):
-    """Commands on a session whose program stands still."""
+    """Commands for a session whose program stands still."""
 
     def __init__(self, session: Session, say: Say = print_line) -> None:
         super().__init__(say)
@@ -58,7 +58,7 @@ class Viewer(CommandReader):
 
     def do_counters(self, text: str) -> None:
         """counters [UNIT]
-        Show how far counters have risen since the last stop; `print counters` shows them since the start."""
+        Show how much counters have risen since the last stop; `print counters` shows them since the start."""
         units = dict.fromkeys(name.partition(".")[0] for name in COUNTERS)
         if text and text not in units:
             hint = nearest(text, units, quote="`")
@@ -67,7 +67,7 @@ class Viewer(CommandReader):
 
     def do_list(self, text: str) -> None:
         """list [PLACE]
-        Show source lines around a place, by default pc; then those that follow."""
+        Show source lines around a place, by default pc; the next time, the lines that follow."""
         session = self.session
         if text:
             line = session.places.source_line(text, session.machine) or session.places.line(
@@ -94,7 +94,7 @@ class Viewer(CommandReader):
 
     def do_backtrace(self, text: str) -> None:
         """backtrace
-        Show the calls that are under way, as far as ra, sp and the code tell."""
+        Show the calls that have not returned, as far as ra, sp and the code tell."""
         self.no_operand(text)
         places = self.session.places
         frames, why = backtrace(self.session.machine)
@@ -108,7 +108,7 @@ class Viewer(CommandReader):
 
     def do_info(self, text: str) -> None:
         """info [breakpoints | registers | csrs | counters | units | symbols [PART] | sections | machine]
-        Show what there is; without a word, where the program is and the breakpoints."""
+        Show what there is; without a word, the place of the program and the breakpoints."""
         what, _, rest = text.partition(" ")
         session, program = self.session, self.session.places.program
         matches = [name for name in _INFO if name.startswith(what)] if what else ["here"]

@@ -1,11 +1,11 @@
-"""The commit log: a line for each retired instruction in the form of Spike's --log-commits, for tools that read and compare those.
+"""The commit log: a line for each retired instruction, in the form of Spike's --log-commits, for tools that compare such logs.
 
     core   0: 3 0x0000000080000008 (0x00532023) mem 0x0000000080001000 0x00000005
 
-Hart, privilege mode (3: machine), pc, word, then what has changed: `x5  0x...` a register by number, `c832_mscratch 0x...` a
-CSR, `mem ADDRESS` a load, `mem ADDRESS DATA` a store with as many digits as were stored. Values are hexadecimal numbers. As in
-Spike an instruction that traps has no line. Spike knows no Xslim instruction: what one writes to memory is `mem START..END`, the
-end left out of the range, and its reads are not shown.
+A line has the hart, the privilege mode (3: machine), pc and the word. Then it has what changed: `x5  0x...` is a register by
+number, `c832_mscratch 0x...` a CSR, `mem ADDRESS` a load, `mem ADDRESS DATA` a store, with two digits for each byte. Values are
+hexadecimal. As in Spike, an instruction that traps has no line. Spike knows no Xslim instructions: their writes to memory are
+`mem START..END`, where END is the first address after them, and their reads are not shown.
 
 Source: riscv-isa-sim, riscv/execute.cc, commit_log_print_insn.
 """
@@ -18,7 +18,7 @@ from isa.reference import ReferenceMachine, Step
 
 
 def commit_line(machine: ReferenceMachine, step: Step) -> str:
-    """The line of an instruction, "" for one that has trapped: for LineLog.follow."""
+    """The line of an instruction, "" for one that trapped. For LineLog.follow."""
     if step.trap is not None or step.row is None or step.word is None:
         return ""
     parts = [f"core   0: 3 0x{step.pc:016x} (0x{step.word:08x})"]

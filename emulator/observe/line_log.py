@@ -1,8 +1,8 @@
-"""A file of lines about a run, one for each instruction that somebody wants to see: traces and commit logs.
+"""A file of lines about a run, one for each chosen instruction: traces and commit logs.
 
-The file appears whole under its name when the run is over, however it ends; '-' is stdout, and to devices and pipes the lines go
-as they come. Control characters of a name are written as escapes: a line is one line. When it cannot be written any more the run
-stops at that instruction, and the file vanishes.
+The file appears under its name when the run is over, complete, however the run ends. '-' is stdout. Lines for stdout, devices and
+pipes are written at once. Control characters of a name are written as escapes: a line is one line. When a line cannot be written,
+the run stops at that instruction and the file is removed.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ Render = Callable[[ReferenceMachine, Step], str]
 
 
 class LineLog:
-    """Opens `path` at once, so that what cannot be written is known before the run. Use as a context; raises OSError.
+    """Opens `path` at once, so that a file that cannot be written is known before the run. Use as a context; raises OSError.
 
-    Behind the context, `error` is what went wrong while writing, or None.
+    After the context, `error` is what went wrong while writing, or None.
     """
 
     def __init__(self, path: Path) -> None:
@@ -38,9 +38,9 @@ class LineLog:
 
     def follow(self, machine: ReferenceMachine, render: Render, where: Where | None = None,
                writes: Sequence[tuple[int, int]] = (), header: str = "", limit: int | None = None) -> None:
-        """Write what `render` says of the instructions that `where` and `writes` choose, at most `limit` lines.
+        """Write the lines that `render` makes of the instructions that `where` and `writes` choose, at most `limit`.
 
-        When the limit is reached the run goes on unobserved.
+        When the limit is reached, the run goes on and is not observed any more.
         """
         self._render, self._left = render, -1 if limit is None else limit
         if header:
@@ -70,10 +70,10 @@ class LineLog:
         try:
             if self._stream is sys.stdout.buffer and error is None and self.error is None:
                 self._stream.flush()
-            failed = error or self.error                        # then what was written vanishes
+            failed = error or self.error                        # then the file is removed
             self._files.__exit__(type(failed) if failed else None, failed, trace)
         except OSError as late:                                 # the last lines did not fit
             if late is not error:
                 self.error = late
-        if isinstance(self.error, BrokenPipeError):             # nobody reads: not worth a word
+        if isinstance(self.error, BrokenPipeError):             # the reader has left: no message
             raise self.error

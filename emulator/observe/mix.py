@@ -1,4 +1,4 @@
-"""The instruction mix: what was executed how often, by mnemonic, unit, function and source line. From a machine's profile."""
+"""The instruction mix: how often each mnemonic, unit, function and source line was executed, from a machine's profile."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HOTTEST = 10                # symbols and source lines that the table shows
 
 @dataclass
 class Mix:
-    """Retired instructions since the machine's `profile` was called. What is not known has the name "" (no symbol, no line)."""
+    """Retired instructions since the machine's `profile` was called. The name "" stands for an unknown symbol or line."""
 
     mnemonics: Counter[str] = field(default_factory=Counter)
     units: Counter[str] = field(default_factory=Counter)
@@ -29,7 +29,7 @@ class Mix:
         return self.mnemonics.total()
 
     def as_json(self) -> dict[str, object]:
-        """Plain data: a histogram each, by falling count."""
+        """Plain data: four histograms, each with the largest counts first."""
         return {"instructions": self.instructions} | {name: dict(histogram.most_common()) for name, histogram in self._histograms()}
 
     def table(self) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""What is told of a run when it is over: how it ended and where, the counters, the instruction mix. As text, JSON and CSV.
+"""The report of a run that is over: how it ended and where, the counters, the instruction mix. As text, JSON and CSV.
 
 docs/command-line.md documents the JSON and the CSV.
 """
@@ -19,23 +19,21 @@ if TYPE_CHECKING:
     from emulator.observe.hazards import HazardCheck
     from emulator.observe.mix import Mix
 
-UNWRITABLE = "write error"          # the reason of a run that a full disk, or a reader that has gone, has ended
-INTERRUPTED_STATUS = 130            # as a shell has it: 128 and the number of SIGINT
+UNWRITABLE = "write error"          # the reason of a run that ended because a disk is full or a reader has left
+INTERRUPTED_STATUS = 130            # as in a shell: 128 + the number of SIGINT
 
 
 class Written(Protocol):
-    """Where lines or output went, and what went wrong there."""
+    """A file or stream that lines or output went to, and what went wrong there."""
 
     path: Any
     error: OSError | None
 
 
 @dataclass
-class Report:
-    """A run that is over. `file` and `engine` are what the user called them, `logs` what was written meanwhile, the program's
-    own output among it.
-
-    `hazards` and `mix` are None unless they were asked for.
+class RunReport:
+    """A run that is over. `file` and `engine` are the user's names. `logs` are the files and streams that were written during
+    the run, among them the program's own output. `hazards` and `mix` are None unless they were asked for.
     """
 
     file: str
@@ -55,7 +53,7 @@ class Report:
 
     @property
     def place(self) -> str:
-        """"pc 0x80000010 <loop+0x4> (sum.s:12)", as far as it is known: where the run stopped."""
+        """Where the run stopped, as far as it is known: "pc 0x80000010 <loop+0x4> (sum.s:12)"."""
         pc, program = self.machine.pc, self.machine.program or Program()
         return f"pc {place_text(pc, program.symbol_at(pc), program.line_at(pc))}"
 
@@ -74,7 +72,7 @@ class Report:
             yield from self.mix.table()
 
     def errors(self, **limits: object) -> Iterator[str]:
-        """What went wrong. `limits` are the command's options by the reason that they stop a run with."""
+        """What went wrong. `limits` maps a reason for which a run stops to the command's option that sets the limit."""
         match self.result.reason:
             case "trap":
                 yield f"{self.file}: error: {self.result.trap}"
@@ -85,7 +83,7 @@ class Report:
         for hazard in self.hazards.hazards if self.hazards else ():
             yield f"{self.file}: error: hazard: {hazard}"
         for log in self.logs:
-            if log.error and not isinstance(log.error, BrokenPipeError):            # nobody reads: not worth a word
+            if log.error and not isinstance(log.error, BrokenPipeError):            # the reader has left: no message
                 where = f"; the run stopped at {self.place}" if self.result.reason == UNWRITABLE else ""
                 yield f"{log.path}: error: {log.error.strerror}{where}"
 

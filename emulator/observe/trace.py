@@ -1,9 +1,9 @@
-"""The trace: a line for each instruction, in columns, with what it did. docs/command-line.md explains it to users.
+"""The trace: a line for each instruction, in columns, with its effects. docs/command-line.md explains it to users.
 
     n  pc  symbol  source  word  instruction  effects
 
-Columns are two or more spaces apart, effects are separated by "; ", and `-` is what is not known or not there. Here also stands
-what may be chosen to be traced: units, ranges of code, registers, ranges of memory.
+Columns are two or more spaces apart, effects are separated by "; ", and `-` stands for what is unknown or absent. A Selection
+chooses what is traced: units, ranges of code, registers, ranges of memory.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _ALWAYS = "core.instructions"
 
 @dataclass(frozen=True)
 class Selection:
-    """The instructions to trace: those that fit each of these. Empty: any."""
+    """The instructions to trace: those that fit all of these. An empty one fits any instruction."""
 
     units: frozenset[str] = frozenset()
     code: tuple[tuple[int, int], ...] = ()              # (start, end) of ranges of pc
@@ -43,7 +43,7 @@ class Selection:
     writes: tuple[tuple[int, int], ...] = ()            # (address, bytes) of memory written
 
     def where(self, machine: ReferenceMachine) -> Where | None:
-        """What the machine is to look at: for `hook`. None for everything."""
+        """The function that tells `hook` which instructions to observe. None: all."""
         if not (self.units or self.code or self.registers):
             return None
 
@@ -60,7 +60,7 @@ class Selection:
         return row.result.field.extract(word) in self.registers
 
     def fits(self, step: Step) -> bool:
-        """What only the instruction's effect can tell."""
+        """Whether the effects of an instruction fit. They are known only after it."""
         return not self.registers or (step.register is not None and step.register[0] in self.registers)
 
 
@@ -100,7 +100,7 @@ def _unknown(what: str, name: str, known: list[str]) -> str:
 
 
 class Trace:
-    """Renders instructions as lines: for LineLog.follow."""
+    """Makes the line of an instruction. For LineLog.follow."""
 
     header = "# " + "  ".join(COLUMNS)
 
@@ -113,7 +113,7 @@ class Trace:
         self._known: dict[tuple[int, int | None], str] = {}
 
     def __call__(self, machine: ReferenceMachine, step: Step) -> str:
-        """The line of an instruction, "" if it is not one of those to trace."""
+        """The line of an instruction, "" if it is not traced."""
         if not self._chosen.fits(step):
             return ""
         at = step.pc, step.word
@@ -124,7 +124,7 @@ class Trace:
         return f"{machine.spent:>9}  {self._known[at]}  {'; '.join(self._effects(machine, step)) or '-'}"
 
     def _instruction(self, pc: int, word: int | None) -> str:
-        """All columns that are the same whenever this instruction is executed."""
+        """The columns that are the same each time this instruction is executed."""
         text = "-" if word is None else format_instruction(word, pc, self._symbols)
         bits = "-" if word is None else f"{word:#010x}"
         symbol, place = printable(self._symbols.name(pc)), printable(self._program.line_at(pc))
@@ -158,7 +158,7 @@ class Trace:
 
 
 def csr_written(step: Step) -> int | None:
-    """The number of the CSR that an instruction has written, None if it has written none."""
+    """The number of the CSR that an instruction wrote, None if it wrote none."""
     if step.row is None or step.trap is not None or "csr" not in step.fields:
         return None
     source = step.fields.get("rs1", step.fields.get("zimm", 0))

@@ -1,4 +1,5 @@
-"""The commands of `slimulator`, a file for each family: their options and their output. What they do stands in the packages.
+"""The commands of `slimulator`, a file for each family: their options and their output. The work is done in the other packages.
 
-Import of a file here must cost nothing: a command imports what it needs when it runs. command_line.py adds them to its group.
+To import a file of this package must cost nothing: a command imports what it needs when it runs. command_line.py adds them to its
+group.
 """

@@ -38,14 +38,12 @@ def _definitions(_context: click.Context, _parameter: click.Parameter, texts: tu
 @click.option("--include-only", type=FILE, multiple=True, metavar="DIR",
               help="Do not trust FILE: .include, .incbin, .meta and .machine open no file outside DIR; may be repeated.")
 @click.option("-D", "defines", multiple=True, metavar="NAME=VALUE", callback=_definitions, help="Define a symbol.")
-@click.option("--listing", "listing_file", type=FILE, metavar="F", help="Write address, bytes and source of every line.")
-@click.option("--symbols", "symbols_file", type=FILE, metavar="F", help="Write sections and symbols.")
-@click.option("--lines", "lines_file", type=FILE, metavar="F", help="Write which address comes from which source line.")
-@click.option("--json", "json_file", type=FILE, metavar="F", help="Write all of these as JSON.")
+@click.option("--listing", "listing", type=FILE, metavar="F", help="Write address, bytes and source of every line.")
+@click.option("--symbols", "symbols", type=FILE, metavar="F", help="Write sections and symbols.")
+@click.option("--lines", "lines", type=FILE, metavar="F", help="Write which address comes from which source line.")
+@click.option("--json", "json", type=FILE, metavar="F", help="Write all of these as JSON.")
 def assemble_file(file: Path, output: Path | None, machine: str | None, include_paths: tuple[Path, ...],
-                  include_only: tuple[Path, ...], defines: dict[str, int],
-                  listing_file: Path | None, symbols_file: Path | None, lines_file: Path | None,
-                  json_file: Path | None) -> int:
+                  include_only: tuple[Path, ...], defines: dict[str, int], **outputs: Path | None) -> int:
     """Assemble FILE.s into a program.
 
     Every error of the source is reported. Listing, symbols and JSON are written even then; '-' stands for stdout.
@@ -57,29 +55,29 @@ def assemble_file(file: Path, output: Path | None, machine: str | None, include_
     if file.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(file))
     output = output or file.with_suffix(".elf")
-    distinct(file, (output, listing_file, symbols_file, lines_file, json_file))
+    distinct(file, (output, *outputs.values()))
     assembly = assemble_with_listing(file, machine=machine or "slim", include_paths=include_paths, defines=defines,
                                      include_only=include_only or None)
     for diagnostic in assembly.diagnostics:
         click.echo(diagnostic, err=True)
     program = assembly.program
     texts: list[tuple[Path | None, Callable[[], Iterable[str]]]] = [
-        (listing_file, lambda: listing.listing(assembly)),
-        (symbols_file, lambda: listing.symbol_map(assembly.symbols, program.sections if program else [])),
-        (lines_file, lambda: listing.line_map(program.lines if program else [])),
-        (json_file, lambda: [json_text(listing.as_json(assembly))])]
+        (outputs["listing"], lambda: listing.listing(assembly)),
+        (outputs["symbols"], lambda: listing.symbol_map(assembly.symbols, program.sections if program else [])),
+        (outputs["lines"], lambda: listing.line_map(program.lines if program else [])),
+        (outputs["json"], lambda: [json_text(listing.as_json(assembly))])]
     for path, text in texts:
         if path and str(path) != "-":
             write(path, text())
     status = _save(program, output, file, machine and preset.name)
-    for path, text in texts:                        # last: a reader who goes away takes no file with him
+    for path, text in texts:                        # last: when the reader of stdout has left, the files are there
         if path and str(path) == "-":
             write(path, text())
     return status
 
 
 def _save(program: Any, output: Path, file: Path, machine: str | None) -> int:
-    """Write a program, if there is one, which is said to be for `machine`; the exit status."""
+    """Write a program, if there is one, and return the exit status. `machine` is what the command line asked for."""
     if program is None:
         return 1
     if machine and program.machine != machine:

@@ -1,4 +1,4 @@
-"""cache: what is kept from one run to the next, to see and to clear."""
+"""cache: show and clear what is kept from one run to the next."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _size(count: float) -> str:
 
 
 def _age(used: float | None) -> str:
-    """", oldest used 3 days ago"."""
+    """Text such as ", oldest used 3 days ago"."""
     if used is None:
         return ""
     seconds = max(0.0, time.time() - used)

@@ -29,7 +29,7 @@ def debug(file: Path, engine: str, machine: str | None, script: Path | None, por
     from isa.program import Program
     from isa.services import Host, to_terminal
     if script is not None and port is not None:
-        raise click.UsageError("--script are commands of the debugger, and with --gdb they come from gdb: give one of the two")
+        raise click.UsageError("--script gives commands to the debugger, and with --gdb they come from gdb: give one of the two")
     tokens = token_list(prompt)
     program = Program.load(file)
     preset = preset_for(program, file, machine)

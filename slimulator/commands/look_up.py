@@ -32,7 +32,7 @@ def look_up(words: tuple[str, ...], as_json: bool) -> None:
 
 
 def _pseudo_instructions() -> list[Any]:
-    """For a search, which isa/ cannot know of."""
+    """The pseudo-instructions for a search: isa/ does not know them."""
     from asm.pseudo import PSEUDO
     from isa.search import Entry
     return [Entry(name, "pseudo-instruction", expansion) for name, _, expansion in PSEUDO if expansion != name]

@@ -1,6 +1,6 @@
-"""The commands about models: generate, verify, eval, bench. Their arguments and their output; the rest stands in compiler/.
+"""The commands about models: generate, verify, eval, bench. Their options and their output; the work is done in compiler/.
 
-compile has a file of its own.
+The command compile is in compile.py.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ _json = click.option("--json", "json_file", type=FILE, metavar="F", help="Write 
 @ENGINE
 @_json
 @click.option("--quiet", is_flag=True, help="Print the text alone.")
-def generate(model: str | None, prompt: str | None, max_tokens: int | None, temperature: float, top_p: float, seed: int,
-             settings: Any, tokenizer: Path | None, threads: int, engine: str, json_file: Path | None, quiet: bool) -> int:
+def generate(model: str | None, prompt: str | None, settings: Any, tokenizer: Path | None, threads: int, engine: str,
+             json_file: Path | None, quiet: bool, **drawing: Any) -> int:
     """Generate text: the prompt goes to stdout, followed by what the model makes of it, then to stderr what that took.
 
     MODEL is a Hugging Face directory, a GGUF file, a llama2.c .bin or a compiled program. A single argument is the PROMPT; the
@@ -67,7 +67,7 @@ def generate(model: str | None, prompt: str | None, max_tokens: int | None, temp
     if model is None and re.search(r"\.(bin|gguf|elf|safetensors)$|^\S+/\S*$", prompt):
         raise ModelError(prompt, "", got=os.strerror(errno.ENOENT), expected="a model",
                          hint=f"is this the prompt? then name the model too: slimulator generate {DEMO} {shlex.quote(prompt)}")
-    sampling = Sampling(max_tokens, temperature, top_p, seed).check()
+    sampling = Sampling(**drawing).check()
     make = machine_maker(engine, threads, quiet)
     path = find_program(Path(model) if model is not None else None, settings, tokenizer=tokenizer,
                         **{} if quiet else {"progress": progress("compiling the model"), "opened": say_notes, "waiting": waiting})
@@ -95,7 +95,7 @@ def generate(model: str | None, prompt: str | None, max_tokens: int | None, temp
 
 
 def _is_there(name: str) -> bool:
-    """Whether a file has this name. What no file can be called, a text of 1,500 characters, names none."""
+    """Whether there is a file of this name. A text that no file can have as its name, such as a very long one, names none."""
     try:
         return Path(name).exists()
     except (OSError, ValueError):
@@ -103,9 +103,9 @@ def _is_there(name: str) -> bool:
 
 
 class _Text:
-    """Shows text as it comes. A terminal gets control characters as escapes: a model may have learnt some that do things to it.
+    """Prints text at once. A terminal gets control characters as escapes: a model may have learnt some that change the terminal.
 
-    When stdout takes no more, the run stops at that token.
+    When stdout cannot be written any more, the run stops at that token.
     """
 
     def __init__(self, generation: Any, silent: bool) -> None:
@@ -242,7 +242,7 @@ def _eval_table(say: Printer, formats: str, scores: list[Any], sparsity: str | f
 @compiler_options
 @click.option("--program", "program_file", type=FILE, metavar="FILE.elf",
               help="Check this program; by default what the compiler makes of MODEL now.")
-@click.option("--tokens", type=click.IntRange(min=2), metavar="N",
+@click.option("--tokens", "count", type=click.IntRange(min=2), metavar="N",
               help="Compare over N tokens; by default 16, at most the context.")
 @click.option("--prompt", default="Once upon a time", show_default=True, metavar="TEXT",
               help="The text that the compared tokens begin with; the float graph continues it.")
@@ -251,8 +251,7 @@ def _eval_table(say: Printer, formats: str, scores: list[Any], sparsity: str | f
 @THREADS
 @ENGINE
 @_json
-def verify(model: Path, settings: Any, program_file: Path | None, tokens: int | None, prompt: str, tokenizer: Path | None,
-           dump: Path | None, threads: int, engine: str, json_file: Path | None) -> int:
+def verify(model: Path, settings: Any, threads: int, engine: str, json_file: Path | None, **checked: Any) -> int:
     """Check each step from transformers' logits to the program's bits, and print a table. Status 1 if one fails.
 
     MODEL is a checkpoint, or a compiled program, of which only the engines can be compared. --engine says which one is compared
@@ -260,11 +259,10 @@ def verify(model: Path, settings: Any, program_file: Path | None, tokens: int | 
     """
     from compiler.checking import verify_chain as chain
     from compiler.running.generate import is_program
-    if is_program(model) and (program_file or dump or settings.given):
+    if is_program(model) and (checked["program_file"] or checked["dump"] or settings.given):
         raise click.UsageError(f"{model} is a program: --program, --dump and options of the compiler need the checkpoint")
     checks, say = [], Printer(json_file)
-    for check in chain.checks(model, settings, program_file=program_file, count=tokens, prompt=prompt, tokenizer=tokenizer,
-                              dump=dump, make=machine_maker(engine, threads), fast=machine_maker("fast", threads),
+    for check in chain.checks(model, settings, **checked, make=machine_maker(engine, threads), fast=machine_maker("fast", threads),
                               progress=progress("checking"), opened=say_notes):
         checks.append(check)
         first, *more = check.text.splitlines()
@@ -294,8 +292,8 @@ def verify(model: Path, settings: Any, program_file: Path | None, tokens: int | 
 @click.option("--seconds", type=click.FloatRange(min=0.1), default=4.0, show_default=True, metavar="S", help="How long to measure.")
 @THREADS
 @_json
-def bench(names: tuple[str, ...], shapes: tuple[str, ...], weights: str | None, context: int | None, kv: str,
-          sparsity: float | None, machine: str, seconds: float, threads: int, json_file: Path | None) -> int:
+def bench(names: tuple[str, ...], shapes: tuple[str, ...], weights: str | None, seconds: float, threads: int,
+          json_file: Path | None, **compiled: Any) -> int:
     """Measure greedy decoding with all counters: seconds to compile and to the first token, tokens/s, memory, time by operation.
 
     NAMES are benchmarks of a checkout (python -m benchmarks); without --shape and NAMES the 125m shape is measured.
@@ -304,15 +302,15 @@ def bench(names: tuple[str, ...], shapes: tuple[str, ...], weights: str | None, 
     from compiler.measuring.shapes import WEIGHTS, compile_shape
     from isa.preset import load_preset
     from isa.program import Program
-    status, preset = _benchmarks(names) if names else 0, load_preset(machine)
+    status, preset = _benchmarks(names) if names else 0, load_preset(compiled["machine"])
     figures, make, say = {}, machine_maker("fast", threads), Printer(json_file)
     for name in shapes or (() if names else ("125m",)):
         form = weights or WEIGHTS.get(name, "t2")
-        path, compiling = compile_shape(name, form, context, kv, machine, progress(f"compiling {name}"), sparsity, waiting)
+        path, compiling = compile_shape(name, form, progress=progress(f"compiling {name}"), waiting=waiting, **compiled)
         program = Program.load(path)
-        figures[name] = {"weights": program.meta["model"]["weights"], "kv": kv, "machine": machine, "threads": threads,
-                         "compile_seconds": compiling,
-                         **({"sparsity": sparsity} if sparsity is not None else {}),
+        figures[name] = {"weights": program.meta["model"]["weights"], "kv": compiled["kv"],
+                         "machine": compiled["machine"], "threads": threads, "compile_seconds": compiling,
+                         **({"sparsity": compiled["sparsity"]} if compiled["sparsity"] is not None else {}),
                          **measure(program, make, seconds, threads, preset)}
         _bench_table(say, name, figures[name])
     if json_file is not None:
@@ -322,7 +320,7 @@ def bench(names: tuple[str, ...], shapes: tuple[str, ...], weights: str | None, 
 
 
 def _benchmarks(names: tuple[str, ...]) -> int:
-    """The benchmarks of a checkout, each a process of its own."""
+    """Run benchmarks of a checkout of the project. Returns the exit status."""
     import subprocess
 
     from isa.hints import nearest

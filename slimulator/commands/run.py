@@ -1,10 +1,11 @@
-"""run: execute a program, with those who look on."""
+"""run: execute a program, with traces, logs and checks."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -62,13 +63,42 @@ _TRACE_OPTIONS = (          # each narrows --trace
 )
 
 
+@dataclass(frozen=True)
+class RunOptions:
+    """What the options of `slimulator run` say."""
+
+    engine: str
+    machine: str | None
+    threads: int
+    prompt: str
+    max_instructions: int | None
+    timeout: float | None
+    quiet: bool
+    mix: bool
+    hazards: str | None                 # "first", "all"
+    save_snapshot: Path | None
+    restore: Path | None
+    json_file: Path | None
+    csv_file: Path | None
+    commit_log: Path | None
+    trace: Path | None
+    units: tuple[str, ...]              # from here on: what --trace is narrowed to
+    code: tuple[str, ...]
+    registers: tuple[str, ...]
+    writes: tuple[str, ...]
+    limit: int | None
+
+    def __post_init__(self) -> None:
+        if self.restore and self.prompt:
+            raise click.UsageError("--prompt with --restore: the prompt tokens that are left are in the snapshot")
+        if self.trace is None and (self.units or self.code or self.registers or self.writes or self.limit):
+            raise click.UsageError("the --trace-... options choose what --trace F writes: give it too")
+
+
 @click.command("run", short_help="Run a program and count what it does.")
 @click.argument("file", type=FILE, required=False)
 @options(*_RUN_OPTIONS, *_TRACE_OPTIONS)
-def run_program(file: Path | None, engine: str, machine: str | None, prompt: str, max_instructions: int | None,
-                timeout: float | None, quiet: bool, mix: bool, hazards: str | None, json_file: Path | None, csv_file: Path | None,
-                commit_log: Path | None, trace: Path | None, threads: int, save_snapshot: Path | None, restore: Path | None,
-                **filters: Any) -> int:
+def run_program(file: Path | None, **said: Any) -> int:
     """Run a program.
 
     Its output goes to stdout and the counters that are not zero to stderr. A file F may be '-': then stdout holds this alone,
@@ -76,56 +106,53 @@ def run_program(file: Path | None, engine: str, machine: str | None, prompt: str
     the run, 130 when Ctrl-C does.
     """
     from emulator.observe.line_log import LineLog
-    from emulator.observe.report import Report
+    from emulator.observe.report import RunReport
     from isa.services import KEPT, Host
-    if restore and prompt:
-        raise click.UsageError("--prompt with --restore: the prompt tokens that are left are in the snapshot")
-    if trace is None and any(filters.values()):
-        raise click.UsageError("the --trace-... options choose what --trace F writes: give it too")
-    distinct(file, (json_file, csv_file, commit_log, trace, save_snapshot))
-    on_stdout = "-" in map(str, (json_file, csv_file, commit_log, trace))
+    o = RunOptions(**said)
+    distinct(file, (o.json_file, o.csv_file, o.commit_log, o.trace, o.save_snapshot))
+    on_stdout = "-" in map(str, (o.json_file, o.csv_file, o.commit_log, o.trace))
     console = _Console(2 if on_stdout else 1)
-    host = Host(token_list(prompt), write=console, keep=KEPT if json_file or save_snapshot else 0)
-    with ExitStack() as files:                      # opened first, so that what cannot be written is known before the run
+    host = Host(token_list(o.prompt), write=console, keep=KEPT if o.json_file or o.save_snapshot else 0)
+    with ExitStack() as files:                      # opened first, so that a file that cannot be written is known before the run
         texts: list[tuple[Path | None, Callable[[Any], Iterable[str]]]] = [
-            (json_file, lambda report: [json_text(report.as_json())]), (csv_file, Report.as_csv)]
+            (o.json_file, lambda report: [json_text(report.as_json())]), (o.csv_file, RunReport.as_csv)]
         writers = [(files.enter_context(writer(path)), lines) for path, lines in texts if path and str(path) != "-"]
         with ExitStack() as logging:
-            tracing, committing = (path and logging.enter_context(LineLog(path)) for path in (trace, commit_log))
-            runner = _loaded(file, engine_named(engine, quiet), machine, host, restore, **thread_options(engine, threads))
+            tracing, committing = (path and logging.enter_context(LineLog(path)) for path in (o.trace, o.commit_log))
+            runner = _loaded(file, host, o)
             console.machine = runner
-            check = _hazard_check(runner, hazards)
-            _follow(runner, tracing, committing, **filters)
-            if mix:
+            check = _hazard_check(runner, o.hazards)
+            _follow(runner, tracing, committing, o)
+            if o.mix:
                 runner.profile()
-            result = runner.run(max_instructions, timeout)
+            result = runner.run(o.max_instructions, o.timeout)
         sys.stdout.flush()
         logs = [log for log in (console, tracing, committing) if log]
-        report = Report(str(file or runner.program.path), engine, runner, result, check, logs)
-        if mix:
+        report = RunReport(str(file or runner.program.path), o.engine, runner, result, check, logs)
+        if o.mix:
             from emulator.observe.mix import instruction_mix
             report.mix = instruction_mix(runner)
-        for line in () if quiet else report.summary():
+        for line in () if o.quiet else report.summary():
             say(line)
-        for line in report.errors(limit=f"--max-instructions {max_instructions}", timeout=f"--timeout {timeout}"):
+        for line in report.errors(limit=f"--max-instructions {o.max_instructions}", timeout=f"--timeout {o.timeout}"):
             say(line)
         for write_file, lines in writers:
             write_file(lines(report))
-    if save_snapshot:
-        runner.save(save_snapshot)
-    for path, lines in texts:                       # last: a reader who goes away takes no file with him
+    if o.save_snapshot:
+        runner.save(o.save_snapshot)
+    for path, lines in texts:                       # last: when the reader of stdout has left, the files are there
         if path and str(path) == "-":
             write(path, lines(report))
     return report.status
 
 
 class _Console:
-    """Passes on what a program prints, as it comes. When that cannot be written any more the run stops at that instruction."""
+    """Writes what a program prints, at once. When that is not possible any more, the run stops at that instruction."""
 
     machine: Any
 
     def __init__(self, output: int) -> None:
-        self.output = output                    # the file that the program's output goes to: 1, or 2
+        self.output = output                    # where the program's output goes: 1, stdout, or 2, stderr
         self.path = ""
         self.error: OSError | None = None
 
@@ -142,28 +169,29 @@ class _Console:
                 self.machine.stop(UNWRITABLE)
 
 
-def _follow(runner: Any, trace: Any, commit_log: Any, *, limit: int | None, **filters: Sequence[str]) -> None:
-    """Have the logs written that were opened."""
+def _follow(runner: Any, trace: Any, commit_log: Any, o: RunOptions) -> None:
+    """Have the machine write the logs that were opened."""
     if trace:
         from emulator.observe.trace import Trace, selection
-        chosen = selection(runner.program, **filters)
-        trace.follow(runner, Trace(runner.program, chosen), chosen.where(runner), chosen.writes, Trace.header, limit)
+        chosen = selection(runner.program, o.units, o.code, o.registers, o.writes)
+        trace.follow(runner, Trace(runner.program, chosen), chosen.where(runner), chosen.writes, Trace.header, o.limit)
     if commit_log:
         from emulator.observe.commit_log import commit_line
         commit_log.follow(runner, commit_line)
 
 
-def _loaded(file: Path | None, engine: Any, machine: str | None, host: Any, snapshot: Path | None, **options_of_engine: int) -> Any:
-    """A machine with a program: at its start, or as a snapshot has it."""
+def _loaded(file: Path | None, host: Any, o: RunOptions) -> Any:
+    """A machine with a program, at its start or at the point of a snapshot."""
     from isa.preset import load_preset
     from isa.program import Program
-    if snapshot:
-        return engine.restore(snapshot, Program.load(file) if file else None, load_preset(machine) if machine else None, host,
-                              **options_of_engine)
+    engine, threads = engine_named(o.engine, o.quiet), thread_options(o.engine, o.threads)
+    if o.restore:
+        return engine.restore(o.restore, Program.load(file) if file else None, load_preset(o.machine) if o.machine else None, host,
+                              **threads)
     if file is None:
         raise click.UsageError("Missing argument 'FILE'.")
     program = Program.load(file)
-    runner = engine(preset_for(program, file, machine), host, **options_of_engine)
+    runner = engine(preset_for(program, file, o.machine), host, **threads)
     runner.load(program)
     return runner
 

@@ -1,4 +1,4 @@
-"""What commands have in common: arguments, and how their output is written."""
+"""What commands share: options, and how their output is written."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from typing import Any
 import click
 
 FIRST_RUN = "compiling kernels for this processor, once: the first run takes up to a minute"
-PATIENT = 5.0           # seconds without a sign of life
-KEPT = "\n\t"            # control characters that a text on a terminal may hold
-FILE = click.Path(path_type=Path, readable=False)         # what cannot be read is a mistake in the input, not in the usage
+PATIENT = 5.0           # seconds without a message
+KEPT = "\n\t"            # control characters that text for a terminal may have
+FILE = click.Path(path_type=Path, readable=False)         # a file that cannot be read is an error of the input, not of the usage
 
 
 class _Binary(click.Path):
-    """A file to write that stdout cannot stand for."""
+    """A binary file to write: '-' for stdout is refused."""
 
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
         if str(value) == "-":
@@ -38,7 +38,7 @@ MACHINE = click.option("--machine", metavar="M",
 
 
 def _threads(_context: click.Context, _parameter: click.Parameter, wanted: int) -> int:
-    """--threads, no more than the host has cores: more of them would only wait for each other."""
+    """--threads, at most the number of the host's cores: more threads would only wait for each other."""
     if wanted == 1:
         return 1
     from emulator.threads.workers import cores
@@ -132,8 +132,8 @@ def preset_for(program: Any, file: Path, machine: str | None) -> Any:
 
 
 def engine_named(name: str, quiet: bool = False) -> Any:
-    """The class of an engine. The first run on a host compiles the fast one, which is said: on a terminal kernel by kernel, else
-    in one line, unless `quiet`.
+    """The class of an engine. The first run on a host compiles the kernels of the fast one. On a terminal a message names each
+    kernel; elsewhere there is one line, unless `quiet`.
     """
     if name == "reference":
         from isa.reference import ReferenceMachine
@@ -147,7 +147,7 @@ def engine_named(name: str, quiet: bool = False) -> Any:
     return Machine
 
 
-_said: set[str] = set()                 # what this process has said
+_said: set[str] = set()                 # messages that this process has printed
 
 
 def _say_once(text: str) -> None:
@@ -157,12 +157,12 @@ def _say_once(text: str) -> None:
 
 
 def machine_maker(name: str, threads: int, quiet: bool = False) -> Any:
-    """What makes a machine of an engine with a number of threads."""
+    """A function that makes machines of an engine with a number of threads."""
     return partial(engine_named(name, quiet), **thread_options(name, threads))
 
 
 def thread_options(engine: str, threads: int) -> dict[str, int]:
-    """What a machine of an engine is told about threads."""
+    """The keyword arguments about threads for a machine of an engine."""
     if engine == "reference":
         if threads > 1:
             raise click.BadParameter("the reference engine has one thread", param_hint="--threads")
@@ -186,13 +186,13 @@ def json_text(data: Any) -> str:
 
 
 def say(text: str) -> None:
-    """A message on stderr, without what a terminal would obey."""
+    """Print a message to stderr, without control characters."""
     from isa.text import printable
     click.echo(printable(text, keep=KEPT), err=True)
 
 
 def to_stdout(lines: Iterable[str]) -> None:
-    """Print lines. A terminal gets no control character of what stands in them."""
+    """Print lines; for a terminal without control characters."""
     from isa.text import printable
     terminal = sys.stdout.isatty()
     sys.stdout.writelines(f"{printable(line, keep=KEPT) if terminal else line}\n" for line in lines)
@@ -200,7 +200,7 @@ def to_stdout(lines: Iterable[str]) -> None:
 
 @contextmanager
 def writer(path: Path) -> Iterator[Callable[[Iterable[str]], None]]:
-    """Something to call with lines. What it writes is a file when the block has ended, whole or not at all; "-" is stdout."""
+    """A function that writes lines. The file is there when the block has ended, complete or not at all; "-" is stdout."""
     from isa.files import replacing
     if str(path) == "-":
         yield to_stdout
@@ -210,16 +210,16 @@ def writer(path: Path) -> Iterator[Callable[[Iterable[str]], None]]:
 
 
 def abandon(stream: Any) -> None:
-    """Let what is written to stdout or stderr go nowhere: it cannot be written, and Python's last flush must not say so again."""
+    """Let what is written to stdout or stderr vanish: it failed, and Python's last flush must not report that again."""
     descriptor = os.open(os.devnull, os.O_WRONLY)
     os.dup2(descriptor, stream.fileno())
     os.close(descriptor)
 
 
 class Printer:
-    """Prints lines to stdout; nothing where that is for the JSON (`--json -`).
+    """Prints lines to stdout, or nothing when stdout is for the JSON (`--json -`).
 
-    With a JSON file to be written behind them, a stdout that takes no more lines is an error only in `end`.
+    When a JSON file is still to be written, an error of stdout is raised in `end`, after that file.
     """
 
     def __init__(self, json_file: Path | None) -> None:
@@ -240,7 +240,7 @@ class Printer:
             abandon(sys.stdout)
 
     def end(self) -> None:
-        """Behind the JSON file. Raises OSError."""
+        """To be called after the JSON file is written. Raises OSError."""
         if self._error:
             raise self._error
 
@@ -251,14 +251,14 @@ def write(path: Path, lines: Iterable[str]) -> None:
 
 
 def say_notes(model: Any) -> None:
-    """On stderr: what of a checkpoint's files was not taken as it stands there."""
+    """Print to stderr what in a checkpoint's files was not used as it is."""
     from isa.text import printable
     for note in model.notes:
         click.echo(printable(f"{model.path}: note: {note}"), err=True)
 
 
 def progress(what: str) -> Any:
-    """A function of (done, all) that shows the share: on a terminal as it goes, else in one line, of what takes PATIENT seconds."""
+    """A function of (done, all) that shows progress: on a terminal a percentage; elsewhere one line, after PATIENT seconds."""
     if sys.stderr.isatty():
         return lambda done, whole: click.echo(
             "\r\x1b[K" + (f"{what} {100 * done // whole} %" if done < whole else ""), nl=False, err=True)
@@ -271,5 +271,5 @@ def progress(what: str) -> Any:
 
 
 def waiting() -> None:
-    """Another process compiles the same program."""
+    """Say that another process compiles the same program."""
     click.echo("waiting for another process, which compiles the same program ...", err=True)

@@ -405,7 +405,7 @@ def test_set_changes_registers_csrs_memory_and_code(debug, engine) -> None:
     ("break q.s:5", "no code comes from a file q.s; did you mean p.s?"),
     ("counters veg", "`veg` has no counters; did you mean `vec`?"), ("counters foo", "`foo` has no counters; expected one of core"),
     ("break cell", "cell lies in .data, which holds no code; `*cell` is taken as it is"), ("until vector+8", "lies in .data"),
-    ("break p.s:99", "p.s has no code at line 99 or behind it"), ("break _start+2", "0x80000002 is not a multiple of 4"),
+    ("break p.s:99", "p.s has no code at line 99 or after it"), ("break _start+2", "0x80000002 is not a multiple of 4"),
     ("break *0x40", "4 bytes at 0x40 do not lie in one region"), ("break again if", "expected a value, got nothing"),
     ("break again if t9 > 1", "`t9` is no register"), ("watch", "expected a value, got nothing"),
     ("watch 0x40, 4", "4 bytes at 0x40"), ("watch cell, 0", "a watchpoint of 0 bytes"),
