@@ -11,13 +11,11 @@ Names in any case, as in Samsung's documents. The words stand in isa/units/pim/c
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
 from asm.diagnostics import SourceError, nearest, plural
-from asm.directives import directive
+from asm.directives import Operands, directive
 from asm.source import Site
 from asm.state import AssemblyState
-from asm.syntax import Operand
 from isa.units.pim.crf import ENTRIES, EVEN_BANK, JUMP, NOP, ODD_BANK, OPCODES, OPERANDS, SHAPES, CrfError, Word
 
 _REGISTER = re.compile(r"(\w+)\s*(?:\[\s*([0-9]+)\s*\])?$")
@@ -26,7 +24,7 @@ _NAMES = ("dst", "src0", "src1", "src2")
 
 
 @directive(".crf", raw=True)
-def crf(state: AssemblyState, site: Site, _: Sequence[Operand]) -> None:
+def crf(state: AssemblyState, site: Site, _: Operands) -> None:
     """Put the word into the section. Raises SourceError, with the operand that is wrong."""
     word = parse(site.statement.operands)
     state.contents(site).tail.data += word.encode().to_bytes(4, "little")

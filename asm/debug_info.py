@@ -7,21 +7,20 @@ go, and left out: nothing reads types and variables here.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
 from asm.diagnostics import SourceError
-from asm.directives import Directive, directive, expression
+from asm.directives import Directive, Operands, directive, expression
 from asm.expressions import span
 from asm.fragments import Leb128, leb128
 from asm.source import Site
 from asm.state import AssemblyState
-from asm.syntax import Operand, unescape
+from asm.syntax import unescape
 
 _STRING = re.compile(r'"([^"\\]*+(?:\\.[^"\\]*+)*+)(?:"|$)')
 
 
 @directive(".file", raw=True)
-def _file(state: AssemblyState, site: Site, operands: Sequence[Operand]) -> None:
+def _file(state: AssemblyState, site: Site, operands: Operands) -> None:
     """.file "NAME", .file NUMBER "NAME", .file NUMBER "FOLDER" "NAME" and what may follow: only numbers are used, by .loc."""
     number, _, rest = site.statement.operands.strip().partition(" ")
     if not number.isdecimal():
@@ -36,7 +35,7 @@ def _file(state: AssemblyState, site: Site, operands: Sequence[Operand]) -> None
 
 
 @directive(".loc", raw=True)
-def _loc(state: AssemblyState, site: Site, operands: Sequence[Operand]) -> None:
+def _loc(state: AssemblyState, site: Site, operands: Operands) -> None:
     """.loc FILE LINE [COLUMN] [...]: where the instructions from here on come from."""
     words = site.statement.operands.split()
     if len(words) < 2 or not (words[0].isdecimal() and words[1].isdecimal()):
@@ -49,7 +48,7 @@ def _loc(state: AssemblyState, site: Site, operands: Sequence[Operand]) -> None:
 
 
 def _leb128(signed: bool) -> Directive:
-    def emit(state: AssemblyState, site: Site, operands: Sequence[Operand]) -> None:
+    def emit(state: AssemblyState, site: Site, operands: Operands) -> None:
         section = state.contents(site)
         for operand in operands:
             node = expression(site, operand)

@@ -13,18 +13,19 @@ from pathlib import Path
 from asm.budget import BYTE, FILE, MOST_BYTES, PRESET
 from asm.diagnostics import SourceError, nearest, plural
 from asm.encoding import Reloc
-from asm.expressions import Function, Name, Node, Place, Unresolved, Value, span
+from asm.expressions import Function, Location, Name, Node, Unresolved, Value, span
 from asm.floats import double_bits, single_bits
 from asm.fragments import SMALL, Align, FilePart, Fill, Gap
 from asm.operands import describe
 from asm.source import Site
 from asm.state import AssemblyState
-from asm.syntax import Memory, Operand, String, Type, parse_operands
+from asm.syntax import Memory, ParsedOperand, String, Type, parse_operands
 from isa.elf.writer import is_debugging, is_reserved
 from isa.preset import PresetError, load_preset
 from isa.program import FileSlice
 
-Directive = Callable[[AssemblyState, Site, Sequence[Operand]], None]
+Operands = Sequence[ParsedOperand]
+Directive = Callable[[AssemblyState, Site, Operands], None]
 DIRECTIVES: dict[str, Directive] = {}
 DATA: set[str] = set()          # directives that make bytes of their operands, the same everywhere if there is no name in them
 RAW: set[str] = set()           # directives whose operands are not parsed: they read site.statement.operands
@@ -47,21 +48,21 @@ def directive(*names: str, raw: bool = False, data: bool = False) -> Callable[[D
 # ------------------------------------------------------------------------------------------------ reading operands
 
 
-def _count(site: Site, operands: Sequence[Operand], least: int, most: int, usage: str) -> None:
+def _count(site: Site, operands: Operands, least: int, most: int, usage: str) -> None:
     if not least <= len(operands) <= most:
         wanted = plural(least, "operand") if least == most else f"{least} to {most} operands"
         raise SourceError(f"{site.statement.operation} takes {wanted}, {len(operands)} given",
                           hint=f"written as `{site.statement.operation} {usage}`")
 
 
-def expression(site: Site, operand: Operand) -> Node:
+def expression(site: Site, operand: ParsedOperand) -> Node:
     """An operand that has to be an expression. Raises SourceError."""
     if isinstance(operand, Memory | String | Type | Function):
         raise SourceError(f"{describe(operand)} where {site.statement.operation} expects a number", operand.start, operand.end)
     return operand
 
 
-def _value(state: AssemblyState, site: Site, operand: Operand) -> Value:
+def _value(state: AssemblyState, site: Site, operand: ParsedOperand) -> Value:
     """The value of an operand at this line. Raises SourceError when it is not known yet."""
     node = expression(site, operand)
     try:
@@ -70,17 +71,17 @@ def _value(state: AssemblyState, site: Site, operand: Operand) -> Value:
         raise state.not_yet(node, site) from None
 
 
-def _number(state: AssemblyState, site: Site, operand: Operand, low: int, high: int, what: str) -> int:
+def _number(state: AssemblyState, site: Site, operand: ParsedOperand, low: int, high: int, what: str) -> int:
     """An integer that is known at this line and lies in low..high."""
     value = _value(state, site, operand)
-    if isinstance(value, Place):
+    if isinstance(value, Location):
         raise SourceError(f"the {what} cannot be an address", *span(expression(site, operand)))
     if not low <= value <= high:
         raise SourceError(f"{value} is out of range for the {what}: {low}..{high}", *span(expression(site, operand)))
     return value
 
 
-def _symbol(site: Site, operand: Operand) -> str:
+def _symbol(site: Site, operand: ParsedOperand) -> str:
     if not isinstance(operand, Name):
         raise SourceError(f"{describe(operand)} where {site.statement.operation} expects a symbol",
                           getattr(operand, "start", None), getattr(operand, "end", None))
@@ -93,7 +94,7 @@ def _symbol(site: Site, operand: Operand) -> str:
 def _data(size: int) -> Directive:
     least, most = -(1 << (8 * size - 1)), (1 << (8 * size)) - 1
 
-    def emit(state: AssemblyState, site: Site, operands: Sequence[Operand]) -> None:
+    def emit(state: AssemblyState, site: Site, operands: Operands) -> None:
         section = state.contents(site)
         data = section.tail.data
         for operand in operands:
@@ -113,8 +114,8 @@ for _names, _size in (((".byte", ".1byte"), 1), ((".half", ".2byte", ".short", "
     directive(*_names, data=True)(_data(_size))
 
 
-def _floats(bits: Callable[[Operand], int], size: int) -> Directive:
-    def emit(state: AssemblyState, site: Site, operands: Sequence[Operand]) -> None:
+def _floats(bits: Callable[[ParsedOperand], int], size: int) -> Directive:
+    def emit(state: AssemblyState, site: Site, operands: Operands) -> None:
         data = state.contents(site).tail.data
         for operand in operands:
             data += bits(operand).to_bytes(size, "little")
@@ -126,7 +127,7 @@ directive(".double", data=True)(_floats(double_bits, 8))
 
 
 def _strings(end: bytes) -> Directive:
-    def emit(state: AssemblyState, site: Site, operands: Sequence[Operand]) -> None:
+    def emit(state: AssemblyState, site: Site, operands: Operands) -> None:
         data = state.contents(site).tail.data
         for operand in operands:
             if not isinstance(operand, String):
@@ -140,7 +141,7 @@ directive(".ascii", data=True)(_strings(b""))
 directive(".asciz", ".string", data=True)(_strings(b"\0"))
 
 
-def _space(state: AssemblyState, site: Site, count: Operand, pattern: bytes, zeros: bool) -> None:
+def _space(state: AssemblyState, site: Site, count: ParsedOperand, pattern: bytes, zeros: bool) -> None:
     """`count` times a pattern; zeros alone leave a section without contents."""
     section = state.section if zeros else state.contents(site)
     node = expression(site, count)
@@ -149,7 +150,7 @@ def _space(state: AssemblyState, site: Site, count: Operand, pattern: bytes, zer
     except Unresolved:
         section.append(Gap(section, state.symbols.bound(node, section.here), False, pattern, site))
         return
-    if isinstance(value, Place):
+    if isinstance(value, Location):
         raise SourceError("the size cannot be an address", *span(node))
     if not 0 <= value <= MOST_BYTES:
         raise SourceError(f"{value} is out of range for the size: 0..{MOST_BYTES}", *span(node))
@@ -161,14 +162,14 @@ def _space(state: AssemblyState, site: Site, count: Operand, pattern: bytes, zer
 
 
 @directive(".zero", ".skip", ".space")
-def _zero(state: AssemblyState, site: Site, operands: Sequence[Operand]) -> None:
+def _zero(state: AssemblyState, site: Site, operands: Operands) -> None:
     _count(site, operands, 1, 2, "size, fill")
     fill = _number(state, site, operands[1], -128, 255, "fill byte") if len(operands) == 2 else 0
     _space(state, site, operands[0], bytes([fill % 256]), fill == 0)
 
 
 @directive(".fill")
-def _fill(state: AssemblyState, site: Site, operands: Sequence[Operand]) -> None:
+def _fill(state: AssemblyState, site: Site, operands: Operands) -> None:
     """.fill repeat, size, value: as in GNU as, at most 4 bytes of the value are used, the rest of a size up to 8 is zero."""
     _count(site, operands, 1, 3, "repeat, size, value")
     size = _number(state, site, operands[1], 0, 8, "size of an element in bytes") if len(operands) > 1 else 1
@@ -177,20 +178,20 @@ def _fill(state: AssemblyState, site: Site, operands: Sequence[Operand]) -> None
     _space(state, site, operands[0], pattern or b"\0", value == 0)
 
 
-def _file(state: AssemblyState, site: Site, operand: Operand, name: str) -> Path:
+def _file(state: AssemblyState, site: Site, operand: ParsedOperand, name: str) -> Path:
     """The file that an operand of the directive `name` names, looked for as .include does."""
     if not isinstance(operand, String):
         raise SourceError(f"{name} needs a file name in double quotes", 0, 1)
     return state.files.find(operand.path(), site)
 
 
-def _given(state: AssemblyState, operand: Operand) -> FileSlice | bytes | None:
+def _given(state: AssemblyState, operand: ParsedOperand) -> FileSlice | bytes | None:
     """What the caller of `assemble` has given for the file that an operand names."""
     return state.files.given.get(operand.path()) if isinstance(operand, String) else None
 
 
 @directive(".incbin")
-def _incbin(state: AssemblyState, site: Site, operands: Sequence[Operand]) -> None:
+def _incbin(state: AssemblyState, site: Site, operands: Operands) -> None:
     _count(site, operands, 1, 3, '"file", offset, length')
     if isinstance(given := _given(state, operands[0]), FileSlice):
         _count(site, operands, 1, 1, '"file"')              # it is taken whole
@@ -220,7 +221,7 @@ def _incbin(state: AssemblyState, site: Site, operands: Sequence[Operand]) -> No
 
 
 def _align(power: bool, size: int = 1) -> Directive:
-    def emit(state: AssemblyState, site: Site, operands: Sequence[Operand]) -> None:
+    def emit(state: AssemblyState, site: Site, operands: Operands) -> None:
         items = _with_gaps(site.statement.operands)
         if not 1 <= len(items) <= 3:
             raise SourceError(f"{site.statement.operation} takes 1 to 3 operands", hint="written as "
@@ -231,14 +232,14 @@ def _align(power: bool, size: int = 1) -> Directive:
     return emit
 
 
-def _with_gaps(text: str) -> list[Operand | None]:
+def _with_gaps(text: str) -> list[ParsedOperand | None]:
     """The operands, None for a fill that is left out: ".balign 8,, 4"."""
     closed = re.sub(r",(\s*),", r" \1,", text, count=1)            # columns stay
     operands = parse_operands(closed)
     return [operands[0], None, *operands[1:]] if closed != text and operands else [*operands]
 
 
-def _pad(state: AssemblyState, site: Site, alignment: Operand, filler: Operand | None, most: Operand | None,
+def _pad(state: AssemblyState, site: Site, alignment: ParsedOperand, filler: ParsedOperand | None, most: ParsedOperand | None,
          power: bool, size: int) -> None:
     boundary = _number(state, site, alignment, 0, 30 if power else MOST_ALIGNMENT,
                        "alignment, as a power of two" if power else "alignment in bytes")
@@ -264,7 +265,7 @@ for _power, _aligns in ((True, {".align": 1, ".p2align": 1, ".p2alignw": 2, ".p2
 
 
 @directive(".org")
-def _org(state: AssemblyState, site: Site, operands: Sequence[Operand]) -> None:
+def _org(state: AssemblyState, site: Site, operands: Operands) -> None:
     _count(site, operands, 1, 2, "offset in the section, fill")
     fill = _number(state, site, operands[1], -128, 255, "fill byte") if len(operands) == 2 else 0
     section = state.contents(site) if fill else state.section
@@ -280,7 +281,7 @@ _FLAGS = "awxMSGTo?R"           # what GNU as knows; merging, groups and the lik
 
 
 @directive(".section", ".pushsection", raw=True)
-def _section(state: AssemblyState, site: Site, operands: Sequence[Operand]) -> None:
+def _section(state: AssemblyState, site: Site, operands: Operands) -> None:
     if site.statement.operation == ".pushsection":
         state.section_stack.append((state.section, state.previous))
     try:
@@ -312,25 +313,25 @@ def _section_operands(site: Site) -> tuple[str, str | None, bool | None]:
 
 
 @directive(".popsection")
-def _popsection(state: AssemblyState, site: Site, operands: Sequence[Operand]) -> None:
+def _popsection(state: AssemblyState, site: Site, operands: Operands) -> None:
     if not state.section_stack:
         raise SourceError(".popsection without .pushsection")
     state.section, state.previous = state.section_stack.pop()
 
 
 @directive(".previous")
-def _previous(state: AssemblyState, site: Site, operands: Sequence[Operand]) -> None:
+def _previous(state: AssemblyState, site: Site, operands: Operands) -> None:
     state.section, state.previous = state.previous, state.section
 
 
 @directive(".text", ".data", ".rodata", ".bss", ".sram", ".flash", ".hbm")
-def _named_section(state: AssemblyState, site: Site, operands: Sequence[Operand]) -> None:
+def _named_section(state: AssemblyState, site: Site, operands: Operands) -> None:
     _count(site, operands, 0, 0, "")
     state.enter_section(site.statement.operation, None, None, site)
 
 
 @directive(".address")
-def _address(state: AssemblyState, site: Site, operands: Sequence[Operand]) -> None:
+def _address(state: AssemblyState, site: Site, operands: Operands) -> None:
     """Ours: the load address of this section, directly after .section."""
     _count(site, operands, 1, 1, "address")
     section = state.section
@@ -343,7 +344,7 @@ def _address(state: AssemblyState, site: Site, operands: Sequence[Operand]) -> N
 
 
 @directive(".machine", raw=True)
-def _machine(state: AssemblyState, site: Site, operands: Sequence[Operand]) -> None:
+def _machine(state: AssemblyState, site: Site, operands: Operands) -> None:
     """Ours: the machine preset that the program is built for."""
     if site.buffer.grown:
         state.budget.spend(PRESET)
@@ -357,7 +358,7 @@ def _machine(state: AssemblyState, site: Site, operands: Sequence[Operand]) -> N
 
 
 @directive(".meta")
-def _meta(state: AssemblyState, site: Site, operands: Sequence[Operand]) -> None:
+def _meta(state: AssemblyState, site: Site, operands: Operands) -> None:
     """Ours: the members of a JSON object in a file become members of the program's metadata."""
     _count(site, operands, 1, 1, '"file"')
     if isinstance(given := _given(state, operands[0]), bytes):
@@ -382,7 +383,7 @@ def _meta(state: AssemblyState, site: Site, operands: Sequence[Operand]) -> None
 
 
 def _binding(binding: str) -> Directive:
-    def emit(state: AssemblyState, site: Site, operands: Sequence[Operand]) -> None:
+    def emit(state: AssemblyState, site: Site, operands: Operands) -> None:
         if not operands:
             raise SourceError(f"{site.statement.operation} needs a symbol")
         for operand in operands:
@@ -400,7 +401,7 @@ _TYPES = {"function": "func", "object": "object", "notype": "notype", "common": 
 
 
 @directive(".type")
-def _type(state: AssemblyState, site: Site, operands: Sequence[Operand]) -> None:
+def _type(state: AssemblyState, site: Site, operands: Operands) -> None:
     _count(site, operands, 2, 2, "symbol, @function")
     kind = operands[1]
     word = kind.text if isinstance(kind, Type | Name) else kind.text() if isinstance(kind, String) else ""
@@ -412,14 +413,14 @@ def _type(state: AssemblyState, site: Site, operands: Sequence[Operand]) -> None
 
 
 @directive(".size")
-def _size_of(state: AssemblyState, site: Site, operands: Sequence[Operand]) -> None:
+def _size_of(state: AssemblyState, site: Site, operands: Operands) -> None:
     _count(site, operands, 2, 2, "symbol, size")
     node = state.symbols.bound(expression(site, operands[1]), state.section.here)
     state.symbols.entry(_symbol(site, operands[0])).size = node, site
 
 
 @directive(".set", ".equ", ".equiv", "=")
-def _set(state: AssemblyState, site: Site, operands: Sequence[Operand]) -> None:
+def _set(state: AssemblyState, site: Site, operands: Operands) -> None:
     _count(site, operands, 2, 2, "name, value")
     name = _symbol(site, operands[0])
     try:
@@ -444,7 +445,7 @@ def _assign(state: AssemblyState, site: Site, name: str, node: Node) -> None:
 
 
 @directive(".comm", ".lcomm")
-def _common(state: AssemblyState, site: Site, operands: Sequence[Operand]) -> None:
+def _common(state: AssemblyState, site: Site, operands: Operands) -> None:
     """.comm symbol, size, alignment: zeros in .bss."""
     _count(site, operands, 2, 3, "symbol, size, alignment")
     back = state.section, state.previous
@@ -458,7 +459,7 @@ def _common(state: AssemblyState, site: Site, operands: Sequence[Operand]) -> No
     state.section, state.previous = back
 
 
-def _columns(operand: Operand) -> tuple[int | None, int | None]:
+def _columns(operand: ParsedOperand) -> tuple[int | None, int | None]:
     return getattr(operand, "start", None), getattr(operand, "end", None)
 
 
@@ -466,7 +467,7 @@ def _columns(operand: Operand) -> tuple[int | None, int | None]:
 
 
 @directive(".option", raw=True)
-def _option(state: AssemblyState, site: Site, operands: Sequence[Operand]) -> None:
+def _option(state: AssemblyState, site: Site, operands: Operands) -> None:
     """Accepted: what is so anyway. Refused: what would need compressed instructions."""
     word = site.statement.operands.strip()
     accepted = ("norelax", "norvc", "nopic", "push", "pop", "relax", "no-csr-check", "csr-check")
@@ -477,7 +478,7 @@ def _option(state: AssemblyState, site: Site, operands: Sequence[Operand]) -> No
 
 
 @directive(".error", ".warning")
-def _message(state: AssemblyState, site: Site, operands: Sequence[Operand]) -> None:
+def _message(state: AssemblyState, site: Site, operands: Operands) -> None:
     text = operands[0].text() if operands and isinstance(operands[0], String) else f"{site.statement.operation} here"
     if site.statement.operation == ".error":
         raise SourceError(text)
@@ -485,7 +486,7 @@ def _message(state: AssemblyState, site: Site, operands: Sequence[Operand]) -> N
 
 
 @directive(".err")
-def _err(state: AssemblyState, site: Site, operands: Sequence[Operand]) -> None:
+def _err(state: AssemblyState, site: Site, operands: Operands) -> None:
     raise SourceError(".err here")
 
 
@@ -497,6 +498,6 @@ IGNORED = """.ident .attribute .addrsig .addrsig_sym .title .sbttl .list .nolist
 
 
 @directive(*IGNORED.split(), raw=True)
-def _nothing(state: AssemblyState, site: Site, operands: Sequence[Operand]) -> None:
+def _nothing(state: AssemblyState, site: Site, operands: Operands) -> None:
     """Compiler output has these; nothing here depends on them."""
 

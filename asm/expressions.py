@@ -2,7 +2,7 @@
 
 A node is an int or float for a constant, or one of the classes below; columns are kept for diagnostics. Values are unbounded
 integers while they are computed, so nothing wraps before the place that uses a value has checked its range. Operators and
-their precedence are C's. A label has the value `Place`, which can be moved by a constant, and subtracted from a place at a
+their precedence are C's. A label has the value `Location`, which can be moved by a constant, and subtracted from a place at a
 known distance. What else is asked of it raises Unresolved until sections are laid out; then a place is its address.
 """
 
@@ -24,7 +24,7 @@ class Unresolved(Exception):
 
 
 @dataclass(eq=False, slots=True)
-class Place:
+class Location:
     """A label before layout: `offset` bytes into a fragment of a section."""
 
     fragment: Fragment
@@ -116,8 +116,8 @@ class Shared:
     waits: Name | None = None           # what comes first: this name needs a definition
 
 
-Node = Constant | Name | Unary | Binary | Group | Function | Shared | Place | int
-Value = int | Place
+Node = Constant | Name | Unary | Binary | Group | Function | Shared | Location | int
+Value = int | Location
 Lookup = Callable[["Name"], "Value | Shared"]
 
 
@@ -171,7 +171,7 @@ def evaluate(node: Node, lookup: Lookup) -> Value:
     """
     if isinstance(node, Name):                              # by far the most are a label
         node = lookup(node)
-    if isinstance(node, int | Place):
+    if isinstance(node, int | Location):
         return node
     todo: list[Node | _Then] = [node]
     values: list[Value] = []
@@ -181,7 +181,7 @@ def evaluate(node: Node, lookup: Lookup) -> Value:
         while todo:
             item = todo.pop()
             match item:
-                case int() | Place():
+                case int() | Location():
                     values.append(item)
                 case Constant(value=constant):
                     if isinstance(constant, float):
@@ -246,13 +246,13 @@ def _binary(node: Binary, left: Value, right: Value) -> Value:
         if value.bit_length() > MOST_BITS:
             raise SourceError(f"the value has more than {MOST_BITS} bits", node.start, node.end)
         return value
-    if operator == "+" and isinstance(left, Place) and isinstance(right, int):
-        return Place(left.fragment, left.offset + right)
-    if operator == "+" and isinstance(left, int) and isinstance(right, Place):
-        return Place(right.fragment, right.offset + left)
-    if operator == "-" and isinstance(left, Place):
+    if operator == "+" and isinstance(left, Location) and isinstance(right, int):
+        return Location(left.fragment, left.offset + right)
+    if operator == "+" and isinstance(left, int) and isinstance(right, Location):
+        return Location(right.fragment, right.offset + left)
+    if operator == "-" and isinstance(left, Location):
         if isinstance(right, int):
-            return Place(left.fragment, left.offset - right)
+            return Location(left.fragment, left.offset - right)
         distance = left.fragment.distance_from(right.fragment)
         if distance is not None:
             return distance + left.offset - right.offset
@@ -261,7 +261,7 @@ def _binary(node: Binary, left: Value, right: Value) -> Value:
 
 def number(value: Value) -> int:
     """The value as an integer: an address for a place. Raises Unresolved before the layout."""
-    return value.address if isinstance(value, Place) else value
+    return value.address if isinstance(value, Location) else value
 
 
 def bind(node: Node, lookup: Callable[[Name], Node]) -> Node:
@@ -312,4 +312,4 @@ def names(node: Node) -> Iterator[Name]:
 
 def span(node: Node) -> tuple[int | None, int | None]:
     """Columns of the expression within its line, counted from the operands; None for a computed node."""
-    return (None, None) if isinstance(node, int | Place | Shared) else (node.start, node.end)
+    return (None, None) if isinstance(node, int | Location | Shared) else (node.start, node.end)

@@ -8,12 +8,12 @@ from fractions import Fraction
 
 from asm.diagnostics import SourceError
 from asm.expressions import Constant, Group, Name, Unary
-from asm.syntax import Operand
+from asm.syntax import ParsedOperand
 
 _NAMES = {"inf": math.inf, "infinity": math.inf, "nan": math.nan}
 
 
-def _parse(operand: Operand) -> tuple[bool, Fraction | float]:
+def _parse(operand: ParsedOperand) -> tuple[bool, Fraction | float]:
     """Sign and magnitude. The magnitude is exact, or one of the floats inf and nan."""
     negative, inner = False, operand
     while isinstance(inner, Group) or (isinstance(inner, Unary) and inner.operator in "+-"):
@@ -33,7 +33,7 @@ def _parse(operand: Operand) -> tuple[bool, Fraction | float]:
                               getattr(inner, "start", None), getattr(inner, "end", None))
 
 
-def _bits(operand: Operand, significand: int, exponent: int) -> int:
+def _bits(operand: ParsedOperand, significand: int, exponent: int) -> int:
     """IEEE 754 bits with so many significand bits (the implied one included) and exponent bits, round to nearest even."""
     negative, value = _parse(operand)
     bias = (1 << exponent - 1) - 1
@@ -54,12 +54,12 @@ def _bits(operand: Operand, significand: int, exponent: int) -> int:
     return sign | bits
 
 
-def single_bits(operand: Operand) -> int:
+def single_bits(operand: ParsedOperand) -> int:
     """The 32 bits of .float. Raises SourceError."""
     return _bits(operand, 24, 8)
 
 
-def double_bits(operand: Operand) -> int:
+def double_bits(operand: ParsedOperand) -> int:
     """The 64 bits of .double. Raises SourceError."""
     if isinstance(operand, Constant) and isinstance(operand.value, float) and math.isfinite(operand.value):
         return int(struct.unpack("<Q", struct.pack("<d", operand.value))[0])

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from asm.diagnostics import SourceError
 from asm.encoding import BRANCH_REACH, Reloc, address_reach, constant_words, hi20, jump_over, lo12, signed64
-from asm.expressions import Lookup, Name, Node, Place, Unresolved, Value, evaluate, number
+from asm.expressions import Location, Lookup, Name, Node, Unresolved, Value, evaluate, number
 from asm.source import Site
 from isa.instruction import Row
 from isa.program import Chunk, FileSlice
@@ -60,8 +60,8 @@ class AssemblySection:
             self.append(self.tail)
 
     @property
-    def here(self) -> Place:
-        return Place(self.tail, len(self.tail.data))
+    def here(self) -> Location:
+        return Location(self.tail, len(self.tail.data))
 
     @property
     def size(self) -> int:
@@ -217,7 +217,7 @@ class Gap(Fragment):
     def resize(self, lookup: Lookup) -> int:
         value = evaluate(self.node, lookup)
         if self.is_org:
-            target = value.fragment.place + value.offset if isinstance(value, Place) else value
+            target = value.fragment.place + value.offset if isinstance(value, Location) else value
             return max(0, target - self.place)
         return max(0, number(value))
 
@@ -226,9 +226,9 @@ class Gap(Fragment):
         if not self.is_org and number(value) < 0:
             raise SourceError(f"the size is {number(value)}: it cannot be negative")
         if self.is_org:
-            if isinstance(value, Place) and value.fragment.section is not self.section:
+            if isinstance(value, Location) and value.fragment.section is not self.section:
                 raise SourceError(f".org to a label in section {value.fragment.section.name}, from {self.section.name}")
-            target = value.fragment.offset + value.offset if isinstance(value, Place) else value
+            target = value.fragment.offset + value.offset if isinstance(value, Location) else value
             if target < self.offset:
                 raise SourceError(f".org {target:#x} would move backwards: this place is at offset {self.offset:#x} of the section")
         yield from repeated(self.fill, self.size)
@@ -296,7 +296,7 @@ class Branch(Code):
     def _offset(self, lookup: Lookup) -> int | None:
         """The branch offset, None when the target is in another section."""
         value = evaluate(self.target, lookup)
-        if not isinstance(value, Place):
+        if not isinstance(value, Location):
             return signed64((value - self.section.address - self.place) % (1 << 64))
         if value.fragment.section is not self.section:
             return None

@@ -17,14 +17,13 @@ from dataclasses import dataclass
 
 from asm.diagnostics import SourceError, nearest
 from asm.expressions import Name, Node, span
-from asm.instructions import BranchTo, Word, bits_of
-from asm.operands import Mismatch, Slot, Values, field_operand, match, mismatch_error, slots_of
+from asm.instructions import BranchTo, PendingWord, bits_of
+from asm.operands import Mismatch, OperandPattern, Values, field_operand, match, mismatch_error, patterns_of
 from asm.source import Site, Statement
 from asm.state import AssemblyState
-from asm.syntax import Memory, Operand, String, Type, parse_operands
+from asm.syntax import Memory, ParsedOperand, String, Type, parse_operands
 from isa.formats import FIELDS
-from isa.instruction import TABLE, find
-from isa.instruction import Operand as RowOperand
+from isa.instruction import TABLE, Operand, find
 
 _OPCODE_MAP = """
     LOAD    LOAD_FP   CUSTOM_0  MISC_MEM  OP_IMM  AUIPC  OP_IMM_32  -
@@ -48,9 +47,9 @@ FORMS: tuple[tuple[str, str], ...] = (
     ("j",  "opcode, rd, j_imm"),
     ("uj", "opcode, rd, j_imm"),
 )
-_SLOTS: dict[str, list[tuple[str, tuple[Slot, ...]]]] = {}
+_PATTERNS: dict[str, list[tuple[str, tuple[OperandPattern, ...]]]] = {}
 for _name, _syntax in FORMS:
-    _SLOTS.setdefault(_name, []).append((_syntax, slots_of(_syntax)))
+    _PATTERNS.setdefault(_name, []).append((_syntax, patterns_of(_syntax)))
 
 
 def plan(statement: Statement) -> Sequence[Fields | Bits]:
@@ -59,15 +58,15 @@ def plan(statement: Statement) -> Sequence[Fields | Bits]:
     found = re.match(r"([A-Za-z]\w*)\s+(?=\S)(?![-+*/%,<>=&|^)])", text)
     if found is None:
         return [Bits(parse_operands(text))]
-    if found[1] not in _SLOTS:
-        raise SourceError(f".insn has no format `{found[1]}`", 0, found.end(1), hint=f"formats are {' '.join(_SLOTS)}")
-    forms, operands = _SLOTS[found[1]], parse_operands(" " * found.end() + text[found.end():])      # columns stay
-    for _, slots in forms:
+    if found[1] not in _PATTERNS:
+        raise SourceError(f".insn has no format `{found[1]}`", 0, found.end(1), hint=f"formats are {' '.join(_PATTERNS)}")
+    forms, operands = _PATTERNS[found[1]], parse_operands(" " * found.end() + text[found.end():])      # columns stay
+    for _, patterns in forms:
         try:
-            return [Fields(f".insn {found[1]}", match(slots, operands))]
+            return [Fields(f".insn {found[1]}", match(patterns, operands))]
         except Mismatch:
             continue
-    raise mismatch_error(f".insn {found[1]}", [syntax for syntax, _ in forms], [slots for _, slots in forms], operands)
+    raise mismatch_error(f".insn {found[1]}", [syntax for syntax, _ in forms], [patterns for _, patterns in forms], operands)
 
 
 def _known(state: AssemblyState, site: Site, node: Node) -> int:
@@ -87,7 +86,7 @@ class Fields:
 
     def emit(self, state: AssemblyState, site: Site) -> None:
         word = 0
-        pending: list[tuple[RowOperand, Node]] = []
+        pending: list[tuple[Operand, Node]] = []
         for name, value in self.values.items():
             operand = field_operand(name)
             if isinstance(value, int):                      # a register, or an offset that is left out
@@ -100,7 +99,7 @@ class Fields:
         if "b_imm" in self.values:
             BranchTo(TABLE["beq"], word, pending[0][1]).emit(state, site)
         else:
-            Word(self.mnemonic, word, pending).emit(state, site)
+            PendingWord(self.mnemonic, word, pending).emit(state, site)
 
     def _selector(self, name: str, node: Node, state: AssemblyState, site: Site) -> int:
         if name == "opcode" and isinstance(node, Name):
@@ -120,7 +119,7 @@ class Fields:
 class Bits:
     """An instruction as a number, maybe behind its length in bytes."""
 
-    operands: tuple[Operand, ...]
+    operands: tuple[ParsedOperand, ...]
 
     def emit(self, state: AssemblyState, site: Site) -> None:
         if not 1 <= len(self.operands) <= 2:

@@ -15,21 +15,20 @@ from asm.diagnostics import SourceError
 from asm.encoding import Reloc, constant_words, operand_bits
 from asm.expressions import Binary, Constant, Function, Name, Node, Unary, Unresolved, evaluate, names, number, span
 from asm.fragments import Branch, LongConstant, Reach
-from asm.operands import FENCE_BITS, Mismatch, Slot, Values, match, mismatch_error, row_slots, slots_of
+from asm.operands import FENCE_BITS, Mismatch, OperandPattern, Values, match, mismatch_error, patterns_of, row_patterns
 from asm.pseudo import PSEUDO
 from asm.source import Site, Statement
 from asm.state import AssemblyState
-from asm.syntax import Memory, Operand, String, Type, parse_operands
+from asm.syntax import Memory, ParsedOperand, String, Type, parse_operands
 from isa.csrs import CSRS
-from isa.instruction import FENCE_SET, TABLE, TARGET, Row
-from isa.instruction import Operand as RowOperand
+from isa.instruction import FENCE_SET, TABLE, TARGET, Operand, Row
 from isa.registers import NUMBER
 
 Sources = tuple[tuple[str, int | str], ...]         # operand of the row <- number, or name in the form
 
 
 @dataclass(frozen=True)
-class Step:
+class FormRow:
     """One instruction of a form's expansion."""
 
     row: Row
@@ -38,12 +37,12 @@ class Step:
 
 @dataclass(frozen=True)
 class Form:
-    """One way to write an instruction. `special`: "li", "reach" (the last step on an address), or "" for plain steps."""
+    """One way to write an instruction. `special`: "li", "reach" (the last row takes an address), or "" for plain rows."""
 
     mnemonic: str
     syntax: str
-    slots: tuple[Slot, ...]
-    steps: tuple[Step, ...]
+    patterns: tuple[OperandPattern, ...]
+    rows: tuple[FormRow, ...]
     special: str = ""
 
 
@@ -52,30 +51,30 @@ def forms() -> dict[str, tuple[Form, ...]]:
     """Every mnemonic with its forms; a row's own form comes first."""
     table: dict[str, list[Form]] = {}
     for row in TABLE.values():
-        step = Step(row, tuple((operand.name, operand.name) for operand in row.operands))
-        table.setdefault(row.mnemonic, []).append(Form(row.mnemonic, row.syntax, row_slots(row), (step,)))
+        own = FormRow(row, tuple((operand.name, operand.name) for operand in row.operands))
+        table.setdefault(row.mnemonic, []).append(Form(row.mnemonic, row.syntax, row_patterns(row), (own,)))
     for name, syntax, expansion in PSEUDO:
-        slots = slots_of(syntax)
+        patterns = patterns_of(syntax)
         known = set(re.findall(r"\w+", syntax))
         if expansion == "li":
-            form = Form(name, syntax, slots, (), "li")
+            form = Form(name, syntax, patterns, (), "li")
         else:
-            steps = tuple(_step(text.strip(), known) for text in expansion.split(";"))
-            form = Form(name, syntax, slots, steps, "reach" if expansion.startswith("auipc") else "")
+            rows = tuple(_form_row(text.strip(), known) for text in expansion.split(";"))
+            form = Form(name, syntax, patterns, rows, "reach" if expansion.startswith("auipc") else "")
         table.setdefault(name, []).append(form)
     return {name: tuple(found) for name, found in table.items()}
 
 
-def _step(text: str, known: set[str]) -> Step:
+def _form_row(text: str, known: set[str]) -> FormRow:
     """An instruction of an expansion: its operands in the order of the row's syntax."""
     mnemonic, _, operands = text.partition(" ")
     row = TABLE[mnemonic]
     words = re.findall(r"[\w-]+", operands)
-    return Step(row, tuple((operand.name, _source(word, operand, known))
+    return FormRow(row, tuple((operand.name, _source(word, operand, known))
                            for operand, word in zip(row.operands, words, strict=True)))
 
 
-def _source(word: str, operand: RowOperand, known: set[str]) -> int | str:
+def _source(word: str, operand: Operand, known: set[str]) -> int | str:
     if word in known:
         return word
     if operand.role == FENCE_SET:
@@ -89,12 +88,12 @@ def _source(word: str, operand: RowOperand, known: set[str]) -> int | str:
 
 
 @dataclass(eq=False, slots=True)
-class Word:
+class PendingWord:
     """An instruction some of whose operands are expressions."""
 
     mnemonic: str
     word: int
-    pending: list[tuple[RowOperand, Node]]
+    pending: list[tuple[Operand, Node]]
 
     def emit(self, state: AssemblyState, site: Site) -> None:
         section, symbols = state.section, state.symbols
@@ -112,7 +111,7 @@ class Word:
         data += word.to_bytes(4, "little")
 
 
-def bits_of(mnemonic: str, operand: RowOperand, value: int, node: Node, modifier: str = "") -> int:
+def bits_of(mnemonic: str, operand: Operand, value: int, node: Node, modifier: str = "") -> int:
     """Word bits of an operand; an error points at the expression `node`."""
     try:
         return operand_bits(mnemonic, operand, value, modifier)
@@ -179,7 +178,7 @@ class ReachAddress:
         section.append(Reach(section, site, self.register, self.word, self.reloc, self.address_only, node))
 
 
-Emitter = Word | BranchTo | LoadConstant | ReachAddress
+Emitter = PendingWord | BranchTo | LoadConstant | ReachAddress
 Plan = list[bytes | Emitter]
 
 
@@ -195,7 +194,7 @@ def plan(statement: Statement) -> Plan | bytes:
     operands = parse_operands(statement.operands)
     for form in found:
         try:
-            values = match(form.slots, operands)
+            values = match(form.patterns, operands)
         except Mismatch:
             continue
         parts = _parts(form, values)
@@ -203,10 +202,10 @@ def plan(statement: Statement) -> Plan | bytes:
     raise explain(found, operands)
 
 
-def explain(found: Sequence[Form], operands: Sequence[Operand]) -> SourceError:
+def explain(found: Sequence[Form], operands: Sequence[ParsedOperand]) -> SourceError:
     """Why the operands fit none of the forms."""
     mnemonic = found[0].mnemonic
-    error = mismatch_error(mnemonic, [form.syntax for form in found], [form.slots for form in found], operands)
+    error = mismatch_error(mnemonic, [form.syntax for form in found], [form.patterns for form in found], operands)
     last = operands[-1] if operands else None
     if isinstance(last, Constant | Unary | Binary | Function) and "register" in error.message and mnemonic in TABLE:
         if mnemonic in ("sub", "subw"):
@@ -224,28 +223,28 @@ def _parts(form: Form, values: Values) -> Plan:
             return [constant_code(register, number(evaluate(node, _no_names)), node)]
         return [LoadConstant(register, node)]
     if form.special == "reach":
-        first, last = form.steps
+        first, last = form.rows
         register = _given(first.sources[0][1], values)
         word, _ = _word(last, values, form.mnemonic)
         assert isinstance(register, int)
         return [ReachAddress(register, word, last.row.operand("imm").field.name, last.row.mnemonic == "addi", values["symbol"])]
     parts: Plan = []
-    for step in form.steps:
-        word, pending = _word(step, values, form.mnemonic)
+    for expanded in form.rows:
+        word, pending = _word(expanded, values, form.mnemonic)
         if not pending:
             parts.append(word.to_bytes(4, "little"))
-        elif step.row.format.name == "B":
-            parts.append(BranchTo(step.row, word, pending[0][1]))
+        elif expanded.row.format.name == "B":
+            parts.append(BranchTo(expanded.row, word, pending[0][1]))
         else:
-            parts.append(Word(form.mnemonic, word, pending))
+            parts.append(PendingWord(form.mnemonic, word, pending))
     return parts
 
 
-def _word(step: Step, values: Values, mnemonic: str) -> tuple[int, list[tuple[RowOperand, Node]]]:
-    """The word of a step with everything in it that is known, and the operands that are expressions with names."""
-    word = step.row.match
-    pending: list[tuple[RowOperand, Node]] = []
-    for operand, (_, source) in zip(step.row.operands, step.sources, strict=True):
+def _word(expanded: FormRow, values: Values, mnemonic: str) -> tuple[int, list[tuple[Operand, Node]]]:
+    """The word of a row with everything in it that is known, and the operands that are expressions with names."""
+    word = expanded.row.match
+    pending: list[tuple[Operand, Node]] = []
+    for operand, (_, source) in zip(expanded.row.operands, expanded.sources, strict=True):
         value = _given(source, values)
         if isinstance(value, int):
             word |= operand.field.insert(value)
@@ -260,7 +259,7 @@ def _given(source: int | str, values: Values) -> int | Node:
     return values[source] if isinstance(source, str) else source
 
 
-def is_constant(node: Operand) -> bool:
+def is_constant(node: ParsedOperand) -> bool:
     """True when no name and no modifier occurs: the value is the same on every line."""
     if isinstance(node, Constant | String | int):
         return True

@@ -1,6 +1,6 @@
-"""Operand forms: which operands an instruction takes, matched against those that a statement has.
+"""Forms of operands: which operands an instruction takes, matched against those of a statement.
 
-A form is a list of slots, made from the syntax of an instruction row ("rd, i_imm(rs1)") or of a pseudo-instruction
+A form is a list of patterns, made from the syntax of an instruction row ("rd, i_imm(rs1)") or of a pseudo-instruction
 ("rd, symbol"). Matching gives a value for each name in the syntax: register numbers, CSR numbers and fence sets as integers,
 everything else as an expression that is worked out later.
 """
@@ -13,11 +13,10 @@ from dataclasses import dataclass
 
 from asm.diagnostics import SourceError, nearest, plural
 from asm.expressions import Binary, Constant, Function, Group, Name, Node
-from asm.syntax import Memory, Operand, String, Type
+from asm.syntax import Memory, ParsedOperand, String, Type
 from isa.csrs import CSRS
 from isa.formats import FIELDS
-from isa.instruction import CSR, FENCE_SET, IMMEDIATE, REGISTER, TARGET, Row
-from isa.instruction import Operand as RowOperand
+from isa.instruction import CSR, FENCE_SET, IMMEDIATE, REGISTER, TARGET, Operand, Row
 from isa.registers import ABI_NAMES, NUMBER
 
 Values = dict[str, int | Node]
@@ -32,7 +31,7 @@ FENCE_BITS = {"i": 8, "o": 4, "r": 2, "w": 1}
 
 
 class Mismatch(Exception):
-    """The statement's operand number `index` does not fit the form: `expected` what would, a slot of `kind`."""
+    """The statement's operand number `index` does not fit the form: `expected` what would, a pattern of `kind`."""
 
     def __init__(self, index: int, expected: str, kind: str = "") -> None:
         super().__init__(expected)
@@ -40,7 +39,7 @@ class Mismatch(Exception):
 
 
 @dataclass(frozen=True)
-class Slot:
+class OperandPattern:
     """One operand of a form. `kind`: register, expression, memory, csr or fence; `base` is the register of a memory operand."""
 
     kind: str
@@ -49,81 +48,81 @@ class Slot:
     expected: str = ""
 
 
-def slots_of(syntax: str, operands: Sequence[RowOperand] = ()) -> tuple[Slot, ...]:
-    """The slots of a syntax. With `operands` (of a row) names are those of the operands, else those in the syntax."""
+def patterns_of(syntax: str, operands: Sequence[Operand] = ()) -> tuple[OperandPattern, ...]:
+    """The patterns of a syntax. With `operands` (of a row) names are those of the operands, else those in the syntax."""
     described = iter(operands)
-    slots = []
+    patterns = []
     for item in filter(None, (part.strip() for part in syntax.split(","))):
         words = re.findall(r"\w+", item)
         named = [next(described) for _ in words] if operands else [field_operand(word) for word in words]
         if len(words) == 2:
-            slots.append(Slot("memory", named[0].name, named[1].name, "offset(register)"))
+            patterns.append(OperandPattern("memory", named[0].name, named[1].name, "offset(register)"))
         else:
-            slots.append(_slot(named[0]))
-    return tuple(slots)
+            patterns.append(_pattern(named[0]))
+    return tuple(patterns)
 
 
-def field_operand(word: str) -> RowOperand:
+def field_operand(word: str) -> Operand:
     """The operand that a word in the syntax of a pseudo-instruction or of .insn stands for: a field, or one of SPECIAL."""
     if word in SPECIAL:
-        return RowOperand(word, FIELDS["j_imm"], word)
-    return RowOperand(word, FIELDS[word], _ROLES.get(word, IMMEDIATE))
+        return Operand(word, FIELDS["j_imm"], word)
+    return Operand(word, FIELDS[word], _ROLES.get(word, IMMEDIATE))
 
 
-def _slot(operand: RowOperand) -> Slot:
+def _pattern(operand: Operand) -> OperandPattern:
     if operand.is_register:
-        return Slot("register", operand.name, expected=f"{operand.name}: {operand.describe()}" if operand.name not in FIELDS
-                    else "a register")
+        expected = f"{operand.name}: {operand.describe()}" if operand.name not in FIELDS else "a register"
+        return OperandPattern("register", operand.name, expected=expected)
     if operand.role == CSR:
-        return Slot("csr", operand.name, expected="a CSR name or number")
+        return OperandPattern("csr", operand.name, expected="a CSR name or number")
     if operand.role == FENCE_SET:
-        return Slot("fence", operand.name, expected="a set of the letters i, o, r, w")
+        return OperandPattern("fence", operand.name, expected="a set of the letters i, o, r, w")
     if operand.role in SPECIAL:
-        return Slot("expression", operand.name, expected=f"a {SPECIAL[operand.role]}")
+        return OperandPattern("expression", operand.name, expected=f"a {SPECIAL[operand.role]}")
     if operand.role == TARGET:
-        return Slot("expression", operand.name, expected="a label")
-    return Slot("immediate" if operand.field.name in IMMEDIATES else "expression", operand.name,
+        return OperandPattern("expression", operand.name, expected="a label")
+    return OperandPattern("immediate" if operand.field.name in IMMEDIATES else "expression", operand.name,
                 expected=f"a number {operand.field.minimum}..{operand.field.maximum}")
 
 
-def match(slots: Sequence[Slot], operands: Sequence[Operand]) -> Values:
+def match(patterns: Sequence[OperandPattern], operands: Sequence[ParsedOperand]) -> Values:
     """The values that the operands give to the names of a form. Raises Mismatch."""
-    if len(operands) != len(slots):
-        index = min(len(operands), len(slots))
-        raise Mismatch(index, slots[index].expected if index < len(slots) else "no further operand")
+    if len(operands) != len(patterns):
+        index = min(len(operands), len(patterns))
+        raise Mismatch(index, patterns[index].expected if index < len(patterns) else "no further operand")
     values: Values = {}
-    for index, slot in enumerate(slots):
+    for index, pattern in enumerate(patterns):
         operand = operands[index]
-        kind = slot.kind
+        kind = pattern.kind
         if kind == "register":
             number = NUMBER.get(operand.text) if isinstance(operand, Name) else None
             if number is None:
-                raise Mismatch(index, slot.expected, kind)
-            values[slot.name] = number
+                raise Mismatch(index, pattern.expected, kind)
+            values[pattern.name] = number
         elif kind == "memory":
             offset, base = memory_parts(operand)
             if base is None or starts_with_register(offset):
-                raise Mismatch(index, slot.expected, kind)
-            values[slot.name], values[slot.base] = offset, base
+                raise Mismatch(index, pattern.expected, kind)
+            values[pattern.name], values[pattern.base] = offset, base
         elif isinstance(operand, Memory | String | Type) or (kind == "immediate" and starts_with_register(operand)):
-            raise Mismatch(index, slot.expected)
+            raise Mismatch(index, pattern.expected)
         elif kind == "csr" and isinstance(operand, Name) and operand.text in CSRS:
-            values[slot.name] = CSRS[operand.text].address
+            values[pattern.name] = CSRS[operand.text].address
         elif kind == "fence":
-            values[slot.name] = fence_set(operand, index, slot)
+            values[pattern.name] = fence_set(operand, index, pattern)
         else:
-            values[slot.name] = operand
+            values[pattern.name] = operand
     return values
 
 
-def is_register(operand: Operand) -> bool:
+def is_register(operand: ParsedOperand) -> bool:
     """True for a register, also in parentheses."""
     if isinstance(operand, Group):
         operand = operand.operand
     return isinstance(operand, Name) and operand.text in NUMBER
 
 
-def starts_with_register(node: Operand) -> bool:
+def starts_with_register(node: ParsedOperand) -> bool:
     """True for `a0` and `a0 + 4`: as the immediate of an instruction they are a mistake, whatever symbols there are.
 
     As a target, an address, a CSR, a shift amount and in data, a register's name is the name of a symbol. So says GNU as.
@@ -133,7 +132,7 @@ def starts_with_register(node: Operand) -> bool:
     return isinstance(node, Name) and node.text in NUMBER
 
 
-def memory_parts(operand: Operand) -> tuple[Node, int | None]:
+def memory_parts(operand: ParsedOperand) -> tuple[Node, int | None]:
     """Offset and register number of "offset(register)" or "(register)"; register None for anything else."""
     if isinstance(operand, Memory) and isinstance(operand.base, Name):
         return operand.offset, NUMBER.get(operand.base.text)
@@ -142,20 +141,20 @@ def memory_parts(operand: Operand) -> tuple[Node, int | None]:
     return 0, None
 
 
-def fence_set(operand: Operand, index: int, slot: Slot) -> int:
+def fence_set(operand: ParsedOperand, index: int, pattern: OperandPattern) -> int:
     """The four bits of "iorw" and the like."""
     if isinstance(operand, Constant) and operand.value == 0:
         return 0
     text = operand.text if isinstance(operand, Name) else ""
     if not text or len(set(text)) != len(text) or not set(text) <= set(FENCE_BITS):
-        raise Mismatch(index, slot.expected)
+        raise Mismatch(index, pattern.expected)
     return sum(FENCE_BITS[letter] for letter in text)
 
 
 # ------------------------------------------------------------------------------------------------ what to say
 
 
-def describe(operand: Operand) -> str:
+def describe(operand: ParsedOperand) -> str:
     """What an operand is, in the user's words."""
     match operand:
         case Memory(offset=offset):
@@ -178,8 +177,8 @@ def describe(operand: Operand) -> str:
             return "an expression"
 
 
-def mismatch_error(mnemonic: str, syntaxes: Sequence[str], forms: Sequence[Sequence[Slot]],
-                   operands: Sequence[Operand]) -> SourceError:
+def mismatch_error(mnemonic: str, syntaxes: Sequence[str], forms: Sequence[Sequence[OperandPattern]],
+                   operands: Sequence[ParsedOperand]) -> SourceError:
     """The error for operands that fit none of an instruction's forms, told by the form that comes nearest."""
     written = " or ".join(f"`{mnemonic} {syntax}`".replace(" `", "`") for syntax in dict.fromkeys(map(spelled, syntaxes)))
     counts = sorted({len(form) for form in forms})
@@ -221,7 +220,7 @@ def unknown_register(name: Name) -> SourceError:
                        hint=close or "registers are x0..x31 or " + " ".join(ABI_NAMES))
 
 
-def row_slots(row: Row) -> tuple[Slot, ...]:
-    """The slots of an instruction row."""
-    return slots_of(row.syntax, row.operands)
+def row_patterns(row: Row) -> tuple[OperandPattern, ...]:
+    """The patterns of an instruction row."""
+    return patterns_of(row.syntax, row.operands)
 

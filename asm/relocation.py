@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from asm.diagnostics import SourceError, UnknownName, nearest
 from asm.encoding import Reloc, operand_bits, signed64
-from asm.expressions import Function, Name, Node, Place, evaluate, number
+from asm.expressions import Function, Location, Name, Node, evaluate, number
 from asm.fragments import Data
 from asm.source import Site
 from asm.state import AssemblyState
@@ -20,7 +20,7 @@ def fill_in_addresses(state: AssemblyState) -> None:
             messages.report_operands(site, symbols.undefined(operand))
     for entry in list(symbols.entries.values()):
         for node, where in ((entry.value, entry.site), entry.size or (None, None)):
-            if node is not None and where is not None and not isinstance(node, Place):
+            if node is not None and where is not None and not isinstance(node, Location):
                 _check_symbol(state, entry.name, node, where)
     # Address of each auipc with %pcrel_hi -> the expression in it.
     uppers = {fragment.section.address + fragment.offset + offset: node

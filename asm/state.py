@@ -21,7 +21,7 @@ from asm.marks import LineMarks, Marks
 from asm.messages import Messages
 from asm.source import Site
 from asm.symbols import Entry, SymbolTable
-from asm.syntax import Operand
+from asm.syntax import ParsedOperand
 from isa.elf.writer import is_debugging
 from isa.preset import Preset
 
@@ -40,7 +40,7 @@ class AssemblyState:
     section_stack: list[tuple[AssemblySection, AssemblySection]] = field(default_factory=list)      # of .pushsection
     marks: Marks = field(default_factory=Marks)
     lines: LineMarks = field(default_factory=LineMarks)
-    mentioned: list[tuple[Entry, Operand, Site]] = field(default_factory=list)          # symbols that must be defined in the end
+    mentioned: list[tuple[Entry, ParsedOperand, Site]] = field(default_factory=list)      # symbols that must be defined in the end
     upper_halves: dict[tuple[Fragment, int], Node] = field(default_factory=dict)        # place of a %pcrel_hi -> its expression
     preset: Preset | None = None                                                        # of .machine
     meta: dict[str, Any] = field(default_factory=dict)                                  # of .meta

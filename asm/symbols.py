@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from asm.budget import MOST_WALKS, WALKS_OF_A_NAME, Exhausted
 from asm.diagnostics import Note, SourceError, UnknownName, nearest
-from asm.expressions import Clock, Name, Node, Place, Shared, Unresolved, Value, bind, evaluate, number
+from asm.expressions import Clock, Location, Name, Node, Shared, Unresolved, Value, bind, evaluate, number
 from asm.source import Site
 from isa.program import Symbol
 from isa.registers import NUMBER as REGISTER_NUMBER
@@ -48,7 +48,7 @@ class SymbolTable:
             found = self.entries[name] = Entry(name)
         return found
 
-    def define_label(self, name: str, place: Place, site: Site) -> None:
+    def define_label(self, name: str, place: Location, site: Site) -> None:
         """`name:` at `place`. Raises SourceError for a second definition or a reserved name."""
         if name.isascii() and name.isdigit():
             count = self._local[name] = self._local.get(name, 0) + 1
@@ -69,13 +69,13 @@ class SymbolTable:
             notes = (Note(f"first definition of `{name}`", entry.site.span()),) if entry.site else ()
             raise SourceError(f"`{name}` is defined twice", notes=notes,
                               hint="numeric labels such as 1: may repeat; in macros, \\@ makes names unique"
-                              if isinstance(value, Place) else "")
+                              if isinstance(value, Location) else "")
         if entry.value is not None and name in self._awaited:
             self.clock.era += 1
             if self.clock.walks > MOST_WALKS + WALKS_OF_A_NAME * len(self.entries):
                 raise Exhausted(f"the source grows too large here: `{name}` gets another value too often, and each time long "
                                 "chains of definitions follow it", hint="define what depends on a value behind it")
-        entry.value = value if isinstance(value, int | Place | Shared) else Shared(name, value, self.clock)
+        entry.value = value if isinstance(value, int | Location | Shared) else Shared(name, value, self.clock)
         entry.site, entry.variable = site, variable
 
     # ---------------------------------------------------------------------------------------- meaning
@@ -87,7 +87,7 @@ class SymbolTable:
             return f"{text[:-1]}{LOCAL_MARK}{count}"
         return text
 
-    def bound(self, node: Node, here: Place) -> Node:
+    def bound(self, node: Node, here: Location) -> Node:
         """The expression as it is meant at this line: "." and known names replaced, so that it can be worked out later."""
 
         def meaning(name: Name) -> Node:
@@ -95,14 +95,14 @@ class SymbolTable:
                 return here
             internal = self._internal(name.text)
             entry = self.entries.get(internal)
-            if entry is not None and entry.value is not None and (entry.variable or isinstance(entry.value, Place)):
+            if entry is not None and entry.value is not None and (entry.variable or isinstance(entry.value, Location)):
                 return entry.value
             self._awaited.add(internal)
             return name if internal == name.text else Name(internal, name.start, name.end)
 
         return bind(node, meaning)
 
-    def now(self, node: Node, here: Place) -> Value:
+    def now(self, node: Node, here: Location) -> Value:
         """The value at this line. Raises Unresolved when it has none yet, SourceError when it can have none."""
 
         def lookup(name: Name) -> Value | Shared:
@@ -115,7 +115,7 @@ class SymbolTable:
 
         return evaluate(node, lookup)
 
-    def known(self, node: Node, here: Place) -> int | None:
+    def known(self, node: Node, here: Location) -> int | None:
         """The number at this line, None when it is an address or depends on one. Raises SourceError as `now` does."""
         try:
             value = self.now(node, here)
@@ -181,9 +181,9 @@ class SymbolTable:
             try:
                 value = evaluate(entry.value, self.value)
                 size = number(evaluate(entry.size[0], self.value)) if entry.size is not None else 0
-                if isinstance(value, Place) and value.fragment.section.left_out:
+                if isinstance(value, Location) and value.fragment.section.left_out:
                     continue
-                section = value.fragment.section.name if isinstance(value, Place) else None
+                section = value.fragment.section.name if isinstance(value, Location) else None
                 yield Symbol(entry.name, number(value), size, entry.kind, entry.binding or "local", section)
             except (SourceError, Unresolved):
                 continue        # reported where it is defined or used

@@ -58,7 +58,7 @@ class Type:
     end: int
 
 
-Operand = Node | Memory | String | Type
+ParsedOperand = Node | Memory | String | Type
 
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "0": "\0", "\\": "\\", '"': '"', "'": "'",
             "a": "\a", "v": "\v", "e": "\x1b"}
@@ -99,7 +99,7 @@ class Build(Transformer[Token, Any]):
 
     tightness: ClassVar[dict[str, float]] = {sign: level for sign, (level, _) in BINARY.items()}
 
-    def start(self, *operands: Operand | None) -> tuple[Operand, ...]:
+    def start(self, *operands: ParsedOperand | None) -> tuple[ParsedOperand, ...]:
         return tuple(operand for operand in operands if operand is not None)
 
     def name(self, token: Token) -> Node:
@@ -188,11 +188,11 @@ def _parser() -> Lark:
     return build_parser(Build())
 
 
-_cache: dict[str, tuple[Operand, ...]] = {}
+_cache: dict[str, tuple[ParsedOperand, ...]] = {}
 _CACHE_SIZE = 1 << 17
 
 
-def parse_operands(text: str) -> tuple[Operand, ...]:
+def parse_operands(text: str) -> tuple[ParsedOperand, ...]:
     """The operands written in `text`. Raises SourceError with columns that count from the start of `text`."""
     found = _cache.get(text)
     if found is None:
@@ -202,11 +202,11 @@ def parse_operands(text: str) -> tuple[Operand, ...]:
     return found
 
 
-def _parse(text: str) -> tuple[Operand, ...]:
+def _parse(text: str) -> tuple[ParsedOperand, ...]:
     if not text:
         return ()
     try:
-        operands: tuple[Operand, ...] = _parser().parse(text)  # type: ignore[assignment]
+        operands: tuple[ParsedOperand, ...] = _parser().parse(text)  # type: ignore[assignment]
         return operands
     except UnexpectedInput as error:
         raise _explain(text, error) from None

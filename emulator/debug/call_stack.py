@@ -29,7 +29,7 @@ Words = npt.NDArray[np.uint32]
 
 
 @dataclass(frozen=True)
-class Frame:
+class Call:
     """A function that has not returned yet. `pc` is where it is, or where it goes on when its call returns."""
 
     pc: int
@@ -53,39 +53,39 @@ def is_call(word: int) -> bool:
     return row is not None and row.mnemonic in ("jal", "jalr") and row.decode(word)["rd"] in (RA, T0)
 
 
-def backtrace(machine: ReferenceMachine) -> tuple[list[Frame], str]:
+def backtrace(machine: ReferenceMachine) -> tuple[list[Call], str]:
     """The calls, the innermost first; and why the trace ends, "" if the last one is the start of the program."""
     code = code_words(machine)
     starts = _function_starts(machine, code)
-    frames: list[Frame] = []
+    calls: list[Call] = []
     pc, registers = machine.pc, {RA: machine.x[RA], SP: machine.x[SP], FP: machine.x[FP]}
-    while len(frames) < _MOST:
+    while len(calls) < _MOST:
         # A call, or the instruction that ends the program, may be the last one of its function.
-        inside = pc - 4 if frames or machine.exit_code is not None else pc
+        inside = pc - 4 if calls or machine.exit_code is not None else pc
         words, base = _around(code, inside)
         place = bisect_right(starts, inside) - 1
         if words is None or place < 0 or starts[place] < base:
-            return [*frames, Frame(pc, registers[SP], pc)], f"{pc:#x} lies in no known function"
+            return [*calls, Call(pc, registers[SP], pc)], f"{pc:#x} lies in no known function"
         start = starts[place]
-        frames.append(Frame(pc, registers[SP], start))
+        calls.append(Call(pc, registers[SP], start))
         if machine.program is not None and start == machine.program.entry:
-            return frames, ""
+            return calls, ""
         state = _scan(words[(start - base) // 4:(pc - base) // 4])
         top = (registers[SP] + state.depth if state.frame is None or FP not in registers else registers[FP] - state.frame) & WORD
         if top < registers[SP]:
-            return frames, f"the frame at {start:#x} ends below sp"
+            return calls, f"the frame at {start:#x} ends below sp"
         if RA not in state.saved and (state.lost or RA not in registers):
-            return frames, f"the function at {start:#x} has not kept its return address"
+            return calls, f"the function at {start:#x} has not kept its return address"
         try:
             kept = {register: read_number(machine, top + offset, 8) for register, offset in state.saved.items()}
         except DebugError as error:
-            return frames, f"the frame at {start:#x} is not there: {error}"
+            return calls, f"the frame at {start:#x} is not there: {error}"
         target = kept.get(RA, registers.get(RA, 0))
         words, base = _around(code, target - 4)
         if words is None or target % 4 or not is_call(int(words[(target - 4 - base) // 4])):
-            return frames, f"the return address {target:#x} lies behind no call"
+            return calls, f"the return address {target:#x} lies behind no call"
         pc, registers = target, {SP: top} | ({FP: kept.get(FP, registers[FP])} if FP in registers else {})
-    return frames, f"more than {_MOST} frames"
+    return calls, f"more than {_MOST} frames"
 
 
 def _around(code: list[tuple[int, Words]], address: int) -> tuple[Words | None, int]:

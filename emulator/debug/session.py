@@ -214,10 +214,10 @@ class Session:
 
     def finish(self) -> Stop:
         """Go on until the function has returned. Raises DebugError when the caller is not known."""
-        frames, why = backtrace(self.machine)
-        if len(frames) < 2:
+        calls, why = backtrace(self.machine)
+        if len(calls) < 2:
             raise DebugError("this function's caller is not known: " + (why or "the program starts here"))
-        caller = frames[1]
+        caller = calls[1]
         return self._return_to(caller.pc, caller.sp)
 
     def _return_to(self, address: int, level: int) -> Stop:

@@ -97,12 +97,12 @@ class Viewer(CommandReader):
         Show the calls that have not returned, as far as ra, sp and the code tell."""
         self.no_operand(text)
         places = self.session.places
-        frames, why = backtrace(self.session.machine)
-        for number, frame in enumerate(frames):
-            name = places.symbols.name(frame.function)
+        calls, why = backtrace(self.session.machine)
+        for number, call in enumerate(calls):
+            name = places.symbols.name(call.function)
             arrived = number > 0 or self.session.machine.exit_code is not None
-            within = places.program.before(frame.pc) if arrived else frame.pc
-            self.say(f"#{number:<3} {places.name(frame.pc, within)}" + (f" in {name}" if name else ""))
+            within = places.program.before(call.pc) if arrived else call.pc
+            self.say(f"#{number:<3} {places.name(call.pc, within)}" + (f" in {name}" if name else ""))
         if why:
             self.say(f"no further: {why}")
 
