@@ -1,4 +1,4 @@
-"""What an assembler run leaves behind: the program if there is one, the diagnostics, and what a listing shows."""
+"""The result of an assembler run: the program if there is one, the diagnostics, and the lines of a listing."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class ListingLine:
 class Assembly:
     """The result of an assembler run. `program` is None exactly when a diagnostic is an error.
 
-    `symbols` and `listing` are there in any case; after errors they show what the assembler made of the rest.
+    `symbols` and `listing` are there in any case; after errors they show what was assembled without the wrong statements.
     """
 
     program: Program | None

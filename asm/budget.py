@@ -1,8 +1,8 @@
-"""What a source may grow to: one budget for everything that macros, repetitions, includes and fills make of it.
+"""The limit on what a source may grow to: one budget for all that macros, repetitions, includes and fills make of it.
 
-A few lines can ask for more than any machine holds: a macro that calls itself twice, repetitions inside one another, a file
-included again and again, strings that double. What is written out in a file costs nothing here; what is made from it costs units,
-about as many as it takes memory and time. So a source of any size is assembled, and one that would never end stops within seconds.
+A few lines can ask for more than any machine holds: a macro that calls itself twice, repetitions inside repetitions, a file that is
+included again and again, strings that double. Lines in a file cost nothing here. What is made from them costs units, in proportion
+to memory and time. So a source of any size is assembled, and one that would never end stops within seconds.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import re
 
 from asm.diagnostics import SourceError
 
-UNITS = 10_000_000          # a line that is repeated as it stands costs one, one with an expression in it about ten
+UNITS = 10_000_000          # a repeated line costs one, a repeated line with an expression about ten
 MOST_BYTES = 1 << 40        # of all sections together; more fits no memory
 MOST_WRITTEN = 1 << 31      # bytes in the program file that are copies: of a pattern, of a file's contents that are there already
 # Definitions that are worked out again because a name in them got another value: altogether, and more for each name there is.
 MOST_WALKS, WALKS_OF_A_NAME = 1_000_000, 16
-# Units of a statement with an expression, what has a size that the layout finds, a line that is filled in, an expansion,
-# a file that is opened, a machine that is read.
+# Units of a statement with an expression, a fragment whose size the layout finds, a line with parameters, an expansion,
+# a file that is opened, a machine preset that is read.
 STATEMENT, FRAGMENT, LINE, CALL, FILE, PRESET = 8, 40, 30, 24, 500, 20_000
 BYTE = 5                    # bytes of text or data that cost a unit, as a power of two
 
@@ -26,7 +26,7 @@ _PARTED = re.compile(r"[-+*/%&|^<>=!~(,]")      # between terms and operands: a 
 
 
 class Exhausted(SourceError):
-    """The budget is spent. The run ends here, with this message at the place that spent the last of it."""
+    """The budget is spent. The run ends with this message, at the place that spent the last units."""
 
 
 class Budget:
@@ -44,5 +44,5 @@ class Budget:
                                  "arguments; large data belongs into a file (.incbin)")
 
     def statement(self, operands: str) -> None:
-        """Pay for a statement that is more than known bytes. Raises Exhausted."""
+        """Pay for a statement that has to be worked out. Raises Exhausted."""
         self.spend(STATEMENT + len(operands) + 6 * len(_PARTED.findall(operands)))

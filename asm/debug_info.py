@@ -1,7 +1,7 @@
-"""What a compiler writes for debuggers: `.file`, `.loc`, numbers in LEB128.
+"""The directives that a compiler writes for debuggers: `.file`, `.loc`, and numbers in LEB128.
 
-The lines that .loc names become the program's source lines. The sections .debug_* are read, checked as far as their statements
-go, and left out: nothing reads types and variables here.
+The lines that .loc names become the program's source lines. The statements of sections .debug_* are checked, but the sections are
+not part of the program: no tool here reads types and variables.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _STRING = re.compile(r'"([^"\\]*+(?:\\.[^"\\]*+)*+)(?:"|$)')
 
 @directive(".file", raw=True)
 def _file(state: AssemblyState, site: Site, operands: Operands) -> None:
-    """.file "NAME", .file NUMBER "NAME", .file NUMBER "FOLDER" "NAME" and what may follow: only numbers are used, by .loc."""
+    """.file "NAME", .file NUMBER "NAME", .file NUMBER "FOLDER" "NAME" and more: .loc uses the files with a number."""
     number, _, rest = site.statement.operands.strip().partition(" ")
     if not number.isdecimal():
         return

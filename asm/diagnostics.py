@@ -1,4 +1,4 @@
-"""What went wrong, where, and what would have been right: the diagnostics of the assembler and how they are printed.
+"""The diagnostics of the assembler: what is wrong, where, what is expected; and how they are printed.
 
     sum.s:4:14: error: 5000 is out of range for the immediate of addi: -2048..2047
         addi a0, a0, 5000
@@ -6,7 +6,7 @@
     hint: ...
     lib.s:3: note: in macro `twice`, called here
 
-Everything in them may come from outside: as text, they hold no control character (isa/text.py) and no endless line.
+Any part of them may come from outside: the printed text has no control characters (isa/text.py) and no endless lines.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from isa import hints
 from isa.text import printable, shortened
 
 SHOWN = 120     # characters of a source line that a diagnostic shows
-WORD, MESSAGE = 200, 1000       # characters of a word in a message, and of a message; what a source makes longer loses its middle
+WORD, MESSAGE = 200, 1000       # characters of a word in a message, and of a message; a longer one loses its middle
 _LONG = re.compile(rf"\S{{{WORD + 1},}}")
 
 
@@ -54,7 +54,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Note:
-    """A second place that matters: the first definition, the macro call, the include."""
+    """A second place of a diagnostic: the first definition, the macro call, the include."""
 
     message: str
     span: Span
@@ -80,7 +80,7 @@ class Diagnostic:
 
 
 def shown(message: str) -> str:
-    """A message or hint as it is printed; one of several lines stays so."""
+    """A message or hint as it is printed. It may have several lines."""
     if len(message) > WORD:
         message = shortened(_LONG.sub(lambda word: shortened(word[0], WORD), message), MESSAGE)
     return printable(message, keep="\n")
@@ -98,7 +98,7 @@ class SourceError(Exception):
     """Raised while one statement is worked on; the assembler adds the place and goes on with the next statement.
 
     `start` and `end` are columns in the statement's line, counted from 0; without them the whole statement is meant. A hint that
-    takes time to find is a function, which is called for messages that are told.
+    takes time to find is a function; it is called only for messages that are printed.
     """
 
     def __init__(self, message: str, start: int | None = None, end: int | None = None, *, hint: str | Callable[[], str] = "",
@@ -112,9 +112,9 @@ class SourceError(Exception):
 
 
 class UnknownName(SourceError):
-    """A symbol without a definition, or an operation that is none: maybe because of an error that is reported already.
+    """A symbol without a definition, or an unknown operation. The cause may be an error that is reported already.
 
-    `symbol`: which it is. `follows`: certainly because of one.
+    `symbol`: the symbol. `follows`: such an error is certainly the cause.
     """
 
     symbol = ""

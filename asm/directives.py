@@ -27,7 +27,7 @@ from isa.program import FileSlice
 Operands = Sequence[ParsedOperand]
 Directive = Callable[[AssemblyState, Site, Operands], None]
 DIRECTIVES: dict[str, Directive] = {}
-DATA: set[str] = set()          # directives that make bytes of their operands, the same everywhere if there is no name in them
+DATA: set[str] = set()          # directives that make bytes from their operands; without names in them, the same bytes everywhere
 RAW: set[str] = set()           # directives whose operands are not parsed: they read site.statement.operands
 MOST_ALIGNMENT = 1 << 30
 
@@ -186,7 +186,7 @@ def _file(state: AssemblyState, site: Site, operand: ParsedOperand, name: str) -
 
 
 def _given(state: AssemblyState, operand: ParsedOperand) -> FileSlice | bytes | None:
-    """What the caller of `assemble` has given for the file that an operand names."""
+    """The contents that the caller of `assemble` gave for the file that an operand names."""
     return state.files.given.get(operand.path()) if isinstance(operand, String) else None
 
 
@@ -277,7 +277,7 @@ def _org(state: AssemblyState, site: Site, operands: Operands) -> None:
 
 _SECTION = re.compile(r'\s*+(?:"(?P<quoted>[^"]++)"|(?P<name>[^\s,"]++))\s*+(?:,\s*+"(?P<flags>[^"]*+)"\s*+'
                       r'(?:,\s*+[@%](?P<type>\w++)\s*+(?:,[^,]++)*+)?+)?+$')
-_FLAGS = "awxMSGTo?R"           # what GNU as knows; merging, groups and the like make no difference here
+_FLAGS = "awxMSGTo?R"           # the flags of GNU as; merging, groups and the like have no effect here
 
 
 @directive(".section", ".pushsection", raw=True)
@@ -287,12 +287,12 @@ def _section(state: AssemblyState, site: Site, operands: Operands) -> None:
     try:
         state.enter_section(*_section_operands(site), site=site)
     except SourceError:
-        state.enter_nowhere(site)           # what follows is no further mistake
+        state.enter_nowhere(site)           # the statements that follow are not reported
         raise
 
 
 def _section_operands(site: Site) -> tuple[str, str | None, bool | None]:
-    """Name, flags and whether it holds only zeros, as far as they are given."""
+    """Name, flags, and whether the section holds only zeros, as far as they are given."""
     parts = _SECTION.match(site.statement.operands)
     if parts is None:
         raise SourceError(f"{site.statement.operation} cannot be read", hint='written as `.section name, "awx", @progbits`')
@@ -468,7 +468,7 @@ def _columns(operand: ParsedOperand) -> tuple[int | None, int | None]:
 
 @directive(".option", raw=True)
 def _option(state: AssemblyState, site: Site, operands: Operands) -> None:
-    """Accepted: what is so anyway. Refused: what would need compressed instructions."""
+    """Options that say what holds here in any case are accepted; those that need compressed instructions are refused."""
     word = site.statement.operands.strip()
     accepted = ("norelax", "norvc", "nopic", "push", "pop", "relax", "no-csr-check", "csr-check")
     if word not in accepted and not word.startswith("arch"):
@@ -499,5 +499,5 @@ IGNORED = """.ident .attribute .addrsig .addrsig_sym .title .sbttl .list .nolist
 
 @directive(*IGNORED.split(), raw=True)
 def _nothing(state: AssemblyState, site: Site, operands: Operands) -> None:
-    """Compiler output has these; nothing here depends on them."""
+    """Directives in the output of compilers that have no effect here."""
 

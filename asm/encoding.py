@@ -1,4 +1,4 @@
-"""Instruction words that depend on values: immediates with their modifiers, `li`, long branches, and what is patched late."""
+"""Instruction words that depend on values: immediates with their modifiers, `li`, long branches, and relocations."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ ADDI, ADDIW, SLLI, LUI, JAL = (TABLE[name].match for name in ("addi", "addiw", "
 
 @dataclass(eq=False, slots=True)
 class Reloc:
-    """Something in a Data fragment that is filled in after layout: `size` bytes of data, or an operand of an instruction.
+    """A place in a Data fragment that is filled in after layout: `size` bytes of data, or an operand of an instruction.
 
-    `node` is the expression with "." and known names replaced, `written` as it stands in the source, for diagnostics.
+    `node` is the expression with "." and known names replaced, `written` the one in the source, for diagnostics.
     """
 
     offset: int

@@ -1,9 +1,9 @@
-"""Expressions: what may stand for a number, and its value.
+"""Expressions, and their values.
 
-A node is an int or float for a constant, or one of the classes below; columns are kept for diagnostics. Values are unbounded
-integers while they are computed, so nothing wraps before the place that uses a value has checked its range. Operators and
-their precedence are C's. A label has the value `Location`, which can be moved by a constant, and subtracted from a place at a
-known distance. What else is asked of it raises Unresolved until sections are laid out; then a place is its address.
+A node is an int for a computed number, or one of the classes below; columns are kept for diagnostics. Values are integers of any
+size while they are computed: nothing wraps before its range is checked. Operators and their precedence are C's. The value of a
+label is a `Location`. A constant can be added to it, and a location at a known distance subtracted from it. Other operations raise
+Unresolved until the sections are laid out; then a location is its address.
 """
 
 from __future__ import annotations
@@ -96,8 +96,8 @@ class Constant:
 
 @dataclass(eq=False, slots=True)
 class Clock:
-    """Counts the eras in which an expression keeps its value: up to where a name in it means something else, and each pass of
-    the layout. `walks`: expressions that were worked out in all of them."""
+    """Counts the eras in which expressions keep their values. An era ends where a name gets another meaning, and with each pass
+    of the layout. `walks` counts the expressions that were worked out in all eras."""
 
     era: int = 0
     walks: int = 0
@@ -105,15 +105,15 @@ class Clock:
 
 @dataclass(eq=False, slots=True)
 class Shared:
-    """The expression that symbol `name` was given: one node in all expressions with that symbol, and worked out once an era."""
+    """The expression that was assigned to symbol `name`: one node in all expressions with that symbol, worked out once an era."""
 
     name: str
     operand: Node
     clock: Clock
-    era: int = -1                       # of what follows
+    era: int = -1                       # of the fields below
     value: Value | None = None
     failed: Exception | None = None     # why it has no value
-    waits: Name | None = None           # what comes first: this name needs a definition
+    waits: Name | None = None           # this name needs a definition first
 
 
 Node = Constant | Name | Unary | Binary | Group | Function | Shared | Location | int
@@ -152,12 +152,12 @@ BINARY: dict[str, tuple[int, Callable[[int, int], int]]] = {
 UNARY: dict[str, Callable[[int], int]] = {
     "-": lambda a: -a, "+": lambda a: a, "~": lambda a: ~a, "!": lambda a: int(not a)}
 
-MOST_BITS = 1024        # of a number; more is a mistake, and would only fill memory
+MOST_BITS = 1024        # of a number; more is a mistake
 
 
 @dataclass(eq=False, slots=True)
 class _Then:
-    """What is left to do when the operands of `node` have been worked out."""
+    """A step of `evaluate`: the operands of `node` have been worked out."""
 
     node: Unary | Binary | Shared
 
@@ -165,18 +165,18 @@ class _Then:
 def evaluate(node: Node, lookup: Lookup) -> Value:
     """The value of an expression, with `lookup` for the names in it.
 
-    Without recursion, and each Shared once an era, whether it has a value or an error: long sums and long chains of definitions
-    take no more than their length, however often they are used.
+    There is no recursion, and each Shared is worked out once an era, to a value or an error. So long sums and long chains of
+    definitions take time in proportion to their length, however often they are used.
     Raises Unresolved when it depends on the layout, SourceError when it has no integer value.
     """
-    if isinstance(node, Name):                              # by far the most are a label
+    if isinstance(node, Name):                              # most expressions are a label
         node = lookup(node)
     if isinstance(node, int | Location):
         return node
     todo: list[Node | _Then] = [node]
     values: list[Value] = []
     opened: dict[int, Shared] = {}                          # being worked out, outermost first
-    asked: Name | None = None                               # whose definition was looked for when something went wrong
+    asked: Name | None = None                               # the name whose definition is looked for
     try:
         while todo:
             item = todo.pop()
@@ -214,7 +214,7 @@ def evaluate(node: Node, lookup: Lookup) -> Value:
                         values.append(item.value)
                     else:
                         assert item.failed is not None
-                        raise copy(item.failed)             # whoever tells it changes its columns
+                        raise copy(item.failed)             # its columns are changed when it is reported
                     asked = None
                 case _Then(node=Unary() as unary):
                     values.append(UNARY[unary.operator](number(values.pop())))
@@ -265,7 +265,7 @@ def number(value: Value) -> int:
 
 
 def bind(node: Node, lookup: Callable[[Name], Node]) -> Node:
-    """The expression with every name replaced by what it means here and now; names that mean nothing yet remain."""
+    """The expression with every name replaced by its meaning at this line; names without a meaning remain."""
     if isinstance(node, Name):
         return lookup(node)
     todo: list[Node | tuple[Unary | Binary | Function]] = [node]

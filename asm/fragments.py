@@ -17,8 +17,8 @@ from asm.source import Site
 from isa.instruction import Row
 from isa.program import Chunk, FileSlice
 
-BLOCK = 1 << 20         # bytes of a large fill that are really in memory: the block is listed many times
-SMALL = 4096            # a fill up to this size simply becomes data
+BLOCK = 1 << 20         # bytes of a large fill that are held in memory: one block, used many times
+SMALL = 4096            # bytes; a smaller fill is written into the data
 NOP = (0x0000_0013).to_bytes(4, "little")
 
 
@@ -34,9 +34,9 @@ class AssemblySection:
     fixed_address: Node | None = None           # .address
     address: int = 0
     laid_out: bool = False                      # there are addresses, which may still change
-    reached: int = 0                            # number of the fragment that a pass of the layout is at,
-    stretch: int = 0                            # how much further it will move those that it has not reached,
-    backwards: bool = False                     # and whether these are the ones before it
+    reached: int = 0                            # index of the fragment that a pass of the layout is at
+    stretch: int = 0                            # how far this pass will move the fragments that it has not reached
+    backwards: bool = False                     # the pass goes backwards: those before `reached` are not reached
     has_contents: bool = False                  # something else than zeros from .zero and the like
     left_out: bool = False                      # read, but no part of the program: debugging information
     fragments: list[Fragment] = field(default_factory=list)
@@ -47,7 +47,7 @@ class AssemblySection:
         self.fragments.append(self.tail)
 
     def append(self, fragment: Fragment) -> None:
-        """Put a fragment after what is there, and an empty Data after it."""
+        """Add a fragment at the end, and an empty Data after it."""
         previous = self.fragments[-1]
         fragment.index = len(self.fragments)
         if previous.fixed:
@@ -75,10 +75,10 @@ def _no_lookup(name: Name) -> Value:
 
 @dataclass(eq=False)
 class Fragment:
-    """Base of all fragments. `island` numbers runs of fixed-size fragments, within which distances are known early."""
+    """The base of all fragments. Neighbours of fixed size have the same `island`: distances within it are known early."""
 
     fixed: ClassVar[bool] = True
-    padded: ClassVar[bool] = False                      # may be larger than it has to be
+    padded: ClassVar[bool] = False                      # may be larger than it needs to be
     section: AssemblySection
     index: int = field(default=0, init=False)
     offset: int = field(default=0, init=False)          # from the start of the section
@@ -93,7 +93,7 @@ class Fragment:
 
     @property
     def place(self) -> int:
-        """Offset in the section as far as is known: what a pass has not reached will have moved as far as where it is."""
+        """The offset in the section, as far as it is known. A fragment that the pass has not reached is moved by `stretch`."""
         section = self.section
         return self.offset + section.stretch if (self.index > section.reached) is not section.backwards else self.offset
 
@@ -105,7 +105,7 @@ class Fragment:
         raise Unresolved
 
     def distance_from(self, other: Fragment) -> int | None:
-        """Bytes from the start of `other` to the start of this one, None when that is not known yet."""
+        """Bytes from the start of `other` to the start of this fragment, None while that is not known."""
         if self.section is other.section and self.island == other.island:
             return self.island_offset - other.island_offset
         if self.section.laid_out and other.section.laid_out:
@@ -202,7 +202,7 @@ class Align(Fragment):
 
 @dataclass(eq=False)
 class Gap(Fragment):
-    """Filled space: `node` gives its size, or for .org the place where it ends, as an offset in the section or a label."""
+    """Filled space. `node` is its size; for .org it is where the space ends: an offset in the section, or a label."""
 
     fixed: ClassVar[bool] = False
     node: Node
@@ -249,7 +249,7 @@ def leb128(value: int, signed: bool, least: int = 1) -> bytes:
 
 @dataclass(eq=False)
 class Leb128(Fragment):
-    """`.uleb128` and `.sleb128` of what is not known yet, such as the distance between two labels."""
+    """`.uleb128` and `.sleb128` of a value that is not known yet, such as the distance between two labels."""
 
     fixed: ClassVar[bool] = False
     padded: ClassVar[bool] = True

@@ -1,7 +1,7 @@
 """From a statement to instruction words: choose the form that the operands fit, and plan what to emit.
 
-A plan is made once per distinct statement. One without symbols is its bytes; another is a list of emitters, which work out
-their expression at each line: now if it can be known, after layout otherwise.
+A plan is made once for equal statements. Without symbols it is the bytes. Otherwise it is a list of bytes and emitters. An emitter
+works out its expression at each line: at once if the value is known, after layout if it is not.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def _source(word: str, operand: Operand, known: set[str]) -> int | str:
 
 @dataclass(eq=False, slots=True)
 class PendingWord:
-    """An instruction some of whose operands are expressions."""
+    """An instruction with operands that are expressions."""
 
     mnemonic: str
     word: int
@@ -161,7 +161,7 @@ class LoadConstant:
 
 @dataclass(eq=False, slots=True)
 class ReachAddress:
-    """An address in a register, and what uses it."""
+    """An address in a register, and the instruction that uses it."""
 
     register: int
     word: int

@@ -18,9 +18,9 @@ from isa.regions import DRAM, FLASH, HBM, SRAM, Region
 
 PAGE = 4096                 # program segments are mapped in units of this
 MAPPED = 1 << 16            # a section of this size or more begins on a page, so that it can be mapped by itself
-IN_ORDER = 12               # passes in the order of GNU as alone, before there is one backwards before each
-SETTLE = 24                 # passes after which what can be padded may only grow, so that the layout comes to an end
-PASSES, PASSES_LEAST, VISITS = 1000, 32, 5_000_000      # the most passes; fewer, down to the least, for more visits of fragments
+IN_ORDER = 12               # the first passes are like those of GNU as alone; after them, each has a pass backwards before it
+SETTLE = 24                 # passes after which a fragment that can be padded may only grow, so that the layout ends
+PASSES, PASSES_LEAST, VISITS = 1000, 32, 5_000_000      # most passes; for large sources fewer, for VISITS visits of fragments
 
 # (prefix, region, flags, nobits): what a section is by its name. The first that fits counts; others are data in DRAM.
 KINDS: tuple[tuple[str, str, str, bool], ...] = (
@@ -55,16 +55,15 @@ def lay_out(sections: Iterable[AssemblySection], machine: Preset, symbols: Symbo
             report: Callable[[Site | None, SourceError], None]) -> bool:
     """Give every section its address and every fragment its offset and size. False when they are too large to go on with.
 
-    Starts with every variable fragment at the size that the labels behind it suggest, and goes on until a pass changes
-    nothing. Problems of placement go to `report`.
+    There are passes over all fragments until a pass changes nothing. Problems of placement go to `report`.
 
-    GNU as walks forwards only, as often as it takes. For a chain of branches, each in reach when the next one is short, that is
-    one pass a link. A pass backwards takes such a chain at once, to the same layout. So there are IN_ORDER passes like those of
-    GNU as, then passes in both directions. Where sizes only shrink, or only grow, the order of passes makes no difference to
-    where they end, and the layout is that of GNU as. Where they do both for more than IN_ORDER passes, it may be another one.
+    GNU as makes passes forwards only, as many as it needs. A chain of branches, each in reach when the next one is short, needs
+    one pass for each link. A pass backwards handles such a chain at once, with the same result. So the first IN_ORDER passes are
+    like those of GNU as, and then there are passes in both directions. Where sizes only shrink, or only grow, the order of the
+    passes does not change the result: it is that of GNU as. Where sizes still do both after IN_ORDER passes, it may differ.
 
-    A pass visits each fragment once, and the number of passes has a limit for sources of any size: time is in proportion to the
-    source. What has no end is an error, and so is a chain of sizes that changes its direction more often than there are passes.
+    A pass visits each fragment once, and the number of passes has a limit for sources of any size, so time is in proportion to
+    the source. A layout that does not end is an error, and so is one that needs more passes than the limit.
     """
     sections, lookup = list(sections), symbols.value
     for section in sections:
@@ -94,9 +93,9 @@ def lay_out(sections: Iterable[AssemblySection], machine: Preset, symbols: Symbo
 
 
 def _is_bounded(sections: list[AssemblySection], report: Callable[[Site | None, SourceError], None]) -> bool:
-    """Report where fills, alignments and files go beyond what a program may have altogether."""
+    """Report the place where fills, alignments and files become more than a program may have."""
     size = copied = 0
-    files: dict[str, tuple[int, int]] = {}          # path: (bytes taken, end of what is taken): the rest are copies
+    files: dict[str, tuple[int, int]] = {}          # path: (bytes used, end of the used part); more bytes than that are copies
     for section in sections:
         for fragment in section.fragments:
             size += fragment.size
@@ -116,7 +115,7 @@ def _is_bounded(sections: list[AssemblySection], report: Callable[[Site | None, 
 
 
 def _pass(section: AssemblySection, lookup: Lookup, first: bool, grow: bool) -> bool:
-    """Walk over a section once: offsets up to here are new, those behind still old. True when a size changed."""
+    """Go over a section once. Offsets before the current fragment are new, those after it still old. True when a size changed."""
     changed, offset = first, 0
     for fragment in section.fragments:
         section.reached, section.stretch = fragment.index, 0 if first else offset - fragment.offset
@@ -131,11 +130,11 @@ def _pass(section: AssemblySection, lookup: Lookup, first: bool, grow: bool) -> 
 
 
 def _pass_back(section: AssemblySection, lookup: Lookup, grow: bool) -> None:
-    """Walk from the end of a section to its start, offsets counted from the end: each size is known to what stands before it."""
+    """Go over a section from its end to its start. Each fragment sees the new sizes of those after it."""
     section.backwards = True
     for fragment in reversed(section.fragments):
         section.reached = fragment.index
-        if not isinstance(fragment, Data | Align):      # how far an alignment is from the start, the next pass knows
+        if not isinstance(fragment, Data | Align):      # the next pass forwards knows the offset of an alignment
             size = _size(fragment, lookup, grow)
             section.stretch -= size - fragment.size
             fragment.size = size
@@ -146,11 +145,11 @@ def _pass_back(section: AssemblySection, lookup: Lookup, grow: bool) -> None:
 
 
 def _size(fragment: Fragment, lookup: Lookup, grow: bool) -> int:
-    """The size at the present layout. grow: what may be larger than it has to be becomes no smaller."""
+    """The size at the present layout. `grow`: a fragment that can be padded becomes no smaller."""
     try:
         size = fragment.resize(lookup)
     except (SourceError, Unresolved):
-        return fragment.size                    # reported when its contents are made
+        return fragment.size                    # the error is reported when the contents are made
     return max(size, fragment.size) if grow and fragment.padded else size
 
 
@@ -159,11 +158,11 @@ def _place(sections: list[AssemblySection], machine: Preset, lookup: Lookup) -> 
     loaded = [section for section in sections if "a" in section.flags]
     before = [section.address for section in loaded]
     fixed = [section for section in loaded if section.fixed_address is not None]
-    for section in (*fixed, *reversed(fixed)):      # each may need the one before or behind it
+    for section in (*fixed, *reversed(fixed)):      # each may depend on the one before or after it
         with suppress(SourceError, Unresolved):     # reported by _check
             section.address = number(evaluate(section.fixed_address or 0, lookup))
     free = {region.name: region.base for region in machine.regions}         # next free address
-    flags: dict[str, tuple[str, bool]] = {}                                 # what the section before it may do
+    flags: dict[str, tuple[str, bool]] = {}                                 # region -> permissions of the last section in it
     taken = sorted((section.address, section.address + section.size) for section in fixed if section.size)
     for section in sorted(loaded, key=_rank):
         if section.fixed_address is not None:
@@ -178,7 +177,7 @@ def _place(sections: list[AssemblySection], machine: Preset, lookup: Lookup) -> 
 
 
 def _clear_of(taken: list[tuple[int, int]], start: int, size: int, align: int) -> int:
-    """The first aligned address from `start` at which `size` bytes overlap nothing of what is taken, by rising address."""
+    """The first aligned address from `start` at which `size` bytes overlap none of the `taken` ranges, which are sorted."""
     address = -(-start // align) * align
     for index in range(max(0, bisect.bisect_right(taken, (address, 0)) - 1), len(taken)):
         first, end = taken[index]

@@ -1,4 +1,4 @@
-"""What an assembler run made, to be read: listing, symbol map, source-line map, and all three as JSON.
+"""The results of an assembler run as text: listing, symbol map, source-line map, and all three as JSON.
 
 Everything here works for failed runs as well; errors then stand beneath the lines that they are about.
 """

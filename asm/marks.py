@@ -1,7 +1,7 @@
-"""Marks: where each statement's bytes begin. After layout they give the source-line map and the listing.
+"""Marks: where each statement's bytes begin. After layout, the source-line map and the listing are made from them.
 
-A source of millions of lines has millions of them, so a mark is a reference and a number, not an object, and a repetition
-of plain instructions is a note that the marks before it come again.
+A source of millions of lines has millions of marks. So a mark is a reference and a number, not an object, and a repetition of
+plain instructions is one note: the marks before it come again.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Marks:
 
 @dataclass(eq=False)
 class LineMarks:
-    """What a compiler says of the lines that its output comes from: `.file NUMBER "NAME"` and `.loc NUMBER LINE`.
+    """The source lines that a compiler names in its output: `.file NUMBER "NAME"` and `.loc NUMBER LINE`.
 
     `files` by source buffer and number; `said` has each .loc as (number of the next mark, buffer, file, line).
     """

@@ -21,7 +21,7 @@ from isa.registers import ABI_NAMES, NUMBER
 
 Values = dict[str, int | Node]
 
-# Words in the syntax of pseudo-instructions that are not fields: word -> how messages call it.
+# Words in the syntax of pseudo-instructions that are not fields: word -> its name in messages.
 SPECIAL = {"near": "label", "far": "label", "symbol": "symbol", "constant": "number"}
 _SPELLED = {"near": "label", "far": "label", "b_imm": "label", "j_imm": "label", "constant": "number", "shamt6": "shamt",
             "shamt5": "shamt", "i_imm": "imm", "s_imm": "imm", "u_imm": "imm", "zimm": "imm"}
@@ -31,7 +31,7 @@ FENCE_BITS = {"i": 8, "o": 4, "r": 2, "w": 1}
 
 
 class Mismatch(Exception):
-    """The statement's operand number `index` does not fit the form: `expected` what would, a pattern of `kind`."""
+    """The statement's operand number `index` does not fit the form: `expected` says what does, `kind` is that of the pattern."""
 
     def __init__(self, index: int, expected: str, kind: str = "") -> None:
         super().__init__(expected)
@@ -151,11 +151,11 @@ def fence_set(operand: ParsedOperand, index: int, pattern: OperandPattern) -> in
     return sum(FENCE_BITS[letter] for letter in text)
 
 
-# ------------------------------------------------------------------------------------------------ what to say
+# ------------------------------------------------------------------------------------------------ messages
 
 
 def describe(operand: ParsedOperand) -> str:
-    """What an operand is, in the user's words."""
+    """What an operand is, for messages."""
     match operand:
         case Memory(offset=offset):
             return "a memory operand" + (" whose offset starts with a register" if starts_with_register(offset) else "")
@@ -179,7 +179,7 @@ def describe(operand: ParsedOperand) -> str:
 
 def mismatch_error(mnemonic: str, syntaxes: Sequence[str], forms: Sequence[Sequence[OperandPattern]],
                    operands: Sequence[ParsedOperand]) -> SourceError:
-    """The error for operands that fit none of an instruction's forms, told by the form that comes nearest."""
+    """The error for operands that fit none of an instruction's forms. It compares them with the nearest form."""
     written = " or ".join(f"`{mnemonic} {syntax}`".replace(" `", "`") for syntax in dict.fromkeys(map(spelled, syntaxes)))
     counts = sorted({len(form) for form in forms})
     if len(operands) not in counts:

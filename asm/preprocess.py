@@ -1,8 +1,8 @@
-"""Preprocessing: which lines the assembler gets to see, in which order.
+"""Preprocessing: which lines the assembler gets, in which order.
 
-.include, .macro, .rept, .irp, .irpc and the conditionals work on lines of text before their operands are parsed; everything
-else is handed on, one statement at a time. Conditions and counts may use symbols that are defined above, so this runs in step
-with the assembler, which asks for statements and answers what an expression is worth.
+.include, .macro, .rept, .irp, .irpc and the conditionals work on lines of text, before their operands are parsed. All other
+statements are handed on, one at a time. Conditions and counts may use symbols that are defined above, so preprocessing and assembly
+alternate: the assembler asks for the next statement, and the values of symbols are known up to that line.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Preprocessor:
             ".elseif": self._else, ".else": self._else, ".endif": self._endif}
 
     def sites(self) -> Iterator[Site | Again]:
-        """Every statement that is to be assembled, and the others for the listing (as empty statements)."""
+        """Every statement to assemble. The other lines come as empty statements, for the listing."""
         handlers, macros = self.directives, self.macros
         while self.stack and not self.state.messages.exhausted:
             reading = self.stack[-1]
@@ -87,7 +87,7 @@ class Preprocessor:
                 if operation in handlers or operation in macros:
                     reading.round = None
                     yield Site(buffer, index, Statement("", statement.column))
-                    reading.index, reading.position = index, position + 1      # where to go on; the handler may say otherwise
+                    reading.index, reading.position = index, position + 1      # where to go on; the handler may change it
                     try:
                         if buffer.grown:
                             self.state.budget.statement(statement.operands)

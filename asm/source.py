@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 from asm.assembly import Frame
 from asm.diagnostics import Note, SourceError, Span
 
-# Strings and character constants are matched only to be stepped over: a "#" in them starts no comment.
-# No expression here goes back on its steps (*+), nor keeps a note for each character of a long string.
+# Strings and character constants are matched so that a "#" in them starts no comment.
+# The expressions never go back (*+): a long string costs time in proportion to its length, and no memory.
 _STRING = r'"[^"\\\n]*+(?:\\[^\n][^"\\\n]*+)*+"?'
 _COMMENT = re.compile(rf"{_STRING}|'(?:\\[^\n]|[^\\\n])'?"
                       r"|(?P<block>/\*[^*]*+(?:\*(?!/)[^*]*+)*+(?:\*/)?)|(?P<line>(?:#|//)[^\n]*+)")
@@ -30,7 +30,7 @@ class Statement:
     """A label definition (`operation` LABEL) or an operation with its operands, at a column (from 0) of its line.
 
     Statements are shared by all lines that read the same; what the assembler works out about one is kept in `plan`: its bytes,
-    or what makes them.
+    or the emitters of its bytes.
     """
 
     operation: str
@@ -42,7 +42,7 @@ class Statement:
 
     @property
     def is_plain(self) -> bool:
-        """True when it is known to make the same bytes wherever it stands, or nothing."""
+        """True when it is known to make the same bytes at every place, or none."""
         return type(self.plan) is bytes or not self.operation
 
     @property
@@ -135,7 +135,7 @@ class Site:
         return Span(self.buffer.file, self.line, indent + start + 1, max(1, (end or start + 1) - start), self.text, indent)
 
     def notes(self) -> Iterator[Note]:
-        """How the assembler came here, innermost step first."""
+        """The includes, calls and repetitions that led here, innermost first."""
         buffer = self.buffer
         while buffer.parent is not None:
             message = {"include": "included from here", "macro": f"in the expansion of macro `{buffer.name}`, called here"}
@@ -148,7 +148,7 @@ class Site:
         return (self.line,) if buffer.parent is None else (*buffer.parent.path(), self.line)
 
     def callers(self) -> Site:
-        """The place in a file from which the macros and repetitions that led here were started; itself in a file."""
+        """The place in a file where the macros and repetitions that led here were started; in a file, the site itself."""
         site = self
         while site.buffer.kind not in ("file", "include") and site.buffer.parent is not None:
             site = site.buffer.parent
@@ -191,7 +191,7 @@ def file_buffer(name: str, text: str, kind: str = "file", parent: Site | None = 
     lines = text.split("\n")
     code = lines[:] if blanked is text else [ours if ours == line else line                 # equal lines are kept once
                                              for ours, line in zip(lines, blanked.split("\n"), strict=True)]
-    if lines[-1] == "":                                     # what follows the last line feed is no line
+    if lines[-1] == "":                                     # after the last line feed there is no line
         lines.pop()
         code.pop()
     buffer = Buffer(name, lines, code, kind=kind, name=name if parent else "", parent=parent, grown=again)

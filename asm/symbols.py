@@ -1,4 +1,4 @@
-"""The symbol table: labels, .set values, numeric local labels, and what a name means at a given moment."""
+"""The symbol table: labels, .set values, numeric local labels, and what a name means at a line."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MOST_COMPARED = 100_000 # names that are compared for hints in one run: about a 
 
 @dataclass(eq=False)
 class Entry:
-    """What is known of a symbol. `value` is None while it is only mentioned (.globl before the label)."""
+    """What is known about a symbol. `value` is None while there is no definition (.globl before the label)."""
 
     name: str
     value: Value | Shared | None = None
@@ -27,8 +27,8 @@ class Entry:
     variable: bool = False              # by .set, .equ or =: may be given another value
     kind: str = "notype"
     binding: str = ""                   # "", "global", "weak", "local"
-    size: tuple[Node, Site] | None = None       # and where it was said
-    spoilt: bool = field(default=False, init=False)         # its definition is an error that is reported already
+    size: tuple[Node, Site] | None = None       # and the place of .size
+    spoilt: bool = field(default=False, init=False)         # its definition is an error that has been reported
 
 
 class SymbolTable:
@@ -81,7 +81,7 @@ class SymbolTable:
     # ---------------------------------------------------------------------------------------- meaning
 
     def _internal(self, text: str) -> str:
-        """The name under which a symbol is filed: numeric local labels are counted."""
+        """The key of a symbol in the table: numeric local labels are counted."""
         if text[0].isdigit() and text[-1] in "bf":
             count = self._local.get(text[:-1], 0) + (text[-1] == "f")
             return f"{text[:-1]}{LOCAL_MARK}{count}"
@@ -131,7 +131,7 @@ class SymbolTable:
         return entry.value
 
     def spoil(self, name: str) -> None:
-        """The definition of a symbol is an error, which has been reported: uses of it are none."""
+        """The definition of a symbol is an error that has been reported: uses of the symbol are not reported."""
         entry = self.entry(name)
         entry.value, entry.spoilt = None, True
 
@@ -158,7 +158,7 @@ class SymbolTable:
         return UnknownName(f"undefined symbol `{text}`", name.start, name.end, hint=hint)
 
     def _nearest(self, text: str) -> str:
-        """A hint with the name that was probably meant. A large source with many undefined names soon gets no more hints."""
+        """A hint with the name that was probably meant. In a large source with many undefined names only the first get one."""
         if text not in self._hints:
             if (len(self._hints) + 1) * len(self.entries) > MOST_COMPARED:
                 return ""

@@ -64,7 +64,7 @@ _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "0": "\0", "\
             "a": "\a", "v": "\v", "e": "\x1b"}
 _ESCAPE = re.compile(r"\\(?:([0-7]{1,3})|x([0-9a-fA-F]+)|(.))", re.S)
 
-# How tokens are called in messages.
+# The names of tokens in messages.
 _TOKENS = {"NAME": "a name", "LOCAL_LABEL": "a label", "FLOAT": "a number", "NUMBER": "a number", "CHARACTER": "a character",
            "STRING": "a string", "TYPE": "a type", "FUNCTION": "%hi(...) or the like", "OPERATOR": "an operator",
            "SIGN": "a sign", "PREFIX": "~ or !", "LPAR": "(", "RPAR": ")", "COMMA": "a comma", "$END": "the end of the line"}
@@ -213,7 +213,7 @@ def _parse(text: str) -> tuple[ParsedOperand, ...]:
 
 
 def _explain(text: str, error: UnexpectedInput) -> SourceError:
-    """A syntax error in the user's words."""
+    """The message for a syntax error."""
     if isinstance(error, UnexpectedCharacters):
         at = error.pos_in_stream or 0
         if text[at] == '"':
