@@ -87,7 +87,6 @@ class Row:
     syntax: str                        # "dst, a, b, n" or "rd, i_imm(rs1)"
     text: str                          # pseudo-code, for the manual
     meaning: Meaning
-    counters: tuple[str, ...] = ()     # names of the counters it may touch, besides those every instruction touches
     example: str = ""                  # one or more lines of assembly, shown in the manual
     match: int = 0
     mask: int = 0
@@ -146,8 +145,8 @@ _FORGIVING: list[Row] = []                                         # rows that i
 _OPERAND = re.compile(r"(?P<result>=)?(?P<name>\w+)(?:(?P<access><>|<|>|:)(?P<shape>\S+))?$")
 
 
-def instruction(row: str, text: str, *, operands: str = "", syntax: str | None = None, counters: str = "",
-                example: str = "", ignores: str = "") -> Callable[[Meaning], Meaning]:
+def instruction(row: str, text: str, *, operands: str = "", syntax: str | None = None, example: str = "",
+                ignores: str = "") -> Callable[[Meaning], Meaning]:
     """Register a row and the function below it as its meaning.
 
     `row` is "mnemonic format field=value ...". `operands` describes an Xslim row: `=name` a result register,
@@ -182,7 +181,7 @@ def instruction(row: str, text: str, *, operands: str = "", syntax: str | None =
         if mnemonic in TABLE:
             raise ValueError(f"{mnemonic} is defined twice")
         unit = meaning.__module__.removeprefix("isa.units.").partition(".")[0]
-        entry = Row(mnemonic, unit, fmt, fixed, described, syntax, text, meaning, tuple(counters.split()), example,
+        entry = Row(mnemonic, unit, fmt, fixed, described, syntax, text, meaning, example,
                     match, mask, sum(FIELDS[name].mask for name in ignores.split()),
                     tuple((operand.name, operand.field) for operand in described))
         TABLE[mnemonic] = entry

@@ -13,6 +13,7 @@ import numpy as np
 
 from emulator.observe.intervals import LastTouch, Ranges, ranges
 from isa.disassembly import format_instruction
+from isa.effects import counters
 from isa.instruction import Row
 from isa.program import place_text
 from isa.queues import CORE, QUEUES, Order, Synchronisation, queue_of, synchronisation
@@ -182,4 +183,4 @@ class HazardCheck:
 
 def _matters(_pc: int, row: Row | None) -> bool:
     """True for what touches memory or makes somebody wait. The fast engine executes the rest at full speed."""
-    return row is not None and (row.is_xslim or not {"core.loads", "core.stores", "core.services"}.isdisjoint(row.counters))
+    return row is not None and (row.is_xslim or not {"core.loads", "core.stores", "core.services"}.isdisjoint(counters(row)))

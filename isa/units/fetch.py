@@ -101,7 +101,7 @@ def pages(addresses, row_bytes, page_bytes):
 
 
 @instruction("fetch.copy     R  opcode=0x5B funct3=3 funct7=0x00", "dst[i] = src[i]",
-             operands="dst>u8[bytes] src<u8[bytes] bytes", counters="fetch.rows fetch.bytes fetch.pages sync.signals",
+             operands="dst>u8[bytes] src<u8[bytes] bytes",
              example="csrwi fetch.tag, 1\nfetch.copy a0, a1, a2\nli t0, 1\n"
                      "sync.wait t0                   # a2 bytes are at a0")
 def fetch_copy(m, dst, src, bytes):
@@ -112,7 +112,6 @@ def fetch_copy(m, dst, src, bytes):
 @instruction("fetch.copy2d   R  opcode=0x5B funct3=3 funct7=0x01",
              "dst[i * dst_stride + j] = src[i * src_stride + j], i < rows, j < row_bytes",
              operands="dst>u8[rows,fetch.row_bytes] src<u8[rows,fetch.row_bytes] rows",
-             counters="fetch.rows fetch.bytes fetch.pages sync.signals",
              example="csrw fetch.row_bytes, t0\ncsrw fetch.src_stride, t1      # a tile out of a wider matrix\n"
                      "fetch.copy2d a0, a1, a2")
 def fetch_copy2d(m, dst, src, rows):
@@ -126,7 +125,6 @@ def fetch_copy2d(m, dst, src, rows):
 @instruction("fetch.rows     R4 opcode=0x5B funct3=4 funct2=0",
              "dst[i * dst_stride + j] = table[index[i] * src_stride + j], i < count, j < row_bytes",
              operands="dst>u8[count,fetch.row_bytes] table<u8[fetch.table_rows,fetch.row_bytes] index<u32[count] count",
-             counters="fetch.rows fetch.rows_left fetch.bytes fetch.bytes_left fetch.pages sync.signals",
              example="thr.index  t0, a0, a1, a2\nfetch.rows a3, a4, a1, t0     # only the rows of active neurons")
 def fetch_rows(m, dst, table, index, count):
     _check_settings(m, count)
@@ -142,7 +140,6 @@ def fetch_rows(m, dst, table, index, count):
 @instruction("fetch.scatter  R4 opcode=0x5B funct3=4 funct2=1",
              "table[index[i] * dst_stride + j] = src[i * src_stride + j], i rising: of equal indices the last one stays",
              operands="table>u8[fetch.table_rows,fetch.row_bytes] src<u8[count,fetch.row_bytes] index<u32[count] count",
-             counters="fetch.rows fetch.bytes fetch.pages sync.signals",
              example="fetch.scatter a0, a1, a2, a3")
 def fetch_scatter(m, table, src, index, count):
     _check_settings(m, count)

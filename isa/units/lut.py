@@ -103,7 +103,7 @@ def _check_capacity(m, n):
 
 @instruction("lut.build.i8     R4 opcode=0x2B funct3=4 funct2=0",
              "activations = x; their scales = scale, one per lut.scale_group elements; build tables of 4",
-             operands="x<i8[n] scale<f32[groups] n", counters="lut.tables_built",
+             operands="x<i8[n] scale<f32[groups] n",
              example="csrw lut.scale_group, zero   # one scale for the vector\nlut.build.i8 a0, a1, a2")
 def lut_build_i8(m, x, scale, n):
     _check_settings(m)
@@ -114,7 +114,7 @@ def lut_build_i8(m, x, scale, n):
 
 @instruction("lut.build.b1     R  opcode=0x2B funct3=0 funct7=0x20",
              "activations = x, each +1 or -1, with scale 1; build tables of 4",
-             operands="x<b1[n] n", counters="lut.tables_built", example="lut.build.b1 a0, a1")
+             operands="x<b1[n] n", example="lut.build.b1 a0, a1")
 def lut_build_b1(m, x, n):
     _check_settings(m)
     _check_capacity(m, n)
@@ -209,17 +209,30 @@ def bit_planes(fmt):
     raise ValueError(f"{fmt.name} is {fmt.kind.value}, which the LUT unit does not multiply")
 
 
-def _count(m, fmt, weights):
-    """Count the work of `weights` (outputs, activations)."""
+def _count_macs(m, weights):
     m.count("lut.macs", weights.size)
     m.count("lut.macs_skipped", weights.size - np.count_nonzero(weights))
+
+
+def _count_planes(m, fmt, weights):
+    """Count the work of `weights` (outputs, activations), plane by plane."""
+    _count_macs(m, weights)
     passes = bit_planes(fmt)
-    if passes == 0:
-        m.count("lut.lookups", weights.size)
-        m.count("lut.steps", weights.size)
-    for plane in [weights >> bit & 1 for bit in range(passes)] if passes > 1 else [weights] * passes:
+    for plane in [weights >> bit & 1 for bit in range(passes)] if passes > 1 else [weights]:
         for name, events in plane_events(plane != 0, m.csr("lut.mode")).items():
             m.count(name, events)
+
+
+def _count_codebook(m, fmt, weights):
+    """Count the work of `weights`, each of which looks its value up in the codebook."""
+    _count_macs(m, weights)
+    m.count("lut.lookups", weights.size)
+    m.count("lut.steps", weights.size)
+
+
+def _work_of(fmt):
+    """How the work of weights in a format is counted."""
+    return _count_planes if bit_planes(fmt) else _count_codebook
 
 
 def _check_settings(m):
@@ -247,9 +260,6 @@ def _scale_group(m):
 
 # ------------------------------------------------------------------------------------------------ multiply-accumulate
 
-_PLANES = "lut.lookups lut.buffer_reads lut.steps lut.macs lut.macs_skipped lut.groups_skipped lut.weight_bytes"
-_CODEBOOK = "lut.lookups lut.steps lut.macs lut.macs_skipped lut.weight_bytes"
-
 FORMAT_NUMBERS = {"b1": 0, "t2": 1, "t5": 2, "i2": 3, "i3": 4, "i4": 5, "i8": 6, "c2": 7, "c3": 8, "c4": 9}
 """The weight formats and their numbers. A number has four bits and is the same in all instructions; the next format gets 10.
 
@@ -260,16 +270,13 @@ FORMAT_NUMBERS = {"b1": 0, "t2": 1, "t5": 2, "i2": 3, "i3": 4, "i4": 5, "i8": 6,
 """
 
 
-def _counters(name):
-    return _PLANES if bit_planes(FORMATS[name]) else _CODEBOOK
-
-
 def _define_mac(number: int, name: str) -> None:
     fmt = FORMATS[name]
+    count_work = _work_of(fmt)
 
     @instruction(f"lut.mac.{name}   R  opcode=0x2B funct3=0 funct7={number:#04x}",
                  "acc[r] += (sum over c of W[r, c] * activation[c]) << lut.shift",
-                 operands=f"acc<>i32[rows] W<{name}[rows,length] rows", counters=_counters(name),
+                 operands=f"acc<>i32[rows] W<{name}[rows,length] rows",
                  example=f"lut.build.i8 a0, a1, a2\nlut.mac.{name} a3, a4, a5")
     def lut_mac(m, acc, W, rows):
         _check_settings(m)
@@ -277,16 +284,17 @@ def _define_mac(number: int, name: str) -> None:
         sums = np.zeros(rows, np.int32)
         for first, weights in _weights(m, fmt, W, rows, len(x), _CHUNK // max(len(x), 1) + 1):
             sums[first:first + len(weights)] = weights.astype(np.int32) @ x
-            _count(m, fmt, weights)
+            count_work(m, fmt, weights)
         _accumulate(m, acc, before, sums)
 
 
 def _define_macT(number: int, name: str) -> None:
     fmt = FORMATS[name]
+    count_work = _work_of(fmt)
 
     @instruction(f"lut.macT.{name}  R  opcode=0x2B funct3=0 funct7={0x10 + number:#04x}",
                  "acc[c] += (sum over j of activation[j] * W[j, c]) << lut.shift",
-                 operands=f"acc<>i32[cols] W<{name}[length,cols] cols", counters=_counters(name),
+                 operands=f"acc<>i32[cols] W<{name}[length,cols] cols",
                  example=f"lut.build.i8 a0, a1, a2\nlut.macT.{name} a3, a4, a5")
     def lut_macT(m, acc, W, cols):
         _check_settings(m)
@@ -295,16 +303,17 @@ def _define_macT(number: int, name: str) -> None:
         whole = 4 * 7 * 8       # groups run down the rows here: cut between the groups of every mode
         for first, weights in _weights(m, fmt, W, len(x), cols, (_CHUNK // max(cols, 1) // whole + 1) * whole):
             sums += x[first:first + len(weights)] @ weights.astype(np.int32)
-            _count(m, fmt, weights.T)
+            count_work(m, fmt, weights.T)
         _accumulate(m, acc, before, sums)
 
 
 def _define_gemv(number: int, name: str) -> None:
     fmt = FORMATS[name]
+    count_work = _work_of(fmt)
 
     @instruction(f"lut.gemv.{name}  R4 opcode=0x2B funct3={(1, 2, 3, 6)[number // 4]} funct2={number % 4}",
                  "y[r] = lanesum over g of f32(sum over c in g of W[r, c] * activation[c]) * (scale[r, g] * x_scale[g])",
-                 operands=f"y>f32[rows] W<{name}[rows,length] scale<f32[rows,groups] rows", counters=_counters(name),
+                 operands=f"y>f32[rows] W<{name}[rows,length] scale<f32[rows,groups] rows",
                  example=f"lut.build.i8 a0, a1, a2\nlut.gemv.{name} a3, a4, a5, a6")
     def lut_gemv(m, y, W, scale, rows):
         _check_settings(m)
@@ -321,7 +330,7 @@ def _define_gemv(number: int, name: str) -> None:
             sums = np.add.reduceat(weights * x, starts, axis=1, dtype=np.int32)         # (k, groups)
             factors = (w_scale.reshape(rows, groups)[chunk] if per_group else w_scale) * x_scale
             result[chunk] = lane_sum(sums.astype(np.float32) * factors)
-            _count(m, fmt, weights)
+            count_work(m, fmt, weights)
         m.write_f32(y, result)
 
 
@@ -338,7 +347,6 @@ def _define_decode(number: int, name: str) -> None:
     @instruction(f"lut.decode.{name}  R4 opcode=0x2B funct3=4 funct2={number}",
                  "dst[i] = codebook_f32[codes[i]] * scale[i / lut.scale_group]",
                  operands=f"dst>f32[n] codes<{name}[n] scale<f32[groups] n",
-                 counters="lut.lookups lut.steps lut.weight_bytes",
                  example=f"lut.codebook.f32 a0, a1\nlut.decode.{name} a2, a3, a4, a5")
     def lut_decode(m, dst, codes, scale, n):
         group = m.csr("lut.scale_group")
@@ -361,7 +369,7 @@ _XNOR_WIDTH = 64        # columns that one step compares
 
 @instruction("lut.xnor         R  opcode=0x2B funct3=0 funct7=0x23",
              "acc[r] += (2 * popcount(xnor(W[r], activations)) - length) << lut.shift",
-             operands="acc<>i32[rows] W<b1[rows,length] rows", counters="lut.steps lut.macs lut.weight_bytes",
+             operands="acc<>i32[rows] W<b1[rows,length] rows",
              example="lut.build.b1 a0, a1         # bit plane j of the activations\n"
                      "csrwi lut.shift, 3          # i + j = 3\n"
                      "lut.xnor a2, a3, a4         # bit plane i of the weights")

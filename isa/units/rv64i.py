@@ -11,8 +11,6 @@ from isa.instruction import instruction
 from isa.traps import Cause, Trap
 from isa.unit import Unit
 
-_BRANCH = "core.branches core.branches_taken"
-
 UNIT = Unit("rv64i", "Integer base", "Scalar integer instructions of the control core.")
 
 # ------------------------------------------------------------------------------------------------ upper immediates
@@ -41,32 +39,32 @@ def jalr(m, rs1, imm):
     return m.jump((rs1 + imm) & ~1)
 
 
-@instruction("beq     B  opcode=0x63 funct3=0", "if x[rs1] == x[rs2]: pc += imm", counters=_BRANCH)
+@instruction("beq     B  opcode=0x63 funct3=0", "if x[rs1] == x[rs2]: pc += imm")
 def beq(m, rs1, rs2, imm):
     m.branch(rs1 == rs2, imm)
 
 
-@instruction("bne     B  opcode=0x63 funct3=1", "if x[rs1] != x[rs2]: pc += imm", counters=_BRANCH)
+@instruction("bne     B  opcode=0x63 funct3=1", "if x[rs1] != x[rs2]: pc += imm")
 def bne(m, rs1, rs2, imm):
     m.branch(rs1 != rs2, imm)
 
 
-@instruction("blt     B  opcode=0x63 funct3=4", "if signed(x[rs1]) < signed(x[rs2]): pc += imm", counters=_BRANCH)
+@instruction("blt     B  opcode=0x63 funct3=4", "if signed(x[rs1]) < signed(x[rs2]): pc += imm")
 def blt(m, rs1, rs2, imm):
     m.branch(s64(rs1) < s64(rs2), imm)
 
 
-@instruction("bge     B  opcode=0x63 funct3=5", "if signed(x[rs1]) >= signed(x[rs2]): pc += imm", counters=_BRANCH)
+@instruction("bge     B  opcode=0x63 funct3=5", "if signed(x[rs1]) >= signed(x[rs2]): pc += imm")
 def bge(m, rs1, rs2, imm):
     m.branch(s64(rs1) >= s64(rs2), imm)
 
 
-@instruction("bltu    B  opcode=0x63 funct3=6", "if x[rs1] < x[rs2]: pc += imm", counters=_BRANCH)
+@instruction("bltu    B  opcode=0x63 funct3=6", "if x[rs1] < x[rs2]: pc += imm")
 def bltu(m, rs1, rs2, imm):
     m.branch(rs1 < rs2, imm)
 
 
-@instruction("bgeu    B  opcode=0x63 funct3=7", "if x[rs1] >= x[rs2]: pc += imm", counters=_BRANCH)
+@instruction("bgeu    B  opcode=0x63 funct3=7", "if x[rs1] >= x[rs2]: pc += imm")
 def bgeu(m, rs1, rs2, imm):
     m.branch(rs1 >= rs2, imm)
 
@@ -74,57 +72,57 @@ def bgeu(m, rs1, rs2, imm):
 # ------------------------------------------------------------------------------------------------ loads and stores
 
 
-@instruction("lb      LOAD opcode=0x03 funct3=0", "x[rd] = sext(mem8[x[rs1] + imm])", counters="core.loads")
+@instruction("lb      LOAD opcode=0x03 funct3=0", "x[rd] = sext(mem8[x[rs1] + imm])")
 def lb(m, rs1, imm):
     return m.load_int(rs1 + imm, "i1")
 
 
-@instruction("lh      LOAD opcode=0x03 funct3=1", "x[rd] = sext(mem16[x[rs1] + imm])", counters="core.loads")
+@instruction("lh      LOAD opcode=0x03 funct3=1", "x[rd] = sext(mem16[x[rs1] + imm])")
 def lh(m, rs1, imm):
     return m.load_int(rs1 + imm, "i2")
 
 
-@instruction("lw      LOAD opcode=0x03 funct3=2", "x[rd] = sext(mem32[x[rs1] + imm])", counters="core.loads")
+@instruction("lw      LOAD opcode=0x03 funct3=2", "x[rd] = sext(mem32[x[rs1] + imm])")
 def lw(m, rs1, imm):
     return m.load_int(rs1 + imm, "i4")
 
 
-@instruction("ld      LOAD opcode=0x03 funct3=3", "x[rd] = mem64[x[rs1] + imm]", counters="core.loads")
+@instruction("ld      LOAD opcode=0x03 funct3=3", "x[rd] = mem64[x[rs1] + imm]")
 def ld(m, rs1, imm):
     return m.load_int(rs1 + imm, "i8")
 
 
-@instruction("lbu     LOAD opcode=0x03 funct3=4", "x[rd] = mem8[x[rs1] + imm]", counters="core.loads")
+@instruction("lbu     LOAD opcode=0x03 funct3=4", "x[rd] = mem8[x[rs1] + imm]")
 def lbu(m, rs1, imm):
     return m.load_int(rs1 + imm, "u1")
 
 
-@instruction("lhu     LOAD opcode=0x03 funct3=5", "x[rd] = mem16[x[rs1] + imm]", counters="core.loads")
+@instruction("lhu     LOAD opcode=0x03 funct3=5", "x[rd] = mem16[x[rs1] + imm]")
 def lhu(m, rs1, imm):
     return m.load_int(rs1 + imm, "u2")
 
 
-@instruction("lwu     LOAD opcode=0x03 funct3=6", "x[rd] = mem32[x[rs1] + imm]", counters="core.loads")
+@instruction("lwu     LOAD opcode=0x03 funct3=6", "x[rd] = mem32[x[rs1] + imm]")
 def lwu(m, rs1, imm):
     return m.load_int(rs1 + imm, "u4")
 
 
-@instruction("sb      S  opcode=0x23 funct3=0", "mem8[x[rs1] + imm] = x[rs2]", counters="core.stores")
+@instruction("sb      S  opcode=0x23 funct3=0", "mem8[x[rs1] + imm] = x[rs2]")
 def sb(m, rs2, rs1, imm):
     m.store_int(rs1 + imm, rs2, "u1")
 
 
-@instruction("sh      S  opcode=0x23 funct3=1", "mem16[x[rs1] + imm] = x[rs2]", counters="core.stores")
+@instruction("sh      S  opcode=0x23 funct3=1", "mem16[x[rs1] + imm] = x[rs2]")
 def sh(m, rs2, rs1, imm):
     m.store_int(rs1 + imm, rs2, "u2")
 
 
-@instruction("sw      S  opcode=0x23 funct3=2", "mem32[x[rs1] + imm] = x[rs2]", counters="core.stores")
+@instruction("sw      S  opcode=0x23 funct3=2", "mem32[x[rs1] + imm] = x[rs2]")
 def sw(m, rs2, rs1, imm):
     m.store_int(rs1 + imm, rs2, "u4")
 
 
-@instruction("sd      S  opcode=0x23 funct3=3", "mem64[x[rs1] + imm] = x[rs2]", counters="core.stores")
+@instruction("sd      S  opcode=0x23 funct3=3", "mem64[x[rs1] + imm] = x[rs2]")
 def sd(m, rs2, rs1, imm):
     m.store_int(rs1 + imm, rs2, "u8")
 
@@ -300,8 +298,7 @@ def fence_i(m):
 
 
 @instruction("ecall     SYSTEM opcode=0x73 funct3=0 funct12=0",
-             "service a7 of the environment; Linux's numbers trap when a handler is installed (isa/services.py)",
-             counters="core.services tokens.read tokens.emitted")
+             "service a7 of the environment; Linux's numbers trap when a handler is installed (isa/services.py)")
 def ecall(m):
     m.environment_call()
 

@@ -68,24 +68,24 @@ def define_rows(units: Iterable[Unit]) -> None:
     The number of a unit's queue is part of the encoding: funct7 is that number less 1, for waits plus 0x20.
     """
     @instruction("sync.wait   R opcode=0x5B funct3=5 funct7=0x40", "the core goes on when the latest signal of tag has come",
-                 operands="tag", counters="sync.waits", example="li t0, 1\nsync.wait t0")
+                 operands="tag", example="li t0, 1\nsync.wait t0")
     def sync_wait(m, tag):
         _wait(m, tag)
 
     @instruction("sync.fence  R opcode=0x5B funct3=5 funct7=0x41", "the core goes on when every queue is empty",
-                 counters="sync.fences", example="sync.fence")
+                 example="sync.fence")
     def sync_fence(m):
         m.count("sync.fences")
 
     for unit in (unit for unit in units if unit.queue):
         @instruction(f"sync.signal.{unit.name} R opcode=0x5B funct3=5 funct7={unit.queue - 1:#04x}",
                      f"signal tag when the {unit.name} operations issued so far are done",
-                     operands="tag", counters="sync.signals", example=f"li t0, 1\nsync.signal.{unit.name} t0")
+                     operands="tag", example=f"li t0, 1\nsync.signal.{unit.name} t0")
         def sync_signal_unit(m, tag):
             signal(m, tag)
 
         @instruction(f"sync.wait.{unit.name} R opcode=0x5B funct3=5 funct7={0x20 + unit.queue - 1:#04x}",
                      f"later {unit.name} operations start when the latest signal of tag has come",
-                     operands="tag", counters="sync.waits", example=f"li t0, 1\nsync.wait.{unit.name} t0")
+                     operands="tag", example=f"li t0, 1\nsync.wait.{unit.name} t0")
         def sync_wait_unit(m, tag):
             _wait(m, tag)

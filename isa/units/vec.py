@@ -64,7 +64,7 @@ def _unary(row, text, function, counters="vec.elements", example=""):
         m.write_f32(dst, function(m.read_f32(x, n)))
         _count(m, counters, n)
 
-    instruction(row, text, operands="dst>f32[n] x<f32[n] n", counters=counters, example=example)(meaning)
+    instruction(row, text, operands="dst>f32[n] x<f32[n] n", example=example)(meaning)
 
 
 _unary("vec.relu.f32     R  opcode=0x0B funct3=0 funct7=0x00", "dst[i] = max(x[i], 0)", exact.relu,
@@ -98,7 +98,7 @@ def _convert(row, text, destination, source, function, example=""):
         getattr(m, write)(dst, function(getattr(m, read)(x, n)))
         m.count("vec.elements", n)
 
-    instruction(row, text, operands=f"dst>{destination}[n] x<{source}[n] n", counters="vec.elements",
+    instruction(row, text, operands=f"dst>{destination}[n] x<{source}[n] n",
                 example=example)(meaning)
 
 
@@ -124,7 +124,7 @@ def _reduce(row, text, function, example=""):
         m.count("vec.elements", n)
         return f32_bits(function(m.read_f32(x, n)))
 
-    instruction(row, text, operands="=s x<f32[n] n", counters="vec.elements", example=example)(meaning)
+    instruction(row, text, operands="=s x<f32[n] n", example=example)(meaning)
 
 
 _reduce("vec.sum.f32      R  opcode=0x0B funct3=0 funct7=0x20", "s = lanesum(x); 0 if n = 0", lane_sum)
@@ -137,14 +137,14 @@ _reduce("vec.absmax.f32   R  opcode=0x0B funct3=0 funct7=0x23", "s = max(|x|); N
 
 @instruction("vec.argmax.f32   R  opcode=0x0B funct3=0 funct7=0x24",
              "index = first i with the largest x[i]; NaN counts as -inf; 0 if n = 0", operands="=index x<f32[n] n",
-             counters="vec.elements", example="vec.argmax.f32 a0, s0, s1       # greedy token from the logits")
+             example="vec.argmax.f32 a0, s0, s1       # greedy token from the logits")
 def vec_argmax_f32(m, x, n):
     m.count("vec.elements", n)
     return exact.index_of_largest(m.read_f32(x, n))
 
 
 @instruction("vec.dot.f32      R4 opcode=0x0B funct3=2 funct2=2", "s = lanesum(a[i] * b[i])",
-             operands="=s a<f32[n] b<f32[n] n", counters="vec.macs",
+             operands="=s a<f32[n] b<f32[n] n",
              example="vec.dot.f32 a0, s0, s0, s1      # sum of squares")
 def vec_dot_f32(m, a, b, n):
     m.count("vec.macs", n)
@@ -161,7 +161,7 @@ def _binary(row, text, function, form="f32", example=""):
         write(dst, function(read(a, n), read(b, n)))
         m.count("vec.elements", n)
 
-    instruction(row, text, operands=f"dst>{form}[n] a<{form}[n] b<{form}[n] n", counters="vec.elements",
+    instruction(row, text, operands=f"dst>{form}[n] a<{form}[n] b<{form}[n] n",
                 example=example)(meaning)
 
 
@@ -179,7 +179,7 @@ _binary("vec.maximum.f32  R4 opcode=0x0B funct3=7 funct2=1", "dst[i] = a[i] > b[
 
 
 @instruction("vec.scale.f32    R4 opcode=0x0B funct3=2 funct2=0", "dst[i] = x[i] * s",
-             operands="dst>f32[n] x<f32[n] s:f32 n", counters="vec.elements",
+             operands="dst>f32[n] x<f32[n] s:f32 n",
              example="lw t0, 0(a3)                    # fp32 bits of 1 / temperature\nvec.scale.f32 a0, a0, t0, a1")
 def vec_scale_f32(m, dst, x, s, n):
     m.write_f32(dst, m.read_f32(x, n) * f32_from_bits(s))
@@ -187,14 +187,14 @@ def vec_scale_f32(m, dst, x, s, n):
 
 
 @instruction("vec.axpy.f32     R4 opcode=0x0B funct3=2 funct2=1", "y[i] = y[i] + s * x[i]",
-             operands="y<>f32[n] s:f32 x<f32[n] n", counters="vec.macs")
+             operands="y<>f32[n] s:f32 x<f32[n] n")
 def vec_axpy_f32(m, y, s, x, n):
     m.write_f32(y, m.read_f32(y, n) + f32_from_bits(s) * m.read_f32(x, n))
     m.count("vec.macs", n)
 
 
 @instruction("vec.fill.32      R  opcode=0x0B funct3=0 funct7=0x30", "dst[i] = low 32 bits of value",
-             operands="dst>u32[n] value n", counters="vec.elements",
+             operands="dst>u32[n] value n",
              example="vec.fill.32 a0, zero, a1        # clear accumulators")
 def vec_fill_32(m, dst, value, n):
     m.check_write(dst, 4 * n, 4)        # before n words are allocated
@@ -207,7 +207,7 @@ def vec_fill_32(m, dst, value, n):
 
 @instruction("vec.rmsnorm.f32  R4 opcode=0x0B funct3=3 funct2=0",
              "r = 1 / sqrt(lanesum(x*x) / n + eps); dst[i] = (x[i] * r) * gain[i]",
-             operands="dst>f32[n] x<f32[n] gain<f32[n] n", counters="vec.elements",
+             operands="dst>f32[n] x<f32[n] gain<f32[n] n",
              example="vec.rmsnorm.f32 a0, a1, a2, a3")
 def vec_rmsnorm_f32(m, dst, x, gain, n):
     m.write_f32(dst, exact.rmsnorm(m.read_f32(x, n), m.read_f32(gain, n), f32_from_bits(m.csr("vec.eps"))))
@@ -216,7 +216,7 @@ def vec_rmsnorm_f32(m, dst, x, gain, n):
 
 @instruction("vec.layernorm.f32 R4 opcode=0x0B funct3=3 funct2=1",
              "d[i] = x[i] - lanesum(x) / n; r = 1 / sqrt(lanesum(d*d) / n + eps); dst[i] = (d[i] * r) * gain[i]",
-             operands="dst>f32[n] x<f32[n] gain<f32[n] n", counters="vec.elements",
+             operands="dst>f32[n] x<f32[n] gain<f32[n] n",
              example="vec.layernorm.f32 a0, a1, a2, a3\nvec.add.f32 a0, a0, a4, a3      # its bias")
 def vec_layernorm_f32(m, dst, x, gain, n):
     m.write_f32(dst, exact.layernorm(m.read_f32(x, n), m.read_f32(gain, n), f32_from_bits(m.csr("vec.eps"))))
@@ -236,7 +236,7 @@ def _rope(row, text, *, adjacent, example=""):
         m.write_f32(dst, exact.rope(heads, m.read_f32(table, head_dim), adjacent=adjacent))
         m.count("vec.elements", n)
 
-    instruction(row, text, operands="dst>f32[n] x<f32[n] table<f32[head_dim] n", counters="vec.elements",
+    instruction(row, text, operands="dst>f32[n] x<f32[n] table<f32[head_dim] n",
                 example=example)(meaning)
 
 
@@ -255,7 +255,7 @@ _rope("vec.ropehalf.f32 R4 opcode=0x0B funct3=3 funct2=3",
 
 @instruction("vec.quant.i8     R4 opcode=0x0B funct3=4 funct2=0",
              "per group: a = max(|x|); dst[i] = rint(x[i] * (127 / a)); scale = a / 127",
-             operands="dst>i8[n] x<f32[n] scale>f32[groups] n", counters="vec.elements",
+             operands="dst>i8[n] x<f32[n] scale>f32[groups] n",
              example="csrw vec.scale_group, zero      # one scale for the vector\nvec.quant.i8 a0, a1, a2, a3")
 def vec_quant_i8(m, dst, x, scale, n):
     codes, scales = exact.quantise(m.read_f32(x, n), m.csr("vec.scale_group"))
@@ -273,7 +273,7 @@ def _dequantise(row, form, example=""):
         m.count("vec.elements", n)
 
     instruction(row, "dst[i] = f32(x[i]) * scale[group of i]", operands=f"dst>f32[n] x<{form}[n] scale<f32[groups] n",
-                counters="vec.elements", example=example)(meaning)
+                example=example)(meaning)
 
 
 _dequantise("vec.dequant.i8   R4 opcode=0x0B funct3=4 funct2=1", "i8",
@@ -323,7 +323,7 @@ def _gemv(row, form, example=""):
         m.count("vec.macs", rows * m.csr("vec.cols"))
 
     instruction(row, "y[r] = lanesum over c of f32(W[r,c]) * x[c]",
-                operands=f"y>f32[rows] W<{form}[rows,cols] x<f32[cols] rows", counters="vec.macs", example=example)(meaning)
+                operands=f"y>f32[rows] W<{form}[rows,cols] x<f32[cols] rows", example=example)(meaning)
 
 
 def _mac_t(row, form, example=""):
@@ -340,7 +340,7 @@ def _mac_t(row, form, example=""):
         m.count("vec.macs", rows * m.csr("vec.cols"))
 
     instruction(row, "for j rising: y[c] = y[c] + h[j] * f32(W[j,c])",
-                operands=f"y<>f32[cols] W<{form}[rows,cols] h<f32[rows] rows", counters="vec.macs", example=example)(meaning)
+                operands=f"y<>f32[cols] W<{form}[rows,cols] h<f32[rows] rows", example=example)(meaning)
 
 
 _gemv("vec.gemv.f32     R4 opcode=0x0B funct3=5 funct2=0", "f32",
@@ -363,7 +363,7 @@ _mac_t("vec.macT.i8.f32  R4 opcode=0x0B funct3=7 funct2=3", "i8")
 
 
 @instruction("vec.gemv.i8      R4 opcode=0x0B funct3=5 funct2=3", "y[r] = sum over c of W[r,c] * x[c], wraps",
-             operands="y>i32[rows] W<i8[rows,cols] x<i8[cols] rows", counters="vec.macs",
+             operands="y>i32[rows] W<i8[rows,cols] x<i8[cols] rows",
              example="vec.quant.i8    s0, a2, s1, a4  # activations and their scale\nvec.gemv.i8     s2, a1, s0, a3\n"
                      "vec.dequant.i32 a0, s2, s3, a3  # row scales of the weights")
 def vec_gemv_i8(m, y, W, x, rows):
@@ -376,7 +376,7 @@ def vec_gemv_i8(m, y, W, x, rows):
 
 
 @instruction("vec.macT.i8      R4 opcode=0x0B funct3=6 funct2=3", "y[c] = y[c] + sum over j of h[j] * W[j,c], wraps",
-             operands="y<>i32[cols] W<i8[rows,cols] h<i8[rows] rows", counters="vec.macs")
+             operands="y<>i32[cols] W<i8[rows,cols] h<i8[rows] rows")
 def vec_mac_t_i8(m, y, W, h, rows):
     if rows == 0:
         return

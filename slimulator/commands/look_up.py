@@ -34,16 +34,16 @@ def look_up(words: tuple[str, ...], as_json: bool) -> None:
 def _pseudo_instructions() -> list[Any]:
     """The pseudo-instructions for a search: isa/ does not know them."""
     from asm.pseudo import PSEUDO
-    from isa.search import Entry
+    from isa.manual.search import Entry
     return [Entry(name, "pseudo-instruction", expansion) for name, _, expansion in PSEUDO if expansion != name]
 
 
 def _pseudo_instruction(name: str) -> Any:
     """The manual's answer for a name that only the assembler knows, None for others."""
     from asm.pseudo import PSEUDO
-    from isa.document import Heading, Paragraph, Table
     from isa.instruction import TABLE
     from isa.manual import Answer
+    from isa.manual.document import Heading, Paragraph, Table
     forms = [(f"{name} {operands}".strip(), expansion if expansion != name else "lui, addi, addiw, slli as the value needs")
              for found, operands, expansion in PSEUDO if found == name]
     if not forms or name in TABLE:
@@ -64,6 +64,6 @@ def machines(name: str, as_json: bool) -> None:
 
 
 def _show(answer: Any, as_json: bool) -> None:
-    from isa.document import plain
+    from isa.manual.document import plain
     width = min(shutil.get_terminal_size((110, 24)).columns, 120)
     to_stdout([json_text(answer.data) if as_json else plain(answer.blocks, width).rstrip("\n")])

@@ -23,6 +23,7 @@ import asm
 from emulator.machine import Machine
 from isa.counters import COUNTERS
 from isa.csrs import CSRS
+from isa.effects import counters
 from isa.instruction import Row, decode
 from isa.numbers import FORMATS
 from isa.preset import Preset
@@ -190,7 +191,7 @@ EQUATIONS: dict[str, Callable[[Seen], int]] = {
     "tokens.read":         lambda s: s.row.mnemonic == "ecall" and s.service == READ_TOKEN and s.result >> 63 == 0,
     "tokens.emitted":      lambda s: s.row.mnemonic == "ecall" and s.service == EMIT_TOKEN,
     "vec.ops":             lambda s: s.row.unit == "vec",
-    "vec.elements":        lambda s: s.elements if s.row.unit == "vec" and "vec.macs" not in s.row.counters else 0,
+    "vec.elements":        lambda s: s.elements if s.row.unit == "vec" and "vec.macs" not in counters(s.row) else 0,
     "vec.macs":            lambda s: (s.values["rows"] * s.csrs["vec.cols"] if s.is_one_of("vec.gemv", "vec.macT") else
                                       sum(size for *_, size in s.reads) // 8 if s.is_one_of("vec.dot", "vec.axpy") else 0),
     "vec.exponentials":    lambda s: s.elements if s.is_one_of(*EXPONENTIAL) else 0,

@@ -31,7 +31,7 @@ def _context(row, form, adds, example=""):
                 f"context[h,c] = context[h,c] + {weight} * f32(values[i,kv,c])",
                 operands=f"context{'<>' if adds else '>'}f32[heads,head_dim] values<{form}[n,kv_heads,head_dim] "
                          "probs<f32[heads,n] n",
-                counters="attn.macs attn.probabilities attn.rows attn.cache_bytes", example=example)(meaning)
+                example=example)(meaning)
 
 
 _context("attn.macT.f32     R4 opcode=0x7B funct3=5 funct2=0", "f32", True)

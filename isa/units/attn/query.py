@@ -86,7 +86,7 @@ def _loaded(m, form):
 
 
 @instruction("attn.wrgb.f32     R  opcode=0x7B funct3=4 funct7=0x01", "query[h,c] = q[h,c] * attn.scale",
-             operands="q<f32[heads,head_dim]", counters="attn.queries",
+             operands="q<f32[heads,head_dim]",
              example="li t0, 0x3db504f3                # 1 / sqrt(128)\ncsrw attn.scale, t0\nattn.wrgb.f32 a0")
 def attn_wrgb_f32(m, q):
     m.set_state("attn.query", _scaled(m, q).reshape(-1))
@@ -95,7 +95,7 @@ def attn_wrgb_f32(m, q):
 
 @instruction("attn.wrgb.i8      R  opcode=0x7B funct3=4 funct7=0x02",
              "per head h, x = q[h] * attn.scale and a = max(|x|): query[h,c] = rint(x[c] * (127 / a)); its scale = a / 127",
-             operands="q<f32[heads,head_dim]", counters="attn.queries", example="attn.wrgb.i8 a0")
+             operands="q<f32[heads,head_dim]", example="attn.wrgb.i8 a0")
 def attn_wrgb_i8(m, q):
     queries = _scaled(m, q)
     codes, scales = exact.quantise(queries.reshape(-1), queries.shape[1])

@@ -34,7 +34,7 @@ def _mac(row, form, transposed=False, example=""):
 
     shape = f"{form}[kv_heads,head_dim,n]" if transposed else f"{form}[n,kv_heads,head_dim]"
     instruction(row, f"for head h and its kv = h * kv_heads / heads: scores[h,i] = {rule}",
-                operands=f"scores>f32[heads,n] keys<{shape} n", counters="attn.macs attn.scores attn.rows attn.cache_bytes",
+                operands=f"scores>f32[heads,n] keys<{shape} n",
                 example=example)(meaning)
 
 
@@ -74,7 +74,7 @@ def _transpose(row, form, example=""):
 
     rule = {"f32": "k[kv,c]", "f16": "f16(k[kv,c])", "i8": "the code of k[kv,c], as vec.quant.i8 with a scale for each head"}[form]
     instruction(row, f"for kv of the heads that are set: keys[kv,c,position] = {rule}",
-                operands=f"keys>{form}[kv_heads,head_dim,position+1] k<f32[kv_heads,head_dim] position", counters="attn.transposed",
+                operands=f"keys>{form}[kv_heads,head_dim,position+1] k<f32[kv_heads,head_dim] position",
                 example=example)(meaning)
 
 

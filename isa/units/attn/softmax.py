@@ -30,7 +30,7 @@ def _write_rows(m, base, values):
 
 @instruction("attn.sfm.f32      R  opcode=0x7B funct3=4 funct7=0x21",
              "for head h, with x[i] = mask bit i ? scores[h,i] : -inf: e[i] = e ** (x[i] - max(x)); probs[h,i] = e[i] / lanesum(e)",
-             operands="probs>f32[heads,n] scores<f32[heads,n] n", counters="attn.elements attn.exponentials attn.masked",
+             operands="probs>f32[heads,n] scores<f32[heads,n] n",
              example="attn.sfm.f32 a1, a1, a3          # in place")
 def attn_sfm_f32(m, probs, scores, n):
     if n == 0:
@@ -42,7 +42,7 @@ def attn_sfm_f32(m, probs, scores, n):
 
 @instruction("attn.mvsb.f32     R  opcode=0x7B funct3=4 funct7=0x20",
              "for head h, with x[i] = mask bit i ? scores[h,i] : -inf: most[h] = max(x); NaN if one is",
-             operands="most>f32[heads] scores<f32[heads,n] n", counters="attn.elements attn.masked",
+             operands="most>f32[heads] scores<f32[heads,n] n",
              example="attn.mvsb.f32 a0, a1, a3         # of this core's tokens\n"
                      "vec.maximum.f32 a0, a0, a4, a5   # with another core's, a5 heads")
 def attn_mvsb_f32(m, most, scores, n):
@@ -55,7 +55,7 @@ def attn_mvsb_f32(m, most, scores, n):
              "for head h, with x[i] = mask bit i ? scores[h,i] : -inf: scores[h,i] = e ** (x[i] - most[h]); "
              "sums[h] = lanesum(scores[h])",
              operands="scores<>f32[heads,n] most<f32[heads] sums>f32[heads] n",
-             counters="attn.elements attn.exponentials attn.masked", example="attn.exp.f32 a1, a0, a2, a3")
+             example="attn.exp.f32 a1, a0, a2, a3")
 def attn_exp_f32(m, scores, most, sums, n):
     if n == 0:
         return
@@ -67,7 +67,7 @@ def attn_exp_f32(m, scores, most, sums, n):
 
 
 @instruction("attn.mvgb.f32     R4 opcode=0x7B funct3=7 funct2=1", "for head h: probs[h,i] = e[h,i] / sums[h]",
-             operands="probs>f32[heads,n] e<f32[heads,n] sums<f32[heads] n", counters="attn.elements",
+             operands="probs>f32[heads,n] e<f32[heads,n] sums<f32[heads] n",
              example="vec.add.f32 a2, a2, a4, a5       # the sums of all cores\nattn.mvgb.f32 a1, a1, a2, a3")
 def attn_mvgb_f32(m, probs, e, sums, n):
     if n == 0:

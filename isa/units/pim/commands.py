@@ -62,7 +62,7 @@ def columns_of(m, what, channels, banks, column):
 
 @instruction("pim.act     R  opcode=0x7B funct3=0 funct7=0x00",
              "open a row of a bank; in SB, and the bank has no open row",
-             operands="bank row", counters="pim.activations",
+             operands="bank row",
              example="csrwi pim.channel_mask, 1\nli a0, 3\nli a1, 100\npim.act a0, a1           # row 100 of bank 3 of channel 0")
 def pim_act(m, bank, row):
     activate(m, *one_bank(m, "pim.act", bank), row)
@@ -70,14 +70,14 @@ def pim_act(m, bank, row):
 
 @instruction("pim.pre     R  opcode=0x7B funct3=0 funct7=0x01",
              "close a bank's open row, if there is one; in SB",
-             operands="bank", counters="pim.precharges", example="pim.pre a0")
+             operands="bank", example="pim.pre a0")
 def pim_pre(m, bank):
     precharge(m, *one_bank(m, "pim.pre", bank))
 
 
 @instruction("pim.rd      R  opcode=0x7B funct3=0 funct7=0x02",
              "dst = a column of a bank's open row, one of each selected channel; in SB",
-             operands="dst>u8[selected,32] bank column", counters="pim.row_hits pim.read_commands pim.columns_read pim.bytes_left",
+             operands="dst>u8[selected,32] bank column",
              example="pim.act a1, a3\npim.rd  a0, a1, a2")
 def pim_rd(m, dst, bank, column):
     channels, banks = one_bank(m, "pim.rd", bank)
@@ -90,7 +90,7 @@ def pim_rd(m, dst, bank, column):
 
 @instruction("pim.wr      R4 opcode=0x7B funct3=3 funct2=0",
              "a column of a bank's open row = src, in each selected channel; in SB",
-             operands="src<u8[32] bank column", counters="pim.row_hits pim.write_commands pim.columns_written pim.bytes_entered",
+             operands="src<u8[32] bank column",
              example="pim.act a1, a3\npim.wr  a0, a1, a2")
 def pim_wr(m, src, bank, column):
     channels, banks = one_bank(m, "pim.wr", bank)
@@ -110,28 +110,28 @@ def _write(m, what, channels, banks, column, src):
 
 @instruction("pim.act.ab  R  opcode=0x7B funct3=0 funct7=0x04",
              "open a row of every bank (AiM's ACT16); in any mode, and no bank has an open row",
-             operands="row", counters="pim.activations", example="pim.act.ab a1")
+             operands="row", example="pim.act.ab a1")
 def pim_act_ab(m, row):
     activate(m, selected(m), all_banks(m), row)
 
 
 @instruction("pim.pre.ab  R  opcode=0x7B funct3=0 funct7=0x05",
              "close the open row of every bank (JEDEC's PREA); in any mode",
-             counters="pim.precharges", example="pim.pre.ab")
+             example="pim.pre.ab")
 def pim_pre_ab(m):
     precharge(m, selected(m), all_banks(m))
 
 
 @instruction("pim.act.hab R  opcode=0x7B funct3=0 funct7=0x06",
              "open a row of the even (parity 0) or the odd (1) banks; in HAB or HAB_PIM, and none of them has an open row",
-             operands="parity row", counters="pim.activations", example="pim.mode.hab\npim.act.hab zero, a1      # all even banks")
+             operands="parity row", example="pim.mode.hab\npim.act.hab zero, a1      # all even banks")
 def pim_act_hab(m, parity, row):
     activate(m, *half_of_banks(m, "pim.act.hab", parity, HAB, HAB_PIM), row)
 
 
 @instruction("pim.pre.hab R  opcode=0x7B funct3=0 funct7=0x07",
              "close the even (parity 0) or the odd (1) banks; in HAB or HAB_PIM",
-             operands="parity", counters="pim.precharges", example="pim.pre.hab zero")
+             operands="parity", example="pim.pre.hab zero")
 def pim_pre_hab(m, parity):
     precharge(m, *half_of_banks(m, "pim.pre.hab", parity, HAB, HAB_PIM))
 
@@ -139,7 +139,6 @@ def pim_pre_hab(m, parity):
 @instruction("pim.wr.hab  R4 opcode=0x7B funct3=3 funct2=1",
              "a column of the open row of all even (parity 0) or odd (1) banks = src, the same in each; in HAB",
              operands="src<u8[32] parity column",
-             counters="pim.row_hits pim.write_commands pim.columns_written pim.bytes_entered pim.broadcasts",
              example="pim.wr.hab a0, zero, a2")
 def pim_wr_hab(m, src, parity, column):
     channels, banks = half_of_banks(m, "pim.wr.hab", parity, HAB)
@@ -159,7 +158,7 @@ def _expect_closed(m, what, channels):
 
 @instruction("pim.mode.sb  R opcode=0x7B funct3=0 funct7=0x08",
              "HAB -> SB: commands go to one bank; all banks are closed",
-             counters="pim.mode_switches", example="pim.mode.sb")
+             example="pim.mode.sb")
 def pim_mode_sb(m):
     channels = selected(m)
     expect_mode(m, channels, "pim.mode.sb", HAB)
@@ -170,7 +169,7 @@ def pim_mode_sb(m):
 @instruction("pim.mode.hab R opcode=0x7B funct3=0 funct7=0x09",
              "SB -> HAB: commands go to all even or all odd banks; all banks are closed. Also HAB_PIM -> HAB: no command steps the "
              "micro-program any more",
-             counters="pim.mode_switches", example="pim.pre.ab\npim.mode.hab")
+             example="pim.pre.ab\npim.mode.hab")
 def pim_mode_hab(m):
     channels = selected(m)
     expect_mode(m, channels, "pim.mode.hab", SB, HAB_PIM)
@@ -180,7 +179,7 @@ def pim_mode_hab(m):
 
 @instruction("pim.mode.hab_pim R opcode=0x7B funct3=0 funct7=0x0A",
              "HAB -> HAB_PIM: column commands step the micro-program, from entry 0 on. Bit 0 of zeroed clears GRF_A, bit 1 GRF_B",
-             operands="zeroed", counters="pim.mode_switches", example="li a0, 2\npim.mode.hab_pim a0             # GRF_B = 0")
+             operands="zeroed", example="li a0, 2\npim.mode.hab_pim a0             # GRF_B = 0")
 def pim_mode_hab_pim(m, zeroed):
     channels = selected(m)
     expect_mode(m, channels, "pim.mode.hab_pim", HAB)

@@ -27,7 +27,6 @@ LANES = 16
 TABLES = 8                              # activation tables: AiM's modes 0..7
 FORMS = ("f16", "bf16", "i8")           # by their number in the encoding
 _OUTSIDE = {"f16": "f16", "bf16": "bf16", "i8": "i32"}
-_BURST_TEXT = "pim.activations pim.precharges pim.row_hits pim.row_conflicts"
 
 
 # ------------------------------------------------------------------------------------------------ runs
@@ -97,7 +96,7 @@ def _left(m, channels, data_bytes):
 
 
 @instruction("pim.wr_sbk      R4 opcode=0x7B funct3=2 funct2=3", "column pim.column of this row of this bank = x, in each channel",
-             operands="x<u8[32] bank row", counters=f"{_BURST_TEXT} pim.write_commands pim.columns_written pim.bytes_entered",
+             operands="x<u8[32] bank row",
              example="pim.wr_sbk a0, a1, a2")
 def pim_wr_sbk(m, x, bank, row):
     data = m.read(x, COLUMN_BYTES)
@@ -109,7 +108,6 @@ def pim_wr_sbk(m, x, bank, row):
 @instruction("pim.wr_abk      R  opcode=0x7B funct3=1 funct7=0x00",
              "column pim.column of this row = x, in all banks of each channel",
              operands="x<u8[32] row",
-             counters=f"{_BURST_TEXT} pim.write_commands pim.columns_written pim.broadcasts pim.bytes_entered",
              example="pim.wr_abk a0, a1      # clear a column")
 def pim_wr_abk(m, x, row):
     data = m.read(x, COLUMN_BYTES)
@@ -121,7 +119,7 @@ def pim_wr_abk(m, x, row):
 
 @instruction("pim.rd_sbk      R  opcode=0x7B funct3=1 funct7=0x01",
              "dst = column pim.column of this row of this bank, of one channel after the other",
-             operands="dst>u8[selected,32] bank row", counters=f"{_BURST_TEXT} pim.read_commands pim.columns_read pim.bytes_left",
+             operands="dst>u8[selected,32] bank row",
              example="pim.rd_sbk a0, a1, a2")
 def pim_rd_sbk(m, dst, bank, row):
     channels, places = _open(m, 1, _one_bank(m, bank), row)
@@ -131,7 +129,7 @@ def pim_rd_sbk(m, dst, bank, row):
 
 @instruction("pim.wr_gb       R  opcode=0x7B funct3=1 funct7=0x02",
              "opsize columns of the global buffer of each channel = x, from pim.buffer_column on",
-             operands="x<u8[opsize,32] opsize", counters="pim.write_commands pim.broadcasts pim.bytes_entered",
+             operands="x<u8[opsize,32] opsize",
              example="li a1, 64\npim.wr_gb a0, a1      # a vector of 1024 fp16 numbers")
 def pim_wr_gb(m, x, opsize):
     channels, run = selected(m), _run(m, opsize, "pim.buffer_column")
@@ -144,7 +142,7 @@ def pim_wr_gb(m, x, opsize):
 
 @instruction("pim.copy_bkgb   R4 opcode=0x7B funct3=3 funct2=2",
              "a run of this row of this bank goes to the global buffer of its channel",
-             operands="opsize bank row", counters=f"{_BURST_TEXT} pim.read_commands pim.columns_read pim.bytes_stayed",
+             operands="opsize bank row",
              example="li a0, 64\npim.copy_bkgb a0, a1, a2")
 def pim_copy_bkgb(m, opsize, bank, row):
     channels, places = _open(m, opsize, _one_bank(m, bank), row)
@@ -158,7 +156,7 @@ def pim_copy_bkgb(m, opsize, bank, row):
 
 @instruction("pim.copy_gbbk   R4 opcode=0x7B funct3=3 funct2=3",
              "a run of the global buffer of each channel goes to this row of this bank",
-             operands="opsize bank row", counters=f"{_BURST_TEXT} pim.write_commands pim.columns_written pim.bytes_stayed",
+             operands="opsize bank row",
              example="li a0, 64\npim.copy_gbbk a0, a1, a2")
 def pim_copy_gbbk(m, opsize, bank, row):
     channels, places = _open(m, opsize, _one_bank(m, bank), row)
@@ -207,12 +205,11 @@ def _define_macs(number, form):
     sums = {"f16": "acc[j] = f16(acc[j] + f16(w * x)), element by element of lane j",
             "bf16": "acc[j] += w * x in fp32, element by element of lane j",
             "i8": "acc[0] += w * x in int32, all elements"}[form]
-    counted = f"{_BURST_TEXT} pim.compute_commands pim.columns_read pim.macs pim.bytes_stayed"
 
     @instruction(f"pim.wr_bias.{form} R opcode=0x7B funct3=1 funct7={0x10 + number:#x}",
                  "accumulator 0 of each bank = bias, the others 0: bank by bank of one channel after the other",
                  operands=f"bias<{outside}[selected,pim.banks]",
-                 counters="pim.write_commands pim.accumulators_set pim.bytes_entered", example=f"pim.wr_bias.{form} a0")
+                 example=f"pim.wr_bias.{form} a0")
     def wr_bias(m, bias):
         channels, banks = selected(m), all_banks(m)
         count = len(channels) * len(banks)
@@ -227,13 +224,13 @@ def _define_macs(number, form):
 
     @instruction(f"pim.mac_sbk.{form} R4 opcode=0x7B funct3=2 funct2={number}",
                  f"in this bank of each channel, w a run of this row, x of the global buffer or the next bank: {sums}",
-                 operands="opsize bank row", counters=counted, example=f"li a0, 64\npim.mac_sbk.{form} a0, a1, a2")
+                 operands="opsize bank row", example=f"li a0, 64\npim.mac_sbk.{form} a0, a1, a2")
     def mac_sbk(m, opsize, bank, row):
         _mac(m, form, opsize, _one_bank(m, bank), row)
 
     @instruction(f"pim.mac_abk.{form} R opcode=0x7B funct3=1 funct7={0x18 + number:#x}",
                  f"in all banks of each channel, w a run of this row, x of the global buffer or the next bank: {sums}",
-                 operands="opsize row", counters=counted, example=f"li a0, 64\npim.mac_abk.{form} a0, a1")
+                 operands="opsize row", example=f"li a0, 64\npim.mac_abk.{form} a0, a1")
     def mac_abk(m, opsize, row):
         _mac(m, form, opsize, all_banks(m), row)
 
@@ -241,7 +238,7 @@ def _define_macs(number, form):
                  {"f16": "dst = the 16 accumulators of each bank folded, 16 -> 8 -> 4 -> 2 -> 1, every sum rounded to f16",
                   "bf16": "dst = the 16 accumulators of each bank folded, 16 -> 8 -> 4 -> 2 -> 1, in fp32, then rounded to bf16",
                   "i8": "dst = accumulator 0 of each bank"}[form] + ": bank by bank of one channel after the other",
-                 operands=f"dst>{outside}[selected,pim.banks]", counters="pim.read_commands pim.readouts pim.bytes_left",
+                 operands=f"dst>{outside}[selected,pim.banks]",
                  example=f"pim.rd_mac.{form} a0")
     def rd_mac(m, dst):
         channels, banks = selected(m), all_banks(m)
@@ -268,7 +265,7 @@ for _number, _form in enumerate(FORMS):
 
 @instruction("pim.wr_aflut    R  opcode=0x7B funct3=1 funct7=0x03",
              "activation table `mode`, 0..7, of all channels = table: what the function is at the numbers with the bits 64 * i",
-             operands="table<u8[2048] mode", counters="pim.write_commands pim.broadcasts pim.bytes_entered",
+             operands="table<u8[2048] mode",
              example="li a1, 0\npim.wr_aflut a0, a1")
 def pim_wr_aflut(m, table, mode):
     _check_mode(mode)
@@ -286,7 +283,7 @@ def _check_mode(mode):
 def _define_activation(number, form):
     @instruction(f"pim.af.{form}  R opcode=0x7B funct3=1 funct7={0x28 + number:#x}",
                  "activation of each bank = table `mode` at its accumulators folded as rd_mac does, linear between the entries",
-                 operands="mode", counters="pim.compute_commands pim.elements", example=f"li a0, 0\npim.af.{form} a0\npim.rd_af a1")
+                 operands="mode", example=f"li a0, 0\npim.af.{form} a0\npim.rd_af a1")
     def af(m, mode):
         _check_mode(mode)
         channels, banks = selected(m), all_banks(m)
@@ -305,7 +302,7 @@ for _number, _form in enumerate(FORMS[:2]):
 
 @instruction("pim.rd_af       R  opcode=0x7B funct3=1 funct7=0x04",
              "dst = the activation of each bank, 16 bits, bank by bank of one channel after the other",
-             operands="dst>u8[selected,pim.banks,2]", counters="pim.read_commands pim.readouts pim.bytes_left",
+             operands="dst>u8[selected,pim.banks,2]",
              example="pim.rd_af a0")
 def pim_rd_af(m, dst):
     channels, banks = selected(m), all_banks(m)
@@ -322,8 +319,7 @@ def _define_elementwise(number, form):
 
     @instruction(f"pim.ewmul.{form} R opcode=0x7B funct3=1 funct7={0x30 + number:#x}",
                  "in each bank group of pim.group_mask, a run of this row: bank 2 = bank 0 * bank 1, element by element",
-                 operands="opsize row", example=f"li a0, 64\npim.ewmul.{form} a0, a1",
-                 counters=f"{_BURST_TEXT} pim.compute_commands pim.columns_read pim.columns_written pim.elements pim.bytes_stayed")
+                 operands="opsize row", example=f"li a0, 64\npim.ewmul.{form} a0, a1")
     def ewmul(m, opsize, row):
         organisation = m.preset.banks
         size = organisation.banks // organisation.bank_groups
@@ -344,7 +340,7 @@ def _define_elementwise(number, form):
 
     @instruction(f"pim.ewadd.{form} R opcode=0x7B funct3=1 funct7={0x38 + number:#x}",
                  "y += x, element by element of opsize columns of 32 bytes: in the controller, no bank takes part",
-                 operands=f"y<>{form}[opsize,16] x<{form}[opsize,16] opsize", counters="pim.elements",
+                 operands=f"y<>{form}[opsize,16] x<{form}[opsize,16] opsize",
                  example=f"li a2, 64\npim.ewadd.{form} a0, a1, a2")
     def ewadd(m, y, x, opsize):
         count = opsize * LANES

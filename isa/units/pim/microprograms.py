@@ -51,32 +51,29 @@ def _f16(m, src):
     return m.read_u16(src, LANES).view(np.float16)
 
 
-_COUNTERS = "pim.write_commands pim.broadcasts pim.bytes_entered"
-
-
 @instruction("pim.wr.crf   R opcode=0x7B funct3=0 funct7=0x10",
              "CRF[8 * index + i] = src[i], i < 8: a quarter of the micro-program; in HAB",
-             operands="src<u32[8] index", counters=_COUNTERS,
+             operands="src<u32[8] index",
              example="pim.wr.crf a0, zero             # at a0: .crf mac grf_b[0], grf_a[0], even_bank, aam, and seven more")
 def pim_wr_crf(m, src, index):
     _write_register(m, "pim.wr.crf", "pim.crf", index, crf.ENTRIES // 8, m.read_u32(src, 8), HAB)
 
 
 @instruction("pim.wr.grf_a R opcode=0x7B funct3=0 funct7=0x11", "GRF_A[index] = src in every block; in HAB or HAB_PIM",
-             operands="src<f16[16] index", counters=_COUNTERS, example="pim.wr.grf_a a0, a1")
+             operands="src<f16[16] index", example="pim.wr.grf_a a0, a1")
 def pim_wr_grf_a(m, src, index):
     _write_register(m, "pim.wr.grf_a", "pim.grf_a", index, crf.REGISTERS, _f16(m, src), HAB, HAB_PIM)
 
 
 @instruction("pim.wr.grf_b R opcode=0x7B funct3=0 funct7=0x12", "GRF_B[index] = src in every block; in HAB or HAB_PIM",
-             operands="src<f16[16] index", counters=_COUNTERS, example="pim.wr.grf_b a0, a1")
+             operands="src<f16[16] index", example="pim.wr.grf_b a0, a1")
 def pim_wr_grf_b(m, src, index):
     _write_register(m, "pim.wr.grf_b", "pim.grf_b", index, crf.REGISTERS, _f16(m, src), HAB, HAB_PIM)
 
 
 @instruction("pim.wr.srf   R opcode=0x7B funct3=0 funct7=0x13",
              "SRF_M[i] = src[i], SRF_A[i] = src[8 + i], i < 8, in every block; in HAB or HAB_PIM",
-             operands="src<f16[16]", counters=_COUNTERS, example="pim.wr.srf a0")
+             operands="src<f16[16]", example="pim.wr.srf a0")
 def pim_wr_srf(m, src):
     _write_register(m, "pim.wr.srf", "pim.srf", 0, 1, _f16(m, src), HAB, HAB_PIM)
 
@@ -213,13 +210,9 @@ def _step(m, what, parity, column, write):
     m.count("pim.crf_steps", len(channels))
 
 
-_STEP = ("pim.row_hits pim.compute_commands pim.crf_steps pim.macs pim.elements pim.columns_read pim.columns_written "
-         "pim.bytes_stayed")
-
-
 @instruction("pim.rd.pim   R opcode=0x7B funct3=0 funct7=0x14",
              "step the micro-program with a read of a column of the even (parity 0) or odd (1) banks: they are sources; in HAB_PIM",
-             operands="parity column", counters=_STEP,
+             operands="parity column",
              example="pim.mode.hab_pim zero\npim.rd.pim zero, a1             # the first instruction")
 def pim_rd_pim(m, parity, column):
     _step(m, "pim.rd.pim", parity, column, False)
@@ -228,6 +221,6 @@ def pim_rd_pim(m, parity, column):
 @instruction("pim.wr.pim   R opcode=0x7B funct3=0 funct7=0x15",
              "step the micro-program with a write of a column of the even (parity 0) or odd (1) banks: destinations, and with a "
              "NOP, of GRF_A[column mod 8] in the even banks, of GRF_B[column mod 8] in the odd ones; in HAB_PIM",
-             operands="parity column", counters=_STEP, example="pim.wr.pim zero, a1")
+             operands="parity column", example="pim.wr.pim zero, a1")
 def pim_wr_pim(m, parity, column):
     _step(m, "pim.wr.pim", parity, column, True)

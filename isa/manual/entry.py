@@ -1,30 +1,25 @@
 """The manual entry of an instruction: what its row and its meaning say, as blocks and as JSON.
 
-CSRs, traps and counters are derived from the meaning itself: the names that it, the helpers it calls and the vocabulary
-behind them mention.
+The CSRs, counters and traps that it may touch are derived from the meaning (isa/effects.py).
 """
 
 from __future__ import annotations
 
-import ast
 import inspect
 import textwrap
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from functools import cache
-from itertools import chain, takewhile
-from types import FunctionType, ModuleType
+from itertools import takewhile
+from types import FunctionType
 from typing import Any
 
 import numpy as np
 
 from isa.counters import COUNTERS
 from isa.csrs import CSRS
-from isa.document import Block, Code, Heading, Paragraph, Table
+from isa.effects import closure, counters, csrs, traps
 from isa.instruction import Row
+from isa.manual.document import Block, Code, Heading, Paragraph, Table
 from isa.numbers import NumberFormat
-from isa.traps import Cause
-from isa.vocabulary import Vocabulary
 
 
 def families(some: Iterable[Row]) -> list[list[Row]]:
@@ -125,14 +120,10 @@ def source(row: Row) -> str:
     """The meaning's Python without its decorators, and what the names are that it takes from around it."""
     lines = textwrap.dedent(inspect.getsource(row.meaning)).splitlines()
     start = next(number for number, line in enumerate(lines) if line.startswith("def "))
-    outside = ", ".join(f"{name} = {_name(value)}" for name, value in _closure(row.meaning).items()
+    outside = ", ".join(f"{name} = {_name(value)}" for name, value in closure(row.meaning).items()
                         if isinstance(value, str | FunctionType | np.ufunc | NumberFormat))
     return "\n".join([*lines[start:], *textwrap.wrap(f"where {outside}", 100, initial_indent="# ", subsequent_indent="# ")
                       * bool(outside)])
-
-
-def _closure(function: Any) -> dict[str, Any]:
-    return dict(zip(function.__code__.co_freevars, (cell.cell_contents for cell in function.__closure__ or ()), strict=True))
 
 
 def _name(value: Any) -> str:
@@ -141,75 +132,3 @@ def _name(value: Any) -> str:
         case NumberFormat(): return f"numbers.FORMATS[{value.name!r}]"
         case np.ufunc():     return f"numpy.{value.__name__}"
         case _:              return f"{value.__module__.removeprefix('isa.')}.{value.__name__}"
-
-
-def csrs(row: Row) -> list[str]:
-    """Unit and machine CSRs that the instruction's effect depends on or that it writes, in order of address."""
-    strings = mentions(row).strings
-    return [name for name in CSRS if name in strings and name not in COUNTERS]
-
-
-def counters(row: Row) -> list[str]:
-    """Counters that the instruction may add to, besides the bytes of its memory operands; in slot order."""
-    touched = {"core.instructions", *row.counters} | ({f"{row.unit}.ops"} if row.is_xslim else set())
-    return [name for name in COUNTERS if name in touched]
-
-
-def traps(row: Row) -> list[Cause]:
-    """Traps that the instruction itself may raise, in order of cause: those of its memory operands, and those that its
-    meaning mentions."""
-    access = "".join(operand.access for operand in row.operands)
-    aligned = any(operand.access and operand.layout.align > 1 for operand in row.operands)
-    possible = {Cause[name] for name in mentions(row).causes} - {Cause.MISALIGNED_OPERAND}
-    possible |= {cause for cause, applies in ((Cause.LOAD_ACCESS, "<" in access), (Cause.STORE_ACCESS, ">" in access),
-                                              (Cause.PORT, access), (Cause.MISALIGNED_OPERAND, aligned)) if applies}
-    return sorted(possible)
-
-
-@dataclass(frozen=True)
-class Mentions:
-    """What a meaning, the helpers that it calls and the vocabulary behind them mention, by what it is used for."""
-
-    strings: frozenset[str]
-    causes: frozenset[str]
-    counted: frozenset[str]         # names given to m.count
-
-
-def mentions(row: Row) -> Mentions:
-    """What the row's meaning mentions."""
-    return _mentions(row.meaning)
-
-
-@cache
-def _mentions(meaning: Any) -> Mentions:
-    strings, causes, counted = set(), set(), set()
-    work, seen = [meaning], set()
-    while work:
-        function = work.pop()
-        if not isinstance(function, FunctionType) or function in seen or not function.__module__.startswith("isa."):
-            continue
-        seen.add(function)
-        scope = function.__globals__ | _closure(function)
-        for node in chain.from_iterable(map(ast.walk, _body(function))):
-            match node:
-                case ast.Constant(value=str(text)):
-                    strings.add(text)
-                case ast.Call(func=ast.Attribute(attr="count"), args=[ast.Constant(value=str(name)), *_]):
-                    counted.add(name)
-                case ast.Attribute(value=ast.Name(id="Cause"), attr=name):
-                    causes.add(name)
-                case ast.Attribute(value=ast.Name(id="m" | "self"), attr=name):
-                    work.append(getattr(Vocabulary, name, None))
-                case ast.Attribute(value=ast.Name(id=owner), attr=name) if isinstance(scope.get(owner), ModuleType):
-                    work.append(getattr(scope[owner], name, None))
-                case ast.Name(id=name) if isinstance(scope.get(name), str):
-                    strings.add(scope[name])
-                case ast.Name(id=name):
-                    work.append(scope.get(name))
-    return Mentions(frozenset(strings), frozenset(causes), frozenset(counted))
-
-
-def _body(function: FunctionType) -> list[ast.stmt]:
-    """The statements of a function, decorators left out."""
-    tree = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
-    return tree.body if isinstance(tree, ast.FunctionDef) else []

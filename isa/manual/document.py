@@ -1,7 +1,4 @@
-"""Blocks of a manual page and their two renderings: Markdown for docs/isa, plain text for the prompt.
-
-What a page says stands in isa/manual.py.
-"""
+"""Blocks of a manual page and their two renderings: Markdown for docs/isa, plain text for the prompt."""
 
 from __future__ import annotations
 

@@ -1,35 +1,22 @@
-"""The manual: every page of docs/isa and every answer of `slimulator isa`, from the tables that the machine itself uses.
-
-`python -m isa.manual DIRECTORY` writes the pages. One instruction's entry stands in isa/entry.py, the renderings in
-isa/document.py.
-"""
+"""The topics of the manual: registers, formats, memory, counters, machines and the rest that is no instruction."""
 
 from __future__ import annotations
 
 import inspect
-import re
-import sys
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from difflib import get_close_matches
-from pathlib import Path
 from types import FunctionType, ModuleType
-from typing import Any, NoReturn
+from typing import Any
 
 from isa import arithmetic, half, numbers, registers, services
 from isa.counters import COUNTERS, csr_address
 from isa.csrs import CSRS
-from isa.document import Block, Code, Heading, Paragraph, Table, markdown
-from isa.entry import as_json, counters, csrs, entry, families, family_name, traps
 from isa.formats import FORMATS
-from isa.instruction import TABLE, Row, rows
+from isa.manual.document import Block, Code, Heading, Paragraph, Table
 from isa.preset import Preset, Sourced, load_preset, preset_names
 from isa.regions import REGIONS
-from isa.search import MOST, Entry, search
 from isa.traps import MEANING, Cause
-from isa.unit import Unit
-from isa.units import UNITS
 
 # What tables cannot say, by page.
 TEXT = {
@@ -85,10 +72,6 @@ a request that they do not know, or that names no memory, does nothing.""",
 }
 
 
-class UnknownEntry(LookupError):
-    """The manual has no such entry; the message names the nearest ones."""
-
-
 @dataclass(frozen=True)
 class Answer:
     """What the manual says about a query: blocks for people, `data` for programs."""
@@ -97,124 +80,7 @@ class Answer:
     data: Any
 
 
-def look_up(query: str = "", more: Sequence[Entry] = ()) -> Answer:
-    """The answer to `slimulator isa QUERY`: a mnemonic, a family of them ("lut.mac"), a unit, a topic, or a CSR, counter,
-    trap, number format, register or region by name, or a name that a unit's introduction explains; all of the units when the
-    query is empty. Other words are searched for in all of these, and in `more`. Raises UnknownEntry."""
-    if not query:
-        return Answer(_index(), [as_json(row) for row in rows()])
-    if query in TABLE:
-        return Answer(entry([TABLE[query]], 1), as_json(TABLE[query]))
-    if query in UNITS:
-        return Answer([*_unit_head(UNITS[query]), _summary(list(rows(query)))], [as_json(row) for row in rows(query)])
-    if query in TOPICS:
-        return TOPICS[query]()
-    family = [row for row in rows() if row.mnemonic.startswith(query.removesuffix(".") + ".")]
-    if family:
-        groups = families(family)
-        return Answer(entry(groups[0], 1) if len(groups) == 1 else [Heading(1, query), _summary(family)],
-                      [as_json(row) for row in family])
-    named = _named(query)
-    if named:
-        return named
-    for topic, names in (("registers", registers.NUMBER), ("formats", FORMATS), ("memory", REGIONS)):
-        if query in names:
-            return TOPICS[topic]()
-    if query.lower() in preset_names():
-        raise UnknownEntry(f"the manual has no entry {query!r}\nhint: `slimulator machines {query.lower()}` prints this machine")
-    if query.lower() != query and query.lower() in (*TABLE, *UNITS, *CSRS, *COUNTERS, *numbers.FORMATS, *REGIONS):
-        return look_up(query.lower())
-    found = search(query, more) if "." not in query else []             # a mnemonic with a slip is answered with the nearest ones
-    return _of_introductions(query) or _found(query, found) or _unknown(query)
-
-
-def _found(query: str, entries: Sequence[Entry]) -> Answer | None:
-    """A list of what a search has found."""
-    if not entries:
-        return None
-    shown = f", the first {MOST} of them" if len(entries) > MOST else ""
-    return Answer([Heading(1, f"{len(entries)} {'entries' if len(entries) > 1 else 'entry'} with {query!r}{shown}"),
-                   Table(("entry", "kind", "is"), [(entry.name, entry.kind, entry.text) for entry in entries[:MOST]]),
-                   Paragraph("`slimulator isa ENTRY` prints one.")],
-                  [{"name": entry.name, "kind": entry.kind, "text": entry.text} for entry in entries])
-
-
-def _unknown(query: str) -> NoReturn:
-    """Raise UnknownEntry with the names that begin like the query, or are like it."""
-    groups = [*(row.mnemonic.rpartition(".")[0] for row in TABLE.values()), *UNITS, *TOPICS, *CSRS, *COUNTERS]
-    known = [*TABLE, *groups, *numbers.FORMATS, *(cause.name for cause in Cause)]
-    near = dict.fromkeys([*(name for name in groups if name.startswith(query)), *get_close_matches(query, known, n=4)]
-                         or get_close_matches(query.lower(), known, n=4))
-    raise UnknownEntry(f"the manual has no entry {query!r}"
-                       + (f"\nhint: did you mean {' or '.join([*near][:4])}?" if near else
-                          "\nhint: `slimulator isa` lists units, instructions and topics"))
-
-
-_NAME = re.compile(r"(?<![\w`.])(\.\w+|[A-Z][A-Z0-9_]+|[a-z]+_\w+)\b|`(\.?\w+)")       # as running text writes names
-
-
-def _of_introductions(query: str) -> Answer | None:
-    """What units' introductions say of a name that no table has, such as a mode or `.crf`: paragraphs, with pictures below them."""
-    blocks: list[Block] = []
-    data = {}
-    for unit in UNITS.values():
-        parts = re.split(r"\n\n(?! {4})", inspect.cleandoc(unit.text))
-        found = [part for part in parts if query.lower() in {name.lower() for names in _NAME.findall(part) for name in names}]
-        if found:
-            data[unit.name] = "\n\n".join(found)
-            blocks += [Heading(1, f"{query}, in {unit.name}: {unit.title}"), *_text(data[unit.name])]
-    return Answer(blocks, {"name": query, "introductions": data}) if data else None
-
-
-# ------------------------------------------------------------------------------------------------ index and units
-
-
-def _index() -> list[Block]:
-    blocks: list[Block] = [
-        Heading(1, "The Slim machine's instruction set"),
-        Paragraph(TEXT["index"]),
-    ]
-    for unit in UNITS.values():
-        blocks += [Heading(2, f"{unit.name}: {unit.title}"),
-                   Paragraph(", ".join(_forms(group) for group in families(rows(unit.name))))]
-    return [*blocks, Heading(2, "Topics"), Paragraph(", ".join(TOPICS))]
-
-
-def _unit_head(unit: Unit) -> list[Block]:
-    blocks: list[Block] = [Heading(1, f"{unit.name}: {unit.title}"), *_text(inspect.cleandoc(unit.text))]
-    if unit.csrs:
-        blocks += [Heading(2, "CSRs"), _csr_table([csr.name for csr in unit.csrs])]
-    if unit.parameters:
-        blocks += [Heading(2, "Sizes that the machine preset gives"),
-                   Table(("parameter", "unit", "is"), [(p.name, p.unit, p.text) for p in unit.parameters])]
-    if unit.state:
-        blocks += [Heading(2, "State inside the unit"),
-                   Table(("array", "type", "length", "is"), [(s.name, s.dtype, str(s.length), s.text) for s in unit.state])]
-    if unit.counters:
-        blocks += [Heading(2, "Counters"), _counter_table([counter.name for counter in unit.counters])]
-    return [*blocks, Heading(2, "Instructions")]
-
-
-def _summary(some: Iterable[Row]) -> Table:
-    return Table(("instruction", "does"), [
-        (f"{_forms(group)} {group[0].syntax}".strip(), " ".join(group[0].text.split())) for group in families(some)])
-
-
-def _forms(group: Sequence[Row]) -> str:
-    """ "lut.mac.{b1,t2,t5}" """
-    name = family_name(group)
-    suffixes = [row.mnemonic.removeprefix(name).removeprefix(".") for row in group]
-    return name if len(group) == 1 else f"{name}.{{{','.join(suffixes)}}}"
-
-
-def _unit_page(unit: Unit) -> list[Block]:
-    return [*_unit_head(unit), *(block for group in families(rows(unit.name)) for block in entry(group))]
-
-
-# ------------------------------------------------------------------------------------------------ topics
-
-
-def _csr_table(names: Sequence[str]) -> Table:
+def csr_table(names: Sequence[str]) -> Table:
     return Table(("CSR", "number", "reset", "writable bits", "is"),
                  [(c.name, f"{c.address:#x}", f"{c.reset:#x}", f"{c.writable:#x}" if c.writable else "none", c.text)
                   for c in (CSRS[name] for name in names)])
@@ -224,61 +90,39 @@ def _csrs() -> Answer:
     names = [name for name in CSRS if name not in COUNTERS]
     return Answer([Heading(1, "CSRs"),
                    Paragraph(TEXT["csrs"]),
-                   _csr_table(names)], [asdict(CSRS[name]) for name in names])
+                   csr_table(names)], [asdict(CSRS[name]) for name in names])
 
 
-def _counter_table(names: Sequence[str]) -> Table:
+def counter_table(names: Sequence[str]) -> Table:
     return Table(("counter", "slot", "CSR", "counts", "is"),
                  [(c.name, str(c.slot), f"{csr_address(c.slot):#x}", c.unit, c.text)
                   for c in (COUNTERS[name] for name in names)])
 
 
-def _counter_data(name: str) -> dict[str, Any]:
+def counter_data(name: str) -> dict[str, Any]:
     return asdict(COUNTERS[name]) | {"csr": csr_address(COUNTERS[name].slot)}
 
 
 def _counters() -> Answer:
     return Answer([Heading(1, "Counters"),
                    Paragraph(TEXT["counters"]),
-                   _counter_table(list(COUNTERS))], [_counter_data(name) for name in COUNTERS])
+                   counter_table(list(COUNTERS))], [counter_data(name) for name in COUNTERS])
 
 
-def _trap_table(causes: Iterable[Cause]) -> Table:
+def trap_table(causes: Iterable[Cause]) -> Table:
     return Table(("mcause", "name", "is"), [(str(int(cause)), cause.name, MEANING[cause]) for cause in causes])
 
 
-def _trap_data(cause: Cause) -> dict[str, Any]:
+def trap_data(cause: Cause) -> dict[str, Any]:
     return {"mcause": int(cause), "name": cause.name, "text": MEANING[cause]}
 
 
 def _traps() -> Answer:
     return Answer([Heading(1, "Traps"),
                    Paragraph(TEXT["traps"]),
-                   _trap_table(Cause),
+                   trap_table(Cause),
                    Heading(2, "Order of checks"),
-                   *_text(TEXT["trap_order"])], [_trap_data(cause) for cause in Cause])
-
-
-def _named(name: str) -> Answer | None:
-    """A single counter, CSR, trap or number format, with the instructions that have to do with it."""
-    used: Callable[[Row], Iterable[Any]]
-    if name in COUNTERS:
-        table, data, verb, used = _counter_table([name]), _counter_data(name), "Touched by", counters
-    elif name in CSRS:
-        table, data, verb, used = _csr_table([name]), asdict(CSRS[name]), "Used by", csrs
-    elif name.upper() in Cause.__members__:
-        cause = Cause[name.upper()]
-        table, data, verb, used = _trap_table([cause]), _trap_data(cause), "Raised by", traps
-        name = name.upper()
-    elif name in numbers.FORMATS:
-        fmt, data = numbers.FORMATS[name], _number_data(name)
-        users = [row.mnemonic for row in rows() if any(operand.access and operand.layout.form == name for operand in row.operands)]
-        return Answer([*_number_blocks(fmt, 1), Paragraph(f"Operands of: {', '.join(users) or 'no instruction'}.")], data)
-    else:
-        return None
-    users = [row.mnemonic for row in rows() if any(str(getattr(item, "name", item)) == name for item in used(row))]
-    some = "every instruction" if len(users) == len(TABLE) else ", ".join(users) or "no instruction by itself"
-    return Answer([Heading(1, name), table, Paragraph(f"{verb}: {some}.")], data)
+                   *running_text(TEXT["trap_order"])], [trap_data(cause) for cause in Cause])
 
 
 def _formats() -> Answer:
@@ -330,16 +174,16 @@ def _services() -> Answer:
 def _numbers() -> Answer:
     blocks: list[Block] = [Heading(1, "Number formats"), *_docstring(numbers)]
     for fmt in numbers.FORMATS.values():
-        blocks += _number_blocks(fmt, 3)
-    return Answer(blocks, [_number_data(name) for name in numbers.FORMATS])
+        blocks += number_blocks(fmt, 3)
+    return Answer(blocks, [number_data(name) for name in numbers.FORMATS])
 
 
-def _number_blocks(fmt: numbers.NumberFormat, level: int) -> list[Block]:
+def number_blocks(fmt: numbers.NumberFormat, level: int) -> list[Block]:
     return [Heading(level, fmt.name), Paragraph(f"{fmt.text}. Bits a value: {fmt.bits}. Values: {fmt.values}."),
             Code(fmt.picture)]
 
 
-def _number_data(name: str) -> dict[str, Any]:
+def number_data(name: str) -> dict[str, Any]:
     fmt = numbers.FORMATS[name]
     return {"name": fmt.name, "text": fmt.text, "bits": fmt.bits, "values": fmt.values,
             "row_bytes_of_64_values": fmt.row_bytes(64)}
@@ -359,10 +203,10 @@ def _arithmetic() -> Answer:
 
 
 def _docstring(module: ModuleType) -> list[Block]:
-    return _text(inspect.getdoc(module) or "")
+    return running_text(inspect.getdoc(module) or "")
 
 
-def _text(text: str) -> list[Block]:
+def running_text(text: str) -> list[Block]:
     """Paragraphs of running text; indented ones are code or a picture."""
     return [Code(textwrap.dedent(part)) if part.startswith("    ") else Paragraph(part) for part in text.split("\n\n")]
 
@@ -414,41 +258,3 @@ TOPICS: dict[str, Callable[[], Answer]] = {
     "services": _services,
     "machines": _machines,
 }
-
-
-# ------------------------------------------------------------------------------------------------ pages
-
-
-def pages() -> dict[str, str]:
-    """File name -> Markdown, for every page of docs/isa."""
-    note = Paragraph("<!-- Generated from the instruction table by `make docs`. Do not edit. -->")
-    topics = {name: TOPICS[name]().blocks for name in TOPICS}
-    topics["machines"] += [block for name in preset_names() for block in _below(machine_answer(load_preset(name)).blocks)]
-    units = {unit.name: _unit_page(unit) for unit in UNITS.values()}
-    links = [(f"[{unit.name}]({unit.name}.md)", f"{unit.title}, {len(list(rows(unit.name)))} instructions")
-             for unit in UNITS.values()]
-    links += [(f"[{name}]({name}.md)", blocks[0].text) for name, blocks in topics.items() if isinstance(blocks[0], Heading)]
-    contents = {"index": [*_index()[:2], Table(("page", "is"), links)], **units, **topics}
-    return {f"{name}.md": markdown([note, *blocks]) for name, blocks in contents.items()}
-
-
-def _below(blocks: Sequence[Block]) -> list[Block]:
-    """The same blocks one heading level down."""
-    return [Heading(block.level + 1, block.text) if isinstance(block, Heading) else block for block in blocks]
-
-
-def write(directory: Path) -> None:
-    """Write every page; pages that no longer exist are removed. Raises OSError."""
-    directory.mkdir(parents=True, exist_ok=True)
-    current = pages()
-    for stale in directory.glob("*.md"):
-        if stale.name not in current:
-            stale.unlink()
-    for name, text in current.items():
-        (directory / name).write_text(text, encoding="utf-8")
-
-
-if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("usage: python -m isa.manual DIRECTORY")
-    write(Path(sys.argv[1]))

@@ -10,9 +10,9 @@ from inspect import cleandoc
 from isa import numbers, services
 from isa.counters import COUNTERS
 from isa.csrs import CSRS
-from isa.entry import families, family_name
 from isa.formats import FORMATS
 from isa.instruction import rows
+from isa.manual.entry import families, family_name
 from isa.regions import REGIONS
 from isa.traps import MEANING, Cause
 from isa.units import UNITS
