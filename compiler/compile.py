@@ -1,4 +1,4 @@
-"""From a checkpoint to a program: passes, plans, the text, the file.
+"""From a checkpoint to a program: the passes, the plans, the text, the file.
 
     compiled = compile_model(load("stories260K.bin"), machine="slim", recipe=read_recipe("t2"))
     compiled.save(Path("story.elf"))
@@ -20,12 +20,14 @@ from asm.assembler import assemble
 from compiler.errors import ModelError, RoomError, one_of
 from compiler.formats.recipe import Recipe
 from compiler.graph import Graph
+from compiler.lowering.active import neuron_bytes
 from compiler.lowering.active import scratch as scratch_of_active
 from compiler.lowering.data import MOST_STOPS, data
 from compiler.lowering.decoded import check_decoded, matrices
 from compiler.lowering.decoded import scratch as scratch_of_decoded
 from compiler.lowering.program import code
 from compiler.lowering.sampling import scratch as scratch_of_sampling
+from compiler.model.carried_tokenizer import packed
 from compiler.model.model import Model
 from compiler.passes.calibrate import with_thresholds
 from compiler.passes.kv_cache import KV_FORMATS, with_int8_cache
@@ -35,7 +37,6 @@ from compiler.placing.banks import Placement
 from compiler.placing.made import Made
 from compiler.placing.memory_plan import MemoryPlan, plan_memory
 from compiler.placing.weights import Layout, plan_weights
-from compiler.running.neurons import neuron_bytes
 from compiler.targets import Target, target_of
 from isa.files import check_directory, replacing
 from isa.hints import nearest
@@ -88,13 +89,13 @@ class Compiled:
         return data(self.target, self.layout, self.memory, stem) + self.code
 
     def _files(self, progress: Progress | None) -> dict[str, FileSlice]:
-        """What the text asks for besides the metadata: contents by suffix, which are made when they are written."""
+        """The files with weights that the text asks for, by suffix. Their contents are made when they are written."""
         images, before, files = self.target.images(self.layout), 0, dict[str, FileSlice]()
         whole = sum(image.contents.size for image in images)
         for image in images:
-            told = partial(_tell, progress, before, whole)
-            files[image.name] = Made(image.name, 0, image.contents.size, image.contents, told)
-            before += image.contents.size
+            size = image.contents.size
+            files[image.name] = Made(image.name, 0, size, image.contents, partial(_tell, progress, before, whole))
+            before += size
         return files
 
     def save(self, path: Path, progress: Progress | None = None, source: Path | None = None) -> None:
@@ -109,11 +110,11 @@ class Compiled:
         try:
             program.save(path)
         except OSError as error:
-            error.filename = str(path)          # not a temporary one that nobody knows
+            error.filename = str(path)          # not that of a temporary file
             raise
 
     def save_source(self, path: Path, progress: Progress | None = None) -> None:
-        """Write the text to `path` and beside it what it asks for, each file whole or not at all. Raises OSError."""
+        """Write the text to `path`, and beside it the files that it asks for, each whole or not at all. Raises OSError."""
         for name, made in self._files(progress).items():
             with replacing(path.with_suffix(f".{name}")) as stream:
                 stream.writelines(made.blocks())
@@ -123,19 +124,18 @@ class Compiled:
             stream.write(self.text(path.stem).encode())
 
     def build(self, folder: Path, progress: Progress | None = None) -> Program:
-        """The program. Its source and its weights are files model.* in `folder`, and it refers to them until it is saved."""
+        """The program, assembled from files model.* that are written to `folder`. Its weights stay there."""
         self.save_source(folder / "model.s", progress)
         return assemble(folder / "model.s", machine=self.machine_name)
 
     @property
     def meta(self) -> dict[str, Any]:
         """The program's metadata: model card and tokenizer."""
-        from compiler.model.carried_tokenizer import packed
         return {"model": self.card, **({"tokenizer": packed(self.model.tokenizer)} if self.model.tokenizer else {})}
 
     @property
     def card(self) -> dict[str, Any]:
-        """What the program file says of its model."""
+        """The model card: what the program file says of its model."""
         c = self.model.config
         return {"architecture": c.architecture, "source": self.model.path.name, "vocab": c.vocab, "dim": c.dim, "layers": c.layers,
                 "heads": c.heads, "kv_heads": c.kv_heads, "hidden": c.hidden, "context": self.memory.context,
@@ -148,7 +148,7 @@ class Compiled:
 
     @property
     def formats(self) -> dict[str, str]:
-        """How each tensor is stored, by role; where layers differ, "layer0.q" is that of layer 0 and of those that are like it."""
+        """How each tensor is stored, by role. Where layers differ, "layer0.q" stands for layer 0 and the layers like it."""
         once = {role: placed.stored for role, placed in self.layout.once.items()}
         names = ["" if len(self.graph.bodies) == 1 else f"{self.graph.name_of(body)}." for body in self.graph.bodies]
         return once | {f"{name}{role}": placed.stored for name, body in zip(names, self.layout.bodies, strict=True)
@@ -178,7 +178,7 @@ class Compiled:
         return any(op.kind == "gemv.decoded" for _, op in self.graph.steps())
 
     def summary(self) -> str:
-        """What the program takes of the machine's memories, one line each."""
+        """The memory map: what the program takes of each memory, a line each; then what people may want to know about it."""
         memory, target = self.memory, self.target
         kinds = self.layout.said(lambda placed: not placed.banked) or "the banks"
         rows, lines = target.mapped(
@@ -202,15 +202,17 @@ def _tell(progress: Progress | None, before: int, whole: int, done: int) -> None
 
 
 def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recipe | None = None,
-                  context: int | None = None, kv: str = "f32", activations: str | None = None, sparse: bool = False,
-                  sparsity: float | None = None, calibration: Sequence[int] = (), progress: Progress | None = None) -> Compiled:
-    """Lower a model for a machine. Raises ModelError for what does not fit.
+                  context: int | None = None, kv: str = "f32", activations: str | None = None,
+                  sparsity: float | str | None = None, calibration: Sequence[int] = (),
+                  progress: Progress | None = None) -> Compiled:
+    """Compile a model for a machine. Raises ModelError for what does not fit.
 
-    `recipe` gives weight formats (None: as the checkpoint has them), `context` the most positions.
-    `kv`: the format of keys and values, one of KV_FORMATS.
-    `activations`: what integer weights are multiplied by, one of ACTIVATIONS; None: i8.
-    `sparse`: feed-forward layers work for active neurons alone: those that are not zero, or with `sparsity` those above
-    the thresholds for it on `calibration`, tokens of a text, or those that the model has.
+    recipe       formats of weights; None: as the checkpoint has them
+    context      the largest number of positions
+    kv           format of keys and values, one of KV_FORMATS
+    activations  format of what integer weights are multiplied by, one of ACTIVATIONS; None: i8
+    sparsity     feed-forward layers compute only active neurons. "exact": those that are not zero. A number: all but this share,
+                 by thresholds of the model, or else by thresholds that are found on `calibration`, the tokens of a text
     """
     preset = load_preset(machine) if isinstance(machine, str) else machine
     kind = target_of(preset)
@@ -228,15 +230,16 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
     if kv == "i8":
         graph = with_int8_cache(graph)
     positions = context or min(model.config.context, LONGEST_CONTEXT)
-    if sparse:
-        if sparsity is not None and "layers.0.thresholds" not in model.tensors:
+    if sparsity is not None:
+        share = None if isinstance(sparsity, str) else sparsity
+        if share is not None and "layers.0.thresholds" not in model.tensors:
             model = with_thresholds(model, graph, calibration, progress)
-        graph = sparsify(graph, model, sparsity)
+        graph = sparsify(graph, model, share)
     target = kind(preset, model, graph, int8=activations != "f32")
     name = machine if isinstance(machine, str) else machine.name
 
     def lowered(positions: int) -> Compiled:
-        return _lowered(target, name, positions, sparse)
+        return _lowered(target, name, positions)
 
     try:
         return lowered(positions)
@@ -248,9 +251,9 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
 
 
 def _context_that_fits(lowered: Callable[[int], Compiled], positions: int) -> int:
-    """The most positions with which a model fits that does not with so many; 0 where none does."""
+    """The largest context with which a model fits that does not fit with `positions`; 0 if there is none."""
     fits, fails = 0, positions
-    while fails - fits > 1:                 # less needs less room: the most that fits, by halves
+    while fails - fits > 1:                 # a shorter context needs less room, so halving finds it
         middle = (fits + fails) // 2
         try:
             lowered(middle)
@@ -260,10 +263,10 @@ def _context_that_fits(lowered: Callable[[int], Compiled], positions: int) -> in
     return fits
 
 
-def _lowered(target: Target, machine_name: str, positions: int, sparse: bool) -> Compiled:
-    """The program for so many positions. Raises ModelError, RoomError for what has no room."""
+def _lowered(target: Target, machine_name: str, positions: int) -> Compiled:
+    """The program for a number of positions. Raises ModelError, RoomError for what has no room."""
     model, graph, machine = target.model, target.graph, target.machine
-    groups = [body.layers for body in graph.bodies]
+    groups, sparse = [body.layers for body in graph.bodies], "active" in graph.values
     layout = plan_weights(model, positions, groups, (BY_NEURON,) if sparse else (), target.elsewhere)
     decoded = matrices(graph, layout)
     for placed in decoded:

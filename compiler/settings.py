@@ -34,7 +34,7 @@ class Settings:
     context: int | None = None
     kv: str = "f32"
     activations: str | None = None
-    sparsity: str | float | None = None
+    sparsity: float | str | None = None
     calibrate: Path | None = None
 
     @property
@@ -57,9 +57,7 @@ class Settings:
         tokens = need_tokenizer(model).encode(read_text(self.calibrate)[:MOST_TEXT]) if self.calibrate else ()
         return compile_model(model, machine=self.machine or "slim", recipe=read_recipe(self.weights) if self.weights else None,
                              context=self.check().context, kv=self.kv, activations=self.activations,
-                             sparse=self.sparsity is not None,
-                             sparsity=self.sparsity if isinstance(self.sparsity, float) else None, calibration=tokens,
-                             progress=progress)
+                             sparsity=self.sparsity, calibration=tokens, progress=progress)
 
     def key(self) -> dict[str, object]:
         """What a program depends on besides checkpoint and compiler: options, and contents of the files that they name."""

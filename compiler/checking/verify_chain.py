@@ -69,15 +69,36 @@ def continued(model: Model, prompt: Sequence[int], count: int) -> list[int]:
     return tokens
 
 
-def checks(path: Path, settings: Settings = Settings(), *, program_file: Path | None = None, count: int | None = None,  # noqa: B008
-           prompt: str = "", tokenizer: Path | None = None, dump: Path | None = None, make: Maker = Machine, fast: Maker = Machine,
-           progress: Progress = None, opened: Callable[[Model], None] | None = None) -> Iterator[Check]:
-    """All steps, as they are done; `opened` is called with the checkpoint.
+@dataclass(frozen=True)
+class Subject:
+    """What is verified: a checkpoint, or a program, of which only the engines can be compared.
 
-    count   of tokens; None: USUAL_COUNT, or as many as the context has positions
+    settings        how the checkpoint is compiled
+    program_file    a program of the checkpoint; None: it is compiled here
+    prompt, count   everything is compared on `count` tokens: the prompt's, then the most likely ones. None: USUAL_COUNT, or as
+                    many as the context has positions
+    tokenizer       its file; None: the one with the checkpoint
+    """
+
+    path: Path
+    settings: Settings = field(default_factory=Settings)
+    program_file: Path | None = None
+    prompt: str = ""
+    count: int | None = None
+    tokenizer: Path | None = None
+
+
+def checks(subject: Subject, *, dump: Path | None = None, make: Maker = Machine, fast: Maker = Machine,
+           progress: Progress = None, opened: Callable[[Model], None] | None = None) -> Iterator[Check]:
+    """All steps, as they are done.
+
+    dump    a folder for every value that step 3 compares (dump_to)
+    make    the machine of step 3; fast: the fast one of step 4
+    opened  called with the checkpoint
 
     Raises ModelError, ProgramError, PresetError, OSError.
     """
+    path, settings, count = subject.path, subject.settings, subject.count
     if is_program(path):
         program = Program.load(path)
         if "model" not in program.meta:
@@ -86,13 +107,13 @@ def checks(path: Path, settings: Settings = Settings(), *, program_file: Path | 
         count = _count(count, program.meta["model"]["context"])
         for name in NAMES[:3]:
             yield Check(name, "not checked", "needs the checkpoint: slimulator verify MODEL --program FILE.elf")
-        words = unpacked(program.meta["tokenizer"], path).encode(prompt) if "tokenizer" in program.meta else [0]
+        words = unpacked(program.meta["tokenizer"], path).encode(subject.prompt) if "tokenizer" in program.meta else [0]
         yield engines(program, load_preset(settings.machine or program.machine), words[:max(1, count - 1)], 2, fast)
         return
-    model = load(path, tokenizer)
+    model = load(path, subject.tokenizer)
     if opened:
         opened(model)
-    words = need_tokenizer(model).encode(prompt)
+    words = need_tokenizer(model).encode(subject.prompt)
     if not words:
         raise ModelError("", "--prompt", got="empty", expected="text: this model has no token that begins one")
     compiled = settings.compile(model, progress)
@@ -100,8 +121,9 @@ def checks(path: Path, settings: Settings = Settings(), *, program_file: Path | 
     yield float_graph(model, tokens)
     yield quantised_graph(model, compiled, tokens, max(1, len(need_tokenizer(model).decode(tokens).encode())), progress)
     with temporary_folder() as folder:
-        program = Program.load(program_file) if program_file else compiled.build(folder)
-        _same_shape(compiled, program, program_file)
+        file = subject.program_file
+        program = Program.load(file) if file else compiled.build(folder)
+        _same_shape(compiled, program, file)
         yield operations(compiled, program, tokens, make, progress, dump_to(dump, compiled.graph) if dump else None)
         yield engines(program, compiled.machine, tokens[:max(1, len(tokens) - 2)], 2, fast)
 

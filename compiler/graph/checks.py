@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from compiler.errors import shown
-from compiler.graph.ops import KINDS, Graph, Op, Operand
+from compiler.graph.ops import KINDS, Argument, Graph, Op
 
 # (operation, what must hold, what is wrong otherwise). `s` has the letters of the kind's shapes, its attributes, and `config`.
 CHECKS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
@@ -97,7 +97,7 @@ def _problems(graph: Graph, op: Op, written: set[str]) -> list[str]:
             if name in (op.kind, op.kind.removesuffix(".i8")) and not holds(scope)]
 
 
-def _bind(bound: dict[str, Any], name: str, shape: Sequence[int | str], operand: Operand) -> list[str]:
+def _bind(bound: dict[str, Any], name: str, shape: Sequence[int | str], operand: Argument) -> list[str]:
     """Give the letters of an operand their numbers; what does not fit is returned as text."""
     if len(shape) != len(operand.shape):
         return [f"{name} has shape {shown(tuple(shape))}, expected {shown(operand.shape)}"]

@@ -24,7 +24,7 @@ Shape = tuple[int | str, ...]
 
 
 @dataclass(frozen=True)
-class Operand:
+class Argument:
     """An operand of a kind: a value of a format, or a weight (format "")."""
 
     name: str
@@ -42,18 +42,18 @@ class Kind:
     attributes: str             # names of the numbers that it takes
     text: str                   # what is computed
 
-    def inputs(self) -> list[Operand]:
+    def inputs(self) -> list[Argument]:
         return [operand for operand in _parse(self.operands) if operand.format]
 
-    def weights(self) -> list[Operand]:
+    def weights(self) -> list[Argument]:
         return [operand for operand in _parse(self.operands) if not operand.format]
 
-    def outputs(self) -> list[Operand]:
+    def outputs(self) -> list[Argument]:
         return _parse(self.results)
 
 
-def _parse(text: str) -> list[Operand]:
-    return [Operand(name, form, tuple(filter(None, shape.split(","))))
+def _parse(text: str) -> list[Argument]:
+    return [Argument(name, form, tuple(filter(None, shape.split(","))))
             for name, form, shape in re.findall(r"(\w+):?(\w*)\[(.*?)\]", text)]
 
 

@@ -5,18 +5,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from compiler.graph import Op
 from compiler.lowering.emit import number, symbol
 from compiler.lowering.lower import Lowering, lowers
 from compiler.lowering.tiles import Tile, gathered
+from compiler.placing.weights import Placed
 
 
 def scratch(hidden: int, dim: int) -> dict[str, int]:
     """Bytes of what these operations need beside values, by name."""
     return {"active_mask": -(-hidden // 8), "compact": 4 * hidden, "sums": 4 * dim, "sum_scales": 4 * dim}
+
+
+def neuron_bytes(body: Mapping[str, Placed], gated: bool) -> int:
+    """Bytes of a neuron in a layer: its row of up, if there is a gate to choose by, with scales; its row of down as stored."""
+    rows = [body[role] for role in ("up", "down")[not gated:]]
+    return sum(placed.row_bytes + (4 * placed.scale_count // placed.rows if placed.scale_group and not placed.by_column else 0)
+               for placed in rows)
 
 
 @lowers("active")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from compiler.graph import Op
-from compiler.lowering.emit import Operand, number, symbol
+from compiler.lowering.emit import Source, number, symbol
 from compiler.lowering.lower import Lowering, lowers
 from compiler.placing.banks import Banked, Placement
 
@@ -75,7 +75,7 @@ def collect_f16(c: Lowering, op: Op) -> None:
             e.op("vec.add.f32", c.at(y), c.at(y), c.at(to), c.length(y), reads=(y, to), writes=(y,))
 
 
-def _gathered(c: Lowering, banked: Banked, start: Operand, parts: str, to: str, size: int) -> str:
+def _gathered(c: Lowering, banked: Banked, start: Source, parts: str, to: str, size: int) -> str:
     """The name under which a tile's parts lie row by row: themselves, or `to` where banks without a row lie between them."""
     if banked.height == banked.banks.banks or banked.slices == 1:
         return parts

@@ -54,7 +54,7 @@ def offset(base: str, value: int, text: str = "") -> Want:
     return Want("offset", value, base, text)
 
 
-Operand = Want | str
+Source = Want | str
 
 
 class Emitter:
@@ -100,7 +100,7 @@ class Emitter:
 
     # ---------------------------------------------------------------------------------------------- operations
 
-    def op(self, mnemonic: str, *operands: Operand, reads: Collection[str] = (), writes: Collection[str] = (),
+    def op(self, mnemonic: str, *operands: Source, reads: Collection[str] = (), writes: Collection[str] = (),
            comment: str = "") -> None:
         """One Xslim instruction. `reads` and `writes` name the values in memory that it takes and makes."""
         row = TABLE[mnemonic]
@@ -147,7 +147,7 @@ class Emitter:
                 self.line(f"li {register}, {want.value}")
                 self.line(f"add {register}, {register}, {want.base}")
 
-    def move(self, register: str, operand: Operand, comment: str = "") -> None:
+    def move(self, register: str, operand: Source, comment: str = "") -> None:
         """Set a register that the caller goes on to change."""
         if isinstance(operand, str):
             self.line(f"mv {register}, {operand}", comment)
@@ -163,7 +163,7 @@ class Emitter:
             self.line(f"add {register}, {register}, a6")
 
     @contextmanager
-    def pinned(self, *operands: Operand) -> Iterator[list[str]]:
+    def pinned(self, *operands: Source) -> Iterator[list[str]]:
         """Registers that hold these until the block ends, across labels too."""
         before = set(self._kept)
         registers: list[str] = []

@@ -8,7 +8,7 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from compiler.graph import Op
-from compiler.lowering.emit import LAYER, WEIGHTS, Emitter, Operand, Want, number, offset, symbol
+from compiler.lowering.emit import LAYER, WEIGHTS, Emitter, Source, Want, number, offset, symbol
 from compiler.lowering.tiles import Tile, fetched, tiles
 from compiler.placing.banks import Banked
 from compiler.placing.memory_plan import MemoryPlan
@@ -20,13 +20,16 @@ if TYPE_CHECKING:
 
 
 class Lowering:
-    """What the functions that lower operations work with."""
+    """What the functions that lower operations work with.
+
+    emit    the lines so far; body: number of the graph's body that is lowered now
+    built   the activations that the LUT unit has loaded: a value's name, "" for none
+    """
 
     def __init__(self, target: Target, layout: Layout, memory: MemoryPlan) -> None:
         self.target, self.graph, self.layout, self.memory = target, target.graph, layout, memory
         self.emit = Emitter(memory.overlap)
-        self.built = ""                 # the codes that the LUT unit has loaded
-        self.body = 0                   # of the graph, that is being lowered
+        self.built, self.body = "", 0
         self._labels: dict[str, int] = {}
 
     def at(self, name: str) -> Want:
@@ -66,16 +69,16 @@ class Lowering:
 
     @property
     def buffered(self) -> bool:
-        """Whether the units do not reach weights and caches, so that these are fetched."""
+        """Whether weights and caches must be fetched, because the units do not reach them."""
         return not self.memory.reached
 
     def reached(self, cache: str) -> tuple[str, ...]:
-        """The cache as something that a unit reads, or nothing if what it reads is a buffer."""
+        """(cache,) if units read it where it lies; () if they read a buffer."""
         return () if self.buffered else (cache,)
 
     @contextmanager
-    def operand(self, unit: str, address: Operand, size: int, length: str = "") -> Iterator[Operand]:
-        """`size` bytes outside the scratchpad as an operand of `unit`, or as many of them as register `length` says."""
+    def operand(self, unit: str, address: Source, size: int, length: str = "") -> Iterator[Source]:
+        """`size` bytes outside the scratchpad as an operand of `unit`. If register `length` is given, it holds how many of them."""
         if not self.buffered:
             yield address
             return
@@ -83,19 +86,19 @@ class Lowering:
             yield buffer
 
     @contextmanager
-    def vector(self, role: str) -> Iterator[Operand]:
+    def vector(self, role: str) -> Iterator[Source]:
         """A weight that is a vector, as an operand of the vector unit."""
         with self.operand("vec", self.weight(role), 4 * self.tensor(role).shape[0]) as operand:
             yield operand
 
     @contextmanager
-    def tiles(self, unit: str, source: Operand, rows: int | str, row_bytes: int, *to: tuple[Operand, int],
-              scales: tuple[Operand, int] | None = None) -> Iterator[Tile]:
+    def tiles(self, unit: str, source: Source, rows: int | str, row_bytes: int, *to: tuple[Source, int],
+              scales: tuple[Source, int] | None = None) -> Iterator[Tile]:
         """The rows of a matrix as an operand of `unit`: all of them at once, or in a loop over tiles that are fetched.
 
         rows     a number, or the register that holds it (at least 1)
-        to       addresses that go on with the rows, and their bytes for each
-        scales   address of scales and bytes of those of a row; 0 bytes: one for all
+        to       pairs (address, bytes a row): these addresses advance with the rows
+        scales   address of the scales, bytes of a row's scales; 0 bytes: one scale for all rows
         """
         if not self.buffered:
             yield Tile(source, number(rows) if isinstance(rows, int) else rows, [address for address, _ in to],
@@ -105,7 +108,7 @@ class Lowering:
             yield tile
 
     def build(self, codes: str, scale: str, count: int) -> None:
-        """Load activations into the LUT unit: once for all matrices that read them one after the other."""
+        """Load activations into the LUT unit, unless they are loaded: several matrices in a row may read the same."""
         if self.built != codes:
             self.emit.csr("lut.scale_group", 0)
             self.emit.op("lut.build.i8", self.at(codes), self.at(scale), number(count), reads=(codes, scale))
@@ -127,7 +130,7 @@ LOWERINGS: dict[str, Callable[[Lowering, Op], None]] = {}
 
 
 def lowers(*kinds: str) -> Callable[[Callable[[Lowering, Op], None]], Callable[[Lowering, Op], None]]:
-    """Register the lowering of some kinds of operations."""
+    """Register a function as the lowering of these kinds of operations."""
     def register(function: Callable[[Lowering, Op], None]) -> Callable[[Lowering, Op], None]:
         for kind in kinds:
             LOWERINGS[kind] = function

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from compiler.graph import Op
-from compiler.lowering.emit import LAYER_ROW, Operand, number, offset, symbol
+from compiler.lowering.emit import LAYER_ROW, Source, number, offset, symbol
 from compiler.lowering.lower import Lowering, lowers
 from compiler.placing.banks import SIZES, Banked, Placement
 
@@ -29,26 +29,26 @@ def start(c: Lowering) -> None:
 
 @lowers("gemv.banks.i8", "gemv.banks.f16")
 def gemv_banks(c: Lowering, op: Op) -> None:
-    """Slot after slot; of long rows depth after depth, while the accumulators stay."""
+    """Slot after turn; of long rows depth after depth, while the accumulators stay."""
     e, result, x, banked = c.emit, op.outputs[0], op.inputs[0], c.banked(op.weights[0])
     tiles = range(banked.tiles)
-    for slot in range(banked.slots):
-        every = [channel for tile in tiles for channel in banked.of_tile(tile, slot)]
+    for turn in range(banked.turns):
+        every = [channel for tile in tiles for channel in banked.of_tile(tile, turn)]
         _select(c, every)
         e.op(f"pim.wr_bias.{banked.format}", symbol("zeros"), reads=("zeros",))
         for depth in range(banked.depth):
-            commands, row = banked.commands_of(depth), banked.row + slot * banked.depth + depth
-            if slot == 0 or banked.depth > 1:           # else the buffers have it already
+            commands, row = banked.commands_of(depth), banked.row + turn * banked.depth + depth
+            if turn == 0 or banked.depth > 1:           # else the buffers have it already
                 for tile in tiles:
-                    _select(c, banked.of_tile(tile, slot))
+                    _select(c, banked.of_tile(tile, turn))
                     e.op("pim.wr_gb", _part_of(x, tile * banked.tile * SIZES[banked.format] + depth * c.banks.row_bytes),
                          number(commands), reads=(x,))
             _select(c, every)
             e.op(f"pim.mac_abk.{banked.format}", number(commands), _row(op.weights[0], row),
                  comment=f"{op.weights[0].removeprefix('layer.')}: {_where(banked, every)}")
         for tile in tiles:
-            _select(c, banked.of_tile(tile, slot))
-            first = tile * banked.places + slot * banked.across * c.banks.banks
+            _select(c, banked.of_tile(tile, turn))
+            first = tile * banked.places + turn * banked.across * c.banks.banks
             e.op(f"pim.rd_mac.{banked.format}", _part_of(result, first * _PART_BYTES[banked.format]), writes=(result,))
 
 
@@ -59,11 +59,11 @@ def _select(c: Lowering, channels: Collection[int]) -> None:
         c.emit.csr(f"pim.channel_mask{number_of or ''}", mask >> (_MASK_BITS * number_of) & ((1 << _MASK_BITS) - 1))
 
 
-def _part_of(name: str, at: int) -> Operand:
+def _part_of(name: str, at: int) -> Source:
     return symbol(f"{name} + {at}" if at else name)
 
 
-def _row(role: str, row: int) -> Operand:
+def _row(role: str, row: int) -> Source:
     return offset(LAYER_ROW, row) if role.startswith("layer.") else number(row)
 
 

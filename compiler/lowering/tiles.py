@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from compiler.errors import RoomError
-from compiler.lowering.emit import BUFFER, BUFFER_TAG, Operand, number, symbol
+from compiler.lowering.emit import BUFFER, BUFFER_TAG, Source, number, symbol
 
 if TYPE_CHECKING:
     from compiler.lowering.lower import Lowering
@@ -28,10 +28,10 @@ ALIGN = 64
 class Tile:
     """Rows of a matrix where a unit reaches them: the address of the first, how many, where results go on, their scales."""
 
-    at: Operand
-    rows: Operand
-    to: Sequence[Operand]
-    scales: Operand
+    at: Source
+    rows: Source
+    to: Sequence[Source]
+    scales: Source
 
 
 def start(c: Lowering, buffers: str) -> None:
@@ -44,7 +44,7 @@ def start(c: Lowering, buffers: str) -> None:
 
 
 @contextmanager
-def _filled(c: Lowering, unit: str, copies: Sequence[tuple[Operand, Operand, Operand]]) -> Iterator[None]:
+def _filled(c: Lowering, unit: str, copies: Sequence[tuple[Source, Source, Source]]) -> Iterator[None]:
     """(to, from, bytes) copied into the buffer for what `unit` does within; then the other buffer is next."""
     c.emit.line(f"sync.wait.fetch {BUFFER_TAG}")
     for copy in copies:
@@ -66,7 +66,7 @@ def _used(c: Lowering, unit: str) -> Iterator[None]:
 
 
 @contextmanager
-def fetched(c: Lowering, unit: str, address: Operand, size: int, length: str = "") -> Iterator[Operand]:
+def fetched(c: Lowering, unit: str, address: Source, size: int, length: str = "") -> Iterator[Source]:
     """`size` bytes at `address` as an operand of `unit`, or as many of them as register `length` says."""
     _check(c, size, 1)
     with _filled(c, unit, [(BUFFER, address, length or number(size))]):
@@ -74,8 +74,8 @@ def fetched(c: Lowering, unit: str, address: Operand, size: int, length: str = "
 
 
 @contextmanager
-def tiles(c: Lowering, unit: str, source: Operand, rows: int | str, row_bytes: int, to: Sequence[tuple[Operand, int]],
-          scales: tuple[Operand, int] | None) -> Iterator[Tile]:
+def tiles(c: Lowering, unit: str, source: Source, rows: int | str, row_bytes: int, to: Sequence[tuple[Source, int]],
+          scales: tuple[Source, int] | None) -> Iterator[Tile]:
     """As many rows at a time as a buffer holds, with their scales behind them. See Lowering.tiles."""
     e = c.emit
     scale_bytes = scales[1] if scales else 0
@@ -83,7 +83,7 @@ def tiles(c: Lowering, unit: str, source: Operand, rows: int | str, row_bytes: i
     _check(c, row_bytes + scale_bytes, most)
     if isinstance(rows, int) and rows <= most:
         with e.taken(1) as (behind,):
-            copies: list[tuple[Operand, Operand, Operand]] = [(BUFFER, source, number(rows * row_bytes))]
+            copies: list[tuple[Source, Source, Source]] = [(BUFFER, source, number(rows * row_bytes))]
             if scales:
                 e.line(f"li {behind}, {_up(rows * row_bytes)}")
                 e.line(f"add {behind}, {behind}, {BUFFER}", "scales lie behind the rows")
@@ -128,8 +128,8 @@ def tiles(c: Lowering, unit: str, source: Operand, rows: int | str, row_bytes: i
 
 
 @contextmanager
-def gathered(c: Lowering, unit: str, table: Operand, table_rows: int, row_bytes: int, to: Sequence[tuple[Operand, int]],
-             scales: tuple[Operand, int] | None) -> Iterator[Tile]:
+def gathered(c: Lowering, unit: str, table: Source, table_rows: int, row_bytes: int, to: Sequence[tuple[Source, int]],
+             scales: tuple[Source, int] | None) -> Iterator[Tile]:
     """The rows of a table that the list at `active` names: all at once where a buffer holds the whole table, perhaps none. Else
     as many at a time as it holds.
 
@@ -143,7 +143,7 @@ def gathered(c: Lowering, unit: str, table: Operand, table_rows: int, row_bytes:
     whole = most >= table_rows
     copied = scales is not None and not (scale_bytes == 0 and c.memory.reached)      # one scale for all is reached where it is
 
-    def gather(sources: Sequence[Operand], index: Operand, count: str, behind: str) -> None:
+    def gather(sources: Sequence[Source], index: Source, count: str, behind: str) -> None:
         e.line(f"sync.wait.fetch {BUFFER_TAG}")
         for stride in ("src_stride", "dst_stride"):
             e.csr(f"fetch.{stride}", 0)

@@ -101,8 +101,7 @@ def compile_shape(name: str, weights: str, context: int | None = None, kv: str =
     def write(path: Path) -> None:
         nonlocal seconds
         start = time.perf_counter()
-        compile_model(model, machine=machine, recipe=recipe, kv=kv, sparse=sparsity is not None,
-                      sparsity=sparsity).save(path, progress)
+        compile_model(model, machine=machine, recipe=recipe, kv=kv, sparsity=sparsity).save(path, progress)
         seconds = time.perf_counter() - start
 
     key = Settings(machine, weights, context, kv).key() | {"shape": name, "sparsity": sparsity}

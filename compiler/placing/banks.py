@@ -67,7 +67,7 @@ class Banked:
         return self.slices * self.banks.banks
 
     @property
-    def slots(self) -> int:
+    def turns(self) -> int:
         """How often all channels compute: slices that lie behind each other."""
         return -(-self.slices // self.across)
 
@@ -84,7 +84,7 @@ class Banked:
     @property
     def rows(self) -> int:
         """Rows of the banks that it takes in its channels."""
-        return self.slots * self.depth
+        return self.turns * self.depth
 
     @property
     def channels(self) -> range:
@@ -100,10 +100,10 @@ class Banked:
         """Bytes of the matrix."""
         return self.shape[0] * self.shape[1] * SIZES[self.format]
 
-    def of_tile(self, tile: int, slot: int) -> range:
-        """Channels of a tile that a slot has slices for."""
+    def of_tile(self, tile: int, turn: int) -> range:
+        """Channels of a tile that a turn has slices for."""
         first = self.channel + tile * self.across
-        return range(first, first + min(self.across, self.slices - slot * self.across))
+        return range(first, first + min(self.across, self.slices - turn * self.across))
 
     def commands_of(self, depth: int) -> int:
         """Column commands in a tile's row number `depth` of a bank."""
@@ -178,20 +178,20 @@ class Placement:
 
     def _fill(self, stripe: npt.NDArray[np.uint8], part: _Part, kept: dict[tuple[str, int], Any]) -> None:
         """Put a part of a matrix into a row of all banks, (columns in the order of their addresses, 32 bytes)."""
-        banked, slot = part.banked, part.slot
+        banked, turn = part.banked, part.turn
         at, most = self.banks.offsets, self.banks.columns * COLUMN_BYTES // SIZES[banked.format]
-        rows = kept.pop((part.name, slot), None)
+        rows = kept.pop((part.name, turn), None)
         if rows is None:
-            rows = _elements(self.model.tensor(part.name), banked, slot)
+            rows = _elements(self.model.tensor(part.name), banked, turn)
         if part.depth + 1 < banked.depth:
-            kept[part.name, slot] = rows
+            kept[part.name, turn] = rows
         for tile in range(banked.tiles):
             first = tile * banked.tile + part.depth * most
             piece = rows[:, first:min(first + most, (tile + 1) * banked.tile)]
             wide = np.zeros((len(rows), -(-piece.shape[1] * SIZES[banked.format] // COLUMN_BYTES) * COLUMN_BYTES), np.uint8)
             wide[:, :piece.shape[1] * SIZES[banked.format]] = np.ascontiguousarray(piece).view(np.uint8)
             numbers = np.arange(len(rows))
-            channels = banked.of_tile(tile, slot).start + numbers // banked.height
+            channels = banked.of_tile(tile, turn).start + numbers // banked.height
             places = at["channel"][channels] + at["bank"][numbers % banked.height]
             columns = at["column"][:wide.shape[1] // COLUMN_BYTES]
             stripe[(places[:, None] + columns) // COLUMN_BYTES] = wide.reshape(len(rows), -1, COLUMN_BYTES)
@@ -230,11 +230,11 @@ class Placement:
 
 @dataclass(frozen=True)
 class _Part:
-    """What a row of the banks has of a matrix: its slot, and which of the rows that this takes."""
+    """What a row of the banks has of a matrix: its turn, and which of the rows that this takes."""
 
     banked: Banked
     name: str
-    slot: int
+    turn: int
     depth: int
 
 
@@ -242,9 +242,9 @@ def _span(first: int, end: int) -> str:
     return f"{first}..{end - 1}" if end - first > 1 else f"{first}"
 
 
-def _elements(tensor: Tensor, banked: Banked, slot: int) -> Any:
-    """The rows of the matrix that lie in a slot, as int8 codes or the bits of fp16: (rows, cols)."""
-    first = slot * banked.across * banked.height
+def _elements(tensor: Tensor, banked: Banked, turn: int) -> Any:
+    """The rows of the matrix that lie in a turn, as int8 codes or the bits of fp16: (rows, cols)."""
+    first = turn * banked.across * banked.height
     last = min(first + banked.across * banked.height, banked.shape[0])
     if banked.format == "i8":
         return tensor.codes(first, last).values

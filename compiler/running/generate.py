@@ -64,7 +64,7 @@ class Sampling:
 
 
 @dataclass(frozen=True)
-class Report:
+class Generated:
     """What a generation took. Seconds are the host's, from the first instruction to the last."""
 
     result: RunResult
@@ -207,7 +207,7 @@ class Generation:
         self._first = math.nan
         self._started = 0.0
 
-    def run(self, show: Callable[[str], None]) -> Report:
+    def run(self, show: Callable[[str], None]) -> Generated:
         """Run to the end, or to Ctrl-C. `show` gets the text, the prompt's included, as it becomes certain."""
         self._show = show
         for token in self.prompt:
@@ -217,7 +217,7 @@ class Generation:
         seconds = time.perf_counter() - self._started
         self._text(self._stream.end())
         host = self.machine.host
-        return Report(result, self.prompt, host.tokens, "".join(self._parts), seconds, self._first, dict(self.machine.counters),
+        return Generated(result, self.prompt, host.tokens, "".join(self._parts), seconds, self._first, dict(self.machine.counters),
                       self._ended(result, len(host.tokens)),
                       self.program.meta["model"].get("weights", "as an older compiler stored them"),
                       neurons(self.machine, self.program))

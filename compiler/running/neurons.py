@@ -5,15 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from compiler.placing.weights import Placed
 from isa.program import Program
 from isa.reference import ReferenceMachine
-
-ROWS = ("up", "down")           # what a neuron has a row of
 
 
 @dataclass(frozen=True)
@@ -32,13 +28,6 @@ class Neurons:
 
     def as_json(self) -> dict[str, int]:
         return asdict(self)
-
-
-def neuron_bytes(body: Mapping[str, Placed], gated: bool) -> int:
-    """Bytes of a neuron in a layer: its row of up, if there is a gate to choose by, with scales; its row of down as stored."""
-    rows = [body[role] for role in ROWS[not gated:]]
-    return sum(placed.row_bytes + (4 * placed.scale_count // placed.rows if placed.scale_group and not placed.by_column else 0)
-               for placed in rows)
 
 
 def neurons(machine: ReferenceMachine, program: Program) -> Neurons | None:

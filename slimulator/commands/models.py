@@ -251,7 +251,7 @@ def _eval_table(say: Printer, formats: str, scores: list[Any], sparsity: str | f
 @THREADS
 @ENGINE
 @_json
-def verify(model: Path, settings: Any, threads: int, engine: str, json_file: Path | None, **checked: Any) -> int:
+def verify(model: Path, settings: Any, dump: Path | None, threads: int, engine: str, json_file: Path | None, **subject: Any) -> int:
     """Check each step from transformers' logits to the program's bits, and print a table. Status 1 if one fails.
 
     MODEL is a checkpoint, or a compiled program, of which only the engines can be compared. --engine says which one is compared
@@ -259,11 +259,11 @@ def verify(model: Path, settings: Any, threads: int, engine: str, json_file: Pat
     """
     from compiler.checking import verify_chain as chain
     from compiler.running.generate import is_program
-    if is_program(model) and (checked["program_file"] or checked["dump"] or settings.given):
+    if is_program(model) and (subject["program_file"] or dump or settings.given):
         raise click.UsageError(f"{model} is a program: --program, --dump and options of the compiler need the checkpoint")
     checks, say = [], Printer(json_file)
-    for check in chain.checks(model, settings, **checked, make=machine_maker(engine, threads), fast=machine_maker("fast", threads),
-                              progress=progress("checking"), opened=say_notes):
+    for check in chain.checks(chain.Subject(model, settings, **subject), dump=dump, make=machine_maker(engine, threads),
+                              fast=machine_maker("fast", threads), progress=progress("checking"), opened=say_notes):
         checks.append(check)
         first, *more = check.text.splitlines()
         say(f"{check.verdict:<12} {check.name:<30} {first}")

@@ -17,7 +17,7 @@ from compiler.errors import ModelError
 from compiler.frontends import load
 from compiler.graph import EXACT, Executor, build
 from compiler.running import cache
-from compiler.running.generate import Generation, Report, Sampling, find_program, open_program
+from compiler.running.generate import Generated, Generation, Sampling, find_program, open_program
 from compiler.settings import Settings
 from emulator.machine import Machine
 from isa.caches import PROGRAMS
@@ -41,7 +41,7 @@ def tiny(tmp_path: Path) -> Path:
     return write_checkpoint(tmp_path / "model")
 
 
-def generated(path: Path, prompt: str, engine: type[ReferenceMachine] = Machine, **sampling: Any) -> tuple[Report, str]:
+def generated(path: Path, prompt: str, engine: type[ReferenceMachine] = Machine, **sampling: Any) -> tuple[Generated, str]:
     program, tokenizer = open_program(find_program(path))
     out = io.StringIO()
     generation = Generation(program, tokenizer, prompt, Sampling(**sampling), engine, load_preset("slim"))

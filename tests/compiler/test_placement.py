@@ -40,7 +40,7 @@ STORIES = Path(__file__).parents[2] / ".." / "shared" / "data" / "stories260K"
 @cache
 def few_banks(channels: int = 6, banks: int = 8, rows: int = 512, columns: int = 2,
               mapping: str = "row channel bank column") -> str:
-    """HPIM with so few and short banks that even these models take several slots, tiles and rows: the path of its preset."""
+    """HPIM with so few and short banks that even these models take several turns, tiles and rows: the path of its preset."""
     text = (PRESETS / "hpim.toml").read_text(encoding="utf-8")
     for name, value in (("channels", channels), ("bank_groups", 2), ("banks", banks), ("rows", rows), ("columns", columns),
                         ("blocks", banks)):
@@ -55,7 +55,7 @@ def few_banks(channels: int = 6, banks: int = 8, rows: int = 512, columns: int =
 
 MACHINES: dict[str, Callable[[], str]] = {
     "hpim": lambda: "hpim",
-    "few":  few_banks,                                                  # several slots and rows
+    "few":  few_banks,                                                  # several turns and rows
     "many": lambda: few_banks(channels=80, columns=1)}                  # several tiles of columns, two masks
 
 # ------------------------------------------------------------------------------------------------ operation by operation
@@ -211,9 +211,9 @@ def test_every_weight_lies_where_the_map_says(shape: str, weights: str, mapping:
         rows, cols = m.shape
         r, c = np.divmod(np.arange(rows * cols), cols)
         tile, within = np.divmod(c, m.tile)
-        slot, side = np.divmod(r // m.height, m.across)
+        turn, side = np.divmod(r // m.height, m.across)
         depth, byte = np.divmod(within * size, placement.banks.row_bytes)
-        at = placement.banks.address(m.channel + tile * m.across + side, r % m.height, base + m.row + slot * m.depth + depth,
+        at = placement.banks.address(m.channel + tile * m.across + side, r % m.height, base + m.row + turn * m.depth + depth,
                                      byte // 32) - placement.banks.base + byte % 32
         assert not taken[at].any(), f"{name} lies on another matrix"
         for more in range(size):
@@ -230,7 +230,7 @@ def test_every_weight_lies_where_the_map_says(shape: str, weights: str, mapping:
 @pytest.mark.parametrize(("shape", "weights"), list(product(["gqa", "opt_350m", "hidden_172"], ["i8", "f16"])))
 def test_every_way_of_cutting_occurs(shape: str, weights: str) -> None:
     found = [m for _, m, _ in matrices(built(shape, weights, MACHINES["few"]())[0])]
-    assert any(m.slots > 1 for m in found) and any(m.depth > 1 for m in found)
+    assert any(m.turns > 1 for m in found) and any(m.depth > 1 for m in found)
     found = [m for _, m, _ in matrices(built(shape, weights, MACHINES["many"]())[0])]
     assert any(m.tiles > 1 for m in found)
     assert shape != "hidden_172" or any(m.channels.stop > 64 for m in found)
@@ -241,7 +241,7 @@ def test_heads_have_channels_of_their_own_and_tiles_beside_each_other() -> None:
     placement = compile_model(model, machine="hpim", recipe=read_recipe("f16")).placement
     assert placement is not None
     q, down = placement.bodies[0]["q"], placement.bodies[0]["down"]
-    assert (q.height, q.across, q.tiles, q.commands, q.depth, q.slots) == (64, 16, 2, 32, 1, 1)
+    assert (q.height, q.across, q.tiles, q.commands, q.depth, q.turns) == (64, 16, 2, 32, 1, 1)
     assert (down.height, down.across, down.tiles, down.depth) == (64, 16, 1, 1)
     assert len(q.channels) == 32 and len(down.channels) == 16
 
@@ -365,7 +365,7 @@ def test_the_hint_for_scales_along_a_row_works(tmp_path: Path) -> None:
 
 def test_sparse_layers_are_refused() -> None:
     with pytest.raises(ModelError, match="--ffn-sparsity: a machine that computes products in banks"):
-        compile_model(random_model(SHAPES["relu"]), machine="hpim", sparse=True)
+        compile_model(random_model(SHAPES["relu"]), machine="hpim", sparsity="exact")
 
 
 @pytest.mark.parametrize("machine", ["hbm2-pim", "gddr6-aim", "hbm3-pim"])

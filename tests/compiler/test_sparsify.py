@@ -25,7 +25,7 @@ SPARSE = {**{name: SHAPES[name] for name in ("relu", "relu2", "opt", "opt_350m",
 
 
 def sparse(shape: str, weights: str, machine: str = "slim") -> Compiled:
-    return compile_model(random_model(SPARSE[shape], ternary=shape == "bitnet"), machine=machine, sparse=True,
+    return compile_model(random_model(SPARSE[shape], ternary=shape == "bitnet"), machine=machine, sparsity="exact",
                          recipe=read_recipe(weights) if weights else None)
 
 
@@ -95,7 +95,7 @@ def test_layers_without_an_active_neuron(tmp_path: Path) -> None:
     tensors = {role: replace(tensor, values=np.full(tensor.shape, -1000, np.float32)) if role.endswith("gate.bias") else tensor
                for role, tensor in model.tensors.items()}
     for weights in (None, Recipe(parse_format("t2"), parse_format("i8"))):
-        compiled = compile_model(replace(model, tensors=tensors), sparse=True, recipe=weights)
+        compiled = compile_model(replace(model, tensors=tensors), sparsity="exact", recipe=weights)
         program = compiled.build(tmp_path)
         assert compare(compiled, program, PROMPT[:3])[1] is None
         runner = Machine("slim", Host(PROMPT[:3]))
@@ -106,7 +106,7 @@ def test_layers_without_an_active_neuron(tmp_path: Path) -> None:
 
 def test_activations_that_are_never_zero_are_refused() -> None:
     with pytest.raises(ModelError, match=r"--ffn-sparsity: a model with silu, whose neurons are never zero; expected"):
-        compile_model(random_model(BASE), sparse=True)
+        compile_model(random_model(BASE), sparsity="exact")
 
 
 def test_sums_over_neurons_have_no_groups() -> None:
@@ -123,7 +123,7 @@ TEXT = [int(token) for token in np.random.default_rng(3).integers(3, 61, 60)]
 @pytest.mark.parametrize("weights", ["", "t2"])
 @pytest.mark.parametrize("shape", ["plain", "gelu", "relu2", "biases"])
 def test_with_thresholds_every_operation_equals_the_graph(shape: str, weights: str, machine: str, tmp_path: Path) -> None:
-    compiled = compile_model(random_model(SPARSE.get(shape, SHAPES[shape])), sparse=True, sparsity=0.6,
+    compiled = compile_model(random_model(SPARSE.get(shape, SHAPES[shape])), sparsity=0.6,
                              machine=small_machine(16384) if machine == "small" else machine, calibration=TEXT,
                              recipe=read_recipe(weights) if weights else None)
     program = compiled.build(tmp_path)
@@ -136,7 +136,7 @@ def test_with_thresholds_every_operation_equals_the_graph(shape: str, weights: s
 
 
 def test_the_wanted_share_is_left_alone_and_the_running_program_can_change_it(tmp_path: Path) -> None:
-    compiled = compile_model(random_model(BASE), sparse=True, sparsity=0.5, calibration=TEXT)
+    compiled = compile_model(random_model(BASE), sparsity=0.5, calibration=TEXT)
     program = compiled.build(tmp_path)
     shares = []
     for wanted in (None, 0.0, 0.2, 0.9):
@@ -152,4 +152,4 @@ def test_the_wanted_share_is_left_alone_and_the_running_program_can_change_it(tm
 
 def test_too_short_a_text() -> None:
     with pytest.raises(ModelError, match="--calibrate: a text of 3 tokens; expected at least 16"):
-        compile_model(random_model(BASE), sparse=True, sparsity=0.5, calibration=[1, 2, 3])
+        compile_model(random_model(BASE), sparsity=0.5, calibration=[1, 2, 3])

@@ -15,7 +15,7 @@ from tiny_checkpoint import write_checkpoint
 
 from asm.disassembler import disassemble
 from compiler.checking import verify_chain
-from compiler.checking.verify_chain import NAMES, SAME, Check, checks, dump_to, engines, operations, quantised_graph
+from compiler.checking.verify_chain import NAMES, SAME, Check, Subject, checks, dump_to, engines, operations, quantised_graph
 from compiler.compile import Compiled, compile_model
 from compiler.errors import ModelError
 from compiler.formats.recipe import read_recipe
@@ -48,7 +48,7 @@ def verdicts(found: Any) -> dict[str, str]:
 
 @pytest.mark.parametrize("weights", [None, "t2", "i8:16"])
 def test_a_good_program_passes(tiny: Path, weights: str | None) -> None:
-    found = list(checks(tiny, Settings(weights=weights), count=5, prompt="a cat"))
+    found = list(checks(Subject(tiny, Settings(weights=weights), count=5, prompt="a cat")))
     assert verdicts(found) == dict(zip(NAMES, ("not checked", "pass", "pass", "pass"), strict=True))
     exact = weights is None
     assert (found[1].figures["kl_divergence"] < 1e-9) == exact
@@ -73,7 +73,7 @@ def test_a_model_whose_activations_are_no_longer_rounded_is_another(machine: str
 
 @pytest.mark.parametrize("machine", ["slim", "hpim"])
 def test_a_context_of_one_position_has_no_text_to_predict(tiny: Path, machine: str) -> None:
-    found = list(checks(tiny, Settings(machine=machine, weights="i8", context=1), prompt="a cat"))
+    found = list(checks(Subject(tiny, Settings(machine=machine, weights="i8", context=1), prompt="a cat")))
     assert verdicts(found) == dict(zip(NAMES, ("not checked", "not checked", "pass", "pass"), strict=True))
 
 
@@ -82,15 +82,15 @@ def test_more_tokens_than_the_context_has_positions_are_refused(tiny: Path, tmp_
     compile_model(load(tiny), context=4).save(tmp_path / "tiny.elf")
     for path, settings in ((tiny, Settings(context=4)), (tmp_path / "tiny.elf", Settings())):
         with pytest.raises(ModelError, match="--tokens: 5; expected at most 4, the positions of the context"):
-            next(checks(path, settings, count=5, prompt="a cat sat"))
+            next(checks(Subject(path, settings, count=5, prompt="a cat sat")))
         for few in (None, 4, 1):
-            assert "FAIL" not in verdicts(checks(path, settings, count=few, prompt="a cat sat")).values()
-    assert "on 4 tokens" in list(checks(tiny, Settings(context=4), prompt="a cat sat"))[2].text
+            assert "FAIL" not in verdicts(checks(Subject(path, settings, count=few, prompt="a cat sat"))).values()
+    assert "on 4 tokens" in list(checks(Subject(tiny, Settings(context=4), prompt="a cat sat")))[2].text
 
 
 def test_a_program_alone_has_its_engines_compared(tiny: Path, tmp_path: Path) -> None:
     compile_model(load(tiny)).save(tmp_path / "tiny.elf")
-    found = list(checks(tmp_path / "tiny.elf", count=4, prompt="abc"))
+    found = list(checks(Subject(tmp_path / "tiny.elf", count=4, prompt="abc")))
     assert [check.verdict for check in found] == ["not checked"] * 3 + ["pass"]
     assert found[3].figures["instructions"] > 1000
 
@@ -149,7 +149,7 @@ def test_a_tile_is_named_where_weights_come_in_tiles(weights: str, sparse: bool,
     """The first wrong row in the last tile: tiles are as high as the program's text says."""
     model = random_model(replace(SHAPES["relu2"], hidden=400, layers=1))
     compiled = compile_model(model, machine=small_machine(16384 if weights == "f32" else 12288), recipe=read_recipe(weights),
-                             sparse=sparse)
+                             sparsity="exact" if sparse else None)
     program = compiled.build(tmp_path)
     text = compiled.text().split("# ---- layer")
     height = int(next(re.search(r"li \w+, (\d+) +# rows of this tile", part) for part in text if ": up = gemv" in part)[1])
@@ -211,7 +211,7 @@ def test_weights_that_quantising_spoils_fail(tiny: Path, monkeypatch: pytest.Mon
 
     graphs: list[Any] = []
     monkeypatch.setattr(verify_chain, "of_graph", off)
-    assert verdicts(checks(tiny, Settings(weights="f32"), count=5, prompt="ab"))[NAMES[1]] == "FAIL"
+    assert verdicts(checks(Subject(tiny, Settings(weights="f32"), count=5, prompt="ab")))[NAMES[1]] == "FAIL"
 
 
 def test_dump(made: Made, tmp_path: Path) -> None:
@@ -245,11 +245,11 @@ def test_a_program_of_other_options_is_refused(tiny: Path, tmp_path: Path) -> No
     for name, differs in (("t2", "its formats.embedding is i8:row; expected a program of this model with f32\n"),
                           ("kv", r"its operations.layer.\d+ is k_codes, .* = quantise.heads k; expected .*keys = append k\n")):
         with pytest.raises(ProgramError, match=f"{differs}hint: .*--weights, --kv, --machine"):
-            list(checks(tiny, program_file=tmp_path / f"{name}.elf", count=4, prompt="ab"))
-    found = checks(tiny, Settings(weights="t2"), program_file=tmp_path / "t2.elf", count=4, prompt="ab")
+            list(checks(Subject(tiny, program_file=tmp_path / f"{name}.elf", count=4, prompt="ab")))
+    found = checks(Subject(tiny, Settings(weights="t2"), program_file=tmp_path / "t2.elf", count=4, prompt="ab"))
     assert verdicts(found)[NAMES[2]] == "pass"
 
 
 def test_checks_say_what_they_need(tiny: Path) -> None:
-    check = next(checks(tiny, count=3, prompt="ab"))
+    check = next(checks(Subject(tiny, count=3, prompt="ab")))
     assert check == Check(NAMES[0], "not checked", "needs a Hugging Face directory, which transformers can load")

@@ -204,7 +204,7 @@ def test_the_reference_tells_the_golden_tokens(model: Model) -> None:
 @pytest.mark.parametrize("sparse", [False, True])
 def test_the_emulated_machine_tells_them_too(machine: str, engine: type[ReferenceMachine], count: int, sparse: bool,
                                              tmp_path: Path) -> None:
-    program = compile_model(load(DEMO / "model"), machine=machine, sparse=sparse).build(tmp_path)
+    program = compile_model(load(DEMO / "model"), machine=machine, sparsity="exact" if sparse else None).build(tmp_path)
     runner = engine(machine, Host([0, 425, 436, 259, 394]))
     runner.load(program)
     set_parameters(runner, max_tokens=count)

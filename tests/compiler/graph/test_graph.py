@@ -20,8 +20,7 @@ from compiler.model.model import Config, Rope, roles
 from compiler.model.tensors import Codes
 from compiler.passes.kv_cache import with_int8_cache
 from compiler.passes.quantise import quantise
-from compiler.passes.to_banks import to_banks
-from compiler.placing.banks import place
+from compiler.targets.banks import Banks
 from isa.preset import load_preset
 
 C = Config("test", vocab=50, dim=16, layers=3, heads=4, kv_heads=2, head_dim=4, hidden=24, context=8, eps=1e-5,
@@ -86,7 +85,7 @@ def test_kinds_are_all_made_by_some_model() -> None:
 
 def _in_banks(weights: str) -> Graph:
     model, graph = quantise(random_model(C), read_recipe(weights))
-    return to_banks(graph, place(model, load_preset("hpim"), [body.layers for body in graph.bodies]))
+    return Banks(load_preset("hpim"), model, graph, int8=True).graph
 
 
 # ------------------------------------------------------------------------------------------------ rules
