@@ -20,7 +20,7 @@ PAGE = 4096                 # program segments are mapped in units of this
 MAPPED = 1 << 16            # a section of this size or more begins on a page, so that it can be mapped by itself
 IN_ORDER = 12               # the first passes are like those of GNU as alone; after them, each has a pass backwards before it
 SETTLE = 24                 # passes after which a fragment that can be padded may only grow, so that the layout ends
-PASSES, PASSES_LEAST, VISITS = 1000, 32, 5_000_000      # most passes; for large sources fewer, for VISITS visits of fragments
+PASSES, PASSES_LEAST, VISITS = 1000, 32, 1_250_000      # most passes; for large sources fewer, for VISITS visits of fragments
 
 # (prefix, region, flags, nobits): what a section is by its name. The first that fits counts; others are data in DRAM.
 KINDS: tuple[tuple[str, str, str, bool], ...] = (
@@ -62,8 +62,10 @@ def lay_out(sections: Iterable[AssemblySection], machine: Preset, symbols: Symbo
     like those of GNU as, and then there are passes in both directions. Where sizes only shrink, or only grow, the order of the
     passes does not change the result: it is that of GNU as. Where sizes still do both after IN_ORDER passes, it may differ.
 
-    A pass visits each fragment once, and the number of passes has a limit for sources of any size, so time is in proportion to
-    the source. A layout that does not end is an error, and so is one that needs more passes than the limit.
+    A pass visits each fragment once. A chain of sizes that goes up or down the source needs a few passes, however long it is; one
+    in scattered order needs about one pass for three links. So the number of passes has a limit, which is lower for larger
+    sources: time is in proportion to the source, and at most about 10 seconds more. A layout that is not settled then is an
+    error: one that does not end, or a chain in scattered order of more than about 1,300 links.
     """
     sections, lookup = list(sections), symbols.value
     for section in sections:

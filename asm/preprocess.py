@@ -225,13 +225,13 @@ class Preprocessor:
         self.skipping = False
 
     def _expand(self, site: Site, macro: Macro) -> None:
+        self.state.budget.spend(4 * len(macro.parameters))
         notes = (Note(f"macro `{macro.name}` is defined here", macro.site.span()),)
         try:
             values = arguments_of(macro, site.statement.operands, site.statement.operands_column)
         except SourceError as error:
             error.notes = notes
             raise
-        self.state.budget.spend(4 * len(values))
         body = macro.body
         lines = self._fill_in(body.lines, values)
         code = lines if body.lines == body.code else self._fill_in(body.code, values)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import random
 import sys
+from itertools import pairwise
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -11,7 +13,7 @@ from typing import Any
 import pytest
 
 import asm
-from asm import assemble_with_listing, layout
+from asm import assemble, assemble_with_listing, layout
 from asm.expressions import Lookup
 from asm.fragments import AssemblySection
 from benchmarks.bench_growth import CASES
@@ -57,6 +59,13 @@ def test_work_grows_in_proportion(name: str) -> None:
 @pytest.mark.parametrize(("name", "most"), PASSES.items())
 def test_the_layout_takes_few_passes(name: str, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many lines there are; each pass costs in proportion."""
+    passes = counted_passes(monkeypatch)
+    assert assemble_with_listing(CASES[name](2000)).program is not None
+    assert passes[0] <= most
+
+
+def counted_passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """A list of one number: the passes of the layout from now on."""
     place, passes = layout._place, [0]
 
     def counted(sections: list[AssemblySection], machine: Preset, lookup: Lookup) -> bool:
@@ -64,5 +73,24 @@ def test_the_layout_takes_few_passes(name: str, most: int, monkeypatch: pytest.M
         return place(sections, machine, lookup)
 
     monkeypatch.setattr(layout, "_place", counted)
-    assert assemble_with_listing(CASES[name](2000)).program is not None
-    assert passes[0] <= most
+    return passes
+
+
+def scattered(links: int) -> str:
+    """A chain of sizes, each 4 more or less than the next one, whose links lie in any order."""
+    order = random.Random(1).sample(range(links), links)
+    following = dict(pairwise(order))
+    return "".join(f"l{i}: .skip ((m{following[i]} - l{following[i]}) ^ 4)\nm{i}:\n" if i in following else
+                   f"l{i}: .skip (e - s) & 4\nm{i}:\n" for i in range(links)) + "s: .balign 4\n nop\ne:\n"
+
+
+def test_passes_have_a_limit_that_is_lower_for_larger_sources(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A chain in scattered order takes a pass for a few links; with many it is an error, after no more work than that."""
+    monkeypatch.setattr(layout, "VISITS", 20_000)
+    passes = counted_passes(monkeypatch)
+    short = assemble(scattered(100))
+    assert layout.IN_ORDER < passes[0] <= 50 and short.sections[0].size == 50 * 4 + 4
+    for links, most in ((300, 33), (1000, layout.PASSES_LEAST)):
+        passes[0] = 0
+        (diagnostic,) = assemble_with_listing(scattered(links)).diagnostics
+        assert "does not settle" in diagnostic.message and passes[0] == most

@@ -106,6 +106,14 @@ def test_definitions_that_are_worked_out_again_and_again_have_a_limit(monkeypatc
     assert "grows too large here: `y0`" in diagnostic.message and 300 < diagnostic.span.line < 400
 
 
+def test_calls_that_fail_are_paid_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each looks at all parameters before it fails."""
+    monkeypatch.setattr(asm.budget, "UNITS", 100_000)
+    source = ".macro m " + ", ".join(f"a{i}" for i in range(1000)) + ", z:req\n nop\n.endm\n" + " m\n" * 100
+    diagnostics = assemble_with_listing(source).diagnostics
+    assert len(diagnostics) < 30 and "grows too large here" in diagnostics[-1].message
+
+
 @pytest.mark.parametrize("name", COSTLY)
 def test_a_bomb_ends_within_ten_seconds_and_a_gigabyte(name: str, folder: Path) -> None:
     """Or just stays within the budget."""
