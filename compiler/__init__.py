@@ -2,7 +2,7 @@
 
     frontends/      files -> Model: llama2.c, Hugging Face directories, GGUF
     model/          what a model is: configuration, tensors by role, text <-> tokens
-    formats/        formats of few bits: how a recipe chooses them, scales and codebooks that fit a matrix
+    formats/        formats of weights: a record for each, how a recipe chooses them, scales and codebooks that fit a matrix
     graph/          the float graph: operations, checks, executor in NumPy
     passes/         graph -> graph: quantised weights, int8 keys and values, neurons left alone, products in banks
     placing/        where weights, caches and activations lie
