@@ -54,18 +54,18 @@ class NumberFormat(ABC):
     @abstractmethod
     def _decode(self, data: Bytes, cols: int) -> Array: ...
 
-    @abstractmethod
-    def _legal(self, values: Array) -> npt.NDArray[np.bool_]: ...
-
-    @property
-    @abstractmethod
-    def values(self) -> str:
-        """The values that the format can hold, as text."""
-
     @property
     def held(self) -> tuple[int, ...]:
         """The values that the format can hold, rising; () for `Words`, which hold a range."""
         return ()
+
+    @property
+    def values(self) -> str:
+        """The values that the format can hold, as text."""
+        return ", ".join(map(str, self.held)) if len(self.held) <= 4 else f"{self.held[0]}..{self.held[-1]}"
+
+    def _legal(self, values: Array) -> npt.NDArray[np.bool_]:
+        return np.isin(values, self.held)
 
     @property
     def fields(self) -> tuple[int, ...]:
@@ -157,13 +157,6 @@ class Codes(NumberFormat):
     def held(self) -> tuple[int, ...]:
         return tuple(sorted(self.table[:self.writable]))
 
-    @property
-    def values(self) -> str:
-        return ", ".join(map(str, self.held)) if len(self.held) <= 4 else f"{self.held[0]}..{self.held[-1]}"
-
-    def _legal(self, values: Array) -> npt.NDArray[np.bool_]:
-        return np.isin(values, self.held)
-
     def _encode(self, values: Array) -> Bytes:
         legal = self.table[:self.writable]
         by_value = np.zeros(max(legal) - min(legal) + 1, np.uint8)
@@ -209,13 +202,6 @@ class Base3(NumberFormat):
     @property
     def held(self) -> tuple[int, ...]:
         return (-1, 0, 1)
-
-    @property
-    def values(self) -> str:
-        return "-1, 0, 1"
-
-    def _legal(self, values: Array) -> npt.NDArray[np.bool_]:
-        return np.isin(values, self.held)
 
     def _encode(self, values: Array) -> Bytes:
         rows, cols = values.shape

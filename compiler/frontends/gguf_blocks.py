@@ -189,9 +189,6 @@ class I2STensor(Tensor):
         _refuse_threes(self, values, first)
         return Codes(values, self._scale, cols)
 
-    def _rows(self, first: int, last: int) -> F32:
-        return self._codes(first, last).floats()
-
 
 def _refuse_threes(tensor: Tensor, values: I8, first: int) -> None:
     """Raise ModelError for a code that no ternary tensor has. `values` are its rows from `first` on."""

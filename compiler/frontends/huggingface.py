@@ -123,7 +123,7 @@ def _tensors(directory: Path, c: Config, quantisation: Quantisation | None, stor
         else:
             tensor = _float(stored[name])
             if quantisation and role.rpartition(".")[2] in LINEARS:
-                tensor = AbsmeanTensor(tensor.name, tensor.shape, WEIGHT_FORMATS["t2"], floats=tensor)
+                tensor = AbsmeanTensor(tensor.name, tensor.shape, WEIGHT_FORMATS["t2"], source=tensor)
         tensors[role] = check_shape(tensor, shape, role)
     for name in stored.keys() - used:
         if not name.endswith(names.others):
@@ -195,6 +195,3 @@ class PackedTernary(Tensor):
                                  expected="0, 1 or 2", hint="the weights are damaged, or not BitNet's")
             values[start - first:end - first] = codes.astype(np.int8) - np.int8(1)
         return Codes(values, self._scale, cols)
-
-    def _rows(self, first: int, last: int) -> F32:
-        return self._codes(first, last).floats()

@@ -99,8 +99,9 @@ class Tensor(ABC):
     def file(self) -> Path:
         """The file that errors name."""
 
-    @abstractmethod
-    def _rows(self, first: int, last: int) -> F32: ...
+    def _rows(self, first: int, last: int) -> F32:
+        """Of codes: these times their scales."""
+        return self._codes(first, last).floats()
 
     def _codes(self, first: int, last: int) -> Codes:
         """Of a tensor whose format has codes."""
@@ -195,35 +196,34 @@ class GroupTensor(Tensor):
         scales = self.scales.read(begin * 4, (end - begin) * 4).view("<f4").astype(np.float32)
         return Codes(np.array(values).reshape(-1, cols), scales[starts - begin].reshape(-1, cols // self.group), self.group)
 
-    def _rows(self, first: int, last: int) -> F32:
-        return self._codes(first, last).floats()
 
-
-# ------------------------------------------------------------------------------------------------ BitNet's rule
+# ------------------------------------------------------------------------------------------------ made of other tensors
 
 
 @dataclass(frozen=True, kw_only=True)
-class AbsmeanTensor(Tensor):
+class DerivedTensor(Tensor):
+    """A tensor whose rows are made from those of `source`."""
+
+    source: Tensor
+
+    @property
+    def file(self) -> Path:
+        return self.source.file
+
+
+@dataclass(frozen=True, kw_only=True)
+class AbsmeanTensor(DerivedTensor):
     """Floats that are ternary when used: codes rint(w / s) within -1..1 with s = mean |w| of the matrix, at least 1e-5.
 
     Source: Ma et al., "The Era of 1-bit LLMs", arXiv:2402.17764, section 2; transformers, integrations/bitnet.py, WeightQuant.
     """
 
-    floats: Tensor
-
-    @property
-    def file(self) -> Path:
-        return self.floats.file
-
     @cached_property
     def _inverse(self) -> np.float32:
         """1 / s. The mean is taken in fp64."""
-        total = sum(float(np.abs(self.floats.rows(first, last)).sum(dtype=np.float64)) for first, last in self.blocks())
+        total = sum(float(np.abs(self.source.rows(first, last)).sum(dtype=np.float64)) for first, last in self.blocks())
         return np.float32(1) / max(np.float32(total / math.prod(self.shape)), np.float32(1e-5))
 
     def _codes(self, first: int, last: int) -> Codes:
-        codes = np.clip(np.rint(self.floats.rows(first, last) * self._inverse), -1, 1).astype(np.int8)
+        codes = np.clip(np.rint(self.source.rows(first, last) * self._inverse), -1, 1).astype(np.int8)
         return Codes(codes, np.full((1, 1), np.float32(1) / self._inverse, np.float32), self.matrix[1])
-
-    def _rows(self, first: int, last: int) -> F32:
-        return self._codes(first, last).floats()

@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 
@@ -26,18 +25,12 @@ from compiler.formats.scales import Magnitudes
 from compiler.formats.weight_format import WEIGHT_FORMATS
 from compiler.graph import Body, Graph, Op, Value, build, check, role_of
 from compiler.model.model import Model, layer_roles
-from compiler.model.tensors import F32, AbsmeanTensor, Codes, Tensor
+from compiler.model.tensors import F32, AbsmeanTensor, Codes, DerivedTensor, Tensor
 
 
-@dataclass(frozen=True, kw_only=True)
-class RoundedTensor(Tensor):
+@dataclass(frozen=True)
+class RoundedTensor(DerivedTensor):
     """A tensor whose values are rounded to a float format."""
-
-    source: Tensor
-
-    @property
-    def file(self) -> Path:
-        return self.source.file
 
     def _rows(self, first: int, last: int) -> F32:
         packing = self.format.packing
@@ -45,15 +38,9 @@ class RoundedTensor(Tensor):
         return rounded
 
 
-@dataclass(frozen=True, kw_only=True)
-class QuantisedTensor(Tensor):
+@dataclass(frozen=True)
+class QuantisedTensor(DerivedTensor):
     """A matrix rounded to codes with scales, which are found by the rule of its format."""
-
-    source: Tensor
-
-    @property
-    def file(self) -> Path:
-        return self.source.file
 
     @cached_property
     def levels(self) -> tuple[int, ...]:
@@ -101,19 +88,10 @@ class QuantisedTensor(Tensor):
             raise ModelError(self.file, f"tensor {self.name}", expected="a format with a zero", hint="t2 has -1, 0 and 1",
                              got=f"{zeros:.0f} % zeros for {self.format}, which has no code for them")
 
-    def _rows(self, first: int, last: int) -> F32:
-        return self._codes(first, last).floats()
 
-
-@dataclass(frozen=True, kw_only=True)
-class RestoredTensor(Tensor):
+@dataclass(frozen=True)
+class RestoredTensor(DerivedTensor):
     """A matrix whose codes stay what they are, in another format or with a scale for fewer columns."""
-
-    source: Tensor
-
-    @property
-    def file(self) -> Path:
-        return self.source.file
 
     @property
     def levels(self) -> tuple[int, ...]:
@@ -125,9 +103,6 @@ class RestoredTensor(Tensor):
             return codes
         wide = np.broadcast_to(codes.scales, (len(codes.values), codes.values.shape[1] // codes.group))
         return replace(codes, scales=np.repeat(wide, codes.group // self.group, axis=1), group=self.group)
-
-    def _rows(self, first: int, last: int) -> F32:
-        return self._codes(first, last).floats()
 
 
 def quantise(model: Model, recipe: Recipe, activations: str | None = None) -> tuple[Model, Graph]:
@@ -231,7 +206,7 @@ def _converted(tensor: Tensor, role: str, choice: Choice) -> Tensor:
             return tensor
         return RestoredTensor(tensor.name, tensor.shape, form, group, source=tensor)
     if choice.group == ABSMEAN:
-        return AbsmeanTensor(tensor.name, tensor.shape, form, floats=tensor)
+        return AbsmeanTensor(tensor.name, tensor.shape, form, source=tensor)
     return QuantisedTensor(tensor.name, tensor.shape, form, group, source=tensor)
 
 

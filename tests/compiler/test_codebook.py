@@ -76,8 +76,7 @@ class SixteenLevels(ArrayTensor):
         values = self.values[first:last].astype(np.int8)
         return Codes(values, np.full((len(values), values.shape[1] // 16), 0.05, np.float32), 16)
 
-    def _rows(self, first: int, last: int) -> np.ndarray:
-        return self._codes(first, last).floats()
+    _rows = Tensor._rows
 
 
 def test_sixteen_levels_of_a_checkpoint_are_a_codebook_exactly(tmp_path: Path) -> None:

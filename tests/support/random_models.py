@@ -44,9 +44,6 @@ class TernaryTensor(Tensor):
     def _codes(self, first: int, last: int) -> Codes:
         return Codes(self.values[first:last], np.full((1, 1), self.scale, np.float32), self.shape[1])
 
-    def _rows(self, first: int, last: int) -> F32:
-        return self._codes(first, last).floats()
-
 
 @dataclass(frozen=True)
 class CodesTensor(Tensor):
@@ -66,9 +63,6 @@ class CodesTensor(Tensor):
     def _codes(self, first: int, last: int) -> Codes:
         scales = self.found.scales if self.found.scales.shape == (1, 1) else self.found.scales[first:last]
         return replace(self.found, values=self.found.values[first:last], scales=scales)
-
-    def _rows(self, first: int, last: int) -> F32:
-        return self._codes(first, last).floats()
 
 
 BASE = Config("random", vocab=61, dim=48, layers=2, heads=4, kv_heads=4, head_dim=12, hidden=80, context=40, eps=1e-5,
