@@ -1,4 +1,4 @@
-"""How a checkpoint is to be compiled, as commands are told it: one value from the command line to the compiler and the cache.
+"""How a checkpoint is compiled: the options of a command as one value, for the compiler and for the cache.
 
     compiled = Settings(weights="t2", kv="i8").compile(load(path))
 """
@@ -16,12 +16,12 @@ from compiler.frontends import need_tokenizer
 from compiler.model.model import Model
 from isa.files import text_of
 
-MOST_TEXT = 50_000              # characters of a text for calibration that are looked at
+MOST_TEXT = 50_000              # characters of a text for calibration that are read
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Options of the compiler, None or the first of their values where nothing was said.
+    """Options of the compiler. An option that was not given is None, or has its first value.
 
     machine    a preset's name or a .toml file; None: slim
     weights    a format or a .toml recipe; None: as the checkpoint has them
@@ -39,13 +39,13 @@ class Settings:
 
     @property
     def given(self) -> list[str]:
-        """The options that a program is compiled with: of a compiled one they cannot be changed."""
+        """The options that were given and that cannot be changed in a compiled program."""
         named = {"weights": "--weights", "context": "--context", "kv": "--kv", "activations": "--activations",
                  "sparsity": "--ffn-sparsity"}
         return [named[field.name] for field in fields(self) if field.name in named and getattr(self, field.name) != field.default]
 
     def check(self) -> Settings:
-        """Itself, or ModelError for what can be told to be wrong before a model is read. Raises OSError."""
+        """Itself. Raises ModelError for what is wrong whatever the model is, OSError."""
         if self.context is not None and self.context < 1:
             raise ModelError("", "--context", got=str(self.context), expected="1 or more positions")
         if self.weights:
@@ -53,14 +53,14 @@ class Settings:
         return self
 
     def compile(self, model: Model, progress: Callable[[int, int], None] | None = None) -> Compiled:
-        """The model as a program. `progress` is that of calibration. Raises ModelError, PresetError, OSError."""
+        """The model as a program. `progress` is told about calibration. Raises ModelError, PresetError, OSError."""
         tokens = need_tokenizer(model).encode(read_text(self.calibrate)[:MOST_TEXT]) if self.calibrate else ()
         return compile_model(model, machine=self.machine or "slim", recipe=read_recipe(self.weights) if self.weights else None,
                              context=self.check().context, kv=self.kv, activations=self.activations,
                              sparsity=self.sparsity, calibration=tokens, progress=progress)
 
     def key(self) -> dict[str, object]:
-        """What a program depends on besides checkpoint and compiler: options, and contents of the files that they name."""
+        """What a program depends on besides checkpoint and compiler: the options, with the contents of files that they name."""
         def contents(value: str | None) -> str | None:
             return text_of(value) if value and value.endswith(".toml") else value
 

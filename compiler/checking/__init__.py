@@ -1,3 +1,3 @@
-"""Is it right? verify_chain.py is the chain of trust: against_transformers.py its first step, verify.py its third. evaluate.py: how
-well the model predicts a text.
+"""Is it right? verify_chain.py is the chain of trust; against_transformers.py is its first step, verify.py its third. evaluate.py
+measures how well the model predicts a text.
 """

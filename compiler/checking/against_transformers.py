@@ -2,13 +2,13 @@
 
     comparison = compare(model, tokens)         raises NotLoaded where transformers does not run the checkpoint
 
-Logits are compared at every position. fp32 sums in another order differ by a millionth or so: TOLERANCE is a hundred times that.
+Logits are compared at every position. fp32 sums in another order differ by about a millionth: TOLERANCE is a hundred times that.
 
-A model that rounds inside needs more, for two right answers differ by a whole step where a number lies on a tie, and the step
-spreads through the layers behind it. So both sides are brought together at each rounding: what goes into it is compared, and
-what comes out, where neighbours may stand for a tie and nothing else; then our graph goes on with the codes of transformers. Each
-stretch between two roundings is judged by itself, and a difference in it is a fault. BitNet rounds the inputs of its linears to
-int8 codes and, where a checkpoint has float masters, weights to ternary ones.
+A model that rounds inside needs more. If a number lies on a tie, two right answers differ by a whole step, and the difference
+spreads through the next layers. So both sides are compared at each rounding: its inputs, and its codes, which may differ by one
+only on a tie. Then our graph continues with the codes of transformers. So every part between two roundings is compared alone, and
+a difference in it is a fault. BitNet rounds the inputs of its linears to int8 codes and, if a checkpoint has float masters, its
+weights to ternary codes.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ class NotLoaded(Exception):
 
 @dataclass
 class Comparison:
-    """What was compared. `fault`: the first thing that is wrong, in words; "" where nothing is.
+    """What was compared. `fault`: the first thing that is wrong, in words; "" if nothing is.
 
-    difference  the greatest found, relative to the greatest element of its vector: of logits and of what is rounded
-    roundings   vectors whose codes are int8, compared before they were rounded; codes: their elements
-    flips       of these codes, and of ternary weights, those that lay on a tie and are the neighbour in transformers
+    difference  the greatest difference of logits and of inputs of roundings, relative to the greatest element of the vector
+    roundings   vectors that were compared before they were rounded to int8; codes: their elements
+    flips       codes that lay on a tie and differ by one; weight_flips: ternary weights of this kind
     """
 
     positions: int
@@ -52,7 +52,7 @@ class Comparison:
     fault: str = ""
 
     def see(self, ours: Any, theirs: Any, what: str) -> None:
-        """Compare two vectors; the first that differ too much are the fault."""
+        """Compare two vectors. The first ones that differ too much are the fault."""
         with np.errstate(invalid="ignore", divide="ignore"):
             worst = float(np.abs(ours - theirs).max() / np.abs(theirs).max()) if np.any(ours != theirs) else 0.0
         if not worst <= TOLERANCE and not self.fault:           # a NaN is a fault
@@ -60,7 +60,7 @@ class Comparison:
         self.difference = max(self.difference, worst)
 
     def round(self, x: Any, codes: Any, scale: Any, theirs: Any, what: str) -> None:
-        """Compare int8 codes of x: neighbours on a tie may differ. Their scale is the step."""
+        """Compare int8 codes of x: on a tie they may differ by one. Their scale is the step."""
         steps = np.abs(x) * (MOST / max(float(np.abs(x).max()), 1e-30))
         other = codes != theirs
         wrong = other & ~((np.abs(codes.astype(int) - theirs) == 1) & (np.abs(steps % 1 - 0.5) <= MOST * TOLERANCE))
@@ -111,7 +111,7 @@ def compare(model: Model, tokens: Sequence[int]) -> Comparison:
 
 @dataclass(frozen=True)
 class _Inputs:
-    """What a linear of transformers takes, and the int8 codes that it makes of them: (tokens, n) each."""
+    """The inputs of a linear of transformers, and the int8 codes that it makes of them: (tokens, n) each."""
 
     values: Any
     codes: Any
@@ -119,7 +119,7 @@ class _Inputs:
 
 @contextmanager
 def _theirs() -> Iterator[None]:
-    """Whatever the library makes of a checkpoint: it is not our graph that is wrong."""
+    """Any error of the library becomes NotLoaded: it says nothing about our graph."""
     try:
         yield
     except Exception as error:
@@ -127,8 +127,8 @@ def _theirs() -> Iterator[None]:
 
 
 class _Library:
-    """What transformers makes of the tokens: `logits` (tokens, vocab) and, of a model with int8 activations, the `inputs` of
-    its linears by role. `fault`: what is wrong with weights that it makes ternary.
+    """What transformers computes for the tokens: `logits` (tokens, vocab) and, if activations are int8, the `inputs` of linears by
+    role. `fault`: what is wrong with weights that it makes ternary.
     """
 
     def __init__(self, model: Model, tokens: Sequence[int]) -> None:
@@ -169,7 +169,7 @@ class _Library:
         self.inputs[role] = _Inputs(x[0].numpy(), codes[0].numpy().astype(np.int8))
 
     def _same_codes(self, model: Model, role: str, module: Any) -> None:
-        """Hold our ternary weights to what the module makes of its masters. Where codes lie on a tie the module gets ours."""
+        """Compare our ternary weights with those that the module makes of its masters. If some lie on a tie it gets ours."""
         import torch
         from transformers.integrations.bitnet import WeightQuant
 

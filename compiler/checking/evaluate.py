@@ -3,9 +3,9 @@
     documents = split(text, tokenizer, context, limit)
     evaluate(documents, reference, candidate) -> Scores     for each position the logits of both; evaluate_pairs: of several
 
-Each document is scored from its first token on, the tokenizer's BOS where it has one, and in pieces of the context's length. The
-cost of a token is -log2 of its probability; bits per byte are that sum over the UTF-8 bytes of the text that was scored, so that
-models with different tokenizers can be compared.
+Each document begins with the tokenizer's BOS, if it has one, and is scored in pieces as long as the context. The cost of a token
+is -log2 of its probability. Bits per byte are the sum of costs, divided by the UTF-8 bytes of the text that was scored: so models
+with different tokenizers can be compared.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Logits = Callable[[Sequence[int]], Iterator[F32]]
 
 @dataclass
 class Document:
-    """Tokens, and the bytes of the text that they stand for; what the first token costs is not counted."""
+    """Tokens, and the number of bytes of text that they stand for, the first token's left out: it is not scored."""
 
     tokens: list[int]
     size: int
@@ -42,12 +42,12 @@ class Document:
 
 @dataclass
 class Scores:
-    """Sums over the tokens that were scored. The second of each pair is the candidate's."""
+    """Sums over the tokens that were scored. In each pair the second number is the candidate's."""
 
     tokens: int = 0
     size: int = 0                       # bytes of text
     bits: tuple[float, float] = (0.0, 0.0)
-    agreed: int = 0                     # tokens where both found the same one most likely
+    agreed: int = 0                     # times that both had the same most likely token
     divergence: float = 0.0             # sum of KL(reference || candidate), nats
 
     @property
@@ -80,7 +80,7 @@ class Scores:
 
 
 def split(text: str, tokenizer: Tokenizer, context: int, limit: int | None = None) -> list[Document]:
-    """The documents of a text, `limit` scored tokens at most. Raises ModelError where there is nothing to score."""
+    """The documents of a text, with at most `limit` scored tokens. Raises ModelError if there is nothing to score."""
     if context < 2:
         raise ModelError("", "context", got=f"{context} position", expected="at least 2: one token predicts the next")
     documents: list[Document] = []
@@ -109,7 +109,7 @@ def evaluate(documents: Sequence[Document], reference: Logits, candidate: Logits
 
 def evaluate_pairs(documents: Sequence[Document], models: Sequence[Logits], pairs: Sequence[tuple[int, int]],
                    progress: Callable[[int, int], None] | None = None) -> list[Scores]:
-    """Score several on the same documents: for each pair (reference, candidate) of their numbers its Scores."""
+    """Score several models on the same documents. `pairs`: numbers of (reference, candidate); Scores for each pair."""
     every, done = sum(len(document.tokens) - 1 for document in documents), 0
     results = [Scores() for _ in pairs]
     for document in documents:
@@ -149,10 +149,10 @@ def of_graph(executor: Executor) -> Logits:
 
 
 def of_program(machine: ReferenceMachine, program: Program) -> Logits:
-    """Logits of a program of a model, from the memory of a machine on which it is loaded.
+    """Logits of a compiled program, from the memory of a machine on which it is loaded.
 
-    The program asks for a token when the logits of the one before stand in memory; a document begins at the program's entry.
-    Raises ModelError when it ends otherwise.
+    When the program asks for a token, the logits behind the one before are in memory. Each document starts the program again.
+    Raises ModelError if the program ends in another way.
     """
     where, vocab = program.address("logits"), int(program.meta["model"]["vocab"])
     machine.peek(program.address("all_logits"), 8)[:] = np.frombuffer(struct.pack("<Q", 1), np.uint8)

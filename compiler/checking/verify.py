@@ -2,8 +2,8 @@
 
     first_difference(compiled, program, tokens) -> Difference or None
 
-The executor computes with the machine's arithmetic (compiler/graph) and knows neither lowering nor emulator. The program stops
-behind each operation (its marks), and what the operation has left in memory is compared.
+The executor computes with the machine's arithmetic (compiler/graph) and uses neither lowering nor emulator. The program stops
+behind each operation (at its mark), and what the operation has written to memory is compared.
 """
 
 from __future__ import annotations
@@ -29,10 +29,9 @@ DTYPE = {"f32": "<f4", "f16": "<u2", "i32": "<i4", "i8": "i1", "index": "<u4"}
 
 @dataclass(frozen=True)
 class Difference:
-    """The first element that differs: of which token, layer, operation and value, with both numbers and how many differ.
+    """The first element that differs: its token, layer, operation and value, both numbers, and how many elements differ.
 
-    row  of a product, row by row, with a matrix: which of the rows that it works on is wrong, counted as it takes them, and how
-         many these are
+    row  of a product with a matrix: (number of the wrong row, number of rows), among the rows that the product works on
     """
 
     token: int
@@ -78,7 +77,7 @@ def compare(compiled: Compiled, program: Program, tokens: Sequence[int], engine:
 
 
 class _Checker:
-    """Runs the program up to each operation that the executor has computed."""
+    """After each operation of the executor: runs the program to the same place and compares."""
 
     def __init__(self, compiled: Compiled, program: Program, tokens: Sequence[int], engine: Callable[..., ReferenceMachine],
                  observe: Observer | None) -> None:
@@ -120,7 +119,7 @@ class _Checker:
         return (int(np.searchsorted(self.active, index[0])), len(self.active)) if "active" in op.inputs else (index[0], len(result))
 
     def _value(self, name: str, layer: int | None, like: Any) -> Any:
-        """What stands in the machine's memory for a value, in the shape of what is expected."""
+        """A value from the machine's memory, in the shape of what is expected."""
         memory = self.compiled.memory
         value = self.compiled.graph.values[name]
         dtype = DTYPE[value.format]

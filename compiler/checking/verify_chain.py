@@ -1,11 +1,11 @@
-"""The chain of trust of a compiled model: each step is held to the one before, down to transformers.
+"""The chain of trust of a compiled model: each step is compared with the one before, down to transformers.
 
     1  the float graph            against transformers, the same checkpoint, logits at every position (against_transformers.py)
     2  the quantised graph        against the float graph: what the formats cost
     3  the program on a machine   against the quantised graph: every operation, bit by bit
     4  the fast engine            against the reference engine: memory, registers, counters, tokens
 
-Steps 1 and 2 judge the model, 3 the lowering, 4 the emulator. A step that cannot be taken says what it needs.
+Steps 1 and 2 check the model, 3 the lowering, 4 the emulator. A step that cannot be done says what it needs.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ def _count(wanted: int | None, context: int) -> int:
 
 
 def _same_shape(compiled: Compiled, program: Program, file: Path | None) -> None:
-    """Raise ProgramError unless the program is one of this model with these options: else nothing can be compared."""
+    """Raise ProgramError unless the program is one of this model with these options: another cannot be compared."""
     found, expected = program.meta.get("model"), json.loads(json.dumps(compiled.card))
     if found is None:
         raise ProgramError("no model was compiled to it; expected a program of this model", path=str(file))
@@ -150,7 +150,7 @@ def _same_shape(compiled: Compiled, program: Program, file: Path | None) -> None
 def _differences(found: Any, expected: Any, place: str = "") -> Iterator[tuple[str, Any, Any]]:
     """(where, what a program's model card says, what it should say), down to a single figure, format or operation.
 
-    Formats and sizes come first: where they differ, operations do too, and say less.
+    Formats and sizes come first: if they differ, operations differ too, but say less.
     """
     if isinstance(expected, dict) and isinstance(found, dict):
         for key in sorted(expected, key="operations".__eq__):
@@ -218,7 +218,7 @@ def operations(compiled: Compiled, program: Program, tokens: Sequence[int], make
 
 
 def _tile(compiled: Compiled, difference: Difference) -> tuple[str, dict[str, int]]:
-    """Which tile of a matrix that comes in tiles made an element: as text and as figures."""
+    """The tile in which an element was computed, if its matrix is fetched in tiles: as text and as figures."""
     op, layer = difference.op, difference.layer
     gathered = "active" in op.inputs
     if difference.row is None or not (gathered or not compiled.memory.reached):
@@ -267,7 +267,7 @@ def engines(program: Program, preset: Preset, prompt: Sequence[int], count: int,
 
 
 def dump_to(folder: Path, graph: Graph) -> Observer:
-    """Writes each value that is compared as NAME.npy, and where the program has another, that too as NAME.got.npy.
+    """Writes each value that is compared as NAME.npy. If the program's value differs, it is written as NAME.got.npy.
 
     NAME is token, layer, operation with its number there, and value: "t003.layer02.04_gemv_i8.k". Raises OSError.
     """

@@ -1,10 +1,10 @@
-"""How the executor of the float graph sums and approximates: plainly, or bit by bit as the Slim machine does.
+"""How the executor of the float graph computes sums and functions: plainly, or bit by bit as the Slim machine does.
 
-What needs no choice (products and sums of elements, roundings, rope) the executor takes from isa.arithmetic either way, so
-the two differ only where a sum has an order or a function a recipe.
+    PLAIN   NumPy's fp32, with its own order of summation, and libm: fast, close to any other implementation
+    EXACT   the machine's lanes and approximations: what a program leaves in memory, bit by bit
 
-    PLAIN   NumPy's fp32 with its own order of summation and libm: fast, close to any other implementation
-    EXACT   the machine's lanes and recipes: what a program on the vector unit leaves in memory, bit for bit
+They differ only in the order of sums and in approximated functions. For everything else (products and sums of elements, rounding,
+rope) the executor uses isa.arithmetic in both cases.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Products in the banks of a PIM memory, in NumPy: operations of the executor (execute.py).
 
-A matrix lies in the banks slice by slice, `height` rows at a time, each in a bank of its own, and may be cut into tiles of
-columns. What a bank has summed up of its row is a part: there is one for each tile and bank, and those of banks without a row are
-0. `collect` puts the parts together.
+A matrix lies in the banks slice by slice: `height` rows, each in its own bank. It may be divided into tiles of columns too. The sum
+that a bank computes of its row is a part. There is a part for each tile and bank; it is 0 for a bank without a row. `collect` puts
+the parts together.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class BankOperations:
-    """The part of the executor that knows the banks' operations. Shapes are those of KINDS (ops.py)."""
+    """The operations of the executor that work on banks. Shapes are those of KINDS (ops.py)."""
 
     arithmetic: Arithmetic
     model: Model

@@ -1,8 +1,8 @@
 """What a graph must be: rows (operation, condition, message), and the check that walks through them.
 
-Operands are held to the shapes that KINDS gives: each letter there becomes a number at its first use and must be the same at
-every other. The conditions see these numbers, the attributes and the configuration, by name. Passes check what they
-made before they hand it on; a violation is a mistake in a pass or a frontend, not the user's.
+Operands must have the shapes that KINDS gives: a letter there becomes a number at its first use and must be the same number at
+every other use. Conditions see these numbers, the attributes and the configuration by name. Each pass checks the graph that it
+has made. A violation is a mistake in a pass or a frontend, never the user's.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def _problems(graph: Graph, op: Op, written: set[str]) -> list[str]:
 
 
 def _bind(bound: dict[str, Any], name: str, shape: Sequence[int | str], operand: Argument) -> list[str]:
-    """Give the letters of an operand their numbers; what does not fit is returned as text."""
+    """Give the letters of an operand their numbers. Returns what does not fit, as text."""
     if len(shape) != len(operand.shape):
         return [f"{name} has shape {shown(tuple(shape))}, expected {shown(operand.shape)}"]
     return [f"{name} has shape {shown(tuple(shape))}, but {letter} is {bound[letter]} in {operand.name}{shown(operand.shape)}"

@@ -1,8 +1,8 @@
-"""Executes the float graph in NumPy: tokens in, logits out, one token at a time. The reference that lowered programs are held to.
+"""Executes the float graph in NumPy: tokens in, logits out, one token at a time. Compiled programs are compared with it.
 
-`step` at the end takes the operations in order; above it stands what each does, in the order in which a token meets them.
-Weights are read from the model's files when they are needed. Up to `keep` bytes of them, decoded to fp32, stay in memory for
-the next token; the rest is read again.
+`step` at the end goes through the operations. Above it stands what each operation does, in the order in which a token meets them.
+Weights are read from the model's files when they are needed. Up to `keep` bytes of them, decoded to fp32, are kept for the next
+token; the rest is read again.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Executor(BankOperations):
         return vector
 
     def _blocks(self, role: str, read: Callable[[Tensor, int, int], Any], size: int) -> Iterator[Any]:
-        """The matrix of a role in blocks of rows, kept if there is room for it; `size` bytes a value."""
+        """The matrix of a role in blocks of rows, `size` bytes a value. It is kept if there is room for it."""
         if role in self._kept:
             yield from self._kept[role]
             return
@@ -179,7 +179,7 @@ class Executor(BankOperations):
         return a + b
 
     def _append(self, layer: int | None, name: str, x: Any) -> Any:
-        """The cache of a layer up to and with the present position: (positions, n). It grows by doubling, up to the context."""
+        """Append to a layer's cache. Returns it up to and with this position: (positions, n). It doubles when it is full."""
         cache = self._caches.get((layer, name))
         if cache is None or len(cache) == self.position:
             room = min(self.graph.config.context, max(64, 2 * self.position))
@@ -191,7 +191,7 @@ class Executor(BankOperations):
         return cache[:self.position + 1]
 
     def restart(self) -> None:
-        """Begin another text. Weights that were kept stay."""
+        """Begin another text. Weights that are in memory stay there."""
         self.position, self._caches = 0, {}
 
     # -------------------------------------------------------------------------------------------- a token
@@ -227,7 +227,7 @@ class Executor(BankOperations):
 
 
 def _heads(cache: Any, heads: float, kv_heads: float, window: float) -> Iterator[Any]:
-    """For each head of queries its part of a cache, the last `window` positions of it (0: all): (positions, head_dim)."""
+    """For each head of queries its part of a cache, the last `window` positions (0: all): (positions, head_dim)."""
     last = cache[max(0, len(cache) - int(window)):] if window else cache
     parts = last.reshape(len(last), int(kv_heads), -1)
     return (parts[:, head * int(kv_heads) // int(heads)] for head in range(int(heads)))

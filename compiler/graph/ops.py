@@ -1,13 +1,13 @@
 """The float graph as data: what is computed for one token, operation by operation, with names and shapes.
 
-A graph has three lists of operations: `start`, then `layer` as often as the model has layers, then `finish`; where matrices have
-other formats in some layers than in others, these have lists of their own (`bodies`). A value is an array
-of one token (or a cache, which stays); an operation names the values it reads, the weights it reads by role (in `layer`
-relative to it: "q" is "layers.3.q" in layer 3) and the values it writes. `print(graph)` shows all of it.
+A graph has three lists of operations: `start`, then `layer` once for each layer of the model, then `finish`. Layers whose matrices
+have different formats have different lists (`bodies`). A value is an array of one token, or a cache, which stays. An operation
+names the values that it reads and writes, and its weights by role ("layer.q" is "layers.3.q" in layer 3). `print(graph)` shows
+everything.
 
-An operation is what one instruction of the vector unit does, or one for each head. KINDS is the list of them all: which operands
-with which shapes, and what is computed. Letters in shapes stand for one number throughout an operation; graph/checks.py
-holds operations to them. Nothing is executed here: graph/execute.py does that.
+An operation is what one instruction does, or one instruction for each head. KINDS lists them all: operands with their shapes, and
+what is computed. A letter in shapes is the same number everywhere in an operation; graph/checks.py checks that. Nothing is executed
+here: graph/execute.py does that.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Shape = tuple[int | str, ...]
 
 @dataclass(frozen=True)
 class Argument:
-    """An operand of a kind: a value of a format, or a weight (format "")."""
+    """What a kind of operation reads or writes: a value of a format, or a weight (format "")."""
 
     name: str
     format: str
@@ -170,7 +170,7 @@ class Op:
 
 @dataclass
 class Body:
-    """Operations of some layers, by number: of all of them, unless formats differ."""
+    """The operations of some layers. One body holds all layers, unless formats differ."""
 
     layers: tuple[int, ...]
     ops: list[Op] = field(default_factory=list)
@@ -198,7 +198,7 @@ class Graph:
 
     @property
     def layer(self) -> list[Op]:
-        """What a layer does, where all do the same."""
+        """The operations of a layer, if all layers do the same."""
         body, = self.bodies
         return body.ops
 
@@ -227,7 +227,7 @@ class Graph:
         yield "finish", self.finish
 
     def named(self) -> Iterator[tuple[str, list[Op]]]:
-        """(name, operations) of all lists: start, layer, finish, or where there are several bodies layer0, layer5 by the first."""
+        """(name, operations) of all lists: start, layer, finish. Several bodies are named by their first layers: layer0, layer5."""
         yield "start", self.start
         for body in self.bodies:
             yield self.name_of(body), body.ops
@@ -261,7 +261,7 @@ class Graph:
 
 
 def title_of(layers: Sequence[int]) -> str:
-    """How layers are called: "layers 0, 2 to 5"."""
+    """Numbers of layers as text: "layers 0, 2 to 5"."""
     runs: list[list[int]] = []
     for layer in layers:
         if runs and layer == runs[-1][-1] + 1:

@@ -5,8 +5,12 @@ A function lowers one kind of operation:
     @lowers("bias")
     def bias(c, op): ... c.emit.op("vec.add.f32", c.at(result), c.at(x), b, c.length(result), reads=..., writes=...)
 
-`c` is the Lowering of the program (lower.py): it knows where values and weights are, and holds the emitter. What lies outside the
-scratchpad comes by `c.operand` or, row by row, by `c.tiles` (tiles.py): in place where the unit reaches it, else fetched.
+`c` is the Lowering of the program (lower.py): it knows where values and weights lie, and has the emitter (emit.py). Operands
+outside the scratchpad are asked for by `c.operand` or, row by row, by `c.tiles` (tiles.py): if the unit reaches them they are used
+where they lie, else they are fetched.
+
+    program.py, sampling.py   the loops around the operations, the choice of a token
+    data.py                   what a program holds beside its code
 """
 
 from compiler.lowering import active, attn, banks, decoded, fetch, lut, pim, vec  # noqa: F401 - they register their functions

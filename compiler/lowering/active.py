@@ -1,6 +1,6 @@
-"""What several units do together: products with the rows of active neurons alone, which the fetch unit gathers by their list.
+"""What several units do together: products with only the rows of active neurons, which the fetch unit gathers by a list.
 
-`down` lies in memory neuron by neuron, so that its columns are rows too. The list's length stands in `active_count`.
+`down` lies in memory column by column, so that a neuron is a row of it too. The length of the list is at `active_count`.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from compiler.placing.weights import Placed
 
 
 def scratch(hidden: int, dim: int) -> dict[str, int]:
-    """Bytes of what these operations need beside values, by name."""
+    """Bytes of scratch that these operations need, by name."""
     return {"active_mask": -(-hidden // 8), "compact": 4 * hidden, "sums": 4 * dim, "sum_scales": 4 * dim}
 
 
 def neuron_bytes(body: Mapping[str, Placed], gated: bool) -> int:
-    """Bytes of a neuron in a layer: its row of up, if there is a gate to choose by, with scales; its row of down as stored."""
+    """Bytes of a neuron in a layer: its row of `down` as stored and, if there is a gate, its row of `up` with scales."""
     rows = [body[role] for role in ("up", "down")[not gated:]]
     return sum(placed.row_bytes + (4 * placed.scale_count // placed.rows if placed.scale_group and not placed.by_column else 0)
                for placed in rows)
@@ -38,7 +38,7 @@ def active(c: Lowering, op: Op) -> None:
 
 @lowers("active.above")
 def active_above(c: Lowering, op: Op) -> None:
-    """As above, of what is larger than the threshold that the program's sparsity selects."""
+    """The positions of what is larger than the threshold, which the program's sparsity selects; and how many they are."""
     e, result, x, placed = c.emit, op.outputs[0], op.inputs[0], c.tensor(op.weights[0])
     e.order("thr", (x,), ("active_mask",))
     with c.operand("thr", c.weight(op.weights[0]), placed.row_bytes) as table:
@@ -51,7 +51,7 @@ def active_above(c: Lowering, op: Op) -> None:
 
 
 def _count(c: Lowering) -> None:
-    """The list's length, in a6, to where operations look for it, and to the sums that reports are made of."""
+    """Store the list's length, which is in a6, for the operations, and add it to the counts for reports."""
     e = c.emit
     e.line("sd a6, active_count, a7")
     with e.taken(1) as (total,):
@@ -66,7 +66,7 @@ def _count(c: Lowering) -> None:
 
 @contextmanager
 def _rows(c: Lowering, op: Op, unit: str, *to: tuple[str, int], scales: bool = False) -> Iterator[Tile]:
-    """The active rows of the matrix of an operation, tile by tile; `to` are names whose elements go on with them."""
+    """The active rows of an operation's matrix, tile by tile. `to`: names of values with an element for each row, and its size."""
     placed = c.tensor(op.weights[0])
     size = 4 * placed.scale_count // placed.rows if placed.scale_group else 0
     c.emit.order("fetch", ("active",), ())
@@ -124,7 +124,7 @@ def mac_t_active(c: Lowering, op: Op) -> None:
 
 @lowers("macT.i8.active")
 def mac_t_i8_active(c: Lowering, op: Op) -> None:
-    """Integer sums over the tiles, then the product of both scales, as lut.gemv takes it."""
+    """Integer sums over the tiles; then products with both scales, computed as lut.gemv does."""
     e, result, (codes, scale, _), placed = c.emit, op.outputs[0], op.inputs, c.tensor(op.weights[0])
     dim = placed.shape[1]
     e.op("vec.fill.32", symbol("sums"), "zero", number(dim), writes=("sums",), comment="sums start at 0")

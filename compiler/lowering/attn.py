@@ -8,7 +8,7 @@ from compiler.lowering.lower import Lowering, lowers
 
 
 def start(c: Lowering) -> None:
-    """What stays as it is while the program runs."""
+    """Set the sizes of heads. They stay while the program runs."""
     config = c.graph.config
     c.emit.op("attn.setm", number(config.heads), number(config.kv_heads), number(config.head_dim))
 
@@ -47,7 +47,7 @@ def context(c: Lowering, op: Op) -> None:
 
 
 def _first(c: Lowering, op: Op, base: str, size: int) -> str:
-    """The register with the address of the first position that attention looks at; `size` bytes lie between two."""
+    """A register with the address of the first position that attention reads. `size`: bytes from one position to the next."""
     window = int(op.attributes["window"])
     if not window:
         return base

@@ -1,4 +1,4 @@
-"""What several units do together around products in the banks: activations padded to whole column commands, parts put together."""
+"""What units do before and after products in the banks: they pad activations to whole column commands and put parts together."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from compiler.placing.banks import Banked, Placement
 
 
 def scratch(placement: Placement) -> dict[str, int]:
-    """Bytes of what these operations need beside values, by name."""
+    """Bytes of scratch that these operations need, by name."""
     def most(rows: Iterable[int], size: int) -> int:
         return size * max(rows, default=0)
 
@@ -38,7 +38,7 @@ def round_banks(c: Lowering, op: Op) -> None:
 
 
 def _zeros_behind(c: Lowering, name: str, size: int, padded: int) -> None:
-    """Zeros from the word in which `size` bytes end: what is written there comes behind."""
+    """Zeros from the word in which `size` bytes end up to `padded`. The bytes themselves are written afterwards."""
     first = size // 4 * 4
     if first < padded:
         c.emit.op("vec.fill.32", symbol(f"{name} + {first}"), "zero", number((padded - first) // 4), writes=(name,),
@@ -47,7 +47,7 @@ def _zeros_behind(c: Lowering, name: str, size: int, padded: int) -> None:
 
 @lowers("collect.i8")
 def collect_i8(c: Lowering, op: Op) -> None:
-    """Sums of the tiles, then their product with both scales, as lut.gemv takes it."""
+    """Sums over the tiles; then products with both scales, computed as lut.gemv does."""
     e, y, (parts, scale), placed, banked = c.emit, op.outputs[0], op.inputs, c.tensor(op.weights[0]), c.banked(op.weights[0])
     for tile in range(1, banked.tiles):
         e.op("vec.add.i32", c.at(parts), c.at(parts), symbol(f"{parts} + {4 * tile * banked.places}"), number(banked.places),
@@ -76,7 +76,7 @@ def collect_f16(c: Lowering, op: Op) -> None:
 
 
 def _gathered(c: Lowering, banked: Banked, start: Source, parts: str, to: str, size: int) -> str:
-    """The name under which a tile's parts lie row by row: themselves, or `to` where banks without a row lie between them."""
+    """The value in which a tile's parts lie without gaps: `parts`, or `to` if there are banks without a row between them."""
     if banked.height == banked.banks.banks or banked.slices == 1:
         return parts
     for name, value in (("row_bytes", size * banked.height), ("src_stride", size * banked.banks.banks), ("dst_stride", 0)):

@@ -17,7 +17,7 @@ MOST_STOPS = 16                         # stop tokens that the parameter block h
 
 
 def data(target: Target, layout: Layout, memory: MemoryPlan, stem: str) -> str:
-    """The sections with data. Their contents are asked for in files `stem`.NAME: the target's images, and the metadata, "meta"."""
+    """The sections with data. They ask for files `stem`.NAME: one for each image of the target, and `stem`.meta."""
     graph, machine, lines = target.graph, target.machine, list[str]()
     emit = lines.append
     emit(f"# {printable(f'{target.model.path.name}: {graph.config.architecture}')}")

@@ -1,8 +1,8 @@
-"""Writes assembly: operations with their operands, without loading twice what a register holds already.
+"""Writes assembly: instructions with their operands. A value that a register holds already is not loaded again.
 
-What an operand can be is said by `Want`s: an address, a number, the bits of an fp32 number. The emitter finds a register that
-holds it or loads one, sets CSRs that do not have the wanted value, and puts signals between units where one takes up what
-another has made. Where control flow joins (`label`) it forgets what registers hold; what is pinned or taken stays.
+A `Want` says what an operand is: an address, a number, the bits of an fp32 number. The emitter finds a register that holds it, or
+loads one. It sets CSRs that have another value. It makes a unit wait for another one whose results it reads. Where control flow
+joins (`label`) the emitter forgets what registers hold, except those that are pinned or taken.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from isa.text import printable
 POSITION, LAYER, KEYS, VALUES, POSITIONS, KV_OFFSET, ROPE_ROW, LAYERS_LEFT, WEIGHTS, TOKEN, BUFFER, BUFFER_TAG = (
     "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "gp", "tp", "ra", "sp")
 BASE = {"keys": KEYS, "values": VALUES}                          # of a layer's part of a cache
-LAYER_ROW = BUFFER       # on machines with banks, which need no buffers: the first row of the layer's matrices
+LAYER_ROW = BUFFER       # on machines with banks, which need no buffers: the first row of the layer's matrices in the banks
 SCRATCH = ("a6", "a7")                                           # free for address arithmetic between two operations
 POOL = ("a0", "a1", "a2", "a3", "a4", "a5", "t0", "t1", "t2", "t3", "t4", "t5", "t6", "s8", "s9", "s10", "s11")    # as needed
 BUFFER_TAGS = 2          # 1 and 2, of the two buffers
@@ -28,7 +28,7 @@ BUFFER_TAGS = 2          # 1 and 2, of the two buffers
 
 @dataclass(frozen=True)
 class Want:
-    """What a register is to hold. `text` is shown in comments."""
+    """What a register must hold. `text` is shown in comments."""
 
     kind: str               # symbol, number, bits, offset
     value: str | int
@@ -58,7 +58,7 @@ Source = Want | str
 
 
 class Emitter:
-    """Lines of assembly in the making. `overlap` says whether two values have bytes in common."""
+    """Lines of assembly, as they are written. `overlap` says whether two values share bytes."""
 
     def __init__(self, overlap: Callable[[str, str], bool] = str.__eq__) -> None:
         self.lines: list[str] = []
@@ -71,7 +71,7 @@ class Emitter:
 
     # ---------------------------------------------------------------------------------------------- text
 
-    # Comments may hold names from outside, which must not end the line and go on as code.
+    # Names in comments may come from a file. They must not end the line: the rest would be code.
 
     def line(self, text: str, comment: str = "") -> None:
         text = f"    {text}"
@@ -90,7 +90,7 @@ class Emitter:
         self.lines.append(f"{name}:")
 
     def mark(self, name: str) -> None:
-        """A name for this place, which nothing jumps to, or only from where everything is as here."""
+        """A name for this place. Nothing jumps to it, or only code for which all registers and CSRs are as here."""
         self.lines.append(f"{name}:")
 
     def forget(self, csrs: bool = True) -> None:
@@ -117,7 +117,7 @@ class Emitter:
             self._order.result(queue)
 
     def register(self, want: Want, busy: Collection[str] = ()) -> str:
-        """A register that holds `want`, loaded if none does, and not one of the `busy` ones."""
+        """A register that holds `want`. If none does, one is loaded, but none of the `busy` ones."""
         for register, held in self._held.items():
             if held == want:
                 self._held[register] = self._held.pop(register)             # now the most recently used
@@ -128,7 +128,7 @@ class Emitter:
         return register
 
     def _free(self, busy: Collection[str]) -> str:
-        """A register of the pool that holds nothing, or else what was not needed for the longest time."""
+        """A register of the pool that holds nothing, or else the one that was not used for the longest time."""
         unused = (*busy, *self._kept)
         register = next((r for r in (*(r for r in POOL if r not in self._held), *self._held) if r not in unused), None)
         assert register is not None, "more operands are pinned than there are registers"
@@ -148,7 +148,7 @@ class Emitter:
                 self.line(f"add {register}, {register}, {want.base}")
 
     def move(self, register: str, operand: Source, comment: str = "") -> None:
-        """Set a register that the caller goes on to change."""
+        """Set a register that the caller will change."""
         if isinstance(operand, str):
             self.line(f"mv {register}, {operand}", comment)
         else:
@@ -164,7 +164,7 @@ class Emitter:
 
     @contextmanager
     def pinned(self, *operands: Source) -> Iterator[list[str]]:
-        """Registers that hold these until the block ends, across labels too."""
+        """Registers that hold these operands until the block ends, also behind labels."""
         before = set(self._kept)
         registers: list[str] = []
         for operand in operands:
@@ -175,7 +175,7 @@ class Emitter:
 
     @contextmanager
     def taken(self, count: int) -> Iterator[list[str]]:
-        """Registers that are the caller's until the block ends."""
+        """Registers that only the caller uses until the block ends."""
         before = set(self._kept)
         registers: list[str] = []
         for _ in range(count):
@@ -186,7 +186,7 @@ class Emitter:
 
     @contextmanager
     def loop(self, name: str, count: int, counter: str) -> Iterator[None]:
-        """Do what is emitted inside `count` times; the body changes no CSR."""
+        """Repeat what is emitted inside `count` times. The body must change no CSR."""
         if count == 1:
             yield
             return

@@ -36,7 +36,7 @@ def embedding(c: Lowering, op: Op) -> None:
 
 @lowers("append.i8")
 def append_codes(c: Lowering, op: Op) -> None:
-    """The codes are a row of the cache; scales go one behind the other with those of earlier positions, head by head."""
+    """The codes are a row of the cache. The scale of each head goes behind that head's scales of earlier positions."""
     e, (codes, scales), (cache, cache_scales) = c.emit, op.inputs, op.outputs
     base = BASE[cache]
     e.line(f"add a7, {base}, {KV_OFFSET}", f"row of this position in {cache}")

@@ -1,6 +1,6 @@
 """What the pim unit does: products in the banks, by macro forms.
 
-    accumulators 0;  of each tile: its part of x to the global buffers of its channels;  all banks multiply;  of each tile: sums
+    accumulators = 0;  for each tile: its part of x to the global buffers of its channels;  all banks multiply;  for each tile: sums
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ _MASK_BITS = 64
 
 
 def scratch(placement: Placement) -> dict[str, int]:
-    """Bytes of what products in the banks need beside values, by name: the accumulators' start."""
+    """Bytes of scratch that products in the banks need, by name: the zeros that accumulators start from."""
     return {"zeros": 4 * placement.banks.channels * placement.banks.banks}
 
 
 def start(c: Lowering) -> None:
-    """What stays as it is while the program runs."""
+    """Make the zeros. They stay while the program runs."""
     c.emit.op("vec.fill.32", symbol("zeros"), "zero", number(c.banks.channels * c.banks.banks), writes=("zeros",),
               comment="what accumulators start from")
 
 
 @lowers("gemv.banks.i8", "gemv.banks.f16")
 def gemv_banks(c: Lowering, op: Op) -> None:
-    """Slot after turn; of long rows depth after depth, while the accumulators stay."""
+    """One turn after the other. Rows longer than a row of a bank take several steps, which add to the same accumulators."""
     e, result, x, banked = c.emit, op.outputs[0], op.inputs[0], c.banked(op.weights[0])
     tiles = range(banked.tiles)
     for turn in range(banked.turns):
@@ -53,7 +53,7 @@ def gemv_banks(c: Lowering, op: Op) -> None:
 
 
 def _select(c: Lowering, channels: Collection[int]) -> None:
-    """Have what follows work on these channels."""
+    """Select the channels that the next instructions work on."""
     mask = sum(1 << channel for channel in channels)
     for number_of in range(-(-c.banks.channels // _MASK_BITS)):
         c.emit.csr(f"pim.channel_mask{number_of or ''}", mask >> (_MASK_BITS * number_of) & ((1 << _MASK_BITS) - 1))

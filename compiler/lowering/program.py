@@ -1,8 +1,8 @@
 """The whole program of a model as assembly: start-up, the loop over tokens, the loop over layers, sampling, the end.
 
-In the order in which it runs. The host fills the block at `parameters` before the run and hands over the prompt token by
-token; the program emits tokens until a stop token, `max_tokens`, or the end of the context. With `all_logits` not 0 it computes
-logits at every position of the prompt, and ends with it: each time it asks for a token they stand at `logits`.
+It is written in the order in which it runs. The host fills the block at `parameters` before the run and gives the prompt token by
+token. The program emits tokens until a stop token, `max_tokens`, or the end of the context. If `all_logits` is not 0, it computes
+logits at every position of the prompt and ends there: they are at `logits` each time it asks for the next token.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def code(target: Target, layout: Layout, memory: MemoryPlan) -> str:
 
 
 def mark(section: str, number: int) -> str:
-    """The label behind operation `number` of a list of the graph, by name: there its results stand in memory."""
+    """The label behind operation `number` of a list of the graph (`section` is its name): there its results are in memory."""
     return f"op.{section}.{number}"
 
 
@@ -166,7 +166,7 @@ def _token_loop(c: Lowering) -> None:
 
 
 def _layer(c: Lowering, name: str, ops: Sequence[Op]) -> None:
-    """A layer's operations; then the next layer, whose weights and caches lie behind."""
+    """A layer's operations. Then registers advance to the weights and caches of the next layer."""
     e, loop = c.emit, name == "layer"
     e.label(name)
     _operations(c, name, ops)

@@ -13,7 +13,7 @@ _ONE = 0x3F80_0000          # the bits of 1.0
 
 
 def scratch(vocab: int) -> dict[str, int]:
-    """Bytes of what sampling needs beside the logits, by name."""
+    """Bytes of scratch that sampling needs, by name."""
     return {"sorted": 4 * vocab, "order": 4 * vocab, "chosen_mask": -(-vocab // 8), "draw": 4}
 
 
@@ -33,7 +33,7 @@ def sample(c: Lowering) -> None:
 
 
 def _candidates(c: Lowering, candidates: str) -> None:
-    """Probabilities, added up, in `sorted`; how many of them count in a register. What was in `logits` is no longer needed."""
+    """Cumulated probabilities in `sorted`, and the number of candidates in a register. `logits` is overwritten."""
     e, vocab = c.emit, c.graph.config.vocab
     n, logits, cumulated, order, mask = number(vocab), *map(symbol, ("logits", "sorted", "order", "chosen_mask"))
     e.comment("probabilities at this temperature")

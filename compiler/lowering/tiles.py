@@ -1,9 +1,9 @@
-"""Operands that a unit does not reach where they are: the fetch unit brings them into one of two buffers in the scratchpad.
+"""Operands that a unit does not reach where they lie: the fetch unit copies them into one of two buffers in the scratchpad.
 
-Two registers say which buffer is next, BUFFER its address and BUFFER_TAG its tag, and both change sides after each use. One tag
-for each buffer is enough, for a wait is for the latest signal of its tag: the fetch unit waits for the last user of the buffer and
-signals when the bytes are there; the user waits for that and signals when it is done. Nothing holds the core, so the fetch
-of a tile runs while the other one is worked on.
+Two registers say which buffer is next: BUFFER has its address, BUFFER_TAG its tag. Both switch to the other buffer after each use.
+One tag for each buffer is enough, because a wait is for the latest signal of its tag. The fetch unit waits until the buffer is
+free, and signals when the bytes are there. The user waits for that signal, and signals when it is done. The core does not wait, so
+one tile is fetched while the other is used.
 
     sync.wait.fetch sp;  fetch.copy ra, ...;  sync.signal.fetch sp;  sync.wait.lut sp;  lut.gemv ..., ra, ...;  sync.signal.lut sp
 """
@@ -26,7 +26,7 @@ ALIGN = 64
 
 @dataclass(frozen=True)
 class Tile:
-    """Rows of a matrix where a unit reaches them: the address of the first, how many, where results go on, their scales."""
+    """Rows of a matrix where a unit reaches them: address, number of rows, where their results go, address of their scales."""
 
     at: Source
     rows: Source
@@ -35,7 +35,7 @@ class Tile:
 
 
 def start(c: Lowering, buffers: str) -> None:
-    """Set the registers up; both buffers are free."""
+    """Set the two registers. Both buffers are free."""
     c.emit.line(f"la {BUFFER}, {buffers}", "the buffer for what is fetched next")
     c.emit.line(f"li {BUFFER_TAG}, 2", "and its tag")
     c.emit.line(f"sync.signal.fetch {BUFFER_TAG}")
@@ -45,7 +45,7 @@ def start(c: Lowering, buffers: str) -> None:
 
 @contextmanager
 def _filled(c: Lowering, unit: str, copies: Sequence[tuple[Source, Source, Source]]) -> Iterator[None]:
-    """(to, from, bytes) copied into the buffer for what `unit` does within; then the other buffer is next."""
+    """Copies (to, from, bytes) into the buffer, for what `unit` does inside the block. Then the other buffer is next."""
     c.emit.line(f"sync.wait.fetch {BUFFER_TAG}")
     for copy in copies:
         c.emit.op("fetch.copy", *copy)
@@ -55,7 +55,7 @@ def _filled(c: Lowering, unit: str, copies: Sequence[tuple[Source, Source, Sourc
 
 @contextmanager
 def _used(c: Lowering, unit: str) -> Iterator[None]:
-    """What `unit` does within waits for what has been fetched; then the other buffer is next."""
+    """What `unit` does inside the block waits for what was fetched. Then the other buffer is next."""
     c.emit.line(f"sync.signal.fetch {BUFFER_TAG}")
     c.emit.line(f"sync.wait.{unit} {BUFFER_TAG}")
     yield
@@ -67,7 +67,7 @@ def _used(c: Lowering, unit: str) -> Iterator[None]:
 
 @contextmanager
 def fetched(c: Lowering, unit: str, address: Source, size: int, length: str = "") -> Iterator[Source]:
-    """`size` bytes at `address` as an operand of `unit`, or as many of them as register `length` says."""
+    """`size` bytes at `address` as an operand of `unit`. If register `length` is given, it holds how many of them."""
     _check(c, size, 1)
     with _filled(c, unit, [(BUFFER, address, length or number(size))]):
         yield BUFFER
@@ -76,7 +76,7 @@ def fetched(c: Lowering, unit: str, address: Source, size: int, length: str = ""
 @contextmanager
 def tiles(c: Lowering, unit: str, source: Source, rows: int | str, row_bytes: int, to: Sequence[tuple[Source, int]],
           scales: tuple[Source, int] | None) -> Iterator[Tile]:
-    """As many rows at a time as a buffer holds, with their scales behind them. See Lowering.tiles."""
+    """As many rows at a time as a buffer holds, and behind them their scales. See Lowering.tiles."""
     e = c.emit
     scale_bytes = scales[1] if scales else 0
     most = (c.memory.buffer_bytes - 2 * ALIGN) // (row_bytes + scale_bytes)
@@ -130,18 +130,18 @@ def tiles(c: Lowering, unit: str, source: Source, rows: int | str, row_bytes: in
 @contextmanager
 def gathered(c: Lowering, unit: str, table: Source, table_rows: int, row_bytes: int, to: Sequence[tuple[Source, int]],
              scales: tuple[Source, int] | None) -> Iterator[Tile]:
-    """The rows of a table that the list at `active` names: all at once where a buffer holds the whole table, perhaps none. Else
-    as many at a time as it holds.
+    """The rows of a table that the list at `active` names; there may be none. If a buffer holds the whole table, they are fetched
+    all at once; else as many at a time as it holds.
 
-    The fetch unit knows the table's size, and counts what it leaves alone, where it fetches all at once: else it would count the
-    rows of other tiles too.
+    The fetch unit is told the table's size only if all rows are fetched at once: then it counts the rows that it skips. With tiles
+    it would count the rows of other tiles too.
     """
     e = c.emit
     scale_bytes = scales[1] if scales else 0
     most = (c.memory.buffer_bytes - 2 * ALIGN) // (row_bytes + scale_bytes)
     _check(c, row_bytes + scale_bytes, most)
     whole = most >= table_rows
-    copied = scales is not None and not (scale_bytes == 0 and c.memory.reached)      # one scale for all is reached where it is
+    copied = scales is not None and not (scale_bytes == 0 and c.memory.reached)      # one scale for all need not be copied
 
     def gather(sources: Sequence[Source], index: Source, count: str, behind: str) -> None:
         e.line(f"sync.wait.fetch {BUFFER_TAG}")

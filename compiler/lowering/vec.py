@@ -42,7 +42,7 @@ def scale(c: Lowering, op: Op) -> None:
 
 @lowers("rmsnorm", "layernorm")
 def norm(c: Lowering, op: Op) -> None:
-    """A gain that is shorter than the vector is for each part of its size: heads of queries and keys."""
+    """If the gain is shorter than the vector, each part of its size is normalised alone: heads of queries and keys."""
     result, x = op.outputs[0], op.inputs[0]
     size, n = c.tensor(op.weights[0]).shape[0], c.elements(result)
     c.emit.csr("vec.eps", c.emit.register(bits(op.attributes["eps"])))
@@ -70,7 +70,7 @@ def rope(c: Lowering, op: Op) -> None:
 
 @lowers("append")
 def append(c: Lowering, op: Op) -> None:
-    """A copy. Where the unit reaches the cache it stays in the unit's queue: x * 1 is x."""
+    """A copy. If the vector unit reaches the cache it copies itself (x * 1 is x), so that no other unit has to be waited for."""
     x, cache = op.inputs[0], op.outputs[0]
     c.emit.line(f"add a7, {BASE[cache]}, {KV_OFFSET}", f"row of this position in {cache}")
     if c.buffered:
@@ -81,12 +81,12 @@ def append(c: Lowering, op: Op) -> None:
 
 # ------------------------------------------------------------------------------------------------ attention
 
-_WEIGHTS = {"f32": "f32", "i8": "i8.f32"}               # the suffix of a product with a cache of a format
+_WEIGHTS = {"f32": "f32", "i8": "i8.f32"}               # format of a cache -> suffix of a product with it
 
 
 @contextmanager
 def _first(c: Lowering, op: Op) -> Iterator[str]:
-    """A register with the address of what attention looks at first in the cache that is the operation's second operand."""
+    """A register with the address of the first position that attention reads, in the cache that is the second operand."""
     cache, window = c.memory.caches[op.inputs[1]], int(op.attributes["window"])
     base = BASE[cache.base]
     if not window and not cache.offset:
@@ -107,7 +107,7 @@ def _first(c: Lowering, op: Op) -> Iterator[str]:
 
 
 def _row(c: Lowering, op: Op) -> tuple[str, int, int]:
-    """(format, bytes of a row, elements of a head) of that cache."""
+    """(format, bytes of a row, elements of a head) of the cache that is the second operand."""
     value = c.graph.values[op.inputs[1]]
     return value.format, c.memory.caches[op.inputs[1]].row_bytes, int(value.shape[1]) // int(op.attributes["kv_heads"])
 
@@ -182,7 +182,7 @@ def quantise_heads(c: Lowering, op: Op) -> None:
 
 @lowers("scale.heads")
 def scale_heads(c: Lowering, op: Op) -> None:
-    """The scales of a head are a vector over positions: one product for each head."""
+    """The scales of a head are a vector over positions, so each head takes one product."""
     e, result, (x, scales) = c.emit, op.outputs[0], op.inputs
     groups = int(op.attributes["kv_heads"])
     e.order("vec", (x, *c.reached(scales)), (result,))
@@ -206,7 +206,7 @@ def scale_heads(c: Lowering, op: Op) -> None:
 
 @lowers("gemv")
 def gemv(c: Lowering, op: Op) -> None:
-    """Float weights, which the unit converts to fp32."""
+    """With float weights, which the unit converts to fp32."""
     result, x, placed = op.outputs[0], op.inputs[0], c.tensor(op.weights[0])
     c.emit.order("vec", (x,), (result,))
     with c.tiles("vec", c.weight(op.weights[0]), placed.rows, placed.row_bytes, (c.at(result), 4)) as tile:

@@ -2,9 +2,9 @@
 
     figures = measure(compiled_program, make)
 
-Time of an operation: from its mark to the next one, with a breakpoint there alone. What a stop itself takes is found as the
-cheapest stop of all and left out; so the shares are of the operations' own time. Bandwidth is that of NumPy's sums over 512 MiB,
-with as many threads as the machine has.
+The time of an operation is the time from its mark to the next one, with a breakpoint only there. A stop itself takes time too: the
+time of the fastest stop is subtracted from all. Bandwidth is measured with NumPy's sums over 512 MiB, with as many threads as the
+machine has.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from isa.reference import ReferenceMachine
 from isa.services import Host
 
 Maker = Callable[[Preset, Host], ReferenceMachine]
-TOKEN = 1                   # what the prompt consists of
-WARM = 3                    # tokens that are not measured: kernels are loaded, weights get into memory
-STRETCH = 128               # tokens behind the prompt, then again from the start: what llama.cpp's llama-bench calls tg128
+TOKEN = 1                   # the prompt
+WARM = 3                    # tokens that are not measured: meanwhile kernels are loaded and weights read into memory
+STRETCH = 128               # tokens behind the prompt, then it starts again: llama.cpp's llama-bench calls this tg128
 
 
 def resident() -> int:
-    """Bytes of memory that this process has, of files that it maps too. 0 where the system does not say."""
+    """Bytes of memory that this process uses, mapped files included. 0 if the system does not say."""
     try:
         with open("/proc/self/status", encoding="ascii") as stream:
             found = re.search(r"VmRSS:\s+(\d+) kB", stream.read())
@@ -55,11 +55,11 @@ def bandwidth(threads: int = 1) -> float:
 
 
 def measure(program: Program, make: Maker, seconds: float = 4.0, threads: int = 1, preset: Preset | None = None) -> dict[str, Any]:
-    """Generate for about `seconds`, STRETCH tokens again and again, greedily, with counters as always.
+    """Generate for about `seconds`, STRETCH tokens again and again, always the most likely ones.
 
-    A token costs more the more positions there are to look at, so figures are comparable for the same stretch only.
-    threads: how many the machine has that `make` makes; bandwidth is measured with as many. preset: by default the one that the
-    program was built for. Raises ProgramError, PresetError.
+    A token costs more if there are more positions before it, so only figures of the same stretch can be compared.
+    threads: of the machine that `make` makes; bandwidth is measured with as many. preset: by default the one that the program was
+    built for. Raises ProgramError, PresetError.
     """
     banks = _section_bytes(program, "banks")
     weights = banks + _section_bytes(program, "weights")
@@ -163,7 +163,7 @@ def shares(program: Program, make: Maker, seconds: float, preset: Preset | None 
 
 
 def _following(places: dict[str, int]) -> dict[str, list[str]]:
-    """Which mark may come behind which, by the order in which a token meets them."""
+    """The marks that can follow each mark, in the order in which a token passes them."""
     def section(name: str) -> list[str]:
         found = [place for place in places if place.startswith(f"op.{name}.")]
         return sorted(found, key=lambda place: int(place.rpartition(".")[2]))
@@ -179,7 +179,7 @@ def _following(places: dict[str, int]) -> dict[str, list[str]]:
 
 
 def operation_kinds(program: Program) -> dict[str, tuple[str, str]]:
-    """By mark the unit that does the work of an operation, and the operation as text."""
+    """For each mark: the unit that computes the operation, and the operation as text."""
     result = {}
     for section, ops in program.meta["model"]["operations"].items():
         for number, text in enumerate(ops):

@@ -1,10 +1,10 @@
-"""Models of known sizes with random weights, made when they are read: for measurements, without a checkpoint.
+"""Models of known sizes with random weights, which are made when they are read: for measurements without a checkpoint.
 
     model = shape_model("125m")     a Model as a frontend gives it; the same weights each time
 
-Ternary linears with one scale, as BitNet b1.58 has them, or fp32 ones that a recipe quantises. The weights of a block of rows
-depend on the tensor's name and the number of its first row alone, so nothing is kept. Gates are sums of many such weights: normal,
-of variance 1, so that the thresholds below which a share of the neurons lies are known without a text.
+Linears are ternary with one scale, as BitNet b1.58 has them, or fp32, for a recipe to quantise. The weights of a block of rows
+depend only on the tensor's name and the number of the first row, so they need not be kept. Gates are sums of many such weights:
+they have a normal distribution of variance 1. So thresholds for a share of the neurons are known without a text.
 """
 
 from __future__ import annotations

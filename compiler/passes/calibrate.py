@@ -1,4 +1,4 @@
-"""Thresholds for neurons that may be left alone, from a text: so that a wanted share of them lies below, layer by layer.
+"""Thresholds for skipping neurons, found on a text: in each layer the wanted share of neurons lies below the threshold.
 
     with_thresholds(model, graph, tokens, 0.5) -> a model whose layers have a vector "thresholds": levels, then a threshold for each
 
@@ -22,7 +22,7 @@ from compiler.model.model import Model
 from compiler.model.tensors import F32, Tensor
 
 LEVELS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)       # sparsities that a running program can choose from
-MOST_TOKENS = 2048                                                      # of the text: more change the quantiles little
+MOST_TOKENS = 2048                                                      # of the text: more would hardly change the quantiles
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Thresholds(Tensor):
 
 
 def with_thresholds(model: Model, graph: Graph, tokens: Sequence[int], progress: Callable[[int, int], None] | None = None) -> Model:
-    """The model with thresholds of the magnitudes that its activation has on `tokens`. Raises ModelError for too short a text."""
+    """The model with thresholds from the magnitudes of its neurons on `tokens`. Raises ModelError if the text is too short."""
     c, tokens = graph.config, tokens[:MOST_TOKENS]
     if len(tokens) < 16:
         raise ModelError(model.path, "--calibrate", got=f"a text of {len(tokens)} tokens", expected="at least 16")
@@ -62,7 +62,7 @@ def with_thresholds(model: Model, graph: Graph, tokens: Sequence[int], progress:
 
 
 def with_quantiles(model: Model, magnitudes: Sequence[F32]) -> Model:
-    """The model with the thresholds that follow from some magnitudes of activations, for each layer."""
+    """The model with thresholds from magnitudes of neurons, given for each layer."""
     tables = {f"layers.{layer}.thresholds": np.concatenate([LEVELS, np.quantile(found, LEVELS)]).astype(np.float32)
               for layer, found in enumerate(magnitudes)}
     floats = WEIGHT_FORMATS["f32"]

@@ -1,11 +1,11 @@
-"""The pass that keeps keys and values as int8: a quarter of the memory, and of the bytes that attention reads.
+"""The pass that stores keys and values as int8: attention then reads a quarter of the bytes.
 
     with_int8_cache(graph)
 
-Each row of a cache, the keys or values of one position, has an fp32 scale for each of its heads: absmax / 127, codes rounded half
-to even, as BitNet's activations. Attention multiplies codes converted to fp32, in the order of the fp32 graph, and puts the scales
-on scores and on probabilities, where there is one number a position instead of a row. A head's scale depends on that head
-alone, so the cache of a text is the same however many heads share a machine.
+A row of a cache holds the keys or values of one position. Each of its heads has an fp32 scale, absmax / 127; codes are rounded half
+to even, as BitNet's activations. Attention converts codes to fp32 and multiplies them in the order of the fp32 graph. It applies
+the scales to scores and to probabilities: there they cost one product a position instead of one for each element. A head's
+scale depends on that head only.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ KV_FORMATS = ("f32", "i8")
 
 
 def with_int8_cache(graph: Graph) -> Graph:
-    """The graph with int8 caches. `scores` and `context` become products with codes and, for each, a product with scales."""
+    """The graph with int8 caches. `scores` and `context` each become a product with codes and a product with scales."""
     kv_heads = graph.config.kv_heads
     return check(graph.in_layers(lambda ops, _: [new for op in ops for new in _converted(graph, op, kv_heads)]))
 

@@ -1,12 +1,11 @@
-"""The pass that splits a graph between the banks of a PIM memory and the units beside it, as HPIM does.
+"""The pass that divides a graph between the banks of a PIM memory and the units beside it, as HPIM does.
 
     to_banks(graph, placement) -> graph
 
-Products with the matrices in the banks become `gemv.banks`, on activations that are padded to whole column commands, and
-`collect`, which puts the parts together. Attention goes to the attention unit, on transposed keys. Then the operations of a layer
-are put in the order of HPIM's decode pipeline: keys are generated first, so that they are transposed while the banks generate
-queries, and values last, so that this goes on beside scores and softmax. Nothing waits for what it does not need: that is the
-emitter's work.
+A product with a matrix in the banks becomes two operations: `gemv.banks`, on activations that are padded to whole column
+commands, and `collect`, which puts the parts together. Attention goes to the attention unit, with transposed keys. Then the
+operations of a layer are put in the order of HPIM's decode pipeline. Keys come first: they are transposed while the banks compute
+queries. Values come last: the banks compute them during scores and softmax. The emitter makes a unit wait only for what it needs.
 
 Source: HPIM, arXiv 2509.12993 (from a third-party reading note): generation of K and V, projection and FFN in HBM-PIM; transpose of
 K, scores, softmax and context in SRAM-PIM.
@@ -30,12 +29,12 @@ def to_banks(graph: Graph, placement: Placement) -> Graph:
     for _, ops in graph.sections():
         _refuse(ops, placement)
     new = replace(graph, values=dict(graph.values))
-    sizes: dict[str, int] = {}          # of vectors that matrices in the banks read: so that each of them finds whole tiles
+    sizes: dict[str, int] = {}          # of each vector that matrices in the banks read: whole tiles for all of these matrices
     for layer, op in graph.steps():
         if banked := _banked(op, placement, layer):
             sizes[op.inputs[0]] = max(sizes.get(op.inputs[0], 0), banked.tiles * banked.tile)
     new.start, new.finish = (list(_converted(new, ops, placement, sizes)) for ops in (graph.start, graph.finish))
-    if any(op.kind == "scores" for op in graph.bodies[0].ops):          # else another pass has put something else there
+    if any(op.kind == "scores" for op in graph.bodies[0].ops):          # not where keys are int8
         new.values["keys"] = Value("f32", new.values["keys"].shape[::-1], True)
     return check(new.in_layers(lambda ops, layer: in_pipeline_order(
         [_attention(new, op) for op in _converted(new, ops, placement, sizes, layer)])))
@@ -101,7 +100,8 @@ def _attention(graph: Graph, op: Op) -> Op:
 
 
 def in_pipeline_order(ops: Sequence[Op]) -> list[Op]:
-    """Keys and their transposition, queries and scores, generation of values, softmax, the rest; each behind what it needs."""
+    """Operations in this order: keys and their transposition, queries and scores, values, softmax, the rest. Each comes after
+    the operations that it needs."""
     def first(kind: str, *names: str) -> list[int]:
         return [number for number, op in enumerate(ops) if op.kind.startswith(kind) and {*names} <= {*op.outputs, *op.weights}][:1]
 
@@ -113,7 +113,7 @@ def in_pipeline_order(ops: Sequence[Op]) -> list[Op]:
 
 
 def _needed(ops: Sequence[Op], number: int) -> list[int]:
-    """The operations that have to come before one, and itself, in their order."""
+    """An operation and those that must come before it, in their order."""
     needed = {number}
     for earlier in range(number - 1, -1, -1):
         first = ops[earlier]

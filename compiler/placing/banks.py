@@ -4,17 +4,17 @@
     placement.write(stream)                     the memory image of the rows that are taken
     print(placement)                            the placement map
 
-The rules are HPIM's (arXiv 2509.12993, as a reading note has them): matrices of queries, keys and values are split by heads, each
-head to channels of its own, and where there are more channels than heads by columns too, tile beside tile; the others are
-split by rows alone. A channel's banks have one row of the matrix each, for they share what is broadcast to the channel. Where the
-note is silent this is assumed:
+The rules are HPIM's (arXiv 2509.12993, from a third-party reading note). Matrices of queries, keys and values are split by heads:
+each head has its own channels. If there are more channels than heads, they are split by columns too, tile beside tile. Other
+matrices are split by rows only. Each bank of a channel holds one row of the matrix, because all banks of a channel are given the
+same activations. Where the note says nothing, this is assumed:
 
-    a slice         is as many rows as a channel has banks, or as few as let a head be whole slices
-    a column tile   is at least a row of a bank: a shorter one would leave the rest of it empty
-    a row of a bank belongs to one row of one matrix; what is left of it is padding, which is counted
-    matrices        take, the tallest first, the channels side by side in which they lie lowest
+    a slice         has as many rows as a channel has banks; or fewer, if a head is then a whole number of slices
+    a column tile   is at least one row of a bank: the rest of that row would stay empty
+    a row of a bank belongs to one row of one matrix; the rest of it is padding, which is counted
+    matrices        are placed by falling height, each in the neighbouring channels where it lies lowest
 
-Layers lie one behind the other, those of one body of the graph (a group) laid out alike.
+Layers follow each other. Layers of one body of the graph (a group) are laid out alike.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ SIZES = {"f16": 2, "i8": 1}             # formats that the banks compute with, a
 
 @dataclass(frozen=True)
 class Banked:
-    """A matrix in the banks. Slice s has the rows from s * height, one in each bank of a channel.
+    """A matrix in the banks. Slice s holds `height` rows from s * height on, one in each bank of a channel.
 
-    across    slices side by side, each in a channel; the others lie in rows behind
-    tiles     of columns, side by side in further channels; `commands` column commands each
-    channel   the first one; row: the first one, of a layer's matrix from where the layer begins
+    across    slices side by side, each in its channel; the next ones lie in the rows behind
+    tiles     of columns, side by side in further channels; each takes `commands` column commands
+    channel   the first channel; row: the first row, counted from the start of the layer
     """
 
     role: str
@@ -68,7 +68,7 @@ class Banked:
 
     @property
     def turns(self) -> int:
-        """How often all channels compute: slices that lie behind each other."""
+        """How often all channels compute: the number of slices that lie behind each other."""
         return -(-self.slices // self.across)
 
     @property
@@ -112,11 +112,11 @@ class Banked:
 
 @dataclass
 class Placement:
-    """All matrices in the banks, by role (of a layer: "q"). Rows from `linear_row` on are free for what is read linearly.
+    """All matrices in the banks, by role (of a layer: "q"). Rows from `linear_row` on are free for other data.
 
     groups     the layers of each body of the graph
-    int8       activations of integer weights are: else these are not in the banks
-    bodies     what a layer of each has, `body_rows` the rows that it takes; the first layer is at `layers_row`
+    int8       activations of integer weights are int8; if not, these weights are not in the banks
+    bodies     the matrices of a layer of each body; `body_rows`: the rows it takes. The first layer begins at `layers_row`
     """
 
     model: Model
@@ -153,7 +153,7 @@ class Placement:
         return self.of(role, layer) is not None
 
     def matrices(self) -> Iterator[tuple[str, Banked, int]]:
-        """(role of the model, place, the row that it is counted from) of every matrix, layer after layer."""
+        """(role in the model, where it lies, the row where its layer begins) of every matrix, layer after layer."""
         yield from ((role, banked, 0) for role, banked in self.once.items())
         body_of, base = {layer: body for body, layers in enumerate(self.groups) for layer in layers}, self.layers_row
         for layer in range(self.model.config.layers):
@@ -163,7 +163,7 @@ class Placement:
     # -------------------------------------------------------------------------------------------- the image
 
     def write(self, stream: IO[bytes]) -> Iterator[tuple[int, int]]:
-        """Write the image, row by row through all channels; yields (bytes so far, all bytes). No row is empty."""
+        """Write the image: each row of all channels in turn. Yields (bytes so far, all bytes). No row is empty."""
         parts: dict[int, list[_Part]] = {}
         for name, banked, base in self.matrices():
             for number in range(banked.rows):
@@ -177,7 +177,7 @@ class Placement:
             yield (row + 1) * self.stripe, self.size
 
     def _fill(self, stripe: npt.NDArray[np.uint8], part: _Part, kept: dict[tuple[str, int], Any]) -> None:
-        """Put a part of a matrix into a row of all banks, (columns in the order of their addresses, 32 bytes)."""
+        """Put a part of a matrix into `stripe`, a row of all banks: (columns in the order of their addresses, 32 bytes)."""
         banked, turn = part.banked, part.turn
         at, most = self.banks.offsets, self.banks.columns * COLUMN_BYTES // SIZES[banked.format]
         rows = kept.pop((part.name, turn), None)
@@ -199,12 +199,12 @@ class Placement:
     # -------------------------------------------------------------------------------------------- the map
 
     def rows_of(self, start: int, size: int) -> str:
-        """The rows, of all banks, that bytes from the start of the region take: "row 5", "rows 5..7"."""
+        """The rows that `size` bytes take, `start` bytes behind the start of the region: "row 5", "rows 5..7"."""
         first, end = start // self.stripe, -(-(start + size) // self.stripe)
         return f"row{'s' * (end - first > 1)} {_span(first, end)}"
 
     def __str__(self) -> str:
-        """The placement map, a line for each matrix; of layers that are laid out alike, where it lies in the first one."""
+        """The placement map, a line for each matrix. Of layers that are laid out alike it shows the first."""
         table = [("matrix", "shape", "", "channels", "tiles", "banks", "rows", "used")]
         shown = {"", *(f"layers.{layers[0]}" for layers in self.groups)}
         for name, m, base in self.matrices():
@@ -230,7 +230,7 @@ class Placement:
 
 @dataclass(frozen=True)
 class _Part:
-    """What a row of the banks has of a matrix: its turn, and which of the rows that this takes."""
+    """The part of a matrix that lies in one row of the banks: its turn, and which row of that turn (`depth`)."""
 
     banked: Banked
     name: str
@@ -243,7 +243,7 @@ def _span(first: int, end: int) -> str:
 
 
 def _elements(tensor: Tensor, banked: Banked, turn: int) -> Any:
-    """The rows of the matrix that lie in a turn, as int8 codes or the bits of fp16: (rows, cols)."""
+    """The rows of the matrix of one turn, as int8 codes or the bits of fp16: (rows, cols)."""
     first = turn * banked.across * banked.height
     last = min(first + banked.across * banked.height, banked.shape[0])
     if banked.format == "i8":
@@ -296,7 +296,7 @@ def place(model: Model, banks: Organisation, groups: Sequence[tuple[int, ...]], 
         its = form or format_in_banks(model.tensor(name), name, int8=int8)
         return {role: _shaped(role, its, model.tensor(name).shape, banks, head_dim)} if its else {}
 
-    for layers in groups:                       # first, for the way out of what is wrong with them is one for the head too
+    for layers in groups:                       # before the head: the hint for a layer's matrix is right for the head too
         body: dict[str, Banked] = {}
         for role, shape in layer_roles(c):
             if len(shape) == 2:
@@ -314,7 +314,7 @@ def place(model: Model, banks: Organisation, groups: Sequence[tuple[int, ...]], 
 
 
 def _shaped(role: str, form: str, shape: tuple[int, ...], banks: Organisation, head_dim: int) -> Banked:
-    """How a matrix is cut. `head_dim` 0: by rows alone."""
+    """How a matrix is split. `head_dim` 0: by rows only."""
     rows, cols = shape
     commands = -(-cols * SIZES[form] // COLUMN_BYTES)
     height = banks.banks
@@ -327,7 +327,7 @@ def _shaped(role: str, form: str, shape: tuple[int, ...], banks: Organisation, h
 
 
 def _side_by_side(matrices: Mapping[str, Banked], banks: Organisation) -> tuple[dict[str, Banked], int]:
-    """The matrices with their places, in the same order, and the rows that they take together."""
+    """The matrices, placed, in the same order; and the number of rows that they take together."""
     free, placed = np.zeros(banks.channels, np.int64), dict(matrices)          # the first free row of each channel
     for role in sorted(matrices, key=lambda role: (-matrices[role].rows, -len(matrices[role].channels))):
         width = len(matrices[role].channels)

@@ -1,4 +1,4 @@
-"""Contents of a program file that are made while it is written, so that a model's weights lie nowhere a second time."""
+"""Contents of a program file that are made while it is written. So a model's weights are written only once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BLOCK = 1 << 20
 
 
 class Contents(Protocol):
-    """What writes itself to a stream; yields (bytes so far, all bytes) as it goes on."""
+    """Something of a known size that can write itself to a stream. `write` yields (bytes so far, all bytes) from time to time."""
 
     @property
     def size(self) -> int: ...
@@ -23,7 +23,7 @@ class Contents(Protocol):
 
 @dataclass(frozen=True)
 class Made(FileSlice):
-    """In place of a slice of a file: the bytes that `contents` writes. `told` is called with how many there are so far."""
+    """The bytes that `contents` writes, where a slice of a file is expected. `told` is called with the number of bytes so far."""
 
     contents: Contents
     told: Callable[[int], None]
@@ -37,7 +37,7 @@ class Made(FileSlice):
 
 
 class _Passing(io.RawIOBase, IO[bytes]):
-    """A stream whose bytes are taken out while it is written to."""
+    """A stream that is written to on one side and emptied on the other."""
 
     def __init__(self) -> None:
         super().__init__()

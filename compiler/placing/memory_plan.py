@@ -1,8 +1,8 @@
 """Where the values of a graph stand while its program runs: activations in the scratchpad, caches in DRAM.
 
-A value has its bytes from the operation that makes it to the last one that reads it; then others may have them. What is
-computed element by element may be computed in place. Behind the activations lie two buffers of one size, into which the
-fetch unit brings weights, where other units do not reach these. Sampling comes when all of it is done, and uses the room again.
+A value has its bytes from the operation that makes it to the last one that reads it. Then other values may use them. A result
+that is computed element by element may replace its operand. Behind the activations there may be two buffers of equal size: the
+fetch unit copies weights there if the other units cannot reach them. Sampling comes last and uses the same bytes again.
 """
 
 from __future__ import annotations
@@ -19,15 +19,16 @@ from isa.regions import SRAM
 ALIGN = 64
 BYTES = {"f32": 4, "f16": 2, "i32": 4, "i8": 1, "index": 4}
 IN_PLACE = ("softmax", "silu", "gelu", "relu", "relu2", "mul", "add", "bias", "scale", "rope", "scale.heads")
-"""Kinds whose result may stand where an operand stood: one instruction, or one for each row, with rows in their order."""
+"""Kinds whose result may replace an operand of the same size: they are one instruction, or one for each row in order."""
 
 BESIDE = "context.attn"
-"""Up to an operation of this kind units work beside each other, and who takes over another's room would wait for it: all stay."""
+"""Before an operation of this kind several units work at the same time. If values shared bytes there, units would wait for each
+other, so every value keeps its bytes until then."""
 
 
 @dataclass(frozen=True)
 class Slot:
-    """Bytes of the scratchpad, from its start."""
+    """A run of bytes in the scratchpad; `offset` from its start."""
 
     offset: int
     size: int
@@ -42,9 +43,9 @@ class Slot:
 
 @dataclass(frozen=True)
 class Cache:
-    """What a layer keeps of earlier positions, in DRAM: `offset` bytes behind the layer's part of `base` (keys or values).
+    """Where a layer keeps earlier positions: `offset` bytes behind the start of the layer's part of `base` (keys or values).
 
-    row_bytes  of one position, where a position is a row; of scales, which have a row for each head: of one scale
+    row_bytes  bytes of one position. A cache of scales has a row for each head instead: then bytes of one scale
     """
 
     base: str
@@ -54,10 +55,10 @@ class Cache:
 
 @dataclass
 class MemoryPlan:
-    """`slots` by value name. A state has no slot: it is a cache. `layer_bytes` by base: from a layer's part to the next one's.
+    """Where values lie: activations in `slots`, by name; states in `caches`. `layer_bytes` by base: from one layer to the next.
 
     cache_bytes   of all layers
-    buffer_bytes  of each of the two buffers for weights, at `buffers`; 0: the machine needs none
+    buffer_bytes  of each of the two buffers for weights, which begin at `buffers`; 0: there are none
     """
 
     machine: Preset
@@ -68,7 +69,7 @@ class MemoryPlan:
     cache_bytes: int = 0
     buffers: int = 0
     buffer_bytes: int = 0
-    reached: bool = True        # the units compute on weights and caches where these are
+    reached: bool = True        # the units read weights and caches where these lie
 
     @property
     def scratchpad_bytes(self) -> int:
@@ -83,7 +84,7 @@ class MemoryPlan:
         return a == b or (a in self.slots and b in self.slots and self.slots[a].overlaps(self.slots[b]))
 
     def add(self, sizes: Mapping[str, int], beside: Iterable[str]) -> None:
-        """Give names their room, which they share with everything but each other and those in `beside`."""
+        """Place more names. They may share bytes with any value except each other and those in `beside`."""
         live = {name: self.slots[name] for name in beside}
         for name, size in sizes.items():
             self.slots[name] = live[name] = _place(live.values(), size)
@@ -101,9 +102,9 @@ class MemoryPlan:
 
 def plan_memory(graph: Graph, context: int, machine: Preset, scratch: Mapping[str, int], *, reached: bool,
                 buffered: bool) -> MemoryPlan:
-    """Give every value its place, and the bytes in `scratch` theirs for the whole time. Raises ModelError if there is no room.
+    """Place every value. Names in `scratch` keep their bytes all the time. Raises RoomError if there is no room.
 
-    `buffered`: the two buffers get what is left.
+    `buffered`: what is left becomes the two buffers.
     """
     plan = MemoryPlan(machine, context, reached=reached)
     for op in graph.bodies[0].ops:              # caches are the same in all
@@ -124,7 +125,10 @@ def plan_memory(graph: Graph, context: int, machine: Preset, scratch: Mapping[st
 
 
 def _merged(bodies: Sequence[Sequence[Op]]) -> list[Op]:
-    """Operations that hold those of each body in its order, reading what any of them reads: a plan for them fits every body."""
+    """One list with the operations of all bodies: each body's are in it in their order, and read what any of them reads.
+
+    So a plan for this list is right for every body.
+    """
     result = list(bodies[0])
     for ops in bodies[1:]:
         at = 0
@@ -140,7 +144,7 @@ def _merged(bodies: Sequence[Sequence[Op]]) -> list[Op]:
 
 
 def _caches(plan: MemoryPlan, graph: Graph, names: Sequence[str]) -> None:
-    """Caches that are appended to together: the first names the base, scales lie behind it."""
+    """Place caches that one operation appends to: the first is the base, its scales follow."""
     at = 0
     for name in names:
         value = graph.values[name]
@@ -167,7 +171,7 @@ def _section(plan: MemoryPlan, graph: Graph, ops: Sequence[Op], crossing: Sequen
 
 
 def _place(live: Iterable[Slot], size: int) -> Slot:
-    """The first room of a size between those that are in use."""
+    """The first gap of this size between slots that are in use."""
     at = 0
     for slot in sorted(live, key=lambda slot: slot.offset):
         if at + size <= slot.offset:

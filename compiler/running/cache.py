@@ -1,10 +1,10 @@
-"""Compiled programs that stay: compiling the same checkpoint with the same options a second time is a look at a file.
+"""Compiled programs are kept: a checkpoint that was compiled with the same options before is not compiled again.
 
-    path = cached(files, options, write)        write(path) is called only where there is no such program yet
+    path = cached(files, options, write)        write(path) is called only if there is no such program
 
-A program's name is a hash of the contents of the checkpoint's files, the options, and the sources of the compiler and the
-assembler, so a stale one is never found. Beside it lies its own hash: a program that is not what was written is compiled again.
-Hashes of large files are remembered with the file's state (`_state`), and taken again when that is another one.
+The name of a program is a hash of the checkpoint's files, the options, and the sources of compiler and assembler. So a stale
+program is never found. Beside a program lies the hash of its contents: a program that was changed is compiled again. Hashes of
+large files are kept together with the state of the file (`_state`), and computed again when that has changed.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ _found: deque[Path] = deque(maxlen=8)                 # programs that this proce
 
 def cached(files: Iterable[Path], options: Mapping[str, object], write: Callable[[Path], None],
            waiting: Callable[[], None] = lambda: None) -> Path:
-    """The program of these files and options. Where there is none, `write` writes it, whole or not at all.
+    """The program of these files and options. If there is none, `write` writes it, whole or not at all.
 
-    `waiting` is called where another process compiles the same: this one waits for it. Raises OSError, CacheError.
+    `waiting` is called if another process compiles the same and this one waits for it. Raises OSError, CacheError.
     """
     key = hashlib.sha256(json.dumps([sources(), sorted(options.items()), [content(file) for file in files]]).encode()).hexdigest()
     name = f"{key[:32]}.elf"
@@ -51,7 +51,7 @@ def cached(files: Iterable[Path], options: Mapping[str, object], write: Callable
 
 
 def _whole(name: str) -> Path | None:
-    """The program of this name, if it is what was written."""
+    """The program of this name, if it is there and unchanged."""
     for path in PROGRAMS.places(name):
         with suppress(OSError):
             note = path.with_suffix(".sum")
@@ -66,7 +66,7 @@ def _whole(name: str) -> Path | None:
 
 
 def _seal(path: Path) -> None:
-    """Put its hash beside a program that was just written. Without it the program will be compiled again."""
+    """Put the hash of a new program beside it. Without a hash it would be compiled again."""
     with suppress(OSError):
         _note(path.with_suffix(".sum"), _state(path), _digest(path))
 
@@ -77,9 +77,9 @@ def parts(path: Path) -> list[Path]:
 
 
 def content(file: Path) -> str:
-    """SHA-256 of a file, from the last time if nobody has touched it since."""
+    """SHA-256 of a file: the one from the last time, if the file has not changed."""
     name = f"contents/{hashlib.sha256(os.fsencode(file.resolve())).hexdigest()[:32]}"
-    now = _state(file)                              # before the file is read: a change meanwhile makes it another state
+    now = _state(file)                              # before the file is read, so that a change meanwhile is noticed
     for note in PROGRAMS.places(name):
         digest, _, state = _text(note).partition(" ")
         if state == now and re.fullmatch("[0-9a-f]{64}", digest):
@@ -91,7 +91,7 @@ def content(file: Path) -> str:
 
 
 def _state(file: Path) -> str:
-    """What changes when somebody writes to a file, even where its time is put back afterwards: ctime cannot be."""
+    """What changes when a file is written. It has ctime, because mtime can be set back and ctime cannot."""
     state = file.stat()
     return f"{state.st_size} {state.st_mtime_ns} {state.st_ctime_ns} {state.st_ino}"
 
@@ -114,7 +114,7 @@ def _text(note: Path) -> str:
 
 
 def sources() -> str:
-    """SHA-256 of what makes programs."""
+    """SHA-256 of the sources that make programs."""
     digest = hashlib.sha256()
     for package in PACKAGES:
         for path in sorted((ROOT / package).rglob("*")):

@@ -1,10 +1,10 @@
-"""Generation: a compiled program on a machine, from a prompt's text to text as it comes, and what it took.
+"""Generation: a compiled program on a machine, from a prompt to text as it comes, and what it took.
 
     program, tokenizer = open_program(path)
     generation = Generation(program, tokenizer, "Once upon a time", Sampling(max_tokens=100), Machine)
     report = generation.run(print)
 
-The program holds the whole token loop; the host fills its parameter block, hands over the prompt and takes tokens.
+The program holds the whole token loop. The host fills its parameter block, gives it the prompt and takes tokens.
 """
 
 from __future__ import annotations
@@ -32,14 +32,15 @@ from isa.services import Host
 from isa.shipped import DEMO
 
 MOST_TOKENS = 256                       # unless a number is asked for
-TEMPERATURES = 0.001, 1000.0            # beyond these a product of logits may leave fp32
+TEMPERATURES = 0.001, 1000.0            # beyond these logits divided by it may overflow fp32
 Maker = Callable[[Preset, Host], ReferenceMachine]
-"""What makes a machine: an engine's class, or a function that gives it more, such as threads."""
+"""What makes a machine: the class of an engine, or a function that gives it threads too."""
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How tokens are chosen. `temperature` 0: always the most likely one; `top_p`: of the most likely that hold this together."""
+    """How tokens are chosen. `temperature` 0: always the most likely one. `top_p`: among the most likely ones whose probabilities
+    add up to this."""
 
     max_tokens: int | None = None       # None: MOST_TOKENS, or as many as the context has room for
     temperature: float = 0.0
@@ -47,7 +48,7 @@ class Sampling:
     seed: int = 1
 
     def check(self) -> Sampling:
-        """Itself, or ModelError for what no program can take."""
+        """Itself. Raises ModelError for values that no program takes."""
         low, high = TEMPERATURES
         wrong: list[tuple[str, object, str]] = []
         if self.max_tokens is not None and self.max_tokens < 1:
@@ -80,7 +81,7 @@ class Generated:
 
     @property
     def tokens_per_second(self) -> float:
-        """Of the tokens behind the first: the prompt is not counted. nan for fewer than two."""
+        """Of the tokens behind the first one; the prompt is not counted. nan for fewer than two tokens."""
         passed = self.seconds - self.first
         return (len(self.tokens) - 1) / passed if len(self.tokens) > 1 and passed > 0 else math.nan
 
@@ -101,10 +102,10 @@ class Generated:
 def find_program(model: Path | None, settings: Settings = Settings(), *, tokenizer: Path | None = None,         # noqa: B008
                  progress: Callable[[int, int], None] | None = None, opened: Callable[[Model], None] | None = None,
                  waiting: Callable[[], None] = lambda: None) -> Path:
-    """The program file of a checkpoint: itself if it is a program, else compiled, or found where it was compiled before.
+    """The program file of a model: the file itself if it is a program, else one that is compiled now or was kept from before.
 
-    The program carries a tokenizer, so the checkpoint needs one. Without a model the demo model. `opened` is called with a
-    checkpoint that is compiled now, `waiting` where another process compiles the same and this one waits.
+    None is the demo model. The checkpoint needs a tokenizer, because the program carries it. `opened` is called with a checkpoint
+    that is compiled now; `waiting` is called if another process compiles the same and this one waits for it.
     Raises ModelError, ProgramError, PresetError, CacheError, OSError.
     """
     if model is None:
@@ -118,7 +119,7 @@ def find_program(model: Path | None, settings: Settings = Settings(), *, tokeniz
             raise ModelError(model, option, got="a program that is compiled already",
                              expected="the checkpoint to compile it from")
         return model
-    checkpoint = load(model, tokenizer)             # says what is wrong with it before its files are read as a whole
+    checkpoint = load(model, tokenizer)             # before all files are read: what is wrong with it is said at once
     words, key = need_tokenizer(checkpoint), settings.check().key()
     source = Path(f"{model.stem if model.is_file() else model.resolve().name}.s")       # what `slimulator compile MODEL -S` writes
 
@@ -184,7 +185,7 @@ def check_card(program: Program, path: Path) -> None:
 
 
 class Generation:
-    """One prompt on its way. `machine` may be looked at at any time."""
+    """One prompt on a machine. `machine` may be inspected at any time."""
 
     def __init__(self, program: Program, tokenizer: Tokenizer, prompt: str, sampling: Sampling, make: Maker,
                  preset: Preset) -> None:
@@ -208,7 +209,7 @@ class Generation:
         self._started = 0.0
 
     def run(self, show: Callable[[str], None]) -> Generated:
-        """Run to the end, or to Ctrl-C. `show` gets the text, the prompt's included, as it becomes certain."""
+        """Run to the end, or to Ctrl-C. `show` gets the text, prompt included, piece by piece."""
         self._show = show
         for token in self.prompt:
             self._push(token)
@@ -247,7 +248,7 @@ class Generation:
 
 
 def encode(tokenizer: Tokenizer, prompt: str, context: int) -> list[int]:
-    """Tokens of a prompt, as the tokenizer begins a text. Raises ModelError where it is empty or longer than the context."""
+    """The tokens of a prompt, as those of the beginning of a text. Raises ModelError if it is empty or longer than the context."""
     tokens = tokenizer.encode(prompt)
     if not tokens:
         raise ModelError("", "prompt", got="empty", expected="text: this model has no token that begins one")

@@ -1,6 +1,6 @@
-"""What feed-forward layers by active neurons left alone. The program counts it itself, at `neuron_counts`, for each body of layers.
+"""How many neurons feed-forward layers skipped. The program counts them itself, at `neuron_counts`, for each body of layers.
 
-    neurons(machine, program) -> Neurons, or None where every neuron is at work
+    neurons(machine, program) -> Neurons, or None if the program computes every neuron
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from isa.reference import ReferenceMachine
 
 @dataclass(frozen=True)
 class Neurons:
-    """Over all layers and positions. Bytes are those of the neurons' rows of up and down, with their scales."""
+    """Numbers over all layers and positions. Bytes are those of the neurons' rows of `up` and `down`, with scales."""
 
     active: int
     skipped: int
@@ -31,7 +31,7 @@ class Neurons:
 
 
 def neurons(machine: ReferenceMachine, program: Program) -> Neurons | None:
-    """What a machine's run of a compiled program has left alone so far."""
+    """The neurons that a machine has computed and skipped so far in a compiled program."""
     if program.symbol("neuron_counts") is None:
         return None
     card: dict[str, Any] = program.meta["model"]

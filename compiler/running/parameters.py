@@ -1,6 +1,6 @@
 """What the host tells a compiled program before it runs: how to choose tokens, how many, and where a text ends.
 
-The program holds these as data behind the symbol `parameters`, with defaults: the most likely token, no limit, the model's own
+They are data of the program behind the symbol `parameters`. Their defaults: always the most likely token, no limit, the model's own
 stop tokens.
 """
 
@@ -18,11 +18,11 @@ from isa.reference import ReferenceMachine
 
 def set_parameters(machine: ReferenceMachine, *, temperature: float = 0.0, top_p: float = 1.0, seed: int = 1,
                    max_tokens: int | None = None, stop: Collection[int] | None = None) -> None:
-    """Write them into a loaded program. `stop` None: as compiled.
+    """Write parameters into a loaded program. `stop` None: as compiled.
 
     temperature  0: the most likely token; else logits are divided by it
-    top_p        draw from the fewest most likely tokens that have this probability together; 1: from all
-    seed         of the generator; 0, which it cannot leave, is taken as another fixed one
+    top_p        draw among the most likely tokens, as few as have this probability together; 1: among all
+    seed         of the random numbers; 0 stands for another fixed seed, because the generator would stay at 0
 
     Raises ModelError for values that mean nothing.
     """

@@ -1,11 +1,11 @@
-"""Targets: what a machine means for compilation. One file each; compile.py and the program's text ask them and know none by name.
+"""Targets: what a machine means for compilation, one file for each. compile.py and lowering ask a target and know none by name.
 
     target.py   the questions, and the answers that most targets share
     near.py     units beside memory, look-up tables for integer weights: slim, slim-llama
     banks.py    matrices in the banks of a PIM memory, which multiply there: hpim
 
-To add one: a file here with a subclass of Target, and its class in TARGETS. A pass of its own goes to passes/, the place of its
-matrices to placing/, its operations to graph/ops.py, graph/execute.py and lowering/.
+To add one: a file here with a subclass of Target, and the class in TARGETS. If it needs a pass, that goes to passes/; where its
+matrices lie goes to placing/; its operations go to graph/ops.py, graph/execute.py and lowering/.
 """
 
 from compiler.errors import ModelError, one_of
@@ -15,7 +15,7 @@ from compiler.targets.target import Target
 from isa.preset import Preset, presets_with
 
 TARGETS: tuple[type[Target], ...] = (Banks, Near)
-"""The first that a machine suits is its target."""
+"""The first one that a machine suits is its target."""
 
 
 def target_of(machine: Preset) -> type[Target]:

@@ -1,4 +1,4 @@
-"""What a target says of a machine and a model. A subclass says where things lie and changes what is different about it."""
+"""What the compiler asks about a machine. A subclass says where things lie, and overrides what is different on its machines."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MapRow = tuple[str, int, str]
 
 @dataclass(frozen=True)
 class Home:
-    """Where a part of a program lives: a region of the machine, and the section there, with its flags as `.section` takes them."""
+    """Where a part of a program lives: a region of the machine, a section there, and the section's flags as in `.section`."""
 
     region: str
     section: str
@@ -39,7 +39,7 @@ class Home:
 
 @dataclass(frozen=True)
 class Image:
-    """Weights that the program has as one run of bytes, from the label `name` on; `about` are lines of comment above it."""
+    """Weights as one run of bytes of the program, from the label `name` on. `about`: lines of comment above it in the text."""
 
     name: str
     home: Home
@@ -48,10 +48,10 @@ class Image:
 
 
 class Target:
-    """A machine as the target of one model. `graph` is what its program computes.
+    """A machine as the target of one model. `graph` is the graph that the program computes.
 
     units      that its programs need
-    readers    units that multiply weights and caches where these lie, if they have ports there
+    readers    units that read weights and caches where these lie, if they have ports there
     weights    where they live; caches: where keys and values do
     placement  of matrices in banks, if there are banks that compute
     kept       names of scratch that stay as the start of the program left them
@@ -65,7 +65,7 @@ class Target:
     kept: tuple[str, ...] = ()
 
     def __init__(self, machine: Preset, model: Model, graph: Graph, *, int8: bool) -> None:
-        """`int8`: activations of integer weights are. Raises ModelError for a graph that has no meaning on this target."""
+        """`int8`: activations of integer weights are int8. Raises ModelError for a graph that this target cannot compute."""
         self.machine, self.model, self.graph = machine, model, graph
 
     @classmethod
@@ -75,7 +75,7 @@ class Target:
 
     @property
     def reached(self) -> bool:
-        """Whether the units compute on weights and caches where these lie. Else the fetch unit brings them to the scratchpad."""
+        """Whether the units read weights and caches where these lie. Else the fetch unit copies them to the scratchpad."""
         return all(self.readers <= self.machine.region(home.region).ports for home in (self.weights, self.caches))
 
     # -------------------------------------------------------------------------------------------- memory
@@ -89,7 +89,7 @@ class Target:
         return [Image("weights", self.weights, layout)]
 
     def scratch(self) -> dict[str, int]:
-        """Bytes of the scratchpad that its operations need beside values, by name."""
+        """Bytes of scratch that its operations need, by name: scratchpad beside that of values."""
         return {}
 
     def check(self, layout: Layout, memory: MemoryPlan) -> None:
