@@ -125,7 +125,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     temporary = _temporary_in(target.parent)
     try:
         with open(temporary, "xb") as stream:
-            _lock(stream.fileno())
+            _lock(stream)
             yield stream
         os.replace(temporary, target)
     except BaseException as error:                         # also an interrupt: nobody else would remove the file
@@ -163,9 +163,9 @@ def _remove_folder(folder: str | os.PathLike[str]) -> None:
     rmtree(folder, ignore_errors=True)
 
 
-def _lock(descriptor: int) -> None:
+def _lock(file: int | IO[bytes]) -> None:
     with suppress(OSError):                                # a file system without locks: sweep() leaves its files alone
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
 
 def sweep(folder: Path) -> None:
