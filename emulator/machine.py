@@ -150,7 +150,7 @@ class Machine(ReferenceMachine):
     def _describe_state(self) -> None:
         """Fill in what may have been replaced between two runs, or by a hook."""
         block = self._block
-        block[context.TOHOST] = self.tohost
+        block[context.TOHOST] = self.devices.tohost
         arrays = [self.counts, self.csr_values, *self.state.values()]
         if len(arrays) == len(self._described) and all(map(is_, arrays, self._described)):
             return
@@ -351,14 +351,7 @@ class Machine(ReferenceMachine):
         self.handed_over[name] = self.handed_over.get(name, 0) + 1
         for address, destination, _ in self._writes:
             self._decode_again(address, len(destination))
-            if address <= self.tohost < address + len(destination):         # a device that answers in memory
-                self._decode_again(self.tohost, 8)
-                self._decode_again(self.fromhost, 8)
         return report
-
-    def _htif_call(self, block: int) -> None:
-        super()._htif_call(block)
-        self._decode_again(block, 8)            # the result stands there now
 
     # ---------------------------------------------------------------------------------------------- profile
 

@@ -16,8 +16,7 @@ from isa.host import most_address_space
 from isa.pages import Bytes as Bytes
 from isa.preset import Preset, PresetError, Problem
 from isa.program_file import Chunk, FileSlice, ProgramError, ProgramFile, Section
-from isa.regions import Region
-from isa.services import DEVICE_BYTES
+from isa.regions import DEVICE_BYTES, Region
 from isa.traps import Cause, Trap
 
 

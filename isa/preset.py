@@ -33,8 +33,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidato
 
 from isa.files import text_of
 from isa.hints import nearest
-from isa.regions import DRAM, FLASH, HBM, MMIO, REGIONS, Region
-from isa.services import DEVICE_BYTES
+from isa.regions import DEVICE_BYTES, DRAM, FLASH, HBM, MMIO, REGIONS, Region
 from isa.text import printable, shortened
 from isa.units import UNITS
 from isa.units.pim.banks import COLUMN_BYTES, MappingError, Organisation

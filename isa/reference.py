@@ -30,9 +30,10 @@ from isa.program import Program, ProgramError, place_text
 from isa.regions import DRAM
 from isa.registers import ABI_NAMES
 from isa.services import Host
+from isa.state import WORD
 from isa.tensor import read_tensor
 from isa.traps import MEANING, Cause, Trap
-from isa.vocabulary import WORD, Vocabulary
+from isa.vocabulary import Vocabulary
 from isa.watchdog import INTERRUPTED, watched
 
 _STACK_ROOM = 16            # bytes kept free above the initial stack pointer
@@ -172,7 +173,7 @@ class ReferenceMachine(Vocabulary):
                     raise ProgramError(f"the symbol {name} is {symbol.value:#x}, where machine {self.preset.name} has no 8 bytes "
                                        "to write", hint=f"{name} is a register of the host-target interface: rename the symbol, "
                                                         "or let it name a .dword in writable memory")
-                setattr(self, name, symbol.value)
+                setattr(self.devices, name, symbol.value)
 
     def tensor(self, place: int | str, text: str) -> npt.NDArray[Any]:
         """The tensor that `text` names ("f32[4,16]") at an address or a symbol ("weights", "weights+64").

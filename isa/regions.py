@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 MMIO, SRAM, DRAM, FLASH, HBM = "mmio", "sram", "dram", "flash", "hbm"
 
+DEVICE_BYTES = 0x18         # of mmio, from its start: the registers of devices (isa/devices.py). Behind them nothing answers
+
 
 @dataclass(frozen=True)
 class RegionKind:

@@ -1,4 +1,4 @@
-"""Services of the environment: what `ecall` does, and what devices do.
+"""Services of the environment: what `ecall` does, and the host, which does it.
 
 The number goes in a7, arguments in a0-a2, the result comes back in a0. Numbers below 0x5110 are those of RISC-V Linux; while a
 trap handler is installed (mtvec is not 0) they trap instead, so that a program can serve its own calls.
@@ -11,6 +11,9 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
 
 WRITE, EXIT, READ_TOKEN, EMIT_TOKEN = 64, 93, 0x5110, 0x5111
 EBADF, EFAULT, ENOSYS = 9, 14, 38       # Linux errno: bad file descriptor, bad address, no such system call
@@ -35,13 +38,9 @@ SERVICES: tuple[Service, ...] = (
 
 NUMBERS = frozenset(service.number for service in SERVICES)
 
-# Registers of the mmio region, as offsets from its base. A program may instead define the symbols `tohost` and `fromhost`.
-TOHOST, FROMHOST, CONSOLE = 0x00, 0x08, 0x10
-REGISTER_BYTES, DEVICE_BYTES = 8, 0x18          # of one of them; of the region as far as there are any
-
-
 KEPT = 1 << 24                  # bytes of output and of errors
 TOKENS_KEPT = 1 << 20
+_PIECE = 1 << 20              # bytes that go to the host at a time
 
 
 class Host:
@@ -76,6 +75,11 @@ class Host:
         if self._write:
             self._write(file, data)
 
+    def write_all(self, file: int, data: npt.NDArray[np.uint8]) -> None:
+        """Write bytes piece by piece: a program may write all of memory at once."""
+        for start in range(0, len(data), _PIECE):
+            self.write(file, data[start:start + _PIECE].tobytes())
+
     def read_token(self) -> int:
         return next(self.prompt, -1)
 
@@ -83,7 +87,6 @@ class Host:
         self._tokens.append(token)
         if self._emit:
             self._emit(token)
-
 
     def replay(self, output: bytes, errors: bytes, written: Iterable[int], tokens: Iterable[int], prompt: Iterable[int]) -> None:
         """Be as after a run that has written, emitted and left all this. Nobody is told."""

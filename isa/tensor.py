@@ -13,7 +13,7 @@ from isa.shapes import PLAIN, Shape, ShapeError, parse_shape
 from isa.traps import Trap
 
 if TYPE_CHECKING:
-    from isa.vocabulary import Vocabulary
+    from isa.state import State
 
 NAMES = (*PLAIN, *(name for name in FORMATS if name not in PLAIN))
 
@@ -47,7 +47,7 @@ def tensor_bytes(name: str, shape: tuple[int, ...]) -> int:
     return Shape(name, tuple(map(str, shape))).size({})
 
 
-def read_tensor(machine: Vocabulary, address: int, text: str) -> npt.NDArray[Any]:
+def read_tensor(machine: State, address: int, text: str) -> npt.NDArray[Any]:
     """The tensor at `address`, in the shape that `text` gives. Counts nothing.
 
     Plain types are a view of the machine's memory, read-only in flash; formats that must be decoded (bf16, i4, t2 ...) are

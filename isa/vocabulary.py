@@ -1,4 +1,4 @@
-"""The vocabulary in which meanings speak, over the state of one Slim machine.
+"""The vocabulary in which meanings speak, over the state of one Slim machine (isa/state.py).
 
 One rule makes traps precise and overlapping operands harmless: an instruction reads everything before anything is written.
 Writes to memory and to unit state are held back until the meaning has returned (`commit`); a trap drops them.
@@ -8,7 +8,6 @@ The loop that calls meanings stands in isa/reference.py.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -16,56 +15,36 @@ import numpy.typing as npt
 
 from isa import services
 from isa.arithmetic import canonical, s64
-from isa.counters import COUNTERS, SLOTS
-from isa.csrs import BY_ADDRESS, COUNTER_BY_ADDRESS, CSRS, INSTRUCTION_COUNTS, MSTATUS_MIE, MSTATUS_MPIE, is_read_only
-from isa.hints import unknown
-from isa.memory import Bytes, Memory
+from isa.counters import COUNTERS
+from isa.csrs import BY_ADDRESS, INSTRUCTION_COUNTS, MSTATUS_MIE, MSTATUS_MPIE, is_read_only
+from isa.devices import REGISTER_BYTES, Devices
+from isa.memory import Bytes
 from isa.preset import Preset
 from isa.regions import MMIO, Region
+from isa.state import WORD, State
 from isa.traps import Cause, Trap
-from isa.units import UNITS
 from isa.units.pim.banks import COLUMN_BYTES
 
-WORD = (1 << 64) - 1
 _A0, _A7 = 10, 17
-_PIECE = 1 << 20            # bytes that go to the host at a time
 
 
-class Vocabulary:
-    """State of a machine and the words of meanings: `m.read_f32(address, n)`, `m.write_f32(...)`, `m.count(...)`.
+class Vocabulary(State):
+    """The words of meanings: `m.read_f32(address, n)`, `m.write_f32(...)`, `m.count(...)`, and what they do to the machine's state.
 
-    State: `pc`, `x` (32 registers as unsigned integers), `memory`, `state` (of the units, by name), `host` (console, tokens).
-    `exit_code` is set when the program has asked to end. Of the current instruction, `fields` are the operand numbers, `unit`
-    names whose memory port it uses, `written` is the register that it has set.
+    Of the current instruction, `fields` are the operand numbers, `unit` names whose memory port it uses, `next_pc` is where the
+    program goes on, `written` is the register that it has set.
     """
 
     def __init__(self, preset: Preset, host: services.Host) -> None:
-        self.preset = preset
-        self.host = host
-        self.memory = Memory(preset)
-        self.pc = self.next_pc = 0
-        self.x = [0] * 32
+        super().__init__(preset, host)
+        self.devices = Devices(self)
+        self.next_pc = 0
         self.fields: dict[str, int] = {}
         self.unit = "core"
-        self.written: tuple[int, int] | None = None         # (register, value) that the current instruction has set
-        self.exit_code: int | None = None           # set when the program asks to end
-        self.counts = np.zeros(SLOTS, np.uint64)
-        self.csr_values = np.zeros(4096, np.uint64)         # by CSR number
-        for csr in CSRS.values():
-            self.csr_values[csr.address] = csr.reset
-        self.state: dict[str, npt.NDArray[Any]] = {
-            array.name: np.full(preset.length(array.length), array.reset, array.dtype)
-            for unit in UNITS.values() if preset.has_unit(unit.name) for array in unit.state}
+        self.written: tuple[int, int] | None = None                     # (register, value) that the current instruction has set
         self._reads: list[tuple[int, int]] = []                         # (address, bytes), for those who observe
         self._writes: list[tuple[int, Bytes, Bytes]] = []               # (address, destination view, new bytes)
         self._state_writes: list[tuple[str, int, npt.NDArray[Any]]] = []
-        mmio = preset.region(MMIO).base
-        self.tohost, self.fromhost, self.console = (mmio + r for r in (services.TOHOST, services.FROMHOST, services.CONSOLE))
-
-    @property
-    def devices(self) -> tuple[int, int, int]:
-        """Addresses of the registers that devices have: tohost, fromhost, console."""
-        return self.tohost, self.fromhost, self.console
 
     # ---------------------------------------------------------------------------------------------- one instruction
 
@@ -81,7 +60,7 @@ class Vocabulary:
             self.state[name][start:start + len(values)] = values
         if self.unit == "core":             # device registers listen to the core alone
             for address, destination, _ in self._writes:
-                self._devices(address, len(destination))
+                self.devices.stored(address, len(destination))
 
     # ---------------------------------------------------------------------------------------------- control
 
@@ -122,7 +101,7 @@ class Vocabulary:
                     if region := self.check_read(a1, a2):
                         self.count(f"{region.name}.bytes_read", a2)
                         self._reads.append((a1, a2))
-                        self._print(a0, self.memory.view(region, a1, a2))
+                        self.host.write_all(a0, self.memory.view(region, a1, a2))
                     result = a2
             case services.READ_TOKEN:
                 result = self.host.read_token()
@@ -134,18 +113,7 @@ class Vocabulary:
         self.x[_A0] = result & WORD
         self.written = _A0, self.x[_A0]
 
-    def _print(self, file: int, data: Bytes) -> None:
-        """Give bytes to the host, in pieces: a program may write all of memory at once."""
-        for start in range(0, len(data), _PIECE):
-            self.host.write(file, data[start:start + _PIECE].tobytes())
-
     # ---------------------------------------------------------------------------------------------- CSRs
-
-    def csr(self, name: str) -> int:
-        """The value of a CSR by name. Raises KeyError for one that there is not."""
-        if name not in CSRS:
-            raise KeyError(unknown("CSR", name, CSRS))
-        return self._read_csr(CSRS[name].address)
 
     def swap_csr(self, address: int, change: Callable[[int], int] | None) -> int:
         """Old value of a CSR; `change` gives the new one from the old, or is None for a pure read. Raises Trap (illegal)."""
@@ -161,19 +129,6 @@ class Vocabulary:
                 value -= self.counter("core.instructions") + 1
             self.csr_values[address] = value & WORD
         return old
-
-    def _read_csr(self, address: int) -> int:
-        name = BY_ADDRESS[address].name
-        if address in COUNTER_BY_ADDRESS:
-            return self.counter(name)
-        if name in INSTRUCTION_COUNTS:
-            return (self.counter("core.instructions") + int(self.csr_values[CSRS[INSTRUCTION_COUNTS[name]].address])) & WORD
-        return int(self.csr_values[address])
-
-    def set_csr(self, name: str, value: int) -> None:
-        """Set a CSR by name, as far as its bits are writable."""
-        csr = CSRS[name]
-        self.csr_values[csr.address] = (value & csr.writable) | (csr.reset & ~csr.writable)
 
     # ---------------------------------------------------------------------------------------------- memory
 
@@ -252,8 +207,7 @@ class Vocabulary:
         if self.unit not in region.ports:
             raise Trap(Cause.PORT, address, f"unit {self.unit} has no port to {region.name}; it reaches "
                        + ", ".join(r.name for r in self.preset.regions if self.unit in r.ports))
-        if region.is_devices and not any(
-                register <= address and address + size <= register + services.REGISTER_BYTES for register in self.devices):
+        if region.is_devices and not self.devices.have(address, size):
             raise Trap(cause, address, self._nowhere(address, size))
         return region
 
@@ -266,8 +220,7 @@ class Vocabulary:
         """Why nothing answers at some addresses, for a person."""
         mmio = self.preset.region(MMIO)
         if mmio.base <= address < mmio.end:
-            return (f"no device has a register of {size} bytes at {address:#x}; of {services.REGISTER_BYTES} bytes are "
-                    f"tohost {self.tohost:#x}, fromhost {self.fromhost:#x}, console {self.console:#x}")
+            return f"no device has a register of {size} bytes at {address:#x}; of {REGISTER_BYTES} bytes are {self.devices}"
         return f"{size} bytes at {address:#x} do not lie in one region of {self.preset.name}"
 
     def _array(self, address: int, count: int, dtype: str) -> npt.NDArray[Any]:
@@ -330,85 +283,12 @@ class Vocabulary:
         """Replace elements of a unit's state array, from `start` on, when the instruction completes."""
         self._state_writes.append((name, start, np.asarray(values, self.state[name].dtype).reshape(-1)))
 
-    def parameter(self, name: str) -> int:
-        """A size of this machine, e.g. "lut.activations"."""
-        return self.preset.parameter(name)
-
-    @property
-    def page_bytes(self) -> int:
-        """Bytes of a flash page, 0 on a machine without flash."""
-        return self.preset.page_bytes
-
-    def region_name(self, address: int) -> str:
-        """The region that holds the byte at `address`, "" for none."""
-        region = self.memory.region(address & WORD, 1)
-        return region.name if region else ""
-
-    # ---------------------------------------------------------------------------------------------- events and devices
+    # ---------------------------------------------------------------------------------------------- events
 
     def count(self, name: str, events: int = 1) -> None:
         """Add events to a counter, modulo 2**64."""
         slot = COUNTERS[name].slot
         self.counts[slot] = (int(self.counts[slot]) + int(events)) & WORD
-
-    def counter(self, name: str) -> int:
-        """Events counted so far."""
-        return int(self.counts[COUNTERS[name].slot])
-
-    def _devices(self, address: int, size: int) -> None:
-        """React to a store that has just become visible: HTIF `tohost` and the console register."""
-        if address <= self.tohost < address + size:
-            with suppress(Trap):        # a request that names memory that is not there: a device cannot trap, so no answer
-                self._htif()
-        if address <= self.console < address + size:
-            self.host.write(1, self.peek(self.console, 1).tobytes())
-
-    def peek(self, address: int, size: int) -> Bytes:
-        """The bytes themselves, without counting or ports: for devices, debuggers and tests. Raises Trap outside memory."""
-        region = self.memory.region(address, size)
-        if region is None:
-            raise Trap(Cause.LOAD_ACCESS, address, f"{size} bytes at {address:#x} do not lie in one region")
-        return self.memory.view(region, address, size)
-
-    def _htif(self) -> None:
-        """Host-target interface as the public RISC-V tests and Spike use it: exit, console character, system call.
-
-        Every request but an exit is taken, and acknowledged except for a console character to read: none ever comes, and
-        an answer would be one. The program goes on whatever it asked: nothing here traps.
-        """
-        request = int(self.peek(self.tohost, 8).view("<u8")[0])
-        device, command, payload = request >> 56, request >> 48 & 0xFF, request & ((1 << 48) - 1)
-        if request == 0:
-            return
-        if (device, command) == (0, 0) and payload & 1:
-            self.exit_code = payload >> 1 & 0xFF
-            return
-        self.peek(self.tohost, 8)[:] = 0
-        match device, command:
-            case 0, 0: self._htif_call(payload)
-            case 1, 1: self.host.write(1, bytes([payload & 0xFF]))
-            case 1, 0: return
-        self.peek(self.fromhost, 8).view("<u8")[0] = request >> 48 << 48 | 1
-
-    def _htif_call(self, block: int) -> None:
-        """The system call in a block of four 64-bit words: number, then arguments. The result replaces the number."""
-        region = self.memory.region(block, 32)
-        if region is None or not region.writable:
-            return
-        call = self.memory.view(region, block, 32).view("<u8")
-        number, file, start, length = (int(word) for word in call)
-        result = -services.ENOSYS
-        if number == services.EXIT:
-            self.exit_code, result = file & 0xFF, 0
-        elif number == services.WRITE and file not in (1, 2):
-            result = -services.EBADF
-        elif number == services.WRITE:
-            try:
-                self._print(file, self.peek(start, length))
-                result = length
-            except Trap:
-                result = -services.EFAULT
-        call[0] = result & WORD
 
 
 def _runs(addresses: npt.NDArray[np.int64]) -> list[tuple[int, int, int]]:

@@ -11,8 +11,8 @@ import numpy.typing as npt
 from isa.csrs import CSRS, INSTRUCTION_COUNTS, is_read_only
 from isa.memory import Bytes
 from isa.reference import ReferenceMachine
+from isa.state import WORD
 from isa.traps import Trap
-from isa.vocabulary import WORD
 
 
 class DebugError(Exception):

@@ -19,7 +19,7 @@ from emulator.debug.access import DebugError, code_words, read_number
 from isa.arithmetic import s32
 from isa.instruction import TABLE, find
 from isa.reference import ReferenceMachine
-from isa.vocabulary import WORD
+from isa.state import WORD
 
 RA, SP, T0, FP = 1, 2, 5, 8
 _KEPT = (RA, FP)                    # registers that a trace needs back

@@ -33,7 +33,7 @@ from isa.numbers import FORMATS
 from isa.program import Program, Symbol
 from isa.reference import ReferenceMachine
 from isa.registers import ABI_NAMES, NUMBER
-from isa.vocabulary import WORD
+from isa.state import WORD
 
 Number = int | float
 Evaluate = Callable[[ReferenceMachine], Number]

@@ -12,8 +12,8 @@ from emulator.debug.access import DebugError, write_csr, write_register
 from isa.csrs import BY_ADDRESS, CSRS
 from isa.reference import ReferenceMachine
 from isa.registers import ABI_NAMES
+from isa.state import WORD
 from isa.traps import Cause
-from isa.vocabulary import WORD
 
 PC, FIRST_CSR = 32, 65
 SIGINT, SIGILL, SIGTRAP, SIGBUS, SIGSEGV, SIGSYS = 2, 4, 5, 10, 11, 12         # gdb's own numbers, include/gdb/signals.def

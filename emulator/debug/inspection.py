@@ -16,9 +16,9 @@ from emulator.debug.session import Breakpoint, Session, Stop, Watchpoint, Write,
 from isa.counters import COUNTERS
 from isa.csrs import COUNTER_BY_ADDRESS, CSRS
 from isa.registers import ABI_NAMES
+from isa.state import WORD
 from isa.tensor import NAMES, TensorError, read_tensor
 from isa.units import UNITS
-from isa.vocabulary import WORD
 
 _MOST_BYTES = 1 << 16           # of a dump
 _MOST_INSTRUCTIONS = 10_000

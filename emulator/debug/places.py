@@ -19,7 +19,7 @@ from isa.hints import nearest
 from isa.instruction import TABLE, XSLIM_OPCODES, find
 from isa.program import Program, place_text
 from isa.reference import ReferenceMachine
-from isa.vocabulary import WORD
+from isa.state import WORD
 
 
 class SourceLine(NamedTuple):

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from types import FunctionType, ModuleType
 from typing import Any
 
-from isa import arithmetic, half, numbers, registers, services
+from isa import arithmetic, devices, half, numbers, registers, services
 from isa.counters import COUNTERS, csr_address
 from isa.csrs import CSRS
 from isa.formats import FORMATS
@@ -160,14 +160,14 @@ def _memory() -> Answer:
 
 
 def _services() -> Answer:
-    devices = [("tohost", services.TOHOST), ("fromhost", services.FROMHOST), ("console", services.CONSOLE)]
+    places = [("tohost", devices.TOHOST), ("fromhost", devices.FROMHOST), ("console", devices.CONSOLE)]
     return Answer([Heading(1, "Services and devices"),
                    Paragraph(TEXT["services"]),
                    Table(("a7", "name", "arguments", "does"),
                          [(f"{s.number:#x} ({s.number})", s.name, s.arguments or "none", s.text)
                           for s in services.SERVICES]),
                    Paragraph(TEXT["devices"]),
-                   Table(("register", "offset"), [(name, f"{offset:#x}") for name, offset in devices])],
+                   Table(("register", "offset"), [(name, f"{offset:#x}") for name, offset in places])],
                   [asdict(service) for service in services.SERVICES])
 
 

@@ -124,9 +124,10 @@ def machine_differences(reference: ReferenceMachine, fast: ReferenceMachine) -> 
         if array.tobytes() != fast.state[name].tobytes():
             as_bits = f"u{array.dtype.itemsize}"
             found += _integers(f"state {name}", array.view(as_bits), fast.state[name].view(as_bits), lambda i: f"[{i}]")
-    for what in ("exit_code", "tohost", "fromhost"):
-        if getattr(reference, what) != getattr(fast, what):
-            found.append(f"{what}: {getattr(fast, what)} instead of {getattr(reference, what)}")
+    for what in ("exit_code", "devices"):
+        expected, got = str(getattr(reference, what)), str(getattr(fast, what))
+        if expected != got:
+            found.append(f"{what}: {got} instead of {expected}")
     for what in ("output", "errors", "tokens"):
         if getattr(reference.host, what) != getattr(fast.host, what):
             found.append(f"{what}: {getattr(fast.host, what)!r} instead of {getattr(reference.host, what)!r}")
