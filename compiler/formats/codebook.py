@@ -1,12 +1,13 @@
-"""Codebooks: the 4, 8 or 16 int8 values that cost a matrix least, and the matrix in indices of them.
+"""Codebooks: the 4, 8 or 16 int8 values that a matrix loses least with, and the matrix as indices into them.
 
     fit(blocks, 16) -> the values, rising
 
-Values are scaled as int8's are, absmax / 127 for each of their groups, and laid on the grid -127..127, weighted by the squares
-of their scales. The codebook is the optimum on this grid: clusters of least squared error in one dimension by dynamic
-programming, each with its rounded mean. So it depends on nothing but the matrix. Of a pruned one (scales.py) 0 is a value.
+Values are divided by the scale of their group, as for i8: the largest magnitude / 127. Each is rounded to the grid -127..127, and
+counts with the square of its scale. The codebook is the best one on this grid: the clusters of least squared error, found by
+dynamic programming; its values are their rounded means. So it depends on the matrix alone. A pruned matrix (scales.py) has 0 in
+its codebook.
 
-Sources: H. Wang, M. Song, "Ckmeans.1d.dp", The R Journal 3/2 (2011), for the programme; FLUTE, arXiv 2407.10960, for the format.
+Sources: H. Wang, M. Song, "Ckmeans.1d.dp", The R Journal 3/2 (2011), for the method; FLUTE, arXiv 2407.10960, for the format.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ GRID = np.arange(-MOST, MOST + 1)
 
 
 def fit(blocks: Iterable[tuple[F32, F32]], size: int) -> tuple[int, ...]:
-    """At most `size` values for all blocks: (values / their scale, the scales), of equal shapes. Fewer where fewer are needed."""
+    """At most `size` values for all blocks: (values / their scale, the scales), of equal shapes. Fewer if these are enough."""
     weights, zeros, count = np.zeros(len(GRID)), 0, 0
     for scaled, scales in blocks:
         at = np.rint(np.clip(scaled, -MOST, MOST)).astype(np.int64) + MOST
@@ -34,7 +35,7 @@ def fit(blocks: Iterable[tuple[F32, F32]], size: int) -> tuple[int, ...]:
 
 
 def _clusters(weights: Any, size: int, with_zero: bool) -> tuple[int, ...]:
-    """Centres of the clusters of GRID whose weighted squared error is least; with_zero: that of 0 is 0."""
+    """Centres of the clusters of GRID whose weighted squared error is least. with_zero: the centre of the cluster of 0 is 0."""
     # Of the points i..j-1 as one cluster: total weight, first and second moment, rounded mean, error.
     total, first, second = (np.concatenate([[0.0], np.cumsum(weights * GRID**power)]) for power in (0, 1, 2))
     total, first, second = (sums[None, :] - sums[:, None] for sums in (total, first, second))

@@ -2,11 +2,11 @@
 
     sparsify(graph, model) -> graph
 
-A neuron of relu or relu2 that is not positive adds nothing to the layer's result, so its row of `up` and its column of `down` need
-not be read. The list of active neurons comes from the activation; `up` leaves zero where a neuron is not on it. Where the
-linears have codes the result is that of the dense graph bit by bit: integer sums have no order. Floats are summed neuron by
-neuron instead of through lanes. In other models (silu, gelu) neurons of small magnitude may be left alone, at a loss: those below
-the threshold that calibration (calibrate.py) has found for the wanted sparsity, which the running program can still change.
+A neuron of relu or relu2 that is not positive adds nothing to the result of its layer, so its row of `up` and its column of
+`down` are not read. The activation makes the list of active neurons; `up` leaves zero for the others. If the matrices have codes,
+the result is that of the dense graph bit by bit: integer sums have no order. Floats are summed neuron by neuron, not through
+lanes. In other models (silu, gelu) neurons of small magnitude may be left alone, which costs accuracy: those below the threshold
+that calibration (calibrate.py) has found for the wanted sparsity. The running program can still change the sparsity.
 
 Source: SLIM, arXiv 2507.09201, section 3; Mirzadeh et al., "ReLU Strikes Back", arXiv 2310.04564.
 """

@@ -3,10 +3,9 @@
     plan_weights(model, context) -> Layout          offsets and sizes, nothing is read
     Layout.write(stream)                            packs; resident memory does not grow with the model
 
-The file is what a program has in flash (or DRAM) behind the symbol `weights`: first what is there once, then the layers one
-after the other, page-aligned and those of one body of the graph laid out alike, so that a program loops over them with one base
-register. A matrix of codes is followed by its scales and, where the codes are indices, by its codebook.
-"""
+The file is what a program has in flash (or DRAM) behind the symbol `weights`. It begins with the tensors that a model has once.
+Then come the layers, each at the start of a page. Layers of one body of the graph are laid out alike: a program loops over them
+with one base register. Behind a matrix of codes come its scales and, if the codes are indices, its codebook. """
 
 from __future__ import annotations
 
@@ -31,9 +30,9 @@ ROPE = "rope"           # the role of the table of cosines and sines, (context, 
 class Placed:
     """A tensor in the file. Offsets in bytes, from `weights` or, of a layer's tensor, from the layer's base.
 
-    banked     the file has the scales alone: the matrix lies in the banks of a PIM memory (placement.py)
-    by_column  the file has the tensor column by column: `shape` is as in the file, scales are those of the tensor's rows
-    scale_group  columns that share one of the fp32 scales at `scales`; 0: one for all
+    scale_group  columns that share one of the fp32 scales at `scales`; 0: one scale for all
+    by_column    the file has the tensor column by column: `shape` is as in the file, scales are those of the tensor's rows
+    banked       the file has the scales alone: the matrix lies in the banks of a PIM memory (banks.py)
     """
 
     role: str

@@ -18,8 +18,6 @@ from isa.preset import Preset
 if TYPE_CHECKING:
     from compiler.lowering.lower import Lowering
 
-FEWEST_BITS = ("b1", "t2", "t5", "i2", "c2")
-
 MapRow = tuple[str, int, str]
 """Of the memory map that people read: region, bytes, what they are."""
 
@@ -99,7 +97,7 @@ class Target:
         for name, size in needed.items():
             room = self.machine.region(name).size
             if size > room:
-                wide = any(placed.format.name not in FEWEST_BITS for placed in layout.every() if len(placed.shape) == 2)
+                wide = any(float(placed.format.packing.bits) > 2 for placed in layout.every() if len(placed.shape) == 2)
                 fewer = ["--weights t2"] * wide
                 fewer += ["--kv i8"] * (name == self.caches.region and self.graph.values["keys"].format != "i8")
                 hint = f"fewer bits take less ({', '.join(fewer)})" if fewer else f"{size - room:,} bytes are missing"
