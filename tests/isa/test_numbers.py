@@ -53,6 +53,11 @@ def test_known_bytes(name):
     assert FORMATS[name].unpack([expected], len(values)).tolist() == [values]
 
 
+@pytest.mark.parametrize("name", [name for name in LEGAL if name not in ("u8", "i32", "u32")])
+def test_the_values_that_a_format_holds(name):
+    assert FORMATS[name].held == tuple(LEGAL[name])
+
+
 @pytest.mark.parametrize("name", LEGAL)
 @given(data=st.data())
 def test_unpack_gives_back_what_pack_took(name, data):
