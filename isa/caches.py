@@ -28,7 +28,7 @@ from isa.files import TEMPORARY, sweep
 SIZE = "SLIMULATOR_CACHE_SIZE"
 USUAL_SIZE = "5G"
 PATIENCE = 600.0            # seconds that a process waits for another one's work before it does the work itself
-FRESH = 60.0                # seconds in which nobody takes away what somebody has found
+FRESH = 60.0                # seconds for which a file that was just used is not removed
 _NO_ROOM = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -42,7 +42,7 @@ class CacheError(ValueError):
 
 @dataclass(frozen=True)
 class Entry:
-    """Files that are kept and removed together. `used`: when somebody needed them last, in seconds of the epoch."""
+    """Files that are kept and removed together. `used`: when they were last needed, in seconds since the epoch."""
 
     files: tuple[Path, ...]
     size: int
@@ -206,7 +206,7 @@ class Cache:
         return limit() // self.share
 
     def entries(self, root: Path) -> list[Entry]:
-        """What lies below a root, what was not used for longest first. Files that are not ours are left out."""
+        """The files of caches below a root, the least recently used first. Other files are left out."""
         base = root / self.name
         found: dict[Path, list[tuple[Path, os.stat_result]]] = {}
         for folder, _, names in os.walk(base):              # does not follow links
@@ -230,7 +230,7 @@ class Cache:
                     excess -= entry.size
 
     def clear(self, root: Path) -> int:
-        """Remove everything that is ours below a root; bytes that this freed."""
+        """Remove all files of caches below a root. Returns the bytes that this freed."""
         entries = self.entries(root)
         for entry in entries:
             _remove(entry.files)

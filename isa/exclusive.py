@@ -1,7 +1,6 @@
-"""One thing at a time: a machine that runs in one thread is not run, loaded or looked into by another.
+"""A machine does one thing at a time: while one thread runs it, no other thread may run it, load a program or look into it.
 
-Two loops on the same registers and memory would not only mix their results up: compiled code reads tables that the other one
-replaces.
+Two runs at once would mix up their results. Worse, compiled code of one would read tables while the other replaces them.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ R = TypeVar("R")
 
 
 class AlreadyRunning(RuntimeError):
-    """A machine that is at work was asked for something else."""
+    """A machine that is busy was asked to do something else."""
 
 
 class Work(NamedTuple):
@@ -34,12 +33,12 @@ M = TypeVar("M", bound=Busy)
 
 
 def exclusive(within: bool = False) -> Callable[[Callable[Concatenate[M, P], R]], Callable[Concatenate[M, P], R]]:
-    """A method for a machine at rest; `within`: a run's own thread, a hook, may call it too. Others get AlreadyRunning."""
+    """Marks a method that needs a machine at rest: others get AlreadyRunning. `within`: hooks of a run may call it too."""
     def decorate(method: Callable[Concatenate[M, P], R]) -> Callable[Concatenate[M, P], R]:
         @wraps(method)
         def guarded(machine: M, /, *arguments: P.args, **named: P.kwargs) -> R:
             mine = Work(method.__name__, threading.current_thread())
-            try:                                        # Ctrl-C may raise anywhere: what is ours is told by looking
+            try:                                        # Ctrl-C may raise anywhere: so each time look whose work it is
                 held = machine.work.setdefault("work", mine)
                 if held is not mine and not (within and held.thread is mine.thread):
                     raise AlreadyRunning(_refusal(mine, held))

@@ -1,5 +1,5 @@
 """Files that a user names. Written, they appear whole or not at all; what is left of those whose writer was killed is swept.
-Read, they are files: nobody waits for a pipe that has no writer, or reads a device without an end.
+Reading never waits for a pipe that has no writer, and never reads a device without an end.
 
     with replacing(path) as stream: ...
     with temporary_folder() as folder: ...
@@ -34,7 +34,7 @@ _swept: set[Path] = set()
 
 
 class Ended(BaseException):
-    """SIGTERM or SIGHUP: everybody cleans up, then the process ends by that signal. `number` is the signal's."""
+    """Raised by SIGTERM and SIGHUP, so that temporary files are removed before the process ends by that signal, `number`."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -47,7 +47,7 @@ def end(number: int, _frame: object) -> None:
 
 
 def end_cleanly() -> None:
-    """Have SIGTERM and SIGHUP raise Ended, unless they are ignored (nohup) or somebody else takes them."""
+    """Make SIGTERM and SIGHUP raise Ended, unless they are ignored (nohup) or have another handler."""
     for number in ENDS:
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, end)
@@ -150,7 +150,7 @@ def temporary_folder() -> Iterator[Path]:
 
 
 def _temporary_in(folder: Path) -> Path:
-    """A new name for something temporary there. What others have left there goes, once in a process."""
+    """A new temporary name in a folder. The first call for a folder removes what killed processes have left there."""
     if folder not in _swept:
         _swept.add(folder)
         sweep(folder)
@@ -158,7 +158,7 @@ def _temporary_in(folder: Path) -> Path:
 
 
 def _remove_folder(folder: str | os.PathLike[str]) -> None:
-    """With all that is in it, as far as it can be removed."""
+    """Remove a folder with everything in it, as far as possible."""
     from shutil import rmtree  # as tempfile above
     rmtree(folder, ignore_errors=True)
 

@@ -91,18 +91,18 @@ class Row:
     match: int = 0
     mask: int = 0
     ignored: int = 0                   # bits of the mask whose other values are reserved: they are executed alike
-    slots: tuple[tuple[str, Field], ...] = field(default=())   # (operand name, field) of the variable fields
+    variable: tuple[tuple[str, Field], ...] = field(default=())    # (operand name, field) of the fields that are not fixed
 
     def encode(self, values: dict[str, int]) -> int:
         """The 32-bit word for operand values keyed by operand name. Raises ValueError when a value does not fit."""
         word = self.match
-        for name, slot in self.slots:
-            word |= slot.insert(values[name])
+        for name, place in self.variable:
+            word |= place.insert(values[name])
         return word
 
     def decode(self, word: int) -> dict[str, int]:
         """Operand values by name: register numbers, immediates, CSR numbers."""
-        return {name: slot.extract(word) for name, slot in self.slots}
+        return {name: place.extract(word) for name, place in self.variable}
 
     def operand(self, name: str) -> Operand:
         return next(operand for operand in self.operands if operand.name == name)

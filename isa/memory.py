@@ -25,7 +25,7 @@ class Memory:
 
     def __init__(self, preset: Preset) -> None:
         """Raises PresetError where the host has no address space for the regions (about 48 GiB for machine slim)."""
-        self.preset = preset            # behind the registers of its devices mmio holds nothing
+        self.preset = preset            # mmio ends behind the last register of a device
         self.regions = tuple(replace(r, size=DEVICE_BYTES) if r.is_devices else r for r in preset.regions)
         self._bytes: dict[str, Bytes] = {
             region.name: self._reserved(region) for region in self.regions if region.writable}
@@ -44,7 +44,7 @@ class Memory:
                 "raise `ulimit -v`, or choose a machine with smaller regions; memory is taken for what is touched")]) from None
 
     def load(self, program: ProgramFile) -> None:
-        """Place every section, instead of those in flash placed before. Memory outside of sections stays as it is.
+        """Place every section. Sections in flash of an earlier program are gone. Memory outside of sections stays as it is.
 
         Raises ProgramError for a section outside the regions, before anything is placed, and for a file that has become shorter.
         """
@@ -102,7 +102,7 @@ class Memory:
         target[:] = source
 
     def spans(self) -> Iterator[tuple[Region, int, Bytes]]:
-        """What is there: (region, address, bytes) of every writable region and of every section in a read-only one."""
+        """(region, address, bytes) of every writable region, and of every section in a read-only region."""
         for region in self.regions:
             if region.writable:
                 yield region, region.base, self._bytes[region.name]

@@ -51,7 +51,7 @@ def sparse(target: Bytes) -> None:
 
 
 def clear(target: Bytes) -> None:
-    """Set bytes to zero, without touching those that are."""
+    """Set bytes to zero, without touching those that are zero."""
     for start in range(0, len(target), LARGE):
         block = target[start:start + LARGE]
         if block.any():
@@ -129,6 +129,6 @@ def touched(contents: Bytes) -> list[tuple[int, int]]:
 
 
 def give_back() -> None:
-    """Have the C library return freed memory to the operating system, where it can (glibc): what is done now needs it no more."""
+    """Make the C library return freed memory to the operating system, where it can (glibc). To be called after large work."""
     if hasattr(ctypes.CDLL(None), "malloc_trim"):
         ctypes.CDLL(None).malloc_trim(0)

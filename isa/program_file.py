@@ -97,13 +97,13 @@ class Symbol:
     section: str | None = None
 
     def rank(self) -> tuple[int, bool, bool]:
-        """Orders symbols by address, and at one address by who names it best: functions and data, then what is global, last."""
+        """Sort key: by address; at one address plain labels first, functions and data last, of these the global ones."""
         return self.value, self.kind != "notype", self.binding != "local"
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """The instruction at `address` comes from `line` of `file` (1-based). An empty file: from here on it is not known."""
+    """The instruction at `address` comes from `line` of `file` (1-based). File "": the source is not known from here on."""
 
     address: int
     file: str

@@ -81,7 +81,7 @@ class RunResult:
     trap: TrapReport | None = None
 
     def unless_interrupted(self) -> RunResult:
-        """Itself. Raises KeyboardInterrupt if Ctrl-C has ended the run: for who can do nothing with a part of it."""
+        """Returns itself. Raises KeyboardInterrupt if Ctrl-C ended the run, for callers that cannot use an incomplete run."""
         if self.reason == INTERRUPTED:
             raise KeyboardInterrupt
         return self
@@ -108,7 +108,7 @@ Where = Callable[[int, Row | None], bool]           # (pc, row): is this instruc
 
 
 class Observer(NamedTuple):
-    """A hook and what it wants to see."""
+    """A hook, and the instructions after which it is called."""
 
     function: Hook
     where: Where | None
@@ -142,15 +142,15 @@ class ReferenceMachine(Vocabulary):
 
     @property
     def spent(self) -> int:
-        """What limits bound: instructions retired and traps taken, so that a handler that traps cannot go on for ever."""
+        """Instructions retired plus traps taken. Limits count both, so that a handler that traps itself comes to an end."""
         return self.counter("core.instructions") + self.counter("core.traps")
 
     @exclusive()
     def load(self, program: Program | str | os.PathLike[str]) -> None:
         """Place a program, or that of a file, in memory; set pc to its entry and the stack pointer to the end of DRAM.
 
-        Of a program that was there before nothing is left in sections of the new one. Registers, CSRs, the units' state and
-        counters stay as they are: for a fresh start take a new machine. Raises OSError, and ProgramError for a file that is no
+        Where the new program has a section, nothing of an earlier program is left. Registers, CSRs, the units' state and
+        counters stay as they are: for a fresh start make a new machine. Raises OSError, and ProgramError for a file that is no
         program, or a program that does not fit this machine: units, sizes, memory; AlreadyRunning.
         """
         self._load(program)
@@ -194,8 +194,8 @@ class ReferenceMachine(Vocabulary):
                 host: Host | None = None, **options: int) -> Self:
         """A machine that goes on from a snapshot, whichever engine wrote it. `options` are those of the class: threads.
 
-        By default it runs the program file that the snapshot names, on the preset that is inside. The tokens and the output of
-        `host` are replaced by the snapshot's. Raises OSError, SnapshotError (another program, another machine, damage).
+        By default it runs the program file that the snapshot names, on the preset that the snapshot holds. The tokens and the
+        output of `host` are replaced by the snapshot's. Raises OSError, SnapshotError (another program, another machine, damage).
         """
         from isa.snapshot import Snapshot
         snapshot = Snapshot(Path(path))
@@ -208,7 +208,7 @@ class ReferenceMachine(Vocabulary):
 
     @exclusive(within=True)
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickled, a machine is a snapshot, its program, its host, and what stops it and looks on. Raises SnapshotError."""
+        """A pickled machine is a snapshot, its program, its host, its breakpoints, watchpoints and hooks. Raises SnapshotError."""
         from isa.snapshot import packed, unpacked
         snapshot = packed(self)                                 # first: a prompt that cannot be pickled becomes a list there
         return (unpacked, (type(self), snapshot, self.program, self.preset, self.host, self._options()),
@@ -216,7 +216,7 @@ class ReferenceMachine(Vocabulary):
                  "_visits": None if self._visits is None else self.visits})
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """A machine of its own that goes on from here. The program, which no run changes, is shared."""
+        """A second machine that continues from here. Both share the program, which no run changes."""
         make, (kind, snapshot, program, preset, host, options), state = self.__reduce__()
         twin: Self = make(kind, snapshot, program, preset, copy.deepcopy(host, memo), options)
         memo[id(self)] = twin
@@ -227,7 +227,7 @@ class ReferenceMachine(Vocabulary):
         return copy.deepcopy(self)
 
     def _options(self) -> dict[str, int]:
-        """What the class was told besides the preset and the host."""
+        """The arguments with which this machine was made, without the preset and the host."""
         return {}
 
     # ---------------------------------------------------------------------------------------------- observing
@@ -236,11 +236,11 @@ class ReferenceMachine(Vocabulary):
     def hook(self, function: Hook, where: Where | None = None, writes: Sequence[tuple[int, int]] = ()) -> None:
         """Call `function(machine, step)` after each instruction, or after those for which `where(pc, row)` is true.
 
-        `where` must depend on nothing else, but for the word at pc: the fast engine asks it once. With `writes`, only after
+        `where` may depend only on these and on the word at pc: the fast engine asks it once. With `writes`, only after
         instructions that have written to one of these ranges (address, bytes). On the fast engine all others run at full speed.
         A hook may call `stop`, `hook` and `unhook`, and change the machine as may be done between runs: registers, pc, CSRs,
-        unit state and memory are from the next instruction on what it has made of them, on either engine. Of code that it writes
-        it tells `code_changed`. A trap that ends the run has ended it.
+        unit state and memory are from the next instruction on what it has made of them, on either engine. A hook that
+        writes code must call `code_changed`. A hook cannot continue a run that a trap has ended.
         """
         self._hooks = [*self._hooks, Observer(function, where, tuple(writes))]
 
@@ -260,28 +260,28 @@ class ReferenceMachine(Vocabulary):
         return Counter(self._visits or {})
 
     def wrote(self, address: int, size: int) -> bool:
-        """Did the instruction in front of pc write to one of these bytes? To be asked when a watchpoint has stopped a run."""
+        """Did the instruction in front of pc write to one of these bytes? For use when a watchpoint has stopped a run."""
         return any(start < address + size and address < start + len(data) for start, _, data in self._writes)
 
     def stop(self, reason: str) -> None:
-        """End the run that is going on at the next instruction boundary, with this reason; if none is, the next where it starts.
+        """End the current run at the next instruction boundary, with this reason. If there is none, the next run ends at its start.
 
         May be called from any thread and from signal handlers. Requests hold until a run has reported them, each with its own
         reason, or until they are withdrawn. How soon a run ends: docs/python.md.
         """
-        self._requests.setdefault(reason)                       # one step of the interpreter: no thread comes in between
+        self._requests.setdefault(reason)                       # one step of the interpreter: no other thread can interrupt it
         self.wake()
 
     def withdraw(self, reason: str) -> bool:
-        """Take a request back. False: no such request waits to be reported."""
+        """Take a request back. Returns False if no such request was waiting to be reported."""
         return self._requests.pop(reason, self) is None
 
     def wake(self) -> None:
-        """Have compiled code come back to Python soon. May be called from any thread."""
+        """Make compiled code return to Python soon. May be called from any thread."""
 
     @exclusive(within=True)
     def code_changed(self, address: int, size: int) -> None:
-        """To be called by whoever writes to memory from outside: an engine may have decoded what stood there."""
+        """To be called after each write to memory that is not by an instruction: an engine may have decoded what stood there."""
 
     # ---------------------------------------------------------------------------------------------- running
 
@@ -381,7 +381,7 @@ class ReferenceMachine(Vocabulary):
             self._changed()
 
     def _changed(self) -> None:
-        """Look at what somebody outside may have changed: when a run starts, and behind hooks."""
+        """Called when a run starts, and after hooks: the state may have been changed from outside."""
 
     def _check_registers(self) -> None:
         """Raises ValueError where pc and x are not what they can be."""

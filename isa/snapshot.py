@@ -1,4 +1,5 @@
-"""Snapshots: the whole state of a machine between two instructions, as one file. Going on from it equals never having stopped.
+"""Snapshots: the whole state of a machine between two instructions, as one file. A run that continues from it ends as if it had
+never stopped.
 
 The file is a NumPy archive (.npz: a zip of .npy arrays, readable with `numpy.load`). Of memory it holds the pages that differ
 from what the program put there. The program itself stays in its file: the snapshot names it, and a fingerprint tells it from
@@ -79,14 +80,14 @@ def _write(machine: ReferenceMachine, program: Program, stream: IO[bytes]) -> No
 
 
 def packed(machine: ReferenceMachine) -> bytes:
-    """A snapshot of the machine, of one without a program too, for `unpacked`. Raises SnapshotError, as `write_snapshot`."""
+    """A snapshot as bytes, for `unpacked`; also of a machine without a program. Raises SnapshotError, as `write_snapshot`."""
     stream = io.BytesIO()
     _write(machine, machine.program or Program(), stream)
     return stream.getvalue()
 
 
 def unpacked(kind: type[M], data: bytes, program: Program | None, preset: Preset, host: Host, options: dict[str, int]) -> M:
-    """A machine of this kind as one was that was packed: what copies and pickles are made with."""
+    """The machine that `packed` saved, as an object of class `kind`. Copies and pickles are made with it."""
     machine = kind(preset, host, **options)
     if program is not None:
         machine.load(program)
@@ -97,7 +98,7 @@ def unpacked(kind: type[M], data: bytes, program: Program | None, preset: Preset
 def _arrays(machine: ReferenceMachine, program: Program) -> Iterator[tuple[str, Array]]:
     host = machine.host
     try:
-        prompt = [int(token) for token in copy.copy(host.prompt)]       # a generator cannot be copied: then nothing is taken
+        prompt = [int(token) for token in copy.copy(host.prompt)]       # a generator cannot be copied; none of its tokens is taken
     except TypeError:
         raise SnapshotError(f"the prompt is a {type(host.prompt).__name__}, the rest of which cannot be saved",
                             hint="give Host a list of tokens") from None
@@ -161,7 +162,7 @@ def _overlay(section: Section, address: int, target: pages.Bytes) -> None:
 
 
 def fingerprint(program: Program) -> dict[str, str]:
-    """What tells a program from others: everything that decides how it runs, by name. Symbols and lines do not."""
+    """Everything that decides how a program runs, by name. Symbols and lines do not."""
     found = {"entry": f"{program.entry:#x}"}
     for name in ("tohost", "fromhost"):
         symbol = program.symbol(name)
@@ -184,7 +185,7 @@ class _ProgramName(BaseModel):
 
 
 class _Header(BaseModel):
-    """What is not an array. Keys as in the docstring of this file."""
+    """Everything except the arrays. The docstring of this file explains the keys."""
 
     format: int
     isa_version: Any
@@ -231,7 +232,7 @@ class Snapshot:
 
     @contextmanager
     def _damage(self) -> Iterator[None]:
-        """What zipfile, json and numpy raise for a damaged archive, whatever it is, as one error."""
+        """Turn everything that zipfile, json and numpy raise for a damaged archive into one error."""
         try:
             yield
         except SnapshotError:
@@ -294,7 +295,9 @@ class Snapshot:
                  program.path or "in no file", fingerprint(program), self.path)
 
     def apply(self, machine: ReferenceMachine) -> None:
-        """Give `machine`, which has just loaded the program, the state that was saved. After an error it is of no use."""
+        """Give `machine`, which has just loaded the program, the state that was saved. After an error the machine cannot be
+        used.
+        """
         with self._archive() as archive:
             for part in range(1, self.header.parts + 1):
                 addresses = self._array(archive, f"addresses.{part}", "u8")

@@ -1,7 +1,7 @@
 """The state of a machine: registers, memory, CSRs, counters, what is inside the units, where the program stands.
 
-Everything that a snapshot saves is here, or in the host. Looking at it counts no event and needs no port. What instructions do
-to it is said by their meanings, in the words of isa/vocabulary.py.
+A snapshot saves this state and the host. Reading the state counts no event and needs no port. The meanings of instructions change
+it with the words of isa/vocabulary.py.
 """
 
 from __future__ import annotations
@@ -87,4 +87,4 @@ class State:
         return self.memory.view(region, address, size)
 
     def code_changed(self, address: int, size: int) -> None:
-        """To be called by whoever writes to memory, except by an instruction: an engine may have decoded what stood there."""
+        """To be called after each write to memory that is not by an instruction: an engine may have decoded what stood there."""

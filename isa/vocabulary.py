@@ -53,12 +53,12 @@ class Vocabulary(State):
         self._reads, self._writes, self._state_writes = [], [], []
 
     def commit(self) -> None:
-        """Make the instruction's writes visible, then let devices look at what was stored."""
+        """Make the writes of the instruction visible, then tell the devices of each store."""
         for _, destination, data in self._writes:
             destination[:] = data
         for name, start, values in self._state_writes:
             self.state[name][start:start + len(values)] = values
-        if self.unit == "core":             # device registers listen to the core alone
+        if self.unit == "core":             # stores of units do not reach devices
             for address, destination, _ in self._writes:
                 self.devices.stored(address, len(destination))
 
@@ -86,7 +86,7 @@ class Vocabulary(State):
         self.next_pc = self.csr("mepc")
 
     def environment_call(self) -> None:
-        """`ecall`: a service of the environment. Linux's become traps when the program has installed a handler."""
+        """`ecall`: call a service of the environment. Linux's services trap when the program has installed a handler."""
         number, (a0, a1, a2) = self.x[_A7], self.x[_A0:_A0 + 3]
         if (self.csr("mtvec") and number < services.READ_TOKEN) or number not in services.NUMBERS:
             raise Trap(Cause.ENVIRONMENT_CALL, 0, f"ecall with a7 = {number}: no such service")
@@ -153,7 +153,7 @@ class Vocabulary(State):
     def read_columns(self, addresses: npt.NDArray[np.int64]) -> Bytes:
         """Copies of the banks' columns at these linear addresses: (...) -> (..., 32). Raises Trap like `read`.
 
-        Nothing is counted: hbm.bytes_read is for what goes through linear addresses.
+        Counts nothing: hbm.bytes_read counts what is read through linear addresses.
         """
         if not addresses.size:
             return np.zeros((*addresses.shape, COLUMN_BYTES), np.uint8)
@@ -212,12 +212,12 @@ class Vocabulary(State):
         return region
 
     def _mmio(self, address: int, size: int) -> Region | None:
-        """mmio where no device has registers: who has no port to it is told that, there too."""
+        """The mmio region, also where no device has a register: a unit without a port to it is told so there too."""
         mmio = self.preset.region(MMIO)
         return mmio if mmio.base <= address and address + size <= mmio.end else None
 
     def _nowhere(self, address: int, size: int) -> str:
-        """Why nothing answers at some addresses, for a person."""
+        """The reason why nothing answers at these addresses, as text."""
         mmio = self.preset.region(MMIO)
         if mmio.base <= address < mmio.end:
             return f"no device has a register of {size} bytes at {address:#x}; of {REGISTER_BYTES} bytes are {self.devices}"

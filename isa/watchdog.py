@@ -1,10 +1,10 @@
 """Ctrl-C and time limits: they ask a running machine to stop at its next instruction boundary.
 
-A request is never dropped: a machine keeps it until a run has reported it (isa/reference.py). This room makes requests.
+A request is never lost: the machine keeps it until a run has reported it (isa/reference.py). This file makes requests.
 
 A run in compiled code sees no Python, so a signal handler alone would come too late. The C part of Python's signal handling
-writes to a file descriptor at once; a thread of this room waits there and wakes the machine, which then comes back to Python, where
-the handler makes the request. The thread itself makes it when time is up.
+writes to a file descriptor at once. A thread waits there and wakes the machine. The machine then returns to Python, where the
+handler makes the request. When time is up, the thread makes the request itself.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ INTERRUPTED, TIMEOUT = "interrupted", "timeout"     # what `stop` is called with
 
 
 class Stoppable(Protocol):
-    """What is watched: a machine. All of it may be called from any thread."""
+    """What is watched: a machine. All methods may be called from any thread."""
 
     def stop(self, reason: str) -> None: ...
     def withdraw(self, reason: str) -> bool: ...
@@ -34,7 +34,7 @@ class Stoppable(Protocol):
 
 
 class _Watchdog(threading.Thread):
-    """One for the process, from the first run on."""
+    """The thread. A process has one, from its first run on."""
 
     def __init__(self) -> None:
         super().__init__(name="slimulator watchdog", daemon=True)
@@ -55,7 +55,7 @@ class _Watchdog(threading.Thread):
         return self._next
 
     def remove(self, number: int) -> None:
-        """From here on the machine hears nothing more of it."""
+        """Watch a run no more: its machine gets no further requests."""
         with self._lock:
             self._runs.pop(number, None)
 
@@ -71,7 +71,7 @@ class _Watchdog(threading.Thread):
             now = time.monotonic()
             with self._lock:
                 for number, (machine, deadline) in self._runs.items():
-                    if signals.strip(b"\0"):                     # whatever signal it is: its handler wants to run
+                    if signals.strip(b"\0"):                     # any signal: its handler has to run in Python
                         machine.wake()
                     if deadline <= now:
                         machine.stop(TIMEOUT)
@@ -91,13 +91,13 @@ def _on_duty() -> _Watchdog:
 def watched(machine: Stoppable, deadline: float = _NEVER) -> Iterator[None]:
     """While the block runs, ask `machine` to stop with INTERRUPTED on Ctrl-C and with TIMEOUT at `deadline`, a time.monotonic().
 
-    A second Ctrl-C raises KeyboardInterrupt at once, and so does, behind the block, a first that it has not reported any more. A
-    TIMEOUT that it has not reported is withdrawn: it is no limit of the next run. Ctrl-C is left alone outside the main thread, and
-    where the application has a handler of its own.
+    A second Ctrl-C raises KeyboardInterrupt at once. A first one that no run has reported raises it at the end of the block. A
+    TIMEOUT that no run has reported is withdrawn, so that it does not limit the next run. Outside the main thread, and where the
+    application has a handler of its own, Ctrl-C is left alone.
     """
     main = threading.current_thread() is threading.main_thread()
     mine = main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    heard = mine or (main and ends())                           # these raise in Python, once the machine is back there
+    heard = mine or (main and ends())                           # these handlers raise, once the machine has returned to Python
     if not heard and deadline == _NEVER:
         yield
         return

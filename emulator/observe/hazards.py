@@ -23,8 +23,8 @@ STOPPED = "hazard"                                      # RunResult.reason of a 
 
 
 @dataclass(frozen=True)
-class Place:
-    """An instruction of the program."""
+class Site:
+    """An instruction of the program, and where it stands."""
 
     pc: int
     text: str               # "fetch.copy s0, s2, s5"
@@ -43,8 +43,8 @@ class Hazard:
     """
 
     kind: str
-    earlier: Place
-    later: Place
+    earlier: Site
+    later: Site
     address: int
     size: int
     region: str
@@ -104,7 +104,7 @@ class HazardCheck:
             return
         number = self._order.issue(who)
         self._reads[who].touch(read, number, site)
-        self._reads[who].forget(written)                        # whoever waits for the write has waited for the reads
+        self._reads[who].forget(written)                        # a wait for the write is one for earlier reads, too
         self._writes[who].touch(written, number, site)
         if row.unit == "fetch" and (tag := self.machine.csr("fetch.tag")):
             self._signal(who, tag, site)
@@ -126,7 +126,7 @@ class HazardCheck:
         self._signals[tag] = site, who
 
     def _forget(self, queues: list[int]) -> None:
-        """The core has learnt of operations of these queues. All that it issues later knows of them: nobody can miss them."""
+        """Forget what the core knows to be done in these queues: all that it issues later knows it too."""
         for queue in queues:
             self._writes[queue].forget_until(self._order.core[queue])
             self._reads[queue].forget_until(self._order.core[queue])
@@ -153,7 +153,7 @@ class HazardCheck:
         start, end = max(start, int(touched[0][first])), min(end, int(touched[1][first]))
         program = self.machine.program
         symbol = program.symbol_at(start) if program is not None else ""
-        self.hazards.append(Hazard(kind, self._place(before), self._place(site), start, end - start,
+        self.hazards.append(Hazard(kind, self._site(before), self._site(site), start, end - start,
                                    self.machine.region_name(start), symbol, self._missing(who, queue, number)))
         if not self.every:
             self.machine.stop(STOPPED)
@@ -169,18 +169,18 @@ class HazardCheck:
         if behind:                                              # the first that its own unit signalled, if there is one
             *_, tag = min(behind)
             site, _ = self._signals[tag]
-            signal = self._place(site)
+            signal = self._site(site)
             return f"{wait} on tag {tag}, which `{signal.text}` at {signal.pc:#x} signals; or sync.fence"
         signal_by = "fetch.tag, or sync.signal.fetch behind it" if name == "fetch" else f"sync.signal.{name} behind it"
         return f"a signal ({signal_by}), and {wait} on its tag; or sync.fence"
 
-    def _place(self, site: int) -> Place:
+    def _site(self, site: int) -> Site:
         pc, word = list(self._sites)[site]
         program = self.machine.program
-        return Place(pc, format_instruction(word, pc), program.symbol_at(pc) if program is not None else "",
-                     program.line_at(pc) if program is not None else "")
+        return Site(pc, format_instruction(word, pc), program.symbol_at(pc) if program is not None else "",
+                    program.line_at(pc) if program is not None else "")
 
 
 def _matters(_pc: int, row: Row | None) -> bool:
-    """True for what touches memory or makes somebody wait. The fast engine executes the rest at full speed."""
+    """True for instructions that touch memory or make a queue wait. The fast engine executes the rest at full speed."""
     return row is not None and (row.is_xslim or not {"core.loads", "core.stores", "core.services"}.isdisjoint(counters(row)))

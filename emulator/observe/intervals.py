@@ -44,7 +44,7 @@ class LastTouch:
         self._low, self._high = (int(self.starts[0]), int(self.ends[-1])) if len(self) else (1 << 64, 0)
 
     def reaches(self, address: int, size: int) -> bool:
-        """False if an access lies in front of everything or behind: the quick answer for most."""
+        """False if an access lies before or behind all ranges: a quick test that is enough for most accesses."""
         return address < self._high and address + size > self._low
 
     def _select(self, rows: npt.NDArray[np.intp] | npt.NDArray[np.bool_]) -> None:

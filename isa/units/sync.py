@@ -2,7 +2,7 @@
 
 Every unit takes its operations from its own queue, in order, while the core runs ahead. Tags order operations of different
 queues. The emulator executes in program order, so a wait never has to wait: it checks that the tag was signalled before.
-In time, a wait lasts until the latest signal of its tag that stands before it in program order.
+On real hardware a wait lasts until the latest signal of its tag in front of it, in program order, has come.
 
 Sources: SLIM, arXiv 2507.09201 (flash and PIM work overlap); HPIM, arXiv 2509.12993 (queues of several engines).
 """

@@ -54,7 +54,7 @@ def reread(text: str, pc: int) -> int:
 def any_word(row: Row, chance: random.Random) -> int:
     """Random operands, the extremes of each field more often than by chance."""
     values = {}
-    for name, field in row.slots:
+    for name, field in row.variable:
         extreme = chance.choice((field.minimum, field.maximum, 0, field.step))
         values[name] = extreme if chance.random() < 0.3 else chance.randrange(field.minimum, field.maximum + 1, field.step)
     return row.encode(values)
