@@ -29,7 +29,7 @@ def data(target: Target, layout: Layout, memory: MemoryPlan, stem: str) -> str:
     for image in target.images(layout):
         for number, line in enumerate(image.about):
             emit(f"#   {line}" if number else f"# ---- {line}")
-        emit(f"    {image.home.directive}\n    .balign 4096\n{image.name}:\n    .incbin {quoted(f'{stem}.{image.name}')}\n")
+        emit(f"    .section {image.home.section}\n    .balign 4096\n{image.name}:\n    .incbin {quoted(f'{stem}.{image.name}')}\n")
 
     emit("# ---- the host's part: what to generate, and how")
     emit("    .section .data\n    .balign 8")
@@ -55,7 +55,7 @@ def data(target: Target, layout: Layout, memory: MemoryPlan, stem: str) -> str:
         emit("layers:".ljust(24) + ".dword " + ", ".join([*(labels[layer] for layer in range(graph.config.layers)), "layers_done"]))
 
     emit("\n# ---- keys and values of every layer and position")
-    emit(f"    {target.caches.directive}\n    .balign 64")
+    emit(f"    .section {target.caches.section}\n    .balign 64")
     for base, size in memory.layer_bytes.items():
         parts = ", then ".join(str(graph.values[name]) for name, cache in memory.caches.items() if cache.base == base)
         emit(f"{base}: .zero {graph.config.layers * size}".ljust(48) + f"# of each layer {parts}")

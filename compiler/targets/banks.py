@@ -31,8 +31,8 @@ class Banks(Target):
 
     units = ("vec", "thr", "fetch", "sync", "pim", "attn")
     readers = frozenset(("vec", "attn"))
-    weights = Home(HBM, ".hbm.weights", '"aw"')
-    caches = Home(HBM, ".hbm.caches", '"aw", @nobits')
+    weights = Home(HBM, '.hbm.weights, "aw"')
+    caches = Home(HBM, '.hbm.caches, "aw", @nobits')
     placement: Placement
     kept = ("zeros",)
 
@@ -50,7 +50,7 @@ class Banks(Target):
         return self.placement.has(role, layer)
 
     def images(self, layout: Layout) -> list[Image]:
-        matrices = Image("banks", Home(HBM, ".hbm.banks", '"aw"'), self.placement,
+        matrices = Image("banks", Home(HBM, '.hbm.banks, "aw"'), self.placement,
                          ("matrices in the banks, from the first row on", *str(self.placement).splitlines()))
         return [matrices] * bool(self.placement.size) + super().images(layout)
 

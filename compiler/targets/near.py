@@ -26,7 +26,7 @@ class Near(Target):
     def __init__(self, machine: Preset, model: Model, graph: Graph, *, int8: bool) -> None:
         super().__init__(machine, model, graph, int8=int8)
         flash = any(region.name == FLASH for region in machine.regions)
-        self.weights = Home(FLASH, ".flash.weights", '"a"') if flash else Home(DRAM, ".rodata.weights", '"a"')
+        self.weights = Home(FLASH, '.flash.weights, "a"') if flash else Home(DRAM, '.rodata.weights, "a"')
 
     def check(self, layout: Layout, memory: MemoryPlan) -> None:
         products = {op.weights[0].removeprefix("layer.") for _, op in self.graph.steps() if op.kind.startswith("gemv.i8")}

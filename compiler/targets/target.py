@@ -24,15 +24,10 @@ MapRow = tuple[str, int, str]
 
 @dataclass(frozen=True)
 class Home:
-    """Where a part of a program lives: a region of the machine, a section there, and the section's flags as in `.section`."""
+    """Where a part of a program lives: a region of the machine, and a section there with its flags, as `.section` takes them."""
 
     region: str
     section: str
-    flags: str = ""
-
-    @property
-    def directive(self) -> str:
-        return f".section {self.section}{', ' * bool(self.flags)}{self.flags}"
 
 
 @dataclass(frozen=True)
