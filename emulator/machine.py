@@ -32,7 +32,7 @@ from emulator.native.block import COUNTED_ENTRIES, COUNTED_WORDS, PC, SPAN_WORDS
 from emulator.threads.workers import pool_of
 from isa.counters import COUNTERS
 from isa.csrs import CSRS
-from isa.exclusive import exclusive
+from isa.engine.exclusive import exclusive
 from isa.instruction import find
 from isa.preset import Preset
 from isa.program import Program

@@ -17,9 +17,9 @@ from typing import Any
 
 from isa.counters import COUNTERS
 from isa.csrs import CSRS
+from isa.engine.vocabulary import Vocabulary
 from isa.instruction import Row
 from isa.traps import Cause
-from isa.vocabulary import Vocabulary
 
 
 def csrs(row: Row) -> list[str]:

@@ -14,7 +14,7 @@ A row is written as one string, in the manner of riscv-opcodes, above the short 
 Everything else derives from the row: encoder, decoder, disassembler, operand checks, error texts, the manual, trace
 names, fuzzers and completeness tests. The meaning's parameters are the row's operands by name: register operands
 arrive as the 64-bit unsigned value in the register, immediates as Python integers. What a meaning returns is written
-to `rd`, modulo 2**64. `m` is the machine's vocabulary (isa/vocabulary.py).
+to `rd`, modulo 2**64. `m` is the machine's vocabulary (isa/engine/vocabulary.py).
 
 This file holds the row, the registry and encode/decode. It does not know any particular instruction.
 """
@@ -122,8 +122,8 @@ class Row:
     def plain(self) -> tuple[Operand, ...]:
         """The addresses whose bytes follow from the row: each dimension is a number or one of `lengths`.
 
-        They are checked by the row alone (isa/operand_checks.py), and a kernel gets them translated (emulator/kernel.py). What
-        CSRs, strides or the unit's state take part in is left to the meaning and to the kernel.
+        They are checked by the row alone (isa/engine/operand_checks.py), and a kernel gets them translated (emulator/kernel.py).
+        What CSRs, strides or the unit's state take part in is left to the meaning and to the kernel.
         """
         return tuple(operand for operand in self.operands
                      if operand.access and all(dim in self.lengths or dim.isdecimal() for dim in operand.layout.dims))

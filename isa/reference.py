@@ -21,20 +21,20 @@ import numpy.typing as npt
 
 from isa.counters import COUNTERS, Counters
 from isa.csrs import BY_ADDRESS, MSTATUS_MIE, MSTATUS_MPIE
-from isa.exclusive import Work, exclusive
+from isa.engine.exclusive import Work, exclusive
+from isa.engine.memory import Bytes
+from isa.engine.operand_checks import check_operands
+from isa.engine.state import WORD
+from isa.engine.vocabulary import Vocabulary
+from isa.engine.watchdog import INTERRUPTED, watched
 from isa.instruction import Row, decode
-from isa.memory import Bytes
-from isa.operand_checks import check_operands
 from isa.preset import Preset, load_preset
 from isa.program import Program, ProgramError, place_text
 from isa.regions import DRAM
 from isa.registers import ABI_NAMES
 from isa.services import Host
-from isa.state import WORD
 from isa.tensor import read_tensor
 from isa.traps import MEANING, Cause, Trap
-from isa.vocabulary import Vocabulary
-from isa.watchdog import INTERRUPTED, watched
 
 _STACK_ROOM = 16            # bytes kept free above the initial stack pointer
 _NO_EXIT = "a program ends with a7 = 93 and ecall: is this one's end missing?"
@@ -130,7 +130,7 @@ class ReferenceMachine(Vocabulary):
         self._hooks: list[Observer] = []
         self._visits: Counter[tuple[int, int]] | None = None
         self._requests: dict[str, None] = {}                    # reasons to stop that no run has reported yet, the first first
-        self.work: dict[str, Work] = {}                         # what the machine is doing: isa/exclusive.py
+        self.work: dict[str, Work] = {}                         # what the machine is doing: isa/engine/exclusive.py
         self.row: Row | None = None                             # of the current instruction, with its operands' values
         self.operands: dict[str, int] = {}
         self._decoded: dict[int, tuple[Row, dict[str, int]] | None] = {}
@@ -185,8 +185,8 @@ class ReferenceMachine(Vocabulary):
 
     @exclusive(within=True)
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a snapshot (isa/snapshot.py) of the machine as it stands. Raises OSError, SnapshotError, AlreadyRunning."""
-        from isa.snapshot import write_snapshot
+        """Write a snapshot (isa/engine/snapshot.py) of the machine as it stands. Raises OSError, SnapshotError, AlreadyRunning."""
+        from isa.engine.snapshot import write_snapshot
         write_snapshot(self, Path(path))
 
     @classmethod
@@ -197,7 +197,7 @@ class ReferenceMachine(Vocabulary):
         By default it runs the program file that the snapshot names, on the preset that the snapshot holds. The tokens and the
         output of `host` are replaced by the snapshot's. Raises OSError, SnapshotError (another program, another machine, damage).
         """
-        from isa.snapshot import Snapshot
+        from isa.engine.snapshot import Snapshot
         snapshot = Snapshot(Path(path))
         program, preset = program or snapshot.program(), machine or snapshot.preset()
         snapshot.check(preset, program)
@@ -209,7 +209,7 @@ class ReferenceMachine(Vocabulary):
     @exclusive(within=True)
     def __reduce__(self) -> tuple[Any, ...]:
         """A pickled machine is a snapshot, its program, its host, its breakpoints, watchpoints and hooks. Raises SnapshotError."""
-        from isa.snapshot import packed, unpacked
+        from isa.engine.snapshot import packed, unpacked
         snapshot = packed(self)                                 # first: a prompt that cannot be pickled becomes a list there
         return (unpacked, (type(self), snapshot, self.program, self.preset, self.host, self._options()),
                 {"breakpoints": self.breakpoints, "watchpoints": self.watchpoints, "_hooks": self._hooks,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 MMIO, SRAM, DRAM, FLASH, HBM = "mmio", "sram", "dram", "flash", "hbm"
 
-DEVICE_BYTES = 0x18         # of mmio, from its start: the registers of devices (isa/devices.py). Behind them nothing answers
+DEVICE_BYTES = 0x18         # of mmio, from its start: the registers of devices (isa/engine/devices.py). Behind them nothing answers
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from isa.shapes import PLAIN, Shape, ShapeError, parse_shape
 from isa.traps import Trap
 
 if TYPE_CHECKING:
-    from isa.state import State
+    from isa.engine.state import State
 
 NAMES = (*PLAIN, *(name for name in FORMATS if name not in PLAIN))
 

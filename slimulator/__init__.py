@@ -20,10 +20,10 @@ _PUBLIC = {
     "assemble": "asm.assembler", "assemble_with_listing": "asm.assembler", "disassemble": "asm.disassembler",
     "Assembly": "asm.assembly", "AssemblyError": "asm.diagnostics",
     "Program": "isa.program", "ProgramError": "isa.program", "Section": "isa.program", "Symbol": "isa.program",
-    "SnapshotError": "isa.snapshot",
+    "SnapshotError": "isa.engine.snapshot",
     "Preset": "isa.preset", "PresetError": "isa.preset", "load_preset": "isa.preset", "preset_names": "isa.preset",
     "Machine": "emulator.machine", "ReferenceMachine": "isa.reference", "RunResult": "isa.reference", "Host": "isa.services",
-    "AlreadyRunning": "isa.exclusive",
+    "AlreadyRunning": "isa.engine.exclusive",
     "HazardCheck": "emulator.observe.hazards",
     "invoke": "slimulator.command_line",
 }

@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 import asm
 import slimulator
 from emulator.machine import Machine
+from isa.engine.snapshot import SnapshotError
 from isa.preset import PRESETS, PresetError, load_preset, preset_names
 from isa.program import ProgramError
 from isa.reference import ReferenceMachine
 from isa.services import Host
-from isa.snapshot import SnapshotError
 
 TEXTS = {name: (PRESETS / f"{name}.toml").read_text(encoding="utf-8") for name in preset_names()}
 VALUES = ("0", "-1", "1", "4096", "1_099_511_627_776", str((1 << 62) - 1), str(1 << 62), str((1 << 63) - 4096), str(1 << 63),

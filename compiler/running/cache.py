@@ -19,8 +19,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from isa.caches import PROGRAMS, used
+from isa.engine.pages import give_back
 from isa.files import opened, replacing
-from isa.pages import give_back
 from isa.shipped import ROOT
 
 PACKAGES = ("isa", "asm", "compiler")

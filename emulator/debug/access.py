@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from isa.csrs import CSRS, INSTRUCTION_COUNTS, is_read_only
-from isa.memory import Bytes
+from isa.engine.memory import Bytes
+from isa.engine.state import WORD
 from isa.reference import ReferenceMachine
-from isa.state import WORD
 from isa.traps import Trap
 
 

@@ -17,9 +17,9 @@ import numpy.typing as npt
 
 from emulator.debug.access import DebugError, code_words, read_number
 from isa.arithmetic import s32
+from isa.engine.state import WORD
 from isa.instruction import TABLE, find
 from isa.reference import ReferenceMachine
-from isa.state import WORD
 
 RA, SP, T0, FP = 1, 2, 5, 8
 _KEPT = (RA, FP)                    # registers that a trace needs back

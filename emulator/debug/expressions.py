@@ -28,12 +28,12 @@ from asm.syntax import Build, build_parser
 from emulator.debug.access import DebugError, read_memory, write_csr, write_memory, write_register
 from isa.arithmetic import s64
 from isa.csrs import CSRS
+from isa.engine.state import WORD
 from isa.hints import nearest
 from isa.numbers import FORMATS
 from isa.program import Program, Symbol
 from isa.reference import ReferenceMachine
 from isa.registers import ABI_NAMES, NUMBER
-from isa.state import WORD
 
 Number = int | float
 Evaluate = Callable[[ReferenceMachine], Number]

@@ -22,9 +22,9 @@ from emulator.debug.gdb_target import PC, SIGINT, SIGNALS, SIGTRAP, description,
 from emulator.debug.places import unit_operations
 from emulator.debug.session import Breakpoint, Point, Session, Stop, Watchpoint, check_watch
 from emulator.debug.viewer import Viewer
+from isa.engine.watchdog import INTERRUPTED
 from isa.reference import RunResult
 from isa.text import printable
-from isa.watchdog import INTERRUPTED
 
 ADDRESS = "127.0.0.1"
 _ASKED = "asked by gdb"                         # the reason of a stop after gdb has sent 0x03

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from emulator.debug.access import DebugError, write_csr, write_register
 from isa.csrs import BY_ADDRESS, CSRS
+from isa.engine.state import WORD
 from isa.reference import ReferenceMachine
 from isa.registers import ABI_NAMES
-from isa.state import WORD
 from isa.traps import Cause
 
 PC, FIRST_CSR = 32, 65

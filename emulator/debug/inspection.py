@@ -15,8 +15,8 @@ from emulator.debug.expressions import Number, integer, parse_expression, refuse
 from emulator.debug.session import Breakpoint, Session, Stop, Watchpoint, Write, changed_bytes
 from isa.counters import COUNTERS
 from isa.csrs import COUNTER_BY_ADDRESS, CSRS
+from isa.engine.state import WORD
 from isa.registers import ABI_NAMES
-from isa.state import WORD
 from isa.tensor import NAMES, TensorError, read_tensor
 from isa.units import UNITS
 

@@ -14,12 +14,12 @@ from typing import NamedTuple
 from emulator.debug.access import DebugError, code_words, read_memory, read_number
 from emulator.debug.expressions import integer, parse_expression
 from isa.disassembly import SymbolIndex, format_instruction
+from isa.engine.state import WORD
 from isa.formats import FIELDS
 from isa.hints import nearest
 from isa.instruction import TABLE, XSLIM_OPCODES, find
 from isa.program import Program, place_text
 from isa.reference import ReferenceMachine
-from isa.state import WORD
 
 
 class SourceLine(NamedTuple):

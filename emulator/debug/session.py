@@ -17,8 +17,8 @@ from emulator.debug.call_stack import SP, backtrace, is_call
 from emulator.debug.expressions import Expression
 from emulator.debug.places import Places, unit_operations
 from isa.counters import Counters
+from isa.engine.watchdog import INTERRUPTED, watched
 from isa.reference import ReferenceMachine, RunResult
-from isa.watchdog import INTERRUPTED, watched
 
 LARGEST_WATCH = 1 << 20     # bytes: they are compared with a copy
 

@@ -9,9 +9,10 @@ from dataclasses import asdict, dataclass
 from types import FunctionType, ModuleType
 from typing import Any
 
-from isa import arithmetic, devices, half, numbers, registers, services
+from isa import arithmetic, half, numbers, registers, services
 from isa.counters import COUNTERS, csr_address
 from isa.csrs import CSRS
+from isa.engine import devices
 from isa.formats import FORMATS
 from isa.manual.document import Block, Code, Heading, Paragraph, Table
 from isa.preset import Preset, Sourced, load_preset, preset_names

@@ -16,10 +16,10 @@ from both_engines import machine_differences, memory_differences
 import asm
 from emulator.machine import Machine
 from emulator.observe.hazards import HazardCheck
+from isa.engine.snapshot import SnapshotError
 from isa.preset import load_preset, preset_names
 from isa.reference import ReferenceMachine, Step
 from isa.services import Host
-from isa.snapshot import SnapshotError
 
 ENGINES = pytest.mark.parametrize("engine", [ReferenceMachine, Machine])
 WAYS = pytest.mark.parametrize("way", [copy.copy, copy.deepcopy, lambda machine: pickle.loads(pickle.dumps(machine))],

@@ -22,12 +22,12 @@ from hypothesis import strategies as st
 import asm
 import slimulator
 from emulator.machine import Machine
-from isa import pages
+from isa.engine import pages
+from isa.engine.snapshot import SnapshotError
 from isa.preset import load_preset
 from isa.program import Program
 from isa.reference import ReferenceMachine
 from isa.services import Host
-from isa.snapshot import SnapshotError
 
 ROOT = Path(__file__).parents[2]
 ENGINES = (ReferenceMachine, Machine)

@@ -23,7 +23,7 @@ from emulator import machine as fast
 from emulator.debug.expressions import parse_expression
 from emulator.debug.session import Session
 from emulator.machine import Machine
-from isa.exclusive import AlreadyRunning
+from isa.engine.exclusive import AlreadyRunning
 from isa.reference import ReferenceMachine
 
 FOREVER = "_start: li t0, 0\nagain: addi t0, t0, 1\n j again\n"

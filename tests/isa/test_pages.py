@@ -13,7 +13,7 @@ import pytest
 from children import LIMIT
 
 import asm
-from isa import pages
+from isa.engine import pages
 from isa.program import FileSlice, ProgramError
 
 ROOT = Path(__file__).parents[2]

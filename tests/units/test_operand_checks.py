@@ -1,4 +1,4 @@
-"""The order of traps: of several faults, the first in the order of isa/operand_checks.py is the one that traps."""
+"""The order of traps: of several faults, the first in the order of isa/engine/operand_checks.py is the one that traps."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Physical memory: the regions of a machine preset and the bytes in them.
 
-A region's bytes are pages that the operating system provides when they are touched (isa/pages.py), so a large region and a
+A region's bytes are pages that the operating system provides when they are touched (isa/engine/pages.py), so a large region and a
 large section cost nothing until they are used. Flash holds just what the program file holds there.
 """
 
@@ -11,9 +11,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from isa import pages
+from isa.engine import pages
+from isa.engine.pages import Bytes as Bytes
 from isa.host import most_address_space
-from isa.pages import Bytes as Bytes
 from isa.preset import Preset, PresetError, Problem
 from isa.program_file import Chunk, FileSlice, ProgramError, ProgramFile, Section
 from isa.regions import DEVICE_BYTES, Region

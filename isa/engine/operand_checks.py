@@ -14,9 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from isa.engine.vocabulary import Vocabulary
 from isa.instruction import LONGEST, Row
 from isa.traps import Cause, Trap
-from isa.vocabulary import Vocabulary
 
 
 def check_operands(m: Vocabulary, row: Row, values: Mapping[str, int]) -> None:

@@ -1,4 +1,4 @@
-"""The vocabulary in which meanings speak, over the state of one Slim machine (isa/state.py).
+"""The vocabulary in which meanings speak, over the state of one Slim machine (isa/engine/state.py).
 
 One rule makes traps precise and overlapping operands harmless: an instruction reads everything before anything is written.
 Writes to memory and to unit state are held back until the meaning has returned (`commit`); a trap drops them.
@@ -17,11 +17,11 @@ from isa import services
 from isa.arithmetic import canonical, s64
 from isa.counters import COUNTERS
 from isa.csrs import BY_ADDRESS, INSTRUCTION_COUNTS, MSTATUS_MIE, MSTATUS_MPIE, is_read_only
-from isa.devices import REGISTER_BYTES, Devices
-from isa.memory import Bytes
+from isa.engine.devices import REGISTER_BYTES, Devices
+from isa.engine.memory import Bytes
+from isa.engine.state import WORD, State
 from isa.preset import Preset
 from isa.regions import MMIO, Region
-from isa.state import WORD, State
 from isa.traps import Cause, Trap
 from isa.units.pim.banks import COLUMN_BYTES
 

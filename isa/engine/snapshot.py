@@ -34,7 +34,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, Field, NonNegativeInt, ValidationError
 
-from isa import memory, pages
+from isa.engine import memory, pages
 from isa.files import opened, replacing
 from isa.preset import Preset, PresetError, Problem, preset_of, problem_of
 from isa.program import ISA_VERSION, Program, ProgramError, Section

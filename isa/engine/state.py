@@ -1,7 +1,7 @@
 """The state of a machine: registers, memory, CSRs, counters, what is inside the units, where the program stands.
 
 A snapshot saves this state and the host. Reading the state counts no event and needs no port. The meanings of instructions change
-it with the words of isa/vocabulary.py.
+it with the words of isa/engine/vocabulary.py.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from isa.counters import COUNTERS, SLOTS
 from isa.csrs import BY_ADDRESS, COUNTER_BY_ADDRESS, CSRS, INSTRUCTION_COUNTS
+from isa.engine.memory import Bytes, Memory
 from isa.hints import unknown
-from isa.memory import Bytes, Memory
 from isa.preset import Preset
 from isa.services import Host
 from isa.traps import Cause, Trap

@@ -9,8 +9,8 @@ from __future__ import annotations
 from contextlib import suppress
 
 from isa import services
+from isa.engine.state import WORD, State
 from isa.regions import DEVICE_BYTES, MMIO
-from isa.state import WORD, State
 from isa.traps import Trap
 
 TOHOST, FROMHOST, CONSOLE = 0x00, 0x08, 0x10        # offsets from the start of mmio
