@@ -68,8 +68,8 @@ class Preprocessor:
 
     def sites(self) -> Iterator[Site | Again]:
         """Every statement to assemble. The other lines come as empty statements, for the listing."""
-        handlers, macros = self.directives, self.macros
-        while self.stack and not self.state.messages.exhausted:
+        handlers, macros, messages = self.directives, self.macros, self.state.messages
+        while self.stack:
             reading = self.stack[-1]
             buffer, index, start = reading.buffer, reading.index, reading.position
             if index >= len(buffer.code):
@@ -96,8 +96,10 @@ class Preprocessor:
                         else:
                             handlers[operation](site)
                     except SourceError as error:
-                        self.state.messages.report(site, error)
-                        self.state.messages.incomplete |= operation == ".include"
+                        messages.report(site, error)
+                        messages.incomplete |= operation == ".include"
+                        if messages.exhausted:
+                            return
                     break
                 if reading.round is not None:
                     reading.round.append(site)

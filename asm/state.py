@@ -26,7 +26,7 @@ from isa.elf.writer import is_debugging
 from isa.preset import Preset
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class AssemblyState:
     """One run. Statements go to `section`; `previous` is the one before it, for .previous."""
 
