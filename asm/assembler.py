@@ -238,7 +238,7 @@ class Assembler:
                 part.emit(state, site)
 
     def _unknown(self, operation: str, statement: Statement) -> SourceError:
-        """The error for an operation that is none."""
+        """The error for an unknown operation."""
         error = self._unknown_operation(operation, statement)
         if isinstance(error, UnknownName):
             error.follows = operation in self.preprocessor.spoilt

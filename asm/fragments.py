@@ -37,7 +37,7 @@ class AssemblySection:
     reached: int = 0                            # index of the fragment that a pass of the layout is at
     stretch: int = 0                            # how far this pass will move the fragments that it has not reached
     backwards: bool = False                     # the pass goes backwards: those before `reached` are not reached
-    has_contents: bool = False                  # something else than zeros from .zero and the like
+    has_contents: bool = False                  # it holds more than zeros (.zero and the like)
     left_out: bool = False                      # read, but no part of the program: debugging information
     fragments: list[Fragment] = field(default_factory=list)
     tail: Data = field(init=False)
