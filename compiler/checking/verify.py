@@ -92,7 +92,7 @@ class _Checker:
 
     def check(self, layer: int | None, op: Op, results: tuple[Any, ...]) -> None:
         section, number = self.compiled.graph.place_of(op, layer)
-        if self.difference or (section == "finish" and self.token < self.last):         # the program skips what nobody reads
+        if self.difference or (section == "finish" and self.token < self.last):         # only the last token needs these
             return
         place = self.symbols[mark(section, number)]
         self.machine.breakpoints = {place}

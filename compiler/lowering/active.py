@@ -29,7 +29,7 @@ def neuron_bytes(body: Mapping[str, Placed], gated: bool) -> int:
 
 @lowers("active")
 def active(c: Lowering, op: Op) -> None:
-    """The positions of what is above 0, and how many they are."""
+    """The positions of the elements above 0, and their number."""
     e, result, x = c.emit, op.outputs[0], op.inputs[0]
     e.op("thr.gt.f32", symbol("active_mask"), c.at(x), "zero", c.length(x), reads=(x,), writes=("active_mask",))
     e.op("thr.index", "a6", symbol("active_mask"), c.at(result), c.length(x), reads=("active_mask",), writes=(result,))
@@ -38,7 +38,7 @@ def active(c: Lowering, op: Op) -> None:
 
 @lowers("active.above")
 def active_above(c: Lowering, op: Op) -> None:
-    """The positions of what is larger than the threshold, which the program's sparsity selects; and how many they are."""
+    """The positions of the elements that are larger than the threshold, and their number. The sparsity selects the threshold."""
     e, result, x, placed = c.emit, op.outputs[0], op.inputs[0], c.tensor(op.weights[0])
     e.order("thr", (x,), ("active_mask",))
     with c.operand("thr", c.weight(op.weights[0]), placed.row_bytes) as table:
@@ -51,7 +51,7 @@ def active_above(c: Lowering, op: Op) -> None:
 
 
 def _count(c: Lowering) -> None:
-    """Store the list's length, which is in a6, for the operations, and add it to the counts for reports."""
+    """The list's length is in a6: store it for the operations, and add it to the counts for reports."""
     e = c.emit
     e.line("sd a6, active_count, a7")
     with e.taken(1) as (total,):

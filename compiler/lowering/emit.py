@@ -211,19 +211,19 @@ class Emitter:
     # ---------------------------------------------------------------------------------------------- order between units
 
     def order(self, unit: str, reads: Collection[str], writes: Collection[str]) -> None:
-        """Have `unit` wait for the operations of other units that made what it reads, or still use what it overwrites."""
+        """Make `unit` wait for operations of other units: those that write what it reads, and those that use what it overwrites."""
         queue = QUEUE[unit]
         needed: dict[int, int] = {}
         for (name, other, written), at in self._touched.items():
             if other != queue and (any(self._overlap(name, mine) for mine in writes)
                                    or (written and any(self._overlap(name, mine) for mine in reads))):
                 needed[other] = max(needed.get(other, 0), at)
-        for other, at in sorted(needed.items(), key=lambda item: -item[1]):     # the latest first: it may know of the others
+        for other, at in sorted(needed.items(), key=lambda item: -item[1]):     # the latest first: its wait may cover others
             if self._order.knows(queue, other) < at:
                 self._wait(queue, other)
 
     def wait(self, unit: str, other: str) -> None:
-        """`unit` goes on when what `other` has been given so far is done."""
+        """`unit` waits until `other` has done everything that it was given so far."""
         self._wait(QUEUE[unit], QUEUE[other])
 
     def _wait(self, queue: int, other: int) -> None:

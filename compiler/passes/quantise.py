@@ -185,7 +185,7 @@ def _decoded(graph: Graph, model: Model) -> Graph:
 
 
 def _in_bytes(tensor: Tensor) -> Tensor:
-    """The embedding of a checkpoint that has few bits for it: one row at a time is read, which bytes are needed for."""
+    """An embedding whose codes have few bits, with int8 codes instead: programs read single rows of it, and only as int8."""
     byte = WEIGHT_FORMATS["i8"]
     if not tensor.format.has_codes or tensor.format == byte:
         return tensor
@@ -211,7 +211,7 @@ def _converted(tensor: Tensor, role: str, choice: Choice) -> Tensor:
 
 
 def _holds(choice: Choice, tensor: Tensor) -> bool:
-    """Whether a format has the values of a tensor's codes, and scales for as few columns where the recipe says for how many."""
+    """Whether a tensor may keep its codes: the format has their values, and each group of the recipe has one scale already."""
     if not choice.format.holds(tensor.levels):
         return False
     group = choice.columns(tensor.shape[1])

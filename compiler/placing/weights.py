@@ -5,7 +5,8 @@
 
 The file is what a program has in flash (or DRAM) behind the symbol `weights`. It begins with the tensors that a model has once.
 Then come the layers, each at the start of a page. Layers of one body of the graph are laid out alike: a program loops over them
-with one base register. Behind a matrix of codes come its scales and, if the codes are indices, its codebook. """
+with one base register. Behind a matrix of codes come its scales and, if the codes are indices, its codebook.
+"""
 
 from __future__ import annotations
 

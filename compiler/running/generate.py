@@ -48,7 +48,7 @@ class Sampling:
     seed: int = 1
 
     def check(self) -> Sampling:
-        """Itself. Raises ModelError for values that no program takes."""
+        """These settings. Raises ModelError for values that no program takes."""
         low, high = TEMPERATURES
         wrong: list[tuple[str, object, str]] = []
         if self.max_tokens is not None and self.max_tokens < 1:
@@ -119,7 +119,7 @@ def find_program(model: Path | None, settings: Settings = Settings(), *, tokeniz
             raise ModelError(model, option, got="a program that is compiled already",
                              expected="the checkpoint to compile it from")
         return model
-    checkpoint = load(model, tokenizer)             # before all files are read: what is wrong with it is said at once
+    checkpoint = load(model, tokenizer)             # before the hash of all files, which takes long: errors come at once
     words, key = need_tokenizer(checkpoint), settings.check().key()
     source = Path(f"{model.stem if model.is_file() else model.resolve().name}.s")       # what `slimulator compile MODEL -S` writes
 
