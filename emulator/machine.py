@@ -44,8 +44,8 @@ SLICE = 20_000_000          # instructions between two looks at requests to stop
 _REGISTERS = Struct("<34Q")
 _LOOP = CFUNCTYPE(*[c_int64] * 4)
 _PAGE = 4096                # code outside the program's own sections is decoded in pieces of this size
-_MOST_GAP = 1 << 20         # executable sections that are nearer than this are decoded as one piece
-_MOST_CODE = 1 << 22        # bytes; a larger section is hardly code: of it is decoded what is executed, page by page
+_MOST_GAP = 1 << 20         # bytes; executable sections with smaller gaps are decoded as one piece
+_MOST_CODE = 1 << 22        # bytes; a larger section is probably data: only the pages that are executed are decoded
 
 
 @dataclass
@@ -197,7 +197,7 @@ class Machine(ReferenceMachine):
         return piece
 
     def _patch(self, parts: Iterable[tuple[int, int, Piece]]) -> None:
-        """Have the loop leave alone the instructions that somebody wants to see, from `start` to `end` in some pieces."""
+        """Make the loop stop in front of instructions with a breakpoint or a hook. A part: from `start` to `end` in a piece."""
         anywhere = any(where is None and not writes for _, where, writes in self._hooks)
         conditions = [where for _, where, writes in self._hooks if where is not None and not writes]
         breakpoints = sorted(self.breakpoints)
@@ -213,14 +213,14 @@ class Machine(ReferenceMachine):
                 piece.code[(pc - piece.base) // 4, OPERATION] = NUMBER["OTHER"]
 
     def _look_on(self) -> None:
-        """Have the loop leave alone what somebody wants to see now."""
+        """Patch all code for the present breakpoints, watchpoints and hooks."""
         self._patch((piece.base, piece.end, piece) for piece in self._pieces)
         self._guard()
         self._patched = set(self.breakpoints), list(self.watchpoints), self._hooks
         self._everywhere = any(where is None and not writes for _, where, writes in self._hooks)
 
     def _guard(self) -> None:
-        """Have the loop leave alone the writes to code and to what is watched."""
+        """Make the loop stop in front of writes to code and to what is watched."""
         watched = [*self.watchpoints, *(place for _, _, writes in self._hooks for place in writes)]
         top = max(region.end for region in self.preset.regions)             # beyond it nothing is ever written
         self._bounds, self._guards = np.zeros((0, 2), np.uint64), np.zeros((0, 2), np.int64)
@@ -312,7 +312,7 @@ class Machine(ReferenceMachine):
     @exclusive(within=True)
     def unhook(self, function: Hook) -> None:
         super().unhook(function)
-        self._look_on()                               # at once: it may be a hook that takes itself off in the middle of a run
+        self._look_on()                               # at once: a hook may remove itself in the middle of a run
 
     def wake(self) -> None:
         self._block[context.STOP] = 1

@@ -184,7 +184,7 @@ class _Reader:
         return self._symbol(name, "register, CSR, counter or symbol", *ABI_NAMES, "pc", *CSRS)
 
     def _symbol(self, name: str, expected: str, *others: str) -> Expression:
-        """The address of a symbol. Raises DebugError: it is none of what was expected, with the nearest symbol or other name."""
+        """The address of a symbol. Raises DebugError for an unknown name: what was expected, and the nearest known name."""
         symbol = self.program.symbol(name) if self.program else None
         if symbol is None:
             hint = nearest(name, [*others, *(s.name for s in (self.program.symbols if self.program else ()))], quote="`")
