@@ -1,4 +1,4 @@
-"""Files that a user names. Written, they appear whole or not at all; what is left of those whose writer was killed is swept.
+"""Files that a user names. A file that is written appears whole or not at all. Temporary files of killed processes are removed.
 Reading never waits for a pipe that has no writer, and never reads a device without an end.
 
     with replacing(path) as stream: ...
@@ -6,9 +6,9 @@ Reading never waits for a pipe that has no writer, and never reads a device with
     with opened(path) as stream: ...            # a file, to seek in
     data = contents(path)                       # what is read once: `<(command)` will do
 
-While it is written a file is `.slim-<16 hex digits>.tmp` in the folder that it will stand in, locked by its writer; a temporary
-folder has such a name, too. An exception removes it, and so does an end by SIGTERM or SIGHUP, which the command makes an exception.
-SIGKILL leaves it: the next one who writes beside it sees that nobody holds its lock, and removes it.
+While a file is written, its name is `.slim-<16 hex digits>.tmp` in the same folder, and its writer holds a lock on it. A temporary
+folder has such a name, too. An exception removes it. SIGTERM and SIGHUP are exceptions in the command, so they remove it as well.
+SIGKILL leaves it: the next process that writes to the folder finds it without a lock, and removes it.
 """
 
 from __future__ import annotations

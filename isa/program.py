@@ -91,9 +91,10 @@ class Program(ProgramFile):
         return best.name if best.value == address else f"{best.name}+{address - best.value:#x}"
 
     def before(self, address: int) -> int:
-        """The address by which to name a place that the instruction before it leads to: a return address, the end of a program.
+        """The address by whose symbol to name a place behind an instruction: a return address, or the end of a program.
 
-        Where another function starts there, or nothing lies there, that is the instruction before, which never comes back.
+        It is the place itself. If another function starts there, or no code is there, it is the instruction before: a call that
+        never returns.
         """
         section = next((s.name for s in self.sections if s.address <= address < s.end and "x" in s.flags), None)
         another = any(s.value == address and s.section == section and (s.kind == "func" or s.binding != "local")

@@ -41,7 +41,7 @@ _NO_EXIT = "a program ends with a7 = 93 and ecall: is this one's end missing?"
 
 
 def _whole(limit: Any) -> int:
-    """A limit of instructions as an int, also one of NumPy's. Raises ValueError for what is none."""
+    """A limit of instructions as an int, also from one of NumPy's integers. Raises ValueError for anything else."""
     if isinstance(limit, (bool, np.bool_)) or not hasattr(limit, "__index__") or index(limit) < 0:
         raise ValueError(f"max_instructions is {limit!r}; expected a whole number, 0 or more")
     return index(limit)

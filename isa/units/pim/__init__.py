@@ -1,8 +1,8 @@
 """The pim unit: processing in the banks of a DRAM. Its UNIT stands here; its rows in three files, one for each level.
 
     commands.py       DRAM commands: activate, precharge, read, write, modes (level 1)
-    microprograms.py  Samsung's micro-programs: registers, the commands that step them (level 2); isa/units/pim/crf.py has their
-    words macros.py         SK hynix's macro forms, which open and close rows by themselves (level 3)
+    microprograms.py  Samsung's micro-programs: registers, the commands that step them (level 2). Their words stand in crf.py
+    macros.py         SK hynix's macro forms, which open and close rows by themselves (level 3)
 
 Encoding, opcode custom-3 (0x7B): levels 1 and 2 have funct3=0 (R) and funct3=3 with funct2=0, 1 (R4); macro forms funct3=1 (R),
 funct3=2 (R4) and funct3=3 with funct2=2, 3 (R4). CSRs: 0x840-0x843 are the channel masks, 0x844-0x84F for macro forms.
