@@ -3,7 +3,8 @@
     machine.py          the fast engine: a machine that runs programs
     decode.py           instruction words to rows of integers
     loop.py             the compiled loop over them
-    load_kernels.py     kernels by mnemonic; compile_ahead.py compiles those that a program needs, on all cores
+    load_kernels.py     compiled code by name; compile_ahead.py compiles what a program needs, on all cores
+    kernel.py           what a kernel is: a function, and in front of it what follows from the row of its instruction
     kernel_words.py     the words in which kernels speak
     units/              the kernels: a file or folder a unit, named as in isa/units
     simd/, threads/     what kernels of several units share: vectors; one operation on several threads

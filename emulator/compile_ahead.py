@@ -1,7 +1,7 @@
-"""Compiling ahead: what a program needs and nobody has compiled yet is compiled by processes of their own, one a core.
+"""Compiling ahead: processes compile what a program needs and what is not kept yet, one process for each core.
 
-The compiler works on one core, and what it has taken it does not give back: hundreds of megabytes, as much as the weights of a
-model. A single function is compiled where it is needed (emulator/native/objects.py).
+The compiler works on one core. It never gives back the memory that it has taken: hundreds of megabytes, as much as the weights of
+a model. A single function is compiled where it is needed (emulator/native/objects.py).
 """
 
 from __future__ import annotations

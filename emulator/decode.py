@@ -29,7 +29,6 @@ NUMBER: dict[str, int] = {name: i for i, name in enumerate(OPERATIONS)}
 
 # Columns of a decoded instruction. For KERNEL, the registers of its up to four operands are RS1, RS2, RS3, RS4.
 OPERATION, RD, RS1, RS2, RS3, RS4, VALUE, OPS_SLOT = range(8)
-LENGTHS_SHIFT = 16          # for KERNEL, OPS_SLOT also says which of the four operands are lengths
 
 KERNEL_NAMES: tuple[str, ...] = tuple(row.mnemonic for row in TABLE.values() if row.is_xslim)
 KERNEL_NUMBER: dict[str, int] = {name: i for i, name in enumerate(KERNEL_NAMES)}
@@ -53,12 +52,6 @@ def decode_words(words: npt.NDArray[np.uint32], units: tuple[str, ...]) -> Code:
     return code
 
 
-def _lengths(row: Row) -> int:
-    """Bit i: the i-th operand of a kernel is a length, which may not exceed LONGEST."""
-    operands = [operand.name for operand in row.operands if operand is not row.result]
-    return sum(1 << i for i, name in enumerate(operands) if name in row.lengths)
-
-
 def _row(row: Row, fields: dict[str, int], units: tuple[str, ...]) -> list[int] | None:
     if row.is_xslim:
         if row.unit not in units:
@@ -66,7 +59,7 @@ def _row(row: Row, fields: dict[str, int], units: tuple[str, ...]) -> list[int] 
         registers = [fields[operand.name] for operand in row.operands if operand is not row.result]
         rd = fields[row.result.name] if row.result else 0
         return [NUMBER["KERNEL_RESULT" if row.result else "KERNEL"], rd or NO_REGISTER, *registers, *[0] * (4 - len(registers)),
-                KERNEL_NUMBER[row.mnemonic], COUNTERS[f"{row.unit}.ops"].slot | _lengths(row) << LENGTHS_SHIFT]
+                KERNEL_NUMBER[row.mnemonic], COUNTERS[f"{row.unit}.ops"].slot]
     if row.mnemonic in _NOTHING:
         return [NUMBER["NOTHING"], *[0] * 7]
     operation = NUMBER.get(row.mnemonic)

@@ -1,14 +1,12 @@
-"""The context block: what compiled kernels see of the machine, and the words in which they speak.
+"""The words in which kernels speak: counters, CSRs, state, and the memory of operands.
 
-A kernel gets its operand values and the host address of this block: addresses of the counters, the CSR file, the memory
-spans and the units' state. It returns DONE, or PUNT when the operation is not the plain case that it was written for: an
-operand that would trap, operands that overlap, a setting that is out of range. The engine then executes the row's meaning
-instead. So a kernel decides nothing about traps; it must only notice, before it writes anything, that it is not in its element.
+All of them take the host address of the context block (emulator/native/block.py), which holds the addresses of all this. A kernel
+returns DONE when the instruction is executed. It returns PUNT when the case is not the one that it was written for: an operand
+would trap, operands overlap, a setting is out of range. Then the engine executes the row's meaning instead. So a kernel decides
+nothing about traps. But it must return PUNT before it has written or counted anything.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 from numba import njit
@@ -18,47 +16,58 @@ from emulator.native.block import (  # noqa: F401 - kernels have all from here  
     GUARD_START, GUARDS, HOST, LARGE, PAGE_BYTES, POOL, PORT, PORTS, PUNT, READ_SLOT, RESULT, SINK, SIZE, SPAN_COUNT, SPAN_WORDS,
     SPANS, STATE, STATE_INDEX, STOP, TOHOST, WORDS, WRITABLE, WRITE_SLOT, csr_number, slot,
 )
+from emulator.native.inlining import inline
 from emulator.native.machine_code import load, store
-
-inline: Any = njit(inline="always")
-leaf: Any = njit(forceinline=True)
+from emulator.simd.lanes import same_bits
 
 
-@leaf
+@inline
 def count(block: int, counter: int, events: int) -> None:
     """Add events to a counter slot."""
     address = load(block + 8 * COUNTS, np.int64) + 8 * counter
     store(address, load(address, np.int64) + events)
 
 
-@leaf
+@inline
 def csr(block: int, number: int) -> int:
     """Value of a unit's CSR, as int64."""
     return load(load(block + 8 * CSR_FILE, np.int64) + 8 * number, np.int64)
 
 
-@leaf
+@inline
 def result(block: int, value: int) -> None:
     """Set what goes to rd."""
     store(block + 8 * RESULT, np.int64(value))
 
 
-@leaf
+@inline
 def state(block: int, index: int) -> int:
     """Host address of a unit's state array, by its STATE_INDEX."""
     return load(block + 8 * index, np.int64)
 
 
-@leaf
+@inline
 def state_length(block: int, index: int) -> int:
     """Elements of a unit's state array."""
     return load(block + 8 * index + 8, np.int64)
 
 
-@leaf
+@inline
+def scalar(bits: int) -> float:
+    """The fp32 number in the low 32 bits of a register."""
+    return same_bits(np.uint32(bits), np.float32)
+
+
+@inline
 def overlap(a: int, a_size: int, b: int, b_size: int) -> bool:
     """True if two ranges of host memory share a byte."""
     return a < b + b_size and b < a + a_size
+
+
+@inline
+def apart(a: int, a_size: int, b: int, b_size: int) -> bool:
+    """True if two ranges of host memory share no byte, or start at the same one."""
+    return not overlap(a, a_size, b, b_size) or a == b
 
 
 @njit
@@ -76,7 +85,7 @@ def guarded(block: int, address: int, size: int) -> bool:
 
 @njit
 def _find(block: int, port: int, address: int, size: int, align: int, write: int) -> tuple[int, int]:
-    """(host address, counter slot) of an operand, (0, SINK) when the meaning must look at it, (1, SINK) when it is empty."""
+    """(host address, counter slot) of an operand. (0, SINK): punt. (1, SINK): it has no bytes."""
     if size == 0:
         return 1, SINK
     if size < 0 or size > LARGE or address & (align - 1):
@@ -105,13 +114,13 @@ def is_fixed(block: int, host: int) -> bool:
     return False
 
 
-@leaf
+@inline
 def readable(block: int, port: int, address: int, size: int, align: int) -> tuple[int, int]:
     """(host address, counter slot) of `size` bytes that the unit may read; host address 0: punt. Counts nothing."""
     return _find(block, port, address, size, align, 0)
 
 
-@leaf
+@inline
 def writable(block: int, port: int, address: int, size: int, align: int) -> tuple[int, int]:
     """(host address, counter slot) of `size` bytes that the unit may write; host address 0: punt. Counts nothing."""
     return _find(block, port, address, size, align, 1)

@@ -1,6 +1,6 @@
 """The compiled loop: base instructions inline, Xslim instructions through the table of kernel addresses.
 
-It knows no trap, no device and no service. Where an instruction is not plain it stops in front of it, and the engine has the
+It knows no trap, no device and no service. It stops in front of an instruction that it cannot do. Then the fast engine has the
 reference engine execute that one instruction (emulator/machine.py).
 """
 
@@ -10,9 +10,8 @@ from types import FunctionType
 from typing import Any
 
 import numpy as np
-from numba import njit
 
-from emulator.decode import LENGTHS_SHIFT, NUMBER, OPERATION, OPS_SLOT, RD, RS1, RS2, RS3, RS4, VALUE
+from emulator.decode import NUMBER, OPERATION, OPS_SLOT, RD, RS1, RS2, RS3, RS4, VALUE
 from emulator.kernel_words import _find, count, guarded
 from emulator.native.block import (
     BASE,
@@ -37,9 +36,9 @@ from emulator.native.block import (
     TOHOST,
     VISITS,
 )
+from emulator.native.inlining import specialised
 from emulator.native.machine_code import array, call, high_mixed, high_signed, high_unsigned, load, store
 from isa.counters import COUNTERS
-from isa.instruction import LONGEST as MOST
 
 _N = NUMBER
 OTHER, KERNEL, KERNEL_RESULT, NOTHING = _N["OTHER"], _N["KERNEL"], _N["KERNEL_RESULT"], _N["NOTHING"]
@@ -61,18 +60,16 @@ INSTRUCTIONS, LOADS, STORES, BRANCHES, TAKEN = (COUNTERS[f"core.{name}"].slot fo
     "instructions", "loads", "stores", "branches", "branches_taken"))
 DRAM_READ, DRAM_WRITTEN = COUNTERS["dram.bytes_read"].slot, COUNTERS["dram.bytes_written"].slot
 
-inline: Any = njit(inline="always")
-LONGEST = np.uint64(MOST)
 PROFILED = False            # _execute is compiled for either value
 i8, u8, i16, u16, i32, u32, i64, u64 = (np.int8, np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.int64, np.uint64)
 
 
-@inline
+@specialised
 def _column(row: int, number: int) -> int:
     return i64(load(row + 4 * number, i32))
 
 
-@inline
+@specialised
 def _load(host: int, operation: int) -> int:
     if operation == LD:
         return load(host, i64)
@@ -89,7 +86,7 @@ def _load(host: int, operation: int) -> int:
     return i64(load(host, u16))
 
 
-@inline
+@specialised
 def _store(host: int, operation: int, value: int) -> None:
     if operation == SD:
         store(host, value)
@@ -101,7 +98,7 @@ def _store(host: int, operation: int, value: int) -> None:
         store(host, i16(value))
 
 
-@inline
+@specialised
 def _quotient(a: int, b: int) -> int:
     if b == 0:
         return -1
@@ -111,7 +108,7 @@ def _quotient(a: int, b: int) -> int:
     return q + 1 if q < 0 and q * b != a else q
 
 
-@inline
+@specialised
 def _remainder(a: int, b: int) -> int:
     if b == 0:
         return a
@@ -227,15 +224,11 @@ def _execute(piece, block, limit):  # type: ignore[no-untyped-def]
             following = (target - base) >> 2
         elif operation == KERNEL or operation == KERNEL_RESULT:
             function, c, d = load(kernels + 8 * value, i64), x[_column(row, RS3)], x[_column(row, RS4)]
-            lengths = _column(row, OPS_SLOT) >> LENGTHS_SHIFT
-            if ((lengths & 1 and u64(a) > LONGEST) or (lengths & 2 and u64(b) > LONGEST)
-                    or (lengths & 4 and u64(c) > LONGEST) or (lengths & 8 and u64(d) > LONGEST)):
-                break
             if load(block + 8 * STOP, i64):             # a kernel may take long: so look before each
                 break
             if function == 0 or call(function, a, b, c, d, block) != DONE:
                 break
-            count(block, _column(row, OPS_SLOT) & ((1 << LENGTHS_SHIFT) - 1), 1)
+            count(block, _column(row, OPS_SLOT), 1)
             if operation == KERNEL_RESULT:
                 x[rd] = load(block + 8 * RESULT, i64)
         elif operation == XORI:

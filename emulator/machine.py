@@ -27,7 +27,7 @@ import numpy.typing as npt
 from emulator import load_kernels
 from emulator.compile_ahead import compile_ahead
 from emulator.decode import KERNEL_NAMES, NUMBER, OPERATION, VALUE, Code, decode_words
-from emulator.native import block as context
+from emulator.native import block
 from emulator.native.block import COUNTED_ENTRIES, COUNTED_WORDS, PC, SPAN_WORDS, STATE_INDEX, WORDS, organisation_table
 from emulator.threads.workers import pool_of
 from isa.counters import COUNTERS
@@ -85,16 +85,16 @@ class Machine(ReferenceMachine):
             self._csr_mask[csr.address] = csr.writable
         self._block = np.zeros(WORDS, np.int64)
         self._address = self._block.ctypes.data
-        for word, array in ((context.REGISTERS, self._registers), (context.KERNEL_TABLE, self._kernels),
-                            (context.CSR_MASKS, self._csr_mask)):
+        for word, array in ((block.REGISTERS, self._registers), (block.KERNEL_TABLE, self._kernels),
+                            (block.CSR_MASKS, self._csr_mask)):
             self._block[word] = array.ctypes.data
         self._pool = pool_of(threads)
-        self._block[context.POOL] = self._pool.address if self._pool else 0
+        self._block[block.POOL] = self._pool.address if self._pool else 0
         self._counted = np.zeros(COUNTED_ENTRIES * COUNTED_WORDS, np.int64)
-        self._block[context.COUNTED_TABLE] = self._counted.ctypes.data
+        self._block[block.COUNTED_TABLE] = self._counted.ctypes.data
         if self.preset.banks:
             self._banks = organisation_table(self.preset.banks)
-            self._block[context.BANKS] = self._banks.ctypes.data
+            self._block[block.BANKS] = self._banks.ctypes.data
         self._spans = np.zeros((0, SPAN_WORDS), np.int64)
         self._pieces: list[Piece] = []                      # by rising base, and the bytes of the longest
         self._longest = 0
@@ -133,33 +133,32 @@ class Machine(ReferenceMachine):
         Devices have none: the reference engine meets them.
         """
         def span(region: Region, base: int, view: np.ndarray) -> list[int]:
-            ports = sum(1 << bit for name, bit in context.PORT.items() if name in region.ports)
+            ports = sum(1 << bit for name, bit in block.PORT.items() if name in region.ports)
             counters = (COUNTERS.get(f"{region.name}.bytes_{verb}") for verb in ("read", "written"))
-            read, write = (counter.slot if counter else context.SINK for counter in counters)
+            read, write = (counter.slot if counter else block.SINK for counter in counters)
             return [base, len(view), view.ctypes.data, int(region.writable), ports, read, write, int(not region.writable)]
 
         rows = [span(region, base, view) for region, base, view in self.memory.spans() if not region.is_devices]
         dram = self.preset.region(DRAM).base
         rows.sort(key=lambda row: row[0] != dram)
         self._spans = np.array(rows, np.int64).reshape(-1, SPAN_WORDS)
-        self._block[context.SPANS] = self._spans.ctypes.data
-        self._block[context.SPAN_COUNT] = len(self._spans)
-        self._block[context.PAGE_BYTES] = self.page_bytes
+        self._block[block.SPANS] = self._spans.ctypes.data
+        self._block[block.SPAN_COUNT] = len(self._spans)
+        self._block[block.PAGE_BYTES] = self.page_bytes
         self._counted[:] = 0
 
     def _describe_state(self) -> None:
         """Fill in what may have been replaced between two runs, or by a hook."""
-        block = self._block
-        block[context.TOHOST] = self.devices.tohost
+        self._block[block.TOHOST] = self.devices.tohost
         arrays = [self.counts, self.csr_values, *self.state.values()]
         if len(arrays) == len(self._described) and all(map(is_, arrays, self._described)):
             return
         self._described = arrays
-        block[context.COUNTS] = self.counts.ctypes.data
-        block[context.CSR_FILE] = self.csr_values.ctypes.data
+        self._block[block.COUNTS] = self.counts.ctypes.data
+        self._block[block.CSR_FILE] = self.csr_values.ctypes.data
         for name, index in STATE_INDEX.items():
             if name in self.state:
-                block[index], block[index + 1] = self.state[name].ctypes.data, len(self.state[name])
+                self._block[index], self._block[index + 1] = self.state[name].ctypes.data, len(self.state[name])
 
     # ---------------------------------------------------------------------------------------------- code
 
@@ -236,9 +235,9 @@ class Machine(ReferenceMachine):
         low = int(starts.min()) if len(starts) else 0
         high = int((starts + sizes).max()) if len(starts) else 0
         self._guarded = low, high
-        self._block[context.GUARD_START], self._block[context.GUARD_BYTES] = low, high - low
-        self._block[context.GUARDS] = self._guards.ctypes.data
-        self._block[context.GUARD_COUNT] = len(self._guards)
+        self._block[block.GUARD_START], self._block[block.GUARD_BYTES] = low, high - low
+        self._block[block.GUARDS] = self._guards.ctypes.data
+        self._block[block.GUARD_COUNT] = len(self._guards)
 
     def _fill(self, piece: Piece, start: int, end: int) -> None:
         """Decode what stands in memory from `start` to `end`, a part of the piece."""
@@ -315,7 +314,7 @@ class Machine(ReferenceMachine):
         self._look_on()                               # at once: a hook may remove itself in the middle of a run
 
     def wake(self) -> None:
-        self._block[context.STOP] = 1
+        self._block[block.STOP] = 1
 
     def _prepare(self) -> None:
         super()._prepare()
@@ -333,14 +332,14 @@ class Machine(ReferenceMachine):
         piece = None if self._everywhere else self._piece(self.pc)
         if piece is None:
             return False
-        self._block[context.STOP] = 0
+        self._block[block.STOP] = 0
         if self._requests:                      # looked at behind the line above: who asks, asks first and wakes then
             return True
         limit = SLICE if left is None else min(left, SLICE)
         _REGISTERS.pack_into(self._registers.data, 0, *self.x, 0, self.pc)
         done = self._loop(piece.address, self._address, limit)
         *self.x[:], _, self.pc = _REGISTERS.unpack_from(self._registers.data)
-        return bool(self._block[context.STOP]) or (done > 0 and (
+        return bool(self._block[block.STOP]) or (done > 0 and (
             done == limit or self.pc in self.breakpoints
             or not piece.base <= self.pc < piece.end))                  # perhaps in another piece; no code: the fetch will trap
 

@@ -36,7 +36,7 @@ class Shape:
     @cached_property
     def names(self) -> frozenset[str]:
         """The names that the dimensions mention, parts of sums and of dotted names included."""
-        return frozenset(word for dim in self.dims for word in re.findall(r"\w+", dim))
+        return frozenset(word for dim in self.dims for word in re.findall(r"[A-Za-z_]\w*", dim))
 
     @property
     def align(self) -> int:

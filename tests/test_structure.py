@@ -72,10 +72,6 @@ def test_every_imported_library_is_declared() -> None:
 
 # ------------------------------------------------------------------------------------------------ files
 
-# A package that registers its parts by importing them may be imported by the parts: (the package, who imports it).
-REGISTER = {("emulator.units", "emulator.load_kernels")}
-# Circles that are still there: (who imports, what).
-STILL = {("emulator.threads.workers", "emulator.threads.pool")}
 MOST_FILES = {"emulator": 16, "compiler": 10}               # beside the folders
 
 
@@ -118,10 +114,7 @@ def _circle(arrows: dict[str, set[str]]) -> list[str]:
 def test_no_file_imports_itself_by_way_of_others() -> None:
     sources = {path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__"):
                path.read_text(encoding="utf-8") for package in MAY_IMPORT for path in (ROOT / package).rglob("*.py")}
-    arrows = _arrows(sources)
-    for package, importer in {(to, who) for who, to in STILL} | REGISTER:
-        arrows[importer].remove(package)                    # a KeyError here: the exception is needed no more
-    assert _circle(arrows) == []
+    assert _circle(_arrows(sources)) == []
 
 
 def test_a_circle_would_be_noticed() -> None:

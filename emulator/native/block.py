@@ -1,4 +1,4 @@
-"""The words of the context block: where a machine puts what compiled kernels see of it (emulator/kernel_words.py)."""
+"""The words of the context block: memory through which compiled kernels see a machine (emulator/kernel_words.py)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from isa.csrs import CSRS
 from isa.units import UNITS
 from isa.units.pim.banks import Organisation
 
-PUNT, DONE = 0, 1         # numba answers 0 for a kernel that raises: so that is a PUNT
+PUNT, DONE = 0, 1         # a kernel that raises returns 0 (emulator/native/object_code.py), which is PUNT
+KERNEL_SIGNATURE = "int64(int64, int64, int64, int64, int64)"       # four operand values, the context block -> PUNT or DONE
+LOOP_SIGNATURE = "int64(int64, int64, int64)"                       # a piece of code, the context block, limit -> instructions
 
 # Words of the block. State arrays follow from STATE on, two words each: host address and length.
 (COUNTS, CSR_FILE, SPANS, SPAN_COUNT, RESULT, PAGE_BYTES, GUARD_START, GUARD_BYTES, GUARDS, GUARD_COUNT, TOHOST, STOP,
@@ -28,10 +30,10 @@ CODE, LENGTH, CODE_AT, VISITS = range(4)
 BASE, SIZE, HOST, WRITABLE, PORTS, READ_SLOT, WRITE_SLOT, FIXED = range(8)       # FIXED: nothing ever changes there
 SPAN_WORDS = 8
 COUNTED_ENTRIES, COUNTED_WORDS = 4096, 8        # of what emulator/units/lut/counts.py remembers
-SINK = 127                      # counter slot of empty operands: never shown
+SINK = 127                      # counter slot of operands that have no bytes: never shown
 
 PORT: dict[str, int] = {name: i for i, name in enumerate(("core", *UNITS))}      # bit number in PORTS
-LARGE = 1 << 40                 # no operand has as many bytes: beyond lie negative and absurd lengths
+LARGE = 1 << 40                 # no operand has more bytes; negative sizes and sizes that have wrapped around are beyond it
 
 # The table of a machine's banks: numbers, and the host addresses of what each coordinate adds to an address
 # (isa/units/pim/banks.py).

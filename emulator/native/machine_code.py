@@ -1,6 +1,6 @@
-"""The few words of machine code that numba does not have: memory and calls by address, high halves of products.
+"""The few operations that numba does not have: memory and calls by address, high halves of products, atomic operations.
 
-Addresses are host addresses in int64. Loads and stores need no alignment. Nothing here checks anything: the callers have.
+Addresses are host addresses in int64. Loads and stores need no alignment. Nothing is checked here: callers have checked.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from typing import Any
 
 from llvmlite import binding, ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
+
+from emulator.native.emitting import get_or_insert_function, memset
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -119,7 +120,7 @@ def lowest(typing: Any, word: Any) -> Any:
 def clear_bytes(typing: Any, target: Any, size: Any) -> Any:
     """Set `size` bytes at a host address to zero."""
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        cgutils.memset(builder, builder.inttoptr(arguments[0], ir.IntType(8).as_pointer()), arguments[1], 0)
+        memset(builder, builder.inttoptr(arguments[0], ir.IntType(8).as_pointer()), arguments[1], 0)
         return context.get_dummy_value()
     return types.void(types.int64, types.int64), emit
 
@@ -168,7 +169,7 @@ def pause(typing: Any) -> Any:
     """A moment's rest in a loop that waits for another thread."""
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         if binding.get_process_triple().startswith("x86_64"):
-            function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.VoidType(), []), "llvm.x86.sse2.pause")
+            function = get_or_insert_function(builder.module, ir.FunctionType(ir.VoidType(), []), "llvm.x86.sse2.pause")
             builder.call(function, [])
         return context.get_dummy_value()
     return types.void(), emit

@@ -1,10 +1,10 @@
 """Compiled code as object files: made by numba once for a host, from then on linked without it.
 
-    address = entry("emulator.units.vec", "vec.relu.f32", KERNEL, function)
+    address = entry("emulator.units.vec", "vec.relu.f32", KERNEL_SIGNATURE, function)
 
-Starting the compiler takes longer than most programs run, and it stays in memory; what a program needs of it are some kilobytes of
-machine code. An object file lies in ~/.cache/slimulator/kernels, in a folder for this state of the sources, the compiler and the
-processor, behind its digest: so stale or damaged code is never linked (isa/caches.py).
+Starting the compiler takes longer than most programs run, and it stays in memory. A program needs only some kilobytes of machine
+code. An object file lies in ~/.cache/slimulator/kernels, in a folder for this state of the sources, the compiler and the
+processor. It begins with a digest of its code. So old or damaged code is never linked (isa/caches.py).
 """
 
 from __future__ import annotations

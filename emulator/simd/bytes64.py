@@ -5,7 +5,7 @@
     sums = dot(sums, v & 3, activations)            # 16 int32 sums of four products each
 
 Python runs while the kernel is compiled: its loops are unrolled code. On a host with smaller registers LLVM splits the vectors;
-where instructions of the host do more than LLVM would find by itself, `dot` and `look_up` choose them
+LLVM does not find every instruction of the host that would help: `dot` and `look_up` choose those themselves
 (emulator/native/features.py).
 """
 
@@ -14,8 +14,8 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir
-from numba.core import cgutils
 
+from emulator.native.emitting import get_or_insert_function
 from emulator.native.features import AVX2, AVX512, AVX_VNNI
 
 SIZE = 64                       # bytes of a vector
@@ -40,7 +40,7 @@ def pointer(builder: Any, address: Any, kind: Any) -> Any:
 
 def call(builder: Any, name: str, result: Any, arguments: list[Any]) -> Any:
     """Call one of LLVM's functions."""
-    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(result, [a.type for a in arguments]), name)
+    function = get_or_insert_function(builder.module, ir.FunctionType(result, [a.type for a in arguments]), name)
     return builder.call(function, arguments)
 
 
@@ -151,7 +151,7 @@ def joined(builder: Any, low: Any, high: Any) -> Vector:
 
 
 def prefetch(builder: Any, address: Any) -> None:
-    """Have memory moved to the cache. Any address will do, also one that is not there."""
+    """Have memory moved to the cache. Any address is allowed, also one where no memory is."""
     hints = [ir.Constant(I32, value) for value in (0, 2, 1)]            # for reading, to the second level, data
     call(builder, "llvm.prefetch.p0", ir.VoidType(), [pointer(builder, address, I8), *hints])
 

@@ -9,8 +9,9 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from emulator.native.inlining import inline
 from emulator.simd.bytes64 import Vector, dot
-from emulator.simd.lanes import COUNT, I32, MASK, WORDS, constant, recipe, sixteen, where
+from emulator.simd.lanes import COUNT, I32, MASK, WORDS, constant, sixteen, where
 
 
 def _shuffle(indices: Iterable[int]) -> Any:
@@ -64,7 +65,7 @@ def any_lane(typing: Any, mask: Any) -> Any:
     return types.boolean(MASK), emit
 
 
-@recipe
+@inline
 def fold4(a: Any, b: Any, c: Any, d: Any) -> Any:
     """The sums of four times 16 lanes in the machine's order, 16 -> 8 -> 4 -> 2 -> 1: in lanes 0 to 3."""
     p, q = low16(a, b) + high16(a, b), low16(c, d) + high16(c, d)
@@ -73,13 +74,13 @@ def fold4(a: Any, b: Any, c: Any, d: Any) -> Any:
     return low2(p, p) + high2(p, p)
 
 
-@recipe
+@inline
 def fold(v: Any) -> Any:
     """The sum of 16 lanes in the machine's order, 16 -> 8 -> 4 -> 2 -> 1."""
     return lane_0(fold4(v, v, v, v))
 
 
-@recipe
+@inline
 def fold_largest(v: Any) -> Any:
     """The largest of 16 lanes that hold no NaN."""
     v = where(low16(v, v) > high16(v, v), low16(v, v), high16(v, v))
@@ -88,7 +89,7 @@ def fold_largest(v: Any) -> Any:
     return lane_0(where(low2(v, v) > high2(v, v), low2(v, v), high2(v, v)))
 
 
-@recipe
+@inline
 def fold_smallest(v: Any) -> Any:
     """The smallest of 16 lanes that hold no NaN."""
     v = where(low16(v, v) < high16(v, v), low16(v, v), high16(v, v))

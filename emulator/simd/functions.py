@@ -1,6 +1,7 @@
-"""The recipes of isa/arithmetic.py on 16 lanes: the same operations in the same order, so the same bits.
+"""The functions of isa/arithmetic.py on 16 lanes: the same operations in the same order, so the same bits.
 
-Results that go to memory as fp32 still have to pass `canonical`, as there; the functions say where they have done it.
+Before a result goes to memory as fp32, `canonical` must be applied, as in isa/arithmetic.py. A function that has done so
+says it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from emulator.native.features import F16C
-from emulator.simd.lanes import convert, float_to_half, half_to_float, magnitude, recipe, round_even, same_bits, square_root, where
+from emulator.native.inlining import inline
+from emulator.simd.lanes import convert, float_to_half, half_to_float, magnitude, round_even, same_bits, square_root, where
 from isa import arithmetic as exact
 
 f32, i32, u32, u16 = np.float32, np.int32, np.uint32, np.uint16
@@ -24,12 +26,12 @@ SIGN = i32(-1 << 31)
 INT_TOP, INT_BOTTOM, INT_MAX = f32(2**31), f32(-2**31), i32(2**31 - 1)
 
 
-@recipe
+@inline
 def is_nan(x: Any) -> Any:
     return x != x
 
 
-@recipe
+@inline
 def canonical(x: Any) -> Any:
     """Every NaN replaced by the canonical one."""
     return where(is_nan(x), NAN, x)
@@ -38,12 +40,12 @@ def canonical(x: Any) -> Any:
 # ------------------------------------------------------------------------------------------------ exp and its family
 
 
-@recipe
+@inline
 def _power_of_two(exponent: Any) -> Any:
     return same_bits((exponent + 127) << 23, f32)
 
 
-@recipe
+@inline
 def _exp(x: Any) -> Any:
     """exp where x is not NaN, anything where it is."""
     argument = where(x < LOW, LOW, where(x > HIGH, HIGH, x))
@@ -56,41 +58,41 @@ def _exp(x: Any) -> Any:
     return (value * _power_of_two(half)) * _power_of_two(whole - half)
 
 
-@recipe
+@inline
 def exp(x: Any) -> Any:
     """e**x. NaN canonical."""
     return where(is_nan(x), NAN, _exp(x))
 
 
-@recipe
+@inline
 def sigmoid(x: Any) -> Any:
     """1 / (1 + e**-x). NaN canonical."""
     e = _exp(ZERO - magnitude(x))
     return where(is_nan(x), NAN, where(x < ZERO, e, ONE) / (ONE + e))
 
 
-@recipe
+@inline
 def _times_sigmoid(x: Any, u: Any) -> Any:
     """x * sigmoid(u), where x and u have the same sign. NaN canonical."""
     h = _exp(magnitude(u) * MINUS_HALF)
     return where(is_nan(u), NAN, where(x < ZERO, (x * h) * h, x) / (ONE + h * h))
 
 
-@recipe
+@inline
 def silu(x: Any) -> Any:
     """x * sigmoid(x). NaN canonical."""
     x = where(x < GATE_LOW, GATE_LOW, x)
     return _times_sigmoid(x, x)
 
 
-@recipe
+@inline
 def gelu(x: Any) -> Any:
     """The tanh form of the Gaussian error linear unit. NaN canonical."""
     x = where(x < GATE_LOW, GATE_LOW, x)
     return _times_sigmoid(x, x * ((x * x) * GELU_3 + GELU_1))
 
 
-@recipe
+@inline
 def tanh(x: Any) -> Any:
     """Hyperbolic tangent. NaN canonical."""
     a = magnitude(x)
@@ -101,30 +103,30 @@ def tanh(x: Any) -> Any:
     return where(is_nan(x), NAN, same_bits(signed, f32))
 
 
-@recipe
+@inline
 def relu(x: Any) -> Any:
     """+0.0 if x <= 0, else x. NaN canonical."""
     return where(x <= ZERO, ZERO, canonical(x))
 
 
-@recipe
+@inline
 def relu_squared(x: Any) -> Any:
     return canonical(relu(x) * relu(x))
 
 
-@recipe
+@inline
 def root(x: Any) -> Any:
     """Square root. NaN canonical: made so before, because LLVM holds "x < 0 ? NaN : root of x" for the root itself."""
     return square_root(where(x < ZERO, NAN, canonical(x)))
 
 
-@recipe
+@inline
 def maximum(a: Any, b: Any) -> Any:
     """a if a > b, else b; NaN (canonical) if either is."""
     return where(is_nan(a), NAN, where(is_nan(b), NAN, where(a > b, a, b)))
 
 
-@recipe
+@inline
 def minimum(a: Any, b: Any) -> Any:
     """a if a < b, else b; NaN (canonical) if either is."""
     return where(is_nan(a), NAN, where(is_nan(b), NAN, where(a < b, a, b)))
@@ -133,7 +135,7 @@ def minimum(a: Any, b: Any) -> Any:
 # ------------------------------------------------------------------------------------------------ conversions
 
 
-@recipe
+@inline
 def _f16_bits_by_hand(x: Any) -> Any:
     """Nearest even; not for NaN. Below 2**-14 an addition rounds: in 0.5 + |x| the last bit is worth what it is in binary16."""
     bits = same_bits(x, u32)
@@ -144,7 +146,7 @@ def _f16_bits_by_hand(x: Any) -> Any:
     return convert(rounded | ((bits >> 16) & 0x8000), u16)
 
 
-@recipe
+@inline
 def _f32_by_hand(bits: Any) -> Any:
     """The exponent is moved by a multiplication, which also makes subnormal numbers normal; infinity and NaN do not fit."""
     wide = convert(bits, u32)
@@ -153,32 +155,32 @@ def _f32_by_hand(bits: Any) -> Any:
     return same_bits(moved | ((wide & 0x8000) << 16), f32)
 
 
-@recipe
+@inline
 def f16_bits(x: Any) -> Any:
     """Bits of binary16, nearest even."""
     return where(is_nan(x), u16(0x7E00), float_to_half(x) if F16C else _f16_bits_by_hand(x))
 
 
-@recipe
+@inline
 def f32_from_f16(bits: Any) -> Any:
-    """NaN as it comes."""
+    """A NaN keeps its bits."""
     return half_to_float(bits) if F16C else _f32_by_hand(bits)
 
 
-@recipe
+@inline
 def bf16_bits(x: Any) -> Any:
     bits = same_bits(x, u32)
     rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
     return where(is_nan(x), u16(0x7FC0), convert(rounded, u16))
 
 
-@recipe
+@inline
 def f32_from_bf16(bits: Any) -> Any:
-    """NaN as it comes."""
+    """A NaN keeps its bits."""
     return same_bits(convert(bits, u32) << 16, f32)
 
 
-@recipe
+@inline
 def i32_from_f32(x: Any) -> Any:
     """Nearest even; out of range the nearer end, NaN the upper one."""
     inside = where(x < INT_BOTTOM, INT_BOTTOM, x)

@@ -17,16 +17,14 @@ from collections.abc import Iterable
 from typing import Any
 
 from llvmlite import ir
-from numba import njit, types
-from numba.core import cgutils
-from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba import types
 from numba.extending import intrinsic, lower_builtin, lower_cast, models, register_model
+
+from emulator.native.emitting import AbstractTemplate, get_or_insert_function, infer_global, signature
+from emulator.native.inlining import inline
 
 COUNT = 16
 I32 = ir.IntType(32)
-
-# Recipes on lanes, compiled once for each program and always merged into the kernels that call them.
-recipe: Any = njit(forceinline=True)
 
 
 class Lanes(types.Type):  # type: ignore[misc]
@@ -179,7 +177,7 @@ def take_part(typing: Any, address: Any, dtype: Any, count: Any, rest: Any) -> A
         element = _element(kind.element)
         vector = sixteen(element)
         pointer = _pointer(builder, arguments[0], vector)
-        function = cgutils.get_or_insert_function(
+        function = get_or_insert_function(
             builder.module, ir.FunctionType(vector, [pointer.type, I32, sixteen(ir.IntType(1)), vector]),
             f"llvm.masked.load.{_suffix(element)}.p0")
         return builder.call(function, [pointer, ir.Constant(I32, 1), _first(builder, arguments[2]), arguments[3]])
@@ -192,7 +190,7 @@ def put_part(typing: Any, address: Any, value: Any, count: Any) -> Any:
     def emit(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
         vector = arguments[1].type
         pointer = _pointer(builder, arguments[0], vector)
-        function = cgutils.get_or_insert_function(
+        function = get_or_insert_function(
             builder.module, ir.FunctionType(ir.VoidType(), [vector, pointer.type, I32, sixteen(ir.IntType(1))]),
             f"llvm.masked.store.{_suffix(vector.element)}.p0")
         builder.call(function, [arguments[1], pointer, ir.Constant(I32, 1), _first(builder, arguments[2])])
@@ -202,23 +200,23 @@ def put_part(typing: Any, address: Any, value: Any, count: Any) -> Any:
 
 @intrinsic  # type: ignore[untyped-decorator]
 def ask_for(typing: Any, address: Any) -> Any:
-    """Have the cache line at a host address come to the second-level cache. A hint: any address will do."""
+    """Have the cache line at a host address come to the second-level cache. A hint: any address is allowed."""
     def emit(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
         pointer = _pointer(builder, arguments[0], ir.IntType(8))
-        function = cgutils.get_or_insert_function(
+        function = get_or_insert_function(
             builder.module, ir.FunctionType(ir.VoidType(), [pointer.type, I32, I32, I32]), "llvm.prefetch.p0")
         builder.call(function, [pointer, *(ir.Constant(I32, value) for value in (0, 2, 1))])      # to read, second level, data
         return context.get_dummy_value()
     return types.void(types.int64), emit
 
 
-@recipe
+@inline
 def take_up_to(address: Any, dtype: Any, left: Any, rest: Any) -> Any:
     """16 values from a host address, or as many as are left and `rest` in the other lanes."""
     return take(address, dtype) if left >= COUNT else take_part(address, dtype, left, rest)
 
 
-@recipe
+@inline
 def put_up_to(address: Any, value: Any, left: Any) -> None:
     """Store 16 values at a host address, or as many as are left."""
     if left >= COUNT:
@@ -272,7 +270,7 @@ def _by_llvm(name: str) -> Any:
     def function(typing: Any, value: Any) -> Any:
         def emit(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
             vector = arguments[0].type
-            declared = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector]),
+            declared = get_or_insert_function(builder.module, ir.FunctionType(vector, [vector]),
                                                       f"llvm.{name}.{_suffix(vector.element)}")
             return builder.call(declared, arguments)
         return FLOATS(FLOATS), emit

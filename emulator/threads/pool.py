@@ -1,10 +1,10 @@
 """What the threads of a pool execute: workers that help with one large operation at a time (emulator/threads/workers.py starts
 them).
 
-A worker waits for the next job awake, after a while giving way to whoever wants its core, after some milliseconds asleep. (Those
-that sleep after some microseconds look idle to the scheduler of the host, which then has them share one core.) No job waits for a
-worker to wake up: whoever comes takes part of what is left, and who comes when the door is closed again has missed it. So a job
-ends even if no worker ever comes.
+A worker waits for the next job. At first it stays awake, then it gives way to other threads that want its core, and after some
+milliseconds it sleeps. (A worker that sleeps after some microseconds looks idle to the scheduler of the host, which then puts
+several on one core.) No job waits for a worker to wake up. A worker that comes takes a part of what is left; a worker that comes
+when the door is closed does nothing. So a job ends even if no worker comes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 from emulator.native.machine_code import atomic_add, atomic_load, atomic_store, exchange_if, load, pause, store
-from emulator.threads.workers import (
+from emulator.threads.words import (
     ARGUMENTS,
     CONDITION,
     DOOR,
@@ -32,7 +32,7 @@ from emulator.threads.workers import (
     ONE_JOB,
     ONE_WORKER,
     OPEN,
-    PIECES,
+    PARTS,
     ROWS,
     SHARE,
     SLEEPERS,
@@ -71,7 +71,7 @@ def call_part(typing: Any, function: Any, arguments: Any, first: Any, last: Any)
 def prepare(pool, threads, share, least):
     store(pool + 8 * SHARE, share)
     store(pool + 8 * LEAST, least)
-    store(pool + 8 * PIECES, 2 * threads)
+    store(pool + 8 * PARTS, 2 * threads)
     _mutex_init(pool + 8 * MUTEX, 0)
     _cond_init(pool + 8 * CONDITION, 0)
     return 0
@@ -98,13 +98,13 @@ def _take_part(pool, of_master):
     its operands.
     """
     function, arguments = load(pool + 8 * FUNCTION, i64), load(pool + 8 * ARGUMENTS, i64)
-    rows, grain, pieces = load(pool + 8 * ROWS, i64), load(pool + 8 * GRAIN, i64), load(pool + 8 * PIECES, i64)
+    rows, grain, parts = load(pool + 8 * ROWS, i64), load(pool + 8 * GRAIN, i64), load(pool + 8 * PARTS, i64)
     while True:
         left = atomic_load(pool + 8 * LEFT)
         first, last = left & (ONE_AT_BACK - 1), left // ONE_AT_BACK
         if first >= last:
             return
-        some = max((last - first) // pieces, 1)
+        some = max((last - first) // parts, 1)
         if of_master:
             last, rest = first + some, left + some
         else:
@@ -117,7 +117,7 @@ def share(pool, work, function, arguments, rows, grain):
     """Do a job, alone or with the workers that come. False if a part has failed."""
     if work < load(pool + 8 * LEAST, i64):
         return call_part(function, arguments, 0, rows)
-    grain *= 1 + rows // (grain * (ONE_AT_BACK // 2))          # of ever so many rows not more grains than LEFT can hold
+    grain *= 1 + rows // (grain * (ONE_AT_BACK // 2))          # LEFT cannot hold more grains
     store(pool + 8 * FUNCTION, function)
     store(pool + 8 * ARGUMENTS, arguments)
     store(pool + 8 * ROWS, rows)

@@ -14,17 +14,9 @@ from typing import Any
 import numpy as np
 
 from emulator.native import objects
+from emulator.threads.words import WORDS
 
 SMALL = 1 << 17             # bytes of work that are not shared out: they take 3 to 5 us, sharing out 1 us
-
-# Words of a pool; what several threads write to often has a cache line of its own.
-SHARE, LEAST, FUNCTION, ARGUMENTS, ROWS, GRAIN, PIECES, STOP = range(8)     # SHARE: what emulator/threads/parallel.py calls
-DOOR, LEFT, FINISHED, SLEEPERS, FAILED, MUTEX, CONDITION, WORDS = range(8, 72, 8)
-
-# The door: number of the job, how many workers have joined it, whether others still may.
-OPEN, ONE_WORKER, ONE_JOB = 1, 2, 1 << 16
-# What is left of a job, numbers of grains: the first that nobody has taken, and, times this, the one behind the last.
-ONE_AT_BACK = 1 << 32
 
 
 def cores() -> int:

@@ -1,10 +1,10 @@
 """fetch: bytes between memories.
 
-The kernels take the plain case: the rows of each side lie in one region and the two sides do not overlap. All rows of a side
-are checked at once, by the range from the first to the last.
+The kernels do the plain case: the rows of each side lie in one region, and the two sides do not overlap. All rows of a side are
+checked at once, by the range from the first to the last.
 
-Rows of a list are moved apart from what is counted of them. Each lies somewhere else, so the host is asked for those that come
-later while one is moved; elements of one or four bytes are no calls of the C library's memmove.
+Moving the rows of a list and counting are two loops. Each row lies somewhere else, so later rows are asked of memory while one is
+moved. Elements of one or four bytes are moved without a call of the C library's memmove.
 """
 
 from __future__ import annotations
@@ -12,29 +12,15 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from emulator.kernel_words import (
-    DONE,
-    LARGE,
-    PAGE_BYTES,
-    PUNT,
-    count,
-    csr,
-    csr_number,
-    inline,
-    leaf,
-    overlap,
-    readable,
-    slot,
-    writable,
-)
-from emulator.kernel_words import PORT as PORTS
-from emulator.load_kernels import kernel
+from emulator.kernel import ANYWHERE, kernel
+from emulator.kernel_words import DONE, LARGE, PAGE_BYTES, PORT, PUNT, count, csr, csr_number, overlap, readable, slot, writable
+from emulator.native.inlining import inline, specialised
 from emulator.native.machine_code import array, load, lowest, move, ones, store
 from emulator.simd.lanes import ask_for, put, take
 from emulator.threads.parallel import in_parallel
 from emulator.units.sync import can_signal, signal
 
-PORT = PORTS["fetch"]
+FETCH = PORT["fetch"]
 TAG, ROW_BYTES, SRC_STRIDE, DST_STRIDE, TABLE_ROWS = (
     csr_number(f"fetch.{name}") for name in ("tag", "row_bytes", "src_stride", "dst_stride", "table_rows"))
 ROWS, ROWS_LEFT, BYTES, BYTES_LEFT, PAGES = (
@@ -45,14 +31,14 @@ LINE = 64                   # bytes that are moved at once
 AHEAD = 1 << 10             # bytes of rows that are asked for before they are moved
 
 
-@inline
+@specialised
 def can_finish(block):
     """True if the tag to be signalled, if any, is a legal one."""
     tag = csr(block, TAG)
     return tag == 0 or can_signal(block, tag)
 
 
-@inline
+@specialised
 def extent(rows, row_bytes, stride):
     """Bytes from the first row's start to the last row's end; -1 for what no region can hold."""
     if rows == 0:
@@ -66,55 +52,51 @@ def extent(rows, row_bytes, stride):
     return (rows - 1) * stride + row_bytes
 
 
-@inline
+@specialised
 def stride_or(block, number, row_bytes):
     """A stride; that of packed rows if the CSR is 0."""
     stride = csr(block, number)
     return stride if stride != 0 else row_bytes
 
 
-@inline
+@specialised
 def touched(source, row_bytes, page_bytes, at_hand):
     """(pages to read for a row at flash address `source`, the page that is then at hand)."""
     first, last = source // page_bytes, (source + row_bytes - 1) // page_bytes
     return last - first + (1 if first != at_hand else 0), last
 
 
-@inline
-def finish(block, rows, row_bytes, pages, from_slot, to_slot):
+@specialised
+def finish(block, rows, row_bytes, pages):
     """Count what was moved, and signal the tag."""
     count(block, ROWS, rows)
     count(block, BYTES, rows * row_bytes)
     count(block, PAGES, pages)
-    count(block, from_slot, rows * row_bytes)
-    count(block, to_slot, rows * row_bytes)
     tag = csr(block, TAG)
     if tag != 0:
         signal(block, tag)
 
 
-@kernel("fetch.copy")
-def fetch_copy(dst, src, size, _, block):
-    from_host, from_slot = readable(block, PORT, src, size, 1)
-    to_host, to_slot = writable(block, PORT, dst, size, 1)
-    if from_host == 0 or to_host == 0 or not can_finish(block):
+@kernel("fetch.copy", overlap=ANYWHERE)
+def fetch_copy(dst, src, src_register, src_read, bytes, block):
+    if not can_finish(block):
         return PUNT
     pages = 0
-    if size != 0:
-        move(to_host, from_host, size)
-        if from_slot == FLASH_READ:
-            pages, _at_hand = touched(src, size, load(block + 8 * PAGE_BYTES, np.int64), -1)
-    finish(block, 1 if size != 0 else 0, size, pages, from_slot, to_slot)
+    if bytes != 0:
+        move(dst, src, bytes)
+        if src_read == FLASH_READ:
+            pages, _at_hand = touched(src_register, bytes, load(block + 8 * PAGE_BYTES, np.int64), -1)
+    finish(block, 1 if bytes != 0 else 0, bytes, pages)
     return DONE
 
 
 @kernel("fetch.copy2d")
-def fetch_copy2d(dst, src, rows, _, block):
+def fetch_copy2d(dst, src, rows, block):
     row_bytes = csr(block, ROW_BYTES)
     src_stride, dst_stride = stride_or(block, SRC_STRIDE, row_bytes), stride_or(block, DST_STRIDE, row_bytes)
     src_size, dst_size = extent(rows, row_bytes, src_stride), extent(rows, row_bytes, dst_stride)
-    from_host, from_slot = readable(block, PORT, src, src_size, 1)
-    to_host, to_slot = writable(block, PORT, dst, dst_size, 1)
+    from_host, from_slot = readable(block, FETCH, src, src_size, 1)
+    to_host, to_slot = writable(block, FETCH, dst, dst_size, 1)
     if from_host == 0 or to_host == 0 or not can_finish(block) or overlap(from_host, src_size, to_host, dst_size):
         return PUNT
     pages, at_hand, page_bytes = 0, -1, load(block + 8 * PAGE_BYTES, np.int64)
@@ -123,14 +105,16 @@ def fetch_copy2d(dst, src, rows, _, block):
             more, at_hand = touched(src + i * src_stride, row_bytes, page_bytes, at_hand)
             pages += more
         move(to_host + i * dst_stride, from_host + i * src_stride, row_bytes)
-    finish(block, rows, row_bytes, pages, from_slot, to_slot)
+    count(block, from_slot, rows * row_bytes)
+    count(block, to_slot, rows * row_bytes)
+    finish(block, rows, row_bytes, pages)
     return DONE
 
 
 # ------------------------------------------------------------------------------------------------ index lists
 
 
-@leaf
+@inline
 def survey(index, rows):
     """(smallest, largest, how many different ones if it is rising, else -1) of an index list that is not empty."""
     list_ = array(index, np.uint32, rows)
@@ -163,7 +147,7 @@ def distinct(index, rows, low, high):
     return different
 
 
-@leaf
+@inline
 def pages_of(first, index, rows, low, stride, row_bytes, page_bytes):
     """Pages to read for the rows of a list, the row `low` at flash address `first`."""
     list_ = array(index, np.uint32, rows)
@@ -182,9 +166,12 @@ def pages_of(first, index, rows, low, stride, row_bytes, page_bytes):
     return pages
 
 
-@leaf
+@inline
 def some_rows(first, last, scatters, to, to_stride, source, stride, index, low, row_bytes):
-    """Move rows first..last of a list, in its order: to their places, the row `low` at `to`, or from them, that row at `source`."""
+    """Move rows first..last of a list, in its order: to their places, the row `low` at `to`, or from them, that row at `source`.
+
+    Numbers alone, as `in_parallel` passes them.
+    """
     list_, ahead = array(index, np.uint32, last), AHEAD // row_bytes + 1
     for i in range(first, last):
         number = np.int64(list_[i]) - low
@@ -207,71 +194,82 @@ def some_rows(first, last, scatters, to, to_stride, source, stride, index, low, 
 
 
 @kernel("fetch.rows")
-def fetch_rows(dst, table, index, rows, block):
+def fetch_rows(dst, table, index, count, block):
+    return gather(dst, table, index, count, block)
+
+
+@inline
+def gather(dst, table, index, rows, block):
+    """Rows of a table, by a list of their numbers, to places that follow each other."""
     row_bytes, table_rows = csr(block, ROW_BYTES), csr(block, TABLE_ROWS)
     src_stride, dst_stride = stride_or(block, SRC_STRIDE, row_bytes), stride_or(block, DST_STRIDE, row_bytes)
     dst_size = extent(rows, row_bytes, dst_stride)
     if dst_size < 0 or table_rows < 0 or not can_finish(block):
         return PUNT
-    index_host, index_slot = readable(block, PORT, index, 4 * rows, 4)
-    to_host, to_slot = writable(block, PORT, dst, dst_size, 1)
-    if index_host == 0 or to_host == 0 or overlap(index_host, 4 * rows, to_host, dst_size):
+    to_host, to_slot = writable(block, FETCH, dst, dst_size, 1)
+    if to_host == 0 or overlap(index, 4 * rows, to_host, dst_size):
         return PUNT
     left, pages, from_slot = table_rows, 0, to_slot
     if rows != 0:
-        low, high, different = survey(index_host, rows)
+        low, high, different = survey(index, rows)
         src_size = extent(high - low + 1, row_bytes, src_stride)
         if (table_rows != 0 and high >= table_rows) or src_size < 0 or (low != 0 and src_stride > LARGE):
             return PUNT
         first = table + low * src_stride
-        from_host, from_slot = readable(block, PORT, first, src_size, 1)
+        from_host, from_slot = readable(block, FETCH, first, src_size, 1)
         if from_host == 0 or overlap(from_host, src_size, to_host, dst_size):
             return PUNT
         if table_rows != 0:
             if different < 0:
-                different = distinct(index_host, rows, low, high)
+                different = distinct(index, rows, low, high)
             if different < 0:
                 return PUNT
             left = table_rows - different
         if from_slot == FLASH_READ:
-            pages = pages_of(first, index_host, rows, low, src_stride, row_bytes, load(block + 8 * PAGE_BYTES, np.int64))
+            pages = pages_of(first, index, rows, low, src_stride, row_bytes, load(block + 8 * PAGE_BYTES, np.int64))
         work = rows * row_bytes if dst_stride >= row_bytes else 0       # rows on one another: all by one thread, in their order
-        if not in_parallel(block, work, rows, 1, some_rows, 0, to_host, dst_stride, from_host, src_stride, index_host, low,
-                           row_bytes):
+        if not in_parallel(block, work, rows, 1, some_rows, 0, to_host, dst_stride, from_host, src_stride, index, low, row_bytes):
             return PUNT
-    count(block, index_slot, 4 * rows)
     count(block, ROWS_LEFT, left)
     count(block, BYTES_LEFT, left * row_bytes)
-    finish(block, rows, row_bytes, pages, from_slot, to_slot)
+    count(block, from_slot, rows * row_bytes)
+    count(block, to_slot, rows * row_bytes)
+    finish(block, rows, row_bytes, pages)
     return DONE
 
 
 @kernel("fetch.scatter")
-def fetch_scatter(table, src, index, rows, block):
+def fetch_scatter(table, src, index, count, block):
+    return scatter(table, src, index, count, block)
+
+
+@inline
+def scatter(table, src, index, rows, block):
+    """Rows that follow each other, to those of a table, by a list of their numbers."""
     row_bytes, table_rows = csr(block, ROW_BYTES), csr(block, TABLE_ROWS)
     src_stride, dst_stride = stride_or(block, SRC_STRIDE, row_bytes), stride_or(block, DST_STRIDE, row_bytes)
     src_size = extent(rows, row_bytes, src_stride)
     if src_size < 0 or table_rows < 0 or not can_finish(block):
         return PUNT
-    index_host, index_slot = readable(block, PORT, index, 4 * rows, 4)
-    from_host, from_slot = readable(block, PORT, src, src_size, 1)
-    if index_host == 0 or from_host == 0:
+    from_host, from_slot = readable(block, FETCH, src, src_size, 1)
+    if from_host == 0:
         return PUNT
     pages, to_slot = 0, from_slot
     if rows != 0:
-        low, high, _ = survey(index_host, rows)
+        low, high, _ = survey(index, rows)
         dst_size = extent(high - low + 1, row_bytes, dst_stride)
         if (table_rows != 0 and high >= table_rows) or dst_size < 0 or (low != 0 and dst_stride > LARGE):
             return PUNT
-        to_host, to_slot = writable(block, PORT, table + low * dst_stride, dst_size, 1)
-        if to_host == 0 or overlap(from_host, src_size, to_host, dst_size) or overlap(index_host, 4 * rows, to_host, dst_size):
+        to_host, to_slot = writable(block, FETCH, table + low * dst_stride, dst_size, 1)
+        if to_host == 0 or overlap(from_host, src_size, to_host, dst_size) or overlap(index, 4 * rows, to_host, dst_size):
             return PUNT
         if from_slot == FLASH_READ:
             at_hand, page_bytes = -1, load(block + 8 * PAGE_BYTES, np.int64)
             for i in range(rows):
                 more, at_hand = touched(src + i * src_stride, row_bytes, page_bytes, at_hand)
                 pages += more
-        some_rows(0, rows, 1, to_host, dst_stride, from_host, src_stride, index_host, low, row_bytes)
-    count(block, index_slot, 4 * rows)
-    finish(block, rows, row_bytes, pages, from_slot, to_slot)
+        some_rows(0, rows, 1, to_host, dst_stride, from_host, src_stride, index, low, row_bytes)
+    count(block, from_slot, rows * row_bytes)
+    count(block, to_slot, rows * row_bytes)
+    finish(block, rows, row_bytes, pages)
     return DONE

@@ -14,7 +14,7 @@ import pytest
 from both_engines import HBM, SMALL, SRAM, Pair
 
 from emulator.units.pim import macs
-from emulator.units.pim.mac_runs import BF16, F16, I8
+from emulator.units.pim.processors import BF16, F16, I8
 from isa.preset import Preset, preset_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*encountered:RuntimeWarning")      # test data overflows on purpose

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from emulator.kernel_words import DONE, PUNT, count, inline, leaf, overlap, readable, writable
-from emulator.load_kernels import kernel
+from emulator.kernel import kernel
+from emulator.kernel_words import DONE, PUNT, count, overlap, readable, writable
+from emulator.native.inlining import inline, specialised
 from emulator.native.machine_code import clear_bytes, load
 from emulator.simd.functions import ZERO, canonical
 from emulator.simd.lanes import put, put_part, spread, take, take_part
@@ -33,17 +34,20 @@ from emulator.units.vec.dense import F16, F32, I8, some_weights, weights
 f32 = np.float32
 
 
-@leaf
+@inline
 def factor(form: int, weight: Any, row: int, scale: int) -> Any:
     """A probability, times the scale of its value if that is int8, in all lanes."""
     return spread(f32(weight * load(row + scale, f32)) if form == I8 else weight)
 
 
-@leaf
+@inline
 def some_context(first: int, last: int, form: int, size: int, source: int, stride: int, rows: int, list_stride: int,
                  probabilities: int, score_stride: int, head_dim: int, group: int, kv_heads: int, first_head: int, n: int,
                  target: int) -> None:
-    """Context of the heads first..last of those that are set, four tokens at a time, added to what is there."""
+    """Context of the heads first..last of those that are set, four tokens at a time, added to what is there.
+
+    Numbers alone, as `in_parallel` passes them.
+    """
     whole, left = head_dim & -16, head_dim & 15
     scales = row_bytes(form, size, kv_heads, head_dim) - 4 * kv_heads
     for i in range(0, n, 4):
@@ -83,8 +87,8 @@ def some_context(first: int, last: int, form: int, size: int, source: int, strid
                 kv, shared = kv + 1, group
 
 
-@inline
-def context(form, size, adds, to, values, probs, n, block):
+@specialised
+def weighted_values(form, size, adds, to, values, probs, n, block):
     """context = probabilities . values, from zero or added."""
     if n == 0:
         return DONE
@@ -126,12 +130,12 @@ def context(form, size, adds, to, values, probs, n, block):
 
 def _form(name, form, size):
     @kernel(f"attn.macT.{name}")
-    def mac_t_form(to, values, probs, n, block):
-        return context(form, size, True, to, values, probs, n, block)
+    def mac_t_form(context, values, probs, n, block):
+        return weighted_values(form, size, True, context, values, probs, n, block)
 
     @kernel(f"attn.context.{name}")
-    def context_form(to, values, probs, n, block):
-        return context(form, size, False, to, values, probs, n, block)
+    def context_form(context, values, probs, n, block):
+        return weighted_values(form, size, False, context, values, probs, n, block)
 
 
 _form("f32", F32, 4)

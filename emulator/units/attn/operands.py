@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from emulator.kernel_words import LARGE, PORT, STATE_INDEX, count, csr, csr_number, leaf, readable, slot, state
+from emulator.kernel_words import LARGE, PORT, STATE_INDEX, count, csr, csr_number, readable, slot, state
+from emulator.native.inlining import inline
 from emulator.native.machine_code import load
 from emulator.units.vec.dense import I8
 
@@ -22,7 +23,7 @@ MACS, SCORES, PROBABILITIES, ROWS, CACHE_BYTES = (slot(f"attn.{name}") for name 
 u32, i64 = np.uint32, np.int64
 
 
-@leaf
+@inline
 def model(block: int) -> tuple[int, int, int, int, int]:
     """(heads that share a head of the cache, heads of the cache, channels of a head, first head set, heads set); 0s: none."""
     place = state(block, MODEL)
@@ -32,7 +33,7 @@ def model(block: int) -> tuple[int, int, int, int, int]:
     return heads // kv_heads, kv_heads, head_dim, i64(load(place + 12, u32)), i64(load(place + 16, u32))
 
 
-@leaf
+@inline
 def query_offset(block: int, wanted: int) -> int:
     """Number of the first of the heads set in the query buffer, -1 if the buffer does not hold them in the form that is wanted."""
     _, _, head_dim, first, active = model(block)
@@ -43,7 +44,7 @@ def query_offset(block: int, wanted: int) -> int:
     return first - start
 
 
-@leaf
+@inline
 def score_rows(block: int, n: int, count: int) -> tuple[int, int]:
     """(bytes from one head's scores to the next, bytes of all); 0, 0: punt."""
     stride = csr(block, SCORE_STRIDE)
@@ -54,7 +55,7 @@ def score_rows(block: int, n: int, count: int) -> tuple[int, int]:
     return stride, (count - 1) * stride + 4 * n
 
 
-@leaf
+@inline
 def row_lists(block: int, n: int, count: int) -> tuple[int, int, int, int]:
     """(host address of the first list of rows, counter slot, bytes from a head's list to the next one's, lists).
 
@@ -70,7 +71,7 @@ def row_lists(block: int, n: int, count: int) -> tuple[int, int, int, int]:
     return place, reads, stride, lists if place else -1
 
 
-@leaf
+@inline
 def largest_row(place: int, stride: int, lists: int, n: int) -> int:
     """The largest row of some lists."""
     most = 0
@@ -80,14 +81,14 @@ def largest_row(place: int, stride: int, lists: int, n: int) -> int:
     return most
 
 
-@leaf
+@inline
 def row_bytes(form: int, size: int, kv_heads: int, head_dim: int) -> int:
     """Bytes of a row of the cache; of int8 with the scales behind the codes."""
     codes = kv_heads * head_dim * size
     return ((codes + 3) & -4) + 4 * kv_heads if form == I8 else codes
 
 
-@leaf
+@inline
 def cache_rows(block: int, base: int, setting: int, form: int, size: int, last: int) -> tuple[int, int, int, int]:
     """(host address, counter slot, bytes from row to row, bytes up to the end of row `last`) of a cache; address 0: punt."""
     _, kv_heads, head_dim, _, _ = model(block)
@@ -102,20 +103,20 @@ def cache_rows(block: int, base: int, setting: int, form: int, size: int, last: 
     return place, reads, stride, extent
 
 
-@leaf
+@inline
 def row_at(source: int, stride: int, rows: int, i: int) -> int:
     """Host address of the row of position i."""
     return source + (i if rows == 0 else i64(load(rows + 4 * i, u32))) * stride
 
 
-@leaf
+@inline
 def heads_of_cache(block):
     """How many heads of the cache the heads set attend to."""
     group, _, _, first, heads = model(block)
     return (first + heads - 1) // group - first // group + 1
 
 
-@leaf
+@inline
 def count_rows(block, reads, form, size, head_dim, rows):
     """Keys or values read, of one token and one head of the cache each."""
     read = rows * (head_dim * size + (4 if form == I8 else 0))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from emulator.kernel_words import DONE, PUNT, count, csr, csr_number, leaf, readable, slot, state, state_length
-from emulator.load_kernels import kernel
+from emulator.kernel import kernel
+from emulator.kernel_words import DONE, PUNT, count, csr, csr_number, readable, slot, state, state_length
+from emulator.native.inlining import inline
 from emulator.native.machine_code import clear_bytes, load, store
 from emulator.simd.folds import any_lane, fold_largest, lane_0
 from emulator.simd.functions import INFINITY, NAN, ZERO, canonical, is_nan
@@ -19,7 +20,7 @@ C127 = f32(127)
 
 
 @kernel("attn.setm")
-def attn_setm(heads, kv_heads, head_dim, _, block):
+def attn_setm(heads, kv_heads, head_dim, block):
     if not 1 <= heads <= state_length(block, SCALES) or not 1 <= kv_heads <= heads or heads % kv_heads:
         return PUNT
     if not 1 <= head_dim <= state_length(block, QUERY):
@@ -35,17 +36,17 @@ def attn_setm(heads, kv_heads, head_dim, _, block):
 
 
 @kernel("attn.seth")
-def attn_seth(first, how_many, _2, _3, block):
+def attn_seth(first, count, block):
     place = state(block, MODEL)
     heads = np.int64(load(place, u32))
-    if not 1 <= how_many <= heads or not 0 <= first <= heads - how_many:
+    if not 1 <= count <= heads or not 0 <= first <= heads - count:
         return PUNT
     store(place + 12, u32(first))
-    store(place + 16, u32(how_many))
+    store(place + 16, u32(count))
     return DONE
 
 
-@leaf
+@inline
 def largest_magnitude(x, factor, n):
     """Largest |x[i] * factor|. NaN if there is one."""
     best = spread(ZERO)
@@ -57,20 +58,20 @@ def largest_magnitude(x, factor, n):
     return NAN if any_lane(nans) else fold_largest(best)
 
 
-@leaf
+@inline
 def codes_of(x, inverse):
     """int8 codes, as int32."""
     product = round_even(x * inverse)
     return convert(where(magnitude(product) < INFINITY, product, ZERO), i32)
 
 
-@leaf
+@inline
 def step_of(a, inverse):
     """The scale of codes whose largest magnitude is a."""
     return lane_0(where(inverse == INFINITY, ZERO, canonical(a / C127)))
 
 
-@leaf
+@inline
 def to_query_buffer(form, q, block):
     """WR_GB: the queries of the heads set, times attn.scale, as f32 or int8."""
     _, _, head_dim, first, heads = model(block)
@@ -106,10 +107,10 @@ def to_query_buffer(form, q, block):
 
 
 @kernel("attn.wrgb.f32")
-def attn_wrgb_f32(q, _1, _2, _3, block):
+def attn_wrgb_f32(q, block):
     return to_query_buffer(LOADED_F32, q, block)
 
 
 @kernel("attn.wrgb.i8")
-def attn_wrgb_i8(q, _1, _2, _3, block):
+def attn_wrgb_i8(q, block):
     return to_query_buffer(LOADED_I8, q, block)

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from emulator.kernel_words import DONE, PUNT, count, inline, leaf, overlap, state, writable
-from emulator.load_kernels import kernel
+from emulator.kernel import kernel
+from emulator.kernel_words import DONE, PUNT, count, overlap, state, writable
+from emulator.native.inlining import inline, specialised
 from emulator.native.machine_code import load, store
 from emulator.simd.folds import dot_bytes, fold4
 from emulator.simd.functions import NAN, ZERO, canonical
@@ -45,11 +46,14 @@ from emulator.units.vec.dense import F16, F32, I8, SIGNS, some_weights, weights
 f32, i32, i8 = np.float32, np.int32, np.int8
 
 
-@leaf
+@inline
 def some_scores(first: int, last: int, form: int, size: int, source: int, stride: int, rows: int, list_stride: int, query: int,
                 query_scales: int, head_dim: int, group: int, kv_heads: int, first_head: int, count: int, target: int,
                 score_stride: int) -> None:
-    """Scores of the positions first..last of all heads that are set."""
+    """Scores of the positions first..last of all heads that are set.
+
+    Numbers alone, as `in_parallel` passes them.
+    """
     whole, left = head_dim & -16, head_dim & 15
     scales = row_bytes(form, size, kv_heads, head_dim) - 4 * kv_heads
     for i in range(first, last, 4):
@@ -87,7 +91,7 @@ def some_scores(first: int, last: int, form: int, size: int, source: int, stride
                 kv, shared = kv + 1, group
 
 
-@leaf
+@inline
 def dots(p0: int, p1: int, p2: int, p3: int, query: int, n: int) -> Any:
     """int32 sums of the products of four times n codes and those of a query: in lanes 0 to 3.
 
@@ -107,7 +111,7 @@ def dots(p0: int, p1: int, p2: int, p3: int, query: int, n: int) -> Any:
     return fold4(a + excess, b + excess, c + excess, d + excess)
 
 
-@leaf
+@inline
 def finish_i8(to: int, here: int, r0: int, r1: int, r2: int, r3: int, scale: int, query_scale: Any) -> None:
     """Up to four int32 sums become scores: times the scale of the key, then of the query."""
     for j in range(here):
@@ -116,7 +120,7 @@ def finish_i8(to: int, here: int, r0: int, r1: int, r2: int, r3: int, scale: int
         store(to + 4 * j, value if value == value else NAN)
 
 
-@inline
+@specialised
 def mac(form, size, scores, keys, n, block):
     """scores = keys . query."""
     if n == 0:
@@ -151,7 +155,7 @@ def mac(form, size, scores, keys, n, block):
 
 def _form(name, form, size):
     @kernel(f"attn.mac.{name}")
-    def mac_form(scores, keys, n, _, block):
+    def mac_form(scores, keys, n, block):
         return mac(form, size, scores, keys, n, block)
 
 

@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from emulator.kernel_words import DONE, LARGE, PUNT, count, csr, csr_number, inline, leaf, overlap, readable, slot, writable
-from emulator.load_kernels import kernel
+from emulator.kernel import kernel
+from emulator.kernel_words import DONE, LARGE, PUNT, apart, count, csr, csr_number, overlap, readable, slot, writable
+from emulator.native.inlining import inline, specialised
 from emulator.native.machine_code import load, ones, store
 from emulator.simd.folds import any_lane, fold, fold_largest
 from emulator.simd.functions import NAN, ZERO, canonical, exp, is_nan
 from emulator.simd.lanes import first_lanes, lane_numbers, put_up_to, spread, take_up_to, where
 from emulator.threads.parallel import in_parallel
 from emulator.units.attn.operands import ATTN, MOST, model, score_rows
-from emulator.units.vec.elementwise import apart
 
 ELEMENTS, EXPONENTIALS, MASKED = slot("attn.elements"), slot("attn.exponentials"), slot("attn.masked")
 
@@ -29,7 +29,7 @@ MASK, MASK_STRIDE = csr_number("attn.mask"), csr_number("attn.mask_stride")
 SFM, MVSB, EXP, MVGB = range(4)
 
 
-@leaf
+@inline
 def masks(block: int, n: int, count: int) -> tuple[int, int, int, int]:
     """(host address of the first mask, counter slot, bytes from a head's mask to the next one's, masks). Masks -1: punt."""
     base, stride = csr(block, MASK), csr(block, MASK_STRIDE)
@@ -42,7 +42,7 @@ def masks(block: int, n: int, count: int) -> tuple[int, int, int, int]:
     return place, reads, stride, how_many if place else -1
 
 
-@leaf
+@inline
 def left_out(mask: int, n: int) -> int:
     """How many of the first n bits of a mask are 0."""
     kept, whole = 0, n >> 3
@@ -53,7 +53,7 @@ def left_out(mask: int, n: int) -> int:
     return n - kept
 
 
-@leaf
+@inline
 def scores_at(row: int, mask: int, i: int, n: int) -> Any:
     """The scores i..i+15 of n, or as many as are left; -infinity where the mask is 0 and behind the end."""
     v = take_up_to(row + 4 * i, f32, n - i, LOWEST)
@@ -65,7 +65,7 @@ def scores_at(row: int, mask: int, i: int, n: int) -> Any:
     return where(((spread(i32(bits)) >> lane_numbers()) & 1) != 0, v, LOWEST)
 
 
-@leaf
+@inline
 def largest_of(row: int, mask: int, n: int) -> Any:
     """Largest score. NaN if there is one; a zero is +0.0."""
     best = spread(LOWEST)
@@ -76,7 +76,7 @@ def largest_of(row: int, mask: int, n: int) -> Any:
     return NAN if any_lane(nans) else fold_largest(best + ZERO)
 
 
-@leaf
+@inline
 def exponentials(target: int, row: int, mask: int, most: Any, n: int) -> Any:
     """target[i] = e ** (score i - most); returns their sum."""
     top, lanes = spread(most), spread(ZERO)
@@ -87,7 +87,7 @@ def exponentials(target: int, row: int, mask: int, most: Any, n: int) -> Any:
     return fold(lanes)
 
 
-@leaf
+@inline
 def divide(target: int, row: int, total: Any, n: int) -> None:
     """target[i] = row[i] / total."""
     divisor = spread(total)
@@ -95,16 +95,19 @@ def divide(target: int, row: int, total: Any, n: int) -> None:
         put_up_to(target + 4 * i, canonical(take_up_to(row + 4 * i, f32, n - i, ZERO) / divisor), n - i)
 
 
-@leaf
+@inline
 def store_f32(address: int, value: Any) -> None:
     """Store an fp32 result: a NaN as the canonical one."""
     store(address, value if value == value else NAN)
 
 
-@leaf
+@inline
 def some_heads(first: int, last: int, part: int, target: int, source: int, stride: int, mask: int, mask_stride: int, most: int,
                sums: int, n: int) -> None:
-    """The part for the heads first..last of those that are set."""
+    """The part for the heads first..last of those that are set.
+
+    Numbers alone, as `in_parallel` passes them.
+    """
     for head in range(first, last):
         row, to, bits = source + head * stride, target + head * stride, mask + head * mask_stride
         if part == SFM:
@@ -117,7 +120,7 @@ def some_heads(first: int, last: int, part: int, target: int, source: int, strid
             divide(to, row, load(sums + 4 * head, f32), n)
 
 
-@inline
+@specialised
 def score_part(part, to, e, most, sums, n, block):
     """A part of softmax, from the rows at e to those at `to`; `most` and `sums` are a number for each head."""
     if n == 0:
@@ -173,12 +176,12 @@ def score_part(part, to, e, most, sums, n, block):
 
 
 @kernel("attn.sfm.f32")
-def attn_sfm_f32(probs, scores, n, _, block):
+def attn_sfm_f32(probs, scores, n, block):
     return score_part(SFM, probs, scores, 0, 0, n, block)
 
 
 @kernel("attn.mvsb.f32")
-def attn_mvsb_f32(most, scores, n, _, block):
+def attn_mvsb_f32(most, scores, n, block):
     return score_part(MVSB, 0, scores, most, 0, n, block)
 
 

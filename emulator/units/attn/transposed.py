@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from emulator.kernel_words import DONE, LARGE, PUNT, count, csr, inline, leaf, overlap, readable, slot, state, writable
-from emulator.load_kernels import kernel
+from emulator.kernel import kernel
+from emulator.kernel_words import DONE, LARGE, PUNT, count, csr, overlap, readable, slot, state, writable
+from emulator.native.inlining import inline, specialised
 from emulator.native.machine_code import load, store
 from emulator.simd.folds import dot_bytes, lane_0, words_of
 from emulator.simd.functions import NAN, ONE, ZERO, canonical, f16_bits
@@ -41,12 +42,12 @@ TRANSPOSED = slot("attn.transposed")
 # ------------------------------------------------------------------------------------------------ 64 tokens: four times 16
 
 
-@leaf
+@inline
 def plus(a: Any, b: Any) -> Any:
     return a[0] + b[0], a[1] + b[1], a[2] + b[2], a[3] + b[3]
 
 
-@leaf
+@inline
 def lane_of_64(form: int, size: int, keys: int, stride: int, query: int, first: int, head_dim: int) -> Any:
     """The machine's lane `first` of the sums of each token: channels first, first + 16, ... in rising order."""
     a = b = c = d = spread(ZERO)
@@ -57,7 +58,7 @@ def lane_of_64(form: int, size: int, keys: int, stride: int, query: int, first: 
     return a, b, c, d
 
 
-@leaf
+@inline
 def lanes_of_64(form: int, size: int, keys: int, stride: int, query: int, first: int, head_dim: int) -> Any:
     """What a fold makes of the lanes first, + 8, + 4, + 12."""
     a = plus(lane_of_64(form, size, keys, stride, query, first, head_dim),
@@ -66,7 +67,7 @@ def lanes_of_64(form: int, size: int, keys: int, stride: int, query: int, first:
                         lane_of_64(form, size, keys, stride, query, first + 12, head_dim)))
 
 
-@leaf
+@inline
 def sums_of_64(form: int, size: int, keys: int, stride: int, query: int, head_dim: int) -> Any:
     """The sums of each token, folded 16 -> 8 -> 4 -> 2 -> 1: 0 with 8, 4, 12; 2 with 10, 6, 14; and the odd ones."""
     a = plus(lanes_of_64(form, size, keys, stride, query, 0, head_dim), lanes_of_64(form, size, keys, stride, query, 2, head_dim))
@@ -74,7 +75,7 @@ def sums_of_64(form: int, size: int, keys: int, stride: int, query: int, head_di
                         lanes_of_64(form, size, keys, stride, query, 3, head_dim)))
 
 
-@leaf
+@inline
 def integers_of_64(keys: int, stride: int, query: int, head_dim: int) -> Any:
     """int32 sums of each token, four channels at a time. One factor is wanted unsigned, as in emulator/units/vec/dense.py."""
     a = b = c = d = excess = spread(i32(0))
@@ -91,7 +92,7 @@ def integers_of_64(keys: int, stride: int, query: int, head_dim: int) -> Any:
     return a + excess, b + excess, c + excess, d + excess
 
 
-@leaf
+@inline
 def four_codes(p: int, stride: int) -> Any:
     """Codes of four channels of 16 tokens, as int32 lanes."""
     return words_of(take(p, i8), take(p + stride, i8), take(p + 2 * stride, i8), take(p + 3 * stride, i8))
@@ -100,7 +101,7 @@ def four_codes(p: int, stride: int) -> Any:
 # ------------------------------------------------------------------------------------------------ 16 tokens, or fewer
 
 
-@leaf
+@inline
 def lane(form: int, size: int, keys: int, stride: int, query: int, first: int, head_dim: int, left: int) -> Any:
     """As lane_of_64."""
     total = spread(ZERO)
@@ -109,7 +110,7 @@ def lane(form: int, size: int, keys: int, stride: int, query: int, first: int, h
     return total
 
 
-@leaf
+@inline
 def lanes(form: int, size: int, keys: int, stride: int, query: int, first: int, head_dim: int, left: int) -> Any:
     """As lanes_of_64."""
     a = lane(form, size, keys, stride, query, first, head_dim, left)
@@ -118,7 +119,7 @@ def lanes(form: int, size: int, keys: int, stride: int, query: int, first: int, 
     return a + (b + lane(form, size, keys, stride, query, first + 12, head_dim, left))
 
 
-@leaf
+@inline
 def sums(form: int, size: int, keys: int, stride: int, query: int, head_dim: int, left: int) -> Any:
     """As sums_of_64."""
     a = lanes(form, size, keys, stride, query, 0, head_dim, left) + lanes(form, size, keys, stride, query, 2, head_dim, left)
@@ -126,7 +127,7 @@ def sums(form: int, size: int, keys: int, stride: int, query: int, head_dim: int
     return a + b
 
 
-@leaf
+@inline
 def integers(keys: int, stride: int, query: int, head_dim: int, left: int) -> Any:
     """As integers_of_64."""
     total = spread(i32(0))
@@ -135,18 +136,21 @@ def integers(keys: int, stride: int, query: int, head_dim: int, left: int) -> An
     return total
 
 
-@leaf
+@inline
 def put_scaled(target: int, total: Any, scales: int, scale: Any, left: int) -> None:
     """Scores of 16 tokens, or as many as are left: int32 sums times the scales of the keys, then of the query."""
     put_up_to(target, canonical(convert(total, f32) * take_up_to(scales, f32, left, ZERO) * scale), left)
 
 
-@leaf
+@inline
 def some_scores_by_channel(first: int, last: int, form: int, size: int, source: int, stride: int, query: int, query_scales: int,
                            head_dim: int, group: int, kv_heads: int, first_head: int, count: int, target: int,
                            score_stride: int, n: int) -> None:
     """Scores of the tokens 16 first..16 last, or as many as there are, of all heads that are set: a token in each SIMD lane, and
-    the machine's lanes one after the other."""
+    the machine's lanes one after the other.
+
+    Numbers alone, as `in_parallel` passes them.
+    """
     i, end = 16 * first, min(16 * last, n)
     while i < end:
         whole = end - i >= 64
@@ -177,7 +181,7 @@ def some_scores_by_channel(first: int, last: int, form: int, size: int, source: 
 # ------------------------------------------------------------------------------------------------ instructions
 
 
-@inline
+@specialised
 def xmac(form, size, scores, keys, n, block):
     """scores = keys . query, of transposed keys."""
     if n == 0:
@@ -205,7 +209,7 @@ def xmac(form, size, scores, keys, n, block):
     return DONE
 
 
-@leaf
+@inline
 def channels(block, form, size, kv_heads, head_dim, tokens):
     """(bytes from channel to channel, bytes up to the end of the last one's tokens) of transposed keys; 0, 0: punt."""
     stride = csr(block, KEY_STRIDE)
@@ -216,7 +220,7 @@ def channels(block, form, size, kv_heads, head_dim, tokens):
     return stride, (kv_heads * head_dim - 1) * stride + size * tokens
 
 
-@inline
+@specialised
 def transpose(form, size, keys, k, position, block):
     """A token's key as a column of transposed keys."""
     group, kv_heads, head_dim, first, _ = model(block)
@@ -256,11 +260,11 @@ def transpose(form, size, keys, k, position, block):
 
 def _form(name, form, size):
     @kernel(f"attn.xmac.{name}")
-    def xmac_form(scores, keys, n, _, block):
+    def xmac_form(scores, keys, n, block):
         return xmac(form, size, scores, keys, n, block)
 
     @kernel(f"attn.xpose.{name}")
-    def xpose_form(keys, k, position, _, block):
+    def xpose_form(keys, k, position, block):
         return transpose(form, size, keys, k, position, block)
 
 

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
-from emulator.kernel_words import leaf
+from emulator.native.emitting import alloca_once, for_range
 from emulator.native.features import AVX512
+from emulator.native.inlining import inline
 from emulator.native.machine_code import clear_bytes, move, store
 from emulator.simd.bytes64 import I8, I16, I32, I64, SIZE, Vector, dot, pointer, prefetch, shuffle, spread, vector_type
 from emulator.threads.parallel import add_events
@@ -60,6 +60,8 @@ def column_products(typing: Any, fmt: Any, fours: Any, weights: Any, stride: Any
 
     fmt is a number in the source. The first `whole` blocks (0 or 1 fewer) belong to the matrix entirely, of the last one counts
     what the mask at `keep` says. Adds to the two int64 at `events`: weights that are not zero, look-ups.
+
+    Numbers alone, as compiled functions take them (emulator/threads/parallel.py).
     """
     if not isinstance(fmt, types.IntegerLiteral):
         return None
@@ -71,10 +73,10 @@ def column_products(typing: Any, fmt: Any, fours: Any, weights: Any, stride: Any
         counts = Counts(builder)
         table = book_table(builder, book) if layout.codebook else None
         four_rows = builder.mul(stride, ir.Constant(I64, FOUR))
-        slots = [[cgutils.alloca_once(builder, vector_type(I32)) for _ in range(layout.slices)] for _ in range(FOUR)]
+        slots = [[alloca_once(builder, vector_type(I32)) for _ in range(layout.slices)] for _ in range(FOUR)]
         whole_mask = spread(vector_type(I8), 255)
 
-        with cgutils.for_range(builder, blocks, intp=I64) as column:
+        with for_range(builder, blocks, intp=I64) as column:
             base = builder.add(weights, builder.mul(column.index, ir.Constant(I64, SIZE)))
             place = builder.add(sums, builder.mul(column.index, ir.Constant(I64, FOUR * SIZE * layout.slices)))
             places = [[builder.add(place, ir.Constant(I64, SIZE * (layout.slices * q + k))) for k in range(layout.slices)]
@@ -85,7 +87,7 @@ def column_products(typing: Any, fmt: Any, fours: Any, weights: Any, stride: Any
             is_whole = builder.icmp_signed("<", column.index, whole)
             valid = Vector(builder, builder.select(is_whole, whole_mask, Vector.load(builder, keep).value))
             following = builder.add(base, builder.mul(four_rows, fours))
-            with cgutils.for_range(builder, fours, intp=I64) as four:
+            with for_range(builder, fours, intp=I64) as four:
                 first = builder.add(base, builder.mul(four.index, four_rows))
                 rows = []
                 for i in range(FOUR):
@@ -141,7 +143,7 @@ def sums_in_order(typing: Any, fmt: Any, words: Any, blocks: Any, bias: Any, out
         _, words, blocks, bias, out = arguments
         empty = ir.Constant(vector_type(I32), ir.Undefined)
         biases = shuffle(builder, builder.insert_element(empty, builder.trunc(bias, I32), ir.Constant(I32, 0)), empty, [0] * 16)
-        with cgutils.for_range(builder, blocks, intp=I64) as loop:
+        with for_range(builder, blocks, intp=I64) as loop:
             base = builder.mul(loop.index, ir.Constant(I64, FOUR * SIZE * slices))
             source, target = builder.add(words, base), builder.add(out, base)
             for q in range(FOUR):
@@ -188,11 +190,13 @@ def columns_apart(fmt, cols):
     return max(cols, 1) if is_rewritten(fmt) else SIZE * SLICES[fmt]
 
 
-@leaf
+@inline
 def some_column_sums(first, last, fmt, step, host, stride, end, length, cols, x, book, sums, mode, events):
     """sums[c] int32 = sum over j of x[j] W[j, c], length and cols > 0. `end`: address behind the matrix.
 
     Of the columns from `step` times `first` up to `step` times `last`, a matrix of their own.
+
+    Numbers alone, as `in_parallel` passes them.
     """
     host, sums, cols = host + size_of(fmt, first * step), sums + 4 * first * step, min(last * step, cols) - first * step
     slices = SLICES[fmt]
@@ -224,4 +228,4 @@ def some_column_sums(first, last, fmt, step, host, stride, end, length, cols, x,
     own = np.zeros(EVENTS, np.int64)
     collect(i64(fmt), mode, cols, length, extra, book, found, own)
     add_events(events, own)
-    scratch[0] = 0              # used to here: its address was
+    scratch[0] = 0              # keeps its memory alive until here

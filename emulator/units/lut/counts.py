@@ -1,6 +1,6 @@
 """What lut.mode 0 counts along rows of packed weights: the weights that are not zero, and the look-ups, 64 bytes at a time.
 
-It depends on the weights alone. So of weights that can never change it is counted once, and remembered.
+It depends on the weights alone. So it is counted once for weights that can never change, and remembered.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import njit
-from numba.core import cgutils
 
 from emulator.kernel_words import COUNTED_ENTRIES, COUNTED_TABLE, COUNTED_WORDS, is_fixed
+from emulator.native.emitting import alloca_once
 from emulator.native.machine_code import load, store
 from emulator.simd.bytes64 import I8, I16, I32, I64, Vector, constants, look_up_256, pointer, population, spread, vector_type
 from emulator.units.lut.layouts import FIVES, Counted
@@ -34,7 +34,7 @@ class Counts:
 
     def __init__(self, builder: Any) -> None:
         self.builder = builder
-        self.slots = [(cgutils.alloca_once(builder, vector_type(I64)), cgutils.alloca_once(builder, I64)) for _ in range(2)]
+        self.slots = [(alloca_once(builder, vector_type(I64)), alloca_once(builder, I64)) for _ in range(2)]
         for slot in (slot for pair in self.slots for slot in pair):
             clear(builder, slot)
 

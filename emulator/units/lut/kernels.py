@@ -1,7 +1,7 @@
 """lut: products of packed weights and int8 activations, with the events that the unit would have had.
 
-A product is an exact integer sum, so any route to it will do. Vector code (emulator/units/lut/rows.py) takes the usual one, a whole
-row of packed weights at a time in mode 0; emulator/units/lut/plain.py does everything else weight by weight.
+A product is an exact integer sum, so it may be computed in any order. Vector code (emulator/units/lut/rows.py) does it in mode 0, a
+whole row of packed weights at a time. emulator/units/lut/plain.py does everything else, weight by weight.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from emulator.kernel import kernel
 from emulator.kernel_words import (
     DONE,
     LARGE,
@@ -18,16 +19,13 @@ from emulator.kernel_words import (
     count,
     csr,
     csr_number,
-    inline,
-    leaf,
     overlap,
     readable,
     slot,
     state,
     state_length,
-    writable,
 )
-from emulator.load_kernels import kernel
+from emulator.native.inlining import inline, specialised
 from emulator.native.machine_code import array, clear_bytes, load, move, store
 from emulator.threads.parallel import add_events, in_parallel
 from emulator.units.lut import products as lut_products
@@ -88,6 +86,11 @@ def store_f32(address, value):
 
 
 @njit
+def settings_are_legal(block):
+    return 0 <= csr(block, MODE) <= 2 and 0 <= csr(block, SHIFT) <= 31
+
+
+@njit
 def built(block, kind, n, group):
     """Note what has been built."""
     store(state(block, KIND), u8(kind))
@@ -99,37 +102,30 @@ def built(block, kind, n, group):
 
 
 @kernel("lut.build.i8")
-def lut_build_i8(x, scale, n, _, block):
-    if not 0 <= n <= state_length(block, ACTIVATIONS) or not 0 <= csr(block, MODE) <= 2 or not 0 <= csr(block, SHIFT) <= 31:
+def lut_build_i8(x, scale, n, block):
+    if n > state_length(block, ACTIVATIONS) or not settings_are_legal(block):
         return PUNT
     group = csr(block, SCALE_GROUP)
     groups = group_count(n, group)
-    source, x_slot = readable(block, LUT, x, n, 1)
-    scales, scale_slot = readable(block, LUT, scale, 4 * groups, 4)
-    if source == 0 or scales == 0:
+    scales, scales_read = readable(block, LUT, scale, 4 * groups, 4)
+    if scales == 0:
         return PUNT
-    move(state(block, ACTIVATIONS), source, n)
+    move(state(block, ACTIVATIONS), x, n)
     move(state(block, SCALES), scales, 4 * groups)
-    count(block, x_slot, n)
-    count(block, scale_slot, 4 * groups)
+    count(block, scales_read, 4 * groups)
     built(block, INT8, n, group)
     return DONE
 
 
 @kernel("lut.build.b1")
-def lut_build_b1(x, n, _2, _3, block):
-    if not 0 <= n <= state_length(block, ACTIVATIONS) or not 0 <= csr(block, MODE) <= 2 or not 0 <= csr(block, SHIFT) <= 31:
-        return PUNT
-    size = n + 7 >> 3
-    source, x_slot = readable(block, LUT, x, size, 1)
-    if source == 0:
+def lut_build_b1(x, n, block):
+    if n > state_length(block, ACTIVATIONS) or not settings_are_legal(block):
         return PUNT
     activations = state(block, ACTIVATIONS)
     for i in range(n):
-        store(activations + i, i8((load(source + (i >> 3), u8) >> (i & 7) & 1) * 2 - 1))
+        store(activations + i, i8((load(x + (i >> 3), u8) >> (i & 7) & 1) * 2 - 1))
     if n > 0:
         store(state(block, SCALES), f32(1))
-    count(block, x_slot, size)
     built(block, BINARY, n, 0)
     return DONE
 
@@ -139,23 +135,19 @@ def load_codebook(block, book, table, n, size):
     """Set a codebook from n entries of `size` bytes; the rest of the 16 become 0."""
     if n != 4 and n != 8 and n != 16:
         return PUNT
-    source, table_slot = readable(block, LUT, table, n * size, size)
-    if source == 0:
-        return PUNT
     target = state(block, book)
-    move(target, source, n * size)
+    move(target, table, n * size)
     clear_bytes(target + n * size, (16 - n) * size)
-    count(block, table_slot, n * size)
     return DONE
 
 
 @kernel("lut.codebook.i8")
-def lut_codebook_i8(table, n, _2, _3, block):
+def lut_codebook_i8(table, n, block):
     return load_codebook(block, BOOK_I8, table, n, 1)
 
 
 @kernel("lut.codebook.f32")
-def lut_codebook_f32(table, n, _2, _3, block):
+def lut_codebook_f32(table, n, block):
     return load_codebook(block, BOOK_F32, table, n, 4)
 
 
@@ -165,8 +157,7 @@ def lut_codebook_f32(table, n, _2, _3, block):
 @njit
 def activations(block):
     """Number of activations built; -1 when nothing is built or a setting is out of range."""
-    mode, shift = csr(block, MODE), csr(block, SHIFT)
-    if not 0 <= mode <= 2 or not 0 <= shift <= 31 or not load(state(block, KIND), u8):
+    if not settings_are_legal(block) or not load(state(block, KIND), u8):
         return -1
     return load(state(block, LENGTH), i64)
 
@@ -177,7 +168,7 @@ def matrix(block, fmt, W, rows, cols):
     size, stride = row_bytes(i64(fmt), cols), csr(block, ROW_STRIDE)
     if stride == 0:
         stride = size
-    if stride < size or stride > LARGE or not 0 <= rows <= LARGE // (stride + 1) or not 0 <= cols <= LARGE:
+    if stride < size or stride > LARGE or rows > LARGE // (stride + 1):
         return 0, 0, 0, 0
     extent = (rows - 1) * stride + size if rows > 0 and cols > 0 else 0
     host, counter = readable(block, LUT, W, extent, 1)
@@ -185,24 +176,12 @@ def matrix(block, fmt, W, rows, cols):
 
 
 @njit
-def accumulator(block, acc, rows):
-    """(host address, counter slots of reads and of writes) of the int32 that an operation adds to; host address 0: punt."""
-    if not 0 <= rows <= LARGE >> 2:
-        return 0, 0, 0
-    _, read_slot = readable(block, LUT, acc, 4 * rows, 4)
-    host, write_slot = writable(block, LUT, acc, 4 * rows, 4)
-    return host, read_slot, write_slot
-
-
-@njit
-def accumulate(block, host, sums, rows, read_slot, write_slot):
-    """acc += sums << lut.shift; counts what was read and written."""
+def accumulate(block, acc, sums, rows):
+    """acc += sums << lut.shift."""
     shift = csr(block, SHIFT)
-    acc = array(host, i32, rows)
+    total = array(acc, i32, rows)
     for r in range(rows):
-        acc[r] += i32(i64(sums[r]) << shift)
-    count(block, read_slot, 4 * rows)
-    count(block, write_slot, 4 * rows)
+        total[r] += i32(i64(sums[r]) << shift)
 
 
 @njit
@@ -224,7 +203,7 @@ def count_product(block, fmt, outputs, length, weight_slot, weight_bytes, events
 # ------------------------------------------------------------------------------------------------ multiply-accumulate
 
 
-@leaf
+@inline
 def plain_row_sums(first, last, fmt, block, host, stride, length, sums, found):
     """sums[r] int32 = sum over c of W[r, c] x[c] for the rows first..last."""
     weights, events = np.empty(length, np.int8), np.zeros(EVENTS, np.int64)
@@ -235,9 +214,12 @@ def plain_row_sums(first, last, fmt, block, host, stride, length, sums, found):
     add_events(found, events)
 
 
-@inline
+@specialised
 def product(block, fmt, shape, host, stride, extent, rows, length, sums, events):
-    """sums[r] int32 = sum over c of W[r, c] x[c], by vector code where there is some. False if it fails."""
+    """sums[r] int32 = sum over c of W[r, c] x[c], by vector code where there is some. False if it fails.
+
+    Numbers alone, as compiled functions take them (emulator/threads/parallel.py).
+    """
     if has_vector_code(i64(fmt), csr(block, MODE), length):
         return lut_products.row_sums(fmt, shape, block, host, stride, host + extent, rows, length, state(block, ACTIVATIONS),
                                      state(block, BOOK_I8), sums, csr(block, MODE), events)
@@ -245,33 +227,31 @@ def product(block, fmt, shape, host, stride, extent, rows, length, sums, events)
                        sums.ctypes.data, events.ctypes.data)
 
 
-@inline
+@specialised
 def mac(block, fmt, shape, acc, W, rows):
     """lut.mac of one format."""
     length = activations(block)
-    target, read_slot, write_slot = accumulator(block, acc, rows)
-    if length < 0 or target == 0:
+    if length < 0:
         return PUNT
     host, weight_slot, stride, extent = matrix(block, i64(fmt), W, rows, length)
-    if host == 0 or overlap(target, 4 * rows, host, extent):
+    if host == 0 or overlap(acc, 4 * rows, host, extent):
         return PUNT
     sums, events = np.zeros(rows, np.int32), np.zeros(EVENTS, np.int64)
     if extent > 0 and not product(block, fmt, shape, host, stride, extent, rows, length, sums, events):
         return PUNT
-    accumulate(block, target, sums, rows, read_slot, write_slot)
+    accumulate(block, acc, sums, rows)
     count_product(block, i64(fmt), rows, length, weight_slot, rows * row_bytes(i64(fmt), length), events)
     return DONE
 
 
-@inline
+@specialised
 def mac_transposed(block, fmt, acc, W, cols):
     """lut.macT of one format."""
     length = activations(block)
-    target, read_slot, write_slot = accumulator(block, acc, cols)
-    if length < 0 or target == 0:
+    if length < 0:
         return PUNT
     host, weight_slot, stride, extent = matrix(block, i64(fmt), W, length, cols)
-    if host == 0 or overlap(target, 4 * cols, host, extent):
+    if host == 0 or overlap(acc, 4 * cols, host, extent):
         return PUNT
     sums, events = np.zeros(cols, np.int32), np.zeros(EVENTS, np.int64)
     if extent > 0 and has_vector_code(i64(fmt), csr(block, MODE), length):
@@ -283,7 +263,7 @@ def mac_transposed(block, fmt, acc, W, cols):
     elif extent > 0:
         transposed_sums(i64(fmt), csr(block, MODE), host, stride, length, cols, state(block, ACTIVATIONS), state(block, BOOK_I8),
                         sums, events)
-    accumulate(block, target, sums, cols, read_slot, write_slot)
+    accumulate(block, acc, sums, cols)
     count_product(block, i64(fmt), cols, length, weight_slot, length * row_bytes(i64(fmt), cols), events)
     return DONE
 
@@ -306,9 +286,12 @@ def scaled(sums, w_scale, w_step, x_scale, x_step, groups):
     return lanes[0]
 
 
-@leaf
+@inline
 def plain_grouped_sums(first, last, fmt, block, host, stride, length, group, groups, target, scales, w_step, x_step, found):
-    """y[r] f32 at `target` for the rows first..last."""
+    """y[r] f32 at `target` for the rows first..last.
+
+    Numbers alone, as `in_parallel` passes them.
+    """
     weights, sums, events = np.empty(length, np.int8), np.empty(groups, np.int32), np.zeros(EVENTS, np.int64)
     for r in range(first, last):
         unpack(fmt, host + r * stride, length, state(block, BOOK_I8), weights.ctypes.data)
@@ -319,25 +302,22 @@ def plain_grouped_sums(first, last, fmt, block, host, stride, length, group, gro
     add_events(found, events)
 
 
-@inline
+@specialised
 def gemv(block, fmt, shape, y, W, scale, rows):
     """lut.gemv of one format."""
     length, w_group, x_group = activations(block), csr(block, SCALE_GROUP), load(state(block, X_GROUP), i64)
-    if length < 0 or not 0 <= rows <= LARGE >> 2 or (w_group != 0 and x_group != 0 and w_group != x_group):
+    if length < 0 or (w_group != 0 and x_group != 0 and w_group != x_group):
         return PUNT
     group = w_group if w_group != 0 else x_group
     groups = group_count(length, group)
     if groups <= 1:
         group = length
     host, weight_slot, stride, extent = matrix(block, i64(fmt), W, rows, length)
-    target, y_slot = writable(block, LUT, y, 4 * rows, 4)
     if groups > 0 and rows > (LARGE >> 2) // groups:
         return PUNT
     scale_bytes = 4 * (rows * groups if w_group != 0 else min(rows * groups, 1))
     scales, scale_slot = readable(block, LUT, scale, scale_bytes, 4)
-    if host == 0 or target == 0 or scales == 0:
-        return PUNT
-    if overlap(target, 4 * rows, host, extent) or overlap(target, 4 * rows, scales, scale_bytes):
+    if host == 0 or scales == 0 or overlap(y, 4 * rows, host, extent) or overlap(y, 4 * rows, scales, scale_bytes):
         return PUNT
     events = np.zeros(EVENTS, np.int64)
     w_step, x_step = 4 if w_group != 0 else 0, 4 if x_group != 0 else 0
@@ -347,33 +327,32 @@ def gemv(block, fmt, shape, y, W, scale, rows):
             return PUNT
         x_scale = load(state(block, SCALES), f32)
         for r in range(rows):       # 0 is the sum of the other 15 lanes: it makes -0.0 a 0.0
-            store_f32(target + 4 * r, f32(sums[r]) * (load(scales + r * w_step, f32) * x_scale) + f32(0))
+            store_f32(y + 4 * r, f32(sums[r]) * (load(scales + r * w_step, f32) * x_scale) + f32(0))
     elif extent > 0 and has_vector_code(i64(fmt), csr(block, MODE), length) and has_words(i64(fmt), group):
         if not lut_products.grouped_sums(fmt, block, host, stride, host + extent, rows, length, group, state(block, ACTIVATIONS),
-                                         state(block, BOOK_I8), scales, w_step, state(block, SCALES), x_step, target,
+                                         state(block, BOOK_I8), scales, w_step, state(block, SCALES), x_step, y,
                                          csr(block, MODE), events):
             return PUNT
         for r in range(rows):
-            store_f32(target + 4 * r, load(target + 4 * r, f32))
+            store_f32(y + 4 * r, load(y + 4 * r, f32))
     elif extent > 0:
         if not in_parallel(block, SLOW * rows * length, rows, 1, plain_grouped_sums, i64(fmt), block, host, stride, length, group,
-                           groups, target, scales, w_step, x_step, events.ctypes.data):
+                           groups, y, scales, w_step, x_step, events.ctypes.data):
             return PUNT
     else:
-        clear_bytes(target, 4 * rows)
+        clear_bytes(y, 4 * rows)
     count(block, scale_slot, scale_bytes)
-    count(block, y_slot, 4 * rows)
     count_product(block, i64(fmt), rows, length, weight_slot, rows * row_bytes(i64(fmt), length), events)
     return DONE
 
 
 def _define(fmt: int, shape: int, name: str) -> None:
     @kernel(f"lut.mac.{name}")
-    def lut_mac(acc, W, rows, _, block):
+    def lut_mac(acc, W, rows, block):
         return mac(block, fmt, shape, acc, W, rows)
 
     @kernel(f"lut.macT.{name}")
-    def lut_macT(acc, W, cols, _, block):
+    def lut_macT(acc, W, cols, block):
         return mac_transposed(block, fmt, acc, W, cols)
 
     @kernel(f"lut.gemv.{name}")
@@ -391,32 +370,24 @@ for _name, _fmt in FORMAT_NUMBERS.items():
 def decode(block, fmt, dst, codes, scale, n):
     """lut.decode of one codebook format."""
     group = csr(block, SCALE_GROUP)
-    if not 0 <= n <= LARGE >> 2:
-        return PUNT
     size, groups = row_bytes(i64(fmt), n), group_count(n, group)
     if groups <= 1:
         group = n
-    target, dst_slot = writable(block, LUT, dst, 4 * n, 4)
-    source, code_slot = readable(block, LUT, codes, size, 1)
     scales, scale_slot = readable(block, LUT, scale, 4 * groups, 4)
-    if target == 0 or source == 0 or scales == 0:
+    if scales == 0 or overlap(dst, 4 * n, scales, 4 * groups):
         return PUNT
-    if overlap(target, 4 * n, source, size) or overlap(target, 4 * n, scales, 4 * groups):
-        return PUNT
-    book, high = state(block, BOOK_F32), source + (n + 3 >> 2)
+    book, high = state(block, BOOK_F32), codes + (n + 3 >> 2)
     for g in range(groups):
         factor = load(scales + 4 * g, f32)
         for i in range(g * group, min((g + 1) * group, n)):
             if fmt == C4:
-                code = i64(load(source + (i >> 1), u8) >> 4 * (i & 1) & 15)
+                code = i64(load(codes + (i >> 1), u8) >> 4 * (i & 1) & 15)
             else:
-                code = i64(load(source + (i >> 2), u8) >> 2 * (i & 3) & 3)
+                code = i64(load(codes + (i >> 2), u8) >> 2 * (i & 3) & 3)
                 if fmt == C3:
                     code |= i64(load(high + (i >> 3), u8) >> (i & 7) & 1) << 2
-            store_f32(target + 4 * i, load(book + 4 * code, f32) * factor)
-    count(block, code_slot, size)
+            store_f32(dst + 4 * i, load(book + 4 * code, f32) * factor)
     count(block, scale_slot, 4 * groups)
-    count(block, dst_slot, 4 * n)
     count(block, LOOKUP, n)
     count(block, STEP, n)
     count(block, WEIGHT_BYTES, size)
@@ -437,18 +408,17 @@ for _name, _fmt in FORMAT_NUMBERS.items():
 
 
 @kernel("lut.xnor")
-def lut_xnor(acc, W, rows, _, block):
+def lut_xnor(acc, W, rows, block):
     length = activations(block)
-    target, read_slot, write_slot = accumulator(block, acc, rows)
-    if length < 0 or target == 0 or load(state(block, KIND), u8) != BINARY:
+    if length < 0 or load(state(block, KIND), u8) != BINARY:
         return PUNT
     host, weight_slot, stride, extent = matrix(block, B1, W, rows, length)
-    if host == 0 or overlap(target, 4 * rows, host, extent):
+    if host == 0 or overlap(acc, 4 * rows, host, extent):
         return PUNT
     sums, events = np.zeros(rows, np.int32), np.zeros(EVENTS, np.int64)
     if extent > 0 and not product(block, B1, B1, host, stride, extent, rows, length, sums, events):
         return PUNT
-    accumulate(block, target, sums, rows, read_slot, write_slot)
+    accumulate(block, acc, sums, rows)
     size = rows * row_bytes(B1, length)
     count(block, weight_slot, size)
     count(block, WEIGHT_BYTES, size)
@@ -458,19 +428,12 @@ def lut_xnor(acc, W, rows, _, block):
 
 
 @kernel("lut.plane")
-def lut_plane(dst, x, bit, n, block):
-    if not 0 <= bit <= 7 or not 0 <= n <= LARGE:
+def lut_plane(dst, x, bit, n):
+    if not 0 <= bit <= 7:
         return PUNT
-    size = n + 7 >> 3
-    target, dst_slot = writable(block, LUT, dst, size, 1)
-    source, x_slot = readable(block, LUT, x, n, 1)
-    if target == 0 or source == 0 or overlap(target, size, source, n):
-        return PUNT
-    for at in range(size):
+    for at in range(n + 7 >> 3):
         byte = 0
         for i in range(8 * at, min(8 * at + 8, n)):
-            byte |= i64(load(source + i, u8) >> bit & 1) << (i & 7)
-        store(target + at, u8(byte))
-    count(block, x_slot, n)
-    count(block, dst_slot, size)
+            byte |= i64(load(x + i, u8) >> bit & 1) << (i & 7)
+        store(dst + at, u8(byte))
     return DONE

@@ -1,8 +1,8 @@
 """How packed weights lie in 64 bytes, for vector code, and how many of them LUT mode would skip.
 
-A byte holds `slices` weights. Three formats do not lend themselves: they are rewritten, some rows at a time, to one that does,
-base 3 to two bits, three bits to nibbles. But with AVX-512, whose look-ups see a whole byte, sums over whole rows take base 3 as it
-is: this is one layout more, FIVES.
+A byte holds `slices` weights. Three formats have no such bytes. They are rewritten, some rows at a time: base 3 to two bits, three
+bits to nibbles. But the look-ups of AVX-512 see a whole byte, so with them sums over whole rows take base 3 as it is. This is one
+more layout, FIVES.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
+from emulator.native.emitting import for_range
 from emulator.native.features import AVX512
 from emulator.native.machine_code import clear_bytes, load, move, store
 from emulator.simd.bytes64 import I16, I32, I64, SIZE, Vector, constants, look_up, look_up_128, pointer, spread, vector_type
@@ -187,7 +187,7 @@ def _nibbles(typing: Any, low: Any, high: Any, blocks: Any, out: Any) -> Any:
             value.align = 1
             return Vector(builder, builder.zext(value, wide))
 
-        with cgutils.for_range(builder, blocks, intp=I64) as loop:
+        with for_range(builder, blocks, intp=I64) as loop:
             pairs, tops = take(low, loop.index, I32), take(high, loop.index, I16)
             for places, mask in ((16, 0xFFFF_0000_FFFF), (8, 0xFF_00FF_00FF_00FF), (4, 0x0F0F_0F0F_0F0F_0F0F),
                                  (2, 0x3333_3333_3333_3333)):

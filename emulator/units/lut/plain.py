@@ -149,7 +149,10 @@ def row_sums(weights, x, length, group, out):
 
 @njit
 def transposed_sums(fmt, mode, W, stride, length, cols, x, book, sums, events):
-    """sums[c] int32 (cols,) = sum over j of x[j] W[j, c], for the matrix (length, cols) at `W`; counts its events."""
+    """sums[c] int32 (cols,) = sum over j of x[j] W[j, c], for the matrix (length, cols) at `W`; counts its events.
+
+    Numbers alone, as compiled functions take them (emulator/threads/parallel.py).
+    """
     weights = np.empty(cols, np.int8)
     planes, size = PLANES[fmt], group_size(mode)
     masks = np.zeros((planes, cols), np.uint8)

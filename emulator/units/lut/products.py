@@ -1,7 +1,7 @@
 """Matrix times vector for the formats that have vector code, in lut.mode 0: whole matrices, row by row.
 
-`row_sums` yields one integer for each row, `grouped_sums` one fp32 number: the scaled sum over the groups of the row. Formats
-are numbers in the source wherever these functions are called, for they are compiled for one format each.
+`row_sums` gives one integer for each row, `grouped_sums` one fp32 number: the scaled sum over the groups of the row. Each is
+compiled for one format at a time, so the format is a number in the source where they are called.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from emulator.kernel_words import inline, leaf
+from emulator.native.inlining import inline, specialised
 from emulator.native.machine_code import array, clear_bytes, load, move, store
 from emulator.simd.folds import even, fold, odd
 from emulator.simd.lanes import convert, put, spread, take, take_part
@@ -35,7 +35,7 @@ def has_vector_code(fmt, mode, length):
     return (mode == 0 or fmt == B1 or PLANES[fmt] == 0) and length <= LONGEST
 
 
-@inline
+@specialised
 def prepare(fmt, x, length, dealt, keep, spare):
     """Deal the activations out to `dealt`, whole blocks, zeros behind the last; mask of the bytes of a last block to `keep`."""
     step = LINE * SLICES[fmt]
@@ -110,9 +110,12 @@ def collect(fmt, mode, rows, length, extra, book, found, events):
         events[SKIPPED_GROUPS] = rows * planes * (length + 3 >> 2) - found[1]
 
 
-@leaf
+@inline
 def some_row_sums(first, last, shape, host, stride, end, length, dealt, blocks, line, keep, book, sums, known, found):
-    """The sums of codes * x of rows first..last, and unless they are known the counts."""
+    """The sums of codes * x of rows first..last, and unless they are known the counts.
+
+    Numbers alone, as `in_parallel` passes them.
+    """
     spare, counted = np.empty(LINE * (TAILS + 4) + ROWS * line, np.uint8), np.zeros(2, np.int64)
     at, events = (spare.ctypes.data + LINE - 1) & -LINE, counted.ctypes.data
     r = first
@@ -124,14 +127,16 @@ def some_row_sums(first, last, shape, host, stride, end, length, dealt, blocks, 
             row_products(shape, 1, some, row, row_step, dealt, blocks, tail, tail_step, keep, book, sums + 4 * r, 4, events)
         r += some
     add_events(found, counted)
-    spare[0] = 0                # used to here: its address was
+    spare[0] = 0                # keeps its memory alive until here
 
 
-@inline
+@specialised
 def row_sums(fmt, shape, block, host, stride, end, rows, length, x, book, sums, mode, events):
     """sums[r] int32 = sum over c of W[r, c] x[c], rows and length > 0. `end`: address behind the matrix. False if it fails.
 
     shape: number of the layout as which the rows are seen (`layout_of_rows`).
+
+    Numbers alone, as compiled functions take them (emulator/threads/parallel.py).
     """
     step = LINE * SLICES[shape]
     blocks, all_blocks = length // step, (length + step - 1) // step
@@ -150,7 +155,7 @@ def row_sums(fmt, shape, block, host, stride, end, rows, length, x, book, sums, 
     for r in range(rows):
         sums[r] = FACTOR[shape] * sums[r] - bias
     collect(i64(fmt), mode, rows, length, rows * (all_blocks * step - length), book, found, events)
-    scratch[0] = 0              # used to here: its address was
+    scratch[0] = 0              # keeps its memory alive until here
     return True
 
 
@@ -214,10 +219,13 @@ def repeated(scale, step, groups, target):
     return target
 
 
-@leaf
+@inline
 def some_grouped_sums(first, last, fmt, host, stride, end, length, dealt, blocks, line, keep, book, row_words, per_group, groups,
                       bias, w_scale, w_step, x_scale, y, known, found):
-    """y[r] for the rows first..last."""
+    """y[r] for the rows first..last.
+
+    Numbers alone, as `in_parallel` passes them.
+    """
     spare_size, size = LINE * (SLICES[fmt] + 3) + ROWS * line, 4 * row_words * ROWS + 2 * LINE
     scratch, counted = np.zeros(spare_size + 2 * size, np.uint8), np.zeros(2, np.int64)
     spare = (scratch.ctypes.data + LINE - 1) & -LINE
@@ -238,14 +246,16 @@ def some_grouped_sums(first, last, fmt, host, stride, end, length, dealt, blocks
                                          x_scale, groups))
         r += some
     add_events(found, counted)
-    scratch[0] = 0              # used to here: its address was
+    scratch[0] = 0              # keeps its memory alive until here
 
 
-@inline
+@specialised
 def grouped_sums(fmt, block, host, stride, end, rows, length, group, x, book, w_scale, w_step, x_scale, x_step, y, mode, events):
     """y[r] f32 = lane sum over g of f32(sum over c in g of W[r, c] x[c]) * (w_scale[r, g] x_scale[g]), more than one group.
 
     A step is 4, or 0 for one scale that goes for everything. False if it fails.
+
+    Numbers alone, as compiled functions take them (emulator/threads/parallel.py).
     """
     step, per_word = LINE * SLICES[fmt], 4 * SLICES[fmt]
     blocks, all_blocks = length // step, (length + step - 1) // step
@@ -272,5 +282,5 @@ def grouped_sums(fmt, block, host, stride, end, rows, length, group, x, book, w_
     if not known:
         remember(entry, i64(fmt), host, stride, rows, length, found)
     collect(i64(fmt), mode, rows, length, rows * (all_blocks * step - length), book, found, events)
-    scratch[0] = 0              # used to here: its address was
+    scratch[0] = 0              # keeps its memory alive until here
     return True

@@ -14,9 +14,9 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
+from emulator.native.emitting import alloca_once, for_range
 from emulator.native.features import AVX512
 from emulator.simd.bytes64 import (
     I8,
@@ -57,7 +57,7 @@ class _Rows:
         self.builder, self.layout, self.counted = builder, layout, COUNTED.get(number) if counting else None
         # Codes may stay where they are in the byte when every slice has sums of its own, to be divided at the end.
         self.in_place = AVX512 and not by_word and not layout.codebook and layout.slices > 1
-        self.sums = [[cgutils.alloca_once(builder, vector_type(I32)) for _ in range(layout.slices if self.in_place else 1)]
+        self.sums = [[alloca_once(builder, vector_type(I32)) for _ in range(layout.slices if self.in_place else 1)]
                      for _ in range(count)]
         self.counts = Counts(builder)
         for slot in (slot for slots in self.sums for slot in slots):
@@ -115,7 +115,7 @@ def _emit_rows(number: int, by_word: bool, counting: bool) -> Any:
         def some_rows(first: Any, groups: Any, count: int) -> None:
             """`groups` times `count` rows at once, from row `first` on."""
             some = _Rows(builder, number, count, by_word, counting)
-            with cgutils.for_range(builder, groups, intp=I64) as each:
+            with for_range(builder, groups, intp=I64) as each:
                 numbers = [builder.add(first, builder.add(builder.mul(each.index, ir.Constant(I64, count)), ir.Constant(I64, row)))
                            for row in range(count)]
                 starts, targets = [at(weights, n, stride) for n in numbers], [at(out, n, out_stride) for n in numbers]
@@ -129,7 +129,7 @@ def _emit_rows(number: int, by_word: bool, counting: bool) -> Any:
                     for row in range(count if behind else 0):          # one stream, however many rows it is for
                         prefetch(builder, builder.add(at(starts[0], number, SIZE * count), ir.Constant(I64, AHEAD + SIZE * row)))
 
-                with cgutils.for_range(builder, blocks, intp=I64) as loop:
+                with for_range(builder, blocks, intp=I64) as loop:
                     block(loop.index, [at(start, loop.index, SIZE) for start in starts], None)
                     ask(loop.index)
                 with builder.if_then(builder.icmp_signed("!=", tail, ir.Constant(I64, 0))):
@@ -162,6 +162,8 @@ def row_products(typing: Any, fmt: Any, counting: Any, rows: Any, weights: Any, 
     fmt and counting are numbers in the source; counting is 0 where the counts are known. `blocks` whole blocks lie at `weights`.
     `tail`: address of the rest of the rows, 64 readable bytes each, `tail_stride` apart, of which the mask at `keep` says what
     counts; 0: there is none. `x`: activations, dealt out. `book`: the 16 values of a codebook.
+
+    Numbers alone, as compiled functions take them (emulator/threads/parallel.py).
     """
     if not isinstance(fmt, types.IntegerLiteral) or not isinstance(counting, types.IntegerLiteral):
         return None
@@ -171,7 +173,10 @@ def row_products(typing: Any, fmt: Any, counting: Any, rows: Any, weights: Any, 
 @intrinsic(prefer_literal=True)
 def word_products(typing: Any, fmt: Any, counting: Any, rows: Any, weights: Any, stride: Any, x: Any, blocks: Any, tail: Any,
                   tail_stride: Any, keep: Any, book: Any, out: Any, out_stride: Any, events: Any) -> Any:
-    """As row_products, but with a sum for each four bytes of weights: 16 int32 for each block of a row, the tail's too."""
+    """As row_products, but with a sum for each four bytes of weights: 16 int32 for each block of a row, the tail's too.
+
+    Numbers alone, as compiled functions take them (emulator/threads/parallel.py).
+    """
     if not isinstance(fmt, types.IntegerLiteral) or not isinstance(counting, types.IntegerLiteral):
         return None
     return types.void(fmt, counting, *[types.int64] * 12), _emit_rows(fmt.literal_value, True, bool(counting.literal_value))
@@ -179,7 +184,7 @@ def word_products(typing: Any, fmt: Any, counting: Any, rows: Any, weights: Any,
 
 def deal_fives(builder: Any, source: Any, blocks: Any, out: Any) -> None:
     """The same for five slices: from each of five vectors in turn the bytes that belong to the slice."""
-    with cgutils.for_range(builder, blocks, intp=I64) as loop:
+    with for_range(builder, blocks, intp=I64) as loop:
         offset = builder.mul(loop.index, ir.Constant(I64, 5 * SIZE))
         start, target = builder.add(source, offset), builder.add(out, offset)
         parts = [Vector.load(builder, builder.add(start, ir.Constant(I64, SIZE * i))).value for i in range(5)]
@@ -207,7 +212,7 @@ def deal(typing: Any, fmt: Any, x: Any, blocks: Any, out: Any) -> Any:
             return context.get_dummy_value()
         element = ir.IntType(8 * slices)
         kind = ir.VectorType(element, SIZE)
-        with cgutils.for_range(builder, blocks, intp=I64) as loop:
+        with for_range(builder, blocks, intp=I64) as loop:
             offset = builder.mul(loop.index, ir.Constant(I64, SIZE * slices))
             block = builder.load(pointer(builder, builder.add(source, offset), kind))
             block.align = 1

@@ -4,73 +4,70 @@ from __future__ import annotations
 
 import numpy as np
 
-from emulator.kernel_words import DONE, PUNT, count, csr, inline, overlap, readable, writable
-from emulator.load_kernels import kernel
+from emulator.kernel import kernel
+from emulator.kernel_words import DONE, PUNT, count, csr, overlap, writable
+from emulator.native.inlining import specialised
 from emulator.native.machine_code import move
 from emulator.simd.lanes import put, take
-from emulator.units.pim.banks import (
-    O_BANKS,
-    O_CHANNELS,
-    PORT,
-    banks_to_read,
-    banks_to_write,
-    column_offset,
-    is_selected,
-    open_row,
-    organisation,
-    selected,
-)
-from emulator.units.pim.runs import (
+from emulator.units.pim.bank_words import (
     BROADCASTS,
-    COLUMN,
+    COLUMN_BYTES,
     COLUMNS_READ,
     COLUMNS_WRITTEN,
     ENTERED,
     FIRST,
     FIRST_OF_BUFFER,
     LEFT,
+    O_BANKS,
+    O_CHANNELS,
+    PIM,
     READS,
     STAYED,
     WRITES,
+    banks_to_read,
+    banks_to_write,
     buffer_place,
     channels_for,
+    column_offset,
     fits,
+    is_selected,
+    open_row,
+    organisation,
+    selected,
 )
 
 u16 = np.uint16
 
 
-@inline
+@specialised
 def write_one_column(x, row, first, end, block):
     """A column of these banks of every channel = 32 bytes of memory."""
     column = csr(block, FIRST)
     channels = channels_for(block, row)
-    source, reads = readable(block, PORT, x, COLUMN, 1)
     host = banks_to_write(block)
-    if channels == 0 or not fits(block, column, 1) or source == 0 or host == 0:
+    if channels == 0 or not fits(block, column, 1) or host == 0:
         return PUNT
-    data = take(source, u16)
+    data = take(x, u16)
     for channel in range(organisation(block, O_CHANNELS)):
         if is_selected(block, channel):
             for bank in range(first, end):
                 put(host + column_offset(block, channel, bank, row, column), data)
     open_row(block, first, 1, end, row)
-    count(block, reads, COLUMN)
     count(block, WRITES, channels)
     count(block, COLUMNS_WRITTEN, channels * (end - first))
-    count(block, ENTERED, channels * COLUMN)
+    count(block, ENTERED, channels * COLUMN_BYTES)
     return DONE
 
 
 @kernel("pim.wr_sbk")
-def pim_wr_sbk(x, bank, row, _, block):
+def pim_wr_sbk(x, bank, row, block):
     if not 0 <= bank < organisation(block, O_BANKS):
         return PUNT
     return write_one_column(x, row, bank, bank + 1, block)
 
 
 @kernel("pim.wr_abk")
-def pim_wr_abk(x, row, _2, _3, block):
+def pim_wr_abk(x, row, block):
     if write_one_column(x, row, 0, organisation(block, O_BANKS), block) == PUNT:
         return PUNT
     count(block, BROADCASTS, channels_for(block, row))
@@ -78,53 +75,49 @@ def pim_wr_abk(x, row, _2, _3, block):
 
 
 @kernel("pim.rd_sbk")
-def pim_rd_sbk(dst, bank, row, _, block):
+def pim_rd_sbk(dst, bank, row, block):
     column = csr(block, FIRST)
     channels = channels_for(block, row)
     host = banks_to_read(block)
     if channels == 0 or not fits(block, column, 1) or not 0 <= bank < organisation(block, O_BANKS) or host == 0:
         return PUNT
-    target, writes = writable(block, PORT, dst, channels * COLUMN, 1)
+    target, writes = writable(block, PIM, dst, channels * COLUMN_BYTES, 1)
     if target == 0:
         return PUNT
     for channel in range(organisation(block, O_CHANNELS)):
         if is_selected(block, channel):
             source = host + column_offset(block, channel, bank, row, column)
-            if overlap(source, COLUMN, target, channels * COLUMN):
+            if overlap(source, COLUMN_BYTES, target, channels * COLUMN_BYTES):
                 return PUNT
     place = target
     for channel in range(organisation(block, O_CHANNELS)):
         if is_selected(block, channel):
             put(place, take(host + column_offset(block, channel, bank, row, column), u16))
-            place += COLUMN
+            place += COLUMN_BYTES
     open_row(block, bank, 1, bank + 1, row)
-    count(block, writes, channels * COLUMN)
+    count(block, writes, channels * COLUMN_BYTES)
     count(block, READS, channels)
     count(block, COLUMNS_READ, channels)
-    count(block, LEFT, channels * COLUMN)
+    count(block, LEFT, channels * COLUMN_BYTES)
     return DONE
 
 
 @kernel("pim.wr_gb")
-def pim_wr_gb(x, opsize, _2, _3, block):
+def pim_wr_gb(x, opsize, block):
     column = csr(block, FIRST_OF_BUFFER)
     channels = selected(block)
     if channels == 0 or not fits(block, column, opsize):
         return PUNT
-    source, reads = readable(block, PORT, x, COLUMN * opsize, 1)
-    if source == 0:
-        return PUNT
     for channel in range(organisation(block, O_CHANNELS)):
         if is_selected(block, channel):
-            move(buffer_place(block, channel, column), source, COLUMN * opsize)
-    count(block, reads, COLUMN * opsize)
+            move(buffer_place(block, channel, column), x, COLUMN_BYTES * opsize)
     count(block, BROADCASTS, channels * opsize)
     count(block, WRITES, channels * opsize)
-    count(block, ENTERED, channels * opsize * COLUMN)
+    count(block, ENTERED, channels * opsize * COLUMN_BYTES)
     return DONE
 
 
-@inline
+@specialised
 def copy(opsize, bank, row, to_buffer, block):
     """A run of a bank goes to the global buffer, or back, in every channel."""
     first, column = csr(block, FIRST), csr(block, FIRST_OF_BUFFER)
@@ -146,15 +139,15 @@ def copy(opsize, bank, row, to_buffer, block):
     open_row(block, bank, 1, bank + 1, row)
     count(block, READS if to_buffer else WRITES, channels * opsize)
     count(block, COLUMNS_READ if to_buffer else COLUMNS_WRITTEN, channels * opsize)
-    count(block, STAYED, channels * opsize * COLUMN)
+    count(block, STAYED, channels * opsize * COLUMN_BYTES)
     return DONE
 
 
 @kernel("pim.copy_bkgb")
-def pim_copy_bkgb(opsize, bank, row, _, block):
+def pim_copy_bkgb(opsize, bank, row, block):
     return copy(opsize, bank, row, True, block)
 
 
 @kernel("pim.copy_gbbk")
-def pim_copy_gbbk(opsize, bank, row, _, block):
+def pim_copy_gbbk(opsize, bank, row, block):
     return copy(opsize, bank, row, False, block)

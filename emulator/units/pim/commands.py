@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import numpy as np
 
-from emulator.kernel_words import DONE, PUNT, STATE_INDEX, count, inline, overlap, readable, state, writable
-from emulator.load_kernels import kernel
+from emulator.kernel import kernel
+from emulator.kernel_words import DONE, PUNT, STATE_INDEX, count, overlap, state, writable
+from emulator.native.inlining import specialised
 from emulator.native.machine_code import clear_bytes, load, store
-from emulator.units.pim.banks import (
+from emulator.units.pim.bank_words import (
+    BROADCASTS,
+    COLUMNS_READ,
+    COLUMNS_WRITTEN,
+    ENTERED,
+    LEFT,
     MODE,
+    MODE_SWITCHES,
     O_BANKS,
     O_BLOCKS,
     O_CHANNELS,
     O_COLUMNS,
-    PORT,
+    PIM,
+    READS,
+    ROW_HITS,
+    WRITES,
     activate,
     all_in_mode,
     all_open,
@@ -27,8 +37,6 @@ from emulator.units.pim.banks import (
     row_of,
     selected,
 )
-from emulator.units.pim.banks import ROW_HITS as HITS
-from emulator.units.pim.runs import BROADCASTS, COLUMNS_READ, COLUMNS_WRITTEN, ENTERED, LEFT, MODE_SWITCHES, READS, WRITES
 from isa.units.pim.banks import COLUMN_BYTES
 from isa.units.pim.crf import ENTRIES, REGISTERS
 from isa.units.pim.state import HAB, HAB_PIM, SB
@@ -37,18 +45,18 @@ CRF_PC, CRF_REPEAT, CRF_JUMPS, GRF_A, GRF_B = (
     STATE_INDEX[f"pim.{name}"] for name in ("crf_pc", "crf_repeat", "crf_jumps", "grf_a", "grf_b"))
 
 
-@inline
+@specialised
 def is_bank(block, bank):
     """True for a command to one bank that may go to every selected channel."""
     return selected(block) != 0 and 0 <= bank < organisation(block, O_BANKS) and all_in_mode(block, SB, SB)
 
 
-@inline
+@specialised
 def banks_per_block(block):
     return organisation(block, O_BANKS) // organisation(block, O_BLOCKS)
 
 
-@inline
+@specialised
 def is_half(block, parity, low, high):
     """True for a command to even or odd banks that may go to every selected channel, in modes low..high."""
     return selected(block) != 0 and 0 <= parity < banks_per_block(block) and all_in_mode(block, low, high)
@@ -58,12 +66,12 @@ def is_half(block, parity, low, high):
 
 
 @kernel("pim.act")
-def pim_act(bank, row, _2, _3, block):
+def pim_act(bank, row, block):
     return DONE if is_bank(block, bank) and activate(block, bank, 1, bank + 1, row) else PUNT
 
 
 @kernel("pim.pre")
-def pim_pre(bank, _1, _2, _3, block):
+def pim_pre(bank, block):
     if not is_bank(block, bank):
         return PUNT
     precharge(block, bank, 1, bank + 1)
@@ -71,12 +79,12 @@ def pim_pre(bank, _1, _2, _3, block):
 
 
 @kernel("pim.act.ab")
-def pim_act_ab(row, _1, _2, _3, block):
+def pim_act_ab(row, block):
     return DONE if selected(block) != 0 and activate(block, 0, 1, organisation(block, O_BANKS), row) else PUNT
 
 
 @kernel("pim.pre.ab")
-def pim_pre_ab(_0, _1, _2, _3, block):
+def pim_pre_ab(block):
     if selected(block) == 0:
         return PUNT
     precharge(block, 0, 1, organisation(block, O_BANKS))
@@ -84,14 +92,14 @@ def pim_pre_ab(_0, _1, _2, _3, block):
 
 
 @kernel("pim.act.hab")
-def pim_act_hab(parity, row, _2, _3, block):
+def pim_act_hab(parity, row, block):
     if not is_half(block, parity, HAB, HAB_PIM):
         return PUNT
     return DONE if activate(block, parity, banks_per_block(block), organisation(block, O_BANKS), row) else PUNT
 
 
 @kernel("pim.pre.hab")
-def pim_pre_hab(parity, _1, _2, _3, block):
+def pim_pre_hab(parity, block):
     if not is_half(block, parity, HAB, HAB_PIM):
         return PUNT
     precharge(block, parity, banks_per_block(block), organisation(block, O_BANKS))
@@ -102,12 +110,12 @@ def pim_pre_hab(parity, _1, _2, _3, block):
 
 
 @kernel("pim.rd")
-def pim_rd(dst, bank, column, _, block):
+def pim_rd(dst, bank, column, block):
     channels, size = selected(block), COLUMN_BYTES * selected(block)
     if not is_bank(block, bank) or not 0 <= column < organisation(block, O_COLUMNS) or not all_open(block, bank, 1, bank + 1):
         return PUNT
     banks = banks_to_read(block)
-    dst_host, dst_slot = writable(block, PORT, dst, size, 1)
+    dst_host, dst_slot = writable(block, PIM, dst, size, 1)
     if banks == 0 or dst_host == 0:
         return PUNT
     for channel in range(organisation(block, O_CHANNELS)):
@@ -122,7 +130,7 @@ def pim_rd(dst, bank, column, _, block):
             for i in range(0, COLUMN_BYTES, 8):
                 store(place + i, load(source + i, np.int64))
             place += COLUMN_BYTES
-    count(block, HITS, channels)
+    count(block, ROW_HITS, channels)
     count(block, READS, channels)
     count(block, COLUMNS_READ, channels)
     count(block, LEFT, size)
@@ -130,18 +138,17 @@ def pim_rd(dst, bank, column, _, block):
     return DONE
 
 
-@inline
+@specialised
 def write_in_open_rows(block, src, first, step, column):
     """A column of the open row of banks first, first + step, ... of every selected channel, or of the one bank `first` if step is
     0, = the 32 bytes at `src`."""
     banks = banks_to_write(block)
-    src_host, src_slot = readable(block, PORT, src, COLUMN_BYTES, 1)
     end = organisation(block, O_BANKS) if step != 0 else first + 1
     step = max(step, 1)
-    if banks == 0 or src_host == 0 or not 0 <= column < organisation(block, O_COLUMNS) or not all_open(block, first, step, end):
+    if banks == 0 or not 0 <= column < organisation(block, O_COLUMNS) or not all_open(block, first, step, end):
         return 0
-    a, b = load(src_host, np.int64), load(src_host + 8, np.int64)
-    c, d = load(src_host + 16, np.int64), load(src_host + 24, np.int64)
+    a, b = load(src, np.int64), load(src + 8, np.int64)
+    c, d = load(src + 16, np.int64), load(src + 24, np.int64)
     written = 0
     for channel in range(organisation(block, O_CHANNELS)):
         if is_selected(block, channel):
@@ -153,21 +160,20 @@ def write_in_open_rows(block, src, first, step, column):
                 store(place + 24, d)
                 written += 1
     channels = selected(block)
-    count(block, HITS, written)
+    count(block, ROW_HITS, written)
     count(block, WRITES, channels)
     count(block, COLUMNS_WRITTEN, written)
     count(block, ENTERED, COLUMN_BYTES * channels)
-    count(block, src_slot, COLUMN_BYTES)
     return written
 
 
 @kernel("pim.wr")
-def pim_wr(src, bank, column, _, block):
+def pim_wr(src, bank, column, block):
     return DONE if is_bank(block, bank) and write_in_open_rows(block, src, bank, 0, column) != 0 else PUNT
 
 
 @kernel("pim.wr.hab")
-def pim_wr_hab(src, parity, column, _, block):
+def pim_wr_hab(src, parity, column, block):
     if not is_half(block, parity, HAB, HAB) or write_in_open_rows(block, src, parity, banks_per_block(block), column) == 0:
         return PUNT
     count(block, BROADCASTS, selected(block))
@@ -177,7 +183,7 @@ def pim_wr_hab(src, parity, column, _, block):
 # ------------------------------------------------------------------------------------------------ modes
 
 
-@inline
+@specialised
 def all_closed_in_sb(block):
     """True if no selected channel that is in SB has an open row."""
     for channel in range(organisation(block, O_CHANNELS)):
@@ -188,7 +194,7 @@ def all_closed_in_sb(block):
     return True
 
 
-@inline
+@specialised
 def set_modes(block, mode):
     for channel in range(organisation(block, O_CHANNELS)):
         if is_selected(block, channel):
@@ -197,7 +203,7 @@ def set_modes(block, mode):
 
 
 @kernel("pim.mode.sb")
-def pim_mode_sb(_0, _1, _2, _3, block):
+def pim_mode_sb(block):
     if selected(block) == 0 or not all_in_mode(block, HAB, HAB):
         return PUNT
     for channel in range(organisation(block, O_CHANNELS)):
@@ -210,7 +216,7 @@ def pim_mode_sb(_0, _1, _2, _3, block):
 
 
 @kernel("pim.mode.hab")
-def pim_mode_hab(_0, _1, _2, _3, block):
+def pim_mode_hab(block):
     if selected(block) == 0 or not all_closed_in_sb(block):
         return PUNT
     for channel in range(organisation(block, O_CHANNELS)):
@@ -221,7 +227,7 @@ def pim_mode_hab(_0, _1, _2, _3, block):
 
 
 @kernel("pim.mode.hab_pim")
-def pim_mode_hab_pim(zeroed, _1, _2, _3, block):
+def pim_mode_hab_pim(zeroed, block):
     if selected(block) == 0 or not 0 <= zeroed <= 3 or not all_in_mode(block, HAB, HAB):
         return PUNT
     set_modes(block, HAB_PIM)

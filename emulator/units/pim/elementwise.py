@@ -4,27 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from emulator.kernel_words import DONE, LARGE, PUNT, STATE_INDEX, count, csr, inline, leaf, overlap, readable, state, writable
-from emulator.load_kernels import kernel
+from emulator.kernel import IN_PLACE, kernel
+from emulator.kernel_words import DONE, PUNT, STATE_INDEX, count, csr, state, writable
+from emulator.native.inlining import inline, specialised
 from emulator.native.machine_code import load, move, store
 from emulator.simd.functions import NAN
 from emulator.simd.lanes import convert, put, put_part, take, where
-from emulator.units.pim.banks import (
-    O_BANK_GROUPS,
-    O_BANKS,
-    O_CHANNELS,
-    PORT,
-    banks_to_write,
-    column_offset,
-    is_selected,
-    open_row,
-    organisation,
-    selected,
-)
-from emulator.units.pim.mac_runs import BF16, F16, bits, numbers
-from emulator.units.pim.runs import (
+from emulator.units.pim.bank_words import (
     BROADCASTS,
-    COLUMN,
+    COLUMN_BYTES,
     COLUMNS_READ,
     COLUMNS_WRITTEN,
     COMPUTES,
@@ -33,15 +21,26 @@ from emulator.units.pim.runs import (
     FIRST,
     GROUP_MASK,
     LEFT,
+    O_BANK_GROUPS,
+    O_BANKS,
+    O_CHANNELS,
+    PIM,
     READOUTS,
     READS,
     STAYED,
     WRITES,
+    banks_to_write,
     bursts,
     channels_for,
+    column_offset,
     fits,
+    is_selected,
+    open_row,
+    organisation,
+    selected,
     sums,
 )
+from emulator.units.pim.processors import BF16, F16, bits, numbers
 from isa.half import TABLE_LENGTH
 from isa.units.pim.macros import TABLES
 
@@ -52,20 +51,18 @@ AF_TABLES, AF_RESULTS = STATE_INDEX["pim.af_tables"], STATE_INDEX["pim.af_result
 
 
 @kernel("pim.wr_aflut")
-def pim_wr_aflut(table, mode, _2, _3, block):
-    source, reads = readable(block, PORT, table, 2 * TABLE_LENGTH, 1)
-    if source == 0 or not 0 <= mode < TABLES:
+def pim_wr_aflut(table, mode, block):
+    if not 0 <= mode < TABLES:
         return PUNT
-    move(state(block, AF_TABLES) + 2 * TABLE_LENGTH * mode, source, 2 * TABLE_LENGTH)
+    move(state(block, AF_TABLES) + 2 * TABLE_LENGTH * mode, table, 2 * TABLE_LENGTH)
     channels = organisation(block, O_CHANNELS)
-    count(block, reads, 2 * TABLE_LENGTH)
     count(block, BROADCASTS, channels * bursts(2 * TABLE_LENGTH))
     count(block, WRITES, channels * bursts(2 * TABLE_LENGTH))
     count(block, ENTERED, channels * 2 * TABLE_LENGTH)
     return DONE
 
 
-@inline
+@specialised
 def activate(form, mode, block):
     channels, banks = selected(block), organisation(block, O_BANKS)
     if channels == 0 or not 0 <= mode < TABLES:
@@ -83,13 +80,13 @@ def activate(form, mode, block):
                     store(low + 2 * i, load(table + 2 * at, u16))
                     store(high + 2 * i, load(table + 2 * (at + 1 & TABLE_LENGTH - 1), u16))
                 put_part(results + 2 * bank, bits(form, interpolated(form, arguments, low, high)), min(banks - bank, 4))
-    scratch[0] = 0              # used to here: its address was
+    scratch[0] = 0              # keeps its memory alive until here
     count(block, COMPUTES, channels)
     count(block, ELEMENTS, channels * banks)
     return DONE
 
 
-@leaf
+@inline
 def interpolated(form, arguments, low, high):
     """16 values between those at `low` and `high`, as fp32."""
     x, a, b = take(arguments, u16), numbers(form, low), numbers(form, high)
@@ -100,21 +97,21 @@ def interpolated(form, arguments, low, high):
 
 
 @kernel("pim.af.f16")
-def pim_af_f16(mode, _1, _2, _3, block):
+def pim_af_f16(mode, block):
     return activate(F16, mode, block)
 
 
 @kernel("pim.af.bf16")
-def pim_af_bf16(mode, _1, _2, _3, block):
+def pim_af_bf16(mode, block):
     return activate(BF16, mode, block)
 
 
 @kernel("pim.rd_af")
-def pim_rd_af(dst, _1, _2, _3, block):
+def pim_rd_af(dst, block):
     channels, banks = selected(block), organisation(block, O_BANKS)
     if channels == 0:
         return PUNT
-    target, writes = writable(block, PORT, dst, channels * banks * 2, 1)
+    target, writes = writable(block, PIM, dst, channels * banks * 2, 1)
     if target == 0:
         return PUNT
     place = target
@@ -132,7 +129,7 @@ def pim_rd_af(dst, _1, _2, _3, block):
 # ------------------------------------------------------------------------------------------------ element-wise
 
 
-@inline
+@specialised
 def multiply(form, opsize, row, block):
     """In each bank group of the mask: bank 2 = bank 0 * bank 1."""
     first, channels, host = csr(block, FIRST), channels_for(block, row), banks_to_write(block)
@@ -157,50 +154,39 @@ def multiply(form, opsize, row, block):
     count(block, COLUMNS_READ, 2 * columns)
     count(block, COLUMNS_WRITTEN, columns)
     count(block, ELEMENTS, 16 * columns)
-    count(block, STAYED, 3 * columns * COLUMN)
+    count(block, STAYED, 3 * columns * COLUMN_BYTES)
     return DONE
 
 
-@leaf
+@inline
 def is_in(mask, group):
     """1 if a bank group's bit of the mask is set, which has 64."""
     return mask >> group & 1 if group < 64 else 0
 
 
-@inline
+@specialised
 def add(form, y, x, opsize, block):
-    if not 0 <= opsize <= LARGE >> 5:
-        return PUNT
-    size = COLUMN * opsize
-    other, other_reads = readable(block, PORT, x, size, 2)
-    source, reads = readable(block, PORT, y, size, 2)
-    target, writes = writable(block, PORT, y, size, 2)
-    if other == 0 or source == 0 or target == 0 or (other != target and overlap(other, size, target, size)):
-        return PUNT
-    for at in range(0, size, COLUMN):
-        put(target + at, bits(form, numbers(form, source + at) + numbers(form, other + at)))
-    count(block, other_reads, size)
-    count(block, reads, size)
-    count(block, writes, size)
+    for at in range(0, COLUMN_BYTES * opsize, COLUMN_BYTES):
+        put(y + at, bits(form, numbers(form, y + at) + numbers(form, x + at)))
     count(block, ELEMENTS, 16 * opsize)
     return DONE
 
 
 @kernel("pim.ewmul.f16")
-def pim_ewmul_f16(opsize, row, _2, _3, block):
+def pim_ewmul_f16(opsize, row, block):
     return multiply(F16, opsize, row, block)
 
 
 @kernel("pim.ewmul.bf16")
-def pim_ewmul_bf16(opsize, row, _2, _3, block):
+def pim_ewmul_bf16(opsize, row, block):
     return multiply(BF16, opsize, row, block)
 
 
-@kernel("pim.ewadd.f16")
-def pim_ewadd_f16(y, x, opsize, _, block):
+@kernel("pim.ewadd.f16", overlap=IN_PLACE)
+def pim_ewadd_f16(y, x, opsize, block):
     return add(F16, y, x, opsize, block)
 
 
-@kernel("pim.ewadd.bf16")
-def pim_ewadd_bf16(y, x, opsize, _, block):
+@kernel("pim.ewadd.bf16", overlap=IN_PLACE)
+def pim_ewadd_bf16(y, x, opsize, block):
     return add(BF16, y, x, opsize, block)

@@ -4,25 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from emulator.kernel_words import DONE, PUNT, count, csr, inline, leaf, readable, writable
-from emulator.load_kernels import kernel
+from emulator.kernel import kernel
+from emulator.kernel_words import DONE, PUNT, count, csr, readable, writable
+from emulator.native.inlining import inline, specialised
 from emulator.native.machine_code import load, on_stack, store
 from emulator.simd.lanes import put, put_part, spread, take
 from emulator.threads.parallel import in_parallel
-from emulator.units.pim.banks import (
-    O_BANKS,
-    O_CHANNELS,
-    PORT,
-    banks_to_read,
-    column_offset,
-    is_selected,
-    open_row,
-    organisation,
-    selected,
-)
-from emulator.units.pim.mac_runs import BF16, F16, I8, READY, macs_of_four, prepare
-from emulator.units.pim.runs import (
-    COLUMN,
+from emulator.units.pim.bank_words import (
+    COLUMN_BYTES,
     COLUMNS_READ,
     COMPUTES,
     ENTERED,
@@ -31,18 +20,28 @@ from emulator.units.pim.runs import (
     LEFT,
     MACS,
     NEXT_BANK,
+    O_BANKS,
+    O_CHANNELS,
+    PIM,
     READOUTS,
     READS,
     SET,
     STAYED,
     WRITES,
     accumulator_place,
+    banks_to_read,
     buffer_place,
     bursts,
     channels_for,
+    column_offset,
     fits,
+    is_selected,
+    open_row,
+    organisation,
+    selected,
     sums,
 )
+from emulator.units.pim.processors import BF16, F16, I8, READY, macs_of_four, prepare
 
 i32, u16, u32 = np.int32, np.uint16, np.uint32
 
@@ -50,28 +49,32 @@ i32, u16, u32 = np.int32, np.uint16, np.uint32
 
 # Columns that are done at a time, and the room for them: x made ready, four runs. It lies on the stack, for what adds to
 # accumulators must not fail when it has begun: the reference engine would add everything once more.
-PIECE = 64
-SCRATCH = READY * (PIECE + 1) + 4 * COLUMN * PIECE
+AT_ONCE = 64
+RUN = COLUMN_BYTES * AT_ONCE
+SCRATCH = READY * (AT_ONCE + 1) + 4 * RUN
 
 
-@leaf
+@inline
 def run_place(block, host, channel, bank, row, first, n, apart, room):
     """Host address of a bank's run; if its columns lie apart, they are copied to `room`."""
     if not apart:
         return host + column_offset(block, channel, bank, row, first)
     for i in range(n):
-        put(room + COLUMN * i, take(host + column_offset(block, channel, bank, row, first + i), u16))
+        put(room + COLUMN_BYTES * i, take(host + column_offset(block, channel, bank, row, first + i), u16))
     return room
 
 
-@leaf
+@inline
 def some_macs(begin, stop, form, block, host, groups, first_bank, last_bank, row, first, column, n, apart):
-    """The MACs of four banks each: unit number channel * groups + group, those of other channels left out. Banks behind the last
-    one are the last one once more."""
+    """The MACs of four banks each, numbered channel * groups + group; channels that are not selected are left out. The last bank
+    stands for banks behind it.
+
+    Numbers alone, as `in_parallel` passes them.
+    """
     x = on_stack(SCRATCH)
-    room = x + READY * (PIECE + 1)
-    for done in range(0, n, PIECE):
-        few, ready, excess = min(n - done, PIECE), -1, i32(0)
+    room = x + READY * (AT_ONCE + 1)
+    for done in range(0, n, AT_ONCE):
+        few, ready, excess = min(n - done, AT_ONCE), -1, i32(0)
         for unit in range(begin, stop):
             channel, group = unit // groups, unit % groups
             if not is_selected(block, channel):
@@ -81,9 +84,9 @@ def some_macs(begin, stop, form, block, host, groups, first_bank, last_bank, row
             b0 = first_bank + 4 * group
             b1, b2, b3 = min(b0 + 1, last_bank), min(b0 + 2, last_bank), min(b0 + 3, last_bank)
             w0 = run_place(block, host, channel, b0, row, first + done, few, apart, room)
-            w1 = run_place(block, host, channel, b1, row, first + done, few, apart, room + COLUMN * PIECE)
-            w2 = run_place(block, host, channel, b2, row, first + done, few, apart, room + 2 * COLUMN * PIECE)
-            w3 = run_place(block, host, channel, b3, row, first + done, few, apart, room + 3 * COLUMN * PIECE)
+            w1 = run_place(block, host, channel, b1, row, first + done, few, apart, room + RUN)
+            w2 = run_place(block, host, channel, b2, row, first + done, few, apart, room + 2 * RUN)
+            w3 = run_place(block, host, channel, b3, row, first + done, few, apart, room + 3 * RUN)
             following = min(unit + 1, stop - 1)
             channel, group = following // groups, following % groups
             f0 = first_bank + 4 * group
@@ -97,23 +100,26 @@ def some_macs(begin, stop, form, block, host, groups, first_bank, last_bank, row
                           accumulator_place(block, ready, b2), accumulator_place(block, ready, b3)))
 
 
-@leaf
+@inline
 def some_macs_of_pairs(begin, stop, form, block, host, first_bank, chosen, row, first, n, apart):
-    """The MACs of banks with the next one each: unit number channel * chosen + bank - first_bank."""
+    """The MACs of banks with the next one each: unit number channel * chosen + bank - first_bank.
+
+    Numbers alone, as `in_parallel` passes them.
+    """
     x, banks = on_stack(SCRATCH), organisation(block, O_BANKS)
-    room = x + READY * (PIECE + 1)
-    for done in range(0, n, PIECE):
-        few = min(n - done, PIECE)
+    room = x + READY * (AT_ONCE + 1)
+    for done in range(0, n, AT_ONCE):
+        few = min(n - done, AT_ONCE)
         for unit in range(begin, stop):
             channel, bank = unit // chosen, first_bank + unit % chosen
             if is_selected(block, channel):
                 w = run_place(block, host, channel, bank, row, first + done, few, apart, room)
-                other = run_place(block, host, channel, (bank + 1) % banks, row, first + done, few, apart, room + COLUMN * PIECE)
+                other = run_place(block, host, channel, (bank + 1) % banks, row, first + done, few, apart, room + RUN)
                 excess, acc = prepare(form, other, few, x), accumulator_place(block, channel, bank)
                 macs_of_four(form, (w, w, w, w), (w, w, w, w), few, x, excess, (acc, acc, acc, acc))
 
 
-@inline
+@specialised
 def mac(form, opsize, row, first_bank, end, block):
     """Every bank of first_bank..end multiplies its run with that of its channel's global buffer, or with the next bank's."""
     first, column, pairs = csr(block, FIRST), csr(block, FIRST_OF_BUFFER), csr(block, NEXT_BANK) != 0
@@ -122,16 +128,16 @@ def mac(form, opsize, row, first_bank, end, block):
     if channels == 0 or host == 0 or not fits(block, first, opsize) or not (pairs or fits(block, column, opsize)):
         return PUNT
     last, chosen, banks = first + opsize - 1, end - first_bank, organisation(block, O_BANKS)
-    apart = column_offset(block, 0, 0, 0, last) - column_offset(block, 0, 0, 0, first) != COLUMN * (opsize - 1)
+    apart = column_offset(block, 0, 0, 0, last) - column_offset(block, 0, 0, 0, first) != COLUMN_BYTES * (opsize - 1)
     products, read = channels * chosen * opsize, chosen
     if pairs:
         read = min(chosen + 1, banks)
-        done = in_parallel(block, products * 2 * COLUMN, organisation(block, O_CHANNELS) * chosen, 1, some_macs_of_pairs, form,
-                           block, host, first_bank, chosen, row, first, opsize, apart)
+        done = in_parallel(block, products * 2 * COLUMN_BYTES, organisation(block, O_CHANNELS) * chosen, 1, some_macs_of_pairs,
+                           form, block, host, first_bank, chosen, row, first, opsize, apart)
     else:
         groups = (chosen + 3) >> 2
-        done = in_parallel(block, products * COLUMN, organisation(block, O_CHANNELS) * groups, 1, some_macs, form, block, host,
-                           groups, first_bank, end - 1, row, first, column, opsize, apart)
+        done = in_parallel(block, products * COLUMN_BYTES, organisation(block, O_CHANNELS) * groups, 1, some_macs,
+                           form, block, host, groups, first_bank, end - 1, row, first, column, opsize, apart)
     if not done:
         return PUNT
     open_row(block, first_bank, 1, end, row)
@@ -140,55 +146,55 @@ def mac(form, opsize, row, first_bank, end, block):
     count(block, COMPUTES, channels * opsize)
     count(block, COLUMNS_READ, channels * read * opsize)
     count(block, MACS, products * (32 if form == I8 else 16))
-    count(block, STAYED, channels * read * opsize * COLUMN)
+    count(block, STAYED, channels * read * opsize * COLUMN_BYTES)
     return DONE
 
 
-@inline
+@specialised
 def mac_of_one(form, opsize, bank, row, block):
     return mac(form, opsize, row, bank, bank + 1, block) if 0 <= bank < organisation(block, O_BANKS) else PUNT
 
 
 @kernel("pim.mac_sbk.f16")
-def pim_mac_sbk_f16(opsize, bank, row, _, block):
+def pim_mac_sbk_f16(opsize, bank, row, block):
     return mac_of_one(F16, opsize, bank, row, block)
 
 
 @kernel("pim.mac_sbk.bf16")
-def pim_mac_sbk_bf16(opsize, bank, row, _, block):
+def pim_mac_sbk_bf16(opsize, bank, row, block):
     return mac_of_one(BF16, opsize, bank, row, block)
 
 
 @kernel("pim.mac_sbk.i8")
-def pim_mac_sbk_i8(opsize, bank, row, _, block):
+def pim_mac_sbk_i8(opsize, bank, row, block):
     return mac_of_one(I8, opsize, bank, row, block)
 
 
 @kernel("pim.mac_abk.f16")
-def pim_mac_abk_f16(opsize, row, _2, _3, block):
+def pim_mac_abk_f16(opsize, row, block):
     return mac(F16, opsize, row, 0, organisation(block, O_BANKS), block)
 
 
 @kernel("pim.mac_abk.bf16")
-def pim_mac_abk_bf16(opsize, row, _2, _3, block):
+def pim_mac_abk_bf16(opsize, row, block):
     return mac(BF16, opsize, row, 0, organisation(block, O_BANKS), block)
 
 
 @kernel("pim.mac_abk.i8")
-def pim_mac_abk_i8(opsize, row, _2, _3, block):
+def pim_mac_abk_i8(opsize, row, block):
     return mac(I8, opsize, row, 0, organisation(block, O_BANKS), block)
 
 
 # ------------------------------------------------------------------------------------------------ accumulators
 
 
-@inline
+@specialised
 def set_biases(form, bias, block):
     """Accumulator 0 of each bank from memory, the others 0."""
     channels, banks, size = selected(block), organisation(block, O_BANKS), 4 if form == I8 else 2
     if channels == 0:
         return PUNT
-    source, reads = readable(block, PORT, bias, channels * banks * size, size)
+    source, reads = readable(block, PIM, bias, channels * banks * size, size)
     if source == 0:
         return PUNT
     place = source
@@ -211,33 +217,33 @@ def set_biases(form, bias, block):
     return DONE
 
 
-@leaf
+@inline
 def canonical_bf16(number):
     """The fp32 bits of a bf16 number."""
     return u32(0x7FC0_0000) if number & u16(0x7FFF) > u16(0x7F80) else u32(number) << u32(16)
 
 
 @kernel("pim.wr_bias.f16")
-def pim_wr_bias_f16(bias, _1, _2, _3, block):
+def pim_wr_bias_f16(bias, block):
     return set_biases(F16, bias, block)
 
 
 @kernel("pim.wr_bias.bf16")
-def pim_wr_bias_bf16(bias, _1, _2, _3, block):
+def pim_wr_bias_bf16(bias, block):
     return set_biases(BF16, bias, block)
 
 
 @kernel("pim.wr_bias.i8")
-def pim_wr_bias_i8(bias, _1, _2, _3, block):
+def pim_wr_bias_i8(bias, block):
     return set_biases(I8, bias, block)
 
 
-@inline
+@specialised
 def read_out(form, dst, block):
     channels, banks, size = selected(block), organisation(block, O_BANKS), 4 if form == I8 else 2
     if channels == 0:
         return PUNT
-    target, writes = writable(block, PORT, dst, channels * banks * size, size)
+    target, writes = writable(block, PIM, dst, channels * banks * size, size)
     if target == 0:
         return PUNT
     place = target
@@ -258,15 +264,15 @@ def read_out(form, dst, block):
 
 
 @kernel("pim.rd_mac.f16")
-def pim_rd_mac_f16(dst, _1, _2, _3, block):
+def pim_rd_mac_f16(dst, block):
     return read_out(F16, dst, block)
 
 
 @kernel("pim.rd_mac.bf16")
-def pim_rd_mac_bf16(dst, _1, _2, _3, block):
+def pim_rd_mac_bf16(dst, block):
     return read_out(BF16, dst, block)
 
 
 @kernel("pim.rd_mac.i8")
-def pim_rd_mac_i8(dst, _1, _2, _3, block):
+def pim_rd_mac_i8(dst, block):
     return read_out(I8, dst, block)

@@ -8,18 +8,29 @@ from __future__ import annotations
 
 import numpy as np
 
-from emulator.kernel_words import DONE, PUNT, STATE_INDEX, count, inline, readable, state
-from emulator.load_kernels import kernel
+from emulator.kernel import kernel
+from emulator.kernel_words import DONE, PUNT, STATE_INDEX, count, state
+from emulator.native.inlining import specialised
 from emulator.native.machine_code import load, move, store
 from emulator.simd.functions import f16_bits, f32_from_f16
 from emulator.simd.half import rounded
 from emulator.simd.lanes import put, spread, take, where
-from emulator.units.pim.banks import (
+from emulator.units.pim.bank_words import (
+    BROADCASTS,
+    COLUMNS_READ,
+    COLUMNS_WRITTEN,
+    COMPUTES,
+    ELEMENTS,
+    ENTERED,
+    MACS,
     O_BANKS,
     O_BLOCKS,
     O_CHANNELS,
     O_COLUMNS,
-    PORT,
+    ROW_HITS,
+    STAYED,
+    STEPS,
+    WRITES,
     all_in_mode,
     all_open,
     banks_to_read,
@@ -30,20 +41,7 @@ from emulator.units.pim.banks import (
     row_of,
     selected,
 )
-from emulator.units.pim.banks import ROW_HITS as HITS
 from emulator.units.pim.commands import CRF_JUMPS, CRF_PC, CRF_REPEAT, GRF_A, GRF_B, banks_per_block, is_half
-from emulator.units.pim.runs import (
-    BROADCASTS,
-    COLUMNS_READ,
-    COLUMNS_WRITTEN,
-    COMPUTES,
-    ELEMENTS,
-    ENTERED,
-    MACS,
-    STAYED,
-    STEPS,
-    WRITES,
-)
 from isa.units.pim import crf
 from isa.units.pim.banks import COLUMN_BYTES
 from isa.units.pim.crf import ENTRIES, REGISTERS, REPEATS, SHAPES
@@ -64,20 +62,16 @@ SHIFTS, INDEX_SHIFTS = (25, 22, 19, 16), (8, 4, 0, 0)
 # ------------------------------------------------------------------------------------------------ registers
 
 
-@inline
+@specialised
 def write_register(block, src, array, index, registers, copies, low, high):
     """32 bytes at `src` to register `index` of an array that has `registers` in each of `copies` blocks of a channel."""
     if selected(block) == 0 or not all_in_mode(block, low, high) or not 0 <= index < registers:
         return PUNT
-    src_host, src_slot = readable(block, PORT, src, COLUMN_BYTES, 4 if array == CRF else 2)
-    if src_host == 0:
-        return PUNT
     for channel in range(organisation(block, O_CHANNELS)):
         if is_selected(block, channel):
             for copy in range(copies):
-                move(state(block, array) + COLUMN_BYTES * ((channel * copies + copy) * registers + index), src_host, COLUMN_BYTES)
+                move(state(block, array) + COLUMN_BYTES * ((channel * copies + copy) * registers + index), src, COLUMN_BYTES)
     channels = selected(block)
-    count(block, src_slot, COLUMN_BYTES)
     count(block, WRITES, channels)
     count(block, BROADCASTS, channels)
     count(block, ENTERED, COLUMN_BYTES * channels)
@@ -85,34 +79,34 @@ def write_register(block, src, array, index, registers, copies, low, high):
 
 
 @kernel("pim.wr.crf")
-def pim_wr_crf(src, index, _2, _3, block):
+def pim_wr_crf(src, index, block):
     return write_register(block, src, CRF, index, ENTRIES // 8, 1, HAB, HAB)
 
 
 @kernel("pim.wr.grf_a")
-def pim_wr_grf_a(src, index, _2, _3, block):
+def pim_wr_grf_a(src, index, block):
     return write_register(block, src, GRF_A, index, REGISTERS, organisation(block, O_BLOCKS), HAB, HAB_PIM)
 
 
 @kernel("pim.wr.grf_b")
-def pim_wr_grf_b(src, index, _2, _3, block):
+def pim_wr_grf_b(src, index, block):
     return write_register(block, src, GRF_B, index, REGISTERS, organisation(block, O_BLOCKS), HAB, HAB_PIM)
 
 
 @kernel("pim.wr.srf")
-def pim_wr_srf(src, _1, _2, _3, block):
+def pim_wr_srf(src, block):
     return write_register(block, src, SRF, 0, 1, organisation(block, O_BLOCKS), HAB, HAB_PIM)
 
 
 # ------------------------------------------------------------------------------------------------ which instruction
 
 
-@inline
+@specialised
 def word_at(block, channel, entry):
     return np.int64(load(state(block, CRF) + 4 * (ENTRIES * channel + entry), np.uint32))
 
 
-@inline
+@specialised
 def follow(block, channel, change):
     """The entry of a channel's CRF that the command executes, its JUMPs followed and, if `change`, counted. -1: punt."""
     at, passed = np.int64(load(state(block, CRF_PC) + channel, np.uint8)), 0
@@ -138,22 +132,22 @@ def follow(block, channel, change):
     return -1
 
 
-@inline
+@specialised
 def kind_of(word, place):
     return word >> SHIFTS[place] & 7
 
 
-@inline
+@specialised
 def index_of(word, place):
     return word >> INDEX_SHIFTS[place] & 15
 
 
-@inline
+@specialised
 def is_a_bank(kind):
     return kind == EVEN_BANK or kind == ODD_BANK
 
 
-@inline
+@specialised
 def operand_count(word):
     """Operands of an instruction that is no NOP, JUMP or EXIT: 0 for a reserved opcode."""
     allowed, found = ALLOWED[word >> 28], 0
@@ -163,7 +157,7 @@ def operand_count(word):
     return found
 
 
-@inline
+@specialised
 def is_legal(word, parity, write):
     """True for an instruction that blocks execute with this command."""
     opcode = word >> 28
@@ -188,7 +182,7 @@ def is_legal(word, parity, write):
 # ------------------------------------------------------------------------------------------------ what it does
 
 
-@inline
+@specialised
 def register(block, word, place, channel, unit, row, column, bank):
     """Host address of what an operand is in a block: 16 lanes, or a scalar of SRF."""
     kind, index, opcode = kind_of(word, place), index_of(word, place), word >> 28
@@ -202,14 +196,14 @@ def register(block, word, place, channel, unit, row, column, bank):
     return state(block, GRF_A if kind == K_GRF_A else GRF_B) + COLUMN_BYTES * (REGISTERS * of_block + index)
 
 
-@inline
+@specialised
 def lanes_of(word, place, address):
     """The fp32 numbers of an operand: 16 lanes, or 16 times a scalar."""
     kind = kind_of(word, place)
     return f32_from_f16(spread(load(address, np.uint16)) if kind == K_SRF_M or kind == K_SRF_A else take(address, np.uint16))
 
 
-@inline
+@specialised
 def execute(block, word, channel, unit, row, column, bank):
     """An instruction in one block; `bank` is the host address of the command's column."""
     opcode = word >> 28
@@ -234,7 +228,7 @@ def execute(block, word, channel, unit, row, column, bank):
         put(dst, f16_bits(rounded(a * b) + c))
 
 
-@inline
+@specialised
 def step(block, parity, column, write):
     """One column command to the even or odd banks in HAB_PIM."""
     if not is_half(block, parity, HAB_PIM, HAB_PIM) or not 0 <= column < organisation(block, O_COLUMNS):
@@ -279,7 +273,7 @@ def step(block, parity, column, write):
             store(place, np.uint32(0 if done else taken))
             store(state(block, CRF_PC) + channel, np.uint8(at + 1 if done else at))
     channels = selected(block)
-    count(block, HITS, channels * units)
+    count(block, ROW_HITS, channels * units)
     count(block, COMPUTES, channels)
     count(block, STEPS, channels)
     count(block, MACS, macs)
@@ -291,10 +285,10 @@ def step(block, parity, column, write):
 
 
 @kernel("pim.rd.pim")
-def pim_rd_pim(parity, column, _2, _3, block):
+def pim_rd_pim(parity, column, block):
     return step(block, parity, column, False)
 
 
 @kernel("pim.wr.pim")
-def pim_wr_pim(parity, column, _2, _3, block):
+def pim_wr_pim(parity, column, block):
     return step(block, parity, column, True)

@@ -9,14 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from emulator.kernel_words import DONE, LARGE, PUNT, count, csr, csr_number, inline, leaf, overlap, readable, slot, writable
+from emulator.kernel_words import DONE, LARGE, PORT, PUNT, count, csr, csr_number, overlap, readable, slot, writable
+from emulator.native.inlining import inline, specialised
 from emulator.native.machine_code import load, store
 from emulator.simd.folds import dot_bytes, fold, fold4, words_of
 from emulator.simd.functions import ZERO, canonical, f32_from_bf16, f32_from_f16
-from emulator.simd.lanes import ask_for, convert, put, put_part, recipe, spread, take, take_part
+from emulator.simd.lanes import ask_for, convert, put, put_part, spread, take, take_part
 from emulator.threads.parallel import in_parallel
-from emulator.units.vec.elementwise import VEC
 
+VEC = PORT["vec"]
 f32, i32, i8, u16 = np.float32, np.int32, np.int8, np.uint16
 F32, F16, BF16, I8 = range(4)
 NEAR, NEARER = 1 << 19, 24 << 10        # bytes that are sure to stay in a second-level, in a first-level cache
@@ -24,11 +25,12 @@ AHEAD = 2 << 10                         # bytes of a row that are asked of memor
 COLS, ROW_STRIDE, MACS = csr_number("vec.cols"), csr_number("vec.row_stride"), slot("vec.macs")
 
 
-@leaf
+@inline
 def matrix(block: int, size: int, rows: int) -> tuple[int, int, int]:
-    """(columns, bytes from row to row, bytes from the first to the end of the last) of a matrix operand; columns 0: punt."""
+    """(columns, bytes from row to row, bytes from the first to the end of the last) of a matrix operand of 1 row or more; columns
+    0: punt."""
     cols, stride = csr(block, COLS), csr(block, ROW_STRIDE)
-    if cols <= 0 or cols > LARGE >> 3 or rows <= 0 or rows > LARGE >> 3:
+    if cols <= 0 or cols > LARGE >> 3:
         return 0, 0, 0
     if stride == 0:
         stride = cols * size
@@ -37,7 +39,7 @@ def matrix(block: int, size: int, rows: int) -> tuple[int, int, int]:
     return cols, stride, (rows - 1) * stride + cols * size
 
 
-@leaf
+@inline
 def weights(form: int, address: int) -> Any:
     """16 weights as fp32."""
     if form == F32:
@@ -49,7 +51,7 @@ def weights(form: int, address: int) -> Any:
     return f32_from_bf16(take(address, u16))
 
 
-@leaf
+@inline
 def some_weights(form: int, address: int, left: int) -> Any:
     """Fewer than 16 weights as fp32, then zeros."""
     if form == F32:
@@ -61,7 +63,7 @@ def some_weights(form: int, address: int, left: int) -> Any:
     return f32_from_bf16(take_part(address, u16, left, 0))
 
 
-@leaf
+@inline
 def in_fours(rows: int, row_bytes: int, vector_bytes: int) -> int:
     """Leading rows to take four at a time, the others one by one.
 
@@ -72,7 +74,7 @@ def in_fours(rows: int, row_bytes: int, vector_bytes: int) -> int:
     return 0 if rows * row_bytes > NEAR and row_bytes + vector_bytes <= NEARER else rows & -4
 
 
-@recipe
+@inline
 def add_four(form: Any, sums: Any, w: Any, stride: Any, v: Any) -> Any:
     """The sums of four rows, and 16 more products of each."""
     a, b, c, d = sums
@@ -80,7 +82,7 @@ def add_four(form: Any, sums: Any, w: Any, stride: Any, v: Any) -> Any:
             d + weights(form, w + 3 * stride) * v)
 
 
-@recipe
+@inline
 def end_four(form: Any, sums: Any, w: Any, stride: Any, vector: Any, left: Any, target: Any) -> None:
     """Add the last columns of four rows, fewer than 16, and store their sums."""
     a, b, c, d = sums
@@ -93,7 +95,7 @@ def end_four(form: Any, sums: Any, w: Any, stride: Any, vector: Any, left: Any, 
     put_part(target, canonical(fold4(a, b, c, d)), 4)
 
 
-@inline
+@specialised
 def four_rows(form: int, size: int, p: int, stride: int, whole: int, left: int, vector: int, target: int) -> None:
     """y = W x for the four rows from p on, which lie in a cache."""
     zero = spread(ZERO)
@@ -103,9 +105,9 @@ def four_rows(form: int, size: int, p: int, stride: int, whole: int, left: int, 
     end_four(form, sums, p + size * whole, stride, vector + 4 * whole, left, target)
 
 
-@inline
+@specialised
 def eight_rows(form: int, size: int, p: int, stride: int, whole: int, left: int, vector: int, target: int) -> None:
-    """y = W x for the eight rows from p on, which come from memory: it is asked for the next eight where these end."""
+    """y = W x for the eight rows from p on, which come from memory. The next eight rows are asked of memory meanwhile."""
     zero, q = spread(ZERO), p + 4 * stride
     upper = lower = (zero, zero, zero, zero)
     row = size * (whole + left)
@@ -120,10 +122,13 @@ def eight_rows(form: int, size: int, p: int, stride: int, whole: int, left: int,
     end_four(form, lower, q + size * whole, stride, vector + 4 * whole, left, target + 16)
 
 
-@leaf
+@inline
 def some_rows(first: int, last: int, form: int, size: int, source: int, stride: int, cols: int, vector: int, target: int,
               fours: int, far: bool) -> None:
-    """y = W x for the rows first..last."""
+    """y = W x for the rows first..last.
+
+    Numbers alone, as `in_parallel` passes them.
+    """
     whole, left = cols & -16, cols & 15
     fours = max(first, min(last, fours))
     eights = first + (fours - first & -8) if far else first
@@ -141,7 +146,7 @@ def some_rows(first: int, last: int, form: int, size: int, source: int, stride: 
         put_part(target + 4 * row, canonical(fold4(a, a, a, a)), 1)
 
 
-@inline
+@specialised
 def gemv(form: int, size: int, y: int, W: int, x: int, rows: int, block: int) -> int:
     """y = W x."""
     if rows == 0:
@@ -149,26 +154,25 @@ def gemv(form: int, size: int, y: int, W: int, x: int, rows: int, block: int) ->
     cols, stride, extent = matrix(block, size, rows)
     if cols == 0:
         return PUNT
-    source, reads = readable(block, VEC, W, extent, size)
-    vector, vector_reads = readable(block, VEC, x, 4 * cols, 4)
-    target, writes = writable(block, VEC, y, 4 * rows, 4)
-    if source == 0 or vector == 0 or target == 0:
-        return PUNT
-    if overlap(source, extent, target, 4 * rows) or overlap(vector, 4 * cols, target, 4 * rows):
+    source, read = readable(block, VEC, W, extent, size)
+    vector, vector_read = readable(block, VEC, x, 4 * cols, 4)
+    if source == 0 or vector == 0 or overlap(source, extent, y, 4 * rows) or overlap(vector, 4 * cols, y, 4 * rows):
         return PUNT
     fours = in_fours(rows, cols * size, 4 * cols)
-    in_parallel(block, extent, rows, 16, some_rows, form, size, source, stride, cols, vector, target, fours, extent > NEAR)
-    count(block, reads, rows * cols * size)
-    count(block, vector_reads, 4 * cols)
-    count(block, writes, 4 * rows)
+    in_parallel(block, extent, rows, 16, some_rows, form, size, source, stride, cols, vector, y, fours, extent > NEAR)
+    count(block, read, rows * cols * size)
+    count(block, vector_read, 4 * cols)
     count(block, MACS, rows * cols)
     return DONE
 
 
-@leaf
+@inline
 def some_columns(first: int, last: int, form: int, size: int, source: int, stride: int, rows: int, cols: int, factors: int,
                  target: int, fours: int) -> None:
-    """y += W^T h for the columns 16 first..16 last, or as many as there are."""
+    """y += W^T h for the columns 16 first..16 last, or as many as there are.
+
+    Numbers alone, as `in_parallel` passes them.
+    """
     source, target, cols = source + 16 * first * size, target + 64 * first, min(16 * last, cols) - 16 * first
     whole, left = cols & -16, cols & 15
     for row in range(0, fours, 4):
@@ -197,7 +201,8 @@ def some_columns(first: int, last: int, form: int, size: int, source: int, strid
             v = take_part(target + 4 * whole, f32, left, ZERO) + factor * some_weights(form, p + size * whole, left)
             put_part(target + 4 * whole, canonical(v), left)
 
-@inline
+
+@specialised
 def mac_t(form: int, size: int, y: int, W: int, h: int, rows: int, block: int) -> int:
     """y += W^T h. W is read as it lies, y stays in the cache."""
     if rows == 0:
@@ -205,20 +210,18 @@ def mac_t(form: int, size: int, y: int, W: int, h: int, rows: int, block: int) -
     cols, stride, extent = matrix(block, size, rows)
     if cols == 0:
         return PUNT
-    source, reads = readable(block, VEC, W, extent, size)
-    factors, factor_reads = readable(block, VEC, h, 4 * rows, 4)
-    sums, sum_reads = readable(block, VEC, y, 4 * cols, 4)
-    target, writes = writable(block, VEC, y, 4 * cols, 4)
-    if source == 0 or factors == 0 or sums == 0 or target == 0:
+    source, read = readable(block, VEC, W, extent, size)
+    sums, sums_read = readable(block, VEC, y, 4 * cols, 4)
+    target, written = writable(block, VEC, y, 4 * cols, 4)
+    if source == 0 or sums == 0 or target == 0:
         return PUNT
-    if overlap(source, extent, target, 4 * cols) or overlap(factors, 4 * rows, target, 4 * cols):
+    if overlap(source, extent, target, 4 * cols) or overlap(h, 4 * rows, target, 4 * cols):
         return PUNT
-    in_parallel(block, extent, (cols + 15) >> 4, 8, some_columns, form, size, source, stride, rows, cols, factors, target,
+    in_parallel(block, extent, (cols + 15) >> 4, 8, some_columns, form, size, source, stride, rows, cols, h, target,
                 in_fours(rows, cols * size, 4 * cols))
-    count(block, reads, rows * cols * size)
-    count(block, factor_reads, 4 * rows)
-    count(block, sum_reads, 4 * cols)
-    count(block, writes, 4 * cols)
+    count(block, read, rows * cols * size)
+    count(block, sums_read, 4 * cols)
+    count(block, written, 4 * cols)
     count(block, MACS, rows * cols)
     return DONE
 
@@ -228,7 +231,7 @@ def mac_t(form: int, size: int, y: int, W: int, h: int, rows: int, block: int) -
 SIGNS = i32(-0x7F7F_7F80)       # 0x80 in each byte: x ^ 0x80 is x + 128 unsigned
 
 
-@leaf
+@inline
 def some_rows_i8(first: int, last: int, source: int, stride: int, cols: int, vector: int, target: int) -> None:
     """64 weights at a time. The dot product wants one factor unsigned: W + 128, so 128 times the sum of x is taken off."""
     rounds, whole, signs, zero = cols & -256, cols & -64, spread(SIGNS), spread(i32(0))
@@ -250,7 +253,8 @@ def some_rows_i8(first: int, last: int, source: int, stride: int, cols: int, vec
             c = c + convert(take_part(p + i, i8, cols - i, 0), i32) * convert(take_part(vector + i, i8, cols - i, 0), i32)
         store(target + 4 * row, fold((a + b) + (c + d)))
 
-@inline
+
+@specialised
 def gemv_i8(y: int, W: int, x: int, rows: int, block: int) -> int:
     """As gemv, in int32 that wraps."""
     if rows == 0:
@@ -258,22 +262,18 @@ def gemv_i8(y: int, W: int, x: int, rows: int, block: int) -> int:
     cols, stride, extent = matrix(block, 1, rows)
     if cols == 0:
         return PUNT
-    source, reads = readable(block, VEC, W, extent, 1)
-    vector, vector_reads = readable(block, VEC, x, cols, 1)
-    target, writes = writable(block, VEC, y, 4 * rows, 4)
-    if source == 0 or vector == 0 or target == 0:
+    source, read = readable(block, VEC, W, extent, 1)
+    vector, vector_read = readable(block, VEC, x, cols, 1)
+    if source == 0 or vector == 0 or overlap(source, extent, y, 4 * rows) or overlap(vector, cols, y, 4 * rows):
         return PUNT
-    if overlap(source, extent, target, 4 * rows) or overlap(vector, cols, target, 4 * rows):
-        return PUNT
-    in_parallel(block, extent, rows, 16, some_rows_i8, source, stride, cols, vector, target)
-    count(block, reads, rows * cols)
-    count(block, vector_reads, cols)
-    count(block, writes, 4 * rows)
+    in_parallel(block, extent, rows, 16, some_rows_i8, source, stride, cols, vector, y)
+    count(block, read, rows * cols)
+    count(block, vector_read, cols)
     count(block, MACS, rows * cols)
     return DONE
 
 
-@leaf
+@inline
 def some_columns_i8(first: int, last: int, source: int, stride: int, rows: int, cols: int, factors: int, target: int) -> None:
     """As some_columns, in int32."""
     source, target, cols = source + 16 * first, target + 64 * first, min(16 * last, cols) - 16 * first
@@ -300,7 +300,8 @@ def some_columns_i8(first: int, last: int, source: int, stride: int, rows: int, 
             v = take_part(target + 4 * whole, i32, left, 0) + factor * convert(take_part(p + whole, i8, left, 0), i32)
             put_part(target + 4 * whole, v, left)
 
-@inline
+
+@specialised
 def mac_t_i8(y: int, W: int, h: int, rows: int, block: int) -> int:
     """As mac_t, in int32 that wraps."""
     if rows == 0:
@@ -308,18 +309,16 @@ def mac_t_i8(y: int, W: int, h: int, rows: int, block: int) -> int:
     cols, stride, extent = matrix(block, 1, rows)
     if cols == 0:
         return PUNT
-    source, reads = readable(block, VEC, W, extent, 1)
-    factors, factor_reads = readable(block, VEC, h, rows, 1)
-    sums, sum_reads = readable(block, VEC, y, 4 * cols, 4)
-    target, writes = writable(block, VEC, y, 4 * cols, 4)
-    if source == 0 or factors == 0 or sums == 0 or target == 0:
+    source, read = readable(block, VEC, W, extent, 1)
+    sums, sums_read = readable(block, VEC, y, 4 * cols, 4)
+    target, written = writable(block, VEC, y, 4 * cols, 4)
+    if source == 0 or sums == 0 or target == 0:
         return PUNT
-    if overlap(source, extent, target, 4 * cols) or overlap(factors, rows, target, 4 * cols):
+    if overlap(source, extent, target, 4 * cols) or overlap(h, rows, target, 4 * cols):
         return PUNT
-    in_parallel(block, extent, (cols + 15) >> 4, 8, some_columns_i8, source, stride, rows, cols, factors, target)
-    count(block, reads, rows * cols)
-    count(block, factor_reads, rows)
-    count(block, sum_reads, 4 * cols)
-    count(block, writes, 4 * cols)
+    in_parallel(block, extent, (cols + 15) >> 4, 8, some_columns_i8, source, stride, rows, cols, h, target)
+    count(block, read, rows * cols)
+    count(block, sums_read, 4 * cols)
+    count(block, written, 4 * cols)
     count(block, MACS, rows * cols)
     return DONE

@@ -1,35 +1,26 @@
-"""vec: the kernels by instruction. What they do stands by theme in emulator/:
-
-    elementwise.py      one or two vectors to one           normalisation.py    softmax, norms, rope, quantisation
-    reductions.py       a vector to a number                dense.py            matrix-vector products
-"""
+"""vec: the kernels by instruction."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from emulator.kernel_words import DONE, PUNT, count, inline, readable, result, slot, writable
-from emulator.load_kernels import kernel
+from emulator.kernel import IN_PLACE, kernel
+from emulator.kernel_words import DONE, count, result, slot
+from emulator.native.inlining import specialised
 from emulator.native.machine_code import load, store
 from emulator.simd.functions import NAN, ZERO
 from emulator.simd.lanes import put, put_part, same_bits, spread
 from emulator.units.vec import dense, normalisation
 from emulator.units.vec import elementwise as each
 from emulator.units.vec import reductions as whole
-from emulator.units.vec.elementwise import AXPY, MOST, SCALE, VEC, apart, map_one, map_two
+from emulator.units.vec.elementwise import AXPY, SCALE, map_one, map_two
 
 ELEMENTS, MACS, EXPONENTIALS = slot("vec.elements"), slot("vec.macs"), slot("vec.exponentials")
 f32, i32, u32, i8, u16, i64 = np.float32, np.int32, np.uint32, np.int8, np.uint16, np.int64
 CANONICAL = 0x7FC0_0000
 
 
-@inline
-def scalar(bits):
-    """The fp32 number in the low 32 bits of a register."""
-    return same_bits(i32(bits), f32)
-
-
-@inline
+@specialised
 def bits_of(value):
     """What a result register holds of an fp32 number."""
     return i64(same_bits(value, u32)) if value == value else CANONICAL
@@ -38,25 +29,24 @@ def bits_of(value):
 # ------------------------------------------------------------------------------------------------ one vector to one vector
 
 
-def _unary(mnemonic, operation, to_size=4, size=4, kind=f32, exponentials=0):
-    """`exponentials`: how many an element needs."""
-    @kernel(mnemonic)
-    def unary(dst, x, n, _, block):
-        status = map_one(operation, to_size, size, kind, dst, x, ZERO, n, block)
-        if status == DONE:
-            count(block, ELEMENTS, n)
-            if exponentials:
-                count(block, EXPONENTIALS, n)
-        return status
+def _unary(mnemonic, operation, to_size=4, size=4, kind=f32, exponentials=False):
+    """`exponentials`: True if each element needs one."""
+    @kernel(mnemonic, overlap=IN_PLACE)
+    def unary(dst, x, n, block):
+        map_one(operation, to_size, size, kind, dst, x, ZERO, n)
+        count(block, ELEMENTS, n)
+        if exponentials:
+            count(block, EXPONENTIALS, n)
+        return DONE
 
 
 _unary("vec.relu.f32",     each.RELU)
 _unary("vec.relu2.f32",    each.RELU2)
-_unary("vec.silu.f32",     each.SILU, exponentials=1)
-_unary("vec.gelu.f32",     each.GELU, exponentials=1)
-_unary("vec.exp.f32",      each.EXP, exponentials=1)
-_unary("vec.sigmoid.f32",  each.SIGMOID, exponentials=1)
-_unary("vec.tanh.f32",     each.TANH, exponentials=1)
+_unary("vec.silu.f32",     each.SILU, exponentials=True)
+_unary("vec.gelu.f32",     each.GELU, exponentials=True)
+_unary("vec.exp.f32",      each.EXP, exponentials=True)
+_unary("vec.sigmoid.f32",  each.SIGMOID, exponentials=True)
+_unary("vec.tanh.f32",     each.TANH, exponentials=True)
 _unary("vec.sqrt.f32",     each.SQRT)
 #                                           bytes of a result, of an element
 _unary("vec.cvt.f16.f32",  each.TO_F16,     2, 4)
@@ -67,47 +57,32 @@ _unary("vec.cvt.f32.i32",  each.FROM_I32,   4, 4, i32)
 _unary("vec.cvt.i32.f32",  each.TO_I32,     4, 4)
 
 
-@kernel("vec.scale.f32")
+@kernel("vec.scale.f32", overlap=IN_PLACE)
 def vec_scale_f32(dst, x, s, n, block):
-    status = map_one(SCALE, 4, 4, f32, dst, x, scalar(s), n, block)
-    if status == DONE:
-        count(block, ELEMENTS, n)
-    return status
-
-
-@kernel("vec.fill.32")
-def vec_fill_32(dst, value, n, _, block):
-    if n < 0 or n > MOST:
-        return PUNT
-    target, writes = writable(block, VEC, dst, 4 * n, 4)
-    if target == 0:
-        return PUNT
-    values = spread(i32(value))
-    for i in range(0, n & -16, 16):
-        put(target + 4 * i, values)
-    if n & 15:
-        put_part(target + 4 * (n & -16), values, n & 15)
-    count(block, writes, 4 * n)
+    map_one(SCALE, 4, 4, f32, dst, x, s, n)
     count(block, ELEMENTS, n)
     return DONE
 
 
-@kernel("vec.cumsum.f32")
-def vec_cumsum_f32(dst, x, n, _, block):
-    if n < 0 or n > MOST:
-        return PUNT
-    source, reads = readable(block, VEC, x, 4 * n, 4)
-    target, writes = writable(block, VEC, dst, 4 * n, 4)
-    if source == 0 or target == 0 or not apart(source, 4 * n, target, 4 * n):
-        return PUNT
+@kernel("vec.fill.32")
+def vec_fill_32(dst, value, n, block):
+    values = spread(i32(value))
+    for i in range(0, n & -16, 16):
+        put(dst + 4 * i, values)
+    if n & 15:
+        put_part(dst + 4 * (n & -16), values, n & 15)
+    count(block, ELEMENTS, n)
+    return DONE
+
+
+@kernel("vec.cumsum.f32", overlap=IN_PLACE)
+def vec_cumsum_f32(dst, x, n, block):
     if n:
-        total = load(source, f32)
-        store(target, total if total == total else NAN)
+        total = load(x, f32)
+        store(dst, total if total == total else NAN)
         for i in range(1, n):
-            total = f32(total + load(source + 4 * i, f32))
-            store(target + 4 * i, total if total == total else NAN)
-    count(block, reads, 4 * n)
-    count(block, writes, 4 * n)
+            total = f32(total + load(x + 4 * i, f32))
+            store(dst + 4 * i, total if total == total else NAN)
     count(block, ELEMENTS, n)
     return DONE
 
@@ -116,12 +91,11 @@ def vec_cumsum_f32(dst, x, n, _, block):
 
 
 def _binary(mnemonic, operation, kind=f32):
-    @kernel(mnemonic)
+    @kernel(mnemonic, overlap=IN_PLACE)
     def binary(dst, a, b, n, block):
-        status = map_two(operation, kind, dst, a, b, ZERO, n, block)
-        if status == DONE:
-            count(block, ELEMENTS, n)
-        return status
+        map_two(operation, kind, dst, a, b, ZERO, n)
+        count(block, ELEMENTS, n)
+        return DONE
 
 
 _binary("vec.add.f32",     each.ADD)
@@ -133,12 +107,11 @@ _binary("vec.maximum.f32", each.MAXIMUM)
 _binary("vec.add.i32",     each.ADD_I32, i32)
 
 
-@kernel("vec.axpy.f32")
+@kernel("vec.axpy.f32", overlap=IN_PLACE)
 def vec_axpy_f32(y, s, x, n, block):
-    status = map_two(AXPY, f32, y, y, x, scalar(s), n, block)
-    if status == DONE:
-        count(block, MACS, n)
-    return status
+    map_two(AXPY, f32, y, y, x, s, n)
+    count(block, MACS, n)
+    return DONE
 
 
 # ------------------------------------------------------------------------------------------------ reductions
@@ -146,25 +119,19 @@ def vec_axpy_f32(y, s, x, n, block):
 SUM, LARGEST, SMALLEST, LARGEST_MAGNITUDE, INDEX_OF_LARGEST = range(5)
 
 
-def _reduction(mnemonic, operation, most=MOST):
+def _reduction(mnemonic, operation):
     @kernel(mnemonic)
-    def reduction(x, n, _2, _3, block):
-        if n < 0 or n > most:
-            return PUNT
-        source, reads = readable(block, VEC, x, 4 * n, 4)
-        if source == 0:
-            return PUNT
+    def reduction(x, n, block):
         if operation == SUM:
-            result(block, bits_of(whole.lane_sum(source, n)))
+            result(block, bits_of(whole.lane_sum(x, n)))
         elif operation == LARGEST:
-            result(block, bits_of(whole.largest(source, n)))
+            result(block, bits_of(whole.largest(x, n)))
         elif operation == SMALLEST:
-            result(block, bits_of(whole.smallest(source, n)))
+            result(block, bits_of(whole.smallest(x, n)))
         elif operation == LARGEST_MAGNITUDE:
-            result(block, bits_of(whole.largest_magnitude(source, n)))
+            result(block, bits_of(whole.largest_magnitude(x, n)))
         else:
-            result(block, whole.index_of_largest(source, n))
-        count(block, reads, 4 * n)
+            result(block, whole.index_of_largest(x, n))
         count(block, ELEMENTS, n)
         return DONE
 
@@ -173,20 +140,12 @@ _reduction("vec.sum.f32",    SUM)
 _reduction("vec.max.f32",    LARGEST)
 _reduction("vec.min.f32",    SMALLEST)
 _reduction("vec.absmax.f32", LARGEST_MAGNITUDE)
-_reduction("vec.argmax.f32", INDEX_OF_LARGEST, whole.LANE_NUMBERS_END - 16)
+_reduction("vec.argmax.f32", INDEX_OF_LARGEST)
 
 
 @kernel("vec.dot.f32")
-def vec_dot_f32(a, b, n, _, block):
-    if n < 0 or n > MOST:
-        return PUNT
-    first, first_reads = readable(block, VEC, a, 4 * n, 4)
-    second, second_reads = readable(block, VEC, b, 4 * n, 4)
-    if first == 0 or second == 0:
-        return PUNT
-    result(block, bits_of(whole.lane_sum_of_products(first, second, n)))
-    count(block, first_reads, 4 * n)
-    count(block, second_reads, 4 * n)
+def vec_dot_f32(a, b, n, block):
+    result(block, bits_of(whole.lane_sum_of_products(a, b, n)))
     count(block, MACS, n)
     return DONE
 
@@ -194,42 +153,42 @@ def vec_dot_f32(a, b, n, _, block):
 # ------------------------------------------------------------------------------------------------ normalisation, quantisation
 
 
-@kernel("vec.softmax.f32")
-def vec_softmax_f32(dst, x, n, _, block):
+@kernel("vec.softmax.f32", overlap=IN_PLACE)
+def vec_softmax_f32(dst, x, n, block):
     return normalisation.softmax(dst, x, n, block)
 
 
-@kernel("vec.rmsnorm.f32")
+@kernel("vec.rmsnorm.f32", overlap=IN_PLACE)
 def vec_rmsnorm_f32(dst, x, gain, n, block):
     return normalisation.normalise(False, dst, x, gain, n, block)
 
 
-@kernel("vec.layernorm.f32")
+@kernel("vec.layernorm.f32", overlap=IN_PLACE)
 def vec_layernorm_f32(dst, x, gain, n, block):
     return normalisation.normalise(True, dst, x, gain, n, block)
 
 
-@kernel("vec.rope.f32")
+@kernel("vec.rope.f32", overlap=IN_PLACE)
 def vec_rope_f32(dst, x, table, n, block):
     return normalisation.rotate(True, dst, x, table, n, block)
 
 
-@kernel("vec.ropehalf.f32")
+@kernel("vec.ropehalf.f32", overlap=IN_PLACE)
 def vec_ropehalf_f32(dst, x, table, n, block):
     return normalisation.rotate(False, dst, x, table, n, block)
 
 
-@kernel("vec.quant.i8")
+@kernel("vec.quant.i8", overlap=IN_PLACE)
 def vec_quant_i8(dst, x, scale, n, block):
     return normalisation.quantise(dst, x, scale, n, block)
 
 
-@kernel("vec.dequant.i8")
+@kernel("vec.dequant.i8", overlap=IN_PLACE)
 def vec_dequant_i8(dst, x, scale, n, block):
     return normalisation.dequantise(1, i8, dst, x, scale, n, block)
 
 
-@kernel("vec.dequant.i32")
+@kernel("vec.dequant.i32", overlap=IN_PLACE)
 def vec_dequant_i32(dst, x, scale, n, block):
     return normalisation.dequantise(4, i32, dst, x, scale, n, block)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from emulator.kernel_words import leaf
+from emulator.native.inlining import inline
 from emulator.simd.folds import any_lane, fold, fold_largest, fold_smallest
 from emulator.simd.functions import INFINITY, NAN, ZERO, is_nan
 from emulator.simd.lanes import first_lanes, lane_numbers, magnitude, spread, take_up_to, where
@@ -16,7 +16,7 @@ LOWEST = f32(-np.inf)
 LANE_NUMBERS_END = 1 << 31      # elements whose numbers lanes can hold
 
 
-@leaf
+@inline
 def lane_sum(x: int, n: int) -> Any:
     """Sum."""
     lanes = spread(ZERO)
@@ -25,7 +25,7 @@ def lane_sum(x: int, n: int) -> Any:
     return fold(lanes)
 
 
-@leaf
+@inline
 def lane_sum_of_products(a: int, b: int, n: int) -> Any:
     """Sum of a[i] * b[i]."""
     lanes = spread(ZERO)
@@ -34,7 +34,7 @@ def lane_sum_of_products(a: int, b: int, n: int) -> Any:
     return fold(lanes)
 
 
-@leaf
+@inline
 def lane_sum_of_squares(x: int, mean: Any, n: int) -> Any:
     """Sum of (x[i] - mean) squared; the mean stands in 16 lanes."""
     lanes = spread(ZERO)
@@ -44,7 +44,7 @@ def lane_sum_of_squares(x: int, mean: Any, n: int) -> Any:
     return fold(lanes)
 
 
-@leaf
+@inline
 def largest(x: int, n: int) -> Any:
     """Largest. NaN if there is one, -inf of nothing; a zero is +0.0."""
     best = spread(LOWEST)
@@ -55,7 +55,7 @@ def largest(x: int, n: int) -> Any:
     return NAN if any_lane(nans) else fold_largest(best + ZERO)
 
 
-@leaf
+@inline
 def smallest(x: int, n: int) -> Any:
     """Smallest. NaN if there is one, inf of nothing; a zero is +0.0."""
     best = spread(INFINITY)
@@ -66,7 +66,7 @@ def smallest(x: int, n: int) -> Any:
     return NAN if any_lane(nans) else fold_smallest(best + ZERO)
 
 
-@leaf
+@inline
 def largest_magnitude(x: int, n: int) -> Any:
     """Largest |x[i]|. NaN if there is one, 0 of nothing."""
     best = spread(ZERO)
@@ -77,9 +77,9 @@ def largest_magnitude(x: int, n: int) -> Any:
     return NAN if any_lane(nans) else fold_largest(best)
 
 
-@leaf
+@inline
 def index_of_largest(x: int, n: int) -> Any:
-    """Number of the first of the largest; NaN counts as -inf; 0 of nothing. n is below LANE_NUMBERS_END."""
+    """Number of the first of the largest; NaN counts as -inf; 0 of nothing. The numbers of 2**28 elements fit a lane."""
     best, at, number = spread(LOWEST), spread(i32(0)), lane_numbers()
     for i in range(0, n, 16):
         v = take_up_to(x + 4 * i, f32, n - i, LOWEST)

@@ -1,4 +1,5 @@
-"""The banks in the words of kernels: which channels are selected, where a column lies, which row is open.
+"""The banks in the words of kernels: which channels are selected, where a column lies, which row is open, what a channel holds, and
+the unit's counters.
 
 A kernel that finds the banks in a state that its command does not allow punts, as everywhere; so nothing here says what is wrong.
 `O_` are the words of the table that a machine fills (emulator/native/block.py): numbers, and the host addresses of what each
@@ -13,31 +14,42 @@ from emulator.native.block import (  # noqa: F401 - kernels have all from here  
     O_BANK_AT, O_BANK_GROUPS, O_BANKS, O_BASE, O_BLOCKS, O_CHANNEL_AT, O_CHANNELS, O_COLUMN_AT, O_COLUMNS, O_CONTIGUOUS, O_ROW_AT,
     O_ROWS, O_SIZE,
 )
-from emulator.kernel_words import BANKS, STATE_INDEX, count, csr, csr_number, inline, leaf, readable, slot, state, writable
-from emulator.kernel_words import PORT as PORTS
+from emulator.kernel_words import BANKS, PORT, STATE_INDEX, count, csr, csr_number, readable, slot, state, writable
+from emulator.native.inlining import inline, specialised
 from emulator.native.machine_code import load, ones, store
+from emulator.units.pim.processors import bits, sums_of_four
 from isa.units.pim.banks import COLUMN_BYTES
+from isa.units.pim.state import SB
 
-PORT = PORTS["pim"]
+PIM = PORT["pim"]
 MASK = csr_number("pim.channel_mask")           # the three others have the numbers behind it
 OPEN_ROW, MODE = STATE_INDEX["pim.open_row"], STATE_INDEX["pim.mode"]
 ACTIVATIONS, PRECHARGES, ROW_HITS, ROW_CONFLICTS = (
     slot(f"pim.{name}") for name in ("activations", "precharges", "row_hits", "row_conflicts"))
+FIRST, FIRST_OF_BUFFER, NEXT_BANK, GROUP_MASK = (
+    csr_number(f"pim.{name}") for name in ("column", "buffer_column", "next_bank", "group_mask"))
+BUFFER, ACCUMULATORS = STATE_INDEX["pim.global_buffer"], STATE_INDEX["pim.accumulators"]
+(READS, WRITES, COMPUTES, COLUMNS_READ, COLUMNS_WRITTEN, MACS, ELEMENTS, BROADCASTS, READOUTS, SET, STAYED, LEFT, ENTERED,
+ MODE_SWITCHES, STEPS) = (
+    slot(f"pim.{name}") for name in (
+        "read_commands", "write_commands", "compute_commands", "columns_read", "columns_written", "macs", "elements", "broadcasts",
+        "readouts", "accumulators_set", "bytes_stayed", "bytes_left", "bytes_entered", "mode_switches", "crf_steps"))
+WORDS_EACH = 16 * 4         # bytes of the accumulators of a bank
 
 
-@leaf
+@inline
 def organisation(block, word):
     """A number of the machine's banks, by its O_ name."""
     return load(load(block + 8 * BANKS, np.int64) + 8 * word, np.int64)
 
 
-@leaf
+@inline
 def is_selected(block, channel):
     """True if a channel's bit in the masks is set."""
     return csr(block, MASK + (channel >> 6)) >> (channel & 63) & 1 != 0
 
 
-@inline
+@specialised
 def selected(block):
     """How many channels are selected; 0: punt, for none or one that the machine does not have."""
     channels, total, inside = organisation(block, O_CHANNELS), 0, 0
@@ -50,25 +62,25 @@ def selected(block):
     return total if total == inside else 0
 
 
-@leaf
+@inline
 def row_place(block, channel, bank):
     """Host address of the open row of a bank, int32, -1: none."""
     return state(block, OPEN_ROW) + 4 * (channel * organisation(block, O_BANKS) + bank)
 
 
-@leaf
+@inline
 def row_of(block, channel, bank):
     """The open row of a bank, -1: none."""
     return np.int64(load(row_place(block, channel, bank), np.int32))
 
 
-@leaf
+@inline
 def mode_of(block, channel):
     """0 SB, 1 HAB, 2 HAB_PIM."""
     return np.int64(load(state(block, MODE) + channel, np.uint8))
 
 
-@leaf
+@inline
 def column_offset(block, channel, bank, row, column):
     """Bytes from the start of the region to a column; everything in range."""
     table = load(block + 8 * BANKS, np.int64)
@@ -78,21 +90,21 @@ def column_offset(block, channel, bank, row, column):
             + load(load(table + 8 * O_COLUMN_AT, np.int64) + 8 * column, np.int64))
 
 
-@inline
+@specialised
 def banks_to_read(block):
     """Host address of the region's first byte; 0: punt."""
-    host, _ = readable(block, PORT, organisation(block, O_BASE), organisation(block, O_SIZE), COLUMN_BYTES)
+    host, _ = readable(block, PIM, organisation(block, O_BASE), organisation(block, O_SIZE), COLUMN_BYTES)
     return host
 
 
-@inline
+@specialised
 def banks_to_write(block):
     """Host address of the region's first byte; 0: punt, also where a write to any byte of it is watched."""
-    host, _ = writable(block, PORT, organisation(block, O_BASE), organisation(block, O_SIZE), COLUMN_BYTES)
+    host, _ = writable(block, PIM, organisation(block, O_BASE), organisation(block, O_SIZE), COLUMN_BYTES)
     return host
 
 
-@inline
+@specialised
 def all_in_mode(block, low, high):
     """True if every selected channel is in a mode low..high."""
     for channel in range(organisation(block, O_CHANNELS)):
@@ -101,7 +113,7 @@ def all_in_mode(block, low, high):
     return True
 
 
-@inline
+@specialised
 def all_open(block, first, step, end):
     """True if banks first, first + step, ... below `end` of every selected channel have an open row."""
     for channel in range(organisation(block, O_CHANNELS)):
@@ -112,7 +124,7 @@ def all_open(block, first, step, end):
     return True
 
 
-@inline
+@specialised
 def activate(block, first, step, end, row):
     """Open a row in these banks of every selected channel. False: punt, one has an open row."""
     if not 0 <= row < organisation(block, O_ROWS):
@@ -132,7 +144,7 @@ def activate(block, first, step, end, row):
     return True
 
 
-@inline
+@specialised
 def precharge(block, first, step, end):
     """Close these banks of every selected channel."""
     closed = 0
@@ -144,7 +156,7 @@ def precharge(block, first, step, end):
     count(block, PRECHARGES, closed)
 
 
-@inline
+@specialised
 def open_row(block, first, step, end, row):
     """Have a row open in these banks of every selected channel, as a macro form does: the state and its counters. The row is in
     range and the channels are in SB."""
@@ -161,3 +173,46 @@ def open_row(block, first, step, end, row):
     count(block, ROW_CONFLICTS, conflicts)
     count(block, PRECHARGES, conflicts)
     count(block, ACTIVATIONS, closed + conflicts)
+
+
+# ------------------------------------------------------------------------------------------------ what a channel holds
+
+
+@inline
+def fits(block, first, opsize):
+    """True if a run lies in a row."""
+    columns = organisation(block, O_COLUMNS)
+    return 0 <= first < columns and 1 <= opsize <= columns - first
+
+
+@specialised
+def channels_for(block, row):
+    """How many channels a form works on; 0: punt."""
+    if not 0 <= row < organisation(block, O_ROWS) or not all_in_mode(block, SB, SB):
+        return 0
+    return selected(block)
+
+
+@inline
+def buffer_place(block, channel, column):
+    """Host address of a column of a channel's global buffer."""
+    return state(block, BUFFER) + COLUMN_BYTES * (channel * organisation(block, O_COLUMNS) + column)
+
+
+@inline
+def accumulator_place(block, channel, bank):
+    return state(block, ACCUMULATORS) + WORDS_EACH * (channel * organisation(block, O_BANKS) + bank)
+
+
+@inline
+def bursts(size):
+    """Bursts of 32 bytes."""
+    return (size + COLUMN_BYTES - 1) // COLUMN_BYTES
+
+
+@inline
+def sums(form, block, channel, bank, banks):
+    """What the accumulators of a bank and the three behind it fold to, as 16-bit numbers in lanes 0 to 3."""
+    first, last = accumulator_place(block, channel, bank), accumulator_place(block, channel, banks - 1)
+    return bits(form, sums_of_four(form, first, min(first + WORDS_EACH, last), min(first + 2 * WORDS_EACH, last),
+                                   min(first + 3 * WORDS_EACH, last)))
