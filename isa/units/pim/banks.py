@@ -39,7 +39,7 @@ class MappingError(ValueError):
         self.got, self.expected = got, expected
 
 
-class Piece(NamedTuple):
+class MappingPiece(NamedTuple):
     """A part of a coordinate in the address: (coordinate // weight) % size stands there, in steps of `stride` bytes."""
 
     coordinate: str
@@ -102,10 +102,10 @@ class Organisation:
         return self.columns * COLUMN_BYTES
 
     @cached_property
-    def pieces(self) -> tuple[Piece, ...]:
+    def pieces(self) -> tuple[MappingPiece, ...]:
         """The mapping, the least significant piece first."""
         left, weight, stride = self.sizes, dict.fromkeys(COORDINATES, 1), COLUMN_BYTES
-        found: list[Piece] = []
+        found: list[MappingPiece] = []
         whole: set[str] = set()                             # coordinates whose topmost piece, the one without bits, has come
         text, exactly = f"the mapping {self.mapping!r}", "pieces that make up each coordinate exactly"
         for word in reversed(self.mapping.split()):
@@ -117,7 +117,7 @@ class Organisation:
             if left[name] % size or name in whole:
                 raise MappingError(f"{word!r} in {text}, where {left[name]} of {self.sizes[name]} {name}s are left", exactly)
             whole |= set() if parts[2] else {name}
-            found.append(Piece(name, size, weight[name], stride))
+            found.append(MappingPiece(name, size, weight[name], stride))
             left[name] //= size
             weight[name] *= size
             stride *= size
