@@ -33,10 +33,10 @@ from compiler.passes.calibrate import with_thresholds
 from compiler.passes.kv_cache import KV_FORMATS, with_int8_cache
 from compiler.passes.quantise import quantise
 from compiler.passes.sparsify import BY_NEURON, BY_ROWS, sparsify
-from compiler.placing.banks import Placement
+from compiler.placing.bank_placement import Placement
 from compiler.placing.made import Made
 from compiler.placing.memory_plan import MemoryPlan, plan_memory
-from compiler.placing.weights import Layout, plan_weights
+from compiler.placing.weights import WeightLayout, plan_weights
 from compiler.targets import Target, target_of
 from isa.files import check_directory, replacing
 from isa.hints import nearest
@@ -61,7 +61,7 @@ class Compiled:
     """
 
     target: Target
-    layout: Layout
+    layout: WeightLayout
     memory: MemoryPlan
     machine_name: str           # of a shipped preset, or a .toml file
     code: str = field(repr=False)

@@ -22,7 +22,7 @@ from compiler.frontends.gguf_tokenizer import read_tokenizer
 from compiler.frontends.options import Allowed, Options
 from compiler.frontends.unsupported import hint
 from compiler.model.model import Config, Model, check_config, check_shape, check_vocabulary, roles
-from compiler.model.tensors import Region, Tensor
+from compiler.model.tensors import FileRange, Tensor
 from compiler.model.tokenizer import Tokenizer
 from isa.hints import nearest
 
@@ -158,12 +158,12 @@ def _tensor(path: Path, name: str, shape: tuple[int, ...], number: int, offset: 
         size = i2_s_bytes(shape) if number == I2_S else row_bytes(GGMLQuantizationType(number), shape[-1])
     if size is None:
         raise ModelError(path, place, got=f"shape {shown(shape)} of {kind}", expected="a vector or matrix of whole blocks")
-    region = Region(path, offset, size if number == I2_S or len(shape) == 1 else shape[0] * size)
-    if region.offset + region.size > path.stat().st_size:
+    where = FileRange(path, offset, size if number == I2_S or len(shape) == 1 else shape[0] * size)
+    if where.offset + where.size > path.stat().st_size:
         raise _damaged(path, f"it ends within {place}")
     if number == I2_S:
-        return I2STensor(name, shape, WEIGHT_FORMATS["t2"], region=region)
-    return block_tensor(name, shape, GGMLQuantizationType(number), region)
+        return I2STensor(name, shape, WEIGHT_FORMATS["t2"], where=where)
+    return block_tensor(name, shape, GGMLQuantizationType(number), where)
 
 
 def _damaged(path: Path, what: object) -> ModelError:

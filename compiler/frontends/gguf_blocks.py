@@ -19,7 +19,7 @@ from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, dequantize
 
 from compiler.errors import ModelError
 from compiler.formats.weight_format import WEIGHT_FORMATS, narrowest
-from compiler.model.tensors import F32, TERNARY, Bytes, Codes, Region, Tensor
+from compiler.model.tensors import F32, TERNARY, Bytes, Codes, FileRange, Tensor
 
 I8 = npt.NDArray[np.int8]
 
@@ -122,18 +122,18 @@ def i2_s_bytes(shape: tuple[int, ...]) -> int | None:
     return math.prod(shape) // 4 + I2_S_TAIL if shape[-1] % I2_S_COLUMNS == 0 else None
 
 
-def block_tensor(name: str, shape: tuple[int, ...], kind: GGMLQuantizationType, region: Region) -> BlockTensor:
+def block_tensor(name: str, shape: tuple[int, ...], kind: GGMLQuantizationType, where: FileRange) -> BlockTensor:
     """A tensor of a format in FORMATS. A program stores codes as such, floats as they are, and what has an offset as f32."""
     block = FORMATS[kind]
     form = narrowest(block.levels) if block.levels else WEIGHT_FORMATS.get(kind.name.lower(), WEIGHT_FORMATS["f32"])
-    return BlockTensor(name, shape, form, block.group, kind=kind, region=region)
+    return BlockTensor(name, shape, form, block.group, kind=kind, where=where)
 
 
 @dataclass(frozen=True, kw_only=True)
 class BlockTensor(Tensor):
     """Row-major blocks of a format in FORMATS."""
 
-    region: Region
+    where: FileRange
     kind: GGMLQuantizationType
 
     @property
@@ -142,11 +142,11 @@ class BlockTensor(Tensor):
 
     @property
     def file(self) -> Path:
-        return self.region.file
+        return self.where.file
 
     def _read(self, first: int, last: int) -> Bytes:
-        size = self.region.size // self.matrix[0]
-        return self.region.read(first * size, (last - first) * size).reshape(last - first, size)
+        size = self.where.size // self.matrix[0]
+        return self.where.read(first * size, (last - first) * size).reshape(last - first, size)
 
     def _rows(self, first: int, last: int) -> F32:
         values: F32 = dequantize(np.asarray(self._read(first, last)), self.kind)
@@ -171,20 +171,20 @@ class I2STensor(Tensor):
     The upper two bits of byte i are column i, the next lower ones column 32 + i, then 64 + i, 96 + i; each minus 1.
     """
 
-    region: Region
+    where: FileRange
 
     @property
     def file(self) -> Path:
-        return self.region.file
+        return self.where.file
 
     @cached_property
     def _scale(self) -> F32:
-        scale: F32 = self.region.read(self.region.size - I2_S_TAIL, 4).view("<f4").astype(np.float32).reshape(1, 1)
+        scale: F32 = self.where.read(self.where.size - I2_S_TAIL, 4).view("<f4").astype(np.float32).reshape(1, 1)
         return scale
 
     def _codes(self, first: int, last: int) -> Codes:
         cols = self.matrix[1]
-        blocks = self.region.read(first * cols // 4, (last - first) * cols // 4).reshape(-1, I2_S_COLUMNS // 4)
+        blocks = self.where.read(first * cols // 4, (last - first) * cols // 4).reshape(-1, I2_S_COLUMNS // 4)
         values = _fields(blocks, (6, 4, 2, 0), 2).astype(np.int8).reshape(-1, cols) - np.int8(1)
         _refuse_threes(self, values, first)
         return Codes(values, self._scale, cols)

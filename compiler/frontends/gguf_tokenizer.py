@@ -14,7 +14,7 @@ from tokenizers import Tokenizer as Library
 
 from compiler.errors import one_of
 from compiler.frontends.options import Options
-from compiler.model.tokenizer import SPACE, JsonTokenizer, Piece, PieceTokenizer, Tokenizer
+from compiler.model.tokenizer import SPACE, JsonTokenizer, PieceKind, PieceTokenizer, Tokenizer
 from isa.hints import nearest
 
 
@@ -71,7 +71,7 @@ def read_tokenizer(file: Path, values: dict[str, Any], notes: list[str] | None =
     bos = options.whole("bos_token_id")
     if bos is not None and not 0 <= bos < len(tokens):
         raise options.error("bos_token_id", expected=f"one of {len(tokens)} tokens")
-    return make(options, tokens, kinds or [Piece.NORMAL] * len(tokens), bos)
+    return make(options, tokens, kinds or [PieceKind.NORMAL] * len(tokens), bos)
 
 
 def _list(options: Options, key: str, kind: type) -> list[Any]:
@@ -81,14 +81,14 @@ def _list(options: Options, key: str, kind: type) -> list[Any]:
     return values
 
 
-def _piece(options: Options, kind: int) -> Piece:
+def _piece(options: Options, kind: int) -> PieceKind:
     try:
-        return Piece(kind)
+        return PieceKind(kind)
     except ValueError:
         raise options.error("token_type", got=str(kind), expected="1 to 6") from None
 
 
-def _pieces(options: Options, tokens: list[str], kinds: list[Piece], bos: int | None) -> Tokenizer:
+def _pieces(options: Options, tokens: list[str], kinds: list[PieceKind], bos: int | None) -> Tokenizer:
     scores = [float(score) for score in _list(options, "scores", float)]
     if len(scores) != len(tokens):
         raise options.error("scores", got=f"{len(scores)} entries", expected=f"one for each of {len(tokens)} tokens")
@@ -97,7 +97,7 @@ def _pieces(options: Options, tokens: list[str], kinds: list[Piece], bos: int | 
     return PieceTokenizer(options.file, pieces, scores, kinds, before, prefix=options.flag("add_space_prefix", True))
 
 
-def _byte_level(options: Options, tokens: list[str], kinds: list[Piece], bos: int | None) -> Tokenizer:
+def _byte_level(options: Options, tokens: list[str], kinds: list[PieceKind], bos: int | None) -> Tokenizer:
     name = options.values.get("pre")
     if name not in PRE:
         raise options.error("pre", expected=one_of(PRE), hint=nearest(str(name), PRE) or "a tokenizer.json can be named instead")
@@ -120,8 +120,8 @@ def _byte_level(options: Options, tokens: list[str], kinds: list[Piece], bos: in
     library.pre_tokenizer = pre_tokenizers.Sequence([*steps, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=whole)])
     library.decoder = decoders.ByteLevel()
     library.add_special_tokens([AddedToken(token, special=True, normalized=False)
-                                for token, kind in zip(tokens, kinds, strict=True) if kind is Piece.CONTROL])
+                                for token, kind in zip(tokens, kinds, strict=True) if kind is PieceKind.CONTROL])
     library.add_tokens([AddedToken(token, special=False, normalized=False)
-                        for token, kind in zip(tokens, kinds, strict=True) if kind is Piece.USER_DEFINED])
+                        for token, kind in zip(tokens, kinds, strict=True) if kind is PieceKind.USER_DEFINED])
     before = [bos] if bos is not None and options.flag("add_bos_token", pre.bos) else []
     return JsonTokenizer(options.file, library, bos, before)

@@ -23,7 +23,7 @@ from compiler.frontends.hf_config import Quantisation, read_config
 from compiler.frontends.options import Options
 from compiler.frontends.shards import Stored, open_shards, read_json, refuse_dtype
 from compiler.model.model import LINEARS, Config, Model, check_shape, check_vocabulary, roles
-from compiler.model.tensors import F32, AbsmeanTensor, Codes, FloatTensor, Region, Tensor
+from compiler.model.tensors import F32, AbsmeanTensor, Codes, FileRange, FloatTensor, Tensor
 from compiler.model.tokenizer import JsonTokenizer, SentencePieceTokenizer, Tokenizer
 from isa.hints import nearest
 
@@ -102,8 +102,8 @@ def _same(one: Stored, other: Stored) -> bool:
     """Whether two tensors are equal bit by bit. Reads until they differ."""
     if (one.dtype, one.shape) != (other.dtype, other.shape):
         return False
-    return all(np.array_equal(one.region.read(at, size), other.region.read(at, size))
-               for at in range(0, one.region.size, COMPARED) for size in (min(COMPARED, one.region.size - at),))
+    return all(np.array_equal(one.where.read(at, size), other.where.read(at, size))
+               for at in range(0, one.where.size, COMPARED) for size in (min(COMPARED, one.where.size - at),))
 
 
 def _tensors(directory: Path, c: Config, quantisation: Quantisation | None, stored: dict[str, Stored]) -> dict[str, Tensor]:
@@ -127,7 +127,7 @@ def _tensors(directory: Path, c: Config, quantisation: Quantisation | None, stor
         tensors[role] = check_shape(tensor, shape, role)
     for name in stored.keys() - used:
         if not name.endswith(names.others):
-            raise ModelError(stored[name].region.file, f"tensor {stored[name].name}", got="not a part of the model",
+            raise ModelError(stored[name].where.file, f"tensor {stored[name].name}", got="not a part of the model",
                              expected=f"the tensors of {c.architecture} as config.json describes it",
                              hint="an option of config.json may be wrong, such as a bias")
     return tensors
@@ -142,7 +142,7 @@ def _float(stored: Stored) -> FloatTensor:
     if stored.dtype not in FLOATS:
         raise refuse_dtype(stored, tuple(FLOATS), "packed BitNet weights need quantization_config in config.json"
                            if stored.dtype == "U8" else "convert the checkpoint to bfloat16 or float32")
-    return FloatTensor(stored.name, stored.shape, WEIGHT_FORMATS[FLOATS[stored.dtype]], region=stored.region)
+    return FloatTensor(stored.name, stored.shape, WEIGHT_FORMATS[FLOATS[stored.dtype]], where=stored.where)
 
 
 def _packed(stored: Stored, scale: Stored | None, scale_name: str, *, inverse: bool) -> PackedTernary:
@@ -150,10 +150,10 @@ def _packed(stored: Stored, scale: Stored | None, scale_name: str, *, inverse: b
         raise refuse_dtype(stored, ("U8 (rows / 4, cols), four ternary codes to a byte",),
                            "quantization_mode online is for weights that are not packed")
     if scale is None or math.prod(scale.shape) != 1:
-        raise ModelError(stored.region.file, f"tensor {scale_name}", expected=f"the scale of {stored.name}, one number",
+        raise ModelError(stored.where.file, f"tensor {scale_name}", expected=f"the scale of {stored.name}, one number",
                          got="missing" if scale is None else f"shape {shown(scale.shape)}")
     shape = (stored.shape[0] * 4, stored.shape[1])
-    return PackedTernary(stored.name, shape, WEIGHT_FORMATS["t2"], region=stored.region, scale=_float(scale), inverse=inverse)
+    return PackedTernary(stored.name, shape, WEIGHT_FORMATS["t2"], where=stored.where, scale=_float(scale), inverse=inverse)
 
 
 # ------------------------------------------------------------------------------------------------ BitNet's matrices
@@ -166,13 +166,13 @@ class PackedTernary(Tensor):
     Source: transformers, integrations/bitnet.py, pack_weights.
     """
 
-    region: Region
+    where: FileRange
     scale: FloatTensor
     inverse: bool
 
     @property
     def file(self) -> Path:
-        return self.region.file
+        return self.where.file
 
     @cached_property
     def _scale(self) -> F32:
@@ -187,7 +187,7 @@ class PackedTernary(Tensor):
         values = np.empty((last - first, cols), np.int8)
         for part in range(first // quarter, -(-last // quarter) if last > first else 0):
             start, end = max(first, part * quarter), min(last, (part + 1) * quarter)
-            packed = self.region.read((start - part * quarter) * cols, (end - start) * cols).reshape(-1, cols)
+            packed = self.where.read((start - part * quarter) * cols, (end - start) * cols).reshape(-1, cols)
             codes = packed >> np.uint8(2 * part) & np.uint8(3)
             if (codes == 3).any():
                 row, col = np.argwhere(codes == 3)[0]

@@ -25,8 +25,8 @@ from pathlib import Path
 from compiler.errors import ModelError
 from compiler.formats.weight_format import WEIGHT_FORMATS
 from compiler.model.model import Config, Model, Rope, check_config, check_head_dim, check_vocabulary, layer_roles, roles
-from compiler.model.tensors import FloatTensor, GroupTensor, Region, Tensor
-from compiler.model.tokenizer import BYTE, Piece, PieceTokenizer, Tokenizer
+from compiler.model.tensors import FileRange, FloatTensor, GroupTensor, Tensor
+from compiler.model.tokenizer import BYTE, PieceKind, PieceTokenizer, Tokenizer
 
 MAGIC = 0x616B_3432
 HEADER = 256                # bytes of the header of versions 1 and 2
@@ -142,8 +142,8 @@ def _bytes(path: Path, kind: str, shape: tuple[int, ...], group: int) -> int:
 def _tensor(path: Path, role: str, shape: tuple[int, ...], offset: int, group: int) -> Tensor:
     count = math.prod(shape)
     if not group or len(shape) == 1:
-        return FloatTensor(role, shape, WEIGHT_FORMATS["f32"], region=Region(path, offset, 4 * count))
-    values, scales = Region(path, offset, count), Region(path, offset + count, 4 * count // group)
+        return FloatTensor(role, shape, WEIGHT_FORMATS["f32"], where=FileRange(path, offset, 4 * count))
+    values, scales = FileRange(path, offset, count), FileRange(path, offset + count, 4 * count // group)
     return GroupTensor(role, shape, WEIGHT_FORMATS["i8"], math.gcd(shape[1], group), values=values, scales=scales, scaled=group)
 
 
@@ -172,17 +172,17 @@ def load_tokenizer(path: Path, vocab: int | None = None) -> PieceTokenizer:
     return PieceTokenizer(path, pieces, scores, kinds, BOS)
 
 
-def _kind(token: int, piece: bytes, known: Collection[bytes]) -> Piece:
+def _kind(token: int, piece: bytes, known: Collection[bytes]) -> PieceKind:
     """The kind of a piece, which the file does not say.
 
     The first three are unknown, BOS and EOS. A piece that no merge makes is found whole in a text.
     """
-    fixed: Mapping[int, Piece] = {0: Piece.UNKNOWN, BOS: Piece.CONTROL, EOS: Piece.CONTROL}
+    fixed: Mapping[int, PieceKind] = {0: PieceKind.UNKNOWN, BOS: PieceKind.CONTROL, EOS: PieceKind.CONTROL}
     text = piece.decode("utf-8", "replace")
     if token in fixed or BYTE.fullmatch(text):
-        return fixed.get(token, Piece.BYTE)
+        return fixed.get(token, PieceKind.BYTE)
     merged = len(text) < 2 or any(piece[:at] in known and piece[at:] in known for at in range(1, len(piece)))
-    return Piece.NORMAL if merged else Piece.USER_DEFINED
+    return PieceKind.NORMAL if merged else PieceKind.USER_DEFINED
 
 
 def find_tokenizer(path: Path, vocab: int) -> Path | None:

@@ -16,7 +16,7 @@ from typing import Any
 import safetensors
 
 from compiler.errors import ModelError, one_of
-from compiler.model.tensors import Region
+from compiler.model.tensors import FileRange
 from isa.hints import nearest
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -29,7 +29,7 @@ class Stored:
     name: str
     dtype: str
     shape: tuple[int, ...]
-    region: Region
+    where: FileRange
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -83,10 +83,9 @@ def _open(path: Path) -> dict[str, Stored]:
         length, = struct.unpack("<Q", stream.read(8))
         header = json.loads(stream.read(length))
     header.pop("__metadata__", None)
-    return {name: Stored(name, entry["dtype"], tuple(entry["shape"]),
-                         Region(path, 8 + length + entry["data_offsets"][0], entry["data_offsets"][1] - entry["data_offsets"][0]))
-            for name, entry in header.items()}
+    return {name: Stored(name, entry["dtype"], tuple(entry["shape"]), FileRange(path, 8 + length + start, end - start))
+            for name, entry in header.items() for start, end in (entry["data_offsets"],)}
 
 
 def refuse_dtype(stored: Stored, expected: tuple[str, ...], hint: str = "") -> ModelError:
-    return ModelError(stored.region.file, f"tensor {stored.name}", got=f"type {stored.dtype}", expected=one_of(expected), hint=hint)
+    return ModelError(stored.where.file, f"tensor {stored.name}", got=f"type {stored.dtype}", expected=one_of(expected), hint=hint)

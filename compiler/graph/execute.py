@@ -14,7 +14,7 @@ import numpy as np
 
 from compiler.errors import ModelError
 from compiler.graph.arithmetic import PLAIN, Arithmetic
-from compiler.graph.banks import BankOperations
+from compiler.graph.bank_products import BankOperations
 from compiler.graph.ops import Graph, Op, role_of
 from compiler.model.model import Model
 from compiler.model.tensors import BLOCK, F32, Codes, Tensor

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from compiler.graph import Op
 from compiler.lowering.emit import Source, number, symbol
 from compiler.lowering.lower import Lowering, lowers
-from compiler.placing.banks import Banked, Placement
+from compiler.placing.bank_placement import Banked, Placement
 
 
 def scratch(placement: Placement) -> dict[str, int]:

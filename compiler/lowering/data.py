@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from compiler.lowering.decoded import matrices, tables
 from compiler.placing.memory_plan import MemoryPlan
-from compiler.placing.weights import Layout
+from compiler.placing.weights import WeightLayout
 from isa.preset import preset_names
 from isa.text import printable, quoted
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 MOST_STOPS = 16                         # stop tokens that the parameter block has room for
 
 
-def data(target: Target, layout: Layout, memory: MemoryPlan, stem: str) -> str:
+def data(target: Target, layout: WeightLayout, memory: MemoryPlan, stem: str) -> str:
     """The sections with data. They ask for files `stem`.NAME: one for each image of the target, and `stem`.meta."""
     graph, machine, lines = target.graph, target.machine, list[str]()
     emit = lines.append

@@ -16,7 +16,7 @@ from compiler.formats.weight_format import WEIGHT_FORMATS, WeightFormat
 from compiler.graph import Graph, Op
 from compiler.lowering.emit import bits, number, symbol
 from compiler.lowering.lower import Lowering, lowers
-from compiler.placing.weights import Layout, Placed
+from compiler.placing.weights import Placed, WeightLayout
 from isa.preset import Preset, presets_with
 from isa.regions import SRAM
 
@@ -42,7 +42,7 @@ def _is_decoded(form: WeightFormat) -> bool:
     return form.name == "i8" or form.as_indices is not None
 
 
-def matrices(graph: Graph, layout: Layout) -> list[Placed]:
+def matrices(graph: Graph, layout: WeightLayout) -> list[Placed]:
     """Those that are decoded, of layers once for each body of the graph."""
     tied = {"head": "embedding"} if graph.config.tied else {}
     groups = [(layout.once, [*graph.start, *graph.finish]),

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from compiler.graph import Op
 from compiler.lowering.emit import LAYER, WEIGHTS, Emitter, Source, Want, number, offset, symbol
 from compiler.lowering.tiles import Tile, fetched, tiles
-from compiler.placing.banks import Banked
+from compiler.placing.bank_placement import Banked
 from compiler.placing.memory_plan import MemoryPlan
-from compiler.placing.weights import Layout, Placed
+from compiler.placing.weights import Placed, WeightLayout
 from isa.units.pim.banks import Organisation
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class Lowering:
     built   the activations that the LUT unit has loaded: a value's name, "" for none
     """
 
-    def __init__(self, target: Target, layout: Layout, memory: MemoryPlan) -> None:
+    def __init__(self, target: Target, layout: WeightLayout, memory: MemoryPlan) -> None:
         self.target, self.graph, self.layout, self.memory = target, target.graph, layout, memory
         self.emit = Emitter(memory.overlap)
         self.built, self.body = "", 0

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from compiler.graph import Op
 from compiler.lowering.emit import LAYER_ROW, Source, number, offset, symbol
 from compiler.lowering.lower import Lowering, lowers
-from compiler.placing.banks import SIZES, Banked, Placement
+from compiler.placing.bank_placement import SIZES, Banked, Placement
 
 _PART_BYTES = {"i8": 4, "f16": 2}
 _MASK_BITS = 64

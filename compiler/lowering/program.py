@@ -28,7 +28,7 @@ from compiler.lowering.emit import (
 from compiler.lowering.sampling import sample
 from compiler.lowering.tiles import start
 from compiler.placing.memory_plan import MemoryPlan
-from compiler.placing.weights import ROPE, Layout
+from compiler.placing.weights import ROPE, WeightLayout
 from isa.services import EMIT_TOKEN, EXIT, READ_TOKEN, WRITE
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 EMPTY_PROMPT, BAD_TOKEN = 2, 3          # exit codes
 
 
-def code(target: Target, layout: Layout, memory: MemoryPlan) -> str:
+def code(target: Target, layout: WeightLayout, memory: MemoryPlan) -> str:
     """The program's code. Raises RoomError for a matrix of which no row fits into a tile."""
     c = Lowering(target, layout, memory)
     _token_loop(c)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from compiler.errors import ModelError
-from compiler.model.tokenizer import JsonTokenizer, Piece, PieceTokenizer, SentencePieceTokenizer, Tokenizer
+from compiler.model.tokenizer import JsonTokenizer, PieceKind, PieceTokenizer, SentencePieceTokenizer, Tokenizer
 
 
 def packed(tokenizer: Tokenizer) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def _unpacked(data: dict[str, Any], file: Path) -> Tokenizer:
     match data["kind"]:
         case "pieces":
             return PieceTokenizer(file, [piece.encode("latin-1") for piece in data["pieces"]], data["scores"],
-                                  [Piece(kind) for kind in data["kinds"]], data["bos"], prefix=data["prefix"])
+                                  [PieceKind(kind) for kind in data["kinds"]], data["bos"], prefix=data["prefix"])
         case "json":
             import tokenizers
 

@@ -51,7 +51,7 @@ TERNARY = (-1, 0, 1)
 
 
 @dataclass(frozen=True)
-class Region:
+class FileRange:
     """Bytes of a file: `size` of them from `offset`."""
 
     file: Path
@@ -156,16 +156,16 @@ class Tensor(ABC):
 class FloatTensor(Tensor):
     """Row-major floats, packed: f32, f16 or bf16."""
 
-    region: Region
+    where: FileRange
 
     @property
     def file(self) -> Path:
-        return self.region.file
+        return self.where.file
 
     def _rows(self, first: int, last: int) -> F32:
         cols = self.matrix[1]
         size = self.format.row_bytes(cols)
-        stored = self.region.read(first * size, (last - first) * size).reshape(last - first, size)
+        stored = self.where.read(first * size, (last - first) * size).reshape(last - first, size)
         values: F32 = self.format.packing.unpack(stored, cols)
         return values
 
@@ -180,8 +180,8 @@ class GroupTensor(Tensor):
     Where rows are no multiple of that, a scale goes on in the next row. `group` is a number of columns that surely have one scale.
     """
 
-    values: Region
-    scales: Region
+    values: FileRange
+    scales: FileRange
     scaled: int
 
     @property

@@ -55,7 +55,7 @@ class Tokenizer(ABC):
 # ------------------------------------------------------------------------------------------------ pieces with scores
 
 
-class Piece(Enum):
+class PieceKind(Enum):
     """What a piece is: SentencePiece's types."""
 
     NORMAL = 1
@@ -76,16 +76,16 @@ class PieceTokenizer(Tokenizer):
     Source: Kudo and Richardson, "SentencePiece", arXiv:1808.06226; Sennrich et al., arXiv:1508.07909.
     """
 
-    def __init__(self, file: Path, pieces: Sequence[bytes], scores: Sequence[float], kinds: Sequence[Piece], bos: int | None, *,
+    def __init__(self, file: Path, pieces: Sequence[bytes], scores: Sequence[float], kinds: Sequence[PieceKind], bos: int | None, *,
                  prefix: bool = True) -> None:
         """`pieces` with plain spaces. `prefix`: a space is put before the text, and taken away again in decoding."""
         self.file, self.size, self.bos, self.prefix = file, len(pieces), bos, prefix
         self.pieces, self.scores, self.kinds = pieces, scores, kinds
         self._text = [self._decoded(token, piece, kind) for token, (piece, kind) in enumerate(zip(pieces, kinds, strict=True))]
         self._ids = {piece: token for token, (piece, kind) in reversed(list(enumerate(zip(pieces, kinds, strict=True))))
-                     if kind in (Piece.NORMAL, Piece.USER_DEFINED)}
-        self._bytes = {self._text[token]: token for token, kind in enumerate(kinds) if kind is Piece.BYTE}
-        defined = sorted((self._plain(token) for token, kind in enumerate(kinds) if kind is Piece.USER_DEFINED), key=len)
+                     if kind in (PieceKind.NORMAL, PieceKind.USER_DEFINED)}
+        self._bytes = {self._text[token]: token for token, kind in enumerate(kinds) if kind is PieceKind.BYTE}
+        defined = sorted((self._plain(token) for token, kind in enumerate(kinds) if kind is PieceKind.USER_DEFINED), key=len)
         self._part = re.compile("|".join([*(re.escape(text) for text in reversed(defined) if text), "."]), re.DOTALL)
         self._defined = frozenset(text.encode("utf-8", "surrogatepass") for text in defined)
 
@@ -96,11 +96,11 @@ class PieceTokenizer(Tokenizer):
         except UnicodeDecodeError:
             return ""
 
-    def _decoded(self, token: int, piece: bytes, kind: Piece) -> bytes:
+    def _decoded(self, token: int, piece: bytes, kind: PieceKind) -> bytes:
         match kind:
-            case Piece.NORMAL | Piece.USER_DEFINED: return piece
-            case Piece.UNKNOWN: return "\ufffd".encode()
-            case Piece.CONTROL | Piece.UNUSED: return b""
+            case PieceKind.NORMAL | PieceKind.USER_DEFINED: return piece
+            case PieceKind.UNKNOWN: return "\ufffd".encode()
+            case PieceKind.CONTROL | PieceKind.UNUSED: return b""
         byte = BYTE.fullmatch(piece.decode("utf-8", "replace"))
         if byte is None:
             raise ModelError(self.file, f"piece {token}", got=f"{piece!r} is said to be a byte", expected="<0x00> to <0xFF>")

@@ -18,7 +18,7 @@ from dataclasses import replace
 
 from compiler.errors import ModelError
 from compiler.graph import Graph, Op, Value, check
-from compiler.placing.banks import Banked, Placement
+from compiler.placing.bank_placement import Banked, Placement
 
 _ATTENTION = {"scores": "scores.attn", "softmax": "softmax.attn", "context": "context.attn"}
 _PARTS = {"i8": ("i32", "parts"), "f16": ("f16", "half_parts")}          # formats and names: layers may have both

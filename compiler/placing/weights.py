@@ -1,7 +1,7 @@
 """The weights of a program as one file: where each tensor lies in it, and how it gets there, block by block.
 
-    plan_weights(model, context) -> Layout          offsets and sizes, nothing is read
-    Layout.write(stream)                            packs; resident memory does not grow with the model
+    plan_weights(model, context) -> WeightLayout          offsets and sizes, nothing is read
+    WeightLayout.write(stream)                            packs; resident memory does not grow with the model
 
 The file is what a program has in flash (or DRAM) behind the symbol `weights`. It begins with the tensors that a model has once.
 Then come the layers, each at the start of a page. Layers of one body of the graph are laid out alike: a program loops over them
@@ -33,7 +33,7 @@ class Placed:
 
     scale_group  columns that share one of the fp32 scales at `scales`; 0: one scale for all
     by_column    the file has the tensor column by column: `shape` is as in the file, scales are those of the tensor's rows
-    banked       the file has the scales alone: the matrix lies in the banks of a PIM memory (banks.py)
+    banked       the file has the scales alone: the matrix lies in the banks of a PIM memory (bank_placement.py)
     """
 
     role: str
@@ -92,7 +92,7 @@ class Placed:
 
 
 @dataclass
-class Layout:
+class WeightLayout:
     """Where everything is: `once` and, for each body of the graph, `bodies` by role (of a layer: "q").
 
     groups      the layers of each body
@@ -225,13 +225,13 @@ def _codebook(placed: Placed, tensor: Tensor) -> bytes:
 
 
 def plan_weights(model: Model, context: int, groups: Sequence[tuple[int, ...]], by_column: Collection[str] = (),
-                 banked: Callable[[str, int], bool] | None = None) -> Layout:
+                 banked: Callable[[str, int], bool] | None = None) -> WeightLayout:
     """Lay out the tensors of a quantised model for at most `context` positions; those roles of a layer column by column.
 
     groups  the layers of each body of the graph: they are laid out alike
     banked  whether the matrix of a role ("layer.q", "head") in a layer lies elsewhere: then the file has its scales alone
     """
-    layout, c = Layout(model, context, groups), model.config
+    layout, c = WeightLayout(model, context, groups), model.config
     in_banks = banked or (lambda role, layer: False)
     once = [(role, shape) for role, shape in roles(c) if not role.startswith("layers.")]
     if c.rope:

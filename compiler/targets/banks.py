@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING
 
 from compiler.errors import ModelError, RoomError
 from compiler.graph import Graph
-from compiler.lowering import attn, pim
-from compiler.lowering import banks as around_banks
+from compiler.lowering import around_banks, attn, pim
 from compiler.lowering.emit import LAYER_ROW
 from compiler.model.model import Model, roles
 from compiler.passes.to_banks import to_banks
-from compiler.placing.banks import SIZES, Placement, format_in_banks, organisation, place
+from compiler.placing.bank_placement import SIZES, Placement, format_in_banks, organisation, place
 from compiler.placing.memory_plan import MemoryPlan
-from compiler.placing.weights import PAGE, Layout
+from compiler.placing.weights import PAGE, WeightLayout
 from compiler.targets.target import Home, Image, MapRow, Target
 from isa.preset import Preset, load_preset, preset_names
 from isa.regions import HBM
@@ -49,7 +48,7 @@ class Banks(Target):
     def elsewhere(self, role: str, layer: int) -> bool:
         return self.placement.has(role, layer)
 
-    def images(self, layout: Layout) -> list[Image]:
+    def images(self, layout: WeightLayout) -> list[Image]:
         matrices = Image("banks", Home(HBM, '.hbm.banks, "aw"'), self.placement,
                          ("matrices in the banks, from the first row on", *str(self.placement).splitlines()))
         return [matrices] * bool(self.placement.size) + super().images(layout)
@@ -57,7 +56,7 @@ class Banks(Target):
     def scratch(self) -> dict[str, int]:
         return pim.scratch(self.placement) | around_banks.scratch(self.placement)
 
-    def check(self, layout: Layout, memory: MemoryPlan) -> None:
+    def check(self, layout: WeightLayout, memory: MemoryPlan) -> None:
         if not self.reached:
             raise ModelError("", self.place, got="units vec and attn without ports to hbm",
                              expected="ports to it: scales, keys and values lie there")

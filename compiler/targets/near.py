@@ -9,7 +9,7 @@ from compiler.errors import ModelError
 from compiler.graph import Graph
 from compiler.model.model import Model
 from compiler.placing.memory_plan import MemoryPlan
-from compiler.placing.weights import Layout
+from compiler.placing.weights import WeightLayout
 from compiler.targets.target import Home, Target
 from isa.preset import Preset
 from isa.regions import DRAM, FLASH
@@ -28,7 +28,7 @@ class Near(Target):
         flash = any(region.name == FLASH for region in machine.regions)
         self.weights = Home(FLASH, '.flash.weights, "a"') if flash else Home(DRAM, '.rodata.weights, "a"')
 
-    def check(self, layout: Layout, memory: MemoryPlan) -> None:
+    def check(self, layout: WeightLayout, memory: MemoryPlan) -> None:
         products = {op.weights[0].removeprefix("layer.") for _, op in self.graph.steps() if op.kind.startswith("gemv.i8")}
         widest = max((placed for placed in layout.every() if placed.scale_count and placed.role in products),
                      key=lambda placed: placed.shape[1], default=None)

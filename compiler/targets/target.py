@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, ClassVar
 from compiler.errors import RoomError
 from compiler.graph import Graph
 from compiler.model.model import Model
-from compiler.placing.banks import Placement
+from compiler.placing.bank_placement import Placement
 from compiler.placing.made import Contents
 from compiler.placing.memory_plan import MemoryPlan
-from compiler.placing.weights import PAGE, Layout
+from compiler.placing.weights import PAGE, WeightLayout
 from isa.preset import Preset
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Target:
         """Whether the matrix of a role ("layer.q", "head") lies outside the image `weights`, which then has its scales alone."""
         return False
 
-    def images(self, layout: Layout) -> list[Image]:
+    def images(self, layout: WeightLayout) -> list[Image]:
         """The weights as the program has them, by rising address."""
         return [Image("weights", self.weights, layout)]
 
@@ -85,7 +85,7 @@ class Target:
         """Bytes of scratch that its operations need, by name: scratchpad beside that of values."""
         return {}
 
-    def check(self, layout: Layout, memory: MemoryPlan) -> None:
+    def check(self, layout: WeightLayout, memory: MemoryPlan) -> None:
         """Raise ModelError or RoomError for what the machine lacks for a program: tables, ports, memory."""
         needed = {self.weights.region: layout.size}
         needed[self.caches.region] = needed.get(self.caches.region, 0) + memory.cache_bytes + PAGE

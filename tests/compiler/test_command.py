@@ -190,7 +190,7 @@ def test_what_is_interrupted_leaves_nothing(failure: BaseException, checkpoint: 
         yield 1, 2
         raise failure
 
-    monkeypatch.setattr("compiler.placing.weights.Layout.write", breaks)
+    monkeypatch.setattr("compiler.placing.weights.WeightLayout.write", breaks)
     assert invoke(["compile", str(checkpoint), "-o", str(output)]) == (130 if isinstance(failure, KeyboardInterrupt) else 1)
     said = capsys.readouterr().err.lstrip()
     assert said in ("interrupted\n", f"{output}: error: No space left on device\n")

@@ -25,7 +25,7 @@ from compiler.measuring.shapes import random_model as random_llama
 from compiler.model.model import Model, roles
 from compiler.model.tensors import Codes
 from compiler.passes.to_banks import in_pipeline_order
-from compiler.placing.banks import Banked
+from compiler.placing.bank_placement import Banked
 from emulator.machine import Machine
 from emulator.observe.hazards import HazardCheck
 from isa.preset import PRESETS, load_preset

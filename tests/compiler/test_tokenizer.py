@@ -22,16 +22,16 @@ from tokenizers import Tokenizer as Library
 from compiler.errors import ModelError
 from compiler.frontends import llama2c
 from compiler.frontends.gguf_tokenizer import read_tokenizer
-from compiler.model.tokenizer import JsonTokenizer, Piece, PieceTokenizer, SentencePieceTokenizer, Tokenizer
+from compiler.model.tokenizer import JsonTokenizer, PieceKind, PieceTokenizer, SentencePieceTokenizer, Tokenizer
 
 HERE = Path("tokenizer")
 
 
 def piece_tokenizer(words: dict[str, float], *, with_bytes: bool = True, bos: int | None = 1,
                     prefix: bool = True) -> PieceTokenizer:
-    pieces = [(b"<unk>", 0.0, Piece.UNKNOWN), (b"<s>", 0.0, Piece.CONTROL), (b"</s>", 0.0, Piece.CONTROL)]
-    pieces += [(f"<0x{byte:02X}>".encode(), 0.0, Piece.BYTE) for byte in range(256)] if with_bytes else []
-    pieces += [(word.encode(), score, Piece.NORMAL) for word, score in words.items()]
+    pieces = [(b"<unk>", 0.0, PieceKind.UNKNOWN), (b"<s>", 0.0, PieceKind.CONTROL), (b"</s>", 0.0, PieceKind.CONTROL)]
+    pieces += [(f"<0x{byte:02X}>".encode(), 0.0, PieceKind.BYTE) for byte in range(256)] if with_bytes else []
+    pieces += [(word.encode(), score, PieceKind.NORMAL) for word, score in words.items()]
     texts, scores, kinds = zip(*pieces, strict=True)
     return PieceTokenizer(HERE, texts, scores, kinds, bos, prefix=prefix)
 
@@ -287,7 +287,8 @@ def test_sentencepiece(tmp_path: Path) -> None:
     # the same pieces and scores, merged here
     processor = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "tokenizer.model"))
     size = processor.vocab_size()
-    kinds = [Piece.UNKNOWN if i == 0 else Piece.CONTROL if processor.is_control(i) else Piece.NORMAL for i in range(size)]
+    kinds = [PieceKind.UNKNOWN if i == 0 else PieceKind.CONTROL if processor.is_control(i) else PieceKind.NORMAL
+             for i in range(size)]
     ours = PieceTokenizer(HERE, [processor.id_to_piece(i).replace("▁", " ").encode() for i in range(size)],
                           [processor.get_score(i) for i in range(size)], kinds, 1)
     for text in ("the cat sat on the mat", "a", "rat tar tat", "ttt hhh eee"):
@@ -345,9 +346,9 @@ def test_chat_markup_is_whole() -> None:
 
 def test_what_a_user_has_defined_merges_with_nothing() -> None:
     """Although the union is a piece, of the best score, on either side; a part of it alone is not found whole."""
-    pieces = [("<unk>", 0.0, Piece.UNKNOWN), ("<s>", 0.0, Piece.CONTROL), ("</s>", 0.0, Piece.CONTROL)]
-    pieces += [(piece, -9.0, Piece.NORMAL) for piece in (" ", "a", "b", "c")] + [("ab", 0.0, Piece.USER_DEFINED)]
-    pieces += [(piece, -0.5, Piece.NORMAL) for piece in ("abc", "cab", " ab", "bc")]
+    pieces = [("<unk>", 0.0, PieceKind.UNKNOWN), ("<s>", 0.0, PieceKind.CONTROL), ("</s>", 0.0, PieceKind.CONTROL)]
+    pieces += [(piece, -9.0, PieceKind.NORMAL) for piece in (" ", "a", "b", "c")] + [("ab", 0.0, PieceKind.USER_DEFINED)]
+    pieces += [(piece, -0.5, PieceKind.NORMAL) for piece in ("abc", "cab", " ab", "bc")]
     texts, scores, kinds = zip(*pieces, strict=True)
     tokenizer = PieceTokenizer(HERE, [text.encode() for text in texts], scores, kinds, 1)
     for text, expected in (("abc", [" ", "ab", "c"]), ("cab", [" ", "c", "ab"]), ("abab", [" ", "ab", "ab"]), ("bc", [" ", "bc"])):

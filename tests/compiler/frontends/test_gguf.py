@@ -24,7 +24,7 @@ from compiler.frontends.gguf_blocks import FORMATS, BlockTensor
 from compiler.frontends.gguf_blocks import block_tensor as tensor_of
 from compiler.graph import Executor, build
 from compiler.model.model import Model
-from compiler.model.tensors import Region
+from compiler.model.tensors import FileRange
 
 Type = gguf.GGMLQuantizationType
 
@@ -58,8 +58,8 @@ def random_blocks(kind: Any, rows: int, cols: int) -> np.ndarray:
 def block_tensor(path: Path, data: np.ndarray, cols: int, kind: Any) -> BlockTensor:
     """A file that holds five other bytes, then the blocks: (rows, bytes)."""
     path.write_bytes(b"other" + data.tobytes())
-    region = Region(path, 5, data.nbytes)
-    return tensor_of("W", (len(data), cols), kind, region)
+    where = FileRange(path, 5, data.nbytes)
+    return tensor_of("W", (len(data), cols), kind, where)
 
 
 @pytest.mark.parametrize("kind", FORMATS, ids=lambda kind: kind.name)

@@ -20,7 +20,7 @@ from compiler.formats.weight_format import WEIGHT_FORMATS
 from compiler.frontends import llama2c, load, need_tokenizer
 from compiler.graph import EXACT, PLAIN, Arithmetic, Executor, build
 from compiler.model.model import Model
-from compiler.model.tensors import GroupTensor, Region
+from compiler.model.tensors import FileRange, GroupTensor
 
 STORIES = Path(__file__).parents[4] / "shared/data/stories260K"
 needs_stories = pytest.mark.skipif(not STORIES.is_dir(), reason="the real model is not here")
@@ -111,7 +111,7 @@ def test_every_value_has_its_own_groups_scale(rows: int, cols: int, group: int, 
     codes = np.random.default_rng(rows).integers(-127, 128, rows * cols).astype(np.int8)
     scales = np.arange(1, rows * cols // group + 1, dtype=np.float32)
     (tmp_path / "file").write_bytes(codes.tobytes() + scales.tobytes())
-    where = [Region(tmp_path / "file", 0, codes.size), Region(tmp_path / "file", codes.size, scales.nbytes)]
+    where = [FileRange(tmp_path / "file", 0, codes.size), FileRange(tmp_path / "file", codes.size, scales.nbytes)]
     tensor = GroupTensor("W", (rows, cols), WEIGHT_FORMATS["i8"], math.gcd(cols, group), values=where[0], scales=where[1],
                          scaled=group)
     expected = np.array([codes[i] * scales[i // group] for i in range(codes.size)], np.float32).reshape(rows, cols)
