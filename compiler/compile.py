@@ -81,7 +81,7 @@ class Compiled:
 
     @property
     def placement(self) -> Placement | None:
-        """Of matrices in banks."""
+        """Where matrices lie in banks; None on a machine whose banks do not compute."""
         return self.target.placement
 
     def text(self, stem: str = "model") -> str:

@@ -45,7 +45,7 @@ class Settings:
         return [named[field.name] for field in fields(self) if field.name in named and getattr(self, field.name) != field.default]
 
     def check(self) -> Settings:
-        """Itself. Raises ModelError for what is wrong whatever the model is, OSError."""
+        """These settings. Raises ModelError for what is wrong whatever the model is, OSError."""
         if self.context is not None and self.context < 1:
             raise ModelError("", "--context", got=str(self.context), expected="1 or more positions")
         if self.weights:

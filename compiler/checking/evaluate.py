@@ -56,7 +56,7 @@ class Scores:
 
     @property
     def perplexity(self) -> tuple[float, float]:
-        """Of a token."""
+        """The perplexity of a token."""
         return 2 ** (self.bits[0] / self.tokens), 2 ** (self.bits[1] / self.tokens)
 
     @property

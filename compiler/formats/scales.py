@@ -33,7 +33,7 @@ def best(magnitudes: F32) -> F32:
 
 
 def _scale(sums: Any, counts: Any) -> F32:
-    """Of the sums and the numbers of the greatest magnitudes, for every cut."""
+    """The best scale. `sums` and `counts` are those of the k greatest magnitudes, for every k that is tried."""
     left = np.square(sums) / np.maximum(counts, 1)
     cut = left.argmax(axis=-1, keepdims=True)
     total, count = (np.take_along_axis(np.broadcast_to(each, sums.shape), cut, axis=-1)[..., 0] for each in (sums, counts))
@@ -42,7 +42,7 @@ def _scale(sums: Any, counts: Any) -> F32:
 
 
 class Magnitudes:
-    """What is known of a matrix that is seen block by block."""
+    """Statistics of the magnitudes of a matrix, collected block by block."""
 
     def __init__(self) -> None:
         self.count = self.zeros = 0
@@ -69,7 +69,7 @@ class Magnitudes:
 
     @property
     def best(self) -> np.float32:
-        """As the function, with cuts between bins alone: neighbours within them differ by less than a hundredth."""
+        """As the function `best`, but k ends at a bin. Magnitudes in one bin differ by less than a hundredth."""
         return np.float32(_scale(np.cumsum(self._sums[::-1]), np.cumsum(self._counts[::-1])))
 
 

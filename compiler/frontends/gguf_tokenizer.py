@@ -52,7 +52,7 @@ LLAMA3 = frozenset(("<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>
 
 
 def read_tokenizer(file: Path, values: dict[str, Any], notes: list[str] | None = None) -> Tokenizer | None:
-    """From the metadata of a file, keys without "tokenizer.ggml."; None if it has no tokenizer.
+    """The tokenizer in the metadata of a file, keys without "tokenizer.ggml."; None if it has no tokenizer.
 
     `notes` gets what was assumed.
     """

@@ -17,7 +17,7 @@ from compiler.model.tensors import F32, Tensor
 
 
 def hf_rope(options: Options, head_dim: int, theta: float) -> Rope:
-    """From rope_parameters of a config.json, or from rope_theta and rope_scaling as older files have them.
+    """The rope in a config.json: in rope_parameters, or in rope_theta and rope_scaling as older files have them.
 
     A file with both tables was given the older one by hand, to change rope: the older one counts, as in transformers
     (modeling_rope_utils.py, convert_rope_params_to_dict). Raises ModelError for a kind of scaling that is not supported.
@@ -71,7 +71,7 @@ SCALINGS: dict[str, Callable[[Options, F32], F32]] = {
 
 
 def gguf_rope(options: Options, head_dim: int, factors: Tensor | None, *, adjacent: bool) -> Rope:
-    """From the metadata of a GGUF file; `factors` (head_dim / 2,), where it has them, divide the frequencies."""
+    """The rope in the metadata of a GGUF file; `factors` (head_dim / 2,), where it has them, divide the frequencies."""
     frequencies: F32 = rope_frequencies(head_dim, _positive(options, "rope.freq_base", 10000.0))
     scaled = options.choice("rope.scaling.type", {"none": False, "linear": True}, "linear")
     factor = options.real("rope.scaling.factor", options.real("rope.scale_linear", 0.0))

@@ -43,7 +43,7 @@ def _is_decoded(form: WeightFormat) -> bool:
 
 
 def matrices(graph: Graph, layout: WeightLayout) -> list[Placed]:
-    """Those that are decoded, of layers once for each body of the graph."""
+    """The matrices that are decoded; those of layers once for each body of the graph."""
     tied = {"head": "embedding"} if graph.config.tied else {}
     groups = [(layout.once, [*graph.start, *graph.finish]),
               *((tensors, body.ops) for tensors, body in zip(layout.bodies, graph.bodies, strict=True))]
@@ -52,7 +52,7 @@ def matrices(graph: Graph, layout: WeightLayout) -> list[Placed]:
 
 
 def tables(decoded: Iterable[Placed]) -> dict[str, list[int]]:
-    """What codes stand for, by the name of a table: of the formats of these matrices that have no codebook."""
+    """Tables of the values that codes stand for, by name: one for each format of these matrices that has no codebook."""
     forms = {placed.format.name: (placed.format, placed.format.as_indices) for placed in decoded if not placed.format.book}
     return {f"values_{name}": form.packing.unpack(index.packing.pack([range(index.book)]), index.book)[0].tolist()
             for name, (form, index) in sorted(forms.items()) if index}

@@ -18,7 +18,7 @@ def scratch(vocab: int) -> dict[str, int]:
 
 
 def sample(c: Lowering) -> None:
-    """From `logits` to the token's number in TOKEN, at the label `chosen`."""
+    """Choose a token from `logits`. The code ends at the label `chosen`, with the token's number in TOKEN."""
     e, n = c.emit, number(c.graph.config.vocab)
     e.comment("the next token: at temperature 0 the most likely one")
     e.line("lw a6, temperature")

@@ -55,7 +55,7 @@ def _filled(c: Lowering, unit: str, copies: Sequence[tuple[Source, Source, Sourc
 
 @contextmanager
 def _used(c: Lowering, unit: str) -> Iterator[None]:
-    """What `unit` does inside the block waits for what was fetched. Then the other buffer is next."""
+    """`unit` waits for the bytes that were fetched before it begins with the block. Then the other buffer is next."""
     c.emit.line(f"sync.signal.fetch {BUFFER_TAG}")
     c.emit.line(f"sync.wait.{unit} {BUFFER_TAG}")
     yield
@@ -76,7 +76,7 @@ def fetched(c: Lowering, unit: str, address: Source, size: int, length: str = ""
 @contextmanager
 def tiles(c: Lowering, unit: str, source: Source, rows: int | str, row_bytes: int, to: Sequence[tuple[Source, int]],
           scales: tuple[Source, int] | None) -> Iterator[Tile]:
-    """As many rows at a time as a buffer holds, and behind them their scales. See Lowering.tiles."""
+    """A loop over the rows of a matrix: as many at a time as a buffer holds with their scales. See Lowering.tiles."""
     e = c.emit
     scale_bytes = scales[1] if scales else 0
     most = (c.memory.buffer_bytes - 2 * ALIGN) // (row_bytes + scale_bytes)

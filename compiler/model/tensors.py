@@ -100,11 +100,11 @@ class Tensor(ABC):
         """The file that errors name."""
 
     def _rows(self, first: int, last: int) -> F32:
-        """Of codes: these times their scales."""
+        """Rows as fp32: here, codes times their scales."""
         return self._codes(first, last).floats()
 
     def _codes(self, first: int, last: int) -> Codes:
-        """Of a tensor whose format has codes."""
+        """Rows as codes and scales, of a tensor whose format has codes."""
         raise TypeError(f"tensor {self.name} is {self.format}, which has no codes")
 
     @property

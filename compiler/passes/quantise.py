@@ -44,7 +44,7 @@ class QuantisedTensor(DerivedTensor):
 
     @cached_property
     def levels(self) -> tuple[int, ...]:
-        """The values of its codes. Those of a codebook take a walk through the matrix."""
+        """The values of its codes. For a codebook the whole matrix is read."""
         return codebook.fit(self._scaled_blocks(), self.format.book) if self.format.book else self.format.levels
 
     def _scaled_blocks(self) -> Iterator[tuple[F32, F32]]:
@@ -54,7 +54,7 @@ class QuantisedTensor(DerivedTensor):
 
     @cached_property
     def _magnitudes(self) -> Magnitudes:
-        """Of the whole matrix: takes a walk through it."""
+        """The magnitudes of the whole matrix, which is read for them."""
         found = Magnitudes()
         for first, last in self.source.blocks():
             found.see(self.source.rows(first, last))

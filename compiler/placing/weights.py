@@ -127,13 +127,13 @@ class WeightLayout:
             at += self.body_bytes[body_of[layer]]
 
     def every(self) -> Iterator[Placed]:
-        """What is there once, then the tensors of a layer of each body."""
+        """The tensors that a model has once, then those of a layer of each body."""
         yield from self.once.values()
         for body in self.bodies:
             yield from body.values()
 
     def said(self, counts: Callable[[Placed], bool] = lambda placed: True) -> str:
-        """What the matrices are stored in: "f32", or "t2:tensor in layers; i8:row in embedding"; of those that count."""
+        """The formats of the matrices that count: "f32", or "t2:tensor in layers; i8:row in embedding"."""
         where: dict[str, list[str]] = {}
         for layers, body in zip(self.groups, self.bodies, strict=True):
             title = "layers" if len(self.groups) == 1 else title_of(layers)

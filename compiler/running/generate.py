@@ -81,7 +81,7 @@ class Generated:
 
     @property
     def tokens_per_second(self) -> float:
-        """Of the tokens behind the first one; the prompt is not counted. nan for fewer than two tokens."""
+        """The rate of the tokens behind the first one; the prompt is not counted. nan for fewer than two tokens."""
         passed = self.seconds - self.first
         return (len(self.tokens) - 1) / passed if len(self.tokens) > 1 and passed > 0 else math.nan
 

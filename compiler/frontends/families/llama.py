@@ -71,7 +71,7 @@ class Llama(Family):
     window: int | None = None
 
     def config(self, options: Options) -> Config:
-        """Of a config.json."""
+        """The configuration in a config.json."""
         dim, heads = options.size("hidden_size"), options.size("num_attention_heads")
         head_dim = options.whole("head_dim", self.head_dim)
         if head_dim is None:
@@ -92,7 +92,7 @@ class Llama(Family):
             window=window if self.has_window else None, tied=options.flag("tie_word_embeddings", False))
 
     def gguf_config(self, name: str, options: Options, tensors: Mapping[str, Tensor]) -> Config:
-        """Of the metadata and the tensors of a GGUF file. It says everything: none of the defaults above is used."""
+        """The configuration in a GGUF file. The file says everything: none of the defaults above is used."""
         dim, heads = options.size("embedding_length"), options.size("attention.head_count")
         head_dim = options.whole("attention.key_length")
         if head_dim is None:

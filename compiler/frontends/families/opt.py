@@ -16,7 +16,7 @@ class Opt(Family):
     """OPT, whose layers have their norms before or after, and whose embedding may be narrower than the layers."""
 
     def config(self, options: Options) -> Config:
-        """Of a config.json. The eps of its norms, 1e-5, is not an option."""
+        """The configuration in a config.json. The eps of its norms, 1e-5, is not an option."""
         dim, heads = options.size("hidden_size"), options.size("num_attention_heads")
         head_dim = head_size(options, "num_attention_heads", "hidden_size")
         first = options.flag("do_layer_norm_before", True)
