@@ -146,7 +146,7 @@ def _failed(error: Exception) -> int:
 
 
 def _too_little_space(error: Exception) -> str | None:
-    """What to say of an error of a library in too little address space, which each meets in its own way; None for others."""
+    """The message for an error of a library that found too little address space; None for others. Each has its own error."""
     limit = most_address_space()
     of_library = type(error).__module__.partition(".")[0] not in _PACKAGES
     if not 0 < limit < ENOUGH or not of_library or (isinstance(error, OSError) and error.errno is not None):
