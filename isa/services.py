@@ -89,7 +89,7 @@ class Host:
             self._emit(token)
 
     def replay(self, output: bytes, errors: bytes, written: Iterable[int], tokens: Iterable[int], prompt: Iterable[int]) -> None:
-        """Be as after a run that has written, emitted and left all this. Nobody is told."""
+        """Take the state of a host after a run. `write` and `emit` are not called for it."""
         for kept, data in ((self.output, output), (self.errors, errors)):
             kept[:] = data[max(0, len(data) - self.keep):]
         self.written, self.prompt = list(written), iter(prompt)
