@@ -333,7 +333,7 @@ class Machine(ReferenceMachine):
         if piece is None:
             return False
         self._block[block.STOP] = 0
-        if self._requests:                      # looked at behind the line above: who asks, asks first and wakes then
+        if self._requests:                      # after the line above: `stop` first adds its request, then calls `wake`
             return True
         limit = SLICE if left is None else min(left, SLICE)
         _REGISTERS.pack_into(self._registers.data, 0, *self.x, 0, self.pc)
@@ -341,7 +341,7 @@ class Machine(ReferenceMachine):
         *self.x[:], _, self.pc = _REGISTERS.unpack_from(self._registers.data)
         return bool(self._block[block.STOP]) or (done > 0 and (
             done == limit or self.pc in self.breakpoints
-            or not piece.base <= self.pc < piece.end))                  # perhaps in another piece; no code: the fetch will trap
+            or not piece.base <= self.pc < piece.end))                  # may be in another piece; without code, the fetch traps
 
     def _step(self) -> TrapReport | None:
         """Have the reference engine execute one instruction."""
