@@ -209,7 +209,8 @@ def test_every_instruction_has_its_place_in_every_room(room: str) -> None:
 
 def test_a_missing_room_would_be_noticed(tmp_path: Path) -> None:
     path = tmp_path / "test_unit.py"
-    path.write_text('run("vec.add.f32 a0, a1, a2, a3")\nrun(f"lut.mac.{form} a0")\nrun(f"{name} a0 pim.{name}")\n', encoding="utf-8")
+    path.write_text('run("vec.add.f32 a0, a1, a2, a3")\nrun(f"lut.mac.{form} a0")\nrun(f"{name} a0")\nrun(f"pim.{name}")\n',
+                    encoding="utf-8")
     named = {mnemonic for mnemonic, row in TABLE.items() if _mentions(path, row)}
     assert "vec.add.f32" in named
     assert {"lut.mac.t2", "lut.mac.i4"} <= named
