@@ -151,7 +151,7 @@ class Cache:
             yield path
 
     def keep(self, name: str, write: Callable[[Path], None]) -> Path:
-        """Have write(path) make a file of this name, whole or not at all; its path. Raises OSError where no folder has room."""
+        """Keep the file that write(path) makes, whole or not at all. Returns its path. Raises OSError where no folder has room."""
         last: OSError | None = None
         for root in self.roots():
             path, made = root / self.name / name, False

@@ -3,9 +3,9 @@
 Numbers are uint16 arrays of bits, of any shape that NumPy broadcasts. A NaN that an operation writes is the canonical one,
 0x7E00 or 0x7FC0. Subnormals are kept, rounding is to nearest even.
 
-f16: a product is rounded, then a sum is rounded, and a MAC is the one after the other: an accumulator is 16 bits wide. Both go
-through fp32 and are still rounded as if once: a product of two 11-bit significands is exact there, and a sum that is rounded to 24
-bits first and to 11 then is the sum rounded to 11, for 24 >= 2 * 11 + 2; where the sum is subnormal it is exact.
+f16: an accumulator is 16 bits wide. A MAC rounds its product to fp16, then its sum. Both are computed in fp32 and then rounded to
+fp16; the result is the same as with one rounding. A product of two 11-bit significands is exact in fp32. A sum that is rounded to
+24 bits and then to 11 is the sum rounded to 11, because 24 >= 2 * 11 + 2; a subnormal sum is exact.
 Sources: Samsung's units multiply and add apart in half precision (SAITPublic/PIMSimulator, README and half.h); Figueroa, "When is
 double rounding innocuous?", SIGNUM Newsletter 30(3), 1995.
 

@@ -39,7 +39,7 @@ def zeros(size: int) -> Bytes:
 
 
 def sparse(target: Bytes) -> None:
-    """Have a part of an array that `zeros` made take small pages only: a program that asked for these zeros may touch few of them.
+    """Use only small pages in a part of an array that `zeros` made: a program that asked for these zeros may touch few of them.
 
     A model's keys and values are such: the first positions of each layer's cache lie a whole cache apart.
     """
@@ -65,7 +65,7 @@ def mapped(piece: FileSlice) -> Bytes:
 
 
 def place(piece: FileSlice, target: Bytes) -> None:
-    """Have bytes of a file stand in `target`, a part of an array that `zeros` made, as far as possible without reading them.
+    """Put bytes of a file into `target`, a part of an array that `zeros` made: mapped, not read, as far as possible.
 
     Raises ProgramError if the file has become shorter.
     """

@@ -252,9 +252,6 @@ class Vocabulary(State):
     def write_i8(self, address: int, values: npt.ArrayLike) -> None:
         self._write_array(address, values, "<i1")
 
-    def write_u8(self, address: int, values: npt.ArrayLike) -> None:
-        self._write_array(address, values, "<u1")
-
     def write_u16(self, address: int, values: npt.ArrayLike) -> None:
         self._write_array(address, values, "<u2")
 

@@ -3,7 +3,7 @@
 The memory controller opens the row that a form names, in every bank that the form works on, and closes another one first: there
 are no commands of level 1 to write. A run begins at column `pim.column` of that row; in the global buffer, at `pim.buffer_column`.
 
-What a processor's 16 accumulators hold is the affair of the form that uses them, as is their arithmetic (isa/half.py):
+A processor has 16 accumulators. The form that uses them says what they hold, and which arithmetic they follow (isa/half.py):
     .f16     lane j sums the products of elements j mod 16, an fp16 number in the low half of the word
     .bf16    the same with fp32 numbers
     .i8      accumulator 0 is the int32 sum of all products, modulo 2**32, behind an adder tree; the others are not used

@@ -50,7 +50,7 @@ def rows_of(m, channels, banks):
 
 
 def set_rows(m, channels, banks, row):
-    """Have `row` open in each of these banks from now on; CLOSED closes them. `row` may be an array (channels, banks)."""
+    """Set the open row of each of these banks; CLOSED: none. `row` may be an array (channels, banks)."""
     rows = m.state["pim.open_row"].reshape(-1, m.preset.banks.banks).copy()
     rows[np.ix_(channels, banks)] = row
     m.set_state("pim.open_row", rows)
@@ -66,7 +66,7 @@ def expect_mode(m, channels, what, *modes):
 
 
 def set_modes(m, channels, mode):
-    """Have the channels in a mode from now on."""
+    """Set the mode of the channels."""
     modes = m.state["pim.mode"].copy()
     modes[channels] = mode
     m.set_state("pim.mode", modes)
@@ -99,7 +99,7 @@ def precharge(m, channels, banks):
 
 
 def open_row(m, channels, banks, row):
-    """Have a row open in each of these banks as AiM's controller does for a macro form: activate a closed bank, precharge one
+    """Open a row in each of these banks as AiM's controller does for a macro form: activate a closed bank, precharge one
     where another row is open. Counts an access of each bank. Traps for channels that are not in SB."""
     check(m, "row", row)
     expect_mode(m, channels, "a macro form", SB)
