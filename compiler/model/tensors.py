@@ -177,7 +177,7 @@ class FloatTensor(Tensor):
 class GroupTensor(Tensor):
     """int8 codes (rows, cols), packed, and somewhere else a fp32 scale for every `scaled` of them in that order: llama2.c's Q8_0.
 
-    Where rows are no multiple of that, a scale goes on in the next row. `group` is a number of columns that surely have one scale.
+    Where rows are no multiple of `scaled`, a scale goes for codes of two rows. `group` columns of a row always share a scale.
     """
 
     values: FileRange
