@@ -80,7 +80,7 @@ class HazardCheck:
         machine.hook(self._look, _matters)
 
     def detach(self) -> None:
-        """Look on no more."""
+        """End the check: the machine runs on without it."""
         self.machine.unhook(self._look)
 
     # ---------------------------------------------------------------------------------------------- order

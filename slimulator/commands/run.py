@@ -170,7 +170,7 @@ class _Console:
 
 
 def _follow(runner: Any, trace: Any, commit_log: Any, o: RunOptions) -> None:
-    """Have the machine write the logs that were opened."""
+    """Make the machine write the logs that were opened."""
     if trace:
         from emulator.observe.trace import Trace, selection
         chosen = selection(runner.program, o.units, o.code, o.registers, o.writes)
