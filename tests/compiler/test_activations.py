@@ -15,7 +15,7 @@ from random_models import BASE, SHAPES, random_model
 from compiler.checking.verify import compare
 from compiler.compile import Compiled, compile_model
 from compiler.errors import ModelError
-from compiler.formats.recipe import Recipe, WeightFormat, parse_format, read_recipe
+from compiler.formats.recipe import Recipe, parse_format, read_recipe
 from compiler.graph import EXACT, PLAIN, Executor, build
 from compiler.settings import Settings
 from emulator.machine import Machine
@@ -116,7 +116,7 @@ def test_it_is_another_program_with_other_tokens_counted(tmp_path: Path) -> None
 @pytest.mark.parametrize(("weights", "options", "said"), [
     ("t5", {}, "q in t5, which no unit decodes; expected weights in t2, i2, .*\nhint: t2 holds the same codes"),
     ("b1", {}, "q in b1, which no unit decodes"),
-    ("t2", {"sparse": True}, "--ffn-sparsity: --activations f32 with integer weights")])
+    ("t2", {"sparsity": "exact"}, "--ffn-sparsity: --activations f32 with integer weights")])
 def test_what_no_unit_does_is_refused(weights: str, options: dict[str, object], said: str) -> None:
     with pytest.raises(ModelError, match=said):
         decoded(weights, "relu2", **options)
@@ -125,11 +125,11 @@ def test_what_no_unit_does_is_refused(weights: str, options: dict[str, object], 
 @pytest.mark.parametrize(("weights", "options", "taken"), [
     ("i8", {}, True), ("t2", {}, True), ("c4", {}, True), ("t5", {}, False), ("b1", {}, False),
     ("i8", {"machine": "hpim"}, True), ("t2", {"machine": "hpim"}, False),
-    ("t2", {"sparse": True}, False), ("mixed", {"sparse": True}, True)])
+    ("t2", {"sparsity": "exact"}, False), ("mixed", {"sparsity": "exact"}, True)])
 def test_fp32_activations_are_offered_where_they_would_be_taken(weights: str, options: dict[str, Any], taken: bool) -> None:
     model = random_model(SHAPES["relu2"])
     recipe = read_recipe(weights) if weights != "mixed" else Recipe(
-        WeightFormat("i8", "row"), None, {"layers.*.up": WeightFormat("f16"), "layers.*.down": WeightFormat("f16")})
+        parse_format("i8:row"), None, {"layers.*.up": parse_format("f16"), "layers.*.down": parse_format("f16")})
     summary = compile_model(model, recipe=recipe, **options).summary()
     assert ("--activations f32" in summary) == taken and "integer weights take int8 activations" in summary
     with nullcontext() if taken else pytest.raises(ModelError, match="--activations f32"):

@@ -33,7 +33,7 @@ def mixed(shape: str = "gqa", machine: str = "slim", **options: object) -> Compi
 
 @pytest.mark.parametrize("machine", ["slim", "small"])
 @pytest.mark.parametrize(("shape", "options"), [("gqa", {}), ("opt_350m", {}), ("biases", {"kv": "i8"}), ("window", {}),
-                                                ("relu2", {"sparse": True, "kv": "i8"})])
+                                                ("relu2", {"sparsity": "exact", "kv": "i8"})])
 def test_every_operation_equals_the_graph_and_waits_are_enough(shape: str, options: dict[str, object], machine: str,
                                                                tmp_path: Path) -> None:
     compiled = mixed(shape, small_machine(16384) if machine == "small" else machine, **options)

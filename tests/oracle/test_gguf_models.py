@@ -24,6 +24,7 @@ from transformers_models import (
 )
 
 from compiler.frontends import load
+from compiler.frontends.gguf_blocks import BlockTensor
 from compiler.frontends.gguf_tokenizer import PRE
 
 Type = gguf.GGMLQuantizationType
@@ -90,7 +91,8 @@ def test_llama(kind: Any, tmp_path: Path) -> None:
     """Every type that the library can quantise to; rows of q and k permuted."""
     model = make("LlamaForCausalLM", **WIDE)
     write(tmp_path / "model.gguf", "llama", model, {}, kind)
-    assert load(tmp_path / "model.gguf").tensor("layers.0.up").format == kind.name.lower()
+    tensor = load(tmp_path / "model.gguf").tensor("layers.0.up")
+    assert isinstance(tensor, BlockTensor) and tensor.kind == kind
     assert_close(our_logits(tmp_path / "model.gguf"), their_logits(model))
 
 
