@@ -12,12 +12,12 @@ here: graph/execute.py does that.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from compiler.errors import shown
 from compiler.model.model import Config
+from isa.shapes import parse_shape
 
 Shape = tuple[int | str, ...]
 """Numbers, or "positions": as many as attention looks at."""
@@ -53,8 +53,9 @@ class Kind:
 
 
 def _parse(text: str) -> list[Argument]:
-    return [Argument(name, form, tuple(filter(None, shape.split(","))))
-            for name, form, shape in re.findall(r"(\w+):?(\w*)\[(.*?)\]", text)]
+    """Arguments as KINDS writes them: "x:f32[n]" is a value, "W[rows,n]" a weight, whose format is the model's."""
+    parts = [(name, parse_shape(shape)) for name, _, shape in (item.rpartition(":") for item in text.split())]
+    return [Argument(name or shape.form, shape.form if name else "", tuple(filter(None, shape.dims))) for name, shape in parts]
 
 
 KINDS: dict[str, Kind] = {kind.name: kind for kind in (
