@@ -23,7 +23,7 @@ STOPPED = "hazard"                                      # RunResult.reason of a 
 
 
 @dataclass(frozen=True)
-class Site:
+class InstructionAt:
     """An instruction of the program, and where it stands."""
 
     pc: int
@@ -43,8 +43,8 @@ class Hazard:
     """
 
     kind: str
-    earlier: Site
-    later: Site
+    earlier: InstructionAt
+    later: InstructionAt
     address: int
     size: int
     region: str
@@ -174,10 +174,10 @@ class HazardCheck:
         signal_by = "fetch.tag, or sync.signal.fetch behind it" if name == "fetch" else f"sync.signal.{name} behind it"
         return f"a signal ({signal_by}), and {wait} on its tag; or sync.fence"
 
-    def _site(self, site: int) -> Site:
+    def _site(self, site: int) -> InstructionAt:
         pc, word = list(self._sites)[site]
         program = self.machine.program
-        return Site(pc, format_instruction(word, pc), program.symbol_at(pc) if program is not None else "",
+        return InstructionAt(pc, format_instruction(word, pc), program.symbol_at(pc) if program is not None else "",
                     program.line_at(pc) if program is not None else "")
 
 
