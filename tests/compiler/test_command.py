@@ -258,12 +258,13 @@ def compile_3b(path: str, layers: int) -> None:
     """BitNet b1.58 3B's shape, ternary, vocabulary in int8."""
     from compiler.compile import compile_model
     from compiler.formats.recipe import read_recipe
+    from compiler.formats.weight_format import WEIGHT_FORMATS
     from compiler.model.model import Model, roles
 
     config = replace(BASE, vocab=32000, dim=3200, layers=layers, heads=32, kv_heads=32, head_dim=100, hidden=8640, context=2048,
                      rope=rope(100))
     values = np.random.default_rng(0).standard_normal(1009).astype(np.float32)
-    tensors = {role: _Endless(role, shape, "f32", values=values) for role, shape in roles(config)}
+    tensors = {role: _Endless(role, shape, WEIGHT_FORMATS["f32"], values=values) for role, shape in roles(config)}
     compile_model(Model(Path("3b"), config, tensors), recipe=read_recipe("t2")).save(Path(path))
 
 
