@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from asm.budget import BYTE, FILE, MOST_BYTES, PRESET
 from asm.diagnostics import SourceError, nearest, plural
@@ -362,21 +363,28 @@ def _meta(state: AssemblyState, site: Site, operands: Operands) -> None:
     """Ours: the members of a JSON object in a file become members of the program's metadata."""
     _count(site, operands, 1, 1, '"file"')
     if isinstance(given := _given(state, operands[0]), bytes):
-        state.meta |= json.loads(given)
+        state.meta |= _members(given, site.statement.operands.strip().strip('"'))
         return
     path = _file(state, site, operands[0], ".meta")
     try:
         if site.buffer.grown:
             state.budget.spend(FILE + path.stat().st_size)
-        found = json.loads(path.read_text(encoding="utf-8"))
-        json.dumps(found, allow_nan=False)             # the program file takes no NaN
+        data = path.read_bytes()
     except OSError as error:
         raise SourceError(f"cannot read {path}: {error.strerror}") from None
+    state.meta |= _members(data, str(path))
+
+
+def _members(data: bytes, name: str) -> dict[str, Any]:
+    """The members of the JSON object that a file of this name holds. Raises SourceError."""
+    try:
+        found = json.loads(data.decode("utf-8"))
+        json.dumps(found, allow_nan=False)             # the program file takes no NaN
     except (ValueError, RecursionError) as error:
-        raise SourceError(f"{path} is not JSON: {error}") from None
+        raise SourceError(f"{name} is not JSON: {error}") from None
     if not isinstance(found, dict):
-        raise SourceError(f"{path} holds {type(found).__name__}; expected a JSON object")
-    state.meta |= found
+        raise SourceError(f"{name} holds {type(found).__name__}; expected a JSON object")
+    return found
 
 
 # ------------------------------------------------------------------------------------------------ symbols

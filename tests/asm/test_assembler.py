@@ -310,6 +310,14 @@ def test_files_that_a_caller_gives_are_not_looked_for(tmp_path: Path, monkeypatc
         assemble(source.replace('"weights"', '"weights", 4'), files={"weights": given, "card": b"{}"})
 
 
+@pytest.mark.parametrize(("contents", "wrong"), [
+    (b"", "card is not JSON"), (b"[", "card is not JSON"), (b"\xff", "card is not JSON"), (b"NaN", "card is not JSON"),
+    (b"[1]", "card holds list; expected a JSON object"), (b"null", "card holds NoneType; expected a JSON object")])
+def test_contents_that_a_caller_gives_are_checked_as_a_file_is(contents: bytes, wrong: str) -> None:
+    with pytest.raises(AssemblyError, match=f"2:1: error: {wrong}"):
+        assemble('_start: nop\n.meta "card"\n', files={"card": contents})
+
+
 def test_large_fills_are_bounded() -> None:
     tracemalloc.start()
     program = assemble(".data\n.fill 1 << 27, 4, 0x01020304\n.byte 5\n.bss\n.zero 1 << 32\n.text\nnop\n")
