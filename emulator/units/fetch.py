@@ -149,7 +149,7 @@ def distinct(index, rows, low, high):
 
 @inline
 def pages_of(first, index, rows, low, stride, row_bytes, page_bytes):
-    """Pages to read for the rows of a list, the row `low` at flash address `first`."""
+    """Flash pages to read for the listed rows. The first row has the number `low` and lies at the address `first`."""
     list_ = array(index, np.uint32, rows)
     pages, at_hand = 0, -1
     if ones(page_bytes) == 1:                   # a division is as long as the move of a short row

@@ -145,7 +145,7 @@ def by_heap(x, index, k, n, largest):
     heap = array(index, np.uint32, k)
     for i in range(k):
         heap[i] = np.uint32(i)
-    # Three uses of `sink`, one place in the code: build the heap, go through the other elements, take it apart.
+    # `sink` is called from one place for three uses: to build the heap, to go through the other elements, to take the heap apart.
     top, size, i, changes = k // 2, k, k, 64 + (n >> 4)
     while size > 0:
         if top > 0:                                 # building

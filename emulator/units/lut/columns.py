@@ -128,7 +128,7 @@ def _interleaved(builder: Any, vectors: list[Any]) -> list[Any]:
 
 @intrinsic(prefer_literal=True)
 def sums_in_order(typing: Any, fmt: Any, words: Any, blocks: Any, bias: Any, out: Any) -> Any:
-    """The int32 at `words`, as column_products leaves them, to what they should be, at `out`, columns behind the last one too.
+    """Reorder the int32 sums that column_products leaves at `words`: into the order of columns at `out`, those behind the last too.
 
     fmt is a number in the source. Of a column byte 16 L + 4 q + e of its block holds the weight, as slice k: the sum is word
     4 L + e of vector q, k.

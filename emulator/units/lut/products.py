@@ -48,8 +48,8 @@ def prepare(fmt, x, length, dealt, keep, spare):
         deal(fmt, spare, 1, dealt + blocks * step)
         for at in range(LINE):
             bits = min(max(rest - at * SLICES[fmt], 0), SLICES[fmt]) * (8 // SLICES[fmt])
-            if fmt == FIVES:            # a byte is kept or not: digits behind the row meet zeros, and where they count, last_bytes
-                bits = 8 if bits > 0 else 0                                             # has put them in order
+            if fmt == FIVES:            # The mask keeps or drops whole bytes. Digits behind the row meet activations of 0.
+                bits = 8 if bits > 0 else 0                                 # Where digits are counted, last_bytes removes them.
             store(keep + at, u8((1 << bits) - 1))
 
 

@@ -108,8 +108,8 @@ def _emit_rows(number: int, by_word: bool, counting: bool) -> Any:
 
         table = book_table(builder, book) if layout.codebook else None
         step = SIZE * layout.slices
-        # What takes longer than to read the weights falls behind the prefetching that the host does by itself, so it asks ahead.
-        # The rest would only be in its own way.
+        # Where the work takes longer than reading the weights, the host's own prefetching falls behind, so this asks ahead.
+        # Elsewhere asking ahead would be in the way.
         behind = by_word or layout.slices * (2 if counting else 1) > 2
 
         def some_rows(first: Any, groups: Any, count: int) -> None:

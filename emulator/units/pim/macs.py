@@ -47,8 +47,8 @@ i32, u16, u32 = np.int32, np.uint16, np.uint32
 
 # ------------------------------------------------------------------------------------------------ multiply-accumulate
 
-# Columns that are done at a time, and the room for them: x made ready, four runs. It lies on the stack, for what adds to
-# accumulators must not fail when it has begun: the reference engine would add everything once more.
+# Columns that are done at a time, and their buffer: x made ready, and four runs. The buffer is on the stack, because this must not
+# fail once it has begun: the reference engine would add everything again.
 AT_ONCE = 64
 RUN = COLUMN_BYTES * AT_ONCE
 SCRATCH = READY * (AT_ONCE + 1) + 4 * RUN
