@@ -74,7 +74,7 @@ def agree(program: Program, how: Watched) -> Run:
     reference, fast, traced = Run(ReferenceMachine, program), Run(Machine, program), Run(Machine, program)
     reference.look(1)
     traced.look(1)
-    expected = reference.preset.run(MOST)
+    expected = reference.machine.run(MOST)
     for name, run in (("at full speed", fast), ("with a hook on everything", traced)):
         result = run.machine.run(MOST)
         if result != expected:

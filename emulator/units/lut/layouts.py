@@ -82,8 +82,8 @@ class Layout:
         return 81 if self.digits and k == 4 else 1 << self.place(k)
 
     def opened(self, v: Vector) -> list[Vector]:
-        """The vectors that the codes of 64 bytes lie in: v itself. For five digits: the lower four as two bits each, and 81 times the
-        fifth."""
+        """The vectors that the codes of 64 bytes lie in: v itself. For five digits: the lower four as two bits each, and 81 times
+        the fifth."""
         if self.digits:
             v = v.modulo(243)
             lower = v.modulo(162).modulo(81)

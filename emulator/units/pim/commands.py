@@ -140,8 +140,8 @@ def pim_rd(dst, bank, column, block):
 
 @specialised
 def write_in_open_rows(block, src, first, step, column):
-    """Write the 32 bytes at `src` to a column of the open rows: of the banks first, first + step, ... of every selected channel. With
-    a step of 0, of the bank `first` alone."""
+    """Write the 32 bytes at `src` to a column of the open rows: of the banks first, first + step, ... of every selected channel.
+    With a step of 0, of the bank `first` alone."""
     banks = banks_to_write(block)
     end = organisation(block, O_BANKS) if step != 0 else first + 1
     step = max(step, 1)
