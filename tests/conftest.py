@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 import slimulator
 from slimulator.commands import shared
@@ -26,6 +27,9 @@ REQUIRED = os.environ.get("SLIMULATOR_ORACLE") == "require"
 
 shared._said.add(shared.FIRST_RUN)          # what commands print does not depend on who has compiled which kernel before
 
+
+settings.register_profile("any host", deadline=None)        # how long an example takes says how busy the host is
+settings.load_profile("any host")
 
 GRACE = 120             # seconds behind its time limit (pyproject.toml, pytest-timeout) in which a test must have failed
 _stderr = pytest.StashKey[int]()

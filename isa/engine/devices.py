@@ -6,6 +6,7 @@ prints a byte. A program may define the symbols `tohost` and `fromhost` elsewher
 
 from __future__ import annotations
 
+import weakref
 from contextlib import suppress
 
 from isa import services
@@ -22,7 +23,7 @@ class Devices:
     """The devices of one machine. `tohost`, `fromhost` and `console` are the addresses of their registers."""
 
     def __init__(self, machine: State) -> None:
-        self._machine = machine
+        self._machine: State = weakref.proxy(machine)       # which has this object: in a circle it would outlive its last user
         mmio = machine.preset.region(MMIO).base
         self.tohost, self.fromhost, self.console = (mmio + offset for offset in (TOHOST, FROMHOST, CONSOLE))
 

@@ -75,7 +75,7 @@ def test_a_request_that_comes_while_a_run_is_prepared_holds(engine, ask, monkeyp
 def test_a_request_that_comes_while_something_is_compiled_holds(when, monkeypatch):
     """Kernels are compiled in the middle of a run where it comes to code that lies in no section of code."""
     machine = loaded(Machine, """_start: la t0, far\n jr t0\n.section .sram, "aw"\nfar: .word 0x6f\n""")       # j far
-    where, name = (fast.kernels, "loop") if when == "the loop" else (machine, "_compile")
+    where, name = (fast.load_kernels, "loop") if when == "the loop" else (machine, "_compile")
     compiled, calls = getattr(where, name), []
 
     def asked_meanwhile(*given: object, **named: object) -> object:
