@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -44,7 +45,7 @@ class Names:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Family:
+class Family(ABC):
     """A family of models. A subclass reads the configurations of the kinds of files that its models come in."""
 
     class_name: str = ""                        # of transformers, as config.json names it; "": not read from there
@@ -53,16 +54,17 @@ class Family:
     architectures: tuple[str, ...] = ()         # general.architecture of GGUF files
     gguf: Names = Names("", {}, {})             # keys without the architecture at the beginning
 
+    @abstractmethod
     def config(self, options: Options) -> Config:
         """The configuration in a config.json; defaults are those of transformers. Raises ModelError for what is not supported."""
-        raise NotImplementedError
 
     def gguf_config(self, name: str, options: Options, tensors: Mapping[str, Tensor]) -> Config:
         """The configuration in the metadata of a GGUF file: `options` are the keys of the architecture `name`.
 
         Some of it only the tensors say, such as which linears have a bias. Raises ModelError for what is not supported.
+        A family that names `architectures` has it; others are never asked.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} names architectures of GGUF files and reads none")
 
 
 def head_size(options: Options, heads: str, dim: str) -> int:
