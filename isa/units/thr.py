@@ -50,14 +50,12 @@ def thr_gt_f32(m, mask, x, theta, n):
 
 
 @instruction("thr.absgt.f32   R4 opcode=0x5B funct3=1 funct2=1", "mask bit i = |x[i]| > theta; NaN gives 0",
-             operands="mask>b1[n] x<f32[n] theta:f32 n",
-             example="thr.absgt.f32 a0, a1, a2, a3")
+             operands="mask>b1[n] x<f32[n] theta:f32 n", example="thr.absgt.f32 a0, a1, a2, a3")
 def thr_absgt_f32(m, mask, x, theta, n):
     _write_mask(m, mask, np.abs(m.read_f32(x, n)) > f32_from_bits(theta))
 
 
-@instruction("thr.index       R4 opcode=0x5B funct3=1 funct2=2",
-             "index = the positions of the mask's 1 bits, rising; rd = how many",
+@instruction("thr.index       R4 opcode=0x5B funct3=1 funct2=2", "index = the positions of the mask's 1 bits, rising; rd = how many",
              operands="=count mask<b1[n] index>u32[count] n",
              example="thr.gt.f32 a0, a1, a2, a3\nthr.index  t0, a0, a4, a3      # t0 active neurons, listed at a4")
 def thr_index(m, mask, index, n):
@@ -83,8 +81,7 @@ def _write_first(m, index, keys, k):
 
 @instruction("thr.topk.f32    R4 opcode=0x5B funct3=2 funct2=0",
              "index = the k largest x, largest first, equal ones by index; NaN counts as -infinity",
-             operands="index>u32[k] x<f32[n] k n",
-             example="li a2, 8\nthr.topk.f32 a0, a1, a2, a3")
+             operands="index>u32[k] x<f32[n] k n", example="li a2, 8\nthr.topk.f32 a0, a1, a2, a3")
 def thr_topk_f32(m, index, x, k, n):
     values = m.read_f32(x, n)
     _write_first(m, index, -np.where(np.isnan(values), np.float32(-np.inf), values), k)
@@ -92,8 +89,7 @@ def thr_topk_f32(m, index, x, k, n):
 
 @instruction("thr.bottomk.f32 R4 opcode=0x5B funct3=2 funct2=1",
              "index = the k smallest x, smallest first, equal ones by index; NaN counts as +infinity",
-             operands="index>u32[k] x<f32[n] k n",
-             example="li a2, 8\nthr.bottomk.f32 a0, a1, a2, a3")
+             operands="index>u32[k] x<f32[n] k n", example="li a2, 8\nthr.bottomk.f32 a0, a1, a2, a3")
 def thr_bottomk_f32(m, index, x, k, n):
     values = m.read_f32(x, n)
     _write_first(m, index, np.where(np.isnan(values), np.float32(np.inf), values), k)
@@ -117,8 +113,7 @@ def thr_select(m, table, row, sparsity):
     return int(m.read_u32(table + 4 * (count * (1 + row) + column), 1)[0])
 
 
-@instruction("thr.prefix      R4 opcode=0x5B funct3=2 funct2=2",
-             "rd = the most leading entries whose sum is at most budget",
+@instruction("thr.prefix      R4 opcode=0x5B funct3=2 funct2=2", "rd = the most leading entries whose sum is at most budget",
              operands="=count sizes<u32[n] budget n",
              example="thr.prefix t0, a0, a1, a2      # how many ranked blocks fit into a1 tokens")
 def thr_prefix(m, sizes, budget, n):

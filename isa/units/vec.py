@@ -98,8 +98,7 @@ def _convert(row, text, destination, source, function, example=""):
         getattr(m, write)(dst, function(getattr(m, read)(x, n)))
         m.count("vec.elements", n)
 
-    instruction(row, text, operands=f"dst>{destination}[n] x<{source}[n] n",
-                example=example)(meaning)
+    instruction(row, text, operands=f"dst>{destination}[n] x<{source}[n] n", example=example)(meaning)
 
 
 _convert("vec.cvt.f16.f32  R  opcode=0x0B funct3=0 funct7=0x10", "dst[i] = f16(x[i])", "f16", "f32", exact.f16_bits,
@@ -144,8 +143,7 @@ def vec_argmax_f32(m, x, n):
 
 
 @instruction("vec.dot.f32      R4 opcode=0x0B funct3=2 funct2=2", "s = lanesum(a[i] * b[i])",
-             operands="=s a<f32[n] b<f32[n] n",
-             example="vec.dot.f32 a0, s0, s0, s1      # sum of squares")
+             operands="=s a<f32[n] b<f32[n] n", example="vec.dot.f32 a0, s0, s0, s1      # sum of squares")
 def vec_dot_f32(m, a, b, n):
     m.count("vec.macs", n)
     return f32_bits(lane_sum(m.read_f32(a, n) * m.read_f32(b, n)))
@@ -161,8 +159,7 @@ def _binary(row, text, function, form="f32", example=""):
         write(dst, function(read(a, n), read(b, n)))
         m.count("vec.elements", n)
 
-    instruction(row, text, operands=f"dst>{form}[n] a<{form}[n] b<{form}[n] n",
-                example=example)(meaning)
+    instruction(row, text, operands=f"dst>{form}[n] a<{form}[n] b<{form}[n] n", example=example)(meaning)
 
 
 _binary("vec.add.f32      R4 opcode=0x0B funct3=1 funct2=0", "dst[i] = a[i] + b[i]", np.add,
@@ -194,8 +191,7 @@ def vec_axpy_f32(m, y, s, x, n):
 
 
 @instruction("vec.fill.32      R  opcode=0x0B funct3=0 funct7=0x30", "dst[i] = low 32 bits of value",
-             operands="dst>u32[n] value n",
-             example="vec.fill.32 a0, zero, a1        # clear accumulators")
+             operands="dst>u32[n] value n", example="vec.fill.32 a0, zero, a1        # clear accumulators")
 def vec_fill_32(m, dst, value, n):
     m.check_write(dst, 4 * n, 4)        # before n words are allocated
     m.write_u32(dst, np.full(n, value & 0xFFFF_FFFF, np.uint32))
@@ -207,8 +203,7 @@ def vec_fill_32(m, dst, value, n):
 
 @instruction("vec.rmsnorm.f32  R4 opcode=0x0B funct3=3 funct2=0",
              "r = 1 / sqrt(lanesum(x*x) / n + eps); dst[i] = (x[i] * r) * gain[i]",
-             operands="dst>f32[n] x<f32[n] gain<f32[n] n",
-             example="vec.rmsnorm.f32 a0, a1, a2, a3")
+             operands="dst>f32[n] x<f32[n] gain<f32[n] n", example="vec.rmsnorm.f32 a0, a1, a2, a3")
 def vec_rmsnorm_f32(m, dst, x, gain, n):
     m.write_f32(dst, exact.rmsnorm(m.read_f32(x, n), m.read_f32(gain, n), f32_from_bits(m.csr("vec.eps"))))
     m.count("vec.elements", n)
@@ -236,8 +231,7 @@ def _rope(row, text, *, adjacent, example=""):
         m.write_f32(dst, exact.rope(heads, m.read_f32(table, head_dim), adjacent=adjacent))
         m.count("vec.elements", n)
 
-    instruction(row, text, operands="dst>f32[n] x<f32[n] table<f32[head_dim] n",
-                example=example)(meaning)
+    instruction(row, text, operands="dst>f32[n] x<f32[n] table<f32[head_dim] n", example=example)(meaning)
 
 
 _rope("vec.rope.f32     R4 opcode=0x0B funct3=3 funct2=2",

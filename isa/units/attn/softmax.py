@@ -30,8 +30,7 @@ def _write_rows(m, base, values):
 
 @instruction("attn.sfm.f32      R  opcode=0x7B funct3=4 funct7=0x21",
              "for head h, with x[i] = mask bit i ? scores[h,i] : -inf: e[i] = e ** (x[i] - max(x)); probs[h,i] = e[i] / lanesum(e)",
-             operands="probs>f32[heads,n] scores<f32[heads,n] n",
-             example="attn.sfm.f32 a1, a1, a3          # in place")
+             operands="probs>f32[heads,n] scores<f32[heads,n] n", example="attn.sfm.f32 a1, a1, a3          # in place")
 def attn_sfm_f32(m, probs, scores, n):
     if n == 0:
         return
@@ -54,8 +53,7 @@ def attn_mvsb_f32(m, most, scores, n):
 @instruction("attn.exp.f32      R4 opcode=0x7B funct3=7 funct2=0",
              "for head h, with x[i] = mask bit i ? scores[h,i] : -inf: scores[h,i] = e ** (x[i] - most[h]); "
              "sums[h] = lanesum(scores[h])",
-             operands="scores<>f32[heads,n] most<f32[heads] sums>f32[heads] n",
-             example="attn.exp.f32 a1, a0, a2, a3")
+             operands="scores<>f32[heads,n] most<f32[heads] sums>f32[heads] n", example="attn.exp.f32 a1, a0, a2, a3")
 def attn_exp_f32(m, scores, most, sums, n):
     if n == 0:
         return

@@ -60,16 +60,14 @@ def columns_of(m, what, channels, banks, column):
 # ------------------------------------------------------------------------------------------------ one bank
 
 
-@instruction("pim.act     R  opcode=0x7B funct3=0 funct7=0x00",
-             "open a row of a bank; in SB, and the bank has no open row",
+@instruction("pim.act     R  opcode=0x7B funct3=0 funct7=0x00", "open a row of a bank; in SB, and the bank has no open row",
              operands="bank row",
              example="csrwi pim.channel_mask, 1\nli a0, 3\nli a1, 100\npim.act a0, a1           # row 100 of bank 3 of channel 0")
 def pim_act(m, bank, row):
     activate(m, *one_bank(m, "pim.act", bank), row)
 
 
-@instruction("pim.pre     R  opcode=0x7B funct3=0 funct7=0x01",
-             "close a bank's open row, if there is one; in SB",
+@instruction("pim.pre     R  opcode=0x7B funct3=0 funct7=0x01", "close a bank's open row, if there is one; in SB",
              operands="bank", example="pim.pre a0")
 def pim_pre(m, bank):
     precharge(m, *one_bank(m, "pim.pre", bank))
@@ -77,8 +75,7 @@ def pim_pre(m, bank):
 
 @instruction("pim.rd      R  opcode=0x7B funct3=0 funct7=0x02",
              "dst = a column of a bank's open row, one of each selected channel; in SB",
-             operands="dst>u8[selected,32] bank column",
-             example="pim.act a1, a3\npim.rd  a0, a1, a2")
+             operands="dst>u8[selected,32] bank column", example="pim.act a1, a3\npim.rd  a0, a1, a2")
 def pim_rd(m, dst, bank, column):
     channels, banks = one_bank(m, "pim.rd", bank)
     data = m.read_columns(columns_of(m, "pim.rd", channels, banks, column))
@@ -88,10 +85,8 @@ def pim_rd(m, dst, bank, column):
     m.count("pim.bytes_left", data.size)
 
 
-@instruction("pim.wr      R4 opcode=0x7B funct3=3 funct2=0",
-             "a column of a bank's open row = src, in each selected channel; in SB",
-             operands="src<u8[32] bank column",
-             example="pim.act a1, a3\npim.wr  a0, a1, a2")
+@instruction("pim.wr      R4 opcode=0x7B funct3=3 funct2=0", "a column of a bank's open row = src, in each selected channel; in SB",
+             operands="src<u8[32] bank column", example="pim.act a1, a3\npim.wr  a0, a1, a2")
 def pim_wr(m, src, bank, column):
     channels, banks = one_bank(m, "pim.wr", bank)
     _write(m, "pim.wr", channels, banks, column, src)
@@ -115,8 +110,7 @@ def pim_act_ab(m, row):
     activate(m, selected(m), all_banks(m), row)
 
 
-@instruction("pim.pre.ab  R  opcode=0x7B funct3=0 funct7=0x05",
-             "close the open row of every bank (JEDEC's PREA); in any mode",
+@instruction("pim.pre.ab  R  opcode=0x7B funct3=0 funct7=0x05", "close the open row of every bank (JEDEC's PREA); in any mode",
              example="pim.pre.ab")
 def pim_pre_ab(m):
     precharge(m, selected(m), all_banks(m))
@@ -129,8 +123,7 @@ def pim_act_hab(m, parity, row):
     activate(m, *half_of_banks(m, "pim.act.hab", parity, HAB, HAB_PIM), row)
 
 
-@instruction("pim.pre.hab R  opcode=0x7B funct3=0 funct7=0x07",
-             "close the even (parity 0) or the odd (1) banks; in HAB or HAB_PIM",
+@instruction("pim.pre.hab R  opcode=0x7B funct3=0 funct7=0x07", "close the even (parity 0) or the odd (1) banks; in HAB or HAB_PIM",
              operands="parity", example="pim.pre.hab zero")
 def pim_pre_hab(m, parity):
     precharge(m, *half_of_banks(m, "pim.pre.hab", parity, HAB, HAB_PIM))
@@ -138,8 +131,7 @@ def pim_pre_hab(m, parity):
 
 @instruction("pim.wr.hab  R4 opcode=0x7B funct3=3 funct2=1",
              "a column of the open row of all even (parity 0) or odd (1) banks = src, the same in each; in HAB",
-             operands="src<u8[32] parity column",
-             example="pim.wr.hab a0, zero, a2")
+             operands="src<u8[32] parity column", example="pim.wr.hab a0, zero, a2")
 def pim_wr_hab(m, src, parity, column):
     channels, banks = half_of_banks(m, "pim.wr.hab", parity, HAB)
     _write(m, "pim.wr.hab", channels, banks, column, src)
@@ -156,8 +148,7 @@ def _expect_closed(m, what, channels):
                             "pim.pre.ab first")
 
 
-@instruction("pim.mode.sb  R opcode=0x7B funct3=0 funct7=0x08",
-             "HAB -> SB: commands go to one bank; all banks are closed",
+@instruction("pim.mode.sb  R opcode=0x7B funct3=0 funct7=0x08", "HAB -> SB: commands go to one bank; all banks are closed",
              example="pim.mode.sb")
 def pim_mode_sb(m):
     channels = selected(m)

@@ -96,8 +96,7 @@ def _left(m, channels, data_bytes):
 
 
 @instruction("pim.wr_sbk      R4 opcode=0x7B funct3=2 funct2=3", "column pim.column of this row of this bank = x, in each channel",
-             operands="x<u8[32] bank row",
-             example="pim.wr_sbk a0, a1, a2")
+             operands="x<u8[32] bank row", example="pim.wr_sbk a0, a1, a2")
 def pim_wr_sbk(m, x, bank, row):
     data = m.read(x, COLUMN_BYTES)
     channels, places = _open(m, 1, _one_bank(m, bank), row)
@@ -105,10 +104,8 @@ def pim_wr_sbk(m, x, bank, row):
     _entered(m, channels, COLUMN_BYTES)
 
 
-@instruction("pim.wr_abk      R  opcode=0x7B funct3=1 funct7=0x00",
-             "column pim.column of this row = x, in all banks of each channel",
-             operands="x<u8[32] row",
-             example="pim.wr_abk a0, a1      # clear a column")
+@instruction("pim.wr_abk      R  opcode=0x7B funct3=1 funct7=0x00", "column pim.column of this row = x, in all banks of each channel",
+             operands="x<u8[32] row", example="pim.wr_abk a0, a1      # clear a column")
 def pim_wr_abk(m, x, row):
     data = m.read(x, COLUMN_BYTES)
     channels, places = _open(m, 1, all_banks(m), row)
@@ -119,8 +116,7 @@ def pim_wr_abk(m, x, row):
 
 @instruction("pim.rd_sbk      R  opcode=0x7B funct3=1 funct7=0x01",
              "dst = column pim.column of this row of this bank, of one channel after the other",
-             operands="dst>u8[selected,32] bank row",
-             example="pim.rd_sbk a0, a1, a2")
+             operands="dst>u8[selected,32] bank row", example="pim.rd_sbk a0, a1, a2")
 def pim_rd_sbk(m, dst, bank, row):
     channels, places = _open(m, 1, _one_bank(m, bank), row)
     m.write(dst, _read(m, places).reshape(-1))
@@ -129,8 +125,7 @@ def pim_rd_sbk(m, dst, bank, row):
 
 @instruction("pim.wr_gb       R  opcode=0x7B funct3=1 funct7=0x02",
              "opsize columns of the global buffer of each channel = x, from pim.buffer_column on",
-             operands="x<u8[opsize,32] opsize",
-             example="li a1, 64\npim.wr_gb a0, a1      # a vector of 1024 fp16 numbers")
+             operands="x<u8[opsize,32] opsize", example="li a1, 64\npim.wr_gb a0, a1      # a vector of 1024 fp16 numbers")
 def pim_wr_gb(m, x, opsize):
     channels, run = selected(m), _run(m, opsize, "pim.buffer_column")
     buffers = _buffers(m).copy()
@@ -142,8 +137,7 @@ def pim_wr_gb(m, x, opsize):
 
 @instruction("pim.copy_bkgb   R4 opcode=0x7B funct3=3 funct2=2",
              "a run of this row of this bank goes to the global buffer of its channel",
-             operands="opsize bank row",
-             example="li a0, 64\npim.copy_bkgb a0, a1, a2")
+             operands="opsize bank row", example="li a0, 64\npim.copy_bkgb a0, a1, a2")
 def pim_copy_bkgb(m, opsize, bank, row):
     channels, places = _open(m, opsize, _one_bank(m, bank), row)
     run = _run(m, opsize, "pim.buffer_column")
@@ -156,8 +150,7 @@ def pim_copy_bkgb(m, opsize, bank, row):
 
 @instruction("pim.copy_gbbk   R4 opcode=0x7B funct3=3 funct2=3",
              "a run of the global buffer of each channel goes to this row of this bank",
-             operands="opsize bank row",
-             example="li a0, 64\npim.copy_gbbk a0, a1, a2")
+             operands="opsize bank row", example="li a0, 64\npim.copy_gbbk a0, a1, a2")
 def pim_copy_gbbk(m, opsize, bank, row):
     channels, places = _open(m, opsize, _one_bank(m, bank), row)
     run = _run(m, opsize, "pim.buffer_column")
@@ -208,8 +201,7 @@ def _define_macs(number, form):
 
     @instruction(f"pim.wr_bias.{form} R opcode=0x7B funct3=1 funct7={0x10 + number:#x}",
                  "accumulator 0 of each bank = bias, the others 0: bank by bank of one channel after the other",
-                 operands=f"bias<{outside}[selected,pim.banks]",
-                 example=f"pim.wr_bias.{form} a0")
+                 operands=f"bias<{outside}[selected,pim.banks]", example=f"pim.wr_bias.{form} a0")
     def wr_bias(m, bias):
         channels, banks = selected(m), all_banks(m)
         count = len(channels) * len(banks)
@@ -238,8 +230,7 @@ def _define_macs(number, form):
                  {"f16": "dst = the 16 accumulators of each bank folded, 16 -> 8 -> 4 -> 2 -> 1, every sum rounded to f16",
                   "bf16": "dst = the 16 accumulators of each bank folded, 16 -> 8 -> 4 -> 2 -> 1, in fp32, then rounded to bf16",
                   "i8": "dst = accumulator 0 of each bank"}[form] + ": bank by bank of one channel after the other",
-                 operands=f"dst>{outside}[selected,pim.banks]",
-                 example=f"pim.rd_mac.{form} a0")
+                 operands=f"dst>{outside}[selected,pim.banks]", example=f"pim.rd_mac.{form} a0")
     def rd_mac(m, dst):
         channels, banks = selected(m), all_banks(m)
         if form == "i8":
@@ -265,8 +256,7 @@ for _number, _form in enumerate(FORMS):
 
 @instruction("pim.wr_aflut    R  opcode=0x7B funct3=1 funct7=0x03",
              "activation table `mode`, 0..7, of all channels = table: what the function is at the numbers with the bits 64 * i",
-             operands="table<u8[2048] mode",
-             example="li a1, 0\npim.wr_aflut a0, a1")
+             operands="table<u8[2048] mode", example="li a1, 0\npim.wr_aflut a0, a1")
 def pim_wr_aflut(m, table, mode):
     _check_mode(mode)
     channels = np.arange(m.preset.banks.channels)
@@ -302,8 +292,7 @@ for _number, _form in enumerate(FORMS[:2]):
 
 @instruction("pim.rd_af       R  opcode=0x7B funct3=1 funct7=0x04",
              "dst = the activation of each bank, 16 bits, bank by bank of one channel after the other",
-             operands="dst>u8[selected,pim.banks,2]",
-             example="pim.rd_af a0")
+             operands="dst>u8[selected,pim.banks,2]", example="pim.rd_af a0")
 def pim_rd_af(m, dst):
     channels, banks = selected(m), all_banks(m)
     m.write(dst, m.state["pim.af_results"].reshape(-1, len(banks))[channels].reshape(-1).view(np.uint8))
@@ -340,8 +329,7 @@ def _define_elementwise(number, form):
 
     @instruction(f"pim.ewadd.{form} R opcode=0x7B funct3=1 funct7={0x38 + number:#x}",
                  "y += x, element by element of opsize columns of 32 bytes: in the controller, no bank takes part",
-                 operands=f"y<>{form}[opsize,16] x<{form}[opsize,16] opsize",
-                 example=f"li a2, 64\npim.ewadd.{form} a0, a1, a2")
+                 operands=f"y<>{form}[opsize,16] x<{form}[opsize,16] opsize", example=f"li a2, 64\npim.ewadd.{form} a0, a1, a2")
     def ewadd(m, y, x, opsize):
         count = opsize * LANES
         m.write_u16(y, total(m.read_u16(y, count), m.read_u16(x, count)))

@@ -212,8 +212,7 @@ def _step(m, what, parity, column, write):
 
 @instruction("pim.rd.pim   R opcode=0x7B funct3=0 funct7=0x14",
              "step the micro-program with a read of a column of the even (parity 0) or odd (1) banks: they are sources; in HAB_PIM",
-             operands="parity column",
-             example="pim.mode.hab_pim zero\npim.rd.pim zero, a1             # the first instruction")
+             operands="parity column", example="pim.mode.hab_pim zero\npim.rd.pim zero, a1             # the first instruction")
 def pim_rd_pim(m, parity, column):
     _step(m, "pim.rd.pim", parity, column, False)
 
