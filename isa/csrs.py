@@ -52,6 +52,11 @@ INSTRUCTION_COUNTS: dict[str, str] = {
     "mcycle": "mcycle", "cycle": "mcycle", "time": "mcycle", "minstret": "minstret", "instret": "minstret"}
 
 
+def csr_text(address: int) -> str:
+    """The name of a CSR, its number where there is none."""
+    return BY_ADDRESS[address].name if address in BY_ADDRESS else f"{address:#x}"
+
+
 def is_read_only(address: int) -> bool:
     """True for CSR numbers whose top two bits are 11: writing one is an illegal instruction."""
     return address >> 10 == 3

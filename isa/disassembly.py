@@ -12,7 +12,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Container, Iterable
 
 import isa.units  # noqa: F401  (fills the instruction table)
-from isa.csrs import BY_ADDRESS
+from isa.csrs import csr_text
 from isa.formats import FIELDS, Field
 from isa.instruction import TABLE, TARGET, Operand, Row, find
 from isa.program import Program, Symbol
@@ -72,17 +72,13 @@ class _Texts(dict[int, str]):
         return text
 
 
-def _csr(number: int) -> str:
-    return BY_ADDRESS[number].name if number in BY_ADDRESS else f"{number:#x}"
-
-
 def _fence_set(bits: int) -> str:
     return "".join(letter for letter, bit in zip("iorw", (8, 4, 2, 1), strict=True) if bits & bit) or "0"
 
 
-_REGISTERS = {name: _Texts(FIELDS[name], ABI_NAMES.__getitem__) for name in ("rd", "rs1", "rs2", "rs3")}
-_OTHERS = {name: _Texts(field, {"csr": _csr, "pred": _fence_set, "succ": _fence_set, "u_imm": hex}.get(name, str))
-           for name, field in FIELDS.items()}
+_SHOWN = {"csr": csr_text, "pred": _fence_set, "succ": _fence_set, "u_imm": hex,
+          **dict.fromkeys(("rd", "rs1", "rs2", "rs3"), ABI_NAMES.__getitem__)}
+_TEXTS = {name: _Texts(field, _SHOWN.get(name, str)) for name, field in FIELDS.items()}
 
 
 class _Shape:
@@ -98,8 +94,7 @@ class _Shape:
                 self.target = operand.field
                 self.template = self.template.removesuffix("%s")
             else:
-                texts = (_REGISTERS if operand.is_register else _OTHERS)[operand.field.name]
-                self.parts.append((operand.field.mask, texts))
+                self.parts.append((operand.field.mask, _TEXTS[operand.field.name]))
         self.aliases: list[tuple[int, int, _Shape]] = []            # (mask, match, shape)
 
     def text(self, word: int) -> str:

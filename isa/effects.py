@@ -24,13 +24,13 @@ from isa.traps import Cause
 
 def csrs(row: Row) -> list[str]:
     """Unit and machine CSRs that the instruction's effect depends on or that it writes, in order of address."""
-    strings = mentions(row).strings
+    strings = mentions(row.meaning).strings
     return [name for name in CSRS if name in strings and name not in COUNTERS]
 
 
 def counters(row: Row) -> list[str]:
     """Counters that the instruction may add to, besides the bytes of its memory operands; in slot order."""
-    words = {word for text in mentions(row).strings for word in text.split()}
+    words = {word for text in mentions(row.meaning).strings for word in text.split()}
     touched = words | {"core.instructions"} | ({f"{row.unit}.ops"} if row.is_xslim else set())
     return [name for name in COUNTERS if name in touched]
 
@@ -40,7 +40,7 @@ def traps(row: Row) -> list[Cause]:
     meaning mentions."""
     access = "".join(operand.access for operand in row.operands)
     aligned = any(operand.access and operand.layout.align > 1 for operand in row.operands)
-    possible = {Cause[name] for name in mentions(row).causes} - {Cause.MISALIGNED_OPERAND}
+    possible = {Cause[name] for name in mentions(row.meaning).causes} - {Cause.MISALIGNED_OPERAND}
     possible |= {cause for cause, applies in ((Cause.LOAD_ACCESS, "<" in access), (Cause.STORE_ACCESS, ">" in access),
                                               (Cause.PORT, access), (Cause.MISALIGNED_OPERAND, aligned)) if applies}
     return sorted(possible)
@@ -54,13 +54,9 @@ class Mentions:
     causes: frozenset[str]
 
 
-def mentions(row: Row) -> Mentions:
-    """What the row's meaning mentions."""
-    return _mentions(row.meaning)
-
-
 @cache
-def _mentions(meaning: Any) -> Mentions:
+def mentions(meaning: Any) -> Mentions:
+    """What a row's meaning mentions."""
     strings, causes = set(), set()
     work, seen = [meaning], set()
     while work:

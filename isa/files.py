@@ -58,9 +58,17 @@ def ends() -> set[int]:
     return {number for number in ENDS if signal.getsignal(number) is end}
 
 
-def opened(path: str | os.PathLike[str]) -> BufferedReader:
-    """A file, open for reading. Raises OSError, also for a pipe, a device, a directory."""
-    return _opened(path, pipes=False)
+def opened(path: str | os.PathLike[str], pipes: bool = False) -> BufferedReader:
+    """A file, open for reading. Raises OSError, also for a device, a directory and, unless `pipes` allows it, a pipe."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)          # a pipe would wait for its writer
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode) or (pipes and stat.S_ISFIFO(mode)):
+        return open(descriptor, "rb")
+    os.close(descriptor)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    what = "a pipe" if stat.S_ISFIFO(mode) else "a device" if stat.S_ISCHR(mode) or stat.S_ISBLK(mode) else "a socket"
+    raise OSError(errno.EINVAL, f"{what}; expected a file", str(path))
 
 
 def text_of(path: str | os.PathLike[str]) -> str:
@@ -71,7 +79,7 @@ def text_of(path: str | os.PathLike[str]) -> str:
 
 def contents(path: str | os.PathLike[str]) -> bytes:
     """All of a file, or of a pipe to which somebody writes. Raises OSError like `opened`."""
-    with _opened(path, pipes=True) as stream:
+    with opened(path, pipes=True) as stream:
         descriptor = stream.fileno()
         if stat.S_ISREG(os.fstat(descriptor).st_mode):
             return stream.read()
@@ -86,18 +94,6 @@ def contents(path: str | os.PathLike[str]) -> bytes:
         if len(data) > LARGEST_TEXT:
             raise OSError(errno.EFBIG, f"more than {LARGEST_TEXT >> 30} GiB come through this pipe", str(path))
         return data
-
-
-def _opened(path: str | os.PathLike[str], pipes: bool) -> BufferedReader:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)          # a pipe would wait for its writer
-    mode = os.fstat(descriptor).st_mode
-    if stat.S_ISREG(mode) or (pipes and stat.S_ISFIFO(mode)):
-        return open(descriptor, "rb")
-    os.close(descriptor)
-    if stat.S_ISDIR(mode):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    what = "a pipe" if stat.S_ISFIFO(mode) else "a device" if stat.S_ISCHR(mode) or stat.S_ISBLK(mode) else "a socket"
-    raise OSError(errno.EINVAL, f"{what}; expected a file", str(path))
 
 
 def check_directory(path: Path) -> None:

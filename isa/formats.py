@@ -55,19 +55,12 @@ class Field:
         """The word bits for `value`. Raises ValueError when it does not fit: nothing is ever masked silently."""
         if not self.fits(value):
             raise ValueError(f"{self.name} {value} does not fit {self.minimum}..{self.maximum} step {self.step}")
-        word = 0
-        for high, low, value_low in self.segments:
-            word |= ((value >> value_low) & ((1 << (high - low + 1)) - 1)) << low
-        return word
+        return sum(((value >> value_low) & ((1 << (high - low + 1)) - 1)) << low for high, low, value_low in self.segments)
 
     def extract(self, word: int) -> int:
         """The value that `word` carries in this field."""
-        value = 0
-        for high, low, value_low in self.segments:
-            value |= ((word >> low) & ((1 << (high - low + 1)) - 1)) << value_low
-        if self.signed and value >> (self.width - 1):
-            value -= 1 << self.width
-        return value
+        value = sum(((word >> low) & ((1 << (high - low + 1)) - 1)) << value_low for high, low, value_low in self.segments)
+        return value - (1 << self.width) if self.signed and value >> (self.width - 1) else value
 
 
 FIELDS: dict[str, Field] = {

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-try:
-    import resource
-except ImportError:             # there are hosts without
-    resource = None             # type: ignore[assignment]
-
 
 def most_address_space() -> int:
     """Bytes that this process may reserve in all, 0 where there is no limit."""
-    if resource is None:
+    try:
+        import resource
+    except ImportError:             # there are hosts without
         return 0
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
     return 0 if limit == resource.RLIM_INFINITY else limit

@@ -61,18 +61,16 @@ class Operand:
 
     def describe(self) -> str:
         """One phrase for the manual and for error messages."""
-        match self.role:
-            case "register":    return "integer register"
-            case "result":      return "integer register that receives the result"
-            case "value":       return "integer register"
-            case "f32":         return "integer register that holds the bits of an f32"
-            case "target":      return "label or address"
-            case "csr":         return "control and status register"
-            case "fence set":   return "any of the letters i, o, r, w, or 0"
-            case "address":
-                verb = {"<": "read", ">": "written", "<>": "read and written"}[self.access]
-                return f"integer register with the address of {self.shape}, {verb}"
-            case _:             return f"number {self.field.minimum}..{self.field.maximum}"
+        verb = {"<": "read", ">": "written", "<>": "read and written", "": ""}[self.access]
+        return {REGISTER:  "integer register",
+                RESULT:    "integer register that receives the result",
+                VALUE:     "integer register",
+                SCALAR:    "integer register that holds the bits of an f32",
+                ADDRESS:   f"integer register with the address of {self.shape}, {verb}",
+                IMMEDIATE: f"number {self.field.minimum}..{self.field.maximum}",
+                TARGET:    "label or address",
+                CSR:       "control and status register",
+                FENCE_SET: "any of the letters i, o, r, w, or 0"}[self.role]
 
 
 @dataclass(frozen=True)
@@ -95,10 +93,7 @@ class Row:
 
     def encode(self, values: dict[str, int]) -> int:
         """The 32-bit word for operand values keyed by operand name. Raises ValueError when a value does not fit."""
-        word = self.match
-        for name, place in self.variable:
-            word |= place.insert(values[name])
-        return word
+        return self.match + sum(place.insert(values[name]) for name, place in self.variable)
 
     def decode(self, word: int) -> dict[str, int]:
         """Operand values by name: register numbers, immediates, CSR numbers."""
@@ -138,7 +133,7 @@ LONGEST = 1 << 28           # the most elements, rows or bytes that a length ope
 XSLIM_OPCODES = {0x0B: "CUSTOM_0", 0x2B: "CUSTOM_1", 0x5B: "CUSTOM_2", 0x7B: "CUSTOM_3"}
 
 TABLE: dict[str, Row] = {}                                         # mnemonic -> row, in order of definition
-_BY_OPCODE: dict[int, list[tuple[int, dict[int, Row]]]] = {}       # opcode|funct3 -> [(mask, {match: row})]
+_BY_OPCODE: dict[int, dict[int, dict[int, Row]]] = {}              # opcode|funct3 -> mask -> match -> row
 _KEY_MASK = 0x0000_707F                                            # opcode and funct3
 _FORGIVING: list[Row] = []                                         # rows that ignore bits
 
@@ -172,10 +167,8 @@ def instruction(row: str, text: str, *, operands: str = "", syntax: str | None =
             if slot.name not in ("rd", "rs1", "rs2", "rs3"):
                 raise ValueError(f"{mnemonic}: field {slot.name} has no value")
             fixed[slot.name] = 0
-    match = mask = 0
-    for name, value in fixed.items():
-        match |= FIELDS[name].insert(value)
-        mask |= FIELDS[name].mask
+    match = sum(FIELDS[name].insert(value) for name, value in fixed.items())
+    mask = sum(FIELDS[name].mask for name in fixed)
 
     def register(meaning: Meaning) -> Meaning:
         if mnemonic in TABLE:
@@ -221,20 +214,14 @@ def _file(entry: Row) -> None:
     keys = [entry.match & _KEY_MASK] if entry.mask & 0x7000 == 0x7000 else [
         (entry.match & 0x7F) | (funct3 << 12) for funct3 in range(8)]
     for key in keys:
-        groups = _BY_OPCODE.setdefault(key, [])
-        for mask, matches in groups:
-            if mask == entry.mask:
-                matches[entry.match] = entry
-                break
-        else:
-            groups.append((entry.mask, {entry.match: entry}))
+        _BY_OPCODE.setdefault(key, {}).setdefault(entry.mask, {})[entry.match] = entry
     if entry.ignored:
         _FORGIVING.append(entry)
 
 
 def find(word: int) -> Row | None:
     """The row that `word` encodes as assemblers write it, or None."""
-    for mask, matches in _BY_OPCODE.get(word & _KEY_MASK, ()):
+    for mask, matches in _BY_OPCODE.get(word & _KEY_MASK, {}).items():
         row = matches.get(word & mask)
         if row is not None:
             return row

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from isa.hints import nearest
-from isa.program_file import ISA_VERSION, Chunk, FileSlice, Line, ProgramError, ProgramFile, Section, Symbol
+from isa.program_file import ISA_VERSION, Chunk, FileSlice, Line, ProgramError, ProgramFile, Section, Symbol, require
 from isa.text import printable
 
 if TYPE_CHECKING:
@@ -43,8 +43,7 @@ class Program(ProgramFile):
         except ValueError:
             raise ProgramError(f"{text!r} is no address; expected a number or a symbol, e.g. 0x80000000 or main+8",
                                hint="" if symbol else nearest(name, [other.name for other in self.symbols])) from None
-        if not 0 <= address < 1 << 64:
-            raise ProgramError(f"{text!r} is {address:#x}, which is no address of 64 bits")
+        require(0 <= address < 1 << 64, f"{text!r} is {address:#x}, which is no address of 64 bits")
         return address
 
     def extent(self, symbol: Symbol) -> tuple[int, int]:
@@ -71,10 +70,8 @@ class Program(ProgramFile):
             return self.extent(symbol) if symbol else (address, address + 1)
         first = self.address(start)
         last = first + self.address(end[1:]) if end.startswith("+") else self.address(end)
-        if first >= last:
-            raise ProgramError(f"the range {text!r} is empty: {first:#x}..{last:#x}", hint="the end is left out of a range")
-        if last > 1 << 64:
-            raise ProgramError(f"the range {text!r} ends behind the last address")
+        require(first < last, f"the range {text!r} is empty: {first:#x}..{last:#x}", hint="the end is left out of a range")
+        require(last <= 1 << 64, f"the range {text!r} ends behind the last address")
         return first, last
 
     def symbol_at(self, address: int, within: int | None = None) -> str:
@@ -119,9 +116,8 @@ class Program(ProgramFile):
                                hint=presets_with(missing))
         for name, least in self.sizes.items():
             there = machine.parameter(name) if name in machine.parameters else 0
-            if there < least:
-                raise ProgramError(f"the program needs {name} of at least {least}, machine {machine.name} has {there}",
-                                   path=self.path, hint="`slimulator machines NAME` prints a machine's sizes")
+            require(there >= least, f"the program needs {name} of at least {least}, machine {machine.name} has {there}",
+                    path=self.path, hint="`slimulator machines NAME` prints a machine's sizes")
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the program as ELF. The file appears under `path` whole or not at all. Raises OSError, ProgramError."""

@@ -23,6 +23,12 @@ class ProgramError(Exception):
         self.message, self.path, self.offset, self.hint = message, path, offset, hint
 
 
+def require(right: object, message: str, *, path: str | None = None, offset: int | None = None, hint: str = "") -> None:
+    """Raise ProgramError unless `right` is true: the message says what is wrong."""
+    if not right:
+        raise ProgramError(message, path=path, offset=offset, hint=hint)
+
+
 @dataclass(frozen=True)
 class FileSlice:
     """Bytes that stay in a file: `length` bytes of `path` from `offset`."""
@@ -41,8 +47,7 @@ class FileSlice:
             left = self.length
             while left:
                 block = stream.read(min(size, left))
-                if not block:
-                    raise ProgramError("file became shorter while it was read", path=self.path)
+                require(block, "file became shorter while it was read", path=self.path)
                 left -= len(block)
                 yield block
 

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from isa.counters import COUNTERS, Counters
-from isa.csrs import BY_ADDRESS, MSTATUS_MIE, MSTATUS_MPIE
+from isa.csrs import MSTATUS_MIE, MSTATUS_MPIE, csr_text
 from isa.engine.exclusive import Work, exclusive
 from isa.engine.memory import Bytes
 from isa.engine.operand_checks import check_operands
@@ -442,14 +442,9 @@ class ReferenceMachine(Vocabulary):
             row, fields = found
             text = " ".join((row.mnemonic, ", ".join(
                 f"{operand.name}={ABI_NAMES[fields[operand.name]]}={self.x[fields[operand.name]]:#x}"
-                if operand.is_register else f"{operand.name}={_immediate(operand.name, fields[operand.name])}"
+                if operand.is_register else f"{operand.name}={(csr_text if operand.name == 'csr' else str)(fields[operand.name])}"
                 for operand in row.operands))).strip()
         symbol = place = ""
         if self.program is not None:
             symbol, place = self.program.symbol_at(self.pc), self.program.line_at(self.pc)
         return TrapReport(trap.cause, trap.value & WORD, self.pc, word, text, symbol, place, trap.detail)
-
-
-def _immediate(name: str, value: int) -> str:
-    """A field that is no register, for people: CSRs by name."""
-    return (BY_ADDRESS[value].name if value in BY_ADDRESS else f"{value:#x}") if name == "csr" else str(value)

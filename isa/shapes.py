@@ -22,8 +22,8 @@ PLAIN: dict[str, int] = {f"{kind}{8 * size}": size for kind, sizes in (("i", (1,
 _SHAPE = re.compile(r"\s*(\w+)\s*(?:\[([^\[\]]*)\])?\s*")
 
 
-class ShapeError(ValueError):
-    """Text that is no shape."""
+class TensorError(ValueError):
+    """Text that names no tensor, or a tensor that cannot be shown: it does not lie in memory."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,8 @@ def _number(dim: str) -> int:
 
 
 def parse_shape(text: str) -> Shape:
-    """The shape that a text names; its format need not exist. Raises ShapeError for another form."""
+    """The shape that a text names; its format need not exist. Raises TensorError for another form."""
     match = _SHAPE.fullmatch(text)
     if match is None:
-        raise ShapeError(f"{text!r} is no tensor; expected a format and a shape, e.g. f32[4,16]")
+        raise TensorError(f"{text!r} is no tensor; expected a format and a shape, e.g. f32[4,16]")
     return Shape(match[1], () if match[2] is None else tuple(dim.strip() for dim in match[2].split(",")))

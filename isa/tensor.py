@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from isa.hints import nearest
 from isa.numbers import FORMATS
-from isa.shapes import PLAIN, Shape, ShapeError, parse_shape
+from isa.shapes import PLAIN, Shape, TensorError, parse_shape
 from isa.traps import Trap
 
 if TYPE_CHECKING:
@@ -18,16 +18,9 @@ if TYPE_CHECKING:
 NAMES = (*PLAIN, *(name for name in FORMATS if name not in PLAIN))
 
 
-class TensorError(ValueError):
-    """A tensor that cannot be shown: text that names none, or one that does not lie in memory."""
-
-
 def parse_tensor(text: str) -> tuple[str, tuple[int, ...]]:
     """(format name, shape) of "f32[4,16]"; the shape of "u64", without brackets, is (). Raises TensorError."""
-    try:
-        parsed = parse_shape(text)
-    except ShapeError as error:
-        raise TensorError(str(error)) from None
+    parsed = parse_shape(text)
     name, shape = parsed.form, list[int]()
     if name not in NAMES:
         raise TensorError(f"{text!r}: unknown format {name!r}; {nearest(name, NAMES) or 'formats are ' + ', '.join(NAMES)}")

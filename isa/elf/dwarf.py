@@ -17,7 +17,7 @@ from itertools import groupby
 
 import numpy as np
 
-from isa.program_file import Line, ProgramError, Section
+from isa.program_file import Line, ProgramError, Section, require
 
 # The line program's parameters: one byte per row when the line moves by -3..8 and the address by 0..19.
 MOST_ROWS = 1 << 22     # of the line tables of a program with less code: one byte makes a row, so a damaged file could fill memory
@@ -60,8 +60,7 @@ def _sleb(value: int) -> bytes:
 def _string(text: str) -> bytes:
     """A zero-terminated string. File names keep bytes that are not UTF-8, as Python's file functions do."""
     data = text.encode("utf-8", "surrogateescape")
-    if b"\0" in data:
-        raise ProgramError(f"the source file name {text!r} contains a zero byte")
+    require(b"\0" not in data, f"the source file name {text!r} contains a zero byte")
     return data + b"\0"
 
 
@@ -70,8 +69,8 @@ def encode_lines(lines: list[Line], sections: list[Section]) -> dict[str, bytes]
     files = {file: number for number, file in enumerate(dict.fromkeys(line.file for line in lines if line.file), 1)}
     if not files:
         return {}
-    if len(lines) > most_rows(sections):
-        raise ProgramError(f"{len(lines):,} source lines; at most {most_rows(sections):,} are read back with as much code")
+    most = most_rows(sections)
+    require(len(lines) <= most, f"{len(lines):,} source lines; at most {most:,} are read back with as much code")
     program = bytearray()
     ranges = bytearray()
     for sequence, end in _sequences(lines, sections):
@@ -146,6 +145,11 @@ class _Reader:
     def fail(self, message: str) -> ProgramError:
         return ProgramError(f".debug_line: {message}", offset=self.position, hint="remove the debug sections (objcopy -g)")
 
+    def require(self, right: object, message: str) -> None:
+        """Raise `fail(message)` unless `right` is true."""
+        if not right:
+            raise self.fail(message)
+
     def take(self, size: int) -> bytes:
         if self.position + size > self.end:
             raise self.fail("the data ends in the middle of an entry")
@@ -174,8 +178,7 @@ class _Reader:
 
     def string(self) -> str:
         stop = self.data.find(b"\0", self.position, self.end)
-        if stop < 0:
-            raise self.fail("a string has no end")
+        self.require(stop >= 0, "a string has no end")
         text = self.data[self.position:stop].decode("utf-8", "surrogateescape")
         self.position = stop + 1
         return text
@@ -191,8 +194,7 @@ def decode_lines(debug_line: bytes, debug_line_str: bytes, debug_str: bytes, sec
         size, wide = reader.number(4), 4
         if size == 0xFFFF_FFFF:
             size, wide = reader.number(8), 8
-        if size > len(debug_line) - reader.position:
-            raise reader.fail("a line table is longer than the section")
+        reader.require(size <= len(debug_line) - reader.position, "a line table is longer than the section")
         unit = _Reader(debug_line, reader.position, reader.position + size)
         _decode_unit(unit, wide, {0x1F: debug_line_str, 0x0E: debug_str}, lines, starts, ends, most)
         reader.position = unit.end
@@ -208,22 +210,19 @@ def _decode_unit(unit: _Reader, wide: int, strings: dict[int, bytes], lines: lis
                  ends: set[int], most: int) -> None:
     """Append one unit's rows to `lines`, the addresses at which its sequences start and end to `starts` and `ends`."""
     version = unit.number(2)
-    if not 2 <= version <= 5:
-        raise unit.fail(f"DWARF version {version}, expected 2 to 5")
+    unit.require(2 <= version <= 5, f"DWARF version {version}, expected 2 to 5")
     address_size = 8
     if version == 5:
         address_size = unit.number(1)
         unit.take(1)                                    # size of a segment selector
     header_size = unit.number(wide)
     program_start = unit.position + header_size
-    if program_start > unit.end:
-        raise unit.fail("the line program starts behind its end")
+    unit.require(program_start <= unit.end, "the line program starts behind its end")
     smallest = unit.number(1)
     unit.take(2 if version >= 4 else 1)                 # operations per instruction (version 4 on), default_is_stmt
     line_base = int.from_bytes(unit.take(1), "little", signed=True)
     line_range, opcode_base = unit.number(1), unit.number(1)
-    if not line_range or not opcode_base:
-        raise unit.fail("line_range or opcode_base is 0")
+    unit.require(line_range and opcode_base, "line_range or opcode_base is 0")
     operands = b"\0" + unit.take(opcode_base - 1)
     files = _file_names(unit, version, wide, strings)
     unit.position = program_start
@@ -249,8 +248,7 @@ def _decode_unit(unit: _Reader, wide: int, strings: dict[int, bytes], lines: lis
         if opcode >= opcode_base and open_sequence and unit.position < unit.end and unit.data[unit.position] >= opcode_base:
             match = special.match(unit.data, unit.position - 1, unit.end)               # nearly all of what we write
             assert match is not None
-            if len(lines) + len(match[0]) > most:
-                raise unit.fail(f"more than {most} rows")
+            unit.require(len(lines) + len(match[0]) <= most, f"more than {most} rows")
             advances, steps = np.divmod(np.frombuffer(match[0], np.uint8).astype(np.int64) - opcode_base, line_range)
             addresses, numbers = (advances * smallest).cumsum().tolist(), (steps + line_base).cumsum().tolist()
             name = files.get(file, "")
@@ -265,8 +263,7 @@ def _decode_unit(unit: _Reader, wide: int, strings: dict[int, bytes], lines: lis
         elif opcode == 0:
             length = unit.uleb()
             stop = unit.position + length
-            if not length or stop > unit.end:
-                raise unit.fail("an extended opcode is longer than its line table")
+            unit.require(length and stop <= unit.end, "an extended opcode is longer than its line table")
             extended = unit.number(1)
             if extended == _END_SEQUENCE:
                 ends.add(address)
@@ -320,8 +317,7 @@ def _entries(unit: _Reader, wide: int, strings: dict[int, bytes]) -> Iterator[tu
     """(name, directory) of the entries of a version 5 table. Entries of no size are refused: their count has no bound."""
     formats = [(unit.uleb(), unit.uleb()) for _ in range(unit.number(1))]
     count = unit.uleb()
-    if count and not formats:
-        raise unit.fail("a file table has entries without contents")
+    unit.require(formats or not count, "a file table has entries without contents")
     for _ in range(count):
         name, directory = "", 0
         for content, form in formats:

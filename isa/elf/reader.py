@@ -20,13 +20,13 @@ from typing import IO, Any, TypeVar
 from isa.elf import writer as elf
 from isa.elf.dwarf import decode_lines
 from isa.files import opened
-from isa.program_file import ISA_VERSION, Chunk, FileSlice, ProgramError, ProgramFile, Section, Symbol
+from isa.program_file import ISA_VERSION, Chunk, FileSlice, ProgramError, ProgramFile, Section, Symbol, require
 
 LARGE = 1 << 20              # bytes from which on the contents of a section are not read but left in the file
 LARGEST_TABLE = 1 << 26      # bytes that a compressed debug section or metadata may unpack to; others are no larger than the file
 
 _MAPPING = re.compile(r"\$(d|x(rv\w*)?)(\..*)?", re.DOTALL)      # symbols that mark where code and data begin, in the psABI
-
+_RV64IM = "compile with -march=rv64im -mabi=lp64"
 
 P = TypeVar("P", bound=ProgramFile)
 
@@ -63,55 +63,43 @@ class _File:
 
     def _check_header(self) -> None:
         """Refuse what is not a static RISC-V executable that this machine can run, before anything is believed."""
+        from elftools.elf.enums import ENUM_E_MACHINE
         data = self.stream.read(elf.HEADER_SIZE)
-        if not data:
-            raise ProgramError("the file is empty")
-        if data[:4] != b"\x7fELF"[:len(data)]:
-            raise ProgramError("not an ELF file: it does not start with 7f 45 4c 46", offset=0,
-                               hint="assembly source goes through `slimulator asm` first")
-        if len(data) < elf.HEADER_SIZE:
-            raise ProgramError(f"the file ends inside the ELF header, after {len(data)} of {elf.HEADER_SIZE} bytes",
-                               offset=len(data))
-        if data[4] != 2:
-            raise ProgramError("not a 64-bit ELF file", offset=4, hint="compile with -march=rv64im -mabi=lp64")
-        if data[5] != 1:
-            raise ProgramError("not a little-endian ELF file", offset=5)
+        require(data, "the file is empty")
+        require(data[:4] == b"\x7fELF"[:len(data)], "not an ELF file: it does not start with 7f 45 4c 46", offset=0,
+                hint="assembly source goes through `slimulator asm` first")
+        require(len(data) == elf.HEADER_SIZE, f"the file ends inside the ELF header, after {len(data)} of {elf.HEADER_SIZE} bytes",
+                offset=len(data))
+        require(data[4] == 2, "not a 64-bit ELF file", offset=4, hint=_RV64IM)
+        require(data[5] == 1, "not a little-endian ELF file", offset=5)
         (kind, machine, version, _, segments, sections, flags, size,
          segment_size, segment_count, section_size, section_count, names) = struct.unpack("<HHIQQQIHHHHHH", data[16:])
-        if machine != elf.EM_RISCV:
-            from elftools.elf.enums import ENUM_E_MACHINE
-            name = next((name for name, number in ENUM_E_MACHINE.items() if number == machine), "an unknown machine")
-            raise ProgramError(f"the program is for {name.removeprefix('EM_')} ({machine}), not for RISC-V", offset=18)
-        if kind != elf.ET_EXEC:
-            what, hint = {
-                elf.ET_REL: ("a relocatable object that is not linked", "link it with riscv64-unknown-elf-ld"),
-                elf.ET_DYN: ("position independent or a shared library", "link with -static -no-pie"),
-            }.get(kind, (f"of ELF type {kind}", ""))
-            raise ProgramError(f"not an executable: the file is {what}", offset=16, hint=hint)
-        if flags & elf.EF_RVC:
-            raise ProgramError("the program uses compressed instructions (extension C), which the machine does not have",
-                               offset=48, hint="compile with -march=rv64im -mabi=lp64")
-        if flags & elf.EF_FLOAT_ABI:
-            raise ProgramError("the program passes arguments in floating-point registers, which the machine does not have",
-                               offset=48, hint="compile with -march=rv64im -mabi=lp64")
+        other = next((name for name, number in ENUM_E_MACHINE.items() if number == machine), "an unknown machine")
+        require(machine == elf.EM_RISCV, f"the program is for {other.removeprefix('EM_')} ({machine}), not for RISC-V", offset=18)
+        what, hint = {
+            elf.ET_REL: ("a relocatable object that is not linked", "link it with riscv64-unknown-elf-ld"),
+            elf.ET_DYN: ("position independent or a shared library", "link with -static -no-pie"),
+        }.get(kind, (f"of ELF type {kind}", ""))
+        require(kind == elf.ET_EXEC, f"not an executable: the file is {what}", offset=16, hint=hint)
+        require(not flags & elf.EF_RVC, "the program uses compressed instructions (extension C), which the machine does not have",
+                offset=48, hint=_RV64IM)
+        require(not flags & elf.EF_FLOAT_ABI, "the program passes arguments in floating-point registers, which the machine does "
+                "not have", offset=48, hint=_RV64IM)
         for number, at in ((data[6], 6), (version, 20)):
-            if number != 1:
-                raise ProgramError(f"ELF version {number}, expected 1", offset=at)
-        if size < elf.HEADER_SIZE:
-            raise ProgramError(f"the ELF header says that it has {size} bytes, expected {elf.HEADER_SIZE}", offset=52)
-        if segment_count and segment_size != elf.SEGMENT_SIZE:
-            raise ProgramError(f"program headers of {segment_size} bytes, expected {elf.SEGMENT_SIZE}", offset=54)
-        if section_count and section_size != elf.SECTION_SIZE:
-            raise ProgramError(f"section headers of {section_size} bytes, expected {elf.SECTION_SIZE}", offset=58)
+            require(number == 1, f"ELF version {number}, expected 1", offset=at)
+        require(size >= elf.HEADER_SIZE, f"the ELF header says that it has {size} bytes, expected {elf.HEADER_SIZE}", offset=52)
+        require(not segment_count or segment_size == elf.SEGMENT_SIZE,
+                f"program headers of {segment_size} bytes, expected {elf.SEGMENT_SIZE}", offset=54)
+        require(not section_count or section_size == elf.SECTION_SIZE,
+                f"section headers of {section_size} bytes, expected {elf.SECTION_SIZE}", offset=58)
         for what, start, length, at in (("program", segments, segment_size * segment_count, 32),
                                         ("section", sections, section_size * section_count, 40)):
-            if length and start + length > self.size:
-                raise ProgramError(f"the {what} headers ({start:#x}..{start + length:#x}) reach over the end of the file "
-                                   f"({self.size:#x}): the file is truncated or damaged", offset=at)
-        if section_count and names >= section_count:
-            raise ProgramError(f"the section names are in section {names} of {section_count}", offset=62)
-        if not section_count and sections:
-            raise ProgramError("more section headers than an ELF header can count", offset=60)
+            end = start + length
+            require(not length or end <= self.size, f"the {what} headers ({start:#x}..{end:#x}) reach over the end of the file "
+                    f"({self.size:#x}): the file is truncated or damaged", offset=at)
+        require(names < section_count or not section_count, f"the section names are in section {names} of {section_count}",
+                offset=62)
+        require(section_count or not sections, "more section headers than an ELF header can count", offset=60)
 
     def _at(self, index: int) -> int:
         """File offset of a section header, or of the program header that a section without one is made from."""
@@ -123,30 +111,25 @@ class _File:
         """Refuse segments and sections that reach over the end of the file or of the address space."""
         for index, segment in enumerate(self.segments):
             at = int(self.header.e_phoff) + index * elf.SEGMENT_SIZE
-            if segment.p_type == "PT_INTERP":
-                raise ProgramError("the program wants a dynamic loader", offset=at, hint="link with -static -no-pie")
-            if segment.p_type != "PT_LOAD":
-                continue
-            if segment.p_filesz and segment.p_offset + segment.p_filesz > self.size:
-                raise ProgramError(f"segment {index} reaches over the end of the file", offset=at)
-            if segment.p_filesz > segment.p_memsz or segment.p_vaddr + segment.p_memsz > 1 << 64:
-                raise ProgramError(f"segment {index} has an impossible size", offset=at)
+            require(segment.p_type != "PT_INTERP", "the program wants a dynamic loader", offset=at,
+                    hint="link with -static -no-pie")
+            if segment.p_type == "PT_LOAD":
+                require(not segment.p_filesz or segment.p_offset + segment.p_filesz <= self.size,
+                        f"segment {index} reaches over the end of the file", offset=at)
+                require(segment.p_filesz <= segment.p_memsz and segment.p_vaddr + segment.p_memsz <= 1 << 64,
+                        f"segment {index} has an impossible size", offset=at)
         total = 0
         for index, section in enumerate(self.elf_sections):
-            if section["sh_type"] in ("SHT_NULL", "SHT_NOBITS"):
-                continue
-            if section["sh_offset"] + section["sh_size"] > self.size:
-                raise ProgramError(f"section {self.names[index] or index} reaches over the end of the file",
-                                   offset=self._at(index))
-            total += section["sh_size"]
-        if total > self.size:
-            raise ProgramError("sections overlap in the file: their sizes add up to more than the file's")
+            if section["sh_type"] not in ("SHT_NULL", "SHT_NOBITS"):
+                require(section["sh_offset"] + section["sh_size"] <= self.size,
+                        f"section {self.names[index] or index} reaches over the end of the file", offset=self._at(index))
+                total += section["sh_size"]
+        require(total <= self.size, "sections overlap in the file: their sizes add up to more than the file's")
 
     def _read(self, offset: int, size: int) -> bytes:
         self.stream.seek(offset)
         data = self.stream.read(size)
-        if len(data) != size:
-            raise ProgramError("the file became shorter while it was read", offset=offset)
+        require(len(data) == size, "the file became shorter while it was read", offset=offset)
         return data
 
     def _table(self, name: str) -> bytes:
@@ -155,8 +138,8 @@ class _File:
             return b""
         index = self.names.index(name)
         section = self.elf_sections[index]
-        if section["sh_type"] == "SHT_NOBITS" or (section.compressed and section.data_size > LARGEST_TABLE):
-            raise ProgramError(f"section {name} has no contents or is too large", offset=self._at(index))
+        require(section["sh_type"] != "SHT_NOBITS" and (not section.compressed or section.data_size <= LARGEST_TABLE),
+                f"section {name} has no contents or is too large", offset=self._at(index))
         try:
             return bytes(section.data())
         except Exception as error:          # as above; zlib's own exceptions as well
@@ -182,8 +165,8 @@ class _File:
                 continue                    # .tbss describes memory of threads, it is no memory of its own
             if not loaded and (elf.is_reserved(name) or header.sh_type not in ("SHT_PROGBITS", "SHT_NOBITS")):
                 continue
-            if header.sh_addr + header.sh_size > 1 << 64:
-                raise ProgramError(f"section {name} reaches over the end of the address space", offset=self._at(index))
+            require(header.sh_addr + header.sh_size <= 1 << 64, f"section {name} reaches over the end of the address space",
+                    offset=self._at(index))
             section = Section(name, "".join(letter for letter, bit in elf.SECTION_FLAGS.items() if header.sh_flags & bit),
                               self._load_address(header.sh_addr) if loaded else header.sh_addr, max(1, header.sh_addralign))
             if empty:
@@ -244,17 +227,16 @@ class _File:
         except (ValueError, RecursionError) as error:
             raise ProgramError(f"{elf.META} is not JSON: {error}", offset=at) from None
         version = meta.get("isa_version") if isinstance(meta, dict) else None
-        if isinstance(version, int) and version > ISA_VERSION:
-            raise ProgramError(f"the program is for version {version} of the instruction set, this Slimulator knows up to "
-                               f"version {ISA_VERSION}", offset=at, hint="update Slimulator, or assemble the program again")
+        require(not isinstance(version, int) or version <= ISA_VERSION, f"the program is for version {version} of the instruction "
+                f"set, this Slimulator knows up to version {ISA_VERSION}", offset=at,
+                hint="update Slimulator, or assemble the program again")
         meta = usual | {"machine": None, "meta": None} | (meta if isinstance(meta, dict) else {})
-        if not isinstance(version, int) or not isinstance(meta["machine"], str) or not isinstance(meta["meta"], dict):
-            raise ProgramError(f"{elf.META} lacks isa_version, machine or meta", offset=at)
+        require(isinstance(version, int) and isinstance(meta["machine"], str) and isinstance(meta["meta"], dict),
+                f"{elf.META} lacks isa_version, machine or meta", offset=at)
         units, sizes = meta["units"], meta["sizes"]
-        if not (isinstance(units, list) and all(isinstance(unit, str) for unit in units)
-                and isinstance(sizes, dict) and all(isinstance(size, int) for size in sizes.values())):
-            raise ProgramError(f"{elf.META}: units is {units!r} and sizes {sizes!r}; expected a list of names and numbers by name",
-                               offset=at)
+        require(isinstance(units, list) and all(isinstance(unit, str) for unit in units)
+                and isinstance(sizes, dict) and all(isinstance(size, int) for size in sizes.values()),
+                f"{elf.META}: units is {units!r} and sizes {sizes!r}; expected a list of names and numbers by name", offset=at)
         return meta
 
     def _symbols(self, sections: dict[int, Section]) -> list[Symbol]:
@@ -263,11 +245,10 @@ class _File:
         if index is None:
             return []
         table = self.elf_sections[index].header
-        if table.sh_size % elf.SYMBOL_SIZE or not 0 < table.sh_link < len(self.elf_sections):
-            raise ProgramError("the symbol table's size or string table is wrong", offset=self._at(index))
+        require(table.sh_size % elf.SYMBOL_SIZE == 0 and 0 < table.sh_link < len(self.elf_sections),
+                "the symbol table's size or string table is wrong", offset=self._at(index))
         strings_header = self.elf_sections[table.sh_link].header
-        if strings_header.sh_type != "SHT_STRTAB":
-            raise ProgramError("the symbol table's strings are not a string table", offset=self._at(index))
+        require(strings_header.sh_type == "SHT_STRTAB", "the symbol table's strings are not a string table", offset=self._at(index))
         strings = self._read(strings_header.sh_offset, strings_header.sh_size)
         symbols: list[Symbol] = []
         entries = struct.iter_unpack("<IBBHQQ", self._read(table.sh_offset, table.sh_size))
@@ -276,9 +257,8 @@ class _File:
             if kind >= 3 or place == elf.SHN_UNDEF or (place not in sections and place != elf.SHN_ABS):
                 continue
             end = strings.find(b"\0", name_at)
-            if end < 0:
-                raise ProgramError(f"the name of symbol {number} reaches over the end of its string table",
-                                   offset=int(table.sh_offset) + number * elf.SYMBOL_SIZE)
+            require(end >= 0, f"the name of symbol {number} reaches over the end of its string table",
+                    offset=int(table.sh_offset) + number * elf.SYMBOL_SIZE)
             name = strings[name_at:end].decode("utf-8", "replace")
             # Mapping symbols, and labels that assemblers keep to themselves: ld leaves .L in with --emit-relocs.
             if not name or (binding == 0 and (name.startswith(".L") or (kind == 0 and _MAPPING.fullmatch(name)))):

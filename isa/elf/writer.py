@@ -19,7 +19,7 @@ from pathlib import Path
 
 from isa.elf.dwarf import encode_lines
 from isa.files import replacing
-from isa.program_file import ISA_VERSION, ProgramError, ProgramFile, Section
+from isa.program_file import ISA_VERSION, ProgramError, ProgramFile, Section, require
 
 PAGE = 4096                      # bytes; file offsets of sections are congruent to their addresses modulo this
 META = ".slim.meta"
@@ -65,8 +65,7 @@ class _Names:
                 encoded = name.encode()
             except UnicodeEncodeError:
                 raise ProgramError(f"the name {name!r} is not valid Unicode") from None
-            if b"\0" in encoded:
-                raise ProgramError(f"the name {name!r} contains a zero byte")
+            require(b"\0" not in encoded, f"the name {name!r} contains a zero byte")
             self._offsets[name] = len(self.data)
             self.data += encoded + b"\0"
         return self._offsets[name]
@@ -92,23 +91,18 @@ def check_sections(sections: list[Section]) -> None:
     """Raise ProgramError unless names, alignment and addresses are such that the sections can stand in one program."""
     names: set[str] = set()
     for section in sections:
-        if is_reserved(section.name):
-            raise ProgramError(f"the section name {section.name!r} is reserved")
-        if section.name in names:
-            raise ProgramError(f"two sections are named {section.name}")
-        names.add(section.name)
-        if section.align < 1 or section.align & (section.align - 1):
-            raise ProgramError(f"section {section.name}: alignment {section.align} is not a power of two")
-        if section.address % section.align:
-            raise ProgramError(f"section {section.name}: address {section.address:#x} is not aligned to {section.align}")
-        if section.address < 0 or section.end > 1 << 64:
-            raise ProgramError(f"section {section.name}: {section.address:#x}..{section.end:#x} is not within 64 bits")
-        if section.zero_size and section.chunks:
-            raise ProgramError(f"section {section.name} has both contents and zeros that the file does not hold")
-        if unknown := set(section.flags) - set(SECTION_FLAGS):
-            raise ProgramError(f"section {section.name}: unknown flag {min(unknown)!r}", hint="flags are letters of 'awx'")
-    if len(sections) > SHN_LORESERVE - 16:
-        raise ProgramError(f"{len(sections)} sections, at most {SHN_LORESERVE - 16} are possible")
+        name, address, align = section.name, section.address, section.align
+        require(not is_reserved(name), f"the section name {name!r} is reserved")
+        require(name not in names, f"two sections are named {name}")
+        names.add(name)
+        require(align > 0 and not align & (align - 1), f"section {name}: alignment {align} is not a power of two")
+        require(address % align == 0, f"section {name}: address {address:#x} is not aligned to {align}")
+        require(address >= 0 and section.end <= 1 << 64, f"section {name}: {address:#x}..{section.end:#x} is not within 64 bits")
+        require(not (section.zero_size and section.chunks),
+                f"section {name} has both contents and zeros that the file does not hold")
+        unknown = set(section.flags) - set(SECTION_FLAGS)
+        require(not unknown, f"section {name}: unknown flag {min(unknown, default='')!r}", hint="flags are letters of 'awx'")
+    require(len(sections) <= SHN_LORESERVE - 16, f"{len(sections)} sections, at most {SHN_LORESERVE - 16} are possible")
     if pair := overlap(sections):
         raise ProgramError(f"sections {pair[0].name} ({pair[0].address:#x}..{pair[0].end:#x}) and {pair[1].name} "
                            f"({pair[1].address:#x}..{pair[1].end:#x}) overlap")
@@ -190,9 +184,8 @@ def _tables(program: ProgramFile) -> dict[str, bytes]:
             raise ProgramError(f"{line.file}:{line.line}: address {line.address:#x} is not a 64-bit address")
     tables = encode_lines(program.lines, program.sections)
     try:
-        meta = json.dumps({"isa_version": ISA_VERSION, "machine": program.machine, "units": program.units, "sizes": program.sizes,
-                           "meta": program.meta}, allow_nan=False)
-        tables[META] = meta.encode()
+        tables[META] = json.dumps({"isa_version": ISA_VERSION, "machine": program.machine, "units": program.units,
+                                   "sizes": program.sizes, "meta": program.meta}, allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise ProgramError(f"the program's metadata cannot be written as JSON: {error}") from None
     return tables
@@ -206,10 +199,9 @@ def _symbol_table(program: ProgramFile) -> tuple[bytes, bytes, int]:
     ordered = sorted(program.symbols, key=lambda symbol: symbol.binding != "local")
     table = bytearray(SYMBOL_SIZE)
     for symbol in ordered:
-        if symbol.section not in numbers:
-            raise ProgramError(f"symbol {symbol.name} is in section {symbol.section}, which the program does not have")
-        if symbol.kind not in KINDS or symbol.binding not in BINDINGS:
-            raise ProgramError(f"symbol {symbol.name}: unknown kind {symbol.kind!r} or binding {symbol.binding!r}")
+        require(symbol.section in numbers, f"symbol {symbol.name} is in section {symbol.section}, which the program does not have")
+        require(symbol.kind in KINDS and symbol.binding in BINDINGS,
+                f"symbol {symbol.name}: unknown kind {symbol.kind!r} or binding {symbol.binding!r}")
         info = BINDINGS.index(symbol.binding) << 4 | KINDS.index(symbol.kind)
         value, size = _unsigned(f"symbol {symbol.name}", symbol.value), _unsigned(f"size of {symbol.name}", symbol.size)
         table += struct.pack("<IBBHQQ", names.add(symbol.name), info, 0, numbers[symbol.section], value, size)
@@ -219,6 +211,5 @@ def _symbol_table(program: ProgramFile) -> tuple[bytes, bytes, int]:
 
 def _unsigned(what: str, value: int) -> int:
     """The 64-bit pattern of a number. Raises ProgramError for one that needs more bits."""
-    if not -(1 << 63) <= value < 1 << 64:
-        raise ProgramError(f"{what}: {value:#x} does not fit 64 bits")
+    require(-(1 << 63) <= value < 1 << 64, f"{what}: {value:#x} does not fit 64 bits")
     return value % (1 << 64)

@@ -15,7 +15,7 @@ from isa.engine import pages
 from isa.engine.pages import Bytes as Bytes
 from isa.host import most_address_space
 from isa.preset import Preset, PresetError, Problem
-from isa.program_file import Chunk, FileSlice, ProgramError, ProgramFile, Section
+from isa.program_file import Chunk, FileSlice, ProgramError, ProgramFile, Section, require
 from isa.regions import DEVICE_BYTES, Region
 from isa.traps import Cause, Trap
 
@@ -57,9 +57,8 @@ class Memory:
                 raise ProgramError(f"section {section.name} at {section.address:#x}..{section.end:#x} lies in no region of "
                                    f"machine {self.preset.name}", path=program.path,
                                    hint="`slimulator machines NAME` prints the regions; choose a machine that has the room")
-            if region.is_devices:
-                raise ProgramError(f"section {section.name} at {section.address:#x} lies in device registers", path=program.path,
-                                   hint="a symbol names a register, and takes no section: tohost = 0x2000000")
+            require(not region.is_devices, f"section {section.name} at {section.address:#x} lies in device registers",
+                    path=program.path, hint="a symbol names a register, and takes no section: tohost = 0x2000000")
             places.append((section, region))
         again, self._loaded, self._mapped = self._loaded, True, []
         for section, region in places:

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from isa.program_file import FileSlice, ProgramError
+from isa.program_file import FileSlice, require
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -85,8 +85,8 @@ def place(piece: FileSlice, target: Bytes) -> None:
 
 
 def _check(piece: FileSlice) -> None:
-    if Path(piece.path).stat().st_size < piece.offset + piece.length:
-        raise ProgramError("file became shorter since it was read", path=piece.path)
+    there = Path(piece.path).stat().st_size
+    require(there >= piece.offset + piece.length, "file became shorter since it was read", path=piece.path)
 
 
 def _map_over(address: int, size: int, path: str, offset: int) -> bool:

@@ -276,7 +276,8 @@ def _define_mac(number: int, name: str) -> None:
 
     @instruction(f"lut.mac.{name}   R  opcode=0x2B funct3=0 funct7={number:#04x}",
                  "acc[r] += (sum over c of W[r, c] * activation[c]) << lut.shift",
-                 operands=f"acc<>i32[rows] W<{name}[rows,length] rows", example=f"lut.build.i8 a0, a1, a2\nlut.mac.{name} a3, a4, a5")
+                 operands=f"acc<>i32[rows] W<{name}[rows,length] rows",
+                 example=f"lut.build.i8 a0, a1, a2\nlut.mac.{name} a3, a4, a5")
     def lut_mac(m, acc, W, rows):
         _check_settings(m)
         x, before = _activations(m), m.read_i32(acc, rows)

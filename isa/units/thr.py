@@ -55,7 +55,8 @@ def thr_absgt_f32(m, mask, x, theta, n):
     _write_mask(m, mask, np.abs(m.read_f32(x, n)) > f32_from_bits(theta))
 
 
-@instruction("thr.index       R4 opcode=0x5B funct3=1 funct2=2", "index = the positions of the mask's 1 bits, rising; rd = how many",
+@instruction("thr.index       R4 opcode=0x5B funct3=1 funct2=2",
+             "index = the positions of the mask's 1 bits, rising; rd = how many",
              operands="=count mask<b1[n] index>u32[count] n",
              example="thr.gt.f32 a0, a1, a2, a3\nthr.index  t0, a0, a4, a3      # t0 active neurons, listed at a4")
 def thr_index(m, mask, index, n):

@@ -7,7 +7,7 @@ import pytest
 
 from isa.instruction import rows
 from isa.numbers import FORMATS
-from isa.shapes import PLAIN, Shape, ShapeError, parse_shape
+from isa.shapes import PLAIN, Shape, TensorError, parse_shape
 from isa.units import UNITS
 
 
@@ -21,7 +21,7 @@ def test_text(text, shape, names):
 
 @pytest.mark.parametrize("text", ["", "f32[4", "f32]4[", "f32[2][2]", "f-32[1]"])
 def test_text_that_is_no_shape(text):
-    with pytest.raises(ShapeError, match="expected a format and a shape"):
+    with pytest.raises(TensorError, match="expected a format and a shape"):
         parse_shape(text)
 
 

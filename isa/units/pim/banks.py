@@ -39,6 +39,11 @@ class MappingError(ValueError):
         self.got, self.expected = got, expected
 
 
+def _require(right: bool, got: str, expected: str) -> None:
+    if not right:
+        raise MappingError(got, expected)
+
+
 class MappingPiece(NamedTuple):
     """A part of a coordinate in the address: (coordinate // weight) % size stands there, in steps of `stride` bytes."""
 
@@ -72,14 +77,13 @@ class Organisation:
     base: int = 0
 
     def __post_init__(self) -> None:
-        if self.banks % self.bank_groups:
-            raise MappingError(f"{self.banks} banks in {self.bank_groups} bank groups", "as many banks in each group")
-        if self.blocks not in (self.banks, self.banks / 2):
-            raise MappingError(f"{self.blocks} PIM blocks for {self.banks} banks", "one for each bank, or one for every two")
-        if self.channels > MOST_CHANNELS:
-            raise MappingError(f"{self.channels} channels", f"at most {MOST_CHANNELS}, the bits of the channel masks")
-        if self.rows > MOST_ROWS:
-            raise MappingError(f"{self.rows} rows", f"at most {MOST_ROWS}")
+        _require(self.banks % self.bank_groups == 0, f"{self.banks} banks in {self.bank_groups} bank groups",
+                 "as many banks in each group")
+        _require(self.blocks in (self.banks, self.banks / 2), f"{self.blocks} PIM blocks for {self.banks} banks",
+                 "one for each bank, or one for every two")
+        _require(self.channels <= MOST_CHANNELS, f"{self.channels} channels",
+                 f"at most {MOST_CHANNELS}, the bits of the channel masks")
+        _require(self.rows <= MOST_ROWS, f"{self.rows} rows", f"at most {MOST_ROWS}")
         _ = self.pieces
 
     @property
@@ -114,16 +118,16 @@ class Organisation:
                 raise MappingError(f"{word!r} in {text}", f"{', '.join(COORDINATES)}, alone or with bits: row:14")
             name = parts[1]
             size = 1 << int(parts[2]) if parts[2] else left[name]
-            if left[name] % size or name in whole:
-                raise MappingError(f"{word!r} in {text}, where {left[name]} of {self.sizes[name]} {name}s are left", exactly)
+            _require(left[name] % size == 0 and name not in whole,
+                     f"{word!r} in {text}, where {left[name]} of {self.sizes[name]} {name}s are left", exactly)
             whole |= set() if parts[2] else {name}
             found.append(MappingPiece(name, size, weight[name], stride))
             left[name] //= size
             weight[name] *= size
             stride *= size
         for name, rest in left.items():
-            if rest > 1 or name not in (piece.coordinate for piece in found):
-                raise MappingError(f"{text}, which leaves {rest} of {self.sizes[name]} {name}s without an address", exactly)
+            _require(rest <= 1 and name in (piece.coordinate for piece in found),
+                     f"{text}, which leaves {rest} of {self.sizes[name]} {name}s without an address", exactly)
         return tuple(found)
 
     @cached_property

@@ -104,7 +104,8 @@ def pim_wr_sbk(m, x, bank, row):
     _entered(m, channels, COLUMN_BYTES)
 
 
-@instruction("pim.wr_abk      R  opcode=0x7B funct3=1 funct7=0x00", "column pim.column of this row = x, in all banks of each channel",
+@instruction("pim.wr_abk      R  opcode=0x7B funct3=1 funct7=0x00",
+             "column pim.column of this row = x, in all banks of each channel",
              operands="x<u8[32] row", example="pim.wr_abk a0, a1      # clear a column")
 def pim_wr_abk(m, x, row):
     data = m.read(x, COLUMN_BYTES)
