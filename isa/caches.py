@@ -41,7 +41,7 @@ class CacheError(ValueError):
 
 
 @dataclass(frozen=True)
-class Entry:
+class KeptFiles:
     """Files that are kept and removed together. `used`: when they were last needed, in seconds since the epoch."""
 
     files: tuple[Path, ...]
@@ -109,7 +109,7 @@ def _make(folder: Path, root: Path) -> None:
 
 
 @dataclass
-class Cache:
+class KeptFolder:
     """A folder below the user's. `pattern`: of the names that files here have; no other one is ever touched.
 
     share   of the limit that it may take, 1 / share
@@ -205,7 +205,7 @@ class Cache:
         """Bytes that may lie here. Raises CacheError."""
         return limit() // self.share
 
-    def entries(self, root: Path) -> list[Entry]:
+    def entries(self, root: Path) -> list[KeptFiles]:
         """The files of caches below a root, the least recently used first. Other files are left out."""
         base = root / self.name
         found: dict[Path, list[tuple[Path, os.stat_result]]] = {}
@@ -216,7 +216,7 @@ class Cache:
                     state = path.lstat()
                     if self.pattern.fullmatch(path.relative_to(base).as_posix()) and state.st_uid == os.geteuid():
                         found.setdefault(path.with_suffix(""), []).append((path, state))
-        return sorted((Entry(tuple(path for path, _ in files), sum(state.st_size for _, state in files),
+        return sorted((KeptFiles(tuple(path for path, _ in files), sum(state.st_size for _, state in files),
                              max(state.st_mtime for _, state in files)) for files in found.values()), key=lambda entry: entry.used)
 
     def trim(self, *spare: Path) -> None:
@@ -281,5 +281,5 @@ def limit() -> int:
     return int(found[1]) << 10 * " KMGT".index(found[2].upper() or " ")
 
 
-KERNELS = Cache("kernels", re.compile(r"[0-9a-f]{16}/[\w.]+\.o"), 10)
-PROGRAMS = Cache("programs", re.compile(r"[0-9a-f]{32}\.(elf|sum)|contents/[0-9a-f]{32}"), 1)
+KERNELS = KeptFolder("kernels", re.compile(r"[0-9a-f]{16}/[\w.]+\.o"), 10)
+PROGRAMS = KeptFolder("programs", re.compile(r"[0-9a-f]{32}\.(elf|sum)|contents/[0-9a-f]{32}"), 1)

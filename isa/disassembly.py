@@ -81,7 +81,7 @@ _SHOWN = {"csr": csr_text, "pred": _fence_set, "succ": _fence_set, "u_imm": hex,
 _TEXTS = {name: _Texts(field, _SHOWN.get(name, str)) for name, field in FIELDS.items()}
 
 
-class _Shape:
+class _Pattern:
     """How one instruction or alias is written: a template, and for each operand the bits that carry it and their texts."""
 
     def __init__(self, row: Row, name: str, syntax: str, operands: Iterable[Operand]) -> None:
@@ -95,15 +95,15 @@ class _Shape:
                 self.template = self.template.removesuffix("%s")
             else:
                 self.parts.append((operand.field.mask, _TEXTS[operand.field.name]))
-        self.aliases: list[tuple[int, int, _Shape]] = []            # (mask, match, shape)
+        self.aliases: list[tuple[int, int, _Pattern]] = []          # (mask, match, pattern)
 
     def text(self, word: int) -> str:
         """All but a target."""
         return self.template % tuple([texts[word & mask] for mask, texts in self.parts])
 
 
-def _shapes() -> dict[str, _Shape]:
-    shapes = {name: _Shape(row, name, row.syntax, row.operands) for name, row in TABLE.items()}
+def _patterns() -> dict[str, _Pattern]:
+    patterns = {name: _Pattern(row, name, row.syntax, row.operands) for name, row in TABLE.items()}
     for line in ALIASES.strip().splitlines():
         alias, mnemonic, conditions = re.split(r"\s{2,}", line)
         name, _, syntax = alias.partition(" ")
@@ -114,11 +114,11 @@ def _shapes() -> dict[str, _Shape]:
             mask |= field.mask
             match |= field.insert(int(value))
         operands = [row.operand(operand) for operand in re.findall(r"\w+", syntax)]
-        shapes[mnemonic].aliases.append((mask, match, _Shape(row, name, syntax, operands)))
-    return shapes
+        patterns[mnemonic].aliases.append((mask, match, _Pattern(row, name, syntax, operands)))
+    return patterns
 
 
-_SHAPES = _shapes()
+_PATTERNS = _patterns()
 
 
 def render(word: int, aliases: bool, missing: Container[str] = ()) -> tuple[Row | None, str, Field | None]:
@@ -126,10 +126,10 @@ def render(word: int, aliases: bool, missing: Container[str] = ()) -> tuple[Row 
     row = find(word)
     if row is None or row.unit in missing:
         return None, f".word 0x{word:08x}", None
-    shape = _SHAPES[row.mnemonic]
+    pattern = _PATTERNS[row.mnemonic]
     if aliases:
-        shape = next((alias for mask, match, alias in shape.aliases if word & mask == match), shape)
-    return row, shape.text(word), shape.target
+        pattern = next((alias for mask, match, alias in pattern.aliases if word & mask == match), pattern)
+    return row, pattern.text(word), pattern.target
 
 
 class SymbolIndex:

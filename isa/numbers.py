@@ -24,7 +24,7 @@ Array = npt.NDArray[Any]
 Bytes = npt.NDArray[np.uint8]
 
 
-class Kind(Enum):
+class ValueKind(Enum):
     """What a stored value is. Code that treats formats differently asks for the kind, and refuses one that it does not know."""
 
     FLOAT = "a floating-point number"
@@ -38,7 +38,7 @@ class NumberFormat(ABC):
     """A way to write values in bytes. `bits` is the storage of one value as text, `dtype` what `unpack` returns."""
 
     name: str
-    kind: Kind
+    kind: ValueKind
     text: str
     bits: str
     dtype: str
@@ -242,7 +242,7 @@ _QUADS = "| w0 | w1 | w2 ...    four bytes each, low byte first"
 
 _SIGNED_8, _SIGNED_4, _SIGNED_3, _SIGNED_2 = ((*range(n), *range(-n, 0)) for n in (128, 8, 4, 2))
 
-FLOAT, INTEGER, SIGN, CODEBOOK = Kind
+FLOAT, INTEGER, SIGN, CODEBOOK = ValueKind
 
 FORMATS: dict[str, NumberFormat] = {fmt.name: fmt for fmt in (
     #     name    kind      what it is                                              bits   unpacked, layout, how it is stored

@@ -306,10 +306,9 @@ class ReferenceMachine(Vocabulary):
         start = self.spent
         while self.exit_code is None:
             left = None if max_instructions is None else max_instructions - (self.spent - start)
-            if self._requests:
-                for reason in list(self._requests):
-                    if self.withdraw(reason):
-                        return self._ended(reason)
+            for reason in list(self._requests):
+                if self.withdraw(reason):
+                    return self._ended(reason)
             if left == 0:
                 return self._ended("limit")
             if self.pc in self.breakpoints and self.spent != start:

@@ -13,7 +13,7 @@ import pytest
 from compiler.formats.weight_format import WEIGHT_FORMATS, WeightFormat
 from emulator.load_kernels import registered
 from isa.instruction import TABLE
-from isa.numbers import FORMATS, Kind
+from isa.numbers import FORMATS, ValueKind
 from isa.units.lut import FORMAT_NUMBERS
 
 ROOT = Path(__file__).parents[1]
@@ -25,7 +25,7 @@ def _text(path: str) -> str:
 
 def _packing(form: WeightFormat) -> bool:
     """unpack(pack(x)) == x, for rows of every length up to a few bytes, and none."""
-    values = form.packing.held or ((-1.5, 0, 0.25, 3) if form.packing.kind is Kind.FLOAT else (-7, 0, 9))
+    values = form.packing.held or ((-1.5, 0, 0.25, 3) if form.packing.kind is ValueKind.FLOAT else (-7, 0, 9))
     matrices = [np.random.default_rng(cols).choice(values, (rows, cols)) for rows in (0, 1, 3) for cols in range(20)]
     return all(np.array_equal(form.packing.unpack(form.packing.pack(matrix), matrix.shape[1]), matrix) for matrix in matrices)
 
@@ -95,7 +95,7 @@ def test_a_missing_room_would_be_noticed() -> None:
 def test_the_records_say_what_they_said() -> None:
     """Kind, largest level, codebook, columns that share a scale: against a table that stands for itself."""
     said = {name: (form.packing.kind, form.most, form.book, form.group) for name, form in WEIGHT_FORMATS.items() if form.has_codes}
-    sign, integer, book = Kind.SIGN, Kind.INTEGER, Kind.CODEBOOK
+    sign, integer, book = ValueKind.SIGN, ValueKind.INTEGER, ValueKind.CODEBOOK
     assert said == {
         "b1": (sign, 1, 0, "row"), "t2": (sign, 1, 0, "tensor"), "t5": (sign, 1, 0, "tensor"),
         "i2": (integer, 1, 0, "row"), "i3": (integer, 3, 0, "row"), "i4": (integer, 7, 0, "row"), "i8": (integer, 127, 0, "row"),

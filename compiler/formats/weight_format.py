@@ -18,7 +18,7 @@ from functools import cached_property
 
 from compiler.formats import codebook
 from compiler.formats.scales import LARGEST, LEAST_SQUARES, MEAN, Rule
-from isa.numbers import FORMATS, Kind, NumberFormat
+from isa.numbers import FORMATS, NumberFormat, ValueKind
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,12 @@ class WeightFormat:
 
     @property
     def has_codes(self) -> bool:
-        return self.packing.kind is not Kind.FLOAT
+        return self.packing.kind is not ValueKind.FLOAT
 
     @property
     def book(self) -> int:
         """Values in the codebook of a matrix. 0: the format has none."""
-        return len(self.packing.held) if self.packing.kind is Kind.CODEBOOK else 0
+        return len(self.packing.held) if self.packing.kind is ValueKind.CODEBOOK else 0
 
     @cached_property
     def levels(self) -> tuple[int, ...]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from isa.arithmetic import group_count, lane_sum
 from isa.instruction import instruction
-from isa.numbers import FORMATS, Kind
+from isa.numbers import FORMATS, ValueKind
 from isa.traps import Cause, Trap
 from isa.unit import Counter, Csr, Parameter, StateArray, Unit
 
@@ -62,9 +62,7 @@ bit plane of the weights is a pass of its own over 0/1 weights. A codebook weigh
         Counter("lut.groups_skipped", 31, "groups",        "groups of weights that were skipped because all are zero"),
         Counter("lut.weight_bytes",   32, "bytes",         "bytes of weights streamed"),
     ),
-    parameters=(
-        Parameter("lut.activations", "int8 activations", "activations that the tables of the unit hold together"),
-    ),
+    parameters=(Parameter("lut.activations", "int8 activations", "activations that the tables of the unit hold together"),),
     sound=lambda state, parameter: bool(state["lut.kind"][0] <= 2 and state["lut.length"][0] <= parameter("lut.activations")),
     state=(
         StateArray("lut.kind",         "u1", 1,                 "what was built: 0 nothing, 1 int8, 2 binary"),
@@ -172,7 +170,7 @@ def _weights(m, fmt, W, rows, cols, rows_at_a_time):
                 data = np.stack([m.read(W + row * stride, row_bytes) for row in range(first, first + k)])
             m.count("lut.weight_bytes", k * row_bytes)
             weights = fmt.unpack(data, cols)
-            yield first, m.state["lut.codebook_i8"][weights] if fmt.kind is Kind.CODEBOOK else weights
+            yield first, m.state["lut.codebook_i8"][weights] if fmt.kind is ValueKind.CODEBOOK else weights
 
 
 def plane_events(nonzero, mode):
@@ -200,11 +198,11 @@ def plane_events(nonzero, mode):
 def bit_planes(fmt):
     """Passes over the weights of a format: one for each bit of an integer, one for signs. 0: each weight is looked up by itself."""
     match fmt.kind:
-        case Kind.INTEGER:
+        case ValueKind.INTEGER:
             return int(fmt.bits)
-        case Kind.SIGN:
+        case ValueKind.SIGN:
             return 1
-        case Kind.CODEBOOK:
+        case ValueKind.CODEBOOK:
             return 0
     raise ValueError(f"{fmt.name} is {fmt.kind.value}, which the LUT unit does not multiply")
 

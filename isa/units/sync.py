@@ -32,9 +32,7 @@ used again and again: a wait is for the latest signal before it in the program."
         Counter("sync.waits",   45, "waits",        "waits for a tag"),
         Counter("sync.fences",  46, "fences",       "waits for all queues"),
     ),
-    state=(
-        StateArray("sync.signalled", "u1", TAGS, "1 for a tag that has been signalled since power-up"),
-    ),
+    state=(StateArray("sync.signalled", "u1", TAGS, "1 for a tag that has been signalled since power-up"),),
 )
 
 

@@ -22,9 +22,7 @@ threshold comes from a table that calibration made: one row per layer, one colum
 `thr.topk.f32` and `thr.bottomk.f32` pick a fixed number instead; `thr.prefix` cuts a ranked list of blocks where a budget
 ends.""",
     queue=3,
-    csrs=(
-        Csr("thr.levels", 0x820, "sparsity levels of a threshold table: the length of each of its rows"),
-    ),
+    csrs=(Csr("thr.levels", 0x820, "sparsity levels of a threshold table: the length of each of its rows"),),
     counters=(
         Counter("thr.ops",      33, "instructions", "thr instructions retired"),
         Counter("thr.compares", 34, "compares",     "elements compared, levels and entries of a budget included"),

@@ -64,7 +64,7 @@ def test_a_program_without_its_hash_is_compiled_again(tiny: Path, damage: str | 
     note.unlink() if damage is None else note.write_text(damage)
     made: list[Path] = []
     keep = PROGRAMS.keep
-    monkeypatch.setattr(caches.Cache, "keep", lambda self, name, write: [made.append(Path(name)), keep(name, write)][1])  # type: ignore[func-returns-value]
+    monkeypatch.setattr(caches.KeptFolder, "keep", lambda self, name, write: [made.append(Path(name)), keep(name, write)][1])  # type: ignore[func-returns-value]
     assert find_program(tiny) == path and made == [Path(path.name)]
     assert find_program(tiny) == path and made == [Path(path.name)]
 

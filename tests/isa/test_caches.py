@@ -19,20 +19,20 @@ from children import Child
 
 import slimulator
 from isa import caches
-from isa.caches import Cache, CacheError, CacheWarning, limit, temporary, usual
+from isa.caches import CacheError, CacheWarning, KeptFolder, limit, temporary, usual
 
 ROOT = Path(__file__).parents[2]
 LIMIT = 120             # seconds that a child may take
 
 
 @pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cache:
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> KeptFolder:
     """A cache below a home of this test's own, as a new process sees it."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     for name, value in (("_refused", {}), ("_trusted", set()), ("_locks", {})):
         monkeypatch.setattr(caches, name, value)
-    return Cache("things", re.compile(r"[a-z]+/[a-z]+\.(o|sum)"), 1)
+    return KeptFolder("things", re.compile(r"[a-z]+/[a-z]+\.(o|sum)"), 1)
 
 
 def write(text: str = "x"):
@@ -42,7 +42,7 @@ def write(text: str = "x"):
 def void(_: object) -> None: ...
 
 
-def test_what_is_kept_is_found(cache: Cache, tmp_path: Path) -> None:
+def test_what_is_kept_is_found(cache: KeptFolder, tmp_path: Path) -> None:
     assert list(cache.places("a/b.o")) == []
     path = cache.keep("a/b.o", write())
     assert list(cache.places("a/b.o")) == [path] == [tmp_path / "home" / "slimulator" / "things" / "a" / "b.o"]
@@ -57,7 +57,7 @@ def test_a_relative_or_missing_home_is_the_users(monkeypatch: pytest.MonkeyPatch
         assert usual() == Path("~/.cache/slimulator").expanduser()
 
 
-def test_own_folders_that_others_may_look_into_are_closed(cache: Cache) -> None:
+def test_own_folders_that_others_may_look_into_are_closed(cache: KeptFolder) -> None:
     path = cache.keep("a/b.o", write())
     for mode in (0o777, 0o755, 0o750):
         caches._trusted.clear()
@@ -67,7 +67,7 @@ def test_own_folders_that_others_may_look_into_are_closed(cache: Cache) -> None:
         assert usual().stat().st_mode & 0o777 == path.parent.stat().st_mode & 0o777 == 0o700
 
 
-def test_a_folder_of_another_user_is_refused(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_of_another_user_is_refused(cache: KeptFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     """So is a file of another's, which would be executed."""
     path = cache.keep("a/b.o", write())
     me = os.geteuid()
@@ -80,7 +80,7 @@ def test_a_folder_of_another_user_is_refused(cache: Cache, monkeypatch: pytest.M
     assert list(cache.places("a/b.o")) == []
 
 
-def test_a_link_in_the_temporary_folder_is_not_followed(cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_link_in_the_temporary_folder_is_not_followed(cache: KeptFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Anybody may put one there. A link in place of the usual folder is the user's own."""
     (tmp_path / "home").mkdir()
     (tmp_path / "elsewhere").mkdir()
@@ -98,7 +98,8 @@ def test_a_link_in_the_temporary_folder_is_not_followed(cache: Cache, tmp_path: 
 
 
 @pytest.mark.parametrize("home", ["/dev/null", "/proc/self/nowhere"])
-def test_without_a_usual_folder_a_temporary_one_takes_its_place(cache: Cache, monkeypatch: pytest.MonkeyPatch, home: str) -> None:
+def test_without_a_usual_folder_a_temporary_one_takes_its_place(cache: KeptFolder, monkeypatch: pytest.MonkeyPatch,
+                                                                home: str) -> None:
     """With one warning, for later processes too."""
     monkeypatch.setenv("XDG_CACHE_HOME", home)
     with pytest.warns(CacheWarning, match=f"{home}/slimulator cannot be used .*: what is compiled is kept in {temporary()}"), \
@@ -115,7 +116,7 @@ def test_without_a_usual_folder_a_temporary_one_takes_its_place(cache: Cache, mo
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES])
-def test_a_full_folder_is_left_for_a_temporary_one(cache: Cache, number: int) -> None:
+def test_a_full_folder_is_left_for_a_temporary_one(cache: KeptFolder, number: int) -> None:
     def full(path: Path) -> None:
         if path.is_relative_to(usual()):
             raise OSError(number, os.strerror(number), str(path))
@@ -131,7 +132,7 @@ def test_a_full_folder_is_left_for_a_temporary_one(cache: Cache, number: int) ->
         assert len(list(cache.places("a/b.o"))) == 1
 
 
-def test_an_error_of_the_work_itself_is_none_of_the_folder(cache: Cache) -> None:
+def test_an_error_of_the_work_itself_is_none_of_the_folder(cache: KeptFolder) -> None:
     def broken(path: Path) -> None:
         raise FileNotFoundError(errno.ENOENT, "the model is gone", "model")
 
@@ -148,7 +149,7 @@ def age(path: Path, minutes: float) -> None:
     os.utime(path, (time.time() - 60 * minutes,) * 2)
 
 
-def test_what_was_not_used_for_longest_goes(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_not_used_for_longest_goes(cache: KeptFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(caches.SIZE, "3K")
     paths = [cache.keep(f"a/{name}.o", write("x" * 1000)) for name in "abcde"]
     notes = [cache.keep(f"a/{name}.sum", write("x")) for name in "abcde"]
@@ -179,7 +180,7 @@ def test_sizes(monkeypatch: pytest.MonkeyPatch, text: str, size: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["-1", "much", "1.5G", "5 G B", "G"])
-def test_a_size_that_is_none(cache: Cache, command, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+def test_a_size_that_is_none(cache: KeptFolder, command, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv(caches.SIZE, text)
     with pytest.raises(CacheError), cache.locked("a"):
         pass
@@ -189,7 +190,7 @@ def test_a_size_that_is_none(cache: Cache, command, monkeypatch: pytest.MonkeyPa
 # ------------------------------------------------------------------------------------------------ slimulator cache
 
 
-def test_cache_shows_and_clears_what_is_ours(cache: Cache, command) -> None:
+def test_cache_shows_and_clears_what_is_ours(cache: KeptFolder, command) -> None:
     status, out, err = command("cache")
     assert (status, err) == (0, "") and "kernels        0 files        0 B of 512.0 MiB" in out and str(usual() / "programs") in out
     kernel = caches.KERNELS.keep(f"{'0' * 16}/vec.relu.f32.o", write("x" * 2048))
@@ -250,7 +251,7 @@ def test_a_dead_holder_blocks_nobody(tmp_path: Path) -> None:
             assert child.end()[0] == "works\nwaited\n"
 
 
-def test_a_holder_that_hangs_blocks_for_a_limited_time(cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_holder_that_hangs_blocks_for_a_limited_time(cache: KeptFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with start(tmp_path / "home", "hang") as holder:
         assert holder.line() == "works\n"
         monkeypatch.setattr(caches, "PATIENCE", 0.2)

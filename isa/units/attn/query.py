@@ -12,7 +12,7 @@ from isa.traps import Cause, Trap
 EMPTY, F32, I8 = 0, 1, 2         # attn.loaded
 
 
-class Model(NamedTuple):
+class HeadLayout(NamedTuple):
     heads: int
     kv_heads: int
     head_dim: int
@@ -26,7 +26,7 @@ class Model(NamedTuple):
 
 
 def the_model(m):
-    model = Model(*map(int, m.state["attn.model"]))
+    model = HeadLayout(*map(int, m.state["attn.model"]))
     if not model.heads:
         raise Trap(Cause.ILLEGAL_OPERAND, 0, "the attention unit knows no heads; expected attn.setm before")
     return model

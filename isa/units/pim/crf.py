@@ -37,7 +37,7 @@ _GRF, _BANK, _SRF = {GRF_A, GRF_B}, {EVEN_BANK, ODD_BANK}, {SRF_M, SRF_A}
 _ANY = _GRF | _BANK | _SRF
 
 
-class Shape(NamedTuple):
+class OpcodeShape(NamedTuple):
     """What an opcode may have: the classes of its operands in assembly order, and whether AAM and ReLU."""
 
     operands: tuple[set[int], ...]
@@ -45,14 +45,14 @@ class Shape(NamedTuple):
     relu: bool = False
 
 
-SHAPES: dict[int, Shape] = {
+SHAPES: dict[int, OpcodeShape] = {
     #           dst                   src0          src1  src2
-    ADD:  Shape((_GRF,                _ANY,         _ANY),       aam=True),
-    MUL:  Shape((_GRF,                _GRF | _BANK, _ANY),       aam=True),
-    MAC:  Shape(({GRF_B},             _GRF | _BANK, _ANY),       aam=True),
-    MAD:  Shape((_GRF,                _GRF | _BANK, _ANY, _ANY), aam=True),
-    MOV:  Shape((_GRF | _BANK | _SRF, _GRF | _BANK),             relu=True),
-    FILL: Shape((_GRF,                _BANK),                    relu=True),
+    ADD:  OpcodeShape((_GRF,                _ANY,         _ANY),       aam=True),
+    MUL:  OpcodeShape((_GRF,                _GRF | _BANK, _ANY),       aam=True),
+    MAC:  OpcodeShape(({GRF_B},             _GRF | _BANK, _ANY),       aam=True),
+    MAD:  OpcodeShape((_GRF,                _GRF | _BANK, _ANY, _ANY), aam=True),
+    MOV:  OpcodeShape((_GRF | _BANK | _SRF, _GRF | _BANK),             relu=True),
+    FILL: OpcodeShape((_GRF,                _BANK),                    relu=True),
 }
 
 
