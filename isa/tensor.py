@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from isa.hints import nearest
 from isa.numbers import FORMATS
-from isa.shapes import PLAIN, Shape, TensorError, parse_shape
+from isa.shapes import PLAIN, Shape, parse_shape
+from isa.shapes import TensorError as TensorError
 from isa.traps import Trap
 
 if TYPE_CHECKING:
