@@ -33,7 +33,7 @@ from emulator.units.attn.operands import (
     score_rows,
 )
 from emulator.units.attn.query import C127, codes_of, largest_magnitude, step_of
-from emulator.units.vec.dense import F16, F32, I8, SIGNS, some_weights, weights
+from emulator.units.vec.dense import F16, F32, I8, SIGNS, weights
 
 f32, i32, i8 = np.float32, np.int32, np.int8
 TRANSPOSED = slot("attn.transposed")
@@ -106,7 +106,7 @@ def lane(form: int, size: int, keys: int, stride: int, query: int, first: int, h
     """As lane_of_64."""
     total = spread(ZERO)
     for c in range(first, head_dim, 16):
-        total = total + some_weights(form, keys + c * stride, left) * spread(load(query + 4 * c, f32))
+        total = total + weights(form, keys + c * stride, left) * spread(load(query + 4 * c, f32))
     return total
 
 
