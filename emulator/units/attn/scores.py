@@ -30,11 +30,11 @@ from emulator.units.attn.operands import (
     QUERY,
     SCALES,
     SCORES,
+    attention_heads,
     cache_rows,
     count_rows,
     heads_of_cache,
     largest_row,
-    model,
     query_offset,
     row_at,
     row_bytes,
@@ -116,7 +116,7 @@ def mac(form, size, scores, keys, n, block):
     """scores = keys . query."""
     if n == 0:
         return DONE
-    group, kv_heads, head_dim, first, heads = model(block)
+    group, kv_heads, head_dim, first, heads = attention_heads(block)
     start = query_offset(block, LOADED_I8 if form == I8 else LOADED_F32)
     if heads == 0 or n < 0 or n > MOST or start < 0:
         return PUNT
