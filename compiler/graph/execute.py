@@ -83,9 +83,9 @@ class Executor(BankOperations):
     def _bias(self, x: F32, *, W: str) -> F32:
         return x + self._vector(W)
 
-    def _quantise(self, x: F32) -> tuple[Any, F32]:
+    def _quantise(self, x: F32, group: int = 0) -> tuple[Any, F32]:
         with np.errstate(all="ignore"):         # of a vector of zeros
-            return exact.quantise(x)
+            return exact.quantise(x, group)
 
     def _gemv(self, x: F32, *, W: str) -> F32:
         return np.concatenate([self.arithmetic.gemv(block, x) for block in self._floats(W)])
@@ -132,8 +132,7 @@ class Executor(BankOperations):
         return exact.rope(heads, rope.table(self.position), adjacent=bool(adjacent)).reshape(-1)
 
     def _quantise_heads(self, x: F32, *, kv_heads: float) -> tuple[Any, F32]:
-        with np.errstate(all="ignore"):         # of a head of zeros
-            return exact.quantise(x, len(x) // int(kv_heads))
+        return self._quantise(x, len(x) // int(kv_heads))
 
     def _scale(self, x: F32, *, factor: float) -> F32:
         return x * np.float32(factor)
@@ -166,17 +165,8 @@ class Executor(BankOperations):
     def _gelu(self, x: F32) -> F32:
         return self.arithmetic.gelu(x)
 
-    def _relu(self, x: F32) -> F32:
-        return exact.relu(x)
-
-    def _relu2(self, x: F32) -> F32:
-        return exact.relu_squared(x)
-
-    def _mul(self, a: F32, b: F32) -> F32:
-        return a * b
-
-    def _add(self, a: F32, b: F32) -> F32:
-        return a + b
+    _relu, _relu2 = staticmethod(exact.relu), staticmethod(exact.relu_squared)
+    _mul, _add = staticmethod(np.multiply), staticmethod(np.add)
 
     def _append(self, layer: int | None, name: str, x: Any) -> Any:
         """Append to a layer's cache. Returns it up to and with this position: (positions, n). It doubles when it is full."""

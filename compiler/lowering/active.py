@@ -57,11 +57,9 @@ def _count(c: Lowering) -> None:
     with e.taken(1) as (total,):
         e.line(f"la a7, neuron_counts + {16 * c.body}")
         e.line(f"ld {total}, 0(a7)", "active neurons so far")
-        e.line(f"add {total}, {total}, a6")
-        e.line(f"sd {total}, 0(a7)")
+        e.line(f"add {total}, {total}, a6;  sd {total}, 0(a7)")
         e.line(f"ld {total}, 8(a7)", "layers so far")
-        e.line(f"addi {total}, {total}, 1")
-        e.line(f"sd {total}, 8(a7)")
+        e.line(f"addi {total}, {total}, 1;  sd {total}, 8(a7)")
 
 
 @contextmanager

@@ -48,13 +48,8 @@ def context(c: Lowering, op: Op) -> None:
 
 def _first(c: Lowering, op: Op, base: str, size: int) -> str:
     """A register with the address of the first position that attention reads. `size`: bytes from one position to the next."""
-    window = int(op.attributes["window"])
-    if not window:
+    if not op.attributes["window"]:
         return base
-    e = c.emit
-    e.line(f"sub a7, {POSITION}, {POSITIONS}")
-    e.line("addi a7, a7, 1")
-    e.line(f"li a6, {size}")
-    e.line("mul a7, a7, a6")
-    e.line(f"add a7, a7, {base}", "the first position of the window")
+    c.emit.line(f"sub a7, {POSITION}, {POSITIONS};  addi a7, a7, 1")
+    c.emit.line(f"li a6, {size};  mul a7, a7, a6;  add a7, a7, {base}", "the first position of the window")
     return "a7"

@@ -93,12 +93,8 @@ def gemv_decoded(c: Lowering, op: Op) -> None:
         e.forget(csrs=False)
         name = c.name("decoded")
         e.mark(name)
-        e.line(f"li {here}, {most}", "rows that are decoded at once")
-        e.line(f"bgeu {left}, {here}, 1f")
-        e.line(f"mv {here}, {left}")
-        e.mark("1")
-        e.line(f"li a6, {cols}")
-        e.line(f"mul a7, {here}, a6")
+        e.at_most(here, most, left, "rows that are decoded at once")
+        e.line(f"li a6, {cols};  mul a7, {here}, a6")
         if index:
             e.wait("lut", "vec")                    # for what the rows before are still needed
             e.op(f"lut.decode.{index}", symbol("decoded"), at, scales, "a7", writes=("decoded",))
@@ -107,11 +103,8 @@ def gemv_decoded(c: Lowering, op: Op) -> None:
         e.op("vec.gemv.f32", to, symbol("decoded"), c.at(x), here, reads=("decoded", x), writes=(result,))
         for register, size in ((at, placed.row_bytes), (scales, scale_bytes), (to, 4)):
             if size:
-                e.line(f"li a6, {size}")
-                e.line(f"mul a7, {here}, a6")
-                e.line(f"add {register}, {register}, a7")
-        e.line(f"sub {left}, {left}, {here}")
-        e.line(f"bnez {left}, {name}")
+                e.advance_by(register, here, size)
+        e.line(f"sub {left}, {left}, {here};  bnez {left}, {name}")
 
 
 def _load_values(c: Lowering, role: str, size: int) -> None:

@@ -17,8 +17,7 @@ def embedding(c: Lowering, op: Op) -> None:
     def row_of(table: Want, row_bytes: int, what: str) -> None:
         """a7 = table + (index + shift) * row_bytes."""
         c.emit.line(f"addi a7, {index}, {shift}" if shift else f"mv a7, {index}")
-        c.emit.line(f"li a6, {row_bytes}")
-        c.emit.line("mul a7, a7, a6")
+        c.emit.line(f"li a6, {row_bytes};  mul a7, a7, a6")
         c.emit.line(f"add a7, a7, {c.emit.register(table)}", f"{what} of {op.weights[0]}")
 
     target = result if placed.format.name == "f32" else "embedded_row"
@@ -43,8 +42,6 @@ def append_codes(c: Lowering, op: Op) -> None:
     e.op("fetch.copy", "a7", c.at(codes), c.length(codes), reads=(codes,), writes=(cache,))
     for name, value in (("row_bytes", 4), ("src_stride", 0), ("dst_stride", 4 * c.memory.context)):
         e.csr(f"fetch.{name}", value)
-    e.line(f"slli a7, {POSITION}, 2")
-    e.line(f"li a6, {c.memory.caches[cache_scales].offset}")
-    e.line("add a7, a7, a6")
+    e.line(f"slli a7, {POSITION}, 2;  li a6, {c.memory.caches[cache_scales].offset};  add a7, a7, a6")
     e.line(f"add a7, a7, {base}", f"of the first head in {cache_scales}")
     e.op("fetch.copy2d", "a7", c.at(scales), c.length(scales), reads=(scales,), writes=(cache_scales,))

@@ -13,7 +13,6 @@ from compiler.lowering.tiles import Tile, fetched, tiles
 from compiler.placing.bank_placement import Banked
 from compiler.placing.memory_plan import MemoryPlan
 from compiler.placing.weights import Placed, WeightLayout
-from isa.units.pim.banks import Organisation
 
 if TYPE_CHECKING:
     from compiler.targets.target import Target
@@ -54,16 +53,9 @@ class Lowering:
         return offset(LAYER if role.startswith("layer.") else WEIGHTS, getattr(placed, part or "offset"),
                       f"{role.removeprefix('layer.')} {part}".rstrip())
 
-    @property
-    def banks(self) -> Organisation:
-        """The banks that matrices lie in."""
-        assert self.target.placement is not None
-        return self.target.placement.banks
-
     def banked(self, role: str) -> Banked:
         """Where a weight of an operation lies in the banks."""
-        assert self.target.placement is not None
-        banked = self.target.placement.of(role, self.graph.bodies[self.body].layers[0])
+        banked = self.target.elsewhere(role, self.graph.bodies[self.body].layers[0])
         assert banked is not None, f"{role} is not in the banks"
         return banked
 

@@ -9,21 +9,11 @@ from compiler.graph import Op
 from compiler.lowering.emit import BASE, KV_OFFSET, POSITION, POSITIONS, ROPE_ROW, bits, number, offset
 from compiler.lowering.lower import Lowering, lowers
 
-_UNARY = {"silu": "vec.silu.f32", "gelu": "vec.gelu.f32", "relu": "vec.relu.f32", "relu2": "vec.relu2.f32"}
-_BINARY = {"add": "vec.add.f32", "mul": "vec.mul.f32"}
 
-
-@lowers(*_UNARY)
-def unary(c: Lowering, op: Op) -> None:
-    result, x = op.outputs[0], op.inputs[0]
-    c.emit.op(_UNARY[op.kind], c.at(result), c.at(x), c.length(result), reads=(x,), writes=(result,))
-
-
-@lowers(*_BINARY)
-def binary(c: Lowering, op: Op) -> None:
-    result, (a, b) = op.outputs[0], op.inputs
-    c.emit.op(_BINARY[op.kind], c.at(result), c.at(a), c.at(b), c.length(result),
-              reads=(a, b), writes=(result,))
+@lowers("silu", "gelu", "relu", "relu2", "add", "mul")
+def elementwise(c: Lowering, op: Op) -> None:
+    result = op.outputs[0]
+    c.emit.op(f"vec.{op.kind}.f32", *map(c.at, (result, *op.inputs)), c.length(result), reads=op.inputs, writes=op.outputs)
 
 
 @lowers("bias")
@@ -96,12 +86,8 @@ def _first(c: Lowering, op: Op) -> Iterator[str]:
         c.emit.move(first, offset(base, cache.offset, op.inputs[1]))
         if window:
             done = c.name("window")
-            c.emit.line(f"li a7, {window - 1}")
-            c.emit.line(f"sub a7, {POSITION}, a7")
-            c.emit.line(f"blez a7, {done}", "every position is in the window")
-            c.emit.line(f"li a6, {cache.row_bytes}")
-            c.emit.line("mul a7, a7, a6")
-            c.emit.line(f"add {first}, {first}, a7")
+            c.emit.line(f"li a7, {window - 1};  sub a7, {POSITION}, a7;  blez a7, {done}", "every position is in the window")
+            c.emit.advance_by(first, "a7", cache.row_bytes)
             c.emit.mark(done)
         yield first
 
@@ -142,8 +128,7 @@ def softmax(c: Lowering, op: Op) -> None:
         e.move(source, c.at(x))
         with e.loop(c.name("softmax"), int(c.graph.values[x].shape[0]), counter):
             e.op("vec.softmax.f32", to, source, POSITIONS, reads=(x,), writes=(result,))
-            e.line(f"add {to}, {to}, {step}")
-            e.line(f"add {source}, {source}, {step}")
+            e.line(f"add {to}, {to}, {step};  add {source}, {source}, {step}")
 
 
 @lowers("context", "context.i8")
@@ -173,13 +158,6 @@ def context(c: Lowering, op: Op) -> None:
 # ------------------------------------------------------------------------------------------------ keys and values as int8
 
 
-@lowers("quantise.heads")
-def quantise_heads(c: Lowering, op: Op) -> None:
-    (codes, scales), x = op.outputs, op.inputs[0]
-    c.emit.csr("vec.scale_group", c.elements(x) // int(op.attributes["kv_heads"]))
-    c.emit.op("vec.quant.i8", c.at(codes), c.at(x), c.at(scales), c.length(x), reads=(x,), writes=(codes, scales))
-
-
 @lowers("scale.heads")
 def scale_heads(c: Lowering, op: Op) -> None:
     """The scales of a head are a vector over positions, so each head takes one product."""
@@ -196,8 +174,7 @@ def scale_heads(c: Lowering, op: Op) -> None:
             with c.operand("vec", at, 4 * c.memory.context, length) as factors:
                 for _ in range(int(op.attributes["heads"]) // groups):
                     e.op("vec.mul.f32", to, source, factors, POSITIONS, reads=(x, *c.reached(scales)), writes=(result,))
-                    e.line(f"add {to}, {to}, {step}")
-                    e.line(f"add {source}, {source}, {step}")
+                    e.line(f"add {to}, {to}, {step};  add {source}, {source}, {step}")
             e.line(f"add {at}, {at}, {step}")
 
 
@@ -215,9 +192,10 @@ def gemv(c: Lowering, op: Op) -> None:
         c.emit.op(f"vec.gemv.{placed.format}", tile.to[0], tile.at, c.at(x), tile.rows, reads=(x,), writes=(result,))
 
 
-@lowers("quantise")
+@lowers("quantise", "quantise.heads")
 def quantise(c: Lowering, op: Op) -> None:
+    """One scale for the vector, or one for each of its heads."""
     (codes, scale), x = op.outputs, op.inputs[0]
     c.built = "" if c.built == codes else c.built
-    c.emit.csr("vec.scale_group", 0)
+    c.emit.csr("vec.scale_group", c.elements(x) // int(op.attributes["kv_heads"]) if op.attributes else 0)
     c.emit.op("vec.quant.i8", c.at(codes), c.at(x), c.at(scale), c.length(x), reads=(x,), writes=(codes, scale))

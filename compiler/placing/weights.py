@@ -16,7 +16,6 @@ from typing import IO, Any
 
 import numpy as np
 
-from compiler.formats.codebook import indices
 from compiler.formats.weight_format import WEIGHT_FORMATS, WeightFormat
 from compiler.graph import title_of
 from compiler.model.model import Model, layer_roles, roles
@@ -216,7 +215,7 @@ class WeightLayout:
 
 def _stored(placed: Placed, values: Any, tensor: Tensor) -> Any:
     """What is packed for the values of codes: themselves, or their indices in the codebook."""
-    return indices(values, tensor.levels) if placed.format.book else values
+    return np.searchsorted(np.array(tensor.levels), values) if placed.format.book else values
 
 
 def _codebook(placed: Placed, tensor: Tensor) -> bytes:
@@ -225,20 +224,19 @@ def _codebook(placed: Placed, tensor: Tensor) -> bytes:
 
 
 def plan_weights(model: Model, context: int, groups: Sequence[tuple[int, ...]], by_column: Collection[str] = (),
-                 banked: Callable[[str, int], bool] | None = None) -> WeightLayout:
+                 banked: Callable[[str, int], object] = lambda role, layer: None) -> WeightLayout:
     """Lay out the tensors of a quantised model for at most `context` positions; those roles of a layer column by column.
 
     groups  the layers of each body of the graph: they are laid out alike
-    banked  whether the matrix of a role ("layer.q", "head") in a layer lies elsewhere: then the file has its scales alone
+    banked  where the matrix of a role ("layer.q", "head") in a layer lies, if not here: then the file has its scales alone
     """
     layout, c = WeightLayout(model, context, groups), model.config
-    in_banks = banked or (lambda role, layer: False)
     once = [(role, shape) for role, shape in roles(c) if not role.startswith("layers.")]
     if c.rope:
         once.append((ROPE, (context, c.head_dim)))
     at = 0
     for role, shape in once:
-        layout.once[role] = _place(role, shape, at, None if role == ROPE else model.tensor(role), banked=in_banks(role, 0))
+        layout.once[role] = _place(role, shape, at, None if role == ROPE else model.tensor(role), banked=bool(banked(role, 0)))
         at = layout.once[role].end
     layout.layers_at = _up(at, PAGE)
     thresholds = [("thresholds", model.tensor("layers.0.thresholds").shape)] if "layers.0.thresholds" in model.tensors else []
@@ -246,7 +244,7 @@ def plan_weights(model: Model, context: int, groups: Sequence[tuple[int, ...]], 
         body, at = {}, 0
         for role, shape in (*layer_roles(c), *thresholds):
             body[role] = _place(role, shape, at, model.tensor(f"layers.{layers[0]}.{role}"), role in by_column,
-                                in_banks(f"layer.{role}", layers[0]))
+                                bool(banked(f"layer.{role}", layers[0])))
             at = body[role].end
         layout.bodies.append(body)
         layout.body_bytes.append(_up(at, PAGE))
