@@ -169,7 +169,10 @@ class Executor(BankOperations):
     _mul, _add = staticmethod(np.multiply), staticmethod(np.add)
 
     def _append(self, layer: int | None, name: str, x: Any) -> Any:
-        """Append to a layer's cache. Returns it up to and with this position: (positions, n). It doubles when it is full."""
+        """Append to a layer's cache. Returns it up to and with this position: (positions, n), or as declared (n, positions).
+
+        It doubles when it is full.
+        """
         cache = self._caches.get((layer, name))
         if cache is None or len(cache) == self.position:
             room = min(self.graph.config.context, max(64, 2 * self.position))
@@ -178,7 +181,8 @@ class Executor(BankOperations):
                 grown[:len(cache)] = cache
             self._caches[layer, name] = cache = grown
         cache[self.position] = x
-        return cache[:self.position + 1]
+        rows = cache[:self.position + 1]
+        return rows if self.graph.values[name].shape[0] == "positions" else rows.T
 
     def restart(self) -> None:
         """Begin another text. Weights that are in memory stay there."""
@@ -197,13 +201,8 @@ class Executor(BankOperations):
         self.values.update(token=token, position=self.position)
         for layer, op in self.graph.steps():
             inputs = [self.values[name] for name in op.inputs]
-            if op.kind == "append":
-                results: Any = self._append(layer, op.outputs[0], *inputs)
-            elif op.kind == "append.i8":
-                cache, scales = (self._append(layer, *pair) for pair in zip(op.outputs, inputs, strict=True))
-                results = cache, scales.T
-            elif op.kind == "append.attn":
-                results = self._append(layer, op.outputs[0], *inputs).T
+            if op.kind.startswith("append"):
+                results: Any = tuple(self._append(layer, *pair) for pair in zip(op.outputs, inputs, strict=True))
             else:
                 numbers = {**op.attributes, **{"W": role_of(role, layer) for role in op.weights[:1]}}      # noqa: B035 - at most one
                 results = getattr(self, "_" + op.kind.replace(".", "_"))(*inputs, **numbers)
