@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import click
@@ -46,14 +46,36 @@ _TRACE_OPTIONS = (          # each narrows --trace
 )
 
 
-def _checked(**said: Any) -> SimpleNamespace:
-    """The values of _RUN_OPTIONS and _TRACE_OPTIONS by their names. Raises UsageError for options that do not go together."""
-    o = SimpleNamespace(**said)
-    if o.restore and o.prompt:
-        raise click.UsageError("--prompt with --restore: the prompt tokens that are left are in the snapshot")
-    if o.trace is None and (o.units or o.code or o.registers or o.writes or o.limit):
-        raise click.UsageError("the --trace-... options choose what --trace F writes: give it too")
-    return o
+@dataclass(frozen=True)
+class RunOptions:
+    """What the options of `slimulator run` say."""
+
+    engine: str
+    machine: str | None
+    threads: int
+    prompt: str
+    max_instructions: int | None
+    timeout: float | None
+    quiet: bool
+    mix: bool
+    hazards: str | None                 # "first", "all"
+    save_snapshot: Path | None
+    restore: Path | None
+    json_file: Path | None
+    csv_file: Path | None
+    commit_log: Path | None
+    trace: Path | None
+    units: tuple[str, ...]              # from here on: what --trace is narrowed to
+    code: tuple[str, ...]
+    registers: tuple[str, ...]
+    writes: tuple[str, ...]
+    limit: int | None
+
+    def __post_init__(self) -> None:
+        if self.restore and self.prompt:
+            raise click.UsageError("--prompt with --restore: the prompt tokens that are left are in the snapshot")
+        if self.trace is None and (self.units or self.code or self.registers or self.writes or self.limit):
+            raise click.UsageError("the --trace-... options choose what --trace F writes: give it too")
 
 
 @click.command("run", short_help="Run a program and count what it does.")
@@ -69,7 +91,7 @@ def run_program(file: Path | None, **said: Any) -> int:
     from emulator.observe.line_log import LineLog
     from emulator.observe.report import RunReport
     from isa.services import KEPT, Host
-    o = _checked(**said)
+    o = RunOptions(**said)
     shared.distinct(file, (o.json_file, o.csv_file, o.commit_log, o.trace, o.save_snapshot))
     on_stdout = "-" in map(str, (o.json_file, o.csv_file, o.commit_log, o.trace))
     console = _Console(2 if on_stdout else 1)
@@ -130,7 +152,7 @@ class _Console:
                 self.machine.stop(UNWRITABLE)
 
 
-def _follow(runner: Any, trace: Any, commit_log: Any, o: SimpleNamespace) -> None:
+def _follow(runner: Any, trace: Any, commit_log: Any, o: RunOptions) -> None:
     """Make the machine write the logs that were opened."""
     if trace:
         from emulator.observe.trace import Trace, selection
@@ -141,7 +163,7 @@ def _follow(runner: Any, trace: Any, commit_log: Any, o: SimpleNamespace) -> Non
         commit_log.follow(runner, commit_line)
 
 
-def _loaded(file: Path | None, host: Any, o: SimpleNamespace) -> Any:
+def _loaded(file: Path | None, host: Any, o: RunOptions) -> Any:
     """A machine with a program, at its start or at the point of a snapshot."""
     from isa.preset import load_preset
     from isa.program import Program
