@@ -18,12 +18,13 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/pytest --numprocesses=auto --dist=worksteal
 
-# Random programs and operands, other ones each time: SLIMULATOR_FUZZ programs, by default a night's work. In front of them every way
-# to stop a run, 200 times each, at random moments.
+# Random programs, operands and vectors that round badly, other ones each time: SLIMULATOR_FUZZ programs, by default a night's work.
+# In front of them every way to stop a run, 200 times each, at random moments.
 fuzz: $(READY)
 	export SLIMULATOR_FUZZ=$${SLIMULATOR_FUZZ:-500000} SLIMULATOR_FUZZ_SEED=$${SLIMULATOR_FUZZ_SEED:-$$(date +%s)}; \
 	SLIMULATOR_STOPS=200 $(BIN)/pytest --numprocesses=auto --dist=worksteal --timeout=7200 tests/emulator/test_stop_stress.py && \
-	$(BIN)/pytest --numprocesses=auto --dist=worksteal --timeout=86400 tests/emulator/test_fuzzing.py tests/emulator/test_differential.py
+	$(BIN)/pytest --numprocesses=auto --dist=worksteal --timeout=86400 tests/emulator/test_fuzzing.py tests/emulator/test_differential.py \
+		tests/isa/test_error_bounds.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

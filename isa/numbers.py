@@ -1,14 +1,19 @@
-"""Number formats: how values lie in bytes, and what kind of value they are. The one place that knows.
+"""Number formats: how values lie in bytes, and what kind of value they are.
 
 A matrix is packed row by row and every row starts on a byte, so a row can be fetched, skipped or strided over by itself.
 Within a byte the first value sits in the lowest bits. What is left of the last byte of a row is written as zeros and
-ignored when read. Multi-byte values are little-endian.
+ignored when read. Multi-byte values are little-endian. So a row of cols values of b bits has ceil(cols * b / 8) bytes; in i3 and
+c3 it is ceil(cols / 4) + ceil(cols / 8), in t5 ceil(cols / 5).
 
-    FORMATS["t2"].pack(values)          values (rows, cols) -> uint8 (rows, row_bytes(cols))
-    FORMATS["t2"].unpack(data, cols)    uint8 (rows, row_bytes(cols)) -> values (rows, cols)
-
-`text` and `picture` of each format go to the manual as they stand.
+Two formats have codes to spare. No tool writes them, every instruction reads them as the rule says. Code 3 of t2 is the weight
++2: products use 2, and where zeros are skipped it counts as any other weight that is not zero. A byte of t5 from 243 on holds the
+five weights of the byte less 243.
 """
+
+# FORMATS["t2"].pack(values)          values (rows, cols) -> uint8 (rows, row_bytes(cols))
+# FORMATS["t2"].unpack(data, cols)    uint8 (rows, row_bytes(cols)) -> values (rows, cols)
+#
+# The docstring and `text` and `picture` of each format go to the manual as they stand.
 
 from __future__ import annotations
 
@@ -256,7 +261,7 @@ FORMATS: dict[str, NumberFormat] = {fmt.name: fmt for fmt in (
     Codes("i4",   INTEGER,  "4-bit integer, two's complement, two to a byte",       "4",   "i1", _FOUR,  _SIGNED_4, (4,)),
     Codes("i3",   INTEGER,  "3-bit integer, two's complement, in two planes",       "3",   "i1", _THREE, _SIGNED_3, (2, 1)),
     Codes("i2",   INTEGER,  "2-bit integer, two's complement, four to a byte",      "2",   "i1", _TWO,   _SIGNED_2, (2,)),
-    Codes("t2",   SIGN,     "ternary in two bits: code = w + 1; code 3 reads as 2", "2",   "i1", _TWO,   (-1, 0, 1, 2), (2,), 3),
+    Codes("t2",   SIGN,     "ternary in two bits: code = w + 1 (code 3: w = 2)",    "2",   "i1", _TWO,   (-1, 0, 1, 2), (2,), 3),
     Base3("t5",   SIGN,     "ternary, five to a byte in base 3",                    "1.6", "i1", _FIVE),
     Codes("b1",   SIGN,     "binary: bit 1 is +1, bit 0 is -1; eight to a byte",    "1",   "i1", _ONE,   (-1, 1), (1,)),
     Codes("c2",   CODEBOOK, "2-bit codebook index, laid out as i2",                 "2",   "i1", _TWO,   tuple(range(4)), (2,)),

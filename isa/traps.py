@@ -32,7 +32,7 @@ MEANING: dict[Cause, str] = {
     Cause.FETCH_ACCESS:        "instruction fetch outside executable memory",
     Cause.ILLEGAL_INSTRUCTION: "no such instruction, no such CSR, or a write to a read-only CSR",
     Cause.BREAKPOINT:          "ebreak",
-    Cause.LOAD_ACCESS:         "read outside a region or across its end",
+    Cause.LOAD_ACCESS:         "read outside a region or across its end, or in flash outside of one section of the program",
     Cause.STORE_ACCESS:        "write outside a region, across its end, or to read-only memory",
     Cause.ENVIRONMENT_CALL:    "ecall while a trap handler is installed",
     Cause.PORT:                "the unit has no port to this region on this machine",

@@ -23,7 +23,31 @@ All rows of an operation have `fetch.row_bytes` bytes; strides say how far apart
 
 Flash is read page by page: a source in flash costs every page it touches, and only the page that was touched last is at
 hand for the next row. So rows that lie side by side, and page-aligned rows, are cheap. With `fetch.tag` set, every
-operation signals that tag when its bytes are there, for a later `sync.wait`.""",
+operation signals that tag when its bytes are there, for a later `sync.wait`; an operation of no rows too. A machine without sync
+traps then: ILLEGAL_OPERAND with the tag as mtval, as for a tag beyond 63.
+
+All rows are read before the first is written, then they are written in their order: of rows that fall on the same bytes the last
+one stays. An index is a u32. Where `fetch.table_rows` is set, one that is not below it traps, ILLEGAL_OPERAND with the index as
+mtval; with 0 no index is too large. What lies side by side by a stride (both sides of `fetch.copy2d`, dst of `fetch.rows`, src of
+`fetch.scatter`) lies in one region from its first to its last byte. Each row of a table lies in one region by itself. The bytes
+between rows are neither read, written nor counted.
+
+With no rows or bytes nothing is read or written. The tag is checked and signalled all the same, and `fetch.rows` counts its whole
+table as left. `fetch.row_bytes` = 0 traps if there is a row: ILLEGAL_OPERAND, mtval 0. `fetch.copy` takes its length from its
+operand, and looks at `fetch.tag` alone.
+
+What one instruction counts:
+
+    fetch.ops          1
+    fetch.rows         rows or count; 1 of copy, for one byte or more
+    fetch.bytes        fetch.rows * fetch.row_bytes; bytes of copy
+    fetch.pages        rows in flash in their order, the pages of each in rising order: every page that is another than the
+                       one before it; the first of an instruction counts always. A page is address / the page bytes of the preset
+    fetch.rows_left    of rows with fetch.table_rows set: fetch.table_rows less the number of different indices
+    fetch.bytes_left   fetch.rows_left * fetch.row_bytes
+    bytes read         fetch.bytes, and 4 * count of the index list
+    bytes written      fetch.bytes
+    sync.signals       1 if fetch.tag is set""",
     queue=4,
     csrs=(
         Csr("fetch.tag",        0x830, "tag that each fetch operation signals when it is done, 1..63; 0: none"),

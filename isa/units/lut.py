@@ -40,10 +40,49 @@ Bipolar integers, whose bits are each worth +1 or -1, are multiplied bit plane b
 the activations, `lut.build.b1` loads it, `lut.xnor` compares it with a plane of the weights and adds the agreements less
 the disagreements, shifted by the two planes' places.
 
-What is counted follows `lut.mode`. Mode 0: a group of 4 weights is one look-up. Mode 1: the unit holds 8 activations and
-reads those with a non-zero weight, two a step. Mode 2: of 7 activations the first 3 are a table, read if all three weights
-are non-zero, and the rest a buffer. A group without a non-zero weight is skipped in every mode. For an N-bit integer each
-bit plane of the weights is a pass of its own over 0/1 weights. A codebook weight is one look-up in every mode.""",
+Sums are int32 and wrap, so their order does not matter: acc + (sum << lut.shift), modulo 2**32. In `lut.gemv` the int32 sum of a
+group is rounded to fp32, the scales of weights and activations are multiplied and rounded, then both are multiplied and rounded,
+then the groups are summed in 16 lanes as in vec. Its error is at most e(ceil(groups / 16) + 6) of the sum of the groups' magnitudes
+(e: see arithmetic). NaNs in scales and in the codebook are kept as they are; a NaN result is 0x7FC00000.
+
+Group g is the columns from g * group on, as many or what is left. The group of the activations is what `lut.scale_group` was at
+`lut.build.i8`, that of the weights is what it is at `lut.gemv`. Where both are set they must be equal, as numbers; 0 means that all
+activations, or all weights of the matrix, have one scale. groups = ceil(length / group), with the one that is set; with none it is
+1. So weights with one scale a row have a group of length, or more, and activations with one scale group 0 at their build.
+
+A codebook has 4, 8 or 16 values, else ILLEGAL_OPERAND; loading it sets all 16 entries, those from n on to 0. c2 reaches the first 4
+entries, c3 the first 8, c4 all, whatever was loaded. `lut.decode` has codebooks alone; for it a group is `lut.scale_group` of the n
+codes.
+
+`lut.build` with n = 0 builds no activations. A product then adds 0, and `lut.gemv` yields +0.0; no weights and no scales are
+read. Activations and scales in the unit that a build does not reach keep their values, and nothing reads them. With rows or cols
+= 0 no memory is read or written, and only `lut.ops` counts; `lut.mode`, `lut.shift` and what was built are checked all the same.
+`lut.decode` and `lut.plane` with n = 0 do nothing, but for bit > 7, which traps. Bits of a result of `lut.plane` behind the last
+are 0. What lies between rows of weights is neither read nor counted; from its first to its last byte a matrix lies in one region.
+
+What is counted follows `lut.mode`. Mode 0, LUT: a group of 4 weights is one look-up in a table of 4 activations. Mode 1, buffer:
+the unit holds 8 activations and reads those with a non-zero weight, two a step. Mode 2, mixed: of 7 activations the first 3 are a
+table, read if all three weights are non-zero, and the rest a buffer. A group without a non-zero weight is skipped in every mode.
+Groups lie along the activations of one output, from the first on, and the last may be short. For an N-bit integer each bit of the
+two's complement is a plane of weights, a pass of its own, whose weights are 0 or 1; b1, t2 and t5 are one plane. Of w non-zero
+weights in a group, and f = 1 where a group of mode 2 has its first three weights and all are non-zero:
+
+    mode    lut.lookups    lut.buffer_reads   lut.steps                  lut.groups_skipped
+    0       1 if w > 0     0                  1 if w > 0                 1 if w = 0
+    1       0              w                  ceil(w / 2)                1 if w = 0
+    2       f              w - 3 * f          ceil((f + w - 3 * f) / 2)  1 if w = 0
+
+The sums of these over all outputs, planes and groups, and what else one instruction counts:
+
+    lut.ops             1
+    lut.macs            outputs * length, of mac, macT, gemv, xnor; outputs are rows, of macT cols
+    lut.macs_skipped    weights of mac, macT, gemv that are 0; of codebooks, whose value is
+    lut.lookups         of codebooks in every mode outputs * length, and as many lut.steps; of decode n, and as many lut.steps
+    lut.steps           of xnor rows * ceil(length / 64)
+    lut.weight_bytes    bytes of the rows of weights, or of the n codes of decode
+    lut.tables_built    of build ceil(n / 4) in mode 0, ceil(n / 7) in mode 2
+    bytes read          of each operand that is read its elements, once; of the scales of gemv rows * groups or one
+    bytes written       of each operand that is written its elements""",
     queue=2,
     csrs=(
         Csr("lut.mode",        0x810, "0 LUT: tables of 4 activations; 1 buffer: 8 activations; 2 mixed: 3 and 4"),

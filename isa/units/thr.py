@@ -20,7 +20,25 @@ Decides which elements of a vector are worth working on. Comparing a vector with
 becomes a list of indices, and the list drives `fetch.rows`, so that only the weights of active neurons move. The
 threshold comes from a table that calibration made: one row per layer, one column per sparsity level (`thr.select`).
 `thr.topk.f32` and `thr.bottomk.f32` pick a fixed number instead; `thr.prefix` cuts a ranked list of blocks where a budget
-ends.""",
+ends.
+
+Comparisons are those of IEEE 754: -0.0 and 0.0 are equal, with a NaN nothing is greater. In a ranking a NaN stands as the line of
+the instruction says, and of equal elements the one with the lower index comes first; k beyond n is ILLEGAL_OPERAND. Bit i of a
+mask is bit i % 8 of its byte i / 8. The bits behind the last element are written as 0, and are ignored where a mask is read.
+Operands may overlap: all is read before anything is written. A length of zero does nothing and gives 0; only `thr.ops` counts.
+
+The levels of `thr.select` stand in row 0 of its table, and need not rise: the first that is at least the sparsity counts, a NaN
+never is, and where none is, also for a sparsity of NaN, it is the last column. The result is the entry's 32 bits as they are, with
+zeros above. Sizes and sums of `thr.prefix` are unsigned, and exact; the budget is the whole register, unsigned.
+
+What one instruction counts:
+
+    thr.ops          1
+    thr.compares     n of gt, absgt, topk, bottomk, prefix; thr.levels of select
+    thr.passes       1 bits of the mask that gt and absgt write
+    thr.selected     indices that index, topk and bottomk write; the result of prefix
+    bytes read       of each operand that is read its elements; of the table of select 4 * thr.levels + 4
+    bytes written    of each operand that is written its elements""",
     queue=3,
     csrs=(Csr("thr.levels", 0x820, "sparsity levels of a threshold table: the length of each of its rows"),),
     counters=(

@@ -1,10 +1,7 @@
 """vec: the vector unit. Element-wise operations, reductions, normalisation, number formats, dense matrix-vector products.
 
 Here stand the rows and what each does with memory; how it rounds stands in isa/arithmetic.py. Operands are packed arrays,
-element 0 at the lowest address. A length of zero does nothing at all: nothing is read, written or checked.
-
-Matrices are row-major with `vec.cols` columns. `vec.row_stride` bytes lie between the starts of rows, so that the keys of
-one head in a KV cache are a matrix too; rows may not overlap.
+element 0 at the lowest address.
 """
 
 from __future__ import annotations
@@ -26,10 +23,36 @@ Works on packed arrays in memory: fp32 element-wise operations, reductions, norm
 activation functions, conversion and quantisation, and dense matrix-vector products with fp32, fp16, bf16 or int8 weights.
 What a layer needs besides its low-bit matrices is here.
 
-Sums of fp32 ("lanesum") go through 16 lanes: element i is added to lane i % 16, in rising i, then the lanes are folded
-16 -> 8 -> 4 -> 2 -> 1. Every product and every sum is rounded; there is no fused multiply-add. Conversions round to nearest
-even. A NaN result is 0x7FC00000. A length of zero does nothing. Operands may overlap: all is read before anything is
-written.""",
+Sums of fp32 ("lanesum") go through 16 lanes, which start at +0.0: element i is added to lane i % 16, in rising i; then lane
+j + 8 is added to lane j, j + 4 to j, j + 2 to j, 1 to 0. `vec.macT` adds to y instead, one row after the other: all of
+h[0] * W[0], then all of h[1] * W[1]. Every product and every sum is rounded; there is no fused multiply-add. Weights of fp16, bf16
+and int8 become fp32 first, which is exact. Conversions round to nearest even. Sums of integers wrap. Bounds of errors stand in
+arithmetic; that of `vec.macT` is e(rows + 1) of |y[c]| + the sum of |h[j] * W[j, c]|.
+
+A NaN result is 0x7FC00000, in fp16 0x7E00, in bf16 0x7FC0, whatever NaN it comes from; only `vec.fill.32` writes bits as they
+are. Infinities, zeros of both signs and subnormal numbers are those of IEEE 754, as operands and as results. A result register gets
+an index, or the 32 bits of an fp32 number with zeros above; of a scalar operand the upper 32 bits are ignored.
+
+A length of zero, n or rows, does nothing: no memory is read or written, no address and no CSR is checked, and a result register
+gets what the instruction's line says. Only `vec.ops` counts. With one row or more `vec.cols` may not be 0, and with one element or
+more rope needs its `vec.head_dim`: ILLEGAL_OPERAND. Operands may overlap: all is read before anything is written. Where the codes
+and the scales of `vec.quant.i8` overlap, the scales stay.
+
+Element W[r, c] of a matrix lies at W + r * stride + c * size, where the stride is `vec.row_stride`, or the bytes of a row if that
+is 0. So the keys of one head in a KV cache are a matrix too. From its first to its last byte a matrix lies in one region; the
+bytes between its rows are neither read nor counted.
+
+Scales: group g is the elements from g * `vec.scale_group` on, as many or what is left; there are groups =
+ceil(n / vec.scale_group) of them. With 0 all n elements are one group.
+
+What one instruction counts:
+
+    vec.ops            1
+    vec.elements       n, but nothing where vec.macs counts
+    vec.macs           n of dot and axpy, rows * vec.cols of gemv and macT
+    vec.exponentials   n of exp, sigmoid, tanh, silu, gelu and softmax
+    bytes read         of each operand that is read its elements, once, also where two operands are the same
+    bytes written      of each operand that is written its elements""",
     queue=1,
     csrs=(
         #   name               number  meaning                                                   reset        writable
