@@ -188,7 +188,7 @@ class Assembler:
                     if site.buffer.grown and section.tail is not tail:
                         state.budget.spend(FRAGMENT)
                 except SourceError as error:
-                    self.messages.report_operands(site, error)
+                    self.messages.report(site, error)
                     if self.messages.exhausted:
                         break
         marks.enter(state.section.tail)
@@ -235,26 +235,23 @@ class Assembler:
             if isinstance(part, bytes):
                 section.tail.data += part
             else:
-                part.emit(state, site)
+                part(state, site)
 
     def _unknown(self, operation: str, statement: Statement) -> SourceError:
         """The error for an unknown operation."""
-        error = self._unknown_operation(operation, statement)
-        if isinstance(error, UnknownName):
-            error.follows = operation in self.preprocessor.spoilt
-        return error
-
-    def _unknown_operation(self, operation: str, statement: Statement) -> SourceError:
         start = statement.column - statement.operands_column        # errors count from the operands
         end = start + len(operation)
         if operation.startswith("."):
-            return UnknownName(f"unknown directive `{operation}`", start, end,
-                               hint=lambda: nearest(operation, [*DIRECTIVES, *self.preprocessor.directives]))
-        if not (operation[0].isalpha() or operation[0] == "_"):
+            error = UnknownName(f"unknown directive `{operation}`", start, end,
+                                hint=lambda: nearest(operation, [*DIRECTIVES, *self.preprocessor.directives]))
+        elif operation[0].isalpha() or operation[0] == "_":
+            name = operation.lower()
+            error = UnknownName(f"unknown instruction `{operation}`", start, end, hint=lambda: _NOT_HERE if
+                                _OTHER_EXTENSION.match(name) else nearest(name, [*forms(), *self.preprocessor.macros]))
+        else:
             return SourceError(f"unexpected `{operation}`: a label, an instruction or a directive is expected", start, end)
-        name = operation.lower()
-        return UnknownName(f"unknown instruction `{operation}`", start, end, hint=lambda: _NOT_HERE if _OTHER_EXTENSION.match(name)
-                           else nearest(name, [*forms(), *self.preprocessor.macros]))
+        error.follows = operation in self.preprocessor.spoilt
+        return error
 
     # ---------------------------------------------------------------------------------------- hand over
 
@@ -270,11 +267,7 @@ class Assembler:
             return Section(section.name, section.flags, section.address, section.align, [], section.size)
         chunks: list[Chunk] = []
         for fragment in section.fragments:
-            if isinstance(fragment, Data):
-                pieces: Iterable[Chunk] = (fragment.data,)
-            else:
-                pieces = self._pieces(fragment)
-            for piece in pieces:
+            for piece in self._pieces(fragment):
                 if isinstance(piece, FileSlice) or len(piece) >= 1 << 20:
                     chunks.append(piece)
                 elif chunks and isinstance(chunks[-1], bytearray):

@@ -29,6 +29,9 @@ class ListingLine:
     `address` is that of the line's first byte, None for lines before any layout (errors) or without a place (comments
     have one: the address where code would go). `size` counts all bytes that the line made; `data` holds the first
     SHOWN_BYTES of them, and none for zeros that the program file does not hold.
+
+    Where macro lines or another section come between the statements of a line, there is a ListingLine for each piece of it:
+    `text` is the whole line, and the piece reaches from column `start` to before `end` (from 0; None: to the end of the line).
     """
 
     section: str
@@ -39,6 +42,8 @@ class ListingLine:
     line: int
     text: str
     origin: tuple[Frame, ...] = ()      # outermost first; empty for the lines of the file itself
+    start: int = 0
+    end: int | None = None
 
     @property
     def depth(self) -> int:

@@ -7,9 +7,10 @@ not part of the program: no tool here reads types and variables.
 from __future__ import annotations
 
 import re
+from functools import partial
 
 from asm.diagnostics import SourceError
-from asm.directives import Directive, Operands, directive, expression
+from asm.directives import Operands, directive, expression
 from asm.expressions import span
 from asm.fragments import Leb128, leb128
 from asm.source import Site
@@ -47,22 +48,20 @@ def _loc(state: AssemblyState, site: Site, operands: Operands) -> None:
     state.lines.said.append((len(state.marks), buffer, file if int(words[1]) else "", int(words[1])))
 
 
-def _leb128(signed: bool) -> Directive:
-    def emit(state: AssemblyState, site: Site, operands: Operands) -> None:
-        section = state.contents(site)
-        for operand in operands:
-            node = expression(site, operand)
-            value = state.symbols.known(node, section.here)
-            if value is None:
-                section.append(Leb128(section, state.symbols.bound(node, section.here), signed, site))
-                continue
-            try:
-                section.tail.data += leb128(value, signed)
-            except SourceError as error:
-                error.start, error.end = span(node)
-                raise
-    return emit
+def _leb128(signed: bool, state: AssemblyState, site: Site, operands: Operands) -> None:
+    section = state.contents(site)
+    for operand in operands:
+        node = expression(site, operand)
+        value = state.symbols.known(node, section.here)
+        if value is None:
+            section.append(Leb128(section, state.symbols.bound(node, section.here), signed, site))
+            continue
+        try:
+            section.tail.data += leb128(value, signed)
+        except SourceError as error:
+            error.start, error.end = span(node)
+            raise
 
 
-directive(".uleb128")(_leb128(signed=False))
-directive(".sleb128")(_leb128(signed=True))
+directive(".uleb128")(partial(_leb128, False))
+directive(".sleb128")(partial(_leb128, True))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,83 +64,73 @@ def expression(site: Site, operand: ParsedOperand) -> Node:
     return operand
 
 
-def _value(state: AssemblyState, site: Site, operand: ParsedOperand) -> Value:
-    """The value of an operand at this line. Raises SourceError when it is not known yet."""
+def _number(state: AssemblyState, site: Site, operand: ParsedOperand, low: int, high: int, what: str) -> int:
+    """An integer that is known at this line and lies in low..high."""
     node = expression(site, operand)
     try:
-        return state.symbols.now(node, state.section.here)
+        return _in_range(state.symbols.now(node, state.section.here), node, low, high, what)
     except Unresolved:
         raise state.not_yet(node, site) from None
 
 
-def _number(state: AssemblyState, site: Site, operand: ParsedOperand, low: int, high: int, what: str) -> int:
-    """An integer that is known at this line and lies in low..high."""
-    value = _value(state, site, operand)
+def _in_range(value: Value, node: Node, low: int, high: int, what: str) -> int:
     if isinstance(value, Location):
-        raise SourceError(f"the {what} cannot be an address", *span(expression(site, operand)))
+        raise SourceError(f"the {what} cannot be an address", *span(node))
     if not low <= value <= high:
-        raise SourceError(f"{value} is out of range for the {what}: {low}..{high}", *span(expression(site, operand)))
+        raise SourceError(f"{value} is out of range for the {what}: {low}..{high}", *span(node))
     return value
 
 
 def _symbol(site: Site, operand: ParsedOperand) -> str:
     if not isinstance(operand, Name):
-        raise SourceError(f"{describe(operand)} where {site.statement.operation} expects a symbol",
-                          getattr(operand, "start", None), getattr(operand, "end", None))
+        raise SourceError(f"{describe(operand)} where {site.statement.operation} expects a symbol", *span(operand))
     return operand.text
 
 
 # ------------------------------------------------------------------------------------------------ data
 
 
-def _data(size: int) -> Directive:
+def _integers(size: int, state: AssemblyState, site: Site, operands: Operands) -> None:
     least, most = -(1 << (8 * size - 1)), (1 << (8 * size)) - 1
-
-    def emit(state: AssemblyState, site: Site, operands: Operands) -> None:
-        section = state.contents(site)
-        data = section.tail.data
-        for operand in operands:
-            node = expression(site, operand)
-            value = state.symbols.known(node, section.here)
-            if value is None:
-                section.tail.relocs.append(Reloc(len(data), state.symbols.bound(node, section.here), node, site, size))
-                value = 0
-            elif not least <= value <= most:
-                raise SourceError(f"{value} does not fit {plural(size, 'byte')}: {least}..{most}", *span(node))
-            data += (value % (1 << (8 * size))).to_bytes(size, "little")
-    return emit
+    section = state.contents(site)
+    data = section.tail.data
+    for operand in operands:
+        node = expression(site, operand)
+        value = state.symbols.known(node, section.here)
+        if value is None:
+            section.tail.relocs.append(Reloc(len(data), state.symbols.bound(node, section.here), node, site, size))
+            value = 0
+        elif not least <= value <= most:
+            raise SourceError(f"{value} does not fit {plural(size, 'byte')}: {least}..{most}", *span(node))
+        data += (value % (1 << (8 * size))).to_bytes(size, "little")
 
 
-for _names, _size in (((".byte", ".1byte"), 1), ((".half", ".2byte", ".short", ".hword"), 2),
-                      ((".word", ".4byte", ".long", ".int"), 4), ((".dword", ".8byte", ".quad"), 8)):
-    directive(*_names, data=True)(_data(_size))
+def _floats(bits: Callable[[ParsedOperand], int], size: int, state: AssemblyState, site: Site, operands: Operands) -> None:
+    data = state.contents(site).tail.data
+    for operand in operands:
+        data += bits(operand).to_bytes(size, "little")
 
 
-def _floats(bits: Callable[[ParsedOperand], int], size: int) -> Directive:
-    def emit(state: AssemblyState, site: Site, operands: Operands) -> None:
-        data = state.contents(site).tail.data
-        for operand in operands:
-            data += bits(operand).to_bytes(size, "little")
-    return emit
+def _strings(end: bytes, state: AssemblyState, site: Site, operands: Operands) -> None:
+    data = state.contents(site).tail.data
+    for operand in operands:
+        if not isinstance(operand, String):
+            raise SourceError(f"{describe(operand)} where {site.statement.operation} expects a string in double quotes",
+                              *span(operand))
+        data += operand.value + end
 
 
-directive(".float", ".single", data=True)(_floats(single_bits, 4))
-directive(".double", data=True)(_floats(double_bits, 8))
-
-
-def _strings(end: bytes) -> Directive:
-    def emit(state: AssemblyState, site: Site, operands: Operands) -> None:
-        data = state.contents(site).tail.data
-        for operand in operands:
-            if not isinstance(operand, String):
-                raise SourceError(f"{describe(operand)} where {site.statement.operation} expects a string in double quotes",
-                                  getattr(operand, "start", None), getattr(operand, "end", None))
-            data += operand.value + end
-    return emit
-
-
-directive(".ascii", data=True)(_strings(b""))
-directive(".asciz", ".string", data=True)(_strings(b"\0"))
+for _names, _emit in {
+    ".byte .1byte":              partial(_integers, 1),
+    ".half .2byte .short .hword": partial(_integers, 2),
+    ".word .4byte .long .int":   partial(_integers, 4),
+    ".dword .8byte .quad":       partial(_integers, 8),
+    ".float .single":            partial(_floats, single_bits, 4),
+    ".double":                   partial(_floats, double_bits, 8),
+    ".ascii":                    partial(_strings, b""),
+    ".asciz .string":            partial(_strings, b"\0"),
+}.items():
+    directive(*_names.split(), data=True)(_emit)
 
 
 def _space(state: AssemblyState, site: Site, count: ParsedOperand, pattern: bytes, zeros: bool) -> None:
@@ -147,14 +138,10 @@ def _space(state: AssemblyState, site: Site, count: ParsedOperand, pattern: byte
     section = state.section if zeros else state.contents(site)
     node = expression(site, count)
     try:
-        value = state.symbols.now(node, section.here)
+        value = _in_range(state.symbols.now(node, section.here), node, 0, MOST_BYTES, "size")
     except Unresolved:
         section.append(Gap(section, state.symbols.bound(node, section.here), False, pattern, site))
         return
-    if isinstance(value, Location):
-        raise SourceError("the size cannot be an address", *span(node))
-    if not 0 <= value <= MOST_BYTES:
-        raise SourceError(f"{value} is out of range for the size: 0..{MOST_BYTES}", *span(node))
     if value * len(pattern) <= SMALL:
         state.budget.spend(value * len(pattern) >> BYTE)
         section.tail.data += pattern * value
@@ -221,16 +208,14 @@ def _incbin(state: AssemblyState, site: Site, operands: Operands) -> None:
 # ------------------------------------------------------------------------------------------------ alignment and place
 
 
-def _align(power: bool, size: int = 1) -> Directive:
-    def emit(state: AssemblyState, site: Site, operands: Operands) -> None:
-        items = _with_gaps(site.statement.operands)
-        if not 1 <= len(items) <= 3:
-            raise SourceError(f"{site.statement.operation} takes 1 to 3 operands", hint="written as "
-                              f"`{site.statement.operation} {'power of two' if power else 'bytes'}, fill, at most`")
-        alignment, fill, most, *_ = [*items, None, None]
-        assert alignment is not None
-        _pad(state, site, alignment, fill, most, power, size)
-    return emit
+def _align(power: bool, size: int, state: AssemblyState, site: Site, operands: Operands) -> None:
+    items = _with_gaps(site.statement.operands)
+    if not 1 <= len(items) <= 3:
+        raise SourceError(f"{site.statement.operation} takes 1 to 3 operands", hint="written as "
+                          f"`{site.statement.operation} {'power of two' if power else 'bytes'}, fill, at most`")
+    alignment, fill, most, *_ = [*items, None, None]
+    assert alignment is not None
+    _pad(state, site, alignment, fill, most, power, size)
 
 
 def _with_gaps(text: str) -> list[ParsedOperand | None]:
@@ -259,10 +244,9 @@ def _pad(state: AssemblyState, site: Site, alignment: ParsedOperand, filler: Par
         section.append(Align(section, boundary, pattern, limit, site))
 
 
-for _power, _aligns in ((True, {".align": 1, ".p2align": 1, ".p2alignw": 2, ".p2alignl": 4}),
-                        (False, {".balign": 1, ".balignw": 2, ".balignl": 4})):
-    for _name, _size in _aligns.items():
-        directive(_name, raw=True)(_align(_power, _size))
+for _name, _size in ((".align", 1), (".p2align", 1), (".p2alignw", 2), (".p2alignl", 4),
+                     (".balign", 1), (".balignw", 2), (".balignl", 4)):
+    directive(_name, raw=True)(partial(_align, not _name.startswith(".b"), _size))
 
 
 @directive(".org")
@@ -390,20 +374,18 @@ def _members(data: bytes, name: str) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------------------ symbols
 
 
-def _binding(binding: str) -> Directive:
-    def emit(state: AssemblyState, site: Site, operands: Operands) -> None:
-        if not operands:
-            raise SourceError(f"{site.statement.operation} needs a symbol")
-        for operand in operands:
-            entry = state.symbols.entry(_symbol(site, operand))
-            entry.binding = binding
-            state.mentioned.append((entry, operand, site))
-    return emit
+def _binding(binding: str, state: AssemblyState, site: Site, operands: Operands) -> None:
+    if not operands:
+        raise SourceError(f"{site.statement.operation} needs a symbol")
+    for operand in operands:
+        entry = state.symbols.entry(_symbol(site, operand))
+        entry.binding = binding
+        state.mentioned.append((entry, operand, site))
 
 
-directive(".globl", ".global")(_binding("global"))
-directive(".weak")(_binding("weak"))
-directive(".local")(_binding("local"))
+directive(".globl", ".global")(partial(_binding, "global"))
+directive(".weak")(partial(_binding, "weak"))
+directive(".local")(partial(_binding, "local"))
 
 _TYPES = {"function": "func", "object": "object", "notype": "notype", "common": "object", "gnu_indirect_function": "func"}
 
@@ -415,7 +397,7 @@ def _type(state: AssemblyState, site: Site, operands: Operands) -> None:
     word = kind.text if isinstance(kind, Type | Name) else kind.text() if isinstance(kind, String) else ""
     word = word.removeprefix("STT_").lower().replace("func", "function") if word.startswith("STT_") else word
     if word not in _TYPES:
-        raise SourceError(f"unknown symbol type: one of {' '.join('@' + name for name in _TYPES)}", *_columns(kind),
+        raise SourceError(f"unknown symbol type: one of {' '.join('@' + name for name in _TYPES)}", *span(kind),
                           hint=nearest(word, _TYPES))
     state.symbols.entry(_symbol(site, operands[0])).kind = _TYPES[word]
 
@@ -432,24 +414,20 @@ def _set(state: AssemblyState, site: Site, operands: Operands) -> None:
     _count(site, operands, 2, 2, "name, value")
     name = _symbol(site, operands[0])
     try:
-        _assign(state, site, name, expression(site, operands[1]))
+        node = expression(site, operands[1])
+        if name == ".":
+            state.section.append(Gap(state.section, state.symbols.bound(node, state.section.here), True, b"\0", site))
+            return
+        value: Node
+        try:
+            value = state.symbols.now(node, state.section.here)
+        except Unresolved:
+            value = state.symbols.bound(node, state.section.here)
+        state.symbols.assign(name, value, site, variable=site.statement.operation != ".equiv")
     except SourceError:
         if not state.symbols.is_defined(name):
             state.symbols.spoil(name)
         raise
-
-
-def _assign(state: AssemblyState, site: Site, name: str, node: Node) -> None:
-    if name == ".":
-        section = state.section
-        section.append(Gap(section, state.symbols.bound(node, section.here), True, b"\0", site))
-        return
-    value: Node
-    try:
-        value = state.symbols.now(node, state.section.here)
-    except Unresolved:
-        value = state.symbols.bound(node, state.section.here)
-    state.symbols.assign(name, value, site, variable=site.statement.operation != ".equiv")
 
 
 @directive(".comm", ".lcomm")
@@ -467,10 +445,6 @@ def _common(state: AssemblyState, site: Site, operands: Operands) -> None:
     state.section, state.previous = back
 
 
-def _columns(operand: ParsedOperand) -> tuple[int | None, int | None]:
-    return getattr(operand, "start", None), getattr(operand, "end", None)
-
-
 # ------------------------------------------------------------------------------------------------ the rest
 
 
@@ -485,17 +459,12 @@ def _option(state: AssemblyState, site: Site, operands: Operands) -> None:
                                 "when the program is loaded"}.get(word) or nearest(word, accepted))
 
 
-@directive(".error", ".warning")
+@directive(".err", ".error", ".warning")
 def _message(state: AssemblyState, site: Site, operands: Operands) -> None:
     text = operands[0].text() if operands and isinstance(operands[0], String) else f"{site.statement.operation} here"
-    if site.statement.operation == ".error":
+    if site.statement.operation != ".warning":
         raise SourceError(text)
     state.messages.warn(site, text)
-
-
-@directive(".err")
-def _err(state: AssemblyState, site: Site, operands: Operands) -> None:
-    raise SourceError(".err here")
 
 
 IGNORED = """.ident .attribute .addrsig .addrsig_sym .title .sbttl .list .nolist .eject

@@ -310,6 +310,6 @@ def names(node: Node) -> Iterator[Name]:
                 todo.append(item.operand)
 
 
-def span(node: Node) -> tuple[int | None, int | None]:
-    """Columns of the expression within its line, counted from the operands; None for a computed node."""
-    return (None, None) if isinstance(node, int | Location | Shared) else (node.start, node.end)
+def span(node: object) -> tuple[int | None, int | None]:
+    """Columns of an operand within its line, counted from the operands; None for a computed node."""
+    return getattr(node, "start", None), getattr(node, "end", None)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 
 from asm.diagnostics import SourceError
@@ -21,13 +22,7 @@ class SourceFiles:
     def __init__(self, include_paths: tuple[Path, ...], only: tuple[str, ...] | None,
                  given: Mapping[str, FileSlice | bytes]) -> None:
         self.include_paths, self.only, self.given = include_paths, only, given
-        self._real_names: dict[str, str] = {}
-
-    def real(self, file: str) -> str:
-        """A file's one name: without links and dots. Each is looked up once."""
-        if file not in self._real_names:
-            self._real_names[file] = os.path.realpath(file)
-        return self._real_names[file]
+        self.real: Callable[[str], str] = cache(os.path.realpath)       # a file's one name: without links and dots
 
     def check_allowed(self, path: Path) -> None:
         """Raise SourceError for a file outside the folders of --include-only; links are followed first."""

@@ -7,7 +7,7 @@ import struct
 from fractions import Fraction
 
 from asm.diagnostics import SourceError
-from asm.expressions import Constant, Group, Name, Unary
+from asm.expressions import Constant, Group, Name, Unary, span
 from asm.syntax import ParsedOperand
 
 _NAMES = {"inf": math.inf, "infinity": math.inf, "nan": math.nan}
@@ -29,8 +29,7 @@ def _parse(operand: ParsedOperand) -> tuple[bool, Fraction | float]:
         case Name(text=text) if text.lower() in _NAMES:
             return negative, _NAMES[text.lower()]
         case _:
-            raise SourceError("a floating-point number is expected: 1.5, -2e-3, inf or nan",
-                              getattr(inner, "start", None), getattr(inner, "end", None))
+            raise SourceError("a floating-point number is expected: 1.5, -2e-3, inf or nan", *span(inner))
 
 
 def _bits(operand: ParsedOperand, significand: int, exponent: int) -> int:
@@ -49,8 +48,7 @@ def _bits(operand: ParsedOperand, significand: int, exponent: int) -> int:
     steps = round(value / Fraction(2) ** (power - significand + 1))         # half to even
     bits = steps + ((power + bias - 1) << significand - 1)                  # a carry moves into the exponent as it should
     if bits >= infinity:
-        raise SourceError("too large for this floating-point format", getattr(operand, "start", None),
-                          getattr(operand, "end", None), hint="write inf for infinity")
+        raise SourceError("too large for this floating-point format", *span(operand), hint="write inf for infinity")
     return sign | bits
 
 

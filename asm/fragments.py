@@ -276,6 +276,9 @@ class Code(Fragment):
         """The instructions at the present layout."""
         raise Unresolved
 
+    def resize(self, lookup: Lookup) -> int:
+        return 4 * len(self.words(lookup))
+
     def chunks(self, lookup: Lookup) -> Iterator[Chunk]:
         code = b"".join(word.to_bytes(4, "little") for word in self.words(lookup))
         yield code + NOP * ((self.size - len(code)) // 4)
@@ -324,9 +327,6 @@ class LongConstant(Code):
     register: int
     node: Node
 
-    def resize(self, lookup: Lookup) -> int:
-        return 4 * len(self.words(lookup))
-
     def words(self, lookup: Lookup) -> list[int]:
         return constant_words(self.register, number(evaluate(self.node, lookup)))
 
@@ -343,9 +343,6 @@ class Reach(Code):
     reloc: str                  # name of the immediate field of `word`
     address_only: bool
     target: Node
-
-    def resize(self, lookup: Lookup) -> int:
-        return 4 * len(self.words(lookup))
 
     def words(self, lookup: Lookup) -> list[int]:
         address = number(evaluate(self.target, lookup))

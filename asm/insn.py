@@ -12,12 +12,11 @@ Set Listings" for the names of opcodes, and "Expanded Instruction-Length Encodin
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import partial
 
 from asm.diagnostics import SourceError, nearest
 from asm.expressions import Name, Node, span
-from asm.instructions import BranchTo, PendingWord, bits_of
+from asm.instructions import Plan, bits_of, branch, pending_word
 from asm.operands import Mismatch, OperandPattern, Values, field_operand, match, mismatch_error, patterns_of
 from asm.source import Site, Statement
 from asm.state import AssemblyState
@@ -52,94 +51,76 @@ for _name, _syntax in FORMS:
     _PATTERNS.setdefault(_name, []).append((_syntax, patterns_of(_syntax)))
 
 
-def plan(statement: Statement) -> Sequence[Fields | Bits]:
+def plan(statement: Statement) -> Plan:
     """What to emit for `.insn`. Raises SourceError with columns that count from the start of the operands."""
     text = statement.operands
     found = re.match(r"([A-Za-z]\w*)\s+(?=\S)(?![-+*/%,<>=&|^)])", text)
     if found is None:
-        return [Bits(parse_operands(text))]
+        return [partial(_bits, parse_operands(text))]
     if found[1] not in _PATTERNS:
         raise SourceError(f".insn has no format `{found[1]}`", 0, found.end(1), hint=f"formats are {' '.join(_PATTERNS)}")
     forms, operands = _PATTERNS[found[1]], parse_operands(" " * found.end() + text[found.end():])      # columns stay
     for _, patterns in forms:
         try:
-            return [Fields(f".insn {found[1]}", match(patterns, operands))]
+            return [partial(_fields, f".insn {found[1]}", match(patterns, operands))]
         except Mismatch:
             continue
     raise mismatch_error(f".insn {found[1]}", [syntax for syntax, _ in forms], [patterns for _, patterns in forms], operands)
 
 
-def _known(state: AssemblyState, site: Site, node: Node) -> int:
-    """The value of an expression at this line. Raises SourceError where it has none yet."""
-    value = state.symbols.known(node, state.section.here)
-    if value is None:
-        raise state.not_yet(node, site)
+def _fields(mnemonic: str, values: Values, state: AssemblyState, site: Site) -> None:
+    """An instruction as values by field."""
+    word = 0
+    pending: list[tuple[Operand, Node]] = []
+    for name, value in values.items():
+        operand = field_operand(name)
+        if isinstance(value, int):                      # a register, or an offset that is left out
+            word |= operand.field.insert(value)
+        elif name in SELECTORS:
+            word |= bits_of(mnemonic, operand, _selector(name, value, state, site), value)
+        else:
+            pending.append((operand, value))
+    note_unit(state, site, word)
+    if "b_imm" in values:
+        branch(TABLE["beq"], word, pending[0][1], state, site)
+    else:
+        pending_word(mnemonic, word, pending, state, site)
+
+
+def _selector(name: str, node: Node, state: AssemblyState, site: Site) -> int:
+    if name == "opcode" and isinstance(node, Name):
+        if node.text in OPCODES:
+            return OPCODES[node.text]
+        if not state.symbols.is_defined(node.text):
+            raise SourceError(f"unknown opcode `{node.text}`", node.start, node.end,
+                              hint=nearest(node.text, OPCODES) or "a number, or one of " + " ".join(OPCODES))
+    value = state.number(node, site)
+    if name == "opcode" and FIELDS[name].fits(value) and length_of(value) != 4:
+        raise SourceError(f"{value:#x} is no opcode of an instruction of 4 bytes: expected 3 in its two lowest bits and not 7 "
+                          "in the three above", *span(node), hint="or a name: " + " ".join(OPCODES))
     return value
 
 
-@dataclass(eq=False, slots=True)
-class Fields:
-    """An instruction as values by field."""
-
-    mnemonic: str
-    values: Values
-
-    def emit(self, state: AssemblyState, site: Site) -> None:
-        word = 0
-        pending: list[tuple[Operand, Node]] = []
-        for name, value in self.values.items():
-            operand = field_operand(name)
-            if isinstance(value, int):                      # a register, or an offset that is left out
-                word |= operand.field.insert(value)
-            elif name in SELECTORS:
-                word |= bits_of(self.mnemonic, operand, self._selector(name, value, state, site), value)
-            else:
-                pending.append((operand, value))
-        note_unit(state, site, word)
-        if "b_imm" in self.values:
-            BranchTo(TABLE["beq"], word, pending[0][1]).emit(state, site)
-        else:
-            PendingWord(self.mnemonic, word, pending).emit(state, site)
-
-    def _selector(self, name: str, node: Node, state: AssemblyState, site: Site) -> int:
-        if name == "opcode" and isinstance(node, Name):
-            if node.text in OPCODES:
-                return OPCODES[node.text]
-            if not state.symbols.is_defined(node.text):
-                raise SourceError(f"unknown opcode `{node.text}`", node.start, node.end,
-                                  hint=nearest(node.text, OPCODES) or "a number, or one of " + " ".join(OPCODES))
-        value = _known(state, site, node)
-        if name == "opcode" and FIELDS[name].fits(value) and length_of(value) != 4:
-            raise SourceError(f"{value:#x} is no opcode of an instruction of 4 bytes: expected 3 in its two lowest bits and not 7 "
-                              "in the three above", *span(node), hint="or a name: " + " ".join(OPCODES))
-        return value
-
-
-@dataclass(eq=False, slots=True)
-class Bits:
+def _bits(operands: tuple[ParsedOperand, ...], state: AssemblyState, site: Site) -> None:
     """An instruction as a number, maybe behind its length in bytes."""
-
-    operands: tuple[ParsedOperand, ...]
-
-    def emit(self, state: AssemblyState, site: Site) -> None:
-        if not 1 <= len(self.operands) <= 2:
-            raise SourceError(f".insn takes a format and its fields, or 1 or 2 numbers, {len(self.operands)} given",
-                              hint="written as `.insn 0x00c58533` or `.insn 4, 0x00c58533`")
-        nodes: list[Node] = []
-        for operand in self.operands:
-            if isinstance(operand, Memory | String | Type):
-                raise SourceError(".insn expects a number here", operand.start, operand.end)
-            nodes.append(operand)
-        bits = _known(state, site, nodes[-1])
-        length = length_of(bits)
-        said = _known(state, site, nodes[0]) if len(nodes) == 2 else length
-        if not length or not 0 <= bits < 1 << 8 * length or said != length:
-            what = f"an instruction of {said} bytes" if len(nodes) == 2 else "an instruction"
-            raise SourceError(f"{bits:#x} is not {what}", *span(nodes[-1]),
-                              hint="its lowest bits give its length: 4 bytes where the two lowest are 3 and the three above not 7")
-        if length == 4:
-            note_unit(state, site, bits)
-        state.section.tail.data += bits.to_bytes(length, "little")
+    if not 1 <= len(operands) <= 2:
+        raise SourceError(f".insn takes a format and its fields, or 1 or 2 numbers, {len(operands)} given",
+                          hint="written as `.insn 0x00c58533` or `.insn 4, 0x00c58533`")
+    nodes: list[Node] = []
+    for operand in operands:
+        if isinstance(operand, Memory | String | Type):
+            raise SourceError(".insn expects a number here", operand.start, operand.end)
+        nodes.append(operand)
+    bits = state.number(nodes[-1], site)
+    length = length_of(bits)
+    said = state.number(nodes[0], site) if len(nodes) == 2 else length
+    if not length or not 0 <= bits < 1 << 8 * length or said != length:
+        what = f"an instruction of {said} bytes" if len(nodes) == 2 else "an instruction"
+        raise SourceError(f"{bits:#x} is not {what}", *span(nodes[-1]),
+                          hint="its lowest bits give its length: 4 bytes where the two lowest are 3 and the three above not 7")
+    if length == 4:
+        note_unit(state, site, bits)
+    state.section.tail.data += bits.to_bytes(length, "little")
 
 
 def length_of(bits: int) -> int:

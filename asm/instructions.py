@@ -1,21 +1,21 @@
 """From a statement to instruction words: choose the form that the operands fit, and plan what to emit.
 
 A plan is made once for equal statements. Without symbols it is the bytes. Otherwise it is a list of bytes and emitters. An emitter
-works out its expression at each line: at once if the value is known, after layout if it is not.
+works out its expressions at each line: at once if the value is known, after layout if it is not.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 from asm.diagnostics import SourceError
 from asm.encoding import Reloc, constant_words, operand_bits
 from asm.expressions import Binary, Constant, Function, Name, Node, Unary, Unresolved, evaluate, names, number, span
 from asm.fragments import Branch, LongConstant, Reach
-from asm.operands import FENCE_BITS, Mismatch, OperandPattern, Values, match, mismatch_error, patterns_of, row_patterns
+from asm.operands import FENCE_BITS, Mismatch, OperandPattern, Values, match, mismatch_error, patterns_of
 from asm.pseudo import PSEUDO
 from asm.source import Site, Statement
 from asm.state import AssemblyState
@@ -52,7 +52,7 @@ def forms() -> dict[str, tuple[Form, ...]]:
     table: dict[str, list[Form]] = {}
     for row in TABLE.values():
         own = FormRow(row, tuple((operand.name, operand.name) for operand in row.operands))
-        table.setdefault(row.mnemonic, []).append(Form(row.mnemonic, row.syntax, row_patterns(row), (own,)))
+        table.setdefault(row.mnemonic, []).append(Form(row.mnemonic, row.syntax, patterns_of(row.syntax, row.operands), (own,)))
     for name, syntax, expansion in PSEUDO:
         patterns = patterns_of(syntax)
         known = set(re.findall(r"\w+", syntax))
@@ -87,28 +87,21 @@ def _source(word: str, operand: Operand, known: set[str]) -> int | str:
 # ------------------------------------------------------------------------------------------------ emitters
 
 
-@dataclass(eq=False, slots=True)
-class PendingWord:
+def pending_word(mnemonic: str, word: int, pending: list[tuple[Operand, Node]], state: AssemblyState, site: Site) -> None:
     """An instruction with operands that are expressions."""
-
-    mnemonic: str
-    word: int
-    pending: list[tuple[Operand, Node]]
-
-    def emit(self, state: AssemblyState, site: Site) -> None:
-        section, symbols = state.section, state.symbols
-        data, word, here = section.tail.data, self.word, section.here
-        for operand, node in self.pending:
-            if operand.role != TARGET and not isinstance(node, Function):
-                value = symbols.known(node, here)
-                if value is not None:
-                    word |= bits_of(self.mnemonic, operand, value, node)
-                    continue
-            bound = symbols.bound(node, here)
-            section.tail.relocs.append(Reloc(len(data), bound, node, site, 4, operand, self.mnemonic))
-            if isinstance(bound, Function) and bound.name == "pcrel_hi":
-                state.upper_halves[section.tail, len(data)] = bound.operand
-        data += word.to_bytes(4, "little")
+    section, symbols = state.section, state.symbols
+    data, here = section.tail.data, section.here
+    for operand, node in pending:
+        if operand.role != TARGET and not isinstance(node, Function):
+            value = symbols.known(node, here)
+            if value is not None:
+                word |= bits_of(mnemonic, operand, value, node)
+                continue
+        bound = symbols.bound(node, here)
+        section.tail.relocs.append(Reloc(len(data), bound, node, site, 4, operand, mnemonic))
+        if isinstance(bound, Function) and bound.name == "pcrel_hi":
+            state.upper_halves[section.tail, len(data)] = bound.operand
+    data += word.to_bytes(4, "little")
 
 
 def bits_of(mnemonic: str, operand: Operand, value: int, node: Node, modifier: str = "") -> int:
@@ -120,17 +113,10 @@ def bits_of(mnemonic: str, operand: Operand, value: int, node: Node, modifier: s
         raise
 
 
-@dataclass(eq=False, slots=True)
-class BranchTo:
+def branch(row: Row, word: int, node: Node, state: AssemblyState, site: Site) -> None:
     """A conditional branch: its size depends on the distance."""
-
-    row: Row
-    word: int
-    node: Node
-
-    def emit(self, state: AssemblyState, site: Site) -> None:
-        section = state.section
-        section.append(Branch(section, site, self.row, self.word, state.symbols.bound(self.node, section.here)))
+    section = state.section
+    section.append(Branch(section, site, row, word, state.symbols.bound(node, section.here)))
 
 
 def constant_code(register: int, value: int, node: Node) -> bytes:
@@ -142,43 +128,27 @@ def constant_code(register: int, value: int, node: Node) -> bytes:
         raise
 
 
-@dataclass(eq=False, slots=True)
-class LoadConstant:
+def load_constant(register: int, node: Node, state: AssemblyState, site: Site) -> None:
     """`li`; also `la` of a number."""
-
-    register: int
-    node: Node
-
-    def emit(self, state: AssemblyState, site: Site) -> None:
-        section = state.section
-        value = state.symbols.known(self.node, section.here)
-        if value is not None:
-            section.tail.data += constant_code(self.register, value, self.node)
-            return
-        node = state.symbols.bound(self.node, section.here)
-        section.append(LongConstant(section, site, self.register, node))
+    section = state.section
+    value = state.symbols.known(node, section.here)
+    if value is not None:
+        section.tail.data += constant_code(register, value, node)
+    else:
+        section.append(LongConstant(section, site, register, state.symbols.bound(node, section.here)))
 
 
-@dataclass(eq=False, slots=True)
-class ReachAddress:
+def reach_address(register: int, word: int, reloc: str, address_only: bool, node: Node, state: AssemblyState, site: Site) -> None:
     """An address in a register, and the instruction that uses it."""
-
-    register: int
-    word: int
-    reloc: str
-    address_only: bool
-    node: Node
-
-    def emit(self, state: AssemblyState, site: Site) -> None:
-        section = state.section
-        node = state.symbols.bound(self.node, section.here)
-        if self.address_only and state.symbols.known(self.node, section.here) is not None:
-            LoadConstant(self.register, self.node).emit(state, site)
-            return
-        section.append(Reach(section, site, self.register, self.word, self.reloc, self.address_only, node))
+    section = state.section
+    bound = state.symbols.bound(node, section.here)
+    if address_only and state.symbols.known(node, section.here) is not None:
+        load_constant(register, node, state, site)
+    else:
+        section.append(Reach(section, site, register, word, reloc, address_only, bound))
 
 
-Emitter = PendingWord | BranchTo | LoadConstant | ReachAddress
+Emitter = Callable[[AssemblyState, Site], None]
 Plan = list[bytes | Emitter]
 
 
@@ -221,22 +191,23 @@ def _parts(form: Form, values: Values) -> Plan:
         assert isinstance(register, int)
         if is_constant(node):
             return [constant_code(register, number(evaluate(node, _no_names)), node)]
-        return [LoadConstant(register, node)]
+        return [partial(load_constant, register, node)]
     if form.special == "reach":
         first, last = form.rows
         register = _given(first.sources[0][1], values)
         word, _ = _word(last, values, form.mnemonic)
         assert isinstance(register, int)
-        return [ReachAddress(register, word, last.row.operand("imm").field.name, last.row.mnemonic == "addi", values["symbol"])]
+        return [partial(reach_address, register, word, last.row.operand("imm").field.name, last.row.mnemonic == "addi",
+                        values["symbol"])]
     parts: Plan = []
     for expanded in form.rows:
         word, pending = _word(expanded, values, form.mnemonic)
         if not pending:
             parts.append(word.to_bytes(4, "little"))
         elif expanded.row.format.name == "B":
-            parts.append(BranchTo(expanded.row, word, pending[0][1]))
+            parts.append(partial(branch, expanded.row, word, pending[0][1]))
         else:
-            parts.append(PendingWord(form.mnemonic, word, pending))
+            parts.append(partial(pending_word, form.mnemonic, word, pending))
     return parts
 
 

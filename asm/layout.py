@@ -14,7 +14,7 @@ from asm.fragments import Align, AssemblySection, Data, FilePart, Fragment
 from asm.source import Site
 from asm.symbols import SymbolTable
 from isa.preset import Preset
-from isa.regions import DRAM, FLASH, HBM, SRAM, Region
+from isa.regions import DRAM, FLASH, HBM, SRAM
 
 PAGE = 4096                 # program segments are mapped in units of this
 MAPPED = 1 << 16            # a section of this size or more begins on a page, so that it can be mapped by itself
@@ -71,7 +71,6 @@ def lay_out(sections: Iterable[AssemblySection], machine: Preset, symbols: Symbo
     for section in sections:
         section.laid_out = True
         section.nobits |= not section.has_contents and kind_of(section.name)[1] == SRAM
-    settled = False
     fragments = sum(len(section.fragments) for section in sections)
     for count in range(min(PASSES, max(PASSES_LEAST, VISITS // max(1, fragments)))):
         changed = False
@@ -84,9 +83,8 @@ def lay_out(sections: Iterable[AssemblySection], machine: Preset, symbols: Symbo
             changed |= _pass(section, lookup, first=count == 0, grow=count >= SETTLE)
         changed |= _place(sections, machine, lookup)
         if not changed:
-            settled = True
             break
-    if not settled:
+    else:
         report(None, SourceError("the layout does not settle: sizes depend on each other without end, or too often in turn"))
     if not _is_bounded(sections, report):
         return False
@@ -170,7 +168,8 @@ def _place(sections: list[AssemblySection], machine: Preset, lookup: Lookup) -> 
         if section.fixed_address is not None:
             continue
         region, permissions = kind_of(section.name)[1], (section.flags, section.nobits)
-        mapped = flags.get(region) != permissions or section.size >= MAPPED or _from_file(section)
+        mapped = flags.get(region) != permissions or section.size >= MAPPED \
+            or any(isinstance(fragment, FilePart) for fragment in section.fragments)
         align = max(section.align, PAGE if mapped else 1)
         section.address = _clear_of(taken, free.get(region, 0), section.size, align)
         if section.size:
@@ -188,10 +187,6 @@ def _clear_of(taken: list[tuple[int, int]], start: int, size: int, align: int) -
         if address < end:
             address = -(-end // align) * align
     return address
-
-
-def _from_file(section: AssemblySection) -> bool:
-    return any(isinstance(fragment, FilePart) for fragment in section.fragments)
 
 
 def _check(sections: list[AssemblySection], machine: Preset, lookup: Lookup,
@@ -212,7 +207,8 @@ def _check(sections: list[AssemblySection], machine: Preset, lookup: Lookup,
                                                  f"but placed at {address:#x}"))
         problem = _outside(section, machine)
         if problem:
-            report(section.site, SourceError(problem, hint=f"machine {machine.name} has " + _regions(machine.regions)))
+            regions = ", ".join(f"{region.name} {region.base:#x}..{region.end:#x}" for region in machine.regions)
+            report(section.site, SourceError(problem, hint=f"machine {machine.name} has {regions}"))
         placed.append(section)
     placed.sort(key=lambda section: section.address)
     for first, second in pairwise(placed):
@@ -238,7 +234,3 @@ def _outside(section: AssemblySection, machine: Preset) -> str:
         return (f"section {section.name} does not fit region {region.name}: it ends at {section.address + section.size:#x}, "
                 f"the region at {region.end:#x}")
     return ""
-
-
-def _regions(regions: Iterable[Region]) -> str:
-    return ", ".join(f"{region.name} {region.base:#x}..{region.end:#x}" for region in regions)

@@ -44,7 +44,7 @@ def listing(assembly: Assembly) -> Iterator[str]:
 def _statement(line: ListingLine) -> Iterator[str]:
     address = "" if line.address is None else f"{line.address:08x}"
     rows = [line.data[at:at + ROW_BYTES] for at in range(0, min(len(line.data), ROWS * ROW_BYTES), ROW_BYTES)] or [b""]
-    text = "> " * line.depth + line.text
+    text = "> " * line.depth + line.text[:WIDTH + 1]        # a line may be in thousands of pieces
     source = printable(text[:WIDTH], keep="\t") + ("..." if len(text) > WIDTH else "")
     yield f"{line.line:5}  {address:<10}  {_hex(rows[0]):<19}   {source}".rstrip()
     for number, row in enumerate(rows[1:], 1):
@@ -111,7 +111,8 @@ def as_json(assembly: Assembly) -> dict[str, Any]:
 
     `ok` says whether there is a program; `sections` and `lines` are empty when there is none. `bytes` holds the first bytes of
     a statement (asm.assembly.SHOWN_BYTES at most), `size` counts all of them; `origin` lists the includes, macro calls and
-    repetitions that led to the line, outermost first.
+    repetitions that led to the line, outermost first. `text` is the line; where the lines of a macro or another section come
+    between its statements, the line is there in pieces, each with its own part of the text.
     """
     program = assembly.program
     return {
@@ -123,7 +124,7 @@ def as_json(assembly: Assembly) -> dict[str, Any]:
         } for d in assembly.diagnostics],
         "listing": [{
             "file": line.file, "line": line.line, "section": line.section, "address": line.address, "size": line.size,
-            "bytes": line.data.hex(), "text": line.text,
+            "bytes": line.data.hex(), "text": line.text[line.start:line.end],
             "origin": [{"kind": f.kind, "name": f.name, "file": f.file, "line": f.line} for f in line.origin],
         } for line in assembly.listing],
         "sections": [{

@@ -41,14 +41,14 @@ class Macro:
     body: Body = field(init=False)
 
 
-def parse_header(text: str, column: int) -> Macro:
+def parse_header(text: str) -> Macro:
     """The name and parameters after .macro: "name a, b=1, c:req, d:vararg". Raises SourceError."""
     name = _NAME.match(text)
     if name is None:
-        raise SourceError("a macro needs a name", column, column + len(text))
+        raise SourceError("a macro needs a name", 0, len(text))
     parameters: dict[str, Parameter] = {}
     rest = text[name.end():].lstrip(" ,")
-    for item, at in split_arguments(rest, column + len(text) - len(rest)):
+    for item, at in split_arguments(rest, len(text) - len(rest)):
         head, equals, default = item.partition("=")
         word, _, qualifier = head.partition(":")
         if not _PARAMETER.fullmatch(word):
@@ -61,8 +61,11 @@ def parse_header(text: str, column: int) -> Macro:
     return Macro(name[0], [*parameters.values()])
 
 
-def split_arguments(text: str, column: int) -> Iterator[tuple[str, int]]:
-    """Arguments with their columns. They are separated by commas, or by white space that is not next to an operator."""
+def split_arguments(text: str, column: int = 0) -> Iterator[tuple[str, int]]:
+    """Arguments with their columns; the text begins at `column`.
+
+    They are separated by commas, or by white space that is not next to an operator.
+    """
     current, start, depth, comma = "", 0, 0, True
     for part in _PART.finditer(text):
         if part["comma"] is not None and depth == 0:
@@ -87,13 +90,13 @@ def unquoted(text: str) -> str:
     return text[1:-1] if len(text) >= 2 and text[0] == text[-1] == '"' else text
 
 
-def arguments_of(macro: Macro, text: str, column: int) -> dict[str, str]:
+def arguments_of(macro: Macro, text: str) -> dict[str, str]:
     """The value of every parameter in a call. Raises SourceError for arguments that do not fit."""
     values: dict[str, str] = {}
     names = [parameter.name for parameter in macro.parameters]
     known = set(names)
     position = 0
-    given = list(split_arguments(text, column))
+    given = list(split_arguments(text))
     for item, at in given:
         keyword, equals, value = item.partition("=")
         if equals and keyword.strip() in known and not value.startswith("="):
@@ -104,7 +107,7 @@ def arguments_of(macro: Macro, text: str, column: int) -> dict[str, str]:
             raise SourceError(f"macro `{macro.name}` takes {takes}, {len(given)} given", at, at + len(item),
                               hint=nearest(keyword.strip(), names) if equals else "")
         if macro.parameters[position].rest:
-            values[names[position]] = text[at - column:].strip()
+            values[names[position]] = text[at:].strip()
             break
         if item:
             values[names[position]] = unquoted(item)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from asm.assembly import SHOWN_BYTES, ListingLine
@@ -112,21 +112,29 @@ def misplaced(marks: Marks) -> Iterator[tuple[Site, int]]:
 
 
 def listing_lines(marks: Marks, lookup: Lookup) -> list[ListingLine]:
-    """One line per source line and section; a statement's bytes reach to where the next one begins."""
+    """One line per source line and section; a statement's bytes reach to where the next one begins.
+
+    Where a macro's lines or another section come between the statements of a line, it is there in pieces.
+    """
     listing: list[ListingLine] = []
-    last: tuple[Buffer, int, int] | None = None             # line and column of the statement before
+    latest: dict[Buffer, tuple[int, int, int]] = {}         # the last statement: its line, column and place in the listing
     for (site, fragment, offset), (_, next_fragment, next_offset) in pairwise(marks):
-        section = fragment.section
+        section, buffer, column = fragment.section, site.buffer, site.statement.column
         at = section.address + fragment.offset + offset
+        address = at if section.laid_out else None
         size = section.address + next_fragment.offset + next_offset - at if next_fragment.section is section else 0
         data = b"" if section.nobits else _bytes(fragment, offset, min(size, SHOWN_BYTES), lookup)
-        address = at if section.laid_out else None
-        same_line = last is not None and last[:2] == (site.buffer, site.index) and last[2] < site.statement.column
-        if same_line and listing[-1].section == section.name:
-            before = listing.pop()
-            address, size, data = before.address, before.size + size, (before.data + data)[:SHOWN_BYTES]
-        listing.append(ListingLine(section.name, address, size, data, site.buffer.file, site.line, site.text, site.buffer.origin))
-        last = site.buffer, site.index, site.statement.column
+        index, column_before, place = latest.get(buffer, (-1, 0, 0))
+        same_line = index == site.index and column_before < column
+        if same_line and place == len(listing) - 1 and listing[place].section == section.name:
+            before = listing[place]
+            listing[place] = replace(before, size=before.size + size, data=(before.data + data)[:SHOWN_BYTES])
+        else:
+            if same_line:
+                listing[place] = replace(listing[place], end=column)
+            listing.append(ListingLine(section.name, address, size, data, buffer.file, site.line, site.text, buffer.origin,
+                                       start=column if same_line else 0))
+        latest[buffer] = site.index, column, len(listing) - 1
     return listing
 
 

@@ -30,32 +30,28 @@ class Messages:
         return any(diagnostic.severity == "error" for diagnostic in self._told)
 
     def report(self, site: Site, error: SourceError) -> None:
-        """Note an error, unless it only follows from another one. Its columns count from the start of the line."""
+        """Note an error, unless it only follows from another one. Its columns count from the operands."""
         if isinstance(error, UnknownName) and (error.follows or self.incomplete):
             return
         self.exhausted |= isinstance(error, Exhausted)
-        self._note(site, error)
-
-    def report_operands(self, site: Site, error: SourceError) -> None:
-        """Note an error whose columns count from the operands."""
         if error.start is not None:
             column = site.statement.operands_column
             error.start, error.end = error.start + column, (error.end or error.start + 1) + column
-        self.report(site, error)
+        self._note(site, error)
 
     def report_late(self, site: Site, error: SourceError, node: Node) -> None:
         """Note an error in an expression that was worked out after layout."""
         start, end = span(node)
         if start is not None and not (error.start is not None and start <= error.start < (end or start)):
             error.start, error.end = start, end         # the error may come from another line, through a .set
-        self.report_operands(site, error)
+        self.report(site, error)
 
     def report_layout(self, site: Site | None, error: SourceError) -> None:
         """Note an error of the layout, which may have no place in the source."""
         if site is None:
             self.report_file(error.message, error.hint_text, error.notes)
         else:
-            self.report_operands(site, error)
+            self.report(site, error)
 
     def report_file(self, message: str, hint: str = "", notes: tuple[Note, ...] = ()) -> None:
         """Note an error of the file as a whole."""

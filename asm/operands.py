@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from asm.diagnostics import SourceError, nearest, plural
-from asm.expressions import Binary, Constant, Function, Group, Name, Node
+from asm.expressions import Binary, Constant, Function, Group, Name, Node, span
 from asm.syntax import Memory, ParsedOperand, String, Type
 from isa.csrs import CSRS
 from isa.formats import FIELDS
-from isa.instruction import CSR, FENCE_SET, IMMEDIATE, REGISTER, TARGET, Operand, Row
+from isa.instruction import CSR, FENCE_SET, IMMEDIATE, REGISTER, TARGET, Operand
 from isa.registers import ABI_NAMES, NUMBER
 
 Values = dict[str, int | Node]
@@ -198,14 +198,13 @@ def mismatch_error(mnemonic: str, syntaxes: Sequence[str], forms: Sequence[Seque
                 best = mismatch
     assert best is not None
     operand = operands[best.index]
-    hint = f"written as {written}"
     if isinstance(operand, Memory) and isinstance(operand.base, Name) and operand.base.text not in NUMBER \
             and best.kind == "memory":
         return unknown_register(operand.base)
     if isinstance(operand, Name) and operand.text not in NUMBER and best.kind == "register":
         return unknown_register(operand)
-    return SourceError(f"operand {best.index + 1} of {mnemonic} is {describe(operand)}: expected {best.expected}",
-                       getattr(operand, "start", None), getattr(operand, "end", None), hint=hint)
+    return SourceError(f"operand {best.index + 1} of {mnemonic} is {describe(operand)}: expected {best.expected}", *span(operand),
+                       hint=f"written as {written}")
 
 
 def spelled(syntax: str) -> str:
@@ -218,9 +217,3 @@ def unknown_register(name: Name) -> SourceError:
     close = nearest(name.text.lower(), NUMBER)
     return SourceError(f"unknown register `{name.text}`", name.start, name.end,
                        hint=close or "registers are x0..x31 or " + " ".join(ABI_NAMES))
-
-
-def row_patterns(row: Row) -> tuple[OperandPattern, ...]:
-    """The patterns of an instruction row."""
-    return patterns_of(row.syntax, row.operands)
-

@@ -10,10 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from asm.budget import BYTE, CALL, FILE, LINE
 from asm.diagnostics import Note, SourceError
-from asm.expressions import Unresolved, number
 from asm.macros import BODIES, ENDS, Macro, arguments_of, fill_in, parse_header, split_arguments, unquoted
 from asm.source import Body, Buffer, Site, Statement, decode, file_buffer, split_statements
 from asm.state import AssemblyState
@@ -58,7 +58,7 @@ class Preprocessor:
         self._included: set[str] = set()
         self.expansions = 0
         self.skipping = False
-        self._split: dict[str, tuple[Statement, ...]] = {}
+        self._statements = lru_cache(REMEMBERED)(split_statements)      # equal lines share their statements
         self.directives: dict[str, Callable[[Site], None]] = {
             ".include": self._include, ".macro": self._macro, ".purgem": self._purgem, ".exitm": self._exitm,
             ".rept": self._repeat, ".irp": self._irp, ".irpc": self._irp, ".end": self._end,
@@ -105,15 +105,6 @@ class Preprocessor:
                     reading.round.append(site)
                 yield site
 
-    def _statements(self, line: str) -> tuple[Statement, ...]:
-        """The statements of a line; equal lines share them."""
-        statements = self._split.get(line)
-        if statements is None:
-            if len(self._split) >= REMEMBERED:
-                self._split.clear()
-            statements = self._split[line] = split_statements(line)
-        return statements
-
     def _leave(self, reading: Reading) -> Again | None:
         """The end of a buffer: again for a repetition, else back to where it came from."""
         for condition in reversed(reading.conditions):
@@ -151,11 +142,9 @@ class Preprocessor:
         files, name = self.state.files, _file_name(site)
         path = files.find(name, site)
         real = files.real(str(path))
-        chain: Site | None = site
-        while chain is not None:
-            if chain.buffer.kind in ("file", "include") and files.real(chain.buffer.file) == real:
+        for buffer in (site.buffer, *(parent.buffer for _, parent in site.buffer.way())):
+            if buffer.kind in ("file", "include") and files.real(buffer.file) == real:
                 raise SourceError(f"recursive include: {name} is being read already")
-            chain = chain.buffer.parent
         again = site.buffer.grown or real in self._included
         self._included.add(real)
         try:
@@ -202,7 +191,7 @@ class Preprocessor:
         statement = site.statement
         body = self._body(site)
         try:
-            macro = parse_header(statement.operands, statement.operands_column)
+            macro = parse_header(statement.operands)
         except SourceError:
             self.spoilt.add(re.split(r"[\s,]", statement.operands, maxsplit=1)[0])
             raise
@@ -230,7 +219,7 @@ class Preprocessor:
         self.state.budget.spend(4 * len(macro.parameters))
         notes = (Note(f"macro `{macro.name}` is defined here", macro.site.span()),)
         try:
-            values = arguments_of(macro, site.statement.operands, site.statement.operands_column)
+            values = arguments_of(macro, site.statement.operands)
         except SourceError as error:
             error.notes = notes
             raise
@@ -250,7 +239,7 @@ class Preprocessor:
 
     def _repeat(self, site: Site) -> None:
         lines, code, first, indent = self._body(site)
-        count = self._value(site.statement.operands, site, site.statement.operands_column)
+        count = self._value(site)
         if count < 0:
             raise SourceError(f"repetition count {count}: it cannot be negative")
         if count:
@@ -260,7 +249,7 @@ class Preprocessor:
         """.irp name, value, value ...: the body once per value; .irpc: once per character."""
         statement = site.statement
         lines, code, first, indent = self._body(site)
-        name, *values = [unquoted(text) for text, _ in split_arguments(statement.operands, statement.operands_column)] or [""]
+        name, *values = [unquoted(text) for text, _ in split_arguments(statement.operands)] or [""]
         if not re.fullmatch(r"[A-Za-z_$][\w$]*", name):
             raise SourceError(f"{statement.operation} needs a parameter name and values")
         if statement.operation == ".irpc":
@@ -275,22 +264,13 @@ class Preprocessor:
         opening = next(start for start, end in BODIES.items() if ENDS[site.statement.operation] == end)
         raise SourceError(f"{site.statement.operation} without {opening}")
 
-    def _value(self, text: str, site: Site, column: int) -> int:
+    def _value(self, site: Site) -> int:
         """The value of an expression for .if and .rept. Raises SourceError."""
-        state = self.state
-        try:
-            operands = parse_operands(text)
-            if len(operands) != 1 or isinstance(operands[0], Memory | String | Type):
-                raise SourceError(f"{site.statement.operation} needs one expression", 0, len(text))
-            node = operands[0]
-            try:
-                return number(state.symbols.now(node, state.section.here))
-            except Unresolved:
-                raise state.not_yet(node, site) from None
-        except SourceError as error:
-            if error.start is not None:
-                error.start, error.end = error.start + column, (error.end or error.start + 1) + column
-            raise
+        text = site.statement.operands
+        operands = parse_operands(text)
+        if len(operands) != 1 or isinstance(operands[0], Memory | String | Type):
+            raise SourceError(f"{site.statement.operation} needs one expression", 0, len(text))
+        return self.state.number(operands[0], site)
 
     # ---------------------------------------------------------------------------------------- conditions
 
@@ -301,10 +281,8 @@ class Preprocessor:
         self.skipping = self.skipping or not taken
 
     def _holds(self, site: Site, operation: str) -> bool:
-        statement = site.statement
-        text, column = statement.operands, statement.operands_column
         try:
-            return _CONDITIONS[operation](self, text, site, column)
+            return _CONDITIONS[operation](self, site)
         except SourceError as error:
             self.state.messages.report(site, error)
             return False
@@ -352,31 +330,31 @@ def _file_name(site: Site) -> str:
     return operands[0].path()
 
 
-def _pair(text: str) -> tuple[str, str]:
-    left, _, right = text.partition(",")
-    return left.strip().strip("'\""), right.strip().strip("'\"")
+def _pair_is_equal(site: Site) -> bool:
+    left, _, right = site.statement.operands.partition(",")
+    return left.strip().strip("'\"") == right.strip().strip("'\"")
 
 
-def _symbol(text: str, site: Site, column: int) -> str:
+def _is_defined(p: Preprocessor, site: Site) -> bool:
+    text = site.statement.operands
     if not re.fullmatch(r"[\w.$]+\s*", text):
-        raise SourceError(f"{site.statement.operation} needs one symbol", column, column + len(text))
-    return text.strip()
+        raise SourceError(f"{site.statement.operation} needs one symbol", 0, len(text))
+    return p.state.symbols.is_defined(text.strip())
 
 
-_Condition = Callable[[Preprocessor, str, Site, int], bool]
-_CONDITIONS: dict[str, _Condition] = {
-    ".if":     lambda p, text, site, column: p._value(text, site, column) != 0,
-    ".ifne":   lambda p, text, site, column: p._value(text, site, column) != 0,
-    ".ifeq":   lambda p, text, site, column: p._value(text, site, column) == 0,
-    ".iflt":   lambda p, text, site, column: p._value(text, site, column) < 0,
-    ".ifle":   lambda p, text, site, column: p._value(text, site, column) <= 0,
-    ".ifgt":   lambda p, text, site, column: p._value(text, site, column) > 0,
-    ".ifge":   lambda p, text, site, column: p._value(text, site, column) >= 0,
-    ".ifdef":  lambda p, text, site, column: p.state.symbols.is_defined(_symbol(text, site, column)),
-    ".ifndef": lambda p, text, site, column: not p.state.symbols.is_defined(_symbol(text, site, column)),
-    ".ifb":    lambda p, text, site, column: not text.strip(),
-    ".ifnb":   lambda p, text, site, column: bool(text.strip()),
-    ".ifc":    lambda p, text, site, column: _pair(text)[0] == _pair(text)[1],
-    ".ifnc":   lambda p, text, site, column: _pair(text)[0] != _pair(text)[1],
+_CONDITIONS: dict[str, Callable[[Preprocessor, Site], bool]] = {
+    ".if":     lambda p, site: p._value(site) != 0,
+    ".ifne":   lambda p, site: p._value(site) != 0,
+    ".ifeq":   lambda p, site: p._value(site) == 0,
+    ".iflt":   lambda p, site: p._value(site) < 0,
+    ".ifle":   lambda p, site: p._value(site) <= 0,
+    ".ifgt":   lambda p, site: p._value(site) > 0,
+    ".ifge":   lambda p, site: p._value(site) >= 0,
+    ".ifdef":  lambda p, site: _is_defined(p, site),
+    ".ifndef": lambda p, site: not _is_defined(p, site),
+    ".ifb":    lambda p, site: not site.statement.operands.strip(),
+    ".ifnb":   lambda p, site: bool(site.statement.operands.strip()),
+    ".ifc":    lambda p, site: _pair_is_equal(site),
+    ".ifnc":   lambda p, site: not _pair_is_equal(site),
 }
 CONDITIONALS = frozenset(_CONDITIONS) | {".elseif", ".else", ".endif"}

@@ -17,7 +17,7 @@ def fill_in_addresses(state: AssemblyState) -> None:
     messages, symbols = state.messages, state.symbols
     for entry, operand, site in state.mentioned:
         if entry.value is None and entry.binding != "weak" and isinstance(operand, Name):
-            messages.report_operands(site, symbols.undefined(operand))
+            messages.report(site, symbols.undefined(operand))
     for entry in list(symbols.entries.values()):
         for node, where in ((entry.value, entry.site), entry.size or (None, None)):
             if node is not None and where is not None and not isinstance(node, Location):
@@ -42,7 +42,7 @@ def _check_symbol(state: AssemblyState, name: str, node: Node, site: Site) -> No
         if not -(1 << 63) <= value < 1 << 64:
             raise SourceError(f"`{name}` cannot be {value:#x}: a symbol has 64 bits")
     except SourceError as error:
-        state.messages.report_operands(site, error)
+        state.messages.report(site, error)
         state.symbols.spoil(name)
         if isinstance(error, UnknownName):          # uses of the symbol may stand for what it was set to
             state.symbols.spoil(error.symbol)

@@ -99,14 +99,17 @@ class Buffer:
         """Columns that stand before a line in `file`."""
         return self.indent if self.line(index) == self.first else 0
 
+    def way(self) -> Iterator[tuple[Buffer, Site]]:
+        """The buffers from this one out to the file that was assembled, each with the place that caused it; not that file."""
+        buffer = self
+        while buffer.parent is not None:
+            yield buffer, buffer.parent
+            buffer = buffer.parent.buffer
+
     @property
     def origin(self) -> tuple[Frame, ...]:
         """The includes, calls and repetitions that led here, outermost first."""
-        frames: list[Frame] = []
-        buffer = self
-        while buffer.parent is not None:
-            frames.append(Frame(buffer.kind, buffer.name, buffer.parent.buffer.file, buffer.parent.line))
-            buffer = buffer.parent.buffer
+        frames = [Frame(buffer.kind, buffer.name, parent.buffer.file, parent.line) for buffer, parent in self.way()]
         return tuple(reversed(frames))
 
 
@@ -136,11 +139,9 @@ class Site:
 
     def notes(self) -> Iterator[Note]:
         """The includes, calls and repetitions that led here, innermost first."""
-        buffer = self.buffer
-        while buffer.parent is not None:
+        for buffer, parent in self.buffer.way():
             message = {"include": "included from here", "macro": f"in the expansion of macro `{buffer.name}`, called here"}
-            yield Note(message.get(buffer.kind, f"in the repetition that .{buffer.kind} starts here"), buffer.parent.span())
-            buffer = buffer.parent.buffer
+            yield Note(message.get(buffer.kind, f"in the repetition that .{buffer.kind} starts here"), parent.span())
 
     def path(self) -> tuple[int, ...]:
         """Line numbers from the main file down to this one: sorting by it gives reading order."""

@@ -86,6 +86,13 @@ class AssemblyState:
         self.sections[name] = section
         return section
 
+    def number(self, node: Node, site: Site) -> int:
+        """The number that an expression has at this line. Raises SourceError when it has none yet."""
+        value = self.symbols.known(node, self.section.here)
+        if value is None:
+            raise self.not_yet(node, site)
+        return value
+
     def not_yet(self, node: Node, site: Site) -> SourceError:
         """The error for an expression that must be known here and is not: a name without a definition, or an address."""
         for name in names(node):

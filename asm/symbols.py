@@ -55,13 +55,10 @@ class SymbolTable:
             name = f"{name}{LOCAL_MARK}{count}"
         elif name[0].isdigit():
             raise SourceError(f"`{name}` cannot be a label: a label starts with a letter, _, . or $, or is a number")
-        self._define(name, place, site, variable=False)
+        self.assign(name, place, site, variable=False)
 
     def assign(self, name: str, value: Node, site: Site | None, *, variable: bool) -> None:
         """`.set name, value` (variable) or `.equiv`; without a site, from the command line. Raises SourceError for a taken name."""
-        self._define(name, value, site, variable=variable)
-
-    def _define(self, name: str, value: Node, site: Site | None, variable: bool) -> None:
         if name == ".":
             raise SourceError("`.` cannot be assigned: use .org")
         entry = self.entry(name)
@@ -137,25 +134,21 @@ class SymbolTable:
 
     def undefined(self, name: Name) -> UnknownName:
         """The error for a name without a definition."""
-        error = self._undefined(name)
-        error.symbol, error.follows = name.text, name.text in self.entries and self.entries[name.text].spoilt
-        return error
-
-    def _undefined(self, name: Name) -> UnknownName:
-        text = name.text
+        text, hint = name.text, ""
         if LOCAL_MARK in text:
             digits, _, count = text.partition(LOCAL_MARK)
             direction, word = ("b", "before") if int(count) <= self._local.get(digits, 0) or count == "0" else ("f", "after")
-            return UnknownName(f"undefined local label {digits}{direction}: there is no `{digits}:` {word} this line",
-                               name.start, name.end)
-        if text in REGISTER_NUMBER:
-            return UnknownName(f"register {text} where a number or label is expected", name.start, name.end,
-                               hint=f"there is no symbol {text}; the memory at the address in it is written 0({text}), "
-                                    f"a jump there `jr {text}`")
-        hint = self._nearest(text)
-        if not hint and re.fullmatch(r"[afstx]\d+", text):
-            hint = f"there is no register {text} either: x0..x31, a0..a7, s0..s11, t0..t6"
-        return UnknownName(f"undefined symbol `{text}`", name.start, name.end, hint=hint)
+            message = f"undefined local label {digits}{direction}: there is no `{digits}:` {word} this line"
+        elif text in REGISTER_NUMBER:
+            message = f"register {text} where a number or label is expected"
+            hint = f"there is no symbol {text}; the memory at the address in it is written 0({text}), a jump there `jr {text}`"
+        else:
+            message, hint = f"undefined symbol `{text}`", self._nearest(text)
+            if not hint and re.fullmatch(r"[afstx]\d+", text):
+                hint = f"there is no register {text} either: x0..x31, a0..a7, s0..s11, t0..t6"
+        error = UnknownName(message, name.start, name.end, hint=hint)
+        error.symbol, error.follows = text, text in self.entries and self.entries[text].spoilt
+        return error
 
     def _nearest(self, text: str) -> str:
         """A hint with the name that was probably meant. In a large source with many undefined names only the first get one."""

@@ -188,21 +188,9 @@ def _parser() -> Lark:
     return build_parser(Build())
 
 
-_cache: dict[str, tuple[ParsedOperand, ...]] = {}
-_CACHE_SIZE = 1 << 17
-
-
+@lru_cache(maxsize=1 << 17)
 def parse_operands(text: str) -> tuple[ParsedOperand, ...]:
     """The operands written in `text`. Raises SourceError with columns that count from the start of `text`."""
-    found = _cache.get(text)
-    if found is None:
-        if len(_cache) >= _CACHE_SIZE:
-            _cache.clear()
-        found = _cache[text] = _parse(text)
-    return found
-
-
-def _parse(text: str) -> tuple[ParsedOperand, ...]:
     if not text:
         return ()
     try:

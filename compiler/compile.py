@@ -33,7 +33,6 @@ from compiler.passes.calibrate import with_thresholds
 from compiler.passes.kv_cache import KV_FORMATS, with_int8_cache
 from compiler.passes.quantise import quantise
 from compiler.passes.sparsify import BY_NEURON, BY_ROWS, sparsify
-from compiler.placing.bank_placement import Placement
 from compiler.placing.made import Made
 from compiler.placing.memory_plan import MemoryPlan, plan_memory
 from compiler.placing.weights import WeightLayout, plan_weights
@@ -78,11 +77,6 @@ class Compiled:
     @property
     def machine(self) -> Preset:
         return self.target.machine
-
-    @property
-    def placement(self) -> Placement | None:
-        """Where matrices lie in banks; None on a machine whose banks do not compute."""
-        return self.target.placement
 
     def text(self, stem: str = "model") -> str:
         """The program as assembly, which asks for files: `stem`.weights, where there are banks `stem`.banks, `stem`.meta."""

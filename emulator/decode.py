@@ -36,10 +36,10 @@ _PLAIN_CSRS = {csr.address for unit in UNITS.values() for csr in unit.csrs} | {
     CSRS[name].address for name in ("mtvec", "mscratch", "mepc", "mcause", "mtval")}
 _NOTHING = {"fence", "fence.tso", "fence.i", "wfi"}         # stores to code are seen at once, so fence.i has nothing to do
 
-Code = npt.NDArray[np.int32]
+DecodedCode = npt.NDArray[np.int32]
 
 
-def decode_words(words: npt.NDArray[np.uint32], units: tuple[str, ...]) -> Code:
+def decode_words(words: npt.NDArray[np.uint32], units: tuple[str, ...]) -> DecodedCode:
     """(n,) words -> (n, 8) rows. `units` are those of the machine; an instruction of another one is OTHER, so it will trap."""
     code = np.zeros((len(words), 8), np.int32)
     known: dict[int, Any] = {}

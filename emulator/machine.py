@@ -26,7 +26,7 @@ import numpy.typing as npt
 
 from emulator import load_kernels
 from emulator.compile_ahead import compile_ahead
-from emulator.decode import KERNEL_NAMES, NUMBER, OPERATION, VALUE, Code, decode_words
+from emulator.decode import KERNEL_NAMES, NUMBER, OPERATION, VALUE, DecodedCode, decode_words
 from emulator.native import block
 from emulator.native.block import COUNTED_ENTRIES, COUNTED_WORDS, PC, SPAN_WORDS, STATE_INDEX, WORDS, organisation_table
 from emulator.threads.workers import pool_of
@@ -54,7 +54,7 @@ class Piece:
 
     base: int
     words: npt.NDArray[np.uint32]           # (n,) as they were when they were decoded
-    code: Code                              # (n, 8) what the loop reads
+    code: DecodedCode                       # (n, 8) what the loop reads
     operations: npt.NDArray[np.int32]       # (n,) the OPERATION column before it was patched
     visits: npt.NDArray[np.int64]           # (n,) how often each was retired, since they were added up
 
@@ -248,7 +248,7 @@ class Machine(ReferenceMachine):
         self._patched = ()
         piece.code[part], piece.operations[part], piece.words[part] = code, code[:, OPERATION], words
 
-    def _compile(self, code: Code) -> None:
+    def _compile(self, code: DecodedCode) -> None:
         """Have the kernels ready that some decoded instructions need."""
         operations = code[:, OPERATION]
         of_kernel = (operations == NUMBER["KERNEL"]) | (operations == NUMBER["KERNEL_RESULT"])

@@ -28,7 +28,7 @@ from compiler.frontends import load, need_tokenizer
 from compiler.graph import Executor, Graph, Op, build
 from compiler.model.carried_tokenizer import unpacked
 from compiler.model.model import Model
-from compiler.running.generate import check_card, is_program
+from compiler.running.generate import Maker, check_card, is_program
 from compiler.running.parameters import set_parameters
 from compiler.settings import Settings
 from emulator.machine import Machine
@@ -42,7 +42,6 @@ USUAL_COUNT = 16                    # tokens that are compared
 NAMES = ("float graph = transformers", "quantised graph ~ float graph", "program = quantised graph", "fast engine = reference")
 SAME = 1e-6                         # nats: two computations of one float model
 Progress = Callable[[int, int], None] | None
-Maker = Callable[[Preset, Host], ReferenceMachine]
 
 
 @dataclass(frozen=True)
@@ -225,8 +224,7 @@ def _tile(compiled: Compiled, difference: Difference) -> tuple[str, dict[str, in
         return "", {}
     role = "embedding" if op.weights[0] == "head" and compiled.model.config.tied else op.weights[0].removeprefix("layer.")
     placed = compiled.layout.once[role] if layer is None else list(compiled.layout.layers())[layer][1][role]
-    scales = 4 * placed.scale_count // placed.rows if placed.scale_group else 0
-    height = (compiled.memory.buffer_bytes - 128) // (placed.row_bytes + scales)
+    height = (compiled.memory.buffer_bytes - 128) // (placed.row_bytes + placed.row_scale_bytes)
     row, rows = difference.row
     tile, tiles = row // height, -(-rows // height)
     what = f"active row {row} of {rows}" if gathered else f"row {row}"

@@ -63,8 +63,3 @@ def nearest(scaled: F32, codebook: tuple[int, ...]) -> Any:
     values = np.array(codebook, np.int8)
     middles = (values[1:].astype(np.float32) + values[:-1].astype(np.float32)) / 2
     return values[np.searchsorted(middles, scaled, side="right")]
-
-
-def indices(values: Any, codebook: tuple[int, ...]) -> Any:
-    """Where each value stands in the codebook."""
-    return np.searchsorted(np.array(codebook), values)

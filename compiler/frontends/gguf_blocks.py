@@ -11,7 +11,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +18,7 @@ from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, dequantize
 
 from compiler.errors import ModelError
 from compiler.formats.weight_format import WEIGHT_FORMATS, narrowest
-from compiler.model.tensors import F32, TERNARY, Bytes, Codes, FileRange, Tensor
+from compiler.model.tensors import F32, TERNARY, Bytes, Codes, FileRange, FileTensor, Tensor
 
 I8 = npt.NDArray[np.int8]
 
@@ -130,19 +129,14 @@ def block_tensor(name: str, shape: tuple[int, ...], kind: GGMLQuantizationType, 
 
 
 @dataclass(frozen=True, kw_only=True)
-class BlockTensor(Tensor):
+class BlockTensor(FileTensor):
     """Row-major blocks of a format in FORMATS."""
 
-    where: FileRange
     kind: GGMLQuantizationType
 
     @property
     def levels(self) -> tuple[int, ...]:
         return FORMATS[self.kind].levels
-
-    @property
-    def file(self) -> Path:
-        return self.where.file
 
     def _read(self, first: int, last: int) -> Bytes:
         size = self.where.size // self.matrix[0]
@@ -165,17 +159,11 @@ class BlockTensor(Tensor):
 
 
 @dataclass(frozen=True, kw_only=True)
-class I2STensor(Tensor):
+class I2STensor(FileTensor):
     """Microsoft's I2_S: blocks of 128 columns in 32 bytes, then one fp32 scale for the whole tensor, padded to 32 bytes.
 
     The upper two bits of byte i are column i, the next lower ones column 32 + i, then 64 + i, 96 + i; each minus 1.
     """
-
-    where: FileRange
-
-    @property
-    def file(self) -> Path:
-        return self.where.file
 
     @cached_property
     def _scale(self) -> F32:

@@ -23,7 +23,7 @@ from compiler.frontends.hf_config import Quantisation, read_config
 from compiler.frontends.options import Options
 from compiler.frontends.shards import Stored, open_shards, read_json, refuse_dtype
 from compiler.model.model import LINEARS, Config, Model, check_shape, check_vocabulary, roles
-from compiler.model.tensors import F32, AbsmeanTensor, Codes, FileRange, FloatTensor, Tensor
+from compiler.model.tensors import F32, AbsmeanTensor, Codes, FileTensor, FloatTensor, Tensor
 from compiler.model.tokenizer import JsonTokenizer, SentencePieceTokenizer, Tokenizer
 from isa.hints import nearest
 
@@ -160,19 +160,14 @@ def _packed(stored: Stored, scale: Stored | None, scale_name: str, *, inverse: b
 
 
 @dataclass(frozen=True, kw_only=True)
-class PackedTernary(Tensor):
+class PackedTernary(FileTensor):
     """Four rows in one: bits 2i+1..2i of byte (r, c) are 1 + the code of row i * rows/4 + r, column c. One scale for all.
 
     Source: transformers, integrations/bitnet.py, pack_weights.
     """
 
-    where: FileRange
     scale: FloatTensor
     inverse: bool
-
-    @property
-    def file(self) -> Path:
-        return self.where.file
 
     @cached_property
     def _scale(self) -> F32:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from compiler.graph.checks import check
-from compiler.graph.ops import Graph, Op, Shape, Value
+from compiler.graph.ops import Graph, Op, Value, ValueShape
 from compiler.model.model import Config, layer_roles, roles
 
 
@@ -18,7 +18,7 @@ class _Builder:
         self.graph = Graph(c, {"token": Value("index", ()), "position": Value("index", ())}, {**weights, **layer})
         self.ops = self.graph.start
 
-    def op(self, kind: str, result: str, *inputs: str, weight: str = "", shape: Shape | None = None, state: bool = False,
+    def op(self, kind: str, result: str, *inputs: str, weight: str = "", shape: ValueShape | None = None, state: bool = False,
            **attributes: float) -> str:
         """One operation with an fp32 result, shaped like its first input unless a shape is given. Returns the result's name."""
         value = Value("f32", self.graph.values[inputs[0]].shape if shape is None else shape, state)

@@ -14,7 +14,7 @@ from typing import Any
 from compiler.errors import shown
 from compiler.graph.ops import KINDS, Argument, Graph, Op
 
-# (operation, what must hold, what is wrong otherwise). `s` has the letters of the kind's shapes, its attributes, and `config`.
+# (how the kinds' names begin, what must hold, what is wrong otherwise). `s` has the letters of shapes, attributes, and `config`.
 CHECKS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("embedding", lambda s: s.offset >= 0,                         "the offset {s.offset} is negative"),
     ("rmsnorm",   lambda s: s.eps > 0,                             "eps is {s.eps}: expected a positive number"),
@@ -22,13 +22,11 @@ CHECKS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("layernorm", lambda s: s.eps > 0,                             "eps is {s.eps}: expected a positive number"),
     *((kind, lambda s: s.padded == s.size >= s.n,                  "{s.padded} results are not {s.size} or below {s.n}")
       for kind in ("quantise.banks", "round.banks")),
-    *((kind, holds, message) for kind in ("gemv.banks.i8", "gemv.banks.f16") for holds, message in (
-        (lambda s: s.tiles * s.tile >= s.cols,             "{s.tiles} tiles of {s.tile} do not hold {s.cols} columns"),
-        (lambda s: s.padded >= s.tiles * s.tile,           "{s.padded} elements are fewer than {s.tiles} tiles of {s.tile}"),
-        (lambda s: s.height <= s.banks,                    "{s.height} rows do not lie in {s.banks} banks"),
-        (lambda s: s.places == -(-s.rows // s.height) * s.banks,   "{s.places} places are not those of {s.rows} rows"))),
+    ("gemv.banks", lambda s: s.tiles * s.tile >= s.cols,          "{s.tiles} tiles of {s.tile} do not hold {s.cols} columns"),
+    ("gemv.banks", lambda s: s.padded >= s.tiles * s.tile,        "{s.padded} elements are fewer than {s.tiles} tiles of {s.tile}"),
+    ("gemv.banks", lambda s: s.height <= s.banks,                 "{s.height} rows do not lie in {s.banks} banks"),
     *((kind, lambda s: s.places == -(-s.rows // s.height) * s.banks, "{s.places} places are not those of {s.rows} rows")
-      for kind in ("collect.i8", "collect.f16")),
+      for kind in ("gemv.banks", "collect")),
     ("rope",      lambda s: s.config.rope is not None,             "the model has no rotary positions"),
     ("rope",      lambda s: s.head_dim % 2 == 0,                   "a head of {s.head_dim} elements has no whole pairs"),
     ("rope",      lambda s: s.n % s.head_dim == 0,                 "{s.n} elements are not whole heads of {s.head_dim}"),
@@ -41,7 +39,6 @@ CHECKS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("quantise.heads", lambda s: s.n % s.kv_heads == 0,            "{s.n} elements are not {s.kv_heads} heads"),
     ("scale.heads", lambda s: s.heads % s.kv_heads == 0,           "{s.kv_heads} heads of scales do not divide {s.heads} heads"),
 )
-CHECKS += tuple((f"{kind}.attn", holds, message) for kind, holds, message in CHECKS if kind in ("scores", "context"))
 
 
 class GraphError(Exception):
@@ -93,8 +90,7 @@ def _problems(graph: Graph, op: Op, written: set[str]) -> list[str]:
         return problems
 
     scope = SimpleNamespace(**{**bound, **op.attributes, "config": graph.config})
-    return [message.format(s=scope) for name, holds, message in CHECKS
-            if name in (op.kind, op.kind.removesuffix(".i8")) and not holds(scope)]
+    return [message.format(s=scope) for name, holds, message in CHECKS if op.kind.startswith(name) and not holds(scope)]
 
 
 def _bind(bound: dict[str, Any], name: str, shape: Sequence[int | str], operand: Argument) -> list[str]:

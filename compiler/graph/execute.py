@@ -83,9 +83,9 @@ class Executor(BankOperations):
     def _bias(self, x: F32, *, W: str) -> F32:
         return x + self._vector(W)
 
-    def _quantise(self, x: F32) -> tuple[Any, F32]:
+    def _quantise(self, x: F32, group: int = 0) -> tuple[Any, F32]:
         with np.errstate(all="ignore"):         # of a vector of zeros
-            return exact.quantise(x)
+            return exact.quantise(x, group)
 
     def _gemv(self, x: F32, *, W: str) -> F32:
         return np.concatenate([self.arithmetic.gemv(block, x) for block in self._floats(W)])
@@ -132,8 +132,7 @@ class Executor(BankOperations):
         return exact.rope(heads, rope.table(self.position), adjacent=bool(adjacent)).reshape(-1)
 
     def _quantise_heads(self, x: F32, *, kv_heads: float) -> tuple[Any, F32]:
-        with np.errstate(all="ignore"):         # of a head of zeros
-            return exact.quantise(x, len(x) // int(kv_heads))
+        return self._quantise(x, len(x) // int(kv_heads))
 
     def _scale(self, x: F32, *, factor: float) -> F32:
         return x * np.float32(factor)
@@ -166,20 +165,14 @@ class Executor(BankOperations):
     def _gelu(self, x: F32) -> F32:
         return self.arithmetic.gelu(x)
 
-    def _relu(self, x: F32) -> F32:
-        return exact.relu(x)
-
-    def _relu2(self, x: F32) -> F32:
-        return exact.relu_squared(x)
-
-    def _mul(self, a: F32, b: F32) -> F32:
-        return a * b
-
-    def _add(self, a: F32, b: F32) -> F32:
-        return a + b
+    _relu, _relu2 = staticmethod(exact.relu), staticmethod(exact.relu_squared)
+    _mul, _add = staticmethod(np.multiply), staticmethod(np.add)
 
     def _append(self, layer: int | None, name: str, x: Any) -> Any:
-        """Append to a layer's cache. Returns it up to and with this position: (positions, n). It doubles when it is full."""
+        """Append to a layer's cache. Returns it up to and with this position: (positions, n), or as declared (n, positions).
+
+        It doubles when it is full.
+        """
         cache = self._caches.get((layer, name))
         if cache is None or len(cache) == self.position:
             room = min(self.graph.config.context, max(64, 2 * self.position))
@@ -188,7 +181,8 @@ class Executor(BankOperations):
                 grown[:len(cache)] = cache
             self._caches[layer, name] = cache = grown
         cache[self.position] = x
-        return cache[:self.position + 1]
+        rows = cache[:self.position + 1]
+        return rows if self.graph.values[name].shape[0] == "positions" else rows.T
 
     def restart(self) -> None:
         """Begin another text. Weights that are in memory stay there."""
@@ -207,13 +201,8 @@ class Executor(BankOperations):
         self.values.update(token=token, position=self.position)
         for layer, op in self.graph.steps():
             inputs = [self.values[name] for name in op.inputs]
-            if op.kind == "append":
-                results: Any = self._append(layer, op.outputs[0], *inputs)
-            elif op.kind == "append.i8":
-                cache, scales = (self._append(layer, *pair) for pair in zip(op.outputs, inputs, strict=True))
-                results = cache, scales.T
-            elif op.kind == "append.attn":
-                results = self._append(layer, op.outputs[0], *inputs).T
+            if op.kind.startswith("append"):
+                results: Any = tuple(self._append(layer, *pair) for pair in zip(op.outputs, inputs, strict=True))
             else:
                 numbers = {**op.attributes, **{"W": role_of(role, layer) for role in op.weights[:1]}}      # noqa: B035 - at most one
                 results = getattr(self, "_" + op.kind.replace(".", "_"))(*inputs, **numbers)

@@ -19,7 +19,7 @@ from compiler.errors import shown
 from compiler.model.model import Config
 from isa.shapes import parse_shape
 
-Shape = tuple[int | str, ...]
+ValueShape = tuple[int | str, ...]
 """Numbers, or "positions": as many as attention looks at."""
 
 
@@ -151,7 +151,7 @@ class Value:
     """An array that operations read and write. A `state` stays from token to token, one in each layer."""
 
     format: str
-    shape: Shape
+    shape: ValueShape
     state: bool = False
 
     def __str__(self) -> str:
@@ -170,7 +170,7 @@ class Op:
 
 
 @dataclass
-class Body:
+class LayerBody:
     """The operations of some layers. One body holds all layers, unless formats differ."""
 
     layers: tuple[int, ...]
@@ -191,11 +191,11 @@ class Graph:
     values: dict[str, Value]
     weights: dict[str, tuple[int, ...]]
     start: list[Op] = field(default_factory=list)
-    bodies: list[Body] = field(default_factory=list)
+    bodies: list[LayerBody] = field(default_factory=list)
     finish: list[Op] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.bodies = self.bodies or [Body(tuple(range(self.config.layers)))]
+        self.bodies = self.bodies or [LayerBody(tuple(range(self.config.layers)))]
 
     @property
     def layer(self) -> list[Op]:
@@ -234,7 +234,7 @@ class Graph:
             yield self.name_of(body), body.ops
         yield "finish", self.finish
 
-    def name_of(self, body: Body) -> str:
+    def name_of(self, body: LayerBody) -> str:
         return "layer" if len(self.bodies) == 1 else f"layer{body.layers[0]}"
 
     def place_of(self, op: Op, layer: int | None) -> tuple[str, int]:

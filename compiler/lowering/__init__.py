@@ -3,7 +3,7 @@
 A function lowers one kind of operation:
 
     @lowers("bias")
-    def bias(c, op): ... c.emit.op("vec.add.f32", c.at(result), c.at(x), b, c.length(result), reads=..., writes=...)
+    def bias(c, op): ... c.emit.op("vec.add.f32", symbol(result), symbol(x), b, c.length(result), reads=..., writes=...)
 
 `c` is the Lowering of the program (lower.py): it knows where values and weights lie, and has the emitter (emit.py). Operands
 outside the scratchpad are asked for by `c.operand` or, row by row, by `c.tiles` (tiles.py): if the unit reaches them they are used

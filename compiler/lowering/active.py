@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 
 from compiler.graph import Op
 from compiler.lowering.emit import number, symbol
@@ -23,16 +23,15 @@ def scratch(hidden: int, dim: int) -> dict[str, int]:
 def neuron_bytes(body: Mapping[str, Placed], gated: bool) -> int:
     """Bytes of a neuron in a layer: its row of `down` as stored and, if there is a gate, its row of `up` with scales."""
     rows = [body[role] for role in ("up", "down")[not gated:]]
-    return sum(placed.row_bytes + (4 * placed.scale_count // placed.rows if placed.scale_group and not placed.by_column else 0)
-               for placed in rows)
+    return sum(placed.row_bytes + (0 if placed.by_column else placed.row_scale_bytes) for placed in rows)
 
 
 @lowers("active")
 def active(c: Lowering, op: Op) -> None:
     """The positions of the elements above 0, and their number."""
     e, result, x = c.emit, op.outputs[0], op.inputs[0]
-    e.op("thr.gt.f32", symbol("active_mask"), c.at(x), "zero", c.length(x), reads=(x,), writes=("active_mask",))
-    e.op("thr.index", "a6", symbol("active_mask"), c.at(result), c.length(x), reads=("active_mask",), writes=(result,))
+    e.op("thr.gt.f32", symbol("active_mask"), symbol(x), "zero", c.length(x), reads=(x,), writes=("active_mask",))
+    e.op("thr.index", "a6", symbol("active_mask"), symbol(result), c.length(x), reads=("active_mask",), writes=(result,))
     _count(c)
 
 
@@ -45,8 +44,8 @@ def active_above(c: Lowering, op: Op) -> None:
         e.csr("thr.levels", placed.shape[0] // 2)
         e.line("lw a7, ffn_sparsity")
         e.op("thr.select", "a6", table, "zero", "a7", comment="the threshold of this layer")
-        e.op("thr.absgt.f32", symbol("active_mask"), c.at(x), "a6", c.length(x), reads=(x,), writes=("active_mask",))
-    e.op("thr.index", "a6", symbol("active_mask"), c.at(result), c.length(x), reads=("active_mask",), writes=(result,))
+        e.op("thr.absgt.f32", symbol("active_mask"), symbol(x), "a6", c.length(x), reads=(x,), writes=("active_mask",))
+    e.op("thr.index", "a6", symbol("active_mask"), symbol(result), c.length(x), reads=("active_mask",), writes=(result,))
     _count(c)
 
 
@@ -57,22 +56,17 @@ def _count(c: Lowering) -> None:
     with e.taken(1) as (total,):
         e.line(f"la a7, neuron_counts + {16 * c.body}")
         e.line(f"ld {total}, 0(a7)", "active neurons so far")
-        e.line(f"add {total}, {total}, a6")
-        e.line(f"sd {total}, 0(a7)")
+        e.line(f"add {total}, {total}, a6;  sd {total}, 0(a7)")
         e.line(f"ld {total}, 8(a7)", "layers so far")
-        e.line(f"addi {total}, {total}, 1")
-        e.line(f"sd {total}, 8(a7)")
+        e.line(f"addi {total}, {total}, 1;  sd {total}, 8(a7)")
 
 
-@contextmanager
-def _rows(c: Lowering, op: Op, unit: str, *to: tuple[str, int], scales: bool = False) -> Iterator[Tile]:
+def _rows(c: Lowering, op: Op, unit: str, *to: tuple[str, int], scales: bool = False) -> AbstractContextManager[Tile]:
     """The active rows of an operation's matrix, tile by tile. `to`: names of values with an element for each row, and its size."""
     placed = c.tensor(op.weights[0])
-    size = 4 * placed.scale_count // placed.rows if placed.scale_group else 0
     c.emit.order("fetch", ("active",), ())
-    with gathered(c, unit, c.weight(op.weights[0]), placed.rows, placed.row_bytes, [(symbol(name), size) for name, size in to],
-                  (c.weight(op.weights[0], "scales"), size) if scales else None) as tile:
-        yield tile
+    return gathered(c, unit, c.weight(op.weights[0]), placed.rows, placed.row_bytes, [(symbol(name), size) for name, size in to],
+                    (c.weight(op.weights[0], "scales"), placed.row_scale_bytes) if scales else None)
 
 
 def _elements(c: Lowering, mnemonic: str, target: str, source: str, size: int) -> None:
@@ -87,19 +81,19 @@ def _elements(c: Lowering, mnemonic: str, target: str, source: str, size: int) -
 @lowers("gemv.active")
 def gemv_active(c: Lowering, op: Op) -> None:
     e, result, x, placed = c.emit, op.outputs[0], op.inputs[0], c.tensor(op.weights[0])
-    e.op("vec.fill.32", c.at(result), "zero", c.length(result), writes=(result,), comment="0 where a neuron is not active")
+    e.op("vec.fill.32", symbol(result), "zero", c.length(result), writes=(result,), comment="0 where a neuron is not active")
     e.order("vec", (x,), ("compact",))
     with _rows(c, op, "vec", ("compact", 4)) as tile:
         e.csr("vec.cols", placed.shape[1])
         e.csr("vec.row_stride", 0)
-        e.op(f"vec.gemv.{placed.format}", tile.to[0], tile.at, c.at(x), tile.rows, reads=(x,), writes=("compact",))
+        e.op(f"vec.gemv.{placed.format}", tile.to[0], tile.at, symbol(x), tile.rows, reads=(x,), writes=("compact",))
     _elements(c, "fetch.scatter", result, "compact", 4)
 
 
 @lowers("gemv.i8.active")
 def gemv_i8_active(c: Lowering, op: Op) -> None:
     e, result, (codes, scale, _), placed = c.emit, op.outputs[0], op.inputs, c.tensor(op.weights[0])
-    e.op("vec.fill.32", c.at(result), "zero", c.length(result), writes=(result,), comment="0 where a neuron is not active")
+    e.op("vec.fill.32", symbol(result), "zero", c.length(result), writes=(result,), comment="0 where a neuron is not active")
     c.build(codes, scale, placed.shape[1])
     c.codebook(op.weights[0])
     e.order("lut", (), ("compact",))
@@ -112,13 +106,13 @@ def gemv_i8_active(c: Lowering, op: Op) -> None:
 @lowers("macT.active")
 def mac_t_active(c: Lowering, op: Op) -> None:
     e, result, h, placed = c.emit, op.outputs[0], op.inputs[0], c.tensor(op.weights[0])
-    e.op("vec.fill.32", c.at(result), "zero", c.length(result), writes=(result,), comment="sums start at 0")
+    e.op("vec.fill.32", symbol(result), "zero", c.length(result), writes=(result,), comment="sums start at 0")
     _elements(c, "fetch.rows", "compact", h, 4)
     e.order("vec", ("compact",), (result,))
     with _rows(c, op, "vec", ("compact", 4)) as tile:
         e.csr("vec.cols", placed.shape[1])
         e.csr("vec.row_stride", 0)
-        e.op(f"vec.macT.{placed.format}", c.at(result), tile.at, tile.to[0], tile.rows,
+        e.op(f"vec.macT.{placed.format}", symbol(result), tile.at, tile.to[0], tile.rows,
              reads=("compact", result), writes=(result,))
 
 
@@ -135,7 +129,7 @@ def mac_t_i8_active(c: Lowering, op: Op) -> None:
     with _rows(c, op, "lut", ("compact", 1)) as tile:
         e.csr("lut.scale_group", 0)
         e.csr("lut.shift", 0)
-        e.op("lut.build.i8", tile.to[0], c.at(scale), tile.rows, reads=("compact", scale))
+        e.op("lut.build.i8", tile.to[0], symbol(scale), tile.rows, reads=("compact", scale))
         e.op(f"lut.macT.{placed.format}", symbol("sums"), tile.at, number(dim), reads=("sums",), writes=("sums",))
     e.fence()
     e.line(f"lw a7, {scale}", "the activations' scale")
@@ -143,5 +137,5 @@ def mac_t_i8_active(c: Lowering, op: Op) -> None:
     with c.operand("vec", c.weight(op.weights[0], "scales"), 4 * placed.scale_count) as weights:
         e.op("vec.scale.f32", symbol("sum_scales"), weights, "a7", scales, writes=("sum_scales",))
     e.csr("vec.scale_group", 1 if placed.scale_group else 0)
-    e.op("vec.dequant.i32", c.at(result), symbol("sums"), symbol("sum_scales"), number(dim),
+    e.op("vec.dequant.i32", symbol(result), symbol("sums"), symbol("sum_scales"), number(dim),
          reads=("sums", "sum_scales"), writes=(result,))

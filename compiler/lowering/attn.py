@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from compiler.graph import Op
-from compiler.lowering.emit import KEYS, POSITION, POSITIONS, VALUES, number
+from compiler.lowering.emit import KEYS, POSITION, POSITIONS, VALUES, number, symbol
 from compiler.lowering.lower import Lowering, lowers
 
 
@@ -18,7 +18,7 @@ def append(c: Lowering, op: Op) -> None:
     """A column of the transposed keys."""
     k, cache = op.inputs[0], op.outputs[0]
     c.emit.csr("attn.key_stride", 4 * c.memory.context)
-    c.emit.op("attn.xpose.f32", KEYS, c.at(k), POSITION, reads=(k,), writes=(cache,))
+    c.emit.op("attn.xpose.f32", KEYS, symbol(k), POSITION, reads=(k,), writes=(cache,))
 
 
 @lowers("scores.attn")
@@ -26,15 +26,15 @@ def scores(c: Lowering, op: Op) -> None:
     e, result, (q, cache) = c.emit, op.outputs[0], op.inputs
     e.csr("attn.key_stride", 4 * c.memory.context)
     e.csr("attn.score_stride", 4 * c.memory.context)
-    e.op("attn.wrgb.f32", c.at(q), reads=(q,))
-    e.op("attn.xmac.f32", c.at(result), _first(c, op, KEYS, 4), POSITIONS, reads=(cache,), writes=(result,))
+    e.op("attn.wrgb.f32", symbol(q), reads=(q,))
+    e.op("attn.xmac.f32", symbol(result), _first(c, op, KEYS, 4), POSITIONS, reads=(cache,), writes=(result,))
 
 
 @lowers("softmax.attn")
 def softmax(c: Lowering, op: Op) -> None:
     result, x = op.outputs[0], op.inputs[0]
     c.emit.csr("attn.score_stride", 4 * c.memory.context)
-    c.emit.op("attn.sfm.f32", c.at(result), c.at(x), POSITIONS, reads=(x,), writes=(result,))
+    c.emit.op("attn.sfm.f32", symbol(result), symbol(x), POSITIONS, reads=(x,), writes=(result,))
 
 
 @lowers("context.attn")
@@ -43,18 +43,14 @@ def context(c: Lowering, op: Op) -> None:
     row_bytes = 4 * c.graph.config.kv_dim
     e.csr("attn.score_stride", 4 * c.memory.context)
     e.csr("attn.value_stride", row_bytes)
-    e.op("attn.context.f32", c.at(result), _first(c, op, VALUES, row_bytes), c.at(p), POSITIONS, reads=(p, cache), writes=(result,))
+    e.op("attn.context.f32", symbol(result), _first(c, op, VALUES, row_bytes), symbol(p), POSITIONS,
+         reads=(p, cache), writes=(result,))
 
 
 def _first(c: Lowering, op: Op, base: str, size: int) -> str:
     """A register with the address of the first position that attention reads. `size`: bytes from one position to the next."""
-    window = int(op.attributes["window"])
-    if not window:
+    if not op.attributes["window"]:
         return base
-    e = c.emit
-    e.line(f"sub a7, {POSITION}, {POSITIONS}")
-    e.line("addi a7, a7, 1")
-    e.line(f"li a6, {size}")
-    e.line("mul a7, a7, a6")
-    e.line(f"add a7, a7, {base}", "the first position of the window")
+    c.emit.line(f"sub a7, {POSITION}, {POSITIONS};  addi a7, a7, 1")
+    c.emit.line(f"li a6, {size};  mul a7, a7, a6;  add a7, a7, {base}", "the first position of the window")
     return "a7"

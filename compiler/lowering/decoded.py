@@ -80,11 +80,11 @@ def gemv_decoded(c: Lowering, op: Op) -> None:
     unit = "lut" if index else "vec"
     if index:
         _load_values(c, op.weights[0], index.book)
-    scale_bytes = 4 * placed.scale_count // placed.rows if placed.scale_group else 0
     e.order(unit, (), ("decoded",))
     e.order("vec", (x,), (result,))
-    with (c.tiles(unit, c.weight(op.weights[0]), placed.rows, placed.row_bytes, (c.at(result), 4),
-                  scales=(c.weight(op.weights[0], "scales"), scale_bytes)) as tile, e.taken(5) as (at, scales, to, left, here)):
+    with (c.tiles(unit, c.weight(op.weights[0]), placed.rows, placed.row_bytes, (symbol(result), 4),
+                  scales=(c.weight(op.weights[0], "scales"), placed.row_scale_bytes)) as tile,
+          e.taken(5) as (at, scales, to, left, here)):
         for register, start in ((at, tile.at), (scales, tile.scales), (to, tile.to[0]), (left, tile.rows)):
             e.move(register, start)
         e.csr(f"{unit}.scale_group", placed.scale_group)
@@ -93,25 +93,18 @@ def gemv_decoded(c: Lowering, op: Op) -> None:
         e.forget(csrs=False)
         name = c.name("decoded")
         e.mark(name)
-        e.line(f"li {here}, {most}", "rows that are decoded at once")
-        e.line(f"bgeu {left}, {here}, 1f")
-        e.line(f"mv {here}, {left}")
-        e.mark("1")
-        e.line(f"li a6, {cols}")
-        e.line(f"mul a7, {here}, a6")
+        e.at_most(here, most, left, "rows that are decoded at once")
+        e.line(f"li a6, {cols};  mul a7, {here}, a6")
         if index:
             e.wait("lut", "vec")                    # for what the rows before are still needed
             e.op(f"lut.decode.{index}", symbol("decoded"), at, scales, "a7", writes=("decoded",))
         else:
             e.op("vec.dequant.i8", symbol("decoded"), at, scales, "a7", writes=("decoded",))
-        e.op("vec.gemv.f32", to, symbol("decoded"), c.at(x), here, reads=("decoded", x), writes=(result,))
-        for register, size in ((at, placed.row_bytes), (scales, scale_bytes), (to, 4)):
+        e.op("vec.gemv.f32", to, symbol("decoded"), symbol(x), here, reads=("decoded", x), writes=(result,))
+        for register, size in ((at, placed.row_bytes), (scales, placed.row_scale_bytes), (to, 4)):
             if size:
-                e.line(f"li a6, {size}")
-                e.line(f"mul a7, {here}, a6")
-                e.line(f"add {register}, {register}, a7")
-        e.line(f"sub {left}, {left}, {here}")
-        e.line(f"bnez {left}, {name}")
+                e.advance_by(register, here, size)
+        e.line(f"sub {left}, {left}, {here};  bnez {left}, {name}")
 
 
 def _load_values(c: Lowering, role: str, size: int) -> None:

@@ -21,7 +21,7 @@ POSITION, LAYER, KEYS, VALUES, POSITIONS, KV_OFFSET, ROPE_ROW, LAYERS_LEFT, WEIG
     "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "gp", "tp", "ra", "sp")
 BASE = {"keys": KEYS, "values": VALUES}                          # of a layer's part of a cache
 LAYER_ROW = BUFFER       # on machines with banks, which need no buffers: the first row of the layer's matrices in the banks
-SCRATCH = ("a6", "a7")                                           # free for address arithmetic between two operations
+# a6 and a7 are free for address arithmetic between two operations.
 POOL = ("a0", "a1", "a2", "a3", "a4", "a5", "t0", "t1", "t2", "t3", "t4", "t5", "t6", "s8", "s9", "s10", "s11")    # as needed
 BUFFER_TAGS = 2          # 1 and 2, of the two buffers
 
@@ -74,15 +74,12 @@ class Emitter:
     # Names in comments may come from a file. They must not end the line: the rest would be code.
 
     def line(self, text: str, comment: str = "") -> None:
-        text = f"    {text}"
-        self.lines.append(f"{text:<48}# {printable(comment)}" if comment else text)
+        """Instructions that are one thought, with semicolons between them. The comment stands beside the last one."""
+        *before, last = (f"    {instruction.strip()}" for instruction in text.split(";"))
+        self.lines += [*before, f"{last:<48}# {printable(comment)}" if comment else last]
 
     def comment(self, text: str) -> None:
         self.lines += ["", f"    # ---- {printable(text)}"]
-
-    def heading(self, text: str) -> None:
-        """A comment from the first column on."""
-        self.lines.append(f"# {printable(text)}")
 
     def label(self, name: str) -> None:
         """A place that control flow reaches from elsewhere."""
@@ -144,8 +141,7 @@ class Emitter:
             case "offset" if isinstance(want.value, int) and -2048 <= want.value < 2048:
                 self.line(f"addi {register}, {want.base}, {want.value}")
             case _:
-                self.line(f"li {register}, {want.value}")
-                self.line(f"add {register}, {register}, {want.base}")
+                self.line(f"li {register}, {want.value};  add {register}, {register}, {want.base}")
 
     def move(self, register: str, operand: Source, comment: str = "") -> None:
         """Set a register that the caller will change."""
@@ -159,8 +155,17 @@ class Emitter:
         if count < 2048:
             self.line(f"addi {register}, {register}, {count}")
         else:
-            self.line(f"li a6, {count}")
-            self.line(f"add {register}, {register}, a6")
+            self.line(f"li a6, {count};  add {register}, {register}, a6")
+
+    def advance_by(self, register: str, count: str, size: int) -> None:
+        """Add `size` bytes for each of the rows that register `count` says."""
+        self.line(f"li a6, {size};  mul a7, {count}, a6;  add {register}, {register}, a7")
+
+    def at_most(self, register: str, most: int, left: str, what: str) -> None:
+        """Set a register to `most`, or to what register `left` holds if that is less."""
+        self.line(f"li {register}, {most}", what)
+        self.line(f"bgeu {left}, {register}, 1f;  mv {register}, {left}")
+        self.mark("1")
 
     @contextmanager
     def pinned(self, *operands: Source) -> Iterator[list[str]]:
@@ -196,8 +201,7 @@ class Emitter:
         before = dict(self._csrs)
         yield
         assert self._csrs == before, f"the body of {name} changes a CSR"
-        self.line(f"addi {counter}, {counter}, -1")
-        self.line(f"bnez {counter}, {name}")
+        self.line(f"addi {counter}, {counter}, -1;  bnez {counter}, {name}")
 
     def csr(self, name: str, value: int | str) -> None:
         """Set a CSR to a number, or to what a register holds."""
@@ -229,8 +233,7 @@ class Emitter:
     def _wait(self, queue: int, other: int) -> None:
         tag = self._tags.tag(other, queue)
         register = self.register(number(tag))
-        self.line(f"sync.signal.{QUEUES[other]} {register}")
-        self.line(f"sync.wait.{QUEUES[queue]} {register}")
+        self.line(f"sync.signal.{QUEUES[other]} {register};  sync.wait.{QUEUES[queue]} {register}")
         self._order.signal(other, tag)
         self._order.wait(queue, tag)
 

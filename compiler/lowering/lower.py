@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,6 @@ from compiler.lowering.tiles import Tile, fetched, tiles
 from compiler.placing.bank_placement import Banked
 from compiler.placing.memory_plan import MemoryPlan
 from compiler.placing.weights import Placed, WeightLayout
-from isa.units.pim.banks import Organisation
 
 if TYPE_CHECKING:
     from compiler.targets.target import Target
@@ -31,10 +30,6 @@ class Lowering:
         self.emit = Emitter(memory.overlap)
         self.built, self.body = "", 0
         self._labels: dict[str, int] = {}
-
-    def at(self, name: str) -> Want:
-        """The address of a value."""
-        return symbol(name)
 
     def elements(self, name: str) -> int:
         return prod(int(length) for length in self.graph.values[name].shape)
@@ -54,16 +49,9 @@ class Lowering:
         return offset(LAYER if role.startswith("layer.") else WEIGHTS, getattr(placed, part or "offset"),
                       f"{role.removeprefix('layer.')} {part}".rstrip())
 
-    @property
-    def banks(self) -> Organisation:
-        """The banks that matrices lie in."""
-        assert self.target.placement is not None
-        return self.target.placement.banks
-
     def banked(self, role: str) -> Banked:
         """Where a weight of an operation lies in the banks."""
-        assert self.target.placement is not None
-        banked = self.target.placement.of(role, self.graph.bodies[self.body].layers[0])
+        banked = self.target.elsewhere(role, self.graph.bodies[self.body].layers[0])
         assert banked is not None, f"{role} is not in the banks"
         return banked
 
@@ -76,42 +64,32 @@ class Lowering:
         """(cache,) if units read it where it lies; () if they read a buffer."""
         return () if self.buffered else (cache,)
 
-    @contextmanager
-    def operand(self, unit: str, address: Source, size: int, length: str = "") -> Iterator[Source]:
+    def operand(self, unit: str, address: Source, size: int, length: str = "") -> AbstractContextManager[Source]:
         """`size` bytes outside the scratchpad as an operand of `unit`. If register `length` is given, it holds how many of them."""
-        if not self.buffered:
-            yield address
-            return
-        with fetched(self, unit, address, size, length) as buffer:
-            yield buffer
+        return fetched(self, unit, address, size, length) if self.buffered else nullcontext(address)
 
-    @contextmanager
-    def vector(self, role: str) -> Iterator[Source]:
+    def vector(self, role: str) -> AbstractContextManager[Source]:
         """A weight that is a vector, as an operand of the vector unit."""
-        with self.operand("vec", self.weight(role), 4 * self.tensor(role).shape[0]) as operand:
-            yield operand
+        return self.operand("vec", self.weight(role), 4 * self.tensor(role).shape[0])
 
-    @contextmanager
     def tiles(self, unit: str, source: Source, rows: int | str, row_bytes: int, *to: tuple[Source, int],
-              scales: tuple[Source, int] | None = None) -> Iterator[Tile]:
+              scales: tuple[Source, int] | None = None) -> AbstractContextManager[Tile]:
         """The rows of a matrix as an operand of `unit`: all of them at once, or in a loop over tiles that are fetched.
 
         rows     a number, or the register that holds it (at least 1)
         to       pairs (address, bytes a row): these addresses advance with the rows
         scales   address of the scales, bytes of a row's scales; 0 bytes: one scale for all rows
         """
-        if not self.buffered:
-            yield Tile(source, number(rows) if isinstance(rows, int) else rows, [address for address, _ in to],
-                       scales[0] if scales else source)
-            return
-        with tiles(self, unit, source, rows, row_bytes, to, scales) as tile:
-            yield tile
+        if self.buffered:
+            return tiles(self, unit, source, rows, row_bytes, to, scales)
+        return nullcontext(Tile(source, number(rows) if isinstance(rows, int) else rows, [address for address, _ in to],
+                                scales[0] if scales else source))
 
     def build(self, codes: str, scale: str, count: int) -> None:
         """Load activations into the LUT unit, unless they are loaded: several matrices in a row may read the same."""
         if self.built != codes:
             self.emit.csr("lut.scale_group", 0)
-            self.emit.op("lut.build.i8", self.at(codes), self.at(scale), number(count), reads=(codes, scale))
+            self.emit.op("lut.build.i8", symbol(codes), symbol(scale), number(count), reads=(codes, scale))
             self.built = codes
 
     def codebook(self, role: str) -> None:

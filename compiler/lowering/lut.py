@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from compiler.graph import Op
+from compiler.lowering.emit import symbol
 from compiler.lowering.lower import Lowering, lowers
 
 
@@ -12,7 +13,7 @@ def gemv_i8(c: Lowering, op: Op) -> None:
     c.build(codes, scale, placed.shape[1])
     c.codebook(op.weights[0])
     c.emit.order("lut", (), (result,))
-    scales = c.weight(op.weights[0], "scales"), 4 * placed.scale_count // placed.rows if placed.scale_group else 0
-    with c.tiles("lut", c.weight(op.weights[0]), placed.rows, placed.row_bytes, (c.at(result), 4), scales=scales) as tile:
+    scales = c.weight(op.weights[0], "scales"), placed.row_scale_bytes
+    with c.tiles("lut", c.weight(op.weights[0]), placed.rows, placed.row_bytes, (symbol(result), 4), scales=scales) as tile:
         c.emit.csr("lut.scale_group", placed.scale_group)
         c.emit.op(f"lut.gemv.{placed.format}", tile.to[0], tile.at, tile.scales, tile.rows, writes=(result,))

@@ -11,6 +11,7 @@ from compiler.graph import Op
 from compiler.lowering.emit import LAYER_ROW, Source, number, offset, symbol
 from compiler.lowering.lower import Lowering, lowers
 from compiler.placing.bank_placement import SIZES, Banked, Placement
+from isa.units.pim.banks import Organisation
 
 _PART_BYTES = {"i8": 4, "f16": 2}
 _MASK_BITS = 64
@@ -21,9 +22,9 @@ def scratch(placement: Placement) -> dict[str, int]:
     return {"zeros": 4 * placement.banks.channels * placement.banks.banks}
 
 
-def start(c: Lowering) -> None:
+def start(c: Lowering, banks: Organisation) -> None:
     """Make the zeros. They stay while the program runs."""
-    c.emit.op("vec.fill.32", symbol("zeros"), "zero", number(c.banks.channels * c.banks.banks), writes=("zeros",),
+    c.emit.op("vec.fill.32", symbol("zeros"), "zero", number(banks.channels * banks.banks), writes=("zeros",),
               comment="what accumulators start from")
 
 
@@ -34,28 +35,28 @@ def gemv_banks(c: Lowering, op: Op) -> None:
     tiles = range(banked.tiles)
     for turn in range(banked.turns):
         every = [channel for tile in tiles for channel in banked.of_tile(tile, turn)]
-        _select(c, every)
+        _select(c, banked, every)
         e.op(f"pim.wr_bias.{banked.format}", symbol("zeros"), reads=("zeros",))
         for depth in range(banked.depth):
             commands, row = banked.commands_of(depth), banked.row + turn * banked.depth + depth
             if turn == 0 or banked.depth > 1:           # else the buffers have it already
                 for tile in tiles:
-                    _select(c, banked.of_tile(tile, turn))
-                    e.op("pim.wr_gb", _part_of(x, tile * banked.tile * SIZES[banked.format] + depth * c.banks.row_bytes),
+                    _select(c, banked, banked.of_tile(tile, turn))
+                    e.op("pim.wr_gb", _part_of(x, tile * banked.tile * SIZES[banked.format] + depth * banked.banks.row_bytes),
                          number(commands), reads=(x,))
-            _select(c, every)
+            _select(c, banked, every)
             e.op(f"pim.mac_abk.{banked.format}", number(commands), _row(op.weights[0], row),
-                 comment=f"{op.weights[0].removeprefix('layer.')}: {_where(banked, every)}")
+                 comment=f"{banked.role}: {len(every)} channels from {min(every)} on")
         for tile in tiles:
-            _select(c, banked.of_tile(tile, turn))
-            first = tile * banked.places + turn * banked.across * c.banks.banks
+            _select(c, banked, banked.of_tile(tile, turn))
+            first = tile * banked.places + turn * banked.across * banked.banks.banks
             e.op(f"pim.rd_mac.{banked.format}", _part_of(result, first * _PART_BYTES[banked.format]), writes=(result,))
 
 
-def _select(c: Lowering, channels: Collection[int]) -> None:
+def _select(c: Lowering, banked: Banked, channels: Collection[int]) -> None:
     """Select the channels that the next instructions work on."""
     mask = sum(1 << channel for channel in channels)
-    for number_of in range(-(-c.banks.channels // _MASK_BITS)):
+    for number_of in range(-(-banked.banks.channels // _MASK_BITS)):
         c.emit.csr(f"pim.channel_mask{number_of or ''}", mask >> (_MASK_BITS * number_of) & ((1 << _MASK_BITS) - 1))
 
 
@@ -65,7 +66,3 @@ def _part_of(name: str, at: int) -> Source:
 
 def _row(role: str, row: int) -> Source:
     return offset(LAYER_ROW, row) if role.startswith("layer.") else number(row)
-
-
-def _where(banked: Banked, channels: Collection[int]) -> str:
-    return f"{len(channels)} channels from {min(channels)} on"

@@ -38,9 +38,7 @@ def start(c: Lowering, buffers: str) -> None:
     """Set the two registers. Both buffers are free."""
     c.emit.line(f"la {BUFFER}, {buffers}", "the buffer for what is fetched next")
     c.emit.line(f"li {BUFFER_TAG}, 2", "and its tag")
-    c.emit.line(f"sync.signal.fetch {BUFFER_TAG}")
-    c.emit.line(f"li {BUFFER_TAG}, 1")
-    c.emit.line(f"sync.signal.fetch {BUFFER_TAG}")
+    c.emit.line(f"sync.signal.fetch {BUFFER_TAG};  li {BUFFER_TAG}, 1;  sync.signal.fetch {BUFFER_TAG}")
 
 
 @contextmanager
@@ -56,13 +54,11 @@ def _filled(c: Lowering, unit: str, copies: Sequence[tuple[Source, Source, Sourc
 @contextmanager
 def _used(c: Lowering, unit: str) -> Iterator[None]:
     """`unit` waits for the bytes that were fetched before it begins with the block. Then the other buffer is next."""
-    c.emit.line(f"sync.signal.fetch {BUFFER_TAG}")
-    c.emit.line(f"sync.wait.{unit} {BUFFER_TAG}")
+    c.emit.line(f"sync.signal.fetch {BUFFER_TAG};  sync.wait.{unit} {BUFFER_TAG}")
     yield
     c.emit.line(f"sync.signal.{unit} {BUFFER_TAG}")
     c.emit.line(f"xori {BUFFER_TAG}, {BUFFER_TAG}, 3")
-    c.emit.line("li a6, buffers ^ (buffers + buffer_bytes)")
-    c.emit.line(f"xor {BUFFER}, {BUFFER}, a6")
+    c.emit.line(f"li a6, buffers ^ (buffers + buffer_bytes);  xor {BUFFER}, {BUFFER}, a6")
 
 
 @contextmanager
@@ -85,8 +81,7 @@ def tiles(c: Lowering, unit: str, source: Source, rows: int | str, row_bytes: in
         with e.taken(1) as (behind,):
             copies: list[tuple[Source, Source, Source]] = [(BUFFER, source, number(rows * row_bytes))]
             if scales:
-                e.line(f"li {behind}, {_up(rows * row_bytes)}")
-                e.line(f"add {behind}, {behind}, {BUFFER}", "scales lie behind the rows")
+                _scales_behind(c, behind, rows * row_bytes)
                 copies.append((behind, scales[0], number(rows * scale_bytes or 4)))
             with _filled(c, unit, copies):
                 yield Tile(BUFFER, number(rows), [address for address, _ in to], behind)
@@ -100,15 +95,11 @@ def tiles(c: Lowering, unit: str, source: Source, rows: int | str, row_bytes: in
             e.move(pointer, address)
         name = c.name("tile")
         e.label(name)
-        e.line(f"li {here}, {most}", "rows of this tile")
-        e.line(f"bgeu {left}, {here}, 1f")
-        e.line(f"mv {here}, {left}")
-        e.mark("1")
-        _times(c, "a7", here, row_bytes)
+        e.at_most(here, most, left, "rows of this tile")
+        e.line(f"li a6, {row_bytes};  mul a7, {here}, a6")
         copies = [(BUFFER, at, "a7")]
         if scales:
-            e.line(f"li {behind}, {_up(most * row_bytes)}")
-            e.line(f"add {behind}, {behind}, {BUFFER}", "scales lie behind the rows")
+            _scales_behind(c, behind, most * row_bytes)
             e.line(f"li a6, {scale_bytes or 4}")
             if scale_bytes:
                 e.line(f"mul a6, a6, {here}")
@@ -119,11 +110,8 @@ def tiles(c: Lowering, unit: str, source: Source, rows: int | str, row_bytes: in
                 e.line(f"add {scales_at}, {scales_at}, a6")
             yield Tile(BUFFER, here, pointers, behind)
         for pointer, (_, size) in zip(pointers, to, strict=True):
-            _times(c, "a7", here, size)
-            e.line(f"add {pointer}, {pointer}, a7")
-        e.line(f"sub {left}, {left}, {here}")
-        e.line(f"beqz {left}, 1f")
-        e.line(f"j {name}")
+            e.advance_by(pointer, here, size)
+        e.line(f"sub {left}, {left}, {here};  beqz {left}, 1f;  j {name}")
         e.mark("1")
 
 
@@ -151,8 +139,7 @@ def gathered(c: Lowering, unit: str, table: Source, table_rows: int, row_bytes: 
         e.csr("fetch.row_bytes", row_bytes)
         e.op("fetch.rows", BUFFER, sources[0], index, count, reads=("active",))
         if copied:
-            e.line(f"li {behind}, {_up(min(most, table_rows) * row_bytes)}")
-            e.line(f"add {behind}, {behind}, {BUFFER}", "scales lie behind the rows")
+            _scales_behind(c, behind, min(most, table_rows) * row_bytes)
             if scale_bytes:
                 e.csr("fetch.table_rows", 0)
                 e.csr("fetch.row_bytes", scale_bytes)
@@ -169,36 +156,25 @@ def gathered(c: Lowering, unit: str, table: Source, table_rows: int, row_bytes: 
                 yield Tile(BUFFER, count, [address for address, _ in to], behind[0] if behind else sources[-1])
         return
     with e.taken(4 + len(to)) as (index, left, here, scales_at, *pointers), e.pinned(*sources) as held:
-        e.line(f"la {index}, active")
-        e.line(f"ld {left}, active_count")
+        e.line(f"la {index}, active;  ld {left}, active_count")
         for pointer, (address, _) in zip(pointers, to, strict=True):
             e.move(pointer, address)
         name = c.name("active")
         e.line(f"beqz {left}, {name}_end")
         e.label(name)
-        e.line(f"li {here}, {most}", "rows of this tile")
-        e.line(f"bgeu {left}, {here}, 1f")
-        e.line(f"mv {here}, {left}")
-        e.mark("1")
+        e.at_most(here, most, left, "rows of this tile")
         gather(held, index, here, scales_at)
         with _used(c, unit):
             yield Tile(BUFFER, here, pointers, scales_at if copied else held[-1])
         for pointer, (_, size) in ((index, ("", 4)), *zip(pointers, to, strict=True)):
-            _times(c, "a7", here, size)
-            e.line(f"add {pointer}, {pointer}, a7")
-        e.line(f"sub {left}, {left}, {here}")
-        e.line(f"beqz {left}, {name}_end")
-        e.line(f"j {name}")
+            e.advance_by(pointer, here, size)
+        e.line(f"sub {left}, {left}, {here};  beqz {left}, {name}_end;  j {name}")
     e.label(f"{name}_end")
 
 
-def _times(c: Lowering, register: str, count: str, size: int) -> None:
-    c.emit.line(f"li a6, {size}")
-    c.emit.line(f"mul {register}, {count}, a6")
-
-
-def _up(size: int) -> int:
-    return -(-size // ALIGN) * ALIGN
+def _scales_behind(c: Lowering, register: str, size: int) -> None:
+    """The address in the buffer behind `size` bytes of rows."""
+    c.emit.line(f"li {register}, {-(-size // ALIGN) * ALIGN};  add {register}, {register}, {BUFFER}", "scales lie behind the rows")
 
 
 def _check(c: Lowering, size: int, most: int) -> None:

@@ -6,37 +6,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from compiler.graph import Op
-from compiler.lowering.emit import BASE, KV_OFFSET, POSITION, POSITIONS, ROPE_ROW, bits, number, offset
+from compiler.lowering.emit import BASE, KV_OFFSET, POSITION, POSITIONS, ROPE_ROW, bits, number, offset, symbol
 from compiler.lowering.lower import Lowering, lowers
 
-_UNARY = {"silu": "vec.silu.f32", "gelu": "vec.gelu.f32", "relu": "vec.relu.f32", "relu2": "vec.relu2.f32"}
-_BINARY = {"add": "vec.add.f32", "mul": "vec.mul.f32"}
 
-
-@lowers(*_UNARY)
-def unary(c: Lowering, op: Op) -> None:
-    result, x = op.outputs[0], op.inputs[0]
-    c.emit.op(_UNARY[op.kind], c.at(result), c.at(x), c.length(result), reads=(x,), writes=(result,))
-
-
-@lowers(*_BINARY)
-def binary(c: Lowering, op: Op) -> None:
-    result, (a, b) = op.outputs[0], op.inputs
-    c.emit.op(_BINARY[op.kind], c.at(result), c.at(a), c.at(b), c.length(result),
-              reads=(a, b), writes=(result,))
+@lowers("silu", "gelu", "relu", "relu2", "add", "mul")
+def elementwise(c: Lowering, op: Op) -> None:
+    result = op.outputs[0]
+    c.emit.op(f"vec.{op.kind}.f32", *map(symbol, (result, *op.inputs)), c.length(result), reads=op.inputs, writes=op.outputs)
 
 
 @lowers("bias")
 def bias(c: Lowering, op: Op) -> None:
     result, x = op.outputs[0], op.inputs[0]
     with c.vector(op.weights[0]) as b:
-        c.emit.op("vec.add.f32", c.at(result), c.at(x), b, c.length(result), reads=(x,), writes=(result,))
+        c.emit.op("vec.add.f32", symbol(result), symbol(x), b, c.length(result), reads=(x,), writes=(result,))
 
 
 @lowers("scale")
 def scale(c: Lowering, op: Op) -> None:
     result, x = op.outputs[0], op.inputs[0]
-    c.emit.op("vec.scale.f32", c.at(result), c.at(x), bits(op.attributes["factor"]), c.length(result),
+    c.emit.op("vec.scale.f32", symbol(result), symbol(x), bits(op.attributes["factor"]), c.length(result),
               reads=(x,), writes=(result,))
 
 
@@ -48,11 +38,11 @@ def norm(c: Lowering, op: Op) -> None:
     c.emit.csr("vec.eps", c.emit.register(bits(op.attributes["eps"])))
     with c.vector(op.weights[0]) as gain:
         if size == n:
-            c.emit.op(f"vec.{op.kind}.f32", c.at(result), c.at(x), gain, number(n), reads=(x,), writes=(result,))
+            c.emit.op(f"vec.{op.kind}.f32", symbol(result), symbol(x), gain, number(n), reads=(x,), writes=(result,))
             return
         with c.emit.pinned(gain, number(size)) as (each, length), c.emit.taken(3) as (to, source, counter):
-            c.emit.move(to, c.at(result))
-            c.emit.move(source, c.at(x))
+            c.emit.move(to, symbol(result))
+            c.emit.move(source, symbol(x))
             with c.emit.loop(c.name("norm"), n // size, counter):
                 c.emit.op(f"vec.{op.kind}.f32", to, source, each, length, reads=(x,), writes=(result,))
                 c.emit.advance(to, 4 * size)
@@ -65,7 +55,7 @@ def rope(c: Lowering, op: Op) -> None:
     c.emit.csr("vec.head_dim", head_dim)
     mnemonic = "vec.rope.f32" if op.attributes["adjacent"] else "vec.ropehalf.f32"
     with c.operand("vec", ROPE_ROW, 4 * head_dim) as angles:
-        c.emit.op(mnemonic, c.at(result), c.at(x), angles, c.length(result), reads=(x,), writes=(result,))
+        c.emit.op(mnemonic, symbol(result), symbol(x), angles, c.length(result), reads=(x,), writes=(result,))
 
 
 @lowers("append")
@@ -74,9 +64,9 @@ def append(c: Lowering, op: Op) -> None:
     x, cache = op.inputs[0], op.outputs[0]
     c.emit.line(f"add a7, {BASE[cache]}, {KV_OFFSET}", f"row of this position in {cache}")
     if c.buffered:
-        c.emit.op("fetch.copy", "a7", c.at(x), number(4 * c.elements(x)), reads=(x,), writes=(cache,))
+        c.emit.op("fetch.copy", "a7", symbol(x), number(4 * c.elements(x)), reads=(x,), writes=(cache,))
     else:
-        c.emit.op("vec.scale.f32", "a7", c.at(x), bits(1.0), c.length(x), reads=(x,), writes=(cache,))
+        c.emit.op("vec.scale.f32", "a7", symbol(x), bits(1.0), c.length(x), reads=(x,), writes=(cache,))
 
 
 # ------------------------------------------------------------------------------------------------ attention
@@ -96,12 +86,8 @@ def _first(c: Lowering, op: Op) -> Iterator[str]:
         c.emit.move(first, offset(base, cache.offset, op.inputs[1]))
         if window:
             done = c.name("window")
-            c.emit.line(f"li a7, {window - 1}")
-            c.emit.line(f"sub a7, {POSITION}, a7")
-            c.emit.line(f"blez a7, {done}", "every position is in the window")
-            c.emit.line(f"li a6, {cache.row_bytes}")
-            c.emit.line("mul a7, a7, a6")
-            c.emit.line(f"add {first}, {first}, a7")
+            c.emit.line(f"li a7, {window - 1};  sub a7, {POSITION}, a7;  blez a7, {done}", "every position is in the window")
+            c.emit.advance_by(first, "a7", cache.row_bytes)
             c.emit.mark(done)
         yield first
 
@@ -118,12 +104,12 @@ def scores(c: Lowering, op: Op) -> None:
     e, result, (q, cache) = c.emit, op.outputs[0], op.inputs
     groups, (form, row_bytes, head_dim) = int(op.attributes["kv_heads"]), _row(c, op)
     e.order("vec", (q, *c.reached(cache)), (result,))
-    with _first(c, op) as first, c.tiles("vec", first, POSITIONS, row_bytes, (c.at(result), 4)) as tile:
+    with _first(c, op) as first, c.tiles("vec", first, POSITIONS, row_bytes, (symbol(result), 4)) as tile:
         e.csr("vec.cols", head_dim)
         e.csr("vec.row_stride", row_bytes)
         with e.taken(4) as (to, query, keys, counter), e.pinned(number(4 * c.memory.context)) as (step,):
             e.move(to, tile.to[0])
-            e.move(query, c.at(q))
+            e.move(query, symbol(q))
             e.move(keys, tile.at)
             with e.loop(c.name("scores"), groups, counter):
                 for _ in range(int(op.attributes["heads"]) // groups):
@@ -138,12 +124,11 @@ def scores(c: Lowering, op: Op) -> None:
 def softmax(c: Lowering, op: Op) -> None:
     e, result, x = c.emit, op.outputs[0], op.inputs[0]
     with e.taken(3) as (to, source, counter), e.pinned(number(4 * c.memory.context)) as (step,):
-        e.move(to, c.at(result))
-        e.move(source, c.at(x))
+        e.move(to, symbol(result))
+        e.move(source, symbol(x))
         with e.loop(c.name("softmax"), int(c.graph.values[x].shape[0]), counter):
             e.op("vec.softmax.f32", to, source, POSITIONS, reads=(x,), writes=(result,))
-            e.line(f"add {to}, {to}, {step}")
-            e.line(f"add {source}, {source}, {step}")
+            e.line(f"add {to}, {to}, {step};  add {source}, {source}, {step}")
 
 
 @lowers("context", "context.i8")
@@ -151,13 +136,13 @@ def context(c: Lowering, op: Op) -> None:
     """For each head the sum of its rows of the cache, weighted by the probabilities."""
     e, result, (p, cache) = c.emit, op.outputs[0], op.inputs
     groups, (form, row_bytes, head_dim) = int(op.attributes["kv_heads"]), _row(c, op)
-    e.op("vec.fill.32", c.at(result), "zero", c.length(result), writes=(result,), comment="sums start at 0")
+    e.op("vec.fill.32", symbol(result), "zero", c.length(result), writes=(result,), comment="sums start at 0")
     e.order("vec", (p, *c.reached(cache)), (result,))
-    with _first(c, op) as first, c.tiles("vec", first, POSITIONS, row_bytes, (c.at(p), 4)) as tile:
+    with _first(c, op) as first, c.tiles("vec", first, POSITIONS, row_bytes, (symbol(p), 4)) as tile:
         e.csr("vec.cols", head_dim)
         e.csr("vec.row_stride", row_bytes)
         with e.taken(4) as (to, weights, values, counter), e.pinned(number(4 * c.memory.context)) as (step,):
-            e.move(to, c.at(result))
+            e.move(to, symbol(result))
             e.move(weights, tile.to[0])
             e.move(values, tile.at)
             with e.loop(c.name("context"), groups, counter):
@@ -173,13 +158,6 @@ def context(c: Lowering, op: Op) -> None:
 # ------------------------------------------------------------------------------------------------ keys and values as int8
 
 
-@lowers("quantise.heads")
-def quantise_heads(c: Lowering, op: Op) -> None:
-    (codes, scales), x = op.outputs, op.inputs[0]
-    c.emit.csr("vec.scale_group", c.elements(x) // int(op.attributes["kv_heads"]))
-    c.emit.op("vec.quant.i8", c.at(codes), c.at(x), c.at(scales), c.length(x), reads=(x,), writes=(codes, scales))
-
-
 @lowers("scale.heads")
 def scale_heads(c: Lowering, op: Op) -> None:
     """The scales of a head are a vector over positions, so each head takes one product."""
@@ -188,16 +166,15 @@ def scale_heads(c: Lowering, op: Op) -> None:
     e.order("vec", (x, *c.reached(scales)), (result,))
     with (_first(c, op) as first, e.taken(5) as (to, source, at, length, counter),
           e.pinned(number(4 * c.memory.context)) as (step,)):
-        e.move(to, c.at(result))
-        e.move(source, c.at(x))
+        e.move(to, symbol(result))
+        e.move(source, symbol(x))
         e.move(at, first)
         e.line(f"slli {length}, {POSITIONS}, 2", "bytes of a head's scales")
         with e.loop(c.name("scales"), groups, counter):
             with c.operand("vec", at, 4 * c.memory.context, length) as factors:
                 for _ in range(int(op.attributes["heads"]) // groups):
                     e.op("vec.mul.f32", to, source, factors, POSITIONS, reads=(x, *c.reached(scales)), writes=(result,))
-                    e.line(f"add {to}, {to}, {step}")
-                    e.line(f"add {source}, {source}, {step}")
+                    e.line(f"add {to}, {to}, {step};  add {source}, {source}, {step}")
             e.line(f"add {at}, {at}, {step}")
 
 
@@ -209,15 +186,16 @@ def gemv(c: Lowering, op: Op) -> None:
     """With float weights, which the unit converts to fp32."""
     result, x, placed = op.outputs[0], op.inputs[0], c.tensor(op.weights[0])
     c.emit.order("vec", (x,), (result,))
-    with c.tiles("vec", c.weight(op.weights[0]), placed.rows, placed.row_bytes, (c.at(result), 4)) as tile:
+    with c.tiles("vec", c.weight(op.weights[0]), placed.rows, placed.row_bytes, (symbol(result), 4)) as tile:
         c.emit.csr("vec.cols", placed.shape[1])
         c.emit.csr("vec.row_stride", 0)
-        c.emit.op(f"vec.gemv.{placed.format}", tile.to[0], tile.at, c.at(x), tile.rows, reads=(x,), writes=(result,))
+        c.emit.op(f"vec.gemv.{placed.format}", tile.to[0], tile.at, symbol(x), tile.rows, reads=(x,), writes=(result,))
 
 
-@lowers("quantise")
+@lowers("quantise", "quantise.heads")
 def quantise(c: Lowering, op: Op) -> None:
+    """One scale for the vector, or one for each of its heads."""
     (codes, scale), x = op.outputs, op.inputs[0]
     c.built = "" if c.built == codes else c.built
-    c.emit.csr("vec.scale_group", 0)
-    c.emit.op("vec.quant.i8", c.at(codes), c.at(x), c.at(scale), c.length(x), reads=(x,), writes=(codes, scale))
+    c.emit.csr("vec.scale_group", c.elements(x) // int(op.attributes["kv_heads"]) if op.attributes else 0)
+    c.emit.op("vec.quant.i8", symbol(codes), symbol(x), symbol(scale), c.length(x), reads=(x,), writes=(codes, scale))

@@ -12,7 +12,6 @@ from __future__ import annotations
 import re
 import time
 from collections import defaultdict
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any
@@ -20,13 +19,13 @@ from typing import Any
 import numpy as np
 
 from compiler.lowering import LOWERINGS
+from compiler.running.generate import Maker
 from compiler.running.neurons import neurons
 from isa.preset import Preset, load_preset
 from isa.program import Program
 from isa.reference import ReferenceMachine
 from isa.services import Host
 
-Maker = Callable[[Preset, Host], ReferenceMachine]
 TOKEN = 1                   # the prompt
 WARM = 3                    # tokens that are not measured: meanwhile kernels are loaded and weights read into memory
 STRETCH = 128               # tokens behind the prompt, then it starts again: llama.cpp's llama-bench calls this tg128

@@ -153,14 +153,19 @@ class Tensor(ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FloatTensor(Tensor):
-    """Row-major floats, packed: f32, f16 or bf16."""
+class FileTensor(Tensor):
+    """A tensor whose values are one run of bytes."""
 
     where: FileRange
 
     @property
     def file(self) -> Path:
         return self.where.file
+
+
+@dataclass(frozen=True, kw_only=True)
+class FloatTensor(FileTensor):
+    """Row-major floats, packed: f32, f16 or bf16."""
 
     def _rows(self, first: int, last: int) -> F32:
         cols = self.matrix[1]

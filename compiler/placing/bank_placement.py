@@ -148,10 +148,6 @@ class Placement:
             return self.once.get(role)
         return next(body for body, layers in zip(self.bodies, self.groups, strict=True) if layer in layers).get(role[6:])
 
-    def has(self, role: str, layer: int | None) -> bool:
-        """Whether it is in the banks."""
-        return self.of(role, layer) is not None
-
     def matrices(self) -> Iterator[tuple[str, Banked, int]]:
         """(role in the model, where it lies, the row where its layer begins) of every matrix, layer after layer."""
         yield from ((role, banked, 0) for role, banked in self.once.items())

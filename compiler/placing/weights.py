@@ -16,7 +16,6 @@ from typing import IO, Any
 
 import numpy as np
 
-from compiler.formats.codebook import indices
 from compiler.formats.weight_format import WEIGHT_FORMATS, WeightFormat
 from compiler.graph import title_of
 from compiler.model.model import Model, layer_roles, roles
@@ -61,6 +60,11 @@ class Placed:
         if self.by_column:
             return self.shape[1] if self.scale_group else 1
         return self.rows * (self.shape[-1] // self.scale_group) if self.scale_group else 1
+
+    @property
+    def row_scale_bytes(self) -> int:
+        """Bytes of a row's scales; 0: one scale for all rows."""
+        return 4 * self.scale_count // self.rows if self.scale_group else 0
 
     @property
     def stored(self) -> str:
@@ -161,11 +165,11 @@ class WeightLayout:
 
         for role, placed in self.once.items():
             pad(placed.offset)
-            yield from self._table(stream) if role == ROPE else self._tensor(stream, placed, self.model.tensor(role), 0)
+            yield from self._table(stream) if role == ROPE else self._tensor(stream, placed, self.model.tensor(role))
         for layer, (base, body) in enumerate(self.layers()):
             for role, placed in body.items():
                 pad(base + placed.offset)
-                yield from self._tensor(stream, placed, self.model.tensor(f"layers.{layer}.{role}"), base)
+                yield from self._tensor(stream, placed, self.model.tensor(f"layers.{layer}.{role}"))
         pad(self.size)
 
     def _table(self, stream: IO[bytes]) -> Iterator[tuple[int, int]]:
@@ -175,70 +179,55 @@ class WeightLayout:
             stream.write(rope.table(position).tobytes())
         yield stream.tell(), self.size
 
-    def _tensor(self, stream: IO[bytes], placed: Placed, tensor: Tensor, base: int) -> Iterator[tuple[int, int]]:
-        if placed.by_column:
-            yield from self._columns(stream, placed, tensor)
-            return
-        packing, scales = placed.format.packing, []
-        blocks = tensor.blocks() if not placed.banked or placed.scale_group else list(tensor.blocks())[:bool(placed.scale_count)]
-        for first, last in blocks:
-            if placed.scale_count:
-                codes = tensor.codes(first, last)
-                if not placed.banked:
-                    stream.write(packing.pack(_stored(placed, codes.values, tensor)).tobytes())
-                scales.append(codes.scales.astype("<f4").tobytes())
-            else:
-                stream.write(packing.pack(tensor.rows(first, last)).tobytes())
+    def _tensor(self, stream: IO[bytes], placed: Placed, tensor: Tensor) -> Iterator[tuple[int, int]]:
+        scales: list[Any] = []
+        for values, found in (_columns if placed.by_column else _rows)(placed, tensor):
+            if not placed.banked:
+                stream.write(placed.format.packing.pack(values).tobytes())
+            scales += found
             yield stream.tell(), self.size
         if placed.scale_count:
             stream.write(bytes(placed.scales - placed.offset - placed.held))
-            stream.write(b"".join(scales if placed.scale_group else scales[:1]))
-            stream.write(_codebook(placed, tensor))
+            stream.write(np.concatenate(scales)[:placed.scale_count].astype("<f4").tobytes())
+        if placed.format.book:          # zeros for what no code needs
+            stream.write(np.array(tensor.levels, np.int8).tobytes().ljust(placed.format.book, b"\0"))
 
-    def _columns(self, stream: IO[bytes], placed: Placed, tensor: Tensor) -> Iterator[tuple[int, int]]:
-        """The tensor column by column. It is read once and held, codes as int8."""
-        packing = placed.format.packing
-        if not placed.scale_count:
-            values: Any = np.concatenate([tensor.rows(first, last) for first, last in tensor.blocks()])
-        else:
-            codes = [tensor.codes(first, last) for first, last in tensor.blocks()]
-            values = _stored(placed, np.concatenate([block.values for block in codes]), tensor)
-        step = max(1, BLOCK // len(values))
-        for first in range(0, values.shape[1], step):
-            stream.write(packing.pack(np.ascontiguousarray(values[:, first:first + step].T)).tobytes())
-            yield stream.tell(), self.size
+
+def _rows(placed: Placed, tensor: Tensor) -> Iterator[tuple[Any, list[Any]]]:
+    """(rows to be packed, their scales), block by block. Of codes with a codebook, indices in it are packed."""
+    blocks = tensor.blocks() if not placed.banked or placed.scale_group else list(tensor.blocks())[:bool(placed.scale_count)]
+    for block in blocks:
         if placed.scale_count:
-            stream.write(bytes(placed.scales - placed.offset - placed.rows * placed.row_bytes))
-            scales = np.concatenate([block.scales.reshape(-1) for block in codes]).astype("<f4")
-            stream.write(scales[:placed.scale_count].tobytes())
-            stream.write(_codebook(placed, tensor))
+            codes = tensor.codes(*block)
+            values = np.searchsorted(np.array(tensor.levels), codes.values) if placed.format.book else codes.values
+            yield values, [codes.scales.reshape(-1)]
+        else:
+            yield tensor.rows(*block), []
 
 
-def _stored(placed: Placed, values: Any, tensor: Tensor) -> Any:
-    """What is packed for the values of codes: themselves, or their indices in the codebook."""
-    return indices(values, tensor.levels) if placed.format.book else values
-
-
-def _codebook(placed: Placed, tensor: Tensor) -> bytes:
-    """The codebook, if there is one, with zeros for what no code needs."""
-    return np.array(tensor.levels, np.int8).tobytes().ljust(placed.format.book, b"\0") if placed.format.book else b""
+def _columns(placed: Placed, tensor: Tensor) -> Iterator[tuple[Any, list[Any]]]:
+    """The same of columns. The tensor is read once and held, codes as int8."""
+    found = list(_rows(placed, tensor))
+    values, scales = np.concatenate([block for block, _ in found]), [each for _, block in found for each in block]
+    step = max(1, BLOCK // len(values))
+    for first in range(0, values.shape[1], step):
+        yield np.ascontiguousarray(values[:, first:first + step].T), scales if first == 0 else []
 
 
 def plan_weights(model: Model, context: int, groups: Sequence[tuple[int, ...]], by_column: Collection[str] = (),
-                 banked: Callable[[str, int], bool] | None = None) -> WeightLayout:
+                 banked: Callable[[str, int], object] = lambda role, layer: None) -> WeightLayout:
     """Lay out the tensors of a quantised model for at most `context` positions; those roles of a layer column by column.
 
     groups  the layers of each body of the graph: they are laid out alike
-    banked  whether the matrix of a role ("layer.q", "head") in a layer lies elsewhere: then the file has its scales alone
+    banked  where the matrix of a role ("layer.q", "head") in a layer lies, if not here: then the file has its scales alone
     """
     layout, c = WeightLayout(model, context, groups), model.config
-    in_banks = banked or (lambda role, layer: False)
     once = [(role, shape) for role, shape in roles(c) if not role.startswith("layers.")]
     if c.rope:
         once.append((ROPE, (context, c.head_dim)))
     at = 0
     for role, shape in once:
-        layout.once[role] = _place(role, shape, at, None if role == ROPE else model.tensor(role), banked=in_banks(role, 0))
+        layout.once[role] = _place(role, shape, at, None if role == ROPE else model.tensor(role), banked=bool(banked(role, 0)))
         at = layout.once[role].end
     layout.layers_at = _up(at, PAGE)
     thresholds = [("thresholds", model.tensor("layers.0.thresholds").shape)] if "layers.0.thresholds" in model.tensors else []
@@ -246,7 +235,7 @@ def plan_weights(model: Model, context: int, groups: Sequence[tuple[int, ...]], 
         body, at = {}, 0
         for role, shape in (*layer_roles(c), *thresholds):
             body[role] = _place(role, shape, at, model.tensor(f"layers.{layers[0]}.{role}"), role in by_column,
-                                in_banks(f"layer.{role}", layers[0]))
+                                bool(banked(f"layer.{role}", layers[0])))
             at = body[role].end
         layout.bodies.append(body)
         layout.body_bytes.append(_up(at, PAGE))

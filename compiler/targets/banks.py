@@ -14,7 +14,7 @@ from compiler.lowering import around_banks, attn, pim
 from compiler.lowering.emit import LAYER_ROW
 from compiler.model.model import Model, roles
 from compiler.passes.to_banks import to_banks
-from compiler.placing.bank_placement import SIZES, Placement, format_in_banks, organisation, place
+from compiler.placing.bank_placement import SIZES, Banked, Placement, format_in_banks, organisation, place
 from compiler.placing.memory_plan import MemoryPlan
 from compiler.placing.weights import PAGE, WeightLayout
 from compiler.targets.target import Home, Image, MapRow, Target
@@ -32,7 +32,6 @@ class Banks(Target):
     readers = frozenset(("vec", "attn"))
     weights = Home(HBM, '.hbm.weights, "aw"')
     caches = Home(HBM, '.hbm.caches, "aw", @nobits')
-    placement: Placement
     kept = ("zeros",)
 
     def __init__(self, machine: Preset, model: Model, graph: Graph, *, int8: bool) -> None:
@@ -45,8 +44,8 @@ class Banks(Target):
 
     # -------------------------------------------------------------------------------------------- memory
 
-    def elsewhere(self, role: str, layer: int) -> bool:
-        return self.placement.has(role, layer)
+    def elsewhere(self, role: str, layer: int) -> Banked | None:
+        return self.placement.of(role, layer)
 
     def images(self, layout: WeightLayout) -> list[Image]:
         matrices = Image("banks", Home(HBM, '.hbm.banks, "aw"'), self.placement,
@@ -88,7 +87,7 @@ class Banks(Target):
 
     def start(self, c: Lowering) -> None:
         attn.start(c)
-        pim.start(c)
+        pim.start(c, self.placement.banks)
 
     def enter_layers(self, c: Lowering) -> None:
         c.emit.line(f"li {LAYER_ROW}, {self.placement.layers_row}", "where the layer begins in the banks")

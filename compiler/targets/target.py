@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from compiler.errors import RoomError
 from compiler.graph import Graph
 from compiler.model.model import Model
-from compiler.placing.bank_placement import Placement
+from compiler.placing.bank_placement import Banked
 from compiler.placing.made import Contents
 from compiler.placing.memory_plan import MemoryPlan
 from compiler.placing.weights import PAGE, WeightLayout
@@ -46,7 +46,6 @@ class Target:
     units      that its programs need
     readers    units that read weights and caches where these lie, if they have ports there
     weights    where they live; caches: where keys and values do
-    placement  of matrices in banks, if there are banks that compute
     kept       names of scratch that stay as the start of the program left them
     """
 
@@ -54,7 +53,6 @@ class Target:
     readers: ClassVar[frozenset[str]]
     weights: Home
     caches: Home
-    placement: Placement | None = None
     kept: tuple[str, ...] = ()
 
     def __init__(self, machine: Preset, model: Model, graph: Graph, *, int8: bool) -> None:
@@ -73,9 +71,9 @@ class Target:
 
     # -------------------------------------------------------------------------------------------- memory
 
-    def elsewhere(self, role: str, layer: int) -> bool:
-        """Whether the matrix of a role ("layer.q", "head") lies outside the image `weights`, which then has its scales alone."""
-        return False
+    def elsewhere(self, role: str, layer: int) -> Banked | None:
+        """Where the matrix of a role ("layer.q", "head") lies, if not in the image `weights`: that has its scales alone then."""
+        return None
 
     def images(self, layout: WeightLayout) -> list[Image]:
         """The weights as the program has them, by rising address."""

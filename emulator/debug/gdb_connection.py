@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from emulator.debug.gdb_packets import LARGEST, Event, Kind, PacketReader, frame
+from emulator.debug.gdb_packets import LARGEST, Arrival, Event, PacketReader, frame
 from isa.text import printable
 
 _MOST_BAD = 10              # packets with wrong checksums, or requests to repeat, in a row
@@ -65,16 +65,16 @@ class Connection:
 
     def _take(self, event: Event) -> bytes | None:
         """The payload of a packet; None for anything else, which is answered here."""
-        if event.kind is Kind.PACKET or (event.kind is Kind.BAD_CHECKSUM and not self.acknowledge):
+        if event.kind is Arrival.PACKET or (event.kind is Arrival.BAD_CHECKSUM and not self.acknowledge):
             self._bad = 0                       # without acknowledgements the checksum means nothing
             self._acknowledge(b"+")
             return event.payload
-        if event.kind in (Kind.BAD_CHECKSUM, Kind.REPEAT):
+        if event.kind in (Arrival.BAD_CHECKSUM, Arrival.REPEAT):
             self._bad += 1
             if self._bad > _MOST_BAD:
                 raise Gone(f"{_MOST_BAD} packets in a row were damaged")
-            self._write(b"-" if event.kind is Kind.BAD_CHECKSUM else self._last)
-        elif event.kind is Kind.TOO_LONG:
+            self._write(b"-" if event.kind is Arrival.BAD_CHECKSUM else self._last)
+        elif event.kind is Arrival.TOO_LONG:
             self._say(f"gdb sent a packet of more than {LARGEST} bytes; it was refused")
             self._acknowledge(b"+")
             self.send(b"E.packet too long")
@@ -88,15 +88,15 @@ class Connection:
         if not data:
             raise Gone("the connection was closed")
         for event in self._reader.feed(data):
-            if event.kind is Kind.GARBAGE:
+            if event.kind is Arrival.GARBAGE:
                 self._garbage += 1
                 if self._garbage == 1:
                     self._say("gdb sent bytes that belong to no packet; they are ignored")
                 if self._garbage > _MOST_GARBAGE:
                     raise Gone("what it sends is not gdb's protocol")
-            elif event.kind is Kind.INTERRUPT:                  # also while the program stands still: the next resume reports it
+            elif event.kind is Arrival.INTERRUPT:              # also while the program stands still: the next resume reports it
                 self._interrupt()
-            elif event.kind is not Kind.ACKNOWLEDGED:
+            elif event.kind is not Arrival.ACKNOWLEDGED:
                 self._events.append(event)
         if len(self._events) > _MOST_WAITING:
             raise Gone("it sends packets without waiting for answers")

@@ -18,7 +18,7 @@ _DOLLAR, _HASH, _ESCAPE, _STAR = b"$#}*"
 _INTERRUPT = 0x03
 
 
-class Kind(Enum):
+class Arrival(Enum):
     """The kinds of events in the stream."""
 
     PACKET = auto()
@@ -34,7 +34,7 @@ class Kind(Enum):
 class Event:
     """One event of the stream. `payload` is that of a packet, with its escapes."""
 
-    kind: Kind
+    kind: Arrival
     payload: bytes = b""
 
 
@@ -57,7 +57,7 @@ class PacketReader:
         if byte == _DOLLAR:
             self._payload, self._digits, self._too_long = bytearray(), None, False
             return None
-        return Event({0x2B: Kind.ACKNOWLEDGED, 0x2D: Kind.REPEAT, _INTERRUPT: Kind.INTERRUPT}.get(byte, Kind.GARBAGE))
+        return Event({0x2B: Arrival.ACKNOWLEDGED, 0x2D: Arrival.REPEAT, _INTERRUPT: Arrival.INTERRUPT}.get(byte, Arrival.GARBAGE))
 
     def _inside(self, byte: int) -> Event | None:
         assert self._payload is not None
@@ -79,10 +79,10 @@ class PacketReader:
         assert self._payload is not None and self._digits is not None
         payload, digits, self._payload = bytes(self._payload), bytes(self._digits), None
         if self._too_long:
-            return Event(Kind.TOO_LONG)
+            return Event(Arrival.TOO_LONG)
         if digits.lower() != checksum(payload):
-            return Event(Kind.BAD_CHECKSUM, payload)
-        return Event(Kind.PACKET, payload)
+            return Event(Arrival.BAD_CHECKSUM, payload)
+        return Event(Arrival.PACKET, payload)
 
 
 def checksum(payload: bytes) -> bytes:

@@ -35,7 +35,7 @@ _FIXED = {                                      # answers that are always the sa
     "Hg0": "OK", "Hg1": "OK", "Hg-1": "OK", "Hc0": "OK", "Hc1": "OK", "Hc-1": "OK", "T1": "OK", "T0": "OK"}
 
 
-class Ended(Exception):
+class DebuggingEnded(Exception):
     """The server ends. `status` is the command's exit status."""
 
     def __init__(self, status: int) -> None:
@@ -86,7 +86,7 @@ class GdbServer:
                         return self.machine.exit_code
                     self.say(f"the client has gone: {reason}; the program stands at {self.session.places.name(self.machine.pc)}, "
                              "waiting for the next client")
-                except Ended as end:
+                except DebuggingEnded as end:
                     return end.status
 
     def _forget(self) -> None:
@@ -98,7 +98,7 @@ class GdbServer:
     # ---------------------------------------------------------------------------------------------- packets
 
     def answer(self, packet: bytes) -> bytes | None:
-        """The answer to a packet, b"" for one that is not supported, None for one without an answer. Raises Gone, Ended."""
+        """The answer to a packet, b"" for one that is not supported, None for one without one. Raises Gone, DebuggingEnded."""
         text = packet.decode("latin-1")
         if text in _FIXED:
             return _FIXED[text].encode()
@@ -294,12 +294,12 @@ class GdbServer:
             raise KeyboardInterrupt
         if stop.result.trap is not None:
             self.say(f"error: {stop.result.trap}")
-            raise Ended(1)
-        raise Ended(self.machine.exit_code or 0)
+            raise DebuggingEnded(1)
+        raise DebuggingEnded(self.machine.exit_code or 0)
 
     def _kill(self, text: str) -> str:
         self.say("gdb has killed the program")
-        raise Ended(0)
+        raise DebuggingEnded(0)
 
     def _kill_politely(self, text: str) -> str:
         self._connection.send(b"OK")

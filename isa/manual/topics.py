@@ -14,6 +14,7 @@ from isa.counters import COUNTERS, csr_address
 from isa.csrs import CSRS
 from isa.engine import devices
 from isa.formats import FORMATS
+from isa.manual.abilities import abilities
 from isa.manual.document import Block, Code, Heading, Paragraph, Table
 from isa.preset import Preset, Sourced, load_preset, preset_names
 from isa.regions import REGIONS
@@ -216,7 +217,8 @@ def _machines() -> Answer:
     machines = [load_preset(name) for name in preset_names()]
     return Answer([Heading(1, "Machine presets"),
                    Table(("machine", "title", "is"),
-                         [(m.name, m.file.title, " ".join(m.file.description.split())) for m in machines])],
+                         [(m.name, m.file.title, " ".join(m.file.description.split())) for m in machines]),
+                   *abilities(machines)],
                   [m.file.model_dump() for m in machines])
 
 

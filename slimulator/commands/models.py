@@ -15,23 +15,8 @@ from typing import Any
 
 import click
 
-from slimulator.commands.shared import (
-    ENGINE,
-    FILE,
-    THREADS,
-    TOKENIZER,
-    Printer,
-    abandon,
-    compiler_options,
-    json_text,
-    machine_maker,
-    preset_for,
-    progress,
-    say,
-    say_notes,
-    waiting,
-    write,
-)
+from slimulator.commands import shared
+from slimulator.commands.shared import ENGINE, FILE, THREADS, TOKENIZER, Printer, compiler_options, say
 
 _json = click.option("--json", "json_file", type=FILE, metavar="F", help="Write the result as JSON ('-': to stdout).")
 
@@ -68,22 +53,22 @@ def generate(model: str | None, prompt: str | None, settings: Any, tokenizer: Pa
         raise ModelError(prompt, "", got=os.strerror(errno.ENOENT), expected="a model",
                          hint=f"is this the prompt? then name the model too: slimulator generate {DEMO} {shlex.quote(prompt)}")
     sampling = Sampling(**drawing).check()
-    make = machine_maker(engine, threads, quiet)
+    make = shared.machine_maker(engine, threads, quiet)
     path = find_program(Path(model) if model is not None else None, settings, tokenizer=tokenizer,
-                        **{} if quiet else {"progress": progress("compiling the model"), "opened": say_notes, "waiting": waiting})
+                        **{} if quiet else {"progress": shared.progress("compiling the model"), "opened": shared.say_notes,
+                                            "waiting": shared.waiting})
     notes: list[str] = []
     program, words = open_program(path, tokenizer, Path(model) if model is not None else DEMO, notes)
     if path.samefile(model or DEMO) and not quiet:          # of a checkpoint they were said when it was compiled
         for note in notes:
             say(f"{tokenizer}: note: {note}")
-    preset = preset_for(program, path, settings.machine)
+    preset = shared.preset_for(program, path, settings.machine)
     generation = Generation(program, words, prompt, sampling, make, preset)
     text = _Text(generation, str(json_file) == "-")
     report = generation.run(text)
     text("\n")
-    if json_file is not None:
-        write(json_file, [json_text({"model": model, "program": str(path), "machine": preset.name, "engine": engine,
-                                  "threads": threads, **report.as_json()})])
+    shared.write_json(json_file, {"model": model, "program": str(path), "machine": preset.name, "engine": engine,
+                                  "threads": threads, **report.as_json()})
     failed = report.result.reason not in ("exit", "interrupted") or report.result.exit_code != 0
     if not quiet:
         _summary(report, preset.name, engine, threads)
@@ -124,7 +109,7 @@ class _Text:
                 sys.stdout.flush()
             except OSError as error:
                 self.error = error
-                abandon(sys.stdout)
+                shared.abandon(sys.stdout)
         if self.error:
             self._machine.stop(UNWRITABLE)
 
@@ -181,20 +166,20 @@ def evaluate_model(model: Path, text: Path, settings: Any, tokens: int, tokenize
     from isa.program import Program
     if is_program(model):
         raise click.UsageError(f"{model} is a program: the float graph needs the checkpoint that it was compiled from")
-    make = machine_maker(engine, threads)
+    make = shared.machine_maker(engine, threads)
     opened = load(model, tokenizer)
-    say_notes(opened)
+    shared.say_notes(opened)
     kinds = [settings] if settings.sparsity is None else [replace(settings, sparsity=None, calibrate=None), settings]
-    paths = [find_program(model, kind, tokenizer=tokenizer, progress=progress("compiling the model"), waiting=waiting)
+    paths = [find_program(model, kind, tokenizer=tokenizer, progress=shared.progress("compiling the model"), waiting=shared.waiting)
              for kind in kinds]
     programs = [Program.load(path) for path in paths]
     documents = split(read_text(text), need_tokenizer(opened), programs[0].meta["model"]["context"], tokens)
-    runners = [make(preset_for(program, path, settings.machine)) for program, path in zip(programs, paths, strict=True)]
+    runners = [make(shared.preset_for(program, path, settings.machine)) for program, path in zip(programs, paths, strict=True)]
     for runner, program in zip(runners, programs, strict=True):
         runner.load(program)
     scores = evaluate_pairs(
         documents, [of_graph(Executor(build(opened.config), opened)), *map(of_program, runners, programs)],
-        [(0, 1)] if len(runners) == 1 else [(0, 1), (0, 2), (1, 2)], progress("scoring"))
+        [(0, 1)] if len(runners) == 1 else [(0, 1), (0, 2), (1, 2)], shared.progress("scoring"))
     stored = programs[-1].meta["model"]["weights"]
     formats = ", ".join([stored, *(["kv " + settings.kv] if settings.kv != "f32" else []),
                          *(["activations " + settings.activations] if settings.activations else [])])
@@ -203,13 +188,11 @@ def evaluate_model(model: Path, text: Path, settings: Any, tokens: int, tokenize
     _eval_table(say, formats, scores, settings.sparsity)
     if idle:
         say(f"neurons: {idle}")
-    if json_file is not None:
-        beside = {"dense": scores[0].as_json(), "beside_dense": scores[2].beside()} if idle else {}
-        write(json_file, [json_text({
-            "model": str(model), "text": str(text), "weights": stored, "kv": settings.kv,
-            "activations": settings.activations, "sparsity": settings.sparsity,
-            "documents": len(documents), **scores[min(1, len(scores) - 1)].as_json(), **beside,
-            "neurons": idle.as_json() if idle else None})])
+    beside = {"dense": scores[0].as_json(), "beside_dense": scores[2].beside()} if idle else {}
+    shared.write_json(json_file, {
+        "model": str(model), "text": str(text), "weights": stored, "kv": settings.kv, "activations": settings.activations,
+        "sparsity": settings.sparsity, "documents": len(documents), **scores[min(1, len(scores) - 1)].as_json(), **beside,
+        "neurons": idle.as_json() if idle else None})
     say.end()
     return 0
 
@@ -262,16 +245,16 @@ def verify(model: Path, settings: Any, dump: Path | None, threads: int, engine: 
     if is_program(model) and (subject["program_file"] or dump or settings.given):
         raise click.UsageError(f"{model} is a program: --program, --dump and options of the compiler need the checkpoint")
     checks, say = [], Printer(json_file)
-    for check in chain.checks(chain.Subject(model, settings, **subject), dump=dump, make=machine_maker(engine, threads),
-                              fast=machine_maker("fast", threads), progress=progress("checking"), opened=say_notes):
+    make, fast = shared.machine_maker(engine, threads), shared.machine_maker("fast", threads)
+    for check in chain.checks(chain.Subject(model, settings, **subject), dump=dump, make=make, fast=fast,
+                              progress=shared.progress("checking"), opened=shared.say_notes):
         checks.append(check)
         first, *more = check.text.splitlines()
         say(f"{check.verdict:<12} {check.name:<30} {first}")
         for line in more:
             say(f"{'':<44}{line}")
-    if json_file is not None:
-        write(json_file, [json_text([{"check": check.name, "verdict": check.verdict, "text": check.text, **check.figures}
-                                  for check in checks])])
+    shared.write_json(json_file, [{"check": check.name, "verdict": check.verdict, "text": check.text, **check.figures}
+                                  for check in checks])
     say.end()
     return int(any(check.verdict == "FAIL" for check in checks))
 
@@ -303,18 +286,18 @@ def bench(names: tuple[str, ...], shapes: tuple[str, ...], weights: str | None, 
     from isa.preset import load_preset
     from isa.program import Program
     status, preset = _benchmarks(names) if names else 0, load_preset(compiled["machine"])
-    figures, make, say = {}, machine_maker("fast", threads), Printer(json_file)
+    figures, make, say = {}, shared.machine_maker("fast", threads), Printer(json_file)
     for name in shapes or (() if names else ("125m",)):
         form = weights or WEIGHTS.get(name, "t2")
-        path, compiling = compile_shape(name, form, progress=progress(f"compiling {name}"), waiting=waiting, **compiled)
+        path, compiling = compile_shape(name, form, progress=shared.progress(f"compiling {name}"), waiting=shared.waiting,
+                                        **compiled)
         program = Program.load(path)
         figures[name] = {"weights": program.meta["model"]["weights"], "kv": compiled["kv"],
                          "machine": compiled["machine"], "threads": threads, "compile_seconds": compiling,
                          **({"sparsity": compiled["sparsity"]} if compiled["sparsity"] is not None else {}),
                          **measure(program, make, seconds, threads, preset)}
         _bench_table(say, name, figures[name])
-    if json_file is not None:
-        write(json_file, [json_text(figures)])
+    shared.write_json(json_file, figures)
     say.end()
     return status
 

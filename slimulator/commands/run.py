@@ -11,25 +11,8 @@ from typing import Any
 
 import click
 
-from slimulator.commands.shared import (
-    BINARY,
-    ENGINE,
-    FILE,
-    MACHINE,
-    PROMPT,
-    THREADS,
-    abandon,
-    distinct,
-    engine_named,
-    json_text,
-    options,
-    preset_for,
-    say,
-    thread_options,
-    token_list,
-    write,
-    writer,
-)
+from slimulator.commands import shared
+from slimulator.commands.shared import BINARY, ENGINE, FILE, MACHINE, PROMPT, THREADS
 
 
 def _seconds(_context: click.Context, _parameter: click.Parameter, value: float | None) -> float | None:
@@ -97,7 +80,7 @@ class RunOptions:
 
 @click.command("run", short_help="Run a program and count what it does.")
 @click.argument("file", type=FILE, required=False)
-@options(*_RUN_OPTIONS, *_TRACE_OPTIONS)
+@shared.options(*_RUN_OPTIONS, *_TRACE_OPTIONS)
 def run_program(file: Path | None, **said: Any) -> int:
     """Run a program.
 
@@ -109,14 +92,14 @@ def run_program(file: Path | None, **said: Any) -> int:
     from emulator.observe.report import RunReport
     from isa.services import KEPT, Host
     o = RunOptions(**said)
-    distinct(file, (o.json_file, o.csv_file, o.commit_log, o.trace, o.save_snapshot))
+    shared.distinct(file, (o.json_file, o.csv_file, o.commit_log, o.trace, o.save_snapshot))
     on_stdout = "-" in map(str, (o.json_file, o.csv_file, o.commit_log, o.trace))
     console = _Console(2 if on_stdout else 1)
-    host = Host(token_list(o.prompt), write=console, keep=KEPT if o.json_file or o.save_snapshot else 0)
+    host = Host(shared.token_list(o.prompt), write=console, keep=KEPT if o.json_file or o.save_snapshot else 0)
     with ExitStack() as files:                      # opened first, so that a file that cannot be written is known before the run
         texts: list[tuple[Path | None, Callable[[Any], Iterable[str]]]] = [
-            (o.json_file, lambda report: [json_text(report.as_json())]), (o.csv_file, RunReport.as_csv)]
-        writers = [(files.enter_context(writer(path)), lines) for path, lines in texts if path and str(path) != "-"]
+            (o.json_file, lambda report: [shared.json_text(report.as_json())]), (o.csv_file, RunReport.as_csv)]
+        writers = [(files.enter_context(shared.writer(path)), lines) for path, lines in texts if path and str(path) != "-"]
         with ExitStack() as logging:
             tracing, committing = (path and logging.enter_context(LineLog(path)) for path in (o.trace, o.commit_log))
             runner = _loaded(file, host, o)
@@ -133,16 +116,16 @@ def run_program(file: Path | None, **said: Any) -> int:
             from emulator.observe.mix import instruction_mix
             report.mix = instruction_mix(runner)
         for line in () if o.quiet else report.summary():
-            say(line)
+            shared.say(line)
         for line in report.errors(limit=f"--max-instructions {o.max_instructions}", timeout=f"--timeout {o.timeout}"):
-            say(line)
+            shared.say(line)
         for write_file, lines in writers:
             write_file(lines(report))
     if o.save_snapshot:
         runner.save(o.save_snapshot)
     for path, lines in texts:                       # last: when the reader of stdout has left, the files are there
         if path and str(path) == "-":
-            write(path, lines(report))
+            shared.write(path, lines(report))
     return report.status
 
 
@@ -165,7 +148,7 @@ class _Console:
                 to_terminal(file, data)
             except OSError as error:
                 self.path, self.error = ("stdout", "stderr")[file - 1], error
-                abandon((sys.stdout, sys.stderr)[file - 1])
+                shared.abandon((sys.stdout, sys.stderr)[file - 1])
                 self.machine.stop(UNWRITABLE)
 
 
@@ -184,14 +167,14 @@ def _loaded(file: Path | None, host: Any, o: RunOptions) -> Any:
     """A machine with a program, at its start or at the point of a snapshot."""
     from isa.preset import load_preset
     from isa.program import Program
-    engine, threads = engine_named(o.engine, o.quiet), thread_options(o.engine, o.threads)
+    engine, threads = shared.engine_named(o.engine, o.quiet), shared.thread_options(o.engine, o.threads)
     if o.restore:
         return engine.restore(o.restore, Program.load(file) if file else None, load_preset(o.machine) if o.machine else None, host,
                               **threads)
     if file is None:
         raise click.UsageError("Missing argument 'FILE'.")
     program = Program.load(file)
-    runner = engine(preset_for(program, file, o.machine), host, **threads)
+    runner = engine(shared.preset_for(program, file, o.machine), host, **threads)
     runner.load(program)
     return runner
 

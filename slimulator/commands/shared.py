@@ -250,6 +250,12 @@ def write(path: Path, lines: Iterable[str]) -> None:
         write(lines)
 
 
+def write_json(path: Path | None, data: Any) -> None:
+    """Write data to a file as JSON, if one is named; "-" is stdout."""
+    if path is not None:
+        write(path, [json_text(data)])
+
+
 def say_notes(model: Any) -> None:
     """Print to stderr what in a checkpoint's files was not used as it is."""
     from isa.text import printable

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from asm import assemble_with_listing
 from asm.assembly import Assembly, Frame, ListingLine
 from asm.diagnostics import Diagnostic, Note, Span
 from asm.listing import as_json, line_map, listing, symbol_map
@@ -121,6 +122,17 @@ def test_json_holds_all_of_it() -> None:
     assert [symbol["name"] for symbol in data["symbols"]] == ["_start", "w", "N"]
     assert data["sections"][1] == {"name": ".data", "flags": "aw", "address": CODE + 4096, "size": 1000, "align": 8}
     assert data["lines"][2] == {"address": CODE + 8, "file": "lib.s", "line": 7}
+
+
+def test_a_line_in_pieces_has_its_text_once_in_json() -> None:
+    source = ".macro one\n nop\n.endm\n  nop; one; nop; .data; .byte 1; .text; nop  # last\n nop\n"
+    data = as_json(assemble_with_listing(source))["listing"]
+    assert [(line["section"], line["size"], line["text"]) for line in data if line["line"] == 4] == [
+        (".text", 4, "  nop; one; "), (".text", 4, "nop; .data; "), (".data", 1, ".byte 1; .text; "), (".text", 4, "nop  # last")]
+    assert data[-1]["text"] == " nop"
+    statements = "; ".join(["one"] * 2000)
+    data = as_json(assemble_with_listing(f".macro one\n nop\n.endm\n{statements}\n"))["listing"]
+    assert "".join(line["text"] for line in data if line["line"] == 4) == statements
 
 
 def test_json_of_a_failed_run() -> None:

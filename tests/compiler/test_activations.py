@@ -18,6 +18,7 @@ from compiler.errors import ModelError
 from compiler.formats.recipe import Recipe, parse_format, read_recipe
 from compiler.graph import EXACT, PLAIN, Executor, build
 from compiler.settings import Settings
+from compiler.targets.banks import Banks
 from emulator.machine import Machine
 from emulator.observe.hazards import HazardCheck
 from isa.numbers import FORMATS
@@ -75,7 +76,7 @@ def test_on_the_reference_engine(tmp_path: Path) -> None:
 def test_on_a_machine_with_banks_the_vector_unit_multiplies(tmp_path: Path) -> None:
     compiled = decoded("i8:16", machine="hpim")
     check(compiled, tmp_path)
-    assert compiled.placement is not None and not compiled.placement.size
+    assert isinstance(compiled.target, Banks) and not compiled.target.placement.size
     assert "no matrix is in the banks: they compute with f16, and i8 with int8 activations" in compiled.summary()
     with pytest.raises(ModelError, match=r"in t2 on machine hpim, which has no lut unit; .* or i8, .*\nhint: .*slim"):
         decoded("t2", machine="hpim")

@@ -91,8 +91,7 @@ def test_the_reference_engine_too() -> None:
 def test_integers_of_fewer_bits_are_codes_of_eight(weights: str) -> None:
     compiled, program = built("gqa", weights, few_banks())
     assert compare(compiled, program, PROMPT[:3])[1] is None
-    assert compiled.placement is not None
-    assert {banked.format for _, banked, _ in compiled.placement.matrices()} == {"i8"}
+    assert {banked.format for _, banked, _ in compiled.target.placement.matrices()} == {"i8"}
 
 
 def test_layers_of_other_formats(tmp_path: Path) -> None:
@@ -103,12 +102,11 @@ def test_layers_of_other_formats(tmp_path: Path) -> None:
     compiled = compile_model(model, machine=few_banks(), recipe=read_recipe(str(recipe)))
     program = compiled.build(tmp_path)
     assert compare(compiled, program, PROMPT[:3])[1] is None
-    assert compiled.placement is not None
-    assert compiled.placement.groups == [(0, 3), (1,), (2,)]
+    assert compiled.target.placement.groups == [(0, 3), (1,), (2,)]
     runner, _ = loaded((compiled, program), PROMPT[:2], max_tokens=2, stop=())
     check = HazardCheck(runner)
     assert runner.run().reason == "exit" and check.hazards == []
-    lines = [line.split()[0] for line in str(compiled.placement).splitlines()]
+    lines = [line.split()[0] for line in str(compiled.target.placement).splitlines()]
     assert {"layers.0.q", "layers.1.down", "layers.2.q", "head"} <= {*lines} and not {"layers.2.down", "layers.3.q"} & {*lines}
 
 
@@ -187,8 +185,7 @@ def test_an_order_that_changes_nothing() -> None:
 
 def matrices(compiled: Compiled) -> list[tuple[str, Banked, int]]:
     """(role of the model, where it lies, the first of the rows of the banks that it is counted from)."""
-    placement = compiled.placement
-    assert placement is not None
+    placement = compiled.target.placement
     found = list(placement.matrices())
     matrices = {role for role, shape in roles(compiled.model.config) if len(shape) == 2} - {"positions", "embedding"}
     assert {name for name, _, _ in found} == matrices | {"head"}
@@ -200,8 +197,7 @@ def matrices(compiled: Compiled) -> list[tuple[str, Banked, int]]:
 @pytest.mark.parametrize("shape", ["gqa", "opt_350m", "hidden_172", "head_dim_6"])
 def test_every_weight_lies_where_the_map_says(shape: str, weights: str, mapping: str) -> None:
     compiled = built(shape, weights, few_banks(channels=6 if mapping == "row channel bank column" else 8, mapping=mapping))[0]
-    placement, size = compiled.placement, 1 if weights == "i8" else 2
-    assert placement is not None
+    placement, size = compiled.target.placement, 1 if weights == "i8" else 2
     stream = io.BytesIO()
     assert list(placement.write(stream))[-1] == (placement.size, placement.size)
     data = np.frombuffer(stream.getvalue(), np.uint8)
@@ -238,8 +234,7 @@ def test_every_way_of_cutting_occurs(shape: str, weights: str) -> None:
 
 def test_heads_have_channels_of_their_own_and_tiles_beside_each_other() -> None:
     model = random_llama("wide", 1, 1024, 512, 8, 32, 16, ternary=False)       # 8 heads of 128: rows of 2 KB in f16
-    placement = compile_model(model, machine="hpim", recipe=read_recipe("f16")).placement
-    assert placement is not None
+    placement = compile_model(model, machine="hpim", recipe=read_recipe("f16")).target.placement
     q, down = placement.bodies[0]["q"], placement.bodies[0]["down"]
     assert (q.height, q.across, q.tiles, q.commands, q.depth, q.turns) == (64, 16, 2, 32, 1, 1)
     assert (down.height, down.across, down.tiles, down.depth) == (64, 16, 1, 1)
@@ -248,8 +243,7 @@ def test_heads_have_channels_of_their_own_and_tiles_beside_each_other() -> None:
 
 def test_the_map_counts_padding() -> None:
     compiled = built("hidden_33", "i8", "hpim")[0]
-    placement = compiled.placement
-    assert placement is not None
+    placement = compiled.target.placement
     used, taken = placement.used
     c = compiled.model.config
     assert used == c.vocab * c.dim + c.layers * (4 * c.dim * c.dim + 3 * c.dim * c.hidden)
@@ -269,8 +263,7 @@ def test_the_guide_shows_the_map_of_the_demo_model() -> None:
 
 def test_scales_and_vectors_are_read_linearly_behind_the_matrices() -> None:
     compiled, program = built("opt_350m", "i8", few_banks())
-    placement, layout = compiled.placement, compiled.layout
-    assert placement is not None
+    placement, layout = compiled.target.placement, compiled.layout
     weights, base = program.section(".hbm.weights"), placement.banks.base
     assert weights is not None and weights.address == base + -(-placement.size // 4096) * 4096
     data = np.frombuffer(weights.bytes(), np.uint8)
@@ -295,7 +288,8 @@ def test_the_text_with_its_files_assembled_is_the_program(tmp_path: Path) -> Non
     texts = assemble(tmp_path / "model.s"), program, Program.load(tmp_path / "direct.elf")
     contents = [[(s.name, s.address, s.bytes()) for s in each.sections if s.name != ".hbm.caches"] for each in texts]
     assert contents[0] == contents[1] == contents[2]
-    assert str(compiled.placement).splitlines() == re.findall(r"^#   (.*)$", (tmp_path / "model.s").read_text(), re.MULTILINE)
+    lines = re.findall(r"^#   (.*)$", (tmp_path / "model.s").read_text(), re.MULTILINE)
+    assert lines == str(compiled.target.placement).splitlines()
 
 
 # ------------------------------------------------------------------------------------------------ what cannot be
@@ -321,7 +315,7 @@ def test_a_model_of_floats_is_told_the_widest_format_that_fits(weights: str, row
     with pytest.raises(ModelError, match="are missing") as error:
         compile_model(model, machine=machine)
     assert error.value.hint == f"--weights {weights} fits; --machine hpim fits"
-    assert compile_model(model, machine=machine, recipe=read_recipe(weights)).placement is not None
+    assert compile_model(model, machine=machine, recipe=read_recipe(weights)).target.placement.size
 
 
 def test_scales_along_a_row_are_refused() -> None:
@@ -405,6 +399,6 @@ def test_heads_that_are_no_whole_slices_are_cut_like_any_matrix() -> None:
     """Heads of 13 channels in banks of 8: slices run across heads."""
     config = SHAPES["one_head"]
     config = type(config)(**{**vars(config), "dim": 26, "heads": 2, "kv_heads": 2, "head_dim": 13, "rope": None})
-    placement = compile_model(random_model(config), machine=few_banks(), recipe=read_recipe("i8")).placement
-    assert placement is not None and (placement.bodies[0]["q"].height, placement.bodies[0]["q"].slices) == (8, 4)
+    placement = compile_model(random_model(config), machine=few_banks(), recipe=read_recipe("i8")).target.placement
+    assert (placement.bodies[0]["q"].height, placement.bodies[0]["q"].slices) == (8, 4)
     assert rope(2) is not None

@@ -15,7 +15,7 @@ from children import LIMIT, SLIMULATOR, Child, run
 from gdb_client import GdbClient
 
 import asm
-from emulator.debug.gdb_packets import LARGEST, Event, Kind, PacketReader, escape, frame, unescape
+from emulator.debug.gdb_packets import LARGEST, Arrival, Event, PacketReader, escape, frame, unescape
 from emulator.debug.gdb_server import GdbServer
 from emulator.debug.session import Session
 from emulator.machine import Machine
@@ -61,17 +61,18 @@ def test_the_frame_of_a_packet_is_that_of_the_manual() -> None:
 
 def test_packets_are_read_however_they_arrive() -> None:
     stream = b"+$m80000000,4#55-$g#67\x03$#00"
-    whole = [Event(Kind.ACKNOWLEDGED), Event(Kind.PACKET, b"m80000000,4"), Event(Kind.REPEAT), Event(Kind.PACKET, b"g"),
-             Event(Kind.INTERRUPT), Event(Kind.PACKET)]
+    whole = [Event(Arrival.ACKNOWLEDGED), Event(Arrival.PACKET, b"m80000000,4"), Event(Arrival.REPEAT), Event(Arrival.PACKET, b"g"),
+             Event(Arrival.INTERRUPT), Event(Arrival.PACKET)]
     assert sum(b"m80000000,4") % 256 == 0x55
     assert events(stream) == events(*(bytes((byte,)) for byte in stream)) == whole
 
 
 @pytest.mark.parametrize(("stream", "kinds"), [
-    (b"$g#68", [Kind.BAD_CHECKSUM]), (b"$g#zz", [Kind.BAD_CHECKSUM]), (b"$g#6", []), (b"$ggg", []), (b"xy", [Kind.GARBAGE] * 2),
-    (b"$broken$g#67", [Kind.PACKET]), (b"$g#6$g#67", [Kind.PACKET]), (b"$" + b"a" * (LARGEST + 1) + b"#00", [Kind.TOO_LONG]),
-    (b"$" + b"a" * 10_000_000, []), (b"$" + b"\0" * LARGEST + b"#00", [Kind.PACKET]), (b"\x80\xff\0", [Kind.GARBAGE] * 3)])
-def test_damaged_streams(stream: bytes, kinds: list[Kind]) -> None:
+    (b"$g#68", [Arrival.BAD_CHECKSUM]), (b"$g#zz", [Arrival.BAD_CHECKSUM]), (b"$g#6", []), (b"$ggg", []),
+    (b"xy", [Arrival.GARBAGE] * 2), (b"$broken$g#67", [Arrival.PACKET]), (b"$g#6$g#67", [Arrival.PACKET]),
+    (b"$" + b"a" * (LARGEST + 1) + b"#00", [Arrival.TOO_LONG]),
+    (b"$" + b"a" * 10_000_000, []), (b"$" + b"\0" * LARGEST + b"#00", [Arrival.PACKET]), (b"\x80\xff\0", [Arrival.GARBAGE] * 3)])
+def test_damaged_streams(stream: bytes, kinds: list[Arrival]) -> None:
     assert [event.kind for event in events(stream)] == kinds
 
 
@@ -279,7 +280,7 @@ def test_an_interrupt_stops_a_running_program(served, engine, together: bool) ->
             client.socket.sendall(frame(b"c") + b"\x03")
         else:
             client.socket.sendall(frame(b"c"))
-            assert client.event().kind is Kind.ACKNOWLEDGED
+            assert client.event().kind is Arrival.ACKNOWLEDGED
             client.socket.sendall(b"\x03")
         assert client.answer().startswith("T02")
 
@@ -323,7 +324,7 @@ def test_a_second_client_is_told_why_it_is_refused(served) -> None:
     for running in (False, True, False):
         if running:
             first.send("c")
-            assert first.event().kind is Kind.ACKNOWLEDGED
+            assert first.event().kind is Arrival.ACKNOWLEDGED
         second = server.client()
         assert second.ask("qSupported:swbreak+") == "E.slimulator: another gdb is connected"
         with pytest.raises(EOFError):
@@ -411,18 +412,18 @@ def test_no_acknowledgements(served) -> None:
     client.socket.sendall(frame(b"QStartNoAckMode"))
     assert client.answer() == "OK"
     client.socket.sendall(b"$qC#00")                            # nor are checksums looked at
-    assert client.event() == Event(Kind.PACKET, b"QC1")
+    assert client.event() == Event(Arrival.PACKET, b"QC1")
     client.socket.sendall(frame(b"T1"))
-    assert client.event() == Event(Kind.PACKET, b"OK")
+    assert client.event() == Event(Arrival.PACKET, b"OK")
 
 
 def test_damaged_packets_are_asked_for_again_and_answers_repeated(served) -> None:
     server = served()
     client = server.client()
     client.socket.sendall(b"$qC#00")
-    assert client.event().kind is Kind.REPEAT
+    assert client.event().kind is Arrival.REPEAT
     client.socket.sendall(frame(b"qC"))
-    assert [client.event().kind, client.event().payload] == [Kind.ACKNOWLEDGED, b"QC1"]
+    assert [client.event().kind, client.event().payload] == [Arrival.ACKNOWLEDGED, b"QC1"]
     client.socket.sendall(b"-")
     assert client.event().payload == b"QC1"
     client.socket.sendall(b"$qC#00" * 11)
@@ -475,7 +476,7 @@ def test_a_client_that_leaves_a_running_program_stops_it(served, engine) -> None
     server = served(ENDLESS, engine)
     first = server.client()
     first.socket.sendall(frame(b"c"))
-    assert first.event().kind is Kind.ACKNOWLEDGED
+    assert first.event().kind is Arrival.ACKNOWLEDGED
     first.socket.close()
     second = server.client()
     assert second.ask("?").startswith("T02")

@@ -52,7 +52,6 @@ def test_files_of_any_name_are_found(tmp_path: Path) -> None:
 
 def test_comments_of_compiled_programs_stay_comments() -> None:
     emitter = Emitter()
-    emitter.heading("model\n.error \"from outside\"")
     emitter.comment("layer\r\n.error \"from outside\"")
     emitter.line("nop", "tensor\n.error \"from outside\"")
     assert len(assemble("\n".join(emitter.lines)).sections[0].bytes()) == 4

@@ -7,7 +7,7 @@ import socket
 
 from children import LIMIT
 
-from emulator.debug.gdb_packets import Event, Kind, PacketReader, frame
+from emulator.debug.gdb_packets import Arrival, Event, PacketReader, frame
 
 
 class GdbClient:
@@ -29,8 +29,8 @@ class GdbClient:
         """The next packet that is no console text."""
         while True:
             event = self.event()
-            assert event.kind in (Kind.PACKET, Kind.ACKNOWLEDGED), event
-            if event.kind is Kind.PACKET:
+            assert event.kind in (Arrival.PACKET, Arrival.ACKNOWLEDGED), event
+            if event.kind is Arrival.PACKET:
                 self.socket.sendall(b"+")
                 text = event.payload.decode("latin-1")
                 if not re.fullmatch(r"O([0-9a-f]{2})+", text):

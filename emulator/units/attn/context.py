@@ -19,17 +19,17 @@ from emulator.units.attn.operands import (
     MOST,
     PROBABILITIES,
     VALUE_STRIDE,
+    attention_heads,
     cache_rows,
     count_rows,
     heads_of_cache,
     largest_row,
-    model,
     row_at,
     row_bytes,
     row_lists,
     score_rows,
 )
-from emulator.units.vec.dense import F16, F32, I8, some_weights, weights
+from emulator.units.vec.dense import F16, F32, I8, moved, plus_rows, weights
 
 f32 = np.float32
 
@@ -59,28 +59,21 @@ def some_context(first: int, last: int, form: int, size: int, source: int, strid
             if here == 4:
                 r0, r1 = row_at(source, stride, index, i), row_at(source, stride, index, i + 1)
                 r2, r3 = row_at(source, stride, index, i + 2), row_at(source, stride, index, i + 3)
-                f0, f1 = factor(form, load(p, f32), r0, scale), factor(form, load(p + 4, f32), r1, scale)
-                f2, f3 = factor(form, load(p + 8, f32), r2, scale), factor(form, load(p + 12, f32), r3, scale)
-                r0, r1, r2, r3 = r0 + at, r1 + at, r2 + at, r3 + at
+                f = (factor(form, load(p, f32), r0, scale), factor(form, load(p + 4, f32), r1, scale),
+                     factor(form, load(p + 8, f32), r2, scale), factor(form, load(p + 12, f32), r3, scale))
+                four = moved((r0, r1, r2, r3), at)
                 for j in range(0, whole, 16):
-                    v = take(to + 4 * j, f32) + f0 * weights(form, r0 + size * j)
-                    v = v + f1 * weights(form, r1 + size * j)
-                    v = v + f2 * weights(form, r2 + size * j)
-                    v = v + f3 * weights(form, r3 + size * j)
-                    put(to + 4 * j, canonical(v))
+                    put(to + 4 * j, canonical(plus_rows(form, take(to + 4 * j, f32), f, moved(four, size * j))))
                 if left:
-                    v = take_part(to + 4 * whole, f32, left, ZERO) + f0 * some_weights(form, r0 + size * whole, left)
-                    v = v + f1 * some_weights(form, r1 + size * whole, left)
-                    v = v + f2 * some_weights(form, r2 + size * whole, left)
-                    v = v + f3 * some_weights(form, r3 + size * whole, left)
+                    v = plus_rows(form, take_part(to + 4 * whole, f32, left, ZERO), f, moved(four, size * whole), left)
                     put_part(to + 4 * whole, canonical(v), left)
             else:
                 for t in range(here):
                     row = row_at(source, stride, index, i + t)
-                    f = factor(form, load(p + 4 * t, f32), row, scale)
+                    of_row = factor(form, load(p + 4 * t, f32), row, scale)
                     for j in range(0, head_dim, 16):
                         rest = head_dim - j
-                        v = take_part(to + 4 * j, f32, rest, ZERO) + f * some_weights(form, row + at + size * j, rest)
+                        v = take_part(to + 4 * j, f32, rest, ZERO) + of_row * weights(form, row + at + size * j, rest)
                         put_part(to + 4 * j, canonical(v), rest)
             shared -= 1
             if shared == 0:
@@ -92,7 +85,7 @@ def weighted_values(form, size, adds, to, values, probs, n, block):
     """context = probabilities . values, from zero or added."""
     if n == 0:
         return DONE
-    group, kv_heads, head_dim, first, heads = model(block)
+    group, kv_heads, head_dim, first, heads = attention_heads(block)
     if heads == 0 or n < 0 or n > MOST:
         return PUNT
     score_stride, score_bytes = score_rows(block, n, heads)

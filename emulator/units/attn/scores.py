@@ -16,7 +16,7 @@ from emulator.kernel_words import DONE, PUNT, count, overlap, state, writable
 from emulator.native.inlining import inline, specialised
 from emulator.native.machine_code import load, store
 from emulator.simd.folds import dot_bytes, fold4
-from emulator.simd.functions import NAN, ZERO, canonical
+from emulator.simd.functions import NAN, ZERO
 from emulator.simd.lanes import convert, put_part, spread, take, take_part
 from emulator.threads.parallel import in_parallel
 from emulator.units.attn.operands import (
@@ -30,18 +30,18 @@ from emulator.units.attn.operands import (
     QUERY,
     SCALES,
     SCORES,
+    attention_heads,
     cache_rows,
     count_rows,
     heads_of_cache,
     largest_row,
-    model,
     query_offset,
     row_at,
     row_bytes,
     row_lists,
     score_rows,
 )
-from emulator.units.vec.dense import F16, F32, I8, SIGNS, some_weights, weights
+from emulator.units.vec.dense import F16, F32, I8, SIGNS, add_four, end_four, moved
 
 f32, i32, i8 = np.float32, np.int32, np.int8
 
@@ -72,20 +72,11 @@ def some_scores(first: int, last: int, form: int, size: int, source: int, stride
                 finish_i8(to, here, r0, r1, r2, r3, scales + 4 * kv, load(query_scales + 4 * head, f32))
             else:
                 vector = query + 4 * head * head_dim
-                a = b = c = d = spread(ZERO)
+                zero, four = spread(ZERO), (p0, p1, p2, p3)
+                sums = (zero, zero, zero, zero)
                 for j in range(0, whole, 16):
-                    v = take(vector + 4 * j, f32)
-                    a = a + weights(form, p0 + size * j) * v
-                    b = b + weights(form, p1 + size * j) * v
-                    c = c + weights(form, p2 + size * j) * v
-                    d = d + weights(form, p3 + size * j) * v
-                if left:
-                    v = take_part(vector + 4 * whole, f32, left, ZERO)
-                    a = a + some_weights(form, p0 + size * whole, left) * v
-                    b = b + some_weights(form, p1 + size * whole, left) * v
-                    c = c + some_weights(form, p2 + size * whole, left) * v
-                    d = d + some_weights(form, p3 + size * whole, left) * v
-                put_part(to, canonical(fold4(a, b, c, d)), here)
+                    sums = add_four(form, sums, moved(four, size * j), take(vector + 4 * j, f32))
+                end_four(form, sums, moved(four, size * whole), vector + 4 * whole, left, to, here)
             shared -= 1
             if shared == 0:
                 kv, shared = kv + 1, group
@@ -125,7 +116,7 @@ def mac(form, size, scores, keys, n, block):
     """scores = keys . query."""
     if n == 0:
         return DONE
-    group, kv_heads, head_dim, first, heads = model(block)
+    group, kv_heads, head_dim, first, heads = attention_heads(block)
     start = query_offset(block, LOADED_I8 if form == I8 else LOADED_F32)
     if heads == 0 or n < 0 or n > MOST or start < 0:
         return PUNT

@@ -26,14 +26,14 @@ from emulator.units.attn.operands import (
     ROW_LIST,
     SCALES,
     SCORES,
+    attention_heads,
     count_rows,
     heads_of_cache,
-    model,
     query_offset,
     score_rows,
 )
 from emulator.units.attn.query import C127, codes_of, largest_magnitude, step_of
-from emulator.units.vec.dense import F16, F32, I8, SIGNS, some_weights, weights
+from emulator.units.vec.dense import F16, F32, I8, SIGNS, weights
 
 f32, i32, i8 = np.float32, np.int32, np.int8
 TRANSPOSED = slot("attn.transposed")
@@ -106,7 +106,7 @@ def lane(form: int, size: int, keys: int, stride: int, query: int, first: int, h
     """As lane_of_64."""
     total = spread(ZERO)
     for c in range(first, head_dim, 16):
-        total = total + some_weights(form, keys + c * stride, left) * spread(load(query + 4 * c, f32))
+        total = total + weights(form, keys + c * stride, left) * spread(load(query + 4 * c, f32))
     return total
 
 
@@ -186,7 +186,7 @@ def xmac(form, size, scores, keys, n, block):
     """scores = keys . query, of transposed keys."""
     if n == 0:
         return DONE
-    group, kv_heads, head_dim, first, heads = model(block)
+    group, kv_heads, head_dim, first, heads = attention_heads(block)
     start = query_offset(block, LOADED_I8 if form == I8 else LOADED_F32)
     if heads == 0 or n < 0 or n > MOST or start < 0 or csr(block, ROW_LIST):
         return PUNT
@@ -223,7 +223,7 @@ def channels(block, form, size, kv_heads, head_dim, tokens):
 @specialised
 def transpose(form, size, keys, k, position, block):
     """A token's key as a column of transposed keys."""
-    group, kv_heads, head_dim, first, _ = model(block)
+    group, kv_heads, head_dim, first, _ = attention_heads(block)
     if kv_heads == 0 or position < 0 or position > MOST:
         return PUNT
     stride, extent = channels(block, form, size, kv_heads, head_dim, position + 1)

@@ -14,9 +14,10 @@ from emulator.native.block import (  # noqa: F401 - kernels have all from here  
     O_BANK_AT, O_BANK_GROUPS, O_BANKS, O_BASE, O_BLOCKS, O_CHANNEL_AT, O_CHANNELS, O_COLUMN_AT, O_COLUMNS, O_CONTIGUOUS, O_ROW_AT,
     O_ROWS, O_SIZE,
 )
-from emulator.kernel_words import BANKS, PORT, STATE_INDEX, count, csr, csr_number, readable, slot, state, writable
+from emulator.kernel_words import BANKS, PORT, STATE_INDEX, count, csr, csr_number, overlap, readable, slot, state, writable
 from emulator.native.inlining import inline, specialised
 from emulator.native.machine_code import load, ones, store
+from emulator.simd.lanes import put, take
 from emulator.units.pim.processors import bits, sums_of_four
 from isa.units.pim.banks import COLUMN_BYTES
 from isa.units.pim.state import SB
@@ -114,12 +115,13 @@ def all_in_mode(block, low, high):
 
 
 @specialised
-def all_open(block, first, step, end):
-    """True if banks first, first + step, ... below `end` of every selected channel have an open row."""
+def all_rows(opened, block, first, step, end):
+    """True if banks first, first + step, ... below `end` of every selected channel all have an open row; if not `opened`: if none
+    has one."""
     for channel in range(organisation(block, O_CHANNELS)):
         if is_selected(block, channel):
             for bank in range(first, end, step):
-                if row_of(block, channel, bank) < 0:
+                if (row_of(block, channel, bank) >= 0) != opened:
                     return False
     return True
 
@@ -127,13 +129,8 @@ def all_open(block, first, step, end):
 @specialised
 def activate(block, first, step, end, row):
     """Open a row in these banks of every selected channel. False: punt, one has an open row."""
-    if not 0 <= row < organisation(block, O_ROWS):
+    if not 0 <= row < organisation(block, O_ROWS) or not all_rows(False, block, first, step, end):
         return False
-    for channel in range(organisation(block, O_CHANNELS)):
-        if is_selected(block, channel):
-            for bank in range(first, end, step):
-                if row_of(block, channel, bank) >= 0:
-                    return False
     opened = 0
     for channel in range(organisation(block, O_CHANNELS)):
         if is_selected(block, channel):
@@ -173,6 +170,62 @@ def open_row(block, first, step, end, row):
     count(block, ROW_CONFLICTS, conflicts)
     count(block, PRECHARGES, conflicts)
     count(block, ACTIVATIONS, closed + conflicts)
+
+
+# ------------------------------------------------------------------------------------------------ a column to memory, or back
+
+
+@inline
+def column_place(block, host, channel, bank, row, column):
+    """Host address of a column, in banks that lie at `host`; row -1: of the open row."""
+    return host + column_offset(block, channel, bank, row if row >= 0 else row_of(block, channel, bank), column)
+
+
+@specialised
+def read_column(block, dst, bank, row, column):
+    """A column of a bank of every selected channel to memory, and its counters; row -1: of the open row. False: punt."""
+    channels, host = selected(block), banks_to_read(block)
+    size = COLUMN_BYTES * channels
+    target, writes = writable(block, PIM, dst, size, 1)
+    if host == 0 or target == 0:
+        return False
+    for channel in range(organisation(block, O_CHANNELS)):
+        if is_selected(block, channel):
+            source = column_place(block, host, channel, bank, row, column)
+            if overlap(source, COLUMN_BYTES, target, size):
+                return False
+    place = target
+    for channel in range(organisation(block, O_CHANNELS)):
+        if is_selected(block, channel):
+            put(place, take(column_place(block, host, channel, bank, row, column), np.uint16))
+            place += COLUMN_BYTES
+    count(block, writes, size)
+    count(block, READS, channels)
+    count(block, COLUMNS_READ, channels)
+    count(block, LEFT, size)
+    if row < 0:
+        count(block, ROW_HITS, channels)
+    return True
+
+
+@specialised
+def write_column(block, src, first, step, end, row, column):
+    """32 bytes at `src` to a column of banks first, first + step, ... below `end` of every selected channel, and its counters; row
+    -1: of the open rows. False: punt."""
+    channels, host, data, written = selected(block), banks_to_write(block), take(src, np.uint16), 0
+    if host == 0:
+        return False
+    for channel in range(organisation(block, O_CHANNELS)):
+        if is_selected(block, channel):
+            for bank in range(first, end, step):
+                put(column_place(block, host, channel, bank, row, column), data)
+                written += 1
+    count(block, WRITES, channels)
+    count(block, COLUMNS_WRITTEN, written)
+    count(block, ENTERED, COLUMN_BYTES * channels)
+    if row < 0:
+        count(block, ROW_HITS, written)
+    return True
 
 
 # ------------------------------------------------------------------------------------------------ what a channel holds

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from emulator.kernel import kernel
-from emulator.kernel_words import DONE, PUNT, count, csr, overlap, writable
+from emulator.kernel_words import DONE, PUNT, count, csr
 from emulator.native.inlining import specialised
 from emulator.native.machine_code import move
 from emulator.simd.lanes import put, take
@@ -17,10 +17,8 @@ from emulator.units.pim.bank_words import (
     ENTERED,
     FIRST,
     FIRST_OF_BUFFER,
-    LEFT,
     O_BANKS,
     O_CHANNELS,
-    PIM,
     READS,
     STAYED,
     WRITES,
@@ -33,7 +31,9 @@ from emulator.units.pim.bank_words import (
     is_selected,
     open_row,
     organisation,
+    read_column,
     selected,
+    write_column,
 )
 
 u16 = np.uint16
@@ -43,19 +43,9 @@ u16 = np.uint16
 def write_one_column(x, row, first, end, block):
     """A column of these banks of every channel = 32 bytes of memory."""
     column = csr(block, FIRST)
-    channels = channels_for(block, row)
-    host = banks_to_write(block)
-    if channels == 0 or not fits(block, column, 1) or host == 0:
+    if channels_for(block, row) == 0 or not fits(block, column, 1) or not write_column(block, x, first, 1, end, row, column):
         return PUNT
-    data = take(x, u16)
-    for channel in range(organisation(block, O_CHANNELS)):
-        if is_selected(block, channel):
-            for bank in range(first, end):
-                put(host + column_offset(block, channel, bank, row, column), data)
     open_row(block, first, 1, end, row)
-    count(block, WRITES, channels)
-    count(block, COLUMNS_WRITTEN, channels * (end - first))
-    count(block, ENTERED, channels * COLUMN_BYTES)
     return DONE
 
 
@@ -77,28 +67,11 @@ def pim_wr_abk(x, row, block):
 @kernel("pim.rd_sbk")
 def pim_rd_sbk(dst, bank, row, block):
     column = csr(block, FIRST)
-    channels = channels_for(block, row)
-    host = banks_to_read(block)
-    if channels == 0 or not fits(block, column, 1) or not 0 <= bank < organisation(block, O_BANKS) or host == 0:
+    if channels_for(block, row) == 0 or not fits(block, column, 1) or not 0 <= bank < organisation(block, O_BANKS):
         return PUNT
-    target, writes = writable(block, PIM, dst, channels * COLUMN_BYTES, 1)
-    if target == 0:
+    if not read_column(block, dst, bank, row, column):
         return PUNT
-    for channel in range(organisation(block, O_CHANNELS)):
-        if is_selected(block, channel):
-            source = host + column_offset(block, channel, bank, row, column)
-            if overlap(source, COLUMN_BYTES, target, channels * COLUMN_BYTES):
-                return PUNT
-    place = target
-    for channel in range(organisation(block, O_CHANNELS)):
-        if is_selected(block, channel):
-            put(place, take(host + column_offset(block, channel, bank, row, column), u16))
-            place += COLUMN_BYTES
     open_row(block, bank, 1, bank + 1, row)
-    count(block, writes, channels * COLUMN_BYTES)
-    count(block, READS, channels)
-    count(block, COLUMNS_READ, channels)
-    count(block, LEFT, channels * COLUMN_BYTES)
     return DONE
 
 

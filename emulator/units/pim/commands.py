@@ -5,37 +5,28 @@ from __future__ import annotations
 import numpy as np
 
 from emulator.kernel import kernel
-from emulator.kernel_words import DONE, PUNT, STATE_INDEX, count, overlap, state, writable
+from emulator.kernel_words import DONE, PUNT, STATE_INDEX, count, state
 from emulator.native.inlining import specialised
-from emulator.native.machine_code import clear_bytes, load, store
+from emulator.native.machine_code import clear_bytes, store
 from emulator.units.pim.bank_words import (
     BROADCASTS,
-    COLUMNS_READ,
-    COLUMNS_WRITTEN,
-    ENTERED,
-    LEFT,
     MODE,
     MODE_SWITCHES,
     O_BANKS,
     O_BLOCKS,
     O_CHANNELS,
     O_COLUMNS,
-    PIM,
-    READS,
-    ROW_HITS,
-    WRITES,
     activate,
     all_in_mode,
-    all_open,
-    banks_to_read,
-    banks_to_write,
-    column_offset,
+    all_rows,
     is_selected,
     mode_of,
     organisation,
     precharge,
+    read_column,
     row_of,
     selected,
+    write_column,
 )
 from isa.units.pim.banks import COLUMN_BYTES
 from isa.units.pim.crf import ENTRIES, REGISTERS
@@ -109,89 +100,36 @@ def pim_pre_hab(parity, block):
 # ------------------------------------------------------------------------------------------------ columns
 
 
+@specialised
+def all_ready(block, first, step, end, column):
+    """True if the column is there and these banks of every selected channel have an open row."""
+    return 0 <= column < organisation(block, O_COLUMNS) and all_rows(True, block, first, step, end)
+
+
 @kernel("pim.rd")
 def pim_rd(dst, bank, column, block):
-    channels, size = selected(block), COLUMN_BYTES * selected(block)
-    if not is_bank(block, bank) or not 0 <= column < organisation(block, O_COLUMNS) or not all_open(block, bank, 1, bank + 1):
-        return PUNT
-    banks = banks_to_read(block)
-    dst_host, dst_slot = writable(block, PIM, dst, size, 1)
-    if banks == 0 or dst_host == 0:
-        return PUNT
-    for channel in range(organisation(block, O_CHANNELS)):
-        if is_selected(block, channel):
-            place = banks + column_offset(block, channel, bank, row_of(block, channel, bank), column)
-            if overlap(place, COLUMN_BYTES, dst_host, size):
-                return PUNT
-    place = dst_host
-    for channel in range(organisation(block, O_CHANNELS)):
-        if is_selected(block, channel):
-            source = banks + column_offset(block, channel, bank, row_of(block, channel, bank), column)
-            for i in range(0, COLUMN_BYTES, 8):
-                store(place + i, load(source + i, np.int64))
-            place += COLUMN_BYTES
-    count(block, ROW_HITS, channels)
-    count(block, READS, channels)
-    count(block, COLUMNS_READ, channels)
-    count(block, LEFT, size)
-    count(block, dst_slot, size)
-    return DONE
-
-
-@specialised
-def write_in_open_rows(block, src, first, step, column):
-    """Write the 32 bytes at `src` to a column of the open rows: of the banks first, first + step, ... of every selected channel.
-    With a step of 0, of the bank `first` alone."""
-    banks = banks_to_write(block)
-    end = organisation(block, O_BANKS) if step != 0 else first + 1
-    step = max(step, 1)
-    if banks == 0 or not 0 <= column < organisation(block, O_COLUMNS) or not all_open(block, first, step, end):
-        return 0
-    a, b = load(src, np.int64), load(src + 8, np.int64)
-    c, d = load(src + 16, np.int64), load(src + 24, np.int64)
-    written = 0
-    for channel in range(organisation(block, O_CHANNELS)):
-        if is_selected(block, channel):
-            for bank in range(first, end, step):
-                place = banks + column_offset(block, channel, bank, row_of(block, channel, bank), column)
-                store(place, a)
-                store(place + 8, b)
-                store(place + 16, c)
-                store(place + 24, d)
-                written += 1
-    channels = selected(block)
-    count(block, ROW_HITS, written)
-    count(block, WRITES, channels)
-    count(block, COLUMNS_WRITTEN, written)
-    count(block, ENTERED, COLUMN_BYTES * channels)
-    return written
+    ready = is_bank(block, bank) and all_ready(block, bank, 1, bank + 1, column)
+    return DONE if ready and read_column(block, dst, bank, -1, column) else PUNT
 
 
 @kernel("pim.wr")
 def pim_wr(src, bank, column, block):
-    return DONE if is_bank(block, bank) and write_in_open_rows(block, src, bank, 0, column) != 0 else PUNT
+    ready = is_bank(block, bank) and all_ready(block, bank, 1, bank + 1, column)
+    return DONE if ready and write_column(block, src, bank, 1, bank + 1, -1, column) else PUNT
 
 
 @kernel("pim.wr.hab")
 def pim_wr_hab(src, parity, column, block):
-    if not is_half(block, parity, HAB, HAB) or write_in_open_rows(block, src, parity, banks_per_block(block), column) == 0:
+    apart, banks = banks_per_block(block), organisation(block, O_BANKS)
+    if not is_half(block, parity, HAB, HAB) or not all_ready(block, parity, apart, banks, column):
+        return PUNT
+    if not write_column(block, src, parity, apart, banks, -1, column):
         return PUNT
     count(block, BROADCASTS, selected(block))
     return DONE
 
 
 # ------------------------------------------------------------------------------------------------ modes
-
-
-@specialised
-def all_closed_in_sb(block):
-    """True if no selected channel that is in SB has an open row."""
-    for channel in range(organisation(block, O_CHANNELS)):
-        if is_selected(block, channel) and mode_of(block, channel) == SB:
-            for bank in range(organisation(block, O_BANKS)):
-                if row_of(block, channel, bank) >= 0:
-                    return False
-    return True
 
 
 @specialised
@@ -204,24 +142,24 @@ def set_modes(block, mode):
 
 @kernel("pim.mode.sb")
 def pim_mode_sb(block):
-    if selected(block) == 0 or not all_in_mode(block, HAB, HAB):
+    if selected(block) == 0 or not all_in_mode(block, HAB, HAB) or not all_rows(False, block, 0, 1, organisation(block, O_BANKS)):
         return PUNT
-    for channel in range(organisation(block, O_CHANNELS)):
-        if is_selected(block, channel):
-            for bank in range(organisation(block, O_BANKS)):
-                if row_of(block, channel, bank) >= 0:
-                    return PUNT
     set_modes(block, SB)
     return DONE
 
 
 @kernel("pim.mode.hab")
 def pim_mode_hab(block):
-    if selected(block) == 0 or not all_closed_in_sb(block):
+    if selected(block) == 0:
         return PUNT
     for channel in range(organisation(block, O_CHANNELS)):
-        if is_selected(block, channel) and mode_of(block, channel) == HAB:
-            return PUNT
+        if is_selected(block, channel):
+            mode = mode_of(block, channel)
+            if mode == HAB:
+                return PUNT
+            for bank in range(organisation(block, O_BANKS)):
+                if mode == SB and row_of(block, channel, bank) >= 0:
+                    return PUNT
     set_modes(block, HAB)
     return DONE
 

@@ -96,16 +96,6 @@ def interpolated(form, arguments, low, high):
     return where((x & u16(0x7FFF)) > u16(0x7C00 if form == F16 else 0x7F80), NAN, value)
 
 
-@kernel("pim.af.f16")
-def pim_af_f16(mode, block):
-    return activate(F16, mode, block)
-
-
-@kernel("pim.af.bf16")
-def pim_af_bf16(mode, block):
-    return activate(BF16, mode, block)
-
-
 @kernel("pim.rd_af")
 def pim_rd_af(dst, block):
     channels, banks = selected(block), organisation(block, O_BANKS)
@@ -164,29 +154,25 @@ def is_in(mask, group):
     return mask >> group & 1 if group < 64 else 0
 
 
-@specialised
-def add(form, y, x, opsize, block):
-    for at in range(0, COLUMN_BYTES * opsize, COLUMN_BYTES):
-        put(y + at, bits(form, numbers(form, y + at) + numbers(form, x + at)))
-    count(block, ELEMENTS, 16 * opsize)
-    return DONE
+# ------------------------------------------------------------------------------------------------ by instruction
 
 
-@kernel("pim.ewmul.f16")
-def pim_ewmul_f16(opsize, row, block):
-    return multiply(F16, opsize, row, block)
+def _define(name, form):
+    @kernel(f"pim.af.{name}")
+    def activation(mode, block):
+        return activate(form, mode, block)
+
+    @kernel(f"pim.ewmul.{name}")
+    def product(opsize, row, block):
+        return multiply(form, opsize, row, block)
+
+    @kernel(f"pim.ewadd.{name}", overlap=IN_PLACE)
+    def total(y, x, opsize, block):
+        for at in range(0, COLUMN_BYTES * opsize, COLUMN_BYTES):
+            put(y + at, bits(form, numbers(form, y + at) + numbers(form, x + at)))
+        count(block, ELEMENTS, 16 * opsize)
+        return DONE
 
 
-@kernel("pim.ewmul.bf16")
-def pim_ewmul_bf16(opsize, row, block):
-    return multiply(BF16, opsize, row, block)
-
-
-@kernel("pim.ewadd.f16", overlap=IN_PLACE)
-def pim_ewadd_f16(y, x, opsize, block):
-    return add(F16, y, x, opsize, block)
-
-
-@kernel("pim.ewadd.bf16", overlap=IN_PLACE)
-def pim_ewadd_bf16(y, x, opsize, block):
-    return add(BF16, y, x, opsize, block)
+_define("f16",  F16)
+_define("bf16", BF16)

@@ -150,41 +150,6 @@ def mac(form, opsize, row, first_bank, end, block):
     return DONE
 
 
-@specialised
-def mac_of_one(form, opsize, bank, row, block):
-    return mac(form, opsize, row, bank, bank + 1, block) if 0 <= bank < organisation(block, O_BANKS) else PUNT
-
-
-@kernel("pim.mac_sbk.f16")
-def pim_mac_sbk_f16(opsize, bank, row, block):
-    return mac_of_one(F16, opsize, bank, row, block)
-
-
-@kernel("pim.mac_sbk.bf16")
-def pim_mac_sbk_bf16(opsize, bank, row, block):
-    return mac_of_one(BF16, opsize, bank, row, block)
-
-
-@kernel("pim.mac_sbk.i8")
-def pim_mac_sbk_i8(opsize, bank, row, block):
-    return mac_of_one(I8, opsize, bank, row, block)
-
-
-@kernel("pim.mac_abk.f16")
-def pim_mac_abk_f16(opsize, row, block):
-    return mac(F16, opsize, row, 0, organisation(block, O_BANKS), block)
-
-
-@kernel("pim.mac_abk.bf16")
-def pim_mac_abk_bf16(opsize, row, block):
-    return mac(BF16, opsize, row, 0, organisation(block, O_BANKS), block)
-
-
-@kernel("pim.mac_abk.i8")
-def pim_mac_abk_i8(opsize, row, block):
-    return mac(I8, opsize, row, 0, organisation(block, O_BANKS), block)
-
-
 # ------------------------------------------------------------------------------------------------ accumulators
 
 
@@ -223,21 +188,6 @@ def canonical_bf16(number):
     return u32(0x7FC0_0000) if number & u16(0x7FFF) > u16(0x7F80) else u32(number) << u32(16)
 
 
-@kernel("pim.wr_bias.f16")
-def pim_wr_bias_f16(bias, block):
-    return set_biases(F16, bias, block)
-
-
-@kernel("pim.wr_bias.bf16")
-def pim_wr_bias_bf16(bias, block):
-    return set_biases(BF16, bias, block)
-
-
-@kernel("pim.wr_bias.i8")
-def pim_wr_bias_i8(bias, block):
-    return set_biases(I8, bias, block)
-
-
 @specialised
 def read_out(form, dst, block):
     channels, banks, size = selected(block), organisation(block, O_BANKS), 4 if form == I8 else 2
@@ -263,16 +213,27 @@ def read_out(form, dst, block):
     return DONE
 
 
-@kernel("pim.rd_mac.f16")
-def pim_rd_mac_f16(dst, block):
-    return read_out(F16, dst, block)
+# ------------------------------------------------------------------------------------------------ by instruction
 
 
-@kernel("pim.rd_mac.bf16")
-def pim_rd_mac_bf16(dst, block):
-    return read_out(BF16, dst, block)
+def _define(name, form):
+    @kernel(f"pim.mac_sbk.{name}")
+    def mac_of_one_bank(opsize, bank, row, block):
+        return mac(form, opsize, row, bank, bank + 1, block) if 0 <= bank < organisation(block, O_BANKS) else PUNT
+
+    @kernel(f"pim.mac_abk.{name}")
+    def mac_of_all_banks(opsize, row, block):
+        return mac(form, opsize, row, 0, organisation(block, O_BANKS), block)
+
+    @kernel(f"pim.wr_bias.{name}")
+    def write_bias(bias, block):
+        return set_biases(form, bias, block)
+
+    @kernel(f"pim.rd_mac.{name}")
+    def read_sums(dst, block):
+        return read_out(form, dst, block)
 
 
-@kernel("pim.rd_mac.i8")
-def pim_rd_mac_i8(dst, block):
-    return read_out(I8, dst, block)
+_define("f16",  F16)
+_define("bf16", BF16)
+_define("i8",   I8)

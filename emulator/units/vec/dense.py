@@ -14,53 +14,43 @@ from emulator.native.inlining import inline, specialised
 from emulator.native.machine_code import load, store
 from emulator.simd.folds import dot_bytes, fold, fold4, words_of
 from emulator.simd.functions import ZERO, canonical, f32_from_bf16, f32_from_f16
-from emulator.simd.lanes import ask_for, convert, put, put_part, spread, take, take_part
+from emulator.simd.lanes import ask_for, convert, put, put_part, spread, take, take_part, take_up_to
 from emulator.threads.parallel import in_parallel
 
 VEC = PORT["vec"]
 f32, i32, i8, u16 = np.float32, np.int32, np.int8, np.uint16
-F32, F16, BF16, I8 = range(4)
+F32, F16, BF16, I8, INTEGER = range(5)  # INTEGER: int8 weights and an int8 vector, sums in int32 that wrap
 NEAR, NEARER = 1 << 19, 24 << 10        # bytes that are sure to stay in a second-level, in a first-level cache
 AHEAD = 2 << 10                         # bytes of a row that are asked of memory before they are needed
 COLS, ROW_STRIDE, MACS = csr_number("vec.cols"), csr_number("vec.row_stride"), slot("vec.macs")
 
 
 @inline
-def matrix(block: int, size: int, rows: int) -> tuple[int, int, int]:
-    """(columns, bytes from row to row, bytes from the first to the end of the last) of a matrix operand of 1 row or more; columns
-    0: punt."""
+def matrix(block: int, size: int, W: int, rows: int) -> tuple[int, int, int, int, int]:
+    """(host address, counter slot, columns, bytes from row to row, bytes from the first to the end of the last) of a matrix operand
+    of 1 row or more; host address 0: punt."""
     cols, stride = csr(block, COLS), csr(block, ROW_STRIDE)
     if cols <= 0 or cols > LARGE >> 3:
-        return 0, 0, 0
+        return 0, 0, 0, 0, 0
     if stride == 0:
         stride = cols * size
     if stride < cols * size or stride > LARGE or stride & (size - 1) or rows > LARGE // stride:
-        return 0, 0, 0
-    return cols, stride, (rows - 1) * stride + cols * size
+        return 0, 0, 0, 0, 0
+    extent = (rows - 1) * stride + cols * size
+    source, read = readable(block, VEC, W, extent, size)
+    return source, read, cols, stride, extent
 
 
 @inline
-def weights(form: int, address: int) -> Any:
-    """16 weights as fp32."""
+def weights(form: int, address: int, left: int = 16) -> Any:
+    """16 weights as fp32, or as many as are left, then zeros."""
     if form == F32:
-        return take(address, f32)
+        return take_up_to(address, f32, left, ZERO)
     if form == I8:
-        return convert(take(address, i8), f32)
+        return convert(take_up_to(address, i8, left, 0), f32)
     if form == F16:
-        return f32_from_f16(take(address, u16))
-    return f32_from_bf16(take(address, u16))
-
-
-@inline
-def some_weights(form: int, address: int, left: int) -> Any:
-    """Fewer than 16 weights as fp32, then zeros."""
-    if form == F32:
-        return take_part(address, f32, left, ZERO)
-    if form == I8:
-        return convert(take_part(address, i8, left, 0), f32)
-    if form == F16:
-        return f32_from_f16(take_part(address, u16, left, 0))
-    return f32_from_bf16(take_part(address, u16, left, 0))
+        return f32_from_f16(take_up_to(address, u16, left, 0))
+    return f32_from_bf16(take_up_to(address, u16, left, 0))
 
 
 @inline
@@ -75,24 +65,45 @@ def in_fours(rows: int, row_bytes: int, vector_bytes: int) -> int:
 
 
 @inline
-def add_four(form: Any, sums: Any, w: Any, stride: Any, v: Any) -> Any:
-    """The sums of four rows, and 16 more products of each."""
-    a, b, c, d = sums
-    return (a + weights(form, w) * v, b + weights(form, w + stride) * v, c + weights(form, w + 2 * stride) * v,
-            d + weights(form, w + 3 * stride) * v)
+def four_from(w: Any, stride: Any) -> Any:
+    """Four addresses, `stride` bytes apart."""
+    return w, w + stride, w + 2 * stride, w + 3 * stride
 
 
 @inline
-def end_four(form: Any, sums: Any, w: Any, stride: Any, vector: Any, left: Any, target: Any) -> None:
-    """Add the last columns of four rows, fewer than 16, and store their sums."""
+def moved(four: Any, offset: Any) -> Any:
+    """Four addresses, all `offset` bytes further."""
+    a, b, c, d = four
+    return a + offset, b + offset, c + offset, d + offset
+
+
+@inline
+def add_four(form: Any, sums: Any, w: Any, v: Any, left: int = 16) -> Any:
+    """The sums of four rows, and 16 more products of each, or as many as are left."""
     a, b, c, d = sums
+    w0, w1, w2, w3 = w
+    return (a + weights(form, w0, left) * v, b + weights(form, w1, left) * v, c + weights(form, w2, left) * v,
+            d + weights(form, w3, left) * v)
+
+
+@inline
+def end_four(form: Any, sums: Any, w: Any, vector: Any, left: Any, target: Any, rows: int = 4) -> None:
+    """Add the last columns of four rows, fewer than 16, and store the sums of the first `rows`."""
     if left:
-        v = take_part(vector, f32, left, ZERO)
-        a = a + some_weights(form, w, left) * v
-        b = b + some_weights(form, w + stride, left) * v
-        c = c + some_weights(form, w + 2 * stride, left) * v
-        d = d + some_weights(form, w + 3 * stride, left) * v
-    put_part(target, canonical(fold4(a, b, c, d)), 4)
+        sums = add_four(form, sums, w, take_part(vector, f32, left, ZERO), left)
+    a, b, c, d = sums
+    put_part(target, canonical(fold4(a, b, c, d)), rows)
+
+
+@inline
+def plus_rows(form: Any, v: Any, factors: Any, w: Any, left: int = 16) -> Any:
+    """v plus 16 weights of each of four rows, or as many as are left, times the factor of the row: row after row."""
+    f0, f1, f2, f3 = factors
+    w0, w1, w2, w3 = w
+    v = v + f0 * weights(form, w0, left)
+    v = v + f1 * weights(form, w1, left)
+    v = v + f2 * weights(form, w2, left)
+    return v + f3 * weights(form, w3, left)
 
 
 @specialised
@@ -101,8 +112,8 @@ def four_rows(form: int, size: int, p: int, stride: int, whole: int, left: int, 
     zero = spread(ZERO)
     sums = (zero, zero, zero, zero)
     for i in range(0, whole, 16):
-        sums = add_four(form, sums, p + size * i, stride, take(vector + 4 * i, f32))
-    end_four(form, sums, p + size * whole, stride, vector + 4 * whole, left, target)
+        sums = add_four(form, sums, four_from(p + size * i, stride), take(vector + 4 * i, f32))
+    end_four(form, sums, four_from(p + size * whole, stride), vector + 4 * whole, left, target)
 
 
 @specialised
@@ -117,9 +128,10 @@ def eight_rows(form: int, size: int, p: int, stride: int, whole: int, left: int,
         ahead = p + at + (reach if at + reach < row else reach - row + 8 * stride)
         for k in range(8):
             ask_for(ahead + k * stride)
-        upper, lower = add_four(form, upper, p + at, stride, v), add_four(form, lower, q + at, stride, v)
-    end_four(form, upper, p + size * whole, stride, vector + 4 * whole, left, target)
-    end_four(form, lower, q + size * whole, stride, vector + 4 * whole, left, target + 16)
+        upper = add_four(form, upper, four_from(p + at, stride), v)
+        lower = add_four(form, lower, four_from(q + at, stride), v)
+    end_four(form, upper, four_from(p + size * whole, stride), vector + 4 * whole, left, target)
+    end_four(form, lower, four_from(q + size * whole, stride), vector + 4 * whole, left, target + 16)
 
 
 @inline
@@ -142,28 +154,8 @@ def some_rows(first: int, last: int, form: int, size: int, source: int, stride: 
         for i in range(0, whole, 16):
             a = a + weights(form, p + size * i) * take(vector + 4 * i, f32)
         if left:
-            a = a + some_weights(form, p + size * whole, left) * take_part(vector + 4 * whole, f32, left, ZERO)
+            a = a + weights(form, p + size * whole, left) * take_part(vector + 4 * whole, f32, left, ZERO)
         put_part(target + 4 * row, canonical(fold4(a, a, a, a)), 1)
-
-
-@specialised
-def gemv(form: int, size: int, y: int, W: int, x: int, rows: int, block: int) -> int:
-    """y = W x."""
-    if rows == 0:
-        return DONE
-    cols, stride, extent = matrix(block, size, rows)
-    if cols == 0:
-        return PUNT
-    source, read = readable(block, VEC, W, extent, size)
-    vector, vector_read = readable(block, VEC, x, 4 * cols, 4)
-    if source == 0 or vector == 0 or overlap(source, extent, y, 4 * rows) or overlap(vector, 4 * cols, y, 4 * rows):
-        return PUNT
-    fours = in_fours(rows, cols * size, 4 * cols)
-    in_parallel(block, extent, rows, 16, some_rows, form, size, source, stride, cols, vector, y, fours, extent > NEAR)
-    count(block, read, rows * cols * size)
-    count(block, vector_read, 4 * cols)
-    count(block, MACS, rows * cols)
-    return DONE
 
 
 @inline
@@ -177,53 +169,20 @@ def some_columns(first: int, last: int, form: int, size: int, source: int, strid
     whole, left = cols & -16, cols & 15
     for row in range(0, fours, 4):
         p = source + row * stride
-        h0, h1 = spread(load(factors + 4 * row, f32)), spread(load(factors + 4 * row + 4, f32))
-        h2, h3 = spread(load(factors + 4 * row + 8, f32)), spread(load(factors + 4 * row + 12, f32))
+        h = (spread(load(factors + 4 * row, f32)), spread(load(factors + 4 * row + 4, f32)),
+             spread(load(factors + 4 * row + 8, f32)), spread(load(factors + 4 * row + 12, f32)))
         for i in range(0, whole, 16):
-            w = p + size * i
-            v = take(target + 4 * i, f32) + h0 * weights(form, w)
-            v = v + h1 * weights(form, w + stride)
-            v = v + h2 * weights(form, w + 2 * stride)
-            v = v + h3 * weights(form, w + 3 * stride)
-            put(target + 4 * i, canonical(v))
+            put(target + 4 * i, canonical(plus_rows(form, take(target + 4 * i, f32), h, four_from(p + size * i, stride))))
         if left:
-            w = p + size * whole
-            v = take_part(target + 4 * whole, f32, left, ZERO) + h0 * some_weights(form, w, left)
-            v = v + h1 * some_weights(form, w + stride, left)
-            v = v + h2 * some_weights(form, w + 2 * stride, left)
-            v = v + h3 * some_weights(form, w + 3 * stride, left)
-            put_part(target + 4 * whole, canonical(v), left)
+            v = take_part(target + 4 * whole, f32, left, ZERO)
+            put_part(target + 4 * whole, canonical(plus_rows(form, v, h, four_from(p + size * whole, stride), left)), left)
     for row in range(fours, rows):
         p, factor = source + row * stride, spread(load(factors + 4 * row, f32))
         for i in range(0, whole, 16):
             put(target + 4 * i, canonical(take(target + 4 * i, f32) + factor * weights(form, p + size * i)))
         if left:
-            v = take_part(target + 4 * whole, f32, left, ZERO) + factor * some_weights(form, p + size * whole, left)
+            v = take_part(target + 4 * whole, f32, left, ZERO) + factor * weights(form, p + size * whole, left)
             put_part(target + 4 * whole, canonical(v), left)
-
-
-@specialised
-def mac_t(form: int, size: int, y: int, W: int, h: int, rows: int, block: int) -> int:
-    """y += W^T h. W is read as it lies, y stays in the cache."""
-    if rows == 0:
-        return DONE
-    cols, stride, extent = matrix(block, size, rows)
-    if cols == 0:
-        return PUNT
-    source, read = readable(block, VEC, W, extent, size)
-    sums, sums_read = readable(block, VEC, y, 4 * cols, 4)
-    target, written = writable(block, VEC, y, 4 * cols, 4)
-    if source == 0 or sums == 0 or target == 0:
-        return PUNT
-    if overlap(source, extent, target, 4 * cols) or overlap(h, 4 * rows, target, 4 * cols):
-        return PUNT
-    in_parallel(block, extent, (cols + 15) >> 4, 8, some_columns, form, size, source, stride, rows, cols, h, target,
-                in_fours(rows, cols * size, 4 * cols))
-    count(block, read, rows * cols * size)
-    count(block, sums_read, 4 * cols)
-    count(block, written, 4 * cols)
-    count(block, MACS, rows * cols)
-    return DONE
 
 
 # ------------------------------------------------------------------------------------------------ int8
@@ -254,25 +213,6 @@ def some_rows_i8(first: int, last: int, source: int, stride: int, cols: int, vec
         store(target + 4 * row, fold((a + b) + (c + d)))
 
 
-@specialised
-def gemv_i8(y: int, W: int, x: int, rows: int, block: int) -> int:
-    """As gemv, in int32 that wraps."""
-    if rows == 0:
-        return DONE
-    cols, stride, extent = matrix(block, 1, rows)
-    if cols == 0:
-        return PUNT
-    source, read = readable(block, VEC, W, extent, 1)
-    vector, vector_read = readable(block, VEC, x, cols, 1)
-    if source == 0 or vector == 0 or overlap(source, extent, y, 4 * rows) or overlap(vector, cols, y, 4 * rows):
-        return PUNT
-    in_parallel(block, extent, rows, 16, some_rows_i8, source, stride, cols, vector, y)
-    count(block, read, rows * cols)
-    count(block, vector_read, cols)
-    count(block, MACS, rows * cols)
-    return DONE
-
-
 @inline
 def some_columns_i8(first: int, last: int, source: int, stride: int, rows: int, cols: int, factors: int, target: int) -> None:
     """As some_columns, in int32."""
@@ -301,23 +241,48 @@ def some_columns_i8(first: int, last: int, source: int, stride: int, rows: int, 
             put_part(target + 4 * whole, v, left)
 
 
+# ------------------------------------------------------------------------------------------------ products
+
+
 @specialised
-def mac_t_i8(y: int, W: int, h: int, rows: int, block: int) -> int:
-    """As mac_t, in int32 that wraps."""
+def gemv(form: int, size: int, y: int, W: int, x: int, rows: int, block: int) -> int:
+    """y = W x."""
     if rows == 0:
         return DONE
-    cols, stride, extent = matrix(block, 1, rows)
-    if cols == 0:
+    source, read, cols, stride, extent = matrix(block, size, W, rows)
+    item = 1 if form == INTEGER else 4
+    vector, vector_read = readable(block, VEC, x, item * cols, item)
+    if source == 0 or vector == 0 or overlap(source, extent, y, 4 * rows) or overlap(vector, item * cols, y, 4 * rows):
         return PUNT
-    source, read = readable(block, VEC, W, extent, 1)
+    if form == INTEGER:
+        in_parallel(block, extent, rows, 16, some_rows_i8, source, stride, cols, vector, y)
+    else:
+        fours = in_fours(rows, cols * size, 4 * cols)
+        in_parallel(block, extent, rows, 16, some_rows, form, size, source, stride, cols, vector, y, fours, extent > NEAR)
+    count(block, read, rows * cols * size)
+    count(block, vector_read, item * cols)
+    count(block, MACS, rows * cols)
+    return DONE
+
+
+@specialised
+def mac_t(form: int, size: int, y: int, W: int, h: int, h_bytes: int, rows: int, block: int) -> int:
+    """y += W^T h. W is read as it lies, y stays in the cache."""
+    if rows == 0:
+        return DONE
+    source, read, cols, stride, extent = matrix(block, size, W, rows)
     sums, sums_read = readable(block, VEC, y, 4 * cols, 4)
     target, written = writable(block, VEC, y, 4 * cols, 4)
     if source == 0 or sums == 0 or target == 0:
         return PUNT
-    if overlap(source, extent, target, 4 * cols) or overlap(h, rows, target, 4 * cols):
+    if overlap(source, extent, target, 4 * cols) or overlap(h, h_bytes, target, 4 * cols):
         return PUNT
-    in_parallel(block, extent, (cols + 15) >> 4, 8, some_columns_i8, source, stride, rows, cols, h, target)
-    count(block, read, rows * cols)
+    if form == INTEGER:
+        in_parallel(block, extent, (cols + 15) >> 4, 8, some_columns_i8, source, stride, rows, cols, h, target)
+    else:
+        in_parallel(block, extent, (cols + 15) >> 4, 8, some_columns, form, size, source, stride, rows, cols, h, target,
+                    in_fours(rows, cols * size, 4 * cols))
+    count(block, read, rows * cols * size)
     count(block, sums_read, 4 * cols)
     count(block, written, 4 * cols)
     count(block, MACS, rows * cols)

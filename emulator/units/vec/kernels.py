@@ -116,31 +116,25 @@ def vec_axpy_f32(y, s, x, n, block):
 
 # ------------------------------------------------------------------------------------------------ reductions
 
-SUM, LARGEST, SMALLEST, LARGEST_MAGNITUDE, INDEX_OF_LARGEST = range(5)
-
 
 def _reduction(mnemonic, operation):
     @kernel(mnemonic)
     def reduction(x, n, block):
-        if operation == SUM:
+        if operation == whole.SUM:
             result(block, bits_of(whole.lane_sum(x, n)))
-        elif operation == LARGEST:
-            result(block, bits_of(whole.largest(x, n)))
-        elif operation == SMALLEST:
-            result(block, bits_of(whole.smallest(x, n)))
-        elif operation == LARGEST_MAGNITUDE:
-            result(block, bits_of(whole.largest_magnitude(x, n)))
-        else:
+        elif operation == whole.INDEX_OF_LARGEST:
             result(block, whole.index_of_largest(x, n))
+        else:
+            result(block, bits_of(whole.extreme(operation, x, n)))
         count(block, ELEMENTS, n)
         return DONE
 
 
-_reduction("vec.sum.f32",    SUM)
-_reduction("vec.max.f32",    LARGEST)
-_reduction("vec.min.f32",    SMALLEST)
-_reduction("vec.absmax.f32", LARGEST_MAGNITUDE)
-_reduction("vec.argmax.f32", INDEX_OF_LARGEST)
+_reduction("vec.sum.f32",    whole.SUM)
+_reduction("vec.max.f32",    whole.LARGEST)
+_reduction("vec.min.f32",    whole.SMALLEST)
+_reduction("vec.absmax.f32", whole.LARGEST_MAGNITUDE)
+_reduction("vec.argmax.f32", whole.INDEX_OF_LARGEST)
 
 
 @kernel("vec.dot.f32")
@@ -202,21 +196,12 @@ def _products(gemv_mnemonic, mac_t_mnemonic, form, size):
         return dense.gemv(form, size, y, W, x, rows, block)
 
     @kernel(mac_t_mnemonic)
-    def mac_t(y, W, h, rows, block):
-        return dense.mac_t(form, size, y, W, h, rows, block)
+    def mac_t(y, W, h, h_bytes, rows, block):
+        return dense.mac_t(form, size, y, W, h, h_bytes, rows, block)
 
 
 _products("vec.gemv.f32",    "vec.macT.f32",    dense.F32,  4)
 _products("vec.gemv.f16",    "vec.macT.f16",    dense.F16,  2)
 _products("vec.gemv.bf16",   "vec.macT.bf16",   dense.BF16, 2)
 _products("vec.gemv.i8.f32", "vec.macT.i8.f32", dense.I8,   1)
-
-
-@kernel("vec.gemv.i8")
-def vec_gemv_i8(y, W, x, rows, block):
-    return dense.gemv_i8(y, W, x, rows, block)
-
-
-@kernel("vec.macT.i8")
-def vec_mac_t_i8(y, W, h, rows, block):
-    return dense.mac_t_i8(y, W, h, rows, block)
+_products("vec.gemv.i8",     "vec.macT.i8",     dense.INTEGER, 1)

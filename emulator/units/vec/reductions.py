@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from emulator.native.inlining import inline
+from emulator.native.inlining import inline, specialised
 from emulator.simd.folds import any_lane, fold, fold_largest, fold_smallest
 from emulator.simd.functions import INFINITY, NAN, ZERO, is_nan
 from emulator.simd.lanes import first_lanes, lane_numbers, magnitude, spread, take_up_to, where
 
 f32, i32 = np.float32, np.int32
 LOWEST = f32(-np.inf)
+SUM, LARGEST, SMALLEST, LARGEST_MAGNITUDE, INDEX_OF_LARGEST = range(5)
 LANE_NUMBERS_END = 1 << 31      # elements whose numbers lanes can hold
 
 
@@ -44,37 +45,19 @@ def lane_sum_of_squares(x: int, mean: Any, n: int) -> Any:
     return fold(lanes)
 
 
-@inline
-def largest(x: int, n: int) -> Any:
-    """Largest. NaN if there is one, -inf of nothing; a zero is +0.0."""
-    best = spread(LOWEST)
+@specialised
+def extreme(which: int, x: int, n: int) -> Any:
+    """LARGEST, SMALLEST, or LARGEST_MAGNITUDE: NaN if there is one; -inf, inf, 0 of nothing; a zero is +0.0."""
+    nothing = LOWEST if which == LARGEST else INFINITY if which == SMALLEST else ZERO
+    best = spread(nothing)
     nans = is_nan(best)
     for i in range(0, n, 16):
-        v = take_up_to(x + 4 * i, f32, n - i, LOWEST)
-        best, nans = where(v > best, v, best), nans | is_nan(v)
-    return NAN if any_lane(nans) else fold_largest(best + ZERO)
-
-
-@inline
-def smallest(x: int, n: int) -> Any:
-    """Smallest. NaN if there is one, inf of nothing; a zero is +0.0."""
-    best = spread(INFINITY)
-    nans = is_nan(best)
-    for i in range(0, n, 16):
-        v = take_up_to(x + 4 * i, f32, n - i, INFINITY)
-        best, nans = where(v < best, v, best), nans | is_nan(v)
-    return NAN if any_lane(nans) else fold_smallest(best + ZERO)
-
-
-@inline
-def largest_magnitude(x: int, n: int) -> Any:
-    """Largest |x[i]|. NaN if there is one, 0 of nothing."""
-    best = spread(ZERO)
-    nans = is_nan(best)
-    for i in range(0, n, 16):
-        v = magnitude(take_up_to(x + 4 * i, f32, n - i, ZERO))
-        best, nans = where(v > best, v, best), nans | is_nan(v)
-    return NAN if any_lane(nans) else fold_largest(best)
+        v = take_up_to(x + 4 * i, f32, n - i, nothing)
+        if which == LARGEST_MAGNITUDE:
+            v = magnitude(v)
+        best, nans = where(v < best if which == SMALLEST else v > best, v, best), nans | is_nan(v)
+    best = best + ZERO
+    return NAN if any_lane(nans) else fold_smallest(best) if which == SMALLEST else fold_largest(best)
 
 
 @inline
