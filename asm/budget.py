@@ -18,7 +18,7 @@ MOST_WRITTEN = 1 << 31      # bytes in the program file that are copies: of a pa
 MOST_WALKS, WALKS_OF_A_NAME = 1_000_000, 16
 # Units of a statement with an expression, a fragment whose size the layout finds, a line with parameters, an expansion,
 # a file that is opened, a machine preset that is read.
-STATEMENT, FRAGMENT, LINE, CALL, FILE, PRESET = 8, 40, 30, 24, 500, 20_000
+STATEMENT, FRAGMENT, LINE, CALL, FILE, PRESET = 8, 55, 130, 24, 500, 20_000
 BYTE = 5                    # bytes of text or data that cost a unit, as a power of two
 
 
@@ -40,8 +40,8 @@ class Budget:
         self.units -= units
         if self.units < 0:
             raise Exhausted("the source grows too large here: macros, repetitions and repeated includes make too much of it",
-                            hint=f"{UNITS // 1_000_000} million plain lines are the most, a tenth of that with expressions or "
-                                 "arguments; large data belongs into a file (.incbin)")
+                            hint=f"{UNITS // 1_000_000} million plain lines are the most, a tenth of that with expressions, a "
+                                 "hundredth with arguments; large data belongs into a file (.incbin)")
 
     def statement(self, operands: str) -> None:
         """Pay for a statement that has to be worked out. Raises Exhausted."""
