@@ -77,8 +77,8 @@ def child(folder: Path, source: str, honest: int = 0) -> dict[str, object]:
     """What assembling took in a process of its own, and so many lines of an honest source before and behind it."""
     path = folder / "a.s"
     path.write_text(source)
-    done = subprocess.run([sys.executable, "-c", CHILD, str(path), str(honest)], capture_output=True, text=True, timeout=120, check=True,
-                          cwd=Path(__file__).parents[2])
+    done = subprocess.run([sys.executable, "-c", CHILD, str(path), str(honest)], capture_output=True, text=True, timeout=120,
+                          check=True, cwd=Path(__file__).parents[2])
     return dict(json.loads(done.stdout))
 
 
@@ -121,7 +121,7 @@ def test_calls_that_fail_are_paid_for(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", COSTLY)
 def test_a_bomb_ends_within_ten_seconds_and_a_gigabyte(name: str, folder: Path) -> None:
-    """Or just stays within the budget. That is on a quiet host, where the honest source takes 0.87 s: it says how busy this one is."""
+    """Or just stays within the budget. Ten seconds of a host where the honest source takes 0.87 s, as on a quiet one."""
     took = child(folder, COSTLY[name], honest=20_000)
     assert took["seconds"] < 10 * max(1, took["yardstick"] / 0.87), took        # type: ignore[operator, type-var]
     assert took["bytes"] < 1 << 30 and len(took["messages"]) <= 1               # type: ignore[operator, arg-type]
