@@ -65,7 +65,7 @@ def backtrace(machine: ReferenceMachine) -> tuple[list[Call], str]:
         words, base = _around(code, inside)
         place = bisect_right(starts, inside) - 1
         if words is None or place < 0 or starts[place] < base:
-            return [*calls, Call(pc, registers[SP], pc)], f"{pc:#x} lies in no known function"
+            return [*calls, Call(pc, registers[SP], pc)], f"{pc:#x} is in no known function"
         start = starts[place]
         calls.append(Call(pc, registers[SP], start))
         if machine.program is not None and start == machine.program.entry:
@@ -75,7 +75,7 @@ def backtrace(machine: ReferenceMachine) -> tuple[list[Call], str]:
         if top < registers[SP]:
             return calls, f"the frame at {start:#x} ends below sp"
         if RA not in state.saved and (state.lost or RA not in registers):
-            return calls, f"the function at {start:#x} has not kept its return address"
+            return calls, f"the function at {start:#x} has not saved its return address"
         try:
             kept = {register: read_number(machine, top + offset, 8) for register, offset in state.saved.items()}
         except DebugError as error:
@@ -83,7 +83,7 @@ def backtrace(machine: ReferenceMachine) -> tuple[list[Call], str]:
         target = kept.get(RA, registers.get(RA, 0))
         words, base = _around(code, target - 4)
         if words is None or target % 4 or not is_call(int(words[(target - 4 - base) // 4])):
-            return calls, f"the return address {target:#x} lies behind no call"
+            return calls, f"the return address {target:#x} does not follow a call"
         pc, registers = target, {SP: top} | ({FP: kept.get(FP, registers[FP])} if FP in registers else {})
     return calls, f"more than {_MOST} frames"
 

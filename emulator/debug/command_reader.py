@@ -22,9 +22,9 @@ _REPEATED = ("backtrace", "continue", "counters", "disassemble", "finish", "info
              "until", "x")
 
 _TOPICS = """
-places:       main, main+8, 0x80000010 or *EXPRESSION, gemv.s:12, 12 (a line of the file that pc is in)
+places:       main, main+8, 0x80000010 or *EXPRESSION, gemv.s:12, 12 (a line of the current file)
 expressions:  registers a0, x[10], pc; CSRs and counters vec.cols, lut.lookups; symbols (their address); memory u8[sp + 8],
-              i32[table + 4 * a1], f32[a0]; f32(a0): the number whose bits these are; bits(1.5): the bits of a number;
+              i32[table + 4 * a1], f32[a0]; f32(a0): the number with these bits; bits(1.5): the bits of a number;
               || && == != < <= > >= | ^ & << >> + - * / % - ~ !, on 64-bit signed integers or floating-point numbers
 tensors:      print ADDRESS FORMAT[SHAPE], as in print weights t2[4,16]; `slimulator isa numbers` lists the formats
 """
@@ -88,7 +88,7 @@ class CommandReader(cmd.Cmd):
         """Execute one command. True if it leaves the debugger. Raises DebugError."""
         found = re.match(r"([A-Za-z]+|\?)\s*(.*)$", line.strip())
         if found is None:
-            raise DebugError(f"`{line.strip()}` is no command; `help` lists them")
+            raise DebugError(f"`{line.strip()}` is not a command; `help` lists all commands")
         name = self.resolve(found[1])
         self.again = line.strip() if name in _REPEATED else ""
         return bool(getattr(self, f"do_{name}")(found[2]))
@@ -109,13 +109,13 @@ class CommandReader(cmd.Cmd):
         if len(begun) == 1:
             return begun[0]
         if begun:
-            raise DebugError(f"`{word}` may be {' or '.join(begun)}")
-        raise DebugError(f"no command `{word}`; {nearest(word, names, quote='`') or '`help` lists them'}")
+            raise DebugError(f"`{word}` is ambiguous: {' or '.join(begun)}")
+        raise DebugError(f"no command `{word}`; {nearest(word, names, quote='`') or '`help` lists all commands'}")
 
     def no_operand(self, text: str) -> None:
         """Check the text after a command that takes no operand. Raises DebugError."""
         if text:
-            raise DebugError(f"`{text}` is more than the command takes")
+            raise DebugError(f"`{text}`: this command takes no operand")
 
     def onecmd(self, line: str) -> bool:
         """Execute a line of a terminal; an empty one repeats."""
@@ -137,7 +137,7 @@ class CommandReader(cmd.Cmd):
 
     def do_help(self, text: str) -> None:
         """help [COMMAND]
-        List the commands, or explain one. A command may be shortened as long as no other one starts alike."""
+        List the commands, or explain one. You may abbreviate a command to any unambiguous prefix."""
         for name in [self.resolve(text)] if text else self.commands():
             usage, *explanation = str(getattr(self, f"do_{name}").__doc__).splitlines()
             self.say(usage)

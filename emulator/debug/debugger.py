@@ -37,19 +37,19 @@ class Debugger(Viewer):
 
     def do_break(self, text: str, temporary: bool = False) -> None:
         """break [PLACE] [if CONDITION]
-        Stop before a place: a symbol, FILE:LINE, LINE, or an address; without one, before pc."""
+        Stop before a place: a symbol, FILE:LINE, LINE or an address; by default pc."""
         place, condition = self._condition(text)
         point = self.session.break_at(place or f"{self.session.machine.pc:#x}", condition, temporary)
         self.say_all(inspection.point(self.session, point.number))
 
     def do_tbreak(self, text: str) -> None:
         """tbreak [PLACE] [if CONDITION]
-        Stop before a place, once."""
+        Stop before a place once, then remove the breakpoint."""
         self.do_break(text, temporary=True)
 
     def do_watch(self, text: str) -> None:
         """watch ADDRESS[, BYTES] [if CONDITION]
-        Stop after an instruction that writes there. A symbol with a size needs no BYTES; otherwise they are 8."""
+        Stop after an instruction that writes there. By default BYTES is the size of the symbol, or 8."""
         place, condition = self._condition(text)
         address, size = inspection.span(self.session, place, 8)
         point = self.session.watch(place.rpartition(",")[0].strip() or place, address, size, condition)
@@ -57,7 +57,7 @@ class Debugger(Viewer):
 
     def do_delete(self, text: str) -> None:
         """delete [NUMBER ...]
-        Remove breakpoints and watchpoints; without a number, all of them."""
+        Remove breakpoints and watchpoints; without a number, all."""
         known = self.session.points
         numbers = re.findall(r"[^\s,]+", text) or [str(number) for number in known]
         for number in numbers:
@@ -80,47 +80,47 @@ class Debugger(Viewer):
 
     def do_step(self, text: str) -> None:
         """step [N]
-        Execute an instruction, or N."""
+        Execute one instruction, or N."""
         program = self.session.places.program
         count = integer(parse_expression(text, program).evaluate(self.session.machine), "N") if text else 1
         if count < 1:
-            raise DebugError(f"step {count}; expected a number of instructions from 1")
+            raise DebugError(f"step {count}; expected 1 or more instructions")
         self._go(lambda: self.session.resume(limit=count))
 
     def do_line(self, text: str) -> None:
         """line
-        Go on to the next source line, into calls."""
+        Run to the next source line; enter calls."""
         self.no_operand(text)
         self._go(lambda: self.session.line(over_calls=False))
 
     def do_next(self, text: str) -> None:
         """next
-        Go on to the next source line, over calls."""
+        Run to the next source line; step over calls."""
         self.no_operand(text)
         self._go(lambda: self.session.line(over_calls=True))
 
     def do_unit(self, text: str) -> None:
         """unit [NAME]
-        Go on to the next operation of a unit (lut, vec ...), or of any unit. It is not executed yet."""
+        Run to the next operation of a unit (lut, vec ...), or of any unit, and stop before it."""
         self._go(lambda: self.session.unit(text))
 
     def do_until(self, text: str) -> None:
         """until PLACE
-        Go on to a place."""
+        Run to a place."""
         if not text:
-            raise DebugError("until where? expected a place, as in `until main+8`")
+            raise DebugError("`until` needs a place, as in `until main+8`")
         addresses = self.session.places.code(text, self.session.machine)
         self._go(lambda: self.session.resume(until=addresses))
 
     def do_continue(self, text: str) -> None:
         """continue
-        Go on to the next breakpoint or watchpoint, or the end. Ctrl-C comes back."""
+        Run to the next breakpoint or watchpoint, or to the end. Ctrl-C stops the program."""
         self.no_operand(text)
         self._go(self.session.resume)
 
     def do_finish(self, text: str) -> None:
         """finish
-        Go on until this function has returned."""
+        Run until this function has returned."""
         self.no_operand(text)
         self._go(self.session.finish)
 
@@ -152,7 +152,7 @@ class Debugger(Viewer):
         Execute the commands of a file."""
         path = Path(text).absolute()
         if path in self._reading:
-            raise DebugError(f"{text} is being read already: it would never end")
+            raise DebugError(f"{text} is already being read: it would read itself without end")
         try:
             lines = contents(path).decode("utf-8").splitlines()
         except OSError as error:

@@ -188,7 +188,7 @@ class _Reader:
         symbol = self.program.symbol(name) if self.program else None
         if symbol is None:
             hint = nearest(name, [*others, *(s.name for s in (self.program.symbols if self.program else ()))], quote="`")
-            raise DebugError(f"`{name}` is no {expected}" + (hint and f"; {hint}"))
+            raise DebugError(f"`{name}` is not a {expected}" + (hint and f"; {hint}"))
         value = s64(symbol.value)
         return self._of(lambda m: value)
 

@@ -91,9 +91,9 @@ class Connection:
             if event.kind is Arrival.GARBAGE:
                 self._garbage += 1
                 if self._garbage == 1:
-                    self._say("gdb sent bytes that belong to no packet; they are ignored")
+                    self._say("gdb sent bytes outside of a packet; they are ignored")
                 if self._garbage > _MOST_GARBAGE:
-                    raise Gone("what it sends is not gdb's protocol")
+                    raise Gone("it does not use gdb's protocol")
             elif event.kind is Arrival.INTERRUPT:              # also while the program stands still: the next resume reports it
                 self._interrupt()
             elif event.kind is not Arrival.ACKNOWLEDGED:

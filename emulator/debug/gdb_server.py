@@ -84,8 +84,8 @@ class GdbServer:
                     self._forget()
                     if self.machine.exit_code is not None:
                         return self.machine.exit_code
-                    self.say(f"the client has gone: {reason}; the program stands at {self.session.places.name(self.machine.pc)}, "
-                             "waiting for the next client")
+                    place = self.session.places.name(self.machine.pc)
+                    self.say(f"the client disconnected: {reason}; the program is stopped at {place}, waiting for the next client")
                 except DebuggingEnded as end:
                     return end.status
 

@@ -126,7 +126,7 @@ def span(session: Session, text: str, default: int | None) -> tuple[int, int]:
     if symbol is not None and symbol.size:
         return address, symbol.size
     if default is None:
-        raise DebugError(f"how many bytes at {where.strip()}? expected ADDRESS, BYTES")
+        raise DebugError(f"{where.strip()} needs a number of bytes: ADDRESS, BYTES")
     return address, default
 
 

@@ -95,7 +95,7 @@ class Places:
             read_memory(machine, address, 4)
             data = next((s.name for s in self.program.sections if s.address <= address < s.end and "x" not in s.flags), "")
             if data and re.match(r"[^*\d]", text.strip()):
-                raise DebugError(f"{text.strip()} lies in {data}, which holds no code; `*{text.strip()}` is taken as it is")
+                raise DebugError(f"{text.strip()} lies in {data}, which has no code; use `*{text.strip()}` to stop there anyway")
         return addresses
 
     def address(self, text: str, machine: ReferenceMachine) -> int:
@@ -115,7 +115,7 @@ class Places:
         else:
             here = self.line(machine.pc)
             if here is None:
-                raise DebugError(f"line {found[2]} of which file? expected FILE:LINE: there is no source line at pc "
+                raise DebugError(f"line {found[2]}: expected FILE:LINE, because there is no source line at pc "
                                  f"{machine.pc:#x}")
             file = here.file
         wanted = int(found[2])
@@ -132,11 +132,11 @@ class Places:
         if len(ends) == 1:
             return ends[0]
         if ends:
-            raise DebugError(f"{name} may be " + " or ".join(ends))
+            raise DebugError(f"{name} is ambiguous: " + " or ".join(ends))
         if not files:
             raise DebugError("the program has no source lines: give an address or a symbol")
         hint = nearest(name, {Path(file).name for file in files}, quote="")
-        raise DebugError(f"no code comes from a file {name}; {hint or 'there is ' + ', '.join(files)}")
+        raise DebugError(f"no code is from a file {name}; {hint or 'expected one of ' + ', '.join(files)}")
 
     def symbol_names(self) -> Iterator[str]:
         return (symbol.name for symbol in self.program.symbols)
@@ -149,7 +149,7 @@ def unit_operations(machine: ReferenceMachine, unit: str = "") -> set[int]:
     """
     units = dict.fromkeys(row.unit for row in TABLE.values() if row.is_xslim)
     if unit and unit not in units:
-        raise DebugError(f"no unit `{unit}` has operations; there are {', '.join(units)}")
+        raise DebugError(f"no unit `{unit}`; expected one of {', '.join(units)}")
     addresses: set[int] = set()
     for base, words in code_words(machine):
         for opcode in XSLIM_OPCODES:

@@ -34,21 +34,21 @@ class Viewer(CommandReader):
         """print EXPRESSION | ADDRESS FORMAT[SHAPE] | registers | csrs | counters | UNIT
         Show a value, a tensor (print weights t2[4,16]), all registers, a unit's CSRs, counters and arrays, or one array."""
         if not text:
-            raise DebugError("print what? expected an expression, as in `print a0`")
+            raise DebugError("`print` needs an expression, as in `print a0`")
         self.say_all(inspection.show(self.session, text))
 
     def do_x(self, text: str) -> None:
         """x ADDRESS[, BYTES]
-        Show memory, 64 bytes by default; an empty line shows what follows."""
+        Show memory, 64 bytes by default; press Enter to show the bytes that follow."""
         if not text:
-            raise DebugError("memory where? expected an address, as in `x sp, 32`")
+            raise DebugError("`x` needs an address, as in `x sp, 32`")
         address, size = inspection.span(self.session, text, 64)
         self.say_all(inspection.dump(self.session, address, size))
         self.again = f"x {address + size:#x}, {size}"
 
     def do_disassemble(self, text: str) -> None:
         """disassemble [PLACE][, N]
-        Show N instructions from a place on, 10 from pc by default; an empty line shows what follows."""
+        Show N instructions from a place on, by default 10 from pc; press Enter to show those that follow."""
         place, _, number = text.partition(",")
         session = self.session
         address = session.places.code(place, session.machine)[0] if place.strip() else session.machine.pc
@@ -58,7 +58,7 @@ class Viewer(CommandReader):
 
     def do_counters(self, text: str) -> None:
         """counters [UNIT]
-        Show how much counters have risen since the last stop; `print counters` shows them since the start."""
+        Show how much each counter has increased since the last stop; `print counters` shows the totals."""
         units = dict.fromkeys(name.partition(".")[0] for name in COUNTERS)
         if text and text not in units:
             hint = nearest(text, units, quote="`")
@@ -67,7 +67,7 @@ class Viewer(CommandReader):
 
     def do_list(self, text: str) -> None:
         """list [PLACE]
-        Show source lines around a place, by default pc; the next time, the lines that follow."""
+        Show source lines around a place, by default pc; repeat to show the lines that follow."""
         session = self.session
         if text:
             line = session.places.source_line(text, session.machine) or session.places.line(
@@ -94,7 +94,7 @@ class Viewer(CommandReader):
 
     def do_backtrace(self, text: str) -> None:
         """backtrace
-        Show the calls that have not returned, as far as ra, sp and the code tell."""
+        Show the calls that have not returned. They are inferred from ra, sp and the code."""
         self.no_operand(text)
         places = self.session.places
         calls, why = backtrace(self.session.machine)
@@ -104,11 +104,11 @@ class Viewer(CommandReader):
             within = places.program.before(call.pc) if arrived else call.pc
             self.say(f"#{number:<3} {places.name(call.pc, within)}" + (f" in {name}" if name else ""))
         if why:
-            self.say(f"no further: {why}")
+            self.say(f"the backtrace ends here: {why}")
 
     def do_info(self, text: str) -> None:
         """info [breakpoints | registers | csrs | counters | units | symbols [PART] | sections | machine]
-        Show what there is; without a word, the place of the program and the breakpoints."""
+        Show one of these; without a word, where the program is and the breakpoints."""
         what, _, rest = text.partition(" ")
         session, program = self.session, self.session.places.program
         matches = [name for name in _INFO if name.startswith(what)] if what else ["here"]
@@ -125,7 +125,7 @@ class Viewer(CommandReader):
             case "units":       self.say_all(f"{name:<6} {UNITS[name].title}" for name in session.machine.preset.units)
             case "symbols":
                 found = sorted((s.value, s.name) for s in program.symbols if rest.strip() in s.name)
-                self.say_all([f"{address:#x}  {name}" for address, name in found] or ["no such symbol"])
+                self.say_all([f"{address:#x}  {name}" for address, name in found] or ["no symbol matches"])
             case "sections":
                 self.say_all(f"{s.address:#14x}..{s.end:#x}  {s.flags:<3}  {s.name}" for s in program.sections)
             case _:

@@ -53,7 +53,7 @@ class Hazard:
 
     def __str__(self) -> str:
         verb, _, before = self.kind.partition(" after ")
-        return (f"{self.kind}, not waited for\n"
+        return (f"{self.kind} without a wait\n"
                 f"  {before + ':':<8} {self.earlier}\n"
                 f"  {verb + ':':<8} {self.later}\n"
                 f"  bytes:   {self.address:#x}..{self.address + self.size:#x} in {self.region}"
@@ -171,7 +171,7 @@ class HazardCheck:
             site, _ = self._signals[tag]
             signal = self._site(site)
             return f"{wait} on tag {tag}, which `{signal.text}` at {signal.pc:#x} signals; or sync.fence"
-        signal_by = "fetch.tag, or sync.signal.fetch behind it" if name == "fetch" else f"sync.signal.{name} behind it"
+        signal_by = "fetch.tag, or sync.signal.fetch after it" if name == "fetch" else f"sync.signal.{name} after it"
         return f"a signal ({signal_by}), and {wait} on its tag; or sync.fence"
 
     def _site(self, site: int) -> InstructionAt:

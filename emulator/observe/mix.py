@@ -37,7 +37,7 @@ class Mix:
         for title, histogram in self._histograms():
             shown = histogram.most_common(None if title in ("mnemonics", "units") else HOTTEST)
             rest = len(histogram) - len(shown)
-            yield f"{title}" + (f" (the hottest {len(shown)} of {len(histogram)})" if rest else "")
+            yield f"{title}" + (f" (the {len(shown)} highest of {len(histogram)})" if rest else "")
             names = [printable(name) for name, _ in shown]
             width = max(map(len, names), default=0)
             for name, (_, count) in zip(names, shown, strict=True):

@@ -61,7 +61,7 @@ class RunReport:
         """Lines for a person: tokens, how it ended, the counters that are not zero, the mix."""
         if tokens := self.machine.host.tokens:
             left_out = self.machine.counter("tokens.emitted") - len(tokens)
-            yield f"tokens: {f'({left_out:,} before) ' * (left_out > 0)}{' '.join(map(str, tokens))}"
+            yield f"tokens: {f'({left_out:,} earlier ones not kept) ' * (left_out > 0)}{' '.join(map(str, tokens))}"
         yield (f"{self.result.reason} after {self.result.instructions:,} instructions on {self.machine.preset.name} "
                f"({self.engine} engine)")
         width = max(map(len, COUNTERS))

@@ -12,7 +12,7 @@ from asm.preprocess import CONDITIONALS
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "assembly.md").read_text(encoding="utf-8")
 PREPROCESSING = {".include", ".exitm", ".purgem", ".end", *BODIES, *ENDS, *CONDITIONALS}
-BLOCKS = re.findall(r"(?:^    .*\n(?:\n(?=    ))?)+", GUIDE, re.MULTILINE)
+BLOCKS = re.findall(r"^```asm\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL)
 
 
 def test_every_directive_is_named():

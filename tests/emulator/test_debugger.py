@@ -259,10 +259,11 @@ def test_next_and_finish_stay_in_their_call_of_a_recursive_function(debug, engin
 def test_a_trace_ends_where_it_stops_being_certain(debug) -> None:
     debugger = debug("_start: call f\n li a7, 93\n ecall\nf: call g\n ret\ng: ret\n")
     assert said(debugger, "break 5", "continue", "backtrace")[-2:] == [
-        "#0   0x80000018 <f+0x8> (p.s:5) in f", "no further: the function at 0x80000010 has not kept its return address"]
-    with pytest.raises(DebugError, match="caller is not known: the function at 0x80000010 has not kept"):
+        "#0   0x80000018 <f+0x8> (p.s:5) in f",
+        "the backtrace ends here: the function at 0x80000010 has not saved its return address"]
+    with pytest.raises(DebugError, match="caller is not known: the function at 0x80000010 has not saved"):
         debugger.execute("finish")
-    with pytest.raises(DebugError, match="the return address 0x0 lies behind no call"):
+    with pytest.raises(DebugError, match="the return address 0x0 does not follow a call"):
         said(debugger, "restart", "set pc = g", "finish")
 
 
@@ -357,8 +358,8 @@ def test_expressions(debug, text: str, value: float) -> None:
 @pytest.mark.parametrize(("text", "message"), [
     ("", "expected a value, got nothing"), ("1 +", "`1 +`: expected a value, got the end"), ("(1", "expected `)`, got the end"),
     ("1 2", "`1 2`: expected an operator or the end, got `2`"), ("x[99]", "expected a register or a number 0..31, got `99`"),
-    ("agian", "`agian` is no register, CSR, counter or symbol; did you mean `again`?"),
-    ("lut.lokups", "`lut.lokups` is no register, CSR, counter or symbol; did you mean `lut.lookups`?"),
+    ("agian", "`agian` is not a register, CSR, counter or symbol; did you mean `again`?"),
+    ("lut.lokups", "`lut.lokups` is not a register, CSR, counter or symbol; did you mean `lut.lookups`?"),
     ("a0; import os", "`; import os` is not part of an expression"), ("__import__('os')", "`'os')` is not part of an expression"),
     ("1 / 0", "division by zero"), ("5 % (2 - 2)", "division by zero"), ("1 << 64", "shift by 64; expected 0..63"),
     ("1.5 & 1", "the left side of & is 1.5; expected an integer"), ("u8[0]", "1 bytes at 0x0 do not lie in one region"),
@@ -400,21 +401,23 @@ def test_set_changes_registers_csrs_memory_and_code(debug, engine) -> None:
     ("set u8[cell] = 256", "256 does not fit into u8"), ("set cycle = 1", "CSR cycle is read-only"),
     ("set lut.lookups = 1", "CSR lut.lookups is read-only"), ("set misa = 1", "CSR misa is read-only"),
     ("set a0 = 1.5", "the value is 1.5; expected an integer"), ("set u64[16] = 1", "8 bytes at 0x10 do not lie in one region"),
-    ("brake main", "no command `brake`; did you mean `break`?"), ("frobnicate", "no command `frobnicate`; `help` lists them"),
-    ("co", "`co` may be continue or counters"), ("12", "`12` is no command"), ("break nowhere", "`nowhere` is no register"),
-    ("break q.s:5", "no code comes from a file q.s; did you mean p.s?"),
+    ("brake main", "no command `brake`; did you mean `break`?"),
+    ("frobnicate", "no command `frobnicate`; `help` lists all commands"),
+    ("co", "`co` is ambiguous: continue or counters"), ("12", "`12` is not a command"),
+    ("break nowhere", "`nowhere` is not a register"),
+    ("break q.s:5", "no code is from a file q.s; did you mean p.s?"),
     ("counters veg", "`veg` has no counters; did you mean `vec`?"), ("counters foo", "`foo` has no counters; expected one of core"),
-    ("break cell", "cell lies in .data, which holds no code; `*cell` is taken as it is"), ("until vector+8", "lies in .data"),
+    ("break cell", "cell lies in .data, which has no code; use `*cell` to stop there anyway"), ("until vector+8", "lies in .data"),
     ("break p.s:99", "p.s has no code at line 99 or after it"), ("break _start+2", "0x80000002 is not a multiple of 4"),
     ("break *0x40", "4 bytes at 0x40 do not lie in one region"), ("break again if", "expected a value, got nothing"),
-    ("break again if t9 > 1", "`t9` is no register"), ("watch", "expected a value, got nothing"),
+    ("break again if t9 > 1", "`t9` is not a register"), ("watch", "expected a value, got nothing"),
     ("watch 0x40, 4", "4 bytes at 0x40"), ("watch cell, 0", "a watchpoint of 0 bytes"),
     ("delete 7", "there is no breakpoint or watchpoint 7; there are none"), ("step 0", "step 0; expected"),
-    ("step now", "`now` is no register"), ("unit lot", "no unit `lot` has operations; there are vec, lut"),
-    ("unit lut", "the program has no lut operation"), ("until", "until where?"),
-    ("continue 5", "`5` is more than the command takes"), ("step 18446744073709551616", "more than 64 bits"),
-    ("finish", "this function's caller is not known: the program starts here"), ("print", "print what?"),
-    ("print pam", "`pam` is no register"), ("x", "memory where?"), ("x 0x40", "there is no memory at 0x40"),
+    ("step now", "`now` is not a register"), ("unit lot", "no unit `lot`; expected one of vec, lut"),
+    ("unit lut", "the program has no lut operation"), ("until", "`until` needs a place"),
+    ("continue 5", "`5`: this command takes no operand"), ("step 18446744073709551616", "more than 64 bits"),
+    ("finish", "this function's caller is not known: the program starts here"), ("print", "`print` needs an expression"),
+    ("print pam", "`pam` is not a register"), ("x", "`x` needs an address"), ("x 0x40", "there is no memory at 0x40"),
     ("x cell, -1", "a dump of -1 bytes"), ("disassemble 0x40", "4 bytes at 0x40"),
     ("disassemble again, 0", "0 instructions; expected"), ("list 99", "p.s has no code at line 99"),
     ("info nonsense", "info nonsense: expected one of breakpoints, registers"),
@@ -527,7 +530,7 @@ def test_help_explains_every_command_and_short_names_are_its_own(debug) -> None:
     short = {"b": "break", "bt": "backtrace", "c": "continue", "cou": "counters", "d": "delete", "dis": "disassemble", "l": "list",
              "lin": "line", "n": "next", "p": "print", "q": "quit", "re": "restart", "s": "step", "uni": "unit", "w": "watch"}
     assert {word: debugger.resolve(word) for word in short} == short
-    with pytest.raises(DebugError, match="`li` may be line or list"):
+    with pytest.raises(DebugError, match="`li` is ambiguous: line or list"):
         debugger.resolve("li")
 
 
@@ -555,13 +558,13 @@ def test_a_script_ends_at_its_first_error(here, capfd) -> None:
     assert slimulator.invoke(["debug", str(elf(EXITS)), "--engine", "reference", "--script", "script"]) == 1
     out, err = capfd.readouterr()
     assert out == "1 = 1\n2 = 2\n"
-    assert err.startswith("more:2: error: `nothing` is no register")
+    assert err.startswith("more:2: error: `nothing` is not a register")
 
 
 def test_a_script_that_reads_itself(here, capfd) -> None:
     Path("script").write_text("source script\n")
     assert slimulator.invoke(["debug", str(elf(EXITS)), "--engine", "reference", "--script", "script"]) == 1
-    assert capfd.readouterr()[1] == "script:1: error: script is being read already: it would never end\n"
+    assert capfd.readouterr()[1] == "script:1: error: script is already being read: it would read itself without end\n"
 
 
 def test_quit_ends_a_script_and_output_keeps_its_order(here, capfd) -> None:
@@ -593,7 +596,7 @@ def test_a_line_of_a_terminal(debug) -> None:
     debugger = debug(LOOP)
     assert [debugger.onecmd(line) for line in ("step", "", "", "nonsense", "# words", "quit")] == [False] * 5 + [True]
     assert debugger.session.machine.counter("core.instructions") == 3
-    assert debugger.lines[-1] == "error: no command `nonsense`; `help` lists them"
+    assert debugger.lines[-1] == "error: no command `nonsense`; `help` lists all commands"
     debugger.onecmd("delete")
     count = len(debugger.lines)
     debugger.onecmd("")                                 # what changes something is not repeated
@@ -717,7 +720,7 @@ def test_a_name_of_a_register_and_of_a_symbol(debug, engine) -> None:
                                 ("print lut", "lut", "what the machine has")):
         with pytest.raises(DebugError, match=f"`{name}` is {what} and a symbol of the program: expected \\${name} .* or &{name} "):
             said(debugger, command)
-    with pytest.raises(DebugError, match="`gqq` is no symbol"):
+    with pytest.raises(DebugError, match="`gqq` is not a symbol"):
         said(debugger, "print &gqq")
     address = debugger.session.places.program.symbol("gp").value
     transcript(debugger, f"""\

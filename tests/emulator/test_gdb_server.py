@@ -428,8 +428,8 @@ def test_damaged_packets_are_asked_for_again_and_answers_repeated(served) -> Non
     assert client.event().payload == b"QC1"
     client.socket.sendall(b"$qC#00" * 11)
     assert server.client().ask("qC") == "QC1"
-    assert server.said == ["the client has gone: 10 packets in a row were damaged; the program stands at 0x80000000 <_start> "
-                           "(<text>:1), waiting for the next client"]
+    assert server.said == ["the client disconnected: 10 packets in a row were damaged; the program is stopped at "
+                           "0x80000000 <_start> (<text>:1), waiting for the next client"]
 
 
 @pytest.mark.parametrize("data", [b"", b"\0" * 1000, b"GET / HTTP/1.1\r\n\r\n", b"$", b"$m80000000,4", b"\x16\x03\x01\x02\0" * 50,
@@ -444,12 +444,12 @@ def test_garbage_and_disconnects_leave_the_program_alone(served, data: bytes) ->
     second = server.client()
     assert second.ask("?").startswith("T05") and second.pc() == 0x80000004
     assert server.session.points == {}
-    assert server.said[-1].startswith("the client has gone: ") and "waiting for the next client" in server.said[-1]
+    assert server.said[-1].startswith("the client disconnected: ") and "waiting for the next client" in server.said[-1]
     assert second.ask("c") == "W07"
 
 
 def test_floods_are_cut_off(served) -> None:
-    for data, why in ((b"x" * 100_000, "what it sends is not gdb's protocol"),
+    for data, why in ((b"x" * 100_000, "it does not use gdb's protocol"),
                       (frame(b"qC") * 20_000, "it sends packets without waiting for answers")):
         server = served()
         client = server.client()
@@ -480,7 +480,7 @@ def test_a_client_that_leaves_a_running_program_stops_it(served, engine) -> None
     first.socket.close()
     second = server.client()
     assert second.ask("?").startswith("T02")
-    assert "the client has gone: " in server.said[0]
+    assert "the client disconnected: " in server.said[0]
 
 
 def test_detach_lets_the_program_run_to_its_end(served) -> None:
@@ -536,5 +536,5 @@ def test_names_from_outside_do_not_speak_to_a_terminal(tmp_path: Path) -> None:
         printed += client.console
         client.socket.close()
         said += child.line("err")
-    assert "the client has gone" in said and "<\\x1b]52" in printed and "\\udcff.s:1" in printed and "trap 2" in printed
+    assert "the client disconnected" in said and "<\\x1b]52" in printed and "\\udcff.s:1" in printed and "trap 2" in printed
     assert re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f]", said + printed) is None

@@ -95,7 +95,7 @@ def test_a_message_has_both_instructions_bytes_and_the_wait() -> None:
     hazard = run_program("\n".join(lines)).hazards[0]
     copy = next(i for i, line in enumerate(lines, 1) if "# first tile" in line)
     mac = next(i for i, line in enumerate(lines, 1) if "lut.mac.t2" in line)
-    assert re.fullmatch(rf"""read after write, not waited for
+    assert re.fullmatch(rf"""read after write without a wait
   write:   fetch\.copy s0, s2, s5 +at 0x\w+ <_start\+0x\w+> \(<text>:{copy}\)
   read:    lut\.mac\.t2 s3, s0, s6 +at 0x\w+ <compute\+0x4> \(<text>:{mac}\)
   bytes:   0x10000000\.\.0x10000100 in sram <buffers>
@@ -108,32 +108,32 @@ WRITE, READ, WRITE_FETCH = "vec.relu.f32 s0, s1, s3\n", "lw t0, 60(s0)\n", "fetc
 
 HAZARDS = {
     # instructions: the kind, the first bytes, what is missing
-    WRITE + "lb t0, 63(s0)": ("read after write", 0x1000_003F, 1, "sync.signal.vec behind it), and sync.wait on its tag"),
+    WRITE + "lb t0, 63(s0)": ("read after write", 0x1000_003F, 1, "sync.signal.vec after it), and sync.wait on its tag"),
     WRITE + "sd zero, 56(s0)": ("write after write", 0x1000_0038, 8, "sync.signal.vec"),
     WRITE + "sd zero, 8(s1)": ("write after read", 0x1000_1008, 8, "sync.signal.vec"),
     WRITE + "fetch.copy s2, s0, s4": ("read after write", 0x1000_0000, 64, "sync.wait.fetch on its tag"),
     WRITE + "fetch.copy s0, s2, s4": ("write after write", 0x1000_0000, 64, "sync.wait.fetch on its tag"),
     WRITE + "fetch.copy s1, s2, s4": ("write after read", 0x1000_1000, 64, "sync.wait.fetch on its tag"),
-    WRITE_FETCH + READ: ("read after write", 0x1000_003C, 4, "fetch.tag, or sync.signal.fetch behind it"),
+    WRITE_FETCH + READ: ("read after write", 0x1000_003C, 4, "fetch.tag, or sync.signal.fetch after it"),
     "csrw fetch.tag, s5\n" + WRITE_FETCH + READ: ("read after write", 0x1000_003C, 4, "sync.wait on tag 1, which `fetch.copy"),
     # a service reads for the core
     WRITE + "li a7, 64\nli a0, 1\nmv a1, s0\nli a2, 3\necall": ("read after write", 0x1000_0000, 3, "sync.wait on"),
     # the signal came too early, or was another unit's, or the wait another queue's
-    "sync.signal.vec s5\n" + WRITE + "sync.wait s5\n" + READ: ("read after write", 0x1000_003C, 4, "sync.signal.vec behind it"),
-    WRITE + "sync.signal.lut s5\nsync.wait s5\n" + READ: ("read after write", 0x1000_003C, 4, "sync.signal.vec behind it"),
+    "sync.signal.vec s5\n" + WRITE + "sync.wait s5\n" + READ: ("read after write", 0x1000_003C, 4, "sync.signal.vec after it"),
+    WRITE + "sync.signal.lut s5\nsync.wait s5\n" + READ: ("read after write", 0x1000_003C, 4, "sync.signal.vec after it"),
     WRITE + "sync.signal.vec s5\nsync.wait.fetch s5\n" + READ: ("read after write", 0x1000_003C, 4, "sync.wait on tag 1"),
     WRITE + "sync.signal.vec s5\nsync.wait.lut s5\nfetch.copy s2, s0, s4": (
         "read after write", 0x1000_0000, 64, "sync.wait.fetch on tag 1, which `sync.signal.vec s5`"),
     # a tag used again: the wait is for the latest signal before it, and the operation came after that
     WRITE_FETCH + "sync.signal.fetch s5\nsync.wait s5\nvec.relu.f32 s0, s2, s3\nsync.wait s5\n" + READ: (
-        "read after write", 0x1000_003C, 4, "sync.signal.vec behind it"),
+        "read after write", 0x1000_003C, 4, "sync.signal.vec after it"),
     # a value in a register holds the core for its own unit alone
     WRITE_FETCH + "vec.sum.f32 t1, s1, s3\n" + READ: ("read after write", 0x1000_003C, 4, "sync.signal.fetch"),
     # fence and fence.i order the core's own accesses, no queues
     WRITE + "fence\nfence.i\n" + READ: ("read after write", 0x1000_003C, 4, "sync.fence"),
     # what was waited for is not what is touched: the second operation is
     WRITE + "sync.signal.vec s5\nvec.relu.f32 s2, s1, s3\nsync.wait s5\n" + READ + "lw t0, 0(s2)": (
-        "read after write", 0x1000_2000, 4, "sync.signal.vec behind it"),
+        "read after write", 0x1000_2000, 4, "sync.signal.vec after it"),
     # rows with gaps: bytes of a row
     "li t0, 4\ncsrw fetch.row_bytes, t0\nli t0, 16\ncsrw fetch.dst_stride, t0\nli t1, 4\nfetch.copy2d s0, s1, t1\n"
     "lw t0, 32(s0)": ("read after write", 0x1000_0020, 4, "sync.signal.fetch"),
@@ -243,7 +243,8 @@ def test_the_guide_shows_a_real_message(tmp_path: Path, capsys, monkeypatch: pyt
     Path("double_buffer.s").write_text("".join(line for line in lines if "sync.wait.fetch s10" not in line))
     assert slimulator.invoke(["asm", "double_buffer.s"]) == 0
     assert slimulator.invoke(["run", "--hazards", "double_buffer.elf"]) == 1
-    shown = re.search(r"^```\n(double_buffer\.elf: .*?)^```$", (PROGRAMS.parent / "docs" / "hazards.md").read_text(), re.M | re.S)
+    guide = (PROGRAMS.parent / "docs" / "hazards.md").read_text()
+    shown = re.search(r"^\.\.\.\n(double_buffer\.elf: .*?)^```$", guide, re.M | re.S)
     assert shown is not None and capsys.readouterr().err.endswith(shown[1])
 
 

@@ -51,7 +51,7 @@ def test_the_table_shows_the_hottest_lines():
     machine.profile()
     machine.run()
     table = list(instruction_mix(machine).table())
-    assert table[-11] == "lines (the hottest 10 of 32)"
+    assert table[-11] == "lines (the 10 highest of 32)"
 
 
 def test_nothing_executed_is_no_error():
