@@ -5,6 +5,7 @@
     scores.py    keys . query, keys by row or transposed; writing transposed keys
     softmax.py   scores to probabilities, whole or in the parts of a split head
     context.py   probabilities . values
+    rules.py     what holds for many of them, for the manual: what is read, the order of checks, counters
 
 The vocabulary is AttAcc's (SETM, SETH, WR_GB, MAC, MV_SB, SFM, MV_GB); the transposed keys and the softmax of a head that is split
 over cores are HPIM's. Sums, softmax and quantisation are those of isa/arithmetic.py. Encoding: opcode custom-3 (0x7B), funct3=4 (R)
@@ -20,6 +21,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from isa.unit import Counter, Csr, Parameter, StateArray, Unit
+from isa.units.attn.rules import CHECKS, EVENTS, READS
 
 
 def _sound(state: Mapping[str, Any], parameter: Callable[[str], int]) -> bool:
@@ -69,15 +71,17 @@ parts, between which they are exchanged.
 
 AttAcc's MV_SB, which takes scores to the softmax buffer, is part of `attn.mac` here, for score rows are memory; MV_GB, which takes
 probabilities back to the GEMV buffer, is part of `attn.context`. A length of zero does nothing. Operands may overlap: all is read
-before anything is written.""",
+before anything is written.
+
+""" + "\n\n".join((READS, CHECKS, EVENTS)),
     queue=6,
     csrs=(
         #   name                 number  meaning                                                         reset        writable
         Csr("attn.scale",        0x850, "fp32 bits that attn.wrgb multiplies queries by; 1 at reset",    0x3F80_0000, 0xFFFF_FFFF),
-        Csr("attn.key_stride",   0x851, "bytes between rows of keys; 0: packed, for attn.mac alone"),
+        Csr("attn.key_stride",   0x851, "bytes between rows of keys; 0: packed; attn.xmac and attn.xpose need another value"),
         Csr("attn.value_stride", 0x852, "bytes between rows of values; 0: packed"),
         Csr("attn.score_stride", 0x853, "bytes between the score rows of two heads; 0: packed"),
-        Csr("attn.row_list",     0x854, "address of a list of cache rows, u32; 0: row i is position i"),
+        Csr("attn.row_list",     0x854, "address of a list of cache rows, u32; 0: row i is position i; attn.xmac refuses others"),
         Csr("attn.list_stride",  0x855, "bytes between the lists of two heads; 0: one list for all"),
         Csr("attn.mask",         0x856, "address of a bit for each position, 0 leaves its score out; 0: no mask"),
         Csr("attn.mask_stride",  0x857, "bytes between the masks of two heads; 0: one mask for all"),

@@ -11,8 +11,14 @@ from isa.units.attn.cache import SIZE, by_channel, by_row, channel_stride, score
 from isa.units.attn.query import query_buffer, the_model
 
 
+def _keys_by_row(m, keys, n, form):
+    """Keys with a row for each token: a Cached for each of the heads set."""
+    return by_row(m, keys, n, form, "attn.key_stride")
+
+
 def _mac(row, form, transposed=False, example=""):
     """A row scores = keys . query."""
+    keys_of_heads = by_channel if transposed else _keys_by_row
     key = "keys[kv,c,i]" if transposed else "keys[i,kv,c]"
     rule = (f"f32(sum over c of {key} * query[h,c]) * scale of key i * scale of the query" if form == "i8" else
             f"lanesum over c of f32({key}) * query[h,c]")
@@ -22,7 +28,7 @@ def _mac(row, form, transposed=False, example=""):
             return
         queries, query_scales = query_buffer(m, form)
         rows = score_rows(m, scores, n)
-        cached = by_channel(m, keys, n, form) if transposed else by_row(m, keys, n, form, "attn.key_stride")
+        cached = keys_of_heads(m, keys, n, form)
         for target, query, scale, (elements, scales) in zip(rows, queries, query_scales, cached, strict=True):
             if form == "i8":
                 sums = elements.astype(np.int32) @ query.astype(np.int32)

@@ -3,6 +3,7 @@
     commands.py       DRAM commands: activate, precharge, read, write, modes (level 1)
     microprograms.py  Samsung's micro-programs: registers, the commands that step them (level 2). Their words stand in crf.py
     macros.py         SK hynix's macro forms, which open and close rows by themselves (level 3)
+    rules.py          what holds for many of them, for the manual: legal words, a step, the order of checks, counters
 
 Encoding, opcode custom-3 (0x7B): levels 1 and 2 have funct3=0 (R) and funct3=3 with funct2=0, 1 (R4); macro forms funct3=1 (R),
 funct3=2 (R4) and funct3=3 with funct2=2, 3 (R4). CSRs: 0x840-0x843 are the channel masks, 0x844-0x84F for macro forms.
@@ -14,10 +15,8 @@ SK hynix's GDDR6-AiM as aim_simulator describes it (README, src/base/request.h).
 
 from __future__ import annotations
 
-from textwrap import indent
-
 from isa.unit import Counter, Csr, Parameter, StateArray, Unit
-from isa.units.pim.crf import PICTURE
+from isa.units.pim.rules import CHECKS, EVENTS, MICROPROGRAMS
 
 _BANKS, _BLOCKS = "pim.channels * pim.banks", "pim.channels * pim.blocks"
 
@@ -26,7 +25,10 @@ UNIT = Unit(
     """\
 The hbm region is banks of a DRAM, and next to the banks stand small processors. A byte of it has a linear address, which loads,
 stores and the other units use, and a place: channel, bank, row, column. A column is 32 bytes, 16 lanes of fp16 or 32 of int8. The
-preset's mapping says which is where; `slimulator machines NAME` prints it.
+preset's mapping says which is where; `slimulator machines NAME` prints it. It names the parts of an address less that of the
+region, the most significant first, with the byte in a column behind them: in `row column:3 bank channel column:2` four columns lie
+side by side, then the same four of the next channel. A part with a number has that many bits of its coordinate, one without the
+values that are left. The topmost part of a coordinate is its most significant; sizes need not be powers of two.
 
     channel c                                              channels 0..channels - 1, all alike
     +-----------------------------------+--------------+
@@ -47,41 +49,35 @@ preset's mapping says which is where; `slimulator machines NAME` prints it.
     +--------------------------------------------------+
 
 An operation works on every channel whose bit is set in the channel masks (`pim.channel_mask` has channels 0..63), on all of them
-alike; at the start that is channel 0 alone.
+alike; at the start that is channel 0 alone. No channel, or one that the machine does not have, is a trap. Operands in memory that
+hold something of each channel have that of the channels selected, by number.
 
 Commands (`pim.act`, `pim.rd`, ...) do what a memory controller's do: a column is read and written in the open row of its bank, and
 a command that the banks' state forbids traps. A channel is in one of three modes. In SB, at the start, a command goes to one bank;
 in HAB to all even or all odd banks; in HAB_PIM a column command to these also makes every block execute an instruction of its
 channel's micro-program. Modes change by `pim.mode.sb`, `pim.mode.hab`, `pim.mode.hab_pim`.
 
-A micro-program is up to 32 words in the CRF. `.crf mac grf_b[0], grf_a[0], even_bank, aam` makes a word; R is ReLU:
+Loads, stores and other units see the same bytes by their linear addresses. They look at no row and no mode, open and close none,
+and what they write is in an open row at once.
 
-""" + indent(PICTURE, "    ") + """
-
-    operand    0 a_out   1 m_out   2 even_bank   3 odd_bank   4 grf_a[0..7]   5 grf_b[0..7]   6 srf_m[0..7]   7 srf_a[0..7]
-    nop 0                                                do nothing; a write command stores GRF_A in even, GRF_B in odd banks
-    add 1, mul 2     grf, any, any                       dst = src0 + src1, dst = src0 * src1; src0 of mul is grf or bank
-    mac 3            grf_b, grf or bank, any             dst = dst + src0 * src1
-    mad 4            grf, grf or bank, any, any          dst = src0 * src1 + src2; src1 and src2 have one index
-    mov 8            grf, bank or srf; grf or bank       dst = src0
-    fill 9           grf, bank                           dst = src0, of eight columns
-    jump 14, exit 15
-
-One command executes one `.crf` word; JUMPs in front of it take no command. NOP n takes n + 1 commands, a word with aam and FILL
-take eight. JUMP count, offset goes to the entry offset - 1 in front of it, count times, and then on; it starts again when it
-is reached again. With aam and in FILL, a register's number is column mod 8, but that of MAC's GRF_A is 4 * (row mod 2) + column / 8
-mod 4. Of SRF_M[i] and SRF_A[i] every lane gets the one scalar; a MOV to either writes all 16. A bank is a source of a read command
-(`pim.rd.pim`) and a destination of a write command (`pim.wr.pim`), of the parity that the command names. fp16 products and sums
-are rounded apart; ReLU makes +0 of what has its sign set.
-
-What is illegal traps when it is reached, and nothing is changed: a reserved opcode, an operand that the opcode cannot have, an
-entry behind the last, a JUMP out of the CRF or round and round, a command behind EXIT.
+""" + MICROPROGRAMS + """
 
 Macro forms are those of SK hynix's GDDR6-AiM: one instruction works on opsize columns of a row, from `pim.column` on, in one bank
-or in all, and opens and closes rows as AiM's controller does, of channels that must be in SB. Forms that touch buffers,
-accumulators and tables alone look at no mode. `pim.wr_gb` puts a vector into the
-global buffers, `pim.mac_abk.f16` multiplies a row of every bank with it, `pim.rd_mac.f16` reads the accumulators. What AiM's
-programs have besides:
+or in all. It opens its row, and closes another one first, as AiM's controller does, and leaves it open; the next form or command
+finds it so, and `pim.mode.hab` asks for `pim.pre.ab` before. `pim.wr_gb` puts a vector into the global buffers, `pim.mac_abk.f16`
+multiplies a row of every bank with it, `pim.rd_mac.f16` reads the accumulators.
+
+A MAC goes through the columns of its run in rising order. It multiplies element j of a column of the bank's row with element j of a
+column of the global buffer (from `pim.buffer_column` on) or, with `pim.next_bank`, of the same column of the next bank in the same
+row, which it opens too; the next bank has the next number, after the last comes bank 0. Accumulators hold words of 32 bits that
+each form takes as its own:
+
+    f16     16 fp16 numbers in the low halves. acc[j] = f16(acc[j] + f16(w[j] * x[j])). wr_bias and mac put zeros in the high halves
+    bf16    16 fp32 numbers. acc[j] = f32(acc[j] + f32(w[j] * x[j])). wr_bias copies the bits of a bf16 to the high half
+    i8      acc[0] is an int32: the sum of all 32 products of each column, modulo 2**32. mac leaves the 15 others as they are
+
+Reading clears nothing; wr_bias sets acc[0] and clears acc[1..15]. What pim.rd_mac and pim.af make of the accumulators is f16_fold
+and bf16_fold of arithmetic.md. Every NaN that an arithmetic form makes is the canonical one. What AiM's programs have besides:
 
     AiM                          here
     W, R GPR                     memory: a form takes an address where AiM's takes a register
@@ -89,7 +85,9 @@ programs have besides:
     W CFR 0, broadcast           pim.next_bank: what MAC_SBK and MAC_ABK multiply a bank's run with
     W CFR 1, EWMUL_BG            pim.group_mask: EWMUL in all bank groups, or in one
     W CFR 2, AFM                 the operand `mode` of pim.af
-    SYNC, EOC                    sync.fence, the service exit""",
+    SYNC, EOC                    sync.fence, the service exit
+
+""" + CHECKS + "\n\n" + EVENTS,
     queue=5,
     csrs=(
         Csr("pim.channel_mask",  0x840, "bit c: operations work on channel c, c = 0..63", 1),
@@ -109,10 +107,10 @@ programs have besides:
         Counter("pim.row_conflicts",    51, "accesses",     "banks in which a macro form had to close another row first"),
         Counter("pim.read_commands",    52, "commands",     "column commands that read; one to all banks of a channel is one"),
         Counter("pim.write_commands",   53, "commands",     "column commands that write, to registers and buffers too"),
-        Counter("pim.compute_commands", 54, "commands",     "column commands that the banks' processors execute"),
+        Counter("pim.compute_commands", 54, "commands",     "column commands that the banks' processors execute, and activations"),
         Counter("pim.columns_read",     55, "columns",      "columns of 32 bytes read from open rows, in each bank by itself"),
         Counter("pim.columns_written",  56, "columns",      "columns of 32 bytes written to open rows, in each bank by itself"),
-        Counter("pim.macs",             57, "MACs",         "multiply-accumulates done, padding included"),
+        Counter("pim.macs",             57, "MACs",         "multiply-accumulates done, those of MAD too, padding included"),
         Counter("pim.elements",         58, "elements",     "elements added, multiplied or moved in other ways"),
         Counter("pim.broadcasts",       59, "bursts",       "bursts of 32 bytes to many banks, all blocks or the global buffer"),
         Counter("pim.readouts",         60, "accumulators", "accumulators and activations read out, of each bank by itself"),

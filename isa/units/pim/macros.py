@@ -32,13 +32,22 @@ _OUTSIDE = {"f16": "f16", "bf16": "bf16", "i8": "i32"}
 # ------------------------------------------------------------------------------------------------ runs
 
 
-def _run(m, opsize, name="pim.column"):
-    """Numbers of the columns of a run, (opsize,). Traps for none and for a run across the end of a row, or of the buffer."""
+def _run(m, opsize, name, what):
+    """Numbers of the columns of a run, (opsize,), from that in the CSR `name` on. Traps for none and for a run across the end of
+    `what`, a row or the buffer."""
     first, columns = m.csr(name), m.preset.banks.columns
     if not 1 <= opsize <= columns - first:
-        there = f"a row has columns 0..{columns - 1}" if name == "pim.column" else f"the global buffer has columns 0..{columns - 1}"
-        raise illegal(opsize, f"opsize {opsize} from {name} {first} on: {there}" if opsize else "opsize 0; expected at least 1")
+        raise illegal(opsize, f"opsize {opsize} from {name} {first} on: {what} has columns 0..{columns - 1}" if opsize else
+                      "opsize 0; expected at least 1")
     return np.arange(first, first + opsize)
+
+
+def _run_of_row(m, opsize):
+    return _run(m, opsize, "pim.column", "a row")
+
+
+def _run_of_buffer(m, opsize):
+    return _run(m, opsize, "pim.buffer_column", "the global buffer")
 
 
 def _one_bank(m, bank):
@@ -48,7 +57,7 @@ def _one_bank(m, bank):
 
 def _open(m, opsize, banks, row):
     """Open the row that a form names: (channels, addresses of the run's columns (channels, banks, opsize))."""
-    channels, run = selected(m), _run(m, opsize)
+    channels, run = selected(m), _run_of_row(m, opsize)
     open_row(m, channels, banks, row)
     return channels, addresses(m, channels, banks, row, run)
 
@@ -128,7 +137,7 @@ def pim_rd_sbk(m, dst, bank, row):
              "opsize columns of the global buffer of each channel = x, from pim.buffer_column on",
              operands="x<u8[opsize,32] opsize", example="li a1, 64\npim.wr_gb a0, a1      # a vector of 1024 fp16 numbers")
 def pim_wr_gb(m, x, opsize):
-    channels, run = selected(m), _run(m, opsize, "pim.buffer_column")
+    channels, run = selected(m), _run_of_buffer(m, opsize)
     buffers = _buffers(m).copy()
     buffers[np.ix_(channels, run)] = m.read(x, opsize * COLUMN_BYTES).reshape(opsize, COLUMN_BYTES)
     m.set_state("pim.global_buffer", buffers)
@@ -141,7 +150,7 @@ def pim_wr_gb(m, x, opsize):
              operands="opsize bank row", example="li a0, 64\npim.copy_bkgb a0, a1, a2")
 def pim_copy_bkgb(m, opsize, bank, row):
     channels, places = _open(m, opsize, _one_bank(m, bank), row)
-    run = _run(m, opsize, "pim.buffer_column")
+    run = _run_of_buffer(m, opsize)
     buffers = _buffers(m).copy()
     buffers[np.ix_(channels, run)] = _read(m, places)[:, 0]
     m.set_state("pim.global_buffer", buffers)
@@ -154,7 +163,7 @@ def pim_copy_bkgb(m, opsize, bank, row):
              operands="opsize bank row", example="li a0, 64\npim.copy_gbbk a0, a1, a2")
 def pim_copy_gbbk(m, opsize, bank, row):
     channels, places = _open(m, opsize, _one_bank(m, bank), row)
-    run = _run(m, opsize, "pim.buffer_column")
+    run = _run_of_buffer(m, opsize)
     _write(m, places, _buffers(m)[np.ix_(channels, run)])
     m.count("pim.write_commands", places.size)
     m.count("pim.bytes_stayed", places.size * COLUMN_BYTES)
@@ -167,7 +176,7 @@ def _operands(m, opsize, banks, row):
     """(channels, runs of the banks, what each is multiplied with, bytes read): runs are u8 (channels, banks, opsize, 32)."""
     if not m.csr("pim.next_bank"):
         channels, places = _open(m, opsize, banks, row)
-        run = _run(m, opsize, "pim.buffer_column")
+        run = _run_of_buffer(m, opsize)
         weights = _read(m, places)
         return channels, weights, _buffers(m)[np.ix_(channels, run)][:, None], weights.size
     following = (banks + 1) % m.preset.banks.banks
