@@ -118,8 +118,8 @@ With aam, and in fill, GRF_A and GRF_B have the number column mod 8 in place of 
 (column / 8) mod 4, with the open row of the block's own bank. Scalars keep their index: aam does not step SRF. The column is that
 of each command: nothing asks that eight commands name eight columns, or are of one kind.
 
-A command does the following in each selected channel, one after the other by number. `crf_pc`, `crf_repeat` and `crf_jumps` are the
-state of that name.
+A command executes one `.crf` word in each selected channel, one channel after the other by number, as follows. `crf_pc`,
+`crf_repeat` and `crf_jumps` are the state of that name.
 
     1. The word at entry crf_pc is looked at, and while it is a JUMP with count and offset, which stands at entry e:
        if crf_jumps[e] = count:   crf_jumps[e] = 0, and the next word is that at e + 1
