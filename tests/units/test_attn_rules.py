@@ -131,7 +131,10 @@ class Faults:
             start.values[name] += 1
             return Cause.MISALIGNED_OPERAND, start.values[name]
         start.values[name] = NOWHERE
-        return Cause.LOAD_ACCESS if "<" in operand.access else Cause.STORE_ACCESS, NOWHERE
+        # Of transposed keys the first that is looked at is an element of the first channel of the first head.
+        offset = min(start.groups) * start.head_dim * start.csrs["attn.key_stride"] if name == "keys" else 0
+        offset += start.values.get("position", 0) * SIZE[start.form] if name == "keys" else 0
+        return Cause.LOAD_ACCESS if "<" in operand.access else Cause.STORE_ACCESS, NOWHERE + offset
 
     def heads(self, number: int) -> tuple[Cause, int]:
         self.start.values["heads"] = (257, (1 << 64) - 1)[number % 2]

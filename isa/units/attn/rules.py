@@ -32,10 +32,10 @@ are lengths: CAPACITY beyond 2**28. An n of 0 is all that is looked at then.
     attn.mac                  model, query, score-stride, key-stride, keys, scores
     attn.xmac                 model, query, score-stride, key-stride, no-list, keys, scores
     attn.xpose                model, key-stride, k, keys
-    attn.sfm                  model, score-stride, scores, mask, probs
-    attn.mvsb                 model, score-stride, scores, mask, most
-    attn.exp                  model, score-stride, scores, mask, most, scores, sums
-    attn.mvgb                 model, score-stride, e, sums, probs
+    attn.sfm                  score-stride, model, scores, mask, probs
+    attn.mvsb                 score-stride, model, scores, mask, most
+    attn.exp                  score-stride, model, scores, mask, most, scores, sums
+    attn.mvgb                 score-stride, model, e, sums, probs
     attn.macT, attn.context   model, score-stride, probs, value-stride, values, context
 
     heads          at most attn.heads                                        CAPACITY         mtval heads
