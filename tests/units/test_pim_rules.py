@@ -30,6 +30,7 @@ ILLEGAL, MNEMONICS = int(Cause.ILLEGAL_OPERAND), [row.mnemonic for row in rows("
 MODES = {"SB": 0, "HAB": 1, "HAB_PIM": 2}
 HBM, SRAM, DRAM = 0x20_0000_0000, 0x1000_0000, 0x8000_0000
 SCRATCH = SRAM + 0x4000
+SPECIAL = np.array([0, 0x8000, 1, 0x8001, 0x7BFF, 0xFBFF, 0x7C00, 0xFC00, 0x7E00, 0xFE01, 0x3C00], np.uint16)
 
 
 def machine(dram: int = 1 << 17, **banks: int | str) -> Preset:
@@ -472,14 +473,14 @@ def random_words(random: np.random.Generator) -> list[int]:
     words = []
     for at in range(32):
         kind = random.random()
-        if kind < 0.04:
+        if kind < 0.02:
             words.append(int(random.integers(1 << 32)))
-        elif kind < 0.25:
+        elif kind < 0.2:
             count, offset = random.choice([0, 1, 2, 3, 0x1FFFF]), random.choice([0, 1, 2, 3, 4, 5, at + 1, at + 2])
             words.append(14 << 28 | int(count) << 11 | int(offset))
-        elif kind < 0.35:
+        elif kind < 0.3:
             words.append(int(random.integers(4)))
-        elif kind < 0.38:
+        elif kind < 0.31:
             words.append(15 << 28)
         else:
             name = str(random.choice([*CLASS_CELLS, "mac"]))
@@ -491,18 +492,27 @@ def random_words(random: np.random.Generator) -> list[int]:
     return words
 
 
+def refusal(model: list[Channel], command: tuple[bool, int, int], rows_open: np.ndarray) -> int | None:
+    """Send a command to all channels. mtval of the first that refuses it, None if all execute it."""
+    write, parity, column = command
+    for channel in model:
+        try:
+            channel.command(write, parity, column, int(rows_open[parity]))
+        except Refused as refused:
+            return refused.value
+    return None
+
+
 STEP = """
         .section .text
 _start: la t0, trapped
         csrw mtvec, t0
-        csrwi pim.channel_mask, {mask}
         la s0, results
         la s1, program
         la s3, data
+        csrwi pim.channel_mask, 3
         pim.mode.hab
-        {setup}
-        pim.mode.hab_pim zero
-        {steps}
+        {lines}
         csrw mtvec, zero
         li a7, 93
         ecall
@@ -521,64 +531,76 @@ program: .word {program}
 data:   .half {data}
 results: .zero 16384
 """
+COMMANDS = 160
 
 
 @pytest.mark.parametrize("seed", range(max(12, TIMES // 20)))
 def test_random_microprograms_against_a_model_of_the_page(seed: int) -> None:
+    """Two channels, with one program or each its own, which are replaced now and then; commands that mostly suit them."""
     random = np.random.default_rng(1000 + seed)
-    words = [random_words(random), random_words(random)]
-    special = np.array([0, 0x8000, 1, 0x8001, 0x7BFF, 0xFBFF, 0x7C00, 0xFC00, 0x7E00, 0xFE01, 0x3C00], np.uint16)
+    preset = machine(channels=2)
+    banks, rows_open = preset.banks, random.integers(0, 8, 2)
 
     def numbers(*shape: int) -> np.ndarray:
         plain = (random.standard_normal(shape) * 4).astype(np.float16).view(np.uint16)
-        return np.where(random.random(shape) < 0.1, random.choice(special, shape), plain)
+        return np.where(random.random(shape) < 0.1, random.choice(SPECIAL, shape), plain)
 
-    preset = machine(channels=2)
-    banks, parity_rows = preset.banks, random.integers(0, 8, 2)
-    registers = numbers(3, 8, 16)                       # GRF_A, GRF_B, SRF in [2, 0]
-    lanes = numbers(2, 4, 16)                           # columns 0..3 of all banks of a parity
-    setup = []
-    for channel in (0, 1):
-        setup.append(f"csrwi pim.channel_mask, {1 << channel}")
-        setup += [f"li a0, {part}\naddi a1, s1, {128 * channel + 32 * part}\npim.wr.crf a1, a0" for part in range(4)]
-    setup.append("csrwi pim.channel_mask, 3")
+    registers, lanes = numbers(3, 8, 16), numbers(2, 4, 16)         # GRF_A, GRF_B, [2, 0] SRF; columns 0..3 of a parity's banks
+    lines, words, expected = [], [], []
     for parity in (0, 1):
-        setup += [f"li a0, {parity}\nli a1, {parity_rows[parity]}\npim.act.hab a0, a1"]
-        setup += [f"li a1, {column}\naddi a2, s3, {768 + 32 * (4 * parity + column)}\npim.wr.hab a2, a0, a1" for column in range(4)]
+        lines.append(f"li a0, {parity}\nli a1, {rows_open[parity]}\npim.act.hab a0, a1")
+        lines += [f"li a1, {column}\naddi a2, s3, {768 + 32 * (4 * parity + column)}\npim.wr.hab a2, a0, a1" for column in range(4)]
     for name, at in (("grf_a", 0), ("grf_b", 256)):
-        setup += [f"li a0, {i}\naddi a1, s3, {at + 32 * i}\npim.wr.{name} a1, a0" for i in range(8)]
-    setup.append("addi a1, s3, 512\npim.wr.srf a1")
-    commands = [(bool(random.random() < 0.25), int(random.random() < 0.3), int(random.integers(32))) for _ in range(160)]
-    steps = [f"li a0, {parity}\nli a1, {column}\npim.{'wr' if write else 'rd'}.pim a0, a1" for write, parity, column in commands]
-    program = asm.assemble(STEP.format(
-        mask=3, setup="\n".join(setup), steps="\n".join(steps), program=", ".join(map(hex, [*words[0], *words[1]])),
-        data=", ".join(map(hex, [*registers[0].ravel(), *registers[1].ravel(), *registers[2].ravel(), *lanes.ravel()]))))
+        lines += [f"li a0, {i}\naddi a1, s3, {at + 32 * i}\npim.wr.{name} a1, a0" for i in range(8)]
+    lines.append("addi a1, s3, 512\npim.wr.srf a1")
+    content = np.zeros((2, banks.blocks, 2, 32, 16), np.uint16)
+    content[:, :, :, :4] = lanes
+    model = [Channel([], *(np.repeat(registers[i][None], banks.blocks, axis=0) for i in (0, 1)),
+                     np.repeat(registers[2, :1], banks.blocks, axis=0), content[channel]) for channel in (0, 1)]
+    stuck = 8
+    for _ in range(COMMANDS):
+        if stuck == 8:                                              # other programs, from entry 0 on
+            zeroed = int(random.integers(4)) if words else 0
+            own = random.random() < 0.3
+            lines += ["pim.mode.hab"] if words else []
+            for each, channel in enumerate(model):
+                if own or each == 0:
+                    words += random_words(random)
+                place = 4 * (len(words) - 32)
+                lines.append(f"li a0, {1 << each}\ncsrw pim.channel_mask, a0")
+                lines += [f"li a0, {part}\nli a1, {place + 32 * part}\nadd a1, a1, s1\npim.wr.crf a1, a0" for part in range(4)]
+                channel.words, channel.pc, channel.repeat, channel.jumps = words[-32:], 0, 0, [0] * 32
+                for kind in (4, 5):
+                    if zeroed >> kind - 4 & 1:
+                        channel.grf[kind][:] = 0
+            lines.append(f"csrwi pim.channel_mask, 3\nli a0, {zeroed}\npim.mode.hab_pim a0")
+            stuck = 0
+        for _ in range(6):                                          # one that is refused is sent in one case of six
+            command = bool(random.random() < 0.25), int(random.random() < 0.5), int(random.integers(32))
+            kept = deepcopy(model)
+            value = refusal(model, command, rows_open)
+            if value is None or random.random() < 0.17:
+                write, parity, column = command
+                lines.append(f"li a0, {parity}\nli a1, {column}\npim.{'wr' if write else 'rd'}.pim a0, a1")
+                expected += [] if value is None else [value]
+            if value is None:
+                stuck = 0
+                break
+            model, stuck = kept, min(stuck + 1, 8)
+    program = asm.assemble(STEP.format(lines="\n".join(lines), program=", ".join(map(hex, words)), data=", ".join(
+        map(hex, [*registers.ravel(), *lanes.ravel()]))))
     done = run_program(program, machine=preset, max_instructions=20_000)
     assert done.results[-1].reason == "exit"
 
-    content = np.zeros((2, banks.blocks, 2, 32, 16), np.uint16)
-    content[:, :, :, :4] = lanes
-    copies = [np.repeat(registers[i][None], banks.blocks, axis=0) for i in (0, 1)]
-    model = [Channel(words[channel], copies[0].copy(), copies[1].copy(), np.repeat(registers[2, :1], banks.blocks, axis=0),
-                     content[channel]) for channel in (0, 1)]
-    refused = []
-    for write, parity, column in commands:
-        kept = deepcopy(model)
-        try:
-            for each in model:
-                each.command(write, parity, column, int(parity_rows[parity]))
-        except Refused as refusal:
-            refused.append(refusal.value)
-            model = kept
     state, results = done.reference.state, {symbol.name: symbol.value for symbol in program.symbols}["results"]
     traps = done.reference.peek(results, 16384).view("<u8").reshape(-1, 2)
-    assert traps[traps[:, 1] != 0, 0].tolist() == refused
-    for channel, each in enumerate(model):
-        assert (state["pim.crf_pc"][channel], state["pim.crf_repeat"][channel]) == (each.pc, each.repeat)
-        assert state["pim.crf_jumps"].reshape(2, 32)[channel].tolist() == each.jumps
-        for name, expected in (("grf_a", each.grf[4]), ("grf_b", each.grf[5]), ("srf", each.srf)):
-            got = state[f"pim.{name}"].view(np.uint16).reshape(2, *expected.shape)[channel]
-            assert np.array_equal(got, expected), name
+    assert traps[traps[:, 1] != 0, 0].tolist() == expected
+    assert done.reference.counter("pim.crf_steps") > COMMANDS
+    for number, channel in enumerate(model):
+        assert (state["pim.crf_pc"][number], state["pim.crf_repeat"][number]) == (channel.pc, channel.repeat)
+        assert state["pim.crf_jumps"].reshape(2, 32)[number].tolist() == channel.jumps
+        for name, array in (("grf_a", channel.grf[4]), ("grf_b", channel.grf[5]), ("srf", channel.srf)):
+            assert np.array_equal(state[f"pim.{name}"].view(np.uint16).reshape(2, *array.shape)[number], array), name
         for block, parity, column in itertools.product(range(banks.blocks), (0, 1), range(32)):
-            place = int(banks.address(channel, 2 * block + parity, parity_rows[parity], column))
-            assert np.array_equal(done.reference.peek(place, 32).view("<u2"), each.banks[block, parity, column])
+            place = int(banks.address(number, 2 * block + parity, rows_open[parity], column))
+            assert np.array_equal(done.reference.peek(place, 32).view("<u2"), channel.banks[block, parity, column])
