@@ -152,7 +152,8 @@ def test_an_unknown_query_names_the_nearest_entries(query: str, nearest: str) ->
 
 def test_names_that_introductions_explain() -> None:
     """Modes and words of micro-programs stand in no table."""
-    for query, says in ((".crf", ("up to 32 words in the CRF", "|opcode| count", "JUMP with count and offset")), ("crf", ("32 words",)),
+    for query, says in ((".crf", ("up to 32 words in the CRF", "|opcode| count", "JUMP with count and offset")),
+                        ("crf", ("32 words",)),
                         ("HAB", ("A channel is in one of three modes", "Modes change by")), ("even_bank", ("2 even_bank",))):
         answer = look_up(query)
         assert all(text in plain(answer.blocks, 10_000) for text in says), query
