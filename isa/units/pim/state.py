@@ -13,7 +13,6 @@ from isa.traps import Cause, Trap
 SB, HAB, HAB_PIM = range(3)
 MODES = ("SB", "HAB", "HAB_PIM")
 CLOSED = -1
-MASKS = ("pim.channel_mask", "pim.channel_mask1", "pim.channel_mask2", "pim.channel_mask3")
 
 
 def illegal(value, detail):
@@ -23,7 +22,8 @@ def illegal(value, detail):
 
 def selected(m):
     """Numbers of the channels in the masks, rising, (channels,). Traps for none and for one that the machine does not have."""
-    masks = np.array([m.csr(name) for name in MASKS], "<u8")
+    masks = np.array([m.csr("pim.channel_mask"), m.csr("pim.channel_mask1"),
+                      m.csr("pim.channel_mask2"), m.csr("pim.channel_mask3")], "<u8")
     channels = np.flatnonzero(np.unpackbits(masks.view(np.uint8), bitorder="little"))
     if not len(channels):
         raise illegal(0, "no channel is selected: all of pim.channel_mask to pim.channel_mask3 are 0")
