@@ -450,13 +450,45 @@ def _common(state: AssemblyState, site: Site, operands: Operands) -> None:
 
 @directive(".option", raw=True)
 def _option(state: AssemblyState, site: Site, operands: Operands) -> None:
-    """Options that say what holds here in any case are accepted; those that need compressed instructions are refused."""
-    word = site.statement.operands.strip()
-    accepted = ("norelax", "norvc", "nopic", "push", "pop", "relax", "no-csr-check", "csr-check")
-    if word not in accepted and not word.startswith("arch"):
-        raise SourceError(f".option {word} is not supported: " + ", ".join(accepted),
-                          hint={"rvc": "there are no compressed instructions", "pic": "compile with -fno-pic: nothing is linked "
-                                "when the program is loaded"}.get(word) or nearest(word, accepted))
+    """Options that ask for what holds here in any case are accepted, others refused. So push and pop have nothing to keep."""
+    word, _, architecture = (part.strip() for part in site.statement.operands.partition(","))
+    accepted = ("norelax", "norvc", "nopic", "csr-check", "push", "pop", "arch")
+    if word not in accepted:
+        raise SourceError(f".option {word} is not supported: " + ", ".join(accepted), hint=_REFUSED.get(word) or nearest(word, accepted))
+    for part in architecture.split(",") if word == "arch" else ():
+        if wrong := _other_architecture(part.strip()):
+            raise SourceError(f".option arch, {part.strip()} is not supported: {wrong}",
+                              hint="leave it out: there is one architecture, which nothing changes")
+    if word != "arch" and architecture:
+        raise SourceError(f".option {word} takes nothing more")
+
+
+_REFUSED = {                # options that ask for something else, and what to do
+    "rvc":          "there are no compressed instructions",
+    "pic":          "compile with -fno-pic: nothing is linked when the program is loaded",
+    "relax":        "leave it out: there is no linker that could shorten code",
+    "no-csr-check": "leave it out: names of CSRs are always checked",
+}
+EXTENSIONS = frozenset(("i", "m", "zmmul", "zicsr", "zicntr", "zifencei"))
+
+
+def _other_architecture(text: str) -> str:
+    """Why `.option arch` asks for something else than what is here; "" if it does not. text: "+m", "-c" or "rv64im_zicsr2p0"."""
+    sign, name = text[:1], _VERSION.sub("", text[1:])
+    if sign == "-" and name.isalpha():
+        return f"{name} is always there" if name in EXTENSIONS else ""
+    if sign == "+":
+        names = [name]
+    elif text.startswith("rv64"):
+        letters, *others = _VERSION.sub("", text[4:]).split("_")
+        names = [*letters, *others]
+    else:
+        return "expected +NAME, -NAME or rv64im..."
+    more = [name for name in names if name not in EXTENSIONS]
+    return f"the core has {', '.join(sorted(EXTENSIONS))}, not {', '.join(more)}" if more else ""
+
+
+_VERSION = re.compile(r"\d+(p\d+)?")
 
 
 @directive(".err", ".error", ".warning")

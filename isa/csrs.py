@@ -23,7 +23,7 @@ STANDARD: tuple[Csr, ...] = (
     Csr("mtvec",       0x305, "trap handler, direct mode; 0 means none: a trap ends the run", 0,              ~3 % (1 << 64)),
     Csr("mscratch",    0x340, "for the trap handler's use"),
     Csr("mepc",        0x341, "pc of the trapped instruction",                              0,              ~3 % (1 << 64)),
-    Csr("mcause",      0x342, "why the trap was taken (isa/traps.py)"),
+    Csr("mcause",      0x342, "why the trap was taken: a number of the table of traps"),
     Csr("mtval",       0x343, "offending address, instruction word or operand"),
     Csr("mip",         0x344, "pending interrupts: none",                                   0,              0),
     Csr("mcycle",      0xB00, "equal to minstret: the emulator has no cycles of its own"),

@@ -69,14 +69,14 @@ class TrapReport:
 
 @dataclass(frozen=True)
 class RunResult:
-    """How a run ended. `exit_code` is the program's own, 0 unless it exited.
+    """How a run ended. `exit_code` is the program's own, None unless it exited.
 
     `reason` is "exit", "trap", "limit" (of instructions), "timeout", "interrupted" (Ctrl-C), "breakpoint" (pc stands at it),
     "watchpoint" (the last instruction wrote there), or what was given to `stop`.
     """
 
     reason: str
-    exit_code: int
+    exit_code: int | None
     instructions: int
     trap: TrapReport | None = None
 
@@ -332,7 +332,7 @@ class ReferenceMachine(Vocabulary):
         return False
 
     def _ended(self, reason: str, trap: TrapReport | None = None) -> RunResult:
-        return RunResult(reason, self.exit_code or 0, self.counter("core.instructions"), trap)
+        return RunResult(reason, self.exit_code, self.counter("core.instructions"), trap)
 
     @exclusive()
     def step(self) -> TrapReport | None:

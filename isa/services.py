@@ -1,7 +1,8 @@
 """Services of the environment: what `ecall` does, and the host, which does it.
 
 The number goes in a7, arguments in a0-a2, the result comes back in a0. Numbers below 0x5110 are those of RISC-V Linux; while a
-trap handler is installed (mtvec is not 0) they trap instead, so that a program can serve its own calls.
+trap handler is installed (mtvec is not 0) they trap instead, so that a program can serve its own calls. Numbers of no service trap
+in any case.
 Console output and tokens go through a `Host`, so a run can be captured, streamed or driven from Python.
 """
 
@@ -37,6 +38,12 @@ SERVICES: tuple[Service, ...] = (
 )
 
 NUMBERS = frozenset(service.number for service in SERVICES)
+
+
+def is_served(number: int, handler: bool) -> bool:
+    """Whether `ecall` with this number in a7 is served, not trapped. `handler`: mtvec is not 0."""
+    return number in NUMBERS and not (handler and number < READ_TOKEN)
+
 
 KEPT = 1 << 24                  # bytes of output and of errors
 TOKENS_KEPT = 1 << 20

@@ -198,7 +198,9 @@ def test_run_reports_a_trap_with_its_place(command, assembled, tmp_path: Path) -
     assert "trap 5" in err
     assert "program.s:3" in err
     assert "<_start" in err
-    trap = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))["trap"]
+    result = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
+    trap = result["trap"]
+    assert result["exit_code"] is None
     assert (trap["name"], trap["value"]) == ("LOAD_ACCESS", 8)
 
 

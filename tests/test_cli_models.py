@@ -184,7 +184,8 @@ def test_ctrl_c_ends_with_the_summary_so_far(tmp_path: Path, monkeypatch: pytest
         _, err = child.end()
         assert child.status == 130, err
     assert "ended: interrupted" in err and "Traceback" not in err
-    assert json.loads((tmp_path / "g.json").read_text())["reason"] == "interrupted"
+    data = json.loads((tmp_path / "g.json").read_text())
+    assert (data["reason"], data["exit_code"]) == ("interrupted", None)
 
 
 def test_neurons_that_are_skipped_are_counted(command: Command, tmp_path: Path) -> None:

@@ -82,6 +82,7 @@ def test_json_says_where_a_run_stopped(command, assembled, tmp_path):
     assert command("run", elf, "--max-instructions", 7, "--json", tmp_path / "j.json")[0] == 1
     data = json.loads((tmp_path / "j.json").read_text())
     assert (data["reason"], data["symbol"], data["pc"], data["instructions"]) == ("limit", "again+0x4", 0x80000010, 7)
+    assert data["exit_code"] is None
     assert data["place"].endswith("program.s:6")
 
 
@@ -116,7 +117,7 @@ def test_an_interrupted_run_keeps_its_counters_and_its_trace(assembled, tmp_path
         assert running.status == 130
     assert re.search(r"interrupted at pc 0x\w+ <again", err) and "interrupted after " in err and "core.instructions" in err
     data = json.loads((tmp_path / "j").read_text())
-    assert data["reason"] == "interrupted"
+    assert (data["reason"], data["exit_code"]) == ("interrupted", None)
     for name, header in (("t", 1), ("c", 0)):
         text = (tmp_path / name).read_text()
         assert text.endswith("\n") and text.count("\n") == data["instructions"] + header

@@ -170,7 +170,8 @@ def of_program(machine: ReferenceMachine, program: Program) -> Logits:
         machine.pc, machine.exit_code, machine.host = program.entry, None, Host(prompt())
         result = machine.run().unless_interrupted()
         if result.reason != "exit" or result.exit_code or len(found) != len(tokens):
-            raise ModelError("", "program", got=f"it ended with {result.trap or result.reason}, exit code {result.exit_code}",
+            code = "" if result.exit_code is None else f", exit code {result.exit_code}"
+            raise ModelError("", "program", got=f"it ended with {result.trap or result.reason}{code}",
                              expected=f"logits at {len(tokens)} positions")
         yield from found
     return logits

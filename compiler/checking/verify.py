@@ -99,7 +99,8 @@ class _Checker:
         result = self.machine.run().unless_interrupted()
         if result.reason != "breakpoint":
             raise ProgramStopped(f"{op.kind} -> {', '.join(op.outputs)}: the program ended with {result.reason}"
-                                 + (f"\n{result.trap}" if result.trap else f", exit code {result.exit_code}"))
+                                 + (f"\n{result.trap}" if result.trap else "")
+                                 + (f", exit code {result.exit_code}" if result.exit_code is not None else ""))
         self.compared += 1
         if op.kind.startswith("active"):
             self.active, = results

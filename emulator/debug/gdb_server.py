@@ -63,7 +63,7 @@ class GdbServer:
     def __init__(self, session: Session, say: Callable[[str], None]) -> None:
         self.session, self.machine, self.say = session, session.machine, say
         self._numbers: dict[str, int] = {}      # numbers of breakpoints and watchpoints, by gdb's text of them
-        self._last = Stop("there", RunResult("limit", 0, self.machine.counter("core.instructions")))
+        self._last = Stop("there", RunResult("limit", None, self.machine.counter("core.instructions")))
         self._connection: Connection
         self._tells_breakpoints = False         # gdb understands a stop reply that names a breakpoint
         self._behind = 0                        # bytes by which pc is ahead of the pc that gdb is told

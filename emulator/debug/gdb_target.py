@@ -40,9 +40,9 @@ def description() -> str:
 
 
 def _group(name: str) -> str:
-    """The group for `info registers lut`. gdb reads `vec` as short for a group of its own, "vector", so that name is used."""
+    """The group for `info registers lut`. gdb has a group "vector" of its own and takes `vec` as short for it, so ours is `vec_unit`."""
     unit, dot, _ = name.partition(".")
-    return ("vector" if unit == "vec" else unit) if dot else "csr"
+    return ("vec_unit" if unit == "vec" else unit) if dot else "csr"
 
 
 def read_register(machine: ReferenceMachine, number: int) -> int:

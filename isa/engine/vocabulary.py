@@ -86,9 +86,9 @@ class Vocabulary(State):
         self.next_pc = self.csr("mepc")
 
     def environment_call(self) -> None:
-        """`ecall`: call a service of the environment. Linux's services trap when the program has installed a handler."""
+        """`ecall`: call a service of the environment. Numbers below 0x5110 trap when the program has installed a handler."""
         number, (a0, a1, a2) = self.x[_A7], self.x[_A0:_A0 + 3]
-        if (self.csr("mtvec") and number < services.READ_TOKEN) or number not in services.NUMBERS:
+        if not services.is_served(number, handler=self.csr("mtvec") != 0):
             raise Trap(Cause.ENVIRONMENT_CALL, 0, f"ecall with a7 = {number}: no such service")
         self.count("core.services")
         match number:

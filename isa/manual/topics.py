@@ -60,7 +60,9 @@ dram and every other register is 0.""",
 Flat 64-bit physical addresses, little-endian. An access must lie in one region to which the unit has a port.
 Units need operands aligned to their elements; loads and stores need no alignment.""",
     "services": """
-`ecall` while mtvec is 0: number in a7, arguments in a0-a2, result in a0.""",
+`ecall`: number in a7, arguments in a0-a2, result in a0. While mtvec is 0, all of these are served. While a trap handler is
+installed (mtvec is not 0), numbers below 0x5110 raise ENVIRONMENT_CALL, so that a program can serve its own calls; those from
+0x5110 on are served as before. A number that is not in the table raises ENVIRONMENT_CALL in any case.""",
     "devices": """
 Device registers in mmio, of 8 bytes each. A load or store must lie in one of them: everywhere else in mmio
 nothing answers, and the access traps. A program may define the symbols tohost and fromhost elsewhere: then they are the
@@ -165,9 +167,9 @@ def _services() -> Answer:
     places = [("tohost", devices.TOHOST), ("fromhost", devices.FROMHOST), ("console", devices.CONSOLE)]
     return Answer([Heading(1, "Services and devices"),
                    Paragraph(TEXT["services"]),
-                   Table(("a7", "name", "arguments", "does"),
-                         [(f"{s.number:#x} ({s.number})", s.name, s.arguments or "none", s.text)
-                          for s in services.SERVICES]),
+                   Table(("a7", "name", "arguments", "does", "while mtvec is not 0"),
+                         [(f"{s.number:#x} ({s.number})", s.name, s.arguments or "none", s.text,
+                           "served" if services.is_served(s.number, handler=True) else "traps") for s in services.SERVICES]),
                    Paragraph(TEXT["devices"]),
                    Table(("register", "offset"), [(name, f"{offset:#x}") for name, offset in places])],
                   [asdict(service) for service in services.SERVICES])

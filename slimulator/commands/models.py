@@ -69,7 +69,7 @@ def generate(model: str | None, prompt: str | None, settings: Any, tokenizer: Pa
     text("\n")
     shared.write_json(json_file, {"model": model, "program": str(path), "machine": preset.name, "engine": engine,
                                   "threads": threads, **report.as_json()})
-    failed = report.result.reason not in ("exit", "interrupted") or report.result.exit_code != 0
+    failed = report.result.reason not in ("exit", "interrupted") or bool(report.result.exit_code)
     if not quiet:
         _summary(report, preset.name, engine, threads)
     if text.error:

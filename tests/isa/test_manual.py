@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -90,6 +91,15 @@ def test_facts_that_are_derived_from_meanings() -> None:
     assert counters(TABLE["add"]) == counters(TABLE["csrrw"]) == ["core.instructions"]
     assert counters(TABLE["ecall"]) == ["core.instructions", "core.services", "tokens.read", "tokens.emitted"]
     assert counters(TABLE["pim.rd"])[-4:] == ["pim.row_hits", "pim.read_commands", "pim.columns_read", "pim.bytes_left"]
+
+
+def test_the_manual_does_not_speak_of_the_sources() -> None:
+    """It is for readers who have no sources: outside of code, no page names a file of ours, its tables or how it was made."""
+    assert len(pages()) > 15
+    for name, text in pages().items():
+        prose = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE).split("-->")[1]
+        for leak in (r"\b(isa|asm|emulator|compiler)/\w", r"FORMATS\[", "go to the manual", "docstring"):
+            assert not re.search(leak, prose), (name, leak)
 
 
 def test_rows_of_a_loop_have_counters_of_their_own() -> None:

@@ -7,7 +7,7 @@ from isa.csrs import CSRS
 from isa.instruction import TABLE
 from isa.preset import PRESETS, load_preset
 from isa.program import FileSlice, Line, Program, ProgramError, Section, Symbol
-from isa.reference import ReferenceMachine
+from isa.reference import ReferenceMachine, RunResult
 from isa.services import Host
 from isa.traps import Cause
 
@@ -47,6 +47,14 @@ def test_run_exits_with_the_programs_code_and_counts_every_instruction():
     result = m.run()
     assert (result.reason, result.exit_code, result.instructions) == ("exit", 300 & 0xFF, 3)
     assert m.counters["core.instructions"] == 3 and m.counters["core.services"] == 1
+
+
+def test_only_a_program_that_has_exited_has_an_exit_code():
+    m = machine([op("addi", rd=A0, rs1=0, imm=1), 0])
+    assert [m.run(max_instructions=1), m.run()] == [RunResult("limit", None, 1), RunResult("trap", None, 1, m.run().trap)]
+    m = machine([op("addi", rd=A0, rs1=0, imm=0), *EXIT])
+    m.stop("interrupted")
+    assert (m.run().exit_code, m.run().exit_code) == (None, 0)
 
 
 def test_a_program_that_has_exited_stays_where_it_is_until_one_is_loaded():

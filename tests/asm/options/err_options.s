@@ -1,0 +1,15 @@
+# Options that ask for something else are refused: nothing is ignored silently.
+    .option relax                   # error: .option relax is not supported # hint: no linker
+    .option rvc                     # error: .option rvc is not supported # hint: compressed
+    .option pic                     # error: .option pic is not supported # hint: -fno-pic
+    .option no-csr-check            # error: .option no-csr-check is not supported # hint: always checked
+    .option arch, +c                # error: .option arch, +c is not supported: the core has i, m, zicntr, zicsr, zifencei, zmmul, not c
+    .option arch, +m, +v            # error: .option arch, +v is not supported: the core has
+    .option arch, -m                # error: .option arch, -m is not supported: m is always there
+    .option arch, rv64gc            # error: not g, c # hint: leave it out
+    .option arch, rv64im_zba1p0     # error: not zba
+    .option arch, rv32im            # error: expected +NAME, -NAME or rv64im...
+    .option arch                    # error: expected +NAME, -NAME or rv64im...
+    .option archaic                 # error: .option archaic is not supported
+    .option norvc, 1                # error: .option norvc takes nothing more
+    .option push me                 # error: .option push me is not supported

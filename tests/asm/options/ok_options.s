@@ -1,0 +1,13 @@
+# Options that ask for what is so anyway. They change nothing.
+    .option push
+    .option norelax
+    .option norvc
+    .option nopic
+    .option csr-check
+    .option arch, -c
+    .option arch, +m, -zba
+    .option arch, +zicsr2p0
+    .option arch, rv64im_zicsr_zifencei
+    .option arch, rv64i2p1_m2p0_zicntr
+    nop                             # = 0x00000013
+    .option pop

@@ -1,0 +1,52 @@
+"""What the manual says of `ecall` holds on both engines: which numbers are served, and which trap, with and without a handler."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import asm
+from emulator.machine import Machine
+from isa.reference import ReferenceMachine
+from isa.services import Host
+from isa.traps import Cause
+
+DOCS = Path(__file__).parents[2] / "docs" / "isa"
+PAGE = (DOCS / "services.md").read_text(encoding="utf-8")
+WITH_HANDLER = {int(number, 16): says for number, says in re.findall(r"^\| (0x\w+) \(\d+\) \|.*\| (\w+) \|$", PAGE, re.MULTILINE)}
+NUMBERS = (*WITH_HANDLER, 0, 1, 63, 0x510F, 0x5112, 1 << 31, (1 << 64) - 1)
+PROGRAM = asm.assemble("""\
+_start: ecall
+        nop
+        nop
+handler:
+        j handler
+""")
+
+
+def test_the_manual_has_a_word_for_each_service() -> None:
+    assert WITH_HANDLER == {0x40: "traps", 0x5D: "traps", 0x5110: "served", 0x5111: "served"}
+    assert "A number that is not in the table raises ENVIRONMENT_CALL in any case." in " ".join(PAGE.split())
+    for name, said in (("traps.md", "ecall with a number of no service, or while a trap handler is installed with one below 0x5110"),
+                       ("rv64i.md", "traps for a number of no service, and while mtvec is not 0 for every number below 0x5110")):
+        assert said in (DOCS / name).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("engine", [Machine, ReferenceMachine])
+@pytest.mark.parametrize("handler", [False, True])
+@pytest.mark.parametrize("number", NUMBERS)
+def test_a_number_is_served_or_traps_as_the_manual_says(number: int, handler: bool, engine: type[ReferenceMachine]) -> None:
+    machine = engine("slim", Host([7]))
+    machine.load(PROGRAM)
+    machine.x[17] = number
+    if handler:
+        machine.set_csr("mtvec", PROGRAM.entry + 12)
+    result = machine.run(max_instructions=1)
+    trapped = number not in WITH_HANDLER or (handler and WITH_HANDLER[number] == "traps")
+    assert (machine.counter("core.traps"), machine.counter("core.services")) == (int(trapped), int(not trapped))
+    if trapped and not handler:
+        assert result.trap is not None and (result.trap.cause, result.trap.value) == (Cause.ENVIRONMENT_CALL, 0)
+    elif trapped:
+        assert (machine.pc, machine.csr("mcause"), machine.csr("mtval")) == (PROGRAM.entry + 12, Cause.ENVIRONMENT_CALL, 0)
