@@ -49,7 +49,9 @@ class RunReport:
         """The exit status: 1 when something was wrong, 130 when the run was interrupted, otherwise the program's own."""
         if (self.hazards and self.hazards.hazards) or any(log.error for log in self.logs):
             return 1
-        return {"exit": self.result.exit_code, "interrupted": INTERRUPTED_STATUS}.get(self.result.reason, 1)
+        if self.result.exit_code is not None:
+            return self.result.exit_code
+        return INTERRUPTED_STATUS if self.result.reason == "interrupted" else 1
 
     @property
     def place(self) -> str:
