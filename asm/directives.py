@@ -454,7 +454,8 @@ def _option(state: AssemblyState, site: Site, operands: Operands) -> None:
     word, _, architecture = (part.strip() for part in site.statement.operands.partition(","))
     accepted = ("norelax", "norvc", "nopic", "csr-check", "push", "pop", "arch")
     if word not in accepted:
-        raise SourceError(f".option {word} is not supported: " + ", ".join(accepted), hint=_REFUSED.get(word) or nearest(word, accepted))
+        raise SourceError(f".option {word} is not supported: " + ", ".join(accepted),
+                          hint=_REFUSED.get(word) or nearest(word, accepted))
     for part in architecture.split(",") if word == "arch" else ():
         if wrong := _other_architecture(part.strip()):
             raise SourceError(f".option arch, {part.strip()} is not supported: {wrong}",

@@ -34,7 +34,7 @@ MEANING: dict[Cause, str] = {
     Cause.BREAKPOINT:          "ebreak",
     Cause.LOAD_ACCESS:         "read outside a region or across its end, or in flash outside of one section of the program",
     Cause.STORE_ACCESS:        "write outside a region, across its end, or to read-only memory",
-    Cause.ENVIRONMENT_CALL:    "ecall with a number of no service, or while a trap handler is installed with one below 0x5110",
+    Cause.ENVIRONMENT_CALL:    "ecall with a number of no service, or while a handler is installed with one below 0x5110",
     Cause.PORT:                "the unit has no port to this region on this machine",
     Cause.MISALIGNED_OPERAND:  "an Xslim memory operand is not aligned to its element size",
     Cause.CAPACITY:            "a length is beyond 2**28, or an operand larger than the unit's storage on this machine",

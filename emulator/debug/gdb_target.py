@@ -40,7 +40,7 @@ def description() -> str:
 
 
 def _group(name: str) -> str:
-    """The group for `info registers lut`. gdb has a group "vector" of its own and takes `vec` as short for it, so ours is `vec_unit`."""
+    """The group for `info registers lut`. gdb takes `vec` as short for a group of its own, "vector"; so vec's is `vec_unit`."""
     unit, dot, _ = name.partition(".")
     return ("vec_unit" if unit == "vec" else unit) if dot else "csr"
 

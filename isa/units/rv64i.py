@@ -298,7 +298,8 @@ def fence_i(m):
 
 
 @instruction("ecall     SYSTEM opcode=0x73 funct3=0 funct12=0",
-             "service a7 of the environment; traps for a number of no service, and while mtvec is not 0 for every number below 0x5110")
+             "service a7 of the environment; traps for a number of no service, and while mtvec is not 0 for every number "
+             "below 0x5110")
 def ecall(m):
     m.environment_call()
 

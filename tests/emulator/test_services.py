@@ -29,7 +29,7 @@ handler:
 def test_the_manual_has_a_word_for_each_service() -> None:
     assert WITH_HANDLER == {0x40: "traps", 0x5D: "traps", 0x5110: "served", 0x5111: "served"}
     assert "A number that is not in the table raises ENVIRONMENT_CALL in any case." in " ".join(PAGE.split())
-    for name, said in (("traps.md", "ecall with a number of no service, or while a trap handler is installed with one below 0x5110"),
+    for name, said in (("traps.md", "ecall with a number of no service, or while a handler is installed with one below 0x5110"),
                        ("rv64i.md", "traps for a number of no service, and while mtvec is not 0 for every number below 0x5110")):
         assert said in (DOCS / name).read_text(encoding="utf-8")
 
