@@ -25,7 +25,7 @@ from asm.directives import DATA, DIRECTIVES, RAW
 from asm.expressions import evaluate, number
 from asm.files import SourceFiles
 from asm.fragments import Align, AssemblySection, Data, Fragment
-from asm.instructions import forms, is_constant, plan
+from asm.instructions import forms, forms_of, is_constant, plan
 from asm.layout import lay_out
 from asm.marks import listing_lines, misplaced, source_lines
 from asm.messages import Messages
@@ -35,7 +35,6 @@ from asm.source import LABEL, Buffer, Site, Statement, decode, file_buffer
 from asm.state import AssemblyState
 from asm.syntax import parse_operands
 from isa.files import contents as read
-from isa.instruction import TABLE
 from isa.preset import Preset, PresetError, load_preset, presets_with
 from isa.program import Chunk, FileSlice, Program, Section, Symbol
 from isa.units import UNITS
@@ -223,9 +222,9 @@ class Assembler:
                 statement.is_code = True
             except KeyError:
                 raise self._unknown(operation, statement) from None
-            row = TABLE.get(operation.lower())
-            if row is not None and row.is_xslim:
-                state.units.setdefault(row.unit, site)
+            for made in () if operation == ".insn" else forms_of(operation)[0].rows:
+                if made.row.is_xslim:
+                    state.units.setdefault(made.row.unit, site)
         section = state.contents(site)
         parts = statement.plan
         if isinstance(parts, bytes):

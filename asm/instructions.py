@@ -65,6 +65,11 @@ def forms() -> dict[str, tuple[Form, ...]]:
     return {name: tuple(found) for name, found in table.items()}
 
 
+def forms_of(operation: str) -> tuple[Form, ...]:
+    """The forms of a mnemonic, as it is written or in small letters. Raises KeyError for an unknown one."""
+    return forms().get(operation) or forms()[operation.lower()]
+
+
 def _form_row(text: str, known: set[str]) -> FormRow:
     """An instruction of an expansion: its operands in the order of the row's syntax."""
     mnemonic, _, operands = text.partition(" ")
@@ -160,7 +165,7 @@ def plan(statement: Statement) -> Plan | bytes:
 
     Raises LookupError for an unknown mnemonic, SourceError with columns that count from the start of the operands.
     """
-    found = forms().get(statement.operation) or forms()[statement.operation.lower()]
+    found = forms_of(statement.operation)
     operands = parse_operands(statement.operands)
     for form in found:
         try:

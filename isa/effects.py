@@ -1,95 +1,176 @@
-"""What an instruction may touch besides its operands: CSRs, counters and traps, derived from its meaning.
+"""What an instruction may touch besides its operands: CSRs, counters and traps, derived from its row and its meaning.
 
-A meaning is Python. The names of CSRs and counters and the causes of traps stand in it, in the helpers that it calls, and in the
-words of the vocabulary that it uses. Where a loop makes several rows, what differs between them is in the meaning's closure.
+The names of CSRs and counters and the causes of traps stand in the meaning, in the helpers that it calls, and in the words of the
+vocabulary that it uses (isa/reach.py). Where a loop makes several rows, what differs between them is in the meaning's closure.
+What is checked of the operands before the meaning is called follows from the row (isa/engine/operand_checks.py).
 """
 
 from __future__ import annotations
 
 import ast
-import inspect
-import textwrap
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain
-from types import FunctionType, ModuleType
 from typing import Any
 
 from isa.counters import COUNTERS
 from isa.csrs import CSRS
-from isa.engine.vocabulary import Vocabulary
-from isa.instruction import Row
+from isa.instruction import Operand, Row
+from isa.reach import Definition, closure, definition_behind, executed, reached, tree_of
 from isa.traps import Cause
+
+_MEMORY = {Cause.LOAD_ACCESS, Cause.STORE_ACCESS, Cause.PORT, Cause.MISALIGNED_OPERAND}
 
 
 def csrs(row: Row) -> list[str]:
     """Unit and machine CSRs that the instruction's effect depends on or that it writes, in order of address."""
-    strings = mentions(row.meaning).strings
+    strings = _strings(row.meaning)
     return [name for name in CSRS if name in strings and name not in COUNTERS]
 
 
 def counters(row: Row) -> list[str]:
     """Counters that the instruction may add to, besides the bytes of its memory operands; in slot order."""
-    words = {word for text in mentions(row.meaning).strings for word in text.split()}
+    words = {word for text in _strings(row.meaning) for word in text.split()}
     touched = words | {"core.instructions"} | ({f"{row.unit}.ops"} if row.is_xslim else set())
     return [name for name in COUNTERS if name in touched]
 
 
-def traps(row: Row) -> list[Cause]:
-    """Traps that the instruction itself may raise, in order of cause: those of its memory operands, and those that its
-    meaning mentions."""
-    access = "".join(operand.access for operand in row.operands)
-    aligned = any(operand.access and operand.layout.align > 1 for operand in row.operands)
-    possible = {Cause[name] for name in mentions(row.meaning).causes} - {Cause.MISALIGNED_OPERAND}
-    possible |= {cause for cause, applies in ((Cause.LOAD_ACCESS, "<" in access), (Cause.STORE_ACCESS, ">" in access),
-                                              (Cause.PORT, access), (Cause.MISALIGNED_OPERAND, aligned)) if applies}
-    return sorted(possible)
+# ------------------------------------------------------------------------------------------------ traps
 
 
 @dataclass(frozen=True)
-class Mentions:
-    """What a meaning, the helpers that it calls and the vocabulary behind them mention, by what it is used for."""
+class TrapRule:
+    """A way in which an instruction traps: what mtval is, and when it happens. `place` is the function that raises it, None for
+    what is checked before the meaning is called and for memory accesses."""
 
-    strings: frozenset[str]
-    causes: frozenset[str]
+    cause: Cause
+    mtval: str
+    when: str
+    place: Definition | None = None
+
+
+def traps(row: Row) -> list[Cause]:
+    """Traps that the instruction itself may raise, in order of cause."""
+    return sorted({rule.cause for rule in trap_rules(row)})
+
+
+def trap_rules(row: Row) -> list[TrapRule]:
+    """All ways in which the instruction itself may trap: those of its unit, its lengths, its memory, its meaning."""
+    rules = []
+    if row.is_xslim:
+        rules.append(TrapRule(Cause.ILLEGAL_INSTRUCTION, "the instruction", f"the machine has no {row.unit} unit"))
+    rules += [TrapRule(Cause.CAPACITY, f"`{name}`", f"`{name}` is more than 2**28") for name in row.lengths]
+    rules += _of_memory(row)
+    found = [*_raised(executed(tree_of(row.meaning)), row.meaning.__module__, None),
+             *(rule for definition in reached(row.meaning) for rule in _of_definition(definition))]
+    return [*rules, *dict.fromkeys(found)]
+
+
+_NOTHING_THERE = "the bytes do not lie in one region, or nothing is there"
+_WHEN = {Cause.LOAD_ACCESS: _NOTHING_THERE, Cause.STORE_ACCESS: f"{_NOTHING_THERE} that can be written"}
+
+
+def _of_memory(row: Row) -> Iterator[TrapRule]:
+    """The traps of memory accesses. Addresses are operands, and CSRs where these hold one. Where an operand's bytes follow from the
+    row, mtval is the operand; of all other accesses it is where they start. The core has a port to every region."""
+    if not row.is_xslim:
+        words = {definition.name for definition in reached(row.meaning)}
+        for cause, word in ((Cause.LOAD_ACCESS, "Vocabulary.check_read"), (Cause.STORE_ACCESS, "Vocabulary.check_write")):
+            if word in words:
+                yield TrapRule(cause, "the address", _WHEN[cause])
+        return
+    plain = {f"`{operand.name}`": operand for operand in row.plain}
+    others = {f"`{operand.name}`": operand for operand in row.operands if operand.access and operand not in row.plain}
+    held = {f"what `{name}` points to": CSRS[name].text for name in csrs(row) if CSRS[name].text.startswith("address of")}
+    settings, lists = list(held), [name for name, text in held.items() if "u32" in text]
+    for cause, access in ((Cause.LOAD_ACCESS, "<"), (Cause.STORE_ACCESS, ">")):
+        also = settings if access == "<" else []
+        yield from _at(cause, [name for name, o in plain.items() if access in o.access],
+                       [*(name for name, o in others.items() if access in o.access), *also], _WHEN[cause])
+    yield from _at(Cause.PORT, list(plain), [*others, *settings], f"the {row.unit} unit has no port to the region")
+    yield from _at(Cause.MISALIGNED_OPERAND, [name for name, o in plain.items() if o.layout.align > 1],
+                   [*(name for name, o in others.items() if o.layout.align > 1 or _has_scales(o)), *lists],
+                   "the address is no multiple of the bytes of an element")
+
+
+def _has_scales(operand: Operand) -> bool:
+    """Do fp32 scales stand behind the int8 elements? Those of cached keys and values do (isa/units/attn)."""
+    return operand.layout.form == "i8" and "kv_heads" in operand.layout.names
+
+
+def _at(cause: Cause, plain: list[str], others: list[str], when: str) -> Iterator[TrapRule]:
+    if plain:
+        yield TrapRule(cause, " or ".join(plain), when)
+    if others:
+        yield TrapRule(cause, f"where an access to {' or '.join(others)} starts", when)
 
 
 @cache
-def mentions(meaning: Any) -> Mentions:
-    """What a row's meaning mentions."""
-    strings, causes = set(), set()
-    work, seen = [meaning], set()
-    while work:
-        function = work.pop()
-        if not isinstance(function, FunctionType) or function in seen or not function.__module__.startswith("isa."):
+def _of_definition(definition: Definition) -> tuple[TrapRule, ...]:
+    if not definition.is_open:
+        return ()
+    return tuple(_raised(definition.bodies, definition.module, definition))
+
+
+def _raised(bodies: list[ast.AST], module: str, place: Definition | None) -> Iterator[TrapRule]:
+    """The traps that statements raise. Those of memory accesses are left out: `_of_memory` has them."""
+    for node in chain.from_iterable(map(ast.walk, bodies)):
+        if not isinstance(node, ast.Raise) or not isinstance(node.exc, ast.Call):
             continue
-        seen.add(function)
-        scope = function.__globals__ | closure(function)
-        for node in chain.from_iterable(map(ast.walk, _body(function))):
-            match node:
-                case ast.Constant(value=str(text)):
-                    strings.add(text)
-                case ast.Attribute(value=ast.Name(id="Cause"), attr=name):
-                    causes.add(name)
-                case ast.Attribute(value=ast.Name(id="m" | "self"), attr=name):
-                    work.append(getattr(Vocabulary, name, None))
-                case ast.Attribute(value=ast.Name(id=owner), attr=name) if isinstance(scope.get(owner), ModuleType):
-                    work.append(getattr(scope[owner], name, None))
-                case ast.Name(id=name) if isinstance(scope.get(name), str):
-                    strings.add(scope[name])
-                case ast.Name(id=name):
-                    work.append(scope.get(name))
-    return Mentions(frozenset(strings), frozenset(causes))
+        causes, value, detail = _trap(node.exc, module)
+        for cause in causes:
+            if cause not in _MEMORY:
+                yield TrapRule(cause, "the instruction" if cause is Cause.ILLEGAL_INSTRUCTION else value, detail, place)
 
 
-def _body(function: FunctionType) -> list[ast.stmt]:
-    """The statements of a function, without its decorators and its docstring."""
-    tree = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
-    if not isinstance(tree, ast.FunctionDef):
-        return []
-    return tree.body[ast.get_docstring(tree) is not None:]
+def _trap(call: ast.Call, module: str) -> tuple[list[Cause], str, str]:
+    """(causes, mtval, reason) of the call that makes a trap: `Trap(Cause.X, value, detail)`, or of a function that returns one."""
+    maker = definition_behind(module, ast.unparse(call.func))
+    arguments = [*call.args, *(keyword.value for keyword in call.keywords)]
+    if maker is not None and maker.name != "Trap":
+        for node in chain.from_iterable(map(ast.walk, maker.bodies)):
+            if isinstance(node, ast.Return) and isinstance(node.value, ast.Call):
+                causes, _, _ = _trap(node.value, maker.module)
+                return causes, _value(arguments[0]), _text(arguments[1])
+    if maker is None or maker.name != "Trap":
+        return [], "", ""
+    causes = [Cause[node.attr] for node in ast.walk(arguments[0])
+              if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "Cause"]
+    value = _value(call.args[1]) if len(call.args) > 1 else "0"
+    return causes, value, _text(arguments[-1])
 
 
-def closure(function: Any) -> dict[str, Any]:
-    """What a function takes from the functions around it, by name."""
-    return dict(zip(function.__code__.co_freevars, (cell.cell_contents for cell in function.__closure__ or ()), strict=True))
+def _value(node: ast.AST) -> str:
+    return ast.unparse(node) if isinstance(node, ast.Constant) else f"`{ast.unparse(node)}`"
+
+
+def _text(node: ast.AST) -> str:
+    """What an expression of text says, with {expressions} in it."""
+    match node:
+        case ast.Constant(value=str(text)):                 return text
+        case ast.JoinedStr(values=parts):                   return "".join(map(_text, parts))
+        case ast.FormattedValue(value=value):               return "{" + ast.unparse(value) + "}"
+        case ast.BinOp(left=left, op=ast.Add(), right=right): return _text(left) + _text(right)
+        case ast.IfExp(body=body, orelse=orelse):           return " / ".join(filter(None, (_text(body), _text(orelse))))
+        case _:                                             return "{" + ast.unparse(node) + "}"
+
+
+# ------------------------------------------------------------------------------------------------ names
+
+
+@cache
+def _strings(meaning: Any) -> frozenset[str]:
+    """Every text that a meaning, what it reaches and the functions around it mention."""
+    return frozenset().union(_texts(executed(tree_of(meaning))), map(str, closure(meaning).values()), *(
+        _texts_of(definition) for definition in reached(meaning) if definition.is_open and definition.module != "isa.csrs"))
+
+
+@cache
+def _texts_of(definition: Definition) -> frozenset[str]:
+    return _texts(definition.bodies)
+
+
+def _texts(trees: list[ast.AST]) -> frozenset[str]:
+    return frozenset(node.value for node in chain.from_iterable(map(ast.walk, trees))
+                     if isinstance(node, ast.Constant) and isinstance(node.value, str))

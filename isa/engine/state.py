@@ -49,6 +49,7 @@ class State:
         return self._read_csr(CSRS[name].address)
 
     def _read_csr(self, address: int) -> int:
+        """The value of a CSR by number."""
         name = BY_ADDRESS[address].name
         if address in COUNTER_BY_ADDRESS:
             return self.counter(name)

@@ -196,6 +196,8 @@ class Vocabulary(State):
         return region
 
     def _check(self, address: int, size: int, align: int, cause: Cause) -> Region | None:
+        """The region of an access, None for one of no bytes. Raises Trap, in this order: for the alignment; for bytes
+        outside of one region (`cause`); for a region without a port for the unit; for no register there in mmio (`cause`)."""
         address &= WORD
         if size == 0:
             return None
@@ -224,41 +226,53 @@ class Vocabulary(State):
         return f"{size} bytes at {address:#x} do not lie in one region of {self.preset.name}"
 
     def _array(self, address: int, count: int, dtype: str) -> npt.NDArray[Any]:
+        """`count` elements of a NumPy type, aligned to one."""
         size = np.dtype(dtype).itemsize
         return self.read(address, count * size, size).view(dtype)
 
     def read_i8(self, address: int, count: int) -> npt.NDArray[np.int8]:
+        """`count` int8 from memory; raises Trap like `read`, as the next ones do."""
         return self._array(address, count, "<i1")
 
     def read_u8(self, address: int, count: int) -> npt.NDArray[np.uint8]:
+        """`count` uint8."""
         return self._array(address, count, "<u1")
 
     def read_u16(self, address: int, count: int) -> npt.NDArray[np.uint16]:
+        """`count` uint16, low byte first."""
         return self._array(address, count, "<u2")
 
     def read_i32(self, address: int, count: int) -> npt.NDArray[np.int32]:
+        """`count` int32, low byte first."""
         return self._array(address, count, "<i4")
 
     def read_u32(self, address: int, count: int) -> npt.NDArray[np.uint32]:
+        """`count` uint32, low byte first."""
         return self._array(address, count, "<u4")
 
     def read_f32(self, address: int, count: int) -> npt.NDArray[np.float32]:
+        """`count` fp32 numbers, low byte first, as their bits are: also NaN."""
         return self._array(address, count, "<f4")
 
     def _write_array(self, address: int, values: npt.ArrayLike, dtype: str) -> None:
+        """Write values of a NumPy type, those of the last dimension side by side, aligned to an element."""
         data = np.ascontiguousarray(values, np.dtype(dtype)).reshape(-1)
         self.write(address, data.view(np.uint8), data.dtype.itemsize)
 
     def write_i8(self, address: int, values: npt.ArrayLike) -> None:
+        """Write int8 when the instruction completes; raises Trap like `write`, as the next ones do."""
         self._write_array(address, values, "<i1")
 
     def write_u16(self, address: int, values: npt.ArrayLike) -> None:
+        """Write uint16, low byte first."""
         self._write_array(address, values, "<u2")
 
     def write_i32(self, address: int, values: npt.ArrayLike) -> None:
+        """Write int32, low byte first."""
         self._write_array(address, values, "<i4")
 
     def write_u32(self, address: int, values: npt.ArrayLike) -> None:
+        """Write uint32, low byte first."""
         self._write_array(address, values, "<u4")
 
     def write_f32(self, address: int, values: npt.ArrayLike) -> None:

@@ -3,6 +3,8 @@
     answers.py    what is found for a query
     entry.py      the entry of an instruction
     topics.py     everything that is no instruction
+    vocabulary.py what `m` is, and the functions and constants that meanings reach
+    notation.py   names in the short meanings
     search.py     full-text search
     pages.py      the pages; `python -m isa.manual DIRECTORY` writes them
     document.py   headings, tables and paragraphs, as Markdown and as plain text

@@ -31,6 +31,7 @@ from isa.manual.topics import (
     trap_data,
     trap_table,
 )
+from isa.manual.vocabulary import functions
 from isa.preset import preset_names
 from isa.regions import REGIONS
 from isa.traps import Cause
@@ -153,7 +154,7 @@ def _forms(group: Sequence[Row]) -> str:
 
 
 def unit_page(unit: Unit) -> list[Block]:
-    return [*_unit_head(unit), *(block for group in families(rows(unit.name)) for block in entry(group))]
+    return [*_unit_head(unit), *(block for group in families(rows(unit.name)) for block in entry(group)), *functions(unit.name)]
 
 
 # ------------------------------------------------------------------------------------------------ one name

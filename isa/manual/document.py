@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -61,7 +62,21 @@ def _markdown_block(block: Block) -> str:
 
 def plain(blocks: Iterable[Block], width: int = 110) -> str:
     """The blocks as text for a terminal of `width` columns; code is never wrapped."""
-    return "\n\n".join(_plain_block(block, width) for block in blocks) + "\n"
+    return "\n\n".join(_plain_block(_unlinked(block), width) for block in blocks) + "\n"
+
+
+_LINK = re.compile(r"\[([^\[\]]+|`[^`]+`)\]\([\w./#-]*\)")
+
+
+def _unlinked(block: Block) -> Block:
+    """The block with links as their text alone."""
+    match block:
+        case Paragraph(text):
+            return Paragraph(_LINK.sub(r"\1", text))
+        case Table(header, rows):
+            return Table([_LINK.sub(r"\1", cell) for cell in header], [[_LINK.sub(r"\1", cell) for cell in row] for row in rows])
+        case _:
+            return block
 
 
 def _plain_block(block: Block, width: int) -> str:

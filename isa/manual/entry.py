@@ -1,14 +1,15 @@
 """The manual entry of an instruction: what its row and its meaning say, as blocks and as JSON.
 
-The CSRs, counters and traps that it may touch are derived from the meaning (isa/effects.py).
+The CSRs, counters and traps that it may touch are derived from the meaning (isa/effects.py), and so are the links to what its
+Python text names (isa/reach.py).
 """
 
 from __future__ import annotations
 
-import inspect
 import textwrap
 from collections.abc import Iterable, Sequence
 from itertools import takewhile
+from operator import attrgetter
 from types import FunctionType
 from typing import Any
 
@@ -16,10 +17,17 @@ import numpy as np
 
 from isa.counters import COUNTERS
 from isa.csrs import CSRS
-from isa.effects import closure, counters, csrs, traps
+from isa.effects import TrapRule, counters, csrs, trap_rules, traps
 from isa.instruction import Row
-from isa.manual.document import Block, Code, Heading, Paragraph, Table
+from isa.manual.document import Block, Code, Heading, Table
+from isa.manual.notation import names_in
+from isa.manual.vocabulary import label, link, uses
 from isa.numbers import NumberFormat
+from isa.reach import Definition, closure, definition_of, named_by, text_of
+from isa.traps import Cause
+
+_SHOWN = (str, int, FunctionType, np.ufunc, NumberFormat)
+_MEMORY = {Cause.LOAD_ACCESS, Cause.STORE_ACCESS}
 
 
 def families(some: Iterable[Row]) -> list[list[Row]]:
@@ -51,17 +59,22 @@ def entry(forms: Sequence[Row], level: int = 3) -> list[Block]:
         blocks.append(Table(("form", "fixed bits", "addresses of"), [
             (f"{form.mnemonic} {form.syntax}", f"{form.match:#010x}", ", ".join(o.shape for o in form.operands if o.access))
             for form in forms]))
-    blocks.append(Code(source(row), "python"))
+    names = {**_taken(forms), **names_in(forms)}
+    if names:
+        blocks.append(Table(("where", "is"), [(f"`{name}`", what) for name, what in names.items()]))
+    blocks += [Code(text_of(row.meaning), "python"), *uses(_named(forms), row.unit)]
     settings = csrs(row)
     if settings:
         blocks.append(Table(("CSR", "is"), [(f"`{name}`", CSRS[name].text) for name in settings]))
-    touched = [f"`{name}`" for name in COUNTERS if any(name in counters(form) for form in forms)]
-    if any(operand.access for operand in row.operands):
-        touched.append("the bytes of the regions that it reads and writes")
-    blocks.append(Paragraph("Counters: " + ", ".join(touched) + "."))
-    causes = traps(row)
-    if causes:
-        blocks.append(Paragraph("Traps: " + ", ".join(f"`{cause.name}`" for cause in causes) + "."))
+    counted = {name for form in forms for name in counters(form)}
+    touched = [(f"`{name}`", COUNTERS[name].text) for name in COUNTERS if name in counted]
+    if any(operand.access for operand in row.operands) or (not row.is_xslim and _MEMORY & set(traps(row))):
+        touched.append(("bytes_read, bytes_written", "of each region: the bytes that the instruction reads and writes there"))
+    blocks.append(Table(("[counter](counters.md)", "counts"), touched))
+    rules = sorted(dict.fromkeys(rule for form in forms for rule in trap_rules(form)), key=attrgetter("cause"))
+    if rules:
+        blocks.append(Table(("[trap](traps.md)", "mtval", "when"), [(f"`{rule.cause.name}`", rule.mtval, _when(rule, row.unit))
+                                                                    for rule in rules]))
     if row.example:
         blocks.append(Code(textwrap.dedent(row.example).strip("\n"), "asm"))
     return blocks
@@ -116,19 +129,35 @@ def picture(row: Row) -> str:
     return "\n".join(text.rstrip() for text in (above, line, inside, line, below))
 
 
-def source(row: Row) -> str:
-    """The meaning's Python without its decorators, and what the names are that it takes from around it."""
-    lines = textwrap.dedent(inspect.getsource(row.meaning)).splitlines()
-    start = next(number for number, line in enumerate(lines) if line.startswith("def "))
-    outside = ", ".join(f"{name} = {_name(value)}" for name, value in closure(row.meaning).items()
-                        if isinstance(value, str | FunctionType | np.ufunc | NumberFormat))
-    return "\n".join([*lines[start:], *textwrap.wrap(f"where {outside}", 100, initial_indent="# ", subsequent_indent="# ")
-                      * bool(outside)])
+def _when(rule: TrapRule, page: str) -> str:
+    return rule.when + (f" ({link(label(rule.place), rule.place, page)})" if rule.place else "")
 
 
-def _name(value: Any) -> str:
+def _named(forms: Sequence[Row]) -> dict[str, Definition]:
+    """What the Python text names; what differs between the forms is left to `_taken`."""
+    return {name: definition for name, definition in named_by(forms[0].meaning).items() if name not in closure(forms[0].meaning)}
+
+
+def _taken(forms: Sequence[Row]) -> dict[str, str]:
+    """What the meanings take from around them, by name: a value, or each value with the forms that have it."""
+    found = {}
+    for name, value in closure(forms[0].meaning).items():
+        by_form = {form.mnemonic.rpartition(".")[2]: closure(form.meaning)[name] for form in forms}
+        values: dict[str, list[str]] = {}
+        for form, taken in by_form.items():
+            values.setdefault(_name(taken, forms[0].unit), []).append(form)
+        if not isinstance(value, _SHOWN):
+            continue
+        if len(values) > 1 and all(isinstance(taken, NumberFormat) and taken.name == form for form, taken in by_form.items()):
+            found[name] = "the number format that the form names, of [`FORMATS`](numbers.md)"
+        else:
+            found[name] = ", ".join(text if len(values) == 1 else f"{text} in {', '.join(some)}" for text, some in values.items())
+    return found
+
+
+def _name(value: Any, page: str) -> str:
     match value:
-        case str():          return repr(value)
-        case NumberFormat(): return f"numbers.FORMATS[{value.name!r}]"
-        case np.ufunc():     return f"numpy.{value.__name__}"
-        case _:              return f"{value.__module__.removeprefix('isa.')}.{value.__name__}"
+        case str() | int():                    return f"`{value!r}`"
+        case NumberFormat():                   return f"[`FORMATS[{value.name!r}]`](numbers.md)"
+        case np.ufunc():                       return f"`numpy.{value.__name__}`"
+        case _:                                return link(value.__name__, definition_of(value), page)

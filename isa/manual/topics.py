@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
@@ -16,6 +17,7 @@ from isa.engine import devices
 from isa.formats import FORMATS
 from isa.manual.abilities import abilities
 from isa.manual.document import Block, Code, Heading, Paragraph, Table
+from isa.manual.vocabulary import label, printed, vocabulary_blocks
 from isa.preset import Preset, Sourced, load_preset, preset_names
 from isa.regions import REGIONS
 from isa.traps import MEANING, Cause
@@ -36,7 +38,11 @@ give the same counts on every engine. Cycles and joules are estimates and not am
     "traps": """
 A trap is precise: registers, memory and counters are as if the instruction had not started, except that
 core.traps counts it. With mtvec = 0 it ends the run and is reported with pc, source line, operands and reason; otherwise the
-handler runs.""",
+handler runs.
+
+mtval is what each instruction's entry says, modulo 2**64. There, `stride` or `int(indices[place])` is the value of that expression
+in the function that the entry links to, and texts in braces are values too. Of a memory access mtval is its first address. Where an
+operand's bytes follow from the row (see the order of checks), that is the operand itself.""",
     "trap_order": """
 An Xslim instruction raises one trap: the first that applies. Every instruction checks in this order.
 
@@ -113,8 +119,25 @@ def _counters() -> Answer:
                    counter_table(list(COUNTERS))], [counter_data(name) for name in COUNTERS])
 
 
+MTVAL: dict[Cause, str] = {
+    Cause.FETCH_MISALIGNED:    "of a jump its target; of a return to such an address, pc",
+    Cause.FETCH_ACCESS:        "pc",
+    Cause.ILLEGAL_INSTRUCTION: "the instruction's 32 bits",
+    Cause.BREAKPOINT:          "pc",
+    Cause.LOAD_ACCESS:         "the first address of the access",
+    Cause.STORE_ACCESS:        "the first address of the access",
+    Cause.ENVIRONMENT_CALL:    "0",
+    Cause.PORT:                "the first address of the access",
+    Cause.MISALIGNED_OPERAND:  "the first address of the access",
+    Cause.CAPACITY:            "the length or size that is too large",
+    Cause.ILLEGAL_OPERAND:     "what the instruction's entry says",
+    Cause.NEVER_SIGNALLED:     "the tag",
+}
+
+
 def trap_table(causes: Iterable[Cause]) -> Table:
-    return Table(("mcause", "name", "is"), [(str(int(cause)), cause.name, MEANING[cause]) for cause in causes])
+    return Table(("mcause", "name", "mtval", "is"),
+                 [(str(int(cause)), cause.name, MTVAL[cause], MEANING[cause]) for cause in causes])
 
 
 def trap_data(cause: Cause) -> dict[str, Any]:
@@ -123,7 +146,7 @@ def trap_data(cause: Cause) -> dict[str, Any]:
 
 def _traps() -> Answer:
     return Answer([Heading(1, "Traps"),
-                   Paragraph(TEXT["traps"]),
+                   *running_text(TEXT["traps"].strip()),
                    trap_table(Cause),
                    Heading(2, "Order of checks"),
                    *running_text(TEXT["trap_order"])], [trap_data(cause) for cause in Cause])
@@ -179,6 +202,8 @@ def _numbers() -> Answer:
     blocks: list[Block] = [Heading(1, "Number formats"), *_docstring(numbers)]
     for fmt in numbers.FORMATS.values():
         blocks += number_blocks(fmt, 3)
+    source = inspect.getsource(numbers)
+    blocks += [Heading(2, "The same as Python"), Code(source[source.index("\nclass "):].strip(), "python")]
     return Answer(blocks, [number_data(name) for name in numbers.FORMATS])
 
 
@@ -204,6 +229,12 @@ def _arithmetic() -> Answer:
                    Code(source[source.index("\nimport"):].strip(), "python")]
         data += [{"name": f.__name__, "text": inspect.getdoc(f) or ""} for f in functions if f.__name__[0] != "_"]
     return Answer(blocks, data)
+
+
+def _vocabulary() -> Answer:
+    words = printed("vocabulary")
+    return Answer(vocabulary_blocks(), [{"name": label(word), "text": ast.get_docstring(word.tree) or ""} for word in words
+                                        if isinstance(word.tree, ast.FunctionDef)])
 
 
 def _docstring(module: ModuleType) -> list[Block]:
@@ -256,6 +287,7 @@ TOPICS: dict[str, Callable[[], Answer]] = {
     "formats": _formats,
     "numbers": _numbers,
     "arithmetic": _arithmetic,
+    "vocabulary": _vocabulary,
     "memory": _memory,
     "csrs": _csrs,
     "counters": _counters,

@@ -70,6 +70,7 @@ What one instruction counts:
 
 
 def _check_settings(m, rows):
+    """Trap for a tag that there is not, and for rows of no bytes."""
     tag = m.csr("fetch.tag")
     if tag >= TAGS:
         raise Trap(Cause.ILLEGAL_OPERAND, tag, f"fetch.tag is {tag}; expected 0 (none) or 1..{TAGS - 1}")

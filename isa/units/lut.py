@@ -123,6 +123,7 @@ _CHUNK = 1 << 22                        # weights unpacked at a time, to bound t
 
 
 def _build(m, kind, activations, scales, group):
+    """Keep activations (n,), int8, of a kind, and their scales, one per `group`. Counts the tables that are built."""
     m.set_state("lut.kind", [kind])
     m.set_state("lut.length", [len(activations)])
     m.set_state("lut.activations", activations)
@@ -133,6 +134,7 @@ def _build(m, kind, activations, scales, group):
 
 
 def _check_capacity(m, n):
+    """Trap for more activations than the tables of this machine hold."""
     capacity = m.parameter("lut.activations")
     if n > capacity:
         raise Trap(Cause.CAPACITY, n, f"{n} activations; the tables of this machine hold {capacity} (lut.activations)")
@@ -161,6 +163,7 @@ def lut_build_b1(m, x, n):
 
 
 def _check_codebook(n):
+    """Trap unless n is a length that a codebook can have."""
     if n not in (4, 8, 16):
         raise Trap(Cause.ILLEGAL_OPERAND, n, f"a codebook of {n} values; expected 4, 8 or 16")
 
@@ -247,6 +250,7 @@ def bit_planes(fmt):
 
 
 def _count_macs(m, weights):
+    """Count the products of `weights` (outputs, activations)."""
     m.count("lut.macs", weights.size)
     m.count("lut.macs_skipped", weights.size - np.count_nonzero(weights))
 
@@ -273,6 +277,7 @@ def _work_of(fmt):
 
 
 def _check_settings(m):
+    """Trap for a mode or a shift that is not defined."""
     mode, shift = m.csr("lut.mode"), m.csr("lut.shift")
     if mode > 2:
         raise Trap(Cause.ILLEGAL_OPERAND, mode, f"lut.mode is {mode}; expected 0 (LUT), 1 (buffer) or 2 (mixed)")

@@ -37,6 +37,7 @@ used again and again: a wait is for the latest signal before it in the program."
 
 
 def _check(tag):
+    """Trap for a number that is no tag."""
     if not 1 <= tag < TAGS:
         raise Trap(Cause.ILLEGAL_OPERAND, tag, f"tag {tag}; expected 1..{TAGS - 1}")
 
@@ -53,6 +54,7 @@ def signal(m, tag):
 
 
 def _wait(m, tag):
+    """Wait for a tag. Traps for one that nothing has signalled: the wait would have no end."""
     _check(tag)
     if not m.state["sync.signalled"][tag]:
         raise Trap(Cause.NEVER_SIGNALLED, tag, f"nothing has signalled tag {tag}; expected a sync.signal, or a fetch with "

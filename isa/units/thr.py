@@ -53,6 +53,7 @@ What one instruction counts:
 
 
 def _write_mask(m, mask, passes):
+    """Write one bit for each element, `passes` bool (n,): element 0 in bit 0 of the first byte, zeros behind the last."""
     m.write(mask, np.packbits(passes, bitorder="little"))
     m.count("thr.compares", len(passes))
     m.count("thr.passes", np.count_nonzero(passes))

@@ -74,6 +74,7 @@ _EXP = "vec.elements vec.exponentials"
 
 
 def _count(m, counters, events):
+    """Add events to each of the counters, names with spaces between them."""
     for counter in counters.split():
         m.count(counter, events)
 
@@ -92,16 +93,26 @@ def _unary(row, text, function, counters="vec.elements", example=""):
 
 _unary("vec.relu.f32     R  opcode=0x0B funct3=0 funct7=0x00", "dst[i] = max(x[i], 0)", exact.relu,
        example="vec.relu.f32 a0, a0, a1         # in place: f32[a1] at a0")
-_unary("vec.relu2.f32    R  opcode=0x0B funct3=0 funct7=0x01", "r = max(x[i], 0); dst[i] = r * r", exact.relu_squared)
+_unary("vec.relu2.f32    R  opcode=0x0B funct3=0 funct7=0x01", "r = max(x[i], 0); dst[i] = r * r", exact.relu_squared,
+       example="vec.relu2.f32 a0, a0, a1        # gate of an FFN with squared ReLU, in place")
 _unary("vec.silu.f32     R  opcode=0x0B funct3=0 funct7=0x02", "dst[i] = x[i] * sigmoid(x[i])", exact.silu, _EXP,
        example="vec.silu.f32 a0, a0, a1         # gate of a Llama FFN\n"
                "vec.mul.f32  a0, a0, a2, a1     # times the up projection")
 _unary("vec.gelu.f32     R  opcode=0x0B funct3=0 funct7=0x03",
-       "dst[i] = x[i] * sigmoid(2 * sqrt(2/pi) * (x[i] + 0.044715 * x[i]**3))", exact.gelu, _EXP)
-_unary("vec.exp.f32      R  opcode=0x0B funct3=0 funct7=0x04", "dst[i] = e ** x[i]", exact.exp, _EXP)
-_unary("vec.sigmoid.f32  R  opcode=0x0B funct3=0 funct7=0x05", "dst[i] = 1 / (1 + e ** -x[i])", exact.sigmoid, _EXP)
-_unary("vec.tanh.f32     R  opcode=0x0B funct3=0 funct7=0x06", "dst[i] = tanh(x[i])", exact.tanh, _EXP)
-_unary("vec.sqrt.f32     R  opcode=0x0B funct3=0 funct7=0x07", "dst[i] = sqrt(x[i])", np.sqrt)
+       "dst[i] = x[i] * sigmoid(2 * sqrt(2/pi) * (x[i] + 0.044715 * x[i]**3))", exact.gelu, _EXP,
+       example="vec.gelu.f32 a0, a0, a1         # between the two matrices of a GPT-2 FFN")
+_unary("vec.exp.f32      R  opcode=0x0B funct3=0 funct7=0x04", "dst[i] = e ** x[i]", exact.exp, _EXP,
+       example="vec.exp.f32 a0, a1, a2          # weights of a2 scores that are at most 0\n"
+               "vec.sum.f32 a3, a0, a2          # and what to divide by")
+_unary("vec.sigmoid.f32  R  opcode=0x0B funct3=0 funct7=0x05", "dst[i] = 1 / (1 + e ** -x[i])", exact.sigmoid, _EXP,
+       example="vec.sigmoid.f32 a0, a0, a1      # a gate between 0 and 1\n"
+               "vec.mul.f32     a2, a2, a0, a1")
+_unary("vec.tanh.f32     R  opcode=0x0B funct3=0 funct7=0x06", "dst[i] = tanh(x[i])", exact.tanh, _EXP,
+       example="vec.tanh.f32 a0, a0, a1         # soft cap of logits: between -1 and 1 ...\n"
+               "vec.scale.f32 a0, a0, a2, a1    # ... times the cap")
+_unary("vec.sqrt.f32     R  opcode=0x0B funct3=0 funct7=0x07", "dst[i] = sqrt(x[i])", np.sqrt,
+       example="vec.mul.f32  a0, a1, a1, a2\n"
+               "vec.sqrt.f32 a0, a0, a2         # |x|, element by element")
 _unary("vec.softmax.f32  R  opcode=0x0B funct3=0 funct7=0x08",
        "e[i] = e ** (x[i] - max(x)); dst[i] = e[i] / lanesum(e)", exact.softmax, _EXP,
        example="vec.softmax.f32 a0, a0, a1      # attention scores of a1 positions, in place")
@@ -126,15 +137,18 @@ def _convert(row, text, destination, source, function, example=""):
 
 _convert("vec.cvt.f16.f32  R  opcode=0x0B funct3=0 funct7=0x10", "dst[i] = f16(x[i])", "f16", "f32", exact.f16_bits,
          example="vec.cvt.f16.f32 a0, a1, a2      # append a key to an fp16 KV cache")
-_convert("vec.cvt.bf16.f32 R  opcode=0x0B funct3=0 funct7=0x11", "dst[i] = bf16(x[i])", "bf16", "f32", exact.bf16_bits)
-_convert("vec.cvt.f32.f16  R  opcode=0x0B funct3=0 funct7=0x12", "dst[i] = f32(x[i])", "f32", "f16", exact.f32_from_f16)
+_convert("vec.cvt.bf16.f32 R  opcode=0x0B funct3=0 funct7=0x11", "dst[i] = bf16(x[i])", "bf16", "f32", exact.bf16_bits,
+         example="vec.cvt.bf16.f32 a0, a1, a2     # results for a buffer in bfloat16")
+_convert("vec.cvt.f32.f16  R  opcode=0x0B funct3=0 funct7=0x12", "dst[i] = f32(x[i])", "f32", "f16", exact.f32_from_f16,
+         example="vec.cvt.f32.f16 a0, a1, a2      # a value of an fp16 KV cache")
 _convert("vec.cvt.f32.bf16 R  opcode=0x0B funct3=0 funct7=0x13", "dst[i] = f32(x[i])", "f32", "bf16", exact.f32_from_bf16,
          example="vec.cvt.f32.bf16 a0, a1, a2     # an embedding row of a bf16 checkpoint")
 _convert("vec.cvt.f32.i32  R  opcode=0x0B funct3=0 funct7=0x14", "dst[i] = f32(x[i])", "f32", "i32", exact.f32_from_i32,
          example="sw t0, 0(a1)                    # a random integer of the core ...\nli a2, 1\n"
                  "vec.cvt.f32.i32 a0, a1, a2      # ... as fp32, to draw a token")
 _convert("vec.cvt.i32.f32  R  opcode=0x0B funct3=0 funct7=0x15",
-         "dst[i] = i32(x[i]), out of range: the nearer end; NaN: 2**31 - 1", "i32", "f32", exact.i32_from_f32)
+         "dst[i] = i32(x[i]), out of range: the nearer end; NaN: 2**31 - 1", "i32", "f32", exact.i32_from_f32,
+         example="vec.cvt.i32.f32 a0, a1, a2      # to fixed point: x was scaled by 65536 before")
 
 
 # ------------------------------------------------------------------------------------------------ reductions
@@ -149,12 +163,15 @@ def _reduce(row, text, function, example=""):
     instruction(row, text, operands="=s x<f32[n] n", example=example)(meaning)
 
 
-_reduce("vec.sum.f32      R  opcode=0x0B funct3=0 funct7=0x20", "s = lanesum(x); 0 if n = 0", lane_sum)
+_reduce("vec.sum.f32      R  opcode=0x0B funct3=0 funct7=0x20", "s = lanesum(x); 0 if n = 0", lane_sum,
+        example="vec.sum.f32 a0, a1, a2          # a0 = bits of the sum of f32[a2] at a1")
 _reduce("vec.max.f32      R  opcode=0x0B funct3=0 funct7=0x21", "s = max(x); NaN if one is; -inf if n = 0", exact.largest,
         example="vec.max.f32 a0, a1, a2          # a0 = bits of the largest of f32[a2] at a1")
-_reduce("vec.min.f32      R  opcode=0x0B funct3=0 funct7=0x22", "s = min(x); NaN if one is; inf if n = 0", exact.smallest)
+_reduce("vec.min.f32      R  opcode=0x0B funct3=0 funct7=0x22", "s = min(x); NaN if one is; inf if n = 0", exact.smallest,
+        example="vec.min.f32 a0, a1, a2          # the score that still counts, of the a2 best")
 _reduce("vec.absmax.f32   R  opcode=0x0B funct3=0 funct7=0x23", "s = max(|x|); NaN if one is; 0 if n = 0",
-        exact.largest_magnitude)
+        exact.largest_magnitude,
+        example="vec.absmax.f32 a0, a1, a2       # what the scale of an int8 vector comes from")
 
 
 @instruction("vec.argmax.f32   R  opcode=0x0B funct3=0 funct7=0x24",
@@ -187,13 +204,18 @@ def _binary(row, text, function, form="f32", example=""):
 
 _binary("vec.add.f32      R4 opcode=0x0B funct3=1 funct2=0", "dst[i] = a[i] + b[i]", np.add,
         example="vec.add.f32 a0, a0, a1, a2      # residual connection, in place")
-_binary("vec.sub.f32      R4 opcode=0x0B funct3=1 funct2=1", "dst[i] = a[i] - b[i]", np.subtract)
-_binary("vec.mul.f32      R4 opcode=0x0B funct3=1 funct2=2", "dst[i] = a[i] * b[i]", np.multiply)
-_binary("vec.div.f32      R4 opcode=0x0B funct3=1 funct2=3", "dst[i] = a[i] / b[i]", np.divide)
+_binary("vec.sub.f32      R4 opcode=0x0B funct3=1 funct2=1", "dst[i] = a[i] - b[i]", np.subtract,
+        example="vec.sub.f32 a0, a0, a1, a2      # distance to a centre, in place ...\n"
+                "vec.dot.f32 a3, a0, a0, a2      # ... squared")
+_binary("vec.mul.f32      R4 opcode=0x0B funct3=1 funct2=2", "dst[i] = a[i] * b[i]", np.multiply,
+        example="vec.mul.f32 a0, a0, a1, a2      # gate times up projection, in place")
+_binary("vec.div.f32      R4 opcode=0x0B funct3=1 funct2=3", "dst[i] = a[i] / b[i]", np.divide,
+        example="vec.div.f32 a0, a0, a1, a2      # each channel by its scale")
 _binary("vec.add.i32      R4 opcode=0x0B funct3=2 funct2=3", "dst[i] = a[i] + b[i], wraps", np.add, "i32",
         example="vec.add.i32 a0, a0, a1, a2      # partial sums of two column tiles")
 _binary("vec.minimum.f32  R4 opcode=0x0B funct3=7 funct2=0", "dst[i] = a[i] < b[i] ? a[i] : b[i]; NaN if either is",
-        exact.minimum)
+        exact.minimum,
+        example="vec.minimum.f32 a0, a0, a1, a2  # lower bounds of the keys of a page")
 _binary("vec.maximum.f32  R4 opcode=0x0B funct3=7 funct2=1", "dst[i] = a[i] > b[i] ? a[i] : b[i]; NaN if either is",
         exact.maximum, example="vec.maximum.f32 a0, a0, a1, a2  # upper bounds of the keys of a page")
 
@@ -207,7 +229,9 @@ def vec_scale_f32(m, dst, x, s, n):
 
 
 @instruction("vec.axpy.f32     R4 opcode=0x0B funct3=2 funct2=1", "y[i] = y[i] + s * x[i]",
-             operands="y<>f32[n] s:f32 x<f32[n] n")
+             operands="y<>f32[n] s:f32 x<f32[n] n",
+             example="lw t0, 0(a3)                    # probability of an expert\n"
+                     "vec.axpy.f32 a0, t0, a1, a2     # its output, added with that weight")
 def vec_axpy_f32(m, y, s, x, n):
     m.write_f32(y, m.read_f32(y, n) + f32_from_bits(s) * m.read_f32(x, n))
     m.count("vec.macs", n)
@@ -363,20 +387,30 @@ def _mac_t(row, form, example=""):
 _gemv("vec.gemv.f32     R4 opcode=0x0B funct3=5 funct2=0", "f32",
       example="csrw vec.cols, s1\ncsrw vec.row_stride, s2         # bytes of a KV cache row: one head of it is a matrix\n"
               "vec.gemv.f32 a0, a1, a2, a3     # scores of a3 positions = keys of the head times the query")
-_gemv("vec.gemv.f16     R4 opcode=0x0B funct3=5 funct2=1", "f16")
-_gemv("vec.gemv.bf16    R4 opcode=0x0B funct3=5 funct2=2", "bf16")
+_gemv("vec.gemv.f16     R4 opcode=0x0B funct3=5 funct2=1", "f16",
+      example="csrw vec.cols, s1\n"
+              "vec.gemv.f16 a0, a1, a2, a3     # a3 logits from an embedding table in fp16")
+_gemv("vec.gemv.bf16    R4 opcode=0x0B funct3=5 funct2=2", "bf16",
+      example="csrw vec.cols, s1\n"
+              "vec.gemv.bf16 a0, a1, a2, a3    # a layer of a bf16 checkpoint as it is")
 _mac_t("vec.macT.f32     R4 opcode=0x0B funct3=6 funct2=0", "f32",
        example="vec.fill.32  a0, zero, s1\n"
                "vec.macT.f32 a0, a1, a2, a3     # context = values of a3 positions, weighted by their probabilities")
-_mac_t("vec.macT.f16     R4 opcode=0x0B funct3=6 funct2=1", "f16")
-_mac_t("vec.macT.bf16    R4 opcode=0x0B funct3=6 funct2=2", "bf16")
+_mac_t("vec.macT.f16     R4 opcode=0x0B funct3=6 funct2=1", "f16",
+       example="vec.fill.32  a0, zero, s1\n"
+               "vec.macT.f16 a0, a1, a2, a3     # context from values in fp16")
+_mac_t("vec.macT.bf16    R4 opcode=0x0B funct3=6 funct2=2", "bf16",
+       example="vec.fill.32   a0, zero, s1\n"
+               "vec.macT.bf16 a0, a1, a2, a3    # only the a3 rows whose activation is not zero, fetched before")
 
 
 # An int8 KV cache: keys and values stay int8, the query and the probabilities fp32.
 _gemv("vec.gemv.i8.f32  R4 opcode=0x0B funct3=7 funct2=2", "i8",
       example="vec.gemv.i8.f32 a0, a1, a2, a3  # scores of a3 positions, keys as int8\n"
               "vec.mul.f32     a0, a0, a4, a3  # times the scale of each key")
-_mac_t("vec.macT.i8.f32  R4 opcode=0x0B funct3=7 funct2=3", "i8")
+_mac_t("vec.macT.i8.f32  R4 opcode=0x0B funct3=7 funct2=3", "i8",
+       example="vec.mul.f32     a2, a2, a4, a3  # probabilities times the scale of each value\n"
+               "vec.macT.i8.f32 a0, a1, a2, a3  # context from values as int8")
 
 
 @instruction("vec.gemv.i8      R4 opcode=0x0B funct3=5 funct2=3", "y[r] = sum over c of W[r,c] * x[c], wraps",
@@ -393,7 +427,9 @@ def vec_gemv_i8(m, y, W, x, rows):
 
 
 @instruction("vec.macT.i8      R4 opcode=0x0B funct3=6 funct2=3", "y[c] = y[c] + sum over j of h[j] * W[j,c], wraps",
-             operands="y<>i32[cols] W<i8[rows,cols] h<i8[rows] rows")
+             operands="y<>i32[cols] W<i8[rows,cols] h<i8[rows] rows",
+             example="vec.fill.32 a0, zero, s1\n"
+                     "vec.macT.i8 a0, a1, a2, a3      # exact sums; vec.dequant.i32 scales them")
 def vec_mac_t_i8(m, y, W, h, rows):
     if rows == 0:
         return

@@ -414,6 +414,12 @@ def test_a_program_names_the_units_whose_instructions_it_holds() -> None:
     assert assemble("_start: ecall").units == ()
 
 
+@pytest.mark.parametrize("row", [row for row in TABLE.values() if row.is_xslim], ids=lambda row: row.mnemonic)
+def test_each_instruction_of_a_unit_makes_the_program_need_it(row: Row) -> None:
+    operands = ", ".join(f"a{i}" for i, _ in enumerate(row.operands))
+    assert assemble(f"_start: {row.mnemonic} {operands}").units == (row.unit,)
+
+
 def test_an_instruction_of_a_unit_that_the_machine_lacks_is_an_error(tmp_path: Path) -> None:
     text = (PRESETS / "slim.toml").read_text().replace('name = "slim"', 'name = "bare"', 1).replace('"lut", ', "")
     (tmp_path / "bare.toml").write_text(text.replace(text[text.index("[unit.lut]"):text.index("[unit.thr]")], ""))

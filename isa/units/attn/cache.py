@@ -39,6 +39,7 @@ def lists(m, n):
 
 
 def count_rows(m, rows, form):
+    """Count keys or values, of one token and one head of the cache each, and their bytes."""
     m.count("attn.rows", rows)
     m.count("attn.cache_bytes", rows * (the_model(m).head_dim * SIZE[form] + 4 * (form == "i8")))
 

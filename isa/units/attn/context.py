@@ -34,11 +34,18 @@ def _context(row, form, adds, example=""):
                 example=example)(meaning)
 
 
-_context("attn.macT.f32     R4 opcode=0x7B funct3=5 funct2=0", "f32", True)
+_context("attn.macT.f32     R4 opcode=0x7B funct3=5 funct2=0", "f32", True,
+         example="attn.macT.f32 a0, a1, a2, a3     # a0 += values of the next a3 tokens, by their probabilities")
 _context("attn.macT.f16     R4 opcode=0x7B funct3=5 funct2=1", "f16", True,
          example="attn.macT.f16 a0, a1, a2, a3     # one more tile of a cache that is fetched in tiles")
-_context("attn.macT.i8      R4 opcode=0x7B funct3=5 funct2=2", "i8", True)
+_context("attn.macT.i8      R4 opcode=0x7B funct3=5 funct2=2", "i8", True,
+         example="attn.context.i8 a0, a1, a2, a3   # the first tile of a cache ...\n"
+                 "attn.macT.i8    a0, a4, a5, a3   # ... and the next one")
 _context("attn.context.f32  R4 opcode=0x7B funct3=6 funct2=0", "f32", False,
          example="attn.sfm.f32     a2, a2, a3\nattn.context.f32 a0, a1, a2, a3")
-_context("attn.context.f16  R4 opcode=0x7B funct3=6 funct2=1", "f16", False)
-_context("attn.context.i8   R4 opcode=0x7B funct3=6 funct2=2", "i8", False)
+_context("attn.context.f16  R4 opcode=0x7B funct3=6 funct2=1", "f16", False,
+         example="attn.sfm.f32     a2, a2, a3\n"
+                 "attn.context.f16 a0, a1, a2, a3  # values in fp16, sums in fp32")
+_context("attn.context.i8   R4 opcode=0x7B funct3=6 funct2=2", "i8", False,
+         example="attn.sfm.f32    a2, a2, a3\n"
+                 "attn.context.i8 a0, a1, a2, a3   # each value has a scale for each head")

@@ -13,6 +13,8 @@ EMPTY, F32, I8 = 0, 1, 2         # attn.loaded
 
 
 class HeadLayout(NamedTuple):
+    """State `attn.model`: heads, heads of keys and values, channels of a head; the first head that is set, and how many are."""
+
     heads: int
     kv_heads: int
     head_dim: int
@@ -26,6 +28,7 @@ class HeadLayout(NamedTuple):
 
 
 def the_model(m):
+    """The heads that there are and those that are set. Traps before any attn.setm."""
     model = HeadLayout(*map(int, m.state["attn.model"]))
     if not model.heads:
         raise Trap(Cause.ILLEGAL_OPERAND, 0, "the attention unit knows no heads; expected attn.setm before")
@@ -80,6 +83,7 @@ def _scaled(m, q):
 
 
 def _loaded(m, form):
+    """Note that the query buffer now holds the heads that are set, in this form."""
     model = the_model(m)
     m.set_state("attn.loaded", [form, model.first, model.active, model.head_dim])
 

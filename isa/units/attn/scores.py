@@ -47,17 +47,23 @@ _mac("attn.mac.f32      R  opcode=0x7B funct3=4 funct7=0x10", "f32", example="""
 csrw attn.score_stride, s1       # room for a full context
 attn.wrgb.f32 a0
 attn.mac.f32  a1, a2, a3         # scores of a3 tokens, all heads""")
-_mac("attn.mac.f16      R  opcode=0x7B funct3=4 funct7=0x11", "f16")
+_mac("attn.mac.f16      R  opcode=0x7B funct3=4 funct7=0x11", "f16",
+     example="attn.wrgb.f32 a0\n"
+             "attn.mac.f16  a1, a2, a3         # keys in fp16, the query in fp32")
 _mac("attn.mac.i8       R  opcode=0x7B funct3=4 funct7=0x12", "i8", example="""\
 attn.wrgb.i8 a0
 csrw attn.row_list, a4               # a list of a3 rows
 attn.mac.i8 a1, a2, a3
 csrw attn.row_list, zero""")
-_mac("attn.xmac.f32     R  opcode=0x7B funct3=4 funct7=0x14", "f32", True)
+_mac("attn.xmac.f32     R  opcode=0x7B funct3=4 funct7=0x14", "f32", True,
+     example="attn.wrgb.f32 a0\n"
+             "attn.xmac.f32 a1, a2, a3         # attn.key_stride: bytes of a channel's row")
 _mac("attn.xmac.f16     R  opcode=0x7B funct3=4 funct7=0x15", "f16", True, example="""\
 csrw attn.key_stride, t0         # 2 bytes for each token of a full context
 attn.xmac.f16 a1, a2, a3""")
-_mac("attn.xmac.i8      R  opcode=0x7B funct3=4 funct7=0x16", "i8", True)
+_mac("attn.xmac.i8      R  opcode=0x7B funct3=4 funct7=0x16", "i8", True,
+     example="attn.wrgb.i8 a0\n"
+             "attn.xmac.i8 a1, a2, a3          # scales stand behind all channels")
 
 
 def _transpose(row, form, example=""):
@@ -82,7 +88,12 @@ def _transpose(row, form, example=""):
                 operands=f"keys>{form}[kv_heads,head_dim,position+1] k<f32[kv_heads,head_dim] position", example=example)(meaning)
 
 
-_transpose("attn.xpose.f32    R  opcode=0x7B funct3=4 funct7=0x30", "f32")
+_transpose("attn.xpose.f32    R  opcode=0x7B funct3=4 funct7=0x30", "f32",
+           example="attn.xpose.f32 a0, a1, a2        # the key of token a2\n"
+                   "attn.wrgb.f32  a3\n"
+                   "addi           a2, a2, 1\n"
+                   "attn.xmac.f32  a4, a0, a2        # scores of all tokens up to it")
 _transpose("attn.xpose.f16    R  opcode=0x7B funct3=4 funct7=0x31", "f16",
            example="attn.xpose.f16 a0, a1, a2        # the key of token a2")
-_transpose("attn.xpose.i8     R  opcode=0x7B funct3=4 funct7=0x32", "i8")
+_transpose("attn.xpose.i8     R  opcode=0x7B funct3=4 funct7=0x32", "i8",
+           example="attn.xpose.i8 a0, a1, a2         # codes to the channels, a scale a head behind them")

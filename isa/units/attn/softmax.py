@@ -24,6 +24,7 @@ def _masked(m, scores, n):
 
 
 def _write_rows(m, base, values):
+    """Write values (heads, n) to the score rows at `base`."""
     for row, value in zip(score_rows(m, base, values.shape[1]), values, strict=True):
         m.write_f32(row, value)
 

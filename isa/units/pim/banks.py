@@ -40,6 +40,7 @@ class MappingError(ValueError):
 
 
 def _require(right: bool, got: str, expected: str) -> None:
+    """Raise MappingError unless it is right."""
     if not right:
         raise MappingError(got, expected)
 

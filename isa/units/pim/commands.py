@@ -93,6 +93,7 @@ def pim_wr(m, src, bank, column):
 
 
 def _write(m, what, channels, banks, column, src):
+    """Write 32 bytes at `src` to a column of the open row of each of these banks, and count them."""
     places, data = columns_of(m, what, channels, banks, column), m.read(src, COLUMN_BYTES)
     m.write_columns(places, np.broadcast_to(data, (*places.shape, COLUMN_BYTES)))
     m.count("pim.write_commands", len(channels))
@@ -142,6 +143,7 @@ def pim_wr_hab(m, src, parity, column):
 
 
 def _expect_closed(m, what, channels):
+    """Trap for a channel that has an open row, which `what` does not allow."""
     rows = rows_of(m, channels, all_banks(m))
     for i, bank in np.argwhere(rows != CLOSED)[:1]:
         raise illegal(bank, f"bank {bank} of channel {channels[i]} has row {rows[i, bank]} open; {what} needs all banks closed: "

@@ -51,6 +51,7 @@ def _run_of_buffer(m, opsize):
 
 
 def _one_bank(m, bank):
+    """The number of the bank, (1,). Traps for one that there is not."""
     check(m, "bank", bank)
     return np.array([bank])
 
@@ -69,6 +70,7 @@ def _read(m, places):
 
 
 def _write(m, places, data):
+    """Write u8 (channels, banks, opsize, 32), or as many bytes of another type, to the columns at these places."""
     m.count("pim.columns_written", places.size)
     m.write_columns(places, data)
 
@@ -85,6 +87,7 @@ def _accumulators(m, channels, banks, dtype):
 
 
 def _set_accumulators(m, channels, banks, values):
+    """Replace the accumulators of these banks, (channels, banks, 16): bits of 16, which leave zeros above, or of 32."""
     words = m.state["pim.accumulators"].reshape(-1, m.preset.banks.banks, LANES).copy()
     words[np.ix_(channels, banks)] = values if values.itemsize == 2 else values.view("<u4")
     m.set_state("pim.accumulators", words)
@@ -97,6 +100,7 @@ def _entered(m, channels, data_bytes):
 
 
 def _left(m, channels, data_bytes):
+    """Count bytes that leave over each channel, in bursts of 32."""
     m.count("pim.read_commands", len(channels) * -(-data_bytes // COLUMN_BYTES))
     m.count("pim.bytes_left", len(channels) * data_bytes)
 
@@ -135,7 +139,7 @@ def pim_rd_sbk(m, dst, bank, row):
 
 @instruction("pim.wr_gb       R  opcode=0x7B funct3=1 funct7=0x02",
              "opsize columns of the global buffer of each channel = x, from pim.buffer_column on",
-             operands="x<u8[opsize,32] opsize", example="li a1, 64\npim.wr_gb a0, a1      # a vector of 1024 fp16 numbers")
+             operands="x<u8[opsize,32] opsize", example="li a1, 32\npim.wr_gb a0, a1      # a vector of 512 fp16 numbers")
 def pim_wr_gb(m, x, opsize):
     channels, run = selected(m), _run_of_buffer(m, opsize)
     buffers = _buffers(m).copy()
@@ -147,7 +151,7 @@ def pim_wr_gb(m, x, opsize):
 
 @instruction("pim.copy_bkgb   R4 opcode=0x7B funct3=3 funct2=2",
              "a run of this row of this bank goes to the global buffer of its channel",
-             operands="opsize bank row", example="li a0, 64\npim.copy_bkgb a0, a1, a2")
+             operands="opsize bank row", example="li a0, 32\npim.copy_bkgb a0, a1, a2")
 def pim_copy_bkgb(m, opsize, bank, row):
     channels, places = _open(m, opsize, _one_bank(m, bank), row)
     run = _run_of_buffer(m, opsize)
@@ -160,7 +164,7 @@ def pim_copy_bkgb(m, opsize, bank, row):
 
 @instruction("pim.copy_gbbk   R4 opcode=0x7B funct3=3 funct2=3",
              "a run of the global buffer of each channel goes to this row of this bank",
-             operands="opsize bank row", example="li a0, 64\npim.copy_gbbk a0, a1, a2")
+             operands="opsize bank row", example="li a0, 32\npim.copy_gbbk a0, a1, a2")
 def pim_copy_gbbk(m, opsize, bank, row):
     channels, places = _open(m, opsize, _one_bank(m, bank), row)
     run = _run_of_buffer(m, opsize)
@@ -226,13 +230,13 @@ def _define_macs(number, form):
 
     @instruction(f"pim.mac_sbk.{form} R4 opcode=0x7B funct3=2 funct2={number}",
                  f"in this bank of each channel, w a run of this row, x of the global buffer or the next bank: {sums}",
-                 operands="opsize bank row", example=f"li a0, 64\npim.mac_sbk.{form} a0, a1, a2")
+                 operands="opsize bank row", example=f"li a0, 32\npim.mac_sbk.{form} a0, a1, a2")
     def mac_sbk(m, opsize, bank, row):
         _mac(m, form, opsize, _one_bank(m, bank), row)
 
     @instruction(f"pim.mac_abk.{form} R opcode=0x7B funct3=1 funct7={0x18 + number:#x}",
                  f"in all banks of each channel, w a run of this row, x of the global buffer or the next bank: {sums}",
-                 operands="opsize row", example=f"li a0, 64\npim.mac_abk.{form} a0, a1")
+                 operands="opsize row", example=f"li a0, 32\npim.mac_abk.{form} a0, a1")
     def mac_abk(m, opsize, row):
         _mac(m, form, opsize, all_banks(m), row)
 
@@ -276,6 +280,7 @@ def pim_wr_aflut(m, table, mode):
 
 
 def _check_mode(mode):
+    """Trap for a number that is none of an activation table."""
     if mode >= TABLES:
         raise illegal(mode, f"activation mode {mode}; expected 0..{TABLES - 1}")
 
@@ -318,7 +323,7 @@ def _define_elementwise(number, form):
 
     @instruction(f"pim.ewmul.{form} R opcode=0x7B funct3=1 funct7={0x30 + number:#x}",
                  "in each bank group of pim.group_mask, a run of this row: bank 2 = bank 0 * bank 1, element by element",
-                 operands="opsize row", example=f"li a0, 64\npim.ewmul.{form} a0, a1")
+                 operands="opsize row", example=f"li a0, 32\npim.ewmul.{form} a0, a1")
     def ewmul(m, opsize, row):
         organisation = m.preset.banks
         size = organisation.banks // organisation.bank_groups
@@ -339,7 +344,7 @@ def _define_elementwise(number, form):
 
     @instruction(f"pim.ewadd.{form} R opcode=0x7B funct3=1 funct7={0x38 + number:#x}",
                  "y += x, element by element of opsize columns of 32 bytes: in the controller, no bank takes part",
-                 operands=f"y<>{form}[opsize,16] x<{form}[opsize,16] opsize", example=f"li a2, 64\npim.ewadd.{form} a0, a1, a2")
+                 operands=f"y<>{form}[opsize,16] x<{form}[opsize,16] opsize", example=f"li a2, 32\npim.ewadd.{form} a0, a1, a2")
     def ewadd(m, y, x, opsize):
         count = opsize * LANES
         m.write_u16(y, total(m.read_u16(y, count), m.read_u16(x, count)))

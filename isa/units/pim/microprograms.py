@@ -48,6 +48,7 @@ def _write_register(m, what, name, index, registers, data, *modes):
 
 
 def _f16(m, src):
+    """16 fp16 numbers from memory."""
     return m.read_u16(src, LANES).view(np.float16)
 
 
@@ -196,6 +197,7 @@ def _execute(blocks, word):
 
 
 def _step(m, what, parity, column, write):
+    """One instruction of the micro-program of each selected channel, by a column command to the banks of a parity."""
     channels, banks = half_of_banks(m, what, parity, HAB_PIM)
     places = columns_of(m, what, channels, banks, column)
     for channel, place, rows in zip(channels.tolist(), places, rows_of(m, channels, banks), strict=True):

@@ -41,6 +41,7 @@ def check(m, what, number):
 
 
 def all_banks(m):
+    """Numbers of the banks of a channel, (banks,)."""
     return np.arange(m.preset.banks.banks)
 
 
