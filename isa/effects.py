@@ -162,7 +162,7 @@ def _text(node: ast.AST) -> str:
 @cache
 def _strings(meaning: Any) -> frozenset[str]:
     """Every text that a meaning, what it reaches and the functions around it mention."""
-    return frozenset().union(_texts(executed(tree_of(meaning))), map(str, closure(meaning).values()), *(
+    return frozenset[str]().union(_texts(executed(tree_of(meaning))), map(str, closure(meaning).values()), *(
         _texts_of(definition) for definition in reached(meaning) if definition.is_open and definition.module != "isa.csrs"))
 
 

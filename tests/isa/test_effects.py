@@ -216,7 +216,8 @@ def test_random_programs_trap_as_their_entries_say(case: Any) -> None:
     def look(_: ReferenceMachine, step: Any) -> None:
         if step.trap is not None and step.row is not None:
             assert m.last is not None
-            rule_of(step.row, m.last, step.values)
+            rule_of(step.row, m.last, {operand.name: m.x[step.fields[operand.name]]
+                                       for operand in step.row.operands if operand.is_register})
             assert step.trap in traps(step.row)
 
     m.hook(look)
