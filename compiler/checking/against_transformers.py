@@ -56,7 +56,7 @@ class Comparison:
         with np.errstate(invalid="ignore", divide="ignore"):
             worst = float(np.abs(ours - theirs).max() / np.abs(theirs).max()) if np.any(ours != theirs) else 0.0
         if not worst <= TOLERANCE and not self.fault:           # a NaN is a fault
-            self.fault = f"{what} differ by {worst:.1e}, relative; {TOLERANCE:g} may be"
+            self.fault = f"{what} differ by {worst:.1e} (relative; limit {TOLERANCE:g})"
         self.difference = max(self.difference, worst)
 
     def round(self, x: Any, codes: Any, scale: Any, theirs: Any, what: str) -> None:
@@ -75,11 +75,11 @@ class Comparison:
             return self.fault
         found = f"logits of {self.positions} positions"
         if self.roundings:
-            found += f" and {self.roundings:,} inputs of int8 roundings"
+            found += f" and {self.roundings:,} inputs of int8 rounding"
         ties = [f"{count:,} {what}" for count, what in ((self.flips, f"of {self.codes:,} codes"),
                                                         (self.weight_flips, "ternary weights")) if count]
-        return (f"{found} differ by {self.difference:.1e}, relative; {TOLERANCE:g} may be"
-                + (f"\n{' and '.join(ties)} lie on a tie: our graph goes on with transformers' side" if ties else ""))
+        return (f"{found} differ by {self.difference:.1e} (relative; limit {TOLERANCE:g})"
+                + (f"\n{' and '.join(ties)} lie on a tie: the graph continues with transformers' choice" if ties else ""))
 
 
 def compare(model: Model, tokens: Sequence[int]) -> Comparison:

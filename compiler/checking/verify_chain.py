@@ -101,7 +101,7 @@ def checks(subject: Subject, *, dump: Path | None = None, make: Maker = Machine,
     if is_program(path):
         program = Program.load(path)
         if "model" not in program.meta:
-            raise ProgramError("no model was compiled to it: there is nothing to verify", path=str(path))
+            raise ProgramError("it was not compiled from a model: there is nothing to verify", path=str(path))
         check_card(program, path)
         count = _count(count, program.meta["model"]["context"])
         for name in NAMES[:3]:
@@ -114,7 +114,7 @@ def checks(subject: Subject, *, dump: Path | None = None, make: Maker = Machine,
         opened(model)
     words = need_tokenizer(model).encode(subject.prompt)
     if not words:
-        raise ModelError("", "--prompt", got="empty", expected="text: this model has no token that begins one")
+        raise ModelError("", "--prompt", got="empty", expected="some text: this model has no BOS token to start from")
     compiled = settings.compile(model, progress)
     tokens = continued(model, words, _count(count, compiled.memory.context))
     yield float_graph(model, tokens)
@@ -132,7 +132,7 @@ def _count(wanted: int | None, context: int) -> int:
     if wanted is None:
         return min(USUAL_COUNT, context)
     if wanted > context:
-        raise ModelError("", "--tokens", got=str(wanted), expected=f"at most {context}, the positions of the context")
+        raise ModelError("", "--tokens", got=str(wanted), expected=f"at most {context} (the context)")
     return wanted
 
 
@@ -140,7 +140,7 @@ def _same_shape(compiled: Compiled, program: Program, file: Path | None) -> None
     """Raise ProgramError unless the program is one of this model with these options: another cannot be compared."""
     found, expected = program.meta.get("model"), json.loads(json.dumps(compiled.card))
     if found is None:
-        raise ProgramError("no model was compiled to it; expected a program of this model", path=str(file))
+        raise ProgramError("it was not compiled from a model; expected a program of this model", path=str(file))
     for place, got, wanted in _differences(found, {key: value for key, value in expected.items() if key != "source"}):
         raise ProgramError(f"its {place[1:]} is {got}; expected a program of this model with {wanted}", path=str(file),
                            hint="give the options that it was compiled with: --weights, --kv, --machine ...")
@@ -208,7 +208,7 @@ def operations(compiled: Compiled, program: Program, tokens: Sequence[int], make
     except ProgramStopped as stopped:
         return Check(name, "FAIL", str(stopped))
     if difference is None:
-        return Check(name, "pass", f"{compared:,} operations on {len(tokens)} tokens, every bit", {"operations": compared})
+        return Check(name, "pass", f"{compared:,} operations on {len(tokens)} tokens, bit-exact", {"operations": compared})
     text, figures = _tile(compiled, difference)
     return Check(name, "FAIL", f"{difference}{text}", {
         "operations": compared, "token": difference.token, "layer": difference.layer, "operation": difference.op.kind,
@@ -260,7 +260,7 @@ def engines(program: Program, preset: Preset, prompt: Sequence[int], count: int,
     if wrong:
         more = f"; {len(wrong) - 3} more" if len(wrong) > 3 else ""
         return Check(name, "FAIL", f"fast and reference differ: {'; '.join(wrong[:3])}{more}", figures)
-    return Check(name, "pass", f"{size:,} bytes of memory, every counter, registers after {len(prompt)} + "
+    return Check(name, "pass", f"{size:,} bytes of memory, all counters and registers after {len(prompt)} + "
                  f"{len(reference.host.tokens)} tokens, {figures['instructions']:,} instructions", figures)
 
 

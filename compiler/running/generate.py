@@ -116,8 +116,8 @@ def find_program(model: Path | None, settings: Settings = Settings(), *, tokeniz
                              hint="name a model: slimulator generate MODEL \"prompt\"")
     if is_program(model):
         for option in settings.given[:1]:
-            raise ModelError(model, option, got="a program that is compiled already",
-                             expected="the checkpoint to compile it from")
+            raise ModelError(model, option, got="a compiled program",
+                             expected="a checkpoint: this option is for the compiler")
         return model
     checkpoint = load(model, tokenizer)             # before the hash of all files, which takes long: errors come at once
     words, key = need_tokenizer(checkpoint), settings.check().key()
@@ -149,8 +149,8 @@ def open_program(path: Path, tokenizer: Path | None = None, model: Path | None =
     """
     program = Program.load(path)
     if "model" not in program.meta or program.symbol("parameters") is None:
-        raise ProgramError("it generates no tokens: no model was compiled to it", path=str(path),
-                           hint="slimulator run executes any program")
+        raise ProgramError("it generates no tokens: it was not compiled from a model", path=str(path),
+                           hint="`slimulator run` executes any program")
     check_card(program, path)
     if tokenizer is not None:
         vocab = program.meta["model"]["vocab"]
@@ -197,8 +197,9 @@ class Generation:
         asked = sampling.check().max_tokens
         if asked is not None and asked > room:
             raise ModelError("", "-n", got=f"{asked} tokens",
-                             expected=f"at most {room}: of {card['context']} positions the prompt takes {len(self.prompt)}")
+                             expected=f"at most {room}: the prompt fills {len(self.prompt)} of {card['context']} positions")
         self.limit = min(MOST_TOKENS, room) if asked is None else asked
+        self._limited_by = "limit set by -n" if asked is not None else "default limit; -n sets another"
         self.machine = make(preset, Host(self.prompt, emit=self._emit))
         self.machine.load(program)
         set_parameters(self.machine, temperature=sampling.temperature, top_p=sampling.top_p, seed=sampling.seed,
@@ -220,7 +221,7 @@ class Generation:
         host = self.machine.host
         return Generated(result, self.prompt, host.tokens, "".join(self._parts), seconds, self._first, dict(self.machine.counters),
                       self._ended(result, len(host.tokens)),
-                      self.program.meta["model"].get("weights", "as an older compiler stored them"),
+                      self.program.meta["model"].get("weights", "unknown (compiled by an older version)"),
                       neurons(self.machine, self.program))
 
     def _emit(self, token: int) -> None:
@@ -242,17 +243,18 @@ class Generation:
         if result.exit_code:
             return bytes(self.machine.host.errors).decode("utf-8", "replace").strip() or f"exit code {result.exit_code}"
         if tokens == self.limit:
-            full = tokens + len(self.prompt) > self.program.meta["model"]["context"]
-            return "the context is full" if full else f"the limit of {tokens} token{'s' * (tokens != 1)} is reached"
-        return "the model has ended the text"
+            context = self.program.meta["model"]["context"]
+            why = f"the context of {context} is full" if tokens + len(self.prompt) > context else self._limited_by
+            return f"stopped after {tokens} token{'s' * (tokens != 1)} ({why})"
+        return "the model ended the text"
 
 
 def encode(tokenizer: Tokenizer, prompt: str, context: int) -> list[int]:
     """The tokens of a prompt, as those of the beginning of a text. Raises ModelError if it is empty or longer than the context."""
     tokens = tokenizer.encode(prompt)
     if not tokens:
-        raise ModelError("", "prompt", got="empty", expected="text: this model has no token that begins one")
+        raise ModelError("", "prompt", got="empty", expected="some text: this model has no BOS token to start from")
     if len(tokens) > context:
-        raise ModelError("", "prompt", got=f"{len(tokens)} tokens", expected=f"at most {context}, the positions of the context",
-                         hint="shorten it, or compile for more positions with --context")
+        raise ModelError("", "prompt", got=f"{len(tokens)} tokens", expected=f"at most {context} (the context)",
+                         hint="shorten it, or compile with a larger --context")
     return tokens

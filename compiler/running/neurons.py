@@ -24,7 +24,7 @@ class Neurons:
     def __str__(self) -> str:
         whole = max(1, self.active + self.skipped)
         return (f"{self.active:,} active, {self.skipped:,} skipped ({100 * self.skipped / whole:.1f} %): "
-                f"{self.bytes_fetched:,} bytes of their weights fetched, {self.bytes_left:,} left")
+                f"{self.bytes_fetched:,} bytes of their weights fetched, {self.bytes_left:,} not fetched")
 
     def as_json(self) -> dict[str, int]:
         return asdict(self)

@@ -123,11 +123,11 @@ def _summary(report: Any, machine: str, engine: str, threads: int) -> None:
                 if count and name.startswith(prefixes)]
 
     count, result = len(report.tokens), report.result
-    say(f"\n{count} token{'s' * (count != 1)} after a prompt of {len(report.prompt)}; ended: {report.ended}")
-    speed = f", {report.tokens_per_second:,.1f} tokens/s from the first on" if count > 1 else ""
+    say(f"\n{count} token{'s' * (count != 1)} after a prompt of {len(report.prompt)}: {report.ended}")
+    speed = f", {report.tokens_per_second:,.1f} tokens/s after the first" if count > 1 else ""
     say(f"  this host     {report.seconds:.3f} s{speed} ({engine} engine, {threads} thread{'s' * (threads > 1)})")
     say(f"  machine       {machine}: {result.instructions:,} instructions"
-        + (f", {result.instructions // (count + len(report.prompt)):,} a position" if count else ""))
+        + (f", {result.instructions // (count + len(report.prompt)):,} per position" if count else ""))
     say(f"  weights       {report.weights}")
     for unit in dict.fromkeys(name.partition(".")[0] for name in COUNTERS):
         if unit not in ("core", "tokens") and (found := events(f"{unit}.")):
@@ -213,8 +213,8 @@ def _eval_table(say: Printer, formats: str, scores: list[Any], sparsity: str | f
     row("top-1 agreement", "", *(f"{100 * s.agreement:.2f} %" for s in each))
     row("KL divergence", "", *(f"{s.kl:.5f} nats" for s in each))
     if sparse:
-        row("top-1 beside dense", "", "", f"{100 * scores[2].agreement:.2f} %")
-        row("KL beside dense", "", "", f"{scores[2].kl:.5f} nats")
+        row("top-1 vs dense", "", "", f"{100 * scores[2].agreement:.2f} %")
+        row("KL vs dense", "", "", f"{scores[2].kl:.5f} nats")
 
 
 # ------------------------------------------------------------------------------------------------ verify

@@ -81,10 +81,10 @@ def test_the_text_is_what_the_graph_finds_most_likely(tiny: Path) -> None:
 
 
 def test_how_it_ends(tiny: Path) -> None:
-    assert generated(tiny, "abc", max_tokens=2)[0].ended == "the limit of 2 tokens is reached"
-    assert generated(tiny, "abc", max_tokens=1)[0].ended == "the limit of 1 token is reached"
+    assert generated(tiny, "abc", max_tokens=2)[0].ended == "stopped after 2 tokens (limit set by -n)"
+    assert generated(tiny, "abc", max_tokens=1)[0].ended == "stopped after 1 token (limit set by -n)"
     report, _ = generated(tiny, "abc")
-    assert report.ended in ("the context is full", "the model has ended the text")
+    assert report.ended in (f"stopped after {len(report.tokens)} tokens (the context of {CONTEXT} is full)", "the model ended the text")
     assert len(report.prompt) + len(report.tokens) <= CONTEXT + 1
 
 
@@ -133,7 +133,7 @@ def test_a_program_carries_its_tokenizer(tiny: Path, tmp_path: Path) -> None:
         open_program(tmp_path / "bare.elf")
     del program.meta["model"]
     program.save(tmp_path / "none.elf")
-    with pytest.raises(ProgramError, match="no model was compiled"):
+    with pytest.raises(ProgramError, match="not compiled from a model"):
         open_program(tmp_path / "none.elf")
 
 
