@@ -84,7 +84,8 @@ def test_how_it_ends(tiny: Path) -> None:
     assert generated(tiny, "abc", max_tokens=2)[0].ended == "stopped after 2 tokens (limit set by -n)"
     assert generated(tiny, "abc", max_tokens=1)[0].ended == "stopped after 1 token (limit set by -n)"
     report, _ = generated(tiny, "abc")
-    assert report.ended in (f"stopped after {len(report.tokens)} tokens (the context of {CONTEXT} is full)", "the model ended the text")
+    full = f"stopped after {len(report.tokens)} tokens (the context of {CONTEXT} is full)"
+    assert report.ended in (full, "the model ended the text")
     assert len(report.prompt) + len(report.tokens) <= CONTEXT + 1
 
 
