@@ -46,11 +46,12 @@ MEANING: dict[Cause, str] = {
 class Trap(Exception):
     """Raised by a meaning; the engine turns it into trap entry or into the end of the run.
 
-    `cause` goes to mcause, `value` to mtval (the offending address, instruction word or operand), `detail` to the report.
+    `cause` goes to mcause, `value`, taken modulo 2**64, to mtval (the offending address, instruction word or operand), `detail` to
+    the report.
     """
 
     def __init__(self, cause: Cause, value: int = 0, detail: str = "") -> None:
         super().__init__(detail or MEANING[cause])
         self.cause = cause
-        self.value = value
+        self.value = value % (1 << 64)
         self.detail = detail

@@ -60,6 +60,18 @@ def stride_or(block, number, row_bytes):
 
 
 @specialised
+def rows_apart(rows, row_bytes, stride):
+    """True if rows that may not overlap do not. A stride of 2**63 or more is left to the meaning."""
+    return rows == 0 or stride >= row_bytes
+
+
+@specialised
+def in_reach(table, row, stride):
+    """True if the address of a row of a table is a sum that stays within 64 bits."""
+    return row == 0 or (table >= 0 and stride >= 0 and stride <= LARGE // row)
+
+
+@specialised
 def touched(source, row_bytes, page_bytes, at_hand):
     """(pages to read for a row at flash address `source`, the page that is then at hand)."""
     first, last = source // page_bytes, (source + row_bytes - 1) // page_bytes
@@ -97,7 +109,9 @@ def fetch_copy2d(dst, src, rows, block):
     src_size, dst_size = extent(rows, row_bytes, src_stride), extent(rows, row_bytes, dst_stride)
     from_host, from_slot = readable(block, FETCH, src, src_size, 1)
     to_host, to_slot = writable(block, FETCH, dst, dst_size, 1)
-    if from_host == 0 or to_host == 0 or not can_finish(block) or overlap(from_host, src_size, to_host, dst_size):
+    if not rows_apart(rows, row_bytes, dst_stride) or from_host == 0 or to_host == 0:
+        return PUNT
+    if not can_finish(block) or overlap(from_host, src_size, to_host, dst_size):
         return PUNT
     pages, at_hand, page_bytes = 0, -1, load(block + 8 * PAGE_BYTES, np.int64)
     for i in range(rows):
@@ -204,7 +218,7 @@ def gather(dst, table, index, rows, block):
     row_bytes, table_rows = csr(block, ROW_BYTES), csr(block, TABLE_ROWS)
     src_stride, dst_stride = stride_or(block, SRC_STRIDE, row_bytes), stride_or(block, DST_STRIDE, row_bytes)
     dst_size = extent(rows, row_bytes, dst_stride)
-    if dst_size < 0 or table_rows < 0 or not can_finish(block):
+    if not rows_apart(rows, row_bytes, dst_stride) or dst_size < 0 or table_rows < 0 or not can_finish(block):
         return PUNT
     to_host, to_slot = writable(block, FETCH, dst, dst_size, 1)
     if to_host == 0 or overlap(index, 4 * rows, to_host, dst_size):
@@ -213,7 +227,7 @@ def gather(dst, table, index, rows, block):
     if rows != 0:
         low, high, different = survey(index, rows)
         src_size = extent(high - low + 1, row_bytes, src_stride)
-        if (table_rows != 0 and high >= table_rows) or src_size < 0 or (low != 0 and src_stride > LARGE):
+        if (table_rows != 0 and high >= table_rows) or src_size < 0 or not in_reach(table, low, src_stride):
             return PUNT
         first = table + low * src_stride
         from_host, from_slot = readable(block, FETCH, first, src_size, 1)
@@ -227,8 +241,8 @@ def gather(dst, table, index, rows, block):
             left = table_rows - different
         if from_slot == FLASH_READ:
             pages = pages_of(first, index, rows, low, src_stride, row_bytes, load(block + 8 * PAGE_BYTES, np.int64))
-        work = rows * row_bytes if dst_stride >= row_bytes else 0       # rows on one another: all by one thread, in their order
-        if not in_parallel(block, work, rows, 1, some_rows, 0, to_host, dst_stride, from_host, src_stride, index, low, row_bytes):
+        if not in_parallel(block, rows * row_bytes, rows, 1, some_rows, 0, to_host, dst_stride, from_host, src_stride, index, low,
+                           row_bytes):
             return PUNT
     count(block, ROWS_LEFT, left)
     count(block, BYTES_LEFT, left * row_bytes)
@@ -249,6 +263,8 @@ def scatter(table, src, index, rows, block):
     row_bytes, table_rows = csr(block, ROW_BYTES), csr(block, TABLE_ROWS)
     src_stride, dst_stride = stride_or(block, SRC_STRIDE, row_bytes), stride_or(block, DST_STRIDE, row_bytes)
     src_size = extent(rows, row_bytes, src_stride)
+    if not rows_apart(rows, row_bytes, src_stride) or not rows_apart(rows, row_bytes, dst_stride):
+        return PUNT
     if src_size < 0 or table_rows < 0 or not can_finish(block):
         return PUNT
     from_host, from_slot = readable(block, FETCH, src, src_size, 1)
@@ -258,7 +274,7 @@ def scatter(table, src, index, rows, block):
     if rows != 0:
         low, high, _ = survey(index, rows)
         dst_size = extent(high - low + 1, row_bytes, dst_stride)
-        if (table_rows != 0 and high >= table_rows) or dst_size < 0 or (low != 0 and dst_stride > LARGE):
+        if (table_rows != 0 and high >= table_rows) or dst_size < 0 or not in_reach(table, low, dst_stride):
             return PUNT
         to_host, to_slot = writable(block, FETCH, table + low * dst_stride, dst_size, 1)
         if to_host == 0 or overlap(from_host, src_size, to_host, dst_size) or overlap(index, 4 * rows, to_host, dst_size):

@@ -265,7 +265,7 @@ def thr_bottomk_f32(index, x, k, n, block):
 @kernel("thr.select")
 def thr_select(table, row, sparsity, block):
     levels = csr(block, LEVELS)
-    if not 0 < levels <= LARGE:
+    if not 0 < levels <= LARGE or table < 0 or not 0 <= row <= LARGE // levels:         # no sum below may wrap around
         return PUNT
     levels_host, levels_read = readable(block, THR, table, 4 * levels, 4)
     if levels_host == 0:

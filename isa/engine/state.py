@@ -77,7 +77,7 @@ class State:
 
     def region_name(self, address: int) -> str:
         """The region that holds the byte at `address`, "" for none."""
-        region = self.memory.region(address & WORD, 1)
+        region = self.memory.region(address, 1)
         return region.name if region else ""
 
     def peek(self, address: int, size: int) -> Bytes:

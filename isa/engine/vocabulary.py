@@ -1,5 +1,8 @@
 """The vocabulary in which meanings speak, over the state of one Slim machine (isa/engine/state.py).
 
+Addresses are integers: a sum or a product is exact, and what lies beyond 64 bits lies in no region. Only the meanings of the core's
+loads and stores add modulo 2**64.
+
 One rule makes traps precise and overlapping operands harmless: an instruction reads everything before anything is written.
 Writes to memory and to unit state are held back until the meaning has returned (`commit`); a trap drops them.
 The loop that calls meanings stands in isa/reference.py.
@@ -137,9 +140,9 @@ class Vocabulary(State):
         region = self.check_read(address, size, align)
         if region is None:
             return np.zeros(0, np.uint8)
-        data = self.memory.view(region, address & WORD, size).copy()
+        data = self.memory.view(region, address, size).copy()
         self.count(f"{region.name}.bytes_read", size)
-        self._reads.append((address & WORD, size))
+        self._reads.append((address, size))
         return data
 
     def write(self, address: int, data: Bytes, align: int = 1) -> None:
@@ -147,7 +150,7 @@ class Vocabulary(State):
         region = self.check_write(address, len(data), align)
         if region is None:
             return
-        self._writes.append((address & WORD, self.memory.view(region, address & WORD, len(data)), data))
+        self._writes.append((address, self.memory.view(region, address, len(data)), data))
         self.count(f"{region.name}.bytes_written", len(data))
 
     def read_columns(self, addresses: npt.NDArray[np.int64]) -> Bytes:
@@ -183,22 +186,21 @@ class Vocabulary(State):
     def check_read(self, address: int, size: int, align: int = 1) -> Region | None:
         """The region of a read, None for an empty one. Raises Trap as `read` does; nothing is read or counted."""
         region = self._check(address, size, align, Cause.LOAD_ACCESS)
-        if region is not None and not self.memory.holds(region, address & WORD, size):
-            raise Trap(Cause.LOAD_ACCESS, address & WORD, f"{region.name} holds nothing at {address & WORD:#x}.."
-                       f"{(address & WORD) + size:#x}: no section of the program covers it")
+        if region is not None and not self.memory.holds(region, address, size):
+            raise Trap(Cause.LOAD_ACCESS, address, f"{region.name} holds nothing at {address:#x}..{address + size:#x}: "
+                                                   "no section of the program covers it")
         return region
 
     def check_write(self, address: int, size: int, align: int = 1) -> Region | None:
         """The region of a write, None for an empty one. Raises Trap as `write` does; nothing is written or counted."""
         region = self._check(address, size, align, Cause.STORE_ACCESS)
         if region is not None and not region.writable:
-            raise Trap(Cause.STORE_ACCESS, address & WORD, f"{region.name} is read-only")
+            raise Trap(Cause.STORE_ACCESS, address, f"{region.name} is read-only")
         return region
 
     def _check(self, address: int, size: int, align: int, cause: Cause) -> Region | None:
         """The region of an access, None for one of no bytes. Raises Trap, in this order: for the alignment; for bytes
         outside of one region (`cause`); for a region without a port for the unit; for no register there in mmio (`cause`)."""
-        address &= WORD
         if size == 0:
             return None
         if address % align:
@@ -224,6 +226,26 @@ class Vocabulary(State):
         if mmio.base <= address < mmio.end:
             return f"no device has a register of {size} bytes at {address:#x}; of {REGISTER_BYTES} bytes are {self.devices}"
         return f"{size} bytes at {address:#x} do not lie in one region of {self.preset.name}"
+
+    def stride(self, name: str, row_bytes: int, row: str, align: int = 1, *, zero: int | None) -> int:
+        """Bytes from row to row, as a CSR says. `zero` is what 0 says there: packed rows, one row for all (0), None: nothing.
+
+        `row` names a row in the reason. Raises Trap for a number that is no multiple of `align`, or less than the bytes of a row.
+        """
+        stride = self.csr(name)
+        if stride == 0 and zero is not None:
+            return zero
+        if stride < row_bytes or stride % align:
+            other = "" if zero is None else "0 (packed) or " if zero else "0 (one for all) or "
+            multiple = f"a multiple of {align}, " if align > 1 else ""
+            raise Trap(Cause.ILLEGAL_OPERAND, stride,
+                       f"{name} is {stride}; expected {other}{multiple}at least the {row_bytes} bytes of {row}")
+        return stride
+
+    @staticmethod
+    def span(rows: int, row_bytes: int, stride: int) -> int:
+        """Bytes from the start of the first row to the end of the last one; 0 if there is no row."""
+        return (rows - 1) * stride + row_bytes if rows else 0
 
     def _array(self, address: int, count: int, dtype: str) -> npt.NDArray[Any]:
         """`count` elements of a NumPy type, aligned to one."""

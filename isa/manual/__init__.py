@@ -1,6 +1,7 @@
 """The manual: every page of docs/isa and every answer of `slimulator isa`, from the tables that the machine itself uses.
 
     answers.py    what is found for a query
+    addresses.py  how units compute addresses, and legal strides
     entry.py      the entry of an instruction
     topics.py     everything that is no instruction
     vocabulary.py what `m` is, and the functions and constants that meanings reach

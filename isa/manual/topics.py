@@ -16,6 +16,7 @@ from isa.csrs import CSRS
 from isa.engine import devices
 from isa.formats import FORMATS
 from isa.manual.abilities import abilities
+from isa.manual.addresses import addresses
 from isa.manual.document import Block, Code, Heading, Paragraph, Table
 from isa.manual.vocabulary import label, printed, vocabulary_blocks
 from isa.preset import Preset, Sourced, load_preset, preset_names
@@ -52,8 +53,10 @@ An Xslim instruction raises one trap: the first that applies. Every instruction 
 are written. Of each operand: first its alignment, MISALIGNED_OPERAND; then whether it lies in one region, LOAD_ACCESS or
 STORE_ACCESS; then whether the unit has a port there, PORT; then whether the region has these bytes, LOAD_ACCESS or STORE_ACCESS:
 flash has those of the program's sections, to be read alone, and mmio has its registers.
-4. What the instruction itself asks of its operands, CSRs and state, and with them the other memory operands: those whose shape
-names a CSR or state, as W in f32[rows,cols]. The order is that of the Python text in the instruction's entry.
+4. What the instruction itself asks of its numbers, index lists, CSRs and state, strides among them: mostly ILLEGAL_OPERAND. The
+order is that of the Python text in the instruction's entry.
+5. The other memory operands, whose shape names a CSR or state, as W in f32[rows,cols]: all that are read, in operand order, then
+all that are written, each as in 3. What attn.row_list or attn.mask points to is checked right before the operand that it is for.
 
 An operand of no bytes is not checked: a length of 0 never traps for an address.""",
     "formats": """
@@ -149,7 +152,9 @@ def _traps() -> Answer:
                    *running_text(TEXT["traps"].strip()),
                    trap_table(Cause),
                    Heading(2, "Order of checks"),
-                   *running_text(TEXT["trap_order"])], [trap_data(cause) for cause in Cause])
+                   *running_text(TEXT["trap_order"]),
+                   Heading(2, "Addresses and strides"),
+                   *addresses()], [trap_data(cause) for cause in Cause])
 
 
 def _formats() -> Answer:

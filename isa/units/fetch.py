@@ -12,14 +12,15 @@ from isa.instruction import instruction
 from isa.regions import FLASH
 from isa.traps import Cause, Trap
 from isa.unit import Counter, Csr, Unit
-from isa.units.sync import TAGS, signal
+from isa.units.sync import TAGS, check_signal, signal
 
 UNIT = Unit(
     "fetch", "DMA and sparse fetch",
     """\
 Moves bytes between memories while other units compute. `fetch.copy` moves one piece, `fetch.copy2d` a tile of a matrix,
 `fetch.rows` the rows that an index list names (as `thr.index` writes it), `fetch.scatter` puts rows back to their places.
-All rows of an operation have `fetch.row_bytes` bytes; strides say how far apart they start.
+All rows of an operation have `fetch.row_bytes` bytes; strides say how far apart they start. Rows that `fetch.copy2d` and
+`fetch.rows` read may overlap, as those of a sliding window do; all others may not.
 
 Flash is read page by page: a source in flash costs every page it touches, and only the page that was touched last is at
 hand for the next row. So rows that lie side by side, and page-aligned rows, are cheap. With `fetch.tag` set, every
@@ -74,19 +75,16 @@ def _check_settings(m, rows):
     tag = m.csr("fetch.tag")
     if tag >= TAGS:
         raise Trap(Cause.ILLEGAL_OPERAND, tag, f"fetch.tag is {tag}; expected 0 (none) or 1..{TAGS - 1}")
+    if tag:
+        check_signal(m, tag)
     if rows and not m.csr("fetch.row_bytes"):
         raise Trap(Cause.ILLEGAL_OPERAND, 0, f"fetch.row_bytes is 0; expected the bytes of each of the {rows} rows")
 
 
-def _layout(m):
-    """Bytes of a row, from source row to source row, from destination row to destination row."""
+def _stride(m, name, rows):
+    """Bytes from row to row of an operand whose rows do not overlap."""
     row_bytes = m.csr("fetch.row_bytes")
-    return row_bytes, m.csr("fetch.src_stride") or row_bytes, m.csr("fetch.dst_stride") or row_bytes
-
-
-def _span(rows, row_bytes, stride):
-    """Bytes from the first row's start to the last row's end."""
-    return (rows - 1) * stride + row_bytes if rows else 0
+    return m.stride(name, row_bytes, "a row (fetch.row_bytes)", zero=row_bytes) if rows else row_bytes
 
 
 def _indices(m, index, count):
@@ -104,7 +102,7 @@ def _move(m, sources, destinations, row_bytes):
     """Move a row from each source address to the destination address at the same place, the last ones last."""
     m.count("fetch.rows", len(sources))
     m.count("fetch.bytes", len(sources) * row_bytes)
-    in_flash = [address for address in (source % (1 << 64) for source in sources) if m.region_name(address) == FLASH]
+    in_flash = [address for address in sources if m.region_name(address) == FLASH]
     m.count("fetch.pages", pages(in_flash, row_bytes, m.page_bytes))
     for source, destination in zip(sources, destinations, strict=True):
         m.write(destination, m.read(source, row_bytes))
@@ -141,9 +139,10 @@ def fetch_copy(m, dst, src, bytes):
                      "fetch.copy2d a0, a1, a2")
 def fetch_copy2d(m, dst, src, rows):
     _check_settings(m, rows)
-    row_bytes, src_stride, dst_stride = _layout(m)
-    m.check_read(src, _span(rows, row_bytes, src_stride))
-    m.check_write(dst, _span(rows, row_bytes, dst_stride))
+    row_bytes = m.csr("fetch.row_bytes")
+    src_stride, dst_stride = m.csr("fetch.src_stride") or row_bytes, _stride(m, "fetch.dst_stride", rows)
+    m.check_read(src, m.span(rows, row_bytes, src_stride))
+    m.check_write(dst, m.span(rows, row_bytes, dst_stride))
     _move(m, [src + i * src_stride for i in range(rows)], [dst + i * dst_stride for i in range(rows)], row_bytes)
 
 
@@ -153,13 +152,17 @@ def fetch_copy2d(m, dst, src, rows):
              example="thr.index  t0, a0, a1, a2\nfetch.rows a3, a4, a1, t0     # only the rows of active neurons")
 def fetch_rows(m, dst, table, index, count):
     _check_settings(m, count)
-    row_bytes, src_stride, dst_stride = _layout(m)
+    row_bytes = m.csr("fetch.row_bytes")
+    src_stride, dst_stride = m.csr("fetch.src_stride") or row_bytes, _stride(m, "fetch.dst_stride", count)
     indices = _indices(m, index, count)
-    m.check_write(dst, _span(count, row_bytes, dst_stride))
+    sources = [table + i * src_stride for i in indices]
+    for source in sources:
+        m.check_read(source, row_bytes)
+    m.check_write(dst, m.span(count, row_bytes, dst_stride))
     left = max(m.csr("fetch.table_rows") - len(set(indices)), 0)
     m.count("fetch.rows_left", left)
     m.count("fetch.bytes_left", left * row_bytes)
-    _move(m, [table + i * src_stride for i in indices], [dst + i * dst_stride for i in range(count)], row_bytes)
+    _move(m, sources, [dst + i * dst_stride for i in range(count)], row_bytes)
 
 
 @instruction("fetch.scatter  R4 opcode=0x5B funct3=4 funct2=1",
@@ -168,7 +171,8 @@ def fetch_rows(m, dst, table, index, count):
              example="fetch.scatter a0, a1, a2, a3")
 def fetch_scatter(m, table, src, index, count):
     _check_settings(m, count)
-    row_bytes, src_stride, dst_stride = _layout(m)
+    row_bytes = m.csr("fetch.row_bytes")
+    src_stride, dst_stride = _stride(m, "fetch.src_stride", count), _stride(m, "fetch.dst_stride", count)
     indices = _indices(m, index, count)
-    m.check_read(src, _span(count, row_bytes, src_stride))
+    m.check_read(src, m.span(count, row_bytes, src_stride))
     _move(m, [src + i * src_stride for i in range(count)], [table + i * dst_stride for i in indices], row_bytes)

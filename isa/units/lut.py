@@ -193,26 +193,27 @@ def _activations(m):
 
 
 def _weights(m, fmt, W, rows, cols, rows_at_a_time):
-    """Stream a matrix of packed weights: yields (first row, weights int8 (k, cols)). Counts the bytes.
-
-    The matrix must lie in one region from its first to its last byte, gaps between rows included.
-    """
+    """Checks a matrix of packed weights, and streams it: yields (first row, weights int8 (k, cols)). Counts the bytes."""
+    if not rows or not cols:
+        return iter(())
     row_bytes = fmt.row_bytes(cols)
-    stride = m.csr("lut.row_stride") or row_bytes
-    if stride < row_bytes:
-        raise Trap(Cause.ILLEGAL_OPERAND, stride,
-                   f"lut.row_stride is {stride}; expected 0 (packed) or at least {row_bytes}, a row of {cols} {fmt.name}")
-    if rows and cols:
-        m.check_read(W, (rows - 1) * stride + row_bytes)
-        for first in range(0, rows, rows_at_a_time):
-            k = min(rows_at_a_time, rows - first)
-            if stride == row_bytes:
-                data = m.read(W + first * stride, k * row_bytes).reshape(k, row_bytes)
-            else:
-                data = np.stack([m.read(W + row * stride, row_bytes) for row in range(first, first + k)])
-            m.count("lut.weight_bytes", k * row_bytes)
-            weights = fmt.unpack(data, cols)
-            yield first, m.state["lut.codebook_i8"][weights] if fmt.kind is ValueKind.CODEBOOK else weights
+    stride = m.stride("lut.row_stride", row_bytes, f"a row of {cols} {fmt.name}", zero=row_bytes)
+    m.check_read(W, m.span(rows, row_bytes, stride))
+    return _stream(m, fmt, W, rows, cols, stride, rows_at_a_time)
+
+
+def _stream(m, fmt, W, rows, cols, stride, rows_at_a_time):
+    """What `_weights` yields."""
+    row_bytes = fmt.row_bytes(cols)
+    for first in range(0, rows, rows_at_a_time):
+        k = min(rows_at_a_time, rows - first)
+        if stride == row_bytes:
+            data = m.read(W + first * stride, k * row_bytes).reshape(k, row_bytes)
+        else:
+            data = np.stack([m.read(W + row * stride, row_bytes) for row in range(first, first + k)])
+        m.count("lut.weight_bytes", k * row_bytes)
+        weights = fmt.unpack(data, cols)
+        yield first, m.state["lut.codebook_i8"][weights] if fmt.kind is ValueKind.CODEBOOK else weights
 
 
 def plane_events(nonzero, mode):
@@ -363,11 +364,12 @@ def _define_gemv(number: int, name: str) -> None:
         length, groups = len(x), group_count(len(x), group)
         starts = np.arange(0, length, min(group, length) or length or 1)                # first column of each group
         m.check_write(y, 4 * rows, 4)
+        matrix = _weights(m, fmt, W, rows, length, _CHUNK // max(length, 1) + 1)
         per_group = m.csr("lut.scale_group") != 0
         w_scale = m.read_f32(scale, rows * groups if per_group else min(rows * groups, 1))
         x_scale = m.state["lut.scales"][:groups if m.state["lut.x_group"][0] else 1]
         result = np.zeros(rows, np.float32)
-        for first, weights in _weights(m, fmt, W, rows, length, _CHUNK // max(length, 1) + 1):
+        for first, weights in matrix:
             chunk = slice(first, first + len(weights))
             sums = np.add.reduceat(weights * x, starts, axis=1, dtype=np.int32)         # (k, groups)
             factors = (w_scale.reshape(rows, groups)[chunk] if per_group else w_scale) * x_scale

@@ -109,12 +109,17 @@ def bgeu(m, rs1, rs2, imm):
 # ------------------------------------------------------------------------------------------------ loads and stores
 
 
+def _address(base, offset):
+    """The address of a load or store: a sum modulo 2**64."""
+    return (base + offset) % (1 << 64)
+
+
 @instruction("lb      LOAD opcode=0x03 funct3=0", "x[rd] = sext(mem8[x[rs1] + imm])",
              example="li t0, 0xff\n"
                      "sb t0, 0(sp)\n"
                      "lb a0, 0(sp)              # a0 = -1")
 def lb(m, rs1, imm):
-    return m.load_int(rs1 + imm, "i1")
+    return m.load_int(_address(rs1, imm), "i1")
 
 
 @instruction("lh      LOAD opcode=0x03 funct3=1", "x[rd] = sext(mem16[x[rs1] + imm])",
@@ -122,20 +127,20 @@ def lb(m, rs1, imm):
                      "sh t0, 0(sp)\n"
                      "lh a0, 0(sp)              # a0 = -0x8000")
 def lh(m, rs1, imm):
-    return m.load_int(rs1 + imm, "i2")
+    return m.load_int(_address(rs1, imm), "i2")
 
 
 @instruction("lw      LOAD opcode=0x03 funct3=2", "x[rd] = sext(mem32[x[rs1] + imm])",
              example="lw a0, 4(sp)              # an int32 or the bits of an f32, any alignment")
 def lw(m, rs1, imm):
-    return m.load_int(rs1 + imm, "i4")
+    return m.load_int(_address(rs1, imm), "i4")
 
 
 @instruction("ld      LOAD opcode=0x03 funct3=3", "x[rd] = mem64[x[rs1] + imm]",
              example="sd ra, 8(sp)              # save a register on the stack ...\n"
                      "ld ra, 8(sp)              # ... and take it back")
 def ld(m, rs1, imm):
-    return m.load_int(rs1 + imm, "i8")
+    return m.load_int(_address(rs1, imm), "i8")
 
 
 @instruction("lbu     LOAD opcode=0x03 funct3=4", "x[rd] = mem8[x[rs1] + imm]",
@@ -143,13 +148,13 @@ def ld(m, rs1, imm):
                      "sb  t0, 0(sp)\n"
                      "lbu a0, 0(sp)             # a0 = 255")
 def lbu(m, rs1, imm):
-    return m.load_int(rs1 + imm, "u1")
+    return m.load_int(_address(rs1, imm), "u1")
 
 
 @instruction("lhu     LOAD opcode=0x03 funct3=5", "x[rd] = mem16[x[rs1] + imm]",
              example="lhu a0, 6(sp)             # the bits of an f16")
 def lhu(m, rs1, imm):
-    return m.load_int(rs1 + imm, "u2")
+    return m.load_int(_address(rs1, imm), "u2")
 
 
 @instruction("lwu     LOAD opcode=0x03 funct3=6", "x[rd] = mem32[x[rs1] + imm]",
@@ -157,35 +162,35 @@ def lhu(m, rs1, imm):
                      "sw  t0, 0(sp)\n"
                      "lwu a0, 0(sp)             # a0 = 0xffffffff")
 def lwu(m, rs1, imm):
-    return m.load_int(rs1 + imm, "u4")
+    return m.load_int(_address(rs1, imm), "u4")
 
 
 @instruction("sb      S  opcode=0x23 funct3=0", "mem8[x[rs1] + imm] = x[rs2]",
              example="li t0, 65\n"
                      "sb t0, 0(sp)              # one byte, 'A'; the bytes beside it stay")
 def sb(m, rs2, rs1, imm):
-    m.store_int(rs1 + imm, rs2, "u1")
+    m.store_int(_address(rs1, imm), rs2, "u1")
 
 
 @instruction("sh      S  opcode=0x23 funct3=1", "mem16[x[rs1] + imm] = x[rs2]",
              example="li t0, 0x3c00\n"
                      "sh t0, 2(sp)              # 1.0 as f16")
 def sh(m, rs2, rs1, imm):
-    m.store_int(rs1 + imm, rs2, "u2")
+    m.store_int(_address(rs1, imm), rs2, "u2")
 
 
 @instruction("sw      S  opcode=0x23 funct3=2", "mem32[x[rs1] + imm] = x[rs2]",
              example="li t0, 0x3f800000\n"
                      "sw t0, 4(sp)              # 1.0 as f32")
 def sw(m, rs2, rs1, imm):
-    m.store_int(rs1 + imm, rs2, "u4")
+    m.store_int(_address(rs1, imm), rs2, "u4")
 
 
 @instruction("sd      S  opcode=0x23 funct3=3", "mem64[x[rs1] + imm] = x[rs2]",
              example="addi sp, sp, -16\n"
                      "sd   ra, 8(sp)            # in front of a call")
 def sd(m, rs2, rs1, imm):
-    m.store_int(rs1 + imm, rs2, "u8")
+    m.store_int(_address(rs1, imm), rs2, "u8")
 
 
 # ------------------------------------------------------------------------------------------------ immediates

@@ -42,11 +42,16 @@ def _check(tag):
         raise Trap(Cause.ILLEGAL_OPERAND, tag, f"tag {tag}; expected 1..{TAGS - 1}")
 
 
-def signal(m, tag):
-    """Signal `tag`: what `sync.signal` does, and a fetch operation with a tag. Traps on a machine without signals."""
+def check_signal(m, tag):
+    """Traps for what is no tag, and on a machine without signals."""
     _check(tag)
     if "sync.signalled" not in m.state:
         raise Trap(Cause.ILLEGAL_OPERAND, tag, f"tag {tag} is to be signalled, but this machine has no sync unit")
+
+
+def signal(m, tag):
+    """Signal `tag`: what `sync.signal` does, and a fetch operation with a tag."""
+    check_signal(m, tag)
     signalled = m.state["sync.signalled"].copy()
     signalled[tag] = 1
     m.set_state("sync.signalled", signalled)

@@ -336,18 +336,25 @@ _WEIGHTS: dict[str, tuple[int, Callable[..., Any]]] = {
 _BLOCK = 1 << 20        # weights of a packed matrix that are held at once, to bound memory
 
 
-def _matrix(m, address, rows, form) -> Iterator[Any]:
-    """Checks a matrix (rows, vec.cols) and returns an iterator over blocks of its rows."""
-    size, read = _WEIGHTS[form]
-    cols, stride = m.csr("vec.cols"), m.csr("vec.row_stride")
+def _columns(m) -> int:
+    """Columns of a matrix that has a row."""
+    cols: int = m.csr("vec.cols")
     if cols == 0:
         raise Trap(Cause.ILLEGAL_OPERAND, 0, "vec.cols is 0: expected the number of columns of the matrix")
-    if stride and (stride < cols * size or stride % size):
-        raise Trap(Cause.ILLEGAL_OPERAND, stride,
-                   f"vec.row_stride is {stride}: expected 0 (packed rows) or a multiple of {size}, "
-                   f"at least the {cols * size} bytes of a row of {cols} columns")
-    stride = stride or cols * size
-    m.check_read(address, (rows - 1) * stride + cols * size, size)
+    return cols
+
+
+def _stride(m, cols, form) -> int:
+    """Bytes from row to row of a matrix."""
+    row_bytes = cols * _WEIGHTS[form][0]
+    stride: int = m.stride("vec.row_stride", row_bytes, f"a row of {cols} columns", _WEIGHTS[form][0], zero=row_bytes)
+    return stride
+
+
+def _matrix(m, address, rows, cols, stride, form) -> Iterator[Any]:
+    """Checks a matrix (rows, cols) and returns an iterator over blocks of its rows."""
+    size, read = _WEIGHTS[form]
+    m.check_read(address, m.span(rows, cols * size, stride), size)
     step = max(1, _BLOCK // cols) if stride == cols * size else 1
     return (read(m, address + first * stride, min(step, rows - first) * cols).reshape(-1, cols)
             for first in range(0, rows, step))
@@ -358,10 +365,11 @@ def _gemv(row, form, example=""):
     def meaning(m, y, W, x, rows):
         if rows == 0:
             return
-        blocks = _matrix(m, W, rows, form)
-        vector = m.read_f32(x, m.csr("vec.cols"))
+        cols = _columns(m)
+        blocks = _matrix(m, W, rows, cols, _stride(m, cols, form), form)
+        vector = m.read_f32(x, cols)
         m.write_f32(y, np.concatenate([lane_sum(block * vector) for block in blocks]))
-        m.count("vec.macs", rows * m.csr("vec.cols"))
+        m.count("vec.macs", rows * cols)
 
     instruction(row, "y[r] = lanesum over c of f32(W[r,c]) * x[c]",
                 operands=f"y>f32[rows] W<{form}[rows,cols] x<f32[cols] rows", example=example)(meaning)
@@ -372,13 +380,14 @@ def _mac_t(row, form, example=""):
     def meaning(m, y, W, h, rows):
         if rows == 0:
             return
-        blocks = _matrix(m, W, rows, form)
-        factors, total = iter(m.read_f32(h, rows)), m.read_f32(y, m.csr("vec.cols"))
+        cols = _columns(m)
+        stride, factors, total = _stride(m, cols, form), iter(m.read_f32(h, rows)), m.read_f32(y, cols)
+        blocks = _matrix(m, W, rows, cols, stride, form)
         for block in blocks:
             for weights in block:
                 total = total + next(factors) * weights
         m.write_f32(y, total)
-        m.count("vec.macs", rows * m.csr("vec.cols"))
+        m.count("vec.macs", rows * cols)
 
     instruction(row, "for j rising: y[c] = y[c] + h[j] * f32(W[j,c])",
                 operands=f"y<>f32[cols] W<{form}[rows,cols] h<f32[rows] rows", example=example)(meaning)
@@ -420,10 +429,11 @@ _mac_t("vec.macT.i8.f32  R4 opcode=0x0B funct3=7 funct2=3", "i8",
 def vec_gemv_i8(m, y, W, x, rows):
     if rows == 0:
         return
-    blocks = _matrix(m, W, rows, "i8")
-    vector = m.read_i8(x, m.csr("vec.cols")).astype(np.int32)
+    cols = _columns(m)
+    blocks = _matrix(m, W, rows, cols, _stride(m, cols, "i8"), "i8")
+    vector = m.read_i8(x, cols).astype(np.int32)
     m.write_i32(y, np.concatenate([block.astype(np.int32) @ vector for block in blocks]))
-    m.count("vec.macs", rows * m.csr("vec.cols"))
+    m.count("vec.macs", rows * cols)
 
 
 @instruction("vec.macT.i8      R4 opcode=0x0B funct3=6 funct2=3", "y[c] = y[c] + sum over j of h[j] * W[j,c], wraps",
@@ -433,10 +443,11 @@ def vec_gemv_i8(m, y, W, x, rows):
 def vec_mac_t_i8(m, y, W, h, rows):
     if rows == 0:
         return
-    blocks = _matrix(m, W, rows, "i8")
-    factors, total = m.read_i8(h, rows).astype(np.int32), m.read_i32(y, m.csr("vec.cols"))
+    cols = _columns(m)
+    stride, factors, total = _stride(m, cols, "i8"), m.read_i8(h, rows).astype(np.int32), m.read_i32(y, cols)
+    blocks = _matrix(m, W, rows, cols, stride, "i8")
     for block in blocks:
         total = total + factors[:len(block)] @ block.astype(np.int32)
         factors = factors[len(block):]
     m.write_i32(y, total)
-    m.count("vec.macs", rows * m.csr("vec.cols"))
+    m.count("vec.macs", rows * cols)

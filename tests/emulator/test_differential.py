@@ -317,7 +317,8 @@ class Cases(BankCases):
         if unit == "fetch" and len(numbers) == 2:
             side = "dst" if operand.name == "dst" or (operand.name == "table" and ">" in operand.access) else "src"
             if self.chance(0.4) and outer:
-                stride = self.one_of((row_bytes, row_bytes + self.below(64), self.below(row_bytes) + 1))
+                overlapping = side == "src" and case.row.mnemonic != "fetch.scatter"
+                stride = self.below(row_bytes) + 1 if overlapping and self.chance(0.3) else row_bytes + self.below(64)
                 if (outer - 1) * stride + row_bytes <= WINDOW // 2:
                     csrs[f"fetch.{side}_stride"] = stride
                     size = (outer - 1) * stride + row_bytes

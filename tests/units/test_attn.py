@@ -415,11 +415,11 @@ def test_a_query_that_is_not_there():
 
 
 @pytest.mark.parametrize(("csrs", "mnemonic", "reason"), [
-    ({"key_stride": 127}, "attn.mac.f32", "attn.key_stride is 127: expected 0 (packed rows) or a multiple of 4, at least the 128"),
+    ({"key_stride": 127}, "attn.mac.f32", "attn.key_stride is 127; expected 0 (packed) or a multiple of 4, at least the 128"),
     ({"key_stride": 130}, "attn.mac.f32", "a row of 2 heads of 16 channels"),
-    ({"score_stride": 72}, "attn.mac.f32", "attn.score_stride is 72: expected 0 (packed) or a multiple of 4, at least the 76"),
+    ({"score_stride": 72}, "attn.mac.f32", "attn.score_stride is 72; expected 0 (packed) or a multiple of 4, at least the 76"),
     ({"score_stride": 78}, "attn.mac.f32", "attn.score_stride"),
-    ({}, "attn.xmac.f32", "attn.key_stride is 0: expected a multiple of 4, at least the 76 bytes of 19 tokens"),
+    ({}, "attn.xmac.f32", "attn.key_stride is 0; expected a multiple of 4, at least the 76 bytes of 19 tokens"),
     ({"key_stride": 96, "row_list": 0x1000_0000}, "attn.xmac.f32", "attn.row_list is set; expected 0"),
 ])
 def test_settings_that_cannot_be(csrs, mnemonic, reason):

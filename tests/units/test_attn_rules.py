@@ -121,20 +121,21 @@ class Faults:
         if name in ("score_stride", "key_stride", "value_stride"):
             start.csrs[f"attn.{name}"] = 2
             return Cause.ILLEGAL_OPERAND, 2
+        if name in ("list_stride", "mask_stride"):
+            start.csrs[f"attn.{name}"] = 1
+            start.csrs.setdefault("attn.row_list" if name == "list_stride" else "attn.mask", SRAM)
+            return Cause.ILLEGAL_OPERAND, 1
         own = getattr(self, name, None)
         return own(number) if own else self.memory(check, number)
 
     def memory(self, name: str, number: int) -> tuple[Cause, int]:
         start = self.start
         operand = start.row.operand(name)
-        if number % 3 == 1 and operand.layout.align > 1 and "attn.x" not in start.mnemonic:
+        if number % 3 == 1 and operand.layout.align > 1:
             start.values[name] += 1
             return Cause.MISALIGNED_OPERAND, start.values[name]
         start.values[name] = NOWHERE
-        # Of transposed keys the first that is looked at is an element of the first channel of the first head.
-        offset = min(start.groups) * start.head_dim * start.csrs["attn.key_stride"] if name == "keys" else 0
-        offset += start.values.get("position", 0) * SIZE[start.form] if name == "keys" else 0
-        return Cause.LOAD_ACCESS if "<" in operand.access else Cause.STORE_ACCESS, NOWHERE + offset
+        return Cause.LOAD_ACCESS if "<" in operand.access else Cause.STORE_ACCESS, NOWHERE
 
     def heads(self, number: int) -> tuple[Cause, int]:
         self.start.values["heads"] = (257, (1 << 64) - 1)[number % 2]
@@ -171,6 +172,10 @@ class Faults:
     def no_list(self, _: int) -> tuple[Cause, int]:
         self.start.csrs["attn.row_list"] = SRAM
         return Cause.ILLEGAL_OPERAND, SRAM
+
+    def lists(self, _: int) -> tuple[Cause, int]:
+        self.start.csrs["attn.row_list"] = NOWHERE
+        return Cause.LOAD_ACCESS, NOWHERE
 
     def mask(self, _: int) -> tuple[Cause, int]:
         self.start.csrs["attn.mask"] = NOWHERE

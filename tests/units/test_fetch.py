@@ -116,12 +116,26 @@ def test_pages_of_a_copy(start, size, expected):
     assert bench.run("fetch.copy", dst=DRAM, src=FLASH + start, bytes=size).counts["fetch.pages"] == expected
 
 
-def test_pages_are_those_of_addresses_modulo_2_64():
-    """Rows 0 and 2 with a stride of 2**63 bytes are the same byte."""
+def test_rows_beyond_the_end_of_addresses_are_in_no_region():
+    """Rows 0 and 2 with a stride of 2**63 bytes are not the same byte."""
     bench = Bench(flash=bytes(PAGE))
     bench.set(fetch__row_bytes=1, fetch__src_stride=1 << 63)
-    done = bench.run("fetch.rows", dst=DRAM, table=FLASH, index=bench.put(np.array([0, 2], np.uint32)), count=2)
-    assert done.counts["fetch.pages"] == 1
+    index = bench.put(np.array([0, 2], np.uint32))
+    assert bench.run("fetch.rows", dst=DRAM, table=FLASH, index=index, count=1).counts["fetch.pages"] == 1
+    reason = refused(Cause.LOAD_ACCESS, bench, "fetch.rows", dst=DRAM, table=FLASH, index=index, count=2)
+    assert reason.startswith(f"1 bytes at {FLASH + (1 << 64):#x} do not lie in one region")
+
+
+def test_rows_that_are_written_may_not_overlap():
+    bench = Bench()
+    a, b = bench.put(np.arange(16, dtype=np.uint8)), bench.put(np.zeros(16, np.uint8))
+    bench.set(fetch__row_bytes=4, fetch__src_stride=3)
+    bench.run("fetch.copy2d", dst=b, src=a, rows=2)
+    reason = refused(Cause.ILLEGAL_OPERAND, bench, "fetch.scatter", table=b, src=a, index=b, count=2)
+    assert reason == "fetch.src_stride is 3; expected 0 (packed) or at least the 4 bytes of a row (fetch.row_bytes)"
+    bench.set(fetch__src_stride=4, fetch__dst_stride=3)
+    reason = refused(Cause.ILLEGAL_OPERAND, bench, "fetch.copy2d", dst=b, src=a, rows=2)
+    assert reason == "fetch.dst_stride is 3; expected 0 (packed) or at least the 4 bytes of a row (fetch.row_bytes)"
 
 
 def test_neighbouring_rows_share_a_page_within_an_operation_but_not_across():

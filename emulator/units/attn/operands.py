@@ -65,7 +65,7 @@ def row_lists(block: int, n: int, count: int) -> tuple[int, int, int, int]:
     if base == 0:
         return 0, 0, 0, 0
     lists = 1 if stride == 0 else count
-    if stride < 0 or stride > LARGE >> 8 or stride & 3:
+    if stride != 0 and (stride < 4 * n or stride > LARGE >> 8 or stride & 3):
         return 0, 0, 0, -1
     place, reads = readable(block, ATTN, base, (lists - 1) * stride + 4 * n, 4)
     return place, reads, stride, lists if place else -1

@@ -35,10 +35,10 @@ def masks(block: int, n: int, count: int) -> tuple[int, int, int, int]:
     base, stride = csr(block, MASK), csr(block, MASK_STRIDE)
     if base == 0:
         return 0, 0, 0, 0
-    how_many = 1 if stride == 0 else count
-    if stride < 0 or stride > LARGE >> 8:
+    how_many, size = 1 if stride == 0 else count, (n + 7) >> 3
+    if stride != 0 and (stride < size or stride > LARGE >> 8):
         return 0, 0, 0, -1
-    place, reads = readable(block, ATTN, base, (how_many - 1) * stride + ((n + 7) >> 3), 1)
+    place, reads = readable(block, ATTN, base, (how_many - 1) * stride + size, 1)
     return place, reads, stride, how_many if place else -1
 
 

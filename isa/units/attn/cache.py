@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from isa import arithmetic as exact
-from isa.traps import Cause, Trap
 from isa.units.attn.query import the_model
 
 SIZE = {"f32": 4, "f16": 2, "i8": 1}       # bytes of an element
+ALIGN = SIZE | {"i8": 4}                    # of a cache and its strides: fp32 scales stand behind int8 elements
 
 
 class Cached(NamedTuple):
@@ -28,14 +28,19 @@ def _read(m, address, count, form):
         case _:     return m.read_i8(address, count)
 
 
+def list_stride(m, n):
+    """Bytes from a head's list of n cache rows to the next one's; 0: there are none, or one for all heads."""
+    return m.stride("attn.list_stride", 4 * n, f"a list of {n} rows", 4, zero=0) if m.csr("attn.row_list") else 0
+
+
 def lists(m, n):
     """For each list of cache rows: (how many of the heads set it is for, its rows)."""
-    heads, base, stride = the_model(m).active, m.csr("attn.row_list"), m.csr("attn.list_stride")
+    heads, base, stride = the_model(m).active, m.csr("attn.row_list"), list_stride(m, n)
     if not base:
         return [(heads, range(n))]
-    if not stride:
-        return [(heads, m.read_u32(base, n).tolist())]
-    return [(1, m.read_u32(base + head * stride, n).tolist()) for head in range(heads)]
+    count = heads if stride else 1
+    m.check_read(base, m.span(count, 4 * n, stride), 4)
+    return [(heads // count, m.read_u32(base + i * stride, n).tolist()) for i in range(count)]
 
 
 def count_rows(m, rows, form):
@@ -44,19 +49,29 @@ def count_rows(m, rows, form):
     m.count("attn.cache_bytes", rows * (the_model(m).head_dim * SIZE[form] + 4 * (form == "i8")))
 
 
-def by_row(m, base, n, form, setting):
+def bytes_of_row(m, form):
+    """Bytes of a row of the cache, a token's keys or values of all heads: elements, and of int8 the scales behind."""
+    model = the_model(m)
+    codes = model.kv_heads * model.head_dim * SIZE[form]
+    return codes if form != "i8" else codes + -codes % 4 + 4 * model.kv_heads
+
+
+def row_stride(m, n, form, setting):
+    """Bytes from row to row of a cache. The stride of the lists that name n of its rows is checked, too."""
+    model, row_bytes = the_model(m), bytes_of_row(m, form)
+    stride = m.stride(setting, row_bytes, f"a row of {model.kv_heads} heads of {model.head_dim} channels", ALIGN[form],
+                      zero=row_bytes)
+    list_stride(m, n)
+    return stride
+
+
+def by_row(m, base, n, form, stride):
     """A cache with a row for each token: a Cached for each of the heads set. A row is read once for all heads of a list."""
-    model, size = the_model(m), SIZE[form]
-    codes = model.kv_heads * model.head_dim * size
-    row_bytes = codes if form != "i8" else codes + -codes % 4 + 4 * model.kv_heads
-    stride, step = m.csr(setting) or row_bytes, max(size, 4 * (form == "i8"))
-    if stride < row_bytes or stride % step:
-        raise Trap(Cause.ILLEGAL_OPERAND, stride, f"{setting} is {stride}: expected 0 (packed rows) or a multiple of {step}, at "
-                   f"least the {row_bytes} bytes of a row of {model.kv_heads} heads of {model.head_dim} channels")
-    listed = m.csr("attn.row_list")
-    m.check_read(base, 0 if listed else (n - 1) * stride + row_bytes, step)
+    model, size, step, row_bytes = the_model(m), SIZE[form], ALIGN[form], bytes_of_row(m, form)
+    every_list, listed = lists(m, n), m.csr("attn.row_list")
+    m.check_read(base, 0 if listed else m.span(n, row_bytes, stride), step)
     found: list[Cached] = []
-    for heads, rows in lists(m, n):
+    for heads, rows in every_list:
         kv = model.kv_of_heads[len(found):len(found) + heads]
         first, width = kv[0], kv[-1] - kv[0] + 1
         elements, scales = [], []
@@ -73,13 +88,10 @@ def by_row(m, base, n, form, setting):
     return found
 
 
-def by_channel(m, base, n, form):
+def by_channel(m, base, n, form, stride):
     """Transposed keys: a Cached for each of the heads set."""
     model = the_model(m)
-    stride = channel_stride(m, n, form)
-    if m.csr("attn.row_list"):
-        raise Trap(Cause.ILLEGAL_OPERAND, m.csr("attn.row_list"),
-                   "attn.row_list is set; expected 0, for transposed keys are read whole: mask them, or use attn.mac")
+    m.check_read(base, channel_span(m, n, form, stride), ALIGN[form])
     found = {}
     for head in sorted(set(model.kv_of_heads)):
         start = base + head * model.head_dim * stride
@@ -91,18 +103,35 @@ def by_channel(m, base, n, form):
 
 
 def channel_stride(m, tokens, form):
-    """attn.key_stride, checked for rows of so many tokens."""
-    stride, size, step = m.csr("attn.key_stride"), SIZE[form], 4 if form == "i8" else SIZE[form]
-    if stride < tokens * size or stride % step:
-        raise Trap(Cause.ILLEGAL_OPERAND, stride, f"attn.key_stride is {stride}: expected a multiple of {step}, at least the "
-                   f"{tokens * size} bytes of {tokens} tokens in a channel")
-    return stride
+    """Bytes from channel to channel of transposed keys, of so many tokens."""
+    return m.stride("attn.key_stride", tokens * SIZE[form], f"{tokens} tokens in a channel", ALIGN[form], zero=None)
 
 
-def score_rows(m, base, n):
-    """Addresses of the score rows of the heads set."""
-    stride = m.csr("attn.score_stride") or 4 * n
-    if stride < 4 * n or stride % 4:
-        raise Trap(Cause.ILLEGAL_OPERAND, stride, f"attn.score_stride is {stride}: expected 0 (packed) or a multiple of 4, at "
-                   f"least the {4 * n} bytes of {n} scores")
-    return [base + head * stride for head in range(the_model(m).active)]
+def channel_span(m, tokens, form, stride):
+    """Bytes of transposed keys of all heads of the cache, int8 scales included, up to the last of so many tokens."""
+    model = the_model(m)
+    channels = model.kv_heads * model.head_dim
+    if form == "i8":
+        return m.span(channels + 4 * model.kv_heads - 3, 4 * tokens, stride)        # the scales of a head: where four rows are
+    return m.span(channels, tokens * SIZE[form], stride)
+
+
+def score_stride(m, n):
+    """Bytes from a head's row of n scores to the next one's."""
+    return m.stride("attn.score_stride", 4 * n, f"{n} scores", 4, zero=4 * n)
+
+
+def read_scores(m, base, n):
+    """The score rows of the heads set: (heads, n)."""
+    heads, stride = the_model(m).active, score_stride(m, n)
+    m.check_read(base, m.span(heads, 4 * n, stride), 4)
+    return np.stack([m.read_f32(base + head * stride, n) for head in range(heads)])
+
+
+def write_scores(m, base, scores):
+    """Write the score rows of the heads set."""
+    heads, n = scores.shape
+    stride = score_stride(m, n)
+    m.check_write(base, m.span(heads, 4 * n, stride), 4)
+    for head, row in enumerate(scores):
+        m.write_f32(base + head * stride, row)

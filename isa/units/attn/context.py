@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from isa.instruction import instruction
-from isa.units.attn.cache import by_row, score_rows
+from isa.units.attn.cache import by_row, read_scores, row_stride, score_stride
 from isa.units.attn.query import the_model
 
 
@@ -15,10 +15,12 @@ def _context(row, form, adds, example=""):
         if n == 0:
             return
         model = the_model(m)
-        weights = [m.read_f32(row, n) for row in score_rows(m, probs, n)]
-        cached = by_row(m, values, n, form, "attn.value_stride")
+        score_stride(m, n)
+        stride = row_stride(m, n, form, "attn.value_stride")
         shape = model.active, model.head_dim
         totals = m.read_f32(context, model.active * model.head_dim).reshape(shape) if adds else np.zeros(shape, np.float32)
+        cached = by_row(m, values, n, form, stride)
+        weights = read_scores(m, probs, n)
         for total, factors, (elements, scales) in zip(totals, weights, cached, strict=True):
             for factor, element in zip(factors * scales if form == "i8" else factors, elements, strict=True):
                 total[:] = total + factor * element.astype(np.float32)

@@ -9,8 +9,8 @@ first. `k` of `attn.xpose` has the heads of the cache that these attend to, and 
 Of a row of the cache an instruction reads the heads of the cache that the heads set attend to, each once for all that share it.
 With a list for each head (`attn.list_stride`) every head reads its own rows, whether it shares a head of the cache with another
 one or not. A list may name a row twice, in any order, and rows behind n. Without a list all bytes of rows 0..n-1 have to lie in
-one region, with a list those of each row that it names; of transposed keys the n elements of each channel that is read, and its
-head's n scales.
+one region, with a list those of each row that it names. Transposed keys have to lie in one region as a whole: all heads of the
+cache, from the first channel to the last token of the last one, or of the last int8 scales.
 
 A stride of 0 means packed rows, but `attn.xmac` and `attn.xpose` have no packed rows: `attn.key_stride` has to be the bytes of a
 channel's row. `attn.xmac` asks that `attn.row_list` is 0, and looks at no `attn.list_stride`. Int8 keys and values have f32 scales
@@ -29,14 +29,15 @@ are lengths: CAPACITY beyond 2**28. An n of 0 is all that is looked at then.
     attn.setm                 heads, kv-heads, head-dim
     attn.seth                 model, first
     attn.wrgb                 model, room, q
-    attn.mac                  model, query, score-stride, key-stride, keys, scores
+    attn.mac                  model, query, score-stride, key-stride, list-stride, lists, keys, scores
     attn.xmac                 model, query, score-stride, key-stride, no-list, keys, scores
     attn.xpose                model, key-stride, k, keys
-    attn.sfm                  score-stride, model, scores, mask, probs
-    attn.mvsb                 score-stride, model, scores, mask, most
-    attn.exp                  score-stride, model, scores, mask, most, scores, sums
-    attn.mvgb                 score-stride, model, e, sums, probs
-    attn.macT, attn.context   model, score-stride, probs, value-stride, values, context
+    attn.sfm                  model, score-stride, mask-stride, mask, scores, probs
+    attn.mvsb                 model, score-stride, mask-stride, mask, scores, most
+    attn.exp                  model, score-stride, mask-stride, mask, scores, most, scores, sums
+    attn.mvgb                 model, score-stride, e, sums, probs
+    attn.macT                 model, score-stride, value-stride, list-stride, context, lists, values, probs, context
+    attn.context              model, score-stride, value-stride, list-stride, lists, values, probs, context
 
     heads          at most attn.heads                                        CAPACITY         mtval heads
     kv-heads       1..heads, and divides heads                               ILLEGAL_OPERAND  mtval kv_heads
@@ -47,11 +48,10 @@ are lengths: CAPACITY beyond 2**28. An n of 0 is all that is looked at then.
     query          the query buffer has all heads set, with head_dim
                    channels, written by attn.wrgb of the same kind: i8 for
                    int8 keys, f32 for others                                 ILLEGAL_OPERAND  mtval attn.loaded[0]: 0, 1, 2
-    score-stride, key-stride, value-stride: in range                         ILLEGAL_OPERAND  mtval the stride
+    ...-stride     as traps.md says; of lists and masks, if there are any    ILLEGAL_OPERAND  mtval the stride
     no-list        attn.row_list is 0                                        ILLEGAL_OPERAND  mtval attn.row_list
-    others         memory, in the order in which it is read or written: keys and values are, without a list, all rows; with lists
-                   the lists, then each row that they name; transposed: of each head its channels, then its scales; scores: row
-                   by row; mask: the masks
+    others         memory: lists are what attn.row_list points to, mask what attn.mask points to, if there are any; keys and
+                   values are, with lists, each row that they name, first to last; all else is looked at as a whole
 
 `attn.wrgb` fills the buffer from its first element on with the heads set; `attn.seth` keeps it, `attn.setm` empties it."""
 

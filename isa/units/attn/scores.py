@@ -7,18 +7,38 @@ import numpy as np
 from isa import arithmetic as exact
 from isa.arithmetic import lane_sum
 from isa.instruction import instruction
-from isa.units.attn.cache import SIZE, by_channel, by_row, channel_stride, score_rows
+from isa.traps import Cause, Trap
+from isa.units.attn.cache import (
+    ALIGN,
+    SIZE,
+    by_channel,
+    by_row,
+    channel_span,
+    channel_stride,
+    row_stride,
+    score_stride,
+    write_scores,
+)
 from isa.units.attn.query import query_buffer, the_model
 
 
 def _keys_by_row(m, keys, n, form):
     """Keys with a row for each token: a Cached for each of the heads set."""
-    return by_row(m, keys, n, form, "attn.key_stride")
+    return by_row(m, keys, n, form, row_stride(m, n, form, "attn.key_stride"))
+
+
+def _keys_by_channel(m, keys, n, form):
+    """Transposed keys, which are read whole: a Cached for each of the heads set."""
+    stride = channel_stride(m, n, form)
+    if m.csr("attn.row_list"):
+        raise Trap(Cause.ILLEGAL_OPERAND, m.csr("attn.row_list"),
+                   "attn.row_list is set; expected 0, for transposed keys are read whole: mask them, or use attn.mac")
+    return by_channel(m, keys, n, form, stride)
 
 
 def _mac(row, form, transposed=False, example=""):
     """A row scores = keys . query."""
-    keys_of_heads = by_channel if transposed else _keys_by_row
+    keys_of_heads = _keys_by_channel if transposed else _keys_by_row
     key = "keys[kv,c,i]" if transposed else "keys[i,kv,c]"
     rule = (f"f32(sum over c of {key} * query[h,c]) * scale of key i * scale of the query" if form == "i8" else
             f"lanesum over c of f32({key}) * query[h,c]")
@@ -27,15 +47,17 @@ def _mac(row, form, transposed=False, example=""):
         if n == 0:
             return
         queries, query_scales = query_buffer(m, form)
-        rows = score_rows(m, scores, n)
+        score_stride(m, n)
         cached = keys_of_heads(m, keys, n, form)
-        for target, query, scale, (elements, scales) in zip(rows, queries, query_scales, cached, strict=True):
+        found = np.zeros((len(queries), n), np.float32)
+        for target, query, scale, (elements, scales) in zip(found, queries, query_scales, cached, strict=True):
             if form == "i8":
                 sums = elements.astype(np.int32) @ query.astype(np.int32)
-                m.write_f32(target, sums.astype(np.float32) * scales * scale)
+                target[:] = sums.astype(np.float32) * scales * scale
             else:
-                m.write_f32(target, lane_sum(elements * query))
-        m.count("attn.scores", len(rows) * n)
+                target[:] = lane_sum(elements * query)
+        write_scores(m, scores, found)
+        m.count("attn.scores", found.size)
         m.count("attn.macs", queries.size * n)
 
     shape = f"{form}[kv_heads,head_dim,n]" if transposed else f"{form}[n,kv_heads,head_dim]"
@@ -75,6 +97,7 @@ def _transpose(row, form, example=""):
         values = m.read_f32(k, len(heads) * model.head_dim)
         codes, scales = exact.quantise(values, model.head_dim) if form == "i8" else (values, None)
         write = {"f32": m.write_f32, "f16": m.write_u16, "i8": m.write_i8}[form]
+        m.check_write(keys, channel_span(m, position + 1, form, stride), ALIGN[form])
         first = heads[0] * model.head_dim
         for channel, value in enumerate(exact.f16_bits(codes) if form == "f16" else codes, first):
             write(keys + channel * stride + position * SIZE[form], [value])

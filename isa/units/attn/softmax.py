@@ -7,26 +7,33 @@ import numpy as np
 from isa import arithmetic as exact
 from isa.arithmetic import lane_sum
 from isa.instruction import instruction
-from isa.units.attn.cache import score_rows
+from isa.units.attn.cache import read_scores, score_stride, write_scores
+from isa.units.attn.query import the_model
+
+
+def _kept(m, n):
+    """Which scores of the heads set the mask leaves in: (heads, n), or (1, n) for all heads; None: there is no mask."""
+    mask, size = m.csr("attn.mask"), -(-n // 8)
+    if not mask:
+        return None
+    stride = m.stride("attn.mask_stride", size, f"a mask of {n} bits", zero=0)
+    count = the_model(m).active if stride else 1
+    m.check_read(mask, m.span(count, size, stride))
+    masks = [m.read(mask + i * stride, size) for i in range(count)]
+    return np.unpackbits(np.stack(masks), axis=1, bitorder="little")[:, :n] == 1
 
 
 def _masked(m, scores, n):
     """The scores of the heads set, -infinity where the mask is 0: (heads, n)."""
-    rows, mask, stride = score_rows(m, scores, n), m.csr("attn.mask"), m.csr("attn.mask_stride")
-    values = np.stack([m.read_f32(row, n) for row in rows])
+    the_model(m)
+    score_stride(m, n)
+    kept = _kept(m, n)
+    values = read_scores(m, scores, n)
     m.count("attn.elements", values.size)
-    if not mask:
+    if kept is None:
         return values
-    masks = [m.read(mask + head * stride, -(-n // 8)) for head in range(len(rows) if stride else 1)]
-    kept = np.unpackbits(np.stack(masks), axis=1, bitorder="little")[:, :n] == 1
     m.count("attn.masked", np.count_nonzero(np.broadcast_to(~kept, values.shape)))
     return np.where(kept, values, -exact.INFINITY)
-
-
-def _write_rows(m, base, values):
-    """Write values (heads, n) to the score rows at `base`."""
-    for row, value in zip(score_rows(m, base, values.shape[1]), values, strict=True):
-        m.write_f32(row, value)
 
 
 @instruction("attn.sfm.f32      R  opcode=0x7B funct3=4 funct7=0x21",
@@ -36,7 +43,7 @@ def attn_sfm_f32(m, probs, scores, n):
     if n == 0:
         return
     x = _masked(m, scores, n)
-    _write_rows(m, probs, np.stack([exact.softmax(row) for row in x]))
+    write_scores(m, probs, np.stack([exact.softmax(row) for row in x]))
     m.count("attn.exponentials", x.size)
 
 
@@ -60,7 +67,7 @@ def attn_exp_f32(m, scores, most, sums, n):
         return
     x = _masked(m, scores, n)
     e = exact.exp(x - m.read_f32(most, len(x))[:, None])
-    _write_rows(m, scores, e)
+    write_scores(m, scores, e)
     m.write_f32(sums, lane_sum(e))
     m.count("attn.exponentials", x.size)
 
@@ -71,6 +78,6 @@ def attn_exp_f32(m, scores, most, sums, n):
 def attn_mvgb_f32(m, probs, e, sums, n):
     if n == 0:
         return
-    values = np.stack([m.read_f32(row, n) for row in score_rows(m, e, n)])
-    _write_rows(m, probs, values / m.read_f32(sums, len(values))[:, None])
+    values = read_scores(m, e, n)
+    write_scores(m, probs, values / m.read_f32(sums, len(values))[:, None])
     m.count("attn.elements", values.size)
