@@ -20,7 +20,7 @@ def main() -> None:
         name, *options = run.split()
         command = [sys.executable, "-m", "slimulator", "bench", "--shape", name, *options, "--json", "-"]
         done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
-        measured = json.loads(done.stdout)[name]
+        measured = json.loads(done.stdout)["shapes"][name]
         title = f"{name} {measured['weights']}" + f" {measured['machine']}" * bool(options)
         figures[title] = {key: measured[key] for key in KEPT if measured[key] is not None}
     print(json.dumps(figures))

@@ -45,6 +45,7 @@ from isa.regions import SRAM
 
 EMBEDDING_FORMATS = ("f32", "f16", "bf16", "i8")
 ACTIVATIONS = ("i8", "f32")
+CARD_SCHEMA = 1                 # of model card and tokenizer; rises when a key goes, is renamed or changes its meaning
 LONGEST_CONTEXT = 2048          # positions, unless more are asked for: caches and tables grow with them
 
 Progress = Callable[[int, int], None]
@@ -124,8 +125,9 @@ class Compiled:
 
     @property
     def meta(self) -> dict[str, Any]:
-        """The program's metadata: model card and tokenizer."""
-        return {"model": self.card, **({"tokenizer": packed(self.model.tokenizer)} if self.model.tokenizer else {})}
+        """The program's metadata: model card and tokenizer, and the number of their schema."""
+        tokenizer = {"tokenizer": packed(self.model.tokenizer)} if self.model.tokenizer else {}
+        return {"schema": CARD_SCHEMA, "model": self.card, **tokenizer}
 
     @property
     def card(self) -> dict[str, Any]:

@@ -10,7 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+# The version of the instruction set. It rises when an instruction, a CSR, a counter or a trap changes its meaning: programs and
+# snapshots of another version are refused.
 ISA_VERSION = 1
+META_SCHEMA = 1         # of the metadata in a program file; rises when a key goes, is renamed or changes its meaning
 
 
 class ProgramError(Exception):

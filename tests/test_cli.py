@@ -249,7 +249,7 @@ def test_isa_at_the_prompt(command) -> None:
 def test_isa_searches_for_words(command) -> None:
     status, out, err = command("isa", "sparse")
     assert (status, err) == (0, "") and "fetch" in out and "with 'sparse'" in out and "`slimulator isa ENTRY` prints one" in out
-    found = json.loads(command("isa", "sparse", "--json")[1])
+    found = json.loads(command("isa", "sparse", "--json")[1])["answer"]
     assert all({"name", "kind", "text"} == set(entry) for entry in found)
     for entry in found:                             # every entry can be looked up, or names a unit that can
         name = entry["name"] if entry["kind"].partition(" ")[0] not in ("size", "state") else entry["kind"].rpartition(" ")[2]
@@ -263,7 +263,7 @@ def test_isa_searches_for_words(command) -> None:
 def test_a_search_ranks_names_before_texts(command, words: str, first: str | None, also: str) -> None:
     status, out, err = command("isa", *words.split(), "--json")
     assert status == 0, err
-    found = json.loads(out)
+    found = json.loads(out)["answer"]
     if isinstance(found, dict):                     # an instruction by its name: no search
         assert found["mnemonic"] == also
         return
@@ -286,16 +286,16 @@ def test_isa_finds_formats_regions_registers_and_both_meanings_of_csrs(command, 
 
 
 def test_isa_json_holds_every_row(command) -> None:
-    rows = json.loads(command("isa", "--json")[1])
+    rows = json.loads(command("isa", "--json")[1])["answer"]
     assert [row["mnemonic"] for row in rows] == list(TABLE)
-    assert json.loads(command("isa", "add", "--json")[1])["match"] == 0x33
+    assert json.loads(command("isa", "add", "--json")[1])["answer"]["match"] == 0x33
 
 
 def test_machines_at_the_prompt(command) -> None:
     out = command("machines")[1]
     assert all(name in out for name in preset_names())
     assert "ISSCC 2025 paper 23.9" in command("machines", "slim-llama")[1]
-    assert json.loads(command("machines", "slim-llama", "--json")[1])["clock_hz"]["value"] == 200_000_000
+    assert json.loads(command("machines", "slim-llama", "--json")[1])["machines"][0]["clock_hz"]["value"] == 200_000_000
     status, _, err = command("machines", "slim-lama")
     assert status == 1
     assert "did you mean 'slim-llama'?" in err

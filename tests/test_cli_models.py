@@ -257,7 +257,7 @@ def test_verify_prints_a_table(command: Command, tiny: Path, tmp_path: Path) -> 
     assert status == 0
     assert [line.split()[0] for line in out.splitlines()] == ["not", "pass", "pass", "pass"]
     assert "top-1 agreement" in out and "bit-exact" in out and "4 tokens" in out
-    data = json.loads((tmp_path / "v.json").read_text())
+    data = json.loads((tmp_path / "v.json").read_text())["checks"]
     assert [entry["verdict"] for entry in data] == ["not checked", "pass", "pass", "pass"] and data[2]["operations"] > 100
     assert len(list((tmp_path / "values").glob("t003.*.npy"))) > 20
     assert np.load(next((tmp_path / "values").glob("t000.start.*.x.npy"))).shape == (32,)
@@ -325,9 +325,9 @@ def test_bench_measures_a_shape(command: Command, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(shapes, "CONTEXT", 20000)
     status, out, _ = command("bench", "--shape", "1k", "--seconds", 0.2)
     assert status == 0 and "tokens/s" in out and "time by unit" in out and "gemv.i8" in out
-    data = json.loads(command("bench", "--shape", "1k", "--seconds", 0.2, "--weights", "f32", "--json", "-")[1])["1k"]
+    data = json.loads(command("bench", "--shape", "1k", "--seconds", 0.2, "--weights", "f32", "--json", "-")[1])["shapes"]["1k"]
     assert data["weights"] == "f32" and data["tokens_per_second"] > 10 and data["bandwidth"] > 1e8
-    data_t5 = json.loads(command("bench", "--shape", "1k", "--seconds", 0.2, "--weights", "t5", "--json", "-")[1])["1k"]
+    data_t5 = json.loads(command("bench", "--shape", "1k", "--seconds", 0.2, "--weights", "t5", "--json", "-")[1])["shapes"]["1k"]
     assert data_t5["weights"] == "t5:tensor in layers; i8:row in embedding"
     label = command("bench", "--shape", "1k", "--seconds", 0.2, "--weights", "t5")[1]
     assert label.startswith("1k t5:tensor in layers; i8:row in embedding, 1 thread")
@@ -351,11 +351,12 @@ def test_bench_leaves_neurons_alone(command: Command, monkeypatch: pytest.Monkey
     status, out, _ = command("bench", "--shape", "1k", "--seconds", 0.2, "--ffn-sparsity", 0.9)
     assert status == 0 and "ffn sparsity 0.9: " in out
     for wanted in (0.3, 0.9):
-        data = json.loads(command("bench", "--shape", "1k", "--seconds", 0.2, "--ffn-sparsity", wanted, "--json", "-")[1])["1k"]
+        out = command("bench", "--shape", "1k", "--seconds", 0.2, "--ffn-sparsity", wanted, "--json", "-")[1]
+        data = json.loads(out)["shapes"]["1k"]
         left = data["neurons"]
         assert left["skipped"] / (left["active"] + left["skipped"]) == pytest.approx(wanted, abs=0.03)
         assert data["sparsity"] == wanted and any("macT.i8.active" in name for name in data["operations"])
-    assert "neurons" not in json.loads(command("bench", "--shape", "1k", "--seconds", 0.2, "--json", "-")[1])["1k"]
+    assert "neurons" not in json.loads(command("bench", "--shape", "1k", "--seconds", 0.2, "--json", "-")[1])["shapes"]["1k"]
     status, _, err = command("bench", "--shape", "1k", "--ffn-sparsity", "exact")
     assert status == 2 and "--ffn-sparsity" in err
 
@@ -377,12 +378,12 @@ def test_bench_of_recipes_and_machine_files(command: Command, monkeypatch: pytes
     arguments = "bench", "--shape", "1k", "--seconds", 0.2, "--weights", recipe, "--machine", machine, "--json", "-"
     status, out, err = command(*arguments)
     assert status == 0, err
-    data = json.loads(out)["1k"]
+    data = json.loads(out)["shapes"]["1k"]
     assert data["weights"] == "t2:tensor in q, k, v, o, gate, up of layers; f16 in down of layers; i8:row in embedding"
     assert data["machine"] == str(machine)
     first = data["weight_bytes"]
     recipe.write_text('weights = "i8"\n', encoding="utf-8")
-    assert json.loads(command(*arguments)[1])["1k"]["weight_bytes"] > first
+    assert json.loads(command(*arguments)[1])["shapes"]["1k"]["weight_bytes"] > first
     status, _, err = command("bench", "--shape", "1k", "--weights", tmp_path / "none.toml")
     assert status == 1 and "none.toml: error: No such file" in err
     assert command("bench", "--shape", "1k", "--machine", "slim-lama")[0] == 1

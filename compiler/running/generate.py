@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from compiler.compile import CARD_SCHEMA
 from compiler.errors import ModelError
 from compiler.frontends import load, load_tokenizer, need_tokenizer
 from compiler.model.carried_tokenizer import unpacked
@@ -170,6 +171,9 @@ def check_card(program: Program, path: Path) -> None:
     def whole(value: object) -> bool:
         return isinstance(value, int) and value > 0
 
+    if (schema := program.meta.get("schema", CARD_SCHEMA)) != CARD_SCHEMA:
+        raise ProgramError(f"its model card has schema {schema!r}, this Slimulator reads {CARD_SCHEMA}"[:200], path=str(path),
+                           hint="compile the model again")
     card = program.meta["model"] if isinstance(program.meta["model"], dict) else {}
     wrong = [key for key in ("vocab", "context", "hidden") if not whole(card.get(key))]
     wrong += ["weights"] * (not isinstance(card.get("weights", ""), str))

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from isa.elf.dwarf import encode_lines
 from isa.files import replacing
-from isa.program_file import ISA_VERSION, ProgramError, ProgramFile, Section, require
+from isa.program_file import ISA_VERSION, META_SCHEMA, ProgramError, ProgramFile, Section, require
 
 PAGE = 4096                      # bytes; file offsets of sections are congruent to their addresses modulo this
 META = ".slim.meta"
@@ -184,8 +184,8 @@ def _tables(program: ProgramFile) -> dict[str, bytes]:
             raise ProgramError(f"{line.file}:{line.line}: address {line.address:#x} is not a 64-bit address")
     tables = encode_lines(program.lines, program.sections)
     try:
-        tables[META] = json.dumps({"isa_version": ISA_VERSION, "machine": program.machine, "units": program.units,
-                                   "sizes": program.sizes, "meta": program.meta}, allow_nan=False).encode()
+        tables[META] = json.dumps({"isa_version": ISA_VERSION, "schema": META_SCHEMA, "machine": program.machine,
+                                   "units": program.units, "sizes": program.sizes, "meta": program.meta}, allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise ProgramError(f"the program's metadata cannot be written as JSON: {error}") from None
     return tables

@@ -11,7 +11,7 @@ others. The machine's preset is inside. Not inside: breakpoints, hooks, the prof
 | state.NAME | an array inside a unit, if it is not as at power-up |
 | output, errors | (bytes,) u8, what the program has written, as far as the host has kept it |
 | addresses.N, pages.N | (k,) u64 and (k, 4096) u8, for N = 1 .. parts |
-| header | JSON in UTF-8: format, isa_version, pc, exit_code, prompt (tokens not read yet), tokens (emitted), written |
+| header | JSON in UTF-8: schema, isa_version, pc, exit_code, prompt (tokens not read yet), tokens (emitted), written |
 |        | (bytes of output and errors, kept or not), parts, state (names of its arrays), program (path, fingerprint), preset (as |
 |        | in its file) |
 """
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 M = TypeVar("M", bound="ReferenceMachine")
 
-FORMAT = 2
+SCHEMA = 3                      # of the header and the arrays; of 1 and 2 the header says "format"
 PAGE = 4096
 _PART = 1024                    # pages in one array
 _WHEN = (1980, 1, 1, 0, 0, 0)   # the same state gives the same bytes
@@ -115,7 +115,7 @@ def _arrays(machine: ReferenceMachine, program: Program) -> Iterator[tuple[str, 
     for parts, (addresses, contents) in enumerate(_changed(machine, program), 1):
         yield f"addresses.{parts}", addresses
         yield f"pages.{parts}", contents
-    header = {"format": FORMAT, "isa_version": ISA_VERSION, "pc": machine.pc, "exit_code": machine.exit_code,
+    header = {"schema": SCHEMA, "isa_version": ISA_VERSION, "pc": machine.pc, "exit_code": machine.exit_code,
               "prompt": prompt, "tokens": host.tokens, "written": host.written, "parts": parts, "state": list(state),
               "program": {"path": program.path and os.path.abspath(program.path), "fingerprint": fingerprint(program)},
               "preset": machine.preset.file.model_dump(mode="json")}
@@ -187,7 +187,7 @@ class _ProgramName(BaseModel):
 class _Header(BaseModel):
     """Everything except the arrays. The docstring of this file explains the keys."""
 
-    format: int
+    schema_: int = Field(alias="schema")       # pydantic has a method `schema`
     isa_version: Any
     pc: int = Field(ge=0, lt=1 << 64)
     exit_code: int | None = Field(ge=0, le=255)
@@ -216,9 +216,10 @@ class Snapshot:
             header = self._array(archive, "header", "u1").tobytes()
         with self._damage():
             values = json.loads(header)
-            for key, known in (("format", FORMAT), ("isa_version", ISA_VERSION)):
-                if isinstance(values, dict) and values.get(key, known) != known:
-                    raise SnapshotError(f"the snapshot has {key} {values[key]}, this Slimulator reads {known}", path=self.path,
+            for key, old, known in (("schema", "format", SCHEMA), ("isa_version", "isa_version", ISA_VERSION)):
+                found = values.get(key, values.get(old, known)) if isinstance(values, dict) else known
+                if found != known:
+                    raise SnapshotError(f"the snapshot has {key} {found}, this Slimulator reads {known}", path=self.path,
                                         hint="use the version of Slimulator that wrote it, or run the program anew")
         try:
             self.header = _Header.model_validate(values)

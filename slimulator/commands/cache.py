@@ -33,7 +33,7 @@ def cache(names: tuple[str, ...], clear: bool, as_json: bool) -> None:
                     "bytes": sum(entry.size for entry in entries), "limit": kept.limit, "freed": freed,
                     "oldest_use": entries[0].used if entries else None})
     if as_json:
-        click.echo(json_text(rows))
+        click.echo(json_text({"caches": rows}))
         return
     for row in rows:
         click.echo(f"{row['cache']:<9} {row['files']:>6} files {_size(row['bytes']):>10} of "

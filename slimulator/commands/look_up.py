@@ -28,7 +28,7 @@ def look_up(words: tuple[str, ...], as_json: bool) -> None:
         answer.blocks.extend(pseudo.blocks)
     else:
         answer = pseudo or manual.look_up(query, _pseudo_instructions())
-    _show(answer, as_json)
+    _show(answer, {"query": query, "answer": answer.data} if as_json else None)
 
 
 def _pseudo_instructions() -> list[Any]:
@@ -60,10 +60,12 @@ def machines(name: str, as_json: bool) -> None:
     """List the machine presets, or print every figure of one (a name or a .toml file) with its source."""
     from isa import manual
     from isa.preset import load_preset
-    _show(manual.machine_answer(load_preset(name)) if name else manual.look_up("machines"), as_json)
+    answer = manual.machine_answer(load_preset(name)) if name else manual.look_up("machines")
+    _show(answer, {"machines": [answer.data] if name else answer.data} if as_json else None)
 
 
-def _show(answer: Any, as_json: bool) -> None:
+def _show(answer: Any, data: dict[str, Any] | None) -> None:
+    """Print an answer of the manual as text, or `data` as JSON."""
     from isa.manual.document import plain
     width = min(shutil.get_terminal_size((110, 24)).columns, 120)
-    to_stdout([json_text(answer.data) if as_json else plain(answer.blocks, width).rstrip("\n")])
+    to_stdout([json_text(data) if data is not None else plain(answer.blocks, width).rstrip("\n")])

@@ -253,8 +253,8 @@ def verify(model: Path, settings: Any, dump: Path | None, threads: int, engine: 
         say(f"{check.verdict:<12} {check.name:<30} {first}")
         for line in more:
             say(f"{'':<44}{line}")
-    shared.write_json(json_file, [{"check": check.name, "verdict": check.verdict, "text": check.text, **check.figures}
-                                  for check in checks])
+    shared.write_json(json_file, {"checks": [
+        {"check": check.name, "verdict": check.verdict, "text": check.text, **check.figures} for check in checks]})
     say.end()
     return int(any(check.verdict == "FAIL" for check in checks))
 
@@ -297,7 +297,7 @@ def bench(names: tuple[str, ...], shapes: tuple[str, ...], weights: str | None, 
                          **({"sparsity": compiled["sparsity"]} if compiled["sparsity"] is not None else {}),
                          **measure(program, make, seconds, threads, preset)}
         _bench_table(say, name, figures[name])
-    shared.write_json(json_file, figures)
+    shared.write_json(json_file, {"shapes": figures})
     say.end()
     return status
 

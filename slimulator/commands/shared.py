@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial, reduce, wraps
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import click
 
 FIRST_RUN = "compiling kernels for this processor, once: the first run takes up to a minute"
 PATIENT = 5.0           # seconds without a message
+SCHEMA = 1              # of all JSON that commands write; rises when a key goes, is renamed or changes its meaning (docs/json.md)
 KEPT = "\n\t"            # control characters that text for a terminal may have
 FILE = click.Path(path_type=Path, readable=False)         # a file that cannot be read is an error of the input, not of the usage
 
@@ -181,8 +183,20 @@ def token_list(text: str) -> list[int]:
     return tokens
 
 
-def json_text(data: Any) -> str:
-    return json.dumps(data, indent=2)
+def json_text(data: dict[str, Any]) -> str:
+    """A document that a command writes, with the number of its schema. A figure that is not known (nan) is null."""
+    return json.dumps({"schema": SCHEMA, **_known(data)}, indent=2, allow_nan=False)
+
+
+def _known(data: Any) -> Any:
+    match data:
+        case dict():
+            return {key: _known(value) for key, value in data.items()}
+        case list() | tuple():
+            return [_known(value) for value in data]
+        case float():
+            return data if isfinite(data) else None
+    return data
 
 
 def say(text: str) -> None:
@@ -250,7 +264,7 @@ def write(path: Path, lines: Iterable[str]) -> None:
         write(lines)
 
 
-def write_json(path: Path | None, data: Any) -> None:
+def write_json(path: Path | None, data: dict[str, Any]) -> None:
     """Write data to a file as JSON, if one is named; "-" is stdout."""
     if path is not None:
         write(path, [json_text(data)])

@@ -318,8 +318,11 @@ def rewritten(path: Path, header: Any = None, **changes) -> Path:
 
 def test_other_versions_and_foreign_files(saved: Path, work: Path, tmp_path: Path) -> None:
     assert ReferenceMachine.restore(rewritten(saved)).run().reason == "exit"
-    assert "the snapshot has format 1, this Slimulator reads 2" in refused(rewritten(saved, format=1))
-    assert "the snapshot has isa_version 9, this Slimulator reads 1" in refused(rewritten(saved, isa_version=9))
+    assert "the snapshot has schema 2, this Slimulator reads 3" in refused(rewritten(saved, {"schema": None, "format": 2}))
+    for other in (2, 4):
+        assert f"the snapshot has schema {other}, this Slimulator reads 3" in refused(rewritten(saved, schema=other))
+    for other in (0, 2, 9):
+        assert f"the snapshot has isa_version {other}, this Slimulator reads 1" in refused(rewritten(saved, isa_version=other))
     assert "the snapshot is damaged: " in refused(rewritten(saved, parts=7))
     assert "the snapshot is damaged: " in refused(rewritten(saved, state=["lut.nothing"]))
     assert "the snapshot is damaged: " in refused(rewritten(saved, state=["pim.grf_a"]))      # is not among the arrays
@@ -342,7 +345,8 @@ def test_other_versions_and_foreign_files(saved: Path, work: Path, tmp_path: Pat
     ({"written": [1, 2, 3]},        "header.written: got [1, 2, 3]; expected at most 2 items"),
     ({"program": 7},                "header.program: got 7; expected a table"),
     ({"program": {"path": None}},   "header.program.fingerprint: missing; expected fingerprint = ..."),
-    ({"format": None},              "header.format: missing; expected format = ..."),
+    ({"schema": None},              "header.schema: missing; expected schema = ..."),
+    ({"isa_version": None},         "header.isa_version: missing; expected isa_version = ..."),
     ({"preset": {}},                "header.preset.name: missing; expected name = ..."),
     ({"preset": {"nam": 1}},        "header.preset.name: missing; expected name = ..."),
     ([1, 2],                        "header: got [1, 2]; expected a table")])

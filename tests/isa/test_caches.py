@@ -204,7 +204,7 @@ def test_cache_shows_and_clears_what_is_ours(cache: KeptFolder, command) -> None
     out = command("cache")[1].splitlines()
     assert out[0].split()[:6] == ["kernels", "1", "files", "2.0", "KiB", "of"] and "all used just now" in out[0]
     assert out[1].split()[:6] == ["programs", "2", "files", "4.0", "KiB", "of"] and "oldest used 2 days ago" in out[1]
-    rows = json.loads(command("cache", "programs", "--json")[1])
+    rows = json.loads(command("cache", "programs", "--json")[1])["caches"]
     assert [(row["cache"], row["files"], row["bytes"], row["limit"]) for row in rows] == [("programs", 2, 4097, 5 << 30)]
     assert "2.0 KiB freed" in command("cache", "kernels", "--clear")[1]
     assert (kernel.exists(), program.exists()) == (False, True)

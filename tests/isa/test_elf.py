@@ -25,6 +25,7 @@ from isa.elf import dwarf
 from isa.elf import reader as elf_reader
 from isa.elf import writer as elf
 from isa.program import ISA_VERSION, FileSlice, Line, Program, ProgramError, Section, Symbol
+from isa.program_file import META_SCHEMA
 
 NOP = (0x13).to_bytes(4, "little")
 
@@ -373,13 +374,16 @@ def test_metadata(tmp_path: Path, good: bytes) -> None:
         assert len(old) == len(new)
         return refuse(tmp_path / "bad.elf", good.replace(old, new))
 
-    newer = replace(b'"isa_version": %d,' % ISA_VERSION, b'"isa_version": %d,' % (ISA_VERSION + 1))
-    assert f"version {ISA_VERSION + 1} of the instruction set" in newer.message
-    assert newer.hint
+    for other in (ISA_VERSION + 1, ISA_VERSION - 1):
+        refused = replace(b'"isa_version": %d,' % ISA_VERSION, b'"isa_version": %d,' % other)
+        assert f"for version {other} of the instruction set, this Slimulator has version {ISA_VERSION}" in refused.message
+        assert refused.hint and refused.offset == good.index(b'{"isa_version"')
+    assert f"has schema 7, this Slimulator reads {META_SCHEMA}" in replace(b'"schema": %d,' % META_SCHEMA, b'"schema": 7,').message
+    (tmp_path / "older.elf").write_bytes(good.replace(b'"schema": %d,' % META_SCHEMA, b" " * 12))     # from before it was written
+    assert Program.load(tmp_path / "older.elf").meta == example().meta
     assert "not JSON" in replace(b'{"isa_version"', b'["isa_version"').message
     assert "lacks isa_version" in replace(b'{"isa_version"', b'{"isb_version"').message
     assert "not JSON" in replace(b'{"isa_version"', b'\xff"isa_version"').message
-    assert newer.offset == good.index(b'{"isa_version"')
     assert "expected a list of names" in replace(b'["vec", "lut"]', b'["vec", 12345]').message
     assert "expected a list of names" in replace(b'{"lut.activations": 512}', b'{"lut.activations":"12"}').message
 

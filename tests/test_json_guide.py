@@ -1,0 +1,249 @@
+"""docs/json.md: every JSON that the tool writes, key by key. Each table is compared both ways with what the commands write.
+
+A key is written as a path: `trap.cause` is a member of `trap`, `lines[].file` a member of each object in `lines`. A part in
+capitals stands for any name.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from elftools.elf.elffile import ELFFile
+from tiny_checkpoint import write_checkpoint, write_relu
+
+import slimulator
+from compiler.checking import against_transformers
+from compiler.compile import CARD_SCHEMA, compile_model
+from compiler.formats.recipe import read_recipe
+from compiler.frontends import load
+from compiler.measuring import shapes
+from compiler.model.carried_tokenizer import packed
+from compiler.model.tokenizer import SentencePieceTokenizer
+from isa import manual
+from isa.caches import PROGRAMS
+from isa.engine import snapshot
+from isa.preset import load_preset
+from isa.program_file import META_SCHEMA
+from slimulator.commands.shared import SCHEMA
+
+PAGE = (Path(__file__).parents[1] / "docs" / "json.md").read_text(encoding="utf-8")
+Keys = dict[str, set[str]]              # types by path
+
+
+def tables() -> dict[str, Keys]:
+    """By heading: the types of each key."""
+    found: dict[str, Keys] = {}
+    for part in re.split(r"^#+ ", PAGE, flags=re.MULTILINE)[1:]:
+        title, _, text = part.partition("\n")
+        for keys, types in re.findall(r"^\| (`[^|]*`) \| ([a-z, ]+) \|.*\|$", text, re.MULTILINE):
+            for key in re.findall(r"`([^`]+)`", keys):
+                assert key not in found.setdefault(title, {}), f"{title}: {key} twice"
+                found[title][key] = set(types.split(", "))
+    return found
+
+
+TABLES = tables()
+_TYPES = {bool: "boolean", int: "integer", float: "number", str: "text", type(None): "null", dict: "object"}
+
+
+def kind_of(value: Any) -> str:
+    """Its type as the page says it. An empty list is a list of nothing."""
+    if not isinstance(value, list):
+        return _TYPES[type(value)]
+    kinds = {kind_of(element) for element in value}
+    if kinds == {"integer", "number"}:
+        kinds = {"number"}
+    assert len(kinds) < 2, f"{value!r:.200} has elements of several types"
+    return f"list of {''.join(kinds)}"
+
+
+def fits(kind: str, types: set[str]) -> set[str]:
+    """Those of a key's types that a value of this kind has."""
+    wider = {kind.replace("integer", "number"), kind}
+    return {each for each in types if each in wider or (kind == "list of " and each.startswith(kind))}
+
+
+def paths(data: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """(path, type) of every member of every object in a document. Names in a path are separated by NUL: some have points."""
+    if isinstance(data, dict):
+        for key, value in data.items():
+            name = f"{path}\0{key}" if path else key
+            yield name, kind_of(value)
+            yield from paths(value, name)
+    for value in data if isinstance(data, list) else ():
+        yield from paths(value, f"{path}[]")
+
+
+def pattern(key: str) -> re.Pattern[str]:
+    """What a key of the page stands for: a part in capitals for any name."""
+    parts = [re.sub(r"[A-Z]{2,}", "[^\\\\x00]*", re.escape(part)) for part in key.split(".")]
+    return re.compile("\0".join(parts))
+
+
+def compare(title: str, documents: Iterable[Any]) -> None:
+    """Each key of the documents is in the page's table, with its type. Each key of the table is in a document, with each of its
+    types; null need not come."""
+    keys, seen = {key: pattern(key) for key in TABLES[title]}, defaultdict[str, set[str]](set)
+    for document in documents:
+        for path, kind in paths(document):
+            found = [key for key, form in keys.items() if form.fullmatch(path)]
+            assert len(found) == 1, f"{title}: {path!r} is described by {found}"
+            key, = found
+            types = fits(kind, TABLES[title][key])
+            assert types, f"{title}: {path!r} is {kind}, not {TABLES[title][key]}"
+            seen[key] |= types
+    assert {key: types - seen[key] for key, types in TABLES[title].items() if types - seen[key] - {"null"}} == {}, title
+
+
+@pytest.fixture
+def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Any]:
+    """Runs a command with `--json -` and gives what it wrote. Files are in the current folder."""
+    monkeypatch.setattr(PROGRAMS, "root", tmp_path / "kept")
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: object) -> Any:
+        option = ["--json"] if words[0] in ("isa", "machines", "cache") else ["--json", "-"]
+        slimulator.invoke([*map(str, words), *option])
+        document = json.loads(capfd.readouterr().out, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+        assert document.pop("schema") == SCHEMA == 1
+        return document
+    return run
+
+
+def test_asm(written: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "good.s").write_text(".macro twice\n nop\n nop\n.endm\n_start: twice\nend: nop\n.equ five, 5\n.bss\n.zero 8\n")
+    (tmp_path / "bad.s").write_text("_start: ad a0, a0, a0\n.macro wrong\n nopp\n.endm\n wrong\n .warning \"so\"\n")
+    compare("asm", [written("asm", "good.s"), written("asm", "bad.s")])
+
+
+HAZARD = """\
+_start: la a0, cell
+        li a1, 4
+        vec.relu.f32 a0, a0, a1
+        lw a2, 0(a0)
+        li a7, 93
+        ecall
+        .data
+cell:   .word 1, 2, 3, 4
+"""
+
+
+def test_run(written: Callable[..., Any], tmp_path: Path) -> None:
+    for name, text in (("hazard", HAZARD), ("trap", "_start: li a7, 0x5111\n ecall\n ld a0, 8(zero)\n")):
+        (tmp_path / f"{name}.s").write_text(text)
+        assert slimulator.invoke(["asm", f"{name}.s"]) == 0
+    compare("run", [written("run", "hazard.elf", "--all-hazards", "--mix"), written("run", "trap.elf", "--quiet")])
+
+
+def test_generate_eval_verify(written: Callable[..., Any], tmp_path: Path) -> None:
+    model, words = write_relu(tmp_path), tmp_path / "t.txt"
+    words.write_text("a cat sat on a mat. a dog ran and ran.", encoding="utf-8")
+    exact, share = ("--ffn-sparsity", "exact"), ("--ffn-sparsity", 0.5, "--calibrate", words)
+    compare("generate", [written("generate", model, "ab", "-n", 2), written("generate", model, "ab", "-n", 2, *exact)])
+    compare("eval", [written("eval", model, words, *share), written("eval", model, words, "--activations", "i8", *exact)])
+
+
+def test_verify(written: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One program is right, one has a wrong weight that is read in tiles, and one step is as with transformers."""
+    monkeypatch.setattr(against_transformers, "compare", lambda model, tokens: against_transformers.Comparison(len(tokens)))
+    model = write_relu(tmp_path)
+    good = written("verify", model, "--prompt", "ab", "--tokens", 3)
+    compiled = compile_model(load(model), machine="slim-llama", recipe=read_recipe("i8"))
+    compiled.save(tmp_path / "p.elf")
+    data = bytearray((tmp_path / "p.elf").read_bytes())
+    weights = next(s for s in slimulator.Program.load(tmp_path / "p.elf").sections if s.name == ".flash.weights")
+    offset = getattr(weights.chunks[0], "offset", data.find(weights.bytes()))
+    data[offset + compiled.layout.layers_at + compiled.layout.layer["o"].offset] ^= 0x55
+    (tmp_path / "p.elf").write_bytes(data)
+    wrong = written("verify", model, "--machine", "slim-llama", "--weights", "i8", "--prompt", "ab", "--tokens", 3,
+                    "--program", tmp_path / "p.elf")
+    compare("verify", [good, wrong])
+
+
+def test_bench(written: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(shapes.SHAPES, "1k", (2, 32, 48, 2, 60))
+    compare("bench", [written("bench", "--shape", "1k", "--seconds", 0.2, *more) for more in ((), ("--ffn-sparsity", 0.5))])
+
+
+def test_machines_and_cache(written: Callable[..., Any]) -> None:
+    compare("machines", [written("machines"), written("machines", "hpim")])
+    compare("cache", [written("cache")])
+
+
+QUERIES = {
+    "isa: instructions": ("", "lut", "add", "lut.mac"), "isa: pseudo-instructions": ("call",), "isa: CSRs": ("csrs", "mepc"),
+    "isa: counters": ("counters", "lut.macs"), "isa: traps": ("traps", "PORT"), "isa: number formats": ("numbers", "t2"),
+    "isa: registers": ("registers", "a7"), "isa: instruction formats": ("formats", "R4"), "isa: memory": ("memory", "sram"),
+    "isa: services": ("services",), "isa: arithmetic": ("arithmetic",), "isa: words of introductions": ("HAB",),
+    "isa: a search": ("sparse rows",)}
+
+
+@pytest.mark.parametrize("title", QUERIES)
+def test_isa(written: Callable[..., Any], title: str) -> None:
+    documents = [written("isa", *query.split()) for query in QUERIES[title]]
+    assert [document["query"] for document in documents] == [*QUERIES[title]]
+    answers = [document["answer"] for document in documents]
+    compare(title, [entry for answer in answers for entry in (answer if isinstance(answer, list) else [answer])])
+
+
+def test_isa_answers_in_one_form(written: Callable[..., Any]) -> None:
+    for document in (written("isa", "add"), written("isa", "traps")):
+        assert set(document) == {"query", "answer"} and isinstance(document["answer"], dict | list)
+    assert set(TABLES["isa"]) == {"query", "answer"}
+
+
+def test_every_topic_is_described() -> None:
+    asked = {query for queries in QUERIES.values() for query in queries}
+    assert {*manual.TOPICS} - {"machines"} <= asked                     # `isa machines` answers as `machines` does
+    assert {title for title in TABLES if title.startswith("isa: ")} == set(QUERIES)
+
+
+def metadata(path: Path) -> Any:
+    """The JSON in a program file."""
+    with open(path, "rb") as stream:
+        return json.loads(ELFFile(stream).get_section_by_name(".slim.meta").data())
+
+
+class OfALibrary(SentencePieceTokenizer):
+    """As after reading a tokenizer.model, without the library."""
+
+    def __init__(self) -> None:
+        self.data, self.add_bos = b"a model", True
+
+
+def test_program(tmp_path: Path) -> None:
+    models = write_checkpoint(tmp_path), write_relu(tmp_path)
+    found = []
+    for number, (model, sparsity) in enumerate(zip(models, (None, "exact"), strict=True)):
+        compiled = compile_model(load(model), recipe=read_recipe("i8"), sparsity=sparsity)
+        compiled.save(tmp_path / f"{number}.elf")
+        compiled.save_source(tmp_path / f"{number}.s")
+        found.append(metadata(tmp_path / f"{number}.elf"))
+        assert json.loads((tmp_path / f"{number}.meta").read_text()) == found[-1]["meta"]
+        assert (found[-1]["schema"], found[-1]["meta"]["schema"]) == (META_SCHEMA, CARD_SCHEMA) == (1, 1)
+    cards = [document.pop("meta") for document in found]
+    compare("A program's metadata", [{**document, "meta": {}} for document in found])
+    compare("The model card and the tokenizer", [*cards, {**cards[0], "tokenizer": packed(OfALibrary())}])
+
+
+def test_snapshot(tmp_path: Path) -> None:
+    slimulator.assemble(".machine hpim\n_start: li a7, 0x5111\n ecall\n j _start\n").save(tmp_path / "p.elf")
+    found = []
+    for name in ("hpim", "slim"):
+        machine = slimulator.Machine(name, slimulator.Host([1, 2]))
+        machine.load(tmp_path / "p.elf")
+        machine.run(max_instructions=3)
+        machine.save(tmp_path / name)
+        with np.load(tmp_path / name) as archive:
+            found.append(json.loads(archive["header"].tobytes()))
+        assert found[-1]["schema"] == snapshot.SCHEMA == 3
+    presets = [document.pop("preset") for document in found]
+    compare("A snapshot's header", found)
+    compare("machines", [{"machines": [*presets, load_preset("slim-llama").file.model_dump()]}])
