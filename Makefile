@@ -32,6 +32,7 @@ lint: $(READY)
 
 docs: $(READY)
 	$(BIN)/python -m isa.manual docs/isa
+	$(BIN)/python -m slimulator.options_page docs/options.md
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks

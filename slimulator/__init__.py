@@ -24,6 +24,7 @@ _PUBLIC = {
     "Preset": "isa.preset", "PresetError": "isa.preset", "load_preset": "isa.preset", "preset_names": "isa.preset",
     "Machine": "emulator.machine", "ReferenceMachine": "isa.reference", "RunResult": "isa.reference", "Host": "isa.services",
     "AlreadyRunning": "isa.engine.exclusive",
+    "SimdError": "emulator.errors",
     "HazardCheck": "emulator.observe.hazards",
     "invoke": "slimulator.command_line",
 }
@@ -34,7 +35,11 @@ __all__ = sorted((*_PUBLIC, "main"))
 def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module 'slimulator' has no attribute {name!r}")
-    return getattr(import_module(_PUBLIC[name]), name)
+    from emulator.errors import SimdError
+    try:
+        return getattr(import_module(_PUBLIC[name]), name)
+    except SimdError as error:                  # what it says is all there is to know: not the way through our imports
+        raise error.with_traceback(None) from None
 
 
 def main() -> None:

@@ -45,6 +45,21 @@ def test_levels_of_simd() -> None:
                                                      r"processor\n", done.stderr), done.stderr
 
 
+def test_a_wrong_level_is_one_message_in_python_too() -> None:
+    """An error that a script can catch, in the lines that named the machine and in none of ours behind the front door."""
+    done = subprocess.run([sys.executable, "-c", "from slimulator import Machine"], cwd=ROOT, text=True, capture_output=True,
+                          env=os.environ | {"SLIMULATOR_SIMD": "sse9"}, timeout=LIMIT)
+    ours = [line for line in done.stderr.splitlines() if line.startswith(f'  File "{ROOT}')]
+    assert len(ours) == 1 and "slimulator/__init__.py" in ours[0], done.stderr
+    assert re.fullmatch(r"emulator\.errors\.SimdError: SLIMULATOR_SIMD=sse9: expected one of portable[\w, ]* on this processor",
+                        done.stderr.splitlines()[-1])
+    caught = ("import os, slimulator\ntry:\n    slimulator.Machine\nexcept slimulator.SimdError:\n"
+              "    os.environ['SLIMULATOR_SIMD'] = 'portable'\n    print(slimulator.Machine('slim').run is not None)\n")
+    done = subprocess.run([sys.executable, "-c", caught], cwd=ROOT, text=True, capture_output=True,
+                          env=os.environ | {"SLIMULATOR_SIMD": "sse9"}, timeout=LIMIT)
+    assert (done.stdout, done.stderr) == ("True\n", "")
+
+
 def test_what_is_kept() -> None:
     assert f"`{caches.SIZE}`" in GUIDE and f"`{caches.USUAL_SIZE}`" in GUIDE
     assert "a tenth of it" in GUIDE and caches.KERNELS.share == 10

@@ -265,7 +265,7 @@ def verify(model: Path, settings: Any, dump: Path | None, threads: int, engine: 
 @click.command("bench", short_help="Measure tokens per second and where the time goes.")
 @click.argument("names", nargs=-1)
 @click.option("--shape", "shapes", multiple=True, metavar="S",
-              help="15m, 125m, 730m or 3b: a model of this size with random weights.")
+              help="15m, 125m, 730m or 3b: a model of this size with random weights. By default 125m.")
 @click.option("--weights", metavar="FMT|RECIPE.toml", help="Weight format of the linears, or a recipe; by default t2, of 15m i8.")
 @click.option("--context", type=int, metavar="N", help="Compile for N positions; by default 1024.")
 @click.option("--kv", type=click.Choice(["f32", "i8"]), default="f32", show_default=True, help="Format of keys and values.")

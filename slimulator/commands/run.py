@@ -30,7 +30,7 @@ _RUN_OPTIONS = (
     click.option("--hazards", "hazards", flag_value="first", help="Stop at the first wait between units that is missing. Slow."),
     click.option("--all-hazards", "hazards", flag_value="all", help="Report every missing wait, and go on."),
     click.option("--save-snapshot", type=BINARY, metavar="F", help="Write the machine's state when the run ends, however it ends."),
-    click.option("--restore", type=FILE, metavar="F", help="Go on from a snapshot; by default with the FILE that it names."),
+    click.option("--restore", type=FILE, metavar="F", help="Go on from a snapshot, with FILE or else the program that it names."),
     click.option("--json", "json_file", type=FILE, metavar="F", help="Write result, counters, mix and hazards as JSON."),
     click.option("--csv", "csv_file", type=FILE, metavar="F", help="Write the counters as CSV."),
     click.option("--commit-log", type=FILE, metavar="F", help="Write what each instruction changed, in Spike's form."),
