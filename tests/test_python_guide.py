@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import re
 from pathlib import Path
 
 import pytest
 
+from emulator.machine import Machine
+from emulator.threads import workers
+from isa.reference import ReferenceMachine
+
 ROOT = Path(__file__).parents[1]
-BLOCKS = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs" / "python.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+PAGE = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 
 
 def test_the_page_prints_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,3 +29,15 @@ def test_the_page_prints_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
         expected = [line.rpartition("  # ")[2] for line in says]
         assert printed.getvalue().splitlines() == expected
     assert len(BLOCKS) >= 5
+
+
+def test_arguments_of_a_machine_are_described() -> None:
+    for kind in (Machine, ReferenceMachine):
+        for name in inspect.signature(kind).parameters:
+            assert re.search(rf"{kind.__name__}\((?:[^()]*\W)?{name}\b|`{name}`", PAGE), f"{kind.__name__}({name}=)"
+    assert f"less than {workers.SMALL >> 10} KiB" in PAGE and inspect.signature(Machine).parameters["threads"].default == 1
+    for wrong in (0, workers.cores() + 1):
+        with pytest.raises(ValueError, match=f"{wrong} threads; expected 1..{workers.cores()}"):
+            Machine("slim", threads=wrong)
+    with pytest.raises(TypeError):
+        ReferenceMachine("slim", threads=1)
