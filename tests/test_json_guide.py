@@ -111,7 +111,9 @@ def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captu
     def run(*words: object) -> Any:
         option = ["--json"] if words[0] in ("isa", "machines", "cache") else ["--json", "-"]
         slimulator.invoke([*map(str, words), *option])
-        document = json.loads(capfd.readouterr().out, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+        out, err = capfd.readouterr()
+        assert out.startswith("{"), err
+        document = json.loads(out, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
         assert document.pop("schema") == SCHEMA == 1
         return document
     return run
@@ -147,7 +149,8 @@ def test_generate_eval_verify(written: Callable[..., Any], tmp_path: Path) -> No
     words.write_text("a cat sat on a mat. a dog ran and ran.", encoding="utf-8")
     exact, share = ("--ffn-sparsity", "exact"), ("--ffn-sparsity", 0.5, "--calibrate", words)
     compare("generate", [written("generate", model, "ab", "-n", 2), written("generate", model, "ab", "-n", 2, *exact)])
-    compare("eval", [written("eval", model, words, *share), written("eval", model, words, "--activations", "i8", *exact)])
+    compare("eval", [written("eval", model, words, "--tokens", 8, *more) for more in (
+        share, exact, ("--weights", "i8", "--activations", "i8"))])
 
 
 def test_verify(written: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
