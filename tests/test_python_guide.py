@@ -6,13 +6,15 @@ import contextlib
 import inspect
 import io
 import re
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from emulator.machine import Machine
 from emulator.threads import workers
-from isa.reference import ReferenceMachine
+from isa.reference import ReferenceMachine, RunResult, Step, TrapReport
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
@@ -32,12 +34,19 @@ def test_the_page_prints_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_arguments_of_a_machine_are_described() -> None:
-    for kind in (Machine, ReferenceMachine):
-        for name in inspect.signature(kind).parameters:
-            assert re.search(rf"{kind.__name__}\((?:[^()]*\W)?{name}\b|`{name}`", PAGE), f"{kind.__name__}({name}=)"
+    said = re.search(r"`Machine\((\w+), (\w+), (\w+)=N\)`", PAGE)
+    assert said and list(said.groups()) == list(inspect.signature(Machine).parameters)
+    assert list(inspect.signature(ReferenceMachine).parameters) == ["machine", "host"]
     assert f"less than {workers.SMALL >> 10} KiB" in PAGE and inspect.signature(Machine).parameters["threads"].default == 1
     for wrong in (0, workers.cores() + 1):
         with pytest.raises(ValueError, match=f"{wrong} threads; expected 1..{workers.cores()}"):
             Machine("slim", threads=wrong)
     with pytest.raises(TypeError):
         ReferenceMachine("slim", threads=1)
+
+
+@pytest.mark.parametrize("record", [RunResult, TrapReport, Step])
+def test_every_field_of_a_record_is_described(record: type[Any]) -> None:
+    table = PAGE.split(f"| `{record.__name__}` | is |\n")[1].split("\n\n")[0]
+    described = [name for cell in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for name in re.findall(r"`(\w+)`", cell)]
+    assert described == [field.name for field in fields(record)]
