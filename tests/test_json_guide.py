@@ -31,9 +31,11 @@ from isa.caches import PROGRAMS
 from isa.engine import snapshot
 from isa.preset import load_preset
 from isa.program_file import META_SCHEMA
+from slimulator.command_line import command
 from slimulator.commands.shared import SCHEMA
 
-PAGE = (Path(__file__).parents[1] / "docs" / "json.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs" / "json.md").read_text(encoding="utf-8")
 Keys = dict[str, set[str]]              # types by path
 
 
@@ -100,6 +102,19 @@ def compare(title: str, documents: Iterable[Any]) -> None:
             assert types, f"{title}: {path!r} is {kind}, not {TABLES[title][key]}"
             seen[key] |= types
     assert {key: types - seen[key] for key, types in TABLES[title].items() if types - seen[key] - {"null"}} == {}, title
+
+
+WRITERS = {             # files that make JSON: of a command, of a file that is read again, or a text that is only compared
+    "slimulator/commands/shared.py", "compiler/compile.py", "isa/elf/writer.py", "isa/engine/snapshot.py",
+    "compiler/running/cache.py", "compiler/checking/verify_chain.py", "asm/directives.py"}
+
+
+def test_no_json_is_left_out() -> None:
+    commands = {name for name, of in command.commands.items() if any("--json" in option.opts for option in of.params)}
+    assert commands == {title for title in TABLES if title in command.commands}
+    sources = [path for folder in ("isa", "asm", "emulator", "compiler", "slimulator") for path in (ROOT / folder).rglob("*.py")]
+    made = {str(path.relative_to(ROOT)) for path in sources if re.search(r"\bjson\.dumps?\(|_dump_json\(", path.read_text())}
+    assert made == WRITERS
 
 
 @pytest.fixture
