@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -63,7 +64,7 @@ def default(option: click.Option) -> str:
     return (found[1] or found[2]).strip() if found else "none"
 
 
-def _choices(kind: click.ParamType) -> str:
+def _choices(kind: click.ParamType[Any]) -> str:
     return "|".join(kind.choices) if isinstance(kind, click.Choice) else kind.name.upper()
 
 
