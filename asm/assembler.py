@@ -279,7 +279,7 @@ class Assembler:
         try:
             pieces = list(fragment.chunks(self.state.symbols.value))
             if sum(map(len, pieces)) != fragment.size:          # what it depends on could not be worked out before
-                raise SourceError("the size of this could not be worked out in time")
+                raise SourceError("the size of this cannot be computed: it takes too long")
             return pieces
         except SourceError as error:
             site = getattr(fragment, "site", None)

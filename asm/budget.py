@@ -39,9 +39,9 @@ class Budget:
         """Pay for work and memory. Raises Exhausted."""
         self.units -= units
         if self.units < 0:
-            raise Exhausted("the source grows too large here: macros, repetitions and repeated includes make too much of it",
-                            hint=f"{UNITS // 1_000_000} million plain lines are the most, a tenth of that with expressions, a "
-                                 "hundredth with arguments; large data belongs into a file (.incbin)")
+            raise Exhausted("the source becomes too large here: macros, repetitions and repeated includes generate too much text",
+                            hint=f"the limit is {UNITS // 1_000_000} million plain lines, a tenth of that with expressions, a "
+                                 "hundredth with arguments; put large data into a file (.incbin)")
 
     def statement(self, operands: str) -> None:
         """Pay for a statement that has to be worked out. Raises Exhausted."""

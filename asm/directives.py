@@ -321,7 +321,7 @@ def _address(state: AssemblyState, site: Site, operands: Operands) -> None:
     _count(site, operands, 1, 1, "address")
     section = state.section
     if section.here.offset or len(section.fragments) > 1:
-        raise SourceError(f".address must stand before the contents of section {section.name}")
+        raise SourceError(f".address must come before the contents of section {section.name}")
     if "a" not in section.flags:
         raise SourceError(f"section {section.name} is not loaded and has no address")
     section.fixed_address = state.symbols.bound(expression(site, operands[0]), section.here)

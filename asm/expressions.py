@@ -185,7 +185,7 @@ def evaluate(node: Node, lookup: Lookup) -> Value:
                     values.append(item)
                 case Constant(value=constant):
                     if isinstance(constant, float):
-                        raise SourceError("a floating-point number cannot stand here: an integer is expected", item.start, item.end)
+                        raise SourceError("a floating-point number is not allowed here: expected an integer", item.start, item.end)
                     values.append(constant)
                 case Name():
                     asked = item
@@ -225,7 +225,7 @@ def evaluate(node: Node, lookup: Lookup) -> Value:
                     del opened[id(shared)]
                     shared.era, shared.value, shared.failed, shared.waits = shared.clock.era, values[-1], None, None
                 case Function(name=name):
-                    raise SourceError(f"%{name} can stand only as the whole immediate of an instruction", item.start, item.end)
+                    raise SourceError(f"%{name} can only be the whole immediate of an instruction", item.start, item.end)
     except (Unresolved, SourceError) as error:
         failed = copy(error)
         for shared in opened.values():
@@ -241,7 +241,7 @@ def _binary(node: Binary, left: Value, right: Value) -> Value:
         if operator in ("/", "%") and right == 0:
             raise SourceError("division by zero", node.start, node.end)
         if operator in ("<<", ">>") and not 0 <= right <= MOST_BITS:
-            raise SourceError(f"shift by {right}: 0..{MOST_BITS} is possible", node.start, node.end)
+            raise SourceError(f"shift by {right}: expected 0..{MOST_BITS}", node.start, node.end)
         value = BINARY[operator][1](left, right)
         if value.bit_length() > MOST_BITS:
             raise SourceError(f"the value has more than {MOST_BITS} bits", node.start, node.end)

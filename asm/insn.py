@@ -96,7 +96,7 @@ def _selector(name: str, node: Node, state: AssemblyState, site: Site) -> int:
                               hint=nearest(node.text, OPCODES) or "a number, or one of " + " ".join(OPCODES))
     value = state.number(node, site)
     if name == "opcode" and FIELDS[name].fits(value) and length_of(value) != 4:
-        raise SourceError(f"{value:#x} is no opcode of an instruction of 4 bytes: expected 3 in its two lowest bits and not 7 "
+        raise SourceError(f"{value:#x} is not an opcode of a 4-byte instruction: expected 3 in its two lowest bits and not 7 "
                           "in the three above", *span(node), hint="or a name: " + " ".join(OPCODES))
     return value
 

@@ -85,7 +85,7 @@ def lay_out(sections: Iterable[AssemblySection], machine: Preset, symbols: Symbo
         if not changed:
             break
     else:
-        report(None, SourceError("the layout does not settle: sizes depend on each other without end, or too often in turn"))
+        report(None, SourceError("the layout does not converge: sizes depend on each other too often"))
     if not _is_bounded(sections, report):
         return False
     _check(sections, machine, lookup, report)
@@ -109,7 +109,7 @@ def _is_bounded(sections: list[AssemblySection], report: Callable[[Site | None, 
             if size > MOST_BYTES or copied > MOST_WRITTEN:
                 what, most = ("bytes", MOST_BYTES) if size > MOST_BYTES else ("bytes of fills and repeated files", MOST_WRITTEN)
                 report(getattr(fragment, "site", None) or section.site,
-                       SourceError(f"the program grows too large here: {most:#x} {what} are the most"))
+                       SourceError(f"the program becomes too large here: the limit is {most:#x} {what}"))
                 return False
     return True
 

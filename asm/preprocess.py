@@ -144,7 +144,7 @@ class Preprocessor:
         real = files.real(str(path))
         for buffer in (site.buffer, *(parent.buffer for _, parent in site.buffer.way())):
             if buffer.kind in ("file", "include") and files.real(buffer.file) == real:
-                raise SourceError(f"recursive include: {name} is being read already")
+                raise SourceError(f"recursive include: {name} is already being read")
         again = site.buffer.grown or real in self._included
         self._included.add(real)
         try:

@@ -70,8 +70,8 @@ class SymbolTable:
         if entry.value is not None and name in self._awaited:
             self.clock.era += 1
             if self.clock.walks > MOST_WALKS + WALKS_OF_A_NAME * len(self.entries):
-                raise Exhausted(f"the source grows too large here: `{name}` gets another value too often, and each time long "
-                                "chains of definitions follow it", hint="define what depends on a value behind it")
+                raise Exhausted(f"the source becomes too large here: `{name}` is redefined too often, each time with a long "
+                                "chain of definitions that depend on it", hint="define symbols after the value that they depend on")
         entry.value = value if isinstance(value, int | Location | Shared) else Shared(name, value, self.clock)
         entry.site, entry.variable = site, variable
 

@@ -114,7 +114,7 @@ class Build(Transformer[Token, Any]):
     def number(self, token: Token) -> Node:
         start, end = token.start_pos or 0, token.end_pos or 0
         if len(token) > MOST_BITS:
-            raise SourceError(f"a number of {len(token)} digits: {MOST_BITS} bits is the most", start, end)
+            raise SourceError(f"a number of {len(token)} digits: the limit is {MOST_BITS} bits", start, end)
         try:
             value = int(token, 0) if token[0] != "0" or token[1:2] in "xXbB" else int(token, 8)
         except ValueError:
@@ -212,7 +212,7 @@ def _explain(text: str, error: UnexpectedInput) -> SourceError:
             return SourceError(f"unexpected {text[at]}", at, at + 1, hint="memory operands are written offset(register)")
         return SourceError(f"unexpected character {text[at]!r}", at, at + 1)
     if not isinstance(error, UnexpectedToken):
-        return SourceError("this cannot be read", 0, len(text))
+        return SourceError("this line cannot be read", 0, len(text))
     token = error.token
     expected = set(error.expected)
     if token.type == "$END":

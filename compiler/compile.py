@@ -181,11 +181,11 @@ class Compiled:
             (target.weights.region, self.layout.size, f"weights: {'' if ' in ' in kinds else 'matrices in '}{kinds}"),
             (target.caches.region, memory.cache_bytes, f"keys and values of {self.model.config.layers} layers, {memory.context} "
              f"positions, in {self.graph.values['keys'].format}"))
-        rows.append((SRAM, memory.scratchpad_bytes, f"activations, of {self.machine.region(SRAM).size:,}"
-                     + (f"; two buffers of {memory.buffer_bytes:,} among them" if memory.buffer_bytes else "")))
+        rows.append((SRAM, memory.scratchpad_bytes, f"activations, in a scratchpad of {self.machine.region(SRAM).size:,} bytes"
+                     + (f"; includes two tile buffers of {memory.buffer_bytes:,} bytes" if memory.buffer_bytes else "")))
         if self.int8_activations:
-            instead = " (--activations f32: products in fp32)" if self.could_decode else ""
-            lines.append(f"integer weights take int8 activations, one scale for a vector{instead}")
+            instead = " (--activations f32 uses fp32)" if self.could_decode else ""
+            lines.append(f"integer weights use int8 activations, one scale per vector{instead}")
         if self.decodes:
             lines.append("integer weights are decoded for fp32 activations: products on the vector unit")
         return "\n".join([*(f"  {region:<5} {size:>15,} bytes  {text}" for region, size, text in rows),
@@ -214,10 +214,10 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
     kind = target_of(preset)
     if context and context > model.config.context:
         raise ModelError(model.path, "--context", got=str(context),
-                         expected=f"at most the {model.config.context} that the model was made for")
+                         expected=f"at most the {model.config.context} that the model supports")
     if len(model.config.stop) > MOST_STOPS:
         raise ModelError(model.path, "tokens that end a text (eos_token_id)", got=str(len(model.config.stop)),
-                         expected=f"at most {MOST_STOPS}: programs have room for as many")
+                         expected=f"at most {MOST_STOPS}: programs have no room for more")
     if activations not in (None, *ACTIVATIONS):
         raise ModelError("", "--activations", got=repr(activations), expected=one_of(ACTIVATIONS))
     model, graph = quantise(model, recipe or Recipe(), activations)
@@ -271,7 +271,7 @@ def _lowered(target: Target, machine_name: str, positions: int) -> Compiled:
     if embedding.format.name not in EMBEDDING_FORMATS:
         raise ModelError(model.path, "embedding", got=f"weights in {embedding.format}",
                          expected="one of " + ", ".join(EMBEDDING_FORMATS),
-                         hint="rows of it are read one at a time: name it in a recipe")
+                         hint="its rows are read one at a time: choose its format in a recipe")
     narrow = [table.row_bytes for role in ("embedding", "positions")
               if (table := layout.once.get(role)) and table.format.name != "f32"]
     rows = {"embedded_row": max(narrow)} if narrow else {}

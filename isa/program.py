@@ -41,9 +41,9 @@ class Program(ProgramFile):
             base = symbol.value if symbol else int(name, 0)
             address = base + int(f"{sign}{offset}" if sign else "0", 0)
         except ValueError:
-            raise ProgramError(f"{text!r} is no address; expected a number or a symbol, e.g. 0x80000000 or main+8",
+            raise ProgramError(f"{text!r} is not an address; expected a number or a symbol, e.g. 0x80000000 or main+8",
                                hint="" if symbol else nearest(name, [other.name for other in self.symbols])) from None
-        require(0 <= address < 1 << 64, f"{text!r} is {address:#x}, which is no address of 64 bits")
+        require(0 <= address < 1 << 64, f"{text!r} is {address:#x}, which is not a 64-bit address")
         return address
 
     def extent(self, symbol: Symbol) -> tuple[int, int]:
@@ -70,8 +70,8 @@ class Program(ProgramFile):
             return self.extent(symbol) if symbol else (address, address + 1)
         first = self.address(start)
         last = first + self.address(end[1:]) if end.startswith("+") else self.address(end)
-        require(first < last, f"the range {text!r} is empty: {first:#x}..{last:#x}", hint="the end is left out of a range")
-        require(last <= 1 << 64, f"the range {text!r} ends behind the last address")
+        require(first < last, f"the range {text!r} is empty: {first:#x}..{last:#x}", hint="a range does not include its end")
+        require(last <= 1 << 64, f"the range {text!r} ends after the last address")
         return first, last
 
     def symbol_at(self, address: int, within: int | None = None) -> str:

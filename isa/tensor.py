@@ -29,7 +29,7 @@ def parse_tensor(text: str) -> tuple[str, tuple[int, ...]]:
         try:
             shape.append(int(part, 0))
         except ValueError:
-            raise TensorError(f"{text!r}: {part!r} is no number of elements; "
+            raise TensorError(f"{text!r}: {part!r} is not a number of elements; "
                               f"expected e.g. {name}[16] or {name}[4,16]") from None
         if shape[-1] < 1:
             raise TensorError(f"{text!r}: {shape[-1]} elements; expected 1 or more")

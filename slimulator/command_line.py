@@ -152,7 +152,7 @@ def _too_little_space(error: Exception) -> str | None:
     if not 0 < limit < ENOUGH or not of_library or (isinstance(error, OSError) and error.errno is not None):
         return None
     return (f"error: out of address space ({type(error).__name__}): `ulimit -v` allows {limit:,} bytes; expected {ENOUGH:,} or "
-            "more, in which kernels are compiled\nhint: raise `ulimit -v`, or try --engine reference, which compiles nothing")
+            "more to compile kernels\nhint: raise `ulimit -v`, or try --engine reference, which compiles nothing")
 
 
 def _shown(message: str) -> str:
@@ -178,7 +178,8 @@ def _mistake(error: Exception) -> str | None:
         case UnknownEntry() | SimdError() | TraceError() | CacheError():
             return f"error: {error}"
         case MemoryError():
-            return "error: out of memory\nhint: data belongs into files (.incbin), where it stays until the program is written"
+            return ("error: out of memory\n"
+                    "hint: put large data into files (.incbin); they are copied only when the program is written")
         case _:
             return None
 

@@ -258,7 +258,7 @@ def test_a_snapshot_is_no_larger_than_its_file(saved, program, command) -> None:
 
 @pytest.mark.parametrize(("name", "value", "message"), [
     ("x", np.ones(32, np.uint64), "x[0] is 0x1, expected 0"), ("x", np.ones(32, np.int64), "x is int64(32,), expected u8(32,)"),
-    ("state.attn.model", np.array([4, 0, 8, 0, 4], np.uint32), "the state of unit attn is none that it can have"),
+    ("state.attn.model", np.array([4, 0, 8, 0, 4], np.uint32), "the state of unit attn is invalid"),
     ("addresses.1", np.zeros(3, np.float64), "addresses.1 is float64(3,), expected u8(-1,)"),
     ("output", np.zeros((2, 2), np.uint8), "output is uint8(2, 2), expected u1(-1,)")])
 def test_what_is_wrong_is_named(saved, program, name, value, message) -> None:

@@ -228,7 +228,7 @@ def test_run_with_threads_counts_the_same(command, tmp_path: Path, monkeypatch: 
     runs = [command("run", tmp_path / "t.elf", "--threads", threads) for threads in (1, 2)]
     assert runs[0] == runs[1] and runs[0][0] == 0
     status, out, err = command("run", tmp_path / "t.elf", "--threads", 3)
-    assert (status, out) == runs[0][:2] and err == "--threads 3: this host has 2 cores, so there will be 2\n" + runs[0][2]
+    assert (status, out) == runs[0][:2] and err == "--threads 3: reduced to 2, the number of cores of this host\n" + runs[0][2]
     for wrong in (("--threads", 0), ("--threads", "two"), ("--threads", 2, "--engine", "reference")):
         status, out, err = command("run", tmp_path / "t.elf", *wrong)
         assert (status, out) == (2, "") and "--threads" in err
@@ -405,7 +405,7 @@ def test_the_public_names_are_there() -> None:
         slimulator.asemble  # noqa: B018
 
 
-@pytest.mark.parametrize(("name", "shown"), [("call", "auipc x1, symbol; jalr x1, lo(x1)"), ("li", "as the value needs"),
+@pytest.mark.parametrize(("name", "shown"), [("call", "auipc x1, symbol; jalr x1, lo(x1)"), ("li", "depending on the value"),
                                              ("jalr", "x[rd] = pc + 4")])
 def test_isa_explains_pseudo_instructions_but_shows_the_row_where_there_is_one(command, name: str, shown: str) -> None:
     assert shown in command("isa", name)[1]

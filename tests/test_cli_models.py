@@ -104,7 +104,7 @@ def test_engine_machine_weights_context(command: Command, tiny: Path) -> None:
 def test_threads(command: Command, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("emulator.threads.workers.cores", lambda: 2)
     for name in (("generate", tiny, "ab", "-n", 2), ("verify", tiny, "--prompt", "ab", "--tokens", 2)):
-        assert "--threads 8: this host has 2 cores, so there will be 2\n" in command(*name, "--threads", 8)[2]
+        assert "--threads 8: reduced to 2, the number of cores of this host\n" in command(*name, "--threads", 8)[2]
     data = json.loads(command("generate", tiny, "ab", "-n", 2, "--threads", 8, "--json", "-")[1])
     assert data["threads"] == 2
     assert text(command, tiny, "ab", "-n", 4, "--threads", 1) == text(command, tiny, "ab", "-n", 4)
@@ -144,7 +144,8 @@ def test_generate_takes_a_program_and_another_tokenizer(command: Command, tiny: 
     (["MODEL", "a", "--machine", "slim-lama"], "slim-llama"),
     (["MODEL", "a", "--tokenizer", "nowhere.bin"], "nowhere.bin"),
     (["nowhere.bin", "a"], "nowhere.bin: error: No such file or directory; expected a model"),
-    (["nowhere.bin", "-n", "5"], "nowhere.bin: error: No such file or directory; expected a model\nhint: is this the prompt?"),
+    (["nowhere.bin", "-n", "5"], "nowhere.bin: error: No such file or directory; expected a model\nhint: "
+                                 "if this is the prompt, name the model too"),
     (["a model.gguf"], "a model.gguf: error: No such file or directory"),
     (["models/stories"], "models/stories: error: No such file or directory"),
 ])
@@ -210,7 +211,7 @@ def test_what_was_not_looked_at_is_said_once(command: Command, tmp_path: Path) -
     path = write_relu(tmp_path)
     config = json.loads((path / "config.json").read_text())
     (path / "config.json").write_text(json.dumps({**config, "is_llama_config": True, "transformers.js_config": {"dtype": "q4"}}))
-    note = f"{path}: note: options that are not looked at: is_llama_config, transformers.js_config\n"
+    note = f"{path}: note: ignored options: is_llama_config, transformers.js_config\n"
     (tmp_path / "text").write_text("abc abc abc")
     for arguments, times in ((("compile", path, "-o", tmp_path / "relu.elf"), 1), (("generate", path, "ab", "-n", 1), 1),
                              (("generate", path, "ab", "-n", 1), 0), (("eval", path, tmp_path / "text"), 1),
@@ -337,7 +338,7 @@ def test_bench_measures_a_shape(command: Command, monkeypatch: pytest.MonkeyPatc
     assert sum(o["share"] for o in data["operations"].values()) == pytest.approx(1)
     layer = [o["per_token"] for name, o in data["operations"].items() if name.startswith("op.layer.")]
     assert layer == [2] * len(layer)        # of complete tokens alone
-    assert re.search(r"^ +share +each time +a token  operation.*\n +\d+\.\d %  +[\d.]+ us  x +[12]  ", out, re.MULTILINE), out
+    assert re.search(r"^ +share +each time +per token  operation.*\n +\d+\.\d %  +[\d.]+ us  x +[12]  ", out, re.MULTILINE), out
     status, _, err = command("bench", "--shape", "15n")
     assert status == 1 and "did you mean '15m'?" in err
     status, _, err = command("bench", "nosuch")

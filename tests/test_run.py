@@ -151,14 +151,14 @@ def test_both_engines_write_the_same(command, assembled, tmp_path):
 
 
 @pytest.mark.parametrize(("options", "status", "said"), [
-    (["--trace-unit", "lut"], 2, "choose what --trace F writes"),
+    (["--trace-unit", "lut"], 2, "the --trace-... options need --trace F"),
     (["--trace", "t", "--trace-unit", "lot"], 1, "did you mean 'lut'?"),
     (["--trace", "t", "--trace-registers", "b0"], 1, "no register is called 'b0'"),
     (["--trace", "t", "--trace-symbol", "agian"], 1, "did you mean 'again'?"),
     (["--trace", "t", "--trace-pc", "again..again"], 1, "is empty"),
-    (["--trace", "-", "--json", "-"], 2, "stdout ('-') is named for two outputs"),
-    (["--trace", "t", "--commit-log", "t"], 2, "named for two outputs"),
-    (["--save-snapshot", "-"], 2, "'-' is stdout; expected the name of a file"),
+    (["--trace", "-", "--json", "-"], 2, "only one output may be stdout ('-')"),
+    (["--trace", "t", "--commit-log", "t"], 2, "t is given for two outputs"),
+    (["--save-snapshot", "-"], 2, "'-' means stdout; expected a file name"),
     (["--csv", "program.elf"], 2, "is the source"),
     (["--trace", "none/t"], 1, "none/t: error: the directory to write it to does not exist"),
     (["--json", "none/t"], 1, "none/t: error: the directory to write it to does not exist"),

@@ -90,7 +90,7 @@ class Recipe:
         for pattern in self.roles:
             if not any(fnmatchcase(role, pattern) for role in matrices):
                 kinds = dict.fromkeys(re.sub(r"^layers\.\d+", "layers.*", role) for role in matrices)
-                raise ModelError(self.file, f"roles.{pattern}", got="fits no matrix of this model",
+                raise ModelError(self.file, f"roles.{pattern}", got="matches no matrix of this model",
                                  expected="a pattern of " + one_of(kinds), hint=nearest(pattern, kinds))
 
 

@@ -124,7 +124,7 @@ def load_tokenizer(path: Path, notes: list[str] | None = None) -> Tokenizer:
     """The tokenizer of a .gguf alone. What was assumed goes to `notes`."""
     tokenizer = read_tokenizer(path, _open(path).part("tokenizer.ggml."), notes)
     if tokenizer is None:
-        raise ModelError(path, "tokenizer.ggml.model", got="missing", expected="a GGUF file with a tokenizer in it")
+        raise ModelError(path, "tokenizer.ggml.model", got="missing", expected="a GGUF file that contains a tokenizer")
     return tokenizer
 
 
@@ -141,7 +141,7 @@ def _open(path: Path) -> _Contents:
     tensors: dict[str, Tensor] = {}
     for name, shape, kind, offset in reader.heads:
         if name in tensors:
-            raise ModelError(path, f"tensor {name}", got="there twice", expected="different names", hint="the file is damaged")
+            raise ModelError(path, f"tensor {name}", got="duplicate", expected="different names", hint="the file is damaged")
         tensors[name] = _tensor(path, name, shape, kind, offset)
     return _Contents(path, metadata, tensors)
 
@@ -152,7 +152,7 @@ def _tensor(path: Path, name: str, shape: tuple[int, ...], number: int, offset: 
     if number not in FORMATS and number != I2_S:
         known = number in GGMLQuantizationType.__members__.values()
         raise ModelError(path, place, got=f"type {kind}", expected=one_of((*(form.name for form in FORMATS), type_name(I2_S))),
-                         hint="convert it with llama-quantize" if known else "no type of ggml's: another program wrote this file")
+                         hint="convert it with llama-quantize" if known else "not a type of ggml: another program wrote this file")
     size = None
     if len(shape) in (1, 2) and 0 not in shape:
         size = i2_s_bytes(shape) if number == I2_S else row_bytes(GGMLQuantizationType(number), shape[-1])

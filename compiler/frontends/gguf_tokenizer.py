@@ -108,7 +108,7 @@ def _byte_level(options: Options, tokens: list[str], kinds: list[PieceKind], bos
         raise options.error("merges", got=repr(" ".join(wrong)), expected="two tokens with a space between")
     vocabulary = {token: number for number, token in enumerate(tokens)}
     if len(vocabulary) != len(tokens):
-        raise options.error("tokens", got="a token that is there twice", expected="different tokens")
+        raise options.error("tokens", got="a duplicate token", expected="different tokens")
     try:
         library = Library(models.BPE(vocabulary, merges, ignore_merges=pre.ignore_merges))
     except Exception as error:      # the library raises Exception itself

@@ -119,7 +119,7 @@ def _tensors(path: Path, c: Config, header: Header) -> Iterator[tuple[str, Tenso
         said = "vocab_size is negative" if header.version == 0 else "shared_classifier is 0"
         hints = {expected + head: f"is there a head of its own? Then {said}",
                  expected - head: f"is the head the embedding? {said} says that it is not"}
-        raise ModelError(path, "", got=f"{size} bytes", expected=f"the {expected} bytes that its header asks for", hint=hints.get(
+        raise ModelError(path, "", got=f"{size} bytes", expected=f"the {expected} bytes that its header describes", hint=hints.get(
             size, "the file is truncated" if size < expected else "is it a llama2.c checkpoint?"))
     for kind, shape, count in order:
         for layer in range(count):

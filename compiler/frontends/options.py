@@ -137,8 +137,8 @@ class Options:
             elif not neutral(key, value):
                 misspelt = nearest(key, self._read, cutoff=0.8)
                 if strict or misspelt or (words(key) & COMPUTES and not words(key) & HOW):
-                    raise self.error(key, got=f"unknown option, {value!r}"[:100], expected="options that this program knows",
+                    raise self.error(key, got=f"unknown option, {value!r}"[:100], expected="options that Slimulator knows",
                                      hint=misspelt or "it may change what is computed; if it does not, remove it")
                 ignored.append(key)
         if ignored:
-            self.notes.append(f"options that are not looked at: {', '.join(ignored)}")
+            self.notes.append(f"ignored options: {', '.join(ignored)}")

@@ -77,8 +77,8 @@ def _open(path: Path) -> dict[str, Stored]:
             pass
     except Exception as error:      # the library's own class, and OSError
         size = path.stat().st_size
-        raise ModelError(path, "", got=f"{size} bytes that are no safetensors file: {error}", expected="a whole safetensors file",
-                         hint="a truncated download? Download it again") from None
+        raise ModelError(path, "", got=f"{size} bytes that are not a safetensors file: {error}",
+                         expected="a whole safetensors file", hint="a truncated download? Download it again") from None
     with path.open("rb") as stream:
         length, = struct.unpack("<Q", stream.read(8))
         header = json.loads(stream.read(length))

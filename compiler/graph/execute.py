@@ -197,7 +197,7 @@ class Executor(BankOperations):
             raise ModelError(self.model.path, "token", got=str(token), expected=f"0 to {c.vocab - 1}, the vocabulary")
         if self.position >= c.context:
             raise ModelError(self.model.path, "context", got=f"more than {c.context} tokens",
-                             expected="as many as the model was made for", hint="shorten the prompt, or ask for fewer tokens")
+                             expected="at most the context of the model", hint="shorten the prompt, or ask for fewer tokens")
         self.values.update(token=token, position=self.position)
         for layer, op in self.graph.steps():
             inputs = [self.values[name] for name in op.inputs]

@@ -33,7 +33,7 @@ def unpacked(data: Any, file: Path) -> Tokenizer:
     try:
         return _unpacked(data, file)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ModelError(file, "tokenizer", got=f"damaged: {error!r}", expected="what slimulator compile has written",
+        raise ModelError(file, "tokenizer", got=f"damaged: {error!r}", expected="a tokenizer as slimulator compile writes it",
                          hint="name a tokenizer file: --tokenizer FILE") from None
 
 

@@ -103,7 +103,7 @@ class PieceTokenizer(Tokenizer):
             case PieceKind.CONTROL | PieceKind.UNUSED: return b""
         byte = BYTE.fullmatch(piece.decode("utf-8", "replace"))
         if byte is None:
-            raise ModelError(self.file, f"piece {token}", got=f"{piece!r} is said to be a byte", expected="<0x00> to <0xFF>")
+            raise ModelError(self.file, f"piece {token}", got=f"{piece!r} is marked as a byte", expected="<0x00> to <0xFF>")
         return bytes([int(byte[1], 16)])
 
     def encode(self, text: str) -> list[int]:
@@ -250,7 +250,7 @@ class SentencePieceTokenizer(Tokenizer):
             import sentencepiece
         except ImportError:
             raise ModelError(file, "", got="the library sentencepiece is not installed",
-                             hint="pip install 'slimulator[sentencepiece]', or put a tokenizer.json beside it") from None
+                             hint="pip install 'slimulator[sentencepiece]', or put a tokenizer.json next to it") from None
         self.file, self.data = file, file.read_bytes() if data is None else data
         try:
             self._processor: Any = sentencepiece.SentencePieceProcessor(model_proto=self.data)

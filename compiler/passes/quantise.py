@@ -126,7 +126,7 @@ def quantise(model: Model, recipe: Recipe, activations: str | None = None) -> tu
     graph.bodies = [LayerBody(layers, graph.layer) for layers in _alike(quantised)]
     graph = _decoded(graph, quantised) if activations == "f32" else _with_codes(graph, quantised)
     if activations == "i8" and not any(op.kind == "gemv.i8" for _, op in graph.steps()):
-        raise ModelError(model.path, "--activations", got="i8 for weights that are floats", expected="weights of integers",
+        raise ModelError(model.path, "--activations", got="i8 for floating-point weights", expected="integer weights",
                          hint="--weights i8, t2 ...")
     return quantised, graph
 
@@ -149,8 +149,8 @@ def _with_codes(graph: Graph, model: Model) -> Graph:
         for op in ops:
             if op.kind == "gemv.i8" and not (tensor := model.tensor(role_of(op.weights[0], layer))).format.has_codes:
                 raise ModelError(tensor.file, f"tensor {tensor.name}", got=f"{tensor.format} for int8 activations",
-                                 expected="weights that are integers",
-                                 hint="--weights t2 is what such a model is trained for; floats go with --activations f32")
+                                 expected="integer weights",
+                                 hint="such a model is trained for --weights t2; floats need --activations f32")
             if op.kind == "gemv" and model.tensor(role_of(op.weights[0], layer)).format.has_codes:
                 x = op.inputs[0]
                 codes, scale = f"{x}_codes", f"{x}_scale"

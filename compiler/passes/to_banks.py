@@ -44,7 +44,7 @@ def _refuse(ops: Sequence[Op], placement: Placement) -> None:
     for op in ops:
         if op.kind.endswith(".active"):
             raise ModelError(placement.model.path, "--ffn-sparsity", got="a machine that computes products in banks",
-                             expected="one with a LUT unit: banks work on all rows that they hold", hint="--machine slim")
+                             expected="one with a LUT unit: banks multiply every row that they hold", hint="--machine slim")
 
 
 # ------------------------------------------------------------------------------------------------ products

@@ -212,7 +212,7 @@ class Placement:
                               f"{100 * m.size / m.capacity:.0f} %"))
         widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
         used, taken = self.used
-        layers = f"; {self.model.config.layers} layers of {' or '.join(map(str, self.body_rows))} rows"
+        layers = f"; {self.model.config.layers} layers, rows of each: {' or '.join(map(str, self.body_rows))}"
         return "\n".join([*("  ".join(map(str.ljust, row, widths)).rstrip() for row in table),
                           f"{used:,} bytes of weights in {taken:,} ({100 * used / max(1, taken):.0f} %) of {self.banks.channels} "
                           f"channels x {self.banks.banks} banks x {self.linear_row} of {self.banks.rows:,} rows{layers}"])

@@ -58,7 +58,7 @@ class Banks(Target):
     def check(self, layout: WeightLayout, memory: MemoryPlan) -> None:
         if not self.reached:
             raise ModelError("", self.place, got="units vec and attn without ports to hbm",
-                             expected="ports to it: scales, keys and values lie there")
+                             expected="ports to hbm: scales, keys and values are stored there")
         c = self.model.config
         for name, needed, what in (("attn.heads", c.heads, "heads"), ("attn.channels", c.q_dim, "channels of all heads")):
             if needed > self.machine.parameter(name):
@@ -70,7 +70,7 @@ class Banks(Target):
             fits = _what_fits(self.placement, linear)
             raise RoomError(self.model.path, self.place, got=f"weights and caches take {needed:,} bytes of hbm",
                             expected=f"at most {room:,}: {needed - room:,} are missing", solved=bool(fits),
-                            hint="; ".join(f"{option} fits" for option in fits) or "no format or machine here has the room")
+                            hint="; ".join(f"{option} fits" for option in fits) or "no format or machine has enough room")
 
     def mapped(self, weights: MapRow, caches: MapRow) -> tuple[list[MapRow], list[str]]:
         matrices = self.placement

@@ -36,5 +36,5 @@ class Near(Target):
         if widest and widest.shape[1] > tables:
             raise ModelError("", self.place, got=f"{widest.role} has {widest.shape[1]:,} columns",
                              expected=f"at most the {tables:,} activations that its tables hold (lut.activations)",
-                             hint="weights of floats need no tables: --weights f16, or --activations f32")
+                             hint="floating-point weights need no tables: --weights f16, or --activations f32")
         super().check(layout, memory)

@@ -39,7 +39,7 @@ class Memory:
             whole, limit = sum(r.size for r in self.regions if r.writable), most_address_space()
             raise PresetError("", [Problem(
                 f"machine {self.preset.name}, region.{region.name}.size",
-                f"{region.size:,} bytes of address space are not to be had: {getattr(error, 'strerror', None) or error}",
+                f"{region.size:,} bytes of address space cannot be reserved: {getattr(error, 'strerror', None) or error}",
                 f"room for {whole:,}, all regions that can be written" + (f"; `ulimit -v` allows {limit:,}" if limit else ""),
                 "raise `ulimit -v`, or choose a machine with smaller regions; memory is taken for what is touched")]) from None
 

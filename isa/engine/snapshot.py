@@ -220,7 +220,7 @@ class Snapshot:
                 found = values.get(key, values.get(old, known)) if isinstance(values, dict) else known
                 if found != known:
                     raise SnapshotError(f"the snapshot has {key} {found}, this Slimulator reads {known}", path=self.path,
-                                        hint="use the version of Slimulator that wrote it, or run the program anew")
+                                        hint="use the version of Slimulator that wrote it, or run the program again")
         try:
             self.header = _Header.model_validate(values)
         except ValidationError as error:
@@ -280,7 +280,7 @@ class Snapshot:
         """The program that it was made from, from the file that it names. Raises ProgramError, too."""
         path = self.header.program.path
         if path is None:
-            raise SnapshotError("it was made from a program that was in no file", path=self.path, hint="give that program")
+            raise SnapshotError("its program was not in a file", path=self.path, hint="give that program")
         try:
             return Program.load(path)
         except (OSError, ValueError) as error:                              # ValueError: no path at all
@@ -319,7 +319,7 @@ class Snapshot:
             with self._damage():
                 for unit in UNITS.values():
                     if machine.preset.has_unit(unit.name) and not unit.sound(machine.state, machine.parameter):
-                        raise ValueError(f"the state of unit {unit.name} is none that it can have")
+                        raise ValueError(f"the state of unit {unit.name} is invalid")
                 if x[0]:
                     raise ValueError(f"x[0] is {x[0]:#x}, expected 0")
             machine.x[:] = x
@@ -333,7 +333,7 @@ def _view(machine: ReferenceMachine, address: int, size: int) -> pages.Bytes:
     """Memory for whole pages from `address` on; the last page of a region may be larger than what is left of it."""
     region = machine.memory.region(address, 1)
     if region is None or not region.writable or address + size - region.end >= PAGE:
-        raise ValueError(f"pages at {address:#x}..{address + size:#x}, where no memory is")
+        raise ValueError(f"pages at {address:#x}..{address + size:#x}, where there is no memory")
     return machine.memory.view(region, address, min(size, region.end - address))
 
 
@@ -351,4 +351,4 @@ def _compare(what: str, name: str, saved: dict[str, str], other: str, given: dic
             then, now = (side.get(key, "absent") for side in (saved, given))
             values = ": differs" if len(then) == len(now) == 64 else f": {then} in the snapshot, {now} here"
             raise SnapshotError(f"the snapshot is of another {what} ({name}, here {other}): {key}{values}", path=path,
-                                hint=f"a snapshot goes on with the {what} that it was made with")
+                                hint=f"a snapshot can only continue with the {what} that it was made with")

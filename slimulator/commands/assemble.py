@@ -30,23 +30,23 @@ def _definitions(_context: click.Context, _parameter: click.Parameter, texts: tu
 
 @click.command("asm", short_help="Assemble a program.")
 @click.argument("file", type=FILE)
-@click.option("-o", "--output", type=BINARY, metavar="FILE.elf", help="The program file; by default FILE.elf beside the source.")
+@click.option("-o", "--output", type=BINARY, metavar="FILE.elf", help="The program file; by default FILE.elf next to the source.")
 @click.option("--machine", metavar="M", show_default="slim",
-              help="Preset name or .toml file that the program is built for; a .machine in the source has the last word.")
+              help="Preset name or .toml file to build for; .machine in the source overrides it.")
 @click.option("-I", "include_paths", type=FILE, multiple=True, metavar="DIR",
-              help="Search DIR for .include, .incbin and .meta. lib/macros.s and lib/print.s are found without.")
+              help="Also search DIR for .include, .incbin and .meta. Not needed for lib/macros.s and lib/print.s.")
 @click.option("--include-only", type=FILE, multiple=True, metavar="DIR",
-              help="Do not trust FILE: .include, .incbin, .meta and .machine open no file outside DIR; may be repeated.")
+              help="For a FILE that you do not trust: open no file outside DIR. May be repeated.")
 @click.option("-D", "defines", multiple=True, metavar="NAME=VALUE", callback=_definitions, help="Define a symbol.")
 @click.option("--listing", "listing", type=FILE, metavar="F", help="Write address, bytes and source of every line.")
 @click.option("--symbols", "symbols", type=FILE, metavar="F", help="Write sections and symbols.")
-@click.option("--lines", "lines", type=FILE, metavar="F", help="Write which address comes from which source line.")
+@click.option("--lines", "lines", type=FILE, metavar="F", help="Write the source line of each address.")
 @click.option("--json", "json", type=FILE, metavar="F", help="Write all of these as JSON.")
 def assemble_file(file: Path, output: Path | None, machine: str | None, include_paths: tuple[Path, ...],
                   include_only: tuple[Path, ...], defines: dict[str, int], **outputs: Path | None) -> int:
     """Assemble FILE.s into a program.
 
-    Every error of the source is reported. Listing, symbols and JSON are written even then; '-' stands for stdout.
+    All errors of the source are reported. Listing, symbols and JSON are written even if there are errors; '-' means stdout.
     """
     from asm import listing
     from asm.assembler import assemble_with_listing
@@ -81,15 +81,15 @@ def _save(program: Any, output: Path, file: Path, machine: str | None) -> int:
     if program is None:
         return 1
     if machine and program.machine != machine:
-        say(f"{file}: warning: built for {program.machine}, which its .machine names, not for --machine {machine}")
+        say(f"{file}: warning: built for {program.machine}: .machine in the source overrides --machine {machine}")
     program.save(output)
     return 0
 
 
 @click.command("disasm", short_help="Print a program as assembly.")
 @click.argument("file", type=FILE)
-@click.option("--section", metavar="S", help="Print this section; by default those that hold instructions.")
-@click.option("--aliases", is_flag=True, help="Print short names: ret for jalr zero, 0(ra).")
+@click.option("--section", metavar="S", help="Print this section; by default all sections with instructions.")
+@click.option("--aliases", is_flag=True, help="Print short names, such as ret for jalr zero, 0(ra).")
 def disassemble_file(file: Path, section: str | None, aliases: bool) -> None:
     """Print a program's instructions with their addresses, bits and symbols."""
     from asm.disassembler import disassemble

@@ -13,13 +13,13 @@ from slimulator.commands.shared import JSON, json_text
 
 @click.command("cache", short_help="Show or clear what is kept: compiled kernels and programs.")
 @click.argument("names", nargs=-1, type=click.Choice(["kernels", "programs"]), metavar="[kernels] [programs]")
-@click.option("--clear", is_flag=True, help="Remove what is kept. Nothing else in these folders is touched.")
+@click.option("--clear", is_flag=True, help="Delete these files, and nothing else in these folders.")
 @JSON
 def cache(names: tuple[str, ...], clear: bool, as_json: bool) -> None:
-    """What is kept from one run to the next: kernels compiled for this processor, and programs compiled from checkpoints.
+    """Show what is kept between runs: kernels compiled for this processor, and programs compiled from checkpoints.
 
-    SLIMULATOR_CACHE_SIZE (5G) is the limit of the programs, a tenth of it that of the kernels. What was not used for longest goes
-    first.
+    The environment variable SLIMULATOR_CACHE_SIZE (5G) limits the programs; the limit of the kernels is a tenth of it. The files
+    that were unused for the longest time are deleted first.
     """
     from isa.caches import KERNELS, PROGRAMS, temporary, usual
     rows: list[dict[str, Any]] = []
@@ -59,4 +59,4 @@ def _age(used: float | None) -> str:
         if seconds >= length:
             count = int(seconds / length)
             return f", oldest used {count} {unit}{'s' * (count > 1)} ago"
-    return ", all used just now"
+    return ", all used less than a minute ago"

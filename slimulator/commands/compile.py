@@ -12,22 +12,24 @@ from slimulator.commands.shared import BINARY, FILE, TOKENIZER, compiler_options
 
 @click.command("compile", short_help="Compile a model's checkpoint to a program.")
 @click.argument("model", type=FILE)
-@click.option("-o", "--output", type=BINARY, metavar="FILE.elf", help="The program file; by default MODEL.elf here.")
+@click.option("-o", "--output", type=BINARY, metavar="FILE.elf",
+              help="The program file; by default MODEL.elf in the current folder.")
 @compiler_options
 @TOKENIZER
-@click.option("-S", "source", is_flag=True, help="Write assembly instead, FILE.s, with FILE.weights and FILE.meta beside it.")
+@click.option("-S", "source", is_flag=True,
+              help="Write assembly instead: FILE.s, and the files FILE.weights and FILE.meta that it includes.")
 def compile_program(model: Path, output: Path | None, settings: Any, tokenizer: Path | None, source: bool) -> None:
     """Compile MODEL to a program that generates text.
 
-    MODEL is a Hugging Face directory, a .gguf file or a llama2.c .bin. The program holds the whole loop over tokens, the
-    weights and the tokenizer. Its memory map goes to stderr.
+    MODEL is a Hugging Face directory, a .gguf file or a llama2.c .bin. The program contains the whole token loop, the weights and
+    the tokenizer. Its memory map is printed on stderr.
     """
     from compiler.frontends import load
     from isa.files import check_directory
     output = output or Path(f"{model.resolve().stem if model.is_file() else model.resolve().name}.{'s' if source else 'elf'}")
     check_directory(output)
     if source and output.suffix in ("", ".elf", ".weights", ".banks", ".meta"):
-        raise click.UsageError(f"-S writes assembly; expected a name like {output.with_suffix('.s')}, got {output}")
+        raise click.UsageError(f"-S writes assembly: expected a name like {output.with_suffix('.s')}, got {output}")
     if model.exists() and output.exists() and model.samefile(output):
         raise click.UsageError(f"{output} is the model: it would be overwritten")
     opened = load(model, tokenizer)

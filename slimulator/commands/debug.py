@@ -15,21 +15,21 @@ from slimulator.commands.shared import ENGINE, FILE, MACHINE, PROMPT, engine_nam
 @click.argument("file", type=FILE)
 @ENGINE
 @MACHINE
-@click.option("--script", type=FILE, metavar="F", help="Execute the commands of a file instead of asking for them.")
+@click.option("--script", type=FILE, metavar="F", help="Read the commands from a file.")
 @click.option("--gdb", "port", type=click.IntRange(0, 65535), metavar="PORT",
-              help="Serve gdb's remote protocol on this port of 127.0.0.1 (0: a free one).")
+              help="Serve gdb's remote protocol on this port of 127.0.0.1 (0: any free port).")
 @PROMPT
 def debug(file: Path, engine: str, machine: str | None, script: Path | None, port: int | None, prompt: str) -> int:
-    """Stop a program at symbols, lines and writes to memory, step through it, look at tensors, counters and units.
+    """Stop a program at symbols, lines and writes to memory, step through it, and show tensors, counters and units.
 
-    Commands come from a terminal, a pipe or a script; `help` lists them. An error in a script ends it with status 1. With --gdb,
-    gdb drives the program instead, and the exit status is the program's own.
+    Commands come from a terminal, a pipe or a script; `help` lists them. The first error of a pipe or script ends it with status 1.
+    With --gdb, gdb controls the program, and the exit status is the program's own.
     """
     from emulator.debug.session import Session
     from isa.program import Program
     from isa.services import Host, to_terminal
     if script is not None and port is not None:
-        raise click.UsageError("--script gives commands to the debugger, and with --gdb they come from gdb: give one of the two")
+        raise click.UsageError("--script and --gdb cannot be combined: with --gdb the commands come from gdb")
     tokens = token_list(prompt)
     program = Program.load(file)
     preset = preset_for(program, file, machine)

@@ -14,11 +14,11 @@ from slimulator.commands.shared import JSON, json_text, to_stdout
 @click.argument("words", nargs=-1, metavar="[QUERY]")
 @JSON
 def look_up(words: tuple[str, ...], as_json: bool) -> None:
-    """The manual: an instruction, a pseudo-instruction, a family (lut.mac), a unit, a CSR, counter or trap, or a topic.
+    """Print the manual of an instruction, a pseudo-instruction, a family (lut.mac), a unit, a CSR, counter or trap, or a topic.
 
-    Topics: registers formats numbers arithmetic memory csrs counters traps services machines. Without a QUERY: all
-    instructions by unit; with --json every row with its fields, fixed bits and operands. Other words are searched for in all texts:
-    slimulator isa sparse rows.
+    Topics: registers formats numbers arithmetic memory csrs counters traps services machines. Without a QUERY, all instructions
+    are listed by unit; with --json, every row with its fields, fixed bits and operands. Any other words are searched for in all
+    texts: slimulator isa sparse rows.
     """
     from isa import manual
     query = " ".join(words)
@@ -44,11 +44,11 @@ def _pseudo_instruction(name: str) -> Any:
     from isa.instruction import TABLE
     from isa.manual import Answer
     from isa.manual.document import Heading, Paragraph, Table
-    forms = [(f"{name} {operands}".strip(), expansion if expansion != name else "lui, addi, addiw, slli as the value needs")
+    forms = [(f"{name} {operands}".strip(), expansion if expansion != name else "lui, addi, addiw, slli, depending on the value")
              for found, operands, expansion in PSEUDO if found == name]
     if not forms or name in TABLE:
         return None
-    return Answer([Heading(1, name), Paragraph("A pseudo-instruction: the assembler writes base instructions for it."),
+    return Answer([Heading(1, name), Paragraph("A pseudo-instruction: the assembler replaces it with base instructions."),
                    Table(("written", "assembled"), forms)],
                   {"pseudo": name, "forms": [{"syntax": syntax, "expansion": expansion} for syntax, expansion in forms]})
 

@@ -18,29 +18,31 @@ import click
 from slimulator.commands import shared
 from slimulator.commands.shared import ENGINE, FILE, THREADS, TOKENIZER, Printer, compiler_options, say
 
-_json = click.option("--json", "json_file", type=FILE, metavar="F", help="Write the result as JSON ('-': to stdout).")
+_json = click.option("--json", "json_file", type=FILE, metavar="F", help="Write the result as JSON; '-' means stdout.")
 
 
 @click.command("generate", short_help="Generate text on the emulated machine.")
 @click.argument("model", required=False)
 @click.argument("prompt", required=False)
-@click.option("-n", "--tokens", "max_tokens", type=int, metavar="N", help="Generate at most N tokens; by default 256.")
-@click.option("--temperature", type=float, default=0.0, show_default=True, metavar="T", help="0: always the most likely token.")
+@click.option("-n", "--tokens", "max_tokens", type=int, metavar="N",
+              help="Generate at most N tokens; by default 256, or as many as fit the context.")
+@click.option("--temperature", type=float, default=0.0, show_default=True, metavar="T",
+              help="0: always the most likely token; otherwise 0.001 to 1000.")
 @click.option("--top-p", type=float, default=1.0, show_default=True, metavar="P",
-              help="Draw from the most likely tokens that have this probability together.")
-@click.option("--seed", type=int, default=1, show_default=True, metavar="S", help="Seed of the draws.")
+              help="Draw from the fewest most likely tokens whose probabilities add up to P.")
+@click.option("--seed", type=int, default=1, show_default=True, metavar="S", help="Seed of the random numbers.")
 @compiler_options
 @TOKENIZER
 @THREADS
 @ENGINE
 @_json
-@click.option("--quiet", is_flag=True, help="Print the text alone.")
+@click.option("--quiet", is_flag=True, help="Print only the text.")
 def generate(model: str | None, prompt: str | None, settings: Any, tokenizer: Path | None, threads: int, engine: str,
              json_file: Path | None, quiet: bool, **drawing: Any) -> int:
-    """Generate text: the prompt goes to stdout, followed by what the model makes of it, then to stderr what that took.
+    """Generate text from a prompt. The text goes to stdout, the counters go to stderr.
 
-    MODEL is a Hugging Face directory, a GGUF file, a llama2.c .bin or a compiled program. A single argument is the PROMPT; the
-    shipped demo model goes on with it. A checkpoint is compiled once and kept in ~/.cache/slimulator/programs.
+    MODEL is a Hugging Face directory, a GGUF file, a llama2.c .bin or a compiled program. A single argument is the PROMPT, for the
+    shipped demo model. A checkpoint is compiled once and kept in ~/.cache/slimulator/programs.
     """
     from compiler.errors import ModelError
     from compiler.running.generate import Generation, Sampling, find_program, open_program
@@ -48,10 +50,10 @@ def generate(model: str | None, prompt: str | None, settings: Any, tokenizer: Pa
     if prompt is None:
         model, prompt = None, model
     if prompt is None or (model is None and prompt and _is_there(prompt)):
-        raise click.UsageError("Missing argument 'PROMPT'" + (f": {prompt} is taken for the MODEL." if prompt else "."))
+        raise click.UsageError("Missing argument 'PROMPT'" + (f": {prompt} was taken as the MODEL." if prompt else "."))
     if model is None and re.search(r"\.(bin|gguf|elf|safetensors)$|^\S+/\S*$", prompt):
         raise ModelError(prompt, "", got=os.strerror(errno.ENOENT), expected="a model",
-                         hint=f"is this the prompt? then name the model too: slimulator generate {DEMO} {shlex.quote(prompt)}")
+                         hint=f"if this is the prompt, name the model too: slimulator generate {DEMO} {shlex.quote(prompt)}")
     sampling = Sampling(**drawing).check()
     make = shared.machine_maker(engine, threads, quiet)
     path = find_program(Path(model) if model is not None else None, settings, tokenizer=tokenizer,
@@ -139,7 +141,7 @@ def _summary(report: Any, machine: str, engine: str, threads: int) -> None:
 # ------------------------------------------------------------------------------------------------ accuracy
 
 
-@click.command("eval", short_help="Bits per byte of a model and of its program on a text.")
+@click.command("eval", short_help="Measure the accuracy of a model and of its program on a text.")
 @click.argument("model", type=FILE)
 @click.argument("text", type=FILE)
 @compiler_options
@@ -153,7 +155,7 @@ def evaluate_model(model: Path, text: Path, settings: Any, tokens: int, tokenize
                    json_file: Path | None) -> int:
     """Score a text file with the model's float graph and with the quantised program on the emulated machine.
 
-    Documents separated by <|endoftext|> are scored each from its own beginning.
+    Documents separated by <|endoftext|> are scored independently.
     """
     from dataclasses import replace
 
@@ -165,7 +167,7 @@ def evaluate_model(model: Path, text: Path, settings: Any, tokens: int, tokenize
     from compiler.settings import read_text
     from isa.program import Program
     if is_program(model):
-        raise click.UsageError(f"{model} is a program: the float graph needs the checkpoint that it was compiled from")
+        raise click.UsageError(f"{model} is a program: eval needs the checkpoint that it was compiled from")
     make = shared.machine_maker(engine, threads)
     opened = load(model, tokenizer)
     shared.say_notes(opened)
@@ -220,30 +222,31 @@ def _eval_table(say: Printer, formats: str, scores: list[Any], sparsity: str | f
 # ------------------------------------------------------------------------------------------------ verify
 
 
-@click.command("verify", short_help="Check a model's program against the chain of trust.")
+@click.command("verify", short_help="Check a model's program, stage by stage.")
 @click.argument("model", type=FILE)
 @compiler_options
 @click.option("--program", "program_file", type=FILE, metavar="FILE.elf",
-              help="Check this program; by default what the compiler makes of MODEL now.")
+              help="Check this program; by default the one that the compiler makes of MODEL now.")
 @click.option("--tokens", "count", type=click.IntRange(min=2), metavar="N",
-              help="Compare over N tokens; by default 16, at most the context.")
+              help="Compare over N tokens; by default 16, or the context if that is shorter.")
 @click.option("--prompt", default="Once upon a time", show_default=True, metavar="TEXT",
-              help="The text that the compared tokens begin with; the float graph continues it.")
+              help="The text at the start of the compared tokens; the float graph continues it.")
 @TOKENIZER
 @click.option("--dump", type=FILE, metavar="DIR", help="Write every value as .npy, named by token, layer and operation.")
 @THREADS
 @ENGINE
 @_json
 def verify(model: Path, settings: Any, dump: Path | None, threads: int, engine: str, json_file: Path | None, **subject: Any) -> int:
-    """Check each step from transformers' logits to the program's bits, and print a table. Status 1 if one fails.
+    """Compare each stage with the previous one, from transformers' logits to the program's bits, and print a table.
 
-    MODEL is a checkpoint, or a compiled program, of which only the engines can be compared. --engine says which one is compared
-    with the graph, operation by operation; fast and reference engine are compared with each other in any case.
+    The status is 1 if a check fails. MODEL is a checkpoint. It may also be a compiled program; then only the two engines are
+    compared. --engine chooses the engine that is compared with the graph, operation by operation. The fast and the reference
+    engine are always compared with each other.
     """
     from compiler.checking import verify_chain as chain
     from compiler.running.generate import is_program
     if is_program(model) and (subject["program_file"] or dump or settings.given):
-        raise click.UsageError(f"{model} is a program: --program, --dump and options of the compiler need the checkpoint")
+        raise click.UsageError(f"{model} is a program: --program, --dump and compiler options need the checkpoint")
     checks, say = [], Printer(json_file)
     make, fast = shared.machine_maker(engine, threads), shared.machine_maker("fast", threads)
     for check in chain.checks(chain.Subject(model, settings, **subject), dump=dump, make=make, fast=fast,
@@ -265,12 +268,13 @@ def verify(model: Path, settings: Any, dump: Path | None, threads: int, engine: 
 @click.command("bench", short_help="Measure tokens per second and where the time goes.")
 @click.argument("names", nargs=-1)
 @click.option("--shape", "shapes", multiple=True, metavar="S",
-              help="15m, 125m, 730m or 3b: a model of this size with random weights. By default 125m.")
-@click.option("--weights", metavar="FMT|RECIPE.toml", help="Weight format of the linears, or a recipe; by default t2, of 15m i8.")
+              help="Measure a model of this size with random weights: 15m, 125m, 730m or 3b; by default 125m.")
+@click.option("--weights", metavar="FMT|RECIPE.toml",
+              help="Weight format of the linear layers, or a recipe; by default t2, for 15m i8.")
 @click.option("--context", type=int, metavar="N", help="Compile for N positions; by default 1024.")
 @click.option("--kv", type=click.Choice(["f32", "i8"]), default="f32", show_default=True, help="Format of keys and values.")
 @click.option("--ffn-sparsity", "sparsity", type=click.FloatRange(0, 0.95), metavar="S",
-              help="Leave this share of the feed-forward neurons alone.")
+              help="Skip this share of the feed-forward neurons.")
 @click.option("--machine", metavar="M", default="slim", show_default=True, help="Preset name or .toml file to compile for.")
 @click.option("--seconds", type=click.FloatRange(min=0.1), default=4.0, show_default=True, metavar="S", help="How long to measure.")
 @THREADS
@@ -279,7 +283,7 @@ def bench(names: tuple[str, ...], shapes: tuple[str, ...], weights: str | None, 
           json_file: Path | None, **compiled: Any) -> int:
     """Measure greedy decoding with all counters: seconds to compile and to the first token, tokens/s, memory, time by operation.
 
-    NAMES are benchmarks of a checkout (python -m benchmarks); without --shape and NAMES the 125m shape is measured.
+    NAMES are benchmarks of a checkout (python -m benchmarks). Without --shape and NAMES, the 125m shape is measured.
     """
     from compiler.measuring.measure import measure
     from compiler.measuring.shapes import WEIGHTS, compile_shape
@@ -309,37 +313,37 @@ def _benchmarks(names: tuple[str, ...]) -> int:
     from isa.hints import nearest
     from isa.shipped import ROOT
     if not (ROOT / "benchmarks").is_dir():
-        raise click.UsageError(f"benchmarks by name ({', '.join(names)}) need a checkout of the project; --shape does not")
+        raise click.UsageError(f"benchmarks by name ({', '.join(names)}) need a checkout of the project; --shape works without")
     known = sorted(path.stem.removeprefix("bench_") for path in (ROOT / "benchmarks").glob("bench_*.py"))
     for name in names:
         if name not in known:
-            hint = nearest(name, known) or "a model of some size is measured with --shape 125m"
+            hint = nearest(name, known) or "to measure a model of some size, use --shape 125m"
             raise click.UsageError(f"no benchmark {name!r}; expected one of {', '.join(known)}\nhint: {hint}")
     return subprocess.run([sys.executable, "-m", "benchmarks", *names], cwd=ROOT).returncode
 
 
 def _bench_table(say: Printer, name: str, f: dict[str, Any]) -> None:
     from compiler.measuring.measure import STRETCH
-    compiling = "kept from before" if f["compile_seconds"] is None else f"{f['compile_seconds']:.1f} s"
+    compiling = "not needed (kept)" if f["compile_seconds"] is None else f"{f['compile_seconds']:.1f} s"
     formats = f"{f['weights']}{', kv i8' * (f['kv'] == 'i8')}{' on ' + f['machine'] if f['machine'] != 'slim' else ''}"
     threads = f"{f['threads']} thread{'s' * (f['threads'] > 1)}"
-    say(f"{name} {formats}, {threads}: {f['tokens_per_second']:,.1f} tokens/s in stretches of {STRETCH} tokens"
-               f" (best tenth {f['best_tokens_per_second']:,.1f}, of CPU time {f['tokens_per_cpu_second']:,.1f})")
-    padding = ", padding of the banks included," if f["bank_bytes"] else ""
+    say(f"{name} {formats}, {threads}: {f['tokens_per_second']:,.1f} tokens/s over {STRETCH} tokens at a time"
+               f" (best tenth {f['best_tokens_per_second']:,.1f}; per second of CPU time {f['tokens_per_cpu_second']:,.1f})")
+    padding = " (with the padding of the banks)" if f["bank_bytes"] else ""
     say(f"  weights {f['weight_bytes'] / 1e6:,.1f} MB{padding} at {f['weight_bytes_per_second'] / 1e9:.1f} GB/s, "
                f"{100 * f['share_of_bandwidth']:.0f} % of the {f['bandwidth'] / 1e9:.1f} GB/s that NumPy reads with {threads}")
     say(f"  compiling {compiling}, first token after {f['seconds_to_first_token']:.2f} s, "
-               f"{f['instructions_per_token']:,} instructions a token")
-    say(f"  {f['resident_bytes'] / 1e6:,.0f} MB resident: the weights and {f['resident_beyond_weights'] / 1e6:,.0f} MB; "
+               f"{f['instructions_per_token']:,} instructions per token")
+    say(f"  {f['resident_bytes'] / 1e6:,.0f} MB resident memory: the weights and {f['resident_beyond_weights'] / 1e6:,.0f} MB; "
                f"keys and values take up to {f['cache_bytes'] / 1e6:,.0f} MB of it")
     if left := f.get("neurons"):
         share = left["skipped"] / max(1, left["active"] + left["skipped"])
-        say(f"  ffn sparsity {f['sparsity']:g}: {100 * share:.1f} % of the neurons left alone, "
-                   f"{left['bytes_left'] / 1e6:,.1f} MB of their weights, {left['bytes_fetched'] / 1e6:,.1f} MB fetched")
+        say(f"  ffn sparsity {f['sparsity']:g}: {100 * share:.1f} % of the neurons skipped, "
+                   f"{left['bytes_left'] / 1e6:,.1f} MB of weights not fetched, {left['bytes_fetched'] / 1e6:,.1f} MB fetched")
     say("  time by unit  " + ", ".join(f"{unit} {100 * share:.1f} %" for unit, share in f["units"].items()))
-    say(f"  {'share':>7}  {'each time':>12}  {'a token':>7}  operation, by its mark in the program")
+    say(f"  {'share':>7}  {'each time':>12}  {'per token':>9}  operation, by its label in the program")
     for operation, cost in list(f["operations"].items())[:8]:
-        say(f"  {100 * cost['share']:5.1f} %  {cost['microseconds']:9,.1f} us  x {cost['per_token']:5g}  {operation}")
+        say(f"  {100 * cost['share']:5.1f} %  {cost['microseconds']:9,.1f} us  x {cost['per_token']:7g}  {operation}")
 
 
 COMMANDS = [generate, verify, evaluate_model, bench]

@@ -17,31 +17,34 @@ from slimulator.commands.shared import BINARY, ENGINE, FILE, MACHINE, PROMPT, TH
 
 def _seconds(_context: click.Context, _parameter: click.Parameter, value: float | None) -> float | None:
     if value is not None and not 0 < value < float("inf"):
-        raise click.BadParameter(f"{value} is no time; expected a number of seconds above 0")
+        raise click.BadParameter(f"{value}; expected a number of seconds above 0")
     return value
 
 
 _RUN_OPTIONS = (
     ENGINE, MACHINE, THREADS, PROMPT,
     click.option("--max-instructions", type=click.IntRange(min=1), metavar="N", help="Stop after N instructions."),
-    click.option("--timeout", type=float, metavar="SECONDS", callback=_seconds, help="Stop after this time."),
-    click.option("--quiet", is_flag=True, help="Print no counters: only the program's output and errors."),
-    click.option("--mix", is_flag=True, help="Count what was executed by mnemonic, unit, symbol and source line."),
-    click.option("--hazards", "hazards", flag_value="first", help="Stop at the first wait between units that is missing. Slow."),
-    click.option("--all-hazards", "hazards", flag_value="all", help="Report every missing wait, and go on."),
-    click.option("--save-snapshot", type=BINARY, metavar="F", help="Write the machine's state when the run ends, however it ends."),
-    click.option("--restore", type=FILE, metavar="F", help="Go on from a snapshot, with FILE or else the program that it names."),
+    click.option("--timeout", type=float, metavar="SECONDS", callback=_seconds, help="Stop after this time on the host's clock."),
+    click.option("--quiet", is_flag=True, help="Print only the program's output, and errors."),
+    click.option("--mix", is_flag=True, help="Also count executed instructions by mnemonic, unit, symbol and source line."),
+    click.option("--hazards", "hazards", flag_value="first", help="Stop at the first missing wait between units. Slow."),
+    click.option("--all-hazards", "hazards", flag_value="all", help="Report every missing wait and continue."),
+    click.option("--save-snapshot", type=BINARY, metavar="F", help="Save the machine's state when the run ends, for any reason."),
+    click.option("--restore", type=FILE, metavar="F", help="Continue from a snapshot, with FILE or else the program that it names."),
     click.option("--json", "json_file", type=FILE, metavar="F", help="Write result, counters, mix and hazards as JSON."),
     click.option("--csv", "csv_file", type=FILE, metavar="F", help="Write the counters as CSV."),
-    click.option("--commit-log", type=FILE, metavar="F", help="Write what each instruction changed, in Spike's form."),
-    click.option("--trace", type=FILE, metavar="F", help="Write a line for each instruction, with what it did."),
+    click.option("--commit-log", type=FILE, metavar="F", help="Write what each instruction changed, in Spike's format."),
+    click.option("--trace", type=FILE, metavar="F", help="Write a line for each instruction, with its effects."),
 )
 _TRACE_OPTIONS = (          # each narrows --trace
-    click.option("--trace-unit", "units", multiple=True, metavar="U", help="Trace this unit (core: base instructions)."),
-    click.option("--trace-pc", "code", multiple=True, metavar="A..B", help="Trace instructions from A to before B."),
-    click.option("--trace-symbol", "code", multiple=True, metavar="NAME", help="Trace this function."),
-    click.option("--trace-registers", "registers", multiple=True, metavar="R,...", help="Trace what sets one (any: all)."),
-    click.option("--trace-writes", "writes", multiple=True, metavar="A..B", help="Trace what writes to this memory."),
+    click.option("--trace-unit", "units", multiple=True, metavar="U", help="Trace only this unit (core: base instructions)."),
+    click.option("--trace-pc", "code", multiple=True, metavar="A..B",
+                 help="Trace only instructions from A up to but not including B."),
+    click.option("--trace-symbol", "code", multiple=True, metavar="NAME", help="Trace only this function."),
+    click.option("--trace-registers", "registers", multiple=True, metavar="R,...",
+                 help="Trace only instructions that set one of these (any: all registers)."),
+    click.option("--trace-writes", "writes", multiple=True, metavar="A..B",
+                 help="Trace only instructions that write to this memory."),
     click.option("--trace-limit", "limit", type=click.IntRange(min=1), metavar="N", help="Trace no more than N lines."),
 )
 
@@ -73,20 +76,20 @@ class RunOptions:
 
     def __post_init__(self) -> None:
         if self.restore and self.prompt:
-            raise click.UsageError("--prompt with --restore: the prompt tokens that are left are in the snapshot")
+            raise click.UsageError("--prompt cannot be combined with --restore: the snapshot has the prompt tokens that are left")
         if self.trace is None and (self.units or self.code or self.registers or self.writes or self.limit):
-            raise click.UsageError("the --trace-... options choose what --trace F writes: give it too")
+            raise click.UsageError("the --trace-... options need --trace F")
 
 
 @click.command("run", short_help="Run a program and count what it does.")
 @click.argument("file", type=FILE, required=False)
 @shared.options(*_RUN_OPTIONS, *_TRACE_OPTIONS)
 def run_program(file: Path | None, **said: Any) -> int:
-    """Run a program.
+    """Run a program and count what it does.
 
-    Its output goes to stdout and the counters that are not zero to stderr. A file F may be '-': then stdout holds this alone,
-    and what the program prints goes to stderr. The exit status is the program's own, 1 when a trap, a limit or a mistake ends
-    the run, 130 when Ctrl-C does.
+    The program's output goes to stdout; counters that are not zero go to stderr. A file F may be '-': then stdout has only this
+    file, and the program's output goes to stderr. The exit status is the program's own, 1 if a trap, a limit or an error ends the
+    run, 130 if Ctrl-C does.
     """
     from emulator.observe.line_log import LineLog
     from emulator.observe.report import RunReport

@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-FIRST_RUN = "compiling kernels for this processor, once: the first run takes up to a minute"
+FIRST_RUN = "compiling kernels for this processor: the first run takes up to a minute"
 PATIENT = 5.0           # seconds without a message
 SCHEMA = 1              # of all JSON that commands write; rises when a key goes, is renamed or changes its meaning (docs/json.md)
 KEPT = "\n\t"            # control characters that text for a terminal may have
@@ -27,14 +27,14 @@ class _Binary(click.Path):
 
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
         if str(value) == "-":
-            self.fail("'-' is stdout; expected the name of a file", parameter, context)
+            self.fail("'-' means stdout; expected a file name", parameter, context)
         return super().convert(value, parameter, context)
 
 
 BINARY = _Binary(path_type=Path)
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 ENGINE = click.option("--engine", type=click.Choice(["fast", "reference"]), default="fast", show_default=True,
-                      help="What executes the program. fast: compiled kernels; reference: the NumPy meanings, one at a time.")
+                      help="fast: compiled kernels; reference: the NumPy meaning of each instruction. Same results.")
 MACHINE = click.option("--machine", metavar="M",
                        help="Preset name or .toml file; by default the one that the program was built for.")
 
@@ -45,13 +45,13 @@ def _threads(_context: click.Context, _parameter: click.Parameter, wanted: int) 
         return 1
     from emulator.threads.workers import cores
     if wanted > cores():
-        click.echo(f"--threads {wanted}: this host has {cores()} core{'s' * (cores() > 1)}, so there will be {cores()}", err=True)
+        click.echo(f"--threads {wanted}: reduced to {cores()}, the number of cores of this host", err=True)
     return min(wanted, cores())
 
 
 THREADS = click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", callback=_threads,
-                       help="Work on large operations with N threads, at most as many as the host has cores. "
-                            "Changes the time alone.")
+                       help="Split large operations among N threads, at most one per core of the host. "
+                            "Changes only the time.")
 TOKENIZER = click.option("--tokenizer", type=FILE, metavar="F", help="Tokenizer file; by default the one with the model.")
 PROMPT = click.option("--prompt", default="", metavar="TOKENS", help="Prompt tokens for the program to read, e.g. \"1 42 7\".")
 
@@ -80,27 +80,26 @@ def compiler_options(command: Callable[..., Any]) -> Callable[..., Any]:
     def run(*arguments: Any, sparsity: float | str | None, calibrate: Path | None, **others: Any) -> Any:
         from compiler.settings import Settings
         if isinstance(sparsity, float) != (calibrate is not None):
-            raise click.UsageError("--ffn-sparsity with a number needs --calibrate TEXT, and --calibrate needs such a number")
+            raise click.UsageError("--ffn-sparsity with a number and --calibrate TEXT need each other")
         said = {name: others.pop(name) for name in ("machine", "weights", "context", "kv", "activations")}
         return command(*arguments, settings=Settings(**said, sparsity=sparsity, calibrate=calibrate), **others)
 
     decorated: Callable[..., Any] = options(
         click.option("--machine", metavar="M",
-                     help="Preset name or .toml file to compile for, by default slim; of a program, to run on."),
+                     help="Preset name or .toml file to compile for, by default slim. For a program: to run on."),
         click.option("--weights", metavar="FMT|RECIPE.toml",
-                     help="Format of the layers' matrices: f32 f16 bf16 i8 i4 i3 i2 t2 t5 b1 c4 c3 c2. Behind a colon, how many "
-                          "columns share a scale (i4:32, t2:row). Or a recipe that names matrices. By default as the checkpoint "
-                          "has them."),
-        click.option("--context", type=int, metavar="N", help="Most positions; by default the model's, at most 2048."),
+                     help="Format of the layers' matrices: f32 f16 bf16 i8 i4 i3 i2 t2 t5 b1 c4 c3 c2. A colon says how many "
+                          "columns share a scale (i4:32, t2:row). Or a recipe file. By default the format of the checkpoint."),
+        click.option("--context", type=int, metavar="N", help="Number of positions; by default that of the model, at most 2048."),
         click.option("--kv", type=click.Choice(["f32", "i8"]), default="f32", show_default=True,
-                     help="Format of keys and values; i8: int8 with a scale for each position and head."),
+                     help="Format of keys and values; i8: int8 with one scale per position and head."),
         click.option("--activations", type=click.Choice(["i8", "f32"]),
-                     help="What integer weights are multiplied by. i8, the default: int8, one scale for a vector. f32: weights are "
-                          "decoded for products on the vector unit."),
+                     help="Format of activations for integer weights. i8, the default: int8, one scale per vector. f32: weights "
+                          "are decoded and multiplied on the vector unit."),
         click.option("--ffn-sparsity", "sparsity", metavar="exact|S", callback=_sparsity,
-                     help="exact: read only rows of neurons that are not zero, in models with relu or relu2. A number, 0.5: leave "
-                          "this share alone, by thresholds from the text of --calibrate; the result changes."),
-        click.option("--calibrate", type=FILE, metavar="TEXT", help="A text in UTF-8 to find thresholds on."))(run)
+                     help="exact: read only the rows of neurons that are not zero, in models with relu or relu2. A number such as "
+                          "0.5: skip this share of the neurons, by thresholds from --calibrate. This changes the result."),
+        click.option("--calibrate", type=FILE, metavar="TEXT", help="A UTF-8 text on which the thresholds are found."))(run)
     return decorated
 
 
@@ -109,14 +108,14 @@ def distinct(source: Path | None, outputs: Iterable[Path | None]) -> None:
     taken: set[Path] = set()
     outputs = list(outputs)
     if [str(written) for written in outputs].count("-") > 1:
-        raise click.UsageError("stdout ('-') is named for two outputs")
+        raise click.UsageError("only one output may be stdout ('-')")
     for written in outputs:
         if written is None or str(written) == "-" or (written.exists() and not written.is_file()):
             continue
         if source and written.absolute() == source.absolute():
-            raise click.UsageError(f"{written} is the source: it would be overwritten")
+            raise click.UsageError(f"{written} is the source file; expected another name for the output")
         if written.absolute() in taken:
-            raise click.UsageError(f"{written} is named for two outputs: one would overwrite the other")
+            raise click.UsageError(f"{written} is given for two outputs")
         taken.add(written.absolute())
 
 
@@ -129,7 +128,7 @@ def preset_for(program: Any, file: Path, machine: str | None) -> Any:
     except PresetError as error:
         if machine:
             raise
-        raise ProgramError(f"it was built for machine {program.machine!r}, which is no preset here", path=str(file),
+        raise ProgramError(f"it was built for machine {program.machine!r}, which is not a preset", path=str(file),
                            hint="give the machine's .toml file with --machine") from error
 
 
@@ -292,4 +291,4 @@ def progress(what: str) -> Any:
 
 def waiting() -> None:
     """Say that another process compiles the same program."""
-    click.echo("waiting for another process, which compiles the same program ...", err=True)
+    click.echo("waiting for another process that compiles the same program ...", err=True)

@@ -176,7 +176,7 @@ def test_recursive_include(tmp_path: Path) -> None:
     (tmp_path / "a.s").write_text('nop\n.include "b.s"\n')
     (tmp_path / "b.s").write_text('.include "a.s"\n')
     (diagnostic,) = failed(tmp_path / "a.s").diagnostics
-    assert diagnostic.message == "recursive include: a.s is being read already"
+    assert diagnostic.message == "recursive include: a.s is already being read"
     assert [note.span.file for note in diagnostic.notes] == [str(tmp_path / "a.s")]
 
 

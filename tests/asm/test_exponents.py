@@ -93,4 +93,4 @@ def test_passes_have_a_limit_that_is_lower_for_larger_sources(monkeypatch: pytes
     for links, most in ((300, 33), (1000, layout.PASSES_LEAST)):
         passes[0] = 0
         (diagnostic,) = assemble_with_listing(scattered(links)).diagnostics
-        assert "does not settle" in diagnostic.message and passes[0] == most
+        assert "does not converge" in diagnostic.message and passes[0] == most

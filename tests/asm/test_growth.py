@@ -97,7 +97,7 @@ def test_a_bomb_ends_with_one_message(name: str, folder: Path, monkeypatch: pyte
     monkeypatch.setattr(asm.budget, "UNITS", asm.budget.UNITS // 100)
     (folder / "a.s").write_text(BOMBS[name])
     (diagnostic,) = assemble_with_listing(folder / "a.s").diagnostics
-    assert "grows too large here" in diagnostic.message or "more than 100 levels" in diagnostic.message
+    assert "becomes too large here" in diagnostic.message or "more than 100 levels" in diagnostic.message
     assert diagnostic.span.text.strip()
 
 
@@ -108,7 +108,7 @@ def test_definitions_that_are_worked_out_again_and_again_have_a_limit(monkeypatc
     again = [f".set y0, {i}\n .word y200\n" for i in range(200)]
     assert assemble(chain + "".join(again[:50])).sections[0].bytes()[-4:] == (49 + 200).to_bytes(4, "little")
     (diagnostic,) = assemble_with_listing(chain + "".join(again)).diagnostics
-    assert "grows too large here: `y0`" in diagnostic.message and 300 < diagnostic.span.line < 400
+    assert "becomes too large here: `y0`" in diagnostic.message and 300 < diagnostic.span.line < 400
 
 
 def test_calls_that_fail_are_paid_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,7 +116,7 @@ def test_calls_that_fail_are_paid_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asm.budget, "UNITS", 100_000)
     source = ".macro m " + ", ".join(f"a{i}" for i in range(1000)) + ", z:req\n nop\n.endm\n" + " m\n" * 100
     diagnostics = assemble_with_listing(source).diagnostics
-    assert len(diagnostics) < 30 and "grows too large here" in diagnostics[-1].message
+    assert len(diagnostics) < 30 and "becomes too large here" in diagnostics[-1].message
 
 
 @pytest.mark.parametrize("name", COSTLY)

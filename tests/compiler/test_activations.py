@@ -132,7 +132,7 @@ def test_fp32_activations_are_offered_where_they_would_be_taken(weights: str, op
     recipe = read_recipe(weights) if weights != "mixed" else Recipe(
         parse_format("i8:row"), None, {"layers.*.up": parse_format("f16"), "layers.*.down": parse_format("f16")})
     summary = compile_model(model, recipe=recipe, **options).summary()
-    assert ("--activations f32" in summary) == taken and "integer weights take int8 activations" in summary
+    assert ("--activations f32" in summary) == taken and "integer weights use int8 activations" in summary
     with nullcontext() if taken else pytest.raises(ModelError, match="--activations f32"):
         compile_model(model, recipe=recipe, activations="f32", **options)
 
@@ -147,7 +147,7 @@ def test_floats_of_a_model_that_rounds_activations(tmp_path: Path) -> None:
 
 
 def test_int8_for_floats_is_refused_and_not_ignored() -> None:
-    with pytest.raises(ModelError, match="--activations: i8 for weights that are floats; expected weights of integers"):
+    with pytest.raises(ModelError, match="--activations: i8 for floating-point weights; expected integer weights"):
         compile_model(random_model(BASE), activations="i8")
     assert "activations, one scale" not in compile_model(random_model(BASE), activations="f32").summary()
     assert "--activations" in Settings(activations="f32").given

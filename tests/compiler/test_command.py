@@ -153,8 +153,9 @@ def test_a_pattern_of_a_recipe_that_fits_nothing(checkpoint: Path, tmp_path: Pat
         recipe.write_text(f'[roles]\n"layers.*.q" = "i8"\n"{pattern}" = "i4"\n', encoding="utf-8")
         assert invoke(["compile", str(checkpoint), "-o", str(tmp_path / "x.elf"), "--weights", str(recipe)]) == 1
         said = capsys.readouterr().err
-        assert said.startswith(f"{recipe}: error: roles.{pattern}: fits no matrix of this model; expected a pattern of embedding, "
-                               "layers.*.q, layers.*.k, layers.*.v, layers.*.o, layers.*.gate, layers.*.down or layers.*.up\n")
+        assert said.startswith(f"{recipe}: error: roles.{pattern}: matches no matrix of this model; expected a pattern of "
+                               "embedding, layers.*.q, "
+                               "layers.*.k, layers.*.v, layers.*.o, layers.*.gate, layers.*.down or layers.*.up\n")
         assert hint in said and not (tmp_path / "x.elf").exists()
 
 

@@ -107,7 +107,7 @@ def test_messages_and_notes_hold_no_control_character(tmp_path: Path, capsys: py
 
     path = named(tmp_path, NAMES["escape"])
     config = json.loads((path / "config.json").read_text())
-    for name, said in (("x\x1b]52;c;aGk=\x07", "note: options that are not looked at: x"), ("attn\x1b[2J\x9b1m", "error: attn")):
+    for name, said in (("x\x1b]52;c;aGk=\x07", "note: ignored options: x"), ("attn\x1b[2J\x9b1m", "error: attn")):
         (path / "config.json").write_text(json.dumps({**config, name: 2}))
         slimulator.invoke(["verify", str(path), "--tokens", "2", "--prompt", "ab"])
         out, err = capsys.readouterr()

@@ -34,7 +34,7 @@ def sparse(shape: str, weights: str, machine: str = "slim") -> Compiled:
 @pytest.mark.parametrize("shape", SPARSE)
 def test_every_operation_equals_the_graph_and_waits_are_enough(shape: str, weights: str, machine: str, tmp_path: Path) -> None:
     if shape == "bitnet" and weights == "f16":
-        with pytest.raises(ModelError, match=r"f16 for int8 activations; expected weights that are integers"):
+        with pytest.raises(ModelError, match=r"f16 for int8 activations; expected integer weights"):
             sparse(shape, weights)
         return
     compiled = sparse(shape, weights, small_machine() if machine == "small" else machine)

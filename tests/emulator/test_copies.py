@@ -146,6 +146,6 @@ def test_without_address_space_it_is_said_how_much_is_needed(tmp_path: Path, eng
                            tmp_path / "a.elf", "--engine", engine], capture_output=True, text=True, timeout=120,
                           cwd=Path(__file__).parents[2])
     assert (done.returncode, done.stdout) == (1, "")
-    assert "error: machine slim, region.hbm.size: 34,359,738,368 bytes of address space are not to be had: Cannot" in done.stderr
+    assert "error: machine slim, region.hbm.size: 34,359,738,368 bytes of address space cannot be reserved: Cannot" in done.stderr
     assert "expected room for 51,556,384,792, all regions that can be written; `ulimit -v` allows 20,480,000,000" in done.stderr
     assert done.stderr.count("error:") == 1

@@ -300,7 +300,7 @@ def test_a_program_that_has_moved_is_asked_for(work: Path, tmp_path: Path) -> No
     machine = ReferenceMachine("slim")
     machine.load(asm.assemble(WORK))
     machine.save(tmp_path / "b.slim")
-    assert "a program that was in no file" in refused(tmp_path / "b.slim")
+    assert "its program was not in a file" in refused(tmp_path / "b.slim")
 
 
 def rewritten(path: Path, header: Any = None, **changes) -> Path:

@@ -184,8 +184,9 @@ def test_memory_beyond_all_regions_may_be_chosen(engine, written, lines, tmp_pat
 
 
 @pytest.mark.parametrize(("text", "said"), [
-    ("agian", "did you mean 'again'"), ("8..4", "is empty"), ("again..again", "is empty"), ("..4", "is no address"), ("", "is no"),
-    ("18446744073709551616", "no address of 64 bits"), ("8..+18446744073709551615", "ends behind the last address")])
+    ("agian", "did you mean 'again'"), ("8..4", "is empty"), ("again..again", "is empty"), ("..4", "is not an address"),
+    ("", "is not"),
+    ("18446744073709551616", "not a 64-bit address"), ("8..+18446744073709551615", "ends after the last address")])
 def test_ranges_that_are_none(text, said):
     with pytest.raises(ProgramError, match=re.escape(said)):
         selection(asm.assemble(LOOP), code=[text])

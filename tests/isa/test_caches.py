@@ -202,7 +202,7 @@ def test_cache_shows_and_clears_what_is_ours(cache: KeptFolder, command) -> None
         path.write_text("mine")
     (usual() / "programs" / "link").symlink_to(others[2])
     out = command("cache")[1].splitlines()
-    assert out[0].split()[:6] == ["kernels", "1", "files", "2.0", "KiB", "of"] and "all used just now" in out[0]
+    assert out[0].split()[:6] == ["kernels", "1", "files", "2.0", "KiB", "of"] and "all used less than a minute ago" in out[0]
     assert out[1].split()[:6] == ["programs", "2", "files", "4.0", "KiB", "of"] and "oldest used 2 days ago" in out[1]
     rows = json.loads(command("cache", "programs", "--json")[1])["caches"]
     assert [(row["cache"], row["files"], row["bytes"], row["limit"]) for row in rows] == [("programs", 2, 4097, 5 << 30)]
@@ -274,7 +274,7 @@ def test_a_run_without_a_usual_folder_compiles_once(assembled, tmp_path: Path) -
     assert first.returncode == second.returncode == 7
     assert first.stderr.startswith("warning: /dev/null/slimulator cannot be used (Not a directory): "
                                    f"what is compiled is kept in {where}\n"
-                                   "compiling kernels for this processor, once: the first run takes up to a minute ...\nexit after")
+                                   "compiling kernels for this processor: the first run takes up to a minute ...\nexit after")
     assert "compiling" not in second.stderr and second.stderr.startswith("warning: ") and second.stderr.count("warning") == 1
     assert len(list(where.glob("kernels/*/*.o"))) == 3
 

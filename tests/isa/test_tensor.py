@@ -24,7 +24,7 @@ def test_text(text, name, shape):
 
 @pytest.mark.parametrize(("text", "said"), [
     ("f32[4", "expected a format and a shape"), ("", "expected a format and a shape"), ("f3[2]", "did you mean 'f32'?"),
-    ("x", "formats are i8, i16"), ("f32[]", "'' is no number of elements"), ("f32[4,n]", "'n' is no number"),
+    ("x", "formats are i8, i16"), ("f32[]", "'' is not a number of elements"), ("f32[4,n]", "'n' is not a number"),
     ("f32[0]", "expected 1 or more"), ("f32[-1]", "expected 1 or more"), ("f32[2][2]", "expected a format and a shape")])
 def test_text_that_names_none(text, said):
     with pytest.raises(TensorError) as caught:
@@ -72,6 +72,6 @@ def test_symbols():
     with pytest.raises(ProgramError, match="did you mean 'words'"):
         machine.tensor("wrods", "u32")
     for text in ("words+x", "", "words+", "0x", "-1"):
-        with pytest.raises(ProgramError, match="is no address"):
+        with pytest.raises(ProgramError, match="is not an address"):
             machine.program.address(text)
     assert machine.program.address("16+0x10") == 32

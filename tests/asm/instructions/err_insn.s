@@ -5,8 +5,8 @@
         .insn   r OP, 0, 0, a0, a1              # error: takes 6 or 7 operands # hint: `.insn r opcode, funct3, funct7, rd, rs1, rs2`
         .insn   r OP, 0, 0, a0, a1, 5           # error: operand 6 of .insn r is the number 5: expected a register
         .insn   r OP, late, 0, a0, a1, a2       # error: undefined symbol `late` # hint: defined above
-        .insn   r 0x34, 0, 0, a0, a1, a2        # error: 0x34 is no opcode of an instruction of 4 bytes
-        .insn   r 0x1f, 0, 0, a0, a1, a2        # error: 0x1f is no opcode of an instruction of 4 bytes
+        .insn   r 0x34, 0, 0, a0, a1, a2        # error: 0x34 is not an opcode of a 4-byte instruction
+        .insn   r 0x1f, 0, 0, a0, a1, a2        # error: 0x1f is not an opcode of a 4-byte instruction
         .insn   r 128, 0, 0, a0, a1, a2         # error: 128 is out of range for the opcode
         .insn   i OP_IMM, 0, a0, a1, 2048       # error: 2048 is out of range for the immediate
         .insn   i OP_IMM, 0, a0, a1, a2         # error: operand 5 of .insn i is register a2

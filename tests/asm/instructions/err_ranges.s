@@ -17,4 +17,4 @@ near:
     lui     a0, %foo(near)      # error: unknown modifier %foo: known are %hi %lo
     lui     a0, %lo(near)       # error: %lo does not fit lui
     addi    a0, a0, %pcrel_lo(near)     # error: %pcrel_lo needs the label of an auipc
-    addi    a0, a0, 1 + %lo(near)       # error: %lo can stand only as the whole immediate
+    addi    a0, a0, 1 + %lo(near)       # error: %lo can only be the whole immediate

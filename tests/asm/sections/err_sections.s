@@ -9,6 +9,6 @@
     .popsection                     # error: .popsection without .pushsection
     .text
     nop
-    .address 0x80000000             # error: .address must stand before the contents
+    .address 0x80000000             # error: .address must come before the contents
     .org    2                       # error: would move backwards
     .machine slm                    # error: no machine preset 'slm'

@@ -16,7 +16,7 @@
     }                           # error: unexpected `}`
     3x: nop                     # error: `3x` cannot be a label
     .float  abc                 # error: a floating-point number is expected
-    .word   1.5                 # error: a floating-point number cannot stand here
+    .word   1.5                 # error: a floating-point number is not allowed here
     .incbin "\xff"              # error: file not found
     .error  "\xff"              # error: not UTF-8
     .word   1 << 1000 << 1000   # error: the value has more than 1024 bits

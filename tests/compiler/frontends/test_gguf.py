@@ -215,7 +215,7 @@ def test_keys_at_their_neutral_value_change_nothing(tmp_path: Path) -> None:
     fields = {f"llama.{key}": value for key, value in NEUTRAL.items()}
     model = load(made.write_gguf(tmp_path / "model.gguf", made.weights(), fields={**fields, "llama.brand_new": 3}))
     assert np.array_equal(logits(model), before)
-    assert model.notes == ("options that are not looked at: brand_new",)
+    assert model.notes == ("ignored options: brand_new",)
     finetuned = {"llama.rope.scaling.finetuned": True}
     assert np.array_equal(logits(load(made.write_gguf(tmp_path / "fine.gguf", made.weights(), fields=finetuned))), before)
 
@@ -377,7 +377,7 @@ def test_llama_3s_vocabulary_is_known_without_pre(tmp_path: Path, capsys: pytest
     ({"tokenizer.ggml.merges": ["abc"]}, r"tokenizer.ggml.merges: 'abc'; expected two tokens with a space between"),
     ({"tokenizer.ggml.token_type": [1, 2]}, r"tokenizer.ggml.token_type: 2 entries; expected one for each of 300 tokens"),
     ({"tokenizer.ggml.token_type": [9] * made.VOCAB},      r"tokenizer.ggml.token_type: 9; expected 1 to 6"),
-    ({"tokenizer.ggml.tokens": ["a"] * made.VOCAB},        r"tokenizer.ggml.tokens: a token that is there twice"),
+    ({"tokenizer.ggml.tokens": ["a"] * made.VOCAB},        r"tokenizer.ggml.tokens: a duplicate token"),
 ])
 def test_bad_bpe(change: dict[str, Any], message: str, tmp_path: Path) -> None:
     fields = {**bpe_fields(trained([pre_tokenizers.ByteLevel(add_prefix_space=False)]), "gpt-2"), **change}
@@ -389,7 +389,7 @@ def test_bad_pieces(tmp_path: Path) -> None:
     fields = spm_fields()
     for change, message in (({"tokenizer.ggml.scores": [1.0]}, "scores: 1 entries; expected one for each of 300"),
                             ({"tokenizer.ggml.scores": "x"}, "scores: missing or of another type; expected a list of float"),
-                            ({"tokenizer.ggml.token_type": [6] * made.VOCAB}, "piece 0: b'<unk>' is said to be a byte"),
+                            ({"tokenizer.ggml.token_type": [6] * made.VOCAB}, "piece 0: b'<unk>' is marked as a byte"),
                             ({"tokenizer.ggml.tokens": ["a"] * 200}, "token_type: 300 entries; expected one for each of 200")):
         (tmp_path / "model.gguf").unlink(missing_ok=True)
         with pytest.raises(ModelError, match=message):

@@ -218,7 +218,7 @@ def test_bad_tensors(change: Change, message: str, folder: Path) -> None:
 @pytest.mark.parametrize("size", [0, 5, 100, -1])
 def test_truncated_weights(size: int, folder: Path) -> None:
     (folder / MODEL).write_bytes((folder / MODEL).read_bytes()[:size])
-    with pytest.raises(ModelError, match=r"bytes that are no safetensors file: .*; expected a whole .*\nhint: a truncated"):
+    with pytest.raises(ModelError, match=r"bytes that are not a safetensors file: .*; expected a whole .*\nhint: a truncated"):
         load(folder)
 
 
@@ -264,7 +264,7 @@ def test_bad_shards(folder: Path) -> None:
     with pytest.raises(ModelError, match=r"weight_map: part-1.safetensors is missing; expected all 2 shards\nhint: download"):
         load(folder)
     (folder / "part-1.safetensors").write_bytes((folder / "kept").read_bytes()[:-10])
-    with pytest.raises(ModelError, match=r"part-1.safetensors: error: \d+ bytes that are no safetensors file"):
+    with pytest.raises(ModelError, match=r"part-1.safetensors: error: \d+ bytes that are not a safetensors file"):
         load(folder)
     (folder / "kept").rename(folder / "part-1.safetensors")
     other = next(file for file in places.values() if file != places["lm_head.weight"])
