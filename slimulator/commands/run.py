@@ -30,7 +30,7 @@ _RUN_OPTIONS = (
     click.option("--hazards", "hazards", flag_value="first", help="Stop at the first missing wait between units. Slow."),
     click.option("--all-hazards", "hazards", flag_value="all", help="Report every missing wait and continue."),
     click.option("--save-snapshot", type=BINARY, metavar="F", help="Save the machine's state when the run ends, for any reason."),
-    click.option("--restore", type=FILE, metavar="F", help="Continue from a snapshot, with FILE or else the program that it names."),
+    click.option("--restore", type=FILE, metavar="F", help="Continue from a snapshot, with FILE or the program that it names."),
     click.option("--json", "json_file", type=FILE, metavar="F", help="Write result, counters, mix and hazards as JSON."),
     click.option("--csv", "csv_file", type=FILE, metavar="F", help="Write the counters as CSV."),
     click.option("--commit-log", type=FILE, metavar="F", help="Write what each instruction changed, in Spike's format."),
