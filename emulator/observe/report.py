@@ -1,6 +1,6 @@
 """The report of a run that is over: how it ended and where, the counters, the instruction mix. As text, JSON and CSV.
 
-docs/command-line.md documents the JSON and the CSV.
+docs/json.md describes the JSON, docs/command-line.md the CSV.
 """
 
 from __future__ import annotations
