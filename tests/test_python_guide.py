@@ -1,10 +1,8 @@
-"""The code of docs/python.md runs in the order of the page, and prints what stands behind `#` in the lines that print."""
+"""docs/python.md describes the arguments of a machine and every field of what a run reports. tests/test_docs.py runs its code."""
 
 from __future__ import annotations
 
-import contextlib
 import inspect
-import io
 import re
 from dataclasses import fields
 from pathlib import Path
@@ -18,19 +16,6 @@ from isa.reference import ReferenceMachine, RunResult, Step, TrapReport
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-
-
-def test_the_page_prints_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
-    names: dict[str, object] = {"__name__": "guide"}
-    for block in BLOCKS:
-        with contextlib.redirect_stdout(io.StringIO()) as printed:
-            exec(compile(block, "docs/python.md", "exec"), names)
-        says = [line for line in block.splitlines() if re.search(r"^\s*(print|machine\.hook)\(.*  # ", line)]
-        expected = [line.rpartition("  # ")[2] for line in says]
-        assert printed.getvalue().splitlines() == expected
-    assert len(BLOCKS) >= 5
 
 
 def test_arguments_of_a_machine_are_described() -> None:

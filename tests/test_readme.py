@@ -1,71 +1,106 @@
-"""The README shows real output: every console block and the Python block are run again and compared."""
+"""What README and the pages for newcomers say of other files is so. tests/test_docs.py executes their blocks."""
 
 import re
-import shlex
-import subprocess
-import sys
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
-import pytest
-from children import LIMIT
+from guides import blocks
+
+from isa.preset import load_preset
+from isa.traps import Cause
+from isa.units import UNITS
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-OOPS = "_start: lut.mac.t3  a0, a1, a2\n        addi        a0, a0, 5000\n        csrw        vec.colls, a0\n"
 
 
-def slimulator(*arguments: str, cwd: Path = ROOT) -> str:
-    """Output and errors of a command, as a terminal shows them in the end. Without the counters behind what a program prints."""
-    done = subprocess.run([sys.executable, "-m", "slimulator", *arguments], cwd=cwd, capture_output=True, text=True,
-                          env={"PYTHONPATH": str(ROOT), "PATH": ""}, timeout=LIMIT)
-    said = re.sub(r"^\w[^\n]* \.\.\.\n", "", done.stderr, flags=re.MULTILINE)       # of what takes long: on a busy host, a cold one
-    return done.stdout + ("" if arguments[0] == "run" else said)
+def _text(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
 
 
-def blocks(kind: str) -> list[str]:
-    return [text for found, text in re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL) if found == kind]
+def test_make_demo_prints_the_block_of_the_readme() -> None:
+    """The block says which command prints it: that is the Makefile's, with its usual prompt."""
+    makefile = _text("Makefile")
+    prompt = re.search(r"^PROMPT \?= (.*)$", makefile, re.M)
+    command = re.search(r"^demo: .*\n\t\$\(BIN\)/(slimulator generate .*)$", makefile, re.M)
+    assert prompt and command
+    shown = [block.marks["part of"] for block in blocks(ROOT / "README.md") if "part of" in block.marks]
+    assert shown == [command[1].replace("$(PROMPT)", prompt[1])]
 
 
-@pytest.mark.parametrize("block", [b for b in blocks("console") if b.startswith("$ slimulator") and "verify" not in b])
-def test_console_blocks(block: str, tmp_path: Path) -> None:
-    (tmp_path / "oops.s").write_text(OOPS)
-    (tmp_path / "programs").symlink_to(ROOT / "programs")
-    prompt, _, shown = block.partition("\n")
-    output = "".join(slimulator(*shlex.split(part)[1:], cwd=tmp_path) for part in prompt.removeprefix("$ ").split(" && "))
-    assert output == shown
+def test_the_picture_has_the_ports_of_the_machines() -> None:
+    """docs/machine.svg: a dot for each port of slim, with a ring where slim-llama has the port too; each says unit and memory."""
+    root = ET.parse(ROOT / "docs" / "machine.svg").getroot()
+    svg = "{http://www.w3.org/2000/svg}"
+    dots: dict[tuple[str, str], bool] = {}
+    for dot in root.iter(f"{svg}circle"):
+        title = dot.find(f"{svg}title")
+        if title is not None and title.text:                        # the two dots of the legend say nothing
+            unit, _, memory = title.text.partition(": ")
+            dots[unit, memory] = "both" in dot.attrib["class"].split()
+    ports = {name: {(unit, region.name) for region in load_preset(name).regions for unit in region.ports}
+             for name in ("slim", "slim-llama")}
+    assert dots.keys() == ports["slim"] and {port for port, both in dots.items() if both} == ports["slim-llama"]
+    names = {"".join(text.itertext()) for text in root.iter(f"{svg}text") if text.get("class") == "name"}
+    assert names == {"core", *(name for name, unit in UNITS.items() if unit.queue)}
 
 
-def test_the_demo_ends_with_what_the_readme_shows() -> None:
-    """All but the seconds of this host: the story, and every counter."""
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    command = shlex.split(makefile.partition("$(BIN)/slimulator generate")[2].splitlines()[0])
-    shown = next(b for b in blocks("") if b.startswith("Once upon a time"))
-    output = slimulator("generate", *(word.replace("$(PROMPT)", "Once upon a time") for word in command))
-    assert _without_seconds(output) == _without_seconds(shown)
+def test_the_list_of_programs_names_all_with_their_units() -> None:
+    rows = re.findall(r"^\| \[([\w.]+)\]\(\1\) \|[^|]*\| ?([\w, ]*?) ?\|$", _text("programs/README.md"), re.M)
+    queues = [name for name, unit in UNITS.items() if unit.queue]
+    for name, units in rows:
+        used = set(re.findall(rf"^\s+(?:\d+:\s+)?({'|'.join(queues)})\.", _text(f"programs/{name}"), re.M))
+        assert units == ", ".join(unit for unit in queues if unit in used), name
+    assert sorted(name for name, _ in rows) == sorted(path.name for path in (ROOT / "programs").glob("*.s"))
 
 
-def _without_seconds(text: str) -> list[str]:
-    return [line for line in text.strip().splitlines() if not line.startswith("  this host")]
+def test_the_glossary_is_in_order_and_is_used() -> None:
+    terms = re.findall(r"^### (.*)$", _text("docs/glossary.md"), re.M)
+    assert terms == sorted(terms, key=str.lower) and len(terms) == len(set(terms))
+    assert {"LUT", "MAC", "Ternary", "Scale", "KV cache", "Position", "GQA", "Threshold", "Calibration", "Scratchpad", "DMA", "Tag",
+            "Retire", "CSR", "Hart", "HTIF", "ELF", "picolibc", "Spike", "Bank", "Pseudo-channel", "HAB", "CRF", "Macro form",
+            "AiM", "PIM", "Logits", "KL divergence", "Bits per byte", "RMSNorm", "RoPE", "SwiGLU"} <= set(terms)
+    for page in ("README.md", "docs/concepts.md", "docs/tutorial.md", "docs/installing.md", "docs/troubleshooting.md"):
+        assert "glossary.md" in _text(page), page
 
 
-def test_verify_passes_as_the_readme_shows() -> None:
-    """Line by line; the first compares with transformers, where that is installed."""
-    block = next(b for b in blocks("console") if "verify" in b)
-    prompt, *shown = block.splitlines()
-    lines = slimulator(*shlex.split(prompt)[2:]).splitlines()
-    assert len(lines) == 4 and lines[1:] == shown[1:]
-    assert lines[0].partition(" differ by ")[0] == shown[0].partition(" differ by ")[0] or (
-        lines[0].startswith("not checked  float graph = transformers"))
+def test_figures_of_concepts_are_those_of_the_demo_model() -> None:
+    """MACs and weights of a position, from the shapes in the page's table, and from the run that the README shows."""
+    concepts, readme = _text("docs/concepts.md"), _text("README.md")
+    rows = re.findall(r"^\| [\w, ]+ \| (\d+) x (\d+)(, two of them)? \| ([\d,]+) \|$", concepts, re.M)
+    weights = [4 * int(height) * int(width) * (2 if twice else 1) for height, width, twice, _ in rows]
+    assert len(rows) == 4 and weights == [int(said.replace(",", "")) for *_, said in rows]
+    assert f"| together | | {sum(weights):,} |" in concepts and f"each token takes {sum(weights):,} MACs" in concepts
+    positions = 5 + 75 - 1                                          # the last token that is generated is not read again
+    macs = re.search(r"^  lut .* macs ([\d,]+), macs skipped", readme, re.M)
+    assert macs and int(macs[1].replace(",", "")) == positions * sum(weights)
 
 
-def test_the_python_block_prints_what_its_comment_says() -> None:
-    code, = blocks("python")
-    expected = re.search(r"# (.+)$", code, re.MULTILINE)
-    assert expected
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=LIMIT)
-    assert done.stdout.strip() == expected[1], done.stderr
+HARD = ("activation", "bank", "bits per byte", "checkpoint", "counter", "CSR", "DMA", "ELF", "engine", "FFN", "GEMV", "hazard",
+        "HBM", "kernel", "KL divergence", "KV cache", "logits", "LUT", "MAC", "machine preset", "PIM", "port", "quantise", "queue",
+        "RISC-V", "RMSNorm", "scratchpad", "Spike", "tag", "ternary", "threshold", "trap", "weight")
 
 
-def test_assembly_in_the_readme_stands_in_a_program() -> None:
-    block, = blocks("asm")
-    assert block in (ROOT / "programs" / "ternary_gemv.s").read_text(encoding="utf-8")
+def test_hard_words_are_linked_where_they_come_first() -> None:
+    for page in ("README.md", "docs/concepts.md", "docs/tutorial.md", "docs/installing.md", "docs/troubleshooting.md"):
+        text = prose = _text(page)
+        for other in (r"(?ms)^ *```.*?^ *```$", r"(?m)^#.*$", r"`[^`\n]*`", r"<!--.*?-->", r"\]\([^)]*\)", r"!\[[^]]*\]"):
+            prose = re.sub(other, lambda found: re.sub(r"[^\n]", " ", found[0]), prose)
+        links = [range(*link.span()) for link in re.finditer(r"\[[^]]+\]\([^)]+\)", text)]
+        for word in HARD:
+            first = re.search(r"(?i)(?<![\w-])" + word.replace(" ", r"\s+") + r"s?(?![\w-])", prose)
+            assert first is None or any(first.start() in link for link in links), f"{page}: {word}"
+
+
+def test_messages_of_troubleshooting_exist() -> None:
+    """The messages in bold stand in a block that is executed, or piece by piece in the code or in the Makefile."""
+    shown = re.findall(r"`([^`]+)`", " ".join(re.findall(r"^\*\*(`.*?)\*\*", _text("docs/troubleshooting.md"), re.M)))
+    code = "\n".join(path.read_text(encoding="utf-8") for folder in ("slimulator", "asm", "isa", "emulator", "compiler")
+                     for path in (ROOT / folder).rglob("*.py")) + _text("Makefile")
+    causes = {f"trap {int(cause)} ({cause.name.lower().replace('_', ' ')})" for cause in Cause}
+    executed = "".join(block.text for block in blocks(ROOT / "docs" / "troubleshooting.md"))
+    assert len(shown) >= 10
+    for message in set(shown) - causes - {"slimulator: command not found"}:        # the shell says this one
+        if message in executed:
+            continue
+        for piece in re.split(r"\.\.\.|'", message.removeprefix("error: ").replace("SLIMULATOR_SIMD=", "")):
+            assert piece.strip(" :=") in code, message
