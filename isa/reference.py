@@ -159,21 +159,26 @@ class ReferenceMachine(Vocabulary):
         if not isinstance(program, Program):
             program = Program.load(Path(program))
         program.check_machine(self.preset)
+        own = {name: self._own_register(program, name) for name in ("tohost", "fromhost")}
         self.memory.load(program)
         self.program = program
         self.pc = program.entry
         self.exit_code = None
         dram = self.preset.region(DRAM)
         self.x[2] = dram.base + dram.size - _STACK_ROOM
-        for name in ("tohost", "fromhost"):
-            symbol = program.symbol(name)
-            if symbol is not None:
-                region = self.memory.region(symbol.value, 8)
-                if region is None or not region.writable:
-                    raise ProgramError(f"the symbol {name} is {symbol.value:#x}, where machine {self.preset.name} has no 8 bytes "
-                                       "to write", hint=f"{name} is a register of the host-target interface: rename the symbol, "
-                                                        "or let it name a .dword in writable memory")
-                setattr(self.devices, name, symbol.value)
+        self.devices.place(**own)
+
+    def _own_register(self, program: Program, name: str) -> int | None:
+        """Where a program has a register of the host-target interface itself, None if it does not define the symbol."""
+        symbol = program.symbol(name)
+        if symbol is None:
+            return None
+        region = self.memory.region(symbol.value, 8)
+        if region is None or not region.writable:
+            raise ProgramError(f"the symbol {name} is {symbol.value:#x}, where machine {self.preset.name} has no 8 bytes to write",
+                               hint=f"{name} is a register of the host-target interface: rename the symbol, "
+                                    "or let it name a .dword in writable memory")
+        return symbol.value
 
     def tensor(self, place: int | str, text: str) -> npt.NDArray[Any]:
         """The tensor that `text` names ("f32[4,16]") at an address or a symbol ("weights", "weights+64").

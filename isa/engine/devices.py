@@ -24,8 +24,14 @@ class Devices:
 
     def __init__(self, machine: State) -> None:
         self._machine: State = weakref.proxy(machine)       # which has this object: in a circle it would outlive its last user
-        mmio = machine.preset.region(MMIO).base
-        self.tohost, self.fromhost, self.console = (mmio + offset for offset in (TOHOST, FROMHOST, CONSOLE))
+        self._mmio = machine.preset.region(MMIO).base
+        self.console = self._mmio + CONSOLE
+        self.place()
+
+    def place(self, tohost: int | None = None, fromhost: int | None = None) -> None:
+        """Where a program has `tohost` and `fromhost`; None: in mmio."""
+        self.tohost = self._mmio + TOHOST if tohost is None else tohost
+        self.fromhost = self._mmio + FROMHOST if fromhost is None else fromhost
 
     def __str__(self) -> str:
         return f"tohost {self.tohost:#x}, fromhost {self.fromhost:#x}, console {self.console:#x}"

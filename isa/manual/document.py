@@ -84,11 +84,17 @@ def _plain_block(block: Block, width: int) -> str:
         case Heading(level, text):
             return text + ("\n" + "=-"[level - 1] * len(text) if level < 3 else "")
         case Paragraph(text):
-            return "\n\n".join(textwrap.fill(part, width, break_on_hyphens=False) for part in text.strip().split("\n\n"))
+            return "\n\n".join(_filled(part, width) for part in text.strip().split("\n\n"))
         case Code(text):
             return textwrap.indent(text, "    ")
         case Table(header, rows):
             return _plain_table([header, *rows], width)
+
+
+def _filled(text: str, width: int) -> str:
+    """A paragraph in lines of `width`; items of a numbered list begin lines of their own."""
+    return "\n".join(textwrap.fill(item, width, break_on_hyphens=False, subsequent_indent="   " * bool(re.match(r"\d+\. ", item)))
+                     for item in re.split(r"\n(?=\d+\. )", text))
 
 
 def _plain_table(lines: Sequence[Sequence[str]], width: int) -> str:

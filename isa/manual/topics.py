@@ -18,6 +18,11 @@ from isa.formats import FORMATS
 from isa.manual.abilities import abilities
 from isa.manual.addresses import addresses
 from isa.manual.document import Block, Code, Heading, Paragraph, Table
+from isa.manual.encoding import encoding
+from isa.manual.ordering import ordering
+from isa.manual.privileged import privileged
+from isa.manual.reset import reset
+from isa.manual.trap_order import trap_order
 from isa.manual.vocabulary import label, printed, vocabulary_blocks
 from isa.preset import Preset, Sourced, load_preset, preset_names
 from isa.regions import REGIONS
@@ -32,10 +37,15 @@ what rarely changes sits in CSRs. An instruction reads all of its operands befor
 overlap; one that traps leaves nothing written. A length of zero moves nothing.""",
     "csrs": """
 Control and status registers. Bits that are not writable keep their reset value; access to any other number is an
-illegal instruction. Every counter is a read-only CSR too.""",
+illegal instruction. Every counter is a read-only CSR too. [Privileged architecture](privileged.md) says more of the standard
+ones.""",
     "counters": """
-Exact events, 64 bits wide, zero at the start. They are part of the architecture: the same program and input
-give the same counts on every engine. Cycles and joules are estimates and not among them.""",
+Exact events, 64 bits wide, modulo 2**64, zero at the start. They are part of the architecture: the same program and input
+give the same counts on every engine. Cycles and joules are estimates and not among them.
+
+An instruction that traps counts nothing but core.traps. The bytes of a region are those that loads, stores, services and
+operations move; instruction fetches are not counted, nor what devices read and write. Slots without a counter have no CSR.
+When the counts of an operation can be seen: [Order](ordering.md).""",
     "traps": """
 A trap is precise: registers, memory and counters are as if the instruction had not started, except that
 core.traps counts it. With mtvec = 0 it ends the run and is reported with pc, source line, operands and reason; otherwise the
@@ -44,30 +54,17 @@ handler runs.
 mtval is what each instruction's entry says, modulo 2**64. There, `stride` or `int(indices[place])` is the value of that expression
 in the function that the entry links to, and texts in braces are values too. Of a memory access mtval is its first address. Where an
 operand's bytes follow from the row (see the order of checks), that is the operand itself.""",
-    "trap_order": """
-An Xslim instruction raises one trap: the first that applies. Every instruction checks in this order.
-
-1. The unit: ILLEGAL_INSTRUCTION where the machine does not have it.
-2. The length operands, in operand order: CAPACITY for one beyond 2**28. Lengths are the operands that a shape names: n in f32[n].
-3. The memory operands whose shape is made of numbers and length operands alone: all that are read, in operand order, then all that
-are written. Of each operand: first its alignment, MISALIGNED_OPERAND; then whether it lies in one region, LOAD_ACCESS or
-STORE_ACCESS; then whether the unit has a port there, PORT; then whether the region has these bytes, LOAD_ACCESS or STORE_ACCESS:
-flash has those of the program's sections, to be read alone, and mmio has its registers.
-4. What the instruction itself asks of its numbers, index lists, CSRs and state, strides among them: mostly ILLEGAL_OPERAND. The
-order is that of the Python text in the instruction's entry.
-5. The other memory operands, whose shape names a CSR or state, as W in f32[rows,cols]: all that are read, in operand order, then
-all that are written, each as in 3. What attn.row_list or attn.mask points to is checked right before the operand that it is for.
-
-An operand of no bytes is not checked: a length of 0 never traps for an address.""",
     "formats": """
 Xslim uses R and R4 only, in the opcodes custom-0 (0x0B) to custom-3 (0x7B), so that GNU as can write any of its
-instructions with `.insn r` and `.insn r4`.""",
+instructions with `.insn r` and `.insn r4`. Of an immediate in several pieces the highest bits come first: b_imm has its bit 12 in
+bit 31 of the word, bit 11 in bit 7. [Encoding](encoding.md) says which words are instructions.""",
     "registers": """
-32 integer registers of 64 bits; zero reads as 0. fp is another name of s0. At the start sp is near the end of
-dram and every other register is 0.""",
+32 integer registers of 64 bits; zero reads as 0. fp is another name of s0. At the start sp is 16 less than the end of
+dram and every other register is 0: [Reset](reset.md) says what else there is. pc is no register of these.""",
     "memory": """
-Flat 64-bit physical addresses, little-endian. An access must lie in one region to which the unit has a port.
-Units need operands aligned to their elements; loads and stores need no alignment.""",
+Flat 64-bit physical addresses, little-endian. An access must lie in one region to which the unit has a port; the core has a
+port to all of them. Between regions is nothing. Units need operands aligned to their elements; loads and stores need no alignment.
+What the bytes are at the start, [Reset](reset.md) says; in which order accesses are done, [Order](ordering.md).""",
     "services": """
 `ecall`: number in a7, arguments in a0-a2, result in a0. While mtvec is 0, all of these are served. While a trap handler is
 installed (mtvec is not 0), numbers below 0x5110 raise ENVIRONMENT_CALL, so that a program can serve its own calls; those from
@@ -123,7 +120,7 @@ def _counters() -> Answer:
 
 
 MTVAL: dict[Cause, str] = {
-    Cause.FETCH_MISALIGNED:    "of a jump its target; of a return to such an address, pc",
+    Cause.FETCH_MISALIGNED:    "of a jump its target; of an instruction at such an address, pc",
     Cause.FETCH_ACCESS:        "pc",
     Cause.ILLEGAL_INSTRUCTION: "the instruction's 32 bits",
     Cause.BREAKPOINT:          "pc",
@@ -152,7 +149,7 @@ def _traps() -> Answer:
                    *running_text(TEXT["traps"].strip()),
                    trap_table(Cause),
                    Heading(2, "Order of checks"),
-                   *running_text(TEXT["trap_order"]),
+                   *trap_order(),
                    Heading(2, "Addresses and strides"),
                    *addresses()], [trap_data(cause) for cause in Cause])
 
@@ -289,6 +286,7 @@ def _value(figure: Sourced[Any], *, hexadecimal: bool = False) -> str:
 
 TOPICS: dict[str, Callable[[], Answer]] = {
     "registers": _registers,
+    "encoding": lambda: Answer(*encoding()),
     "formats": _formats,
     "numbers": _numbers,
     "arithmetic": _arithmetic,
@@ -297,6 +295,9 @@ TOPICS: dict[str, Callable[[], Answer]] = {
     "csrs": _csrs,
     "counters": _counters,
     "traps": _traps,
+    "privileged": lambda: Answer(*privileged()),
+    "ordering": lambda: Answer(*ordering()),
+    "reset": lambda: Answer(*reset()),
     "services": _services,
     "machines": _machines,
 }

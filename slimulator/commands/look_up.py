@@ -16,9 +16,9 @@ from slimulator.commands.shared import JSON, json_text, to_stdout
 def look_up(words: tuple[str, ...], as_json: bool) -> None:
     """Print the manual of an instruction, a pseudo-instruction, a family (lut.mac), a unit, a CSR, counter or trap, or a topic.
 
-    Topics: registers formats numbers arithmetic memory csrs counters traps services machines. Without a QUERY, all instructions
-    are listed by unit; with --json, every row with its fields, fixed bits and operands. Any other words are searched for in all
-    texts: slimulator isa sparse rows.
+    Topics: registers encoding formats numbers arithmetic vocabulary memory csrs counters traps privileged ordering reset services
+    machines. Without a QUERY, all instructions are listed by unit; with --json, every row with its fields, fixed bits and operands.
+    Any other words are searched for in all texts: slimulator isa sparse rows.
     """
     from isa import manual
     query = " ".join(words)
