@@ -116,12 +116,14 @@ def test_a_temporary_folder_vanishes_and_a_killed_ones_is_swept(tmp_path: Path, 
 def test_a_signal_ends_a_run_and_leaves_no_file(assembled, tmp_path: Path, engine: str, number: int, deaf: bool) -> None:
     elf, folder = assembled(ENDLESS), tmp_path / "results"
     folder.mkdir()
-    ignored = signal.signal(signal.SIGINT, signal.SIG_IGN) if deaf else signal.getsignal(signal.SIGINT)
+    given = [(signal.SIGINT, signal.SIG_IGN if deaf else signal.SIG_DFL), (number, signal.SIG_DFL)]     # whatever nohup has set
+    before = [(one, signal.signal(one, action)) for one, action in given]
     try:
         files = "--json", folder / "r.json", "--csv", folder / "r.csv"
         child = Child(*SLIMULATOR, "run", elf, "--quiet", "--engine", engine, *files)
     finally:
-        signal.signal(signal.SIGINT, ignored)
+        for one, action in before:
+            signal.signal(one, action)
     with child:
         child.wait_for("!")
         assert len(names(folder)) == 2
