@@ -1,6 +1,6 @@
 """Which trap, and with which mtval, on both engines: every cause, and instructions with faults of several kinds at once.
 
-What one Xslim instruction checks of its operands, in which order: tests/units/test_operand_checks.py.
+What one Xslim instruction checks of its operands, in which order: tests/emulator/test_trap_order.py.
 """
 
 from __future__ import annotations
