@@ -46,6 +46,11 @@ class ListingLine:
     end: int | None = None
 
     @property
+    def part(self) -> str:
+        """The piece's own text."""
+        return self.text[self.start:self.end]
+
+    @property
     def depth(self) -> int:
         return len(self.origin)
 

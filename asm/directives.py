@@ -169,7 +169,7 @@ def _fill(state: AssemblyState, site: Site, operands: Operands) -> None:
 def _file(state: AssemblyState, site: Site, operand: ParsedOperand, name: str) -> Path:
     """The file that an operand of the directive `name` names, looked for as .include does."""
     if not isinstance(operand, String):
-        raise SourceError(f"{name} needs a file name in double quotes", 0, 1)
+        raise SourceError(f"{name} needs a file name in double quotes", *span(operand))
     return state.files.find(operand.path(), site)
 
 
@@ -244,9 +244,9 @@ def _pad(state: AssemblyState, site: Site, alignment: ParsedOperand, filler: Par
         section.append(Align(section, boundary, pattern, limit, site))
 
 
-for _name, _size in ((".align", 1), (".p2align", 1), (".p2alignw", 2), (".p2alignl", 4),
-                     (".balign", 1), (".balignw", 2), (".balignl", 4)):
-    directive(_name, raw=True)(partial(_align, not _name.startswith(".b"), _size))
+for _name, _power, _size in ((".align", True, 1), (".p2align", True, 1), (".p2alignw", True, 2), (".p2alignl", True, 4),
+                             (".balign", False, 1), (".balignw", False, 2), (".balignl", False, 4)):
+    directive(_name, raw=True)(partial(_align, _power, _size))
 
 
 @directive(".org")
@@ -492,9 +492,21 @@ def _other_architecture(text: str) -> str:
 _VERSION = re.compile(r"\d+(p\d+)?")
 
 
-@directive(".err", ".error", ".warning")
+@directive(".err", raw=True)
+def _err(state: AssemblyState, site: Site, operands: Operands) -> None:
+    """As in GNU as it has no text of its own."""
+    if text := site.statement.operands:
+        raise SourceError(".err takes no operand", 0, len(text), hint='for a message of your own: .error "text"')
+    raise SourceError(".err here")
+
+
+@directive(".error", ".warning")
 def _message(state: AssemblyState, site: Site, operands: Operands) -> None:
-    text = operands[0].text() if operands and isinstance(operands[0], String) else f"{site.statement.operation} here"
+    _count(site, operands, 0, 1, '"text"')
+    if operands and not isinstance(operands[0], String):
+        raise SourceError(f"{describe(operands[0])} where {site.statement.operation} expects a string in double quotes",
+                          *span(operands[0]))
+    text = operands[0].text() if operands else f"{site.statement.operation} here"
     if site.statement.operation != ".warning":
         raise SourceError(text)
     state.messages.warn(site, text)

@@ -17,6 +17,7 @@ from asm.diagnostics import SourceError
 
 if TYPE_CHECKING:
     from asm.fragments import Fragment
+    from asm.syntax import ParsedOperand
 
 
 class Unresolved(Exception):
@@ -310,6 +311,6 @@ def names(node: Node) -> Iterator[Name]:
                 todo.append(item.operand)
 
 
-def span(node: object) -> tuple[int | None, int | None]:
+def span(node: Node | ParsedOperand) -> tuple[int | None, int | None]:
     """Columns of an operand within its line, counted from the operands; None for a computed node."""
     return getattr(node, "start", None), getattr(node, "end", None)

@@ -94,7 +94,7 @@ def _selector(name: str, node: Node, state: AssemblyState, site: Site) -> int:
         if not state.symbols.is_defined(node.text):
             raise SourceError(f"unknown opcode `{node.text}`", node.start, node.end,
                               hint=nearest(node.text, OPCODES) or "a number, or one of " + " ".join(OPCODES))
-    value = state.number(node, site)
+    value = state.known_number(node, site)
     if name == "opcode" and FIELDS[name].fits(value) and length_of(value) != 4:
         raise SourceError(f"{value:#x} is not an opcode of a 4-byte instruction: expected 3 in its two lowest bits and not 7 "
                           "in the three above", *span(node), hint="or a name: " + " ".join(OPCODES))
@@ -111,9 +111,9 @@ def _bits(operands: tuple[ParsedOperand, ...], state: AssemblyState, site: Site)
         if isinstance(operand, Memory | String | Type):
             raise SourceError(".insn expects a number here", operand.start, operand.end)
         nodes.append(operand)
-    bits = state.number(nodes[-1], site)
+    bits = state.known_number(nodes[-1], site)
     length = length_of(bits)
-    said = state.number(nodes[0], site) if len(nodes) == 2 else length
+    said = state.known_number(nodes[0], site) if len(nodes) == 2 else length
     if not length or not 0 <= bits < 1 << 8 * length or said != length:
         what = f"an instruction of {said} bytes" if len(nodes) == 2 else "an instruction"
         raise SourceError(f"{bits:#x} is not {what}", *span(nodes[-1]),

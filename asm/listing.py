@@ -124,7 +124,7 @@ def as_json(assembly: Assembly) -> dict[str, Any]:
         } for d in assembly.diagnostics],
         "listing": [{
             "file": line.file, "line": line.line, "section": line.section, "address": line.address, "size": line.size,
-            "bytes": line.data.hex(), "text": line.text[line.start:line.end],
+            "bytes": line.data.hex(), "text": line.part,
             "origin": [{"kind": f.kind, "name": f.name, "file": f.file, "line": f.line} for f in line.origin],
         } for line in assembly.listing],
         "sections": [{

@@ -142,7 +142,7 @@ class Preprocessor:
         files, name = self.state.files, _file_name(site)
         path = files.find(name, site)
         real = files.real(str(path))
-        for buffer in (site.buffer, *(parent.buffer for _, parent in site.buffer.way())):
+        for buffer in (site.buffer, *(parent.buffer for _, parent in site.buffer.callers_outward())):
             if buffer.kind in ("file", "include") and files.real(buffer.file) == real:
                 raise SourceError(f"recursive include: {name} is already being read")
         again = site.buffer.grown or real in self._included
@@ -241,7 +241,7 @@ class Preprocessor:
         lines, code, first, indent = self._body(site)
         count = self._value(site)
         if count < 0:
-            raise SourceError(f"repetition count {count}: it cannot be negative")
+            raise SourceError(f"repetition count {count}: it cannot be negative", 0, len(site.statement.operands))
         if count:
             self._enter(Buffer(site.buffer.file, lines, code, first, "rept", "", site, indent=indent), count)
 
@@ -270,7 +270,7 @@ class Preprocessor:
         operands = parse_operands(text)
         if len(operands) != 1 or isinstance(operands[0], Memory | String | Type):
             raise SourceError(f"{site.statement.operation} needs one expression", 0, len(text))
-        return self.state.number(operands[0], site)
+        return self.state.known_number(operands[0], site)
 
     # ---------------------------------------------------------------------------------------- conditions
 
@@ -326,7 +326,7 @@ def _file_name(site: Site) -> str:
     """The file name of .include. Raises SourceError."""
     operands = parse_operands(site.statement.operands)
     if len(operands) != 1 or not isinstance(operands[0], String) or not operands[0].value:
-        raise SourceError(f"{site.statement.operation} needs a file name in double quotes")
+        raise SourceError(f"{site.statement.operation} needs a file name in double quotes", 0, len(site.statement.operands))
     return operands[0].path()
 
 

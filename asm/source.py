@@ -99,7 +99,7 @@ class Buffer:
         """Columns that stand before a line in `file`."""
         return self.indent if self.line(index) == self.first else 0
 
-    def way(self) -> Iterator[tuple[Buffer, Site]]:
+    def callers_outward(self) -> Iterator[tuple[Buffer, Site]]:
         """The buffers from this one out to the file that was assembled, each with the place that caused it; not that file."""
         buffer = self
         while buffer.parent is not None:
@@ -109,7 +109,7 @@ class Buffer:
     @property
     def origin(self) -> tuple[Frame, ...]:
         """The includes, calls and repetitions that led here, outermost first."""
-        frames = [Frame(buffer.kind, buffer.name, parent.buffer.file, parent.line) for buffer, parent in self.way()]
+        frames = [Frame(buffer.kind, buffer.name, parent.buffer.file, parent.line) for buffer, parent in self.callers_outward()]
         return tuple(reversed(frames))
 
 
@@ -139,7 +139,7 @@ class Site:
 
     def notes(self) -> Iterator[Note]:
         """The includes, calls and repetitions that led here, innermost first."""
-        for buffer, parent in self.buffer.way():
+        for buffer, parent in self.buffer.callers_outward():
             message = {"include": "included from here", "macro": f"in the expansion of macro `{buffer.name}`, called here"}
             yield Note(message.get(buffer.kind, f"in the repetition that .{buffer.kind} starts here"), parent.span())
 

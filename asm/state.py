@@ -86,7 +86,7 @@ class AssemblyState:
         self.sections[name] = section
         return section
 
-    def number(self, node: Node, site: Site) -> int:
+    def known_number(self, node: Node, site: Site) -> int:
         """The number that an expression has at this line. Raises SourceError when it has none yet."""
         value = self.symbols.known(node, self.section.here)
         if value is None:

@@ -60,6 +60,8 @@ class Type:
 
 ParsedOperand = Node | Memory | String | Type
 
+REMEMBERED = 1 << 17        # texts whose operands are kept for equal ones
+
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "0": "\0", "\\": "\\", '"': '"', "'": "'",
             "a": "\a", "v": "\v", "e": "\x1b"}
 _ESCAPE = re.compile(r"\\(?:([0-7]{1,3})|x([0-9a-fA-F]+)|(.))", re.S)
@@ -188,7 +190,7 @@ def _parser() -> Lark:
     return build_parser(Build())
 
 
-@lru_cache(maxsize=1 << 17)
+@lru_cache(maxsize=REMEMBERED)
 def parse_operands(text: str) -> tuple[ParsedOperand, ...]:
     """The operands written in `text`. Raises SourceError with columns that count from the start of `text`."""
     if not text:

@@ -167,9 +167,36 @@ def test_defines_that_cannot_be() -> None:
     assert not diagnostics[1].notes                         # the first definition is in no line
 
 
-def test_an_error_of_a_macro_header_is_under_its_word() -> None:
-    (diagnostic,) = failed(".macro m  1x\n.endm\nnop\n").diagnostics
-    assert (diagnostic.span.column, diagnostic.span.length) == (11, 2)
+@pytest.mark.parametrize(("before", "wrong", "after"), [            # the error is under `wrong`
+    ("nop; .macro m  ", "1x", "\n.endm"),
+    ("nop; .macro m a ", "a", "\n.endm"),
+    ("nop; .if 1 ", "2", "\n.endif"),
+    ("nop; .if ", "nowhere", " + 1\n.endif"),
+    ("nop; .if ", "1, 2", "\n.endif"),
+    (".if 0\n  .elseif 1 ", "2", "\n.endif"),
+    ("nop; .ifdef ", "a b", "\n.endif"),
+    ("nop; .rept 1 ", "x", "\n.endr"),
+    ("nop; .rept ", "3 - 4", "\n nop\n.endr"),
+    ("nop; .include ", "part", ""),
+    ("nop; .include ", '""', ""),
+    ("nop; .incbin ", "part", ""),
+    (".macro m a\n.endm\n nop; m 1, ", "2", ""),
+    (".macro m a:req, b\n.endm\n nop; ", "m b=2", ""),
+    ("x: ", "frob", " a0"),
+    ("nop; ", ".frob", " 1"),
+])
+def test_an_error_of_preprocessing_is_under_its_words(before: str, wrong: str, after: str) -> None:
+    (diagnostic,) = failed(f"{before}{wrong}{after}\n").diagnostics
+    assert (diagnostic.span.column, diagnostic.span.length) == (1 + len(before.rpartition("\n")[2]), len(wrong))
+
+
+def test_err_takes_no_text() -> None:
+    """As in GNU as: `.error` has one."""
+    for line, message in ((".err", ".err here"), ('.err "text"', ".err takes no operand"),
+                          (".err two words", ".err takes no operand"), (".error", ".error here"), ('.error "text"', "text"),
+                          (".error text", "`text` where .error expects a string in double quotes"),
+                          ('.error "a", "b"', ".error takes 0 to 1 operands, 2 given")):
+        assert [diagnostic.message for diagnostic in failed(f" nop\n {line}\n").diagnostics] == [message]
 
 
 def test_recursive_include(tmp_path: Path) -> None:
