@@ -72,6 +72,7 @@ class Generated:
     result: RunResult
     prompt: list[int]
     tokens: list[int]
+    positions: int                      # that were computed: not the one behind the last token, if the limit ended the run
     text: str
     seconds: float
     first: float                        # seconds to the first token; nan where none came
@@ -223,10 +224,12 @@ class Generation:
         seconds = time.perf_counter() - self._started
         self._text(self._stream.end())
         host = self.machine.host
-        return Generated(result, self.prompt, host.tokens, "".join(self._parts), seconds, self._first, dict(self.machine.counters),
-                      self._ended(result, len(host.tokens)),
-                      self.program.meta["model"].get("weights", "unknown (compiled by an older version)"),
-                      neurons(self.machine, self.program))
+        count, counters = len(host.tokens), dict(self.machine.counters)
+        positions = counters["tokens.read"] + count - (count == self.limit)
+        return Generated(result, self.prompt, host.tokens, positions, "".join(self._parts), seconds, self._first, counters,
+                         self._ended(result, count),
+                         self.program.meta["model"].get("weights", "unknown (compiled by an older version)"),
+                         neurons(self.machine, self.program))
 
     def _emit(self, token: int) -> None:
         if math.isnan(self._first):

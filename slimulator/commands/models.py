@@ -129,7 +129,7 @@ def _summary(report: Any, machine: str, engine: str, threads: int) -> None:
     speed = f", {report.tokens_per_second:,.1f} tokens/s after the first" if count > 1 else ""
     say(f"  this host     {report.seconds:.3f} s{speed} ({engine} engine, {threads} thread{'s' * (threads > 1)})")
     say(f"  machine       {machine}: {result.instructions:,} instructions"
-        + (f", {result.instructions // (count + len(report.prompt)):,} per position" if count else ""))
+        + (f", {result.instructions / report.positions:,.0f} per position" if count else ""))
     say(f"  weights       {report.weights}")
     for unit in dict.fromkeys(name.partition(".")[0] for name in COUNTERS):
         if unit not in ("core", "tokens") and (found := events(f"{unit}.")):

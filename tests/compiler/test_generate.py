@@ -89,6 +89,17 @@ def test_how_it_ends(tiny: Path) -> None:
     assert len(report.prompt) + len(report.tokens) <= CONTEXT + 1
 
 
+@pytest.mark.parametrize(("sampling", "ended"), [
+    ({"max_tokens": 1}, "limit set by -n"), ({"max_tokens": 3}, "limit set by -n"), ({}, "context of 16 is full"),
+    ({"temperature": 3.0, "seed": 1}, "the model ended the text")])
+def test_positions_are_those_that_were_computed(tiny: Path, sampling: dict[str, Any], ended: str) -> None:
+    """For each the program fetches one row, that of the embedding. At a limit the last token is not computed on."""
+    report, _ = generated(tiny, "abc", ReferenceMachine, **sampling)
+    assert ended in report.ended
+    computed = len(report.prompt) + len(report.tokens) - ("stopped" in report.ended)
+    assert report.positions == report.counters["fetch.rows"] == computed
+
+
 @pytest.mark.parametrize(("prompt", "sampling", "says"), [
     ("a" * CONTEXT, {}, f"{CONTEXT + 2} tokens; expected at most {CONTEXT}"),
     ("abÄ", {}, "'Ä' (U+00C4, character 3) has no token"),
