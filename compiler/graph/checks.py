@@ -1,4 +1,4 @@
-"""What a graph must be: rows (operation, condition, message), and the check that walks through them.
+"""What a graph must be: rows (kind or its first words, condition, message), and the check that walks through them.
 
 Operands must have the shapes that KINDS gives: a letter there becomes a number at its first use and must be the same number at
 every other use. Conditions see these numbers, the attributes and the configuration by name. Each pass checks the graph that it
@@ -14,7 +14,8 @@ from typing import Any
 from compiler.errors import shown
 from compiler.graph.ops import KINDS, Argument, Graph, Op
 
-# (how the kinds' names begin, what must hold, what is wrong otherwise). `s` has the letters of shapes, attributes, and `config`.
+# (kind or its first words, condition, message): a row of "scores" is for "scores.i8" too. `s` has the letters of shapes,
+# attributes, and `config`.
 CHECKS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("embedding", lambda s: s.offset >= 0,                         "the offset {s.offset} is negative"),
     ("rmsnorm",   lambda s: s.eps > 0,                             "eps is {s.eps}: expected a positive number"),
@@ -90,7 +91,8 @@ def _problems(graph: Graph, op: Op, written: set[str]) -> list[str]:
         return problems
 
     scope = SimpleNamespace(**{**bound, **op.attributes, "config": graph.config})
-    return [message.format(s=scope) for name, holds, message in CHECKS if op.kind.startswith(name) and not holds(scope)]
+    return [message.format(s=scope) for name, holds, message in CHECKS
+            if (op.kind == name or op.kind.startswith(name + ".")) and not holds(scope)]
 
 
 def _bind(bound: dict[str, Any], name: str, shape: Sequence[int | str], operand: Argument) -> list[str]:

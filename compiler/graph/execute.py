@@ -154,6 +154,7 @@ class Executor(BankOperations):
                                for value, row in zip(_heads(values, heads, kv_heads, window), p, strict=True)])
 
     _scores_i8, _context_i8 = _scores, _context
+
     def _scores_attn(self, q: F32, keys: F32, *, heads: float, kv_heads: float, window: float) -> F32:
         return self._scores(q, keys.T, heads=heads, kv_heads=kv_heads, window=window)
 
@@ -165,8 +166,17 @@ class Executor(BankOperations):
     def _gelu(self, x: F32) -> F32:
         return self.arithmetic.gelu(x)
 
-    _relu, _relu2 = staticmethod(exact.relu), staticmethod(exact.relu_squared)
-    _mul, _add = staticmethod(np.multiply), staticmethod(np.add)
+    def _relu(self, x: F32) -> F32:
+        return exact.relu(x)
+
+    def _relu2(self, x: F32) -> F32:
+        return exact.relu_squared(x)
+
+    def _mul(self, a: F32, b: F32) -> F32:
+        return a * b
+
+    def _add(self, a: F32, b: F32) -> F32:
+        return a + b
 
     def _append(self, layer: int | None, name: str, x: Any) -> Any:
         """Append to a layer's cache. Returns it up to and with this position: (positions, n), or as declared (n, positions).

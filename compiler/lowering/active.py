@@ -23,7 +23,7 @@ def scratch(hidden: int, dim: int) -> dict[str, int]:
 def neuron_bytes(body: Mapping[str, Placed], gated: bool) -> int:
     """Bytes of a neuron in a layer: its row of `down` as stored and, if there is a gate, its row of `up` with scales."""
     rows = [body[role] for role in ("up", "down")[not gated:]]
-    return sum(placed.row_bytes + (0 if placed.by_column else placed.row_scale_bytes) for placed in rows)
+    return sum(placed.row_bytes + placed.row_scale_bytes for placed in rows)
 
 
 @lowers("active")

@@ -103,7 +103,7 @@ def gemv_decoded(c: Lowering, op: Op) -> None:
         e.op("vec.gemv.f32", to, symbol("decoded"), symbol(x), here, reads=("decoded", x), writes=(result,))
         for register, size in ((at, placed.row_bytes), (scales, placed.row_scale_bytes), (to, 4)):
             if size:
-                e.advance_by(register, here, size)
+                e.advance_rows(register, here, size)
         e.line(f"sub {left}, {left}, {here};  bnez {left}, {name}")
 
 

@@ -74,7 +74,10 @@ class Emitter:
     # Names in comments may come from a file. They must not end the line: the rest would be code.
 
     def line(self, text: str, comment: str = "") -> None:
-        """Instructions that are one thought, with semicolons between them. The comment stands beside the last one."""
+        """Instructions that are one thought, with semicolons between them. The comment stands beside the last one.
+
+        The text is cut at every `;`, also in quotes.
+        """
         *before, last = (f"    {instruction.strip()}" for instruction in text.split(";"))
         self.lines += [*before, f"{last:<48}# {printable(comment)}" if comment else last]
 
@@ -150,19 +153,19 @@ class Emitter:
         else:
             self._load(register, operand)
 
-    def advance(self, register: str, count: int) -> None:
-        """Add a number of bytes to a register."""
-        if count < 2048:
-            self.line(f"addi {register}, {register}, {count}")
+    def advance(self, register: str, size: int) -> None:
+        """Add a number to a register. Overwrites a6 if it is 2048 or more."""
+        if size < 2048:
+            self.line(f"addi {register}, {register}, {size}")
         else:
-            self.line(f"li a6, {count};  add {register}, {register}, a6")
+            self.line(f"li a6, {size};  add {register}, {register}, a6")
 
-    def advance_by(self, register: str, count: str, size: int) -> None:
-        """Add `size` bytes for each of the rows that register `count` says."""
-        self.line(f"li a6, {size};  mul a7, {count}, a6;  add {register}, {register}, a7")
+    def advance_rows(self, register: str, rows: str, row_bytes: int) -> None:
+        """Add the bytes of as many rows as register `rows` says. Overwrites a6 and a7."""
+        self.line(f"li a6, {row_bytes};  mul a7, {rows}, a6;  add {register}, {register}, a7")
 
     def at_most(self, register: str, most: int, left: str, what: str) -> None:
-        """Set a register to `most`, or to what register `left` holds if that is less."""
+        """Set a register to `most`, or to what register `left` holds if that is less. Defines the local label 1."""
         self.line(f"li {register}, {most}", what)
         self.line(f"bgeu {left}, {register}, 1f;  mv {register}, {left}")
         self.mark("1")

@@ -110,7 +110,7 @@ def tiles(c: Lowering, unit: str, source: Source, rows: int | str, row_bytes: in
                 e.line(f"add {scales_at}, {scales_at}, a6")
             yield Tile(BUFFER, here, pointers, behind)
         for pointer, (_, size) in zip(pointers, to, strict=True):
-            e.advance_by(pointer, here, size)
+            e.advance_rows(pointer, here, size)
         e.line(f"sub {left}, {left}, {here};  beqz {left}, 1f;  j {name}")
         e.mark("1")
 
@@ -167,7 +167,7 @@ def gathered(c: Lowering, unit: str, table: Source, table_rows: int, row_bytes: 
         with _used(c, unit):
             yield Tile(BUFFER, here, pointers, scales_at if copied else held[-1])
         for pointer, (_, size) in ((index, ("", 4)), *zip(pointers, to, strict=True)):
-            e.advance_by(pointer, here, size)
+            e.advance_rows(pointer, here, size)
         e.line(f"sub {left}, {left}, {here};  beqz {left}, {name}_end;  j {name}")
     e.label(f"{name}_end")
 

@@ -87,7 +87,7 @@ def _first(c: Lowering, op: Op) -> Iterator[str]:
         if window:
             done = c.name("window")
             c.emit.line(f"li a7, {window - 1};  sub a7, {POSITION}, a7;  blez a7, {done}", "every position is in the window")
-            c.emit.advance_by(first, "a7", cache.row_bytes)
+            c.emit.advance_rows(first, "a7", cache.row_bytes)
             c.emit.mark(done)
         yield first
 
@@ -197,5 +197,6 @@ def quantise(c: Lowering, op: Op) -> None:
     """One scale for the vector, or one for each of its heads."""
     (codes, scale), x = op.outputs, op.inputs[0]
     c.built = "" if c.built == codes else c.built
-    c.emit.csr("vec.scale_group", c.elements(x) // int(op.attributes["kv_heads"]) if op.attributes else 0)
+    heads = op.attributes.get("kv_heads")
+    c.emit.csr("vec.scale_group", 0 if heads is None else c.elements(x) // int(heads))
     c.emit.op("vec.quant.i8", symbol(codes), symbol(x), symbol(scale), c.length(x), reads=(x,), writes=(codes, scale))

@@ -63,8 +63,8 @@ class Placed:
 
     @property
     def row_scale_bytes(self) -> int:
-        """Bytes of a row's scales; 0: one scale for all rows."""
-        return 4 * self.scale_count // self.rows if self.scale_group else 0
+        """Bytes of the scales that only a row has; 0: one scale for all rows, or by columns."""
+        return 4 * self.scale_count // self.rows if self.scale_group and not self.by_column else 0
 
     @property
     def stored(self) -> str:
@@ -199,7 +199,9 @@ def _rows(placed: Placed, tensor: Tensor) -> Iterator[tuple[Any, list[Any]]]:
     for block in blocks:
         if placed.scale_count:
             codes = tensor.codes(*block)
-            values = np.searchsorted(np.array(tensor.levels), codes.values) if placed.format.book else codes.values
+            values = codes.values
+            if placed.format.book and not placed.banked:
+                values = np.searchsorted(np.array(tensor.levels), values).astype(np.int8)
             yield values, [codes.scales.reshape(-1)]
         else:
             yield tensor.rows(*block), []
@@ -209,6 +211,7 @@ def _columns(placed: Placed, tensor: Tensor) -> Iterator[tuple[Any, list[Any]]]:
     """The same of columns. The tensor is read once and held, codes as int8."""
     found = list(_rows(placed, tensor))
     values, scales = np.concatenate([block for block, _ in found]), [each for _, block in found for each in block]
+    del found                           # the blocks are in `values` now: they need not be held twice
     step = max(1, BLOCK // len(values))
     for first in range(0, values.shape[1], step):
         yield np.ascontiguousarray(values[:, first:first + step].T), scales if first == 0 else []

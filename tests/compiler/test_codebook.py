@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from io import BytesIO
 from itertools import combinations
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from compiler.formats.recipe import Recipe, parse_format
 from compiler.formats.weight_format import WEIGHT_FORMATS
 from compiler.model.tensors import Codes, Tensor
 from compiler.passes.quantise import quantise
+from compiler.placing.weights import plan_weights
 
 
 def error(points: np.ndarray, weights: np.ndarray, book: tuple[int, ...]) -> float:
@@ -60,6 +62,26 @@ def test_closer_than_integers_of_as_many_bits(form: str, integer: str) -> None:
         assert set(np.unique(codes.values)) <= set(tensor.levels) and len(tensor.levels) <= {"4": 16, "3": 8, "2": 4}[text[1]]
         errors.append(float(np.square(tensor.rows() - source).mean()))
     assert errors[0] < errors[1]
+
+
+@pytest.mark.parametrize("by_column", [False, True])
+def test_the_file_has_indices_in_the_codebook_behind_them(by_column: bool) -> None:
+    model = quantise(random_model(BASE), Recipe(parse_format("c4")))[0]
+    layout = plan_weights(model, 16, [tuple(range(BASE.layers))], ("down",) if by_column else ())
+    stream = BytesIO()
+    for _ in layout.write(stream):
+        pass
+    data = stream.getvalue()
+    placed, tensor = layout.layer["down"], model.tensor("layers.0.down")
+    base = layout.layers_at
+    assert placed.row_scale_bytes == (0 if by_column else 4 * placed.scale_count // placed.rows)
+    rows = np.frombuffer(data, np.uint8, placed.held, base + placed.offset).reshape(placed.rows, placed.row_bytes)
+    indices = placed.format.packing.unpack(rows, placed.shape[1])
+    book = np.frombuffer(data, np.int8, placed.format.book, base + placed.codebook)
+    levels, codes = tensor.levels, tensor.codes()
+    assert book.tolist() == [*levels, *[0] * (16 - len(levels))] and len(levels) > 2
+    assert (np.array(levels)[indices] == (codes.values.T if by_column else codes.values)).all()
+    assert data[base + placed.scales:][:4 * placed.scale_count] == codes.scales.tobytes()
 
 
 def test_each_matrix_has_its_own_and_it_depends_on_nothing_else() -> None:
