@@ -216,8 +216,9 @@ class KeptFolder:
                     state = path.lstat()
                     if self.pattern.fullmatch(path.relative_to(base).as_posix()) and state.st_uid == os.geteuid():
                         found.setdefault(path.with_suffix(""), []).append((path, state))
-        return sorted((KeptFiles(tuple(path for path, _ in files), sum(state.st_size for _, state in files),
-                             max(state.st_mtime for _, state in files)) for files in found.values()), key=lambda entry: entry.used)
+        kept = (KeptFiles(tuple(path for path, _ in files), sum(state.st_size for _, state in files),
+                          max(state.st_mtime for _, state in files)) for files in found.values())
+        return sorted(kept, key=lambda entry: entry.used)
 
     def trim(self, *spare: Path) -> None:
         """Remove what was not used for longest until the rest is within the limit, but neither `spare` nor what is in use now."""

@@ -61,12 +61,13 @@ class Operand:
 
     def describe(self) -> str:
         """One phrase for the manual and for error messages."""
-        verb = {"<": "read", ">": "written", "<>": "read and written", "": ""}[self.access]
+        if self.role == ADDRESS:
+            verb = {"<": "read", ">": "written", "<>": "read and written"}[self.access]
+            return f"integer register with the address of {self.shape}, {verb}"
         return {REGISTER:  "integer register",
                 RESULT:    "integer register that receives the result",
                 VALUE:     "integer register",
                 SCALAR:    "integer register that holds the bits of an f32",
-                ADDRESS:   f"integer register with the address of {self.shape}, {verb}",
                 IMMEDIATE: f"number {self.field.minimum}..{self.field.maximum}",
                 TARGET:    "label or address",
                 CSR:       "control and status register",

@@ -26,9 +26,9 @@ class ProgramError(Exception):
         self.message, self.path, self.offset, self.hint = message, path, offset, hint
 
 
-def require(right: object, message: str, *, path: str | None = None, offset: int | None = None, hint: str = "") -> None:
-    """Raise ProgramError unless `right` is true: the message says what is wrong."""
-    if not right:
+def require(holds: object, message: str, *, path: str | None = None, offset: int | None = None, hint: str = "") -> None:
+    """Raise ProgramError unless `holds` is true: the message says what is wrong."""
+    if not holds:
         raise ProgramError(message, path=path, offset=offset, hint=hint)
 
 

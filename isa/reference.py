@@ -444,10 +444,9 @@ class ReferenceMachine(Vocabulary):
         text = "(not fetched)" if word is None else f".word {word:#010x}"
         if found is not None:
             row, fields = found
-            text = " ".join((row.mnemonic, ", ".join(
-                f"{operand.name}={ABI_NAMES[fields[operand.name]]}={self.x[fields[operand.name]]:#x}"
-                if operand.is_register else f"{operand.name}={(csr_text if operand.name == 'csr' else str)(fields[operand.name])}"
-                for operand in row.operands))).strip()
+            shown = {name: csr_text(value) if name == "csr" else str(value) for name, value in fields.items()}
+            shown |= {o.name: f"{ABI_NAMES[fields[o.name]]}={self.x[fields[o.name]]:#x}" for o in row.operands if o.is_register}
+            text = f"{row.mnemonic} {', '.join(f'{o.name}={shown[o.name]}' for o in row.operands)}".strip()
         symbol = place = ""
         if self.program is not None:
             symbol, place = self.program.symbol_at(self.pc), self.program.line_at(self.pc)

@@ -23,7 +23,7 @@ _SHAPE = re.compile(r"\s*(\w+)\s*(?:\[([^\[\]]*)\])?\s*")
 
 
 class TensorError(ValueError):
-    """Text that names no tensor, or a tensor that cannot be shown: it does not lie in memory."""
+    """A text that names no tensor, or a tensor that does not lie in memory and so cannot be shown."""
 
 
 @dataclass(frozen=True)

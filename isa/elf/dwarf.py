@@ -145,9 +145,9 @@ class _Reader:
     def fail(self, message: str) -> ProgramError:
         return ProgramError(f".debug_line: {message}", offset=self.position, hint="remove the debug sections (objcopy -g)")
 
-    def require(self, right: object, message: str) -> None:
-        """Raise `fail(message)` unless `right` is true."""
-        if not right:
+    def require(self, holds: object, message: str) -> None:
+        """Raise `fail(message)` unless `holds` is true."""
+        if not holds:
             raise self.fail(message)
 
     def take(self, size: int) -> bytes:
@@ -248,7 +248,8 @@ def _decode_unit(unit: _Reader, wide: int, strings: dict[int, bytes], lines: lis
         if opcode >= opcode_base and open_sequence and unit.position < unit.end and unit.data[unit.position] >= opcode_base:
             match = special.match(unit.data, unit.position - 1, unit.end)               # nearly all of what we write
             assert match is not None
-            unit.require(len(lines) + len(match[0]) <= most, f"more than {most} rows")
+            if len(lines) + len(match[0]) > most:
+                raise unit.fail(f"more than {most} rows")
             advances, steps = np.divmod(np.frombuffer(match[0], np.uint8).astype(np.int64) - opcode_base, line_range)
             addresses, numbers = (advances * smallest).cumsum().tolist(), (steps + line_base).cumsum().tolist()
             name = files.get(file, "")

@@ -259,8 +259,9 @@ class _File:
             if kind >= 3 or place == elf.SHN_UNDEF or (place not in sections and place != elf.SHN_ABS):
                 continue
             end = strings.find(b"\0", name_at)
-            require(end >= 0, f"the name of symbol {number} reaches over the end of its string table",
-                    offset=int(table.sh_offset) + number * elf.SYMBOL_SIZE)
+            if end < 0:
+                raise ProgramError(f"the name of symbol {number} reaches over the end of its string table",
+                                   offset=int(table.sh_offset) + number * elf.SYMBOL_SIZE)
             name = strings[name_at:end].decode("utf-8", "replace")
             # Mapping symbols, and labels that assemblers keep to themselves: ld leaves .L in with --emit-relocs.
             if not name or (binding == 0 and (name.startswith(".L") or (kind == 0 and _MAPPING.fullmatch(name)))):

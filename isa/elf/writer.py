@@ -199,9 +199,10 @@ def _symbol_table(program: ProgramFile) -> tuple[bytes, bytes, int]:
     ordered = sorted(program.symbols, key=lambda symbol: symbol.binding != "local")
     table = bytearray(SYMBOL_SIZE)
     for symbol in ordered:
-        require(symbol.section in numbers, f"symbol {symbol.name} is in section {symbol.section}, which the program does not have")
-        require(symbol.kind in KINDS and symbol.binding in BINDINGS,
-                f"symbol {symbol.name}: unknown kind {symbol.kind!r} or binding {symbol.binding!r}")
+        if symbol.section not in numbers:
+            raise ProgramError(f"symbol {symbol.name} is in section {symbol.section}, which the program does not have")
+        if symbol.kind not in KINDS or symbol.binding not in BINDINGS:
+            raise ProgramError(f"symbol {symbol.name}: unknown kind {symbol.kind!r} or binding {symbol.binding!r}")
         info = BINDINGS.index(symbol.binding) << 4 | KINDS.index(symbol.kind)
         value, size = _unsigned(f"symbol {symbol.name}", symbol.value), _unsigned(f"size of {symbol.name}", symbol.size)
         table += struct.pack("<IBBHQQ", names.add(symbol.name), info, 0, numbers[symbol.section], value, size)
