@@ -19,6 +19,7 @@ from slimulator.command_line import command
 _TEXT = """
 Every command with its arguments, its options and their defaults; `slimulator COMMAND --help` prints the same. What they are for
 is in [the command line](command-line.md), what changes a command from outside in [environment variables](environment.md).
+A *recipe* is a file with a format for each matrix ([recipes](command-line.md#recipes)).
 
 - *none*: without the option nothing is done, written or limited.
 - *off*: the option is a switch.

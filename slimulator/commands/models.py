@@ -10,6 +10,7 @@ import os
 import re
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ _json = click.option("--json", "json_file", type=FILE, metavar="F", help="Write 
 @click.option("--top-p", type=float, default=1.0, show_default=True, metavar="P",
               help="Draw from the fewest most likely tokens whose probabilities add up to P.")
 @click.option("--seed", type=int, default=1, show_default=True, metavar="S", help="Seed of the random numbers.")
-@compiler_options
+@partial(compiler_options, programs=True)
 @TOKENIZER
 @THREADS
 @ENGINE
@@ -224,7 +225,7 @@ def _eval_table(say: Printer, formats: str, scores: list[Any], sparsity: str | f
 
 @click.command("verify", short_help="Check a model's program, stage by stage.")
 @click.argument("model", type=FILE)
-@compiler_options
+@partial(compiler_options, programs=True)
 @click.option("--program", "program_file", type=FILE, metavar="FILE.elf",
               help="Check this program; by default the one that the compiler makes of MODEL now.")
 @click.option("--tokens", "count", type=click.IntRange(min=2), metavar="N",

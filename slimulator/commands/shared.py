@@ -74,8 +74,11 @@ def _sparsity(_context: click.Context, _parameter: click.Parameter, text: str | 
     return value
 
 
-def compiler_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of a command that compiles a checkpoint. It takes them as `settings`, a compiler.settings.Settings."""
+def compiler_options(command: Callable[..., Any], *, programs: bool = False) -> Callable[..., Any]:
+    """The options of a command that compiles a checkpoint. It takes them as `settings`, a compiler.settings.Settings.
+
+    programs    whether the command takes compiled programs too
+    """
     @wraps(command)
     def run(*arguments: Any, sparsity: float | str | None, calibrate: Path | None, **others: Any) -> Any:
         from compiler.settings import Settings
@@ -86,7 +89,8 @@ def compiler_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     decorated: Callable[..., Any] = options(
         click.option("--machine", metavar="M",
-                     help="Preset name or .toml file to compile for, by default slim. For a program: to run on."),
+                     help="Preset name or .toml file to compile for, by default slim."
+                          + programs * " For a compiled program: the machine to run it on."),
         click.option("--weights", metavar="FMT|RECIPE.toml",
                      help="Format of the layers' matrices: f32 f16 bf16 i8 i4 i3 i2 t2 t5 b1 c4 c3 c2. A colon says how many "
                           "columns share a scale (i4:32, t2:row). Or a recipe file. By default the format of the checkpoint."),
