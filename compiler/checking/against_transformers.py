@@ -137,7 +137,7 @@ class _Library:
             import torch
             import transformers
         except ImportError:
-            raise NotLoaded("needs transformers and torch: pip install 'slimulator[oracle]'") from None
+            raise NotLoaded("needs transformers and torch: pip install '.[oracle]'") from None
         transformers.utils.logging.disable_progress_bar()
         transformers.utils.logging.set_verbosity_error()
         self.inputs: dict[str, _Inputs] = {}

@@ -250,7 +250,7 @@ class SentencePieceTokenizer(Tokenizer):
             import sentencepiece
         except ImportError:
             raise ModelError(file, "", got="the library sentencepiece is not installed",
-                             hint="pip install 'slimulator[sentencepiece]', or put a tokenizer.json next to it") from None
+                             hint="pip install '.[sentencepiece]', or put a tokenizer.json next to it") from None
         self.file, self.data = file, file.read_bytes() if data is None else data
         try:
             self._processor: Any = sentencepiece.SentencePieceProcessor(model_proto=self.data)

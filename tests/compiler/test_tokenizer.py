@@ -357,7 +357,7 @@ def test_what_a_user_has_defined_merges_with_nothing() -> None:
 
 def test_no_sentencepiece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sentencepiece", None)
-    with pytest.raises(ModelError, match=r"sentencepiece is not installed\nhint: pip install 'slimulator\[sentencepiece\]'"):
+    with pytest.raises(ModelError, match=r"sentencepiece is not installed\nhint: pip install '\.\[sentencepiece\]'"):
         SentencePieceTokenizer(tmp_path / "tokenizer.model")
 
 
