@@ -74,7 +74,7 @@ def test_no_guide_names_an_option_that_is_not_there() -> None:
     others = {"--help", "--version", "--extra-index-url", "--no-index", "--find-links"}
     for page in (ROOT / "README.md", *DOCS.glob("*.md")):
         for line in page.read_text(encoding="utf-8").splitlines():
-            if re.search(r"\b(pip|gcc|clang|ld|gdb\w*|spike|make|python3?|git|apt\S*|objcopy)\b", line, re.IGNORECASE):
+            if re.search(r"\b(pip|gcc|clang|ld|gdb\w*|spike|make|python3?|git|apt\S*|objcopy|hf)\b", line, re.IGNORECASE):
                 continue                                                    # options of other programs
             unknown = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", line)) - known - others
             assert not unknown, f"{page.name}: {unknown}"
