@@ -26,7 +26,7 @@ STANDARD: tuple[Csr, ...] = (
     Csr("mcause",      0x342, "why the trap was taken: a number of the table of traps"),
     Csr("mtval",       0x343, "offending address, instruction word or operand"),
     Csr("mip",         0x344, "pending interrupts: none",                                   0,              0),
-    Csr("mcycle",      0xB00, "equal to minstret: the emulator has no cycles of its own"),
+    Csr("mcycle",      0xB00, "instructions retired, offset by what was written to it; the emulator has no cycles of its own"),
     Csr("minstret",    0xB02, "instructions retired, offset by what was written"),
     Csr("cycle",       0xC00, "read-only view of mcycle",                                   0,              0),
     Csr("time",        0xC01, "read-only view of mcycle",                                   0,              0),

@@ -137,7 +137,10 @@ class Words(NumberFormat):
 
 
 def _bf16_bits(values: npt.NDArray[np.float32]) -> Array:
-    """Upper 16 bits of fp32 values, rounded to nearest even; a NaN keeps its sign and becomes quiet."""
+    """Upper 16 bits of fp32 values, rounded to nearest even; a NaN keeps its sign and becomes quiet.
+
+    Packing is for tools; instructions convert as arithmetic says.
+    """
     bits = np.ascontiguousarray(values).view(np.uint32)
     rounded = (bits + (((bits >> 16) & 1) + 0x7FFF).astype(np.uint32)) >> 16
     return np.where(np.isnan(values), (bits >> 16) | 0x40, rounded).astype("<u2")

@@ -70,13 +70,17 @@ What one instruction counts:
 # ------------------------------------------------------------------------------------------------ rows
 
 
-def _check_settings(m, rows):
-    """Trap for a tag that there is not, and for rows of no bytes."""
+def _check_tag(m):
+    """Trap for a tag that there is not."""
     tag = m.csr("fetch.tag")
     if tag >= TAGS:
         raise Trap(Cause.ILLEGAL_OPERAND, tag, f"fetch.tag is {tag}; expected 0 (none) or 1..{TAGS - 1}")
     if tag:
         check_signal(m, tag)
+
+
+def _check_rows(m, rows):
+    """Trap for rows of no bytes."""
     if rows and not m.csr("fetch.row_bytes"):
         raise Trap(Cause.ILLEGAL_OPERAND, 0, f"fetch.row_bytes is 0; expected the bytes of each of the {rows} rows")
 
@@ -128,7 +132,7 @@ def pages(addresses, row_bytes, page_bytes):
              example="csrwi fetch.tag, 1\nfetch.copy a0, a1, a2\nli t0, 1\n"
                      "sync.wait t0                   # a2 bytes are at a0")
 def fetch_copy(m, dst, src, bytes):
-    _check_settings(m, 0)
+    _check_tag(m)
     _move(m, [src] if bytes else [], [dst] if bytes else [], bytes)
 
 
@@ -138,7 +142,8 @@ def fetch_copy(m, dst, src, bytes):
              example="csrw fetch.row_bytes, t0\ncsrw fetch.src_stride, t1      # a tile out of a wider matrix\n"
                      "fetch.copy2d a0, a1, a2")
 def fetch_copy2d(m, dst, src, rows):
-    _check_settings(m, rows)
+    _check_tag(m)
+    _check_rows(m, rows)
     row_bytes = m.csr("fetch.row_bytes")
     src_stride, dst_stride = m.csr("fetch.src_stride") or row_bytes, _stride(m, "fetch.dst_stride", rows)
     m.check_read(src, m.span(rows, row_bytes, src_stride))
@@ -151,7 +156,8 @@ def fetch_copy2d(m, dst, src, rows):
              operands="dst>u8[count,fetch.row_bytes] table<u8[fetch.table_rows,fetch.row_bytes] index<u32[count] count",
              example="thr.index  t0, a0, a1, a2\nfetch.rows a3, a4, a1, t0     # only the rows of active neurons")
 def fetch_rows(m, dst, table, index, count):
-    _check_settings(m, count)
+    _check_tag(m)
+    _check_rows(m, count)
     row_bytes = m.csr("fetch.row_bytes")
     src_stride, dst_stride = m.csr("fetch.src_stride") or row_bytes, _stride(m, "fetch.dst_stride", count)
     indices = _indices(m, index, count)
@@ -170,7 +176,8 @@ def fetch_rows(m, dst, table, index, count):
              operands="table>u8[fetch.table_rows,fetch.row_bytes] src<u8[count,fetch.row_bytes] index<u32[count] count",
              example="fetch.scatter a0, a1, a2, a3")
 def fetch_scatter(m, table, src, index, count):
-    _check_settings(m, count)
+    _check_tag(m)
+    _check_rows(m, count)
     row_bytes = m.csr("fetch.row_bytes")
     src_stride, dst_stride = _stride(m, "fetch.src_stride", count), _stride(m, "fetch.dst_stride", count)
     indices = _indices(m, index, count)

@@ -56,11 +56,15 @@ codes.
 
 `lut.build` with n = 0 builds no activations. A product then adds 0, and `lut.gemv` yields +0.0; no weights and no scales are
 read. Activations and scales in the unit that a build does not reach keep their values, and nothing reads them. With rows or cols
-= 0 no memory is read or written, and only `lut.ops` counts; `lut.mode`, `lut.shift` and what was built are checked all the same.
+= 0 no memory is read or written, and only `lut.ops` counts. With n, rows or cols = 0, products check all the same `lut.mode`,
+`lut.shift`, what was built, `lut.row_stride` against the bytes of a row, and in `lut.gemv` `lut.scale_group`. A build with n = 0
+checks `lut.mode` and `lut.shift`.
+
 `lut.decode` and `lut.plane` with n = 0 do nothing, but for bit > 7, which traps. Bits of a result of `lut.plane` behind the last
 are 0. What lies between rows of weights is neither read nor counted; from its first to its last byte a matrix lies in one region.
 
-What is counted follows `lut.mode`. Mode 0, LUT: a group of 4 weights is one look-up in a table of 4 activations. Mode 1, buffer:
+`lut.mode` changes only what is counted: tables by the mode at the build, the rest by the mode at the product. The two may differ,
+and no result depends on them. Mode 0, LUT: a group of 4 weights is one look-up in a table of 4 activations. Mode 1, buffer:
 the unit holds 8 activations and reads those with a non-zero weight, two a step. Mode 2, mixed: of 7 activations the first 3 are a
 table, read if all three weights are non-zero, and the rest a buffer. A group without a non-zero weight is skipped in every mode.
 Groups lie along the activations of one output, from the first on, and the last may be short. For an N-bit integer each bit of the

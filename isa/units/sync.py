@@ -25,7 +25,11 @@ another's result, a tag (a number 1..63) orders them: `sync.signal.fetch` puts a
 far, `sync.wait.lut` holds the lut unit's later operations back until it has come, `sync.wait` holds the core. A fetch
 operation signals by itself when `fetch.tag` is set. `sync.fence` holds the core until every queue is empty. An operation
 that returns a value in a register holds the core until it is done, and with it all earlier ones of its unit. A tag may be
-used again and again: a wait is for the latest signal before it in the program.""",
+used again and again: a wait is for the latest signal before it in the program.
+
+UNIT of `sync.signal.UNIT` and `sync.wait.UNIT` may be a unit that the machine lacks. Its queue never has an operation, only signals
+and waits: a signal there stands for what the core knows and what the queue has waited for. Tags and counters are as with any
+other.""",
     counters=(
         Counter("sync.ops",     43, "instructions", "sync instructions retired"),
         Counter("sync.signals", 44, "signals",      "tags signalled, those of fetch operations included"),
