@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from isa.instruction import rows
 from isa.manual.document import Block, Heading, Paragraph, Table
 from isa.numbers import FORMATS
-from isa.preset import Preset
+from isa.preset import CORE_UNITS, Preset
 from isa.regions import REGIONS
 from isa.units import UNITS
 
@@ -19,7 +19,7 @@ def abilities(machines: Sequence[Preset]) -> list[Block]:
     return [Heading(2, "Which machine can do what"),
             Paragraph("""
 Every machine has the control core: rv64i, rv64m and zicsr. A program that uses a unit that its machine lacks does not
-assemble."""),
+assemble. clock_hz, latency_cycles, bytes_per_cycle and facts.* are for estimates: no result and no counter depends on them."""),
             _units(machines),
             Heading(3, "Memories"),
             Paragraph("""
@@ -35,7 +35,7 @@ it touches a memory to which the unit has no port. The compiler brings the data 
 
 
 def _units(machines: Sequence[Preset]) -> Table:
-    names = [name for name, unit in UNITS.items() if unit.queue]
+    names = [name for name in UNITS if name not in CORE_UNITS]
     return Table(("machine", *names), [(m.name, *("yes" if m.has_unit(name) else "-" for name in names)) for m in machines])
 
 
@@ -49,7 +49,7 @@ def _memories(machines: Sequence[Preset]) -> Table:
 
 
 def _ports(machine: Preset, ports: frozenset[str]) -> str:
-    units = [name for name, unit in UNITS.items() if unit.queue and machine.has_unit(name) and name != "sync"]
+    units = [name for name, unit in UNITS.items() if unit.queue and machine.has_unit(name)]
     there = [name for name in units if name in ports]
     return "the core alone" if not there else "all units" if there == units else " ".join(there)
 

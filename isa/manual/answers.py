@@ -17,6 +17,7 @@ from isa.formats import FORMATS
 from isa.instruction import TABLE, Row, rows
 from isa.manual.document import Block, Heading, Paragraph, Table
 from isa.manual.entry import as_json, entry, families, family_name
+from isa.manual.reset import TYPES
 from isa.manual.search import MOST, Entry, search
 from isa.manual.topics import (
     TEXT,
@@ -134,7 +135,7 @@ def _unit_head(unit: Unit) -> list[Block]:
         blocks += [Heading(2, "Sizes that the machine preset gives"),
                    Table(("parameter", "unit", "is"), [(p.name, p.unit, p.text) for p in unit.parameters])]
     if unit.state:
-        blocks += [Heading(2, "State inside the unit"),
+        blocks += [Heading(2, "State inside the unit"), Paragraph(TYPES),
                    Table(("array", "type", "length", "is"), [(s.name, s.dtype, str(s.length), s.text) for s in unit.state])]
     if unit.counters:
         blocks += [Heading(2, "Counters"), counter_table([counter.name for counter in unit.counters])]

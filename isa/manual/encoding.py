@@ -23,12 +23,13 @@ Memory is little-endian, for data and for instructions alike: the byte at the lo
 one word of 32 bits whose low two bits are 11, at an address that is a multiple of 4. There are no instructions of other lengths:
 extension C is absent, and a word that ends in 00, 01 or 10 is illegal. So are the words 0x00000000 and 0xffffffff.
 
-A word is an instruction if it agrees with exactly one row of the last table of this page: `word & mask == match`. Every other
-word is reserved and traps: ILLEGAL_INSTRUCTION, with mtval = the word. So does an instruction of a unit that the machine does not
-have. A field that an instruction does not use has fixed bits, zeros in Xslim: with other bits there the word is another one, and
-reserved.
+A word is an instruction if it agrees with a row of the last table of this page: `word & mask == match`. None agrees with two. So
+is any other word that agrees with the row of fence or fence.i except in the fields below: it is executed as that instruction. Every
+word that is neither is reserved and traps: ILLEGAL_INSTRUCTION, with mtval = the word. So does an instruction of a unit that the
+machine does not have. A field that an instruction does not use has fixed bits, zeros in Xslim: with other bits there the word is
+another one, and reserved.
 
-These reserved bits alone are not looked at, as RISC-V asks:"""
+The reserved bits of these fields alone are not looked at, as RISC-V asks:"""
 
 DATA = """
 Loads and stores of the core need no alignment; their bytes must lie in one region, and in mmio in one register. The memory

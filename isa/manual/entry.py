@@ -71,10 +71,14 @@ def entry(forms: Sequence[Row], level: int = 3) -> list[Block]:
     if any(operand.access for operand in row.operands) or (not row.is_xslim and _MEMORY & set(traps(row))):
         touched.append(("bytes_read, bytes_written", "of each region: the bytes that the instruction reads and writes there"))
     blocks.append(Table(("[counter](counters.md)", "counts"), touched))
-    rules = sorted(dict.fromkeys(rule for form in forms for rule in trap_rules(form)), key=attrgetter("cause"))
+    rules: dict[TrapRule, list[Row]] = {}
+    for form in forms:
+        for rule in dict.fromkeys(trap_rules(form)):
+            rules.setdefault(rule, []).append(form)
     if rules:
-        blocks.append(Table(("[trap](traps.md)", "mtval", "when"), [(f"`{rule.cause.name}`", rule.mtval, _when(rule, row.unit))
-                                                                    for rule in rules]))
+        blocks.append(Table(("[trap](traps.md)", "mtval", "when"), [
+            (f"`{rule.cause.name}`", rule.mtval, _only(rules[rule], forms) + _when(rule, row.unit))
+            for rule in sorted(rules, key=attrgetter("cause"))]))
     if row.example:
         blocks.append(Code(textwrap.dedent(row.example).strip("\n"), "asm"))
     return blocks
@@ -129,6 +133,16 @@ def picture(row: Row) -> str:
     return "\n".join(text.rstrip() for text in (above, line, inside, line, below))
 
 
+def _form(row: Row, forms: Sequence[Row]) -> str:
+    """What tells a form from the others: "f32", "i8.f32"."""
+    return row.mnemonic.removeprefix(f"{family_name(forms)}.")
+
+
+def _only(some: Sequence[Row], forms: Sequence[Row]) -> str:
+    """Which forms something holds for: "in i8: ", or "" for all of them."""
+    return "" if len(some) == len(forms) else f"in {', '.join(_form(row, forms) for row in some)}: "
+
+
 def _when(rule: TrapRule, page: str) -> str:
     return rule.when + (f" ({link(label(rule.place), rule.place, page)})" if rule.place else "")
 
@@ -142,7 +156,7 @@ def _taken(forms: Sequence[Row]) -> dict[str, str]:
     """What the meanings take from around them, by name: a value, or each value with the forms that have it."""
     found = {}
     for name, value in closure(forms[0].meaning).items():
-        by_form = {form.mnemonic.rpartition(".")[2]: closure(form.meaning)[name] for form in forms}
+        by_form = {_form(form, forms): closure(form.meaning)[name] for form in forms}
         values: dict[str, list[str]] = {}
         for form, taken in by_form.items():
             values.setdefault(_name(taken, forms[0].unit), []).append(form)

@@ -108,6 +108,8 @@ else is touched.
 Within one instruction there is no hazard: it reads everything before it writes anything, so its operands may overlap. If two of
 its own writes overlap, they are made in the order of its Python text, and the last one stays.
 
+A unit may write earlier where nobody can tell: behind all checks of the operation, and to no byte that it has still to read.
+
 fence and fence.tso have nothing to do, as the core's accesses are in order anyway. Neither waits for a queue."""
 
 FETCH = """
@@ -117,8 +119,9 @@ other RISC-V machines writes it. A machine with an instruction cache, or one tha
 with memory."""
 
 COUNTED = """
-core.*, tokens.* and sync.* count when the core comes to the instruction. All other counters, those of memory regions included,
-count what an operation does when it is done, all of it at once. A counter that is read through its CSR has all operations that
+core.*, tokens.* and sync.* count when the core comes to the instruction. Bytes of regions that loads, stores and services of the
+core move count at once. All other counters, those of memory regions included, count what an operation does when it is done, all of
+it at once; so does sync.signals of a fetch operation. A counter that is read through its CSR has all operations that
 the core knows to be done. Of the others it may have each one or not; the emulator has them all. After a `sync.fence` counters are
 exact."""
 
@@ -131,16 +134,23 @@ for every operation what steps 1 to 3 of the [order of checks](traps.md) find, t
 from the row. These need the word, the registers and the memory map alone, and are checked before anything behind the operation is
 begun.
 
-What step 4 finds may depend on unit state, or on memory that another operation is still writing. There a machine may go on and
+What steps 4 and 5 find may depend on unit state, or on memory that another operation is still writing. There a machine may go on and
 take the trap late, when the core has executed some instructions behind the operation:
 
 1. mepc, mcause and mtval are those of program order, mepc the address of the operation. The operation has written nothing and
 counted nothing but core.traps, and perhaps core.instructions.
 2. The queue of the operation goes no further. No signal behind it comes, so nothing that waits for one goes on, and the core
-passes no wait for it: the trap is taken there at the latest.
+passes no wait for it: the trap is taken there at the latest. A machine takes a late trap after a finite time also if the core waits
+for nothing, and at the latest when the core waits for room in a queue.
 3. Before any trap is taken, and before the run ends, all queues work off what they can. If there are several faults then, the
-first in program order is taken. So everything in front of it is done when the handler starts.
-4. Instructions behind it may have been executed, by the core and in other queues. A handler cannot go back as if they had not:
+first in program order is taken. So everything in front of it is done when the handler starts. A fault that is found while the run
+is about to end is taken, and the run does not end if there is a handler. mtvec and mstatus are those of the moment in which the
+trap is taken.
+4. When the trap is taken, what is left in the queues is dropped: operations, waits and signals. All queues are empty when the
+handler starts. A tag whose signal was dropped stays signalled, and a wait for it ends at once.
+5. If the operation is a fetch operation with a tag, it has not counted in sync.signals, and its tag is again as it was before the
+operation, unless the core has come to another signal of that tag since.
+6. Instructions behind it may have been executed, by the core and in other queues. A handler cannot go back as if they had not:
 after a late trap it may report, and end the run.
 
 A program that needs a precise trap there waits for the operation directly behind it: then nothing but the wait has been begun."""

@@ -40,6 +40,9 @@ The X bit of misa is 0 although Xslim is there; which units a machine has, its p
 Where this chapter is silent, Volume II of The RISC-V Instruction Set Manual holds."""
 
 CSRS_TEXT = """
+Every machine has all CSRs and all counters, also those of units and regions that it lacks: such a counter is 0, such a CSR can be
+written and nothing uses it.
+
 What a write leaves in a CSR: the writable bits take the written value, all others keep their reset value. No write is refused for
 its value. So a unit's CSR takes any number, and an operation that uses it checks it. A read gives what the last write has left,
 but mcycle and minstret go on counting.
@@ -60,9 +63,9 @@ CAN_HOLD: dict[str, str] = {
     "mip":      "0: no interrupt is pending, and none can be made so",
     "mcause":   "any 64 bits, also numbers of no cause",
     "mtval":    "any 64 bits",
-    "mcycle":   "the instructions retired since reset, plus a number of its own. A write sets that number: the instruction behind "
-                "it reads what was written. A write of minstret does not change it. A machine with a clock may count its cycles "
-                "here instead; then no result of a program may depend on it",
+    "mcycle":   "the instructions retired since reset, plus a number of its own. A read does not count the reading instruction "
+                "itself. A write sets that number: the instruction behind it reads what was written. A write of minstret does not "
+                "change it. A machine with a clock may count its cycles here instead; then no result of a program may depend on it",
     "minstret": "as mcycle, with a number of its own",
     "cycle":    "mcycle, read-only",
     "time":     "mcycle, read-only",

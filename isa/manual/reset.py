@@ -51,6 +51,10 @@ the program's sections alone, and an access must lie within one section.
 Restoring a snapshot makes a new machine with the same preset, loads the same program, and then sets everything to what was saved.
 Nothing of the machine that made it is missing to the program; breakpoints, watchpoints, hooks and profiles are not saved."""
 
+TYPES = """
+A type is a letter and its bytes: u unsigned, i signed, f floating point. So u8 is 64 bits here, and a byte in
+[Number formats](numbers.md)."""
+
 STATE = """
 A length is a number or a product of sizes that the machine preset gives; a machine has the state of its units alone.
 Floating-point arrays start as +0.0."""
@@ -73,6 +77,7 @@ def reset() -> tuple[list[Block], Any]:
         Paragraph(f"All others are 0: {', '.join(csr.name for csr in zero)}, and every counter."),
         Heading(2, "State inside units at power-up"),
         Paragraph(STATE),
+        Paragraph(TYPES),
         Table(("unit", "array", "type", "length", "each element at power-up", "is"), [
             (unit.name, array.name, array.dtype, str(array.length), str(array.reset), array.text) for unit, array in arrays]),
     ]

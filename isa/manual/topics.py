@@ -41,15 +41,16 @@ illegal instruction. Every counter is a read-only CSR too. [Privileged architect
 ones.""",
     "counters": """
 Exact events, 64 bits wide, modulo 2**64, zero at the start. They are part of the architecture: the same program and input
-give the same counts on every engine. Cycles and joules are estimates and not among them.
+give the same counts on every engine and machine, of a program that waits where it has to, and takes no late trap
+([Order](ordering.md)). Cycles and joules are estimates and not among them.
 
 An instruction that traps counts nothing but core.traps. The bytes of a region are those that loads, stores, services and
 operations move; instruction fetches are not counted, nor what devices read and write. Slots without a counter have no CSR.
 When the counts of an operation can be seen: [Order](ordering.md).""",
     "traps": """
-A trap is precise: registers, memory and counters are as if the instruction had not started, except that
-core.traps counts it. With mtvec = 0 it ends the run and is reported with pc, source line, operands and reason; otherwise the
-handler runs.
+The emulator's traps are precise: registers, memory and counters are as if the instruction had not started, except that core.traps
+counts it. A machine may take some traps of a queued operation late: [Order](ordering.md). With mtvec = 0 a trap ends the run and
+is reported with pc, source line, operands and reason; otherwise the handler runs.
 
 mtval is what each instruction's entry says, modulo 2**64. There, `stride` or `int(indices[place])` is the value of that expression
 in the function that the entry links to, and texts in braces are values too. Of a memory access mtval is its first address. Where an
@@ -68,7 +69,10 @@ What the bytes are at the start, [Reset](reset.md) says; in which order accesses
     "services": """
 `ecall`: number in a7, arguments in a0-a2, result in a0. While mtvec is 0, all of these are served. While a trap handler is
 installed (mtvec is not 0), numbers below 0x5110 raise ENVIRONMENT_CALL, so that a program can serve its own calls; those from
-0x5110 on are served as before. A number that is not in the table raises ENVIRONMENT_CALL in any case.""",
+0x5110 on are served as before. A number that is not in the table raises ENVIRONMENT_CALL in any case.
+
+Of an exit code the low 8 bits count, of ecall and of tohost alike. The run ends behind the instruction, which is retired and
+counted; a0 stays. After an exit through an odd payload tohost keeps its value.""",
     "devices": """
 Device registers in mmio, of 8 bytes each. A load or store must lie in one of them: everywhere else in mmio
 nothing answers, and the access traps. A program may define the symbols tohost and fromhost elsewhere: then they are the
@@ -77,8 +81,18 @@ registers, and the two in mmio are none. A register reads as what was written to
 A store to the first byte of console prints it. A store to the first byte of tohost is a request of the host-target interface,
 (device << 56 | command << 48 | payload): 0, 0 with an odd payload ends the run with payload >> 1; with an even one it asks for the
 system call (write or exit) in the block of four 64-bit words at payload, whose first word takes the result; 1, 1 prints a
-character. When it is taken tohost becomes 0, and fromhost answers with (device << 56 | command << 48 | 1). Devices do not trap:
-a request that they do not know, or that names no memory, does nothing.""",
+character, the low byte of payload. A request of 0 does nothing. Every other one but an odd payload of 0, 0 is taken, known or not:
+tohost becomes 0, and fromhost is answered with (device << 56 | command << 48 | 1), except for 1, 0 (read a character), which gets
+no answer. Devices do not trap: a request that they do not know, or that names no memory, does no more than that.
+
+A store is to the first byte of a register if that byte is among those it writes, whatever its width. The device then looks at the
+whole register as it stands, of console at its first byte. Only stores of the core reach devices: what a unit writes to tohost or
+fromhost in memory is data.
+
+The four words of a system call are the number (64 write, 93 exit) and its arguments a0, a1, a2. The result is the bytes written;
+0 of exit; -9 for another file than 1 and 2; -14 if the text does not lie in one region, in flash in one section (an empty text
+needs an address there too); -38 for another number. If the block does not lie in one writable region, nothing is called and no
+result is written. mtvec and ports do not matter, and nothing is counted but the store.""",
 }
 
 

@@ -28,8 +28,14 @@ same instruction, the later one stays. A trap drops all of this, and the counts 
 
 Integers of Python have no bounds. `np` is NumPy: arrays have the type that is named, integers of an array wrap,
 floating-point operations are those of IEEE 754 in the type of the array, each rounded to nearest even, and nothing warns or
-stops for overflow or NaN. The order of sums is that of the text. `yield` hands over a piece at a time, `@` is the matrix
-product, `//` rounds down.
+stops for overflow or NaN. Where two types meet, int8 and fp32 give fp32, and of two integers with signs, or two without, the
+wider type holds; a number of Python takes the type of the array. The order of sums is that of the text.
+`np.add.reduceat(x, starts)` sums from each start to the next one, and from the last one to the end. `@` is the matrix product,
+`//` rounds down. `yield` hands over a piece at a time; the text of a function with `yield` starts when its first piece is asked
+for.
+
+`exact` is [arithmetic](arithmetic.md). `CSRS[name]` and `COUNTERS[name]` are rows of these tables ([CSRs](csrs.md),
+[counters](counters.md)), their columns by name; `address` is the number.
 """
 
 # Parts of the machine that are no words. Dotted names first: what is used of a part.
@@ -59,6 +65,13 @@ STATE: dict[str, str] = {
     "m.host.write_all":     "prints bytes: to the output for file 1, to the errors for 2",
     "m.host.read_token":    "the next token of the prompt, -1 when there is none left",
     "m.host.emit_token":    "hands a token to the host",
+    "row.lengths":          "the names of the operands that a shape names, as n in f32[n]",
+    "row.plain":            "the memory operands whose shape is made of numbers and of these",
+    "operand.access":       "`<` read, `>` written, `<>` both",
+    "operand.layout":       "its shape: `size` are the bytes of all of it, `align` those of an element; 1 in packed formats",
+    "region.ports":         "the units that reach the region, and \"core\"",
+    "region.writable":      "can it be written?",
+    "region.is_devices":    "is it mmio?",
     "m._reads":             "ranges that the instruction has read; for those who observe",
     "m._writes":            "writes that wait for the end of the instruction",
     "m._state_writes":      "changes of the units' state that wait for the end of the instruction",

@@ -18,7 +18,7 @@ def test_units_are_those_of_the_files() -> None:
     assert units.keys() == FILES.keys()
     for name, file in FILES.items():
         said = {unit for unit, there in units[name].items() if there == "yes"}
-        assert said == file["unit"].keys() - {"sync"}
+        assert said == file["unit"].keys()
 
 
 def test_memories_and_ports() -> None:

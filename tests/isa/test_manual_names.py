@@ -152,13 +152,24 @@ def test_an_entry_links_to_what_its_meaning_names(row: Row) -> None:
 @pytest.mark.parametrize("row", TABLE.values(), ids=TABLE)
 def test_an_entry_defines_its_traps_counters_and_settings(row: Row) -> None:
     lines = section(row).splitlines()
-    for rule in trap_rules(row):
-        wanted = f"| `{rule.cause.name}` | {rule.mtval} | {rule.when}"
-        assert any(line.startswith(wanted) for line in lines), rule
+    forms = next(group for group in families(rows(row.unit)) if row in group)
+    form = row.mnemonic.removeprefix(f"{family_name(forms)}.")
+    for rule in {rule for other in forms for rule in trap_rules(other)}:
+        wanted = re.escape(f"| `{rule.cause.name}` | {rule.mtval} | ") + r"(?:in ([\w., ]+): )?" + re.escape(rule.when)
+        found = [match[1] for match in map(re.compile(wanted).match, lines) if match]
+        assert len(found) == 1, rule
+        assert (found[0] is None or form in found[0].split(", ")) == (rule in trap_rules(row)), rule
     for name in counters(row):
         assert f"| `{name}` | {COUNTERS[name].text} |" in lines
     for name in csrs(row):
         assert f"| `{name}` | {CSRS[name].text} |" in lines
+
+
+@pytest.mark.parametrize("name", [name for name in TABLE if re.match(r"vec\.(gemv|macT)\.(?!i8$)", name)])
+def test_an_entry_says_what_each_form_takes(name: str) -> None:
+    matrix = TABLE[name].operand("W").layout.form
+    line = next(line for line in section(TABLE[name]).splitlines() if line.startswith("| `form` |"))
+    assert f"`'{matrix}'` in {name.split('.', 2)[2]}" in line.strip("| ").partition(" | ")[2].split(", ")
 
 
 @pytest.mark.parametrize("row", TABLE.values(), ids=TABLE)
