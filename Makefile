@@ -24,7 +24,7 @@ fuzz: $(READY)
 	export SLIMULATOR_FUZZ=$${SLIMULATOR_FUZZ:-500000} SLIMULATOR_FUZZ_SEED=$${SLIMULATOR_FUZZ_SEED:-$$(date +%s)}; \
 	SLIMULATOR_STOPS=200 $(BIN)/pytest --numprocesses=auto --dist=worksteal --timeout=7200 tests/emulator/test_stop_stress.py && \
 	$(BIN)/pytest --numprocesses=auto --dist=worksteal --timeout=86400 tests/emulator/test_fuzzing.py tests/emulator/test_differential.py \
-		tests/isa/test_error_bounds.py
+		tests/isa/test_error_bounds.py tests/isa/test_second_model.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -6,8 +6,8 @@ test_second_model.py compares the three.
 
 Where each rule stands, by page of docs/isa:
 
-- thr.md: the encoding of each instruction, what it computes, what it counts; how NaN, zeros and equal elements compare; the bits of a
-  mask; the order of an instruction's own checks, in its Python text.
+- thr.md: the encoding of each instruction, what it computes, what it counts; how NaN, zeros and equal elements compare; the bits
+  of a mask; the order of an instruction's own checks, in its Python text.
 - traps.md: causes, mtval, the order of checks, that a trap leaves all as it was but core.traps, that no bytes are not checked.
 - memory.md: an access lies in one region to which the unit has a port; little-endian. machines.md: the regions of each machine.
 - vocabulary.md: addresses are modulo 2**64 and sizes are not, reads come before writes, rd is written unless it is x0,

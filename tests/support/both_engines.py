@@ -11,7 +11,8 @@ One instruction, on a pair of machines that is used again and again:
 `run` starts both machines from zeroed counters and state, the CSRs that `set` has set, and the memory as `put` and `place`
 have filled it. It compares registers, pc, CSRs, counters, unit state, memory, traps, output. By default the fast engine must
 have done an instruction that did not trap by itself: no hand-over to the reference engine. `inline=False` allows one, for
-operands that kernels may refuse. `fresh()` forgets what was placed and set.
+operands that kernels may refuse. `fresh()` forgets what was placed and set. `execute` takes any word and all registers, and
+says what differs.
 
 Whole programs, each on new machines:
 
@@ -176,10 +177,12 @@ def _runs(numbers: np.ndarray) -> Iterable[tuple[int, int]]:
 class Pair:
     """A reference machine and a fast one that go through the same single instructions."""
 
-    def __init__(self, machine: Preset | str = "slim", flash: bytes = b"", threads: int = 1) -> None:
+    def __init__(self, machine: Preset | str = "slim", flash: bytes | dict[int, bytes] = b"", threads: int = 1) -> None:
+        """`flash`: what is at its start, or sections by address."""
         sections = [Section(".text", "ax", TEXT, 4, [bytes(_PAGE)])]
-        if flash:
-            sections.append(Section(".weights", "a", FLASH, 4096, [flash]))
+        for address, held in (flash if isinstance(flash, dict) else {FLASH: flash}).items():
+            if held:
+                sections.append(Section(".weights", "a", address, 1, [held]))
         self.reference, self.fast = ReferenceMachine(machine), Machine(machine, threads=threads)
         for each in self.machines:
             each.load(Program(sections, [], [], TEXT))
@@ -267,23 +270,7 @@ class Pair:
         for name, value in operands.items():
             if numbers[name]:
                 x[numbers[name]] = int(value) & _WORD
-        self._restore()
-        self._place_code(row.encode(numbers))
-        for each in self.machines:
-            self._reset(each, x)
-        expected, result = self.reference.run(max_instructions=1), self.fast.run(max_instructions=1)
-        report = expected.trap
-        found = [] if result == expected else [f"result: {result} instead of {expected}"]
-        found += machine_differences(self.reference, self.fast)
-        for base, expected, got, _ in self._windows:
-            if not np.array_equal(expected, got):
-                found += _bytes(base, expected, got)
-        for address, size in self._dirty:
-            found += _bytes(address, self.reference.peek(address, size), self.fast.peek(address, size))
-        if everywhere and not found:
-            found += memory_differences(self.reference, self.fast)
-        if self.fast.peek(TEXT, 4).view("<u4")[0] != self._word:        # the instruction has overwritten itself
-            self._word = -1
+        report, found = self.execute(row.encode(numbers), x, everywhere=everywhere)
         handed_over = self.fast.handed_over.get(mnemonic, 0) > 0
         if inline and handed_over and report is None:
             found.append("being left to the reference engine")
@@ -296,6 +283,31 @@ class Pair:
         counts = (self.reference.counts - self.start_counts).tolist()
         return Done(self.reference.x[numbers[row.result.name]] if row.result else None,
                     {name: counts[counter.slot] for name, counter in COUNTERS.items() if counts[counter.slot]}, report, handed_over)
+
+    def execute(self, word: int, x: list[int], *, everywhere: bool = False) -> tuple[TrapReport | None, list[str]]:
+        """Execute one word with these 32 registers on both engines: the trap that no handler took, and what differs, as text."""
+        self._restore()
+        self._place_code(word)
+        for each in self.machines:
+            self._reset(each, x)
+        expected, result = self.reference.run(max_instructions=1), self.fast.run(max_instructions=1)
+        found = [] if result == expected else [f"result: {result} instead of {expected}"]
+        found += machine_differences(self.reference, self.fast)
+        for base, after, got, _ in self._windows:
+            if not np.array_equal(after, got):
+                found += _bytes(base, after, got)
+        for address, size in self._dirty:
+            found += _bytes(address, self.reference.peek(address, size), self.fast.peek(address, size))
+        if everywhere and not found:
+            found += memory_differences(self.reference, self.fast)
+        if self.fast.peek(TEXT, 4).view("<u4")[0] != self._word:        # the instruction has overwritten itself
+            self._word = -1
+        return expected.trap, found
+
+    def changes(self) -> dict[int, int]:
+        """Bytes at the ends of the regions that are other ones than `put` and `place` have put there, by address: what the last
+        instruction has written, and the instruction itself."""
+        return {base + int(at): int(after[at]) for base, after, _, start in self._windows for at in np.flatnonzero(after != start)}
 
     def _restore(self) -> None:
         for _, expected, got, start in self._windows:
