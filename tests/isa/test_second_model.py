@@ -217,7 +217,7 @@ class Starts:
     def spoil_table(self, values: dict[str, int], csrs: dict[str, int]) -> None:
         """Rows and levels that lead elsewhere: to other regions, to an end, round the address space."""
         if self.chance(0.4):
-            csrs["thr.levels"] = self.one_of((0, 0, 1, 2, 1 << 34, *HUGE[4:], csrs["thr.levels"] + 1))
+            csrs["thr.levels"] = self.one_of((0, 0, 1, 2, 1 << 34, *HUGE[4:], csrs["thr.levels"] + 1)) & WORD
         elif self.chance(0.5):
             values["row"] = self.one_of((*HUGE, WORD - 1, WORD - 2, (1 << 62) - 1, (1 << 62) - 2, 1 << 31, values["row"] + 1))
         else:
