@@ -25,11 +25,16 @@ ends.
 Comparisons are those of IEEE 754: -0.0 and 0.0 are equal, with a NaN nothing is greater. In a ranking a NaN stands as the line of
 the instruction says, and of equal elements the one with the lower index comes first; k beyond n is ILLEGAL_OPERAND. Bit i of a
 mask is bit i % 8 of its byte i / 8. The bits behind the last element are written as 0, and are ignored where a mask is read.
-Operands may overlap: all is read before anything is written. A length of zero does nothing and gives 0; only `thr.ops` counts.
+Of a register that holds an f32 the low 32 bits count. Operands may overlap: all is read before anything is written.
+
+With n = 0 nothing is read or written, and the result is 0; of the unit's counters only `thr.ops` counts. k must then be 0 too. With
+k = 0 and n above 0 nothing is written, but x is read, compared and counted as with any other k. `thr.index` looks at `index` after
+it has read the mask, for as many numbers as there are 1 bits: if there is none, it may be any address.
 
 The levels of `thr.select` stand in row 0 of its table, and need not rise: the first that is at least the sparsity counts, a NaN
 never is, and where none is, also for a sparsity of NaN, it is the last column. The result is the entry's 32 bits as they are, with
-zeros above. Sizes and sums of `thr.prefix` are unsigned, and exact; the budget is the whole register, unsigned.
+zeros above. thr.levels and `row` are numbers without sign, and only memory limits them: what lies beyond it is LOAD_ACCESS. Sizes
+and sums of `thr.prefix` are unsigned, and exact; the budget is the whole register, unsigned.
 
 What one instruction counts:
 

@@ -8,11 +8,12 @@ Where each rule stands, by page of docs/isa:
 
 - thr.md: the encoding of each instruction, what it computes, what it counts; how NaN, zeros and equal elements compare; the bits
   of a mask; the order of an instruction's own checks, in its Python text.
-- traps.md: causes, mtval, the order of checks, that a trap leaves all as it was but core.traps, that no bytes are not checked.
+- traps.md: causes, mtval, the order of checks, that a trap leaves all as it was but core.traps, that no bytes are not checked;
+  addresses are exact, and mtval is the low 64 bits of one.
 - memory.md: an access lies in one region to which the unit has a port; little-endian. machines.md: the regions of each machine.
-- vocabulary.md: addresses are modulo 2**64 and sizes are not, reads come before writes, rd is written unless it is x0,
-  core.instructions and thr.ops count; lengths end at 2**28 (LONGEST); a mask has ceil(n / 8) bytes (`thr.index`, `m.read`).
-- arithmetic.md: a scalar is the low 32 bits of its register (`f32_from_bits`). numbers.md: f32 and u32 in bytes.
+- vocabulary.md: reads come before writes, rd is written unless it is x0, core.instructions and thr.ops count; lengths end at 2**28
+  (LONGEST). numbers.md: f32 and u32 in bytes; a mask has ceil(n / 8) bytes.
+- arithmetic.md: a scalar is the low 32 bits of its register (`f32_from_bits`).
 - counters.md: names, 64 bits wide. csrs.md: thr.levels is 64 bits wide. formats.md: the fields of R4.
 """
 
@@ -43,20 +44,20 @@ class Start:
     """A machine before an instruction. `memory`: bytes by address, 0 where there is none."""
 
     units: frozenset[str]
-    regions: tuple[Region, ...]
-    x: list[int]
+    regions: tuple[Region, ...] = field(repr=False)
+    x: list[int] = field(repr=False)
     csrs: Mapping[str, int]
-    memory: Mapping[int, int]
-    counters: Mapping[str, int]
+    memory: Mapping[int, int] = field(repr=False)
+    counters: Mapping[str, int] = field(repr=False)
 
 
 @dataclass
 class Outcome:
     """A machine after an instruction. `writes`: bytes by address. `trap`: mcause and mtval; None if the instruction retired."""
 
-    x: list[int]
+    x: list[int] = field(repr=False)
     writes: dict[int, int]
-    counters: dict[str, int]
+    counters: dict[str, int] = field(repr=False)
     trap: tuple[int, int] | None = None
 
 
@@ -100,13 +101,12 @@ class Machine:
     def check(self, address: int, size: int, align: int, cause: int) -> None:
         """Check an access; one of no bytes is not checked."""
         if size:
-            self.region(address & WORD, size, align, cause)
+            self.region(address, size, align, cause)
 
     def read(self, address: int, size: int, align: int) -> bytes:
         """Read and count `size` bytes."""
         if size == 0:
             return b""
-        address &= WORD
         self.count(self.region(address, size, align, LOAD_ACCESS).name + ".bytes_read", size)
         return bytes(self.start.memory.get(at, 0) for at in range(address, address + size))
 
@@ -118,7 +118,6 @@ class Machine:
     def write(self, address: int, data: bytes, align: int) -> None:
         """Write and count bytes; they are seen when the instruction has retired."""
         if data:
-            address &= WORD
             self.count(self.region(address, len(data), align, STORE_ACCESS).name + ".bytes_written", len(data))
             self.writes.update(zip(range(address, address + len(data)), data, strict=True))
 
