@@ -134,8 +134,8 @@ for every operation what steps 1 to 3 of the [order of checks](traps.md) find, t
 from the row. These need the word, the registers and the memory map alone, and are checked before anything behind the operation is
 begun.
 
-What steps 4 and 5 find may depend on unit state, or on memory that another operation is still writing. There a machine may go on and
-take the trap late, when the core has executed some instructions behind the operation:
+What steps 4 and 5 find may depend on unit state, or on memory that another operation is still writing. There a machine may go on
+and take the trap late, when the core has executed some instructions behind the operation:
 
 1. mepc, mcause and mtval are those of program order, mepc the address of the operation. The operation has written nothing and
 counted nothing but core.traps, and perhaps core.instructions.

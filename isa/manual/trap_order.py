@@ -33,8 +33,9 @@ flash has those of the program's sections, to be read alone, and mmio has its re
 4. What the instruction itself asks of its numbers, index lists, CSRs and state, strides among them: mostly ILLEGAL_OPERAND. The
 order is that of the Python text in the instruction's entry.
 5. The other memory operands, whose shape names a CSR or state, as W in f32[rows,cols]: all that are read, in operand order, then
-all that are written, each as in 3. What attn.row_list or attn.mask points to is checked right before the operand that it is for. A matrix is one
-access from its first to its last byte: with the bytes between its rows, in flash within one section, and mtval is its address.
+all that are written, each as in 3. What attn.row_list or attn.mask points to is checked right before the operand that it is for.
+A matrix is one access from its first to its last byte: with the bytes between its rows, in flash within one section, and mtval is
+its address.
 
 An operand of no bytes is not checked: a length of 0 never traps for an address."""
 

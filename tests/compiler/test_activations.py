@@ -111,7 +111,7 @@ def test_it_is_another_program_with_other_tokens_counted(tmp_path: Path) -> None
         folder.mkdir()
         result, tokens = generate((compiled, compiled.build(folder)), PROMPT, max_tokens=3)
         assert result.reason == "exit" and len(tokens) == 3
-        assert ("decoded" in compiled.summary()) == bool(made) != ("int8 activations, one scale for a vector" in compiled.summary())
+        assert ("decoded" in compiled.summary()) == bool(made) != ("int8 activations, one scale per vector" in compiled.summary())
 
 
 @pytest.mark.parametrize(("weights", "options", "said"), [
@@ -140,7 +140,7 @@ def test_fp32_activations_are_offered_where_they_would_be_taken(weights: str, op
 def test_floats_of_a_model_that_rounds_activations(tmp_path: Path) -> None:
     """Refused as it is, with a hint that leads out."""
     model = random_model(SHAPES["bitnet"], ternary=True)
-    with pytest.raises(ModelError, match=r"f16 for int8 activations; .*\nhint: .*floats go with --activations f32"):
+    with pytest.raises(ModelError, match=r"f16 for int8 activations; .*\nhint: .*floats need --activations f32"):
         compile_model(model, recipe=read_recipe("f16"))
     compiled = compile_model(model, recipe=read_recipe("f16"), activations="f32")
     assert compare(compiled, compiled.build(tmp_path), PROMPT[:2])[1] is None

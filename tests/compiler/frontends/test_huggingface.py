@@ -224,7 +224,7 @@ def test_truncated_weights(size: int, folder: Path) -> None:
 
 def test_header_that_is_no_header(folder: Path) -> None:
     (folder / MODEL).write_bytes(struct.pack("<Q", 2) + b"[]" + bytes(100))
-    with pytest.raises(ModelError, match="no safetensors file"):
+    with pytest.raises(ModelError, match="that are not a safetensors file"):
         load(folder)
 
 
