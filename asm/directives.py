@@ -503,10 +503,12 @@ def _err(state: AssemblyState, site: Site, operands: Operands) -> None:
 @directive(".error", ".warning")
 def _message(state: AssemblyState, site: Site, operands: Operands) -> None:
     _count(site, operands, 0, 1, '"text"')
-    if operands and not isinstance(operands[0], String):
-        raise SourceError(f"{describe(operands[0])} where {site.statement.operation} expects a string in double quotes",
-                          *span(operands[0]))
-    text = operands[0].text() if operands else f"{site.statement.operation} here"
+    text = f"{site.statement.operation} here"
+    for operand in operands:
+        if not isinstance(operand, String):
+            raise SourceError(f"{describe(operand)} where {site.statement.operation} expects a string in double quotes",
+                              *span(operand))
+        text = operand.text()
     if site.statement.operation != ".warning":
         raise SourceError(text)
     state.messages.warn(site, text)
