@@ -129,7 +129,7 @@ def test_a_machine_file_with_anything_in_it_is_used_or_refused(tmp_path_factory:
 
 @pytest.mark.parametrize(("name", "old", "new", "message"), [
     ("slim", "17_179_869_184", str(1 << 63), "dram.size.value: got 9223372036854775808; expected less than 4611686018427387904"),
-    ("slim-llama", "2_147_483_648", str(1 << 61), "dram.size: 2,305,843,009,213,693,952 bytes of address space are not"),
+    ("slim-llama", "2_147_483_648", str(1 << 61), "dram.size: 2,305,843,009,213,693,952 bytes of address space cannot be reserved"),
     ("slim", "17_179_869_184", "9" * 5000, "expected a TOML file in UTF-8"),
     ("slim", "17_179_869_184", "0x" + "f" * 5000, "dram.size.value: got a number of thousands of digits; expected less"),
     ("slim", "17_179_869_184", "[" * 5000, "expected a TOML file in UTF-8"),

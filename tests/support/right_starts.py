@@ -47,7 +47,7 @@ def starts(row: Row) -> list[Start]:
             start.csrs = {"vec.cols": 4, "vec.head_dim": 4}
         case "lut":
             start.values |= {length: MANY for length in row.lengths if "codebook" not in name}
-            start.state = {"lut.kind": [2 if name == "lut.xnor" else 1], "lut.length": [MANY]}
+            start.state = {"lut.kind": [2 if name == "lut.xnor" else 1], "lut.length": [MANY], "lut.activations": [1] * MANY}
         case "thr":
             start.csrs = {"thr.levels": 4}
         case "fetch":
