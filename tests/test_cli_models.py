@@ -342,7 +342,7 @@ def test_bench_measures_a_shape(command: Command, monkeypatch: pytest.MonkeyPatc
     status, _, err = command("bench", "--shape", "15n")
     assert status == 1 and "did you mean '15m'?" in err
     status, _, err = command("bench", "nosuch")
-    assert status == 2 and "Error: no benchmark 'nosuch'; expected one of assemble, " in err and "hint: a model" in err
+    assert status == 2 and "Error: no benchmark 'nosuch'; expected one of assemble, " in err and "hint: to measure a model" in err
     assert "did you mean 'engine'?" in command("bench", "engin")[2]
 
 

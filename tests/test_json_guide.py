@@ -176,7 +176,7 @@ def test_verify(written: Callable[..., Any], tmp_path: Path, monkeypatch: pytest
     compiled = compile_model(load(model), machine="slim-llama", recipe=read_recipe("i8"))
     compiled.save(tmp_path / "p.elf")
     data = bytearray((tmp_path / "p.elf").read_bytes())
-    weights = next(s for s in slimulator.Program.load(tmp_path / "p.elf").sections if s.name == ".flash.weights")
+    weights = next(s for s in slimulator.Program.load(tmp_path / "p.elf").sections if s.name == ".rodata.weights")
     offset = getattr(weights.chunks[0], "offset", data.find(weights.bytes()))
     data[offset + compiled.layout.layers_at + compiled.layout.layer["o"].offset] ^= 0x55
     (tmp_path / "p.elf").write_bytes(data)
@@ -199,7 +199,10 @@ QUERIES = {
     "isa: instructions": ("", "lut", "add", "lut.mac"), "isa: pseudo-instructions": ("call",), "isa: CSRs": ("csrs", "mepc"),
     "isa: counters": ("counters", "lut.macs"), "isa: traps": ("traps", "PORT"), "isa: number formats": ("numbers", "t2"),
     "isa: registers": ("registers", "a7"), "isa: instruction formats": ("formats", "R4"), "isa: memory": ("memory", "sram"),
-    "isa: services": ("services",), "isa: arithmetic": ("arithmetic",), "isa: words of introductions": ("HAB",),
+    "isa: services": ("services",), "isa: arithmetic": ("arithmetic", "vocabulary"),
+    "isa: encoding": ("encoding",),
+    "isa: ordering": ("ordering",), "isa: privileged": ("privileged",), "isa: reset": ("reset",),
+    "isa: words of introductions": ("HAB",),
     "isa: a search": ("sparse rows",)}
 
 
@@ -247,21 +250,25 @@ def test_program(tmp_path: Path) -> None:
         assert json.loads((tmp_path / f"{number}.meta").read_text()) == found[-1]["meta"]
         assert (found[-1]["schema"], found[-1]["meta"]["schema"]) == (META_SCHEMA, CARD_SCHEMA) == (1, 1)
     cards = [document.pop("meta") for document in found]
-    compare("A program's metadata", [{**document, "meta": {}} for document in found])
+    sized = slimulator.assemble("_start: lut.mac.t2 a0, a1, a2\n")
+    sized.sizes["lut.activations"] = 5
+    sized.save(tmp_path / "t.elf")
+    compare("A program's metadata", [{**document, "meta": {}} for document in [*found, metadata(tmp_path / "t.elf")]])
     compare("The model card and the tokenizer", [*cards, {**cards[0], "tokenizer": packed(OfALibrary())}])
 
 
 def test_snapshot(tmp_path: Path) -> None:
     slimulator.assemble(".machine hpim\n_start: li a7, 0x5111\n ecall\n j _start\n").save(tmp_path / "p.elf")
+    slimulator.assemble(".machine hpim\n_start: li a7, 93\n ecall\n").save(tmp_path / "q.elf")
     found = []
-    for name in ("hpim", "slim"):
+    for name, program in (("hpim", "p"), ("slim", "q")):
         machine = slimulator.Machine(name, slimulator.Host([1, 2]))
-        machine.load(tmp_path / "p.elf")
+        machine.load(tmp_path / f"{program}.elf")
         machine.run(max_instructions=3)
         machine.save(tmp_path / name)
         with np.load(tmp_path / name) as archive:
             found.append(json.loads(archive["header"].tobytes()))
         assert found[-1]["schema"] == snapshot.SCHEMA == 3
     presets = [document.pop("preset") for document in found]
-    compare("A snapshot's header", found)
+    compare("A snapshot's header", [{**document, "preset": {}} for document in found])
     compare("machines", [{"machines": [*presets, load_preset("slim-llama").file.model_dump()]}])

@@ -65,7 +65,8 @@ def blocks(path: Path) -> list[Block]:
         marks = dict(re.findall(r"<!-- ([\w ]+): (.*?) -->", match["marks"]))
         if unknown := marks.keys() - KEYS:
             raise ValueError(f"{page}:{line}: mark {sorted(unknown)}; expected {sorted(KEYS)}")
-        found.append(Block(page, line, match["language"], textwrap.dedent(match["text"]), marks))
+        found.append(Block(page, line, match["language"],
+                           textwrap.dedent(match["text"]) if match["indent"] else match["text"], marks))
     return found
 
 
@@ -103,7 +104,7 @@ class Folder:
         elif source := block.marks.get("from"):
             lines, count = (ROOT / source).read_text(encoding="utf-8").splitlines(keepends=True), block.text.count("\n")
             parts = (textwrap.dedent("".join(lines[i:i + count])) for i in range(len(lines) - count + 1))
-            assert block.text in parts, f"{block.place}: these lines are not in {source}"
+            assert textwrap.dedent(block.text) in parts, f"{block.place}: these lines are not in {source}"
         elif command := block.marks.get("part of"):
             self._compare(block, f"...\n{block.text}...\n", self._run(command)[1], command)
         elif block.language == "python":
