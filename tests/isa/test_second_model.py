@@ -331,7 +331,8 @@ def test_three_agree(machine, fuzzed):
             error.add_note(f"start {i}, SLIMULATOR_FUZZ_SEED={SEED}: {name} {values}, registers {rd, rs1, rs2, rs3}, {start.csrs}")
             raise
     causes = {cause for _, cause in starts.seen}
-    assert causes >= {RETIRED, LOAD_ACCESS, STORE_ACCESS, PORT, MISALIGNED, CAPACITY, ILLEGAL_OPERAND} or not starts.units
+    if CASES >= 5000 and starts.units:
+        assert causes >= {RETIRED, LOAD_ACCESS, STORE_ACCESS, PORT, MISALIGNED, CAPACITY, ILLEGAL_OPERAND}
     if CASES >= 50_000:
         assert unseen(starts) == set()
 

@@ -1,8 +1,8 @@
 """A second model of the thr unit, in plain Python. It was written from the pages of docs/isa alone.
 
 The reference engine and the fast engine could share a mistake, for one was written beside the other. This model shares no code with
-them, and computes in another way: fp32 numbers are compared as integers, indices are ranked by counting, sums are added one by one.
-test_second_model.py compares the three.
+them, and computes in another way: fp32 numbers are compared as integers, pairs of number and index are sorted, sums are added one
+by one. test_second_model.py compares the three.
 
 Where each rule stands, by page of docs/isa:
 
