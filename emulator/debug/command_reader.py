@@ -137,7 +137,7 @@ class CommandReader(cmd.Cmd):
 
     def do_help(self, text: str) -> None:
         """help [COMMAND]
-        List the commands, or explain one. You may abbreviate a command to any unambiguous prefix."""
+        List the commands, or explain one. You may abbreviate a command to any prefix that only one command has."""
         for name in [self.resolve(text)] if text else self.commands():
             usage, *explanation = str(getattr(self, f"do_{name}").__doc__).splitlines()
             self.say(usage)
