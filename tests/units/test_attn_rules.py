@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 from both_engines import FLASH, SRAM, Pair
+from csr_reads import csrs_that_are_read
 from page_tables import by_mnemonic, entry, events, table
 
 from isa.csrs import CSRS
 from isa.effects import csrs
-from isa.engine.vocabulary import Vocabulary
 from isa.instruction import TABLE, rows
 from isa.traps import Cause
 
@@ -242,17 +242,8 @@ def test_rows_that_have_to_lie_in_memory(pair: Pair, mnemonic: str) -> None:
 
 
 def test_the_csrs_of_an_entry_are_those_that_are_read(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    read: set[str] = set()
-    original = Vocabulary.csr
-
-    def csr(self: Vocabulary, name: str) -> int:
-        read.add(name)
-        return original(self, name)
-
     for mnemonic in MNEMONICS:
-        read.clear()
-        with monkeypatch.context() as patch:
-            patch.setattr(Vocabulary, "csr", csr)
+        with csrs_that_are_read(monkeypatch) as read:
             for seed in range(3):
                 Start(pair, mnemonic, np.random.default_rng(seed), seed, seed).run()
         assert csrs(TABLE[mnemonic]) == [name for name in CSRS if name in read and name.startswith("attn.")], mnemonic

@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 from both_engines import SMALL, Pair, run_program
 from crf_model import CLASSES, OPERATIONS, Channel, Refused
+from csr_reads import csrs_that_are_read
 from page_tables import by_mnemonic, entry, events, table
 
 import asm
 from emulator.machine import Machine
 from isa.csrs import CSRS
 from isa.effects import csrs
-from isa.engine.vocabulary import Vocabulary
 from isa.instruction import TABLE, rows
 from isa.preset import Preset, preset_of
 from isa.reference import ReferenceMachine, Step
@@ -296,17 +296,9 @@ def test_what_is_not_looked_at(pair: Pair) -> None:
 
 
 def test_the_csrs_of_an_entry_are_those_that_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    pair, read = Pair(SMALL), set()
-    original = Vocabulary.csr
-
-    def csr(self: Vocabulary, name: str) -> int:
-        read.add(name)
-        return original(self, name)
-
+    pair = Pair(SMALL)
     for mnemonic in MNEMONICS:
-        read.clear()
-        with monkeypatch.context() as patch:
-            patch.setattr(Vocabulary, "csr", csr)
+        with csrs_that_are_read(monkeypatch) as read:
             for seed in range(4):
                 start = Start(pair, mnemonic, np.random.default_rng(seed))
                 start.csrs["pim.next_bank"] = seed % 2
