@@ -107,17 +107,13 @@ class Program(ProgramFile):
         return f"{self.lines[index].file}:{self.lines[index].line}"
 
     def check_machine(self, machine: Preset) -> None:
-        """Raise ProgramError, naming what is missing, unless `machine` has the units and sizes that the program needs."""
+        """Raise ProgramError, naming what is missing, unless `machine` has the units that the program needs."""
         from isa.preset import presets_with
         missing = [unit for unit in self.units if not machine.has_unit(unit)]
         if missing:
             what = f"{'units' if len(missing) > 1 else 'unit'} {', '.join(missing)}"
             raise ProgramError(f"the program needs {what}, which machine {machine.name} does not have", path=self.path,
                                hint=presets_with(missing))
-        for name, least in self.sizes.items():
-            there = machine.parameter(name) if name in machine.parameters else 0
-            require(there >= least, f"the program needs {name} of at least {least}, machine {machine.name} has {there}",
-                    path=self.path, hint="`slimulator machines NAME` prints a machine's sizes")
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the program as ELF. The file appears under `path` whole or not at all. Raises OSError, ProgramError."""

@@ -13,7 +13,7 @@ from typing import Any
 # The version of the instruction set. It rises when an instruction, a CSR, a counter or a trap changes its meaning: programs and
 # snapshots of another version are refused.
 ISA_VERSION = 1
-META_SCHEMA = 1         # of the metadata in a program file; rises when a key goes, is renamed or changes its meaning
+META_SCHEMA = 2         # of the metadata in a program file; rises when a key goes, is renamed or changes its meaning
 
 
 class ProgramError(Exception):
@@ -129,5 +129,4 @@ class ProgramFile:
     machine: str = "slim"                                # the preset it was built for
     meta: dict[str, Any] = field(default_factory=dict)   # model card, tokenizer, ...: JSON
     units: tuple[str, ...] = ()                          # whose instructions it holds, besides the core's
-    sizes: dict[str, int] = field(default_factory=dict)  # parameter -> the least that it needs, e.g. "lut.activations": 2048
     path: str | None = field(default=None, compare=False)   # of the file that it was loaded from, as it was named

@@ -248,11 +248,9 @@ def test_program(tmp_path: Path) -> None:
         compiled.save_source(tmp_path / f"{number}.s")
         found.append(metadata(tmp_path / f"{number}.elf"))
         assert json.loads((tmp_path / f"{number}.meta").read_text()) == found[-1]["meta"]
-        assert (found[-1]["schema"], found[-1]["meta"]["schema"]) == (META_SCHEMA, CARD_SCHEMA) == (1, 1)
+        assert (found[-1]["schema"], found[-1]["meta"]["schema"]) == (META_SCHEMA, CARD_SCHEMA) == (2, 1)
     cards = [document.pop("meta") for document in found]
-    sized = slimulator.assemble("_start: lut.mac.t2 a0, a1, a2\n")
-    sized.sizes["lut.activations"] = 5
-    sized.save(tmp_path / "t.elf")
+    slimulator.assemble("_start: lut.mac.t2 a0, a1, a2\n").save(tmp_path / "t.elf")
     compare("A program's metadata", [{**document, "meta": {}} for document in [*found, metadata(tmp_path / "t.elf")]])
     compare("The model card and the tokenizer", [*cards, {**cards[0], "tokenizer": packed(OfALibrary())}])
 

@@ -152,7 +152,7 @@ class _File:
         lines = decode_lines(self._table(".debug_line"), self._table(".debug_line_str"), self._table(".debug_str"),
                              list(sections.values()))
         return kind(list(sections.values()), self._symbols(sections), lines, int(self.header.e_entry), meta["machine"],
-                    meta["meta"], tuple(meta["units"]), meta["sizes"], self.path)
+                    meta["meta"], tuple(meta["units"]), self.path)
 
     def _sections(self) -> dict[int, Section]:
         """Sections of the program by their index in the file."""
@@ -218,7 +218,7 @@ class _File:
 
     def _meta(self) -> dict[str, Any]:
         """What `.slim.meta` says. Programs of other tools have none; they are taken for the machine with everything."""
-        usual: dict[str, Any] = {"machine": "slim", "units": [], "sizes": {}, "meta": {}}
+        usual: dict[str, Any] = {"machine": "slim", "units": [], "meta": {}}
         if elf.META not in self.names:
             return usual
         at = int(self.elf_sections[self.names.index(elf.META)]["sh_offset"])
@@ -235,10 +235,9 @@ class _File:
         meta = usual | {"machine": None, "meta": None} | (meta if isinstance(meta, dict) else {})
         require(isinstance(version, int) and isinstance(meta["machine"], str) and isinstance(meta["meta"], dict),
                 f"{elf.META} lacks isa_version, machine or meta", offset=at)
-        units, sizes = meta["units"], meta["sizes"]
-        require(isinstance(units, list) and all(isinstance(unit, str) for unit in units)
-                and isinstance(sizes, dict) and all(isinstance(size, int) for size in sizes.values()),
-                f"{elf.META}: units is {units!r} and sizes {sizes!r}; expected a list of names and numbers by name", offset=at)
+        units = meta["units"]
+        require(isinstance(units, list) and all(isinstance(unit, str) for unit in units),
+                f"{elf.META}: units is {units!r}; expected a list of names", offset=at)
         return meta
 
     def _symbols(self, sections: dict[int, Section]) -> list[Symbol]:

@@ -34,7 +34,7 @@ def contents(program: Program) -> tuple:
     """What must survive the file. Symbols are compared with the local ones first, as ELF wants them."""
     sections = [(s.name, "".join(sorted(s.flags)), s.address, s.align, s.zero_size, b"".join(s.blocks())) for s in program.sections]
     symbols = sorted(program.symbols, key=lambda symbol: symbol.binding != "local")
-    return sections, symbols, program.lines, program.entry, program.machine, program.meta, program.units, program.sizes
+    return sections, symbols, program.lines, program.entry, program.machine, program.meta, program.units
 
 
 def example() -> Program:
@@ -122,7 +122,6 @@ def programs(draw: st.DrawFn) -> Program:
                         lambda inner: st.lists(inner) | st.dictionaries(names, inner), max_leaves=6)
     program.meta = draw(st.dictionaries(names, json, max_size=3))
     program.units = tuple(draw(st.lists(names, max_size=3)))
-    program.sizes = draw(st.dictionaries(names, st.integers(), max_size=2))
     return program
 
 
@@ -390,8 +389,8 @@ def test_metadata(tmp_path: Path, good: bytes) -> None:
 
 def test_metadata_without_units_asks_for_none(tmp_path: Path, good: bytes) -> None:
     """As programs had it that were written before units were recorded."""
-    (tmp_path / "old.elf").write_bytes(good.replace(b'"units"', b'"unita"').replace(b'"sizes"', b'"sizea"'))
-    assert (Program.load(tmp_path / "old.elf").units, Program.load(tmp_path / "old.elf").sizes) == ((), {})
+    (tmp_path / "old.elf").write_bytes(good.replace(b'"units"', b'"unita"'))
+    assert Program.load(tmp_path / "old.elf").units == ()
 
 
 def test_large_blocks_of_zeros_are_holes_in_the_file(tmp_path: Path) -> None:

@@ -19,9 +19,9 @@ from emulator.units.attn.operands import (
     MOST,
     PROBABILITIES,
     VALUE_STRIDE,
-    attention_heads,
     cache_rows,
     count_rows,
+    head_layout,
     heads_of_cache,
     largest_row,
     row_at,
@@ -85,7 +85,7 @@ def weighted_values(form, size, adds, to, values, probs, n, block):
     """context = probabilities . values, from zero or added."""
     if n == 0:
         return DONE
-    group, kv_heads, head_dim, first, heads = attention_heads(block)
+    group, kv_heads, head_dim, first, heads = head_layout(block)
     if heads == 0 or n < 0 or n > MOST:
         return PUNT
     score_stride, score_bytes = score_rows(block, n, heads)

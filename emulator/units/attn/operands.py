@@ -24,7 +24,7 @@ u32, i64 = np.uint32, np.int64
 
 
 @inline
-def attention_heads(block: int) -> tuple[int, int, int, int, int]:
+def head_layout(block: int) -> tuple[int, int, int, int, int]:
     """(heads that share a head of the cache, heads of the cache, channels of a head, first head set, heads set); 0s: none."""
     place = state(block, MODEL)
     heads, kv_heads, head_dim = i64(load(place, u32)), i64(load(place + 4, u32)), i64(load(place + 8, u32))
@@ -36,7 +36,7 @@ def attention_heads(block: int) -> tuple[int, int, int, int, int]:
 @inline
 def query_offset(block: int, wanted: int) -> int:
     """Number of the first of the heads set in the query buffer, -1 if the buffer does not hold them in the form that is wanted."""
-    _, _, head_dim, first, active = attention_heads(block)
+    _, _, head_dim, first, active = head_layout(block)
     place = state(block, LOADED)
     start, held = i64(load(place + 4, u32)), i64(load(place + 8, u32))
     if load(place, u32) != wanted or i64(load(place + 12, u32)) != head_dim or first < start or first + active > start + held:
@@ -91,7 +91,7 @@ def row_bytes(form: int, size: int, kv_heads: int, head_dim: int) -> int:
 @inline
 def cache_rows(block: int, base: int, setting: int, form: int, size: int, last: int) -> tuple[int, int, int, int]:
     """(host address, counter slot, bytes from row to row, bytes up to the end of row `last`) of a cache; address 0: punt."""
-    _, kv_heads, head_dim, _, _ = attention_heads(block)
+    _, kv_heads, head_dim, _, _ = head_layout(block)
     packed, step = row_bytes(form, size, kv_heads, head_dim), 4 if form == I8 else size
     stride = csr(block, setting)
     if stride == 0:
@@ -112,7 +112,7 @@ def row_at(source: int, stride: int, rows: int, i: int) -> int:
 @inline
 def heads_of_cache(block):
     """How many heads of the cache the heads set attend to."""
-    group, _, _, first, heads = attention_heads(block)
+    group, _, _, first, heads = head_layout(block)
     return (first + heads - 1) // group - first // group + 1
 
 

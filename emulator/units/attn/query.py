@@ -11,7 +11,7 @@ from emulator.native.machine_code import clear_bytes, load, store
 from emulator.simd.folds import any_lane, fold_largest, lane_0
 from emulator.simd.functions import INFINITY, NAN, ZERO, canonical, is_nan
 from emulator.simd.lanes import convert, first_lanes, magnitude, put_up_to, round_even, same_bits, spread, take_up_to, where
-from emulator.units.attn.operands import ATTN, CODES, LOADED, LOADED_F32, LOADED_I8, MODEL, QUERY, SCALES, attention_heads
+from emulator.units.attn.operands import ATTN, CODES, LOADED, LOADED_F32, LOADED_I8, MODEL, QUERY, SCALES, head_layout
 
 f32, i32, u32, i8 = np.float32, np.int32, np.uint32, np.int8
 
@@ -74,7 +74,7 @@ def step_of(a, inverse):
 @inline
 def to_query_buffer(form, q, block):
     """WR_GB: the queries of the heads set, times attn.scale, as f32 or int8."""
-    _, _, head_dim, first, heads = attention_heads(block)
+    _, _, head_dim, first, heads = head_layout(block)
     n = heads * head_dim
     if n == 0 or n > state_length(block, QUERY):
         return PUNT

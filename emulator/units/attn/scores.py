@@ -30,9 +30,9 @@ from emulator.units.attn.operands import (
     QUERY,
     SCALES,
     SCORES,
-    attention_heads,
     cache_rows,
     count_rows,
+    head_layout,
     heads_of_cache,
     largest_row,
     query_offset,
@@ -116,7 +116,7 @@ def mac(form, size, scores, keys, n, block):
     """scores = keys . query."""
     if n == 0:
         return DONE
-    group, kv_heads, head_dim, first, heads = attention_heads(block)
+    group, kv_heads, head_dim, first, heads = head_layout(block)
     start = query_offset(block, LOADED_I8 if form == I8 else LOADED_F32)
     if heads == 0 or n < 0 or n > MOST or start < 0:
         return PUNT

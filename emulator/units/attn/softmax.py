@@ -18,7 +18,7 @@ from emulator.simd.folds import any_lane, fold, fold_largest
 from emulator.simd.functions import NAN, ZERO, canonical, exp, is_nan
 from emulator.simd.lanes import first_lanes, lane_numbers, put_up_to, spread, take_up_to, where
 from emulator.threads.parallel import in_parallel
-from emulator.units.attn.operands import ATTN, MOST, attention_heads, score_rows
+from emulator.units.attn.operands import ATTN, MOST, head_layout, score_rows
 
 ELEMENTS, EXPONENTIALS, MASKED = slot("attn.elements"), slot("attn.exponentials"), slot("attn.masked")
 
@@ -125,7 +125,7 @@ def score_part(part, to, e, most, sums, n, block):
     """A part of softmax, from the rows at e to those at `to`; `most` and `sums` are a number for each head."""
     if n == 0:
         return DONE
-    _, _, _, _, heads = attention_heads(block)
+    _, _, _, _, heads = head_layout(block)
     if heads == 0 or n < 0 or n > MOST:
         return PUNT
     stride, extent = score_rows(block, n, heads)

@@ -26,8 +26,8 @@ from emulator.units.attn.operands import (
     ROW_LIST,
     SCALES,
     SCORES,
-    attention_heads,
     count_rows,
+    head_layout,
     heads_of_cache,
     query_offset,
     score_rows,
@@ -186,7 +186,7 @@ def xmac(form, size, scores, keys, n, block):
     """scores = keys . query, of transposed keys."""
     if n == 0:
         return DONE
-    group, kv_heads, head_dim, first, heads = attention_heads(block)
+    group, kv_heads, head_dim, first, heads = head_layout(block)
     start = query_offset(block, LOADED_I8 if form == I8 else LOADED_F32)
     if heads == 0 or n < 0 or n > MOST or start < 0 or csr(block, ROW_LIST):
         return PUNT
@@ -223,7 +223,7 @@ def channels(block, form, size, kv_heads, head_dim, tokens):
 @specialised
 def transpose(form, size, keys, k, position, block):
     """A token's key as a column of transposed keys."""
-    group, kv_heads, head_dim, first, _ = attention_heads(block)
+    group, kv_heads, head_dim, first, _ = head_layout(block)
     if kv_heads == 0 or position < 0 or position > MOST:
         return PUNT
     stride, extent = channels(block, form, size, kv_heads, head_dim, position + 1)

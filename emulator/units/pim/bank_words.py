@@ -115,13 +115,23 @@ def all_in_mode(block, low, high):
 
 
 @specialised
-def all_rows(opened, block, first, step, end):
-    """True if banks first, first + step, ... below `end` of every selected channel all have an open row; if not `opened`: if none
-    has one."""
+def all_open(block, first, step, end):
+    """True if banks first, first + step, ... below `end` of every selected channel all have an open row."""
     for channel in range(organisation(block, O_CHANNELS)):
         if is_selected(block, channel):
             for bank in range(first, end, step):
-                if (row_of(block, channel, bank) >= 0) != opened:
+                if row_of(block, channel, bank) < 0:
+                    return False
+    return True
+
+
+@specialised
+def all_closed(block, first, step, end):
+    """True if none of these banks has an open row."""
+    for channel in range(organisation(block, O_CHANNELS)):
+        if is_selected(block, channel):
+            for bank in range(first, end, step):
+                if row_of(block, channel, bank) >= 0:
                     return False
     return True
 
@@ -129,7 +139,7 @@ def all_rows(opened, block, first, step, end):
 @specialised
 def activate(block, first, step, end, row):
     """Open a row in these banks of every selected channel. False: punt, one has an open row."""
-    if not 0 <= row < organisation(block, O_ROWS) or not all_rows(False, block, first, step, end):
+    if not 0 <= row < organisation(block, O_ROWS) or not all_closed(block, first, step, end):
         return False
     opened = 0
     for channel in range(organisation(block, O_CHANNELS)):

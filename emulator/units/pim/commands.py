@@ -17,8 +17,9 @@ from emulator.units.pim.bank_words import (
     O_CHANNELS,
     O_COLUMNS,
     activate,
+    all_closed,
     all_in_mode,
-    all_rows,
+    all_open,
     is_selected,
     mode_of,
     organisation,
@@ -103,7 +104,7 @@ def pim_pre_hab(parity, block):
 @specialised
 def all_ready(block, first, step, end, column):
     """True if the column is there and these banks of every selected channel have an open row."""
-    return 0 <= column < organisation(block, O_COLUMNS) and all_rows(True, block, first, step, end)
+    return 0 <= column < organisation(block, O_COLUMNS) and all_open(block, first, step, end)
 
 
 @kernel("pim.rd")
@@ -142,7 +143,7 @@ def set_modes(block, mode):
 
 @kernel("pim.mode.sb")
 def pim_mode_sb(block):
-    if selected(block) == 0 or not all_in_mode(block, HAB, HAB) or not all_rows(False, block, 0, 1, organisation(block, O_BANKS)):
+    if selected(block) == 0 or not all_in_mode(block, HAB, HAB) or not all_closed(block, 0, 1, organisation(block, O_BANKS)):
         return PUNT
     set_modes(block, SB)
     return DONE

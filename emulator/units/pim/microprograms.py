@@ -32,7 +32,7 @@ from emulator.units.pim.bank_words import (
     STEPS,
     WRITES,
     all_in_mode,
-    all_rows,
+    all_open,
     banks_to_read,
     banks_to_write,
     column_offset,
@@ -235,7 +235,7 @@ def step(block, parity, column, write):
         return PUNT
     apart, units = banks_per_block(block), organisation(block, O_BLOCKS)
     banks = banks_to_write(block) if write else banks_to_read(block)
-    if banks == 0 or not all_rows(True, block, parity, apart, organisation(block, O_BANKS)):
+    if banks == 0 or not all_open(block, parity, apart, organisation(block, O_BANKS)):
         return PUNT
     for channel in range(organisation(block, O_CHANNELS)):
         if is_selected(block, channel):

@@ -19,7 +19,7 @@ from emulator.threads.parallel import in_parallel
 
 VEC = PORT["vec"]
 f32, i32, i8, u16 = np.float32, np.int32, np.int8, np.uint16
-F32, F16, BF16, I8, INTEGER = range(5)  # INTEGER: int8 weights and an int8 vector, sums in int32 that wrap
+F32, F16, BF16, I8, I8_BY_I8 = range(5)      # I8_BY_I8: int8 weights and an int8 vector, sums in int32 that wrap
 NEAR, NEARER = 1 << 19, 24 << 10        # bytes that are sure to stay in a second-level, in a first-level cache
 AHEAD = 2 << 10                         # bytes of a row that are asked of memory before they are needed
 COLS, ROW_STRIDE, MACS = csr_number("vec.cols"), csr_number("vec.row_stride"), slot("vec.macs")
@@ -250,11 +250,11 @@ def gemv(form: int, size: int, y: int, W: int, x: int, rows: int, block: int) ->
     if rows == 0:
         return DONE
     source, read, cols, stride, extent = matrix(block, size, W, rows)
-    item = 1 if form == INTEGER else 4
+    item = 1 if form == I8_BY_I8 else 4
     vector, vector_read = readable(block, VEC, x, item * cols, item)
     if source == 0 or vector == 0 or overlap(source, extent, y, 4 * rows) or overlap(vector, item * cols, y, 4 * rows):
         return PUNT
-    if form == INTEGER:
+    if form == I8_BY_I8:
         in_parallel(block, extent, rows, 16, some_rows_i8, source, stride, cols, vector, y)
     else:
         fours = in_fours(rows, cols * size, 4 * cols)
@@ -277,7 +277,7 @@ def mac_t(form: int, size: int, y: int, W: int, h: int, h_bytes: int, rows: int,
         return PUNT
     if overlap(source, extent, target, 4 * cols) or overlap(h, h_bytes, target, 4 * cols):
         return PUNT
-    if form == INTEGER:
+    if form == I8_BY_I8:
         in_parallel(block, extent, (cols + 15) >> 4, 8, some_columns_i8, source, stride, rows, cols, h, target)
     else:
         in_parallel(block, extent, (cols + 15) >> 4, 8, some_columns, form, size, source, stride, rows, cols, h, target,

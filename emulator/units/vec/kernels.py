@@ -117,24 +117,31 @@ def vec_axpy_f32(y, s, x, n, block):
 # ------------------------------------------------------------------------------------------------ reductions
 
 
-def _reduction(mnemonic, operation):
+@kernel("vec.sum.f32")
+def vec_sum_f32(x, n, block):
+    result(block, bits_of(whole.lane_sum(x, n)))
+    count(block, ELEMENTS, n)
+    return DONE
+
+
+def _extreme(mnemonic, which):
     @kernel(mnemonic)
-    def reduction(x, n, block):
-        if operation == whole.SUM:
-            result(block, bits_of(whole.lane_sum(x, n)))
-        elif operation == whole.INDEX_OF_LARGEST:
-            result(block, whole.index_of_largest(x, n))
-        else:
-            result(block, bits_of(whole.extreme(operation, x, n)))
+    def extreme(x, n, block):
+        result(block, bits_of(whole.extreme(which, x, n)))
         count(block, ELEMENTS, n)
         return DONE
 
 
-_reduction("vec.sum.f32",    whole.SUM)
-_reduction("vec.max.f32",    whole.LARGEST)
-_reduction("vec.min.f32",    whole.SMALLEST)
-_reduction("vec.absmax.f32", whole.LARGEST_MAGNITUDE)
-_reduction("vec.argmax.f32", whole.INDEX_OF_LARGEST)
+_extreme("vec.max.f32",    whole.MAX)
+_extreme("vec.min.f32",    whole.MIN)
+_extreme("vec.absmax.f32", whole.ABSMAX)
+
+
+@kernel("vec.argmax.f32")
+def vec_argmax_f32(x, n, block):
+    result(block, whole.index_of_largest(x, n))
+    count(block, ELEMENTS, n)
+    return DONE
 
 
 @kernel("vec.dot.f32")
@@ -204,4 +211,4 @@ _products("vec.gemv.f32",    "vec.macT.f32",    dense.F32,  4)
 _products("vec.gemv.f16",    "vec.macT.f16",    dense.F16,  2)
 _products("vec.gemv.bf16",   "vec.macT.bf16",   dense.BF16, 2)
 _products("vec.gemv.i8.f32", "vec.macT.i8.f32", dense.I8,   1)
-_products("vec.gemv.i8",     "vec.macT.i8",     dense.INTEGER, 1)
+_products("vec.gemv.i8",     "vec.macT.i8",     dense.I8_BY_I8, 1)

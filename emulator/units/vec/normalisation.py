@@ -26,7 +26,7 @@ from emulator.simd.lanes import (
     take_up_to,
     where,
 )
-from emulator.units.vec.reductions import LARGEST, LARGEST_MAGNITUDE, extreme, lane_sum, lane_sum_of_products, lane_sum_of_squares
+from emulator.units.vec.reductions import ABSMAX, MAX, extreme, lane_sum, lane_sum_of_products, lane_sum_of_squares
 
 VEC = PORT["vec"]
 f32, i32, i8 = np.float32, np.int32, np.int8
@@ -38,7 +38,7 @@ EPS, SCALE_GROUP, HEAD_DIM = csr_number("vec.eps"), csr_number("vec.scale_group"
 @specialised
 def softmax(dst: int, x: int, n: int, block: int) -> int:
     """Exponentials go to dst first, then are divided by their sum."""
-    most, lanes = spread(extreme(LARGEST, x, n)), spread(ZERO)
+    most, lanes = spread(extreme(MAX, x, n)), spread(ZERO)
     for i in range(0, n, 16):
         e = exp(take_up_to(x + 4 * i, f32, n - i, ZERO) - most)
         put_up_to(dst + 4 * i, e, n - i)
@@ -124,7 +124,7 @@ def quantise(dst: int, x: int, scale: int, n: int, block: int) -> int:
     for group in range(groups):
         start = group * size
         end = min(start + size, n)
-        a = spread(extreme(LARGEST_MAGNITUDE, x + 4 * start, end - start))
+        a = spread(extreme(ABSMAX, x + 4 * start, end - start))
         inverse = C127 / a
         for i in range(start, end, 16):
             product = round_even(take_up_to(x + 4 * i, f32, end - i, ZERO) * inverse)

@@ -13,7 +13,7 @@ from emulator.simd.lanes import first_lanes, lane_numbers, magnitude, spread, ta
 
 f32, i32 = np.float32, np.int32
 LOWEST = f32(-np.inf)
-SUM, LARGEST, SMALLEST, LARGEST_MAGNITUDE, INDEX_OF_LARGEST = range(5)
+MAX, MIN, ABSMAX = range(3)     # what `extreme` looks for
 LANE_NUMBERS_END = 1 << 31      # elements whose numbers lanes can hold
 
 
@@ -47,17 +47,17 @@ def lane_sum_of_squares(x: int, mean: Any, n: int) -> Any:
 
 @specialised
 def extreme(which: int, x: int, n: int) -> Any:
-    """LARGEST, SMALLEST, or LARGEST_MAGNITUDE: NaN if there is one; -inf, inf, 0 of nothing; a zero is +0.0."""
-    nothing = LOWEST if which == LARGEST else INFINITY if which == SMALLEST else ZERO
+    """MAX, MIN, or ABSMAX (the largest magnitude): NaN if there is one; -inf, inf, 0 of nothing; a zero is +0.0."""
+    nothing = LOWEST if which == MAX else INFINITY if which == MIN else ZERO
     best = spread(nothing)
     nans = is_nan(best)
     for i in range(0, n, 16):
         v = take_up_to(x + 4 * i, f32, n - i, nothing)
-        if which == LARGEST_MAGNITUDE:
+        if which == ABSMAX:
             v = magnitude(v)
-        best, nans = where(v < best if which == SMALLEST else v > best, v, best), nans | is_nan(v)
+        best, nans = where(v < best if which == MIN else v > best, v, best), nans | is_nan(v)
     best = best + ZERO
-    return NAN if any_lane(nans) else fold_smallest(best) if which == SMALLEST else fold_largest(best)
+    return NAN if any_lane(nans) else fold_smallest(best) if which == MIN else fold_largest(best)
 
 
 @inline

@@ -6,7 +6,7 @@ import numpy as np
 
 from isa.instruction import instruction
 from isa.units.attn.cache import by_row, read_scores, row_stride, score_stride
-from isa.units.attn.query import the_model
+from isa.units.attn.query import head_layout
 
 
 def _context(row, form, adds, example=""):
@@ -14,18 +14,18 @@ def _context(row, form, adds, example=""):
     def meaning(m, context, values, probs, n):
         if n == 0:
             return
-        model = the_model(m)
+        layout = head_layout(m)
         score_stride(m, n)
         stride = row_stride(m, n, form, "attn.value_stride")
-        shape = model.active, model.head_dim
-        totals = m.read_f32(context, model.active * model.head_dim).reshape(shape) if adds else np.zeros(shape, np.float32)
+        shape = layout.active, layout.head_dim
+        totals = m.read_f32(context, layout.active * layout.head_dim).reshape(shape) if adds else np.zeros(shape, np.float32)
         cached = by_row(m, values, n, form, stride)
         weights = read_scores(m, probs, n)
         for total, factors, (elements, scales) in zip(totals, weights, cached, strict=True):
             for factor, element in zip(factors * scales if form == "i8" else factors, elements, strict=True):
                 total[:] = total + factor * element.astype(np.float32)
         m.write_f32(context, totals)
-        m.count("attn.probabilities", model.active * n)
+        m.count("attn.probabilities", layout.active * n)
         m.count("attn.macs", totals.size * n)
 
     weight = "(probs[h,i] * scale of value i)" if form == "i8" else "probs[h,i]"

@@ -27,12 +27,12 @@ class HeadLayout(NamedTuple):
         return [head * self.kv_heads // self.heads for head in range(self.first, self.first + self.active)]
 
 
-def the_model(m):
+def head_layout(m):
     """The heads that there are and those that are set. Traps before any attn.setm."""
-    model = HeadLayout(*map(int, m.state["attn.model"]))
-    if not model.heads:
+    layout = HeadLayout(*map(int, m.state["attn.model"]))
+    if not layout.heads:
         raise Trap(Cause.ILLEGAL_OPERAND, 0, "the attention unit knows no heads; expected attn.setm before")
-    return model
+    return layout
 
 
 # ------------------------------------------------------------------------------------------------ model and heads
@@ -60,11 +60,11 @@ def attn_setm(m, heads, kv_heads, head_dim):
 @instruction("attn.seth         R  opcode=0x7B funct3=4 funct7=0x00", "heads first .. first + count - 1 are set",
              operands="first count", example="li a0, 5                         # head 5 alone\nli a1, 1\nattn.seth a0, a1")
 def attn_seth(m, first, count):
-    model = the_model(m)
-    if not 1 <= count <= model.heads or first > model.heads - count:
+    layout = head_layout(m)
+    if not 1 <= count <= layout.heads or first > layout.heads - count:
         raise Trap(Cause.ILLEGAL_OPERAND, first,
-                   f"{count} heads from {first} on; expected at least 1 of heads 0..{model.heads - 1}")
-    m.set_state("attn.model", [*model[:3], first, count])
+                   f"{count} heads from {first} on; expected at least 1 of heads 0..{layout.heads - 1}")
+    m.set_state("attn.model", [*layout[:3], first, count])
 
 
 # ------------------------------------------------------------------------------------------------ query buffer
@@ -72,20 +72,20 @@ def attn_seth(m, first, count):
 
 def _scaled(m, q):
     """The queries of the heads set, times attn.scale: (heads, head_dim)."""
-    model, capacity = the_model(m), m.parameter("attn.channels")
-    if model.active * model.head_dim > capacity:
-        raise Trap(Cause.CAPACITY, model.active * model.head_dim,
-                   f"{model.active} heads of {model.head_dim} channels; the query buffer of this machine holds {capacity} elements "
-                   "(attn.channels): set fewer heads at a time (attn.seth)")
-    queries = m.read_f32(q, model.active * model.head_dim) * f32_from_bits(m.csr("attn.scale"))
+    layout, capacity = head_layout(m), m.parameter("attn.channels")
+    if layout.active * layout.head_dim > capacity:
+        raise Trap(Cause.CAPACITY, layout.active * layout.head_dim,
+                   f"{layout.active} heads of {layout.head_dim} channels; the query buffer of this machine holds {capacity} "
+                   "elements (attn.channels): set fewer heads at a time (attn.seth)")
+    queries = m.read_f32(q, layout.active * layout.head_dim) * f32_from_bits(m.csr("attn.scale"))
     m.count("attn.queries", queries.size)
-    return exact.canonical(queries).reshape(model.active, model.head_dim)
+    return exact.canonical(queries).reshape(layout.active, layout.head_dim)
 
 
 def _loaded(m, form):
     """Note that the query buffer now holds the heads that are set, in this form."""
-    model = the_model(m)
-    m.set_state("attn.loaded", [form, model.first, model.active, model.head_dim])
+    layout = head_layout(m)
+    m.set_state("attn.loaded", [form, layout.first, layout.active, layout.head_dim])
 
 
 @instruction("attn.wrgb.f32     R  opcode=0x7B funct3=4 funct7=0x01", "query[h,c] = q[h,c] * attn.scale",
@@ -109,14 +109,14 @@ def attn_wrgb_i8(m, q):
 
 def query_buffer(m, form):
     """What the query buffer holds of the heads set: f32 or int8 (heads, head_dim), and the scales (heads,) of int8."""
-    model = the_model(m)
+    layout = head_layout(m)
     kind, first, count, channels = map(int, m.state["attn.loaded"])
     wanted, mnemonic = (I8, "attn.wrgb.i8") if form == "i8" else (F32, "attn.wrgb.f32")
-    if kind != wanted or channels != model.head_dim or not first <= model.first <= model.first + model.active <= first + count:
+    if kind != wanted or channels != layout.head_dim or not first <= layout.first <= layout.first + layout.active <= first + count:
         there = f"heads {first}..{first + count - 1} of {channels} channels as {('', 'f32', 'i8')[kind]}" if kind else "nothing"
         raise Trap(Cause.ILLEGAL_OPERAND, kind,
-                   f"the query buffer holds {there}; expected heads {model.first}..{model.first + model.active - 1} of "
-                   f"{model.head_dim} channels, written by {mnemonic}")
-    chosen = slice(model.first - first, model.first - first + model.active)
+                   f"the query buffer holds {there}; expected heads {layout.first}..{layout.first + layout.active - 1} of "
+                   f"{layout.head_dim} channels, written by {mnemonic}")
+    chosen = slice(layout.first - first, layout.first - first + layout.active)
     buffer = m.state["attn.codes" if form == "i8" else "attn.query"][:count * channels].reshape(count, channels)
     return buffer[chosen], m.state["attn.scales"][chosen]

@@ -19,7 +19,7 @@ from isa.units.attn.cache import (
     score_stride,
     write_scores,
 )
-from isa.units.attn.query import query_buffer, the_model
+from isa.units.attn.query import head_layout, query_buffer
 
 
 def _keys_by_row(m, keys, n, form):
@@ -91,19 +91,19 @@ _mac("attn.xmac.i8      R  opcode=0x7B funct3=4 funct7=0x16", "i8", True,
 def _transpose(row, form, example=""):
     """A row that writes a token's key into transposed keys."""
     def meaning(m, keys, k, position):
-        model = the_model(m)
+        layout = head_layout(m)
         stride = channel_stride(m, position + 1, form)
-        heads = sorted(set(model.kv_of_heads))
-        values = m.read_f32(k, len(heads) * model.head_dim)
-        codes, scales = exact.quantise(values, model.head_dim) if form == "i8" else (values, None)
+        heads = sorted(set(layout.kv_of_heads))
+        values = m.read_f32(k, len(heads) * layout.head_dim)
+        codes, scales = exact.quantise(values, layout.head_dim) if form == "i8" else (values, None)
         write = {"f32": m.write_f32, "f16": m.write_u16, "i8": m.write_i8}[form]
         m.check_write(keys, channel_span(m, position + 1, form, stride), ALIGN[form])
-        first = heads[0] * model.head_dim
+        first = heads[0] * layout.head_dim
         for channel, value in enumerate(exact.f16_bits(codes) if form == "f16" else codes, first):
             write(keys + channel * stride + position * SIZE[form], [value])
         if scales is not None:
             for head, scale in zip(heads, scales, strict=True):
-                m.write_f32(keys + (model.kv_heads * model.head_dim + 4 * head) * stride + 4 * position, [scale])
+                m.write_f32(keys + (layout.kv_heads * layout.head_dim + 4 * head) * stride + 4 * position, [scale])
         m.count("attn.transposed", len(values))
 
     rule = {"f32": "k[kv,c]", "f16": "f16(k[kv,c])", "i8": "the code of k[kv,c], as vec.quant.i8 with a scale for each head"}[form]

@@ -8,7 +8,7 @@ from isa import arithmetic as exact
 from isa.arithmetic import lane_sum
 from isa.instruction import instruction
 from isa.units.attn.cache import read_scores, score_stride, write_scores
-from isa.units.attn.query import the_model
+from isa.units.attn.query import head_layout
 
 
 def _kept(m, n):
@@ -17,7 +17,7 @@ def _kept(m, n):
     if not mask:
         return None
     stride = m.stride("attn.mask_stride", size, f"a mask of {n} bits", zero=0)
-    count = the_model(m).active if stride else 1
+    count = head_layout(m).active if stride else 1
     m.check_read(mask, m.span(count, size, stride))
     masks = [m.read(mask + i * stride, size) for i in range(count)]
     return np.unpackbits(np.stack(masks), axis=1, bitorder="little")[:, :n] == 1
@@ -25,7 +25,7 @@ def _kept(m, n):
 
 def _masked(m, scores, n):
     """The scores of the heads set, -infinity where the mask is 0: (heads, n)."""
-    the_model(m)
+    head_layout(m)
     score_stride(m, n)
     kept = _kept(m, n)
     values = read_scores(m, scores, n)
