@@ -13,11 +13,11 @@ from types import SimpleNamespace
 from typing import Any
 
 from isa.hints import unknown
-from isa.regions import REGIONS
-from isa.unit import Counter
+from isa.regions import MMIO, REGIONS
+from isa.unit import Counter, spending
 from isa.units import UNITS
 
-CORE: tuple[Counter, ...] = (
+CORE: tuple[Counter, ...] = spending("instructions", (
     Counter("core.instructions",   0, "instructions", "instructions retired, Xslim included; a trapped instruction is not"),
     Counter("core.loads",          1, "instructions", "scalar loads retired"),
     Counter("core.stores",         2, "instructions", "scalar stores retired"),
@@ -25,12 +25,13 @@ CORE: tuple[Counter, ...] = (
     Counter("core.branches_taken", 4, "instructions", "conditional branches that were taken"),
     Counter("core.traps",          5, "traps",        "traps entered, or that ended the run"),
     Counter("core.services",       6, "calls",        "environment calls served"),
-)
+))
 
 # Bytes that loads, stores and unit operands move. Instruction fetches are not counted.
 REGION: tuple[Counter, ...] = (
-    *(Counter(f"{kind.name}.bytes_read", kind.read, "bytes", f"bytes read from {kind.called}") for kind in REGIONS.values()),
-    *(Counter(f"{kind.name}.bytes_written", kind.written, "bytes", f"bytes written to {kind.called}")
+    *(Counter(f"{kind.name}.bytes_read", kind.read, "bytes", f"bytes read from {kind.called}", kind.name != MMIO)
+      for kind in REGIONS.values()),
+    *(Counter(f"{kind.name}.bytes_written", kind.written, "bytes", f"bytes written to {kind.called}", kind.name != MMIO)
       for kind in REGIONS.values() if kind.written is not None),
 )
 

@@ -8,147 +8,53 @@ unknown units and overlapping regions are refused. What an instruction means on 
     title = "..."                                     base  = { value = 0x1000_0000, source = "assumed: ..." }
     description = "..."                               size  = { value = 65536, source = "..." }
     clock_hz = { value = ..., source = "..." }        ports = { value = ["core", "lut"], source = "..." }
-                                                      latency_cycles, bytes_per_cycle; page_bytes for flash
+                                                      latency_cycles, bytes_per_cycle, or memory; page_bytes for flash
+    [core]
+    rates.division_cycles = { value = 20, ... }       [energy]      # pJ an event, by counter
+                                                      "lut.steps" = { value = 0.03, source = "..." }
     [unit.lut]
-    source = "..."                                    [facts]       # published figures that nothing executes
-    parameters.activations = { value = ..., ... }     die_area_mm2 = { value = 20.25, source = "..." }
+    source = "..."                                    [power]       # W of standing still: core, units, regions
+    parameters.activations = { value = ..., ... }     lut = { value = 0.1, source = "..." }
+    rates.steps_per_cycle = { value = ..., ... }
+                                                      [facts]       # published figures that nothing executes
+                                                      die_area_mm2 = { value = 20.25, source = "..." }
 
 The pim unit's parameters are its banks and their mapping (isa/units/pim/banks.py): they have to make up the hbm region exactly.
+Rates, energies and powers are all there or not at all: time and energy of a machine are modelled whole (isa/timing/figures.py).
 """
 
 from __future__ import annotations
 
-import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import cache, cached_property
-from itertools import pairwise
 from math import prod
 from pathlib import Path
-from types import NoneType
-from typing import Annotated, Any, Generic, TypeVar, get_args
+from typing import Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, ValidationError
+from pydantic import ValidationError
 
 from isa.files import text_of
 from isa.hints import nearest
-from isa.regions import DEVICE_BYTES, DRAM, FLASH, HBM, MMIO, REGIONS, Region
-from isa.text import printable, shortened
+from isa.preset_checks import CORE_UNITS as CORE_UNITS
+from isa.preset_checks import organisation, problems_of
+from isa.preset_file import PresetError as PresetError
+from isa.preset_file import PresetFile as PresetFile
+from isa.preset_file import Problem as Problem
+from isa.preset_file import problem_of as problem_of
+from isa.preset_file import schema_problem, unknown_problem
+from isa.regions import REGIONS, Region
+from isa.timing.figures import rates_of, spending_of, standing_of
+from isa.timing.memories import MEMORIES, Memory
+from isa.timing.rates import PICOSECONDS, exact
 from isa.units import UNITS
-from isa.units.pim.banks import COLUMN_BYTES, MappingError, Organisation
+from isa.units.pim.banks import Organisation
 
-CORE_UNITS = ("rv64i", "rv64m", "zicsr")
-"""Units that every machine has: the control core. Their memory accesses go through the port "core"."""
-
-BASE_ALIGNMENT = 4096
-"""Region bases are multiples of this, so that program segments can be mapped. Flash: also of its own page size."""
-
-MOST = 1 << 62              # of any figure: an address of a region, and its end, fit the 64 bits of a register
 MOST_STATE = 1 << 28        # bytes inside all units
-A_TABLE = "a table"         # what is expected where a value stands for one
-_MOST_SHOWN = 300           # characters of what stands in the file, in a message
 
 PRESETS = Path(__file__).parent / "machines"
-
-
-# ------------------------------------------------------------------------------------------------ errors
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One thing that is wrong in a preset: at `key`, found `got`, where `expected` would do."""
-
-    key: str
-    got: str
-    expected: str
-    hint: str = ""
-
-    def __str__(self) -> str:
-        place = f"{_shown(self.key)}: " if self.key else ""
-        return f"{place}{_shown(self.got)}; expected {self.expected}" + (f"\nhint: {self.hint}" if self.hint else "")
-
-
-def _shown(text: str) -> str:
-    return shortened(printable(text), _MOST_SHOWN)
-
-
-class PresetError(Exception):
-    """A machine that cannot be used. `problems` lists everything that is wrong in the preset `path` ("" for a bad name)."""
-
-    def __init__(self, path: str, problems: Iterable[Problem]) -> None:
-        self.path, self.problems = path, tuple(problems)
-        place = f"{path}: " if path else ""
-        super().__init__("\n".join(f"{place}error: {problem}" for problem in self.problems))
-
-
-def _unknown(what: str, name: str, key: str, candidates: Iterable[str]) -> Problem:
-    known = list(candidates)
-    return Problem(key, f"unknown {what} {name!r}", "one of " + ", ".join(known), nearest(name, known))
-
-
-# ------------------------------------------------------------------------------------------------ what the file says
-
-T = TypeVar("T")
-Number = Annotated[int, Field(gt=-MOST, lt=MOST)]
-Count = Annotated[int, Field(gt=0, lt=MOST)]
-
-
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-def _citation(source: str) -> str:
-    assumed = source.startswith("assumed")
-    if not source.removeprefix("assumed").strip(" :") or (assumed and not source.startswith("assumed: ")):
-        raise ValueError('a citation, or "assumed: " and the reason')
-    return source
-
-
-Source = Annotated[str, AfterValidator(_citation)]
-
-
-class Sourced(_Table, Generic[T]):
-    """A figure and where it comes from."""
-
-    value: T
-    source: Source
-
-
-class RegionTable(_Table):
-    """[region.NAME]: sizes in bytes, cost of an access in cycles of the machine's clock."""
-
-    base: Sourced[Number]
-    size: Sourced[Count]
-    ports: Sourced[list[str]]
-    latency_cycles: Sourced[Count]
-    bytes_per_cycle: Sourced[Annotated[float, Field(gt=0, allow_inf_nan=False)]]
-    page_bytes: Sourced[Count] | None = None
-
-
-def _parameter(value: Any) -> int | str:
-    if isinstance(value, bool) or not (isinstance(value, str) or (isinstance(value, int) and 0 < value < MOST)):
-        raise ValueError(f"an integer greater than 0 and less than {MOST}, or a text where the unit declares one")
-    return value
-
-
-class UnitTable(_Table):
-    """[unit.NAME]: `source` says why the machine has this unit; `parameters` are those that the unit declares."""
-
-    source: Source
-    parameters: dict[str, Sourced[Annotated[int | str, PlainValidator(_parameter)]]] = {}
-
-
-class PresetFile(_Table):
-    """The whole file."""
-
-    name: str
-    title: str
-    description: str
-    clock_hz: Sourced[Count]
-    region: dict[str, RegionTable]
-    unit: dict[str, UnitTable] = {}
-    facts: dict[str, Sourced[Number | Annotated[float, Field(allow_inf_nan=False)] | str]] = {}
 
 
 # ------------------------------------------------------------------------------------------------ what engines use
@@ -168,7 +74,7 @@ class Preset:
         for region in self.regions:
             if region.name == name:
                 return region
-        raise PresetError("", [_unknown("region", name, f"machine {self.name}", [region.name for region in self.regions])])
+        raise PresetError("", [unknown_problem("region", name, f"machine {self.name}", [region.name for region in self.regions])])
 
     def __reduce__(self) -> tuple[Any, ...]:
         return preset_of, (self.file.model_dump(mode="json"),)
@@ -184,7 +90,7 @@ class Preset:
     def parameter(self, name: str) -> int:
         """The number "unit.parameter". Raises PresetError when the machine lacks the unit or the unit the parameter."""
         if name not in self.parameters:
-            raise PresetError("", [_unknown("parameter", name, f"machine {self.name}", self.parameters)])
+            raise PresetError("", [unknown_problem("parameter", name, f"machine {self.name}", self.parameters)])
         value = self.settings[name]
         assert isinstance(value, int)
         return value
@@ -207,7 +113,46 @@ class Preset:
     @cached_property
     def banks(self) -> Organisation | None:
         """The banks behind the hbm region, None on a machine without the pim unit."""
-        return _organisation(self.file) if "pim" in self.file.unit else None
+        return organisation(self.file) if "pim" in self.file.unit else None
+
+    @property
+    def period(self) -> Fraction:
+        """Picoseconds of a cycle of the machine's clock."""
+        return Fraction(PICOSECONDS, self.clock_hz)
+
+    @cached_property
+    def rates(self) -> dict[str, Fraction] | None:
+        """All rates by name, the core's first. "core.division_cycles", "lut.steps_per_cycle"; also "dram.latency_cycles" and
+        "dram.bytes_per_cycle", of each region that names no memory. None: the file has no rates, and time is not modelled."""
+        given = self.file.rates
+        if not given:
+            return None
+        rates = {name: exact(given[name].value) for name in rates_of(self.file.unit)}
+        for region, table in self.file.region.items():
+            if table.latency_cycles is not None and table.bytes_per_cycle is not None:
+                rates[f"{region}.latency_cycles"] = exact(table.latency_cycles.value)
+                rates[f"{region}.bytes_per_cycle"] = exact(table.bytes_per_cycle.value)
+        return rates
+
+    def memory(self, region: str) -> Memory | None:
+        """The memory that a region names, with its number of channels; None for one with a latency and a bandwidth of its own."""
+        table = self.file.region[region]
+        if table.memory is None:
+            return None
+        memory = MEMORIES[table.memory.value]
+        return memory if table.channels is None else replace(memory, channels=table.channels.value)
+
+    @cached_property
+    def energies(self) -> dict[str, Fraction] | None:
+        """pJ of an event by its counter, in the order of the counters. None: energy is not modelled."""
+        given = self.file.energy
+        return {name: exact(given[name].value) for name in spending_of(self.file.unit, self.file.region)} if given else None
+
+    @cached_property
+    def powers(self) -> dict[str, Fraction] | None:
+        """Watts of standing still: of the core, of units, of regions. None: energy is not modelled."""
+        given = self.file.power
+        return {name: exact(given[name].value) for name in standing_of(self.file.unit, self.file.region)} if given else None
 
     @property
     def page_bytes(self) -> int:
@@ -262,10 +207,8 @@ def preset_of(data: dict[str, Any], path: str = "") -> Preset:
     try:
         file = PresetFile.model_validate(data)
     except ValidationError as error:
-        raise PresetError(path, [_schema_problem(dict(entry)) for entry in error.errors()]) from None
-    problems = [*_unit_problems(file), *_region_problems(file)]
-    problems += () if problems else _bank_problems(file)
-    if problems:
+        raise PresetError(path, [schema_problem(dict(entry)) for entry in error.errors()]) from None
+    if problems := problems_of(file):
         raise PresetError(path, problems)
     regions = (Region(name, table.base.value, table.size.value, frozenset(table.ports.value), REGIONS[name].written is not None,
                       table.page_bytes.value if table.page_bytes else 0) for name, table in file.region.items())
@@ -274,120 +217,3 @@ def preset_of(data: dict[str, Any], path: str = "") -> Preset:
     if state > MOST_STATE:
         raise PresetError(path, [Problem("unit", f"{state:,} bytes inside the units", f"at most {MOST_STATE:,}")])
     return preset
-
-
-# ------------------------------------------------------------------------------------------------ checks
-
-
-def _schema_problem(entry: dict[str, Any]) -> Problem:
-    """What pydantic found in a preset file: the key, what is there, what is expected there."""
-    *above, last = entry["loc"]
-    key = ".".join(str(part) for part in entry["loc"])
-    if entry["type"] == "extra_forbidden":
-        return _unknown("key", str(last), key, _table_at(above).model_fields)
-    problem = problem_of(entry)
-    if problem.expected == A_TABLE and issubclass(_table_at(entry["loc"]), Sourced):
-        return replace(problem, expected='{ value = ..., source = "..." }')
-    return problem
-
-
-def problem_of(entry: Mapping[str, Any]) -> Problem:
-    """An entry of pydantic's `ValidationError.errors()` in our words, of any schema."""
-    key = ".".join(str(part) for part in entry["loc"])
-    if entry["type"] == "missing":
-        return Problem(key, "missing", f"{entry['loc'][-1]} = ...")
-    got = f"got {_value(entry['input'])}"
-    if entry["type"] in ("model_type", "model_attributes_type"):
-        return Problem(key, got, A_TABLE)
-    expected = re.sub(r"^Value error, |^\w+ should (be|have) |, unable to parse .*| after validation, .*", "", entry["msg"])
-    return Problem(key, got, expected)
-
-
-def _value(value: Any) -> str:
-    try:
-        return repr(value)
-    except ValueError:                      # Python refuses to write out thousands of digits
-        return "a number of thousands of digits"
-
-
-def _table_at(location: Iterable[Any]) -> type[_Table]:
-    """The schema class of the table at a key path."""
-    kind: Any = PresetFile
-    for part in location:
-        kind = kind.model_fields[part].annotation if hasattr(kind, "model_fields") else get_args(kind)[1]
-        if NoneType in get_args(kind):
-            kind = get_args(kind)[0]
-    table: type[_Table] = kind
-    return table
-
-
-def _unit_problems(preset: PresetFile) -> Iterator[Problem]:
-    """Units that the ISA does not have, parameters that they do not declare or that are missing."""
-    for name, table in preset.unit.items():
-        if name not in UNITS or name in CORE_UNITS:
-            yield _unknown("unit", name, f"unit.{name}", [unit for unit in UNITS if unit not in CORE_UNITS])
-            continue
-        declared = {parameter.name.removeprefix(f"{name}."): parameter for parameter in UNITS[name].parameters}
-        for key in table.parameters.keys() - declared.keys():
-            yield _unknown("parameter", key, f"unit.{name}.parameters", declared)
-        for key in declared.keys() - table.parameters.keys():
-            yield Problem(f"unit.{name}.parameters.{key}", "missing", declared[key].text)
-        for key in declared.keys() & table.parameters.keys():
-            value, kind = table.parameters[key].value, declared[key].type
-            if not isinstance(value, kind):
-                yield Problem(f"unit.{name}.parameters.{key}.value", f"got {value!r}",
-                              ("an integer: " if kind is int else "a text: ") + declared[key].text)
-
-
-def _region_problems(preset: PresetFile) -> Iterator[Problem]:
-    """Region names, alignment, overlap, ports; page_bytes for flash and for nothing else."""
-    ports = ["core", *preset.unit]
-    for name, table in preset.region.items():
-        key = f"region.{name}"
-        if name not in REGIONS:
-            yield _unknown("region", name, key, REGIONS)
-            continue
-        if (name == FLASH) != (table.page_bytes is not None):
-            yield Problem(f"{key}.page_bytes", "missing" if name == FLASH else "present", "it for flash, and only there")
-        page = max(BASE_ALIGNMENT, table.page_bytes.value if table.page_bytes else 1)
-        if table.base.value < 0 or table.base.value % page:
-            yield Problem(f"{key}.base.value", f"got {table.base.value:#x}", f"a multiple of {page}, not negative")
-        if name == MMIO and table.size.value < DEVICE_BYTES:
-            yield Problem(f"{key}.size.value", f"got {table.size.value}", f"{DEVICE_BYTES} or more: tohost, fromhost, console")
-        for port in table.ports.value:
-            if port not in ports:
-                yield _unknown("unit", port, f"{key}.ports.value", ports)
-        if "core" not in table.ports.value:
-            yield Problem(f"{key}.ports.value", f"got {table.ports.value!r}", '"core" among them: it places and prints data')
-    for name in (DRAM, MMIO):
-        if name not in preset.region:
-            yield Problem(f"region.{name}", "missing", f"a region for {REGIONS[name].needed}")
-    spans = sorted((table.base.value, table.base.value + table.size.value, name) for name, table in preset.region.items())
-    for (_, end, first), (base, _, second) in pairwise(spans):
-        if base < end:
-            yield Problem(f"region.{second}.base.value", f"got {base:#x}, inside {first}", f"{end:#x} or above")
-
-
-def _organisation(preset: PresetFile) -> Organisation:
-    """The banks of a machine with a pim unit. Raises MappingError."""
-    values: dict[str, Any] = {key: figure.value for key, figure in preset.unit["pim"].parameters.items()}
-    return Organisation(**values, base=preset.region[HBM].base.value)
-
-
-def _bank_problems(preset: PresetFile) -> Iterator[Problem]:
-    """The banks of the pim unit are the hbm region: as many bytes, each at one address."""
-    if "pim" not in preset.unit:
-        return
-    if HBM not in preset.region or "pim" not in preset.region[HBM].ports.value:
-        yield Problem("region.hbm", 'without a port for "pim"' if HBM in preset.region else "missing",
-                      'a region whose ports have "pim" in them: the banks of that unit')
-        return
-    try:
-        banks = _organisation(preset)
-    except MappingError as error:
-        yield Problem("unit.pim.parameters", f"got {error.got}", error.expected)
-        return
-    size = preset.region[HBM].size.value
-    if size != banks.size:
-        product = " * ".join(f"{count} {name}s" for name, count in banks.sizes.items())
-        yield Problem("region.hbm.size.value", f"got {size:_}", f"{banks.size:_}: unit.pim has {product} of {COLUMN_BYTES} bytes")

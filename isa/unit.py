@@ -1,4 +1,4 @@
-"""What a unit declares: its queue, CSRs, counters, parameters and state.
+"""What a unit declares: its queue, CSRs, counters, parameters, rates and state.
 
 A unit file in isa/units has one `Unit` beside its instruction rows. The tables of CSRs and counters, the machine presets and
 the manual are made from these declarations.
@@ -7,18 +7,29 @@ the manual are made from these declarations.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+from isa.timing.rates import Rate
 
 
 @dataclass(frozen=True)
 class Counter:
-    """An exact event counter. `slot` gives its CSR address (isa/counters.py)."""
+    """An exact event counter. `slot` gives its CSR address (isa/counters.py). `spends`: a machine with energies has one for it."""
 
     name: str       # "lut.lookups"
     slot: int
     unit: str       # what is counted: "operations", "bytes", ...
     text: str
+    spends: bool = False
+
+
+def spending(names: str, counters: tuple[Counter, ...]) -> tuple[Counter, ...]:
+    """These counters, and energy is spent on the events of those named: "macs elements", without their unit."""
+    marked = names.split()
+    last = [counter.name.rpartition(".")[2] for counter in counters]
+    assert set(marked) <= set(last), f"{names!r} names more than {last}"
+    return tuple(replace(counter, spends=name in marked) for counter, name in zip(counters, last, strict=True))
 
 
 @dataclass(frozen=True)
@@ -68,6 +79,7 @@ class Unit:
     csrs: tuple[Csr, ...] = ()
     counters: tuple[Counter, ...] = ()
     parameters: tuple[Parameter, ...] = ()
+    rates: tuple[Rate, ...] = ()
     state: tuple[StateArray, ...] = ()
     sound: Callable[[Mapping[str, Any], Callable[[str], int]], bool] = lambda state, parameter: True
     """Can instructions have left this state, by name, on a machine with these parameters? Kernels rely on it."""

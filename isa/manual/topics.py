@@ -24,7 +24,8 @@ from isa.manual.privileged import privileged
 from isa.manual.reset import reset
 from isa.manual.trap_order import trap_order
 from isa.manual.vocabulary import label, printed, vocabulary_blocks
-from isa.preset import Preset, Sourced, load_preset, preset_names
+from isa.preset import Preset, load_preset, preset_names
+from isa.preset_file import Sourced
 from isa.regions import REGIONS
 from isa.traps import MEANING, Cause
 

@@ -10,8 +10,9 @@ import numpy as np
 
 from isa.instruction import instruction
 from isa.regions import FLASH
+from isa.timing.rates import Rate, queue_rates
 from isa.traps import Cause, Trap
-from isa.unit import Counter, Csr, Unit
+from isa.unit import Counter, Csr, Unit, spending
 from isa.units.sync import TAGS, check_signal, signal
 
 UNIT = Unit(
@@ -57,13 +58,18 @@ What one instruction counts:
         Csr("fetch.dst_stride", 0x833, "bytes between the starts of destination rows; 0: fetch.row_bytes"),
         Csr("fetch.table_rows", 0x834, "rows of the table that indices point into, which bounds them; 0: unknown"),
     ),
-    counters=(
+    counters=spending("bytes pages", (
         Counter("fetch.ops",        37, "instructions", "fetch instructions retired"),
         Counter("fetch.rows",       38, "rows",         "rows moved; a plain copy is one row"),
         Counter("fetch.rows_left",  39, "rows",         "rows of a gathered table of known size that no index named"),
         Counter("fetch.bytes",      40, "bytes",        "bytes moved, index lists not included"),
         Counter("fetch.bytes_left", 41, "bytes",        "bytes of fetch.rows_left"),
         Counter("fetch.pages",      42, "pages",        "flash pages read; the page read last serves the next row too"),
+    )),
+    rates=(
+        *queue_rates("fetch"),
+        Rate("fetch.bytes_per_cycle", "bytes a cycle", "bytes moved, whatever the memories could do", "fetch.bytes"),
+        Rate("fetch.rows_per_cycle",  "rows a cycle",  "rows whose addresses the engine computes",    "fetch.rows"),
     ),
 )
 

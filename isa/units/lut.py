@@ -16,8 +16,9 @@ import numpy as np
 from isa.arithmetic import group_count, lane_sum
 from isa.instruction import instruction
 from isa.numbers import FORMATS, ValueKind
+from isa.timing.rates import Rate, queue_rates
 from isa.traps import Cause, Trap
-from isa.unit import Counter, Csr, Parameter, StateArray, Unit
+from isa.unit import Counter, Csr, Parameter, StateArray, Unit, spending
 
 UNIT = Unit(
     "lut", "LUT multiply-accumulate",
@@ -94,7 +95,7 @@ The sums of these over all outputs, planes and groups, and what else one instruc
         Csr("lut.scale_group", 0x812, "elements that share a scale, fewer in the last group; 0: one scale for the operand"),
         Csr("lut.shift",       0x813, "lut.mac, lut.macT, lut.xnor add their sums shifted left by this, 0..31"),
     ),
-    counters=(
+    counters=spending("tables_built steps", (
         Counter("lut.ops",            24, "instructions",  "lut instructions retired"),
         Counter("lut.tables_built",   25, "tables",        "tables built, of 4 activations; mixed mode: of 3; buffer mode: none"),
         Counter("lut.lookups",        26, "look-ups",      "table entries read"),
@@ -104,8 +105,13 @@ The sums of these over all outputs, planes and groups, and what else one instruc
         Counter("lut.macs_skipped",   30, "MACs",          "those of lut.macs whose weight is zero"),
         Counter("lut.groups_skipped", 31, "groups",        "groups of weights that were skipped because all are zero"),
         Counter("lut.weight_bytes",   32, "bytes",         "bytes of weights streamed"),
-    ),
+    )),
     parameters=(Parameter("lut.activations", "int8 activations", "activations that the tables of the unit hold together"),),
+    rates=(
+        *queue_rates("lut"),
+        Rate("lut.steps_per_cycle",  "steps a cycle",  "read cycles of all look-up tables together", "lut.steps"),
+        Rate("lut.tables_per_cycle", "tables a cycle", "tables built",                               "lut.tables_built"),
+    ),
     sound=lambda state, parameter: bool(state["lut.kind"][0] <= 2 and state["lut.length"][0] <= parameter("lut.activations")),
     state=(
         StateArray("lut.kind",         "u1", 1,                 "what was built: 0 nothing, 1 int8, 2 binary"),

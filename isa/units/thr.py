@@ -10,8 +10,9 @@ import numpy as np
 
 from isa.arithmetic import f32_from_bits
 from isa.instruction import instruction
+from isa.timing.rates import Rate, queue_rates
 from isa.traps import Cause, Trap
-from isa.unit import Counter, Csr, Unit
+from isa.unit import Counter, Csr, Unit, spending
 
 UNIT = Unit(
     "thr", "Threshold and selection",
@@ -46,12 +47,13 @@ What one instruction counts:
     bytes written    of each operand that is written its elements""",
     queue=3,
     csrs=(Csr("thr.levels", 0x820, "sparsity levels of a threshold table: the length of each of its rows"),),
-    counters=(
+    counters=spending("compares", (
         Counter("thr.ops",      33, "instructions", "thr instructions retired"),
         Counter("thr.compares", 34, "compares",     "elements compared, levels and entries of a budget included"),
         Counter("thr.passes",   35, "elements",     "elements above the threshold; the rest were rejected"),
         Counter("thr.selected", 36, "elements",     "indices written, or leading entries that fit a budget"),
-    ),
+    )),
+    rates=(*queue_rates("thr"), Rate("thr.compares_per_cycle", "compares a cycle", "elements compared", "thr.compares")),
 )
 
 # ------------------------------------------------------------------------------------------------ compare, list

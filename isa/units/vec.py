@@ -14,8 +14,9 @@ import numpy as np
 from isa import arithmetic as exact
 from isa.arithmetic import f32_bits, f32_from_bits, group_count, lane_sum
 from isa.instruction import instruction
+from isa.timing.rates import Rate, queue_rates
 from isa.traps import Cause, Trap
-from isa.unit import Counter, Csr, Unit
+from isa.unit import Counter, Csr, Unit, spending
 
 UNIT = Unit(
     "vec", "Vector unit", """\
@@ -62,11 +63,19 @@ What one instruction counts:
         Csr("vec.scale_group", 0x803, "elements that share a scale in quant and dequant; 0: all"),
         Csr("vec.head_dim",    0x804, "elements of an attention head, for rope and ropehalf; even"),
     ),
-    counters=(
+    counters=spending("elements macs exponentials", (
         Counter("vec.ops",          20, "instructions", "vec instructions retired"),
         Counter("vec.elements",     21, "elements",     "elements produced or reduced, except by multiply-accumulates"),
         Counter("vec.macs",         22, "MACs",         "multiply-accumulates of dot, axpy, gemv and macT"),
         Counter("vec.exponentials", 23, "elements",     "those of vec.elements that needed an exponential"),
+    )),
+    rates=(
+        *queue_rates("vec"),
+        Rate("vec.elements_per_cycle",     "elements a cycle",  "elements produced or reduced",      "vec.elements"),
+        Rate("vec.divisions_per_cycle",    "divisions a cycle", "divisions and square roots",        "vec.divisions"),
+        Rate("vec.exponentials_per_cycle", "elements a cycle",  "those that need an exponential",    "vec.exponentials"),
+        Rate("vec.macs_per_cycle",         "MACs a cycle",      "multiply-accumulates, in fp32",     "vec.macs", "vec.macs_i8"),
+        Rate("vec.int8_macs_per_cycle",    "MACs a cycle",      "multiply-accumulates of int8",      "vec.macs_i8"),
     ),
 )
 

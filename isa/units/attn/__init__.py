@@ -20,7 +20,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from isa.unit import Counter, Csr, Parameter, StateArray, Unit
+from isa.timing.rates import Rate, queue_rates
+from isa.unit import Counter, Csr, Parameter, StateArray, Unit, spending
 from isa.units.attn.rules import CHECKS, EVENTS, READS
 
 
@@ -86,7 +87,7 @@ before anything is written.
         Csr("attn.mask",         0x856, "address of a bit for each position, 0 leaves its score out; 0: no mask"),
         Csr("attn.mask_stride",  0x857, "bytes between the masks of two heads; 0: one mask for all"),
     ),
-    counters=(
+    counters=spending("macs elements exponentials", (
         Counter("attn.ops",           72, "instructions", "attn instructions retired"),
         Counter("attn.macs",          73, "MACs",         "multiply-accumulates of scores and of context"),
         Counter("attn.queries",       74, "elements",     "elements written to the query buffer (AttAcc's WR_GB)"),
@@ -98,10 +99,16 @@ before anything is written.
         Counter("attn.exponentials",  80, "elements",     "those of attn.elements that needed an exponential"),
         Counter("attn.masked",        81, "elements",     "those of attn.elements that a mask has left out"),
         Counter("attn.transposed",    82, "elements",     "elements of keys that attn.xpose has written"),
-    ),
+    )),
     parameters=(
         Parameter("attn.heads",    "heads",    "most heads that attn.setm takes"),
         Parameter("attn.channels", "elements", "elements that the query buffer holds: channels of all heads that are set"),
+    ),
+    rates=(
+        *queue_rates("attn"),
+        Rate("attn.macs_per_cycle",         "MACs a cycle",     "multiply-accumulates",               "attn.macs"),
+        Rate("attn.elements_per_cycle",     "elements a cycle", "scores that go through the softmax", "attn.elements"),
+        Rate("attn.exponentials_per_cycle", "elements a cycle", "those that need an exponential",     "attn.exponentials"),
     ),
     sound=_sound,
     state=(

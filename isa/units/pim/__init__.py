@@ -15,7 +15,8 @@ SK hynix's GDDR6-AiM as aim_simulator describes it (README, src/base/request.h).
 
 from __future__ import annotations
 
-from isa.unit import Counter, Csr, Parameter, StateArray, Unit
+from isa.timing.rates import queue_rates
+from isa.unit import Counter, Csr, Parameter, StateArray, Unit, spending
 from isa.units.pim.rules import CHECKS, EVENTS, MICROPROGRAMS
 
 _BANKS, _BLOCKS = "pim.channels * pim.banks", "pim.channels * pim.blocks"
@@ -99,7 +100,8 @@ and bf16_fold of arithmetic.md. Every NaN that an arithmetic form makes is the c
         Csr("pim.next_bank",     0x846, "1: MACs multiply with the next bank, 0: with the global buffer", 0, 1),
         Csr("pim.group_mask",    0x847, "bit g: element-wise products work in bank group g", (1 << 64) - 1),
     ),
-    counters=(
+    counters=spending("activations read_commands write_commands compute_commands columns_read "
+                      "columns_written macs elements bytes_left bytes_entered", (
         Counter("pim.ops",              47, "instructions", "pim instructions retired"),
         Counter("pim.activations",      48, "rows",         "rows opened, in each bank by itself"),
         Counter("pim.precharges",       49, "rows",         "rows closed, in each bank by itself"),
@@ -120,7 +122,7 @@ and bf16_fold of arithmetic.md. Every NaN that an arithmetic form makes is the c
         Counter("pim.bytes_left",       65, "bytes",        "bytes that went over a channel to the outside"),
         Counter("pim.bytes_entered",    66, "bytes",        "bytes that came over a channel, for all banks or for one"),
         Counter("pim.accumulators_set", 67, "accumulators", "accumulators set from outside, of each bank by itself"),
-    ),
+    )),
     parameters=(
         Parameter("pim.channels",    "channels",         "channels (pseudo-channels where the memory has them), at most 256"),
         Parameter("pim.bank_groups", "groups a channel", "bank groups of a channel; banks of a group have consecutive numbers"),
@@ -130,6 +132,7 @@ and bf16_fold of arithmetic.md. Every NaN that an arithmetic form makes is the c
         Parameter("pim.blocks",      "blocks a channel", "processors of a channel: one for each bank, or for every two"),
         Parameter("pim.mapping",     "text",             "parts of an address: `row column:3 bank channel column:2`", str),
     ),
+    rates=queue_rates("pim"),
     sound=lambda state, parameter: bool(
         (state["pim.mode"] <= 2).all() and (state["pim.open_row"] >= -1).all()
         and (state["pim.open_row"] < parameter("pim.rows")).all()),

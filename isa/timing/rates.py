@@ -1,0 +1,111 @@
+"""Rates: what a unit declares that a machine preset must give for it, and how exact these figures are.
+
+A rate is a number above zero: so much a cycle, so many cycles, or entries of a queue. The decimal text of a machine file becomes a
+reduced fraction of two integers below 2**40. So time is exact: no sum of it depends on the order, the engine or the host. Numbers
+of TOML have 64 bits; what counts is the shortest decimal text of such a number, which is what people have written.
+
+A rule is a function of integers that the reference engine calls as Python and the fast engine compiles with numba. It has int64
+numbers and arrays, if, while, for over range, other rules with arguments by position, and integers that its module names. It has no
+floats, lists, classes, closures, keyword arguments or exceptions, and `//` and `%` only of what is not negative.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from math import isfinite
+from typing import TypeVar
+
+MOST_PART = 1 << 40
+"""Numerator and denominator of a figure are below this. `scaled` rests on it: its products stay below 2**62."""
+
+PICOSECONDS = 10 ** 12      # a second: ticks are picoseconds
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A figure of time that a machine preset gives for the core or a unit.
+
+    `counter`: whose events it gives time to, but for those of the counter `less`; "" for cycles and entries that no event has.
+    `whole`: it is an integer, at most `most`.
+    """
+
+    name: str               # "lut.steps_per_cycle"
+    unit: str               # "steps a cycle"
+    text: str
+    counter: str = ""
+    less: str = ""
+    whole: bool = False
+    most: int = MOST_PART - 1
+
+
+F = TypeVar("F", bound=Callable[..., object])
+
+RULES: dict[str, Callable[..., object]] = {}
+"""All rules, by module and name: what the fast engine compiles and the tests read."""
+
+
+def rule(function: F) -> F:
+    """Mark a function as a rule. It stays what it is."""
+    RULES[f"{function.__module__}.{function.__qualname__}"] = function
+    return function
+
+
+def is_rule(value: object) -> bool:
+    """Whether this is a function that was marked as a rule."""
+    return any(value is function for function in RULES.values())
+
+
+MOST_START, MOST_QUEUE = 1 << 20, 1 << 12       # the clock has an entry for each operation that a queue holds
+
+
+def queue_rates(unit: str) -> tuple[Rate, ...]:
+    """What every unit with a queue declares."""
+    return (
+        Rate(f"{unit}.start_cycles", "cycles", "cycles from the start of an operation to its first result",
+             whole=True, most=MOST_START),
+        Rate(f"{unit}.queue_depth", "operations", "operations that the queue holds; the core waits while it is full",
+             whole=True, most=MOST_QUEUE))
+
+
+CORE_RATES: tuple[Rate, ...] = (
+    Rate("core.instructions_per_cycle", "instructions a cycle", "instructions that the core executes", "core.instructions"),
+    Rate("core.taken_branch_cycles", "cycles", "what a taken branch takes more than that, on average", "core.branches_taken"),
+    Rate("core.multiplication_cycles", "cycles", "what a multiplication takes more", "core.multiplications"),
+    Rate("core.division_cycles", "cycles", "what a division or a remainder takes more", "core.divisions"),
+    Rate("core.service_cycles", "cycles", "what an environment call takes more", "core.services"),
+)
+"""A load takes the latency_cycles of its region more, a store nothing."""
+
+
+# ------------------------------------------------------------------------------------------------ exact figures
+
+
+def exact(value: float) -> Fraction:
+    """The fraction that a number of a machine file is: 38.4 is 192/5. Raises ValueError for an infinity and NaN."""
+    if isinstance(value, int):
+        return Fraction(value)
+    if not isfinite(value):
+        raise ValueError(f"{value} is no figure")
+    return Fraction(repr(value))
+
+
+def fits(figure: Fraction) -> bool:
+    """Whether both parts of a figure are small enough to be exact."""
+    return abs(figure.numerator) < MOST_PART and figure.denominator < MOST_PART
+
+
+@rule
+def scaled(count: int, numerator: int, denominator: int) -> int:
+    """ceil(count * numerator / denominator), where the result fits int64: 0 <= count, and both parts are from 1 on below MOST_PART.
+
+    Ticks of n cycles are scaled(n, ...) by the picoseconds of a cycle, cycles of n events scaled(n, ...) by one over their rate.
+    """
+    if count < 4194304:                                     # 2**22: the product is below 2**62
+        return (count * numerator + denominator - 1) // denominator
+    whole = count // denominator
+    rest = count % denominator                              # below 2**40, so in two halves of 20 bits
+    high = (rest // 1048576) * numerator                    # below 2**60, as the next
+    low = (high % denominator) * 1048576 + (rest % 1048576) * numerator
+    return whole * numerator + (high // denominator) * 1048576 + (low + denominator - 1) // denominator
