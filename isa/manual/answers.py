@@ -28,6 +28,7 @@ from isa.manual.topics import (
     csr_table,
     number_blocks,
     number_data,
+    rate_table,
     running_text,
     trap_data,
     trap_table,
@@ -134,6 +135,8 @@ def _unit_head(unit: Unit) -> list[Block]:
     if unit.parameters:
         blocks += [Heading(2, "Sizes that the machine preset gives"),
                    Table(("parameter", "unit", "is"), [(p.name, p.unit, p.text) for p in unit.parameters])]
+    if unit.rates:
+        blocks += [Heading(2, "Rates that the machine preset gives"), rate_table(unit.rates)]
     if unit.state:
         blocks += [Heading(2, "State inside the unit"), Paragraph(TYPES),
                    Table(("array", "type", "length", "is"), [(s.name, s.dtype, str(s.length), s.text) for s in unit.state])]

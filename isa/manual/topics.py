@@ -7,6 +7,7 @@ import inspect
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from fractions import Fraction
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -27,6 +28,8 @@ from isa.manual.vocabulary import label, printed, vocabulary_blocks
 from isa.preset import Preset, load_preset, preset_names
 from isa.preset_file import Sourced
 from isa.regions import REGIONS
+from isa.timing.memories import MEMORIES, Dram, Memory, Nand
+from isa.timing.rates import CORE_RATES, Rate
 from isa.traps import MEANING, Cause
 
 # What tables cannot say, by page.
@@ -47,7 +50,18 @@ give the same counts on every engine and machine, of a program that waits where 
 
 An instruction that traps counts nothing but core.traps. The bytes of a region are those that loads, stores, services and
 operations move; instruction fetches are not counted, nor what devices read and write. Slots without a counter have no CSR.
-When the counts of an operation can be seen: [Order](ordering.md).""",
+When the counts of an operation can be seen: [Order](ordering.md).
+
+On the events of counters with `yes` below energy a machine spends energy: one with energies gives pJ for each of them.""",
+    "rates": """
+A machine file gives these, and the rates of each of its units, which the units' pages list. A load takes the latency_cycles of its
+region more, a store nothing. An operation of a unit takes its start_cycles and then as long as the slowest of its events. A file
+without any rates is right too: the time of its machine is not modelled.""",
+    "memories": """
+`memory = { value = "DDR4-2400", source = "..." }` in a region takes the place of latency_cycles and bytes_per_cycle. dram and hbm
+can have any DRAM of this table, flash any NAND. The figures of DRAM have the names of JEDEC's standards; those with t are cycles of
+`period_ps`. `channels` are those of one memory; a region can say another number. `slimulator machines FILE.toml` prints the source
+of each figure.""",
     "traps": """
 The emulator's traps are precise: registers, memory and counters are as if the instruction had not started, except that core.traps
 counts it. A machine may take some traps of a queued operation late: [Order](ordering.md). With mtvec = 0 a trap ends the run and
@@ -119,8 +133,8 @@ def _csrs() -> Answer:
 
 
 def counter_table(names: Sequence[str]) -> Table:
-    return Table(("counter", "slot", "CSR", "counts", "is"),
-                 [(c.name, str(c.slot), f"{csr_address(c.slot):#x}", c.unit, c.text)
+    return Table(("counter", "slot", "CSR", "counts", "energy", "is"),
+                 [(c.name, str(c.slot), f"{csr_address(c.slot):#x}", c.unit, "yes" if c.spends else "-", c.text)
                   for c in (COUNTERS[name] for name in names)])
 
 
@@ -263,32 +277,65 @@ def running_text(text: str) -> list[Block]:
     return [Code(textwrap.dedent(part)) if part.startswith("    ") else Paragraph(part) for part in text.split("\n\n")]
 
 
+def rate_table(rates: Iterable[Rate]) -> Table:
+    return Table(("rate", "unit", "is"), [(rate.name, rate.unit, rate.text) for rate in rates])
+
+
 def _machines() -> Answer:
     machines = [load_preset(name) for name in preset_names()]
     return Answer([Heading(1, "Machine presets"),
                    Table(("machine", "title", "is"),
                          [(m.name, m.file.title, " ".join(m.file.description.split())) for m in machines]),
-                   *abilities(machines)],
+                   *abilities(machines),
+                   Heading(2, "Rates of the core"),
+                   Paragraph(TEXT["rates"]),
+                   rate_table(CORE_RATES),
+                   Heading(2, "Memories that a machine file can name"),
+                   Paragraph(TEXT["memories"]),
+                   *(_memories(kind) for kind in (Dram, Nand))],
                   [m.file.model_dump() for m in machines])
+
+
+def _memories(kind: type[Memory]) -> Table:
+    """A column for each memory of a kind, a row for each figure."""
+    memories = [memory for memory in MEMORIES.values() if isinstance(memory, kind)]
+    rows = zip(*(memory.figures() for memory in memories), strict=True)
+    return Table(("figure", *(memory.name for memory in memories)), [
+        ("is", *(memory.text for memory in memories)), ("source", *(memory.source for memory in memories)),
+        *((row[0][0], *(_number(value) for _, value, _ in row)) for row in rows)])
 
 
 def machine_answer(machine: Preset) -> Answer:
     """Everything that a preset says, each figure with its source."""
     preset = machine.file
     figures: list[tuple[str, str, str]] = [("clock_hz", _value(preset.clock_hz), preset.clock_hz.source)]
+    figures += [(f"core.rates.{key}", _value(figure), figure.source) for key, figure in preset.core.rates.items()]
     for name, region in preset.region.items():
         figures += [(f"region.{name}.{key}", _value(figure, hexadecimal=key == "base"), figure.source)
                     for key, figure in region if figure is not None]
+        if memory := machine.memory(name):
+            figures += [(f"region.{name}.memory.{key}", _number(value), source) for key, value, source in memory.figures()
+                        if key != "channels" or region.channels is None]
     for name, unit in preset.unit.items():
         figures.append((f"unit.{name}", "present", unit.source))
         figures += [(f"unit.{name}.{key}", _value(figure), figure.source) for key, figure in unit.parameters.items()]
+        figures += [(f"unit.{name}.rates.{key}", _value(figure), figure.source) for key, figure in unit.rates.items()]
+    figures += [(f"energy.{key}", f"{_value(figure)} pJ", figure.source) for key, figure in preset.energy.items()]
+    figures += [(f"power.{key}", f"{_value(figure)} W", figure.source) for key, figure in preset.power.items()]
     figures += [(f"facts.{key}", _value(figure), figure.source) for key, figure in preset.facts.items()]
     blocks: list[Block] = [Heading(1, f"{machine.name}: {preset.title}"), Paragraph(preset.description),
                            Table(("key", "value", "source"), figures)]
+    if missing := [what for what, given in (("time", machine.rates), ("energy", machine.energies)) if given is None]:
+        blocks.append(Paragraph(f"Not modelled: {' and '.join(missing)}. The file has no figures for it."))
     if machine.banks:
         blocks += [Paragraph("An address of hbm, less its base, from the top down, with how many values each part has:"),
                    Code(machine.banks.picture())]
     return Answer(blocks, preset.model_dump())
+
+
+def _number(value: int | Fraction) -> str:
+    """With at most two digits behind the point."""
+    return f"{value:_}" if value == int(value) else f"{float(value):.2f}"
 
 
 def _value(figure: Sourced[Any], *, hexadecimal: bool = False) -> str:
