@@ -190,8 +190,13 @@ def test_bench(written: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> 
     compare("bench", [written("bench", "--shape", "1k", "--seconds", 0.2, *more) for more in ((), ("--ffn-sparsity", 0.5))])
 
 
-def test_machines_and_cache(written: Callable[..., Any]) -> None:
-    compare("machines", [written("machines"), written("machines", "hpim")])
+def test_machines_and_cache(written: Callable[..., Any], tmp_path: Path) -> None:
+    text = (ROOT / "isa" / "machines" / "slim.toml").read_text(encoding="utf-8")
+    before, region = text.split("[region.dram]\n")
+    region = re.sub(r"^latency_cycles .*\nbytes_per_cycle .*\n", 'memory = { value = "HBM3", source = "assumed: for a test" }\n'
+                    'channels = { value = 8, source = "assumed: for a test" }\n', region, count=1, flags=re.MULTILINE)
+    (tmp_path / "named.toml").write_text(f"{before}[region.dram]\n{region}", encoding="utf-8")
+    compare("machines", [written("machines"), written("machines", "hpim"), written("machines", "named.toml")])
     compare("cache", [written("cache")])
 
 

@@ -11,8 +11,11 @@ from children import LIMIT
 
 from asm.assembler import assemble
 from emulator.machine import Machine
-from isa.preset import PresetFile, RegionTable, UnitTable, load_preset
+from isa.preset import load_preset
+from isa.preset_file import CoreTable, PresetFile, RegionTable, UnitTable
 from isa.regions import REGIONS
+from isa.timing.memories import MEMORIES
+from isa.timing.rates import CORE_RATES
 from isa.units import UNITS
 
 ROOT = Path(__file__).parents[1]
@@ -32,7 +35,8 @@ def test_the_commands_print_what_the_page_shows(tmp_path: Path) -> None:
 
 
 def test_every_key_region_and_size_is_named() -> None:
-    keys = {*PresetFile.model_fields, *RegionTable.model_fields, *UnitTable.model_fields, *REGIONS}
+    tables = PresetFile, CoreTable, RegionTable, UnitTable
+    keys = {*REGIONS, *MEMORIES, *(key for table in tables for key in table.model_fields)}
     assert {key for key in keys if not re.search(rf"`[^`\n]*\b{key}\b[^`\n]*`", GUIDE)} == set()
     for unit in UNITS.values():
         names = [parameter.name.removeprefix(f"{unit.name}.") for parameter in unit.parameters]
@@ -40,17 +44,35 @@ def test_every_key_region_and_size_is_named() -> None:
         assert (row in GUIDE) == bool(names), unit.name
 
 
+def rates_of(section: str) -> list[str]:
+    """The rates that the page's table names for a table of the file."""
+    row, = re.findall(rf"^\| {re.escape(section)} \| (.*) \|$", GUIDE, re.MULTILINE)
+    return re.findall(r"`(\w+)`", row)
+
+
+def test_every_rate_is_named() -> None:
+    common = rates_of("each unit below")
+    assert rates_of("`[core]`") == [rate.name.removeprefix("core.") for rate in CORE_RATES]
+    for unit in UNITS.values():
+        if unit.rates:
+            names = [rate.name.removeprefix(f"{unit.name}.") for rate in unit.rates]
+            assert names == common + rates_of(f"`[unit.{unit.name}]`"), unit.name
+        else:
+            assert f"[unit.{unit.name}]" not in GUIDE or unit.name == "sync"
+
+
 def test_figures_of_time_change_no_program_and_no_counter(tmp_path: Path) -> None:
     """The page's last table: other clocks and rates are another file, and nothing else."""
-    assert "`clock_hz`, `latency_cycles`, `bytes_per_cycle`, `[facts]` | only what `slimulator machines` prints" in GUIDE
+    figures = "`clock_hz`, `latency_cycles`, `bytes_per_cycle`, `memory`, `channels`, `rates`, `[energy]`, `[power]`"
+    assert f"| {figures} | time and energy |\n| `[facts]` | only what `slimulator machines` prints |\n" in GUIDE
     text = (ROOT / "isa" / "machines" / "slim.toml").read_text(encoding="utf-8")
-    other = re.sub(r"((?:clock_hz|latency_cycles|bytes_per_cycle) *= \{ value = )[\d_.]+", lambda found: found[1] + (
-        "7.0" if "bytes" in found[1] else "7"), text)
-    other = re.sub(r"(\[facts\]\n).*", r"\1", other, flags=re.DOTALL)
-    assert other != text
-    (tmp_path / "slim.toml").write_text(other, encoding="utf-8")
+    tables, energies = text.split("[energy]")
+    tables = re.sub(r"((?:clock_hz|latency_cycles|bytes_per_cycle|rates\.\w+) *= \{ value = )[\d_.]+", r"\g<1>7", tables)
+    energies = re.sub(r"(\{ value = )[\d_.]+", r"\g<1>7", energies)
+    (tmp_path / "slim.toml").write_text(f"{tables}[energy]{energies}", encoding="utf-8")
     one, two = load_preset("slim"), load_preset(tmp_path / "slim.toml")
-    assert two.clock_hz == 7 != one.clock_hz and two.file.region["sram"].latency_cycles.value == 7
+    assert two.clock_hz == 7 != one.clock_hz
+    assert {*two.rates.values(), *two.energies.values(), *two.powers.values()} == {7}
     program = assemble(ROOT / "programs" / "sparse_ffn.s")
     results = []
     for preset in (one, two):

@@ -335,7 +335,7 @@ def machine_answer(machine: Preset) -> Answer:
 
 def _number(value: int | Fraction) -> str:
     """With at most two digits behind the point."""
-    return f"{value:_}" if value == int(value) else f"{float(value):.2f}"
+    return f"{int(value):_}" if value == int(value) else f"{float(value):.2f}"
 
 
 def _value(figure: Sourced[Any], *, hexadecimal: bool = False) -> str:

@@ -209,7 +209,8 @@ def test_the_first_fault_in_order_traps(pair, row):
 
 def _without_units():
     data = SMALL.file.model_dump(exclude_none=True)
-    data["unit"] = {}
+    for table in ("core", "unit", "energy", "power"):
+        data[table] = {}
     for region in data["region"].values():
         region["ports"]["value"] = [unit for unit in region["ports"]["value"] if unit == "core"]
     return preset_of(data)

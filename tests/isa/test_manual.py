@@ -193,7 +193,8 @@ def test_every_figure_of_a_preset_is_printed_with_its_source() -> None:
     for name in preset_names():
         preset = load_preset(name).file
         text = plain(machine_answer(load_preset(name)).blocks, 10_000)
-        figures = [preset.clock_hz, *preset.facts.values(), *(f for region in preset.region.values() for _, f in region if f),
+        figures = [preset.clock_hz, *preset.facts.values(), *preset.rates.values(), *preset.energy.values(), *preset.power.values(),
+                   *(f for region in preset.region.values() for _, f in region if f),
                    *(f for unit in preset.unit.values() for f in unit.parameters.values())]
         assert all(figure.source in text for figure in figures)
 

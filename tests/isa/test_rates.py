@@ -12,6 +12,7 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
+from machine_files import without_figures, without_unit
 
 from isa.counters import COUNTERS
 from isa.manual import machine_answer
@@ -25,7 +26,7 @@ from isa.unit import Counter, spending
 from isa.units import UNITS
 
 SLIM = (PRESETS / "slim.toml").read_text(encoding="utf-8")
-BARE = re.sub(r"^\[(core|energy|power)\].*\n(?:.+\n)*|^rates\..*\n", "", SLIM, flags=re.MULTILINE)      # without time and energy
+BARE = without_figures(SLIM)
 
 
 def load(folder: Path, text: str):
@@ -139,8 +140,8 @@ REFUSED = {
     "an unknown rate of the core": ("rates.division_cycles ", "rates.divisoin_cycles ", "hint: did you mean 'division_cycles'?"),
     "a missing rate": (VEC, "", "rates: 1 of 30 figures are missing; expected also unit.vec.rates.elements_per_cycle; or none"),
     "a missing rate of the core": (line("rates.service_cycles"), "", "are missing; expected also core.rates.service_cycles; or"),
-    "part of a queue": (*valued("rates.queue_depth", "2.5"), "unit.vec.rates.queue_depth.value: got 2.5; expected an integer from 1 "
-                        "to 4096: operations that the queue holds"),
+    "part of a queue": (*valued("rates.queue_depth", "2.5"), "unit.vec.rates.queue_depth.value: got 2.5; expected an integer from "
+                        "1 to 4096: operations that the queue holds"),
     "a queue without end": (*valued("rates.queue_depth", "4097"), "got 4097; expected an integer from 1 to 4096"),
     "half a cycle of start": (*valued("rates.start_cycles", "0.5"), "got 0.5; expected an integer from 1 to 1048576"),
     "a core of another name": ("[core]", "[cores]", "cores: unknown key 'cores'"),
@@ -183,6 +184,7 @@ def test_figures_of_a_unit_that_is_not_there_are_refused(tmp_path: Path) -> None
     text = SLIM[:SLIM.index("[unit.lut]")] + SLIM[SLIM.index("[unit.thr]"):]
     with pytest.raises(PresetError) as caught:
         load(tmp_path, text.replace('"lut", ', ""))
+    assert not load(tmp_path, without_unit(SLIM, "lut")).has_unit("lut")
     assert {problem.key for problem in caught.value.problems} == {"energy.lut.tables_built", "energy.lut.steps", "power.lut"}
     assert "energy.lut.steps: present; expected no such figure: this machine has no lut" in str(caught.value)
 
@@ -336,7 +338,7 @@ def test_scaled_is_exact_and_its_steps_fit_64_bits() -> None:
 _ALLOWED = (
     ast.Return, ast.Assign, ast.AugAssign, ast.Expr, ast.If, ast.While, ast.For, ast.Break, ast.Continue, ast.Pass, ast.IfExp,
     ast.Compare, ast.cmpop, ast.BoolOp, ast.boolop, ast.BinOp, ast.operator, ast.UnaryOp, ast.unaryop, ast.Call, ast.Subscript,
-    ast.Name, ast.Constant, ast.Tuple, ast.expr_context)
+    ast.Name, ast.Constant, ast.Tuple, ast.expr_context, ast.keyword)
 
 
 def outside_of_rules(source: str) -> list[str]:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from machine_files import without_unit
 from unit_bench import FLASH, Bench, refused
 
 from isa.preset import PRESETS
@@ -164,8 +165,7 @@ def test_a_tag_is_signalled_when_the_operation_is_done(mnemonic):
 
 def test_a_tag_on_a_machine_without_signals_is_refused(tmp_path):
     text = (PRESETS / "slim.toml").read_text(encoding="utf-8")
-    start, end = text.index("[unit.sync]"), text.find("[", text.index("[unit.sync]") + 1)
-    (tmp_path / "no-sync.toml").write_text(text[:start] + (text[end:] if end >= 0 else ""), encoding="utf-8")
+    (tmp_path / "no-sync.toml").write_text(without_unit(text, "sync"), encoding="utf-8")
     bench = Bench(str(tmp_path / "no-sync.toml"))
     bench.set(fetch__tag=1)
     reason = refused(Cause.ILLEGAL_OPERAND, bench, "fetch.copy", dst=DRAM, src=DRAM, bytes=1)

@@ -1,0 +1,19 @@
+"""Machine files that differ from a shipped one."""
+
+from __future__ import annotations
+
+import re
+
+
+def without_unit(text: str, unit: str) -> str:
+    """A machine file's text without a unit: its table, its ports and its figures of energy."""
+    start = text.index(f"[unit.{unit}]")
+    end = re.compile(r"^\[", re.MULTILINE).search(text, start + 1)
+    assert end
+    text = text[:start] + text[end.start():]
+    return re.sub(rf'^(?:"{unit}\.\w+"|{unit}) *= .*\n', "", text.replace(f', "{unit}"', ""), flags=re.MULTILINE)
+
+
+def without_figures(text: str) -> str:
+    """A machine file's text without time and energy: no rates, energies and powers."""
+    return re.sub(r"^\[(?:core|energy|power)\].*\n(?:.+\n)*|^rates\..*\n", "", text, flags=re.MULTILINE)
