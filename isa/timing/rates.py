@@ -27,7 +27,7 @@ PICOSECONDS = 10 ** 12      # a second: ticks are picoseconds
 class Rate:
     """A figure of time that a machine preset gives for the core or a unit.
 
-    `counter`: whose events it gives time to, but for those of the counter `less`; "" for cycles and entries that no event has.
+    `counter`: whose events it gives time to, but for those of the counter `less`; "": none that is counted.
     `whole`: it is an integer, at most `most`.
     """
 
@@ -72,8 +72,8 @@ def queue_rates(unit: str) -> tuple[Rate, ...]:
 CORE_RATES: tuple[Rate, ...] = (
     Rate("core.instructions_per_cycle", "instructions a cycle", "instructions that the core executes", "core.instructions"),
     Rate("core.taken_branch_cycles", "cycles", "what a taken branch takes more than that, on average", "core.branches_taken"),
-    Rate("core.multiplication_cycles", "cycles", "what a multiplication takes more", "core.multiplications"),
-    Rate("core.division_cycles", "cycles", "what a division or a remainder takes more", "core.divisions"),
+    Rate("core.multiplication_cycles", "cycles", "what a multiplication takes more"),
+    Rate("core.division_cycles", "cycles", "what a division or a remainder takes more"),
     Rate("core.service_cycles", "cycles", "what an environment call takes more", "core.services"),
 )
 """A load takes the latency_cycles of its region more, a store nothing."""

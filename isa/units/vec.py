@@ -72,10 +72,10 @@ What one instruction counts:
     rates=(
         *queue_rates("vec"),
         Rate("vec.elements_per_cycle",     "elements a cycle",  "elements produced or reduced",      "vec.elements"),
-        Rate("vec.divisions_per_cycle",    "divisions a cycle", "divisions and square roots",        "vec.divisions"),
+        Rate("vec.divisions_per_cycle",    "divisions a cycle", "divisions and square roots"),
         Rate("vec.exponentials_per_cycle", "elements a cycle",  "those that need an exponential",    "vec.exponentials"),
-        Rate("vec.macs_per_cycle",         "MACs a cycle",      "multiply-accumulates, in fp32",     "vec.macs", "vec.macs_i8"),
-        Rate("vec.int8_macs_per_cycle",    "MACs a cycle",      "multiply-accumulates of int8",      "vec.macs_i8"),
+        Rate("vec.macs_per_cycle",         "MACs a cycle",      "multiply-accumulates, in fp32",     "vec.macs"),
+        Rate("vec.int8_macs_per_cycle",    "MACs a cycle",      "multiply-accumulates of int8"),
     ),
 )
 
