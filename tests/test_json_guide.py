@@ -190,13 +190,18 @@ def test_bench(written: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> 
     compare("bench", [written("bench", "--shape", "1k", "--seconds", 0.2, *more) for more in ((), ("--ffn-sparsity", 0.5))])
 
 
-def test_machines_and_cache(written: Callable[..., Any], tmp_path: Path) -> None:
+def _named(folder: Path) -> Path:
+    """A machine file with a named memory."""
     text = (ROOT / "isa" / "machines" / "slim.toml").read_text(encoding="utf-8")
     before, region = text.split("[region.dram]\n")
     region = re.sub(r"^latency_cycles .*\nbytes_per_cycle .*\n", 'memory = { value = "HBM3", source = "assumed: for a test" }\n'
                     'channels = { value = 8, source = "assumed: for a test" }\n', region, count=1, flags=re.MULTILINE)
-    (tmp_path / "named.toml").write_text(f"{before}[region.dram]\n{region}", encoding="utf-8")
-    compare("machines", [written("machines"), written("machines", "hpim"), written("machines", "named.toml")])
+    (folder / "named.toml").write_text(f"{before}[region.dram]\n{region}", encoding="utf-8")
+    return folder / "named.toml"
+
+
+def test_machines_and_cache(written: Callable[..., Any], tmp_path: Path) -> None:
+    compare("machines", [written("machines"), written("machines", "hpim"), written("machines", _named(tmp_path))])
     compare("cache", [written("cache")])
 
 
@@ -274,4 +279,5 @@ def test_snapshot(tmp_path: Path) -> None:
         assert found[-1]["schema"] == snapshot.SCHEMA == 3
     presets = [document.pop("preset") for document in found]
     compare("A snapshot's header", [{**document, "preset": {}} for document in found])
-    compare("machines", [{"machines": [*presets, load_preset("slim-llama").file.model_dump()]}])
+    others = [load_preset(name).file.model_dump() for name in ("slim-llama", _named(tmp_path))]
+    compare("machines", [{"machines": [*presets, *others]}])
