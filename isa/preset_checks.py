@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
-from isa.preset_file import PresetFile, Problem, RegionTable, Sourced, unknown_problem
+from isa.preset_file import A_FIGURE, PresetFile, Problem, RegionTable, Sourced, unknown_problem
 from isa.regions import DEVICE_BYTES, DRAM, FLASH, HBM, MMIO, REGIONS
 from isa.timing.figures import CORE, owner_of, rates_of, spending_of, standing_of
 from isa.timing.memories import MEMORIES, Nand, memories_of
@@ -94,7 +94,7 @@ def _access_problems(name: str, table: RegionTable) -> Iterator[Problem]:
     if not table.memory:
         for part, figure in (("latency_cycles", table.latency_cycles), ("bytes_per_cycle", table.bytes_per_cycle)):
             if figure is None:
-                yield Problem(f"{key}.{part}", "missing", f"{part} = ..." + (
+                yield Problem(f"{key}.{part}", "missing", f"{part} = {A_FIGURE}" + (
                     f", or memory = ... with one of {', '.join(memories_of(name))}" if memories_of(name) else ""))
         if table.channels:
             yield Problem(f"{key}.channels", "present", "it beside the name of a memory, and only there")

@@ -20,6 +20,7 @@ from isa.timing.rates import MOST_PART, exact, fits
 
 MOST = 1 << 62              # of any figure: an address of a region, and its end, fit the 64 bits of a register
 A_TABLE = "a table"         # what is expected where a value stands for one
+A_FIGURE = '{ value = ..., source = "..." }'
 _MOST_SHOWN = 300           # characters of what stands in the file, in a message
 
 
@@ -193,8 +194,12 @@ def schema_problem(entry: Mapping[str, Any]) -> Problem:
     if entry["type"] == "extra_forbidden":
         return unknown_problem("key", str(last), key, _table_at(above).model_fields)
     problem = problem_of(entry)
+    if entry["type"] == "missing":
+        kind = _table_at(above).model_fields[str(last)].annotation
+        figure = isinstance(kind, type) and issubclass(kind, Sourced)
+        return replace(problem, expected=f"{last} = {A_FIGURE}") if figure else problem
     if problem.expected == A_TABLE and issubclass(_table_at(entry["loc"]), Sourced):
-        return replace(problem, expected='{ value = ..., source = "..." }')
+        return replace(problem, expected=A_FIGURE)
     return problem
 
 

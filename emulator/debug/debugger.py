@@ -51,6 +51,8 @@ class Debugger(Viewer):
         """watch ADDRESS[, BYTES] [if CONDITION]
         Stop after an instruction that writes there. By default BYTES is the size of the symbol, or 8."""
         place, condition = self._condition(text)
+        if not place:
+            raise DebugError("`watch` needs an address, as in `watch sp, 32`")
         address, size = inspection.span(self.session, place, 8)
         point = self.session.watch(place.rpartition(",")[0].strip() or place, address, size, condition)
         self.say_all(inspection.point(self.session, point.number))

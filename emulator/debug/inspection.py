@@ -63,6 +63,8 @@ def show(session: Session, text: str) -> Iterator[str]:
             yield from _array(read_tensor(machine, address, tensor[2]))
         except TensorError as error:
             raise DebugError(str(error)) from None
+    elif re.fullmatch(r".*[\w)\]']\s+\w+\s*\[[^\[\]]*", text):
+        raise DebugError(f"`{text}`: expected `]`, got the end")
     else:
         yield f"{text} = {value(session, parse_expression(text, machine.program).evaluate(machine))}"
 
@@ -118,6 +120,8 @@ def span(session: Session, text: str, default: int | None) -> tuple[int, int]:
     """(address, bytes) of `ADDRESS[, BYTES]`. Without BYTES: the size of the symbol, or else `default`. Raises DebugError."""
     where, comma, size = text.rpartition(",")
     where = where if comma else text
+    if not comma and (two := re.fullmatch(r"([$&]?[\w.]+)\s+\w.*", text.strip())):
+        raise DebugError(f"`{text}`: expected ADDRESS[, BYTES], as in `{two[1]}, 16`")
     address = session.places.address(where, session.machine)
     if comma:
         count = parse_expression(size, session.machine.program).evaluate(session.machine)

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from compiled_models import CODES, FOLDER, built, generate, loaded
+from machine_files import without_figures
 from random_models import BASE, SHAPES, CodesTensor, codes_tensor, random_model, rope
 
 from asm.assembler import assemble
@@ -367,6 +368,16 @@ def test_memories_without_an_attention_unit_are_refused(machine: str) -> None:
     missing = next(unit for unit in ("vec", "thr", "fetch", "sync", "pim", "attn") if not load_preset(machine).has_unit(unit))
     with pytest.raises(ModelError, match=f"no {missing} unit; expected vec, thr, fetch, sync, pim and attn"):
         compile_model(random_model(BASE), machine=machine)
+
+
+@pytest.mark.parametrize("machine", ["slim-llama", "hpim"])
+def test_a_machine_without_a_scratchpad_is_refused(machine: str, tmp_path: Path) -> None:
+    text = without_figures((PRESETS / f"{machine}.toml").read_text(encoding="utf-8"))
+    start = text.index("[region.sram]")
+    path = tmp_path / "bare.toml"
+    path.write_text(text[:start] + text[text.index("\n[", start) + 1:], encoding="utf-8")
+    with pytest.raises(ModelError, match=r"machine .*: no region sram; expected one: programs of models compute there"):
+        compile_model(random_model(BASE), machine=str(path))
 
 
 def test_a_mapping_without_whole_rows_on_top_is_refused() -> None:

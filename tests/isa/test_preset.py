@@ -80,6 +80,8 @@ REFUSED = {
     "unknown key": ("size  ", "sise  ", "region.mmio.sise", "did you mean 'size'?"),
     "unknown table": ("[unit.vec]", "[units.vec]", "units", "did you mean 'unit'?"),
     "number without source": ("clock_hz = {", "clock_hz = 5 # {", "clock_hz", '{ value = ..., source = "..." }'),
+    "missing figure": ("clock_hz = {", "#", "clock_hz: missing", 'expected clock_hz = { value = ..., source = "..." }'),
+    "missing text": ("title = ", "#", "title: missing", "expected title = ..."),
     "missing source": ('source = "assumed: a round figure', 'sauce = "', "clock_hz.source", "missing"),
     "empty source": ('"PCI Express 4.0, four lanes of 16 GT/s with 128b/130b coding"', '" "',
                      "region.flash.bytes_per_cycle.source", "a citation"),

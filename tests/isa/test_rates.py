@@ -156,8 +156,8 @@ REFUSED = {
     "power of nothing": (WATTS, WATTS.replace("lut", "lud"), "unknown part that stands 'lud'; expected one of core, vec, "),
     "power of what never stands": (WATTS, f"{WATTS}sync = {FIGURE}\n", "unknown part that stands 'sync'"),
     "a clock that is too fast": (*valued("clock_hz", str(1 << 40)), "clock_hz.value: got 1099511627776; expected less than"),
-    "no bandwidth": ("bytes_per_cycle = { value = 38.4", "#", "region.dram.bytes_per_cycle: missing; expected bytes_per_cycle = ..."
-                     ", or memory = ... with one of DDR4-2400, "),
+    "no bandwidth": ("bytes_per_cycle = { value = 38.4", "#", "region.dram.bytes_per_cycle: missing; expected bytes_per_cycle = "
+                     '{ value = ..., source = "..." }, or memory = ... with one of DDR4-2400, '),
     "a bandwidth of zero": (*valued("bytes_per_cycle", "0.0"), "got 0.0; expected a number, greater than 0"),
     "a latency of years": (*valued("latency_cycles", str(1 << 40)), "region.mmio.latency_cycles.value: got 1099511627776"),
     "channels of no memory": ("[region.dram]", f"[region.dram]\nchannels = {FIGURE}",
