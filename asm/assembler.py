@@ -21,7 +21,7 @@ from asm import insn
 from asm.assembly import Assembly
 from asm.budget import FRAGMENT
 from asm.diagnostics import AssemblyError, Diagnostic, SourceError, Span, UnknownName, nearest
-from asm.directives import DATA, DIRECTIVES, RAW
+from asm.directives import DATA, DIRECTIVES, RAW, no_machine
 from asm.expressions import evaluate, number
 from asm.files import SourceFiles
 from asm.fragments import Align, AssemblySection, Data, Fragment
@@ -150,7 +150,8 @@ class Assembler:
         try:
             return load_preset(self.machine)
         except (PresetError, OSError) as error:
-            self.messages.report_file(str(error).removeprefix("error: "))
+            wrong = no_machine(self.machine, error)
+            self.messages.report_file(wrong.message, wrong.hint_text)
             return load_preset("slim")
 
     def _result(self, program: Program | None, symbols: list[Symbol]) -> Assembly:

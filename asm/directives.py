@@ -333,13 +333,22 @@ def _machine(state: AssemblyState, site: Site, operands: Operands) -> None:
     """Ours: the machine preset that the program is built for."""
     if site.buffer.grown:
         state.budget.spend(PRESET)
-    name = site.statement.operands.strip().strip('"')
+    text = site.statement.operands.strip()
+    name = text[1:-1] if len(text) > 1 and text[0] == text[-1] == '"' else text
     if name.endswith(".toml"):
         state.files.check_allowed(Path(name))
     try:
         state.preset = load_preset(name)
     except (PresetError, OSError) as error:
-        raise SourceError(str(error).removeprefix("error: ")) from None
+        raise no_machine(name, error) from None
+
+
+def no_machine(name: str, error: PresetError | OSError) -> SourceError:
+    """The message for a preset or a preset file that cannot be used."""
+    if isinstance(error, OSError):
+        return SourceError(f"cannot read {name}: {error.strerror or error}")
+    message, _, hint = str(error.problems[0]).partition("\nhint: ")
+    return SourceError(f"{name}: {message}" if error.path else message, hint=hint)
 
 
 @directive(".meta")
@@ -451,16 +460,16 @@ def _common(state: AssemblyState, site: Site, operands: Operands) -> None:
 @directive(".option", raw=True)
 def _option(state: AssemblyState, site: Site, operands: Operands) -> None:
     """Options that ask for what holds here in any case are accepted, others refused. So push and pop have nothing to keep."""
-    word, _, architecture = (part.strip() for part in site.statement.operands.partition(","))
+    word, comma, architecture = (part.strip() for part in site.statement.operands.partition(","))
     accepted = ("norelax", "norvc", "nopic", "csr-check", "push", "pop", "arch")
     if word not in accepted:
-        raise SourceError(f".option {word} is not supported: " + ", ".join(accepted),
-                          hint=_REFUSED.get(word) or nearest(word, accepted))
-    for part in architecture.split(",") if word == "arch" else ():
-        if wrong := _other_architecture(part.strip()):
-            raise SourceError(f".option arch, {part.strip()} is not supported: {wrong}",
-                              hint="leave it out: there is one architecture, which nothing changes")
-    if word != "arch" and architecture:
+        what = f".option {word} is not supported" if word else ".option without a word"
+        raise SourceError(f"{what}; expected one of {', '.join(accepted)}", hint=_REFUSED.get(word) or nearest(word, accepted))
+    for part in map(str.strip, architecture.split(",") if word == "arch" else ()):
+        if wrong := _other_architecture(part):
+            what = f".option arch, {part} is not supported" if part else ".option arch without a name"
+            raise SourceError(f"{what}: {wrong}", hint="leave it out: there is one architecture, which nothing changes")
+    if word != "arch" and comma:
         raise SourceError(f".option {word} takes nothing more")
 
 
@@ -473,23 +482,28 @@ _REFUSED = {                # options that ask for something else, and what to d
 EXTENSIONS = frozenset(("i", "m", "zmmul", "zicsr", "zicntr", "zifencei"))
 
 
+# The name of an extension, and its version: m2p0, zicsr, zve32x1p0. As few characters as possible are the name.
+_EXTENSION = re.compile(r"([a-z](?:[a-z0-9]*?[a-z])??)(?:[0-9]+(?:p[0-9]+)?)?")
+_BASE = re.compile(r"rv64((?:[a-z](?:[0-9]+(?:p[0-9]+)?)?)+)")
+
+
 def _other_architecture(text: str) -> str:
     """Why `.option arch` asks for something else than what is here; "" if it does not. text: "+m", "-c" or "rv64im_zicsr2p0"."""
-    sign, name = text[:1], _VERSION.sub("", text[1:])
-    if sign == "-" and name.isalpha():
-        return f"{name} is always there" if name in EXTENSIONS else ""
-    if sign == "+":
-        names = [name]
-    elif text.startswith("rv64"):
-        letters, *others = _VERSION.sub("", text[4:]).split("_")
-        names = [*letters, *others]
+    first, *others = text.split("_")
+    base = _BASE.fullmatch(first)
+    if base:
+        pieces = [*re.findall(r"[a-z][0-9]*(?:(?<=[0-9])p[0-9]+)?", base[1]), *others]
     else:
-        return "expected +NAME, -NAME or rv64im..."
+        pieces = [text[1:]] if text[:1] in ("+", "-") else []
+    names = [found[1] for piece in pieces if (found := _EXTENSION.fullmatch(piece))]
+    if not pieces or len(names) < len(pieces):
+        return "expected +NAME, -NAME or rv64im..., in lower case"
+    if base and names[0] != "i":
+        return "rv64 is followed by i, the base instructions"
+    if text[0] == "-":
+        return f"{names[0]} is always there" if names[0] in EXTENSIONS else ""
     more = [name for name in names if name not in EXTENSIONS]
     return f"the core has {', '.join(sorted(EXTENSIONS))}, not {', '.join(more)}" if more else ""
-
-
-_VERSION = re.compile(r"\d+(p\d+)?")
 
 
 @directive(".err", raw=True)

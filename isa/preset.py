@@ -177,7 +177,7 @@ def load_preset(name_or_path: str | Path) -> Preset:
     if text not in preset_names():
         names = ", ".join(preset_names())
         raise PresetError("", [Problem("", f"no machine preset {text!r}", f"one of {names}, or a path ending in .toml",
-                                        nearest(text, preset_names()))])
+                                        nearest(text.lower(), preset_names()))])
     return _shipped(text)
 
 

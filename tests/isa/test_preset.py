@@ -54,6 +54,8 @@ def test_unknown_machine_names_the_nearest() -> None:
     with pytest.raises(PresetError, match="no machine preset 'slim-lama'") as caught:
         load_preset("slim-lama")
     assert "did you mean 'slim-llama'?" in str(caught.value)
+    with pytest.raises(PresetError, match=r"no machine preset 'HBM2-PIM'; .*\nhint: did you mean 'hbm2-pim'\?"):
+        load_preset("HBM2-PIM")
 
 
 def test_a_preset_file_is_loaded_by_path_and_read_anew(tmp_path: Path) -> None:

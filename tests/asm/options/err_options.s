@@ -13,3 +13,16 @@
     .option archaic                 # error: .option archaic is not supported
     .option norvc, 1                # error: .option norvc takes nothing more
     .option push me                 # error: .option push me is not supported
+    .option                         # error: .option without a word; expected one of norelax, norvc
+    .option arch,                   # error: .option arch without a name: expected +NAME, -NAME or rv64im...
+    .option arch, +                 # error: expected +NAME, -NAME or rv64im..., in lower case
+    .option arch, +m,               # error: .option arch without a name
+    .option arch, rv64              # error: expected +NAME, -NAME or rv64im...
+    .option arch, rv64mi            # error: rv64 is followed by i, the base instructions
+    .option arch, rv64im_           # error: expected +NAME, -NAME or rv64im...
+    .option arch, rv64im_2p0        # error: expected +NAME, -NAME or rv64im...
+    .option arch, -C                # error: in lower case
+    .option arch, -é                # error: .option arch, -é is not supported
+    .option arch, +m2p              # error: not m2p
+    .option arch, +zicsr_zmmul      # error: expected +NAME
+    .option push,                   # error: .option push takes nothing more
