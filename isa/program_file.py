@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from isa.text import shortened
+
 # The version of the instruction set. It rises when an instruction, a CSR, a counter or a trap changes its meaning: programs and
 # snapshots of another version are refused.
 ISA_VERSION = 1
@@ -30,6 +32,16 @@ def require(holds: object, message: str, *, path: str | None = None, offset: int
     """Raise ProgramError unless `holds` is true: the message says what is wrong."""
     if not holds:
         raise ProgramError(message, path=path, offset=offset, hint=hint)
+
+
+def is_version(found: Any, known: int) -> bool:
+    """Whether a version or a schema in a file is the known one: the same integer, not 1.0 or true."""
+    return type(found) is int and found == known
+
+
+def brief(found: Any) -> str:
+    """A value from a file as a message shows it, however long it is."""
+    return shortened(repr(found), 60)
 
 
 @dataclass(frozen=True)

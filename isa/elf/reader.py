@@ -20,7 +20,19 @@ from typing import IO, Any, TypeVar
 from isa.elf import writer as elf
 from isa.elf.dwarf import decode_lines
 from isa.files import opened
-from isa.program_file import ISA_VERSION, META_SCHEMA, Chunk, FileSlice, ProgramError, ProgramFile, Section, Symbol, require
+from isa.program_file import (
+    ISA_VERSION,
+    META_SCHEMA,
+    Chunk,
+    FileSlice,
+    ProgramError,
+    ProgramFile,
+    Section,
+    Symbol,
+    brief,
+    is_version,
+    require,
+)
 
 LARGE = 1 << 20              # bytes from which on the contents of a section are not read but left in the file
 LARGEST_TABLE = 1 << 26      # bytes that a compressed debug section or metadata may unpack to; others are no larger than the file
@@ -226,14 +238,15 @@ class _File:
             meta = json.loads(self._table(elf.META))
         except (ValueError, RecursionError) as error:
             raise ProgramError(f"{elf.META} is not JSON: {error}", offset=at) from None
-        version = meta.get("isa_version") if isinstance(meta, dict) else None
-        require(not isinstance(version, int) or version == ISA_VERSION, f"the program is for version {version} of the instruction "
-                f"set, this Slimulator has version {ISA_VERSION}", offset=at,
-                hint="use the Slimulator that made it, or make the program again: assemble or compile it")
-        schema = meta.get("schema", META_SCHEMA) if isinstance(meta, dict) else META_SCHEMA
-        require(schema == META_SCHEMA, f"{elf.META} has schema {schema!r}, this Slimulator reads {META_SCHEMA}", offset=at)
-        meta = usual | {"machine": None, "meta": None} | (meta if isinstance(meta, dict) else {})
-        require(isinstance(version, int) and isinstance(meta["machine"], str) and isinstance(meta["meta"], dict),
+        known = meta if isinstance(meta, dict) else {}
+        version, schema = known.get("isa_version", ISA_VERSION), known.get("schema", META_SCHEMA)
+        again = "use the Slimulator that made it, or make the program again: assemble or compile it"
+        require(is_version(version, ISA_VERSION), f"the program is for version {brief(version)} of the instruction set, this "
+                f"Slimulator has version {ISA_VERSION}", offset=at, hint=again)
+        require(is_version(schema, META_SCHEMA), f"{elf.META} has schema {brief(schema)}, this Slimulator reads {META_SCHEMA}",
+                offset=at, hint=again)
+        meta = usual | {"machine": None, "meta": None} | known
+        require("isa_version" in meta and isinstance(meta["machine"], str) and isinstance(meta["meta"], dict),
                 f"{elf.META} lacks isa_version, machine or meta", offset=at)
         units = meta["units"]
         require(isinstance(units, list) and all(isinstance(unit, str) for unit in units),

@@ -34,10 +34,12 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, Field, NonNegativeInt, ValidationError
 
+from isa.csrs import CSRS
 from isa.engine import memory, pages
 from isa.files import opened, replacing
 from isa.preset import Preset, PresetError, Problem, preset_of, problem_of
 from isa.program import ISA_VERSION, Program, ProgramError, Section
+from isa.program_file import brief, is_version
 from isa.services import Host
 from isa.units import UNITS
 
@@ -218,8 +220,8 @@ class Snapshot:
             values = json.loads(header)
             for key, old, known in (("schema", "format", SCHEMA), ("isa_version", "isa_version", ISA_VERSION)):
                 found = values.get(key, values.get(old, known)) if isinstance(values, dict) else known
-                if found != known:
-                    raise SnapshotError(f"the snapshot has {key} {found}, this Slimulator reads {known}", path=self.path,
+                if not is_version(found, known):
+                    raise SnapshotError(f"the snapshot has {key} {brief(found)}, this Slimulator reads {known}", path=self.path,
                                         hint="use the version of Slimulator that wrote it, or run the program again")
         try:
             self.header = _Header.model_validate(values)
@@ -312,11 +314,18 @@ class Snapshot:
                     view[:] = data.reshape(-1)[:len(view)]
                     machine.code_changed(int(run[0]), len(view))
             with self._damage():
+                if unknown := [name for name in self.header.state if name not in machine.state]:
+                    raise ValueError(f"header.state: {brief(unknown[0])}; expected arrays of the machine's units")
                 state = [(machine.state[name], f"state.{name}") for name in self.header.state]
             for array, name in ((machine.csr_values, "csrs"), (machine.counts, "counters"), *state):
                 array[:] = self._array(archive, name, array.dtype.str, array.shape)
             x = self._array(archive, "x", "u8", (32,)).tolist()
             with self._damage():
+                for csr in CSRS.values():
+                    value = int(machine.csr_values[csr.address])
+                    if value & ~csr.writable != csr.reset & ~csr.writable:
+                        raise ValueError(f"CSR {csr.name} is {value:#x}; expected bits of {csr.writable:#x} alone to be other ones "
+                                         f"than those of {csr.reset:#x}")
                 for unit in UNITS.values():
                     if machine.preset.has_unit(unit.name) and not unit.sound(machine.state, machine.parameter):
                         raise ValueError(f"the state of unit {unit.name} is invalid")

@@ -22,12 +22,14 @@ from hypothesis import strategies as st
 import asm
 import slimulator
 from emulator.machine import Machine
+from isa.csrs import CSRS
 from isa.engine import pages
 from isa.engine.snapshot import SnapshotError
 from isa.preset import load_preset
 from isa.program import Program
 from isa.reference import ReferenceMachine
 from isa.services import Host
+from isa.text import shortened
 
 ROOT = Path(__file__).parents[2]
 ENGINES = (ReferenceMachine, Machine)
@@ -303,10 +305,11 @@ def test_a_program_that_has_moved_is_asked_for(work: Path, tmp_path: Path) -> No
     assert "its program was not in a file" in refused(tmp_path / "b.slim")
 
 
-def rewritten(path: Path, header: Any = None, **changes) -> Path:
-    """A copy of a snapshot with other values in its header: a dict of them, None for what is to be missing; or another header."""
+def rewritten(path: Path, header: Any = None, others: dict[str, np.ndarray] | None = None, **changes) -> Path:
+    """A copy of a snapshot with other values in its header: a dict of them, None for what is to be missing; or another header.
+    `others`: other arrays."""
     with np.load(path) as archive:
-        arrays = dict(archive)
+        arrays = dict(archive) | (others or {})
     if header is None or isinstance(header, dict):
         changes |= header or {}
         header = {key: value for key, value in (json.loads(arrays["header"].tobytes()) | changes).items()
@@ -323,8 +326,12 @@ def test_other_versions_and_foreign_files(saved: Path, work: Path, tmp_path: Pat
         assert f"the snapshot has schema {other}, this Slimulator reads 3" in refused(rewritten(saved, schema=other))
     for other in (0, 2, 9):
         assert f"the snapshot has isa_version {other}, this Slimulator reads 1" in refused(rewritten(saved, isa_version=other))
+    for key, known in (("schema", 3), ("isa_version", 1)):
+        for other in (str(known), float(known), known == 1 or "x" * 3000, [known], "\x1b[2J\n"):
+            first = refused(rewritten(saved, **{key: other})).splitlines()[0]
+            assert f"has {key} {shortened(repr(other), 60)}, this Slimulator reads {known}" in first
     assert "the snapshot is damaged: " in refused(rewritten(saved, parts=7))
-    assert "the snapshot is damaged: " in refused(rewritten(saved, state=["lut.nothing"]))
+    assert "header.state: 'lut.nothing'; expected arrays of the machine's units" in refused(rewritten(saved, state=["lut.nothing"]))
     assert "the snapshot is damaged: " in refused(rewritten(saved, state=["pim.grf_a"]))      # is not among the arrays
     assert "not a snapshot: it does not start as a zip archive" in refused(work)
     (tmp_path / "empty").write_bytes(b"")
@@ -334,6 +341,17 @@ def test_other_versions_and_foreign_files(saved: Path, work: Path, tmp_path: Pat
     assert "not a snapshot: the archive has no header.npy" in refused(tmp_path / "foreign.zip")
     with pytest.raises(FileNotFoundError):
         ReferenceMachine.restore(tmp_path / "none")
+
+
+@pytest.mark.parametrize("name", ["mstatus", "misa", "mie", "mtvec", "mepc", "cycle", "mhartid"])
+def test_bits_that_no_csr_can_hold_are_refused(saved: Path, name: str) -> None:
+    """A program cannot write them, so that nothing is prepared for them."""
+    csr = CSRS[name]
+    with np.load(saved) as archive:
+        values = archive["csrs"].copy()
+    values[csr.address] = (csr.reset & ~csr.writable) ^ (~csr.writable & -~csr.writable) & (1 << 64) - 1
+    says = refused(rewritten(saved, others={"csrs": values}))
+    assert f"the snapshot is damaged: CSR {name} is {int(values[csr.address]):#x}; expected" in says
 
 
 @pytest.mark.parametrize(("changes", "says"), [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import random
 import re
@@ -378,6 +379,13 @@ def test_metadata(tmp_path: Path, good: bytes) -> None:
         assert f"for version {other} of the instruction set, this Slimulator has version {ISA_VERSION}" in refused.message
         assert refused.hint and refused.offset == good.index(b'{"isa_version"')
     assert f"has schema 7, this Slimulator reads {META_SCHEMA}" in replace(b'"schema": %d,' % META_SCHEMA, b'"schema": 7,').message
+    schema = b'"schema": %d, "' % META_SCHEMA
+    for other in (b"[]", b"{}", b'""', b"9e9", b"NaN", b"2.0"):                         # no integers, and none that looks like one
+        refused = replace(schema, b'"schema":' + (other + b',"').rjust(len(schema) - 9))
+        assert f"has schema {json.loads(other)!r}, this Slimulator reads {META_SCHEMA}" in refused.message and refused.hint
+    for other in (b"1.0", b'"1"'):
+        refused = replace(b'"isa_version": 1, ', b'"isa_version":' + other + b",")
+        assert f"for version {json.loads(other)!r} of the instruction set, this" in refused.message
     (tmp_path / "older.elf").write_bytes(good.replace(b'"schema": %d,' % META_SCHEMA, b" " * 12))     # from before it was written
     assert Program.load(tmp_path / "older.elf").meta == example().meta
     assert "not JSON" in replace(b'{"isa_version"', b'["isa_version"').message
