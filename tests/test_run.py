@@ -159,7 +159,7 @@ def test_both_engines_write_the_same(command, assembled, tmp_path):
     (["--trace", "-", "--json", "-"], 2, "only one output may be stdout ('-')"),
     (["--trace", "t", "--commit-log", "t"], 2, "t is given for two outputs"),
     (["--save-snapshot", "-"], 2, "'-' means stdout; expected a file name"),
-    (["--csv", "program.elf"], 2, "is the source"),
+    (["--csv", "program.elf"], 2, "is a file that is read"),
     (["--trace", "none/t"], 1, "none/t: error: the directory to write it to does not exist"),
     (["--json", "none/t"], 1, "none/t: error: the directory to write it to does not exist"),
     (["--trace", "."], 1, "error: Is a directory"),
@@ -171,6 +171,20 @@ def test_a_mistake_is_known_before_the_run(command, assembled, tmp_path, monkeyp
     done = command("run", "program.elf", *options)
     assert done[:2] == (status, "") and said in done[2] and "Traceback" not in done[2]
     assert {path.name for path in tmp_path.iterdir()} == {"program.s", "program.elf"}
+
+
+def test_no_link_leads_to_a_file_that_is_read_or_written_already(command, assembled, tmp_path, monkeypatch):
+    program = assembled(FOREVER).read_bytes()
+    monkeypatch.chdir(tmp_path)
+    for name, target in (("link.json", "program.elf"), ("one", "file"), ("two", "file")):
+        Path(name).symlink_to(target)
+    for arguments, said in ((("run", "program.elf", "--json", "link.json"), "link.json is a file that is read"),
+                            (("run", "program.elf", "--json", "one", "--csv", "two"), "two is given for two outputs"),
+                            (("generate", "program.elf", "hello", "--json", "program.elf"), "program.elf is a file that is read"),
+                            (("verify", "program.elf", "--json", "program.elf"), "program.elf is a file that is read")):
+        status, out, errors = command(*arguments)
+        assert (status, out) == (2, "") and f"{said}" in errors and "Traceback" not in errors
+    assert Path("program.elf").read_bytes() == program
 
 
 @pytest.mark.parametrize("option", ["--trace", "--commit-log"])

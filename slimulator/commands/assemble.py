@@ -55,7 +55,7 @@ def assemble_file(file: Path, output: Path | None, machine: str | None, include_
     if file.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(file))
     output = output or file.with_suffix(".elf")
-    distinct(file, (output, *outputs.values()))
+    distinct((output, *outputs.values()), file)
     assembly = assemble_with_listing(file, machine=machine or "slim", include_paths=include_paths, defines=defines,
                                      include_only=include_only or None)
     for diagnostic in assembly.diagnostics:

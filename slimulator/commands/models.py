@@ -56,6 +56,7 @@ def generate(model: str | None, prompt: str | None, settings: Any, tokenizer: Pa
         raise ModelError(prompt, "", got=os.strerror(errno.ENOENT), expected="a model",
                          hint=f"if this is the prompt, name the model too: slimulator generate {DEMO} {shlex.quote(prompt)}")
     sampling = Sampling(**drawing).check()
+    shared.distinct([json_file], Path(model) if model else None, tokenizer)
     make = shared.machine_maker(engine, threads, quiet)
     path = find_program(Path(model) if model is not None else None, settings, tokenizer=tokenizer,
                         **{} if quiet else {"progress": shared.progress("compiling the model"), "opened": shared.say_notes,
@@ -169,6 +170,7 @@ def evaluate_model(model: Path, text: Path, settings: Any, tokens: int, tokenize
     from isa.program import Program
     if is_program(model):
         raise click.UsageError(f"{model} is a program: eval needs the checkpoint that it was compiled from")
+    shared.distinct([json_file], model, text, tokenizer)
     make = shared.machine_maker(engine, threads)
     opened = load(model, tokenizer)
     shared.say_notes(opened)
@@ -248,6 +250,7 @@ def verify(model: Path, settings: Any, dump: Path | None, threads: int, engine: 
     from compiler.running.generate import is_program
     if is_program(model) and (subject["program_file"] or dump or settings.given):
         raise click.UsageError(f"{model} is a program: --program, --dump and compiler options need the checkpoint")
+    shared.distinct([json_file], model, subject["program_file"], subject["tokenizer"])
     checks, say = [], Printer(json_file)
     make, fast = shared.machine_maker(engine, threads), shared.machine_maker("fast", threads)
     for check in chain.checks(chain.Subject(model, settings, **subject), dump=dump, make=make, fast=fast,

@@ -95,7 +95,7 @@ def run_program(file: Path | None, **said: Any) -> int:
     from emulator.observe.report import RunReport
     from isa.services import KEPT, Host
     o = RunOptions(**said)
-    shared.distinct(file, (o.json_file, o.csv_file, o.commit_log, o.trace, o.save_snapshot))
+    shared.distinct((o.json_file, o.csv_file, o.commit_log, o.trace, o.save_snapshot), file)
     on_stdout = "-" in map(str, (o.json_file, o.csv_file, o.commit_log, o.trace))
     console = _Console(2 if on_stdout else 1)
     host = Host(shared.token_list(o.prompt), write=console, keep=KEPT if o.json_file or o.save_snapshot else 0)

@@ -107,20 +107,21 @@ def compiler_options(command: Callable[..., Any], *, programs: bool = False) -> 
     return decorated
 
 
-def distinct(source: Path | None, outputs: Iterable[Path | None]) -> None:
-    """Refuse outputs that would overwrite the source or each other, and two on stdout."""
-    taken: set[Path] = set()
-    outputs = list(outputs)
+def distinct(outputs: Iterable[Path | None], *inputs: Path | None) -> None:
+    """Refuse outputs that would overwrite an input or each other, also through links, and two on stdout."""
+    taken: set[str] = set()
+    outputs, read = list(outputs), {os.path.realpath(path) for path in inputs if path}
     if [str(written) for written in outputs].count("-") > 1:
         raise click.UsageError("only one output may be stdout ('-')")
     for written in outputs:
         if written is None or str(written) == "-" or (written.exists() and not written.is_file()):
             continue
-        if source and written.absolute() == source.absolute():
-            raise click.UsageError(f"{written} is the source file; expected another name for the output")
-        if written.absolute() in taken:
+        path = os.path.realpath(written)
+        if path in read:
+            raise click.UsageError(f"{written} is a file that is read; expected another name for the output")
+        if path in taken:
             raise click.UsageError(f"{written} is given for two outputs")
-        taken.add(written.absolute())
+        taken.add(path)
 
 
 def preset_for(program: Any, file: Path, machine: str | None) -> Any:
