@@ -8,6 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from emulator.machine import Machine
@@ -26,6 +27,10 @@ def test_arguments_of_a_machine_are_described() -> None:
     for wrong in (0, workers.cores() + 1):
         with pytest.raises(ValueError, match=f"{wrong} threads; expected 1..{workers.cores()}"):
             Machine("slim", threads=wrong)
+    for wrong in ("2", None, 1.0, True, [1], np.float64(1)):
+        with pytest.raises(TypeError, match=rf"threads={re.escape(repr(wrong))}; expected an integer, 1..{workers.cores()}"):
+            Machine("slim", threads=wrong)
+    assert Machine("slim", threads=np.int64(1)).threads == 1
     with pytest.raises(TypeError):
         ReferenceMachine("slim", threads=1)
 

@@ -9,6 +9,7 @@ import os
 import threading
 import weakref
 from ctypes import CDLL, CFUNCTYPE, c_int64
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,11 @@ def cores() -> int:
 
 
 def pool_of(threads: int) -> Pool | None:
-    """The pool of a machine with so many threads, None for one. Raises ValueError for less and for more than there are cores."""
+    """The pool of a machine with so many threads, None for one. Raises ValueError for less and for more than there are cores,
+    TypeError for what is no integer."""
+    if isinstance(threads, bool) or not isinstance(threads, Integral):
+        raise TypeError(f"threads={threads!r}; expected an integer, 1..{cores()}")
+    threads = int(threads)
     if not 1 <= threads <= cores():
         raise ValueError(f"{threads} threads; expected 1..{cores()}, the cores that there are")
     return Pool(threads, SMALL) if threads > 1 else None

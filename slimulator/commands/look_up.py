@@ -22,12 +22,13 @@ def look_up(words: tuple[str, ...], as_json: bool) -> None:
     """
     from isa import manual
     query = " ".join(words)
-    pseudo = _pseudo_instruction(query)
-    if query in manual.TOPICS and pseudo:           # `csrs` is both
-        answer = manual.look_up(query)
+    name = query.lower() if query.lower() in manual.TOPICS else query
+    pseudo = _pseudo_instruction(name)
+    if name in manual.TOPICS and pseudo:            # `csrs` is both
+        answer = manual.look_up(name)
         answer.blocks.extend(pseudo.blocks)
     else:
-        answer = pseudo or manual.look_up(query, _pseudo_instructions())
+        answer = pseudo or manual.look_up(name, _pseudo_instructions())
     _show(answer, {"query": query, "answer": answer.data} if as_json else None)
 
 
