@@ -1,0 +1,98 @@
+"""The rule of attention in AttAcc's placements: its cycles and energies are those that AttAcc's authors publish.
+
+PUBLISHED has points of the shipped table; all of that are compared, too.
+"""
+
+from __future__ import annotations
+
+from math import ceil
+from statistics import mean
+
+import pytest
+
+from isa.timing import attention as rules
+from isa.timing.memory_rules import refreshed
+from slimulator.validate import attacc
+from slimulator.validate.points import SHIPPED, Point, difference, points_of
+
+PUBLISHED = [                           # AttAcc c600051
+    #  units    limit  heads     L  dim  bytes   cycles       pJ
+    ("BA",      True,   636,   128, 128, 2,       11843,   202397123),
+    ("BA",      True,   512,   513, 128, 2,       37523,   635304673),
+    ("BA",      True,    84,   777, 128, 2,        9661,   164473078),
+    ("BA",      True,   243,   192, 128, 2,        6353,   115175506),
+    ("BA",      False,  243,  1024, 128, 2,       23967,   591002337),
+    ("BA",      True,   188,  2048, 128, 2,       49199,   896958464),
+    ("BA",      False,  188,  4096, 128, 2,       73339,  1790447452),
+    ("BA",      True,   157,  3000, 160, 1,       60178,  1092807311),
+    ("BA",      True,  4791,   256, 128, 1,       87140,  1478585958),
+    ("BA",      True,   562,   128, 128, 1,        6518,    93471212),
+    ("BG",      True,   188,  2048, 128, 2,      162803,  2506690396),
+    ("BG",      False,  157,  3000, 160, 1,       82915,  1921685504),
+    ("BUFFER",  True,   188,  2048, 128, 2,      435461,  2640975340),
+    ("BUFFER",  False,  157,  4096, 160, 1,      454299,  2756005043),
+]
+
+
+def point_of(units, limit, heads, tokens, head_dim, size, cycles, pj):
+    return Point("AttAcc", f"HBM3 5.2 Gb/s 16 channels, units at {units}, power limit {limit}", "attention of one token",
+                 {"heads": heads, "L": tokens, "head_dim": head_dim, "bytes_per_element": size}, cycles, pj)
+
+
+def ours(point):
+    """Cycles and pJ of a point's decode step."""
+    memory, placement = attacc.memory_of(point.config)
+    shape = tuple(point.parameters[name] for name in ("heads", "L", "head_dim", "bytes_per_element"))
+    figures = rules.figures_of(memory, placement)
+    now = 0
+    for step in (rules.QUERY, rules.SCORES, rules.SOFTMAX, rules.CONTEXT):
+        now = refreshed(now, rules.attention_cycles(figures, step, *shape), figures[rules.REFI], rules.lost(figures))
+    return int(now), float(rules.attention_pj(memory, placement, *shape))
+
+
+@pytest.mark.parametrize("row", PUBLISHED)
+def test_cycles_and_energy_are_those_of_attacc(row):
+    point = point_of(*row)
+    cycles, pj = ours(point)
+    assert abs(difference(cycles, point.cycles)) <= 0.04
+    assert abs(difference(pj, point.energy_pj)) <= 0.02
+
+
+def test_all_published_points_of_attacc():
+    points = list(points_of(SHIPPED, "AttAcc"))
+    cycles = sorted(abs(difference(ours(point)[0], point.cycles)) for point in points)
+    energy = [abs(difference(ours(point)[1], point.energy_pj)) for point in points]
+    assert len(points) == 112
+    assert mean(cycles) <= 0.015 and cycles[ceil(0.95 * len(cycles)) - 1] <= 0.04
+    assert mean(energy) <= 0.01 and max(energy) <= 0.03
+
+
+def test_a_power_limit_and_a_longer_way_cost_time():
+    def cycles(memory, placement, heads=64, tokens=1024):
+        figures = rules.figures_of(memory, placement)
+        return sum(int(rules.attention_cycles(figures, step, heads, tokens, 128, 2)) for step in range(4))
+    for placement in (rules.BANK, rules.BANK_GROUP):
+        assert cycles(rules.HBM3, placement) > cycles(rules.HBM3_UNLIMITED, placement)
+    assert cycles(rules.HBM3, rules.BUFFER) == cycles(rules.HBM3_UNLIMITED, rules.BUFFER)
+    assert cycles(rules.HBM3, rules.BANK) < cycles(rules.HBM3, rules.BANK_GROUP) < cycles(rules.HBM3, rules.BUFFER)
+    for placement in rules.PLACEMENTS.values():
+        assert cycles(rules.HBM3, placement, heads=1) == cycles(rules.HBM3, placement, heads=16)
+        assert cycles(rules.HBM3, placement, tokens=1024) < cycles(rules.HBM3, placement, tokens=1040)
+
+
+@pytest.mark.parametrize("placement", rules.PLACEMENTS.values(), ids=rules.PLACEMENTS)
+def test_no_tokens_take_no_time(placement):
+    figures = rules.figures_of(rules.HBM3, placement)
+    for step in (rules.SCORES, rules.SOFTMAX, rules.CONTEXT):
+        assert rules.attention_cycles(figures, step, 7, 0, 128, 2) == 0
+
+
+@pytest.mark.parametrize("columns", [1, 2, 31, 32, 33, 64, 65, 1000])
+def test_rows_of_a_step_one_by_one(columns):
+    """A row is open for its columns, and for nRAS at least; before the last one ends, each waits for nRTPL."""
+    memory, left, cycles = rules.HBM3, columns, 0
+    while left:
+        row = min(left, memory.columns)
+        left -= row
+        cycles += max(memory.nRAS, memory.nRCDRD + (row - 1) * memory.nCCDAB + (memory.nRTPL if left else 0)) + memory.nRP
+    assert rules.step_cycles(rules.figures_of(memory, rules.BANK), columns) == cycles
