@@ -9,6 +9,9 @@ Cycles and joules are not counters: they are estimates that a machine preset der
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from operator import attrgetter
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,21 +21,25 @@ from isa.unit import Counter, spending
 from isa.units import UNITS
 
 CORE: tuple[Counter, ...] = spending("instructions", (
-    Counter("core.instructions",   0, "instructions", "instructions retired, Xslim included; a trapped instruction is not"),
-    Counter("core.loads",          1, "instructions", "scalar loads retired"),
-    Counter("core.stores",         2, "instructions", "scalar stores retired"),
-    Counter("core.branches",       3, "instructions", "conditional branches retired"),
-    Counter("core.branches_taken", 4, "instructions", "conditional branches that were taken"),
-    Counter("core.traps",          5, "traps",        "traps entered, or that ended the run"),
-    Counter("core.services",       6, "calls",        "environment calls served"),
+    Counter("core.instructions",     0, "instructions", "instructions retired, Xslim included; a trapped instruction is not"),
+    Counter("core.loads",            1, "instructions", "scalar loads retired"),
+    Counter("core.stores",           2, "instructions", "scalar stores retired"),
+    Counter("core.branches",         3, "instructions", "conditional branches retired"),
+    Counter("core.branches_taken",   4, "instructions", "conditional branches that were taken"),
+    Counter("core.traps",            5, "traps",        "traps entered, or that ended the run"),
+    Counter("core.services",         6, "calls",        "environment calls served"),
+    Counter("core.multiplications",  7, "instructions", "multiplications retired: mul, mulh, mulhsu, mulhu, mulw"),
+    Counter("core.divisions",       17, "instructions", "divisions and remainders retired: div, divu, rem, remu, of words too"),
 ))
 
-# Bytes that loads, stores and unit operands move. Instruction fetches are not counted.
+# Bytes that loads, stores and unit operands move, and the core's loads. Instruction fetches are not counted.
 REGION: tuple[Counter, ...] = (
     *(Counter(f"{kind.name}.bytes_read", kind.read, "bytes", f"bytes read from {kind.called}", kind.name != MMIO)
       for kind in REGIONS.values()),
     *(Counter(f"{kind.name}.bytes_written", kind.written, "bytes", f"bytes written to {kind.called}", kind.name != MMIO)
       for kind in REGIONS.values() if kind.written is not None),
+    *(Counter(f"{kind.name}.loads", kind.loads, "instructions", f"scalar loads from {kind.called} that retired")
+      for kind in REGIONS.values()),
 )
 
 TOKENS: tuple[Counter, ...] = (
@@ -40,9 +47,17 @@ TOKENS: tuple[Counter, ...] = (
     Counter("tokens.emitted", 19, "tokens", "tokens that the program has emitted"),
 )
 
-COUNTERS: dict[str, Counter] = {counter.name: counter for counter in sorted(
-    (*CORE, *REGION, *TOKENS, *(counter for unit in UNITS.values() for counter in unit.counters)),
-    key=lambda counter: counter.slot)}
+
+def _in_order(counters: Iterable[Counter]) -> Iterator[Counter]:
+    """By slot, but all of a unit or a region behind its first."""
+    groups: dict[str, list[Counter]] = {}
+    for counter in sorted(counters, key=attrgetter("slot")):
+        groups.setdefault(counter.name.partition(".")[0], []).append(counter)
+    return chain.from_iterable(groups.values())
+
+
+COUNTERS: dict[str, Counter] = {counter.name: counter for counter in _in_order(
+    (*CORE, *REGION, *TOKENS, *chain.from_iterable(unit.counters for unit in UNITS.values())))}
 
 SLOTS = 128     # size of the counter file
 

@@ -2,7 +2,8 @@
 
 The names of CSRs and counters and the causes of traps stand in the meaning, in the helpers that it calls, and in the words of the
 vocabulary that it uses (isa/reach.py). Where a loop makes several rows, what differs between them is in the meaning's closure.
-What is checked of the operands before the meaning is called follows from the row (isa/engine/operand_checks.py).
+What is checked of the operands before the meaning is called follows from the row (isa/engine/operand_checks.py). The reason of a
+trap is its text in the function that raises it, with what that function is called with (isa/called.py).
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from functools import cache
 from itertools import chain
 from typing import Any
 
+from isa.called import NO_TEXTS, Texts, template, texts_given
 from isa.counters import COUNTERS
 from isa.csrs import CSRS
-from isa.instruction import Operand, Row
+from isa.instruction import Row
 from isa.reach import Definition, closure, definition_behind, executed, reached, tree_of
+from isa.shapes import parse_shape
 from isa.traps import Cause
 
 _MEMORY = {Cause.LOAD_ACCESS, Cause.STORE_ACCESS, Cause.PORT, Cause.MISALIGNED_OPERAND}
@@ -62,8 +65,10 @@ def trap_rules(row: Row) -> list[TrapRule]:
         rules.append(TrapRule(Cause.ILLEGAL_INSTRUCTION, "the instruction", f"the machine has no {row.unit} unit"))
     rules += [TrapRule(Cause.CAPACITY, f"`{name}`", f"`{name}` is more than 2**28") for name in row.lengths]
     rules += _of_memory(row)
+    given = texts_given(row.meaning)
     found = [*_raised(executed(tree_of(row.meaning)), row.meaning.__module__, None),
-             *(rule for definition in reached(row.meaning) for rule in _of_definition(definition))]
+             *(rule for definition in reached(row.meaning) for texts in given.get(definition, [NO_TEXTS])
+               for rule in _of_definition(definition, tuple(texts.items())))]
     return [*rules, *dict.fromkeys(found)]
 
 
@@ -82,21 +87,17 @@ def _of_memory(row: Row) -> Iterator[TrapRule]:
         return
     plain = {f"`{operand.name}`": operand for operand in row.plain}
     others = {f"`{operand.name}`": operand for operand in row.operands if operand.access and operand not in row.plain}
-    held = {f"what `{name}` points to": CSRS[name].text for name in csrs(row) if CSRS[name].text.startswith("address of")}
-    settings, lists = list(held), [name for name, text in held.items() if "u32" in text]
+    held = {f"what `{name}` points to": parse_shape(CSRS[name].points_to) for name in csrs(row) if CSRS[name].points_to}
+    settings = list(held)
     for cause, access in ((Cause.LOAD_ACCESS, "<"), (Cause.STORE_ACCESS, ">")):
         also = settings if access == "<" else []
         yield from _at(cause, [name for name, o in plain.items() if access in o.access],
                        [*(name for name, o in others.items() if access in o.access), *also], _WHEN[cause])
     yield from _at(Cause.PORT, list(plain), [*others, *settings], f"the {row.unit} unit has no port to the region")
-    yield from _at(Cause.MISALIGNED_OPERAND, [name for name, o in plain.items() if o.layout.align > 1],
-                   [*(name for name, o in others.items() if o.layout.align > 1 or _has_scales(o)), *lists],
-                   "the address is no multiple of the bytes of an element")
-
-
-def _has_scales(operand: Operand) -> bool:
-    """Do fp32 scales stand behind the int8 elements? Those of cached keys and values do (isa/units/attn)."""
-    return operand.layout.form == "i8" and "kv_heads" in operand.layout.names
+    yield from _at(Cause.MISALIGNED_OPERAND, [name for name, o in plain.items() if o.align > 1],
+                   [*(name for name, o in others.items() if o.align > 1), *(name for name, at in held.items() if at.align > 1)],
+                   "the address is no multiple of the bytes of an element"
+                   + (", or of a scale" if any(o.scales for o in others.values()) else ""))
 
 
 def _at(cause: Cause, plain: list[str], others: list[str], when: str) -> Iterator[TrapRule]:
@@ -107,53 +108,42 @@ def _at(cause: Cause, plain: list[str], others: list[str], when: str) -> Iterato
 
 
 @cache
-def _of_definition(definition: Definition) -> tuple[TrapRule, ...]:
+def _of_definition(definition: Definition, texts: tuple[tuple[str, str], ...]) -> tuple[TrapRule, ...]:
     if not definition.is_open:
         return ()
-    return tuple(_raised(definition.bodies, definition.module, definition))
+    return tuple(_raised(definition.bodies, definition.module, definition, dict(texts)))
 
 
-def _raised(bodies: list[ast.AST], module: str, place: Definition | None) -> Iterator[TrapRule]:
+def _raised(bodies: list[ast.AST], module: str, place: Definition | None, texts: Texts = NO_TEXTS) -> Iterator[TrapRule]:
     """The traps that statements raise. Those of memory accesses are left out: `_of_memory` has them."""
     for node in chain.from_iterable(map(ast.walk, bodies)):
         if not isinstance(node, ast.Raise) or not isinstance(node.exc, ast.Call):
             continue
-        causes, value, detail = _trap(node.exc, module)
+        causes, value, detail = _trap(node.exc, module, texts)
         for cause in causes:
             if cause not in _MEMORY:
                 yield TrapRule(cause, "the instruction" if cause is Cause.ILLEGAL_INSTRUCTION else value, detail, place)
 
 
-def _trap(call: ast.Call, module: str) -> tuple[list[Cause], str, str]:
+def _trap(call: ast.Call, module: str, texts: Texts) -> tuple[list[Cause], str, str]:
     """(causes, mtval, reason) of the call that makes a trap: `Trap(Cause.X, value, detail)`, or of a function that returns one."""
     maker = definition_behind(module, ast.unparse(call.func))
     arguments = [*call.args, *(keyword.value for keyword in call.keywords)]
     if maker is not None and maker.name != "Trap":
         for node in chain.from_iterable(map(ast.walk, maker.bodies)):
             if isinstance(node, ast.Return) and isinstance(node.value, ast.Call):
-                causes, _, _ = _trap(node.value, maker.module)
-                return causes, _value(arguments[0]), _text(arguments[1])
+                causes, _, _ = _trap(node.value, maker.module, NO_TEXTS)
+                return causes, _value(arguments[0]), template(arguments[1], texts)
     if maker is None or maker.name != "Trap":
         return [], "", ""
     causes = [Cause[node.attr] for node in ast.walk(arguments[0])
               if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "Cause"]
     value = _value(call.args[1]) if len(call.args) > 1 else "0"
-    return causes, value, _text(arguments[-1])
+    return causes, value, template(arguments[-1], texts)
 
 
 def _value(node: ast.AST) -> str:
     return ast.unparse(node) if isinstance(node, ast.Constant) else f"`{ast.unparse(node)}`"
-
-
-def _text(node: ast.AST) -> str:
-    """What an expression of text says, with {expressions} in it."""
-    match node:
-        case ast.Constant(value=str(text)):                 return text
-        case ast.JoinedStr(values=parts):                   return "".join(map(_text, parts))
-        case ast.FormattedValue(value=value):               return "{" + ast.unparse(value) + "}"
-        case ast.BinOp(left=left, op=ast.Add(), right=right): return _text(left) + _text(right)
-        case ast.IfExp(body=body, orelse=orelse):           return " / ".join(filter(None, (_text(body), _text(orelse))))
-        case _:                                             return "{" + ast.unparse(node) + "}"
 
 
 # ------------------------------------------------------------------------------------------------ names

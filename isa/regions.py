@@ -22,18 +22,19 @@ class RegionKind:
     called: str                 # in the texts of its counters
     read: int                   # slot of the counter NAME.bytes_read
     written: int | None         # slot of NAME.bytes_written; None: it cannot be written
+    loads: int                  # slot of NAME.loads
     needed: str = ""            # what every machine needs it for; "": a machine may lack it
 
 
 REGIONS: dict[str, RegionKind] = {kind.name: kind for kind in (
     #           name   holds                                                      called                              counters
-    RegionKind(MMIO,  "tohost, fromhost, console",                               "device registers",                 15, 16,
+    RegionKind(MMIO,  "tohost, fromhost, console",                               "device registers",                 15, 16, 84,
                needed="tohost and the console"),
-    RegionKind(SRAM,  "on-chip scratchpad: operands of the units",               "the scratchpad",                    8, 9),
-    RegionKind(DRAM,  "program, data, KV cache",                                 "DRAM",                             10, 11,
+    RegionKind(SRAM,  "on-chip scratchpad: operands of the units",               "the scratchpad",                    8, 9, 85),
+    RegionKind(DRAM,  "program, data, KV cache",                                 "DRAM",                             10, 11, 86,
                needed="programs and their data"),
-    RegionKind(FLASH, "read-only, read in pages; mapped from the program file",  "flash",                            12, None),
-    RegionKind(HBM,   "HBM banks, seen linearly by loads and stores",            "HBM through its linear addresses", 13, 14),
+    RegionKind(FLASH, "read-only, read in pages; mapped from the program file",  "flash",                            12, None, 87),
+    RegionKind(HBM,   "HBM banks, seen linearly by loads and stores",            "HBM through its linear addresses", 13, 14, 88),
 )}
 
 

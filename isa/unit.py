@@ -34,13 +34,17 @@ def spending(names: str, counters: tuple[Counter, ...]) -> tuple[Counter, ...]:
 
 @dataclass(frozen=True)
 class Csr:
-    """A control and status register. `reset` is its value at power-up, `writable` the bits that a write can change."""
+    """A control and status register. `reset` is its value at power-up, `writable` the bits that a write can change.
+
+    `points_to` is for one that holds the address of something that instructions read: the format of its elements, as in shapes.
+    """
 
     name: str
     address: int
     text: str
     reset: int = 0
     writable: int = (1 << 64) - 1
+    points_to: str = ""         # "u32"; "": it holds no such address
 
 
 @dataclass(frozen=True)

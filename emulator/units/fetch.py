@@ -23,8 +23,9 @@ from emulator.units.sync import can_signal, signal
 FETCH = PORT["fetch"]
 TAG, ROW_BYTES, SRC_STRIDE, DST_STRIDE, TABLE_ROWS = (
     csr_number(f"fetch.{name}") for name in ("tag", "row_bytes", "src_stride", "dst_stride", "table_rows"))
-ROWS, ROWS_LEFT, BYTES, BYTES_LEFT, PAGES = (
-    slot(f"fetch.{name}") for name in ("rows", "rows_left", "bytes", "bytes_left", "pages"))
+ROWS, ROWS_LEFT, BYTES, BYTES_LEFT, PAGES, PAGE_RUNS, ROW_RUNS = (
+    slot(f"fetch.{name}") for name in ("rows", "rows_left", "bytes", "bytes_left", "pages", "page_runs", "row_runs"))
+NO_PAGE = -2                # in front of the first page, and not beside it
 FLASH_READ = slot("flash.bytes_read")
 MOST_FLAGS = 1 << 24        # bytes of flags that tell which rows of a table were named
 LINE = 64                   # bytes that are moved at once
@@ -73,17 +74,20 @@ def in_reach(table, row, stride):
 
 @specialised
 def touched(source, row_bytes, page_bytes, at_hand):
-    """(pages to read for a row at flash address `source`, the page that is then at hand)."""
+    """(pages to read for a row at flash address `source`, runs of pages that begin with it, the page that is then at hand)."""
     first, last = source // page_bytes, (source + row_bytes - 1) // page_bytes
-    return last - first + (1 if first != at_hand else 0), last
+    return last - first + (1 if first != at_hand else 0), 1 if first != at_hand and first != at_hand + 1 else 0, last
 
 
 @specialised
-def finish(block, rows, row_bytes, pages):
+def finish(block, rows, row_bytes, row_runs, pages, page_runs):
     """Count what was moved, and signal the tag."""
     count(block, ROWS, rows)
     count(block, BYTES, rows * row_bytes)
-    count(block, PAGES, pages)
+    count(block, ROW_RUNS, row_runs)
+    if pages != 0:
+        count(block, PAGES, pages)
+        count(block, PAGE_RUNS, page_runs)
     tag = csr(block, TAG)
     if tag != 0:
         signal(block, tag)
@@ -93,12 +97,12 @@ def finish(block, rows, row_bytes, pages):
 def fetch_copy(dst, src, src_register, src_read, bytes, block):
     if not can_finish(block):
         return PUNT
-    pages = 0
+    pages, runs, some = 0, 0, 1 if bytes != 0 else 0
     if bytes != 0:
         move(dst, src, bytes)
         if src_read == FLASH_READ:
-            pages, _at_hand = touched(src_register, bytes, load(block + 8 * PAGE_BYTES, np.int64), -1)
-    finish(block, 1 if bytes != 0 else 0, bytes, pages)
+            pages, runs, _at_hand = touched(src_register, bytes, load(block + 8 * PAGE_BYTES, np.int64), NO_PAGE)
+    finish(block, some, bytes, some, pages, runs)
     return DONE
 
 
@@ -113,15 +117,16 @@ def fetch_copy2d(dst, src, rows, block):
         return PUNT
     if not can_finish(block) or overlap(from_host, src_size, to_host, dst_size):
         return PUNT
-    pages, at_hand, page_bytes = 0, -1, load(block + 8 * PAGE_BYTES, np.int64)
+    pages, runs, at_hand, page_bytes = 0, 0, NO_PAGE, load(block + 8 * PAGE_BYTES, np.int64)
     for i in range(rows):
         if from_slot == FLASH_READ:
-            more, at_hand = touched(src + i * src_stride, row_bytes, page_bytes, at_hand)
+            more, begun, at_hand = touched(src + i * src_stride, row_bytes, page_bytes, at_hand)
             pages += more
+            runs += begun
         move(to_host + i * dst_stride, from_host + i * src_stride, row_bytes)
     count(block, from_slot, rows * row_bytes)
     count(block, to_slot, rows * row_bytes)
-    finish(block, rows, row_bytes, pages)
+    finish(block, rows, row_bytes, min(rows, 1) if src_stride == row_bytes else rows, pages, runs)
     return DONE
 
 
@@ -129,19 +134,25 @@ def fetch_copy2d(dst, src, rows, block):
 
 
 @inline
-def survey(index, rows):
-    """(smallest, largest, how many different ones if it is rising, else -1) of an index list that is not empty."""
+def survey(index, rows, row_bytes, stride):
+    """Of an index list that is not empty: (smallest, largest, how many different ones if it is rising, else -1, runs of rows of so
+    many bytes that lie side by side, by this stride)."""
     list_ = array(index, np.uint32, rows)
-    falls, different = 0, 1
+    apart = np.uint32(1 if stride == row_bytes else 0)          # from an index to that of its neighbour; 0: no row has one
+    if 0 < stride < row_bytes and row_bytes % stride == 0 and row_bytes // stride < 1 << 32:
+        apart = np.uint32(row_bytes // stride)
+    falls, same, joined = np.uint32(0), np.uint32(0), np.uint32(0)          # 32 bits each: twice as many fit a vector
     for i in range(1, rows):
-        falls += list_[i] < list_[i - 1]
-        different += list_[i] != list_[i - 1]
+        before, here = list_[i - 1], list_[i]
+        falls, same = np.uint32(falls + (here < before)), np.uint32(same + (here == before))
+        joined = np.uint32(joined + ((here > before) & (np.uint32(here - before) == apart)))
+    runs = rows - np.int64(joined)
     if falls == 0:                              # as thr.index writes it
-        return np.int64(list_[0]), np.int64(list_[rows - 1]), different
+        return np.int64(list_[0]), np.int64(list_[rows - 1]), rows - np.int64(same), runs
     low, high = np.uint32(0xFFFF_FFFF), np.uint32(0)
     for i in range(rows):
         low, high = min(low, list_[i]), max(high, list_[i])
-    return np.int64(low), np.int64(high), -1
+    return np.int64(low), np.int64(high), -1, runs
 
 
 @njit
@@ -163,21 +174,24 @@ def distinct(index, rows, low, high):
 
 @inline
 def pages_of(first, index, rows, low, stride, row_bytes, page_bytes):
-    """Flash pages to read for the listed rows. The first row has the number `low` and lies at the address `first`."""
+    """(flash pages to read for the listed rows, runs of these). The first row has the number `low` and lies at the address
+    `first`."""
     list_ = array(index, np.uint32, rows)
-    pages, at_hand = 0, -1
+    pages, runs, at_hand = 0, 0, NO_PAGE
     if ones(page_bytes) == 1:                   # a division is as long as the move of a short row
         shift = lowest(page_bytes)
         for i in range(rows):
             row = first + (np.int64(list_[i]) - low) * stride
             last = row + row_bytes - 1 >> shift
             pages += last - (row >> shift) + (row >> shift != at_hand)
+            runs += np.uint64((row >> shift) - at_hand) > np.uint64(1)
             at_hand = last
-        return pages
+        return pages, runs
     for i in range(rows):
-        more, at_hand = touched(first + (np.int64(list_[i]) - low) * stride, row_bytes, page_bytes, at_hand)
+        more, begun, at_hand = touched(first + (np.int64(list_[i]) - low) * stride, row_bytes, page_bytes, at_hand)
         pages += more
-    return pages
+        runs += begun
+    return pages, runs
 
 
 @inline
@@ -223,9 +237,9 @@ def gather(dst, table, index, rows, block):
     to_host, to_slot = writable(block, FETCH, dst, dst_size, 1)
     if to_host == 0 or overlap(index, 4 * rows, to_host, dst_size):
         return PUNT
-    left, pages, from_slot = table_rows, 0, to_slot
+    left, row_runs, pages, page_runs, from_slot = table_rows, 0, 0, 0, to_slot
     if rows != 0:
-        low, high, different = survey(index, rows)
+        low, high, different, row_runs = survey(index, rows, row_bytes, src_stride)
         src_size = extent(high - low + 1, row_bytes, src_stride)
         if (table_rows != 0 and high >= table_rows) or src_size < 0 or not in_reach(table, low, src_stride):
             return PUNT
@@ -240,7 +254,8 @@ def gather(dst, table, index, rows, block):
                 return PUNT
             left = table_rows - different
         if from_slot == FLASH_READ:
-            pages = pages_of(first, index, rows, low, src_stride, row_bytes, load(block + 8 * PAGE_BYTES, np.int64))
+            page_bytes = load(block + 8 * PAGE_BYTES, np.int64)
+            pages, page_runs = pages_of(first, index, rows, low, src_stride, row_bytes, page_bytes)
         if not in_parallel(block, rows * row_bytes, rows, 1, some_rows, 0, to_host, dst_stride, from_host, src_stride, index, low,
                            row_bytes):
             return PUNT
@@ -248,7 +263,7 @@ def gather(dst, table, index, rows, block):
     count(block, BYTES_LEFT, left * row_bytes)
     count(block, from_slot, rows * row_bytes)
     count(block, to_slot, rows * row_bytes)
-    finish(block, rows, row_bytes, pages)
+    finish(block, rows, row_bytes, row_runs, pages, page_runs)
     return DONE
 
 
@@ -270,9 +285,9 @@ def scatter(table, src, index, rows, block):
     from_host, from_slot = readable(block, FETCH, src, src_size, 1)
     if from_host == 0:
         return PUNT
-    pages, to_slot = 0, from_slot
+    row_runs, pages, page_runs, to_slot = 0, 0, 0, from_slot
     if rows != 0:
-        low, high, _ = survey(index, rows)
+        low, high, _, row_runs = survey(index, rows, row_bytes, dst_stride)
         dst_size = extent(high - low + 1, row_bytes, dst_stride)
         if (table_rows != 0 and high >= table_rows) or dst_size < 0 or not in_reach(table, low, dst_stride):
             return PUNT
@@ -280,12 +295,13 @@ def scatter(table, src, index, rows, block):
         if to_host == 0 or overlap(from_host, src_size, to_host, dst_size) or overlap(index, 4 * rows, to_host, dst_size):
             return PUNT
         if from_slot == FLASH_READ:
-            at_hand, page_bytes = -1, load(block + 8 * PAGE_BYTES, np.int64)
+            at_hand, page_bytes = NO_PAGE, load(block + 8 * PAGE_BYTES, np.int64)
             for i in range(rows):
-                more, at_hand = touched(src + i * src_stride, row_bytes, page_bytes, at_hand)
+                more, begun, at_hand = touched(src + i * src_stride, row_bytes, page_bytes, at_hand)
                 pages += more
+                page_runs += begun
         some_rows(0, rows, 1, to_host, dst_stride, from_host, src_stride, index, low, row_bytes)
     count(block, from_slot, rows * row_bytes)
     count(block, to_slot, rows * row_bytes)
-    finish(block, rows, row_bytes, pages)
+    finish(block, rows, row_bytes, row_runs, pages, page_runs)
     return DONE

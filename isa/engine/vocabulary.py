@@ -91,8 +91,11 @@ class Vocabulary(State):
     def environment_call(self) -> None:
         """`ecall`: call a service of the environment. Numbers below 0x5110 trap when the program has installed a handler."""
         number, (a0, a1, a2) = self.x[_A7], self.x[_A0:_A0 + 3]
-        if not services.is_served(number, handler=self.csr("mtvec") != 0):
-            raise Trap(Cause.ENVIRONMENT_CALL, 0, f"ecall with a7 = {number}: no such service")
+        handler = self.csr("mtvec") != 0
+        if not services.is_served(number, handler):
+            raise Trap(Cause.ENVIRONMENT_CALL, 0,
+                       f"ecall with a7 = {number}: a trap handler is installed (mtvec), and numbers below 0x5110 are left to it"
+                       if handler and number < services.READ_TOKEN else f"ecall with a7 = {number}: no such service")
         self.count("core.services")
         match number:
             case services.EXIT:
@@ -302,9 +305,11 @@ class Vocabulary(State):
         self._write_array(address, canonical(np.asarray(values, np.float32)), "<f4")
 
     def load_int(self, address: int, dtype: str) -> int:
-        """Scalar load of NumPy type "i1" ... "u8"; any alignment. Counts `core.loads`."""
+        """Scalar load of NumPy type "i1" ... "u8"; any alignment. Counts `core.loads`, and a load of the region."""
         self.count("core.loads")
-        return int(self.read(address, np.dtype(dtype).itemsize).view("<" + dtype)[0])
+        value = int(self.read(address, np.dtype(dtype).itemsize).view("<" + dtype)[0])
+        self.count(f"{self.region_name(address)}.loads")
+        return value
 
     def store_int(self, address: int, value: int, dtype: str) -> None:
         """Scalar store of the low bytes of `value`; any alignment. Counts `core.stores`."""

@@ -23,11 +23,10 @@ Memory is little-endian, for data and for instructions alike: the byte at the lo
 one word of 32 bits whose low two bits are 11, at an address that is a multiple of 4. There are no instructions of other lengths:
 extension C is absent, and a word that ends in 00, 01 or 10 is illegal. So are the words 0x00000000 and 0xffffffff.
 
-A word is an instruction if it agrees with a row of the last table of this page: `word & mask == match`. None agrees with two. So
-is any other word that agrees with the row of fence or fence.i except in the fields below: it is executed as that instruction. Every
-word that is neither is reserved and traps: ILLEGAL_INSTRUCTION, with mtval = the word. So does an instruction of a unit that the
-machine does not have. A field that an instruction does not use has fixed bits, zeros in Xslim: with other bits there the word is
-another one, and reserved.
+A word is an instruction if it agrees with a row of the last table of this page: `word & mask == match`. No word agrees with two
+rows. A word that agrees with the row of fence or fence.i except in the fields below is executed as that instruction, too. All other
+words are reserved and trap: ILLEGAL_INSTRUCTION, with mtval = the word. So does an instruction of a unit that the machine does not
+have. A field that an instruction does not use has fixed bits, zeros in Xslim. A word with other bits there is reserved.
 
 The reserved bits of these fields alone are not looked at, as RISC-V asks:"""
 
@@ -40,7 +39,7 @@ A field of 5 bits holds the number of an integer register. In a base instruction
 written. The operands of an Xslim instruction take the fields in the order in which they are written in assembly:
 
 1. A first operand that is a result register, or the address of memory that is written, is in rd. Other instructions have rd = 0.
-2. The operands behind it are in rs1, rs2, rs3.
+2. The operands after it are in rs1, rs2, rs3.
 3. A register field that is left over is 0, and any other value there is reserved.
 
 So rd is a source register in most Xslim instructions, and up to four registers are read: `vec.add.f32 dst, a, b, n` reads the

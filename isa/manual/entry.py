@@ -57,7 +57,7 @@ def entry(forms: Sequence[Row], level: int = 3) -> list[Block]:
         blocks.append(Table(("operand", "field", "is"), [(o.name, o.field.name, o.describe()) for o in row.operands]))
     if len(forms) > 1:
         blocks.append(Table(("form", "fixed bits", "addresses of"), [
-            (f"{form.mnemonic} {form.syntax}", f"{form.match:#010x}", ", ".join(o.shape for o in form.operands if o.access))
+            (f"{form.mnemonic} {form.syntax}", f"{form.match:#010x}", ", ".join(o.contents for o in form.operands if o.access))
             for form in forms]))
     names = {**_taken(forms), **names_in(forms)}
     if names:
@@ -70,6 +70,8 @@ def entry(forms: Sequence[Row], level: int = 3) -> list[Block]:
     touched = [(f"`{name}`", COUNTERS[name].text) for name in COUNTERS if name in counted]
     if any(operand.access for operand in row.operands) or (not row.is_xslim and _MEMORY & set(traps(row))):
         touched.append(("bytes_read, bytes_written", "of each region: the bytes that the instruction reads and writes there"))
+    if "core.loads" in counted:
+        touched.append(("loads", "of the region that is loaded from: 1"))
     blocks.append(Table(("[counter](counters.md)", "counts"), touched))
     rules: dict[TrapRule, list[Row]] = {}
     for form in forms:
@@ -98,7 +100,8 @@ def as_json(row: Row) -> dict[str, Any]:
         "fields": [{"name": field.name, "bits": [list(segment) for segment in field.segments], "signed": field.signed}
                    for field in row.format.fields],
         "operands": [{"name": o.name, "field": o.field.name, "role": o.role, "access": o.access, "shape": o.shape,
-                      "minimum": o.field.minimum, "maximum": o.field.maximum, "step": o.field.step, "is": o.describe()}
+                      "scales": o.scales, "minimum": o.field.minimum, "maximum": o.field.maximum, "step": o.field.step,
+                      "is": o.describe()}
                      for o in row.operands],
         "csrs": csrs(row),
         "counters": counters(row),
@@ -156,12 +159,12 @@ def _taken(forms: Sequence[Row]) -> dict[str, str]:
     """What the meanings take from around them, by name: a value, or each value with the forms that have it."""
     found = {}
     for name, value in closure(forms[0].meaning).items():
+        if not isinstance(value, _SHOWN):
+            continue
         by_form = {_form(form, forms): closure(form.meaning)[name] for form in forms}
         values: dict[str, list[str]] = {}
         for form, taken in by_form.items():
             values.setdefault(_name(taken, forms[0].unit), []).append(form)
-        if not isinstance(value, _SHOWN):
-            continue
         if len(values) > 1 and all(isinstance(taken, NumberFormat) and taken.name == form for form, taken in by_form.items()):
             found[name] = "the number format that the form names, of [`FORMATS`](numbers.md)"
         else:

@@ -15,8 +15,8 @@ ABSENT: tuple[tuple[int, int, str, str], ...] = (
     (0x200, 0x2FF, "hypervisor",                      "vsstatus to vsatp"),
     (0x302, 0x303, "delegation of traps",             "medeleg, mideleg"),
     (0x306, 0x306, "other modes' use of counters",    "mcounteren"),
-    (0x30A, 0x30C, "configuration of other modes",    "menvcfg, mstateen0"),
-    (0x310, 0x312, "upper halves, of RV32 alone",     "mstatush, medelegh"),
+    (0x30A, 0x30F, "configuration of other modes",    "menvcfg, mstateen0 to mstateen3"),
+    (0x310, 0x31F, "upper halves, of RV32 alone",     "mstatush, medelegh, menvcfgh, mstateen0h to mstateen3h"),
     (0x320, 0x33F, "control of counters",             "mcountinhibit, mhpmevent3 to mhpmevent31"),
     (0x34A, 0x34B, "hypervisor",                      "mtinst, mtval2"),
     (0x3A0, 0x3EF, "memory protection",               "pmpcfg0 to pmpcfg15, pmpaddr0 to pmpaddr63"),
@@ -29,6 +29,8 @@ ABSENT: tuple[tuple[int, int, str, str], ...] = (
     (0xC03, 0xC1F, "counters of events",              "hpmcounter3 to hpmcounter31"),
     (0xC20, 0xC22, "vectors",                         "vl, vtype, vlenb"),
     (0xC80, 0xC9F, "upper halves, of RV32 alone",     "cycleh to hpmcounter31h"),
+    (0xDA0, 0xDA0, "supervisor mode",                 "scountovf"),
+    (0xE12, 0xE12, "hypervisor",                      "hgeip"),
 )
 
 HEAD = """
@@ -64,7 +66,7 @@ CAN_HOLD: dict[str, str] = {
     "mcause":   "any 64 bits, also numbers of no cause",
     "mtval":    "any 64 bits",
     "mcycle":   "the instructions retired since reset, plus a number of its own. A read does not count the reading instruction "
-                "itself. A write sets that number: the instruction behind it reads what was written. A write of minstret does not "
+                "itself. A write sets that number: the instruction after it reads what was written. A write of minstret does not "
                 "change it. A machine with a clock may count its cycles here instead; then no result of a program may depend on it",
     "minstret": "as mcycle, with a number of its own",
     "cycle":    "mcycle, read-only",
@@ -75,7 +77,7 @@ CAN_HOLD: dict[str, str] = {
 
 OTHERS = """
 Every number without a CSR is illegal to read and to write: those that are neither in the table above, nor among the units'
-[CSRs](csrs.md), nor those of a [counter](counters.md). Here are those that Volume II defines:"""
+[CSRs](csrs.md), nor those of a [counter](counters.md). Here are most of those that Volume II defines:"""
 
 TRAPS = """
 A trap with mtvec not 0 sets mepc to the address of the instruction, mcause to the cause (bit 63 is 0), mtval to what
@@ -102,7 +104,7 @@ def privileged() -> tuple[list[Block], Any]:
         Table(("CSR", "reset", "writable bits", "can hold"), [
             (csr.name, f"{csr.reset:#x}", f"{csr.writable:#x}" if csr.writable else "none", CAN_HOLD.get(csr.name, csr.text))
             for csr in STANDARD]),
-        Heading(2, "CSRs that there are not"),
+        Heading(2, "CSRs that do not exist"),
         Paragraph(OTHERS),
         Table(("number", "for", "CSRs of RISC-V"), [
             (f"{first:#05x}" + (f"..{last:#05x}" if last > first else ""), what, names) for first, last, what, names in ABSENT]),

@@ -45,11 +45,11 @@ whenever a program is loaded and a snapshot is made or restored."""
 LOADING = """
 A program file's sections that are allocated and have bytes are placed at their addresses; each must lie in one region, and not in
 mmio. The flags that sections have in the file protect nothing: all memory but mmio can be executed, all but flash written.
-Nothing is placed if a section does not fit, or if the program needs units or sizes that the machine lacks. Flash has the bytes of
+Nothing is placed if a section does not fit, or if the program needs a unit that the machine lacks. Flash has the bytes of
 the program's sections alone, and an access must lie within one section.
 
 Restoring a snapshot makes a new machine with the same preset, loads the same program, and then sets everything to what was saved.
-Nothing of the machine that made it is missing to the program; breakpoints, watchpoints, hooks and profiles are not saved."""
+The program cannot notice it. Breakpoints, watchpoints, hooks and profiles are not saved."""
 
 TYPES = """
 A type is a letter and its bytes: u unsigned, i signed, f floating point. So u8 is 64 bits here, and a byte in

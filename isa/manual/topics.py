@@ -23,6 +23,7 @@ from isa.manual.encoding import encoding
 from isa.manual.ordering import ordering
 from isa.manual.privileged import privileged
 from isa.manual.reset import reset
+from isa.manual.timing import timing
 from isa.manual.trap_order import trap_order
 from isa.manual.vocabulary import label, printed, vocabulary_blocks
 from isa.preset import Preset, load_preset, preset_names
@@ -49,7 +50,8 @@ give the same counts on every engine and machine, of a program that waits where 
 ([Order](ordering.md)). Cycles and joules are estimates and not among them.
 
 An instruction that traps counts nothing but core.traps. The bytes of a region are those that loads, stores, services and
-operations move; instruction fetches are not counted, nor what devices read and write. Slots without a counter have no CSR.
+operations move; instruction fetches are not counted, nor what devices read and write. The loads of all regions make up
+core.loads. Slots without a counter have no CSR.
 When the counts of an operation can be seen: [Order](ordering.md).
 
 On the events of counters with `yes` below energy a machine spends energy: one with energies gives pJ for each of them.""",
@@ -65,7 +67,9 @@ of each figure.""",
     "traps": """
 The emulator's traps are precise: registers, memory and counters are as if the instruction had not started, except that core.traps
 counts it. A machine may take some traps of a queued operation late: [Order](ordering.md). With mtvec = 0 a trap ends the run and
-is reported with pc, source line, operands and reason; otherwise the handler runs.
+is reported with pc, source line, operands and reason. Otherwise the handler runs: pc is then mtvec, mepc the address of the
+instruction that trapped, mcause the number of the cause, mtval what the table says, mstatus.MPIE what mstatus.MIE was, and
+mstatus.MIE 0. Nothing else changes but core.traps ([Traps and returns](privileged.md#traps-and-returns)).
 
 mtval is what each instruction's entry says, modulo 2**64. There, `stride` or `int(indices[place])` is the value of that expression
 in the function that the entry links to, and texts in braces are values too. Of a memory access mtval is its first address. Where an
@@ -80,13 +84,18 @@ dram and every other register is 0: [Reset](reset.md) says what else there is. p
     "memory": """
 Flat 64-bit physical addresses, little-endian. An access must lie in one region to which the unit has a port; the core has a
 port to all of them. Between regions is nothing. Units need operands aligned to their elements; loads and stores need no alignment.
+
+Flash is read-only: a write there is a STORE_ACCESS. It has the bytes of the program's sections alone, and a read must lie in one
+section: elsewhere it is a LOAD_ACCESS, an instruction fetch a FETCH_ACCESS. In mmio an access must lie in one register
+([Services and devices](services.md)). All other regions have all their bytes, and all of them can be written.
+
 What the bytes are at the start, [Reset](reset.md) says; in which order accesses are done, [Order](ordering.md).""",
     "services": """
 `ecall`: number in a7, arguments in a0-a2, result in a0. While mtvec is 0, all of these are served. While a trap handler is
 installed (mtvec is not 0), numbers below 0x5110 raise ENVIRONMENT_CALL, so that a program can serve its own calls; those from
 0x5110 on are served as before. A number that is not in the table raises ENVIRONMENT_CALL in any case.
 
-Of an exit code the low 8 bits count, of ecall and of tohost alike. The run ends behind the instruction, which is retired and
+Of an exit code the low 8 bits count, of ecall and of tohost alike. The run ends after the instruction, which is retired and
 counted; a0 stays. After an exit through an odd payload tohost keeps its value.""",
     "devices": """
 Device registers in mmio, of 8 bytes each. A load or store must lie in one of them: everywhere else in mmio
@@ -333,8 +342,10 @@ def machine_answer(machine: Preset) -> Answer:
     return Answer(blocks, preset.model_dump())
 
 
-def _number(value: int | Fraction) -> str:
+def _number(value: int | Fraction | str) -> str:
     """With at most two digits behind the point."""
+    if isinstance(value, str):
+        return value
     return f"{int(value):_}" if value == int(value) else f"{float(value):.2f}"
 
 
@@ -359,6 +370,7 @@ TOPICS: dict[str, Callable[[], Answer]] = {
     "traps": _traps,
     "privileged": lambda: Answer(*privileged()),
     "ordering": lambda: Answer(*ordering()),
+    "timing": lambda: Answer(*timing()),
     "reset": lambda: Answer(*reset()),
     "services": _services,
     "machines": _machines,

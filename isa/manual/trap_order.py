@@ -14,8 +14,8 @@ EVERY = """
 An instruction raises one trap: the first that applies. Nothing but an instruction traps: there are no interrupts. For every
 instruction the machine checks in this order:
 
-1. Its address: FETCH_MISALIGNED if pc is not a multiple of 4. Jumps check their target, mtvec and mepc have no such value: so this
-is a program whose entry is wrong.
+1. Its address: FETCH_MISALIGNED if pc is not a multiple of 4. Only a program with a wrong entry comes here: jumps check their
+target, and bits 1..0 of mtvec and mepc are 0.
 2. The place: FETCH_ACCESS if the 4 bytes do not lie in one region, in one section of flash, or if they lie in mmio.
 3. The word: ILLEGAL_INSTRUCTION if it is [no instruction](encoding.md).
 4. What follows here, for an instruction of Xslim or of the core. When several operations are in the queues, see

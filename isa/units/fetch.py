@@ -43,8 +43,11 @@ What one instruction counts:
     fetch.ops          1
     fetch.rows         rows or count; 1 of copy, for one byte or more
     fetch.bytes        fetch.rows * fetch.row_bytes; bytes of copy
+    fetch.row_runs     rows in their order: every row that does not start where the one before it ends; the first counts always.
+                       Where they are read; rows of scatter where they are written
     fetch.pages        rows in flash in their order, the pages of each in rising order: every page that is another than the
                        one before it; the first of an instruction counts always. A page is address / the page bytes of the preset
+    fetch.page_runs    those of fetch.pages that are not the page behind the one before
     fetch.rows_left    of rows with fetch.table_rows set: fetch.table_rows less the number of different indices
     fetch.bytes_left   fetch.rows_left * fetch.row_bytes
     bytes read         fetch.bytes, and 4 * count of the index list
@@ -65,6 +68,8 @@ What one instruction counts:
         Counter("fetch.bytes",      40, "bytes",        "bytes moved, index lists not included"),
         Counter("fetch.bytes_left", 41, "bytes",        "bytes of fetch.rows_left"),
         Counter("fetch.pages",      42, "pages",        "flash pages read; the page read last serves the next row too"),
+        Counter("fetch.page_runs",  92, "runs",         "runs of flash pages that follow each other"),
+        Counter("fetch.row_runs",   93, "runs",         "runs of rows that lie side by side in the table or source"),
     )),
     rates=(
         *queue_rates("fetch"),
@@ -108,26 +113,36 @@ def _indices(m, index, count):
     return indices.tolist()
 
 
-def _move(m, sources, destinations, row_bytes):
+def _move(m, sources, destinations, row_bytes, *, scatters=False):
     """Move a row from each source address to the destination address at the same place, the last ones last."""
     m.count("fetch.rows", len(sources))
     m.count("fetch.bytes", len(sources) * row_bytes)
-    in_flash = [address for address in sources if m.region_name(address) == FLASH]
-    m.count("fetch.pages", pages(in_flash, row_bytes, m.page_bytes))
+    m.count("fetch.row_runs", row_runs(destinations if scatters else sources, row_bytes))
+    pages, runs = pages_and_runs([address for address in sources if m.region_name(address) == FLASH], row_bytes, m.page_bytes)
+    m.count("fetch.pages", pages)
+    m.count("fetch.page_runs", runs)
     for source, destination in zip(sources, destinations, strict=True):
         m.write(destination, m.read(source, row_bytes))
     if m.csr("fetch.tag"):
         signal(m, m.csr("fetch.tag"))
 
 
-def pages(addresses, row_bytes, page_bytes):
-    """Pages read for rows at `addresses`, in this order, where the page that was touched last need not be read again."""
-    count, at_hand = 0, None
+def row_runs(addresses, row_bytes):
+    """Runs of rows at `addresses`, in this order, that lie side by side."""
+    return sum(previous is None or address != previous + row_bytes
+               for previous, address in zip([None, *addresses], addresses, strict=False))
+
+
+def pages_and_runs(addresses, row_bytes, page_bytes):
+    """Pages read for rows at `addresses`, in this order, where the page that was touched last need not be read again; and the runs
+    of pages that follow each other."""
+    pages, runs, at_hand = 0, 0, None
     for address in addresses:
         first, last = address // page_bytes, (address + row_bytes - 1) // page_bytes
-        count += last - first + (first != at_hand)
+        pages += last - first + (first != at_hand)
+        runs += at_hand is None or not 0 <= first - at_hand <= 1
         at_hand = last
-    return count
+    return pages, runs
 
 
 # ------------------------------------------------------------------------------------------------ instructions
@@ -188,4 +203,4 @@ def fetch_scatter(m, table, src, index, count):
     src_stride, dst_stride = _stride(m, "fetch.src_stride", count), _stride(m, "fetch.dst_stride", count)
     indices = _indices(m, index, count)
     m.check_read(src, m.span(count, row_bytes, src_stride))
-    _move(m, [src + i * src_stride for i in range(count)], [table + i * dst_stride for i in indices], row_bytes)
+    _move(m, [src + i * src_stride for i in range(count)], [table + i * dst_stride for i in indices], row_bytes, scatters=True)

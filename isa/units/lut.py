@@ -58,8 +58,8 @@ codes.
 `lut.build` with n = 0 builds no activations. A product then adds 0, and `lut.gemv` yields +0.0; no weights and no scales are
 read. Activations and scales in the unit that a build does not reach keep their values, and nothing reads them. With rows or cols
 = 0 no memory is read or written, and only `lut.ops` counts. With n, rows or cols = 0, products check all the same `lut.mode`,
-`lut.shift`, what was built, `lut.row_stride` against the bytes of a row, and in `lut.gemv` `lut.scale_group`. A build with n = 0
-checks `lut.mode` and `lut.shift`.
+`lut.shift`, what was built, and in `lut.gemv` `lut.scale_group`; `lut.row_stride` is not looked at. A build with n = 0 checks
+`lut.mode` and `lut.shift`.
 
 `lut.decode` and `lut.plane` with n = 0 do nothing, but for bit > 7, which traps. Bits of a result of `lut.plane` behind the last
 are 0. What lies between rows of weights is neither read nor counted; from its first to its last byte a matrix lies in one region.

@@ -188,7 +188,7 @@ def sw(m, rs2, rs1, imm):
 
 @instruction("sd      S  opcode=0x23 funct3=3", "mem64[x[rs1] + imm] = x[rs2]",
              example="addi sp, sp, -16\n"
-                     "sd   ra, 8(sp)            # in front of a call")
+                     "sd   ra, 8(sp)            # before a call")
 def sd(m, rs2, rs1, imm):
     m.store_int(_address(rs1, imm), rs2, "u8")
 

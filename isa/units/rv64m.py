@@ -29,6 +29,7 @@ def _remainder(dividend: int, divisor: int) -> int:
 @instruction("mul     R  opcode=0x33 funct3=0 funct7=0x01", "x[rd] = low64(x[rs1] * x[rs2])",
              example="mul a0, a1, a2            # elements of a matrix of a1 rows")
 def mul(m, rs1, rs2):
+    m.count("core.multiplications")
     return rs1 * rs2
 
 
@@ -36,18 +37,21 @@ def mul(m, rs1, rs2):
              example="mul  a0, a2, a3           # low half ...\n"
                      "mulh a1, a2, a3           # ... and high half of a product with sign")
 def mulh(m, rs1, rs2):
+    m.count("core.multiplications")
     return (s64(rs1) * s64(rs2)) >> 64
 
 
 @instruction("mulhsu  R  opcode=0x33 funct3=2 funct7=0x01", "x[rd] = high64(signed(x[rs1]) * x[rs2])",
              example="mulhsu a0, a1, a2         # high half; a1 has a sign, a2 has none")
 def mulhsu(m, rs1, rs2):
+    m.count("core.multiplications")
     return (s64(rs1) * rs2) >> 64
 
 
 @instruction("mulhu   R  opcode=0x33 funct3=3 funct7=0x01", "x[rd] = high64(x[rs1] * x[rs2])",
              example="mulhu a0, a1, a2          # high half of a product without sign")
 def mulhu(m, rs1, rs2):
+    m.count("core.multiplications")
     return (rs1 * rs2) >> 64
 
 
@@ -56,6 +60,7 @@ def mulhu(m, rs1, rs2):
                      "li  a1, 2\n"
                      "div a0, a0, a1            # a0 = -3; by 0 it were -1")
 def div(m, rs1, rs2):
+    m.count("core.divisions")
     return _divide(s64(rs1), s64(rs2))
 
 
@@ -64,6 +69,7 @@ def div(m, rs1, rs2):
                      "li   t0, 64\n"
                      "divu a0, a0, t0           # tiles of 64 that hold a0 elements")
 def divu(m, rs1, rs2):
+    m.count("core.divisions")
     return _divide(rs1, rs2)
 
 
@@ -72,6 +78,7 @@ def divu(m, rs1, rs2):
                      "li  a1, 2\n"
                      "rem a0, a0, a1            # a0 = -1: the sign of a0")
 def rem(m, rs1, rs2):
+    m.count("core.divisions")
     return _remainder(s64(rs1), s64(rs2))
 
 
@@ -79,6 +86,7 @@ def rem(m, rs1, rs2):
              example="li   a1, 10\n"
                      "remu a0, a0, a1           # the last decimal digit; by 0 it were a0")
 def remu(m, rs1, rs2):
+    m.count("core.divisions")
     return _remainder(rs1, rs2)
 
 
@@ -86,6 +94,7 @@ def remu(m, rs1, rs2):
              example="li   a0, 0x10000\n"
                      "mulw a0, a0, a0           # a0 = 0: int32 wraps")
 def mulw(m, rs1, rs2):
+    m.count("core.multiplications")
     return s32(rs1 * rs2)
 
 
@@ -94,6 +103,7 @@ def mulw(m, rs1, rs2):
                      "li   a1, -1\n"
                      "divw a0, a0, a1           # a0 = -0x80000000: it does not fit")
 def divw(m, rs1, rs2):
+    m.count("core.divisions")
     return s32(_divide(s32(rs1), s32(rs2)))
 
 
@@ -102,6 +112,7 @@ def divw(m, rs1, rs2):
                      "li    a1, 2\n"
                      "divuw a0, a0, a1          # a0 = 0x7fffffff")
 def divuw(m, rs1, rs2):
+    m.count("core.divisions")
     return s32(_divide(rs1 & 0xFFFF_FFFF, rs2 & 0xFFFF_FFFF))
 
 
@@ -110,6 +121,7 @@ def divuw(m, rs1, rs2):
                      "li   a1, 4\n"
                      "remw a0, a0, a1           # a0 = -3")
 def remw(m, rs1, rs2):
+    m.count("core.divisions")
     return s32(_remainder(s32(rs1), s32(rs2)))
 
 
@@ -118,4 +130,5 @@ def remw(m, rs1, rs2):
                      "li    a1, 10\n"
                      "remuw a0, a0, a1          # a0 = 5: the last digit of 4294967295")
 def remuw(m, rs1, rs2):
+    m.count("core.divisions")
     return s32(_remainder(rs1 & 0xFFFF_FFFF, rs2 & 0xFFFF_FFFF))

@@ -2,7 +2,7 @@
 
 Every unit takes its operations from its own queue, in order, while the core runs ahead. Tags order operations of different
 queues. The emulator executes in program order, so a wait never has to wait: it checks that the tag was signalled before.
-On real hardware a wait lasts until the latest signal of its tag in front of it, in program order, has come.
+On real hardware a wait lasts until the latest signal of its tag before it, in program order, has come.
 
 Sources: SLIM, arXiv 2507.09201 (flash and PIM work overlap); HPIM, arXiv 2509.12993 (queues of several engines).
 """
@@ -21,7 +21,7 @@ UNIT = Unit(
     "sync", "Signals between queues",
     """\
 The core puts operations into the units' queues and goes on; each unit works its queue off in order. Where one unit needs
-another's result, a tag (a number 1..63) orders them: `sync.signal.fetch` puts a signal behind the fetches issued so
+another's result, a tag (a number 1..63) orders them: `sync.signal.fetch` puts a signal after the fetches issued so
 far, `sync.wait.lut` holds the lut unit's later operations back until it has come, `sync.wait` holds the core. A fetch
 operation signals by itself when `fetch.tag` is set. `sync.fence` holds the core until every queue is empty. An operation
 that returns a value in a register holds the core until it is done, and with it all earlier ones of its unit. A tag may be

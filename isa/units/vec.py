@@ -51,7 +51,10 @@ What one instruction counts:
     vec.ops            1
     vec.elements       n, but nothing where vec.macs counts
     vec.macs           n of dot and axpy, rows * vec.cols of gemv and macT
+    vec.macs_i8        vec.macs of gemv.i8 and macT.i8
     vec.exponentials   n of exp, sigmoid, tanh, silu, gelu and softmax
+    vec.divisions      n of div, sqrt, sigmoid, tanh, silu, gelu and softmax, 3 of rmsnorm, 4 of layernorm, 2 * groups of quant
+    vec.reduced        n of sum, max, min, absmax, argmax, rmsnorm and quant, 2 * n of softmax and layernorm
     bytes read         of each operand that is read its elements, once, also where two operands are the same
     bytes written      of each operand that is written its elements""",
     queue=1,
@@ -68,22 +71,28 @@ What one instruction counts:
         Counter("vec.elements",     21, "elements",     "elements produced or reduced, except by multiply-accumulates"),
         Counter("vec.macs",         22, "MACs",         "multiply-accumulates of dot, axpy, gemv and macT"),
         Counter("vec.exponentials", 23, "elements",     "those of vec.elements that needed an exponential"),
+        Counter("vec.divisions",    89, "divisions",    "divisions and square roots of fp32 numbers"),
+        Counter("vec.reduced",      90, "elements",     "elements summed or compared to one number, without vec.macs"),
+        Counter("vec.macs_i8",      91, "MACs",         "those of vec.macs that multiply int8 by int8"),
     )),
     rates=(
         *queue_rates("vec"),
         Rate("vec.elements_per_cycle",     "elements a cycle",  "elements produced or reduced",      "vec.elements"),
-        Rate("vec.divisions_per_cycle",    "divisions a cycle", "divisions and square roots"),
+        Rate("vec.divisions_per_cycle",    "divisions a cycle", "divisions and square roots",        "vec.divisions"),
         Rate("vec.exponentials_per_cycle", "elements a cycle",  "those that need an exponential",    "vec.exponentials"),
-        Rate("vec.macs_per_cycle",         "MACs a cycle",      "multiply-accumulates, in fp32",     "vec.macs"),
-        Rate("vec.int8_macs_per_cycle",    "MACs a cycle",      "multiply-accumulates of int8"),
+        Rate("vec.macs_per_cycle",         "MACs a cycle",      "multiply-accumulates, in fp32",     "vec.macs", "vec.macs_i8"),
+        Rate("vec.int8_macs_per_cycle",    "MACs a cycle",      "multiply-accumulates of int8",      "vec.macs_i8"),
     ),
 )
 
 _EXP = "vec.elements vec.exponentials"
+_DIV = "vec.elements vec.divisions"
+_GATE = "vec.elements vec.exponentials vec.divisions"
+_SOFTMAX = "vec.elements vec.exponentials vec.divisions vec.reduced vec.reduced"       # it looks for the largest, then it sums
 
 
 def _count(m, counters, events):
-    """Add events to each of the counters, names with spaces between them."""
+    """Add events to each of the counters, names with spaces between them; twice to one that stands there twice."""
     for counter in counters.split():
         m.count(counter, events)
 
@@ -104,26 +113,26 @@ _unary("vec.relu.f32     R  opcode=0x0B funct3=0 funct7=0x00", "dst[i] = max(x[i
        example="vec.relu.f32 a0, a0, a1         # in place: f32[a1] at a0")
 _unary("vec.relu2.f32    R  opcode=0x0B funct3=0 funct7=0x01", "r = max(x[i], 0); dst[i] = r * r", exact.relu_squared,
        example="vec.relu2.f32 a0, a0, a1        # gate of an FFN with squared ReLU, in place")
-_unary("vec.silu.f32     R  opcode=0x0B funct3=0 funct7=0x02", "dst[i] = x[i] * sigmoid(x[i])", exact.silu, _EXP,
+_unary("vec.silu.f32     R  opcode=0x0B funct3=0 funct7=0x02", "dst[i] = x[i] * sigmoid(x[i])", exact.silu, _GATE,
        example="vec.silu.f32 a0, a0, a1         # gate of a Llama FFN\n"
                "vec.mul.f32  a0, a0, a2, a1     # times the up projection")
 _unary("vec.gelu.f32     R  opcode=0x0B funct3=0 funct7=0x03",
-       "dst[i] = x[i] * sigmoid(2 * sqrt(2/pi) * (x[i] + 0.044715 * x[i]**3))", exact.gelu, _EXP,
+       "dst[i] = x[i] * sigmoid(2 * sqrt(2/pi) * (x[i] + 0.044715 * x[i]**3))", exact.gelu, _GATE,
        example="vec.gelu.f32 a0, a0, a1         # between the two matrices of a GPT-2 FFN")
 _unary("vec.exp.f32      R  opcode=0x0B funct3=0 funct7=0x04", "dst[i] = e ** x[i]", exact.exp, _EXP,
        example="vec.exp.f32 a0, a1, a2          # weights of a2 scores that are at most 0\n"
                "vec.sum.f32 a3, a0, a2          # and what to divide by")
-_unary("vec.sigmoid.f32  R  opcode=0x0B funct3=0 funct7=0x05", "dst[i] = 1 / (1 + e ** -x[i])", exact.sigmoid, _EXP,
+_unary("vec.sigmoid.f32  R  opcode=0x0B funct3=0 funct7=0x05", "dst[i] = 1 / (1 + e ** -x[i])", exact.sigmoid, _GATE,
        example="vec.sigmoid.f32 a0, a0, a1      # a gate between 0 and 1\n"
                "vec.mul.f32     a2, a2, a0, a1")
-_unary("vec.tanh.f32     R  opcode=0x0B funct3=0 funct7=0x06", "dst[i] = tanh(x[i])", exact.tanh, _EXP,
+_unary("vec.tanh.f32     R  opcode=0x0B funct3=0 funct7=0x06", "dst[i] = tanh(x[i])", exact.tanh, _GATE,
        example="vec.tanh.f32 a0, a0, a1         # soft cap of logits: between -1 and 1 ...\n"
                "vec.scale.f32 a0, a0, a2, a1    # ... times the cap")
-_unary("vec.sqrt.f32     R  opcode=0x0B funct3=0 funct7=0x07", "dst[i] = sqrt(x[i])", np.sqrt,
+_unary("vec.sqrt.f32     R  opcode=0x0B funct3=0 funct7=0x07", "dst[i] = sqrt(x[i])", np.sqrt, _DIV,
        example="vec.mul.f32  a0, a1, a1, a2\n"
                "vec.sqrt.f32 a0, a0, a2         # |x|, element by element")
 _unary("vec.softmax.f32  R  opcode=0x0B funct3=0 funct7=0x08",
-       "e[i] = e ** (x[i] - max(x)); dst[i] = e[i] / lanesum(e)", exact.softmax, _EXP,
+       "e[i] = e ** (x[i] - max(x)); dst[i] = e[i] / lanesum(e)", exact.softmax, _SOFTMAX,
        example="vec.softmax.f32 a0, a0, a1      # attention scores of a1 positions, in place")
 _unary("vec.cumsum.f32   R  opcode=0x0B funct3=0 funct7=0x09", "dst[0] = x[0]; dst[i] = dst[i-1] + x[i]",
        exact.cumulative_sum, example="vec.cumsum.f32 a0, a0, a1       # of probabilities, for top-p")
@@ -166,7 +175,7 @@ _convert("vec.cvt.i32.f32  R  opcode=0x0B funct3=0 funct7=0x15",
 def _reduce(row, text, function, example=""):
     """A row that maps f32[n] to the bits of one f32."""
     def meaning(m, x, n):
-        m.count("vec.elements", n)
+        _count(m, "vec.elements vec.reduced", n)
         return f32_bits(function(m.read_f32(x, n)))
 
     instruction(row, text, operands="=s x<f32[n] n", example=example)(meaning)
@@ -187,7 +196,7 @@ _reduce("vec.absmax.f32   R  opcode=0x0B funct3=0 funct7=0x23", "s = max(|x|); N
              "index = first i with the largest x[i]; NaN counts as -inf; 0 if n = 0", operands="=index x<f32[n] n",
              example="vec.argmax.f32 a0, s0, s1       # greedy token from the logits")
 def vec_argmax_f32(m, x, n):
-    m.count("vec.elements", n)
+    _count(m, "vec.elements vec.reduced", n)
     return exact.index_of_largest(m.read_f32(x, n))
 
 
@@ -201,12 +210,12 @@ def vec_dot_f32(m, a, b, n):
 # ------------------------------------------------------------------------------------------------ two vectors to one
 
 
-def _binary(row, text, function, form="f32", example=""):
+def _binary(row, text, function, form="f32", counters="vec.elements", example=""):
     """A row that maps two vectors to one, element by element."""
     def meaning(m, dst, a, b, n):
         read, write = getattr(m, "read_" + form), getattr(m, "write_" + form)
         write(dst, function(read(a, n), read(b, n)))
-        m.count("vec.elements", n)
+        _count(m, counters, n)
 
     instruction(row, text, operands=f"dst>{form}[n] a<{form}[n] b<{form}[n] n", example=example)(meaning)
 
@@ -218,7 +227,7 @@ _binary("vec.sub.f32      R4 opcode=0x0B funct3=1 funct2=1", "dst[i] = a[i] - b[
                 "vec.dot.f32 a3, a0, a0, a2      # ... squared")
 _binary("vec.mul.f32      R4 opcode=0x0B funct3=1 funct2=2", "dst[i] = a[i] * b[i]", np.multiply,
         example="vec.mul.f32 a0, a0, a1, a2      # gate times up projection, in place")
-_binary("vec.div.f32      R4 opcode=0x0B funct3=1 funct2=3", "dst[i] = a[i] / b[i]", np.divide,
+_binary("vec.div.f32      R4 opcode=0x0B funct3=1 funct2=3", "dst[i] = a[i] / b[i]", np.divide, "f32", _DIV,
         example="vec.div.f32 a0, a0, a1, a2      # each channel by its scale")
 _binary("vec.add.i32      R4 opcode=0x0B funct3=2 funct2=3", "dst[i] = a[i] + b[i], wraps", np.add, "i32",
         example="vec.add.i32 a0, a0, a1, a2      # partial sums of two column tiles")
@@ -262,7 +271,8 @@ def vec_fill_32(m, dst, value, n):
              operands="dst>f32[n] x<f32[n] gain<f32[n] n", example="vec.rmsnorm.f32 a0, a1, a2, a3")
 def vec_rmsnorm_f32(m, dst, x, gain, n):
     m.write_f32(dst, exact.rmsnorm(m.read_f32(x, n), m.read_f32(gain, n), f32_from_bits(m.csr("vec.eps"))))
-    m.count("vec.elements", n)
+    _count(m, "vec.elements vec.reduced", n)
+    m.count("vec.divisions", 3 if n else 0)
 
 
 @instruction("vec.layernorm.f32 R4 opcode=0x0B funct3=3 funct2=1",
@@ -271,7 +281,8 @@ def vec_rmsnorm_f32(m, dst, x, gain, n):
              example="vec.layernorm.f32 a0, a1, a2, a3\nvec.add.f32 a0, a0, a4, a3      # its bias")
 def vec_layernorm_f32(m, dst, x, gain, n):
     m.write_f32(dst, exact.layernorm(m.read_f32(x, n), m.read_f32(gain, n), f32_from_bits(m.csr("vec.eps"))))
-    m.count("vec.elements", n)
+    _count(m, "vec.elements vec.reduced vec.reduced", n)
+    m.count("vec.divisions", 4 if n else 0)
 
 
 def _rope(row, text, *, adjacent, example=""):
@@ -311,7 +322,8 @@ def vec_quant_i8(m, dst, x, scale, n):
     codes, scales = exact.quantise(m.read_f32(x, n), m.csr("vec.scale_group"))
     m.write_i8(dst, codes)
     m.write_f32(scale, scales)
-    m.count("vec.elements", n)
+    _count(m, "vec.elements vec.reduced", n)
+    m.count("vec.divisions", 2 * len(scales))
 
 
 def _dequantise(row, form, example=""):
@@ -442,7 +454,7 @@ def vec_gemv_i8(m, y, W, x, rows):
     blocks = _matrix(m, W, rows, cols, _stride(m, cols, "i8"), "i8")
     vector = m.read_i8(x, cols).astype(np.int32)
     m.write_i32(y, np.concatenate([block.astype(np.int32) @ vector for block in blocks]))
-    m.count("vec.macs", rows * cols)
+    _count(m, "vec.macs vec.macs_i8", rows * cols)
 
 
 @instruction("vec.macT.i8      R4 opcode=0x0B funct3=6 funct2=3", "y[c] = y[c] + sum over j of h[j] * W[j,c], wraps",
@@ -459,4 +471,4 @@ def vec_mac_t_i8(m, y, W, h, rows):
         total = total + factors[:len(block)] @ block.astype(np.int32)
         factors = factors[len(block):]
     m.write_i32(y, total)
-    m.count("vec.macs", rows * cols)
+    _count(m, "vec.macs vec.macs_i8", rows * cols)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import accumulate, groupby
+from itertools import accumulate, groupby, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,7 @@ from isa.numbers import FORMATS
 from isa.preset import Preset
 from isa.program import Program
 from isa.reference import ReferenceMachine, Step
+from isa.regions import REGIONS
 from isa.services import EMIT_TOKEN, READ_TOKEN, Host
 from isa.traps import Trap
 
@@ -53,6 +54,7 @@ class Seen:
     data: np.ndarray                                # u32 words that lie where it has read first
     model: list[int]                                # attn.model
     left_out: int                                   # scores that a mask leaves out
+    row_runs: int                                   # runs of rows that attn.row_list names, 1 if there is no list
     weights: np.ndarray | None = None               # (outputs, activations) that a LUT product has multiplied
     work: Counter[str] = field(default_factory=Counter)
     banks: Counter[str] = field(default_factory=Counter)    # what an instruction of the pim unit counts
@@ -132,8 +134,20 @@ EXPONENTIAL = ("vec.exp", "vec.sigmoid", "vec.tanh", "vec.silu", "vec.gelu", "ve
 TAKEN: dict[str, Callable[[int, int], bool]] = {
     "beq": lambda a, b: a == b, "bne": lambda a, b: a != b, "bltu": lambda a, b: a < b, "bgeu": lambda a, b: a >= b,
     "blt": lambda a, b: (a ^ 1 << 63) < (b ^ 1 << 63), "bge": lambda a, b: (a ^ 1 << 63) >= (b ^ 1 << 63)}
+LOADS, STORES = ("lb", "lh", "lw", "ld", "lbu", "lhu", "lwu"), ("sb", "sh", "sw", "sd")
+DIVIDING = ("vec.div", "vec.sqrt", "vec.sigmoid", "vec.tanh", "vec.silu", "vec.gelu", "vec.softmax")     # once for each element
+REDUCING = ("vec.sum", "vec.max", "vec.min", "vec.absmax", "vec.argmax", "vec.softmax", "vec.rmsnorm", "vec.layernorm", "vec.quant")
 PRODUCTS = ("lut.mac", "lut.macT", "lut.gemv")
 SCORES, CONTEXT, SOFTMAX = ("attn.mac", "attn.xmac"), ("attn.macT", "attn.context"), ("attn.sfm", "attn.exp")
+
+
+def _divisions(seen: Seen) -> int:
+    """Divisions and roots: of each element, of each scale, or of the number that all elements are multiplied by."""
+    if seen.is_one_of("vec.quant"):
+        return 2 * len(seen.writes[1][2]) // 4 if len(seen.writes) == 2 else 0
+    if seen.is_one_of("vec.rmsnorm", "vec.layernorm"):
+        return (3 + seen.is_one_of("vec.layernorm")) * bool(seen.writes)
+    return seen.elements if seen.is_one_of(*DIVIDING) else 0
 
 
 def _pages(seen: Seen) -> int:
@@ -141,6 +155,19 @@ def _pages(seen: Seen) -> int:
     touched = [page for region, address, size in seen.moved if region == "flash"
                for page in range(address // seen.page, (address + size - 1) // seen.page + 1)]
     return len(list(groupby(touched)))
+
+
+def _row_runs(seen: Seen) -> int:
+    """Rows of a fetch that do not begin where the one before has ended, on the side of the table."""
+    rows = [(at, len(data)) for _, at, data in seen.writes] if seen.is_one_of("fetch.scatter") else [row[1:] for row in seen.moved]
+    return len(rows) - sum(at + size == following for (at, size), (following, _) in pairwise(rows))
+
+
+def _page_runs(seen: Seen) -> int:
+    """Flash pages that a fetch has touched, less those that come behind the one that was touched last."""
+    touched = [byte // seen.page for region, address, size in seen.moved if region == "flash"
+               for byte in range(address, address + size)]
+    return bool(touched) + sum(later not in (earlier, earlier + 1) for earlier, later in pairwise(touched))
 
 
 def _rows_left(seen: Seen) -> int:
@@ -178,15 +205,18 @@ EQUATIONS: dict[str, Callable[[Seen], int]] = {
     "attn.macs":           lambda s: s.pairs * s.model[2] if s.is_one_of(*SCORES, *CONTEXT) else 0,
     "attn.cache_bytes":    lambda s: s.cache_bytes,
     "attn.rows":           lambda s: s.cache_rows,
+    "attn.row_runs":       lambda s: s.row_runs if s.cache_rows else 0,
     "attn.elements":       lambda s: s.pairs if s.is_one_of(*SOFTMAX, "attn.mvsb", "attn.mvgb") else 0,
     "attn.exponentials":   lambda s: s.pairs if s.is_one_of(*SOFTMAX) else 0,
     "attn.masked":         lambda s: s.left_out,
     "attn.transposed":     lambda s: s.read(0) // 4 if s.is_one_of("attn.xpose") else 0,
     "core.instructions":   lambda s: 1,
-    "core.loads":          lambda s: s.row.mnemonic in ("lb", "lh", "lw", "ld", "lbu", "lhu", "lwu"),
-    "core.stores":         lambda s: s.row.mnemonic in ("sb", "sh", "sw", "sd"),
+    "core.loads":          lambda s: s.row.mnemonic in LOADS,
+    "core.stores":         lambda s: s.row.mnemonic in STORES,
     "core.branches":       lambda s: s.row.mnemonic in TAKEN,
     "core.branches_taken": lambda s: s.row.mnemonic in TAKEN and TAKEN[s.row.mnemonic](s.values["rs1"], s.values["rs2"]),
+    "core.multiplications": lambda s: s.row.mnemonic.startswith("mul"),
+    "core.divisions":      lambda s: s.row.mnemonic.startswith(("div", "rem")),
     "core.services":       lambda s: s.row.mnemonic == "ecall",
     "tokens.read":         lambda s: s.row.mnemonic == "ecall" and s.service == READ_TOKEN and s.result >> 63 == 0,
     "tokens.emitted":      lambda s: s.row.mnemonic == "ecall" and s.service == EMIT_TOKEN,
@@ -195,6 +225,11 @@ EQUATIONS: dict[str, Callable[[Seen], int]] = {
     "vec.macs":            lambda s: (s.values["rows"] * s.csrs["vec.cols"] if s.is_one_of("vec.gemv", "vec.macT") else
                                       sum(size for *_, size in s.reads) // 8 if s.is_one_of("vec.dot", "vec.axpy") else 0),
     "vec.exponentials":    lambda s: s.elements if s.is_one_of(*EXPONENTIAL) else 0,
+    "vec.macs_i8":         lambda s: (s.values["rows"] * s.csrs["vec.cols"]
+                                      if s.row.mnemonic in ("vec.gemv.i8", "vec.macT.i8") else 0),
+    "vec.divisions":       lambda s: _divisions(s),
+    "vec.reduced":         lambda s: (s.read(0) // 4 * (1 + s.is_one_of("vec.softmax", "vec.layernorm"))
+                                      if s.is_one_of(*REDUCING) else 0),
     "lut.ops":             lambda s: s.row.unit == "lut",
     "lut.tables_built":    lambda s: (-(-s.values["n"] // (4, 0, 7)[s.csrs["lut.mode"]])
                                       if s.is_one_of("lut.build") and s.csrs["lut.mode"] != 1 else 0),
@@ -219,6 +254,8 @@ EQUATIONS: dict[str, Callable[[Seen], int]] = {
     "fetch.bytes":         lambda s: sum(size for *_, size in s.moved) if s.row.unit == "fetch" else 0,
     "fetch.bytes_left":    lambda s: _rows_left(s) * s.csrs["fetch.row_bytes"] if s.row.unit == "fetch" else 0,
     "fetch.pages":         lambda s: _pages(s) if s.row.unit == "fetch" else 0,
+    "fetch.page_runs":     lambda s: _page_runs(s) if s.row.unit == "fetch" else 0,
+    "fetch.row_runs":      lambda s: _row_runs(s) if s.row.unit == "fetch" else 0,
     **{name: lambda s, name=name: s.banks[name] for name in COUNTERS if name.startswith("pim.")},
     "pim.ops":             lambda s: s.row.unit == "pim",
     "sync.ops":            lambda s: s.row.unit == "sync",
@@ -236,6 +273,8 @@ def _bytes_of(region: str, side: str) -> Callable[[Seen], int]:
 
 
 EQUATIONS |= {name: _bytes_of(*name.split(".")) for name in COUNTERS if name.endswith((".bytes_read", ".bytes_written"))}
+EQUATIONS |= {f"{region}.loads": lambda s, region=region: s.row.mnemonic in LOADS and [where for where, *_ in s.reads] == [region]
+              for region in REGIONS}
 
 # ---------------------------------------------------------------------------------------------------- runs
 
@@ -270,13 +309,25 @@ def left_out(machine: ReferenceMachine, row: Row, values: dict[str, int]) -> int
     return n
 
 
+def row_runs(machine: ReferenceMachine, values: dict[str, int]) -> int:
+    """Runs of successive rows in the lists of an attn instruction, before it changes any."""
+    base, stride, heads = machine.csr("attn.row_list"), machine.csr("attn.list_stride"), int(machine.state["attn.model"][4])
+    if not base or not 0 < values.get("n", 0) < 1 << 12:
+        return 1
+    try:
+        lists = [machine.peek(base + head * stride, 4 * values["n"]).view("<u4").tolist() for head in range(heads if stride else 1)]
+    except Trap:
+        return 0
+    return sum(1 + sum(later != row + 1 for row, later in pairwise(rows)) for rows in lists)
+
+
 def sums(program: Program, preset: Preset | str, most: int) -> dict[str, int]:
     """What the instructions of a run on the reference engine add up to."""
     machine = ReferenceMachine(preset, Host(PROMPT))
     machine.load(program)
     regions = {region.name: region for region in machine.preset.regions}
     total = dict.fromkeys([*EQUATIONS, "core.traps"], 0)
-    before: list[tuple[int, np.ndarray | None]] = []
+    before: list[tuple[int, int, np.ndarray | None]] = []
     book = Banks(machine.preset, machine.peek)
 
     def region_of(address: int) -> str:
@@ -307,7 +358,8 @@ def sums(program: Program, preset: Preset | str, most: int) -> dict[str, int]:
             row, fields = decode(int(machine.peek(machine.pc, 4).view("<u4")[0])) or (None, None)
         is_product = row is not None and row.mnemonic.startswith(tuple(f"{name}." for name in PRODUCTS))
         values = {name: machine.x[i] for name, i in fields.items()} if row is not None and row.is_xslim else {}
-        before.append((left_out(machine, row, values) if row is not None and row.unit == "attn" else 0,
+        before.append((*((left_out(machine, row, values), row_runs(machine, values))
+                         if row is not None and row.unit == "attn" else (0, 0)),
                        weights_of(machine, row, values) if is_product else None))
         if machine.step() is not None:
             break
@@ -340,6 +392,7 @@ def test_random_programs():
         assert counted(program, SMALL, MOST) == expected, text
         seen.update(expected)
     assert {name for name in COUNTERS if not seen[name]} == set(), "nothing has happened that they count"
+    assert sum(seen[f"{region}.loads"] for region in REGIONS) == seen["core.loads"]
 
 
 def test_every_counter_has_an_equation():

@@ -17,8 +17,10 @@ from emulator.load_kernels import registered
 from emulator.machine import Machine
 from isa.csrs import CSRS
 from isa.instruction import TABLE
+from isa.preset import load_preset
 from isa.program import Program, ProgramError, Section, Symbol
 from isa.reference import ReferenceMachine
+from isa.regions import REGIONS
 from isa.traps import Cause
 
 PROGRAMS = sorted((Path(__file__).parents[2] / "programs").glob("*.s"))
@@ -389,6 +391,53 @@ def test_a_handler_that_traps_comes_to_the_limit():
 
 def test_a_limit_of_zero_does_nothing():
     assert both("_start: addi a0, a0, 1\n", max_instructions=[0, 0, 1]).reference.x[10] == 1
+
+
+def test_loads_of_each_region():
+    """Near, far, misaligned, at the last bytes of DRAM, where the loop is slower, and to a device."""
+    end = load_preset("slim").region("dram").end
+    done = both(f"""
+            .section .flash, "a"
+    table:  .dword 1, 2
+            .text
+    _start: la t0, table
+            ld t1, (t0)
+            lh t1, 5(t0)
+            lbu t1, 15(t0)
+            li s1, {DRAM + 0x10000}
+            li s2, {end}
+            li s3, {SRAM}
+            li s4, {HBM}
+            li s5, {MMIO + 16}
+            li s0, 40
+    again:  sd s0, (s1)
+            ld t1, (s1)
+            sw s0, 13(s1)
+            sb s0, -1(s2)
+            lw t1, -4(s2)
+            sh s0, 1(s3)
+            ld t1, (s3)
+            lb t1, (s3)
+            sb s0, 7(s4)
+            addi s0, s0, -1
+            bnez s0, again
+            ld t1, (s5)
+            sb t1, (s5)
+            {EXIT}""")
+    assert done.results[-1].reason == "exit" and done.fast.handed_over == {"ld": 1, "sb": 1, "ecall": 1}     # of the device
+    counts = done.fast.counters
+    assert {name: counts[f"{name}.loads"] for name in REGIONS} == {"mmio": 1, "sram": 80, "dram": 80, "flash": 3, "hbm": 0}
+    assert counts["core.loads"] == sum(counts[f"{name}.loads"] for name in REGIONS)
+
+
+def test_multiplications_and_divisions():
+    """By powers of two and by zero, too; shifts are none."""
+    names = ["mul", "mulh", "mulhsu", "mulhu", "mulw", "div", "divu", "rem", "remu", "divw", "divuw", "remw", "remuw"]
+    lines = "".join(f" {name} t0, s0, a{i % 3}\n" * (i + 1) for i, name in enumerate(names))
+    done = both(f"_start: li a0, 0\n li a1, 8\n li a2, -3\n li s0, 3\nagain:\n{lines} slli t0, t0, 1\n addi s0, s0, -1\n"
+                f" bnez s0, again\n{EXIT}")
+    counts = done.fast.counters
+    assert (counts["core.multiplications"], counts["core.divisions"]) == (3 * sum(range(1, 6)), 3 * sum(range(6, 14)))
 
 
 def test_counters_and_state_may_be_replaced_between_runs():

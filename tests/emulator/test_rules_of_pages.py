@@ -137,6 +137,8 @@ def test_a_product_with_no_activations_adds_nothing_and_reads_no_weights(pair, r
     is_gemv = row.mnemonic.startswith("lut.gemv")
     assert pair.get(place, "<i4", 3).tolist() == ([0, 0, 0] if is_gemv else before.tolist())
     assert (done.counts.get("sram.bytes_read", 0), done.counts["sram.bytes_written"]) == (0 if is_gemv else 12, 12)
+    pair.set(lut__row_stride=1)                                                     # which is not looked at
+    assert pair.run(row.mnemonic, inline=False, **operands).trap is None
 
 
 def test_other_lut_operations_of_no_length(pair):
@@ -166,7 +168,7 @@ def test_fetches_of_nothing_signal_and_count_what_is_left(pair):
         operands = {o.name: 1 if o.role == "value" else SRAM + 256 * i for i, o in enumerate(TABLE[name].operands)}
         traps(pair.run(name, **operands), Cause.ILLEGAL_OPERAND, 0)
     pair.set(fetch__row_bytes=ABSURD, fetch__src_stride=ABSURD, fetch__dst_stride=ABSURD, fetch__tag=0)
-    counted(pair.run("fetch.copy", dst=SRAM, src=SRAM + 64, bytes=3), fetch__rows=1, fetch__bytes=3)
+    counted(pair.run("fetch.copy", dst=SRAM, src=SRAM + 64, bytes=3), fetch__rows=1, fetch__row_runs=1, fetch__bytes=3)
     pair.set(fetch__tag=64)
     traps(pair.run("fetch.copy", dst=SRAM, src=SRAM + 64, bytes=0), Cause.ILLEGAL_OPERAND, 64)
 
@@ -362,7 +364,8 @@ def test_of_rows_in_one_place_the_last_stays(pair):
     src = pair.put(np.arange(12, dtype="u1"))
     table, index = pair.put(np.zeros(32, "u1")), pair.put(np.array([2, 0, 2], "<u4"))
     pair.set(fetch__row_bytes=4)
-    counted(pair.run("fetch.scatter", inline=False, table=table, src=src, index=index, count=3), fetch__rows=3, fetch__bytes=12)
+    counted(pair.run("fetch.scatter", inline=False, table=table, src=src, index=index, count=3),
+            fetch__rows=3, fetch__row_runs=3, fetch__bytes=12)
     assert pair.get(table, "u1", 12).tolist() == [4, 5, 6, 7, 0, 0, 0, 0, 8, 9, 10, 11]
 
 

@@ -238,6 +238,7 @@ def test_a_list_of_rows_is_a_smaller_cache(form):
     a.bench.set(attn__row_list=a.bench.put(lists), attn__list_stride=36)
     scores, row_bytes = a.scores(7), a.done.counts["attn.cache_bytes"] // a.done.counts["attn.rows"]
     assert a.done.counts["attn.rows"] == 4 * 7
+    assert a.done.counts["attn.row_runs"] == 4 * 7 - np.count_nonzero(np.diff(lists[:, :7].astype(int)) == 1)
     assert a.done.counts["sram.bytes_read"] == 4 * 7 * (row_bytes + 4)
     context = a.context(a.softmax(scores))
     for head in range(4):
@@ -339,7 +340,8 @@ def test_strides_zero_length_and_what_is_counted(form):
     wide = np.concatenate([stored(a.k, form), np.full((N, 12), 0xEE, "u1")], axis=1)
     a.load()
     packed = a.scores()
-    expected = {"attn.macs": 6 * N * 20, "attn.scores": 6 * N, "attn.rows": 2 * N, "sram.bytes_written": 4 * 6 * N,
+    expected = {"attn.macs": 6 * N * 20, "attn.scores": 6 * N, "attn.rows": 2 * N, "attn.row_runs": 1,
+                "sram.bytes_written": 4 * 6 * N,
                 "attn.cache_bytes": 2 * N * {"f32": 80, "f16": 40, "i8": 24}[form], "core.instructions": 1, "attn.ops": 1}
     assert a.done.counts == expected | {"sram.bytes_read": expected["attn.cache_bytes"]}
     to = a.room(6 * 32)

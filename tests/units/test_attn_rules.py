@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from both_engines import FLASH, SRAM, Pair
 from csr_reads import csrs_that_are_read
-from page_tables import by_mnemonic, entry, events, table
+from manual_tables import by_mnemonic, entry, events, table_in_text
 
 from isa.csrs import CSRS
 from isa.effects import csrs
@@ -19,8 +19,8 @@ from isa.traps import Cause
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*encountered:RuntimeWarning")      # test data overflows on purpose
 MNEMONICS = [row.mnemonic for row in rows("attn")]
-CHECKS = by_mnemonic(table("attn", "What an instruction asks, first to last"))
-EVENTS = by_mnemonic(table("attn", "What an instruction counts besides"))
+CHECKS = by_mnemonic(table_in_text("attn", "What an instruction asks, first to last"))
+EVENTS = by_mnemonic(table_in_text("attn", "What an instruction counts besides"))
 SIZE = {"f32": 4, "f16": 2, "i8": 1}
 NOWHERE = 8
 
@@ -52,7 +52,9 @@ class Start:
         transposed = "attn.x" in mnemonic
         self.csrs: dict[str, int] = {"attn.key_stride": 48 * transposed, "attn.score_stride": 0, "attn.value_stride": 0}
         if lists and not transposed:
-            self.csrs["attn.row_list"] = pair.put(random.integers(0, 20, 6 * 16).astype("<u4"))
+            self.lists = random.integers(0, 20, (6, 16)).astype("<u4")
+            self.lists[:, 3:6] = self.lists[:, 2:3] + np.arange(1, 4)               # rows that follow each other
+            self.csrs["attn.row_list"] = pair.put(self.lists)
             self.csrs["attn.list_stride"] = 64 if lists == 2 else 0
         self.masks = random.integers(0, 256, (6, 4)).astype("u1")
         if masks:
@@ -62,6 +64,12 @@ class Start:
         values = {"n": self.n, "heads": 6, "kv_heads": 3, "head_dim": 5, "first": 1, "count": 3, "position": 4}
         self.values = {operand.name: values[operand.name] if operand.name in values else pair.put(floats(1024))
                        for operand in self.row.operands}
+
+    def row_runs(self, lists: int) -> int:
+        """Runs in the first lists, if there are any."""
+        if "attn.row_list" not in self.csrs:
+            return 1
+        return sum(i == 0 or row != rows[i - 1] + 1 for rows in self.lists[:lists].tolist() for i, row in enumerate(rows[:self.n]))
 
     def run(self, **options: bool):
         self.pair.csrs = dict(self.csrs)
@@ -80,7 +88,7 @@ def test_what_is_counted(pair: Pair, mnemonic: str, lists: int) -> None:
         a, n = start.count, start.n
         listed = lists == 2 and start.csrs.get("attn.row_list")
         known = {"A": a, "V": a if listed else len(start.groups), "D": start.head_dim, "n": n, "E": SIZE[start.form],
-                 "S": 4 if start.form == "i8" else 0}
+                 "S": 4 if start.form == "i8" else 0, "R": start.row_runs(a if listed else 1)}
         expected = {f"attn.{name}": eval(formula, known) for name, formula in events(entry(EVENTS, mnemonic))} | {"attn.ops": 1}
         left_out = 0
         if start.csrs.get("attn.mask") and "mask" in start.checks:

@@ -28,6 +28,16 @@ def pages_of_every_byte(addresses, size):
     return reads
 
 
+def runs(rows):
+    """How often the next (first, last) does not begin behind the last one, or at it."""
+    return sum(number == 0 or first not in (rows[number - 1][1], rows[number - 1][1] + 1) for number, (first, _) in enumerate(rows))
+
+
+def side_by_side(addresses, size):
+    """Runs of rows without a gap and without a step back."""
+    return sum(number == 0 or address != addresses[number - 1] + size for number, address in enumerate(addresses))
+
+
 @given(st.integers(0, 60), st.integers(0, 70), st.integers(0, 70))
 def test_copy_reads_all_before_it_writes(size, src, dst):
     bench, data = Bench(), random_bytes(140)
@@ -38,8 +48,8 @@ def test_copy_reads_all_before_it_writes(size, src, dst):
     assert np.array_equal(bench.get(base, "u1", 140), expected)
     assert done.counts.get("fetch.bytes", 0) == done.counts.get("sram.bytes_read", 0) == size
     assert done.counts.get("sram.bytes_written", 0) == size
-    assert done.counts.get("fetch.rows", 0) == (size > 0)
-    assert "fetch.pages" not in done.counts
+    assert done.counts.get("fetch.rows", 0) == done.counts.get("fetch.row_runs", 0) == (size > 0)
+    assert {"fetch.pages", "fetch.page_runs"}.isdisjoint(done.counts)
 
 
 @given(rows=st.integers(0, 6), row_bytes=st.integers(1, 9), src_gap=st.integers(0, 5), dst_gap=st.integers(0, 5))
@@ -55,6 +65,7 @@ def test_copy2d(rows, row_bytes, src_gap, dst_gap):
             expected[i * (row_bytes + dst_gap) + j] = data[i * (row_bytes + src_gap) + j]
     assert np.array_equal(bench.get(dst, "u1", 200), expected)
     assert done.counts.get("fetch.rows", 0) == rows
+    assert done.counts.get("fetch.row_runs", 0) == (rows if src_gap else min(rows, 1))
     assert done.counts.get("fetch.bytes", 0) == done.counts.get("sram.bytes_read", 0) == rows * row_bytes
 
 
@@ -62,7 +73,8 @@ def test_source_rows_may_overlap():
     bench = Bench()
     src, dst = bench.put(np.arange(10, dtype=np.uint8)), bench.put(np.zeros(9, np.uint8))
     bench.set(fetch__row_bytes=3, fetch__src_stride=2)
-    bench.run("fetch.copy2d", dst=dst, src=src, rows=3)         # windows of 3 with a step of 2
+    done = bench.run("fetch.copy2d", dst=dst, src=src, rows=3)  # windows of 3 with a step of 2
+    assert done.counts["fetch.row_runs"] == 3
     assert bench.get(dst, "u1", 9).tolist() == [0, 1, 2, 2, 3, 4, 4, 5, 6]
 
 
@@ -76,6 +88,7 @@ def test_gather_rows(index, row_bytes, gap, known):
     assert bench.get(addresses[2], "u1", len(expected)).tolist() == expected
     counts = done.counts
     assert counts.get("fetch.rows", 0) == len(index)
+    assert counts.get("fetch.row_runs", 0) == side_by_side([i * (row_bytes + gap) for i in index], row_bytes)
     assert counts.get("fetch.bytes", 0) == len(index) * row_bytes
     assert counts.get("sram.bytes_read", 0) == len(index) * (row_bytes + 4)
     left = sum(1 for row in range(10) if row not in index)
@@ -95,6 +108,7 @@ def test_scatter_rows_later_wins(index, row_bytes):
             expected[row * 8 + j] = data[i * row_bytes + j]
     assert np.array_equal(bench.get(table, "u1", 80), expected)
     assert done.counts.get("fetch.bytes", 0) == done.counts.get("sram.bytes_written", 0) == len(index) * row_bytes
+    assert done.counts.get("fetch.row_runs", 0) == len(index)
     assert "fetch.rows_left" not in done.counts
 
 
@@ -107,6 +121,7 @@ def test_pages_of_gathered_rows(index, row_bytes, start):
     done = bench.run("fetch.rows", dst=DRAM, table=FLASH + start, index=bench.put(np.array(index, np.uint32)), count=len(index))
     rows = [FLASH + start + i * row_bytes for i in index]
     assert done.counts["fetch.pages"] == pages_of_every_byte(rows, row_bytes)
+    assert done.counts["fetch.page_runs"] == runs([(row // PAGE, (row + row_bytes - 1) // PAGE) for row in rows])
     assert done.counts["flash.bytes_read"] == len(index) * row_bytes
     assert bench.get(DRAM, "u1", row_bytes).tobytes() == flash[start + index[0] * row_bytes:][:row_bytes]
 
@@ -114,7 +129,28 @@ def test_pages_of_gathered_rows(index, row_bytes, start):
 @pytest.mark.parametrize(("start", "size", "expected"), [(0, 1, 1), (0, PAGE, 1), (1, PAGE, 2), (PAGE - 1, 2, 2), (5, 3 * PAGE, 4)])
 def test_pages_of_a_copy(start, size, expected):
     bench = Bench(flash=bytes(5 * PAGE))
-    assert bench.run("fetch.copy", dst=DRAM, src=FLASH + start, bytes=size).counts["fetch.pages"] == expected
+    counts = bench.run("fetch.copy", dst=DRAM, src=FLASH + start, bytes=size).counts
+    assert (counts["fetch.pages"], counts["fetch.page_runs"]) == (expected, 1)
+
+
+@pytest.mark.parametrize(("stride", "index", "rows", "pages"), [
+    (3, [0, 2, 4, 6, 8], 1, 1), (2, [0, 3, 6, 5, 8], 2, 1), (4, [0, 1, 3], 3, 1), (6, [3, 3, 4, 2, 3], 3, 1),
+    (PAGE, [0, 1, 3, 4, 4, 3], 6, 3), (3 * PAGE, [0, 1, 0], 3, 3)])
+def test_runs_of_rows_that_overlap_or_lie_apart(stride, index, rows, pages):
+    """Rows of 6 bytes. Those that start at the end of the one before are of one run, whatever their numbers are."""
+    bench = Bench(flash=bytes(8 * PAGE))
+    bench.set(fetch__row_bytes=6, fetch__src_stride=stride)
+    place = bench.put(np.array(index, np.uint32))
+    counts = bench.run("fetch.rows", dst=DRAM, table=FLASH, index=place, count=len(index)).counts
+    assert (counts["fetch.row_runs"], counts["fetch.page_runs"]) == (rows, pages)
+
+
+def test_runs_of_rows_that_are_scattered():
+    bench = Bench()
+    table, src = bench.put(np.zeros(40, np.uint8)), bench.put(np.arange(40, dtype=np.uint8))
+    index = bench.put(np.array([2, 3, 4, 0, 1, 9], np.uint32))
+    bench.set(fetch__row_bytes=4, fetch__src_stride=6)
+    assert bench.run("fetch.scatter", table=table, src=src, index=index, count=6).counts["fetch.row_runs"] == 3
 
 
 def test_rows_beyond_the_end_of_addresses_are_in_no_region():

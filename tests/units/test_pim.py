@@ -33,7 +33,8 @@ def test_banks_start_closed_in_single_bank_mode():
 def test_a_row_is_opened_in_the_selected_channels_and_closed():
     bench = Bench()
     bench.set(pim__channel_mask=0b101)
-    assert bench.run("pim.act", bank=3, row=100).counts == {"core.instructions": 1, "pim.ops": 1, "pim.activations": 2}
+    assert bench.run("pim.act", bank=3, row=100).counts == {
+        "core.instructions": 1, "pim.ops": 1, "pim.activations": 2, "pim.any_opening": 1}
     assert np.argwhere(rows(bench) == 100).tolist() == [[0, 3], [2, 3]]
     assert "bank 3 of channel 0 has row 100 open" in refused(ILLEGAL, bench, "pim.act", bank=3, row=7)
     bench.set(pim__channel_mask=0b001)
@@ -58,14 +59,14 @@ def test_a_written_column_is_where_the_mapping_says_and_is_read_back():
     bench.run("pim.act", bank=9, row=300)
     assert bench.run("pim.wr", src=src, bank=9, column=17).counts == {
         "core.instructions": 1, "pim.ops": 1, "pim.write_commands": 2, "pim.columns_written": 2, "pim.row_hits": 2,
-        "pim.bytes_entered": 64, "sram.bytes_read": 32}
+        "pim.bytes_entered": 64, "pim.slots": 1, "sram.bytes_read": 32}
     for channel in (1, 4):
         assert np.array_equal(bench.get(place(channel, 9, 300, 17), "u1", 32), burst)
     assert not bench.get(place(0, 9, 300, 17), "u1", 32).any()
     bench.m.peek(place(4, 9, 300, 17), 1)[0] ^= 0xFF                                # a linear store to one of them
     assert bench.run("pim.rd", dst=dst, bank=9, column=17).counts == {
         "core.instructions": 1, "pim.ops": 1, "pim.read_commands": 2, "pim.columns_read": 2, "pim.row_hits": 2,
-        "pim.bytes_left": 64, "sram.bytes_written": 64}
+        "pim.bytes_left": 64, "pim.slots": 1, "sram.bytes_written": 64}
     expected = np.concatenate([burst, burst])
     expected[32] ^= 0xFF
     assert np.array_equal(bench.get(dst, "u1", 64), expected)
@@ -129,7 +130,7 @@ def test_a_write_in_hab_reaches_all_even_or_all_odd_banks(parity):
     assert rows(bench)[0].tolist() == [7 if bank % 2 == parity else -1 for bank in range(16)]
     assert bench.run("pim.wr.hab", src=src, parity=parity, column=2).counts == {
         "core.instructions": 1, "pim.ops": 1, "pim.write_commands": 1, "pim.columns_written": 8, "pim.row_hits": 8,
-        "pim.bytes_entered": 32, "pim.broadcasts": 1, "sram.bytes_read": 32}
+        "pim.bytes_entered": 32, "pim.broadcasts": 1, "pim.slots": 1, "sram.bytes_read": 32}
     for bank in range(16):
         assert np.array_equal(bench.get(place(0, bank, 7, 2), "u1", 32), burst if bank % 2 == parity else np.zeros(32, np.uint8))
     assert bench.run("pim.pre.hab", parity=parity).counts["pim.precharges"] == 8

@@ -109,20 +109,21 @@ def test_a_matrix_times_a_vector(bench, form, opsize):
     width = outside.itemsize
     done = bench.run("pim.wr_gb", x=bench.put(x), opsize=opsize)
     assert done.counts == ONE | {"sram.bytes_read": 32 * opsize, "pim.write_commands": 3 * opsize,
-                                 "pim.broadcasts": 3 * opsize, "pim.bytes_entered": 3 * 32 * opsize}
+                                 "pim.broadcasts": 3 * opsize, "pim.bytes_entered": 3 * 32 * opsize, "pim.slots": opsize}
     done = bench.run(f"pim.wr_bias.{form}", bias=bench.put(outside))
     assert done.counts == ONE | {"sram.bytes_read": 48 * width, "pim.write_commands": 3 * width // 2,
-                                 "pim.accumulators_set": 48, "pim.bytes_entered": 48 * width}
+                                 "pim.accumulators_set": 48, "pim.bytes_entered": 48 * width, "pim.slots": width // 2}
     done = bench.run(f"pim.mac_abk.{form}", opsize=opsize, row=7)
     assert done.counts == ONE | {"pim.activations": 48, "pim.compute_commands": 3 * opsize,
-                                 "pim.columns_read": 48 * opsize, "pim.macs": weights.size, "pim.bytes_stayed": 48 * 32 * opsize}
+                                 "pim.columns_read": 48 * opsize, "pim.macs": weights.size, "pim.bytes_stayed": 48 * 32 * opsize,
+                                 "pim.slots": opsize, "pim.any_opening": 1}
     first = {"f16": bias, "bf16": bf16(bias) if form == "bf16" else 0, "i8": outside}[form]
     lanes = expected_lanes(form, weights, x, first.reshape(3, BANKS))
     assert np.array_equal(accumulators(bench, form), lanes)
     dst = bench.put(np.full(60, -1, np.int32))
     done = bench.run(f"pim.rd_mac.{form}", dst=dst)
     assert done.counts == ONE | {"sram.bytes_written": 48 * width, "pim.read_commands": 3 * width // 2,
-                                 "pim.readouts": 48, "pim.bytes_left": 48 * width}
+                                 "pim.readouts": 48, "pim.bytes_left": 48 * width, "pim.slots": width // 2}
     assert np.array_equal(bench.get(dst, "<i4" if form == "i8" else "<u2", 48), expected_sums(form, lanes).reshape(-1))
     assert np.all(bench.get(dst + 48 * width, "<u1", 12) == 255)
     assert np.array_equal(accumulators(bench, form), lanes)             # reading clears nothing
@@ -144,7 +145,8 @@ def test_one_bank_and_runs_that_begin_inside(bench, form):
     assert done.counts["pim.macs"] == 24 * per_column
     done = bench.run(f"pim.mac_sbk.{form}", opsize=8, bank=6, row=3)
     assert done.counts["pim.row_hits"] == 3
-    assert "pim.activations" not in done.counts
+    assert done.counts["pim.slots"] == 8
+    assert {"pim.activations", "pim.any_opening", "pim.any_conflict"}.isdisjoint(done.counts)
     run = weights[:, 6, 5 * per_column:13 * per_column]
     expected = expected_lanes(form, np.concatenate([run, run], axis=1), np.concatenate([x, x]))
     got = accumulators(bench, form)
@@ -163,7 +165,7 @@ def test_a_row_of_each_bank_with_that_of_the_next_one(bench, form):
     zeros(bench, form)
     done = bench.run(f"pim.mac_abk.{form}", opsize=7, row=4)
     assert done.counts == ONE | {"pim.activations": 48, "pim.compute_commands": 21, "pim.columns_read": 336,
-                                 "pim.macs": 336 * per_column, "pim.bytes_stayed": 336 * 32}
+                                 "pim.macs": 336 * per_column, "pim.bytes_stayed": 336 * 32, "pim.slots": 7, "pim.any_opening": 1}
 
     def expected(bank, lanes):
         for channel in range(len(CHANNELS)):
@@ -176,7 +178,7 @@ def test_a_row_of_each_bank_with_that_of_the_next_one(bench, form):
     bench.m.state["pim.open_row"][:] = -1
     done = bench.run(f"pim.mac_sbk.{form}", opsize=7, bank=15, row=4)
     assert done.counts == ONE | {"pim.activations": 6, "pim.compute_commands": 21, "pim.columns_read": 42,
-                                 "pim.macs": 21 * per_column, "pim.bytes_stayed": 42 * 32}
+                                 "pim.macs": 21 * per_column, "pim.bytes_stayed": 42 * 32, "pim.slots": 7, "pim.any_opening": 1}
     lanes = accumulators(bench, form)
     expected(15, lanes)
     assert not np.any(lanes[:, :15])
@@ -292,7 +294,7 @@ def test_a_column_is_written_and_read(bench):
     bench.set(pim__column=4)
     done = bench.run("pim.wr_sbk", x=bench.put(data), bank=2, row=6)
     assert done.counts == ONE | {"sram.bytes_read": 32, "pim.activations": 3, "pim.write_commands": 3,
-                                 "pim.columns_written": 3, "pim.bytes_entered": 96}
+                                 "pim.columns_written": 3, "pim.bytes_entered": 96, "pim.slots": 1, "pim.any_opening": 1}
     for channel in CHANNELS:
         assert np.array_equal(bench.m.peek(place(channel, 2, 6, 4), 32), data)
     assert not np.any(bench.m.peek(place(1, 2, 6, 4), 32))
@@ -300,7 +302,7 @@ def test_a_column_is_written_and_read(bench):
     dst = bench.put(np.zeros(96, np.uint8))
     done = bench.run("pim.rd_sbk", dst=dst, bank=2, row=6)
     assert done.counts == ONE | {"sram.bytes_written": 96, "pim.row_hits": 3, "pim.read_commands": 3,
-                                 "pim.columns_read": 3, "pim.bytes_left": 96}
+                                 "pim.columns_read": 3, "pim.bytes_left": 96, "pim.slots": 1}
     read = bench.get(dst, "u1", 96).reshape(3, 32)
     assert np.array_equal(read[[0, 2]], [data, data])
     assert read[1].tolist() == [7, *data[1:].tolist()]
@@ -310,7 +312,8 @@ def test_a_column_of_all_banks_is_written(bench):
     data = np.arange(32, dtype=np.uint8)
     done = bench.run("pim.wr_abk", x=bench.put(data), row=1)
     assert done.counts == ONE | {"sram.bytes_read": 32, "pim.activations": 48, "pim.write_commands": 3,
-                                 "pim.columns_written": 48, "pim.broadcasts": 3, "pim.bytes_entered": 96}
+                                 "pim.columns_written": 48, "pim.broadcasts": 3, "pim.bytes_entered": 96,
+                                 "pim.slots": 1, "pim.any_opening": 1}
     for channel in CHANNELS:
         for bank in range(BANKS):
             assert np.array_equal(bench.m.peek(place(channel, bank, 1), 32), data)
@@ -321,14 +324,14 @@ def test_banks_and_buffers_are_copied(bench):
     bench.set(pim__column=8, pim__buffer_column=20)
     done = bench.run("pim.copy_bkgb", opsize=10, bank=9, row=5)
     assert done.counts == ONE | {"pim.activations": 3, "pim.read_commands": 30, "pim.columns_read": 30,
-                                 "pim.bytes_stayed": 960}
+                                 "pim.bytes_stayed": 960, "pim.slots": 10, "pim.any_opening": 1}
     buffers = bench.m.state["pim.global_buffer"].reshape(64, 1024)[list(CHANNELS)]
     assert np.array_equal(buffers[:, 640:960].view(np.int8), weights[:, 9, 256:576])
     assert not np.any(buffers[:, :640])
     bench.set(pim__column=1)
     done = bench.run("pim.copy_gbbk", opsize=10, bank=0, row=12)
     assert done.counts == ONE | {"pim.activations": 3, "pim.write_commands": 30,
-                                 "pim.columns_written": 30, "pim.bytes_stayed": 960}
+                                 "pim.columns_written": 30, "pim.bytes_stayed": 960, "pim.slots": 10, "pim.any_opening": 1}
     for i, channel in enumerate(CHANNELS):
         assert np.array_equal(bench.m.peek(place(channel, 0, 12, 1), 320).view(np.int8), weights[i, 9, 256:576])
 
@@ -352,16 +355,16 @@ def test_activation(bench, form):
         doubled = to_bf16(bf16(outside) * np.float32(2))
     done = bench.run("pim.wr_aflut", table=bench.put(table), mode=3)
     assert done.counts == ONE | {"sram.bytes_read": 2048, "pim.write_commands": 64 * 64,
-                                 "pim.broadcasts": 64 * 64, "pim.bytes_entered": 64 * 2048}
+                                 "pim.broadcasts": 64 * 64, "pim.bytes_entered": 64 * 2048, "pim.slots": 64}
     biases = np.zeros(48, np.uint16)
     biases[:6] = outside
     bench.run(f"pim.wr_bias.{form}", bias=bench.put(biases))
     done = bench.run(f"pim.af.{form}", mode=3)
-    assert done.counts == ONE | {"pim.compute_commands": 3, "pim.elements": 48}
+    assert done.counts == ONE | {"pim.compute_commands": 3, "pim.elements": 48, "pim.slots": 1}
     dst = bench.put(np.zeros(48, np.uint16))
     done = bench.run("pim.rd_af", dst=dst)
     assert done.counts == ONE | {"sram.bytes_written": 96, "pim.read_commands": 3, "pim.readouts": 48,
-                                 "pim.bytes_left": 96}
+                                 "pim.bytes_left": 96, "pim.slots": 1}
     assert bench.get(dst, "<u2", 6).tolist() == doubled.tolist()
     bench.run(f"pim.af.{form}", mode=0)                                 # a table of zeros
     bench.run("pim.rd_af", dst=dst)
@@ -377,7 +380,8 @@ def test_products_in_bank_groups(bench, form):
     bench.set(pim__column=2)
     done = bench.run(f"pim.ewmul.{form}", opsize=7, row=2)
     assert done.counts == ONE | {"pim.activations": 36, "pim.compute_commands": 21, "pim.columns_read": 168,
-                                 "pim.columns_written": 84, "pim.elements": 1344, "pim.bytes_stayed": 252 * 32}
+                                 "pim.columns_written": 84, "pim.elements": 1344, "pim.bytes_stayed": 252 * 32,
+                                 "pim.slots": 7, "pim.any_opening": 1}
     for i, channel in enumerate(CHANNELS):
         for bank in range(BANKS):
             expected = weights[i, bank].copy()
@@ -393,7 +397,8 @@ def test_products_in_some_bank_groups(bench):
     bench.set(pim__group_mask=0b1010)
     done = bench.run("pim.ewmul.f16", opsize=4, row=2)
     assert done.counts == ONE | {"pim.activations": 18, "pim.compute_commands": 12, "pim.columns_read": 48,
-                                 "pim.columns_written": 24, "pim.elements": 384, "pim.bytes_stayed": 72 * 32}
+                                 "pim.columns_written": 24, "pim.elements": 384, "pim.bytes_stayed": 72 * 32,
+                                 "pim.slots": 4, "pim.any_opening": 1}
     assert np.all(bench.m.state["pim.open_row"].reshape(64, 4, 4)[2] == [[-1] * 4, [2, 2, 2, -1]] * 2)
     for bank in (2, 6, 10, 14):
         before = weights[0, bank, :64]

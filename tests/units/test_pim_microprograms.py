@@ -80,7 +80,7 @@ def test_a_burst_goes_to_the_register_in_every_block_of_every_channel():
     burst = np.arange(16, dtype=np.float16)
     assert bench.run("pim.wr.grf_a", src=bench.put(burst), index=5).counts == {
         "core.instructions": 1, "pim.ops": 1, "pim.write_commands": 2, "pim.broadcasts": 2, "pim.bytes_entered": 64,
-        "sram.bytes_read": 32}
+        "pim.slots": 1, "sram.bytes_read": 32}
     after = bench.m.state["pim.grf_a"].reshape(64, 8, 8, 16)
     expected = before.reshape(64, 8, 8, 16).copy()
     expected[:2, :, 5] = burst
@@ -287,8 +287,9 @@ def test_channels_run_their_own_programs_and_trap_together():
 ])
 def test_events_of_a_step_in_two_channels(text, write, events):
     bench = Blocks(text, channels=2)
-    assert bench.step(3, write=write) == {"core.instructions": 1, "pim.ops": 1, "pim.row_hits": 16, "pim.compute_commands": 2,
-                                          "pim.crf_steps": 2} | {f"pim.{name}": count for name, count in events.items()}
+    assert bench.step(3, write=write) == {
+        "core.instructions": 1, "pim.ops": 1, "pim.row_hits": 16, "pim.compute_commands": 2, "pim.slots": 1, "pim.crf_steps": 2,
+        } | {f"pim.{name}": count for name, count in events.items()}
 
 
 def test_a_block_for_each_bank():

@@ -15,7 +15,7 @@ import pytest
 from both_engines import SMALL, Pair, run_program
 from crf_model import CLASSES, OPERATIONS, Channel, Refused
 from csr_reads import csrs_that_are_read
-from page_tables import by_mnemonic, entry, events, table
+from manual_tables import by_mnemonic, entry, events, table_in_text
 
 import asm
 from emulator.machine import Machine
@@ -27,9 +27,10 @@ from isa.reference import ReferenceMachine, Step
 from isa.traps import Cause
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*encountered:RuntimeWarning")      # test data overflows on purpose
-TIMES = int(os.environ.get("SLIMULATOR_FUZZ", "0") or 0)
+TIMES = int(os.environ.get("SLIMULATOR_FUZZ", "240"))
 ILLEGAL, MNEMONICS = int(Cause.ILLEGAL_OPERAND), [row.mnemonic for row in rows("pim")]
 MODES = {"SB": 0, "HAB": 1, "HAB_PIM": 2}
+OF_COLUMNS = ("read_commands", "write_commands", "compute_commands")
 HBM, SRAM, DRAM = 0x20_0000_0000, 0x1000_0000, 0x8000_0000
 SCRATCH = SRAM + 0x4000
 SPECIAL = np.array([0, 0x8000, 1, 0x8001, 0x7BFF, 0xFBFF, 0x7C00, 0xFC00, 0x7E00, 0xFE01, 0x3C00], np.uint16)
@@ -57,8 +58,8 @@ def pair(request: pytest.FixtureRequest) -> Pair:
     return Pair(MACHINES[request.param])
 
 
-CHECKS = by_mnemonic(table("pim", "What an instruction asks of the banks"))
-EVENTS = by_mnemonic(table("pim", "What an instruction counts besides"))
+CHECKS = by_mnemonic(table_in_text("pim", "What an instruction asks of the banks"))
+EVENTS = by_mnemonic(table_in_text("pim", "What an instruction counts besides"))
 
 
 def checks_of(mnemonic: str) -> list[str]:
@@ -134,7 +135,9 @@ def test_what_is_counted(pair: Pair, mnemonic: str) -> None:
                  "G": banks.bank_groups, "D": 1 + start.csrs["pim.next_bank"], "ceil": ceil}
         expected: Counter[str] = Counter()
         if not mnemonic.startswith("pim.pre"):
-            expected += Counter({name: eval(formula, known) for name, formula in events(entry(EVENTS, mnemonic))})
+            formulas = dict(events(entry(EVENTS, mnemonic)))
+            expected += Counter({name: eval(formula, known) for name, formula in formulas.items()})
+            expected["slots"] = sum(eval(formulas[name], known | {"C": 1, "K": 1}) for name in OF_COLUMNS if name in formulas)
         before = start.rows[chosen]
         if mnemonic.startswith("pim.pre"):
             expected["precharges"] += int(np.count_nonzero(before[:, start.chosen] >= 0))
@@ -143,6 +146,7 @@ def test_what_is_counted(pair: Pair, mnemonic: str) -> None:
             hits, closed = int(np.count_nonzero(of_form == start.values["row"])), int(np.count_nonzero(of_form < 0))
             conflicts = of_form.size - hits - closed
             expected += Counter(row_hits=hits, activations=closed + conflicts, row_conflicts=conflicts, precharges=conflicts)
+        expected += Counter(any_opening=expected["activations"] > 0, any_conflict=expected["row_conflicts"] > 0)
         if mnemonic == "pim.wr.pim":                        # a NOP stores
             blocks = len(chosen) * banks.blocks
             expected += Counter(elements=16 * blocks, columns_written=blocks, bytes_stayed=32 * blocks)
@@ -311,7 +315,7 @@ def test_the_csrs_of_an_entry_are_those_that_are_read(monkeypatch: pytest.Monkey
 
 def legal_classes() -> dict[str, list[list[str]]]:
     """Opcode -> for each operand what the page has in the column of each class."""
-    header, *lines = table("pim", "Which class may stand where")
+    header, *lines = table_in_text("pim", "Which class may stand where")
     assert header.split() == list(CLASSES)
     found: dict[str, list[list[str]]] = {}
     for line in lines:
@@ -322,7 +326,7 @@ def legal_classes() -> dict[str, list[list[str]]]:
 
 def legal_fields() -> dict[str, dict[str, str]]:
     """Opcode -> field -> what the page says may stand there."""
-    header, *lines = table("pim", "Which bits a word may have")
+    header, *lines = table_in_text("pim", "Which bits a word may have")
     names = re.split(r"  +", header.strip())
     return {line.split()[0]: dict(zip(names, re.split(r"  +", line)[2:], strict=True)) for line in lines}
 

@@ -98,6 +98,9 @@ def test_unary(name, n):
     assert n == 0 or np.allclose(values, truth(x.astype(np.float64)), rtol=tolerance, atol=1e-5 if "cumsum" in name else 0)
     assert done.counts.get("vec.elements", 0) == n
     assert done.counts.get("vec.exponentials", 0) == (n if exponentials else 0)
+    assert done.counts.get("vec.divisions", 0) == (
+        0 if name == "vec.exp.f32" else n if exponentials or name == "vec.sqrt.f32" else 0)
+    assert done.counts.get("vec.reduced", 0) == (2 * n if name == "vec.softmax.f32" else 0)
     assert done.counts["vec.ops"] == 1
     assert (done.counts.get("sram.bytes_read", 0), done.counts.get("sram.bytes_written", 0)) == (4 * n, 4 * n)
 
@@ -225,7 +228,7 @@ def test_reduce(name, values):
     done = bench.run(name, x=bench.put(np.array(values, np.float32)), n=len(values))
     expected = float(REDUCTIONS[name](values))
     assert done.result == (NAN if math.isnan(expected) else f32_bits(expected))
-    assert done.counts.get("vec.elements", 0) == len(values)
+    assert done.counts.get("vec.elements", 0) == done.counts.get("vec.reduced", 0) == len(values)
 
 
 @given(FLOATS)
@@ -234,7 +237,7 @@ def test_argmax(values):
     done = bench.run("vec.argmax.f32", x=bench.put(np.array(values, np.float32)), n=len(values))
     order = [-math.inf if math.isnan(v) else v for v in values]
     assert done.result == (order.index(max(order)) if values else 0)
-    assert done.counts.get("vec.elements", 0) == len(values)
+    assert done.counts.get("vec.elements", 0) == done.counts.get("vec.reduced", 0) == len(values)
 
 
 @pytest.mark.parametrize("n", SIZES)
@@ -282,6 +285,7 @@ def test_binary(name, values, random):
     done = bench.run(name, dst=dst, a=a, b=b, n=n)
     assert same(got(bench, dst, "<f4", n), [rounded(BINARY[name](x, y)) for x, y in zip(values, other, strict=True)])
     assert done.counts.get("vec.elements", 0) == n
+    assert done.counts.get("vec.divisions", 0) == (n if name == "vec.div.f32" else 0)
 
 
 def test_add_i32_wraps_and_works_in_place():
@@ -342,6 +346,8 @@ def test_norm(name, n, eps):
         assert np.allclose(got(bench, dst, "<f4", n), expected, rtol=1e-5, atol=1e-6)
     got(bench, dst, "<f4", n)
     assert done.counts.get("vec.elements", 0) == n
+    centred = "layer" in name
+    assert (done.counts.get("vec.divisions", 0), done.counts.get("vec.reduced", 0)) == ((3 + centred) * (n > 0), (1 + centred) * n)
 
 
 @pytest.mark.parametrize("name", ["vec.rope.f32", "vec.ropehalf.f32"])
@@ -391,7 +397,8 @@ def test_quantise_and_back(n, group):
     assert got(bench, codes, "i1", n).tolist() == want
     assert same(got(bench, scale, "<f4", len(groups)), [max(abs(part)) / np.float32(127) for part in groups])
     assert done.counts.get("sram.bytes_written", 0) == n + 4 * len(groups)
-    assert done.counts.get("vec.elements", 0) == n
+    assert done.counts.get("vec.elements", 0) == done.counts.get("vec.reduced", 0) == n
+    assert done.counts.get("vec.divisions", 0) == 2 * len(groups)
     done = bench.run("vec.dequant.i8", dst=back, x=codes, scale=scale, n=n)
     steps = np.repeat([max(abs(part)) / 127 for part in groups], [len(part) for part in groups])
     assert np.all(np.abs(got(bench, back, "<f4", n) - x) <= steps * 0.50001)
@@ -456,7 +463,7 @@ def test_gemv(form, rows_, cols, pad):
     done = bench.run(f"vec.gemv.{form}", y=y, W=W, x=bench.put(x), rows=rows_)
     expected = [lane_sum([np.float32(w) * v for w, v in zip(row, x, strict=True)]) for row in values]
     assert same(got(bench, y, "<f4", rows_), expected)
-    assert done.counts["vec.macs"] == rows_ * cols
+    assert done.counts["vec.macs"] == rows_ * cols and "vec.macs_i8" not in done.counts
     assert done.counts["sram.bytes_read"] == rows_ * cols * size + 4 * cols
 
 
@@ -471,7 +478,7 @@ def test_mac_transposed(form, rows_, cols, pad):
     for j in range(rows_):
         expected = [np.float32(t + np.float32(h[j] * np.float32(w))) for t, w in zip(expected, values[j], strict=True)]
     assert same(bench.get(total, "<f4", cols), expected)
-    assert done.counts["vec.macs"] == rows_ * cols
+    assert done.counts["vec.macs"] == rows_ * cols and "vec.macs_i8" not in done.counts
     assert done.counts["sram.bytes_read"] == rows_ * cols * size + 4 * cols + 4 * rows_
 
 
@@ -482,10 +489,11 @@ def test_int8_products(rows_, cols, pad):
     y = results(bench, rows_)
     done = bench.run("vec.gemv.i8", y=y, W=W, x=bench.put(x), rows=rows_)
     assert got(bench, y, "<i4", rows_).tolist() == [sum(int(w) * int(v) for w, v in zip(row, x, strict=True)) for row in values]
-    assert done.counts["vec.macs"] == rows_ * cols
+    assert done.counts["vec.macs"] == done.counts["vec.macs_i8"] == rows_ * cols
     start = np.array([c - 2**31 for c in range(cols)], np.int32)    # sums below it wrap
     total = bench.put(start)
-    bench.run("vec.macT.i8", y=total, W=W, h=bench.put(h), rows=rows_)
+    done = bench.run("vec.macT.i8", y=total, W=W, h=bench.put(h), rows=rows_)
+    assert done.counts["vec.macs"] == done.counts["vec.macs_i8"] == rows_ * cols
     exactly = [int(s) + sum(int(h[j]) * int(values[j][c]) for j in range(rows_)) for c, s in enumerate(start)]
     assert bench.get(total, "<i4", cols).tolist() == [(v + 2**31) % 2**32 - 2**31 for v in exactly]
 

@@ -23,7 +23,7 @@ from emulator.units.attn.operands import (
     count_rows,
     head_layout,
     heads_of_cache,
-    largest_row,
+    listed_rows,
     row_at,
     row_bytes,
     row_lists,
@@ -92,7 +92,7 @@ def weighted_values(form, size, adds, to, values, probs, n, block):
     lists, list_reads, list_stride, how_many = row_lists(block, n, heads)
     if score_stride == 0 or how_many < 0:
         return PUNT
-    last = largest_row(lists, list_stride, how_many, n) if how_many else n - 1
+    last, runs = listed_rows(lists, list_stride, how_many, n)
     source, reads, stride, extent = cache_rows(block, values, VALUE_STRIDE, form, size, last)
     weights, weight_reads = readable(block, ATTN, probs, score_bytes, 4)
     total = 4 * heads * head_dim
@@ -113,7 +113,7 @@ def weighted_values(form, size, adds, to, values, probs, n, block):
                 score_stride, head_dim, group, kv_heads, first, n, target)
     if how_many:
         count(block, list_reads, 4 * n * how_many)
-    count_rows(block, reads, form, size, head_dim, rows)
+    count_rows(block, reads, form, size, head_dim, rows, runs)
     count(block, weight_reads, 4 * n * heads)
     count(block, writes, total)
     count(block, PROBABILITIES, n * heads)

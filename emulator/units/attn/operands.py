@@ -18,8 +18,8 @@ KEY_STRIDE, VALUE_STRIDE, SCORE_STRIDE, ROW_LIST, LIST_STRIDE = (csr_number(f"at
     "key_stride", "value_stride", "score_stride", "row_list", "list_stride"))
 LOADED_F32, LOADED_I8 = 1, 2      # forms of the query buffer
 MOST = 1 << 28                  # tokens: more are left to the meaning
-MACS, SCORES, PROBABILITIES, ROWS, CACHE_BYTES = (slot(f"attn.{name}") for name in (
-    "macs", "scores", "probabilities", "rows", "cache_bytes"))
+MACS, SCORES, PROBABILITIES, ROWS, ROW_RUNS, CACHE_BYTES = (slot(f"attn.{name}") for name in (
+    "macs", "scores", "probabilities", "rows", "row_runs", "cache_bytes"))
 u32, i64 = np.uint32, np.int64
 
 
@@ -72,13 +72,19 @@ def row_lists(block: int, n: int, count: int) -> tuple[int, int, int, int]:
 
 
 @inline
-def largest_row(place: int, stride: int, lists: int, n: int) -> int:
-    """The largest row of some lists."""
-    most = 0
+def listed_rows(place: int, stride: int, lists: int, n: int) -> tuple[int, int]:
+    """(largest row, runs of rows with successive numbers) of some lists; those of rows 0..n-1 if there is none."""
+    if lists == 0:
+        return n - 1, 1
+    most, joined = 0, 0
     for index in range(lists):
+        before = i64(-2)
         for i in range(n):
-            most = max(most, i64(load(place + index * stride + 4 * i, u32)))
-    return most
+            row = i64(load(place + index * stride + 4 * i, u32))
+            most = max(most, row)
+            joined += row == before + 1
+            before = row
+    return most, lists * n - joined
 
 
 @inline
@@ -117,9 +123,10 @@ def heads_of_cache(block):
 
 
 @inline
-def count_rows(block, reads, form, size, head_dim, rows):
-    """Keys or values read, of one token and one head of the cache each."""
+def count_rows(block, reads, form, size, head_dim, rows, runs):
+    """Keys or values read, of one token and one head of the cache each, and the runs of rows that they lie in."""
     read = rows * (head_dim * size + (4 if form == I8 else 0))
     count(block, reads, read)
     count(block, ROWS, rows)
+    count(block, ROW_RUNS, runs)
     count(block, CACHE_BYTES, read)

@@ -34,7 +34,7 @@ from emulator.units.attn.operands import (
     count_rows,
     head_layout,
     heads_of_cache,
-    largest_row,
+    listed_rows,
     query_offset,
     row_at,
     row_bytes,
@@ -124,7 +124,7 @@ def mac(form, size, scores, keys, n, block):
     lists, list_reads, list_stride, how_many = row_lists(block, n, heads)
     if score_stride == 0 or how_many < 0:
         return PUNT
-    last = largest_row(lists, list_stride, how_many, n) if how_many else n - 1
+    last, runs = listed_rows(lists, list_stride, how_many, n)
     source, reads, stride, extent = cache_rows(block, keys, KEY_STRIDE, form, size, last)
     target, writes = writable(block, ATTN, scores, score_bytes, 4)
     if source == 0 or target == 0 or overlap(source, extent, target, score_bytes):
@@ -137,7 +137,7 @@ def mac(form, size, scores, keys, n, block):
                 state(block, SCALES) + 4 * start, head_dim, group, kv_heads, first, heads, target, score_stride)
     if how_many:
         count(block, list_reads, 4 * n * how_many)
-    count_rows(block, reads, form, size, head_dim, rows)
+    count_rows(block, reads, form, size, head_dim, rows, runs)
     count(block, writes, 4 * n * heads)
     count(block, SCORES, n * heads)
     count(block, MACS, n * heads * head_dim)

@@ -202,7 +202,7 @@ def xmac(form, size, scores, keys, n, block):
     rows = n * heads_of_cache(block)
     in_parallel(block, rows * head_dim * size, (n + 15) >> 4, 4, some_scores_by_channel, form, size, source, stride, query,
                 state(block, SCALES) + 4 * start, head_dim, group, kv_heads, first, heads, target, score_stride, n)
-    count_rows(block, reads, form, size, head_dim, rows)
+    count_rows(block, reads, form, size, head_dim, rows, 1)
     count(block, writes, 4 * n * heads)
     count(block, SCORES, n * heads)
     count(block, MACS, n * heads * head_dim)

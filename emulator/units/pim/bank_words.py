@@ -25,8 +25,8 @@ from isa.units.pim.state import SB
 PIM = PORT["pim"]
 MASK = csr_number("pim.channel_mask")           # the three others have the numbers behind it
 OPEN_ROW, MODE = STATE_INDEX["pim.open_row"], STATE_INDEX["pim.mode"]
-ACTIVATIONS, PRECHARGES, ROW_HITS, ROW_CONFLICTS = (
-    slot(f"pim.{name}") for name in ("activations", "precharges", "row_hits", "row_conflicts"))
+ACTIVATIONS, PRECHARGES, ROW_HITS, ROW_CONFLICTS, ANY_OPENING, ANY_CONFLICT, SLOTS = (slot(f"pim.{name}") for name in (
+    "activations", "precharges", "row_hits", "row_conflicts", "any_opening", "any_conflict", "slots"))
 FIRST, FIRST_OF_BUFFER, NEXT_BANK, GROUP_MASK = (
     csr_number(f"pim.{name}") for name in ("column", "buffer_column", "next_bank", "group_mask"))
 BUFFER, ACCUMULATORS = STATE_INDEX["pim.global_buffer"], STATE_INDEX["pim.accumulators"]
@@ -148,6 +148,7 @@ def activate(block, first, step, end, row):
                 store(row_place(block, channel, bank), np.int32(row))
                 opened += 1
     count(block, ACTIVATIONS, opened)
+    count(block, ANY_OPENING, 1)
     return True
 
 
@@ -165,8 +166,11 @@ def precharge(block, first, step, end):
 
 @specialised
 def open_row(block, first, step, end, row):
-    """Have a row open in these banks of every selected channel, as a macro form does: the state and its counters. The row is in
-    range and the channels are in SB."""
+    """Have a row open in these banks of every selected channel, as a macro form does: the state and its counters but for those of
+    `count_found`, which are of the whole form. The row is in range and the channels are in SB.
+
+    Returns (banks that were closed, banks that had another row open).
+    """
     hits, closed, conflicts = 0, 0, 0
     for channel in range(organisation(block, O_CHANNELS)):
         if is_selected(block, channel):
@@ -180,6 +184,23 @@ def open_row(block, first, step, end, row):
     count(block, ROW_CONFLICTS, conflicts)
     count(block, PRECHARGES, conflicts)
     count(block, ACTIVATIONS, closed + conflicts)
+    return closed, conflicts
+
+
+@inline
+def count_found(block, closed, conflicts):
+    """Count whether a macro form had to open rows, and to close others first."""
+    if closed + conflicts != 0:
+        count(block, ANY_OPENING, 1)
+        if conflicts != 0:
+            count(block, ANY_CONFLICT, 1)
+
+
+@inline
+def count_commands(block, kind, channels, each):
+    """Count column commands: `each` to every channel."""
+    count(block, kind, channels * each)
+    count(block, SLOTS, each)
 
 
 # ------------------------------------------------------------------------------------------------ a column to memory, or back
@@ -210,7 +231,7 @@ def read_column(block, dst, bank, row, column):
             put(place, take(column_place(block, host, channel, bank, row, column), np.uint16))
             place += COLUMN_BYTES
     count(block, writes, size)
-    count(block, READS, channels)
+    count_commands(block, READS, channels, 1)
     count(block, COLUMNS_READ, channels)
     count(block, LEFT, size)
     if row < 0:
@@ -230,7 +251,7 @@ def write_column(block, src, first, step, end, row, column):
             for bank in range(first, end, step):
                 put(column_place(block, host, channel, bank, row, column), data)
                 written += 1
-    count(block, WRITES, channels)
+    count_commands(block, WRITES, channels, 1)
     count(block, COLUMNS_WRITTEN, written)
     count(block, ENTERED, COLUMN_BYTES * channels)
     if row < 0:

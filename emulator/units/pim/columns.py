@@ -27,6 +27,8 @@ from emulator.units.pim.bank_words import (
     buffer_place,
     channels_for,
     column_offset,
+    count_commands,
+    count_found,
     fits,
     is_selected,
     open_row,
@@ -45,7 +47,8 @@ def write_one_column(x, row, first, end, block):
     column = csr(block, FIRST)
     if channels_for(block, row) == 0 or not fits(block, column, 1) or not write_column(block, x, first, 1, end, row, column):
         return PUNT
-    open_row(block, first, 1, end, row)
+    closed, conflicts = open_row(block, first, 1, end, row)
+    count_found(block, closed, conflicts)
     return DONE
 
 
@@ -71,7 +74,8 @@ def pim_rd_sbk(dst, bank, row, block):
         return PUNT
     if not read_column(block, dst, bank, row, column):
         return PUNT
-    open_row(block, bank, 1, bank + 1, row)
+    closed, conflicts = open_row(block, bank, 1, bank + 1, row)
+    count_found(block, closed, conflicts)
     return DONE
 
 
@@ -85,7 +89,7 @@ def pim_wr_gb(x, opsize, block):
         if is_selected(block, channel):
             move(buffer_place(block, channel, column), x, COLUMN_BYTES * opsize)
     count(block, BROADCASTS, channels * opsize)
-    count(block, WRITES, channels * opsize)
+    count_commands(block, WRITES, channels, opsize)
     count(block, ENTERED, channels * opsize * COLUMN_BYTES)
     return DONE
 
@@ -109,8 +113,9 @@ def copy(opsize, bank, row, to_buffer, block):
                     put(place, take(there, u16))
                 else:
                     put(there, take(place, u16))
-    open_row(block, bank, 1, bank + 1, row)
-    count(block, READS if to_buffer else WRITES, channels * opsize)
+    closed, conflicts = open_row(block, bank, 1, bank + 1, row)
+    count_found(block, closed, conflicts)
+    count_commands(block, READS if to_buffer else WRITES, channels, opsize)
     count(block, COLUMNS_READ if to_buffer else COLUMNS_WRITTEN, channels * opsize)
     count(block, STAYED, channels * opsize * COLUMN_BYTES)
     return DONE

@@ -33,6 +33,8 @@ from emulator.units.pim.bank_words import (
     bursts,
     channels_for,
     column_offset,
+    count_commands,
+    count_found,
     fits,
     is_selected,
     open_row,
@@ -57,7 +59,7 @@ def pim_wr_aflut(table, mode, block):
     move(state(block, AF_TABLES) + 2 * TABLE_LENGTH * mode, table, 2 * TABLE_LENGTH)
     channels = organisation(block, O_CHANNELS)
     count(block, BROADCASTS, channels * bursts(2 * TABLE_LENGTH))
-    count(block, WRITES, channels * bursts(2 * TABLE_LENGTH))
+    count_commands(block, WRITES, channels, bursts(2 * TABLE_LENGTH))
     count(block, ENTERED, channels * 2 * TABLE_LENGTH)
     return DONE
 
@@ -81,7 +83,7 @@ def activate(form, mode, block):
                     store(high + 2 * i, load(table + 2 * (at + 1 & TABLE_LENGTH - 1), u16))
                 put_part(results + 2 * bank, bits(form, interpolated(form, arguments, low, high)), min(banks - bank, 4))
     scratch[0] = 0              # keeps its memory alive until here
-    count(block, COMPUTES, channels)
+    count_commands(block, COMPUTES, channels, 1)
     count(block, ELEMENTS, channels * banks)
     return DONE
 
@@ -111,7 +113,7 @@ def pim_rd_af(dst, block):
             place += 2 * banks
     count(block, writes, channels * banks * 2)
     count(block, READOUTS, channels * banks)
-    count(block, READS, channels * bursts(banks * 2))
+    count_commands(block, READS, channels, bursts(banks * 2))
     count(block, LEFT, channels * banks * 2)
     return DONE
 
@@ -129,6 +131,7 @@ def multiply(form, opsize, row, block):
         chosen += is_in(mask, group)
     if channels == 0 or host == 0 or each < 3 or chosen == 0 or not fits(block, first, opsize):
         return PUNT
+    closed, conflicts = 0, 0
     for group in range(groups):
         if is_in(mask, group):
             bank = group * each
@@ -138,9 +141,11 @@ def multiply(form, opsize, row, block):
                         a = numbers(form, host + column_offset(block, channel, bank, row, i))
                         b = numbers(form, host + column_offset(block, channel, bank + 1, row, i))
                         put(host + column_offset(block, channel, bank + 2, row, i), bits(form, a * b))
-            open_row(block, bank, 1, bank + 3, row)
+            of_group = open_row(block, bank, 1, bank + 3, row)
+            closed, conflicts = closed + of_group[0], conflicts + of_group[1]
     columns = channels * chosen * opsize
-    count(block, COMPUTES, channels * opsize)
+    count_found(block, closed, conflicts)
+    count_commands(block, COMPUTES, channels, opsize)
     count(block, COLUMNS_READ, 2 * columns)
     count(block, COLUMNS_WRITTEN, columns)
     count(block, ELEMENTS, 16 * columns)

@@ -34,6 +34,8 @@ from emulator.units.pim.bank_words import (
     bursts,
     channels_for,
     column_offset,
+    count_commands,
+    count_found,
     fits,
     is_selected,
     open_row,
@@ -140,10 +142,12 @@ def mac(form, opsize, row, first_bank, end, block):
                            form, block, host, groups, first_bank, end - 1, row, first, column, opsize, apart)
     if not done:
         return PUNT
-    open_row(block, first_bank, 1, end, row)
+    closed, conflicts = open_row(block, first_bank, 1, end, row)
     if read > chosen:
-        open_row(block, end % banks, 1, end % banks + 1, row)
-    count(block, COMPUTES, channels * opsize)
+        of_next = open_row(block, end % banks, 1, end % banks + 1, row)
+        closed, conflicts = closed + of_next[0], conflicts + of_next[1]
+    count_found(block, closed, conflicts)
+    count_commands(block, COMPUTES, channels, opsize)
     count(block, COLUMNS_READ, channels * read * opsize)
     count(block, MACS, products * (32 if form == I8 else 16))
     count(block, STAYED, channels * read * opsize * COLUMN_BYTES)
@@ -177,7 +181,7 @@ def set_biases(form, bias, block):
                 place += size
     count(block, reads, channels * banks * size)
     count(block, SET, channels * banks)
-    count(block, WRITES, channels * bursts(banks * size))
+    count_commands(block, WRITES, channels, bursts(banks * size))
     count(block, ENTERED, channels * banks * size)
     return DONE
 
@@ -208,7 +212,7 @@ def read_out(form, dst, block):
             place += banks * size
     count(block, writes, channels * banks * size)
     count(block, READOUTS, channels * banks)
-    count(block, READS, channels * bursts(banks * size))
+    count_commands(block, READS, channels, bursts(banks * size))
     count(block, LEFT, channels * banks * size)
     return DONE
 

@@ -36,6 +36,7 @@ from emulator.units.pim.bank_words import (
     banks_to_read,
     banks_to_write,
     column_offset,
+    count_commands,
     is_selected,
     organisation,
     row_of,
@@ -72,7 +73,7 @@ def write_register(block, src, array, index, registers, copies, low, high):
             for copy in range(copies):
                 move(state(block, array) + COLUMN_BYTES * ((channel * copies + copy) * registers + index), src, COLUMN_BYTES)
     channels = selected(block)
-    count(block, WRITES, channels)
+    count_commands(block, WRITES, channels, 1)
     count(block, BROADCASTS, channels)
     count(block, ENTERED, COLUMN_BYTES * channels)
     return DONE
@@ -274,7 +275,7 @@ def step(block, parity, column, write):
             store(state(block, CRF_PC) + channel, np.uint8(at + 1 if done else at))
     channels = selected(block)
     count(block, ROW_HITS, channels * units)
-    count(block, COMPUTES, channels)
+    count_commands(block, COMPUTES, channels, 1)
     count(block, STEPS, channels)
     count(block, MACS, macs)
     count(block, ELEMENTS, elements)

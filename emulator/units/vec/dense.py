@@ -22,7 +22,8 @@ f32, i32, i8, u16 = np.float32, np.int32, np.int8, np.uint16
 F32, F16, BF16, I8, I8_BY_I8 = range(5)      # I8_BY_I8: int8 weights and an int8 vector, sums in int32 that wrap
 NEAR, NEARER = 1 << 19, 24 << 10        # bytes that are sure to stay in a second-level, in a first-level cache
 AHEAD = 2 << 10                         # bytes of a row that are asked of memory before they are needed
-COLS, ROW_STRIDE, MACS = csr_number("vec.cols"), csr_number("vec.row_stride"), slot("vec.macs")
+COLS, ROW_STRIDE = csr_number("vec.cols"), csr_number("vec.row_stride")
+MACS, MACS_I8 = slot("vec.macs"), slot("vec.macs_i8")
 
 
 @inline
@@ -262,6 +263,8 @@ def gemv(form: int, size: int, y: int, W: int, x: int, rows: int, block: int) ->
     count(block, read, rows * cols * size)
     count(block, vector_read, item * cols)
     count(block, MACS, rows * cols)
+    if form == I8_BY_I8:
+        count(block, MACS_I8, rows * cols)
     return DONE
 
 
@@ -286,4 +289,6 @@ def mac_t(form: int, size: int, y: int, W: int, h: int, h_bytes: int, rows: int,
     count(block, sums_read, 4 * cols)
     count(block, written, 4 * cols)
     count(block, MACS, rows * cols)
+    if form == I8_BY_I8:
+        count(block, MACS_I8, rows * cols)
     return DONE

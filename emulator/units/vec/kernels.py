@@ -15,7 +15,8 @@ from emulator.units.vec import elementwise as each
 from emulator.units.vec import reductions as whole
 from emulator.units.vec.elementwise import AXPY, SCALE, map_one, map_two
 
-ELEMENTS, MACS, EXPONENTIALS = slot("vec.elements"), slot("vec.macs"), slot("vec.exponentials")
+ELEMENTS, MACS, EXPONENTIALS, DIVISIONS, REDUCED = (
+    slot(f"vec.{name}") for name in ("elements", "macs", "exponentials", "divisions", "reduced"))
 f32, i32, u32, i8, u16, i64 = np.float32, np.int32, np.uint32, np.int8, np.uint16, np.int64
 CANONICAL = 0x7FC0_0000
 
@@ -29,25 +30,27 @@ def bits_of(value):
 # ------------------------------------------------------------------------------------------------ one vector to one vector
 
 
-def _unary(mnemonic, operation, to_size=4, size=4, kind=f32, exponentials=False):
-    """`exponentials`: True if each element needs one."""
+def _unary(mnemonic, operation, to_size=4, size=4, kind=f32, exponentials=False, divisions=False):
+    """`exponentials`, `divisions`: True if each element needs one."""
     @kernel(mnemonic, overlap=IN_PLACE)
     def unary(dst, x, n, block):
         map_one(operation, to_size, size, kind, dst, x, ZERO, n)
         count(block, ELEMENTS, n)
         if exponentials:
             count(block, EXPONENTIALS, n)
+        if divisions:
+            count(block, DIVISIONS, n)
         return DONE
 
 
 _unary("vec.relu.f32",     each.RELU)
 _unary("vec.relu2.f32",    each.RELU2)
-_unary("vec.silu.f32",     each.SILU, exponentials=True)
-_unary("vec.gelu.f32",     each.GELU, exponentials=True)
+_unary("vec.silu.f32",     each.SILU, exponentials=True, divisions=True)
+_unary("vec.gelu.f32",     each.GELU, exponentials=True, divisions=True)
 _unary("vec.exp.f32",      each.EXP, exponentials=True)
-_unary("vec.sigmoid.f32",  each.SIGMOID, exponentials=True)
-_unary("vec.tanh.f32",     each.TANH, exponentials=True)
-_unary("vec.sqrt.f32",     each.SQRT)
+_unary("vec.sigmoid.f32",  each.SIGMOID, exponentials=True, divisions=True)
+_unary("vec.tanh.f32",     each.TANH, exponentials=True, divisions=True)
+_unary("vec.sqrt.f32",     each.SQRT, divisions=True)
 #                                           bytes of a result, of an element
 _unary("vec.cvt.f16.f32",  each.TO_F16,     2, 4)
 _unary("vec.cvt.bf16.f32", each.TO_BF16,    2, 4)
@@ -90,18 +93,20 @@ def vec_cumsum_f32(dst, x, n, block):
 # ------------------------------------------------------------------------------------------------ two vectors to one
 
 
-def _binary(mnemonic, operation, kind=f32):
+def _binary(mnemonic, operation, kind=f32, divisions=False):
     @kernel(mnemonic, overlap=IN_PLACE)
     def binary(dst, a, b, n, block):
         map_two(operation, kind, dst, a, b, ZERO, n)
         count(block, ELEMENTS, n)
+        if divisions:
+            count(block, DIVISIONS, n)
         return DONE
 
 
 _binary("vec.add.f32",     each.ADD)
 _binary("vec.sub.f32",     each.SUB)
 _binary("vec.mul.f32",     each.MUL)
-_binary("vec.div.f32",     each.DIV)
+_binary("vec.div.f32",     each.DIV, divisions=True)
 _binary("vec.minimum.f32", each.MINIMUM)
 _binary("vec.maximum.f32", each.MAXIMUM)
 _binary("vec.add.i32",     each.ADD_I32, i32)
@@ -121,6 +126,7 @@ def vec_axpy_f32(y, s, x, n, block):
 def vec_sum_f32(x, n, block):
     result(block, bits_of(whole.lane_sum(x, n)))
     count(block, ELEMENTS, n)
+    count(block, REDUCED, n)
     return DONE
 
 
@@ -129,6 +135,7 @@ def _extreme(mnemonic, which):
     def extreme(x, n, block):
         result(block, bits_of(whole.extreme(which, x, n)))
         count(block, ELEMENTS, n)
+        count(block, REDUCED, n)
         return DONE
 
 
@@ -141,6 +148,7 @@ _extreme("vec.absmax.f32", whole.ABSMAX)
 def vec_argmax_f32(x, n, block):
     result(block, whole.index_of_largest(x, n))
     count(block, ELEMENTS, n)
+    count(block, REDUCED, n)
     return DONE
 
 

@@ -31,7 +31,8 @@ from emulator.units.vec.reductions import ABSMAX, MAX, extreme, lane_sum, lane_s
 VEC = PORT["vec"]
 f32, i32, i8 = np.float32, np.int32, np.int8
 C127 = f32(127)
-ELEMENTS, EXPONENTIALS = slot("vec.elements"), slot("vec.exponentials")
+ELEMENTS, EXPONENTIALS, DIVISIONS, REDUCED = (
+    slot(f"vec.{name}") for name in ("elements", "exponentials", "divisions", "reduced"))
 EPS, SCALE_GROUP, HEAD_DIM = csr_number("vec.eps"), csr_number("vec.scale_group"), csr_number("vec.head_dim")
 
 
@@ -48,6 +49,8 @@ def softmax(dst: int, x: int, n: int, block: int) -> int:
         put_up_to(dst + 4 * i, canonical(take_up_to(dst + 4 * i, f32, n - i, ZERO) / total), n - i)
     count(block, ELEMENTS, n)
     count(block, EXPONENTIALS, n)
+    count(block, DIVISIONS, n)
+    count(block, REDUCED, 2 * n)
     return DONE
 
 
@@ -65,6 +68,8 @@ def normalise(centred: bool, dst: int, x: int, gain: int, n: int, block: int) ->
         v, g = take_up_to(x + 4 * i, f32, n - i, ZERO), take_up_to(gain + 4 * i, f32, n - i, ZERO)
         put_up_to(dst + 4 * i, canonical(((v - mean if centred else v) * r) * g), n - i)
     count(block, ELEMENTS, n)
+    count(block, DIVISIONS, 0 if n == 0 else 4 if centred else 3)
+    count(block, REDUCED, 2 * n if centred else n)
     return DONE
 
 
@@ -134,6 +139,8 @@ def quantise(dst: int, x: int, scale: int, n: int, block: int) -> int:
         store(scales + 4 * group, lane_0(step))
     count(block, scale_written, 4 * groups)
     count(block, ELEMENTS, n)
+    count(block, DIVISIONS, 2 * groups)
+    count(block, REDUCED, n)
     return DONE
 
 

@@ -50,7 +50,7 @@ row that is read. A step is then
 and for fp32 leaves what vec.gemv.f32, vec.softmax.f32 and vec.macT.f32 leave, head by head, bit for bit. `attn.seth` restricts what
 follows to some of the heads: one head to a core, heads in phases. Operands then hold these heads alone, the first one first.
 
-A cache is a row for each token, `attn.key_stride` or `attn.value_stride` bytes apart:
+A cache is a row for each token; rows start `attn.key_stride` or `attn.value_stride` bytes apart:
 
     f32, f16   | head 0: head_dim elements | head 1 | ... |
     i8         | head 0: head_dim codes    | head 1 | ... | to a multiple of 4 | f32 scale of head 0 | of head 1 | ... |
@@ -79,13 +79,14 @@ before anything is written.
     csrs=(
         #   name                 number  meaning                                                         reset        writable
         Csr("attn.scale",        0x850, "fp32 bits that attn.wrgb multiplies queries by; 1 at reset",    0x3F80_0000, 0xFFFF_FFFF),
-        Csr("attn.key_stride",   0x851, "bytes between rows of keys; 0: packed; attn.xmac and attn.xpose need another value"),
-        Csr("attn.value_stride", 0x852, "bytes between rows of values; 0: packed"),
-        Csr("attn.score_stride", 0x853, "bytes between the score rows of two heads; 0: packed"),
-        Csr("attn.row_list",     0x854, "address of a list of cache rows, u32; 0: row i is position i; attn.xmac refuses others"),
-        Csr("attn.list_stride",  0x855, "bytes between the lists of two heads; 0: one list for all"),
-        Csr("attn.mask",         0x856, "address of a bit for each position, 0 leaves its score out; 0: no mask"),
-        Csr("attn.mask_stride",  0x857, "bytes between the masks of two heads; 0: one mask for all"),
+        Csr("attn.key_stride",   0x851, "bytes between the starts of rows of keys; 0: packed; attn.xmac and attn.xpose refuse 0"),
+        Csr("attn.value_stride", 0x852, "bytes between the starts of rows of values; 0: packed"),
+        Csr("attn.score_stride", 0x853, "bytes between the starts of the score rows of two heads; 0: packed"),
+        Csr("attn.row_list",     0x854, "address of a list of cache rows, u32; 0: row i is position i; attn.xmac refuses others",
+            points_to="u32"),
+        Csr("attn.list_stride",  0x855, "bytes between the starts of the lists of two heads; 0: one list for all"),
+        Csr("attn.mask",         0x856, "address of a bit for each position, 0 leaves its score out; 0: no mask", points_to="b1"),
+        Csr("attn.mask_stride",  0x857, "bytes between the starts of the masks of two heads; 0: one mask for all"),
     ),
     counters=spending("macs elements exponentials", (
         Counter("attn.ops",           72, "instructions", "attn instructions retired"),
@@ -99,6 +100,7 @@ before anything is written.
         Counter("attn.exponentials",  80, "elements",     "those of attn.elements that needed an exponential"),
         Counter("attn.masked",        81, "elements",     "those of attn.elements that a mask has left out"),
         Counter("attn.transposed",    82, "elements",     "elements of keys that attn.xpose has written"),
+        Counter("attn.row_runs",      83, "runs",         "runs of cache rows with successive numbers, in each list by itself"),
     )),
     parameters=(
         Parameter("attn.heads",    "heads",    "most heads that attn.setm takes"),

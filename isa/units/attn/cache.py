@@ -11,6 +11,7 @@ from isa.units.attn.query import head_layout
 
 SIZE = {"f32": 4, "f16": 2, "i8": 1}       # bytes of an element
 ALIGN = SIZE | {"i8": 4}                    # of a cache and its strides: fp32 scales stand behind int8 elements
+SCALES = {"f32": "", "f16": "", "i8": "+f32"}       # of a cache, as rows write them
 
 
 class Cached(NamedTuple):
@@ -41,6 +42,11 @@ def lists(m, n):
     count = heads if stride else 1
     m.check_read(base, m.span(count, 4 * n, stride), 4)
     return [(heads // count, m.read_u32(base + i * stride, n).tolist()) for i in range(count)]
+
+
+def row_runs(rows):
+    """Runs of row numbers, one or more, of which each is one more than the one before."""
+    return 1 + np.count_nonzero(np.diff(rows) != 1)
 
 
 def count_rows(m, rows, form):
@@ -85,6 +91,7 @@ def by_row(m, base, n, form, stride):
         each = np.reshape(scales, (n, width)) if scales else np.zeros((n, width), np.float32)
         found += [Cached(every[:, head - first], each[:, head - first]) for head in kv]
         count_rows(m, n * width, form)
+        m.count("attn.row_runs", row_runs(rows))
     return found
 
 
@@ -99,6 +106,7 @@ def by_channel(m, base, n, form, stride):
         scales = m.read_f32(base + (layout.kv_heads * layout.head_dim + 4 * head) * stride, n) if form == "i8" else None
         found[head] = Cached(np.stack(channels).T, scales)
     count_rows(m, n * len(found), form)
+    m.count("attn.row_runs")
     return [found[head] for head in layout.kv_of_heads]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from isa.instruction import instruction
-from isa.units.attn.cache import by_row, read_scores, row_stride, score_stride
+from isa.units.attn.cache import SCALES, by_row, read_scores, row_stride, score_stride
 from isa.units.attn.query import head_layout
 
 
@@ -31,7 +31,7 @@ def _context(row, form, adds, example=""):
     weight = "(probs[h,i] * scale of value i)" if form == "i8" else "probs[h,i]"
     instruction(row, ("" if adds else "context[h,c] = 0; ") + "for head h and its kv = h * kv_heads / heads, for i rising: "
                 f"context[h,c] = context[h,c] + {weight} * f32(values[i,kv,c])",
-                operands=f"context{'<>' if adds else '>'}f32[heads,head_dim] values<{form}[n,kv_heads,head_dim] "
+                operands=f"context{'<>' if adds else '>'}f32[heads,head_dim] values<{form}[n,kv_heads,head_dim]{SCALES[form]} "
                          "probs<f32[heads,n] n",
                 example=example)(meaning)
 

@@ -58,7 +58,7 @@ def attn_setm(m, heads, kv_heads, head_dim):
 
 
 @instruction("attn.seth         R  opcode=0x7B funct3=4 funct7=0x00", "heads first .. first + count - 1 are set",
-             operands="first count", example="li a0, 5                         # head 5 alone\nli a1, 1\nattn.seth a0, a1")
+             operands="first count", example="li a0, 3                         # head 3 alone\nli a1, 1\nattn.seth a0, a1")
 def attn_seth(m, first, count):
     layout = head_layout(m)
     if not 1 <= count <= layout.heads or first > layout.heads - count:

@@ -23,7 +23,7 @@ and `most` is -inf. A NaN that is written is the canonical one. `attn.context` w
 `attn.exp` writes its scores before its sums."""
 
 CHECKS = """\
-What an instruction asks, first to last, behind the checks of all instructions (traps.md). n, and the `position` of `attn.xpose`,
+What an instruction asks, first to last, after the checks of all instructions (traps.md). n, and the `position` of `attn.xpose`,
 are lengths: CAPACITY beyond 2**28. An n of 0 is all that is looked at then.
 
     attn.setm                 heads, kv-heads, head-dim
@@ -57,14 +57,15 @@ are lengths: CAPACITY beyond 2**28. An n of 0 is all that is looked at then.
 
 EVENTS = """\
 What an instruction counts besides `attn.ops`, with A heads set, V heads of the cache that they attend to (A with a list for each
-head), D = head_dim, E bytes of an element, S = 4 for int8 and otherwise 0:
+head), D = head_dim, E bytes of an element, S = 4 for int8 and otherwise 0. R is 1 without a list; with lists it is, of each list, 1
+and as many more as it has entries, behind the first, that are not one more than the entry before:
 
     attn.wrgb                 queries A*D
-    attn.mac, attn.xmac       scores A*n, macs A*n*D, rows V*n, cache_bytes V*n*(D*E+S)
+    attn.mac, attn.xmac       scores A*n, macs A*n*D, rows V*n, row_runs R, cache_bytes V*n*(D*E+S)
     attn.xpose                transposed V*D
     attn.sfm, attn.exp        elements A*n, exponentials A*n
     attn.mvsb, attn.mvgb      elements A*n
-    attn.macT, attn.context   probabilities A*n, macs A*n*D, rows V*n, cache_bytes V*n*(D*E+S)
+    attn.macT, attn.context   probabilities A*n, macs A*n*D, rows V*n, row_runs R, cache_bytes V*n*(D*E+S)
 
 attn.sfm, attn.mvsb and attn.exp count as masked, of each head set, the positions that its mask leaves out, one mask for all
 included. Regions count the bytes that are read and written: of the cache those of attn.cache_bytes, and nothing that lies between

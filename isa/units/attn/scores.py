@@ -10,6 +10,7 @@ from isa.instruction import instruction
 from isa.traps import Cause, Trap
 from isa.units.attn.cache import (
     ALIGN,
+    SCALES,
     SIZE,
     by_channel,
     by_row,
@@ -60,7 +61,7 @@ def _mac(row, form, transposed=False, example=""):
         m.count("attn.scores", found.size)
         m.count("attn.macs", queries.size * n)
 
-    shape = f"{form}[kv_heads,head_dim,n]" if transposed else f"{form}[n,kv_heads,head_dim]"
+    shape = (f"{form}[kv_heads,head_dim,n]" if transposed else f"{form}[n,kv_heads,head_dim]") + SCALES[form]
     instruction(row, f"for head h and its kv = h * kv_heads / heads: scores[h,i] = {rule}",
                 operands=f"scores>f32[heads,n] keys<{shape} n", example=example)(meaning)
 
@@ -108,7 +109,8 @@ def _transpose(row, form, example=""):
 
     rule = {"f32": "k[kv,c]", "f16": "f16(k[kv,c])", "i8": "the code of k[kv,c], as vec.quant.i8 with a scale for each head"}[form]
     instruction(row, f"for kv of the heads that are set: keys[kv,c,position] = {rule}",
-                operands=f"keys>{form}[kv_heads,head_dim,position+1] k<f32[kv_heads,head_dim] position", example=example)(meaning)
+                operands=f"keys>{form}[kv_heads,head_dim,position+1]{SCALES[form]} k<f32[kv_heads,head_dim] position",
+                example=example)(meaning)
 
 
 _transpose("attn.xpose.f32    R  opcode=0x7B funct3=4 funct7=0x30", "f32",

@@ -122,6 +122,9 @@ and bf16_fold of arithmetic.md. Every NaN that an arithmetic form makes is the c
         Counter("pim.bytes_left",       65, "bytes",        "bytes that went over a channel to the outside"),
         Counter("pim.bytes_entered",    66, "bytes",        "bytes that came over a channel, for all banks or for one"),
         Counter("pim.accumulators_set", 67, "accumulators", "accumulators set from outside, of each bank by itself"),
+        Counter("pim.slots",            68, "commands",     "column commands of one channel; all that work get as many"),
+        Counter("pim.any_opening",      69, "instructions", "instructions that opened a row in one bank or more"),
+        Counter("pim.any_conflict",     70, "instructions", "those of them that closed another row first, in one bank or more"),
     )),
     parameters=(
         Parameter("pim.channels",    "channels",         "channels (pseudo-channels where the memory has them), at most 256"),

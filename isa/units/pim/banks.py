@@ -39,9 +39,9 @@ class MappingError(ValueError):
         self.got, self.expected = got, expected
 
 
-def _require(right: bool, got: str, expected: str) -> None:
-    """Raise MappingError unless it is right."""
-    if not right:
+def _require(holds: bool, got: str, expected: str) -> None:
+    """Raise MappingError unless `holds` is true."""
+    if not holds:
         raise MappingError(got, expected)
 
 

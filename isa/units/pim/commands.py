@@ -21,6 +21,7 @@ from isa.units.pim.state import (
     addresses,
     all_banks,
     check,
+    count_commands,
     expect_mode,
     expect_open,
     illegal,
@@ -80,7 +81,7 @@ def pim_rd(m, dst, bank, column):
     channels, banks = one_bank(m, "pim.rd", bank)
     data = m.read_columns(columns_of(m, "pim.rd", channels, banks, column))
     m.write(dst, data.reshape(-1))
-    m.count("pim.read_commands", len(channels))
+    count_commands(m, "pim.read_commands", channels, 1)
     m.count("pim.columns_read", len(channels))
     m.count("pim.bytes_left", data.size)
 
@@ -96,7 +97,7 @@ def _write(m, what, channels, banks, column, src):
     """Write 32 bytes at `src` to a column of the open row of each of these banks, and count them."""
     places, data = columns_of(m, what, channels, banks, column), m.read(src, COLUMN_BYTES)
     m.write_columns(places, np.broadcast_to(data, (*places.shape, COLUMN_BYTES)))
-    m.count("pim.write_commands", len(channels))
+    count_commands(m, "pim.write_commands", channels, 1)
     m.count("pim.columns_written", places.size)
     m.count("pim.bytes_entered", COLUMN_BYTES * len(channels))
 

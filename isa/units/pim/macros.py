@@ -21,7 +21,7 @@ import numpy as np
 from isa import half
 from isa.instruction import instruction
 from isa.units.pim.banks import COLUMN_BYTES
-from isa.units.pim.state import addresses, all_banks, check, illegal, open_row, selected
+from isa.units.pim.state import addresses, all_banks, check, count_commands, illegal, open_row, selected
 
 LANES = 16
 TABLES = 8                              # activation tables: AiM's modes 0..7
@@ -43,10 +43,12 @@ def _run(m, opsize, name, what):
 
 
 def _run_of_row(m, opsize):
+    """Numbers of the columns of a run in a row, (opsize,)."""
     return _run(m, opsize, "pim.column", "a row")
 
 
 def _run_of_buffer(m, opsize):
+    """Numbers of the columns of a run in the global buffer, (opsize,)."""
     return _run(m, opsize, "pim.buffer_column", "the global buffer")
 
 
@@ -95,13 +97,13 @@ def _set_accumulators(m, channels, banks, values):
 
 def _entered(m, channels, data_bytes):
     """Count bytes that go over each channel, in bursts of 32."""
-    m.count("pim.write_commands", len(channels) * -(-data_bytes // COLUMN_BYTES))
+    count_commands(m, "pim.write_commands", channels, -(-data_bytes // COLUMN_BYTES))
     m.count("pim.bytes_entered", len(channels) * data_bytes)
 
 
 def _left(m, channels, data_bytes):
     """Count bytes that leave over each channel, in bursts of 32."""
-    m.count("pim.read_commands", len(channels) * -(-data_bytes // COLUMN_BYTES))
+    count_commands(m, "pim.read_commands", channels, -(-data_bytes // COLUMN_BYTES))
     m.count("pim.bytes_left", len(channels) * data_bytes)
 
 
@@ -158,7 +160,7 @@ def pim_copy_bkgb(m, opsize, bank, row):
     buffers = _buffers(m).copy()
     buffers[np.ix_(channels, run)] = _read(m, places)[:, 0]
     m.set_state("pim.global_buffer", buffers)
-    m.count("pim.read_commands", places.size)
+    count_commands(m, "pim.read_commands", channels, opsize)
     m.count("pim.bytes_stayed", places.size * COLUMN_BYTES)
 
 
@@ -169,7 +171,7 @@ def pim_copy_gbbk(m, opsize, bank, row):
     channels, places = _open(m, opsize, _one_bank(m, bank), row)
     run = _run_of_buffer(m, opsize)
     _write(m, places, _buffers(m)[np.ix_(channels, run)])
-    m.count("pim.write_commands", places.size)
+    count_commands(m, "pim.write_commands", channels, opsize)
     m.count("pim.bytes_stayed", places.size * COLUMN_BYTES)
 
 
@@ -193,7 +195,7 @@ def _operands(m, opsize, banks, row):
 def _mac(m, form, opsize, banks, row):
     """Every bank multiplies its run with that of its channel's global buffer, or with that of the next bank."""
     channels, weights, x, moved = _operands(m, opsize, banks, row)
-    m.count("pim.compute_commands", len(channels) * opsize)
+    count_commands(m, "pim.compute_commands", channels, opsize)
     m.count("pim.macs", weights.size // (1 if form == "i8" else 2))
     m.count("pim.bytes_stayed", moved)
     if form == "i8":
@@ -297,7 +299,7 @@ def _define_activation(number, form):
         function = half.f16_activation if form == "f16" else half.bf16_activation
         results[channels] = function(table, _folded(m, form, channels, banks))
         m.set_state("pim.af_results", results)
-        m.count("pim.compute_commands", len(channels))
+        count_commands(m, "pim.compute_commands", channels, 1)
         m.count("pim.elements", len(channels) * len(banks))
 
 
@@ -338,7 +340,7 @@ def _define_elementwise(number, form):
         places = places.reshape(len(channels), -1, 3, opsize)                      # (channels, groups, 3, opsize)
         a, b = np.moveaxis(_read(m, places[:, :, :2]).view("<u2"), 2, 0)
         _write(m, places[:, :, 2], product(a, b))
-        m.count("pim.compute_commands", len(channels) * opsize)
+        count_commands(m, "pim.compute_commands", channels, opsize)
         m.count("pim.elements", a.size)
         m.count("pim.bytes_stayed", places.size * COLUMN_BYTES)
 

@@ -7,7 +7,7 @@ fp16 as isa/half.py has it: a MAC multiplies, rounds, adds, rounds. MOV, FILL an
 Source: SAITPublic/PIMSimulator, README 2.3 for operands; src/PIMRank.cpp for what a command does: that FILL is repeated eight times
 as AAM is, the registers' numbers in both, the NOP that stores. Its mode that deals with all 16 registers at once (use_all_grf) is
 not there. Assumed: registers are written without a change of open rows; a
-command behind EXIT, where the simulator goes on as in HAB, is illegal.
+command after EXIT, where the simulator goes on as in HAB, is illegal.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from isa.units.pim import crf
 from isa.units.pim.banks import COLUMN_BYTES
 from isa.units.pim.commands import columns_of, half_of_banks
 from isa.units.pim.crf import CrfError, Word
-from isa.units.pim.state import HAB, HAB_PIM, expect_mode, illegal, rows_of, selected
+from isa.units.pim.state import HAB, HAB_PIM, count_commands, expect_mode, illegal, rows_of, selected
 
 LANES = 16
 _GRF = {crf.GRF_A: "pim.grf_a", crf.GRF_B: "pim.grf_b"}
@@ -42,7 +42,7 @@ def _write_register(m, what, name, index, registers, data, *modes):
     values = m.state[name].reshape(m.preset.banks.channels, copies, registers, -1).copy()
     values[channels, :, index] = data
     m.set_state(name, values)
-    m.count("pim.write_commands", len(channels))
+    count_commands(m, "pim.write_commands", channels, 1)
     m.count("pim.broadcasts", len(channels))
     m.count("pim.bytes_entered", COLUMN_BYTES * len(channels))
 
@@ -208,7 +208,7 @@ def _step(m, what, parity, column, write):
         m.set_state("pim.crf_pc", [at + done], channel)
         m.set_state("pim.crf_repeat", [0 if done else taken], channel)
         m.set_state("pim.crf_jumps", jumps, channel * crf.ENTRIES)
-    m.count("pim.compute_commands", len(channels))
+    count_commands(m, "pim.compute_commands", channels, 1)
     m.count("pim.crf_steps", len(channels))
 
 

@@ -143,7 +143,7 @@ ILLEGAL_OPERAND, in this order for each word that is looked at; a trap in one ch
 
 CHECKS = """\
 What an instruction asks of the banks, first to last, with the modes that it works in. The first that fails traps, with
-ILLEGAL_OPERAND. It comes behind the checks of all instructions (traps.md), which look at `src`, `x`, `y` and `table`; `dst` and
+ILLEGAL_OPERAND. It comes after the checks of all instructions (traps.md), which look at `src`, `x`, `y` and `table`; `dst` and
 `bias` are looked at where they stand here.
 
     pim.act                                     channels mode(SB) bank row closed
@@ -229,6 +229,9 @@ rounds up:
     pim.ewmul                           compute_commands n*C, elements 16*n*G*C, columns_read 2*n*G*C, columns_written n*G*C,
                                         bytes_stayed 96*n*G*C
     pim.ewadd                           elements 16*n
+
+`slots` is what one channel gets: the sum of read_commands, write_commands and compute_commands above, with 1 in place of C and K.
+`any_opening` is 1 for an instruction that counts an activation, `any_conflict` is 1 for one that counts a row conflict.
 
 `pim.pre`, `pim.pre.ab` and `pim.pre.hab` count a precharge of each of their banks that has an open row. A macro form that opens a
 row counts, of each bank that it opens, a row hit where the row was open; elsewhere an activation, and where another row was open a

@@ -17,7 +17,7 @@ CLOSED = -1
 
 def illegal(value, detail):
     """The trap of a command that the banks' state, or the machine, does not allow."""
-    return Trap(Cause.ILLEGAL_OPERAND, int(value) % (1 << 64), detail)
+    return Trap(Cause.ILLEGAL_OPERAND, int(value), detail)
 
 
 def selected(m):
@@ -91,6 +91,7 @@ def activate(m, channels, banks, row):
                                 "bank: precharge it first")
     set_rows(m, channels, banks, row)
     m.count("pim.activations", rows.size)
+    m.count("pim.any_opening")
 
 
 def precharge(m, channels, banks):
@@ -106,11 +107,20 @@ def open_row(m, channels, banks, row):
     expect_mode(m, channels, "a macro form", SB)
     rows = rows_of(m, channels, banks)
     hits, closed = np.count_nonzero(rows == row), np.count_nonzero(rows == CLOSED)
+    conflicts = rows.size - hits - closed
     m.count("pim.row_hits", hits)
-    m.count("pim.row_conflicts", rows.size - hits - closed)
-    m.count("pim.precharges", rows.size - hits - closed)
-    m.count("pim.activations", rows.size - hits)
+    m.count("pim.row_conflicts", conflicts)
+    m.count("pim.precharges", conflicts)
+    m.count("pim.activations", closed + conflicts)
+    m.count("pim.any_opening", int(closed + conflicts > 0))
+    m.count("pim.any_conflict", int(conflicts > 0))
     set_rows(m, channels, banks, row)
+
+
+def count_commands(m, kind, channels, each):
+    """Count column commands, of the counter `kind`: `each` to every one of these channels."""
+    m.count(kind, len(channels) * each)
+    m.count("pim.slots", each)
 
 
 def addresses(m, channels, banks, rows, columns):
