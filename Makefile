@@ -1,4 +1,4 @@
-# make demo | test | fuzz | lint | docs | bench | oracle | clean. Each makes the virtual environment by itself; PYTHON=... chooses
+# make demo | test | fuzz | lint | docs | bench | validate | oracle | clean. Each makes the virtual environment by itself; PYTHON=... chooses
 # the interpreter (3.11 or newer).
 
 PYTHON ?= python3
@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 PROMPT ?= Once upon a time
 
-.PHONY: demo test fuzz lint docs bench oracle clean
+.PHONY: demo test fuzz lint docs bench validate oracle clean
 .DELETE_ON_ERROR:
 
 # A story from the shipped ternary model on the emulated accelerator, with what that took there.
@@ -36,6 +36,12 @@ docs: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks
+
+# Published simulators' workloads as programs, their cycles and ours; the tables of docs/validation.md. About two minutes.
+validate: $(READY)
+	mkdir -p out
+	$(BIN)/slimulator validate --json out/validation.json
+	$(BIN)/python -m slimulator.validate.page out/validation.json docs/validation.md
 
 # Outside references (GNU binutils, gcc, picolibc, QEMU; transformers: pip install '.[oracle]'); a missing one is a failure here, a
 # skip in `make test`.

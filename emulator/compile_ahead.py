@@ -26,7 +26,7 @@ def compile_ahead(mnemonics: Iterable[str]) -> None:
 
     Another process that does the same waits until this one is done. Raises CacheError.
     """
-    wanted = [LOOP, *sorted(mnemonics)]
+    wanted = [LOOP, *load_kernels.CLOCK, *sorted(mnemonics)]
     if len(_missing(wanted)) < 2:
         return
     with KERNELS.locked(LOOP, lambda: objects.notify("the kernels, in another process")):
@@ -53,7 +53,7 @@ def _compile(names: list[str]) -> None:
         writing = -1
         with open(reading, encoding="utf-8") as started:
             for name in started:
-                objects.notify("the engine" if name.strip() == LOOP else name.strip())
+                objects.notify(_shown(name.strip()))
     finally:
         if writing >= 0:
             os.close(writing)
@@ -62,8 +62,13 @@ def _compile(names: list[str]) -> None:
             child.wait()
 
 
+def _shown(name: str) -> str:
+    """What is being compiled, for people."""
+    return "the engine" if name == LOOP else "the clock" if name in load_kernels.CLOCK else name
+
+
 def _module(name: str) -> str:
-    return "emulator.loop" if name == LOOP else load_kernels.module_of(name)
+    return "emulator.loop" if name == LOOP else "emulator.clock" if name in load_kernels.CLOCK else load_kernels.module_of(name)
 
 
 def main() -> None:
@@ -73,5 +78,7 @@ def main() -> None:
         sys.stdout.flush()
         if name == LOOP:
             load_kernels.loop(profiled=False)
+        elif name in load_kernels.CLOCK:
+            load_kernels.clock(name)
         else:
             load_kernels.address(name)

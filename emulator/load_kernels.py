@@ -25,6 +25,18 @@ def module_of(mnemonic: str) -> str:
     return f"emulator.units.{mnemonic.partition('.')[0]}"
 
 
+CLOCK = ("clock.before", "clock.after")
+"""The entries of emulator/clock.py."""
+
+
+def clock(name: str) -> int:
+    """Host address of an entry of the compiled clock."""
+    def function() -> Any:
+        from emulator.clock import ENTRIES
+        return ENTRIES[name]
+    return objects.entry("emulator.clock", name, KERNEL_SIGNATURE, function, "the clock")
+
+
 def loop(profiled: bool) -> int:
     """Host address of the compiled loop (emulator/loop.py), or of the one that counts how often each instruction is retired."""
     def function() -> Any:

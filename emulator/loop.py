@@ -15,6 +15,8 @@ from emulator.decode import NUMBER, OPERATION, OPS_SLOT, RD, RS1, RS2, RS3, RS4,
 from emulator.kernel_words import _find, count, guarded
 from emulator.native.block import (
     BASE,
+    CLOCK_AFTER,
+    CLOCK_BEFORE,
     CODE,
     CODE_AT,
     COUNTS,
@@ -38,7 +40,8 @@ from emulator.native.block import (
 )
 from emulator.native.inlining import specialised
 from emulator.native.machine_code import array, call, high_mixed, high_signed, high_unsigned, load, store
-from isa.counters import COUNTERS
+from isa.counters import COUNTERS, SLOTS
+from isa.regions import REGIONS
 
 _N = NUMBER
 OTHER, KERNEL, KERNEL_RESULT, NOTHING = _N["OTHER"], _N["KERNEL"], _N["KERNEL_RESULT"], _N["NOTHING"]
@@ -56,9 +59,12 @@ MUL, MULH, MULHSU, MULHU, DIV, DIVU, REM, REMU = (
 MULW, DIVW, DIVUW, REMW, REMUW = (_N[name] for name in ("mulw", "divw", "divuw", "remw", "remuw"))
 CSRRW, CSRRS, CSRRC, CSRRWI, CSRRSI, CSRRCI = (_N[n] for n in ("csrrw", "csrrs", "csrrc", "csrrwi", "csrrsi", "csrrci"))
 
-INSTRUCTIONS, LOADS, STORES, BRANCHES, TAKEN = (COUNTERS[f"core.{name}"].slot for name in (
-    "instructions", "loads", "stores", "branches", "branches_taken"))
-DRAM_READ, DRAM_WRITTEN = COUNTERS["dram.bytes_read"].slot, COUNTERS["dram.bytes_written"].slot
+INSTRUCTIONS, LOADS, STORES, BRANCHES, TAKEN, MULTIPLICATIONS, DIVISIONS = (COUNTERS[f"core.{name}"].slot for name in (
+    "instructions", "loads", "stores", "branches", "branches_taken", "multiplications", "divisions"))
+DRAM_READ, DRAM_WRITTEN, DRAM_LOADS = (COUNTERS[f"dram.{name}"].slot for name in ("bytes_read", "bytes_written", "loads"))
+LOADS_OF = np.zeros(SLOTS, np.int64)            # slot of a region's bytes read -> slot of its loads
+for _kind in REGIONS.values():
+    LOADS_OF[_kind.read] = _kind.loads
 
 PROFILED = False            # _execute is compiled for either value
 i8, u8, i16, u16, i32, u32, i64, u64 = (np.int8, np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.int64, np.uint64)
@@ -115,6 +121,16 @@ def _remainder(a: int, b: int) -> int:
     return 0 if b == -1 else a - b * _quotient(a, b)
 
 
+@specialised
+def _tell(counts, done, loads, stores, branches, taken, multiplications, divisions, read, written, of_dram):
+    """Add to the counters of the core what the loop has counted; `of_dram`: loads. Numbers alone: it is compiled."""
+    for events, counter in ((done, INSTRUCTIONS), (loads, LOADS), (stores, STORES), (branches, BRANCHES), (taken, TAKEN),
+                            (multiplications, MULTIPLICATIONS), (divisions, DIVISIONS), (read, DRAM_READ), (written, DRAM_WRITTEN),
+                            (of_dram, DRAM_LOADS)):
+        place = counts + 8 * counter
+        store(place, load(place, i64) + i64(events))
+
+
 def _execute(piece, block, limit):  # type: ignore[no-untyped-def]
     """Run at most `limit` instructions of a piece of decoded code, from pc. -> instructions retired.
 
@@ -133,8 +149,10 @@ def _execute(piece, block, limit):  # type: ignore[no-untyped-def]
     guard_start, guard_bytes = load(block + 8 * GUARD_START, i64), load(block + 8 * GUARD_BYTES, i64)
     tohost = load(block + 8 * TOHOST, i64)
     csr_file = load(block + 8 * CSR_FILE, i64)
+    counts = load(block + 8 * COUNTS, i64)
+    before, after = load(block + 8 * CLOCK_BEFORE, i64), load(block + 8 * CLOCK_AFTER, i64)
     at = (pc - base) >> 2
-    done = loads = stores = branches = taken = read = written = 0
+    done = told = loads = stores = branches = taken = multiplications = divisions = read = written = elsewhere = 0
     while done < limit:
         if u64(at) >= u64(length):
             break
@@ -183,6 +201,8 @@ def _execute(piece, block, limit):  # type: ignore[no-untyped-def]
                 if host == 0:
                     break
                 count(block, counter, size)
+                count(block, LOADS_OF[counter], 1)
+                elsewhere += 1
                 x[rd] = _load(host, operation)
             loads += 1
         elif operation >= SB and operation <= SD:
@@ -226,9 +246,17 @@ def _execute(piece, block, limit):  # type: ignore[no-untyped-def]
             function, c, d = load(kernels + 8 * value, i64), x[_column(row, RS3)], x[_column(row, RS4)]
             if load(block + 8 * STOP, i64):             # a kernel may take long: so look before each
                 break
+            if before != 0:
+                _tell(counts, done - told, loads, stores, branches, taken, multiplications, divisions, read, written,
+                      loads - elsewhere)
+                told = done
+                loads = stores = branches = taken = multiplications = divisions = read = written = elsewhere = 0
+                call(before, a, b, c, d, block)
             if function == 0 or call(function, a, b, c, d, block) != DONE:
                 break
             count(block, _column(row, OPS_SLOT), 1)
+            if before != 0:
+                call(after, value, a, b, c, block)
             if operation == KERNEL_RESULT:
                 x[rd] = load(block + 8 * RESULT, i64)
         elif operation == XORI:
@@ -284,30 +312,43 @@ def _execute(piece, block, limit):  # type: ignore[no-untyped-def]
         elif operation == SRAW:
             x[rd] = i64(i32(a)) >> (b & 31)
         elif operation == MUL:
+            multiplications += 1
             x[rd] = a * b
         elif operation == MULH:
+            multiplications += 1
             x[rd] = high_signed(a, b)
         elif operation == MULHSU:
+            multiplications += 1
             x[rd] = high_mixed(a, b)
         elif operation == MULHU:
+            multiplications += 1
             x[rd] = high_unsigned(a, b)
         elif operation == DIV:
+            divisions += 1
             x[rd] = _quotient(a, b)
         elif operation == REM:
+            divisions += 1
             x[rd] = _remainder(a, b)
         elif operation == DIVU:
+            divisions += 1
             x[rd] = i64(u64(a) // u64(b)) if b != 0 else -1
         elif operation == REMU:
+            divisions += 1
             x[rd] = i64(u64(a) % u64(b)) if b != 0 else a
         elif operation == MULW:
+            multiplications += 1
             x[rd] = i64(i32(a * b))
         elif operation == DIVW:
+            divisions += 1
             x[rd] = i64(i32(_quotient(i64(i32(a)), i64(i32(b)))))
         elif operation == REMW:
+            divisions += 1
             x[rd] = i64(i32(_remainder(i64(i32(a)), i64(i32(b)))))
         elif operation == DIVUW:
+            divisions += 1
             x[rd] = i64(i32((a & 0xFFFFFFFF) // (b & 0xFFFFFFFF))) if b & 0xFFFFFFFF else -1
         elif operation == REMUW:
+            divisions += 1
             x[rd] = i64(i32((a & 0xFFFFFFFF) % (b & 0xFFFFFFFF))) if b & 0xFFFFFFFF else i64(i32(a))
         elif operation >= CSRRW and operation <= CSRRCI:
             number = _column(row, RS1)                  # register or immediate
@@ -328,11 +369,7 @@ def _execute(piece, block, limit):  # type: ignore[no-untyped-def]
             store(visits + 8 * at, load(visits + 8 * at, i64) + 1)
         done += 1
         at = following
-    counts = load(block + 8 * COUNTS, i64)
-    for events, counter in ((done, INSTRUCTIONS), (loads, LOADS), (stores, STORES), (branches, BRANCHES), (taken, TAKEN),
-                            (read, DRAM_READ), (written, DRAM_WRITTEN)):
-        place = counts + 8 * counter
-        store(place, load(place, i64) + i64(events))
+    _tell(counts, done - told, loads, stores, branches, taken, multiplications, divisions, read, written, loads - elsewhere)
     store(registers + 8 * PC, base + (at << 2))
     return done
 

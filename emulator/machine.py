@@ -74,9 +74,10 @@ class Machine(ReferenceMachine):
     `handed_over` counts the instructions that the reference engine executed, by mnemonic.
     """
 
-    def __init__(self, machine: Preset | str = "slim", host: Host | None = None, threads: int = 1) -> None:
-        """`threads`: how many work on a large operation, 1 to the cores of the host. Results and counters do not depend on it."""
-        super().__init__(machine, host)
+    def __init__(self, machine: Preset | str = "slim", host: Host | None = None, threads: int = 1, time: bool = True) -> None:
+        """`threads`: how many work on a large operation, 1 to the cores of the host. Results, counters and time do not depend on
+        it. `time`: keep a clock, if the preset has rates."""
+        super().__init__(machine, host, time)
         self.threads = threads
         self._registers = np.zeros(PC + 1, np.int64)
         self._kernels = np.zeros(len(KERNEL_NAMES), np.int64)
@@ -107,8 +108,8 @@ class Machine(ReferenceMachine):
         self._everywhere = False                            # some hook wants to see every instruction
         self.handed_over: dict[str, int] = {}
 
-    def _options(self) -> dict[str, int]:
-        return {"threads": self.threads}
+    def _options(self) -> dict[str, Any]:
+        return super()._options() | {"threads": self.threads}
 
     def _load(self, program: Program | str | os.PathLike[str]) -> None:
         super()._load(program)
@@ -150,6 +151,7 @@ class Machine(ReferenceMachine):
     def _describe_state(self) -> None:
         """Fill in what may have been replaced between two runs, or by a hook."""
         self._block[block.TOHOST] = self.devices.tohost
+        self._describe_clocks()
         arrays = [self.counts, self.csr_values, *self.state.values()]
         if len(arrays) == len(self._described) and all(map(is_, arrays, self._described)):
             return
@@ -159,6 +161,12 @@ class Machine(ReferenceMachine):
         for name, index in STATE_INDEX.items():
             if name in self.state:
                 self._block[index], self._block[index + 1] = self.state[name].ctypes.data, len(self.state[name])
+
+    def _describe_clocks(self) -> None:
+        before, after = map(load_kernels.clock, load_kernels.CLOCK) if self.clocks else (0, 0)
+        self._block[block.CLOCK_BEFORE], self._block[block.CLOCK_AFTER] = before, after
+        self._clocks = np.array([[each.words.ctypes.data, each.figures.ctypes.data] for each in self.clocks], np.int64)
+        self._block[block.CLOCKS], self._block[block.CLOCK_COUNT] = self._clocks.ctypes.data, len(self.clocks)
 
     # ---------------------------------------------------------------------------------------------- code
 

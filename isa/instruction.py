@@ -42,6 +42,7 @@ class Operand:
 
     `name` is the meaning's parameter, `field` where it is encoded, `role` what it is. For an ADDRESS operand `access`
     is "<" (memory read), ">" (written) or "<>" (both), and `shape` says what lies there, e.g. `f32[n]` (isa/shapes.py).
+    `scales` is the format of the scales that lie between or behind these elements, "" if there are none.
     """
 
     name: str
@@ -49,11 +50,22 @@ class Operand:
     role: str
     access: str = ""
     shape: str = ""
+    scales: str = ""
 
     @cached_property
     def layout(self) -> Shape:
-        """What lies at the address, of an ADDRESS operand."""
+        """What lies at the address, of an ADDRESS operand. Scales are not in it."""
         return parse_shape(self.shape)
+
+    @cached_property
+    def align(self) -> int:
+        """Bytes of which the address must be a multiple."""
+        return max(self.layout.align, parse_shape(self.scales).align if self.scales else 1)
+
+    @property
+    def contents(self) -> str:
+        """What lies at the address, in words."""
+        return self.shape + (f" with {self.scales} scales" if self.scales else "")
 
     @property
     def is_register(self) -> bool:
@@ -63,7 +75,7 @@ class Operand:
         """One phrase for the manual and for error messages."""
         if self.role == ADDRESS:
             verb = {"<": "read", ">": "written", "<>": "read and written"}[self.access]
-            return f"integer register with the address of {self.shape}, {verb}"
+            return f"integer register with the address of {self.contents}, {verb}"
         return {REGISTER:  "integer register",
                 RESULT:    "integer register that receives the result",
                 VALUE:     "integer register",
@@ -122,7 +134,8 @@ class Row:
         What CSRs, strides or the unit's state take part in is left to the meaning and to the kernel.
         """
         return tuple(operand for operand in self.operands
-                     if operand.access and all(dim in self.lengths or dim.isdecimal() for dim in operand.layout.dims))
+                     if operand.access and not operand.scales
+                     and all(dim in self.lengths or dim.isdecimal() for dim in operand.layout.dims))
 
     @cached_property
     def is_xslim(self) -> bool:
@@ -138,7 +151,7 @@ _BY_OPCODE: dict[int, dict[int, dict[int, Row]]] = {}              # opcode|func
 _KEY_MASK = 0x0000_707F                                            # opcode and funct3
 _FORGIVING: list[Row] = []                                         # rows that ignore bits
 
-_OPERAND = re.compile(r"(?P<result>=)?(?P<name>\w+)(?:(?P<access><>|<|>|:)(?P<shape>\S+))?$")
+_OPERAND = re.compile(r"(?P<result>=)?(?P<name>\w+)(?:(?P<access><>|<|>|:)(?P<shape>\w+(?:\[\S+\])?)(?:\+(?P<scales>\w+))?)?$")
 
 
 def instruction(row: str, text: str, *, operands: str = "", syntax: str | None = None, example: str = "",
@@ -147,8 +160,9 @@ def instruction(row: str, text: str, *, operands: str = "", syntax: str | None =
 
     `row` is "mnemonic format field=value ...". `operands` describes an Xslim row: `=name` a result register,
     `name` a value, `name:f32` the bits of a scalar, `name<shape` / `name>shape` / `name<>shape` an address whose memory is
-    read / written / both. Fields are given out in order: `rd` to a first operand that is a result or is written to,
-    then `rs1`, `rs2`, `rs3`; a register field left over is fixed to zero. A base row takes `syntax` or its format's.
+    read / written / both; `+f32` behind the shape: with fp32 scales. Fields are given out in order: `rd` to a first operand
+    that is a result or is written to, then `rs1`, `rs2`, `rs3`; a register field left over is fixed to zero. A base row takes
+    `syntax` or its format's.
     `ignores` names fixed fields whose other values are reserved: they are executed alike, but no assembler writes them.
     The unit is the module that holds the row, isa/units/UNIT.py, or the package: isa/units/UNIT/ANY.py.
     Raises ValueError for a row that is malformed or already there.
@@ -191,13 +205,13 @@ def _xslim_operands(text: str, fmt: Format) -> tuple[Operand, ...]:
     for position, item in enumerate(text.split()):
         parts = _OPERAND.match(item)
         if parts is None:
-            raise ValueError(f"operand {item!r}: expected [=]name[<shape|>shape|<>shape|:f32]")
+            raise ValueError(f"operand {item!r}: expected [=]name[<shape|>shape|<>shape|:f32][+scales]")
         access = parts["access"] or ""
         writes = bool(parts["result"]) or ">" in access
         slot = "rd" if position == 0 and writes else next(sources)
         role = RESULT if parts["result"] else SCALAR if access == ":" else ADDRESS if access else VALUE
         described.append(Operand(parts["name"], FIELDS[slot], role,
-                                 access if role == ADDRESS else "", parts["shape"] or ""))
+                                 access if role == ADDRESS else "", parts["shape"] or "", parts["scales"] or ""))
     return tuple(described)
 
 

@@ -14,7 +14,7 @@ from isa.text import shortened
 
 # The version of the instruction set. It rises when an instruction, a CSR, a counter or a trap changes its meaning: programs and
 # snapshots of another version are refused.
-ISA_VERSION = 1
+ISA_VERSION = 2
 META_SCHEMA = 2         # of the metadata in a program file; rises when a key goes, is renamed or changes its meaning
 
 

@@ -6,7 +6,7 @@ queues nothing is in order, except for what these rules say:
     signal     sync.signal.UNIT, and a fetch operation while fetch.tag is set: the tag stands for everything that the queue
                knows to be done once it gets there
     wait       sync.wait.UNIT: the later operations of a queue start when the latest signal of the tag has come;
-               sync.wait: the core goes on when it has come. The latest signal is the last one in front of the wait in the program
+               sync.wait: the core goes on when it has come. The latest signal is the last one before the wait in the program
     fence      sync.fence: the core goes on when every queue is empty
     result     an operation that returns a value in a register holds the core until it is done
 
@@ -20,6 +20,7 @@ Ordering", 1988; Mattern, "Virtual Time and Global States of Distributed Systems
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import Enum
 from typing import NamedTuple
 
 from isa.instruction import Row
@@ -43,19 +44,49 @@ def queue_of(row: Row) -> int:
     return UNITS[row.unit].queue
 
 
-class Synchronisation(NamedTuple):
-    """What an instruction of the sync unit does: `action` is "signal", "wait" or "fence", `queue` who signals or waits."""
+class Action(Enum):
+    """What an instruction can do to the order of the queues."""
 
-    action: str
+    ISSUE = "an operation goes into a queue"
+    SIGNAL = "a queue signals a tag"
+    WAIT = "a queue, or the core, waits for a tag"
+    FENCE = "the core waits for every queue"
+    RESULT = "the core waits for the operation that was last issued"
+
+
+class Tag(Enum):
+    """Where the tag of a signal or a wait stands."""
+
+    OPERAND = "the operand `tag`"
+    FETCH_TAG = "the CSR fetch.tag; 0: there is no signal"
+
+
+class Edge(NamedTuple):
+    """An action of an instruction. `queue` is who issues, signals or waits; of a result, whose it is."""
+
+    action: Action
     queue: int
+    tag: Tag | None = None
 
 
-def synchronisation(row: Row) -> Synchronisation | None:
-    """What a row of the sync unit does, None for other rows."""
-    if row.unit != "sync":
-        return None
-    _, action, *unit = row.mnemonic.split(".")
-    return Synchronisation(action, QUEUE[unit[0]] if unit else CORE)
+def edges(row: Row) -> tuple[Edge, ...]:
+    """All that an instruction does to the order of the queues, in order. Nothing for most instructions of the core.
+
+    The one list that the hazard check and the clock (isa/timing/clock.py) go by.
+    """
+    if row.unit == "sync":
+        _, name, *unit = row.mnemonic.split(".")
+        action = Action[name.upper()]
+        return Edge(action, QUEUE[unit[0]] if unit else CORE, None if action is Action.FENCE else Tag.OPERAND),
+    queue = queue_of(row)
+    if queue == CORE:
+        return ()
+    made = [Edge(Action.ISSUE, queue)]
+    if row.unit == "fetch":
+        made.append(Edge(Action.SIGNAL, queue, Tag.FETCH_TAG))
+    if row.result is not None:
+        made.append(Edge(Action.RESULT, queue))
+    return tuple(made)
 
 
 class Order:

@@ -34,6 +34,7 @@ from isa.regions import DRAM
 from isa.registers import ABI_NAMES
 from isa.services import Host
 from isa.tensor import read_tensor
+from isa.timing.clock import Clock, Time
 from isa.traps import MEANING, Cause, Trap
 
 _STACK_ROOM = 16            # bytes kept free above the initial stack pointer
@@ -118,11 +119,12 @@ class Observer(NamedTuple):
 class ReferenceMachine(Vocabulary):
     """A Slim machine that executes meanings one by one. `machine` is a preset or its name.
 
-    `breakpoints` are addresses in front of which a run stops, unless it starts there. `watchpoints` are (address, bytes): a run
-    stops behind an instruction that has written to one. `hook` has a function called after instructions.
+    `breakpoints` are addresses before which a run stops, unless it starts there. `watchpoints` are (address, bytes): a run
+    stops after an instruction that has written to one. `hook` has a function called after instructions.
     """
 
-    def __init__(self, machine: Preset | str = "slim", host: Host | None = None) -> None:
+    def __init__(self, machine: Preset | str = "slim", host: Host | None = None, time: bool = True) -> None:
+        """`time`: keep a clock, if the preset has rates."""
         super().__init__(load_preset(machine) if isinstance(machine, str) else machine, host or Host())
         self.program: Program | None = None
         self.breakpoints: set[int] = set()
@@ -131,6 +133,7 @@ class ReferenceMachine(Vocabulary):
         self._visits: Counter[tuple[int, int]] | None = None
         self._requests: dict[str, None] = {}                    # reasons to stop that no run has reported yet, the first first
         self.work: dict[str, Work] = {}                         # what the machine is doing: isa/engine/exclusive.py
+        self.clocks = [Clock(self.preset)] if time and self.preset.rates else []
         self.row: Row | None = None                             # of the current instruction, with its operands' values
         self.operands: dict[str, int] = {}
         self._decoded: dict[int, tuple[Row, dict[str, int]] | None] = {}
@@ -139,6 +142,15 @@ class ReferenceMachine(Vocabulary):
     def counters(self) -> Counters:
         """Events by counter name."""
         return Counters((name, self.counter(name)) for name in COUNTERS)
+
+    @property
+    def time(self) -> Time | None:
+        """How long the machine has taken so far; None without a clock.
+
+        `clocks` are those that are kept: the first is the machine's own. Append one of another preset, before the first run, to see
+        how long a machine with other rates would have taken.
+        """
+        return self.clocks[0].time(self.counts) if self.clocks else None
 
     @property
     def spent(self) -> int:
@@ -151,7 +163,7 @@ class ReferenceMachine(Vocabulary):
 
         Where the new program has a section, nothing of an earlier program is left. Registers, CSRs, the units' state and
         counters stay as they are: for a fresh start make a new machine. Raises OSError, and ProgramError for a file that is no
-        program, or a program that does not fit this machine: units, sizes, memory; AlreadyRunning.
+        program, or a program that does not fit this machine: units, memory; AlreadyRunning.
         """
         self._load(program)
 
@@ -196,7 +208,7 @@ class ReferenceMachine(Vocabulary):
 
     @classmethod
     def restore(cls, path: str | os.PathLike[str], program: Program | None = None, machine: Preset | None = None,
-                host: Host | None = None, **options: int) -> Self:
+                host: Host | None = None, **options: Any) -> Self:
         """A machine that goes on from a snapshot, whichever engine wrote it. `options` are those of the class: threads.
 
         By default it runs the program file that the snapshot names, on the preset that the snapshot holds. The tokens and the
@@ -231,9 +243,9 @@ class ReferenceMachine(Vocabulary):
     def __copy__(self) -> Self:
         return copy.deepcopy(self)
 
-    def _options(self) -> dict[str, int]:
+    def _options(self) -> dict[str, Any]:
         """The arguments with which this machine was made, without the preset and the host."""
-        return {}
+        return {"time": bool(self.clocks)}
 
     # ---------------------------------------------------------------------------------------------- observing
 
@@ -265,7 +277,7 @@ class ReferenceMachine(Vocabulary):
         return Counter(self._visits or {})
 
     def wrote(self, address: int, size: int) -> bool:
-        """Did the instruction in front of pc write to one of these bytes? For use when a watchpoint has stopped a run."""
+        """Did the instruction before pc write to one of these bytes? For use when a watchpoint has stopped a run."""
         return any(start < address + size and address < start + len(data) for start, _, data in self._writes)
 
     def stop(self, reason: str) -> None:
@@ -365,6 +377,8 @@ class ReferenceMachine(Vocabulary):
         self.pc = self.next_pc & WORD
         self.count("core.instructions")
         self.commit()
+        for clock in self.clocks:
+            clock.after(self.counts, saved, self.csr_values, self.row, self.operands)
         if self._visits is not None:
             self._visits[pc, word] += 1
         self._observe(pc, word, None, saved)
@@ -413,6 +427,8 @@ class ReferenceMachine(Vocabulary):
         self.next_pc = self.pc + 4
         self.unit = row.unit if row.is_xslim else "core"
         if row.is_xslim:
+            for clock in self.clocks:
+                clock.before(self.counts)
             if not self.preset.has_unit(row.unit):
                 raise Trap(Cause.ILLEGAL_INSTRUCTION, detail=f"machine {self.preset.name} has no {row.unit} unit")
             self.count(f"{row.unit}.ops")

@@ -27,6 +27,7 @@ from slimulator.commands.look_up import look_up, machines
 from slimulator.commands.models import COMMANDS as OF_MODELS
 from slimulator.commands.run import run_program
 from slimulator.commands.shared import abandon
+from slimulator.commands.validate import validate
 from slimulator.version import VERSION
 
 ENOUGH = 1 << 30        # bytes of address space in which kernels are compiled
@@ -170,8 +171,9 @@ def _mistake(error: Exception) -> str | None:
     from isa.manual import UnknownEntry
     from isa.preset import PresetError
     from isa.program import ProgramError
+    from slimulator.validate.points import PointsError
     match error:
-        case AssemblyError() | PresetError() | ModelError():
+        case AssemblyError() | PresetError() | ModelError() | PointsError():
             return str(error)
         case ProgramError():
             return f"{error.path}: error: {str(error).removeprefix(f'{error.path}: ')}" if error.path else f"error: {error}"
@@ -202,5 +204,6 @@ def command() -> None:
     """Write, assemble and run programs for the Slim machine, an accelerator for sparse and low-bit language models."""
 
 
-for _command in (assemble_file, disassemble_file, run_program, debug, compile_program, *OF_MODELS, look_up, machines, cache):
+for _command in (assemble_file, disassemble_file, run_program, debug, compile_program, *OF_MODELS, look_up, machines, validate,
+                 cache):
     command.add_command(_command)

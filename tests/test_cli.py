@@ -62,7 +62,7 @@ def test_asm_does_not_overwrite_its_source_or_a_device(command, tmp_path: Path) 
     for option in ("-o", "--listing", "--symbols", "--lines", "--json"):
         status, _, err = command("asm", source, option, source)
         assert status == 2
-        assert "is the source" in err
+        assert "is a file that is read" in err
     assert source.read_text(encoding="utf-8") == "nop\n"
     both = tmp_path / "both"
     status, _, err = command("asm", source, "-o", both, "--listing", both)

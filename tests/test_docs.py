@@ -83,6 +83,12 @@ def test_indented_code_is_not_forgotten() -> None:
     assert found == []
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_items_of_a_list_begin_their_lines(name: str) -> None:
+    """What fills paragraphs can make one of a list."""
+    assert re.findall(r".*[.:] - .*", _prose(ROOT / name)) == []
+
+
 # ------------------------------------------------------------------------------------------------ links
 
 

@@ -30,7 +30,7 @@ from isa import manual
 from isa.caches import PROGRAMS
 from isa.engine import snapshot
 from isa.preset import load_preset
-from isa.program_file import META_SCHEMA
+from isa.program_file import ISA_VERSION, META_SCHEMA
 from slimulator.command_line import command
 from slimulator.commands.shared import SCHEMA
 
@@ -104,9 +104,16 @@ def compare(title: str, documents: Iterable[Any]) -> None:
     assert {key: types - seen[key] for key, types in TABLES[title].items() if types - seen[key] - {"null"}} == {}, title
 
 
-WRITERS = {             # files that make JSON: of a command, of a file that is read again, or a text that is only compared
+def test_the_numbers_of_schemas_are_those_of_the_code() -> None:
+    said = dict(re.findall(r"^\| ([a-z][^|`]*) \| (\d+) \|$", PAGE, re.MULTILINE))
+    assert said == {"what a command writes": str(SCHEMA), "a program's metadata": str(META_SCHEMA),
+                    "the model card and the tokenizer": str(CARD_SCHEMA), "a snapshot's header": str(snapshot.SCHEMA)}
+    assert f"the version of the instruction set, now {ISA_VERSION}." in " ".join(PAGE.split())
+
+
+WRITERS = {             # files that make JSON: of a command, of a file that is read again, a text that is only compared, a timeline
     "slimulator/commands/shared.py", "compiler/compile.py", "isa/elf/writer.py", "isa/engine/snapshot.py",
-    "compiler/running/cache.py", "compiler/checking/verify_chain.py", "asm/directives.py"}
+    "compiler/running/cache.py", "compiler/checking/verify_chain.py", "asm/directives.py", "emulator/observe/timeline.py"}
 
 
 def test_no_json_is_left_out() -> None:
@@ -156,14 +163,20 @@ def test_run(written: Callable[..., Any], tmp_path: Path) -> None:
     for name, text in (("hazard", HAZARD), ("trap", "_start: li a7, 0x5111\n ecall\n ld a0, 8(zero)\n")):
         (tmp_path / f"{name}.s").write_text(text)
         assert slimulator.invoke(["asm", f"{name}.s"]) == 0
-    compare("run", [written("run", "hazard.elf", "--all-hazards", "--mix"), written("run", "trap.elf", "--quiet")])
+    (tmp_path / "tokens.s").write_text("_start: li a7, 0x5111\n ecall\n ecall\n li a0, 1\n vec.argmax.f32 t1, sp, a0\n"
+                                       " li a7, 93\n ecall\n")
+    assert slimulator.invoke(["asm", "tokens.s"]) == 0
+    compare("run", [written("run", "hazard.elf", "--all-hazards", "--mix"), written("run", "trap.elf", "--quiet"),
+                    written("run", "tokens.elf", "--what-if", "vec=2", "--by", "operation"),
+                    written("run", "tokens.elf", "--no-time")])
 
 
 def test_generate_eval_verify(written: Callable[..., Any], tmp_path: Path) -> None:
     model, words = write_relu(tmp_path), tmp_path / "t.txt"
     words.write_text("a cat sat on a mat. a dog ran and ran.", encoding="utf-8")
     exact, share = ("--ffn-sparsity", "exact"), ("--ffn-sparsity", 0.5, "--calibrate", words)
-    compare("generate", [written("generate", model, "ab", "-n", 2), written("generate", model, "ab", "-n", 2, *exact)])
+    compare("generate", [written("generate", model, "ab", "-n", 2, "--what-if", "lut=2", "--by", "layer"),
+                         written("generate", model, "ab", "-n", 2, *exact)])
     compare("eval", [written("eval", model, words, "--tokens", 8, *more) for more in (
         share, exact, ("--weights", "i8", "--activations", "i8"))])
 
@@ -190,6 +203,13 @@ def test_bench(written: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> 
     compare("bench", [written("bench", "--shape", "1k", "--seconds", 0.2, *more) for more in ((), ("--ffn-sparsity", 0.5))])
 
 
+def test_validate(written: Callable[..., Any], tmp_path: Path) -> None:
+    names = "simulator,config,workload,p1_name,p1,p2_name,p2,p3_name,p3,p4_name,p4,cycles,energy_pJ\n"
+    (tmp_path / "p.csv").write_text(names + "DRAMsim3,HBM2_8Gb_x128,stream read,bytes,65536,,,,,,,315,100.5\n"
+                                    "PIMeval,x,gemv,inputs,4,,,,,,,,\n")
+    compare("validate", [written("validate", "p.csv")])
+
+
 def _named(folder: Path) -> Path:
     """A machine file with a named memory."""
     text = (ROOT / "isa" / "machines" / "slim.toml").read_text(encoding="utf-8")
@@ -211,7 +231,7 @@ QUERIES = {
     "isa: registers": ("registers", "a7"), "isa: instruction formats": ("formats", "R4"), "isa: memory": ("memory", "sram"),
     "isa: services": ("services",), "isa: arithmetic": ("arithmetic", "vocabulary"),
     "isa: encoding": ("encoding",),
-    "isa: ordering": ("ordering",), "isa: privileged": ("privileged",), "isa: reset": ("reset",),
+    "isa: ordering": ("ordering",), "isa: timing": ("timing",), "isa: privileged": ("privileged",), "isa: reset": ("reset",),
     "isa: words of introductions": ("HAB",),
     "isa: a search": ("sparse rows",)}
 
@@ -276,7 +296,7 @@ def test_snapshot(tmp_path: Path) -> None:
         machine.save(tmp_path / name)
         with np.load(tmp_path / name) as archive:
             found.append(json.loads(archive["header"].tobytes()))
-        assert found[-1]["schema"] == snapshot.SCHEMA == 3
+        assert found[-1]["schema"] == snapshot.SCHEMA == 4
     presets = [document.pop("preset") for document in found]
     compare("A snapshot's header", [{**document, "preset": {}} for document in found])
     others = [load_preset(name).file.model_dump() for name in ("slim-llama", _named(tmp_path))]

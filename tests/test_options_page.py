@@ -27,11 +27,12 @@ ENVIRONMENT = (DOCS / "environment.md").read_text(encoding="utf-8")
 COMMANDS = command.commands
 _NOTHING = {                # options without which nothing is done, written or limited
     "asm": "-I --include-only -D --listing --symbols --lines --json", "debug": "--script --gdb --prompt",
-    "run": "--prompt --max-instructions --timeout --save-snapshot --restore --json --csv --commit-log --trace --trace-unit "
-           "--trace-pc --trace-symbol --trace-registers --trace-writes --trace-limit",
-    "compile": "--ffn-sparsity --calibrate", "generate": "--ffn-sparsity --calibrate --json",
+    "run": "--prompt --max-instructions --timeout --save-snapshot --restore --json --csv --commit-log --trace --what-if --by "
+           "--timeline --timeline-from --timeline-for --trace-unit --trace-pc --trace-symbol --trace-registers --trace-writes "
+           "--trace-limit",
+    "compile": "--ffn-sparsity --calibrate", "generate": "--ffn-sparsity --calibrate --what-if --by --json",
     "verify": "--ffn-sparsity --calibrate --dump --json", "eval": "--ffn-sparsity --calibrate --json",
-    "bench": "--ffn-sparsity --json"}
+    "bench": "--ffn-sparsity --json", "validate": "--json"}
 
 
 def defaults(name: str) -> dict[str, str]:
@@ -109,7 +110,9 @@ def test_a_default_of_a_variable_is_that_of_the_code() -> None:
             for name, value in re.findall(r"environ\.(?:get|setdefault)\(\"(\w+)\", \"(\w+)\"\)", text)
             if name != "SLIMULATOR_FUZZ"}
     assert code == {name: variables()[name] for name in code} and {"SLIMULATOR_STOPS", "SLIMULATOR_FUZZ_SEED"} < set(code)
-    assert 'environ.get("SLIMULATOR_FUZZ", "2000")' in sources()["tests/emulator/test_differential.py"]
+    usual = re.compile(r"environ\.get\(\"SLIMULATOR_FUZZ\", \"(\d+)\"\)|\bint\(LONG or (\d+)\)")
+    own = {name: found[1] or found[2] for name, text in sources().items() if (found := usual.search(text))}
+    assert own == dict(re.findall(r"^\| `(tests/\w+/\w+\.py)` \| (\d+) \|", ENVIRONMENT, re.MULTILINE))
     makefile = sources()["Makefile"]
     assert re.search(r"SLIMULATOR_FUZZ:-500000\b", makefile) and "make fuzz` sets 500,000" in ENVIRONMENT
     assert "SLIMULATOR_STOPS=200 " in makefile and "make fuzz` sets 200" in ENVIRONMENT

@@ -124,7 +124,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_what_is_needed_and_nothing_else(wheel: Path) -> None:
     names = {path.relative_to(wheel).as_posix() for path in wheel.rglob("*") if path.is_file()}
     expected = {path.relative_to(ROOT).as_posix() for folder in PACKAGES for path in (ROOT / folder).rglob("*")
-                if path.suffix in (".py", ".toml", ".lark")}
+                if path.suffix in (".py", ".toml", ".lark", ".csv")}
+    assert "slimulator/validate/points.csv" in expected
     expected |= {f"slimulator/{path.relative_to(ROOT)}" for path in (*PROGRAMS.rglob("*.s"), *DEMO.iterdir())}
     assert {f"slimulator/programs/{name}" for name in ("hello.s", "lib/macros.s", "lib/print.s",
                                                        "demo/model/model.safetensors")} <= expected

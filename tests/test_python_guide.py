@@ -20,9 +20,9 @@ PAGE = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
 
 
 def test_arguments_of_a_machine_are_described() -> None:
-    said = re.search(r"`Machine\((\w+), (\w+), (\w+)=N\)`", PAGE)
+    said = re.search(r"`Machine\((\w+), (\w+), (\w+)=N, (\w+)=False\)`", PAGE)
     assert said and list(said.groups()) == list(inspect.signature(Machine).parameters)
-    assert list(inspect.signature(ReferenceMachine).parameters) == ["machine", "host"]
+    assert list(inspect.signature(ReferenceMachine).parameters) == ["machine", "host", "time"]
     assert f"less than {workers.SMALL >> 10} KiB" in PAGE and inspect.signature(Machine).parameters["threads"].default == 1
     for wrong in (0, workers.cores() + 1):
         with pytest.raises(ValueError, match=f"{wrong} threads; expected 1..{workers.cores()}"):

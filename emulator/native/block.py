@@ -15,13 +15,17 @@ LOOP_SIGNATURE = "int64(int64, int64, int64)"                       # a piece of
 
 # Words of the block. State arrays follow from STATE on, two words each: host address and length.
 (COUNTS, CSR_FILE, SPANS, SPAN_COUNT, RESULT, PAGE_BYTES, GUARD_START, GUARD_BYTES, GUARDS, GUARD_COUNT, TOHOST, STOP,
- POOL, COUNTED_TABLE, REGISTERS, KERNEL_TABLE, CSR_MASKS, BANKS, STATE) = range(19)
+ POOL, COUNTED_TABLE, REGISTERS, KERNEL_TABLE, CSR_MASKS, BANKS, CLOCK_BEFORE, CLOCK_AFTER, CLOCKS, CLOCK_COUNT,
+ STATE) = range(23)           # CLOCK_BEFORE, CLOCK_AFTER: host addresses of emulator/clock.py; 0: there is no clock
 STATE_INDEX: dict[str, int] = {name: STATE + 2 * i for i, name in enumerate(
     array.name for unit in UNITS.values() for array in unit.state)}
 WORDS = STATE + 2 * len(STATE_INDEX)
 
 # Registers are x0 to x31, one that takes writes to x0, and pc.
 NO_REGISTER, PC = 32, 33
+
+# Of each clock: host addresses of its state and of its figures.
+CLOCK_WORDS, CLOCK_FIGURES = range(2)
 
 # A piece of decoded code: host address of its rows, their number, address of the first instruction, host address of the visits.
 CODE, LENGTH, CODE_AT, VISITS = range(4)

@@ -16,7 +16,7 @@ from isa.disassembly import format_instruction
 from isa.effects import counters
 from isa.instruction import Row
 from isa.program import place_text
-from isa.queues import CORE, QUEUES, Order, Synchronisation, queue_of, synchronisation
+from isa.queues import CORE, QUEUES, Action, Order, Tag, edges, queue_of
 from isa.reference import ReferenceMachine, Step
 
 STOPPED = "hazard"                                      # RunResult.reason of a run that the check has stopped
@@ -89,41 +89,36 @@ class HazardCheck:
         if step.trap is not None or step.row is None or step.word is None:
             return                                              # a trap is precise: nothing was touched
         row, site = step.row, self._sites.setdefault((step.pc, step.word), len(self._sites))
-        if told := synchronisation(row):
-            self._synchronise(told, step.values.get("tag", 0), site)
-            return
-        who = queue_of(row)
-        reads, writes = step.reads, [(address, len(data)) for address, data in step.writes]
-        if who == CORE:
-            reads = [*reads, (step.pc, 4)]                      # code may be written by a unit, too
-            if not any(touched.reaches(*access) for access in (*reads, *writes) for touched in self._touched):
-                return
-        read, written = ranges(reads), ranges(writes)
-        self._check(who, site, read, written)
-        if who == CORE:
-            return
-        number = self._order.issue(who)
-        self._reads[who].touch(read, number, site)
-        self._reads[who].forget(written)                        # a wait for the write is one for earlier reads, too
-        self._writes[who].touch(written, number, site)
-        if row.unit == "fetch" and (tag := self.machine.csr("fetch.tag")):
-            self._signal(who, tag, site)
-        if row.result is not None:
-            self._forget(self._order.result(who))
+        if queue_of(row) == CORE and not edges(row):
+            self._look_at_core(step, site)
+        for action, queue, tag in edges(row):
+            number = 0 if tag is None else step.values["tag"] if tag is Tag.OPERAND else self.machine.csr("fetch.tag")
+            match action:
+                case Action.ISSUE:
+                    self._issue(queue, step, site)
+                case Action.SIGNAL if number:
+                    self._order.signal(queue, number)
+                    self._signals[number] = site, queue
+                case Action.WAIT:
+                    learnt = self._order.wait(queue, number)
+                    self._forget(learnt if queue == CORE else [])
+                case Action.FENCE:
+                    self._forget(self._order.fence())
+                case Action.RESULT:
+                    self._forget(self._order.result(queue))
 
-    def _synchronise(self, told: Synchronisation, tag: int, site: int) -> None:
-        match told:
-            case ("signal", who):
-                self._signal(who, tag, site)
-            case ("wait", who):
-                learnt = self._order.wait(who, tag)
-                self._forget(learnt if who == CORE else [])
-            case _:
-                self._forget(self._order.fence())
+    def _look_at_core(self, step: Step, site: int) -> None:
+        reads, writes = [*step.reads, (step.pc, 4)], _written(step)     # code may be written by a unit, too
+        if any(touched.reaches(*access) for access in (*reads, *writes) for touched in self._touched):
+            self._check(CORE, site, ranges(reads), ranges(writes))
 
-    def _signal(self, who: int, tag: int, site: int) -> None:
-        self._order.signal(who, tag)
-        self._signals[tag] = site, who
+    def _issue(self, queue: int, step: Step, site: int) -> None:
+        read, written = ranges(step.reads), ranges(_written(step))
+        self._check(queue, site, read, written)
+        number = self._order.issue(queue)
+        self._reads[queue].touch(read, number, site)
+        self._reads[queue].forget(written)                      # a wait for the write is one for earlier reads, too
+        self._writes[queue].touch(written, number, site)
 
     def _forget(self, queues: list[int]) -> None:
         """Forget what the core knows to be done in these queues: all that it issues later knows it too."""
@@ -179,6 +174,11 @@ class HazardCheck:
         program = self.machine.program
         return InstructionAt(pc, format_instruction(word, pc), program.symbol_at(pc) if program is not None else "",
                     program.line_at(pc) if program is not None else "")
+
+
+def _written(step: Step) -> list[tuple[int, int]]:
+    """(address, bytes) of what an instruction wrote."""
+    return [(address, len(data)) for address, data in step.writes]
 
 
 def _matters(_pc: int, row: Row | None) -> bool:

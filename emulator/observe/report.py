@@ -11,11 +11,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from emulator.observe.cost import Cost
 from isa.counters import COUNTERS
 from isa.program import Program, place_text
 from isa.reference import ReferenceMachine, RunResult
+from isa.timing.clock import Clock
 
 if TYPE_CHECKING:
+    from emulator.observe.breakdown import Breakdown
     from emulator.observe.hazards import HazardCheck
     from emulator.observe.mix import Mix
 
@@ -43,6 +46,8 @@ class RunReport:
     hazards: HazardCheck | None = None
     logs: Sequence[Written] = ()
     mix: Mix | None = None
+    what_if: Sequence[tuple[str, Clock]] = ()       # further clocks that the machine kept, by what is changed
+    breakdown: Breakdown | None = None
 
     @property
     def status(self) -> int:
@@ -70,8 +75,16 @@ class RunReport:
         for name, events in self.machine.counters.items():
             if events:
                 yield f"  {name.ljust(width)}  {events:>15,} {COUNTERS[name].unit}"
+        yield from self.cost.lines()
+        if self.breakdown is not None:
+            yield from self.breakdown.table()
         if self.mix is not None:
             yield from self.mix.table()
+
+    @property
+    def cost(self) -> Cost:
+        """What the run has cost on the machine."""
+        return Cost.of(self.machine, self.what_if)
 
     def errors(self, **limits: object) -> Iterator[str]:
         """What went wrong. `limits` maps a reason for which a run stops to the command's option that sets the limit."""
@@ -105,6 +118,8 @@ class RunReport:
             "trap": None if trap is None else {
                 "cause": int(trap.cause), "name": trap.cause.name, "pc": trap.pc, "value": trap.value,
                 "instruction": trap.instruction, "symbol": trap.symbol, "place": trap.place, "reason": trap.detail},
+            **self.cost.as_json(),
+            "by": None if self.breakdown is None else {self.breakdown.kind: self.breakdown.as_json()},
             "mix": None if self.mix is None else self.mix.as_json(),
             "hazards": None if self.hazards is None else [asdict(hazard) for hazard in self.hazards.hazards]}
 

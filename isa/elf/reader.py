@@ -39,6 +39,7 @@ LARGEST_TABLE = 1 << 26      # bytes that a compressed debug section or metadata
 
 _MAPPING = re.compile(r"\$(d|x(rv\w*)?)(\..*)?", re.DOTALL)      # symbols that mark where code and data begin, in the psABI
 _RV64IM = "compile with -march=rv64im -mabi=lp64"
+_ANOTHER = "use the Slimulator that made it, or make the program again: assemble or compile it"
 
 P = TypeVar("P", bound=ProgramFile)
 
@@ -46,7 +47,7 @@ P = TypeVar("P", bound=ProgramFile)
 def read_elf(path: Path, kind: type[P]) -> P:
     """The program in the file `path`, as an object of this class; contents of large sections stay in the file as FileSlice.
 
-    Raises OSError, and ProgramError for a file that is damaged, foreign or newer: what is wrong, at which offset.
+    Raises OSError, and ProgramError for a file that is damaged, foreign or of another version: what is wrong, at which offset.
     """
     with opened(path) as stream:
         try:
@@ -240,11 +241,10 @@ class _File:
             raise ProgramError(f"{elf.META} is not JSON: {error}", offset=at) from None
         known = meta if isinstance(meta, dict) else {}
         version, schema = known.get("isa_version", ISA_VERSION), known.get("schema", META_SCHEMA)
-        again = "use the Slimulator that made it, or make the program again: assemble or compile it"
         require(is_version(version, ISA_VERSION), f"the program is for version {brief(version)} of the instruction set, this "
-                f"Slimulator has version {ISA_VERSION}", offset=at, hint=again)
+                f"Slimulator has version {ISA_VERSION}", offset=at, hint=_ANOTHER)
         require(is_version(schema, META_SCHEMA), f"{elf.META} has schema {brief(schema)}, this Slimulator reads {META_SCHEMA}",
-                offset=at, hint=again)
+                offset=at, hint=_ANOTHER)
         meta = usual | {"machine": None, "meta": None} | known
         require("isa_version" in meta and isinstance(meta["machine"], str) and isinstance(meta["meta"], dict),
                 f"{elf.META} lacks isa_version, machine or meta", offset=at)

@@ -5,7 +5,7 @@
    written. Of each: MISALIGNED_OPERAND; then LOAD_ACCESS or STORE_ACCESS outside of a region; then PORT; then LOAD_ACCESS or
    STORE_ACCESS where the region has no such bytes, or none that can be written.
 
-A meaning may rely on it. Whatever else it checks (CSRs, state, memory operands whose size depends on these) comes behind. The
+A meaning may rely on it. Whatever else it checks (CSRs, state, memory operands whose size depends on these) comes after. The
 kernels of the fast engine check the same, in any order: where a check fails, they leave the instruction to the reference engine.
 docs/isa/traps.md says all this for people.
 """
@@ -28,4 +28,4 @@ def check_operands(m: Vocabulary, row: Row, values: Mapping[str, int]) -> None:
     for direction, check in (("<", m.check_read), (">", m.check_write)):
         for operand in row.plain:
             if direction in operand.access:
-                check(values[operand.name], operand.layout.size(values), operand.layout.align)
+                check(values[operand.name], operand.layout.size(values), operand.align)

@@ -9,11 +9,12 @@ others. The machine's preset is inside. Not inside: breakpoints, hooks, the prof
 |---|---|
 | x, csrs, counters | (32,), (4096,), (slots,) u64 |
 | state.NAME | an array inside a unit, if it is not as at power-up |
+| clock | (words,) i64, the state of the clock (isa/timing/clock.py), if there is one |
 | output, errors | (bytes,) u8, what the program has written, as far as the host has kept it |
 | addresses.N, pages.N | (k,) u64 and (k, 4096) u8, for N = 1 .. parts |
 | header | JSON in UTF-8: schema, isa_version, pc, exit_code, prompt (tokens not read yet), tokens (emitted), written |
-|        | (bytes of output and errors, kept or not), parts, state (names of its arrays), program (path, fingerprint), preset (as |
-|        | in its file) |
+|        | (bytes of output and errors, kept or not), parts, state (names of its arrays), clock (whether it is there), program |
+|        | (path, fingerprint), preset (as in its file) |
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 
 M = TypeVar("M", bound="ReferenceMachine")
 
-SCHEMA = 3                      # of the header and the arrays; of 1 and 2 the header says "format"
+SCHEMA = 4                      # of the header and the arrays; of 1 and 2 the header says "format"
 PAGE = 4096
 _PART = 1024                    # pages in one array
 _WHEN = (1980, 1, 1, 0, 0, 0)   # the same state gives the same bytes
@@ -88,7 +89,7 @@ def packed(machine: ReferenceMachine) -> bytes:
     return stream.getvalue()
 
 
-def unpacked(kind: type[M], data: bytes, program: Program | None, preset: Preset, host: Host, options: dict[str, int]) -> M:
+def unpacked(kind: type[M], data: bytes, program: Program | None, preset: Preset, host: Host, options: dict[str, Any]) -> M:
     """The machine that `packed` saved, as an object of class `kind`. Copies and pickles are made with it."""
     machine = kind(preset, host, **options)
     if program is not None:
@@ -111,6 +112,8 @@ def _arrays(machine: ReferenceMachine, program: Program) -> Iterator[tuple[str, 
     state = {array.name: machine.state[array.name] for unit in UNITS.values() for array in unit.state
              if array.name in machine.state and not _as_reset(machine.state[array.name], array.reset)}
     yield from ((f"state.{name}", array) for name, array in state.items())
+    if machine.clocks:
+        yield "clock", machine.clocks[0].words
     yield "output", np.frombuffer(bytes(host.output), np.uint8)
     yield "errors", np.frombuffer(bytes(host.errors), np.uint8)
     parts = 0
@@ -119,6 +122,7 @@ def _arrays(machine: ReferenceMachine, program: Program) -> Iterator[tuple[str, 
         yield f"pages.{parts}", contents
     header = {"schema": SCHEMA, "isa_version": ISA_VERSION, "pc": machine.pc, "exit_code": machine.exit_code,
               "prompt": prompt, "tokens": host.tokens, "written": host.written, "parts": parts, "state": list(state),
+              "clock": bool(machine.clocks),
               "program": {"path": program.path and os.path.abspath(program.path), "fingerprint": fingerprint(program)},
               "preset": machine.preset.file.model_dump(mode="json")}
     yield "header", np.frombuffer(json.dumps(header).encode(), np.uint8)
@@ -198,6 +202,7 @@ class _Header(BaseModel):
     written: tuple[NonNegativeInt, NonNegativeInt] | None = None
     parts: NonNegativeInt
     state: list[str]
+    clock: bool
     program: _ProgramName
     preset: dict[str, Any]
 
@@ -331,6 +336,8 @@ class Snapshot:
                         raise ValueError(f"the state of unit {unit.name} is invalid")
                 if x[0]:
                     raise ValueError(f"x[0] is {x[0]:#x}, expected 0")
+                if self.header.clock and machine.clocks:
+                    machine.clocks[0].restore(self._array(archive, "clock", "i8", machine.clocks[0].words.shape))
             machine.x[:] = x
             machine.pc, machine.exit_code = self.header.pc, self.header.exit_code
             output, errors = (self._array(archive, name, "u1").tobytes() for name in ("output", "errors"))
@@ -347,11 +354,11 @@ def _view(machine: ReferenceMachine, address: int, size: int) -> pages.Bytes:
 
 
 def _figures(preset: Preset) -> dict[str, str]:
-    """What a program can notice of a machine, by name: regions, units and their sizes."""
+    """What a program, or the clock, can notice of a machine, by name: regions, units, their sizes and rates."""
     return {f"{region.name} {key}": str(value) for region in preset.regions for key, value in (
         ("base", f"{region.base:#x}"), ("size", f"{region.size:#x}"), ("ports", ", ".join(sorted(region.ports))),
         ("page", region.page_bytes))} | {f"unit {name}": "present" for name in preset.units} | {
-        name: str(value) for name, value in preset.settings.items()}
+        name: str(value) for name, value in (*preset.settings.items(), *(preset.rates or {}).items())}
 
 
 def _compare(what: str, name: str, saved: dict[str, str], other: str, given: dict[str, str], path: str) -> None:

@@ -1,11 +1,11 @@
 """The manual: every page of docs/isa and every answer of `slimulator isa`, from the tables that the machine itself uses.
 
     answers.py    what is found for a query
-    addresses.py  how units compute addresses, and legal strides
     entry.py      the entry of an instruction
-    topics.py     everything that is no instruction
-    vocabulary.py what `m` is, and the functions and constants that meanings reach
     notation.py   names in the short meanings
+    vocabulary.py what `m` is, and the functions and constants that meanings reach
+    topics.py     everything that is no instruction; the larger chapters are in files of their own:
+    encoding.py, trap_order.py, addresses.py, privileged.py, ordering.py, reset.py, abilities.py
     search.py     full-text search
     pages.py      the pages; `python -m isa.manual DIRECTORY` writes them
     document.py   headings, tables and paragraphs, as Markdown and as plain text

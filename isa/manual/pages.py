@@ -13,7 +13,7 @@ from isa.preset import load_preset, preset_names
 from isa.units import UNITS
 
 PARTS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("The machine", ("registers", "memory", "encoding", "formats", "traps", "privileged", "csrs", "ordering", "counters",
+    ("The machine", ("registers", "memory", "encoding", "formats", "traps", "privileged", "csrs", "ordering", "timing", "counters",
                      "services", "reset")),
     ("Instructions", tuple(UNITS)),
     ("Numbers, and how meanings are written", ("numbers", "arithmetic", "vocabulary")),

@@ -1,8 +1,14 @@
 """Time: how long a machine takes, from what its operations did and from the rates of its preset.
 
-    rates.py     what a unit declares and a preset gives, and how exact such a figure is; what a rule is
-    figures.py   which figures of time and energy a machine file has to give
-    memories.py  memories that a machine file can name
+    rates.py           what a unit declares and a preset gives, and how exact such a figure is; what a rule is
+    figures.py         which figures of time and energy a machine file has to give
+    memories.py        memories that a machine file can name
+    clock.py           the queues: when an operation starts, when it ends, and what it waited for
+    banks.py           memories with processors; bank_state.py, bank_commands.py: their state, single commands
+    memory_rules.py    plain DRAM, by row and bank; flash_rules.py: NAND, by page; attention.py: AttAcc's. The clock does not use
+                       them: for it a region is a latency and a bandwidth
+    what_if.py         the preset of a machine with other rates
 
-No kernel and no meaning knows a cycle. Energy: isa/energy.py.
+No kernel and no meaning knows a cycle. Energy: isa/energy.py. A rule is written once, in the part of Python that numba compiles:
+the reference engine calls it as it is, the fast engine compiles it (emulator/clock.py). So both cannot differ.
 """

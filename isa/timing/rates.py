@@ -5,7 +5,8 @@ reduced fraction of two integers below 2**40. So time is exact: no sum of it dep
 of TOML have 64 bits; what counts is the shortest decimal text of such a number, which is what people have written.
 
 A rule is a function of integers that the reference engine calls as Python and the fast engine compiles with numba. It has int64
-numbers and arrays, if, while, for over range, other rules with arguments by position, and integers that its module names. It has no
+numbers and arrays, also what is left of one from an index on (`a[n:]`), if, while, for over range, other rules with arguments by
+position, and integers that its module names. It has no
 floats, lists, classes, closures, keyword arguments or exceptions, and `//` and `%` only of what is not negative.
 """
 
@@ -72,8 +73,8 @@ def queue_rates(unit: str) -> tuple[Rate, ...]:
 CORE_RATES: tuple[Rate, ...] = (
     Rate("core.instructions_per_cycle", "instructions a cycle", "instructions that the core executes", "core.instructions"),
     Rate("core.taken_branch_cycles", "cycles", "what a taken branch takes more than that, on average", "core.branches_taken"),
-    Rate("core.multiplication_cycles", "cycles", "what a multiplication takes more"),
-    Rate("core.division_cycles", "cycles", "what a division or a remainder takes more"),
+    Rate("core.multiplication_cycles", "cycles", "what a multiplication takes more", "core.multiplications"),
+    Rate("core.division_cycles", "cycles", "what a division or a remainder takes more", "core.divisions"),
     Rate("core.service_cycles", "cycles", "what an environment call takes more", "core.services"),
 )
 """A load takes the latency_cycles of its region more, a store nothing."""

@@ -17,7 +17,7 @@ from typing import Any
 import click
 
 from slimulator.commands import shared
-from slimulator.commands.shared import ENGINE, FILE, THREADS, TOKENIZER, Printer, compiler_options, say
+from slimulator.commands.shared import BY, ENGINE, FILE, NO_TIME, THREADS, TOKENIZER, WHAT_IF, Printer, compiler_options, say
 
 _json = click.option("--json", "json_file", type=FILE, metavar="F", help="Write the result as JSON; '-' means stdout.")
 
@@ -36,17 +36,22 @@ _json = click.option("--json", "json_file", type=FILE, metavar="F", help="Write 
 @TOKENIZER
 @THREADS
 @ENGINE
+@NO_TIME
+@WHAT_IF
+@BY
 @_json
 @click.option("--quiet", is_flag=True, help="Print only the text.")
 def generate(model: str | None, prompt: str | None, settings: Any, tokenizer: Path | None, threads: int, engine: str,
-             json_file: Path | None, quiet: bool, **drawing: Any) -> int:
-    """Generate text from a prompt. The text goes to stdout, the counters go to stderr.
+             json_file: Path | None, quiet: bool, **said: Any) -> int:
+    """Generate text from a prompt. The text goes to stdout; counters, time and energy of the machine go to stderr.
 
     MODEL is a Hugging Face directory, a GGUF file, a llama2.c .bin or a compiled program. A single argument is the PROMPT, for the
     shipped demo model. A checkpoint is compiled once and kept in ~/.cache/slimulator/programs.
     """
     from compiler.errors import ModelError
     from compiler.running.generate import Generation, Sampling, find_program, open_program
+    from emulator.observe.breakdown import Breakdown
+    from emulator.observe.cost import Cost
     from isa.shipped import DEMO
     if prompt is None:
         model, prompt = None, model
@@ -55,9 +60,12 @@ def generate(model: str | None, prompt: str | None, settings: Any, tokenizer: Pa
     if model is None and re.search(r"\.(bin|gguf|elf|safetensors)$|^\S+/\S*$", prompt):
         raise ModelError(prompt, "", got=os.strerror(errno.ENOENT), expected="a model",
                          hint=f"if this is the prompt, name the model too: slimulator generate {DEMO} {shlex.quote(prompt)}")
-    sampling = Sampling(**drawing).check()
+    no_time, what_if, by = (said.pop(name) for name in ("no_time", "what_if", "by"))
+    sampling = Sampling(**said).check()
+    if no_time and what_if:
+        raise click.UsageError("--no-time cannot be combined with --what-if, which needs the clock")
     shared.distinct([json_file], Path(model) if model else None, tokenizer)
-    make = shared.machine_maker(engine, threads, quiet)
+    make = shared.machine_maker(engine, threads, quiet, time=not no_time)
     path = find_program(Path(model) if model is not None else None, settings, tokenizer=tokenizer,
                         **{} if quiet else {"progress": shared.progress("compiling the model"), "opened": shared.say_notes,
                                             "waiting": shared.waiting})
@@ -68,14 +76,22 @@ def generate(model: str | None, prompt: str | None, settings: Any, tokenizer: Pa
             say(f"{tokenizer}: note: {note}")
     preset = shared.preset_for(program, path, settings.machine)
     generation = Generation(program, words, prompt, sampling, make, preset)
+    clocks = shared.add_clocks(generation.machine, what_if)
+    breakdown = Breakdown(generation.machine, by) if by else None
     text = _Text(generation, str(json_file) == "-")
     report = generation.run(text)
+    if breakdown:
+        breakdown.finish()
     text("\n")
+    cost = Cost.of(generation.machine, clocks)
     shared.write_json(json_file, {"model": model, "program": str(path), "machine": preset.name, "engine": engine,
-                                  "threads": threads, **report.as_json()})
+                                  "threads": threads, **report.as_json(), **cost.as_json(),
+                                  "by": {by: breakdown.as_json()} if breakdown else None})
     failed = report.result.reason not in ("exit", "interrupted") or bool(report.result.exit_code)
     if not quiet:
         _summary(report, preset.name, engine, threads)
+        for line in (*(() if no_time else cost.lines()), *(breakdown.table() if breakdown else ())):
+            say(line)
     if text.error:
         raise text.error
     if failed:

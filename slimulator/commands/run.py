@@ -35,6 +35,12 @@ _RUN_OPTIONS = (
     click.option("--csv", "csv_file", type=FILE, metavar="F", help="Write the counters as CSV."),
     click.option("--commit-log", type=FILE, metavar="F", help="Write what each instruction changed, in Spike's format."),
     click.option("--trace", type=FILE, metavar="F", help="Write a line for each instruction, with its effects."),
+    shared.NO_TIME, shared.WHAT_IF, shared.BY,
+    click.option("--timeline", type=FILE, metavar="F", help="Write what ran when on the machine, for Perfetto. Slow."),
+)
+_TIMELINE_OPTIONS = (       # each narrows --timeline
+    click.option("--timeline-from", type=click.IntRange(min=0), metavar="N", help="Leave out what ends before cycle N."),
+    click.option("--timeline-for", type=click.IntRange(min=1), metavar="N", help="Write N cycles, then no more."),
 )
 _TRACE_OPTIONS = (          # each narrows --trace
     click.option("--trace-unit", "units", multiple=True, metavar="U", help="Trace only this unit (core: base instructions)."),
@@ -68,6 +74,12 @@ class RunOptions:
     csv_file: Path | None
     commit_log: Path | None
     trace: Path | None
+    no_time: bool
+    what_if: tuple[str, ...]
+    by: str | None
+    timeline: Path | None
+    timeline_from: int | None
+    timeline_for: int | None
     units: tuple[str, ...]              # from here on: what --trace is narrowed to
     code: tuple[str, ...]
     registers: tuple[str, ...]
@@ -79,11 +91,15 @@ class RunOptions:
             raise click.UsageError("--prompt cannot be combined with --restore: the snapshot has the prompt tokens that are left")
         if self.trace is None and (self.units or self.code or self.registers or self.writes or self.limit):
             raise click.UsageError("the --trace-... options need --trace F")
+        if self.timeline is None and (self.timeline_from is not None or self.timeline_for is not None):
+            raise click.UsageError("the --timeline-... options need --timeline F")
+        if self.no_time and (self.timeline or self.what_if):
+            raise click.UsageError("--no-time cannot be combined with --timeline or --what-if: both need the clock")
 
 
 @click.command("run", short_help="Run a program and count what it does.")
 @click.argument("file", type=FILE, required=False)
-@shared.options(*_RUN_OPTIONS, *_TRACE_OPTIONS)
+@shared.options(*_RUN_OPTIONS, *_TRACE_OPTIONS, *_TIMELINE_OPTIONS)
 def run_program(file: Path | None, **said: Any) -> int:
     """Run a program and count what it does.
 
@@ -91,12 +107,14 @@ def run_program(file: Path | None, **said: Any) -> int:
     file, and the program's output goes to stderr. The exit status is the program's own, 1 if a trap, a limit or an error ends the
     run, 130 if Ctrl-C does.
     """
+    from emulator.observe.breakdown import Breakdown
     from emulator.observe.line_log import LineLog
     from emulator.observe.report import RunReport
+    from emulator.observe.timeline import Timeline
     from isa.services import KEPT, Host
     o = RunOptions(**said)
-    shared.distinct((o.json_file, o.csv_file, o.commit_log, o.trace, o.save_snapshot), file)
-    on_stdout = "-" in map(str, (o.json_file, o.csv_file, o.commit_log, o.trace))
+    shared.distinct((o.json_file, o.csv_file, o.commit_log, o.trace, o.timeline, o.save_snapshot), file)
+    on_stdout = "-" in map(str, (o.json_file, o.csv_file, o.commit_log, o.trace, o.timeline))
     console = _Console(2 if on_stdout else 1)
     host = Host(shared.token_list(o.prompt), write=console, keep=KEPT if o.json_file or o.save_snapshot else 0)
     with ExitStack() as files:                      # opened first, so that a file that cannot be written is known before the run
@@ -105,16 +123,26 @@ def run_program(file: Path | None, **said: Any) -> int:
         writers = [(files.enter_context(shared.writer(path)), lines) for path, lines in texts if path and str(path) != "-"]
         with ExitStack() as logging:
             tracing, committing = (path and logging.enter_context(LineLog(path)) for path in (o.trace, o.commit_log))
+            timeline = logging.enter_context(Timeline(o.timeline, o.timeline_from or 0, o.timeline_for)) if o.timeline else None
             runner = _loaded(file, host, o)
+            clocks = shared.add_clocks(runner, o.what_if)
             console.machine = runner
             check = _hazard_check(runner, o.hazards)
             _follow(runner, tracing, committing, o)
+            breakdown = Breakdown(runner, o.by) if o.by else None
+            if timeline:
+                if not runner.clocks:
+                    raise click.UsageError(f"--timeline needs a clock: machine {runner.preset.name} gives no rates")
+                timeline.watch(runner)
             if o.mix:
                 runner.profile()
             result = runner.run(o.max_instructions, o.timeout)
+            if breakdown:
+                breakdown.finish()
         sys.stdout.flush()
-        logs = [log for log in (console, tracing, committing) if log]
-        report = RunReport(str(file or runner.program.path), o.engine, runner, result, check, logs)
+        logs = [log for log in (console, tracing, committing, timeline) if log]
+        report = RunReport(str(file or runner.program.path), o.engine, runner, result, check, logs, what_if=clocks,
+                           breakdown=breakdown)
         if o.mix:
             from emulator.observe.mix import instruction_mix
             report.mix = instruction_mix(runner)
@@ -170,14 +198,15 @@ def _loaded(file: Path | None, host: Any, o: RunOptions) -> Any:
     """A machine with a program, at its start or at the point of a snapshot."""
     from isa.preset import load_preset
     from isa.program import Program
-    engine, threads = shared.engine_named(o.engine, o.quiet), shared.thread_options(o.engine, o.threads)
+    engine = shared.engine_named(o.engine, o.quiet)
+    options = {**shared.thread_options(o.engine, o.threads), "time": not o.no_time}
     if o.restore:
         return engine.restore(o.restore, Program.load(file) if file else None, load_preset(o.machine) if o.machine else None, host,
-                              **threads)
+                              **options)
     if file is None:
         raise click.UsageError("Missing argument 'FILE'.")
     program = Program.load(file)
-    runner = engine(shared.preset_for(program, file, o.machine), host, **threads)
+    runner = engine(shared.preset_for(program, file, o.machine), host, **options)
     runner.load(program)
     return runner
 

@@ -52,6 +52,12 @@ def _threads(_context: click.Context, _parameter: click.Parameter, wanted: int) 
 THREADS = click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", callback=_threads,
                        help="Split large operations among N threads, at most one per core of the host. "
                             "Changes only the time.")
+NO_TIME = click.option("--no-time", is_flag=True, help="Keep no clock: no time and no energy of the machine.")
+WHAT_IF = click.option("--what-if", multiple=True, metavar="NAME=X,...",
+                       help="Also say how long it takes where a unit or region is X times as fast (lut=2), or a rate is X.")
+BY = click.option("--by", type=click.Choice(["operation", "layer", "line", "phase"]),
+                  help="Also split counters, time and energy by symbol, layer of a model or source line, or into prefill and "
+                       "decode.")
 TOKENIZER = click.option("--tokenizer", type=FILE, metavar="F", help="Tokenizer file; by default the one with the model.")
 PROMPT = click.option("--prompt", default="", metavar="TOKENS", help="Prompt tokens for the program to read, e.g. \"1 42 7\".")
 
@@ -162,9 +168,18 @@ def _say_once(text: str) -> None:
         click.echo(f"{text} ...", err=True)
 
 
-def machine_maker(name: str, threads: int, quiet: bool = False) -> Any:
-    """A function that makes machines of an engine with a number of threads."""
-    return partial(engine_named(name, quiet), **thread_options(name, threads))
+def machine_maker(name: str, threads: int, quiet: bool = False, time: bool = False) -> Any:
+    """A function that makes machines of an engine with a number of threads. `time`: they keep a clock."""
+    return partial(engine_named(name, quiet), **thread_options(name, threads), time=time)
+
+
+def add_clocks(machine: Any, what_if: Iterable[str]) -> list[tuple[str, Any]]:
+    """Have a machine keep further clocks: (text, clock) for each change of its rates. Raises PresetError."""
+    from isa.timing.clock import Clock
+    from isa.timing.what_if import what_if as changed
+    clocks = [(text, Clock(changed(machine.preset, text))) for text in what_if]
+    machine.clocks += [clock for _, clock in clocks]
+    return clocks
 
 
 def thread_options(engine: str, threads: int) -> dict[str, int]:

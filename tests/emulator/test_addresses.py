@@ -6,18 +6,20 @@ machine of these tests the scratchpad begins at address 0, so that a sum that wr
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
 from both_engines import DRAM, FLASH, SMALL, Done, Pair, run_program
-from right_starts import INDEX, LIST, MANY, ROWS, Start, small_pair, start_with, starts
+from both_starts import INDEX, ROWS, small_pair, start_with
+from manual_tables import table
+from starts import LIST, MANY, Start, starts
 
 from asm import assemble
 from isa.csrs import CSRS
 from isa.effects import csrs
 from isa.instruction import TABLE, Row
-from isa.manual.addresses import STRIDE_RULES
 from isa.numbers import FORMATS
 from isa.preset import preset_of
 from isa.traps import Cause
@@ -37,46 +39,65 @@ class Rule:
 
     row_bytes: int
     align: int
+    zero: bool                      # 0 is a legal value
     operand: str                    # or a CSR that holds an address
     cause: Cause                    # of rows that leave memory
-    zero: bool = True               # 0 is a legal value
-    overlaps: bool = False          # rows may overlap
     offset: int = 0                 # strides from the address to the first row that is accessed
 
 
-def rule(row: Row, name: str) -> Rule | None:
-    """What docs/isa says of this stride for this instruction; None: it does not step over anything."""
+def stepped_over(row: Row, name: str) -> tuple[str, Cause, int] | None:
+    """The operand or CSR whose rows lie at this stride, the trap of rows that leave memory, and strides from the address to the
+    first row that is accessed; None: it does not step over anything."""
     mnemonic, access = row.mnemonic, {operand.name: operand.access for operand in row.operands}
-    form = next((operand.layout.form for operand in row.operands if operand.name in ("keys", "values", "W")), "")
-    size = {"f32": 4, "f16": 2, "bf16": 2}.get(form, 1)
     unit, _, which = name.partition(".")
     load, store = Cause.LOAD_ACCESS, Cause.STORE_ACCESS
-    if unit == "vec":
-        return Rule(4 * size, size, "W", load)
-    if unit == "lut":
-        return Rule(FORMATS[form].row_bytes(MANY), 1, "W", load)
+    if unit in ("vec", "lut"):
+        return "W", load, 0
     if unit == "fetch":
         if mnemonic == "fetch.copy":
             return None
         if which == "src_stride":
-            read = "table" if mnemonic == "fetch.rows" else "src"
-            return Rule(4, 1, read, load, overlaps=mnemonic != "fetch.scatter", offset=INDEX if read == "table" else 0)
-        return Rule(4, 1, *(("table", store, True, False, INDEX) if mnemonic == "fetch.scatter" else ("dst", store)))
-    align = 4 if form == "i8" else size
+            return ("table", load, INDEX) if mnemonic == "fetch.rows" else ("src", load, 0)
+        return ("table", store, INDEX) if mnemonic == "fetch.scatter" else ("dst", store, 0)
     if which == "key_stride":
-        if mnemonic.startswith("attn.x"):
-            tokens = 5 if "xpose" in mnemonic else 4
-            return Rule(tokens * size, align, "keys", store if "xpose" in mnemonic else load, zero=False)
-        return Rule(16 * size + 16 * (form == "i8"), align, "keys", load)
+        return "keys", store if "xpose" in mnemonic else load, 0
     if which == "value_stride":
-        return Rule(16 * size + 16 * (form == "i8"), align, "values", load)
+        return "values", load, 0
     if which == "list_stride":
-        return None if mnemonic.startswith("attn.x") else Rule(16, 4, "attn.row_list", load)
+        return None if mnemonic.startswith("attn.x") else ("attn.row_list", load, 0)
     if which == "mask_stride":
-        return Rule(2, 1, "attn.mask", load)            # 12 positions
+        return "attn.mask", load, 0
     scores = [operand.name for operand in row.operands if operand.shape == "f32[heads,n]"]
     operand = next((name for name in scores if "<" in access[name]), scores[0])         # what is read is checked first
-    return Rule(16, 4, operand, load if "<" in access[operand] else store)
+    return operand, load if "<" in access[operand] else store, 0
+
+
+# What the manual has for each stride of each instruction.
+PRINTED = {(row.mnemonic, told["CSR"].strip("`")): told for told in table("traps", "0 means", "a multiple of", "at least")
+           for row in ROWS if row.mnemonic.startswith(tuple(re.findall(r"`([^`*]+)\*?`", told["instructions"])))}
+
+
+def rule(row: Row, name: str) -> Rule | None:
+    """What docs/isa/traps.md says of this stride for this instruction, with the numbers of `start_of`."""
+    steps = stepped_over(row, name)
+    if steps is None:
+        return None
+    told = PRINTED[row.mnemonic, name]
+    form = next((operand.layout.form for operand in row.operands if operand.name in ("keys", "values", "W")), "")
+    size = {"f32": 4, "f16": 2, "bf16": 2}.get(form, 1)
+    least = {                                   # 4 columns, scores, positions, heads, channels of a head; of a mask 12 positions
+        "vec.cols weights": 4 * size,
+        "the bytes of a row of weights": FORMATS[form].row_bytes(MANY) if form in FORMATS else 0,
+        "1: rows may overlap": 1,
+        "fetch.row_bytes": 4,
+        "a row of all heads of the cache, int8 scales included": 4 * 4 * size + 4 * 4 * (form == "i8"),
+        "the elements of a channel: n, or position + 1": (5 if "xpose" in row.mnemonic else 4) * size,
+        "n scores": 4 * 4,
+        "n numbers": 4 * 4,
+        "n bits in whole bytes": 2}
+    multiple = {"1": 1, "4": 4, "the bytes of a weight": size, "the bytes of an element; 4 with int8": 4 if form == "i8" else size}
+    return Rule(least[told["at least"].partition("; looked at only if ")[0]], multiple[told["a multiple of"]],
+                told["0 means"] != "not legal", *steps)
 
 
 def start_of(row: Row, name: str) -> Start:
@@ -120,12 +141,7 @@ def pair():
 
 def test_every_stride_is_tried_and_in_the_manual():
     assert {name for _, name in CONCERNED} == set(STRIDES) == {name for name in CSRS if name.endswith("stride")}
-    printed = {(row.mnemonic, known.csr): known for known in STRIDE_RULES for row in ROWS
-               if row.mnemonic.startswith(known.instructions)}
-    assert printed.keys() == {(row.mnemonic, name) for row, name in CONCERNED}
-    for row, name in CONCERNED:
-        known, told = rule(row, name), printed[row.mnemonic, name]
-        assert (bool(told.zero), "overlap" in told.least) == (known.zero, known.overlaps), row.mnemonic
+    assert PRINTED.keys() == {(row.mnemonic, name) for row, name in CONCERNED}
 
 
 @pytest.mark.parametrize(("row", "name"), CONCERNED, ids=[f"{row.mnemonic}-{name}" for row, name in CONCERNED])
@@ -135,7 +151,7 @@ def test_a_stride_is_0_or_at_least_a_row_and_aligned(pair, row, name):
     pair.fresh()
     least = known.row_bytes
     for stride in (0, least, least - 1, least + 1, least + known.align, 1 << 63, (1 << 63) + 1, (1 << 64) - 8, (1 << 64) - least):
-        legal = (known.zero if stride == 0 else stride % known.align == 0 and (known.overlaps or stride >= least))
+        legal = known.zero if stride == 0 else stride % known.align == 0 and stride >= least
         for begin, steps in begins:
             done = start_with(pair, row, begin | Start(csrs={name: stride}))
             if not legal:
@@ -147,12 +163,25 @@ def test_a_stride_is_0_or_at_least_a_row_and_aligned(pair, row, name):
                 assert done.trap is None, (stride, steps, str(done.trap))
 
 
-@pytest.mark.parametrize(("row", "name"), CONCERNED, ids=[f"{row.mnemonic}-{name}" for row, name in CONCERNED])
+WITHOUT_ROWS = [(row, name) for row, name in CONCERNED if not row.mnemonic.startswith("attn.xpose")]     # its position 0 is a row
+
+
+@pytest.mark.parametrize(("row", "name"), WITHOUT_ROWS, ids=[f"{row.mnemonic}-{name}" for row, name in WITHOUT_ROWS])
 def test_a_stride_is_not_looked_at_where_there_is_no_row(pair, row, name):
-    lengths = {length: 0 for length in row.lengths if length != "position"}
-    if row.mnemonic.startswith("attn.xpose"):
-        return                                                      # a position is no length: there is a row
-    trap = start_with(pair, row, start_of(row, name) | Start(lengths, {name: 1})).trap
+    trap = start_with(pair, row, start_of(row, name) | Start(dict.fromkeys(row.lengths, 0), {name: 1})).trap
+    assert trap is None, str(trap)
+
+
+ONLY_IF = {(mnemonic, name): told["at least"].partition("; looked at only if ")[2] for (mnemonic, name), told in PRINTED.items()}
+
+
+@pytest.mark.parametrize(("mnemonic", "name"), [key for key, only_if in ONLY_IF.items() if only_if.startswith("attn.")])
+def test_a_stride_of_lists_or_masks_is_not_looked_at_where_there_are_none(pair, mnemonic, name):
+    csr = ONLY_IF[mnemonic, name].removesuffix(" is not 0")
+    start = start_of(TABLE[mnemonic], name)
+    assert start.csrs[csr]
+    refused(start_with(pair, TABLE[mnemonic], start | Start(csrs={name: 1})), Cause.ILLEGAL_OPERAND, 1)
+    trap = start_with(pair, TABLE[mnemonic], start | Start(csrs={name: 1, csr: 0})).trap
     assert trap is None, str(trap)
 
 

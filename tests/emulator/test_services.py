@@ -11,7 +11,7 @@ import asm
 from emulator.machine import Machine
 from isa.reference import ReferenceMachine
 from isa.services import Host
-from isa.traps import Cause
+from isa.traps import Cause, Trap
 
 DOCS = Path(__file__).parents[2] / "docs" / "isa"
 PAGE = (DOCS / "services.md").read_text(encoding="utf-8")
@@ -50,3 +50,5 @@ def test_a_number_is_served_or_traps_as_the_manual_says(number: int, handler: bo
         assert result.trap is not None and (result.trap.cause, result.trap.value) == (Cause.ENVIRONMENT_CALL, 0)
     elif trapped:
         assert (machine.pc, machine.csr("mcause"), machine.csr("mtval")) == (PROGRAM.entry + 12, Cause.ENVIRONMENT_CALL, 0)
+        with pytest.raises(Trap, match="no such service" if number >= 0x5110 else "a trap handler is installed"):
+            machine.environment_call()

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-import numpy as np
 import pytest
 from both_engines import FLASH, MMIO, SMALL, TEXT, Pair
-from right_starts import INDEX, LIST, ROWS, Start, small_pair, start_with, starts
+from both_starts import INDEX, ROWS, small_pair, start_with
+from starts import LIST, Start, starts
 
 from isa.instruction import LONGEST, TABLE, Operand, Row
 from isa.preset import preset_of
@@ -46,7 +46,7 @@ def setting(number: int, **csrs: int) -> Fault:
 
 
 def state(number: int, **arrays: Any) -> Fault:
-    return Fault(Cause.ILLEGAL_OPERAND, number, Start(state={name.replace("__", "."): np.array(of) for name, of in arrays.items()}))
+    return Fault(Cause.ILLEGAL_OPERAND, number, Start(state={name.replace("__", "."): of for name, of in arrays.items()}))
 
 
 # ---------------------------------------------------------------------------------------------------- what is wrong
@@ -103,12 +103,12 @@ def of_settings(row: Row, start: Start) -> list[Fault]:
             return found
         found.append(state(0, lut__kind=[0]))
         if "gemv" in name:
-            found.append(Fault(illegal, 3, Start(csrs={"lut.scale_group": 3}, state={"lut.x_group": np.array([2])})))
+            found.append(Fault(illegal, 3, Start(csrs={"lut.scale_group": 3}, state={"lut.x_group": [2]})))
         if name == "lut.xnor":
             found.append(state(0, lut__kind=[1]))
         return [*found, setting(1, lut__row_stride=1)]
     if unit == "thr":
-        return [setting(0, thr__levels=0)] * ("levels" in words) + [value(illegal, k=5)] * ("k" in row.lengths)
+        return [setting(0, thr__levels=0)] * ("levels" in words) + [value(illegal, k=17)] * ("k" in row.lengths)
     if unit == "fetch":
         found = [setting(64, fetch__tag=64)]
         if name != "fetch.copy":
@@ -161,12 +161,12 @@ def of_banks(row: Row, start: Start) -> list[Fault]:
             found.append(value(Cause.ILLEGAL_OPERAND, opsize=33))
         return found + [value(Cause.ILLEGAL_OPERAND, row=8)] * ("row" in operands)
     if not name.endswith((".ab", "mode.hab")):
-        wrong = 0 if start.state["pim.mode"][0] else 2
-        found.append(state(wrong, pim__mode=[wrong] * 2))
+        wrong = 0 if start.state["pim.mode"] else 2
+        found.append(state(wrong, pim__mode=wrong))
     for operand, least in (("bank", 4), ("parity", 2 if SMALL.banks.banks_per_block == 2 else 1), ("index", 8), ("zeroed", 4)):
         if operand in operands:
             found.append(value(Cause.ILLEGAL_OPERAND, **{operand: least}))
-    found += [state(0, pim__open_row=[-1] * 8)] * ("column" in operands)
+    found += [state(0, pim__open_row=-1)] * ("column" in operands)
     return found + [value(Cause.ILLEGAL_OPERAND, **{what: most}) for what, most in (("column", 32), ("row", 8)) if what in operands]
 
 

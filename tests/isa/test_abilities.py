@@ -25,6 +25,10 @@ def test_memories_and_ports() -> None:
     memories = TABLES[1]
     for name, file in FILES.items():
         assert {region for region, text in memories[name].items() if text != "-"} - {"machine"} == file["region"].keys() - {"mmio"}
+        for region in file["region"].keys() - {"mmio"}:
+            ports, said = set(file["region"][region]["ports"]["value"]) - {"core"}, memories[name][region].partition(": ")[2]
+            every = file["unit"].keys() - {"sync"}                      # sync touches no memory
+            assert ports == {"the core alone": set(), "all units": every}.get(said, set(said.split())), (name, region)
     assert memories["slim-llama"]["sram"] == "500 KiB: all units"
     assert memories["slim-llama"]["dram"] == "2 GiB: fetch" and memories["slim-llama"]["hbm"] == "-"
 

@@ -383,8 +383,8 @@ def test_metadata(tmp_path: Path, good: bytes) -> None:
     for other in (b"[]", b"{}", b'""', b"9e9", b"NaN", b"2.0"):                         # no integers, and none that looks like one
         refused = replace(schema, b'"schema":' + (other + b',"').rjust(len(schema) - 9))
         assert f"has schema {json.loads(other)!r}, this Slimulator reads {META_SCHEMA}" in refused.message and refused.hint
-    for other in (b"1.0", b'"1"'):
-        refused = replace(b'"isa_version": 1, ', b'"isa_version":' + other + b",")
+    for other in (b"2.0", b'"2"'):
+        refused = replace(b'"isa_version": %d, ' % ISA_VERSION, b'"isa_version":' + other + b",")
         assert f"for version {json.loads(other)!r} of the instruction set, this" in refused.message
     (tmp_path / "older.elf").write_bytes(good.replace(b'"schema": %d,' % META_SCHEMA, b" " * 12))     # from before it was written
     assert Program.load(tmp_path / "older.elf").meta == example().meta

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from good_starts import SRAM, good
+from starts import SRAM, Start, filled, starts
 
 import asm
 from isa.csrs import CSRS
@@ -22,8 +22,7 @@ def prepared(example: str) -> ReferenceMachine:
     program = asm.assemble(f"_start:\n{example}{END}", machine="slim")
     m = ReferenceMachine("slim")
     m.load(program)
-    settings: dict[str, int] = {}
-    state: dict[str, Any] = {}
+    start = Start()
     known = {0, 2}                                  # x0, sp
     code = program.section(".text")
     assert code is not None
@@ -32,8 +31,7 @@ def prepared(example: str) -> ReferenceMachine:
         assert row is not None
         values = _needs(row, fields)
         if row.is_xslim:
-            starts = good(row)
-            settings, state = starts[1] | settings, starts[2] | state
+            start = starts(row)[0] | start
         for operand in row.operands:
             number = fields[operand.name]
             if operand.is_register and operand is not row.result and number not in known:
@@ -41,17 +39,17 @@ def prepared(example: str) -> ReferenceMachine:
                 m.x[number] = SRAM + 0x3_0000 + 0x1000 * number if values[operand.name] is None else values[operand.name]
         if row.result is not None:
             known.add(fields[row.result.name])
-    for name, value in settings.items():
+    for name, value in start.csrs.items():
         m.set_csr(name, value)
-    for name, given in state.items():
-        m.state[name][:] = given
+    for name, given in start.state.items():
+        m.state[name][:] = filled(m.state[name], given)
     return m
 
 
 def _needs(row: Row, fields: dict[str, int]) -> dict[str, Any]:
     """What each register operand of an instruction needs, None: an address."""
     if row.is_xslim:
-        return good(row)[0] | {operand.name: None for operand in row.operands if operand.access}
+        return starts(row)[0].values | {operand.name: None for operand in row.operands if operand.access}
     name = next((name for name, csr in CSRS.items() if csr.address == fields.get("csr")), "")
     setting = {"vec.cols": 4, "vec.head_dim": 4, "attn.key_stride": 64, "fetch.row_bytes": 4, "fetch.src_stride": 8,
                "attn.row_list": None}.get(name, 0)

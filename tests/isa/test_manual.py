@@ -13,7 +13,7 @@ from children import LIMIT
 
 from isa.counters import COUNTERS
 from isa.csrs import CSRS
-from isa.effects import counters, csrs, traps
+from isa.effects import counters, csrs, trap_rules, traps
 from isa.instruction import TABLE, Row, rows
 from isa.manual import TOPICS, UnknownEntry, look_up, machine_answer, pages, write
 from isa.manual.document import Code, Heading, Paragraph, Table, markdown, plain
@@ -95,7 +95,26 @@ def test_facts_that_are_derived_from_meanings() -> None:
     assert counters(TABLE["beq"]) == ["core.instructions", "core.branches", "core.branches_taken"]
     assert counters(TABLE["add"]) == counters(TABLE["csrrw"]) == ["core.instructions"]
     assert counters(TABLE["ecall"]) == ["core.instructions", "core.services", "tokens.read", "tokens.emitted"]
-    assert counters(TABLE["pim.rd"])[-4:] == ["pim.row_hits", "pim.read_commands", "pim.columns_read", "pim.bytes_left"]
+    assert counters(TABLE["pim.rd"])[-5:] == ["pim.row_hits", "pim.read_commands", "pim.columns_read", "pim.bytes_left",
+                                              "pim.slots"]
+
+
+@pytest.mark.parametrize(("mnemonic", "mtval", "names"), [
+    ("attn.mac.f32",    "`stride`", ["attn.key_stride", "attn.list_stride", "attn.score_stride"]),
+    ("attn.context.i8", "`stride`", ["attn.list_stride", "attn.score_stride", "attn.value_stride"]),
+    ("fetch.copy2d",    "`stride`", ["fetch.dst_stride"]),                              # any src_stride is legal
+    ("pim.act",         "`number`", ["bank", "row"]),
+    ("pim.copy_bkgb",   "`opsize`", ["pim.buffer_column", "pim.column"]),
+    ("pim.rd",          "`mode`",   ["pim.rd"])])
+def test_reasons_name_what_a_helper_is_called_for(mnemonic: str, mtval: str, names: list[str]) -> None:
+    reasons = [rule.when for rule in trap_rules(TABLE[mnemonic]) if rule.mtval == mtval]
+    assert len(reasons) == len(names)
+    assert all(any(re.search(rf"\b{re.escape(name)} ", reason) for reason in reasons) for name in names)
+
+
+def test_no_reason_leaves_open_what_it_speaks_of() -> None:
+    reasons = {rule.when for row in TABLE.values() for rule in trap_rules(row)}
+    assert [reason for reason in reasons if re.search(r"\{(name|what|row)\}", reason)] == []
 
 
 def test_the_manual_does_not_speak_of_the_sources() -> None:
@@ -109,7 +128,8 @@ def test_the_manual_does_not_speak_of_the_sources() -> None:
 
 def test_rows_of_a_loop_have_counters_of_their_own() -> None:
     assert counters(TABLE["vec.relu.f32"]) == ["core.instructions", "vec.ops", "vec.elements"]
-    assert counters(TABLE["vec.silu.f32"]) == ["core.instructions", "vec.ops", "vec.elements", "vec.exponentials"]
+    assert counters(TABLE["vec.silu.f32"]) == [
+        "core.instructions", "vec.ops", "vec.elements", "vec.exponentials", "vec.divisions"]
     for operation in ("mac", "macT", "gemv"):
         codebook, plane = (set(counters(TABLE[f"lut.{operation}.{form}"])) for form in ("c4", "t2"))
         assert plane - codebook == {"lut.buffer_reads", "lut.groups_skipped"} and codebook < plane

@@ -45,7 +45,9 @@ def origin(module: str, name: str) -> str:
     """The module that defines what another one names."""
     value = getattr(sys.modules[module], name)
     start = re.compile(rf"^((def|class) {name}\b|(\w+, )*{name}\b[^=\n]* =)", re.MULTILINE)
-    places = [module, *(other for other in sorted(sys.modules) if other.startswith("isa."))]
+    package = module.rpartition(".")[0]                 # small numbers are one object, so a constant is looked for nearby first
+    modules = sorted(sys.modules, key=lambda other: (not other.startswith(package), other))
+    places = [module, *(other for other in modules if other.startswith("isa."))]
     return next((place for place in places if getattr(sys.modules[place], name, None) is value
                  and start.search(inspect.getsource(sys.modules[place]))), f"nowhere: {module}.{name}")
 

@@ -5,7 +5,7 @@ from itertools import permutations
 import pytest
 
 from isa.instruction import TABLE
-from isa.queues import CORE, QUEUE, QUEUES, Order, PairTags, Synchronisation, queue_of, synchronisation
+from isa.queues import CORE, QUEUE, QUEUES, Action, Order, PairTags, Tag, edges, queue_of
 from isa.units import UNITS
 
 VEC, LUT, THR = QUEUE["vec"], QUEUE["lut"], QUEUE["thr"]
@@ -17,12 +17,18 @@ def test_every_unit_of_xslim_but_sync_has_a_queue_of_its_own():
     assert all(QUEUES[queue_of(row)] == row.unit for row in TABLE.values() if row.is_xslim and row.unit != "sync")
 
 
-def test_what_sync_instructions_do():
-    assert synchronisation(TABLE["sync.signal.lut"]) == Synchronisation("signal", LUT)
-    assert synchronisation(TABLE["sync.wait.vec"]) == ("wait", VEC)
-    assert synchronisation(TABLE["sync.wait"]) == ("wait", CORE)
-    assert synchronisation(TABLE["sync.fence"]) == ("fence", CORE)
-    assert synchronisation(TABLE["vec.add.f32"]) is None
+@pytest.mark.parametrize(("mnemonic", "expected"), [
+    ("add",             ()),
+    ("vec.add.f32",     ((Action.ISSUE, VEC, None),)),
+    ("vec.argmax.f32",  ((Action.ISSUE, VEC, None), (Action.RESULT, VEC, None))),
+    ("fetch.copy",      ((Action.ISSUE, QUEUE["fetch"], None), (Action.SIGNAL, QUEUE["fetch"], Tag.FETCH_TAG))),
+    ("sync.signal.lut", ((Action.SIGNAL, LUT, Tag.OPERAND),)),
+    ("sync.wait.vec",   ((Action.WAIT, VEC, Tag.OPERAND),)),
+    ("sync.wait",       ((Action.WAIT, CORE, Tag.OPERAND),)),
+    ("sync.fence",      ((Action.FENCE, CORE, None),)),
+])
+def test_what_an_instruction_does_to_the_order(mnemonic, expected):
+    assert edges(TABLE[mnemonic]) == expected
 
 
 def test_a_queue_knows_its_own_operations_and_what_it_has_waited_for():

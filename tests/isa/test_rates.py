@@ -19,8 +19,9 @@ from isa.manual import machine_answer
 from isa.manual.document import plain
 from isa.preset import PRESETS, PresetError, load_preset, preset_names, preset_of
 from isa.regions import REGIONS
+from isa.timing.bank_state import FIGURES as BANK_FIGURES
 from isa.timing.figures import rates_of, spending_of, standing_of
-from isa.timing.memories import MEMORIES, Dram, Nand, memories_of
+from isa.timing.memories import MEMORIES, Dram, Nand, PimDram, memories_of
 from isa.timing.rates import MOST_PART, RULES, exact, fits, is_rule, rule, scaled
 from isa.unit import Counter, spending
 from isa.units import UNITS
@@ -207,21 +208,22 @@ def named(region: str, memory: str, more: str = "") -> str:
     """SLIM, with a memory in the place of a region's own figures."""
     start = SLIM.index(f"[region.{region}]")
     end = SLIM.index("\n\n", start)
-    table = re.sub(r"^(latency_cycles|bytes_per_cycle).*\n?", "", SLIM[start:end] + "\n", flags=re.MULTILINE)
+    table = re.sub(r"^(latency_cycles|bytes_per_cycle|memory|channels).*\n?", "", SLIM[start:end] + "\n", flags=re.MULTILINE)
     return SLIM[:start] + table + f'memory = {{ value = "{memory}", source = "assumed: for a test" }}\n' + more + SLIM[end:]
 
 
 @pytest.mark.parametrize("region", ["dram", "hbm", "flash"])
 def test_a_region_names_a_memory_in_one_line(tmp_path: Path, region: str) -> None:
     own = load_preset("slim")
-    assert own.memory(region) is None
+    assert (own.memory(region) is None) == (region != "hbm")
     for name in memories_of(region):
         text = named(region, name)
         if region == "flash":
             text = re.sub(r"(page_bytes +=.*value =) \d+", rf"\1 {MEMORIES[name].page_bytes}", text)
         machine = load(tmp_path, text)
         assert machine.memory(region) == MEMORIES[name]
-        assert {*own.rates} - {*machine.rates} == {f"{region}.latency_cycles", f"{region}.bytes_per_cycle"}
+        if region != "hbm":
+            assert {*own.rates} - {*machine.rates} == {f"{region}.latency_cycles", f"{region}.bytes_per_cycle"}
         printed = plain(machine_answer(machine).blocks, 10_000)
         for key, _, source in MEMORIES[name].figures():
             assert re.search(rf"region\.{region}\.memory\.{key}  .*  {re.escape(source)}$", printed, re.MULTILINE), key
@@ -240,14 +242,22 @@ def test_pages_of_flash_are_those_of_its_memory(tmp_path: Path) -> None:
 
 
 def test_records_are_sound() -> None:
-    assert {*MEMORIES} == {"DDR4-2400", "LPDDR4-2400", "HBM2", "GDDR6", "HBM3", "nand-slc", "nand-tlc"}
+    assert {*MEMORIES} == {"DDR4-2400", "LPDDR4-2400", "HBM2", "GDDR6", "HBM3", "nand-slc", "nand-tlc",
+                           "HBM2-PIM", "GDDR6-AiM", "HBM3-PIM"}
     for memory in MEMORIES.values():
         assert {*memory.others} <= {name for name, _, _ in memory.figures()}
-        assert all(source and (value > 0 or name == "t32AW") for name, value, source in memory.figures())
+        for name, value, source in memory.figures():
+            assert source and (isinstance(value, str) or value > 0 or name in ("t32AW", "tREFI")), name
+        assert memory.latency_ps() > 0 and memory.byte_ps() > 0
         if isinstance(memory, Dram):
             assert fits(memory.period_ps) and memory.row_bytes % memory.burst_bytes == 0
+            assert sorted(memory.mapping.split()) == ["bank", "channel", "column", "group", "rank", "row"]
             assert memory.tCCD_S <= memory.tCCD_L and memory.tRRD_S <= memory.tRRD_L and memory.tWTR_S <= memory.tWTR_L
             assert memory.tRAS < memory.tRC <= memory.tRAS + memory.tRP
+        elif isinstance(memory, PimDram):
+            assert fits(memory.period_ps) and memory.tCCDS <= memory.tCCDL
+            assert memory.tRAS < memory.tRC <= memory.tRAS + memory.tRP + 3
+            assert {name for name, _, _ in memory.figures()} == {"channels", "period_ps", *BANK_FIGURES}
         else:
             assert isinstance(memory, Nand)
 
@@ -338,7 +348,7 @@ def test_scaled_is_exact_and_its_steps_fit_64_bits() -> None:
 _ALLOWED = (
     ast.Return, ast.Assign, ast.AugAssign, ast.Expr, ast.If, ast.While, ast.For, ast.Break, ast.Continue, ast.Pass, ast.IfExp,
     ast.Compare, ast.cmpop, ast.BoolOp, ast.boolop, ast.BinOp, ast.operator, ast.UnaryOp, ast.unaryop, ast.Call, ast.Subscript,
-    ast.Name, ast.Constant, ast.Tuple, ast.expr_context, ast.keyword)
+    ast.Name, ast.Constant, ast.Tuple, ast.expr_context, ast.keyword, ast.Slice)
 
 
 def outside_of_rules(source: str) -> list[str]:

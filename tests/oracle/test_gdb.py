@@ -115,7 +115,7 @@ continue
         r"Breakpoint 2, again \(\) at p\.s:12", r"cols 4 relus 0 cell 4 stores 5",
         r"0x80001008:\s+-1\s+2\s+-3\s+8\.5", r"0x80001008:\s+0\s+2\s+0\s+8\.5", r"relus 1",
         r"vec_cols +0x9\s+9", r"lut_lookups +0x0\s+0", r"mstatus +0x1800\s", r"pc +0x80000038\s+0x80000038 <again\+40>",
-        r"group\n(vec_[a-z_]+ *0x\w+\s+\d+\n){5,}end of group",
+        r"group\n(vec_[a-z_0-9]+? *0x\w+\s+\d+\n){5,}end of group",
         r"= 0x5d00893", r"\* 1 +Thread 1", r"exited with code 052"]
     position = 0
     for pattern in expected:

@@ -84,7 +84,7 @@ class Banks:
             self.open(done, channels, sorted(opened), values["row"])
         if name.startswith("pim.act"):
             self.rows |= {(channel, bank): values["row"] for channel in channels for bank in chosen}
-            done["activations"] = len(channels) * len(chosen)
+            done += Counter(activations=len(channels) * len(chosen), any_opening=1)
         if name.startswith("pim.pre"):
             done["precharges"] = sum(self.rows.pop((channel, bank), None) is not None for channel in channels for bank in chosen)
 
@@ -128,6 +128,9 @@ class Banks:
             done["readouts"] = len(channels) * banks
         if name.startswith(("pim.rd_mac", "pim.rd_af", "pim.rd_sbk")):
             done += Counter(bytes_left=outside, read_commands=len(channels) * -(-outside // len(channels) // 32))
+        working = organisation.channels if name.startswith("pim.wr_aflut") else len(channels)
+        done["slots"], rest = divmod(sum(done[f"{kind}_commands"] for kind in ("read", "write", "compute")), working)
+        assert rest == 0, "a channel has got more than another one"
         return Counter({f"pim.{event}": count for event, count in done.items()})
 
     def commands(self, name: str, values: dict[str, int], channels: list[int], blocks: int, reads: Reads,
@@ -168,6 +171,8 @@ class Banks:
 
     def open(self, done: Counter[str], channels: list[int], banks: list[int], row: int) -> None:
         """A macro form finds its row open, closed or taken in every bank."""
+        found = {self.rows.get((channel, bank)) for channel in channels for bank in banks} - {row}
+        done += Counter(any_opening=bool(found), any_conflict=bool(found - {None}))
         for place in ((channel, bank) for channel in channels for bank in banks):
             before = self.rows.get(place)
             done["row_hits"] += before == row

@@ -125,6 +125,8 @@ def machine_differences(reference: ReferenceMachine, fast: ReferenceMachine) -> 
         if array.tobytes() != fast.state[name].tobytes():
             as_bits = f"u{array.dtype.itemsize}"
             found += _integers(f"state {name}", array.view(as_bits), fast.state[name].view(as_bits), lambda i: f"[{i}]")
+    for expected_clock, got_clock in zip(reference.clocks, fast.clocks, strict=True):
+        found += _integers("clock", expected_clock.words, got_clock.words, lambda i: f"word {i}")
     for what in ("exit_code", "devices"):
         expected, got = str(getattr(reference, what)), str(getattr(fast, what))
         if expected != got:
@@ -336,6 +338,8 @@ class Pair:
             array[len(given):] = 0
         each.host = Host()
         each.exit_code = None
+        for clock in each.clocks:
+            clock.start(each.counts)
         if isinstance(each, Machine):
             each.handed_over.clear()
 

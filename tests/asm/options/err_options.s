@@ -6,10 +6,13 @@
     .option arch, +c                # error: .option arch, +c is not supported: the core has i, m, zicntr, zicsr, zifencei, zmmul, not c
     .option arch, +m, +v            # error: .option arch, +v is not supported: the core has
     .option arch, -m                # error: .option arch, -m is not supported: m is always there
-    .option arch, rv64gc            # error: not g, c # hint: leave it out
+    .option arch, rv64gc            # error: rv64 is followed by i # hint: leave it out
     .option arch, rv64im_zba1p0     # error: not zba
+    .option arch, +zve32x           # error: not zve32x
+    .option arch, rv64im_zve64x1p0  # error: not zve64x
     .option arch, rv32im            # error: expected +NAME, -NAME or rv64im...
-    .option arch                    # error: expected +NAME, -NAME or rv64im...
+    .option arch, +                 # error: .option arch, + is not supported: expected +NAME
+    .option arch                    # error: .option arch without a name: expected +NAME, -NAME or rv64im...
     .option archaic                 # error: .option archaic is not supported
     .option norvc, 1                # error: .option norvc takes nothing more
     .option push me                 # error: .option push me is not supported

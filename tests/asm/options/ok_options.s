@@ -5,7 +5,7 @@
     .option nopic
     .option csr-check
     .option arch, -c
-    .option arch, +m, -zba
+    .option arch, +m, -zba, -zve32x
     .option arch, +zicsr2p0
     .option arch, rv64im_zicsr_zifencei
     .option arch, rv64i2p1_m2p0_zicntr

@@ -1,8 +1,11 @@
-"""A start for each Xslim instruction from which it does not trap, written out by unit: values, CSRs, state, on machine SMALL.
+"""A start for each Xslim instruction from which it completes: operand values, CSRs, state of its unit.
 
-    pair = small_pair()
+They suit each machine that has all units and at least the memory and the banks of SMALL in both_engines.py: slim, too.
+
     for start in starts(TABLE["fetch.rows"]):
-        assert start_with(pair, TABLE["fetch.rows"], start | Start({"count": 5})).trap is None
+        ...                                 # start | Start({"count": 5}) is the same with another count
+
+both_starts.py executes from one on both engines.
 """
 
 from __future__ import annotations
@@ -11,20 +14,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from both_engines import DRAM, SMALL, SRAM, Done, Pair
+import numpy.typing as npt
 
-from isa.instruction import TABLE, Row
+from isa.instruction import Row
 
-ROWS = [row for row in TABLE.values() if row.is_xslim]
-LIST, MASK = DRAM + 0x1_0000, DRAM + 0x1_1000       # a list of zeros, and a mask of ones
+SRAM, DRAM = 0x1000_0000, 0x8000_0000
+LIST, MASK = DRAM + 0x1_0000, DRAM + 0x1_1000       # a list of zeros, and a mask
 APART = 0x2000      # bytes from operand to operand, in the scratchpad
-INDEX = 7           # what the index lists of fetch name
 MANY = 64           # activations and lengths for lut: rows of more than one byte in every format
 
 
 @dataclass
 class Start:
-    """Operand values, CSRs and unit state."""
+    """Operand values, CSRs and unit state. Of an array a list gives the first elements and a number all of them; see `filled`."""
 
     values: dict[str, int] = field(default_factory=dict)
     csrs: dict[str, int] = field(default_factory=dict)
@@ -38,8 +40,15 @@ class Start:
         return bool(self.values.keys() & other.values or self.csrs.keys() & other.csrs or self.state.keys() & other.state)
 
 
+def filled(like: npt.NDArray[Any], given: Any) -> npt.NDArray[Any]:
+    """The array of state that a start gives: as long as `like`, with zeros where it gives none."""
+    array = np.zeros_like(like)
+    array[:np.size(given) if np.ndim(given) else None] = given
+    return array
+
+
 def starts(row: Row) -> list[Start]:
-    """One or two starts from which the instruction does not trap."""
+    """One or two starts from which the instruction does not trap; the second one with a list or a mask."""
     name = row.mnemonic
     start = Start({o.name: SRAM + APART * i if o.access else 4 for i, o in enumerate(row.operands) if o is not row.result})
     match row.unit:
@@ -50,10 +59,11 @@ def starts(row: Row) -> list[Start]:
             start.state = {"lut.kind": [2 if name == "lut.xnor" else 1], "lut.length": [MANY], "lut.activations": [1] * MANY}
         case "thr":
             start.csrs = {"thr.levels": 4}
+            start.values |= {"n": 16} if "n" in row.lengths else {}
         case "fetch":
             start.csrs = {"fetch.row_bytes": 4}
         case "sync":
-            start.state = {"sync.signalled": np.ones(64, np.uint8)}
+            start.state = {"sync.signalled": 1}
         case "attn":
             start.state = {"attn.model": [4, 4, 4, 0, 4], "attn.loaded": [2 if name.endswith("i8") else 1, 0, 4, 4]}
             start.csrs = {"attn.key_stride": 64}
@@ -64,25 +74,8 @@ def starts(row: Row) -> list[Start]:
                 return [start, start | Start(csrs={"attn.mask": MASK, "attn.mask_stride": 1})]
         case "pim":
             start.values |= {o.name: o.name == "opsize" for o in row.operands if o.role == "value"}
-            in_hab = (".hab" in name or name.startswith(("pim.mode.sb", "pim.wr.crf", "pim.wr.grf", "pim.wr.srf")))
-            mode = 2 if name in ("pim.rd.pim", "pim.wr.pim") else int(in_hab and name != "pim.mode.hab")
-            opened = name in ("pim.rd", "pim.wr", "pim.wr.hab", "pim.rd.pim", "pim.wr.pim")
-            start.state = {"pim.mode": [mode] * 2, "pim.open_row": [0 if opened else -1] * 8}
+            in_hab = ".hab" in name or name.startswith(("pim.mode.sb", "pim.wr.crf", "pim.wr.grf", "pim.wr.srf"))
+            closed = name in ("pim.mode.sb", "pim.mode.hab") or name.startswith("pim.act")
+            start.state = {"pim.mode": 2 if name in ("pim.rd.pim", "pim.wr.pim") else int(in_hab and name != "pim.mode.hab"),
+                           "pim.open_row": -1 if closed else 0}
     return [start]
-
-
-def small_pair() -> Pair:
-    """Both engines, with a section of 8 KiB in flash."""
-    return Pair(SMALL, bytes(8192))
-
-
-def start_with(pair: Pair, row: Row, start: Start) -> Done:
-    """Execute an instruction from a start, on both engines."""
-    pair.place(LIST, np.zeros(256, "<u4"))
-    pair.place(MASK, np.full(64, 255, "u1"))
-    if row.mnemonic in ("fetch.rows", "fetch.scatter"):
-        pair.place(SRAM + 2 * APART, np.full(64, INDEX, "<u4"))
-    if row.mnemonic == "thr.index":
-        pair.place(SRAM + APART, np.full(64, 255, "u1"))
-    pair.csrs, pair.start_state = start.csrs, {name: np.asarray(array) for name, array in start.state.items()}
-    return pair.run(row.mnemonic, inline=False, **start.values)

@@ -1,0 +1,130 @@
+"""Where counters, time and energy go: by operation, layer, phase or source line.
+
+The machine is looked at after some instructions, and what has happened since the last look belongs to one part:
+
+    operation    in the program of a model, the marks `op.SECTION.N` stand behind operation N: what came before belongs to it.
+                 In other programs each symbol of the code begins a part, which ends at the next one
+    layer        the same marks. Operation 0 is the first of a layer
+    phase        prefill until the first token has been emitted, then decode
+    line         the source line of an instruction of a unit: its own, and what the core did before it
+
+Time is that by which the end of the run has moved, so parts that overlap are not counted twice, and all parts add up to the run.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from emulator.observe.cost import quantity
+from isa.counters import COUNTERS, SLOTS
+from isa.energy import energy_of
+from isa.reference import ReferenceMachine, Step
+
+KINDS = ("operation", "layer", "line", "phase")
+PREFILL, DECODE, OUTSIDE = "prefill", "decode", "outside of layers"
+_MARK = re.compile(r"op\.\w+\.\d+$|token$|chosen$")     # of the program of a model
+_SHOWN = 20                 # rows of the table; JSON has all
+
+
+@dataclass
+class Part:
+    """What belongs to one operation, layer, line or phase."""
+
+    cycles: int = 0
+    times: int = 0                      # how often something was added to it
+    counts: np.ndarray = field(default_factory=lambda: np.zeros(SLOTS, np.uint64))
+
+
+class Breakdown:
+    """Looks on while `machine` runs a program, from now on. `kind` is one of KINDS. `parts`: by name, the first to begin first."""
+
+    def __init__(self, machine: ReferenceMachine, kind: str) -> None:
+        assert machine.program is not None and kind in KINDS
+        self.machine, self.kind, self.program = machine, kind, machine.program
+        self.parts: dict[str, Part] = {}
+        self._begun, self._layer = "", -1                       # the symbol or phase of which nothing was counted yet; the layer
+        self._cycles, self._counts = 0, machine.counts.copy()
+        if kind == "phase":
+            self._begun = PREFILL
+        executable = [section for section in self.program.sections if "x" in section.flags]
+        marks = {symbol.value: symbol.name for symbol in sorted(self.program.symbols, key=lambda symbol: symbol.rank())
+                 if any(section.address <= symbol.value < section.end for section in executable)}
+        self._of_model = any(name.startswith("op.") for name in marks.values())
+        self._marks = {place: name for place, name in marks.items() if not self._of_model or _MARK.match(name)}
+        if kind == "line":
+            machine.hook(self._look, lambda pc, row: row is not None and row.is_xslim)
+        else:
+            machine.hook(self._look, lambda pc, row: pc in self._marks)
+
+    def _look(self, machine: ReferenceMachine, step: Step) -> None:
+        if part := self._part(step):
+            self._account(part)
+
+    def _part(self, step: Step) -> str:
+        """The name of the part to which belongs what has happened since the last look; "" if it is the first that begins."""
+        if self.kind == "line":
+            return self.program.line_at(step.pc) or f"{step.pc:#x}"
+        if self.kind == "phase":
+            name, self._begun = self._begun, DECODE if self.machine.counter("tokens.emitted") else PREFILL
+            return name
+        mark = self._marks[step.pc]
+        if not self._of_model:
+            name, self._begun = self._begun, mark
+            return name if self.kind == "operation" else OUTSIDE
+        section, _, number = mark.removeprefix("op.").rpartition(".")
+        if self.kind == "layer":
+            self._layer = -1 if not section.startswith("layer") else self._layer + (number == "0")
+            return OUTSIDE if self._layer < 0 else f"layer {self._layer}"
+        operations = self.program.meta.get("model", {}).get("operations", {}).get(section, ())
+        return f"{mark} {operations[int(number)]}" if number.isdecimal() and int(number) < len(operations) else mark
+
+    def _account(self, name: str) -> None:
+        """What has happened since the last look belongs to a part."""
+        time, counts = self.machine.time, self.machine.counts
+        cycles = time.cycles if time is not None else 0
+        part = self.parts.setdefault(name, Part())
+        part.times += 1
+        part.cycles += cycles - self._cycles
+        part.counts += counts - self._counts
+        self._cycles, self._counts = cycles, counts.copy()
+
+    def finish(self) -> None:
+        """The run has ended: what is left belongs to what began last."""
+        self._account(OUTSIDE if self.kind == "layer" else self._begun or "(the end)")
+        self.machine.unhook(self._look)
+
+    # ---------------------------------------------------------------------------------------------- what users see
+
+    def as_json(self) -> dict[str, Any]:
+        """By name: cycles, seconds, joules, times, and the counters that moved."""
+        preset = self.machine.preset
+        found = {}
+        for name, part in self.parts.items():
+            counters = {counter: int(part.counts[entry.slot]) for counter, entry in COUNTERS.items()}
+            energy = energy_of(counters, preset, Fraction(part.cycles, preset.clock_hz)) if self.machine.clocks else None
+            found[name] = {"times": part.times, "cycles": part.cycles if self.machine.clocks else None,
+                           "seconds": part.cycles / preset.clock_hz if self.machine.clocks else None,
+                           "joules": None if energy is None else energy.joules,
+                           "counters": {counter: events for counter, events in counters.items() if events}}
+        return found
+
+    def table(self) -> Iterator[str]:
+        """For a person: the parts that took longest."""
+        parts = self.as_json()
+        whole = sum(part["cycles"] or 0 for part in parts.values()) or 1
+        yield f"by {self.kind}: {'share':>7}  {'time':>10}  {'energy':>10}  {'times':>7}"
+        order = sorted(parts, key=lambda name: -(parts[name]["cycles"] or 0)) if self.kind != "layer" else list(parts)
+        for name in order[:_SHOWN]:
+            part = parts[name]
+            time = "-" if part["seconds"] is None else quantity(part["seconds"], "s")
+            energy = "-" if part["joules"] is None else quantity(part["joules"], "J")
+            yield f"  {100 * (part['cycles'] or 0) / whole:12.1f} %  {time:>10}  {energy:>10}  {part['times']:>7,}  {name}"
+        if len(order) > _SHOWN:
+            yield f"  and {len(order) - _SHOWN} more"
+

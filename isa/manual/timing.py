@@ -1,0 +1,73 @@
+"""The chapter on time: how long the machine takes, by which figures, and the rules in full."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+from typing import Any
+
+from isa.manual.document import Block, Code, Heading, Paragraph, Table
+from isa.queues import QUEUES
+from isa.timing import bank_commands, bank_state, banks, clock
+from isa.timing import rates as figures
+from isa.timing.rates import CORE_RATES, RULES, Rate
+from isa.units import UNITS
+
+HEAD = """\
+Time is an estimate that follows from what a program has done: from the counters of each operation, in the order of the program, and
+from the figures that a [machine](machines.md) gives. It is counted in whole cycles of the machine's clock. A program cannot see it:
+`cycle` and `time` count instructions.
+
+Both engines of the emulator agree in every cycle. No number of threads of the host changes one."""
+
+FIGURES = """\
+A machine that gives any of these figures gives all of its core and of its units; one that gives none is not modelled in time. The
+events of a rate are those of its counter, less those of the other one where two are named. Of the rates of a unit, the one that
+takes longest counts."""
+
+REGIONS = """\
+Each region has a latency and a bandwidth, `latency_cycles` and `bytes_per_cycle`. A load of the core takes the latency of its
+region longer than another instruction, a store nothing."""
+
+RULES_TEXT = """\
+What follows is executed: by the reference engine as it stands, by the fast engine compiled. Numbers are 64-bit integers, and `//`
+rounds down. Nothing is rounded but where a line says so."""
+
+
+_MODULES = (figures, clock, banks, bank_commands, bank_state)
+
+
+def timing() -> tuple[list[Block], Any]:
+    """(blocks, data) of the chapter."""
+    blocks: list[Block] = [Heading(1, "Time"), Paragraph(HEAD), Heading(2, "When an operation starts and ends")]
+    blocks += _text(inspect.getdoc(clock) or "")
+    rates = [*CORE_RATES, *(rate for unit in UNITS.values() for rate in unit.rates)]
+    blocks += [Heading(2, "Figures"), Paragraph(FIGURES), _rates(rates), Paragraph(REGIONS), Heading(2, "What is waited for"),
+               Table(("reason", "who", "waits for"), REASONS), Heading(2, "Rules"), Paragraph(RULES_TEXT)]
+    rules = {name: inspect.getsource(rule) for module in _MODULES for name, rule in RULES.items()
+             if rule.__module__ == module.__name__}
+    blocks += [Code("\n".join(line for line in source.splitlines() if line != "@rule"), "python") for source in rules.values()]
+    return blocks, {"queues": list(QUEUES), "reasons": [reason for reason, _, _ in REASONS],
+                    "rates": [{"name": rate.name, "unit": rate.unit, "text": rate.text, "counter": rate.counter, "less": rate.less}
+                              for rate in rates], "rules": rules}
+
+
+REASONS: tuple[tuple[str, str, str], ...] = (
+    ("signal",     "a queue, the core", "the signal of a tag"),
+    ("memory",     "a queue",           "a region that another operation uses"),
+    ("full queue", "the core",          "a place in the queue of a unit: the end of its oldest operation"),
+    ("fence",      "the core",          "every queue, at a fence"),
+    ("result",     "the core",          "an operation that returns a value in a register"),
+)
+assert tuple(reason for reason, _, _ in REASONS) == clock.REASONS
+
+
+def _rates(rates: Iterable[Rate]) -> Table:
+    return Table(("figure", "unit", "counter", "is"), [
+        (f"`{rate.name}`", rate.unit, " less ".join(f"`{name}`" for name in (rate.counter, rate.less) if name), rate.text)
+        for rate in rates])
+
+
+def _text(text: str) -> list[Block]:
+    """The paragraphs of a docstring but the first, and what is indented in it."""
+    return [Code(inspect.cleandoc(part)) if part.startswith("    ") else Paragraph(part) for part in text.split("\n\n")[1:]]

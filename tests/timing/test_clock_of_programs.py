@@ -1,0 +1,160 @@
+"""The clock over whole programs: what adds up, what comes before what, and that it changes nothing."""
+
+import numpy as np
+import pytest
+
+from asm.assembler import assemble
+from emulator.machine import Machine
+from isa.program import Program
+from isa.queues import CORE, QUEUES, Action, Order, Tag, edges
+from isa.reference import ReferenceMachine, Step
+from isa.services import Host
+from isa.shipped import PROGRAMS
+from isa.timing import bank_state, clock
+
+EXAMPLES = sorted(path.stem for path in PROGRAMS.glob("*.s"))
+
+
+def example(name: str) -> Program:
+    return assemble(PROGRAMS / f"{name}.s")
+
+
+def adds_up(machine: ReferenceMachine) -> None:
+    """Every cycle of a queue is busy, waited for or idle; the critical path is the whole time."""
+    time = machine.time
+    assert time is not None and time.cycles > 0
+    for name, queue in time.queues.items():
+        assert queue.busy + sum(queue.waiting.values()) + queue.idle == time.cycles, name
+        assert min(queue.busy, queue.idle, *queue.waiting.values(), 0) == 0, name
+    assert sum(time.critical_path.values()) == time.cycles
+    assert all(0 <= cycles <= time.cycles for cycles in time.regions.values())
+    t = machine.clocks[0].words
+    for queue in range(1, len(QUEUES)):
+        state = clock.QUEUE_STATE + clock.QUEUE_WORDS * queue
+        for moment in (state + clock.FREE, state + clock.GATE):
+            assert t[moment] == t[moment + 1:moment + clock.MOMENT].sum()
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_sums(name: str) -> None:
+    machine = Machine(example(name).machine)
+    machine.load(example(name))
+    machine.run()
+    adds_up(machine)
+
+
+class Starts:
+    """Holds each operation against what the hazard check's order says must be done before it."""
+
+    def __init__(self, machine: ReferenceMachine) -> None:
+        self.order, self.ends, self.checked = Order(), {0: 0}, 0
+        self.before = machine.clocks[0].words.copy()
+        machine.hook(self)
+
+    def __call__(self, machine: ReferenceMachine, step: Step) -> None:
+        t, before = machine.clocks[0].words, self.before
+        if step.row is None or step.trap is not None:
+            return
+        for action, queue, tag in edges(step.row):
+            number = 0 if tag is None else step.values["tag"] if tag is Tag.OPERAND else machine.csr("fetch.tag")
+            state = clock.QUEUE_STATE + clock.QUEUE_WORDS * queue
+            if action is Action.ISSUE:
+                figures = machine.clocks[0].figures[clock.QUEUE_FIGURES + clock.QUEUE_FIGURE_WORDS * queue:]
+                end = int(t[figures[clock.RING] + clock.MOMENT * before[state + clock.NEXT]])
+                others = [other for other in range(1, len(QUEUES)) if other != queue or queue != clock.PIM]
+                known = max(self.ends[self.order.knows(queue, other)] for other in others)
+                if queue == clock.PIM:                          # operations on other channels may end first
+                    assert end > known
+                else:
+                    start = end - int(t[state + clock.BUSY] - before[state + clock.BUSY])
+                    assert start >= known and end > start
+                self.ends[self.order.issue(queue)] = end
+                self.checked += 1
+            elif action is Action.SIGNAL and number:
+                self.order.signal(queue, number)
+            elif action is Action.WAIT:
+                self.order.wait(queue, number)
+            elif action is Action.FENCE:
+                self.order.fence()
+            elif action is Action.RESULT:
+                self.order.result(queue)
+        known = max(self.ends[self.order.knows(CORE, other)] for other in range(1, len(QUEUES)) if other != clock.PIM)
+        assert t[clock.NOW] >= known                            # what the core knows to be done is done
+        self.before = t.copy()
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_nothing_starts_before_what_the_hazard_check_wants_done(name: str) -> None:
+    machine = ReferenceMachine(example(name).machine)
+    machine.load(example(name))
+    starts = Starts(machine)
+    machine.run()
+    assert starts.checked == sum(machine.counter(f"{unit}.ops") for unit in QUEUES[1:])
+
+
+@pytest.mark.parametrize("name", ["double_buffer", "llama_layer"])
+def test_the_clock_changes_nothing(name: str) -> None:
+    timed, plain = (Machine(example(name).machine, time=time) for time in (True, False))
+    for machine in (timed, plain):
+        machine.load(example(name))
+        machine.run()
+    assert plain.time is None and plain.clocks == [] and timed.time is not None
+    assert np.array_equal(timed.counts, plain.counts) and timed.host.output == plain.host.output
+    assert timed.handed_over == plain.handed_over
+
+
+def test_a_run_in_pieces_takes_as_long() -> None:
+    whole, pieces = (Machine("slim") for _ in range(2))
+    for machine in (whole, pieces):
+        machine.load(example("sparse_ffn"))
+    whole.run()
+    while pieces.run(max_instructions=7).reason == "limit":
+        adds_up(pieces)                                         # also of a run that has not ended
+    assert whole.time == pieces.time and np.array_equal(whole.clocks[0].words, pieces.clocks[0].words)
+
+
+def test_tokens() -> None:
+    lines = "_start: li a7, 0x5111\n ecall\n li t0, 5\n1: addi t0, t0, -1\n bnez t0, 1b\n ecall\n li a7, 93\n ecall\n"
+    machine = ReferenceMachine("slim", Host([]))
+    machine.load(assemble(lines))
+    assert machine.time is not None and machine.time.tokens_per_second is None and machine.time.first_token is None
+    machine.run()
+    time = machine.time
+    core = machine.preset.rates
+    assert time is not None and core is not None and time.tokens == 2
+    service, taken = int(core["core.service_cycles"]), int(core["core.taken_branch_cycles"])
+    assert time.first_token == 3 + service                      # slim: an instruction a cycle; `li` of this number is two
+    assert time.last_token == time.first_token + 1 + 10 + 4 * taken + 1 + service
+    assert time.tokens_per_second == pytest.approx(1e9 / (time.last_token - time.first_token))
+
+
+def test_snapshots_hold_the_clock(tmp_path) -> None:
+    machine = Machine("slim")
+    machine.load(example("sparse_ffn"))
+    machine.run(max_instructions=700)
+    example("sparse_ffn").save(tmp_path / "p.elf")
+    machine.save(tmp_path / "s.npz")
+    restored = ReferenceMachine.restore(tmp_path / "s.npz", example("sparse_ffn"))
+    machine.run()
+    restored.run()
+    assert restored.time == machine.time
+    untimed = Machine.restore(tmp_path / "s.npz", example("sparse_ffn"), time=False)
+    assert untimed.run().reason == "exit" and untimed.time is None
+
+
+def test_a_clock_takes_no_state_that_it_cannot_have() -> None:
+    machine = Machine("hbm2-pim")
+    machine.load(example("pim_crf_gemv"))
+    machine.run(max_instructions=2000)
+    timer = machine.clocks[0]
+    good, banks = timer.words.copy(), int(timer.figures[clock.BANK_STATE])
+    timer.restore(good)
+    ring = clock.QUEUE_STATE + clock.QUEUE_WORDS * clock.PIM + clock.NEXT
+    first = banks + bank_state.HEAD_WORDS
+    for place, value in ((ring, 10 ** 6), (ring, -1), (banks + bank_state.SETS, 0), (banks + bank_state.SETS, 65),
+                         (banks + bank_state.SETS, 64), (first + bank_state.MASK, 0), (first + bank_state.WINDOW_NEXT, 4),
+                         (first + bank_state.LEVEL, 3)):
+        bad = good.copy()
+        bad[place] = value
+        with pytest.raises(ValueError, match="the clock's"):
+            timer.restore(bad)

@@ -1,0 +1,220 @@
+"""What users see of time and energy: the report, further clocks, the timeline, the parts by operation, layer, line and phase."""
+
+import json
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+from compiled_models import built, loaded
+
+from asm.assembler import assemble
+from emulator.machine import Machine
+from emulator.observe.breakdown import Breakdown
+from emulator.observe.cost import Cost, quantity
+from emulator.observe.timeline import Timeline
+from isa.preset import PresetError, load_preset, preset_of
+from isa.queues import QUEUES
+from isa.reference import ReferenceMachine
+from isa.regions import REGIONS
+from isa.shipped import PROGRAMS
+from isa.timing.clock import Clock
+from isa.timing.what_if import what_if
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def elf(tmp_path: Path) -> Path:
+    assemble(PROGRAMS / "sparse_ffn.s").save(tmp_path / "p.elf")
+    return tmp_path / "p.elf"
+
+
+def finished(name: str = "sparse_ffn") -> Machine:
+    machine = Machine("slim")
+    machine.load(assemble(PROGRAMS / f"{name}.s"))
+    machine.run()
+    return machine
+
+
+def test_the_json_of_a_run(command: Command, elf: Path, tmp_path: Path) -> None:
+    assert command("run", elf, "--json", tmp_path / "r.json", "--quiet")[0] == 0
+    found = json.loads((tmp_path / "r.json").read_text())
+    time, energy = found["time"], found["energy"]
+    assert time["seconds"] == time["cycles"] / time["clock_hz"] and time["clock_hz"] == load_preset("slim").clock_hz
+    for queue in time["queues"].values():
+        assert queue["busy"] + sum(queue["waiting"].values()) + queue["idle"] == time["cycles"]
+    assert sum(time["critical_path"].values()) == time["cycles"]
+    assert sum(energy["by_unit"].values()) + energy["static_joules"] == energy["joules"] > 0
+    assert sum(energy["by_event"].values()) == sum(energy["by_unit"].values())
+    assert sum(energy["static"].values()) == energy["static_joules"]
+    assert time["tokens_per_second"] is time["time_to_first_token"] is energy["joules_per_token"] is None
+
+
+def test_without_a_clock(command: Command, elf: Path, tmp_path: Path) -> None:
+    status, _, errors = command("run", elf, "--no-time", "--json", tmp_path / "r.json")
+    found = json.loads((tmp_path / "r.json").read_text())
+    assert status == 0 and "time on" not in errors and found["time"] is found["energy"] is None
+    for option in (["--what-if", "lut=2"], ["--timeline", str(tmp_path / "t")]):
+        status, _, errors = command("run", elf, "--no-time", *option)
+        assert status == 2 and "both need the clock" in errors
+
+
+def test_a_machine_without_rates_is_not_modelled(tmp_path: Path) -> None:
+    data: Any = load_preset("slim").file.model_dump(mode="json")
+    data["core"], data["energy"], data["power"], data["name"] = {"rates": {}}, {}, {}, "bare"
+    for table in data["unit"].values():
+        table["rates"] = {}
+    machine = ReferenceMachine(preset_of(data))
+    machine.load(assemble(PROGRAMS / "hello.s"))
+    machine.run()
+    cost = Cost.of(machine)
+    assert cost.as_json() == {"time": None, "energy": None, "what_if": {}}
+    assert list(cost.lines()) == ["time and energy: not modelled, machine bare gives no rates"]
+    with pytest.raises(PresetError, match="machine bare gives no rates"):
+        what_if(machine.preset, "lut=2")
+
+
+def test_further_clocks_agree_with_machines_of_these_rates() -> None:
+    machine = Machine("slim")
+    machine.load(assemble(PROGRAMS / "sparse_ffn.s"))
+    texts = ["fetch=2", "flash.latency_cycles=1", "core=4,dram=2", "vec.queue_depth=1"]
+    clocks = [Clock(what_if(machine.preset, text)) for text in texts]
+    machine.clocks += clocks
+    machine.run()
+    for text, clock in zip(texts, clocks, strict=True):
+        other = Machine(what_if(machine.preset, text))
+        other.load(assemble(PROGRAMS / "sparse_ffn.s"))
+        other.run()
+        assert other.time == clock.time(machine.counts), text
+    assert clocks[1].time(machine.counts).cycles < machine.time.cycles
+
+
+@pytest.mark.parametrize(("text", "says"), [
+    ("lut", "'lut'; expected NAME=NUMBER"), ("lut=0", "expected NAME=NUMBER, the number above 0"), ("lut=-1", "above 0"),
+    ("lut=x", "above 0"), ("lut=inf", "above 0"), ("lut=nan", "above 0"), ("", "expected NAME=NUMBER"),
+    ("lutt=2", "unknown figure 'lutt'.*\n.*did you mean 'lut'"), ("lut.step_per_cycle=2", "did you mean 'lut.steps_per_cycle'"),
+    ("vec.queue_depth=2.5", "an integer"), ("vec.queue_depth=1000000", "an integer"),
+])
+def test_what_if_refuses(text: str, says: str) -> None:
+    with pytest.raises(PresetError, match=f"(?s){says}"):
+        what_if(load_preset("slim"), text)
+
+
+def test_what_if_changes_what_it_says() -> None:
+    slim = load_preset("slim")
+    twice = what_if(slim, "lut=2")
+    assert slim.rates is not None and twice.rates is not None
+    for name, rate in slim.rates.items():
+        expected = rate
+        if name.startswith("lut.") and name.endswith("_per_cycle"):
+            expected = 2 * rate
+        elif name == "lut.start_cycles":
+            expected = Fraction(-(-rate.numerator // 2))
+        assert twice.rates[name] == expected, name
+
+
+def test_the_timeline(command: Command, elf: Path, tmp_path: Path) -> None:
+    assert command("run", elf, "--timeline", tmp_path / "t.json", "--quiet")[0] == 0
+    events = json.loads((tmp_path / "t.json").read_text())
+    tracks = {event["tid"]: event["args"]["name"] for event in events if event["name"] == "thread_name"}
+    assert list(tracks.values()) == ["core", *(f"queue {name}" for name in QUEUES[1:]), *(f"memory {name}" for name in REGIONS)]
+    slices = [event for event in events if event["ph"] == "X"]
+    machine = finished()
+    assert machine.time is not None
+    for number, name in enumerate(QUEUES):                      # slices nest or follow each other; the inner ones are the time busy
+        open_until: list[float] = []
+        own = sorted((event for event in slices if event["tid"] == number), key=lambda event: (event["ts"], -event["dur"]))
+        for event in own:
+            while open_until and open_until[-1] <= event["ts"] + 1e-9:
+                open_until.pop()
+            assert not open_until or event["ts"] + event["dur"] <= open_until[-1] + 1e-9
+            open_until.append(event["ts"] + event["dur"])
+        if number:
+            busy = sum(event["args"]["cycles"] for event in own if event["name"].startswith(f"{name}."))
+            assert busy == machine.time.queues[name].busy
+        else:
+            waited = {reason: sum(event["args"]["cycles"] for event in own if event["name"] == f"waits: {reason}")
+                      for reason in machine.time.queues["core"].waiting}
+            assert waited == machine.time.queues["core"].waiting
+    gemv = next(event for event in slices if event["name"].startswith("vec.gemv"))
+    assert gemv["args"]["line"].endswith(".s:" + gemv["args"]["line"].rpartition(":")[2]) and gemv["args"]["vec.macs"] > 0
+
+
+def test_a_part_of_the_timeline(command: Command, elf: Path, tmp_path: Path) -> None:
+    part = ("--timeline-from", 5000, "--timeline-for", 4000)
+    assert command("run", elf, "--timeline", tmp_path / "t.json", *part, "--quiet")[0] == 0
+    slices = [event for event in json.loads((tmp_path / "t.json").read_text()) if event["ph"] == "X"]
+    assert slices and all(event["ts"] + event["dur"] >= 5 and event["ts"] <= 9 for event in slices)
+    assert command("run", elf, *part)[0] == 2
+    status, _, errors = command("run", elf, "--timeline", tmp_path / "no" / "t.json")
+    assert status == 1 and "does not exist" in errors
+
+
+def test_a_timeline_has_a_limit_and_is_whole_when_the_run_is_cut_short(tmp_path: Path) -> None:
+    machine = Machine("slim")
+    machine.load(assemble(PROGRAMS / "sparse_ffn.s"))
+    with Timeline(tmp_path / "t.json", limit=3) as timeline:
+        timeline.watch(machine)
+        machine.run(max_instructions=1500)
+    events = json.loads((tmp_path / "t.json").read_text())
+    assert 3 <= sum(event["ph"] == "X" for event in events) <= 6
+
+
+@pytest.mark.parametrize("kind", ["operation", "layer", "line", "phase"])
+def test_parts_add_up(kind: str) -> None:
+    machine = Machine("slim")
+    machine.load(assemble(PROGRAMS / "llama_layer.s"))
+    breakdown = Breakdown(machine, kind)
+    machine.run()
+    breakdown.finish()
+    time, parts = machine.time, breakdown.as_json()
+    assert time is not None
+    assert sum(part["cycles"] for part in parts.values()) == time.cycles
+    for name, events in machine.counters.items():
+        assert sum(part["counters"].get(name, 0) for part in parts.values()) == events
+    whole = Cost.of(machine).energy
+    assert whole is not None
+    assert sum(part["joules"] for part in parts.values()) == pytest.approx(whole.joules, rel=1e-12)
+    assert len(list(breakdown.table())) > 1
+
+
+def test_lines_have_the_time_of_their_own_instructions() -> None:
+    machine = Machine("slim")
+    machine.load(assemble("_start: li t0, 0x10000000\n li t1, 4096\n vec.sum.f32 t2, t0, t1\n vec.max.f32 t2, t0, t1\n"
+                          " li t1, 4\n vec.min.f32 t2, t0, t1\n li a7, 93\n ecall\n"))
+    breakdown = Breakdown(machine, "line")
+    machine.run()
+    breakdown.finish()
+    parts = breakdown.as_json()
+    assert [name.rpartition(":")[2] for name in parts] == ["3", "4", "6", "(the end)"]
+    first, second, third, _ = (part["cycles"] for part in parts.values())
+    assert first > 250 and second == first - 2 and third < 50           # `li` twice before the first; a smaller one
+
+
+def test_parts_of_the_program_of_a_model() -> None:
+    made = built("plain", "i8")
+    for kind in ("layer", "operation", "phase"):
+        machine, _ = loaded(made, [1, 2], max_tokens=2)
+        breakdown = Breakdown(machine, kind)
+        machine.run()
+        breakdown.finish()
+        parts = breakdown.as_json()
+        assert machine.time is not None and sum(part["cycles"] for part in parts.values()) == machine.time.cycles
+        if kind == "layer":
+            layers = made[1].meta["model"]["layers"]
+            assert {name for name in parts if name.startswith("layer")} == {f"layer {number}" for number in range(layers)}
+            macs = [parts[f"layer {number}"]["counters"]["lut.macs"] for number in range(layers)]
+            assert len(set(macs)) == 1 and macs[0] > 0                  # all layers have the same shapes
+        elif kind == "phase":
+            assert list(parts) == ["prefill", "decode"] and parts["prefill"]["counters"]["tokens.read"] == 2
+        else:
+            products = {name for name, part in parts.items() if part["counters"].get("lut.macs")}
+            assert products and all(" gemv" in name or "mul" in name or "linear" in name for name in products), products
+
+
+def test_quantities() -> None:
+    assert [quantity(value, "s") for value in (0, 1, 1e-3, 1.23456e-5, 999.96, 2e-13)] == [
+        "0 s", "1 s", "1 ms", "12.35 us", "1000 s", "2e-13 s"]
+    assert quantity(1e9, "Hz") == "1 GHz" and quantity(216e6, "Hz") == "216 MHz"
