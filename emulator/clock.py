@@ -33,7 +33,8 @@ def compiled(rule: FunctionType) -> Any:
     return njit(FunctionType(rule.__code__, scope, rule.__name__))
 
 
-_before, _operation = compiled(clock.before), compiled(clock.operation)
+_before, _outside = compiled(clock.before), compiled(clock.operation_outside_of_banks)
+_operation = compiled(clock.operation)
 
 
 def before(a, b, c, d, block):  # type: ignore[no-untyped-def]
@@ -47,7 +48,18 @@ def before(a, b, c, d, block):  # type: ignore[no-untyped-def]
 
 
 def after(number, a, b, c, block):  # type: ignore[no-untyped-def]
-    """After an operation of a unit that has retired: its number, and its first three operands."""
+    """After an operation of a unit that has retired, but pim: its number, and its first three operands."""
+    counts, csrs = array(load(block + 8 * COUNTS, i64), i64, SLOTS), array(load(block + 8 * CSR_FILE, i64), i64, 4096)
+    each = load(block + 8 * CLOCKS, i64)
+    for _ in range(load(block + 8 * CLOCK_COUNT, i64)):
+        _outside(array(load(each + 8 * CLOCK_WORDS, i64), i64, _ANY), array(load(each + 8 * CLOCK_FIGURES, i64), i64, _ANY),
+                 counts, csrs, number, a)
+        each += 16
+    return DONE
+
+
+def after_any(number, a, b, c, block):  # type: ignore[no-untyped-def]
+    """The same, for pim too."""
     counts, csrs = array(load(block + 8 * COUNTS, i64), i64, SLOTS), array(load(block + 8 * CSR_FILE, i64), i64, 4096)
     each = load(block + 8 * CLOCKS, i64)
     for _ in range(load(block + 8 * CLOCK_COUNT, i64)):
@@ -57,5 +69,5 @@ def after(number, a, b, c, block):  # type: ignore[no-untyped-def]
     return DONE
 
 
-ENTRIES: dict[str, Callable[..., int]] = {"clock.before": before, "clock.after": after}
+ENTRIES: dict[str, Callable[..., int]] = {"clock.before": before, "clock.after": after, "clock.after_any": after_any}
 """By the name under which an entry is compiled; all are called as kernels are."""

@@ -26,7 +26,8 @@ def compile_ahead(mnemonics: Iterable[str]) -> None:
 
     Another process that does the same waits until this one is done. Raises CacheError.
     """
-    wanted = [LOOP, *load_kernels.CLOCK, *sorted(mnemonics)]
+    kernels = sorted(mnemonics)
+    wanted = [LOOP, *load_kernels.clock_of(kernels), *kernels]
     if len(_missing(wanted)) < 2:
         return
     with KERNELS.locked(LOOP, lambda: objects.notify("the kernels, in another process")):

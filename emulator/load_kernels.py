@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from emulator.native import objects
@@ -25,8 +25,13 @@ def module_of(mnemonic: str) -> str:
     return f"emulator.units.{mnemonic.partition('.')[0]}"
 
 
-CLOCK = ("clock.before", "clock.after")
+CLOCK = ("clock.before", "clock.after", "clock.after_any")
 """The entries of emulator/clock.py."""
+
+
+def clock_of(mnemonics: Iterable[str]) -> tuple[str, str]:
+    """The entries for a program with these instructions: to be called before and after each. The one for pim compiles slowly."""
+    return CLOCK[0], CLOCK[2 if any(mnemonic.startswith("pim.") for mnemonic in mnemonics) else 1]
 
 
 def clock(name: str) -> int:

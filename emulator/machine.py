@@ -163,7 +163,8 @@ class Machine(ReferenceMachine):
                 self._block[index], self._block[index + 1] = self.state[name].ctypes.data, len(self.state[name])
 
     def _describe_clocks(self) -> None:
-        before, after = map(load_kernels.clock, load_kernels.CLOCK) if self.clocks else (0, 0)
+        kernels = [KERNEL_NAMES[number] for number in np.flatnonzero(self._kernels).tolist()] if self.clocks else []
+        before, after = map(load_kernels.clock, load_kernels.clock_of(kernels)) if kernels else (0, 0)
         self._block[block.CLOCK_BEFORE], self._block[block.CLOCK_AFTER] = before, after
         self._clocks = np.array([[each.words.ctypes.data, each.figures.ctypes.data] for each in self.clocks], np.int64)
         self._block[block.CLOCKS], self._block[block.CLOCK_COUNT] = self._clocks.ctypes.data, len(self.clocks)
@@ -265,6 +266,8 @@ class Machine(ReferenceMachine):
             compile_ahead(KERNEL_NAMES[number] for number in wanted)
         for number in wanted:
             self._kernels[number] = load_kernels.address(KERNEL_NAMES[number])
+        if wanted:
+            self._describe_clocks()
 
     def _piece(self, pc: int) -> Piece | None:
         """The decoded code around `pc`, None when there is no executable memory."""

@@ -286,6 +286,21 @@ def operation(t: Words, r: Words, counts: Words, csrs: Words, number: int, a: in
         issue_to_banks(t, r, counts, csrs, row, a, b, c)
     elif r[row + ISSUES] > 0:
         issue(t, r, counts, r[row + ISSUES])
+    order(t, r, csrs, row, a)
+
+
+@rule
+def operation_outside_of_banks(t: Words, r: Words, counts: Words, csrs: Words, number: int, a: int) -> None:
+    """The same for an instruction of any unit but pim. It compiles much faster."""
+    row = OPERATIONS + OPERATION_WORDS * number
+    if r[row + ISSUES] > 0:
+        issue(t, r, counts, r[row + ISSUES])
+    order(t, r, csrs, row, a)
+
+
+@rule
+def order(t: Words, r: Words, csrs: Words, row: int, a: int) -> None:
+    """Signals, waits, fences and results of an instruction."""
     tag = a if r[row + TAG_CSR] < 0 else csrs[r[row + TAG_CSR]]
     if r[row + SIGNALS] > 0 and tag > 0:
         state = QUEUE_STATE + QUEUE_WORDS * r[row + SIGNALS]
