@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 from bisect import bisect_left, bisect_right, insort
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from ctypes import CFUNCTYPE, c_int64
 from dataclasses import dataclass
 from operator import is_
@@ -206,8 +206,8 @@ class Machine(ReferenceMachine):
 
     def _patch(self, parts: Iterable[tuple[int, int, Piece]]) -> None:
         """Make the loop stop in front of instructions with a breakpoint or a hook. A part: from `start` to `end` in a piece."""
-        anywhere = any(where is None and not writes for _, where, writes in self._hooks)
-        conditions = [where for _, where, writes in self._hooks if where is not None and not writes]
+        anywhere = any(where is None and not writes for _, where, writes, _ in self._hooks)
+        conditions = [where for _, where, writes, _ in self._hooks if where is not None and not writes]
         breakpoints = sorted(self.breakpoints)
         for start, end, piece in parts:
             first, last = (start - piece.base) // 4, (end - piece.base) // 4
@@ -225,11 +225,11 @@ class Machine(ReferenceMachine):
         self._patch((piece.base, piece.end, piece) for piece in self._pieces)
         self._guard()
         self._patched = set(self.breakpoints), list(self.watchpoints), self._hooks
-        self._everywhere = any(where is None and not writes for _, where, writes in self._hooks)
+        self._everywhere = any(where is None and not writes for _, where, writes, _ in self._hooks)
 
     def _guard(self) -> None:
         """Make the loop stop in front of writes to code and to what is watched."""
-        watched = [*self.watchpoints, *(place for _, _, writes in self._hooks for place in writes)]
+        watched = [*self.watchpoints, *(place for _, _, writes, _ in self._hooks for place in writes)]
         top = max(region.end for region in self.preset.regions)             # beyond it nothing is ever written
         self._bounds, self._guards = np.zeros((0, 2), np.uint64), np.zeros((0, 2), np.int64)
         self._guard_also([(start, min(size, top - start)) for start, size in watched if start < top], self._ranges)
@@ -317,6 +317,11 @@ class Machine(ReferenceMachine):
     @exclusive(within=True)
     def hook(self, function: Hook, where: Where | None = None, writes: Sequence[tuple[int, int]] = ()) -> None:
         super().hook(function, where, writes)
+        self._look_on()
+
+    @exclusive(within=True)
+    def hook_before(self, function: Hook, places: Collection[int]) -> None:
+        super().hook_before(function, places)
         self._look_on()
 
     @exclusive(within=True)

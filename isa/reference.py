@@ -10,7 +10,7 @@ import copy
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from operator import index, is_
 from pathlib import Path
@@ -109,11 +109,12 @@ Where = Callable[[int, Row | None], bool]           # (pc, row): is this instruc
 
 
 class Observer(NamedTuple):
-    """A hook, and the instructions after which it is called."""
+    """A hook, and the instructions after which, or `early` before which, it is called."""
 
     function: Hook
     where: Where | None
     writes: tuple[tuple[int, int], ...]             # (address, bytes): only instructions that write to one; (): any
+    early: bool = False
 
 
 class ReferenceMachine(Vocabulary):
@@ -262,6 +263,13 @@ class ReferenceMachine(Vocabulary):
         self._hooks = [*self._hooks, Observer(function, where, tuple(writes))]
 
     @exclusive(within=True)
+    def hook_before(self, function: Hook, places: Collection[int]) -> None:
+        """Call `function(machine, step)` before each instruction at one of these addresses. Of `step` only pc and the counters are
+        known yet. The function may look and `stop` a run, but change nothing. `unhook` takes it off.
+        """
+        self._hooks = [*self._hooks, Observer(function, lambda pc, row: pc in places, (), early=True)]
+
+    @exclusive(within=True)
     def unhook(self, function: Hook) -> None:
         """Stop calling a function."""
         self._hooks = [observer for observer in self._hooks if observer.function != function]
@@ -359,6 +367,9 @@ class ReferenceMachine(Vocabulary):
 
     def _step(self) -> TrapReport | None:
         pc, saved = self.pc, self.counts.copy()
+        for function, where, _, early in self._hooks:
+            if early and where is not None and where(pc, None):
+                function(self, Step(pc, None, None, {}, {}, None, [], [], None, saved))
         self.begin()
         word: int | None = None
         self.row, self.fields, self.operands, self.written = None, {}, {}, None
@@ -386,7 +397,7 @@ class ReferenceMachine(Vocabulary):
 
     def _observe(self, pc: int, word: int | None, trap: Cause | None, before: npt.NDArray[np.uint64]) -> None:
         """Call the hooks that want to know of the instruction at `pc`."""
-        wanted = [function for function, where, writes in self._hooks if (where is None or where(pc, self.row))
+        wanted = [function for function, where, writes, early in self._hooks if not early and (where is None or where(pc, self.row))
                   and (not writes or any(self.wrote(start, size) for start, size in writes))]
         if wanted:
             step = Step(pc, word, self.row, self.fields, self.operands, self.written, self._reads,

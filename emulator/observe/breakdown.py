@@ -1,11 +1,11 @@
 """Where counters, time and energy go: by operation, layer, phase or source line.
 
-The machine is looked at after some instructions, and what has happened since the last look belongs to one part:
+The machine is looked at from time to time, and what has happened since the last look belongs to one part:
 
     operation    in the program of a model, the marks `op.SECTION.N` stand behind operation N: what came before belongs to it.
                  In other programs each symbol of the code begins a part, which ends at the next one
     layer        the same marks. Operation 0 is the first of a layer
-    phase        prefill until the first token has been emitted, then decode
+    phase        prefill until the first token has been emitted, then decode: looked at behind each environment call
     line         the source line of an instruction of a unit: its own, and what the core did before it
 
 Time is that by which the end of the run has moved, so parts that overlap are not counted twice, and all parts add up to the run.
@@ -59,20 +59,24 @@ class Breakdown:
         self._marks = {place: name for place, name in marks.items() if not self._of_model or _MARK.match(name)}
         if kind == "line":
             machine.hook(self._look, lambda pc, row: row is not None and row.is_xslim)
+        elif kind == "phase":
+            machine.hook(self._look, lambda pc, row: row is not None and row.mnemonic == "ecall")
         else:
-            machine.hook(self._look, lambda pc, row: pc in self._marks)
+            machine.hook_before(self._look, self._marks)
 
     def _look(self, machine: ReferenceMachine, step: Step) -> None:
         if part := self._part(step):
             self._account(part)
 
     def _part(self, step: Step) -> str:
-        """The name of the part to which belongs what has happened since the last look; "" if it is the first that begins."""
+        """The name of the part to which belongs what has happened since the last look; "" if it goes on, or nothing has begun."""
         if self.kind == "line":
             return self.program.line_at(step.pc) or f"{step.pc:#x}"
         if self.kind == "phase":
-            name, self._begun = self._begun, DECODE if self.machine.counter("tokens.emitted") else PREFILL
-            return name
+            if self._begun == DECODE or not self.machine.counter("tokens.emitted"):
+                return ""
+            self._begun = DECODE
+            return PREFILL
         mark = self._marks[step.pc]
         if not self._of_model:
             name, self._begun = self._begun, mark

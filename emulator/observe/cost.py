@@ -38,11 +38,10 @@ class Cost:
         return cls(machine.preset, time, energy, {text: clock.time(machine.counts) for text, clock in clocks})
 
     def lines(self) -> Iterator[str]:
-        """For a person. Nothing without a clock."""
+        """For a person."""
         time, energy = self.time, self.energy
         if time is None:
-            if self.preset.rates is None:
-                yield f"time and energy: not modelled, machine {self.preset.name} gives no rates"
+            yield f"time and energy: {without_clock(self.preset)}"
             return
         yield (f"time on {self.preset.name}: {time.cycles:,} cycles at {quantity(time.clock_hz, 'Hz')} = "
                f"{quantity(time.seconds, 's')}")
@@ -90,14 +89,19 @@ class Cost:
                         for text, other in self.what_if.items()}}
 
 
+def without_clock(preset: Preset) -> str:
+    """Why nothing is known of the time of a run, in words."""
+    return "not known, no clock was kept" if preset.rates else f"not modelled, machine {preset.name} gives no rates"
+
+
 def bottleneck(time: Time) -> str:
     """What the critical path mostly consists of, in words."""
     if not time.critical_path:
         return "nothing took time"
     name, cycles = max(time.critical_path.items(), key=lambda item: item[1])
     what = "the core, which executes instructions" if name == "core" else f"the {name} {'memory' if name in REGIONS else 'unit'}"
-    rest = {other: part for other, part in time.critical_path.items() if other != name}
-    return f"{what}: {_share(cycles, time.cycles)} of the time" + (f"; then {_shares(rest, time.cycles)}" if rest else "")
+    rest = _shares({other: part for other, part in time.critical_path.items() if other != name}, time.cycles, "")
+    return f"{what}: {_share(cycles, time.cycles)} of the time" + (f"; then {rest}" if rest else "")
 
 
 def _belief(preset: Preset) -> str:

@@ -9,7 +9,7 @@ others. The machine's preset is inside. Not inside: breakpoints, hooks, the prof
 |---|---|
 | x, csrs, counters | (32,), (4096,), (slots,) u64 |
 | state.NAME | an array inside a unit, if it is not as at power-up |
-| clock | (words,) i64, the state of the clock (isa/timing/clock.py), if there is one |
+| clock | (words,) i64, the state of the clock (isa/timing/clock.py), if there is one; without it the run that goes on has none |
 | output, errors | (bytes,) u8, what the program has written, as far as the host has kept it |
 | addresses.N, pages.N | (k,) u64 and (k, 4096) u8, for N = 1 .. parts |
 | header | JSON in UTF-8: schema, isa_version, pc, exit_code, prompt (tokens not read yet), tokens (emitted), written |
@@ -336,7 +336,9 @@ class Snapshot:
                         raise ValueError(f"the state of unit {unit.name} is invalid")
                 if x[0]:
                     raise ValueError(f"x[0] is {x[0]:#x}, expected 0")
-                if self.header.clock and machine.clocks:
+                if not self.header.clock:
+                    machine.clocks.clear()                  # how long the part before has taken, nobody knows
+                elif machine.clocks:
                     machine.clocks[0].restore(self._array(archive, "clock", "i8", machine.clocks[0].words.shape))
             machine.x[:] = x
             machine.pc, machine.exit_code = self.header.pc, self.header.exit_code
@@ -354,10 +356,14 @@ def _view(machine: ReferenceMachine, address: int, size: int) -> pages.Bytes:
 
 
 def _figures(preset: Preset) -> dict[str, str]:
-    """What a program, or the clock, can notice of a machine, by name: regions, units, their sizes and rates."""
-    return {f"{region.name} {key}": str(value) for region in preset.regions for key, value in (
-        ("base", f"{region.base:#x}"), ("size", f"{region.size:#x}"), ("ports", ", ".join(sorted(region.ports))),
-        ("page", region.page_bytes))} | {f"unit {name}": "present" for name in preset.units} | {
+    """What a program, or the clock, can notice of a machine, by name: its clock, regions, units, their sizes and rates."""
+    memories = {region.name: preset.memory(region.name) for region in preset.regions}
+    return {"clock_hz": str(preset.clock_hz)} | {
+        f"{region.name} {key}": str(value) for region in preset.regions for key, value in (
+            ("base", f"{region.base:#x}"), ("size", f"{region.size:#x}"), ("ports", ", ".join(sorted(region.ports))),
+            ("page", region.page_bytes))} | {
+        f"{region} memory": f"{memory.name}, channels: {memory.channels}" for region, memory in memories.items() if memory} | {
+        f"unit {name}": "present" for name in preset.units} | {
         name: str(value) for name, value in (*preset.settings.items(), *(preset.rates or {}).items())}
 
 

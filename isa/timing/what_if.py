@@ -3,6 +3,8 @@
     what_if(preset, "lut=2")                        the lut unit is twice as fast: each of its rates, and its start-up
     what_if(preset, "dram.bytes_per_cycle=38.4")    one figure is another
     what_if(preset, "core=1.5,dram=2")              several; a region is so much faster in latency and bandwidth
+
+A figure that follows from a factor is rounded as a machine file has it: to 11 digits, 12 of them behind the point at most.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from typing import Any
 from isa.preset import Preset, PresetError, Problem, preset_of
 from isa.preset_file import unknown_problem
 from isa.timing.figures import rates_of
-from isa.timing.rates import exact
+from isa.timing.rates import MOST_PART, exact, fits
 
 _SOURCE = "assumed: what if"
 
@@ -23,8 +25,9 @@ def what_if(preset: Preset, text: str) -> Preset:
     if preset.rates is None:
         raise PresetError("", [Problem("--what-if", f"machine {preset.name} gives no rates", "a machine whose time is modelled")])
     file: dict[str, Any] = preset.file.model_dump(mode="json", by_alias=True)
-    for change in text.split(","):
-        name, _, value = (part.strip() for part in change.partition("="))
+    changed: dict[str, str] = {}
+    for change in map(str.strip, text.split(",")):
+        name, _, value = map(str.strip, change.partition("="))
         try:
             factor = float(value)
             if not factor > 0:
@@ -33,8 +36,12 @@ def what_if(preset: Preset, text: str) -> Preset:
         except ValueError:
             raise PresetError("", [Problem("--what-if", repr(change), "NAME=NUMBER, the number above 0, such as lut=2")]) from None
         for figure in _figures(preset, name):
+            if figure in changed:
+                raise PresetError("", [Problem("--what-if", f"{figure} is changed by {changed[figure]} and by {change}",
+                                               "each figure once")])
+            changed[figure] = change
             table, key = _place(file, figure)
-            new = _plain(exact(factor)) if figure == name else _faster(preset, figure, exact(factor))
+            new = _number(exact(factor)) if figure == name else _faster(preset, figure, exact(factor))
             table[key] = {"value": new, "source": _SOURCE}
     return preset_of(file)
 
@@ -57,12 +64,20 @@ def _faster(preset: Preset, figure: str, factor: Fraction) -> int | float:
     value = preset.rates[figure] * factor if figure.endswith("_per_cycle") else preset.rates[figure] / factor
     known = rates_of(preset.file.unit).get(figure)
     whole = known.whole if known else figure.endswith(".latency_cycles")
-    return -(-value.numerator // value.denominator) if whole else _plain(value)
+    return -(-value.numerator // value.denominator) if whole else _number(_rounded(value))
 
 
-def _plain(value: Fraction) -> int | float:
+def _number(value: Fraction) -> int | float:
     """As a machine file has it."""
     return value.numerator if value.denominator == 1 else float(value)
+
+
+def _rounded(value: Fraction) -> Fraction:
+    """The nearest value that a machine file can have. What is too large stays as large: it is refused."""
+    if value >= MOST_PART:
+        return Fraction(round(value))
+    decimals = exact(float(value))
+    return decimals if fits(decimals) else round(exact(float(f"{float(value):.11g}")), 12)
 
 
 def _place(file: dict[str, Any], figure: str) -> tuple[dict[str, Any], str]:

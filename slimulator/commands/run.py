@@ -89,6 +89,8 @@ class RunOptions:
     def __post_init__(self) -> None:
         if self.restore and self.prompt:
             raise click.UsageError("--prompt cannot be combined with --restore: the snapshot has the prompt tokens that are left")
+        if self.restore and self.what_if:
+            raise click.UsageError("--what-if cannot be combined with --restore: the snapshot has the clock of its machine alone")
         if self.trace is None and (self.units or self.code or self.registers or self.writes or self.limit):
             raise click.UsageError("the --trace-... options need --trace F")
         if self.timeline is None and (self.timeline_from is not None or self.timeline_for is not None):
@@ -108,6 +110,7 @@ def run_program(file: Path | None, **said: Any) -> int:
     run, 130 if Ctrl-C does.
     """
     from emulator.observe.breakdown import Breakdown
+    from emulator.observe.cost import without_clock
     from emulator.observe.line_log import LineLog
     from emulator.observe.report import RunReport
     from emulator.observe.timeline import Timeline
@@ -132,7 +135,7 @@ def run_program(file: Path | None, **said: Any) -> int:
             breakdown = Breakdown(runner, o.by) if o.by else None
             if timeline:
                 if not runner.clocks:
-                    raise click.UsageError(f"--timeline needs a clock: machine {runner.preset.name} gives no rates")
+                    raise click.UsageError(f"--timeline needs the time of the machine: {without_clock(runner.preset)}")
                 timeline.watch(runner)
             if o.mix:
                 runner.profile()

@@ -162,6 +162,27 @@ def test_hooks_see_the_counters_as_they_were(engine):
 
 
 @ENGINES
+def test_a_hook_before_an_instruction_sees_the_machine_in_front_of_it(engine):
+    machine = loaded(engine, LOOP)
+    again, seen, after = symbol(machine, "again"), [], []
+
+    def look(machine: ReferenceMachine, step: Step) -> None:
+        assert machine.pc == step.pc == again and step.row is None and (step.before == machine.counts).all()
+        seen.append((machine.x[5], machine.time.cycles))
+
+    machine.hook_before(look, {again})
+    machine.hook(lambda machine, step: after.append(machine.time.cycles), lambda pc, row: pc == again)
+    plain = loaded(engine, LOOP)
+    assert machine.run() == plain.run() and machine.time == plain.time
+    assert [count for count, _ in seen] == [0, 1, 2, 3, 4]
+    assert all(behind > cycles for (_, cycles), behind in zip(seen, after, strict=True))
+    if isinstance(machine, Machine):
+        assert sum(machine.handed_over.values()) == 5 + 1                       # these and the ecall; the rest at full speed
+    machine.unhook(look)
+    assert len(machine._hooks) == 1
+
+
+@ENGINES
 def test_breakpoints_stop_in_front_of_an_instruction_and_not_where_a_run_starts(engine):
     machine = loaded(engine, LOOP)
     machine.breakpoints.add(symbol(machine, "again"))

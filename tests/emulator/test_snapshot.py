@@ -437,6 +437,21 @@ def test_the_command_saves_and_goes_on(work: Path, tmp_path: Path, capsys: pytes
     assert "Missing argument 'FILE'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("old", "new", "says"), [
+    ("clock_hz = { value = 1_000_000_000", "clock_hz = { value = 1_000_000_001",
+     "clock_hz: 1000000000 in the snapshot, 1000000001 here"),
+    ('value = "HBM2-PIM"', 'value = "HBM3-PIM"', "hbm memory: HBM2-PIM, channels: 64 in the snapshot, HBM3-PIM, channels: 32 here"),
+    ("steps_per_cycle  = { value = 512", "steps_per_cycle  = { value = 511", "lut.steps_per_cycle: 512 in the snapshot, 511 here"),
+])
+def test_another_time_is_another_machine(work: Path, tmp_path: Path, old: str, new: str, says: str) -> None:
+    start(Machine, work).save(tmp_path / "a.slim")
+    text = (ROOT / "isa" / "machines" / "slim.toml").read_text()
+    assert old in text
+    (tmp_path / "other.toml").write_text(text.replace(old, new))
+    with pytest.raises(SnapshotError, match=says):
+        Machine.restore(tmp_path / "a.slim", machine=load_preset(tmp_path / "other.toml"))
+
+
 def test_control_c_saves(tmp_path: Path) -> None:
     asm.assemble("""
     _start: la t1, count

@@ -56,9 +56,28 @@ def test_without_a_clock(command: Command, elf: Path, tmp_path: Path) -> None:
     status, _, errors = command("run", elf, "--no-time", "--json", tmp_path / "r.json")
     found = json.loads((tmp_path / "r.json").read_text())
     assert status == 0 and "time on" not in errors and found["time"] is found["energy"] is None
+    assert "time and energy: not known, no clock was kept" in errors
     for option in (["--what-if", "lut=2"], ["--timeline", str(tmp_path / "t")]):
         status, _, errors = command("run", elf, "--no-time", *option)
         assert status == 2 and "both need the clock" in errors
+
+
+def test_what_goes_on_from_a_snapshot_knows_its_time_or_says_so(command: Command, elf: Path, tmp_path: Path) -> None:
+    snapshot, go_on = tmp_path / "s.slim", ("run", "--restore", tmp_path / "s.slim")
+    assert command("run", elf, "--json", tmp_path / "whole.json", "--quiet")[0] == 0
+    stopped = ("run", elf, "--max-instructions", 700, "--quiet", "--save-snapshot", snapshot)
+    assert command(*stopped)[0] == 1
+    assert command(*go_on, "--json", tmp_path / "rest.json", "--quiet")[0] == 0
+    whole, rest = (json.loads((tmp_path / name).read_text()) for name in ("whole.json", "rest.json"))
+    assert whole["time"] == rest["time"] and whole["energy"] == rest["energy"]
+    status, _, errors = command(*go_on, "--what-if", "lut=2")
+    assert status == 2 and "the snapshot has the clock of its machine alone" in errors
+    assert command(*stopped, "--no-time")[0] == 1
+    status, _, errors = command(*go_on, "--json", tmp_path / "rest.json", "--by", "line")
+    assert status == 0 and "time and energy: not known, no clock was kept" in errors
+    assert json.loads((tmp_path / "rest.json").read_text())["time"] is None
+    status, _, errors = command(*go_on, "--timeline", tmp_path / "t.json")
+    assert status == 2 and "--timeline needs the time of the machine: not known, no clock was kept" in errors
 
 
 def test_a_machine_without_rates_is_not_modelled(tmp_path: Path) -> None:
@@ -96,6 +115,11 @@ def test_further_clocks_agree_with_machines_of_these_rates() -> None:
     ("lut=x", "above 0"), ("lut=inf", "above 0"), ("lut=nan", "above 0"), ("", "expected NAME=NUMBER"),
     ("lutt=2", "unknown figure 'lutt'.*\n.*did you mean 'lut'"), ("lut.step_per_cycle=2", "did you mean 'lut.steps_per_cycle'"),
     ("vec.queue_depth=2.5", "an integer"), ("vec.queue_depth=1000000", "an integer"),
+    ("lut=2,lut=3", "lut.start_cycles is changed by lut=2 and by lut=3; expected each figure once"),
+    ("lut=2, lut.steps_per_cycle=3", "lut.steps_per_cycle is changed by lut=2 and by lut.steps_per_cycle=3"),
+    ("core=3.3e-308", "core.rates.taken_branch_cycles.value: got 6060"),
+    ("core=1e300", "got 0; expected a number, greater than 0"),
+    ("hbm=2", "unknown figure 'hbm'"), ("dram.bytes_per_cycle=0.12345678901234", "at most 12 digits"),
 ])
 def test_what_if_refuses(text: str, says: str) -> None:
     with pytest.raises(PresetError, match=f"(?s){says}"):
@@ -113,6 +137,14 @@ def test_what_if_changes_what_it_says() -> None:
         elif name == "lut.start_cycles":
             expected = Fraction(-(-rate.numerator // 2))
         assert twice.rates[name] == expected, name
+
+
+def test_a_factor_that_no_decimals_hold_is_rounded() -> None:
+    rates = what_if(load_preset("slim"), "core=3,dram=7").rates
+    assert rates is not None
+    assert rates["core.division_cycles"] == Fraction("10.333333333") and rates["core.instructions_per_cycle"] == 3
+    assert rates["core.taken_branch_cycles"] == Fraction("0.66666666667") and rates["dram.bytes_per_cycle"] == Fraction("268.8")
+    assert rates["dram.latency_cycles"] == 9
 
 
 def test_the_timeline(command: Command, elf: Path, tmp_path: Path) -> None:
@@ -191,6 +223,32 @@ def test_lines_have_the_time_of_their_own_instructions() -> None:
     assert [name.rpartition(":")[2] for name in parts] == ["3", "4", "6", "(the end)"]
     first, second, third, _ = (part["cycles"] for part in parts.values())
     assert first > 250 and second == first - 2 and third < 50           # `li` twice before the first; a smaller one
+
+
+def test_a_part_begins_with_the_instruction_at_its_symbol() -> None:
+    lines = "_start: li t0, 0x10000000\n li t1, 4096\nwork: vec.sum.f32 t2, t0, t1\nafter: li a7, 93\n ecall\n"
+    for engine in (Machine, ReferenceMachine):
+        machine = engine("slim")
+        machine.load(assemble(lines))
+        breakdown = Breakdown(machine, "operation")
+        machine.run()
+        breakdown.finish()
+        parts = breakdown.as_json()
+        assert list(parts) == ["_start", "work", "after"] and [part["times"] for part in parts.values()] == [1, 1, 1]
+        assert parts["_start"]["counters"] == {"core.instructions": 2} and parts["work"]["counters"]["vec.ops"] == 1
+        assert parts["work"]["cycles"] > 250 and parts["_start"]["cycles"] == 2
+
+
+def test_phases_of_a_program_without_symbols_behind_its_tokens() -> None:
+    lines = "_start: li a7, 0x5111\n ecall\n li t0, 50\n1: addi t0, t0, -1\n bnez t0, 1b\n ecall\n li a7, 93\n ecall\n"
+    machine = Machine("slim")
+    machine.load(assemble(lines))
+    breakdown = Breakdown(machine, "phase")
+    machine.run()
+    breakdown.finish()
+    parts, time = breakdown.as_json(), machine.time
+    assert time is not None and list(parts) == ["prefill", "decode"] and parts["prefill"]["cycles"] == time.first_token
+    assert parts["decode"]["counters"]["tokens.emitted"] == 1 and parts["decode"]["times"] == parts["prefill"]["times"] == 1
 
 
 def test_parts_of_the_program_of_a_model() -> None:
