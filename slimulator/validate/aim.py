@@ -294,5 +294,8 @@ def program_of(workload: str) -> ValidationProgram | None:
             for text, most in zip(found.groups(), limits, strict=True):
                 if len(text) > 9 or not 1 <= int(text) <= most:
                     raise Inexpressible(f"{text} in {workload!r}; expected 1 to {most}")
-            return build(*map(int, found.groups()))
+            sizes = [*map(int, found.groups())]
+            if build is gemv and (rows := -(-sizes[0] // (CHANNELS * BANKS)) * -(-sizes[1] // (COLUMNS * LANES))) > ROWS:
+                raise Inexpressible(f"{rows} rows of a bank in {workload!r}; expected {ROWS} at most")
+            return build(*sizes)
     return None

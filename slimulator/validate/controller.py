@@ -32,6 +32,7 @@ from slimulator.validate.pim_simulator import (
     TILE_OUTPUTS,
     column_view,
     gemv,
+    matrix_of,
     numbers,
 )
 from slimulator.validate.points import Point
@@ -209,8 +210,7 @@ def readback(outputs: int) -> ValidationProgram:
 def program_of(point: Point) -> ValidationProgram | None:
     """The program of a workload of the published table, None if there is none. Raises Inexpressible for other sizes."""
     if point.workload == "preload":
-        return preload(point.size("outputs", MOST), point.size("inputs", MOST))
+        return preload(*matrix_of(point))
     if point.workload == "gemv after preload":
-        outputs, inputs = point.size("outputs", MOST), point.size("inputs", MOST)
-        return replace(gemv(outputs, inputs), after=preload(outputs, inputs))
+        return replace(gemv(*matrix_of(point)), after=preload(*matrix_of(point)))
     return readback(point.size("outputs", MOST)) if point.workload == "readback" else None

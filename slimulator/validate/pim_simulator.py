@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emulator.machine import Machine
-from slimulator.validate.points import Point
+from slimulator.validate.points import Inexpressible, Point
 from slimulator.validate.program import ValidationProgram, expect
 
 SIMULATOR = "PIMSimulator"
@@ -29,6 +29,7 @@ GROUP_OF_COLUMNS = 8                        # columns between two barriers, and 
 TILE_OUTPUTS = BLOCKS * GROUP_OF_COLUMNS    # of a channel
 TILE_INPUTS = GROUP_OF_COLUMNS * LANES
 PARK_ROW, ZERO_ROW = 4096, 1000
+MOST_ROWS = 2048                            # of a matrix, in a bank; its results lie behind it
 MOST = 1 << 18                              # outputs, inputs
 FIRST = 1                                   # PIMSimulator takes a cycle to bring the first request to its command queue
 
@@ -202,7 +203,8 @@ def gemv(outputs: int, inputs: int, batch: int = 1, seed: int = 0) -> Validation
     addi    s2, s2, 1
     addi    s3, s3, -1
     bnez    s3, 21b
-    addi    s1, s1, {2 * halves[0]}
+    li      t0, {2 * halves[0]}
+    add     s1, s1, t0
     addi    s9, s9, -1
     bnez    s9, 20b
 """
@@ -388,11 +390,20 @@ def elementwise(operation: str, elements: int, seed: int = 0) -> ValidationProgr
     return ValidationProgram(MACHINE, program_text(micro_program, body), fill, check, first=FIRST)
 
 
+def matrix_of(point: Point) -> tuple[int, int]:
+    """(outputs, inputs) of a point. Raises Inexpressible for a matrix whose rows do not lie below the one that parks read."""
+    outputs, inputs = point.size("outputs", MOST), point.size("inputs", MOST)
+    rows = 2 * -(-outputs // (TILE_OUTPUTS * CHANNELS)) * -(-inputs // (2 * TILE_INPUTS))
+    if rows > MOST_ROWS:
+        raise Inexpressible(f"outputs {outputs}, inputs {inputs}: {rows} rows of a bank; expected {MOST_ROWS} at most")
+    return outputs, inputs
+
+
 def program_of(point: Point) -> ValidationProgram | None:
     """The program of a workload of the published table, None if there is none. Raises Inexpressible for other sizes."""
     if point.workload == "gemv":
         batch = point.size("batch", 16) if "batch" in point.parameters else 1
-        return gemv(point.size("outputs", MOST), point.size("inputs", MOST), batch)
+        return gemv(*matrix_of(point), batch)
     if point.workload == "tree":
         return tree(point.size("outputs", TILE_OUTPUTS * CHANNELS), point.size("inputs", 8 * TILE_INPUTS, of=TILE_INPUTS))
     if point.workload in ("add", "mul", "relu"):

@@ -72,6 +72,8 @@ def points_of(path: Path, simulator: str | None = None) -> Iterator[Point]:
         if missing := [name for name in NEEDED if name not in header]:
             raise PointsError(f"{path}:1: error: got {_shown(', '.join(header)) or 'nothing'}; "
                               f"expected a CSV file with a column {', '.join(missing)}")
+        if twice := next((name for name in header if header.count(name) > 1), None):
+            raise PointsError(f"{path}:1: error: two columns {_shown(twice)!r}; expected different names")
         for row in reader:
             if not row:
                 continue
@@ -98,11 +100,20 @@ def _point(path: Path, line: int, row: dict[str, str]) -> Point:
         if not row[column]:
             raise PointsError(f"{path}:{line}: error: {column}: got nothing; expected a name")
     names = {f"p{i}": row[f"p{i}_name"] for i in range(1, PARAMETERS + 1) if row[f"p{i}_name"] and row[f"p{i}"]}
+    if len({*names.values()}) < len(names):
+        raise PointsError(f"{path}:{line}: error: two parameters {_shown(', '.join(names.values()))!r}; expected different names")
     whole, most = "a whole number", f"below {MOST}"
     return Point(row["simulator"], row["config"], row["workload"],
-                 {name: number(column, int, f"{whole} {most}") for column, name in names.items()},
-                 number("cycles", int, f"{whole} from 1 to {MOST - 1}, or nothing") if row["cycles"] else None,
+                 {name: number(column, _whole, f"{whole} {most}") for column, name in names.items()},
+                 number("cycles", _whole, f"{whole} from 1 to {MOST - 1}, or nothing") if row["cycles"] else None,
                  number(ENERGY, float, f"a number {most}, or nothing") if row.get(ENERGY) else None, line)
+
+
+def _whole(text: str) -> int:
+    """A number of digits alone: int() takes other scripts and underscores, too."""
+    if not (text.isascii() and text.isdecimal()):
+        raise ValueError(text)
+    return int(text)
 
 
 def _shown(text: str) -> str:

@@ -307,6 +307,11 @@ def test_exact_fractions_of_decimals(value: float, figure: Fraction) -> None:
     assert fits(figure) == (figure.numerator < MOST_PART and figure.denominator < MOST_PART)
 
 
+def test_both_parts_of_a_figure_are_small() -> None:
+    assert fits(Fraction(MOST_PART - 1)) and fits(Fraction(1, MOST_PART - 1))
+    assert not fits(Fraction(MOST_PART)) and not fits(Fraction(1, MOST_PART)) and not fits(Fraction(-MOST_PART))
+
+
 @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
 def test_what_is_no_figure(value: float) -> None:
     with pytest.raises(ValueError, match="is no figure"):
