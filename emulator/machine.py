@@ -18,6 +18,7 @@ from collections.abc import Collection, Iterable, Sequence
 from ctypes import CFUNCTYPE, c_int64
 from dataclasses import dataclass
 from operator import is_
+from pathlib import Path
 from struct import Struct
 from typing import Any
 
@@ -74,7 +75,8 @@ class Machine(ReferenceMachine):
     `handed_over` counts the instructions that the reference engine executed, by mnemonic.
     """
 
-    def __init__(self, machine: Preset | str = "slim", host: Host | None = None, threads: int = 1, time: bool = True) -> None:
+    def __init__(self, machine: Preset | str | Path = "slim", host: Host | None = None, threads: int = 1,
+                 time: bool = True) -> None:
         """`threads`: how many work on a large operation, 1 to the cores of the host. Results, counters and time do not depend on
         it. `time`: keep a clock, if the preset has rates."""
         super().__init__(machine, host, time)

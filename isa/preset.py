@@ -135,12 +135,15 @@ class Preset:
         return rates
 
     def memory(self, region: str) -> Memory | None:
-        """The memory that a region names, with its number of channels; None for one with a latency and a bandwidth of its own."""
+        """The memory that a region names, with its number of channels, as fast as it is there; None for a region with a latency and
+        a bandwidth of its own."""
         table = self.file.region[region]
         if table.memory is None:
             return None
         memory = MEMORIES[table.memory.value]
-        return memory if table.channels is None else replace(memory, channels=table.channels.value)
+        if table.channels is not None:
+            memory = replace(memory, channels=table.channels.value)
+        return memory if table.speed is None else memory.faster(exact(table.speed.value))
 
     @cached_property
     def energies(self) -> dict[str, Fraction] | None:
@@ -169,8 +172,11 @@ def load_preset(name_or_path: str | Path) -> Preset:
     """The machine of a shipped preset (by name) or of a preset file (a path that ends in .toml).
 
     Raises PresetError for an unknown name or a preset that is wrong, naming file, key, what is there and what may be;
-    OSError when the file cannot be read.
+    OSError when the file cannot be read; TypeError for what is neither a name nor a path.
     """
+    if not isinstance(name_or_path, str | Path):
+        raise TypeError(f"the machine is {name_or_path!r}; expected a Preset, the name of one ({', '.join(preset_names())}), or "
+                        "the path of a .toml file")
     text = str(name_or_path)
     if text.endswith(".toml"):
         return _read(Path(text))

@@ -10,7 +10,7 @@ from isa.preset_file import A_FIGURE, PresetFile, Problem, RegionTable, Sourced,
 from isa.regions import DEVICE_BYTES, DRAM, FLASH, HBM, MMIO, REGIONS
 from isa.timing.figures import CORE, owner_of, rates_of, spending_of, standing_of
 from isa.timing.memories import MEMORIES, Nand, memories_of
-from isa.timing.rates import CORE_RATES, Rate
+from isa.timing.rates import CORE_RATES, MOST_PART, PICOSECONDS, Rate, exact, fits
 from isa.units import UNITS
 from isa.units.pim.banks import COLUMN_BYTES, MappingError, Organisation
 
@@ -78,7 +78,7 @@ def region_problems(file: PresetFile) -> Iterator[Problem]:
                 yield unknown_problem("unit", port, f"{key}.ports.value", ports)
         if "core" not in table.ports.value:
             yield Problem(f"{key}.ports.value", f"got {table.ports.value!r}", '"core" among them: it places and prints data')
-        yield from _access_problems(name, table)
+        yield from _access_problems(name, table, file.clock_hz.value)
     for name in (DRAM, MMIO):
         if name not in file.region:
             yield Problem(f"region.{name}", "missing", f"a region for {REGIONS[name].needed}")
@@ -88,7 +88,7 @@ def region_problems(file: PresetFile) -> Iterator[Problem]:
             yield Problem(f"region.{second}.base.value", f"got {base:#x}, inside {first}", f"{end:#x} or above")
 
 
-def _access_problems(name: str, table: RegionTable) -> Iterator[Problem]:
+def _access_problems(name: str, table: RegionTable, clock_hz: int) -> Iterator[Problem]:
     """A region has either a latency and a bandwidth, or the name of a memory that fits it."""
     key, memory = f"region.{name}", table.memory.value if table.memory else ""
     if not table.memory:
@@ -96,8 +96,9 @@ def _access_problems(name: str, table: RegionTable) -> Iterator[Problem]:
             if figure is None:
                 yield Problem(f"{key}.{part}", "missing", f"{part} = {A_FIGURE}" + (
                     f", or memory = ... with one of {', '.join(memories_of(name))}" if memories_of(name) else ""))
-        if table.channels:
-            yield Problem(f"{key}.channels", "present", "it beside the name of a memory, and only there")
+        for part, given in (("channels", table.channels), ("speed", table.speed)):
+            if given:
+                yield Problem(f"{key}.{part}", "present", "it beside the name of a memory, and only there")
     elif memory not in memories_of(name):
         known = memories_of(name)
         yield unknown_problem("memory", memory, f"{key}.memory.value", known) if known else Problem(
@@ -109,6 +110,14 @@ def _access_problems(name: str, table: RegionTable) -> Iterator[Problem]:
         record = MEMORIES[memory]
         if isinstance(record, Nand) and table.page_bytes and table.page_bytes.value != record.page_bytes:
             yield Problem(f"{key}.page_bytes.value", f"got {table.page_bytes.value}", f"{record.page_bytes}, the page of {memory}")
+        if table.speed:
+            record = record.faster(exact(table.speed.value))
+            times = record.tick_ps, record.byte_ps(), record.latency_ps()
+            tick, byte, latency = (time * clock_hz / PICOSECONDS for time in times)
+            if not (fits(tick) and fits(byte) and latency < MOST_PART):
+                yield Problem(f"{key}.speed.value", f"got {table.speed.value!r}",
+                              f"a number of fewer digits: times of {memory} in cycles of the machine have to be fractions of two "
+                              f"integers below {MOST_PART}")
 
 
 def organisation(file: PresetFile) -> Organisation:

@@ -129,7 +129,8 @@ class CoreTable(_Table):
 
 
 class RegionTable(_Table):
-    """[region.NAME]: sizes in bytes, times in cycles of the machine's clock. `memory` names one that has its times instead."""
+    """[region.NAME]: sizes in bytes, times in cycles of the machine's clock. `memory` names one that has its times instead; it has
+    so many `channels`, and is so many times as fast as `speed` says."""
 
     base: Sourced[Number]
     size: Sourced[Count]
@@ -138,6 +139,7 @@ class RegionTable(_Table):
     bytes_per_cycle: Sourced[RateValue] | None = None
     memory: Sourced[str] | None = None
     channels: Sourced[Annotated[int, Field(gt=0, le=MOST_CHANNELS)]] | None = None
+    speed: Sourced[RateValue] | None = None
     page_bytes: Sourced[Count] | None = None
 
 

@@ -124,9 +124,9 @@ class ReferenceMachine(Vocabulary):
     stops after an instruction that has written to one. `hook` has a function called after instructions.
     """
 
-    def __init__(self, machine: Preset | str = "slim", host: Host | None = None, time: bool = True) -> None:
-        """`time`: keep a clock, if the preset has rates."""
-        super().__init__(load_preset(machine) if isinstance(machine, str) else machine, host or Host())
+    def __init__(self, machine: Preset | str | Path = "slim", host: Host | None = None, time: bool = True) -> None:
+        """`machine`: a preset, the name of one, or the path of a .toml file. `time`: keep a clock, if the preset has rates."""
+        super().__init__(machine if isinstance(machine, Preset) else load_preset(machine), host or Host())
         self.program: Program | None = None
         self.breakpoints: set[int] = set()
         self.watchpoints: list[tuple[int, int]] = []

@@ -34,6 +34,11 @@ def shortened(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[:half]} ... {text[-half:]}"
 
 
+def counted(count: int, noun: str, form: str = "") -> str:
+    """A number of things: "1 document", "2 documents". `form` is the format of the number: "," for 1,234."""
+    return f"{count:{form}} {noun}{'s' * (count != 1)}"
+
+
 def quoted(name: str) -> str:
     """A name from outside, of a file or the like, as a string operand: one that reads back as the same bytes, whatever it holds."""
     return '"' + _UNSAFE.sub(lambda match: "".join(f"\\{byte:03o}" for byte in os.fsencode(match[0])), name) + '"'

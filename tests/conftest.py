@@ -35,7 +35,14 @@ GRACE = 120             # seconds behind its time limit (pyproject.toml, pytest-
 _stderr = pytest.StashKey[int]()
 
 
+NUMBERS = {"SLIMULATOR_FUZZ": 1, "SLIMULATOR_FUZZ_SEED": 0}        # of the environment, and the least that each may be
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    for name, least in NUMBERS.items():
+        text = os.environ.get(name)
+        if text is not None and not (text.isascii() and text.isdecimal() and int(text) >= least):
+            raise pytest.UsageError(f"{name} is {text!r}; expected a whole number, {least} or more, such as 100000")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:           # `make test &` in a script: tests press Ctrl-C nevertheless
         signal.signal(signal.SIGINT, signal.default_int_handler)
     config.stash[_stderr] = os.dup(2)                   # what tests write to it is captured

@@ -24,6 +24,7 @@ import numpy as np
 from compiler.frontends.huggingface import module_name
 from compiler.graph import Executor, Op, build, role_of
 from compiler.model.model import Model
+from isa.text import counted
 
 TOLERANCE = 1e-4            # of a vector's elements, relative to its greatest
 MOST = 127                  # the greatest int8 code: a step is as many times smaller than the greatest element
@@ -73,9 +74,9 @@ class Comparison:
     def __str__(self) -> str:
         if self.fault:
             return self.fault
-        found = f"logits of {self.positions} positions"
+        found = f"logits of {counted(self.positions, 'position')}"
         if self.roundings:
-            found += f" and {self.roundings:,} inputs of int8 rounding"
+            found += f" and {counted(self.roundings, 'input', ',')} of int8 rounding"
         ties = [f"{count:,} {what}" for count, what in ((self.flips, f"of {self.codes:,} codes"),
                                                         (self.weight_flips, "ternary weights")) if count]
         return (f"{found} differ by {self.difference:.1e} (relative; limit {TOLERANCE:g})"

@@ -37,6 +37,7 @@ from isa.preset import Preset, load_preset
 from isa.program import Program, ProgramError
 from isa.reference import ReferenceMachine
 from isa.services import Host
+from isa.text import counted
 
 USUAL_COUNT = 16                    # tokens that are compared
 NAMES = ("float graph = transformers", "quantised graph ~ float graph", "program = quantised graph", "fast engine = reference")
@@ -193,7 +194,8 @@ def quantised_graph(model: Model, compiled: Compiled, tokens: Sequence[int], siz
                       *(["activations f32"] if unrounded else [])])
     return Check(NAMES[1], _verdict(finite and (not exact or scores.kl < SAME)),
                  f"{said}: top-1 agreement {100 * scores.agreement:.1f} %, KL {scores.kl:.2e} nats, "
-                 f"perplexity {scores.perplexity[0]:.2f} -> {scores.perplexity[1]:.2f} on {scores.tokens} tokens", scores.as_json())
+                 f"perplexity {scores.perplexity[0]:.2f} -> {scores.perplexity[1]:.2f} on {counted(scores.tokens, 'token')}",
+                 scores.as_json())
 
 
 # ------------------------------------------------------------------------------------------------ the program
@@ -208,7 +210,8 @@ def operations(compiled: Compiled, program: Program, tokens: Sequence[int], make
     except ProgramStopped as stopped:
         return Check(name, "FAIL", str(stopped))
     if difference is None:
-        return Check(name, "pass", f"{compared:,} operations on {len(tokens)} tokens, bit-exact", {"operations": compared})
+        return Check(name, "pass", f"{counted(compared, 'operation', ',')} on {counted(len(tokens), 'token')}, bit-exact",
+                     {"operations": compared})
     text, figures = _tile(compiled, difference)
     return Check(name, "FAIL", f"{difference}{text}", {
         "operations": compared, "token": difference.token, "layer": difference.layer, "operation": difference.op.kind,

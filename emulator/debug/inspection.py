@@ -18,6 +18,7 @@ from isa.csrs import COUNTER_BY_ADDRESS, CSRS
 from isa.engine.state import WORD
 from isa.registers import ABI_NAMES
 from isa.tensor import NAMES, TensorError, read_tensor
+from isa.text import counted
 from isa.units import UNITS
 
 _MOST_BYTES = 1 << 16           # of a dump
@@ -204,13 +205,13 @@ def why(session: Session, stop: Stop) -> Iterator[str]:
         yield from _written(session, write)
     match stop.reason:
         case "exit":
-            yield f"the program exited with {stop.result.exit_code} after {stop.result.instructions:,} instructions"
+            yield f"the program exited with {stop.result.exit_code} after {counted(stop.result.instructions, 'instruction', ',')}"
             return
         case "trap":
             yield str(stop.result.trap)
             return
         case "interrupted":
-            yield f"interrupted after {stop.result.instructions:,} instructions"
+            yield f"interrupted after {counted(stop.result.instructions, 'instruction', ',')}"
     yield from here(session)
 
 

@@ -15,6 +15,7 @@ from emulator.observe.cost import Cost
 from isa.counters import COUNTERS
 from isa.program import Program, place_text
 from isa.reference import ReferenceMachine, RunResult
+from isa.text import counted
 from isa.timing.clock import Clock
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class RunReport:
         if tokens := self.machine.host.tokens:
             left_out = self.machine.counter("tokens.emitted") - len(tokens)
             yield f"tokens: {f'({left_out:,} earlier ones not kept) ' * (left_out > 0)}{' '.join(map(str, tokens))}"
-        yield (f"{self.result.reason} after {self.result.instructions:,} instructions on {self.machine.preset.name} "
+        yield (f"{self.result.reason} after {counted(self.result.instructions, 'instruction', ',')} on {self.machine.preset.name} "
                f"({self.engine} engine)")
         width = max(map(len, COUNTERS))
         for name, events in self.machine.counters.items():

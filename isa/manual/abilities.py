@@ -19,8 +19,8 @@ def abilities(machines: Sequence[Preset]) -> list[Block]:
     return [Heading(2, "Which machine can do what"),
             Paragraph("""
 Every machine has the control core: rv64i, rv64m and zicsr. A program that uses a unit that its machine lacks does not
-assemble. Rates, energies and powers, clock_hz, latency_cycles and bytes_per_cycle, memory and channels are figures of time and
-energy: no result and no counter depends on them. On facts nothing depends."""),
+assemble. Rates, energies and powers, clock_hz, latency_cycles and bytes_per_cycle, memory, channels and speed are figures of time
+and energy: no result and no counter depends on them. On facts nothing depends."""),
             _units(machines),
             Heading(3, "Memories"),
             Paragraph("""

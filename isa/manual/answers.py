@@ -47,12 +47,15 @@ class UnknownEntry(LookupError):
 
 def look_up(query: str = "", more: Sequence[Entry] = ()) -> Answer:
     """The answer to `slimulator isa QUERY`: a mnemonic, a family of them ("lut.mac"), a unit, a topic, or a CSR, counter,
-    trap, number format, register or region by name, or a name that a unit's introduction explains; all of the units when the
-    query is empty. Other words are searched for in all of these, and in `more`. Raises UnknownEntry."""
+    trap (also "trap 24"), number format, register or region by name, or a name that a unit's introduction explains; all of the
+    units when the query is empty. Other words are searched for in all of these, and in `more`. Raises UnknownEntry."""
     if not query:
         return Answer(index(), [as_json(row) for row in rows()])
     if query in TABLE:
         return Answer(entry([TABLE[query]], 1), as_json(TABLE[query]))
+    trap = re.fullmatch(r"trap +(\w+)(?: *\(.*\))?", query, re.IGNORECASE)             # as a report says: "trap 26 (capacity)"
+    if trap and (trap[1].isdecimal() or trap[1].upper() in Cause.__members__):
+        return _trap(trap[1])
     if query in UNITS:
         return Answer([*_unit_head(UNITS[query]), _summary(list(rows(query)))], [as_json(row) for row in rows(query)])
     if query in TOPICS:
@@ -162,6 +165,16 @@ def unit_page(unit: Unit) -> list[Block]:
 
 
 # ------------------------------------------------------------------------------------------------ one name
+
+
+def _trap(word: str) -> Answer:
+    """A trap by its number or name. Raises UnknownEntry for another number."""
+    names = {str(int(cause)): cause.name for cause in Cause}
+    answer = _named(names.get(word, word))
+    if answer is None:
+        raise UnknownEntry(f"no trap has the number {word}; the traps are "
+                           + ", ".join(f"{number} {name.lower()}" for number, name in names.items()))
+    return answer
 
 
 def _named(name: str) -> Answer | None:

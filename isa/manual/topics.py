@@ -62,7 +62,8 @@ without any rates is right too: the time of its machine is not modelled.""",
     "memories": """
 `memory = { value = "DDR4-2400", source = "..." }` in a region takes the place of latency_cycles and bytes_per_cycle. dram and hbm
 can have any DRAM of this table, flash any NAND. The figures of DRAM have the names of JEDEC's standards; those with t are cycles of
-`period_ps`. `channels` are those of one memory; a region can say another number. `slimulator machines FILE.toml` prints the source
+`period_ps`. `channels` are those of one memory; a region can say another number, and `speed`: how many times as fast as
+these figures it is. `slimulator machines FILE.toml` prints the source
 of each figure.""",
     "traps": """
 The emulator's traps are precise: registers, memory and counters are as if the instruction had not started, except that core.traps

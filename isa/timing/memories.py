@@ -8,8 +8,9 @@ clock, of which a machine's clock does not have to be a multiple.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
+from math import ceil
 
 from isa.regions import DRAM, FLASH, HBM
 
@@ -34,6 +35,15 @@ class Memory:
         """Picoseconds that a byte takes, in a long run of them in all channels; refresh is in it."""
         raise NotImplementedError
 
+    @property
+    def tick_ps(self) -> Fraction:
+        """Picoseconds of what its figures of time are given in."""
+        raise NotImplementedError
+
+    def faster(self, factor: Fraction) -> Memory:
+        """The same memory, so many times as fast: its cycles are so much shorter, and all that it does has as many of them."""
+        raise NotImplementedError
+
     def figures(self) -> Iterator[tuple[str, int | Fraction | str, str]]:
         """(name, value, source) of each figure. A text is no number of anything: how addresses are laid out."""
         for each in fields(self):
@@ -42,10 +52,23 @@ class Memory:
 
 
 @dataclass(frozen=True)
-class Dram(Memory):
-    """DRAM behind a bus: channels of ranks of bank groups of banks. The figures with t are in cycles of `period_ps`."""
+class Clocked(Memory):
+    """A memory with a clock of its own, in whose cycles its figures of time are given."""
 
     period_ps: Fraction                     # of the memory's clock, tCK
+
+    @property
+    def tick_ps(self) -> Fraction:
+        return self.period_ps
+
+    def faster(self, factor: Fraction) -> Memory:
+        return replace(self, period_ps=self.period_ps / factor)
+
+
+@dataclass(frozen=True)
+class Dram(Clocked):
+    """DRAM behind a bus: channels of ranks of bank groups of banks. The figures with t are in cycles of `period_ps`."""
+
     ranks: int                              # of a channel
     bank_groups: int                        # of a rank
     banks: int                              # of a group
@@ -88,11 +111,10 @@ class Dram(Memory):
 
 
 @dataclass(frozen=True)
-class PimDram(Memory):
+class PimDram(Clocked):
     """DRAM with a processor at its banks, as the pim unit's rule of banks sees it (isa/timing/banks.py). The figures are in cycles
     of `period_ps`; the unit's parameters say how many channels, banks and rows there are."""
 
-    period_ps: Fraction
     RL: int             # from a read to its data
     WL: int             # from a write to its data
     tBURST: int         # data of a column on the channel
@@ -140,6 +162,14 @@ class Nand(Memory):
     dies: int                               # of a channel
     planes: int                             # of a die
     bytes_per_second: int                   # of a channel
+
+    @property
+    def tick_ps(self) -> Fraction:
+        return Fraction(1)
+
+    def faster(self, factor: Fraction) -> Memory:
+        """In whole picoseconds, and whole bytes a second."""
+        return replace(self, read_ps=ceil(self.read_ps / factor), bytes_per_second=max(1, int(self.bytes_per_second * factor)))
 
     def latency_ps(self) -> Fraction:
         return Fraction(self.read_ps)

@@ -36,7 +36,7 @@ def cache(names: tuple[str, ...], clear: bool, as_json: bool) -> None:
         click.echo(json_text({"caches": rows}))
         return
     for row in rows:
-        click.echo(f"{row['cache']:<9} {row['files']:>6} files {_size(row['bytes']):>10} of "
+        click.echo(f"{row['cache']:<9} {row['files']:>6} {'file' + 's' * (row['files'] != 1):<5} {_size(row['bytes']):>10} of "
                    f"{_size(row['limit']) + _age(row['oldest_use']):<36}  {Path(row['folder'])}")
     if clear:
         click.echo(f"{_size(sum(row['freed'] for row in rows))} freed")

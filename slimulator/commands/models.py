@@ -184,6 +184,7 @@ def evaluate_model(model: Path, text: Path, settings: Any, tokens: int, tokenize
     from compiler.running.neurons import neurons
     from compiler.settings import read_text
     from isa.program import Program
+    from isa.text import counted
     if is_program(model):
         raise click.UsageError(f"{model} is a program: eval needs the checkpoint that it was compiled from")
     shared.distinct([json_file], model, text, tokenizer)
@@ -205,7 +206,8 @@ def evaluate_model(model: Path, text: Path, settings: Any, tokens: int, tokenize
     formats = ", ".join([stored, *(["kv " + settings.kv] if settings.kv != "f32" else []),
                          *(["activations " + settings.activations] if settings.activations else [])])
     idle, say = neurons(runners[-1], programs[-1]), Printer(json_file)
-    say(f"{scores[0].tokens} tokens, {scores[0].size} bytes of {text} in {len(documents)} documents")
+    say(f"{counted(scores[0].tokens, 'token')}, {counted(scores[0].size, 'byte')} of {text} in "
+        f"{counted(len(documents), 'document')}")
     _eval_table(say, formats, scores, settings.sparsity)
     if idle:
         say(f"neurons: {idle}")

@@ -12,10 +12,12 @@ What fails is simplified and left in regressions/ as an assembly file, where it 
 from __future__ import annotations
 
 import os
+import sys
 import zlib
 from collections import Counter
 from pathlib import Path
 
+import children
 import numpy as np
 import pytest
 from both_engines import SMALL, Difference, machine_differences, memory_differences
@@ -39,6 +41,15 @@ PARTS = (os.cpu_count() or 1) if LONG else 1          # of a long run, each on a
 
 
 # ---------------------------------------------------------------------------------------------------- both engines
+
+
+@pytest.mark.parametrize(("name", "text"), [
+    ("SLIMULATOR_FUZZ", "many"), ("SLIMULATOR_FUZZ", "0"), ("SLIMULATOR_FUZZ", ""), ("SLIMULATOR_FUZZ_SEED", "-1")])
+def test_a_wrong_number_of_programs_is_one_message(name: str, text: str) -> None:
+    done = children.run(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--collect-only",
+                        "tests/isa/test_second_model.py", env=os.environ | {name: text})
+    assert done.returncode == 4 and "Traceback" not in done.stdout + done.stderr
+    assert f"ERROR: {name} is {text!r}; expected a whole number, " in done.stderr
 
 
 class Run:

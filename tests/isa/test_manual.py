@@ -175,6 +175,13 @@ def test_topics_are_complete() -> None:
     assert "Touched by: lb, lh, lw" in plain(look_up("core.loads").blocks)
     assert "every instruction" in plain(look_up("core.instructions").blocks)
     assert "Raised by: sync.wait" in plain(look_up("never_signalled").blocks)
+    for cause in Cause:
+        name = cause.name.lower()
+        for query in (f"trap {int(cause)}", f"Trap {name}", f"trap {int(cause)} ({name.replace('_', ' ')})"):
+            assert look_up(query).data == look_up(cause.name).data, query
+    assert "with 'trap order'" in plain(look_up("trap order").blocks)           # other words are searched for
+    with pytest.raises(UnknownEntry, match=r"no trap has the number 99; the traps are 0 fetch_misaligned, .*24 port"):
+        look_up("trap 99")
 
 
 @pytest.mark.parametrize(("query", "nearest"), [("lut.mak.t2", "lut.mac.t2"), ("vex", "vec"), ("conuters", "counters"),

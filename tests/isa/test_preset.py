@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from emulator.machine import Machine
 from isa.preset import PRESETS, PresetError, load_preset, preset_names
+from isa.reference import ReferenceMachine
 from isa.units import UNITS
 
 SLIM = (PRESETS / "slim.toml").read_text(encoding="utf-8")
@@ -56,6 +58,16 @@ def test_unknown_machine_names_the_nearest() -> None:
     assert "did you mean 'slim-llama'?" in str(caught.value)
     with pytest.raises(PresetError, match=r"no machine preset 'HBM2-PIM'; .*\nhint: did you mean 'hbm2-pim'\?"):
         load_preset("HBM2-PIM")
+
+
+@pytest.mark.parametrize("engine", [Machine, ReferenceMachine])
+def test_a_machine_is_a_preset_a_name_or_a_path(engine: type[ReferenceMachine], tmp_path: Path) -> None:
+    (tmp_path / "m.toml").write_text((PRESETS / "slim.toml").read_text(encoding="utf-8"), encoding="utf-8")
+    for machine in ("slim", load_preset("slim"), tmp_path / "m.toml", str(tmp_path / "m.toml")):
+        assert engine(machine).preset.name == "slim"
+    for wrong in (5, None, b"slim", ["slim"]):
+        with pytest.raises(TypeError, match=r"the machine is .*; expected a Preset, the name of one \(gddr6-aim, "):
+            engine(wrong)  # type: ignore[arg-type]
 
 
 def test_a_preset_file_is_loaded_by_path_and_read_anew(tmp_path: Path) -> None:

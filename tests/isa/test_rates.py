@@ -7,6 +7,7 @@ import inspect
 import math
 import random
 import re
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from textwrap import dedent
@@ -234,6 +235,17 @@ def test_a_region_has_its_own_number_of_channels(tmp_path: Path) -> None:
     assert machine.memory("dram").channels == 2 and MEMORIES["DDR4-2400"].channels == 1
     printed = plain(machine_answer(machine).blocks, 10_000)
     assert "region.dram.channels" in printed and "region.dram.memory.channels" not in printed
+
+
+def test_a_named_memory_is_as_fast_as_the_region_says(tmp_path: Path) -> None:
+    machine = load(tmp_path, named("dram", "DDR4-2400", 'speed = { value = 1.5, source = "assumed: overclocked" }\n'))
+    assert machine.memory("dram") == replace(MEMORIES["DDR4-2400"], period_ps=Fraction(1660, 3))
+    assert "region.dram.speed" in plain(machine_answer(machine).blocks, 10_000)
+    with pytest.raises(PresetError, match=r"region\.dram\.speed: present; expected it beside the name of a memory"):
+        load(tmp_path, SLIM.replace("[region.dram]", f"[region.dram]\nspeed = {FIGURE}"))
+    for value, says in (("0", "greater than 0"), ("1.2345678901", "fewer digits"), ("1e-11", "fewer digits")):
+        with pytest.raises(PresetError, match=rf"region\.dram\.speed(\.value)?: .*{says}"):
+            load(tmp_path, named("dram", "DDR4-2400", f'speed = {{ value = {value}, source = "assumed: a test" }}\n'))
 
 
 def test_pages_of_flash_are_those_of_its_memory(tmp_path: Path) -> None:

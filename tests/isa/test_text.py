@@ -15,9 +15,14 @@ from asm import assemble
 from asm.syntax import String, parse_operands
 from compiler.lowering.emit import Emitter
 from isa.program import Line, Program, Section, Symbol
-from isa.text import printable, quoted, shortened
+from isa.text import counted, printable, quoted, shortened
 from slimulator import invoke
 from slimulator.commands.shared import to_stdout
+
+
+def test_one_is_no_plural() -> None:
+    assert [counted(count, "document") for count in (0, 1, 2)] == ["0 documents", "1 document", "2 documents"]
+    assert counted(1234, "token", ",") == "1,234 tokens"
 
 
 @given(st.text())

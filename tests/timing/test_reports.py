@@ -1,7 +1,9 @@
 """What users see of time and energy: the report, further clocks, the timeline, the parts by operation, layer, line and phase."""
 
 import json
+import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,8 @@ from isa.queues import QUEUES
 from isa.reference import ReferenceMachine
 from isa.regions import REGIONS
 from isa.shipped import PROGRAMS
-from isa.timing.clock import Clock
+from isa.timing.clock import BANK_CYCLES, MACHINE_CYCLES, Clock
+from isa.timing.memories import MEMORIES, Nand, PimDram
 from isa.timing.what_if import what_if
 
 Command = Callable[..., tuple[int, str, str]]
@@ -110,16 +113,76 @@ def test_further_clocks_agree_with_machines_of_these_rates() -> None:
     assert clocks[1].time(machine.counts).cycles < machine.time.cycles
 
 
+def test_a_named_memory_so_many_times_as_fast() -> None:
+    """Its cycles are shorter, for what is read by address and for the banks of pim; nothing else is another."""
+    hpim = load_preset("hpim")
+    for text, speed in (("hbm=2", 2), ("hbm=0.25", Fraction(1, 4)), ("hbm=3,core=2", 3)):
+        own, other = hpim.memory("hbm"), what_if(hpim, text).memory("hbm")
+        assert isinstance(own, PimDram) and isinstance(other, PimDram)
+        assert other == replace(own, period_ps=own.period_ps / speed)
+        assert other.latency_ps() * speed == own.latency_ps() and other.byte_ps() * speed == own.byte_ps()
+        before, after = Clock(hpim).figures, Clock(what_if(hpim, text)).figures
+        assert Fraction(int(after[BANK_CYCLES]), int(after[MACHINE_CYCLES])) == speed * Fraction(
+            int(before[BANK_CYCLES]), int(before[MACHINE_CYCLES]))
+    slim = load_preset("slim")
+    again = what_if(what_if(slim, "flash.memory=nand-slc"), "flash=2")
+    slow, fast = MEMORIES["nand-slc"], again.memory("flash")
+    assert isinstance(slow, Nand) and fast == replace(slow, read_ps=slow.read_ps // 2, bytes_per_second=2 * slow.bytes_per_second)
+    assert pickle.loads(pickle.dumps(again)).memory("flash") == fast
+
+
+def test_another_memory() -> None:
+    slim = load_preset("slim")
+    other = what_if(slim, "dram.memory=LPDDR4-2400")
+    assert slim.memory("dram") is None and other.memory("dram") == MEMORIES["LPDDR4-2400"]
+    assert what_if(slim, "dram.memory=HBM2,dram.channels=16").memory("dram") == replace(MEMORIES["HBM2"], channels=16)
+    twice = what_if(what_if(slim, "dram.memory=HBM2,dram.channels=16,dram=2"), "dram=1.5").memory("dram")
+    assert twice == replace(MEMORIES["HBM2"], channels=16, period_ps=MEMORIES["HBM2"].period_ps / 3)
+    assert what_if(slim, "hbm.memory=GDDR6-AiM").memory("hbm") == MEMORIES["GDDR6-AiM"]
+
+
+@pytest.mark.parametrize(("machine", "program", "texts"), [
+    ("slim", "sparse_ffn", ["dram.memory=LPDDR4-2400", "dram.memory=HBM2", "flash.memory=nand-slc",
+                            "flash.memory=nand-slc,flash=2"]),
+    ("gddr6-aim", "pim_aim_gemv", ["hbm=2", "hbm=0.5", "hbm.memory=HBM3-PIM"]),
+])
+def test_further_clocks_of_memories_agree_with_machines_that_have_them(machine: str, program: str, texts: list[str]) -> None:
+    own = Machine(machine)
+    own.load(assemble(PROGRAMS / f"{program}.s"))
+    clocks = [Clock(what_if(own.preset, text)) for text in texts]
+    own.clocks += clocks
+    own.run()
+    for text, clock in zip(texts, clocks, strict=True):
+        other = ReferenceMachine(what_if(own.preset, text))
+        other.load(assemble(PROGRAMS / f"{program}.s"))
+        other.run()
+        assert other.time == clock.time(own.counts) != own.time, text
+    if machine == "gddr6-aim":
+        fast, slow, _ = (clock.time(own.counts).cycles for clock in clocks)
+        assert own.time is not None and fast < own.time.cycles < slow < 2 * own.time.cycles
+
+
 @pytest.mark.parametrize(("text", "says"), [
     ("lut", "'lut'; expected NAME=NUMBER"), ("lut=0", "expected NAME=NUMBER, the number above 0"), ("lut=-1", "above 0"),
     ("lut=x", "above 0"), ("lut=inf", "above 0"), ("lut=nan", "above 0"), ("", "expected NAME=NUMBER"),
     ("lutt=2", "unknown figure 'lutt'.*\n.*did you mean 'lut'"), ("lut.step_per_cycle=2", "did you mean 'lut.steps_per_cycle'"),
+    ("hbm=x", "above 0"), ("hbm=0", "above 0"), ("hbm.speed=1.23456789012345", "speed.value: .*at most 12 digits"),
+    ("dram.memory=LPDDR4-2400,dram=1.2345678901", "speed.value: .*fewer digits"),
+    ("hbm.bytes_per_cycle=4", "hbm has the times of HBM2-PIM; expected hbm=X, X times as fast, or hbm.memory=NAME, one of"),
+    ("hbm.memory=HBM2", "hbm.memory=HBM2: without processors at its banks.*expected one of HBM2-PIM, GDDR6-AiM, HBM3-PIM"),
+    ("hbm.memory=HBM2-PIN", "unknown memory 'HBM2-PIN'.*did you mean 'HBM2-PIM'"),
+    ("dram.memory=HBM2-PIM", "unknown memory"), ("sram.memory=HBM2", "for dram, hbm and flash, and only there"),
+    ("flash.memory=nand-tlc", "got 4096; expected 16384, the page of nand-tlc"),
+    ("hbm=2,hbm=1.5", "hbm.speed is changed by hbm=2 and by hbm=1.5; expected each figure once"),
+    ("dram=2,dram.memory=HBM2", "dram.latency_cycles is changed by dram=2 and by dram.memory=HBM2; expected each figure once"),
+    ("dram.channels=2", "unknown figure 'dram.channels'"), ("hbm.channels=2.5", "channels.value: got 2.5"),
+    ("dramm.memory=HBM2", "unknown figure 'dramm.memory'.*did you mean 'dram.memory'"),
     ("vec.queue_depth=2.5", "an integer"), ("vec.queue_depth=1000000", "an integer"),
     ("lut=2,lut=3", "lut.start_cycles is changed by lut=2 and by lut=3; expected each figure once"),
     ("lut=2, lut.steps_per_cycle=3", "lut.steps_per_cycle is changed by lut=2 and by lut.steps_per_cycle=3"),
     ("core=3.3e-308", "core.rates.taken_branch_cycles.value: got 6060"),
     ("core=1e300", "got 0; expected a number, greater than 0"),
-    ("hbm=2", "unknown figure 'hbm'"), ("dram.bytes_per_cycle=0.12345678901234", "at most 12 digits"),
+    ("dram.bytes_per_cycle=0.12345678901234", "at most 12 digits"),
 ])
 def test_what_if_refuses(text: str, says: str) -> None:
     with pytest.raises(PresetError, match=f"(?s){says}"):
@@ -147,6 +210,67 @@ def test_a_factor_that_no_decimals_hold_is_rounded() -> None:
     assert rates["dram.latency_cycles"] == 9
 
 
+def tracks_of(events: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """The slices of a timeline by track, each with "within", the names of those around it, and what a viewer relies on: on a track
+    events begin one after the other, B and E are pairs, and slices nest or follow each other."""
+    names = {event["tid"]: event["args"]["name"] for event in events if event["name"] == "thread_name"}
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in names.values()}
+    last: dict[int, float] = {}
+    opened: dict[int, list[tuple[str, float]]] = {number: [] for number in names}
+    free: dict[int, float] = {}
+    for event in events:
+        assert {"name", "ph", "ts", "pid", "tid"} <= event.keys() and event["tid"] in names
+        number, kind, at = event["tid"], event["ph"], event["ts"]
+        if kind == "M":
+            continue
+        assert at >= last.get(number, 0) and at >= free.get(number, 0) - 1e-9
+        last[number] = at
+        if kind == "B":
+            opened[number].append((event["name"], at))
+        elif kind == "E":
+            assert opened[number].pop()[0] == event["name"]
+        else:
+            assert kind == "X" and event["dur"] >= 0 and event["args"]["cycles"] >= 0
+            free[number] = round(at + event["dur"], 6)
+            found[names[number]].append(event | {"within": [name for name, _ in opened[number]]})
+    assert not any(opened.values())
+    return found
+
+
+def test_the_timeline_of_a_model(tmp_path: Path) -> None:
+    """Positions, layers and operations are slices around instructions, and a track of their own that adds up to the run."""
+    made = built("plain", "i8")
+    machine, _ = loaded(made, [1, 2], max_tokens=2)
+    with Timeline(tmp_path / "t.json") as timeline:
+        timeline.watch(machine)
+        machine.run()
+    tracks = tracks_of(json.loads((tmp_path / "t.json").read_text()))
+    assert machine.time is not None and next(iter(tracks)) == "model"
+    layers, again = made[1].meta["model"]["layers"], loaded(made, [1, 2], max_tokens=2)[0]
+    breakdown = Breakdown(again, "operation")
+    again.run()
+    breakdown.finish()
+    spent: dict[str, int] = {}
+    for event in tracks["model"]:
+        spent[event["name"]] = spent.get(event["name"], 0) + event["args"]["cycles"]
+        assert event["within"][0].startswith("position ")
+    for name, part in breakdown.parts.items():
+        if name != "(the end)":
+            assert spent.get(name, 0) == part.cycles, name
+    positions = {event["within"][0] for event in tracks["model"]}
+    assert positions == {f"position {number}" for number in range(len(positions))} and len(positions) >= 3
+    for name in ("model", "queue lut", "queue vec"):
+        depth = 2 if name == "model" else 3
+        seen = {tuple(event["within"][:2]) for event in tracks[name] if len(event["within"]) == depth}
+        assert seen == {(position, f"layer {number}") for position in positions for number in range(layers)}, name
+    for event in tracks["queue lut"]:
+        assert event["within"][-1].startswith("op.") and event["args"]["line"]
+    products = [event for event in tracks["queue lut"] if "lut.macs" in event["args"]]
+    assert products and {"gemv" in event["within"][-1] for event in products} == {True}
+    assert sum(event["args"].get("lut.macs", 0) for event in products) == machine.counter("lut.macs")
+    assert sum(event["args"].get("lut.macs", 0) for event in tracks["model"]) == machine.counter("lut.macs")
+
+
 def test_the_timeline(command: Command, elf: Path, tmp_path: Path) -> None:
     assert command("run", elf, "--timeline", tmp_path / "t.json", "--quiet")[0] == 0
     events = json.loads((tmp_path / "t.json").read_text())
@@ -155,14 +279,10 @@ def test_the_timeline(command: Command, elf: Path, tmp_path: Path) -> None:
     slices = [event for event in events if event["ph"] == "X"]
     machine = finished()
     assert machine.time is not None
-    for number, name in enumerate(QUEUES):                      # slices nest or follow each other; the inner ones are the time busy
-        open_until: list[float] = []
-        own = sorted((event for event in slices if event["tid"] == number), key=lambda event: (event["ts"], -event["dur"]))
-        for event in own:
-            while open_until and open_until[-1] <= event["ts"] + 1e-9:
-                open_until.pop()
-            assert not open_until or event["ts"] + event["dur"] <= open_until[-1] + 1e-9
-            open_until.append(event["ts"] + event["dur"])
+    nested = tracks_of(events)
+    for number, name in enumerate(QUEUES):                      # the slices are the time busy, each within its symbol
+        own = nested[f"queue {name}" if number else "core"]
+        assert all(len(event["within"]) == (1 if number else 0) for event in own)
         if number:
             busy = sum(event["args"]["cycles"] for event in own if event["name"].startswith(f"{name}."))
             assert busy == machine.time.queues[name].busy
@@ -177,8 +297,9 @@ def test_the_timeline(command: Command, elf: Path, tmp_path: Path) -> None:
 def test_a_part_of_the_timeline(command: Command, elf: Path, tmp_path: Path) -> None:
     part = ("--timeline-from", 5000, "--timeline-for", 4000)
     assert command("run", elf, "--timeline", tmp_path / "t.json", *part, "--quiet")[0] == 0
-    slices = [event for event in json.loads((tmp_path / "t.json").read_text()) if event["ph"] == "X"]
-    assert slices and all(event["ts"] + event["dur"] >= 5 and event["ts"] <= 9 for event in slices)
+    events = json.loads((tmp_path / "t.json").read_text())
+    slices = [event for event in events if event["ph"] == "X"]
+    assert tracks_of(events) and slices and all(event["ts"] + event["dur"] >= 5 and event["ts"] <= 9 for event in slices)
     assert command("run", elf, *part)[0] == 2
     status, _, errors = command("run", elf, "--timeline", tmp_path / "no" / "t.json")
     assert status == 1 and "does not exist" in errors
@@ -191,7 +312,7 @@ def test_a_timeline_has_a_limit_and_is_whole_when_the_run_is_cut_short(tmp_path:
         timeline.watch(machine)
         machine.run(max_instructions=1500)
     events = json.loads((tmp_path / "t.json").read_text())
-    assert 3 <= sum(event["ph"] == "X" for event in events) <= 6
+    assert sum(len(slices) for slices in tracks_of(events).values()) == 3
 
 
 @pytest.mark.parametrize("kind", ["operation", "layer", "line", "phase"])
