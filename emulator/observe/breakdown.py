@@ -2,8 +2,8 @@
 
 The machine is looked at from time to time, and what has happened since the last look belongs to one part:
 
-    operation    in the program of a model, the marks `op.SECTION.N` stand behind operation N: what came before belongs to it.
-                 In other programs each symbol of the code begins a part, which ends at the next one
+    operation    in the program of a model, what came before the mark behind an operation (marks.py). In other programs each symbol
+                 of the code begins a part, which ends at the next one
     layer        the same marks. Operation 0 is the first of a layer
     phase        prefill until the first token has been emitted, then decode: looked at behind each environment call
     line         the source line of an instruction of a unit: its own, and what the core did before it
@@ -13,7 +13,6 @@ Time is that by which the end of the run has moved, so parts that overlap are no
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -22,13 +21,13 @@ from typing import Any
 import numpy as np
 
 from emulator.observe.cost import quantity
+from emulator.observe.marks import NO_LAYER, Marks
 from isa.counters import COUNTERS, SLOTS
 from isa.energy import energy_of
 from isa.reference import ReferenceMachine, Step
 
 KINDS = ("operation", "layer", "line", "phase")
 PREFILL, DECODE, OUTSIDE = "prefill", "decode", "outside of layers"
-_MARK = re.compile(r"op\.\w+\.\d+$|token$|chosen$")     # of the program of a model
 _SHOWN = 20                 # rows of the table; JSON has all
 
 
@@ -48,21 +47,17 @@ class Breakdown:
         assert machine.program is not None and kind in KINDS
         self.machine, self.kind, self.program = machine, kind, machine.program
         self.parts: dict[str, Part] = {}
-        self._begun, self._layer = "", -1                       # the symbol or phase of which nothing was counted yet; the layer
+        self._begun = ""                                        # the symbol or phase of which nothing was counted yet
         self._cycles, self._counts = 0, machine.counts.copy()
         if kind == "phase":
             self._begun = PREFILL
-        executable = [section for section in self.program.sections if "x" in section.flags]
-        marks = {symbol.value: symbol.name for symbol in sorted(self.program.symbols, key=lambda symbol: symbol.rank())
-                 if any(section.address <= symbol.value < section.end for section in executable)}
-        self._of_model = any(name.startswith("op.") for name in marks.values())
-        self._marks = {place: name for place, name in marks.items() if not self._of_model or _MARK.match(name)}
+        self._marks = Marks(self.program)
         if kind == "line":
             machine.hook(self._look, lambda pc, row: row is not None and row.is_xslim)
         elif kind == "phase":
             machine.hook(self._look, lambda pc, row: row is not None and row.mnemonic == "ecall")
         else:
-            machine.hook_before(self._look, self._marks)
+            machine.hook_before(self._look, self._marks.names)
 
     def _look(self, machine: ReferenceMachine, step: Step) -> None:
         if part := self._part(step):
@@ -77,16 +72,13 @@ class Breakdown:
                 return ""
             self._begun = DECODE
             return PREFILL
-        mark = self._marks[step.pc]
-        if not self._of_model:
-            name, self._begun = self._begun, mark
+        if not self._marks.of_model:
+            name, self._begun = self._begun, self._marks.names[step.pc]
             return name if self.kind == "operation" else OUTSIDE
-        section, _, number = mark.removeprefix("op.").rpartition(".")
-        if self.kind == "layer":
-            self._layer = -1 if not section.startswith("layer") else self._layer + (number == "0")
-            return OUTSIDE if self._layer < 0 else f"layer {self._layer}"
-        operations = self.program.meta.get("model", {}).get("operations", {}).get(section, ())
-        return f"{mark} {operations[int(number)]}" if number.isdecimal() and int(number) < len(operations) else mark
+        before = self._marks.reached(step.pc)
+        if self.kind == "operation":
+            return before.name
+        return OUTSIDE if before.layer == NO_LAYER else f"layer {before.layer}"
 
     def _account(self, name: str) -> None:
         """What has happened since the last look belongs to a part."""

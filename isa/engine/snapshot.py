@@ -362,7 +362,8 @@ def _figures(preset: Preset) -> dict[str, str]:
         f"{region.name} {key}": str(value) for region in preset.regions for key, value in (
             ("base", f"{region.base:#x}"), ("size", f"{region.size:#x}"), ("ports", ", ".join(sorted(region.ports))),
             ("page", region.page_bytes))} | {
-        f"{region} memory": f"{memory.name}, channels: {memory.channels}, {memory.tick_ps} ps" for region, memory in memories.items() if memory} | {
+        f"{region} memory": f"{memory.name}, channels: {memory.channels}" for region, memory in memories.items() if memory} | {
+        f"{region} speed": str(table.speed.value) for region, table in preset.file.region.items() if table.speed} | {
         f"unit {name}": "present" for name in preset.units} | {
         name: str(value) for name, value in (*preset.settings.items(), *(preset.rates or {}).items())}
 

@@ -1,0 +1,59 @@
+"""Marks: the symbols of a program's code between which its parts lie.
+
+In the program of a model, the marks `op.SECTION.N` stand behind operation N of a section, `token` in front of each position, and
+`chosen` behind the choice of a token: what came before a mark belongs to it. In other programs each symbol of the code begins a
+part.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from isa.program import Program
+
+_MARK = re.compile(r"op\.\w+\.\d+$|token$|chosen$")
+NO_LAYER = -1
+
+
+@dataclass(frozen=True)
+class Reached:
+    """What came before a mark of a model's program: "op.layer.3 gemv.i8", its layer or NO_LAYER, its position from 0 on."""
+
+    name: str
+    layer: int
+    position: int
+
+
+class Marks:
+    """The marks of a program: `names` by address. `of_model`: those of the program of a model, of which `reached` keeps count."""
+
+    def __init__(self, program: Program) -> None:
+        executable = [section for section in program.sections if "x" in section.flags]
+        symbols = {symbol.value: symbol.name for symbol in sorted(program.symbols, key=lambda symbol: symbol.rank())
+                   if any(section.address <= symbol.value < section.end for section in executable)}
+        self.of_model = any(name.startswith("op.") for name in symbols.values())
+        self.names = {place: name for place, name in symbols.items() if not self.of_model or _MARK.match(name)}
+        self._operations = program.meta.get("model", {}).get("operations", {})
+        self._layer, self._position = NO_LAYER, -1              # what comes before the first position belongs to it
+
+    @property
+    def position(self) -> int:
+        """That of what comes now."""
+        return max(0, self._position)
+
+    def behind(self, place: int) -> int | None:
+        """The address of the mark behind an instruction, None behind the last one."""
+        return min((mark for mark in self.names if mark > place), default=None)
+
+    def reached(self, place: int) -> Reached:
+        """The machine has come to the mark at this address of a model's program."""
+        mark = self.names[place]
+        section, _, number = mark.removeprefix("op.").rpartition(".")
+        self._layer = NO_LAYER if not section.startswith("layer") else self._layer + (number == "0")
+        operations = self._operations.get(section, ())
+        known = number.isdecimal() and int(number) < len(operations)
+        name = f"{mark} {operations[int(number)]}" if known else mark
+        before = Reached(name, self._layer, self.position)
+        self._position += mark == "token"
+        return before
