@@ -60,6 +60,7 @@ class Timeline(LineLog):
         self._before: list[int] = []
         self._done, self._counts = 0, np.zeros(0, np.uint64)        # where the last operation of a model ended, and the counters
         self._marks: Marks | None = None                            # of the program of a model
+        self._looking = True                                        # what has been asked for is not complete yet
         self._pc = 0                                                # of the last operation of a unit
         self._machine: ReferenceMachine | None = None
 
@@ -96,6 +97,7 @@ class Timeline(LineLog):
         self._waits(machine, step.row, t, before)
         if (self.end is not None and t[words.NOW] > self.end) or self.left_out:
             self._leave(machine)
+            self._looking = False
 
     def _look_at_mark(self, machine: ReferenceMachine, step: Step) -> None:
         if self._marks:
@@ -145,7 +147,7 @@ class Timeline(LineLog):
         clock = machine.clocks[0]
         clock.time(machine.counts)                          # the core's time up to here
         done = int(clock.words[words.all_done(clock.words)])
-        if done > self._done and not self._is_outside(self._done, done):
+        if self._looking and done > self._done and not self._is_outside(self._done, done):
             self._write_slice(machine, _MODEL, mark.name, self._done, done, _events(machine, self._counts), outer)
         self._done, self._counts = done, machine.counts.copy()
 
