@@ -19,17 +19,21 @@ if TYPE_CHECKING:
 @click.command("validate", short_help="Compare cycles with those of published simulators.")
 @click.argument("file", required=False, type=FILE, metavar="[POINTS.csv]")
 @click.option("--simulator", "simulators", multiple=True, metavar="NAME", help="Only the points of this simulator; by default all.")
+@click.option("--systems", is_flag=True, help="Only the published systems and energies, no points.")
 @click.option("--json", "json_file", type=FILE, metavar="F", help="Write the result as JSON; '-' means stdout.")
-def validate(file: Path | None, simulators: tuple[str, ...], json_file: Path | None) -> int:
+def validate(file: Path | None, simulators: tuple[str, ...], systems: bool, json_file: Path | None) -> int:
     """Run published simulators' workloads as programs, and print their published cycles, ours and the error of ours.
 
     Each program runs on the fast engine; its values are compared with NumPy's. POINTS.csv has a workload a line; without it the
-    points that come with Slimulator are taken. The exit status is 1 if a value is wrong, however far the cycles are off.
+    points that come with Slimulator are taken, and then times and energies of published systems are compared with those of programs
+    of their shapes. The exit status is 1 if a value is wrong or joules do not add up, however far the figures are off.
     """
     from slimulator.validate.points import SHIPPED, points_of
     from slimulator.validate.results import result_of, summary
+    if systems and (file or simulators):
+        raise click.UsageError("--systems takes no points: it stands without POINTS.csv and --simulator")
     shared.distinct([json_file], file)
-    points = _chosen(list(points_of(file or SHIPPED)), simulators)
+    points = [] if systems else _chosen(list(points_of(file or SHIPPED)), simulators)
     shared.engine_named("fast", str(json_file) == "-")
     say, progress = Printer(json_file), shared.progress("running the workloads")
     results: list[Result] = []
@@ -41,12 +45,26 @@ def validate(file: Path | None, simulators: tuple[str, ...], json_file: Path | N
         for line in lines.of(results[-1]):
             say(line)
     by_simulator = summary(results)
-    shared.write_json(json_file, {"file": str(file) if file else None, "rows": [result.as_json() for result in sorted(
-        results, key=lambda result: result.point.line)], "summary": by_simulator})
-    for line in _table(by_simulator):
+    for line in () if systems else _table(by_simulator):
         say(line)
+    checked = {} if file or simulators else _checked(say)
+    shared.write_json(json_file, {"file": str(file) if file else None, "rows": [result.as_json() for result in sorted(
+        results, key=lambda result: result.point.line)], "summary": by_simulator, "systems": checked.get("systems", []),
+        "energy": checked.get("energy", [])})
     say.end()
-    return int(any(row["wrong"] for row in by_simulator.values()))
+    return int(any(row["wrong"] for row in by_simulator.values())
+               or not all(row["adds_up"] for rows in checked.values() for row in rows))
+
+
+def _checked(say: Printer) -> dict[str, list[dict[str, Any]]]:
+    """The tables of published systems and of energy, which are printed."""
+    from slimulator.validate import checks, energy, systems
+    found: dict[str, list[dict[str, Any]]] = {}
+    for name, title, room in (("systems", "published systems", systems), ("energy", "energy", energy)):
+        found[name] = [check.as_json() for check in room.checks()]
+        for line in checks.lines(title, found[name]):
+            say(line)
+    return found
 
 
 def _chosen(points: list[Point], simulators: tuple[str, ...]) -> list[Point]:

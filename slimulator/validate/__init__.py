@@ -7,4 +7,10 @@
     aim.py             aim_simulator: forms of GDDR6-AiM
     dramsim3.py        DRAMsim3: streams and random accesses of plain DRAM
     attacc.py          AttAcc: attention of one token, at banks, bank groups or the buffer
+
+Published systems, which are no simulators to run, have figures alone:
+
+    checks.py          a published figure, and what programs give
+    layers.py          one layer of a model of some shape, compiled and run for a token
+    systems.py         times of a token: Slim-Llama, HPIM, and an A100 as a roofline; energy.py: energies
 """
