@@ -10,6 +10,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ from isa.preset import load_preset
 from isa.program_file import ISA_VERSION, META_SCHEMA
 from slimulator.command_line import command
 from slimulator.commands.shared import SCHEMA
+from slimulator.validate import energy, systems
+from slimulator.validate.checks import Check
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "json.md").read_text(encoding="utf-8")
@@ -203,11 +206,14 @@ def test_bench(written: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> 
     compare("bench", [written("bench", "--shape", "1k", "--seconds", 0.2, *more) for more in ((), ("--ffn-sparsity", 0.5))])
 
 
-def test_validate(written: Callable[..., Any], tmp_path: Path) -> None:
+def test_validate(written: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = "simulator,config,workload,p1_name,p1,p2_name,p2,p3_name,p3,p4_name,p4,cycles,energy_pJ\n"
     (tmp_path / "p.csv").write_text(names + "DRAMsim3,HBM2_8Gb_x128,stream read,bytes,65536,,,,,,,315,100.5\n"
                                     "PIMeval,x,gemv,inputs,4,,,,,,,,\n")
-    compare("validate", [written("validate", "p.csv")])
+    spent = Check("a", "b", "mJ", 1, 2, 3, "", parts={"x": 1.0}, total=1.0)
+    monkeypatch.setattr(systems, "checks", lambda: [replace(spent, ours=None, low=None, high=None), spent])
+    monkeypatch.setattr(energy, "checks", lambda: [spent, replace(spent, parts={}, ours=None, low=None, high=None, total=None)])
+    compare("validate", [written("validate", "p.csv"), written("validate", "--systems")])
 
 
 def _named(folder: Path) -> Path:

@@ -205,5 +205,5 @@ def test_errors_are_as_small_as_they_were(document: dict[str, Any]) -> None:
 
 def test_the_page_has_these_errors(document: dict[str, Any]) -> None:
     text = (ROOT / "docs" / "validation.md").read_text(encoding="utf-8")
-    assert page.renewed(text, document) == text, "run `make validate`"
+    assert f"{page.BEGIN}\n{page.of_simulators(document).strip()}\n\n" in text, "run `make validate`"
     assert "-m slimulator.validate.page out/validation.json docs/validation.md" in (ROOT / "Makefile").read_text(encoding="utf-8")

@@ -28,8 +28,8 @@ ASSUMED = (             # simulator, a part of the configuration, a part of the 
 )
 
 
-def tables(document: dict[str, Any]) -> str:
-    """The generated part of the page, of what the command has written."""
+def of_simulators(document: dict[str, Any]) -> str:
+    """The tables of errors by simulator, of what the command has written."""
     blocks: list[Block] = [Table(("simulator", "points", "expressed", "mean error", "p95", "largest"), [
         (name, str(row["rows"]), str(row["expressed"]), *(percent(row[key]) for key in ("mean", "p95", "max")))
         for name, row in document["summary"].items()])]
@@ -46,6 +46,12 @@ def tables(document: dict[str, Any]) -> str:
         for reason in dict.fromkeys(row["reason"] for row in rows if row["reason"]):
             several = [row for row in rows if row["reason"] == reason]
             blocks.append(Paragraph(f"Not expressed, {len(several)} points: {reason}."))
+    return markdown(blocks)
+
+
+def of_systems(document: dict[str, Any]) -> str:
+    """The tables of published systems and of energy, of what the command has written."""
+    blocks: list[Block] = []
     for key, title in (("systems", "Published systems"), ("energy", "Energy")):
         if rows := document[key]:
             blocks += [Heading(2, title), Table(("system", "what", "", "published", "ours", "error"), [
@@ -87,7 +93,8 @@ def percent(part: float | None, sign: bool = False) -> str:
 def renewed(page: str, document: dict[str, Any]) -> str:
     """The page with these tables."""
     before, _, rest = page.partition(BEGIN)
-    return before + BEGIN + "\n" + tables(document).strip() + "\n" + END + rest.partition(END)[2]
+    tables = "\n\n".join(part for part in (of_simulators(document).strip(), of_systems(document).strip()) if part)
+    return before + BEGIN + "\n" + tables + "\n" + END + rest.partition(END)[2]
 
 
 if __name__ == "__main__":

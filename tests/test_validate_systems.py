@@ -1,0 +1,126 @@
+"""`slimulator validate --systems`: published systems and energies, from executed programs of their shapes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from isa.preset import load_preset
+from slimulator.validate import checks, energy, layers, page, systems
+from slimulator.validate.checks import Check
+from slimulator.validate.points import MACHINES
+
+ROOT = Path(__file__).parents[1]
+Rows = list[dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def document() -> dict[str, Rows]:
+    """Both tables, as the command has them."""
+    return json.loads(json.dumps({"systems": [check.as_json() for check in systems.checks()],
+                                  "energy": [check.as_json() for check in energy.checks()]}))
+
+
+def errors(rows: Rows, system: str, *what: str) -> list[float]:
+    """Those of the rows of a system in whose description all these words are."""
+    return [row["error"] for row in rows if row["system"] == system and all(word in row["what"] for word in what)]
+
+
+def test_slim_llama_takes_what_was_published(document: dict[str, Rows]) -> None:
+    first, second = [row for row in document["systems"] if row["system"] == "Slim-Llama"]
+    assert abs(first["error"]) < 0.10 and 469 < first["ours"] < 489
+    assert second["error"] is None and second["ours"] > first["ours"]
+
+
+def test_parts_of_hpim_are_near_what_was_published(document: dict[str, Rows]) -> None:
+    rows = document["systems"]
+    products = [errors(rows, "HPIM", f"OPT-13B, {part}") for part in (layers.FEED_FORWARD, layers.QKV, layers.PROJECTION)]
+    assert all(len(both) == 2 and 0 <= both[0] < 0.18 and -0.15 < both[1] < 0 for both in products)
+    attention, ratio = errors(rows, "HPIM", f"OPT-13B, {layers.ATTENTION}")
+    assert attention < -0.5 and ratio > 1                      # far too fast, which the table says
+    assert all("concluded from these times" in row["fitted"] for row in rows if row["system"] == "HPIM" and row["error"] is not None
+               and layers.ATTENTION not in row["what"])
+    whole = [row for row in rows if "whole requests" in row["what"]]
+    assert [row["low"] for row in whole] == [6.2, 22.8] and {row["ours"] for row in whole} == {None}
+    assert all("systolic arrays" in row["executed"] for row in whole)
+
+
+def test_no_gpu_is_faster_than_its_roofline(document: dict[str, Rows]) -> None:
+    rows = [row for row in document["systems"] if row["system"] == "A100"]
+    assert len(rows) == 4 and all(row["ours"] <= row["high"] and row["error"] <= 0 for row in rows)
+    gpu = load_preset(MACHINES / "a100.toml")
+    assert gpu.rates is not None and gpu.energies is None and gpu.powers is None
+    bytes_of_projection = 40 * 5120 * 5120 * 2
+    projection = next(row["ours"] for row in rows if layers.PROJECTION in row["what"])
+    assert projection == pytest.approx(1e3 * bytes_of_projection / 2039e9, rel=0.01)
+
+
+def test_energies_are_near_what_was_published(document: dict[str, Rows]) -> None:
+    rows = document["energy"]
+    at_25, at_200 = errors(rows, "Slim-Llama")
+    assert -0.08 < at_25 < 0 and -0.60 < at_200 < -0.55
+    assert 0 < errors(rows, "GDDR6-AiM", "without")[0] < 0.02
+    assert -0.14 < errors(rows, "DDR4-2400", "events")[0] < 0 < errors(rows, "DDR4-2400", "row by row")[0] < 0.04
+    assert len(errors(rows, "AttAcc")) == 3 and max(map(abs, errors(rows, "AttAcc"))) < 0.001
+
+
+def test_parts_add_up_exactly(document: dict[str, Rows]) -> None:
+    rows = [row for row in document["energy"] if row["joules"] is not None]
+    assert {row["system"] for row in rows} == {"Slim-Llama", "GDDR6-AiM", "DDR4-2400"}
+    for row in rows:
+        assert row["adds_up"] and sum(reversed(row["parts"].values())) == row["joules"] > 0
+
+
+def test_every_row_says_where_it_is_from(document: dict[str, Rows]) -> None:
+    for row in (*document["systems"], *document["energy"]):
+        assert row["executed"] and (row["source"] or row["low"] is None), row["what"]
+        assert (row["error"] is None) == (row["ours"] is None or row["low"] is None)
+
+
+def test_the_page_has_these_tables(document: dict[str, Rows]) -> None:
+    text = (ROOT / "docs" / "validation.md").read_text(encoding="utf-8")
+    assert f"\n\n{page.of_systems(document).strip()}\n{page.END}" in text, "run `make validate`"
+
+
+# ------------------------------------------------------------------------------------------------ without running much
+
+ROW = Check("a", "b", "ms", 2, 2, 3, "c")
+
+
+@pytest.mark.parametrize(("row", "error", "says"), [
+    (ROW, 0.5, "+50.0 %"), (replace(ROW, ours=2.0001), 5e-5, "0.0 %"), (replace(ROW, ours=1.9999), -5e-5, "0.0 %"),
+    (replace(ROW, high=4), 0, "inside"), (replace(ROW, high=4, ours=5), 0.25, "+25.0 %"),
+    (replace(ROW, high=4, ours=1), -0.5, "-50.0 %"),
+    (replace(ROW, ours=None), None, "-"), (replace(ROW, low=None, high=None), None, "-")])
+def test_how_far_off(row: Check, error: float | None, says: str) -> None:
+    assert row.error == (None if error is None else pytest.approx(error)) and checks.verdict(row.as_json()) == says
+
+
+def test_the_command(command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(systems, "checks", lambda: [ROW, replace(ROW, low=None, high=None, ours=12345.6)])
+    monkeypatch.setattr(energy, "checks", lambda: [replace(ROW, parts={"x": 0.5}, total=0.5)])
+    status, out, _ = command("validate", "--systems", "--json", tmp_path / "s.json")
+    assert status == 0 and [line.split() for line in out.splitlines() if line] == [
+        ["published", "systems", "published", "ours", "error"], ["a", "b,", "ms", "2", "3", "+50.0", "%"],
+        ["a", "b,", "ms", "-", "12,346", "-"], ["energy", "published", "ours", "error"], ["a", "b,", "ms", "2", "3", "+50.0", "%"]]
+    written = json.loads((tmp_path / "s.json").read_text())
+    assert written["rows"] == [] and len(written["systems"]) == 2 and written["energy"][0]["joules"] == 0.5
+    monkeypatch.setattr(energy, "checks", lambda: [replace(ROW, parts={"x": 0.5}, total=0.75)])
+    assert command("validate", "--systems")[0] == 1
+    status, _, err = command("validate", "--systems", "--simulator", "AttAcc")
+    assert status == 2 and "--systems takes no points" in err
+
+
+def test_parts_of_a_layer() -> None:
+    operations = ["h = layernorm x, layer.attention_norm", "h = bias h, layer.attention_norm.bias", "h16 = round.banks h",
+                  "qp = gemv.banks.f16 h16, layer.q", "q = collect.f16 qp, layer.q", "q = bias q, layer.q.bias",
+                  "q = scale q", "scores = scores.attn q, keys", "c16 = round.banks context", "op = gemv.banks.f16 c16, layer.o",
+                  "x = add x, attention", "up = gemv.banks.f16 f16, layer.up", "n = relu up", "n16 = round.banks n",
+                  "ffn = gemv.banks.f16 n16, layer.down", "x = add x, ffn"]
+    rest, qkv, ffn = layers.REST, layers.QKV, layers.FEED_FORWARD
+    assert layers.parts_of(operations) == [rest, qkv, qkv, qkv, qkv, qkv, layers.ATTENTION, layers.ATTENTION, layers.PROJECTION,
+                                           layers.PROJECTION, rest, ffn, ffn, ffn, ffn, rest]
