@@ -5,6 +5,7 @@ import pickle
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,16 @@ from compiled_models import built, loaded
 
 from asm.assembler import assemble
 from emulator.machine import Machine
-from emulator.observe.breakdown import Breakdown
+from emulator.observe.breakdown import Breakdown, Part
 from emulator.observe.cost import Cost, quantity
 from emulator.observe.timeline import Timeline
+from isa.energy import Energy
 from isa.preset import PresetError, load_preset, preset_of
 from isa.queues import QUEUES
 from isa.reference import ReferenceMachine
 from isa.regions import REGIONS
 from isa.shipped import PROGRAMS
-from isa.timing.clock import BANK_CYCLES, MACHINE_CYCLES, Clock
+from isa.timing.clock import BANK_CYCLES, MACHINE_CYCLES, Clock, QueueTime, Time
 from isa.timing.memories import MEMORIES, Nand, PimDram
 from isa.timing.what_if import what_if
 
@@ -290,6 +292,17 @@ def test_the_timeline(command: Command, elf: Path, tmp_path: Path) -> None:
             waited = {reason: sum(event["args"]["cycles"] for event in own if event["name"] == f"waits: {reason}")
                       for reason in machine.time.queues["core"].waiting}
             assert waited == machine.time.queues["core"].waiting
+    for number, name in enumerate(REGIONS):                     # bytes move as operations begin, one after the other
+        moves = [(event["ts"], event["ts"] + event["dur"]) for event in slices if event["tid"] == 100 + number]
+        assert sum(event["args"]["cycles"] for event in slices if event["tid"] == 100 + number) == machine.time.regions[name]
+        assert all(end <= start + 1e-9 for (_, end), (start, _) in pairwise(sorted(moves)))
+        for event in (event for event in slices if event["tid"] == 100 + number):
+            assert any(other["name"] == event["name"] and other["tid"] < 100 and abs(other["ts"] - event["ts"]) < 1e-9
+                       for other in slices), event
+    lines = (PROGRAMS / "sparse_ffn.s").read_text().splitlines()
+    for event in slices:
+        if "line" in event["args"] and event["args"]["line"].rpartition(":")[0].endswith("sparse_ffn.s"):
+            assert event["name"] in lines[int(event["args"]["line"].rpartition(":")[2]) - 1]
     gemv = next(event for event in slices if event["name"].startswith("vec.gemv"))
     assert gemv["args"]["line"].endswith(".s:" + gemv["args"]["line"].rpartition(":")[2]) and gemv["args"]["vec.macs"] > 0
 
@@ -300,6 +313,9 @@ def test_a_part_of_the_timeline(command: Command, elf: Path, tmp_path: Path) -> 
     events = json.loads((tmp_path / "t.json").read_text())
     slices = [event for event in events if event["ph"] == "X"]
     assert tracks_of(events) and slices and all(event["ts"] + event["dur"] >= 5 and event["ts"] <= 9 for event in slices)
+    assert command("run", elf, "--timeline", tmp_path / "t.json", "--timeline-from", 2000, "--timeline-for", 500, "--quiet")[0] == 0
+    slices = [event for event in json.loads((tmp_path / "t.json").read_text()) if event["ph"] == "X"]
+    assert slices and all(event["ts"] + event["dur"] >= 2 and event["ts"] <= 2.5 for event in slices)
     assert command("run", elf, *part)[0] == 2
     status, _, errors = command("run", elf, "--timeline", tmp_path / "no" / "t.json")
     assert status == 1 and "does not exist" in errors
@@ -391,6 +407,66 @@ def test_parts_of_the_program_of_a_model() -> None:
         else:
             products = {name for name, part in parts.items() if part["counters"].get("lut.macs")}
             assert products and all(" gemv" in name or "mul" in name or "linear" in name for name in products), products
+
+
+def by_hand() -> Cost:
+    """A run of 2 ms on slim with three tokens, the first after 0.5 ms; half as long with a change."""
+    core, lut = QueueTime(500_000, {"fence": 1_500_000}, 0), QueueTime(1_600_000, {"memory": 300_000}, 100_000)
+    path = {"core": 400_000, "lut": 1_599_500, "dram": 500}
+    time = Time(2_000_000, 10 ** 9, {"core": core, "lut": lut, "vec": QueueTime(0, {}, 2_000_000)}, {"sram": 0, "dram": 300_000},
+                path, 3, 500_000, 1_300_000)
+    energy = Energy({"lut.steps": 0.25, "lut.tables_built": 0.125, "dram.bytes_read": 0.125}, {"dram": 0.75, "core": 0.25})
+    half = Time(1_000_000, 10 ** 9, {}, {}, {"dram": 1_000_000}, 3, 1, 2)
+    return Cost(load_preset("slim"), time, energy, {"lut=4": half})
+
+
+def test_the_report_word_for_word() -> None:
+    slim = load_preset("slim").file
+    figures = [slim.clock_hz, *slim.rates.values(), *slim.energy.values(), *slim.power.values()]
+    for region in slim.region.values():
+        figures += [figure for figure in (region.latency_cycles, region.bytes_per_cycle, region.memory) if figure]
+    assumed = sum(figure.source.startswith("assumed: ") for figure in figures)
+    assert "\n".join(by_hand().lines()) == f"""\
+time on slim: 2,000,000 cycles at 1 GHz = 2 ms
+  tokens: 3, the first after 500 us, then 400 us each: 2,500 tokens/s; 500 mJ a token
+  bottleneck: the lut unit: 80.0 % of the time; then core 20.0 %
+           busy  waits for         idle
+  core   25.0 %  fence 75.0 %     0.0 %
+  lut    80.0 %  memory 15.0 %    5.0 %
+  moving bytes: dram 15.0 %
+  what if lut=4: 1 ms, 0.500 of the time; bottleneck: the dram memory: 100.0 % of the time
+energy on slim: 1.5 J: events 500 mJ, standing still 1 J
+  events: lut 75.0 %, dram 25.0 %
+  standing still: dram 75.0 %, core 25.0 %
+  {assumed} of the {len(figures)} figures behind this are assumed; slimulator machines slim shows each"""
+
+
+def test_the_json_of_tokens() -> None:
+    found = by_hand().as_json()
+    assert found["time"]["tokens_per_second"] == 2500 and found["time"]["time_to_first_token"] == 0.0005
+    assert found["energy"]["joules_per_token"] == 0.5 and found["energy"]["static_joules"] == 1
+    assert found["what_if"] == {"lut=4": {"seconds": 0.001, "cycles": 1_000_000, "critical_path": {"dram": 1_000_000}}}
+
+
+@pytest.mark.parametrize(("last", "says"), [
+    (500_002, "1,000,000,000 tokens/s"), (500_000 + 2 * 81_000_000, "12.35 tokens/s"), (500_000 + 2 * 10 ** 12, "0.0010 tokens/s")])
+def test_tokens_a_second_have_four_digits(last: int, says: str) -> None:
+    cost = by_hand()
+    assert cost.time is not None
+    assert says in "\n".join(replace(cost, time=replace(cost.time, last_token=last)).lines())
+
+
+def test_the_table_of_parts_shows_the_longest_first() -> None:
+    machine = Machine("slim")
+    machine.load(assemble(PROGRAMS / "sparse_ffn.s"))
+    breakdown = Breakdown(machine, "line")
+    machine.run()
+    breakdown.finish()
+    head, *rows = breakdown.table()
+    shares = [float(row.split()[0]) for row in rows]
+    assert head.startswith("by line:") and len(rows) == 19 and shares == sorted(shares, reverse=True) and shares[0] > 50
+    breakdown.parts |= {f"further {number}": Part(number) for number in range(6)}
+    assert list(breakdown.table())[-1] == "  and 5 more" and len(list(breakdown.table())) == 22
 
 
 def test_quantities() -> None:
