@@ -96,3 +96,23 @@ def test_rows_of_a_step_one_by_one(columns):
         left -= row
         cycles += max(memory.nRAS, memory.nRCDRD + (row - 1) * memory.nCCDAB + (memory.nRTPL if left else 0)) + memory.nRP
     assert rules.step_cycles(rules.figures_of(memory, rules.BANK), columns) == cycles
+
+
+def test_a_refresh_and_the_last_round_cost_what_the_figures_say():
+    """8 + 19 + 456 + 19 - 6 + 1; the probabilities of an odd last round: 8 groups of 4 columns of 16 of 16 tokens, every nCCDL 4."""
+    figures = rules.figures_of(rules.HBM3, rules.BANK)
+    assert rules.lost(figures) == 497
+    for heads, moves in ((1, 8 * 4 * 4), (16, 8 * 4 * 4), (17, 0), (32, 0), (33, 8 * 4 * 4)):
+        scores, context = (rules.attention_cycles(figures, step, heads, 1024, 128, 2) for step in (rules.SCORES, rules.CONTEXT))
+        assert context - scores == moves
+    assert rules.attention_cycles(figures, rules.QUERY, 33, 1024, 128, 2) == 2 * 4 * 2 * 4      # two pairs of rounds, 8 columns
+
+
+def test_energy_of_a_step_column_by_column():
+    """One head of 16 tokens of 128 elements, 2 bytes, units at banks: 2 columns of scores, 2 of context in 16 channels."""
+    columns, channels, banks = 2, 16, 64                            # ceil(16 / 16) ceil(256 / (4 * 32)); 16 groups of 4 banks
+    read = ((1 + channels) * columns + channels) * banks * 0.55
+    queries, probabilities, scores, contexts = 4 * 2, 8 * 1, 8 * 1, channels * 8 * 2
+    moved = (queries + probabilities + scores + contexts) * (1.01 + 1.23 + 0.5)
+    expected = 8 * 32 * (read + moved + queries * 0.3)
+    assert float(rules.attention_pj(rules.HBM3, rules.BANK, 1, 16, 128, 2)) == pytest.approx(expected, rel=1e-12)

@@ -173,3 +173,18 @@ def test_banks_one_by_one_then_all_then_one_by_one() -> None:
     assert other == 2000 + 32 + 1 - 1 + 56 + 1
     assert channels.ask("pim.mac_sbk.f16", 1, 3000, bank=8, row=1, opsize=1) == 3001
     assert channels.ask("pim.mac_abk.f16", 1, 4000, row=1, opsize=1) == 4000 + 32 + 56 + 1
+
+
+def test_four_rows_are_opened_in_a_window() -> None:
+    channels = Channels("hbm2-pim", tREFI=0, tXAW=100)
+    ends = [channels.ask("pim.act", 1, 1000, bank=bank, row=1) for bank in (0, 4, 8, 12, 1, 5, 9, 13, 2)]
+    opened = [end - 1 - 1000 for end in ends]
+    assert opened == [0, 4, 8, 12, 100, 104, 108, 112, 200]
+
+
+def test_a_refresh_comes_behind_a_precharge_of_each_open_bank() -> None:
+    for count in (1, 2, 8):
+        channels, due = Channels("hbm2-pim"), 1950 + 3900 * 5
+        for bank in range(count):
+            channels.ask("pim.act", 1, due - 1000 + 20 * bank, bank=bank, row=7)
+        assert channels.ask("pim.rd", 1, due, bank=0) == due + count + 350 + 14 + 20 + 2

@@ -331,6 +331,16 @@ def test_a_timeline_has_a_limit_and_is_whole_when_the_run_is_cut_short(tmp_path:
     assert sum(len(slices) for slices in tracks_of(events).values()) == 3
 
 
+def test_behind_its_part_a_timeline_leaves_the_run_at_full_speed(tmp_path: Path) -> None:
+    machine = Machine("slim")
+    machine.load(assemble(PROGRAMS / "pim_crf_gemv.s"))
+    with Timeline(tmp_path / "t.json", 0, 2000) as timeline:
+        timeline.watch(machine)
+        machine.run()
+    handed_over = sum(times for name, times in machine.handed_over.items() if name.startswith("pim."))
+    assert 0 < handed_over < machine.counter("pim.ops") / 4
+
+
 @pytest.mark.parametrize("kind", ["operation", "layer", "line", "phase"])
 def test_parts_add_up(kind: str) -> None:
     machine = Machine("slim")
@@ -402,6 +412,7 @@ def test_parts_of_the_program_of_a_model() -> None:
             assert {name for name in parts if name.startswith("layer")} == {f"layer {number}" for number in range(layers)}
             macs = [parts[f"layer {number}"]["counters"]["lut.macs"] for number in range(layers)]
             assert len(set(macs)) == 1 and macs[0] > 0                  # all layers have the same shapes
+            assert len({parts[f"layer {number}"]["counters"]["vec.ops"] for number in range(layers)}) == 1
         elif kind == "phase":
             assert list(parts) == ["prefill", "decode"] and parts["prefill"]["counters"]["tokens.read"] == 2
         else:
