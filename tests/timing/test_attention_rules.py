@@ -99,7 +99,7 @@ def test_rows_of_a_step_one_by_one(columns):
 
 
 def test_a_refresh_and_the_last_round_cost_what_the_figures_say():
-    """8 + 19 + 456 + 19 - 6 + 1; the probabilities of an odd last round: 8 groups of 4 columns of 16 of 16 tokens, every nCCDL 4."""
+    """8 + 19 + 456 + 19 - 6 + 1; the probabilities of an odd last round: 8 groups of 4 columns of 16 of 16 tokens, nCCDL 4 each."""
     figures = rules.figures_of(rules.HBM3, rules.BANK)
     assert rules.lost(figures) == 497
     for heads, moves in ((1, 8 * 4 * 4), (16, 8 * 4 * 4), (17, 0), (32, 0), (33, 8 * 4 * 4)):
