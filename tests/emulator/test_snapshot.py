@@ -441,6 +441,9 @@ def test_the_command_saves_and_goes_on(work: Path, tmp_path: Path, capsys: pytes
     ("clock_hz = { value = 1_000_000_000", "clock_hz = { value = 1_000_000_001",
      "clock_hz: 1000000000 in the snapshot, 1000000001 here"),
     ('value = "HBM2-PIM"', 'value = "HBM3-PIM"', "hbm memory: HBM2-PIM, channels: 64 in the snapshot, HBM3-PIM, channels: 32 here"),
+    ('value = "HBM2-PIM", source = "assumed: the timings of HBM-PIM" }',
+     'value = "HBM2-PIM", source = "assumed: x" }\nspeed = { value = 2, source = "assumed: x" }',
+     "hbm speed: absent in the snapshot, 2 here"),
     ("steps_per_cycle  = { value = 512", "steps_per_cycle  = { value = 511", "lut.steps_per_cycle: 512 in the snapshot, 511 here"),
 ])
 def test_another_time_is_another_machine(work: Path, tmp_path: Path, old: str, new: str, says: str) -> None:

@@ -17,6 +17,7 @@ WORKED = {          # ps from a request to its first bytes; ps of a byte in a lo
     "HBM2-PIM":     ((14 + 20 + 2) * 1000, Fraction(2 * 1000, 64 * 32) / (1 - Fraction(350, 3900))),
     "GDDR6-AiM":    ((36 + 50 + 2) * 500, Fraction(2 * 500, 32 * 32)),
     "HBM3-PIM":     ((19 + 19 + 2) * Fraction(10_000, 13), Fraction(2 * 10_000, 13 * 32 * 32) / (1 - Fraction(456, 5070))),
+    "HBM3-PIM-SB":  ((19 + 19 + 2) * Fraction(10_000, 13), Fraction(2 * 10_000, 13 * 32 * 32) / (1 - Fraction(456, 5070))),
     "nand-slc":     (3_000_000, Fraction(10 ** 12, 16 * 1_200_000_000)),
     "nand-tlc":     (40_000_000, Fraction(10 ** 12, 16 * 1_200_000_000)),
 }
@@ -27,6 +28,8 @@ def test_latency_and_bandwidth(memory: Memory) -> None:
     assert (memory.latency_ps(), memory.byte_ps()) == WORKED[memory.name]
     assert replace(memory, channels=2 * memory.channels).byte_ps() == memory.byte_ps() / 2
     assert replace(memory, channels=2 * memory.channels).latency_ps() == memory.latency_ps()
+    twice = memory.faster(Fraction(2))
+    assert (twice.latency_ps(), twice.byte_ps()) == (memory.latency_ps() / 2, memory.byte_ps() / 2)
 
 
 def test_dies_that_are_slower_than_their_channels() -> None:
@@ -44,4 +47,4 @@ def test_bandwidths_are_those_of_their_kind() -> None:
 
 def test_regions_can_name_them() -> None:
     assert memories_of("flash") == ("nand-slc", "nand-tlc") and memories_of("sram") == memories_of("mmio") == ()
-    assert {*memories_of("hbm")} - {*memories_of("dram")} == {"HBM2-PIM", "GDDR6-AiM", "HBM3-PIM"}
+    assert {*memories_of("hbm")} - {*memories_of("dram")} == {"HBM2-PIM", "GDDR6-AiM", "HBM3-PIM", "HBM3-PIM-SB"}
