@@ -56,8 +56,12 @@ class LineLog:
             self._write(machine, text)
 
     def _write(self, machine: ReferenceMachine, text: str) -> None:
+        self._put_text(machine, f"{printable(text)}\n")                 # a name may hold what ends a line
+
+    def _put_text(self, machine: ReferenceMachine, text: str) -> None:
+        """Lines, each with its end."""
         try:
-            self._stream.write(f"{printable(text)}\n".encode())         # a name may hold what ends a line
+            self._stream.write(text.encode())
         except OSError as error:
             self.error = error
             machine.unhook(self)

@@ -198,6 +198,11 @@ class Timeline(LineLog):
         """Microseconds, in whole picoseconds: an end is at the same time as what begins there."""
         return round(cycle * 1e6 / machine.preset.clock_hz, 6)
 
+    def note(self) -> str | None:
+        """What is to be said when the run is over, None if nothing is."""
+        return (f"{self.path}: note: the timeline ends after {self.written:,} slices, before the run does; --timeline-from N "
+                "begins later" if self.left_out else None)
+
     def __exit__(self, *failure: Any) -> None:
         machine = self._machine
         if machine is not None and self.error is None:

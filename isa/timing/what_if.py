@@ -52,7 +52,8 @@ def _figures_of(preset: Preset, file: dict[str, Any], change: str) -> dict[str, 
     table = file["region"].get(region)
     if key == "memory" and table is not None:
         _check_banks(preset, region, value)
-        return {f"{region}.{other}": None for other in _OF_REGION if table[other] is not None} | {name: value}
+        none: dict[str, int | float | str | None] = {f"{region}.{other}": None for other in _OF_REGION if table[other] is not None}
+        return none | {name: value}
     factor = _factor(change, value) if key != "memory" else Fraction(1)
     if table is None or table["memory"] is None:
         return {figure: _number(factor) if figure == name else _faster(preset, figure, factor) for figure in _figures(preset, name)}

@@ -38,6 +38,12 @@ _RUN_OPTIONS = (
     shared.NO_TIME, shared.WHAT_IF, shared.BY,
     click.option("--timeline", type=FILE, metavar="F", help="Write what ran when on the machine, for Perfetto. Slow."),
 )
+_MEMORY_TRACE_OPTIONS = (   # these are about --memory-trace
+    click.option("--memory-trace", type=FILE, metavar="F", help="Write what a memory sees, for simulators of memories. Slow."),
+    click.option("--trace-format", type=click.Choice(["ramulator2", "dramsim3"]), help="Format of --memory-trace: ramulator2, "
+                 "the default, is the LoadStoreTrace of Ramulator 2; dramsim3 has cycles."),
+    click.option("--trace-region", type=click.Choice(["dram", "hbm"]), help="The memory of --memory-trace; by default dram."),
+)
 _TIMELINE_OPTIONS = (       # each narrows --timeline
     click.option("--timeline-from", type=click.IntRange(min=0), metavar="N", help="Leave out what ends before cycle N."),
     click.option("--timeline-for", type=click.IntRange(min=1), metavar="N", help="Write N cycles, then no more."),
@@ -51,7 +57,8 @@ _TRACE_OPTIONS = (          # each narrows --trace
                  help="Trace only instructions that set one of these (any: all registers)."),
     click.option("--trace-writes", "writes", multiple=True, metavar="A..B",
                  help="Trace only instructions that write to this memory."),
-    click.option("--trace-limit", "limit", type=click.IntRange(min=1), metavar="N", help="Trace no more than N lines."),
+    click.option("--trace-limit", "limit", type=click.IntRange(min=1), metavar="N",
+                 help="Trace no more than N lines; --memory-trace has at most 10,000,000 by default."),
 )
 
 
@@ -80,6 +87,9 @@ class RunOptions:
     timeline: Path | None
     timeline_from: int | None
     timeline_for: int | None
+    memory_trace: Path | None
+    trace_format: str | None
+    trace_region: str | None
     units: tuple[str, ...]              # from here on: what --trace is narrowed to
     code: tuple[str, ...]
     registers: tuple[str, ...]
@@ -91,7 +101,12 @@ class RunOptions:
             raise click.UsageError("--prompt cannot be combined with --restore: the snapshot has the prompt tokens that are left")
         if self.restore and self.what_if:
             raise click.UsageError("--what-if cannot be combined with --restore: the snapshot has the clock of its machine alone")
-        if self.trace is None and (self.units or self.code or self.registers or self.writes or self.limit):
+        if self.memory_trace is None and (self.trace_format or self.trace_region):
+            raise click.UsageError("--trace-format and --trace-region need --memory-trace F")
+        if self.no_time and self.trace_format == "dramsim3":
+            raise click.UsageError("--no-time cannot be combined with --trace-format dramsim3: it has cycles, ramulator2 has none")
+        if self.trace is None and (self.units or self.code or self.registers or self.writes or (
+                self.limit and self.memory_trace is None)):
             raise click.UsageError("the --trace-... options need --trace F")
         if self.timeline is None and (self.timeline_from is not None or self.timeline_for is not None):
             raise click.UsageError("the --timeline-... options need --timeline F")
@@ -101,7 +116,7 @@ class RunOptions:
 
 @click.command("run", short_help="Run a program and count what it does.")
 @click.argument("file", type=FILE, required=False)
-@shared.options(*_RUN_OPTIONS, *_TRACE_OPTIONS, *_TIMELINE_OPTIONS)
+@shared.options(*_RUN_OPTIONS, *_TRACE_OPTIONS, *_TIMELINE_OPTIONS, *_MEMORY_TRACE_OPTIONS)
 def run_program(file: Path | None, **said: Any) -> int:
     """Run a program and count what it does.
 
@@ -112,12 +127,14 @@ def run_program(file: Path | None, **said: Any) -> int:
     from emulator.observe.breakdown import Breakdown
     from emulator.observe.cost import without_clock
     from emulator.observe.line_log import LineLog
+    from emulator.observe.memory_trace import MemoryTrace
     from emulator.observe.report import RunReport
     from emulator.observe.timeline import Timeline
     from isa.services import KEPT, Host
     o = RunOptions(**said)
-    shared.distinct((o.json_file, o.csv_file, o.commit_log, o.trace, o.timeline, o.save_snapshot), file)
-    on_stdout = "-" in map(str, (o.json_file, o.csv_file, o.commit_log, o.trace, o.timeline))
+    written = o.json_file, o.csv_file, o.commit_log, o.trace, o.timeline, o.memory_trace
+    shared.distinct((*written, o.save_snapshot), file)
+    on_stdout = "-" in map(str, written)
     console = _Console(2 if on_stdout else 1)
     host = Host(shared.token_list(o.prompt), write=console, keep=KEPT if o.json_file or o.save_snapshot else 0)
     with ExitStack() as files:                      # opened first, so that a file that cannot be written is known before the run
@@ -127,6 +144,8 @@ def run_program(file: Path | None, **said: Any) -> int:
         with ExitStack() as logging:
             tracing, committing = (path and logging.enter_context(LineLog(path)) for path in (o.trace, o.commit_log))
             timeline = logging.enter_context(Timeline(o.timeline, o.timeline_from or 0, o.timeline_for)) if o.timeline else None
+            memory = logging.enter_context(MemoryTrace(
+                o.memory_trace, o.trace_format or "ramulator2", o.trace_region or "dram", o.limit)) if o.memory_trace else None
             runner = _loaded(file, host, o)
             clocks = shared.add_clocks(runner, o.what_if)
             console.machine = runner
@@ -137,13 +156,18 @@ def run_program(file: Path | None, **said: Any) -> int:
                 if not runner.clocks:
                     raise click.UsageError(f"--timeline needs the time of the machine: {without_clock(runner.preset)}")
                 timeline.watch(runner)
+            if memory:
+                if not runner.clocks and memory.form == "dramsim3":
+                    raise click.UsageError("--trace-format dramsim3 needs the time of the machine: "
+                                           f"{without_clock(runner.preset)}; ramulator2 has no cycles")
+                memory.watch(runner)
             if o.mix:
                 runner.profile()
             result = runner.run(o.max_instructions, o.timeout)
             if breakdown:
                 breakdown.finish()
         sys.stdout.flush()
-        logs = [log for log in (console, tracing, committing, timeline) if log]
+        logs = [log for log in (console, tracing, committing, timeline, memory) if log]
         report = RunReport(str(file or runner.program.path), o.engine, runner, result, check, logs, what_if=clocks,
                            breakdown=breakdown)
         if o.mix:
@@ -151,6 +175,8 @@ def run_program(file: Path | None, **said: Any) -> int:
             report.mix = instruction_mix(runner)
         for line in () if o.quiet else report.summary():
             shared.say(line)
+        for note in filter(None, (log.note() for log in (timeline, memory) if log)):
+            shared.say(note)
         for line in report.errors(limit=f"--max-instructions {o.max_instructions}", timeout=f"--timeout {o.timeout}"):
             shared.say(line)
         for write_file, lines in writers:
