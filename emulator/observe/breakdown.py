@@ -36,7 +36,7 @@ class Part:
     """What belongs to one operation, layer, line or phase."""
 
     cycles: int = 0
-    times: int = 0                      # how often something was added to it
+    times: int = 0                      # how often it began
     counts: np.ndarray = field(default_factory=lambda: np.zeros(SLOTS, np.uint64))
 
 
@@ -48,7 +48,9 @@ class Breakdown:
         self.machine, self.kind, self.program = machine, kind, machine.program
         self.parts: dict[str, Part] = {}
         self._begun = ""                                        # the symbol or phase of which nothing was counted yet
-        self._cycles, self._counts = 0, machine.counts.copy()
+        self._last = ""                                         # the part to which something was added last
+        time = machine.time                                     # of a run that goes on from a snapshot: more than 0 cycles
+        self._cycles, self._counts = time.cycles if time else 0, machine.counts.copy()
         if kind == "phase":
             self._begun = PREFILL
         self._marks = Marks(self.program)
@@ -85,7 +87,8 @@ class Breakdown:
         time, counts = self.machine.time, self.machine.counts
         cycles = time.cycles if time is not None else 0
         part = self.parts.setdefault(name, Part())
-        part.times += 1
+        part.times += self.kind != "layer" or name != self._last       # a layer has many marks, the other parts begin at each
+        self._last = name
         part.cycles += cycles - self._cycles
         part.counts += counts - self._counts
         self._cycles, self._counts = cycles, counts.copy()

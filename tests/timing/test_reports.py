@@ -359,6 +359,20 @@ def test_parts_add_up(kind: str) -> None:
     assert len(list(breakdown.table())) > 1
 
 
+def test_parts_are_those_from_now_on() -> None:
+    machine = Machine("slim")
+    machine.load(assemble(PROGRAMS / "sparse_ffn.s"))
+    machine.run(max_instructions=700)
+    before, time = machine.counter("vec.ops"), machine.time
+    breakdown = Breakdown(machine, "line")
+    machine.run()
+    breakdown.finish()
+    parts = breakdown.as_json().values()
+    assert time is not None and machine.time is not None and time.cycles > 0 and before > 0
+    assert sum(part["cycles"] for part in parts) == machine.time.cycles - time.cycles
+    assert sum(part["counters"].get("vec.ops", 0) for part in parts) == machine.counter("vec.ops") - before
+
+
 def test_lines_have_the_time_of_their_own_instructions() -> None:
     machine = Machine("slim")
     machine.load(assemble("_start: li t0, 0x10000000\n li t1, 4096\n vec.sum.f32 t2, t0, t1\n vec.max.f32 t2, t0, t1\n"
@@ -410,6 +424,7 @@ def test_parts_of_the_program_of_a_model() -> None:
         if kind == "layer":
             layers = made[1].meta["model"]["layers"]
             assert {name for name in parts if name.startswith("layer")} == {f"layer {number}" for number in range(layers)}
+            assert [parts[f"layer {number}"]["times"] for number in range(layers)] == [3] * layers        # 2 + 2 - 1 positions
             macs = [parts[f"layer {number}"]["counters"]["lut.macs"] for number in range(layers)]
             assert len(set(macs)) == 1 and macs[0] > 0                  # all layers have the same shapes
             assert len({parts[f"layer {number}"]["counters"]["vec.ops"] for number in range(layers)}) == 1
