@@ -21,14 +21,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
+from functools import cache
 from heapq import heappop, heappush
 from math import ceil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from emulator.observe.line_log import LineLog
 from isa.effects import counters
-from isa.instruction import Row
+from isa.instruction import TABLE, Row
 from isa.reference import ReferenceMachine, Step
 from isa.regions import DRAM, HBM, REGIONS
 from isa.timing import clock as words
@@ -94,7 +97,7 @@ class MemoryTrace(LineLog):
             start = now
             if machine.clocks and step.row.is_xslim:
                 start = int(machine.clocks[0].words[self._state + words.REGION_FREE]) - moved
-            elif machine.clocks and "core.loads" in counters(step.row):
+            elif machine.clocks and step.row.mnemonic in _loads():
                 start = now - int(machine.clocks[0].figures[self._latency])
             heappush(self._waiting, (start, self._number, accesses))
             self._number += 1
@@ -110,8 +113,9 @@ class MemoryTrace(LineLog):
         """The cycle that the core has come to, before which nothing starts any more."""
         if not machine.clocks:
             return 0
-        machine.clocks[0].time(machine.counts)
-        return int(machine.clocks[0].words[words.NOW])
+        clock = machine.clocks[0]
+        words.core_time(clock.words, clock.figures, machine.counts.view(np.int64))
+        return int(clock.words[words.NOW])
 
     # ---------------------------------------------------------------------------------------------- lines
 
@@ -162,4 +166,16 @@ class MemoryTrace(LineLog):
 
 def _matters(_pc: int, row: Row | None) -> bool:
     """True for instructions that touch memory or make the core wait."""
-    return row is not None and (row.is_xslim or not {"core.loads", "core.stores", "core.services"}.isdisjoint(counters(row)))
+    return row is not None and (row.is_xslim or row.mnemonic in _of_core())
+
+
+@cache
+def _of_core() -> frozenset[str]:
+    """Instructions of the core that touch memory."""
+    return frozenset(row.mnemonic for row in TABLE.values()
+                     if not row.is_xslim and not {"core.loads", "core.stores", "core.services"}.isdisjoint(counters(row)))
+
+
+@cache
+def _loads() -> frozenset[str]:
+    return frozenset(row.mnemonic for row in TABLE.values() if not row.is_xslim and "core.loads" in counters(row))

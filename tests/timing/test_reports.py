@@ -329,6 +329,8 @@ def test_a_timeline_has_a_limit_and_is_whole_when_the_run_is_cut_short(tmp_path:
         machine.run(max_instructions=1500)
     events = json.loads((tmp_path / "t.json").read_text())
     assert sum(len(slices) for slices in tracks_of(events).values()) == 3
+    assert (timeline.note() or "").endswith("t.json: note: the timeline ends after 3 slices, before the run does; "
+                                            "--timeline-from N begins later")
 
 
 def test_behind_its_part_a_timeline_leaves_the_run_at_full_speed(tmp_path: Path) -> None:
