@@ -1,4 +1,6 @@
-"""Speed of generation: random models of known shapes, decoded greedily on one thread; see compiler/measuring/measure.py.
+"""Speed of generation on this host: random models of known shapes, decoded greedily on one thread, without a clock.
+
+See compiler/measuring/measure.py.
 
 Prints one JSON object: seconds to compile and to the first token, tokens/s beside the bandwidth of this run, memory, time by unit.
 """
@@ -18,7 +20,7 @@ def main() -> None:
     figures = {}
     for run in RUNS:            # a process each: memory is that of one model
         name, *options = run.split()
-        command = [sys.executable, "-m", "slimulator", "bench", "--shape", name, *options, "--json", "-"]
+        command = [sys.executable, "-m", "slimulator", "bench", "--shape", name, *options, "--no-time", "--json", "-"]
         done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
         measured = json.loads(done.stdout)["shapes"][name]
         title = f"{name} {measured['weights']}" + f" {measured['machine']}" * bool(options)

@@ -11,3 +11,12 @@ def most_address_space() -> int:
         return 0
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
     return 0 if limit == resource.RLIM_INFINITY else limit
+
+
+def free_memory() -> int:
+    """Bytes of memory that programs may still use without swapping, 0 where the system does not say."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as stream:
+            return next((1024 * int(line.split()[1]) for line in stream if line.startswith("MemAvailable:")), 0)
+    except OSError:
+        return 0

@@ -20,6 +20,7 @@ import click
 from isa.files import Ended, end_cleanly
 from isa.host import most_address_space
 from slimulator.commands.assemble import assemble_file, disassemble_file
+from slimulator.commands.bench import bench
 from slimulator.commands.cache import cache
 from slimulator.commands.compile import compile_program
 from slimulator.commands.debug import debug
@@ -204,6 +205,6 @@ def command() -> None:
     """Write, assemble and run programs for the Slim machine, an accelerator for sparse and low-bit language models."""
 
 
-for _command in (assemble_file, disassemble_file, run_program, debug, compile_program, *OF_MODELS, look_up, machines, validate,
-                 cache):
+for _command in (assemble_file, disassemble_file, run_program, debug, compile_program, *OF_MODELS, bench, look_up, machines,
+                 validate, cache):
     command.add_command(_command)

@@ -15,6 +15,7 @@ from tiny_checkpoint import CONTEXT, DIM, HIDDEN, LAYERS, write_checkpoint, writ
 
 import slimulator
 from compiler.measuring import shapes
+from compiler.settings import Settings
 from isa.caches import PROGRAMS
 
 ROOT = Path(__file__).parents[1]
@@ -173,7 +174,7 @@ def test_ctrl_c_ends_with_the_summary_so_far(tmp_path: Path, monkeypatch: pytest
     """The reference engine takes minutes for a thousand tokens of this."""
     monkeypatch.setattr(PROGRAMS, "root", tmp_path)
     monkeypatch.setitem(shapes.SHAPES, "1m", (6, 64, 128, 4, 60))
-    path = shapes.compile_shape("1m", "t2")[0]
+    path = shapes.compile_random("1m", Settings(weights="t2")).path
     program = slimulator.Program.load(path)
     program.meta["tokenizer"] = {"kind": "pieces", "pieces": ["<s>", *map(chr, range(97, 123))], "scores": [0.0] * 27,
                                  "kinds": [3, *[1] * 26], "bos": 0, "prefix": False}

@@ -32,7 +32,7 @@ _NOTHING = {                # options without which nothing is done, written or 
            "--trace-limit --memory-trace",
     "compile": "--ffn-sparsity --calibrate", "generate": "--ffn-sparsity --calibrate --what-if --by --json",
     "verify": "--ffn-sparsity --calibrate --dump --json", "eval": "--ffn-sparsity --calibrate --json",
-    "bench": "--ffn-sparsity --json", "validate": "--json"}
+    "bench": "--config --ffn-sparsity --what-if --by --json", "validate": "--json"}
 
 
 def defaults(name: str) -> dict[str, str]:

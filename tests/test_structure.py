@@ -24,7 +24,8 @@ ROOT = Path(__file__).parents[1]
 MAY_IMPORT = {"isa": set(), "asm": {"isa"}, "emulator": {"isa"}, "compiler": {"isa", "asm"},
               "slimulator": {"isa", "asm", "emulator", "compiler"}}
 # By the start of the path.
-ALSO = {"emulator/debug": {"asm"}, "compiler/checking": {"emulator"}, "compiler/running": {"emulator"}}
+ALSO = {"emulator/debug": {"asm"}, "compiler/checking": {"emulator"}, "compiler/measuring": {"emulator"},
+        "compiler/running": {"emulator"}}
 
 
 # ------------------------------------------------------------------------------------------------ arrows of import

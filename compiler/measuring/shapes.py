@@ -1,6 +1,10 @@
-"""Models of known sizes with random weights, which are made when they are read: for measurements without a checkpoint.
+"""Models with random weights, which are made when they are read: for measurements without a checkpoint.
 
-    model = shape_model("125m")     a Model as a frontend gives it; the same weights each time
+    model = shape_model("125m")             a Model of a known size, as a frontend gives it; the same weights each time
+    model = model_of(Path("config.json"))   one of the size and the family that a Hugging Face configuration says
+    program = compile_random("125m", Settings())
+
+A program may have the first few layers of a large model: they are alike, so what all take follows (on_machine.py).
 
 Linears are ternary with one scale, as BitNet b1.58 has them, or fp32, for a recipe to quantise. The weights of a block of rows
 depend only on the tensor's name and the number of the first row, so they need not be kept. Gates are sums of many such weights:
@@ -12,22 +16,26 @@ from __future__ import annotations
 import time
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from compiler.compile import compile_model
+from compiler.compile import Compiled, compile_model
 from compiler.errors import ModelError, one_of
 from compiler.formats.recipe import read_recipe
 from compiler.formats.weight_format import WEIGHT_FORMATS
+from compiler.frontends.hf_config import read_config
+from compiler.frontends.options import Options
+from compiler.frontends.shards import read_json
 from compiler.model.model import Config, Model, Rope, roles
 from compiler.model.tensors import F32, Codes, Tensor
 from compiler.passes.calibrate import with_quantiles
 from compiler.running.cache import cached
 from compiler.settings import Settings
-from isa.arithmetic import silu
+from isa import arithmetic
 from isa.hints import nearest
+from isa.host import free_memory
 
 # layers, dim, hidden, heads, vocabulary; 15m is llama2.c's stories15M, the others are Llama shapes that ternary models have
 SHAPES: dict[str, tuple[int, int, int, int, int]] = {
@@ -38,6 +46,8 @@ SHAPES: dict[str, tuple[int, int, int, int, int]] = {
 }
 WEIGHTS = {"15m": "i8", "125m": "t2", "730m": "t2", "3b": "t2"}          # what each is measured with
 CONTEXT = 1024
+WHOLE = 1 << 30             # bytes of weights up to which all layers of a config.json are executed
+FEWEST = 3                  # layers from which others follow: in a run of one layer, rows of banks stay open from token to token
 _GATES = 1 << 16            # drawn to find thresholds
 _ROWS = 256                 # that are made at once, from one seed
 
@@ -83,35 +93,120 @@ def shape_model(name: str, *, ternary: bool = True, context: int = CONTEXT) -> M
     return random_model(f"random-{name}", layers, dim, hidden, heads, vocab, context, ternary=ternary)
 
 
-def compile_shape(name: str, weights: str, context: int | None = None, kv: str = "f32", machine: str = "slim",
-                  progress: Callable[[int, int], None] | None = None, sparsity: float | None = None,
-                  waiting: Callable[[], None] = lambda: None) -> tuple[Path, float | None]:
-    """(program file, seconds that compiling took, None if it was kept from before). The head gets 8 bits beside integer linears.
+def random_model(name: str, layers: int, dim: int, hidden: int, heads: int, vocab: int, context: int, *, ternary: bool) -> Model:
+    """A Llama of these sizes; its head is its embedding."""
+    return with_random_weights(Path(name), Config(
+        "random", vocab, dim, layers, heads, heads, dim // heads, hidden, context, 1e-5,
+        rope=Rope.plain(dim // heads, 1e4, adjacent=True), tied=True), ternary=ternary)
 
-    weights: a format or a recipe's file. machine: a preset or its file. sparsity: the share of neurons that feed-forward layers
-    leave alone. Raises ModelError, PresetError, CacheError, OSError.
+
+def model_of(file: Path, *, ternary: bool = True) -> Model:
+    """The model that a config.json describes, of any family that is read. No token ends its texts. Raises ModelError."""
+    try:
+        options = Options(file, read_json(file))
+    except OSError as error:
+        raise ModelError(file, "", got=error.strerror or str(error), expected="the config.json of a model") from None
+    config, _ = read_config(file, options)
+    return with_random_weights(file, replace(config, bos=None, stop=frozenset()), ternary=ternary, notes=tuple(options.notes))
+
+
+def with_random_weights(path: Path, config: Config, *, ternary: bool, notes: tuple[str, ...] = ()) -> Model:
+    """A model of this configuration. `ternary`: the matrices of its layers are, all else is fp32."""
+    tensors = {role: RandomTensor(role, shape, WEIGHT_FORMATS[
+        "t2" if ternary and role.startswith("layers.") and len(shape) == 2 else "f32"]) for role, shape in roles(config)}
+    return Model(path, config, tensors, notes=notes)
+
+
+# ------------------------------------------------------------------------------------------------ as programs
+
+
+@dataclass(frozen=True)
+class RandomProgram:
+    """A model with random weights as a program.
+
+    seconds     that compiling took, None if the program was kept from before
+    layers      of the model; executed: of these the program has the first ones
+    weight_bytes, bank_bytes, cache_bytes       of the whole model: weights; of these, matrices in banks; keys and values
     """
+
+    path: Path
+    seconds: float | None
+    layers: int
+    executed: int
+    weight_bytes: int
+    bank_bytes: int
+    cache_bytes: int
+
+
+def compile_random(name: str, settings: Settings, *, config: Path | None = None, layers: int | None = None,
+                   progress: Callable[[int, int], None] | None = None, waiting: Callable[[], None] = lambda: None,
+                   opened: Callable[[Model], None] = lambda model: None) -> RandomProgram:
+    """The program of a shape, or of the model that the file `config` describes. The head gets 8 bits beside integer linears.
+
+    settings  weights None: what the shape is measured with; sparsity: the share of neurons that feed-forward layers leave alone
+    layers    how many of them the program has, at least FEWEST. None: all; FEWEST of a file with more than WHOLE bytes of weights
+    opened    is called with the model
+    Raises ModelError for what is not supported or has no room, PresetError, CacheError, OSError.
+    """
+    weights = settings.weights or WEIGHTS.get(name, "t2")
     recipe, seconds = read_recipe(weights), None
     ternary = recipe.weights is not None and recipe.weights.format.name in ("t2", "t5")
-    model = shape_model(name, ternary=ternary, context=context or CONTEXT)
-    if sparsity is not None:
-        gates = np.random.default_rng(1).standard_normal(_GATES, dtype=np.float32)
-        model = with_quantiles(model, [np.abs(silu(gates))] * model.config.layers)
+    context = settings.check().context
+    model = model_of(config, ternary=ternary) if config else shape_model(name, ternary=ternary, context=context or CONTEXT)
+    opened(model)
+
+    def compiled(part: Model) -> Compiled:
+        if settings.sparsity is not None:
+            part = with_quantiles(part, [_magnitudes(part.config.activation)] * part.config.layers)
+        return compile_model(part, machine=settings.machine or "slim", recipe=recipe, kv=settings.kv, sparsity=settings.sparsity,
+                             context=context or min(part.config.context, CONTEXT))
+
+    whole = compiled(model)                             # nothing is made yet: it says what does not fit the machine
+    sizes = {image.name: image.contents.size for image in whole.target.images(whole.layout)}
+    all_layers = model.config.layers
+    count = _executed(whole, layers, all_layers if config is None or sum(sizes.values()) <= WHOLE else min(FEWEST, all_layers))
+    chosen = whole if count == all_layers else compiled(with_random_weights(
+        model.path, replace(model.config, layers=count), ternary=ternary))
+    _check_host(chosen, count)
 
     def write(path: Path) -> None:
         nonlocal seconds
         start = time.perf_counter()
-        compile_model(model, machine=machine, recipe=recipe, kv=kv, sparsity=sparsity).save(path, progress)
+        chosen.save(path, progress)
         seconds = time.perf_counter() - start
 
-    key = Settings(machine, weights, context, kv).key() | {"shape": name, "sparsity": sparsity}
-    return cached([], key, write, waiting), seconds
+    key = replace(settings, weights=weights).key() | {"shape": None if config else name, "layers": count}
+    path = cached([config] if config else [], key, write, waiting)
+    return RandomProgram(path, seconds, all_layers, count, sum(sizes.values()), sizes.get("banks", 0), whole.memory.cache_bytes)
 
 
-def random_model(name: str, layers: int, dim: int, hidden: int, heads: int, vocab: int, context: int, *, ternary: bool) -> Model:
-    """A Llama of these sizes; its head is its embedding."""
-    config = Config("random", vocab, dim, layers, heads, heads, dim // heads, hidden, context, 1e-5,
-                    rope=Rope.plain(dim // heads, 1e4, adjacent=True), tied=True)
-    tensors = {role: RandomTensor(role, shape, WEIGHT_FORMATS[
-        "t2" if ternary and role.startswith("layers.") and len(shape) == 2 else "f32"]) for role, shape in roles(config)}
-    return Model(Path(name), config, tensors)
+def _magnitudes(activation: str) -> F32:
+    """Magnitudes of neurons, to find thresholds."""
+    functions = {"silu": arithmetic.silu, "gelu": arithmetic.gelu, "relu": arithmetic.relu, "relu2": arithmetic.relu_squared}
+    found: F32 = np.abs(functions[activation](np.random.default_rng(1).standard_normal(_GATES, dtype=np.float32)))
+    return found
+
+
+def _executed(whole: Compiled, wanted: int | None, usual: int) -> int:
+    """How many layers the program has. Raises ModelError for a number that says nothing of the other layers."""
+    layers, alike = whole.model.config.layers, len(whole.graph.bodies) == 1
+    count = wanted or (usual if alike else layers)
+    if count > layers or (count < min(FEWEST, layers)):
+        raise ModelError(whole.model.path, "--layers", got=str(count),
+                         expected=(f"{FEWEST} to " if layers > FEWEST else "") + f"{layers}, the layers of the model")
+    if count < layers and not alike:
+        raise ModelError(whole.model.path, "--layers", got=f"{count} of {layers} layers, which have different formats",
+                         expected="all: layers that are left out must be like those that are executed",
+                         hint="a recipe with one format for each role makes them alike")
+    return count
+
+
+def _check_host(compiled: Compiled, count: int) -> None:
+    """Raise ModelError if this host has no memory for a program's weights, keys and values."""
+    images = compiled.target.images(compiled.layout)
+    needed, room = sum(image.contents.size for image in images) + compiled.memory.cache_bytes, free_memory()
+    if 0 < room < needed:
+        hint = ("fewer bits take less (--weights t2)" if count <= FEWEST else
+                f"--layers {FEWEST} executes {FEWEST} layers, and counts with them for all")
+        raise ModelError(compiled.model.path, "memory of this host", got=f"{count} layers take {needed:,} bytes",
+                         expected=f"at most the {room:,} that are free", hint=hint)

@@ -73,14 +73,15 @@ class Cost:
     def as_json(self) -> dict[str, Any]:
         """The keys "time", "energy" and "what_if"; None for what is not modelled."""
         time, energy = self.time, self.energy
+        rate = None if time is None else time.tokens_per_second
         return {
             "time": None if time is None else {
                 "seconds": time.seconds, "cycles": time.cycles, "clock_hz": time.clock_hz, "tokens": time.tokens,
-                "tokens_per_second": time.tokens_per_second,
+                "tokens_per_second": rate, "seconds_per_token": None if rate is None else 1 / rate,
                 "time_to_first_token": None if time.first_token is None else time.first_token / time.clock_hz,
                 "queues": {name: {"busy": queue.busy, "waiting": queue.waiting, "idle": queue.idle}
                            for name, queue in time.queues.items()},
-                "regions": time.regions, "critical_path": time.critical_path},
+                "regions": time.regions, "critical_path": time.critical_path, "bottleneck": bottleneck(time)},
             "energy": None if energy is None or time is None else {
                 "joules": energy.joules, "joules_per_token": energy.joules / time.tokens if time.tokens else None,
                 "by_unit": energy.by_unit, "by_event": energy.by_event, "static_joules": energy.static_joules,

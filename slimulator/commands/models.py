@@ -1,6 +1,6 @@
-"""The commands about models: generate, verify, eval, bench. Their options and their output; the work is done in compiler/.
+"""The commands about models: generate, verify, eval. Their options and their output; the work is done in compiler/.
 
-The command compile is in compile.py.
+The command compile is in compile.py, bench in bench.py.
 """
 
 from __future__ import annotations
@@ -284,88 +284,4 @@ def verify(model: Path, settings: Any, dump: Path | None, threads: int, engine: 
     return int(any(check.verdict == "FAIL" for check in checks))
 
 
-# ------------------------------------------------------------------------------------------------ bench
-
-
-@click.command("bench", short_help="Measure tokens per second and where the time goes.")
-@click.argument("names", nargs=-1)
-@click.option("--shape", "shapes", multiple=True, metavar="S",
-              help="Measure a model of this size with random weights: 15m, 125m, 730m or 3b; by default 125m.")
-@click.option("--weights", metavar="FMT|RECIPE.toml",
-              help="Weight format of the linear layers, or a recipe; by default t2, for 15m i8.")
-@click.option("--context", type=int, metavar="N", help="Compile for N positions; by default 1024.")
-@click.option("--kv", type=click.Choice(["f32", "i8"]), default="f32", show_default=True, help="Format of keys and values.")
-@click.option("--ffn-sparsity", "sparsity", type=click.FloatRange(0, 0.95), metavar="S",
-              help="Skip this share of the feed-forward neurons.")
-@click.option("--machine", metavar="M", default="slim", show_default=True, help="Preset name or .toml file to compile for.")
-@click.option("--seconds", type=click.FloatRange(min=0.1), default=4.0, show_default=True, metavar="S", help="How long to measure.")
-@THREADS
-@_json
-def bench(names: tuple[str, ...], shapes: tuple[str, ...], weights: str | None, seconds: float, threads: int,
-          json_file: Path | None, **compiled: Any) -> int:
-    """Measure greedy decoding with all counters: seconds to compile and to the first token, tokens/s, memory, time by operation.
-
-    NAMES are benchmarks of a checkout (python -m benchmarks). Without --shape and NAMES, the 125m shape is measured.
-    """
-    from compiler.measuring.measure import measure
-    from compiler.measuring.shapes import WEIGHTS, compile_shape
-    from isa.preset import load_preset
-    from isa.program import Program
-    status, preset = _benchmarks(names) if names else 0, load_preset(compiled["machine"])
-    figures, make, say = {}, shared.machine_maker("fast", threads), Printer(json_file)
-    for name in shapes or (() if names else ("125m",)):
-        form = weights or WEIGHTS.get(name, "t2")
-        path, compiling = compile_shape(name, form, progress=shared.progress(f"compiling {name}"), waiting=shared.waiting,
-                                        **compiled)
-        program = Program.load(path)
-        figures[name] = {"weights": program.meta["model"]["weights"], "kv": compiled["kv"],
-                         "machine": compiled["machine"], "threads": threads, "compile_seconds": compiling,
-                         **({"sparsity": compiled["sparsity"]} if compiled["sparsity"] is not None else {}),
-                         **measure(program, make, seconds, threads, preset)}
-        _bench_table(say, name, figures[name])
-    shared.write_json(json_file, {"shapes": figures})
-    say.end()
-    return status
-
-
-def _benchmarks(names: tuple[str, ...]) -> int:
-    """Run benchmarks of a checkout of the project. Returns the exit status."""
-    import subprocess
-
-    from isa.hints import nearest
-    from isa.shipped import ROOT
-    if not (ROOT / "benchmarks").is_dir():
-        raise click.UsageError(f"benchmarks by name ({', '.join(names)}) need a checkout of the project; --shape works without")
-    known = sorted(path.stem.removeprefix("bench_") for path in (ROOT / "benchmarks").glob("bench_*.py"))
-    for name in names:
-        if name not in known:
-            hint = nearest(name, known) or "to measure a model of some size, use --shape 125m"
-            raise click.UsageError(f"no benchmark {name!r}; expected one of {', '.join(known)}\nhint: {hint}")
-    return subprocess.run([sys.executable, "-m", "benchmarks", *names], cwd=ROOT).returncode
-
-
-def _bench_table(say: Printer, name: str, f: dict[str, Any]) -> None:
-    from compiler.measuring.measure import STRETCH
-    compiling = "not needed (kept)" if f["compile_seconds"] is None else f"{f['compile_seconds']:.1f} s"
-    formats = f"{f['weights']}{', kv i8' * (f['kv'] == 'i8')}{' on ' + f['machine'] if f['machine'] != 'slim' else ''}"
-    threads = f"{f['threads']} thread{'s' * (f['threads'] > 1)}"
-    say(f"{name} {formats}, {threads}: {f['tokens_per_second']:,.1f} tokens/s over {STRETCH} tokens at a time"
-               f" (best tenth {f['best_tokens_per_second']:,.1f}; per second of CPU time {f['tokens_per_cpu_second']:,.1f})")
-    padding = " (with the padding of the banks)" if f["bank_bytes"] else ""
-    say(f"  weights {f['weight_bytes'] / 1e6:,.1f} MB{padding} at {f['weight_bytes_per_second'] / 1e9:.1f} GB/s, "
-               f"{100 * f['share_of_bandwidth']:.0f} % of the {f['bandwidth'] / 1e9:.1f} GB/s that NumPy reads with {threads}")
-    say(f"  compiling {compiling}, first token after {f['seconds_to_first_token']:.2f} s, "
-               f"{f['instructions_per_token']:,} instructions per token")
-    say(f"  {f['resident_bytes'] / 1e6:,.0f} MB resident memory: the weights and {f['resident_beyond_weights'] / 1e6:,.0f} MB; "
-               f"keys and values take up to {f['cache_bytes'] / 1e6:,.0f} MB of it")
-    if left := f.get("neurons"):
-        share = left["skipped"] / max(1, left["active"] + left["skipped"])
-        say(f"  ffn sparsity {f['sparsity']:g}: {100 * share:.1f} % of the neurons skipped, "
-                   f"{left['bytes_left'] / 1e6:,.1f} MB of weights not fetched, {left['bytes_fetched'] / 1e6:,.1f} MB fetched")
-    say("  time by unit  " + ", ".join(f"{unit} {100 * share:.1f} %" for unit, share in f["units"].items()))
-    say(f"  {'share':>7}  {'each time':>12}  {'per token':>9}  operation, by its label in the program")
-    for operation, cost in list(f["operations"].items())[:8]:
-        say(f"  {100 * cost['share']:5.1f} %  {cost['microseconds']:9,.1f} us  x {cost['per_token']:7g}  {operation}")
-
-
-COMMANDS = [generate, verify, evaluate_model, bench]
+COMMANDS = [generate, verify, evaluate_model]
