@@ -13,14 +13,15 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from emulator.native.block import CLOCK_COUNT, CLOCK_FIGURES, CLOCK_WORDS, CLOCKS, COUNTS, CSR_FILE, DONE
-from emulator.native.machine_code import array, load
-from isa.counters import SLOTS
+from emulator.kernel_words import PORT, readable
+from emulator.native.block import CLOCK_COUNT, CLOCK_FIGURES, CLOCK_WORDS, CLOCKS, COUNTS, CSR_FILE, DONE, STATE_INDEX
+from emulator.native.machine_code import load
+from emulator.native.words import numbers, words
 from isa.timing import clock
 from isa.timing.rates import is_rule
 
 i64 = np.int64
-_ANY = 1 << 40              # elements: a rule's indices are right by construction, and nothing checks them
+FETCH, MODEL = PORT["fetch"], STATE_INDEX["attn.model"]
 
 
 @cache
@@ -33,41 +34,65 @@ def compiled(rule: FunctionType) -> Any:
     return njit(FunctionType(rule.__code__, scope, rule.__name__))
 
 
-_before, _outside = compiled(clock.before), compiled(clock.operation_outside_of_banks)
-_operation = compiled(clock.operation)
+_before, _simple = compiled(clock.before), compiled(clock.simple_operation)
+_outside, _operation = compiled(clock.operation_outside_of_banks), compiled(clock.operation)
+LISTED = tuple(clock.NUMBER[mnemonic] for mnemonic in ("fetch.rows", "fetch.scatter"))      # whose third operand is an index list
+ROWS, SCATTER = LISTED
 
 
 def before(a, b, c, d, block):  # type: ignore[no-untyped-def]
     """Before an operation of a unit. The arguments are those of a kernel."""
-    counts = array(load(block + 8 * COUNTS, i64), i64, SLOTS)
+    counts = words(load(block + 8 * COUNTS, i64))
     each = load(block + 8 * CLOCKS, i64)
     for _ in range(load(block + 8 * CLOCK_COUNT, i64)):
-        _before(array(load(each + 8 * CLOCK_WORDS, i64), i64, _ANY), array(load(each + 8 * CLOCK_FIGURES, i64), i64, _ANY), counts)
+        _before(words(load(each + 8 * CLOCK_WORDS, i64)), words(load(each + 8 * CLOCK_FIGURES, i64)), counts)
         each += 16
     return DONE
 
 
-def after(number, a, b, c, block):  # type: ignore[no-untyped-def]
-    """After an operation of a unit that has retired, but pim: its number, and its first three operands."""
-    counts, csrs = array(load(block + 8 * COUNTS, i64), i64, SLOTS), array(load(block + 8 * CSR_FILE, i64), i64, 4096)
+def after_simple(number, a, b, c, block):  # type: ignore[no-untyped-def]
+    """After an operation that has retired: its number, and its first three operands. Not of pim where there are banks, nor of fetch
+    or attn where memories have rules of their own."""
+    counts, csrs = words(load(block + 8 * COUNTS, i64)), words(load(block + 8 * CSR_FILE, i64))
     each = load(block + 8 * CLOCKS, i64)
     for _ in range(load(block + 8 * CLOCK_COUNT, i64)):
-        _outside(array(load(each + 8 * CLOCK_WORDS, i64), i64, _ANY), array(load(each + 8 * CLOCK_FIGURES, i64), i64, _ANY),
-                 counts, csrs, number, a)
+        _simple(words(load(each + 8 * CLOCK_WORDS, i64)), words(load(each + 8 * CLOCK_FIGURES, i64)), counts, csrs, number, a)
+        each += 16
+    return DONE
+
+
+def _index_list(number, c, block):  # type: ignore[no-untyped-def]
+    """Host address of the index list of an operation, 0 for none."""
+    if number == ROWS or number == SCATTER:
+        return readable(block, FETCH, c, 4, 1)[0]
+    return 0
+
+
+_list = njit(_index_list)
+
+
+def after(number, a, b, c, block):  # type: ignore[no-untyped-def]
+    """The same, for fetch and attn in any case."""
+    counts, csrs = words(load(block + 8 * COUNTS, i64)), words(load(block + 8 * CSR_FILE, i64))
+    each, rows, model = load(block + 8 * CLOCKS, i64), numbers(_list(number, c, block)), numbers(load(block + 8 * MODEL, i64))
+    for _ in range(load(block + 8 * CLOCK_COUNT, i64)):
+        _outside(words(load(each + 8 * CLOCK_WORDS, i64)), words(load(each + 8 * CLOCK_FIGURES, i64)),
+                 counts, csrs, rows, model, number, a, b, c)
         each += 16
     return DONE
 
 
 def after_any(number, a, b, c, block):  # type: ignore[no-untyped-def]
     """The same, for pim too."""
-    counts, csrs = array(load(block + 8 * COUNTS, i64), i64, SLOTS), array(load(block + 8 * CSR_FILE, i64), i64, 4096)
-    each = load(block + 8 * CLOCKS, i64)
+    counts, csrs = words(load(block + 8 * COUNTS, i64)), words(load(block + 8 * CSR_FILE, i64))
+    each, rows, model = load(block + 8 * CLOCKS, i64), numbers(_list(number, c, block)), numbers(load(block + 8 * MODEL, i64))
     for _ in range(load(block + 8 * CLOCK_COUNT, i64)):
-        _operation(array(load(each + 8 * CLOCK_WORDS, i64), i64, _ANY), array(load(each + 8 * CLOCK_FIGURES, i64), i64, _ANY),
-                   counts, csrs, number, a, b, c)
+        _operation(words(load(each + 8 * CLOCK_WORDS, i64)), words(load(each + 8 * CLOCK_FIGURES, i64)),
+                   counts, csrs, rows, model, number, a, b, c)
         each += 16
     return DONE
 
 
-ENTRIES: dict[str, Callable[..., int]] = {"clock.before": before, "clock.after": after, "clock.after_any": after_any}
+ENTRIES: dict[str, Callable[..., int]] = {"clock.before": before, "clock.after_simple": after_simple, "clock.after": after,
+                                          "clock.after_any": after_any}
 """By the name under which an entry is compiled; all are called as kernels are."""

@@ -21,13 +21,14 @@ LOOP = "execute"
 _CHILD = "import sys; sys.path[0] = {root!r}; from emulator.compile_ahead import main; main()"
 
 
-def compile_ahead(mnemonics: Iterable[str]) -> None:
-    """Have the kernels of some instructions and the loop compiled and kept. What fails here fails again where it is needed.
+def compile_ahead(mnemonics: Iterable[str], clock: Iterable[str] = ()) -> None:
+    """Have the kernels of some instructions, the loop and entries of the clock compiled and kept. What fails here fails again where
+    it is needed.
 
     Another process that does the same waits until this one is done. Raises CacheError.
     """
     kernels = sorted(mnemonics)
-    wanted = [LOOP, *load_kernels.clock_of(kernels), *kernels]
+    wanted = [LOOP, *clock, *kernels]
     if len(_missing(wanted)) < 2:
         return
     with KERNELS.locked(LOOP, lambda: objects.notify("the kernels, in another process")):

@@ -25,13 +25,16 @@ def module_of(mnemonic: str) -> str:
     return f"emulator.units.{mnemonic.partition('.')[0]}"
 
 
-CLOCK = ("clock.before", "clock.after", "clock.after_any")
+CLOCK = ("clock.before", "clock.after_simple", "clock.after", "clock.after_any")
 """The entries of emulator/clock.py."""
 
 
-def clock_of(mnemonics: Iterable[str]) -> tuple[str, str]:
-    """The entries for a program with these instructions: to be called before and after each. The one for pim compiles slowly."""
-    return CLOCK[0], CLOCK[2 if any(mnemonic.startswith("pim.") for mnemonic in mnemonics) else 1]
+def clock_of(mnemonics: Iterable[str], *, banks: bool, named: bool, attention: bool) -> tuple[str, str]:
+    """The entries for a program with these instructions, to be called before and after each. The later ones compile more slowly:
+    what the rule of banks times, and memories with rules of their own."""
+    units = {mnemonic.partition(".")[0] for mnemonic in mnemonics}
+    memories = (named and "fetch" in units) or (attention and "attn" in units)
+    return CLOCK[0], CLOCK[3 if banks and "pim" in units else 2 if memories else 1]
 
 
 def clock(name: str) -> int:

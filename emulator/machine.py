@@ -40,6 +40,7 @@ from isa.program import Program
 from isa.reference import Hook, ReferenceMachine, TrapReport, Where
 from isa.regions import DRAM, Region
 from isa.services import Host
+from isa.timing import clock
 
 SLICE = 20_000_000          # instructions between two looks at requests to stop: about 0.1 s; kernels look before each operation
 _REGISTERS = Struct("<34Q")
@@ -164,9 +165,18 @@ class Machine(ReferenceMachine):
             if name in self.state:
                 self._block[index], self._block[index + 1] = self.state[name].ctypes.data, len(self.state[name])
 
+    def _clock_entries(self, kernels: Iterable[str]) -> tuple[str, ...]:
+        """Names of the entries of the compiled clock that a program with these instructions calls, before and after each."""
+        if not self.clocks:
+            return ()
+        banks, named, attention = (any(each.figures[place] for each in self.clocks)
+                                   for place in (clock.BANKS, clock.NAMED, clock.ATTENTION))
+        return load_kernels.clock_of(kernels, banks=banks, named=named, attention=attention)
+
     def _describe_clocks(self) -> None:
-        kernels = [KERNEL_NAMES[number] for number in np.flatnonzero(self._kernels).tolist()] if self.clocks else []
-        before, after = map(load_kernels.clock, load_kernels.clock_of(kernels)) if kernels else (0, 0)
+        kernels = [KERNEL_NAMES[number] for number in np.flatnonzero(self._kernels).tolist()]
+        entries = self._clock_entries(kernels) if kernels else ()
+        before, after = map(load_kernels.clock, entries) if entries else (0, 0)
         self._block[block.CLOCK_BEFORE], self._block[block.CLOCK_AFTER] = before, after
         self._clocks = np.array([[each.words.ctypes.data, each.figures.ctypes.data] for each in self.clocks], np.int64)
         self._block[block.CLOCKS], self._block[block.CLOCK_COUNT] = self._clocks.ctypes.data, len(self.clocks)
@@ -265,7 +275,8 @@ class Machine(ReferenceMachine):
         of_kernel = (operations == NUMBER["KERNEL"]) | (operations == NUMBER["KERNEL_RESULT"])
         wanted = {number for number in code[of_kernel, VALUE].tolist() if not self._kernels[number]}
         if wanted:
-            compile_ahead(KERNEL_NAMES[number] for number in wanted)
+            known = [KERNEL_NAMES[number] for number in (*wanted, *np.flatnonzero(self._kernels).tolist())]
+            compile_ahead((KERNEL_NAMES[number] for number in wanted), self._clock_entries(known))
         for number in wanted:
             self._kernels[number] = load_kernels.address(KERNEL_NAMES[number])
         if wanted:

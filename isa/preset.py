@@ -135,14 +135,14 @@ class Preset:
         return rates
 
     def memory(self, region: str) -> Memory | None:
-        """The memory that a region names, with its number of channels, as fast as it is there; None for a region with a latency and
+        """The memory that a region names, with its channels and mapping, as fast as it is there; None for a region with a latency and
         a bandwidth of its own."""
         table = self.file.region[region]
         if table.memory is None:
             return None
         memory = MEMORIES[table.memory.value]
-        if table.channels is not None:
-            memory = replace(memory, channels=table.channels.value)
+        own: dict[str, Any] = {key: figure.value for key in ("channels", "mapping") if (figure := getattr(table, key))}
+        memory = replace(memory, **own) if own else memory
         return memory if table.speed is None else memory.faster(exact(table.speed.value))
 
     @cached_property

@@ -9,8 +9,8 @@ from typing import Any
 from isa.preset_file import A_FIGURE, PresetFile, Problem, RegionTable, Sourced, unknown_problem
 from isa.regions import DEVICE_BYTES, DRAM, FLASH, HBM, MMIO, REGIONS
 from isa.timing.figures import CORE, owner_of, rates_of, spending_of, standing_of
-from isa.timing.memories import MEMORIES, Nand, memories_of
-from isa.timing.rates import CORE_RATES, MOST_PART, PICOSECONDS, Rate, exact, fits
+from isa.timing.memories import FIELDS, MEMORIES, Dram, Nand, memories_of
+from isa.timing.rates import CORE_RATES, MOST_CYCLES, MOST_PART, PICOSECONDS, Rate, exact, fits
 from isa.units import UNITS
 from isa.units.pim.banks import COLUMN_BYTES, MappingError, Organisation
 
@@ -56,6 +56,8 @@ def _rate_problems(owner: str, key: str, given: Mapping[str, Sourced[Any]], rate
         elif declared[name].whole and not (isinstance(figure.value, int) and figure.value <= declared[name].most):
             yield Problem(f"{key}.rates.{name}.value", f"got {figure.value!r}",
                           f"an integer from 1 to {declared[name].most}: {declared[name].text}")
+        elif declared[name].unit == "cycles" and figure.value > MOST_CYCLES:
+            yield Problem(f"{key}.rates.{name}.value", f"got {figure.value!r}", f"at most {MOST_CYCLES}: {declared[name].text}")
 
 
 def region_problems(file: PresetFile) -> Iterator[Problem]:
@@ -96,7 +98,7 @@ def _access_problems(name: str, table: RegionTable, clock_hz: int) -> Iterator[P
             if figure is None:
                 yield Problem(f"{key}.{part}", "missing", f"{part} = {A_FIGURE}" + (
                     f", or memory = ... with one of {', '.join(memories_of(name))}" if memories_of(name) else ""))
-        for part, given in (("channels", table.channels), ("speed", table.speed)):
+        for part, given in (("channels", table.channels), ("mapping", table.mapping), ("speed", table.speed)):
             if given:
                 yield Problem(f"{key}.{part}", "present", "it beside the name of a memory, and only there")
     elif memory not in memories_of(name):
@@ -108,6 +110,12 @@ def _access_problems(name: str, table: RegionTable, clock_hz: int) -> Iterator[P
             if figure is not None:
                 yield Problem(f"{key}.{part}", "present", f"no such figure: {key}.memory gives the times of the region")
         record = MEMORIES[memory]
+        if not isinstance(record, Dram):
+            if table.mapping:
+                yield Problem(f"{key}.mapping", "present", f"no mapping: {memory} has none")
+        elif table.mapping and sorted(table.mapping.value.split()) != sorted(FIELDS):
+            yield Problem(f"{key}.mapping.value", f"got {table.mapping.value!r}",
+                          f"each of {', '.join(FIELDS)} once, from the top of an address down, as {record.mapping!r}")
         if isinstance(record, Nand) and table.page_bytes and table.page_bytes.value != record.page_bytes:
             yield Problem(f"{key}.page_bytes.value", f"got {table.page_bytes.value}", f"{record.page_bytes}, the page of {memory}")
         if table.speed:

@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from isa.hints import nearest
 from isa.text import printable, shortened
-from isa.timing.rates import MOST_PART, exact, fits
+from isa.timing.rates import MOST_CYCLES, MOST_PART, exact, fits
 
 MOST = 1 << 62              # of any figure: an address of a region, and its end, fit the 64 bits of a register
 A_TABLE = "a table"         # what is expected where a value stands for one
@@ -99,7 +99,10 @@ def _figure(value: Any, *, zero: bool) -> int | float:
 
 
 def _rate(value: Any) -> int | float:
-    return _figure(value, zero=False)
+    figure = _figure(value, zero=False)
+    if exact(figure) * MOST_CYCLES < 1:
+        raise ValueError(f"a number of at least 1 / {MOST_CYCLES}: an event takes {MOST_CYCLES} cycles at most")
+    return figure
 
 
 def _amount(value: Any) -> int | float:
@@ -112,7 +115,8 @@ RateValue = Annotated[int | float, PlainValidator(_rate)]
 Amount = Annotated[int | float, PlainValidator(_amount)]
 """0 or above: of energy and of power."""
 
-Cycles = Annotated[int, Field(gt=0, lt=MOST_PART)]
+Hertz = Annotated[int, Field(gt=0, lt=MOST_PART)]
+Cycles = Annotated[int, Field(gt=0, le=MOST_CYCLES)]
 
 
 class Sourced(_Table, Generic[T]):
@@ -139,6 +143,7 @@ class RegionTable(_Table):
     bytes_per_cycle: Sourced[RateValue] | None = None
     memory: Sourced[str] | None = None
     channels: Sourced[Annotated[int, Field(gt=0, le=MOST_CHANNELS)]] | None = None
+    mapping: Sourced[str] | None = None
     speed: Sourced[RateValue] | None = None
     page_bytes: Sourced[Count] | None = None
 
@@ -171,7 +176,7 @@ class PresetFile(_Table):
     name: str
     title: str
     description: str
-    clock_hz: Sourced[Cycles]
+    clock_hz: Sourced[Hertz]
     core: CoreTable = CoreTable()
     region: dict[str, RegionTable]
     unit: dict[str, UnitTable] = {}

@@ -389,7 +389,7 @@ class ReferenceMachine(Vocabulary):
         self.count("core.instructions")
         self.commit()
         for clock in self.clocks:
-            clock.after(self.counts, saved, self.csr_values, self.row, self.operands)
+            clock.after(self, saved)
         if self._visits is not None:
             self._visits[pc, word] += 1
         self._observe(pc, word, None, saved)

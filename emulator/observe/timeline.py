@@ -133,7 +133,7 @@ class Timeline(LineLog):
             region = words.REGION_STATE + words.REGION_WORDS * i
             cycles = t[region + words.REGION_BUSY] - before[region + words.REGION_BUSY]
             if cycles > 0:
-                free = t[region + words.REGION_FREE]
+                free = t[region + words.FREE]
                 self._slice(machine, _FIRST_REGION + i, row.mnemonic, free - cycles, free, {
                     key: args[key] for key in (f"{name}.bytes_read", f"{name}.bytes_written") if key in args}, "")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from isa.manual.document import Block, Code, Heading, Paragraph, Table
 from isa.queues import QUEUES
-from isa.timing import bank_commands, bank_state, banks, clock
+from isa.timing import bank_commands, bank_state, banks, clock, fetched, flash_rules, memory_rules
 from isa.timing import rates as figures
 from isa.timing.rates import CORE_RATES, RULES, Rate
 from isa.units import UNITS
@@ -27,14 +27,15 @@ takes longest counts."""
 
 REGIONS = """\
 Each region has a latency and a bandwidth, `latency_cycles` and `bytes_per_cycle`. A load of the core takes the latency of its
-region longer than another instruction, a store nothing."""
+region longer than another instruction, a store nothing. Parts of a cycle of the core are rounded up to 1 / 2\\*\\*20
+for each event. No event takes more than 2\\*\\*24 cycles."""
 
 RULES_TEXT = """\
 What follows is executed: by the reference engine as it stands, by the fast engine compiled. Numbers are 64-bit integers, and `//`
 rounds down. Nothing is rounded but where a line says so."""
 
 
-_MODULES = (figures, clock, banks, bank_commands, bank_state)
+_MODULES = (figures, clock, fetched, memory_rules, flash_rules, banks, bank_commands, bank_state)
 
 
 def timing() -> tuple[list[Block], Any]:

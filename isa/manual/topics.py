@@ -325,7 +325,7 @@ def machine_answer(machine: Preset) -> Answer:
                     for key, figure in region if figure is not None]
         if memory := machine.memory(name):
             figures += [(f"region.{name}.memory.{key}", _number(value), source) for key, value, source in memory.figures()
-                        if key != "channels" or region.channels is None]
+                        if key not in ("channels", "mapping") or getattr(region, key) is None]
     for name, unit in preset.unit.items():
         figures.append((f"unit.{name}", "present", unit.source))
         figures += [(f"unit.{name}.{key}", _value(figure), figure.source) for key, figure in unit.parameters.items()]

@@ -20,7 +20,7 @@ What the clock calls:
         heads           that are set: attn.model[4]
         tokens          n
         head_dim        attn.model[2]
-        element_bytes   4 f32, 2 f16, 1 i8
+        element_bytes   4 f32, 2 f16, 1 i8; of a query in f32 2, for the units multiply fp16 (assumed)
         cycles          of the memory's clock
 
 All heads of a step belong in one instruction: each by itself has a round of its own. Heads that share keys and values take as long
@@ -42,12 +42,12 @@ commands, src/config.py for energies: facts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
 
+from isa.timing.memories import AttentionDram
 from isa.timing.rates import rule
 
 Words = npt.NDArray[np.int64]
@@ -55,45 +55,22 @@ Words = npt.NDArray[np.int64]
 BANK, BANK_GROUP, BUFFER = range(3)                     # placements
 PLACEMENTS = {"bank": BANK, "bank group": BANK_GROUP, "buffer": BUFFER}
 QUERY, SCORES, SOFTMAX, CONTEXT = range(4)              # steps
+STEPS = {"wrgb": QUERY, "mac": SCORES, "sfm": SOFTMAX, "context": CONTEXT, "macT": CONTEXT}
+"""The step of an instruction, by the second part of its name. The others take no time in the memory."""
 
 
-@dataclass(frozen=True)
-class AttentionMemory:
-    """A stack of HBM with attention units. Figures with n are cycles of its clock."""
 
-    period_ps: Fraction
-    channels: int
-    pseudo_channels: int        # of a channel
-    ranks: int                  # of a pseudo-channel
-    bank_groups: int            # of a rank
-    banks: int                  # of a group
-    columns: int                # of a row
-    column_bytes: int
-    nBL: int
-    nRCDRD: int
-    nRP: int
-    nRAS: int
-    nRTPL: int
-    nCCDS: int
-    nCCDL: int
-    nCCDAB: int                 # columns of all banks at once
-    nCCDSB: int                 # columns of one bank of each group at once
-    nREFI: int
-    nRFC: int
+def element_bytes(step: int, form: str) -> int:
+    """Bytes of an element that moves in the memory in a step, by the last part of an instruction's name."""
+    return 2 if (step, form) == (QUERY, "f32") else {"f32": 4, "f16": 2, "i8": 1}[form]
 
-
-HBM3 = AttentionMemory(Fraction(769), channels=16, pseudo_channels=2, ranks=2, bank_groups=4, banks=4, columns=32, column_bytes=32,
-                       nBL=2, nRCDRD=19, nRP=19, nRAS=45, nRTPL=8, nCCDS=2, nCCDL=4, nCCDAB=6, nCCDSB=6, nREFI=5070, nRFC=456)
-"""AttAcc's preset HBM3_5.2Gbps, whose columns keep within the power of a stack. nRFC: 350 ns for 8 Gb, in cycles of 769 ps."""
-
-HBM3_UNLIMITED = replace(HBM3, nCCDAB=4, nCCDSB=4)
-"""Preset HBM3_5.2Gbps_NPC: no limit of power."""
 
 (CHANNELS, TOKENS, SPLIT, COLUMNS, COLUMN_BYTES, COLUMN, HIDDEN, RCDRD, RP, RAS, RTPL, CCDL, REFI, RFC, MOVERS, PARTS) = range(16)
 
 
-def figures_of(memory: AttentionMemory, placement: int) -> Words:
-    """The figures of a memory with units at this place, as the rules read them."""
+def figures_of(memory: AttentionDram) -> Words:
+    """The figures of a memory with attention units, as the rules read them."""
+    placement = PLACEMENTS[memory.placement]
     groups = memory.ranks * memory.bank_groups
     tokens = memory.pseudo_channels * (1 if placement == BUFFER else groups)
     split = memory.banks if placement == BANK else 1
@@ -168,12 +145,12 @@ CELL, TO_GROUP, TO_IO, TSV, INTERPOSER = (Fraction(pj, 100) for pj in (55, 101, 
 AttAcc's src/config.py, which cites FGDRAM (MICRO 2017)."""
 
 
-def attention_pj(memory: AttentionMemory, placement: int, heads: int, tokens: int, head_dim: int, element_bytes: int) -> Fraction:
+def attention_pj(memory: AttentionDram, heads: int, tokens: int, head_dim: int, element_bytes: int) -> Fraction:
     """pJ of a decode step in the memory, as AttAcc's authors count them: columns and moves, without the units.
 
     In the last round all channels read values, those too that have no head, and a run begins with one column more in each: so are
     the published counts. At the buffer the authors count one of the two pseudo-channels (src/ramulator_wrapper.py)."""
-    figures = figures_of(memory, placement)
+    figures, placement = figures_of(memory), PLACEMENTS[memory.placement]
     columns = int(columns_of(figures, tokens, head_dim, element_bytes))
     queries = int(query_moves(figures, head_dim, element_bytes)) * heads
     padded = -(-heads // memory.channels) * memory.channels

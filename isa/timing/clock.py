@@ -13,6 +13,9 @@ A region moves bytes for one operation at a time: from the start on, for as long
 stores wait for no unit. Signals, waits, fences and results are those of the chapter on order. A signal comes when its queue gets
 there: the operations before it have ended, and what the queue waits for has come.
 
+Where a region names a memory, operations of fetch go by its rows or pages: what they take there is what its rule says of the places
+that they touch, and the latency is in it.
+
 Where the hbm region names a memory with processors, the rule of banks says when an operation of pim ends, and on the channels that
 it works on, the next one begins when they can take it. Operations on other channels overlap with it. They start in the order of the
 program, each when it has been issued, tags have been signalled, and no other unit moves bytes of hbm. Other units wait with theirs
@@ -22,8 +25,9 @@ Each cycle of a queue is busy, waits for a reason, or is idle: nothing was issue
 the program has ended and units still work.
 
 The critical path is what the run's time is made of: a chain of core time, unit time and region time in which each link starts when
-the one before it ends. It is kept as one sum for each of these, beside every moment that something can wait for. Whoever waits for
-a moment takes over its sums. So the sums of the last moment add up to the time of the run, and no log is needed.
+the one before it ends. It is kept as one sum for each of these, in the record of every operation that a queue can hold. Whoever
+waits for a moment takes over the sums of its record. So the sums of the last moment add up to the time of the run, without a log.
+A record is used again only when the core has waited for its operation; then nobody waits for a moment of it any more.
 
 The rules below are functions of int64 arrays, for either engine. `t` is the clock's state, `r` holds the figures of a preset,
 `counts` the counters by slot, `csrs` the CSRs by number. The words of both arrays are listed first.
@@ -35,7 +39,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
-from math import ceil, lcm
+from itertools import chain
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -43,15 +48,19 @@ import numpy.typing as npt
 
 from isa.counters import COUNTERS, SLOTS
 from isa.csrs import CSRS
-from isa.instruction import TABLE, Row
+from isa.instruction import TABLE
 from isa.preset import Preset
 from isa.queues import CORE, QUEUE, QUEUES, Action, Tag, edges
 from isa.regions import HBM, REGIONS
-from isa.timing import bank_state
+from isa.timing import attention, bank_state, fetched
+from isa.timing.attention import QUERY, REFI, STEPS, attention_cycles, lost
 from isa.timing.bank_state import BANKS as BANKS_OF_A_CHANNEL
 from isa.timing.banks import bank_operation
-from isa.timing.memories import PimDram
-from isa.timing.rates import CORE_RATES, rule, scaled
+from isa.timing.fetched import FORMS
+from isa.timing.fetched import cycles as fetched_cycles
+from isa.timing.memories import AttentionDram, PimDram
+from isa.timing.memory_rules import refreshed
+from isa.timing.rates import CORE_RATES, bounded, rule, scaled
 from isa.units import UNITS
 from isa.units.pim.kinds import KIND_NUMBERS, PLACES, kind_table
 from isa.units.sync import TAGS
@@ -59,6 +68,7 @@ from isa.units.sync import TAGS
 Words = npt.NDArray[np.int64]
 Counts = npt.NDArray[np.uint64]
 _EMITTED = COUNTERS["tokens.emitted"].slot
+NOTHING: Words = np.zeros(0, np.int64)
 
 # ------------------------------------------------------------------------------------------------ words of the state
 
@@ -66,38 +76,46 @@ REASONS = ("signal", "memory", "full queue", "fence", "result")
 """What a queue or the core can wait for: a tag; a region that another operation uses; room in a queue; all queues; a value."""
 FOR_SIGNAL, FOR_MEMORY, FOR_ROOM, FOR_FENCE, FOR_RESULT = range(len(REASONS))
 
-# A moment is a cycle, and behind it the sums of its critical path: of each queue, then of each region.
-MOMENT = 1 + len(QUEUES) + len(REGIONS)
+# A moment is a cycle and the place of its record. A record has the sums of its critical path: of each queue, then of each region.
+CYCLE, SUMS = 0, 1
+LINKS, WORK = SUMS + len(QUEUES) + len(REGIONS), SUMS + len(QUEUES) + len(REGIONS) + 1      # of an operation: see `behind_region`
+RECORD = 16                                             # words of it
+assert WORK < RECORD
 
 PART, TOKENS, FIRST_TOKEN, LAST_TOKEN = range(4)        # of a cycle of the core; tokens emitted, when: the first and the last
-NOW = 4                                                 # the core's moment
-SEEN = NOW + MOMENT                                     # (SLOTS) counters, as far as their events have been given time
-SIGNALLED = SEEN + SLOTS                                # (TAGS) moments: the latest signal of each tag
-REGION_STATE = SIGNALLED + MOMENT * TAGS
-REGION_FREE, REGION_BUSY = 0, MOMENT                    # of each region: the moment from which on it is free; cycles busy
-REGION_WORDS = MOMENT + 1
-QUEUE_STATE = REGION_STATE + REGION_WORDS * len(REGIONS)
-FREE, GATE = 0, MOMENT                                  # of each queue, moments: end of its last operation; tags that it waits for
-BUSY, NEXT, WAITED = 2 * MOMENT, 2 * MOMENT + 1, 2 * MOMENT + 2     # cycles busy; place in its ring; cycles waited, by reason
+NOW = RECORD                                            # the core's record
+QUEUE_STATE = NOW + RECORD
+FREE, FREE_AT, GATE, GATE_AT = range(4)                 # of each queue, moments: end of its last operation; tags that it waits for
+BUSY, NEXT, WAITED = 4, 5, 6                            # cycles busy; place in its ring; cycles waited, by reason
 QUEUE_WORDS = WAITED + len(REASONS)
-RINGS = QUEUE_STATE + QUEUE_WORDS * len(QUEUES)         # for each queue the ends of as many operations as it holds: moments
+REGION_STATE = QUEUE_STATE + QUEUE_WORDS * len(QUEUES)
+# FREE, FREE_AT: of each region, the moment from which on it is free: behind the start of the operation that is recorded there
+LAST, MOVING, REGION_BUSY = 2, 3, 4                     # cycles of its last operation; of the one that is issued now; of all
+REGION_WORDS = 5
+SIGNALLED = REGION_STATE + REGION_WORDS * len(REGIONS)  # (TAGS) moments: the latest signal of each tag
+SEEN = SIGNALLED + 2 * TAGS                             # (SLOTS) counters, as far as their events have been given time
+RINGS = -(-(SEEN + SLOTS) // RECORD) * RECORD           # for each queue the records of as many operations as it holds
 
 # ------------------------------------------------------------------------------------------------ words of the figures
 
 QUEUE_FIGURES = 0
-START, DEPTH, RING, TERMS = range(4)                    # of each queue: start-up cycles; operations that it holds; where its ring
-QUEUE_FIGURE_WORDS = 4                                  # and its terms stand
+START, DEPTH, RING, TERMS, PORTS = range(5)             # of each queue: start-up cycles; operations that it holds; where its ring,
+QUEUE_FIGURE_WORDS = 5                                  # its terms and its ports stand: their number, then the numbers of regions
 REGION_FIGURES = QUEUE_FIGURES + QUEUE_FIGURE_WORDS * len(QUEUES)
-LATENCY, CYCLES, BYTES, READ, WRITTEN = range(5)        # of each region: CYCLES cycles move BYTES bytes; slots of its counters
-REGION_FIGURE_WORDS = 5
-CORE_TERMS = REGION_FIGURES + REGION_FIGURE_WORDS * len(REGIONS)    # where the core's terms stand, and what they are divided by
-CORE_DIVISOR = CORE_TERMS + 1
-BANKS = CORE_DIVISOR + 1                                # where the figures of the banks stand, 0 without; where their state stands;
+LATENCY, CYCLES, BYTES, READ, WRITTEN, MEMORY = range(6)        # of each region: CYCLES cycles move BYTES bytes; slots of its
+REGION_FIGURE_WORDS = 6                                 # counters; where the figures of its memory stand (fetched.py), 0: none,
+                                                        # -1: one that only attention goes by
+CORE_CYCLES = REGION_FIGURES + REGION_FIGURE_WORDS * len(REGIONS)   # where the core's terms stand: their number, then of each the
+CORE_PARTS = CORE_CYCLES + 1                            # slot of its counter, whole cycles of an event; then what is left, in PARTS
+BANKS = CORE_PARTS + 1                                # where the figures of the banks stand, 0 without; where their state stands;
 BANK_STATE, BANK_CYCLES, MACHINE_CYCLES = BANKS + 1, BANKS + 2, BANKS + 3       # so many bank cycles are so many of the machine
-OPERATIONS = BANKS + 4
+NAMED = BANKS + 4                                       # 1 where fetch operations go by rules of memories
+ATTENTION, ATTENTION_CYCLES, OWN_CYCLES = NAMED + 1, NAMED + 2, NAMED + 3       # where the figures of attention in hbm stand, 0
+OPERATIONS = NAMED + 4                                  # without; so many of its cycles are so many of the machine
 ISSUES, SIGNALS, WAITS, FENCES, RESULTS, TAG_CSR = range(6)         # of each Xslim instruction: what it does to the order of the
 KIND, BANK, ROW, COLUMNS, COUNT, EVERY, SECOND = range(6, 13)       # of pim: isa/units/pim/kinds.py; operands by position, -1: none
-OPERATION_WORDS = 13                                    # queues. A queue; in WAITS one more; in TAG_CSR -1 is the first operand
+FORM, STEP, ELEMENT_BYTES = 13, 14, 15                  # queues. A queue; in WAITS one more; in TAG_CSR -1 is the first operand.
+OPERATION_WORDS = 16                                    # FORM: of fetch, which (fetched.py). STEP: of attn (attention.py), one more
 
 MNEMONICS: tuple[str, ...] = tuple(row.mnemonic for row in TABLE.values() if row.is_xslim)
 """The instructions that the clock knows, by number."""
@@ -110,35 +128,52 @@ TERM_WORDS = 4                                          # whose events it does w
 
 
 @rule
-def copy(t: Words, moment: int, source: int) -> None:
-    """Make one moment what another one is."""
-    for i in range(MOMENT):
-        t[moment + i] = t[source + i]
+def copy(t: Words, record: int, source: int) -> None:
+    """Make the path of a record that of another one."""
+    for i in range(LINKS):
+        t[record + i] = t[source + i]
 
 
 @rule
-def later(t: Words, moment: int, source: int) -> int:
-    """The later of two moments: where it stands. Of equal ones the first."""
-    return source if t[source] > t[moment] else moment
-
-
-@rule
-def add(t: Words, moment: int, link: int, cycles: int) -> None:
+def add(t: Words, record: int, link: int, cycles: int) -> None:
     """Let a queue, or a region (QUEUE_COUNT more than its number), take some cycles more."""
-    t[moment] += cycles
-    t[moment + 1 + link] += cycles
+    t[record] += cycles
+    t[record + SUMS + link] += cycles
+
+
+@rule
+def behind_region(t: Words, r: Words, record: int, region: int) -> None:
+    """Make the path of a record that of the moment from which on a region is free.
+
+    The operation that moves bytes there began as this record does. So what it went through itself is taken off its path."""
+    state = REGION_STATE + REGION_WORDS * region
+    source = t[state + FREE_AT]
+    copy(t, record, source)
+    links = t[source + LINKS]
+    queue, farthest = links % LINK, links // LINK % LINK
+    t[record + SUMS + queue] -= r[QUEUE_FIGURES + QUEUE_FIGURE_WORDS * queue + START]
+    if farthest >= QUEUE_COUNT:
+        t[record + SUMS + farthest] -= r[REGION_FIGURES + REGION_FIGURE_WORDS * (farthest - QUEUE_COUNT) + LATENCY]
+    t[record + SUMS + links // (LINK * LINK)] -= t[source + WORK]
+    t[record + SUMS + QUEUE_COUNT + region] += t[state + LAST]
+    t[record] = t[state + FREE]
 
 
 @rule
 def core_time(t: Words, r: Words, counts: Words) -> None:
     """Give time to what the core has executed so far."""
-    place, total = r[CORE_TERMS], t[PART]
-    for term in range(place + 1, place + 1 + TERM_WORDS * r[place], TERM_WORDS):
-        slot = r[term + EVENTS]
-        total += (counts[slot] - t[SEEN + slot]) * r[term + FACTOR]
+    whole, place = 0, r[CORE_PARTS]
+    if r[place] > 0:
+        parts = t[PART]
+        for term in range(place + 1, place + 1 + 2 * r[place], 2):
+            parts += (counts[r[term]] - t[SEEN + r[term]]) * r[term + 1]
+        whole = parts // PARTS
+        t[PART] = parts - whole * PARTS
+    place = r[CORE_CYCLES]
+    for term in range(place + 1, place + 1 + 2 * r[place], 2):
+        slot = r[term]
+        whole += (counts[slot] - t[SEEN + slot]) * r[term + 1]
         t[SEEN + slot] = counts[slot]
-    whole = total // r[CORE_DIVISOR]
-    t[PART] = total - whole * r[CORE_DIVISOR]
     add(t, NOW, CORE, whole)
     t[QUEUE_STATE + BUSY] += whole
 
@@ -147,18 +182,16 @@ def core_time(t: Words, r: Words, counts: Words) -> None:
 def before(t: Words, r: Words, counts: Words) -> None:
     """Before an operation: the core's time, and the bytes that are the core's own."""
     core_time(t, r, counts)
-    for i in range(REGION_COUNT):
-        figures = REGION_FIGURES + REGION_FIGURE_WORDS * i
-        t[SEEN + r[figures + READ]] = counts[r[figures + READ]]
-        t[SEEN + r[figures + WRITTEN]] = counts[r[figures + WRITTEN]]
+    for slot in range(FIRST_BYTES, LAST_BYTES + 1):
+        t[SEEN + slot] = counts[slot]
 
 
 @rule
-def hold_core(t: Words, until: int, reason: int) -> None:
+def hold_core(t: Words, cycle: int, record: int, reason: int) -> None:
     """The core waits for a moment."""
-    if t[until] > t[NOW]:
-        t[QUEUE_STATE + WAITED + reason] += t[until] - t[NOW]
-        copy(t, NOW, until)
+    if cycle > t[NOW]:
+        t[QUEUE_STATE + WAITED + reason] += cycle - t[NOW]
+        copy(t, NOW, record)
 
 
 @rule
@@ -178,53 +211,130 @@ def work_of(t: Words, r: Words, counts: Words, place: int) -> int:
 
 
 @rule
-def moved(t: Words, r: Words, counts: Words, region: int) -> int:
-    """Bytes that the operation moved in a region."""
-    figures = REGION_FIGURES + REGION_FIGURE_WORDS * region
-    read, written = r[figures + READ], r[figures + WRITTEN]
-    size = counts[read] - t[SEEN + read]
-    if written != read:
-        size += counts[written] - t[SEEN + written]
-    return int(size)
+def move(t: Words, r: Words, counts: Words, ports: int, but: int, begin: int) -> int:
+    """Give time to the bytes that an operation moves in regions, but one. Returns the region that it has to wait for, which is busy
+    beyond `begin` and longest; -1: none."""
+    latest = -1
+    for port in range(ports + 1, ports + 1 + r[ports]):
+        region = r[port]
+        state, figures = REGION_STATE + REGION_WORDS * region, REGION_FIGURES + REGION_FIGURE_WORDS * region
+        read, written = r[figures + READ], r[figures + WRITTEN]
+        size = counts[read] - t[SEEN + read]
+        if written != read:
+            size += counts[written] - t[SEEN + written]
+        if size > 0:
+            if region != but:
+                t[state + MOVING] = scaled(size, r[figures + CYCLES], r[figures + BYTES])
+            if t[state + FREE] > begin:
+                begin, latest = t[state + FREE], region
+    return latest
+
+
+@rule
+def occupy(t: Words, region: int, start: int, record: int) -> None:
+    """An operation moves bytes in a region, from its start on."""
+    state = REGION_STATE + REGION_WORDS * region
+    t[state + LAST] = t[state + MOVING]
+    t[state + FREE] = start + t[state + MOVING]
+    t[state + FREE_AT] = record
+    t[state + REGION_BUSY] += t[state + MOVING]
+    t[state + MOVING] = 0
+
+
+@rule
+def room(t: Words, r: Words, queue: int) -> int:
+    """The record of the next operation of a queue. The core waits until the one that was recorded there has ended."""
+    record = r[QUEUE_FIGURES + QUEUE_FIGURE_WORDS * queue + RING] + RECORD * t[QUEUE_STATE + QUEUE_WORDS * queue + NEXT]
+    hold_core(t, t[record], record, FOR_ROOM)
+    return record
+
+
+@rule
+def begin(t: Words, r: Words, counts: Words, queue: int, record: int) -> int:
+    """The cycle in which an operation starts. Its path until then goes into its record."""
+    state = QUEUE_STATE + QUEUE_WORDS * queue
+    ready, source = t[state + FREE], t[state + FREE_AT]
+    if t[NOW] > ready:
+        ready, source = t[NOW], NOW
+    signalled = ready
+    if t[state + GATE] > ready:
+        signalled, source = t[state + GATE], t[state + GATE_AT]
+    start = signalled
+    region = move(t, r, counts, r[QUEUE_FIGURES + QUEUE_FIGURE_WORDS * queue + PORTS], -1, signalled)
+    if region >= 0:
+        start = t[REGION_STATE + REGION_WORDS * region + FREE]
+    banks = QUEUE_STATE + QUEUE_WORDS * PIM
+    if t[banks + FREE] > start and t[HBM_STATE + MOVING] > 0:
+        start, source, region = t[banks + FREE], t[banks + FREE_AT], -1
+    t[state + WAITED + FOR_SIGNAL] += signalled - ready
+    t[state + WAITED + FOR_MEMORY] += start - signalled
+    if region >= 0:
+        behind_region(t, r, record, region)
+    else:
+        copy(t, record, source)
+    return start
+
+
+@rule
+def end(t: Words, r: Words, counts: Words, queue: int, record: int, start: int, exact: int) -> None:
+    """An operation that has started ends. `exact`: the cycles in memories with rules of their own have the latency in them."""
+    state, figures = QUEUE_STATE + QUEUE_WORDS * queue, QUEUE_FIGURES + QUEUE_FIGURE_WORDS * queue
+    work, slowest, latency, farthest = work_of(t, r, counts, r[figures + TERMS]), queue, 0, queue
+    ports = r[figures + PORTS]
+    for port in range(ports + 1, ports + 1 + r[ports]):
+        region = r[port]
+        cycles = t[REGION_STATE + REGION_WORDS * region + MOVING]
+        if cycles > 0:
+            occupy(t, region, start, record)
+            memory = REGION_FIGURES + REGION_FIGURE_WORDS * region
+            if cycles > work:
+                work, slowest = cycles, QUEUE_COUNT + region
+            if r[memory + LATENCY] > latency and not (exact and r[memory + MEMORY]):
+                latency, farthest = r[memory + LATENCY], QUEUE_COUNT + region
+    add(t, record, queue, r[figures + START])
+    add(t, record, farthest, latency)
+    add(t, record, slowest, work)
+    t[record + LINKS] = queue + LINK * (farthest + LINK * slowest)
+    t[record + WORK] = work
+    t[state + FREE] = t[record]
+    t[state + FREE_AT] = record
+    t[state + BUSY] += t[record] - start
+    t[state + NEXT] = t[state + NEXT] + 1 if t[state + NEXT] + 1 < r[figures + DEPTH] else 0
 
 
 @rule
 def issue(t: Words, r: Words, counts: Words, queue: int) -> None:
     """An operation has gone into a queue, and has been executed."""
-    state, figures = QUEUE_STATE + QUEUE_WORDS * queue, QUEUE_FIGURES + QUEUE_FIGURE_WORDS * queue
-    ring = r[figures + RING] + MOMENT * t[state + NEXT]
-    hold_core(t, ring, FOR_ROOM)
-    ready = later(t, state + FREE, NOW)
-    signalled = later(t, ready, state + GATE)
-    begin = signalled
+    record = room(t, r, queue)
+    end(t, r, counts, queue, record, begin(t, r, counts, queue, record), 0)
+
+
+@rule
+def issue_fetch(t: Words, r: Words, counts: Words, csrs: Words, numbers: Words, form: int, a: int, b: int, c: int) -> None:
+    """An operation has gone into the queue of fetch. Memories with rules of their own say how long it takes there."""
+    record = room(t, r, FETCH)
+    start = begin(t, r, counts, FETCH, record)
+    rows, size = counts[FETCH_ROWS] - t[SEEN + FETCH_ROWS], counts[FETCH_BYTES] - t[SEEN + FETCH_BYTES]
     for region in range(REGION_COUNT):
-        if moved(t, r, counts, region) > 0:
-            begin = later(t, begin, REGION_STATE + REGION_WORDS * region + REGION_FREE)
-            if region == HBM_REGION:
-                begin = later(t, begin, QUEUE_STATE + QUEUE_WORDS * PIM + FREE)
-    t[state + WAITED + FOR_SIGNAL] += t[signalled] - t[ready]
-    t[state + WAITED + FOR_MEMORY] += t[begin] - t[signalled]
-    start = t[begin]
-    copy(t, ring, begin)
-    work, slowest, latency, farthest = work_of(t, r, counts, r[figures + TERMS]), queue, 0, queue
-    for region in range(REGION_COUNT):
-        size = moved(t, r, counts, region)
-        if size > 0:
-            place, memory = REGION_STATE + REGION_WORDS * region, REGION_FIGURES + REGION_FIGURE_WORDS * region
-            cycles = scaled(size, r[memory + CYCLES], r[memory + BYTES])
-            copy(t, place + REGION_FREE, ring)
-            add(t, place + REGION_FREE, QUEUE_COUNT + region, cycles)
-            t[place + REGION_BUSY] += cycles
-            if cycles > work:
-                work, slowest = cycles, QUEUE_COUNT + region
-            if r[memory + LATENCY] > latency:
-                latency, farthest = r[memory + LATENCY], QUEUE_COUNT + region
-    add(t, ring, queue, r[figures + START])
-    add(t, ring, farthest, latency)
-    add(t, ring, slowest, work)
-    copy(t, state + FREE, ring)
-    t[state + BUSY] += t[ring] - start
-    t[state + NEXT] = t[state + NEXT] + 1 if t[state + NEXT] + 1 < r[figures + DEPTH] else 0
+        state, memory = REGION_STATE + REGION_WORDS * region, r[REGION_FIGURES + REGION_FIGURE_WORDS * region + MEMORY]
+        if memory > 0 and t[state + MOVING] > 0:
+            t[state + MOVING] = fetched_cycles(t, r[memory:], csrs, numbers, form, a, b, c, rows, size, start)
+    end(t, r, counts, FETCH, record, start, 1)
+
+
+@rule
+def issue_attention(t: Words, r: Words, counts: Words, model: Words, row: int) -> None:
+    """An operation of attn has gone into its queue. The memory with the units says how long it takes there."""
+    record = room(t, r, ATTN)
+    start, step = begin(t, r, counts, ATTN, record), r[row + STEP] - 1
+    if step == QUERY or t[HBM_STATE + MOVING] > 0:
+        heads, head_dim, tokens = model[4], model[2], 0
+        if heads * head_dim > 0:
+            tokens = (counts[ATTN_MACS] - t[SEEN + ATTN_MACS]) // (heads * head_dim)
+        m, own, theirs = r[r[ATTENTION]:], r[OWN_CYCLES], r[ATTENTION_CYCLES]
+        cycles = attention_cycles(m, step, heads, tokens, head_dim, r[row + ELEMENT_BYTES])
+        t[HBM_STATE + MOVING] = scaled(refreshed(scaled(start, theirs, own), cycles, m[REFI], lost(m)), own, theirs) - start
+    end(t, r, counts, ATTN, record, start, 1)
 
 
 @rule
@@ -239,25 +349,26 @@ def operand(at: int, a: int, b: int, c: int) -> int:
 def issue_to_banks(t: Words, r: Words, counts: Words, csrs: Words, row: int, a: int, b: int, c: int) -> None:
     """An operation has gone into the queue of pim. The rule of banks says when it ends. One on other channels may end before it."""
     state, figures = QUEUE_STATE + QUEUE_WORDS * PIM, QUEUE_FIGURES + QUEUE_FIGURE_WORDS * PIM
-    ring = r[figures + RING] + MOMENT * t[state + NEXT]
-    hold_core(t, ring, FOR_ROOM)
-    signalled = later(t, NOW, state + GATE)
-    begin = later(t, signalled, REGION_STATE + REGION_WORDS * HBM_REGION + REGION_FREE)
-    for region in range(REGION_COUNT):
-        if moved(t, r, counts, region) > 0:
-            begin = later(t, begin, REGION_STATE + REGION_WORDS * region + REGION_FREE)
-    free, start = t[state + FREE], t[begin]
-    t[state + WAITED + FOR_SIGNAL] += max(0, t[signalled] - max(t[NOW], free))
-    t[state + WAITED + FOR_MEMORY] += max(0, start - max(t[signalled], free))
-    copy(t, ring, begin)
-    for region in range(REGION_COUNT):
-        size = moved(t, r, counts, region)
-        if size > 0 and region != HBM_REGION:
-            place, memory = REGION_STATE + REGION_WORDS * region, REGION_FIGURES + REGION_FIGURE_WORDS * region
-            cycles = scaled(size, r[memory + CYCLES], r[memory + BYTES])
-            copy(t, place + REGION_FREE, ring)
-            add(t, place + REGION_FREE, QUEUE_COUNT + region, cycles)
-            t[place + REGION_BUSY] += cycles
+    record, ports = room(t, r, PIM), r[figures + PORTS]
+    signalled, source, region = t[NOW], NOW, -1
+    if t[state + GATE] > signalled:
+        signalled, source = t[state + GATE], t[state + GATE_AT]
+    start = signalled
+    if t[HBM_STATE + FREE] > start:
+        start, region = t[HBM_STATE + FREE], HBM_REGION
+    other = move(t, r, counts, ports, HBM_REGION, start)
+    if other >= 0:
+        start, region = t[REGION_STATE + REGION_WORDS * other + FREE], other
+    free = t[state + FREE]
+    t[state + WAITED + FOR_SIGNAL] += max(0, signalled - max(t[NOW], free))
+    t[state + WAITED + FOR_MEMORY] += max(0, start - max(signalled, free))
+    if region >= 0:
+        behind_region(t, r, record, region)
+    else:
+        copy(t, record, source)
+    for port in range(ports + 1, ports + 1 + r[ports]):
+        if t[REGION_STATE + REGION_WORDS * r[port] + MOVING] > 0:
+            occupy(t, r[port], start, record)
     bank, columns = operand(r[row + BANK], a, b, c), r[row + COUNT]
     if r[row + COLUMNS] >= 0:
         columns = operand(r[row + COLUMNS], a, b, c)
@@ -271,27 +382,48 @@ def issue_to_banks(t: Words, r: Words, counts: Words, csrs: Words, row: int, a: 
         csrs[CHANNEL_MASK + 3] | all_channels, bank, second, operand(r[row + ROW], a, b, c), max(1, columns),
         scaled(start, r[BANK_CYCLES], r[MACHINE_CYCLES]))
     end = max(start + 1, scaled(end, r[MACHINE_CYCLES], r[BANK_CYCLES]))
-    add(t, ring, PIM, end - start)
+    add(t, record, PIM, end - start)
+    t[record + LINKS] = PIM + LINK * (PIM + LINK * PIM)
+    t[record + WORK] = end - start - r[figures + START]
     t[state + BUSY] += max(0, end - max(free, start))
     if end > free:
-        copy(t, state + FREE, ring)
+        t[state + FREE] = end
+        t[state + FREE_AT] = record
     t[state + NEXT] = t[state + NEXT] + 1 if t[state + NEXT] + 1 < r[figures + DEPTH] else 0
 
 
 @rule
-def operation(t: Words, r: Words, counts: Words, csrs: Words, number: int, a: int, b: int, c: int) -> None:
-    """An Xslim instruction has retired: `number` in MNEMONICS, and its first operands. `before` was called before it."""
+def operation(t: Words, r: Words, counts: Words, csrs: Words, numbers: Words, model: Words, number: int, a: int, b: int,
+              c: int) -> None:
+    """An Xslim instruction has retired. `before` was called before it.
+
+    `number` in MNEMONICS; its first operands; the numbers of its index list; state attn.model."""
     row = OPERATIONS + OPERATION_WORDS * number
     if r[row + ISSUES] == PIM and r[BANKS] > 0:
         issue_to_banks(t, r, counts, csrs, row, a, b, c)
-    elif r[row + ISSUES] > 0:
-        issue(t, r, counts, r[row + ISSUES])
-    order(t, r, csrs, row, a)
+        order(t, r, csrs, row, a)
+    else:
+        operation_outside_of_banks(t, r, counts, csrs, numbers, model, number, a, b, c)
 
 
 @rule
-def operation_outside_of_banks(t: Words, r: Words, counts: Words, csrs: Words, number: int, a: int) -> None:
-    """The same for an instruction of any unit but pim. It compiles much faster."""
+def operation_outside_of_banks(t: Words, r: Words, counts: Words, csrs: Words, numbers: Words, model: Words, number: int, a: int,
+                               b: int, c: int) -> None:
+    """The same for an instruction of any unit but pim. It compiles faster."""
+    row = OPERATIONS + OPERATION_WORDS * number
+    if r[row + FORM] > 0 and r[NAMED] > 0:
+        issue_fetch(t, r, counts, csrs, numbers, r[row + FORM], a, b, c)
+        order(t, r, csrs, row, a)
+    elif r[row + STEP] > 0 and r[ATTENTION] > 0:
+        issue_attention(t, r, counts, model, row)
+        order(t, r, csrs, row, a)
+    else:
+        simple_operation(t, r, counts, csrs, number, a)
+
+
+@rule
+def simple_operation(t: Words, r: Words, counts: Words, csrs: Words, number: int, a: int) -> None:
+    """The same for an instruction of any unit but pim, fetch and attn. It compiles fastest."""
     row = OPERATIONS + OPERATION_WORDS * number
     if r[row + ISSUES] > 0:
         issue(t, r, counts, r[row + ISSUES])
@@ -301,32 +433,53 @@ def operation_outside_of_banks(t: Words, r: Words, counts: Words, csrs: Words, n
 @rule
 def order(t: Words, r: Words, csrs: Words, row: int, a: int) -> None:
     """Signals, waits, fences and results of an instruction."""
-    tag = a if r[row + TAG_CSR] < 0 else csrs[r[row + TAG_CSR]]
-    if r[row + SIGNALS] > 0 and tag > 0:
-        state = QUEUE_STATE + QUEUE_WORDS * r[row + SIGNALS]
-        copy(t, SIGNALLED + MOMENT * tag, later(t, later(t, state + FREE, state + GATE), NOW))
-    if r[row + WAITS] > 0:
+    if r[row + SIGNALS] > 0 or r[row + WAITS] > 0:
+        tag = a if r[row + TAG_CSR] < 0 else csrs[r[row + TAG_CSR]]
+        signal = SIGNALLED + 2 * tag
+        if r[row + SIGNALS] > 0 and tag > 0:
+            state = QUEUE_STATE + QUEUE_WORDS * r[row + SIGNALS]
+            cycle, record = t[state + FREE], t[state + FREE_AT]
+            if t[state + GATE] > cycle:
+                cycle, record = t[state + GATE], t[state + GATE_AT]
+            if t[NOW] > cycle:
+                cycle, record = t[NOW], NOW
+            t[signal] = cycle
+            t[signal + 1] = record
         if r[row + WAITS] - 1 == CORE:
-            hold_core(t, SIGNALLED + MOMENT * tag, FOR_SIGNAL)
-        else:
-            gate = QUEUE_STATE + QUEUE_WORDS * (r[row + WAITS] - 1) + GATE
-            latest = later(t, gate, SIGNALLED + MOMENT * tag)
-            if latest != gate:
-                copy(t, gate, latest)
+            hold_core(t, t[signal], t[signal + 1], FOR_SIGNAL)
+        elif r[row + WAITS] > 0:
+            state = QUEUE_STATE + QUEUE_WORDS * (r[row + WAITS] - 1)
+            if t[signal] > t[state + GATE]:
+                t[state + GATE] = t[signal]
+                t[state + GATE_AT] = t[signal + 1]
     if r[row + FENCES] > 0:
-        hold_core(t, all_done(t), FOR_FENCE)
+        hold_core(t, all_done(t), last_record(t), FOR_FENCE)
     if r[row + RESULTS] > 0:
-        hold_core(t, QUEUE_STATE + QUEUE_WORDS * r[row + RESULTS] + FREE, FOR_RESULT)
+        state = QUEUE_STATE + QUEUE_WORDS * r[row + RESULTS]
+        hold_core(t, t[state + FREE], t[state + FREE_AT], FOR_RESULT)
 
 
 @rule
 def all_done(t: Words) -> int:
-    """The moment from which on the core and every queue have nothing to do."""
-    end = NOW
+    """The cycle from which on the core and every queue have nothing to do."""
+    end = t[NOW]
     for queue in range(1, QUEUE_COUNT):
         state = QUEUE_STATE + QUEUE_WORDS * queue
-        end = later(t, later(t, end, state + FREE), state + GATE)
+        end = max(end, t[state + FREE], t[state + GATE])
     return end
+
+
+@rule
+def last_record(t: Words) -> int:
+    """The record of that moment."""
+    end, record = t[NOW], NOW
+    for queue in range(1, QUEUE_COUNT):
+        state = QUEUE_STATE + QUEUE_WORDS * queue
+        if t[state + FREE] > end:
+            end, record = t[state + FREE], t[state + FREE_AT]
+        if t[state + GATE] > end:
+            end, record = t[state + GATE], t[state + GATE_AT]
+    return record
 
 
 @rule
@@ -341,7 +494,14 @@ def token(t: Words, r: Words, counts: Words) -> None:
 
 QUEUE_COUNT, REGION_COUNT = len(QUEUES), len(REGIONS)
 NO_COUNTER = SLOTS - 2
+PARTS = 1 << 20             # of a cycle of the core, to which its figures are rounded up: half a cycle is exact, a third nearly
+LINK = 256                  # beyond the number of any queue or region, which stand together in a word of a record
+ATTN, ATTN_MACS = QUEUE["attn"], COUNTERS["attn.macs"].slot
+FETCH, FETCH_ROWS, FETCH_BYTES = QUEUE["fetch"], COUNTERS["fetch.rows"].slot, COUNTERS["fetch.bytes"].slot
 PIM, HBM_REGION = QUEUE["pim"], list(REGIONS).index(HBM)
+HBM_STATE = REGION_STATE + REGION_WORDS * HBM_REGION
+FIRST_BYTES, LAST_BYTES = 8, 16         # slots of the bytes that regions have moved: side by side
+assert {*range(FIRST_BYTES, LAST_BYTES + 1)} == {slot for kind in REGIONS.values() for slot in (kind.read, kind.written) if slot}
 CHANNEL_MASK, NEXT_BANK = CSRS["pim.channel_mask"].address, CSRS["pim.next_bank"].address      # of the first of four masks
 
 # ------------------------------------------------------------------------------------------------ figures of a preset
@@ -359,7 +519,12 @@ def _operations() -> tuple[int, ...]:
             names = [operand.name for operand in TABLE[mnemonic].operands if operand is not TABLE[mnemonic].result]
             at = [names.index(name) if name else -1 for name in (place.bank, place.row, place.columns)]
             assert max(at) < 3, mnemonic
-            row[KIND:] = [KIND_NUMBERS[place.kind], *at, place.fixed, place.every_channel, place.kind == "mac in a bank"]
+            row[KIND:FORM] = [KIND_NUMBERS[place.kind], *at, place.fixed, place.every_channel, place.kind == "mac in a bank"]
+        row[FORM] = FORMS.get(mnemonic, 0)
+        unit, _, name = mnemonic.partition(".")
+        form, _, element = name.partition(".")
+        if unit == "attn" and form in STEPS:
+            row[STEP], row[ELEMENT_BYTES] = STEPS[form] + 1, attention.element_bytes(STEPS[form], element)
         for action, queue, tag in edges(TABLE[mnemonic]):
             row[places[action]] = queue + 1 if action is Action.WAIT else 1 if action is Action.FENCE else queue
             if tag is Tag.FETCH_TAG:
@@ -391,30 +556,51 @@ def figures_of(preset: Preset) -> Words:
         if queue != CORE and preset.has_unit(name):
             depth = int(rates[f"{name}.queue_depth"])
             place = QUEUE_FIGURES + QUEUE_FIGURE_WORDS * queue
-            words[place:place + QUEUE_FIGURE_WORDS] = (int(rates[f"{name}.start_cycles"]), depth, ring, terms(
+            words[place:place + PORTS] = (int(rates[f"{name}.start_cycles"]), depth, ring, terms(
                 (rate.counter, rate.less, 1 / rates[rate.name]) for rate in UNITS[name].rates if rate.counter))
-            ring += MOMENT * depth
+            regions = [i for i, kind in enumerate(REGIONS.values())
+                       if kind.name in preset.file.region and name in preset.region(kind.name).ports]
+            words[place + PORTS] = len(words)
+            words += len(regions), *regions
+            ring += RECORD * depth
     loads = []
     for i, kind in enumerate(REGIONS.values()):
         if kind.name in preset.file.region:
             latency, cycles = _access(preset, kind.name)
-            loads.append((f"{kind.name}.loads", "", Fraction(latency)))
+            loads.append((f"{kind.name}.loads", Fraction(latency)))
             place = REGION_FIGURES + REGION_FIGURE_WORDS * i
-            words[place:place + REGION_FIGURE_WORDS] = (latency, cycles.numerator, cycles.denominator, kind.read,
-                                                        kind.read if kind.written is None else kind.written)
-    core = [(rate.counter, "", rates[rate.name] if rate.unit == "cycles" else 1 / rates[rate.name]) for rate in CORE_RATES] + loads
-    words[CORE_DIVISOR] = lcm(*(cycles.denominator for _, _, cycles in core))
-    words[CORE_TERMS] = terms((counter, less, cycles * words[CORE_DIVISOR]) for counter, less, cycles in core)
+            words[place:place + MEMORY] = (latency, cycles.numerator, cycles.denominator, kind.read,
+                                           kind.read if kind.written is None else kind.written)
+    core = [(rate.counter, rates[rate.name] if rate.unit == "cycles" else 1 / rates[rate.name]) for rate in CORE_RATES] + loads
+    whole = [(COUNTERS[counter].slot, int(cycles)) for counter, cycles in core]
+    left = [(COUNTERS[counter].slot, ceil(cycles % 1 * PARTS)) for counter, cycles in core if cycles % 1]
+    for place, table in ((CORE_CYCLES, whole), (CORE_PARTS, left)):
+        words[place] = len(words)
+        words += len(table), *chain(*table)
+    state = ring                                                # behind the records: the state of memories
+    for i, name in enumerate(REGIONS) if preset.has_unit("fetch") else ():
+        if name in preset.file.region and (memory := preset.memory(name)):
+            region = preset.region(name)
+            if figures := fetched.figures_of(memory, region.base, region.size, state, preset.period):
+                words[REGION_FIGURES + REGION_FIGURE_WORDS * i + MEMORY], words[NAMED] = len(words), 1
+                words += figures
+                state += len(fetched.events_of(np.array(figures, np.int64)))
+    stack = preset.memory(HBM) if preset.has_unit("attn") else None
+    if isinstance(stack, AttentionDram):
+        ratio = bounded(preset.period / stack.period_ps)
+        words[ATTENTION:OPERATIONS] = len(words), ratio.numerator, ratio.denominator
+        words[REGION_FIGURES + REGION_FIGURE_WORDS * HBM_REGION + MEMORY] = -1
+        words += attention.figures_of(stack).tolist()
     memory, organisation = preset.memory(HBM) if preset.has_unit("pim") else None, preset.banks
     if isinstance(memory, PimDram) and organisation is not None:
-        figures = bank_state.figures_of({name: getattr(memory, name) for name in bank_state.FIGURES}, organisation.banks,
+        bank_figures = bank_state.figures_of({name: getattr(memory, name) for name in bank_state.FIGURES}, organisation.banks,
                                    organisation.bank_groups, organisation.blocks, kind_table())
-        ratio = preset.period / memory.period_ps                # bank cycles of a cycle of the machine
-        words[BANKS:OPERATIONS] = len(words), ring, ratio.numerator, ratio.denominator
+        ratio = bounded(preset.period / memory.period_ps)       # bank cycles of a cycle of the machine
+        words[BANKS:NAMED] = len(words), state, ratio.numerator, ratio.denominator
         for number, mnemonic in enumerate(MNEMONICS):           # what registers of all banks take depends on how many there are
             if mnemonic in PLACES and PLACES[mnemonic].bytes:
                 words[OPERATIONS + OPERATION_WORDS * number + COUNT] = PLACES[mnemonic].columns_of({}, organisation.banks)
-        words += figures.tolist()
+        words += bank_figures.tolist()
     return np.array(words, np.int64)
 
 
@@ -422,18 +608,37 @@ def _access(preset: Preset, region: str) -> tuple[int, Fraction]:
     """(latency, cycles of a byte) of a region, in cycles of the machine's clock."""
     assert preset.rates is not None
     if memory := preset.memory(region):
-        return ceil(memory.latency_ps() / preset.period), memory.byte_ps() / preset.period
+        return ceil(memory.latency_ps() / preset.period), bounded(memory.byte_ps() / preset.period)
     return int(preset.rates[f"{region}.latency_cycles"]), 1 / preset.rates[f"{region}.bytes_per_cycle"]
+
+
+def _end_of_rings(figures: Words) -> int:
+    """Where the records of operations end."""
+    return RINGS + RECORD * sum(int(figures[QUEUE_FIGURES + QUEUE_FIGURE_WORDS * queue + DEPTH]) for queue in range(len(QUEUES)))
+
+
+def _places_of_records() -> list[int]:
+    """The words of the state that hold the place of a record."""
+    return [*(QUEUE_STATE + QUEUE_WORDS * queue + at for queue in range(len(QUEUES)) for at in (FREE_AT, GATE_AT)),
+            *(REGION_STATE + REGION_WORDS * region + FREE_AT for region in range(len(REGIONS))),
+            *(SIGNALLED + 2 * tag + 1 for tag in range(TAGS))]
 
 
 def state_of(preset: Preset, figures: Words) -> Words:
     """The clock's state at cycle 0."""
-    rings = MOMENT * sum(int(figures[QUEUE_FIGURES + QUEUE_FIGURE_WORDS * queue + DEPTH]) for queue in range(len(QUEUES)))
-    clock = np.zeros(RINGS + rings, np.int64)
-    if not figures[BANKS]:
-        return clock
-    assert preset.banks is not None
-    return np.concatenate((clock, bank_state.state_of(figures[figures[BANKS]:], preset.banks.channels)))
+    clock = np.zeros(_end_of_rings(figures), np.int64)
+    clock[_places_of_records()] = NOW
+    parts = [clock, *(fetched.events_of(figures[place:]) for place in _memories(figures))]
+    if figures[BANKS]:
+        assert preset.banks is not None
+        parts.append(bank_state.state_of(figures[figures[BANKS]:], preset.banks.channels))
+    return np.concatenate(parts)
+
+
+def _memories(figures: Words) -> list[int]:
+    """Where the figures of memories stand that fetch operations go by."""
+    each = figures[REGION_FIGURES + MEMORY:REGION_FIGURES + REGION_FIGURE_WORDS * REGION_COUNT:REGION_FIGURE_WORDS]
+    return [int(place) for place in each if place > 0]
 
 
 # ------------------------------------------------------------------------------------------------ what users see
@@ -486,17 +691,51 @@ class Clock:
         self.words[:] = state_of(self.preset, self.figures)
         self.words[SEEN:SEEN + SLOTS] = counts.view(np.int64)
 
+    def without_core(self) -> None:
+        """Let the core take no time."""
+        for table in (CORE_CYCLES, CORE_PARTS):
+            self.figures[self.figures[table]] = 0
+
+    def begin_at(self, cycle: int, counts: Counts, after: Clock | None = None) -> None:
+        """Begin at another cycle, with the banks as another clock of the same machine has left them."""
+        self.start(counts)
+        self.words[NOW + CYCLE] = self.words[NOW + SUMS + CORE] = cycle
+        if after and self.figures[BANKS]:
+            self.words[self.figures[BANK_STATE]:] = after.words[self.figures[BANK_STATE]:]
+
+    def end_of_banks(self) -> int:
+        """The cycle in which all that the banks were told to do is done; they may hold the host for longer than an operation."""
+        held = self.words[self.figures[BANK_STATE] + bank_state.HELD]
+        return max(int(self.words[QUEUE_STATE + QUEUE_WORDS * PIM + FREE]),
+                   int(scaled(int(held), int(self.figures[MACHINE_CYCLES]), int(self.figures[BANK_CYCLES]))))
+
     def before(self, counts: Counts) -> None:
         """To be called before each Xslim instruction."""
         before(self.words, self.figures, counts.view(np.int64))
 
-    def after(self, counts: Counts, counted: Counts, csrs: Counts, row: Row | None, operands: dict[str, Any]) -> None:
-        """To be called after each instruction that has retired. `counted`: the counters as they were before it."""
+    def after(self, machine: Any, counted: Counts) -> None:
+        """To be called after each instruction of a machine that has retired. `counted`: the counters as they were before it."""
+        row, counts = machine.row, machine.counts
         if row is not None and row.is_xslim:
+            operands, numbers, model = machine.operands, NOTHING, NOTHING
             first = [_signed(value) for value in (*operands.values(), 0, 0, 0)][:3]
-            operation(self.words, self.figures, counts.view(np.int64), csrs.view(np.int64), NUMBER[row.mnemonic], *first)
+            if FORMS.get(row.mnemonic, 0) >= fetched.ROWS and self.figures[NAMED] and operands["count"]:
+                listed = machine.memory[operands["index"]:operands["index"] + 4 * operands["count"]]
+                numbers = listed.view("<u4").astype(np.int64)
+            if "attn.model" in machine.state:
+                model = machine.state["attn.model"].astype(np.int64)
+            operation(self.words, self.figures, counts.view(np.int64), machine.csr_values.view(np.int64), numbers, model,
+                      NUMBER[row.mnemonic], *first)
         elif counts[_EMITTED] != counted[_EMITTED]:
             token(self.words, self.figures, counts.view(np.int64))
+
+    def memory(self, region: str) -> tuple[Words, Words]:
+        """(figures, events) of the named memory of a region, for the rules of memory_rules.py or flash_rules.py: what the last
+        operation of fetch did there. Raises KeyError for a region that fetch operations take no such rule for."""
+        place = int(self.figures[REGION_FIGURES + REGION_FIGURE_WORDS * list(REGIONS).index(region) + MEMORY])
+        if place <= 0:
+            raise KeyError(region)
+        return self.figures[place + fetched.FIGURES:], self.words[self.figures[place + fetched.EVENTS]:]
 
     def restore(self, words: Words) -> None:
         """Go on from the state of another clock of the same machine. Raises ValueError for what no clock can have left."""
@@ -504,6 +743,16 @@ class Clock:
             place = int(words[QUEUE_STATE + QUEUE_WORDS * queue + NEXT])
             if not 0 <= place <= max(int(self.figures[QUEUE_FIGURES + QUEUE_FIGURE_WORDS * queue + DEPTH]) - 1, 0):
                 raise ValueError(f"the clock's place in queue {QUEUES[queue]} is {place}")
+        end = _end_of_rings(self.figures)
+        records, links = words[RINGS:end].reshape(-1, RECORD), words[RINGS:end].reshape(-1, RECORD)[:, LINKS]
+        for place in _places_of_records():
+            if words[place] != NOW and not (RINGS <= words[place] < end and (words[place] - RINGS) % RECORD == 0):
+                raise ValueError(f"the clock's record {int(words[place])} is none")
+        if len(records) and (min(links) < 0 or max(links // LINK ** 2) >= WORK - SUMS - 1
+                             or max(links // LINK % LINK) >= WORK - SUMS - 1 or max(links % LINK) >= len(QUEUES)):
+            raise ValueError("a record of the clock names a queue or a region that there is not")
+        if any(words[REGION_STATE + REGION_WORDS * region + MOVING] for region in range(len(REGIONS))):
+            raise ValueError("the clock stands in the middle of an operation")
         if self.figures[BANKS] and self.preset.banks is not None and not bank_state.is_sound(
                 words[self.figures[BANK_STATE]:], self.figures[self.figures[BANKS]:], self.preset.banks.channels):
             raise ValueError("the clock's state of the banks is invalid")
@@ -513,9 +762,8 @@ class Clock:
         """The time so far."""
         t = self.words
         core_time(t, self.figures, counts.view(np.int64))
-        end = int(all_done(t))
-        cycles = int(t[end])
-        sums = zip((*QUEUES, *REGIONS), t[end + 1:end + MOMENT].tolist(), strict=True)
+        cycles, record = int(all_done(t)), int(last_record(t))
+        sums = zip((*QUEUES, *REGIONS), t[record + SUMS:record + LINKS].tolist(), strict=True)
         queues = {}
         for name, queue in QUEUE.items():
             if queue != CORE and not self.preset.has_unit(name):

@@ -28,32 +28,14 @@ Sources: SLIM, arXiv 2507.09201, for pages and tR (from a third-party reading no
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
+from isa.timing.memories import Nand
 from isa.timing.rates import rule
 
 Words = npt.NDArray[np.int64]
 
-
-@dataclass(frozen=True)
-class Nand:
-    """Channels of dies of planes, which read a page each at one time."""
-
-    name: str
-    page_bytes: int
-    read_ps: int                # tR
-    channels: int
-    dies: int                   # of a channel
-    planes: int                 # of a die
-    bytes_per_second: int       # of a channel
-
-
-SLC = Nand("nand-slc", 4096, 3_000_000, channels=16, dies=4, planes=2, bytes_per_second=1_200_000_000)
-TLC = Nand("nand-tlc", 16_384, 40_000_000, channels=16, dies=4, planes=2, bytes_per_second=1_200_000_000)
-"""Pages and tR: SLIM. Assumed: 64 dies in 16 channels, as SLIM's throughput asks; two planes, as in MQSim; NV-DDR3, 1200 MT/s."""
 
 CHANNELS, UNITS, PAGE_BYTES, READ_PS, MOVE_PS = range(5)        # UNITS: planes of a channel; MOVE_PS: a page on the bus
 

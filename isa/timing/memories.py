@@ -16,6 +16,9 @@ from isa.regions import DRAM, FLASH, HBM
 
 _COLUMN = 32                # bytes of a column of a bank
 
+FIELDS = ("channel", "rank", "group", "bank", "column", "row")
+"""What a mapping of Dram names, each once."""
+
 
 @dataclass(frozen=True)
 class Memory:
@@ -151,6 +154,39 @@ class PimDram(Clocked):
     def byte_ps(self) -> Fraction:
         share = Fraction(self.tREFI - self.tRFC, self.tREFI) if self.tREFI else 1
         return max(self.tBURST, self.tCCDS) * self.period_ps / share / (_COLUMN * self.channels)
+
+
+@dataclass(frozen=True)
+class AttentionDram(Clocked):
+    """A stack of HBM with attention units, as the attn unit's rule sees it (isa/timing/attention.py). The figures with n are in
+    cycles of `period_ps`."""
+
+    placement: str              # of the units: at every "bank", at every "bank group", or in the "buffer" under the stack
+    pseudo_channels: int        # of a channel
+    ranks: int                  # of a pseudo-channel
+    bank_groups: int            # of a rank
+    banks: int                  # of a group
+    columns: int                # of a row
+    column_bytes: int
+    nBL: int                    # data of a column on the channel
+    nCL: int                    # from a read to its data
+    nRCDRD: int                 # from the activation of a row to a read
+    nRP: int                    # from a precharge to an activation
+    nRAS: int                   # from the activation of a row to its precharge
+    nRTPL: int                  # from a read to a precharge
+    nCCDS: int                  # between columns of different bank groups
+    nCCDL: int                  # between columns of a bank group
+    nCCDAB: int                 # between columns of all banks at once
+    nCCDSB: int                 # between columns of one bank of each group at once
+    nREFI: int                  # between refreshes
+    nRFC: int                   # of a refresh
+
+    def latency_ps(self) -> Fraction:
+        return (self.nRCDRD + self.nCL + self.nBL) * self.period_ps
+
+    def byte_ps(self) -> Fraction:
+        share = Fraction(self.nREFI - self.nRFC, self.nREFI)
+        return max(self.nBL, self.nCCDS) * self.period_ps / share / (self.column_bytes * self.pseudo_channels * self.channels)
 
 
 @dataclass(frozen=True)
@@ -327,6 +363,14 @@ _RECORDS: tuple[Memory, ...] = (
     _HBM3_PIM,
     replace(_HBM3_PIM, name="HBM3-PIM-SB", text="HBM3-PIM of which one bank of each bank group computes at a time", tCCDL=24,
             others={**_HBM3_PIM.others, "tCCDL": f"{_ATTACC}: four times nCCDSB 6, for the four banks of a group"}),
+    *(AttentionDram(f"HBM3-AttAcc-{name}{suffix}", f"HBM3 with attention units at {text}{limit}", _ATTACC, channels=16,
+                    placement=place, period_ps=Fraction(10_000, 13), pseudo_channels=2, ranks=2, bank_groups=4, banks=4, columns=32,
+                    column_bytes=32, nBL=2, nCL=19, nRCDRD=19, nRP=19, nRAS=45, nRTPL=8, nCCDS=2, nCCDL=4, nCCDAB=apart,
+                    nCCDSB=apart, nREFI=5070, nRFC=456,
+                    others={"placement": "AttAcc, ASPLOS 2024", "nRFC": f"{_ATTACC}: 350 ns for 8 Gb"})
+      for suffix, limit, apart in (("", "", 6), ("-unlimited", ", without a limit of power", 4))
+      for name, place, text in (("bank", "bank", "every bank"), ("group", "bank group", "every bank group"),
+                                ("buffer", "buffer", "the buffer under the stack"))),
     Nand("nand-slc", "single-level cells, read fast", _SLIM, channels=16, page_bytes=4096, read_ps=3_000_000,
          dies=4, planes=2, bytes_per_second=1_200_000_000, others=_NAND),
     Nand("nand-tlc", "three bits a cell, read slowly", _SLIM, channels=16, page_bytes=16_384, read_ps=40_000_000,
@@ -339,5 +383,5 @@ MEMORIES: dict[str, Memory] = {memory.name: memory for memory in _RECORDS}
 
 def memories_of(region: str) -> tuple[str, ...]:
     """Names of the memories that a region can have: DRAM for dram and hbm, NAND for flash, none for the others."""
-    kinds = {DRAM: (Dram,), HBM: (Dram, PimDram), FLASH: (Nand,)}.get(region, ())
+    kinds = {DRAM: (Dram,), HBM: (Dram, PimDram, AttentionDram), FLASH: (Nand,)}.get(region, ())
     return tuple(name for name, memory in MEMORIES.items() if isinstance(memory, kinds))

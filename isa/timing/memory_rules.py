@@ -57,7 +57,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from isa.timing.memories import Dram
+from isa.timing.memories import FIELDS, Dram
 from isa.timing.rates import rule
 
 Words = npt.NDArray[np.int64]
@@ -69,8 +69,7 @@ _NUMBERS = ("channels", "ranks", "bank_groups", "banks", "burst_bytes", "burst",
             "bank_queue")
 (CHANNELS, RANKS, GROUPS, BANKS, BURST_BYTES, BURST, CL, CWL, RCDRD, RCDWR, RP, RC, CCD_S, CCD_L, RRD_S, FAW, AW32, RTP, WR, RTRS,
  PPD, REFI, RFC, QUEUE, BANK_QUEUE) = range(len(_NUMBERS))
-_FIELDS = ("channel", "rank", "group", "bank", "column", "row")
-CHANNEL, RANK, GROUP, BANK, COLUMN, ROW = range(len(_NUMBERS), len(_NUMBERS) + 2 * len(_FIELDS), 2)    # each: below it, its size
+CHANNEL, RANK, GROUP, BANK, COLUMN, ROW = range(len(_NUMBERS), len(_NUMBERS) + 2 * len(FIELDS), 2)    # each: below it, its size
 FIGURE_WORDS = ROW + 2
 
 
@@ -79,11 +78,11 @@ def figures_of(memory: Dram) -> Words:
     sizes = {"channel": memory.channels, "rank": memory.ranks, "group": memory.bank_groups, "bank": memory.banks,
              "column": memory.row_bytes // memory.burst_bytes, "row": memory.rows}
     order = memory.mapping.split()
-    if sorted(order) != sorted(_FIELDS):
-        raise ValueError(f"mapping {memory.mapping!r} of {memory.name}; expected each of {', '.join(_FIELDS)} once")
-    words, below = [int(getattr(memory, name)) for name in _NUMBERS] + [0] * (2 * len(_FIELDS)), 1
+    if sorted(order) != sorted(FIELDS):
+        raise ValueError(f"mapping {memory.mapping!r} of {memory.name}; expected each of {', '.join(FIELDS)} once")
+    words, below = [int(getattr(memory, name)) for name in _NUMBERS] + [0] * (2 * len(FIELDS)), 1
     for name in reversed(order):
-        place = CHANNEL + 2 * _FIELDS.index(name)
+        place = CHANNEL + 2 * FIELDS.index(name)
         words[place:place + 2] = below, sizes[name]
         below *= sizes[name]
     return np.array(words, np.int64)

@@ -21,6 +21,9 @@ from typing import TypeVar
 MOST_PART = 1 << 40
 """Numerator and denominator of a figure are below this. `scaled` rests on it: its products stay below 2**62."""
 
+MOST_CYCLES = 1 << 24
+"""What one event can take, and a latency: 2**39 of them, and sums of all, are below 2**63."""
+
 PICOSECONDS = 10 ** 12      # a second: ticks are picoseconds
 
 
@@ -90,6 +93,12 @@ def exact(value: float) -> Fraction:
     if not isfinite(value):
         raise ValueError(f"{value} is no figure")
     return Fraction(repr(value))
+
+
+def bounded(figure: Fraction) -> Fraction:
+    """The nearest fraction that fits. What follows from several figures, such as the bandwidth of a memory in cycles of the
+    machine, may have longer parts."""
+    return figure.limit_denominator(max(1, int((MOST_PART - 1) / max(figure, Fraction(1)))))
 
 
 def fits(figure: Fraction) -> bool:

@@ -6,14 +6,13 @@
     attn.sfm        probabilities
     attn.context    the sum of the values by these
 
-A hook sees the executed operations and the heads that are set; isa/timing/attention.py makes cycles of each, one behind the other.
+The machine's own clock times it, by isa/timing/attention.py: cycles are those in which the memory works for these operations.
 Keys and values repeat every few tokens, which no figure depends on. A few of the heads are compared with NumPy in double precision.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -22,14 +21,14 @@ import numpy.typing as npt
 
 from asm.assembler import assemble
 from emulator.machine import Machine
-from isa.preset import load_preset
+from isa.preset import Preset, load_preset, preset_of
 from isa.regions import HBM, SRAM
 from isa.timing import attention as rules
-from isa.timing.memory_rules import refreshed
-from slimulator.validate.points import MACHINES, Inexpressible, Outcome, Point, operand
+from isa.timing.memories import MEMORIES, AttentionDram
+from slimulator.validate.points import Inexpressible, Outcome, Point
 
 SIMULATOR = "AttAcc"
-PLACES = {"BA": rules.BANK, "BG": rules.BANK_GROUP, "BUFFER": rules.BUFFER}
+PLACES = {"BA": "bank", "BG": "group", "BUFFER": "buffer"}
 DIFFERENT = 31                  # tokens until keys and values repeat; odd, so no stride hides a mistake
 TOLERANCE = 2e-4                # of float32 sums of up to some thousand terms, relative to the largest
 ELEMENTS = {2: "f16", 1: "i8"}
@@ -37,7 +36,6 @@ HEADS, CHANNELS, TOKENS = 8192, 1 << 20, 1 << 17        # the most that the mach
 WIDEST = 1024                   # head
 CACHE = 1 << 30                 # elements of keys, the same of values
 SCORES = 1 << 25                # of all heads, beside queries and context
-STEPS = {"wrgb": rules.QUERY, "mac": rules.SCORES, "sfm": rules.SOFTMAX, "context": rules.CONTEXT, "macT": rules.CONTEXT}
 
 PROGRAM = """
 .text
@@ -64,21 +62,22 @@ _start:
 """
 
 
-def memory_of(config: str) -> tuple[rules.AttentionMemory, int]:
-    """The memory of a configuration, and where its units are. Raises Inexpressible for another configuration."""
+def memory_of(config: str) -> AttentionDram:
+    """The memory of a configuration. Raises Inexpressible for another configuration."""
     found = re.fullmatch(r"HBM3 5\.2 Gb/s 16 channels, units at (BA|BG|BUFFER), power limit (True|False)", config)
     if not found:
         raise Inexpressible(f"no configuration {config!r} of AttAcc; expected units at BA, BG or BUFFER, power limit True or False")
-    return rules.HBM3 if found[2] == "True" else rules.HBM3_UNLIMITED, PLACES[found[1]]
+    memory = MEMORIES[f"HBM3-AttAcc-{PLACES[found[1]]}" + ("" if found[2] == "True" else "-unlimited")]
+    assert isinstance(memory, AttentionDram)
+    return memory
 
 
-@dataclass(frozen=True)
-class Run:
-    """What a program has executed: (step, heads that are set, tokens) of each operation, and what was wrong."""
-
-    operations: tuple[tuple[str, int, int], ...]
-    macs: int
-    wrong: tuple[str, ...]
+@cache
+def machine_of(memory: str) -> Preset:
+    """attacc with this memory, by name."""
+    data: Any = load_preset("attacc").file.model_dump(mode="json", exclude_none=True)
+    data["region"][HBM]["memory"] = {"value": memory, "source": "assumed: what the workload names"}
+    return preset_of(data)
 
 
 def _rows(random: np.random.Generator, heads: int, head_dim: int, form: str) -> npt.NDArray[np.uint8]:
@@ -114,7 +113,7 @@ def _expected(query: npt.NDArray[np.float64], keys: npt.NDArray[np.float64], val
 
 def execute(point: Point) -> Outcome:
     """Run a point's program. Raises Inexpressible."""
-    memory, placement = memory_of(point.config)
+    memory = memory_of(point.config)
     if point.workload != "attention of one token":
         raise Inexpressible(f"no program for the workload {point.workload!r}")
     heads, head_dim = point.size("heads", HEADS), point.size("head_dim", WIDEST)
@@ -122,20 +121,15 @@ def execute(point: Point) -> Outcome:
     if heads * head_dim * tokens > CACHE or heads * tokens > SCORES or heads * head_dim > CHANNELS:
         raise Inexpressible(f"{heads} heads of {head_dim} x {tokens} elements; expected {CACHE} elements, {SCORES} scores and "
                             f"{CHANNELS} channels at most")
-    done = run(heads, tokens, head_dim, size)
-    figures, cycles, steps = rules.figures_of(memory, placement), 0, dict[str, int]()
-    for name, active, count in done.operations:
-        took = int(rules.attention_cycles(figures, STEPS[name], active, count, head_dim, size))
-        steps[name] = steps.get(name, 0) + took
-        cycles = int(refreshed(cycles, took, figures[rules.REFI], rules.lost(figures)))
-    energy = float(rules.attention_pj(memory, placement, heads, tokens, head_dim, size))
-    return Outcome(cycles, energy, {"macs": done.macs, **steps}, done.wrong)
+    machine, wrong = run(memory, heads, tokens, head_dim, size)
+    assert machine.time is not None
+    return Outcome(machine.time.regions[HBM], float(rules.attention_pj(memory, heads, tokens, head_dim, size)),
+                   {"macs": int(machine.counters["attn.macs"])}, wrong)
 
 
-@cache
-def run(heads: int, tokens: int, head_dim: int, size: int, seed: int = 1) -> Run:
-    """Run the program of a shape, the same wherever the units are, and compare its values with NumPy's."""
-    form, preset = ELEMENTS[size], load_preset(MACHINES / "attacc.toml")
+def run(memory: AttentionDram, heads: int, tokens: int, head_dim: int, size: int, seed: int = 1) -> tuple[Machine, tuple[str, ...]]:
+    """Run the program of a shape and compare its values with NumPy's. Returns the machine, and what was wrong."""
+    form, preset = ELEMENTS[size], machine_of(memory.name)
     random = np.random.Generator(np.random.PCG64(seed))
     queries = random.uniform(-1, 1, (heads, head_dim)).astype("<f4")
     keys, values = _rows(random, heads, head_dim, form), _rows(random, heads, head_dim, form)
@@ -144,7 +138,7 @@ def run(heads: int, tokens: int, head_dim: int, size: int, seed: int = 1) -> Run
               "KEYS": hbm.base, "VALUES": hbm.base + hbm.size // 2}
     machine = Machine(preset)
     text = PROGRAM.format(query="i8" if form == "i8" else "f32", elements=form)
-    machine.load(assemble(text, machine=str(MACHINES / "attacc.toml"),
+    machine.load(assemble(text, machine="attacc",
                           defines={**places, "HEADS": heads, "HEAD_DIM": head_dim, "TOKENS": tokens,
                                    "SCALE": int(np.float32(1 / np.sqrt(head_dim)).view(np.uint32))}))
     machine.memory[places["QUERY"]:places["QUERY"] + queries.nbytes] = queries.reshape(-1).view(np.uint8)
@@ -152,14 +146,6 @@ def run(heads: int, tokens: int, head_dim: int, size: int, seed: int = 1) -> Run
         cache = machine.memory[base:base + tokens * rows.shape[1]].reshape(tokens, -1)
         for first in range(0, tokens, DIFFERENT):
             cache[first:first + DIFFERENT] = rows[:tokens - first]
-    operations: list[tuple[str, int, int]] = []
-
-    def watch(machine: Any, step: Any) -> None:
-        name = step.row.mnemonic.split(".")[1]
-        if name in STEPS:
-            operations.append((name, int(machine.state["attn.model"][4]), operand(step, "n") if name != "wrgb" else 0))
-
-    machine.hook(watch, where=lambda pc, row: row is not None and row.mnemonic.startswith("attn."))
     result = machine.run()
     wrong = [] if result.exit_code == 0 else [f"the run ended by {result.reason}"]
     found = machine.tensor(places["CONTEXT"], f"f32[{heads},{head_dim}]")
@@ -170,4 +156,4 @@ def run(heads: int, tokens: int, head_dim: int, size: int, seed: int = 1) -> Run
             wrong.append(f"the context of head {head}: {np.abs(found[head] - context).max():.1e} off")
     if machine.counters["attn.macs"] != 2 * heads * tokens * head_dim:
         wrong.append(f"attn.macs {machine.counters['attn.macs']}")
-    return Run(tuple(operations), int(machine.counters["attn.macs"]), tuple(wrong))
+    return machine, tuple(wrong)

@@ -1,8 +1,8 @@
 """DRAMsim3's workloads as programs of the fetch unit: streams that read or write, and gathers of pieces at random places.
 
 DRAMsim3's driver offers a burst a channel and cycle, in order, and stops when the last one has been answered: a read when its data
-have come, a write when the queue has taken it. Here one fetch.copy or fetch.rows moves the same bytes. A hook sees the executed
-operation, counts its events from its operands, and isa/timing/memory_rules.py makes cycles of them.
+have come, a write when the queue has taken it. Here one fetch.copy or fetch.rows moves the same bytes. The machine's clock counts
+what the executed operation does in the memory; isa/timing/memory_rules.py makes cycles of it, from cycle 0 on as published.
 
 Addresses of gathers: `addresses`, uniform over the pieces of a GiB. The published rows had other random places.
 
@@ -21,11 +21,11 @@ import numpy.typing as npt
 
 from asm.assembler import assemble
 from emulator.machine import Machine
-from isa.preset import load_preset
+from isa.preset import Preset, load_preset, preset_of
 from isa.regions import DRAM, SRAM
 from isa.timing import memory_rules as rules
 from isa.timing.memories import MEMORIES, Dram
-from slimulator.validate.points import MACHINES, Inexpressible, Outcome, Point, operand
+from slimulator.validate.points import MACHINES, Inexpressible, Outcome, Point
 
 SIMULATOR = "DRAMsim3"
 SEED = 1
@@ -125,56 +125,60 @@ def addresses(count: int, piece: int, seed: int = SEED) -> npt.NDArray[np.uint32
     return np.random.Generator(np.random.PCG64(seed)).integers(0, SPACE // piece, count, dtype=np.uint32)
 
 
-@dataclass(frozen=True)
-class Run:
-    """What a program has executed: the spans of its operation, as offsets in the memory and bytes of each, and what was wrong."""
+def machine_of(memory: Dram) -> Preset:
+    """The machine of the workloads, with this memory."""
+    data: Any = load_preset(MACHINES / "dram.toml").file.model_dump(mode="json", exclude_none=True)
+    region = data["region"][DRAM]
+    for name in ("latency_cycles", "bytes_per_cycle"):
+        del region[name]
+    for name, value in (("memory", memory.name), ("channels", memory.channels), ("mapping", memory.mapping)):
+        region[name] = {"value": value, "source": "assumed: what the workload names"}
+    return preset_of(data)
 
-    places: tuple[int, ...]
-    piece: int
-    wrong: tuple[str, ...]
+
+@dataclass(frozen=True)
+class Data:
+    """The data of a workload: numbers of pieces, in their order, and the bytes that arrive."""
+
+    numbers: npt.NDArray[np.uint32]
+    expected: npt.NDArray[np.uint8]
 
 
 @cache
-def run(size: int, piece: int | None, writes: bool, seed: int = SEED) -> Run:
-    """Run the program that moves so many bytes, side by side or as a gather of pieces, and check that they arrive."""
-    preset = load_preset(MACHINES / "dram.toml")
-    sram, data = preset.region(SRAM).base, preset.region(DRAM).base + OFFSET
-    source, destination = (sram, data) if writes else (data, sram)
+def data_of(size: int, piece: int | None, seed: int = SEED) -> Data:
+    """Random bytes: of a stream, or of the pieces of a gather. The same piece always has the same bytes."""
+    random = np.random.Generator(np.random.PCG64(seed + 1))
+    if not piece:
+        return Data(np.zeros(0, np.uint32), random.integers(0, 256, size, dtype=np.uint8))
+    numbers = addresses(size // piece, piece, seed)
+    different, which = np.unique(numbers, return_inverse=True)
+    rows = random.integers(0, 256, (len(different), piece), dtype=np.uint8)
+    return Data(numbers, rows[which].reshape(-1))
+
+
+def run(memory: Dram, size: int, piece: int | None, writes: bool) -> tuple[Machine, tuple[str, ...]]:
+    """Run the program that moves so many bytes, side by side or as a gather of pieces. Returns the machine, and what was wrong."""
+    preset = machine_of(memory)
+    sram, far = preset.region(SRAM).base, preset.region(DRAM).base + OFFSET
+    source, destination = (sram, far) if writes else (far, sram)
     symbols = {"SOURCE": source, "DESTINATION": destination, "BYTES": size, "LIST": sram + size,
                "PIECE": piece or 0, "COUNT": size // (piece or size)}
     machine = Machine(preset)
     machine.load(assemble(GATHER if piece else COPY, machine=str(MACHINES / "dram.toml"), defines=symbols))
-    random = np.random.Generator(np.random.PCG64(seed + 1))
+    data = data_of(size, piece)
     if piece:
-        places = addresses(size // piece, piece, seed)
-        machine.memory[sram + size:sram + size + 4 * len(places)] = places.view(np.uint8)
-        rows = {place: random.integers(0, 256, piece, dtype=np.uint8) for place in places.tolist()}
-        for place, row in rows.items():
-            machine.memory[source + place * piece:source + (place + 1) * piece] = row
-        expected = np.concatenate([rows[place] for place in places.tolist()])
+        machine.memory[sram + size:sram + size + data.numbers.nbytes] = data.numbers.view(np.uint8)
+        for number, row in zip(data.numbers.tolist(), data.expected.reshape(-1, piece), strict=True):
+            machine.memory[source + number * piece:source + (number + 1) * piece] = row
     else:
-        expected = random.integers(0, 256, size, dtype=np.uint8)
-        machine.memory[source:source + size] = expected
-    spans: list[int] = []
-
-    def watch(machine: Any, step: Any) -> None:
-        """The offsets of an executed operation, from its operands."""
-        base = machine.preset.region(DRAM).base
-        if step.row.mnemonic == "fetch.copy":
-            spans.append(max(operand(step, "dst"), operand(step, "src")) - base)        # the other one is in sram, below
-        else:
-            length, index = machine.csr("fetch.row_bytes"), operand(step, "index")
-            numbers = machine.memory[index:index + 4 * operand(step, "count")].view("<u4").astype(np.int64)
-            spans.extend((numbers * length + (operand(step, "table") - base)).tolist())
-
-    machine.hook(watch, where=lambda pc, row: row is not None and row.mnemonic.startswith("fetch."))
+        machine.memory[source:source + size] = data.expected
     result = machine.run()
     wrong = [] if result.exit_code == 0 else [f"the run ended by {result.reason}"]
-    if not np.array_equal(machine.memory[destination:destination + size], expected):
+    if not np.array_equal(machine.memory[destination:destination + size], data.expected):
         wrong.append("the bytes at the destination")
     if machine.counters["fetch.bytes"] != size:
         wrong.append(f"fetch.bytes {machine.counters['fetch.bytes']}")
-    return Run(tuple(spans), piece or size, tuple(wrong))
+    return machine, tuple(wrong)
 
 
 def execute(point: Point) -> Outcome:
@@ -185,20 +189,15 @@ def execute(point: Point) -> Outcome:
             raise Inexpressible(f"{name} {point.parameters[name]}; {point.config} has {own}")
     piece = piece_of(point.workload, memory)
     size, writes = point.size("bytes", MOST, of=piece or 1), point.workload == "stream write"
-    done = run(size, piece, writes)
-    figures = rules.figures_of(memory)
-    events = rules.events_of(figures)
-    rules.begin(events)
-    for place in done.places:
-        rules.span(events, figures, place, done.piece)
-    place = -1 if piece else done.places[0]
+    machine, wrong = run(memory, size, piece, writes)
+    figures, events = machine.clocks[0].memory(DRAM)
     if writes:
-        cycles = int(rules.released(figures, events, place, 0))
+        cycles = int(rules.released(figures, events, OFFSET, 0))
     else:
-        cycles = int(rules.finish(figures, events, place, 0, 0))
+        cycles = int(rules.finish(figures, events, -1 if piece else OFFSET, 0, 0))
     bursts, opened = int(events[rules.BURSTS]), int(events[rules.OPENED])
     refreshes = cycles // (memory.tREFI // memory.ranks) * memory.channels
     moved = bursts - int(rules.posted(figures, events)) * memory.channels if writes else bursts
     energy = currents.pj(memory, opened, 0 if writes else moved, moved if writes else 0, refreshes, cycles)
     return Outcome(cycles, energy, {"bursts": bursts, "slots": int(rules.slots(events, figures)), "rows_opened": opened,
-                                    "rows_opened_worst_bank": int(events[rules.WORST]), "refreshes": refreshes}, done.wrong)
+                                    "rows_opened_worst_bank": int(events[rules.WORST]), "refreshes": refreshes}, wrong)

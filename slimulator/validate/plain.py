@@ -17,9 +17,12 @@ import numpy.typing as npt
 from asm.assembler import assemble
 from emulator.machine import Machine
 from isa.preset import Preset, load_preset, preset_of
+from isa.regions import HBM
+from isa.timing.bank_state import FIGURES, figures_of, state_of
 from isa.timing.banks import mask_words, plain_access
+from isa.units.pim.kinds import kind_table
 from slimulator.validate.points import Point
-from slimulator.validate.program import BankClock, Mismatch, expect
+from slimulator.validate.program import Mismatch, expect
 
 ASSEMBLED_FOR = "gddr6-aim"     # a shipped machine with a DMA and with the same memory map
 FIRST = 1                       # as for the kernels: a cycle until the first request is in the command queue
@@ -133,9 +136,13 @@ def cycles_of(program: PlainProgram) -> int:
     if result.reason != "exit" or result.exit_code:
         raise Mismatch(f"the program ended with {result.reason} {result.exit_code} {result.trap}")
     program.check(machine)
-    clock = BankClock(load_preset("hbm2-pim"))
+    preset = load_preset("hbm2-pim")
+    memory, number = preset.memory(HBM), preset.parameter
+    figures = figures_of({name: getattr(memory, name) for name in FIGURES}, number("pim.banks"), number("pim.bank_groups"),
+                         number("pim.blocks"), kind_table())
+    state = state_of(figures, number("pim.channels"))
     mask, columns, rows, worst = demand(machine.preset, program.columns)
-    return int(plain_access(clock.state, clock.figures, *mask_words(mask), int(program.writes), columns, rows, worst, FIRST))
+    return int(plain_access(state, figures, *mask_words(mask), int(program.writes), columns, rows, worst, FIRST))
 
 
 def program_of(point: Point) -> PlainProgram | None:

@@ -1,42 +1,30 @@
 """A validation program, and how it is run: assembly text, what lies in the banks before, what has to be there afterwards.
 
-The program runs on the fast engine. A hook collects its pim operations, with their operands and the channel masks; then the rule of
-isa/timing/banks.py says when the last of them is complete. Nothing else of the machine takes time here: published simulators of
-banks have no host.
+The program runs on the fast engine, and the machine's own clock times it. The core of this machine takes no time: published
+simulators of banks have no host.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import cache
+from typing import Any
 
 import numpy as np
 
 from asm.assembler import assemble
 from emulator.machine import Machine
-from isa.preset import Preset, load_preset
+from isa.preset import Preset, load_preset, preset_of
 from isa.regions import HBM
-from isa.timing.bank_state import FIGURES, HELD, figures_of, state_of
-from isa.timing.banks import bank_operation, mask_words
-from isa.units.pim.kinds import KIND_NUMBERS, PLACES, kind_table
+from isa.timing.memories import PimDram
+from isa.timing.rates import MOST_QUEUE, PICOSECONDS
 
 Fill = Callable[[Machine], None]
 
 
 class Mismatch(Exception):
     """A program's values are not those of NumPy."""
-
-
-class BankOperation(NamedTuple):
-    """What the rule has to know of an operation, but for when it comes."""
-
-    mnemonic: str
-    channels: int                       # bit c: channel c
-    bank: int
-    second: int
-    row: int
-    columns: int
 
 
 @dataclass(frozen=True)
@@ -67,62 +55,39 @@ def expect(what: str, got: Any, expected: Any) -> None:
                        f"first number {place}: {got.reshape(-1)[place]}; expected {expected.reshape(-1)[place]}")
 
 
-def operations_of(program: ValidationProgram) -> list[BankOperation]:
-    """Run a program and check its values. -> its pim operations, in order. Raises Mismatch."""
-    machine = Machine(program.machine)
+@cache
+def machine_of(name: str) -> Preset:
+    """A machine whose banks take each operation as soon as they can, and whose clock is that of the banks."""
+    preset = load_preset(name)
+    data: Any = preset.file.model_dump(mode="json", exclude_none=True)
+    memory = preset.memory(HBM)
+    assert isinstance(memory, PimDram)
+    source = "assumed: published simulators of banks have no host"
+    data["clock_hz"] = {"value": int(PICOSECONDS / memory.period_ps), "source": source}
+    for region in data["region"].values():
+        if "latency_cycles" in region:
+            region |= {"latency_cycles": {"value": 1, "source": source}, "bytes_per_cycle": {"value": 1_000_000, "source": source}}
+    data["unit"]["pim"]["rates"]["queue_depth"] = {"value": MOST_QUEUE, "source": source}
+    return preset_of(data)
+
+
+def run(program: ValidationProgram, first: int, before: Machine | None = None) -> Machine:
+    """Run a program whose first command may come in cycle `first`, on banks as another machine left them, and check its values.
+    Raises Mismatch."""
+    machine = Machine(machine_of(program.machine))
     machine.load(assemble(program.text))
     program.fill(machine)
-    found: list[BankOperation] = []
-    masks = [f"pim.channel_mask{n}" for n in ("", 1, 2, 3)]
-    banks = machine.preset.parameter("pim.banks")
-    every = (1 << machine.preset.parameter("pim.channels")) - 1
-
-    def collect(machine: Any, step: Any) -> None:
-        place, values = PLACES[step.row.mnemonic], step.values
-        bits = sum(int(machine.csr(name)) << 64 * i for i, name in enumerate(masks))
-        bits = every if place.every_channel else bits
-        bank = values[place.bank] if place.bank else 0
-        second = (bank + 1) % banks if place.kind == "mac in a bank" and machine.csr("pim.next_bank") else -1
-        found.append(BankOperation(step.row.mnemonic, bits, bank, second, values[place.row] if place.row else 0,
-                                   place.columns_of(values, banks)))
-
-    machine.hook(collect, where=lambda pc, row: row is not None and row.unit == "pim")
+    machine.clocks[0].without_core()
+    machine.clocks[0].begin_at(first, machine.counts, before.clocks[0] if before else None)
     result = machine.run()
     if result.reason != "exit" or result.exit_code:
         raise Mismatch(f"the program ended with {result.reason} {result.exit_code} {result.trap}")
     program.check(machine)
-    return found
-
-
-class BankClock:
-    """The bank rule with its state: cycles of operations that all reach the controller as soon as it can take them."""
-
-    def __init__(self, preset: Preset, first: int = 0) -> None:
-        number, memory = preset.parameter, preset.memory(HBM)
-        figures = {name: getattr(memory, name) for name in FIGURES}
-        self.figures = figures_of(figures, number("pim.banks"), number("pim.bank_groups"), number("pim.blocks"), kind_table())
-        self.state = state_of(self.figures, number("pim.channels"))
-        self.first = self.end = first
-
-    def operate(self, operation: BankOperation) -> int:
-        """-> the cycle in which an operation is complete."""
-        kind = KIND_NUMBERS[PLACES[operation.mnemonic].kind]
-        end = bank_operation(self.state, self.figures, kind, *mask_words(operation.channels), operation.bank, operation.second,
-                             operation.row, operation.columns, self.first)
-        self.end = max(self.end, int(end))
-        return int(end)
+    return machine
 
 
 def cycles_of(program: ValidationProgram) -> int:
     """Run a program, check its values, and say how many cycles its banks took, to the end that is published. Raises Mismatch."""
-    clock = BankClock(load_preset(program.machine))
-    began = 0
-    if program.after:
-        clock.first = program.after.first
-        for operation in operations_of(program.after):
-            clock.operate(operation)
-        began = clock.end
-    clock.first = began + program.first
-    for operation in operations_of(program):
-        clock.operate(operation)
-    return max(clock.end, int(clock.state[HELD])) + program.behind - began
+    before = run(program.after, program.after.first) if program.after else None
+    began = before.clocks[0].end_of_banks() if before else 0
+    return run(program, began + program.first, before).clocks[0].end_of_banks() + program.behind - began

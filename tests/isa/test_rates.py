@@ -20,9 +20,10 @@ from isa.manual import machine_answer
 from isa.manual.document import plain
 from isa.preset import PRESETS, PresetError, load_preset, preset_names, preset_of
 from isa.regions import REGIONS
+from isa.timing.attention import PLACEMENTS
 from isa.timing.bank_state import FIGURES as BANK_FIGURES
 from isa.timing.figures import rates_of, spending_of, standing_of
-from isa.timing.memories import MEMORIES, Dram, Nand, PimDram, memories_of
+from isa.timing.memories import MEMORIES, AttentionDram, Dram, Nand, PimDram, memories_of
 from isa.timing.rates import MOST_PART, RULES, exact, fits, is_rule, rule, scaled
 from isa.unit import Counter, spending
 from isa.units import UNITS
@@ -255,7 +256,8 @@ def test_pages_of_flash_are_those_of_its_memory(tmp_path: Path) -> None:
 
 def test_records_are_sound() -> None:
     assert {*MEMORIES} == {"DDR4-2400", "LPDDR4-2400", "HBM2", "GDDR6", "HBM3", "nand-slc", "nand-tlc",
-                           "HBM2-PIM", "GDDR6-AiM", "HBM3-PIM", "HBM3-PIM-SB"}
+                           "HBM2-PIM", "GDDR6-AiM", "HBM3-PIM", "HBM3-PIM-SB",
+                           *(f"HBM3-AttAcc-{place}{end}" for place in ("bank", "group", "buffer") for end in ("", "-unlimited"))}
     for memory in MEMORIES.values():
         assert {*memory.others} <= {name for name, _, _ in memory.figures()}
         for name, value, source in memory.figures():
@@ -270,6 +272,9 @@ def test_records_are_sound() -> None:
             assert fits(memory.period_ps) and memory.tCCDS <= memory.tCCDL
             assert memory.tRAS < memory.tRC <= memory.tRAS + memory.tRP + 3
             assert {name for name, _, _ in memory.figures()} == {"channels", "period_ps", *BANK_FIGURES}
+        elif isinstance(memory, AttentionDram):
+            assert fits(memory.period_ps) and memory.placement in PLACEMENTS
+            assert memory.nCCDS <= memory.nCCDL <= memory.nCCDAB
         else:
             assert isinstance(memory, Nand)
 

@@ -11,6 +11,7 @@ from statistics import mean
 import pytest
 
 from isa.timing import attention as rules
+from isa.timing.memories import MEMORIES
 from isa.timing.memory_rules import refreshed
 from slimulator.validate import attacc
 from slimulator.validate.points import SHIPPED, Point, difference, points_of
@@ -41,13 +42,13 @@ def point_of(units, limit, heads, tokens, head_dim, size, cycles, pj):
 
 def ours(point):
     """Cycles and pJ of a point's decode step."""
-    memory, placement = attacc.memory_of(point.config)
+    memory = attacc.memory_of(point.config)
     shape = tuple(point.parameters[name] for name in ("heads", "L", "head_dim", "bytes_per_element"))
-    figures = rules.figures_of(memory, placement)
+    figures = rules.figures_of(memory)
     now = 0
     for step in (rules.QUERY, rules.SCORES, rules.SOFTMAX, rules.CONTEXT):
         now = refreshed(now, rules.attention_cycles(figures, step, *shape), figures[rules.REFI], rules.lost(figures))
-    return int(now), float(rules.attention_pj(memory, placement, *shape))
+    return int(now), float(rules.attention_pj(memory, *shape))
 
 
 @pytest.mark.parametrize("row", PUBLISHED)
@@ -67,22 +68,29 @@ def test_all_published_points_of_attacc():
     assert mean(energy) <= 0.01 and max(energy) <= 0.03
 
 
+PLACES = ("bank", "group", "buffer")
+
+
+def memory(place, limit=True):
+    return MEMORIES[f"HBM3-AttAcc-{place}" + ("" if limit else "-unlimited")]
+
+
 def test_a_power_limit_and_a_longer_way_cost_time():
-    def cycles(memory, placement, heads=64, tokens=1024):
-        figures = rules.figures_of(memory, placement)
+    def cycles(place, limit=True, heads=64, tokens=1024):
+        figures = rules.figures_of(memory(place, limit))
         return sum(int(rules.attention_cycles(figures, step, heads, tokens, 128, 2)) for step in range(4))
-    for placement in (rules.BANK, rules.BANK_GROUP):
-        assert cycles(rules.HBM3, placement) > cycles(rules.HBM3_UNLIMITED, placement)
-    assert cycles(rules.HBM3, rules.BUFFER) == cycles(rules.HBM3_UNLIMITED, rules.BUFFER)
-    assert cycles(rules.HBM3, rules.BANK) < cycles(rules.HBM3, rules.BANK_GROUP) < cycles(rules.HBM3, rules.BUFFER)
-    for placement in rules.PLACEMENTS.values():
-        assert cycles(rules.HBM3, placement, heads=1) == cycles(rules.HBM3, placement, heads=16)
-        assert cycles(rules.HBM3, placement, tokens=1024) < cycles(rules.HBM3, placement, tokens=1040)
+    for place in ("bank", "group"):
+        assert cycles(place) > cycles(place, limit=False)
+    assert cycles("buffer") == cycles("buffer", limit=False)
+    assert cycles("bank") < cycles("group") < cycles("buffer")
+    for place in PLACES:
+        assert cycles(place, heads=1) == cycles(place, heads=16)
+        assert cycles(place, tokens=1024) < cycles(place, tokens=1040)
 
 
-@pytest.mark.parametrize("placement", rules.PLACEMENTS.values(), ids=rules.PLACEMENTS)
-def test_no_tokens_take_no_time(placement):
-    figures = rules.figures_of(rules.HBM3, placement)
+@pytest.mark.parametrize("place", PLACES)
+def test_no_tokens_take_no_time(place):
+    figures = rules.figures_of(memory(place))
     for step in (rules.SCORES, rules.SOFTMAX, rules.CONTEXT):
         assert rules.attention_cycles(figures, step, 7, 0, 128, 2) == 0
 
@@ -90,17 +98,17 @@ def test_no_tokens_take_no_time(placement):
 @pytest.mark.parametrize("columns", [1, 2, 31, 32, 33, 64, 65, 1000])
 def test_rows_of_a_step_one_by_one(columns):
     """A row is open for its columns, and for nRAS at least; before the last one ends, each waits for nRTPL."""
-    memory, left, cycles = rules.HBM3, columns, 0
+    stack, left, cycles = memory("bank"), columns, 0
     while left:
-        row = min(left, memory.columns)
+        row = min(left, stack.columns)
         left -= row
-        cycles += max(memory.nRAS, memory.nRCDRD + (row - 1) * memory.nCCDAB + (memory.nRTPL if left else 0)) + memory.nRP
-    assert rules.step_cycles(rules.figures_of(memory, rules.BANK), columns) == cycles
+        cycles += max(stack.nRAS, stack.nRCDRD + (row - 1) * stack.nCCDAB + (stack.nRTPL if left else 0)) + stack.nRP
+    assert rules.step_cycles(rules.figures_of(stack), columns) == cycles
 
 
 def test_a_refresh_and_the_last_round_cost_what_the_figures_say():
     """8 + 19 + 456 + 19 - 6 + 1; the probabilities of an odd last round: 8 groups of 4 columns of 16 of 16 tokens, nCCDL 4 each."""
-    figures = rules.figures_of(rules.HBM3, rules.BANK)
+    figures = rules.figures_of(memory("bank"))
     assert rules.lost(figures) == 497
     for heads, moves in ((1, 8 * 4 * 4), (16, 8 * 4 * 4), (17, 0), (32, 0), (33, 8 * 4 * 4)):
         scores, context = (rules.attention_cycles(figures, step, heads, 1024, 128, 2) for step in (rules.SCORES, rules.CONTEXT))
@@ -115,4 +123,4 @@ def test_energy_of_a_step_column_by_column():
     queries, probabilities, scores, contexts = 4 * 2, 8 * 1, 8 * 1, channels * 8 * 2
     moved = (queries + probabilities + scores + contexts) * (1.01 + 1.23 + 0.5)
     expected = 8 * 32 * (read + moved + queries * 0.3)
-    assert float(rules.attention_pj(rules.HBM3, rules.BANK, 1, 16, 128, 2)) == pytest.approx(expected, rel=1e-12)
+    assert float(rules.attention_pj(memory("bank"), 1, 16, 128, 2)) == pytest.approx(expected, rel=1e-12)

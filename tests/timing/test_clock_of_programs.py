@@ -30,9 +30,10 @@ def adds_up(machine: ReferenceMachine) -> None:
     assert all(0 <= cycles <= time.cycles for cycles in time.regions.values())
     t = machine.clocks[0].words
     for queue in range(1, len(QUEUES)):
-        state = clock.QUEUE_STATE + clock.QUEUE_WORDS * queue
-        for moment in (state + clock.FREE, state + clock.GATE):
-            assert t[moment] == t[moment + 1:moment + clock.MOMENT].sum()
+        free = clock.QUEUE_STATE + clock.QUEUE_WORDS * queue + clock.FREE
+        record = t[free + 1]
+        assert t[record] == t[record + clock.SUMS:record + clock.LINKS].sum()
+        assert t[free] in (0, t[record])
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -60,7 +61,7 @@ class Starts:
             state = clock.QUEUE_STATE + clock.QUEUE_WORDS * queue
             if action is Action.ISSUE:
                 figures = machine.clocks[0].figures[clock.QUEUE_FIGURES + clock.QUEUE_FIGURE_WORDS * queue:]
-                end = int(t[figures[clock.RING] + clock.MOMENT * before[state + clock.NEXT]])
+                end = int(t[figures[clock.RING] + clock.RECORD * before[state + clock.NEXT]])
                 others = [other for other in range(1, len(QUEUES)) if other != queue or queue != clock.PIM]
                 known = max(self.ends[self.order.knows(queue, other)] for other in others)
                 if queue == clock.PIM:                          # operations on other channels may end first

@@ -20,6 +20,7 @@ from slimulator.validate.points import SHIPPED, Point, difference, points_of
 
 STREAM, GATHER = 0.03, 0.10             # the most that streams of 256 KiB and gathers of 1 MiB may be off
 KIB, MIB = 1 << 10, 1 << 20
+SLC, TLC = MEMORIES["nand-slc"], MEMORIES["nand-tlc"]
 
 PUBLISHED = [                           # DRAMsim3 2981759
     #  config                          workload                      bytes      cycles
@@ -204,7 +205,7 @@ def plain_flash(nand, pages):
     return end
 
 
-@pytest.mark.parametrize("nand", [flash.SLC, flash.TLC, replace(flash.SLC, channels=3, dies=1, planes=5, read_ps=30_000_000)])
+@pytest.mark.parametrize("nand", [SLC, TLC, replace(SLC, channels=3, dies=1, planes=5, read_ps=30_000_000)])
 def test_flash_that_is_read_in_order(nand):
     figures = flash.figures_of(nand)
     for pages in (1, 2, 16, 17, 128, 129, 300, 1000):
@@ -217,7 +218,7 @@ def test_flash_that_is_read_in_order(nand):
 
 def test_flash_pages_of_rows():
     """Rows in one page cost it once, and rows in one plane wait for each other."""
-    figures = flash.figures_of(flash.SLC)
+    figures = flash.figures_of(SLC)
     events = flash.events_of(figures)
     flash.begin(events)
     for row in range(8):
@@ -233,11 +234,11 @@ def test_flash_pages_of_rows():
 
 
 def test_scattered_flash_is_never_faster_than_the_plain_model_by_much():
-    random, figures = np.random.default_rng(3), flash.figures_of(flash.SLC)
+    random, figures = np.random.default_rng(3), flash.figures_of(SLC)
     for count in (10, 100, 1000):
         pages = random.integers(0, 1 << 20, count).tolist()
         events = flash.events_of(figures)
         flash.begin(events)
         for page in pages:
             flash.span(events, figures, page * 4096, 4096)
-        assert int(flash.busy(figures, events)) <= plain_flash(flash.SLC, pages) <= 2 * int(flash.busy(figures, events))
+        assert int(flash.busy(figures, events)) <= plain_flash(SLC, pages) <= 2 * int(flash.busy(figures, events))
