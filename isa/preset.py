@@ -135,8 +135,8 @@ class Preset:
         return rates
 
     def memory(self, region: str) -> Memory | None:
-        """The memory that a region names, with its channels and mapping, as fast as it is there; None for a region with a latency and
-        a bandwidth of its own."""
+        """The memory that a region names, with its channels and mapping, as fast as it is there; None for a region with a latency
+        and a bandwidth of its own."""
         table = self.file.region[region]
         if table.memory is None:
             return None

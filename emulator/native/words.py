@@ -16,7 +16,7 @@ from numba.extending import intrinsic, lower_builtin, models, register_model
 from emulator.native.emitting import WORD, AbstractTemplate, infer_global, signature
 
 
-class Words(types.Type):
+class Words(types.Type):  # type: ignore[misc]
     """The numba type of integers at an address, with t[i] as int64. Those of 64 bits have t[i] = value and t[n:], too."""
 
     def __init__(self, bits: int) -> None:
@@ -28,18 +28,18 @@ INT64, UINT32 = Words(64), Words(32)
 
 
 @register_model(Words)
-class _WordsModel(models.PrimitiveModel):
+class _WordsModel(models.PrimitiveModel):  # type: ignore[misc]
     def __init__(self, manager: Any, kind: Any) -> None:
         super().__init__(manager, kind, WORD)
 
 
-@intrinsic
+@intrinsic  # type: ignore[untyped-decorator]
 def words(typing: Any, address: Any) -> Any:
     """`words(address)`: the int64 at an aligned host address, and those behind it."""
     return INT64(types.int64), lambda context, builder, kinds, arguments: arguments[0]
 
 
-@intrinsic
+@intrinsic  # type: ignore[untyped-decorator]
 def numbers(typing: Any, address: Any) -> Any:
     """`numbers(address)`: the uint32 at any host address, and those behind it, to be read."""
     return UINT32(types.int64), lambda context, builder, kinds, arguments: arguments[0]

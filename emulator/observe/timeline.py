@@ -146,7 +146,7 @@ class Timeline(LineLog):
                 self._write_slice(machine, number, name, start, end, args, [*outer, mark.name])
         clock = machine.clocks[0]
         clock.time(machine.counts)                          # the core's time up to here
-        done = int(clock.words[words.all_done(clock.words)])
+        done = int(words.all_done(clock.words))
         if self._looking and done > self._done and not self._is_outside(self._done, done):
             self._write_slice(machine, _MODEL, mark.name, self._done, done, _events(machine, self._counts), outer)
         self._done, self._counts = done, machine.counts.copy()

@@ -22,7 +22,7 @@ from isa.timing.memories import MEMORIES, PimDram, memories_of
 from isa.timing.rates import MOST_PART, exact, fits
 
 _SOURCE = "assumed: what if"
-_OF_REGION = ("latency_cycles", "bytes_per_cycle", "channels", "speed", "memory")
+_OF_REGION = ("latency_cycles", "bytes_per_cycle", "channels", "mapping", "speed", "memory")
 
 
 def what_if(preset: Preset, text: str) -> Preset:
@@ -52,8 +52,8 @@ def _figures_of(preset: Preset, file: dict[str, Any], change: str) -> dict[str, 
     table = file["region"].get(region)
     if key == "memory" and table is not None:
         _check_banks(preset, region, value)
-        none: dict[str, int | float | str | None] = {f"{region}.{other}": None for other in _OF_REGION if table[other] is not None}
-        return none | {name: value}
+        gone: dict[str, int | float | str | None] = {f"{region}.{key}": None for key in _OF_REGION if table[key] is not None}
+        return gone | {name: value}
     factor = _factor(change, value) if key != "memory" else Fraction(1)
     if table is None or table["memory"] is None:
         return {figure: _number(factor) if figure == name else _faster(preset, figure, factor) for figure in _figures(preset, name)}

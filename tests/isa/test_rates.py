@@ -244,7 +244,7 @@ def test_a_named_memory_is_as_fast_as_the_region_says(tmp_path: Path) -> None:
     assert "region.dram.speed" in plain(machine_answer(machine).blocks, 10_000)
     with pytest.raises(PresetError, match=r"region\.dram\.speed: present; expected it beside the name of a memory"):
         load(tmp_path, SLIM.replace("[region.dram]", f"[region.dram]\nspeed = {FIGURE}"))
-    for value, says in (("0", "greater than 0"), ("1.2345678901", "fewer digits"), ("1e-11", "fewer digits")):
+    for value, says in (("0", "greater than 0"), ("1.2345678901", "fewer digits"), ("1e-11", "at least 1 / 16777216")):
         with pytest.raises(PresetError, match=rf"region\.dram\.speed(\.value)?: .*{says}"):
             load(tmp_path, named("dram", "DDR4-2400", f'speed = {{ value = {value}, source = "assumed: a test" }}\n'))
 

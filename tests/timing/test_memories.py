@@ -18,6 +18,8 @@ WORKED = {          # ps from a request to its first bytes; ps of a byte in a lo
     "GDDR6-AiM":    ((36 + 50 + 2) * 500, Fraction(2 * 500, 32 * 32)),
     "HBM3-PIM":     ((19 + 19 + 2) * Fraction(10_000, 13), Fraction(2 * 10_000, 13 * 32 * 32) / (1 - Fraction(456, 5070))),
     "HBM3-PIM-SB":  ((19 + 19 + 2) * Fraction(10_000, 13), Fraction(2 * 10_000, 13 * 32 * 32) / (1 - Fraction(456, 5070))),
+    **{f"HBM3-AttAcc-{units}": (40 * Fraction(10_000, 13), Fraction(2 * 10_000, 13 * 32 * 32) / (1 - Fraction(456, 5070)))
+       for place in ("bank", "group", "buffer") for units in (place, f"{place}-unlimited")},
     "nand-slc":     (3_000_000, Fraction(10 ** 12, 16 * 1_200_000_000)),
     "nand-tlc":     (40_000_000, Fraction(10 ** 12, 16 * 1_200_000_000)),
 }
@@ -47,4 +49,5 @@ def test_bandwidths_are_those_of_their_kind() -> None:
 
 def test_regions_can_name_them() -> None:
     assert memories_of("flash") == ("nand-slc", "nand-tlc") and memories_of("sram") == memories_of("mmio") == ()
-    assert {*memories_of("hbm")} - {*memories_of("dram")} == {"HBM2-PIM", "GDDR6-AiM", "HBM3-PIM", "HBM3-PIM-SB"}
+    places = {name for name in MEMORIES if name.startswith("HBM3-AttAcc-")}
+    assert {*memories_of("hbm")} - {*memories_of("dram")} == {"HBM2-PIM", "GDDR6-AiM", "HBM3-PIM", "HBM3-PIM-SB", *places}
