@@ -395,7 +395,7 @@ def issue_to_banks(t: Words, r: Words, counts: Words, csrs: Words, row: int, a: 
 @rule
 def operation(t: Words, r: Words, counts: Words, csrs: Words, numbers: Words, model: Words, number: int, a: int, b: int,
               c: int) -> None:
-    """An Xslim instruction has retired. `before` was called before it.
+    """An Xslim instruction has retired. `before` was called before it. Numbers alone: it is compiled.
 
     `number` in MNEMONICS; its first operands; the numbers of its index list; state attn.model."""
     row = OPERATIONS + OPERATION_WORDS * number
@@ -409,7 +409,7 @@ def operation(t: Words, r: Words, counts: Words, csrs: Words, numbers: Words, mo
 @rule
 def operation_outside_of_banks(t: Words, r: Words, counts: Words, csrs: Words, numbers: Words, model: Words, number: int, a: int,
                                b: int, c: int) -> None:
-    """The same for an instruction of any unit but pim. It compiles faster."""
+    """The same for an instruction of any unit but pim. Numbers alone, as of `operation`. It compiles faster."""
     row = OPERATIONS + OPERATION_WORDS * number
     if r[row + FORM] > 0 and r[NAMED] > 0:
         issue_fetch(t, r, counts, csrs, numbers, r[row + FORM], a, b, c)
@@ -751,6 +751,11 @@ class Clock:
         if len(records) and (min(links) < 0 or max(links // LINK ** 2) >= WORK - SUMS - 1
                              or max(links // LINK % LINK) >= WORK - SUMS - 1 or max(links % LINK) >= len(QUEUES)):
             raise ValueError("a record of the clock names a queue or a region that there is not")
+        sums = np.concatenate((words[NOW:NOW + RECORD].reshape(1, -1), records))
+        if min(words[:SEEN]) < 0 or (sums[:, :LINKS] < 0).any():
+            raise ValueError("a time of the clock is below 0")
+        if not np.array_equal(sums[:, SUMS:LINKS].sum(1), sums[:, CYCLE]):
+            raise ValueError("a record of the clock does not add up")
         if any(words[REGION_STATE + REGION_WORDS * region + MOVING] for region in range(len(REGIONS))):
             raise ValueError("the clock stands in the middle of an operation")
         if self.figures[BANKS] and self.preset.banks is not None and not bank_state.is_sound(

@@ -95,7 +95,8 @@ def touch_listed(events: Words, m: Words, address: int, numbers: Words, rows: in
 @rule
 def count_events(events: Words, m: Words, csrs: Words, numbers: Words, form: int, a: int, b: int, c: int, rows: int,
                  size: int) -> None:
-    """Count what an operation touches in a memory: its first operands, rows and bytes that it moved, the numbers of its list."""
+    """Count what an operation touches in a memory: its first operands, rows and bytes that it moved, the numbers of its list. Numbers
+    alone: it is compiled."""
     row_bytes = csrs[ROW_BYTES]
     if form == COPY:
         row_bytes = size
@@ -136,7 +137,7 @@ def linear_place(m: Words, csrs: Words, form: int, a: int, b: int) -> int:
 @rule
 def cycles(t: Words, m: Words, csrs: Words, numbers: Words, form: int, a: int, b: int, c: int, rows: int, size: int,
            start: int) -> int:
-    """Cycles of the machine from `start` on until an operation's last byte has moved in a memory."""
+    """Cycles of the machine from `start` on until an operation's last byte has moved in a memory. Numbers alone: it is compiled."""
     events = t[m[EVENTS]:]
     count_events(events, m, csrs, numbers, form, a, b, c, rows, size)
     if m[IS_FLASH]:

@@ -189,6 +189,8 @@ def execute(point: Point) -> Outcome:
             raise Inexpressible(f"{name} {point.parameters[name]}; {point.config} has {own}")
     piece = piece_of(point.workload, memory)
     size, writes = point.size("bytes", MOST, of=piece or 1), point.workload == "stream write"
+    if piece and size + 4 * (size // piece) > load_preset(MACHINES / "dram.toml").region(SRAM).size:
+        raise Inexpressible(f"{size // piece} pieces of {piece} bytes; expected these and a list of them within 16 MiB")
     machine, wrong = run(memory, size, piece, writes)
     figures, events = machine.clocks[0].memory(DRAM)
     if writes:
