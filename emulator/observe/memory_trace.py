@@ -96,7 +96,7 @@ class MemoryTrace(LineLog):
         if accesses:
             start = now
             if machine.clocks and step.row.is_xslim:
-                start = int(machine.clocks[0].words[self._state + words.REGION_FREE]) - moved
+                start = int(machine.clocks[0].words[self._state + words.FREE]) - moved
             elif machine.clocks and step.row.mnemonic in _loads():
                 start = now - int(machine.clocks[0].figures[self._latency])
             heappush(self._waiting, (start, self._number, accesses))

@@ -95,8 +95,8 @@ def touch_listed(events: Words, m: Words, address: int, numbers: Words, rows: in
 @rule
 def count_events(events: Words, m: Words, csrs: Words, numbers: Words, form: int, a: int, b: int, c: int, rows: int,
                  size: int) -> None:
-    """Count what an operation touches in a memory: its first operands, rows and bytes that it moved, the numbers of its list. Numbers
-    alone: it is compiled."""
+    """Count what an operation touches in a memory: its first operands, rows and bytes that it moved, the numbers of its list.
+    Numbers alone: it is compiled."""
     row_bytes = csrs[ROW_BYTES]
     if form == COPY:
         row_bytes = size
