@@ -2,16 +2,18 @@
 
     taken = take(program, make, Stretch(preset, prompt=1, tokens=128))
 
-A program may have fewer layers than its model, all of them alike. Then it runs twice, with all its layers and with one less. It
-generates the same tokens both times: the second time they are given to it. Counters, cycles and shares of a run grow with the
-layers along a straight line: each layer that is left out takes what the last one took. For layers of the same shape that is exact,
-but for what depends on values (zeros in weights, neurons that are left alone) and for the rule of banks, whose refreshes do not
-fall in step with layers.
+A program may have fewer layers than its model, all of them alike. Then it runs again with only two of its layers. It generates the
+same tokens each time: the second time they are given to it. Counters, cycles and shares of a run grow with the layers along a
+straight line, so each layer that is left out takes what those between the second and the last one take on average. To stay with
+whole numbers, these are added as often as they fit; what then remains is the difference of a third run, with some layers more than
+two. For layers of the same shape that is exact, but for what depends on values (zeros in weights, neurons that are left alone) and
+for the rule of banks, whose refreshes do not fall in step with layers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from typing import Any
@@ -34,6 +36,7 @@ from isa.registers import NUMBER
 from isa.services import Host
 from isa.timing.clock import Clock
 
+_BASE = 2                   # layers of the shorter run: with one, rows of banks would stay open from token to token
 Clocks = Callable[[ReferenceMachine], list[tuple[str, Clock]]]
 """Has a machine keep further clocks, and returns them with what is changed."""
 
@@ -93,7 +96,10 @@ def take(program: Program, make: Maker, stretch: Stretch) -> Taken:
     taken, left_out = _run(program, make, stretch, present), (stretch.layers or present) - present
     if not left_out:
         return taken
-    return _with_more_layers(taken, _run(program, make, stretch, present - 1, taken.tokens), left_out)
+    two = _run(program, make, stretch, _BASE, taken.tokens)
+    times, rest = divmod(left_out, present - _BASE)
+    whole = _plus(taken, times, taken, two)
+    return _plus(whole, 1, _run(program, make, stretch, _BASE + rest, taken.tokens), two) if rest else whole
 
 
 def _run(program: Program, make: Maker, stretch: Stretch, layers: int, tokens: Sequence[int] = ()) -> Taken:
@@ -139,27 +145,32 @@ def _choose(machine: ReferenceMachine, program: Program, tokens: Sequence[int]) 
 # ------------------------------------------------------------------------------------------------ layers that are left out
 
 
-def _with_more_layers(more: Taken, less: Taken, times: int) -> Taken:
-    """What a run with `times` layers more than `more` takes, where `less` has one layer less."""
-    counters = _line(more.counters, less.counters, times)
-    long, short = more.cost, less.cost
-    time, energy = _line(long.time, short.time, times), None
+def _plus(taken: Taken, times: int, more: Taken, less: Taken) -> Taken:
+    """taken + times * (more - less), where `more` and `less` are runs with different numbers of layers."""
+    counters = _sum(taken.counters, times, more.counters, less.counters)
+    cost, long, short = taken.cost, more.cost, less.cost
+    time, energy = _sum(cost.time, times, long.time, short.time), None
     if time is not None:
-        energy = energy_of(counters, long.preset, Fraction(time.cycles, time.clock_hz))
-    what_if = {text: _line(other, short.what_if[text], times) for text, other in long.what_if.items()}
-    if more.breakdown and less.breakdown:
-        for name, part in more.breakdown.parts.items():
-            if other := less.breakdown.parts.get(name):
-                part.cycles, part.times = (_line(a, b, times) for a, b in ((part.cycles, other.cycles), (part.times, other.times)))
-                part.counts += np.uint64(times) * (part.counts - other.counts)          # modulo 2**64, so signs are right
-    return replace(more, counters=counters, cost=Cost(long.preset, time, energy, what_if))
+        energy = energy_of(counters, cost.preset, Fraction(time.cycles, time.clock_hz))
+    what_if = {text: _sum(each, times, long.what_if[text], short.what_if[text]) for text, each in cost.what_if.items()}
+    by = None
+    if taken.breakdown and more.breakdown and less.breakdown:
+        by = copy(taken.breakdown)
+        by.parts = _sum(by.parts, times, more.breakdown.parts, less.breakdown.parts)
+    return replace(taken, counters=counters, cost=Cost(cost.preset, time, energy, what_if), breakdown=by)
 
 
-def _line(more: Any, less: Any, times: int) -> Any:
-    """more + times * (more - less), of whole numbers and of records and dicts of them. What one of two dicts lacks is 0."""
-    if isinstance(more, int):
-        return more + times * (more - less)
-    if isinstance(more, dict):
-        return {name: _line(more.get(name, 0), less.get(name, 0), times) for name in {**more, **less}}
-    return None if more is None else replace(more, **{
-        field.name: _line(getattr(more, field.name), getattr(less, field.name), times) for field in fields(more)})
+def _sum(to: Any, times: int, more: Any, less: Any) -> Any:
+    """to + times * (more - less), of whole numbers, arrays, and records and dicts of them. What a dict lacks is 0."""
+    match to:
+        case None:
+            return None
+        case int():
+            return to + times * (more - less)
+        case np.ndarray():                                          # of unsigned numbers, modulo 2**64: signs come out right
+            return to + np.uint64(times) * (more - less)
+        case dict():
+            return {name: _sum(value, times, more.get(name, 0), less.get(name, 0))
+                    for name, value in {**dict.fromkeys(more, 0), **to}.items()}
+    return replace(to, **{field.name: _sum(getattr(to, field.name), times, getattr(more, field.name), getattr(less, field.name))
+                          for field in fields(to)})

@@ -47,7 +47,8 @@ SHAPES: dict[str, tuple[int, int, int, int, int]] = {
 WEIGHTS = {"15m": "i8", "125m": "t2", "730m": "t2", "3b": "t2"}          # what each is measured with
 CONTEXT = 1024
 WHOLE = 1 << 30             # bytes of weights up to which all layers of a config.json are executed
-FEWEST = 3                  # layers from which others follow: in a run of one layer, rows of banks stay open from token to token
+FEWEST = 3                  # layers from which others follow: the difference of the third is that of any other
+IN_BANKS = 10               # the same where banks compute: their refreshes do not fall in step with layers, so more are averaged
 _GATES = 1 << 16            # drawn to find thresholds
 _ROWS = 256                 # that are made at once, from one seed
 
@@ -144,7 +145,8 @@ def compile_random(name: str, settings: Settings, *, config: Path | None = None,
     """The program of a shape, or of the model that the file `config` describes. The head gets 8 bits beside integer linears.
 
     settings  weights None: what the shape is measured with; sparsity: the share of neurons that feed-forward layers leave alone
-    layers    how many of them the program has, at least FEWEST. None: all; FEWEST of a file with more than WHOLE bytes of weights
+    layers    how many of them the program has, at least FEWEST. None: all; of a file with more than WHOLE bytes of weights
+              FEWEST, or IN_BANKS if matrices are in banks
     opened    is called with the model
     Raises ModelError for what is not supported or has no room, PresetError, CacheError, OSError.
     """
@@ -164,7 +166,8 @@ def compile_random(name: str, settings: Settings, *, config: Path | None = None,
     whole = compiled(model)                             # nothing is made yet: it says what does not fit the machine
     sizes = {image.name: image.contents.size for image in whole.target.images(whole.layout)}
     all_layers = model.config.layers
-    count = _executed(whole, layers, all_layers if config is None or sum(sizes.values()) <= WHOLE else min(FEWEST, all_layers))
+    few = IN_BANKS if "banks" in sizes else FEWEST
+    count = _executed(whole, layers, all_layers if config is None or sum(sizes.values()) <= WHOLE else min(few, all_layers))
     chosen = whole if count == all_layers else compiled(with_random_weights(
         model.path, replace(model.config, layers=count), ternary=ternary))
     _check_host(chosen, count)

@@ -29,8 +29,8 @@ _HOST = ("tokens_per_second", "best_tokens_per_second", "tokens_per_cpu_second",
 @click.option("--config", "configs", multiple=True, type=FILE, metavar="F",
               help="Measure the model that a Hugging Face config.json describes, with random weights.")
 @click.option("--layers", type=click.IntRange(min=1), metavar="N",
-              help="Execute only the first N layers, and let each other one take what the last of these took. By default all; "
-                   "3 of a --config whose weights take more than 1 GiB.")
+              help="Execute only the first N layers, at least 3, and let the others take as much as these. By default all; of a "
+                   "--config whose weights take more than 1 GiB 3, or 10 if matrices are in banks.")
 @click.option("--weights", metavar="FMT|RECIPE.toml",
               help="Weight format of the linear layers, or a recipe; by default t2, for 15m i8.")
 @click.option("--context", type=int, metavar="N", help="Compile for N positions; by default 1024.")
@@ -104,7 +104,7 @@ def _measure(say: Printer, name: str, config: Path | None, preset: Any, threads:
     (_part_of_host if part else _host_table)(say, name, figures)
     if not said["no_time"]:
         tokens = f"a prompt of {taken.prompt}, then {counted(len(taken.tokens), 'token')}"
-        rest = f"; each of the {made.layers - made.executed} layers that are not executed takes what the last one took" * part
+        rest = f"; the {made.layers - made.executed} layers that are not executed take as much as those that are" * part
         for line in (f"{name} on the machine, {tokens}: the same on every host{rest}", *taken.cost.lines()):
             say(line)
     for line in taken.breakdown.table() if taken.breakdown else ():
