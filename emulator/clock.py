@@ -14,11 +14,11 @@ import numpy as np
 from numba import njit
 
 from emulator.kernel_words import PORT, readable
-from emulator.native.block import CLOCK_COUNT, CLOCK_FIGURES, CLOCK_WORDS, CLOCKS, COUNTS, CSR_FILE, DONE, STATE_INDEX
+from emulator.native.block import CLOCK_COUNT, CLOCK_FIGURES, CLOCK_WORDS, CLOCKS, COUNTS, CSR_FILE, DONE, EARLIER, STATE_INDEX
 from emulator.native.machine_code import load
 from emulator.native.words import numbers, words
 from isa.timing import clock
-from isa.timing.rates import is_rule
+from isa.timing.rates import cycles_of, is_rule
 
 i64 = np.int64
 FETCH, MODEL = PORT["fetch"], STATE_INDEX["attn.model"]
@@ -26,37 +26,30 @@ FETCH, MODEL = PORT["fetch"], STATE_INDEX["attn.model"]
 
 @cache
 def compiled(rule: FunctionType) -> Any:
-    """A rule for numba, and with it the rules that it calls."""
+    """A rule for numba, and with it the rules that it calls. Those of every operation become one function; no rule divides by 0."""
     scope = dict(rule.__globals__)
     for name in rule.__code__.co_names:
         if is_rule(scope.get(name)):
             scope[name] = compiled(scope[name])
-    return njit(FunctionType(rule.__code__, scope, rule.__name__))
+    often = rule.__module__ == clock.__name__ or rule is cycles_of
+    return njit(FunctionType(rule.__code__, scope, rule.__name__), error_model="numpy", forceinline=often)
 
 
-_before, _simple = compiled(clock.before), compiled(clock.simple_operation)
+_simple, _token = compiled(clock.simple_operation), compiled(clock.token)
 _outside, _operation = compiled(clock.operation_outside_of_banks), compiled(clock.operation)
 LISTED = tuple(clock.NUMBER[mnemonic] for mnemonic in ("fetch.rows", "fetch.scatter"))      # whose third operand is an index list
 ROWS, SCATTER = LISTED
 
 
-def before(a, b, c, d, block):  # type: ignore[no-untyped-def]
-    """Before an operation of a unit. The arguments are those of a kernel."""
-    counts = words(load(block + 8 * COUNTS, i64))
-    each = load(block + 8 * CLOCKS, i64)
-    for _ in range(load(block + 8 * CLOCK_COUNT, i64)):
-        _before(words(load(each + 8 * CLOCK_WORDS, i64)), words(load(each + 8 * CLOCK_FIGURES, i64)), counts)
-        each += 16
-    return DONE
-
-
 def after_simple(number, a, b, c, block):  # type: ignore[no-untyped-def]
     """After an operation that has retired: its number, and its first three operands. Not of pim where there are banks, nor of fetch
     or attn where memories have rules of their own."""
-    counts, csrs = words(load(block + 8 * COUNTS, i64)), words(load(block + 8 * CSR_FILE, i64))
+    counts, earlier, csrs = (words(load(block + 8 * COUNTS, i64)), words(load(block + 8 * EARLIER, i64)),
+                             words(load(block + 8 * CSR_FILE, i64)))
     each = load(block + 8 * CLOCKS, i64)
     for _ in range(load(block + 8 * CLOCK_COUNT, i64)):
-        _simple(words(load(each + 8 * CLOCK_WORDS, i64)), words(load(each + 8 * CLOCK_FIGURES, i64)), counts, csrs, number, a)
+        _simple(words(load(each + 8 * CLOCK_WORDS, i64)), words(load(each + 8 * CLOCK_FIGURES, i64)),
+                counts, earlier, csrs, number, a)
         each += 16
     return DONE
 
@@ -73,26 +66,38 @@ _list = njit(_index_list)
 
 def after(number, a, b, c, block):  # type: ignore[no-untyped-def]
     """The same, for fetch and attn in any case."""
-    counts, csrs = words(load(block + 8 * COUNTS, i64)), words(load(block + 8 * CSR_FILE, i64))
+    counts, earlier, csrs = (words(load(block + 8 * COUNTS, i64)), words(load(block + 8 * EARLIER, i64)),
+                             words(load(block + 8 * CSR_FILE, i64)))
     each, rows, model = load(block + 8 * CLOCKS, i64), numbers(_list(number, c, block)), numbers(load(block + 8 * MODEL, i64))
     for _ in range(load(block + 8 * CLOCK_COUNT, i64)):
         _outside(words(load(each + 8 * CLOCK_WORDS, i64)), words(load(each + 8 * CLOCK_FIGURES, i64)),
-                 counts, csrs, rows, model, number, a, b, c)
+                 counts, earlier, csrs, rows, model, number, a, b, c)
         each += 16
     return DONE
 
 
 def after_any(number, a, b, c, block):  # type: ignore[no-untyped-def]
     """The same, for pim too."""
-    counts, csrs = words(load(block + 8 * COUNTS, i64)), words(load(block + 8 * CSR_FILE, i64))
+    counts, earlier, csrs = (words(load(block + 8 * COUNTS, i64)), words(load(block + 8 * EARLIER, i64)),
+                             words(load(block + 8 * CSR_FILE, i64)))
     each, rows, model = load(block + 8 * CLOCKS, i64), numbers(_list(number, c, block)), numbers(load(block + 8 * MODEL, i64))
     for _ in range(load(block + 8 * CLOCK_COUNT, i64)):
         _operation(words(load(each + 8 * CLOCK_WORDS, i64)), words(load(each + 8 * CLOCK_FIGURES, i64)),
-                   counts, csrs, rows, model, number, a, b, c)
+                   counts, earlier, csrs, rows, model, number, a, b, c)
         each += 16
     return DONE
 
 
-ENTRIES: dict[str, Callable[..., int]] = {"clock.before": before, "clock.after_simple": after_simple, "clock.after": after,
-                                          "clock.after_any": after_any}
+def token(a, b, c, d, block):  # type: ignore[no-untyped-def]
+    """After an instruction by which the program has emitted a token. The arguments are those of a kernel."""
+    counts = words(load(block + 8 * COUNTS, i64))
+    each = load(block + 8 * CLOCKS, i64)
+    for _ in range(load(block + 8 * CLOCK_COUNT, i64)):
+        _token(words(load(each + 8 * CLOCK_WORDS, i64)), words(load(each + 8 * CLOCK_FIGURES, i64)), counts)
+        each += 16
+    return DONE
+
+
+ENTRIES: dict[str, Callable[..., int]] = {"clock.after_simple": after_simple, "clock.after": after,
+                                          "clock.after_any": after_any, "clock.token": token}
 """By the name under which an entry is compiled; all are called as kernels are."""

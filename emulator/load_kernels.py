@@ -25,16 +25,16 @@ def module_of(mnemonic: str) -> str:
     return f"emulator.units.{mnemonic.partition('.')[0]}"
 
 
-CLOCK = ("clock.before", "clock.after_simple", "clock.after", "clock.after_any")
+CLOCK = ("clock.after_simple", "clock.after", "clock.after_any", "clock.token")
 """The entries of emulator/clock.py."""
 
 
 def clock_of(mnemonics: Iterable[str], *, banks: bool, named: bool, attention: bool) -> tuple[str, str]:
-    """The entries for a program with these instructions, to be called before and after each. The later ones compile more slowly:
-    what the rule of banks times, and memories with rules of their own."""
+    """The entries for a program with these instructions, to be called after each, and for a token. Those after an operation
+    compile the more slowly, the more they know: memories with rules of their own, then the rule of banks."""
     units = {mnemonic.partition(".")[0] for mnemonic in mnemonics}
     memories = (named and "fetch" in units) or (attention and "attn" in units)
-    return CLOCK[0], CLOCK[3 if banks and "pim" in units else 2 if memories else 1]
+    return CLOCK[2 if banks and "pim" in units else 1 if memories else 0], CLOCK[3]
 
 
 def clock(name: str) -> int:

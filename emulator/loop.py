@@ -16,13 +16,13 @@ from emulator.kernel_words import _find, count, guarded
 from emulator.native.block import (
     BASE,
     CLOCK_AFTER,
-    CLOCK_BEFORE,
     CODE,
     CODE_AT,
     COUNTS,
     CSR_FILE,
     CSR_MASKS,
     DONE,
+    EARLIER,
     GUARD_BYTES,
     GUARD_START,
     HOST,
@@ -39,10 +39,11 @@ from emulator.native.block import (
     VISITS,
 )
 from emulator.native.inlining import specialised
-from emulator.native.machine_code import array, call, high_mixed, high_signed, high_unsigned, load, store
+from emulator.native.machine_code import array, call, high_mixed, high_signed, high_unsigned, load, move, store
 from isa.counters import COUNTERS, SLOTS
-from isa.regions import REGIONS
+from isa.regions import BYTES, REGIONS
 
+BYTES_AT, BYTES_SIZE = 8 * BYTES.start, 8 * len(BYTES)         # the counters that the clock wants to have as before an operation
 _N = NUMBER
 OTHER, KERNEL, KERNEL_RESULT, NOTHING = _N["OTHER"], _N["KERNEL"], _N["KERNEL_RESULT"], _N["NOTHING"]
 LUI, AUIPC, JAL, JALR = _N["lui"], _N["auipc"], _N["jal"], _N["jalr"]
@@ -150,7 +151,7 @@ def _execute(piece, block, limit):  # type: ignore[no-untyped-def]
     tohost = load(block + 8 * TOHOST, i64)
     csr_file = load(block + 8 * CSR_FILE, i64)
     counts = load(block + 8 * COUNTS, i64)
-    before, after = load(block + 8 * CLOCK_BEFORE, i64), load(block + 8 * CLOCK_AFTER, i64)
+    after, earlier = load(block + 8 * CLOCK_AFTER, i64), load(block + 8 * EARLIER, i64)
     at = (pc - base) >> 2
     done = told = loads = stores = branches = taken = multiplications = divisions = read = written = elsewhere = 0
     while done < limit:
@@ -246,16 +247,16 @@ def _execute(piece, block, limit):  # type: ignore[no-untyped-def]
             function, c, d = load(kernels + 8 * value, i64), x[_column(row, RS3)], x[_column(row, RS4)]
             if load(block + 8 * STOP, i64):             # a kernel may take long: so look before each
                 break
-            if before != 0:
+            if after != 0:
                 _tell(counts, done - told, loads, stores, branches, taken, multiplications, divisions, read, written,
                       loads - elsewhere)
                 told = done
                 loads = stores = branches = taken = multiplications = divisions = read = written = elsewhere = 0
-                call(before, a, b, c, d, block)
+                move(earlier + BYTES_AT, counts + BYTES_AT, BYTES_SIZE)
             if function == 0 or call(function, a, b, c, d, block) != DONE:
                 break
             count(block, _column(row, OPS_SLOT), 1)
-            if before != 0:
+            if after != 0:
                 call(after, value, a, b, c, block)
             if operation == KERNEL_RESULT:
                 x[rd] = load(block + 8 * RESULT, i64)

@@ -31,7 +31,7 @@ from emulator.decode import KERNEL_NAMES, NUMBER, OPERATION, VALUE, DecodedCode,
 from emulator.native import block
 from emulator.native.block import COUNTED_ENTRIES, COUNTED_WORDS, PC, SPAN_WORDS, STATE_INDEX, WORDS, organisation_table
 from emulator.threads.workers import pool_of
-from isa.counters import COUNTERS
+from isa.counters import COUNTERS, SLOTS
 from isa.csrs import CSRS
 from isa.engine.exclusive import exclusive
 from isa.instruction import find
@@ -45,6 +45,8 @@ from isa.timing import clock
 SLICE = 20_000_000          # instructions between two looks at requests to stop: about 0.1 s; kernels look before each operation
 _REGISTERS = Struct("<34Q")
 _LOOP = CFUNCTYPE(*[c_int64] * 4)
+_KERNEL = CFUNCTYPE(*[c_int64] * 6)
+_EMITTED = COUNTERS["tokens.emitted"].slot
 _PAGE = 4096                # code outside the program's own sections is decoded in pieces of this size
 _MOST_GAP = 1 << 20         # bytes; executable sections with smaller gaps are decoded as one piece
 _MOST_CODE = 1 << 22        # bytes; a larger section is probably data: only the pages that are executed are decoded
@@ -84,6 +86,7 @@ class Machine(ReferenceMachine):
         self.threads = threads
         self._registers = np.zeros(PC + 1, np.int64)
         self._kernels = np.zeros(len(KERNEL_NAMES), np.int64)
+        self._earlier = np.zeros(SLOTS, np.int64)               # counters before an operation, for the clock
         self._csr_mask = np.zeros(4096, np.uint64)
         for csr in CSRS.values():
             self._csr_mask[csr.address] = csr.writable
@@ -166,18 +169,31 @@ class Machine(ReferenceMachine):
                 self._block[index], self._block[index + 1] = self.state[name].ctypes.data, len(self.state[name])
 
     def _clock_entries(self, kernels: Iterable[str]) -> tuple[str, ...]:
-        """Names of the entries of the compiled clock that a program with these instructions calls, before and after each."""
+        """Names of the entries of the compiled clock that a program with these instructions calls: after each, and for a token."""
         if not self.clocks:
             return ()
         banks, named, attention = (any(each.figures[place] for each in self.clocks)
                                    for place in (clock.BANKS, clock.NAMED, clock.ATTENTION))
         return load_kernels.clock_of(kernels, banks=banks, named=named, attention=attention)
 
+    def _take_time(self, counted: npt.NDArray[np.uint64]) -> None:
+        """As the reference engine has it. A token is too frequent for rules that are not compiled."""
+        if self.row is not None and self.row.is_xslim:
+            super()._take_time(counted)
+        elif self.clocks and self.counts[_EMITTED] != counted[_EMITTED]:
+            arrays = [self.counts, *[each.words for each in self.clocks]]
+            if self._token and len(arrays) == len(self._timed) and all(map(is_, arrays, self._timed)):
+                self._token(0, 0, 0, 0, self._address)
+            else:
+                super()._take_time(counted)
+
     def _describe_clocks(self) -> None:
         kernels = [KERNEL_NAMES[number] for number in np.flatnonzero(self._kernels).tolist()]
         entries = self._clock_entries(kernels) if kernels else ()
-        before, after = map(load_kernels.clock, entries) if entries else (0, 0)
-        self._block[block.CLOCK_BEFORE], self._block[block.CLOCK_AFTER] = before, after
+        after, token = map(load_kernels.clock, entries) if entries else (0, 0)
+        self._token = _KERNEL(token) if token else None
+        self._block[block.EARLIER], self._block[block.CLOCK_AFTER] = self._earlier.ctypes.data, after
+        self._timed = [self.counts, *(each.words for each in self.clocks)]
         self._clocks = np.array([[each.words.ctypes.data, each.figures.ctypes.data] for each in self.clocks], np.int64)
         self._block[block.CLOCKS], self._block[block.CLOCK_COUNT] = self._clocks.ctypes.data, len(self.clocks)
 

@@ -386,14 +386,22 @@ class ReferenceMachine(Vocabulary):
             self._observe(pc, word, trap.cause, saved)
             return report
         self.pc = self.next_pc & WORD
+        is_xslim = self.row is not None and self.row.is_xslim
+        if is_xslim:
+            self._take_time(saved)
         self.count("core.instructions")
         self.commit()
-        for clock in self.clocks:
-            clock.after(self, saved)
+        if not is_xslim:
+            self._take_time(saved)
         if self._visits is not None:
             self._visits[pc, word] += 1
         self._observe(pc, word, None, saved)
         return None
+
+    def _take_time(self, counted: npt.NDArray[np.uint64]) -> None:
+        """Tell the clocks that an instruction has retired. `counted`: the counters before it."""
+        for clock in self.clocks:
+            clock.after(self, counted)
 
     def _observe(self, pc: int, word: int | None, trap: Cause | None, before: npt.NDArray[np.uint64]) -> None:
         """Call the hooks that want to know of the instruction at `pc`."""
@@ -438,8 +446,6 @@ class ReferenceMachine(Vocabulary):
         self.next_pc = self.pc + 4
         self.unit = row.unit if row.is_xslim else "core"
         if row.is_xslim:
-            for clock in self.clocks:
-                clock.before(self.counts)
             if not self.preset.has_unit(row.unit):
                 raise Trap(Cause.ILLEGAL_INSTRUCTION, detail=f"machine {self.preset.name} has no {row.unit} unit")
             self.count(f"{row.unit}.ops")

@@ -38,6 +38,13 @@ REGIONS: dict[str, RegionKind] = {kind.name: kind for kind in (
 )}
 
 
+_MOVED = sorted(slot for kind in REGIONS.values() for slot in (kind.read, kind.written) if slot is not None)
+BYTES = range(_MOVED[0], _MOVED[-1] + 1)
+"""Slots of the counters of bytes, which stand side by side."""
+
+assert [*BYTES] == _MOVED
+
+
 @dataclass(frozen=True)
 class Region:
     """A region of one machine: a run of physical addresses. `ports` are the units that may touch it, "core" for loads, stores and

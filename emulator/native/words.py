@@ -17,7 +17,8 @@ from emulator.native.emitting import WORD, AbstractTemplate, infer_global, signa
 
 
 class Words(types.Type):  # type: ignore[misc]
-    """The numba type of integers at an address, with t[i] as int64. Those of 64 bits have t[i] = value and t[n:], too."""
+    """The numba type of integers at an address, with t[i] as int64. Those of 64 bits also have t[i] = value, t[n:], and
+    t[i:j] = t[n:m], which copies j - i of them."""
 
     def __init__(self, bits: int) -> None:
         self.bits = bits
@@ -60,6 +61,8 @@ class _Set(AbstractTemplate):
     def generic(self, args: Any, kws: Any) -> Any:
         if args[0] == INT64 and isinstance(args[1], types.Integer):
             return signature(types.none, INT64, types.int64, types.int64)
+        if args == (INT64, types.slice2_type, INT64):
+            return signature(types.none, *args)
         return None
 
 
@@ -86,4 +89,14 @@ def _behind(context: Any, builder: Any, kinds: Any, arguments: Any) -> Any:
 @lower_builtin(operator.setitem, Words, types.Integer, types.int64)  # type: ignore[untyped-decorator]
 def _set(context: Any, builder: Any, kinds: Any, arguments: Any) -> Any:
     builder.store(arguments[2], _place(builder, arguments[0], arguments[1]))
+    return context.get_dummy_value()
+
+
+@lower_builtin(operator.setitem, Words, types.slice2_type, Words)  # type: ignore[untyped-decorator]
+def _copy(context: Any, builder: Any, kinds: Any, arguments: Any) -> Any:
+    part = context.make_helper(builder, types.slice2_type, value=arguments[1])
+    byte = ir.IntType(8).as_pointer()
+    function = builder.module.declare_intrinsic("llvm.memmove", [byte, byte, WORD])
+    builder.call(function, [builder.bitcast(_place(builder, arguments[0], part.start), byte), builder.inttoptr(arguments[2], byte),
+                            builder.mul(builder.sub(part.stop, part.start), ir.Constant(WORD, 8)), ir.Constant(ir.IntType(1), 0)])
     return context.get_dummy_value()

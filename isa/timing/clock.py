@@ -60,7 +60,7 @@ from isa.timing.fetched import FORMS
 from isa.timing.fetched import cycles as fetched_cycles
 from isa.timing.memories import AttentionDram, PimDram
 from isa.timing.memory_rules import refreshed
-from isa.timing.rates import CORE_RATES, bounded, rule, scaled
+from isa.timing.rates import CORE_RATES, CYCLES_WORDS, Rate, bounded, cycles_figures, cycles_of, rule, scaled
 from isa.units import UNITS
 from isa.units.pim.kinds import KIND_NUMBERS, PLACES, kind_table
 from isa.units.sync import TAGS
@@ -83,6 +83,8 @@ RECORD = 16                                             # words of it
 assert WORK < RECORD
 
 PART, TOKENS, FIRST_TOKEN, LAST_TOKEN = range(4)        # of a cycle of the core; tokens emitted, when: the first and the last
+TOUCHED = 4                                             # in how many regions the operation moves bytes that is issued now, in which
+assert TOUCHED + len(REGIONS) < RECORD
 NOW = RECORD                                            # the core's record
 QUEUE_STATE = NOW + RECORD
 FREE, FREE_AT, GATE, GATE_AT = range(4)                 # of each queue, moments: end of its last operation; tags that it waits for
@@ -100,28 +102,32 @@ RINGS = -(-(SEEN + SLOTS) // RECORD) * RECORD           # for each queue the rec
 
 QUEUE_FIGURES = 0
 START, DEPTH, RING, TERMS, PORTS = range(5)             # of each queue: start-up cycles; operations that it holds; where its ring,
-QUEUE_FIGURE_WORDS = 5                                  # its terms and its ports stand: their number, then the numbers of regions
+QUEUE_FIGURE_WORDS = 5                                  # its terms and its ports stand: their number, then of each its region and
+READ, WRITTEN, PORT_WORDS = range(1, 4)                 # the slots of the region's counters
 REGION_FIGURES = QUEUE_FIGURES + QUEUE_FIGURE_WORDS * len(QUEUES)
-LATENCY, CYCLES, BYTES, READ, WRITTEN, MEMORY = range(6)        # of each region: CYCLES cycles move BYTES bytes; slots of its
-REGION_FIGURE_WORDS = 6                                 # counters; where the figures of its memory stand (fetched.py), 0: none,
-                                                        # -1: one that only attention goes by
+LATENCY, MEMORY, CYCLES = range(3)                      # of each region: where the figures of its memory are (fetched.py), 0: none,
+REGION_FIGURE_WORDS = CYCLES + CYCLES_WORDS             # -1: one for attention alone; cycles of a byte
 CORE_CYCLES = REGION_FIGURES + REGION_FIGURE_WORDS * len(REGIONS)   # where the core's terms stand: their number, then of each the
 CORE_PARTS = CORE_CYCLES + 1                            # slot of its counter, whole cycles of an event; then what is left, in PARTS
 BANKS = CORE_PARTS + 1                                # where the figures of the banks stand, 0 without; where their state stands;
 BANK_STATE, BANK_CYCLES, MACHINE_CYCLES = BANKS + 1, BANKS + 2, BANKS + 3       # so many bank cycles are so many of the machine
 NAMED = BANKS + 4                                       # 1 where fetch operations go by rules of memories
-ATTENTION, ATTENTION_CYCLES, OWN_CYCLES = NAMED + 1, NAMED + 2, NAMED + 3       # where the figures of attention in hbm stand, 0
-OPERATIONS = NAMED + 4                                  # without; so many of its cycles are so many of the machine
-ISSUES, SIGNALS, WAITS, FENCES, RESULTS, TAG_CSR = range(6)         # of each Xslim instruction: what it does to the order of the
-KIND, BANK, ROW, COLUMNS, COUNT, EVERY, SECOND = range(6, 13)       # of pim: isa/units/pim/kinds.py; operands by position, -1: none
-FORM, STEP, ELEMENT_BYTES = 13, 14, 15                  # queues. A queue; in WAITS one more; in TAG_CSR -1 is the first operand.
-OPERATION_WORDS = 16                                    # FORM: of fetch, which (fetched.py). STEP: of attn (attention.py), one more
+ATTENTION, ATTENTION_CYCLES, OWN_CYCLES = NAMED + 1, NAMED + 2, NAMED + 3       # where the figures of attention in hbm stand, or
+OPERATIONS = NAMED + 4                                  # 0; so many of its cycles are so many of the machine
+
+# Of each Xslim instruction: into which queue it goes, 0: none; whether it does anything of what follows from SIGNALS on. A queue
+# that signals; one more than a queue that waits; a fence; a queue whose result it has; the CSR of the tag, -1: the first operand.
+(ISSUES, ORDERS, FORM, STEP, SIGNALS, WAITS, FENCES, RESULTS, TAG_CSR, ELEMENT_BYTES) = range(10)
+KIND, BANK, ROW, COLUMNS, COUNT, EVERY, SECOND = range(10, 17)
+OPERATION_WORDS = 17
+# FORM: of fetch (fetched.py). STEP, ELEMENT_BYTES: of attn (attention.py), one more than the step. From KIND on: of pim
+# (isa/units/pim/kinds.py), operands by position, -1: none.
 
 MNEMONICS: tuple[str, ...] = tuple(row.mnemonic for row in TABLE.values() if row.is_xslim)
 """The instructions that the clock knows, by number."""
 
-EVENTS, LESS, FACTOR, DIVISOR = range(4)                # Terms: their number, then of each the slots of its counter and of another,
-TERM_WORDS = 4                                          # whose events it does without (-1: none). One takes FACTOR / DIVISOR cycles
+EVENTS, LESS, TERM_WORDS = range(3)                     # Terms: their number; of each the slots of its counter and of another one,
+                                                        # whose events it does without (-1: none); of each the cycles of an event
 
 
 # ------------------------------------------------------------------------------------------------ rules
@@ -130,8 +136,7 @@ TERM_WORDS = 4                                          # whose events it does w
 @rule
 def copy(t: Words, record: int, source: int) -> None:
     """Make the path of a record that of another one."""
-    for i in range(LINKS):
-        t[record + i] = t[source + i]
+    t[record:record + LINKS] = t[source:source + LINKS]
 
 
 @rule
@@ -179,14 +184,6 @@ def core_time(t: Words, r: Words, counts: Words) -> None:
 
 
 @rule
-def before(t: Words, r: Words, counts: Words) -> None:
-    """Before an operation: the core's time, and the bytes that are the core's own."""
-    core_time(t, r, counts)
-    for slot in range(FIRST_BYTES, LAST_BYTES + 1):
-        t[SEEN + slot] = counts[slot]
-
-
-@rule
 def hold_core(t: Words, cycle: int, record: int, reason: int) -> None:
     """The core waits for a moment."""
     if cycle > t[NOW]:
@@ -196,37 +193,40 @@ def hold_core(t: Words, cycle: int, record: int, reason: int) -> None:
 
 @rule
 def work_of(t: Words, r: Words, counts: Words, place: int) -> int:
-    """Cycles of the events since the last operation: the longest of some terms."""
-    work, end = 1, place + 1 + TERM_WORDS * r[place]
-    for term in range(place + 1, end, TERM_WORDS):
-        slot, less = r[term + EVENTS], r[term + LESS]
+    """Cycles of the events since the last operation: the longest of some terms. Those that do without others come before these."""
+    work, figure = 1, place + 1 + TERM_WORDS * r[place]
+    for term in range(place + 1, figure, TERM_WORDS):
+        slot = r[term + EVENTS]
         events = counts[slot] - t[SEEN + slot]
-        if less >= 0:
-            events -= counts[less] - t[SEEN + less]
         if events > 0:
-            work = max(work, scaled(events, r[term + FACTOR], r[term + DIVISOR]))
-    for term in range(place + 1, end, TERM_WORDS):
-        t[SEEN + r[term + EVENTS]] = counts[r[term + EVENTS]]
+            less = r[term + LESS]
+            t[SEEN + slot] = counts[slot]
+            if less >= 0:
+                events -= counts[less] - t[SEEN + less]
+            work = max(work, cycles_of(r, figure + (term - place - 1) // TERM_WORDS * CYCLES_WORDS, events))
     return work
 
 
 @rule
-def move(t: Words, r: Words, counts: Words, ports: int, but: int, begin: int) -> int:
-    """Give time to the bytes that an operation moves in regions, but one. Returns the region that it has to wait for, which is busy
-    beyond `begin` and longest; -1: none."""
-    latest = -1
-    for port in range(ports + 1, ports + 1 + r[ports]):
-        region = r[port]
-        state, figures = REGION_STATE + REGION_WORDS * region, REGION_FIGURES + REGION_FIGURE_WORDS * region
-        read, written = r[figures + READ], r[figures + WRITTEN]
-        size = counts[read] - t[SEEN + read]
+def move(t: Words, r: Words, counts: Words, earlier: Words, ports: int, but: int, start: int) -> int:
+    """Give time to the bytes that an operation moves in regions, but one, and note these in TOUCHED. Returns the region that it has
+    to wait for, which is busy beyond `start` and longest; -1: none."""
+    latest, touched = -1, 0
+    for port in range(ports + 1, ports + 1 + PORT_WORDS * r[ports], PORT_WORDS):
+        read, written = r[port + READ], r[port + WRITTEN]
+        size = counts[read] - earlier[read]
         if written != read:
-            size += counts[written] - t[SEEN + written]
+            size += counts[written] - earlier[written]
         if size > 0:
+            region = r[port]
+            state, figures = REGION_STATE + REGION_WORDS * region, REGION_FIGURES + REGION_FIGURE_WORDS * region
             if region != but:
-                t[state + MOVING] = scaled(size, r[figures + CYCLES], r[figures + BYTES])
-            if t[state + FREE] > begin:
-                begin, latest = t[state + FREE], region
+                touched += 1
+                t[TOUCHED + touched] = region
+                t[state + MOVING] = cycles_of(r, figures + CYCLES, size)
+            if t[state + FREE] > start:
+                start, latest = t[state + FREE], region
+    t[TOUCHED] = touched
     return latest
 
 
@@ -250,7 +250,7 @@ def room(t: Words, r: Words, queue: int) -> int:
 
 
 @rule
-def begin(t: Words, r: Words, counts: Words, queue: int, record: int) -> int:
+def begin(t: Words, r: Words, counts: Words, earlier: Words, queue: int, record: int) -> int:
     """The cycle in which an operation starts. Its path until then goes into its record."""
     state = QUEUE_STATE + QUEUE_WORDS * queue
     ready, source = t[state + FREE], t[state + FREE_AT]
@@ -260,7 +260,7 @@ def begin(t: Words, r: Words, counts: Words, queue: int, record: int) -> int:
     if t[state + GATE] > ready:
         signalled, source = t[state + GATE], t[state + GATE_AT]
     start = signalled
-    region = move(t, r, counts, r[QUEUE_FIGURES + QUEUE_FIGURE_WORDS * queue + PORTS], -1, signalled)
+    region = move(t, r, counts, earlier, r[QUEUE_FIGURES + QUEUE_FIGURE_WORDS * queue + PORTS], -1, signalled)
     if region >= 0:
         start = t[REGION_STATE + REGION_WORDS * region + FREE]
     banks = QUEUE_STATE + QUEUE_WORDS * PIM
@@ -280,17 +280,14 @@ def end(t: Words, r: Words, counts: Words, queue: int, record: int, start: int, 
     """An operation that has started ends. `exact`: the cycles in memories with rules of their own have the latency in them."""
     state, figures = QUEUE_STATE + QUEUE_WORDS * queue, QUEUE_FIGURES + QUEUE_FIGURE_WORDS * queue
     work, slowest, latency, farthest = work_of(t, r, counts, r[figures + TERMS]), queue, 0, queue
-    ports = r[figures + PORTS]
-    for port in range(ports + 1, ports + 1 + r[ports]):
-        region = r[port]
-        cycles = t[REGION_STATE + REGION_WORDS * region + MOVING]
-        if cycles > 0:
-            occupy(t, region, start, record)
-            memory = REGION_FIGURES + REGION_FIGURE_WORDS * region
-            if cycles > work:
-                work, slowest = cycles, QUEUE_COUNT + region
-            if r[memory + LATENCY] > latency and not (exact and r[memory + MEMORY]):
-                latency, farthest = r[memory + LATENCY], QUEUE_COUNT + region
+    for i in range(t[TOUCHED]):
+        region = t[TOUCHED + 1 + i]
+        cycles, memory = t[REGION_STATE + REGION_WORDS * region + MOVING], REGION_FIGURES + REGION_FIGURE_WORDS * region
+        occupy(t, region, start, record)
+        if cycles > work:
+            work, slowest = cycles, QUEUE_COUNT + region
+        if r[memory + LATENCY] > latency and not (exact and r[memory + MEMORY]):
+            latency, farthest = r[memory + LATENCY], QUEUE_COUNT + region
     add(t, record, queue, r[figures + START])
     add(t, record, farthest, latency)
     add(t, record, slowest, work)
@@ -303,17 +300,19 @@ def end(t: Words, r: Words, counts: Words, queue: int, record: int, start: int, 
 
 
 @rule
-def issue(t: Words, r: Words, counts: Words, queue: int) -> None:
+def issue(t: Words, r: Words, counts: Words, earlier: Words, queue: int) -> None:
     """An operation has gone into a queue, and has been executed."""
     record = room(t, r, queue)
-    end(t, r, counts, queue, record, begin(t, r, counts, queue, record), 0)
+    end(t, r, counts, queue, record, begin(t, r, counts, earlier, queue, record), 0)
 
 
 @rule
-def issue_fetch(t: Words, r: Words, counts: Words, csrs: Words, numbers: Words, form: int, a: int, b: int, c: int) -> None:
-    """An operation has gone into the queue of fetch. Memories with rules of their own say how long it takes there."""
+def issue_fetch(t: Words, r: Words, counts: Words, earlier: Words, csrs: Words, numbers: Words, form: int, a: int, b: int,
+                c: int) -> None:
+    """An operation has gone into the queue of fetch. Memories with rules of their own say how long it takes there. Numbers alone:
+    it is compiled."""
     record = room(t, r, FETCH)
-    start = begin(t, r, counts, FETCH, record)
+    start = begin(t, r, counts, earlier, FETCH, record)
     rows, size = counts[FETCH_ROWS] - t[SEEN + FETCH_ROWS], counts[FETCH_BYTES] - t[SEEN + FETCH_BYTES]
     for region in range(REGION_COUNT):
         state, memory = REGION_STATE + REGION_WORDS * region, r[REGION_FIGURES + REGION_FIGURE_WORDS * region + MEMORY]
@@ -323,10 +322,13 @@ def issue_fetch(t: Words, r: Words, counts: Words, csrs: Words, numbers: Words, 
 
 
 @rule
-def issue_attention(t: Words, r: Words, counts: Words, model: Words, row: int) -> None:
+def issue_attention(t: Words, r: Words, counts: Words, earlier: Words, model: Words, row: int) -> None:
     """An operation of attn has gone into its queue. The memory with the units says how long it takes there."""
     record = room(t, r, ATTN)
-    start, step = begin(t, r, counts, ATTN, record), r[row + STEP] - 1
+    start, step = begin(t, r, counts, earlier, ATTN, record), r[row + STEP] - 1
+    if step == QUERY and t[HBM_STATE + MOVING] == 0:
+        t[TOUCHED] += 1
+        t[TOUCHED + t[TOUCHED]] = HBM_REGION
     if step == QUERY or t[HBM_STATE + MOVING] > 0:
         heads, head_dim, tokens = model[4], model[2], 0
         if heads * head_dim > 0:
@@ -346,7 +348,7 @@ def operand(at: int, a: int, b: int, c: int) -> int:
 
 
 @rule
-def issue_to_banks(t: Words, r: Words, counts: Words, csrs: Words, row: int, a: int, b: int, c: int) -> None:
+def issue_to_banks(t: Words, r: Words, counts: Words, earlier: Words, csrs: Words, row: int, a: int, b: int, c: int) -> None:
     """An operation has gone into the queue of pim. The rule of banks says when it ends. One on other channels may end before it."""
     state, figures = QUEUE_STATE + QUEUE_WORDS * PIM, QUEUE_FIGURES + QUEUE_FIGURE_WORDS * PIM
     record, ports = room(t, r, PIM), r[figures + PORTS]
@@ -356,7 +358,7 @@ def issue_to_banks(t: Words, r: Words, counts: Words, csrs: Words, row: int, a: 
     start = signalled
     if t[HBM_STATE + FREE] > start:
         start, region = t[HBM_STATE + FREE], HBM_REGION
-    other = move(t, r, counts, ports, HBM_REGION, start)
+    other = move(t, r, counts, earlier, ports, HBM_REGION, start)
     if other >= 0:
         start, region = t[REGION_STATE + REGION_WORDS * other + FREE], other
     free = t[state + FREE]
@@ -366,9 +368,8 @@ def issue_to_banks(t: Words, r: Words, counts: Words, csrs: Words, row: int, a: 
         behind_region(t, r, record, region)
     else:
         copy(t, record, source)
-    for port in range(ports + 1, ports + 1 + r[ports]):
-        if t[REGION_STATE + REGION_WORDS * r[port] + MOVING] > 0:
-            occupy(t, r[port], start, record)
+    for i in range(t[TOUCHED]):
+        occupy(t, t[TOUCHED + 1 + i], start, record)
     bank, columns = operand(r[row + BANK], a, b, c), r[row + COUNT]
     if r[row + COLUMNS] >= 0:
         columns = operand(r[row + COLUMNS], a, b, c)
@@ -393,46 +394,53 @@ def issue_to_banks(t: Words, r: Words, counts: Words, csrs: Words, row: int, a: 
 
 
 @rule
-def operation(t: Words, r: Words, counts: Words, csrs: Words, numbers: Words, model: Words, number: int, a: int, b: int,
-              c: int) -> None:
-    """An Xslim instruction has retired. `before` was called before it. Numbers alone: it is compiled.
+def operation(t: Words, r: Words, counts: Words, earlier: Words, csrs: Words, numbers: Words, model: Words, number: int, a: int,
+              b: int, c: int) -> None:
+    """An Xslim instruction has been executed, and the core has not counted it yet. Numbers alone: it is compiled.
 
-    `number` in MNEMONICS; its first operands; the numbers of its index list; state attn.model."""
+    `earlier`: the counters before it, of which the bytes of regions are read. `number` in MNEMONICS; its first operands; the
+    numbers of its index list; state attn.model."""
     row = OPERATIONS + OPERATION_WORDS * number
     if r[row + ISSUES] == PIM and r[BANKS] > 0:
-        issue_to_banks(t, r, counts, csrs, row, a, b, c)
+        core_time(t, r, counts)
+        issue_to_banks(t, r, counts, earlier, csrs, row, a, b, c)
         order(t, r, csrs, row, a)
     else:
-        operation_outside_of_banks(t, r, counts, csrs, numbers, model, number, a, b, c)
+        operation_outside_of_banks(t, r, counts, earlier, csrs, numbers, model, number, a, b, c)
 
 
 @rule
-def operation_outside_of_banks(t: Words, r: Words, counts: Words, csrs: Words, numbers: Words, model: Words, number: int, a: int,
-                               b: int, c: int) -> None:
+def operation_outside_of_banks(t: Words, r: Words, counts: Words, earlier: Words, csrs: Words, numbers: Words, model: Words,
+                               number: int, a: int, b: int, c: int) -> None:
     """The same for an instruction of any unit but pim. Numbers alone, as of `operation`. It compiles faster."""
     row = OPERATIONS + OPERATION_WORDS * number
     if r[row + FORM] > 0 and r[NAMED] > 0:
-        issue_fetch(t, r, counts, csrs, numbers, r[row + FORM], a, b, c)
+        core_time(t, r, counts)
+        issue_fetch(t, r, counts, earlier, csrs, numbers, r[row + FORM], a, b, c)
         order(t, r, csrs, row, a)
     elif r[row + STEP] > 0 and r[ATTENTION] > 0:
-        issue_attention(t, r, counts, model, row)
+        core_time(t, r, counts)
+        issue_attention(t, r, counts, earlier, model, row)
         order(t, r, csrs, row, a)
     else:
-        simple_operation(t, r, counts, csrs, number, a)
+        simple_operation(t, r, counts, earlier, csrs, number, a)
 
 
 @rule
-def simple_operation(t: Words, r: Words, counts: Words, csrs: Words, number: int, a: int) -> None:
+def simple_operation(t: Words, r: Words, counts: Words, earlier: Words, csrs: Words, number: int, a: int) -> None:
     """The same for an instruction of any unit but pim, fetch and attn. It compiles fastest."""
     row = OPERATIONS + OPERATION_WORDS * number
+    core_time(t, r, counts)
     if r[row + ISSUES] > 0:
-        issue(t, r, counts, r[row + ISSUES])
+        issue(t, r, counts, earlier, r[row + ISSUES])
     order(t, r, csrs, row, a)
 
 
 @rule
 def order(t: Words, r: Words, csrs: Words, row: int, a: int) -> None:
     """Signals, waits, fences and results of an instruction."""
+    if r[row + ORDERS] == 0:
+        return
     if r[row + SIGNALS] > 0 or r[row + WAITS] > 0:
         tag = a if r[row + TAG_CSR] < 0 else csrs[r[row + TAG_CSR]]
         signal = SIGNALLED + 2 * tag
@@ -493,15 +501,12 @@ def token(t: Words, r: Words, counts: Words) -> None:
 
 
 QUEUE_COUNT, REGION_COUNT = len(QUEUES), len(REGIONS)
-NO_COUNTER = SLOTS - 2
 PARTS = 1 << 20             # of a cycle of the core, to which its figures are rounded up: half a cycle is exact, a third nearly
 LINK = 256                  # beyond the number of any queue or region, which stand together in a word of a record
 ATTN, ATTN_MACS = QUEUE["attn"], COUNTERS["attn.macs"].slot
 FETCH, FETCH_ROWS, FETCH_BYTES = QUEUE["fetch"], COUNTERS["fetch.rows"].slot, COUNTERS["fetch.bytes"].slot
 PIM, HBM_REGION = QUEUE["pim"], list(REGIONS).index(HBM)
 HBM_STATE = REGION_STATE + REGION_WORDS * HBM_REGION
-FIRST_BYTES, LAST_BYTES = 8, 16         # slots of the bytes that regions have moved: side by side
-assert {*range(FIRST_BYTES, LAST_BYTES + 1)} == {slot for kind in REGIONS.values() for slot in (kind.read, kind.written) if slot}
 CHANNEL_MASK, NEXT_BANK = CSRS["pim.channel_mask"].address, CSRS["pim.next_bank"].address      # of the first of four masks
 
 # ------------------------------------------------------------------------------------------------ figures of a preset
@@ -519,7 +524,7 @@ def _operations() -> tuple[int, ...]:
             names = [operand.name for operand in TABLE[mnemonic].operands if operand is not TABLE[mnemonic].result]
             at = [names.index(name) if name else -1 for name in (place.bank, place.row, place.columns)]
             assert max(at) < 3, mnemonic
-            row[KIND:FORM] = [KIND_NUMBERS[place.kind], *at, place.fixed, place.every_channel, place.kind == "mac in a bank"]
+            row[KIND:] = [KIND_NUMBERS[place.kind], *at, place.fixed, place.every_channel, place.kind == "mac in a bank"]
         row[FORM] = FORMS.get(mnemonic, 0)
         unit, _, name = mnemonic.partition(".")
         form, _, element = name.partition(".")
@@ -529,27 +534,31 @@ def _operations() -> tuple[int, ...]:
             row[places[action]] = queue + 1 if action is Action.WAIT else 1 if action is Action.FENCE else queue
             if tag is Tag.FETCH_TAG:
                 row[TAG_CSR] = CSRS["fetch.tag"].address
+        row[ORDERS] = int(any(row[SIGNALS:TAG_CSR]))
         words += row
     return tuple(words)
+
+
+def _terms_of(unit: str) -> list[Rate]:
+    """The rates of a unit that give events time, those before that do without the events of others."""
+    return sorted((rate for rate in UNITS[unit].rates if rate.counter), key=lambda rate: not rate.less)
 
 
 def figures_of(preset: Preset) -> Words:
     """The figures of a preset as the rules read them. The preset has rates."""
     words = [0] * OPERATIONS + [*_operations()]
-    for i in range(REGION_COUNT):                               # of regions that there are not: a counter that never counts
-        place = REGION_FIGURES + REGION_FIGURE_WORDS * i
-        words[place + READ] = words[place + WRITTEN] = NO_COUNTER
     rates = preset.rates
     assert rates is not None
     ring = RINGS
 
     def terms(cycles: Iterable[tuple[str, str, Fraction]]) -> int:
         """(counter, counter whose events do not count, cycles of an event): where they stand now."""
-        place = len(words)
-        words.append(0)
-        for counter, less, each in cycles:
-            words.extend((COUNTERS[counter].slot, COUNTERS[less].slot if less else -1, each.numerator, each.denominator))
-            words[place] += 1
+        place, found = len(words), list(cycles)
+        words.append(len(found))
+        for counter, less, _ in found:
+            words.extend((COUNTERS[counter].slot, COUNTERS[less].slot if less else -1))
+        for _, _, each in found:
+            words.extend(cycles_figures(each))
         return place
 
     for name, queue in QUEUE.items():
@@ -557,11 +566,11 @@ def figures_of(preset: Preset) -> Words:
             depth = int(rates[f"{name}.queue_depth"])
             place = QUEUE_FIGURES + QUEUE_FIGURE_WORDS * queue
             words[place:place + PORTS] = (int(rates[f"{name}.start_cycles"]), depth, ring, terms(
-                (rate.counter, rate.less, 1 / rates[rate.name]) for rate in UNITS[name].rates if rate.counter))
-            regions = [i for i, kind in enumerate(REGIONS.values())
-                       if kind.name in preset.file.region and name in preset.region(kind.name).ports]
+                (rate.counter, rate.less, 1 / rates[rate.name]) for rate in _terms_of(name)))
+            ports = [(i, kind.read, kind.read if kind.written is None else kind.written) for i, kind in enumerate(REGIONS.values())
+                     if kind.name in preset.file.region and name in preset.region(kind.name).ports]
             words[place + PORTS] = len(words)
-            words += len(regions), *regions
+            words += len(ports), *chain(*ports)
             ring += RECORD * depth
     loads = []
     for i, kind in enumerate(REGIONS.values()):
@@ -569,8 +578,7 @@ def figures_of(preset: Preset) -> Words:
             latency, cycles = _access(preset, kind.name)
             loads.append((f"{kind.name}.loads", Fraction(latency)))
             place = REGION_FIGURES + REGION_FIGURE_WORDS * i
-            words[place:place + MEMORY] = (latency, cycles.numerator, cycles.denominator, kind.read,
-                                           kind.read if kind.written is None else kind.written)
+            words[place:place + REGION_FIGURE_WORDS] = latency, 0, *cycles_figures(cycles)
     core = [(rate.counter, rates[rate.name] if rate.unit == "cycles" else 1 / rates[rate.name]) for rate in CORE_RATES] + loads
     whole = [(COUNTERS[counter].slot, int(cycles)) for counter, cycles in core]
     left = [(COUNTERS[counter].slot, ceil(cycles % 1 * PARTS)) for counter, cycles in core if cycles % 1]
@@ -709,12 +717,9 @@ class Clock:
         return max(int(self.words[QUEUE_STATE + QUEUE_WORDS * PIM + FREE]),
                    int(scaled(int(held), int(self.figures[MACHINE_CYCLES]), int(self.figures[BANK_CYCLES]))))
 
-    def before(self, counts: Counts) -> None:
-        """To be called before each Xslim instruction."""
-        before(self.words, self.figures, counts.view(np.int64))
-
     def after(self, machine: Any, counted: Counts) -> None:
-        """To be called after each instruction of a machine that has retired. `counted`: the counters as they were before it."""
+        """To be called when a machine has executed an instruction: before the core counts an Xslim instruction and what it has
+        written is in memory; after any other. `counted`: the counters as they were before it."""
         row, counts = machine.row, machine.counts
         if row is not None and row.is_xslim:
             operands, numbers, model = machine.operands, NOTHING, NOTHING
@@ -724,8 +729,8 @@ class Clock:
                 numbers = listed.view("<u4").astype(np.int64)
             if "attn.model" in machine.state:
                 model = machine.state["attn.model"].astype(np.int64)
-            operation(self.words, self.figures, counts.view(np.int64), machine.csr_values.view(np.int64), numbers, model,
-                      NUMBER[row.mnemonic], *first)
+            operation(self.words, self.figures, counts.view(np.int64), counted.view(np.int64), machine.csr_values.view(np.int64),
+                      numbers, model, NUMBER[row.mnemonic], *first)
         elif counts[_EMITTED] != counted[_EMITTED]:
             token(self.words, self.figures, counts.view(np.int64))
 

@@ -15,11 +15,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from math import isfinite
+from math import ceil, isfinite
 from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+Words = npt.NDArray[np.int64]
 
 MOST_PART = 1 << 40
 """Numerator and denominator of a figure are below this. `scaled` rests on it: its products stay below 2**62."""
+
+MOST_SHORT = 1 << 22
+"""Events whose product with a figure is below 2**62."""
 
 MOST_CYCLES = 1 << 24
 """What one event can take, and a latency: 2**39 of them, and sums of all, are below 2**63."""
@@ -112,10 +120,34 @@ def scaled(count: int, numerator: int, denominator: int) -> int:
 
     Ticks of n cycles are scaled(n, ...) by the picoseconds of a cycle, cycles of n events scaled(n, ...) by one over their rate.
     """
-    if count < 4194304:                                     # 2**22: the product is below 2**62
+    if count < MOST_SHORT:
         return (count * numerator + denominator - 1) // denominator
     whole = count // denominator
     rest = count % denominator                              # below 2**40, so in two halves of 20 bits
     high = (rest // 1048576) * numerator                    # below 2**60, as the next
     low = (high % denominator) * 1048576 + (rest % 1048576) * numerator
     return whole * numerator + (high // denominator) * 1048576 + (low + denominator - 1) // denominator
+
+
+MOST, FACTOR, SHIFT, NUMERATOR, DENOMINATOR = range(5)      # of cycles of an event, as figures that `cycles_of` reads
+CYCLES_WORDS = 5
+
+
+def cycles_figures(cycles: Fraction) -> tuple[int, int, int, int, int]:
+    """The cycles of an event as figures: up to MOST events take ceil(events * FACTOR / 2**SHIFT), which needs no division.
+
+    FACTOR is rounded down. It is too small by less than 1 / 2**SHIFT, and all events together by less than 1 / DENOMINATOR, so the
+    result is exact: what is not a whole number of cycles is at least that far above one.
+    """
+    shift = max(0, 61 - MOST_SHORT.bit_length() - max(0, ceil(cycles).bit_length()))
+    factor = int(cycles * (1 << shift))
+    most = min(MOST_SHORT, ((1 << shift) - 1) // cycles.denominator)
+    return most, factor, shift, cycles.numerator, cycles.denominator
+
+
+@rule
+def cycles_of(r: Words, place: int, events: int) -> int:
+    """Cycles of so many events, by the figures at this place, rounded up."""
+    if events <= r[place]:
+        return (events * r[place + FACTOR] + (1 << r[place + SHIFT]) - 1) >> r[place + SHIFT]
+    return scaled(events, r[place + NUMERATOR], r[place + DENOMINATOR])

@@ -1,12 +1,16 @@
 """Fetch operations on memories with a name: the clock counts the rows and pages that they touch, alike on both engines."""
 
+from fractions import Fraction
+from math import ceil
+from random import Random
 from typing import Any
 
+import numpy as np
 import pytest
 
 from asm.assembler import assemble
 from isa.preset import Preset, PresetError, load_preset, preset_of
-from isa.timing import clock, flash_rules, memory_rules
+from isa.timing import clock, flash_rules, memory_rules, rates
 from isa.timing.memories import MEMORIES
 from tests.support.both_engines import run_program
 
@@ -184,8 +188,29 @@ def test_any_clock_beside_any_memory(memory: str) -> None:
     data["clock_hz"] = {"value": 1_333_333_333, "source": ASSUMED}
     figures = clock.figures_of(preset_of(data))
     for region in range(len(clock.REGIONS)):
-        place = clock.REGION_FIGURES + clock.REGION_FIGURE_WORDS * region
-        assert 0 <= figures[place + clock.CYCLES] < 1 << 40 and 0 <= figures[place + clock.BYTES] < 1 << 40
+        place = clock.REGION_FIGURES + clock.REGION_FIGURE_WORDS * region + clock.CYCLES
+        assert 0 <= figures[place + rates.NUMERATOR] < 1 << 40 and 0 <= figures[place + rates.DENOMINATOR] < 1 << 40
+
+
+def test_cycles_of_events_are_exact() -> None:
+    """With a product and a shift, or a division: the next whole number of cycles, and no more."""
+    random = Random(7)
+    most = (1 << 40) - 1
+    figures = [Fraction(1), Fraction(5, 192), Fraction(1, 512), Fraction(1, 3), Fraction(64), Fraction(1 << 24), Fraction(1, most),
+               Fraction(most, most - 1)]
+    figures += [Fraction(*(random.randrange(1, 1 << random.randrange(1, 41)) for _ in range(2))) for _ in range(500)]
+    short = 0
+    for cycles in figures:
+        if cycles > 1 << 24:
+            continue
+        words = np.array(rates.cycles_figures(cycles), np.int64)
+        most = int(words[rates.MOST])
+        short += most == rates.MOST_SHORT
+        for events in (1, 2, 3, most, most + 1, 192 * 1000, *(random.randrange(1, 1 << random.randrange(1, 38)) for _ in range(30)),
+                       *(random.randrange(1, most + 1) for _ in range(30 * (most > 0)))):
+            if events * cycles < 1 << 61:
+                assert rates.cycles_of(words, 0, events) == ceil(events * cycles), (cycles, events)
+    assert short > 100 and int(rates.cycles_figures(Fraction(5, 192))[0]) == rates.MOST_SHORT
 
 
 def test_parts_of_a_cycle_of_the_core() -> None:
