@@ -223,7 +223,9 @@ def _named(folder: Path) -> Path:
     before, region = text.split("[region.dram]\n")
     region = re.sub(r"^latency_cycles .*\nbytes_per_cycle .*\n", 'memory = { value = "HBM3", source = "assumed: for a test" }\n'
                     'channels = { value = 8, source = "assumed: for a test" }\n'
-                    'speed = { value = 2, source = "assumed: for a test" }\n', region, count=1, flags=re.MULTILINE)
+                    'speed = { value = 2, source = "assumed: for a test" }\n'
+                    'mapping = { value = "row bank rank group channel column", source = "assumed: for a test" }\n',
+                    region, count=1, flags=re.MULTILINE)
     (folder / "named.toml").write_text(f"{before}[region.dram]\n{region}", encoding="utf-8")
     return folder / "named.toml"
 
