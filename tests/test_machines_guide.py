@@ -64,7 +64,8 @@ def test_every_rate_is_named() -> None:
 
 def test_figures_of_time_change_no_program_and_no_counter(tmp_path: Path) -> None:
     """The page's last table: other clocks and rates are another file, and nothing else."""
-    figures = "`clock_hz`, `latency_cycles`, `bytes_per_cycle`, `memory`, `channels`, `speed`, `rates`, `[energy]`, `[power]`"
+    figures = ("`clock_hz`, `latency_cycles`, `bytes_per_cycle`, `memory`, `channels`, `mapping` and `speed` of regions, `rates`, "
+               "`[energy]`, `[power]`")
     assert f"| {figures} | time and energy |\n| `[facts]` | only what `slimulator machines` prints |\n" in GUIDE
     text = (ROOT / "isa" / "machines" / "slim.toml").read_text(encoding="utf-8")
     tables, energies = text.split("[energy]")

@@ -8,7 +8,7 @@ from typing import Any
 
 from isa.manual.document import Block, Code, Heading, Paragraph, Table
 from isa.queues import QUEUES
-from isa.timing import bank_commands, bank_state, banks, clock, fetched, flash_rules, memory_rules
+from isa.timing import attention, bank_commands, bank_state, banks, clock, fetched, flash_rules, memory_rules
 from isa.timing import rates as figures
 from isa.timing.rates import CORE_RATES, RULES, Rate
 from isa.units import UNITS
@@ -35,7 +35,7 @@ What follows is executed: by the reference engine as it stands, by the fast engi
 rounds down. Nothing is rounded but where a line says so."""
 
 
-_MODULES = (figures, clock, fetched, memory_rules, flash_rules, banks, bank_commands, bank_state)
+_MODULES = (figures, clock, fetched, memory_rules, flash_rules, attention, banks, bank_commands, bank_state)
 
 
 def timing() -> tuple[list[Block], Any]:

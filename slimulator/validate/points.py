@@ -124,8 +124,3 @@ def _shown(text: str) -> str:
 def difference(ours: float, published: float) -> float:
     """How much ours is more than what was published: 0.01 is one per cent."""
     return ours / published - 1
-
-
-def operand(step: Any, name: str) -> int:
-    """The value of an operand of an instruction that a hook has seen."""
-    return int(step.values[name])
