@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
-from collections.abc import Iterable
+import re
+import textwrap
+from collections.abc import Callable, Iterable, Iterator
+from types import ModuleType
 from typing import Any
 
 from isa.manual.document import Block, Code, Heading, Paragraph, Table
 from isa.queues import QUEUES
 from isa.timing import attention, bank_commands, bank_state, banks, clock, fetched, flash_rules, memory_rules
 from isa.timing import rates as figures
-from isa.timing.rates import CORE_RATES, RULES, Rate
+from isa.timing.rates import CORE_RATES, RULES, Rate, is_rule
 from isa.units import UNITS
 
 HEAD = """\
@@ -19,6 +23,10 @@ from the figures that a [machine](machines.md) gives. It is counted in whole cyc
 `cycle` and `time` count instructions.
 
 Both engines of the emulator agree in every cycle. No number of threads of the host changes one."""
+
+ATTENTION = f"""\
+Where the hbm region names a memory with attention units, operations of attn take what the rule of attention says, for keys and
+values that lie in hbm: {", ".join(f"`attn.{step}`" for step in attention.STEPS)}."""
 
 FIGURES = """\
 A machine that gives any of these figures gives all of its core and of its units; one that gives none is not modelled in time. The
@@ -32,22 +40,33 @@ for each event. No event takes more than 2\\*\\*24 cycles."""
 
 RULES_TEXT = """\
 What follows is executed: by the reference engine as it stands, by the fast engine compiled. Numbers are 64-bit integers, and `//`
-rounds down. Nothing is rounded but where a line says so."""
+rounds down. Nothing is rounded but where a line says so. Each section begins with the numbers that its rules name, and with
+rules of other sections that they call by another name."""
 
-
-_MODULES = (figures, clock, fetched, memory_rules, flash_rules, attention, banks, bank_commands, bank_state)
+_SECTIONS: tuple[tuple[str, ModuleType], ...] = (
+    ("Cycles of events", figures), ("The clock", clock), ("Fetch on named memories", fetched), ("DRAM", memory_rules),
+    ("Flash", flash_rules), ("Attention in memory", attention), ("Banks", banks), ("Commands to banks", bank_commands),
+    ("The state of banks", bank_state))
+_SAID_ABOVE = (figures, clock)      # what these say of themselves stands at the beginning of the chapter
 
 
 def timing() -> tuple[list[Block], Any]:
     """(blocks, data) of the chapter."""
     blocks: list[Block] = [Heading(1, "Time"), Paragraph(HEAD), Heading(2, "When an operation starts and ends")]
-    blocks += _text(inspect.getdoc(clock) or "")
+    said = _text(inspect.getdoc(clock) or "")
+    blocks += [*said[:-3], Paragraph(ATTENTION), *said[-3:]]        # the last three are of all operations
     rates = [*CORE_RATES, *(rate for unit in UNITS.values() for rate in unit.rates)]
     blocks += [Heading(2, "Figures"), Paragraph(FIGURES), _rates(rates), Paragraph(REGIONS), Heading(2, "What is waited for"),
                Table(("reason", "who", "waits for"), REASONS), Heading(2, "Rules"), Paragraph(RULES_TEXT)]
-    rules = {name: inspect.getsource(rule) for module in _MODULES for name, rule in RULES.items()
-             if rule.__module__ == module.__name__}
-    blocks += [Code("\n".join(line for line in source.splitlines() if line != "@rule"), "python") for source in rules.values()]
+    rules: dict[str, str] = {}
+    for title, module in _SECTIONS:
+        found = {name: rule for name, rule in RULES.items() if rule.__module__ == module.__name__}
+        sources = {name: inspect.getsource(rule) for name, rule in found.items()}
+        blocks += [Heading(3, title), *([] if module in _SAID_ABOVE else _text(_without_files(module)))]
+        if names := "\n".join(_names(module, found.values())):
+            blocks.append(Code(names, "python"))
+        blocks += [Code(source.replace("@rule\n", "", 1).rstrip("\n"), "python") for source in sources.values()]
+        rules |= sources
     return blocks, {"queues": list(QUEUES), "reasons": [reason for reason, _, _ in REASONS],
                     "rates": [{"name": rate.name, "unit": rate.unit, "text": rate.text, "counter": rate.counter, "less": rate.less}
                               for rate in rates], "rules": rules}
@@ -67,6 +86,30 @@ def _rates(rates: Iterable[Rate]) -> Table:
     return Table(("figure", "unit", "counter", "is"), [
         (f"`{rate.name}`", rate.unit, " less ".join(f"`{name}`" for name in (rate.counter, rate.less) if name), rate.text)
         for rate in rates])
+
+
+def _names(module: ModuleType, rules: Iterable[Callable[..., object]]) -> Iterator[str]:
+    """What the rules of a module name: numbers, and other rules by another name than their own."""
+    used = {node.id for rule in rules for node in ast.walk(ast.parse(inspect.getsource(rule))) if isinstance(node, ast.Name)}
+    known = {name: value for name, value in vars(module).items() if name in used}
+    numbers = textwrap.wrap("; ".join(f"{name}={value}" for name, value in known.items() if type(value) is int), 100)
+    yield from (line.replace("=", " = ") for line in numbers)
+    for name, value in known.items():
+        if is_rule(value) and value.__name__ != name:
+            yield f"{name} = {value.__name__}       # of {_title(value.__module__)}"
+
+
+def _without_files(module: ModuleType) -> str:
+    """What a module says of itself, for readers who have no sources: sections, where it names files."""
+    text = re.sub(r" +\(isa/units/\S+\)", "", inspect.getdoc(module) or "")
+    text = text.replace("isa/timing/memories.py", "the chapter on machines")
+    for title, other in _SECTIONS:
+        text = re.sub(rf"(isa/timing/)?\b{other.__name__.rpartition('.')[2]}\.py", title, text)
+    return text
+
+
+def _title(module: str) -> str:
+    return next(title for title, other in _SECTIONS if other.__name__ == module)
 
 
 def _text(text: str) -> list[Block]:
