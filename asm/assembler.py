@@ -49,15 +49,15 @@ _NOT_HERE = ("the core is RV64IM: no compressed, floating-point, atomic or V ins
              "`slimulator isa` lists what there is, `slimulator isa vec` what works on f32")
 
 
-def assemble(source: str | Path, *, machine: str = "slim", include_paths: Iterable[str | Path] = (),
+def assemble(source: str | Path, *, machine: str | Preset = "slim", include_paths: Iterable[str | Path] = (),
              defines: Mapping[str, int] | None = None, include_only: Iterable[str | Path] | None = None,
              files: Mapping[str, FileSlice | bytes] | None = None) -> Program:
     """Assemble source text (str) or a source file (Path) into a program.
 
-    `machine` is the preset the program is built for unless it says .machine; `include_paths` are searched by .include,
-    .incbin and .meta after the folder of the including file; `defines` are symbols set before the first line. `include_only`: the
-    source is not trusted, and opens no file outside these folders, nor a machine's file. `files` are taken instead of
-    files of these names: a slice by .incbin, bytes by .meta.
+    `machine`, a preset or the name or file of one, is what the program is built for unless it says .machine; `include_paths` are
+    searched by .include, .incbin and .meta after the folder of the including file; `defines` are symbols set before the first
+    line. `include_only`: the source is not trusted, and opens no file outside these folders, nor a machine's file. `files` are
+    taken instead of files of these names: a slice by .incbin, bytes by .meta.
     Raises AssemblyError with everything that is wrong, OSError when the file cannot be read.
     """
     assembly = assemble_with_listing(source, machine=machine, include_paths=include_paths, defines=defines,
@@ -67,7 +67,7 @@ def assemble(source: str | Path, *, machine: str = "slim", include_paths: Iterab
     return assembly.program
 
 
-def assemble_with_listing(source: str | Path, *, machine: str = "slim", include_paths: Iterable[str | Path] = (),
+def assemble_with_listing(source: str | Path, *, machine: str | Preset = "slim", include_paths: Iterable[str | Path] = (),
                           defines: Mapping[str, int] | None = None, include_only: Iterable[str | Path] | None = None,
                           files: Mapping[str, FileSlice | bytes] | None = None) -> Assembly:
     """As `assemble`, but errors are in the result, which also has the listing and the symbols. Raises OSError."""
@@ -109,7 +109,7 @@ def _collector_paused() -> Iterator[None]:
 class Assembler:
     """One run over the main file. `machine` is the preset for a source that names none."""
 
-    def __init__(self, main: Buffer, state: AssemblyState, machine: str) -> None:
+    def __init__(self, main: Buffer, state: AssemblyState, machine: str | Preset) -> None:
         self.state, self.messages = state, state.messages
         self.preprocessor = Preprocessor(main, state)
         self.nowhere = Site(main, 0, Statement("", 0))
@@ -141,12 +141,14 @@ class Assembler:
         program = None
         if not messages.has_errors:
             made.sort(key=lambda section: ("a" not in section.flags, section.address))
-            program = Program(made, symbols, source_lines(state.marks, state.lines), self._entry(), preset.name, state.meta,
+            program = Program(made, symbols, source_lines(state.marks, state.lines), self._entry(), preset, state.meta,
                               units=tuple(unit for unit in UNITS if unit in state.units))
         return self._result(program, symbols)
 
     def _preset(self) -> Preset:
         """The machine for a source that names none; slim where it cannot be had, for the messages that follow."""
+        if isinstance(self.machine, Preset):
+            return self.machine
         try:
             return load_preset(self.machine)
         except (PresetError, OSError) as error:

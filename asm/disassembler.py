@@ -13,7 +13,6 @@ from isa.arithmetic import s32
 from isa.disassembly import REMEMBERED, SymbolIndex, render
 from isa.formats import Field
 from isa.instruction import TABLE, Row
-from isa.preset import PresetError, load_preset
 from isa.program import Program, ProgramError, Section
 from isa.units import UNITS
 
@@ -44,10 +43,7 @@ def instructions(program: Program, *, section: str | None = None, aliases: bool 
 
 def _missing(program: Program) -> set[str]:
     """The units that the program's machine does not have: words that would be theirs are no instructions there."""
-    try:
-        machine = load_preset(program.machine)
-    except (PresetError, OSError):              # a file that is not here
-        return set()
+    machine = program.machine
     return {unit for unit in UNITS if not machine.has_unit(unit)}
 
 

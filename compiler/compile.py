@@ -63,7 +63,6 @@ class Compiled:
     target: Target
     layout: WeightLayout
     memory: MemoryPlan
-    machine_name: str           # of a shipped preset, or a .toml file
     code: str = field(repr=False)
 
     @property
@@ -100,7 +99,7 @@ class Compiled:
         """
         check_directory(path)
         files = {f"model.{name}": made for name, made in self._files(progress).items()}
-        program = assemble(self.text(), machine=self.machine_name, files=files | {"model.meta": json.dumps(self.meta).encode()})
+        program = assemble(self.text(), machine=self.machine, files=files | {"model.meta": json.dumps(self.meta).encode()})
         program.lines = [replace(line, file=str(source or path.with_suffix(".s"))) for line in program.lines]
         try:
             program.save(path)
@@ -121,7 +120,7 @@ class Compiled:
     def build(self, folder: Path, progress: Progress | None = None) -> Program:
         """The program, assembled from files model.* that are written to `folder`. Its weights stay there."""
         self.save_source(folder / "model.s", progress)
-        return assemble(folder / "model.s", machine=self.machine_name)
+        return assemble(folder / "model.s", machine=self.machine)
 
     @property
     def meta(self) -> dict[str, Any]:
@@ -232,10 +231,9 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
             model = with_thresholds(model, graph, calibration, progress)
         graph = sparsify(graph, model, share)
     target = kind(preset, model, graph, int8=activations != "f32")
-    name = machine if isinstance(machine, str) else machine.name
 
     def lowered(positions: int) -> Compiled:
-        return _lowered(target, name, positions)
+        return _lowered(target, positions)
 
     try:
         return lowered(positions)
@@ -259,7 +257,7 @@ def _context_that_fits(lowered: Callable[[int], Compiled], positions: int) -> in
     return fits
 
 
-def _lowered(target: Target, machine_name: str, positions: int) -> Compiled:
+def _lowered(target: Target, positions: int) -> Compiled:
     """The program for a number of positions. Raises ModelError, RoomError for what has no room."""
     model, graph, machine = target.model, target.graph, target.machine
     groups, sparse = [body.layers for body in graph.bodies], "active" in graph.values
@@ -282,4 +280,4 @@ def _lowered(target: Target, machine_name: str, positions: int) -> Compiled:
     memory = plan_memory(graph, positions, machine, rows, reached=target.reached, buffered=sparse or not target.reached)
     memory.add(scratch_of_sampling(model.config.vocab), beside=("logits", *target.kept))
     target.check(layout, memory)
-    return Compiled(target, layout, memory, machine_name, code(target, layout, memory))
+    return Compiled(target, layout, memory, code(target, layout, memory))

@@ -77,7 +77,12 @@ class Preset:
         raise PresetError("", [unknown_problem("region", name, f"machine {self.name}", [region.name for region in self.regions])])
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return preset_of, (self.file.model_dump(mode="json"),)
+        return preset_of, (self.contents,)
+
+    @property
+    def contents(self) -> dict[str, Any]:
+        """The whole file as JSON: `preset_of` makes the same machine of it. Programs and snapshots carry it."""
+        return self.file.model_dump(mode="json")
 
     @property
     def units(self) -> tuple[str, ...]:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import bisect
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from isa.hints import nearest
 from isa.program_file import ISA_VERSION, Chunk, FileSlice, Line, ProgramError, ProgramFile, Section, Symbol, require
+from isa.regions import HBM
 from isa.text import printable
 
 if TYPE_CHECKING:
@@ -24,6 +26,12 @@ __all__ = ["ISA_VERSION", "Chunk", "FileSlice", "Line", "Program", "ProgramError
 
 class Program(ProgramFile):
     """Everything that a program file holds, with addresses by name and names by address."""
+
+    @property
+    def machine(self) -> Preset:
+        """The machine that it was built for, as it was then: the file carries it. Of a program that names none: slim."""
+        from isa.preset import load_preset
+        return self.built_for or load_preset("slim")
 
     def section(self, name: str) -> Section | None:
         return next((section for section in self.sections if section.name == name), None)
@@ -107,13 +115,44 @@ class Program(ProgramFile):
         return f"{self.lines[index].file}:{self.lines[index].line}"
 
     def check_machine(self, machine: Preset) -> None:
-        """Raise ProgramError, naming what is missing, unless `machine` has the units that the program needs."""
+        """Raise ProgramError, naming all that is missing or differs, unless `machine` has what the program needs.
+
+        That is the units whose instructions it has, with the same parameters; and each region where it has a section, or that
+        `pim` computes in, at the same base, as large or larger, and with the ports of the core and of these units. Of a program
+        that names no machine only the units are known. Clock, rates and energies may be others.
+        """
         from isa.preset import presets_with
         missing = [unit for unit in self.units if not machine.has_unit(unit)]
-        if missing:
-            what = f"{'units' if len(missing) > 1 else 'unit'} {', '.join(missing)}"
-            raise ProgramError(f"the program needs {what}, which machine {machine.name} does not have", path=self.path,
-                               hint=presets_with(missing))
+        units = f"{'units' if len(missing) > 1 else 'unit'} {', '.join(missing)}"
+        problems = [f"the program needs {units}, which machine {machine.name} does not have"] if missing else []
+        if self.built_for and (differing := list(self._differences(self.built_for, machine))):
+            problems.append(f"the program was built for machine {self.built_for.name}, and this {machine.name} differs: "
+                            + ", ".join(f"{key} is {here} instead of {there}" for key, here, there in differing))
+        if problems:
+            raise ProgramError("; ".join(problems), path=self.path, hint=presets_with(missing) if missing else
+                               "assemble or compile it for this machine, or run it on its own: without --machine")
+
+    def _differences(self, own: Preset, other: Preset) -> Iterator[tuple[str, str, str]]:
+        """(what, on `other`, on its `own` machine): differences that the program may notice, besides units that are missing."""
+        for name, value in own.settings.items():
+            unit = name.partition(".")[0]
+            if unit in self.units and other.has_unit(unit) and other.settings[name] != value:
+                yield name, str(other.settings[name]), str(value)
+        regions, users = {region.name: region for region in other.regions}, {"core", *self.units}
+        for mine in own.regions:
+            if not ((mine.name == HBM and "pim" in self.units) or any(
+                    "a" in s.flags and s.size and mine.base <= s.address < mine.end for s in self.sections)):
+                continue
+            theirs = regions.get(mine.name)
+            if theirs is None:
+                yield mine.name, "absent", f"{mine.base:#x}..{mine.end:#x}"
+                continue
+            if theirs.base != mine.base:
+                yield f"{mine.name}.base", f"{theirs.base:#x}", f"{mine.base:#x}"
+            if theirs.size < mine.size:
+                yield f"{mine.name}.size", f"{theirs.size:,}", f"{mine.size:,}"
+            if mine.ports & users - theirs.ports:
+                yield f"{mine.name}.ports", " ".join(sorted(theirs.ports)), " ".join(sorted(mine.ports))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the program as ELF. The file appears under `path` whole or not at all. Raises OSError, ProgramError."""

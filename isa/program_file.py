@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from isa.text import shortened
+
+if TYPE_CHECKING:
+    from isa.preset import Preset
 
 # The version of the instruction set. It rises when an instruction, a CSR, a counter or a trap changes its meaning: programs and
 # snapshots of another version are refused.
 ISA_VERSION = 2
-META_SCHEMA = 2         # of the metadata in a program file; rises when a key goes, is renamed or changes its meaning
+META_SCHEMA = 3         # of the metadata in a program file; rises when a key goes, is renamed or changes its meaning
 
 
 class ProgramError(Exception):
@@ -138,7 +141,7 @@ class ProgramFile:
     symbols: list[Symbol] = field(default_factory=list, repr=False)
     lines: list[Line] = field(default_factory=list, repr=False)     # by rising address
     entry: int = 0
-    machine: str = "slim"                                # the preset it was built for
+    built_for: Preset | None = field(default=None, repr=False)      # its machine, whole; None: programs of other tools name none
     meta: dict[str, Any] = field(default_factory=dict)   # model card, tokenizer, ...: JSON
     units: tuple[str, ...] = ()                          # whose instructions it holds, besides the core's
     path: str | None = field(default=None, compare=False)   # of the file that it was loaded from, as it was named

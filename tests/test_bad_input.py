@@ -290,8 +290,8 @@ def test_a_program_that_goes_wrong(run, tmp_path, engine, text, message):
 @pytest.mark.parametrize("engine", ["fast", "reference"])
 def test_recursion_without_an_end_runs_into_the_program_and_traps(run, tmp_path, small, engine):
     text = "_start: addi sp, sp, -64\n sd ra, 8(sp)\n call _start\n"
-    asm.assemble(text).save(tmp_path / "deep.elf")
-    status, _, err = run(tmp_path / "deep.elf", "--machine", small, "--engine", engine, "--max-instructions", 100_000)
+    asm.assemble(text, machine=str(small)).save(tmp_path / "deep.elf")
+    status, _, err = run(tmp_path / "deep.elf", "--engine", engine, "--max-instructions", 100_000)
     assert status == 1
     assert re.search(r"trap \d+ \((illegal instruction|store access)\) at pc 0x8000\w+ <_start", err), err
 

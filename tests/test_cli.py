@@ -107,14 +107,54 @@ def test_asm_names_the_machine_in_the_program(command, assembled) -> None:
     assert "on slim (" in command("run", elf, "--machine", "slim")[2]
 
 
-def test_run_asks_for_the_file_of_a_machine_that_is_no_preset(command, assembled, tmp_path: Path) -> None:
-    preset = (ROOT / "isa" / "machines" / "slim.toml").read_text(encoding="utf-8").replace('name = "slim"', 'name = "mine"', 1)
-    (tmp_path / "mine.toml").write_text(preset, encoding="utf-8")
-    elf = assembled("_start: li a0, 0\n" + EXIT, "--machine", tmp_path / "mine.toml")
-    status, _, err = command("run", elf)
-    assert status == 1
-    assert err.startswith(f"{elf}: error: it was built for machine 'mine'")
-    assert command("run", elf, "--machine", tmp_path / "mine.toml")[0] == 0
+@pytest.mark.parametrize("name", ["mine", "slim"])
+def test_a_program_runs_on_the_machine_that_it_carries(command, assembled, tmp_path: Path, name: str) -> None:
+    """Without its file, also if it has the name of a preset: at the rates that it was built with, unless --machine names others."""
+    preset = (ROOT / "isa" / "machines" / "slim.toml").read_text(encoding="utf-8").replace('name = "slim"', f'name = "{name}"', 1)
+    (tmp_path / "m.toml").write_text(preset.replace("clock_hz = { value = 1_000_000_000", "clock_hz = { value = 500_000_000", 1))
+    elf = assembled("_start: li a0, 0\n" + EXIT, "--machine", tmp_path / "m.toml")
+    assert command("run", elf, "--machine", tmp_path / "m.toml")[0] == 0
+    (tmp_path / "m.toml").unlink()
+    for engine in ("fast", "reference"):
+        status, _, err = command("run", elf, "--engine", engine)
+        assert status == 0 and f"time on {name}: " in err and " at 500 MHz = " in err, err
+    assert " at 1 GHz = " in command("run", elf, "--machine", "slim")[2]
+    (tmp_path / "script").write_text("continue\n")
+    assert command("debug", elf, "--script", tmp_path / "script")[0] == 0
+
+
+def test_all_that_differs_on_another_machine_is_named(command, assembled, tmp_path: Path) -> None:
+    text = (ROOT / "isa" / "machines" / "slim-llama.toml").read_text(encoding="utf-8")
+
+    def other(*changes: tuple[str, str]) -> Path:
+        changed = text.replace('name = "slim-llama"', 'name = "other"')
+        for old, new in changes:
+            assert changed.count(old) == 1, old
+            changed = changed.replace(old, new)
+        (tmp_path / "other.toml").write_text(changed, encoding="utf-8")
+        return tmp_path / "other.toml"
+
+    source = ".globl _start\n_start: j end\n lut.build.i8 a0, a0, a0\nend: li a0, 0\n" + EXIT + " .sram\n .word 1\n"
+    elf = assembled(source, "--machine", "slim-llama")
+    time = ("clock_hz = { value = 200_000_000", "clock_hz = { value = 100_000_000")
+    size, larger = ("{ value = 512_000", "{ value = 65_536"), ("{ value = 512_000", "{ value = 1_048_576")
+    base = ("0x1000_0000", "0x1800_0000")
+    ports = ('["core", "vec", "lut", "thr", "fetch"]', '["core", "vec", "thr", "fetch"]')
+    table = ("{ value = 8192", "{ value = 4096")
+    for changes, differs in (
+            ([time, larger], None), ([size], "sram.size is 65,536 instead of 512,000"),
+            ([base], "sram.base is 0x18000000 instead of 0x10000000"),
+            ([time, ports], "sram.ports is core fetch thr vec instead of core fetch lut thr vec"),
+            ([table, size], "lut.activations is 4096 instead of 8192, sram.size is 65,536 instead of 512,000")):
+        status, _, err = command("run", elf, "--machine", other(*changes))
+        if differs is None:
+            assert status == 0 and " at 100 MHz = " in err
+        else:
+            assert status == 1 and err.startswith(
+                f"{elf}: error: the program was built for machine slim-llama, and this other differs: {differs}\nhint: "), err
+    scalar = assembled(".globl _start\n_start: li a0, 0\n" + EXIT, "--machine", "slim-llama")      # needs neither lut nor sram
+    assert command("run", scalar, "--machine", other(size, base, table))[0] == 0
+    assert command("run", scalar, "--machine", "slim")[0] == 0
 
 
 def test_asm_says_when_the_source_overrules_the_machine_option(command, tmp_path: Path) -> None:
@@ -210,7 +250,9 @@ def test_a_program_of_another_machine_is_named_as_the_user_did(command, assemble
     for name in ("run", "debug"):
         assert command(name, elf.name, "--machine", "hpim")[2].startswith(f"{elf.name}: error: the program needs unit lut, which ")
     flash = assembled(".globl _start\n_start: ret\n .flash\n .word 1\n")
-    assert command("run", flash.name, "--machine", "hpim")[2].startswith(f"{flash.name}: error: section .flash at ")
+    assert command("run", flash.name, "--machine", "hpim")[2].startswith(
+        f"{flash.name}: error: the program was built for machine slim, and this hpim differs: dram.size is 1,073,741,824 instead "
+        "of 17,179,869,184, flash is absent instead of 0x1000000000..0x2000000000\n")
 
 
 def test_run_stops_at_its_limit(command, assembled) -> None:

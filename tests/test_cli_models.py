@@ -17,6 +17,8 @@ import slimulator
 from compiler.measuring import shapes
 from compiler.settings import Settings
 from isa.caches import PROGRAMS
+from isa.preset import PRESETS, load_preset
+from isa.program import Program
 
 ROOT = Path(__file__).parents[1]
 Command = Callable[..., tuple[int, str, str]]
@@ -282,6 +284,25 @@ def test_verify_fails_for_a_damaged_program(command: Command, tiny: Path, tmp_pa
     status, out, _ = command("verify", tiny, "--weights", "i8", "--tokens", 3, "--prompt", "ab", "--program", tmp_path / "p.elf")
     assert status == 1
     assert "FAIL         program = quantised graph" in out and "layer 0, attention = gemv.i8" in out and "layer.o" in out
+
+
+@pytest.mark.parametrize("name", ["mine", "slim-llama"])
+def test_a_compiled_program_carries_its_machine(command: Command, tiny: Path, tmp_path: Path, name: str) -> None:
+    """Also one that has the name of a preset and other figures than it."""
+    text = (PRESETS / "slim-llama.toml").read_text(encoding="utf-8").replace('name = "slim-llama"', f'name = "{name}"', 1)
+    mine, elf = tmp_path / "mine.toml", tmp_path / "p.elf"
+    mine.write_text(text.replace("{ value = 512_000", "{ value = 65_536", 1), encoding="utf-8")
+    assert command("compile", tiny, "--machine", mine, "-o", elf)[0] == 0
+    here = json.loads(command("generate", elf, "ab", "-n", 4, "--machine", mine, "--json", "-")[1])
+    program, preset = Program.load(elf), load_preset(mine)
+    assert program.machine == preset != load_preset("slim-llama")
+    mine.unlink()
+    assert json.loads(command("generate", elf, "ab", "-n", 4, "--json", "-")[1])["time"] == here["time"]
+    assert command("verify", elf, "--tokens", 2, "--prompt", "a")[0] == 0
+    assert command("generate", elf, "ab", "-n", 4, "--machine", "slim")[0] == 0                 # it has more of everything
+    for what in ("generate", elf, "ab"), ("verify", elf, "--tokens", 2, "--prompt", "a"):
+        err = command(*what, "--machine", "attacc")[2]
+        assert f"{elf}: error: the program needs unit" in err and "sram.ports is attn core instead of " in err, err
 
 
 def test_verify_of_options(command: Command, tiny: Path) -> None:

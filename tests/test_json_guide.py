@@ -288,10 +288,15 @@ def test_program(tmp_path: Path) -> None:
         compiled.save_source(tmp_path / f"{number}.s")
         found.append(metadata(tmp_path / f"{number}.elf"))
         assert json.loads((tmp_path / f"{number}.meta").read_text()) == found[-1]["meta"]
-        assert (found[-1]["schema"], found[-1]["meta"]["schema"]) == (META_SCHEMA, CARD_SCHEMA) == (2, 1)
+        assert (found[-1]["schema"], found[-1]["meta"]["schema"]) == (META_SCHEMA, CARD_SCHEMA) == (3, 1)
     cards = [document.pop("meta") for document in found]
     slimulator.assemble("_start: lut.mac.t2 a0, a1, a2\n").save(tmp_path / "t.elf")
-    compare("A program's metadata", [{**document, "meta": {}} for document in [*found, metadata(tmp_path / "t.elf")]])
+    slimulator.Program().save(tmp_path / "none.elf")
+    found += [metadata(tmp_path / f"{name}.elf") for name in ("t", "none")]
+    machines = [machine for document in found if (machine := document.pop("machine"))]
+    compare("A program's metadata", [{**document, "meta": {}, "machine": machine} for document, machine in zip(
+        found, ({}, {}, {}, None), strict=True)])
+    assert machines == [load_preset("slim").contents] * 3
     compare("The model card and the tokenizer", [*cards, {**cards[0], "tokenizer": packed(OfALibrary())}])
 
 

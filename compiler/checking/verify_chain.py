@@ -108,7 +108,8 @@ def checks(subject: Subject, *, dump: Path | None = None, make: Maker = Machine,
         for name in NAMES[:3]:
             yield Check(name, "not checked", "needs the checkpoint: slimulator verify MODEL --program FILE.elf")
         words = unpacked(program.meta["tokenizer"], path).encode(subject.prompt) if "tokenizer" in program.meta else [0]
-        yield engines(program, load_preset(settings.machine or program.machine), words[:max(1, count - 1)], 2, fast)
+        preset = load_preset(settings.machine) if settings.machine else program.machine
+        yield engines(program, preset, words[:max(1, count - 1)], 2, fast)
         return
     model = load(path, subject.tokenizer)
     if opened:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from compiler.lowering.decoded import matrices, tables
 from compiler.placing.memory_plan import MemoryPlan
 from compiler.placing.weights import WeightLayout
-from isa.preset import preset_names
+from isa.preset import load_preset, preset_names
 from isa.text import printable, quoted
 
 if TYPE_CHECKING:
@@ -23,7 +23,8 @@ def data(target: Target, layout: WeightLayout, memory: MemoryPlan, stem: str) ->
     emit(f"# {printable(f'{target.model.path.name}: {graph.config.architecture}')}")
     emit(f"# Machine {printable(machine.name)}, {memory.context} positions, {layout.size:,} bytes of weights, "
          f"{memory.scratchpad_bytes:,} bytes of scratchpad.")
-    if machine.name in preset_names():          # another one is a file, which has to be named where this is assembled
+    # Another one is a file, which has to be named where this is assembled; it may have the name of a preset.
+    if machine.name in preset_names() and machine == load_preset(machine.name):
         emit(f"    .machine {machine.name}")
     emit(f"    .meta {quoted(f'{stem}.meta')}\n")
     for image in target.images(layout):

@@ -21,7 +21,7 @@ import numpy as np
 from compiler.lowering import LOWERINGS
 from compiler.running.generate import Maker
 from compiler.running.neurons import neurons
-from isa.preset import Preset, load_preset
+from isa.preset import Preset
 from isa.program import Program
 from isa.reference import ReferenceMachine
 from isa.services import Host
@@ -117,7 +117,7 @@ def _section_bytes(program: Program, label: str) -> int:
 
 
 def _loaded(program: Program, make: Maker, preset: Preset | None) -> ReferenceMachine:
-    machine = make(preset or load_preset(program.machine), Host([TOKEN]))
+    machine = make(preset or program.machine, Host([TOKEN]))
     machine.load(program)
     return machine
 

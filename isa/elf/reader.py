@@ -13,6 +13,7 @@ import os
 import re
 import struct
 from bisect import bisect_right
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -20,6 +21,7 @@ from typing import IO, Any, TypeVar
 from isa.elf import writer as elf
 from isa.elf.dwarf import decode_lines
 from isa.files import opened
+from isa.preset import PresetError, preset_of
 from isa.program_file import (
     ISA_VERSION,
     META_SCHEMA,
@@ -230,8 +232,8 @@ class _File:
         return self._read(offset, size) if size < LARGE else FileSlice(os.path.abspath(self.path), offset, size)
 
     def _meta(self) -> dict[str, Any]:
-        """What `.slim.meta` says. Programs of other tools have none; they are taken for the machine with everything."""
-        usual: dict[str, Any] = {"machine": "slim", "units": [], "meta": {}}
+        """What `.slim.meta` says, with the machine as a Preset. Programs of other tools have none, and name no machine."""
+        usual: dict[str, Any] = {"machine": None, "units": [], "meta": {}}
         if elf.META not in self.names:
             return usual
         at = int(self.elf_sections[self.names.index(elf.META)]["sh_offset"])
@@ -245,9 +247,18 @@ class _File:
                 f"Slimulator has version {ISA_VERSION}", offset=at, hint=_ANOTHER)
         require(is_version(schema, META_SCHEMA), f"{elf.META} has schema {brief(schema)}, this Slimulator reads {META_SCHEMA}",
                 offset=at, hint=_ANOTHER)
-        meta = usual | {"machine": None, "meta": None} | known
-        require("isa_version" in meta and isinstance(meta["machine"], str) and isinstance(meta["meta"], dict),
+        meta = usual | {"meta": None} | known
+        require("isa_version" in known and "machine" in known and isinstance(meta["meta"], dict),
                 f"{elf.META} lacks isa_version, machine or meta", offset=at)
+        machine = meta["machine"]
+        require(machine is None or isinstance(machine, dict), f"{elf.META}: machine is {brief(machine)}; expected the contents of "
+                "its file", offset=at, hint=_ANOTHER)
+        try:
+            meta["machine"] = None if machine is None else preset_of(machine)
+        except PresetError as error:
+            first = error.problems[0]
+            raise ProgramError(f"{elf.META}: {replace(first, key=f'machine.{first.key}'.rstrip('.'), hint='')}", offset=at,
+                               hint=_ANOTHER) from None
         units = meta["units"]
         require(isinstance(units, list) and all(isinstance(unit, str) for unit in units),
                 f"{elf.META}: units is {units!r}; expected a list of names", offset=at)

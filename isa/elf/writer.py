@@ -1,7 +1,7 @@
 """The program file: a `ProgramFile` as a static ELF64 executable for RISC-V. isa/elf/reader.py is the way back.
 
 Written front to back in bounded memory: header, one PT_LOAD per section with contents or zeros, section contents in
-order of address, debug tables, `.slim.meta` (JSON: ISA version, machine, units, meta), symbol table, section headers.
+order of address, debug tables, `.slim.meta` (JSON: ISA version, the whole machine, units, meta), symbol table, section headers.
 A section lies in the file at an offset congruent to its address modulo the page size, so it can be mapped instead of read;
 blocks of zeros are holes. The section headers end the file, so a file that is cut short anywhere is noticed.
 
@@ -184,7 +184,8 @@ def _tables(program: ProgramFile) -> dict[str, bytes]:
             raise ProgramError(f"{line.file}:{line.line}: address {line.address:#x} is not a 64-bit address")
     tables = encode_lines(program.lines, program.sections)
     try:
-        tables[META] = json.dumps({"isa_version": ISA_VERSION, "schema": META_SCHEMA, "machine": program.machine,
+        tables[META] = json.dumps({"isa_version": ISA_VERSION, "schema": META_SCHEMA,
+                                   "machine": program.built_for.contents if program.built_for else None,
                                    "units": program.units, "meta": program.meta}, allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise ProgramError(f"the program's metadata cannot be written as JSON: {error}") from None

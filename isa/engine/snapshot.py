@@ -124,7 +124,7 @@ def _arrays(machine: ReferenceMachine, program: Program) -> Iterator[tuple[str, 
               "prompt": prompt, "tokens": host.tokens, "written": host.written, "parts": parts, "state": list(state),
               "clock": bool(machine.clocks),
               "program": {"path": program.path and os.path.abspath(program.path), "fingerprint": fingerprint(program)},
-              "preset": machine.preset.file.model_dump(mode="json")}
+              "preset": machine.preset.contents}
     yield "header", np.frombuffer(json.dumps(header).encode(), np.uint8)
 
 

@@ -56,7 +56,7 @@ def assemble_file(file: Path, output: Path | None, machine: str | None, include_
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(file))
     output = output or file.with_suffix(".elf")
     distinct((output, *outputs.values()), file)
-    assembly = assemble_with_listing(file, machine=machine or "slim", include_paths=include_paths, defines=defines,
+    assembly = assemble_with_listing(file, machine=preset, include_paths=include_paths, defines=defines,
                                      include_only=include_only or None)
     for diagnostic in assembly.diagnostics:
         click.echo(diagnostic, err=True)
@@ -80,8 +80,8 @@ def _save(program: Any, output: Path, file: Path, machine: str | None) -> int:
     """Write a program, if there is one, and return the exit status. `machine` is what the command line asked for."""
     if program is None:
         return 1
-    if machine and program.machine != machine:
-        say(f"{file}: warning: built for {program.machine}: .machine in the source overrides --machine {machine}")
+    if machine and program.machine.name != machine:
+        say(f"{file}: warning: built for {program.machine.name}: .machine in the source overrides --machine {machine}")
     program.save(output)
     return 0
 

@@ -32,7 +32,7 @@ def debug(file: Path, engine: str, machine: str | None, script: Path | None, por
         raise click.UsageError("--script and --gdb cannot be combined: with --gdb the commands come from gdb")
     tokens = token_list(prompt)
     program = Program.load(file)
-    preset = preset_for(program, file, machine)
+    preset = preset_for(program, machine)
 
     def start() -> Any:
         sys.stdout.flush()

@@ -74,7 +74,7 @@ def generate(model: str | None, prompt: str | None, settings: Any, tokenizer: Pa
     if path.samefile(model or DEMO) and not quiet:          # of a checkpoint they were said when it was compiled
         for note in notes:
             say(f"{tokenizer}: note: {note}")
-    preset = shared.preset_for(program, path, settings.machine)
+    preset = shared.preset_for(program, settings.machine)
     generation = Generation(program, words, prompt, sampling, make, preset)
     clocks = shared.add_clocks(generation.machine, what_if)
     breakdown = Breakdown(generation.machine, by) if by else None
@@ -196,7 +196,7 @@ def evaluate_model(model: Path, text: Path, settings: Any, tokens: int, tokenize
              for kind in kinds]
     programs = [Program.load(path) for path in paths]
     documents = split(read_text(text), need_tokenizer(opened), programs[0].meta["model"]["context"], tokens)
-    runners = [make(shared.preset_for(program, path, settings.machine)) for program, path in zip(programs, paths, strict=True)]
+    runners = [make(shared.preset_for(program, settings.machine)) for program in programs]
     for runner, program in zip(runners, programs, strict=True):
         runner.load(program)
     scores = evaluate_pairs(

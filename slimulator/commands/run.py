@@ -235,7 +235,7 @@ def _loaded(file: Path | None, host: Any, o: RunOptions) -> Any:
     if file is None:
         raise click.UsageError("Missing argument 'FILE'.")
     program = Program.load(file)
-    runner = engine(shared.preset_for(program, file, o.machine), host, **options)
+    runner = engine(shared.preset_for(program, o.machine), host, **options)
     runner.load(program)
     return runner
 

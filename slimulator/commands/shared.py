@@ -131,17 +131,10 @@ def distinct(outputs: Iterable[Path | None], *inputs: Path | None) -> None:
         taken.add(path)
 
 
-def preset_for(program: Any, file: Path, machine: str | None) -> Any:
-    """The machine to run a program on: what --machine says, else the preset that it was built for."""
-    from isa.preset import PresetError, load_preset
-    from isa.program import ProgramError
-    try:
-        return load_preset(machine or program.machine)
-    except PresetError as error:
-        if machine:
-            raise
-        raise ProgramError(f"it was built for machine {program.machine!r}, which is not a preset", path=str(file),
-                           hint="give the machine's .toml file with --machine") from error
+def preset_for(program: Any, machine: str | None) -> Any:
+    """The machine to run a program on: what --machine says, else the one that it was built for and carries."""
+    from isa.preset import load_preset
+    return load_preset(machine) if machine else program.machine
 
 
 def engine_named(name: str, quiet: bool = False) -> Any:

@@ -15,7 +15,7 @@ from machine_files import without_unit
 from asm import Assembly, AssemblyError, assemble, assemble_with_listing
 from asm.syntax import parse_operands
 from isa.instruction import TABLE, Row, decode
-from isa.preset import PRESETS
+from isa.preset import PRESETS, load_preset
 from isa.program import FileSlice, Program
 
 
@@ -67,9 +67,10 @@ def test_defines_and_include_paths(tmp_path: Path) -> None:
 
 
 def test_machine() -> None:
-    assert assemble("nop").machine == "slim"
-    assert assemble("nop", machine="slim-llama").machine == "slim-llama"
-    assert assemble(".machine slim-llama\nnop").machine == "slim-llama"
+    assert assemble("nop").machine == load_preset("slim")
+    assert assemble("nop", machine="slim-llama").machine == load_preset("slim-llama")
+    assert assemble("nop", machine=load_preset("slim-llama")).machine == load_preset("slim-llama")
+    assert assemble(".machine slim-llama\nnop").machine == load_preset("slim-llama")
     with pytest.raises(AssemblyError, match="no machine preset 'slm'"):
         assemble("nop", machine="slm")
 

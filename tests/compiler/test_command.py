@@ -20,6 +20,7 @@ from compiler.frontends import load
 from compiler.model.carried_tokenizer import packed, unpacked
 from compiler.model.tokenizer import JsonTokenizer, Tokenizer
 from emulator.machine import Machine
+from isa.preset import load_preset
 from isa.program import Program
 from isa.services import Host
 from slimulator import invoke
@@ -58,7 +59,7 @@ def test_a_checkpoint_becomes_a_program(checkpoint: Path, capsys: pytest.Capture
     printed = capsys.readouterr()
     assert printed.out == "" and "llama2.c for machine slim" in printed.err and "\r" not in printed.err
     program = Program.load(output)
-    assert (program.meta["model"]["dim"], program.meta["model"]["source"], program.machine) == (48, "tiny.bin", "slim")
+    assert (program.meta["model"]["dim"], program.meta["model"]["source"], program.machine.name) == (48, "tiny.bin", "slim")
     assert sorted(path.name for path in checkpoint.parent.iterdir()) == ["out.elf", "tiny.bin", f"tok{VOCAB}.bin"]
     run(program)
 
@@ -75,7 +76,7 @@ def test_every_flag_does_something(checkpoint: Path, tmp_path: Path) -> None:
     recipe.write_text('[roles]\n"layers.*.down" = "i4"\n', encoding="utf-8")
     assert made("--weights", str(recipe)).meta["model"]["formats"] | {"down": "f32"} == plain.meta["model"]["formats"]
     assert made("--context", "9").meta["model"]["context"] == 9
-    assert made("--machine", "slim-llama").machine == "slim-llama"
+    assert made("--machine", "slim-llama").machine == load_preset("slim-llama")
     other = tmp_path / "other.bin"
     other.write_bytes((checkpoint.parent / f"tok{VOCAB}.bin").read_bytes().replace(b"A", b"\xc3"))
     assert made("--tokenizer", str(other)).meta["tokenizer"] != plain.meta["tokenizer"]

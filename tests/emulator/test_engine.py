@@ -479,7 +479,7 @@ def test_loading_again_puts_sections_back_and_leaves_nothing_of_another_program(
         assert machine.run().exit_code == number
     assert machine.counter("core.instructions") > 20             # what was counted stays
     with pytest.raises(ProgramError, match="lies in no region"):
-        machine.load(Program([Section(".a", "aw", 0x10, 1, [b"1"]), *program(7).sections], machine="slim"))
+        machine.load(Program([Section(".a", "aw", 0x10, 1, [b"1"]), *program(7).sections]))
     assert machine.tensor("table", "i32[1]").tolist() == [9]        # nothing of what was refused is there
 
 

@@ -137,7 +137,7 @@ def keep(text: str, how: Watched, error: Exception) -> Path:
 def run_again(path: Path) -> None:
     """Run a program that was kept as it ran then. Raises Difference."""
     text = path.read_text(encoding="utf-8")
-    agree(asm.assemble(text), Watched.parse(text.partition("\n")[0].removeprefix("# ")))
+    agree(asm.assemble(text, machine=SMALL), Watched.parse(text.partition("\n")[0].removeprefix("# ")))
 
 
 @pytest.mark.parametrize("part", range(PARTS))
@@ -150,7 +150,7 @@ def test_random_programs(fuzzed, part):
     def run(case: tuple[str, Watched]) -> None:
         fuzzed["programs"] += 1
         try:
-            agree(asm.assemble(case[0]), case[1])
+            agree(asm.assemble(case[0], machine=SMALL), case[1])
         except Exception as error:
             failed.append((*case, error))
             raise
@@ -172,7 +172,7 @@ def test_found_programs(path):
 def test_what_is_found_is_kept_and_run_again(monkeypatch, tmp_path):
     monkeypatch.setattr("test_fuzzing.REGRESSIONS", tmp_path)
     text, how = spelled(bytes(range(1, 256)) * 5)
-    agree(asm.assemble(text), how)
+    agree(asm.assemble(text, machine=SMALL), how)
     right = Machine.commit
 
     def wrong(machine: Machine) -> None:
@@ -182,7 +182,7 @@ def test_what_is_found_is_kept_and_run_again(monkeypatch, tmp_path):
     with monkeypatch.context() as broken:
         broken.setattr(Machine, "commit", wrong)
         with pytest.raises(Difference, match=r"core\.loads: \d+ instead of") as caught:
-            agree(asm.assemble(text), how)
+            agree(asm.assemble(text, machine=SMALL), how)
         path = keep(text, how, caught.value)
         with pytest.raises(Difference, match=r"core\.loads"):
             run_again(path)
@@ -195,7 +195,7 @@ def test_what_is_drawn_reaches_everything():
     retired: Counter[str] = Counter()
     by_reference: Counter[str] = Counter()
     for _ in range(900):
-        program = asm.assemble(spelled(random.bytes(SIZE))[0])
+        program = asm.assemble(spelled(random.bytes(SIZE))[0], machine=SMALL)
         run = Run(Machine, program)
         run.machine.profile()
         run.machine.run(MOST)

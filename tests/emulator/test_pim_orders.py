@@ -71,7 +71,7 @@ skip:   csrr t0, mepc
 def test_both_engines_follow_any_order() -> None:
     total: Counter[str] = Counter()
     for seed in range(12):
-        done = run_program(asm.assemble(orders(np.random.default_rng(seed))), machine=SMALL, max_instructions=20_000)
+        done = run_program(asm.assemble(orders(np.random.default_rng(seed)), machine=SMALL), max_instructions=20_000)
         assert done.results[-1].reason == "exit"
         total.update(done.fast.counters)
     assert total["core.traps"] > 300 and total["pim.crf_steps"] > 100           # neither is rare

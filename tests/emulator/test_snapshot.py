@@ -212,11 +212,11 @@ def test_a_snapshot_holds_what_differs_and_no_more(work: Path, tmp_path: Path) -
     assert header["program"]["path"] == str(work) and header["prompt"] == PROMPT and header["preset"]["name"] == "slim"
 
 
-def test_without_a_page_map_all_memory_is_looked_at(work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_page_map_all_memory_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny = (ROOT / "isa" / "machines" / "slim.toml").read_text().replace("17_179_869_184", "1_048_576")
     (tmp_path / "tiny.toml").write_text(tiny)
     machine = Machine(load_preset(tmp_path / "tiny.toml"), Host(PROMPT))
-    machine.load(Program.load(work))
+    machine.load(asm.assemble(WORK, machine=machine.preset))
     machine.run(60)
     machine.save(tmp_path / "a.slim")
     everything = {region.size for region in machine.preset.regions}

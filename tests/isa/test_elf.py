@@ -20,11 +20,14 @@ from children import LIMIT
 from elftools.elf.elffile import ELFFile
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from machine_files import without_figures
 
+import asm
 from emulator.machine import Machine
 from isa.elf import dwarf
 from isa.elf import reader as elf_reader
 from isa.elf import writer as elf
+from isa.preset import PRESETS, load_preset, preset_names
 from isa.program import ISA_VERSION, FileSlice, Line, Program, ProgramError, Section, Symbol
 from isa.program_file import META_SCHEMA
 
@@ -35,7 +38,7 @@ def contents(program: Program) -> tuple:
     """What must survive the file. Symbols are compared with the local ones first, as ELF wants them."""
     sections = [(s.name, "".join(sorted(s.flags)), s.address, s.align, s.zero_size, b"".join(s.blocks())) for s in program.sections]
     symbols = sorted(program.symbols, key=lambda symbol: symbol.binding != "local")
-    return sections, symbols, program.lines, program.entry, program.machine, program.meta, program.units
+    return sections, symbols, program.lines, program.entry, program.built_for, program.meta, program.units
 
 
 def example() -> Program:
@@ -57,7 +60,7 @@ def example() -> Program:
         [*(Line(0x8000_0000 + 4 * i, "programs/a.s", i + 1) for i in range(10)),
          *(Line(0x8000_0000 + 4 * i, "include/b.s", 5000 + 100 * i) for i in range(10, 40)),
          *(Line(0x8000_00A0 + 4 * i, "programs/a.s", 100 - i) for i in range(4))],
-        0x8000_0010, "slim-llama", {"model": "stories", "tokenizer": ["a", "é"], "nested": {"x": None, "y": [1.5]}},
+        0x8000_0010, load_preset("slim-llama"), {"model": "stories", "tokenizer": ["a", "é"], "nested": {"x": None, "y": [1.5]}},
         ("vec", "lut"))
 
 
@@ -100,7 +103,8 @@ names = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]
 @st.composite
 def programs(draw: st.DrawFn) -> Program:
     """Well-formed programs: sections at rising addresses, symbols in them, lines anywhere inside."""
-    program = Program(entry=draw(st.integers(0, 2**64 - 1)), machine=draw(st.text(st.characters(exclude_categories=["Cs"]))))
+    machines = st.sampled_from((None, *map(load_preset, preset_names())))
+    program = Program(entry=draw(st.integers(0, 2**64 - 1)), built_for=draw(machines))
     address = draw(st.integers(0, 1 << 40))
     for name in draw(st.lists(names.filter(lambda name: not elf.is_reserved(name)), max_size=5, unique=True)):
         align = 1 << draw(st.integers(0, 13))
@@ -392,6 +396,36 @@ def test_metadata(tmp_path: Path, good: bytes) -> None:
     assert "lacks isa_version" in replace(b'{"isa_version"', b'{"isb_version"').message
     assert "not JSON" in replace(b'{"isa_version"', b'\xff"isa_version"').message
     assert "expected a list of names" in replace(b'["vec", "lut"]', b'["vec", 12345]').message
+    wrong = replace(b'"clock_hz": {"value": 200000000', b'"clock_hz": {"value": 2000000.5')
+    assert wrong.message == ".slim.meta: machine.clock_hz.value: got 2000000.5; expected a valid integer" and wrong.hint
+    named = replace(b'"machine": {"name": "slim-llama", "title"', b'"machine": "slim", "xx": {"n": 0, "title"')     # as in schema 2
+    assert named.message == ".slim.meta: machine is 'slim'; expected the contents of its file" and named.hint
+
+
+@pytest.mark.parametrize("name", ["slim", "hpim", "mine.toml", "timeless.toml"])
+def test_a_program_carries_its_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """All of its file comes back, and the same input gives the same bytes, in any folder."""
+    text = (PRESETS / "slim.toml").read_text(encoding="utf-8").replace('name = "slim"', 'name = "größe"', 1)
+    files = []
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        folder.mkdir()
+        monkeypatch.chdir(folder)
+        Path("mine.toml").write_text(text, encoding="utf-8")
+        Path("timeless.toml").write_text(without_figures(text), encoding="utf-8")
+        Path("p.s").write_text("_start: li a7, 93\n ecall\n", encoding="utf-8")
+        preset = load_preset(name)
+        asm.assemble(Path("p.s"), machine=name).save("p.elf")
+        Path("mine.toml").unlink()
+        Path("timeless.toml").unlink()
+        program = Program.load("p.elf")
+        assert program.machine == program.built_for == preset
+        assert program.machine.file.model_dump_json() == preset.file.model_dump_json()
+        machine = Machine(program.machine)
+        machine.load(program)
+        assert machine.run().reason == "exit" and machine.preset.rates == preset.rates
+        program.save("again.elf")
+        files += [Path("p.elf").read_bytes(), Path("again.elf").read_bytes()]
+    assert len({*files}) == 1 and str(tmp_path).encode() not in files[0]
 
 
 def test_metadata_without_units_asks_for_none(tmp_path: Path, good: bytes) -> None:

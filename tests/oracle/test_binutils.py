@@ -14,6 +14,7 @@ from asm.disassembler import disassemble
 from isa.csrs import CSRS
 from isa.disassembly import format_instruction
 from isa.instruction import rows
+from isa.preset import load_preset
 from isa.program import Line, Program, ProgramError, Section, Symbol
 
 CODE = 0x8000_0000
@@ -33,7 +34,7 @@ def program() -> Program:
         [*(Line(0x1000_0000 + 4 * i, "programs/hot.s", 7 * i + 1) for i in range(40)),
          *(Line(CODE + 4 * i, "main.s", i + 1) for i in range(20)),
          *(Line(CODE + 4 * i, "include/lib.s", 100_000 - 300 * i) for i in range(20, 40))],
-        CODE, "slim", {"model": "test"})
+        CODE, load_preset("slim"), {"model": "test"})
 
 
 def test_readelf_accepts_all_of_it(program: Program, tmp_path: Path) -> None:
@@ -43,7 +44,7 @@ def test_readelf_accepts_all_of_it(program: Program, tmp_path: Path) -> None:
         assert re.search(rf" {re.escape(section.name)} +(PROGBITS|NOBITS) +{section.address:016x} \w+ {section.size:06x} ", text)
     assert text.count("  LOAD ") == 5
     run("readelf", "-w", tmp_path / "a.elf")
-    assert '"machine": "slim"' in run("readelf", "-p", ".slim.meta", tmp_path / "a.elf")
+    assert '"machine": {"name": "slim", ' in run("readelf", "-p", ".slim.meta", tmp_path / "a.elf")
 
 
 def test_an_empty_program(tmp_path: Path) -> None:
@@ -138,7 +139,7 @@ BARE = ("-march=rv64im_zicsr", "-mabi=lp64", "-mcmodel=medany", "-Wl,-Ttext=0x80
 def test_a_program_of_gcc_loads(tmp_path: Path, options: tuple[str, ...]) -> None:
     path = gcc(tmp_path, *BARE, *options)
     program = Program.load(path)
-    assert (program.machine, program.meta) == ("slim", {})
+    assert (program.built_for, program.machine.name, program.meta) == (None, "slim", {})
     header = run("readelf", "-SW", path)
     for section in program.sections:
         assert re.search(rf" {re.escape(section.name)} +\w+ +{section.address:016x} \w+ {section.size:06x} ", header)

@@ -334,7 +334,7 @@ def test_a_timeline_has_a_limit_and_is_whole_when_the_run_is_cut_short(tmp_path:
 
 
 def test_behind_its_part_a_timeline_leaves_the_run_at_full_speed(tmp_path: Path) -> None:
-    machine = Machine("slim")
+    machine = Machine("hbm2-pim")
     machine.load(assemble(PROGRAMS / "pim_crf_gemv.s"))
     with Timeline(tmp_path / "t.json", 0, 2000) as timeline:
         timeline.watch(machine)

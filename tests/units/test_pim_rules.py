@@ -447,8 +447,8 @@ def test_every_word_does_what_the_table_says() -> None:
     text = SCAN.format(words=", ".join(f"{word:#x}" for word, _ in words for _ in range(8)), room=room)
     preset = machine(channels=1, rows=2, dram=1 << 21)
     # The entries behind the eight are 0: NOPs. The banks hold numbers of all kinds, so that instructions have something to do.
-    program = asm.assemble(text)
-    done = run_program(program, machine=preset, max_instructions=2_000_000)
+    program = asm.assemble(text, machine=preset)
+    done = run_program(program, max_instructions=2_000_000)
     assert done.results[-1].reason == "exit"
     symbols = {symbol.name: symbol.value for symbol in program.symbols}
     steps = {symbols["next"] + 8 + 4 * number: number for number in range(4)}
@@ -603,7 +603,7 @@ def test_random_microprograms_against_a_model_of_the_page(seed: int) -> None:
                 stuck = 0
                 break
     program = asm.assemble(STEP.format(lines="\n".join(lines), program=", ".join(map(hex, words)), data=", ".join(
-        map(hex, [*registers.ravel(), *lanes.ravel()]))))
+        map(hex, [*registers.ravel(), *lanes.ravel()]))), machine=preset)
     for engine in (ReferenceMachine, Machine):
         seen = []
 
