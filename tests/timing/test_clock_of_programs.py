@@ -93,6 +93,21 @@ def test_nothing_starts_before_what_the_hazard_check_wants_done(name: str) -> No
     assert starts.checked == sum(machine.counter(f"{unit}.ops") for unit in QUEUES[1:])
 
 
+def test_a_token_that_is_stepped_to() -> None:
+    """Without a run before: the fast engine has described nothing to compiled code. With one, it is told of it there."""
+    program = assemble(".machine slim\n.text\n_start: li a7, 0x5111\necall\nvec.relu.f32 t0, t0, zero\necall\nli a7, 93\necall\n")
+    times = []
+    for engine, steps in ((Machine, 2), (Machine, 0), (ReferenceMachine, 0)):
+        machine = engine("slim", Host([1]))
+        machine.load(program)
+        for _ in range(steps):
+            assert machine.step() is None
+        machine.run()
+        assert machine.counter("tokens.emitted") == 2
+        times.append(machine.time)
+    assert times[0] == times[1] == times[2] and times[0].first_token == 103 and times[0].last_token > 200
+
+
 @pytest.mark.parametrize("name", ["double_buffer", "llama_layer"])
 def test_the_clock_changes_nothing(name: str) -> None:
     timed, plain = (Machine(example(name).machine, time=time) for time in (True, False))
