@@ -111,7 +111,9 @@ class Machine(ReferenceMachine):
         self._bounds = np.zeros((0, 2), np.uint64)          # (start, end - 1) of these
         self._guards = np.zeros((0, 2), np.int64)           # for the loop: (start, bytes) of these and of the watchpoints
         self._guarded = 0, 0                                # from the first to the end of the last
-        self._described: list[Any] = []                     # the arrays whose addresses the loop has
+        self._described: list[Any] = []                     # the arrays whose addresses the loop has, the counters first
+        self._timed: list[Any] = []                         # the same of the clocks
+        self._token: Any = None                             # compiled: a token has been emitted; None: there is no such code
         self._patched: Any = ()                             # what the code is patched for
         self._everywhere = False                            # some hook wants to see every instruction
         self.handed_over: dict[str, int] = {}
@@ -183,8 +185,8 @@ class Machine(ReferenceMachine):
         if self.row is not None and self.row.is_xslim:
             super()._take_time(counted)
         elif self.clocks and self.counts[_EMITTED] != counted[_EMITTED]:
-            arrays = [self.counts, *[each.words for each in self.clocks]]
-            if self._token and len(arrays) == len(self._timed) and all(map(is_, arrays, self._timed)):
+            arrays, known = [self.counts, *[each.words for each in self.clocks]], [*self._described[:1], *self._timed]
+            if self._token and len(arrays) == len(known) and all(map(is_, arrays, known)):
                 self._token(0, 0, 0, 0, self._address)
             else:
                 super()._take_time(counted)
@@ -195,7 +197,7 @@ class Machine(ReferenceMachine):
         after, token = map(load_kernels.clock, entries) if entries else (0, 0)
         self._token = _KERNEL(token) if token else None
         self._block[block.EARLIER], self._block[block.CLOCK_AFTER] = self._earlier.ctypes.data, after
-        self._timed = [self.counts, *(each.words for each in self.clocks)]
+        self._timed = [each.words for each in self.clocks]
         self._clocks = np.array([[each.words.ctypes.data, each.figures.ctypes.data] for each in self.clocks], np.int64)
         self._block[block.CLOCKS], self._block[block.CLOCK_COUNT] = self._clocks.ctypes.data, len(self.clocks)
 

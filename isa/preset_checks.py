@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import pairwise
+from math import ceil
 from typing import Any
 
 from isa.preset_file import A_FIGURE, PresetFile, Problem, RegionTable, Sourced, unknown_problem
@@ -126,6 +127,12 @@ def _access_problems(name: str, table: RegionTable, clock_hz: int) -> Iterator[P
                 yield Problem(f"{key}.speed.value", f"got {table.speed.value!r}",
                               f"a number of fewer digits: times of {memory} in cycles of the machine have to be fractions of two "
                               f"integers below {MOST_PART}")
+                return
+        slowest = ceil(max(record.latency_ps(), record.byte_ps()) * clock_hz / PICOSECONDS)
+        if slowest > MOST_CYCLES:
+            yield Problem(f"{key}.{'speed' if table.speed else 'memory'}.value",
+                          f"got {memory}, of which an access takes {slowest} cycles of the machine",
+                          f"at most {MOST_CYCLES}: a lower clock_hz, or a higher speed")
 
 
 def organisation(file: PresetFile) -> Organisation:

@@ -1,7 +1,7 @@
 """Words of memory: int64 numbers from a host address on, that compiled code reads and writes as an array, and nothing more.
 
-An array of numba's looks at each index: a negative one counts from the end. A rule's indices are never negative, and a rule is
-little but indices, so without it the clock is several times as fast.
+An array of numba looks at each index, for a negative one counts from the end. Indices of rules are never negative, and rules do
+little else than index. Without that look the clock is several times as fast.
 """
 
 from __future__ import annotations

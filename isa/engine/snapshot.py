@@ -42,6 +42,7 @@ from isa.preset import Preset, PresetError, Problem, preset_of, problem_of
 from isa.program import ISA_VERSION, Program, ProgramError, Section
 from isa.program_file import brief, is_version
 from isa.services import Host
+from isa.timing.memories import Dram
 from isa.units import UNITS
 
 if TYPE_CHECKING:
@@ -363,6 +364,7 @@ def _figures(preset: Preset) -> dict[str, str]:
             ("base", f"{region.base:#x}"), ("size", f"{region.size:#x}"), ("ports", ", ".join(sorted(region.ports))),
             ("page", region.page_bytes))} | {
         f"{region} memory": f"{memory.name}, channels: {memory.channels}" for region, memory in memories.items() if memory} | {
+        f"{region} mapping": memory.mapping for region, memory in memories.items() if isinstance(memory, Dram)} | {
         f"{region} speed": str(table.speed.value) for region, table in preset.file.region.items() if table.speed} | {
         f"unit {name}": "present" for name in preset.units} | {
         name: str(value) for name, value in (*preset.settings.items(), *(preset.rates or {}).items())}

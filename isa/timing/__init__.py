@@ -5,8 +5,9 @@
     memories.py        memories that a machine file can name
     clock.py           the queues: when an operation starts, when it ends, and what it waited for
     banks.py           memories with processors; bank_state.py, bank_commands.py: their state, single commands
-    memory_rules.py    plain DRAM, by row and bank; flash_rules.py: NAND, by page; attention.py: AttAcc's. The clock does not use
-                       them: for it a region is a latency and a bandwidth
+    memory_rules.py    plain DRAM, by row and bank; flash_rules.py: NAND, by page; fetched.py: which rows and pages an operation of
+                       fetch touches there. For all others such a region is a latency and a bandwidth
+    attention.py       memories with attention units
     what_if.py         the preset of a machine with other rates
 
 No kernel and no meaning knows a cycle. Energy: isa/energy.py. A rule is written once, in the part of Python that numba compiles:

@@ -14,7 +14,8 @@ stores wait for no unit. Signals, waits, fences and results are those of the cha
 there: the operations before it have ended, and what the queue waits for has come.
 
 Where a region names a memory, operations of fetch go by its rows or pages: what they take there is what its rule says of the places
-that they touch, and the latency is in it.
+that they touch, and the latency is in it. Where hbm names a memory with attention units, the same holds for operations of attn and
+the rule of attention.
 
 Where the hbm region names a memory with processors, the rule of banks says when an operation of pim ends, and on the channels that
 it works on, the next one begins when they can take it. Operations on other channels overlap with it. They start in the order of the
@@ -27,7 +28,9 @@ the program has ended and units still work.
 The critical path is what the run's time is made of: a chain of core time, unit time and region time in which each link starts when
 the one before it ends. It is kept as one sum for each of these, in the record of every operation that a queue can hold. Whoever
 waits for a moment takes over the sums of its record. So the sums of the last moment add up to the time of the run, without a log.
-A record is used again only when the core has waited for its operation; then nobody waits for a moment of it any more.
+A record is used again only when the core has waited for the end of its operation. By then its bytes have moved too, and nobody
+waits any more for what the core has seen pass. Only bytes of pim outside of hbm may move beyond the end: each region has a record
+for these.
 
 The rules below are functions of int64 arrays, for either engine. `t` is the clock's state, `r` holds the figures of a preset,
 `counts` the counters by slot, `csrs` the CSRs by number. The words of both arrays are listed first.
@@ -53,7 +56,7 @@ from isa.preset import Preset
 from isa.queues import CORE, QUEUE, QUEUES, Action, Tag, edges
 from isa.regions import HBM, REGIONS
 from isa.timing import attention, bank_state, fetched
-from isa.timing.attention import QUERY, REFI, STEPS, attention_cycles, lost
+from isa.timing.attention import QUERY, REFI, SOFTMAX, STEPS, attention_cycles, lost
 from isa.timing.bank_state import BANKS as BANKS_OF_A_CHANNEL
 from isa.timing.banks import bank_operation
 from isa.timing.fetched import FORMS
@@ -96,7 +99,8 @@ LAST, MOVING, REGION_BUSY = 2, 3, 4                     # cycles of its last ope
 REGION_WORDS = 5
 SIGNALLED = REGION_STATE + REGION_WORDS * len(REGIONS)  # (TAGS) moments: the latest signal of each tag
 SEEN = SIGNALLED + 2 * TAGS                             # (SLOTS) counters, as far as their events have been given time
-RINGS = -(-(SEEN + SLOTS) // RECORD) * RECORD           # for each queue the records of as many operations as it holds
+BESIDE = -(-(SEEN + SLOTS) // RECORD) * RECORD          # of each region the record of an operation of pim that moves bytes there
+RINGS = BESIDE + RECORD * len(REGIONS)                  # for each queue the records of as many operations as it holds
 
 # ------------------------------------------------------------------------------------------------ words of the figures
 
@@ -277,7 +281,8 @@ def begin(t: Words, r: Words, counts: Words, earlier: Words, queue: int, record:
 
 @rule
 def end(t: Words, r: Words, counts: Words, queue: int, record: int, start: int, exact: int) -> None:
-    """An operation that has started ends. `exact`: the cycles in memories with rules of their own have the latency in them."""
+    """An operation that has started ends. `exact`: in the cycles of which memories the latency is, 0: of none, 1: of those with
+    rules for fetch, -1: of the one for attention."""
     state, figures = QUEUE_STATE + QUEUE_WORDS * queue, QUEUE_FIGURES + QUEUE_FIGURE_WORDS * queue
     work, slowest, latency, farthest = work_of(t, r, counts, r[figures + TERMS]), queue, 0, queue
     for i in range(t[TOUCHED]):
@@ -286,7 +291,7 @@ def end(t: Words, r: Words, counts: Words, queue: int, record: int, start: int, 
         occupy(t, region, start, record)
         if cycles > work:
             work, slowest = cycles, QUEUE_COUNT + region
-        if r[memory + LATENCY] > latency and not (exact and r[memory + MEMORY]):
+        if r[memory + LATENCY] > latency and exact * r[memory + MEMORY] <= 0:
             latency, farthest = r[memory + LATENCY], QUEUE_COUNT + region
     add(t, record, queue, r[figures + START])
     add(t, record, farthest, latency)
@@ -325,18 +330,23 @@ def issue_fetch(t: Words, r: Words, counts: Words, earlier: Words, csrs: Words, 
 def issue_attention(t: Words, r: Words, counts: Words, earlier: Words, model: Words, row: int) -> None:
     """An operation of attn has gone into its queue. The memory with the units says how long it takes there."""
     record = room(t, r, ATTN)
-    start, step = begin(t, r, counts, earlier, ATTN, record), r[row + STEP] - 1
-    if step == QUERY and t[HBM_STATE + MOVING] == 0:
+    start, step, exact = begin(t, r, counts, earlier, ATTN, record), r[row + STEP] - 1, 0
+    if step == QUERY and t[HBM_STATE + MOVING] == 0:            # it goes into the memory, wherever it comes from
         t[TOUCHED] += 1
         t[TOUCHED + t[TOUCHED]] = HBM_REGION
-    if step == QUERY or t[HBM_STATE + MOVING] > 0:
+        if t[HBM_STATE + FREE] > start:
+            t[QUEUE_STATE + QUEUE_WORDS * ATTN + WAITED + FOR_MEMORY] += t[HBM_STATE + FREE] - start
+            start = t[HBM_STATE + FREE]
+            behind_region(t, r, record, HBM_REGION)
+    if step == QUERY or (step != SOFTMAX and t[HBM_STATE + MOVING] > 0):
+        exact = -1
         heads, head_dim, tokens = model[4], model[2], 0
         if heads * head_dim > 0:
             tokens = (counts[ATTN_MACS] - t[SEEN + ATTN_MACS]) // (heads * head_dim)
         m, own, theirs = r[r[ATTENTION]:], r[OWN_CYCLES], r[ATTENTION_CYCLES]
         cycles = attention_cycles(m, step, heads, tokens, head_dim, r[row + ELEMENT_BYTES])
         t[HBM_STATE + MOVING] = scaled(refreshed(scaled(start, theirs, own), cycles, m[REFI], lost(m)), own, theirs) - start
-    end(t, r, counts, ATTN, record, start, 1)
+    end(t, r, counts, ATTN, record, start, exact)
 
 
 @rule
@@ -368,8 +378,13 @@ def issue_to_banks(t: Words, r: Words, counts: Words, earlier: Words, csrs: Word
         behind_region(t, r, record, region)
     else:
         copy(t, record, source)
-    for i in range(t[TOUCHED]):
-        occupy(t, t[TOUCHED + 1 + i], start, record)
+    for i in range(t[TOUCHED]):                                 # these bytes may move beyond the operation's end
+        region = t[TOUCHED + 1 + i]
+        beside = BESIDE + RECORD * region
+        copy(t, beside, record)
+        t[beside + LINKS] = PIM + LINK * (PIM + LINK * PIM)
+        t[beside + WORK] = -r[figures + START]
+        occupy(t, region, start, beside)
     bank, columns = operand(r[row + BANK], a, b, c), r[row + COUNT]
     if r[row + COLUMNS] >= 0:
         columns = operand(r[row + COLUMNS], a, b, c)
@@ -718,8 +733,8 @@ class Clock:
                    int(scaled(int(held), int(self.figures[MACHINE_CYCLES]), int(self.figures[BANK_CYCLES]))))
 
     def after(self, machine: Any, counted: Counts) -> None:
-        """To be called when a machine has executed an instruction: before the core counts an Xslim instruction and what it has
-        written is in memory; after any other. `counted`: the counters as they were before it."""
+        """To be called when a machine has executed an instruction. If it is an Xslim instruction: before the core counts it, and
+        before memory has what it has written; else after both. `counted`: the counters as they were before it."""
         row, counts = machine.row, machine.counts
         if row is not None and row.is_xslim:
             operands, numbers, model = machine.operands, NOTHING, NOTHING
@@ -749,9 +764,9 @@ class Clock:
             if not 0 <= place <= max(int(self.figures[QUEUE_FIGURES + QUEUE_FIGURE_WORDS * queue + DEPTH]) - 1, 0):
                 raise ValueError(f"the clock's place in queue {QUEUES[queue]} is {place}")
         end = _end_of_rings(self.figures)
-        records, links = words[RINGS:end].reshape(-1, RECORD), words[RINGS:end].reshape(-1, RECORD)[:, LINKS]
+        records, links = words[BESIDE:end].reshape(-1, RECORD), words[BESIDE:end].reshape(-1, RECORD)[:, LINKS]
         for place in _places_of_records():
-            if words[place] != NOW and not (RINGS <= words[place] < end and (words[place] - RINGS) % RECORD == 0):
+            if words[place] != NOW and not (BESIDE <= words[place] < end and (words[place] - BESIDE) % RECORD == 0):
                 raise ValueError(f"the clock's record {int(words[place])} is none")
         if len(records) and (min(links) < 0 or max(links // LINK ** 2) >= WORK - SUMS - 1
                              or max(links // LINK % LINK) >= WORK - SUMS - 1 or max(links % LINK) >= len(QUEUES)):

@@ -5,9 +5,9 @@ reduced fraction of two integers below 2**40. So time is exact: no sum of it dep
 of TOML have 64 bits; what counts is the shortest decimal text of such a number, which is what people have written.
 
 A rule is a function of integers that the reference engine calls as Python and the fast engine compiles with numba. It has int64
-numbers and arrays, also what is left of one from an index on (`a[n:]`), if, while, for over range, other rules with arguments by
-position, and integers that its module names. It has no
-floats, lists, classes, closures, keyword arguments or exceptions, and `//` and `%` only of what is not negative.
+numbers and arrays, also what is left of one from an index on (`a[n:]`), copies of a part (`a[i:j] = a[n:m]`), if, while, for over
+range, other rules with arguments by position, and integers that its module names. It has no floats, lists, classes, closures,
+keyword arguments or exceptions, and `//` and `%` only of what is not negative.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ MOST_PART = 1 << 40
 """Numerator and denominator of a figure are below this. `scaled` rests on it: its products stay below 2**62."""
 
 MOST_SHORT = 1 << 22
-"""Events whose product with a figure is below 2**62."""
+"""The product of fewer events and a part of a figure is below 2**62."""
 
 MOST_CYCLES = 1 << 24
-"""What one event can take, and a latency: 2**39 of them, and sums of all, are below 2**63."""
+"""What one event can take, and a latency: 2**38 of them, and sums of all, are below 2**63."""
 
 PICOSECONDS = 10 ** 12      # a second: ticks are picoseconds
 
@@ -136,10 +136,10 @@ CYCLES_WORDS = 5
 def cycles_figures(cycles: Fraction) -> tuple[int, int, int, int, int]:
     """The cycles of an event as figures: up to MOST events take ceil(events * FACTOR / 2**SHIFT), which needs no division.
 
-    FACTOR is rounded down. It is too small by less than 1 / 2**SHIFT, and all events together by less than 1 / DENOMINATOR, so the
-    result is exact: what is not a whole number of cycles is at least that far above one.
+    FACTOR / 2**SHIFT is rounded down. It is too small by less than 1 / 2**SHIFT, and the cycles of MOST events by less than
+    1 / DENOMINATOR. So the result is exact: cycles that are no whole number are at least 1 / DENOMINATOR above one.
     """
-    shift = max(0, 61 - MOST_SHORT.bit_length() - max(0, ceil(cycles).bit_length()))
+    shift = max(0, 61 - MOST_SHORT.bit_length() - ceil(cycles).bit_length())
     factor = int(cycles * (1 << shift))
     most = min(MOST_SHORT, ((1 << shift) - 1) // cycles.denominator)
     return most, factor, shift, cycles.numerator, cycles.denominator

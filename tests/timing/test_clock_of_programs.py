@@ -5,12 +5,14 @@ import pytest
 
 from asm.assembler import assemble
 from emulator.machine import Machine
+from isa.preset import load_preset
 from isa.program import Program
 from isa.queues import CORE, QUEUES, Action, Order, Tag, edges
 from isa.reference import ReferenceMachine, Step
 from isa.services import Host
 from isa.shipped import PROGRAMS
 from isa.timing import bank_state, clock
+from tests.support.both_engines import run_program
 
 EXAMPLES = sorted(path.stem for path in PROGRAMS.glob("*.s"))
 
@@ -174,3 +176,29 @@ def test_a_clock_takes_no_state_that_it_cannot_have() -> None:
         bad[place] = value
         with pytest.raises(ValueError, match="the clock's"):
             timer.restore(bad)
+
+
+def test_bytes_of_pim_that_move_beyond_its_end() -> None:
+    """Registers are read faster than sram takes them, and 32 operations later their record is used again."""
+    sram = load_preset("gddr6-aim").region("sram").base
+    lines = [f"li a0, {sram}", f"li a1, {sram + 65536}", "li t0, 0xffffffff", "csrw pim.channel_mask, t0", "li a2, 0", "li a3, 1",
+             "li a4, 4096", "pim.mac_abk.i8 a3, a2", "sync.fence", *["pim.rd_mac.i8 a0"] * 4, *["pim.mac_abk.i8 a3, a2"] * 32,
+             "vec.relu.f32 a1, a1, a4", "sync.fence", "li a7, 93", "li a0, 0", "ecall"]
+    machine = run_program(assemble("\n".join([".machine gddr6-aim", ".text", "_start:", *lines]) + "\n")).fast
+    adds_up(machine)
+    assert machine.time is not None and machine.time.queues["vec"].waiting["memory"] > 0
+    machine.clocks[0].restore(machine.clocks[0].words.copy())
+
+
+@pytest.mark.parametrize("kernel", ["", "vec.relu.f32 a1, a1, a4"])
+def test_single_steps_from_the_start(kernel: str) -> None:
+    """Tokens are timed by compiled code, which knows the machine only after it has run."""
+    program = assemble(f".machine slim\n.text\n_start:\nli a1, {load_preset('slim').region('sram').base}\nli a4, 64\n{kernel}\n"
+                       + "li a7, 0x5111\necall\n" * 3 + "li a7, 93\nli a0, 0\necall\n")
+    run, stepped = Machine("slim"), Machine("slim")
+    for machine in (run, stepped):
+        machine.load(program)
+    run.run()
+    while stepped.exit_code is None:
+        assert stepped.step() is None
+    assert run.time == stepped.time and run.time is not None and run.time.tokens == 3

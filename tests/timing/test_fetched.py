@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from asm.assembler import assemble
+from emulator.machine import Machine
+from isa.engine.snapshot import SnapshotError
 from isa.preset import Preset, PresetError, load_preset, preset_of
 from isa.timing import clock, flash_rules, memory_rules, rates
 from isa.timing.memories import MEMORIES
@@ -105,6 +107,15 @@ def test_rows_by_a_list(scatters: bool) -> None:
         memory_rules.span(events, figures, OFFSET + 256 * number, 256)
     busy = memory_rules.busy(figures, events, int(scatters))
     assert abs(time.regions["dram"] - busy * preset.memory("dram").period_ps / preset.period) <= 2
+
+
+def test_a_table_that_begins_below_the_memory() -> None:
+    """As that of a list that counts from 1: its rows are the same."""
+    def time(first: int) -> int:
+        lines = registers(t1=4096, a0=SRAM + 131_072, a1=DRAM - 4096 * first, a2=SRAM, a3=16) + "csrw fetch.row_bytes, t1\n"
+        lines += "".join(f"li t2, {first + i}\nsw t2, {4 * i}(a2)\n" for i in range(16)) + "fetch.rows a0, a1, a2, a3"
+        return int(run(lines, machine()).fast.time.regions["dram"])
+    assert 0 <= time(1) - time(0) <= 2 < time(0)
 
 
 def test_a_list_that_is_overwritten() -> None:
@@ -230,3 +241,49 @@ def test_the_slowest_figures_do_not_wrap() -> None:
                         ("region__dram__latency_cycles", 1 << 25), ("region__dram__bytes_per_cycle", 0.00000001)):
         with pytest.raises(PresetError, match=r"16777216"):
             changed(**{name: value})
+    with pytest.raises(PresetError, match=r"region\.flash\.speed\.value: got nand-slc, of which .* at most 16777216"):
+        machine("nand-slc", "flash", speed=0.0000001)
+
+
+# ------------------------------------------------------------------------------------------------ beside other memories
+
+
+def with_attention(dram: str | None = None) -> Preset:
+    """slim without pim, whose hbm has attention units; its dram may have a name."""
+    data: Any = load_preset("slim").file.model_dump(mode="json", exclude_none=True)
+    del data["unit"]["pim"], data["power"]["pim"]
+    data["energy"] = {name: value for name, value in data["energy"].items() if not name.startswith("pim.")}
+    for region in data["region"].values():
+        region["ports"]["value"] = [port for port in region["ports"]["value"] if port != "pim"]
+    for name, memory in (("hbm", "HBM3-AttAcc-bank"), ("dram", dram)):
+        if memory:
+            for key in ("latency_cycles", "bytes_per_cycle", "channels"):
+                data["region"][name].pop(key, None)
+            data["region"][name]["memory"] = {"value": memory, "source": ASSUMED}
+    return preset_of(data)
+
+
+HBM = load_preset("slim").region("hbm").base
+
+
+def test_a_latency_stays_beside_another_memory_with_a_rule() -> None:
+    """Bytes of hbm take its latency, whether fetch goes by the rows of dram or not."""
+    lines = registers(a0=SRAM, a1=HBM, a2=64) + "fetch.copy a0, a1, a2"
+    one, other = (run(lines, with_attention(dram)).fast.time.queues["fetch"].busy for dram in (None, "DDR4-2400"))
+    assert one == other > 30
+
+
+def test_a_query_waits_for_the_memory_that_it_goes_to() -> None:
+    lines = (registers(t0=2, t1=2, t2=64) + "attn.setm t0, t1, t2\n" + registers(a0=SRAM, a1=HBM, a2=200_000)
+             + "fetch.copy a0, a1, a2\n" + registers(a0=FAR) + "attn.wrgb.f32 a0")
+    time = run(lines, with_attention()).fast.time
+    assert time.queues["attn"].waiting["memory"] > 100 and sum(time.critical_path.values()) == time.cycles
+
+
+def test_a_snapshot_knows_how_addresses_are_laid_out(tmp_path: Any) -> None:
+    program = assemble(".machine slim\n.text\n_start:\nli a7, 93\nli a0, 0\necall\n")
+    one = Machine(machine())
+    one.load(program)
+    one.save(tmp_path / "a.slim")
+    with pytest.raises(SnapshotError, match="dram mapping"):
+        Machine.restore(tmp_path / "a.slim", program, machine(mapping="row rank bank channel column group"))
