@@ -202,7 +202,7 @@ def test_cache_shows_and_clears_what_is_ours(cache: KeptFolder, command) -> None
         path.write_text("mine")
     (usual() / "programs" / "link").symlink_to(others[2])
     out = command("cache")[1].splitlines()
-    assert out[0].split()[:6] == ["kernels", "1", "files", "2.0", "KiB", "of"] and "all used less than a minute ago" in out[0]
+    assert out[0].split()[:6] == ["kernels", "1", "file", "2.0", "KiB", "of"] and "all used less than a minute ago" in out[0]
     assert out[1].split()[:6] == ["programs", "2", "files", "4.0", "KiB", "of"] and "oldest used 2 days ago" in out[1]
     rows = json.loads(command("cache", "programs", "--json")[1])["caches"]
     assert [(row["cache"], row["files"], row["bytes"], row["limit"]) for row in rows] == [("programs", 2, 4097, 5 << 30)]
