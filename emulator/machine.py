@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 from bisect import bisect_left, bisect_right, insort
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from ctypes import CFUNCTYPE, c_int64
 from dataclasses import dataclass
 from operator import is_
@@ -87,8 +87,6 @@ class Machine(ReferenceMachine):
         self._registers = np.zeros(PC + 1, np.int64)
         self._kernels = np.zeros(len(KERNEL_NAMES), np.int64)
         self._earlier = np.zeros(SLOTS, np.int64)               # counters before an operation, for the clock
-        self._token: Callable[..., int] | None = None           # the compiled rule of a token; the arrays that it was told of
-        self._timed: list[npt.NDArray[Any]] = []
         self._csr_mask = np.zeros(4096, np.uint64)
         for csr in CSRS.values():
             self._csr_mask[csr.address] = csr.writable
