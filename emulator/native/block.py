@@ -15,8 +15,8 @@ LOOP_SIGNATURE = "int64(int64, int64, int64)"                       # a piece of
 
 # Words of the block. State arrays follow from STATE on, two words each: host address and length.
 (COUNTS, CSR_FILE, SPANS, SPAN_COUNT, RESULT, PAGE_BYTES, GUARD_START, GUARD_BYTES, GUARDS, GUARD_COUNT, TOHOST, STOP,
- POOL, COUNTED_TABLE, REGISTERS, KERNEL_TABLE, CSR_MASKS, BANKS, EARLIER, CLOCK_AFTER, CLOCKS, CLOCK_COUNT,
- STATE) = range(23)           # CLOCK_AFTER: host address of an entry of emulator/clock.py, 0: no clock. EARLIER: of counters
+ POOL, COUNTED_TABLE, REGISTERS, KERNEL_TABLE, CSR_MASKS, BANKS, EARLIER, CLOCK_AFTER, CLOCKS, CLOCK_COUNT, LUT_CORES,
+ STATE) = range(24)           # CLOCK_AFTER: host address of an entry of emulator/clock.py, 0: no clock. EARLIER: of counters
 STATE_INDEX: dict[str, int] = {name: STATE + 2 * i for i, name in enumerate(
     array.name for unit in UNITS.values() for array in unit.state)}
 WORDS = STATE + 2 * len(STATE_INDEX)

@@ -77,6 +77,11 @@ weights in a group, and f = 1 where a group of mode 2 has its first three weight
     1       0              w                  ceil(w / 2)                1 if w = 0
     2       f              w - 3 * f          ceil((f + w - 3 * f) / 2)  1 if w = 0
 
+The unit has `lut.cores` cores that work at the same time. Outputs are dealt to them in turns: output i, from 0 on, is the work of
+core i mod lut.cores. An output is a row of mac, gemv and xnor, a column of macT, an element of decode. `lut.steps` has the steps of
+all cores, `lut.steps_longest` those of the core that has most, which is what an operation takes: where groups are skipped, the
+others are done before it. So lut.steps / lut.cores <= lut.steps_longest <= lut.steps, and with one core the two are equal.
+
 The sums of these over all outputs, planes and groups, and what else one instruction counts:
 
     lut.ops             1
@@ -84,6 +89,7 @@ The sums of these over all outputs, planes and groups, and what else one instruc
     lut.macs_skipped    weights of mac, macT, gemv that are 0; of codebooks, whose value is
     lut.lookups         of codebooks in every mode outputs * length, and as many lut.steps; of decode n, and as many lut.steps
     lut.steps           of xnor rows * ceil(length / 64)
+    lut.steps_longest   of all lut.steps those of the core that has most; of decode ceil(n / cores)
     lut.weight_bytes    bytes of the rows of weights, or of the n codes of decode
     lut.tables_built    of build ceil(n / 4) in mode 0, ceil(n / 7) in mode 2
     bytes read          of each operand that is read its elements, once; of the scales of gemv rows * groups or one
@@ -105,12 +111,16 @@ The sums of these over all outputs, planes and groups, and what else one instruc
         Counter("lut.macs_skipped",   30, "MACs",          "those of lut.macs whose weight is zero"),
         Counter("lut.groups_skipped", 31, "groups",        "groups of weights that were skipped because all are zero"),
         Counter("lut.weight_bytes",   32, "bytes",         "bytes of weights streamed"),
+        Counter("lut.steps_longest",  94, "steps",         "those of lut.steps that the core with most has, of each operation"),
     )),
-    parameters=(Parameter("lut.activations", "int8 activations", "activations that the tables of the unit hold together"),),
+    parameters=(
+        Parameter("lut.activations", "int8 activations", "activations that the tables of the unit hold together"),
+        Parameter("lut.cores",       "cores",            "cores that work on the outputs of an operation in turns"),
+    ),
     rates=(
         *queue_rates("lut"),
-        Rate("lut.steps_per_cycle",  "steps a cycle",  "read cycles of all look-up tables together", "lut.steps"),
-        Rate("lut.tables_per_cycle", "tables a cycle", "tables built",                               "lut.tables_built"),
+        Rate("lut.steps_per_cycle",  "steps a cycle",  "read cycles of all look-up tables of a core", "lut.steps_longest"),
+        Rate("lut.tables_per_cycle", "tables a cycle", "tables built",                                "lut.tables_built"),
     ),
     sound=lambda state, parameter: bool(state["lut.kind"][0] <= 2 and state["lut.length"][0] <= parameter("lut.activations")),
     state=(
@@ -227,7 +237,7 @@ def _stream(m, fmt, W, rows, cols, stride, rows_at_a_time):
 
 
 def plane_events(nonzero, mode):
-    """Events of one plane of weights, `nonzero` bool (outputs, activations), as counts by counter name.
+    """Events of one plane of weights, `nonzero` bool (outputs, activations), as counts by counter name; and steps (outputs,).
 
     A group is 4, 8 or 7 weights of one output. LUT mode: one look-up. Buffer mode: one read per non-zero weight, two reads a
     step. Mixed mode: three non-zero weights at the front are one look-up, every other non-zero weight is one read.
@@ -245,7 +255,7 @@ def plane_events(nonzero, mode):
         reads = weights - 3 * lookups
     steps = lookups if mode == 0 else (lookups + reads + 1) // 2
     return {"lut.lookups": lookups.sum(), "lut.buffer_reads": reads.sum(), "lut.steps": steps.sum(),
-            "lut.groups_skipped": (weights == 0).sum()}
+            "lut.groups_skipped": (weights == 0).sum()}, steps.sum(axis=1)
 
 
 def bit_planes(fmt):
@@ -267,19 +277,29 @@ def _count_macs(m, weights):
 
 
 def _count_planes(m, fmt, weights):
-    """Count the work of `weights` (outputs, activations), plane by plane."""
+    """Count the work of `weights` (outputs, activations), plane by plane. The steps of each output, (outputs,)."""
     _count_macs(m, weights)
-    passes = bit_planes(fmt)
+    passes, steps = bit_planes(fmt), np.zeros(len(weights), np.int64)
     for plane in [weights >> bit & 1 for bit in range(passes)] if passes > 1 else [weights]:
-        for name, events in plane_events(plane != 0, m.csr("lut.mode")).items():
+        counts, of_plane = plane_events(plane != 0, m.csr("lut.mode"))
+        steps += of_plane
+        for name, events in counts.items():
             m.count(name, events)
+    return steps
 
 
 def _count_codebook(m, fmt, weights):
-    """Count the work of `weights`, each of which looks its value up in the codebook."""
+    """Count the work of `weights`, each of which looks its value up in the codebook. The steps of each output, (outputs,)."""
     _count_macs(m, weights)
     m.count("lut.lookups", weights.size)
     m.count("lut.steps", weights.size)
+    return np.full(len(weights), weights.shape[1], np.int64)
+
+
+def _count_longest(m, steps):
+    """Count the steps of the core that has most, of the `steps` (outputs,) that each output takes."""
+    cores = max(min(m.parameter("lut.cores"), len(steps)), 1)
+    m.count("lut.steps_longest", np.pad(steps, (0, -len(steps) % cores)).reshape(-1, cores).sum(axis=0).max())
 
 
 def _work_of(fmt):
@@ -334,10 +354,11 @@ def _define_mac(number: int, name: str) -> None:
     def lut_mac(m, acc, W, rows):
         _check_settings(m)
         x, before = _activations(m), m.read_i32(acc, rows)
-        sums = np.zeros(rows, np.int32)
+        sums, steps = np.zeros(rows, np.int32), np.zeros(rows, np.int64)
         for first, weights in _weights(m, fmt, W, rows, len(x), _CHUNK // max(len(x), 1) + 1):
             sums[first:first + len(weights)] = weights.astype(np.int32) @ x
-            count_work(m, fmt, weights)
+            steps[first:first + len(weights)] = count_work(m, fmt, weights)
+        _count_longest(m, steps)
         _accumulate(m, acc, before, sums)
 
 
@@ -352,11 +373,12 @@ def _define_macT(number: int, name: str) -> None:
     def lut_macT(m, acc, W, cols):
         _check_settings(m)
         x, before = _activations(m), m.read_i32(acc, cols)
-        sums = np.zeros(cols, np.int32)
+        sums, steps = np.zeros(cols, np.int32), np.zeros(cols, np.int64)
         whole = 4 * 7 * 8       # groups run down the rows here: cut between the groups of every mode
         for first, weights in _weights(m, fmt, W, len(x), cols, (_CHUNK // max(cols, 1) // whole + 1) * whole):
             sums += x[first:first + len(weights)] @ weights.astype(np.int32)
-            count_work(m, fmt, weights.T)
+            steps += count_work(m, fmt, weights.T)
+        _count_longest(m, steps)
         _accumulate(m, acc, before, sums)
 
 
@@ -378,13 +400,14 @@ def _define_gemv(number: int, name: str) -> None:
         per_group = m.csr("lut.scale_group") != 0
         w_scale = m.read_f32(scale, rows * groups if per_group else min(rows * groups, 1))
         x_scale = m.state["lut.scales"][:groups if m.state["lut.x_group"][0] else 1]
-        result = np.zeros(rows, np.float32)
+        result, steps = np.zeros(rows, np.float32), np.zeros(rows, np.int64)
         for first, weights in matrix:
             chunk = slice(first, first + len(weights))
             sums = np.add.reduceat(weights * x, starts, axis=1, dtype=np.int32)         # (k, groups)
             factors = (w_scale.reshape(rows, groups)[chunk] if per_group else w_scale) * x_scale
             result[chunk] = lane_sum(sums.astype(np.float32) * factors)
-            count_work(m, fmt, weights)
+            steps[chunk] = count_work(m, fmt, weights)
+        _count_longest(m, steps)
         m.write_f32(y, result)
 
 
@@ -410,6 +433,7 @@ def _define_decode(number: int, name: str) -> None:
         m.write_f32(dst, m.state["lut.codebook_f32"][weights] * scales[np.arange(n) // (min(group, n) or n)])
         m.count("lut.lookups", n)
         m.count("lut.steps", n)
+        m.count("lut.steps_longest", group_count(n, m.parameter("lut.cores")))
         m.count("lut.weight_bytes", fmt.row_bytes(n))
 
 
@@ -432,11 +456,12 @@ def lut_xnor(m, acc, W, rows):
     x, before = _activations(m), m.read_i32(acc, rows)
     if m.state["lut.kind"][0] != _B1:
         raise Trap(Cause.ILLEGAL_OPERAND, 0, "the activations are int8; lut.xnor needs binary ones, from lut.build.b1")
-    sums = np.zeros(rows, np.int32)
+    sums, steps = np.zeros(rows, np.int32), group_count(len(x), _XNOR_WIDTH)
     for first, weights in _weights(m, FORMATS["b1"], W, rows, len(x), _CHUNK // max(len(x), 1) + 1):
         sums[first:first + len(weights)] = 2 * (weights == x).sum(axis=1) - len(x)
         m.count("lut.macs", weights.size)
-        m.count("lut.steps", len(weights) * group_count(len(x), _XNOR_WIDTH))
+        m.count("lut.steps", len(weights) * steps)
+    _count_longest(m, np.full(rows, steps))
     _accumulate(m, acc, before, sums)
 
 

@@ -56,12 +56,13 @@ class Seen:
     left_out: int                                   # scores that a mask leaves out
     row_runs: int                                   # runs of rows that attn.row_list names, 1 if there is no list
     weights: np.ndarray | None = None               # (outputs, activations) that a LUT product has multiplied
+    cores: int = 1                                  # of the lut unit
     work: Counter[str] = field(default_factory=Counter)
     banks: Counter[str] = field(default_factory=Counter)    # what an instruction of the pim unit counts
 
     def __post_init__(self) -> None:
         if self.weights is not None:
-            self.work = work(self.weights, self.planes, self.csrs["lut.mode"])
+            self.work = work(self.weights, self.planes, self.csrs["lut.mode"], self.cores)
 
     def is_one_of(self, *beginnings: str) -> bool:
         return any(f"{self.row.mnemonic}.".startswith(beginning + ".") for beginning in beginnings)
@@ -112,10 +113,12 @@ class Seen:
                                     + 4 * self.row.mnemonic.endswith(".i8")) if self.cache_bytes else 0
 
 
-def work(weights: np.ndarray, planes: int, mode: int) -> Counter[str]:
+def work(weights: np.ndarray, planes: int, mode: int, cores: int) -> Counter[str]:
     """What docs/isa/lut.md says is counted for a matrix, group by group."""
     done: Counter[str] = Counter()
-    for row in weights.tolist():
+    by_core = [0] * cores
+    for output, row in enumerate(weights.tolist()):
+        before = done["steps"]
         if not planes:
             done += Counter(lookups=len(row), steps=len(row))
         for plane in range(planes):
@@ -127,7 +130,8 @@ def work(weights: np.ndarray, planes: int, mode: int) -> Counter[str]:
                 reads = sum(group) - 3 * front if mode else 0
                 steps = lookups if mode == 0 else -(-(lookups + reads) // 2)
                 done += Counter(lookups=lookups, reads=reads, skipped=not any(group), steps=steps)
-    return done
+        by_core[output % cores] += done["steps"] - before
+    return done + Counter(longest=max(by_core))
 
 
 EXPONENTIAL = ("vec.exp", "vec.sigmoid", "vec.tanh", "vec.silu", "vec.gelu", "vec.softmax")
@@ -237,6 +241,9 @@ EQUATIONS: dict[str, Callable[[Seen], int]] = {
     "lut.buffer_reads":    lambda s: s.work["reads"],
     "lut.steps":           lambda s: (s.values["n"] if s.is_one_of("lut.decode") else
                                       s.values["rows"] * -(-s.length // 64) if s.is_one_of("lut.xnor") else s.work["steps"]),
+    "lut.steps_longest":   lambda s: (-(-s.values["n"] // s.cores) if s.is_one_of("lut.decode") else
+                                      -(-s.values["rows"] // s.cores) * -(-s.length // 64) if s.is_one_of("lut.xnor") else
+                                      s.work["longest"]),
     "lut.macs":            _macs,
     "lut.macs_skipped":    lambda s: 0 if s.weights is None else int(np.count_nonzero(s.weights == 0)),
     "lut.groups_skipped":  lambda s: s.work["skipped"],
@@ -329,6 +336,7 @@ def sums(program: Program, preset: Preset | str, most: int) -> dict[str, int]:
     total = dict.fromkeys([*EQUATIONS, "core.traps"], 0)
     before: list[tuple[int, int, np.ndarray | None]] = []
     book = Banks(machine.preset, machine.peek)
+    cores = machine.parameter("lut.cores") if machine.preset.has_unit("lut") else 1
 
     def region_of(address: int) -> str:
         return next(name for name, region in regions.items() if region.base <= address < region.end)
@@ -346,7 +354,8 @@ def sums(program: Program, preset: Preset | str, most: int) -> dict[str, int]:
         seen = Seen(step.row, step.values, step.register[1] if step.register else 0,
                     reads, writes, csrs, machine.x[17], int(machine.state["lut.length"][0]) if "lut.length" in machine.state else 0,
                     machine.page_bytes or 1, machine.peek(address, size)[:size // 4 * 4].view("<u4"),
-                    machine.state["attn.model"].tolist() if "attn.model" in machine.state else [0] * 5, *before[-1], banks=in_banks)
+                    machine.state["attn.model"].tolist() if "attn.model" in machine.state else [0] * 5, *before[-1], cores=cores,
+                    banks=in_banks)
         for name, equation in EQUATIONS.items():
             total[name] += int(equation(seen))
 

@@ -4,6 +4,7 @@
 import numpy as np
 import pytest
 from both_engines import DRAM, FLASH, SRAM, Pair
+from machine_files import with_cores
 
 from isa.instruction import TABLE
 from isa.numbers import FORMATS
@@ -15,9 +16,9 @@ GROUPS = (0, 5, 16, 20, 32, 64, 96, 128, 256, 512, 1 << 63)
 RUNS = 25                                               # of each instruction
 
 
-@pytest.fixture(scope="module")
-def pair():
-    return Pair()
+@pytest.fixture(params=[1, 4], ids=lambda count: f"cores_{count}", scope="module")
+def pair(request):
+    return Pair(with_cores(request.param))
 
 
 def scales_of(n, group):
@@ -105,13 +106,14 @@ def test_products(pair, operation, name):
         one_product(pair, operation, name, seed)
 
 
+@pytest.mark.parametrize("cores", [1, 5])
 @pytest.mark.parametrize("name", FORMAT_NAMES)
-def test_read_only_weights_are_counted_once_and_for_all(name):
+def test_read_only_weights_are_counted_once_and_for_all(name, cores):
     """The same matrix again and again, and others that share its address: what is remembered must be the right thing."""
     rng = np.random.default_rng(FORMAT_NAMES.index(name))
     rows, cols = 24, 500
     weights = packed(rng, name, rows, cols)
-    pair, size = Pair(flash=weights.tobytes()), weights.shape[1]
+    pair, size = Pair(with_cores(cores), flash=weights.tobytes()), weights.shape[1]
     build(pair, rng, cols, 0, False)
     acc = pair.put(rng.integers(-1 << 31, 1 << 31, rows).astype("<i4"))
     scale = pair.put(numbers(rng, rows))

@@ -199,8 +199,8 @@ def events(weights, mode):
             steps += (int(w > 0), -(-w // 2), -(-(f + w - 3 * f) // 2))[mode]
             skipped += w == 0
     zeros = sum(w == 0 for one in weights for w in one)
-    return {"lut__lookups": lookups, "lut__buffer_reads": reads, "lut__steps": steps, "lut__groups_skipped": skipped,
-            "lut__macs": sum(map(len, weights)), "lut__macs_skipped": zeros}
+    return {"lut__lookups": lookups, "lut__buffer_reads": reads, "lut__steps": steps, "lut__steps_longest": steps,
+            "lut__groups_skipped": skipped, "lut__macs": sum(map(len, weights)), "lut__macs_skipped": zeros}
 
 
 @pytest.mark.parametrize("mode", range(3))
@@ -269,8 +269,8 @@ def test_codes_behind_a_short_codebook_are_zero(pair):
     built(pair, [1, 10, 100, 25, 50, 60])
     pair.start_state |= built_state
     acc = pair.put(np.zeros(1, "<i4"))
-    counted(pair.run("lut.mac.c4", acc=acc, W=pair.put(codes), rows=1), lut__lookups=6, lut__steps=6, lut__macs=6,
-            lut__macs_skipped=3, lut__weight_bytes=3)
+    counted(pair.run("lut.mac.c4", acc=acc, W=pair.put(codes), rows=1), lut__lookups=6, lut__steps=6,
+            lut__steps_longest=6, lut__macs=6, lut__macs_skipped=3, lut__weight_bytes=3)
     assert pair.get(acc, "<i4", 1).tolist() == [3 - 50 + 175]
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from both_engines import Pair
+from machine_files import with_cores
 from numba import njit
 from test_attn_kernels import FORMS, OPERATIONS, seeds
 from test_lut_kernels import FORMAT_NAMES, build, numbers, packed, place, scales_of
@@ -24,18 +25,39 @@ RUNS = int(os.environ.get("SLIMULATOR_FUZZ", "6"))      # of each instruction
 ROWS, COLUMNS = (1, 16, 17, 50, 83), (1, 15, 64, 257, 600)
 
 
-@pytest.fixture(params=[1, 2, 3], ids=lambda count: f"{count}_threads", scope="module")
-def pair(request):
+def sharing(threads, machine="slim"):
     """A pair whose fast machine shares out whatever it can, however small."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(workers, "cores", lambda: 3)
         patch.setattr(workers, "SMALL", 0)
-        return Pair(threads=request.param)
+        return Pair(machine, threads=threads)
+
+
+@pytest.fixture(params=[1, 2, 3], ids=lambda count: f"{count}_threads", scope="module")
+def pair(request):
+    return sharing(request.param)
+
+
+@pytest.fixture(params=[(1, 7), (3, 7)], ids=lambda both: f"{both[0]}_threads_{both[1]}_cores", scope="module")
+def cored_pair(request):
+    """The same, with several cores in the lut unit."""
+    threads, cores = request.param
+    return sharing(threads, with_cores(cores))
 
 
 @pytest.mark.parametrize("name", FORMAT_NAMES)
 @pytest.mark.parametrize("operation", ["mac", "macT", "gemv"])
 def test_packed_weights(pair, operation, name):
+    packed_weights(pair, operation, name)
+
+
+@pytest.mark.parametrize("name", FORMAT_NAMES)
+@pytest.mark.parametrize("operation", ["mac", "macT", "gemv"])
+def test_the_longest_of_cores_does_not_depend_on_threads(cored_pair, operation, name):
+    packed_weights(cored_pair, operation, name)
+
+
+def packed_weights(pair, operation, name):
     for seed in range(RUNS):
         rng = np.random.default_rng([seed, FORMAT_NAMES.index(name)])
         pair.fresh()

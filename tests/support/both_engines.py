@@ -18,7 +18,7 @@ Whole programs, each on new machines:
 
     done = run_program(program, max_instructions=1000)      # raises Difference
 
-`SMALL` is the slim machine with so little memory that no length is a long one.
+`SMALL` is the slim machine with so little memory that no length is a long one, and with three cores in its lut unit.
 """
 
 from __future__ import annotations
@@ -30,12 +30,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from machine_files import with_cores
 
 from emulator.machine import Machine
 from isa.counters import COUNTERS
 from isa.csrs import BY_ADDRESS, CSRS
 from isa.instruction import TABLE
-from isa.preset import Preset, load_preset, preset_of
+from isa.preset import Preset, preset_of
 from isa.program import Program, Section
 from isa.reference import ReferenceMachine, RunResult, TrapReport
 from isa.registers import ABI_NAMES
@@ -50,7 +51,7 @@ _BANKS = {"channels": 2, "bank_groups": 1, "banks": 4, "rows": 8, "columns": 32,
 
 
 def _small() -> Preset:
-    data = load_preset("slim").file.model_dump(exclude_none=True)
+    data = with_cores(3).file.model_dump(exclude_none=True)
     for name, size in _SIZES.items():
         data["region"][name]["size"]["value"] = size
     for name, value in _BANKS.items():

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from functools import cache
+
+from isa.preset import Preset, load_preset, preset_of
 
 
 def without_unit(text: str, unit: str) -> str:
@@ -12,6 +15,14 @@ def without_unit(text: str, unit: str) -> str:
     assert end
     text = text[:start] + text[end.start():]
     return re.sub(rf'^(?:"{unit}\.\w+"|{unit}) *= .*\n', "", text.replace(f', "{unit}"', ""), flags=re.MULTILINE)
+
+
+@cache
+def with_cores(cores: int) -> Preset:
+    """The slim machine with so many cores in its lut unit."""
+    data = load_preset("slim").file.model_dump(exclude_none=True)
+    data["unit"]["lut"]["parameters"]["cores"]["value"] = cores
+    return preset_of(data)
 
 
 def without_figures(text: str) -> str:

@@ -15,6 +15,7 @@ import pytest
 
 from isa.effects import counters
 from isa.instruction import TABLE
+from isa.preset import Preset
 from isa.program import Program, Section
 from isa.reference import ReferenceMachine
 from isa.traps import Cause
@@ -39,7 +40,7 @@ class Trapped(Exception):
 
 
 class Bench:
-    def __init__(self, machine: str = "slim", flash: bytes = b"") -> None:
+    def __init__(self, machine: Preset | str = "slim", flash: bytes = b"") -> None:
         self.m = ReferenceMachine(machine)
         sections = [Section(".text", "ax", TEXT, 4, [bytes(4096)])]
         if flash:

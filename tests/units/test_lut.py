@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from machine_files import with_cores
 from unit_bench import FLASH, Bench, refused
 
 from isa.effects import counters
@@ -18,7 +19,8 @@ FORMAT_NAMES = ("b1", "t2", "t5", "i2", "i3", "i4", "i8", "c2", "c3", "c4")
 RANGE = {"b1": (-1, 1), "t2": (-1, 0, 1), "t5": (-1, 0, 1), "i2": range(-2, 2), "i3": range(-4, 4), "i4": range(-8, 8),
          "i8": range(-128, 128), "c2": range(4), "c3": range(8), "c4": range(16)}
 COUNTED = ("lut.lookups", "lut.buffer_reads", "lut.steps", "lut.macs", "lut.macs_skipped", "lut.groups_skipped",
-           "lut.weight_bytes")
+           "lut.weight_bytes", "lut.steps_longest")
+CORES = st.sampled_from([1, 2, 3, 64])
 ONE = np.ones(1, np.float32)
 
 
@@ -35,8 +37,15 @@ def random_matrix(name, height, width, seed, sparsity=0.0):
     return matrix
 
 
-def brute_force_events(vectors, name, mode):
+def brute_force_events(vectors, name, mode, cores):
     """The events of one operation, from `vectors`: for each output its weights in the order of the activations."""
+    parts = [events_of(vectors[core::cores], name, mode) for core in range(cores)]
+    return {event: sum(part[event] for part in parts) for event in COUNTED} | {
+        "lut.steps_longest": max(part["lut.steps"] for part in parts)}
+
+
+def events_of(vectors, name, mode):
+    """The events of the outputs of one core."""
     events = dict.fromkeys(COUNTED, 0)
     for weights in vectors:
         events["lut.macs"] += len(weights)
@@ -96,14 +105,15 @@ def put_weights(bench, name, matrix, stride):
 
 
 matrices = {"height": st.integers(0, 7), "length": st.integers(0, 33), "mode": st.integers(0, 2), "seed": st.integers(0, 999),
-            "sparsity": st.sampled_from([0.0, 0.5, 0.9, 1.0]), "gap": st.sampled_from([None, 0, 3]), "shift": st.integers(0, 31)}
+            "sparsity": st.sampled_from([0.0, 0.5, 0.9, 1.0]), "gap": st.sampled_from([None, 0, 3]), "shift": st.integers(0, 31),
+            "cores": CORES}
 
 
 @pytest.mark.parametrize("name", FORMAT_NAMES)
 @settings(max_examples=60, deadline=None)
 @given(**matrices)
-def test_mac(name, height, length, mode, seed, sparsity, gap, shift):
-    bench, rng = Bench(), np.random.default_rng(seed)
+def test_mac(name, height, length, mode, seed, sparsity, gap, shift, cores):
+    bench, rng = Bench(with_cores(cores)), np.random.default_rng(seed)
     x = rng.integers(-128, 128, length)
     before = rng.integers(-(1 << 31), 1 << 31, height)
     matrix = random_matrix(name, height, length, seed, sparsity)
@@ -118,15 +128,15 @@ def test_mac(name, height, length, mode, seed, sparsity, gap, shift):
     expected = [wrap(int(before[r]) + (wrap(sum(weights[r][c] * int(x[c]) for c in range(length))) << shift))
                 for r in range(height)]
     assert bench.get(acc, "<i4", height).tolist() == expected
-    check_events(done, brute_force_events(weights, name, mode), height * row_bytes)
+    check_events(done, brute_force_events(weights, name, mode, cores), height * row_bytes)
 
 
 @pytest.mark.parametrize("name", FORMAT_NAMES)
 @settings(max_examples=60, deadline=None)
 @given(**matrices)
-def test_macT(name, height, length, mode, seed, sparsity, gap, shift):
+def test_macT(name, height, length, mode, seed, sparsity, gap, shift, cores):
     cols = height                           # outputs
-    bench, rng = Bench(), np.random.default_rng(seed)
+    bench, rng = Bench(with_cores(cores)), np.random.default_rng(seed)
     x = rng.integers(-128, 128, length)
     before = rng.integers(-(1 << 31), 1 << 31, cols)
     matrix = random_matrix(name, length, cols, seed, sparsity)
@@ -141,7 +151,7 @@ def test_macT(name, height, length, mode, seed, sparsity, gap, shift):
     expected = [wrap(int(before[c]) + (wrap(sum(columns[c][j] * int(x[j]) for j in range(length))) << shift))
                 for c in range(cols)]
     assert bench.get(acc, "<i4", cols).tolist() == expected
-    check_events(done, brute_force_events(columns, name, mode), length * row_bytes if cols else 0)
+    check_events(done, brute_force_events(columns, name, mode, cores), length * row_bytes if cols else 0)
 
 
 def lane_sum_by_hand(values):
@@ -157,9 +167,10 @@ def lane_sum_by_hand(values):
 @pytest.mark.parametrize("name", FORMAT_NAMES)
 @settings(max_examples=60, deadline=None)
 @given(height=st.integers(0, 6), length=st.integers(0, 70), group=st.sampled_from([1, 3, 16, 64, 1 << 63]),
-       grouped=st.sampled_from(["both", "weights", "activations", "none"]), mode=st.integers(0, 2), seed=st.integers(0, 999))
-def test_gemv(name, height, length, group, grouped, mode, seed):
-    bench, rng = Bench(), np.random.default_rng(seed)
+       grouped=st.sampled_from(["both", "weights", "activations", "none"]), mode=st.integers(0, 2), seed=st.integers(0, 999),
+       cores=CORES)
+def test_gemv(name, height, length, group, grouped, mode, seed, cores):
+    bench, rng = Bench(with_cores(cores)), np.random.default_rng(seed)
     x = rng.integers(-128, 128, length)
     matrix = random_matrix(name, height, length, seed, 0.3)
     groups = -(-length // group) if grouped != "none" else min(length, 1)
@@ -185,7 +196,7 @@ def test_gemv(name, height, length, group, grouped, mode, seed):
     got = bench.get(y, "<f4", 6)
     assert got[:height].tobytes() == np.array(expected, np.float32).tobytes()
     assert got[height:].tolist() == [7.0] * (6 - height)
-    check_events(done, brute_force_events(weights, name, mode), height * FORMATS[name].row_bytes(length))
+    check_events(done, brute_force_events(weights, name, mode, cores), height * FORMATS[name].row_bytes(length))
 
 
 @pytest.mark.parametrize("name", FORMAT_NAMES)
@@ -194,7 +205,7 @@ def test_a_large_matrix_goes_in_pieces_without_a_trace(name, mnemonic, monkeypat
     results = []
     for chunk in (1 << 22, 900):
         monkeypatch.setattr(lut, "_CHUNK", chunk)
-        bench, rng = Bench(), np.random.default_rng(1)
+        bench, rng = Bench(with_cores(7)), np.random.default_rng(1)
         length = 600
         matrix = random_matrix(name, *((90, length) if mnemonic != "macT" else (length, 90)), 2, 0.8)
         codebook(bench, name, 3)
@@ -211,8 +222,9 @@ def test_a_large_matrix_goes_in_pieces_without_a_trace(name, mnemonic, monkeypat
 
 @pytest.mark.parametrize("name", [name for name in FORMAT_NAMES if name[0] != "c"])
 @pytest.mark.parametrize(("mode", "size"), [(0, 4), (1, 8), (2, 7)])
-def test_conservation(name, mode, size):
-    bench, length, height = Bench(), 100, 20
+@pytest.mark.parametrize("cores", [1, 6])
+def test_conservation(name, mode, size, cores):
+    bench, length, height = Bench(with_cores(cores)), 100, 20
     matrix = random_matrix(name, height, length, 5, 0.7)
     build(bench, np.arange(length))
     bench.set(lut__mode=mode)
@@ -230,8 +242,36 @@ def test_conservation(name, mode, size):
             np.count_nonzero(matrix))
         assert 3 * counts.get("lut.lookups", 0) + counts["lut.buffer_reads"] == ones
         assert counts["lut.steps"] >= groups - counts.get("lut.groups_skipped", 0)
+    assert -(-counts["lut.steps"] // cores) <= counts["lut.steps_longest"] <= counts["lut.steps"]
+    assert cores > 1 or counts["lut.steps_longest"] == counts["lut.steps"]
     assert counts["lut.weight_bytes"] == height * FORMATS[name].row_bytes(length)
     assert counts["sram.bytes_read"] == counts["lut.weight_bytes"] + 4 * height
+
+
+def test_the_core_with_most_steps_is_what_an_operation_takes():
+    """Rows of 2, 0, 1, 2, 1 groups that are not zero. Two cores: rows 0 2 4 and 1 3; three cores: rows 0 3, 1 4 and 2."""
+    rows = [[1, 0, 0, 0, -1, 0, 0, 0], [0] * 8, [0, 0, 1, 1, 0, 0, 0, 0], [1] * 8, [0, 0, 0, 0, 0, 0, 0, 1]]
+    for cores, longest in ((1, 6), (2, 4), (3, 4), (4, 3), (5, 2), (64, 2)):
+        bench = Bench(with_cores(cores))
+        build(bench, [1] * 8)
+        W, acc = put_weights(bench, "t2", np.array(rows), 0), bench.put(np.zeros(5, np.int32))
+        counts = bench.run("lut.mac.t2", acc=acc, W=W, rows=5).counts
+        assert (counts["lut.steps"], counts["lut.steps_longest"]) == (6, longest)
+
+
+def test_outputs_are_columns_of_transposed_products_and_elements_of_a_decode():
+    bench = Bench(with_cores(2))
+    build(bench, [1] * 8)
+    acc = bench.put(np.zeros(3, np.int32))
+    W = put_weights(bench, "t2", np.array([[1, 1, 0]] * 4 + [[1, 0, 0]] * 4), 0)
+    counts = bench.run("lut.macT.t2", acc=acc, W=W, cols=3).counts
+    assert (counts["lut.steps"], counts["lut.steps_longest"]) == (3, 2)         # 2 of column 0, 1 of column 1, none of column 2
+    codes, scale, dst = bench.put(np.zeros(4, np.uint8)), bench.put(ONE), bench.put(np.zeros(7, np.float32))
+    counts = bench.run("lut.decode.c4", dst=dst, codes=codes, scale=scale, n=7).counts
+    assert (counts["lut.steps"], counts["lut.steps_longest"]) == (7, 4)
+    codebook(bench, "c4", 1)
+    counts = bench.run("lut.mac.c4", acc=acc, W=bench.put(np.zeros(12, np.uint8)), rows=3).counts
+    assert (counts["lut.steps"], counts["lut.steps_longest"]) == (24, 16)       # every code is looked up: two rows of 8
 
 
 def test_code_3_of_two_bit_ternary_counts_as_two():
@@ -352,9 +392,9 @@ def test_decode(name, n, group, seed):
 # ------------------------------------------------------------------------------------------------ bit planes
 
 
-@given(height=st.integers(0, 5), length=st.integers(0, 150), shift=st.integers(0, 31), seed=st.integers(0, 99))
-def test_xnor(height, length, shift, seed):
-    bench, rng = Bench(), np.random.default_rng(seed)
+@given(height=st.integers(0, 5), length=st.integers(0, 150), shift=st.integers(0, 31), seed=st.integers(0, 99), cores=CORES)
+def test_xnor(height, length, shift, seed, cores):
+    bench, rng = Bench(with_cores(cores)), np.random.default_rng(seed)
     a, w = rng.integers(0, 2, length), rng.integers(0, 2, (height, length))
     before = rng.integers(-(1 << 31), 1 << 31, height)
     bench.run("lut.build.b1", x=bench.put(np.append(np.packbits(a, bitorder="little"), np.uint8(0))), n=length)
@@ -367,6 +407,7 @@ def test_xnor(height, length, shift, seed):
     assert bench.get(acc, "<i4", height).tolist() == expected
     assert done.counts.get("lut.macs", 0) == height * length
     assert done.counts.get("lut.steps", 0) == height * -(-length // 64)
+    assert done.counts.get("lut.steps_longest", 0) == -(-height // cores) * -(-length // 64)
     bench.run("lut.mac.b1", acc=copy, W=W, rows=height)
     assert bench.get(copy, "<i4", height).tolist() == expected          # two routes to one result
 

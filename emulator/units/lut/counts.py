@@ -115,7 +115,8 @@ def count_blocks(counts: Counts, counted: Callable[[Vector, Vector], Counted], b
 
 # ------------------------------------------------------------------------------------------------ remembered
 
-# An entry: host address, stride, rows, length, format + 1 of a matrix, its weights that are not zero, its look-ups.
+# An entry: host address, stride, rows, length, format + 1 of a matrix, its weights that are not zero, its look-ups, those of the
+# core that has most.
 
 
 @njit
@@ -129,11 +130,11 @@ def entry_of(block, fmt, host, stride, rows, length):
 
 @njit
 def recall(entry, fmt, host, stride, rows, length, found):
-    """True if the counts of a matrix are remembered: then they are put to found (2,)."""
+    """True if the counts of a matrix are remembered: then they are put to found (3 or more,)."""
     if (entry == 0 or load(entry, i64) != host or load(entry + 8, i64) != stride or load(entry + 16, i64) != rows
             or load(entry + 24, i64) != length or load(entry + 32, i64) != fmt + 1):
         return False
-    found[0], found[1] = load(entry + 40, i64), load(entry + 48, i64)
+    found[0], found[1], found[2] = load(entry + 40, i64), load(entry + 48, i64), load(entry + 56, i64)
     return True
 
 
@@ -141,5 +142,5 @@ def recall(entry, fmt, host, stride, rows, length, found):
 def remember(entry, fmt, host, stride, rows, length, found):
     """Put the counts of a matrix into its entry, if it has one."""
     if entry != 0:
-        for i, value in enumerate((host, stride, rows, length, fmt + 1, found[0], found[1])):
+        for i, value in enumerate((host, stride, rows, length, fmt + 1, found[0], found[1], found[2])):
             store(entry + 8 * i, i64(value))

@@ -13,6 +13,7 @@ from emulator.kernel import kernel
 from emulator.kernel_words import (
     DONE,
     LARGE,
+    LUT_CORES,
     PORT,
     PUNT,
     STATE_INDEX,
@@ -41,8 +42,10 @@ from emulator.units.lut.plain import (
     PLANES,
     SKIPPED_GROUPS,
     STEPS,
+    STEPS_LONGEST,
     ZERO_WEIGHTS,
     count_row,
+    most,
     row_bytes,
     row_sums,
     transposed_sums,
@@ -55,8 +58,9 @@ LUT = PORT["lut"]
 MODE, ROW_STRIDE, SCALE_GROUP, SHIFT = (csr_number(f"lut.{name}") for name in ("mode", "row_stride", "scale_group", "shift"))
 KIND, LENGTH, ACTIVATIONS, X_GROUP, SCALES, BOOK_I8, BOOK_F32 = (STATE_INDEX[f"lut.{name}"] for name in (
     "kind", "length", "activations", "x_group", "scales", "codebook_i8", "codebook_f32"))
-TABLES_BUILT, LOOKUP, BUFFER_READ, STEP, MACS, MACS_SKIPPED, GROUPS_SKIPPED, WEIGHT_BYTES = (slot(f"lut.{name}") for name in (
-    "tables_built", "lookups", "buffer_reads", "steps", "macs", "macs_skipped", "groups_skipped", "weight_bytes"))
+TABLES_BUILT, LOOKUP, BUFFER_READ, STEP, STEP_LONGEST, MACS, MACS_SKIPPED, GROUPS_SKIPPED, WEIGHT_BYTES = (
+    slot(f"lut.{name}") for name in ("tables_built", "lookups", "buffer_reads", "steps", "steps_longest", "macs", "macs_skipped",
+                                     "groups_skipped", "weight_bytes"))
 INT8, BINARY = 1, 2             # lut.kind
 XNOR_WIDTH = 64                 # columns that a step of lut.xnor compares
 SLOW = 16                       # a weight taken alone costs as much as these bytes of weights by vector code
@@ -185,11 +189,25 @@ def accumulate(block, acc, sums, rows):
 
 
 @njit
-def count_product(block, fmt, outputs, length, weight_slot, weight_bytes, events):
+def cores_for(block, outputs):
+    """Cores of the unit that work on so many outputs, at least 1."""
+    return max(min(load(block + 8 * LUT_CORES, i64), outputs), 1)
+
+
+@njit
+def are_alike(fmt):
+    """True for formats whose outputs all take the same steps."""
+    return fmt == B1 or PLANES[fmt] == 0
+
+
+@njit
+def count_product(block, fmt, outputs, length, weight_slot, weight_bytes, cores, events):
     """Count an operation over `outputs` times `length` weights, whose events have been collected."""
     weights = outputs * length
     if PLANES[fmt] == 0:
         events[LOOKUPS] = events[STEPS] = weights
+    if are_alike(fmt) and outputs > 0:
+        events[STEPS_LONGEST] = events[STEPS] // outputs * ((outputs + cores - 1) // cores)
     count(block, weight_slot, weight_bytes)
     count(block, WEIGHT_BYTES, weight_bytes)
     count(block, MACS, weights)
@@ -197,34 +215,49 @@ def count_product(block, fmt, outputs, length, weight_slot, weight_bytes, events
     count(block, LOOKUP, events[LOOKUPS])
     count(block, BUFFER_READ, events[BUFFER_READS])
     count(block, STEP, events[STEPS])
+    count(block, STEP_LONGEST, events[STEPS_LONGEST])
     count(block, GROUPS_SKIPPED, events[SKIPPED_GROUPS])
 
 
 # ------------------------------------------------------------------------------------------------ multiply-accumulate
 
 
+@njit
+def count_output(fmt, mode, weights, length, core, events):
+    """Count an output whose `length` weights lie at `weights`, and its steps as those of a core too."""
+    before = events[STEPS]
+    count_row(fmt, mode, weights, length, events)
+    events[EVENTS + core] += events[STEPS] - before
+
+
 @inline
-def plain_row_sums(first, last, fmt, block, host, stride, length, sums, found):
-    """sums[r] int32 = sum over c of W[r, c] x[c] for the rows first..last."""
-    weights, events = np.empty(length, np.int8), np.zeros(EVENTS, np.int64)
+def plain_row_sums(first, last, fmt, block, host, stride, length, sums, cores, found):
+    """sums[r] int32 = sum over c of W[r, c] x[c] for the rows first..last.
+
+    Numbers alone, as `in_parallel` passes them.
+    """
+    weights, events = np.empty(length, np.int8), np.zeros(EVENTS + cores, np.int64)
     for r in range(first, last):
         unpack(fmt, host + r * stride, length, state(block, BOOK_I8), weights.ctypes.data)
         row_sums(weights.ctypes.data, state(block, ACTIVATIONS), length, length, sums + 4 * r)
-        count_row(fmt, csr(block, MODE), weights.ctypes.data, length, events)
+        count_output(fmt, csr(block, MODE), weights.ctypes.data, length, r % cores, events)
     add_events(found, events)
 
 
 @specialised
-def product(block, fmt, shape, host, stride, extent, rows, length, sums, events):
+def product(block, fmt, shape, host, stride, extent, rows, length, sums, cores, events):
     """sums[r] int32 = sum over c of W[r, c] x[c], by vector code where there is some. False if it fails.
 
     Numbers alone, as compiled functions take them (emulator/threads/parallel.py).
     """
     if has_vector_code(i64(fmt), csr(block, MODE), length):
         return lut_products.row_sums(fmt, shape, block, host, stride, host + extent, rows, length, state(block, ACTIVATIONS),
-                                     state(block, BOOK_I8), sums, csr(block, MODE), events)
-    return in_parallel(block, SLOW * rows * length, rows, 1, plain_row_sums, i64(fmt), block, host, stride, length,
-                       sums.ctypes.data, events.ctypes.data)
+                                     state(block, BOOK_I8), sums, csr(block, MODE), cores, events)
+    if not in_parallel(block, SLOW * rows * length, rows, 1, plain_row_sums, i64(fmt), block, host, stride, length,
+                       sums.ctypes.data, cores, events.ctypes.data):
+        return False
+    events[STEPS_LONGEST] = most(events[EVENTS:])
+    return True
 
 
 @specialised
@@ -236,11 +269,12 @@ def mac(block, fmt, shape, acc, W, rows):
     host, weight_slot, stride, extent = matrix(block, i64(fmt), W, rows, length)
     if host == 0 or overlap(acc, 4 * rows, host, extent):
         return PUNT
-    sums, events = np.zeros(rows, np.int32), np.zeros(EVENTS, np.int64)
-    if extent > 0 and not product(block, fmt, shape, host, stride, extent, rows, length, sums, events):
+    cores = cores_for(block, rows)
+    sums, events = np.zeros(rows, np.int32), np.zeros(EVENTS + cores, np.int64)
+    if extent > 0 and not product(block, fmt, shape, host, stride, extent, rows, length, sums, cores, events):
         return PUNT
     accumulate(block, acc, sums, rows)
-    count_product(block, i64(fmt), rows, length, weight_slot, rows * row_bytes(i64(fmt), length), events)
+    count_product(block, i64(fmt), rows, length, weight_slot, rows * row_bytes(i64(fmt), length), cores, events)
     return DONE
 
 
@@ -253,18 +287,20 @@ def mac_transposed(block, fmt, acc, W, cols):
     host, weight_slot, stride, extent = matrix(block, i64(fmt), W, length, cols)
     if host == 0 or overlap(acc, 4 * cols, host, extent):
         return PUNT
-    sums, events = np.zeros(cols, np.int32), np.zeros(EVENTS, np.int64)
-    if extent > 0 and has_vector_code(i64(fmt), csr(block, MODE), length):
+    cores = cores_for(block, cols)
+    sums, events = np.zeros(cols, np.int32), np.zeros(EVENTS + cores, np.int64)
+    if extent > 0 and has_vector_code(i64(fmt), csr(block, MODE), length) and (cores == 1 or are_alike(i64(fmt))):
         step = columns_apart(fmt, cols)
         if not in_parallel(block, extent, (cols + step - 1) // step, 1, some_column_sums, fmt, step, host, stride, host + extent,
                            length, cols, state(block, ACTIVATIONS), state(block, BOOK_I8), sums.ctypes.data, csr(block, MODE),
                            events.ctypes.data):
             return PUNT
+        events[STEPS_LONGEST] = events[STEPS]
     elif extent > 0:
         transposed_sums(i64(fmt), csr(block, MODE), host, stride, length, cols, state(block, ACTIVATIONS), state(block, BOOK_I8),
-                        sums, events)
+                        sums, cores, events)
     accumulate(block, acc, sums, cols)
-    count_product(block, i64(fmt), cols, length, weight_slot, length * row_bytes(i64(fmt), cols), events)
+    count_product(block, i64(fmt), cols, length, weight_slot, length * row_bytes(i64(fmt), cols), cores, events)
     return DONE
 
 
@@ -287,16 +323,16 @@ def scaled(sums, w_scale, w_step, x_scale, x_step, groups):
 
 
 @inline
-def plain_grouped_sums(first, last, fmt, block, host, stride, length, group, groups, target, scales, w_step, x_step, found):
+def plain_grouped_sums(first, last, fmt, block, host, stride, length, group, groups, target, scales, w_step, x_step, cores, found):
     """y[r] f32 at `target` for the rows first..last.
 
     Numbers alone, as `in_parallel` passes them.
     """
-    weights, sums, events = np.empty(length, np.int8), np.empty(groups, np.int32), np.zeros(EVENTS, np.int64)
+    weights, sums, events = np.empty(length, np.int8), np.empty(groups, np.int32), np.zeros(EVENTS + cores, np.int64)
     for r in range(first, last):
         unpack(fmt, host + r * stride, length, state(block, BOOK_I8), weights.ctypes.data)
         row_sums(weights.ctypes.data, state(block, ACTIVATIONS), length, group, sums.ctypes.data)
-        count_row(fmt, csr(block, MODE), weights.ctypes.data, length, events)
+        count_output(fmt, csr(block, MODE), weights.ctypes.data, length, r % cores, events)
         factors = scales + r * groups * w_step
         store_f32(target + 4 * r, scaled(sums.ctypes.data, factors, w_step, state(block, SCALES), x_step, groups))
     add_events(found, events)
@@ -319,11 +355,12 @@ def gemv(block, fmt, shape, y, W, scale, rows):
     scales, scale_slot = readable(block, LUT, scale, scale_bytes, 4)
     if host == 0 or scales == 0 or overlap(y, 4 * rows, host, extent) or overlap(y, 4 * rows, scales, scale_bytes):
         return PUNT
-    events = np.zeros(EVENTS, np.int64)
+    cores = cores_for(block, rows)
+    events = np.zeros(EVENTS + cores, np.int64)
     w_step, x_step = 4 if w_group != 0 else 0, 4 if x_group != 0 else 0
     if extent > 0 and groups == 1:
         sums = np.empty(rows, np.int32)
-        if not product(block, fmt, shape, host, stride, extent, rows, length, sums, events):
+        if not product(block, fmt, shape, host, stride, extent, rows, length, sums, cores, events):
             return PUNT
         x_scale = load(state(block, SCALES), f32)
         for r in range(rows):       # 0 is the sum of the other 15 lanes: it makes -0.0 a 0.0
@@ -331,18 +368,19 @@ def gemv(block, fmt, shape, y, W, scale, rows):
     elif extent > 0 and has_vector_code(i64(fmt), csr(block, MODE), length) and has_words(i64(fmt), group):
         if not lut_products.grouped_sums(fmt, block, host, stride, host + extent, rows, length, group, state(block, ACTIVATIONS),
                                          state(block, BOOK_I8), scales, w_step, state(block, SCALES), x_step, y,
-                                         csr(block, MODE), events):
+                                         csr(block, MODE), cores, events):
             return PUNT
         for r in range(rows):
             store_f32(y + 4 * r, load(y + 4 * r, f32))
     elif extent > 0:
         if not in_parallel(block, SLOW * rows * length, rows, 1, plain_grouped_sums, i64(fmt), block, host, stride, length, group,
-                           groups, y, scales, w_step, x_step, events.ctypes.data):
+                           groups, y, scales, w_step, x_step, cores, events.ctypes.data):
             return PUNT
+        events[STEPS_LONGEST] = most(events[EVENTS:])
     else:
         clear_bytes(y, 4 * rows)
     count(block, scale_slot, scale_bytes)
-    count_product(block, i64(fmt), rows, length, weight_slot, rows * row_bytes(i64(fmt), length), events)
+    count_product(block, i64(fmt), rows, length, weight_slot, rows * row_bytes(i64(fmt), length), cores, events)
     return DONE
 
 
@@ -390,6 +428,7 @@ def decode(block, fmt, dst, codes, scale, n):
     count(block, scale_slot, 4 * groups)
     count(block, LOOKUP, n)
     count(block, STEP, n)
+    count(block, STEP_LONGEST, group_count(n, cores_for(block, n)))
     count(block, WEIGHT_BYTES, size)
     return DONE
 
@@ -415,15 +454,17 @@ def lut_xnor(acc, W, rows, block):
     host, weight_slot, stride, extent = matrix(block, B1, W, rows, length)
     if host == 0 or overlap(acc, 4 * rows, host, extent):
         return PUNT
-    sums, events = np.zeros(rows, np.int32), np.zeros(EVENTS, np.int64)
-    if extent > 0 and not product(block, B1, B1, host, stride, extent, rows, length, sums, events):
+    cores = cores_for(block, rows)
+    sums, events = np.zeros(rows, np.int32), np.zeros(EVENTS + cores, np.int64)
+    if extent > 0 and not product(block, B1, B1, host, stride, extent, rows, length, sums, cores, events):
         return PUNT
     accumulate(block, acc, sums, rows)
-    size = rows * row_bytes(B1, length)
+    size, steps = rows * row_bytes(B1, length), (length + XNOR_WIDTH - 1) // XNOR_WIDTH
     count(block, weight_slot, size)
     count(block, WEIGHT_BYTES, size)
     count(block, MACS, rows * length)
-    count(block, STEP, rows * ((length + XNOR_WIDTH - 1) // XNOR_WIDTH))
+    count(block, STEP, rows * steps)
+    count(block, STEP_LONGEST, group_count(rows, cores) * steps)
     return DONE
 
 

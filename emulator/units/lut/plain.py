@@ -15,9 +15,10 @@ from isa.units.lut import FORMAT_NUMBERS, bit_planes
 B1, T2, T5, I2, I3, I4, I8, C2, C3, C4 = FORMAT_NUMBERS.values()        # a new format stops here: it needs code below
 PLANES = tuple(bit_planes(FORMATS[name]) for name in FORMAT_NUMBERS)    # 0 for codebooks
 
-# What one operation counts, as words of an int64 array.
-LOOKUPS, BUFFER_READS, STEPS, SKIPPED_GROUPS, ZERO_WEIGHTS = range(5)
-EVENTS = 5
+# What one operation counts, as words of an int64 array: STEPS_LONGEST are the steps of the core that has most. Behind these words
+# stand the steps of each core, where they are counted one by one. As many cores as there are outputs suffice.
+LOOKUPS, BUFFER_READS, STEPS, SKIPPED_GROUPS, ZERO_WEIGHTS, STEPS_LONGEST = range(6)
+EVENTS = 6
 
 i8, u8, i32, i64 = np.int8, np.uint8, np.int32, np.int64
 
@@ -136,6 +137,15 @@ def count_binary(mode, outputs, length, events):
 
 
 @njit
+def most(by_core):
+    """The steps of the core that has most, by the steps of each."""
+    longest = i64(0)
+    for steps in by_core:
+        longest = max(longest, steps)
+    return longest
+
+
+@njit
 def row_sums(weights, x, length, group, out):
     """int32 sums of weight times activation over each group of columns, to `out`."""
     at = out
@@ -148,8 +158,8 @@ def row_sums(weights, x, length, group, out):
 
 
 @njit
-def transposed_sums(fmt, mode, W, stride, length, cols, x, book, sums, events):
-    """sums[c] int32 (cols,) = sum over j of x[j] W[j, c], for the matrix (length, cols) at `W`; counts its events.
+def transposed_sums(fmt, mode, W, stride, length, cols, x, book, sums, cores, events):
+    """sums[c] int32 (cols,) = sum over j of x[j] W[j, c], for the matrix (length, cols) at `W`; counts its events, also by core.
 
     Numbers alone, as compiled functions take them (emulator/threads/parallel.py).
     """
@@ -170,5 +180,8 @@ def transposed_sums(fmt, mode, W, stride, length, cols, x, book, sums, events):
         if j % size == size - 1 or j == length - 1:
             for plane in range(planes):
                 for c in range(cols):
+                    before = events[STEPS]
                     _group(i64(masks[plane, c]), mode, events)
+                    events[EVENTS + c % cores] += events[STEPS] - before
                     masks[plane, c] = 0
+    events[STEPS_LONGEST] = most(events[EVENTS:])

@@ -16,7 +16,17 @@ from emulator.simd.lanes import convert, put, spread, take, take_part
 from emulator.threads.parallel import add_events, in_parallel
 from emulator.units.lut.counts import IS_COUNTED, entry_of, recall, remember
 from emulator.units.lut.layouts import BIAS, FACTOR, FIVES, SLICES, is_rewritten, last_bytes, rewrite, size_of
-from emulator.units.lut.plain import B1, LOOKUPS, PLANES, SKIPPED_GROUPS, STEPS, ZERO_WEIGHTS, count_binary
+from emulator.units.lut.plain import (
+    B1,
+    LOOKUPS,
+    PLANES,
+    SKIPPED_GROUPS,
+    STEPS,
+    STEPS_LONGEST,
+    ZERO_WEIGHTS,
+    count_binary,
+    most,
+)
 from emulator.units.lut.rows import deal, row_products, word_products
 
 LONGEST = 1 << 16               # activations: beyond, sums of codes in place could leave 32 bits
@@ -25,6 +35,7 @@ ROWS = 4                        # rows whose groups are summed together
 WORDS = 1024                    # sums of words that stay in a first-level cache beside the activations
 TAILS = 12                      # rows of FIVES whose last blocks are put in order together
 GRAIN = 16                      # rows that a thread takes at least
+BY_CORE = 2                     # word of what is counted: weights that are not zero, look-ups, then the look-ups of each core
 
 u8, i8, i32, i64, f32 = np.uint8, np.int8, np.int32, np.int64, np.float32
 
@@ -111,12 +122,12 @@ def collect(fmt, mode, rows, length, extra, book, found, events):
 
 
 @inline
-def some_row_sums(first, last, shape, host, stride, end, length, dealt, blocks, line, keep, book, sums, known, found):
-    """The sums of codes * x of rows first..last, and unless they are known the counts.
+def some_row_sums(first, last, shape, host, stride, end, length, dealt, blocks, line, keep, book, sums, known, cores, found):
+    """The sums of codes * x of rows first..last, and unless they are known the counts: with several cores row by row.
 
     Numbers alone, as `in_parallel` passes them.
     """
-    spare, counted = np.empty(LINE * (TAILS + 4) + ROWS * line, np.uint8), np.zeros(2, np.int64)
+    spare, counted = np.empty(LINE * (TAILS + 4) + ROWS * line, np.uint8), np.zeros(BY_CORE + cores, np.int64)
     at, events = (spare.ctypes.data + LINE - 1) & -LINE, counted.ctypes.data
     r = first
     while r < last:
@@ -124,14 +135,19 @@ def some_row_sums(first, last, shape, host, stride, end, length, dealt, blocks, 
         if known:
             row_products(shape, 0, some, row, row_step, dealt, blocks, tail, tail_step, keep, book, sums + 4 * r, 4, events)
         else:
-            row_products(shape, 1, some, row, row_step, dealt, blocks, tail, tail_step, keep, book, sums + 4 * r, 4, events)
+            together = some if cores == 1 else 1
+            for i in range(0, some, together):
+                before = load(events + 8, i64)
+                row_products(shape, 1, together, row + i * row_step, row_step, dealt, blocks, tail + i * tail_step, tail_step, keep,
+                             book, sums + 4 * (r + i), 4, events)
+                counted[BY_CORE + (r + i) % cores] += load(events + 8, i64) - before
         r += some
     add_events(found, counted)
     spare[0] = 0                # keeps its memory alive until here
 
 
 @specialised
-def row_sums(fmt, shape, block, host, stride, end, rows, length, x, book, sums, mode, events):
+def row_sums(fmt, shape, block, host, stride, end, rows, length, x, book, sums, mode, cores, events):
     """sums[r] int32 = sum over c of W[r, c] x[c], rows and length > 0. `end`: address behind the matrix. False if it fails.
 
     shape: number of the layout as which the rows are seen (`layout_of_rows`).
@@ -140,21 +156,23 @@ def row_sums(fmt, shape, block, host, stride, end, rows, length, x, book, sums, 
     """
     step = LINE * SLICES[shape]
     blocks, all_blocks = length // step, (length + step - 1) // step
-    scratch, found = np.empty(all_blocks * step + LINE * (SLICES[shape] + 2), np.uint8), np.zeros(2, np.int64)
+    scratch, found = np.empty(all_blocks * step + LINE * (SLICES[shape] + 2), np.uint8), np.zeros(BY_CORE + cores, np.int64)
     dealt = (scratch.ctypes.data + LINE - 1) & -LINE
     keep = dealt + all_blocks * step
     prepare(shape, x, length, dealt, keep, keep + LINE)
     entry = entry_of(block, i64(fmt), host, stride, rows, length)
     known = recall(entry, i64(fmt), host, stride, rows, length, found) or not IS_COUNTED[fmt]
     if not in_parallel(block, rows * all_blocks * LINE, rows, GRAIN, some_row_sums, shape, host, stride, end, length, dealt, blocks,
-                       LINE * all_blocks, keep, book, sums.ctypes.data, known, found.ctypes.data):
+                       LINE * all_blocks, keep, book, sums.ctypes.data, known, cores, found.ctypes.data):
         return False
     if not known:
+        found[BY_CORE] = most(found[BY_CORE:])
         remember(entry, i64(fmt), host, stride, rows, length, found)
     bias = BIAS[shape] * sum_of(x, length)
     for r in range(rows):
         sums[r] = FACTOR[shape] * sums[r] - bias
     collect(i64(fmt), mode, rows, length, rows * (all_blocks * step - length), book, found, events)
+    events[STEPS_LONGEST] = found[BY_CORE]
     scratch[0] = 0              # keeps its memory alive until here
     return True
 
@@ -221,13 +239,13 @@ def repeated(scale, step, groups, target):
 
 @inline
 def some_grouped_sums(first, last, fmt, host, stride, end, length, dealt, blocks, line, keep, book, row_words, per_group, groups,
-                      bias, w_scale, w_step, x_scale, y, known, found):
-    """y[r] for the rows first..last.
+                      bias, w_scale, w_step, x_scale, y, known, cores, found):
+    """y[r] for the rows first..last, counted as `some_row_sums` does.
 
     Numbers alone, as `in_parallel` passes them.
     """
     spare_size, size = LINE * (SLICES[fmt] + 3) + ROWS * line, 4 * row_words * ROWS + 2 * LINE
-    scratch, counted = np.zeros(spare_size + 2 * size, np.uint8), np.zeros(2, np.int64)
+    scratch, counted = np.zeros(spare_size + 2 * size, np.uint8), np.zeros(BY_CORE + cores, np.int64)
     spare = (scratch.ctypes.data + LINE - 1) & -LINE
     words, events = spare + spare_size - LINE, counted.ctypes.data
     at_once = max(1, min(ROWS, WORDS // row_words))
@@ -238,7 +256,12 @@ def some_grouped_sums(first, last, fmt, host, stride, end, length, dealt, blocks
         if known:
             word_products(fmt, 0, some, row, row_step, dealt, blocks, tail, tail_step, keep, book, words, 4 * row_words, events)
         else:
-            word_products(fmt, 1, some, row, row_step, dealt, blocks, tail, tail_step, keep, book, words, 4 * row_words, events)
+            together = some if cores == 1 else 1
+            for i in range(0, some, together):
+                before = load(events + 8, i64)
+                word_products(fmt, 1, together, row + i * row_step, row_step, dealt, blocks, tail + i * tail_step, tail_step, keep,
+                              book, words + 4 * row_words * i, 4 * row_words, events)
+                counted[BY_CORE + (r + i) % cores] += load(events + 8, i64) - before
         sums = group_sums(words, some * row_words, per_group, words + size)
         for i in range(some):
             at = r + i
@@ -250,7 +273,8 @@ def some_grouped_sums(first, last, fmt, host, stride, end, length, dealt, blocks
 
 
 @specialised
-def grouped_sums(fmt, block, host, stride, end, rows, length, group, x, book, w_scale, w_step, x_scale, x_step, y, mode, events):
+def grouped_sums(fmt, block, host, stride, end, rows, length, group, x, book, w_scale, w_step, x_scale, x_step, y, mode, cores,
+                 events):
     """y[r] f32 = lane sum over g of f32(sum over c in g of W[r, c] x[c]) * (w_scale[r, g] x_scale[g]), more than one group.
 
     A step is 4, or 0 for one scale that goes for everything. False if it fails.
@@ -262,7 +286,8 @@ def grouped_sums(fmt, block, host, stride, end, rows, length, group, x, book, w_
     groups = (length + group - 1) // group
     per_group = group // per_word
     row_words = (16 * all_blocks + per_group - 1) // per_group * per_group      # groups beyond the row have the sum 0
-    scratch, found = np.empty(all_blocks * step + 12 * groups + LINE * (SLICES[fmt] + 2), np.uint8), np.zeros(2, np.int64)
+    scratch = np.empty(all_blocks * step + 12 * groups + LINE * (SLICES[fmt] + 2), np.uint8)
+    found = np.zeros(BY_CORE + cores, np.int64)
     dealt = (scratch.ctypes.data + LINE - 1) & -LINE
     keep = dealt + all_blocks * step
     bias = keep + LINE * (SLICES[fmt] + 1)
@@ -277,10 +302,12 @@ def grouped_sums(fmt, block, host, stride, end, rows, length, group, x, book, w_
     known = recall(entry, i64(fmt), host, stride, rows, length, found) or not IS_COUNTED[fmt]
     if not in_parallel(block, rows * all_blocks * LINE, rows, GRAIN, some_grouped_sums, fmt, host, stride, end, length, dealt,
                        blocks, LINE * all_blocks, keep, book, row_words, per_group, groups, bias, w_scale, w_step, x_scale, y,
-                       known, found.ctypes.data):
+                       known, cores, found.ctypes.data):
         return False
     if not known:
+        found[BY_CORE] = most(found[BY_CORE:])
         remember(entry, i64(fmt), host, stride, rows, length, found)
     collect(i64(fmt), mode, rows, length, rows * (all_blocks * step - length), book, found, events)
+    events[STEPS_LONGEST] = found[BY_CORE]
     scratch[0] = 0              # keeps its memory alive until here
     return True
