@@ -38,7 +38,7 @@ def test_files_inside_are_opened(folder: Path) -> None:
     path.write_text('nop\n.include "x.inc"\n.incbin "x.json"\n.balign 4\n.meta "x.json"\n'
                     f'.machine {folder}/in/x.toml\n.include "../in/x.inc"\n')
     assert len(assemble(path, include_only=[folder / "inner", folder / "in"]).sections[0].bytes()) == 8
-    assert assemble("nop\n.machine slim", include_only=[folder]).machine == "slim"
+    assert assemble("nop\n.machine slim", include_only=[folder]).machine.name == "slim"
 
 
 def test_a_machine_outside_is_refused(folder: Path) -> None:
