@@ -108,7 +108,8 @@ def bottleneck(time: Time) -> str:
 def _belief(preset: Preset) -> str:
     """How many of the figures of time and energy are assumed, in words."""
     file = preset.file
-    regions = [getattr(table, key) for table in file.region.values() for key in ("latency_cycles", "bytes_per_cycle", "memory")]
+    keys = ("latency_cycles", "bytes_per_cycle", "memory", "channels", "mapping", "speed")
+    regions = [getattr(table, key) for table in file.region.values() for key in keys]
     figures = [file.clock_hz, *file.rates.values(), *filter(None, regions), *file.energy.values(), *file.power.values()]
     assumed = sum(figure.source.startswith("assumed") for figure in figures)
     return f"{assumed} of the {len(figures)} figures behind this are assumed"
