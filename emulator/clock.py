@@ -64,28 +64,18 @@ def _index_list(number, c, block):  # type: ignore[no-untyped-def]
 _list = njit(_index_list)
 
 
-def after(number, a, b, c, block):  # type: ignore[no-untyped-def]
-    """The same, for fetch and attn in any case."""
-    counts, earlier, csrs = (words(load(block + 8 * COUNTS, i64)), words(load(block + 8 * EARLIER, i64)),
-                             words(load(block + 8 * CSR_FILE, i64)))
-    each, rows, model = load(block + 8 * CLOCKS, i64), numbers(_list(number, c, block)), numbers(load(block + 8 * MODEL, i64))
-    for _ in range(load(block + 8 * CLOCK_COUNT, i64)):
-        _outside(words(load(each + 8 * CLOCK_WORDS, i64)), words(load(each + 8 * CLOCK_FIGURES, i64)),
+def _after(rule: Any) -> Callable[..., int]:
+    """The same for any unit, or any but pim: what a rule compiled with more of the others makes of an operation."""
+    def after(number, a, b, c, block):  # type: ignore[no-untyped-def]
+        counts, earlier, csrs = (words(load(block + 8 * COUNTS, i64)), words(load(block + 8 * EARLIER, i64)),
+                                 words(load(block + 8 * CSR_FILE, i64)))
+        each, rows, model = load(block + 8 * CLOCKS, i64), numbers(_list(number, c, block)), numbers(load(block + 8 * MODEL, i64))
+        for _ in range(load(block + 8 * CLOCK_COUNT, i64)):
+            rule(words(load(each + 8 * CLOCK_WORDS, i64)), words(load(each + 8 * CLOCK_FIGURES, i64)),
                  counts, earlier, csrs, rows, model, number, a, b, c)
-        each += 16
-    return DONE
-
-
-def after_any(number, a, b, c, block):  # type: ignore[no-untyped-def]
-    """The same, for pim too."""
-    counts, earlier, csrs = (words(load(block + 8 * COUNTS, i64)), words(load(block + 8 * EARLIER, i64)),
-                             words(load(block + 8 * CSR_FILE, i64)))
-    each, rows, model = load(block + 8 * CLOCKS, i64), numbers(_list(number, c, block)), numbers(load(block + 8 * MODEL, i64))
-    for _ in range(load(block + 8 * CLOCK_COUNT, i64)):
-        _operation(words(load(each + 8 * CLOCK_WORDS, i64)), words(load(each + 8 * CLOCK_FIGURES, i64)),
-                   counts, earlier, csrs, rows, model, number, a, b, c)
-        each += 16
-    return DONE
+            each += 16
+        return DONE
+    return after
 
 
 def token(a, b, c, d, block):  # type: ignore[no-untyped-def]
@@ -98,6 +88,6 @@ def token(a, b, c, d, block):  # type: ignore[no-untyped-def]
     return DONE
 
 
-ENTRIES: dict[str, Callable[..., int]] = {"clock.after_simple": after_simple, "clock.after": after,
-                                          "clock.after_any": after_any, "clock.token": token}
+ENTRIES: dict[str, Callable[..., int]] = {"clock.after_simple": after_simple, "clock.after": _after(_outside),
+                                          "clock.after_any": _after(_operation), "clock.token": token}
 """By the name under which an entry is compiled; all are called as kernels are."""

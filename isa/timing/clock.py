@@ -776,6 +776,10 @@ class Clock:
             raise ValueError("a time of the clock is below 0")
         if not np.array_equal(sums[:, SUMS:LINKS].sum(1), sums[:, CYCLE]):
             raise ValueError("a record of the clock does not add up")
+        moments = [QUEUE_STATE + QUEUE_WORDS * queue + at for queue in range(len(QUEUES)) for at in (FREE, GATE)]
+        for place in (*moments, *(SIGNALLED + 2 * tag for tag in range(TAGS))):         # the word behind it is where its record is
+            if words[place] > words[NOW] and words[place] != words[words[place + 1]]:
+                raise ValueError(f"a moment of the clock, {int(words[place])}, is not that of its record")
         if any(words[REGION_STATE + REGION_WORDS * region + MOVING] for region in range(len(REGIONS))):
             raise ValueError("the clock stands in the middle of an operation")
         if self.figures[BANKS] and self.preset.banks is not None and not bank_state.is_sound(

@@ -178,6 +178,26 @@ def test_a_clock_takes_no_state_that_it_cannot_have() -> None:
             timer.restore(bad)
 
 
+def test_each_sum_and_moment_of_a_restored_clock_is_checked() -> None:
+    machine = Machine("slim")
+    machine.load(example("llama_layer"))
+    machine.run(max_instructions=400)
+    timer, good = machine.clocks[0], machine.clocks[0].words.copy()
+    vec = clock.QUEUE_STATE + clock.QUEUE_WORDS * QUEUES.index("vec")
+    assert good[vec + clock.FREE_AT] >= clock.RINGS
+    record, later = int(good[vec + clock.FREE_AT]), int(good[clock.NOW]) + 10 ** 6
+    for place, value, says in (
+            (vec + clock.FREE, later, "is not that of its record"), (vec + clock.GATE, later, "is not that of its record"),
+            (clock.SIGNALLED + 2, later, "is not that of its record"), (vec + clock.FREE_AT, record + 1, "is none"),
+            (record, later, "does not add up"), (record + clock.SUMS, -1, "below 0"), (vec + clock.BUSY, -1, "below 0"),
+            (record + clock.LINKS, 255, "that there is not"), (clock.HBM_STATE + clock.MOVING, 1, "in the middle")):
+        bad = good.copy()
+        bad[place] = value
+        with pytest.raises(ValueError, match=says):
+            timer.restore(bad)
+    timer.restore(good)
+
+
 def test_bytes_of_pim_that_move_beyond_its_end() -> None:
     """Registers are read faster than sram takes them, and 32 operations later their record is used again."""
     sram = load_preset("gddr6-aim").region("sram").base
