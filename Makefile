@@ -37,8 +37,8 @@ docs: $(READY)
 bench: $(READY)
 	$(BIN)/python -m benchmarks
 
-# Published simulators' workloads as programs, their cycles and ours, and published systems; the tables of docs/validation.md. About
-# two and a half minutes.
+# Published simulators' workloads as programs, their cycles and ours, and published systems; the tables of docs/validation.md. Half
+# a minute on a quiet host of two cores.
 validate: $(READY)
 	mkdir -p out
 	$(BIN)/slimulator validate --json out/validation.json
