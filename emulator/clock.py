@@ -17,7 +17,8 @@ from emulator.kernel_words import PORT, readable
 from emulator.native.block import CLOCK_COUNT, CLOCK_FIGURES, CLOCK_WORDS, CLOCKS, COUNTS, CSR_FILE, DONE, EARLIER, STATE_INDEX
 from emulator.native.machine_code import load
 from emulator.native.words import numbers, words
-from isa.timing import clock
+from isa.timing import clock_rules
+from isa.timing.clock_figures import NUMBER
 from isa.timing.rates import cycles_of, is_rule
 
 i64 = np.int64
@@ -31,13 +32,13 @@ def compiled(rule: FunctionType) -> Any:
     for name in rule.__code__.co_names:
         if is_rule(scope.get(name)):
             scope[name] = compiled(scope[name])
-    often = rule.__module__ == clock.__name__ or rule is cycles_of
+    often = rule.__module__ == clock_rules.__name__ or rule is cycles_of
     return njit(FunctionType(rule.__code__, scope, rule.__name__), error_model="numpy", forceinline=often)
 
 
-_simple, _token = compiled(clock.simple_operation), compiled(clock.token)
-_outside, _operation = compiled(clock.operation_outside_of_banks), compiled(clock.operation)
-LISTED = tuple(clock.NUMBER[mnemonic] for mnemonic in ("fetch.rows", "fetch.scatter"))      # whose third operand is an index list
+_simple, _token = compiled(clock_rules.simple_operation), compiled(clock_rules.token)
+_outside, _operation = compiled(clock_rules.operation_outside_of_banks), compiled(clock_rules.operation)
+LISTED = tuple(NUMBER[mnemonic] for mnemonic in ("fetch.rows", "fetch.scatter"))      # whose third operand is an index list
 ROWS, SCATTER = LISTED
 
 

@@ -40,7 +40,7 @@ from isa.program import Program
 from isa.reference import Hook, ReferenceMachine, TrapReport, Where
 from isa.regions import DRAM, Region
 from isa.services import Host
-from isa.timing import clock
+from isa.timing import clock_rules
 
 SLICE = 20_000_000          # instructions between two looks at requests to stop: about 0.1 s; kernels look before each operation
 _REGISTERS = Struct("<34Q")
@@ -176,7 +176,7 @@ class Machine(ReferenceMachine):
         if not self.clocks:
             return ()
         banks, named, attention = (any(each.figures[place] for each in self.clocks)
-                                   for place in (clock.BANKS, clock.NAMED, clock.ATTENTION))
+                                   for place in (clock_rules.BANKS, clock_rules.NAMED, clock_rules.ATTENTION))
         return load_kernels.clock_of(kernels, banks=banks, named=named, attention=attention)
 
     def _take_time(self, counted: npt.NDArray[np.uint64]) -> None:

@@ -72,7 +72,7 @@ class Edge(NamedTuple):
 def edges(row: Row) -> tuple[Edge, ...]:
     """All that an instruction does to the order of the queues, in order. Nothing for most instructions of the core.
 
-    The one list that the hazard check and the clock (isa/timing/clock.py) go by.
+    The one list that the hazard check and the clock (isa/timing/clock_rules.py) go by.
     """
     if row.unit == "sync":
         _, name, *unit = row.mnemonic.split(".")

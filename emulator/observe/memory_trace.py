@@ -34,7 +34,7 @@ from isa.effects import counters
 from isa.instruction import TABLE, Row
 from isa.reference import ReferenceMachine, Step
 from isa.regions import DRAM, HBM, REGIONS
-from isa.timing import clock as words
+from isa.timing import clock_rules as words
 from isa.timing.memories import Dram, Memory, PimDram
 
 FORMATS = ("ramulator2", "dramsim3")

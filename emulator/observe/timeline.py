@@ -27,7 +27,7 @@ from isa.instruction import Row
 from isa.queues import CORE, QUEUES, Action, edges
 from isa.reference import ReferenceMachine, Step
 from isa.regions import REGIONS
-from isa.timing import clock as words
+from isa.timing import clock_rules as words
 
 _PROCESS = 1
 _FIRST_REGION = 100         # thread numbers: those of queues, from here on those of regions, and that of the model

@@ -9,7 +9,7 @@ others. The machine's preset is inside. Not inside: breakpoints, hooks, the prof
 |---|---|
 | x, csrs, counters | (32,), (4096,), (slots,) u64 |
 | state.NAME | an array inside a unit, if it is not as at power-up |
-| clock | (words,) i64, the state of the clock (isa/timing/clock.py), if there is one; without it the run that goes on has none |
+| clock | (words,) i64, state of the clock (isa/timing/clock_rules.py), if there is one; without it the run that goes on has none |
 | output, errors | (bytes,) u8, what the program has written, as far as the host has kept it |
 | addresses.N, pages.N | (k,) u64 and (k, 4096) u8, for N = 1 .. parts |
 | header | JSON in UTF-8: schema, isa_version, pc, exit_code, prompt (tokens not read yet), tokens (emitted), written |

@@ -12,7 +12,7 @@ from typing import Any
 
 from isa.manual.document import Block, Code, Heading, Paragraph, Table
 from isa.queues import QUEUES
-from isa.timing import attention, bank_commands, bank_state, banks, clock, fetched, flash_rules, memory_rules
+from isa.timing import attention, bank_commands, bank_state, banks, clock_rules, fetched, flash_rules, memory_rules
 from isa.timing import rates as figures
 from isa.timing.rates import CORE_RATES, RULES, Rate, is_rule
 from isa.units import UNITS
@@ -44,16 +44,16 @@ rounds down. Nothing is rounded but where a line says so. Each section begins wi
 rules of other sections that they call by another name."""
 
 _SECTIONS: tuple[tuple[str, ModuleType], ...] = (
-    ("Cycles of events", figures), ("The clock", clock), ("Fetch on named memories", fetched), ("DRAM", memory_rules),
+    ("Cycles of events", figures), ("The clock", clock_rules), ("Fetch on named memories", fetched), ("DRAM", memory_rules),
     ("Flash", flash_rules), ("Attention in memory", attention), ("Banks", banks), ("Commands to banks", bank_commands),
     ("The state of banks", bank_state))
-_SAID_ABOVE = (figures, clock)      # what these say of themselves stands at the beginning of the chapter
+_SAID_ABOVE = (figures, clock_rules)      # what these say of themselves stands at the beginning of the chapter
 
 
 def timing() -> tuple[list[Block], Any]:
     """(blocks, data) of the chapter."""
     blocks: list[Block] = [Heading(1, "Time"), Paragraph(HEAD), Heading(2, "When an operation starts and ends")]
-    said = _text(inspect.getdoc(clock) or "")
+    said = _text(inspect.getdoc(clock_rules) or "")
     blocks += [*said[:-3], Paragraph(ATTENTION), *said[-3:]]        # the last three are of all operations
     rates = [*CORE_RATES, *(rate for unit in UNITS.values() for rate in unit.rates)]
     blocks += [Heading(2, "Figures"), Paragraph(FIGURES), _rates(rates), Paragraph(REGIONS), Heading(2, "What is waited for"),
@@ -79,7 +79,7 @@ REASONS: tuple[tuple[str, str, str], ...] = (
     ("fence",      "the core",          "every queue, at a fence"),
     ("result",     "the core",          "an operation that returns a value in a register"),
 )
-assert tuple(reason for reason, _, _ in REASONS) == clock.REASONS
+assert tuple(reason for reason, _, _ in REASONS) == clock_rules.REASONS
 
 
 def _rates(rates: Iterable[Rate]) -> Table:

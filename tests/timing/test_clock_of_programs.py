@@ -11,7 +11,8 @@ from isa.queues import CORE, QUEUES, Action, Order, Tag, edges
 from isa.reference import ReferenceMachine, Step
 from isa.services import Host
 from isa.shipped import PROGRAMS
-from isa.timing import bank_state, clock
+from isa.timing import bank_state
+from isa.timing import clock_rules as words
 from tests.support.both_engines import run_program
 
 EXAMPLES = sorted(path.stem for path in PROGRAMS.glob("*.s"))
@@ -32,9 +33,9 @@ def adds_up(machine: ReferenceMachine) -> None:
     assert all(0 <= cycles <= time.cycles for cycles in time.regions.values())
     t = machine.clocks[0].words
     for queue in range(1, len(QUEUES)):
-        free = clock.QUEUE_STATE + clock.QUEUE_WORDS * queue + clock.FREE
+        free = words.QUEUE_STATE + words.QUEUE_WORDS * queue + words.FREE
         record = t[free + 1]
-        assert t[record] == t[record + clock.SUMS:record + clock.LINKS].sum()
+        assert t[record] == t[record + words.SUMS:record + words.LINKS].sum()
         assert t[free] in (0, t[record])
 
 
@@ -60,16 +61,16 @@ class Starts:
             return
         for action, queue, tag in edges(step.row):
             number = 0 if tag is None else step.values["tag"] if tag is Tag.OPERAND else machine.csr("fetch.tag")
-            state = clock.QUEUE_STATE + clock.QUEUE_WORDS * queue
+            state = words.QUEUE_STATE + words.QUEUE_WORDS * queue
             if action is Action.ISSUE:
-                figures = machine.clocks[0].figures[clock.QUEUE_FIGURES + clock.QUEUE_FIGURE_WORDS * queue:]
-                end = int(t[figures[clock.RING] + clock.RECORD * before[state + clock.NEXT]])
-                others = [other for other in range(1, len(QUEUES)) if other != queue or queue != clock.PIM]
+                figures = machine.clocks[0].figures[words.QUEUE_FIGURES + words.QUEUE_FIGURE_WORDS * queue:]
+                end = int(t[figures[words.RING] + words.RECORD * before[state + words.NEXT]])
+                others = [other for other in range(1, len(QUEUES)) if other != queue or queue != words.PIM]
                 known = max(self.ends[self.order.knows(queue, other)] for other in others)
-                if queue == clock.PIM:                          # operations on other channels may end first
+                if queue == words.PIM:                          # operations on other channels may end first
                     assert end > known
                 else:
-                    start = end - int(t[state + clock.BUSY] - before[state + clock.BUSY])
+                    start = end - int(t[state + words.BUSY] - before[state + words.BUSY])
                     assert start >= known and end > start
                 self.ends[self.order.issue(queue)] = end
                 self.checked += 1
@@ -81,8 +82,8 @@ class Starts:
                 self.order.fence()
             elif action is Action.RESULT:
                 self.order.result(queue)
-        known = max(self.ends[self.order.knows(CORE, other)] for other in range(1, len(QUEUES)) if other != clock.PIM)
-        assert t[clock.NOW] >= known                            # what the core knows to be done is done
+        known = max(self.ends[self.order.knows(CORE, other)] for other in range(1, len(QUEUES)) if other != words.PIM)
+        assert t[words.NOW] >= known                            # what the core knows to be done is done
         self.before = t.copy()
 
 
@@ -165,9 +166,9 @@ def test_a_clock_takes_no_state_that_it_cannot_have() -> None:
     machine.load(example("pim_crf_gemv"))
     machine.run(max_instructions=2000)
     timer = machine.clocks[0]
-    good, banks = timer.words.copy(), int(timer.figures[clock.BANK_STATE])
+    good, banks = timer.words.copy(), int(timer.figures[words.BANK_STATE])
     timer.restore(good)
-    ring = clock.QUEUE_STATE + clock.QUEUE_WORDS * clock.PIM + clock.NEXT
+    ring = words.QUEUE_STATE + words.QUEUE_WORDS * words.PIM + words.NEXT
     first = banks + bank_state.HEAD_WORDS
     for place, value in ((ring, 10 ** 6), (ring, -1), (banks + bank_state.SETS, 0), (banks + bank_state.SETS, 65),
                          (banks + bank_state.SETS, 64), (first + bank_state.MASK, 0), (first + bank_state.WINDOW_NEXT, 4),
@@ -183,14 +184,14 @@ def test_each_sum_and_moment_of_a_restored_clock_is_checked() -> None:
     machine.load(example("llama_layer"))
     machine.run(max_instructions=400)
     timer, good = machine.clocks[0], machine.clocks[0].words.copy()
-    vec = clock.QUEUE_STATE + clock.QUEUE_WORDS * QUEUES.index("vec")
-    assert good[vec + clock.FREE_AT] >= clock.RINGS
-    record, later = int(good[vec + clock.FREE_AT]), int(good[clock.NOW]) + 10 ** 6
+    vec = words.QUEUE_STATE + words.QUEUE_WORDS * QUEUES.index("vec")
+    assert good[vec + words.FREE_AT] >= words.RINGS
+    record, later = int(good[vec + words.FREE_AT]), int(good[words.NOW]) + 10 ** 6
     for place, value, says in (
-            (vec + clock.FREE, later, "is not that of its record"), (vec + clock.GATE, later, "is not that of its record"),
-            (clock.SIGNALLED + 2, later, "is not that of its record"), (vec + clock.FREE_AT, record + 1, "is none"),
-            (record, later, "does not add up"), (record + clock.SUMS, -1, "below 0"), (vec + clock.BUSY, -1, "below 0"),
-            (record + clock.LINKS, 255, "that there is not"), (clock.HBM_STATE + clock.MOVING, 1, "in the middle")):
+            (vec + words.FREE, later, "is not that of its record"), (vec + words.GATE, later, "is not that of its record"),
+            (words.SIGNALLED + 2, later, "is not that of its record"), (vec + words.FREE_AT, record + 1, "is none"),
+            (record, later, "does not add up"), (record + words.SUMS, -1, "below 0"), (vec + words.BUSY, -1, "below 0"),
+            (record + words.LINKS, 255, "that there is not"), (words.HBM_STATE + words.MOVING, 1, "in the middle")):
         bad = good.copy()
         bad[place] = value
         with pytest.raises(ValueError, match=says):

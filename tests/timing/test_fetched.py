@@ -12,7 +12,8 @@ from asm.assembler import assemble
 from emulator.machine import Machine
 from isa.engine.snapshot import SnapshotError
 from isa.preset import Preset, PresetError, load_preset, preset_of
-from isa.timing import clock, flash_rules, memory_rules, rates
+from isa.timing import clock_rules, flash_rules, memory_rules, rates
+from isa.timing.clock_figures import figures_of
 from isa.timing.memories import MEMORIES
 from tests.support.both_engines import run_program
 
@@ -197,9 +198,9 @@ def test_any_clock_beside_any_memory(memory: str) -> None:
     for region in data["region"].values():
         region["ports"]["value"] = [port for port in region["ports"]["value"] if port != "pim"]
     data["clock_hz"] = {"value": 1_333_333_333, "source": ASSUMED}
-    figures = clock.figures_of(preset_of(data))
-    for region in range(len(clock.REGIONS)):
-        place = clock.REGION_FIGURES + clock.REGION_FIGURE_WORDS * region + clock.CYCLES
+    figures = figures_of(preset_of(data))
+    for region in range(clock_rules.REGION_COUNT):
+        place = clock_rules.REGION_FIGURES + clock_rules.REGION_FIGURE_WORDS * region + clock_rules.CYCLES
         assert 0 <= figures[place + rates.NUMERATOR] < 1 << 40 and 0 <= figures[place + rates.DENOMINATOR] < 1 << 40
 
 
@@ -231,7 +232,7 @@ def test_parts_of_a_cycle_of_the_core() -> None:
     done = run("li t0, 100000\n1: addi t0, t0, -1\nbnez t0, 1b", preset)
     instructions = int(done.fast.counter("core.instructions"))
     exact = instructions / 0.333333333333 + 99_999 * 2.00000000007 + 100
-    assert -1 < done.fast.time.cycles - exact < 2 * instructions / clock.PARTS
+    assert -1 < done.fast.time.cycles - exact < 2 * instructions / clock_rules.PARTS
 
 
 def test_the_slowest_figures_do_not_wrap() -> None:

@@ -23,7 +23,8 @@ from isa.queues import QUEUES
 from isa.reference import ReferenceMachine
 from isa.regions import REGIONS
 from isa.shipped import PROGRAMS
-from isa.timing.clock import BANK_CYCLES, MACHINE_CYCLES, Clock, QueueTime, Time
+from isa.timing.clock import Clock, QueueTime, Time
+from isa.timing.clock_rules import BANK_CYCLES, MACHINE_CYCLES
 from isa.timing.memories import MEMORIES, Nand, PimDram
 from isa.timing.what_if import what_if
 
