@@ -30,7 +30,7 @@ from compiler.lowering.sampling import scratch as scratch_of_sampling
 from compiler.model.carried_tokenizer import packed
 from compiler.model.model import Model
 from compiler.passes.calibrate import with_thresholds
-from compiler.passes.kv_cache import KV_FORMATS, with_int8_cache
+from compiler.passes.kv_cache import KV_FORMATS, with_caches
 from compiler.passes.quantise import quantise
 from compiler.passes.sparsify import BY_NEURON, BY_ROWS, sparsify
 from compiler.placing.made import Made
@@ -137,7 +137,7 @@ class Compiled:
                 "stop": sorted(c.stop),
                 "operations": {section: [f"{', '.join(op.outputs)} = {op.kind} {', '.join((*op.inputs, *op.weights))}"
                                          for op in ops] for section, ops in self.graph.named()},
-                "formats": self.formats, "weights": self.layout.said(),
+                "formats": self.formats, "weights": self.layout.said(), "kv": self.graph.values["keys"].format,
                 **({"neuron_bytes": [neuron_bytes(body, c.gated) for body in self.layout.bodies]}
                    if "active" in self.graph.values else {})}
 
@@ -222,8 +222,7 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
     model, graph = quantise(model, recipe or Recipe(), activations)
     if kv not in KV_FORMATS:
         raise ModelError("", "--kv", got=repr(kv), expected=one_of(KV_FORMATS), hint=nearest(kv, KV_FORMATS))
-    if kv == "i8":
-        graph = with_int8_cache(graph)
+    graph = with_caches(graph, kv, kind.attention(preset, kv))
     positions = context or min(model.config.context, LONGEST_CONTEXT)
     if sparsity is not None:
         share = None if isinstance(sparsity, str) else sparsity

@@ -124,11 +124,12 @@ class _Checker:
         memory = self.compiled.memory
         value = self.compiled.graph.values[name]
         dtype = DTYPE[value.format]
+        room = [memory.context if length == "positions" else int(length) for length in value.shape]
         if name in memory.caches:
             cache = memory.caches[name]
             address = self.machine.x[ABI_NAMES.index(BASE[cache.base])] + cache.offset
+            span = sum((length - 1) * stride for length, stride in zip(room, cache.strides, strict=True)) + np.dtype(dtype).itemsize
+            whole = np.ndarray(room, dtype, self.machine.peek(address, span), strides=cache.strides)
         else:
-            address = self.symbols[name]
-        room = [memory.context if length == "positions" else int(length) for length in value.shape]
-        whole = self.machine.peek(address, memory.size(value)).view(dtype).reshape(room)
+            whole = self.machine.peek(self.symbols[name], memory.size(value)).view(dtype).reshape(room)
         return np.ascontiguousarray(whole[tuple(slice(length) for length in like.shape)])

@@ -37,7 +37,8 @@ CHECKS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("scores",    lambda s: s.window >= 0,                         "the window {s.window} is negative"),
     ("context",   lambda s: s.heads % s.kv_heads == 0,             "{s.kv_heads} heads of values do not divide {s.heads} heads"),
     ("context",   lambda s: s.m * s.heads == s.n * s.kv_heads,     "the result is not {s.heads} heads of the values' size"),
-    ("quantise.heads", lambda s: s.n % s.kv_heads == 0,            "{s.n} elements are not {s.kv_heads} heads"),
+    *((kind, lambda s: s.n % s.kv_heads == 0,                      "{s.n} elements are not {s.kv_heads} heads")
+      for kind in ("quantise.heads", "append.rows")),
     ("scale.heads", lambda s: s.heads % s.kv_heads == 0,           "{s.kv_heads} heads of scales do not divide {s.heads} heads"),
 )
 

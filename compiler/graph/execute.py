@@ -7,7 +7,7 @@ token; the rest is read again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -137,9 +137,13 @@ class Executor(BankOperations):
     def _scale(self, x: F32, *, factor: float) -> F32:
         return x * np.float32(factor)
 
+    def _round(self, x: F32) -> Any:
+        with np.errstate(over="ignore"):
+            return exact.f16_bits(x)
+
     def _scores(self, q: F32, keys: Any, *, heads: float, kv_heads: float, window: float) -> F32:
         queries = q.reshape(int(heads), -1)                                 # (heads, head_dim)
-        return np.stack([self.arithmetic.gemv(key.astype(np.float32, copy=False), query)
+        return np.stack([self.arithmetic.gemv(_as_f32(key), query)
                          for key, query in zip(_heads(keys, heads, kv_heads, window), queries, strict=True)])
 
     def _softmax(self, x: F32) -> F32:
@@ -150,15 +154,29 @@ class Executor(BankOperations):
         return x * np.repeat(last, int(heads) // int(kv_heads), axis=0)
 
     def _context(self, p: F32, values: Any, *, heads: float, kv_heads: float, window: float) -> F32:
-        return np.concatenate([self.arithmetic.mac_t(value.astype(np.float32, copy=False), row)
+        return np.concatenate([self.arithmetic.mac_t(_as_f32(value), row)
                                for value, row in zip(_heads(values, heads, kv_heads, window), p, strict=True)])
 
+    _scores_f16, _context_f16 = _scores, _context
     _scores_i8, _context_i8 = _scores, _context
+    _scores_rows, _scores_rows_f16 = _scores, _scores
+    _softmax_attn, _context_attn, _context_attn_f16 = _softmax, _context, _context
 
-    def _scores_attn(self, q: F32, keys: F32, *, heads: float, kv_heads: float, window: float) -> F32:
+    def _scores_attn(self, q: F32, keys: Any, *, heads: float, kv_heads: float, window: float) -> F32:
         return self._scores(q, keys.T, heads=heads, kv_heads=kv_heads, window=window)
 
-    _softmax_attn, _context_attn = _softmax, _context
+    _scores_attn_f16 = _scores_attn
+
+    def _scores_rows_i8(self, q: F32, keys: Any, scales: F32, *, heads: float, kv_heads: float, window: float) -> F32:
+        codes, query_scales = self._quantise(q, len(q) // int(heads))
+        parts = zip(_heads(keys, heads, kv_heads, window), _heads(scales, heads, kv_heads, window),
+                    codes.reshape(int(heads), -1).astype(np.int32), query_scales, strict=True)
+        return np.stack([(key.astype(np.int32) @ query).astype(np.float32) * key_scales[:, 0] * scale
+                         for key, key_scales, query, scale in parts])
+
+    def _context_attn_i8(self, p: F32, values: Any, scales: F32, *, heads: float, kv_heads: float, window: float) -> F32:
+        shares = self._scale_heads(p, scales.T, heads=heads, kv_heads=kv_heads, window=window)
+        return self._context(shares, values, heads=heads, kv_heads=kv_heads, window=window)
 
     def _silu(self, x: F32) -> F32:
         return self.arithmetic.silu(x)
@@ -177,6 +195,16 @@ class Executor(BankOperations):
 
     def _add(self, a: F32, b: F32) -> F32:
         return a + b
+
+    def _stored(self, op: Op, inputs: Sequence[Any]) -> Sequence[Any]:
+        """What an operation appends to its caches."""
+        match op.kind:
+            case "append.attn.f16":
+                return (self._round(*inputs),)
+            case "append.rows.i8":
+                return self._quantise_heads(inputs[0], kv_heads=op.attributes["kv_heads"])
+            case _:
+                return inputs
 
     def _append(self, layer: int | None, name: str, x: Any) -> Any:
         """Append to a layer's cache. Returns it up to and with this position: (positions, n), or as declared (n, positions).
@@ -212,7 +240,7 @@ class Executor(BankOperations):
         for layer, op in self.graph.steps():
             inputs = [self.values[name] for name in op.inputs]
             if op.kind.startswith("append"):
-                results: Any = tuple(self._append(layer, *pair) for pair in zip(op.outputs, inputs, strict=True))
+                results: Any = tuple(self._append(layer, *pair) for pair in zip(op.outputs, self._stored(op, inputs), strict=True))
             else:
                 numbers = {**op.attributes, **{"W": role_of(role, layer) for role in op.weights[:1]}}      # noqa: B035 - at most one
                 results = getattr(self, "_" + op.kind.replace(".", "_"))(*inputs, **numbers)
@@ -230,3 +258,9 @@ def _heads(cache: Any, heads: float, kv_heads: float, window: float) -> Iterator
     last = cache[max(0, len(cache) - int(window)):] if window else cache
     parts = last.reshape(len(last), int(kv_heads), -1)
     return (parts[:, head * int(kv_heads) // int(heads)] for head in range(int(heads)))
+
+
+def _as_f32(cached: Any) -> F32:
+    """Elements of a cache as fp32: of int8 its codes."""
+    floats: F32 = exact.f32_from_f16(cached) if cached.dtype == np.uint16 else cached.astype(np.float32, copy=False)
+    return floats

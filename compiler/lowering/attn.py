@@ -13,21 +13,29 @@ def start(c: Lowering) -> None:
     c.emit.op("attn.setm", number(config.heads), number(config.kv_heads), number(config.head_dim))
 
 
-@lowers("append.attn")
+def _form(c: Lowering, name: str) -> str:
+    """The format of a cache, as mnemonics end with it."""
+    return c.graph.values[name].format
+
+
+@lowers("append.attn", "append.attn.f16")
 def append(c: Lowering, op: Op) -> None:
     """A column of the transposed keys."""
     k, cache = op.inputs[0], op.outputs[0]
-    c.emit.csr("attn.key_stride", 4 * c.memory.context)
-    c.emit.op("attn.xpose.f32", KEYS, symbol(k), POSITION, reads=(k,), writes=(cache,))
+    c.emit.csr("attn.key_stride", c.memory.caches[cache].strides[0])
+    c.emit.op(f"attn.xpose.{_form(c, cache)}", KEYS, symbol(k), POSITION, reads=(k,), writes=(cache,))
 
 
-@lowers("scores.attn")
+@lowers("scores.attn", "scores.attn.f16", "scores.rows", "scores.rows.f16", "scores.rows.i8")
 def scores(c: Lowering, op: Op) -> None:
-    e, result, (q, cache) = c.emit, op.outputs[0], op.inputs
-    e.csr("attn.key_stride", 4 * c.memory.context)
+    """Keys have a row for each channel, or one for each position."""
+    e, result, (q, cache, *scales) = c.emit, op.outputs[0], op.inputs
+    form, key, mnemonic = _form(c, cache), c.memory.caches[cache], "xmac" if op.kind.startswith("scores.attn") else "mac"
+    e.csr("attn.key_stride", key.strides[0])
     e.csr("attn.score_stride", 4 * c.memory.context)
-    e.op("attn.wrgb.f32", symbol(q), reads=(q,))
-    e.op("attn.xmac.f32", symbol(result), _first(c, op, KEYS, 4), POSITIONS, reads=(cache,), writes=(result,))
+    e.op(f"attn.wrgb.{'i8' if form == 'i8' else 'f32'}", symbol(q), reads=(q,))
+    e.op(f"attn.{mnemonic}.{form}", symbol(result), _first(c, op, KEYS, key.row_bytes), POSITIONS, reads=(cache, *scales),
+         writes=(result,))
 
 
 @lowers("softmax.attn")
@@ -37,14 +45,14 @@ def softmax(c: Lowering, op: Op) -> None:
     c.emit.op("attn.sfm.f32", symbol(result), symbol(x), POSITIONS, reads=(x,), writes=(result,))
 
 
-@lowers("context.attn")
+@lowers("context.attn", "context.attn.f16", "context.attn.i8")
 def context(c: Lowering, op: Op) -> None:
-    e, result, (p, cache) = c.emit, op.outputs[0], op.inputs
-    row_bytes = 4 * c.graph.config.kv_dim
+    e, result, (p, cache, *scales) = c.emit, op.outputs[0], op.inputs
+    row_bytes = c.memory.caches[cache].row_bytes
     e.csr("attn.score_stride", 4 * c.memory.context)
     e.csr("attn.value_stride", row_bytes)
-    e.op("attn.context.f32", symbol(result), _first(c, op, VALUES, row_bytes), symbol(p), POSITIONS,
-         reads=(p, cache), writes=(result,))
+    e.op(f"attn.context.{_form(c, cache)}", symbol(result), _first(c, op, VALUES, row_bytes), symbol(p), POSITIONS,
+         reads=(p, cache, *scales), writes=(result,))
 
 
 def _first(c: Lowering, op: Op, base: str, size: int) -> str:

@@ -1,4 +1,4 @@
-"""What the fetch unit does: the row of an embedding, a row into a cache of int8 codes."""
+"""What the fetch unit does: the row of an embedding, a row into a cache of fp16 or of int8 codes."""
 
 from __future__ import annotations
 
@@ -31,6 +31,13 @@ def embedding(c: Lowering, op: Op) -> None:
         with c.operand("vec", "a7", 4 * max(1, scales)) as operand:
             c.emit.csr("vec.scale_group", placed.scale_group)
             c.emit.op("vec.dequant.i8", symbol(result), symbol(target), operand, number(n), reads=(target,), writes=(result,))
+
+
+@lowers("append.f16")
+def append_half(c: Lowering, op: Op) -> None:
+    x, cache = op.inputs[0], op.outputs[0]
+    c.emit.line(f"add a7, {BASE[cache]}, {KV_OFFSET}", f"row of this position in {cache}")
+    c.emit.op("fetch.copy", "a7", symbol(x), number(2 * c.elements(x)), reads=(x,), writes=(cache,))
 
 
 @lowers("append.i8")

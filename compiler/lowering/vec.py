@@ -71,7 +71,7 @@ def append(c: Lowering, op: Op) -> None:
 
 # ------------------------------------------------------------------------------------------------ attention
 
-_WEIGHTS = {"f32": "f32", "i8": "i8.f32"}               # format of a cache -> suffix of a product with it
+_WEIGHTS = {"f32": "f32", "f16": "f16", "i8": "i8.f32"}               # format of a cache -> suffix of a product with it
 
 
 @contextmanager
@@ -98,7 +98,7 @@ def _row(c: Lowering, op: Op) -> tuple[str, int, int]:
     return value.format, c.memory.caches[op.inputs[1]].row_bytes, int(value.shape[1]) // int(op.attributes["kv_heads"])
 
 
-@lowers("scores", "scores.i8")
+@lowers("scores", "scores.f16", "scores.i8")
 def scores(c: Lowering, op: Op) -> None:
     """For each head a product of its keys with its query: the keys of a head are a matrix with the stride of a cache row."""
     e, result, (q, cache) = c.emit, op.outputs[0], op.inputs
@@ -131,7 +131,7 @@ def softmax(c: Lowering, op: Op) -> None:
             e.line(f"add {to}, {to}, {step};  add {source}, {source}, {step}")
 
 
-@lowers("context", "context.i8")
+@lowers("context", "context.f16", "context.i8")
 def context(c: Lowering, op: Op) -> None:
     """For each head the sum of its rows of the cache, weighted by the probabilities."""
     e, result, (p, cache) = c.emit, op.outputs[0], op.inputs
@@ -155,7 +155,23 @@ def context(c: Lowering, op: Op) -> None:
                 e.advance(values, row_bytes // groups)
 
 
-# ------------------------------------------------------------------------------------------------ keys and values as int8
+# ------------------------------------------------------------------------------------------------ keys and values of fewer bits
+
+
+@lowers("round")
+def rounded(c: Lowering, op: Op) -> None:
+    result, x = op.outputs[0], op.inputs[0]
+    c.emit.op("vec.cvt.f16.f32", symbol(result), symbol(x), c.length(x), reads=(x,), writes=(result,))
+
+
+@lowers("append.rows.i8")
+def append_quantised(c: Lowering, op: Op) -> None:
+    """Codes and scales of the heads are a row of the cache, as the attention unit reads it."""
+    e, x, cache = c.emit, op.inputs[0], op.outputs[0]
+    e.csr("vec.scale_group", c.elements(x) // int(op.attributes["kv_heads"]))
+    e.line(f"add a7, {BASE[cache]}, {KV_OFFSET}", f"row of this position in {cache}")
+    e.line(f"li a6, {c.memory.caches[op.outputs[1]].offset};  add a6, a6, a7", "its scales")
+    e.op("vec.quant.i8", "a7", symbol(x), "a6", c.length(x), reads=(x,), writes=op.outputs)
 
 
 @lowers("scale.heads")

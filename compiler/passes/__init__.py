@@ -1,6 +1,6 @@
 """Passes: each makes a graph, or a model, from another.
 
     quantise.py     matrices in the formats of a recipe         sparsify.py     work only for neurons that are not zero
-    kv_cache.py     int8 keys and values                        calibrate.py    thresholds, for more neurons to be left alone
+    kv_cache.py     formats of keys and values, who attends     calibrate.py    thresholds, for more neurons to be left alone
     to_banks.py     products in the banks of a PIM memory
 """

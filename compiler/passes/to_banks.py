@@ -3,7 +3,7 @@
     to_banks(graph, placement) -> graph
 
 A product with a matrix in the banks becomes two operations: `gemv.banks`, on activations that are padded to whole column
-commands, and `collect`, which puts the parts together. Attention goes to the attention unit, with transposed keys. Then the
+commands, and `collect`, which puts the parts together. Attention is the attention unit's already (kv_cache.py). Then the
 operations of a layer are put in the order of HPIM's decode pipeline. Keys come first: they are transposed while the banks compute
 queries. Values come last: the banks compute them during scores and softmax. The emitter makes a unit wait only for what it needs.
 
@@ -20,7 +20,6 @@ from compiler.errors import ModelError
 from compiler.graph import Graph, Op, Value, check
 from compiler.placing.bank_placement import Banked, Placement
 
-_ATTENTION = {"scores": "scores.attn", "softmax": "softmax.attn", "context": "context.attn"}
 _PARTS = {"i8": ("i32", "parts"), "f16": ("f16", "half_parts")}          # formats and names: layers may have both
 
 
@@ -34,10 +33,7 @@ def to_banks(graph: Graph, placement: Placement) -> Graph:
         if banked := _banked(op, placement, layer):
             sizes[op.inputs[0]] = max(sizes.get(op.inputs[0], 0), banked.tiles * banked.tile)
     new.start, new.finish = (list(_converted(new, ops, placement, sizes)) for ops in (graph.start, graph.finish))
-    if any(op.kind == "scores" for op in graph.bodies[0].ops):          # not where keys are int8
-        new.values["keys"] = Value("f32", new.values["keys"].shape[::-1], True)
-    return check(new.in_layers(lambda ops, layer: in_pipeline_order(
-        [_attention(new, op) for op in _converted(new, ops, placement, sizes, layer)])))
+    return check(new.in_layers(lambda ops, layer: in_pipeline_order(list(_converted(new, ops, placement, sizes, layer)))))
 
 
 def _refuse(ops: Sequence[Op], placement: Placement) -> None:
@@ -84,16 +80,6 @@ def _product(graph: Graph, op: Op, banked: Banked, x: str, scale: Sequence[str])
     graph.values[parts] = Value(form, (banked.tiles, banked.places))
     yield Op(f"gemv.banks.{banked.format}", (parts,), (x,), op.weights, {"tile": banked.tile, **places})
     yield Op(f"collect.{banked.format}", (y,), (parts, *scale), op.weights, places)
-
-
-# ------------------------------------------------------------------------------------------------ attention
-
-
-def _attention(graph: Graph, op: Op) -> Op:
-    """Attention on the attention unit: keys lie transposed, a row for each channel and a column for each position."""
-    if op.kind == "append" and op.outputs == ("keys",) and graph.values["keys"].shape[0] != "positions":
-        return replace(op, kind="append.attn")
-    return replace(op, kind=_ATTENTION.get(op.kind, op.kind))
 
 
 # ------------------------------------------------------------------------------------------------ order

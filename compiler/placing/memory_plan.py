@@ -22,8 +22,8 @@ IN_PLACE = ("softmax", "silu", "gelu", "relu", "relu2", "mul", "add", "bias", "s
 """Kinds whose result may replace an operand of the same size: they are one instruction, or one for each row in order."""
 
 BESIDE = "context.attn"
-"""Before an operation of this kind several units work at the same time. If values shared bytes there, units would wait for each
-other, so every value keeps its bytes until then."""
+"""Before an operation of this kind, of any format, several units work at the same time. If values shared bytes there, units would
+wait for each other, so every value keeps its bytes until then."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,14 @@ class Slot:
 class Cache:
     """Where a layer keeps earlier positions: `offset` bytes behind the start of the layer's part of `base` (keys or values).
 
-    row_bytes  bytes of one position. A cache of scales has a row for each head instead: then bytes of one scale
+    row_bytes  bytes from one position to the next: of one element where a row is a head's (scales) or a channel's (transposed keys)
+    strides    bytes from one element to the next along both axes of the value
     """
 
     base: str
     offset: int
     row_bytes: int
+    strides: tuple[int, int]
 
 
 @dataclass
@@ -144,17 +146,26 @@ def _merged(bodies: Sequence[Sequence[Op]]) -> list[Op]:
 
 
 def _caches(plan: MemoryPlan, graph: Graph, names: Sequence[str]) -> None:
-    """Place caches that one operation appends to: the first is the base, its scales follow."""
-    at = 0
-    for name in names:
-        value = graph.values[name]
-        plan.caches[name] = Cache(names[0], at, BYTES[value.format] * (int(value.shape[1]) if value.shape[0] == "positions" else 1))
-        at = -(-(at + plan.size(value)) // ALIGN) * ALIGN
+    """Place caches that one operation appends to: the first is the base. Scales with a row for each position stand behind the codes
+    in the same row; others follow behind all codes."""
+    values, at = [graph.values[name] for name in names], 0
+    if len(names) > 1 and all(value.shape[0] == "positions" for value in values):
+        widths = [-(-BYTES[value.format] * int(value.shape[1]) // 4) * 4 for value in values]
+        for name, value, width in zip(names, values, widths, strict=True):
+            plan.caches[name] = Cache(names[0], at, sum(widths), (sum(widths), BYTES[value.format]))
+            at += width
+        plan.layer_bytes[names[0]] = -(-plan.context * sum(widths) // ALIGN) * ALIGN
+        return
+    for name, value in zip(names, values, strict=True):
+        size, whole = BYTES[value.format], plan.size(value)
+        row = whole // (plan.context if value.shape[0] == "positions" else int(value.shape[0]))
+        plan.caches[name] = Cache(names[0], at, row if value.shape[0] == "positions" else size, (row, size))
+        at = -(-(at + whole) // ALIGN) * ALIGN
     plan.layer_bytes[names[0]] = at
 
 
 def _section(plan: MemoryPlan, graph: Graph, ops: Sequence[Op], crossing: Sequence[str]) -> None:
-    beside = max((number for number, op in enumerate(ops) if op.kind == BESIDE), default=0)
+    beside = max((number for number, op in enumerate(ops) if op.kind.startswith(BESIDE)), default=0)
     last = {name: max(number, beside) for number, op in enumerate(ops) for name in (*op.inputs, *op.outputs)
             if name not in crossing}
     live = {name: plan.slots[name] for name in crossing}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from compiler.errors import RoomError
 from compiler.graph import Graph
 from compiler.model.model import Model
+from compiler.passes.kv_cache import Attention
 from compiler.placing.bank_placement import Banked
 from compiler.placing.made import Contents
 from compiler.placing.memory_plan import MemoryPlan
@@ -63,6 +64,11 @@ class Target:
     def suits(cls, machine: Preset) -> bool:
         """Whether a machine is such a target."""
         return True
+
+    @classmethod
+    def attention(cls, machine: Preset, kv: str) -> Attention:
+        """The unit that attends to caches of a format, and how it wants them."""
+        return Attention()
 
     @property
     def reached(self) -> bool:

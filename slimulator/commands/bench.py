@@ -34,7 +34,7 @@ _HOST = ("tokens_per_second", "best_tokens_per_second", "tokens_per_cpu_second",
 @click.option("--weights", metavar="FMT|RECIPE.toml",
               help="Weight format of the linear layers, or a recipe; by default t2, for 15m i8.")
 @click.option("--context", type=int, metavar="N", help="Compile for N positions; by default 1024.")
-@click.option("--kv", type=click.Choice(["f32", "i8"]), default="f32", show_default=True, help="Format of keys and values.")
+@click.option("--kv", type=click.Choice(["f32", "f16", "i8"]), default="f32", show_default=True, help="Format of keys and values.")
 @click.option("--ffn-sparsity", "sparsity", type=click.FloatRange(0, 0.95), metavar="S",
               help="Skip this share of the feed-forward neurons.")
 @click.option("--machine", metavar="M", default="slim", show_default=True, help="Preset name or .toml file to compile for.")
@@ -127,7 +127,8 @@ def _benchmarks(names: tuple[str, ...]) -> int:
 
 
 def _title(name: str, f: dict[str, Any]) -> str:
-    return f"{name} {f['weights']}{', kv i8' * (f['kv'] == 'i8')}{' on ' + f['machine'] if f['machine'] != 'slim' else ''}"
+    return (f"{name} {f['weights']}{'' if f['kv'] == 'f32' else ', kv ' + f['kv']}"
+            f"{'' if f['machine'] == 'slim' else ' on ' + f['machine']}")
 
 
 def _weights(f: dict[str, Any]) -> str:

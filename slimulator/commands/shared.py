@@ -102,8 +102,8 @@ def compiler_options(command: Callable[..., Any], *, programs: bool = False) -> 
                      help="Format of the layers' matrices: f32 f16 bf16 i8 i4 i3 i2 t2 t5 b1 c4 c3 c2. A colon says how many "
                           "columns share a scale (i4:32, t2:row). Or a recipe file. By default the format of the checkpoint."),
         click.option("--context", type=int, metavar="N", help="Number of positions; by default that of the model, at most 2048."),
-        click.option("--kv", type=click.Choice(["f32", "i8"]), default="f32", show_default=True,
-                     help="Format of keys and values; i8: int8 with one scale per position and head."),
+        click.option("--kv", type=click.Choice(["f32", "f16", "i8"]), default="f32", show_default=True,
+                     help="Format of keys and values; f16: rounded to fp16; i8: int8 with one scale per position and head."),
         click.option("--activations", type=click.Choice(["i8", "f32"]),
                      help="Format of activations for integer weights. i8, the default: int8, one scale per vector. f32: weights "
                           "are decoded and multiplied on the vector unit."),

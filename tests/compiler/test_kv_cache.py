@@ -1,13 +1,14 @@
-"""Keys and values as int8: every operation bit by bit, the cache against its definition, its size, what it costs."""
+"""Keys and values as fp16 and int8: every operation bit by bit, the cache against its definition, its size, what it costs."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
-from compiled_models import built, loaded, small_machine
+from compiled_models import CODES, built, loaded, small_machine
 from random_models import SHAPES, random_model
 
 from compiler.checking.evaluate import evaluate, of_graph, of_program, split
@@ -16,7 +17,7 @@ from compiler.compile import compile_model
 from compiler.errors import ModelError
 from compiler.frontends import load
 from compiler.graph import EXACT, PLAIN, Executor, build
-from compiler.passes.kv_cache import with_int8_cache
+from compiler.passes.kv_cache import Attention, with_caches
 from emulator.machine import Machine
 from emulator.observe.hazards import HazardCheck
 from isa.reference import ReferenceMachine
@@ -25,25 +26,59 @@ PROMPT = [1, 5, 7, 7, 60, 3, 8, 9, 10]
 DATA = Path(__file__).parents[2] / ".." / "shared" / "data"
 
 
-@pytest.mark.parametrize("machine", ["slim", "small", "tiny"])
-@pytest.mark.parametrize("shape", SHAPES)
-def test_every_operation_equals_the_graph_and_waits_are_enough(shape: str, machine: str) -> None:
+VEC, ROWS, CHANNELS = Attention(), Attention("attn"), Attention("attn", transposed=True)
+
+
+SOME = ("gqa", "mqa", "window", "head_dim_6", "opt", "bitnet")          # shapes whose attention differs
+CASES = [*product(SHAPES, ["slim", "hpim"], ["f16"]), *product(SHAPES, ["slim", "small", "tiny"], ["i8"]),
+         *product(SOME, ["small", "tiny"], ["f16"]), *product(SOME, ["hpim"], ["i8"])]
+
+
+@pytest.mark.parametrize(("shape", "machine", "kv"), CASES)
+def test_every_operation_equals_the_graph_and_waits_are_enough(shape: str, machine: str, kv: str) -> None:
     name = {"small": small_machine(), "tiny": small_machine(7168)}.get(machine, machine)
-    compiled, program = built(shape, "", name, context=12 if machine == "tiny" else None, kv="i8")
+    weights = "i8" if machine == "hpim" and shape not in CODES else ""
+    compiled, program = built(shape, weights, name, context=12 if machine == "tiny" else None, kv=kv)
     compared, difference = compare(compiled, program, PROMPT)
     assert difference is None, str(difference)
     assert compared == len(PROMPT) * (len(compiled.graph.start) + 2 * len(compiled.graph.layer)) + len(compiled.graph.finish)
+    assert compiled.card["kv"] == kv
     runner, _ = loaded((compiled, program), PROMPT[:3], max_tokens=3, stop=())
     check = HazardCheck(runner)
     assert runner.run().reason == "exit" and check.hazards == []
 
 
-def test_on_the_reference_engine() -> None:
-    compiled, program = built("gqa", "t2", kv="i8")
-    assert compare(compiled, program, PROMPT[:3], ReferenceMachine)[1] is None
+@pytest.mark.parametrize("machine", ["slim", "small", "hpim"])
+@pytest.mark.parametrize("kv", ["f16", "i8"])
+def test_on_the_reference_engine(kv: str, machine: str) -> None:
+    made = built("gqa", "i8" if machine == "hpim" else "t2", small_machine() if machine == "small" else machine, kv=kv)
+    assert compare(*made, PROMPT[:3], ReferenceMachine)[1] is None
 
 
-def test_caches_are_keys_and_values_rounded_by_head() -> None:
+@pytest.mark.parametrize("kv", ["f16", "i8"])
+def test_the_attention_unit_is_one_instruction_for_all_heads(kv: str) -> None:
+    """And that of the vector unit one for each head."""
+    on_attn, on_vec = ({op.split(" = ")[1].split()[0] for op in built("gqa", "i8", machine, kv=kv)[0].card["operations"]["layer"]}
+                       for machine in ("hpim", "slim-llama"))
+    assert {f"context.attn.{kv}", "softmax.attn"} <= on_attn and {f"context.{kv}", "softmax"} <= on_vec
+
+
+@pytest.mark.parametrize("attention", [VEC, ROWS, CHANNELS])
+def test_fp16_is_attention_of_rounded_keys_and_values(attention: Attention) -> None:
+    """Bit by bit what the fp32 graph makes of keys and values that fp16 can hold."""
+    config = replace(SHAPES["gqa"], window=5)
+    model = random_model(config)
+    halves = Executor(with_caches(build(config), "f16", attention), model, EXACT)
+    plain = Executor(build(config), model, EXACT)
+    appended = plain._append
+    plain._append = lambda layer, name, x: appended(layer, name, x.astype(np.float16).astype(np.float32))     # type: ignore[method-assign]
+    for token in PROMPT:
+        assert (halves.step(token).view(np.uint32) == plain.step(token).view(np.uint32)).all()
+    assert all(cache.dtype == np.uint16 for cache in halves._caches.values())
+
+
+@pytest.mark.parametrize("attention", [VEC, ROWS])
+def test_caches_are_keys_and_values_rounded_by_head(attention: Attention) -> None:
     """In the first layer, which no cache has come before: codes and scales of the fp32 graph's keys, head by head."""
     model = random_model(SHAPES["gqa"])
     rows: dict[str, list[np.ndarray]] = {"k": [], "v": []}
@@ -55,7 +90,7 @@ def test_caches_are_keys_and_values_rounded_by_head() -> None:
     plain = Executor(build(model.config), model, EXACT, observe=look)
     for token in PROMPT:
         plain.step(token)
-    small = Executor(with_int8_cache(build(model.config)), model, EXACT)
+    small = Executor(with_caches(build(model.config), "i8", attention), model, EXACT)
     for token in PROMPT:
         small.step(token)
     for x, name in (("k", "keys"), ("v", "values")):
@@ -66,11 +101,13 @@ def test_caches_are_keys_and_values_rounded_by_head() -> None:
         assert codes.dtype == np.int8 and (codes == np.rint(heads * (np.float32(127) / largest)[:, :, None])).all()
 
 
-def test_attention_is_that_of_the_codes_times_scales() -> None:
-    """The last window positions, heads that share keys: against a float64 computation from the cache's contents."""
+@pytest.mark.parametrize("attention", [VEC, ROWS])
+def test_attention_is_that_of_the_codes_times_scales(attention: Attention) -> None:
+    """The last window positions, heads that share keys: against a float64 computation from the cache's contents. The attention unit
+    makes the query int8."""
     config = replace(SHAPES["gqa"], window=5)
     model, seen = random_model(config), {}
-    executor = Executor(with_int8_cache(build(config)), model, PLAIN,
+    executor = Executor(with_caches(build(config), "i8", attention), model, PLAIN,
                         observe=lambda layer, op, results: seen.update({op.outputs[0]: results[0]}) if layer == 1 else None)
     for token in PROMPT:
         executor.step(token)
@@ -78,10 +115,29 @@ def test_attention_is_that_of_the_codes_times_scales() -> None:
     keys, values = (cache[1, name][:9].reshape(9, 2, 12) * cache[1, f"{name}_scales"][:9, :, None].astype(float)
                     for name in ("keys", "values"))
     q = seen["q"].reshape(4, 12).astype(float)
+    if attention == ROWS:
+        step = np.abs(q).max(axis=1, keepdims=True) / 127
+        q = np.rint(q / step) * step
     for head in range(4):
         scores = keys[-5:, head // 2] @ q[head]
         p = np.exp(scores - scores.max()) / np.exp(scores - scores.max()).sum()
         np.testing.assert_allclose(seen["context"].reshape(4, 12)[head], p @ values[-5:, head // 2], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("machine", ["slim", "hpim"])
+def test_an_fp16_cache_takes_half(machine: str) -> None:
+    half, whole = (built("plain", "i8", machine, kv=kv)[0] for kv in ("f16", "f32"))
+    assert half.memory.cache_bytes * 2 == whole.memory.cache_bytes
+    assert "40 positions, in f16" in half.summary()
+    runners = [loaded(built("plain", "i8", machine, kv=kv), PROMPT, max_tokens=1, stop=())[0] for kv in ("f16", "f32")]
+    for runner in runners:
+        assert runner.run().reason == "exit"
+    unit = "attn.macs" if machine == "hpim" else "vec.macs"
+    assert runners[0].counters[unit] == runners[1].counters[unit] > 0
+    region = runners[0].region_name(built("plain", "i8", machine, kv="f16")[1].address("keys"))
+    read = [runner.counters[f"{region}.bytes_read"] for runner in runners]
+    rows = 2 * 2 * 48 * sum(range(1, len(PROMPT) + 1))                  # keys and values, layers, elements of each position
+    assert read[1] - read[0] == (4 - 2) * rows
 
 
 def test_a_cache_takes_a_quarter_and_scales() -> None:
@@ -102,7 +158,7 @@ def test_a_cache_takes_a_quarter_and_scales() -> None:
 
 
 def test_an_unknown_format_is_refused() -> None:
-    with pytest.raises(ModelError, match=r"--kv: 'i4'; expected f32 or i8"):
+    with pytest.raises(ModelError, match=r"--kv: 'i4'; expected f32, f16 or i8"):
         compile_model(random_model(SHAPES["plain"]), kv="i4")
 
 

@@ -18,7 +18,7 @@ from compiler.graph import EXACT, KINDS, PLAIN, Executor, Graph, GraphError, Op,
 from compiler.graph.checks import CHECKS
 from compiler.model.model import Config, Rope, roles
 from compiler.model.tensors import Codes
-from compiler.passes.kv_cache import with_int8_cache
+from compiler.passes.kv_cache import KV_FORMATS, Attention, with_caches
 from compiler.passes.quantise import quantise
 from compiler.targets.banks import Banks
 from isa.preset import load_preset
@@ -76,7 +76,9 @@ def test_every_weight_of_a_model_is_used_once() -> None:
 
 def test_kinds_are_all_made_by_some_model() -> None:
     used = {op.kind for config in (C, OPT, BITNET, replace(C, activation="gelu")) for _, op in build(config).steps()}
-    cache = {op.kind for _, op in with_int8_cache(build(C)).steps()}
+    ways = (Attention(), Attention("attn"), Attention("attn", transposed=True))
+    cache = {op.kind for kv in KV_FORMATS for way in ways if (kv, way.transposed) != ("i8", True)
+             for _, op in with_caches(build(C), kv, way).steps()}
     banks = {op.kind for weights in ("i8", "f16") for _, op in _in_banks(weights).steps()}
     sparse = {"active", "active.above", "gemv.active", "gemv.i8.active", "macT.active", "macT.i8.active"}      # by sparsify.py
     decoded = {op.kind for _, op in quantise(random_model(C), read_recipe("i4"), "f32")[1].steps()}
@@ -160,8 +162,9 @@ def test_every_rule_has_been_broken() -> None:
     cases = [(build(C), change) for change, _ in WRONG]
     cases += [(build(OPT), _attribute("layernorm", "eps", -1)),
               (build(replace(C, qk_norm=True)), lambda g: g.weights.update({"layer.q_norm": (5,)})),
-              (with_int8_cache(build(C)), _attribute("quantise.heads", "kv_heads", 3)),
-              (with_int8_cache(build(C)), _attribute("scale.heads", "kv_heads", 3)),
+              (with_caches(build(C), "i8", Attention()), _attribute("quantise.heads", "kv_heads", 3)),
+              (with_caches(build(C), "i8", Attention()), _attribute("scale.heads", "kv_heads", 3)),
+              (with_caches(build(C), "i8", Attention("attn")), _attribute("append.rows.i8", "kv_heads", 3)),
               (_in_banks("i8"), _attribute("quantise.banks", "size", 8)),
               (_in_banks("i8"), _attribute("gemv.banks.i8", "tile", 1)),
               (_in_banks("f16"), _attribute("gemv.banks.f16", "tile", 99)),
