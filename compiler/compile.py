@@ -14,11 +14,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from asm.assembler import assemble
 from compiler.errors import ModelError, RoomError, one_of
-from compiler.formats.recipe import Recipe
+from compiler.formats.recipe import Recipe, read_recipe
 from compiler.graph import Graph
 from compiler.lowering.active import neuron_bytes
 from compiler.lowering.active import scratch as scratch_of_active
@@ -26,7 +26,9 @@ from compiler.lowering.data import MOST_STOPS, data
 from compiler.lowering.decoded import check_decoded, matrices
 from compiler.lowering.decoded import scratch as scratch_of_decoded
 from compiler.lowering.program import code
+from compiler.lowering.sampling import Room, missing
 from compiler.lowering.sampling import scratch as scratch_of_sampling
+from compiler.lowering.sampling_tiles import SIZES
 from compiler.model.carried_tokenizer import packed
 from compiler.model.model import Model
 from compiler.passes.calibrate import with_thresholds
@@ -48,6 +50,7 @@ ACTIVATIONS = ("i8", "f32")
 CARD_SCHEMA = 1                 # of model card and tokenizer; rises when a key goes, is renamed or changes its meaning
 LONGEST_CONTEXT = 2048          # positions, unless more are asked for: caches and tables grow with them
 
+A, R = TypeVar("A"), TypeVar("R")
 Progress = Callable[[int, int], None]
 """Called with the bytes of weights that are written so far, and all."""
 
@@ -57,12 +60,13 @@ class Compiled:
     """A model as a program: its code, and everything that it was made from.
 
     target   what the machine means for the model, and the graph that the program computes
-    layout   where weights lie; memory: where values and caches lie
+    layout   where weights lie; memory: where values and caches lie; sampling: where the numbers that a token is chosen by lie
     """
 
     target: Target
     layout: WeightLayout
     memory: MemoryPlan
+    sampling: Room
     code: str = field(repr=False)
 
     @property
@@ -138,6 +142,7 @@ class Compiled:
                 "operations": {section: [f"{', '.join(op.outputs)} = {op.kind} {', '.join((*op.inputs, *op.weights))}"
                                          for op in ops] for section, ops in self.graph.named()},
                 "formats": self.formats, "weights": self.layout.said(), "kv": self.graph.values["keys"].format,
+                "missing": missing(self.machine),
                 **({"neuron_bytes": [neuron_bytes(body, c.gated) for body in self.layout.bodies]}
                    if "active" in self.graph.values else {})}
 
@@ -182,6 +187,11 @@ class Compiled:
              f"positions, in {self.graph.values['keys'].format}"))
         rows.append((SRAM, memory.scratchpad_bytes, f"activations, in a scratchpad of {self.machine.region(SRAM).size:,} bytes"
                      + (f"; includes two tile buffers of {memory.buffer_bytes:,} bytes" if memory.buffer_bytes else "")))
+        if memory.outside:
+            rows.append((target.outside.region, sum(memory.outside.values()),
+                         f"{', '.join(memory.outside)}: no room in the scratchpad"
+                         + (f"; sampling takes {self.sampling.tile:,} tokens at a time" if self.sampling.tile else "")))
+        lines += [f"no {option}: {why}" for option, why in missing(self.machine).items()]
         if self.int8_activations:
             instead = " (--activations f32 uses fp32)" if self.could_decode else ""
             lines.append(f"integer weights use int8 activations, one scale per vector{instead}")
@@ -219,28 +229,56 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
                          expected=f"at most {MOST_STOPS}: programs have no room for more")
     if activations not in (None, *ACTIVATIONS):
         raise ModelError("", "--activations", got=repr(activations), expected=one_of(ACTIVATIONS))
-    model, graph = quantise(model, recipe or Recipe(), activations)
     if kv not in KV_FORMATS:
         raise ModelError("", "--kv", got=repr(kv), expected=one_of(KV_FORMATS), hint=nearest(kv, KV_FORMATS))
-    graph = with_caches(graph, kv, kind.attention(preset, kv))
     positions = context or min(model.config.context, LONGEST_CONTEXT)
-    if sparsity is not None:
-        share = None if isinstance(sparsity, str) else sparsity
-        if share is not None and "layers.0.thresholds" not in model.tensors:
-            model = with_thresholds(model, graph, calibration, progress)
-        graph = sparsify(graph, model, share)
-    target = kind(preset, model, graph, int8=activations != "f32")
 
-    def lowered(positions: int) -> Compiled:
-        return _lowered(target, positions)
+    def made(recipe: Recipe | None, kv: str) -> Target:
+        """The machine as the target of the model with these formats."""
+        quantised, graph = quantise(model, recipe or Recipe(), activations)
+        graph = with_caches(graph, kv, kind.attention(preset, kv))
+        if sparsity is not None:
+            share = None if isinstance(sparsity, str) else sparsity
+            if share is not None and "layers.0.thresholds" not in quantised.tensors:
+                quantised = with_thresholds(quantised, graph, calibration, progress)
+            graph = sparsify(graph, quantised, share)
+        target = kind(preset, quantised, graph, int8=activations != "f32")
+        target.check_units()
+        return target
 
+    target = made(recipe, kv)
     try:
-        return lowered(positions)
+        return _lowered(target, positions)
     except RoomError as error:
-        fits = _context_that_fits(lowered, positions)
-        if fits or not error.solved:
-            error.hint += f"; --context {fits} fits" if fits else "; a shorter --context does not help"
+        fits = _context_that_fits(partial(_lowered, target), positions)
+        found = [f"--context {fits} fits"] * bool(fits)
+        others = not isinstance(sparsity, float)            # else thresholds would have to be found again
+        if others:
+            ternary = recipe if error.solved else read_recipe("t2")
+            found += _options_that_fit(lambda weights, kv: _lowered(made(weights, kv), positions), recipe, kv, ternary)
+        if not found and not error.solved:
+            found = ["no shorter --context" + ", --kv or --weights" * others + " makes it fit"]
+        error.hint = "; ".join(filter(None, (error.hint, *found)))
         raise
+
+
+def _options_that_fit(lowered: Callable[[Recipe | None, str], Compiled], recipe: Recipe | None, kv: str,
+                      ternary: Recipe | None) -> list[str]:
+    """Options with which a model fits: of each the widest format that does, of both together only if neither is enough.
+
+    `ternary`: the recipe with which --weights t2 is tried; the one that there is: it is not tried.
+    """
+    def fits(weights: Recipe | None, cache: str) -> bool:
+        try:
+            lowered(weights, cache)
+        except ModelError:
+            return False
+        return True
+
+    caches, others = KV_FORMATS[KV_FORMATS.index(kv) + 1:], [ternary] * (ternary != recipe)
+    found = [f"--kv {cache} fits" for cache in caches if fits(recipe, cache)][:1]
+    found += ["--weights t2 fits" for weights in others if fits(weights, kv)]
+    return found or [f"--weights t2 --kv {cache} fits" for weights in others for cache in caches if fits(weights, cache)][:1]
 
 
 def _context_that_fits(lowered: Callable[[int], Compiled], positions: int) -> int:
@@ -276,7 +314,40 @@ def _lowered(target: Target, positions: int) -> Compiled:
     if sparse:
         rows |= scratch_of_active(model.config.hidden, model.config.dim)
     rows |= target.scratch()
-    memory = plan_memory(graph, positions, machine, rows, reached=target.reached, buffered=sparse or not target.reached)
-    memory.add(scratch_of_sampling(model.config.vocab), beside=("logits", *target.kept))
-    target.check(layout, memory)
-    return Compiled(target, layout, memory, code(target, layout, memory))
+
+    def planned(room: Room) -> MemoryPlan:
+        memory = plan_memory(graph, positions, machine, rows, reached=target.reached, buffered=sparse or not target.reached,
+                             outside=room.outside & graph.values.keys())
+        inside, outside = scratch_of_sampling(machine, model.config.vocab, room)
+        memory.outside |= outside
+        memory.add(inside, beside=("logits", *target.kept))
+        return memory
+
+    def placed(rooms: Sequence[Room]) -> Compiled:
+        room, memory = _first_with_room(rooms, lambda room: (room, planned(room)))
+        target.check(layout, memory)
+        return Compiled(target, layout, memory, room, code(target, layout, memory, room))
+
+    return _first_with_room(_rooms(target), placed)
+
+
+def _first_with_room(choices: Sequence[A], made: Callable[[A], R]) -> R:
+    """What is made of the first choice for which the scratchpad has room. Raises the RoomError of the last choice, or one about
+    another memory: later choices take more of that."""
+    for choice in choices[:-1]:
+        try:
+            return made(choice)
+        except RoomError as error:
+            if error.region != SRAM:
+                raise
+    return made(choices[-1])
+
+
+def _rooms(target: Target) -> list[list[Room]]:
+    """Where sampling may keep its numbers, from what needs most of the scratchpad to what needs least. The first of each list that
+    the scratchpad has room for is the best one."""
+    units, vocab = {unit for unit in ("vec", "thr", "fetch") if target.machine.has_unit(unit)}, target.model.config.vocab
+    reached = target.reached and units <= target.machine.region(target.outside.region).ports
+    tiles = [0] if reached else [tile for tile in SIZES if tile < 2 * vocab or tile == SIZES[-1]]
+    outside = frozenset(("sorted", "order")[:1 if missing(target.machine) else 2])
+    return [[Room()], *([Room(names, tile) for tile in tiles] for names in (outside, outside | {"logits"}))]

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from isa.text import printable
@@ -28,14 +28,22 @@ class ModelError(Exception):
 
 
 class RoomError(ModelError):
-    """What a model takes of a machine is more than the machine has. The compiler adds which --context would fit, if one does.
+    """What a model takes of a machine is more than the machine has. The compiler adds the options with which it fits.
 
-    solved  the hint names something with which the model fits: then nothing is said of contexts that do not help
+    region  the memory that lacks room
+    solved  the hint names something with which the model fits: then nothing is said where no option helps
     """
 
-    def __init__(self, file: Path | str, place: str, *, got: str, expected: str = "", hint: str = "", solved: bool = False) -> None:
+    def __init__(self, file: Path | str, place: str, *, region: str, got: str, expected: str = "", hint: str = "",
+                 solved: bool = False) -> None:
         super().__init__(file, place, got=got, expected=expected, hint=hint)
-        self.solved = solved
+        self.region, self.solved = region, solved
+
+
+def most(sizes: Mapping[str, int]) -> str:
+    """The largest three of what takes bytes, for errors: "the largest are scores (8,192) and logits (6,000)"."""
+    *others, last = [f"{name} ({size:,})" for name, size in sorted(sizes.items(), key=lambda item: -item[1])[:3] if size]
+    return f"the largest are {', '.join(others)} and {last}" if others else f"of which {last}"
 
 
 def one_of(names: Iterable[str]) -> str:

@@ -26,6 +26,7 @@ from compiler.compile import Compiled
 from compiler.errors import ModelError
 from compiler.frontends import load, need_tokenizer
 from compiler.graph import Executor, Graph, Op, build
+from compiler.lowering.tiles import height
 from compiler.model.carried_tokenizer import unpacked
 from compiler.model.model import Model
 from compiler.running.generate import Maker, check_card, is_program
@@ -228,9 +229,10 @@ def _tile(compiled: Compiled, difference: Difference) -> tuple[str, dict[str, in
         return "", {}
     role = "embedding" if op.weights[0] == "head" and compiled.model.config.tied else op.weights[0].removeprefix("layer.")
     placed = compiled.layout.once[role] if layer is None else list(compiled.layout.layers())[layer][1][role]
-    height = (compiled.memory.buffer_bytes - 128) // (placed.row_bytes + placed.row_scale_bytes)
+    each = height(compiled.memory.buffer_bytes, placed.row_bytes, placed.row_scale_bytes,
+                  out=difference.value in compiled.memory.outside)
     row, rows = difference.row
-    tile, tiles = row // height, -(-rows // height)
+    tile, tiles = row // each, -(-rows // each)
     what = f"active row {row} of {rows}" if gathered else f"row {row}"
     return f"; {what} is in tile {tile} of {tiles}", {"tile": tile, "tiles": tiles}
 

@@ -61,6 +61,12 @@ def data(target: Target, layout: WeightLayout, memory: MemoryPlan, stem: str) ->
         parts = ", then ".join(str(graph.values[name]) for name, cache in memory.caches.items() if cache.base == base)
         emit(f"{base}: .zero {graph.config.layers * size}".ljust(48) + f"# of each layer {parts}")
 
+    if memory.outside:
+        emit("\n# ---- for which the scratchpad has no room")
+        emit(f"    .section {target.outside.section}\n    .balign 64")
+        for name, size in memory.outside.items():
+            emit(f"{name}: .zero {-(-size // 64) * 64}".ljust(48) + (f"# {graph.values[name]}" if name in graph.values else ""))
+
     emit("\n# ---- activations; names with one address take turns")
     emit('    .section .sram, "aw"\n    .balign 64')
     emit(f"activations: .zero {memory.scratchpad_bytes}")

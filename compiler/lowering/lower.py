@@ -73,15 +73,16 @@ class Lowering:
         return self.operand("vec", self.weight(role), 4 * self.tensor(role).shape[0])
 
     def tiles(self, unit: str, source: Source, rows: int | str, row_bytes: int, *to: tuple[Source, int],
-              scales: tuple[Source, int] | None = None) -> AbstractContextManager[Tile]:
+              scales: tuple[Source, int] | None = None, result: str = "") -> AbstractContextManager[Tile]:
         """The rows of a matrix as an operand of `unit`: all of them at once, or in a loop over tiles that are fetched.
 
         rows     a number, or the register that holds it (at least 1)
         to       pairs (address, bytes a row): these addresses advance with the rows
         scales   address of the scales, bytes of a row's scales; 0 bytes: one scale for all rows
+        result   the value, at the first address of `to`, that the unit makes: if it lies outside the scratchpad, it is copied there
         """
         if self.buffered:
-            return tiles(self, unit, source, rows, row_bytes, to, scales)
+            return tiles(self, unit, source, rows, row_bytes, to, scales, result if result in self.memory.outside else "")
         return nullcontext(Tile(source, number(rows) if isinstance(rows, int) else rows, [address for address, _ in to],
                                 scales[0] if scales else source))
 

@@ -14,6 +14,7 @@ def gemv_i8(c: Lowering, op: Op) -> None:
     c.codebook(op.weights[0])
     c.emit.order("lut", (), (result,))
     scales = c.weight(op.weights[0], "scales"), placed.row_scale_bytes
-    with c.tiles("lut", c.weight(op.weights[0]), placed.rows, placed.row_bytes, (symbol(result), 4), scales=scales) as tile:
+    with c.tiles("lut", c.weight(op.weights[0]), placed.rows, placed.row_bytes, (symbol(result), 4), scales=scales,
+                 result=result) as tile:
         c.emit.csr("lut.scale_group", placed.scale_group)
         c.emit.op(f"lut.gemv.{placed.format}", tile.to[0], tile.at, tile.scales, tile.rows, writes=(result,))

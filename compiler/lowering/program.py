@@ -13,22 +13,23 @@ from typing import TYPE_CHECKING
 from compiler.graph import Op
 from compiler.lowering import LOWERINGS, Lowering
 from compiler.lowering.emit import KEYS, KV_OFFSET, LAYER, LAYERS_LEFT, POSITION, POSITIONS, ROPE_ROW, TOKEN, VALUES, WEIGHTS
-from compiler.lowering.sampling import sample
+from compiler.lowering.sampling import Room, missing, sample
 from compiler.lowering.tiles import start
 from compiler.placing.memory_plan import MemoryPlan
 from compiler.placing.weights import ROPE, WeightLayout
 from isa.services import EMIT_TOKEN, EXIT, READ_TOKEN, WRITE
+from isa.text import quoted
 
 if TYPE_CHECKING:
     from compiler.targets.target import Target
 
-EMPTY_PROMPT, BAD_TOKEN = 2, 3          # exit codes
+EMPTY_PROMPT, BAD_TOKEN, NO_TOP_P = 2, 3, 4     # exit codes
 
 
-def code(target: Target, layout: WeightLayout, memory: MemoryPlan) -> str:
+def code(target: Target, layout: WeightLayout, memory: MemoryPlan, sampling: Room) -> str:
     """The program's code. Raises RoomError for a matrix of which no row fits into a tile."""
     c = Lowering(target, layout, memory)
-    _token_loop(c)
+    _token_loop(c, sampling)
     return "\n".join(c.emit.lines) + "\n"
 
 
@@ -37,7 +38,7 @@ def mark(section: str, number: int) -> str:
     return f"op.{section}.{number}"
 
 
-def _token_loop(c: Lowering) -> None:
+def _token_loop(c: Lowering, sampling: Room) -> None:
     e, graph, config = c.emit, c.graph, c.graph.config
     e.lines += ["    .section .text", "    .globl _start", "_start:"]
     e.line(f"la {WEIGHTS}, weights")
@@ -94,7 +95,7 @@ def _token_loop(c: Lowering) -> None:
     e.line("j finished")
 
     e.label("choose")
-    sample(c)
+    sample(c, sampling)
 
     e.lines.append("\n# ---- the token goes out, unless it ends the text")
     e.label("chosen")
@@ -114,12 +115,14 @@ def _token_loop(c: Lowering) -> None:
 
     e.label("finished")
     e.line(f"li a0, 0;  li a7, {EXIT};  ecall")
-    for name, code, text in (("empty_prompt", EMPTY_PROMPT, "the prompt is empty"),
-                             ("bad_token", BAD_TOKEN, "a token beyond the vocabulary")):
+    ends = [("empty_prompt", EMPTY_PROMPT, "the prompt is empty"), ("bad_token", BAD_TOKEN, "a token beyond the vocabulary")]
+    if why := missing(c.memory.machine).get("--top-p"):
+        ends.append(("no_top_p", NO_TOP_P, f"--top-p: {why}"))
+    for name, code, text in ends:
         e.label(name)
-        e.line(f"li a0, 2;  la a1, {name}_text;  li a2, {len(text) + 1};  li a7, {WRITE};  ecall")
+        e.line(f"li a0, 2;  la a1, {name}_text;  li a2, {len(text.encode()) + 1};  li a7, {WRITE};  ecall")
         e.line(f"li a0, {code};  li a7, {EXIT};  ecall")
-        e.lines += ["    .section .rodata", f'{name}_text: .ascii "{text}\\n"', "    .section .text"]
+        e.lines += ["    .section .rodata", f'{name}_text: .ascii {quoted(text)[:-1]}\\n"', "    .section .text"]
 
 
 def _layer(c: Lowering, name: str, ops: Sequence[Op]) -> None:

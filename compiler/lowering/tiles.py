@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from compiler.errors import RoomError
 from compiler.lowering.emit import BUFFER, BUFFER_TAG, Source, number, symbol
+from isa.regions import SRAM
 
 if TYPE_CHECKING:
     from compiler.lowering.lower import Lowering
@@ -69,15 +70,23 @@ def fetched(c: Lowering, unit: str, address: Source, size: int, length: str = ""
         yield BUFFER
 
 
+def height(buffer_bytes: int, row_bytes: int, scale_bytes: int, *, out: bool = False) -> int:
+    """Rows of a tile: as many as a buffer holds with their scales and, with `out`, with their results."""
+    return (buffer_bytes - (3 if out else 2) * ALIGN) // (row_bytes + scale_bytes + 4 * out)
+
+
 @contextmanager
 def tiles(c: Lowering, unit: str, source: Source, rows: int | str, row_bytes: int, to: Sequence[tuple[Source, int]],
-          scales: tuple[Source, int] | None) -> Iterator[Tile]:
-    """A loop over the rows of a matrix: as many at a time as a buffer holds with their scales. See Lowering.tiles."""
+          scales: tuple[Source, int] | None, out: str) -> Iterator[Tile]:
+    """A loop over the rows of a matrix: as many at a time as a buffer holds with their scales. See Lowering.tiles.
+
+    out   a value outside the scratchpad at the first address of `to`: results wait in the buffer and are copied; "": there is none
+    """
     e = c.emit
     scale_bytes = scales[1] if scales else 0
-    most = (c.memory.buffer_bytes - 2 * ALIGN) // (row_bytes + scale_bytes)
+    most = height(c.memory.buffer_bytes, row_bytes, scale_bytes, out=bool(out))
     _check(c, row_bytes + scale_bytes, most)
-    if isinstance(rows, int) and rows <= most:
+    if isinstance(rows, int) and rows <= most and not out:
         with e.taken(1) as (behind,):
             copies: list[tuple[Source, Source, Source]] = [(BUFFER, source, number(rows * row_bytes))]
             if scales:
@@ -108,7 +117,16 @@ def tiles(c: Lowering, unit: str, source: Source, rows: int | str, row_bytes: in
             e.line(f"add {at}, {at}, a7")
             if scale_bytes:
                 e.line(f"add {scales_at}, {scales_at}, a6")
-            yield Tile(BUFFER, here, pointers, behind)
+            if out:
+                used = -(-most * row_bytes // ALIGN) * ALIGN + (most * scale_bytes or 4)
+                with e.taken(1) as (results,):
+                    _scales_behind(c, results, used, "results wait behind the scales")
+                    yield Tile(BUFFER, here, [results, *pointers[1:]], behind)
+                    e.wait("fetch", unit)
+                    e.line(f"slli a6, {here}, 2")
+                    e.op("fetch.copy", pointers[0], results, "a6", writes=(out,))
+            else:
+                yield Tile(BUFFER, here, pointers, behind)
         for pointer, (_, size) in zip(pointers, to, strict=True):
             e.advance_rows(pointer, here, size)
         e.line(f"sub {left}, {left}, {here};  beqz {left}, 1f;  j {name}")
@@ -172,14 +190,15 @@ def gathered(c: Lowering, unit: str, table: Source, table_rows: int, row_bytes: 
     e.label(f"{name}_end")
 
 
-def _scales_behind(c: Lowering, register: str, size: int) -> None:
+def _scales_behind(c: Lowering, register: str, size: int, comment: str = "scales lie behind the rows") -> None:
     """The address in the buffer behind `size` bytes of rows."""
-    c.emit.line(f"li {register}, {-(-size // ALIGN) * ALIGN};  add {register}, {register}, {BUFFER}", "scales lie behind the rows")
+    c.emit.line(f"li {register}, {-(-size // ALIGN) * ALIGN};  add {register}, {register}, {BUFFER}", comment)
 
 
 def _check(c: Lowering, size: int, most: int) -> None:
     room = c.memory.buffer_bytes
     if most < 1 or size > room:
-        raise RoomError("", f"machine {c.memory.machine.name}", got=f"a row of weights takes {size:,} bytes with its scales",
-                        expected=f"at most {max(0, room - 2 * ALIGN):,}, a buffer in what activations leave of the scratchpad",
-                        hint="weights of fewer bits have shorter rows")
+        raise RoomError("", f"machine {c.memory.machine.name}", region=SRAM,
+                        got=f"a row of weights takes {size:,} bytes with its scales",
+                        expected=f"at most {max(0, room - 2 * ALIGN):,}, a buffer in what activations leave of the scratchpad "
+                                 f"({c.memory.largest()})")

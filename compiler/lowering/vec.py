@@ -202,7 +202,7 @@ def gemv(c: Lowering, op: Op) -> None:
     """With float weights, which the unit converts to fp32."""
     result, x, placed = op.outputs[0], op.inputs[0], c.tensor(op.weights[0])
     c.emit.order("vec", (x,), (result,))
-    with c.tiles("vec", c.weight(op.weights[0]), placed.rows, placed.row_bytes, (symbol(result), 4)) as tile:
+    with c.tiles("vec", c.weight(op.weights[0]), placed.rows, placed.row_bytes, (symbol(result), 4), result=result) as tile:
         c.emit.csr("vec.cols", placed.shape[1])
         c.emit.csr("vec.row_stride", 0)
         c.emit.op(f"vec.gemv.{placed.format}", tile.to[0], tile.at, symbol(x), tile.rows, reads=(x,), writes=(result,))

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 
-from compiler.errors import RoomError
+from compiler.errors import RoomError, most
 from compiler.graph import Graph, Op, Value
 from isa.preset import Preset
 from isa.regions import SRAM
@@ -60,6 +60,7 @@ class MemoryPlan:
     """Where values lie: activations in `slots`, by name; states in `caches`. `layer_bytes` by base: from one layer to the next.
 
     cache_bytes   of all layers
+    outside       values and scratch that lie outside the scratchpad, where caches do: bytes by name
     buffer_bytes  of each of the two buffers for weights, which begin at `buffers`; 0: there are none
     """
 
@@ -69,7 +70,9 @@ class MemoryPlan:
     caches: dict[str, Cache] = field(default_factory=dict)
     layer_bytes: dict[str, int] = field(default_factory=dict)
     cache_bytes: int = 0
+    outside: dict[str, int] = field(default_factory=dict)
     buffers: int = 0
+    beside: tuple[str, ...] = ()            # names that keep bytes beside the buffers
     buffer_bytes: int = 0
     reached: bool = True        # the units read weights and caches where these lie
 
@@ -87,7 +90,7 @@ class MemoryPlan:
 
     def add(self, sizes: Mapping[str, int], beside: Iterable[str]) -> None:
         """Place more names. They may share bytes with any value except each other and those in `beside`."""
-        live = {name: self.slots[name] for name in beside}
+        live = {name: self.slots[name] for name in beside if name not in self.outside}
         for name, size in sizes.items():
             self.slots[name] = live[name] = _place(live.values(), size)
         self._check()
@@ -95,33 +98,38 @@ class MemoryPlan:
     def _check(self) -> None:
         room = self.machine.region(SRAM).size
         if self.scratchpad_bytes > room:
-            name, slot = max(self.slots.items(), key=lambda item: item[1].end)
-            raise RoomError("", f"machine {self.machine.name}", expected=f"at most {room:,}",
+            raise RoomError("", f"machine {self.machine.name}", region=SRAM, expected=f"at most {room:,}",
                             got=f"the values of a token take {self.scratchpad_bytes:,} bytes of scratchpad for {self.context} "
-                                f"positions; {name} alone takes {slot.size:,}",
+                                f"positions, {self.largest()}",
                             hint=f"{self.scratchpad_bytes - room:,} bytes are missing")
+
+    def largest(self) -> str:
+        """What takes most of the scratchpad beside the buffers, with its bytes; one name for each place."""
+        named = {self.slots[name]: name for name in reversed(self.beside or tuple(self.slots))}
+        return most({name: slot.size for slot, name in named.items()})
 
 
 def plan_memory(graph: Graph, context: int, machine: Preset, scratch: Mapping[str, int], *, reached: bool,
-                buffered: bool) -> MemoryPlan:
+                buffered: bool, outside: Iterable[str] = ()) -> MemoryPlan:
     """Place every value. Names in `scratch` keep their bytes all the time. Raises RoomError if there is no room.
 
-    `buffered`: what is left becomes the two buffers.
+    `buffered`: what is left becomes the two buffers. `outside`: values that lie outside the scratchpad.
     """
     plan = MemoryPlan(machine, context, reached=reached)
+    plan.outside = {name: plan.size(graph.values[name]) for name in outside}
     for op in graph.bodies[0].ops:              # caches are the same in all
         if op.kind.startswith("append"):
             _caches(plan, graph, op.outputs)
     plan.cache_bytes = graph.config.layers * sum(plan.layer_bytes.values())
     sections = [graph.start, _merged([body.ops for body in graph.bodies]), graph.finish]
-    crossing = [name for name in graph.values if name not in ("token", "position", *plan.caches)
+    crossing = [name for name in graph.values if name not in ("token", "position", *plan.caches, *plan.outside)
                 and sum(any(name in (*op.inputs, *op.outputs) for op in ops) for ops in sections) > 1]
     plan.add({name: plan.size(graph.values[name]) for name in crossing} | dict(scratch), ())
     for ops in sections:
         _section(plan, graph, ops, (*crossing, *scratch))
     plan._check()
     if buffered:
-        plan.buffers = plan.scratchpad_bytes
+        plan.buffers, plan.beside = plan.scratchpad_bytes, tuple(plan.slots)
         plan.buffer_bytes = (machine.region(SRAM).size - plan.buffers) // (2 * ALIGN) * ALIGN
     return plan
 
@@ -172,7 +180,7 @@ def _section(plan: MemoryPlan, graph: Graph, ops: Sequence[Op], crossing: Sequen
     for number, op in enumerate(ops):
         dying = [name for name in op.inputs if last.get(name) == number and name in live]
         for name in op.outputs:
-            if name in live or name in plan.caches:
+            if name in live or name in plan.caches or name in plan.outside:
                 continue
             size = plan.size(graph.values[name])
             instead = next((other for other in dying if op.kind in IN_PLACE and live[other].size == size), None)

@@ -200,6 +200,8 @@ class Generation:
         self.prompt = encode(tokenizer, prompt, card["context"])
         room = card["context"] - len(self.prompt) + 1
         asked = sampling.check().max_tokens
+        if sampling.temperature and sampling.top_p < 1 and (why := card.get("missing", {}).get("--top-p")):
+            raise ModelError("", "--top-p", got=str(sampling.top_p), expected="1, or --temperature 0", hint=str(why))
         if asked is not None and asked > room:
             raise ModelError("", "-n", got=f"{asked} tokens",
                              expected=f"at most {room}: the prompt fills {len(self.prompt)} of {card['context']} positions")

@@ -20,12 +20,13 @@ TARGETS: tuple[type[Target], ...] = (Banks, Near)
 
 
 def target_of(machine: Preset) -> type[Target]:
-    """The target that a machine is. Raises ModelError for a unit or a scratchpad that its programs need and the machine lacks."""
+    """The target that a machine is. Raises ModelError for a unit or a scratchpad that all its programs need and the machine
+    lacks."""
     target = next(target for target in TARGETS if target.suits(machine))
     for unit in target.units:
         if not machine.has_unit(unit):
             raise ModelError("", f"machine {machine.name}", got=f"no {unit} unit",
-                             expected=f"{one_of(target.units).replace(' or ', ' and ')}: programs of models use them",
+                             expected=f"{one_of(target.units).replace(' or ', ' and ')}: all programs of models use them",
                              hint=presets_with((unit,)))
     if all(region.name != SRAM for region in machine.regions):
         raise ModelError("", f"machine {machine.name}", got="no region sram", expected="one: programs of models compute there")

@@ -29,10 +29,11 @@ if TYPE_CHECKING:
 class Banks(Target):
     """A machine with a pim unit, and no LUT unit that would take its products."""
 
-    units = ("vec", "thr", "fetch", "sync", "pim", "attn")
+    units = ("vec", "fetch", "sync", "pim", "attn")
     readers = frozenset(("vec", "attn"))
     weights = Home(HBM, '.hbm.weights, "aw"')
     caches = Home(HBM, '.hbm.caches, "aw", @nobits')
+    outside = Home(HBM, '.hbm.outside, "aw", @nobits')
     kept = ("zeros",)
 
     def __init__(self, machine: Preset, model: Model, graph: Graph, *, int8: bool) -> None:
@@ -71,11 +72,11 @@ class Banks(Target):
             if needed > self.machine.parameter(name):
                 raise ModelError("", self.place, got=f"{needed:,} {what}",
                                  expected=f"at most the {self.machine.parameter(name):,} of its attention unit ({name})")
-        linear = layout.size + memory.cache_bytes + 2 * PAGE
+        linear = layout.size + memory.cache_bytes + sum(memory.outside.values()) + 2 * PAGE
         needed, room = self.placement.size + linear, self.placement.banks.size
         if needed > room:
             fits = _what_fits(self.placement, linear)
-            raise RoomError(self.model.path, self.place, got=f"weights and caches take {needed:,} bytes of hbm",
+            raise RoomError(self.model.path, self.place, region=HBM, got=f"weights and caches take {needed:,} bytes of hbm",
                             expected=f"at most {room:,}: {needed - room:,} are missing", solved=bool(fits),
                             hint="; ".join(f"{option} fits" for option in fits) or "no format or machine has enough room")
 

@@ -18,10 +18,11 @@ from isa.regions import DRAM, FLASH
 class Near(Target):
     """A machine whose units read weights from memory, as they are or through the scratchpad."""
 
-    units = ("vec", "thr", "fetch", "sync", "lut")
+    units = ("vec", "fetch", "sync")
     readers = frozenset(("vec", "lut"))
 
     caches = Home(DRAM, ".bss")
+    outside = Home(DRAM, ".bss.outside")
 
     def __init__(self, machine: Preset, model: Model, graph: Graph, *, int8: bool) -> None:
         super().__init__(machine, model, graph, int8=int8)
@@ -32,7 +33,7 @@ class Near(Target):
         products = {op.weights[0].removeprefix("layer.") for _, op in self.graph.steps() if op.kind.startswith("gemv.i8")}
         widest = max((placed for placed in layout.every() if placed.scale_count and placed.role in products),
                      key=lambda placed: placed.shape[1], default=None)
-        tables = self.machine.parameter("lut.activations")
+        tables = self.machine.parameter("lut.activations") if widest else 0
         if widest and widest.shape[1] > tables:
             raise ModelError("", self.place, got=f"{widest.role} has {widest.shape[1]:,} columns",
                              expected=f"at most the {tables:,} activations that its tables hold (lut.activations)",

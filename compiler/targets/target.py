@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from compiler.errors import RoomError
+from compiler.errors import ModelError, RoomError, most
 from compiler.graph import Graph
 from compiler.model.model import Model
 from compiler.passes.kv_cache import Attention
@@ -14,7 +14,7 @@ from compiler.placing.bank_placement import Banked
 from compiler.placing.made import Contents
 from compiler.placing.memory_plan import MemoryPlan
 from compiler.placing.weights import PAGE, WeightLayout
-from isa.preset import Preset
+from isa.preset import Preset, presets_with
 
 if TYPE_CHECKING:
     from compiler.lowering.lower import Lowering
@@ -44,9 +44,9 @@ class Image:
 class Target:
     """A machine as the target of one model. `graph` is the graph that the program computes.
 
-    units      that its programs need
+    units      that all its programs need; others are for what a program may do without: needs()
     readers    units that read weights and caches where these lie, if they have ports there
-    weights    where they live; caches: where keys and values do
+    weights    where they live; caches: where keys and values do; outside: where values do that the scratchpad has no room for
     kept       names of scratch that stay as the start of the program left them
     """
 
@@ -54,6 +54,7 @@ class Target:
     readers: ClassVar[frozenset[str]]
     weights: Home
     caches: Home
+    outside: Home
     kept: tuple[str, ...] = ()
 
     def __init__(self, machine: Preset, model: Model, graph: Graph, *, int8: bool) -> None:
@@ -73,7 +74,23 @@ class Target:
     @property
     def reached(self) -> bool:
         """Whether the units read weights and caches where these lie. Else the fetch unit copies them to the scratchpad."""
-        return all(self.readers <= self.machine.region(home.region).ports for home in (self.weights, self.caches))
+        readers = {unit for unit in self.readers if self.machine.has_unit(unit)}
+        return all(readers <= self.machine.region(home.region).ports for home in (self.weights, self.caches))
+
+    def check_units(self) -> None:
+        """Raise ModelError for a unit that the machine lacks and an operation needs."""
+        sparse = "active" in self.graph.values
+        for _, op in self.graph.steps():
+            if op.kind.startswith(("gemv.i8", "macT.i8")):
+                unit, why = "lut", f"it multiplies the integer weights of {op.weights[0]} by int8 activations"
+                instead = "--weights f16 needs none" if sparse else "--weights i8 --activations f32 needs none"
+            elif op.kind.startswith("active"):
+                unit, why, instead = "thr", "it lists the active neurons of --ffn-sparsity", "without --ffn-sparsity none is needed"
+            else:
+                continue
+            if not self.machine.has_unit(unit):
+                raise ModelError("", self.place, got=f"no {unit} unit", expected=f"one: {why}",
+                                 hint=f"{instead}; {presets_with((unit,))}")
 
     # -------------------------------------------------------------------------------------------- memory
 
@@ -91,17 +108,15 @@ class Target:
 
     def check(self, layout: WeightLayout, memory: MemoryPlan) -> None:
         """Raise ModelError or RoomError for what the machine lacks for a program: tables, ports, memory."""
-        needed = {self.weights.region: layout.size}
-        needed[self.caches.region] = needed.get(self.caches.region, 0) + memory.cache_bytes + PAGE
-        for name, size in needed.items():
-            room = self.machine.region(name).size
+        parts = {"weights": (self.weights.region, layout.size), "keys and values": (self.caches.region, memory.cache_bytes),
+                 **{name: (self.outside.region, size) for name, size in memory.outside.items()}}
+        for region in dict.fromkeys(region for region, _ in parts.values()):
+            sizes = {name: size for name, (where, size) in parts.items() if where == region}
+            size, room = sum(sizes.values()) + PAGE * (region == self.caches.region), self.machine.region(region).size
             if size > room:
-                wide = any(float(placed.format.packing.bits) > 2 for placed in layout.every() if len(placed.shape) == 2)
-                fewer = ["--weights t2"] * wide
-                fewer += ["--kv i8"] * (name == self.caches.region and self.graph.values["keys"].format != "i8")
-                hint = f"fewer bits take less ({', '.join(fewer)})" if fewer else f"{size - room:,} bytes are missing"
-                raise RoomError("", self.place, got=f"weights and caches take {size:,} bytes of {name}",
-                                expected=f"at most {room:,}", hint=hint)
+                raise RoomError("", self.place, region=region, expected=f"at most {room:,}",
+                                got=f"weights and caches take {size:,} bytes of {region}, {most(sizes)}",
+                                hint=f"{size - room:,} bytes are missing")
 
     @property
     def place(self) -> str:

@@ -101,9 +101,31 @@ def test_what_is_stored_is_said_as_it_is_asked_for(weights: str, said: str) -> N
 def test_what_does_not_fit_is_refused_with_numbers() -> None:
     with pytest.raises(ModelError, match=r"take [\d,]+ bytes of scratchpad for 40 positions.*expected at most 1,024") as error:
         compile_model(random_model(BASE), machine=small_machine(1024))
-    assert re.fullmatch(r"[\d,]+ bytes are missing; a shorter --context does not help", error.value.hint)
-    with pytest.raises(ModelError, match=r"a row of weights takes 320 bytes with its scales; expected at most \d+"):
+    assert "the largest are scores (640), gate (320) and up (320)" in error.value.got
+    assert re.fullmatch(r"[\d,]+ bytes are missing; no shorter --context, --kv or --weights makes it fit", error.value.hint)
+    with pytest.raises(ModelError, match=r"a row of weights takes 320 bytes with its scales; expected at most \d+, a buffer "
+                                         r"in what activations leave of the scratchpad \(the largest are gate \(320\), up"):
         compile_model(random_model(BASE), machine=small_machine(1792), context=8)
+
+
+@pytest.mark.parametrize(("size", "options"), [(1792, {"context": 8}), (1792, {}), (2048, {}), (2688, {"sparsity": "exact"})])
+def test_every_option_that_is_suggested_helps(size: int, options: dict[str, Any]) -> None:
+    """And --weights t2 with --kv i8 is suggested only where neither is enough."""
+    model = random_model(SHAPES["relu"])
+    with pytest.raises(RoomError) as error:
+        compile_model(model, machine=small_machine(size), **options)
+    found = re.findall(r"(--[^;]+) fits", error.value.hint)
+    assert found
+    for each in found:
+        said = dict(pair.split(" ") for pair in each.removeprefix("--").split(" --"))
+        more: dict[str, Any] = {"context": int(said["context"])} if "context" in said else {}
+        more |= {"recipe": read_recipe(said["weights"])} if "weights" in said else {}
+        more |= {"kv": said["kv"]} if "kv" in said else {}
+        compile_model(model, machine=small_machine(size), **(options | more))
+        if len(more) == 2:
+            for alone in more:
+                with pytest.raises(RoomError):
+                    compile_model(model, machine=small_machine(size), **(options | {alone: more[alone]}))
 
 
 def test_a_shorter_context_is_named_where_it_helps_and_only_there(tmp_path: Path) -> None:
@@ -111,12 +133,12 @@ def test_a_shorter_context_is_named_where_it_helps_and_only_there(tmp_path: Path
     model = random_model(BASE)
     with pytest.raises(RoomError, match=r"a row of weights") as error:
         compile_model(model, machine=small_machine(2048))
-    fits = int(re.search(r"; --context (\d+) fits$", error.value.hint)[1])          # type: ignore[index]
+    fits = int(re.search(r"--context (\d+) fits; ", error.value.hint)[1])           # type: ignore[index]
     compile_model(model, machine=small_machine(2048), context=fits)
     with pytest.raises(RoomError, match=f"--context {fits} fits"):
         compile_model(model, machine=small_machine(2048), context=fits + 1)
-    with pytest.raises(RoomError, match=r"weights and caches take [\d,]+ bytes of dram; expected at most [\d,]+\n"
-                                        r"hint: fewer bits take less \(--weights t2, --kv i8\); a shorter --context does not help"):
+    with pytest.raises(RoomError, match=r"weights and caches take .* bytes of dram, the largest are weights \([\d,]+\) and keys "
+                                        r"and values .*; expected at most .*\nhint: .* are missing; --weights t2 fits$"):
         compile_model(shape_model("730m", ternary=False), machine="slim-llama")
     ternary = Choice(WEIGHT_FORMATS["t2"], "tensor")
     few_bits: dict[str, Any] = {"kv": "i8", "recipe": Recipe(ternary, ternary, {"embedding": Choice(WEIGHT_FORMATS["f32"])})}
@@ -136,12 +158,12 @@ def test_a_shorter_context_is_named_where_it_helps_and_only_there(tmp_path: Path
 @pytest.mark.parametrize("solved", [True, False])
 def test_a_way_out_is_known_by_the_error_and_not_by_its_words(monkeypatch: pytest.MonkeyPatch, solved: bool) -> None:
     def lowered(*_: object) -> None:
-        raise RoomError("", "machine outfits", got="much", hint="a row always fits", solved=solved)
+        raise RoomError("", "machine outfits", region="sram", got="much", hint="a row always fits", solved=solved)
 
     monkeypatch.setattr("compiler.compile._lowered", lowered)
     with pytest.raises(RoomError) as error:
         compile_model(random_model(BASE))
-    assert error.value.hint == "a row always fits" + ("" if solved else "; a shorter --context does not help")
+    assert error.value.hint == "a row always fits" + ("" if solved else "; no shorter --context, --kv or --weights makes it fit")
 
 
 def test_a_longer_context_than_the_models_is_refused() -> None:

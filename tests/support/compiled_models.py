@@ -8,7 +8,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from random_models import SHAPES, random_model
+from machine_files import without_unit
+from random_models import SHAPES, WORDS, random_model
 
 from compiler.compile import Compiled, compile_model
 from compiler.formats.recipe import read_recipe
@@ -20,6 +21,7 @@ from isa.reference import ReferenceMachine, RunResult
 from isa.services import Host
 
 FOLDER = TemporaryDirectory()
+CONFIGS = {**SHAPES, "words": WORDS}
 CODES = ("bitnet",)                 # shapes whose checkpoints have ternary codes
 
 
@@ -27,7 +29,7 @@ CODES = ("bitnet",)                 # shapes whose checkpoints have ternary code
 def built(shape: str = "plain", weights: str = "", machine: str = "slim", context: int | None = None,
           kv: str = "f32") -> tuple[Compiled, Program]:
     """A model of random weights, compiled once for all tests. `weights` "": as the checkpoint has them."""
-    compiled = compile_model(random_model(SHAPES[shape], ternary=shape in CODES), machine=machine, context=context, kv=kv,
+    compiled = compile_model(random_model(CONFIGS[shape], ternary=shape in CODES), machine=machine, context=context, kv=kv,
                              recipe=read_recipe(weights) if weights else None)
     folder = Path(FOLDER.name) / f"{shape}-{weights.replace(':', '-')}-{Path(machine).stem}-{context}-{kv}"
     folder.mkdir(exist_ok=True)
@@ -35,12 +37,15 @@ def built(shape: str = "plain", weights: str = "", machine: str = "slim", contex
 
 
 @cache
-def small_machine(scratchpad: int = 12288) -> str:
-    """Slim-Llama with a scratchpad so small that even these models come in tiles: the path of its preset."""
-    text = (PRESETS / "slim-llama.toml").read_text(encoding="utf-8")
-    assert "value = 512_000" in text and 'name = "slim-llama"' in text
-    path = Path(FOLDER.name) / f"small-{scratchpad}.toml"
-    path.write_text(text.replace("value = 512_000", f"value = {scratchpad}").replace('name = "slim-llama"', 'name = "small"'),
+def small_machine(scratchpad: int = 12288, *missing: str, like: str = "slim-llama") -> str:
+    """A preset with a scratchpad so small that even these models come in tiles, and without some units: the path of the file."""
+    text = (PRESETS / f"{like}.toml").read_text(encoding="utf-8")
+    size = {"slim-llama": "512_000", "slim": "16_777_216"}[like]
+    assert f"value = {size}" in text and f'name = "{like}"' in text
+    for unit in missing:
+        text = without_unit(text, unit)
+    path = Path(FOLDER.name) / f"{'-'.join(('small', like, str(scratchpad), *missing))}.toml"
+    path.write_text(text.replace(f"value = {size}", f"value = {scratchpad}").replace(f'name = "{like}"', 'name = "small"'),
                     encoding="utf-8")
     return str(path)
 

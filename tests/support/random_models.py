@@ -106,6 +106,8 @@ SHAPES: dict[str, Config] = {
     "bitnet":       replace(BASE, activation="relu2", sub_norms=True, int8_activations=True, tied=True, kv_heads=2),
 }
 
+WORDS = replace(BASE, vocab=1500)           # for what depends on the vocabulary alone
+
 
 def random_model(config: Config, seed: int = 0, *, ternary: bool = False) -> Model:
     """A model whose linears are fp32 or, with `ternary`, codes. Gains are near 1, so that values stay of one size."""

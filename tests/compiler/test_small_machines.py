@@ -1,0 +1,123 @@
+"""Small and odd machines: a scratchpad with no room for the vocabulary's numbers, no thr unit, no lut unit."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from compiled_models import built, generate, loaded, small_machine
+from random_models import BASE, SHAPES, WORDS, random_model
+
+from compiler.checking.verify import compare
+from compiler.compile import compile_model
+from compiler.errors import ModelError
+from compiler.formats.recipe import read_recipe
+from compiler.lowering.program import NO_TOP_P
+from compiler.lowering.sampling_tiles import scratch
+from emulator.observe.hazards import HazardCheck
+
+DRAWS = ((0.0, 1.0), (1.0, 1.0), (0.7, 0.9), (2.0, 0.5), (50.0, 0.999), (0.01, 0.01))      # temperature, top_p
+
+# Machine, scratchpad: what of sampling lies in dram, and the tokens of a tile (0: units work on all of them there).
+PLACES = [
+    ("slim-llama", 20480, "", 0), ("slim-llama", 16384, "sorted order", 256), ("slim-llama", 8192, "sorted order", 64),
+    ("slim-llama", 6144, "logits sorted order", 128), ("slim-llama", 4096, "logits sorted order", 128),
+    ("slim", 20480, "", 0), ("slim", 8192, "sorted order", 0), ("slim", 4096, "logits sorted order", 0)]
+
+
+@pytest.mark.parametrize(("like", "size", "outside", "tile"), PLACES)
+def test_the_same_tokens_with_any_scratchpad(like: str, size: int, outside: str, tile: int) -> None:
+    made, large = built("words", machine=small_machine(size, like=like)), built("words")
+    assert set(made[0].memory.outside) == set(outside.split())
+    assert made[0].sampling.tile == tile
+    assert compare(made[0], made[1], [1, 2, 3])[1] is None
+    for seed, (temperature, top_p) in enumerate(DRAWS):
+        said = {"temperature": temperature, "top_p": top_p, "seed": seed, "max_tokens": 8, "stop": ()}
+        assert generate(made, **said)[1] == generate(large, **said)[1]
+
+
+@pytest.mark.parametrize("weights", ["t2", "i4:16", "f16"])
+def test_logits_in_dram_of_every_kind_of_weights(weights: str) -> None:
+    made = built("words", weights, small_machine(6144))
+    assert "logits" in made[0].memory.outside
+    assert compare(made[0], made[1], [1, 2, 3])[1] is None
+    assert generate(made, max_tokens=8, stop=())[1] == generate(built("words", weights), max_tokens=8, stop=())[1]
+
+
+def test_logits_in_dram_of_decoded_weights(tmp_path: Path) -> None:
+    compiled = compile_model(random_model(WORDS), machine=small_machine(8192), recipe=read_recipe("i4:16"),
+                             activations="f32", context=8)
+    assert compare(compiled, compiled.build(tmp_path), [1, 2, 3])[1] is None
+
+
+@pytest.mark.parametrize("size", [16384, 4096])
+@pytest.mark.parametrize(("temperature", "top_p"), [(0.0, 1.0), (50.0, 0.5)])
+def test_units_wait_for_each_other_in_tiles(size: int, temperature: float, top_p: float) -> None:
+    machine, _ = loaded(built("words", machine=small_machine(size)), temperature=temperature, top_p=top_p, max_tokens=1, stop=())
+    check = HazardCheck(machine)
+    assert machine.run().exit_code == 0
+    assert check.hazards == []
+
+
+@pytest.mark.parametrize("size", [512_000, 16384, 4096])
+@pytest.mark.parametrize("logits", [[np.nan], [7.0, np.nan], [-np.inf], [3.0, 3.0, 5.0, 5.0, 1.0], [-0.0, 0.0], [np.inf, 1.0]])
+@pytest.mark.parametrize(("temperature", "top_p"), [(0.0, 1.0), (1.0, 1.0), (1.0, 0.9)])
+def test_logits_that_are_equal_or_no_numbers(size: int, logits: list[float], temperature: float, top_p: float) -> None:
+    """The program stops before it chooses; there the logits are others. The reference is the machine with room for all of them."""
+    tokens = []
+    for where in ("slim", small_machine(size)):
+        made = built("words", machine=where)
+        machine, host = loaded(made, temperature=temperature, top_p=top_p, seed=5, max_tokens=1, stop=())
+        machine.breakpoints = {made[1].address("choose")}
+        assert machine.run().reason == "breakpoint"
+        machine.tensor("logits", "f32[1500]")[:] = np.resize(np.array(logits, np.float32), 1500)
+        machine.breakpoints = set()
+        machine.run()
+        tokens += host.tokens
+    assert len(tokens) == 2 and tokens[0] == tokens[1]
+
+
+def test_tiles_take_what_they_say() -> None:
+    for sorts in (False, True):
+        assert sum(scratch(1024, sorts=sorts).values()) < (25 if sorts else 9) * 1024 + 512
+
+
+# ------------------------------------------------------------------------------------------------ machines that lack a unit
+
+
+@pytest.mark.parametrize("size", [512_000, 6144])
+def test_without_a_thr_unit_all_but_top_p_works(size: int) -> None:
+    made, large = built("words", "t2", small_machine(size, "thr")), built("words", "t2")
+    assert compare(made[0], made[1], [1, 2, 3])[1] is None
+    for temperature in (0.0, 1.0):
+        said = {"temperature": temperature, "seed": 3, "max_tokens": 8, "stop": ()}
+        assert generate(made, **said)[1] == generate(large, **said)[1]
+    why = "machine small has no thr unit, which sorts the probabilities of tokens for top-p"
+    assert made[0].card["missing"] == {"--top-p": why}
+    assert "\n  no --top-p: machine small has no thr unit" in made[0].summary()
+    machine, host = loaded(made, temperature=1.0, top_p=0.5)
+    assert machine.run().exit_code == NO_TOP_P and host.tokens == []
+    assert host.errors.decode() == f"--top-p: {why}\n"
+
+
+def test_with_a_thr_unit_nothing_is_missing() -> None:
+    assert built("words")[0].card["missing"] == {}
+
+
+def test_a_missing_unit_is_named_with_what_needs_it() -> None:
+    with pytest.raises(ModelError, match=r"small: no thr unit; expected one: it lists the active neurons of --ffn-sparsity\n"
+                                         r"hint: without --ffn-sparsity none is needed; machines that have it: .*slim"):
+        compile_model(random_model(SHAPES["relu"]), machine=small_machine(512_000, "thr"), sparsity="exact")
+    bare = small_machine(512_000, "lut", "thr")
+    with pytest.raises(ModelError, match=r"no lut unit; expected one: it multiplies the integer weights of layer.q") as error:
+        compile_model(random_model(BASE), machine=bare, recipe=read_recipe("t2"))
+    assert re.match(r"--weights i8 --activations f32 needs none; machines that have it: .*slim", error.value.hint)
+
+
+@pytest.mark.parametrize(("weights", "activations"), [("", None), ("f16", None), ("i8", "f32")])
+def test_without_a_lut_unit(weights: str, activations: str | None, tmp_path: Path) -> None:
+    compiled = compile_model(random_model(BASE), machine=small_machine(12288, "lut", "thr"), activations=activations,
+                             recipe=read_recipe(weights) if weights else None)
+    assert compare(compiled, compiled.build(tmp_path), [1, 2, 3])[1] is None
