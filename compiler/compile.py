@@ -50,7 +50,8 @@ ACTIVATIONS = ("i8", "f32")
 CARD_SCHEMA = 1                 # of model card and tokenizer; rises when a key goes, is renamed or changes its meaning
 LONGEST_CONTEXT = 2048          # positions, unless more are asked for: caches and tables grow with them
 
-A, R = TypeVar("A"), TypeVar("R")
+A = TypeVar("A")
+R = TypeVar("R")
 Progress = Callable[[int, int], None]
 """Called with the bytes of weights that are written so far, and all."""
 
@@ -323,12 +324,12 @@ def _lowered(target: Target, positions: int) -> Compiled:
         memory.add(inside, beside=("logits", *target.kept))
         return memory
 
-    def placed(rooms: Sequence[Room]) -> Compiled:
+    def lowered(rooms: Sequence[Room]) -> Compiled:
         room, memory = _first_with_room(rooms, lambda room: (room, planned(room)))
         target.check(layout, memory)
         return Compiled(target, layout, memory, room, code(target, layout, memory, room))
 
-    return _first_with_room(_rooms(target), placed)
+    return _first_with_room(_rooms(target), lowered)
 
 
 def _first_with_room(choices: Sequence[A], made: Callable[[A], R]) -> R:
