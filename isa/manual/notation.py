@@ -56,11 +56,14 @@ NOTATION: dict[str, dict[str, str]] = {
         "pi":        "3.14159...; the constant is in [`gelu`](arithmetic.md)",
     },
     "lut": {
-        "activation":   "the vector that the last build loaded, state `lut.activations`",
-        "activations":  "the vector that the last build loaded, state `lut.activations`",
-        "length":       "how many activations the last build loaded, state `lut.length`",
+        "activation":   "the vectors that the last build loaded, state `lut.activations`",
+        "activations":  "the vectors that the last build loaded, state `lut.activations`",
+        "vectors":      "how many vectors a build loads, the CSR `lut.vectors`, or has loaded, state `lut.built_vectors`; 1 where "
+                        "that is 0",
+        "v":            "one of the vectors, 0 and up. Its part of an operand begins v strides of the operand behind the address",
+        "length":       "how many activations of each vector the last build loaded, state `lut.length`",
         "groups":       "how many groups of elements that share a scale there are, the last one shorter; 1 without groups",
-        "x_scale":      "scales of the activations, state `lut.scales`; one value for all where `lut.x_group` is 0",
+        "x_scale":      "scales of the activations, state `lut.scales`; one value for all of a vector where `lut.x_group` is 0",
         "codebook_i8":  "state `lut.codebook_i8`",
         "codebook_f32": "state `lut.codebook_f32`",
         "popcount":     "how many bits are 1",

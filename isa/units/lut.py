@@ -1,8 +1,8 @@
 """The LUT unit: matrix times vector for weights of a few bits, by table look-up instead of multiplication.
 
-Operation: `lut.build` loads a vector of int8 activations and builds, for every group of four, a table of their signed
-sums. A weight matrix then streams through, and four weights together are the index of one table entry. Sums are exact
-int32 that wrap, whatever route the hardware takes: `lut.mode` changes what is counted, never a result.
+Operation: `lut.build` loads a vector of int8 activations, or several, and builds, for every group of four, a table of their
+signed sums. A weight matrix then streams through once, and four weights together are the index of one table entry of each vector.
+Sums are exact int32 that wrap, whatever route the hardware takes: `lut.mode` changes what is counted, never a result.
 
 Sources: Slim-Llama, ISSCC 2025 paper 23.9 (S-LUT with LUT, buffer and mixed mode, skipped zero groups, centre and
 difference); FLUTE, arXiv 2407.10960 (codebooks with group scales); arXiv 2409.17870 and APT-LLM, arXiv 2508.19087 (bipolar
@@ -34,6 +34,11 @@ are the suffix: b1 binary, t2 and t5 ternary, i2 i3 i4 i8 integers, c2 c3 c4 ind
 loads. The vector that was built stays until the next build and serves any number of matrices; its length is the number
 of columns (for `lut.macT`: of rows).
 
+A build can load several vectors of one length, as many as `lut.vectors` says: the tokens of a prompt, or of several texts. Each
+product then yields its results for each of them, and the weights stream through once for all. `lut.codes_stride` and
+`lut.scale_stride` say how far apart the codes and the scales of the vectors start, `lut.result_stride` how far apart their results
+do. Inside the unit the vectors lie one behind the other, and so do their scales.
+
 Weights kept as cluster centre plus difference reuse the centre's result: copy its int32 sums, then `lut.mac` the mostly
 zero difference onto them. Activations of 16 bits go as two int8 vectors, the upper with `lut.shift` = 8.
 
@@ -49,7 +54,8 @@ then the groups are summed in 16 lanes as in vec. Its error is at most e(ceil(gr
 Group g is the columns from g * group on, as many or what is left. The group of the activations is what `lut.scale_group` was at
 `lut.build.i8`, that of the weights is what it is at `lut.gemv`. Where both are set they must be equal, as numbers; 0 means that all
 activations, or all weights of the matrix, have one scale. groups = ceil(length / group), with the one that is set; with none it is
-1. So weights with one scale a row have a group of length, or more, and activations with one scale group 0 at their build.
+1. So weights with one scale a row have a group of length, or more, and activations with one scale group 0 at their build. Each of
+several vectors has scales of its own.
 
 A codebook has 4, 8 or 16 values, else ILLEGAL_OPERAND; loading it sets all 16 entries, those from n on to 0. c2 reaches the first 4
 entries, c3 the first 8, c4 all, whatever was loaded. `lut.decode` has codebooks alone; for it a group is `lut.scale_group` of the n
@@ -59,7 +65,7 @@ codes.
 read. Activations and scales in the unit that a build does not reach keep their values, and nothing reads them. With rows or cols
 = 0 no memory is read or written, and only `lut.ops` counts. With n, rows or cols = 0, products check all the same `lut.mode`,
 `lut.shift`, what was built, and in `lut.gemv` `lut.scale_group`; `lut.row_stride` is not looked at. A build with n = 0 checks
-`lut.mode` and `lut.shift`.
+`lut.mode`, `lut.shift` and `lut.vectors`, which with vectors of no activations must not be more than `lut.activations` either.
 
 `lut.decode` and `lut.plane` with n = 0 do nothing, but for bit > 7, which traps. Bits of a result of `lut.plane` behind the last
 are 0. What lies between rows of weights is neither read nor counted; from its first to its last byte a matrix lies in one region.
@@ -82,7 +88,8 @@ core i mod lut.cores. An output is a row of mac, gemv and xnor, a column of macT
 all cores, `lut.steps_longest` those of the core that has most, which is what an operation takes: where groups are skipped, the
 others are done before it. So lut.steps / lut.cores <= lut.steps_longest <= lut.steps, and with one core the two are equal.
 
-The sums of these over all outputs, planes and groups, and what else one instruction counts:
+The sums of these over all outputs, planes and groups, and what else one instruction counts. Here are the figures of one vector.
+With several, weights and their scales are read once; everything else counts for each vector, and `lut.ops` once:
 
     lut.ops             1
     lut.macs            outputs * length, of mac, macT, gemv, xnor; outputs are rows, of macT cols
@@ -100,6 +107,10 @@ The sums of these over all outputs, planes and groups, and what else one instruc
         Csr("lut.row_stride",  0x811, "bytes between the starts of weight rows; 0: rows are packed one after the other"),
         Csr("lut.scale_group", 0x812, "elements that share a scale, fewer in the last group; 0: one scale for the operand"),
         Csr("lut.shift",       0x813, "lut.mac, lut.macT, lut.xnor add their sums shifted left by this, 0..31"),
+        Csr("lut.vectors",     0x814, "vectors that a build loads; 0: one"),
+        Csr("lut.codes_stride", 0x815, "bytes between the starts of the vectors that a build loads; 0: packed one after the other"),
+        Csr("lut.scale_stride", 0x816, "bytes between the starts of their scales; 0: packed one after the other"),
+        Csr("lut.result_stride", 0x817, "bytes between the starts of the results of each vector; 0: packed one after the other"),
     ),
     counters=spending("tables_built steps", (
         Counter("lut.ops",            24, "instructions",  "lut instructions retired"),
@@ -122,13 +133,16 @@ The sums of these over all outputs, planes and groups, and what else one instruc
         Rate("lut.steps_per_cycle",  "steps a cycle",  "read cycles of all look-up tables of a core", "lut.steps_longest"),
         Rate("lut.tables_per_cycle", "tables a cycle", "tables built",                                "lut.tables_built"),
     ),
-    sound=lambda state, parameter: bool(state["lut.kind"][0] <= 2 and state["lut.length"][0] <= parameter("lut.activations")),
+    sound=lambda state, parameter: bool(
+        state["lut.kind"][0] <= 2
+        and fits(int(state["lut.built_vectors"][0]), int(state["lut.length"][0]), parameter("lut.activations"))),
     state=(
         StateArray("lut.kind",         "u1", 1,                 "what was built: 0 nothing, 1 int8, 2 binary"),
-        StateArray("lut.length",       "u8", 1,                 "activations built"),
-        StateArray("lut.activations",  "i1", "lut.activations", "the activations"),
-        StateArray("lut.x_group",      "u8", 1,                 "activations that share a scale; 0: all of them"),
-        StateArray("lut.scales",       "f4", "lut.activations", "scales of the activations, one per group"),
+        StateArray("lut.built_vectors", "u8", 1,                "vectors built, as lut.vectors says; 0: one"),
+        StateArray("lut.length",       "u8", 1,                 "activations of a vector"),
+        StateArray("lut.activations",  "i1", "lut.activations", "the activations, vector by vector"),
+        StateArray("lut.x_group",      "u8", 1,                 "activations that share a scale; 0: all of a vector"),
+        StateArray("lut.scales",       "f4", "lut.activations", "scales of the activations, one per group, vector by vector"),
         StateArray("lut.codebook_i8",  "i1", 16,                "weight values of codes, for lut.mac, lut.macT, lut.gemv"),
         StateArray("lut.codebook_f32", "f4", 16,                "weight values of codes, for lut.decode"),
     ),
@@ -142,44 +156,70 @@ _CHUNK = 1 << 22                        # weights unpacked at a time, to bound t
 # ------------------------------------------------------------------------------------------------ activations, codebooks
 
 
+def fits(vectors, length, capacity):
+    """True if the tables hold so many vectors (0: one) of this length; one of no activations takes the room of one."""
+    return max(vectors, 1) * max(length, 1) <= capacity
+
+
+def _asked(m, n):
+    """Vectors of n activations that a build loads. Trap for more activations than the tables of this machine hold."""
+    vectors, capacity = max(m.csr("lut.vectors"), 1), m.parameter("lut.activations")
+    if not fits(vectors, n, capacity):
+        raise Trap(Cause.CAPACITY, vectors * max(n, 1),
+                   f"{vectors * n} activations ({vectors} x {n}); the tables of this machine hold {capacity} (lut.activations)")
+    return vectors
+
+
+def _stride(m, name, size, what, align=1):
+    """Bytes from vector to vector, or from row to row, as a CSR says. It is not looked at where these have no bytes (`size` 0)."""
+    return m.stride(name, size, what, align, zero=size) if size else 0
+
+
+def _each(read, address, vectors, count, stride):
+    """`count` elements for each vector, (vectors, count), by a word of the vocabulary."""
+    return np.stack([read(address + vector * stride, count) for vector in range(vectors)])
+
+
 def _build(m, kind, activations, scales, group):
-    """Keep activations (n,), int8, of a kind, and their scales, one per `group`. Counts the tables that are built."""
+    """Keep activations (vectors, n), int8, of a kind, and their scales, one per `group`. Counts the tables that are built."""
+    vectors, n = activations.shape
     m.set_state("lut.kind", [kind])
-    m.set_state("lut.length", [len(activations)])
+    m.set_state("lut.built_vectors", [m.csr("lut.vectors")])
+    m.set_state("lut.length", [n])
     m.set_state("lut.activations", activations)
     m.set_state("lut.x_group", [group])
     m.set_state("lut.scales", scales)
     if m.csr("lut.mode") != _BUFFER:
-        m.count("lut.tables_built", group_count(len(activations), _GROUP[m.csr("lut.mode")]))
-
-
-def _check_capacity(m, n):
-    """Trap for more activations than the tables of this machine hold."""
-    capacity = m.parameter("lut.activations")
-    if n > capacity:
-        raise Trap(Cause.CAPACITY, n, f"{n} activations; the tables of this machine hold {capacity} (lut.activations)")
+        m.count("lut.tables_built", vectors * group_count(n, _GROUP[m.csr("lut.mode")]))
 
 
 @instruction("lut.build.i8     R4 opcode=0x2B funct3=4 funct2=0",
-             "activations = x; their scales = scale, one per lut.scale_group elements; build tables of 4",
-             operands="x<i8[n] scale<f32[groups] n",
-             example="csrw lut.scale_group, zero   # one scale for the vector\nlut.build.i8 a0, a1, a2")
+             "activations of v = x of v; their scales = scale of v, one per lut.scale_group elements; build tables of 4",
+             operands="x<i8[vectors,n] scale<f32[vectors,groups] n",
+             example="csrw lut.scale_group, zero   # one scale for the vector\nlut.build.i8 a0, a1, a2\n"
+                     "csrwi lut.vectors, 3         # three vectors, one behind the other\nlut.build.i8 a0, a1, a2")
 def lut_build_i8(m, x, scale, n):
     _check_settings(m)
-    _check_capacity(m, n)
-    group = m.csr("lut.scale_group")
-    _build(m, _I8, m.read_i8(x, n), m.read_f32(scale, group_count(n, group)), group)
+    vectors, group = _asked(m, n), m.csr("lut.scale_group")
+    groups = group_count(n, group)
+    codes_stride = _stride(m, "lut.codes_stride", n, f"a vector of {n} codes")
+    scale_stride = _stride(m, "lut.scale_stride", 4 * groups, f"{groups} scales", 4)
+    m.check_read(x, m.span(vectors, n, codes_stride))
+    m.check_read(scale, m.span(vectors, 4 * groups, scale_stride), 4)
+    _build(m, _I8, _each(m.read_i8, x, vectors, n, codes_stride), _each(m.read_f32, scale, vectors, groups, scale_stride), group)
 
 
 @instruction("lut.build.b1     R  opcode=0x2B funct3=0 funct7=0x20",
-             "activations = x, each +1 or -1, with scale 1; build tables of 4",
-             operands="x<b1[n] n", example="lut.build.b1 a0, a1")
+             "activations of v = x of v, each +1 or -1, with scale 1; build tables of 4",
+             operands="x<b1[vectors,n] n", example="lut.build.b1 a0, a1")
 def lut_build_b1(m, x, n):
     _check_settings(m)
-    _check_capacity(m, n)
-    bits = FORMATS["b1"]
-    activations = bits.unpack(m.read(x, bits.row_bytes(n)).reshape(1, -1), n)[0]
-    _build(m, _B1, activations, np.ones(min(n, 1), np.float32), 0)
+    vectors, bits = _asked(m, n), FORMATS["b1"]
+    size = bits.row_bytes(n)
+    stride = _stride(m, "lut.codes_stride", size, f"a vector of {n} b1")
+    m.check_read(x, m.span(vectors, size, stride))
+    activations = bits.unpack(_each(m.read, x, vectors, size, stride), n)
+    _build(m, _B1, activations, np.ones((vectors, min(n, 1)), np.float32), 0)
 
 
 def _check_codebook(n):
@@ -206,19 +246,28 @@ def lut_codebook_f32(m, table, n):
 
 
 def _activations(m):
-    """The activations that were built, as int32."""
+    """The activations that were built, as int32 (vectors, length)."""
     if not m.state["lut.kind"][0]:
         raise Trap(Cause.ILLEGAL_OPERAND, 0, "no activations are loaded; lut.build.i8 or lut.build.b1 must come first")
-    return m.state["lut.activations"][:int(m.state["lut.length"][0])].astype(np.int32)
+    vectors, length = max(int(m.state["lut.built_vectors"][0]), 1), int(m.state["lut.length"][0])
+    return m.state["lut.activations"][:vectors * length].reshape(vectors, length).astype(np.int32)
 
 
-def _weights(m, fmt, W, rows, cols, rows_at_a_time):
+def _row_stride(m, fmt, rows, cols):
+    """Bytes from row to row of a matrix of packed weights."""
+    return _stride(m, "lut.row_stride", fmt.row_bytes(cols) if rows else 0, f"a row of {cols} {fmt.name}")
+
+
+def _result_stride(m, outputs):
+    """Bytes from the results of a vector, 4 for each output, to those of the next one."""
+    return _stride(m, "lut.result_stride", 4 * outputs, f"{outputs} results", 4)
+
+
+def _weights(m, fmt, W, rows, cols, stride, rows_at_a_time):
     """Checks a matrix of packed weights, and streams it: yields (first row, weights int8 (k, cols)). Counts the bytes."""
     if not rows or not cols:
         return iter(())
-    row_bytes = fmt.row_bytes(cols)
-    stride = m.stride("lut.row_stride", row_bytes, f"a row of {cols} {fmt.name}", zero=row_bytes)
-    m.check_read(W, m.span(rows, row_bytes, stride))
+    m.check_read(W, m.span(rows, fmt.row_bytes(cols), stride))
     return _stream(m, fmt, W, rows, cols, stride, rows_at_a_time)
 
 
@@ -270,36 +319,37 @@ def bit_planes(fmt):
     raise ValueError(f"{fmt.name} is {fmt.kind.value}, which the LUT unit does not multiply")
 
 
-def _count_macs(m, weights):
-    """Count the products of `weights` (outputs, activations)."""
-    m.count("lut.macs", weights.size)
-    m.count("lut.macs_skipped", weights.size - np.count_nonzero(weights))
+def _count_macs(m, weights, vectors):
+    """Count the products of `weights` (outputs, activations) with each vector."""
+    m.count("lut.macs", vectors * weights.size)
+    m.count("lut.macs_skipped", vectors * (weights.size - np.count_nonzero(weights)))
 
 
-def _count_planes(m, fmt, weights):
-    """Count the work of `weights` (outputs, activations), plane by plane. The steps of each output, (outputs,)."""
-    _count_macs(m, weights)
+def _count_planes(m, fmt, weights, vectors):
+    """Count the work of `weights` (outputs, activations), plane by plane. The steps of each output, (outputs,), for a vector."""
+    _count_macs(m, weights, vectors)
     passes, steps = bit_planes(fmt), np.zeros(len(weights), np.int64)
     for plane in [weights >> bit & 1 for bit in range(passes)] if passes > 1 else [weights]:
         counts, of_plane = plane_events(plane != 0, m.csr("lut.mode"))
         steps += of_plane
         for name, events in counts.items():
-            m.count(name, events)
+            m.count(name, vectors * events)
     return steps
 
 
-def _count_codebook(m, fmt, weights):
-    """Count the work of `weights`, each of which looks its value up in the codebook. The steps of each output, (outputs,)."""
-    _count_macs(m, weights)
-    m.count("lut.lookups", weights.size)
-    m.count("lut.steps", weights.size)
+def _count_codebook(m, fmt, weights, vectors):
+    """Count the work of `weights`, each of which looks its value up in the codebook. The steps of each output, (outputs,), for a
+    vector."""
+    _count_macs(m, weights, vectors)
+    m.count("lut.lookups", vectors * weights.size)
+    m.count("lut.steps", vectors * weights.size)
     return np.full(len(weights), weights.shape[1], np.int64)
 
 
-def _count_longest(m, steps):
-    """Count the steps of the core that has most, of the `steps` (outputs,) that each output takes."""
+def _count_longest(m, steps, vectors):
+    """Count the steps of the core that has most, of the `steps` (outputs,) that each output takes for a vector."""
     cores = max(min(m.parameter("lut.cores"), len(steps)), 1)
-    m.count("lut.steps_longest", np.pad(steps, (0, -len(steps) % cores)).reshape(-1, cores).sum(axis=0).max())
+    m.count("lut.steps_longest", vectors * np.pad(steps, (0, -len(steps) % cores)).reshape(-1, cores).sum(axis=0).max())
 
 
 def _work_of(fmt):
@@ -316,9 +366,21 @@ def _check_settings(m):
         raise Trap(Cause.ILLEGAL_OPERAND, shift, f"lut.shift is {shift}; expected 0..31")
 
 
-def _accumulate(m, acc, before, sums):
-    """acc = before + (sums << lut.shift), modulo 2**32."""
-    m.write_i32(acc, (before + (sums.astype(np.int64) << m.csr("lut.shift"))).astype(np.int32))
+def _before(m, acc, vectors, outputs, stride):
+    """The accumulators of each vector, int32 (vectors, outputs)."""
+    m.check_read(acc, m.span(vectors, 4 * outputs, stride), 4)
+    return _each(m.read_i32, acc, vectors, outputs, stride)
+
+
+def _check_results(m, address, vectors, outputs, stride):
+    """Trap unless the results of each vector can be written."""
+    m.check_write(address, m.span(vectors, 4 * outputs, stride), 4)
+
+
+def _accumulate(m, acc, before, sums, stride):
+    """acc = before + (sums << lut.shift), modulo 2**32, (vectors, outputs)."""
+    for vector, total in enumerate((before + (sums.astype(np.int64) << m.csr("lut.shift"))).astype(np.int32)):
+        m.write_i32(acc + vector * stride, total)
 
 
 def _scale_group(m):
@@ -348,18 +410,24 @@ def _define_mac(number: int, name: str) -> None:
     count_work = _work_of(fmt)
 
     @instruction(f"lut.mac.{name}   R  opcode=0x2B funct3=0 funct7={number:#04x}",
-                 "acc[r] += (sum over c of W[r, c] * activation[c]) << lut.shift",
-                 operands=f"acc<>i32[rows] W<{name}[rows,length] rows",
+                 "acc[v, r] += (sum over c of W[r, c] * activation[v, c]) << lut.shift",
+                 operands=f"acc<>i32[vectors,rows] W<{name}[rows,length] rows",
                  example=f"lut.build.i8 a0, a1, a2\nlut.mac.{name} a3, a4, a5")
     def lut_mac(m, acc, W, rows):
         _check_settings(m)
-        x, before = _activations(m), m.read_i32(acc, rows)
-        sums, steps = np.zeros(rows, np.int32), np.zeros(rows, np.int64)
-        for first, weights in _weights(m, fmt, W, rows, len(x), _CHUNK // max(len(x), 1) + 1):
-            sums[first:first + len(weights)] = weights.astype(np.int32) @ x
-            steps[first:first + len(weights)] = count_work(m, fmt, weights)
-        _count_longest(m, steps)
-        _accumulate(m, acc, before, sums)
+        x = _activations(m)
+        vectors, length = x.shape
+        row_stride, stride = _row_stride(m, fmt, rows, length), _result_stride(m, rows)
+        before = _before(m, acc, vectors, rows, stride)
+        matrix = _weights(m, fmt, W, rows, length, row_stride, _CHUNK // max(length, 1) + 1)
+        _check_results(m, acc, vectors, rows, stride)
+        sums, steps = np.zeros((vectors, rows), np.int32), np.zeros(rows, np.int64)
+        for first, weights in matrix:
+            chunk = slice(first, first + len(weights))
+            sums[:, chunk] = x @ weights.astype(np.int32).T
+            steps[chunk] = count_work(m, fmt, weights, vectors)
+        _count_longest(m, steps, vectors)
+        _accumulate(m, acc, before, sums, stride)
 
 
 def _define_macT(number: int, name: str) -> None:
@@ -367,19 +435,24 @@ def _define_macT(number: int, name: str) -> None:
     count_work = _work_of(fmt)
 
     @instruction(f"lut.macT.{name}  R  opcode=0x2B funct3=0 funct7={0x10 + number:#04x}",
-                 "acc[c] += (sum over j of activation[j] * W[j, c]) << lut.shift",
-                 operands=f"acc<>i32[cols] W<{name}[length,cols] cols",
+                 "acc[v, c] += (sum over j of activation[v, j] * W[j, c]) << lut.shift",
+                 operands=f"acc<>i32[vectors,cols] W<{name}[length,cols] cols",
                  example=f"lut.build.i8 a0, a1, a2\nlut.macT.{name} a3, a4, a5")
     def lut_macT(m, acc, W, cols):
         _check_settings(m)
-        x, before = _activations(m), m.read_i32(acc, cols)
-        sums, steps = np.zeros(cols, np.int32), np.zeros(cols, np.int64)
+        x = _activations(m)
+        vectors, length = x.shape
+        row_stride, stride = _row_stride(m, fmt, length, cols), _result_stride(m, cols)
+        before = _before(m, acc, vectors, cols, stride)
         whole = 4 * 7 * 8       # groups run down the rows here: cut between the groups of every mode
-        for first, weights in _weights(m, fmt, W, len(x), cols, (_CHUNK // max(cols, 1) // whole + 1) * whole):
-            sums += x[first:first + len(weights)] @ weights.astype(np.int32)
-            steps += count_work(m, fmt, weights.T)
-        _count_longest(m, steps)
-        _accumulate(m, acc, before, sums)
+        matrix = _weights(m, fmt, W, length, cols, row_stride, (_CHUNK // max(cols, 1) // whole + 1) * whole)
+        _check_results(m, acc, vectors, cols, stride)
+        sums, steps = np.zeros((vectors, cols), np.int32), np.zeros(cols, np.int64)
+        for first, weights in matrix:
+            sums += x[:, first:first + len(weights)] @ weights.astype(np.int32)
+            steps += count_work(m, fmt, weights.T, vectors)
+        _count_longest(m, steps, vectors)
+        _accumulate(m, acc, before, sums, stride)
 
 
 def _define_gemv(number: int, name: str) -> None:
@@ -387,28 +460,33 @@ def _define_gemv(number: int, name: str) -> None:
     count_work = _work_of(fmt)
 
     @instruction(f"lut.gemv.{name}  R4 opcode=0x2B funct3={(1, 2, 3, 6)[number // 4]} funct2={number % 4}",
-                 "y[r] = lanesum over g of f32(sum over c in g of W[r, c] * activation[c]) * (scale[r, g] * x_scale[g])",
-                 operands=f"y>f32[rows] W<{name}[rows,length] scale<f32[rows,groups] rows",
+                 "y[v, r] = lanesum over g of f32(sum over c in g of W[r, c] * activation[v, c]) * (scale[r, g] * x_scale[v, g])",
+                 operands=f"y>f32[vectors,rows] W<{name}[rows,length] scale<f32[rows,groups] rows",
                  example=f"lut.build.i8 a0, a1, a2\nlut.gemv.{name} a3, a4, a5, a6")
     def lut_gemv(m, y, W, scale, rows):
         _check_settings(m)
         x, group = _activations(m), _scale_group(m)
-        length, groups = len(x), group_count(len(x), group)
+        vectors, length = x.shape
+        groups = group_count(length, group)
         starts = np.arange(0, length, min(group, length) or length or 1)                # first column of each group
-        m.check_write(y, 4 * rows, 4)
-        matrix = _weights(m, fmt, W, rows, length, _CHUNK // max(length, 1) + 1)
+        row_stride, stride = _row_stride(m, fmt, rows, length), _result_stride(m, rows)
+        matrix = _weights(m, fmt, W, rows, length, row_stride, _CHUNK // max(length, 1) + 1)
         per_group = m.csr("lut.scale_group") != 0
         w_scale = m.read_f32(scale, rows * groups if per_group else min(rows * groups, 1))
-        x_scale = m.state["lut.scales"][:groups if m.state["lut.x_group"][0] else 1]
-        result, steps = np.zeros(rows, np.float32), np.zeros(rows, np.int64)
+        _check_results(m, y, vectors, rows, stride)
+        x_groups = group_count(length, int(m.state["lut.x_group"][0]))
+        x_scale = m.state["lut.scales"][:vectors * x_groups].reshape(vectors, x_groups)
+        result, steps = np.zeros((vectors, rows), np.float32), np.zeros(rows, np.int64)
         for first, weights in matrix:
             chunk = slice(first, first + len(weights))
-            sums = np.add.reduceat(weights * x, starts, axis=1, dtype=np.int32)         # (k, groups)
-            factors = (w_scale.reshape(rows, groups)[chunk] if per_group else w_scale) * x_scale
-            result[chunk] = lane_sum(sums.astype(np.float32) * factors)
-            steps[chunk] = count_work(m, fmt, weights)
-        _count_longest(m, steps)
-        m.write_f32(y, result)
+            for v in range(vectors):
+                sums = np.add.reduceat(weights * x[v], starts, axis=1, dtype=np.int32)  # (k, groups)
+                factors = (w_scale.reshape(rows, groups)[chunk] if per_group else w_scale) * x_scale[v]
+                result[v, chunk] = lane_sum(sums.astype(np.float32) * factors)
+            steps[chunk] = count_work(m, fmt, weights, vectors)
+        _count_longest(m, steps, vectors)
+        for v in range(vectors):
+            m.write_f32(y + v * stride, result[v])
 
 
 for _define in (_define_mac, _define_macT, _define_gemv):
@@ -446,23 +524,29 @@ _XNOR_WIDTH = 64        # columns that one step compares
 
 
 @instruction("lut.xnor         R  opcode=0x2B funct3=0 funct7=0x23",
-             "acc[r] += (2 * popcount(xnor(W[r], activations)) - length) << lut.shift",
-             operands="acc<>i32[rows] W<b1[rows,length] rows",
+             "acc[v, r] += (2 * popcount(xnor(W[r], activations of v)) - length) << lut.shift",
+             operands="acc<>i32[vectors,rows] W<b1[rows,length] rows",
              example="lut.build.b1 a0, a1         # bit plane j of the activations\n"
                      "csrwi lut.shift, 3          # i + j = 3\n"
                      "lut.xnor a2, a3, a4         # bit plane i of the weights")
 def lut_xnor(m, acc, W, rows):
     _check_settings(m)
-    x, before = _activations(m), m.read_i32(acc, rows)
+    x = _activations(m)
     if m.state["lut.kind"][0] != _B1:
         raise Trap(Cause.ILLEGAL_OPERAND, 0, "the activations are int8; lut.xnor needs binary ones, from lut.build.b1")
-    sums, steps = np.zeros(rows, np.int32), group_count(len(x), _XNOR_WIDTH)
-    for first, weights in _weights(m, FORMATS["b1"], W, rows, len(x), _CHUNK // max(len(x), 1) + 1):
-        sums[first:first + len(weights)] = 2 * (weights == x).sum(axis=1) - len(x)
-        m.count("lut.macs", weights.size)
-        m.count("lut.steps", len(weights) * steps)
-    _count_longest(m, np.full(rows, steps))
-    _accumulate(m, acc, before, sums)
+    vectors, length = x.shape
+    row_stride, stride = _row_stride(m, FORMATS["b1"], rows, length), _result_stride(m, rows)
+    before = _before(m, acc, vectors, rows, stride)
+    matrix = _weights(m, FORMATS["b1"], W, rows, length, row_stride, _CHUNK // max(length, 1) + 1)
+    _check_results(m, acc, vectors, rows, stride)
+    sums, steps = np.zeros((vectors, rows), np.int32), group_count(length, _XNOR_WIDTH)
+    for first, weights in matrix:
+        for v in range(vectors):
+            sums[v, first:first + len(weights)] = 2 * (weights == x[v]).sum(axis=1) - length
+        m.count("lut.macs", vectors * weights.size)
+        m.count("lut.steps", vectors * len(weights) * steps)
+    _count_longest(m, np.full(rows, steps), vectors)
+    _accumulate(m, acc, before, sums, stride)
 
 
 @instruction("lut.plane        R4 opcode=0x2B funct3=5 funct2=0", "dst[i] = bit `bit` of x[i], as +1 for 1 and -1 for 0",

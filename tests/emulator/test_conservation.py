@@ -50,6 +50,7 @@ class Seen:
     csrs: dict[str, int]
     service: int                                    # a7
     length: int                                     # lut.length
+    vectors: int                                    # that a lut product multiplies
     page: int                                       # bytes of a flash page
     data: np.ndarray                                # u32 words that lie where it has read first
     model: list[int]                                # attn.model
@@ -62,7 +63,8 @@ class Seen:
 
     def __post_init__(self) -> None:
         if self.weights is not None:
-            self.work = work(self.weights, self.planes, self.csrs["lut.mode"], self.cores)
+            one = work(self.weights, self.planes, self.csrs["lut.mode"], self.cores)
+            self.work = Counter({event: self.vectors * events for event, events in one.items()})
 
     def is_one_of(self, *beginnings: str) -> bool:
         return any(f"{self.row.mnemonic}.".startswith(beginning + ".") for beginning in beginnings)
@@ -188,7 +190,7 @@ def _fitting(seen: Seen) -> int:
 
 def _macs(seen: Seen) -> int:
     outputs = seen.values.get("rows", seen.values.get("cols", 0))
-    return outputs * seen.length if seen.is_one_of(*PRODUCTS, "lut.xnor") else 0
+    return seen.vectors * outputs * seen.length if seen.is_one_of(*PRODUCTS, "lut.xnor") else 0
 
 
 def _weight_bytes(seen: Seen) -> int:
@@ -235,17 +237,19 @@ EQUATIONS: dict[str, Callable[[Seen], int]] = {
     "vec.reduced":         lambda s: (s.read(0) // 4 * (1 + s.is_one_of("vec.softmax", "vec.layernorm"))
                                       if s.is_one_of(*REDUCING) else 0),
     "lut.ops":             lambda s: s.row.unit == "lut",
-    "lut.tables_built":    lambda s: (-(-s.values["n"] // (4, 0, 7)[s.csrs["lut.mode"]])
+    "lut.tables_built":    lambda s: (max(s.csrs["lut.vectors"], 1) * -(-s.values["n"] // (4, 0, 7)[s.csrs["lut.mode"]])
                                       if s.is_one_of("lut.build") and s.csrs["lut.mode"] != 1 else 0),
     "lut.lookups":         lambda s: s.values["n"] if s.is_one_of("lut.decode") else s.work["lookups"],
     "lut.buffer_reads":    lambda s: s.work["reads"],
     "lut.steps":           lambda s: (s.values["n"] if s.is_one_of("lut.decode") else
-                                      s.values["rows"] * -(-s.length // 64) if s.is_one_of("lut.xnor") else s.work["steps"]),
+                                      s.vectors * s.values["rows"] * -(-s.length // 64) if s.is_one_of("lut.xnor") else
+                                      s.work["steps"]),
     "lut.steps_longest":   lambda s: (-(-s.values["n"] // s.cores) if s.is_one_of("lut.decode") else
-                                      -(-s.values["rows"] // s.cores) * -(-s.length // 64) if s.is_one_of("lut.xnor") else
+                                      s.vectors * -(-s.values["rows"] // s.cores) * -(-s.length // 64)
+                                      if s.is_one_of("lut.xnor") else
                                       s.work["longest"]),
     "lut.macs":            _macs,
-    "lut.macs_skipped":    lambda s: 0 if s.weights is None else int(np.count_nonzero(s.weights == 0)),
+    "lut.macs_skipped":    lambda s: 0 if s.weights is None else s.vectors * int(np.count_nonzero(s.weights == 0)),
     "lut.groups_skipped":  lambda s: s.work["skipped"],
     "lut.weight_bytes":    _weight_bytes,
     "thr.ops":             lambda s: s.row.unit == "thr",
@@ -353,6 +357,7 @@ def sums(program: Program, preset: Preset | str, most: int) -> dict[str, int]:
         in_banks = book.events(step.row.mnemonic, step.values, csrs, reads, writes) if step.row.unit == "pim" else Counter()
         seen = Seen(step.row, step.values, step.register[1] if step.register else 0,
                     reads, writes, csrs, machine.x[17], int(machine.state["lut.length"][0]) if "lut.length" in machine.state else 0,
+                    max(int(machine.state["lut.built_vectors"][0]) if "lut.length" in machine.state else 0, 1),
                     machine.page_bytes or 1, machine.peek(address, size)[:size // 4 * 4].view("<u4"),
                     machine.state["attn.model"].tolist() if "attn.model" in machine.state else [0] * 5, *before[-1], cores=cores,
                     banks=in_banks)

@@ -218,26 +218,32 @@ class Cases(BankCases):
 
     def lut(self, case: Case, dims: dict[str, int], words: set[str]) -> None:
         name = case.row.mnemonic
-        capacity = self.preset.parameter("lut.activations")
+        vectors = self.one_of((1, 1, 2, 3, 4, 5, 9))
+        capacity = self.preset.parameter("lut.activations") // vectors
         length = self.length(min(capacity, 2000))
         kind = 2 if name == "lut.xnor" or self.chance(0.2) else 1
         x_group, group = (0 if self.chance(0.5) else 1 + self.below(40) for _ in range(2))
         if group and x_group:
             x_group = group
-        activations = self.random.integers(0, 2, length, np.int8) * 2 - 1 if kind == 2 else self.array("i8", length).view("i1")
+        activations = (self.random.integers(0, 2, vectors * length, np.int8) * 2 - 1 if kind == 2 else
+                       self.array("i8", vectors * length).view("i1"))
         if kind == 2:
             x_group = 0
         scales = -(-length // x_group) if x_group else min(length, 1)
         case.state |= {"lut.kind": np.array([kind], "u1"), "lut.length": np.array([length], "u8"), "lut.activations": activations,
-                       "lut.x_group": np.array([x_group], "u8"), "lut.scales": self.f32(scales),
+                       "lut.x_group": np.array([x_group], "u8"), "lut.scales": self.f32(vectors * scales),
+                       "lut.built_vectors": np.array([0 if vectors == 1 and self.chance(0.5) else vectors], "u8"),
                        "lut.codebook_i8": self.array("i8", 16).view("i1"), "lut.codebook_f32": self.f32(16)}
         case.csrs |= {"lut.mode": self.below(3), "lut.scale_group": group}
+        if "vectors" in words:
+            case.csrs |= {"lut.vectors": vectors} if "build" in name else {"lut.result_stride": 0}
         if "acc" in words:
             case.csrs["lut.shift"] = self.below(32) if self.chance(0.3) else 0
         wide = case.row.operand("W").shape.split("[")[0] if "W" in words else ""
         most = WINDOW // 2 * 8 // max(1, length) // (8 if wide == "i8" else 4)
         dims["n"] = min(dims["n"], capacity)
-        dims |= {"length": length, "rows": min(self.length(300), most), "cols": min(self.length(300), most), "bit": self.below(8)}
+        dims |= {"vectors": vectors, "length": length, "rows": min(self.length(300), most),
+                 "cols": min(self.length(300), most), "bit": self.below(8)}
         if name.startswith("lut.codebook"):
             dims["n"] = self.one_of((4, 8, 16))
         if name.startswith("lut.gemv"):
@@ -314,6 +320,11 @@ class Cases(BankCases):
             if outer * stride <= WINDOW // 2:
                 csrs[f"{unit}.row_stride"] = stride
                 size = (outer - 1) * stride + row_bytes
+        if "[vectors," in operand.shape and outer and last and self.chance(0.5):
+            setting = {"x": "lut.codes_stride", "scale": "lut.scale_stride"}.get(operand.name, "lut.result_stride")
+            stride = row_bytes + align * self.below(99)
+            csrs[setting] = stride
+            size = (outer - 1) * stride + row_bytes
         if unit == "fetch" and len(numbers) == 2:
             side = "dst" if operand.name == "dst" or (operand.name == "table" and ">" in operand.access) else "src"
             if self.chance(0.4) and outer:
@@ -349,7 +360,7 @@ class Cases(BankCases):
                 name = self.one_of(csrs)
                 case.csrs[name] = self.one_of((*ABSURD, 0, 1, 2, 3, 4, 31, 32, 63, 64, case.csrs[name] + 1))
             elif case.row.unit == "lut":
-                case.state.pop(self.one_of(("lut.kind", "lut.x_group")), None)
+                case.state.pop(self.one_of(("lut.kind", "lut.x_group", "lut.built_vectors")), None)
             elif case.row.unit in ("vec", "fetch"):
                 name = self.one_of(("row_stride",) if case.row.unit == "vec" else ("src_stride", "dst_stride"))
                 case.csrs[f"{case.row.unit}.{name}"] = self.one_of((*ABSURD, 1, 2, 3, 4, 5, 8, 1000))

@@ -13,6 +13,7 @@ from isa.program import Program, Section
 FORMAT_NAMES = ("b1", "t2", "t5", "i2", "i3", "i4", "i8", "c2", "c3", "c4")
 LENGTHS = (0, 1, 3, 4, 17, 63, 64, 65, 127, 128, 200, 256, 257, 320, 511, 512, 640, 1000, 1100)
 GROUPS = (0, 5, 16, 20, 32, 64, 96, 128, 256, 512, 1 << 63)
+VECTORS = (0, 1, 1, 2, 3, 4, 5, 8, 9, 13)
 RUNS = 25                                               # of each instruction
 
 
@@ -49,15 +50,16 @@ def packed(rng, name, rows, cols):
     return sparse
 
 
-def build(pair, rng, length, x_group, binary):
-    """Put activations, scales and codebooks into the unit's state."""
-    extremes = [-1, 1] if binary else [-128, 127]
-    x = rng.choice(extremes, length) if binary or rng.random() < 0.2 else rng.integers(-128, 128, length)
+def build(pair, rng, length, x_group, binary, built=0):
+    """Put activations, scales and codebooks into the unit's state: of `built` vectors, 0: one."""
+    extremes, n = [-1, 1] if binary else [-128, 127], max(built, 1) * length
+    x = rng.choice(extremes, n) if binary or rng.random() < 0.2 else rng.integers(-128, 128, n)
     book = rng.integers(-128, 128, 16)
     book[rng.integers(0, 16, 3)] = 0
     pair.start_state = {
         "lut.kind": np.array([2 if binary else 1], "u1"), "lut.length": np.array([length], "u8"), "lut.activations": x.astype("i1"),
-        "lut.x_group": np.array([x_group], "u8"), "lut.scales": numbers(rng, scales_of(length, x_group)),
+        "lut.built_vectors": np.array([built], "u8"), "lut.x_group": np.array([x_group], "u8"),
+        "lut.scales": numbers(rng, max(built, 1) * scales_of(length, x_group)),
         "lut.codebook_i8": book.astype("i1"), "lut.codebook_f32": numbers(rng, 16)}
 
 
@@ -77,25 +79,34 @@ def place(pair, rng, data):
     return pair.put(data, gap=int(rng.integers(0, 16)))
 
 
+def results(pair, rng, vectors, outputs, dtype):
+    """Place results of each vector with some stride between them. Returns their address."""
+    stride = 4 * int(outputs + rng.choice([0, rng.integers(1, 40)]))
+    pair.set(lut__result_stride=int(rng.choice([0, stride])) if stride == 4 * outputs else stride)
+    return pair.put(rng.integers(-1 << 31, 1 << 31, vectors * stride // 4).astype("<i4").view(dtype))
+
+
 def one_product(pair, operation, name, seed):
     rng = np.random.default_rng([seed, FORMAT_NAMES.index(name)])
     pair.fresh()
     length, other = int(rng.choice(LENGTHS)), int(rng.integers(0, 10))
     group = int(rng.choice(GROUPS))
     w_group, x_group = [(0, 0), (group, group), (0, group), (group, 0)][rng.integers(4)] if operation == "gemv" else (0, 3)
-    build(pair, rng, length, x_group, operation == "xnor" or rng.random() < 0.1)
+    built = int(rng.choice(VECTORS))
+    vectors = max(built, 1)
+    build(pair, rng, length, x_group, operation == "xnor" or rng.random() < 0.1, built)
     pair.set(lut__mode=int(rng.choice([0, 0, 0, 1, 2])), lut__shift=int(rng.integers(32)), lut__scale_group=w_group)
     if operation == "macT":
         other = int(rng.choice(LENGTHS))
-        acc = pair.put(rng.integers(-1 << 31, 1 << 31, other).astype("<i4"))
+        acc = results(pair, rng, vectors, other, "<i4")
         pair.run(f"lut.macT.{name}", acc=acc, W=place(pair, rng, packed(rng, name, length, other)), cols=other)
         return
     W = place(pair, rng, packed(rng, name, other, length))
     if operation == "gemv":
         scale = pair.put(numbers(rng, other * scales_of(length, w_group or x_group)))
-        pair.run(f"lut.gemv.{name}", y=pair.put(np.zeros(other, "<f4")), W=W, scale=scale, rows=other)
+        pair.run(f"lut.gemv.{name}", y=results(pair, rng, vectors, other, "<f4"), W=W, scale=scale, rows=other)
         return
-    acc = pair.put(rng.integers(-1 << 31, 1 << 31, other).astype("<i4"))
+    acc = results(pair, rng, vectors, other, "<i4")
     pair.run("lut.xnor" if operation == "xnor" else f"lut.mac.{name}", acc=acc, W=W, rows=other)
 
 
@@ -150,9 +161,12 @@ def test_builds_codebooks_decoders_and_planes(pair):
         rng = np.random.default_rng(seed)
         pair.fresh()
         n, group = int(rng.integers(0, 100)), int(rng.choice([0, 1, 3, 16, 200, 1 << 63]))
-        x = pair.put(rng.integers(0, 256, n, np.uint8), gap=int(rng.integers(0, 5)))
-        scale, table, dst = pair.put(numbers(rng, scales_of(n, group))), pair.put(numbers(rng, 16)), pair.put(np.zeros(n, "<f4"))
-        pair.set(lut__scale_group=group)
+        built = int(rng.choice(VECTORS))
+        codes_stride, scale_stride = n + int(rng.integers(0, 9)), 4 * (scales_of(n, group) + int(rng.integers(0, 9)))
+        x = pair.put(rng.integers(0, 256, max(built, 1) * codes_stride, np.uint8), gap=int(rng.integers(0, 5)))
+        scale = pair.put(numbers(rng, max(built, 1) * scale_stride // 4))
+        table, dst = pair.put(numbers(rng, 16)), pair.put(np.zeros(n, "<f4"))
+        pair.set(lut__scale_group=group, lut__vectors=built, lut__codes_stride=codes_stride, lut__scale_stride=scale_stride)
         pair.run("lut.build.i8", x=x, scale=scale, n=n)
         pair.run("lut.build.b1", x=x, n=n)
         for size in (4, 8, 16):

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from both_engines import FLASH, MMIO, SMALL, TEXT, Pair
 from both_starts import INDEX, ROWS, small_pair, start_with
-from starts import LIST, Start, starts
+from starts import LIST, MANY, Start, starts
 
 from isa.instruction import LONGEST, TABLE, Operand, Row
 from isa.preset import preset_of
@@ -100,13 +100,15 @@ def of_settings(row: Row, start: Start) -> list[Fault]:
             return []
         found = [setting(3, lut__mode=3), setting(32, lut__shift=32)]
         if "build" in name:
-            return found
+            found.append(Fault(Cause.CAPACITY, MANY << 20, Start(csrs={"lut.vectors": 1 << 20})))
+            return [*found, setting(1, lut__codes_stride=1), *[setting(6, lut__scale_stride=6)] * name.endswith("i8")]
         found.append(state(0, lut__kind=[0]))
         if "gemv" in name:
             found.append(Fault(illegal, 3, Start(csrs={"lut.scale_group": 3}, state={"lut.x_group": [2]})))
         if name == "lut.xnor":
             found.append(state(0, lut__kind=[1]))
-        return [*found, setting(1, lut__row_stride=1)]
+        return [*found, *(setting(n, **{f"lut__{which}_stride": n}) for which, n in (
+            ("row", 1), ("result", 4), ("result", 4 * MANY + 2)))]
     if unit == "thr":
         return [setting(0, thr__levels=0)] * ("levels" in words) + [value(illegal, k=17)] * ("k" in row.lengths)
     if unit == "fetch":

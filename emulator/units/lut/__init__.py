@@ -1,8 +1,9 @@
-"""lut: kernels.py has the kernels by instruction. What they do stands beside it:
+"""lut: kernels.py has the kernels of products by instruction, loading.py those of everything else. What they do stands beside them:
 
+    operands.py     operands, state and counters            plain.py        one weight at a time: what vector code leaves
     products.py     matrix times vector, row by row         columns.py      transposed products
     rows.py         64 bytes of a row times activations     layouts.py      how weights lie in 64 bytes
-    counts.py       what lut.mode 0 counts along rows       plain.py        one weight at a time: what vector code leaves
+    counts.py       what lut.mode 0 counts along rows
 """
 
-from emulator.units.lut import kernels  # noqa: F401
+from emulator.units.lut import kernels, loading  # noqa: F401

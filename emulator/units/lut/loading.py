@@ -1,0 +1,185 @@
+"""lut: what is loaded into the unit, and the small operations around it: codebooks to fp32, planes of bits."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from emulator.kernel import kernel
+from emulator.kernel_words import DONE, PUNT, count, csr, overlap, readable, state, state_length
+from emulator.native.machine_code import clear_bytes, load, move, store
+from emulator.units.lut.operands import (
+    ACTIVATIONS,
+    BINARY,
+    BOOK_F32,
+    BOOK_I8,
+    BUILT_VECTORS,
+    CODES_STRIDE,
+    INT8,
+    KIND,
+    LENGTH,
+    LOOKUP,
+    LUT,
+    MODE,
+    SCALE_GROUP,
+    SCALE_STRIDE,
+    SCALES,
+    STEP,
+    STEP_LONGEST,
+    TABLES_BUILT,
+    VECTORS,
+    WEIGHT_BYTES,
+    X_GROUP,
+    cores_for,
+    group_count,
+    settings_are_legal,
+    spaced,
+    store_f32,
+)
+from emulator.units.lut.plain import C3, C4, PLANES, row_bytes
+from isa.units.lut import FORMAT_NUMBERS
+
+i8, u8, i64, f32 = np.int8, np.uint8, np.int64, np.float32
+
+# ------------------------------------------------------------------------------------------------ activations, codebooks
+
+
+@njit
+def vectors_asked(block, n):
+    """Vectors of n activations that a build loads; 0: punt."""
+    vectors = csr(block, VECTORS)
+    if vectors == 0:
+        vectors = 1
+    return vectors if 0 < vectors <= state_length(block, ACTIVATIONS) // max(n, 1) and settings_are_legal(block) else 0
+
+
+@njit
+def built(block, kind, vectors, n, group):
+    """Note what has been built."""
+    store(state(block, KIND), u8(kind))
+    store(state(block, BUILT_VECTORS), csr(block, VECTORS))
+    store(state(block, LENGTH), n)
+    store(state(block, X_GROUP), group)
+    mode = csr(block, MODE)
+    if mode != 1:
+        count(block, TABLES_BUILT, vectors * ((n + 3) >> 2 if mode == 0 else (n + 6) // 7))
+
+
+@kernel("lut.build.i8")
+def lut_build_i8(x, scale, n, block):
+    vectors = vectors_asked(block, n)
+    if vectors == 0:
+        return PUNT
+    group = csr(block, SCALE_GROUP)
+    scale_bytes = 4 * group_count(n, group)
+    codes_stride, codes_extent = spaced(block, CODES_STRIDE, vectors, n, 1)
+    scale_stride, scale_extent = spaced(block, SCALE_STRIDE, vectors, scale_bytes, 4)
+    if codes_stride < 0 or scale_stride < 0:
+        return PUNT
+    codes, codes_read = readable(block, LUT, x, codes_extent, 1)
+    scales, scales_read = readable(block, LUT, scale, scale_extent, 4)
+    if codes == 0 or scales == 0:
+        return PUNT
+    for v in range(vectors if n > 0 else 0):
+        move(state(block, ACTIVATIONS) + v * n, codes + v * codes_stride, n)
+        move(state(block, SCALES) + v * scale_bytes, scales + v * scale_stride, scale_bytes)
+    count(block, codes_read, vectors * n)
+    count(block, scales_read, vectors * scale_bytes)
+    built(block, INT8, vectors, n, group)
+    return DONE
+
+
+@kernel("lut.build.b1")
+def lut_build_b1(x, n, block):
+    vectors, size = vectors_asked(block, n), n + 7 >> 3
+    stride, extent = spaced(block, CODES_STRIDE, vectors, size, 1)
+    codes, codes_read = readable(block, LUT, x, extent, 1)
+    if vectors == 0 or stride < 0 or codes == 0:
+        return PUNT
+    for v in range(vectors):
+        activations, bits = state(block, ACTIVATIONS) + v * n, codes + v * stride
+        for i in range(n):
+            store(activations + i, i8((load(bits + (i >> 3), u8) >> (i & 7) & 1) * 2 - 1))
+        if n > 0:
+            store(state(block, SCALES) + 4 * v, f32(1))
+    count(block, codes_read, vectors * size)
+    built(block, BINARY, vectors, n, 0)
+    return DONE
+
+
+@njit
+def load_codebook(block, book, table, n, size):
+    """Set a codebook from n entries of `size` bytes; the rest of the 16 become 0."""
+    if n != 4 and n != 8 and n != 16:
+        return PUNT
+    target = state(block, book)
+    move(target, table, n * size)
+    clear_bytes(target + n * size, (16 - n) * size)
+    return DONE
+
+
+@kernel("lut.codebook.i8")
+def lut_codebook_i8(table, n, block):
+    return load_codebook(block, BOOK_I8, table, n, 1)
+
+
+@kernel("lut.codebook.f32")
+def lut_codebook_f32(table, n, block):
+    return load_codebook(block, BOOK_F32, table, n, 4)
+
+
+# ------------------------------------------------------------------------------------------------ codebooks to f32
+
+
+@njit
+def decode(block, fmt, dst, codes, scale, n):
+    """lut.decode of one codebook format."""
+    group = csr(block, SCALE_GROUP)
+    size, groups = row_bytes(i64(fmt), n), group_count(n, group)
+    if groups <= 1:
+        group = n
+    scales, scale_slot = readable(block, LUT, scale, 4 * groups, 4)
+    if scales == 0 or overlap(dst, 4 * n, scales, 4 * groups):
+        return PUNT
+    book, high = state(block, BOOK_F32), codes + (n + 3 >> 2)
+    for g in range(groups):
+        factor = load(scales + 4 * g, f32)
+        for i in range(g * group, min((g + 1) * group, n)):
+            if fmt == C4:
+                code = i64(load(codes + (i >> 1), u8) >> 4 * (i & 1) & 15)
+            else:
+                code = i64(load(codes + (i >> 2), u8) >> 2 * (i & 3) & 3)
+                if fmt == C3:
+                    code |= i64(load(high + (i >> 3), u8) >> (i & 7) & 1) << 2
+            store_f32(dst + 4 * i, load(book + 4 * code, f32) * factor)
+    count(block, scale_slot, 4 * groups)
+    count(block, LOOKUP, n)
+    count(block, STEP, n)
+    count(block, STEP_LONGEST, group_count(n, cores_for(block, n)))
+    count(block, WEIGHT_BYTES, size)
+    return DONE
+
+
+def _define_decode(fmt: int, name: str) -> None:
+    @kernel(f"lut.decode.{name}")
+    def lut_decode(dst, codes, scale, n, block):
+        return decode(block, fmt, dst, codes, scale, n)
+
+
+for _name, _fmt in FORMAT_NUMBERS.items():
+    if PLANES[_fmt] == 0:               # codebooks
+        _define_decode(_fmt, _name)
+
+# ------------------------------------------------------------------------------------------------ bit planes
+
+
+@kernel("lut.plane")
+def lut_plane(dst, x, bit, n):
+    if not 0 <= bit <= 7:
+        return PUNT
+    for at in range(n + 7 >> 3):
+        byte = 0
+        for i in range(8 * at, min(8 * at + 8, n)):
+            byte |= i64(load(x + i, u8) >> bit & 1) << (i & 7)
+        store(dst + at, u8(byte))
+    return DONE

@@ -1,0 +1,159 @@
+"""lut: the operands of kernels, what the unit has loaded, and what an operation counts."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from emulator.kernel_words import (
+    LARGE,
+    LUT_CORES,
+    PORT,
+    STATE_INDEX,
+    count,
+    csr,
+    csr_number,
+    readable,
+    slot,
+    state,
+    writable,
+)
+from emulator.native.machine_code import array, load, store
+from emulator.units.lut.plain import (
+    B1,
+    BUFFER_READS,
+    LOOKUPS,
+    PLANES,
+    SKIPPED_GROUPS,
+    STEPS,
+    STEPS_LONGEST,
+    ZERO_WEIGHTS,
+    row_bytes,
+)
+
+LUT = PORT["lut"]
+MODE, ROW_STRIDE, SCALE_GROUP, SHIFT, VECTORS, CODES_STRIDE, SCALE_STRIDE, RESULT_STRIDE = (csr_number(f"lut.{name}") for name in (
+    "mode", "row_stride", "scale_group", "shift", "vectors", "codes_stride", "scale_stride", "result_stride"))
+KIND, BUILT_VECTORS, LENGTH, ACTIVATIONS, X_GROUP, SCALES, BOOK_I8, BOOK_F32 = (STATE_INDEX[f"lut.{name}"] for name in (
+    "kind", "built_vectors", "length", "activations", "x_group", "scales", "codebook_i8", "codebook_f32"))
+TABLES_BUILT, LOOKUP, BUFFER_READ, STEP, STEP_LONGEST, MACS, MACS_SKIPPED, GROUPS_SKIPPED, WEIGHT_BYTES = (
+    slot(f"lut.{name}") for name in ("tables_built", "lookups", "buffer_reads", "steps", "steps_longest", "macs", "macs_skipped",
+                                     "groups_skipped", "weight_bytes"))
+INT8, BINARY = 1, 2             # lut.kind
+
+i8, u8, i32, u32, i64, f32 = np.int8, np.uint8, np.int32, np.uint32, np.int64, np.float32
+CANONICAL_NAN = u32(0x7FC0_0000)
+
+
+@njit
+def group_count(n, group):
+    """Scales of n elements. A group of 2**63 or more looks negative here: it holds them all."""
+    if n == 0 or group <= 0 or group >= n:
+        return min(n, 1)
+    return (n + group - 1) // group
+
+
+@njit
+def store_f32(address, value):
+    """Store an fp32 result: a NaN as the canonical one."""
+    if value != value:
+        store(address, CANONICAL_NAN)
+    else:
+        store(address, value)
+
+
+# ------------------------------------------------------------------------------------------------ what is set and loaded
+
+
+@njit
+def settings_are_legal(block):
+    return 0 <= csr(block, MODE) <= 2 and 0 <= csr(block, SHIFT) <= 31
+
+
+@njit
+def activations(block):
+    """(vectors, activations of each) that were built; the number is -1 when nothing is built or a setting is out of range."""
+    if not settings_are_legal(block) or not load(state(block, KIND), u8):
+        return 0, -1
+    return max(load(state(block, BUILT_VECTORS), i64), 1), load(state(block, LENGTH), i64)
+
+
+# ------------------------------------------------------------------------------------------------ memory
+
+
+@njit
+def spaced(block, number, pieces, size, align):
+    """(stride, bytes from first to last) of some pieces of `size` bytes that start as far apart as a CSR says; stride -1: punt."""
+    stride = csr(block, number)
+    if stride == 0 or size == 0:
+        stride = size
+    if stride < size or stride & (align - 1) or stride > LARGE or pieces > LARGE // (stride + 1):
+        return -1, 0
+    return stride, (pieces - 1) * stride + size if pieces > 0 and size > 0 else 0
+
+
+@njit
+def matrix(block, fmt, W, rows, cols):
+    """(host address, counter slot, stride, bytes from first to last) of a matrix of weights; host address 0: punt."""
+    stride, extent = spaced(block, ROW_STRIDE, rows, row_bytes(i64(fmt), cols), 1)
+    if stride < 0:
+        return 0, 0, 0, 0
+    host, counter = readable(block, LUT, W, extent, 1)
+    return host, counter, stride, extent
+
+
+@njit
+def accumulators(block, acc, vectors, outputs):
+    """(host address, counter slots of reading and writing, stride, bytes from first to last) of int32 sums; address 0: punt."""
+    stride, extent = spaced(block, RESULT_STRIDE, vectors, 4 * outputs, 4)
+    if stride < 0:
+        return 0, 0, 0, 0, 0
+    before, read = readable(block, LUT, acc, extent, 4)
+    host, written = writable(block, LUT, acc, extent, 4)
+    return host if before != 0 else 0, read, written, stride, extent
+
+
+# ------------------------------------------------------------------------------------------------ results and counters
+
+
+@njit
+def accumulate(block, acc, stride, read, written, sums, vectors, outputs):
+    """acc += sums << lut.shift of each vector, and count these accesses."""
+    shift = csr(block, SHIFT)
+    for v in range(vectors if outputs > 0 else 0):
+        total = array(acc + v * stride, i32, outputs)
+        for i in range(outputs):
+            total[i] += i32(i64(sums[v * outputs + i]) << shift)
+    count(block, read, 4 * vectors * outputs)
+    count(block, written, 4 * vectors * outputs)
+
+
+@njit
+def cores_for(block, outputs):
+    """Cores of the unit that work on so many outputs, at least 1."""
+    return max(min(load(block + 8 * LUT_CORES, i64), outputs), 1)
+
+
+@njit
+def are_alike(fmt):
+    """True for formats whose outputs all take the same steps."""
+    return fmt == B1 or PLANES[fmt] == 0
+
+
+@njit
+def count_product(block, fmt, vectors, outputs, length, weight_slot, weight_bytes, cores, events):
+    """Count an operation over `outputs` times `length` weights, whose events for one vector have been collected."""
+    weights = outputs * length
+    if PLANES[fmt] == 0:
+        events[LOOKUPS] = events[STEPS] = weights
+    if are_alike(fmt) and outputs > 0:
+        events[STEPS_LONGEST] = events[STEPS] // outputs * ((outputs + cores - 1) // cores)
+    count(block, weight_slot, weight_bytes)
+    count(block, WEIGHT_BYTES, weight_bytes)
+    count(block, MACS, vectors * weights)
+    count(block, MACS_SKIPPED, vectors * events[ZERO_WEIGHTS])
+    count(block, LOOKUP, vectors * events[LOOKUPS])
+    count(block, BUFFER_READ, vectors * events[BUFFER_READS])
+    count(block, STEP, vectors * events[STEPS])
+    count(block, STEP_LONGEST, vectors * events[STEPS_LONGEST])
+    count(block, GROUPS_SKIPPED, vectors * events[SKIPPED_GROUPS])
