@@ -56,6 +56,14 @@ Progress = Callable[[int, int], None]
 """Called with the bytes of weights that are written so far, and all."""
 
 
+@dataclass(frozen=True)
+class Calibration:
+    """The tokens of a text on which thresholds are found; `progress` is called with those that are done, and all."""
+
+    tokens: Sequence[int] = ()
+    progress: Progress | None = None
+
+
 @dataclass
 class Compiled:
     """A model as a program: its code, and everything that it was made from.
@@ -139,6 +147,7 @@ class Compiled:
         c = self.model.config
         return {"architecture": c.architecture, "source": self.model.path.name, "vocab": c.vocab, "dim": c.dim, "layers": c.layers,
                 "heads": c.heads, "kv_heads": c.kv_heads, "hidden": c.hidden, "context": self.memory.context,
+                "chunk": self.memory.chunk,
                 "stop": sorted(c.stop),
                 "operations": {section: [f"{', '.join(op.outputs)} = {op.kind} {', '.join((*op.inputs, *op.weights))}"
                                          for op in ops] for section, ops in self.graph.named()},
@@ -193,6 +202,8 @@ class Compiled:
                          f"{', '.join(memory.outside)}: no room in the scratchpad"
                          + (f"; sampling takes {self.sampling.tile:,} tokens at a time" if self.sampling.tile else "")))
         lines += [f"no {option}: {why}" for option, why in missing(self.machine).items()]
+        lines.append("the prompt runs token by token" if memory.chunk == 1 else
+                     f"the prompt runs in chunks of {memory.chunk} tokens, with {memory.frame_bytes:,} bytes of activations each")
         if self.int8_activations:
             instead = " (--activations f32 uses fp32)" if self.could_decode else ""
             lines.append(f"integer weights use int8 activations, one scale per vector{instead}")
@@ -208,17 +219,17 @@ def _tell(progress: Progress | None, before: int, whole: int, done: int) -> None
 
 
 def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recipe | None = None,
-                  context: int | None = None, kv: str = "f32", activations: str | None = None,
-                  sparsity: float | str | None = None, calibration: Sequence[int] = (),
-                  progress: Progress | None = None) -> Compiled:
+                  context: int | None = None, kv: str = "f32", chunk: int | None = None, activations: str | None = None,
+                  sparsity: float | str | None = None, calibration: Calibration = Calibration()) -> Compiled:
     """Compile a model for a machine. Raises ModelError for what does not fit.
 
     recipe       formats of weights; None: as the checkpoint has them
     context      the largest number of positions
     kv           format of keys and values, one of KV_FORMATS
+    chunk        tokens of a prompt that go through a layer together, 1: one after the other; None: as the scratchpad has room
     activations  format of what integer weights are multiplied by, one of ACTIVATIONS; None: i8
     sparsity     feed-forward layers compute only active neurons. "exact": those that are not zero. A number: all but this share,
-                 by thresholds of the model, or else by thresholds that are found on `calibration`, the tokens of a text
+                 by thresholds of the model, or else by thresholds that are found by `calibration`
     """
     preset = load_preset(machine) if isinstance(machine, str) else machine
     kind = target_of(preset)
@@ -241,7 +252,7 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
         if sparsity is not None:
             share = None if isinstance(sparsity, str) else sparsity
             if share is not None and "layers.0.thresholds" not in quantised.tensors:
-                quantised = with_thresholds(quantised, graph, calibration, progress)
+                quantised = with_thresholds(quantised, graph, calibration.tokens, calibration.progress)
             graph = sparsify(graph, quantised, share)
         target = kind(preset, quantised, graph, int8=activations != "f32")
         target.check_units()
@@ -249,14 +260,17 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
 
     target = made(recipe, kv)
     try:
-        return _lowered(target, positions)
+        return _lowered(target, positions, chunk)
     except RoomError as error:
-        fits = _context_that_fits(partial(_lowered, target), positions)
+        if chunk is not None and (fits := _most_that_fits(lambda tokens: _lowered(target, positions, tokens), chunk)):
+            error.hint = "; ".join(filter(None, (error.hint, f"--chunk {fits} fits")))
+            raise
+        fits = _most_that_fits(lambda context: _lowered(target, context, chunk), positions)
         found = [f"--context {fits} fits"] * bool(fits)
         others = not isinstance(sparsity, float)            # else thresholds would have to be found again
         if others:
             ternary = recipe if error.solved else read_recipe("t2")
-            found += _options_that_fit(lambda weights, kv: _lowered(made(weights, kv), positions), recipe, kv, ternary)
+            found += _options_that_fit(lambda weights, kv: _lowered(made(weights, kv), positions, chunk), recipe, kv, ternary)
         if not found and not error.solved:
             found = ["no shorter --context" + ", --kv or --weights" * others + " makes it fit"]
         error.hint = "; ".join(filter(None, (error.hint, *found)))
@@ -282,10 +296,10 @@ def _options_that_fit(lowered: Callable[[Recipe | None, str], Compiled], recipe:
     return found or [f"--weights t2 --kv {cache} fits" for weights in others for cache in caches if fits(weights, cache)][:1]
 
 
-def _context_that_fits(lowered: Callable[[int], Compiled], positions: int) -> int:
-    """The largest context with which a model fits that does not fit with `positions`; 0 if there is none."""
-    fits, fails = 0, positions
-    while fails - fits > 1:                 # a shorter context needs less room, so halving finds it
+def _most_that_fits(lowered: Callable[[int], Compiled], fails: int) -> int:
+    """The largest number with which a model fits that does not fit with the number `fails`; 0 if there is none."""
+    fits = 0
+    while fails - fits > 1:                 # a smaller number needs less room, so halving finds it
         middle = (fits + fails) // 2
         try:
             lowered(middle)
@@ -295,7 +309,7 @@ def _context_that_fits(lowered: Callable[[int], Compiled], positions: int) -> in
     return fits
 
 
-def _lowered(target: Target, positions: int) -> Compiled:
+def _lowered(target: Target, positions: int, chunk: int | None) -> Compiled:
     """The program for a number of positions. Raises ModelError, RoomError for what has no room."""
     model, graph, machine = target.model, target.graph, target.machine
     groups, sparse = [body.layers for body in graph.bodies], "active" in graph.values
@@ -316,20 +330,22 @@ def _lowered(target: Target, positions: int) -> Compiled:
         rows |= scratch_of_active(model.config.hidden, model.config.dim)
     rows |= target.scratch()
 
-    def planned(room: Room) -> MemoryPlan:
+    def planned(room: Room, tokens: int | None) -> MemoryPlan:
         memory = plan_memory(graph, positions, machine, rows, reached=target.reached, buffered=sparse or not target.reached,
-                             outside=room.outside & graph.values.keys())
+                             outside=room.outside & graph.values.keys(), chunk=tokens)
         inside, outside = scratch_of_sampling(machine, model.config.vocab, room)
         memory.outside |= outside
         memory.add(inside, beside=("logits", *target.kept))
         return memory
 
-    def lowered(rooms: Sequence[Room]) -> Compiled:
-        room, memory = _first_with_room(rooms, lambda room: (room, planned(room)))
+    def lowered(choice: tuple[Sequence[Room], int | None]) -> Compiled:
+        rooms, tokens = choice
+        room, memory = _first_with_room(rooms, lambda room: (room, planned(room, tokens)))
         target.check(layout, memory)
         return Compiled(target, layout, memory, room, code(target, layout, memory, room))
 
-    return _first_with_room(_rooms(target), lowered)
+    chunks = [chunk] if chunk is not None else [1] if target.by_token else [None, 1]
+    return _first_with_room([(rooms, tokens) for rooms in _rooms(target) for tokens in chunks], lowered)
 
 
 def _first_with_room(choices: Sequence[A], made: Callable[[A], R]) -> R:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from compiler.compile import Compiled, compile_model
+from compiler.compile import Calibration, Compiled, compile_model
 from compiler.errors import ModelError
 from compiler.formats.recipe import read_recipe
 from compiler.frontends import need_tokenizer
@@ -25,6 +25,7 @@ class Settings:
 
     machine    a preset's name or a .toml file; None: slim
     weights    a format or a .toml recipe; None: as the checkpoint has them
+    chunk      tokens of a prompt that go through a layer together; None: as many as there is room for
     activations  of integer weights: i8 (as None) or f32
     sparsity   "exact", or the share of neurons to leave alone by thresholds from the text `calibrate`
     """
@@ -33,6 +34,7 @@ class Settings:
     weights: str | None = None
     context: int | None = None
     kv: str = "f32"
+    chunk: int | None = None
     activations: str | None = None
     sparsity: float | str | None = None
     calibrate: Path | None = None
@@ -40,7 +42,7 @@ class Settings:
     @property
     def given(self) -> list[str]:
         """The options that were given and that cannot be changed in a compiled program."""
-        named = {"weights": "--weights", "context": "--context", "kv": "--kv", "activations": "--activations",
+        named = {"weights": "--weights", "context": "--context", "kv": "--kv", "chunk": "--chunk", "activations": "--activations",
                  "sparsity": "--ffn-sparsity"}
         return [named[field.name] for field in fields(self) if field.name in named and getattr(self, field.name) != field.default]
 
@@ -48,6 +50,8 @@ class Settings:
         """These settings. Raises ModelError for what is wrong whatever the model is, OSError."""
         if self.context is not None and self.context < 1:
             raise ModelError("", "--context", got=str(self.context), expected="1 or more positions")
+        if self.chunk is not None and self.chunk < 1:
+            raise ModelError("", "--chunk", got=str(self.chunk), expected="1 or more tokens")
         if self.weights:
             read_recipe(self.weights)
         return self
@@ -56,8 +60,8 @@ class Settings:
         """The model as a program. `progress` is told about calibration. Raises ModelError, PresetError, OSError."""
         tokens = need_tokenizer(model).encode(read_text(self.calibrate)[:MOST_TEXT]) if self.calibrate else ()
         return compile_model(model, machine=self.machine or "slim", recipe=read_recipe(self.weights) if self.weights else None,
-                             context=self.check().context, kv=self.kv, activations=self.activations,
-                             sparsity=self.sparsity, calibration=tokens, progress=progress)
+                             context=self.check().context, kv=self.kv, chunk=self.chunk, activations=self.activations,
+                             sparsity=self.sparsity, calibration=Calibration(tokens, progress))
 
     def key(self) -> dict[str, object]:
         """What a program depends on besides checkpoint and compiler: the options, with the contents of files that they name."""
@@ -65,7 +69,7 @@ class Settings:
             return text_of(value) if value and value.endswith(".toml") else value
 
         return {"machine": contents(self.machine or "slim"), "weights": contents(self.weights), "context": self.context,
-                "kv": self.kv, "activations": self.activations,
+                "kv": self.kv, "chunk": self.chunk, "activations": self.activations,
                 "sparsity": self.sparsity, "calibrate": read_text(self.calibrate) if self.calibrate else None}
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-WRITE, EXIT, READ_TOKEN, EMIT_TOKEN = 64, 93, 0x5110, 0x5111
+WRITE, EXIT, READ_TOKEN, EMIT_TOKEN, SHOW = 64, 93, 0x5110, 0x5111, 0x5112
 EBADF, EFAULT, ENOSYS = 9, 14, 38       # Linux errno: bad file descriptor, bad address, no such system call
 
 
@@ -35,6 +35,7 @@ SERVICES: tuple[Service, ...] = (
     Service(EXIT,       "exit",       "a0 exit code",                  "end the run"),
     Service(READ_TOKEN, "read_token", "",                              "a0 = next prompt token, -1 when there is none left"),
     Service(EMIT_TOKEN, "emit_token", "a0 token",                      "hand a token to the host"),
+    Service(SHOW,       "show",       "a0 address, a1 numbers",        "let the host look at fp32 numbers; a0 = a1"),
 )
 
 NUMBERS = frozenset(service.number for service in SERVICES)
@@ -53,19 +54,21 @@ _PIECE = 1 << 20              # bytes that go to the host at a time
 class Host:
     """The outside world of a run: console, prompt tokens, emitted tokens.
 
-    Pass `write` to see console bytes as they come, `emit` for tokens. `output` and `errors` are the last `keep` bytes that the
-    program wrote to each, `tokens` the last TOKENS_KEPT that it emitted; `written` counts all bytes, [output, errors].
+    Pass `write` to see console bytes as they come, `emit` for tokens, `show` for numbers, (n,) fp32, that are the program's memory:
+    they may change when it returns. `output` and `errors` are the last `keep` bytes that the program wrote to each, `tokens` the
+    last TOKENS_KEPT that it emitted; `written` counts all bytes, [output, errors].
     """
 
     def __init__(self, prompt: Iterable[int] = (), *, write: Callable[[int, bytes], None] | None = None,
-                 emit: Callable[[int], None] | None = None, keep: int = KEPT) -> None:
+                 emit: Callable[[int], None] | None = None, show: Callable[[npt.NDArray[np.float32]], None] | None = None,
+                 keep: int = KEPT) -> None:
         self.prompt = iter(prompt)
         self.output = bytearray()
         self.errors = bytearray()
         self.written = [0, 0]
         self.keep = keep
         self._tokens: deque[int] = deque(maxlen=TOKENS_KEPT)
-        self._write, self._emit = write, emit
+        self._write, self._emit, self._show = write, emit, show
 
     @property
     def tokens(self) -> list[int]:
@@ -94,6 +97,10 @@ class Host:
         self._tokens.append(token)
         if self._emit:
             self._emit(token)
+
+    def show(self, numbers: npt.NDArray[np.float32]) -> None:
+        if self._show:
+            self._show(numbers)
 
     def replay(self, output: bytes, errors: bytes, written: Iterable[int], tokens: Iterable[int], prompt: Iterable[int]) -> None:
         """Take the state of a host after a run. `write` and `emit` are not called for it."""

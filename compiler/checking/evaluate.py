@@ -149,25 +149,16 @@ def of_graph(executor: Executor) -> Logits:
 
 
 def of_program(machine: ReferenceMachine, program: Program) -> Logits:
-    """Logits of a compiled program, from the memory of a machine on which it is loaded.
+    """Logits of a compiled program on a machine on which it is loaded: it shows them. Each document starts the program again.
 
-    When the program asks for a token, the logits behind the one before are in memory. Each document starts the program again.
     Raises ModelError if the program ends in another way.
     """
-    where, vocab = program.address("logits"), int(program.meta["model"]["vocab"])
     machine.peek(program.address("all_logits"), 8)[:] = np.frombuffer(struct.pack("<Q", 1), np.uint8)
 
     def logits(tokens: Sequence[int]) -> Iterator[F32]:
         found: list[F32] = []
-
-        def prompt() -> Iterator[int]:
-            for number, token in enumerate(tokens):
-                if number:
-                    found.append(machine.peek(where, 4 * vocab).view("<f4").copy())
-                yield token
-            found.append(machine.peek(where, 4 * vocab).view("<f4").copy())
-
-        machine.pc, machine.exit_code, machine.host = program.entry, None, Host(prompt())
+        machine.pc, machine.exit_code = program.entry, None
+        machine.host = Host(tokens, show=lambda numbers: found.append(numbers.copy()))
         result = machine.run().unless_interrupted()
         if result.reason != "exit" or result.exit_code or len(found) != len(tokens):
             code = "" if result.exit_code is None else f", exit code {result.exit_code}"

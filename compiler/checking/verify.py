@@ -8,14 +8,15 @@ behind each operation (at its mark), and what the operation has written to memor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from compiler.compile import Compiled
-from compiler.graph import EXACT, Executor, Op
+from compiler.graph import EXACT, Executor, Graph, Op
+from compiler.graph.groups import Group, groups
 from compiler.lowering.emit import BASE
 from compiler.lowering.program import mark
 from emulator.machine import Machine
@@ -62,22 +63,44 @@ def compare(compiled: Compiled, program: Program, tokens: Sequence[int], engine:
             progress: Callable[[int, int], None] | None = None, observe: Observer | None = None) -> tuple[int, Difference | None]:
     """Run the program and the graph on `tokens` (a prompt): (operations compared, the first difference).
 
+    The graph computes a chunk of the prompt token by token, and keeps its results; then the program computes the chunk.
     Raises ProgramStopped when the program ends or traps on its way.
     """
     checker = _Checker(compiled, program, tokens, engine, observe)
-    executor = Executor(compiled.graph, compiled.model, EXACT, observe=checker.check)
-    for number, token in enumerate(tokens):
-        checker.token = number
-        executor.step(token)
-        if progress:
-            progress(number + 1, len(tokens))
+    results: list[dict[tuple[str, int, int], tuple[int | None, Op, tuple[Any, ...]]]] = []
+    places = _Places(compiled.graph)
+    executor = Executor(compiled.graph, compiled.model, EXACT,
+                        observe=lambda layer, op, found: results[-1].update({places.of(layer, op): (layer, op, found)}))
+    chunk = compiled.memory.chunk
+    for first in range(0, len(tokens), chunk):
+        results.clear()
+        for token in tokens[first:first + chunk]:
+            results.append({})
+            executor.step(token)
+            if progress:
+                progress(first + len(results), len(tokens))
+        checker.check(first, results, places)
         if checker.difference:
             break
     return checker.compared, checker.difference
 
 
+class _Places:
+    """Where operations stand: (list of the graph, layer or -1, number), in the order in which a token passes them."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        layers = sorted((layer, graph.name_of(body), body.ops) for body in graph.bodies for layer in body.layers)
+        self.lists = [("start", -1, graph.start), *((name, layer, ops) for layer, name, ops in layers),
+                      ("finish", -1, graph.finish)]
+
+    def of(self, layer: int | None, op: Op) -> tuple[str, int, int]:
+        section, number = self.graph.place_of(op, layer)
+        return section, -1 if layer is None else layer, number
+
+
 class _Checker:
-    """After each operation of the executor: runs the program to the same place and compares."""
+    """Runs the program to the place behind each operation, and compares what is in memory with what the executor has."""
 
     def __init__(self, compiled: Compiled, program: Program, tokens: Sequence[int], engine: Callable[..., ReferenceMachine],
                  observe: Observer | None) -> None:
@@ -85,33 +108,56 @@ class _Checker:
         self.machine = engine(compiled.machine, Host(tokens))
         self.machine.load(program)
         self.symbols = {symbol.name: symbol.value for symbol in program.symbols}
-        self.token = self.compared = 0
+        self.compared = 0
         self.last = len(tokens) - 1
         self.active: Any = None             # the rows that operations by active neurons work on
         self.difference: Difference | None = None
 
-    def check(self, layer: int | None, op: Op, results: tuple[Any, ...]) -> None:
-        section, number = self.compiled.graph.place_of(op, layer)
-        if self.difference or (section == "finish" and self.token < self.last):         # only the last token needs these
-            return
-        place = self.symbols[mark(section, number)]
-        self.machine.breakpoints = {place}
+    def check(self, first: int, results: Sequence[Mapping[tuple[str, int, int], Any]], places: _Places) -> None:
+        """Compare a chunk, or a single token: `results` of its tokens, of which the first has the number `first`."""
+        alone = len(results) == 1 and first == self.last        # a single token takes the code for one token
+        for section, layer, ops in places.lists:
+            if section == "finish":                             # only the last token needs it, and the code for one token does it
+                if first + len(results) > self.last:
+                    self._each(section, layer, Group(0, ops, together=False), [results[-1]], self.last, chunk=False)
+            elif alone or self.compiled.memory.chunk == 1:
+                self._each(section, layer, Group(0, ops, together=False), results, first, chunk=False)
+            else:
+                for group in groups(ops):
+                    self._each(section, layer, group, results, first, chunk=True)
+
+    def _each(self, section: str, layer: int, group: Group, results: Sequence[Mapping[tuple[str, int, int], Any]], first: int,
+              *, chunk: bool) -> None:
+        for row, found in enumerate(results):
+            for number in range(group.first, group.first + len(group.ops)):
+                if self.difference:
+                    return
+                if not group.together or row == 0:
+                    self._reach(mark(section, number, chunk), found[section, layer, number][1])
+                self._compare(first + row, row if chunk else 0, *found[section, layer, number])
+
+    def _reach(self, name: str, op: Op) -> None:
+        """Run the program to a mark."""
+        self.machine.breakpoints = {self.symbols[name]}
         result = self.machine.run().unless_interrupted()
         if result.reason != "breakpoint":
             raise ProgramStopped(f"{op.kind} -> {', '.join(op.outputs)}: the program ended with {result.reason}"
                                  + (f"\n{result.trap}" if result.trap else "")
                                  + (f", exit code {result.exit_code}" if result.exit_code is not None else ""))
+
+    def _compare(self, token: int, frame: int, layer: int | None, op: Op, results: tuple[Any, ...]) -> None:
+        """Compare what an operation has written for a token, whose frame has this number."""
         self.compared += 1
         if op.kind.startswith("active"):
             self.active, = results
         for name, expected in zip(op.outputs, results, strict=True):
-            got = self._value(name, layer, expected)
+            got = self._value(name, frame, expected)
             if self.observe:
-                self.observe(self.token, layer, op, name, expected, got)
+                self.observe(token, layer, op, name, expected, got)
             wrong = got.view(f"u{got.itemsize}") != np.ascontiguousarray(expected).view(f"u{got.itemsize}")
             if wrong.any() and self.difference is None:
                 index = tuple(int(i) for i in np.argwhere(wrong)[0])
-                self.difference = Difference(self.token, layer, op, name, index, expected[index].item(), got[index].item(),
+                self.difference = Difference(token, layer, op, name, index, expected[index].item(), got[index].item(),
                                              int(wrong.sum()), self._row(op, index, expected))
 
     def _row(self, op: Op, index: tuple[int, ...], result: Any) -> tuple[int, int] | None:
@@ -119,7 +165,7 @@ class _Checker:
             return None
         return (int(np.searchsorted(self.active, index[0])), len(self.active)) if "active" in op.inputs else (index[0], len(result))
 
-    def _value(self, name: str, layer: int | None, like: Any) -> Any:
+    def _value(self, name: str, frame: int, like: Any) -> Any:
         """A value from the machine's memory, in the shape of what is expected."""
         memory = self.compiled.memory
         value = self.compiled.graph.values[name]
@@ -131,5 +177,6 @@ class _Checker:
             span = sum((length - 1) * stride for length, stride in zip(room, cache.strides, strict=True)) + np.dtype(dtype).itemsize
             whole = np.ndarray(room, dtype, self.machine.peek(address, span), strides=cache.strides)
         else:
-            whole = self.machine.peek(self.symbols[name], memory.size(value)).view(dtype).reshape(room)
+            address = self.symbols[name] + (frame * memory.frame_bytes if name in memory.framed else 0)
+            whole = self.machine.peek(address, memory.size(value)).view(dtype).reshape(room)
         return np.ascontiguousarray(whole[tuple(slice(length) for length in like.shape)])

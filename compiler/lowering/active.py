@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 
 from compiler.graph import Op
-from compiler.lowering.emit import number, symbol
+from compiler.lowering.emit import number
 from compiler.lowering.lower import Lowering, lowers
 from compiler.lowering.tiles import Tile, gathered
 from compiler.placing.weights import Placed
@@ -30,8 +30,8 @@ def neuron_bytes(body: Mapping[str, Placed], gated: bool) -> int:
 def active(c: Lowering, op: Op) -> None:
     """The positions of the elements above 0, and their number."""
     e, result, x = c.emit, op.outputs[0], op.inputs[0]
-    e.op("thr.gt.f32", symbol("active_mask"), symbol(x), "zero", c.length(x), reads=(x,), writes=("active_mask",))
-    e.op("thr.index", "a6", symbol("active_mask"), symbol(result), c.length(x), reads=("active_mask",), writes=(result,))
+    e.op("thr.gt.f32", c.at("active_mask"), c.at(x), "zero", c.length(x), reads=(x,), writes=("active_mask",))
+    e.op("thr.index", "a6", c.at("active_mask"), c.at(result), c.length(x), reads=("active_mask",), writes=(result,))
     _count(c)
 
 
@@ -44,8 +44,8 @@ def active_above(c: Lowering, op: Op) -> None:
         e.csr("thr.levels", placed.shape[0] // 2)
         e.line("lw a7, ffn_sparsity")
         e.op("thr.select", "a6", table, "zero", "a7", comment="the threshold of this layer")
-        e.op("thr.absgt.f32", symbol("active_mask"), symbol(x), "a6", c.length(x), reads=(x,), writes=("active_mask",))
-    e.op("thr.index", "a6", symbol("active_mask"), symbol(result), c.length(x), reads=("active_mask",), writes=(result,))
+        e.op("thr.absgt.f32", c.at("active_mask"), c.at(x), "a6", c.length(x), reads=(x,), writes=("active_mask",))
+    e.op("thr.index", "a6", c.at("active_mask"), c.at(result), c.length(x), reads=("active_mask",), writes=(result,))
     _count(c)
 
 
@@ -65,7 +65,7 @@ def _rows(c: Lowering, op: Op, unit: str, *to: tuple[str, int], scales: bool = F
     """The active rows of an operation's matrix, tile by tile. `to`: names of values with an element for each row, and its size."""
     placed = c.tensor(op.weights[0])
     c.emit.order("fetch", ("active",), ())
-    return gathered(c, unit, c.weight(op.weights[0]), placed.rows, placed.row_bytes, [(symbol(name), size) for name, size in to],
+    return gathered(c, unit, c.weight(op.weights[0]), placed.rows, placed.row_bytes, [(c.at(name), size) for name, size in to],
                     (c.weight(op.weights[0], "scales"), placed.row_scale_bytes) if scales else None)
 
 
@@ -75,25 +75,25 @@ def _elements(c: Lowering, mnemonic: str, target: str, source: str, size: int) -
     for name, value in (("row_bytes", size), ("src_stride", 0), ("dst_stride", 0), ("table_rows", 0)):
         e.csr(f"fetch.{name}", value)
     e.line("ld a6, active_count")
-    e.op(mnemonic, symbol(target), symbol(source), symbol("active"), "a6", reads=(source, "active"), writes=(target,))
+    e.op(mnemonic, c.at(target), c.at(source), c.at("active"), "a6", reads=(source, "active"), writes=(target,))
 
 
 @lowers("gemv.active")
 def gemv_active(c: Lowering, op: Op) -> None:
     e, result, x, placed = c.emit, op.outputs[0], op.inputs[0], c.tensor(op.weights[0])
-    e.op("vec.fill.32", symbol(result), "zero", c.length(result), writes=(result,), comment="0 where a neuron is not active")
+    e.op("vec.fill.32", c.at(result), "zero", c.length(result), writes=(result,), comment="0 where a neuron is not active")
     e.order("vec", (x,), ("compact",))
     with _rows(c, op, "vec", ("compact", 4)) as tile:
         e.csr("vec.cols", placed.shape[1])
         e.csr("vec.row_stride", 0)
-        e.op(f"vec.gemv.{placed.format}", tile.to[0], tile.at, symbol(x), tile.rows, reads=(x,), writes=("compact",))
+        e.op(f"vec.gemv.{placed.format}", tile.to[0], tile.at, c.at(x), tile.rows, reads=(x,), writes=("compact",))
     _elements(c, "fetch.scatter", result, "compact", 4)
 
 
 @lowers("gemv.i8.active")
 def gemv_i8_active(c: Lowering, op: Op) -> None:
     e, result, (codes, scale, _), placed = c.emit, op.outputs[0], op.inputs, c.tensor(op.weights[0])
-    e.op("vec.fill.32", symbol(result), "zero", c.length(result), writes=(result,), comment="0 where a neuron is not active")
+    e.op("vec.fill.32", c.at(result), "zero", c.length(result), writes=(result,), comment="0 where a neuron is not active")
     c.build(codes, scale, placed.shape[1])
     c.codebook(op.weights[0])
     e.order("lut", (), ("compact",))
@@ -106,13 +106,13 @@ def gemv_i8_active(c: Lowering, op: Op) -> None:
 @lowers("macT.active")
 def mac_t_active(c: Lowering, op: Op) -> None:
     e, result, h, placed = c.emit, op.outputs[0], op.inputs[0], c.tensor(op.weights[0])
-    e.op("vec.fill.32", symbol(result), "zero", c.length(result), writes=(result,), comment="sums start at 0")
+    e.op("vec.fill.32", c.at(result), "zero", c.length(result), writes=(result,), comment="sums start at 0")
     _elements(c, "fetch.rows", "compact", h, 4)
     e.order("vec", ("compact",), (result,))
     with _rows(c, op, "vec", ("compact", 4)) as tile:
         e.csr("vec.cols", placed.shape[1])
         e.csr("vec.row_stride", 0)
-        e.op(f"vec.macT.{placed.format}", symbol(result), tile.at, tile.to[0], tile.rows,
+        e.op(f"vec.macT.{placed.format}", c.at(result), tile.at, tile.to[0], tile.rows,
              reads=("compact", result), writes=(result,))
 
 
@@ -121,7 +121,7 @@ def mac_t_i8_active(c: Lowering, op: Op) -> None:
     """Integer sums over the tiles; then products with both scales, computed as lut.gemv does."""
     e, result, (codes, scale, _), placed = c.emit, op.outputs[0], op.inputs, c.tensor(op.weights[0])
     dim = placed.shape[1]
-    e.op("vec.fill.32", symbol("sums"), "zero", number(dim), writes=("sums",), comment="sums start at 0")
+    e.op("vec.fill.32", c.at("sums"), "zero", number(dim), writes=("sums",), comment="sums start at 0")
     _elements(c, "fetch.rows", "compact", codes, 1)
     e.order("lut", ("compact", scale, "sums"), ("sums",))
     c.built = ""
@@ -129,13 +129,13 @@ def mac_t_i8_active(c: Lowering, op: Op) -> None:
     with _rows(c, op, "lut", ("compact", 1)) as tile:
         e.csr("lut.scale_group", 0)
         e.csr("lut.shift", 0)
-        e.op("lut.build.i8", tile.to[0], symbol(scale), tile.rows, reads=("compact", scale))
-        e.op(f"lut.macT.{placed.format}", symbol("sums"), tile.at, number(dim), reads=("sums",), writes=("sums",))
+        e.op("lut.build.i8", tile.to[0], c.at(scale), tile.rows, reads=("compact", scale))
+        e.op(f"lut.macT.{placed.format}", c.at("sums"), tile.at, number(dim), reads=("sums",), writes=("sums",))
     e.fence()
-    e.line(f"lw a7, {scale}", "the activations' scale")
+    e.line(f"lw a7, 0({e.register(c.at(scale))})", "the activations' scale")
     scales = number(dim if placed.scale_group else 1)
     with c.operand("vec", c.weight(op.weights[0], "scales"), 4 * placed.scale_count) as weights:
-        e.op("vec.scale.f32", symbol("sum_scales"), weights, "a7", scales, writes=("sum_scales",))
+        e.op("vec.scale.f32", c.at("sum_scales"), weights, "a7", scales, writes=("sum_scales",))
     e.csr("vec.scale_group", 1 if placed.scale_group else 0)
-    e.op("vec.dequant.i32", symbol(result), symbol("sums"), symbol("sum_scales"), number(dim),
+    e.op("vec.dequant.i32", c.at(result), c.at("sums"), c.at("sum_scales"), number(dim),
          reads=("sums", "sum_scales"), writes=(result,))

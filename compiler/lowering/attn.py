@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from compiler.graph import Op
-from compiler.lowering.emit import KEYS, POSITION, POSITIONS, VALUES, number, symbol
+from compiler.lowering.emit import KEYS, POSITION, POSITIONS, VALUES, number
 from compiler.lowering.lower import Lowering, lowers
 
 
@@ -23,7 +23,7 @@ def append(c: Lowering, op: Op) -> None:
     """A column of the transposed keys."""
     k, cache = op.inputs[0], op.outputs[0]
     c.emit.csr("attn.key_stride", c.memory.caches[cache].strides[0])
-    c.emit.op(f"attn.xpose.{_form(c, cache)}", KEYS, symbol(k), POSITION, reads=(k,), writes=(cache,))
+    c.emit.op(f"attn.xpose.{_form(c, cache)}", KEYS, c.at(k), POSITION, reads=(k,), writes=(cache,))
 
 
 @lowers("scores.attn", "scores.attn.f16", "scores.rows", "scores.rows.f16", "scores.rows.i8")
@@ -33,8 +33,8 @@ def scores(c: Lowering, op: Op) -> None:
     form, key, mnemonic = _form(c, cache), c.memory.caches[cache], "xmac" if op.kind.startswith("scores.attn") else "mac"
     e.csr("attn.key_stride", key.strides[0])
     e.csr("attn.score_stride", 4 * c.memory.context)
-    e.op(f"attn.wrgb.{'i8' if form == 'i8' else 'f32'}", symbol(q), reads=(q,))
-    e.op(f"attn.{mnemonic}.{form}", symbol(result), _first(c, op, KEYS, key.row_bytes), POSITIONS, reads=(cache, *scales),
+    e.op(f"attn.wrgb.{'i8' if form == 'i8' else 'f32'}", c.at(q), reads=(q,))
+    e.op(f"attn.{mnemonic}.{form}", c.at(result), _first(c, op, KEYS, key.row_bytes), POSITIONS, reads=(cache, *scales),
          writes=(result,))
 
 
@@ -42,7 +42,7 @@ def scores(c: Lowering, op: Op) -> None:
 def softmax(c: Lowering, op: Op) -> None:
     result, x = op.outputs[0], op.inputs[0]
     c.emit.csr("attn.score_stride", 4 * c.memory.context)
-    c.emit.op("attn.sfm.f32", symbol(result), symbol(x), POSITIONS, reads=(x,), writes=(result,))
+    c.emit.op("attn.sfm.f32", c.at(result), c.at(x), POSITIONS, reads=(x,), writes=(result,))
 
 
 @lowers("context.attn", "context.attn.f16", "context.attn.i8")
@@ -51,7 +51,7 @@ def context(c: Lowering, op: Op) -> None:
     row_bytes = c.memory.caches[cache].row_bytes
     e.csr("attn.score_stride", 4 * c.memory.context)
     e.csr("attn.value_stride", row_bytes)
-    e.op(f"attn.context.{_form(c, cache)}", symbol(result), _first(c, op, VALUES, row_bytes), symbol(p), POSITIONS,
+    e.op(f"attn.context.{_form(c, cache)}", c.at(result), _first(c, op, VALUES, row_bytes), c.at(p), POSITIONS,
          reads=(p, cache, *scales), writes=(result,))
 
 

@@ -41,6 +41,9 @@ def data(target: Target, layout: WeightLayout, memory: MemoryPlan, stem: str) ->
             ("stop_tokens", ".word " + ", ".join(map(str, [*stops, *[0] * (MOST_STOPS - len(stops))])))):
         emit(f"{name}:".ljust(24) + text)
     emit("prompt_left:".ljust(24) + ".dword 1")
+    if memory.chunk > 1:
+        for name in ("next_token", "chunk_tokens", "shown_frame"):
+            emit(f"{name}:".ljust(24) + ".dword 0")
     if "active" in graph.values:
         emit("active_count:".ljust(24) + ".dword 0")
         emit("neuron_counts:".ljust(24) + ".dword " + ", ".join(["0, 0"] * len(graph.bodies)).ljust(24)
@@ -53,7 +56,9 @@ def data(target: Target, layout: WeightLayout, memory: MemoryPlan, stem: str) ->
     if len(graph.bodies) > 1:
         labels = {layer: graph.name_of(body) for body in graph.bodies for layer in body.layers}
         emit("\n# ---- where the code of each layer is: those with the same formats share it")
-        emit("layers:".ljust(24) + ".dword " + ", ".join([*(labels[layer] for layer in range(graph.config.layers)), "layers_done"]))
+        for prefix in ("", "chunk_")[:1 + (memory.chunk > 1)]:
+            names = [*(labels[layer] for layer in range(graph.config.layers)), "layers_done"]
+            emit(f"{prefix}layers:".ljust(24) + ".dword " + ", ".join(prefix + name for name in names))
 
     emit("\n# ---- keys and values of every layer and position")
     emit(f"    .section {target.caches.section}\n    .balign 64")
@@ -70,6 +75,9 @@ def data(target: Target, layout: WeightLayout, memory: MemoryPlan, stem: str) ->
     emit("\n# ---- activations; names with one address take turns")
     emit('    .section .sram, "aw"\n    .balign 64')
     emit(f"activations: .zero {memory.scratchpad_bytes}")
+    if memory.framed:
+        emit(f"    .equ frames, activations + {memory.frames}".ljust(48)
+             + f"# of {memory.chunk} tokens, {memory.frame_bytes} bytes each; names below are those of the first")
     if memory.buffer_bytes:
         emit(f"    .equ buffers, activations + {memory.buffers}".ljust(48) + "# two of them, for weights and cache rows")
         emit(f"    .equ buffer_bytes, {memory.buffer_bytes}")

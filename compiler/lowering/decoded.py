@@ -82,7 +82,7 @@ def gemv_decoded(c: Lowering, op: Op) -> None:
         _load_values(c, op.weights[0], index.book)
     e.order(unit, (), ("decoded",))
     e.order("vec", (x,), (result,))
-    with (c.tiles(unit, c.weight(op.weights[0]), placed.rows, placed.row_bytes, (symbol(result), 4),
+    with (c.tiles(unit, c.weight(op.weights[0]), placed.rows, placed.row_bytes, (c.results(result), 4),
                   scales=(c.weight(op.weights[0], "scales"), placed.row_scale_bytes), result=result) as tile,
           e.taken(5) as (at, scales, to, left, here)):
         for register, start in ((at, tile.at), (scales, tile.scales), (to, tile.to[0]), (left, tile.rows)):
@@ -97,10 +97,13 @@ def gemv_decoded(c: Lowering, op: Op) -> None:
         e.line(f"li a6, {cols};  mul a7, {here}, a6")
         if index:
             e.wait("lut", "vec")                    # for what the rows before are still needed
-            e.op(f"lut.decode.{index}", symbol("decoded"), at, scales, "a7", writes=("decoded",))
+            e.op(f"lut.decode.{index}", c.at("decoded"), at, scales, "a7", writes=("decoded",))
         else:
-            e.op("vec.dequant.i8", symbol("decoded"), at, scales, "a7", writes=("decoded",))
-        e.op("vec.gemv.f32", to, symbol("decoded"), symbol(x), here, reads=("decoded", x), writes=(result,))
+            e.op("vec.dequant.i8", c.at("decoded"), at, scales, "a7", writes=("decoded",))
+        with c.each():
+            e.csr("vec.cols", cols)
+            e.csr("vec.row_stride", 0)
+            e.op("vec.gemv.f32", c.result(to), c.at("decoded"), c.at(x), here, reads=("decoded", x), writes=(result,))
         for register, size in ((at, placed.row_bytes), (scales, placed.row_scale_bytes), (to, 4)):
             if size:
                 e.advance_rows(register, here, size)
@@ -114,9 +117,9 @@ def _load_values(c: Lowering, role: str, size: int) -> None:
         with c.operand("lut", symbol(f"values_{placed.format}"), 4 * size) as table:
             e.op("lut.codebook.f32", table, number(size))
         return
-    e.op("vec.fill.32", symbol("unit_scale"), bits(1.0), number(1), writes=("unit_scale",))
+    e.op("vec.fill.32", c.at("unit_scale"), bits(1.0), number(1), writes=("unit_scale",))
     with c.operand("vec", c.weight(role, "codebook"), size) as codes:
         e.csr("vec.scale_group", 0)
-        e.op("vec.dequant.i8", symbol("code_values"), codes, symbol("unit_scale"), number(size),
+        e.op("vec.dequant.i8", c.at("code_values"), codes, c.at("unit_scale"), number(size),
              reads=("unit_scale",), writes=("code_values",))
-    e.op("lut.codebook.f32", symbol("code_values"), number(size), reads=("code_values",))
+    e.op("lut.codebook.f32", c.at("code_values"), number(size), reads=("code_values",))

@@ -21,6 +21,7 @@ POSITION, LAYER, KEYS, VALUES, POSITIONS, KV_OFFSET, ROPE_ROW, LAYERS_LEFT, WEIG
     "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "gp", "tp", "ra", "sp")
 BASE = {"keys": KEYS, "values": VALUES}                          # of a layer's part of a cache
 LAYER_ROW = BUFFER       # on machines with banks, which need no buffers: the first row of the layer's matrices in the banks
+FRAME, TOKENS_LEFT = "s8", "s9"         # in code for a chunk of tokens: the frame of the current one, and how many are left
 # a6 and a7 are free for address arithmetic between two operations.
 POOL = ("a0", "a1", "a2", "a3", "a4", "a5", "t0", "t1", "t2", "t3", "t4", "t5", "t6", "s8", "s9", "s10", "s11")    # as needed
 BUFFER_TAGS = 2          # 1 and 2, of the two buffers
@@ -66,6 +67,7 @@ class Emitter:
         self._held: dict[str, Want] = {}            # register -> what it holds; the least recently used first
         self._kept: set[str] = set()                # registers that are pinned or taken
         self._csrs: dict[str, int] = {}
+        self.queues: set[int] = set()               # of operations that read or write values, since somebody emptied this
         self._touched: dict[tuple[str, int, bool], int] = {}    # (value, queue, written) -> number of the last such operation
         self._order, self._tags = Order(), PairTags(BUFFER_TAGS)
 
@@ -112,6 +114,8 @@ class Emitter:
         said = ", ".join(o.text for o in operands if isinstance(o, Want) and o.text)
         self.line(f"{mnemonic} {', '.join(registers)}", comment or said)
         at = self._order.issue(queue)
+        if reads or writes:
+            self.queues.add(queue)
         self._touched |= {(name, queue, False): at for name in reads} | {(name, queue, True): at for name in writes}
         if row.result is not None:
             self._order.result(queue)
@@ -191,6 +195,20 @@ class Emitter:
             self._kept.add(registers[-1])
         yield registers
         self._kept = before
+
+    @contextmanager
+    def reserved(self, *registers: str) -> Iterator[None]:
+        """These registers of the pool are the caller's until the block ends."""
+        before = set(self._kept)
+        for register in registers:
+            self._held.pop(register, None)
+        self._kept |= set(registers)
+        yield
+        self._kept = before
+
+    def changed(self, base: str) -> None:
+        """A register that addresses are relative to has changed: forget them."""
+        self._held = {register: want for register, want in self._held.items() if want.base != base}
 
     @contextmanager
     def loop(self, name: str, count: int, counter: str) -> Iterator[None]:

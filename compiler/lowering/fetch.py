@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from compiler.graph import Op
-from compiler.lowering.emit import BASE, KV_OFFSET, POSITION, TOKEN, Want, number, symbol
+from compiler.lowering.emit import BASE, KV_OFFSET, POSITION, TOKEN, Want, number
 from compiler.lowering.lower import Lowering, lowers
 
 
@@ -22,22 +22,22 @@ def embedding(c: Lowering, op: Op) -> None:
 
     target = result if placed.format.name == "f32" else "embedded_row"
     row_of(c.weight(op.weights[0]), placed.row_bytes, "row")
-    c.emit.op("fetch.copy", symbol(target), "a7", number(placed.row_bytes), writes=(target,))
+    c.emit.op("fetch.copy", c.at(target), "a7", number(placed.row_bytes), writes=(target,))
     if placed.format.name in ("f16", "bf16"):
-        c.emit.op(f"vec.cvt.f32.{placed.format}", symbol(result), symbol(target), number(n), reads=(target,), writes=(result,))
+        c.emit.op(f"vec.cvt.f32.{placed.format}", c.at(result), c.at(target), number(n), reads=(target,), writes=(result,))
     elif placed.format.name != "f32":                    # i8, a scale for each row or for each group of it, or one for all
         scales = n // placed.scale_group if placed.scale_group else 0
         row_of(c.weight(op.weights[0], "scales"), 4 * scales, "scales")
         with c.operand("vec", "a7", 4 * max(1, scales)) as operand:
             c.emit.csr("vec.scale_group", placed.scale_group)
-            c.emit.op("vec.dequant.i8", symbol(result), symbol(target), operand, number(n), reads=(target,), writes=(result,))
+            c.emit.op("vec.dequant.i8", c.at(result), c.at(target), operand, number(n), reads=(target,), writes=(result,))
 
 
 @lowers("append.f16")
 def append_half(c: Lowering, op: Op) -> None:
     x, cache = op.inputs[0], op.outputs[0]
     c.emit.line(f"add a7, {BASE[cache]}, {KV_OFFSET}", f"row of this position in {cache}")
-    c.emit.op("fetch.copy", "a7", symbol(x), number(2 * c.elements(x)), reads=(x,), writes=(cache,))
+    c.emit.op("fetch.copy", "a7", c.at(x), number(2 * c.elements(x)), reads=(x,), writes=(cache,))
 
 
 @lowers("append.i8")
@@ -46,9 +46,9 @@ def append_codes(c: Lowering, op: Op) -> None:
     e, (codes, scales), (cache, cache_scales) = c.emit, op.inputs, op.outputs
     base = BASE[cache]
     e.line(f"add a7, {base}, {KV_OFFSET}", f"row of this position in {cache}")
-    e.op("fetch.copy", "a7", symbol(codes), c.length(codes), reads=(codes,), writes=(cache,))
+    e.op("fetch.copy", "a7", c.at(codes), c.length(codes), reads=(codes,), writes=(cache,))
     for name, value in (("row_bytes", 4), ("src_stride", 0), ("dst_stride", 4 * c.memory.context)):
         e.csr(f"fetch.{name}", value)
     e.line(f"slli a7, {POSITION}, 2;  li a6, {c.memory.caches[cache_scales].offset};  add a7, a7, a6")
     e.line(f"add a7, a7, {base}", f"of the first head in {cache_scales}")
-    e.op("fetch.copy2d", "a7", symbol(scales), c.length(scales), reads=(scales,), writes=(cache_scales,))
+    e.op("fetch.copy2d", "a7", c.at(scales), c.length(scales), reads=(scales,), writes=(cache_scales,))

@@ -8,8 +8,9 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from compiler.graph import Op
-from compiler.lowering.emit import LAYER, WEIGHTS, Emitter, Source, Want, number, offset, symbol
-from compiler.lowering.tiles import Tile, fetched, tiles
+from compiler.lowering.chunk import each_frame
+from compiler.lowering.emit import FRAME, LAYER, WEIGHTS, Emitter, Source, Want, number, offset, symbol
+from compiler.lowering.tiles import NEAR, Tile, fetched, tiles
 from compiler.placing.bank_placement import Banked
 from compiler.placing.memory_plan import MemoryPlan
 from compiler.placing.weights import Placed, WeightLayout
@@ -23,12 +24,13 @@ class Lowering:
 
     emit    the lines so far; body: number of the graph's body that is lowered now
     built   the activations that the LUT unit has loaded: a value's name, "" for none
+    chunk   whether this is code for the tokens of a chunk, not for one token
     """
 
     def __init__(self, target: Target, layout: WeightLayout, memory: MemoryPlan) -> None:
         self.target, self.graph, self.layout, self.memory = target, target.graph, layout, memory
         self.emit = Emitter(memory.overlap)
-        self.built, self.body = "", 0
+        self.built, self.body, self.chunk = "", 0, False
         self._labels: dict[str, int] = {}
 
     def elements(self, name: str) -> int:
@@ -36,6 +38,12 @@ class Lowering:
 
     def length(self, name: str) -> Want:
         return number(self.elements(name))
+
+    def at(self, name: str, plus: int = 0) -> Want:
+        """The address of a value, or scratch, of the token that is computed; `plus` bytes behind its start."""
+        if self.chunk and name in self.memory.framed:
+            return offset(FRAME, self.memory.slots[name].offset - self.memory.frames + plus, f"{name} + {plus}" if plus else name)
+        return symbol(f"{name} + {plus}" if plus else name)
 
     def tensor(self, role: str) -> Placed:
         """Where a weight of an operation is: "layer.q", "head"."""
@@ -56,6 +64,28 @@ class Lowering:
         return banked
 
     @property
+    def tokens(self) -> int:
+        """For how many tokens operations are emitted, at most."""
+        return self.memory.chunk if self.chunk else 1
+
+    def each(self, most: int = 1) -> AbstractContextManager[Source]:
+        """What is emitted inside works on all tokens, `most` at a time: yields how many. Outside of code for chunks that is one."""
+        return each_frame(self, most) if self.chunk else nullcontext(number(1))
+
+    def results(self, name: str) -> Source:
+        """Where the results of a product begin, as `tiles` takes it: in code for chunks relative to the frame of a token."""
+        return number(self.memory.slots[name].offset - self.memory.frames) if self.chunk else self.at(name)
+
+    def result(self, at: Source) -> Source:
+        """The address of results of the current token, from what `tiles` made of `results`. May overwrite a7."""
+        if not self.chunk:
+            return at
+        if isinstance(at, Want):
+            return offset(FRAME, int(at.value))
+        self.emit.line(f"add a7, {FRAME}, {at}", "results of this tile")
+        return "a7"
+
+    @property
     def buffered(self) -> bool:
         """Whether weights and caches must be fetched, because the units do not reach them."""
         return not self.memory.reached
@@ -73,16 +103,18 @@ class Lowering:
         return self.operand("vec", self.weight(role), 4 * self.tensor(role).shape[0])
 
     def tiles(self, unit: str, source: Source, rows: int | str, row_bytes: int, *to: tuple[Source, int],
-              scales: tuple[Source, int] | None = None, result: str = "") -> AbstractContextManager[Tile]:
+              scales: tuple[Source, int] | None = None, result: str = "", again: bool = False) -> AbstractContextManager[Tile]:
         """The rows of a matrix as an operand of `unit`: all of them at once, or in a loop over tiles that are fetched.
 
         rows     a number, or the register that holds it (at least 1)
         to       pairs (address, bytes a row): these addresses advance with the rows
         scales   address of the scales, bytes of a row's scales; 0 bytes: one scale for all rows
         result   the value, at the first address of `to`, that the unit makes: if it lies outside the scratchpad, it is copied there
+        again    the rows are read for one token after the other: tiles that are small enough for a cache near the unit
         """
-        if self.buffered:
-            return tiles(self, unit, source, rows, row_bytes, to, scales, result if result in self.memory.outside else "")
+        if self.buffered or (again and isinstance(rows, int) and rows * row_bytes > NEAR):
+            return tiles(self, unit, source, rows, row_bytes, to, scales, result if result in self.memory.outside else "",
+                         fetch=self.buffered)
         return nullcontext(Tile(source, number(rows) if isinstance(rows, int) else rows, [address for address, _ in to],
                                 scales[0] if scales else source))
 
@@ -90,7 +122,7 @@ class Lowering:
         """Load activations into the LUT unit, unless they are loaded: several matrices in a row may read the same."""
         if self.built != codes:
             self.emit.csr("lut.scale_group", 0)
-            self.emit.op("lut.build.i8", symbol(codes), symbol(scale), number(count), reads=(codes, scale))
+            self.emit.op("lut.build.i8", self.at(codes), self.at(scale), number(count), reads=(codes, scale))
             self.built = codes
 
     def codebook(self, role: str) -> None:

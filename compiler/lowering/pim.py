@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from compiler.graph import Op
-from compiler.lowering.emit import LAYER_ROW, Source, number, offset, symbol
+from compiler.lowering.emit import LAYER_ROW, Source, number, offset
 from compiler.lowering.lower import Lowering, lowers
 from compiler.placing.bank_placement import SIZES, Banked, Placement
 from isa.units.pim.banks import Organisation
@@ -24,7 +24,7 @@ def scratch(placement: Placement) -> dict[str, int]:
 
 def start(c: Lowering, banks: Organisation) -> None:
     """Make the zeros. They stay while the program runs."""
-    c.emit.op("vec.fill.32", symbol("zeros"), "zero", number(banks.channels * banks.banks), writes=("zeros",),
+    c.emit.op("vec.fill.32", c.at("zeros"), "zero", number(banks.channels * banks.banks), writes=("zeros",),
               comment="what accumulators start from")
 
 
@@ -36,13 +36,13 @@ def gemv_banks(c: Lowering, op: Op) -> None:
     for turn in range(banked.turns):
         every = [channel for tile in tiles for channel in banked.of_tile(tile, turn)]
         _select(c, banked, every)
-        e.op(f"pim.wr_bias.{banked.format}", symbol("zeros"), reads=("zeros",))
+        e.op(f"pim.wr_bias.{banked.format}", c.at("zeros"), reads=("zeros",))
         for depth in range(banked.depth):
             commands, row = banked.commands_of(depth), banked.row + turn * banked.depth + depth
             if turn == 0 or banked.depth > 1:           # else the buffers have it already
                 for tile in tiles:
                     _select(c, banked, banked.of_tile(tile, turn))
-                    e.op("pim.wr_gb", _part_of(x, tile * banked.tile * SIZES[banked.format] + depth * banked.banks.row_bytes),
+                    e.op("pim.wr_gb", c.at(x, tile * banked.tile * SIZES[banked.format] + depth * banked.banks.row_bytes),
                          number(commands), reads=(x,))
             _select(c, banked, every)
             e.op(f"pim.mac_abk.{banked.format}", number(commands), _row(op.weights[0], row),
@@ -50,7 +50,7 @@ def gemv_banks(c: Lowering, op: Op) -> None:
         for tile in tiles:
             _select(c, banked, banked.of_tile(tile, turn))
             first = tile * banked.places + turn * banked.across * banked.banks.banks
-            e.op(f"pim.rd_mac.{banked.format}", _part_of(result, first * _PART_BYTES[banked.format]), writes=(result,))
+            e.op(f"pim.rd_mac.{banked.format}", c.at(result, first * _PART_BYTES[banked.format]), writes=(result,))
 
 
 def _select(c: Lowering, banked: Banked, channels: Collection[int]) -> None:
@@ -58,10 +58,6 @@ def _select(c: Lowering, banked: Banked, channels: Collection[int]) -> None:
     mask = sum(1 << channel for channel in channels)
     for number_of in range(-(-banked.banks.channels // _MASK_BITS)):
         c.emit.csr(f"pim.channel_mask{number_of or ''}", mask >> (_MASK_BITS * number_of) & ((1 << _MASK_BITS) - 1))
-
-
-def _part_of(name: str, at: int) -> Source:
-    return symbol(f"{name} + {at}" if at else name)
 
 
 def _row(role: str, row: int) -> Source:

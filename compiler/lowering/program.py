@@ -2,7 +2,11 @@
 
 It is written in the order in which it runs. The host fills the block at `parameters` before the run and gives the prompt token by
 token. The program emits tokens until a stop token, `max_tokens`, or the end of the context. If `all_logits` is not 0, it computes
-logits at every position of the prompt and ends there: they are at `logits` each time it asks for the next token.
+logits at every position of the prompt, shows them to the host, and ends there.
+
+A prompt of several tokens runs in chunks (compiler/graph/groups.py): there is code for a chunk of tokens, whose layers are gone
+through once, and code for one token, which goes on behind the last chunk. Where the scratchpad has no room for chunks there is only
+the latter.
 """
 
 from __future__ import annotations
@@ -11,13 +15,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from compiler.graph import Op
+from compiler.graph.groups import groups
 from compiler.lowering import LOWERINGS, Lowering
-from compiler.lowering.emit import KEYS, KV_OFFSET, LAYER, LAYERS_LEFT, POSITION, POSITIONS, ROPE_ROW, TOKEN, VALUES, WEIGHTS
+from compiler.lowering.chunk import at_position, each_frame, take_place
+from compiler.lowering.emit import FRAME, KEYS, LAYER, LAYERS_LEFT, POSITION, TOKEN, TOKENS_LEFT, VALUES, WEIGHTS, number, symbol
 from compiler.lowering.sampling import Room, missing, sample
 from compiler.lowering.tiles import start
-from compiler.placing.memory_plan import MemoryPlan
-from compiler.placing.weights import ROPE, WeightLayout
-from isa.services import EMIT_TOKEN, EXIT, READ_TOKEN, WRITE
+from compiler.placing.memory_plan import HEAD, MemoryPlan
+from compiler.placing.weights import WeightLayout
+from isa.services import EMIT_TOKEN, EXIT, READ_TOKEN, SHOW, WRITE
 from isa.text import quoted
 
 if TYPE_CHECKING:
@@ -33,66 +39,52 @@ def code(target: Target, layout: WeightLayout, memory: MemoryPlan, sampling: Roo
     return "\n".join(c.emit.lines) + "\n"
 
 
-def mark(section: str, number: int) -> str:
+def mark(section: str, number: int, chunk: bool = False) -> str:
     """The label behind operation `number` of a list of the graph (`section` is its name): there its results are in memory."""
-    return f"op.{section}.{number}"
+    return f"{'chunk' if chunk else 'op'}.{section}.{number}"
 
 
 def _token_loop(c: Lowering, sampling: Room) -> None:
-    e, graph, config = c.emit, c.graph, c.graph.config
+    e, graph, config, chunks = c.emit, c.graph, c.graph.config, c.memory.chunk > 1
     e.lines += ["    .section .text", "    .globl _start", "_start:"]
     e.line(f"la {WEIGHTS}, weights")
     if c.memory.buffer_bytes:
         start(c, "buffers")
     c.target.start(c)
     e.line(f"li {POSITION}, 0")
+    e.line("li a6, 1;  sd a6, prompt_left, a7")
     e.line(f"li a7, {READ_TOKEN}", "the first token of the prompt")
     e.line(f"ecall;  mv {TOKEN}, a0;  bltz a0, empty_prompt")
+    if chunks:
+        _chunk(c)
 
     e.lines.append("\n# ---- one token at one position")
     e.label("token")
     e.line(f"li a6, {config.vocab};  bgeu {TOKEN}, a6, bad_token")
-    e.line(f"addi {POSITIONS}, {POSITION}, 1", "positions that attention looks at")
-    if config.window:
-        e.line(f"li a6, {config.window};  ble {POSITIONS}, a6, 1f;  mv {POSITIONS}, a6")
-        e.mark("1")
-    e.line(f"li a6, {c.memory.caches['values'].row_bytes}")
-    e.line(f"mul {KV_OFFSET}, {POSITION}, a6", "bytes before this position's row of a cache")
-    if config.rope:
-        e.line(f"li a6, {4 * config.head_dim};  mul {ROPE_ROW}, {POSITION}, a6")
-        e.line(f"add {ROPE_ROW}, {ROPE_ROW}, {e.register(c.weight(ROPE))}")
+    if chunks:
+        e.label("alone")
+    at_position(c)
     _operations(c, "start", graph.start)
-
-    e.lines.append(f"\n# ---- {config.layers} layers")
-    e.fence()
-    e.line(f"li {LAYER}, {c.layout.layers_at};  add {LAYER}, {LAYER}, {WEIGHTS}")
-    e.line(f"la {KEYS}, keys;  la {VALUES}, values")
-    c.target.enter_layers(c)
-    if len(graph.bodies) == 1:
-        e.line(f"li {LAYERS_LEFT}, {config.layers}")
-    else:
-        e.line(f"la {LAYERS_LEFT}, layers", "the code of the next layer, in a table")
-        e.line(f"ld a6, 0({LAYERS_LEFT});  jr a6")
-    for number, (body, (title, _)) in enumerate(zip(graph.bodies, list(graph.sections())[1:-1], strict=True)):
-        if len(graph.bodies) > 1:
-            e.lines.append(f"\n# ---- {title}")
-        c.body, c.built = number, ""
-        _layer(c, graph.name_of(body), body.ops)
-    e.label("layers_done" if len(graph.bodies) > 1 else "1")
+    _layers(c)
 
     next_token = f"li a7, {READ_TOKEN};  ecall;  mv {TOKEN}, a0;  bgez a0, next_position"
-    e.lines.append("\n# ---- while the prompt lasts, its next token comes from the host and needs no logits")
-    e.line("ld a6, all_logits;  bnez a6, logits_wanted", "the host asks for them")
-    e.line("ld a6, prompt_left;  beqz a6, logits_wanted")
-    e.line(next_token)
-    e.line("sd zero, prompt_left, a6")
+    if not chunks:
+        e.lines.append("\n# ---- while the prompt lasts, its next token comes from the host and needs no logits")
+        e.line("ld a6, all_logits;  bnez a6, logits_wanted", "the host asks for them")
+        e.line("ld a6, prompt_left;  beqz a6, logits_wanted")
+        e.line(next_token)
+        e.line("sd zero, prompt_left, a6")
     e.label("logits_wanted")
     c.built = ""
     _operations(c, "finish", graph.finish)
     e.line("ld a6, all_logits;  beqz a6, choose")
-    e.line("sync.fence", "the host looks at them when it is asked for the token that follows")
-    e.line(next_token)
-    e.line("j finished")
+    e.line("sync.fence", "the host looks at them")
+    e.line(f"la a0, logits;  li a1, {config.vocab};  li a7, {SHOW};  ecall")
+    if chunks:
+        e.line("j shown")
+    else:
+        e.line(next_token)
+        e.line("j finished")
 
     e.label("choose")
     sample(c, sampling)
@@ -125,24 +117,146 @@ def _token_loop(c: Lowering, sampling: Room) -> None:
         e.lines += ["    .section .rodata", f'{name}_text: .ascii {quoted(text)[:-1]}\\n"', "    .section .text"]
 
 
+# ------------------------------------------------------------------------------------------------ the prompt, in chunks
+
+
+def _chunk(c: Lowering) -> None:
+    """The prompt: as many tokens as a chunk has are taken, then they go through the layers together.
+
+    A single token that is left takes the code for one token. Behind the last chunk that code goes on with the last token, in the
+    first frame. If the host wants all logits, it goes on with each token of a chunk.
+    """
+    e, memory, config = c.emit, c.memory, c.graph.config
+    head = memory.slots[HEAD].offset - memory.frames
+    e.lines.append(f"\n# ---- the prompt, up to {memory.chunk} tokens at a time")
+    e.label("chunk")
+    c.chunk = True
+    with e.reserved(FRAME, TOKENS_LEFT):
+        e.line(f"la {FRAME}, frames")
+        e.line(f"li {TOKENS_LEFT}, 0", "tokens of this chunk so far")
+        e.label("taken")
+        e.line(f"li a6, {config.vocab};  bgeu {TOKEN}, a6, bad_token")
+        e.line(f"sw {TOKEN}, {head}({FRAME})", "a frame begins with its token")
+        e.line(f"sw {POSITION}, {head + 4}({FRAME})", "and its position")
+        e.line(f"addi {TOKENS_LEFT}, {TOKENS_LEFT}, 1")
+        e.line(f"li a7, {READ_TOKEN};  ecall;  bltz a0, prompt_ends")
+        e.line("sd a0, next_token, a6", "it is for this chunk, or for the next one")
+        e.line(f"li a6, {memory.chunk};  beq {TOKENS_LEFT}, a6, chunk_full")
+        e.line(f"addi a6, {POSITION}, 1;  li a7, {memory.context};  beq a6, a7, chunk_full", "the context is full")
+        e.line(f"mv {POSITION}, a6;  mv {TOKEN}, a0")
+        e.advance(FRAME, memory.frame_bytes)
+        e.line("j taken")
+        e.label("prompt_ends")
+        e.line("sd zero, prompt_left, a6")
+        e.line(f"addi a6, {TOKENS_LEFT}, -1;  beqz a6, alone", "a single one takes the code for one token")
+        e.label("chunk_full")
+        e.line(f"sd {TOKENS_LEFT}, chunk_tokens, a6")
+        _grouped(c, "start", c.graph.start)
+        _layers(c)
+
+        e.lines.append("\n# ---- behind a chunk")
+        e.line("la a6, frames;  sd a6, shown_frame, a7", "the first one's logits are next, if the host wants all")
+        e.line("ld a6, all_logits;  bnez a6, logits_wanted")
+        e.line("ld a6, prompt_left;  bnez a6, next_chunk")
+        with e.taken(2) as (last, size):
+            e.line(f"ld {last}, chunk_tokens;  addi {last}, {last}, -1", "the last token goes on in the first frame")
+            e.line(f"li {size}, {memory.frame_bytes};  mul {last}, {last}, {size}")
+            e.line(f"la {FRAME}, frames;  add {FRAME}, {FRAME}, {last}")
+        _to_first_frame(c)
+        e.line("j logits_wanted")
+
+        e.lines.append("\n# ---- the next token's logits, if the host wants all")
+        e.label("shown")
+        e.line("ld a6, chunk_tokens;  addi a6, a6, -1;  blez a6, all_shown;  sd a6, chunk_tokens, a7")
+        e.line(f"ld {FRAME}, shown_frame")
+        e.advance(FRAME, memory.frame_bytes)
+        e.line(f"sd {FRAME}, shown_frame, a7")
+        _to_first_frame(c)
+        e.line("j logits_wanted")
+        e.label("all_shown")
+        e.line("ld a6, prompt_left;  beqz a6, finished")
+        e.label("next_chunk")
+        e.line(f"ld {TOKEN}, next_token")
+        e.line(f"addi {POSITION}, {POSITION}, 1")
+        e.line(f"li a6, {memory.context};  beq {POSITION}, a6, finished", "the context is full")
+        e.line("j chunk")
+    c.chunk = False
+
+
+def _to_first_frame(c: Lowering) -> None:
+    """Copy what the end of the model reads from the current frame to the first one, where the code for one token finds it."""
+    e, made = c.emit, set[str]()
+    for op in c.graph.finish:
+        for name in op.inputs:
+            if name in c.memory.framed and name not in made:
+                made.add(name)
+                to, size = f"frames + {c.memory.slots[name].offset - c.memory.frames}", c.memory.slots[name].size
+                e.op("fetch.copy", symbol(to), c.at(name), number(size), reads=(name,), writes=(name,))
+        made |= set(op.outputs)
+    e.fence()
+
+
+def _grouped(c: Lowering, section: str, ops: Sequence[Op]) -> None:
+    """Operations for all tokens of a chunk."""
+    for group in groups(ops):
+        if group.together:
+            _operations(c, section, group.ops, group.first)
+            continue
+        c.emit.comment(f"{section} {group.first} to {group.first + len(group.ops) - 1}, for one token after the other")
+        with each_frame(c):
+            c.built = ""
+            take_place(c, group.ops)
+            c.emit.queues = set()
+            _operations(c, section, group.ops, group.first)
+            if len(c.emit.queues) > 1:
+                c.emit.fence()              # what one token's operations share is free for the next one's
+        c.built = ""
+
+
+# ------------------------------------------------------------------------------------------------ layers, operations
+
+
+def _layers(c: Lowering) -> None:
+    """All layers. Those of one body share code; where there are several, a table says which is next."""
+    e, graph, config = c.emit, c.graph, c.graph.config
+    prefix = "chunk_" if c.chunk else ""
+    e.lines.append(f"\n# ---- {config.layers} layers")
+    e.fence()
+    e.line(f"li {LAYER}, {c.layout.layers_at};  add {LAYER}, {LAYER}, {WEIGHTS}")
+    e.line(f"la {KEYS}, keys;  la {VALUES}, values")
+    c.target.enter_layers(c)
+    if len(graph.bodies) == 1:
+        e.line(f"li {LAYERS_LEFT}, {config.layers}")
+    else:
+        e.line(f"la {LAYERS_LEFT}, {prefix}layers", "the code of the next layer, in a table")
+        e.line(f"ld a6, 0({LAYERS_LEFT});  jr a6")
+    for number_of, (body, (title, _)) in enumerate(zip(graph.bodies, list(graph.sections())[1:-1], strict=True)):
+        if len(graph.bodies) > 1:
+            e.lines.append(f"\n# ---- {title}")
+        c.body, c.built = number_of, ""
+        _layer(c, graph.name_of(body), body.ops)
+    e.label(f"{prefix}layers_done" if len(graph.bodies) > 1 else "1")
+    c.built = ""
+
+
 def _layer(c: Lowering, name: str, ops: Sequence[Op]) -> None:
     """A layer's operations. Then registers advance to the weights and caches of the next layer."""
-    e, loop = c.emit, name == "layer"
-    e.label(name)
-    _operations(c, name, ops)
+    e, loop, label = c.emit, name == "layer", f"chunk_{name}" if c.chunk else name
+    e.label(label)
+    (_grouped if c.chunk else _operations)(c, name, ops)
     e.fence()
     e.line(f"li a6, {c.layout.body_bytes[c.body]};  add {LAYER}, {LAYER}, a6")
     e.line(f"li a6, {c.memory.layer_bytes['keys']};  add {KEYS}, {KEYS}, a6;  add {VALUES}, {VALUES}, a6")
     c.target.next_layer(c)
     e.line(f"addi {LAYERS_LEFT}, {LAYERS_LEFT}, {-1 if loop else 8}")
     if loop:
-        e.line(f"beqz {LAYERS_LEFT}, 1f;  j {name}")
+        e.line(f"beqz {LAYERS_LEFT}, 1f;  j {label}")
     else:
         e.line(f"ld a6, 0({LAYERS_LEFT});  jr a6")
 
 
-def _operations(c: Lowering, section: str, ops: Sequence[Op]) -> None:
-    for number, op in enumerate(ops):
-        c.emit.comment(f"{section} {number}: {', '.join(op.outputs)} = {op.kind} {', '.join((*op.inputs, *op.weights))}")
+def _operations(c: Lowering, section: str, ops: Sequence[Op], first: int = 0) -> None:
+    for number_of, op in enumerate(ops, first):
+        c.emit.comment(f"{section} {number_of}: {', '.join(op.outputs)} = {op.kind} {', '.join((*op.inputs, *op.weights))}")
         LOWERINGS[op.kind](c, op)
-        c.emit.mark(mark(section, number))
+        c.emit.mark(mark(section, number_of, c.chunk))

@@ -16,13 +16,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from compiler.errors import RoomError
-from compiler.lowering.emit import BUFFER, BUFFER_TAG, Source, number, symbol
+from compiler.lowering.emit import BUFFER, BUFFER_TAG, Source, number
 from isa.regions import SRAM
 
 if TYPE_CHECKING:
     from compiler.lowering.lower import Lowering
 
 ALIGN = 64
+NEAR = 1 << 18          # bytes of a tile that several tokens use one after the other where it lies: caches of the host hold it
 
 
 @dataclass(frozen=True)
@@ -77,15 +78,20 @@ def height(buffer_bytes: int, row_bytes: int, scale_bytes: int, *, out: bool = F
 
 @contextmanager
 def tiles(c: Lowering, unit: str, source: Source, rows: int | str, row_bytes: int, to: Sequence[tuple[Source, int]],
-          scales: tuple[Source, int] | None, out: str) -> Iterator[Tile]:
-    """A loop over the rows of a matrix: as many at a time as a buffer holds with their scales. See Lowering.tiles.
+          scales: tuple[Source, int] | None, out: str, fetch: bool) -> Iterator[Tile]:
+    """A loop over the rows of a matrix. See Lowering.tiles.
 
-    out   a value outside the scratchpad at the first address of `to`: results wait in the buffer and are copied; "": there is none
+    out      a value outside the scratchpad at the first address of `to`: results wait in the buffer and are copied; "": none
+    fetch    the rows are fetched, as many at a time as a buffer holds with their scales; else tiles of NEAR bytes are used where
+             they lie
     """
     e = c.emit
     scale_bytes = scales[1] if scales else 0
-    most = height(c.memory.buffer_bytes, row_bytes, scale_bytes, out=bool(out))
-    _check(c, row_bytes + scale_bytes, most)
+    if fetch:
+        most = height(c.memory.buffer_bytes, row_bytes, scale_bytes, out=bool(out))
+        _check(c, row_bytes + scale_bytes, most)
+    else:
+        most = max(1, NEAR // (row_bytes + scale_bytes))
     if isinstance(rows, int) and rows <= most and not out:
         with e.taken(1) as (behind,):
             copies: list[tuple[Source, Source, Source]] = [(BUFFER, source, number(rows * row_bytes))]
@@ -95,7 +101,8 @@ def tiles(c: Lowering, unit: str, source: Source, rows: int | str, row_bytes: in
             with _filled(c, unit, copies):
                 yield Tile(BUFFER, number(rows), [address for address, _ in to], behind)
         return
-    with e.taken(5 + len(to)) as (at, left, here, behind, scales_at, *pointers):
+    with e.taken((5 if fetch else 4) + len(to)) as (at, left, here, scales_at, *others):
+        pointers, behind_rows = others[:len(to)], others[len(to):]
         e.move(at, source)
         e.move(left, number(rows) if isinstance(rows, int) else rows, "rows left")
         if scales:
@@ -105,28 +112,34 @@ def tiles(c: Lowering, unit: str, source: Source, rows: int | str, row_bytes: in
         name = c.name("tile")
         e.label(name)
         e.at_most(here, most, left, "rows of this tile")
-        e.line(f"li a6, {row_bytes};  mul a7, {here}, a6")
-        copies = [(BUFFER, at, "a7")]
-        if scales:
-            _scales_behind(c, behind, most * row_bytes)
-            e.line(f"li a6, {scale_bytes or 4}")
+        if fetch:
+            e.line(f"li a6, {row_bytes};  mul a7, {here}, a6")
+            copies = [(BUFFER, at, "a7")]
+            if scales:
+                _scales_behind(c, behind_rows[0], most * row_bytes)
+                e.line(f"li a6, {scale_bytes or 4}")
+                if scale_bytes:
+                    e.line(f"mul a6, a6, {here}")
+                copies.append((behind_rows[0], scales_at, "a6"))
+            with _filled(c, unit, copies):
+                e.line(f"add {at}, {at}, a7")
+                if scale_bytes:
+                    e.line(f"add {scales_at}, {scales_at}, a6")
+                if out:
+                    used = -(-most * row_bytes // ALIGN) * ALIGN + (most * scale_bytes or 4)
+                    with e.taken(1) as (results,):
+                        _scales_behind(c, results, used, "results wait behind the scales")
+                        yield Tile(BUFFER, here, [results, *pointers[1:]], behind_rows[0])
+                        e.wait("fetch", unit)
+                        e.line(f"slli a6, {here}, 2")
+                        e.op("fetch.copy", pointers[0], results, "a6", writes=(out,))
+                else:
+                    yield Tile(BUFFER, here, pointers, behind_rows[0])
+        else:
+            yield Tile(at, here, pointers, scales_at)
+            e.advance_rows(at, here, row_bytes)
             if scale_bytes:
-                e.line(f"mul a6, a6, {here}")
-            copies.append((behind, scales_at, "a6"))
-        with _filled(c, unit, copies):
-            e.line(f"add {at}, {at}, a7")
-            if scale_bytes:
-                e.line(f"add {scales_at}, {scales_at}, a6")
-            if out:
-                used = -(-most * row_bytes // ALIGN) * ALIGN + (most * scale_bytes or 4)
-                with e.taken(1) as (results,):
-                    _scales_behind(c, results, used, "results wait behind the scales")
-                    yield Tile(BUFFER, here, [results, *pointers[1:]], behind)
-                    e.wait("fetch", unit)
-                    e.line(f"slli a6, {here}, 2")
-                    e.op("fetch.copy", pointers[0], results, "a6", writes=(out,))
-            else:
-                yield Tile(BUFFER, here, pointers, behind)
+                e.advance_rows(scales_at, here, scale_bytes)
         for pointer, (_, size) in zip(pointers, to, strict=True):
             e.advance_rows(pointer, here, size)
         e.line(f"sub {left}, {left}, {here};  beqz {left}, 1f;  j {name}")
@@ -169,12 +182,13 @@ def gathered(c: Lowering, unit: str, table: Source, table_rows: int, row_bytes: 
     if whole:
         with e.taken(1 + copied) as (count, *behind):
             e.line(f"ld {count}, active_count")
-            gather(sources, symbol("active"), count, *behind or ("",))
+            gather(sources, c.at("active"), count, *behind or ("",))
             with _used(c, unit):
                 yield Tile(BUFFER, count, [address for address, _ in to], behind[0] if behind else sources[-1])
         return
     with e.taken(4 + len(to)) as (index, left, here, scales_at, *pointers), e.pinned(*sources) as held:
-        e.line(f"la {index}, active;  ld {left}, active_count")
+        e.move(index, c.at("active"))
+        e.line(f"ld {left}, active_count")
         for pointer, (address, _) in zip(pointers, to, strict=True):
             e.move(pointer, address)
         name = c.name("active")

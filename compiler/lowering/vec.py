@@ -6,27 +6,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from compiler.graph import Op
-from compiler.lowering.emit import BASE, KV_OFFSET, POSITION, POSITIONS, ROPE_ROW, bits, number, offset, symbol
+from compiler.lowering.emit import BASE, KV_OFFSET, POSITION, POSITIONS, ROPE_ROW, bits, number, offset
 from compiler.lowering.lower import Lowering, lowers
 
 
 @lowers("silu", "gelu", "relu", "relu2", "add", "mul")
 def elementwise(c: Lowering, op: Op) -> None:
     result = op.outputs[0]
-    c.emit.op(f"vec.{op.kind}.f32", *map(symbol, (result, *op.inputs)), c.length(result), reads=op.inputs, writes=op.outputs)
+    c.emit.op(f"vec.{op.kind}.f32", *map(c.at, (result, *op.inputs)), c.length(result), reads=op.inputs, writes=op.outputs)
 
 
 @lowers("bias")
 def bias(c: Lowering, op: Op) -> None:
     result, x = op.outputs[0], op.inputs[0]
     with c.vector(op.weights[0]) as b:
-        c.emit.op("vec.add.f32", symbol(result), symbol(x), b, c.length(result), reads=(x,), writes=(result,))
+        c.emit.op("vec.add.f32", c.at(result), c.at(x), b, c.length(result), reads=(x,), writes=(result,))
 
 
 @lowers("scale")
 def scale(c: Lowering, op: Op) -> None:
     result, x = op.outputs[0], op.inputs[0]
-    c.emit.op("vec.scale.f32", symbol(result), symbol(x), bits(op.attributes["factor"]), c.length(result),
+    c.emit.op("vec.scale.f32", c.at(result), c.at(x), bits(op.attributes["factor"]), c.length(result),
               reads=(x,), writes=(result,))
 
 
@@ -38,11 +38,11 @@ def norm(c: Lowering, op: Op) -> None:
     c.emit.csr("vec.eps", c.emit.register(bits(op.attributes["eps"])))
     with c.vector(op.weights[0]) as gain:
         if size == n:
-            c.emit.op(f"vec.{op.kind}.f32", symbol(result), symbol(x), gain, number(n), reads=(x,), writes=(result,))
+            c.emit.op(f"vec.{op.kind}.f32", c.at(result), c.at(x), gain, number(n), reads=(x,), writes=(result,))
             return
         with c.emit.pinned(gain, number(size)) as (each, length), c.emit.taken(3) as (to, source, counter):
-            c.emit.move(to, symbol(result))
-            c.emit.move(source, symbol(x))
+            c.emit.move(to, c.at(result))
+            c.emit.move(source, c.at(x))
             with c.emit.loop(c.name("norm"), n // size, counter):
                 c.emit.op(f"vec.{op.kind}.f32", to, source, each, length, reads=(x,), writes=(result,))
                 c.emit.advance(to, 4 * size)
@@ -55,7 +55,7 @@ def rope(c: Lowering, op: Op) -> None:
     c.emit.csr("vec.head_dim", head_dim)
     mnemonic = "vec.rope.f32" if op.attributes["adjacent"] else "vec.ropehalf.f32"
     with c.operand("vec", ROPE_ROW, 4 * head_dim) as angles:
-        c.emit.op(mnemonic, symbol(result), symbol(x), angles, c.length(result), reads=(x,), writes=(result,))
+        c.emit.op(mnemonic, c.at(result), c.at(x), angles, c.length(result), reads=(x,), writes=(result,))
 
 
 @lowers("append")
@@ -64,9 +64,9 @@ def append(c: Lowering, op: Op) -> None:
     x, cache = op.inputs[0], op.outputs[0]
     c.emit.line(f"add a7, {BASE[cache]}, {KV_OFFSET}", f"row of this position in {cache}")
     if c.buffered:
-        c.emit.op("fetch.copy", "a7", symbol(x), number(4 * c.elements(x)), reads=(x,), writes=(cache,))
+        c.emit.op("fetch.copy", "a7", c.at(x), number(4 * c.elements(x)), reads=(x,), writes=(cache,))
     else:
-        c.emit.op("vec.scale.f32", "a7", symbol(x), bits(1.0), c.length(x), reads=(x,), writes=(cache,))
+        c.emit.op("vec.scale.f32", "a7", c.at(x), bits(1.0), c.length(x), reads=(x,), writes=(cache,))
 
 
 # ------------------------------------------------------------------------------------------------ attention
@@ -104,12 +104,12 @@ def scores(c: Lowering, op: Op) -> None:
     e, result, (q, cache) = c.emit, op.outputs[0], op.inputs
     groups, (form, row_bytes, head_dim) = int(op.attributes["kv_heads"]), _row(c, op)
     e.order("vec", (q, *c.reached(cache)), (result,))
-    with _first(c, op) as first, c.tiles("vec", first, POSITIONS, row_bytes, (symbol(result), 4)) as tile:
+    with _first(c, op) as first, c.tiles("vec", first, POSITIONS, row_bytes, (c.at(result), 4)) as tile:
         e.csr("vec.cols", head_dim)
         e.csr("vec.row_stride", row_bytes)
         with e.taken(4) as (to, query, keys, counter), e.pinned(number(4 * c.memory.context)) as (step,):
             e.move(to, tile.to[0])
-            e.move(query, symbol(q))
+            e.move(query, c.at(q))
             e.move(keys, tile.at)
             with e.loop(c.name("scores"), groups, counter):
                 for _ in range(int(op.attributes["heads"]) // groups):
@@ -124,8 +124,8 @@ def scores(c: Lowering, op: Op) -> None:
 def softmax(c: Lowering, op: Op) -> None:
     e, result, x = c.emit, op.outputs[0], op.inputs[0]
     with e.taken(3) as (to, source, counter), e.pinned(number(4 * c.memory.context)) as (step,):
-        e.move(to, symbol(result))
-        e.move(source, symbol(x))
+        e.move(to, c.at(result))
+        e.move(source, c.at(x))
         with e.loop(c.name("softmax"), int(c.graph.values[x].shape[0]), counter):
             e.op("vec.softmax.f32", to, source, POSITIONS, reads=(x,), writes=(result,))
             e.line(f"add {to}, {to}, {step};  add {source}, {source}, {step}")
@@ -136,13 +136,13 @@ def context(c: Lowering, op: Op) -> None:
     """For each head the sum of its rows of the cache, weighted by the probabilities."""
     e, result, (p, cache) = c.emit, op.outputs[0], op.inputs
     groups, (form, row_bytes, head_dim) = int(op.attributes["kv_heads"]), _row(c, op)
-    e.op("vec.fill.32", symbol(result), "zero", c.length(result), writes=(result,), comment="sums start at 0")
+    e.op("vec.fill.32", c.at(result), "zero", c.length(result), writes=(result,), comment="sums start at 0")
     e.order("vec", (p, *c.reached(cache)), (result,))
-    with _first(c, op) as first, c.tiles("vec", first, POSITIONS, row_bytes, (symbol(p), 4)) as tile:
+    with _first(c, op) as first, c.tiles("vec", first, POSITIONS, row_bytes, (c.at(p), 4)) as tile:
         e.csr("vec.cols", head_dim)
         e.csr("vec.row_stride", row_bytes)
         with e.taken(4) as (to, weights, values, counter), e.pinned(number(4 * c.memory.context)) as (step,):
-            e.move(to, symbol(result))
+            e.move(to, c.at(result))
             e.move(weights, tile.to[0])
             e.move(values, tile.at)
             with e.loop(c.name("context"), groups, counter):
@@ -161,7 +161,7 @@ def context(c: Lowering, op: Op) -> None:
 @lowers("round")
 def rounded(c: Lowering, op: Op) -> None:
     result, x = op.outputs[0], op.inputs[0]
-    c.emit.op("vec.cvt.f16.f32", symbol(result), symbol(x), c.length(x), reads=(x,), writes=(result,))
+    c.emit.op("vec.cvt.f16.f32", c.at(result), c.at(x), c.length(x), reads=(x,), writes=(result,))
 
 
 @lowers("append.rows.i8")
@@ -171,7 +171,7 @@ def append_quantised(c: Lowering, op: Op) -> None:
     e.csr("vec.scale_group", c.elements(x) // int(op.attributes["kv_heads"]))
     e.line(f"add a7, {BASE[cache]}, {KV_OFFSET}", f"row of this position in {cache}")
     e.line(f"li a6, {c.memory.caches[op.outputs[1]].offset};  add a6, a6, a7", "its scales")
-    e.op("vec.quant.i8", "a7", symbol(x), "a6", c.length(x), reads=(x,), writes=op.outputs)
+    e.op("vec.quant.i8", "a7", c.at(x), "a6", c.length(x), reads=(x,), writes=op.outputs)
 
 
 @lowers("scale.heads")
@@ -182,8 +182,8 @@ def scale_heads(c: Lowering, op: Op) -> None:
     e.order("vec", (x, *c.reached(scales)), (result,))
     with (_first(c, op) as first, e.taken(5) as (to, source, at, length, counter),
           e.pinned(number(4 * c.memory.context)) as (step,)):
-        e.move(to, symbol(result))
-        e.move(source, symbol(x))
+        e.move(to, c.at(result))
+        e.move(source, c.at(x))
         e.move(at, first)
         e.line(f"slli {length}, {POSITIONS}, 2", "bytes of a head's scales")
         with e.loop(c.name("scales"), groups, counter):
@@ -202,10 +202,11 @@ def gemv(c: Lowering, op: Op) -> None:
     """With float weights, which the unit converts to fp32."""
     result, x, placed = op.outputs[0], op.inputs[0], c.tensor(op.weights[0])
     c.emit.order("vec", (x,), (result,))
-    with c.tiles("vec", c.weight(op.weights[0]), placed.rows, placed.row_bytes, (symbol(result), 4), result=result) as tile:
+    with (c.tiles("vec", c.weight(op.weights[0]), placed.rows, placed.row_bytes, (c.results(result), 4), result=result,
+                  again=c.chunk) as tile, c.each()):
         c.emit.csr("vec.cols", placed.shape[1])
         c.emit.csr("vec.row_stride", 0)
-        c.emit.op(f"vec.gemv.{placed.format}", tile.to[0], tile.at, symbol(x), tile.rows, reads=(x,), writes=(result,))
+        c.emit.op(f"vec.gemv.{placed.format}", c.result(tile.to[0]), tile.at, c.at(x), tile.rows, reads=(x,), writes=(result,))
 
 
 @lowers("quantise", "quantise.heads")
@@ -215,4 +216,4 @@ def quantise(c: Lowering, op: Op) -> None:
     c.built = "" if c.built == codes else c.built
     heads = op.attributes.get("kv_heads")
     c.emit.csr("vec.scale_group", 0 if heads is None else c.elements(x) // int(heads))
-    c.emit.op("vec.quant.i8", symbol(codes), symbol(x), symbol(scale), c.length(x), reads=(x,), writes=(codes, scale))
+    c.emit.op("vec.quant.i8", c.at(codes), c.at(x), c.at(scale), c.length(x), reads=(x,), writes=(codes, scale))

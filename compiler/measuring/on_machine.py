@@ -123,13 +123,14 @@ def _run(program: Program, make: Maker, stretch: Stretch, layers: int, tokens: S
 
 def _shorten(machine: ReferenceMachine, program: Program, all_layers: int, layers: int) -> None:
     """Where the first layer begins, let the register that counts them say fewer."""
-    start, register = program.address("layer"), NUMBER[LAYERS_LEFT]
+    starts = {symbol.value for name in ("layer", "chunk_layer") if (symbol := program.symbol(name))}
+    register = NUMBER[LAYERS_LEFT]
 
     def fewer(machine: ReferenceMachine, _step: Step) -> None:
         if machine.x[register] == all_layers:
             machine.x[register] = layers
 
-    machine.hook(fewer, lambda pc, _row: pc == start)
+    machine.hook(fewer, lambda pc, _row: pc in starts)
 
 
 def _choose(machine: ReferenceMachine, program: Program, tokens: Sequence[int]) -> None:

@@ -160,8 +160,8 @@ def compile_random(name: str, settings: Settings, *, config: Path | None = None,
     def compiled(part: Model) -> Compiled:
         if settings.sparsity is not None:
             part = with_quantiles(part, [_magnitudes(part.config.activation)] * part.config.layers)
-        return compile_model(part, machine=settings.machine or "slim", recipe=recipe, kv=settings.kv, sparsity=settings.sparsity,
-                             context=context or min(part.config.context, CONTEXT))
+        return compile_model(part, machine=settings.machine or "slim", recipe=recipe, kv=settings.kv, chunk=settings.chunk,
+                             sparsity=settings.sparsity, context=context or min(part.config.context, CONTEXT))
 
     whole = compiled(model)                             # nothing is made yet: it says what does not fit the machine
     sizes = {image.name: image.contents.size for image in whole.target.images(whole.layout)}

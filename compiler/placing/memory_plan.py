@@ -3,6 +3,10 @@
 A value has its bytes from the operation that makes it to the last one that reads it. Then other values may use them. A result
 that is computed element by element may replace its operand. Behind the activations there may be two buffers of equal size: the
 fetch unit copies weights there if the other units cannot reach them. Sampling comes last and uses the same bytes again.
+
+A prompt runs in chunks of several tokens (compiler/graph/groups.py). Each token of a chunk has a frame: bytes of its own for the
+values that more than one group of operations works with. A value of one group needs its bytes only while that group works on one
+token, so all tokens share them.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from math import prod
 
 from compiler.errors import RoomError, most
 from compiler.graph import Graph, Op, Value
+from compiler.graph.groups import across_groups
 from isa.preset import Preset
 from isa.regions import SRAM
 
@@ -20,6 +25,14 @@ ALIGN = 64
 BYTES = {"f32": 4, "f16": 2, "i32": 4, "i8": 1, "index": 4}
 IN_PLACE = ("softmax", "silu", "gelu", "relu", "relu2", "mul", "add", "bias", "scale", "rope", "scale.heads")
 """Kinds whose result may replace an operand of the same size: they are one instruction, or one for each row in order."""
+
+HEAD = "frame_head"
+"""At the start of a frame: the token and its position, u32 each."""
+HEAD_BYTES = 8
+MOST_CHUNK = 64
+"""Tokens of a chunk at most, unless more are asked for: weights are read once for all of them, so more save little."""
+FRAMES_SHARE = 1 / 4
+"""Of the scratchpad, which frames take at most unless a chunk is asked for: the rest is for weights."""
 
 BESIDE = "context.attn"
 """Before an operation of this kind, of any format, several units work at the same time. If values shared bytes there, units would
@@ -62,6 +75,9 @@ class MemoryPlan:
     cache_bytes   of all layers
     outside       values and scratch that lie outside the scratchpad, where caches do: bytes by name
     buffer_bytes  of each of the two buffers for weights, which begin at `buffers`; 0: there are none
+    chunk         tokens of a prompt that are computed together; 1: token by token
+    framed        the values that each token of a chunk has in its frame: `slots` says where in the first one, the others follow
+                  every frame_bytes
     """
 
     machine: Preset
@@ -75,10 +91,15 @@ class MemoryPlan:
     beside: tuple[str, ...] = ()            # names that keep bytes beside the buffers
     buffer_bytes: int = 0
     reached: bool = True        # the units read weights and caches where these lie
+    chunk: int = 1
+    framed: frozenset[str] = frozenset()
+    frames: int = 0
+    frame_bytes: int = 0
 
     @property
     def scratchpad_bytes(self) -> int:
-        return max(self.buffers + 2 * self.buffer_bytes, *(slot.end for slot in self.slots.values()))
+        return max(self.buffers + 2 * self.buffer_bytes, self.frames + self.chunk * self.frame_bytes,
+                   *(slot.end for slot in self.slots.values()))
 
     def size(self, value: Value) -> int:
         """Bytes of a value, with room for every position."""
@@ -87,6 +108,10 @@ class MemoryPlan:
     def overlap(self, a: str, b: str) -> bool:
         """Whether two values, or caches, have bytes in common."""
         return a == b or (a in self.slots and b in self.slots and self.slots[a].overlaps(self.slots[b]))
+
+    def _free(self, live: Mapping[str, Slot], name: str, size: int) -> Slot:
+        """The first gap for a value beside those that are live: in a frame, or in what all tokens share."""
+        return _place([slot for other, slot in live.items() if (other in self.framed) == (name in self.framed)], size)
 
     def add(self, sizes: Mapping[str, int], beside: Iterable[str]) -> None:
         """Place more names. They may share bytes with any value except each other and those in `beside`."""
@@ -110,13 +135,37 @@ class MemoryPlan:
 
 
 def plan_memory(graph: Graph, context: int, machine: Preset, scratch: Mapping[str, int], *, reached: bool,
-                buffered: bool, outside: Iterable[str] = ()) -> MemoryPlan:
+                buffered: bool, outside: Iterable[str] = (), chunk: int | None = None) -> MemoryPlan:
     """Place every value. Names in `scratch` keep their bytes all the time. Raises RoomError if there is no room.
 
-    `buffered`: what is left becomes the two buffers. `outside`: values that lie outside the scratchpad.
+    buffered  what is left becomes the two buffers
+    outside   values that lie outside the scratchpad
+    chunk     tokens of a prompt that are computed together; None: as many as there is room for
     """
-    plan = MemoryPlan(machine, context, reached=reached)
-    plan.outside = {name: plan.size(graph.values[name]) for name in outside}
+    room, most_tokens = machine.region(SRAM).size, MOST_CHUNK if chunk is None else chunk
+
+    def placed(framed: frozenset[str]) -> MemoryPlan:
+        plan = MemoryPlan(machine, context, reached=reached, framed=framed)
+        plan.outside = {name: plan.size(graph.values[name]) for name in outside}
+        _place_values(plan, graph, scratch)
+        return plan
+
+    plan = placed(across_groups(graph) | {HEAD} if most_tokens > 1 else frozenset())
+    if most_tokens > 1:
+        most_tokens = min(most_tokens, context)
+        plan.chunk = most_tokens if chunk is not None else max(1, min(most_tokens, int(room * FRAMES_SHARE) // plan.frame_bytes))
+        if plan.chunk == 1:
+            plan = placed(frozenset())
+    plan._check()
+    if buffered:
+        plan.buffers, plan.beside = plan.scratchpad_bytes, tuple(plan.slots)
+        plan.buffer_bytes = (room - plan.buffers) // (2 * ALIGN) * ALIGN
+    return plan
+
+
+def _place_values(plan: MemoryPlan, graph: Graph, scratch: Mapping[str, int]) -> None:
+    """Place values and caches, without buffers."""
+    framed = plan.framed
     for op in graph.bodies[0].ops:              # caches are the same in all
         if op.kind.startswith("append"):
             _caches(plan, graph, op.outputs)
@@ -124,14 +173,16 @@ def plan_memory(graph: Graph, context: int, machine: Preset, scratch: Mapping[st
     sections = [graph.start, _merged([body.ops for body in graph.bodies]), graph.finish]
     crossing = [name for name in graph.values if name not in ("token", "position", *plan.caches, *plan.outside)
                 and sum(any(name in (*op.inputs, *op.outputs) for op in ops) for ops in sections) > 1]
-    plan.add({name: plan.size(graph.values[name]) for name in crossing} | dict(scratch), ())
+    if framed:
+        plan.slots[HEAD], crossing = Slot(0, HEAD_BYTES), [HEAD, *crossing]
+    for name, size in ({name: plan.size(graph.values[name]) for name in crossing if name != HEAD} | dict(scratch)).items():
+        plan.slots[name] = plan._free(plan.slots, name, size)
     for ops in sections:
         _section(plan, graph, ops, (*crossing, *scratch))
-    plan._check()
-    if buffered:
-        plan.buffers, plan.beside = plan.scratchpad_bytes, tuple(plan.slots)
-        plan.buffer_bytes = (machine.region(SRAM).size - plan.buffers) // (2 * ALIGN) * ALIGN
-    return plan
+    if framed:                                  # until now offsets in a frame; the frames are behind what all tokens share
+        plan.frames = _up(max((slot.end for name, slot in plan.slots.items() if name not in framed), default=0))
+        plan.frame_bytes = _up(max(plan.slots[name].end for name in framed))
+        plan.slots |= {name: Slot(plan.frames + plan.slots[name].offset, plan.slots[name].size) for name in framed}
 
 
 def _merged(bodies: Sequence[Sequence[Op]]) -> list[Op]:
@@ -162,13 +213,13 @@ def _caches(plan: MemoryPlan, graph: Graph, names: Sequence[str]) -> None:
         for name, value, width in zip(names, values, widths, strict=True):
             plan.caches[name] = Cache(names[0], at, sum(widths), (sum(widths), BYTES[value.format]))
             at += width
-        plan.layer_bytes[names[0]] = -(-plan.context * sum(widths) // ALIGN) * ALIGN
+        plan.layer_bytes[names[0]] = _up(plan.context * sum(widths))
         return
     for name, value in zip(names, values, strict=True):
         size, whole = BYTES[value.format], plan.size(value)
         row = whole // (plan.context if value.shape[0] == "positions" else int(value.shape[0]))
         plan.caches[name] = Cache(names[0], at, row if value.shape[0] == "positions" else size, (row, size))
-        at = -(-(at + whole) // ALIGN) * ALIGN
+        at = _up(at + whole)
     plan.layer_bytes[names[0]] = at
 
 
@@ -183,8 +234,9 @@ def _section(plan: MemoryPlan, graph: Graph, ops: Sequence[Op], crossing: Sequen
             if name in live or name in plan.caches or name in plan.outside:
                 continue
             size = plan.size(graph.values[name])
-            instead = next((other for other in dying if op.kind in IN_PLACE and live[other].size == size), None)
-            plan.slots[name] = live[name] = live[instead] if instead else _place(live.values(), size)
+            instead = next((other for other in dying if op.kind in IN_PLACE and live[other].size == size
+                            and (other in plan.framed) == (name in plan.framed)), None)
+            plan.slots[name] = live[name] = live[instead] if instead else plan._free(live, name, size)
         for name in (*dying, *(name for name in op.outputs if last.get(name) == number)):
             live.pop(name, None)
 
@@ -195,5 +247,9 @@ def _place(live: Iterable[Slot], size: int) -> Slot:
     for slot in sorted(live, key=lambda slot: slot.offset):
         if at + size <= slot.offset:
             break
-        at = max(at, -(-slot.end // ALIGN) * ALIGN)
+        at = max(at, _up(slot.end))
     return Slot(at, size)
+
+
+def _up(size: int) -> int:
+    return -(-size // ALIGN) * ALIGN

@@ -35,6 +35,7 @@ class Banks(Target):
     caches = Home(HBM, '.hbm.caches, "aw", @nobits')
     outside = Home(HBM, '.hbm.outside, "aw", @nobits')
     kept = ("zeros",)
+    by_token = True
 
     def __init__(self, machine: Preset, model: Model, graph: Graph, *, int8: bool) -> None:
         self.placement = place(model, organisation(machine), [body.layers for body in graph.bodies], int8=int8)

@@ -48,6 +48,7 @@ class Target:
     readers    units that read weights and caches where these lie, if they have ports there
     weights    where they live; caches: where keys and values do; outside: where values do that the scratchpad has no room for
     kept       names of scratch that stay as the start of the program left them
+    by_token   matrices are multiplied where they lie, for one token after the other: chunks of a prompt would save nothing
     """
 
     units: ClassVar[tuple[str, ...]]
@@ -56,6 +57,7 @@ class Target:
     caches: Home
     outside: Home
     kept: tuple[str, ...] = ()
+    by_token: ClassVar[bool] = False
 
     def __init__(self, machine: Preset, model: Model, graph: Graph, *, int8: bool) -> None:
         """`int8`: activations of integer weights are int8. Raises ModelError for a graph that this target cannot compute."""

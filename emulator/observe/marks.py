@@ -1,8 +1,10 @@
 """Marks: the symbols of a program's code between which its parts lie.
 
 In the program of a model, the marks `op.SECTION.N` stand behind operation N of a section, `token` in front of each position, and
-`chosen` behind the choice of a token: what came before a mark belongs to it. In other programs each symbol of the code begins a
-part.
+`chosen` behind the choice of a token: what came before a mark belongs to it. In code for a chunk of a prompt the marks behind
+operations are `chunk.SECTION.N`; `taken` is in front of each token that is taken into the chunk, `chunk_layer` (or `chunk_layerN`)
+in front of each layer. What a chunk does belongs to the position of its last token. In other programs each symbol of the code
+begins a part.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from dataclasses import dataclass
 
 from isa.program import Program
 
-_MARK = re.compile(r"op\.\w+\.\d+$|token$|chosen$")
+_MARK = re.compile(r"(op|chunk)\.\w+\.\d+$|token$|taken$|chosen$|chunk_layer\d*$")
 NO_LAYER = -1
 
 
@@ -49,11 +51,16 @@ class Marks:
     def reached(self, place: int) -> Reached:
         """The machine has come to the mark at this address of a model's program."""
         mark = self.names[place]
-        section, _, number = mark.removeprefix("op.").rpartition(".")
-        self._layer = NO_LAYER if not section.startswith("layer") else self._layer + (number == "0")
+        code, _, operation = mark.partition(".")
+        section, _, number = operation.rpartition(".")
+        if section:
+            self._layer = NO_LAYER if not section.startswith("layer") else self._layer + (code == "op" and number == "0")
+        elif not mark.startswith("chunk_layer"):
+            self._layer = NO_LAYER
         operations = self._operations.get(section, ())
         known = number.isdecimal() and int(number) < len(operations)
         name = f"{mark} {operations[int(number)]}" if known else mark
         before = Reached(name, self._layer, self.position)
-        self._position += mark == "token"
+        self._layer += mark.startswith("chunk_layer")
+        self._position += mark in ("token", "taken")
         return before

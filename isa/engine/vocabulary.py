@@ -116,6 +116,12 @@ class Vocabulary(State):
                 self.host.emit_token(s64(a0))
                 self.count("tokens.emitted")
                 result = a0
+            case services.SHOW:
+                if region := self.check_read(a0, 4 * a1):
+                    self.count(f"{region.name}.bytes_read", 4 * a1)
+                    self._reads.append((a0, 4 * a1))
+                    self.host.show(self.memory.view(region, a0, 4 * a1).view("<f4"))
+                result = a1
         self.x[_A0] = result & WORD
         self.written = _A0, self.x[_A0]
 

@@ -91,7 +91,7 @@ def compiler_options(command: Callable[..., Any], *, programs: bool = False) -> 
         from compiler.settings import Settings
         if isinstance(sparsity, float) != (calibrate is not None):
             raise click.UsageError("--ffn-sparsity with a number and --calibrate TEXT need each other")
-        said = {name: others.pop(name) for name in ("machine", "weights", "context", "kv", "activations")}
+        said = {name: others.pop(name) for name in ("machine", "weights", "context", "kv", "chunk", "activations")}
         return command(*arguments, settings=Settings(**said, sparsity=sparsity, calibrate=calibrate), **others)
 
     decorated: Callable[..., Any] = options(
@@ -104,6 +104,9 @@ def compiler_options(command: Callable[..., Any], *, programs: bool = False) -> 
         click.option("--context", type=int, metavar="N", help="Number of positions; by default that of the model, at most 2048."),
         click.option("--kv", type=click.Choice(["f32", "f16", "i8"]), default="f32", show_default=True,
                      help="Format of keys and values; f16: rounded to fp16; i8: int8 with one scale per position and head."),
+        click.option("--chunk", type=int, metavar="N",
+                     help="Tokens of the prompt that go through a layer together, so that its weights are read once for them; 1: "
+                          "one after the other. By default as many as the scratchpad has room for, at most 64."),
         click.option("--activations", type=click.Choice(["i8", "f32"]),
                      help="Format of activations for integer weights. i8, the default: int8, one scale per vector. f32: weights "
                           "are decoded and multiplied on the vector unit."),

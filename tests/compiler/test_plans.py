@@ -81,10 +81,11 @@ def test_a_value_is_whole_when_it_is_read(shape: str) -> None:
 
 
 def test_bytes_are_used_again() -> None:
-    memory = built("plain")[0].memory
-    assert memory.slots["gate"].overlaps(memory.slots["scores"])
-    assert memory.slots["probabilities"] == memory.slots["scores"]
-    assert memory.slots["neurons"] in (memory.slots["gate"], memory.slots["up"])
+    for chunk in (1, None):
+        memory = built("plain", chunk=chunk)[0].memory
+        assert memory.slots["gate"].overlaps(memory.slots["scores" if chunk == 1 else "q"])
+        assert memory.slots["probabilities"] == memory.slots["scores"]
+        assert memory.slots["neurons"] in (memory.slots["gate"], memory.slots["up"])
 
 
 @pytest.mark.parametrize(("weights", "said"), [

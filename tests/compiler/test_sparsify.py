@@ -11,7 +11,7 @@ from compiled_models import small_machine
 from random_models import BASE, LINEARS, SHAPES, random_model
 
 from compiler.checking.verify import compare
-from compiler.compile import Compiled, compile_model
+from compiler.compile import Calibration, Compiled, compile_model
 from compiler.errors import ModelError
 from compiler.formats.recipe import Recipe, parse_format, read_recipe
 from compiler.graph import EXACT, Executor
@@ -124,7 +124,7 @@ TEXT = [int(token) for token in np.random.default_rng(3).integers(3, 61, 60)]
 @pytest.mark.parametrize("shape", ["plain", "gelu", "relu2", "biases"])
 def test_with_thresholds_every_operation_equals_the_graph(shape: str, weights: str, machine: str, tmp_path: Path) -> None:
     compiled = compile_model(random_model(SPARSE.get(shape, SHAPES[shape])), sparsity=0.6,
-                             machine=small_machine(16384) if machine == "small" else machine, calibration=TEXT,
+                             machine=small_machine(16384) if machine == "small" else machine, calibration=Calibration(TEXT),
                              recipe=read_recipe(weights) if weights else None)
     program = compiled.build(tmp_path)
     assert compare(compiled, program, PROMPT)[1] is None
@@ -136,7 +136,7 @@ def test_with_thresholds_every_operation_equals_the_graph(shape: str, weights: s
 
 
 def test_the_wanted_share_is_left_alone_and_the_running_program_can_change_it(tmp_path: Path) -> None:
-    compiled = compile_model(random_model(BASE), sparsity=0.5, calibration=TEXT)
+    compiled = compile_model(random_model(BASE), sparsity=0.5, calibration=Calibration(TEXT))
     program = compiled.build(tmp_path)
     shares = []
     for wanted in (None, 0.0, 0.2, 0.9):
@@ -152,4 +152,4 @@ def test_the_wanted_share_is_left_alone_and_the_running_program_can_change_it(tm
 
 def test_too_short_a_text() -> None:
     with pytest.raises(ModelError, match="--calibrate: a text of 3 tokens; expected at least 16"):
-        compile_model(random_model(BASE), sparsity=0.5, calibration=[1, 2, 3])
+        compile_model(random_model(BASE), sparsity=0.5, calibration=Calibration([1, 2, 3]))

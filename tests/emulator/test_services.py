@@ -16,7 +16,7 @@ from isa.traps import Cause, Trap
 DOCS = Path(__file__).parents[2] / "docs" / "isa"
 PAGE = (DOCS / "services.md").read_text(encoding="utf-8")
 WITH_HANDLER = {int(number, 16): says for number, says in re.findall(r"^\| (0x\w+) \(\d+\) \|.*\| (\w+) \|$", PAGE, re.MULTILINE)}
-NUMBERS = (*WITH_HANDLER, 0, 1, 63, 0x510F, 0x5112, 1 << 31, (1 << 64) - 1)
+NUMBERS = (*WITH_HANDLER, 0, 1, 63, 0x510F, 0x5113, 1 << 31, (1 << 64) - 1)
 PROGRAM = asm.assemble("""\
 _start: ecall
         nop
@@ -27,7 +27,7 @@ handler:
 
 
 def test_the_manual_has_a_word_for_each_service() -> None:
-    assert WITH_HANDLER == {0x40: "traps", 0x5D: "traps", 0x5110: "served", 0x5111: "served"}
+    assert WITH_HANDLER == {0x40: "traps", 0x5D: "traps", 0x5110: "served", 0x5111: "served", 0x5112: "served"}
     assert "A number that is not in the table raises ENVIRONMENT_CALL in any case." in " ".join(PAGE.split())
     for name, said in (("traps.md", "ecall with a number of no service, or while a handler is installed with one below 0x5110"),
                        ("rv64i.md", "traps for a number of no service, and while mtvec is not 0 for every number below 0x5110")):
@@ -52,3 +52,27 @@ def test_a_number_is_served_or_traps_as_the_manual_says(number: int, handler: bo
         assert (machine.pc, machine.csr("mcause"), machine.csr("mtval")) == (PROGRAM.entry + 12, Cause.ENVIRONMENT_CALL, 0)
         with pytest.raises(Trap, match="no such service" if number >= 0x5110 else "a trap handler is installed"):
             machine.environment_call()
+
+
+@pytest.mark.parametrize("engine", [Machine, ReferenceMachine])
+def test_show_lets_the_host_look_at_numbers(engine: type[ReferenceMachine]) -> None:
+    """Not at none; bytes are counted as read; numbers outside of memory trap, and the host does not see them."""
+    seen: list[list[float]] = []
+    machine = engine("slim", Host(show=lambda numbers: seen.append(numbers.tolist())))
+    machine.load(asm.assemble("""\
+_start: la a0, numbers
+        li a1, 3
+        li a7, 0x5112
+        ecall
+        la a0, numbers
+        li a1, 0
+        ecall
+        li a0, 8
+        li a1, 1
+        ecall
+        .data
+numbers: .float 1.5, -2, 0.25
+"""))
+    result = machine.run()
+    assert seen == [[1.5, -2, 0.25]] and result.trap is not None and result.trap.value == 8
+    assert machine.counter("dram.bytes_read") == 12 and machine.x[10] == 8

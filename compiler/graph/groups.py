@@ -1,0 +1,53 @@
+"""The operations of a list in groups, for a chunk of tokens: a prompt runs layer by layer over several tokens at once.
+
+A product with a whole matrix is a group of its own: it is done for all tokens of the chunk, so that the matrix is read once. The
+operations between two products are a group that is done for one token after the other. What each operation computes is the same as
+token by token: keys and values of a token are appended before it and those behind it look at them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from compiler.graph.ops import Graph, Op
+
+TOGETHER = ("gemv", "gemv.i8", "gemv.decoded")
+"""Kinds that are done for all tokens of a chunk: products whose matrix is the same for each token, all rows of it."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Operations of a list, from number `first` on. `together`: one operation, for all tokens; else each token does them all."""
+
+    first: int
+    ops: Sequence[Op]
+    together: bool
+
+
+def groups(ops: Sequence[Op]) -> Iterator[Group]:
+    """The groups of a list of operations, in its order."""
+    start = 0
+    for number, op in enumerate(ops):
+        if op.kind in TOGETHER:
+            if start < number:
+                yield Group(start, ops[start:number], together=False)
+            yield Group(number, [op], together=True)
+            start = number + 1
+    if start < len(ops):
+        yield Group(start, ops[start:], together=False)
+
+
+def across_groups(graph: Graph) -> frozenset[str]:
+    """The values that more than one group works with: each token of a chunk needs bytes of its own for them.
+
+    `finish` is one group: it is done for one token. Caches, the token and its position are no such values.
+    """
+    where: dict[str, set[tuple[str, int]]] = {}
+    for section, ops in graph.named():
+        for number, group in enumerate(groups(ops) if section != "finish" else [Group(0, ops, together=False)]):
+            for op in group.ops:
+                for name in (*op.inputs, *op.outputs):
+                    where.setdefault(name, set()).add((section, number))
+    single = {"token", "position"} | {name for name, value in graph.values.items() if value.state}
+    return frozenset(name for name, places in where.items() if len(places) > 1 and name not in single)

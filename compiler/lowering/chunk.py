@@ -1,0 +1,73 @@
+"""Loops over the tokens of a chunk. The frame of the first token is at `frames`; `chunk_tokens` says how many tokens there are.
+
+FRAME has the address of the frame of the current token, or of the first of those that an operation works on together. Lowering.at
+gives the addresses of values relative to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from compiler.graph import Op
+from compiler.lowering.emit import FRAME, KV_OFFSET, POSITION, POSITIONS, ROPE_ROW, TOKEN, TOKENS_LEFT, Source, number
+from compiler.placing.memory_plan import HEAD
+from compiler.placing.weights import ROPE
+
+if TYPE_CHECKING:
+    from compiler.lowering.lower import Lowering
+
+_AT_POSITION = ("embedding", "rope", "append", "scores", "softmax", "context", "scale.heads")
+"""Kinds, or their first words, that look at the token, its position or a cache."""
+
+
+@contextmanager
+def each_frame(c: Lowering, most: int = 1) -> Iterator[Source]:
+    """What is emitted inside is done for all tokens of the chunk, `most` at a time: yields how many. All at once need no loop."""
+    e = c.emit
+    e.line(f"la {FRAME}, frames", "of the first token of the chunk")
+    e.changed(FRAME)
+    if most >= c.memory.chunk:
+        with e.taken(1) as (here,):
+            e.line(f"ld {here}, chunk_tokens")
+            yield here
+        return
+    e.line(f"ld {TOKENS_LEFT}, chunk_tokens")
+    name = c.name("tokens")
+    e.label(name)
+    if most == 1:
+        yield number(1)
+        e.advance(FRAME, c.memory.frame_bytes)
+        e.line(f"addi {TOKENS_LEFT}, {TOKENS_LEFT}, -1")
+    else:
+        with e.taken(1) as (here,):
+            e.at_most(here, most, TOKENS_LEFT, "tokens at once")
+            yield here
+            e.advance_rows(FRAME, here, c.memory.frame_bytes)
+            e.line(f"sub {TOKENS_LEFT}, {TOKENS_LEFT}, {here}")
+    e.changed(FRAME)
+    e.line(f"beqz {TOKENS_LEFT}, 1f;  j {name}")
+    e.mark("1")
+
+
+def at_position(c: Lowering) -> None:
+    """Set the registers that follow from POSITION."""
+    e, config = c.emit, c.graph.config
+    e.line(f"addi {POSITIONS}, {POSITION}, 1", "positions that attention looks at")
+    if config.window:
+        e.line(f"li a6, {config.window};  ble {POSITIONS}, a6, 1f;  mv {POSITIONS}, a6")
+        e.mark("1")
+    e.line(f"li a6, {c.memory.caches['values'].row_bytes}")
+    e.line(f"mul {KV_OFFSET}, {POSITION}, a6", "bytes before this position's row of a cache")
+    if config.rope:
+        e.line(f"li a6, {4 * config.head_dim};  mul {ROPE_ROW}, {POSITION}, a6")
+        e.line(f"add {ROPE_ROW}, {ROPE_ROW}, {e.register(c.weight(ROPE))}")
+
+
+def take_place(c: Lowering, ops: Collection[Op] | Sequence[Op]) -> None:
+    """In a loop over frames: the registers of the frame's token and position, if these operations look at them."""
+    if any(op.kind.startswith(_AT_POSITION) for op in ops):
+        head = c.memory.slots[HEAD].offset - c.memory.frames
+        c.emit.line(f"lwu {TOKEN}, {head}({FRAME});  lwu {POSITION}, {head + 4}({FRAME})")
+        at_position(c)
