@@ -18,6 +18,8 @@ from compiler.placing.weights import Placed, WeightLayout
 if TYPE_CHECKING:
     from compiler.targets.target import Target
 
+ONE = number(1)
+
 
 class Lowering:
     """What the functions that lower operations work with.
@@ -118,12 +120,25 @@ class Lowering:
         return nullcontext(Tile(source, number(rows) if isinstance(rows, int) else rows, [address for address, _ in to],
                                 scales[0] if scales else source))
 
-    def build(self, codes: str, scale: str, count: int) -> None:
-        """Load activations into the LUT unit, unless they are loaded: several matrices in a row may read the same."""
-        if self.built != codes:
-            self.emit.csr("lut.scale_group", 0)
-            self.emit.op("lut.build.i8", self.at(codes), self.at(scale), number(count), reads=(codes, scale))
-            self.built = codes
+    def vectors(self, count: int) -> int:
+        """For how many tokens the LUT unit holds vectors of `count` activations at the same time."""
+        return max(1, min(self.tokens, self.memory.machine.parameter("lut.activations") // count))
+
+    def build(self, codes: str, scale: str, count: int, tokens: Source = ONE) -> None:
+        """Load activations into the LUT unit, unless they are loaded: several matrices in a row may read the same.
+
+        tokens   for how many tokens, from the current one on
+        """
+        if self.built == codes:
+            return
+        e = self.emit
+        e.csr("lut.scale_group", 0)
+        if tokens != ONE:
+            e.csr("lut.vectors", e.register(tokens) if isinstance(tokens, Want) else tokens)
+        e.op("lut.build.i8", self.at(codes), self.at(scale), number(count), reads=(codes, scale))
+        if tokens != ONE:
+            e.csr("lut.vectors", 0)
+        self.built = codes
 
     def codebook(self, role: str) -> None:
         """Load the codebook of a matrix into the LUT unit, if its codes are indices."""

@@ -151,10 +151,12 @@ def _chunk(c: Lowering) -> None:
         e.line(f"addi a6, {TOKENS_LEFT}, -1;  beqz a6, alone", "a single one takes the code for one token")
         e.label("chunk_full")
         e.line(f"sd {TOKENS_LEFT}, chunk_tokens, a6")
+        _strides(c, memory.frame_bytes, "from one token's vector to the next one's")
         _grouped(c, "start", c.graph.start)
         _layers(c)
 
         e.lines.append("\n# ---- behind a chunk")
+        _strides(c, 0)
         e.line("la a6, frames;  sd a6, shown_frame, a7", "the first one's logits are next, if the host wants all")
         e.line("ld a6, all_logits;  bnez a6, logits_wanted")
         e.line("ld a6, prompt_left;  bnez a6, next_chunk")
@@ -181,6 +183,14 @@ def _chunk(c: Lowering) -> None:
         e.line(f"li a6, {memory.context};  beq {POSITION}, a6, finished", "the context is full")
         e.line("j chunk")
     c.chunk = False
+
+
+def _strides(c: Lowering, size: int, comment: str = "") -> None:
+    """How far apart the LUT unit finds the vectors of tokens, and leaves their results."""
+    if c.memory.machine.has_unit("lut"):
+        c.emit.line(f"li a6, {size}")
+        for name in ("codes", "scale", "result"):
+            c.emit.line(f"csrw lut.{name}_stride, a6", comment)
 
 
 def _to_first_frame(c: Lowering) -> None:
