@@ -147,11 +147,11 @@ class Compiled:
         c = self.model.config
         return {"architecture": c.architecture, "source": self.model.path.name, "vocab": c.vocab, "dim": c.dim, "layers": c.layers,
                 "heads": c.heads, "kv_heads": c.kv_heads, "hidden": c.hidden, "context": self.memory.context,
-                "chunk": self.memory.chunk,
                 "stop": sorted(c.stop),
                 "operations": {section: [f"{', '.join(op.outputs)} = {op.kind} {', '.join((*op.inputs, *op.weights))}"
                                          for op in ops] for section, ops in self.graph.named()},
-                "formats": self.formats, "weights": self.layout.said(), "kv": self.graph.values["keys"].format,
+                "formats": self.formats, "weights": self.layout.said(), "chunk": self.memory.chunk,
+                "kv": self.graph.values["keys"].format,
                 "missing": missing(self.machine),
                 **({"neuron_bytes": [neuron_bytes(body, c.gated) for body in self.layout.bodies]}
                    if "active" in self.graph.values else {})}

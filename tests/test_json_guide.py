@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from compiled_models import small_machine
 from elftools.elf.elffile import ELFFile
 from tiny_checkpoint import write_checkpoint, write_relu
 
@@ -290,6 +291,7 @@ def test_program(tmp_path: Path) -> None:
         assert json.loads((tmp_path / f"{number}.meta").read_text()) == found[-1]["meta"]
         assert (found[-1]["schema"], found[-1]["meta"]["schema"]) == (META_SCHEMA, CARD_SCHEMA) == (3, 1)
     cards = [document.pop("meta") for document in found]
+    cards.append(compile_model(load(models[0]), machine=small_machine(512_000, "thr")).meta)         # lacks something
     slimulator.assemble("_start: lut.mac.t2 a0, a1, a2\n").save(tmp_path / "t.elf")
     slimulator.Program().save(tmp_path / "none.elf")
     found += [metadata(tmp_path / f"{name}.elf") for name in ("t", "none")]

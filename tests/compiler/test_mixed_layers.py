@@ -70,8 +70,9 @@ def test_a_difference_is_found_in_the_body_where_it_is(tmp_path: Path) -> None:
 
 def test_code_grows_with_formats_not_with_layers() -> None:
     text = mixed().text()
-    assert text.count("vec.silu.f32") == 4
+    assert text.count("vec.silu.f32") == 2 * 4
     assert "layers:                 .dword layer0, layer1, layer2, layer3, layer1, layer3, layers_done" in text
+    assert "chunk_layers:           .dword chunk_layer0, chunk_layer1, chunk_layer2, chunk_layer3, chunk_layer1, " in text
     assert "# ---- layers 1, 4" in text and "# ---- layer3 0: attention_in = rmsnorm x, layer.attention_norm" in text
 
 

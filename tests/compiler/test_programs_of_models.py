@@ -77,7 +77,7 @@ def test_learned_positions_in_16_bits(shape: str, weights: str, tmp_path: Path) 
 def test_a_wrong_instruction_is_found_where_it_is() -> None:
     compiled, _ = built("plain", "t2")
     text = compiled.text()
-    assert text.count("vec.silu.f32") == 1
+    assert text.count("vec.silu.f32") == 2           # for a chunk, and for a token
     folder = Path(built("plain", "t2")[1].section(".flash.weights").chunks[0].path).parent
     program = assemble(text.replace("vec.silu.f32", "vec.gelu.f32"), include_paths=[folder])
     _, difference = compare(compiled, program, PROMPT)
