@@ -123,13 +123,20 @@ def _remainder(a: int, b: int) -> int:
 
 
 @specialised
-def _tell(counts, done, loads, stores, branches, taken, multiplications, divisions, read, written, of_dram):
-    """Add to the counters of the core what the loop has counted; `of_dram`: loads. Numbers alone: it is compiled."""
-    for events, counter in ((done, INSTRUCTIONS), (loads, LOADS), (stores, STORES), (branches, BRANCHES), (taken, TAKEN),
+def _add(counts, slot, events):
+    """Add to a counter. Numbers alone: it is compiled."""
+    place = counts + 8 * slot
+    store(place, load(place, i64) + i64(events))
+
+
+@specialised
+def _tell(counts, loads, stores, branches, taken, multiplications, divisions, read, written, of_dram):
+    """Add to the counters of the core what the loop has counted beside instructions; `of_dram`: loads. Numbers alone: it is
+    compiled."""
+    for events, counter in ((loads, LOADS), (stores, STORES), (branches, BRANCHES), (taken, TAKEN),
                             (multiplications, MULTIPLICATIONS), (divisions, DIVISIONS), (read, DRAM_READ), (written, DRAM_WRITTEN),
                             (of_dram, DRAM_LOADS)):
-        place = counts + 8 * counter
-        store(place, load(place, i64) + i64(events))
+        _add(counts, counter, events)
 
 
 def _execute(piece, block, limit):  # type: ignore[no-untyped-def]
@@ -248,10 +255,11 @@ def _execute(piece, block, limit):  # type: ignore[no-untyped-def]
             if load(block + 8 * STOP, i64):             # a kernel may take long: so look before each
                 break
             if after != 0:
-                _tell(counts, done - told, loads, stores, branches, taken, multiplications, divisions, read, written,
-                      loads - elsewhere)
+                _add(counts, INSTRUCTIONS, done - told)
                 told = done
-                loads = stores = branches = taken = multiplications = divisions = read = written = elsewhere = 0
+                if loads + stores + branches + multiplications + divisions != 0:        # most operations follow a few additions
+                    _tell(counts, loads, stores, branches, taken, multiplications, divisions, read, written, loads - elsewhere)
+                    loads = stores = branches = taken = multiplications = divisions = read = written = elsewhere = 0
                 move(earlier + BYTES_AT, counts + BYTES_AT, BYTES_SIZE)
             if function == 0 or call(function, a, b, c, d, block) != DONE:
                 break
@@ -370,7 +378,8 @@ def _execute(piece, block, limit):  # type: ignore[no-untyped-def]
             store(visits + 8 * at, load(visits + 8 * at, i64) + 1)
         done += 1
         at = following
-    _tell(counts, done - told, loads, stores, branches, taken, multiplications, divisions, read, written, loads - elsewhere)
+    _add(counts, INSTRUCTIONS, done - told)
+    _tell(counts, loads, stores, branches, taken, multiplications, divisions, read, written, loads - elsewhere)
     store(registers + 8 * PC, base + (at << 2))
     return done
 

@@ -113,6 +113,7 @@ class Machine(ReferenceMachine):
         self._described: list[Any] = []                     # the arrays whose addresses the loop has, the counters first
         self._timed: list[Any] = []                         # the same of the clocks
         self._token: Any = None                             # compiled: a token has been emitted; None: there is no such code
+        self._token_arguments = tuple(map(c_int64, (0, 0, 0, 0, self._address)))
         self._patched: Any = ()                             # what the code is patched for
         self._everywhere = False                            # some hook wants to see every instruction
         self.handed_over: dict[str, int] = {}
@@ -184,11 +185,16 @@ class Machine(ReferenceMachine):
         if self.row is not None and self.row.is_xslim:
             super()._take_time(counted)
         elif self.clocks and self.counts[_EMITTED] != counted[_EMITTED]:
-            arrays, known = [self.counts, *[each.words for each in self.clocks]], [*self._described[:1], *self._timed]
-            if self._token and len(arrays) == len(known) and all(map(is_, arrays, known)):
-                self._token(0, 0, 0, 0, self._address)
+            if self._token and self._is_described():
+                self._token(*self._token_arguments)
             else:
                 super()._take_time(counted)
+
+    def _is_described(self) -> bool:
+        """Whether the counters and the clocks are still those whose addresses compiled code has."""
+        if not self._described or self._described[0] is not self.counts or len(self._timed) != len(self.clocks):
+            return False
+        return all(map(is_, [each.words for each in self.clocks], self._timed))
 
     def _describe_clocks(self) -> None:
         kernels = [KERNEL_NAMES[number] for number in np.flatnonzero(self._kernels).tolist()]

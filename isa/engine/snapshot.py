@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 M = TypeVar("M", bound="ReferenceMachine")
 
-SCHEMA = 4                      # of the header and the arrays; of 1 and 2 the header says "format"
+SCHEMA = 5                      # of the header and the arrays; of 1 and 2 the header says "format"
 PAGE = 4096
 _PART = 1024                    # pages in one array
 _WHEN = (1980, 1, 1, 0, 0, 0)   # the same state gives the same bytes
@@ -340,7 +340,7 @@ class Snapshot:
                 if not self.header.clock:
                     machine.clocks.clear()                  # how long the part before has taken, nobody knows
                 elif machine.clocks:
-                    machine.clocks[0].restore(self._array(archive, "clock", "i8", machine.clocks[0].words.shape))
+                    machine.clocks[0].restore(self._array(archive, "clock", "i8", machine.clocks[0].words.shape), machine.counts)
             machine.x[:] = x
             machine.pc, machine.exit_code = self.header.pc, self.header.exit_code
             output, errors = (self._array(archive, name, "u1").tobytes() for name in ("output", "errors"))

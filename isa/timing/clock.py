@@ -16,15 +16,14 @@ from isa.preset import Preset
 from isa.queues import CORE, QUEUE, QUEUES
 from isa.regions import REGIONS
 from isa.timing import bank_state, fetched
-from isa.timing.clock_figures import NUMBER, end_of_rings, figures_of, places_of_records, state_of
+from isa.timing.clock_figures import NUMBER, counters_of, end_of_rings, figures_of, places_of_records, state_of
 from isa.timing.clock_rules import (
     BANK_CYCLES,
     BANK_STATE,
     BANKS,
     BESIDE,
     BUSY,
-    CORE_CYCLES,
-    CORE_PARTS,
+    CORE_FIGURES,
     CYCLE,
     DEPTH,
     FIRST_TOKEN,
@@ -121,8 +120,7 @@ class Clock:
 
     def without_core(self) -> None:
         """Let the core take no time."""
-        for table in (CORE_CYCLES, CORE_PARTS):
-            self.figures[self.figures[table]] = 0
+        self.figures[CORE_FIGURES:BANKS] = 0
 
     def begin_at(self, cycle: int, counts: Counts, after: Clock | None = None) -> None:
         """Begin at another cycle, with the banks as another clock of the same machine has left them."""
@@ -162,8 +160,9 @@ class Clock:
             raise KeyError(region)
         return self.figures[place + fetched.FIGURES:], self.words[self.figures[place + fetched.EVENTS]:]
 
-    def restore(self, words: Words) -> None:
-        """Go on from the state of another clock of the same machine. Raises ValueError for what no clock can have left."""
+    def restore(self, words: Words, counts: Counts) -> None:
+        """Go on from the state of another clock of the same machine, with the counters that it has seen. Raises ValueError for what
+        no clock can have left."""
         for queue in range(len(QUEUES)):
             place = int(words[QUEUE_STATE + QUEUE_WORDS * queue + NEXT])
             if not 0 <= place <= max(int(self.figures[QUEUE_FIGURES + QUEUE_FIGURE_WORDS * queue + DEPTH]) - 1, 0):
@@ -190,7 +189,22 @@ class Clock:
         if self.figures[BANKS] and self.preset.banks is not None and not bank_state.is_sound(
                 words[self.figures[BANK_STATE]:], self.figures[self.figures[BANKS]:], self.preset.banks.channels):
             raise ValueError("the clock's state of the banks is invalid")
+        self._compare(words, counts.view(np.int64))
         self.words[:] = words
+
+    def _compare(self, words: Words, counts: Words) -> None:
+        """Raise ValueError if a state does not belong to these counters: what units do gets its time at once, what the core does
+        before the next operation."""
+        seen = words[SEEN:SEEN + SLOTS]
+        told = [counter for queue in QUEUE.values() if queue != CORE and not (queue == PIM and self.figures[BANKS])
+                for counter in counters_of(self.figures, queue)]
+        late = np.zeros(SLOTS, bool)
+        late[told] = seen[told] != counts[told]
+        for slot in np.flatnonzero(late | (seen < 0) | (seen > counts)).tolist():
+            name = next((counter.name for counter in COUNTERS.values() if counter.slot == slot), f"slot {slot}")
+            raise ValueError(f"the clock has seen {int(seen[slot])} {name}, the counter is {int(counts[slot])}")
+        if words[TOKENS] > counts[_EMITTED]:
+            raise ValueError(f"the clock has seen {int(words[TOKENS])} tokens, {int(counts[_EMITTED])} were emitted")
 
     def time(self, counts: Counts) -> Time:
         """The time so far."""

@@ -21,9 +21,9 @@ from isa.timing.attention import STEPS
 from isa.timing.clock_rules import (
     ATTENTION,
     BANKS,
-    CORE_CYCLES,
-    CORE_PARTS,
+    CORE_FIGURES,
     COUNT,
+    CYCLES,
     DEPTH,
     ELEMENT_BYTES,
     FENCES,
@@ -33,6 +33,9 @@ from isa.timing.clock_rules import (
     HBM_REGION,
     ISSUES,
     KIND,
+    LATENCY,
+    LINE,
+    LOAD_FIGURES,
     MEMORY,
     NAMED,
     NOW,
@@ -55,13 +58,14 @@ from isa.timing.clock_rules import (
     RINGS,
     SIGNALLED,
     SIGNALS,
-    STEP,
     TAG_CSR,
+    TERM_WORDS,
+    TERMS,
     WAITS,
 )
 from isa.timing.fetched import FORMS
 from isa.timing.memories import AttentionDram, PimDram
-from isa.timing.rates import CORE_RATES, Rate, Words, bounded, cycles_figures
+from isa.timing.rates import CORE_RATES, CYCLES_WORDS, Rate, Words, bounded, cycles_figures
 from isa.units import UNITS
 from isa.units.pim.kinds import KIND_NUMBERS, PLACES, kind_table
 from isa.units.sync import TAGS
@@ -89,7 +93,7 @@ def _operations() -> tuple[int, ...]:
         unit, _, name = mnemonic.partition(".")
         form, _, element = name.partition(".")
         if unit == "attn" and form in STEPS:
-            row[STEP], row[ELEMENT_BYTES] = STEPS[form] + 1, attention.element_bytes(STEPS[form], element)
+            row[FORM], row[ELEMENT_BYTES] = STEPS[form] + 1, attention.element_bytes(STEPS[form], element)
         for action, queue, tag in edges(TABLE[mnemonic]):
             row[places[action]] = queue + 1 if action is Action.WAIT else 1 if action is Action.FENCE else queue
             if tag is Tag.FETCH_TAG:
@@ -113,6 +117,7 @@ def figures_of(preset: Preset) -> Words:
 
     def terms(cycles: Iterable[tuple[str, str, Fraction]]) -> int:
         """(counter, counter whose events do not count, cycles of an event): where they stand now."""
+        words.extend([0] * (-len(words) % LINE))
         place, found = len(words), list(cycles)
         words.append(len(found))
         for counter, less, _ in found:
@@ -132,19 +137,16 @@ def figures_of(preset: Preset) -> Words:
             words[place + PORTS] = len(words)
             words += len(ports), *chain(*ports)
             ring += RECORD * depth
-    loads = []
+    for i, rate in enumerate(CORE_RATES):
+        cycles = rates[rate.name] if rate.unit == "cycles" else 1 / rates[rate.name]
+        words[CORE_FIGURES + 2 * i:CORE_FIGURES + 2 * i + 2] = int(cycles), ceil(cycles % 1 * PARTS)
     for i, kind in enumerate(REGIONS.values()):
         if kind.name in preset.file.region:
             latency, cycles = _access(preset, kind.name)
-            loads.append((f"{kind.name}.loads", Fraction(latency)))
+            words[LOAD_FIGURES + 2 * i] = latency
             place = REGION_FIGURES + REGION_FIGURE_WORDS * i
-            words[place:place + REGION_FIGURE_WORDS] = latency, 0, *cycles_figures(cycles)
-    core = [(rate.counter, rates[rate.name] if rate.unit == "cycles" else 1 / rates[rate.name]) for rate in CORE_RATES] + loads
-    whole = [(COUNTERS[counter].slot, int(cycles)) for counter, cycles in core]
-    left = [(COUNTERS[counter].slot, ceil(cycles % 1 * PARTS)) for counter, cycles in core if cycles % 1]
-    for place, table in ((CORE_CYCLES, whole), (CORE_PARTS, left)):
-        words[place] = len(words)
-        words += len(table), *chain(*table)
+            words[place + LATENCY] = latency
+            words[place + CYCLES:place + CYCLES + CYCLES_WORDS] = cycles_figures(cycles)
     state = ring                                                # behind the records: the state of memories
     for i, name in enumerate(REGIONS) if preset.has_unit("fetch") else ():
         if name in preset.file.region and (memory := preset.memory(name)):
@@ -156,7 +158,7 @@ def figures_of(preset: Preset) -> Words:
     stack = preset.memory(HBM) if preset.has_unit("attn") else None
     if isinstance(stack, AttentionDram):
         ratio = bounded(preset.period / stack.period_ps)
-        words[ATTENTION:OPERATIONS] = len(words), ratio.numerator, ratio.denominator
+        words[ATTENTION:ATTENTION + 3] = len(words), ratio.numerator, ratio.denominator
         words[REGION_FIGURES + REGION_FIGURE_WORDS * HBM_REGION + MEMORY] = -1
         words += attention.figures_of(stack).tolist()
     memory, organisation = preset.memory(HBM) if preset.has_unit("pim") else None, preset.banks
@@ -169,7 +171,15 @@ def figures_of(preset: Preset) -> Words:
             if mnemonic in PLACES and PLACES[mnemonic].bytes:
                 words[OPERATIONS + OPERATION_WORDS * number + COUNT] = PLACES[mnemonic].columns_of({}, organisation.banks)
         words += bank_figures.tolist()
-    return np.array(words, np.int64)
+    return _in_lines(np.array(words, np.int64))
+
+
+def _in_lines(words: Words) -> Words:
+    """A copy that begins with a line of the host's cache."""
+    room = np.zeros(len(words) + LINE, np.int64)
+    start = -room.ctypes.data // room.itemsize % LINE
+    room[start:start + len(words)] = words
+    return room[start:start + len(words)]
 
 
 def _access(preset: Preset, region: str) -> tuple[int, Fraction]:
@@ -183,6 +193,12 @@ def _access(preset: Preset, region: str) -> tuple[int, Fraction]:
 def end_of_rings(figures: Words) -> int:
     """Where the records of operations end."""
     return RINGS + RECORD * sum(int(figures[QUEUE_FIGURES + QUEUE_FIGURE_WORDS * queue + DEPTH]) for queue in range(len(QUEUES)))
+
+
+def counters_of(figures: Words, queue: int) -> list[int]:
+    """Slots of the counters whose events give the operations of a queue their time."""
+    place = int(figures[QUEUE_FIGURES + QUEUE_FIGURE_WORDS * queue + TERMS])
+    return figures[place + 1:place + 1 + TERM_WORDS * int(figures[place]):TERM_WORDS].tolist() if place else []
 
 
 def places_of_records() -> list[int]:
@@ -200,7 +216,7 @@ def state_of(preset: Preset, figures: Words) -> Words:
     if figures[BANKS]:
         assert preset.banks is not None
         parts.append(bank_state.state_of(figures[figures[BANKS]:], preset.banks.channels))
-    return np.concatenate(parts)
+    return _in_lines(np.concatenate(parts))
 
 
 def _memories(figures: Words) -> list[int]:

@@ -47,8 +47,10 @@ from isa.timing.bank_state import BANKS as BANKS_OF_A_CHANNEL
 from isa.timing.banks import bank_operation
 from isa.timing.fetched import cycles as fetched_cycles
 from isa.timing.memory_rules import refreshed
-from isa.timing.rates import CYCLES_WORDS, Words, cycles_of, rule, scaled
+from isa.timing.rates import CORE_RATES, CYCLES_WORDS, Words, cycles_of, rule, scaled
 from isa.units.sync import TAGS
+
+LINE = 8        # words of a line of a cache: what an operation needs together stands in one, both arrays begin with one
 
 # ------------------------------------------------------------------------------------------------ words of the state
 
@@ -69,11 +71,12 @@ NOW = RECORD                                            # the core's record
 QUEUE_STATE = NOW + RECORD
 FREE, FREE_AT, GATE, GATE_AT = range(4)                 # of each queue, moments: end of its last operation; tags that it waits for
 BUSY, NEXT, WAITED = 4, 5, 6                            # cycles busy; place in its ring; cycles waited, by reason
-QUEUE_WORDS = WAITED + len(REASONS)
+QUEUE_WORDS = 2 * LINE                                  # a unit waits for the first two reasons alone
+assert FOR_MEMORY == 1 and WAITED + FOR_MEMORY < LINE and WAITED + len(REASONS) <= QUEUE_WORDS
 REGION_STATE = QUEUE_STATE + QUEUE_WORDS * len(QUEUES)
 # FREE, FREE_AT: of each region, the moment from which on it is free: behind the start of the operation that is recorded there
 LAST, MOVING, REGION_BUSY = 2, 3, 4                     # cycles of its last operation; of the one that is issued now; of all
-REGION_WORDS = 5
+REGION_WORDS = LINE
 SIGNALLED = REGION_STATE + REGION_WORDS * len(REGIONS)  # (TAGS) moments: the latest signal of each tag
 SEEN = SIGNALLED + 2 * TAGS                             # (SLOTS) counters, as far as their events have been given time
 BESIDE = -(-(SEEN + SLOTS) // RECORD) * RECORD          # of each region the record of an operation of pim that moves bytes there
@@ -83,26 +86,27 @@ RINGS = BESIDE + RECORD * len(REGIONS)                  # for each queue the rec
 
 QUEUE_FIGURES = 0
 START, DEPTH, RING, TERMS, PORTS = range(5)             # of each queue: start-up cycles; operations that it holds; where its ring,
-QUEUE_FIGURE_WORDS = 5                                  # its terms and its ports stand: their number, then of each its region and
+QUEUE_FIGURE_WORDS = LINE                               # its terms and its ports stand: their number, then of each its region and
 READ, WRITTEN, PORT_WORDS = range(1, 4)                 # the slots of the region's counters
 REGION_FIGURES = QUEUE_FIGURES + QUEUE_FIGURE_WORDS * len(QUEUES)
 LATENCY, MEMORY, CYCLES = range(3)                      # of each region: where the figures of its memory are (fetched.py), 0: none,
-REGION_FIGURE_WORDS = CYCLES + CYCLES_WORDS             # -1: one for attention alone; cycles of a byte
-CORE_CYCLES = REGION_FIGURES + REGION_FIGURE_WORDS * len(REGIONS)   # where the core's terms stand: their number, then of each the
-CORE_PARTS = CORE_CYCLES + 1                            # slot of its counter, whole cycles of an event; then what is left, in PARTS
-BANKS = CORE_PARTS + 1                                # where the figures of the banks stand, 0 without; where their state stands;
+REGION_FIGURE_WORDS = LINE                              # -1: one for attention alone; cycles of a byte
+assert CYCLES + CYCLES_WORDS <= LINE
+CORE_FIGURES = REGION_FIGURES + REGION_FIGURE_WORDS * len(REGIONS)  # of each rate of the core: whole cycles of an event, and what
+LOAD_FIGURES = CORE_FIGURES + 2 * len(CORE_RATES)       # is left, in PARTS; of a load from each region
+BANKS = LOAD_FIGURES + 2 * len(REGIONS)                 # where the figures of the banks stand, 0 without; where their state stands;
 BANK_STATE, BANK_CYCLES, MACHINE_CYCLES = BANKS + 1, BANKS + 2, BANKS + 3       # so many bank cycles are so many of the machine
 NAMED = BANKS + 4                                       # 1 where fetch operations go by rules of memories
 ATTENTION, ATTENTION_CYCLES, OWN_CYCLES = NAMED + 1, NAMED + 2, NAMED + 3       # where the figures of attention in hbm stand, or
-OPERATIONS = NAMED + 4                                  # 0; so many of its cycles are so many of the machine
+OPERATIONS = -(-(NAMED + 4) // LINE) * LINE             # 0; so many of its cycles are so many of the machine
 
 # Of each Xslim instruction: into which queue it goes, 0: none; whether it does anything of what follows from SIGNALS on. A queue
 # that signals; one more than a queue that waits; a fence; a queue whose result it has; the CSR of the tag, -1: the first operand.
-(ISSUES, ORDERS, FORM, STEP, SIGNALS, WAITS, FENCES, RESULTS, TAG_CSR, ELEMENT_BYTES) = range(10)
-KIND, BANK, ROW, COLUMNS, COUNT, EVERY, SECOND = range(10, 17)
-OPERATION_WORDS = 17
-# FORM: of fetch (fetched.py). STEP, ELEMENT_BYTES: of attn (attention.py), one more than the step. From KIND on: of pim
-# (isa/units/pim/kinds.py), operands by position, -1: none.
+(ISSUES, ORDERS, FORM, SIGNALS, WAITS, FENCES, RESULTS, TAG_CSR) = range(LINE)
+ELEMENT_BYTES, KIND, BANK, ROW, COLUMNS, COUNT, EVERY, SECOND = range(LINE, 2 * LINE)
+OPERATION_WORDS = 2 * LINE
+# FORM: of fetch (fetched.py), or one more than the step of attn (attention.py), whose elements have ELEMENT_BYTES. From KIND on: of
+# pim (isa/units/pim/kinds.py), operands by position, -1: none.
 
 EVENTS, LESS, TERM_WORDS = range(3)                     # Terms: their number; of each the slots of its counter and of another one,
                                                         # whose events it does without (-1: none); of each the cycles of an event
@@ -143,22 +147,32 @@ def behind_region(t: Words, r: Words, record: int, region: int) -> None:
 
 
 @rule
+def spend(t: Words, r: Words, counts: Words, slot: int, figure: int) -> None:
+    """Give time to events of the core, by a counter and its figures. Most have had none since the last operation."""
+    events = counts[slot] - t[SEEN + slot]
+    if events != 0:
+        t[SEEN + slot] = counts[slot]
+        whole = events * r[figure]
+        if r[figure + 1] > 0:
+            parts = t[PART] + events * r[figure + 1]
+            whole += parts // PARTS
+            t[PART] = parts % PARTS
+        add(t, NOW, CORE, whole)
+        t[QUEUE_STATE + BUSY] += whole
+
+
+@rule
 def core_time(t: Words, r: Words, counts: Words) -> None:
     """Give time to what the core has executed so far."""
-    whole, place = 0, r[CORE_PARTS]
-    if r[place] > 0:
-        parts = t[PART]
-        for term in range(place + 1, place + 1 + 2 * r[place], 2):
-            parts += (counts[r[term]] - t[SEEN + r[term]]) * r[term + 1]
-        whole = parts // PARTS
-        t[PART] = parts - whole * PARTS
-    place = r[CORE_CYCLES]
-    for term in range(place + 1, place + 1 + 2 * r[place], 2):
-        slot = r[term]
-        whole += (counts[slot] - t[SEEN + slot]) * r[term + 1]
-        t[SEEN + slot] = counts[slot]
-    add(t, NOW, CORE, whole)
-    t[QUEUE_STATE + BUSY] += whole
+    spend(t, r, counts, INSTRUCTIONS, CORE_FIGURES)
+    spend(t, r, counts, TAKEN_BRANCHES, CORE_FIGURES + 2)
+    spend(t, r, counts, MULTIPLICATIONS, CORE_FIGURES + 4)
+    spend(t, r, counts, DIVISIONS, CORE_FIGURES + 6)
+    spend(t, r, counts, SERVICES, CORE_FIGURES + 8)
+    if counts[LOADS] != t[SEEN + LOADS]:
+        t[SEEN + LOADS] = counts[LOADS]
+        for region in range(REGION_COUNT):
+            spend(t, r, counts, REGION_LOADS + region, LOAD_FIGURES + 2 * region)
 
 
 @rule
@@ -304,7 +318,7 @@ def issue_fetch(t: Words, r: Words, counts: Words, earlier: Words, csrs: Words, 
 def issue_attention(t: Words, r: Words, counts: Words, earlier: Words, model: Words, row: int) -> None:
     """An operation of attn has gone into its queue. The memory with the units says how long it takes there."""
     record = room(t, r, ATTN)
-    start, step, exact = begin(t, r, counts, earlier, ATTN, record), r[row + STEP] - 1, 0
+    start, step, exact = begin(t, r, counts, earlier, ATTN, record), r[row + FORM] - 1, 0
     if step == QUERY and t[HBM_STATE + MOVING] == 0:            # it goes into the memory, wherever it comes from
         t[TOUCHED] += 1
         t[TOUCHED + t[TOUCHED]] = HBM_REGION
@@ -403,11 +417,11 @@ def operation_outside_of_banks(t: Words, r: Words, counts: Words, earlier: Words
                                number: int, a: int, b: int, c: int) -> None:
     """The same for an instruction of any unit but pim. Numbers alone, as of `operation`. It compiles faster."""
     row = OPERATIONS + OPERATION_WORDS * number
-    if r[row + FORM] > 0 and r[NAMED] > 0:
+    if r[row + FORM] > 0 and r[row + ISSUES] == FETCH and r[NAMED] > 0:
         core_time(t, r, counts)
         issue_fetch(t, r, counts, earlier, csrs, numbers, r[row + FORM], a, b, c)
         order(t, r, csrs, row, a)
-    elif r[row + STEP] > 0 and r[ATTENTION] > 0:
+    elif r[row + FORM] > 0 and r[row + ISSUES] == ATTN and r[ATTENTION] > 0:
         core_time(t, r, counts)
         issue_attention(t, r, counts, earlier, model, row)
         order(t, r, csrs, row, a)
@@ -492,6 +506,9 @@ def token(t: Words, r: Words, counts: Words) -> None:
 QUEUE_COUNT, REGION_COUNT = len(QUEUES), len(REGIONS)
 PARTS = 1 << 20             # of a cycle of the core, to which its figures are rounded up: half a cycle is exact, a third nearly
 LINK = 256                  # beyond the number of any queue or region, which stand together in a word of a record
+INSTRUCTIONS, TAKEN_BRANCHES, MULTIPLICATIONS, DIVISIONS, SERVICES = (COUNTERS[rate.counter].slot for rate in CORE_RATES)
+LOADS, REGION_LOADS = COUNTERS["core.loads"].slot, next(iter(REGIONS.values())).loads
+assert [kind.loads for kind in REGIONS.values()] == [*range(REGION_LOADS, REGION_LOADS + REGION_COUNT)]
 ATTN, ATTN_MACS = QUEUE["attn"], COUNTERS["attn.macs"].slot
 FETCH, FETCH_ROWS, FETCH_BYTES = QUEUE["fetch"], COUNTERS["fetch.rows"].slot, COUNTERS["fetch.bytes"].slot
 PIM, HBM_REGION = QUEUE["pim"], list(REGIONS).index(HBM)

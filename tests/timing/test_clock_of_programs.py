@@ -5,6 +5,7 @@ import pytest
 
 from asm.assembler import assemble
 from emulator.machine import Machine
+from isa.counters import COUNTERS
 from isa.preset import load_preset
 from isa.program import Program
 from isa.queues import CORE, QUEUES, Action, Order, Tag, edges
@@ -167,7 +168,7 @@ def test_a_clock_takes_no_state_that_it_cannot_have() -> None:
     machine.run(max_instructions=2000)
     timer = machine.clocks[0]
     good, banks = timer.words.copy(), int(timer.figures[words.BANK_STATE])
-    timer.restore(good)
+    timer.restore(good, machine.counts)
     ring = words.QUEUE_STATE + words.QUEUE_WORDS * words.PIM + words.NEXT
     first = banks + bank_state.HEAD_WORDS
     for place, value in ((ring, 10 ** 6), (ring, -1), (banks + bank_state.SETS, 0), (banks + bank_state.SETS, 65),
@@ -176,7 +177,7 @@ def test_a_clock_takes_no_state_that_it_cannot_have() -> None:
         bad = good.copy()
         bad[place] = value
         with pytest.raises(ValueError, match="the clock's"):
-            timer.restore(bad)
+            timer.restore(bad, machine.counts)
 
 
 def test_each_sum_and_moment_of_a_restored_clock_is_checked() -> None:
@@ -195,8 +196,28 @@ def test_each_sum_and_moment_of_a_restored_clock_is_checked() -> None:
         bad = good.copy()
         bad[place] = value
         with pytest.raises(ValueError, match=says):
-            timer.restore(bad)
-    timer.restore(good)
+            timer.restore(bad, machine.counts)
+    timer.restore(good, machine.counts)
+
+
+def test_a_restored_clock_belongs_to_the_counters() -> None:
+    """What a unit has done has been given time, what the core has done perhaps; nothing more."""
+    machine = Machine("slim")
+    machine.load(example("llama_layer"))
+    machine.run(max_instructions=400)
+    timer, good, counts = machine.clocks[0], machine.clocks[0].words.copy(), machine.counts
+    core, unit = COUNTERS["core.instructions"].slot, COUNTERS["vec.elements"].slot
+    assert good[words.SEEN + core] <= counts[core] and good[words.SEEN + unit] == counts[unit] > 0
+    for slot, change, says in ((core, 10 ** 6, "core.instructions"), (unit, 1, "vec.elements"), (unit, -1, "vec.elements")):
+        bad = good.copy()
+        bad[words.SEEN + slot] += change
+        with pytest.raises(ValueError, match=f"the clock has seen {bad[words.SEEN + slot]} {says}, the counter is {counts[slot]}"):
+            timer.restore(bad, counts)
+    bad = good.copy()
+    bad[words.TOKENS] = 1
+    with pytest.raises(ValueError, match="the clock has seen 1 tokens, 0 were emitted"):
+        timer.restore(bad, counts)
+    timer.restore(good, counts)
 
 
 def test_bytes_of_pim_that_move_beyond_its_end() -> None:
@@ -208,7 +229,7 @@ def test_bytes_of_pim_that_move_beyond_its_end() -> None:
     machine = run_program(assemble("\n".join([".machine gddr6-aim", ".text", "_start:", *lines]) + "\n")).fast
     adds_up(machine)
     assert machine.time is not None and machine.time.queues["vec"].waiting["memory"] > 0
-    machine.clocks[0].restore(machine.clocks[0].words.copy())
+    machine.clocks[0].restore(machine.clocks[0].words.copy(), machine.counts)
 
 
 @pytest.mark.parametrize("kernel", ["", "vec.relu.f32 a1, a1, a4"])
