@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass, fields, replace
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -27,8 +26,7 @@ from compiler.measuring.measure import STRETCH, TOKEN
 from compiler.running.generate import Maker
 from compiler.running.parameters import set_parameters
 from emulator.observe.breakdown import Breakdown
-from emulator.observe.cost import Cost
-from isa.energy import energy_of
+from emulator.observe.cost import Cost, Other, energy_in
 from isa.preset import Preset
 from isa.program import Program
 from isa.reference import ReferenceMachine, Step
@@ -152,8 +150,11 @@ def _plus(taken: Taken, times: int, more: Taken, less: Taken) -> Taken:
     cost, long, short = taken.cost, more.cost, less.cost
     time, energy = _sum(cost.time, times, long.time, short.time), None
     if time is not None:
-        energy = energy_of(counters, cost.preset, Fraction(time.cycles, time.clock_hz))
-    what_if = {text: _sum(each, times, long.what_if[text], short.what_if[text]) for text, each in cost.what_if.items()}
+        energy = energy_in(time, counters, cost.preset)
+    what_if = {}
+    for text, each in cost.what_if.items():
+        other = _sum(each.time, times, long.what_if[text].time, short.what_if[text].time)
+        what_if[text] = Other(other, None if each.energy is None else energy_in(other, counters, cost.preset))
     by = None
     if taken.breakdown and more.breakdown and less.breakdown:
         by = copy(taken.breakdown)

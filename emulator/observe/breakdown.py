@@ -116,14 +116,15 @@ class Breakdown:
     def table(self) -> Iterator[str]:
         """For a person: the parts that took longest."""
         parts = self.as_json()
-        whole = sum(part["cycles"] or 0 for part in parts.values()) or 1
+        whole = sum(part["cycles"] or 0 for part in parts.values())
         yield f"by {self.kind}: {'share':>7}  {'time':>10}  {'energy':>10}  {'times':>7}"
         order = sorted(parts, key=lambda name: -(parts[name]["cycles"] or 0)) if self.kind != "layer" else list(parts)
         for name in order[:_SHOWN]:
             part = parts[name]
             time = "-" if part["seconds"] is None else quantity(part["seconds"], "s")
             energy = "-" if part["joules"] is None else quantity(part["joules"], "J")
-            yield f"  {100 * (part['cycles'] or 0) / whole:12.1f} %  {time:>10}  {energy:>10}  {part['times']:>7,}  {name}"
+            share = f"{100 * part['cycles'] / whole:.1f} %" if whole else "-"
+            yield f"  {share:>14}  {time:>10}  {energy:>10}  {part['times']:>7,}  {name}"
         if len(order) > _SHOWN:
             yield f"  and {len(order) - _SHOWN} more"
 

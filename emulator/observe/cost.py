@@ -22,20 +22,33 @@ _LEAST_SHARE = 0.0005               # of the whole: less is 0.0 %
 
 
 @dataclass(frozen=True)
+class Other:
+    """What the same run would take at other rates. The energy is None where a region would be another memory: the machine says
+    nothing of that one's. Else each event takes what it takes, and standing still as long as the run then lasts."""
+
+    time: Time
+    energy: Energy | None
+
+
+@dataclass(frozen=True)
 class Cost:
     """The time and the energy of a run. None: the machine's preset says nothing of it, or no clock was kept."""
 
     preset: Preset
     time: Time | None
     energy: Energy | None
-    what_if: dict[str, Time]            # of further clocks, by what is changed
+    what_if: dict[str, Other]           # of further clocks, by what is changed
 
     @classmethod
     def of(cls, machine: ReferenceMachine, clocks: Iterable[tuple[str, Clock]] = ()) -> Cost:
         """What a machine has taken so far. `clocks`: those of other rates that it kept, by what is changed."""
         time = machine.time
-        energy = None if time is None else energy_of(machine.counters, machine.preset, Fraction(time.cycles, time.clock_hz))
-        return cls(machine.preset, time, energy, {text: clock.time(machine.counts) for text, clock in clocks})
+        counters, preset, others = machine.counters, machine.preset, {}
+        for text, clock in clocks:
+            other = clock.time(machine.counts)
+            same = _memories(clock.preset) == _memories(preset)
+            others[text] = Other(other, energy_in(other, counters, preset) if same else None)
+        return cls(preset, time, None if time is None else energy_in(time, counters, preset), others)
 
     def lines(self) -> Iterator[str]:
         """For a person."""
@@ -49,8 +62,7 @@ class Cost:
         yield f"  bottleneck: {bottleneck(time)}"
         yield from _table(time)
         for text, other in self.what_if.items():
-            yield (f"  what if {text}: {quantity(other.seconds, 's')}, {other.cycles / max(1, time.cycles):.3f} of the time; "
-                   f"bottleneck: {bottleneck(other)}")
+            yield f"  what if {text}: {self._compared(other, time)}; bottleneck: {bottleneck(other.time)}"
         if energy is None:
             yield f"energy: not modelled, machine {self.preset.name} gives no energies"
             return
@@ -59,6 +71,14 @@ class Cost:
         yield f"  events: {_shares(energy.by_unit, energy.dynamic_joules)}"
         yield f"  standing still: {_shares(energy.static, energy.static_joules)}"
         yield f"  {_belief(self.preset)}; slimulator machines {self.preset.name} shows each"
+
+    def _compared(self, other: Other, time: Time) -> str:
+        text = f"{quantity(other.time.seconds, 's')}, {other.time.cycles / max(1, time.cycles):.3f} of the time"
+        if other.energy is not None and self.energy is not None and self.energy.joules:
+            text += f"; {quantity(other.energy.joules, 'J')}, {other.energy.joules / self.energy.joules:.3f} of the energy"
+            if time.tokens:
+                text += f", {quantity(other.energy.joules / time.tokens, 'J')} a token"
+        return text
 
     def _tokens(self, time: Time) -> Iterator[str]:
         if not time.tokens or time.first_token is None:
@@ -83,11 +103,28 @@ class Cost:
                            for name, queue in time.queues.items()},
                 "regions": time.regions, "critical_path": time.critical_path, "bottleneck": bottleneck(time)},
             "energy": None if energy is None or time is None else {
-                "joules": energy.joules, "joules_per_token": energy.joules / time.tokens if time.tokens else None,
+                **_joules(energy, time),
                 "by_unit": energy.by_unit, "by_event": energy.by_event, "static_joules": energy.static_joules,
                 "static": energy.static},
-            "what_if": {text: {"seconds": other.seconds, "cycles": other.cycles, "critical_path": other.critical_path}
+            "what_if": {text: {"seconds": other.time.seconds, "cycles": other.time.cycles,
+                               "critical_path": other.time.critical_path, **_joules(other.energy, other.time)}
                         for text, other in self.what_if.items()}}
+
+
+def energy_in(time: Time, counters: Mapping[str, int], preset: Preset) -> Energy | None:
+    """The energy of a run that has counted this and lasted so long."""
+    return energy_of(counters, preset, Fraction(time.cycles, time.clock_hz))
+
+
+def _memories(preset: Preset) -> dict[str, str | None]:
+    """The names of the memories of regions."""
+    return {name: table.memory.value if table.memory else None for name, table in preset.file.region.items()}
+
+
+def _joules(energy: Energy | None, time: Time) -> dict[str, float | None]:
+    """In all and of a token; None for what is not known."""
+    return {"joules": None if energy is None else energy.joules,
+            "joules_per_token": None if energy is None or not time.tokens else energy.joules / time.tokens}
 
 
 def without_clock(preset: Preset) -> str:

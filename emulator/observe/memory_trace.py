@@ -11,7 +11,8 @@ Accesses stand in the order in which the machine's clock has them start: those o
 before what it writes. Without a clock it is the order of the program. A cycle is one of the clock of the memory that the region
 names, otherwise of the machine's.
 
-Left out: fetching instructions, which is counted nowhere; in hbm what the pim unit does, which sends commands to banks.
+Left out: fetching instructions, which is counted nowhere; in hbm what the pim unit does, which sends commands to banks, and what
+the attn unit reads in a memory with attention units, where it stays.
 
 Sources: CMU-SAFARI/ramulator2, src/ramulator/frontend/impl/memory_trace/loadstore_trace.cpp; umd-memsys/DRAMsim3 2981759,
 src/common.cc, operator>> of Transaction.
@@ -35,7 +36,7 @@ from isa.instruction import TABLE, Row
 from isa.reference import ReferenceMachine, Step
 from isa.regions import DRAM, HBM, REGIONS
 from isa.timing import clock_rules as words
-from isa.timing.memories import Dram, Memory, PimDram
+from isa.timing.memories import AttentionDram, Dram, Memory, PimDram
 
 FORMATS = ("ramulator2", "dramsim3")
 TRACED = (DRAM, HBM)            # regions that are DRAM
@@ -76,6 +77,7 @@ class MemoryTrace(LineLog):
         self._base, self._end = region.base, region.end
         memory = machine.preset.memory(self.name)
         self._burst = burst_bytes(memory)
+        self._stays = isinstance(memory, AttentionDram)             # what attention reads of it
         self._ratio = Fraction(1) if memory is None else machine.preset.period / memory.tick_ps     # its cycles of the machine's
         number = list(REGIONS).index(self.name)
         self._state = words.REGION_STATE + words.REGION_WORDS * number
@@ -92,6 +94,8 @@ class MemoryTrace(LineLog):
         busy = self._busy_now(machine)
         moved, self._busy = busy - self._busy, busy
         accesses = [] if step.row.unit == "pim" and self.name == HBM else self._accesses(step)
+        if step.row.unit == "attn" and self._stays:
+            accesses = [access for access in accesses if access[2]]
         now = self._now(machine)
         if accesses:
             start = now

@@ -54,6 +54,9 @@ def _figures_of(preset: Preset, file: dict[str, Any], change: str) -> dict[str, 
         _check_banks(preset, region, value)
         gone: dict[str, int | float | str | None] = {f"{region}.{key}": None for key in _OF_REGION if table[key] is not None}
         return gone | {name: value}
+    if key == "mapping" and table is not None:
+        raise _error(f"{name}: which channel, bank and row an address is in is not a rate",
+                     f"NAME=NUMBER or {region}.memory=NAME; a machine file can say another mapping")
     factor = _factor(change, value) if key != "memory" else Fraction(1)
     if table is None or table["memory"] is None:
         return {figure: _number(factor) if figure == name else _faster(preset, figure, factor) for figure in _figures(preset, name)}

@@ -139,6 +139,39 @@ def test_no_byte_that_is_counted_is_missing(preset: str, name: str, region: str,
         assert burst * sum(line.startswith(kind) for line in found) >= size[kind]
 
 
+ATTENTION = """
+        .machine attacc
+        .section .hbm
+keys:   .zero 2 * 64 * 4
+        .section .sram
+query:  .zero 4 * 64
+scores: .zero 4 * 4
+        .text
+_start: li a0, 1
+        li a2, 64
+        attn.setm a0, a0, a2
+        la a0, query
+        attn.wrgb.f32 a0
+        la a0, scores
+        la a1, keys
+        li a2, 4
+        attn.mac.f16 a0, a1, a2         # 512 bytes of keys
+        sync.fence
+        lw t0, 0(a1)                    # and a load of the core
+        li a7, 93
+        li a0, 0
+        ecall
+"""
+
+
+@pytest.mark.parametrize(("memory", "lines"), [("HBM3-AttAcc-bank", 1), ("HBM3-AttAcc-buffer", 1), ("HBM3", 17)])
+def test_what_attention_reads_in_its_memory_stays_there(memory: str, lines: int, tmp_path: Path) -> None:
+    machine = Machine(what_if(load_preset("attacc"), f"hbm.memory={memory}"))
+    machine.load(assemble(ATTENTION))
+    assert len(traced(machine, tmp_path / "t", "ramulator2", "hbm")) == lines
+    assert machine.counter("hbm.bytes_read") == 512 + 4
+
+
 def test_bursts_and_cycles_of_a_named_memory(tmp_path: Path) -> None:
     preset: Preset = what_if(load_preset("slim"), "dram.memory=LPDDR4-2400")
     machine = Machine(preset)

@@ -66,6 +66,9 @@ def test_without_a_clock(command: Command, elf: Path, tmp_path: Path) -> None:
     for option in (["--what-if", "lut=2"], ["--timeline", str(tmp_path / "t")]):
         status, _, errors = command("run", elf, "--no-time", *option)
         assert status == 2 and "both need the clock" in errors
+    status, _, errors = command("run", elf, "--no-time", "--by", "line")
+    lines = errors[errors.index("by line:"):].splitlines()[1:]
+    assert status == 0 and len(lines) > 2 and all(line.split()[:3] == ["-", "-", "-"] for line in lines)
 
 
 def test_what_goes_on_from_a_snapshot_knows_its_time_or_says_so(command: Command, elf: Path, tmp_path: Path) -> None:
@@ -114,6 +117,28 @@ def test_further_clocks_agree_with_machines_of_these_rates() -> None:
         other.run()
         assert other.time == clock.time(machine.counts), text
     assert clocks[1].time(machine.counts).cycles < machine.time.cycles
+
+
+def test_the_energy_of_other_rates() -> None:
+    """Events take what they take, standing still as long as the run then lasts. Of another memory nothing is known."""
+    machine = Machine("slim")
+    machine.load(assemble(PROGRAMS / "sparse_ffn.s"))
+    texts = ["core=4,dram=2", "dram.memory=LPDDR4-2400", "vec.queue_depth=1"]
+    clocks = [(text, Clock(what_if(machine.preset, text))) for text in texts]
+    machine.clocks += [clock for _, clock in clocks]
+    machine.run()
+    cost = Cost.of(machine, clocks)
+    faster, unknown, _ = (cost.what_if[text] for text in texts)
+    assert cost.time is not None and cost.energy is not None and faster.energy is not None
+    assert faster.energy.dynamic_joules == pytest.approx(cost.energy.dynamic_joules, rel=1e-12)
+    share = faster.time.cycles / cost.time.cycles
+    assert faster.energy.static_joules == pytest.approx(cost.energy.static_joules * share, rel=1e-12)
+    assert faster.energy.joules < cost.energy.joules and unknown.energy is None and unknown.time.cycles != cost.time.cycles
+    data, lines = cost.as_json()["what_if"], [line for line in cost.lines() if "what if" in line]
+    assert data[texts[0]]["joules"] == faster.energy.joules and data[texts[0]]["joules_per_token"] is None
+    assert data[texts[1]]["joules"] is None and data[texts[2]]["joules"] > 0
+    assert f"; {quantity(faster.energy.joules, 'J')}, 0." in lines[0] and "of the energy" in lines[0]
+    assert "of the energy" not in lines[1] and "of the energy" in lines[2]
 
 
 def test_a_named_memory_so_many_times_as_fast() -> None:
@@ -179,6 +204,7 @@ def test_further_clocks_of_memories_agree_with_machines_that_have_them(machine: 
     ("hbm=2,hbm=1.5", "hbm.speed is changed by hbm=2 and by hbm=1.5; expected each figure once"),
     ("dram=2,dram.memory=HBM2", "dram.latency_cycles is changed by dram=2 and by dram.memory=HBM2; expected each figure once"),
     ("dram.channels=2", "unknown figure 'dram.channels'"), ("hbm.channels=2.5", "channels.value: got 2.5"),
+    ("dram.mapping=RoBaRaCoCh", "dram.mapping: which channel, .*; expected .* dram.memory=NAME; a machine file can"),
     ("dramm.memory=HBM2", "unknown figure 'dramm.memory'.*did you mean 'dram.memory'"),
     ("vec.queue_depth=2.5", "an integer"), ("vec.queue_depth=1000000", "an integer"),
     ("lut=2,lut=3", "lut.start_cycles is changed by lut=2 and by lut=3; expected each figure once"),
