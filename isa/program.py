@@ -20,6 +20,7 @@ from isa.text import printable
 
 if TYPE_CHECKING:
     from isa.preset import Preset
+    from isa.regions import Region
 
 __all__ = ["ISA_VERSION", "Chunk", "FileSlice", "Line", "Program", "ProgramError", "Section", "Symbol", "place_text"]
 
@@ -125,12 +126,20 @@ class Program(ProgramFile):
         missing = [unit for unit in self.units if not machine.has_unit(unit)]
         units = f"{'units' if len(missing) > 1 else 'unit'} {', '.join(missing)}"
         problems = [f"the program needs {units}, which machine {machine.name} does not have"] if missing else []
+        hint = "assemble or compile it for this machine, or run it on its own: without --machine"
         if self.built_for and (differing := list(self._differences(self.built_for, machine))):
             problems.append(f"the program was built for machine {self.built_for.name}, and this {machine.name} differs: "
                             + ", ".join(f"{key} is {here} instead of {there}" for key, here, there in differing))
+            if ends := [f"{self._end_in(region):,} bytes into {region.name}" for region in self.built_for.regions
+                        if f"{region.name}.size" in (key for key, _, _ in differing)]:
+                hint = f"its sections end {', '.join(ends)}; what its code uses behind them is not known: {hint}"
         if problems:
-            raise ProgramError("; ".join(problems), path=self.path, hint=presets_with(missing) if missing else
-                               "assemble or compile it for this machine, or run it on its own: without --machine")
+            raise ProgramError("; ".join(problems), path=self.path, hint=presets_with(missing) if missing else hint)
+
+    def _end_in(self, region: Region) -> int:
+        """How far into a region the program's sections reach, in bytes."""
+        return max((s.end - region.base for s in self.sections
+                    if "a" in s.flags and s.size and region.base <= s.address < region.end), default=0)
 
     def _differences(self, own: Preset, other: Preset) -> Iterator[tuple[str, str, str]]:
         """(what, on `other`, on its `own` machine): differences that the program may notice, besides units that are missing."""

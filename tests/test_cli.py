@@ -152,6 +152,8 @@ def test_all_that_differs_on_another_machine_is_named(command, assembled, tmp_pa
         else:
             assert status == 1 and err.startswith(
                 f"{elf}: error: the program was built for machine slim-llama, and this other differs: {differs}\nhint: "), err
+            used = "its sections end 4 bytes into sram; what its code uses behind them is not known: assemble"
+            assert (used in err) == (size in changes)
     scalar = assembled(".globl _start\n_start: li a0, 0\n" + EXIT, "--machine", "slim-llama")      # needs neither lut nor sram
     assert command("run", scalar, "--machine", other(size, base, table))[0] == 0
     assert command("run", scalar, "--machine", "slim")[0] == 0

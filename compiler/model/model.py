@@ -112,7 +112,9 @@ ACTIVATIONS = ("silu", "gelu", "relu", "relu2")
 # Sizes that must be positive, then conditions: (field, what must hold, how it reads).
 _SIZES = ("vocab", "dim", "layers", "heads", "kv_heads", "head_dim", "hidden", "context")
 _LIMIT = 1 << 31
+MOST_LAYERS = 4096          # each is placed and written by itself: a mistake in a number shall not compile for an hour
 _CONDITIONS: tuple[tuple[str, Callable[[Config], bool], str], ...] = (
+    ("layers",     lambda c: c.layers <= MOST_LAYERS,                   f"at most {MOST_LAYERS:,} layers"),
     ("kv_heads",   lambda c: c.heads % c.kv_heads == 0,                 "a divisor of the {c.heads} heads"),
     ("head_dim",   lambda c: c.rope is None or c.head_dim % 2 == 0,     "an even number: rope rotates pairs"),
     ("eps",        lambda c: np.isfinite(c.eps) and c.eps > 0,          "a positive number"),

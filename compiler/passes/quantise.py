@@ -114,8 +114,8 @@ def quantise(model: Model, recipe: Recipe, activations: str | None = None) -> tu
     Layers with the same formats share a body of the graph. Raises ModelError.
     """
     tensors: dict[str, Tensor] = {}
-    matrices = [role for role, tensor in model.tensors.items() if len(tensor.shape) == 2 and role != "positions"]
-    recipe.check(matrices)
+    matrices = dict.fromkeys(role for role, tensor in model.tensors.items() if len(tensor.shape) == 2 and role != "positions")
+    recipe.check(list(matrices))
     for role, tensor in model.tensors.items():
         form = recipe.format_of(role) if role in matrices else None
         tensors[role] = tensor if form is None else _converted(tensor, role, form)
@@ -134,11 +134,10 @@ def quantise(model: Model, recipe: Recipe, activations: str | None = None) -> tu
 def _alike(model: Model) -> list[tuple[int, ...]]:
     """The layers in groups of those whose matrices have the same formats."""
     matrices = [role for role, shape in layer_roles(model.config) if len(shape) == 2]
-    groups: dict[tuple[str, ...], tuple[int, ...]] = {}
+    groups: dict[tuple[str, ...], list[int]] = {}
     for layer in range(model.config.layers):
-        formats = tuple(model.tensor(f"layers.{layer}.{role}").stored for role in matrices)
-        groups[formats] = (*groups.get(formats, ()), layer)
-    return list(groups.values())
+        groups.setdefault(tuple(model.tensor(f"layers.{layer}.{role}").stored for role in matrices), []).append(layer)
+    return [tuple(layers) for layers in groups.values()]
 
 
 def _with_codes(graph: Graph, model: Model) -> Graph:

@@ -109,6 +109,7 @@ OPTIONS: list[tuple[dict[str, Any], str]] = [
     ({"hidden_size": True},                         r"hidden_size: True; expected a positive whole number"),
     ({"vocab_size": 0},                             r"vocab_size: 0; expected a positive whole number"),
     ({"num_attention_heads": 5},                    r"num_attention_heads: 5; expected a divisor of hidden_size, 32"),
+    ({"num_hidden_layers": 200_000},                r"num_hidden_layers: 200000; expected at most 4,096 layers"),
     ({"num_key_value_heads": 3},                    r"num_key_value_heads: 3; expected a divisor of the 4 heads"),
     ({"num_key_value_heads": -2},                   r"num_key_value_heads: -2; expected a positive whole number"),
     ({"head_dim": 1 << 40}, r"head_dim: 1099511627776; expected the size of a head, 1 to 65536"),
