@@ -313,7 +313,7 @@ def test_snapshot(tmp_path: Path) -> None:
         machine.save(tmp_path / name)
         with np.load(tmp_path / name) as archive:
             found.append(json.loads(archive["header"].tobytes()))
-        assert found[-1]["schema"] == snapshot.SCHEMA == 4
+        assert found[-1]["schema"] == snapshot.SCHEMA == 5
     presets = [document.pop("preset") for document in found]
     compare("A snapshot's header", [{**document, "preset": {}} for document in found])
     others = [load_preset(name).file.model_dump() for name in ("slim-llama", _named(tmp_path))]

@@ -15,7 +15,7 @@ from compiled_models import built, loaded
 from asm.assembler import assemble
 from emulator.machine import Machine
 from emulator.observe.breakdown import Breakdown, Part
-from emulator.observe.cost import Cost, quantity
+from emulator.observe.cost import Cost, Other, quantity
 from emulator.observe.timeline import Timeline
 from isa.energy import Energy
 from isa.preset import PresetError, load_preset, preset_of
@@ -472,7 +472,8 @@ def by_hand() -> Cost:
                 path, 3, 500_000, 1_300_000)
     energy = Energy({"lut.steps": 0.25, "lut.tables_built": 0.125, "dram.bytes_read": 0.125}, {"dram": 0.75, "core": 0.25})
     half = Time(1_000_000, 10 ** 9, {}, {}, {"dram": 1_000_000}, 3, 1, 2)
-    return Cost(load_preset("slim"), time, energy, {"lut=4": half})
+    less = Energy({"lut.steps": 0.25, "lut.tables_built": 0.125, "dram.bytes_read": 0.125}, {"dram": 0.375, "core": 0.125})
+    return Cost(load_preset("slim"), time, energy, {"lut=4": Other(half, less), "dram.memory=HBM2": Other(half, None)})
 
 
 def test_the_report_word_for_word() -> None:
@@ -489,7 +490,9 @@ time on slim: 2,000,000 cycles at 1 GHz = 2 ms
   core   25.0 %  fence 75.0 %     0.0 %
   lut    80.0 %  memory 15.0 %    5.0 %
   moving bytes: dram 15.0 %
-  what if lut=4: 1 ms, 0.500 of the time; bottleneck: the dram memory: 100.0 % of the time
+  what if lut=4: 1 ms, 0.500 of the time; 1 J, 0.667 of the energy, 333.3 mJ a token; \
+bottleneck: the dram memory: 100.0 % of the time
+  what if dram.memory=HBM2: 1 ms, 0.500 of the time; bottleneck: the dram memory: 100.0 % of the time
 energy on slim: 1.5 J: events 500 mJ, standing still 1 J
   events: lut 75.0 %, dram 25.0 %
   standing still: dram 75.0 %, core 25.0 %
@@ -500,7 +503,9 @@ def test_the_json_of_tokens() -> None:
     found = by_hand().as_json()
     assert found["time"]["tokens_per_second"] == 2500 and found["time"]["time_to_first_token"] == 0.0005
     assert found["energy"]["joules_per_token"] == 0.5 and found["energy"]["static_joules"] == 1
-    assert found["what_if"] == {"lut=4": {"seconds": 0.001, "cycles": 1_000_000, "critical_path": {"dram": 1_000_000}}}
+    times = {"seconds": 0.001, "cycles": 1_000_000, "critical_path": {"dram": 1_000_000}}
+    assert found["what_if"] == {"lut=4": times | {"joules": 1, "joules_per_token": 1 / 3},
+                                "dram.memory=HBM2": times | {"joules": None, "joules_per_token": None}}
 
 
 @pytest.mark.parametrize(("last", "says"), [
