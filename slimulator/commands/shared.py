@@ -54,8 +54,8 @@ THREADS = click.option("--threads", type=click.IntRange(min=1), default=1, show_
                             "Changes only the time.")
 NO_TIME = click.option("--no-time", is_flag=True, help="Keep no clock: no time and no energy of the machine.")
 WHAT_IF = click.option("--what-if", multiple=True, metavar="NAME=X,...",
-                       help="Also say how long it takes, and what energy, where a unit or region is X times as fast (lut=2), a rate "
-                            "is X, or a region is another memory (dram.memory=HBM2).")
+                       help="Also say how long it takes, and what energy, where a unit or region is X times as fast (lut=2), a "
+                            "rate is X, or a region is another memory (dram.memory=HBM2).")
 BY = click.option("--by", type=click.Choice(["operation", "layer", "line", "phase"]),
                   help="Also split counters, time and energy by symbol, layer of a model or source line, or into prefill and "
                        "decode.")
