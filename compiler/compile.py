@@ -25,6 +25,7 @@ from compiler.lowering.active import scratch as scratch_of_active
 from compiler.lowering.data import MOST_STOPS, data
 from compiler.lowering.decoded import check_decoded, matrices
 from compiler.lowering.decoded import scratch as scratch_of_decoded
+from compiler.lowering.lut_parts import scratch as scratch_of_parts
 from compiler.lowering.program import code
 from compiler.lowering.sampling import Room, missing
 from compiler.lowering.sampling import scratch as scratch_of_sampling
@@ -325,7 +326,7 @@ def _lowered(target: Target, positions: int, chunk: int | None) -> Compiled:
     narrow = [table.row_bytes for role in ("embedding", "positions")
               if (table := layout.once.get(role)) and table.format.name != "f32"]
     rows = {"embedded_row": max(narrow)} if narrow else {}
-    rows |= scratch_of_decoded(machine, decoded)
+    rows |= scratch_of_decoded(machine, decoded) | scratch_of_parts(machine, matrices(graph, layout, ("gemv.i8", "gemv.i8.active")))
     if sparse:
         rows |= scratch_of_active(model.config.hidden, model.config.dim)
     rows |= target.scratch()

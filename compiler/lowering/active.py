@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from compiler.graph import Op
 from compiler.lowering.emit import number
 from compiler.lowering.lower import Lowering, lowers
+from compiler.lowering.lut_parts import load, product
 from compiler.lowering.tiles import Tile, gathered
 from compiler.placing.weights import Placed
 
@@ -61,12 +62,16 @@ def _count(c: Lowering) -> None:
         e.line(f"addi {total}, {total}, 1;  sd {total}, 8(a7)")
 
 
-def _rows(c: Lowering, op: Op, unit: str, *to: tuple[str, int], scales: bool = False) -> AbstractContextManager[Tile]:
-    """The active rows of an operation's matrix, tile by tile. `to`: names of values with an element for each row, and its size."""
+def _rows(c: Lowering, op: Op, unit: str, *to: tuple[str, int], scales: bool = False,
+          most: int = 0) -> AbstractContextManager[Tile]:
+    """The active rows of an operation's matrix, tile by tile, at most `most` in one; 0: as many as a buffer holds.
+
+    to   names of values with an element for each row, and its size
+    """
     placed = c.tensor(op.weights[0])
     c.emit.order("fetch", ("active",), ())
     return gathered(c, unit, c.weight(op.weights[0]), placed.rows, placed.row_bytes, [(c.at(name), size) for name, size in to],
-                    (c.weight(op.weights[0], "scales"), placed.row_scale_bytes) if scales else None)
+                    (c.weight(op.weights[0], "scales"), placed.row_scale_bytes) if scales else None, most)
 
 
 def _elements(c: Lowering, mnemonic: str, target: str, source: str, size: int) -> None:
@@ -94,12 +99,11 @@ def gemv_active(c: Lowering, op: Op) -> None:
 def gemv_i8_active(c: Lowering, op: Op) -> None:
     e, result, (codes, scale, _), placed = c.emit, op.outputs[0], op.inputs, c.tensor(op.weights[0])
     e.op("vec.fill.32", c.at(result), "zero", c.length(result), writes=(result,), comment="0 where a neuron is not active")
-    c.build(codes, scale, placed.shape[1])
+    load(c, placed, codes, scale)
     c.codebook(op.weights[0])
     e.order("lut", (), ("compact",))
     with _rows(c, op, "lut", ("compact", 4), scales=True) as tile:
-        e.csr("lut.scale_group", placed.scale_group)
-        e.op(f"lut.gemv.{placed.format}", tile.to[0], tile.at, tile.scales, tile.rows, writes=("compact",))
+        product(c, tile, placed, codes, scale, "compact")
     _elements(c, "fetch.scatter", result, "compact", 4)
 
 
@@ -126,7 +130,7 @@ def mac_t_i8_active(c: Lowering, op: Op) -> None:
     e.order("lut", ("compact", scale, "sums"), ("sums",))
     c.built = ""
     c.codebook(op.weights[0])
-    with _rows(c, op, "lut", ("compact", 1)) as tile:
+    with _rows(c, op, "lut", ("compact", 1), most=c.memory.machine.parameter("lut.activations")) as tile:
         e.csr("lut.scale_group", 0)
         e.csr("lut.shift", 0)
         e.op("lut.build.i8", tile.to[0], c.at(scale), tile.rows, reads=("compact", scale))

@@ -9,7 +9,7 @@ bytes in the same way.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from compiler.errors import ModelError, one_of
 from compiler.formats.weight_format import WEIGHT_FORMATS, WeightFormat
@@ -42,12 +42,12 @@ def _is_decoded(form: WeightFormat) -> bool:
     return form.name == "i8" or form.as_indices is not None
 
 
-def matrices(graph: Graph, layout: WeightLayout) -> list[Placed]:
-    """The matrices that are decoded; those of layers once for each body of the graph."""
+def matrices(graph: Graph, layout: WeightLayout, kinds: Collection[str] = ("gemv.decoded",)) -> list[Placed]:
+    """The matrices that are decoded, or of operations of other kinds; those of layers once for each body of the graph."""
     tied = {"head": "embedding"} if graph.config.tied else {}
     groups = [(layout.once, [*graph.start, *graph.finish]),
               *((tensors, body.ops) for tensors, body in zip(layout.bodies, graph.bodies, strict=True))]
-    return [placed[tied.get(role, role)] for placed, ops in groups for op in ops if op.kind == "gemv.decoded"
+    return [placed[tied.get(role, role)] for placed, ops in groups for op in ops if op.kind in kinds
             for role in (op.weights[0].removeprefix("layer."),)]
 
 

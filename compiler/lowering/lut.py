@@ -7,24 +7,24 @@ from contextlib import nullcontext
 from compiler.graph import Op
 from compiler.lowering.emit import number
 from compiler.lowering.lower import Lowering, lowers
+from compiler.lowering.lut_parts import load, product
 
 
 @lowers("gemv.i8")
 def gemv_i8(c: Lowering, op: Op) -> None:
     """In code for chunks the unit takes the vectors of several tokens: of all, if it holds them, before a loop over tiles."""
     result, (codes, scale), placed = op.outputs[0], op.inputs, c.tensor(op.weights[0])
-    cols, scales = placed.shape[1], (c.weight(op.weights[0], "scales"), placed.row_scale_bytes)
-    most = c.vectors(cols)
+    scales = c.weight(op.weights[0], "scales"), placed.row_scale_bytes
+    most = c.vectors(placed.shape[1])
     whole = most >= c.tokens
     c.codebook(op.weights[0])
     c.emit.order("lut", op.inputs if c.chunk else (), (result,))
     with c.each(most) if whole else nullcontext(number(1)) as tokens:
         if whole:
-            c.build(codes, scale, cols, tokens)
+            load(c, placed, codes, scale, tokens)
         with (c.tiles("lut", c.weight(op.weights[0]), placed.rows, placed.row_bytes, (c.results(result), 4), scales=scales,
                       result=result, again=not whole) as tile, nullcontext(tokens) if whole else c.each(most) as tokens):
             if not whole:
                 c.built = ""
-                c.build(codes, scale, cols, tokens)
-            c.emit.csr("lut.scale_group", placed.scale_group)
-            c.emit.op(f"lut.gemv.{placed.format}", c.result(tile.to[0]), tile.at, tile.scales, tile.rows, writes=(result,))
+                load(c, placed, codes, scale, tokens)
+            product(c, tile, placed, codes, scale, result)

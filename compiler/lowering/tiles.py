@@ -148,17 +148,18 @@ def tiles(c: Lowering, unit: str, source: Source, rows: int | str, row_bytes: in
 
 @contextmanager
 def gathered(c: Lowering, unit: str, table: Source, table_rows: int, row_bytes: int, to: Sequence[tuple[Source, int]],
-             scales: tuple[Source, int] | None) -> Iterator[Tile]:
+             scales: tuple[Source, int] | None, limit: int = 0) -> Iterator[Tile]:
     """The rows of a table that the list at `active` names; there may be none. If a buffer holds the whole table, they are fetched
-    all at once; else as many at a time as it holds.
+    all at once; else as many at a time as it holds. With a `limit`, at most so many.
 
     The fetch unit is told the table's size only if all rows are fetched at once: then it counts the rows that it skips. With tiles
     it would count the rows of other tiles too.
     """
     e = c.emit
     scale_bytes = scales[1] if scales else 0
-    most = (c.memory.buffer_bytes - 2 * ALIGN) // (row_bytes + scale_bytes)
+    most = height(c.memory.buffer_bytes, row_bytes, scale_bytes)
     _check(c, row_bytes + scale_bytes, most)
+    most = min(most, limit) if limit else most
     whole = most >= table_rows
     copied = scales is not None and not (scale_bytes == 0 and c.memory.reached)      # one scale for all need not be copied
 

@@ -1,21 +1,28 @@
-"""Small and odd machines: a scratchpad with no room for the vocabulary's numbers, no thr unit, no lut unit."""
+"""Small and odd machines: no room in the scratchpad for the vocabulary's numbers, no thr or lut unit, few activations in that."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from compiled_models import built, generate, loaded, small_machine
+from machine_files import with_tables
 from random_models import BASE, SHAPES, WORDS, random_model
+from tiny_checkpoint import write_checkpoint
 
 from compiler.checking.verify import compare
 from compiler.compile import compile_model
 from compiler.errors import ModelError
 from compiler.formats.recipe import read_recipe
+from compiler.frontends import load
+from compiler.lowering.lut_parts import parts
 from compiler.lowering.program import NO_TOP_P
 from compiler.lowering.sampling_tiles import scratch
+from compiler.running.generate import Generation, Sampling, open_program
+from emulator.machine import Machine
 from emulator.observe.hazards import HazardCheck
 
 DRAWS = ((0.0, 1.0), (1.0, 1.0), (0.7, 0.9), (2.0, 0.5), (50.0, 0.999), (0.01, 0.01))      # temperature, top_p
@@ -102,6 +109,17 @@ def test_without_a_thr_unit_all_but_top_p_works(size: int) -> None:
     assert host.errors.decode() == f"--top-p: {why}\n"
 
 
+def test_generate_refuses_top_p_with_what_is_missing(tmp_path: Path) -> None:
+    machine = small_machine(512_000, "thr")
+    path = tmp_path / "tiny.elf"
+    compile_model(load(write_checkpoint(tmp_path)), machine=machine).save(path)
+    program, words = open_program(path)
+    for sampling in (Sampling(top_p=0.5), Sampling(temperature=1.0)):
+        assert Generation(program, words, "a", sampling, Machine, program.machine).run(str).result.exit_code == 0
+    with pytest.raises(ModelError, match=r"--top-p: 0\.5; expected 1, or --temperature 0\nhint: machine small has no thr unit"):
+        Generation(program, words, "a", Sampling(temperature=1.0, top_p=0.5), Machine, program.machine)
+
+
 def test_with_a_thr_unit_nothing_is_missing() -> None:
     assert built("words")[0].card["missing"] == {}
 
@@ -121,3 +139,45 @@ def test_without_a_lut_unit(weights: str, activations: str | None, tmp_path: Pat
     compiled = compile_model(random_model(BASE), machine=small_machine(12288, "lut", "thr"), activations=activations,
                              recipe=read_recipe(weights) if weights else None)
     assert compare(compiled, compiled.build(tmp_path), [1, 2, 3])[1] is None
+
+
+# ------------------------------------------------------------------------------------------------ few activations in the lut unit
+
+
+@pytest.mark.parametrize(("shape", "weights", "activations", "options"), [
+    ("plain", "t2", 20, {}), ("plain", "i8", 7, {}), ("plain", "i4:16", 20, {}), ("plain", "c4:8", 32, {}),
+    ("plain", "t5:row", 7, {}), ("plain", "i4:2", 33, {}), ("bitnet", "", 32, {}), ("relu", "t2", 20, {"sparsity": "exact"}),
+    ("relu2", "i4:row", 7, {"sparsity": "exact"})])
+@pytest.mark.parametrize(("like", "size"), [("slim", None), ("slim-llama", 8192)])
+def test_products_in_parts_of_the_columns(like: str, size: int | None, shape: str, weights: str, activations: int,
+                                          options: dict[str, Any], tmp_path: Path) -> None:
+    """Bit by bit what the graph has, which knows of no parts; and units wait for each other."""
+    machine = with_tables(like, activations, size)
+    compiled = compile_model(random_model(SHAPES[shape], ternary=shape == "bitnet"), machine=machine, context=8,
+                             recipe=read_recipe(weights) if weights else None, **options)
+    made = compiled, compiled.build(tmp_path)
+    assert compare(*made, [1, 2, 3])[1] is None
+    runner, host = loaded(made, max_tokens=1, stop=())
+    check = HazardCheck(runner)
+    assert runner.run().exit_code == 0 and len(host.tokens) == 1
+    assert check.hazards == []
+
+
+def test_a_part_has_at_most_as_many_columns_as_the_tables_hold() -> None:
+    layout = compile_model(random_model(BASE), recipe=read_recipe("i4:16")).layout
+    for activations in (7, 16, 20, 47):
+        groups = parts(with_tables("slim", activations), layout.layer["down"])
+        assert [column for group in groups for part in group for column in part] == list(range(80))
+        assert len(groups) == 5 and all(len(part) <= activations and part.start % 2 == 0 for group in groups for part in group)
+
+
+@pytest.mark.parametrize(("weights", "activations", "says"), [
+    ("i3", 40, r"q in i3:row has 48 columns, with the bits of a column in two bytes; expected at most the 40 activations"),
+    ("t2:2", 40, r"q in t2:2 has 48 columns, a scale for 2 columns, 4 in a byte"),
+    ("b1", 7, r"a scale for 48 columns, 8 in a byte")])
+def test_what_cannot_be_cut_is_refused(weights: str, activations: int, says: str) -> None:
+    machine = with_tables("slim", activations)
+    with pytest.raises(ModelError, match=says) as error:
+        compile_model(random_model(BASE), machine=machine, recipe=read_recipe(weights))
+    assert error.value.hint == "--weights t2 can be cut"
+    compile_model(random_model(BASE), machine=machine, recipe=read_recipe("t2"))

@@ -18,6 +18,15 @@ def without_unit(text: str, unit: str) -> str:
 
 
 @cache
+def with_tables(like: str, activations: int, scratchpad: int | None = None) -> Preset:
+    """A preset whose lut unit holds so many activations, with a scratchpad of another size."""
+    data = load_preset(like).file.model_dump(exclude_none=True)
+    data["unit"]["lut"]["parameters"]["activations"]["value"] = activations
+    data["region"]["sram"]["size"]["value"] = scratchpad or data["region"]["sram"]["size"]["value"]
+    return preset_of(data)
+
+
+@cache
 def with_cores(cores: int) -> Preset:
     """The slim machine with so many cores in its lut unit."""
     data = load_preset("slim").file.model_dump(exclude_none=True)

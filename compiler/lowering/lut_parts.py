@@ -1,0 +1,138 @@
+"""Products of matrices with more columns than the LUT unit holds activations: part after part of the columns.
+
+    for each group of columns with a scale:  sums = 0;  for each part of it: load its activations, add its products (lut.mac)
+    sums of the groups side by side, to fp32, times the scales of weights and activations;  summed in 16 lanes (vec.gemv by 1.0)
+
+Integer sums are exact, and what is rounded is rounded in the order of lut.gemv: the result has the same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from compiler.errors import ModelError
+from compiler.formats.weight_format import WeightFormat
+from compiler.lowering.emit import bits, number
+from compiler.lowering.lower import Lowering
+from compiler.lowering.tiles import Tile
+from compiler.placing.weights import Placed
+from isa.preset import Preset
+from isa.regions import SRAM
+
+SHARE = 1 / 16              # of the scratchpad, at most, for the sums of the rows that are worked on at once
+
+
+def in_parts(machine: Preset, placed: Placed) -> bool:
+    """Whether a matrix has more columns than the tables of a machine hold activations."""
+    return placed.shape[1] > machine.parameter("lut.activations")
+
+
+def _per_byte(form: WeightFormat) -> int:
+    """Columns in a byte of a row; 0 where a column lies in several bytes."""
+    fields = form.packing.fields
+    return 5 if form.name == "t5" else 8 // fields[0] if len(fields) == 1 else 0
+
+
+def parts(machine: Preset, placed: Placed) -> list[list[range]]:
+    """The columns of each part, for each group of columns with a scale. A part begins with a byte of a row.
+
+    Raises ModelError for a matrix that cannot be cut in this way.
+    """
+    tables, cols, form = machine.parameter("lut.activations"), placed.shape[1], placed.format
+    group, step = placed.scale_group or cols, _per_byte(form)
+    width = tables // step * step if step else 0
+    if not width or (group < cols and group % step):
+        why = f"a scale for {group} columns, {step} in a byte" if step else "with the bits of a column in two bytes"
+        raise ModelError("", f"machine {machine.name}", got=f"{placed.role} in {placed.stored} has {cols:,} columns, {why}",
+                         expected=f"at most the {tables:,} activations that its tables hold (lut.activations), or parts of so many "
+                                  "that begin with a byte",
+                         hint="--weights t2 can be cut" if tables >= 4 else "floating-point weights need no tables: --weights f16")
+    return [[range(at, min(at + width, first + group)) for at in range(first, first + group, width)]
+            for first in range(0, cols, group)]
+
+
+def scratch(machine: Preset, matrices: Iterable[Placed]) -> dict[str, int]:
+    """Bytes of scratch for the products of these matrices, by name."""
+    sizes: dict[str, int] = {}
+    for placed in matrices:
+        if in_parts(machine, placed):
+            groups, rows = len(parts(machine, placed)), _at_once(machine, placed)
+            for name, size in (("part_sums", rows), ("group_sums", rows * groups * (groups > 1)), ("group_scales", rows * groups),
+                               ("group_ones", groups)):
+                sizes[name] = max(sizes.get(name, 0), 4 * size)
+    return sizes
+
+
+def _at_once(machine: Preset, placed: Placed) -> int:
+    """Rows whose sums are in the scratchpad at a time."""
+    groups = len(parts(machine, placed))
+    return min(placed.rows, max(1, int(machine.region(SRAM).size * SHARE) // (4 + 8 * groups)))
+
+
+def load(c: Lowering, placed: Placed, codes: str, scale: str) -> None:
+    """Load the activations of a matrix into the LUT unit, if it holds them all at once."""
+    if not in_parts(c.memory.machine, placed):
+        c.build(codes, scale, placed.shape[1])
+
+
+def product(c: Lowering, tile: Tile, placed: Placed, codes: str, scale: str, result: str) -> None:
+    """The rows of a tile times the activations `codes`, whose scale is `scale`; an element of `result` for each row."""
+    if in_parts(c.memory.machine, placed):
+        _in_parts(c, tile, placed, codes, scale, result)
+        return
+    c.emit.csr("lut.scale_group", placed.scale_group)
+    c.emit.op(f"lut.gemv.{placed.format}", c.result(tile.to[0]), tile.at, tile.scales, tile.rows, writes=(result,))
+
+
+def _in_parts(c: Lowering, tile: Tile, placed: Placed, codes: str, scale: str, result: str) -> None:
+    e, machine = c.emit, c.memory.machine
+    groups, most = parts(machine, placed), _at_once(machine, placed)
+    per_byte, count = _per_byte(placed.format), len(groups)
+    side_by_side = "part_sums" if count == 1 else "group_sums"
+    sums, group_sums, factors, ones = map(c.at, ("part_sums", side_by_side, "group_scales", "group_ones"))
+    c.built = ""
+    e.op("vec.fill.32", ones, bits(1.0), number(count), writes=("group_ones",))
+    with e.taken(5) as (at, scales, to, left, here):
+        for register, start in ((to, c.result(tile.to[0])), (at, tile.at), (scales, tile.scales), (left, tile.rows)):
+            e.move(register, start)
+        for name, value in (("lut.scale_group", 0), ("lut.shift", 0), ("lut.row_stride", placed.row_bytes),
+                            ("fetch.row_bytes", 4), ("fetch.src_stride", 0), ("fetch.dst_stride", 4 * count)):
+            e.csr(name, value)
+        name = c.name("parts")
+        e.label(name)
+        e.line(f"bnez {left}, 1f;  j {name}_end")
+        e.mark("1")
+        e.at_most(here, most, left, "rows whose sums are made at once")
+        for number_of, group in enumerate(groups):
+            if count > 1:
+                e.wait("vec", "fetch")              # the sums before are copied
+            e.op("vec.fill.32", sums, "zero", here, writes=("part_sums",))
+            e.wait("lut", "vec")
+            for part in group:
+                e.op("lut.build.i8", c.at(codes, part.start), c.at(scale), number(len(part)), reads=(codes, scale),
+                     comment=f"columns {part.start:,} to {part.stop - 1:,}")
+                e.line(f"li a7, {part.start // per_byte};  add a7, a7, {at}")
+                e.op(f"lut.mac.{placed.format}", sums, "a7", here, reads=("part_sums",), writes=("part_sums",))
+            if count > 1:
+                e.wait("fetch", "lut")
+                e.op("fetch.copy2d", c.at("group_sums", 4 * number_of), sums, here,
+                     reads=("part_sums",), writes=("group_sums",))
+        e.wait("vec", "fetch" if count > 1 else "lut")
+        e.line(f"li a6, {count};  mul a7, {here}, a6", "groups of these rows")
+        scaled = "a7" if placed.scale_group else number(1)
+        e.op("vec.fill.32", factors, "zero", scaled, writes=("group_scales",))
+        e.csr("vec.row_stride", 0)
+        e.csr("vec.cols", "a7" if placed.scale_group else 1)
+        e.op("vec.macT.f32", factors, scales, c.at(scale), number(1), reads=("group_scales", scale), writes=("group_scales",),
+             comment="scales of the weights, times that of the activations")
+        e.csr("vec.scale_group", 1 if placed.scale_group else 0)
+        e.op("vec.dequant.i32", group_sums, group_sums, factors, "a7", reads=(side_by_side, "group_scales"), writes=(side_by_side,))
+        e.csr("vec.cols", count)
+        e.op("vec.gemv.f32", to, group_sums, ones, here, reads=(side_by_side, "group_ones"), writes=(result,))
+        e.wait("lut", "vec")                        # for the scales, and these rows' sums
+        for register, size in ((at, placed.row_bytes), (scales, placed.row_scale_bytes), (to, 4)):
+            if size:
+                e.advance_rows(register, here, size)
+        e.line(f"sub {left}, {left}, {here};  j {name}")
+        e.label(f"{name}_end")
+        e.csr("lut.row_stride", 0)
