@@ -27,4 +27,4 @@ def gemv_i8(c: Lowering, op: Op) -> None:
             if not whole:
                 c.built = ""
                 load(c, placed, codes, scale, tokens)
-            product(c, tile, placed, codes, scale, result)
+            product(c, tile, placed, codes, scale, result, c.result(tile.to[0]))

@@ -12,8 +12,8 @@ from collections.abc import Iterable
 
 from compiler.errors import ModelError
 from compiler.formats.weight_format import WeightFormat
-from compiler.lowering.emit import bits, number
-from compiler.lowering.lower import Lowering
+from compiler.lowering.emit import Source, bits, number
+from compiler.lowering.lower import ONE, Lowering
 from compiler.lowering.tiles import Tile
 from compiler.placing.weights import Placed
 from isa.preset import Preset
@@ -69,22 +69,22 @@ def _at_once(machine: Preset, placed: Placed) -> int:
     return min(placed.rows, max(1, int(machine.region(SRAM).size * SHARE) // (4 + 8 * groups)))
 
 
-def load(c: Lowering, placed: Placed, codes: str, scale: str) -> None:
-    """Load the activations of a matrix into the LUT unit, if it holds them all at once."""
+def load(c: Lowering, placed: Placed, codes: str, scale: str, tokens: Source = ONE) -> None:
+    """Load the activations of a matrix, those of so many tokens, into the LUT unit, if it holds all of a token at once."""
     if not in_parts(c.memory.machine, placed):
-        c.build(codes, scale, placed.shape[1])
+        c.build(codes, scale, placed.shape[1], tokens)
 
 
-def product(c: Lowering, tile: Tile, placed: Placed, codes: str, scale: str, result: str) -> None:
-    """The rows of a tile times the activations `codes`, whose scale is `scale`; an element of `result` for each row."""
+def product(c: Lowering, tile: Tile, placed: Placed, codes: str, scale: str, result: str, to: Source) -> None:
+    """The rows of a tile times the activations `codes`, whose scale is `scale`: at `to`, in `result`, an element for each row."""
     if in_parts(c.memory.machine, placed):
-        _in_parts(c, tile, placed, codes, scale, result)
+        _in_parts(c, tile, placed, codes, scale, result, to)
         return
     c.emit.csr("lut.scale_group", placed.scale_group)
-    c.emit.op(f"lut.gemv.{placed.format}", c.result(tile.to[0]), tile.at, tile.scales, tile.rows, writes=(result,))
+    c.emit.op(f"lut.gemv.{placed.format}", to, tile.at, tile.scales, tile.rows, writes=(result,))
 
 
-def _in_parts(c: Lowering, tile: Tile, placed: Placed, codes: str, scale: str, result: str) -> None:
+def _in_parts(c: Lowering, tile: Tile, placed: Placed, codes: str, scale: str, result: str, first: Source) -> None:
     e, machine = c.emit, c.memory.machine
     groups, most = parts(machine, placed), _at_once(machine, placed)
     per_byte, count = _per_byte(placed.format), len(groups)
@@ -93,7 +93,7 @@ def _in_parts(c: Lowering, tile: Tile, placed: Placed, codes: str, scale: str, r
     c.built = ""
     e.op("vec.fill.32", ones, bits(1.0), number(count), writes=("group_ones",))
     with e.taken(5) as (at, scales, to, left, here):
-        for register, start in ((to, c.result(tile.to[0])), (at, tile.at), (scales, tile.scales), (left, tile.rows)):
+        for register, start in ((to, first), (at, tile.at), (scales, tile.scales), (left, tile.rows)):
             e.move(register, start)
         for name, value in (("lut.scale_group", 0), ("lut.shift", 0), ("lut.row_stride", placed.row_bytes),
                             ("fetch.row_bytes", 4), ("fetch.src_stride", 0), ("fetch.dst_stride", 4 * count)):

@@ -151,13 +151,19 @@ def test_without_a_lut_unit(weights: str, activations: str | None, tmp_path: Pat
 @pytest.mark.parametrize(("like", "size"), [("slim", None), ("slim-llama", 8192)])
 def test_products_in_parts_of_the_columns(like: str, size: int | None, shape: str, weights: str, activations: int,
                                           options: dict[str, Any], tmp_path: Path) -> None:
-    """Bit by bit what the graph has, which knows of no parts; and units wait for each other."""
+    """Bit by bit what the graph has, which knows of no parts."""
     machine = with_tables(like, activations, size)
     compiled = compile_model(random_model(SHAPES[shape], ternary=shape == "bitnet"), machine=machine, context=8,
                              recipe=read_recipe(weights) if weights else None, **options)
-    made = compiled, compiled.build(tmp_path)
-    assert compare(*made, [1, 2, 3])[1] is None
-    runner, host = loaded(made, max_tokens=1, stop=())
+    assert compare(compiled, compiled.build(tmp_path), [1, 2])[1] is None
+
+
+@pytest.mark.parametrize("weights", ["t2", "i4:16"])
+def test_units_wait_for_each_other_in_parts(weights: str, tmp_path: Path) -> None:
+    """Also in the code for chunks of a prompt."""
+    machine = with_tables("slim-llama", 20, 8192)
+    compiled = compile_model(random_model(BASE), machine=machine, context=8, recipe=read_recipe(weights))
+    runner, host = loaded((compiled, compiled.build(tmp_path)), [1, 2, 3], max_tokens=1, stop=())
     check = HazardCheck(runner)
     assert runner.run().exit_code == 0 and len(host.tokens) == 1
     assert check.hazards == []
