@@ -3,7 +3,8 @@
 Prints one JSON object. Everything is counted that any run counts: `writable` products count their zeros every time, those of
 `read_only` weights once. A product's bytes are those of its weights. Products from memory and the bandwidth are measured in
 turns, the best of each is taken, and `of_bandwidth` is their ratio; bandwidth is the faster of two NumPy reductions of the very
-bytes of the matrix. `two_threads` says how much faster two threads are, measured in turns too.
+bytes of the matrix. `two_threads` says how much faster two threads are, measured in turns too. `several_vectors` has the products
+of weights with so many vectors at once, in the cache.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ fromhost: .dword 0
 REPEATED = """
 _start: csrw vec.cols, s2
         csrw lut.scale_group, s3
+        csrw lut.vectors, s4
         {build}
 1:      {operation}
         addi s0, s0, -1
@@ -73,10 +75,10 @@ class Operation:
     """An instruction that is executed again and again. a0 result, a1 matrix, a2 vector, a3 rows or elements."""
 
     def __init__(self, text: str, rows: int, cols: int, matrix: np.ndarray, *, read_only: bool = False, group: int = 0,
-                 threads: int = 1, repeats: int = 1) -> None:
+                 threads: int = 1, repeats: int = 1, vectors: int = 1) -> None:
         build = "lut.build.i8 a2, a2, s2" if text.startswith("lut") else "nop"
         self.program, self.name, self.repeats = asm.assemble(REPEATED.format(operation=text, build=build)), text.split()[0], repeats
-        self.registers = {8: repeats, 18: cols, 19: group, 10: Y, 11: FLASH if read_only else W, 12: X, 13: rows}
+        self.registers = {8: repeats, 18: cols, 19: group, 20: vectors, 10: Y, 11: FLASH if read_only else W, 12: X, 13: rows}
         if read_only:                       # mapped from a file, as flash is
             self.file = tempfile.NamedTemporaryFile()                                                     # noqa: SIM115
             self.file.write(matrix)
@@ -86,8 +88,8 @@ class Operation:
         self.machine.load(self.program)
         if not read_only:
             self.machine.peek(W, len(matrix))[:] = matrix
-        vector = np.random.default_rng(1).standard_normal(cols, np.float32)
-        self.machine.peek(X, 4 * cols)[:] = vector.view(np.uint8)
+        vector = np.random.default_rng(1).standard_normal(cols * vectors, np.float32)
+        self.machine.peek(X, 4 * cols * vectors)[:] = vector.view(np.uint8)
 
     def seconds(self) -> float:
         """Of one execution."""
@@ -167,6 +169,18 @@ def product(name: str, *, group: int = 0, read_only: bool = False) -> dict[str, 
     return figures
 
 
+def several(name: str, *, read_only: bool) -> dict[int, dict[str, float]]:
+    """By the number of vectors: weights times vectors a second in the cache on one thread, and how much faster two are."""
+    near, figures = weights(name, SMALL, SMALL), {}
+    for vectors in (1, 2, 4, 8, 32):
+        times = in_turns(*(Operation(f"lut.mac.{name} a0, a1, a3", SMALL, SMALL, near, read_only=read_only, threads=threads,
+                                     repeats=-(-100 // vectors), vectors=vectors) for threads in range(1, min(cores(), 2) + 1)))
+        figures[vectors] = {"giga_products_per_second": SMALL * SMALL * vectors / times[0] / 1e9}
+        if len(times) > 1:
+            figures[vectors]["two_threads"] = times[0] / times[1]
+    return figures
+
+
 def elements(text: str, n: int = 4096) -> float:
     """Elements per second of an operation on n elements in the cache."""
     return n / Operation(text, n, n, np.zeros(0, np.uint8), repeats=200).best()
@@ -205,6 +219,8 @@ def main() -> None:
         "writable": {name: product(name) for name in ("t2", "b1", "t5", "i4", "i8", "f32")},
         "read_only": {name: product(name, read_only=True) for name in ("t2", "b1", "t5", "i4", "i8")},
         "writable_with_scale_groups_of_128": {name: product(name, group=128) for name in ("t2", "i4")},
+        "several_vectors": {name: several(name, read_only=True) for name in ("t2", "b1", "t5", "i4", "i8", "c4")},
+        "several_vectors_writable": {name: several(name, read_only=False) for name in ("t2", "i4")},
         "giga_elements_per_second": {name: elements(f"vec.{name}.f32 {operands}") / 1e9 for name, operands in (
             ("softmax", "a0, a2, a3"), ("rmsnorm", "a0, a2, a2, a3"), ("silu", "a0, a2, a3"))},
     }))

@@ -206,12 +206,44 @@ def dot(sums: Vector, u: Vector, s: Vector, largest: int) -> Vector:
         pairs = [call(builder, "llvm.x86.avx2.pmadd.ub.sw", ones.type, list(pair))
                  for pair in zip(u.halves(I8), s.halves(I8), strict=True)]
         return sums + joined(builder, *(call(builder, "llvm.x86.avx2.pmadd.wd", vector_type(I32, 32), [p, ones]) for p in pairs))
-    s_even = builder.ashr(s.shift_left(8).of(I16), spread(vector_type(I16), 8))
-    s_odd = builder.ashr(s.of(I16), spread(vector_type(I16), 8))
-    u_even, u_odd = Vector(builder, builder.and_(u.of(I16), spread(vector_type(I16), 255))), u.shift_right(8)
-    for a, b in ((u_even, Vector(builder, s_even)), (u_odd, Vector(builder, s_odd))):
-        sums = sums + _pairs(a, b)
-    return sums
+    return wide_dot(sums, u, *split(s))
+
+
+def is_split(largest: int) -> bool:
+    """True if `dot` with u up to `largest` would split s each time, so that `split` before and `wide_dot` are faster."""
+    return AVX2 and not AVX_VNNI and largest >= 128
+
+
+def split(s: Vector) -> tuple[Vector, Vector]:
+    """The even and the odd ones of 64 signed bytes, as int16 (32,) each."""
+    builder, eight = s.builder, spread(vector_type(I16), 8)
+    return (Vector(builder, builder.ashr(s.shift_left(8).of(I16), eight)), Vector(builder, builder.ashr(s.of(I16), eight)))
+
+
+def wide_dot(sums: Vector, u: Vector, s_even: Vector, s_odd: Vector) -> Vector:
+    """As `dot`, of s that is split."""
+    u_even, u_odd = Vector(u.builder, u.builder.and_(u.of(I16), spread(vector_type(I16), 255))), u.shift_right(8)
+    return sums + _pairs(u_even, s_even) + _pairs(u_odd, s_odd)
+
+
+def narrow_dots(largest: int) -> int:
+    """How many `narrow_dot` with u up to `largest` fit one another in int16. 0: there is no such way, or `dot` is as fast."""
+    return (1 << 15) // (256 * largest) if AVX2 and not AVX_VNNI else 0
+
+
+def narrow_dot(sums: Vector, u: Vector, s: Vector) -> Vector:
+    """sums int16 (32,) + for each two bytes the sum of u * s: u unsigned, s signed. `narrow_dots` says how many fit."""
+    builder = sums.builder
+    pairs = [call(builder, "llvm.x86.avx2.pmadd.ub.sw", vector_type(I16, 32), list(pair))
+             for pair in zip(u.halves(I8), s.halves(I8), strict=True)]
+    return Vector(builder, builder.add(sums.of(I16), joined(builder, *pairs).of(I16)))
+
+
+def widened(sums: Vector) -> Vector:
+    """int32 (16,): the sums of two neighbours of int16 each, as `narrow_dot` leaves them."""
+    builder, ones = sums.builder, spread(vector_type(I16, 32), 1)
+    return joined(builder, *(call(builder, "llvm.x86.avx2.pmadd.wd", vector_type(I32, 32), [half, ones])
+                             for half in sums.halves(I16)))
 
 
 def _pairs(a: Vector, b: Vector) -> Vector:

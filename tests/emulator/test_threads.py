@@ -13,7 +13,7 @@ from both_engines import Pair
 from machine_files import with_cores
 from numba import njit
 from test_attn_kernels import FORMS, OPERATIONS, seeds
-from test_lut_kernels import FORMAT_NAMES, build, numbers, packed, place, scales_of
+from test_lut_kernels import FORMAT_NAMES, VECTORS, build, numbers, packed, place, results, scales_of
 
 from emulator.kernel_words import POOL, WORDS
 from emulator.machine import Machine
@@ -63,10 +63,11 @@ def packed_weights(pair, operation, name):
         pair.fresh()
         rows, columns = int(rng.choice(ROWS)), int(rng.choice(COLUMNS))
         group = int(rng.choice([0, 0, 32, 64, 5])) if operation == "gemv" else 0
-        build(pair, rng, rows if operation == "macT" else columns, group, False)
+        vectors = int(rng.choice(VECTORS))
+        build(pair, rng, rows if operation == "macT" else columns, group, False, vectors)
         pair.set(lut__mode=int(rng.choice([0, 0, 1, 2])), lut__scale_group=group)
         W = place(pair, rng, packed(rng, name, rows, columns))
-        sums = pair.put(rng.integers(-1 << 31, 1 << 31, max(rows, columns)).astype("<i4"))
+        sums = results(pair, rng, max(vectors, 1), columns if operation == "macT" else rows, "<i4")
         if operation == "mac":
             pair.run(f"lut.mac.{name}", acc=sums, W=W, rows=rows)
         elif operation == "macT":

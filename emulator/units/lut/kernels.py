@@ -12,7 +12,7 @@ from numba import njit
 from emulator.kernel import kernel
 from emulator.kernel_words import DONE, LARGE, PUNT, count, csr, overlap, readable, state, writable
 from emulator.native.inlining import inline, specialised
-from emulator.native.machine_code import clear_bytes, load
+from emulator.native.machine_code import clear_bytes, load, store
 from emulator.threads.parallel import add_events, in_parallel
 from emulator.units.lut import products as lut_products
 from emulator.units.lut.columns import columns_apart, some_column_sums
@@ -44,7 +44,7 @@ from emulator.units.lut.operands import (
     store_f32,
 )
 from emulator.units.lut.plain import B1, EVENTS, STEPS, STEPS_LONGEST, count_row, most, row_bytes, row_sums, transposed_sums, unpack
-from emulator.units.lut.products import has_vector_code, has_words
+from emulator.units.lut.products import has_vector_code, has_words, places_for, scale_rows
 from isa.units.lut import FORMAT_NUMBERS
 
 XNOR_WIDTH = 64                 # columns that a step of lut.xnor compares
@@ -65,46 +65,34 @@ def count_output(fmt, mode, weights, length, core, events):
 
 
 @inline
-def plain_row_sums(first, last, fmt, block, host, stride, length, x, sums, cores, found):
-    """sums[r] int32 = sum over c of W[r, c] x[c] for the rows first..last.
+def plain_row_sums(first, last, fmt, block, host, stride, rows, vectors, length, sums, cores, found):
+    """sums[v, r] int32 = sum over c of W[r, c] x[v, c] for the rows first..last.
 
     Numbers alone, as `in_parallel` passes them.
     """
     weights, events = np.empty(length, np.int8), np.zeros(EVENTS + cores, np.int64)
     for r in range(first, last):
         unpack(fmt, host + r * stride, length, state(block, BOOK_I8), weights.ctypes.data)
-        row_sums(weights.ctypes.data, x, length, length, sums + 4 * r)
+        for v in range(vectors):
+            row_sums(weights.ctypes.data, state(block, ACTIVATIONS) + v * length, length, length, sums + 4 * (v * rows + r))
         count_output(fmt, csr(block, MODE), weights.ctypes.data, length, r % cores, events)
     add_events(found, events)
 
 
 @specialised
-def product(block, fmt, shape, host, stride, extent, rows, length, x, sums, cores, events):
-    """sums[r] int32 = sum over c of W[r, c] x[c], by vector code where there is some. False if it fails.
+def products(block, fmt, shape, host, stride, extent, rows, vectors, length, sums, cores, events):
+    """sums[v, r] int32 = sum over c of W[r, c] x[v, c], by vector code where there is some; the events are those of one vector.
+    False if it fails. `sums` has room for `places_for(vectors)`.
 
     Numbers alone, as compiled functions take them (emulator/threads/parallel.py).
     """
     if has_vector_code(i64(fmt), csr(block, MODE), length):
-        return lut_products.row_sums(fmt, shape, block, host, stride, host + extent, rows, length, x, state(block, BOOK_I8), sums,
-                                     csr(block, MODE), cores, events)
-    if not in_parallel(block, SLOW * rows * length, rows, 1, plain_row_sums, i64(fmt), block, host, stride, length, x,
-                       sums.ctypes.data, cores, events.ctypes.data):
+        return lut_products.row_sums(fmt, shape, block, host, stride, host + extent, rows, vectors, length,
+                                     state(block, ACTIVATIONS), state(block, BOOK_I8), sums, csr(block, MODE), cores, events)
+    if not in_parallel(block, SLOW * rows * vectors * length, rows, 1, plain_row_sums, i64(fmt), block, host, stride, rows, vectors,
+                       length, sums.ctypes.data, cores, events.ctypes.data):
         return False
     events[STEPS_LONGEST] = most(events[EVENTS:])
-    return True
-
-
-@specialised
-def products(block, fmt, shape, host, stride, extent, rows, vectors, length, sums, cores, events):
-    """The same for each vector, sums (vectors * rows,). The events are those of one.
-
-    Numbers alone, as compiled functions take them (emulator/threads/parallel.py).
-    """
-    for v in range(vectors):
-        events[:] = 0
-        if not product(block, fmt, shape, host, stride, extent, rows, length, state(block, ACTIVATIONS) + v * length,
-                       sums[v * rows:], cores, events):
-            return False
     return True
 
 
@@ -119,7 +107,7 @@ def mac(block, fmt, shape, acc, W, rows):
     if host == 0 or acc == 0 or overlap(acc, acc_extent, host, extent):
         return PUNT
     cores = cores_for(block, rows)
-    sums, events = np.zeros(vectors * rows, np.int32), np.zeros(EVENTS + cores, np.int64)
+    sums, events = np.zeros(places_for(vectors) * rows, np.int32), np.zeros(EVENTS + cores, np.int64)
     if extent > 0 and not products(block, fmt, shape, host, stride, extent, rows, vectors, length, sums, cores, events):
         return PUNT
     accumulate(block, acc, between, read, written, sums, vectors, rows)
@@ -185,33 +173,36 @@ def scaled(sums, w_scale, w_step, x_scale, x_step, groups):
 
 
 @inline
-def plain_grouped_sums(first, last, fmt, block, host, stride, length, group, groups, x, target, scales, w_step, x_scale, x_step,
+def plain_grouped_sums(first, last, fmt, block, host, stride, rows, vectors, length, group, groups, target, scales, w_step, x_step,
                        cores, found):
-    """y[r] f32 at `target` for the rows first..last.
+    """y[v, r] f32 at `target` for the rows first..last.
 
     Numbers alone, as `in_parallel` passes them.
     """
     weights, sums, events = np.empty(length, np.int8), np.empty(groups, np.int32), np.zeros(EVENTS + cores, np.int64)
     for r in range(first, last):
         unpack(fmt, host + r * stride, length, state(block, BOOK_I8), weights.ctypes.data)
-        row_sums(weights.ctypes.data, x, length, group, sums.ctypes.data)
         count_output(fmt, csr(block, MODE), weights.ctypes.data, length, r % cores, events)
-        factors = scales + r * groups * w_step
-        store_f32(target + 4 * r, scaled(sums.ctypes.data, factors, w_step, x_scale, x_step, groups))
+        for v in range(vectors):
+            row_sums(weights.ctypes.data, state(block, ACTIVATIONS) + v * length, length, group, sums.ctypes.data)
+            x_scales = state(block, SCALES) + 4 * v * (groups if x_step != 0 else 1)
+            total = scaled(sums.ctypes.data, scales + r * groups * w_step, w_step, x_scales, x_step, groups)
+            store(target + 4 * (v * rows + r), total)
     add_events(found, events)
 
 
 @specialised
-def grouped(block, fmt, host, stride, extent, rows, length, group, groups, x, scales, w_step, x_scale, x_step, y, cores, events):
-    """y[r] f32 = lane sum over the groups, more than one, by vector code where there is some. False if it fails.
+def grouped(block, fmt, host, stride, extent, rows, vectors, length, group, groups, scales, w_step, x_step, y, cores, events):
+    """y[v, r] f32 = lane sum over the groups, more than one, by vector code where there is some. False if it fails.
 
     Numbers alone, as compiled functions take them (emulator/threads/parallel.py).
     """
     if has_vector_code(i64(fmt), csr(block, MODE), length) and has_words(i64(fmt), group):
-        return lut_products.grouped_sums(fmt, block, host, stride, host + extent, rows, length, group, x, state(block, BOOK_I8),
-                                         scales, w_step, x_scale, x_step, y, csr(block, MODE), cores, events)
-    if not in_parallel(block, SLOW * rows * length, rows, 1, plain_grouped_sums, i64(fmt), block, host, stride, length, group,
-                       groups, x, y, scales, w_step, x_scale, x_step, cores, events.ctypes.data):
+        return lut_products.grouped_sums(fmt, block, host, stride, host + extent, rows, vectors, length, group,
+                                         state(block, ACTIVATIONS), state(block, BOOK_I8), scales, w_step, state(block, SCALES),
+                                         x_step, y, csr(block, MODE), cores, events)
+    if not in_parallel(block, SLOW * rows * vectors * length, rows, 1, plain_grouped_sums, i64(fmt), block, host, stride, rows,
+                       vectors, length, group, groups, y, scales, w_step, x_step, cores, events.ctypes.data):
         return False
     events[STEPS_LONGEST] = most(events[EVENTS:])
     return True
@@ -240,23 +231,17 @@ def gemv(block, fmt, shape, y, W, scale, rows):
     cores = cores_for(block, rows)
     events = np.zeros(EVENTS + cores, np.int64)
     w_step, x_step = 4 if w_group != 0 else 0, 4 if x_group != 0 else 0
-    x_groups = groups if x_group != 0 else 1
     if extent > 0 and groups == 1:
-        sums = np.empty(vectors * rows, np.int32)
+        sums = np.empty(places_for(vectors) * rows, np.int32)
         if not products(block, fmt, shape, host, stride, extent, rows, vectors, length, sums, cores, events):
             return PUNT
         for v in range(vectors):
-            x_scale = load(state(block, SCALES) + 4 * v, f32)
-            for r in range(rows):       # 0 is the sum of the other 15 lanes: it makes -0.0 a 0.0
-                store_f32(y + v * between + 4 * r, f32(sums[v * rows + r]) * (load(scales + r * w_step, f32) * x_scale) + f32(0))
+            scale_rows(sums[v * rows:].ctypes.data, rows, scales, w_step, load(state(block, SCALES) + 4 * v, f32), y + v * between)
     elif extent > 0:
         result = np.empty(vectors * rows, np.float32)
-        for v in range(vectors):
-            events[:] = 0
-            if not grouped(block, fmt, host, stride, extent, rows, length, group, groups, state(block, ACTIVATIONS) + v * length,
-                           scales, w_step, state(block, SCALES) + 4 * v * x_groups, x_step, result[v * rows:].ctypes.data, cores,
-                           events):
-                return PUNT
+        if not grouped(block, fmt, host, stride, extent, rows, vectors, length, group, groups, scales, w_step, x_step,
+                       result.ctypes.data, cores, events):
+            return PUNT
         for v in range(vectors):
             for r in range(rows):
                 store_f32(y + v * between + 4 * r, result[v * rows + r])
@@ -299,7 +284,7 @@ def lut_xnor(acc, W, rows, block):
     if host == 0 or acc == 0 or overlap(acc, acc_extent, host, extent):
         return PUNT
     cores = cores_for(block, rows)
-    sums, events = np.zeros(vectors * rows, np.int32), np.zeros(EVENTS + cores, np.int64)
+    sums, events = np.zeros(places_for(vectors) * rows, np.int32), np.zeros(EVENTS + cores, np.int64)
     if extent > 0 and not products(block, B1, B1, host, stride, extent, rows, vectors, length, sums, cores, events):
         return PUNT
     accumulate(block, acc, between, read, written, sums, vectors, rows)

@@ -19,7 +19,20 @@ from numba.extending import intrinsic
 from emulator.native.emitting import for_range
 from emulator.native.features import AVX512
 from emulator.native.machine_code import clear_bytes, load, move, store
-from emulator.simd.bytes64 import I16, I32, I64, SIZE, Vector, constants, look_up, look_up_128, pointer, spread, vector_type
+from emulator.simd.bytes64 import (
+    I16,
+    I32,
+    I64,
+    SIZE,
+    Vector,
+    constants,
+    is_split,
+    look_up,
+    look_up_128,
+    pointer,
+    spread,
+    vector_type,
+)
 from emulator.units.lut.plain import C3, I3, T5
 from isa.units.lut import FORMAT_NUMBERS
 
@@ -72,6 +85,16 @@ class Layout:
     def bits(self) -> int:
         """Bits of a code."""
         return 2 if self.digits else 8 // self.slices
+
+    @property
+    def largest(self) -> int:
+        """The largest code, or value of a codebook, as an unsigned byte."""
+        return 255 if self.codebook else (1 << self.bits) - 1
+
+    @property
+    def is_split(self) -> bool:
+        """True if activations are dealt out as int16, two for each: the even ones of 64, then the odd ones."""
+        return is_split(self.largest)
 
     def place(self, k: int) -> int:
         """Where the code of slice k begins in its byte."""
@@ -128,6 +151,7 @@ SLICES = tuple(layout.slices for layout in BY_NUMBER)
 FACTOR = tuple(layout.factor for layout in BY_NUMBER)
 BIAS = tuple(layout.bias for layout in BY_NUMBER)
 ZERO = tuple(layout.zero for layout in BY_NUMBER)
+DEALT = tuple(SIZE * layout.slices * (1 + layout.is_split) for layout in BY_NUMBER)     # bytes of activations for 64 of weights
 
 # ------------------------------------------------------------------------------------------------ formats that are rewritten
 

@@ -12,10 +12,11 @@ from numba import njit
 from emulator.native.inlining import inline, specialised
 from emulator.native.machine_code import array, clear_bytes, load, move, store
 from emulator.simd.folds import even, fold, odd
-from emulator.simd.lanes import convert, put, spread, take, take_part
+from emulator.simd.functions import canonical
+from emulator.simd.lanes import convert, put, put_up_to, spread, take, take_part, take_up_to
 from emulator.threads.parallel import add_events, in_parallel
 from emulator.units.lut.counts import IS_COUNTED, entry_of, recall, remember
-from emulator.units.lut.layouts import BIAS, FACTOR, FIVES, SLICES, is_rewritten, last_bytes, rewrite, size_of
+from emulator.units.lut.layouts import BIAS, DEALT, FACTOR, FIVES, SLICES, is_rewritten, last_bytes, rewrite, size_of
 from emulator.units.lut.plain import (
     B1,
     LOOKUPS,
@@ -34,6 +35,8 @@ LINE = 64
 ROWS = 4                        # rows whose groups are summed together
 WORDS = 1024                    # sums of words that stay in a first-level cache beside the activations
 TAILS = 12                      # rows of FIVES whose last blocks are put in order together
+QUAD = 4                        # vectors that go together
+NEAR = 16 << 10                 # bytes of rows that stay in a first-level cache while all vectors pass
 GRAIN = 16                      # rows that a thread takes at least
 BY_CORE = 2                     # word of what is counted: weights that are not zero, look-ups, then the look-ups of each core
 
@@ -56,7 +59,7 @@ def prepare(fmt, x, length, dealt, keep, spare):
     if rest > 0:
         move(spare, x + blocks * step, rest)
         clear_bytes(spare + rest, step - rest)
-        deal(fmt, spare, 1, dealt + blocks * step)
+        deal(fmt, spare, 1, dealt + blocks * DEALT[fmt])
         for at in range(LINE):
             bits = min(max(rest - at * SLICES[fmt], 0), SLICES[fmt]) * (8 // SLICES[fmt])
             if fmt == FIVES:            # The mask keeps or drops whole bytes. Digits behind the row meet activations of 0.
@@ -121,60 +124,117 @@ def collect(fmt, mode, rows, length, extra, book, found, events):
         events[SKIPPED_GROUPS] = rows * planes * (length + 3 >> 2) - found[1]
 
 
+@njit
+def quads_of(vectors):
+    """How many times QUAD vectors go together. The last time it may be one fewer; or one or two are left, which go alone."""
+    return (vectors + 1) // QUAD
+
+
+@njit
+def places_for(vectors):
+    """Vectors that there is room for, so that every quad is a whole one."""
+    return max(vectors, QUAD * quads_of(vectors))
+
+
+@njit
+def passes_for(vectors):
+    """How often weights pass: once for each quad, then for each vector that goes alone."""
+    return quads_of(vectors) + max(vectors - QUAD * quads_of(vectors), 0)
+
+
 @inline
-def some_row_sums(first, last, shape, host, stride, end, length, dealt, blocks, line, keep, book, sums, known, cores, found):
-    """The sums of codes * x of rows first..last, and unless they are known the counts: with several cores row by row.
+def some_row_sums(first, last, by_vectors, shape, host, stride, end, rows, vectors, length, dealt, apart, blocks, line, keep, book,
+                  sums, known, cores, found):
+    """The sums of codes * x of rows first..last with all vectors, and unless they are known the counts: with several cores row by
+    row. by_vectors: of all rows in the passes first..last.
 
     Numbers alone, as `in_parallel` passes them.
     """
     spare, counted = np.empty(LINE * (TAILS + 4) + ROWS * line, np.uint8), np.zeros(BY_CORE + cores, np.int64)
+    ignored = np.zeros(BY_CORE, np.int64)           # what the weights count, they count once
     at, events = (spare.ctypes.data + LINE - 1) & -LINE, counted.ctypes.data
-    r = first
-    while r < last:
-        row, row_step, tail, tail_step, some = ready(i64(shape), host + r * stride, stride, last - r, length, end, known, at)
-        if known:
-            row_products(shape, 0, some, row, row_step, dealt, blocks, tail, tail_step, keep, book, sums + 4 * r, 4, events)
-        else:
+    quads = quads_of(vectors)
+    r, stop, one, others = first, last, 0, passes_for(vectors)
+    if by_vectors:
+        r, stop, one, others = 0, rows, first, last
+    near = max(NEAR // line, 1) if vectors > 1 else rows
+    while r < stop:
+        row, row_step, tail, tail_step, some = ready(i64(shape), host + r * stride, stride, min(stop - r, near), length, end, known,
+                                                     at)
+        if not known and one == 0:
             together = some if cores == 1 else 1
             for i in range(0, some, together):
                 before = load(events + 8, i64)
-                row_products(shape, 1, together, row + i * row_step, row_step, dealt, blocks, tail + i * tail_step, tail_step, keep,
-                             book, sums + 4 * (r + i), 4, events)
+                row_products(shape, 1, 1, together, row + i * row_step, row_step, dealt, 0, blocks, tail + i * tail_step, tail_step,
+                             keep, book, sums + 4 * (r + i), 4, 0, events)
                 counted[BY_CORE + (r + i) % cores] += load(events + 8, i64) - before
+        for q in range(one, others):
+            v, seen = QUAD * q if q < quads else q + (QUAD - 1) * quads, events if q == 0 else ignored.ctypes.data
+            x, out = dealt + v * apart, sums + 4 * (v * rows + r)
+            if q < quads:
+                row_products(shape, 0, QUAD, some, row, row_step, x, apart, blocks, tail, tail_step, keep, book, out, 4, 4 * rows,
+                             seen)
+            elif known or q > 0:
+                row_products(shape, 0, 1, some, row, row_step, x, 0, blocks, tail, tail_step, keep, book, out, 4, 0, seen)
         r += some
     add_events(found, counted)
-    spare[0] = 0                # keeps its memory alive until here
+    spare[0] = ignored[0] = 0   # keeps their memory alive until here
 
 
 @specialised
-def row_sums(fmt, shape, block, host, stride, end, rows, length, x, book, sums, mode, cores, events):
-    """sums[r] int32 = sum over c of W[r, c] x[c], rows and length > 0. `end`: address behind the matrix. False if it fails.
+def row_sums(fmt, shape, block, host, stride, end, rows, vectors, length, x, book, sums, mode, cores, events):
+    """sums[v, r] int32 = sum over c of W[r, c] x[v, c], rows and length > 0; the events are those of one vector. False if it fails.
 
-    shape: number of the layout as which the rows are seen (`layout_of_rows`).
+    shape: number of the layout as which the rows are seen (`layout_of_rows`). `end`: address behind the matrix. `sums` has room for
+    `places_for(vectors)`.
 
     Numbers alone, as compiled functions take them (emulator/threads/parallel.py).
     """
     step = LINE * SLICES[shape]
     blocks, all_blocks = length // step, (length + step - 1) // step
-    scratch, found = np.empty(all_blocks * step + LINE * (SLICES[shape] + 2), np.uint8), np.zeros(BY_CORE + cores, np.int64)
+    apart = all_blocks * DEALT[shape]
+    scratch = np.empty(places_for(vectors) * apart + LINE * (SLICES[shape] + 2), np.uint8)
+    found = np.zeros(BY_CORE + cores, np.int64)
     dealt = (scratch.ctypes.data + LINE - 1) & -LINE
-    keep = dealt + all_blocks * step
-    prepare(shape, x, length, dealt, keep, keep + LINE)
+    keep = dealt + places_for(vectors) * apart
+    for v in range(vectors):
+        prepare(shape, x + v * length, length, dealt + v * apart, keep, keep + LINE)
+    clear_bytes(dealt + vectors * apart, (places_for(vectors) - vectors) * apart)
     entry = entry_of(block, i64(fmt), host, stride, rows, length)
     known = recall(entry, i64(fmt), host, stride, rows, length, found) or not IS_COUNTED[fmt]
-    if not in_parallel(block, rows * all_blocks * LINE, rows, GRAIN, some_row_sums, shape, host, stride, end, length, dealt, blocks,
-                       LINE * all_blocks, keep, book, sums.ctypes.data, known, cores, found.ctypes.data):
+    by_vectors = vectors > QUAD and rows < 2 * GRAIN
+    pieces = passes_for(vectors) if by_vectors else rows
+    if not in_parallel(block, rows * all_blocks * LINE * vectors, pieces, 1 if by_vectors else GRAIN, some_row_sums, by_vectors,
+                       shape, host, stride, end, rows, vectors, length, dealt, apart, blocks, LINE * all_blocks, keep, book,
+                       sums.ctypes.data, known, cores, found.ctypes.data):
         return False
     if not known:
         found[BY_CORE] = most(found[BY_CORE:])
         remember(entry, i64(fmt), host, stride, rows, length, found)
-    bias = BIAS[shape] * sum_of(x, length)
-    for r in range(rows):
-        sums[r] = FACTOR[shape] * sums[r] - bias
+    for v in range(vectors):
+        bias = BIAS[shape] * sum_of(x + v * length, length)
+        total = sums[v * rows:(v + 1) * rows]
+        for r in range(rows):
+            total[r] = FACTOR[shape] * total[r] - bias
     collect(i64(fmt), mode, rows, length, rows * (all_blocks * step - length), book, found, events)
     events[STEPS_LONGEST] = found[BY_CORE]
     scratch[0] = 0              # keeps its memory alive until here
     return True
+
+
+@njit
+def scale_rows(sums, rows, w_scale, w_step, x_scale, y):
+    """y[r] = f32(sums[r]) * (w_scale[r] * x_scale) + 0, a NaN as the canonical one. w_step: 4, or 0 for one scale of all rows.
+
+    0 is the sum of the other 15 lanes of a lane sum: it makes -0.0 a 0.0.
+    """
+    factor = spread(load(w_scale, f32) * x_scale)
+    for r in range(0, rows, 16):
+        left = rows - r
+        if w_step != 0:
+            factor = take_up_to(w_scale + 4 * r, np.float32, left, spread(f32(0))) * spread(x_scale)
+        result = convert(take_up_to(sums + 4 * r, np.int32, left, spread(i32(0))), np.float32) * factor + spread(f32(0))
+        put_up_to(y + 4 * r, canonical(result), left)
 
 
 # ------------------------------------------------------------------------------------------------ groups with scales
@@ -238,46 +298,57 @@ def repeated(scale, step, groups, target):
 
 
 @inline
-def some_grouped_sums(first, last, fmt, host, stride, end, length, dealt, blocks, line, keep, book, row_words, per_group, groups,
-                      bias, w_scale, w_step, x_scale, y, known, cores, found):
-    """y[r] for the rows first..last, counted as `some_row_sums` does.
+def some_grouped_sums(first, last, fmt, host, stride, end, rows, vectors, length, dealt, apart, blocks, line, keep, book, row_words,
+                      per_group, groups, bias, w_scale, w_step, x_scale, y, known, cores, found):
+    """y[v, r] for the rows first..last, counted as `some_row_sums` does.
 
     Numbers alone, as `in_parallel` passes them.
     """
-    spare_size, size = LINE * (SLICES[fmt] + 3) + ROWS * line, 4 * row_words * ROWS + 2 * LINE
+    quads = quads_of(vectors)
+    together = QUAD if quads > 0 else 1
+    spare_size, size = LINE * (SLICES[fmt] + 3) + ROWS * line, 4 * row_words * ROWS * together + 2 * LINE
     scratch, counted = np.zeros(spare_size + 2 * size, np.uint8), np.zeros(BY_CORE + cores, np.int64)
+    ignored = np.zeros(BY_CORE, np.int64)           # what the weights count, they count once
     spare = (scratch.ctypes.data + LINE - 1) & -LINE
     words, events = spare + spare_size - LINE, counted.ctypes.data
-    at_once = max(1, min(ROWS, WORDS // row_words))
+    at_once = max(1, min(ROWS, WORDS // (row_words * together)))
+    per_row = row_words // per_group
     r = first
     while r < last:
         row, row_step, tail, tail_step, some = ready(i64(fmt), host + r * stride, stride, min(last - r, at_once), length, end,
                                                      known, spare)
-        if known:
-            word_products(fmt, 0, some, row, row_step, dealt, blocks, tail, tail_step, keep, book, words, 4 * row_words, events)
-        else:
-            together = some if cores == 1 else 1
-            for i in range(0, some, together):
+        if not known:
+            step = some if cores == 1 else 1
+            for i in range(0, some, step):
                 before = load(events + 8, i64)
-                word_products(fmt, 1, together, row + i * row_step, row_step, dealt, blocks, tail + i * tail_step, tail_step, keep,
-                              book, words + 4 * row_words * i, 4 * row_words, events)
+                word_products(fmt, 1, 1, step, row + i * row_step, row_step, dealt, 0, blocks, tail + i * tail_step, tail_step,
+                              keep, book, words + 4 * row_words * i, 4 * row_words, 0, events)
                 counted[BY_CORE + (r + i) % cores] += load(events + 8, i64) - before
-        sums = group_sums(words, some * row_words, per_group, words + size)
-        for i in range(some):
-            at = r + i
-            store(y + 4 * at, scaled_sum(i64(fmt), sums + 4 * i * (row_words // per_group), bias, w_scale + at * groups * w_step,
-                                         x_scale, groups))
+        for q in range(passes_for(vectors)):
+            v, these = QUAD * q if q < quads else q + (QUAD - 1) * quads, QUAD if q < quads else 1
+            x, seen = dealt + v * apart, events if q == 0 else ignored.ctypes.data
+            if q < quads:
+                word_products(fmt, 0, QUAD, some, row, row_step, x, apart, blocks, tail, tail_step, keep, book, words,
+                              4 * row_words, 4 * row_words * some, seen)
+            elif known or q > 0:
+                word_products(fmt, 0, 1, some, row, row_step, x, 0, blocks, tail, tail_step, keep, book, words, 4 * row_words, 0,
+                              seen)
+            sums = group_sums(words, these * some * row_words, per_group, words + size)
+            for each in range(min(these, vectors - v)):
+                for i in range(some):
+                    total = scaled_sum(i64(fmt), sums + 4 * (each * some + i) * per_row, bias + 4 * (v + each) * groups,
+                                       w_scale + (r + i) * groups * w_step, x_scale + 4 * (v + each) * groups, groups)
+                    store(y + 4 * ((v + each) * rows + r + i), total)
         r += some
     add_events(found, counted)
-    scratch[0] = 0              # keeps its memory alive until here
+    scratch[0] = ignored[0] = 0         # keeps their memory alive until here
 
 
 @specialised
-def grouped_sums(fmt, block, host, stride, end, rows, length, group, x, book, w_scale, w_step, x_scale, x_step, y, mode, cores,
-                 events):
-    """y[r] f32 = lane sum over g of f32(sum over c in g of W[r, c] x[c]) * (w_scale[r, g] x_scale[g]), more than one group.
-
-    A step is 4, or 0 for one scale that goes for everything. False if it fails.
+def grouped_sums(fmt, block, host, stride, end, rows, vectors, length, group, x, book, w_scale, w_step, x_scale, x_step, y, mode,
+                 cores, events):
+    """y[v, r] f32 = lane sum over g of f32(sum over c in g of W[r, c] x[v, c]) * (w_scale[r, g] x_scale[v, g]), more than one
+    group; the events are those of one vector. A step is 4, or 0 for one scale that goes for everything. False if it fails.
 
     Numbers alone, as compiled functions take them (emulator/threads/parallel.py).
     """
@@ -286,23 +357,26 @@ def grouped_sums(fmt, block, host, stride, end, rows, length, group, x, book, w_
     groups = (length + group - 1) // group
     per_group = group // per_word
     row_words = (16 * all_blocks + per_group - 1) // per_group * per_group      # groups beyond the row have the sum 0
-    scratch = np.empty(all_blocks * step + 12 * groups + LINE * (SLICES[fmt] + 2), np.uint8)
+    apart, places = all_blocks * DEALT[fmt], places_for(vectors)
+    scratch = np.empty(places * apart + (8 * vectors + 4) * groups + LINE * (SLICES[fmt] + 2), np.uint8)
     found = np.zeros(BY_CORE + cores, np.int64)
     dealt = (scratch.ctypes.data + LINE - 1) & -LINE
-    keep = dealt + all_blocks * step
+    keep = dealt + places * apart
     bias = keep + LINE * (SLICES[fmt] + 1)
-    x_scales = bias + 4 * groups
-    w_scales = x_scales + 4 * groups
-    prepare(fmt, x, length, dealt, keep, keep + LINE)
-    for g in range(groups):
-        store(bias + 4 * g, i32(BIAS[fmt] * sum_of(x + g * group, min(group, length - g * group))))
-    x_scale = repeated(x_scale, x_step, groups, x_scales)
+    w_scales = bias + 4 * vectors * groups
+    x_scales = w_scales + 4 * groups
+    for v in range(vectors):
+        prepare(fmt, x + v * length, length, dealt + v * apart, keep, keep + LINE)
+        for g in range(groups):
+            store(bias + 4 * (v * groups + g), i32(BIAS[fmt] * sum_of(x + v * length + g * group, min(group, length - g * group))))
+            store(x_scales + 4 * (v * groups + g), load(x_scale + 4 * (v * groups + g if x_step != 0 else v), f32))
+    clear_bytes(dealt + vectors * apart, (places - vectors) * apart)
     w_scale = repeated(w_scale, w_step, groups, w_scales)
     entry = entry_of(block, i64(fmt), host, stride, rows, length)
     known = recall(entry, i64(fmt), host, stride, rows, length, found) or not IS_COUNTED[fmt]
-    if not in_parallel(block, rows * all_blocks * LINE, rows, GRAIN, some_grouped_sums, fmt, host, stride, end, length, dealt,
-                       blocks, LINE * all_blocks, keep, book, row_words, per_group, groups, bias, w_scale, w_step, x_scale, y,
-                       known, cores, found.ctypes.data):
+    if not in_parallel(block, rows * all_blocks * LINE * vectors, rows, GRAIN, some_grouped_sums, fmt, host, stride, end, rows,
+                       vectors, length, dealt, apart, blocks, LINE * all_blocks, keep, book, row_words, per_group, groups, bias,
+                       w_scale, w_step, x_scales, y, known, cores, found.ctypes.data):
         return False
     if not known:
         found[BY_CORE] = most(found[BY_CORE:])
