@@ -205,6 +205,7 @@ def _products(by_word: bool) -> Any:
     def products(typing: Any, fmt: Any, counting: Any, vectors: Any, rows: Any, weights: Any, stride: Any, x: Any, x_apart: Any,
                  blocks: Any, tail: Any, tail_stride: Any, keep: Any, book: Any, out: Any, out_stride: Any, out_apart: Any,
                  events: Any) -> Any:
+        """Numbers alone, as compiled functions take them (emulator/threads/parallel.py)."""
         if not all(isinstance(number, types.IntegerLiteral) for number in (fmt, counting, vectors)):
             return None
         emit = _emit_rows(fmt.literal_value, by_word, bool(counting.literal_value), vectors.literal_value)
