@@ -249,7 +249,7 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
     def made(recipe: Recipe | None, kv: str) -> Target:
         """The machine as the target of the model with these formats."""
         quantised, graph = quantise(model, recipe or Recipe(), activations)
-        graph = with_caches(graph, kv, kind.attention(preset, kv))
+        graph = with_caches(graph, kv, kind.attention(preset, model.config, kv))
         if sparsity is not None:
             share = None if isinstance(sparsity, str) else sparsity
             if share is not None and "layers.0.thresholds" not in quantised.tensors:

@@ -12,7 +12,7 @@ from compiler.errors import ModelError, RoomError
 from compiler.graph import Graph
 from compiler.lowering import around_banks, attn, pim
 from compiler.lowering.emit import LAYER_ROW
-from compiler.model.model import Model, roles
+from compiler.model.model import Config, Model, roles
 from compiler.passes.kv_cache import Attention
 from compiler.passes.to_banks import to_banks
 from compiler.placing.bank_placement import SIZES, Banked, Placement, format_in_banks, organisation, place
@@ -46,7 +46,7 @@ class Banks(Target):
         return machine.has_unit("pim") and not machine.has_unit("lut")
 
     @classmethod
-    def attention(cls, machine: Preset, kv: str) -> Attention:
+    def attention(cls, machine: Preset, config: Config, kv: str) -> Attention:
         """HPIM transposes keys. The unit does not look at int8 scales behind transposed keys from a later position on, as a window
         wants it, so int8 keys have a row for each position."""
         return Attention("attn", transposed=kv != "i8")

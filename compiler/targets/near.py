@@ -5,11 +5,18 @@ Weights lie in flash where a machine has it, else in DRAM; caches in DRAM.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from compiler.graph import Graph
-from compiler.model.model import Model
+from compiler.lowering import attn
+from compiler.model.model import Config, Model
+from compiler.passes.kv_cache import Attention
 from compiler.targets.target import Home, Target
 from isa.preset import Preset
-from isa.regions import DRAM, FLASH
+from isa.regions import DRAM, FLASH, SRAM
+
+if TYPE_CHECKING:
+    from compiler.lowering.lower import Lowering
 
 
 class Near(Target):
@@ -21,7 +28,20 @@ class Near(Target):
     caches = Home(DRAM, ".bss")
     outside = Home(DRAM, ".bss.outside")
 
+    @classmethod
+    def attention(cls, machine: Preset, config: Config, kv: str) -> Attention:
+        """The attention unit, if there is one that reaches caches and scratchpad and has room for all heads: it reads a cache once,
+        as it lies. Else the vector unit."""
+        ports = [machine.region(name).ports for name in (DRAM, SRAM)]
+        there = machine.has_unit("attn") and all({"attn", "vec"} <= set(reached) for reached in ports)
+        room = there and config.heads <= machine.parameter("attn.heads") and config.q_dim <= machine.parameter("attn.channels")
+        return Attention("attn" if room else "vec")
+
     def __init__(self, machine: Preset, model: Model, graph: Graph, *, int8: bool) -> None:
         super().__init__(machine, model, graph, int8=int8)
         flash = any(region.name == FLASH for region in machine.regions)
         self.weights = Home(FLASH, '.flash.weights, "a"') if flash else Home(DRAM, '.rodata.weights, "a"')
+
+    def start(self, c: Lowering) -> None:
+        if any(op.kind == "softmax.attn" for _, op in self.graph.steps()):
+            attn.start(c)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from compiler.errors import ModelError, RoomError, most
 from compiler.graph import Graph
-from compiler.model.model import Model
+from compiler.model.model import Config, Model
 from compiler.passes.kv_cache import Attention
 from compiler.placing.bank_placement import Banked
 from compiler.placing.made import Contents
@@ -69,8 +69,8 @@ class Target:
         return True
 
     @classmethod
-    def attention(cls, machine: Preset, kv: str) -> Attention:
-        """The unit that attends to caches of a format, and how it wants them."""
+    def attention(cls, machine: Preset, config: Config, kv: str) -> Attention:
+        """The unit that attends to caches of a format of KV_FORMATS, and how it wants them."""
         return Attention()
 
     @property

@@ -57,6 +57,17 @@ def lane_0(typing: Any, value: Any) -> Any:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
+def put_four(typing: Any, address: Any, value: Any) -> Any:
+    """Store lanes 0 to 3 at a host address, of any alignment. Some processors take long for a store with a mask."""
+    def emit(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        lanes = arguments[1]
+        four = builder.shuffle_vector(lanes, lanes, ir.Constant(ir.VectorType(I32, 4), list(range(4))))
+        builder.store(four, builder.inttoptr(arguments[0], four.type.as_pointer())).align = 1
+        return context.get_dummy_value()
+    return types.void(types.int64, value), emit
+
+
+@intrinsic  # type: ignore[untyped-decorator]
 def any_lane(typing: Any, mask: Any) -> Any:
     """True if the mask is set in some lane."""
     def emit(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:

@@ -20,6 +20,7 @@ from compiler.graph import EXACT, PLAIN, Executor, build
 from compiler.passes.kv_cache import Attention, with_caches
 from emulator.machine import Machine
 from emulator.observe.hazards import HazardCheck
+from isa.preset import PRESETS
 from isa.reference import ReferenceMachine
 
 PROMPT = [1, 5, 7, 7, 60, 3, 8, 9, 10]
@@ -58,9 +59,33 @@ def test_on_the_reference_engine(kv: str, machine: str) -> None:
 @pytest.mark.parametrize("kv", ["f16", "i8"])
 def test_the_attention_unit_is_one_instruction_for_all_heads(kv: str) -> None:
     """And that of the vector unit one for each head."""
-    on_attn, on_vec = ({op.split(" = ")[1].split()[0] for op in built("gqa", "i8", machine, kv=kv)[0].card["operations"]["layer"]}
-                       for machine in ("hpim", "slim-llama"))
-    assert {f"context.attn.{kv}", "softmax.attn"} <= on_attn and {f"context.{kv}", "softmax"} <= on_vec
+    def kinds(machine: str) -> set[str]:
+        return {op.split(" = ")[1].split()[0] for op in built("gqa", "i8", machine, kv=kv)[0].card["operations"]["layer"]}
+
+    keys = "rows" if kv == "i8" else "attn"
+    assert {f"scores.{keys}.{kv}", f"context.attn.{kv}", "softmax.attn"} <= kinds("hpim")
+    assert {f"scores.rows.{kv}", f"context.attn.{kv}", "softmax.attn"} <= kinds("slim")
+    assert {f"scores.{kv}", f"context.{kv}", "softmax"} <= kinds("slim-llama")
+    runner, _ = loaded(built("gqa", "i8", kv=kv), PROMPT, max_tokens=1, stop=())
+    runner.run()
+    rounds = 2 * len(PROMPT)
+    assert runner.counters["attn.scores"] == rounds * 4 * (len(PROMPT) + 1) / 2
+    assert runner.counters["attn.ops"] == 1 + rounds * 4                # setm; wrgb, mac, sfm, context
+
+
+@pytest.mark.parametrize(("old", "new"), [
+    ("parameters.heads    = { value = 256", "parameters.heads    = { value = 3"),
+    ("parameters.channels = { value = 65_536", "parameters.channels = { value = 47"),
+    (', "pim", "attn"], source = "assumed: no unit', ', "pim"], source = "assumed: no unit')])
+def test_a_unit_that_cannot_take_all_heads_is_left_alone(tmp_path: Path, old: str, new: str) -> None:
+    """4 heads of 12 channels: too many, or too far away. The vector unit attends then."""
+    text = (PRESETS / "slim.toml").read_text(encoding="utf-8")
+    assert old in text
+    machine = tmp_path / "other.toml"
+    machine.write_text(text.replace(old, new).replace('name = "slim"', 'name = "other"'), encoding="utf-8")
+    compiled = compile_model(random_model(SHAPES["plain"]), machine=str(machine), kv="f16")
+    assert any(op.kind == "scores.f16" for op in compiled.graph.layer)
+    assert compare(compiled, compiled.build(tmp_path), PROMPT[:3])[1] is None
 
 
 @pytest.mark.parametrize("attention", [VEC, ROWS, CHANNELS])
@@ -132,8 +157,7 @@ def test_an_fp16_cache_takes_half(machine: str) -> None:
     runners = [loaded(built("plain", "i8", machine, kv=kv), PROMPT, max_tokens=1, stop=())[0] for kv in ("f16", "f32")]
     for runner in runners:
         assert runner.run().reason == "exit"
-    unit = "attn.macs" if machine == "hpim" else "vec.macs"
-    assert runners[0].counters[unit] == runners[1].counters[unit] > 0
+    assert runners[0].counters["attn.macs"] == runners[1].counters["attn.macs"] > 0
     region = runners[0].region_name(built("plain", "i8", machine, kv="f16")[1].address("keys"))
     read = [runner.counters[f"{region}.bytes_read"] for runner in runners]
     rows = 2 * 2 * 48 * sum(range(1, len(PROMPT) + 1))                  # keys and values, layers, elements of each position
@@ -153,7 +177,7 @@ def test_a_cache_takes_a_quarter_and_scales() -> None:
     runners = [loaded(built("gqa", "", kv=kv), PROMPT, max_tokens=1, stop=())[0] for kv in ("i8", "f32")]
     for runner in runners:
         assert runner.run().reason == "exit"
-    assert runners[0].counters["vec.macs"] == runners[1].counters["vec.macs"]           # the same products,
+    assert runners[0].counters["attn.macs"] == runners[1].counters["attn.macs"]         # the same products,
     assert runners[0].counters["dram.bytes_read"] < runners[1].counters["dram.bytes_read"] / 2        # of fewer bytes
 
 

@@ -19,6 +19,7 @@ from emulator.units.attn.operands import (
     MOST,
     PROBABILITIES,
     VALUE_STRIDE,
+    ask_for_rows,
     cache_rows,
     count_rows,
     head_layout,
@@ -56,6 +57,8 @@ def some_context(first: int, last: int, form: int, size: int, source: int, strid
         for head in range(first, last):
             index, p, to = rows + head * list_stride, probabilities + head * score_stride + 4 * i, target + 4 * head * head_dim
             at, scale = kv * head_dim * size, scales + 4 * kv
+            if rows == 0 and (head == first or shared == group):
+                ask_for_rows(form, source + i * stride + at, stride, head_dim * size, scale - at)
             if here == 4:
                 r0, r1 = row_at(source, stride, index, i), row_at(source, stride, index, i + 1)
                 r2, r3 = row_at(source, stride, index, i + 2), row_at(source, stride, index, i + 3)

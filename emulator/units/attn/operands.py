@@ -10,6 +10,7 @@ import numpy as np
 from emulator.kernel_words import LARGE, PORT, STATE_INDEX, count, csr, csr_number, readable, slot, state
 from emulator.native.inlining import inline
 from emulator.native.machine_code import load
+from emulator.simd.lanes import ask_for
 from emulator.units.vec.dense import I8
 
 ATTN = PORT["attn"]
@@ -21,6 +22,7 @@ MOST = 1 << 28                  # tokens: more are left to the meaning
 MACS, SCORES, PROBABILITIES, ROWS, ROW_RUNS, CACHE_BYTES = (slot(f"attn.{name}") for name in (
     "macs", "scores", "probabilities", "rows", "row_runs", "cache_bytes"))
 u32, i64 = np.uint32, np.int64
+AHEAD = 8                       # rows of a cache that are asked of memory before they are needed
 
 
 @inline
@@ -113,6 +115,19 @@ def cache_rows(block: int, base: int, setting: int, form: int, size: int, last: 
 def row_at(source: int, stride: int, rows: int, i: int) -> int:
     """Host address of the row of position i."""
     return source + (i if rows == 0 else i64(load(rows + 4 * i, u32))) * stride
+
+
+@inline
+def ask_for_rows(form: int, p: int, stride: int, size: int, scales: int) -> None:
+    """Have `size` bytes of four rows come from memory, AHEAD behind those at p, and of int8 their scales, `scales` bytes behind.
+
+    A head's part of a row is too short for a host to notice by itself that the next rows follow.
+    """
+    for row in range(AHEAD, AHEAD + 4):
+        for byte in range(0, size, 64):
+            ask_for(p + row * stride + byte)
+        if form == I8:
+            ask_for(p + row * stride + scales)
 
 
 @inline

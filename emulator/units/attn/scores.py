@@ -15,7 +15,7 @@ from emulator.kernel import kernel
 from emulator.kernel_words import DONE, PUNT, count, overlap, state, writable
 from emulator.native.inlining import inline, specialised
 from emulator.native.machine_code import load, store
-from emulator.simd.folds import dot_bytes, fold4
+from emulator.simd.folds import dot_bytes, fold4, put_four
 from emulator.simd.functions import NAN, ZERO
 from emulator.simd.lanes import convert, put_part, spread, take, take_part
 from emulator.threads.parallel import in_parallel
@@ -30,6 +30,7 @@ from emulator.units.attn.operands import (
     QUERY,
     SCALES,
     SCORES,
+    ask_for_rows,
     cache_rows,
     count_rows,
     head_layout,
@@ -66,9 +67,15 @@ def some_scores(first: int, last: int, form: int, size: int, source: int, stride
                 r0, r1 = row_at(source, stride, index, i), row_at(source, stride, index, min(i + 1, last - 1))
                 r2, r3 = row_at(source, stride, index, min(i + 2, last - 1)), row_at(source, stride, index, min(i + 3, last - 1))
             at = kv * head_dim * size
+            if rows == 0 and (head == 0 or shared == group):
+                ask_for_rows(form, r0 + at, stride, head_dim * size, scales + 4 * kv - at)
             p0, p1, p2, p3, to = r0 + at, r1 + at, r2 + at, r3 + at, target + head * score_stride + 4 * i
             if form == I8:
-                put_part(to, dots(p0, p1, p2, p3, query + head * head_dim, head_dim), here)
+                sums_of_four = dots(p0, p1, p2, p3, query + head * head_dim, head_dim)
+                if here == 4:
+                    put_four(to, sums_of_four)
+                else:
+                    put_part(to, sums_of_four, here)
                 finish_i8(to, here, r0, r1, r2, r3, scales + 4 * kv, load(query_scales + 4 * head, f32))
             else:
                 vector = query + 4 * head * head_dim

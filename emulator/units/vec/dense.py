@@ -12,7 +12,7 @@ import numpy as np
 from emulator.kernel_words import DONE, LARGE, PORT, PUNT, count, csr, csr_number, overlap, readable, slot, writable
 from emulator.native.inlining import inline, specialised
 from emulator.native.machine_code import load, store
-from emulator.simd.folds import dot_bytes, fold, fold4, words_of
+from emulator.simd.folds import dot_bytes, fold, fold4, put_four, words_of
 from emulator.simd.functions import ZERO, canonical, f32_from_bf16, f32_from_f16
 from emulator.simd.lanes import ask_for, convert, put, put_part, spread, take, take_part, take_up_to
 from emulator.threads.parallel import in_parallel
@@ -93,7 +93,10 @@ def end_four(form: Any, sums: Any, w: Any, vector: Any, left: Any, target: Any, 
     if left:
         sums = add_four(form, sums, w, take_part(vector, f32, left, ZERO), left)
     a, b, c, d = sums
-    put_part(target, canonical(fold4(a, b, c, d)), rows)
+    if rows == 4:
+        put_four(target, canonical(fold4(a, b, c, d)))
+    else:
+        put_part(target, canonical(fold4(a, b, c, d)), rows)
 
 
 @inline
