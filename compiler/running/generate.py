@@ -26,6 +26,9 @@ from compiler.running import cache
 from compiler.running.neurons import Neurons, neurons
 from compiler.running.parameters import set_parameters
 from compiler.settings import Settings
+from emulator.observe.breakdown import PREFILL, Part
+from emulator.observe.phases import Phases, as_json
+from isa.counters import COUNTERS
 from isa.preset import Preset
 from isa.program import Program, ProgramError
 from isa.reference import ReferenceMachine, RunResult
@@ -77,6 +80,9 @@ class Generated:
     seconds: float
     first: float                        # seconds to the first token; nan where none came
     counters: dict[str, int]
+    phases: dict[str, Part]             # what the machine did in prefill and decode
+    preset: Preset                      # of the machine
+    timed: bool                         # whether it kept a clock
     ended: str                          # in words
     weights: str                        # the formats that matrices are stored in
     neurons: Neurons | None = None      # None: all are at work
@@ -95,7 +101,18 @@ class Generated:
                 "tokens": self.tokens, "text": self.text, "seconds": self.seconds, "seconds_to_first_token": number(self.first),
                 "tokens_per_second": number(self.tokens_per_second), "instructions": self.result.instructions,
                 "weights": self.weights,
-                "neurons": self.neurons.as_json() if self.neurons else None, "counters": self.counters}
+                "neurons": self.neurons.as_json() if self.neurons else None, "counters": self.counters,
+                "phases": {name: self._phase(name, part) for name, part in self.phases.items()}}
+
+    def _phase(self, name: str, part: Part) -> dict[str, Any]:
+        """A phase as JSON has it. The rate of the prefill is that of the prompt's tokens, the rate of decode that of new ones."""
+        read, emitted = (int(part.counts[COUNTERS[counter].slot]) for counter in ("tokens.read", "tokens.emitted"))
+        first = self.seconds if math.isnan(self.first) else self.first          # without a token all of the run is prefill
+        seconds = first if name == PREFILL else self.seconds - first
+        counted = read if name == PREFILL else emitted
+        return {"positions": read if name == PREFILL else self.positions - self.counters["tokens.read"], "tokens": emitted,
+                "seconds": seconds, "tokens_per_second": counted / seconds if counted and seconds > 0 else None,
+                **as_json(part, self.preset, counted, self.timed)}
 
 
 # ------------------------------------------------------------------------------------------------ programs
@@ -209,6 +226,7 @@ class Generation:
         self._limited_by = "limit set by -n" if asked is not None else "default limit; -n sets another"
         self.machine = make(preset, Host(self.prompt, emit=self._emit))
         self.machine.load(program)
+        self._phases = Phases(self.machine)
         set_parameters(self.machine, temperature=sampling.temperature, top_p=sampling.top_p, seed=sampling.seed,
                        max_tokens=self.limit)
         self._stream = tokenizer.stream()
@@ -229,13 +247,14 @@ class Generation:
         count, counters = len(host.tokens), dict(self.machine.counters)
         positions = counters["tokens.read"] + count - (count == self.limit)
         return Generated(result, self.prompt, host.tokens, positions, "".join(self._parts), seconds, self._first, counters,
-                         self._ended(result, count),
+                         self._phases.parts(), self.machine.preset, bool(self.machine.clocks), self._ended(result, count),
                          self.program.meta["model"].get("weights", "unknown (compiled by an older version)"),
                          neurons(self.machine, self.program))
 
     def _emit(self, token: int) -> None:
         if math.isnan(self._first):
             self._first = time.perf_counter() - self._started
+        self._phases.emitted()
         self._push(token)
 
     def _push(self, token: int) -> None:
