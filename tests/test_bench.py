@@ -74,7 +74,7 @@ def written(command: Command, *arguments: Any) -> dict[str, Any]:
 
 
 def test_the_machines_time_is_the_same_each_time(command: Command) -> None:
-    of_machine = "prompt_tokens", "counters", "time", "energy", "what_if", "by"
+    of_machine = "prompt_tokens", "depth", "phases", "counters", "time", "energy", "what_if", "by"
     arguments = "--shape", "1k", "--what-if", "lut=2", "--by", "phase"
     one, other = written(command, *arguments), written(command, *arguments, "--threads", 2)
     assert {key: one[key] for key in of_machine} == {key: other[key] for key in of_machine}
@@ -88,7 +88,7 @@ def test_the_machines_time_is_the_same_each_time(command: Command) -> None:
 
 
 def test_the_time_is_printed_apart_from_the_hosts(command: Command) -> None:
-    arguments = "bench", "--shape", "1k", "--seconds", 0.1, "--prompt-tokens", 3, "--tokens", 2
+    arguments = "bench", "--shape", "1k", "--seconds", 0.1, "--prompt", 3, "--tokens", 2
     status, out, _ = command(*arguments, "--by", "operation", "--what-if", "core=2")
     assert status == 0 and re.search(r"^1k .* tokens/s on this host over 128 tokens", out, re.MULTILINE)
     host, machine = out.split("1k on the machine, a prompt of 3, then 2 tokens: the same on every host\n")
@@ -118,9 +118,9 @@ def test_without_a_clock_nothing_is_known_and_nothing_is_zero(command: Command, 
 def test_the_host_is_measured_without_a_clock(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     clocks = []
 
-    def measured(program: Program, make: Any, *arguments: Any) -> dict[str, Any]:
+    def measured(program: Program, make: Any, *arguments: Any, **named: Any) -> dict[str, Any]:
         clocks.append(make(load_preset("slim"), Host()).clocks)
-        return original(program, make, *arguments)
+        return original(program, make, *arguments, **named)
 
     original = measure.measure
     monkeypatch.setattr(measure, "measure", measured)
@@ -134,11 +134,81 @@ def test_a_stretch_that_has_no_room(command: Command, monkeypatch: pytest.Monkey
         without.setattr(measure, "measure", None)                   # it is said before anything is measured
         status, _, err = command("bench", "--shape", "1k", "--what-if", "lute=2")
         assert status == 1 and "--what-if: unknown figure 'lute'" in err
-        status, _, err = command(*few, "--prompt-tokens", 9)
-        assert status == 1 and "error: --prompt-tokens: 9; expected at most 8 (the context)" in err
-        status, _, err = command(*few, "--prompt-tokens", 4, "--tokens", 6)
+        status, _, err = command(*few, "--prompt", 9)
+        assert status == 1 and "error: --prompt: 9; expected at most 8 (the context)" in err
+        status, _, err = command(*few, "--depth", 9)
+        assert status == 1 and "error: --depth: 9; expected at most 8 (the context)\nhint: --context compiles for more" in err
+        status, _, err = command(*few, "--depth", 8, "--prompt", 9)
+        assert status == 1 and "error: --prompt: 9; expected at most 8 (the context)" in err
+        for option in ("--prompt", "--depth"):
+            status, _, err = command(*few, option, 0)
+            assert status == 2 and f"Invalid value for '{option}': 0 is not in the range x>=1." in err
+        status, _, err = command(*few, "--prompt", 4, "--tokens", 6)
         assert status == 1 and "error: --tokens: 6; expected at most 5: the context has 8 positions, 4 for the prompt" in err
-    assert written(command, *few[1:], "--prompt-tokens", 4)["time"]["tokens"] == 5
+    assert written(command, *few[1:], "--prompt", 4)["time"]["tokens"] == 5
+
+
+def test_few_tokens_make_no_rate(command: Command) -> None:
+    few = "--shape", "1k", "--context", 8, "--depth", 8
+    data = written(command, *few)
+    assert data["tokens_per_second"] is data["units"] is data["operations"] is None and data["tokens"] == 0
+    assert data["prompt_tokens_per_second"] > 0 and data["time"]["tokens"] == 1 and data["instructions_per_token"] > 10
+    status, out, _ = command("bench", *few, "--seconds", 0.1)
+    assert status == 0 and "too few tokens for a rate on this host behind 8 positions: more need a larger --context" in out
+    assert "nan" not in out and "a prompt of 8 tokens: " in out
+
+
+# ------------------------------------------------------------------------------------------------ prompts and depths
+
+
+def test_the_prompt_and_decode_at_a_depth(command: Command) -> None:
+    """Each of the machine's phases is that of a run that has only this prompt, or only this depth."""
+    deep, prompt = (written(command, "--shape", "1k", "--tokens", 4, *more) for more in (("--depth", 20), ("--prompt", 6)))
+    both = written(command, "--shape", "1k", "--tokens", 4, "--depth", 20, "--prompt", 6)
+    assert [(each["prompt_tokens"], each["depth"]) for each in (deep, prompt, both)] == [(20, 20), (6, 6), (6, 20)]
+    assert both["phases"] == {"prefill": prompt["phases"]["prefill"], "decode": deep["phases"]["decode"]}
+    for same in ("counters", "time", "energy"):
+        assert both[same] == deep[same] != prompt[same], same
+    for each in (deep, prompt):
+        prefill, decode = each["phases"]["prefill"], each["phases"]["decode"]
+        assert (prefill["positions"], decode["positions"]) == (each["prompt_tokens"], 3) and prefill["tokens"] == 1
+        assert all(prefill["counters"][name] + decode["counters"][name] == count for name, count in each["counters"].items())
+        assert prefill["time"]["cycles"] + decode["time"]["cycles"] == each["time"]["cycles"]
+        assert prefill["energy"]["joules"] + decode["energy"]["joules"] == pytest.approx(each["energy"]["joules"], rel=1e-12)
+        assert prefill["time"]["tokens_per_second"] == pytest.approx(each["prompt_tokens"] / each["time"]["time_to_first_token"])
+    per_token = [each["phases"]["decode"]["counters"]["vec.macs"] for each in (prompt, deep)]
+    assert per_token[0] < per_token[1]                                  # attention over more positions
+    whole = written(command, "--shape", "1k", "--tokens", 4)
+    assert (whole["prompt_tokens"], whole["depth"], whole["prompt_tokens_per_second"]) == (1, 1, None)
+    assert all(each["prompt_tokens_per_second"] > 0 for each in (deep, prompt, both))
+
+
+def test_prompt_and_depth_are_printed(command: Command) -> None:
+    status, out, _ = command("bench", "--shape", "1k", "--seconds", 0.1, "--tokens", 2, "--prompt", 3, "--depth", 5)
+    host, machine = out.split("1k on the machine, a prompt of 5, then 2 tokens: the same on every host\n")
+    assert status == 0 and "tokens/s on this host over 128 tokens at a time behind 5 positions (" in host
+    assert re.search(r"^  a prompt of 3 tokens: [\d,.]+ tokens/s$", host, re.MULTILINE)
+    assert re.search(r"^a prompt of 3 on slim: [\d.]+ us, [\d,.]+ tokens/s; [\d.]+ .?J$", machine, re.MULTILINE)
+
+
+def test_the_host_runs_what_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prompts have their tokens and one more, stretches are behind theirs. A round of one token comes twice: the first is cold."""
+    made, runs = shapes.compile_random("1k", Settings()), list[tuple[int, int]]()
+    original = measure._round
+
+    def noted(machine: Any, tokens: int, seconds: float) -> measure.Round:
+        before = machine.counter("tokens.emitted")
+        round = original(machine, tokens, seconds)
+        runs.append((machine.counter("tokens.read"), machine.counter("tokens.emitted") - before))
+        assert len(round.times) == len(round.worked) and round.began < round.times[0] == round.began + round.first
+        return round
+
+    monkeypatch.setattr(measure, "_round", noted)
+    figures = measure.measure(Program.load(made.path), Machine, 0.01, prompt=7, depth=12)
+    (read, emitted), *prompts, shares = runs
+    assert read == 12 and measure.WARM + 2 <= emitted <= measure.STRETCH            # fewer on a slow host
+    assert len(prompts) >= 2 and set(prompts) == {(7, 1)} and shares == (12, 1)
+    assert figures["tokens"] == emitted - 1 - measure.WARM and figures["prompt_tokens_per_second"] > 0
 
 
 # ------------------------------------------------------------------------------------------------ layers for others
@@ -162,6 +232,7 @@ def test_three_layers_say_exactly_what_all_take(name: str, config: Callable[...,
     whole, part = in_both_ways(Settings(weights="f16"), config(name))
     assert part.counters == whole.counters
     assert part.cost.as_json() == whole.cost.as_json() and whole.cost.time is not None
+    assert all(part.phase(phase) == whole.phase(phase) for phase in ("prefill", "decode"))
 
 
 @pytest.mark.parametrize(("machine", "weights"), [

@@ -1,6 +1,7 @@
 """What a token costs on this host: tokens per second, and where the time goes, operation by operation.
 
     figures = measure(compiled_program, make)
+    figures = measure(compiled_program, make, prompt=512, depth=1024)
 
 The time of an operation is the time from its mark to the next one, with a breakpoint only there. A stop itself takes time too: the
 time of the fastest stop is subtracted from all. Bandwidth is measured with NumPy's sums over 512 MiB, with as many threads as the
@@ -12,7 +13,9 @@ from __future__ import annotations
 import re
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -26,7 +29,7 @@ from isa.program import Program
 from isa.reference import ReferenceMachine
 from isa.services import Host
 
-TOKEN = 1                   # the prompt
+TOKEN = 1                   # the first of a prompt
 WARM = 3                    # tokens that are not measured: meanwhile kernels are loaded and weights read into memory
 STRETCH = 128               # tokens behind the prompt, then it starts again: llama.cpp's llama-bench calls this tg128
 
@@ -53,48 +56,55 @@ def bandwidth(threads: int = 1) -> float:
     return data.nbytes / best
 
 
-def measure(program: Program, make: Maker, seconds: float = 4.0, threads: int = 1, preset: Preset | None = None) -> dict[str, Any]:
-    """Generate for about `seconds`, STRETCH tokens again and again, always the most likely ones.
+def prompt_of(program: Program, tokens: int) -> Iterator[int]:
+    """The prompt that is measured: so many tokens of the vocabulary, one after the other."""
+    vocab = program.meta["model"]["vocab"]
+    return ((TOKEN + i) % vocab for i in range(tokens))
+
+
+@dataclass(frozen=True)
+class Round:
+    """A run of a prompt and the tokens behind it: seconds of the host when it began and when each token came, and CPU seconds."""
+
+    began: float
+    times: list[float]
+    worked: list[float]
+
+    @property
+    def first(self) -> float:
+        """Seconds to the first token: those of the prompt. nan if none came."""
+        return self.times[0] - self.began if self.times else float("nan")
+
+
+def measure(program: Program, make: Maker, seconds: float = 4.0, threads: int = 1, preset: Preset | None = None, *,
+            prompt: int | None = None, depth: int = 1) -> dict[str, Any]:
+    """Generate for about `seconds`, STRETCH tokens behind a prompt again and again, always the most likely ones.
 
     A token costs more if there are more positions before it, so only figures of the same stretch can be compared.
     threads: of the machine that `make` makes; bandwidth is measured with as many. preset: by default the one that the program was
-    built for. Raises ProgramError, PresetError.
+    built for. prompt: tokens of the prompt whose rate is measured, for about `seconds` more where it is not `depth`; None: none is.
+    depth: positions before the stretch, tokens of its prompt. Raises ProgramError, PresetError.
     """
     banks = _section_bytes(program, "banks")
     weights = banks + _section_bytes(program, "weights")
     start = time.perf_counter()
-    gaps: list[float] = []
-    cpu, ready = 0.0, float("nan")
-    while True:
-        machine = _loaded(program, make, preset)
-        times: list[float] = []
-        worked: list[float] = []
-
-        def emit(_token: int, machine: ReferenceMachine = machine, times: list[float] = times,
-                 worked: list[float] = worked) -> None:
-            times.append(time.perf_counter())
-            worked.append(time.process_time())
-            if len(times) == STRETCH:
-                machine.stop("stretch")
-
-        machine.host = Host([TOKEN], emit=emit)
-        machine.run(timeout=seconds).unless_interrupted()
-        if len(times) <= WARM + 1:
-            machine.run(timeout=10 * seconds).unless_interrupted()
-        machine.host = Host([TOKEN])            # lets go of `emit`, so that the machine's memory ends with it
-        ready = times[0] - start if times and not gaps else ready
-        gaps += np.diff(times[WARM:]).tolist()
-        cpu += worked[-1] - worked[WARM] if len(worked) > WARM else 0.0
-        if len(times) <= WARM + 1 or time.perf_counter() - start >= seconds:
-            break
-    rate = len(gaps) / sum(gaps) if gaps else float("nan")
-    memory, read, left = resident(), bandwidth(threads), neurons(machine, program)
+    rounds, machine = _rounds(program, make, preset, depth, STRETCH, seconds)
+    memory, left = resident(), neurons(machine, program)
+    del machine
+    prompts = rounds if prompt == depth and len(rounds) > 1 else []
+    if prompt is not None and not prompts:
+        prompts, _ = _rounds(program, make, preset, prompt, 1, seconds)
+    spent = [each.first for each in prompts[1:]]                # the first one has read the weights into memory
+    gaps = [gap for each in rounds for gap in np.diff(each.times[WARM:]).tolist()]
+    cpu = sum(each.worked[-1] - each.worked[WARM] for each in rounds if len(each.worked) > WARM)
+    rate, read = len(gaps) / sum(gaps) if gaps else float("nan"), bandwidth(threads)
     return {
+        "prompt_tokens_per_second": prompt / float(np.median(spent)) if prompt else None,
         "tokens_per_second": rate,
         "best_tokens_per_second": float(1 / np.quantile(gaps, 0.1)) if gaps else float("nan"),
         "tokens_per_cpu_second": len(gaps) / cpu if gaps else float("nan"),
         "tokens": len(gaps),
-        "seconds_to_first_token": ready,
+        "seconds_to_first_token": rounds[0].times[0] - start if rounds[0].times else float("nan"),
         "weight_bytes": weights,
         "bank_bytes": banks,                    # of these, matrices in banks with what fills up their rows
         "weight_bytes_per_second": rate * weights,
@@ -103,10 +113,45 @@ def measure(program: Program, make: Maker, seconds: float = 4.0, threads: int = 
         "resident_bytes": memory,
         "resident_beyond_weights": memory - weights,
         "cache_bytes": _section_bytes(program, "keys"),                                                 # of a full context
-        "instructions_per_token": machine.counter("core.instructions") // max(1, machine.counter("tokens.emitted")),
         **({"neurons": left.as_json()} if left else {}),
-        **shares(program, make, max(1.0, seconds / 2), preset),
+        **shares(program, make, max(1.0, seconds / 2), preset, depth),
     }
+
+
+def _rounds(program: Program, make: Maker, preset: Preset | None, prompt: int, tokens: int,
+            seconds: float) -> tuple[list[Round], ReferenceMachine]:
+    """Runs of a prompt and so many tokens behind it, one after the other for about `seconds`, and the machine of the last one.
+
+    Of single tokens there are two runs at least. There is one only where its tokens come too slowly to be measured.
+    """
+    start, rounds = time.perf_counter(), list[Round]()
+    while True:
+        machine = _loaded(program, make, preset, prompt)
+        rounds.append(_round(machine, tokens, seconds))
+        over = time.perf_counter() - start >= seconds and len(rounds) >= (2 if tokens == 1 else 1)
+        if over or len(rounds[-1].times) < min(tokens, WARM + 2):
+            return rounds, machine
+
+
+def _round(machine: ReferenceMachine, tokens: int, seconds: float) -> Round:
+    """Run a loaded machine to its first token, and then for at most `seconds`, ten times that if too few tokens come."""
+    times: list[float] = []
+    worked: list[float] = []
+
+    def emit(_token: int) -> None:
+        times.append(time.perf_counter())
+        worked.append(time.process_time())
+        if len(times) in (1, tokens):
+            machine.stop("enough")
+
+    machine.host = Host(machine.host.prompt, emit=emit)
+    began = time.perf_counter()
+    machine.run().unless_interrupted()
+    for limit in (seconds, 10 * seconds):
+        if len(times) < min(tokens, WARM + 2):
+            machine.run(timeout=limit).unless_interrupted()
+    machine.host = Host()                       # lets go of `emit`, so that the machine's memory ends with it
+    return Round(began, times, worked)
 
 
 def _section_bytes(program: Program, label: str) -> int:
@@ -116,8 +161,8 @@ def _section_bytes(program: Program, label: str) -> int:
     return section.size if section else 0
 
 
-def _loaded(program: Program, make: Maker, preset: Preset | None) -> ReferenceMachine:
-    machine = make(preset or program.machine, Host([TOKEN]))
+def _loaded(program: Program, make: Maker, preset: Preset | None, prompt: int) -> ReferenceMachine:
+    machine = make(preset or program.machine, Host(prompt_of(program, prompt)))
     machine.load(program)
     return machine
 
@@ -125,11 +170,14 @@ def _loaded(program: Program, make: Maker, preset: Preset | None) -> ReferenceMa
 # ------------------------------------------------------------------------------------------------ where the time goes
 
 
-def shares(program: Program, make: Maker, seconds: float, preset: Preset | None = None) -> dict[str, Any]:
-    """{"units": share of the time by unit, "operations": {name: {"microseconds", "per_token", "share"}}}."""
+def shares(program: Program, make: Maker, seconds: float, preset: Preset | None = None, depth: int = 1) -> dict[str, Any]:
+    """{"units": share of the time by unit, "operations": {name: {"microseconds", "per_token", "share"}}}; None for both if no token
+    was measured. depth: positions before the first token.
+    """
     places = {symbol.name: symbol.value for symbol in program.symbols}
     following = _following(places)
-    machine = _loaded(program, make, preset)
+    machine = _loaded(program, make, preset, depth)
+    _round(machine, 1, 0.0)                                 # the prompt
     machine.breakpoints = {places["token"]}
     machine.run().unless_interrupted()
     taken: dict[str, list[float]] = defaultdict(list)
@@ -147,6 +195,8 @@ def shares(program: Program, make: Maker, seconds: float, preset: Preset | None 
             for name, duration in current:
                 taken[name].append(duration)
             current.clear()
+    if not taken["token"]:
+        return {"units": None, "operations": None}
     usual = {name: float(np.quantile(values, 0.25)) for name, values in taken.items()}
     stop, tokens = min(usual.values()), len(taken["token"])
     cost = {name: (usual[name] - stop) * len(values) / tokens for name, values in taken.items()}

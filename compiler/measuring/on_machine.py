@@ -22,11 +22,12 @@ import numpy as np
 from compiler.errors import ModelError
 from compiler.lowering.emit import LAYERS_LEFT
 from compiler.lowering.emit import TOKEN as TOKEN_REGISTER
-from compiler.measuring.measure import STRETCH, TOKEN
+from compiler.measuring.measure import STRETCH, prompt_of
 from compiler.running.generate import Maker
 from compiler.running.parameters import set_parameters
-from emulator.observe.breakdown import Breakdown
+from emulator.observe.breakdown import PREFILL, Breakdown, Part
 from emulator.observe.cost import Cost, Other, energy_in
+from emulator.observe.phases import Phases, as_json
 from isa.preset import Preset
 from isa.program import Program
 from isa.reference import ReferenceMachine, Step
@@ -43,6 +44,7 @@ Clocks = Callable[[ReferenceMachine], list[tuple[str, Clock]]]
 class Stretch:
     """What is run: so many tokens of a prompt, then so many that are generated, always the most likely one.
 
+    prompt   tokens; option: the one that says how many, for messages
     tokens   None: STRETCH, or as many as the context has room for
     layers   of the model; None: as many as the program has
     clocks   has the machine keep further ones; by: what a Breakdown splits by, None for none
@@ -54,13 +56,14 @@ class Stretch:
     layers: int | None = None
     clocks: Clocks = lambda machine: []
     by: str | None = None
+    option: str = "--prompt"
 
     def within(self, program: Program) -> Stretch:
         """The same with a number of tokens. Raises ModelError if the program's context has no room for it."""
         context = program.meta["model"]["context"]
         room, hint = context - self.prompt + 1, "--context compiles for more positions"          # the last token needs no position
         if room < 1:
-            raise ModelError("", "--prompt-tokens", got=str(self.prompt), expected=f"at most {context} (the context)", hint=hint)
+            raise ModelError("", self.option, got=str(self.prompt), expected=f"at most {context} (the context)", hint=hint)
         if self.tokens is not None and self.tokens > room:
             raise ModelError("", "--tokens", got=str(self.tokens), hint=hint,
                              expected=f"at most {room}: the context has {context} positions, {self.prompt} for the prompt")
@@ -76,15 +79,23 @@ class Taken:
     counters: dict[str, int]
     cost: Cost
     breakdown: Breakdown | None
+    phases: dict[str, Part]             # what the machine did in prefill and decode
 
     @property
     def positions(self) -> int:
         """That were computed: not the one behind the last token."""
         return self.prompt + len(self.tokens) - 1
 
+    def phase(self, name: str) -> dict[str, Any]:
+        """A phase as JSON has it. Its rate is that of the prompt's tokens, or of those behind the first one."""
+        behind = len(self.tokens) - 1
+        positions, tokens = (self.prompt, 1) if name == PREFILL else (behind, behind)
+        return {"positions": positions, "tokens": tokens,
+                **as_json(self.phases[name], self.cost.preset, positions, self.cost.time is not None)}
+
     def as_json(self) -> dict[str, Any]:
-        """The keys that docs/json.md lists under bench, beside those of the host."""
-        return {"prompt_tokens": self.prompt, "counters": self.counters, **self.cost.as_json(),
+        """The keys that docs/json.md lists under bench, beside those of the host and `phases`."""
+        return {"counters": self.counters, **self.cost.as_json(),
                 "by": {self.breakdown.kind: self.breakdown.as_json()} if self.breakdown else None}
 
 
@@ -103,8 +114,10 @@ def take(program: Program, make: Maker, stretch: Stretch) -> Taken:
 def _run(program: Program, make: Maker, stretch: Stretch, layers: int, tokens: Sequence[int] = ()) -> Taken:
     """A run in which only the first `layers` are executed. `tokens`: the ones that it is to choose, none for its own choice."""
     card = program.meta["model"]
-    machine = make(stretch.preset, Host((TOKEN + i) % card["vocab"] for i in range(stretch.prompt)))
+    machine = make(stretch.preset, Host())
     machine.load(program)
+    phases = Phases(machine)
+    machine.host = Host(prompt_of(program, stretch.prompt), emit=lambda _token: phases.emitted())
     set_parameters(machine, max_tokens=stretch.tokens)
     clocks = stretch.clocks(machine)
     breakdown = Breakdown(machine, stretch.by) if stretch.by else None
@@ -116,7 +129,8 @@ def _run(program: Program, make: Maker, stretch: Stretch, layers: int, tokens: S
         raise ModelError("", "the measured run", got=str(result.trap or result.reason), expected="a run to the last token")
     if breakdown:
         breakdown.finish()
-    return Taken(stretch.prompt, machine.host.tokens, dict(machine.counters), Cost.of(machine, clocks), breakdown)
+    emitted, machine.host = machine.host.tokens, Host()                 # lets go of `phases`, which has the machine
+    return Taken(stretch.prompt, emitted, dict(machine.counters), Cost.of(machine, clocks), breakdown, phases.parts())
 
 
 def _shorten(machine: ReferenceMachine, program: Program, all_layers: int, layers: int) -> None:
@@ -159,7 +173,8 @@ def _plus(taken: Taken, times: int, more: Taken, less: Taken) -> Taken:
     if taken.breakdown and more.breakdown and less.breakdown:
         by = copy(taken.breakdown)
         by.parts = _sum(by.parts, times, more.breakdown.parts, less.breakdown.parts)
-    return replace(taken, counters=counters, cost=Cost(cost.preset, time, energy, what_if), breakdown=by)
+    return replace(taken, counters=counters, cost=Cost(cost.preset, time, energy, what_if), breakdown=by,
+                   phases=_sum(taken.phases, times, more.phases, less.phases))
 
 
 def _sum(to: Any, times: int, more: Any, less: Any) -> Any:

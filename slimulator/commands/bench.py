@@ -16,9 +16,9 @@ import click
 from slimulator.commands import shared
 from slimulator.commands.shared import BY, FILE, NO_TIME, THREADS, WHAT_IF, Printer
 
-_HOST = ("tokens_per_second", "best_tokens_per_second", "tokens_per_cpu_second", "tokens", "seconds_to_first_token",
-         "weight_bytes_per_second", "bandwidth", "share_of_bandwidth", "resident_bytes", "resident_beyond_weights", "units",
-         "operations")
+_HOST = ("prompt_tokens_per_second", "tokens_per_second", "best_tokens_per_second", "tokens_per_cpu_second", "tokens",
+         "seconds_to_first_token", "weight_bytes_per_second", "bandwidth", "share_of_bandwidth", "resident_bytes",
+         "resident_beyond_weights", "units", "operations")
 """Figures of the host, which a program with fewer layers than its model says nothing of."""
 
 
@@ -40,8 +40,10 @@ _HOST = ("tokens_per_second", "best_tokens_per_second", "tokens_per_cpu_second",
 @click.option("--machine", metavar="M", default="slim", show_default=True, help="Preset name or .toml file to compile for.")
 @click.option("--seconds", type=click.FloatRange(min=0.1), default=4.0, show_default=True, metavar="S",
               help="How long to measure the host.")
-@click.option("--prompt-tokens", "prompt", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
-              help="For the machine's time: tokens of the prompt.")
+@click.option("--prompt", type=click.IntRange(min=1), metavar="N",
+              help="Measure a prompt of N tokens too; by default as many as --depth, or 1 that is not measured on the host.")
+@click.option("--depth", type=click.IntRange(min=1), metavar="D",
+              help="Positions before the tokens whose decoding is measured; by default those of the prompt.")
 @click.option("--tokens", type=click.IntRange(min=1), metavar="N",
               help="For the machine's time: tokens to generate; by default 128, or as many as fit the context.")
 @THREADS
@@ -51,7 +53,7 @@ _HOST = ("tokens_per_second", "best_tokens_per_second", "tokens_per_cpu_second",
 @click.option("--json", "json_file", type=FILE, metavar="F", help="Write the result as JSON; '-' means stdout.")
 def bench(names: tuple[str, ...], shapes: tuple[str, ...], configs: tuple[Path, ...], threads: int, json_file: Path | None,
           **said: Any) -> int:
-    """Measure greedy decoding with all counters.
+    """Measure prompts and greedy decoding with all counters.
 
     Of this host: seconds to compile and to the first token, tokens/s, memory, time by operation. Of the machine: time to the first
     token, tokens/s, energy and bottleneck of a short run, which is the same on every host.
@@ -81,6 +83,8 @@ def _measure(say: Printer, name: str, config: Path | None, preset: Any, threads:
     from compiler.measuring.on_machine import Stretch, take
     from compiler.measuring.shapes import compile_random
     from compiler.settings import Settings
+    from emulator.observe.breakdown import DECODE, PREFILL
+    from emulator.observe.cost import quantity
     from isa.program import Program
     from isa.text import counted
     settings = Settings(**{key: said[key] for key in ("machine", "weights", "context", "kv", "sparsity")})
@@ -90,23 +94,36 @@ def _measure(say: Printer, name: str, config: Path | None, preset: Any, threads:
     if part and said["by"] == "layer":
         raise click.UsageError(f"{name}: --by layer needs all layers to be executed: --layers {made.layers}")
     program, make = Program.load(made.path), partial(shared.machine_maker, "fast", threads)
-    stretch = Stretch(preset, said["prompt"], said["tokens"], made.layers, partial(shared.add_clocks, what_if=said["what_if"]),
-                      said["by"]).within(program)
+    prompt = said["prompt"] or said["depth"] or 1
+    depth = said["depth"] or prompt
+    stretch = Stretch(preset, depth, said["tokens"], made.layers, partial(shared.add_clocks, what_if=said["what_if"]), said["by"],
+                      "--depth" if said["depth"] else "--prompt").within(program)
+    alone = Stretch(preset, prompt, 1, made.layers).within(program)                 # the prompt, where decode is at another depth
     # the host comes first, so that nothing of the other run is in memory
-    host = dict.fromkeys(_HOST) if part else measure(program, make(), said["seconds"], threads, preset)
-    taken = take(program, make(time=not said["no_time"]), stretch)
+    host = dict.fromkeys(_HOST) if part else measure(
+        program, make(), said["seconds"], threads, preset, prompt=prompt if said["prompt"] or said["depth"] else None, depth=depth)
+    timed = make(time=not said["no_time"])
+    taken = take(program, timed, stretch)
+    of_prompt = taken if prompt == depth else take(program, timed, alone)
+    prefill, decode = of_prompt.phase(PREFILL), taken.phase(DECODE)
+    behind = decode if decode["positions"] else prefill
     figures = {
         "weights": program.meta["model"]["weights"], "kv": said["kv"], "machine": said["machine"], "threads": threads,
         "layers": made.layers, "layers_executed": made.executed, "compile_seconds": made.seconds,
         **({"sparsity": said["sparsity"]} if said["sparsity"] is not None else {}),
         "weight_bytes": made.weight_bytes, "bank_bytes": made.bank_bytes, "cache_bytes": made.cache_bytes,
-        "instructions_per_token": taken.counters["core.instructions"] // taken.positions, **host, **taken.as_json()}
+        "instructions_per_token": behind["counters"]["core.instructions"] // behind["positions"],
+        "prompt_tokens": prompt, "depth": depth, **host, **taken.as_json(), "phases": {PREFILL: prefill, DECODE: decode}}
     (_part_of_host if part else _host_table)(say, name, figures)
     if not said["no_time"]:
         tokens = f"a prompt of {taken.prompt}, then {counted(len(taken.tokens), 'token')}"
         rest = f"; the {made.layers - made.executed} layers that are not executed take as much as those that are" * part
         for line in (f"{name} on the machine, {tokens}: the same on every host{rest}", *taken.cost.lines()):
             say(line)
+        if prompt > 1 and (time := prefill["time"]):
+            joules = f"; {quantity(prefill['energy']['joules'], 'J')}" if prefill["energy"] else ""
+            rate = f"{quantity(time['seconds'], 's')}, {time['tokens_per_second']:,.1f} tokens/s"
+            say(f"a prompt of {prompt} on {preset.name}: {rate}{joules}")
     for line in taken.breakdown.table() if taken.breakdown else ():
         say(line)
     return figures
@@ -150,10 +167,15 @@ def _host_table(say: Printer, name: str, f: dict[str, Any]) -> None:
     from compiler.measuring.measure import STRETCH
     from isa.text import counted
     threads = counted(f["threads"], "thread")
-    say(f"{_title(name, f)}, {threads}: {f['tokens_per_second']:,.1f} tokens/s on this host over {STRETCH} tokens at a time"
-        f" (best tenth {f['best_tokens_per_second']:,.1f}; per second of CPU time {f['tokens_per_cpu_second']:,.1f})")
-    say(f"{_weights(f)} at {f['weight_bytes_per_second'] / 1e9:.1f} GB/s, "
-        f"{100 * f['share_of_bandwidth']:.0f} % of the {f['bandwidth'] / 1e9:.1f} GB/s that NumPy reads with {threads}")
+    behind = f" behind {f['depth']:,} positions" * (f["depth"] > 1)
+    if f["tokens"]:
+        say(f"{_title(name, f)}, {threads}: {f['tokens_per_second']:,.1f} tokens/s on this host over {STRETCH} tokens at a time"
+            f"{behind} (best tenth {f['best_tokens_per_second']:,.1f}; per second of CPU time {f['tokens_per_cpu_second']:,.1f})")
+        say(f"{_weights(f)} at {f['weight_bytes_per_second'] / 1e9:.1f} GB/s, "
+            f"{100 * f['share_of_bandwidth']:.0f} % of the {f['bandwidth'] / 1e9:.1f} GB/s that NumPy reads with {threads}")
+    else:
+        say(f"{_title(name, f)}, {threads}: too few tokens for a rate on this host{behind}: more need a larger --context")
+        say(_weights(f))
     say(f"{_compiling(f)}, first token after {f['seconds_to_first_token']:.2f} s, "
         f"{f['instructions_per_token']:,} instructions per token")
     say(f"  {f['resident_bytes'] / 1e6:,.0f} MB resident memory: the weights and {f['resident_beyond_weights'] / 1e6:,.0f} MB; "
@@ -162,6 +184,10 @@ def _host_table(say: Printer, name: str, f: dict[str, Any]) -> None:
         share = left["skipped"] / max(1, left["active"] + left["skipped"])
         say(f"  ffn sparsity {f['sparsity']:g}: {100 * share:.1f} % of the neurons skipped, "
             f"{left['bytes_left'] / 1e6:,.1f} MB of weights not fetched, {left['bytes_fetched'] / 1e6:,.1f} MB fetched")
+    if f["prompt_tokens_per_second"]:
+        say(f"  a prompt of {counted(f['prompt_tokens'], 'token')}: {f['prompt_tokens_per_second']:,.1f} tokens/s")
+    if not f["units"]:
+        return
     say("  time by unit  " + ", ".join(f"{unit} {100 * share:.1f} %" for unit, share in f["units"].items()))
     say(f"  {'share':>7}  {'each time':>12}  {'per token':>9}  operation, by its label in the program")
     for operation, cost in list(f["operations"].items())[:8]:
