@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
+NEED_MORE = ("llamacpp",)               # only where they are named: they need packages that the project does without
 
 
 def host() -> dict[str, Any]:
@@ -47,7 +48,7 @@ def main() -> int:
         parser.error(f"no benchmark called {', '.join(unknown)}; there are {', '.join(names)}")
     report: dict[str, Any] = {"host": host()}
     failed = []
-    for name in arguments.names or names:
+    for name in arguments.names or [name for name in names if name not in NEED_MORE]:
         print(f"{name} ...", file=sys.stderr, flush=True)
         done = subprocess.run([sys.executable, HERE / f"bench_{name}.py"], stdout=subprocess.PIPE, text=True)
         if done.returncode:
