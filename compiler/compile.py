@@ -26,10 +26,11 @@ from compiler.lowering.data import MOST_STOPS, data
 from compiler.lowering.decoded import check_decoded, matrices
 from compiler.lowering.decoded import scratch as scratch_of_decoded
 from compiler.lowering.lut_parts import scratch as scratch_of_parts
-from compiler.lowering.program import code
+from compiler.lowering.residency import about
 from compiler.lowering.sampling import Room, missing
 from compiler.lowering.sampling import scratch as scratch_of_sampling
 from compiler.lowering.sampling_tiles import SIZES
+from compiler.lowering.search import Choice, choices, scarce
 from compiler.model.carried_tokenizer import packed
 from compiler.model.model import Model
 from compiler.passes.calibrate import with_thresholds
@@ -38,6 +39,7 @@ from compiler.passes.quantise import quantise
 from compiler.passes.sparsify import BY_NEURON, BY_ROWS, sparsify
 from compiler.placing.made import Made
 from compiler.placing.memory_plan import MemoryPlan, plan_memory
+from compiler.placing.residency import Residency
 from compiler.placing.weights import WeightLayout, plan_weights
 from compiler.targets import Target, target_of
 from isa.files import check_directory, replacing
@@ -45,6 +47,7 @@ from isa.hints import nearest
 from isa.preset import Preset, load_preset
 from isa.program import FileSlice, Program
 from isa.regions import SRAM
+from isa.text import counted
 
 EMBEDDING_FORMATS = ("f32", "f16", "bf16", "i8")
 ACTIVATIONS = ("i8", "f32")
@@ -69,15 +72,42 @@ class Calibration:
 class Compiled:
     """A model as a program: its code, and everything that it was made from.
 
-    target   what the machine means for the model, and the graph that the program computes
-    layout   where weights lie; memory: where values and caches lie; sampling: where the numbers that a token is chosen by lie
+    choice      the code, where weights, values and caches lie, and what the code reads; others: what else there was, the best first
     """
 
-    target: Target
-    layout: WeightLayout
-    memory: MemoryPlan
-    sampling: Room
-    code: str = field(repr=False)
+    choice: Choice
+    others: Sequence[Choice] = field(default=(), repr=False)
+
+    def alike(self) -> Compiled:
+        """The same with nothing that stays in the scratchpad: layers of one format are alike."""
+        target, layout = self.choice.whole
+        memory = replace(self.memory, buffer_bytes=0, residency=Residency()) if not target.reached else self.memory
+        choice, = choices(target, layout, memory, self.sampling, resident=False)
+        return Compiled(choice)
+
+    @property
+    def target(self) -> Target:
+        """What the machine means for the model, and the graph that the program computes."""
+        return self.choice.target
+
+    @property
+    def layout(self) -> WeightLayout:
+        """Where weights lie."""
+        return self.choice.layout
+
+    @property
+    def memory(self) -> MemoryPlan:
+        """Where values and caches lie."""
+        return self.choice.memory
+
+    @property
+    def sampling(self) -> Room:
+        """Where the numbers that a token is chosen by lie."""
+        return self.choice.sampling
+
+    @property
+    def code(self) -> str:
+        return self.choice.code
 
     @property
     def model(self) -> Model:
@@ -153,7 +183,7 @@ class Compiled:
                                          for op in ops] for section, ops in self.graph.named()},
                 "formats": self.formats, "weights": self.layout.said(), "chunk": self.memory.chunk,
                 "kv": self.graph.values["keys"].format,
-                "missing": missing(self.machine),
+                "missing": missing(self.machine), "reads": self._reads_as_json(),
                 **({"neuron_bytes": [neuron_bytes(body, c.gated) for body in self.layout.bodies]}
                    if "active" in self.graph.values else {})}
 
@@ -161,9 +191,9 @@ class Compiled:
     def formats(self) -> dict[str, str]:
         """How each tensor is stored, by role. Where layers differ, "layer0.q" stands for layer 0 and the layers like it."""
         once = {role: placed.stored for role, placed in self.layout.once.items()}
-        names = ["" if len(self.graph.bodies) == 1 else f"{self.graph.name_of(body)}." for body in self.graph.bodies]
-        return once | {f"{name}{role}": placed.stored for name, body in zip(names, self.layout.bodies, strict=True)
-                       for role, placed in body.items()}
+        alike = self.layout.alike()
+        return once | {f"{'' if len(alike) == 1 else f'layer{layers[0]}.'}{role}": placed.stored
+                       for layers, body in alike for role, placed in body.items()}
 
     @property
     def int8_activations(self) -> bool:
@@ -188,20 +218,50 @@ class Compiled:
         """Whether integer weights are decoded for fp32 activations."""
         return any(op.kind == "gemv.decoded" for _, op in self.graph.steps())
 
+    def _reads_as_json(self) -> dict[str, Any] | None:
+        """What the model card says of what stays and what a token reads; None where units reach weights in their memory."""
+        if self.target.reached:
+            return None
+        choice = self.choice
+        return {"stays": about(self.layout, self.memory), "loaded_bytes": choice.loaded, "buffer_bytes": self.memory.buffer_bytes,
+                "exact": choice.exact, "memory": self.target.weights.region,
+                "outside": choice.formula(near=False).as_json(), "scratchpad": choice.formula(near=True).as_json()}
+
+    def _reads(self) -> list[str]:
+        """What stays in the scratchpad and what a token reads, where units do not reach weights in their memory."""
+        choice, home = self.choice, self.target.weights.region
+        if self.target.reached:
+            return []
+        stays, context = about(self.layout, self.memory), self.memory.context
+        what = f"{choice.loaded:,} bytes of {home} are copied there once, and stay" if stays else "no weights and caches stay there"
+        lines = [f"{SRAM}: {what}{'; the rest streams' if stays and self.memory.buffer_bytes else ''}",
+                 *(f"  {line}" for line in stays)]
+        most = "" if choice.exact else "at most "
+        lines += [f"{region}: a generated token that looks at p positions reads {most}{choice.formula(near)} bytes"
+                  for region, near in ((home, False), (SRAM, True))]
+        others = [other for other in self.others if other.memory.buffer_bytes != self.memory.buffer_bytes]
+        for words, each in (("tiles", choice), ("next best", others[0] if others else None)):
+            if each:
+                lines.append(f"{words}: {each.said(context // 2)}")
+        return lines
+
     def summary(self) -> str:
         """The memory map: what the program takes of each memory, a line each; then what people may want to know about it."""
-        memory, target = self.memory, self.target
+        memory, target, residency = self.memory, self.target, self.memory.residency
+        outside = self.model.config.layers - residency.cached
         kinds = self.layout.said(lambda placed: not placed.banked) or "the banks"
         rows, lines = target.mapped(
             (target.weights.region, self.layout.size, f"weights: {'' if ' in ' in kinds else 'matrices in '}{kinds}"),
-            (target.caches.region, memory.cache_bytes, f"keys and values of {self.model.config.layers} layers, {memory.context} "
-             f"positions, in {self.graph.values['keys'].format}"))
+            (target.caches.region, outside * sum(memory.layer_bytes.values()), f"keys and values of {counted(outside, 'layer')}, "
+             f"{memory.context} positions, in {self.graph.values['keys'].format}"))
         rows.append((SRAM, memory.scratchpad_bytes, f"activations, in a scratchpad of {self.machine.region(SRAM).size:,} bytes"
-                     + (f"; includes two tile buffers of {memory.buffer_bytes:,} bytes" if memory.buffer_bytes else "")))
+                     + (f"; includes two tile buffers of {memory.buffer_bytes:,} bytes" if memory.buffer_bytes else "")
+                     + (f"; {residency.end - residency.start:,} bytes are what stays there" if residency.end else "")))
         if memory.outside:
             rows.append((target.outside.region, sum(memory.outside.values()),
                          f"{', '.join(memory.outside)}: no room in the scratchpad"
                          + (f"; sampling takes {self.sampling.tile:,} tokens at a time" if self.sampling.tile else "")))
+        lines += self._reads()
         lines += [f"no {option}: {why}" for option, why in missing(self.machine).items()]
         lines.append("the prompt runs token by token" if memory.chunk == 1 else
                      f"the prompt runs in chunks of {memory.chunk} tokens, with {memory.frame_bytes:,} bytes of activations each")
@@ -271,7 +331,8 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
         others = not isinstance(sparsity, float)            # else thresholds would have to be found again
         if others:
             ternary = recipe if error.solved else read_recipe("t2")
-            found += _options_that_fit(lambda weights, kv: _lowered(made(weights, kv), positions, chunk), recipe, kv, ternary)
+            found += _options_that_fit(lambda weights, cache: _lowered(made(weights, cache), positions, chunk),
+                                       recipe, kv, ternary)
         if not found and not error.solved:
             found = ["no shorter --context" + ", --kv or --weights" * others + " makes it fit"]
         error.hint = "; ".join(filter(None, (error.hint, *found)))
@@ -332,21 +393,34 @@ def _lowered(target: Target, positions: int, chunk: int | None) -> Compiled:
     rows |= target.scratch()
 
     def planned(room: Room, tokens: int | None) -> MemoryPlan:
-        memory = plan_memory(graph, positions, machine, rows, reached=target.reached, buffered=sparse or not target.reached,
-                             outside=room.outside & graph.values.keys(), chunk=tokens)
+        memory = plan_memory(graph, positions, machine, rows, reached=target.reached, outside=room.outside & graph.values.keys(),
+                             chunk=tokens)
+        if sparse and target.reached:
+            memory.fill()
         inside, outside = scratch_of_sampling(machine, model.config.vocab, room)
         memory.outside |= outside
         memory.add(inside, beside=("logits", *target.kept))
         return memory
 
-    def lowered(choice: tuple[Sequence[Room], int | None]) -> Compiled:
-        rooms, tokens = choice
-        room, memory = _first_with_room(rooms, lambda room: (room, planned(room, tokens)))
-        target.check(layout, memory)
-        return Compiled(target, layout, memory, room, code(target, layout, memory, room))
+    def lowered(tokens: int | None) -> Compiled:
+        found, refused = list[Choice](), list[RoomError]()
+        for rooms in _rooms(target):
+            try:
+                room, memory = _first_with_room(rooms, lambda room: (room, planned(room, tokens)))
+                target.check(layout, memory)
+                found += choices(target, layout, memory, room)
+            except RoomError as error:
+                if error.region != SRAM:
+                    raise
+                refused.append(error)
+            if found and (target.reached or not scarce(memory)):
+                break                                   # else those with more outside have room for more weights
+        if not found:
+            raise refused[-1]
+        best, *others = sorted(found, key=lambda choice: choice.score)
+        return Compiled(best, others)
 
-    chunks = [chunk] if chunk is not None else [1] if target.by_token else [None, 1]
-    return _first_with_room([(rooms, tokens) for rooms in _rooms(target) for tokens in chunks], lowered)
+    return _first_with_room([chunk] if chunk is not None else [1] if target.by_token else [None, 1], lowered)
 
 
 def _first_with_room(choices: Sequence[A], made: Callable[[A], R]) -> R:

@@ -190,14 +190,15 @@ def test_verify(written: Callable[..., Any], tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(against_transformers, "compare", lambda model, tokens: against_transformers.Comparison(len(tokens)))
     model = write_relu(tmp_path)
     good = written("verify", model, "--prompt", "ab", "--tokens", 3)
-    compiled = compile_model(load(model), machine="slim-llama", recipe=read_recipe("i8"))
+    machine = small_machine(12288)                  # so small that nothing stays there
+    compiled = compile_model(load(model), machine=machine, recipe=read_recipe("i8"))
     compiled.save(tmp_path / "p.elf")
     data = bytearray((tmp_path / "p.elf").read_bytes())
     weights = next(s for s in slimulator.Program.load(tmp_path / "p.elf").sections if s.name == ".rodata.weights")
     offset = getattr(weights.chunks[0], "offset", data.find(weights.bytes()))
     data[offset + compiled.layout.layers_at + compiled.layout.layer["o"].offset] ^= 0x55
     (tmp_path / "p.elf").write_bytes(data)
-    wrong = written("verify", model, "--machine", "slim-llama", "--weights", "i8", "--prompt", "ab", "--tokens", 3,
+    wrong = written("verify", model, "--machine", machine, "--weights", "i8", "--prompt", "ab", "--tokens", 3,
                     "--program", tmp_path / "p.elf")
     compare("verify", [good, wrong])
 
@@ -292,6 +293,7 @@ def test_program(tmp_path: Path) -> None:
         assert (found[-1]["schema"], found[-1]["meta"]["schema"]) == (META_SCHEMA, CARD_SCHEMA) == (3, 1)
     cards = [document.pop("meta") for document in found]
     cards.append(compile_model(load(models[0]), machine=small_machine(512_000, "thr")).meta)         # lacks something
+    cards.append(compile_model(load(models[0]), machine=small_machine(12288)).meta)                  # attends tile by tile
     slimulator.assemble("_start: lut.mac.t2 a0, a1, a2\n").save(tmp_path / "t.elf")
     slimulator.Program().save(tmp_path / "none.elf")
     found += [metadata(tmp_path / f"{name}.elf") for name in ("t", "none")]

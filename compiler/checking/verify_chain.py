@@ -225,9 +225,12 @@ def _tile(compiled: Compiled, difference: Difference) -> tuple[str, dict[str, in
     """The tile in which an element was computed, if its matrix is fetched in tiles: as text and as figures."""
     op, layer = difference.op, difference.layer
     gathered = "active" in op.inputs
-    if difference.row is None or not (gathered or not compiled.memory.reached):
+    if difference.row is None:
         return "", {}
-    role = "embedding" if op.weights[0] == "head" and compiled.model.config.tied else op.weights[0].removeprefix("layer.")
+    stored = "embedding" if op.weights[0] == "head" and compiled.model.config.tied else op.weights[0]
+    if not gathered and (compiled.memory.reached or compiled.memory.residency.holds(stored, layer or 0)):
+        return "", {}
+    role = stored.removeprefix("layer.")
     placed = compiled.layout.once[role] if layer is None else list(compiled.layout.layers())[layer][1][role]
     each = height(compiled.memory.buffer_bytes, placed.row_bytes, placed.row_scale_bytes,
                   out=difference.value in compiled.memory.outside)

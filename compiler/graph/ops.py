@@ -227,8 +227,8 @@ class Graph:
     @property
     def layer(self) -> list[Op]:
         """The operations of a layer, if all layers do the same."""
-        body, = self.bodies
-        return body.ops
+        assert all(body.ops == self.bodies[0].ops for body in self.bodies), "layers do different things"
+        return self.bodies[0].ops
 
     @layer.setter
     def layer(self, ops: list[Op]) -> None:

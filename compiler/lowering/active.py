@@ -80,7 +80,8 @@ def _elements(c: Lowering, mnemonic: str, target: str, source: str, size: int) -
     for name, value in (("row_bytes", size), ("src_stride", 0), ("dst_stride", 0), ("table_rows", 0)):
         e.csr(f"fetch.{name}", value)
     e.line("ld a6, active_count")
-    e.op(mnemonic, c.at(target), c.at(source), c.at("active"), "a6", reads=(source, "active"), writes=(target,))
+    with e.profile.known("a6", c.elements("active"), exact=False):
+        e.op(mnemonic, c.at(target), c.at(source), c.at("active"), "a6", reads=(source, "active"), writes=(target,))
 
 
 @lowers("gemv.active")

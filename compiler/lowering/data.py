@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from compiler.lowering.decoded import matrices, tables
+from compiler.lowering.residency import about, move_name
 from compiler.placing.memory_plan import MemoryPlan
 from compiler.placing.weights import WeightLayout
 from isa.preset import load_preset, preset_names
@@ -33,7 +34,8 @@ def data(target: Target, layout: WeightLayout, memory: MemoryPlan, stem: str) ->
         emit(f"    .section {image.home.section}\n    .balign 4096\n{image.name}:\n    .incbin {quoted(f'{stem}.{image.name}')}\n")
 
     emit("# ---- the host's part: what to generate, and how")
-    emit("    .section .data\n    .balign 8")
+    emit('    .section .sram.variables, "aw"' if memory.residency.variables else "    .section .data")
+    emit("    .balign 8")
     stops = sorted(graph.config.stop)
     for name, text in (
             ("parameters", ""), ("max_tokens", ".dword -1"), ("temperature", ".float 0"), ("inverse_temperature", ".float 1"),
@@ -56,15 +58,19 @@ def data(target: Target, layout: WeightLayout, memory: MemoryPlan, stem: str) ->
     if len(graph.bodies) > 1:
         labels = {layer: graph.name_of(body) for body in graph.bodies for layer in body.layers}
         emit("\n# ---- where the code of each layer is: those with the same formats share it")
+        moves = memory.residency.moves(graph.config.layers)
         for prefix in ("", "chunk_")[:1 + (memory.chunk > 1)]:
-            names = [*(labels[layer] for layer in range(graph.config.layers)), "layers_done"]
-            emit(f"{prefix}layers:".ljust(24) + ".dword " + ", ".join(prefix + name for name in names))
+            names = [name for layer in range(graph.config.layers)
+                     for name in (*[move_name(layer)] * (layer in moves), labels[layer])]
+            emit(f"{prefix}layers:".ljust(24) + ".dword " + ", ".join(prefix + name for name in [*names, "layers_done"]))
 
-    emit("\n# ---- keys and values of every layer and position")
-    emit(f"    .section {target.caches.section}\n    .balign 64")
-    for base, size in memory.layer_bytes.items():
+    cached = memory.residency.cached
+    emit("\n# ---- keys and values of every layer and position" + f", but of the first {cached} layers" * bool(cached))
+    if cached < graph.config.layers:
+        emit(f"    .section {target.caches.section}\n    .balign 64")
+    for base, size in memory.layer_bytes.items() if cached < graph.config.layers else ():
         parts = ", then ".join(str(graph.values[name]) for name, cache in memory.caches.items() if cache.base == base)
-        emit(f"{base}: .zero {graph.config.layers * size}".ljust(48) + f"# of each layer {parts}")
+        emit(f"{base}: .zero {(graph.config.layers - cached) * size}".ljust(48) + f"# of each layer {parts}")
 
     if memory.outside:
         emit("\n# ---- for which the scratchpad has no room")
@@ -81,6 +87,11 @@ def data(target: Target, layout: WeightLayout, memory: MemoryPlan, stem: str) ->
     if memory.buffer_bytes:
         emit(f"    .equ buffers, activations + {memory.buffers}".ljust(48) + "# two of them, for weights and cache rows")
         emit(f"    .equ buffer_bytes, {memory.buffer_bytes}")
+    for number, line in enumerate(about(layout, memory)):
+        if not number:
+            emit("\n# ---- these stay here from the start on, so that they are not read from outside for each token")
+            emit(f"    .equ resident, activations + {memory.residency.start}")
+        emit(f"#   {line}")
     for name, slot in sorted(memory.slots.items(), key=lambda item: item[1].offset):
         shape = f"# {graph.values[name]}" if name in graph.values else ""
         emit(f"    .equ {name}, activations + {slot.offset}".ljust(48) + shape)

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable
 from compiler.errors import ModelError, one_of
 from compiler.formats.weight_format import WEIGHT_FORMATS, WeightFormat
 from compiler.graph import Graph, Op
-from compiler.lowering.emit import bits, number, symbol
+from compiler.lowering.emit import Want, bits, number
 from compiler.lowering.lower import Lowering, lowers
 from compiler.placing.weights import Placed, WeightLayout
 from isa.preset import Preset, presets_with
@@ -95,15 +95,17 @@ def gemv_decoded(c: Lowering, op: Op) -> None:
         e.mark(name)
         e.at_most(here, most, left, "rows that are decoded at once")
         e.line(f"li a6, {cols};  mul a7, {here}, a6")
-        if index:
-            e.wait("lut", "vec")                    # for what the rows before are still needed
-            e.op(f"lut.decode.{index}", c.at("decoded"), at, scales, "a7", writes=("decoded",))
-        else:
-            e.op("vec.dequant.i8", c.at("decoded"), at, scales, "a7", writes=("decoded",))
-        with c.each():
-            e.csr("vec.cols", cols)
-            e.csr("vec.row_stride", 0)
-            e.op("vec.gemv.f32", c.result(to), c.at("decoded"), c.at(x), here, reads=("decoded", x), writes=(result,))
+        rows = tile.rows if isinstance(tile.rows, str) else placed.rows
+        with e.profile.tiles(here, rows, most, {"a7": (cols, here)}):
+            if index:
+                e.wait("lut", "vec")                    # for what the rows before are still needed
+                e.op(f"lut.decode.{index}", c.at("decoded"), at, scales, "a7", writes=("decoded",))
+            else:
+                e.op("vec.dequant.i8", c.at("decoded"), at, scales, "a7", writes=("decoded",))
+            with c.each():
+                e.csr("vec.cols", cols)
+                e.csr("vec.row_stride", 0)
+                e.op("vec.gemv.f32", c.result(to), c.at("decoded"), c.at(x), here, reads=("decoded", x), writes=(result,))
         for register, size in ((at, placed.row_bytes), (scales, placed.row_scale_bytes), (to, 4)):
             if size:
                 e.advance_rows(register, here, size)
@@ -114,7 +116,8 @@ def _load_values(c: Lowering, role: str, size: int) -> None:
     """Tell the LUT unit what the codes of a matrix stand for, in fp32."""
     e, placed = c.emit, c.tensor(role)
     if not placed.format.book:
-        with c.operand("lut", symbol(f"values_{placed.format}"), 4 * size) as table:
+        values = Want("symbol", f"values_{placed.format}", near=c.memory.residency.variables)
+        with c.operand("lut", values, 4 * size) as table:
             e.op("lut.codebook.f32", table, number(size))
         return
     e.op("vec.fill.32", c.at("unit_scale"), bits(1.0), number(1), writes=("unit_scale",))

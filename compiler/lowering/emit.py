@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from compiler.lowering.profile import Profile
 from isa.instruction import TABLE
 from isa.queues import QUEUE, QUEUES, Order, PairTags
 from isa.text import printable
@@ -35,6 +36,7 @@ class Want:
     value: str | int
     base: str = ""          # of an offset: the register it is added to
     text: str = ""
+    near: bool = False      # an address in the scratchpad of what stays there
 
 
 def symbol(name: str) -> Want:
@@ -50,19 +52,20 @@ def bits(value: float) -> Want:
     return Want("number", struct.unpack("<I", struct.pack("<f", value))[0], text=f"{value:.9g}")
 
 
-def offset(base: str, value: int, text: str = "") -> Want:
+def offset(base: str, value: int, text: str = "", *, near: bool = False) -> Want:
     """base + value, an address."""
-    return Want("offset", value, base, text)
+    return Want("offset", value, base, text, near)
 
 
 Source = Want | str
 
 
 class Emitter:
-    """Lines of assembly, as they are written. `overlap` says whether two values share bytes."""
+    """Lines of assembly, as they are written, and a profile of what they read. `overlap` says whether two values share bytes."""
 
     def __init__(self, overlap: Callable[[str, str], bool] = str.__eq__) -> None:
         self.lines: list[str] = []
+        self.profile = Profile((POSITIONS,))
         self._overlap = overlap
         self._held: dict[str, Want] = {}            # register -> what it holds; the least recently used first
         self._kept: set[str] = set()                # registers that are pinned or taken
@@ -81,6 +84,8 @@ class Emitter:
         The text is cut at every `;`, also in quotes.
         """
         *before, last = (f"    {instruction.strip()}" for instruction in text.split(";"))
+        for instruction in (*before, last):
+            self.profile.load(instruction)
         self.lines += [*before, f"{last:<48}# {printable(comment)}" if comment else last]
 
     def comment(self, text: str) -> None:
@@ -103,8 +108,9 @@ class Emitter:
     # ---------------------------------------------------------------------------------------------- operations
 
     def op(self, mnemonic: str, *operands: Source, reads: Collection[str] = (), writes: Collection[str] = (),
-           comment: str = "") -> None:
-        """One Xslim instruction. `reads` and `writes` name the values in memory that it takes and makes."""
+           comment: str = "", near: bool | None = None) -> None:
+        """One Xslim instruction. `reads` and `writes` name the values in memory that it takes and makes. `near`: whether it
+        copies from the scratchpad; None: it does if the operand is a symbol, or the address of what stays there."""
         row = TABLE[mnemonic]
         queue = QUEUE[row.unit]
         self.order(row.unit, reads, writes)
@@ -113,6 +119,12 @@ class Emitter:
             registers.append(operand if isinstance(operand, str) else self.register(operand, registers))
         said = ", ".join(o.text for o in operands if isinstance(o, Want) and o.text)
         self.line(f"{mnemonic} {', '.join(registers)}", comment or said)
+        wants = [o if isinstance(o, Want) else self._held.get(o) for o in operands]
+        values = [want.value if want and want.kind == "number" else o if isinstance(o, str) else ""
+                  for want, o in zip(wants, operands, strict=True)]
+        if near is None:
+            near = any(isinstance(o, Want) and (o.near or o.kind == "symbol") for o in operands[1:2])
+        self.profile.reads(row, values, self._csrs, near)
         at = self._order.issue(queue)
         if reads or writes:
             self.queues.add(queue)
@@ -220,7 +232,8 @@ class Emitter:
         self.forget(csrs=False)
         self.lines.append(f"{name}:")
         before = dict(self._csrs)
-        yield
+        with self.profile.loop(count):
+            yield
         assert self._csrs == before, f"the body of {name} changes a CSR"
         self.line(f"addi {counter}, {counter}, -1;  bnez {counter}, {name}")
 

@@ -22,13 +22,13 @@ def embedding(c: Lowering, op: Op) -> None:
 
     target = result if placed.format.name == "f32" else "embedded_row"
     row_of(c.weight(op.weights[0]), placed.row_bytes, "row")
-    c.emit.op("fetch.copy", c.at(target), "a7", number(placed.row_bytes), writes=(target,))
+    c.emit.op("fetch.copy", c.at(target), "a7", number(placed.row_bytes), writes=(target,), near=c.is_near(op.weights[0]))
     if placed.format.name in ("f16", "bf16"):
         c.emit.op(f"vec.cvt.f32.{placed.format}", c.at(result), c.at(target), number(n), reads=(target,), writes=(result,))
     elif placed.format.name != "f32":                    # i8, a scale for each row or for each group of it, or one for all
         scales = n // placed.scale_group if placed.scale_group else 0
         row_of(c.weight(op.weights[0], "scales"), 4 * scales, "scales")
-        with c.operand("vec", "a7", 4 * max(1, scales)) as operand:
+        with c.operand("vec", "a7", 4 * max(1, scales), of=op.weights[0]) as operand:
             c.emit.csr("vec.scale_group", placed.scale_group)
             c.emit.op("vec.dequant.i8", c.at(result), c.at(target), operand, number(n), reads=(target,), writes=(result,))
 

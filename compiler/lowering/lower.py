@@ -49,15 +49,27 @@ class Lowering:
 
     def tensor(self, role: str) -> Placed:
         """Where a weight of an operation is: "layer.q", "head"."""
-        if role == "head" and self.graph.config.tied:
-            role = "embedding"
+        role = self._stored(role)
         return self.layout.bodies[self.body][role.removeprefix("layer.")] if role.startswith("layer.") else self.layout.once[role]
+
+    def _stored(self, role: str) -> str:
+        """The role under which a weight is stored."""
+        return "embedding" if role == "head" and self.graph.config.tied else role
+
+    @property
+    def layer(self) -> int:
+        """The first layer of the body that is lowered now; all of it are alike."""
+        return self.graph.bodies[self.body].layers[0]
 
     def weight(self, role: str, part: str = "") -> Want:
         """The address of a weight, or of its `part`: scales, codebook."""
-        placed = self.tensor(role)
-        return offset(LAYER if role.startswith("layer.") else WEIGHTS, getattr(placed, part or "offset"),
-                      f"{role.removeprefix('layer.')} {part}".rstrip())
+        placed, residency = self.tensor(role), self.memory.residency
+        at, text = getattr(placed, part or "offset"), f"{role.removeprefix('layer.')} {part}".rstrip()
+        if (copy := residency.at(self._stored(role), self.layer)) is not None:
+            return Want("symbol", f"resident + {copy - residency.start + at - placed.offset}", text=f"{text}, resident", near=True)
+        if role.startswith("layer."):
+            return offset(LAYER, at, text, near=self.layer in residency.layers)
+        return offset(WEIGHTS, at, text)
 
     def banked(self, role: str) -> Banked:
         """Where a weight of an operation lies in the banks."""
@@ -87,25 +99,35 @@ class Lowering:
         self.emit.line(f"add a7, {FRAME}, {at}", "results of this tile")
         return "a7"
 
-    @property
-    def buffered(self) -> bool:
-        """Whether weights and caches must be fetched, because the units do not reach them."""
-        return not self.memory.reached
+    def is_near(self, of: Source) -> bool:
+        """Whether units reach what lies at an address of a weight, or a cache or weight by its name ("keys", "layer.q")."""
+        if self.memory.reached or (isinstance(of, Want) and of.near):
+            return True
+        return isinstance(of, str) and self.memory.residency.holds(self._stored(of), self.layer)
 
     def reached(self, cache: str) -> tuple[str, ...]:
         """(cache,) if units read it where it lies; () if they read a buffer."""
-        return () if self.buffered else (cache,)
+        return (cache,) if self.is_near(self._base(cache)) else ()
 
-    def operand(self, unit: str, address: Source, size: int, length: str = "") -> AbstractContextManager[Source]:
-        """`size` bytes outside the scratchpad as an operand of `unit`. If register `length` is given, it holds how many of them."""
-        return fetched(self, unit, address, size, length) if self.buffered else nullcontext(address)
+    def _base(self, of: str) -> str:
+        return self.memory.caches[of].base if of in self.memory.caches else of
+
+    def operand(self, unit: str, address: Source, size: int, length: str = "", of: str = "") -> AbstractContextManager[Source]:
+        """`size` bytes outside the scratchpad as an operand of `unit`. If register `length` is given, it holds how many of them.
+
+        of  the cache or weight that they belong to, where the address is in a register
+        """
+        if self.is_near(self._base(of) or address):
+            return nullcontext(address)
+        return fetched(self, unit, address, size, length)
 
     def vector(self, role: str) -> AbstractContextManager[Source]:
         """A weight that is a vector, as an operand of the vector unit."""
         return self.operand("vec", self.weight(role), 4 * self.tensor(role).shape[0])
 
     def tiles(self, unit: str, source: Source, rows: int | str, row_bytes: int, *to: tuple[Source, int],
-              scales: tuple[Source, int] | None = None, result: str = "", again: bool = False) -> AbstractContextManager[Tile]:
+              scales: tuple[Source, int] | None = None, result: str = "", again: bool = False,
+              of: str = "") -> AbstractContextManager[Tile]:
         """The rows of a matrix as an operand of `unit`: all of them at once, or in a loop over tiles that are fetched.
 
         rows     a number, or the register that holds it (at least 1)
@@ -113,10 +135,12 @@ class Lowering:
         scales   address of the scales, bytes of a row's scales; 0 bytes: one scale for all rows
         result   the value, at the first address of `to`, that the unit makes: if it lies outside the scratchpad, it is copied there
         again    the rows are read for one token after the other: tiles that are small enough for a cache near the unit
+        of       the cache whose rows they are, where the address is in a register
         """
-        if self.buffered or (again and isinstance(rows, int) and rows * row_bytes > NEAR):
-            return tiles(self, unit, source, rows, row_bytes, to, scales, result if result in self.memory.outside else "",
-                         fetch=self.buffered)
+        near = self.is_near(self._base(of) or source)
+        out = result if result in self.memory.outside and not self.memory.reached else ""
+        if not near or out or (again and isinstance(rows, int) and rows * row_bytes > NEAR):
+            return tiles(self, unit, source, rows, row_bytes, to, scales, out, fetch=not near or bool(out))
         return nullcontext(Tile(source, number(rows) if isinstance(rows, int) else rows, [address for address, _ in to],
                                 scales[0] if scales else source))
 

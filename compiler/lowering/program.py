@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 
 from compiler.graph import Op
 from compiler.graph.groups import groups
-from compiler.lowering import LOWERINGS, Lowering
+from compiler.lowering import LOWERINGS, Lowering, residency
 from compiler.lowering.chunk import at_position, each_frame, take_place
 from compiler.lowering.emit import FRAME, KEYS, LAYER, LAYERS_LEFT, POSITION, TOKEN, TOKENS_LEFT, VALUES, WEIGHTS, number, symbol
+from compiler.lowering.profile import CHOICE, Profile
 from compiler.lowering.sampling import Room, missing, sample
 from compiler.lowering.tiles import start
 from compiler.placing.memory_plan import HEAD, MemoryPlan
@@ -32,11 +33,11 @@ if TYPE_CHECKING:
 EMPTY_PROMPT, BAD_TOKEN, NO_TOP_P = 2, 3, 4     # exit codes
 
 
-def code(target: Target, layout: WeightLayout, memory: MemoryPlan, sampling: Room) -> str:
-    """The program's code. Raises RoomError for a matrix of which no row fits into a tile."""
+def code(target: Target, layout: WeightLayout, memory: MemoryPlan, sampling: Room) -> tuple[str, Profile]:
+    """The program's code, and what it reads. Raises RoomError for a matrix of which no row fits into a tile."""
     c = Lowering(target, layout, memory)
     _token_loop(c, sampling)
-    return "\n".join(c.emit.lines) + "\n"
+    return "\n".join(c.emit.lines) + "\n", c.emit.profile
 
 
 def mark(section: str, number: int, chunk: bool = False) -> str:
@@ -51,6 +52,7 @@ def _token_loop(c: Lowering, sampling: Room) -> None:
     if c.memory.buffer_bytes:
         start(c, "buffers")
     c.target.start(c)
+    residency.load(c)
     e.line(f"li {POSITION}, 0")
     e.line("li a6, 1;  sd a6, prompt_left, a7")
     e.line(f"li a7, {READ_TOKEN}", "the first token of the prompt")
@@ -70,14 +72,16 @@ def _token_loop(c: Lowering, sampling: Room) -> None:
     next_token = f"li a7, {READ_TOKEN};  ecall;  mv {TOKEN}, a0;  bgez a0, next_position"
     if not chunks:
         e.lines.append("\n# ---- while the prompt lasts, its next token comes from the host and needs no logits")
-        e.line("ld a6, all_logits;  bnez a6, logits_wanted", "the host asks for them")
-        e.line("ld a6, prompt_left;  beqz a6, logits_wanted")
+        with e.profile.section(CHOICE):
+            e.line("ld a6, all_logits;  bnez a6, logits_wanted", "the host asks for them")
+            e.line("ld a6, prompt_left;  beqz a6, logits_wanted")
         e.line(next_token)
         e.line("sd zero, prompt_left, a6")
     e.label("logits_wanted")
     c.built = ""
     _operations(c, "finish", graph.finish)
-    e.line("ld a6, all_logits;  beqz a6, choose")
+    with e.profile.section(CHOICE):
+        e.line("ld a6, all_logits;  beqz a6, choose")
     e.line("sync.fence", "the host looks at them")
     e.line(f"la a0, logits;  li a1, {config.vocab};  li a7, {SHOW};  ecall")
     if chunks:
@@ -91,12 +95,14 @@ def _token_loop(c: Lowering, sampling: Room) -> None:
 
     e.lines.append("\n# ---- the token goes out, unless it ends the text")
     e.label("chosen")
-    e.line("lw a6, stop_count;  la a5, stop_tokens")
-    e.mark("1")
-    e.line(f"beqz a6, 2f;  lw a4, 0(a5);  beq a4, {TOKEN}, finished")
-    e.line("addi a5, a5, 4;  addi a6, a6, -1;  j 1b")
-    e.mark("2")
-    e.line("ld a6, max_tokens", "tokens that may still come")
+    with e.profile.section(CHOICE):
+        e.line("lw a6, stop_count;  la a5, stop_tokens")
+        e.mark("1")
+        with e.profile.loop(len(config.stop)):
+            e.line(f"beqz a6, 2f;  lw a4, 0(a5);  beq a4, {TOKEN}, finished")
+        e.line("addi a5, a5, 4;  addi a6, a6, -1;  j 1b")
+        e.mark("2")
+        e.line("ld a6, max_tokens", "tokens that may still come")
     e.line("beqz a6, finished;  addi a6, a6, -1;  sd a6, max_tokens, a5")
     e.line(f"mv a0, {TOKEN};  li a7, {EMIT_TOKEN};  ecall")
     e.line("beqz a6, finished")
@@ -232,8 +238,7 @@ def _layers(c: Lowering) -> None:
     prefix = "chunk_" if c.chunk else ""
     e.lines.append(f"\n# ---- {config.layers} layers")
     e.fence()
-    e.line(f"li {LAYER}, {c.layout.layers_at};  add {LAYER}, {LAYER}, {WEIGHTS}")
-    e.line(f"la {KEYS}, keys;  la {VALUES}, values")
+    residency.start_of(c, 0)
     c.target.enter_layers(c)
     if len(graph.bodies) == 1:
         e.line(f"li {LAYERS_LEFT}, {config.layers}")
@@ -245,6 +250,7 @@ def _layers(c: Lowering) -> None:
             e.lines.append(f"\n# ---- {title}")
         c.body, c.built = number_of, ""
         _layer(c, graph.name_of(body), body.ops)
+    residency.moves(c, prefix)
     e.label(f"{prefix}layers_done" if len(graph.bodies) > 1 else "1")
     c.built = ""
 
@@ -255,7 +261,7 @@ def _layer(c: Lowering, name: str, ops: Sequence[Op]) -> None:
     e.label(label)
     (_grouped if c.chunk else _operations)(c, name, ops)
     e.fence()
-    e.line(f"li a6, {c.layout.body_bytes[c.body]};  add {LAYER}, {LAYER}, a6")
+    e.line(f"li a6, {residency.stride(c)};  add {LAYER}, {LAYER}, a6")
     e.line(f"li a6, {c.memory.layer_bytes['keys']};  add {KEYS}, {KEYS}, a6;  add {VALUES}, {VALUES}, a6")
     c.target.next_layer(c)
     e.line(f"addi {LAYERS_LEFT}, {LAYERS_LEFT}, {-1 if loop else 8}")
@@ -266,7 +272,8 @@ def _layer(c: Lowering, name: str, ops: Sequence[Op]) -> None:
 
 
 def _operations(c: Lowering, section: str, ops: Sequence[Op], first: int = 0) -> None:
-    for number_of, op in enumerate(ops, first):
-        c.emit.comment(f"{section} {number_of}: {', '.join(op.outputs)} = {op.kind} {', '.join((*op.inputs, *op.weights))}")
-        LOWERINGS[op.kind](c, op)
-        c.emit.mark(mark(section, number_of, c.chunk))
+    with c.emit.profile.section(f"chunk_{section}" if c.chunk else section):
+        for number_of, op in enumerate(ops, first):
+            c.emit.comment(f"{section} {number_of}: {', '.join(op.outputs)} = {op.kind} {', '.join((*op.inputs, *op.weights))}")
+            LOWERINGS[op.kind](c, op)
+            c.emit.mark(mark(section, number_of, c.chunk))

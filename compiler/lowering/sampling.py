@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from compiler.lowering import sampling_tiles
 from compiler.lowering.emit import TOKEN, Emitter, bits, number, symbol
 from compiler.lowering.lower import Lowering
+from compiler.lowering.profile import CHOICE
 from isa.preset import Preset
 
 ONE = 0x3F80_0000           # the bits of 1.0
@@ -50,11 +51,12 @@ def sample(c: Lowering, room: Room) -> None:
     """Choose a token from `logits`. The code ends at the label `chosen`, with the token's number in TOKEN."""
     e, n, sorts = c.emit, number(c.graph.config.vocab), not missing(c.memory.machine)
     e.comment("the next token: at temperature 0 the most likely one")
-    e.line("lw a6, temperature;  bnez a6, sampled")
-    if room.tile and "logits" in room.outside:
-        sampling_tiles.most_likely(c, room.tile)
-    else:
-        e.op("vec.argmax.f32", TOKEN, symbol("logits"), n, reads=("logits",))
+    with e.profile.section(CHOICE):
+        e.line("lw a6, temperature;  bnez a6, sampled")
+        if room.tile and "logits" in room.outside:
+            sampling_tiles.most_likely(c, room.tile)
+        else:
+            e.op("vec.argmax.f32", TOKEN, symbol("logits"), n, reads=("logits",))
     e.line("j chosen")
     e.label("sampled")
     e.fence()

@@ -70,7 +70,8 @@ def most_likely(c: Lowering, tile: int) -> None:
     e.line(f"li {TOKEN}, 0;  li a6, {_LOWEST};  sw a6, tile + {_FRONT - 4}, a7")
     with e.taken(1) as (first,):
         e.line(f"li {first}, 0", "the number of this tile's first token")
-        with _tiles(c, tile, "logits") as (count, (at,)):
+        with (_tiles(c, tile, "logits") as (count, (at,)),
+              e.profile.tiles(count, c.graph.config.vocab, tile, {"a6": (4, count), "a7": (2, count)}, exact=False)):
             _copy(c, TILE, at, count, "logits", "tile")
             e.line(f"addi a7, {count}, 1")
             e.op("vec.argmax.f32", "a6", CARRIED, "a7", reads=("tile",))

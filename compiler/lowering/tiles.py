@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from compiler.errors import RoomError
-from compiler.lowering.emit import BUFFER, BUFFER_TAG, Source, number
+from compiler.lowering.emit import BUFFER, BUFFER_TAG, Source, Want, number
 from isa.regions import SRAM
 
 if TYPE_CHECKING:
@@ -44,11 +44,12 @@ def start(c: Lowering, buffers: str) -> None:
 
 
 @contextmanager
-def _filled(c: Lowering, unit: str, copies: Sequence[tuple[Source, Source, Source]]) -> Iterator[None]:
-    """Copies (to, from, bytes) into the buffer, for what `unit` does inside the block. Then the other buffer is next."""
+def _filled(c: Lowering, unit: str, copies: Sequence[tuple[Source, Source, Source]], near: bool = False) -> Iterator[None]:
+    """Copies (to, from, bytes) into the buffer, for what `unit` does inside the block. Then the other buffer is next. `near`: from
+    the scratchpad."""
     c.emit.line(f"sync.wait.fetch {BUFFER_TAG}")
     for copy in copies:
-        c.emit.op("fetch.copy", *copy)
+        c.emit.op("fetch.copy", *copy, near=near)
     with _used(c, unit):
         yield
 
@@ -85,7 +86,7 @@ def tiles(c: Lowering, unit: str, source: Source, rows: int | str, row_bytes: in
     fetch    the rows are fetched, as many at a time as a buffer holds with their scales; else tiles of NEAR bytes are used where
              they lie
     """
-    e = c.emit
+    e, near = c.emit, c.is_near(source)
     scale_bytes = scales[1] if scales else 0
     if fetch:
         most = height(c.memory.buffer_bytes, row_bytes, scale_bytes, out=bool(out))
@@ -98,7 +99,7 @@ def tiles(c: Lowering, unit: str, source: Source, rows: int | str, row_bytes: in
             if scales:
                 _scales_behind(c, behind, rows * row_bytes)
                 copies.append((behind, scales[0], number(rows * scale_bytes or 4)))
-            with _filled(c, unit, copies):
+            with _filled(c, unit, copies, near):
                 yield Tile(BUFFER, number(rows), [address for address, _ in to], behind)
         return
     with e.taken((5 if fetch else 4) + len(to)) as (at, left, here, scales_at, *others):
@@ -121,7 +122,8 @@ def tiles(c: Lowering, unit: str, source: Source, rows: int | str, row_bytes: in
                 if scale_bytes:
                     e.line(f"mul a6, a6, {here}")
                 copies.append((behind_rows[0], scales_at, "a6"))
-            with _filled(c, unit, copies):
+            held = {"a7": (row_bytes, here), "a6": (scale_bytes, here) if scale_bytes else (4, "")}
+            with e.profile.tiles(here, rows, most, held), _filled(c, unit, copies, near):
                 e.line(f"add {at}, {at}, a7")
                 if scale_bytes:
                     e.line(f"add {scales_at}, {scales_at}, a6")
@@ -132,11 +134,13 @@ def tiles(c: Lowering, unit: str, source: Source, rows: int | str, row_bytes: in
                         yield Tile(BUFFER, here, [results, *pointers[1:]], behind_rows[0])
                         e.wait("fetch", unit)
                         e.line(f"slli a6, {here}, 2")
-                        e.op("fetch.copy", pointers[0], results, "a6", writes=(out,))
+                        with e.profile.known("a6", 4, here):
+                            e.op("fetch.copy", pointers[0], results, "a6", writes=(out,), near=True)
                 else:
                     yield Tile(BUFFER, here, pointers, behind_rows[0])
         else:
-            yield Tile(at, here, pointers, scales_at)
+            with e.profile.tiles(here, rows, most):
+                yield Tile(at, here, pointers, scales_at)
             e.advance_rows(at, here, row_bytes)
             if scale_bytes:
                 e.advance_rows(scales_at, here, scale_bytes)
@@ -161,7 +165,8 @@ def gathered(c: Lowering, unit: str, table: Source, table_rows: int, row_bytes: 
     _check(c, row_bytes + scale_bytes, most)
     most = min(most, limit) if limit else most
     whole = most >= table_rows
-    copied = scales is not None and not (scale_bytes == 0 and c.memory.reached)      # one scale for all need not be copied
+    near = isinstance(table, Want) and c.is_near(table)
+    copied = scales is not None and not (scale_bytes == 0 and near)         # one scale for all need not be copied
 
     def gather(sources: Sequence[Source], index: Source, count: str, behind: str) -> None:
         e.line(f"sync.wait.fetch {BUFFER_TAG}")
@@ -169,19 +174,19 @@ def gathered(c: Lowering, unit: str, table: Source, table_rows: int, row_bytes: 
             e.csr(f"fetch.{stride}", 0)
         e.csr("fetch.table_rows", table_rows if whole else 0)
         e.csr("fetch.row_bytes", row_bytes)
-        e.op("fetch.rows", BUFFER, sources[0], index, count, reads=("active",))
+        e.op("fetch.rows", BUFFER, sources[0], index, count, reads=("active",), near=near)
         if copied:
             _scales_behind(c, behind, min(most, table_rows) * row_bytes)
             if scale_bytes:
                 e.csr("fetch.table_rows", 0)
                 e.csr("fetch.row_bytes", scale_bytes)
-                e.op("fetch.rows", behind, sources[1], index, count, reads=("active",))
+                e.op("fetch.rows", behind, sources[1], index, count, reads=("active",), near=near)
             else:
-                e.op("fetch.copy", behind, sources[1], number(4))
+                e.op("fetch.copy", behind, sources[1], number(4), near=near)
 
     sources = (table, *(scales[:1] if scales else ()))
     if whole:
-        with e.taken(1 + copied) as (count, *behind):
+        with e.taken(1 + copied) as (count, *behind), e.profile.known(count, table_rows, exact=False):
             e.line(f"ld {count}, active_count")
             gather(sources, c.at("active"), count, *behind or ("",))
             with _used(c, unit):
@@ -196,9 +201,10 @@ def gathered(c: Lowering, unit: str, table: Source, table_rows: int, row_bytes: 
         e.line(f"beqz {left}, {name}_end")
         e.label(name)
         e.at_most(here, most, left, "rows of this tile")
-        gather(held, index, here, scales_at)
-        with _used(c, unit):
-            yield Tile(BUFFER, here, pointers, scales_at if copied else held[-1])
+        with e.profile.tiles(here, table_rows, most, exact=False):
+            gather(held, index, here, scales_at)
+            with _used(c, unit):
+                yield Tile(BUFFER, here, pointers, scales_at if copied else held[-1])
         for pointer, (_, size) in ((index, ("", 4)), *zip(pointers, to, strict=True)):
             e.advance_rows(pointer, here, size)
         e.line(f"sub {left}, {left}, {here};  beqz {left}, {name}_end;  j {name}")

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from compiler.graph import Op
 from compiler.lowering.emit import BASE, KV_OFFSET, POSITION, POSITIONS, ROPE_ROW, bits, number, offset
 from compiler.lowering.lower import Lowering, lowers
+from compiler.placing.weights import ROPE
 
 
 @lowers("silu", "gelu", "relu", "relu2", "add", "mul")
@@ -54,7 +55,7 @@ def rope(c: Lowering, op: Op) -> None:
     result, x, head_dim = op.outputs[0], op.inputs[0], int(op.attributes["head_dim"])
     c.emit.csr("vec.head_dim", head_dim)
     mnemonic = "vec.rope.f32" if op.attributes["adjacent"] else "vec.ropehalf.f32"
-    with c.operand("vec", ROPE_ROW, 4 * head_dim) as angles:
+    with c.operand("vec", ROPE_ROW, 4 * head_dim, of=ROPE) as angles:
         c.emit.op(mnemonic, c.at(result), c.at(x), angles, c.length(result), reads=(x,), writes=(result,))
 
 
@@ -63,7 +64,7 @@ def append(c: Lowering, op: Op) -> None:
     """A copy. If the vector unit reaches the cache it copies itself (x * 1 is x), so that no other unit has to be waited for."""
     x, cache = op.inputs[0], op.outputs[0]
     c.emit.line(f"add a7, {BASE[cache]}, {KV_OFFSET}", f"row of this position in {cache}")
-    if c.buffered:
+    if not c.reached(cache):
         c.emit.op("fetch.copy", "a7", c.at(x), number(4 * c.elements(x)), reads=(x,), writes=(cache,))
     else:
         c.emit.op("vec.scale.f32", "a7", c.at(x), bits(1.0), c.length(x), reads=(x,), writes=(cache,))
@@ -104,7 +105,7 @@ def scores(c: Lowering, op: Op) -> None:
     e, result, (q, cache) = c.emit, op.outputs[0], op.inputs
     groups, (form, row_bytes, head_dim) = int(op.attributes["kv_heads"]), _row(c, op)
     e.order("vec", (q, *c.reached(cache)), (result,))
-    with _first(c, op) as first, c.tiles("vec", first, POSITIONS, row_bytes, (c.at(result), 4)) as tile:
+    with _first(c, op) as first, c.tiles("vec", first, POSITIONS, row_bytes, (c.at(result), 4), of=cache) as tile:
         e.csr("vec.cols", head_dim)
         e.csr("vec.row_stride", row_bytes)
         with e.taken(4) as (to, query, keys, counter), e.pinned(number(4 * c.memory.context)) as (step,):
@@ -138,7 +139,7 @@ def context(c: Lowering, op: Op) -> None:
     groups, (form, row_bytes, head_dim) = int(op.attributes["kv_heads"]), _row(c, op)
     e.op("vec.fill.32", c.at(result), "zero", c.length(result), writes=(result,), comment="sums start at 0")
     e.order("vec", (p, *c.reached(cache)), (result,))
-    with _first(c, op) as first, c.tiles("vec", first, POSITIONS, row_bytes, (c.at(p), 4)) as tile:
+    with _first(c, op) as first, c.tiles("vec", first, POSITIONS, row_bytes, (c.at(p), 4), of=cache) as tile:
         e.csr("vec.cols", head_dim)
         e.csr("vec.row_stride", row_bytes)
         with e.taken(4) as (to, weights, values, counter), e.pinned(number(4 * c.memory.context)) as (step,):
@@ -187,7 +188,8 @@ def scale_heads(c: Lowering, op: Op) -> None:
         e.move(at, first)
         e.line(f"slli {length}, {POSITIONS}, 2", "bytes of a head's scales")
         with e.loop(c.name("scales"), groups, counter):
-            with c.operand("vec", at, 4 * c.memory.context, length) as factors:
+            with (e.profile.known(length, 4, POSITIONS),
+                  c.operand("vec", at, 4 * c.memory.context, length, of=scales) as factors):
                 for _ in range(int(op.attributes["heads"]) // groups):
                     e.op("vec.mul.f32", to, source, factors, POSITIONS, reads=(x, *c.reached(scales)), writes=(result,))
                     e.line(f"add {to}, {to}, {step};  add {source}, {source}, {step}")

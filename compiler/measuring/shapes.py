@@ -168,8 +168,8 @@ def compile_random(name: str, settings: Settings, *, config: Path | None = None,
     all_layers = model.config.layers
     few = IN_BANKS if "banks" in sizes else FEWEST
     count = _executed(whole, layers, all_layers if config is None or sum(sizes.values()) <= WHOLE else min(few, all_layers))
-    chosen = whole if count == all_layers else compiled(with_random_weights(
-        model.path, replace(model.config, layers=count), ternary=ternary))
+    chosen = whole if count == all_layers else compiled(with_random_weights(        # of which nothing stays on the chip: all alike
+        model.path, replace(model.config, layers=count), ternary=ternary)).alike()
     _check_host(chosen, count)
 
     def write(path: Path) -> None:
@@ -192,7 +192,7 @@ def _magnitudes(activation: str) -> F32:
 
 def _executed(whole: Compiled, wanted: int | None, usual: int) -> int:
     """How many layers the program has. Raises ModelError for a number that says nothing of the other layers."""
-    layers, alike = whole.model.config.layers, len(whole.graph.bodies) == 1
+    layers, alike = whole.model.config.layers, len(whole.layout.alike()) == 1
     count = wanted or (usual if alike else layers)
     if count > layers or (count < min(FEWEST, layers)):
         raise ModelError(whole.model.path, "--layers", got=str(count),

@@ -18,6 +18,7 @@ from math import prod
 from compiler.errors import RoomError, most
 from compiler.graph import Graph, Op, Value
 from compiler.graph.groups import across_groups
+from compiler.placing.residency import Residency
 from isa.preset import Preset
 from isa.regions import SRAM
 
@@ -74,10 +75,11 @@ class MemoryPlan:
 
     cache_bytes   of all layers
     outside       values and scratch that lie outside the scratchpad, where caches do: bytes by name
-    buffer_bytes  of each of the two buffers for weights, which begin at `buffers`; 0: there are none
+    buffer_bytes  of each of the two buffers for weights, which begin at `buffers`, behind all values; 0: there are none
     chunk         tokens of a prompt that are computed together; 1: token by token
     framed        the values that each token of a chunk has in its frame: `slots` says where in the first one, the others follow
                   every frame_bytes
+    limit         for all but frames: beyond it nothing stays, so that a larger scratchpad never has less room for it
     """
 
     machine: Preset
@@ -90,16 +92,23 @@ class MemoryPlan:
     buffers: int = 0
     beside: tuple[str, ...] = ()            # names that keep bytes beside the buffers
     buffer_bytes: int = 0
+    residency: Residency = field(default_factory=Residency)     # what of weights and caches stays in the scratchpad
     reached: bool = True        # the units read weights and caches where these lie
     chunk: int = 1
     framed: frozenset[str] = frozenset()
     frames: int = 0
     frame_bytes: int = 0
+    limit: int = 0
 
     @property
     def scratchpad_bytes(self) -> int:
-        return max(self.buffers + 2 * self.buffer_bytes, self.frames + self.chunk * self.frame_bytes,
+        return max(self.buffers + 2 * self.buffer_bytes, self.residency.end, self.frames + self.chunk * self.frame_bytes,
                    *(slot.end for slot in self.slots.values()))
+
+    @property
+    def beside_frames(self) -> int:
+        """Bytes in front of the buffers that are no frames."""
+        return self.buffers - self.chunk * self.frame_bytes * bool(self.framed)
 
     def size(self, value: Value) -> int:
         """Bytes of a value, with room for every position."""
@@ -120,6 +129,10 @@ class MemoryPlan:
             self.slots[name] = live[name] = _place(live.values(), size)
         self._check()
 
+    def fill(self) -> None:
+        """Let what is left of the scratchpad be the two buffers."""
+        self.buffer_bytes = (self.machine.region(SRAM).size - self.buffers) // (2 * ALIGN) * ALIGN
+
     def _check(self) -> None:
         room = self.machine.region(SRAM).size
         if self.scratchpad_bytes > room:
@@ -135,10 +148,9 @@ class MemoryPlan:
 
 
 def plan_memory(graph: Graph, context: int, machine: Preset, scratch: Mapping[str, int], *, reached: bool,
-                buffered: bool, outside: Iterable[str] = (), chunk: int | None = None) -> MemoryPlan:
+                outside: Iterable[str] = (), chunk: int | None = None) -> MemoryPlan:
     """Place every value. Names in `scratch` keep their bytes all the time. Raises RoomError if there is no room.
 
-    buffered  what is left becomes the two buffers
     outside   values that lie outside the scratchpad
     chunk     tokens of a prompt that are computed together; None: as many as there is room for
     """
@@ -155,12 +167,22 @@ def plan_memory(graph: Graph, context: int, machine: Preset, scratch: Mapping[st
         most_tokens = min(most_tokens, context)
         plan.chunk = most_tokens if chunk is not None else max(1, min(most_tokens, int(room * FRAMES_SHARE) // plan.frame_bytes))
         if plan.chunk == 1:
-            plan = placed(frozenset())
+            plan = replace(placed(frozenset()), frame_bytes=plan.frame_bytes)
     plan._check()
-    if buffered:
-        plan.buffers, plan.beside = plan.scratchpad_bytes, tuple(plan.slots)
-        plan.buffer_bytes = (room - plan.buffers) // (2 * ALIGN) * ALIGN
+    plan.buffers, plan.beside = plan.scratchpad_bytes, tuple(plan.slots)
+    plan.limit = room if chunk is not None else _limit(room, most_tokens, plan.frame_bytes)
     return plan
+
+
+def _limit(room: int, tokens: int, frame_bytes: int) -> int:
+    """What is left beside frames, of `tokens` at most, of a scratchpad of `room` bytes: no less than of any smaller one.
+
+    Frames come one by one as the scratchpad grows, so what they leave falls each time. This is their share without the steps.
+    """
+    share, first = int(room * FRAMES_SHARE), 2 * frame_bytes            # there is no single frame: one token is no chunk
+    if share < first:
+        return min(room, int(first / FRAMES_SHARE) - first)
+    return room - min(share, tokens * frame_bytes)
 
 
 def _place_values(plan: MemoryPlan, graph: Graph, scratch: Mapping[str, int]) -> None:

@@ -11,7 +11,7 @@ with one base register. Behind a matrix of codes come its scales and, if the cod
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import IO, Any
 
 import numpy as np
@@ -111,15 +111,32 @@ class WeightLayout:
     body_bytes: list[int] = field(default_factory=list)
     layers_at: int = 0
 
+    def split(self, groups: Sequence[tuple[int, ...]]) -> WeightLayout:
+        """The same file for other groups, each of them a part of one of these."""
+        own = [next(number for number, layers in enumerate(self.groups) if group[0] in layers) for group in groups]
+        return replace(self, groups=groups, bodies=[self.bodies[number] for number in own],
+                       body_bytes=[self.body_bytes[number] for number in own])
+
+    def alike(self) -> list[tuple[tuple[int, ...], dict[str, Placed]]]:
+        """(layers, tensors) of the layers that are laid out alike, in one group or in several."""
+        found: list[tuple[tuple[int, ...], dict[str, Placed]]] = []
+        for layers, body in zip(self.groups, self.bodies, strict=True):
+            same = next((number for number, (_, other) in enumerate(found) if other == body), None)
+            if same is None:
+                found.append((tuple(layers), body))
+            else:
+                found[same] = tuple(sorted((*found[same][0], *layers))), body
+        return found
+
     @property
     def layer(self) -> dict[str, Placed]:
         """A layer's, where all are laid out alike."""
-        body, = self.bodies
+        (_, body), = self.alike()
         return body
 
     @property
     def layer_bytes(self) -> int:
-        size, = self.body_bytes
+        size, = set(self.body_bytes)
         return size
 
     def layers(self) -> Iterator[tuple[int, dict[str, Placed]]]:
@@ -139,8 +156,9 @@ class WeightLayout:
     def said(self, counts: Callable[[Placed], bool] = lambda placed: True) -> str:
         """The formats of the matrices that count: "f32", or "t2:tensor in layers; i8:row in embedding"."""
         where: dict[str, list[str]] = {}
-        for layers, body in zip(self.groups, self.bodies, strict=True):
-            title = "layers" if len(self.groups) == 1 else title_of(layers)
+        alike = self.alike()
+        for layers, body in alike:
+            title = "layers" if len(alike) == 1 else title_of(layers)
             found: dict[str, list[str]] = {}
             for role, placed in body.items():
                 if placed.is_matrix and counts(placed):

@@ -101,7 +101,7 @@ class Token:
 
 def token(model: Model, machine: Preset | str, recipe: Recipe | None = None, position: int = 0) -> Token:
     """Compile a model of one layer and run it for the token at a position, counted from 0. Raises RuntimeError if it ends early."""
-    compiled = compile_model(model, machine=machine, recipe=recipe, chunk=1)
+    compiled = compile_model(model, machine=machine, recipe=recipe, chunk=1).alike()     # it stands for one of many layers
     with TemporaryDirectory() as folder:
         compiled.save(Path(folder) / "layer.elf")
         program = Program.load(Path(folder) / "layer.elf")
