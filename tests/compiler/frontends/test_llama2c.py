@@ -152,7 +152,8 @@ BAD = [
     (_number(V0, 4, 3),                         r"n_kv_heads: 3; expected a divisor of the 4 heads"),
     (_number(V0, 2, -1),                        r"n_layers: -1; expected a positive size"),
     (_number(_number(V0, 0, 1 << 22), 3, 1),    r"dim / n_heads: 4194304; expected the size of a head, 1 to 65536"),
-    (_number(V0, 2, 9_999_999),                 r"hint: the file is truncated"),
+    (_number(V0, 2, 4096),                      r"hint: the file is truncated"),
+    (_number(V0, 2, 4097),                      r"n_layers: 4097; expected at most 4,096 layers"),
     (_number(V0, 0, 12),                        r"dim / n_heads: 3; expected an even number"),
 ]
 
