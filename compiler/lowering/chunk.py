@@ -6,7 +6,7 @@ gives the addresses of values relative to it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -65,7 +65,7 @@ def at_position(c: Lowering) -> None:
         e.line(f"add {ROPE_ROW}, {ROPE_ROW}, {e.register(c.weight(ROPE))}")
 
 
-def take_place(c: Lowering, ops: Collection[Op] | Sequence[Op]) -> None:
+def take_place(c: Lowering, ops: Sequence[Op]) -> None:
     """In a loop over frames: the registers of the frame's token and position, if these operations look at them."""
     if any(op.kind.startswith(_AT_POSITION) for op in ops):
         head = c.memory.slots[HEAD].offset - c.memory.frames

@@ -103,12 +103,12 @@ def test_a_bad_token_anywhere_in_the_prompt(chunk: int) -> None:
         assert machine.run().exit_code == 3 and b"vocabulary" in host.errors
 
 
-def test_weights_are_read_once_a_chunk() -> None:
-    """On a machine that fetches them: bytes that are fetched for a prompt of 6 tokens in 6, 3, 2 chunks and in one."""
+def test_weights_are_read_once_a_chunk(tmp_path: Path) -> None:
+    """Where nothing stays in the scratchpad: bytes that are fetched for a prompt of 6 tokens in 6, 3, 2 chunks and in one."""
     fetched = []
     for chunk in (1, 2, 3, 6):
-        compiled, program = built("gqa", "t2", small_machine(32768), chunk=chunk)
-        machine, _ = loaded((compiled, program), PROMPT[:6], max_tokens=1)
+        compiled = built("gqa", "t2", small_machine(32768), chunk=chunk)[0].alike()
+        machine, _ = loaded((compiled, compiled.build(tmp_path)), PROMPT[:6], max_tokens=1)
         machine.run()
         fetched.append(machine.counter("fetch.bytes"))
     matrices = sum(placed.held + 4 * placed.scale_count for placed in compiled.layout.layer.values() if placed.is_matrix)
