@@ -82,12 +82,14 @@ def test_a_value_is_whole_when_it_is_read(shape: str) -> None:
 
 def test_bytes_are_used_again() -> None:
     """Also in a frame, which has less room than its values would take one behind the other."""
-    memory = built("plain", chunk=1)[0].memory
-    assert memory.slots["gate"].overlaps(memory.slots["scores"])
-    for memory in (memory, built("plain")[0].memory):
+    for chunk in (1, 4):
+        memory = built("plain", "", small_machine(32768), chunk=chunk)[0].memory
         assert memory.slots["probabilities"] == memory.slots["scores"]
         assert memory.slots["neurons"] in (memory.slots["gate"], memory.slots["up"])
-        assert not memory.framed or sum(memory.slots[name].size for name in memory.framed) > memory.frame_bytes
+        if chunk == 1:
+            assert memory.slots["gate"].overlaps(memory.slots["scores"])
+        else:
+            assert sum(memory.slots[name].size for name in memory.framed) > memory.frame_bytes
 
 
 @pytest.mark.parametrize(("weights", "said"), [
