@@ -266,9 +266,11 @@ def tracks_of(events: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
-def test_the_timeline_of_a_model(tmp_path: Path) -> None:
-    """Positions, layers and operations are slices around instructions, and a track of their own that adds up to the run."""
-    made = built("plain", "i8")
+@pytest.mark.parametrize("chunk", [1, None])
+def test_the_timeline_of_a_model(chunk: int | None, tmp_path: Path) -> None:
+    """Positions, layers and operations are slices around instructions, and a track of their own that adds up to the run. What a
+    chunk does belongs to the position of its last token, here 1."""
+    made = built("plain", "i8", chunk=chunk)
     machine, _ = loaded(made, [1, 2], max_tokens=2)
     with Timeline(tmp_path / "t.json") as timeline:
         timeline.watch(machine)
@@ -291,9 +293,10 @@ def test_the_timeline_of_a_model(tmp_path: Path) -> None:
     for name in ("model", "queue lut", "queue vec"):
         depth = 2 if name == "model" else 3
         seen = {tuple(event["within"][:2]) for event in tracks[name] if len(event["within"]) == depth}
-        assert seen == {(position, f"layer {number}") for position in positions for number in range(layers)}, name
+        computed = positions - ({"position 0"} if chunk is None else set())
+        assert seen == {(position, f"layer {number}") for position in computed for number in range(layers)}, name
     for event in tracks["queue lut"]:
-        assert event["within"][-1].startswith("op.") and event["args"]["line"]
+        assert event["within"][-1].startswith(("op.", "chunk.")) and event["args"]["line"]
     products = [event for event in tracks["queue lut"] if "lut.macs" in event["args"]]
     assert products and {"gemv" in event["within"][-1] for event in products} == {True}
     assert sum(event["args"].get("lut.macs", 0) for event in products) == machine.counter("lut.macs")
@@ -441,8 +444,9 @@ def test_phases_of_a_program_without_symbols_behind_its_tokens() -> None:
     assert parts["decode"]["counters"]["tokens.emitted"] == 1 and parts["decode"]["times"] == parts["prefill"]["times"] == 1
 
 
-def test_parts_of_the_program_of_a_model() -> None:
-    made = built("plain", "i8")
+@pytest.mark.parametrize("chunk", [1, None])
+def test_parts_of_the_program_of_a_model(chunk: int | None) -> None:
+    made = built("plain", "i8", chunk=chunk)
     for kind in ("layer", "operation", "phase"):
         machine, _ = loaded(made, [1, 2], max_tokens=2)
         breakdown = Breakdown(machine, kind)
@@ -453,7 +457,7 @@ def test_parts_of_the_program_of_a_model() -> None:
         if kind == "layer":
             layers = made[1].meta["model"]["layers"]
             assert {name for name in parts if name.startswith("layer")} == {f"layer {number}" for number in range(layers)}
-            assert [parts[f"layer {number}"]["times"] for number in range(layers)] == [3] * layers        # 2 + 2 - 1 positions
+            assert [parts[f"layer {number}"]["times"] for number in range(layers)] == [3 if chunk else 2] * layers
             macs = [parts[f"layer {number}"]["counters"]["lut.macs"] for number in range(layers)]
             assert len(set(macs)) == 1 and macs[0] > 0                  # all layers have the same shapes
             assert len({parts[f"layer {number}"]["counters"]["vec.ops"] for number in range(layers)}) == 1
