@@ -70,7 +70,7 @@ class Emitter:
         self._held: dict[str, Want] = {}            # register -> what it holds; the least recently used first
         self._kept: set[str] = set()                # registers that are pinned or taken
         self._csrs: dict[str, int] = {}
-        self.queues: set[int] = set()               # of operations that read or write values, since somebody emptied this
+        self._queues: set[int] = set()              # of operations that read or write values, since the last `watched`
         self._touched: dict[tuple[str, int, bool], int] = {}    # (value, queue, written) -> number of the last such operation
         self._order, self._tags = Order(), PairTags(BUFFER_TAGS)
 
@@ -127,7 +127,7 @@ class Emitter:
         self.profile.reads(row, values, self._csrs, near)
         at = self._order.issue(queue)
         if reads or writes:
-            self.queues.add(queue)
+            self._queues.add(queue)
         self._touched |= {(name, queue, False): at for name in reads} | {(name, queue, True): at for name in writes}
         if row.result is not None:
             self._order.result(queue)
@@ -207,6 +207,13 @@ class Emitter:
             self._kept.add(registers[-1])
         yield registers
         self._kept = before
+
+    @contextmanager
+    def watched(self) -> Iterator[set[int]]:
+        """Yields the queues whose operations, emitted inside, read or write values: complete when the block ends."""
+        queues: set[int] = set()
+        self._queues = queues
+        yield queues
 
     @contextmanager
     def reserved(self, *registers: str) -> Iterator[None]:

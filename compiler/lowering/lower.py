@@ -158,7 +158,8 @@ class Lowering:
         e = self.emit
         e.csr("lut.scale_group", 0)
         if tokens != ONE:
-            e.csr("lut.vectors", e.register(tokens) if isinstance(tokens, Want) else tokens)
+            assert isinstance(tokens, str)              # the number of tokens is in a register wherever it may not be 1
+            e.csr("lut.vectors", tokens)
         e.op("lut.build.i8", self.at(codes), self.at(scale), number(count), reads=(codes, scale))
         if tokens != ONE:
             e.csr("lut.vectors", 0)

@@ -222,9 +222,9 @@ def _grouped(c: Lowering, section: str, ops: Sequence[Op]) -> None:
         with each_frame(c):
             c.built = ""
             take_place(c, group.ops)
-            c.emit.queues = set()
-            _operations(c, section, group.ops, group.first)
-            if len(c.emit.queues) > 1:
+            with c.emit.watched() as queues:
+                _operations(c, section, group.ops, group.first)
+            if len(queues) > 1:
                 c.emit.fence()              # what one token's operations share is free for the next one's
         c.built = ""
 

@@ -136,8 +136,9 @@ class MemoryPlan:
     def _check(self) -> None:
         room = self.machine.region(SRAM).size
         if self.scratchpad_bytes > room:
+            whose = "a token" if self.chunk == 1 else f"{self.chunk} tokens of a prompt ({self.frame_bytes:,} bytes for each)"
             raise RoomError("", f"machine {self.machine.name}", region=SRAM, expected=f"at most {room:,}",
-                            got=f"the values of a token take {self.scratchpad_bytes:,} bytes of scratchpad for {self.context} "
+                            got=f"the values of {whose} take {self.scratchpad_bytes:,} bytes of scratchpad for {self.context} "
                                 f"positions, {self.largest()}",
                             hint=f"{self.scratchpad_bytes - room:,} bytes are missing")
 

@@ -142,6 +142,7 @@ def test_a_chunk_that_is_no_number_of_tokens_is_refused() -> None:
 def test_a_chunk_without_room_says_what_fits() -> None:
     with pytest.raises(RoomError) as caught:
         compile_model(random_model(SHAPES["gqa"]), machine=small_machine(24576), chunk=40)
+    assert "the values of 40 tokens of a prompt (" in str(caught.value)
     fits = int(str(caught.value).partition("--chunk ")[2].split()[0])
     assert compile_model(random_model(SHAPES["gqa"]), machine=small_machine(24576), chunk=fits).memory.chunk == fits > 1
     with pytest.raises(RoomError):
