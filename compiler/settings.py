@@ -9,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from compiler.compile import Calibration, Compiled, compile_model
+from compiler.compile import Calibration, compile_model
+from compiler.compiled import Compiled
 from compiler.errors import ModelError
 from compiler.formats.recipe import read_recipe
 from compiler.frontends import need_tokenizer

@@ -22,7 +22,8 @@ from tiny_checkpoint import write_checkpoint, write_relu
 
 import slimulator
 from compiler.checking import against_transformers
-from compiler.compile import CARD_SCHEMA, compile_model
+from compiler.compile import compile_model
+from compiler.compiled import CARD_SCHEMA
 from compiler.formats.recipe import read_recipe
 from compiler.frontends import load
 from compiler.measuring import shapes

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from compiler.compile import Compiled
+from compiler.compiled import Compiled
 from compiler.graph import EXACT, Executor, Graph, Op
 from compiler.graph.groups import Group, groups
 from compiler.lowering.emit import BASE

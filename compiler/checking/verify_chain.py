@@ -22,7 +22,7 @@ import numpy as np
 from compiler.checking import against_transformers
 from compiler.checking.evaluate import Document, evaluate, of_graph
 from compiler.checking.verify import Difference, Observer, ProgramStopped, compare
-from compiler.compile import Compiled
+from compiler.compiled import Compiled
 from compiler.errors import ModelError
 from compiler.frontends import load, need_tokenizer
 from compiler.graph import Executor, Graph, Op, build

@@ -21,7 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
-from compiler.compile import Compiled, compile_model
+from compiler.compile import compile_model
+from compiler.compiled import Compiled
 from compiler.errors import ModelError, one_of
 from compiler.formats.recipe import read_recipe
 from compiler.formats.weight_format import WEIGHT_FORMATS

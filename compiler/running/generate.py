@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compiler.compile import CARD_SCHEMA
+from compiler.compiled import CARD_SCHEMA
 from compiler.errors import ModelError
 from compiler.frontends import load, load_tokenizer, need_tokenizer
 from compiler.model.carried_tokenizer import unpacked

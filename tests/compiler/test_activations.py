@@ -13,7 +13,8 @@ from compiled_models import generate, small_machine
 from random_models import BASE, SHAPES, random_model
 
 from compiler.checking.verify import compare
-from compiler.compile import Compiled, compile_model
+from compiler.compile import compile_model
+from compiler.compiled import Compiled
 from compiler.errors import ModelError
 from compiler.formats.recipe import Recipe, parse_format, read_recipe
 from compiler.graph import EXACT, PLAIN, Executor, build

@@ -54,7 +54,7 @@ def test_what_a_killed_one_leaves_goes_with_the_next(tmp_path: Path, command: st
     model, there = write_checkpoint(tmp_path), tmp_path / "tmp"
     there.mkdir()
     arguments = {"compile": ["-o", tmp_path / "m.elf"], "verify": ["--prompt", "ab", "--tokens", 2]}[command]
-    dies = "import os, sys, slimulator\nimport compiler.compile as c\nc.assemble = lambda *_, **__: os.kill(os.getpid(), 9)\n"
+    dies = "import os, sys, slimulator\nimport compiler.compiled as c\nc.assemble = lambda *_, **__: os.kill(os.getpid(), 9)\n"
     environment = os.environ | {"TMPDIR": str(there)}
     done = run(sys.executable, "-c", f"{dies}slimulator.invoke(sys.argv[1:])", command, model, *arguments, env=environment)
     left = list(there.iterdir())

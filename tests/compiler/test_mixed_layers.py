@@ -12,7 +12,8 @@ from random_models import SHAPES, random_model
 from asm.assembler import assemble
 from compiler.checking.verify import compare
 from compiler.checking.verify_chain import dump_to, operations
-from compiler.compile import Compiled, compile_model
+from compiler.compile import compile_model
+from compiler.compiled import Compiled
 from compiler.formats.recipe import Recipe, parse_format
 from compiler.measuring.measure import shares
 from emulator.machine import Machine

@@ -10,7 +10,8 @@ import pytest
 from tiny_checkpoint import write_relu
 
 from asm.assembler import assemble
-from compiler.compile import Compiled, compile_model
+from compiler.compile import compile_model
+from compiler.compiled import Compiled
 from compiler.formats.recipe import read_recipe
 from compiler.frontends import load
 from isa.preset import PRESETS

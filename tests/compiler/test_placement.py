@@ -18,7 +18,8 @@ from random_models import BASE, SHAPES, CodesTensor, codes_tensor, random_model,
 
 from asm.assembler import assemble
 from compiler.checking.verify import compare
-from compiler.compile import Compiled, compile_model
+from compiler.compile import compile_model
+from compiler.compiled import Compiled
 from compiler.errors import ModelError
 from compiler.formats.recipe import read_recipe
 from compiler.frontends import load

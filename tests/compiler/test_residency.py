@@ -14,7 +14,8 @@ from random_models import SHAPES, random_model
 
 from asm.assembler import assemble
 from compiler.checking.verify import compare
-from compiler.compile import Compiled, compile_model
+from compiler.compile import compile_model
+from compiler.compiled import Compiled
 from compiler.formats.recipe import Recipe, parse_format, read_recipe
 from compiler.frontends import load
 from compiler.lowering.search import Choice

@@ -11,7 +11,8 @@ from compiled_models import small_machine
 from random_models import BASE, LINEARS, SHAPES, random_model
 
 from compiler.checking.verify import compare
-from compiler.compile import Calibration, Compiled, compile_model
+from compiler.compile import Calibration, compile_model
+from compiler.compiled import Compiled
 from compiler.errors import ModelError
 from compiler.formats.recipe import Recipe, parse_format, read_recipe
 from compiler.graph import EXACT, Executor

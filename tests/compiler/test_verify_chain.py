@@ -16,7 +16,8 @@ from tiny_checkpoint import write_checkpoint
 from asm.disassembler import disassemble
 from compiler.checking import verify_chain
 from compiler.checking.verify_chain import NAMES, SAME, Check, Subject, checks, dump_to, engines, operations, quantised_graph
-from compiler.compile import Compiled, compile_model
+from compiler.compile import compile_model
+from compiler.compiled import Compiled
 from compiler.errors import ModelError
 from compiler.formats.recipe import read_recipe
 from compiler.frontends import load

@@ -11,7 +11,8 @@ from typing import Any
 from machine_files import without_unit
 from random_models import SHAPES, WORDS, random_model
 
-from compiler.compile import Compiled, compile_model
+from compiler.compile import compile_model
+from compiler.compiled import Compiled
 from compiler.formats.recipe import read_recipe
 from compiler.running.parameters import set_parameters
 from emulator.machine import Machine
