@@ -12,7 +12,7 @@
     checking/       the chain of trust down to transformers; accuracy on a text
     measuring/      what a token costs on this host; models of known sizes for it
 
-compile.py goes through them in order; settings.py is how a command is told to.
+compile.py goes through them in order and makes a compiled.py; settings.py is how a command is told to.
 
 Imports isa and asm; emulator only in running and checking. Whatever is wrong with a user's model is a ModelError (errors.py).
 """

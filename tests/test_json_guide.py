@@ -117,7 +117,7 @@ def test_the_numbers_of_schemas_are_those_of_the_code() -> None:
 
 
 WRITERS = {             # files that make JSON: of a command, of a file that is read again, a text that is only compared, a timeline
-    "slimulator/commands/shared.py", "compiler/compile.py", "isa/elf/writer.py", "isa/engine/snapshot.py",
+    "slimulator/commands/shared.py", "compiler/compiled.py", "isa/elf/writer.py", "isa/engine/snapshot.py",
     "compiler/running/cache.py", "compiler/checking/verify_chain.py", "asm/directives.py", "emulator/observe/timeline.py"}
 
 

@@ -35,6 +35,8 @@ _HOST = ("prompt_tokens_per_second", "tokens_per_second", "best_tokens_per_secon
               help="Weight format of the linear layers, or a recipe; by default t2, for 15m i8.")
 @click.option("--context", type=int, metavar="N", help="Compile for N positions; by default 1024.")
 @click.option("--kv", type=click.Choice(["f32", "f16", "i8"]), default="f32", show_default=True, help="Format of keys and values.")
+@click.option("--chunk", type=click.IntRange(min=1), metavar="N",
+              help="Tokens of a prompt that go through a layer together; by default as many as there is room for, at most 64.")
 @click.option("--ffn-sparsity", "sparsity", type=click.FloatRange(0, 0.95), metavar="S",
               help="Skip this share of the feed-forward neurons.")
 @click.option("--machine", metavar="M", default="slim", show_default=True, help="Preset name or .toml file to compile for.")
@@ -87,7 +89,7 @@ def _measure(say: Printer, name: str, config: Path | None, preset: Any, threads:
     from emulator.observe.cost import quantity
     from isa.program import Program
     from isa.text import counted
-    settings = Settings(**{key: said[key] for key in ("machine", "weights", "context", "kv", "sparsity")})
+    settings = Settings(**{key: said[key] for key in ("machine", "weights", "context", "kv", "chunk", "sparsity")})
     made = compile_random(name, settings, config=config, layers=said["layers"], progress=shared.progress(f"compiling {name}"),
                           waiting=shared.waiting, opened=shared.say_notes)
     part = made.executed < made.layers
