@@ -11,7 +11,9 @@ weights, the embedding, which is the head too, in Q8_0; ours has it in int8. lla
 the formats of ours are named.
 
 Work is that of llama.cpp's llama-bench: a prompt of N tokens from an empty cache, and TOKENS a round that are decoded behind D
-positions, one after the other. llama.cpp is given its tokens; ours chooses them, and counts its events.
+positions, one after the other. llama.cpp is asked twice, with flash attention and without: the former is faster for prompts, and on
+some processors far slower behind many positions. Ratios are to the faster one. llama.cpp is given its tokens; ours chooses them,
+and counts its events.
 """
 
 from __future__ import annotations
@@ -42,6 +44,7 @@ from isa.services import Host
 CONTEXT = 2048
 PROMPTS = (64, 512)
 DEPTHS = (1, 1024, 1900)                # positions before the first token that is measured; 1: from the start
+FLASH = {"llama.cpp": 1, "llama.cpp without flash attention": 0}        # LLAMA_FLASH_ATTN_TYPE_ENABLED, _DISABLED
 TOKENS = 32                             # of a round: there is room for four of them behind the last depth
 KV = ("f32", "f16", "i8")                # formats of our keys and values
 NAMES = {"q": "attn_q", "k": "attn_k", "v": "attn_v", "o": "attn_output", "gate": "ffn_gate", "up": "ffn_up", "down": "ffn_down",
@@ -80,7 +83,7 @@ def write_gguf(model: Model, file: Path) -> None:
 class Theirs:
     """A model in llama.cpp with some threads."""
 
-    def __init__(self, library: Any, file: Path, threads: int) -> None:
+    def __init__(self, library: Any, file: Path, threads: int, flash: int) -> None:
         self.library = library
         self._silent = library.llama_log_callback(lambda level, text, data: None)
         library.llama_log_set(self._silent, ctypes.c_void_p())
@@ -89,6 +92,7 @@ class Theirs:
         options = library.llama_context_default_params()
         options.n_ctx, options.n_batch = CONTEXT, CONTEXT           # parts of 512 tokens are computed at a time (n_ubatch)
         options.n_threads = options.n_threads_batch = threads
+        options.flash_attn_type = flash
         self.context = library.llama_init_from_model(self.model, options)
 
     def _decode(self, tokens: list[int]) -> None:
@@ -155,24 +159,26 @@ def in_turns(tokens: int, rounds: int, **runs: Callable[[], float]) -> dict[str,
 
 
 def compared(rates: dict[str, float]) -> dict[str, Any]:
-    """With the ratio of each of ours to llama.cpp's."""
-    theirs = rates.pop("llama.cpp")
-    return {"llama.cpp": theirs, **{name: {"tokens_per_second": rate, "ratio": rate / theirs} for name, rate in rates.items()}}
+    """With the ratio of each of ours to the faster one of llama.cpp's."""
+    theirs = {name: rates.pop(name) for name in FLASH}
+    return {**theirs, **{name: {"tokens_per_second": rate, "ratio": rate / max(theirs.values())} for name, rate in rates.items()}}
 
 
-def measure(theirs: Theirs, programs: dict[str, Program], asked: argparse.Namespace, threads: int) -> dict[str, Any]:
+def measure(theirs: dict[str, Theirs], programs: dict[str, Program], asked: argparse.Namespace, threads: int) -> dict[str, Any]:
     """Figures of a shape with some threads. Prompts are measured with the cache that llama.cpp has, decoding with each."""
     figures: dict[str, Any] = {}
     ours = {f"kv {kv}": Ours(program, threads) for kv, program in programs.items()}
     for tokens in asked.prompts:
-        runs = {"llama.cpp": partial(theirs.prompt, tokens), "kv f16": partial(ours["kv f16"].prompt, tokens)}
+        runs = {**{name: partial(each.prompt, tokens) for name, each in theirs.items()},
+                "kv f16": partial(ours["kv f16"].prompt, tokens)}
         figures[f"prompt of {tokens}"] = compared(in_turns(tokens, asked.rounds, **runs))
     for depth in asked.depths:
-        for each in (theirs, *ours.values()):
+        for each in (*theirs.values(), *ours.values()):
             each.prompt(depth)
-        runs = {"llama.cpp": theirs.tokens, **{key: each.tokens for key, each in ours.items()}}
+        runs = {name: each.tokens for name, each in (*theirs.items(), *ours.items())}
         figures[f"decode behind {depth}"] = compared(in_turns(TOKENS, asked.rounds, **runs))
-    theirs.close()
+    for each in theirs.values():
+        each.close()
     return figures
 
 
@@ -195,7 +201,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "model.gguf"
             write_gguf(shapes.shape_model(name, context=CONTEXT), file)
-            figures[name] = {f"threads {threads}": measure(Theirs(llama_cpp, file, threads), programs, asked, threads)
+            figures[name] = {f"threads {threads}": measure(
+                {way: Theirs(llama_cpp, file, threads, flash) for way, flash in FLASH.items()}, programs, asked, threads)
                              for threads in asked.threads}
     print(json.dumps(figures))
 
