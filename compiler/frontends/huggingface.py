@@ -1,7 +1,7 @@
 """Hugging Face directories: config.json, safetensors, tokenizer.json or tokenizer.model.
 
 The family of the model says which tensor has which role (families/). A tensor without a role in this configuration is refused.
-BitNet's ternary matrices stay codes and a scale.
+Matrices may be quantised, sparse or masked (stored/). Quantised ones stay codes and scales.
 
 tie_word_embeddings says that the head is the embedding. The files then have one of the two, under either name. If they have both
 and these differ, the head is used as it is. Source: transformers, modeling_utils.py, tie_weights.
@@ -9,25 +9,26 @@ and these differ, the head is used as it is. Source: transformers, modeling_util
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from compiler.errors import ModelError, shown
-from compiler.formats.weight_format import WEIGHT_FORMATS
 from compiler.frontends.families import CLASSES
-from compiler.frontends.hf_config import Quantisation, read_config
+from compiler.frontends.hf_config import read_config
 from compiler.frontends.options import Options
-from compiler.frontends.shards import Stored, open_shards, read_json, refuse_dtype
+from compiler.frontends.shards import Stored, open_shards, read_json
+from compiler.frontends.stored.files import Files
+from compiler.frontends.stored.floats import float_tensor
+from compiler.frontends.stored.masks import ORIGINAL, Archive, masked
+from compiler.frontends.stored.sparse import sparse_tensor
+from compiler.frontends.stored.storage import Storage
 from compiler.model.model import LINEARS, Config, Model, check_shape, check_vocabulary, roles
-from compiler.model.tensors import F32, AbsmeanTensor, Codes, FileTensor, FloatTensor, Tensor
+from compiler.model.tensors import FloatTensor, Tensor
 from compiler.model.tokenizer import JsonTokenizer, SentencePieceTokenizer, Tokenizer
 from isa.hints import nearest
 
-FLOATS = {"F32": "f32", "F16": "f16", "BF16": "bf16"}
 COMPARED = 1 << 24                              # bytes of two tensors that are compared at once
 
 
@@ -37,7 +38,7 @@ def load(directory: Path, tokenizer: Tokenizer | None = None) -> Model:
     if not file.is_file():
         raise ModelError(directory, "", got="no config.json", expected="a Hugging Face model directory")
     options = Options(file, read_json(file))
-    config, quantisation = read_config(file, options)
+    config, storage = read_config(file, options)
     stored = {name.removeprefix("model."): tensor for name, tensor in open_shards(directory).items()}
     if config.tied:
         config = _heads(config, stored, options.notes)
@@ -47,7 +48,8 @@ def load(directory: Path, tokenizer: Tokenizer | None = None) -> Model:
     tokenizer = tokenizer or find_tokenizer(directory, config, options.notes)
     if tokenizer:
         check_vocabulary(config, tokenizer, tokenizer.file)
-    return Model(directory, config, _tensors(directory, config, quantisation, stored), tokenizer, tuple(options.notes))
+    tensors = _tensors(directory, config, storage, Files(directory, stored))
+    return Model(directory, config, tensors, tokenizer, tuple(options.notes))
 
 
 def find_tokenizer(directory: Path, config: Config, notes: list[str]) -> Tokenizer | None:
@@ -106,87 +108,42 @@ def _same(one: Stored, other: Stored) -> bool:
                for at in range(0, one.where.size, COMPARED) for size in (min(COMPARED, one.where.size - at),))
 
 
-def _tensors(directory: Path, c: Config, quantisation: Quantisation | None, stored: dict[str, Stored]) -> dict[str, Tensor]:
+def _tensors(directory: Path, c: Config, storage: Storage | None, files: Files) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
-    names, used = CLASSES[c.architecture].hf, set()
+    names, masks = CLASSES[c.architecture].hf, Archive.of(directory)
+    masks.check([names.of(role) for role, shape in roles(c) if len(shape) == 2] if masks.places else [])
     for role, shape in roles(c):
-        name = names.of(role)
-        if name not in stored:
-            raise ModelError(directory, f"tensor {name}", got="missing", expected=f"{shown(shape)}, for {role}",
-                             hint="config.json does not say that the head is the embedding (tie_word_embeddings)"
-                             if role == "head" else nearest(name, stored))
-        used.add(name)
-        if quantisation and quantisation.packed and role.rpartition(".")[2] in LINEARS:
-            scale = name.replace(".weight", ".weight_scale")
-            used.add(scale)
-            tensor: Tensor = _packed(stored[name], stored.get(scale), scale, inverse=quantisation.inverse)
-        else:
-            tensor = _float(stored[name])
-            if quantisation and role.rpartition(".")[2] in LINEARS:
-                tensor = AbsmeanTensor(tensor.name, tensor.shape, WEIGHT_FORMATS["t2"], source=tensor)
-        tensors[role] = check_shape(tensor, shape, role)
-    for name in stored.keys() - used:
-        if not name.endswith(names.others):
-            raise ModelError(stored[name].where.file, f"tensor {stored[name].name}", got="not a part of the model",
-                             expected=f"the tensors of {c.architecture} as config.json describes it",
-                             hint="an option of config.json may be wrong, such as a bias")
+        name, linear = names.of(role), role.rpartition(".")[2] in LINEARS and role.startswith("layers.")
+        tensor = (storage and storage.tensor(files, name, shape, linear=linear)) or sparse_tensor(files, name, shape)
+        tensor = check_shape(tensor or _float(files, name, role, shape), shape, role)
+        tensors[role] = masked(files, masks, name, tensor) if len(shape) == 2 else tensor
+    for name in files.stored.keys() - files.used:
+        if not name.endswith(names.others) and not (storage and storage.drop(files, name)):
+            stored = files.stored[name]
+            raise ModelError(stored.where.file, f"tensor {stored.name}", got="not a part of the model",
+                             expected=f"the tensors of {c.architecture} as config.json describes it", hint=unused(name))
     return tensors
+
+
+def _float(files: Files, name: str, role: str, shape: tuple[int, ...]) -> FloatTensor:
+    """A tensor of plain floats, which torch's pruning calls NAME_orig."""
+    if name not in files and name + ORIGINAL in files:
+        name += ORIGINAL
+    if name not in files:
+        raise ModelError(files.directory, f"tensor {name}", got="missing", expected=f"{shown(shape)}, for {role}",
+                         hint="config.json does not say that the head is the embedding (tie_word_embeddings)"
+                         if role == "head" else nearest(name, files.stored))
+    files.used.add(name)
+    return float_tensor(files.stored[name])
+
+
+def unused(name: str) -> str:
+    """What may be wrong if a model has no place for a tensor."""
+    if name.endswith((".qweight", ".weight_packed", ".weight_scale", ".qzeros", ".scales")):
+        return "config.json has no quantization_config that says how its weights are stored"
+    return "an option of config.json may be wrong, such as a bias"
 
 
 def module_name(c: Config, role: str) -> str:
     """The module of transformers that has the tensor of a layer's role: model.layers.3.self_attn.q_proj."""
     return f"model.{CLASSES[c.architecture].hf.of(role)}".rpartition(".")[0]
-
-
-def _float(stored: Stored) -> FloatTensor:
-    if stored.dtype not in FLOATS:
-        raise refuse_dtype(stored, tuple(FLOATS), "packed BitNet weights need quantization_config in config.json"
-                           if stored.dtype == "U8" else "convert the checkpoint to bfloat16 or float32")
-    return FloatTensor(stored.name, stored.shape, WEIGHT_FORMATS[FLOATS[stored.dtype]], where=stored.where)
-
-
-def _packed(stored: Stored, scale: Stored | None, scale_name: str, *, inverse: bool) -> PackedTernary:
-    if stored.dtype != "U8" or len(stored.shape) != 2:
-        raise refuse_dtype(stored, ("U8 (rows / 4, cols), four ternary codes to a byte",),
-                           "quantization_mode online is for weights that are not packed")
-    if scale is None or math.prod(scale.shape) != 1:
-        raise ModelError(stored.where.file, f"tensor {scale_name}", expected=f"the scale of {stored.name}, one number",
-                         got="missing" if scale is None else f"shape {shown(scale.shape)}")
-    shape = (stored.shape[0] * 4, stored.shape[1])
-    return PackedTernary(stored.name, shape, WEIGHT_FORMATS["t2"], where=stored.where, scale=_float(scale), inverse=inverse)
-
-
-# ------------------------------------------------------------------------------------------------ BitNet's matrices
-
-
-@dataclass(frozen=True, kw_only=True)
-class PackedTernary(FileTensor):
-    """Four rows in one: bits 2i+1..2i of byte (r, c) are 1 + the code of row i * rows/4 + r, column c. One scale for all.
-
-    Source: transformers, integrations/bitnet.py, pack_weights.
-    """
-
-    scale: FloatTensor
-    inverse: bool
-
-    @cached_property
-    def _scale(self) -> F32:
-        scale = self.scale.rows().reshape(1, 1)
-        if scale[0, 0] <= 0:
-            raise ModelError(self.file, f"tensor {self.scale.name}", got=str(scale[0, 0]), expected="a positive scale")
-        return (np.float32(1) / scale) if self.inverse else scale
-
-    def _codes(self, first: int, last: int) -> Codes:
-        rows, cols = self.matrix
-        quarter = rows // 4
-        values = np.empty((last - first, cols), np.int8)
-        for part in range(first // quarter, -(-last // quarter) if last > first else 0):
-            start, end = max(first, part * quarter), min(last, (part + 1) * quarter)
-            packed = self.where.read((start - part * quarter) * cols, (end - start) * cols).reshape(-1, cols)
-            codes = packed >> np.uint8(2 * part) & np.uint8(3)
-            if (codes == 3).any():
-                row, col = np.argwhere(codes == 3)[0]
-                raise ModelError(self.file, f"tensor {self.name}", got=f"code 3 at [{start + row}, {col}]",
-                                 expected="0, 1 or 2", hint="the weights are damaged, or not BitNet's")
-            values[start - first:end - first] = codes.astype(np.int8) - np.int8(1)
-        return Codes(values, self._scale, cols)

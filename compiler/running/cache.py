@@ -24,7 +24,7 @@ from isa.files import opened, replacing
 from isa.shipped import ROOT
 
 PACKAGES = ("isa", "asm", "compiler")
-PARTS = (".json", ".safetensors", ".model")          # what a Hugging Face directory consists of
+PARTS = (".json", ".safetensors", ".model", ".npz")  # what a Hugging Face directory consists of
 _found: deque[Path] = deque(maxlen=8)                 # programs that this process may still open
 
 
