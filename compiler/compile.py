@@ -36,6 +36,7 @@ from isa.regions import SRAM
 
 EMBEDDING_FORMATS = ("f32", "f16", "bf16", "i8")
 ACTIVATIONS = ("i8", "f32")
+MOST_SEQUENCES = 64             # that run side by side
 LONGEST_CONTEXT = 2048          # positions, unless more are asked for: caches and tables grow with them
 
 A = TypeVar("A")
@@ -51,14 +52,15 @@ class Calibration:
 
 
 def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recipe | None = None,
-                  context: int | None = None, kv: str = "f32", chunk: int | None = None, activations: str | None = None,
-                  sparsity: float | str | None = None, calibration: Calibration = Calibration()) -> Compiled:
+                  context: int | None = None, kv: str = "f32", chunk: int | None = None, batch: int | None = None,
+                  activations: str | None = None, sparsity: float | str | None = None, calibration: Calibration = Calibration()) -> Compiled:
     """Compile a model for a machine. Raises ModelError for what does not fit.
 
     recipe       formats of weights; None: as the checkpoint has them
     context      the largest number of positions
     kv           format of keys and values, one of KV_FORMATS
     chunk        tokens of a prompt that go through a layer together, 1: one after the other; None: as the scratchpad has room
+    batch        sequences that run side by side; None: one
     activations  format of what integer weights are multiplied by, one of ACTIVATIONS; None: i8
     sparsity     feed-forward layers compute only active neurons. "exact": those that are not zero. A number: all but this share,
                  by thresholds of the model, or else by thresholds that are found by `calibration`
@@ -71,6 +73,10 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
     if len(model.config.stop) > MOST_STOPS:
         raise ModelError(model.path, "tokens that end a text (eos_token_id)", got=str(len(model.config.stop)),
                          expected=f"at most {MOST_STOPS}: programs have no room for more")
+    if batch is not None and not 2 <= batch <= MOST_SEQUENCES:
+        raise ModelError("", "--batch", got=str(batch), expected=f"2 to {MOST_SEQUENCES} sequences side by side")
+    if batch and chunk is not None and chunk < batch:
+        raise ModelError("", "--chunk", got=str(chunk), expected=f"at least the {batch} sequences of the batch")
     if activations not in (None, *ACTIVATIONS):
         raise ModelError("", "--activations", got=repr(activations), expected=one_of(ACTIVATIONS))
     if kv not in KV_FORMATS:
@@ -92,17 +98,20 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
 
     target = made(recipe, kv)
     try:
-        return _lowered(target, positions, chunk)
+        return _lowered(target, positions, chunk, batch)
     except RoomError as error:
-        if chunk is not None and (fits := _most_that_fits(lambda tokens: _lowered(target, positions, tokens), chunk)):
+        if batch is not None and (fits := _most_that_fits(lambda count: _lowered(target, positions, chunk, count), batch)) > 1:
+            error.hint = "; ".join(filter(None, (error.hint, f"{fits} sequences fit")))
+            raise
+        if chunk is not None and (fits := _most_that_fits(lambda tokens: _lowered(target, positions, tokens, batch), chunk)):
             error.hint = "; ".join(filter(None, (error.hint, f"--chunk {fits} fits")))
             raise
-        fits = _most_that_fits(lambda context: _lowered(target, context, chunk), positions)
+        fits = _most_that_fits(lambda context: _lowered(target, context, chunk, batch), positions)
         found = [f"--context {fits} fits"] * bool(fits)
         others = not isinstance(sparsity, float)            # else thresholds would have to be found again
         if others:
             ternary = recipe if error.solved else read_recipe("t2")
-            found += _options_that_fit(lambda weights, cache: _lowered(made(weights, cache), positions, chunk),
+            found += _options_that_fit(lambda weights, cache: _lowered(made(weights, cache), positions, chunk, batch),
                                        recipe, kv, ternary)
         if not found and not error.solved:
             found = ["no shorter --context" + ", --kv or --weights" * others + " makes it fit"]
@@ -142,7 +151,7 @@ def _most_that_fits(lowered: Callable[[int], Compiled], fails: int) -> int:
     return fits
 
 
-def _lowered(target: Target, positions: int, chunk: int | None) -> Compiled:
+def _lowered(target: Target, positions: int, chunk: int | None, batch: int | None) -> Compiled:
     """The program for a number of positions. Raises ModelError, RoomError for what has no room."""
     model, graph, machine = target.model, target.graph, target.machine
     groups, sparse = [body.layers for body in graph.bodies], "active" in graph.values
@@ -165,7 +174,7 @@ def _lowered(target: Target, positions: int, chunk: int | None) -> Compiled:
 
     def planned(room: Room, tokens: int | None) -> MemoryPlan:
         memory = plan_memory(graph, positions, machine, rows, reached=target.reached, outside=room.outside & graph.values.keys(),
-                             chunk=tokens)
+                             chunk=tokens, sequences=batch or 1)
         if sparse and target.reached:
             memory.fill()
         inside, outside = scratch_of_sampling(machine, model.config.vocab, room)
@@ -191,7 +200,8 @@ def _lowered(target: Target, positions: int, chunk: int | None) -> Compiled:
         best, *others = sorted(found, key=lambda choice: choice.score)
         return Compiled(best, others)
 
-    return _first_with_room([chunk] if chunk is not None else [1] if target.by_token else [None, 1], lowered)
+    sizes = [chunk] if chunk is not None else [batch or 1] if target.by_token else [None, batch or 1]
+    return _first_with_room(sizes, lowered)
 
 
 def _first_with_room(choices: Sequence[A], made: Callable[[A], R]) -> R:

@@ -158,6 +158,7 @@ class Compiled:
                 "operations": {section: [f"{', '.join(op.outputs)} = {op.kind} {', '.join((*op.inputs, *op.weights))}"
                                          for op in ops] for section, ops in self.graph.named()},
                 "formats": self.formats, "weights": self.layout.said(), "chunk": self.memory.chunk,
+                "batch": self.memory.sequences,
                 "kv": self.graph.values["keys"].format,
                 "missing": missing(self.machine), "reads": self._reads_as_json(),
                 **({"neuron_bytes": [neuron_bytes(body, c.gated) for body in self.layout.bodies]}

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-WRITE, EXIT, READ_TOKEN, EMIT_TOKEN, SHOW = 64, 93, 0x5110, 0x5111, 0x5112
+WRITE, EXIT, READ_TOKEN, EMIT_TOKEN, SHOW, SEQUENCE = 64, 93, 0x5110, 0x5111, 0x5112, 0x5113
 EBADF, EFAULT, ENOSYS = 9, 14, 38       # Linux errno: bad file descriptor, bad address, no such system call
 
 
@@ -36,6 +36,7 @@ SERVICES: tuple[Service, ...] = (
     Service(READ_TOKEN, "read_token", "",                              "a0 = next prompt token, -1 when there is none left"),
     Service(EMIT_TOKEN, "emit_token", "a0 token",                      "hand a token to the host"),
     Service(SHOW,       "show",       "a0 address, a1 numbers",        "let the host look at fp32 numbers; a0 = a1"),
+    Service(SEQUENCE,   "sequence",   "a0 number",                     "the sequence that tokens emitted from now on belong to; at first 0"),
 )
 
 NUMBERS = frozenset(service.number for service in SERVICES)
@@ -55,7 +56,7 @@ class Host:
     """The outside world of a run: console, prompt tokens, emitted tokens.
 
     Pass `write` to see console bytes as they come, `emit` for tokens, `show` for numbers, (n,) fp32, that are the program's memory:
-    they may change when it returns. `output` and `errors` are the last `keep` bytes that the program wrote to each, `tokens` the
+    they may change when it returns. `sequence` is the one that emitted tokens belong to. `output` and `errors` are the last `keep` bytes that the program wrote to each, `tokens` the
     last TOKENS_KEPT that it emitted; `written` counts all bytes, [output, errors].
     """
 
@@ -67,6 +68,7 @@ class Host:
         self.errors = bytearray()
         self.written = [0, 0]
         self.keep = keep
+        self.sequence = 0
         self._tokens: deque[int] = deque(maxlen=TOKENS_KEPT)
         self._write, self._emit, self._show = write, emit, show
 
@@ -102,8 +104,10 @@ class Host:
         if self._show:
             self._show(numbers)
 
-    def replay(self, output: bytes, errors: bytes, written: Iterable[int], tokens: Iterable[int], prompt: Iterable[int]) -> None:
+    def replay(self, output: bytes, errors: bytes, written: Iterable[int], tokens: Iterable[int], prompt: Iterable[int],
+               sequence: int = 0) -> None:
         """Take the state of a host after a run. `write` and `emit` are not called for it."""
+        self.sequence = sequence
         for kept, data in ((self.output, output), (self.errors, errors)):
             kept[:] = data[max(0, len(data) - self.keep):]
         self.written, self.prompt = list(written), iter(prompt)

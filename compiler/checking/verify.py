@@ -18,7 +18,7 @@ from compiler.compiled import Compiled
 from compiler.graph import EXACT, Executor, Graph, Op
 from compiler.graph.groups import Group, groups
 from compiler.lowering.emit import BASE
-from compiler.lowering.program import mark
+from compiler.lowering.layers import mark
 from emulator.machine import Machine
 from isa.program import Program
 from isa.reference import ReferenceMachine

@@ -38,16 +38,19 @@ def groups(ops: Sequence[Op]) -> Iterator[Group]:
         yield Group(start, ops[start:], together=False)
 
 
-def across_groups(graph: Graph) -> frozenset[str]:
+def across_groups(graph: Graph, *, finish: bool = False) -> frozenset[str]:
     """The values that more than one group works with: each token of a chunk needs bytes of its own for them.
 
-    `finish` is one group: it is done for one token. Caches, the token and its position are no such values.
+    Unless the end of the model is done for all tokens too (`finish`), it is one group, for one token. Caches, the token and its
+    position are no such values.
     """
-    where: dict[str, set[tuple[str, int]]] = {}
+    where: dict[str, set[tuple[str, int]]] = {"logits": {("sampling", 0)}}
     for section, ops in graph.named():
-        for number, group in enumerate(groups(ops) if section != "finish" else [Group(0, ops, together=False)]):
+        for number, group in enumerate(groups(ops) if finish or section != "finish" else [Group(0, ops, together=False)]):
             for op in group.ops:
                 for name in (*op.inputs, *op.outputs):
                     where.setdefault(name, set()).add((section, number))
     single = {"token", "position"} | {name for name, value in graph.values.items() if value.state}
+    if not finish:
+        single.add("logits")
     return frozenset(name for name, places in where.items() if len(places) > 1 and name not in single)

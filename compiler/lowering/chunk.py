@@ -1,7 +1,7 @@
 """Loops over the tokens of a chunk. The frame of the first token is at `frames`; `chunk_tokens` says how many tokens there are.
 
 FRAME has the address of the frame of the current token, or of the first of those that an operation works on together. Lowering.at
-gives the addresses of values relative to it.
+gives the addresses of values relative to it. The tokens of a frame may belong to several sequences (batch.py).
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from compiler.graph import Op
-from compiler.lowering.emit import FRAME, KV_OFFSET, POSITION, POSITIONS, ROPE_ROW, TOKEN, TOKENS_LEFT, Source, number
+from compiler.lowering.emit import FRAME, KEYS, KV_OFFSET, POSITION, POSITIONS, ROPE_ROW, TOKEN, TOKENS_LEFT, VALUES, Source, number
 from compiler.placing.memory_plan import HEAD
 from compiler.placing.weights import ROPE
 
 if TYPE_CHECKING:
     from compiler.lowering.lower import Lowering
 
+SEQUENCE, KEYS_BEHIND, VALUES_BEHIND = 8, 16, 24        # in the head of a frame
 _AT_POSITION = ("embedding", "rope", "append", "scores", "softmax", "context", "scale.heads")
 """Kinds, or their first words, that look at the token, its position or a cache."""
 
@@ -65,9 +66,31 @@ def at_position(c: Lowering) -> None:
         e.line(f"add {ROPE_ROW}, {ROPE_ROW}, {e.register(c.weight(ROPE))}")
 
 
+def head(c: Lowering) -> int:
+    """Where in a frame its head is: token and position, u32 each; then, where there are several sequences, the number of its
+    sequence and how far behind the first one's that sequence's keys and values are, u64 each."""
+    return c.memory.slots[HEAD].offset - c.memory.frames
+
+
 def take_place(c: Lowering, ops: Sequence[Op]) -> None:
-    """In a loop over frames: the registers of the frame's token and position, if these operations look at them."""
-    if any(op.kind.startswith(_AT_POSITION) for op in ops):
-        head = c.memory.slots[HEAD].offset - c.memory.frames
-        c.emit.line(f"lwu {TOKEN}, {head}({FRAME});  lwu {POSITION}, {head + 4}({FRAME})")
+    """In a loop over frames: the registers of the frame's token, position and sequence, if these operations look at them."""
+    if _looks(ops):
+        c.emit.line(f"lwu {TOKEN}, {head(c)}({FRAME});  lwu {POSITION}, {head(c) + 4}({FRAME})")
         at_position(c)
+        _move_caches(c, "add", "to those of the frame's sequence")
+
+
+def leave_place(c: Lowering, ops: Sequence[Op]) -> None:
+    """The end of what `take_place` began."""
+    if _looks(ops):
+        _move_caches(c, "sub", "back to those of the first one")
+
+
+def _looks(ops: Sequence[Op]) -> bool:
+    return any(op.kind.startswith(_AT_POSITION) for op in ops)
+
+
+def _move_caches(c: Lowering, change: str, comment: str) -> None:
+    if c.memory.sequences > 1:
+        for place, base in ((KEYS_BEHIND, KEYS), (VALUES_BEHIND, VALUES)):
+            c.emit.line(f"ld a6, {head(c) + place}({FRAME});  {change} {base}, {base}, a6", comment)

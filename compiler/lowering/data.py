@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from compiler.lowering.batch import RECORD_BYTES
 from compiler.lowering.decoded import matrices, tables
 from compiler.lowering.residency import about, move_name
 from compiler.placing.memory_plan import MemoryPlan
@@ -42,10 +43,15 @@ def data(target: Target, layout: WeightLayout, memory: MemoryPlan, stem: str) ->
             ("top_p", ".float 1"), ("stop_count", f".word {len(stops)}"), ("seed", ".dword 1"), ("all_logits", ".dword 0"),
             ("stop_tokens", ".word " + ", ".join(map(str, [*stops, *[0] * (MOST_STOPS - len(stops))])))):
         emit(f"{name}:".ljust(24) + text)
-    emit("prompt_left:".ljust(24) + ".dword 1")
-    if memory.chunk > 1:
-        for name in ("next_token", "chunk_tokens", "shown_frame"):
-            emit(f"{name}:".ljust(24) + ".dword 0")
+    if memory.sequences > 1:
+        emit("sequence_count:".ljust(24) + f".dword {memory.sequences}")
+        emit("sequences:".ljust(24) + f".zero {memory.sequences * RECORD_BYTES}".ljust(24) + "# a record for each: compiler/lowering/batch.py")
+        variables: tuple[str, ...] = ("sequence", "stepping", "next_token", "next_position", "chunk_tokens")
+    else:
+        emit("prompt_left:".ljust(24) + ".dword 1")
+        variables = ("next_token", "chunk_tokens", "shown_frame") if memory.chunk > 1 else ()
+    for name in variables:
+        emit(f"{name}:".ljust(24) + ".dword 0")
     if "active" in graph.values:
         emit("active_count:".ljust(24) + ".dword 0")
         emit("neuron_counts:".ljust(24) + ".dword " + ", ".join(["0, 0"] * len(graph.bodies)).ljust(24)
@@ -59,7 +65,7 @@ def data(target: Target, layout: WeightLayout, memory: MemoryPlan, stem: str) ->
         labels = {layer: graph.name_of(body) for body in graph.bodies for layer in body.layers}
         emit("\n# ---- where the code of each layer is: those with the same formats share it")
         moves = memory.residency.moves(graph.config.layers)
-        for prefix in ("", "chunk_")[:1 + (memory.chunk > 1)]:
+        for prefix in ("",) * (memory.sequences == 1) + ("chunk_",) * (memory.chunk > 1):
             names = [name for layer in range(graph.config.layers)
                      for name in (*[move_name(layer)] * (layer in moves), labels[layer])]
             emit(f"{prefix}layers:".ljust(24) + ".dword " + ", ".join(prefix + name for name in [*names, "layers_done"]))

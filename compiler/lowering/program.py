@@ -6,7 +6,7 @@ logits at every position of the prompt, shows them to the host, and ends there.
 
 A prompt of several tokens runs in chunks (compiler/graph/groups.py): there is code for a chunk of tokens, whose layers are gone
 through once, and code for one token, which goes on behind the last chunk. Where the scratchpad has no room for chunks there is only
-the latter.
+the latter. A program for several sequences at once is another one: batch.py.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING
 from compiler.graph import Op
 from compiler.graph.groups import groups
 from compiler.lowering import LOWERINGS, Lowering, residency
-from compiler.lowering.chunk import at_position, each_frame, take_place
+from compiler.lowering.batch import batch
+from compiler.lowering.chunk import at_position, head
+from compiler.lowering.layers import grouped, layers, operations, strides, to_first_frame
 from compiler.lowering.emit import FRAME, KEYS, LAYER, LAYERS_LEFT, POSITION, TOKEN, TOKENS_LEFT, VALUES, WEIGHTS, number, symbol
 from compiler.lowering.profile import CHOICE, Profile
 from compiler.lowering.sampling import Room, missing, sample
@@ -36,23 +38,46 @@ EMPTY_PROMPT, BAD_TOKEN, NO_TOP_P = 2, 3, 4     # exit codes
 def code(target: Target, layout: WeightLayout, memory: MemoryPlan, sampling: Room) -> tuple[str, Profile]:
     """The program's code, and what it reads. Raises RoomError for a matrix of which no row fits into a tile."""
     c = Lowering(target, layout, memory)
+    _begin(c)
     _token_loop(c, sampling)
-    return "\n".join(c.emit.lines) + "\n", c.emit.profile
+    _end(c)
+    if memory.sequences == 1:
+        return "\n".join(c.emit.lines) + "\n", c.emit.profile
+    several = Lowering(target, layout, memory)
+    _begin(several)
+    batch(several, sampling)
+    _end(several)
+    return "\n".join(several.emit.lines) + "\n", c.emit.profile
 
 
-def mark(section: str, number: int, chunk: bool = False) -> str:
-    """The label behind operation `number` of a list of the graph (`section` is its name): there its results are in memory."""
-    return f"{'chunk' if chunk else 'op'}.{section}.{number}"
-
-
-def _token_loop(c: Lowering, sampling: Room) -> None:
-    e, graph, config, chunks = c.emit, c.graph, c.graph.config, c.memory.chunk > 1
+def _begin(c: Lowering) -> None:
+    """Start-up: registers, buffers, units, what stays in the scratchpad."""
+    e = c.emit
     e.lines += ["    .section .text", "    .globl _start", "_start:"]
     e.line(f"la {WEIGHTS}, weights")
     if c.memory.buffer_bytes:
         start(c, "buffers")
     c.target.start(c)
     residency.load(c)
+
+
+def _end(c: Lowering) -> None:
+    """The ends of a run: one that went well, and the messages of others."""
+    e = c.emit
+    e.label("finished")
+    e.line(f"li a0, 0;  li a7, {EXIT};  ecall")
+    ends = [("empty_prompt", EMPTY_PROMPT, "the prompt is empty"), ("bad_token", BAD_TOKEN, "a token beyond the vocabulary")]
+    if why := missing(c.memory.machine).get("--top-p"):
+        ends.append(("no_top_p", NO_TOP_P, f"--top-p: {why}"))
+    for name, code, text in ends:
+        e.label(name)
+        e.line(f"li a0, 2;  la a1, {name}_text;  li a2, {len(text.encode()) + 1};  li a7, {WRITE};  ecall")
+        e.line(f"li a0, {code};  li a7, {EXIT};  ecall")
+        e.lines += ["    .section .rodata", f'{name}_text: .ascii {quoted(text)[:-1]}\\n"', "    .section .text"]
+
+
+def _token_loop(c: Lowering, sampling: Room) -> None:
+    e, graph, config, chunks = c.emit, c.graph, c.graph.config, c.memory.chunk > 1
     e.line(f"li {POSITION}, 0")
     e.line("li a6, 1;  sd a6, prompt_left, a7")
     e.line(f"li a7, {READ_TOKEN}", "the first token of the prompt")
@@ -66,8 +91,8 @@ def _token_loop(c: Lowering, sampling: Room) -> None:
     if chunks:
         e.label("alone")
     at_position(c)
-    _operations(c, "start", graph.start)
-    _layers(c)
+    operations(c, "start", graph.start)
+    layers(c)
 
     next_token = f"li a7, {READ_TOKEN};  ecall;  mv {TOKEN}, a0;  bgez a0, next_position"
     if not chunks:
@@ -79,7 +104,7 @@ def _token_loop(c: Lowering, sampling: Room) -> None:
         e.line("sd zero, prompt_left, a6")
     e.label("logits_wanted")
     c.built = ""
-    _operations(c, "finish", graph.finish)
+    operations(c, "finish", graph.finish)
     with e.profile.section(CHOICE):
         e.line("ld a6, all_logits;  beqz a6, choose")
     e.line("sync.fence", "the host looks at them")
@@ -111,17 +136,6 @@ def _token_loop(c: Lowering, sampling: Room) -> None:
     e.line(f"li a6, {c.memory.context};  beq {POSITION}, a6, finished", "the context is full")
     e.line("j token")
 
-    e.label("finished")
-    e.line(f"li a0, 0;  li a7, {EXIT};  ecall")
-    ends = [("empty_prompt", EMPTY_PROMPT, "the prompt is empty"), ("bad_token", BAD_TOKEN, "a token beyond the vocabulary")]
-    if why := missing(c.memory.machine).get("--top-p"):
-        ends.append(("no_top_p", NO_TOP_P, f"--top-p: {why}"))
-    for name, code, text in ends:
-        e.label(name)
-        e.line(f"li a0, 2;  la a1, {name}_text;  li a2, {len(text.encode()) + 1};  li a7, {WRITE};  ecall")
-        e.line(f"li a0, {code};  li a7, {EXIT};  ecall")
-        e.lines += ["    .section .rodata", f'{name}_text: .ascii {quoted(text)[:-1]}\\n"', "    .section .text"]
-
 
 # ------------------------------------------------------------------------------------------------ the prompt, in chunks
 
@@ -133,7 +147,6 @@ def _chunk(c: Lowering) -> None:
     first frame. If the host wants all logits, it goes on with each token of a chunk.
     """
     e, memory, config = c.emit, c.memory, c.graph.config
-    head = memory.slots[HEAD].offset - memory.frames
     e.lines.append(f"\n# ---- the prompt, up to {memory.chunk} tokens at a time")
     e.label("chunk")
     c.chunk = True
@@ -142,8 +155,8 @@ def _chunk(c: Lowering) -> None:
         e.line(f"li {TOKENS_LEFT}, 0", "tokens of this chunk so far")
         e.label("taken")
         e.line(f"li a6, {config.vocab};  bgeu {TOKEN}, a6, bad_token")
-        e.line(f"sw {TOKEN}, {head}({FRAME})", "a frame begins with its token")
-        e.line(f"sw {POSITION}, {head + 4}({FRAME})", "and its position")
+        e.line(f"sw {TOKEN}, {head(c)}({FRAME})", "a frame begins with its token")
+        e.line(f"sw {POSITION}, {head(c) + 4}({FRAME})", "and its position")
         e.line(f"addi {TOKENS_LEFT}, {TOKENS_LEFT}, 1")
         e.line(f"li a7, {READ_TOKEN};  ecall;  bltz a0, prompt_ends")
         e.line("sd a0, next_token, a6", "it is for this chunk, or for the next one")
@@ -157,12 +170,12 @@ def _chunk(c: Lowering) -> None:
         e.line(f"addi a6, {TOKENS_LEFT}, -1;  beqz a6, alone", "a single one takes the code for one token")
         e.label("chunk_full")
         e.line(f"sd {TOKENS_LEFT}, chunk_tokens, a6")
-        _strides(c, memory.frame_bytes, "from one token's vector to the next one's")
-        _grouped(c, "start", c.graph.start)
-        _layers(c)
+        strides(c, memory.frame_bytes, "from one token's vector to the next one's")
+        grouped(c, "start", c.graph.start)
+        layers(c)
 
         e.lines.append("\n# ---- behind a chunk")
-        _strides(c, 0)
+        strides(c, 0)
         e.line("la a6, frames;  sd a6, shown_frame, a7", "the first one's logits are next, if the host wants all")
         e.line("ld a6, all_logits;  bnez a6, logits_wanted")
         e.line("ld a6, prompt_left;  bnez a6, next_chunk")
@@ -170,7 +183,7 @@ def _chunk(c: Lowering) -> None:
             e.line(f"ld {last}, chunk_tokens;  addi {last}, {last}, -1", "the last token goes on in the first frame")
             e.line(f"li {size}, {memory.frame_bytes};  mul {last}, {last}, {size}")
             e.line(f"la {FRAME}, frames;  add {FRAME}, {FRAME}, {last}")
-        _to_first_frame(c)
+        to_first_frame(c)
         e.line("j logits_wanted")
 
         e.lines.append("\n# ---- the next token's logits, if the host wants all")
@@ -179,7 +192,7 @@ def _chunk(c: Lowering) -> None:
         e.line(f"ld {FRAME}, shown_frame")
         e.advance(FRAME, memory.frame_bytes)
         e.line(f"sd {FRAME}, shown_frame, a7")
-        _to_first_frame(c)
+        to_first_frame(c)
         e.line("j logits_wanted")
         e.label("all_shown")
         e.line("ld a6, prompt_left;  beqz a6, finished")
@@ -189,91 +202,3 @@ def _chunk(c: Lowering) -> None:
         e.line(f"li a6, {memory.context};  beq {POSITION}, a6, finished", "the context is full")
         e.line("j chunk")
     c.chunk = False
-
-
-def _strides(c: Lowering, size: int, comment: str = "") -> None:
-    """How far apart the LUT unit finds the vectors of tokens, and leaves their results."""
-    if c.memory.machine.has_unit("lut"):
-        c.emit.line(f"li a6, {size}")
-        for name in ("codes", "scale", "result"):
-            c.emit.line(f"csrw lut.{name}_stride, a6", comment)
-
-
-def _to_first_frame(c: Lowering) -> None:
-    """Copy what the end of the model reads from the current frame to the first one, where the code for one token finds it."""
-    e, made = c.emit, set[str]()
-    for op in c.graph.finish:
-        for name in op.inputs:
-            if name in c.memory.framed and name not in made:
-                made.add(name)
-                to, size = f"frames + {c.memory.slots[name].offset - c.memory.frames}", c.memory.slots[name].size
-                e.op("fetch.copy", symbol(to), c.at(name), number(size), reads=(name,), writes=(name,))
-        made |= set(op.outputs)
-    e.fence()
-
-
-def _grouped(c: Lowering, section: str, ops: Sequence[Op]) -> None:
-    """Operations for all tokens of a chunk."""
-    for group in groups(ops):
-        if group.together:
-            _operations(c, section, group.ops, group.first)
-            continue
-        c.emit.comment(f"{section} {group.first} to {group.first + len(group.ops) - 1}, for one token after the other")
-        with each_frame(c):
-            c.built = ""
-            take_place(c, group.ops)
-            with c.emit.watched() as queues:
-                _operations(c, section, group.ops, group.first)
-            if len(queues) > 1:
-                c.emit.fence()              # what one token's operations share is free for the next one's
-        c.built = ""
-
-
-# ------------------------------------------------------------------------------------------------ layers, operations
-
-
-def _layers(c: Lowering) -> None:
-    """All layers. Those of one body share code; where there are several, a table says which is next."""
-    e, graph, config = c.emit, c.graph, c.graph.config
-    prefix = "chunk_" if c.chunk else ""
-    e.lines.append(f"\n# ---- {config.layers} layers")
-    e.fence()
-    residency.start_of(c, 0)
-    c.target.enter_layers(c)
-    if len(graph.bodies) == 1:
-        e.line(f"li {LAYERS_LEFT}, {config.layers}")
-    else:
-        e.line(f"la {LAYERS_LEFT}, {prefix}layers", "the code of the next layer, in a table")
-        e.line(f"ld a6, 0({LAYERS_LEFT});  jr a6")
-    for number_of, (body, (title, _)) in enumerate(zip(graph.bodies, list(graph.sections())[1:-1], strict=True)):
-        if len(graph.bodies) > 1:
-            e.lines.append(f"\n# ---- {title}")
-        c.body, c.built = number_of, ""
-        _layer(c, graph.name_of(body), body.ops)
-    residency.moves(c, prefix)
-    e.label(f"{prefix}layers_done" if len(graph.bodies) > 1 else "1")
-    c.built = ""
-
-
-def _layer(c: Lowering, name: str, ops: Sequence[Op]) -> None:
-    """A layer's operations. Then registers advance to the weights and caches of the next layer."""
-    e, loop, label = c.emit, name == "layer", f"chunk_{name}" if c.chunk else name
-    e.label(label)
-    (_grouped if c.chunk else _operations)(c, name, ops)
-    e.fence()
-    e.line(f"li a6, {residency.stride(c)};  add {LAYER}, {LAYER}, a6")
-    e.line(f"li a6, {c.memory.layer_bytes['keys']};  add {KEYS}, {KEYS}, a6;  add {VALUES}, {VALUES}, a6")
-    c.target.next_layer(c)
-    e.line(f"addi {LAYERS_LEFT}, {LAYERS_LEFT}, {-1 if loop else 8}")
-    if loop:
-        e.line(f"beqz {LAYERS_LEFT}, 1f;  j {label}")
-    else:
-        e.line(f"ld a6, 0({LAYERS_LEFT});  jr a6")
-
-
-def _operations(c: Lowering, section: str, ops: Sequence[Op], first: int = 0) -> None:
-    with c.emit.profile.section(f"chunk_{section}" if c.chunk else section):
-        for number_of, op in enumerate(ops, first):
-            c.emit.comment(f"{section} {number_of}: {', '.join(op.outputs)} = {op.kind} {', '.join((*op.inputs, *op.weights))}")
-            LOWERINGS[op.kind](c, op)
-            c.emit.mark(mark(section, number_of, c.chunk))

@@ -56,7 +56,7 @@ def sample(c: Lowering, room: Room) -> None:
         if room.tile and "logits" in room.outside:
             sampling_tiles.most_likely(c, room.tile)
         else:
-            e.op("vec.argmax.f32", TOKEN, symbol("logits"), n, reads=("logits",))
+            e.op("vec.argmax.f32", TOKEN, c.at("logits"), n, reads=("logits",))
     e.line("j chosen")
     e.label("sampled")
     e.fence()
@@ -91,7 +91,7 @@ def sample(c: Lowering, room: Room) -> None:
 def _probabilities(c: Lowering) -> None:
     """Probabilities in `logits`, which is overwritten, and their sums so far in `sorted`."""
     e, n = c.emit, number(c.graph.config.vocab)
-    logits, sums = symbol("logits"), symbol("sorted")
+    logits, sums = c.at("logits"), symbol("sorted")
     e.comment("probabilities at this temperature")
     e.line("lw a6, inverse_temperature")
     e.op("vec.scale.f32", logits, logits, "a6", n, reads=("logits",), writes=("logits",))
@@ -103,7 +103,7 @@ def _probabilities(c: Lowering) -> None:
 def _sorted(c: Lowering) -> None:
     """Tokens by falling probability in `order`, and the sums of their probabilities in `sorted`."""
     e, vocab = c.emit, c.graph.config.vocab
-    n, logits, sums, order = number(vocab), *map(symbol, ("logits", "sorted", "order"))
+    n, logits, sums, order = number(vocab), c.at("logits"), symbol("sorted"), symbol("order")
     e.op("thr.topk.f32", order, logits, n, n, reads=("logits",), writes=("order",))
     for name, value in (("row_bytes", 4), ("table_rows", vocab), ("src_stride", 0), ("dst_stride", 0)):
         e.csr(f"fetch.{name}", value)

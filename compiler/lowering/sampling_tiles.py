@@ -39,7 +39,7 @@ def _tiles(c: Lowering, tile: int, *names: str) -> Iterator[tuple[str, Sequence[
     with e.taken(2 + len(names)) as (left, count, *pointers):
         e.line(f"li {left}, {c.graph.config.vocab}", "numbers left")
         for pointer, name in zip(pointers, names, strict=True):
-            e.move(pointer, symbol(name))
+            e.move(pointer, c.at(name))
         e.fence()
         name = c.name("sampled")
         e.label(name)
@@ -162,7 +162,7 @@ def nucleus(c: Lowering, tile: int, produced: str) -> None:
         e.at_most(count, tile, "a6", "they are taken")
         e.op("vec.fill.32", constant, bits(-1.0), n, writes=("tile_constant",))
         rows(vocab)
-        e.op("fetch.scatter", symbol("logits"), constant, order, count, reads=("tile_constant", "tile_order"), writes=("logits",))
+        e.op("fetch.scatter", c.at("logits"), constant, order, count, reads=("tile_constant", "tile_order"), writes=("logits",))
         e.line(f"addi a7, {count}, 1")
         e.op("vec.cumsum.f32", CARRIED, CARRIED, "a7", reads=("tile",), writes=("tile",))
         for name, source in (("sorted", TILE), ("order", order)):

@@ -11,7 +11,7 @@ token, so all tokens share them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 
@@ -29,7 +29,7 @@ IN_PLACE = ("softmax", "silu", "gelu", "relu", "relu2", "mul", "add", "bias", "s
 
 HEAD = "frame_head"
 """At the start of a frame: the token and its position, u32 each."""
-HEAD_BYTES = 8
+HEAD_BYTES, HEAD_OF_SEQUENCE = 8, 32        # the latter where there are several sequences (lowering/chunk.py)
 MOST_CHUNK = 64
 """Tokens of a chunk at most, unless more are asked for: weights are read once for all of them, so more save little."""
 FRAMES_SHARE = 1 / 4
@@ -76,7 +76,9 @@ class MemoryPlan:
     cache_bytes   of all layers
     outside       values and scratch that lie outside the scratchpad, where caches do: bytes by name
     buffer_bytes  of each of the two buffers for weights, which begin at `buffers`, behind all values; 0: there are none
-    chunk         tokens of a prompt that are computed together; 1: token by token
+    chunk         tokens that are computed together, of a prompt or of several sequences; 1: token by token
+    sequences     that the caches have room for, each with a part of its own in those of a layer: `sequence_bytes` by base from one
+                  part to the next. finish_together: the end of the model is computed for all of them together
     framed        the values that each token of a chunk has in its frame: `slots` says where in the first one, the others follow
                   every frame_bytes
     limit         for all but frames: beyond it nothing stays, so that a larger scratchpad never has less room for it
@@ -95,6 +97,9 @@ class MemoryPlan:
     residency: Residency = field(default_factory=Residency)     # what of weights and caches stays in the scratchpad
     reached: bool = True        # the units read weights and caches where these lie
     chunk: int = 1
+    sequences: int = 1
+    sequence_bytes: dict[str, int] = field(default_factory=dict)
+    finish_together: bool = False
     framed: frozenset[str] = frozenset()
     frames: int = 0
     frame_bytes: int = 0
@@ -125,6 +130,8 @@ class MemoryPlan:
     def add(self, sizes: Mapping[str, int], beside: Iterable[str]) -> None:
         """Place more names. They may share bytes with any value except each other and those in `beside`."""
         live = {name: self.slots[name] for name in beside if name not in self.outside}
+        if self.sequences > 1:              # while one is sampled for, the others' frames are full
+            live["frames"] = Slot(self.frames, self.chunk * self.frame_bytes)
         for name, size in sizes.items():
             self.slots[name] = live[name] = _place(live.values(), size)
         self._check()
@@ -149,24 +156,28 @@ class MemoryPlan:
 
 
 def plan_memory(graph: Graph, context: int, machine: Preset, scratch: Mapping[str, int], *, reached: bool,
-                outside: Iterable[str] = (), chunk: int | None = None) -> MemoryPlan:
+                outside: Collection[str] = (), chunk: int | None = None, sequences: int = 1) -> MemoryPlan:
     """Place every value. Names in `scratch` keep their bytes all the time. Raises RoomError if there is no room.
 
     outside   values that lie outside the scratchpad
     chunk     tokens of a prompt that are computed together; None: as many as there is room for
+    sequences  that run side by side; of several, a chunk has a token of each
     """
     room, most_tokens = machine.region(SRAM).size, MOST_CHUNK if chunk is None else chunk
+    together = sequences > 1 and "logits" not in outside
+    if sequences > 1:
+        most_tokens = max(most_tokens, sequences)
 
     def placed(framed: frozenset[str]) -> MemoryPlan:
-        plan = MemoryPlan(machine, context, reached=reached, framed=framed)
+        plan = MemoryPlan(machine, context, reached=reached, framed=framed, sequences=sequences, finish_together=together)
         plan.outside = {name: plan.size(graph.values[name]) for name in outside}
         _place_values(plan, graph, scratch)
         return plan
 
-    plan = placed(across_groups(graph) | {HEAD} if most_tokens > 1 else frozenset())
+    plan = placed(across_groups(graph, finish=together) | {HEAD} if most_tokens > 1 else frozenset())
     if most_tokens > 1:
-        most_tokens = min(most_tokens, context)
-        plan.chunk = most_tokens if chunk is not None else max(1, min(most_tokens, int(room * FRAMES_SHARE) // plan.frame_bytes))
+        most_tokens = max(sequences, min(most_tokens, context))
+        plan.chunk = most_tokens if chunk is not None else max(sequences, min(most_tokens, int(room * FRAMES_SHARE) // plan.frame_bytes))
         if plan.chunk == 1:
             plan = replace(placed(frozenset()), frame_bytes=plan.frame_bytes)
     plan._check()
@@ -192,12 +203,14 @@ def _place_values(plan: MemoryPlan, graph: Graph, scratch: Mapping[str, int]) ->
     for op in graph.bodies[0].ops:              # caches are the same in all
         if op.kind.startswith("append"):
             _caches(plan, graph, op.outputs)
+    plan.sequence_bytes = dict(plan.layer_bytes)
+    plan.layer_bytes = {base: plan.sequences * size for base, size in plan.layer_bytes.items()}
     plan.cache_bytes = graph.config.layers * sum(plan.layer_bytes.values())
     sections = [graph.start, _merged([body.ops for body in graph.bodies]), graph.finish]
     crossing = [name for name in graph.values if name not in ("token", "position", *plan.caches, *plan.outside)
                 and sum(any(name in (*op.inputs, *op.outputs) for op in ops) for ops in sections) > 1]
     if framed:
-        plan.slots[HEAD], crossing = Slot(0, HEAD_BYTES), [HEAD, *crossing]
+        plan.slots[HEAD], crossing = Slot(0, HEAD_OF_SEQUENCE if plan.sequences > 1 else HEAD_BYTES), [HEAD, *crossing]
     for name, size in ({name: plan.size(graph.values[name]) for name in crossing if name != HEAD} | dict(scratch)).items():
         plan.slots[name] = plan._free(plan.slots, name, size)
     for ops in sections:

@@ -116,6 +116,8 @@ class Vocabulary(State):
                 self.host.emit_token(s64(a0))
                 self.count("tokens.emitted")
                 result = a0
+            case services.SEQUENCE:
+                self.host.sequence = result = a0
             case services.SHOW:
                 if region := self.check_read(a0, 4 * a1):
                     self.count(f"{region.name}.bytes_read", 4 * a1)

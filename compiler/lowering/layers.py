@@ -1,0 +1,102 @@
+"""Operations and layers, in code for one token and in code for a chunk of tokens (`c.chunk`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from compiler.graph import Op
+from compiler.graph.groups import groups
+from compiler.lowering import LOWERINGS, Lowering, residency
+from compiler.lowering.chunk import each_frame, leave_place, take_place
+from compiler.lowering.emit import KEYS, LAYER, LAYERS_LEFT, VALUES, number, symbol
+
+
+def mark(section: str, number: int, chunk: bool = False) -> str:
+    """The label behind operation `number` of a list of the graph (`section` is its name): there its results are in memory."""
+    return f"{'chunk' if chunk else 'op'}.{section}.{number}"
+
+
+def strides(c: Lowering, size: int, comment: str = "") -> None:
+    """How far apart the LUT unit finds the vectors of tokens, and leaves their results."""
+    if c.memory.machine.has_unit("lut"):
+        c.emit.line(f"li a6, {size}")
+        for name in ("codes", "scale", "result"):
+            c.emit.line(f"csrw lut.{name}_stride, a6", comment)
+
+
+def to_first_frame(c: Lowering) -> None:
+    """Copy what the end of the model reads from the current frame to the first one, where the code for one token finds it."""
+    e, made = c.emit, set[str]()
+    for op in c.graph.finish:
+        for name in op.inputs:
+            if name in c.memory.framed and name not in made:
+                made.add(name)
+                to, size = f"frames + {c.memory.slots[name].offset - c.memory.frames}", c.memory.slots[name].size
+                e.op("fetch.copy", symbol(to), c.at(name), number(size), reads=(name,), writes=(name,))
+        made |= set(op.outputs)
+    e.fence()
+
+
+def grouped(c: Lowering, section: str, ops: Sequence[Op]) -> None:
+    """Operations for all tokens of a chunk."""
+    for group in groups(ops):
+        if group.together:
+            operations(c, section, group.ops, group.first)
+            continue
+        c.emit.comment(f"{section} {group.first} to {group.first + len(group.ops) - 1}, for one token after the other")
+        with each_frame(c):
+            c.built = ""
+            take_place(c, group.ops)
+            with c.emit.watched() as queues:
+                operations(c, section, group.ops, group.first)
+            if len(queues) > 1:
+                c.emit.fence()              # what one token's operations share is free for the next one's
+            leave_place(c, group.ops)
+        c.built = ""
+
+
+def layers(c: Lowering) -> None:
+    """All layers. Those of one body share code; where there are several, a table says which is next."""
+    e, graph, config = c.emit, c.graph, c.graph.config
+    prefix = "chunk_" if c.chunk else ""
+    e.lines.append(f"\n# ---- {config.layers} layers")
+    e.fence()
+    residency.start_of(c, 0)
+    c.target.enter_layers(c)
+    if len(graph.bodies) == 1:
+        e.line(f"li {LAYERS_LEFT}, {config.layers}")
+    else:
+        e.line(f"la {LAYERS_LEFT}, {prefix}layers", "the code of the next layer, in a table")
+        e.line(f"ld a6, 0({LAYERS_LEFT});  jr a6")
+    for number_of, (body, (title, _)) in enumerate(zip(graph.bodies, list(graph.sections())[1:-1], strict=True)):
+        if len(graph.bodies) > 1:
+            e.lines.append(f"\n# ---- {title}")
+        c.body, c.built = number_of, ""
+        layer(c, graph.name_of(body), body.ops)
+    residency.moves(c, prefix)
+    e.label(f"{prefix}layers_done" if len(graph.bodies) > 1 else "1")
+    c.built = ""
+
+
+def layer(c: Lowering, name: str, ops: Sequence[Op]) -> None:
+    """A layer's operations. Then registers advance to the weights and caches of the next layer."""
+    e, loop, label = c.emit, name == "layer", f"chunk_{name}" if c.chunk else name
+    e.label(label)
+    (grouped if c.chunk else operations)(c, name, ops)
+    e.fence()
+    e.line(f"li a6, {residency.stride(c)};  add {LAYER}, {LAYER}, a6")
+    e.line(f"li a6, {c.memory.layer_bytes['keys']};  add {KEYS}, {KEYS}, a6;  add {VALUES}, {VALUES}, a6")
+    c.target.next_layer(c)
+    e.line(f"addi {LAYERS_LEFT}, {LAYERS_LEFT}, {-1 if loop else 8}")
+    if loop:
+        e.line(f"beqz {LAYERS_LEFT}, 1f;  j {label}")
+    else:
+        e.line(f"ld a6, 0({LAYERS_LEFT});  jr a6")
+
+
+def operations(c: Lowering, section: str, ops: Sequence[Op], first: int = 0) -> None:
+    with c.emit.profile.section(f"chunk_{section}" if c.chunk else section):
+        for number_of, op in enumerate(ops, first):
+            c.emit.comment(f"{section} {number_of}: {', '.join(op.outputs)} = {op.kind} {', '.join((*op.inputs, *op.weights))}")
+            LOWERINGS[op.kind](c, op)
+            c.emit.mark(mark(section, number_of, c.chunk))
