@@ -52,15 +52,16 @@ class Calibration:
 
 
 def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recipe | None = None,
-                  context: int | None = None, kv: str = "f32", chunk: int | None = None, batch: int | None = None,
-                  activations: str | None = None, sparsity: float | str | None = None, calibration: Calibration = Calibration()) -> Compiled:
+                  context: int | None = None, kv: str = "f32", chunk: int | None = None, sequences: int | None = None,
+                  activations: str | None = None, sparsity: float | str | None = None,
+                  calibration: Calibration = Calibration()) -> Compiled:
     """Compile a model for a machine. Raises ModelError for what does not fit.
 
     recipe       formats of weights; None: as the checkpoint has them
     context      the largest number of positions
     kv           format of keys and values, one of KV_FORMATS
     chunk        tokens of a prompt that go through a layer together, 1: one after the other; None: as the scratchpad has room
-    batch        sequences that run side by side; None: one
+    sequences    how many run side by side; None: one
     activations  format of what integer weights are multiplied by, one of ACTIVATIONS; None: i8
     sparsity     feed-forward layers compute only active neurons. "exact": those that are not zero. A number: all but this share,
                  by thresholds of the model, or else by thresholds that are found by `calibration`
@@ -73,10 +74,10 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
     if len(model.config.stop) > MOST_STOPS:
         raise ModelError(model.path, "tokens that end a text (eos_token_id)", got=str(len(model.config.stop)),
                          expected=f"at most {MOST_STOPS}: programs have no room for more")
-    if batch is not None and not 2 <= batch <= MOST_SEQUENCES:
-        raise ModelError("", "--batch", got=str(batch), expected=f"2 to {MOST_SEQUENCES} sequences side by side")
-    if batch and chunk is not None and chunk < batch:
-        raise ModelError("", "--chunk", got=str(chunk), expected=f"at least the {batch} sequences of the batch")
+    if sequences is not None and not 2 <= sequences <= MOST_SEQUENCES:
+        raise ModelError("", "--sequences", got=str(sequences), expected=f"2 to {MOST_SEQUENCES} texts side by side")
+    if sequences and chunk is not None and chunk < sequences:
+        raise ModelError("", "--chunk", got=str(chunk), expected=f"at least {sequences}: a chunk has a token of each sequence")
     if activations not in (None, *ACTIVATIONS):
         raise ModelError("", "--activations", got=repr(activations), expected=one_of(ACTIVATIONS))
     if kv not in KV_FORMATS:
@@ -98,20 +99,21 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
 
     target = made(recipe, kv)
     try:
-        return _lowered(target, positions, chunk, batch)
+        return _lowered(target, positions, chunk, sequences)
     except RoomError as error:
-        if batch is not None and (fits := _most_that_fits(lambda count: _lowered(target, positions, chunk, count), batch)) > 1:
-            error.hint = "; ".join(filter(None, (error.hint, f"{fits} sequences fit")))
+        if sequences is not None and (
+                fits := _most_that_fits(lambda count: _lowered(target, positions, chunk, count), sequences)) > 1:
+            error.hint = "; ".join(filter(None, (error.hint, f"--sequences {fits} fits")))
             raise
-        if chunk is not None and (fits := _most_that_fits(lambda tokens: _lowered(target, positions, tokens, batch), chunk)):
+        if chunk is not None and (fits := _most_that_fits(lambda tokens: _lowered(target, positions, tokens, sequences), chunk)):
             error.hint = "; ".join(filter(None, (error.hint, f"--chunk {fits} fits")))
             raise
-        fits = _most_that_fits(lambda context: _lowered(target, context, chunk, batch), positions)
+        fits = _most_that_fits(lambda context: _lowered(target, context, chunk, sequences), positions)
         found = [f"--context {fits} fits"] * bool(fits)
         others = not isinstance(sparsity, float)            # else thresholds would have to be found again
         if others:
             ternary = recipe if error.solved else read_recipe("t2")
-            found += _options_that_fit(lambda weights, cache: _lowered(made(weights, cache), positions, chunk, batch),
+            found += _options_that_fit(lambda weights, cache: _lowered(made(weights, cache), positions, chunk, sequences),
                                        recipe, kv, ternary)
         if not found and not error.solved:
             found = ["no shorter --context" + ", --kv or --weights" * others + " makes it fit"]
@@ -151,7 +153,7 @@ def _most_that_fits(lowered: Callable[[int], Compiled], fails: int) -> int:
     return fits
 
 
-def _lowered(target: Target, positions: int, chunk: int | None, batch: int | None) -> Compiled:
+def _lowered(target: Target, positions: int, chunk: int | None, sequences: int | None) -> Compiled:
     """The program for a number of positions. Raises ModelError, RoomError for what has no room."""
     model, graph, machine = target.model, target.graph, target.machine
     groups, sparse = [body.layers for body in graph.bodies], "active" in graph.values
@@ -174,7 +176,7 @@ def _lowered(target: Target, positions: int, chunk: int | None, batch: int | Non
 
     def planned(room: Room, tokens: int | None) -> MemoryPlan:
         memory = plan_memory(graph, positions, machine, rows, reached=target.reached, outside=room.outside & graph.values.keys(),
-                             chunk=tokens, sequences=batch or 1)
+                             chunk=tokens, sequences=sequences or 1)
         if sparse and target.reached:
             memory.fill()
         inside, outside = scratch_of_sampling(machine, model.config.vocab, room)
@@ -200,7 +202,7 @@ def _lowered(target: Target, positions: int, chunk: int | None, batch: int | Non
         best, *others = sorted(found, key=lambda choice: choice.score)
         return Compiled(best, others)
 
-    sizes = [chunk] if chunk is not None else [batch or 1] if target.by_token else [None, batch or 1]
+    sizes = [chunk] if chunk is not None else [sequences or 1] if target.by_token else [None, sequences or 1]
     return _first_with_room(sizes, lowered)
 
 

@@ -158,7 +158,7 @@ class Compiled:
                 "operations": {section: [f"{', '.join(op.outputs)} = {op.kind} {', '.join((*op.inputs, *op.weights))}"
                                          for op in ops] for section, ops in self.graph.named()},
                 "formats": self.formats, "weights": self.layout.said(), "chunk": self.memory.chunk,
-                "batch": self.memory.sequences,
+                "sequences": self.memory.sequences,
                 "kv": self.graph.values["keys"].format,
                 "missing": missing(self.machine), "reads": self._reads_as_json(),
                 **({"neuron_bytes": [neuron_bytes(body, c.gated) for body in self.layout.bodies]}
@@ -240,6 +240,10 @@ class Compiled:
                          + (f"; sampling takes {self.sampling.tile:,} tokens at a time" if self.sampling.tile else "")))
         lines += self._reads()
         lines += [f"no {option}: {why}" for option, why in missing(self.machine).items()]
+        if memory.sequences > 1:
+            lines.append(f"up to {memory.sequences} texts side by side, with keys and values of their own: weights are read once "
+                         f"for a token of each" + ("" if memory.finish_together else "; but the head once for each, as there "
+                                               "is no room for the logits of all"))
         lines.append("the prompt runs token by token" if memory.chunk == 1 else
                      f"the prompt runs in chunks of {memory.chunk} tokens, with {memory.frame_bytes:,} bytes of activations each")
         if self.int8_activations:

@@ -27,7 +27,7 @@ class Settings:
     machine    a preset's name or a .toml file; None: slim
     weights    a format or a .toml recipe; None: as the checkpoint has them
     chunk      tokens of a prompt that go through a layer together; None: as many as there is room for
-    batch      sequences that run side by side; None: one
+    sequences  how many run side by side; None: one
     activations  of integer weights: i8 (as None) or f32
     sparsity   "exact", or the share of neurons to leave alone by thresholds from the text `calibrate`
     """
@@ -37,7 +37,7 @@ class Settings:
     context: int | None = None
     kv: str = "f32"
     chunk: int | None = None
-    batch: int | None = None
+    sequences: int | None = None
     activations: str | None = None
     sparsity: float | str | None = None
     calibrate: Path | None = None
@@ -45,7 +45,7 @@ class Settings:
     @property
     def given(self) -> list[str]:
         """The options that were given and that cannot be changed in a compiled program."""
-        named = {"weights": "--weights", "context": "--context", "kv": "--kv", "chunk": "--chunk", "batch": "--batch",
+        named = {"weights": "--weights", "context": "--context", "kv": "--kv", "chunk": "--chunk", "sequences": "--sequences",
                  "activations": "--activations", "sparsity": "--ffn-sparsity"}
         return [named[field.name] for field in fields(self) if field.name in named and getattr(self, field.name) != field.default]
 
@@ -63,7 +63,7 @@ class Settings:
         """The model as a program. `progress` is told about calibration. Raises ModelError, PresetError, OSError."""
         tokens = need_tokenizer(model).encode(read_text(self.calibrate)[:MOST_TEXT]) if self.calibrate else ()
         return compile_model(model, machine=self.machine or "slim", recipe=read_recipe(self.weights) if self.weights else None,
-                             context=self.check().context, kv=self.kv, chunk=self.chunk, batch=self.batch,
+                             context=self.check().context, kv=self.kv, chunk=self.chunk, sequences=self.sequences,
                              activations=self.activations, sparsity=self.sparsity, calibration=Calibration(tokens, progress))
 
     def key(self) -> dict[str, object]:
@@ -72,8 +72,9 @@ class Settings:
             return text_of(value) if value and value.endswith(".toml") else value
 
         return {"machine": contents(self.machine or "slim"), "weights": contents(self.weights), "context": self.context,
-                "kv": self.kv, "chunk": self.chunk, "batch": self.batch,
-                "activations": self.activations, "sparsity": self.sparsity, "calibrate": read_text(self.calibrate) if self.calibrate else None}
+                "kv": self.kv, "chunk": self.chunk, "sequences": self.sequences,
+                "activations": self.activations, "sparsity": self.sparsity,
+                "calibrate": read_text(self.calibrate) if self.calibrate else None}
 
 
 def read_text(path: Path) -> str:

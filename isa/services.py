@@ -36,7 +36,7 @@ SERVICES: tuple[Service, ...] = (
     Service(READ_TOKEN, "read_token", "",                              "a0 = next prompt token, -1 when there is none left"),
     Service(EMIT_TOKEN, "emit_token", "a0 token",                      "hand a token to the host"),
     Service(SHOW,       "show",       "a0 address, a1 numbers",        "let the host look at fp32 numbers; a0 = a1"),
-    Service(SEQUENCE,   "sequence",   "a0 number",                     "the sequence that tokens emitted from now on belong to; at first 0"),
+    Service(SEQUENCE,   "sequence",   "a0 number",                     "whose tokens are emitted from now on; at first 0"),
 )
 
 NUMBERS = frozenset(service.number for service in SERVICES)
@@ -56,8 +56,9 @@ class Host:
     """The outside world of a run: console, prompt tokens, emitted tokens.
 
     Pass `write` to see console bytes as they come, `emit` for tokens, `show` for numbers, (n,) fp32, that are the program's memory:
-    they may change when it returns. `sequence` is the one that emitted tokens belong to. `output` and `errors` are the last `keep` bytes that the program wrote to each, `tokens` the
-    last TOKENS_KEPT that it emitted; `written` counts all bytes, [output, errors].
+    they may change when it returns. `sequence` is the one that emitted tokens belong to. `output` and `errors` are the last `keep`
+    bytes that the program wrote to each, `tokens` the last TOKENS_KEPT that it emitted; `written` counts all bytes, [output,
+    errors].
     """
 
     def __init__(self, prompt: Iterable[int] = (), *, write: Callable[[int, bytes], None] | None = None,

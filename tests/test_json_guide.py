@@ -180,7 +180,9 @@ def test_generate_eval_verify(written: Callable[..., Any], tmp_path: Path) -> No
     model, words = write_relu(tmp_path), tmp_path / "t.txt"
     words.write_text("a cat sat on a mat. a dog ran and ran.", encoding="utf-8")
     exact, share = ("--ffn-sparsity", "exact"), ("--ffn-sparsity", 0.5, "--calibrate", words)
+    (batch := tmp_path / "prompts.txt").write_text("ab\nb\n", encoding="utf-8")
     compare("generate", [written("generate", model, "ab", "-n", 2, "--what-if", "lut=2", "--by", "layer"),
+                         written("generate", model, "--batch", batch, "-n", 2),
                          written("generate", model, "ab", "-n", 2, *exact)])
     compare("eval", [written("eval", model, words, "--tokens", 8, *more) for more in (
         share, exact, ("--weights", "i8", "--activations", "i8"))])

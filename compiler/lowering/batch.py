@@ -94,7 +94,7 @@ def batch(c: Lowering, sampling: Room) -> None:
 
 
 def _to_frame(c: Lowering) -> None:
-    """TOKEN at POSITION of the sequence whose number is in a0 goes into the current frame, and the next frame is the current one."""
+    """TOKEN at POSITION of the sequence whose number is in a0 fills the current frame; the next one becomes the current one."""
     e, at = c.emit, head(c)
     e.line(f"sw {TOKEN}, {at}({FRAME});  sw {POSITION}, {at + 4}({FRAME});  sd a0, {at + SEQUENCE}({FRAME})", "the head of a frame")
     for place, base in ((KEYS_BEHIND, "keys"), (VALUES_BEHIND, "values")):

@@ -45,7 +45,8 @@ def data(target: Target, layout: WeightLayout, memory: MemoryPlan, stem: str) ->
         emit(f"{name}:".ljust(24) + text)
     if memory.sequences > 1:
         emit("sequence_count:".ljust(24) + f".dword {memory.sequences}")
-        emit("sequences:".ljust(24) + f".zero {memory.sequences * RECORD_BYTES}".ljust(24) + "# a record for each: compiler/lowering/batch.py")
+        emit("sequences:".ljust(24) + f".zero {memory.sequences * RECORD_BYTES}".ljust(24)
+             + "# of each: token, position, left, seed, active")
         variables: tuple[str, ...] = ("sequence", "stepping", "next_token", "next_position", "chunk_tokens")
     else:
         emit("prompt_left:".ljust(24) + ".dword 1")

@@ -11,20 +11,17 @@ the latter. A program for several sequences at once is another one: batch.py.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from compiler.graph import Op
-from compiler.graph.groups import groups
-from compiler.lowering import LOWERINGS, Lowering, residency
+from compiler.lowering import Lowering, residency
 from compiler.lowering.batch import batch
 from compiler.lowering.chunk import at_position, head
+from compiler.lowering.emit import FRAME, POSITION, TOKEN, TOKENS_LEFT, WEIGHTS
 from compiler.lowering.layers import grouped, layers, operations, strides, to_first_frame
-from compiler.lowering.emit import FRAME, KEYS, LAYER, LAYERS_LEFT, POSITION, TOKEN, TOKENS_LEFT, VALUES, WEIGHTS, number, symbol
 from compiler.lowering.profile import CHOICE, Profile
 from compiler.lowering.sampling import Room, missing, sample
 from compiler.lowering.tiles import start
-from compiler.placing.memory_plan import HEAD, MemoryPlan
+from compiler.placing.memory_plan import MemoryPlan
 from compiler.placing.weights import WeightLayout
 from isa.services import EMIT_TOKEN, EXIT, READ_TOKEN, SHOW, WRITE
 from isa.text import quoted

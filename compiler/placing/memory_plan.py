@@ -177,7 +177,8 @@ def plan_memory(graph: Graph, context: int, machine: Preset, scratch: Mapping[st
     plan = placed(across_groups(graph, finish=together) | {HEAD} if most_tokens > 1 else frozenset())
     if most_tokens > 1:
         most_tokens = max(sequences, min(most_tokens, context))
-        plan.chunk = most_tokens if chunk is not None else max(sequences, min(most_tokens, int(room * FRAMES_SHARE) // plan.frame_bytes))
+        fits = int(room * FRAMES_SHARE) // plan.frame_bytes
+        plan.chunk = most_tokens if chunk is not None else max(sequences, min(most_tokens, fits))
         if plan.chunk == 1:
             plan = replace(placed(frozenset()), frame_bytes=plan.frame_bytes)
     plan._check()

@@ -4,14 +4,15 @@
     generation = Generation(program, tokenizer, "Once upon a time", Sampling(max_tokens=100), Machine)
     report = generation.run(print)
 
-The program holds the whole token loop. The host fills its parameter block, gives it the prompt and takes tokens.
+The program holds the whole token loop. The host fills its parameter block, gives it the prompt and takes tokens. A program for
+several sequences takes several prompts, and computes their texts side by side.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from compiler.model.model import Model
 from compiler.model.tokenizer import Tokenizer
 from compiler.running import cache
 from compiler.running.neurons import Neurons, neurons
-from compiler.running.parameters import set_parameters
+from compiler.running.parameters import set_parameters, set_sequences
 from compiler.settings import Settings
 from emulator.observe.breakdown import PREFILL, Part
 from emulator.observe.phases import Phases, as_json
@@ -34,6 +35,7 @@ from isa.program import Program, ProgramError
 from isa.reference import ReferenceMachine, RunResult
 from isa.services import Host
 from isa.shipped import DEMO
+from isa.text import counted
 
 MOST_TOKENS = 256                       # unless a number is asked for
 TEMPERATURES = 0.001, 1000.0            # beyond these logits divided by it may overflow fp32
@@ -69,36 +71,70 @@ class Sampling:
 
 
 @dataclass(frozen=True)
+class Text:
+    """A prompt and what was generated behind it."""
+
+    prompt: list[int]
+    tokens: list[int]
+    text: str                           # the prompt's too
+    ended: str                          # in words
+
+    def as_json(self) -> dict[str, Any]:
+        return {"ended": self.ended, "prompt": self.prompt, "tokens": self.tokens, "text": self.text}
+
+
+@dataclass(frozen=True)
 class Generated:
     """What a generation took. Seconds are the host's, from the first instruction to the last."""
 
     result: RunResult
-    prompt: list[int]
-    tokens: list[int]
-    positions: int                      # that were computed: not the one behind the last token, if the limit ended the run
-    text: str
+    texts: list[Text]                   # one, or of a batch each
+    batch: bool
+    positions: int                      # that were computed: not the one behind the last token, if the limit ended the text
     seconds: float
     first: float                        # seconds to the first token; nan where none came
     counters: dict[str, int]
     phases: dict[str, Part]             # what the machine did in prefill and decode
     preset: Preset                      # of the machine
     timed: bool                         # whether it kept a clock
-    ended: str                          # in words
     weights: str                        # the formats that matrices are stored in
     neurons: Neurons | None = None      # None: all are at work
+
+    @property
+    def prompt(self) -> list[int]:
+        """Of the only text, or the first one, as `tokens`, `text` and `ended`."""
+        return self.texts[0].prompt
+
+    @property
+    def tokens(self) -> list[int]:
+        return self.texts[0].tokens
+
+    @property
+    def text(self) -> str:
+        return self.texts[0].text
+
+    @property
+    def ended(self) -> str:
+        return self.texts[0].ended
+
+    @property
+    def count(self) -> int:
+        """Tokens that were generated, of all texts."""
+        return sum(len(text.tokens) for text in self.texts)
 
     @property
     def tokens_per_second(self) -> float:
         """The rate of the tokens behind the first one; the prompt is not counted. nan for fewer than two tokens."""
         passed = self.seconds - self.first
-        return (len(self.tokens) - 1) / passed if len(self.tokens) > 1 and passed > 0 else math.nan
+        return (self.count - 1) / passed if self.count > 1 and passed > 0 else math.nan
 
     def as_json(self) -> dict[str, Any]:
         def number(value: float) -> float | None:
             return None if math.isnan(value) else value
 
-        return {"reason": self.result.reason, "ended": self.ended, "exit_code": self.result.exit_code, "prompt": self.prompt,
-                "tokens": self.tokens, "text": self.text, "seconds": self.seconds, "seconds_to_first_token": number(self.first),
+        texts = {"sequences": [text.as_json() for text in self.texts]} if self.batch else self.texts[0].as_json()
+        return {"reason": self.result.reason, "exit_code": self.result.exit_code, **texts,
+                "seconds": self.seconds, "seconds_to_first_token": number(self.first),
                 "tokens_per_second": number(self.tokens_per_second), "instructions": self.result.instructions,
                 "weights": self.weights,
                 "neurons": self.neurons.as_json() if self.neurons else None, "counters": self.counters,
@@ -206,48 +242,99 @@ def check_card(program: Program, path: Path) -> None:
 # ------------------------------------------------------------------------------------------------ a run
 
 
-class Generation:
-    """One prompt on a machine. `machine` may be inspected at any time."""
+class _Sequence:
+    """One text while it comes: its prompt, the tokens and the text so far."""
 
-    def __init__(self, program: Program, tokenizer: Tokenizer, prompt: str, sampling: Sampling, make: Maker,
+    def __init__(self, tokenizer: Tokenizer, prompt: list[int], limit: int) -> None:
+        self.prompt, self.limit, self.tokens = prompt, limit, list[int]()
+        self._stream, self._parts = tokenizer.stream(), list[str]()
+
+    def push(self, token: int) -> str:
+        """The text that a token adds."""
+        return self._add(self._stream.push(token))
+
+    def end(self) -> str:
+        """What the last tokens still add."""
+        return self._add(self._stream.end())
+
+    def _add(self, text: str) -> str:
+        self._parts.append(text)
+        return text
+
+    @property
+    def text(self) -> str:
+        return "".join(self._parts)
+
+
+class Generation:
+    """A prompt on a machine, or several at once. `machine` may be inspected at any time."""
+
+    def __init__(self, program: Program, tokenizer: Tokenizer, prompts: str | Sequence[str], sampling: Sampling, make: Maker,
                  preset: Preset) -> None:
-        """Raises ModelError for a prompt that the model cannot take, ProgramError for a machine that the program does not fit."""
-        self.program, self.tokenizer = program, tokenizer
+        """Raises ModelError for a prompt that the model cannot take, ProgramError for a machine that the program does not fit.
+
+        prompts   one, or for a program for several sequences up to as many
+        """
+        self.program, self.batch = program, not isinstance(prompts, str)
         card = program.meta["model"]
-        self.prompt = encode(tokenizer, prompt, card["context"])
-        room = card["context"] - len(self.prompt) + 1
+        several, self._context = int(card.get("sequences", 1)), int(card["context"])
+        prompts = [prompts] if isinstance(prompts, str) else prompts
+        if not 1 <= len(prompts) <= several or (self.batch and several == 1):
+            raise ModelError("", "--batch", got=counted(len(prompts), "prompt"), expected=f"at most {several}: the program was "
+                             f"compiled for {counted(several, 'sequence')}", hint="compile the model with --sequences N")
         asked = sampling.check().max_tokens
         if sampling.temperature and sampling.top_p < 1 and (why := card.get("missing", {}).get("--top-p")):
             raise ModelError("", "--top-p", got=str(sampling.top_p), expected="1, or --temperature 0", hint=str(why))
-        if asked is not None and asked > room:
-            raise ModelError("", "-n", got=f"{asked} tokens",
-                             expected=f"at most {room}: the prompt fills {len(self.prompt)} of {card['context']} positions")
-        self.limit = min(MOST_TOKENS, room) if asked is None else asked
+        self._sequences = [self._sequence(tokenizer, prompt, asked, number) for number, prompt in enumerate(prompts, 1)]
+        self.prompts = [each.prompt for each in self._sequences]
         self._limited_by = "limit set by -n" if asked is not None else "default limit; -n sets another"
-        self.machine = make(preset, Host(self.prompt, emit=self._emit))
+        given = self.prompts[0] if several == 1 else [token for prompt in self.prompts for token in (*prompt, -1)]
+        self.machine = make(preset, Host(given, emit=self._emit))
         self.machine.load(program)
         self._phases = Phases(self.machine)
         set_parameters(self.machine, temperature=sampling.temperature, top_p=sampling.top_p, seed=sampling.seed,
-                       max_tokens=self.limit)
-        self._stream = tokenizer.stream()
-        self._parts: list[str] = []
+                       max_tokens=max(self.limits))
+        if several > 1:
+            set_sequences(self.machine, self.limits, sampling.seed)
+        self._show: Callable[[str], None] = lambda _text: None
         self._first = math.nan
         self._started = 0.0
 
-    def run(self, show: Callable[[str], None]) -> Generated:
-        """Run to the end, or to Ctrl-C. `show` gets the text, prompt included, piece by piece."""
-        self._show = show
-        for token in self.prompt:
-            self._push(token)
+    @property
+    def limits(self) -> list[int]:
+        """How many tokens of each text may come."""
+        return [each.limit for each in self._sequences]
+
+    def _sequence(self, tokenizer: Tokenizer, prompt: str, asked: int | None, number: int) -> _Sequence:
+        try:
+            tokens = encode(tokenizer, prompt, self._context)
+            room = self._context - len(tokens) + 1
+            if asked is not None and asked > room:
+                raise ModelError("", "-n", got=f"{asked} tokens",
+                                 expected=f"at most {room}: the prompt fills {len(tokens)} of {self._context} positions")
+        except ModelError as error:
+            if self.batch:
+                error.place = f"{error.place}, line {number} of the batch"
+            raise
+        return _Sequence(tokenizer, tokens, min(MOST_TOKENS, room) if asked is None else asked)
+
+    def run(self, show: Callable[[str], None], told: Callable[[int], None] = lambda _tokens: None) -> Generated:
+        """Run to the end, or to Ctrl-C. `show` gets the text, prompt included, piece by piece; of a batch nothing: `told` gets how
+        many tokens there are so far."""
+        self._show, self._told, self._count = (lambda _text: None) if self.batch else show, told, 0
+        for sequence in self._sequences:
+            for token in sequence.prompt:
+                self._text(sequence.push(token))
         self._started = time.perf_counter()
         result = self.machine.run()
         seconds = time.perf_counter() - self._started
-        self._text(self._stream.end())
-        host = self.machine.host
-        count, counters = len(host.tokens), dict(self.machine.counters)
-        positions = counters["tokens.read"] + count - (count == self.limit)
-        return Generated(result, self.prompt, host.tokens, positions, "".join(self._parts), seconds, self._first, counters,
-                         self._phases.parts(), self.machine.preset, bool(self.machine.clocks), self._ended(result, count),
+        for sequence in self._sequences:
+            self._text(sequence.end())
+        counters = dict(self.machine.counters)
+        computed = sum(len(each.tokens) - (len(each.tokens) == each.limit) for each in self._sequences)
+        texts = [Text(each.prompt, each.tokens, each.text, self._ended(result, each)) for each in self._sequences]
+        return Generated(result, texts, self.batch, counters["tokens.read"] + computed, seconds, self._first, counters,
+                         self._phases.parts(), self.machine.preset, bool(self.machine.clocks),
                          self.program.meta["model"].get("weights", "unknown (compiled by an older version)"),
                          neurons(self.machine, self.program))
 
@@ -255,24 +342,29 @@ class Generation:
         if math.isnan(self._first):
             self._first = time.perf_counter() - self._started
         self._phases.emitted()
-        self._push(token)
-
-    def _push(self, token: int) -> None:
-        self._text(self._stream.push(token))
+        number = self.machine.host.sequence
+        if number >= len(self._sequences):
+            raise ProgramError(f"it emits a token of sequence {number}, and was given {counted(len(self._sequences), 'prompt')}",
+                               path=self.program.path or "")
+        sequence = self._sequences[number]
+        sequence.tokens.append(token)
+        self._text(sequence.push(token))
+        self._count += 1
+        self._told(self._count)
 
     def _text(self, text: str) -> None:
         if text:
-            self._parts.append(text)
             self._show(text)
 
-    def _ended(self, result: RunResult, tokens: int) -> str:
+    def _ended(self, result: RunResult, sequence: _Sequence) -> str:
+        tokens = len(sequence.tokens)
         if result.reason != "exit":
             return str(result.trap) if result.trap else result.reason
         if result.exit_code:
             return bytes(self.machine.host.errors).decode("utf-8", "replace").strip() or f"exit code {result.exit_code}"
-        if tokens == self.limit:
-            context = self.program.meta["model"]["context"]
-            why = f"the context of {context} is full" if tokens + len(self.prompt) > context else self._limited_by
+        if tokens == sequence.limit:
+            full = tokens + len(sequence.prompt) > self._context
+            why = f"the context of {self._context} is full" if full else self._limited_by
             return f"stopped after {tokens} token{'s' * (tokens != 1)} ({why})"
         return "the model ended the text"
 

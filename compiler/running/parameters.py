@@ -7,13 +7,17 @@ stop tokens.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from compiler.errors import ModelError
+from compiler.lowering.batch import RECORD, RECORD_BYTES
 from compiler.lowering.data import MOST_STOPS
 from isa.reference import ReferenceMachine
+
+_FOR_SEED_0 = 0x9E37_79B9_7F4A_7C15         # the generator would stay at 0
 
 
 def set_parameters(machine: ReferenceMachine, *, temperature: float = 0.0, top_p: float = 1.0, seed: int = 1,
@@ -42,12 +46,26 @@ def set_parameters(machine: ReferenceMachine, *, temperature: float = 0.0, top_p
         raise ModelError("", "temperature", got=str(temperature), expected="0, or a number whose inverse fp32 can hold")
     machine.tensor("inverse_temperature", "f32[1]")[0] = inverse if heat else 1
     machine.tensor("top_p", "f32[1]")[0] = top_p
-    _dword(machine, "seed", seed or 0x9E37_79B9_7F4A_7C15)
+    _dword(machine, "seed", seed or _FOR_SEED_0)
     _dword(machine, "max_tokens", (1 << 64) - 1 if max_tokens is None else max_tokens)
     if stop is not None:
         machine.tensor("stop_count", "i32[1]")[0] = len(stop)
         machine.tensor("stop_tokens", f"i32[{MOST_STOPS}]")[:len(stop)] = sorted(stop)
 
 
+def set_sequences(machine: ReferenceMachine, limits: Sequence[int], seed: int) -> None:
+    """Write the records of a program for several sequences: of each its limit of tokens, and the seed of its random numbers."""
+    _dword(machine, "sequence_count", len(limits))
+    records = machine.tensor("sequences", f"i32[{len(limits)}, {RECORD_BYTES // 4}]")
+    for record, limit in zip(records, limits, strict=True):
+        for name, value in (("left", limit), ("seed", seed or _FOR_SEED_0)):
+            record[RECORD[name] // 4:][:2] = _halves(value)
+
+
 def _dword(machine: ReferenceMachine, symbol: str, value: int) -> None:
-    machine.tensor(symbol, "i32[2]")[:] = np.array([value], np.uint64).view(np.int32)
+    machine.tensor(symbol, "i32[2]")[:] = _halves(value)
+
+
+def _halves(value: int) -> npt.NDArray[np.int32]:
+    """The two words of a 64-bit number, as a tensor of i32 has them."""
+    return np.array([value], np.uint64).view(np.int32)

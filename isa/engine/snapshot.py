@@ -122,7 +122,7 @@ def _arrays(machine: ReferenceMachine, program: Program) -> Iterator[tuple[str, 
         yield f"addresses.{parts}", addresses
         yield f"pages.{parts}", contents
     header = {"schema": SCHEMA, "isa_version": ISA_VERSION, "pc": machine.pc, "exit_code": machine.exit_code,
-              "prompt": prompt, "tokens": host.tokens, "written": host.written, "parts": parts, "state": list(state),
+              "prompt": prompt, "tokens": host.tokens, "sequence": host.sequence, "written": host.written, "parts": parts, "state": list(state),
               "clock": bool(machine.clocks),
               "program": {"path": program.path and os.path.abspath(program.path), "fingerprint": fingerprint(program)},
               "preset": machine.preset.contents}
@@ -200,6 +200,7 @@ class _Header(BaseModel):
     exit_code: int | None = Field(ge=0, le=255)
     prompt: list[int]
     tokens: list[int]
+    sequence: NonNegativeInt = 0               # those of programs for one sequence did not say it
     written: tuple[NonNegativeInt, NonNegativeInt] | None = None
     parts: NonNegativeInt
     state: list[str]
@@ -345,7 +346,7 @@ class Snapshot:
             machine.pc, machine.exit_code = self.header.pc, self.header.exit_code
             output, errors = (self._array(archive, name, "u1").tobytes() for name in ("output", "errors"))
             machine.host.replay(output, errors, self.header.written or (len(output), len(errors)), self.header.tokens,
-                                self.header.prompt)
+                                self.header.prompt, self.header.sequence)
 
 
 def _view(machine: ReferenceMachine, address: int, size: int) -> pages.Bytes:

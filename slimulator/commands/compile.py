@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,14 @@ from slimulator.commands.shared import BINARY, FILE, TOKENIZER, compiler_options
 @click.option("-o", "--output", type=BINARY, metavar="FILE.elf",
               help="The program file; by default MODEL.elf in the current folder.")
 @compiler_options
+@click.option("--sequences", type=int, metavar="N",
+              help="A program for up to N texts side by side, 2 to 64, as `generate --batch` runs it: weights are read once for a "
+                   "token of each.")
 @TOKENIZER
 @click.option("-S", "source", is_flag=True,
               help="Write assembly instead: FILE.s, and the files FILE.weights and FILE.meta that it includes.")
-def compile_program(model: Path, output: Path | None, settings: Any, tokenizer: Path | None, source: bool) -> None:
+def compile_program(model: Path, output: Path | None, settings: Any, sequences: int | None, tokenizer: Path | None,
+                    source: bool) -> None:
     """Compile MODEL to a program that generates text.
 
     MODEL is a Hugging Face directory, a .gguf file or a llama2.c .bin. The program contains the whole token loop, the weights and
@@ -34,7 +39,7 @@ def compile_program(model: Path, output: Path | None, settings: Any, tokenizer: 
         raise click.UsageError(f"{output} is the model: it would be overwritten")
     opened = load(model, tokenizer)
     say_notes(opened)
-    compiled = settings.check().compile(opened, progress("calibrating"))
+    compiled = replace(settings, sequences=sequences).check().compile(opened, progress("calibrating"))
     (compiled.save_source if source else compiled.save)(output, progress("writing weights"))
     say(f"{output}: {compiled.model.config.architecture} for machine {compiled.machine.name}")
     say(compiled.summary())

@@ -10,6 +10,7 @@ import os
 import re
 import shlex
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,9 @@ _json = click.option("--json", "json_file", type=FILE, metavar="F", help="Write 
 @click.command("generate", short_help="Generate text on the emulated machine.")
 @click.argument("model", required=False)
 @click.argument("prompt", required=False)
+@click.option("--batch", type=FILE, metavar="FILE",
+              help="Generate a text for each line of FILE, a prompt, instead of PROMPT. All run side by side: weights are read "
+                   "once for a token of each. At most 64.")
 @click.option("-n", "--tokens", "max_tokens", type=int, metavar="N",
               help="Generate at most N tokens; by default 256, or as many as fit the context.")
 @click.option("--temperature", type=float, default=0.0, show_default=True, metavar="T",
@@ -41,31 +45,27 @@ _json = click.option("--json", "json_file", type=FILE, metavar="F", help="Write 
 @BY
 @_json
 @click.option("--quiet", is_flag=True, help="Print only the text.")
-def generate(model: str | None, prompt: str | None, settings: Any, tokenizer: Path | None, threads: int, engine: str,
-             json_file: Path | None, quiet: bool, **said: Any) -> int:
-    """Generate text from a prompt. The text goes to stdout; counters, time and energy of the machine go to stderr.
+def generate(model: str | None, prompt: str | None, batch: Path | None, settings: Any, tokenizer: Path | None, threads: int,
+             engine: str, json_file: Path | None, quiet: bool, **said: Any) -> int:
+    """Generate text from a prompt, or with --batch from several. The text goes to stdout; counters, time and energy of the machine
+    go to stderr.
 
     MODEL is a Hugging Face directory, a GGUF file, a llama2.c .bin or a compiled program. A single argument is the PROMPT, for the
     shipped demo model. A checkpoint is compiled once and kept in ~/.cache/slimulator/programs.
     """
-    from compiler.errors import ModelError
-    from compiler.running.generate import Generation, Sampling, find_program, open_program
+    from compiler.running.generate import Generation, Sampling, find_program, is_program, open_program
     from emulator.observe.breakdown import Breakdown
     from emulator.observe.cost import Cost
     from isa.shipped import DEMO
-    if prompt is None:
-        model, prompt = None, model
-    if prompt is None or (model is None and prompt and _is_there(prompt)):
-        raise click.UsageError("Missing argument 'PROMPT'" + (f": {prompt} was taken as the MODEL." if prompt else "."))
-    if model is None and re.search(r"\.(bin|gguf|elf|safetensors)$|^\S+/\S*$", prompt):
-        raise ModelError(prompt, "", got=os.strerror(errno.ENOENT), expected="a model",
-                         hint=f"if this is the prompt, name the model too: slimulator generate {DEMO} {shlex.quote(prompt)}")
+    model, prompts = (model, _lines(batch, prompt)) if batch else _model_and_prompt(model, prompt)
     no_time, what_if, by = (said.pop(name) for name in ("no_time", "what_if", "by"))
     sampling = Sampling(**said).check()
     if no_time and what_if:
         raise click.UsageError("--no-time cannot be combined with --what-if, which needs the clock")
-    shared.distinct([json_file], Path(model) if model else None, tokenizer)
+    shared.distinct([json_file], Path(model) if model else None, tokenizer, batch)
     make = shared.machine_maker(engine, threads, quiet, time=not no_time)
+    if batch and not (model and is_program(Path(model))):
+        settings = replace(settings, sequences=max(2, len(prompts)))
     path = find_program(Path(model) if model is not None else None, settings, tokenizer=tokenizer,
                         **{} if quiet else {"progress": shared.progress("compiling the model"), "opened": shared.say_notes,
                                             "waiting": shared.waiting})
@@ -75,13 +75,15 @@ def generate(model: str | None, prompt: str | None, settings: Any, tokenizer: Pa
         for note in notes:
             say(f"{tokenizer}: note: {note}")
     preset = shared.preset_for(program, settings.machine)
-    generation = Generation(program, words, prompt, sampling, make, preset)
+    generation = Generation(program, words, prompts, sampling, make, preset)
     clocks = shared.add_clocks(generation.machine, what_if)
     breakdown = Breakdown(generation.machine, by) if by else None
     text = _Text(generation, str(json_file) == "-")
-    report = generation.run(text)
+    report = generation.run(text, _told(generation) if batch and not quiet else lambda _tokens: None)
     if breakdown:
         breakdown.finish()
+    if batch:
+        text("\n\n".join(each.text for each in report.texts))
     text("\n")
     cost = Cost.of(generation.machine, clocks)
     shared.write_json(json_file, {"model": model, "program": str(path), "machine": preset.name, "engine": engine,
@@ -97,6 +99,38 @@ def generate(model: str | None, prompt: str | None, settings: Any, tokenizer: Pa
     if failed:
         say(f"{path}: error: {report.ended}")
     return 130 if report.result.reason == "interrupted" else int(failed)
+
+
+def _model_and_prompt(model: str | None, prompt: str | None) -> tuple[str | None, str]:
+    """The two arguments of generate; a single one is a prompt. Raises UsageError, ModelError for one that looks like a model."""
+    from compiler.errors import ModelError
+    from isa.shipped import DEMO
+    if prompt is None:
+        model, prompt = None, model
+    if prompt is None or (model is None and prompt and _is_there(prompt)):
+        raise click.UsageError("Missing argument 'PROMPT'" + (f": {prompt} was taken as the MODEL." if prompt else "."))
+    if model is None and re.search(r"\.(bin|gguf|elf|safetensors)$|^\S+/\S*$", prompt):
+        raise ModelError(prompt, "", got=os.strerror(errno.ENOENT), expected="a model",
+                         hint=f"if this is the prompt, name the model too: slimulator generate {DEMO} {shlex.quote(prompt)}")
+    return model, prompt
+
+
+def _lines(batch: Path, prompt: str | None) -> list[str]:
+    """The prompts of a batch: the lines of a file. Raises UsageError, ModelError, OSError."""
+    from compiler.errors import ModelError
+    from compiler.settings import read_text
+    if prompt is not None:
+        raise click.UsageError("PROMPT cannot be combined with --batch, which has the prompts")
+    lines = read_text(batch).splitlines()
+    if not lines:
+        raise ModelError(batch, "", got="an empty file", expected="a prompt a line")
+    return lines
+
+
+def _told(generation: Any) -> Any:
+    """Progress of a batch, as `run` takes it: of the tokens that may come."""
+    show, most = shared.progress("generating"), sum(generation.limits)
+    return lambda tokens: show(tokens, most)
 
 
 def _is_there(name: str) -> bool:
@@ -142,8 +176,10 @@ def _summary(report: Any, machine: str, engine: str, threads: int) -> None:
         return [f"{name.partition('.')[2].replace('_', ' ')} {count:,}" for name, count in report.counters.items()
                 if count and name.startswith(prefixes)]
 
-    count, result = len(report.tokens), report.result
-    say(f"\n{count} token{'s' * (count != 1)} after a prompt of {len(report.prompt)}: {report.ended}")
+    count, result = report.count, report.result
+    for number, text in enumerate(report.texts, 1):
+        say(("" if number > 1 else "\n") + f"{f'{number}: ' if report.batch else ''}{len(text.tokens)} "
+            f"token{'s' * (len(text.tokens) != 1)} after a prompt of {len(text.prompt)}: {text.ended}")
     speed = f", {report.tokens_per_second:,.1f} tokens/s after the first" if count > 1 else ""
     say(f"  this host     {report.seconds:.3f} s{speed} ({engine} engine, {threads} thread{'s' * (threads > 1)})")
     say(f"  machine       {machine}: {result.instructions:,} instructions"
@@ -175,8 +211,6 @@ def evaluate_model(model: Path, text: Path, settings: Any, tokens: int, tokenize
 
     Documents separated by <|endoftext|> are scored independently.
     """
-    from dataclasses import replace
-
     from compiler.checking.evaluate import evaluate_pairs, of_graph, of_program, split
     from compiler.frontends import load, need_tokenizer
     from compiler.graph import Executor, build

@@ -28,11 +28,11 @@ CODES = ("bitnet",)                 # shapes whose checkpoints have ternary code
 
 @cache
 def built(shape: str = "plain", weights: str = "", machine: str = "slim", context: int | None = None,
-          kv: str = "f32", chunk: int | None = None) -> tuple[Compiled, Program]:
+          kv: str = "f32", chunk: int | None = None, sequences: int | None = None) -> tuple[Compiled, Program]:
     """A model of random weights, compiled once for all tests. `weights` "": as the checkpoint has them."""
     compiled = compile_model(random_model(CONFIGS[shape], ternary=shape in CODES), machine=machine, context=context, kv=kv,
-                             chunk=chunk, recipe=read_recipe(weights) if weights else None)
-    folder = Path(FOLDER.name) / f"{shape}-{weights.replace(':', '-')}-{Path(machine).stem}-{context}-{kv}-{chunk}"
+                             chunk=chunk, sequences=sequences, recipe=read_recipe(weights) if weights else None)
+    folder = Path(FOLDER.name) / f"{shape}-{weights.replace(':', '-')}-{Path(machine).stem}-{context}-{kv}-{chunk}-{sequences}"
     folder.mkdir(exist_ok=True)
     return compiled, compiled.build(folder)
 

@@ -253,7 +253,7 @@ ODD = tuple(text.split("; ") for text in (
     ".word 0x00000163", ".word 0x0020006f",                                             # beq and jal to pc + 2
     "lw a0, 0(zero)", "sd a0, 1(zero)", "jalr a0, 2(zero)", "jr s8", "jr s4",
     "li a7, 64; li a0, 1; la a1, codes; li a2, 5; ecall", "li a7, 64; li a0, 2; li a1, 0x30000000; li a2, 5; ecall",    # write
-    "li a7, 0x5110; ecall", "li a7, 0x5111; ecall", "li a7, 0x5112; ecall",             # tokens
+    "li a7, 0x5110; ecall", "li a7, 0x5111; ecall", "li a7, 0x5112; ecall", "li a7, 0x5113; ecall",             # tokens
     "li t0, 65; sb t0, 16(s8)",                                                         # console
     "li t0, 0x0101000000000042; sd t0, 0(s9)", "li t0, 0x8000000; sd t0, 0(s9)", "li t0, 7; sd t0, 0(s9)",
     "la t0, call; sd t0, 0(s9); ld a0, 0(t0)",

@@ -1,0 +1,211 @@
+"""Several texts side by side: each is that of its prompt alone, on every family, machine and cache. A step reads weights once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from compiled_models import built, loaded, small_machine
+from random_models import SHAPES, random_model
+from tiny_checkpoint import write_checkpoint
+
+from compiler.compile import MOST_SEQUENCES
+from compiler.compiled import Compiled
+from compiler.errors import ModelError, RoomError
+from compiler.running.parameters import set_parameters, set_sequences
+from compiler.settings import Settings
+from emulator.machine import Machine
+from isa.program import Program
+from isa.reference import ReferenceMachine, RunResult
+from isa.services import Host
+from slimulator.command_line import invoke
+
+PROMPTS = [[1, 5, 3, 9, 2, 4, 1], [7], [2, 2], [1, 5, 3, 8]]          # 10 tokens before the last ones
+Made = tuple[Compiled, Program]
+
+
+def side_by_side(made: Made, prompts: Sequence[list[int]] = PROMPTS, engine: type[ReferenceMachine] = Machine, *,
+                 limits: Sequence[int] = (), **parameters: Any) -> tuple[RunResult, list[list[int]], ReferenceMachine]:
+    """The run, the tokens of each text, and the machine."""
+    texts: list[list[int]] = [[] for _ in prompts]
+    host = Host([token for prompt in prompts for token in (*prompt, -1)], emit=lambda token: texts[host.sequence].append(token))
+    machine = engine(made[0].machine, host)
+    machine.load(made[1])
+    set_parameters(machine, **parameters)
+    set_sequences(machine, limits or [6] * len(prompts), 1)
+    return machine.run(), texts, machine
+
+
+def alone(made: Made, prompt: list[int], limit: int = 6, **parameters: Any) -> tuple[list[int], ReferenceMachine]:
+    machine, host = loaded(made, prompt, max_tokens=limit, **parameters)
+    assert machine.run().exit_code == 0
+    return host.tokens, machine
+
+
+def same(*arguments: Any, **options: Any) -> None:
+    """The texts of a batch are those of the prompts alone, at temperature 0 and drawn."""
+    one, several = built(*arguments, **options), built(*arguments, **options, sequences=4)
+    for parameters in ({}, {"temperature": 1.5, "top_p": 0.9}):
+        result, texts, _ = side_by_side(several, **parameters)
+        assert result.exit_code == 0
+        assert texts == [alone(one, prompt, **parameters)[0] for prompt in PROMPTS]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("machine", ["slim", "small"])
+def test_every_family(shape: str, machine: str) -> None:
+    same(shape, "", machine if machine == "slim" else small_machine(65536))
+
+
+@pytest.mark.parametrize("weights", ["f16", "i4:row", "t2", "c4"])
+@pytest.mark.parametrize("kv", ["f32", "f16", "i8"])
+@pytest.mark.parametrize("machine", ["slim", "small", "hpim"])
+def test_formats_and_caches(weights: str, kv: str, machine: str) -> None:
+    if machine == "hpim" and weights in ("t2", "c4", "i4:row"):
+        weights = "i8"
+    same("gqa", weights, small_machine(65536) if machine == "small" else machine, kv=kv)
+
+
+@pytest.mark.parametrize("weights", ["f32", "t2"])
+def test_active_neurons(weights: str, tmp_path: Path) -> None:
+    """Each token of a step has neurons of its own."""
+    made = []
+    for sequences in (None, 4):
+        compiled = Settings(weights=weights, sparsity="exact", machine=small_machine(65536), sequences=sequences).compile(
+            random_model(SHAPES["relu2"]))
+        (folder := tmp_path / str(sequences)).mkdir()
+        made.append((compiled, compiled.build(folder)))
+    assert side_by_side(made[1])[1] == [alone(made[0], prompt)[0] for prompt in PROMPTS]
+
+
+def test_the_head_one_after_the_other(tmp_path: Path) -> None:
+    """Where the logits of all have no room beside each other, those of one have it, or lie outside."""
+    for room, words in ((10240, "the head once for each"), (65536, "weights are read once for a token of each\n")):
+        made = built("words", "t2", small_machine(room), sequences=4)
+        assert words in made[0].summary()
+        assert side_by_side(made)[1] == [alone(built("words", "t2", small_machine(room)), prompt)[0] for prompt in PROMPTS]
+
+
+@pytest.mark.parametrize("engine", [Machine, ReferenceMachine])
+@pytest.mark.parametrize("chunk", [None, 4, 5, 16])
+def test_chunks_hold_tokens_of_several_prompts(engine: type[ReferenceMachine], chunk: int | None) -> None:
+    one, made = built("gqa", "t2"), built("gqa", "t2", sequences=4, chunk=chunk)
+    result, texts, machine = side_by_side(made, engine=engine)
+    assert result.exit_code == 0 and machine.counter("tokens.read") == sum(map(len, PROMPTS))
+    assert machine.counter("tokens.emitted") == 24
+    memory, layers = made[0].memory, made[0].graph.config.layers
+    for number, prompt in enumerate(PROMPTS):
+        expected, single = alone(one, prompt)
+        assert texts[number] == expected
+        for base, size in memory.sequence_bytes.items():
+            start, own = machine.program.address(base), single.program.address(base)
+            for layer in range(layers):
+                theirs = machine.peek(start + layer * memory.layer_bytes[base] + number * size, size)
+                assert np.array_equal(theirs, single.peek(own + layer * size, size)), (number, base, layer)
+
+
+def test_texts_end_on_their_own() -> None:
+    """At their limits, at a stop token, at the end of the context; the others go on."""
+    one, made = built("gqa", "t2", context=12), built("gqa", "t2", context=12, sequences=4)
+    wanted = [alone(one, prompt, limit)[0] for prompt, limit in zip(PROMPTS, (2, 0, 20, 5), strict=True)]
+    assert [len(tokens) for tokens in wanted] == [2, 0, 11, 5]              # the third one fills the context
+    assert side_by_side(made, limits=(2, 0, 20, 5))[1] == wanted
+    stop = wanted[2][3]
+    cut = [tokens[:tokens.index(stop)] if stop in tokens else tokens for tokens in wanted]
+    assert side_by_side(made, limits=(2, 0, 20, 5), stop=[stop])[1] == cut != wanted
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_fewer_texts_than_there_is_room_for(count: int) -> None:
+    one, made = built("gqa", "t2"), built("gqa", "t2", sequences=4)
+    assert side_by_side(made, PROMPTS[:count])[1] == [alone(one, prompt)[0] for prompt in PROMPTS[:count]]
+
+
+def test_prompts_that_the_program_refuses() -> None:
+    made = built("gqa", "t2", context=6, sequences=4)
+    assert side_by_side(made, [[1], []])[0].exit_code == 2                       # an empty one
+    assert side_by_side(made, [[1], [1, 1 << 20]])[0].exit_code == 3             # beyond the vocabulary
+    result, texts, _ = side_by_side(made, [[1, 2, 3, 4, 5, 6, 7, 8], [1, 5]])    # longer than the context: no text
+    assert result.exit_code == 0 and texts == [[], alone(built("gqa", "t2", context=6), [1, 5])[0]] and len(texts[1]) == 5
+
+
+def test_weights_are_read_once_a_step(tmp_path: Path) -> None:
+    """What four more steps fetch, where nothing stays in the scratchpad: of one text and of four, less what their caches take."""
+    fetched = {}
+    for sequences in (2, 4):
+        compiled = built("gqa", "t2", small_machine(65536), sequences=sequences)[0].alike()
+        program = compiled.build(tmp_path)
+        more, less = (side_by_side((compiled, program), [[7]] * sequences, limits=[limit] * sequences)[2].counter("fetch.bytes")
+                      for limit in (6, 2))
+        fetched[sequences] = more - less
+    layout, layers = compiled.layout, compiled.graph.config.layers
+    read = [placed for placed in layout.layer.values() if placed.is_matrix] * layers + [layout.once["head"]]
+    matrices = sum(placed.held + 4 * placed.scale_count for placed in read)
+    each = (fetched[4] - fetched[2]) // 2               # what one more text fetches: caches, rows, vectors of norms
+    assert fetched[2] - 2 * each == 4 * matrices
+
+
+def test_options(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="--sequences: 1; expected 2 to 64 texts side by side"):
+        built("gqa", "t2", sequences=1)
+    with pytest.raises(ModelError, match=f"--sequences: {MOST_SEQUENCES + 1}; expected 2 to 64"):
+        built("gqa", "t2", sequences=MOST_SEQUENCES + 1)
+    with pytest.raises(ModelError, match="--chunk: 3; expected at least 4: a chunk has a token of each"):
+        built("gqa", "t2", sequences=4, chunk=3)
+    with pytest.raises(RoomError, match=r"hint: .*--sequences [0-9]+ fits") as error:
+        built("gqa", "t2", small_machine(12288), sequences=64)
+    fits = int(error.value.hint.split("--sequences ")[1].split()[0])
+    assert built("gqa", "t2", small_machine(12288), sequences=fits)[0].memory.sequences == fits
+    with pytest.raises(RoomError):
+        built("gqa", "t2", small_machine(12288), sequences=fits + 1)
+
+
+# ------------------------------------------------------------------------------------------------ the command
+
+
+def generated(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    status = invoke(["generate", *map(str, arguments)])
+    return status, *capsys.readouterr()
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, batch, report = write_checkpoint(tmp_path / "model"), tmp_path / "prompts.txt", tmp_path / "report.json"
+    prompts = ["ab", "abc de", "b"]
+    batch.write_text("".join(f"{prompt}\n" for prompt in prompts), encoding="utf-8")
+    status, out, err = generated(capsys, model, "--batch", batch, "-n", 5, "--json", report)
+    assert status == 0
+    sequences = json.loads(report.read_text(encoding="utf-8"))["sequences"]
+    assert out == "\n\n".join(each["text"] for each in sequences) + "\n"
+    for number, (prompt, each) in enumerate(zip(prompts, sequences, strict=True), 1):
+        assert f"{number}: {len(each['tokens'])} tokens after a prompt of {len(each['prompt'])}: {each['ended']}" in err
+        assert generated(capsys, model, prompt, "-n", 5, "--quiet")[1] == f"{each['text']}\n"
+
+    program = tmp_path / "several.elf"
+    assert invoke(["compile", str(model), "--sequences", "3", "-o", str(program)]) == 0
+    assert "up to 3 texts side by side" in capsys.readouterr().err
+    assert generated(capsys, program, "--batch", batch, "-n", 5, "--quiet")[1] == out
+    assert generated(capsys, program, "abc de", "-n", 5, "--quiet")[1] == f"{sequences[1]['text']}\n"      # a single one
+
+
+def test_bad_batches(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, batch = write_checkpoint(tmp_path / "model"), tmp_path / "prompts.txt"
+    assert "No such file" in generated(capsys, model, "--batch", batch)[2]
+    batch.write_text("", encoding="utf-8")
+    assert f"{batch}: error: an empty file; expected a prompt a line" in generated(capsys, model, "--batch", batch)[2]
+    batch.write_bytes(b"ab\n\xff\n")
+    assert "not UTF-8" in generated(capsys, model, "--batch", batch)[2]
+    batch.write_text("ab\n" * 65, encoding="utf-8")
+    assert "65" in generated(capsys, model, "--batch", batch)[2]
+    batch.write_text("ab\n" + "abc " * 100 + "\n", encoding="utf-8")
+    assert "prompt, line 2 of the batch" in generated(capsys, model, "--batch", batch)[2]
+    batch.write_text("ab\nb\n", encoding="utf-8")
+    assert "PROMPT cannot be combined with --batch" in generated(capsys, model, "ab", "--batch", batch)[2]
+    program = tmp_path / "one.elf"
+    assert invoke(["compile", str(model), "-o", str(program)]) == 0
+    capsys.readouterr()
+    said = generated(capsys, program, "--batch", batch)[2]
+    assert "--batch: 2 prompts; expected at most 1: the program was compiled for 1 sequence" in said
