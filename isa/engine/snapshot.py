@@ -12,8 +12,8 @@ others. The machine's preset is inside. Not inside: breakpoints, hooks, the prof
 | clock | (words,) i64, state of the clock (isa/timing/clock_rules.py), if there is one; without it the run that goes on has none |
 | output, errors | (bytes,) u8, what the program has written, as far as the host has kept it |
 | addresses.N, pages.N | (k,) u64 and (k, 4096) u8, for N = 1 .. parts |
-| header | JSON in UTF-8: schema, isa_version, pc, exit_code, prompt (tokens not read yet), tokens (emitted), written |
-|        | (bytes of output and errors, kept or not), parts, state (names of its arrays), clock (whether it is there), program |
+| header | JSON in UTF-8: schema, isa_version, pc, exit_code, prompt (tokens not read yet), tokens (emitted), sequence, |
+|        | written (bytes of output and errors, kept or not), parts, state (names of its arrays), clock (whether it is there), program |
 |        | (path, fingerprint), preset (as in its file) |
 """
 
@@ -122,8 +122,8 @@ def _arrays(machine: ReferenceMachine, program: Program) -> Iterator[tuple[str, 
         yield f"addresses.{parts}", addresses
         yield f"pages.{parts}", contents
     header = {"schema": SCHEMA, "isa_version": ISA_VERSION, "pc": machine.pc, "exit_code": machine.exit_code,
-              "prompt": prompt, "tokens": host.tokens, "sequence": host.sequence, "written": host.written, "parts": parts, "state": list(state),
-              "clock": bool(machine.clocks),
+              "prompt": prompt, "tokens": host.tokens, "sequence": host.sequence, "written": host.written,
+              "parts": parts, "state": list(state), "clock": bool(machine.clocks),
               "program": {"path": program.path and os.path.abspath(program.path), "fingerprint": fingerprint(program)},
               "preset": machine.preset.contents}
     yield "header", np.frombuffer(json.dumps(header).encode(), np.uint8)
