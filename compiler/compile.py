@@ -44,17 +44,18 @@ R = TypeVar("R")
 
 
 @dataclass(frozen=True)
-class Calibration:
-    """The tokens of a text on which thresholds are found; `progress` is called with those that are done, and all."""
+class Calibrated:
+    """A share of neurons to leave alone, and the tokens of a text on which thresholds for it are found; `progress` is called with
+    those that are done, and all."""
 
+    share: float
     tokens: Sequence[int] = ()
     progress: Progress | None = None
 
 
 def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recipe | None = None,
                   context: int | None = None, kv: str = "f32", chunk: int | None = None, sequences: int | None = None,
-                  activations: str | None = None, sparsity: float | str | None = None,
-                  calibration: Calibration = Calibration()) -> Compiled:
+                  activations: str | None = None, sparsity: Calibrated | float | str | None = None) -> Compiled:
     """Compile a model for a machine. Raises ModelError for what does not fit.
 
     recipe       formats of weights; None: as the checkpoint has them
@@ -64,7 +65,7 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
     sequences    how many run side by side; None: one
     activations  format of what integer weights are multiplied by, one of ACTIVATIONS; None: i8
     sparsity     feed-forward layers compute only active neurons. "exact": those that are not zero. A number: all but this share,
-                 by thresholds of the model, or else by thresholds that are found by `calibration`
+                 by thresholds of the model; or Calibrated, by thresholds that are found now
     """
     preset = load_preset(machine) if isinstance(machine, str) else machine
     kind = target_of(preset)
@@ -89,9 +90,10 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
         quantised, graph = quantise(model, recipe or Recipe(), activations)
         graph = with_caches(graph, kv, kind.attention(preset, model.config, kv))
         if sparsity is not None:
-            share = None if isinstance(sparsity, str) else sparsity
-            if share is not None and "layers.0.thresholds" not in quantised.tensors:
-                quantised = with_thresholds(quantised, graph, calibration.tokens, calibration.progress)
+            found = Calibrated(sparsity) if isinstance(sparsity, float) else sparsity
+            share = found.share if isinstance(found, Calibrated) else None
+            if isinstance(found, Calibrated) and "layers.0.thresholds" not in quantised.tensors:
+                quantised = with_thresholds(quantised, graph, found.tokens, found.progress)
             graph = sparsify(graph, quantised, share)
         target = kind(preset, quantised, graph, int8=activations != "f32")
         target.check_units()
@@ -110,7 +112,7 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
             raise
         fits = _most_that_fits(lambda context: _lowered(target, context, chunk, sequences), positions)
         found = [f"--context {fits} fits"] * bool(fits)
-        others = not isinstance(sparsity, float)            # else thresholds would have to be found again
+        others = sparsity in (None, "exact")            # else thresholds would have to be found again
         if others:
             ternary = recipe if error.solved else read_recipe("t2")
             found += _options_that_fit(lambda weights, cache: _lowered(made(weights, cache), positions, chunk, sequences),

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from compiler.compile import Calibration, compile_model
+from compiler.compile import Calibrated, compile_model
 from compiler.compiled import Compiled
 from compiler.errors import ModelError
 from compiler.formats.recipe import read_recipe
@@ -61,10 +61,12 @@ class Settings:
 
     def compile(self, model: Model, progress: Callable[[int, int], None] | None = None) -> Compiled:
         """The model as a program. `progress` is told about calibration. Raises ModelError, PresetError, OSError."""
-        tokens = need_tokenizer(model).encode(read_text(self.calibrate)[:MOST_TEXT]) if self.calibrate else ()
+        sparsity: Calibrated | float | str | None = self.sparsity
+        if self.calibrate and isinstance(sparsity, float):
+            sparsity = Calibrated(sparsity, need_tokenizer(model).encode(read_text(self.calibrate)[:MOST_TEXT]), progress)
         return compile_model(model, machine=self.machine or "slim", recipe=read_recipe(self.weights) if self.weights else None,
                              context=self.check().context, kv=self.kv, chunk=self.chunk, sequences=self.sequences,
-                             activations=self.activations, sparsity=self.sparsity, calibration=Calibration(tokens, progress))
+                             activations=self.activations, sparsity=sparsity)
 
     def key(self) -> dict[str, object]:
         """What a program depends on besides checkpoint and compiler: the options, with the contents of files that they name."""

@@ -13,8 +13,8 @@ others. The machine's preset is inside. Not inside: breakpoints, hooks, the prof
 | output, errors | (bytes,) u8, what the program has written, as far as the host has kept it |
 | addresses.N, pages.N | (k,) u64 and (k, 4096) u8, for N = 1 .. parts |
 | header | JSON in UTF-8: schema, isa_version, pc, exit_code, prompt (tokens not read yet), tokens (emitted), sequence, |
-|        | written (bytes of output and errors, kept or not), parts, state (names of its arrays), clock (whether it is there), program |
-|        | (path, fingerprint), preset (as in its file) |
+|        | written (bytes of output and errors, kept or not), parts, state (names of its arrays), clock (whether it is there), |
+|        | program (path, fingerprint), preset (as in its file) |
 """
 
 from __future__ import annotations

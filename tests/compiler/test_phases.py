@@ -79,7 +79,7 @@ def test_without_a_clock_phases_have_no_time(made: tuple[Any, Any]) -> None:
 def test_a_run_that_ends_before_its_first_token_is_all_prefill(made: tuple[Any, Any]) -> None:
     whole = generation(made, 3)
     machine = whole.machine
-    machine.host.prompt = (machine.stop("interrupted") or token for token in whole.prompt)              # as by Ctrl-C
+    machine.host.prompt = (machine.stop("interrupted") or token for token in whole.prompts[0])              # as by Ctrl-C
     report, written = run(whole)
     prefill, decode = written["phases"]["prefill"], written["phases"]["decode"]
     assert report.result.reason == "interrupted" and math.isnan(report.first) and prefill["positions"] == 1
@@ -94,6 +94,6 @@ def test_decode_is_watched_by_no_hook(made: tuple[Any, Any]) -> None:
     whole = generation(made, 3)
     emit = whole._emit
     machine = whole.machine
-    machine.host = Host(whole.prompt, emit=lambda token: (hooks.append(len(machine._hooks)), emit(token))[1])
+    machine.host = Host(whole.prompts[0], emit=lambda token: (hooks.append(len(machine._hooks)), emit(token))[1])
     run(whole)
     assert hooks == [0, 0, 0] and machine._hooks == []

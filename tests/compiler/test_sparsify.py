@@ -11,7 +11,7 @@ from compiled_models import small_machine
 from random_models import BASE, LINEARS, SHAPES, random_model
 
 from compiler.checking.verify import compare
-from compiler.compile import Calibration, compile_model
+from compiler.compile import Calibrated, compile_model
 from compiler.compiled import Compiled
 from compiler.errors import ModelError
 from compiler.formats.recipe import Recipe, parse_format, read_recipe
@@ -124,8 +124,8 @@ TEXT = [int(token) for token in np.random.default_rng(3).integers(3, 61, 60)]
 @pytest.mark.parametrize("weights", ["", "t2"])
 @pytest.mark.parametrize("shape", ["plain", "gelu", "relu2", "biases"])
 def test_with_thresholds_every_operation_equals_the_graph(shape: str, weights: str, machine: str, tmp_path: Path) -> None:
-    compiled = compile_model(random_model(SPARSE.get(shape, SHAPES[shape])), sparsity=0.6,
-                             machine=small_machine(16384) if machine == "small" else machine, calibration=Calibration(TEXT),
+    compiled = compile_model(random_model(SPARSE.get(shape, SHAPES[shape])), sparsity=Calibrated(0.6, TEXT),
+                             machine=small_machine(16384) if machine == "small" else machine,
                              recipe=read_recipe(weights) if weights else None)
     program = compiled.build(tmp_path)
     assert compare(compiled, program, PROMPT)[1] is None
@@ -137,7 +137,7 @@ def test_with_thresholds_every_operation_equals_the_graph(shape: str, weights: s
 
 
 def test_the_wanted_share_is_left_alone_and_the_running_program_can_change_it(tmp_path: Path) -> None:
-    compiled = compile_model(random_model(BASE), sparsity=0.5, calibration=Calibration(TEXT))
+    compiled = compile_model(random_model(BASE), sparsity=Calibrated(0.5, TEXT))
     program = compiled.build(tmp_path)
     shares = []
     for wanted in (None, 0.0, 0.2, 0.9):
@@ -153,4 +153,4 @@ def test_the_wanted_share_is_left_alone_and_the_running_program_can_change_it(tm
 
 def test_too_short_a_text() -> None:
     with pytest.raises(ModelError, match="--calibrate: a text of 3 tokens; expected at least 16"):
-        compile_model(random_model(BASE), sparsity=0.5, calibration=Calibration([1, 2, 3]))
+        compile_model(random_model(BASE), sparsity=Calibrated(0.5, [1, 2, 3]))

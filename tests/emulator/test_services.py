@@ -64,7 +64,7 @@ def test_the_host_knows_whose_tokens_come(engine: type[ReferenceMachine], tmp_pa
         (0x5111, 5), (0x5113, 2), (0x5111, 6), (0x5111, 7))) + "li a7, 93; ecall")
     program.save(tmp_path / "a.elf")
     machine.load(tmp_path / "a.elf")
-    machine.run(max_instructions=9)
+    machine.run(max_instructions=12)
     machine.save(tmp_path / "a.slim")
     assert machine.run().exit_code == 7 and said == [(0, 5), (2, 6), (2, 7)]
     again = engine.restore(tmp_path / "a.slim")
