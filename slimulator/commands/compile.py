@@ -17,8 +17,8 @@ from slimulator.commands.shared import BINARY, FILE, TOKENIZER, compiler_options
               help="The program file; by default MODEL.elf in the current folder.")
 @compiler_options
 @click.option("--sequences", type=int, metavar="N",
-              help="A program for up to N texts side by side, 2 to 64, as generate --batch runs it; by default one text. Weights are "
-                   "read once for a token of each.")
+              help="A program for up to N texts side by side, 2 to 64, as generate --batch runs it; by default one text. Weights "
+                   "are read once for a token of each.")
 @TOKENIZER
 @click.option("-S", "source", is_flag=True,
               help="Write assembly instead: FILE.s, and the files FILE.weights and FILE.meta that it includes.")
