@@ -331,5 +331,7 @@ def test_more_than_this_host_has_room_for(config: Callable[..., Path], monkeypat
         shapes.compile_random("", Settings(weights="i8"), config=file)
     with pytest.raises(ModelError, match=r"3 layers take .*\nhint: fewer bits take less"):
         shapes.compile_random("", Settings(weights="i8"), config=file, layers=3)
+    with pytest.raises(ModelError, match=r"3 layers take .*\nhint: a smaller --config"):
+        shapes.compile_random("", Settings(weights="t2", context=64), config=file, layers=3)
     monkeypatch.setattr(shapes, "free_memory", lambda: 0)           # not known
     assert replace(shapes.compile_random("", Settings(), config=file), seconds=None) == replace(whole, seconds=None)

@@ -17,6 +17,7 @@ import time
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -210,7 +211,9 @@ def _check_host(compiled: Compiled, count: int) -> None:
     images = compiled.target.images(compiled.layout)
     needed, room = sum(image.contents.size for image in images) + compiled.memory.cache_bytes, free_memory()
     if 0 < room < needed:
-        hint = ("fewer bits take less (--weights t2)" if count <= FEWEST else
-                f"--layers {FEWEST} executes {FEWEST} layers, and counts with them for all")
+        wide = any(placed.is_matrix and 8 * placed.held > 3 * prod(placed.shape)
+                   for body in compiled.layout.bodies for placed in body.values())
+        hint = (f"--layers {FEWEST} executes {FEWEST} layers, and counts with them for all" if count > FEWEST else
+                "fewer bits take less (--weights t2)" if wide else "a smaller --config, or a shorter --context")
         raise ModelError(compiled.model.path, "memory of this host", got=f"{count} layers take {needed:,} bytes",
                          expected=f"at most the {room:,} that are free", hint=hint)
