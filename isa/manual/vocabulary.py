@@ -65,6 +65,7 @@ STATE: dict[str, str] = {
     "m.host.write_all":     "prints bytes: to the output for file 1, to the errors for 2",
     "m.host.read_token":    "the next token of the prompt, -1 when there is none left",
     "m.host.emit_token":    "hands a token to the host",
+    "m.host.sequence":      "whose tokens are emitted from now on",
     "m.host.show":          "lets the host look at numbers",
     "row.lengths":          "the names of the operands that a shape names, as n in f32[n]",
     "row.plain":            "the memory operands whose shape is made of numbers and of these, and that have no scales",
