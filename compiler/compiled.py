@@ -161,6 +161,7 @@ class Compiled:
                 "sequences": self.memory.sequences,
                 "kv": self.graph.values["keys"].format,
                 "missing": missing(self.machine), "reads": self._reads_as_json(),
+                **({"pruned": list(self.model.pruned)} if self.model.pruned else {}),
                 **({"neuron_bytes": [neuron_bytes(body, c.gated) for body in self.layout.bodies]}
                    if "active" in self.graph.values else {})}
 
@@ -240,6 +241,7 @@ class Compiled:
                          + (f"; sampling takes {self.sampling.tile:,} tokens at a time" if self.sampling.tile else "")))
         lines += self._reads()
         lines += [f"no {option}: {why}" for option, why in missing(self.machine).items()]
+        lines += self.model.pruned
         if memory.sequences > 1:
             lines.append(f"up to {memory.sequences} texts side by side, with keys and values of their own: weights are read once "
                          f"for a token of each" + ("" if memory.finish_together else "; but the head once for each, as there "

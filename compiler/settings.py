@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from compiler.compile import Calibrated, compile_model
@@ -15,6 +15,7 @@ from compiler.errors import ModelError
 from compiler.formats.recipe import read_recipe
 from compiler.frontends import need_tokenizer
 from compiler.model.model import Model
+from compiler.passes.prune import parse_prune, prune
 from isa.files import text_of
 
 MOST_TEXT = 50_000              # characters of a text for calibration that are read
@@ -30,6 +31,7 @@ class Settings:
     sequences  how many run side by side; None: one
     activations  of integer weights: i8 (as None) or f32
     sparsity   "exact", or the share of neurons to leave alone by thresholds from the text `calibrate`
+    prune      how layers are pruned, as passes/prune.py reads it; on the text `calibrate` unless it is by magnitude
     """
 
     machine: str | None = None
@@ -41,12 +43,13 @@ class Settings:
     activations: str | None = None
     sparsity: float | str | None = None
     calibrate: Path | None = None
+    prune: str | None = None
 
     @property
     def given(self) -> list[str]:
         """The options that were given and that cannot be changed in a compiled program."""
         named = {"weights": "--weights", "context": "--context", "kv": "--kv", "chunk": "--chunk", "sequences": "--sequences",
-                 "activations": "--activations", "sparsity": "--ffn-sparsity"}
+                 "activations": "--activations", "sparsity": "--ffn-sparsity", "prune": "--prune"}
         return [named[field.name] for field in fields(self) if field.name in named and getattr(self, field.name) != field.default]
 
     def check(self) -> Settings:
@@ -57,13 +60,28 @@ class Settings:
             raise ModelError("", "--chunk", got=str(self.chunk), expected="1 or more tokens")
         if self.weights:
             read_recipe(self.weights)
+        if self.prune:
+            parse_prune(self.prune)
         return self
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether the compiler needs a text to calibrate on."""
+        return isinstance(self.sparsity, float) or bool(self.prune and parse_prune(self.prune).reads_text)
+
+    def dense(self) -> Settings:
+        """The same without skipped neurons."""
+        other = replace(self, sparsity=None)
+        return other if other.reads_text else replace(other, calibrate=None)
 
     def compile(self, model: Model, progress: Callable[[int, int], None] | None = None) -> Compiled:
         """The model as a program. `progress` is told about calibration. Raises ModelError, PresetError, OSError."""
+        tokens = need_tokenizer(model).encode(read_text(self.calibrate)[:MOST_TEXT]) if self.calibrate else ()
+        if self.prune:
+            model = prune(model, parse_prune(self.prune), tokens, progress)
         sparsity: Calibrated | float | str | None = self.sparsity
         if self.calibrate and isinstance(sparsity, float):
-            sparsity = Calibrated(sparsity, need_tokenizer(model).encode(read_text(self.calibrate)[:MOST_TEXT]), progress)
+            sparsity = Calibrated(sparsity, tokens, progress)
         return compile_model(model, machine=self.machine or "slim", recipe=read_recipe(self.weights) if self.weights else None,
                              context=self.check().context, kv=self.kv, chunk=self.chunk, sequences=self.sequences,
                              activations=self.activations, sparsity=sparsity)
@@ -76,7 +94,7 @@ class Settings:
         return {"machine": contents(self.machine or "slim"), "weights": contents(self.weights), "context": self.context,
                 "kv": self.kv, "chunk": self.chunk, "sequences": self.sequences,
                 "activations": self.activations, "sparsity": self.sparsity,
-                "calibrate": read_text(self.calibrate) if self.calibrate else None}
+                "calibrate": read_text(self.calibrate) if self.calibrate else None, "prune": self.prune}
 
 
 def read_text(path: Path) -> str:

@@ -29,6 +29,7 @@ from compiler.frontends import load
 from compiler.measuring import shapes
 from compiler.model.carried_tokenizer import packed
 from compiler.model.tokenizer import SentencePieceTokenizer
+from compiler.passes.prune import parse_prune, prune
 from isa import manual
 from isa.caches import PROGRAMS
 from isa.engine import snapshot
@@ -185,7 +186,7 @@ def test_generate_eval_verify(written: Callable[..., Any], tmp_path: Path) -> No
                          written("generate", model, "--batch", batch, "-n", 2),
                          written("generate", model, "ab", "-n", 2, *exact)])
     compare("eval", [written("eval", model, words, "--tokens", 8, *more) for more in (
-        share, exact, ("--weights", "i8", "--activations", "i8"))])
+        share, exact, ("--weights", "i8", "--activations", "i8"), ("--prune", "magnitude:0.5"))])
 
 
 def test_verify(written: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,7 +210,8 @@ def test_verify(written: Callable[..., Any], tmp_path: Path, monkeypatch: pytest
 def test_bench(written: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(shapes.SHAPES, "1k", (2, 32, 48, 2, 60))
     compare("bench", [written("bench", "--shape", "1k", "--seconds", 0.2, "--what-if", "lut=2", "--by", "phase", *more)
-                      for more in ((), ("--ffn-sparsity", 0.5), ("--prompt", 4, "--depth", 5))])
+                      for more in ((), ("--ffn-sparsity", 0.5), ("--prompt", 4, "--depth", 5),
+                                   ("--prune", "magnitude:0.5"))])
 
 
 def test_validate(written: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -297,6 +299,7 @@ def test_program(tmp_path: Path) -> None:
     cards = [document.pop("meta") for document in found]
     cards.append(compile_model(load(models[0]), machine=small_machine(512_000, "thr")).meta)         # lacks something
     cards.append(compile_model(load(models[0]), machine=small_machine(12288)).meta)                  # attends tile by tile
+    cards.append(compile_model(prune(load(models[0]), parse_prune("magnitude:0.5"))).meta)
     slimulator.assemble("_start: lut.mac.t2 a0, a1, a2\n").save(tmp_path / "t.elf")
     slimulator.Program().save(tmp_path / "none.elf")
     found += [metadata(tmp_path / f"{name}.elf") for name in ("t", "none")]

@@ -30,9 +30,9 @@ _NOTHING = {                # options without which nothing is done, written or 
     "run": "--prompt --max-instructions --timeout --save-snapshot --restore --json --csv --commit-log --trace --what-if --by "
            "--timeline --timeline-from --timeline-for --trace-unit --trace-pc --trace-symbol --trace-registers --trace-writes "
            "--trace-limit --memory-trace",
-    "compile": "--ffn-sparsity --calibrate", "generate": "--batch --ffn-sparsity --calibrate --what-if --by --json",
-    "verify": "--ffn-sparsity --calibrate --dump --json", "eval": "--ffn-sparsity --calibrate --json",
-    "bench": "--config --ffn-sparsity --what-if --by --json", "validate": "--json"}
+    "compile": "--ffn-sparsity --prune --calibrate", "generate": "--batch --ffn-sparsity --prune --calibrate --what-if --by --json",
+    "verify": "--ffn-sparsity --prune --calibrate --dump --json", "eval": "--ffn-sparsity --prune --calibrate --json",
+    "bench": "--config --ffn-sparsity --prune --what-if --by --json", "validate": "--json"}
 
 
 def defaults(name: str) -> dict[str, str]:

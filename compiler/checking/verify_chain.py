@@ -191,8 +191,9 @@ def quantised_graph(model: Model, compiled: Compiled, tokens: Sequence[int], siz
     kv = compiled.graph.values["keys"].format
     unrounded = compiled.decodes or (model.config.int8_activations and not compiled.int8_activations)     # by --activations f32
     exact = ({placed.format.name for placed in compiled.layout.every()} == {"f32"} == {kv} and "active" not in compiled.graph.values
-             and not unrounded)
-    said = ", ".join([compiled.layout.said(), *([f"keys and values {kv}"] if kv != "f32" else []),
+             and not unrounded and not compiled.model.pruned)
+    said = ", ".join([compiled.layout.said(), *compiled.model.pruned[:1],
+                      *([f"keys and values {kv}"] if kv != "f32" else []),
                       *(["activations f32"] if unrounded else [])])
     return Check(NAMES[1], _verdict(finite and (not exact or scores.kl < SAME)),
                  f"{said}: top-1 agreement {100 * scores.agreement:.1f} %, KL {scores.kl:.2e} nats, "

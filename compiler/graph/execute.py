@@ -228,6 +228,19 @@ class Executor(BankOperations):
 
     # -------------------------------------------------------------------------------------------- a token
 
+    def perform(self, layer: int | None, op: Op) -> None:
+        """One operation, on `values`. An operation of a cache appends at `position`."""
+        inputs = [self.values[name] for name in op.inputs]
+        if op.kind.startswith("append"):
+            results: Any = tuple(self._append(layer, *pair) for pair in zip(op.outputs, self._stored(op, inputs), strict=True))
+        else:
+            numbers = {**op.attributes, **{"W": role_of(role, layer) for role in op.weights[:1]}}      # noqa: B035 - at most one
+            results = getattr(self, "_" + op.kind.replace(".", "_"))(*inputs, **numbers)
+        results = results if isinstance(results, tuple) else (results,)
+        self.values.update(zip(op.outputs, results, strict=True))
+        if self.observe:
+            self.observe(layer, op, results)
+
     def step(self, token: int) -> F32:
         """Logits (vocab,) after one more token. Raises ModelError beyond the vocabulary or the context."""
         c = self.graph.config
@@ -238,16 +251,7 @@ class Executor(BankOperations):
                              expected="at most the context of the model", hint="shorten the prompt, or ask for fewer tokens")
         self.values.update(token=token, position=self.position)
         for layer, op in self.graph.steps():
-            inputs = [self.values[name] for name in op.inputs]
-            if op.kind.startswith("append"):
-                results: Any = tuple(self._append(layer, *pair) for pair in zip(op.outputs, self._stored(op, inputs), strict=True))
-            else:
-                numbers = {**op.attributes, **{"W": role_of(role, layer) for role in op.weights[:1]}}      # noqa: B035 - at most one
-                results = getattr(self, "_" + op.kind.replace(".", "_"))(*inputs, **numbers)
-            results = results if isinstance(results, tuple) else (results,)
-            self.values.update(zip(op.outputs, results, strict=True))
-            if self.observe:
-                self.observe(layer, op, results)
+            self.perform(layer, op)
         self.position += 1
         logits: F32 = self.values["logits"]
         return logits

@@ -33,6 +33,7 @@ from compiler.frontends.shards import read_json
 from compiler.model.model import Config, Model, Rope, roles
 from compiler.model.tensors import F32, Codes, Tensor
 from compiler.passes.calibrate import with_quantiles
+from compiler.passes.prune import parse_prune, prune
 from compiler.running.cache import cached
 from compiler.settings import Settings
 from isa import arithmetic
@@ -155,11 +156,15 @@ def compile_random(name: str, settings: Settings, *, config: Path | None = None,
     weights = settings.weights or WEIGHTS.get(name, "t2")
     recipe, seconds = read_recipe(weights), None
     ternary = recipe.weights is not None and recipe.weights.format.name in ("t2", "t5")
-    context = settings.check().context
+    context, method = settings.check().context, parse_prune(settings.prune) if settings.prune else None
+    if method and method.reads_text:
+        raise ModelError("", "--prune", got=str(method), expected=f"magnitude:{method.pattern}: random weights have no text")
     model = model_of(config, ternary=ternary) if config else shape_model(name, ternary=ternary, context=context or CONTEXT)
     opened(model)
 
     def compiled(part: Model) -> Compiled:
+        if method:
+            part = prune(part, method, count=False)
         if settings.sparsity is not None:
             part = with_quantiles(part, [_magnitudes(part.config.activation)] * part.config.layers)
         return compile_model(part, machine=settings.machine or "slim", recipe=recipe, kv=settings.kv, chunk=settings.chunk,

@@ -222,7 +222,8 @@ def roles(c: Config) -> Roles:
 class Model:
     """A checkpoint, opened and checked; its weights still lie in its files.
 
-    `tokenizer` is None if the checkpoint came without one. `notes` are what a user should know of how the files were read.
+    `tokenizer` is None if the checkpoint came without one. `notes` are what a user should know of how the files were read. `pruned`
+    says how the compiler has pruned it.
     """
 
     path: Path
@@ -230,6 +231,7 @@ class Model:
     tensors: Mapping[str, Tensor] = field(repr=False)       # by role
     tokenizer: Tokenizer | None = None
     notes: tuple[str, ...] = ()
+    pruned: tuple[str, ...] = ()
 
     def tensor(self, role: str) -> Tensor:
         """The tensor of a role. The head of a tied model is its embedding."""

@@ -225,7 +225,7 @@ def evaluate_model(model: Path, text: Path, settings: Any, tokens: int, tokenize
     make = shared.machine_maker(engine, threads)
     opened = load(model, tokenizer)
     shared.say_notes(opened)
-    kinds = [settings] if settings.sparsity is None else [replace(settings, sparsity=None, calibrate=None), settings]
+    kinds = [settings] if settings.sparsity is None else [settings.dense(), settings]
     paths = [find_program(model, kind, tokenizer=tokenizer, progress=shared.progress("compiling the model"), waiting=shared.waiting)
              for kind in kinds]
     programs = [Program.load(path) for path in paths]
@@ -237,7 +237,8 @@ def evaluate_model(model: Path, text: Path, settings: Any, tokens: int, tokenize
         documents, [of_graph(Executor(build(opened.config), opened)), *map(of_program, runners, programs)],
         [(0, 1)] if len(runners) == 1 else [(0, 1), (0, 2), (1, 2)], shared.progress("scoring"))
     stored = programs[-1].meta["model"]["weights"]
-    formats = ", ".join([stored, *(["kv " + settings.kv] if settings.kv != "f32" else []),
+    formats = ", ".join([stored, *([f"pruned by {settings.prune}"] if settings.prune else []),
+                         *(["kv " + settings.kv] if settings.kv != "f32" else []),
                          *(["activations " + settings.activations] if settings.activations else [])])
     idle, say = neurons(runners[-1], programs[-1]), Printer(json_file)
     say(f"{counted(scores[0].tokens, 'token')}, {counted(scores[0].size, 'byte')} of {text} in "
@@ -248,7 +249,8 @@ def evaluate_model(model: Path, text: Path, settings: Any, tokens: int, tokenize
     beside = {"dense": scores[0].as_json(), "beside_dense": scores[2].beside()} if idle else {}
     shared.write_json(json_file, {
         "model": str(model), "text": str(text), "weights": stored, "kv": settings.kv, "activations": settings.activations,
-        "sparsity": settings.sparsity, "documents": len(documents), **scores[min(1, len(scores) - 1)].as_json(), **beside,
+        "sparsity": settings.sparsity, "prune": settings.prune,
+        "documents": len(documents), **scores[min(1, len(scores) - 1)].as_json(), **beside,
         "neurons": idle.as_json() if idle else None})
     say.end()
     return 0

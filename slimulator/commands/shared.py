@@ -89,10 +89,11 @@ def compiler_options(command: Callable[..., Any], *, programs: bool = False) -> 
     @wraps(command)
     def run(*arguments: Any, sparsity: float | str | None, calibrate: Path | None, **others: Any) -> Any:
         from compiler.settings import Settings
-        if isinstance(sparsity, float) != (calibrate is not None):
-            raise click.UsageError("--ffn-sparsity with a number and --calibrate TEXT need each other")
-        said = {name: others.pop(name) for name in ("machine", "weights", "context", "kv", "chunk", "activations")}
-        return command(*arguments, settings=Settings(**said, sparsity=sparsity, calibrate=calibrate), **others)
+        said = {name: others.pop(name) for name in ("machine", "weights", "context", "kv", "chunk", "activations", "prune")}
+        settings = Settings(**said, sparsity=sparsity, calibrate=calibrate)
+        if settings.reads_text != (calibrate is not None):
+            raise click.UsageError("--ffn-sparsity with a number, --prune wanda and flow need --calibrate TEXT, and it them")
+        return command(*arguments, settings=settings, **others)
 
     decorated: Callable[..., Any] = options(
         click.option("--machine", metavar="M",
@@ -113,7 +114,12 @@ def compiler_options(command: Callable[..., Any], *, programs: bool = False) -> 
         click.option("--ffn-sparsity", "sparsity", metavar="exact|S", callback=_sparsity,
                      help="exact: read only the rows of neurons that are not zero, in models with relu or relu2. A number such as "
                           "0.5: skip this share of the neurons, by thresholds from --calibrate. This changes the result."),
-        click.option("--calibrate", type=FILE, metavar="TEXT", help="A UTF-8 text on which the thresholds are found."))(run)
+        click.option("--prune", metavar="METHOD",
+                     help="Prune the layers' matrices: magnitude:0.5 or wanda:0.5 (the share of each row that becomes zero), "
+                          "wanda:2:4 (of each 4 weights 2 stay), flow:0.6 (N:M for each layer by its outliers, with this mean). "
+                          "wanda and flow need --calibrate. This changes the result."),
+        click.option("--calibrate", type=FILE, metavar="TEXT",
+                     help="A UTF-8 text on which thresholds of neurons are found, or weights to prune."))(run)
     return decorated
 
 

@@ -1,0 +1,116 @@
+"""A text through a model layer by layer: all tokens pass one layer before the next one begins, so that each matrix is read once.
+
+    run = LayerByLayer(model, tokens)
+    for layer in range(layers):
+        seen = run.inputs(layer)                the mean square of each input of the layer's matrices: {"q": (dim,), ...}
+        run.advance(layer, model)               with the tensors of this model, which may have changed
+
+The operations are those of the float graph (graph/execute.py). Products are one matrix product for all tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from compiler.graph import PLAIN, Executor, build
+from compiler.graph.groups import groups
+from compiler.graph.ops import Op
+from compiler.model.model import Model
+from compiler.model.tensors import F32
+
+
+class _AllHeads(Executor):
+    """Attention of all heads in one product: the same sums in another order."""
+
+    def _scores(self, q: F32, keys: Any, *, heads: float, kv_heads: float, window: float) -> F32:
+        of = _by_head(keys, kv_heads, window)                                               # (kv_heads, positions, head_dim)
+        scores: F32 = q.reshape(len(of), -1, of.shape[2]) @ of.transpose(0, 2, 1)
+        return scores.reshape(int(heads), -1)
+
+    def _softmax(self, x: F32) -> F32:
+        powers = np.exp(x - x.max(axis=1, keepdims=True))
+        shares: F32 = powers / powers.sum(axis=1, keepdims=True)
+        return shares
+
+    def _context(self, p: F32, values: Any, *, heads: float, kv_heads: float, window: float) -> F32:
+        of = _by_head(values, kv_heads, window)
+        context: F32 = p.reshape(len(of), -1, of.shape[1]) @ of
+        return context.reshape(-1)
+
+
+def _by_head(cache: Any, kv_heads: float, window: float) -> Any:
+    last = cache[max(0, len(cache) - int(window)):] if window else cache
+    return last.reshape(len(last), int(kv_heads), -1).transpose(1, 0, 2)
+
+
+class LayerByLayer:
+    """`tokens` in pieces as long as the context, each a text of its own. Values between layers are kept, weights are not."""
+
+    def __init__(self, model: Model, tokens: Sequence[int]) -> None:
+        self._executor = _AllHeads(build(model.config), model, PLAIN, keep=0)
+        self._context = model.config.context
+        self._states: list[dict[str, Any]] = []             # of each token, between two layers
+        self._next: list[dict[str, Any]] | None = None      # behind a layer that was computed and not changed since
+        for at, token in enumerate(tokens):
+            self._executor.values = {"token": token, "position": at % self._context}
+            self._executor.position = at % self._context
+            for op in self._executor.graph.start:
+                self._executor.perform(None, op)
+            self._states.append({name: self._executor.values[name] for name in ("x", "position")})
+
+    def inputs(self, layer: int) -> dict[str, F32]:
+        """Of each matrix of the layer, by role: the mean over all tokens of the squares of its inputs, (columns,)."""
+        seen: dict[str, F32] = {}
+        self._next = self._through(layer, seen)
+        return seen
+
+    def advance(self, layer: int, model: Model) -> None:
+        """Go on behind the layer, as this model computes it. The model that was there is the default of what follows."""
+        if model is not self._executor.model:
+            self._executor.model, self._next = model, None
+        self._states, self._next = self._next or self._through(layer, {}), None
+
+    def _through(self, layer: int, seen: dict[str, F32]) -> list[dict[str, Any]]:
+        e = self._executor
+        ops = next(body.ops for body in e.graph.bodies if layer in body.layers)
+        states = [dict(state) for state in self._states]
+        for group in groups(ops):
+            if group.together:
+                op, = group.ops
+                inputs = np.stack([_input(op, state) for state in states])                  # (tokens, columns)
+                seen[op.weights[0].removeprefix("layer.")] = _mean_square(inputs)
+                for state, result in zip(states, self._product(layer, op, inputs), strict=True):
+                    state[op.outputs[0]] = result
+                continue
+            for at, state in enumerate(states):
+                if at % self._context == 0:
+                    e.restart()
+                e.position, e.values = at % self._context, state
+                for op in group.ops:
+                    e.perform(layer, op)
+        return [{name: state[name] for name in ("x", "position")} for state in states]
+
+    def _product(self, layer: int, op: Op, inputs: F32) -> F32:
+        """All tokens times the matrix of an operation: (tokens, rows)."""
+        tensor = self._executor.model.tensor(op.weights[0].replace("layer.", f"layers.{layer}.", 1))
+        result: F32 = np.concatenate([inputs @ tensor.rows(first, last).T for first, last in tensor.blocks()], axis=1)
+        return result
+
+
+def _input(op: Op, state: dict[str, Any]) -> F32:
+    """What a product multiplies: a vector, or int8 codes times their scale."""
+    x = state[op.inputs[0]]
+    vector: F32 = x if len(op.inputs) == 1 else x.astype(np.float32) * state[op.inputs[1]]
+    return vector
+
+
+def _mean_square(inputs: F32) -> F32:
+    """The mean of squares of each column, summed in fp64 token by token: the same on every host for the same inputs."""
+    total = np.zeros(inputs.shape[1])
+    for row in inputs:
+        total += np.square(row, dtype=np.float64)
+    mean: F32 = (total / len(inputs)).astype(np.float32)
+    return mean
