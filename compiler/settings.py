@@ -13,7 +13,8 @@ from compiler.compile import Calibrated, compile_model
 from compiler.compiled import Compiled
 from compiler.errors import ModelError
 from compiler.formats.recipe import read_recipe
-from compiler.frontends import need_tokenizer
+from compiler.frontends import load, need_tokenizer
+from compiler.frontends.adapter import with_adapter
 from compiler.model.model import Model
 from compiler.passes.prune import parse_prune, prune
 from isa.files import text_of
@@ -31,6 +32,7 @@ class Settings:
     sequences  how many run side by side; None: one
     activations  of integer weights: i8 (as None) or f32
     sparsity   "exact", or the share of neurons to leave alone by thresholds from the text `calibrate`
+    adapter    a LoRA adapter that is merged into the checkpoint
     prune      how layers are pruned, as passes/prune.py reads it; on the text `calibrate` unless it is by magnitude
     """
 
@@ -44,12 +46,13 @@ class Settings:
     sparsity: float | str | None = None
     calibrate: Path | None = None
     prune: str | None = None
+    adapter: Path | None = None
 
     @property
     def given(self) -> list[str]:
         """The options that were given and that cannot be changed in a compiled program."""
         named = {"weights": "--weights", "context": "--context", "kv": "--kv", "chunk": "--chunk", "sequences": "--sequences",
-                 "activations": "--activations", "sparsity": "--ffn-sparsity", "prune": "--prune"}
+                 "activations": "--activations", "sparsity": "--ffn-sparsity", "prune": "--prune", "adapter": "--adapter"}
         return [named[field.name] for field in fields(self) if field.name in named and getattr(self, field.name) != field.default]
 
     def check(self) -> Settings:
@@ -74,6 +77,16 @@ class Settings:
         other = replace(self, sparsity=None)
         return other if other.reads_text else replace(other, calibrate=None)
 
+    def load(self, path: Path, tokenizer: Path | None = None) -> Model:
+        """The checkpoint at `path`, with the adapter merged into it. Raises ModelError."""
+        model = load(path, tokenizer)
+        if self.adapter is None:
+            return model
+        try:
+            return with_adapter(model, self.adapter)
+        except OSError as error:
+            raise ModelError(error.filename or self.adapter, "", got=error.strerror or str(error)) from None
+
     def compile(self, model: Model, progress: Callable[[int, int], None] | None = None) -> Compiled:
         """The model as a program. `progress` is told about calibration. Raises ModelError, PresetError, OSError."""
         tokens = need_tokenizer(model).encode(read_text(self.calibrate)[:MOST_TEXT]) if self.calibrate else ()
@@ -94,7 +107,8 @@ class Settings:
         return {"machine": contents(self.machine or "slim"), "weights": contents(self.weights), "context": self.context,
                 "kv": self.kv, "chunk": self.chunk, "sequences": self.sequences,
                 "activations": self.activations, "sparsity": self.sparsity,
-                "calibrate": read_text(self.calibrate) if self.calibrate else None, "prune": self.prune}
+                "calibrate": read_text(self.calibrate) if self.calibrate else None, "prune": self.prune,
+                "adapter": self.adapter is not None}
 
 
 def read_text(path: Path) -> str:

@@ -30,8 +30,10 @@ _NOTHING = {                # options without which nothing is done, written or 
     "run": "--prompt --max-instructions --timeout --save-snapshot --restore --json --csv --commit-log --trace --what-if --by "
            "--timeline --timeline-from --timeline-for --trace-unit --trace-pc --trace-symbol --trace-registers --trace-writes "
            "--trace-limit --memory-trace",
-    "compile": "--ffn-sparsity --prune --calibrate", "generate": "--batch --ffn-sparsity --prune --calibrate --what-if --by --json",
-    "verify": "--ffn-sparsity --prune --calibrate --dump --json", "eval": "--ffn-sparsity --prune --calibrate --json",
+    "compile": "--ffn-sparsity --adapter --prune --calibrate",
+    "generate": "--batch --ffn-sparsity --adapter --prune --calibrate --what-if --by --json",
+    "verify": "--ffn-sparsity --adapter --prune --calibrate --dump --json",
+    "eval": "--ffn-sparsity --adapter --prune --calibrate --json",
     "bench": "--config --ffn-sparsity --prune --what-if --by --json", "validate": "--json"}
 
 

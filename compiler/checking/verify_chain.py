@@ -24,7 +24,7 @@ from compiler.checking.evaluate import Document, evaluate, of_graph
 from compiler.checking.verify import Difference, Observer, ProgramStopped, compare
 from compiler.compiled import Compiled
 from compiler.errors import ModelError
-from compiler.frontends import load, need_tokenizer
+from compiler.frontends import need_tokenizer
 from compiler.graph import Executor, Graph, Op, build
 from compiler.lowering.tiles import height
 from compiler.model.carried_tokenizer import unpacked
@@ -112,7 +112,7 @@ def checks(subject: Subject, *, dump: Path | None = None, make: Maker = Machine,
         preset = load_preset(settings.machine) if settings.machine else program.machine
         yield engines(program, preset, words[:max(1, count - 1)], 2, fast)
         return
-    model = load(path, subject.tokenizer)
+    model = settings.load(path, subject.tokenizer)
     if opened:
         opened(model)
     words = need_tokenizer(model).encode(subject.prompt)
@@ -120,7 +120,8 @@ def checks(subject: Subject, *, dump: Path | None = None, make: Maker = Machine,
         raise ModelError("", "--prompt", got="empty", expected="some text: this model has no BOS token to start from")
     compiled = settings.compile(model, progress)
     tokens = continued(model, words, _count(count, compiled.memory.context))
-    yield float_graph(model, tokens)
+    yield float_graph(model, tokens) if settings.adapter is None else Check(
+        NAMES[0], "not checked", "transformers reads no adapter: merge it into the checkpoint to compare both")
     yield quantised_graph(model, compiled, tokens, max(1, len(need_tokenizer(model).decode(tokens).encode())), progress)
     with temporary_folder() as folder:
         file = subject.program_file

@@ -3,6 +3,8 @@
     llama2c.py          llama2.c .bin, versions 0 to 2, with its tokenizer file
     huggingface.py      directories: hf_config.py (config.json), hf_options.py (its options), shards.py (safetensors)
     gguf.py             GGUF: gguf_blocks.py (block formats), gguf_tokenizer.py (the tokenizer in it)
+    stored/             how weights of directories are stored: quantised, sparse, masked
+    adapter.py          LoRA adapters, merged into a model
     family.py           what a family of models is: its configuration, the names of its tensors; families/: one file each
     rope.py             rope as configurations describe it
     unsupported.py      other families, and why they are refused

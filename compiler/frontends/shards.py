@@ -48,7 +48,7 @@ def open_shards(directory: Path) -> dict[str, Stored]:
     index = directory / INDEX
     if not index.is_file():
         if (directory / SINGLE).is_file():
-            return _open(directory / SINGLE)
+            return open_file(directory / SINGLE)
         others = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth", "*.gguf") for path in directory.glob(pattern))
         raise ModelError(directory, "", got="no model.safetensors" + (f", but {others[0]}" if others else ""),
                          expected=f"{SINGLE}, or {INDEX} and its shards",
@@ -63,7 +63,7 @@ def open_shards(directory: Path) -> dict[str, Stored]:
         if not (directory / file).is_file():
             raise ModelError(index, "weight_map", got=f"{file} is missing", expected=f"all {len(set(places.values()))} shards",
                              hint="download this file as well")
-        shards[file] = _open(directory / file)
+        shards[file] = open_file(directory / file)
     for name, file in places.items():
         if name not in shards[file]:
             raise ModelError(directory / file, f"tensor {name}", got="missing", expected="in this file, as the index says",
@@ -71,7 +71,8 @@ def open_shards(directory: Path) -> dict[str, Stored]:
     return {name: shards[file][name] for name, file in places.items()}
 
 
-def _open(path: Path) -> dict[str, Stored]:
+def open_file(path: Path) -> dict[str, Stored]:
+    """All tensors of one file by name. Raises ModelError for a file that is no safetensors file, or not a whole one."""
     try:
         with safetensors.safe_open(str(path), framework="numpy"):
             pass

@@ -19,7 +19,7 @@ from typing import Any
 
 from compiler.compiled import CARD_SCHEMA
 from compiler.errors import ModelError
-from compiler.frontends import load, load_tokenizer, need_tokenizer
+from compiler.frontends import load_tokenizer, need_tokenizer
 from compiler.model.carried_tokenizer import unpacked
 from compiler.model.model import Model
 from compiler.model.tokenizer import Tokenizer
@@ -174,7 +174,7 @@ def find_program(model: Path | None, settings: Settings = Settings(), *, tokeniz
             raise ModelError(model, option, got="a compiled program",
                              expected="a checkpoint: this option is for the compiler")
         return model
-    checkpoint = load(model, tokenizer)             # before the hash of all files, which takes long: errors come at once
+    checkpoint = settings.load(model, tokenizer)    # before the hash of all files, which takes long: errors come at once
     words, key = need_tokenizer(checkpoint), settings.check().key()
     source = Path(f"{model.stem if model.is_file() else model.resolve().name}.s")       # what `slimulator compile MODEL -S` writes
 
@@ -184,7 +184,8 @@ def find_program(model: Path | None, settings: Settings = Settings(), *, tokeniz
         checkpoint.check_weights()
         settings.compile(checkpoint, progress).save(path, progress, source)
 
-    return cache.cached([*cache.parts(model), words.file], key, write, waiting)
+    adapter = cache.parts(settings.adapter) if settings.adapter else []
+    return cache.cached([*cache.parts(model), *adapter, words.file], key, write, waiting)
 
 
 def is_program(path: Path) -> bool:

@@ -29,7 +29,6 @@ def compile_program(model: Path, output: Path | None, settings: Any, sequences: 
     MODEL is a Hugging Face directory, a .gguf file or a llama2.c .bin. The program contains the whole token loop, the weights and
     the tokenizer. Its memory map is printed on stderr.
     """
-    from compiler.frontends import load
     from isa.files import check_directory
     output = output or Path(f"{model.resolve().stem if model.is_file() else model.resolve().name}.{'s' if source else 'elf'}")
     check_directory(output)
@@ -37,7 +36,7 @@ def compile_program(model: Path, output: Path | None, settings: Any, sequences: 
         raise click.UsageError(f"-S writes assembly: expected a name like {output.with_suffix('.s')}, got {output}")
     if model.exists() and output.exists() and model.samefile(output):
         raise click.UsageError(f"{output} is the model: it would be overwritten")
-    opened = load(model, tokenizer)
+    opened = settings.load(model, tokenizer)
     say_notes(opened)
     compiled = replace(settings, sequences=sequences).check().compile(opened, progress("calibrating"))
     (compiled.save_source if source else compiled.save)(output, progress("writing weights"))

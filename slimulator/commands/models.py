@@ -212,7 +212,7 @@ def evaluate_model(model: Path, text: Path, settings: Any, tokens: int, tokenize
     Documents separated by <|endoftext|> are scored independently.
     """
     from compiler.checking.evaluate import evaluate_pairs, of_graph, of_program, split
-    from compiler.frontends import load, need_tokenizer
+    from compiler.frontends import need_tokenizer
     from compiler.graph import Executor, build
     from compiler.running.generate import find_program, is_program
     from compiler.running.neurons import neurons
@@ -223,7 +223,7 @@ def evaluate_model(model: Path, text: Path, settings: Any, tokens: int, tokenize
         raise click.UsageError(f"{model} is a program: eval needs the checkpoint that it was compiled from")
     shared.distinct([json_file], model, text, tokenizer)
     make = shared.machine_maker(engine, threads)
-    opened = load(model, tokenizer)
+    opened = settings.load(model, tokenizer)
     shared.say_notes(opened)
     kinds = [settings] if settings.sparsity is None else [settings.dense(), settings]
     paths = [find_program(model, kind, tokenizer=tokenizer, progress=shared.progress("compiling the model"), waiting=shared.waiting)

@@ -89,7 +89,8 @@ def compiler_options(command: Callable[..., Any], *, programs: bool = False) -> 
     @wraps(command)
     def run(*arguments: Any, sparsity: float | str | None, calibrate: Path | None, **others: Any) -> Any:
         from compiler.settings import Settings
-        said = {name: others.pop(name) for name in ("machine", "weights", "context", "kv", "chunk", "activations", "prune")}
+        said = {name: others.pop(name)
+                for name in ("machine", "weights", "context", "kv", "chunk", "activations", "prune", "adapter")}
         settings = Settings(**said, sparsity=sparsity, calibrate=calibrate)
         if settings.reads_text != (calibrate is not None):
             raise click.UsageError("--ffn-sparsity with a number, --prune wanda and flow need --calibrate TEXT, and it them")
@@ -114,6 +115,8 @@ def compiler_options(command: Callable[..., Any], *, programs: bool = False) -> 
         click.option("--ffn-sparsity", "sparsity", metavar="exact|S", callback=_sparsity,
                      help="exact: read only the rows of neurons that are not zero, in models with relu or relu2. A number such as "
                           "0.5: skip this share of the neurons, by thresholds from --calibrate. This changes the result."),
+        click.option("--adapter", type=FILE, metavar="DIR",
+                     help="Merge a LoRA adapter (a PEFT directory) into the checkpoint first."),
         click.option("--prune", metavar="METHOD",
                      help="Prune the layers' matrices: magnitude:0.5 or wanda:0.5 (the share of each row that becomes zero), "
                           "wanda:2:4 (of each 4 weights 2 stay), flow:0.6 (N:M for each layer by its outliers, with this mean). "
