@@ -153,7 +153,8 @@ class Compiled:
         """The model card: what the program file says of its model."""
         c = self.model.config
         return {"architecture": c.architecture, "source": self.model.path.name, "vocab": c.vocab, "dim": c.dim, "layers": c.layers,
-                "heads": c.heads, "kv_heads": c.kv_heads, "hidden": c.hidden, "context": self.memory.context,
+                "heads": c.heads, "kv_heads": c.kv_heads, "hidden": c.hidden, **({"widths": list(c.widths)} if c.widths else {}),
+                "context": self.memory.context,
                 "stop": sorted(c.stop),
                 "operations": {section: [f"{', '.join(op.outputs)} = {op.kind} {', '.join((*op.inputs, *op.weights))}"
                                          for op in ops] for section, ops in self.graph.named()},

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from compiled_models import small_machine
 from elftools.elf.elffile import ELFFile
+from random_models import SHAPES, random_model
 from tiny_checkpoint import write_checkpoint, write_relu
 
 import slimulator
@@ -299,6 +300,8 @@ def test_program(tmp_path: Path) -> None:
     cards = [document.pop("meta") for document in found]
     cards.append(compile_model(load(models[0]), machine=small_machine(512_000, "thr")).meta)         # lacks something
     cards.append(compile_model(load(models[0]), machine=small_machine(12288)).meta)                  # attends tile by tile
+    narrow = replace(SHAPES["gqa"], layers=2, widths=(16, SHAPES["gqa"].hidden))
+    cards.append(compile_model(random_model(narrow)).meta)
     cards.append(compile_model(prune(load(models[0]), parse_prune("magnitude:0.5"))).meta)
     slimulator.assemble("_start: lut.mac.t2 a0, a1, a2\n").save(tmp_path / "t.elf")
     slimulator.Program().save(tmp_path / "none.elf")

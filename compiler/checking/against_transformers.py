@@ -88,7 +88,7 @@ def compare(model: Model, tokens: Sequence[int]) -> Comparison:
     library = _Library(model, tokens)
     result = Comparison(len(tokens), fault=library.fault, weight_flips=library.weight_flips)
     executor = Executor(build(model.config), model)
-    readers = {op.inputs[0]: op.weights[0] for op in reversed(executor.graph.layer) if op.kind == "gemv.i8"}
+    readers = {op.inputs[0]: op.weights[0] for op in reversed(executor.graph.bodies[0].ops) if op.kind == "gemv.i8"}
 
     def observe(layer: int | None, op: Op, results: tuple[Any, ...]) -> None:
         if op.kind != "quantise" or result.fault:

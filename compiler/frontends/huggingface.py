@@ -20,7 +20,7 @@ from compiler.frontends.hf_config import read_config
 from compiler.frontends.options import Options
 from compiler.frontends.shards import Stored, open_shards, read_json
 from compiler.frontends.stored.files import Files
-from compiler.frontends.stored.floats import float_tensor
+from compiler.frontends.stored.floats import FLOATS, float_tensor
 from compiler.frontends.stored.masks import ORIGINAL, Archive, masked
 from compiler.frontends.stored.sparse import sparse_tensor
 from compiler.frontends.stored.storage import Storage
@@ -42,6 +42,7 @@ def load(directory: Path, tokenizer: Tokenizer | None = None) -> Model:
     stored = {name.removeprefix("model."): tensor for name, tensor in open_shards(directory).items()}
     if config.tied:
         config = _heads(config, stored, options.notes)
+    config = _widths(config, stored, options.notes)
     generation = directory / "generation_config.json"
     if generation.is_file():
         config = replace(config, stop=config.stop | Options(generation, read_json(generation)).tokens("eos_token_id"))
@@ -106,6 +107,29 @@ def _same(one: Stored, other: Stored) -> bool:
         return False
     return all(np.array_equal(one.where.read(at, size), other.where.read(at, size))
                for at in range(0, one.where.size, COMPARED) for size in (min(COMPARED, one.where.size - at),))
+
+
+def _widths(c: Config, stored: dict[str, Stored], notes: list[str]) -> Config:
+    """The configuration, with the width of each layer where files have layers of different widths, as pruning of whole neurons
+    leaves them. Raises ModelError for layers with different numbers of heads."""
+    names = CLASSES[c.architecture].hf
+
+    def rows(role: str, usual: int) -> list[int]:
+        found = [stored.get(names.of(f"layers.{layer}.{role}")) for layer in range(c.layers)]
+        return [each.shape[0] if each and each.dtype in FLOATS and len(each.shape) == 2 else usual for each in found]
+
+    for role, usual in (("q", c.q_dim), ("k", c.kv_dim)):
+        first, *others = sizes = rows(role, usual)
+        if other := next((size for size in others if size != first), 0):
+            at = stored[names.of(f"layers.{sizes.index(other)}.{role}")]
+            raise ModelError(at.where.file, f"tensor {at.name}", got=f"{other} rows, and {first} in layer 0",
+                             expected="the same number of heads in every layer",
+                             hint="layers may differ in the width of their feed-forward part only")
+    widths = rows("up", c.hidden)
+    if len(set(widths)) < 2:
+        return c
+    notes.append(f"feed-forward layers have {min(widths):,} to {max(widths):,} neurons")
+    return replace(c, hidden=max(widths), widths=tuple(widths))
 
 
 def _tensors(directory: Path, c: Config, storage: Storage | None, files: Files) -> dict[str, Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from compiler.graph.checks import check
-from compiler.graph.ops import Graph, Op, Value, ValueShape
+from compiler.graph.ops import Graph, LayerBody, Op, Value, ValueShape
 from compiler.model.model import Config, layer_roles, roles
 
 
@@ -14,9 +14,17 @@ class _Builder:
         weights = {role: shape for role, shape in roles(c) if not role.startswith("layers.")}
         if c.tied:
             weights["head"] = weights["embedding"]
-        layer = {f"layer.{role}": shape for role, shape in layer_roles(c)}
+        layer = _shapes(c.of_layer(0))
+        self.suffix, self.weights = "", {**weights, **layer}
         self.graph = Graph(c, {"token": Value("index", ()), "position": Value("index", ())}, {**weights, **layer})
         self.ops = self.graph.start
+
+    def body(self, layers: tuple[int, ...], suffix: str) -> None:
+        """Go on with the operations of these layers. Values that have the width of their neurons get names with a suffix."""
+        own = _shapes(self.graph.config.of_layer(layers[0]))
+        made = LayerBody(layers, weights=own if suffix else {})
+        self.graph.bodies.append(made)
+        self.ops, self.suffix, self.weights = made.ops, suffix, {**self.graph.weights, **made.weights}
 
     def op(self, kind: str, result: str, *inputs: str, weight: str = "", shape: ValueShape | None = None, state: bool = False,
            **attributes: float) -> str:
@@ -28,7 +36,7 @@ class _Builder:
 
     def bias(self, result: str, role: str) -> str:
         """Its bias added to a result, if there is one for the role."""
-        return self.op("bias", result, result, weight=f"{role}.bias") if f"{role}.bias" in self.graph.weights else result
+        return self.op("bias", result, result, weight=f"{role}.bias") if f"{role}.bias" in self.weights else result
 
     def norm(self, result: str, x: str, role: str) -> str:
         c = self.graph.config
@@ -36,7 +44,7 @@ class _Builder:
 
     def linear(self, result: str, x: tuple[str, ...], role: str) -> str:
         """A matrix of the model times x, which is fp32, or int8 codes and their scale."""
-        rows, _ = self.graph.weights[role]
+        rows, _ = self.weights[role]
         self.op("gemv" if len(x) == 1 else "gemv.i8", result, *x, weight=role, shape=(rows,))
         return self.bias(result, role)
 
@@ -48,6 +56,10 @@ class _Builder:
         self.graph.values |= {codes: Value("i8", self.graph.values[x].shape), scale: Value("f32", (1,))}
         self.ops.append(Op("quantise", (codes, scale), (x,)))
         return codes, scale
+
+
+def _shapes(c: Config) -> dict[str, tuple[int, ...]]:
+    return {f"layer.{role}": shape for role, shape in layer_roles(c)}
 
 
 def build(c: Config) -> Graph:
@@ -64,9 +76,13 @@ def build(c: Config) -> Graph:
         g.op("embedding", "place", "position", weight="positions", shape=(c.dim,), offset=c.learned_positions)
         g.op("add", "x", "x", "place")
 
-    g.ops = g.graph.layer
-    _attention(g, c)
-    _feed_forward(g, c)
+    first = c.of_layer(0)
+    g.graph.bodies = []
+    for width in dict.fromkeys(c.widths or [c.hidden]):
+        of = tuple(layer for layer in range(c.layers) if not c.widths or c.widths[layer] == width)
+        g.body(of, f"_{width}" if width != first.hidden else "")
+        _attention(g, c)
+        _feed_forward(g, c.of_layer(of[0]))
 
     g.ops = g.graph.finish
     x = g.norm("final", "x", "final_norm") if c.final_norm else "x"
@@ -108,18 +124,19 @@ def _attention(g: _Builder, c: Config) -> None:
 def _feed_forward(g: _Builder, c: Config) -> None:
     """x = x + down(activation(gate(x)) * up(x)), or down(activation(up(x))) where there is no gate."""
     x = g.activations(g.norm("ffn_in", "x", "layer.ffn_norm") if c.norm_first else "x")
+    gate, up, neurons = (name + g.suffix for name in ("gate", "up", "neurons"))
     if c.gated:
-        g.linear("gate", x, "layer.gate")                   # (hidden,)
-        g.linear("up", x, "layer.up")
-        g.op(c.activation, "gate", "gate")
-        g.op("mul", "neurons", "gate", "up")
+        g.linear(gate, x, "layer.gate")                     # (hidden,)
+        g.linear(up, x, "layer.up")
+        g.op(c.activation, gate, gate)
+        g.op("mul", neurons, gate, up)
     else:
-        g.linear("up", x, "layer.up")
-        g.op(c.activation, "neurons", "up")
+        g.linear(up, x, "layer.up")
+        g.op(c.activation, neurons, up)
 
     if c.sub_norms:
-        g.op("rmsnorm", "neurons", "neurons", weight="layer.ffn_sub_norm", eps=c.eps)
-    g.linear("ffn", g.activations("neurons"), "layer.down")   # (dim,)
+        g.op("rmsnorm", neurons, neurons, weight="layer.ffn_sub_norm", eps=c.eps)
+    g.linear("ffn", g.activations(neurons), "layer.down")     # (dim,)
     g.op("add", "x", "x", "ffn")
     if not c.norm_first:
         g.norm("x", "x", "layer.ffn_norm")

@@ -7,7 +7,7 @@ has made. A violation is a mistake in a pass or a frontend, never the user's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -51,9 +51,9 @@ def check(graph: Graph) -> Graph:
     """The graph, or GraphError with everything that is wrong, one line each."""
     problems: list[str] = []
     written = {"token", "position"} | {name for name, value in graph.values.items() if value.state}
-    for section, ops in graph.sections():
+    for (section, ops), weights in zip(graph.sections(), graph.shapes(), strict=True):
         for number, op in enumerate(ops):
-            found = list(_problems(graph, op, written))
+            found = list(_problems(graph, weights, op, written))
             problems += [f"{section}, {number}: {op.kind} -> {', '.join(op.outputs)}: {problem}" for problem in found]
             written |= set(op.outputs)
     if "logits" not in written:
@@ -63,13 +63,13 @@ def check(graph: Graph) -> Graph:
     return graph
 
 
-def _problems(graph: Graph, op: Op, written: set[str]) -> list[str]:
+def _problems(graph: Graph, weights: Mapping[str, tuple[int, ...]], op: Op, written: set[str]) -> list[str]:
     kind = KINDS.get(op.kind)
     if kind is None:
         return [f"unknown kind; known are {', '.join(KINDS)}"]
     unknown = ([f"{name} is read before it is written" for name in op.inputs if name not in written]
                + [f"{name} has no declared shape" for name in (*op.outputs, *op.inputs) if name not in graph.values]
-               + [f"there is no weight {role}" for role in op.weights if role not in graph.weights])
+               + [f"there is no weight {role}" for role in op.weights if role not in weights])
     counts = [(what, len(got), len(expected)) for what, got, expected in (
         ("inputs", op.inputs, kind.inputs()), ("weights", op.weights, kind.weights()), ("results", op.outputs, kind.outputs()))]
     unknown += [f"{got} {what}, expected {expected}" for what, got, expected in counts if got != expected]
@@ -87,7 +87,7 @@ def _problems(graph: Graph, op: Op, written: set[str]) -> list[str]:
                 problems.append(f"{name} is {value.format}, expected {operand.format}")
             problems += _bind(bound, name, value.shape, operand)
     for role, operand in zip(op.weights, kind.weights(), strict=True):
-        problems += _bind(bound, role, graph.weights[role], operand)
+        problems += _bind(bound, role, weights[role], operand)
     if problems:
         return problems
 

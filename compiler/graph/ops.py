@@ -198,10 +198,14 @@ class Op:
 
 @dataclass
 class LayerBody:
-    """The operations of some layers. One body holds all layers, unless formats differ."""
+    """The operations of some layers. One body holds all layers, unless formats or sizes differ.
+
+    weights   shapes by role ("layer.up") where they are not those of the graph
+    """
 
     layers: tuple[int, ...]
     ops: list[Op] = field(default_factory=list)
+    weights: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 @dataclass
@@ -247,6 +251,12 @@ class Graph:
             yield from ((layer, op) for op in ops[layer])
         yield from ((None, op) for op in self.finish)
 
+    def shapes(self) -> Iterator[Mapping[str, tuple[int, ...]]]:
+        """The shapes of weights in each of the `sections`."""
+        yield self.weights
+        yield from ({**self.weights, **body.weights} for body in self.bodies)
+        yield self.weights
+
     def sections(self) -> Iterator[tuple[str, list[Op]]]:
         """(title, operations) of all lists."""
         yield "start", self.start
@@ -274,15 +284,15 @@ class Graph:
         c = self.config
         lines = [f"{c.architecture}: {c.layers} layers, dim {c.dim}, {c.heads} heads of {c.head_dim}, {c.kv_heads} of keys and "
                  f"values, hidden {c.hidden}, vocabulary {c.vocab}, context {c.context}"]
-        table = [[self._row(op) for op in ops] for _, ops in self.sections()]
+        table = [[self._row(op, weights) for op in ops] for (_, ops), weights in zip(self.sections(), self.shapes(), strict=True)]
         widths = [max(len(row[column]) for rows in table for row in rows) for column in range(4)]
         for (title, _), rows in zip(self.sections(), table, strict=True):
             lines += [title, *("  " + "  ".join(map(str.ljust, row, (*widths, 0))).rstrip() for row in rows)]
         return "\n".join(lines)
 
-    def _row(self, op: Op) -> tuple[str, str, str, str, str]:
+    def _row(self, op: Op, shapes: Mapping[str, tuple[int, ...]]) -> tuple[str, str, str, str, str]:
         """Columns of the table: kind, results, their shapes, operands, attributes."""
-        weights = [f"{role}{shown(self.weights[role])}" for role in op.weights]
+        weights = [f"{role}{shown(shapes[role])}" for role in op.weights]
         attributes = [f"{name} {value:.9g}" for name, value in op.attributes.items() if value]
         return (op.kind, ", ".join(op.outputs), ", ".join(str(self.values[name]) for name in op.outputs),
                 ", ".join([*op.inputs, *weights]), ", ".join(attributes))

@@ -10,7 +10,7 @@ which operations there are: graph/build.py adds a bias where there is one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -94,9 +94,14 @@ class Config:
     embedding_dim: int = 0      # of the embedding, if projections lie between it and dim; 0: dim
     tied: bool = False          # the head is the embedding
     int8_activations: bool = False              # input of the linears of a layer: int8, absmax per token (BitNet b1.58)
+    widths: tuple[int, ...] = ()                # neurons of each layer where they differ; hidden is then the largest
 
     bos: int | None = None
     stop: frozenset[int] = frozenset()          # tokens that end a text
+
+    def of_layer(self, layer: int) -> Config:
+        """The configuration of a model whose layers are all like this one."""
+        return replace(self, hidden=self.widths[layer], widths=()) if self.widths else self
 
     @property
     def q_dim(self) -> int:
@@ -205,7 +210,7 @@ def roles(c: Config) -> Roles:
     if c.learned_positions is not None:
         yield "positions", (c.context + c.learned_positions, c.dim)
     for layer in range(c.layers):
-        for role, shape in layer_roles(c):
+        for role, shape in layer_roles(c.of_layer(layer)):
             yield f"layers.{layer}.{role}", shape
     if c.final_norm:
         yield from _norm(c, "final_norm", c.dim)

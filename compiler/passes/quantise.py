@@ -23,7 +23,7 @@ from compiler.formats import codebook
 from compiler.formats.recipe import ABSMEAN, Choice, Recipe
 from compiler.formats.scales import Magnitudes
 from compiler.formats.weight_format import WEIGHT_FORMATS
-from compiler.graph import Graph, LayerBody, Op, Value, build, check, role_of
+from compiler.graph import Graph, Op, Value, build, check, role_of
 from compiler.model.model import Model, layer_roles
 from compiler.model.tensors import F32, AbsmeanTensor, Codes, DerivedTensor, Tensor
 
@@ -123,7 +123,8 @@ def quantise(model: Model, recipe: Recipe, activations: str | None = None) -> tu
         tensors["embedding"] = _in_bytes(tensors["embedding"])
     quantised = replace(model, tensors=tensors)
     graph = build(model.config)
-    graph.bodies = [LayerBody(layers, graph.layer) for layers in _alike(quantised)]
+    graph.bodies = [replace(body, layers=layers) for alike in _alike(quantised) for body in graph.bodies
+                    if (layers := tuple(layer for layer in alike if layer in body.layers))]
     graph = _decoded(graph, quantised) if activations == "f32" else _with_codes(graph, quantised)
     if activations == "i8" and not any(op.kind == "gemv.i8" for _, op in graph.steps()):
         raise ModelError(model.path, "--activations", got="i8 for floating-point weights", expected="integer weights",

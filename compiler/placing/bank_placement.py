@@ -294,7 +294,7 @@ def place(model: Model, banks: Organisation, groups: Sequence[tuple[int, ...]], 
 
     for layers in groups:                       # before the head: the hint for a layer's matrix is right for the head too
         body: dict[str, Banked] = {}
-        for role, shape in layer_roles(c):
+        for role, shape in layer_roles(c.of_layer(layers[0])):
             if len(shape) == 2:
                 body |= shaped(f"layers.{layers[0]}.{role}", role, c.head_dim if role in BY_HEAD else 0)
         placed, rows = _side_by_side(body, banks)

@@ -24,7 +24,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from compiler.graph import Graph
-from compiler.graph.ops import LayerBody
 from compiler.placing.weights import ROPE, Placed, WeightLayout
 
 if TYPE_CHECKING:
@@ -77,7 +76,7 @@ class Residency:
             kinds: dict[tuple[bool, bool, bool], list[int]] = {}
             for layer in body.layers:
                 kinds.setdefault(self._kind(layer), []).append(layer)
-            bodies += [LayerBody(tuple(layers), body.ops) for layers in kinds.values()]
+            bodies += [replace(body, layers=tuple(layers)) for layers in kinds.values()]
         return replace(graph, bodies=sorted(bodies, key=lambda body: body.layers))
 
     def moves(self, layers: int) -> list[int]:

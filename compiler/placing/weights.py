@@ -254,7 +254,7 @@ def plan_weights(model: Model, context: int, groups: Sequence[tuple[int, ...]], 
     thresholds = [("thresholds", model.tensor("layers.0.thresholds").shape)] if "layers.0.thresholds" in model.tensors else []
     for layers in groups:
         body, at = {}, 0
-        for role, shape in (*layer_roles(c), *thresholds):
+        for role, shape in (*layer_roles(c.of_layer(layers[0])), *thresholds):
             body[role] = _place(role, shape, at, model.tensor(f"layers.{layers[0]}.{role}"), role in by_column,
                                 bool(banked(f"layer.{role}", layers[0])))
             at = body[role].end
