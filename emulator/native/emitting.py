@@ -57,3 +57,13 @@ class Closure:
         status, _ = context.call_conv.call_function(inside, body, types.none, self.kinds, [part.args[1], part.args[2], *own])
         inside.ret(status.is_ok)
         return part, builder.ptrtoint(place, WORD)
+
+
+def constant_array(builder: Any, name: str, element: Any, values: Sequence[int]) -> Any:
+    """Host address of an array of integers that is part of the code, once in each module."""
+    kind = ir.ArrayType(element, len(values))
+    known = builder.module.globals.get(name)
+    if known is None:
+        known = ir.GlobalVariable(builder.module, kind, name)
+        known.linkage, known.global_constant, known.initializer = "internal", True, ir.Constant(kind, list(values))
+    return builder.ptrtoint(known, WORD)

@@ -16,7 +16,8 @@ LEVELS = ("portable", "avx2", "avx512")
 _NEEDS: dict[str, tuple[str, ...]] = {
     "portable": (),
     "avx2":     ("avx2",),
-    "avx512":   ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vnni", "avx512vbmi", "avx512bitalg", "avx512vpopcntdq"),
+    "avx512":   ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vnni", "avx512vbmi", "avx512vbmi2", "avx512bitalg",
+                 "avx512vpopcntdq"),
 }
 
 

@@ -63,7 +63,7 @@ def entry(forms: Sequence[Row], level: int = 3) -> list[Block]:
     if names:
         blocks.append(Table(("where", "is"), [(f"`{name}`", what) for name, what in names.items()]))
     blocks += [Code(text_of(row.meaning), "python"), *uses(_named(forms), row.unit)]
-    settings = csrs(row)
+    settings = [name for name in CSRS if any(name in csrs(form) for form in forms)]
     if settings:
         blocks.append(Table(("CSR", "is"), [(f"`{name}`", CSRS[name].text) for name in settings]))
     counted = {name for form in forms for name in counters(form)}
@@ -165,7 +165,8 @@ def _taken(forms: Sequence[Row]) -> dict[str, str]:
         values: dict[str, list[str]] = {}
         for form, taken in by_form.items():
             values.setdefault(_name(taken, forms[0].unit), []).append(form)
-        if len(values) > 1 and all(isinstance(taken, NumberFormat) and taken.name == form for form, taken in by_form.items()):
+        if len(values) > 1 and all(isinstance(taken, NumberFormat) and taken.name == form.rpartition(".")[2]
+                                   for form, taken in by_form.items()):
             found[name] = "the number format that the form names, of [`FORMATS`](numbers.md)"
         else:
             found[name] = ", ".join(text if len(values) == 1 else f"{text} in {', '.join(some)}" for text, some in values.items())

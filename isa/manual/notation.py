@@ -69,6 +69,15 @@ NOTATION: dict[str, dict[str, str]] = {
         "popcount":     "how many bits are 1",
         "xnor":         "1 for each place in which two rows of bits agree",
     },
+    "sp": {
+        "vector":    "the vector that the last build loaded, state `sp.activations` or `sp.vector`",
+        "stored":    "the values that the metadata says are stored, each row from a byte on",
+        "groups":    "how many groups of elements that share a scale there are, the last one shorter; 1 without groups",
+        "scale":     "f32[rows, groups] at the CSR `sp.scales`; one value for all where `sp.scale_group` is 0",
+        "x_scale":   "scales of the vector, state `sp.scales`; one value for all where `sp.x_group` is 0",
+        "blocks":    "blocks of `sp.block` elements, the last one shorter",
+        "block k":   "elements k * `sp.block` and on",
+    },
     "thr": {
         "levels":     "the first row of the table, `thr.levels` numbers",
         "1+rows":     "the row of levels and a row for each layer, as many as there are",

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from isa.sparse.layout import Array, Bytes, Malformed, Mask, Slots, SparseLayout, check_ascending, counted
+from isa.numbers import NumberFormat
+from isa.sparse.layout import Array, Bytes, Malformed, Mask, Slots, SparseLayout, check_ascending, counted, run_bytes
 
 MOST_ROWS, MOST_COLUMNS = 64, 1 << 16       # of a block; also the most block columns
 
@@ -50,6 +51,9 @@ class RByC(SparseLayout):
 
     def meta_bytes(self, rows: int, cols: int, stored: int = 0) -> int:
         return 2 * stored
+
+    def value_bytes(self, meta: Bytes, rows: int, cols: int, fmt: NumberFormat, offsets: Array | None = None) -> int:
+        return int(counted(offsets, self.runs(rows)).sum()) * run_bytes(np.array([self.block_rows * self.block]), fmt)
 
     def slots(self, meta: Bytes, rows: int, cols: int, offsets: Array | None = None) -> Slots:
         counts = counted(offsets, self.runs(rows))

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from isa.sparse.layout import Array, Bytes, Malformed, Mask, Slots, SparseLayout
+from isa.numbers import NumberFormat
+from isa.sparse.layout import Array, Bytes, Malformed, Mask, Slots, SparseLayout, run_bytes
 
 LARGEST = 1 << 16       # columns of a block
 
@@ -50,7 +51,14 @@ class Bitmask(SparseLayout):
     def meta_bytes(self, rows: int, cols: int, stored: int = 0) -> int:
         return rows * self.row_meta(cols)
 
+    def value_bytes(self, meta: Bytes, rows: int, cols: int, fmt: NumberFormat, offsets: Array | None = None) -> int:
+        return run_bytes(np.count_nonzero(self._bits(meta, rows, cols), axis=1).astype(np.int64) * self.block, fmt)
+
     def slots(self, meta: Bytes, rows: int, cols: int, offsets: Array | None = None) -> Slots:
+        return self._slots(self._bits(meta, rows, cols))
+
+    def _bits(self, meta: Bytes, rows: int, cols: int) -> Array:
+        """Which blocks are stored, 0 or 1, (rows, blocks). Raises Malformed."""
         bits = np.unpackbits(meta.reshape(rows, self.row_meta(cols)), axis=1, bitorder="little")
         behind = np.argwhere(bits[:, self.blocks(cols):])
         if len(behind):
@@ -58,7 +66,7 @@ class Bitmask(SparseLayout):
             last = meta.reshape(rows, -1)[row, -1]
             raise Malformed(int(last), f"the last byte of the mask of row {row} is {last:#04x}: it has bits behind block "
                                        f"{self.blocks(cols) - 1}, the last one")
-        return self._slots(bits[:, :self.blocks(cols)])
+        return bits[:, :self.blocks(cols)]
 
     def _slots(self, stored: Array) -> Slots:
         """The slots of blocks that are stored, (rows, blocks)."""

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from isa.sparse.layout import Array, Bytes, Malformed, Mask, Slots, SparseLayout, check_ascending, counted
+from isa.numbers import NumberFormat
+from isa.sparse.layout import Array, Bytes, Malformed, Mask, Slots, SparseLayout, check_ascending, counted, run_bytes
 
 LARGEST = 1 << 16       # columns of a matrix
 
@@ -36,6 +37,9 @@ class Columns(SparseLayout):
 
     def meta_bytes(self, rows: int, cols: int, stored: int = 0) -> int:
         return 2 * stored
+
+    def value_bytes(self, meta: Bytes, rows: int, cols: int, fmt: NumberFormat, offsets: Array | None = None) -> int:
+        return run_bytes(counted(offsets, rows), fmt)
 
     def slots(self, meta: Bytes, rows: int, cols: int, offsets: Array | None = None) -> Slots:
         runs = counted(offsets, rows)

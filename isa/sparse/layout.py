@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from isa.numbers import FORMATS
+from isa.numbers import FORMATS, NumberFormat
 
 Array = npt.NDArray[Any]
 Bytes = npt.NDArray[np.uint8]
@@ -85,6 +85,10 @@ class SparseLayout(ABC):
         """Bytes of metadata of a matrix. `stored`: the last of its offsets, where there are offsets."""
 
     @abstractmethod
+    def value_bytes(self, meta: Bytes, rows: int, cols: int, fmt: NumberFormat, offsets: Array | None = None) -> int:
+        """Bytes of the stored values, as the metadata says. Raises Malformed, but not for all that `slots` does."""
+
+    @abstractmethod
     def slots(self, meta: Bytes, rows: int, cols: int, offsets: Array | None = None) -> Slots:
         """Where the stored values belong. meta (meta_bytes,), offsets (runs + 1,). Raises Malformed."""
 
@@ -107,7 +111,7 @@ class SparseLayout(ABC):
         padded = np.zeros((max(rows, int(slots.rows.max(initial=-1)) + 1), max(cols, int(slots.columns.max(initial=-1)) + 1)),
                           dense.dtype)
         padded[:rows, :cols] = dense
-        values = pack_runs(padded[slots.rows, slots.columns], slots.runs, form)
+        values = pack_runs(padded[slots.rows, slots.columns], slots.runs, FORMATS[form])
         return Packed(form, rows, cols, values, meta, None if offsets is None else offsets.astype(np.uint32))
 
     def unpack(self, packed: Packed) -> Array:
@@ -117,9 +121,9 @@ class SparseLayout(ABC):
     def decoded(self, packed: Packed) -> tuple[Array, Mask]:
         """The dense matrix, (rows, cols), and which of its elements are stored. Raises Malformed."""
         slots = self.slots(packed.meta, packed.rows, packed.cols, packed.offsets)
-        if packed.values.size != (size := run_bytes(slots.runs, packed.form)):
+        if packed.values.size != (size := run_bytes(slots.runs, FORMATS[packed.form])):
             raise Malformed(packed.values.size, f"{packed.values.size} bytes of values; expected {size}")
-        return placed(slots, unpack_runs(packed.values, slots.runs, packed.form), packed.rows, packed.cols)
+        return placed(slots, unpack_runs(packed.values, slots.runs, FORMATS[packed.form]), packed.rows, packed.cols)
 
 
 def placed(slots: Slots, values: Array, rows: int, cols: int) -> tuple[Array, Mask]:
@@ -146,15 +150,15 @@ def held(matrix: npt.ArrayLike, form: str) -> Array:
 # ------------------------------------------------------------------------------------------------ runs of values
 
 
-def values_per_byte(form: str) -> int:
+def values_per_byte(fmt: NumberFormat) -> int:
     """Values that share a byte, 1 where a value is a byte or more."""
-    return max(8 // int(FORMATS[form].bits), 1)
+    return max(8 // int(fmt.bits), 1)
 
 
-def run_bytes(runs: Ints, form: str) -> int:
+def run_bytes(runs: Ints, fmt: NumberFormat) -> int:
     """Bytes of runs with so many values, (runs,), each from a byte on."""
-    per_byte = values_per_byte(form)
-    return int((-(-np.asarray(runs, np.int64) // per_byte)).sum()) * max(int(FORMATS[form].bits) // 8, 1)
+    per_byte = values_per_byte(fmt)
+    return int((-(-np.asarray(runs, np.int64) // per_byte)).sum()) * max(int(fmt.bits) // 8, 1)
 
 
 def _places(runs: Ints, per_byte: int) -> tuple[Ints, int]:
@@ -164,20 +168,19 @@ def _places(runs: Ints, per_byte: int) -> tuple[Ints, int]:
     return np.arange(int(runs.sum()), dtype=np.int64) + np.repeat(ahead, runs), int(padded.sum())
 
 
-def pack_runs(values: Array, runs: Ints, form: str) -> Bytes:
+def pack_runs(values: Array, runs: Ints, fmt: NumberFormat) -> Bytes:
     """Values (slots,) as bytes, run by run; bits behind the last value of a run are zeros."""
-    fmt = FORMATS[form]
-    places, count = _places(runs, values_per_byte(form))
+    places, count = _places(runs, values_per_byte(fmt))
     row = np.full(count, fmt.unpack(np.zeros((1, fmt.row_bytes(1)), np.uint8), 1)[0, 0], values.dtype)
     row[places] = values
     data: Bytes = fmt.pack(row[None, :])[0]
     return data
 
 
-def unpack_runs(data: Bytes, runs: Ints, form: str) -> Array:
+def unpack_runs(data: Bytes, runs: Ints, fmt: NumberFormat) -> Array:
     """The values (slots,) of bytes that `pack_runs` would write; bits behind the last value of a run are ignored."""
-    places, count = _places(runs, values_per_byte(form))
-    values: Array = FORMATS[form].unpack(np.asarray(data, np.uint8)[None, :], count)[0, places]
+    places, count = _places(runs, values_per_byte(fmt))
+    values: Array = fmt.unpack(np.asarray(data, np.uint8)[None, :], count)[0, places]
     return values
 
 

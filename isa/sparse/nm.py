@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from isa.sparse.layout import Array, Bytes, Malformed, Mask, Slots, SparseLayout
+from isa.numbers import NumberFormat
+from isa.sparse.layout import Array, Bytes, Malformed, Mask, Slots, SparseLayout, run_bytes
 
 LARGEST = 16        # M
 
@@ -55,6 +56,9 @@ class NOfM(SparseLayout):
 
     def meta_bytes(self, rows: int, cols: int, stored: int = 0) -> int:
         return rows * self.row_meta(cols)
+
+    def value_bytes(self, meta: Bytes, rows: int, cols: int, fmt: NumberFormat, offsets: Array | None = None) -> int:
+        return rows * run_bytes(np.array([self.groups(cols) * self.n]), fmt)
 
     def slots(self, meta: Bytes, rows: int, cols: int, offsets: Array | None = None) -> Slots:
         count, bits = self.groups(cols) * self.n, self.index_bits

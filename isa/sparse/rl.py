@@ -25,6 +25,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from isa.numbers import NumberFormat
 from isa.sparse.layout import Array, Bytes, Malformed, Mask, Packed, Slots, SparseLayout, counted, held, placed
 
 LARGEST, FURTHEST, ESCAPE = 255, 255, 127       # values of a block; a distance; the byte of an escape of the packer
@@ -54,6 +55,9 @@ class RunLength(SparseLayout):
 
     def meta_bytes(self, rows: int, cols: int, stored: int = 0) -> int:
         return 0
+
+    def value_bytes(self, meta: Bytes, rows: int, cols: int, fmt: NumberFormat, offsets: Array | None = None) -> int:
+        return int(counted(offsets, rows).sum())
 
     def slots(self, meta: Bytes, rows: int, cols: int, offsets: Array | None = None) -> Slots:
         """The slots of streams: here `meta` are the streams themselves."""

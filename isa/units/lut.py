@@ -401,7 +401,7 @@ FORMAT_NUMBERS = {"b1": 0, "t2": 1, "t5": 2, "i2": 3, "i3": 4, "i4": 5, "i8": 6,
     lut.mac     funct7 = number
     lut.macT    funct7 = 16 + number
     lut.gemv    funct3 = 1, 2, 3, 6 for number / 4 = 0, 1, 2, 3; funct2 = number mod 4
-    lut.decode  codebooks alone: funct3 = 4, funct2 = 1, 2, 3 for c2, c3, c4; funct3 = 7 is free for four more
+    lut.decode  codebooks alone: funct3 = 4, funct2 = 1, 2, 3 for c2, c3, c4
 """
 
 

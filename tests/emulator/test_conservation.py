@@ -21,6 +21,7 @@ from random_xslim import SIZE, spelled
 
 import asm
 from emulator.machine import Machine
+from isa import sparse
 from isa.counters import COUNTERS
 from isa.csrs import CSRS
 from isa.effects import counters
@@ -31,6 +32,7 @@ from isa.program import Program
 from isa.reference import ReferenceMachine, Step
 from isa.regions import REGIONS
 from isa.services import EMIT_TOKEN, READ_TOKEN, Host
+from isa.sparse.layout import run_bytes
 from isa.traps import Trap
 
 PROGRAMS = sorted((Path(__file__).parents[2] / "programs").glob("*.s"))
@@ -60,6 +62,7 @@ class Seen:
     cores: int = 1                                  # of the lut unit
     work: Counter[str] = field(default_factory=Counter)
     banks: Counter[str] = field(default_factory=Counter)    # what an instruction of the pim unit counts
+    sparse: Counter[str] = field(default_factory=Counter)   # what an instruction of the sp unit counts
 
     def __post_init__(self) -> None:
         if self.weights is not None:
@@ -252,6 +255,9 @@ EQUATIONS: dict[str, Callable[[Seen], int]] = {
     "lut.macs_skipped":    lambda s: 0 if s.weights is None else s.vectors * int(np.count_nonzero(s.weights == 0)),
     "lut.groups_skipped":  lambda s: s.work["skipped"],
     "lut.weight_bytes":    _weight_bytes,
+    "sp.ops":              lambda s: s.row.unit == "sp",
+    **{f"sp.{name}": lambda s, name=name: s.sparse[name] for name in (
+        "values", "values_float", "macs", "macs_float", "macs_skipped", "zeros_stored", "weight_bytes", "meta_bytes", "elements")},
     "thr.ops":             lambda s: s.row.unit == "thr",
     "thr.compares":        lambda s: s.read(0) // 4 if s.row.unit == "thr" and not s.is_one_of("thr.index") else 0,
     "thr.passes":          lambda s: (sum(byte.bit_count() for *_, mask in s.writes for byte in mask.tolist())
@@ -307,6 +313,41 @@ def weights_of(machine: ReferenceMachine, row: Row, values: dict[str, int]) -> n
     return weights.T if "cols" in values else weights
 
 
+def sparse_work(machine: ReferenceMachine, row: Row, values: dict[str, int]) -> Counter[str]:
+    """What an sp instruction is about to count: from the matrix in memory as the layout's object unpacks it, or from the vector
+    that is compressed."""
+    _, operation, *rest = row.mnemonic.split(".")
+    if operation == "build":
+        return Counter()
+    kind, form = rest
+    fmt, floats, nm, block = FORMATS[form], form in ("f16", "f32"), machine.csr("sp.nm"), machine.csr("sp.block")
+    length, cols = int(machine.state["sp.length"][0]), machine.csr("sp.cols")
+    try:
+        layout = sparse.NOfM(nm & 0xFF, nm >> 8) if kind == "nm" else sparse.Bitmask(block)
+        if operation == "compress":
+            if not 0 < cols < 1 << 20:
+                return Counter()
+            packed = layout.pack(fmt.unpack(machine.peek(values["x"], fmt.row_bytes(cols))[None, :], cols), form)
+            stored = packed.values.size * 8 // int(fmt.bits)
+            return Counter(values=stored, values_float=stored * floats, elements=cols)
+        rows, cols = {"macT": (length, values.get("cols", 0)), "expand": (values.get("rows", 0), cols)}.get(
+            operation, (values.get("rows", 0), length))
+        if not 0 < rows * cols < 1 << 20:
+            return Counter()
+        meta = machine.peek(machine.csr("sp.meta"), layout.meta_bytes(rows, cols))
+        slots = layout.slots(meta, rows, cols)
+        size = run_bytes(slots.runs, fmt)
+        dense = layout.unpack(sparse.Packed(form, rows, cols, machine.peek(values["W"], size), meta))
+    except (Trap, ValueError):
+        return Counter()                    # the instruction will trap
+    found = Counter(values=len(slots.rows), values_float=len(slots.rows) * floats, weight_bytes=size, meta_bytes=len(meta))
+    if operation == "expand":
+        return found + Counter(elements=rows * cols)
+    nonzero = int(np.count_nonzero(dense))
+    return found + Counter(macs=nonzero, macs_float=nonzero * floats, macs_skipped=dense.size - nonzero,
+                           zeros_stored=len(slots.rows) - nonzero)
+
+
 def left_out(machine: ReferenceMachine, row: Row, values: dict[str, int]) -> int:
     """Scores of the heads that are set whose bit in the mask of an attn instruction is 0, before it changes any."""
     base, stride, heads, n = machine.csr("attn.mask"), machine.csr("attn.mask_stride"), int(machine.state["attn.model"][4]), 0
@@ -339,6 +380,7 @@ def sums(program: Program, preset: Preset | str, most: int) -> dict[str, int]:
     regions = {region.name: region for region in machine.preset.regions}
     total = dict.fromkeys([*EQUATIONS, "core.traps"], 0)
     before: list[tuple[int, int, np.ndarray | None]] = []
+    of_sparse: list[Counter[str]] = []
     book = Banks(machine.preset, machine.peek)
     cores = machine.parameter("lut.cores") if machine.preset.has_unit("lut") else 1
 
@@ -360,7 +402,7 @@ def sums(program: Program, preset: Preset | str, most: int) -> dict[str, int]:
                     max(int(machine.state["lut.built_vectors"][0]) if "lut.length" in machine.state else 0, 1),
                     machine.page_bytes or 1, machine.peek(address, size)[:size // 4 * 4].view("<u4"),
                     machine.state["attn.model"].tolist() if "attn.model" in machine.state else [0] * 5, *before[-1], cores=cores,
-                    banks=in_banks)
+                    banks=in_banks, sparse=of_sparse[-1])
         for name, equation in EQUATIONS.items():
             total[name] += int(equation(seen))
 
@@ -372,6 +414,7 @@ def sums(program: Program, preset: Preset | str, most: int) -> dict[str, int]:
             row, fields = decode(int(machine.peek(machine.pc, 4).view("<u4")[0])) or (None, None)
         is_product = row is not None and row.mnemonic.startswith(tuple(f"{name}." for name in PRODUCTS))
         values = {name: machine.x[i] for name, i in fields.items()} if row is not None and row.is_xslim else {}
+        of_sparse.append(sparse_work(machine, row, values) if row is not None and row.unit == "sp" else Counter())
         before.append((*((left_out(machine, row, values), row_runs(machine, values))
                          if row is not None and row.unit == "attn" else (0, 0)),
                        weights_of(machine, row, values) if is_product else None))

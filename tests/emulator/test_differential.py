@@ -21,6 +21,7 @@ from bank_cases import BankCases
 from both_engines import DRAM, FLASH, HBM, MMIO, SMALL, SRAM, TEXT, WINDOW, Difference, Pair, memory_differences
 
 from emulator.load_kernels import registered
+from isa import sparse
 from isa.instruction import TABLE, Operand, Row
 from isa.numbers import FORMATS
 
@@ -156,7 +157,11 @@ class Cases(BankCases):
                 numbers = [int(dim) if dim.isdecimal() else dims[dim] for dim in shape.split(",")]
                 size, align, data = self.contents(case, operand, form, numbers, dims)
                 case.sizes[name] = size
-                case.values[name] = self.place(case, taken, row.unit, size, align, ">" in operand.access)
+                held = row.unit == "sp" and name == "W"         # its bytes are in the case: not in flash
+                case.values[name] = self.place(case, taken, row.unit, size, align, ">" in operand.access or held)
+                if held:
+                    case.csrs |= {"sp.meta": case.values[name] + self.packed[0].values.size,
+                                  "sp.scales": case.values[name] + self.packed[0].bytes + -self.packed[0].bytes % 4}
                 if case.values[name] < FLASH or case.values[name] >= HBM:
                     case.data.append((case.values[name], data))
             elif operand.role == "f32":
@@ -188,6 +193,8 @@ class Cases(BankCases):
             dims["value"] = self.below(1 << 62) << 2 | self.below(4)
         if unit == "lut":
             self.lut(case, dims, words)
+        if unit == "sp":
+            self.sparse(case, dims)
         if unit == "thr":
             levels = 1 + self.below(20)
             rows = 1 + self.below(10)
@@ -254,6 +261,47 @@ class Cases(BankCases):
         elif "groups" in words:
             dims["groups"] = -(-dims["n"] // group) if group else min(dims["n"], 1)
 
+    def sparse(self, case: Case, dims: dict[str, int]) -> None:
+        """A vector in the unit, and a matrix of a layout: its values, metadata and scales lie one after the other."""
+        _, operation, kind, *_, form = (*case.row.mnemonic.split("."), "i8")[:4]
+        most = self.preset.parameter("sp.activations")
+        length = self.length(min(most, 700))
+        x_group, group = (0 if self.chance(0.5) else 1 + self.below(40) for _ in range(2))
+        if group and x_group:
+            x_group = group
+        case.state |= {"sp.kind": np.array([2 if form in ("f16", "f32") else 1], "u1"), "sp.length": np.array([length], "u8"),
+                       "sp.activations": self.array("i8", length).view("i1"), "sp.x_group": np.array([x_group], "u8"),
+                       "sp.scales": self.f32(-(-length // x_group) if x_group else min(length, 1)), "sp.vector": self.f32(length)}
+        dims["n"] = min(dims["n"], most)
+        rows = min(self.length(60), WINDOW // 16 // max(length, 1))
+        dims |= {"rows": rows, "cols": rows, "sp.cols": length, "stored": 0, "count": length + 64, "blocks": length + 1,
+                 "groups": -(-dims["n"] // group) if group else min(dims["n"], 1)}
+        case.csrs |= {"sp.scale_group": group, "sp.cols": length, "sp.shift": self.below(32) if self.chance(0.3) else 0,
+                      "sp.nm": 0x0402, "sp.block": 1}
+        if operation in ("build", "compress"):
+            case.csrs["sp.block"] = self.one_of((1, 1, 2, 4, 7, 64))
+            return
+        layout = sparse.named(self.one_of(("nm:2:4", "nm:4:8", "nm:1:8", "nm:3:5", "nm:8:16") if kind == "nm" else
+                                          ("bm", "bm", "bm:4", "bm:5", "bm:32")))
+        shape = (length, rows) if operation == "macT" else (rows, length)
+        dense = self.matrix_of(layout, form, *shape)
+        packed = layout.pack(dense, form)
+        groups = -(-length // group) if group else min(length, 1)
+        scales = self.f32(rows * groups if group else min(rows * groups, 1))
+        case.csrs |= {"sp.nm": layout.n | layout.m << 8} if kind == "nm" else {"sp.block": layout.block}
+        self.packed = packed, np.concatenate([packed.values, packed.meta, np.zeros(-packed.bytes % 4, np.uint8), scales.view("u1")])
+
+    def matrix_of(self, layout, form: str, rows: int, cols: int):
+        """A random matrix that a layout can hold."""
+        dense = (self.random.standard_normal((rows, cols)).astype(np.float16).astype(np.float32) if form in ("f16", "f32") else
+                 self.random.choice(FORMATS[form].held, (rows, cols)))
+        dense = dense * (self.random.random((rows, cols)) < self.one_of((0, 0.1, 0.5, 1)))
+        if layout.kind == "nm":
+            groups = np.pad(dense, ((0, 0), (0, -cols % layout.m))).reshape(rows, layout.groups(cols), layout.m)
+            kept = np.where(np.cumsum(groups != 0, axis=2) > layout.n, 0, groups)
+            dense = kept.reshape(rows, layout.groups(cols) * layout.m)[:, :cols]
+        return dense
+
     def attention(self, case: Case, dims: dict[str, int]) -> None:
         """A model, some of its heads set, their queries in the buffer."""
         kv_heads, head_dim, name = 1 + self.below(4), 1 + self.length(150), case.row.mnemonic
@@ -302,6 +350,8 @@ class Cases(BankCases):
         csrs, unit = case.csrs, case.row.unit
         if unit == "attn":
             return self.of_attention(case, operand, form, numbers)
+        if unit == "sp" and operand.name == "W":
+            return len(self.packed[1]), 4, self.packed[1]
         fmt = FORMATS[form]
         align = max(1, int(float(fmt.bits)) // 8) if form in ("f32", "f16", "bf16", "i32", "u32") else 1
         if operand.name == "index" and unit == "fetch":
@@ -359,6 +409,11 @@ class Cases(BankCases):
             elif kind < 0.95 and csrs:
                 name = self.one_of(csrs)
                 case.csrs[name] = self.one_of((*ABSURD, 0, 1, 2, 3, 4, 31, 32, 63, 64, case.csrs[name] + 1))
+            elif case.row.unit == "sp" and "W" in case.sizes and case.sizes["W"]:
+                address, data = case.data[-1]                                           # malformed, mostly
+                data = data.copy()
+                data[self.below(len(data))] ^= 1 << self.below(8)
+                case.data[-1] = address, data
             elif case.row.unit == "lut":
                 case.state.pop(self.one_of(("lut.kind", "lut.x_group", "lut.built_vectors")), None)
             elif case.row.unit in ("vec", "fetch"):

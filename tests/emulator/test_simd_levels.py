@@ -1,6 +1,6 @@
 """Every kernel at every level of SIMD that this processor has, not only at its best one: the same bits and counters.
 
-For each other level five processes, each with a part of the kernels so that all cores have work, compile them for it and run them
+For each other level six processes, each with a part of the kernels so that all cores have work, compile them for it and run them
 against their meanings, a few cases each (test_differential.py). Five minutes of one core for all parts with nothing compiled yet,
 seconds afterwards.
 """
@@ -19,7 +19,7 @@ from emulator.native.features import LEVEL, LEVELS
 ROOT = Path(__file__).parents[2]
 OTHERS = [level for level in LEVELS if level != LEVEL]
 CASES = 16              # of each instruction, half of them irregular
-PARTS = ("vec.", "lut.m", "lut.g", "attn.", "not (vec. or lut.m or lut.g or attn.)")        # by mnemonic; the last has all others
+PARTS = ("vec.", "lut.m", "lut.g", "sp.", "attn.", "not (vec. or lut.m or lut.g or sp. or attn.)")     # by mnemonic
 
 
 @pytest.mark.timeout(700)              # the kernels of a part are compiled anew

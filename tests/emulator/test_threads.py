@@ -14,6 +14,7 @@ from machine_files import with_cores
 from numba import njit
 from test_attn_kernels import FORMS, OPERATIONS, seeds
 from test_lut_kernels import FORMAT_NAMES, VECTORS, build, numbers, packed, place, results, scales_of
+from test_sp_kernels import PRODUCTS, products
 
 from emulator.kernel_words import POOL, WORDS
 from emulator.machine import Machine
@@ -49,6 +50,11 @@ def cored_pair(request):
 @pytest.mark.parametrize("operation", ["mac", "macT", "gemv"])
 def test_packed_weights(pair, operation, name):
     packed_weights(pair, operation, name)
+
+
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_sparse_weights(pair, name):
+    products(pair, name, RUNS)
 
 
 @pytest.mark.parametrize("name", FORMAT_NAMES)

@@ -19,6 +19,7 @@ from both_engines import FLASH, MMIO, SMALL, TEXT, Pair
 from both_starts import INDEX, ROWS, small_pair, start_with
 from starts import LIST, MANY, Start, starts
 
+from isa.effects import csrs
 from isa.instruction import LONGEST, TABLE, Operand, Row
 from isa.preset import preset_of
 from isa.traps import Cause
@@ -73,12 +74,23 @@ def of_operands(row: Row, operands: list[Operand], start: Start) -> Iterator[Fau
             for setting_, of, size in (("attn.row_list", ("keys", "values"), 4), ("attn.mask", ("scores",), 1)):
                 if operand.name in of and setting_ in start.csrs:
                     yield from memory(setting_, size, Cause.LOAD_ACCESS, csr=True)
+            if row.unit == "sp" and operand.name == "W":
+                if "sp.scales" in csrs(row):
+                    yield from memory("sp.scales", 4, Cause.LOAD_ACCESS, csr=True)
+                yield from memory("sp.meta", 1, Cause.LOAD_ACCESS, csr=True)
+                if ".bm." in row.mnemonic:              # a mask of zeros: there are no values
+                    continue
             yield from memory(operand.name, align(operand), Cause.LOAD_ACCESS, offset=offset.get(operand.name, 0))
     for operand in operands:
         if operand.access == ">":
             yield from memory(operand.name, align(operand), Cause.STORE_ACCESS, offset=offset.get(operand.name, 0))
         elif operand.access == "<>":
             yield Fault(Cause.STORE_ACCESS, HELD, Start({operand.name: HELD}))
+
+
+def form_of(name: str) -> str:
+    """The number format of a mnemonic."""
+    return name.rpartition(".")[2]
 
 
 def of_settings(row: Row, start: Start) -> list[Fault]:
@@ -109,6 +121,16 @@ def of_settings(row: Row, start: Start) -> list[Fault]:
             found.append(state(0, lut__kind=[1]))
         return [*found, *(setting(n, **{f"lut__{which}_stride": n}) for which, n in (
             ("row", 1), ("result", 4), ("result", 4 * MANY + 2)))]
+    if unit == "sp":
+        if "build" in name:
+            return []                   # x of more elements than the unit holds is more than the machine has, too
+        of_layout = setting(0, sp__nm=0) if ".nm." in name else setting(0, sp__block=0)
+        if "expand" in name or "compress" in name:
+            return [of_layout, setting(1 << 40, sp__cols=1 << 40)]
+        found = [setting(32, sp__shift=32)] * (".mac" in name) + [of_layout, state(0, sp__kind=[0])]
+        if "gemv" in name and form_of(name) not in ("f16", "f32"):
+            found.append(Fault(illegal, 3, Start(csrs={"sp.scale_group": 3}, state={"sp.x_group": [2]})))
+        return found
     if unit == "thr":
         return [setting(0, thr__levels=0)] * ("levels" in words) + [value(illegal, k=17)] * ("k" in row.lengths)
     if unit == "fetch":
@@ -175,6 +197,8 @@ def of_banks(row: Row, start: Start) -> list[Fault]:
 def faults(row: Row, start: Start) -> list[Fault]:
     """All of them, in order."""
     others = [operand for operand in row.operands if operand.access and operand not in row.plain]
+    if row.mnemonic.startswith("sp.compress"):                                      # of zeros there are no values to be written
+        others = others[1:]
     return [*(value(Cause.CAPACITY, **{name: LONGEST + 1}) for name in row.lengths), *of_operands(row, list(row.plain), start),
             *of_settings(row, start), *of_operands(row, others, start)]
 

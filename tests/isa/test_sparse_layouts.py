@@ -93,6 +93,8 @@ def test_both_ways(name, form):
             assert dense.dtype == FORMATS[form].dtype and dense.shape == (rows, cols)
             assert np.array_equal(dense, matrix)
             assert stored[matrix != 0].all()
+            streams = packed.values if layout.kind == "rl" else packed.meta
+            assert layout.value_bytes(streams, rows, cols, FORMATS[form], packed.offsets) == packed.values.size
             assert packed.meta.size == layout.meta_bytes(rows, cols, 0 if packed.offsets is None else int(packed.offsets[-1]))
             if name in ("bm", "cs"):                                        # nothing else is stored
                 assert np.array_equal(stored, matrix != 0)

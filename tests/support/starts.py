@@ -20,6 +20,7 @@ from isa.instruction import Row
 
 SRAM, DRAM = 0x1000_0000, 0x8000_0000
 LIST, MASK = DRAM + 0x1_0000, DRAM + 0x1_1000       # a list of zeros, and a mask
+ZEROED = DRAM + 0x1_2000                            # zeros: a mask of nothing, scales
 APART = 0x2000      # bytes from operand to operand, in the scratchpad
 MANY = 64           # activations and lengths for lut: rows of more than one byte in every format
 
@@ -59,6 +60,10 @@ def starts(row: Row) -> list[Start]:
             start.csrs = {"lut.vectors": 2} if "build" in name else {}
             start.state = {"lut.kind": [2 if name == "lut.xnor" else 1], "lut.built_vectors": [2], "lut.length": [MANY],
                            "lut.activations": [1] * 2 * MANY}
+        case "sp":
+            start.csrs = {"sp.meta": ZEROED, "sp.cols": 4, "sp.scales": ZEROED + 64, "sp.nm": 0x0201}
+            start.values |= dict.fromkeys(row.lengths, 4)
+            start.state = {"sp.kind": [2 if ".f16" in name or ".f32" in name else 1], "sp.length": [4], "sp.activations": [1] * 4}
         case "thr":
             start.csrs = {"thr.levels": 4}
             start.values |= {"n": 16} if "n" in row.lengths else {}

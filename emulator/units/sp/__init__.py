@@ -1,0 +1,11 @@
+"""sp: kernels.py has the kernels by instruction. What they do stands beside them:
+
+    operands.py     the vector, the matrix and its layout, what an operation counts
+    rows.py         int8 values by vector code, some rows at a time
+    bitmask.py      what it does with a row of a bitmask
+    gather.py       what it does with a row of N of M
+    plain.py        stored values one at a time: every layout and number format
+    dense.py        to the dense matrix and back
+"""
+
+from emulator.units.sp import dense, kernels  # noqa: F401

@@ -1,0 +1,172 @@
+"""Rows of a bitmask with vector code: 64 bytes of the dense row at a time, expanded from the packed values in a register.
+
+A chunk of a row is 64 bytes of its dense form: 64 int8, 16 f32. As many bits of the mask say which of its blocks are stored; the
+next values of the stream are moved to their places, and zeros between them. With AVX-512 this is one instruction for blocks of 1, 2
+and 4 bytes. With AVX2 a table of shuffles, by byte of the mask, does it for blocks of 1 byte; there is no vector code for others.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from emulator.native.emitting import alloca_once, constant_array, for_range
+from emulator.native.features import AVX2, AVX512
+from emulator.simd.bytes64 import I1, I8, I32, I64, SIZE, Vector, call, dot, pointer, prefetch, shuffle, vector_type, zeros
+
+F32 = ir.FloatType()
+AT_ONCE = 4             # chunks with sums of their own, for the latency of a dot product
+AHEAD = 3 << 10         # bytes of values that are asked of memory before they are needed
+
+
+def blocks_with_code() -> tuple[int, ...]:
+    """Bytes of a block that `expanded` can place on this host."""
+    return (1, 2, 4) if AVX512 else (1,) if AVX2 else ()
+
+
+def _shuffles(builder: Any) -> Any:
+    """Address of 256 times 8 bytes: for each byte of a mask, which of the next 8 values stands at each place; 128: none."""
+    rows = []
+    for mask in range(256):
+        places = [bin(mask & (1 << place) - 1).count("1") if mask >> place & 1 else 128 for place in range(8)]
+        rows += [(place ^ 128) - 128 for place in places]
+    return constant_array(builder, "shuffles_of_masks", I8, rows)
+
+
+def in_register(builder: Any, value: Any) -> Any:
+    """The same value; what takes it does not load it from memory itself. An expansion that does is many times slower on Zen 4."""
+    return builder.asm(ir.FunctionType(value.type, [value.type]), "", "=v,0", [value], False)
+
+
+def expanded(builder: Any, item: int, mask: Any, address: Any) -> Vector:
+    """The next values at an address, in the blocks of `item` bytes whose bit of the mask is set; zeros in the others. Reads 64
+    bytes, whatever the mask."""
+    if AVX512:
+        element = ir.IntType(8 * item)
+        kind = vector_type(element)
+        bits = builder.bitcast(builder.trunc(mask, ir.IntType(kind.count)), ir.VectorType(I1, kind.count))
+        name = f"llvm.x86.avx512.mask.expand.v{kind.count}i{8 * item}"
+        values = in_register(builder, Vector.load(builder, address).of(element))
+        return Vector(builder, call(builder, name, kind, [values, zeros(builder, element).value, bits]))
+    table, parts = _shuffles(builder), []
+    for pair in range(4):
+        values, controls = ir.Constant(vector_type(I64, 16), ir.Undefined), ir.Constant(vector_type(I64, 16), ir.Undefined)
+        for half in range(2):
+            byte = builder.and_(builder.lshr(mask, I64(16 * pair + 8 * half)), I64(255))
+            control = builder.load(pointer(builder, builder.add(table, builder.mul(byte, I64(8))), I64))
+            control = builder.or_(control, I64(0x0808080808080808 * half))
+            value = builder.load(pointer(builder, address, I64))
+            value.align = 1
+            address = builder.add(address, call(builder, "llvm.ctpop.i64", I64, [byte]))
+            values = builder.insert_element(values, value, I32(half))
+            controls = builder.insert_element(controls, control, I32(half))
+        sixteen = vector_type(I8, 16)
+        parts.append(call(builder, "llvm.x86.ssse3.pshuf.b.128", sixteen,
+                          [builder.bitcast(values, sixteen), builder.bitcast(controls, sixteen)]))
+    low, high = (shuffle(builder, *parts[i:i + 2], range(32)) for i in (0, 2))
+    return Vector(builder, shuffle(builder, low, high, range(64)))
+
+
+@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+def bitmask_dot(typing: Any, item: Any, mask: Any, chunks: Any, rest: Any, tail: Any, w: Any, x: Any, out: Any) -> Any:
+    """bitmask_dot(item, mask, chunks, rest, tail, w, x, out): address behind the values of a row.
+
+    Puts to `out` the int32 sum over `chunks` chunks, and one more whose mask is `tail` if `rest` is not 0, of (w + 128) * x: blocks
+    of `item` bytes, a number in the source. 64 int8 of x at `x` for each chunk. Reads up to 64 bytes behind the values.
+    """
+    if not isinstance(item, types.IntegerLiteral):
+        return None
+    size = item.literal_value
+    bits = SIZE // size
+
+    def emit(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        _, mask, chunks, rest, tail, w, x, out = arguments
+        slots = [alloca_once(builder, vector_type(I32)) for _ in range(AT_ONCE)]
+        place = alloca_once(builder, I64)
+        for slot in slots:
+            builder.store(zeros(builder).value, slot)
+        builder.store(w, place)
+
+        def chunk(number: Any, word: Any, slot: Any) -> None:
+            at = builder.load(place)
+            values = expanded(builder, size, word, at) ^ 128
+            activations = Vector.load(builder, builder.add(x, builder.mul(number, I64(SIZE))))
+            builder.store(dot(Vector(builder, builder.load(slot)), values, activations, 255).of(I32), slot)
+            stored = builder.mul(call(builder, "llvm.ctpop.i64", I64, [word]), I64(size))
+            builder.store(builder.add(at, stored), place)
+
+        def whole(number: Any, slot: Any) -> None:
+            word = builder.load(pointer(builder, builder.add(mask, builder.mul(number, I64(bits // 8))), ir.IntType(bits)))
+            word.align = 1
+            chunk(number, builder.zext(word, I64) if bits < 64 else word, slot)
+
+        together = builder.sdiv(chunks, I64(AT_ONCE))
+        with for_range(builder, together, intp=I64) as loop:
+            prefetch(builder, builder.add(builder.load(place), I64(AHEAD)))
+            prefetch(builder, builder.add(builder.load(place), I64(AHEAD + SIZE)))
+            for i, slot in enumerate(slots):
+                whole(builder.add(builder.mul(loop.index, I64(AT_ONCE)), I64(i)), slot)
+        done = builder.mul(together, I64(AT_ONCE))
+        with for_range(builder, builder.sub(chunks, done), intp=I64) as loop:
+            whole(builder.add(done, loop.index), slots[0])
+        with builder.if_then(builder.icmp_signed("!=", rest, I64(0))):
+            chunk(chunks, tail, slots[1])
+        total = Vector(builder, builder.load(slots[0]))
+        for slot in slots[1:]:
+            total = total + Vector(builder, builder.load(slot))
+        builder.store(total.total(), pointer(builder, out, I32)).align = 1
+        return builder.load(place)
+    return types.int64(item, *[types.int64] * 7), emit
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def not_zero(typing: Any, address: Any, n: Any) -> Any:
+    """Bytes that are not zero of 64 * n bytes at an address."""
+    def emit(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        address, n = arguments
+        found = alloca_once(builder, I64)
+        builder.store(I64(0), found)
+        with for_range(builder, n, intp=I64) as loop:
+            bits = Vector.load(builder, builder.add(address, builder.mul(loop.index, I64(SIZE)))).differs(0)
+            builder.store(builder.add(builder.load(found), call(builder, "llvm.ctpop.i64", I64, [bits])), found)
+        return builder.load(found)
+    return types.int64(types.int64, types.int64), emit
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def bitmask_lanes(typing: Any, mask: Any, chunks: Any, tail: Any, w: Any, x: Any, out: Any) -> Any:
+    """bitmask_lanes(mask, chunks, tail, w, x, out): address behind the f32 values of a row. AVX-512 only.
+
+    Puts to `out` the 16 lanes: in rising chunks, w * x is added to the lanes whose bit is set. 16 f32 of x at `x` for each chunk.
+    One more chunk has the mask `tail`. Reads up to 64 bytes behind the values.
+    """
+    def emit(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        mask, chunks, tail, w, x, out = arguments
+        kind = ir.VectorType(F32, 16)
+        lanes, place = alloca_once(builder, kind), alloca_once(builder, I64)
+        builder.store(ir.Constant(kind, [0.0] * 16), lanes)
+        builder.store(w, place)
+
+        def chunk(number: Any, word: Any) -> None:
+            at, before = builder.load(place), builder.load(lanes)
+            values = builder.bitcast(expanded(builder, 4, word, at).value, kind)
+            activations = builder.load(pointer(builder, builder.add(x, builder.mul(number, I64(SIZE))), kind))
+            activations.align = 1
+            bits = builder.bitcast(builder.trunc(word, ir.IntType(16)), ir.VectorType(I1, 16))
+            after = builder.fadd(before, builder.fmul(values, activations))
+            builder.store(builder.select(bits, after, before), lanes)
+            builder.store(builder.add(at, builder.mul(call(builder, "llvm.ctpop.i64", I64, [word]), I64(4))), place)
+
+        with for_range(builder, chunks, intp=I64) as loop:
+            prefetch(builder, builder.add(builder.load(place), I64(AHEAD)))
+            word = builder.load(pointer(builder, builder.add(mask, builder.mul(loop.index, I64(2))), ir.IntType(16)))
+            word.align = 1
+            chunk(loop.index, builder.zext(word, I64))
+        with builder.if_then(builder.icmp_signed("!=", tail, I64(0))):
+            chunk(chunks, tail)
+        builder.store(builder.load(lanes), pointer(builder, out, kind)).align = 1
+        return builder.load(place)
+    return types.int64(*[types.int64] * 6), emit
