@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import asm
+from isa import sparse
 from isa.reference import ReferenceMachine
 from isa.services import Host
 
@@ -247,3 +248,17 @@ def test_crf_gemv_is_numpys_float16(run):
     assert f"y[0] = {milli[0] / 1000:.3f}" in done.output
     products = matrix.astype(np.float64) * x.astype(np.float64)
     assert np.all(np.abs(milli / 1000 - products.sum(1)) < 20 * 2.0**-11 * np.abs(products).sum(1))
+
+
+def test_sparse_gemv_is_packed_as_the_layouts_say(run):
+    done = run("sparse_gemv")
+    dense = np.array([[0, 5, 0, -3, 0, 0, 0, 9, 7, 0, -2, 0, 0, 0, 0, 0], [1, 0, 0, 2, 0, -4, 6, 0, 0, 0, 0, 0, 3, 0, 0, -1]])
+    for name, values, meta in (("nm:2:4", "values_2_of_4", "places_2_of_4"), ("bm", "values_masked", "mask")):
+        packed = sparse.named(name).pack(dense, "i8")
+        assert done.data(values, "u1", packed.values.size).tolist() == packed.values.tolist()
+        assert done.data(meta, "u1", packed.meta.size).tolist() == packed.meta.tolist()
+    sums = dense @ done.data("input", "i1", 16).astype(int)
+    assert done.memory("sums", "<i4", 2).tolist() == sums.tolist()
+    products = int(np.count_nonzero(dense))
+    assert done.output.count(f"{sums[0]} {sums[1]} values ") == 2
+    assert done.output.count(f"of metadata 4 products {products} left out {dense.size - products}") == 2

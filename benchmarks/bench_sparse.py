@@ -1,0 +1,133 @@
+"""Speed of products of sparse int8 weights, one thread: layouts of the sp unit beside `lut.mac.i8` of the dense matrix.
+
+Prints one JSON object. `giga_weights_per_second` counts the weights of the dense matrix, zeros too. `cache` is a matrix of 1 MiB
+dense, `memory` one of 64 MiB. A layout, the dense product and a read of the stored bytes run in turns: `of_dense` is how many times
+as fast as the dense product a layout is, `of_bandwidth` its share of the rate at which the host reads. Weights lie in flash, as
+those of a model do; `unknown` is the same in DRAM, where metadata is checked and zeros are counted each time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from typing import Any
+
+import numpy as np
+
+import asm
+from emulator.machine import Machine
+from isa import sparse
+from isa.numbers import FORMATS
+from isa.program import Program, Section
+
+FLASH, DRAM, X, ACC, SCALE = 0x10_0000_0000, 0x8100_0000, 0x1000_0000, 0x1010_0000, 0x1020_0000
+SIZES = {"cache": (1024, 1024, 16), "memory": (8192, 8192, 1)}         # rows, columns, products in a run
+CASES = (("bm", 0.5), ("bm", 0.3), ("bm", 0.1), ("bm:4", 0.3), ("bm:4", 0.1), ("nm:2:4", 1), ("nm:4:8", 1), ("nm:2:8", 1))
+TURNS = 7
+
+PROGRAM = """
+_start: li      a0, {x}
+        li      a1, {scale}
+        li      a2, {cols}
+        {unit}.build.i8 a0, a1, a2
+        {settings}
+        li      a0, {acc}
+        li      a1, {weights}
+        li      a2, {rows}
+        li      s0, {repeats}
+1:      {unit}.mac.{form} a0, a1, a2
+        addi    s0, s0, -1
+        bnez    s0, 1b
+        li      a7, 93
+        ecall
+"""
+
+
+class Product:
+    """A matrix in memory, and the program that multiplies it some times."""
+
+    def __init__(self, dense: np.ndarray, layout: sparse.SparseLayout | None, at: int, repeats: int) -> None:
+        rows, cols = dense.shape
+        packed = layout.pack(dense, "i8") if layout else sparse.Packed("i8", rows, cols, FORMATS["i8"].pack(dense).reshape(-1),
+                                                                      np.zeros(0, np.uint8))
+        meta = packed.values.size + -packed.values.size % 64
+        data = np.zeros(meta + packed.meta.size, np.uint8)
+        data[:packed.values.size], data[meta:] = packed.values, packed.meta
+        settings = [f"li t0, {at + meta}", "csrw sp.meta, t0"] if layout else []
+        if isinstance(layout, sparse.NOfM):
+            settings += [f"li t0, {layout.n | layout.m << 8}", "csrw sp.nm, t0"]
+        if isinstance(layout, sparse.Bitmask):
+            settings += [f"li t0, {layout.block}", "csrw sp.block, t0"]
+        program = asm.assemble(PROGRAM.format(
+            x=X, scale=SCALE, cols=cols, rows=rows, acc=ACC, weights=at, repeats=repeats, unit="sp" if layout else "lut",
+            form=f"{layout.kind}.i8" if layout else "i8", settings="\n".join(settings)))
+        sections = [*program.sections, *([Section(".weights", "a", FLASH, 4096, [data.tobytes()])] if at == FLASH else [])]
+        self.machine, self.entry = Machine("slim"), program.entry
+        self.machine.load(Program(sections, [], [], program.entry))
+        if at != FLASH:
+            self.machine.peek(at, data.size)[:] = data
+        self.x = np.random.default_rng(1).integers(-128, 128, cols).astype(np.int8)
+        self.machine.peek(X, cols)[:] = self.x.view(np.uint8)
+        self.bytes, self.weights, self.repeats = packed.bytes, dense.size, repeats
+        self._words = np.zeros(packed.bytes // 8 + 1, np.int64)
+        self.seconds(), self._check(dense)
+
+    def _check(self, dense: np.ndarray) -> None:
+        got = self.machine.peek(ACC, 4 * len(dense)).view("<i4")
+        wanted = (self.repeats * (dense.astype(np.float64) @ self.x).astype(np.int64)).astype(np.int32)
+        assert np.array_equal(got, wanted) and not self.machine.handed_over
+
+    def seconds(self) -> float:
+        """Of one product."""
+        self.machine.pc, self.machine.exit_code = self.entry, None
+        start = time.perf_counter()
+        result = self.machine.run()
+        seconds = time.perf_counter() - start
+        assert result.reason == "exit", result
+        return seconds / self.repeats
+
+    def reading(self) -> float:
+        """Seconds to read as many bytes as are stored."""
+        start = time.perf_counter()
+        for _ in range(self.repeats):
+            np.maximum.reduce(self._words)
+        return (time.perf_counter() - start) / self.repeats
+
+
+def matrix(name: str, density: float, rows: int, cols: int) -> np.ndarray:
+    """Random weights with as many zeros as the layout wants: in blocks where it has blocks."""
+    rng, layout = np.random.default_rng(0), sparse.named(name)
+    dense = rng.integers(1, 128, (rows, cols)).astype(np.int8)
+    if isinstance(layout, sparse.NOfM):
+        rank = rng.random((rows, cols // layout.m, layout.m)).argsort(axis=2)
+        return np.where(rank < layout.n, dense.reshape(rank.shape), 0).reshape(rows, cols).astype(np.int8)
+    block = layout.block if isinstance(layout, sparse.Bitmask) else 1
+    return dense * np.repeat(rng.random((rows, cols // block)) < density, block, axis=1)
+
+
+def figures_of(rows: int, cols: int, repeats: int) -> dict[str, Any]:
+    """Figures of all layouts at one size, in turns with the dense product."""
+    dense = Product(matrix("bm", 1, rows, cols), None, FLASH, repeats)
+    made: dict[str, Any] = {}
+    for name, density in CASES:
+        for where, at in (("", FLASH), (" unknown", DRAM)):
+            product = Product(matrix(name, density, rows, cols), sparse.named(name), at, repeats)
+            spent, beside, reading = (min(column) for column in zip(
+                *[(product.seconds(), dense.seconds(), product.reading()) for _ in range(TURNS)], strict=True))
+            label = name if name.startswith("nm") else f"{name} {density:.0%}"
+            made[label + where] = {"giga_weights_per_second": product.weights / spent / 1e9, "of_dense": beside / spent,
+                                   "of_bandwidth": reading / spent}
+    made["dense"] = {"giga_weights_per_second": dense.weights / min(dense.seconds() for _ in range(TURNS)) / 1e9}
+    return made
+
+
+def main() -> None:
+    figures: dict[str, Any] = {"load": os.getloadavg()[0]}
+    for name, size in SIZES.items():
+        figures[name] = figures_of(*size)
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()
