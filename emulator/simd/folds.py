@@ -56,15 +56,20 @@ def lane_0(typing: Any, value: Any) -> Any:
     return value.element(value), emit
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def put_four(typing: Any, address: Any, value: Any) -> Any:
-    """Store lanes 0 to 3 at a host address, of any alignment. Some processors take long for a store with a mask."""
-    def emit(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
-        lanes = arguments[1]
-        four = builder.shuffle_vector(lanes, lanes, ir.Constant(ir.VectorType(I32, 4), list(range(4))))
-        builder.store(four, builder.inttoptr(arguments[0], four.type.as_pointer())).align = 1
-        return context.get_dummy_value()
-    return types.void(types.int64, value), emit
+def _put_first(count: int) -> Any:
+    """Store lanes 0 to `count` - 1 at a host address, of any alignment. Some processors take long for a store with a mask."""
+    @intrinsic  # type: ignore[untyped-decorator]
+    def put_first(typing: Any, address: Any, value: Any) -> Any:
+        def emit(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+            lanes = arguments[1]
+            first = builder.shuffle_vector(lanes, lanes, ir.Constant(ir.VectorType(I32, count), list(range(count))))
+            builder.store(first, builder.inttoptr(arguments[0], first.type.as_pointer())).align = 1
+            return context.get_dummy_value()
+        return types.void(types.int64, value), emit
+    return put_first
+
+
+put_four, put_eight = _put_first(4), _put_first(8)
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -77,12 +82,24 @@ def any_lane(typing: Any, mask: Any) -> Any:
 
 
 @inline
+def quarters(a: Any, b: Any, c: Any, d: Any) -> Any:
+    """Four times 16 lanes, added up 16 -> 8 -> 4: four lanes of each, a's first. What a fold begins with."""
+    p, q = low16(a, b) + high16(a, b), low16(c, d) + high16(c, d)
+    return low8(p, q) + high8(p, q)
+
+
+@inline
+def fold8(p: Any, q: Any) -> Any:
+    """The sums of eight times 16 lanes, of which p and q are the quarters: in lanes 0 to 7."""
+    p = low4(p, q) + high4(p, q)
+    return low2(p, p) + high2(p, p)
+
+
+@inline
 def fold4(a: Any, b: Any, c: Any, d: Any) -> Any:
     """The sums of four times 16 lanes in the machine's order, 16 -> 8 -> 4 -> 2 -> 1: in lanes 0 to 3."""
-    p, q = low16(a, b) + high16(a, b), low16(c, d) + high16(c, d)
-    p = low8(p, q) + high8(p, q)
-    p = low4(p, p) + high4(p, p)
-    return low2(p, p) + high2(p, p)
+    p = quarters(a, b, c, d)
+    return fold8(p, p)
 
 
 @inline

@@ -1,4 +1,4 @@
-"""Context of a cache by row: tokens by fours and heads within them, as in scores.py; sums stay in the first-level cache."""
+"""Context of a cache by row: tokens by eights and heads within them, as in scores.py; sums stay in registers meanwhile."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from emulator.kernel_words import DONE, PUNT, count, overlap, readable, writable
 from emulator.native.inlining import inline, specialised
 from emulator.native.machine_code import clear_bytes, load
 from emulator.simd.functions import ZERO, canonical
-from emulator.simd.lanes import put, put_part, spread, take, take_part
+from emulator.simd.lanes import ask_for, put, put_up_to, spread, take, take_up_to
 from emulator.threads.parallel import in_parallel
 from emulator.units.attn.operands import (
+    AHEAD,
     ATTN,
     MACS,
     MOST,
     PROBABILITIES,
     VALUE_STRIDE,
-    ask_for_rows,
+    ask_for_bytes,
     cache_rows,
     count_rows,
     head_layout,
@@ -30,57 +31,82 @@ from emulator.units.attn.operands import (
     row_lists,
     score_rows,
 )
-from emulator.units.vec.dense import F16, F32, I8, moved, plus_rows, weights
+from emulator.units.vec.dense import F16, F32, I8, weights
 
 f32 = np.float32
 
 
 @inline
-def factor(form: int, weight: Any, row: int, scale: int) -> Any:
+def factor(form: int, weight: Any, scale: int) -> Any:
     """A probability, times the scale of its value if that is int8, in all lanes."""
-    return spread(f32(weight * load(row + scale, f32)) if form == I8 else weight)
+    return spread(f32(weight * load(scale, f32)) if form == I8 else weight)
 
 
 @inline
 def some_context(first: int, last: int, form: int, size: int, source: int, stride: int, rows: int, list_stride: int,
                  probabilities: int, score_stride: int, head_dim: int, group: int, kv_heads: int, first_head: int, n: int,
                  target: int) -> None:
-    """Context of the heads first..last of those that are set, four tokens at a time, added to what is there.
+    """Context of the heads first..last of those that are set, eight tokens at a time, added to what is there.
 
     Numbers alone, as `in_parallel` passes them.
     """
-    whole, left = head_dim & -16, head_dim & 15
-    scales = row_bytes(form, size, kv_heads, head_dim) - 4 * kv_heads
-    for i in range(0, n, 4):
-        here = min(4, n - i)
+    spans, scales = head_dim & -64, row_bytes(form, size, kv_heads, head_dim) - 4 * kv_heads
+    for i in range(0, n, 8):
+        end = min(i + 8, n)
         kv, shared = (first_head + first) // group, group - (first_head + first) % group
         for head in range(first, last):
-            index, p, to = rows + head * list_stride, probabilities + head * score_stride + 4 * i, target + 4 * head * head_dim
-            at, scale = kv * head_dim * size, scales + 4 * kv
-            if rows == 0 and (head == first or shared == group):
-                ask_for_rows(form, source + i * stride + at, stride, head_dim * size, scale - at)
-            if here == 4:
-                r0, r1 = row_at(source, stride, index, i), row_at(source, stride, index, i + 1)
-                r2, r3 = row_at(source, stride, index, i + 2), row_at(source, stride, index, i + 3)
-                f = (factor(form, load(p, f32), r0, scale), factor(form, load(p + 4, f32), r1, scale),
-                     factor(form, load(p + 8, f32), r2, scale), factor(form, load(p + 12, f32), r3, scale))
-                four = moved((r0, r1, r2, r3), at)
-                for j in range(0, whole, 16):
-                    put(to + 4 * j, canonical(plus_rows(form, take(to + 4 * j, f32), f, moved(four, size * j))))
-                if left:
-                    v = plus_rows(form, take_part(to + 4 * whole, f32, left, ZERO), f, moved(four, size * whole), left)
-                    put_part(to + 4 * whole, canonical(v), left)
-            else:
-                for t in range(here):
-                    row = row_at(source, stride, index, i + t)
-                    of_row = factor(form, load(p + 4 * t, f32), row, scale)
-                    for j in range(0, head_dim, 16):
-                        rest = head_dim - j
-                        v = take_part(to + 4 * j, f32, rest, ZERO) + of_row * weights(form, row + at + size * j, rest)
-                        put_part(to + 4 * j, canonical(v), rest)
+            index, p, to = rows + head * list_stride, probabilities + head * score_stride, target + 4 * head * head_dim
+            at, scale = source + kv * head_dim * size, source + scales + 4 * kv
+            ahead = AHEAD * stride if rows == 0 and (head == first or shared == group) else 0
+            for j in range(0, spans, 64):
+                add_64(form, size, at + size * j, scale, stride, index, i, end, p, to + 4 * j, ahead)
+            for j in range(spans, head_dim, 16):
+                add_16(form, size, at + size * j, scale, stride, index, i, end, p, to + 4 * j, ahead, head_dim - j)
             shared -= 1
             if shared == 0:
                 kv, shared = kv + 1, group
+
+
+@inline
+def add_64(form: int, size: int, values: int, scales: int, stride: int, rows: int, first: int, last: int, probabilities: int,
+           target: int, ahead: int) -> None:
+    """Add 64 channels of the tokens first..last, times their probabilities. Numbers alone, so that sums stay in registers.
+
+    ahead: bytes from a value to the one that is asked of memory meanwhile; 0: none.
+    """
+    a, b, c, d = take(target, f32), take(target + 64, f32), take(target + 128, f32), take(target + 192, f32)
+    for i in range(first, last):
+        w, scale = row_at(values, stride, rows, i), row_at(scales, stride, rows, i)
+        if ahead:
+            ask_for_value(form, w + ahead, 64 * size, scale + ahead)
+        f = factor(form, load(probabilities + 4 * i, f32), scale)
+        a, b = a + f * weights(form, w), b + f * weights(form, w + 16 * size)
+        c, d = c + f * weights(form, w + 32 * size), d + f * weights(form, w + 48 * size)
+    put(target, canonical(a))
+    put(target + 64, canonical(b))
+    put(target + 128, canonical(c))
+    put(target + 192, canonical(d))
+
+
+@inline
+def add_16(form: int, size: int, values: int, scales: int, stride: int, rows: int, first: int, last: int, probabilities: int,
+           target: int, ahead: int, left: int) -> None:
+    """As add_64, for 16 channels or as many as are left. Numbers alone."""
+    v = take_up_to(target, f32, left, ZERO)
+    for i in range(first, last):
+        w, scale = row_at(values, stride, rows, i), row_at(scales, stride, rows, i)
+        if ahead:
+            ask_for_value(form, w + ahead, 1, scale + ahead)
+        v = v + factor(form, load(probabilities + 4 * i, f32), scale) * weights(form, w, left)
+    put_up_to(target, canonical(v), left)
+
+
+@inline
+def ask_for_value(form: int, value: int, size: int, scale: int) -> None:
+    """Have `size` bytes of a value come from memory, and of int8 its scale."""
+    ask_for_bytes(value, size)
+    if form == I8:
+        ask_for(scale)
 
 
 @specialised

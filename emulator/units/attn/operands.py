@@ -118,16 +118,13 @@ def row_at(source: int, stride: int, rows: int, i: int) -> int:
 
 
 @inline
-def ask_for_rows(form: int, p: int, stride: int, size: int, scales: int) -> None:
-    """Have `size` bytes of four rows come from memory, AHEAD behind those at p, and of int8 their scales, `scales` bytes behind.
+def ask_for_bytes(p: int, size: int) -> None:
+    """Have the `size` bytes at p come from memory, AHEAD rows before they are needed.
 
     A head's part of a row is too short for a host to notice by itself that the next rows follow.
     """
-    for row in range(AHEAD, AHEAD + 4):
-        for byte in range(0, size, 64):
-            ask_for(p + row * stride + byte)
-        if form == I8:
-            ask_for(p + row * stride + scales)
+    for byte in range(0, size, 64):
+        ask_for(p + byte)
 
 
 @inline

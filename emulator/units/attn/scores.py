@@ -1,8 +1,8 @@
-"""Scores of a cache by row, tokens by fours and heads within them.
+"""Scores of a cache by row, tokens by eights and heads within them.
 
-So a cache is read once, as it lies, and the heads that share keys find them in the first-level cache. Sums are those of
-emulator/units/vec/dense.py, in the same order. `form` and `size`, the bytes of an element, are constants where functions are called
-from.
+So a cache is read once, as it lies, and the heads that share keys find them in the first-level cache: of more tokens they would not
+all stay there, where rows are a multiple of 4 KB. Sums are those of emulator/units/vec/dense.py, in the same order. `form` and
+`size`, the bytes of an element, are constants where functions are called from.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from emulator.kernel import kernel
 from emulator.kernel_words import DONE, PUNT, count, overlap, state, writable
 from emulator.native.inlining import inline, specialised
 from emulator.native.machine_code import load, store
-from emulator.simd.folds import dot_bytes, fold4, put_four
-from emulator.simd.functions import NAN, ZERO
-from emulator.simd.lanes import convert, put_part, spread, take, take_part
+from emulator.simd.folds import dot_bytes, fold8, put_eight, quarters
+from emulator.simd.functions import NAN, ZERO, canonical
+from emulator.simd.lanes import ask_for, convert, put_part, spread, take, take_part
 from emulator.threads.parallel import in_parallel
 from emulator.units.attn.operands import (
+    AHEAD,
     ATTN,
     CODES,
     KEY_STRIDE,
@@ -30,7 +31,7 @@ from emulator.units.attn.operands import (
     QUERY,
     SCALES,
     SCORES,
-    ask_for_rows,
+    ask_for_bytes,
     cache_rows,
     count_rows,
     head_layout,
@@ -42,7 +43,7 @@ from emulator.units.attn.operands import (
     row_lists,
     score_rows,
 )
-from emulator.units.vec.dense import F16, F32, I8, SIGNS, add_four, end_four, moved
+from emulator.units.vec.dense import F16, F32, I8, SIGNS, add_four, moved
 
 f32, i32, i8 = np.float32, np.int32, np.int8
 
@@ -55,66 +56,110 @@ def some_scores(first: int, last: int, form: int, size: int, source: int, stride
 
     Numbers alone, as `in_parallel` passes them.
     """
-    whole, left = head_dim & -16, head_dim & 15
     scales = row_bytes(form, size, kv_heads, head_dim) - 4 * kv_heads
-    for i in range(first, last, 4):
-        here = min(4, last - i)
+    for i in range(first, last, 8):
+        here = min(8, last - i)
         kv, shared = first_head // group, group - first_head % group
-        r0 = r1 = r2 = r3 = source
         for head in range(count):
-            if head == 0 or list_stride:
-                index = rows + head * list_stride
-                r0, r1 = row_at(source, stride, index, i), row_at(source, stride, index, min(i + 1, last - 1))
-                r2, r3 = row_at(source, stride, index, min(i + 2, last - 1)), row_at(source, stride, index, min(i + 3, last - 1))
-            at = kv * head_dim * size
-            if rows == 0 and (head == 0 or shared == group):
-                ask_for_rows(form, r0 + at, stride, head_dim * size, scales + 4 * kv - at)
-            p0, p1, p2, p3, to = r0 + at, r1 + at, r2 + at, r3 + at, target + head * score_stride + 4 * i
+            index, at, to = rows + head * list_stride, kv * head_dim * size, target + head * score_stride + 4 * i
+            ahead = AHEAD * stride if rows == 0 and (head == 0 or shared == group) else 0
+            four, others = rows_of_four(source + at, stride, index, i, last), rows_of_four(source + at, stride, index, i + 4, last)
             if form == I8:
-                sums_of_four = dots(p0, p1, p2, p3, query + head * head_dim, head_dim)
-                if here == 4:
-                    put_four(to, sums_of_four)
-                else:
-                    put_part(to, sums_of_four, here)
-                finish_i8(to, here, r0, r1, r2, r3, scales + 4 * kv, load(query_scales + 4 * head, f32))
+                codes = query + head * head_dim
+                dots = dots_of_four(four, codes, head_dim, ahead)
+                put_scores(to, fold8(dots, dots_of_four(others, codes, head_dim, ahead) if here > 4 else dots), here)
+                finish_i8(to, here, source + scales + 4 * kv, stride, index, i, load(query_scales + 4 * head, f32), ahead)
             else:
                 vector = query + 4 * head * head_dim
-                zero, four = spread(ZERO), (p0, p1, p2, p3)
-                sums = (zero, zero, zero, zero)
-                for j in range(0, whole, 16):
-                    sums = add_four(form, sums, moved(four, size * j), take(vector + 4 * j, f32))
-                end_four(form, sums, moved(four, size * whole), vector + 4 * whole, left, to, here)
+                sums = sums_of_four(form, size, four, vector, head_dim, ahead)
+                more = sums_of_four(form, size, others, vector, head_dim, ahead) if here > 4 else sums
+                put_scores(to, canonical(fold8(sums, more)), here)
             shared -= 1
             if shared == 0:
                 kv, shared = kv + 1, group
 
 
 @inline
-def dots(p0: int, p1: int, p2: int, p3: int, query: int, n: int) -> Any:
-    """int32 sums of the products of four times n codes and those of a query: in lanes 0 to 3.
+def rows_of_four(source: int, stride: int, rows: int, i: int, last: int) -> tuple[int, int, int, int]:
+    """Host addresses of the rows of positions i to i + 3, of the last one for those that are none."""
+    end = last - 1
+    return (row_at(source, stride, rows, min(i, end)), row_at(source, stride, rows, min(i + 1, end)),
+            row_at(source, stride, rows, min(i + 2, end)), row_at(source, stride, rows, min(i + 3, end)))
+
+
+@inline
+def put_scores(to: int, scores: Any, here: int) -> None:
+    """Store the first 1 to 8 lanes."""
+    if here == 8:
+        put_eight(to, scores)
+    else:
+        put_part(to, scores, here)
+
+
+@inline
+def ask_for_four(keys: Any, ahead: int, size: int) -> None:
+    """Have `size` bytes come from memory, `ahead` bytes behind each of four addresses."""
+    for p in keys:
+        ask_for_bytes(p + ahead, size)
+
+
+@inline
+def sums_of_four(form: int, size: int, keys: Any, query: int, head_dim: int, ahead: int) -> Any:
+    """The products of four keys and a query: `quarters` of their sums.
+
+    ahead: bytes from a key to the one that is asked of memory meanwhile; 0: none.
+    """
+    spans, whole, left, zero = head_dim & -64, head_dim & -16, head_dim & 15, spread(ZERO)
+    sums = (zero, zero, zero, zero)
+    for i in range(0, spans, 64):
+        w = moved(keys, size * i)
+        if ahead:
+            ask_for_four(w, ahead, 64 * size)
+        for j in range(0, 64, 16):
+            sums = add_four(form, sums, moved(w, size * j), take(query + 4 * (i + j), f32))
+    for i in range(spans, whole, 16):
+        w = moved(keys, size * i)
+        if ahead:
+            ask_for_four(w, ahead, 1)
+        sums = add_four(form, sums, w, take(query + 4 * i, f32))
+    if left:
+        sums = add_four(form, sums, moved(keys, size * whole), take_part(query + 4 * whole, f32, left, ZERO), left)
+    a, b, c, d = sums
+    return quarters(a, b, c, d)
+
+
+@inline
+def dots_of_four(keys: Any, query: int, n: int, ahead: int) -> Any:
+    """As sums_of_four of n codes, in int32.
 
     The dot product wants one factor unsigned: 128 is added to the cache's codes, and 128 times the sum of the query taken off.
     """
     whole, signs, zero = n & -64, spread(SIGNS), spread(i32(0))
     a = b = c = d = excess = zero
     for i in range(0, whole, 64):
+        p0, p1, p2, p3 = moved(keys, i)
+        if ahead:
+            ask_for_four(moved(keys, i), ahead, 64)
         q = take(query + i, i32)
         excess = excess - dot_bytes(zero, signs, q)
-        a, b = dot_bytes(a, take(p0 + i, i32) ^ signs, q), dot_bytes(b, take(p1 + i, i32) ^ signs, q)
-        c, d = dot_bytes(c, take(p2 + i, i32) ^ signs, q), dot_bytes(d, take(p3 + i, i32) ^ signs, q)
+        a, b = dot_bytes(a, take(p0, i32) ^ signs, q), dot_bytes(b, take(p1, i32) ^ signs, q)
+        c, d = dot_bytes(c, take(p2, i32) ^ signs, q), dot_bytes(d, take(p3, i32) ^ signs, q)
     for i in range(whole, n, 16):
+        p0, p1, p2, p3 = moved(keys, i)
         q, left = convert(take_part(query + i, i8, n - i, 0), i32), n - i
-        a, b = a + convert(take_part(p0 + i, i8, left, 0), i32) * q, b + convert(take_part(p1 + i, i8, left, 0), i32) * q
-        c, d = c + convert(take_part(p2 + i, i8, left, 0), i32) * q, d + convert(take_part(p3 + i, i8, left, 0), i32) * q
-    return fold4(a + excess, b + excess, c + excess, d + excess)
+        a, b = a + convert(take_part(p0, i8, left, 0), i32) * q, b + convert(take_part(p1, i8, left, 0), i32) * q
+        c, d = c + convert(take_part(p2, i8, left, 0), i32) * q, d + convert(take_part(p3, i8, left, 0), i32) * q
+    return quarters(a + excess, b + excess, c + excess, d + excess)
 
 
 @inline
-def finish_i8(to: int, here: int, r0: int, r1: int, r2: int, r3: int, scale: int, query_scale: Any) -> None:
-    """Up to four int32 sums become scores: times the scale of the key, then of the query."""
+def finish_i8(to: int, here: int, scales: int, stride: int, rows: int, i: int, query_scale: Any, ahead: int) -> None:
+    """Up to eight int32 sums become scores: times the scale of the key, then of the query."""
     for j in range(here):
-        row = r0 if j == 0 else r1 if j == 1 else r2 if j == 2 else r3
-        value = f32(f32(f32(load(to + 4 * j, i32)) * load(row + scale, f32)) * query_scale)
+        scale = row_at(scales, stride, rows, i + j)
+        if ahead:
+            ask_for(scale + ahead)
+        value = f32(f32(f32(load(to + 4 * j, i32)) * load(scale, f32)) * query_scale)
         store(to + 4 * j, value if value == value else NAN)
 
 

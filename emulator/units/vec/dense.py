@@ -88,15 +88,12 @@ def add_four(form: Any, sums: Any, w: Any, v: Any, left: int = 16) -> Any:
 
 
 @inline
-def end_four(form: Any, sums: Any, w: Any, vector: Any, left: Any, target: Any, rows: int = 4) -> None:
-    """Add the last columns of four rows, fewer than 16, and store the sums of the first `rows`."""
+def end_four(form: Any, sums: Any, w: Any, vector: Any, left: Any, target: Any) -> None:
+    """Add the last columns of four rows, fewer than 16, and store the sums."""
     if left:
         sums = add_four(form, sums, w, take_part(vector, f32, left, ZERO), left)
     a, b, c, d = sums
-    if rows == 4:
-        put_four(target, canonical(fold4(a, b, c, d)))
-    else:
-        put_part(target, canonical(fold4(a, b, c, d)), rows)
+    put_four(target, canonical(fold4(a, b, c, d)))
 
 
 @inline
