@@ -46,23 +46,25 @@ from emulator.units.attn.operands import (
 from emulator.units.vec.dense import F16, F32, I8, SIGNS, add_four, moved
 
 f32, i32, i8 = np.float32, np.int32, np.int8
+MANY = 8                # heads that threads share among them, as in softmax and context: what a thread reads is in its own cache
 
 
 @inline
 def some_scores(first: int, last: int, form: int, size: int, source: int, stride: int, rows: int, list_stride: int, query: int,
-                query_scales: int, head_dim: int, group: int, kv_heads: int, first_head: int, count: int, target: int,
+                query_scales: int, head_dim: int, group: int, kv_heads: int, first_head: int, heads: int, n: int, target: int,
                 score_stride: int) -> None:
-    """Scores of the positions first..last of all heads that are set.
+    """Scores of the heads first..last of those that are set, or where there are few, of the positions first..last of all.
 
     Numbers alone, as `in_parallel` passes them.
     """
+    head_0, end, i_0, last = (first, last, 0, n) if heads >= MANY else (0, heads, first, last)
     scales = row_bytes(form, size, kv_heads, head_dim) - 4 * kv_heads
-    for i in range(first, last, 8):
+    for i in range(i_0, last, 8):
         here = min(8, last - i)
-        kv, shared = first_head // group, group - first_head % group
-        for head in range(count):
+        kv, shared = (first_head + head_0) // group, group - (first_head + head_0) % group
+        for head in range(head_0, end):
             index, at, to = rows + head * list_stride, kv * head_dim * size, target + head * score_stride + 4 * i
-            ahead = AHEAD * stride if rows == 0 and (head == 0 or shared == group) else 0
+            ahead = AHEAD * stride if rows == 0 and (head == head_0 or shared == group) else 0
             four, others = rows_of_four(source + at, stride, index, i, last), rows_of_four(source + at, stride, index, i + 4, last)
             if form == I8:
                 codes = query + head * head_dim
@@ -185,8 +187,9 @@ def mac(form, size, scores, keys, n, block):
         return PUNT
     query = state(block, CODES) + start * head_dim if form == I8 else state(block, QUERY) + 4 * start * head_dim
     rows = n * (heads if how_many > 1 else heads_of_cache(block))
-    in_parallel(block, rows * head_dim * size, n, 16, some_scores, form, size, source, stride, lists, list_stride, query,
-                state(block, SCALES) + 4 * start, head_dim, group, kv_heads, first, heads, target, score_stride)
+    parts, grain = (heads, 1) if heads >= MANY else (n, 16)
+    in_parallel(block, rows * head_dim * size, parts, grain, some_scores, form, size, source, stride, lists, list_stride, query,
+                state(block, SCALES) + 4 * start, head_dim, group, kv_heads, first, heads, n, target, score_stride)
     if how_many:
         count(block, list_reads, 4 * n * how_many)
     count_rows(block, reads, form, size, head_dim, rows, runs)

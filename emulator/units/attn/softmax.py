@@ -27,6 +27,7 @@ f32, i32, u8, i64 = np.float32, np.int32, np.uint8, np.int64
 LOWEST = f32(-np.inf)
 MASK, MASK_STRIDE = csr_number("attn.mask"), csr_number("attn.mask_stride")
 SFM, MVSB, EXP, MVGB = range(4)
+WORK = 64               # of a score, in bytes: it takes as long as to read these, and the threads that made the scores have them
 
 
 @inline
@@ -157,7 +158,7 @@ def score_part(part, to, e, most, sums, n, block):
         total, total_moves = readable(block, ATTN, sums, 4 * heads, 4)
         if total == 0 or overlap(total, 4 * heads, target, extent):
             return PUNT
-    in_parallel(block, 16 * heads * n, heads, 1, some_heads, part, target, source, stride, mask, mask_stride, top, total, n)
+    in_parallel(block, WORK * heads * n, heads, 1, some_heads, part, target, source, stride, mask, mask_stride, top, total, n)
     for head in range(heads if how_many else 0):
         count(block, MASKED, left_out(mask + head * mask_stride, n))
     if how_many:
