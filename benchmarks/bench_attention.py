@@ -1,4 +1,4 @@
-"""Speed of attention: a token over 4,096 cached ones, 32 heads of 128 channels; the attn unit beside the vector unit.
+"""Speed of attention: a token over 4,096 cached ones, 32 heads of 128 channels, and in cache; the attn unit beside the vector unit.
 
 Prints one JSON object. A step is attn.mac (or attn.xmac, on transposed keys), attn.sfm and attn.context of all heads; its MACs are
 those of scores and context. `grouped`: 8 heads of keys and values. Caches lie in DRAM of the machine and are larger than those of
@@ -21,7 +21,8 @@ HEADS, HEAD_DIM, TOKENS = 32, 128, 4096
 MACS = 2 * HEADS * HEAD_DIM * TOKENS
 Q, SCORES, CONTEXT, KEYS, VALUES = 0x1000_0000, 0x1010_0000, 0x1020_0000, 0x9000_0000, 0xA000_0000
 SIZE = {"f32": 4, "f16": 2, "i8": 1}
-TURNS = 7
+TURNS, TIMES = 7, 300
+SMALL = {"heads": 12, "head_dim": 64, "tokens": 256}            # of `in cache`
 
 SETTING = """
 _start: li a0, {heads}
@@ -42,6 +43,15 @@ ON_ATTN = """
         attn.{mac}.{form} s1, s3, s5
         attn.sfm.f32 s1, s1, s5
         attn.context.{form} s2, s4, s1, s5
+        li a7, 93
+        ecall
+"""
+IN_CACHE = {"mac": "attn.mac.{form} s1, s3, s5", "sfm": "attn.sfm.f32 s1, s1, s5", "context": "attn.context.{form} s2, s4, s1, s5"}
+AGAIN = """
+        li s6, {times}
+1:      OPERATION
+        addi s6, s6, -1
+        bnez s6, 1b
         li a7, 93
         ecall
 """
@@ -74,29 +84,31 @@ ON_VEC = """
 """
 
 
-def machine_of(text: str, form: str, mac: str, kv_heads: int, threads: int) -> tuple[Machine, int, int]:
+def machine_of(text: str, form: str, mac: str, kv_heads: int, threads: int, heads: int = HEADS, head_dim: int = HEAD_DIM,
+               tokens: int = TOKENS) -> tuple[Machine, int, int]:
     """A machine with the program and random operands in it, its first instruction, bytes of a cache."""
     transposed = mac == "xmac"
-    numbers = {"heads": HEADS, "kv_heads": kv_heads, "head_dim": HEAD_DIM, "q": Q, "scores": SCORES, "context": CONTEXT,
-               "keys": KEYS, "values": VALUES, "tokens": TOKENS, "query": "i8" if form == "i8" else "f32", "form": form, "mac": mac,
-               "size": SIZE[form], "group": HEADS // kv_heads, "key_stride": TOKENS * SIZE[form] if transposed else 0}
+    numbers = {"heads": heads, "kv_heads": kv_heads, "head_dim": head_dim, "q": Q, "scores": SCORES, "context": CONTEXT,
+               "keys": KEYS, "values": VALUES, "tokens": tokens, "query": "i8" if form == "i8" else "f32", "form": form, "mac": mac,
+               "size": SIZE[form], "group": heads // kv_heads, "key_stride": tokens * SIZE[form] if transposed else 0,
+               "times": TIMES}
     program = asm.assemble((SETTING + text).format(**numbers))
     machine = Machine("slim", threads=threads)
     machine.load(program)
-    random, elements = np.random.default_rng(0), TOKENS * kv_heads * HEAD_DIM
-    size = elements * SIZE[form] + (4 * TOKENS * kv_heads if form == "i8" else 0)
+    random, elements = np.random.default_rng(0), tokens * kv_heads * head_dim
+    size = elements * SIZE[form] + (4 * tokens * kv_heads if form == "i8" else 0)
     x = random.standard_normal(elements, np.float32)
     for place in (KEYS, VALUES):
         data = machine.peek(place, size)
         if form == "i8":
             data[:] = random.integers(0, 256, size, np.uint8)
-            scales = np.full((TOKENS, kv_heads), 0.01, "<f4").view(np.uint8)
-            data.reshape(TOKENS, -1)[:, kv_heads * HEAD_DIM:] = scales
+            scales = np.full((tokens, kv_heads), 0.01, "<f4").view(np.uint8)
+            data.reshape(tokens, -1)[:, kv_heads * head_dim:] = scales
             if transposed and place == KEYS:
                 data[elements:] = scales.reshape(-1)
         else:
             data[:] = x.astype({"f32": "<f4", "f16": "<f2"}[form]).view(np.uint8)
-    machine.peek(Q, 4 * HEADS * HEAD_DIM)[:] = random.standard_normal(HEADS * HEAD_DIM, np.float32).view(np.uint8)
+    machine.peek(Q, 4 * heads * head_dim)[:] = random.standard_normal(heads * head_dim, np.float32).view(np.uint8)
     return machine, program.entry, size
 
 
@@ -124,6 +136,15 @@ def step(text: str, form: str, mac: str = "mac", kv_heads: int = HEADS, threads:
     return {"milliseconds": 1e3 * spent, "giga_macs_per_second": MACS / spent / 1e9, "of_bandwidth": reading / spent}
 
 
+def in_cache(form: str, operation: str, threads: int) -> dict[str, float]:
+    """Figures of an operation whose operands lie in a cache of the host."""
+    text = AGAIN.replace("OPERATION", IN_CACHE[operation])
+    machine, entry, _ = machine_of(text, form, "mac", SMALL["heads"], threads, **SMALL)
+    spent = min(seconds_of(machine, entry) for _ in range(TURNS)) / TIMES
+    macs = 0 if operation == "sfm" else SMALL["heads"] * SMALL["tokens"] * SMALL["head_dim"]
+    return {"microseconds": 1e6 * spent, "giga_macs_per_second": macs / spent / 1e9}
+
+
 def main() -> None:
     figures: dict[str, Any] = {}
     for form in SIZE:
@@ -133,6 +154,8 @@ def main() -> None:
             figures[form]["two_threads"] = step(ON_ATTN, form, threads=2)
     for form in ("f32", "f16"):
         figures[form]["vector unit"] = step(ON_VEC, form)
+    figures["in cache"] = {f"threads {threads}": {form: {operation: in_cache(form, operation, threads) for operation in IN_CACHE}
+                                                  for form in SIZE} for threads in range(1, min(2, cores()) + 1)}
     print(json.dumps(figures))
 
 

@@ -1,4 +1,4 @@
-"""attn: every kernel against its meaning, on both engines at once: sizes around 16 lanes and 4 tokens, GQA, lists, masks."""
+"""attn: every kernel against its meaning, on both engines at once: sizes around 16 lanes and 8 tokens, GQA, lists, masks."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from both_engines import DRAM, SRAM, Pair
 pytestmark = pytest.mark.filterwarnings("ignore:.*encountered:RuntimeWarning")      # test data overflows on purpose
 RUNS = 30                                               # of each instruction
 FORMS = ("f32", "f16", "i8")
-MODELS = ((1, 1), (4, 4), (4, 2), (6, 2), (8, 1))       # heads, heads of the cache
+MODELS = ((1, 1), (4, 4), (4, 2), (6, 2), (8, 1), (12, 4))       # heads, heads of the cache
 HEAD_DIMS = (1, 3, 4, 8, 15, 16, 17, 32, 48, 64, 65, 80, 128, 144)
 TOKENS = (0, 1, 2, 3, 4, 5, 7, 8, 15, 16, 17, 31, 33, 50, 64, 83, 130)
 SPECIAL = np.array([0, 0x8000_0000, 0x7FC0_0000, 0xFFC0_1234, 0x7F80_0000, 0xFF80_0000, 0x7F7F_FFFF, 1], "<u4").view("<f4")
