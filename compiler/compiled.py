@@ -198,13 +198,16 @@ class Compiled:
         return any(op.kind == "gemv.decoded" for _, op in self.graph.steps())
 
     def _reads_as_json(self) -> dict[str, Any] | None:
-        """What the model card says of what stays and what a token reads; None where units reach weights in their memory."""
+        """What the model card says of what stays and what a token reads; None where units reach weights in their memory. What a
+        step of several sequences reads is not predicted."""
         if self.target.reached:
             return None
         choice = self.choice
+        reads = {} if self.memory.sequences > 1 else {
+            "exact": choice.exact,
+            "outside": choice.formula(near=False).as_json(), "scratchpad": choice.formula(near=True).as_json()}
         return {"stays": about(self.layout, self.memory), "loaded_bytes": choice.loaded, "buffer_bytes": self.memory.buffer_bytes,
-                "exact": choice.exact, "memory": self.target.weights.region,
-                "outside": choice.formula(near=False).as_json(), "scratchpad": choice.formula(near=True).as_json()}
+                "memory": self.target.weights.region, **reads}
 
     def _reads(self) -> list[str]:
         """What stays in the scratchpad and what a token reads, where units do not reach weights in their memory."""
@@ -215,6 +218,8 @@ class Compiled:
         what = f"{choice.loaded:,} bytes of {home} are copied there once, and stay" if stays else "no weights and caches stay there"
         lines = [f"{SRAM}: {what}{'; the rest streams' if stays and self.memory.buffer_bytes else ''}",
                  *(f"  {line}" for line in stays)]
+        if self.memory.sequences > 1:               # the profile is that of code for one token
+            return lines
         most = "" if choice.exact else "at most "
         lines += [f"{region}: a generated token that looks at p positions reads {most}{choice.formula(near)} bytes"
                   for region, near in ((home, False), (SRAM, True))]

@@ -3,12 +3,13 @@
     first_difference(compiled, program, tokens) -> Difference or None
 
 The executor computes with the machine's arithmetic (compiler/graph) and uses neither lowering nor emulator. The program stops
-behind each operation (at its mark), and what the operation has written to memory is compared.
+behind each operation (at its mark), and what the operation has written to memory is compared. A program for several sequences is
+given several texts (`texts_of`), each of which the graph computes alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,8 @@ from compiler.graph import EXACT, Executor, Graph, Op
 from compiler.graph.groups import Group, groups
 from compiler.lowering.emit import BASE
 from compiler.lowering.layers import mark
+from compiler.placing.memory_plan import MemoryPlan
+from compiler.running.parameters import set_sequences, side_by_side
 from emulator.machine import Machine
 from isa.program import Program
 from isa.reference import ReferenceMachine
@@ -27,12 +30,15 @@ from isa.services import Host
 
 DTYPE = {"f32": "<f4", "f16": "<u2", "i32": "<i4", "i8": "i1", "index": "<u4"}
 
+MOST_TEXTS = 4          # side by side that are compared: the graph computes each alone
+
 
 @dataclass(frozen=True)
 class Difference:
     """The first element that differs: its token, layer, operation and value, both numbers, and how many elements differ.
 
-    row  of a product with a matrix: (number of the wrong row, number of rows), among the rows that the product works on
+    token  its place in its text; text: the number of that, of several side by side
+    row    of a product with a matrix: (number of the wrong row, number of rows), among the rows that the product works on
     """
 
     token: int
@@ -44,10 +50,12 @@ class Difference:
     got: float
     count: int
     row: tuple[int, int] | None = None
+    text: int = 0
 
     def __str__(self) -> str:
-        where = "" if self.layer is None else f"layer {self.layer}, "
-        return (f"token {self.token}, {where}{self.value} = {self.op.kind} {', '.join((*self.op.inputs, *self.op.weights))}: "
+        where = (f"text {self.text}, " if self.text else "") + f"token {self.token}, "
+        where += "" if self.layer is None else f"layer {self.layer}, "
+        return (f"{where}{self.value} = {self.op.kind} {', '.join((*self.op.inputs, *self.op.weights))}: "
                 f"element {list(self.index)} is {self.got!r}, expected {self.expected!r}; {self.count} elements differ")
 
 
@@ -55,31 +63,54 @@ class ProgramStopped(Exception):
     """The program did not reach an operation: the text says how the run ended."""
 
 
-Observer = Callable[[int, "int | None", Op, str, Any, Any], None]
+Place = tuple[int, int]
+"""A token: the number of its text, and its place in that."""
+
+Observer = Callable[[Place, "int | None", Op, str, Any, Any], None]
 """Called with (token, layer, operation, value, what the graph has, what the program has) for each value that is compared."""
+
+
+def texts_of(tokens: Sequence[int], sequences: int) -> list[list[int]]:
+    """The prompts that a program for so many sequences is compared on: the tokens, and what is left of them from the second one on,
+    from the third one on ..."""
+    return [list(tokens[first:]) for first in range(min(sequences, len(tokens), MOST_TEXTS))]
+
+
+def _steps(texts: Sequence[Sequence[int]], memory: MemoryPlan) -> Iterator[list[Place]]:
+    """The tokens that go through the layers together, in the program's order. Of several sequences first all tokens but the last of
+    each, in chunks, then the last ones."""
+    last = 1 if memory.sequences > 1 else 0
+    places = [(number, place) for number, text in enumerate(texts) for place in range(len(text) - last)]
+    yield from (places[first:first + memory.chunk] for first in range(0, len(places), memory.chunk))
+    if last:
+        yield [(number, len(text) - 1) for number, text in enumerate(texts)]
 
 
 def compare(compiled: Compiled, program: Program, tokens: Sequence[int], engine: Callable[..., ReferenceMachine] = Machine,
             progress: Callable[[int, int], None] | None = None, observe: Observer | None = None) -> tuple[int, Difference | None]:
-    """Run the program and the graph on `tokens` (a prompt): (operations compared, the first difference).
+    """Run the program and the graph on `tokens` (a prompt, or `texts_of`): (operations compared, the first difference).
 
-    The graph computes a chunk of the prompt token by token, and keeps its results; then the program computes the chunk.
+    The graph computes a chunk token by token, and keeps its results; then the program computes the chunk.
     Raises ProgramStopped when the program ends or traps on its way.
     """
-    checker = _Checker(compiled, program, tokens, engine, observe)
+    texts = texts_of(tokens, compiled.memory.sequences)
+    checker = _Checker(compiled, program, texts, engine, observe)
     results: list[dict[tuple[str, int, int], tuple[int | None, Op, tuple[Any, ...]]]] = []
     places = _Places(compiled.graph)
-    executor = Executor(compiled.graph, compiled.model, EXACT,
-                        observe=lambda layer, op, found: results[-1].update({places.of(layer, op): (layer, op, found)}))
-    chunk = compiled.memory.chunk
-    for first in range(0, len(tokens), chunk):
+    executors = [Executor(compiled.graph, compiled.model, EXACT,
+                          observe=lambda layer, op, found: results[-1].update({places.of(layer, op): (layer, op, found)}))]
+    done, every = 0, sum(map(len, texts))
+    for step in _steps(texts, compiled.memory):
         results.clear()
-        for token in tokens[first:first + chunk]:
+        for text, place in step:
             results.append({})
-            executor.step(token)
+            while text >= len(executors):
+                executors.append(executors[0].another())
+            executors[text].step(texts[text][place])
+            done += 1
             if progress:
-                progress(first + len(results), len(tokens))
-        checker.check(first, results, places)
+                progress(done, every)
+        checker.check(step, results, places)
         if checker.difference:
             break
     return checker.compared, checker.difference
@@ -102,39 +133,51 @@ class _Places:
 class _Checker:
     """Runs the program to the place behind each operation, and compares what is in memory with what the executor has."""
 
-    def __init__(self, compiled: Compiled, program: Program, tokens: Sequence[int], engine: Callable[..., ReferenceMachine],
-                 observe: Observer | None) -> None:
+    def __init__(self, compiled: Compiled, program: Program, texts: Sequence[Sequence[int]],
+                 engine: Callable[..., ReferenceMachine], observe: Observer | None) -> None:
         self.compiled, self.observe = compiled, observe
-        self.machine = engine(compiled.machine, Host(tokens))
+        several = compiled.memory.sequences > 1
+        self.machine = engine(compiled.machine, Host(side_by_side(texts) if several else texts[0]))
         self.machine.load(program)
+        if several:
+            set_sequences(self.machine, [0] * len(texts))
         self.symbols = {symbol.name: symbol.value for symbol in program.symbols}
         self.compared = 0
-        self.last = len(tokens) - 1
+        self.last = [len(text) - 1 for text in texts]
         self.active: Any = None             # the rows that operations by active neurons work on
         self.difference: Difference | None = None
 
-    def check(self, first: int, results: Sequence[Mapping[tuple[str, int, int], Any]], places: _Places) -> None:
-        """Compare a chunk, or a single token: `results` of its tokens, of which the first has the number `first`."""
-        alone = len(results) == 1 and first == self.last        # a single token takes the code for one token
+    def check(self, step: Sequence[Place], results: Sequence[Mapping[tuple[str, int, int], Any]], places: _Places) -> None:
+        """Compare the tokens of a chunk, or a single one, with their `results`."""
+        memory = self.compiled.memory
+        several = memory.sequences > 1
+        alone = not several and step == [(0, self.last[0])]         # a single token takes the code for one token
         for section, layer, ops in places.lists:
-            if section == "finish":                             # only the last token needs it, and the code for one token does it
-                if first + len(results) > self.last:
-                    self._each(section, layer, Group(0, ops, together=False), [results[-1]], self.last, chunk=False)
-            elif alone or self.compiled.memory.chunk == 1:
-                self._each(section, layer, Group(0, ops, together=False), results, first, chunk=False)
+            whole = Group(0, ops, together=False)
+            if section == "finish":                                 # only the last token of a text needs it
+                if step[-1][1] == self.last[step[-1][0]]:
+                    if several and memory.finish_together:
+                        for group in groups(ops):
+                            self._each(section, layer, group, results, step, chunk=True)
+                    else:                                           # the code for one token does it
+                        for number in range(len(step) if several else 1):
+                            at = number if several else len(step) - 1
+                            self._each(section, layer, whole, [results[at]], [step[at]], chunk=False)
+            elif alone or memory.chunk == 1:
+                self._each(section, layer, whole, results, step, chunk=False)
             else:
                 for group in groups(ops):
-                    self._each(section, layer, group, results, first, chunk=True)
+                    self._each(section, layer, group, results, step, chunk=True)
 
-    def _each(self, section: str, layer: int, group: Group, results: Sequence[Mapping[tuple[str, int, int], Any]], first: int,
-              *, chunk: bool) -> None:
-        for row, found in enumerate(results):
+    def _each(self, section: str, layer: int, group: Group, results: Sequence[Mapping[tuple[str, int, int], Any]],
+              step: Sequence[Place], *, chunk: bool) -> None:
+        for frame, (found, place) in enumerate(zip(results, step, strict=True)):
             for number in range(group.first, group.first + len(group.ops)):
                 if self.difference:
                     return
-                if not group.together or row == 0:
+                if not group.together or frame == 0:
                     self._reach(mark(section, number, chunk), found[section, layer, number][1])
-                self._compare(first + row, row if chunk else 0, *found[section, layer, number])
+                self._compare(place, frame if chunk else 0, *found[section, layer, number])
 
     def _reach(self, name: str, op: Op) -> None:
         """Run the program to a mark."""
@@ -145,20 +188,21 @@ class _Checker:
                                  + (f"\n{result.trap}" if result.trap else "")
                                  + (f", exit code {result.exit_code}" if result.exit_code is not None else ""))
 
-    def _compare(self, token: int, frame: int, layer: int | None, op: Op, results: tuple[Any, ...]) -> None:
+    def _compare(self, place: Place, frame: int, layer: int | None, op: Op, results: tuple[Any, ...]) -> None:
         """Compare what an operation has written for a token, whose frame has this number."""
+        text, token = place
         self.compared += 1
         if op.kind.startswith("active"):
             self.active, = results
         for name, expected in zip(op.outputs, results, strict=True):
             got = self._value(name, frame, expected)
             if self.observe:
-                self.observe(token, layer, op, name, expected, got)
+                self.observe(place, layer, op, name, expected, got)
             wrong = got.view(f"u{got.itemsize}") != np.ascontiguousarray(expected).view(f"u{got.itemsize}")
             if wrong.any() and self.difference is None:
                 index = tuple(int(i) for i in np.argwhere(wrong)[0])
                 self.difference = Difference(token, layer, op, name, index, expected[index].item(), got[index].item(),
-                                             int(wrong.sum()), self._row(op, index, expected))
+                                             int(wrong.sum()), self._row(op, index, expected), text)
 
     def _row(self, op: Op, index: tuple[int, ...], result: Any) -> tuple[int, int] | None:
         if not op.kind.startswith("gemv") or len(index) != 1:

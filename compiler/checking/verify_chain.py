@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ import numpy as np
 
 from compiler.checking import against_transformers
 from compiler.checking.evaluate import Document, evaluate, of_graph
-from compiler.checking.verify import Difference, Observer, ProgramStopped, compare
+from compiler.checking.verify import Difference, Observer, ProgramStopped, compare, texts_of
 from compiler.compiled import Compiled
 from compiler.errors import ModelError
 from compiler.frontends import need_tokenizer
@@ -29,8 +29,9 @@ from compiler.graph import Executor, Graph, Op, build
 from compiler.lowering.tiles import height
 from compiler.model.carried_tokenizer import unpacked
 from compiler.model.model import Model
+from compiler.model.tokenizer import Tokenizer
 from compiler.running.generate import Maker, check_card, is_program
-from compiler.running.parameters import set_parameters
+from compiler.running.parameters import set_parameters, set_sequences, side_by_side
 from compiler.settings import Settings
 from emulator.machine import Machine
 from isa.files import temporary_folder
@@ -108,27 +109,34 @@ def checks(subject: Subject, *, dump: Path | None = None, make: Maker = Machine,
         count = _count(count, program.meta["model"]["context"])
         for name in NAMES[:3]:
             yield Check(name, "not checked", "needs the checkpoint: slimulator verify MODEL --program FILE.elf")
-        words = unpacked(program.meta["tokenizer"], path).encode(subject.prompt) if "tokenizer" in program.meta else [0]
+        words = _words(unpacked(program.meta["tokenizer"], path), subject.prompt) if "tokenizer" in program.meta else [0]
         preset = load_preset(settings.machine) if settings.machine else program.machine
         yield engines(program, preset, words[:max(1, count - 1)], 2, fast)
         return
     model = settings.load(path, subject.tokenizer)
     if opened:
         opened(model)
-    words = need_tokenizer(model).encode(subject.prompt)
-    if not words:
-        raise ModelError("", "--prompt", got="empty", expected="some text: this model has no BOS token to start from")
-    compiled = settings.compile(model, progress)
+    words = _words(need_tokenizer(model), subject.prompt)
+    file = subject.program_file
+    given = Program.load(file) if file else None
+    compiled = (replace(settings, sequences=_sequences(given)) if given else settings).compile(model, progress)
     tokens = continued(model, words, _count(count, compiled.memory.context))
     yield float_graph(model, tokens) if settings.adapter is None else Check(
         NAMES[0], "not checked", "transformers reads no adapter: merge it into the checkpoint to compare both")
     yield quantised_graph(model, compiled, tokens, max(1, len(need_tokenizer(model).decode(tokens).encode())), progress)
     with temporary_folder() as folder:
-        file = subject.program_file
-        program = Program.load(file) if file else compiled.build(folder)
+        program = given or compiled.build(folder)
         _same_shape(compiled, program, file)
         yield operations(compiled, program, tokens, make, progress, dump_to(dump, compiled.graph) if dump else None)
         yield engines(program, compiled.machine, tokens[:max(1, len(tokens) - 2)], 2, fast)
+
+
+def _words(tokenizer: Tokenizer, prompt: str) -> list[int]:
+    """The tokens of the prompt. Raises ModelError if there are none."""
+    words = tokenizer.encode(prompt)
+    if not words:
+        raise ModelError("", "--prompt", got="empty", expected="some text: this model has no BOS token to start from")
+    return words
 
 
 def _count(wanted: int | None, context: int) -> int:
@@ -138,6 +146,13 @@ def _count(wanted: int | None, context: int) -> int:
     if wanted > context:
         raise ModelError("", "--tokens", got=str(wanted), expected=f"at most {context} (the context)")
     return wanted
+
+
+def _sequences(program: Program) -> int | None:
+    """How many texts a program computes side by side, as the compiler is told: None for one."""
+    card = program.meta.get("model")
+    several = card.get("sequences", 1) if isinstance(card, dict) else 1
+    return several if isinstance(several, int) and several > 1 else None
 
 
 def _same_shape(compiled: Compiled, program: Program, file: Path | None) -> None:
@@ -243,14 +258,18 @@ def _tile(compiled: Compiled, difference: Difference) -> tuple[str, dict[str, in
 
 
 def engines(program: Program, preset: Preset, prompt: Sequence[int], count: int, make: Maker = Machine) -> Check:
-    """Step 4: both engines read the prompt and generate `count` tokens."""
-    name = NAMES[3]
-    machines = []
+    """Step 4: both engines read the prompt and generate `count` tokens; a program for several sequences reads `texts_of` it."""
+    name, machines, ends = NAMES[3], [], []
+    several = _sequences(program)
+    texts = texts_of(prompt, several or 1)
     for maker in (make, ReferenceMachine):
-        machine = maker(preset, Host(prompt))
+        machine = maker(preset, Host(side_by_side(texts) if several else prompt))
         machine.load(program)
         set_parameters(machine, max_tokens=count)
-        machine.run().unless_interrupted()
+        if several:
+            set_sequences(machine, [count] * len(texts))
+        result = machine.run().unless_interrupted()
+        ends.append(f"{result.trap or result.reason}" + (f", exit code {result.exit_code}" if result.exit_code else ""))
         machines.append(machine)
     fast, reference = machines
     wrong = [f"counter {event}: {fast.counters[event]:,} and {reference.counters[event]:,}" for event in reference.counters
@@ -268,24 +287,28 @@ def engines(program: Program, preset: Preset, prompt: Sequence[int], count: int,
             wrong.append(f"memory at {address:#x} <{program.symbol_at(address) or section.name}>: "
                          f"{ours[differing[0]]:#04x} and {theirs[differing[0]]:#04x}")
     figures = {"tokens": reference.host.tokens, "instructions": reference.counter("core.instructions"), "bytes": size}
+    if set(ends) != {"exit"}:
+        return Check(name, "FAIL", f"the fast engine ended with {ends[0]}; the reference engine with {ends[1]}", figures)
     if wrong:
         more = f"; {len(wrong) - 3} more" if len(wrong) > 3 else ""
         return Check(name, "FAIL", f"fast and reference differ: {'; '.join(wrong[:3])}{more}", figures)
-    return Check(name, "pass", f"{size:,} bytes of memory, all counters and registers after {len(prompt)} + "
+    return Check(name, "pass", f"{size:,} bytes of memory, all counters and registers after {sum(map(len, texts))} + "
                  f"{len(reference.host.tokens)} tokens, {figures['instructions']:,} instructions", figures)
 
 
 def dump_to(folder: Path, graph: Graph) -> Observer:
     """Writes each value that is compared as NAME.npy. If the program's value differs, it is written as NAME.got.npy.
 
-    NAME is token, layer, operation with its number there, and value: "t003.layer02.04_gemv_i8.k". Raises OSError.
+    NAME is token, layer, operation with its number there, and value: "t003.layer02.04_gemv_i8.k". Of texts side by side those
+    behind the first one have their number in front: "text1.t003.layer02 ...". Raises OSError.
     """
     folder.mkdir(parents=True, exist_ok=True)
 
-    def observe(token: int, layer: int | None, op: Op, value: str, expected: Any, got: Any) -> None:
+    def observe(of: tuple[int, int], layer: int | None, op: Op, value: str, expected: Any, got: Any) -> None:
         section, number = graph.place_of(op, layer)
         place = section if layer is None else f"layer{layer:02}"
-        name = f"t{token:03}.{place}.{number:02}_{op.kind.replace('.', '_')}.{value}"
+        text, token = of
+        name = f"{f'text{text}.' if text else ''}t{token:03}.{place}.{number:02}_{op.kind.replace('.', '_')}.{value}"
         np.save(folder / f"{name}.npy", np.asarray(expected))
         if not np.array_equal(np.ascontiguousarray(expected).view(np.uint8), np.ascontiguousarray(got).view(np.uint8)):
             np.save(folder / f"{name}.got.npy", got)

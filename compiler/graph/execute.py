@@ -8,6 +8,7 @@ token; the rest is read again.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -225,6 +226,13 @@ class Executor(BankOperations):
     def restart(self) -> None:
         """Begin another text. Weights that are in memory stay there."""
         self.position, self._caches = 0, {}
+
+    def another(self) -> Executor:
+        """An executor for another text beside this one. They share the weights that are in memory."""
+        other = copy(self)
+        other.values = {}
+        other.restart()
+        return other
 
     # -------------------------------------------------------------------------------------------- a token
 

@@ -25,7 +25,7 @@ from compiler.model.model import Model
 from compiler.model.tokenizer import Tokenizer
 from compiler.running import cache
 from compiler.running.neurons import Neurons, neurons
-from compiler.running.parameters import set_parameters, set_sequences
+from compiler.running.parameters import set_parameters, set_sequences, side_by_side
 from compiler.settings import Settings
 from emulator.observe.breakdown import PREFILL, Part
 from emulator.observe.phases import Phases, as_json
@@ -230,7 +230,9 @@ def check_card(program: Program, path: Path) -> None:
         raise ProgramError(f"its model card has schema {schema!r}, this Slimulator reads {CARD_SCHEMA}"[:200], path=str(path),
                            hint="compile the model again")
     card = program.meta["model"] if isinstance(program.meta["model"], dict) else {}
-    wrong = [key for key in ("vocab", "context", "hidden") if not whole(card.get(key))]
+    wrong = [key for key in ("vocab", "context", "hidden", *(["sequences"] if "sequences" in card else []))
+             if not whole(card.get(key))]
+    wrong += ["sequences"] * (not wrong and (card.get("sequences", 1) > 1) != (program.symbol("sequence_count") is not None))
     wrong += ["weights"] * (not isinstance(card.get("weights", ""), str))
     if program.symbol("neuron_counts") is not None:
         sizes = card.get("neuron_bytes")
@@ -278,7 +280,7 @@ class Generation:
         """
         self.program, self.batch = program, not isinstance(prompts, str)
         card = program.meta["model"]
-        several, self._context = int(card.get("sequences", 1)), int(card["context"])
+        several, self._context = card.get("sequences", 1), int(card["context"])
         prompts = [prompts] if isinstance(prompts, str) else prompts
         if not 1 <= len(prompts) <= several or (self.batch and several == 1):
             raise ModelError("", "--batch", got=counted(len(prompts), "prompt"), expected=f"at most {several}: the program was "
@@ -289,7 +291,7 @@ class Generation:
         self._sequences = [self._sequence(tokenizer, prompt, asked, number) for number, prompt in enumerate(prompts, 1)]
         self.prompts = [each.prompt for each in self._sequences]
         self._limited_by = "limit set by -n" if asked is not None else "default limit; -n sets another"
-        given = self.prompts[0] if several == 1 else [token for prompt in self.prompts for token in (*prompt, -1)]
+        given = self.prompts[0] if several == 1 else side_by_side(self.prompts)
         self.machine = make(preset, Host(given, emit=self._emit))
         self.machine.load(program)
         self._phases = Phases(self.machine)

@@ -7,7 +7,7 @@ stop tokens.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -53,7 +53,12 @@ def set_parameters(machine: ReferenceMachine, *, temperature: float = 0.0, top_p
         machine.tensor("stop_tokens", f"i32[{MOST_STOPS}]")[:len(stop)] = sorted(stop)
 
 
-def set_sequences(machine: ReferenceMachine, limits: Sequence[int], seed: int) -> None:
+def side_by_side(prompts: Iterable[Iterable[int]]) -> list[int]:
+    """Several prompts as the host gives them to a program for several sequences: -1 ends each."""
+    return [token for prompt in prompts for token in (*prompt, -1)]
+
+
+def set_sequences(machine: ReferenceMachine, limits: Sequence[int], seed: int = 1) -> None:
     """Write the records of a program for several sequences: of each its limit of tokens, and the seed of its random numbers."""
     _dword(machine, "sequence_count", len(limits))
     records = machine.tensor("sequences", f"i32[{len(limits)}, {RECORD_BYTES // 4}]")

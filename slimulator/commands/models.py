@@ -117,13 +117,17 @@ def _model_and_prompt(model: str | None, prompt: str | None) -> tuple[str | None
 
 def _lines(batch: Path, prompt: str | None) -> list[str]:
     """The prompts of a batch: the lines of a file. Raises UsageError, ModelError, OSError."""
+    from compiler.compile import MOST_SEQUENCES
     from compiler.errors import ModelError
     from compiler.settings import read_text
     if prompt is not None:
         raise click.UsageError("PROMPT cannot be combined with --batch, which has the prompts")
-    lines = read_text(batch).splitlines()
-    if not lines:
+    text = read_text(batch)
+    if not text:
         raise ModelError(batch, "", got="an empty file", expected="a prompt a line")
+    lines = text.replace("\r\n", "\n").removesuffix("\n").split("\n")      # splitlines would also cut at rarer characters
+    if len(lines) > MOST_SEQUENCES:
+        raise ModelError(batch, "", got=f"{len(lines)} prompts", expected=f"at most {MOST_SEQUENCES}, which run side by side")
     return lines
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,20 @@ from compiled_models import built, loaded, small_machine
 from random_models import SHAPES, random_model
 from tiny_checkpoint import write_checkpoint
 
+from compiler.checking.verify import compare
 from compiler.compile import MOST_SEQUENCES
 from compiler.compiled import Compiled
 from compiler.errors import ModelError, RoomError
+from compiler.lowering.emit import TOKENS_LEFT
+from compiler.running.neurons import neurons
 from compiler.running.parameters import set_parameters, set_sequences
+from compiler.running.parameters import side_by_side as in_turn
 from compiler.settings import Settings
 from emulator.machine import Machine
+from emulator.observe.hazards import HazardCheck
 from isa.program import Program
 from isa.reference import ReferenceMachine, RunResult
+from isa.registers import ABI_NAMES
 from isa.services import Host
 from slimulator.command_line import invoke
 
@@ -29,15 +36,19 @@ Made = tuple[Compiled, Program]
 
 
 def side_by_side(made: Made, prompts: Sequence[list[int]] = PROMPTS, engine: type[ReferenceMachine] = Machine, *,
-                 limits: Sequence[int] = (), **parameters: Any) -> tuple[RunResult, list[list[int]], ReferenceMachine]:
-    """The run, the tokens of each text, and the machine."""
+                 limits: Sequence[int] = (), checked: bool = False,
+                 **parameters: Any) -> tuple[RunResult, list[list[int]], ReferenceMachine]:
+    """The run, the tokens of each text, and the machine. `checked`: it ends at the first missing wait."""
     texts: list[list[int]] = [[] for _ in prompts]
-    host = Host([token for prompt in prompts for token in (*prompt, -1)], emit=lambda token: texts[host.sequence].append(token))
+    host = Host(in_turn(prompts), emit=lambda token: texts[host.sequence].append(token))
     machine = engine(made[0].machine, host)
     machine.load(made[1])
     set_parameters(machine, **parameters)
-    set_sequences(machine, limits or [6] * len(prompts), 1)
-    return machine.run(), texts, machine
+    set_sequences(machine, limits or [6] * len(prompts))
+    check = HazardCheck(machine) if checked else None
+    result = machine.run()
+    assert not check or check.hazards == [], str(check.hazards[0])
+    return result, texts, machine
 
 
 def alone(made: Made, prompt: list[int], limit: int = 6, **parameters: Any) -> tuple[list[int], ReferenceMachine]:
@@ -47,11 +58,16 @@ def alone(made: Made, prompt: list[int], limit: int = 6, **parameters: Any) -> t
 
 
 def same(*arguments: Any, **options: Any) -> None:
-    """The texts of a batch are those of the prompts alone, at temperature 0 and drawn."""
+    """The texts of a batch are those of the prompts alone, at temperature 0 and drawn. Units wait for each other as they must, and
+    every operation is that of the graph."""
     one, several = built(*arguments, **options), built(*arguments, **options, sequences=4)
+    compared, difference = compare(*several, PROMPTS[0])        # four texts, of 7 tokens, 6, 5 and 4
+    assert difference is None, str(difference)
+    every, finish = len(list(several[0].graph.steps())), len(several[0].graph.finish)
+    assert compared == 22 * (every - finish) + 4 * finish
     for parameters in ({}, {"temperature": 1.5, "top_p": 0.9}):
-        result, texts, _ = side_by_side(several, **parameters)
-        assert result.exit_code == 0
+        result, texts, _ = side_by_side(several, **parameters, checked=True)
+        assert result.reason == "exit" and result.exit_code == 0
         assert texts == [alone(one, prompt, **parameters)[0] for prompt in PROMPTS]
 
 
@@ -79,7 +95,13 @@ def test_active_neurons(weights: str, tmp_path: Path) -> None:
             random_model(SHAPES["relu2"]))
         (folder := tmp_path / str(sequences)).mkdir()
         made.append((compiled, compiled.build(folder)))
-    assert side_by_side(made[1])[1] == [alone(made[0], prompt)[0] for prompt in PROMPTS]
+    assert compare(*made[1], PROMPTS[0])[1] is None
+    _, texts, machine = side_by_side(made[1], checked=True)
+    each = [alone(made[0], prompt) for prompt in PROMPTS]
+    assert texts == [tokens for tokens, _ in each]
+    counted = [neurons(single, made[0][1]) for _, single in each]
+    assert neurons(machine, made[1][1]).active == sum(one.active for one in counted) > 0
+    assert neurons(machine, made[1][1]).skipped == sum(one.skipped for one in counted) > 0
 
 
 def test_the_head_one_after_the_other(tmp_path: Path) -> None:
@@ -87,7 +109,7 @@ def test_the_head_one_after_the_other(tmp_path: Path) -> None:
     for room, words in ((10240, "the head once for each"), (65536, "weights are read once for a token of each\n")):
         made = built("words", "t2", small_machine(room), sequences=4)
         assert words in made[0].summary()
-        assert side_by_side(made)[1] == [alone(built("words", "t2", small_machine(room)), prompt)[0] for prompt in PROMPTS]
+        same("words", "t2", small_machine(room))
 
 
 @pytest.mark.parametrize("engine", [Machine, ReferenceMachine])
@@ -129,8 +151,25 @@ def test_prompts_that_the_program_refuses() -> None:
     made = built("gqa", "t2", context=6, sequences=4)
     assert side_by_side(made, [[1], []])[0].exit_code == 2                       # an empty one
     assert side_by_side(made, [[1], [1, 1 << 20]])[0].exit_code == 3             # beyond the vocabulary
-    result, texts, _ = side_by_side(made, [[1, 2, 3, 4, 5, 6, 7, 8], [1, 5]])    # longer than the context: no text
-    assert result.exit_code == 0 and texts == [[], alone(built("gqa", "t2", context=6), [1, 5])[0]] and len(texts[1]) == 5
+
+
+@pytest.mark.parametrize("length", [7, 8])
+def test_a_prompt_longer_than_the_context_has_no_text(length: int) -> None:
+    """It fills the context and a chunk: what is next of another prompt is for the next chunk."""
+    made, one = built("gqa", "t2", context=6, sequences=4), built("gqa", "t2", context=6)
+    assert made[0].memory.chunk == 6
+    others = [[1, 5], [3, 4, 5], [2, 2, 2, 2]]
+    host = Host(in_turn([list(range(1, length + 1)), *others]), emit=lambda token: texts[host.sequence].append(token))
+    texts: list[list[int]] = [[] for _ in range(4)]
+    machine = Machine(made[0].machine, host)
+    machine.load(made[1])
+    set_sequences(machine, [6] * 4)
+    machine.breakpoints = {made[1].address("compute")}
+    chunks = []
+    while (result := machine.run()).reason == "breakpoint":
+        chunks.append(machine.x[ABI_NAMES.index(TOKENS_LEFT)])
+    assert chunks == [6, 6, 3, 3, 3, 2, 1]                 # of prompts 6 + 6 tokens, then steps
+    assert result.exit_code == 0 and texts == [[], *(alone(one, prompt)[0] for prompt in others)]
 
 
 def test_weights_are_read_once_a_step(tmp_path: Path) -> None:
@@ -149,6 +188,25 @@ def test_weights_are_read_once_a_step(tmp_path: Path) -> None:
     assert fetched[2] - 2 * each == 4 * matrices
 
 
+def test_what_a_step_reads_is_not_predicted() -> None:
+    """The prediction is that of one text alone."""
+    one, several = (built("gqa", "t2", small_machine(24576), sequences=sequences)[0] for sequences in (None, 4))
+    assert "a generated token that looks at p positions reads" in one.summary() and "tiles: " in one.summary()
+    said = several.summary()
+    assert "are copied there once, and stay" in said and "p positions" not in said and "at position" not in said
+    missing = one.card["reads"].keys() - several.card["reads"].keys()
+    assert several.card["reads"]["stays"] and missing == {"exact", "outside", "scratchpad"}
+
+
+@pytest.mark.parametrize("room", [16384, 60 << 10, 1 << 20])
+def test_whatever_stays_in_the_scratchpad(room: int) -> None:
+    """Nothing, a layer and parts of another, and all: the caches of all sequences too."""
+    same("tied", "i8", small_machine(room))
+    residency = built("tied", "i8", small_machine(room), sequences=4)[0].memory.residency
+    found = len(residency.layers), bool(residency.parts), residency.cached
+    assert found == {16384: (0, False, 0), 60 << 10: (1, True, 0), 1 << 20: (2, True, 2)}[room]
+
+
 def test_options(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="--sequences: 1; expected 2 to 64 texts side by side"):
         built("gqa", "t2", sequences=1)
@@ -156,9 +214,9 @@ def test_options(tmp_path: Path) -> None:
         built("gqa", "t2", sequences=MOST_SEQUENCES + 1)
     with pytest.raises(ModelError, match="--chunk: 3; expected at least 4: a chunk has a token of each"):
         built("gqa", "t2", sequences=4, chunk=3)
-    with pytest.raises(RoomError, match=r"hint: .*--sequences [0-9]+ fits") as error:
+    with pytest.raises(RoomError, match=r"hint: .*[0-9]+ texts side by side fit: compile --sequences [0-9]+, or a batch") as error:
         built("gqa", "t2", small_machine(12288), sequences=64)
-    fits = int(error.value.hint.split("--sequences ")[1].split()[0])
+    fits = int(error.value.hint.split("--sequences ")[1].split(",")[0])
     assert built("gqa", "t2", small_machine(12288), sequences=fits)[0].memory.sequences == fits
     with pytest.raises(RoomError):
         built("gqa", "t2", small_machine(12288), sequences=fits + 1)
@@ -199,7 +257,12 @@ def test_bad_batches(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     batch.write_bytes(b"ab\n\xff\n")
     assert "not UTF-8" in generated(capsys, model, "--batch", batch)[2]
     batch.write_text("ab\n" * 65, encoding="utf-8")
-    assert "65" in generated(capsys, model, "--batch", batch)[2]
+    assert f"{batch}: error: 65 prompts; expected at most 64" in generated(capsys, model, "--batch", batch)[2]
+    batch.write_text("ab\n" * 40, encoding="utf-8")
+    said = generated(capsys, model, "--batch", batch, "--machine", small_machine(12288))[2]
+    assert re.search("[0-9]+ texts side by side fit: compile --sequences [0-9]+, or a batch of so many prompts", said)
+    batch.write_bytes("ab\r\nb\u2028b".encode())                  # a line separator of Unicode ends no line of the file
+    assert "prompt, line 2 of the batch" in generated(capsys, model, "--batch", batch)[2]
     batch.write_text("ab\n" + "abc " * 100 + "\n", encoding="utf-8")
     assert "prompt, line 2 of the batch" in generated(capsys, model, "--batch", batch)[2]
     batch.write_text("ab\nb\n", encoding="utf-8")

@@ -251,6 +251,41 @@ def test_a_program_of_other_options_is_refused(tiny: Path, tmp_path: Path) -> No
     assert verdicts(found)[NAMES[2]] == "pass"
 
 
+@pytest.mark.parametrize("machine", ["slim", "small"])
+def test_a_program_for_several_texts_is_compared_text_by_text(machine: str, tiny: Path, tmp_path: Path) -> None:
+    settings = Settings(weights="t2", machine=small_machine(65536) if machine == "small" else None)
+    file, dump = tmp_path / "three.elf", tmp_path / "values"
+    replace(settings, sequences=3).compile(load(tiny)).save(file)
+    found = list(checks(Subject(tiny, settings, program_file=file, count=5, prompt="a cat"), dump=dump))        # 5 tokens, 4 and 3
+    assert verdicts(found) == dict(zip(NAMES, ("not checked", "pass", "pass", "pass"), strict=True))
+    graph = settings.compile(load(tiny)).graph
+    every, finish = len(list(graph.steps())), len(graph.finish)
+    assert found[2].figures["operations"] == 12 * (every - finish) + 3 * finish
+    assert list(dump.glob("t004.finish.*.logits.npy")) and list(dump.glob("text2.t002.finish.*.logits.npy"))
+    assert not list(dump.glob("text2.t003.*"))
+    assert "after 6 + 6 tokens" in found[3].text                                # prompts of 3 tokens, 2 and 1; two behind each
+    assert list(checks(Subject(file, count=3, prompt="a cat")))[3].verdict == "pass"
+
+
+def test_a_wrong_weight_of_a_program_for_several_texts(tiny: Path, tmp_path: Path) -> None:
+    compiled = Settings(weights="f32", sequences=3).compile(load(tiny))
+    program, file = compiled.build(tmp_path), tmp_path / "model.weights"
+    data = bytearray(file.read_bytes())
+    data[compiled.layout.once["embedding"].offset + TOKENS[1] * 4 * compiled.graph.config.dim + 3] ^= 0x40
+    file.write_bytes(data)
+    check = operations(compiled, program, TOKENS, Machine)
+    assert check.verdict == "FAIL" and check.text.startswith("token 1, x = embedding")
+    check = operations(compiled, program, [1, 1, TOKENS[1]], Machine)
+    assert check.verdict == "FAIL" and check.text.startswith("token 2, x = embedding")              # the last one of the first text
+
+
+def test_a_run_that_does_not_reach_its_end_fails(made: Made) -> None:
+    """Though both engines agree."""
+    check = engines(made[1], load_preset("slim"), [1, 1 << 20], 2)
+    assert check.verdict == "FAIL" and check.text == (
+        "the fast engine ended with exit, exit code 3; the reference engine with exit, exit code 3")
+
+
 def test_checks_say_what_they_need(tiny: Path) -> None:
     check = next(checks(Subject(tiny, count=3, prompt="ab")))
     assert check == Check(NAMES[0], "not checked", "needs a Hugging Face directory, which transformers can load")
