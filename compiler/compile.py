@@ -105,8 +105,8 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
     except RoomError as error:
         if sequences is not None and (
                 fits := _most_that_fits(lambda count: _lowered(target, positions, chunk, count), sequences)) > 1:
-            found = f"{fits} texts side by side fit: compile --sequences {fits}, or a batch of so many prompts"
-            error.hint = "; ".join(filter(None, (error.hint, found)))
+            said = f"{fits} texts side by side fit: compile --sequences {fits}, or a batch of so many prompts"
+            error.hint = "; ".join(filter(None, (error.hint, said)))
             raise
         if chunk is not None and (fits := _most_that_fits(lambda tokens: _lowered(target, positions, tokens, sequences), chunk)):
             error.hint = "; ".join(filter(None, (error.hint, f"--chunk {fits} fits")))
