@@ -46,7 +46,8 @@ def parts(machine: Preset, placed: Placed) -> list[list[range]]:
         raise ModelError("", f"machine {machine.name}", got=f"{placed.role} in {placed.stored} has {cols:,} columns, {why}",
                          expected=f"at most the {tables:,} activations that its tables hold (lut.activations), or parts of so many "
                                   "that begin with a byte",
-                         hint="--weights t2 can be cut" if tables >= 4 else "floating-point weights need no tables: --weights f16")
+                         hint="--weights t2 can be cut" if tables >= 4 else
+                         "floating-point weights need no tables: --weights f16 --activations f32")
     return [[range(at, min(at + width, first + group)) for at in range(first, first + group, width)]
             for first in range(0, cols, group)]
 

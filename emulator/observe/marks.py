@@ -3,8 +3,9 @@
 In the program of a model, the marks `op.SECTION.N` stand behind operation N of a section, `token` in front of each position, and
 `chosen` behind the choice of a token: what came before a mark belongs to it. In code for a chunk of a prompt the marks behind
 operations are `chunk.SECTION.N`; `taken` is in front of each token that is taken into the chunk, `chunk_layer` (or `chunk_layerN`)
-in front of each layer. What a chunk does belongs to the position of its last token. In other programs each symbol of the code
-begins a part.
+in front of each layer. What a chunk does belongs to the position of its last token. Programs for several sequences have code for
+chunks alone; there `prompt_token` is in front of each token of a prompt and `step` in front of a step: these count as positions. In
+other programs each symbol of the code begins a part.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from dataclasses import dataclass
 
 from isa.program import Program
 
-_MARK = re.compile(r"(op|chunk)\.\w+\.\d+$|token$|taken$|chosen$|chunk_layer\d*$")
+_MARK = re.compile(r"(op|chunk)\.\w+\.\d+$|token$|taken$|prompt_token$|step$|chosen$|chunk_layer\d*$")
+_OPERATION = re.compile(r"(op|chunk)\.(start|layer\d*|finish)\.\d+$")
 NO_LAYER = -1
 
 
@@ -34,7 +36,7 @@ class Marks:
         executable = [section for section in program.sections if "x" in section.flags]
         symbols = {symbol.value: symbol.name for symbol in sorted(program.symbols, key=lambda symbol: symbol.rank())
                    if any(section.address <= symbol.value < section.end for section in executable)}
-        self.of_model = any(name.startswith("op.") for name in symbols.values())
+        self.of_model = any(_OPERATION.match(name) for name in symbols.values())
         self.names = {place: name for place, name in symbols.items() if not self.of_model or _MARK.match(name)}
         self._operations = program.meta.get("model", {}).get("operations", {})
         self._layer, self._position = NO_LAYER, -1              # what comes before the first position belongs to it
@@ -62,5 +64,5 @@ class Marks:
         name = f"{mark} {operations[int(number)]}" if known else mark
         before = Reached(name, self._layer, self.position)
         self._layer += mark.startswith("chunk_layer")
-        self._position += mark in ("token", "taken")
+        self._position += mark in ("token", "taken", "prompt_token", "step")
         return before

@@ -272,3 +272,13 @@ def test_bad_batches(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     capsys.readouterr()
     said = generated(capsys, program, "--batch", batch)[2]
     assert "--batch: 2 prompts; expected at most 1: the program was compiled for 1 sequence" in said
+
+
+def test_by_layer_and_operation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The code for chunks has marks of a model, too: each layer has its part."""
+    model, batch, report = write_checkpoint(tmp_path / "model"), tmp_path / "prompts.txt", tmp_path / "report.json"
+    batch.write_text("ab\nabc de\n", encoding="utf-8")
+    for kind, name in (("layer", "layer 0"), ("operation", "chunk.layer.0 ")):
+        assert generated(capsys, model, "--batch", batch, "-n", 3, "--by", kind, "--json", report)[0] == 0
+        parts = json.loads(report.read_text(encoding="utf-8"))["by"][kind]
+        assert any(part.startswith(name) for part in parts) and "layer 9" not in parts, list(parts)

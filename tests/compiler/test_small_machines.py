@@ -22,8 +22,10 @@ from compiler.lowering.lut_parts import parts
 from compiler.lowering.program import NO_TOP_P
 from compiler.lowering.sampling_tiles import scratch
 from compiler.running.generate import Generation, Sampling, open_program
+from compiler.settings import Settings
 from emulator.machine import Machine
 from emulator.observe.hazards import HazardCheck
+from isa.shipped import DEMO
 
 DRAWS = ((0.0, 1.0), (1.0, 1.0), (0.7, 0.9), (2.0, 0.5), (50.0, 0.999), (0.01, 0.01))      # temperature, top_p
 
@@ -187,3 +189,15 @@ def test_what_cannot_be_cut_is_refused(weights: str, activations: int, says: str
         compile_model(random_model(BASE), machine=machine, recipe=read_recipe(weights))
     assert error.value.hint == "--weights t2 can be cut"
     compile_model(random_model(BASE), machine=machine, recipe=read_recipe("t2"))
+
+
+def test_the_hint_where_tables_hold_next_to_nothing(tmp_path: Path) -> None:
+    """It helps a model that is trained for int8 activations, too."""
+    machine = tmp_path / "narrow.toml"
+    text = Path(small_machine(65536)).read_text(encoding="utf-8")
+    machine.write_text(text.replace("value = 8192", "value = 1"), encoding="utf-8")
+    model = load(DEMO)
+    with pytest.raises(ModelError, match=r"lut.activations.*\nhint: .*--weights f16 --activations f32$"):
+        Settings(machine=str(machine), weights="t2", context=8).compile(model)
+    floats = Settings(machine=str(machine), weights="f16", activations="f32", context=8).compile(model)
+    assert floats.layout.said().startswith("f16")
