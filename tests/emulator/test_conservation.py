@@ -313,6 +313,11 @@ def weights_of(machine: ReferenceMachine, row: Row, values: dict[str, int]) -> n
     return weights.T if "cols" in values else weights
 
 
+def bytes_at(machine: ReferenceMachine, address: int, size: int) -> np.ndarray:
+    """What lies at an address; of no bytes it may be any. Raises Trap."""
+    return machine.peek(address, size) if size else np.zeros(0, np.uint8)
+
+
 def sparse_work(machine: ReferenceMachine, row: Row, values: dict[str, int]) -> Counter[str]:
     """What an sp instruction is about to count: from the matrix in memory as the layout's object unpacks it, or from the vector
     that is compressed."""
@@ -334,10 +339,10 @@ def sparse_work(machine: ReferenceMachine, row: Row, values: dict[str, int]) -> 
             operation, (values.get("rows", 0), length))
         if not 0 < rows * cols < 1 << 20:
             return Counter()
-        meta = machine.peek(machine.csr("sp.meta"), layout.meta_bytes(rows, cols))
+        meta = bytes_at(machine, machine.csr("sp.meta"), layout.meta_bytes(rows, cols))
         slots = layout.slots(meta, rows, cols)
         size = run_bytes(slots.runs, fmt)
-        dense = layout.unpack(sparse.Packed(form, rows, cols, machine.peek(values["W"], size), meta))
+        dense = layout.unpack(sparse.Packed(form, rows, cols, bytes_at(machine, values["W"], size), meta))
     except (Trap, ValueError):
         return Counter()                    # the instruction will trap
     found = Counter(values=len(slots.rows), values_float=len(slots.rows) * floats, weight_bytes=size, meta_bytes=len(meta))

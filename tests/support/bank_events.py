@@ -128,7 +128,7 @@ class Banks:
             done["readouts"] = len(channels) * banks
         if name.startswith(("pim.rd_mac", "pim.rd_af", "pim.rd_sbk")):
             done += Counter(bytes_left=outside, read_commands=len(channels) * -(-outside // len(channels) // 32))
-        working = organisation.channels if name.startswith("pim.wr_aflut") else len(channels)
+        working = organisation.channels if name.startswith("pim.wr_aflut") else max(len(channels), 1)      # pim.ewadd needs none
         done["slots"], rest = divmod(sum(done[f"{kind}_commands"] for kind in ("read", "write", "compute")), working)
         assert rest == 0, "a channel has got more than another one"
         return Counter({f"pim.{event}": count for event, count in done.items()})
