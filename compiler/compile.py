@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from compiler.compiled import Compiled, Progress
 from compiler.errors import ModelError, RoomError, one_of
+from compiler.formats.layouts import AUTO, OFF
 from compiler.formats.recipe import Recipe, read_recipe
 from compiler.lowering.active import scratch as scratch_of_active
 from compiler.lowering.data import MOST_STOPS
@@ -23,10 +24,12 @@ from compiler.lowering.sampling import scratch as scratch_of_sampling
 from compiler.lowering.sampling_tiles import SIZES
 from compiler.lowering.search import Choice, choices, scarce
 from compiler.model.model import Model
+from compiler.model.tensors import Tensor
 from compiler.passes.calibrate import with_thresholds
 from compiler.passes.kv_cache import KV_FORMATS, with_caches
 from compiler.passes.quantise import quantise
-from compiler.passes.sparsify import BY_NEURON, sparsify
+from compiler.passes.sparse_weights import Wanted
+from compiler.passes.sparsify import BY_NEURON, BY_ROWS, sparsify
 from compiler.placing.memory_plan import MemoryPlan, plan_memory
 from compiler.placing.weights import plan_weights
 from compiler.targets import Target, target_of
@@ -58,7 +61,7 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
                   activations: str | None = None, sparsity: Calibrated | float | str | None = None) -> Compiled:
     """Compile a model for a machine. Raises ModelError for what does not fit.
 
-    recipe       formats of weights; None: as the checkpoint has them
+    recipe       formats and sparse layouts of weights; None: as the checkpoint has them, and zeros are not stored where that saves
     context      the largest number of positions
     kv           format of keys and values, one of KV_FORMATS
     chunk        tokens of a prompt that go through a layer together, 1: one after the other; None: as the scratchpad has room
@@ -85,9 +88,26 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
         raise ModelError("", "--kv", got=repr(kv), expected=one_of(KV_FORMATS), hint=nearest(kv, KV_FORMATS))
     positions = context or min(model.config.context, LONGEST_CONTEXT)
 
+    def wanted(recipe: Recipe) -> Wanted:
+        """The sparse layouts that a recipe asks for, as far as the machine and other options allow them. Raises ModelError."""
+        def layout(role: str, tensor: Tensor) -> str:
+            """What a recipe says for a matrix; OFF where nothing but AUTO was said and something forbids it."""
+            name = recipe.layout_of(role)
+            forbidden = next((why for why, holds in (
+                (f"machine {preset.name} has no sp unit that reaches weights", not kind.computes_sparse(preset)),
+                ("codes are decoded", activations == "f32" and tensor.format.has_codes),
+                ("rows of active neurons are read one by one", sparsity is not None and role.endswith(BY_ROWS))) if holds), "")
+            if forbidden and name not in (AUTO, OFF):
+                raise ModelError(recipe.file, f"sparse layout of {role}", got=f"{name}: {forbidden}", expected="dense",
+                                 hint="--sparse auto stores zeros where it must, --sparse off everywhere")
+            return OFF if forbidden else name
+
+        return layout
+
     def made(recipe: Recipe | None, kv: str) -> Target:
         """The machine as the target of the model with these formats."""
-        quantised, graph = quantise(model, recipe or Recipe(), activations)
+        recipe = recipe or Recipe()
+        quantised, graph = quantise(model, recipe, activations, wanted(recipe))
         graph = with_caches(graph, kv, kind.attention(preset, model.config, kv))
         if sparsity is not None:
             found = Calibrated(sparsity) if isinstance(sparsity, float) else sparsity

@@ -12,12 +12,13 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from math import prod
 from pathlib import Path
 from typing import Any
 
 from asm.assembler import assemble
 from compiler.errors import ModelError
-from compiler.graph import Graph
+from compiler.graph import Graph, title_of
 from compiler.lowering.active import neuron_bytes
 from compiler.lowering.data import data
 from compiler.lowering.decoded import check_decoded
@@ -229,6 +230,20 @@ class Compiled:
                 lines.append(f"{words}: {each.said(context // 2)}")
         return lines
 
+    def _sparse(self) -> list[str]:
+        """Which matrices are stored without their zeros, and what that saves."""
+        lines = []
+        alike = self.layout.alike()
+        for layers, body in alike:
+            title = "each layer" if len(alike) == 1 else title_of(layers)
+            for role, placed in body.items():
+                if placed.layout:
+                    dense, elements = placed.rows * placed.row_bytes, prod(placed.shape)
+                    stored = placed.values_size * 8 / placed.format.packing.bits / elements
+                    lines.append(f"  {role} of {title}: {placed.layout.name}, {100 * float(stored):.1f} % of the values, "
+                                 f"{placed.held:,} bytes; dense {dense:,}")
+        return ["zeros are not stored:", *lines] if lines else []
+
     def summary(self) -> str:
         """The memory map: what the program takes of each memory, a line each; then what people may want to know about it."""
         memory, target, residency = self.memory, self.target, self.memory.residency
@@ -245,6 +260,7 @@ class Compiled:
             rows.append((target.outside.region, sum(memory.outside.values()),
                          f"{', '.join(memory.outside)}: no room in the scratchpad"
                          + (f"; sampling takes {self.sampling.tile:,} tokens at a time" if self.sampling.tile else "")))
+        lines += self._sparse()
         lines += self._reads()
         lines += [f"no {option}: {why}" for option, why in missing(self.machine).items()]
         lines += self.model.pruned

@@ -12,7 +12,8 @@ from pathlib import Path
 from compiler.compile import Calibrated, compile_model
 from compiler.compiled import Compiled
 from compiler.errors import ModelError
-from compiler.formats.recipe import read_recipe
+from compiler.formats.layouts import check_layout
+from compiler.formats.recipe import Recipe, read_recipe
 from compiler.frontends import load, need_tokenizer
 from compiler.frontends.adapter import with_adapter
 from compiler.model.model import Model
@@ -28,6 +29,7 @@ class Settings:
 
     machine    a preset's name or a .toml file; None: slim
     weights    a format or a .toml recipe; None: as the checkpoint has them
+    sparse     the sparse layout of the matrices of layers, "auto" or "off"; None: auto, or what a recipe says
     chunk      tokens of a prompt that go through a layer together; None: as many as there is room for
     sequences  how many run side by side; None: one
     activations  of integer weights: i8 (as None) or f32
@@ -40,6 +42,7 @@ class Settings:
     weights: str | None = None
     context: int | None = None
     kv: str = "f32"
+    sparse: str | None = None
     chunk: int | None = None
     sequences: int | None = None
     activations: str | None = None
@@ -51,8 +54,9 @@ class Settings:
     @property
     def given(self) -> list[str]:
         """The options that were given and that cannot be changed in a compiled program."""
-        named = {"weights": "--weights", "context": "--context", "kv": "--kv", "chunk": "--chunk", "sequences": "--sequences",
-                 "activations": "--activations", "sparsity": "--ffn-sparsity", "prune": "--prune", "adapter": "--adapter"}
+        named = {"weights": "--weights", "sparse": "--sparse", "context": "--context", "kv": "--kv", "chunk": "--chunk",
+                 "sequences": "--sequences", "activations": "--activations", "sparsity": "--ffn-sparsity", "prune": "--prune",
+                 "adapter": "--adapter"}
         return [named[field.name] for field in fields(self) if field.name in named and getattr(self, field.name) != field.default]
 
     def check(self) -> Settings:
@@ -61,11 +65,17 @@ class Settings:
             raise ModelError("", "--context", got=str(self.context), expected="1 or more positions")
         if self.chunk is not None and self.chunk < 1:
             raise ModelError("", "--chunk", got=str(self.chunk), expected="1 or more tokens")
-        if self.weights:
-            read_recipe(self.weights)
+        self.recipe()
         if self.prune:
             parse_prune(self.prune)
         return self
+
+    def recipe(self) -> Recipe | None:
+        """The formats and layouts of weights. Raises ModelError, OSError."""
+        recipe = read_recipe(self.weights) if self.weights else None
+        if self.sparse is None:
+            return recipe
+        return replace(recipe or Recipe(), sparse=check_layout(self.sparse, "--sparse"))
 
     @property
     def reads_text(self) -> bool:
@@ -95,7 +105,7 @@ class Settings:
         sparsity: Calibrated | float | str | None = self.sparsity
         if self.calibrate and isinstance(sparsity, float):
             sparsity = Calibrated(sparsity, tokens, progress)
-        return compile_model(model, machine=self.machine or "slim", recipe=read_recipe(self.weights) if self.weights else None,
+        return compile_model(model, machine=self.machine or "slim", recipe=self.recipe(),
                              context=self.check().context, kv=self.kv, chunk=self.chunk, sequences=self.sequences,
                              activations=self.activations, sparsity=sparsity)
 
@@ -104,8 +114,8 @@ class Settings:
         def contents(value: str | None) -> str | None:
             return text_of(value) if value and value.endswith(".toml") else value
 
-        return {"machine": contents(self.machine or "slim"), "weights": contents(self.weights), "context": self.context,
-                "kv": self.kv, "chunk": self.chunk, "sequences": self.sequences,
+        return {"machine": contents(self.machine or "slim"), "weights": contents(self.weights), "sparse": self.sparse,
+                "context": self.context, "kv": self.kv, "chunk": self.chunk, "sequences": self.sequences,
                 "activations": self.activations, "sparsity": self.sparsity,
                 "calibrate": read_text(self.calibrate) if self.calibrate else None, "prune": self.prune,
                 "adapter": self.adapter is not None}

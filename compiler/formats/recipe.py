@@ -3,9 +3,14 @@
     weights = "t2"                  # every linear of the layers, unless named below
     head = "i8"                     # of the vocabulary: head and embedding
 
+    sparse = "auto"                 # how matrices with zeros are stored; "off": dense
+
     [roles]                         # patterns as in a shell; the last one that fits counts
     "layers.*.down" = "i4:32"
     "layers.0.*"    = "f16"
+
+    [layouts]                       # the same for sparse layouts
+    "layers.*.up"   = "nm:2:4"
 
 A format is a name, and for integers how many columns share a scale: `:tensor` one for all, `:row` one a row, or a number. Without
 that, codes of a checkpoint keep the scales that they have, and floats get what is usual for the format. `t2:absmean` and
@@ -24,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from compiler.errors import ModelError, one_of
+from compiler.formats.layouts import AUTO, check_layout
 from compiler.formats.weight_format import WEIGHT_FORMATS, WeightFormat
 from isa.files import text_of
 from isa.hints import nearest
@@ -70,11 +76,16 @@ def parse_format(text: str, place: str = "--weights", file: Path | str = "") -> 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Formats by role. None: as the checkpoint has it (ternary codes stay, floats become f32). `file`: where it was read."""
+    """Formats by role. None: as the checkpoint has it (ternary codes stay, floats become f32). `file`: where it was read.
+
+    sparse, layouts   names of sparse layouts (formats/layouts.py): of all matrices of layers, and by pattern of roles
+    """
 
     weights: Choice | None = None
     head: Choice | None = None
     roles: dict[str, Choice] = field(default_factory=dict)
+    sparse: str = AUTO
+    layouts: dict[str, str] = field(default_factory=dict)
     file: Path | str = ""
 
     def format_of(self, role: str) -> Choice | None:
@@ -85,12 +96,16 @@ class Recipe:
                 found = form
         return found
 
+    def layout_of(self, role: str) -> str:
+        """The sparse layout that the matrix of a role is to get: its name, AUTO or OFF."""
+        return next((layout for pattern, layout in reversed(self.layouts.items()) if fnmatchcase(role, pattern)), self.sparse)
+
     def check(self, matrices: Sequence[str]) -> None:
         """Raise ModelError for a pattern that fits none of a model's matrices, which are given by role."""
-        for pattern in self.roles:
+        for table, pattern in (*(("roles", each) for each in self.roles), *(("layouts", each) for each in self.layouts)):
             if not any(fnmatchcase(role, pattern) for role in matrices):
                 kinds = dict.fromkeys(re.sub(r"^layers\.\d+", "layers.*", role) for role in matrices)
-                raise ModelError(self.file, f"roles.{pattern}", got="matches no matrix of this model",
+                raise ModelError(self.file, f"{table}.{pattern}", got="matches no matrix of this model",
                                  expected="a pattern of " + one_of(kinds), hint=nearest(pattern, kinds))
 
 
@@ -105,16 +120,19 @@ def read_recipe(text: str) -> Recipe:
         table = tomllib.loads(text_of(path))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ModelError(path, "", got=str(error), expected="a TOML file in UTF-8") from None
-    known = ("weights", "head", "roles")
+    known = ("weights", "head", "roles", "sparse", "layouts")
     for key in table:
         if key not in known:
             raise ModelError(path, "", got=f"unknown key {key!r}", expected=one_of(known), hint=nearest(key, known))
 
-    roles = table.get("roles", {})
-    if not isinstance(roles, dict):
-        raise ModelError(path, "roles", got=repr(roles), expected="a table of patterns and formats")
+    roles, layouts = table.get("roles", {}), table.get("layouts", {})
+    for place, patterns in (("roles", roles), ("layouts", layouts)):
+        if not isinstance(patterns, dict):
+            raise ModelError(path, place, got=repr(patterns), expected="a table of patterns and formats")
     weights, head = (_format(path, key, table[key]) if key in table else None for key in ("weights", "head"))
-    return Recipe(weights, head, {pattern: _format(path, f"roles.{pattern}", value) for pattern, value in roles.items()}, path)
+    return Recipe(weights, head, {pattern: _format(path, f"roles.{pattern}", value) for pattern, value in roles.items()},
+                  check_layout(table.get("sparse", AUTO), "sparse", path),
+                  {pattern: check_layout(value, f"layouts.{pattern}", path) for pattern, value in layouts.items()}, path)
 
 
 def _format(path: Path, place: str, value: Any) -> Choice:

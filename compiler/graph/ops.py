@@ -77,6 +77,10 @@ KINDS: dict[str, Kind] = {kind.name: kind for kind in (
     Kind("gemv.i8",    "x:i8[cols] scale:f32[1] W[rows,cols]", "y:f32[rows]",              "",
          "y[r] = (sum over groups g rising of f32(sum of codes of W[r] * x in g) * scale of W[r] in g) * scale; "
          "of a W without codes: y[r] = lanesum(W[r] * f32(x)) * scale"),
+    Kind("gemv.sparse", "x:f32[cols] W[rows,cols]",            "y:f32[rows]",              "",
+         "as gemv; zeros of W are not stored"),
+    Kind("gemv.i8.sparse", "x:i8[cols] scale:f32[1] W[rows,cols]", "y:f32[rows]",          "",
+         "as gemv.i8; zeros of W are not stored"),
     Kind("quantise.banks", "x:f32[n]",                         "codes:i8[padded] scale:f32[1]", "size",
          "as quantise; codes beyond n are 0"),
     Kind("round.banks", "x:f32[n]",                            "y:f16[padded]",            "size",

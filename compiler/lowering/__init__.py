@@ -16,7 +16,7 @@ where they lie, else they are fetched.
     data.py                   what a program holds beside its code
 """
 
-from compiler.lowering import active, around_banks, attn, decoded, fetch, lut, pim, vec  # noqa: F401 - they register their functions
+from compiler.lowering import active, around_banks, attn, decoded, fetch, lut, pim, sp, vec  # noqa: F401 - they register their functions
 from compiler.lowering.lower import LOWERINGS, Lowering, lowers
 
 __all__ = ["LOWERINGS", "Lowering", "lowers"]

@@ -26,6 +26,7 @@ from compiler.formats.weight_format import WEIGHT_FORMATS
 from compiler.graph import Graph, Op, Value, build, check, role_of
 from compiler.model.model import Model, layer_roles
 from compiler.model.tensors import F32, AbsmeanTensor, Codes, DerivedTensor, Tensor
+from compiler.passes.sparse_weights import Wanted, all_dense, with_layouts, with_products
 
 
 @dataclass(frozen=True)
@@ -105,13 +106,13 @@ class RestoredTensor(DerivedTensor):
         return replace(codes, scales=np.repeat(wide, codes.group // self.group, axis=1), group=self.group)
 
 
-def quantise(model: Model, recipe: Recipe, activations: str | None = None) -> tuple[Model, Graph]:
+def quantise(model: Model, recipe: Recipe, activations: str | None = None, wanted: Wanted = all_dense) -> tuple[Model, Graph]:
     """The model with every matrix in the format that the recipe gives it, and the graph that computes with them.
 
     A product with integer weights takes int8 activations, absmax over the vector; with `activations` "f32" it takes fp32 ones, and
     weights are decoded. Vectors and learned positions stay as
     they are. A matrix that has codes keeps them where the recipe says nothing or names a format that holds them and their scales.
-    Layers with the same formats share a body of the graph. Raises ModelError.
+    Layers with the same formats share a body of the graph. `wanted`: sparse layouts. Raises ModelError.
     """
     tensors: dict[str, Tensor] = {}
     matrices = dict.fromkeys(role for role, tensor in model.tensors.items() if len(tensor.shape) == 2 and role != "positions")
@@ -121,15 +122,16 @@ def quantise(model: Model, recipe: Recipe, activations: str | None = None) -> tu
         tensors[role] = tensor if form is None else _converted(tensor, role, form)
     if recipe.format_of("embedding") is None:
         tensors["embedding"] = _in_bytes(tensors["embedding"])
+    tensors = with_layouts(tensors, wanted)
     quantised = replace(model, tensors=tensors)
     graph = build(model.config)
     graph.bodies = [replace(body, layers=layers) for alike in _alike(quantised) for body in graph.bodies
                     if (layers := tuple(layer for layer in alike if layer in body.layers))]
     graph = _decoded(graph, quantised) if activations == "f32" else _with_codes(graph, quantised)
-    if activations == "i8" and not any(op.kind == "gemv.i8" for _, op in graph.steps()):
+    if activations == "i8" and not any(op.kind.startswith("gemv.i8") for _, op in graph.steps()):
         raise ModelError(model.path, "--activations", got="i8 for floating-point weights", expected="integer weights",
                          hint="--weights i8, t2 ...")
-    return quantised, graph
+    return quantised, with_products(graph, tensors)
 
 
 def _alike(model: Model) -> list[tuple[int, ...]]:

@@ -20,6 +20,8 @@ from compiler.formats.weight_format import WEIGHT_FORMATS, WeightFormat
 from compiler.graph import title_of
 from compiler.model.model import Model, layer_roles, roles
 from compiler.model.tensors import BLOCK, Tensor
+from compiler.passes.sparse_weights import SparseTensor
+from isa.sparse import SparseLayout
 
 ALIGN = 64              # of every tensor: a cache line
 PAGE = 4096             # of every layer
@@ -32,6 +34,8 @@ class Placed:
 
     scale_group  columns that share one of the fp32 scales at `scales`; 0: one scale for all
     by_column    the file has the tensor column by column: `shape` is as in the file, scales are those of the tensor's rows
+    layout       of a matrix that is stored without its zeros: values_size bytes of values, the most of all layers, and metadata at
+                 `meta`
     banked       the file has the scales alone: the matrix lies in the banks of a PIM memory (bank_placement.py)
     """
 
@@ -43,6 +47,9 @@ class Placed:
     scale_group: int = 0
     by_column: bool = False
     banked: bool = False
+    layout: SparseLayout | None = None
+    values_size: int = 0
+    meta: int = 0
 
     @property
     def row_bytes(self) -> int:
@@ -70,10 +77,11 @@ class Placed:
     def stored(self) -> str:
         """Format and scales, as a recipe names them: "f32", "t2:tensor", "i8:row", "i4:32". Codes in banks are i8 there."""
         if not self.scale_count:
-            return self.format.name
+            return f"{self.format.name} {self.layout.name}" if self.layout else self.format.name
         name = "i8" if self.banked else self.format.name
         rows = self.by_column or self.scale_group == self.shape[-1]
-        return f"{name}:{'tensor' if not self.scale_group else 'row' if rows else self.scale_group}"
+        name = f"{name}:{'tensor' if not self.scale_group else 'row' if rows else self.scale_group}"
+        return f"{name} {self.layout.name}" if self.layout else name
 
     @property
     def is_matrix(self) -> bool:
@@ -86,12 +94,21 @@ class Placed:
         return self.scales + 4 * self.scale_count
 
     @property
+    def meta_bytes(self) -> int:
+        """Bytes of its metadata, where it has a layout."""
+        return self.layout.meta_bytes(self.rows, self.shape[1]) if self.layout else 0
+
+    @property
     def end(self) -> int:
+        if self.layout:
+            return self.meta + self.meta_bytes
         return self.codebook + self.format.book if self.scale_count else self.offset + self.held
 
     @property
     def held(self) -> int:
         """Bytes of the matrix or vector that are in the file."""
+        if self.layout:
+            return self.values_size + self.meta_bytes
         return 0 if self.banked else self.rows * self.row_bytes
 
 
@@ -197,7 +214,25 @@ class WeightLayout:
             stream.write(rope.table(position).tobytes())
         yield stream.tell(), self.size
 
+    def _sparse(self, stream: IO[bytes], placed: Placed, tensor: SparseTensor) -> Iterator[tuple[int, int]]:
+        """Values, scales, metadata."""
+        start, scales, meta = stream.tell() - placed.offset, list[Any](), list[Any]()
+        for values, places, found in tensor.packed():
+            stream.write(values.tobytes())
+            meta.append(places)
+            scales += found
+            yield stream.tell(), self.size
+        if placed.scale_count:
+            stream.write(bytes(start + placed.scales - stream.tell()))
+            stream.write(np.concatenate(scales)[:placed.scale_count].astype("<f4").tobytes())
+        stream.write(bytes(start + placed.meta - stream.tell()))
+        stream.write(np.concatenate(meta).tobytes())
+        yield stream.tell(), self.size
+
     def _tensor(self, stream: IO[bytes], placed: Placed, tensor: Tensor) -> Iterator[tuple[int, int]]:
+        if isinstance(tensor, SparseTensor):
+            yield from self._sparse(stream, placed, tensor)
+            return
         scales: list[Any] = []
         for values, found in (_columns if placed.by_column else _rows)(placed, tensor):
             if not placed.banked:
@@ -255,8 +290,11 @@ def plan_weights(model: Model, context: int, groups: Sequence[tuple[int, ...]], 
     for layers in groups:
         body, at = {}, 0
         for role, shape in (*layer_roles(c.of_layer(layers[0])), *thresholds):
-            body[role] = _place(role, shape, at, model.tensor(f"layers.{layers[0]}.{role}"), role in by_column,
-                                bool(banked(f"layer.{role}", layers[0])))
+            tensors = [model.tensor(f"layers.{layer}.{role}") for layer in layers]
+            if isinstance(tensors[0], SparseTensor):
+                body[role] = _place_sparse(role, at, [tensor for tensor in tensors if isinstance(tensor, SparseTensor)])
+            else:
+                body[role] = _place(role, shape, at, tensors[0], role in by_column, bool(banked(f"layer.{role}", layers[0])))
             at = body[role].end
         layout.bodies.append(body)
         layout.body_bytes.append(_up(at, PAGE))
@@ -273,6 +311,14 @@ def _place(role: str, shape: tuple[int, ...], at: int, tensor: Tensor | None, by
         return Placed(role, shape, offset, form, by_column=by_column, banked=banked)
     size = 0 if banked else shape[0] * form.row_bytes(shape[1])
     return Placed(role, shape, offset, form, _up(offset + size, ALIGN), group, by_column, banked)
+
+
+def _place_sparse(role: str, at: int, tensors: Sequence[SparseTensor]) -> Placed:
+    """A matrix without its zeros, with room for that of each of these layers."""
+    first, offset, size = tensors[0], _up(at, ALIGN), max(tensor.value_bytes for tensor in tensors)
+    placed = Placed(role, first.shape, offset, first.format, _up(offset + size, ALIGN), first.group, layout=first.layout,
+                    values_size=size)
+    return replace(placed, meta=_up(placed.scales + 4 * placed.scale_count, ALIGN))
 
 
 def _up(value: int, unit: int) -> int:

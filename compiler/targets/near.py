@@ -42,6 +42,11 @@ class Near(Target):
         flash = any(region.name == FLASH for region in machine.regions)
         self.weights = Home(FLASH, '.flash.weights, "a"') if flash else Home(DRAM, '.rodata.weights, "a"')
 
+    @classmethod
+    def computes_sparse(cls, machine: Preset) -> bool:
+        homes = [region for region in machine.regions if region.name == FLASH] or [machine.region(DRAM)]
+        return machine.has_unit("sp") and all("sp" in region.ports for region in (*homes, machine.region(SRAM)))
+
     def start(self, c: Lowering) -> None:
         if any(op.kind == "softmax.attn" for _, op in self.graph.steps()):
             attn.start(c)

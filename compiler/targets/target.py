@@ -73,6 +73,11 @@ class Target:
         """The unit that attends to caches of a format of KV_FORMATS, and how it wants them."""
         return Attention()
 
+    @classmethod
+    def computes_sparse(cls, machine: Preset) -> bool:
+        """Whether a machine has an sp unit that reads weights where they lie."""
+        return False
+
     @property
     def reached(self) -> bool:
         """Whether the units read weights and caches where these lie. Else the fetch unit copies them to the scratchpad."""
@@ -83,6 +88,8 @@ class Target:
         """Raise ModelError for a unit that the machine lacks and an operation needs."""
         sparse = "active" in self.graph.values
         for _, op in self.graph.steps():
+            if op.kind.endswith(".sparse"):
+                continue                            # where there is no sp unit no matrix has a sparse layout
             if op.kind.startswith(("gemv.i8", "macT.i8")):
                 unit, why = "lut", f"it multiplies the integer weights of {op.weights[0]} by int8 activations"
                 instead = "--weights f16 needs none" if sparse else "--weights i8 --activations f32 needs none"

@@ -89,8 +89,8 @@ def compiler_options(command: Callable[..., Any], *, programs: bool = False) -> 
     @wraps(command)
     def run(*arguments: Any, sparsity: float | str | None, calibrate: Path | None, **others: Any) -> Any:
         from compiler.settings import Settings
-        said = {name: others.pop(name)
-                for name in ("machine", "weights", "context", "kv", "chunk", "activations", "prune", "adapter")}
+        said = {name: others.pop(name) for name in (
+            "machine", "weights", "sparse", "context", "kv", "chunk", "activations", "prune", "adapter")}
         settings = Settings(**said, sparsity=sparsity, calibrate=calibrate)
         if settings.reads_text != (calibrate is not None):
             raise click.UsageError("--ffn-sparsity with a number, --prune wanda and flow need --calibrate TEXT, and it them")
@@ -103,6 +103,9 @@ def compiler_options(command: Callable[..., Any], *, programs: bool = False) -> 
         click.option("--weights", metavar="FMT|RECIPE.toml",
                      help="Format of the layers' matrices: f32 f16 bf16 i8 i4 i3 i2 t2 t5 b1 c4 c3 c2. A colon says how many "
                           "columns share a scale (i4:32, t2:row). Or a recipe file. By default the format of the checkpoint."),
+        click.option("--sparse", metavar="auto|off|LAYOUT",
+                     help="How matrices of layers with zeros are stored: auto, the default, takes what needs the fewest bytes, "
+                          "where the machine has an sp unit; off: dense; nm:N:M, bm or bm:B: all in this layout."),
         click.option("--context", type=int, metavar="N", help="Number of positions; by default that of the model, at most 2048."),
         click.option("--kv", type=click.Choice(["f32", "f16", "i8"]), default="f32", show_default=True,
                      help="Format of keys and values; f16: rounded to fp16; i8: int8 with one scale per position and head."),

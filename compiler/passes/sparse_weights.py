@@ -1,0 +1,147 @@
+"""Weights with zeros: which sparse layout each matrix gets, where a machine has the sp unit. Zeros are then not stored.
+
+    layout_of(tensor, "auto") -> Bitmask(1), or None where dense is as good
+
+A layout is chosen by the bytes that it takes: codes and metadata. N of M is there for the smallest N that holds every group of a
+matrix, M 4, 8 or 16; bitmasks for single columns and for blocks of 4. Products of a dense matrix are faster, so a sparse layout has
+to save a quarter at least. What is chosen belongs to the tensor: layers whose matrices differ get bodies of their own.
+
+A matrix is walked through once to be counted. Whoever has seen a first part without zeros stops there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from compiler.errors import ModelError
+from compiler.formats.layouts import AUTO, OFF
+from compiler.graph import Graph, Op, check, role_of
+from compiler.model.tensors import F32, Codes, DerivedTensor, Tensor
+from isa import sparse
+from isa.sparse.layout import FORMS, SparseLayout
+
+Wanted = Callable[[str, Tensor], str]
+"""For the role of a matrix, "layers.3.q", and the matrix: AUTO, OFF or the name of a layout."""
+
+SAVES = 3 / 4               # of the dense bytes, what a sparse layout takes at most
+_DENSE = 0.95               # of the first block: with fewer zeros no layout can save as much
+_GROUPS = (4, 8, 16)        # M
+_GROUPS_ARE_FASTER = 0.95   # N of M may take a twentieth more than a bitmask: it costs no decoding of lengths, each row is as long
+_BLOCK = 4                  # columns of a block of a bitmask
+
+
+@dataclass(frozen=True, kw_only=True)
+class SparseTensor(DerivedTensor):
+    """A matrix that is stored without its zeros: `layout`. Its values are those of its source."""
+
+    layout: SparseLayout
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        return self.source.levels
+
+    @property
+    def stored(self) -> str:
+        return f"{super().stored} {self.layout.name}"
+
+    def _rows(self, first: int, last: int) -> F32:
+        return self.source.rows(first, last)
+
+    def _codes(self, first: int, last: int) -> Codes:
+        return self.source.codes(first, last)
+
+    @cached_property
+    def value_bytes(self) -> int:
+        """Bytes of its stored values. The matrix is read for them, unless N of M says it. Raises ModelError for zeros that lie
+        otherwise than the layout needs."""
+        return sum(values.size for values, _, _ in self.packed())
+
+    @property
+    def meta_bytes(self) -> int:
+        return self.layout.meta_bytes(*self.matrix)
+
+    def packed(self) -> Any:
+        """(bytes of values, bytes of metadata, scales) of its rows, block by block."""
+        for first, last in self.blocks():
+            codes = self.codes(first, last) if self.format.has_codes else None
+            try:
+                packed = self.layout.pack(self.rows(first, last) if codes is None else codes.values, self.format.name)
+            except ValueError as error:
+                raise ModelError(self.file, f"tensor {self.name}", got=f"{error} (rows from {first} on)",
+                                 expected=f"zeros as {self.layout.name} needs them", hint="--sparse auto, or --prune") from None
+            yield packed.values, packed.meta, [] if codes is None else [codes.scales.reshape(-1)]
+
+
+@dataclass
+class Zeros:
+    """Counts of a matrix: its elements, those that are not zero, blocks with one of these, the fullest group by M."""
+
+    elements: int = 0
+    kept: int = 0
+    blocks: int = 0
+    fullest: dict[int, int] = field(default_factory=lambda: dict.fromkeys(_GROUPS, 0))
+
+    def see(self, present: npt.NDArray[np.bool_]) -> None:
+        """Count rows, (rows, cols): what is not zero."""
+        rows, cols = present.shape
+        self.elements += present.size
+        self.kept += int(np.count_nonzero(present))
+        for size in _GROUPS:
+            whole = np.pad(present, ((0, 0), (0, -cols % size))).reshape(rows, -1, size)
+            self.fullest[size] = max(self.fullest[size], int(np.count_nonzero(whole, axis=2).max(initial=0)))
+            if size == _BLOCK:
+                self.blocks += int(np.count_nonzero(whole.any(axis=2)))
+
+    @property
+    def density(self) -> float:
+        return self.kept / self.elements if self.elements else 1.0
+
+    def bits(self, width: int) -> dict[str, float]:
+        """Bits that an element takes, values of `width` bits, by the name of the layout."""
+        found = {f"nm:{n}:{m}": n / m * (width + (m - 1).bit_length()) for m, n in self.fullest.items() if n}
+        return found | {"bm": self.density * width + 1, f"bm:{_BLOCK}": (self.blocks * _BLOCK * width / self.elements) + 1 / _BLOCK}
+
+
+def all_dense(_role: str, _tensor: Tensor) -> str:
+    """A Wanted: no matrix is stored without its zeros."""
+    return OFF
+
+
+def layout_of(tensor: Tensor, wanted: str) -> SparseLayout | None:
+    """The sparse layout of a matrix, None: dense. `wanted`: AUTO, OFF or the name of a layout, which is then not doubted."""
+    if wanted == OFF or tensor.format.name not in FORMS:
+        return None
+    if wanted != AUTO:
+        return sparse.named(wanted)
+    zeros = Zeros()
+    for first, last in tensor.blocks():
+        zeros.see((tensor.codes(first, last).values if tensor.format.has_codes else tensor.rows(first, last)) != 0)
+        if zeros.density > _DENSE:
+            return None
+    bits = zeros.bits(width := int(tensor.format.packing.bits))
+    best = min(bits, key=lambda name: bits[name] * (_GROUPS_ARE_FASTER if name.startswith("nm") else 1))
+    return sparse.named(best) if bits[best] <= SAVES * width else None
+
+
+def with_layouts(tensors: dict[str, Tensor], wanted: Wanted) -> dict[str, Tensor]:
+    """The tensors, those of layers in the layouts that are wanted or chosen."""
+    found = dict(tensors)
+    for role, tensor in tensors.items():
+        if role.startswith("layers.") and len(tensor.shape) == 2 and (layout := layout_of(tensor, wanted(role, tensor))):
+            found[role] = SparseTensor(tensor.name, tensor.shape, tensor.format, tensor.group, source=tensor, layout=layout)
+    return found
+
+
+def with_products(graph: Graph, tensors: Mapping[str, Tensor]) -> Graph:
+    """The graph whose products take their matrices as they are stored."""
+    def converted(ops: list[Op], layer: int | None = None) -> list[Op]:
+        return [replace(op, kind=f"{op.kind}.sparse") if op.kind in ("gemv", "gemv.i8") and isinstance(
+            tensors.get(role_of(op.weights[0], layer)), SparseTensor) else op for op in ops]
+
+    return check(graph.in_layers(converted))

@@ -1,0 +1,215 @@
+"""Matrices with zeros: the layout that each gets, programs that neither store nor read zeros, results equal to the dense ones."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from compiled_models import small_machine
+from random_models import SHAPES, ArrayTensor, random_model
+
+from compiler.checking.verify import compare
+from compiler.compile import compile_model
+from compiler.compiled import Compiled
+from compiler.errors import ModelError
+from compiler.formats.recipe import Recipe, parse_format, read_recipe
+from compiler.formats.weight_format import WEIGHT_FORMATS
+from compiler.model.model import Model
+from compiler.passes.sparse_weights import Zeros, layout_of
+from compiler.running.parameters import set_parameters
+from emulator.machine import Machine
+from emulator.observe.hazards import HazardCheck
+from isa.program import Program
+from isa.reference import ReferenceMachine
+from isa.services import Host
+
+PROMPT = [1, 5, 3, 9, 2]
+Mask = npt.NDArray[np.bool_]
+
+
+def kept(shape: tuple[int, int], how: str, seed: int) -> Mask:
+    """What is not zero in a matrix: "2:4" of each four, "block": of blocks of four, "half": any."""
+    numbers = np.random.default_rng(seed).random(shape)
+    rows, cols = shape
+    match how:
+        case "half":
+            return numbers < 0.4
+        case "block":
+            return np.repeat(numbers[:, ::4] < 0.3, 4, axis=1)[:, :cols]
+        case _:
+            n, m = map(int, how.split(":"))
+            padded = np.pad(numbers, ((0, 0), (0, -cols % m))).reshape(rows, -1, m)
+            return (np.argsort(np.argsort(padded, axis=2), axis=2) < n).reshape(rows, -1)[:, :cols]
+
+
+def pruned(how: str, shape: str = "gqa", roles: str = "") -> Model:
+    """A model whose matrices of layers have zeros, of those roles alone if any are named."""
+    model = random_model(SHAPES[shape])
+    tensors = dict(model.tensors)
+    for number, (role, tensor) in enumerate(model.tensors.items()):
+        if role.startswith("layers.") and len(tensor.shape) == 2 and role.rpartition(".")[2] in (roles.split() or role):
+            rows = tensor.rows()
+            tensors[role] = ArrayTensor(tensor.name, tensor.shape, WEIGHT_FORMATS["f32"],
+                                        values=np.where(kept(rows.shape, how, number), rows, np.float32(0)))
+    return replace(model, tensors=tensors)
+
+
+def compiled(model: Model, weights: str, sparse: str = "auto", **options: Any) -> Compiled:
+    recipe = read_recipe(weights) if weights else Recipe()
+    return compile_model(model, recipe=replace(recipe, sparse=sparse), **options)
+
+
+def generated(program: Program, machine: Any, engine: type[ReferenceMachine] = Machine, tokens: int = 4) -> tuple[list[int], Any]:
+    host = Host(PROMPT)
+    runner = engine(machine, host)
+    runner.load(program)
+    set_parameters(runner, max_tokens=tokens)
+    check = HazardCheck(runner) if engine is ReferenceMachine else None
+    assert runner.run().exit_code == 0
+    assert check is None or check.hazards == []
+    return host.tokens, runner
+
+
+@pytest.mark.parametrize(("how", "layout"), [("2:4", "nm:2:4"), ("1:4", "nm:1:4"), ("4:8", "bm"), ("3:16", "nm:3:16"),
+                                             ("half", "bm"), ("block", "bm:4")])
+@pytest.mark.parametrize("weights", ["i8", "f16"])
+def test_the_layout_is_the_one_of_the_fewest_bytes(how: str, layout: str, weights: str) -> None:
+    layouts = {placed.layout.name for placed in compiled(pruned(how), weights).layout.layer.values() if placed.layout}
+    assert layouts == {layout}
+
+
+def test_counts_of_zeros() -> None:
+    zeros = Zeros()
+    row = np.array([0, 5, 0, -3, 0, 0, 0, 9, 7, 0, -2, 0, 0, 0, 0, 0])
+    zeros.see((row != 0)[None])
+    assert (zeros.elements, zeros.kept, zeros.blocks, zeros.fullest) == (16, 5, 3, {4: 2, 8: 3, 16: 5})
+    assert zeros.bits(8) == {"nm:2:4": 5.0, "nm:3:8": 4.125, "nm:5:16": 3.75, "bm": 3.5, "bm:4": 6.25}
+    zeros.see(np.ones((1, 16), bool))                   # the fullest group of all rows counts
+    assert zeros.fullest == {4: 4, 8: 8, 16: 16} and zeros.density == 21 / 32
+
+
+def test_dense_stays_dense() -> None:
+    """Nothing is saved: few zeros, formats without sparse products; a layout that was named is taken all the same."""
+    dense = random_model(SHAPES["gqa"])
+    assert not any(placed.layout for placed in compiled(dense, "i8").layout.every())
+    assert not any(placed.layout for placed in compiled(pruned("half"), "c4").layout.every())
+    assert not any(placed.layout for placed in compiled(pruned("half"), "i8", "off").layout.every())
+    assert {placed.layout.name for placed in compiled(dense, "i8", "bm").layout.layer.values() if placed.is_matrix} == {"bm"}
+    assert layout_of(pruned("half").tensor("layers.0.q"), "off") is None
+
+
+@pytest.mark.parametrize(("shape", "weights"), [(shape, weights) for shape, config in SHAPES.items() for weights in ("i8", "")
+                                                if weights or not config.int8_activations])
+def test_every_family(shape: str, weights: str, tmp_path: Path) -> None:
+    made = compiled(pruned("half", shape), weights)
+    program = made.build(tmp_path)
+    assert any(op.kind.endswith(".sparse") for op in made.graph.bodies[0].ops)
+    assert compare(made, program, PROMPT)[1] is None
+
+
+@pytest.mark.parametrize("weights", ["i8", "i8:16", "i8:tensor", "i4", "t2", "f16", "f32"])
+@pytest.mark.parametrize(("how", "sparse"), [("2:4", "nm:2:4"), ("3:8", "nm:3:8"), ("half", "bm"),
+                                             ("block", "bm:4"), ("block", "bm:16")])
+def test_every_operation_is_that_of_the_dense_program(weights: str, how: str, sparse: str, tmp_path: Path) -> None:
+    model = pruned(how)
+    made, dense = compiled(model, weights, sparse), compiled(model, weights, "off")
+    program = made.build(tmp_path)
+    assert compare(made, program, PROMPT)[1] is None
+    (other := tmp_path / "dense").mkdir()
+    tokens, runner = generated(program, made.machine)
+    assert tokens == generated(dense.build(other), dense.machine)[0]
+    assert {op.kind for op in made.graph.layer if op.kind.startswith("gemv")} == {
+        "gemv.i8.sparse" if made.int8_activations else "gemv.sparse"} and runner.counter("sp.macs")
+
+
+@pytest.mark.parametrize("options", [{"chunk": 1}, {"chunk": 3}, {"kv": "i8"}, {"kv": "f16", "chunk": 2}, {"sequences": 2}])
+def test_with_other_options(options: dict[str, Any], tmp_path: Path) -> None:
+    made = compiled(pruned("2:4"), "i8", **options)
+    program = made.build(tmp_path)
+    if "sequences" not in options:
+        assert compare(made, program, PROMPT)[1] is None
+    tokens, fast = generated(program, made.machine)
+    again, reference = generated(program, made.machine, ReferenceMachine)
+    assert tokens == again and fast.counters == reference.counters
+
+
+def test_layers_of_several_layouts(tmp_path: Path) -> None:
+    """Roles and layers whose zeros lie otherwise: each matrix has its own, and layers that differ have code of their own."""
+    model = pruned("2:4", roles="q k v o")
+    tensors = dict(model.tensors)
+    up = tensors["layers.1.up"]
+    tensors["layers.1.up"] = ArrayTensor(up.name, up.shape, WEIGHT_FORMATS["f32"],
+                                         values=np.where(kept((up.shape[0], up.shape[1]), "half", 1), up.rows(), np.float32(0)))
+    made = compiled(replace(model, tensors=tensors), "i8")
+    assert len(made.graph.bodies) == 2
+    assert [body["q"].stored for body in made.layout.bodies] == ["i8:row nm:2:4"] * 2
+    assert [body["up"].stored for body in made.layout.bodies] == ["i8:row", "i8:row bm"]
+    assert compare(made, made.build(tmp_path), PROMPT)[1] is None
+
+
+def test_bytes_and_products_fall_with_the_zeros(tmp_path: Path) -> None:
+    """What flash is read of, per product: values and metadata, and no more."""
+    counts = {}
+    for how in ("dense", "2:4", "1:4"):
+        model = random_model(SHAPES["gqa"]) if how == "dense" else pruned(how)
+        made = compiled(model, "i8", chunk=1)
+        (folder := tmp_path / how.replace(":", "")).mkdir()
+        counts[how] = generated(made.build(folder), made.machine)[1].counters
+    positions = counts["2:4"]["tokens.read"] + counts["2:4"]["tokens.emitted"] - 1
+    matrices = [tensor.shape for role, tensor in random_model(SHAPES["gqa"]).tensors.items()
+                if role.startswith("layers.") and len(tensor.shape) == 2]
+    elements = positions * sum(rows * cols for rows, cols in matrices)
+    for how, share in (("2:4", 2), ("1:4", 4)):
+        found = counts[how]
+        assert found["sp.macs"] + found["sp.macs_skipped"] == elements and found["sp.values"] == elements // share
+        assert found["sp.weight_bytes"] == elements // share and found["sp.meta_bytes"] == elements // share // 4
+        assert counts["dense"]["flash.bytes_read"] - found["flash.bytes_read"] == elements - elements // share * 5 // 4
+
+
+def test_the_memory_map_says_what_is_saved() -> None:
+    said = compiled(pruned("2:4", roles="up"), "i8").summary()
+    assert "  zeros are not stored:\n    up of each layer: nm:2:4, 50.0 % of the values, 2,400 bytes; dense 3,840\n" in said
+    assert said.count("; dense ") == 1 and "zeros" not in compiled(pruned("2:4"), "i8", "off").summary()
+    said = compiled(pruned("half", roles="q"), "f16").summary()
+    stored = max(np.count_nonzero(pruned("half", roles="q").tensor(f"layers.{layer}.q").rows()) for layer in (0, 1))
+    assert f"q of each layer: bm, {100 * stored / 48 / 48:.1f} % of the values, {2 * stored + 48 * 6:,} bytes; dense 4,608\n" in said
+
+
+def test_layouts_of_a_recipe(tmp_path: Path) -> None:
+    file = tmp_path / "r.toml"
+    file.write_text('weights = "i8"\nsparse = "off"\n[layouts]\n"layers.*.up" = "bm"\n"layers.1.*" = "nm:2:4"\n', encoding="utf-8")
+    made = compile_model(pruned("2:4"), recipe=read_recipe(str(file)))
+    assert [body["up"].stored for body in made.layout.bodies] == ["i8:row bm", "i8:row nm:2:4"]
+    assert [body["q"].stored for body in made.layout.bodies] == ["i8:row", "i8:row nm:2:4"]
+    for text, said in (('[layouts]\n"layers.*.nothing" = "bm"', "layouts.layers.*.nothing: matches no matrix"),
+                       ("[layouts]\nx = 3", "layouts.x: 3; expected auto"),
+                       ('sparse = "nm:5:4"', "sparse: 'nm:5:4'; expected auto, off, nm:N:M"),
+                       ('sparse = "cs"', "no instruction computes with cs")):
+        file.write_text(text, encoding="utf-8")
+        with pytest.raises(ModelError) as error:
+            compile_model(pruned("2:4"), recipe=read_recipe(str(file)))
+        assert said in str(error.value)
+
+
+def test_what_cannot_be_sparse_is_refused_where_it_was_asked_for() -> None:
+    model = pruned("2:4")
+    with pytest.raises(ModelError, match=r"tensor .*expected zeros as nm:1:4 needs them"):
+        compiled(model, "i8", "nm:1:4")
+    with pytest.raises(ModelError, match="bm: machine small has no sp unit that reaches weights"):
+        compiled(model, "i8", "bm", machine=small_machine())
+    with pytest.raises(ModelError, match="bm: codes are decoded"):
+        compiled(model, "i8", "bm", activations="f32")
+    with pytest.raises(ModelError, match="bm: rows of active neurons are read one by one"):
+        compiled(pruned("2:4", "relu2"), "i8", "bm", sparsity="exact")
+    for options in ({"machine": small_machine()}, {"activations": "f32"}):
+        assert not any(placed.layout for placed in compiled(model, "i8", **options).layout.every())
+    partly = compiled(pruned("2:4", "relu2"), "i8", sparsity="exact")
+    assert {role for role, placed in partly.layout.layer.items() if placed.layout} == {"q", "k", "v", "o"}
+
+
+def test_a_recipe_says_nothing_of_layouts_by_itself() -> None:
+    assert Recipe(parse_format("i8")).layout_of("layers.0.q") == "auto"
