@@ -239,8 +239,8 @@ class Compiled:
             for role, placed in body.items():
                 if placed.layout:
                     dense, elements = placed.rows * placed.row_bytes, prod(placed.shape)
-                    stored = placed.values_size * 8 / placed.format.packing.bits / elements
-                    lines.append(f"  {role} of {title}: {placed.layout.name}, {100 * float(stored):.1f} % of the values, "
+                    stored = placed.values_size * 8 / int(placed.format.packing.bits) / elements
+                    lines.append(f"  {role} of {title}: {placed.layout.name}, {100 * stored:.1f} % of the values, "
                                  f"{placed.held:,} bytes; dense {dense:,}")
         return ["zeros are not stored:", *lines] if lines else []
 

@@ -20,7 +20,7 @@ from compiler.formats.recipe import Recipe, parse_format, read_recipe
 from compiler.formats.weight_format import WEIGHT_FORMATS
 from compiler.model.model import Model
 from compiler.passes.sparse_weights import Zeros, layout_of
-from compiler.running.parameters import set_parameters
+from compiler.running.parameters import set_parameters, set_sequences
 from emulator.machine import Machine
 from emulator.observe.hazards import HazardCheck
 from isa.program import Program
@@ -64,10 +64,12 @@ def compiled(model: Model, weights: str, sparse: str = "auto", **options: Any) -
 
 
 def generated(program: Program, machine: Any, engine: type[ReferenceMachine] = Machine, tokens: int = 4) -> tuple[list[int], Any]:
-    host = Host(PROMPT)
+    host = Host([*PROMPT, -1])
     runner = engine(machine, host)
     runner.load(program)
     set_parameters(runner, max_tokens=tokens)
+    if program.symbol("sequences"):
+        set_sequences(runner, [tokens], 1)
     check = HazardCheck(runner) if engine is ReferenceMachine else None
     assert runner.run().exit_code == 0
     assert check is None or check.hazards == []
@@ -176,7 +178,7 @@ def test_the_memory_map_says_what_is_saved() -> None:
     assert said.count("; dense ") == 1 and "zeros" not in compiled(pruned("2:4"), "i8", "off").summary()
     said = compiled(pruned("half", roles="q"), "f16").summary()
     stored = max(np.count_nonzero(pruned("half", roles="q").tensor(f"layers.{layer}.q").rows()) for layer in (0, 1))
-    assert f"q of each layer: bm, {100 * stored / 48 / 48:.1f} % of the values, {2 * stored + 48 * 6:,} bytes; dense 4,608\n" in said
+    assert f"q of each layer: bm, {100 * stored / 2304:.1f} % of the values, {2 * stored + 48 * 6:,} bytes; dense 4,608\n" in said
 
 
 def test_layouts_of_a_recipe(tmp_path: Path) -> None:
@@ -208,7 +210,7 @@ def test_what_cannot_be_sparse_is_refused_where_it_was_asked_for() -> None:
     for options in ({"machine": small_machine()}, {"activations": "f32"}):
         assert not any(placed.layout for placed in compiled(model, "i8", **options).layout.every())
     partly = compiled(pruned("2:4", "relu2"), "i8", sparsity="exact")
-    assert {role for role, placed in partly.layout.layer.items() if placed.layout} == {"q", "k", "v", "o"}
+    assert {role for role, placed in partly.layout.layer.items() if placed.layout} == {"q", "k", "v", "o", "gate"}
 
 
 def test_a_recipe_says_nothing_of_layouts_by_itself() -> None:
