@@ -32,7 +32,7 @@ Wanted = Callable[[str, Tensor], str]
 SAVES = 3 / 4               # of the dense bytes, what a sparse layout takes at most
 _DENSE = 0.95               # of the first block: with fewer zeros no layout can save as much
 _GROUPS = (4, 8, 16)        # M
-_GROUPS_ARE_FASTER = 0.95   # N of M may take a twentieth more than a bitmask: it costs no decoding of lengths, each row is as long
+_FASTER = 0.85              # N of M may take some more than a bitmask: it is faster, as all groups are alike
 _BLOCK = 4                  # columns of a block of a bitmask
 
 
@@ -125,7 +125,7 @@ def layout_of(tensor: Tensor, wanted: str) -> SparseLayout | None:
         if zeros.density > _DENSE:
             return None
     bits = zeros.bits(width := int(tensor.format.packing.bits))
-    best = min(bits, key=lambda name: bits[name] * (_GROUPS_ARE_FASTER if name.startswith("nm") else 1))
+    best = min(bits, key=lambda name: bits[name] * (_FASTER if name.startswith("nm") else 1))
     return sparse.named(best) if bits[best] <= SAVES * width else None
 
 

@@ -76,7 +76,7 @@ def generated(program: Program, machine: Any, engine: type[ReferenceMachine] = M
     return host.tokens, runner
 
 
-@pytest.mark.parametrize(("how", "layout"), [("2:4", "nm:2:4"), ("1:4", "nm:1:4"), ("4:8", "bm"), ("3:16", "nm:3:16"),
+@pytest.mark.parametrize(("how", "layout"), [("2:4", "nm:2:4"), ("1:4", "nm:1:4"), ("4:8", "nm:4:8"), ("3:16", "nm:3:16"),
                                              ("half", "bm"), ("block", "bm:4")])
 @pytest.mark.parametrize("weights", ["i8", "f16"])
 def test_the_layout_is_the_one_of_the_fewest_bytes(how: str, layout: str, weights: str) -> None:
