@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from compiler.lowering.batch import RECORD_BYTES
 from compiler.lowering.decoded import matrices, tables
 from compiler.lowering.residency import about, move_name
 from compiler.placing.memory_plan import MemoryPlan
@@ -44,9 +43,9 @@ def data(target: Target, layout: WeightLayout, memory: MemoryPlan, stem: str) ->
             ("stop_tokens", ".word " + ", ".join(map(str, [*stops, *[0] * (MOST_STOPS - len(stops))])))):
         emit(f"{name}:".ljust(24) + text)
     if memory.sequences > 1:
-        emit("sequence_count:".ljust(24) + f".dword {memory.sequences}")
-        emit("sequences:".ljust(24) + f".zero {memory.sequences * RECORD_BYTES}".ljust(24)
-             + "# of each: token, position, left, seed, active")
+        emit("sequence_count:".ljust(24) + ".dword 1")
+        emit("sequences:".ljust(24) + "# of each: token and position, left, seed, active")
+        emit(f"    .rept {memory.sequences}\n    .dword 0, -1, 1, 0\n    .endr")
         variables: tuple[str, ...] = ("sequence", "stepping", "next_token", "next_position", "chunk_tokens")
     else:
         emit("prompt_left:".ljust(24) + ".dword 1")

@@ -20,6 +20,7 @@ from typing import Any
 from compiler.compiled import CARD_SCHEMA
 from compiler.errors import ModelError
 from compiler.frontends import load_tokenizer, need_tokenizer
+from compiler.lowering.batch import RECORD_BYTES
 from compiler.model.carried_tokenizer import unpacked
 from compiler.model.model import Model
 from compiler.model.tokenizer import Tokenizer
@@ -224,7 +225,7 @@ def open_program(path: Path, tokenizer: Path | None = None, model: Path | None =
 def check_card(program: Program, path: Path) -> None:
     """Raise ProgramError unless a program's model card holds what a run looks up there."""
     def whole(value: object) -> bool:
-        return isinstance(value, int) and value > 0
+        return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
     if (schema := program.meta.get("schema", CARD_SCHEMA)) != CARD_SCHEMA:
         raise ProgramError(f"its model card has schema {schema!r}, this Slimulator reads {CARD_SCHEMA}"[:200], path=str(path),
@@ -232,8 +233,11 @@ def check_card(program: Program, path: Path) -> None:
     card = program.meta["model"] if isinstance(program.meta["model"], dict) else {}
     wrong = [key for key in ("vocab", "context", "hidden", *(["sequences"] if "sequences" in card else []))
              if not whole(card.get(key))]
-    wrong += ["sequences"] * (not wrong and (card.get("sequences", 1) > 1) != (program.symbol("sequence_count") is not None))
+    several = program.symbol("sequences") is not None
+    room = (program.address("sequence") - program.address("sequences")) // RECORD_BYTES if several else 1
+    wrong += ["sequences"] * (not wrong and card.get("sequences", 1) != room)
     wrong += ["weights"] * (not isinstance(card.get("weights", ""), str))
+    wrong += [key for key in ("missing", "operations") if not isinstance(card.get(key, {}), dict)]
     if program.symbol("neuron_counts") is not None:
         sizes = card.get("neuron_bytes")
         wrong += ["neuron_bytes"] * (not isinstance(sizes, list) or not all(map(whole, sizes)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,14 @@ from compiler.compile import MOST_SEQUENCES
 from compiler.compiled import Compiled
 from compiler.errors import ModelError, RoomError
 from compiler.lowering.emit import TOKENS_LEFT
+from compiler.running.generate import check_card
 from compiler.running.neurons import neurons
 from compiler.running.parameters import set_parameters, set_sequences
 from compiler.running.parameters import side_by_side as in_turn
 from compiler.settings import Settings
 from emulator.machine import Machine
 from emulator.observe.hazards import HazardCheck
-from isa.program import Program
+from isa.program import Program, ProgramError
 from isa.reference import ReferenceMachine, RunResult
 from isa.registers import ABI_NAMES
 from isa.services import Host
@@ -220,6 +222,24 @@ def test_options(tmp_path: Path) -> None:
     assert built("gqa", "t2", small_machine(12288), sequences=fits)[0].memory.sequences == fits
     with pytest.raises(RoomError):
         built("gqa", "t2", small_machine(12288), sequences=fits + 1)
+
+
+def test_a_program_for_several_runs_with_one_prompt() -> None:
+    """As `slimulator run --prompt` gives it, without records of the host: to the end of the text."""
+    one, made = built("gqa", "t2", context=12), built("gqa", "t2", context=12, sequences=4)
+    host = Host(PROMPTS[0])
+    machine = Machine(made[0].machine, host)
+    machine.load(made[1])
+    assert machine.run().exit_code == 0 and host.tokens == alone(one, PROMPTS[0], 100)[0] != []
+
+
+@pytest.mark.parametrize("said", [1, 2, 10**9, True])
+def test_a_card_of_another_number_of_sequences_is_refused(said: object, tmp_path: Path) -> None:
+    """The records have room for as many as the program was compiled for."""
+    _, program = built("gqa", "t2", sequences=4)
+    damaged = replace(program, meta={**program.meta, "model": {**program.meta["model"], "sequences": said}})
+    with pytest.raises(ProgramError, match=f"its model card is damaged: sequences is {said}"):
+        check_card(damaged, tmp_path)
 
 
 # ------------------------------------------------------------------------------------------------ the command
