@@ -68,23 +68,21 @@ def same(*arguments: Any, **options: Any) -> None:
     every, finish = len(list(several[0].graph.steps())), len(several[0].graph.finish)
     assert compared == 22 * (every - finish) + 4 * finish
     for parameters in ({}, {"temperature": 1.5, "top_p": 0.9}):
-        result, texts, _ = side_by_side(several, **parameters, checked=True)
+        result, texts, _ = side_by_side(several, **parameters, checked=bool(parameters))        # waits of all of sampling too
         assert result.reason == "exit" and result.exit_code == 0
         assert texts == [alone(one, prompt, **parameters)[0] for prompt in PROMPTS]
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("machine", ["slim", "small"])
+@pytest.mark.parametrize(("shape", "machine"), [*((shape, "small") for shape in SHAPES),
+                                                *((shape, "slim") for shape in ("plain", "window", "opt", "bitnet"))])
 def test_every_family(shape: str, machine: str) -> None:
     same(shape, "", machine if machine == "slim" else small_machine(65536))
 
 
-@pytest.mark.parametrize("weights", ["f16", "i4:row", "t2", "c4"])
+@pytest.mark.parametrize(("machine", "weights"), [*((machine, weights) for machine in ("slim", "small")
+                                                     for weights in ("f16", "i4:row", "t2", "c4")), ("hpim", "f16"), ("hpim", "i8")])
 @pytest.mark.parametrize("kv", ["f32", "f16", "i8"])
-@pytest.mark.parametrize("machine", ["slim", "small", "hpim"])
 def test_formats_and_caches(weights: str, kv: str, machine: str) -> None:
-    if machine == "hpim" and weights in ("t2", "c4", "i4:row"):
-        weights = "i8"
     same("gqa", weights, small_machine(65536) if machine == "small" else machine, kv=kv)
 
 

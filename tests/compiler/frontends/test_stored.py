@@ -483,7 +483,7 @@ def test_programs(kind: str, tmp_path: Path) -> None:
         "GPTQ": (lambda module, weight: packed.gptq(module, *coded.of(module, weight), 4), gptq_config(4, 16), "i4:16"),
         "AWQ": (lambda module, weight: packed.awq(module, *coded.of(module, weight)),
                 {"quantization_config": {"quant_method": "awq", "bits": 4, "group_size": 16}}, "i8:16"),
-        "CSR": (lambda module, weight: packed.by_rows(module, pruned(weight)), {}, "f32")}[kind]
+        "CSR": (lambda module, weight: packed.by_rows(module, pruned(weight)), {}, "f32 bm")}[kind]
     compiled = compile_model(stored(tmp_path, store, **config))
     assert {compiled.layout.bodies[0][role].stored for role in LINEARS} == {form}
     assert compare(compiled, compiled.build(tmp_path), [1, 40, 299])[1] is None
