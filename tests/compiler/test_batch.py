@@ -80,7 +80,8 @@ def test_every_family(shape: str, machine: str) -> None:
 
 
 @pytest.mark.parametrize(("machine", "weights"), [
-    *((machine, weights) for machine in ("slim", "small") for weights in ("f16", "i4:row", "t2", "c4")), ("hpim", "f16"), ("hpim", "i8")])
+    *((machine, weights) for machine in ("slim", "small") for weights in ("f16", "i4:row", "t2", "c4")),
+    ("hpim", "f16"), ("hpim", "i8")])
 @pytest.mark.parametrize("kv", ["f32", "f16", "i8"])
 def test_formats_and_caches(weights: str, kv: str, machine: str) -> None:
     same("gqa", weights, small_machine(65536) if machine == "small" else machine, kv=kv)
