@@ -6,7 +6,8 @@ A layout is chosen by the bytes that it takes: codes and metadata. N of M is the
 matrix, M 4, 8 or 16; bitmasks for single columns and for blocks of 4. Products of a dense matrix are faster, so a sparse layout has
 to save a quarter at least. What is chosen belongs to the tensor: layers whose matrices differ get bodies of their own.
 
-A matrix is walked through once to be counted. Whoever has seen a first part without zeros stops there.
+A matrix is walked through once to be counted, but only if its first rows promise something: as the checkpoint has them, before they
+are rounded to a format.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ Wanted = Callable[[str, Tensor], str]
 """For the role of a matrix, "layers.3.q", and the matrix: AUTO, OFF or the name of a layout."""
 
 SAVES = 3 / 4               # of the dense bytes, what a sparse layout takes at most
-_DENSE = 0.95               # of the first block: with fewer zeros no layout can save as much
+_PROMISE = 1.1              # what the first rows may take beyond that
+_FIRST = 1 << 16            # values of these rows
 _GROUPS = (4, 8, 16)        # M
 _FASTER = 0.85              # N of M may take some more than a bitmask: it is faster, as all groups are alike
 _BLOCK = 4                  # columns of a block of a bitmask
@@ -98,14 +100,11 @@ class Zeros:
             if size == _BLOCK:
                 self.blocks += int(np.count_nonzero(whole.any(axis=2)))
 
-    @property
-    def density(self) -> float:
-        return self.kept / self.elements if self.elements else 1.0
-
     def bits(self, width: int) -> dict[str, float]:
         """Bits that an element takes, values of `width` bits, by the name of the layout."""
         found = {f"nm:{n}:{m}": n / m * (width + (m - 1).bit_length()) for m, n in self.fullest.items() if n}
-        return found | {"bm": self.density * width + 1, f"bm:{_BLOCK}": (self.blocks * _BLOCK * width / self.elements) + 1 / _BLOCK}
+        return found | {"bm": self.kept * width / self.elements + 1,
+                        f"bm:{_BLOCK}": self.blocks * _BLOCK * width / self.elements + 1 / _BLOCK}
 
 
 def all_dense(_role: str, _tensor: Tensor) -> str:
@@ -119,14 +118,26 @@ def layout_of(tensor: Tensor, wanted: str) -> SparseLayout | None:
         return None
     if wanted != AUTO:
         return sparse.named(wanted)
+    source, width = tensor, int(tensor.format.packing.bits)
+    while isinstance(source, DerivedTensor):
+        source = source.source
+    zeros = Zeros()
+    zeros.see(_present(source, *next(source.blocks(_FIRST))))
+    if min(zeros.bits(width).values()) > SAVES * width * _PROMISE:
+        return None
     zeros = Zeros()
     for first, last in tensor.blocks():
-        zeros.see((tensor.codes(first, last).values if tensor.format.has_codes else tensor.rows(first, last)) != 0)
-        if zeros.density > _DENSE:
-            return None
-    bits = zeros.bits(width := int(tensor.format.packing.bits))
+        zeros.see(_present(tensor, first, last))
+    bits = zeros.bits(width)
     best = min(bits, key=lambda name: bits[name] * (_FASTER if name.startswith("nm") else 1))
     return sparse.named(best) if bits[best] <= SAVES * width else None
+
+
+def _present(tensor: Tensor, first: int, last: int) -> npt.NDArray[np.bool_]:
+    """Which elements of some rows are not zero, (last - first, cols)."""
+    codes = tensor.format.has_codes
+    present: npt.NDArray[np.bool_] = (tensor.codes(first, last).values if codes else tensor.rows(first, last)) != 0
+    return present
 
 
 def with_layouts(tensors: dict[str, Tensor], wanted: Wanted) -> dict[str, Tensor]:

@@ -215,16 +215,20 @@ class Watched(Tensor):
 @pytest.mark.parametrize("ternary", [False, True])
 @pytest.mark.parametrize("text", ["", *WEIGHT_FORMATS, "t2:absmean", "i4:8", "i8:tensor"])
 def test_nothing_is_read_before_rows_are_asked_for(text: str, ternary: bool) -> None:
-    """Not to quantise a model, nor to lay it out and write the text of its program."""
+    """Not to quantise a model, nor to lay it out and write the text of its program. Whether zeros are to be stored is seen in the
+    first rows of each matrix."""
     model, reads = random_model(SHAPES["tied"], ternary=ternary), Counter[str]()
     model = replace(model, tensors={role: Watched(role, tensor.shape, tensor.format, tensor.group, tensor, reads)
                                     for role, tensor in model.tensors.items()})
-    recipe = Recipe(parse_format(text)) if text else Recipe()
+    recipe = Recipe(parse_format(text) if text else None, sparse="off")
     quantised = quantise(model, recipe)[0]
     for machine in ("slim", "hpim"):
         if text != "i4:8" or machine == "slim":         # banks take whole rows
             compile_model(model, machine=machine, recipe=recipe).text()
     assert not reads
+    compile_model(model, recipe=replace(recipe, sparse="auto")).text()
+    assert ternary or (set(reads.values()) <= {1} and all(role.startswith("layers.") for role in reads))
+    reads.clear()
     if (text, ternary) != ("b1", True):                 # zeros, which b1 has no code for
         quantised.tensor("layers.0.q").rows(0, 1)
         assert reads["layers.0.q"] > 0
