@@ -302,7 +302,7 @@ def test_isa_searches_for_words(command) -> None:
 
 
 @pytest.mark.parametrize(("words", "first", "also"), [
-    ("sparse", "fetch", "fetch.rows"), ("softmax", "vec.softmax.f32", "attn"), ("pages", "fetch.pages", "flash"),
+    ("sparse", "sp", "sp.mac"), ("softmax", "vec.softmax.f32", "attn"), ("pages", "fetch.pages", "flash"),
     ("row index", None, "fetch.rows_left"), ("ternary", "t2", "lut"), ("misaligned", "FETCH_MISALIGNED", "MISALIGNED_OPERAND"),
     ("GELU", "vec.gelu.f32", "vec.gelu.f32"), ("jalr", "jalr", "jalr"), ("auipc", "auipc", "auipc"), ("symbol jalr", None, "call")])
 def test_a_search_ranks_names_before_texts(command, words: str, first: str | None, also: str) -> None:

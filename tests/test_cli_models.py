@@ -402,7 +402,7 @@ def test_bench_of_recipes_and_machine_files(command: Command, monkeypatch: pytes
     status, out, err = command(*arguments)
     assert status == 0, err
     data = json.loads(out)["shapes"]["1k"]
-    assert data["weights"] == "t2:tensor in q, k, v, o, gate, up of layers; f16 in down of layers; i8:row in embedding"
+    assert data["weights"] == "t2:tensor in q, k, v, o, gate, up of layers; f16 bm in down of layers; i8:row in embedding"
     assert data["machine"] == str(machine)
     first = data["weight_bytes"]
     recipe.write_text('weights = "i8"\n', encoding="utf-8")

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -207,9 +208,13 @@ class GroupTensor(Tensor):
 
 @dataclass(frozen=True, kw_only=True)
 class DerivedTensor(Tensor):
-    """A tensor whose rows are made from those of `source`."""
+    """A tensor whose rows are made from those of `source`.
+
+    rounds   its values are those of the source, rounded: where that has a zero, this has one
+    """
 
     source: Tensor
+    rounds: ClassVar[bool] = False
 
     @property
     def file(self) -> Path:
@@ -222,6 +227,8 @@ class AbsmeanTensor(DerivedTensor):
 
     Source: Ma et al., "The Era of 1-bit LLMs", arXiv:2402.17764, section 2; transformers, integrations/bitnet.py, WeightQuant.
     """
+
+    rounds = True
 
     @cached_property
     def _inverse(self) -> np.float32:

@@ -33,6 +33,8 @@ from compiler.passes.sparse_weights import Wanted, all_dense, with_layouts, with
 class RoundedTensor(DerivedTensor):
     """A tensor whose values are rounded to a float format."""
 
+    rounds = True
+
     def _rows(self, first: int, last: int) -> F32:
         packing = self.format.packing
         rounded: F32 = packing.unpack(packing.pack(self.source.rows(first, last)), self.matrix[1])
@@ -42,6 +44,8 @@ class RoundedTensor(DerivedTensor):
 @dataclass(frozen=True)
 class QuantisedTensor(DerivedTensor):
     """A matrix rounded to codes with scales, which are found by the rule of its format."""
+
+    rounds = True
 
     @cached_property
     def levels(self) -> tuple[int, ...]:
@@ -93,6 +97,8 @@ class QuantisedTensor(DerivedTensor):
 @dataclass(frozen=True)
 class RestoredTensor(DerivedTensor):
     """A matrix whose codes stay what they are, in another format or with a scale for fewer columns."""
+
+    rounds = True
 
     @property
     def levels(self) -> tuple[int, ...]:

@@ -119,7 +119,7 @@ def layout_of(tensor: Tensor, wanted: str) -> SparseLayout | None:
     if wanted != AUTO:
         return sparse.named(wanted)
     source, width = tensor, int(tensor.format.packing.bits)
-    while isinstance(source, DerivedTensor):
+    while isinstance(source, DerivedTensor) and source.rounds:
         source = source.source
     zeros = Zeros()
     zeros.see(_present(source, *next(source.blocks(_FIRST))))
