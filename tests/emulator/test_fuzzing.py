@@ -194,7 +194,7 @@ def test_what_is_drawn_reaches_everything():
     random = np.random.default_rng(1)
     retired: Counter[str] = Counter()
     by_reference: Counter[str] = Counter()
-    for _ in range(900):
+    for _ in range(1100):
         program = asm.assemble(spelled(random.bytes(SIZE))[0], machine=SMALL)
         run = Run(Machine, program)
         run.machine.profile()

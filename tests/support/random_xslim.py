@@ -191,6 +191,7 @@ CHAINS = (
     "vec.quant.i8 vec.gemv.i8 vec.dequant.i32", "thr.gt.f32 thr.index fetch.rows", "thr.absgt.f32 thr.index fetch.scatter",
     "thr.topk.f32 fetch.rows", "thr.bottomk.f32 fetch.rows vec.sum.f32", "thr.prefix fetch.copy2d",
     "sp.build.i8 sp.mac.*", "sp.build.i8 sp.macT.*", "sp.build.i8 sp.gemv.*.i* vec.sum.f32", "sp.build.f32 sp.gemv.*.f*",
+    "sp.build.i8 sp.mac.bm.* sp.macT.bm.i8", "sp.build.i8 sp.macT.bm.i4 sp.gemv.bm.t2", "sp.build.i8 sp.gemv.bm.t2 sp.macT.bm.*",
     "sp.build.i8 sp.mac.nm.* sp.expand.nm.*", "sp.compress.bm.i8 sp.expand.bm.i8", "sp.compress.bm.f32 sp.build.f32 sp.gemv.bm.f32",
     "thr.select thr.gt.f32 thr.index", "vec.gemv.* vec.softmax.f32 vec.macT.*", "vec.cvt.* vec.cvt.* vec.rmsnorm.f32",
     "vec.argmax.f32 vec.fill.32", "vec.rope.f32 vec.gemv.*", "fetch.copy sync.wait", "fetch.rows sync.wait.* vec.*",
