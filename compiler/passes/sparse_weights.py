@@ -60,8 +60,8 @@ class SparseTensor(DerivedTensor):
 
     @cached_property
     def value_bytes(self) -> int:
-        """Bytes of its stored values. The matrix is read for them, unless N of M says it. Raises ModelError for zeros that lie
-        otherwise than the layout needs."""
+        """Bytes of its stored values. The matrix is read for them. Raises ModelError for zeros that lie otherwise than the layout
+        needs."""
         return sum(values.size for values, _, _ in self.packed())
 
     @property
