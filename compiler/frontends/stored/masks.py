@@ -9,6 +9,7 @@ Source: NVlabs/MaskLLM, tool_compress_mask.py and eval_llama_ppl.py; torch, nn/u
 from __future__ import annotations
 
 import zipfile
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -54,13 +55,14 @@ class Archive:
 
 @dataclass(frozen=True, kw_only=True)
 class MaskedTensor(DerivedTensor):
-    """A matrix with zeros where a mask has them. `mask(first, last)` gives rows of it."""
+    """A matrix with zeros where a mask has them."""
 
     mask_file: Path
     mask_name: str
 
+    @abstractmethod
     def _mask(self, first: int, last: int) -> Any:
-        raise NotImplementedError
+        """Rows of the mask, (last - first, cols): 0 or 1."""
 
     def _kept(self, first: int, last: int) -> Any:
         """Where the mask is not 0."""
