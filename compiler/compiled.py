@@ -164,6 +164,7 @@ class Compiled:
                 "kv": self.graph.values["keys"].format,
                 "missing": missing(self.machine), "reads": self._reads_as_json(),
                 **({"pruned": list(self.model.pruned)} if self.model.pruned else {}),
+                **({"projected": list(self.model.projected)} if self.model.projected else {}),
                 **({"neuron_bytes": [neuron_bytes(body, c.gated) for body in self.layout.bodies]}
                    if "active" in self.graph.values else {})}
 
@@ -263,7 +264,7 @@ class Compiled:
         lines += self._sparse()
         lines += self._reads()
         lines += [f"no {option}: {why}" for option, why in missing(self.machine).items()]
-        lines += self.model.pruned
+        lines += self.model.changed
         if memory.sequences > 1:
             lines.append(f"up to {memory.sequences} texts side by side, with keys and values of their own: weights are read once "
                          f"for a token of each" + ("" if memory.finish_together else "; but the head once for each, as there "

@@ -17,6 +17,7 @@ from compiler.formats.recipe import Recipe, read_recipe
 from compiler.frontends import load, need_tokenizer
 from compiler.frontends.adapter import with_adapter
 from compiler.model.model import Model
+from compiler.passes.project import parse_project, project
 from compiler.passes.prune import parse_prune, prune
 from isa.files import text_of
 
@@ -35,6 +36,7 @@ class Settings:
     activations  of integer weights: i8 (as None) or f32
     sparsity   "exact", or the share of neurons to leave alone by thresholds from the text `calibrate`
     adapter    a LoRA adapter that is merged into the checkpoint
+    project    what the matrices of layers become, as passes/project.py reads it
     prune      how layers are pruned, as passes/prune.py reads it; on the text `calibrate` unless it is by magnitude
     """
 
@@ -50,13 +52,14 @@ class Settings:
     calibrate: Path | None = None
     prune: str | None = None
     adapter: Path | None = None
+    project: str | None = None
 
     @property
     def given(self) -> list[str]:
         """The options that were given and that cannot be changed in a compiled program."""
         named = {"weights": "--weights", "sparse": "--sparse", "context": "--context", "kv": "--kv", "chunk": "--chunk",
                  "sequences": "--sequences", "activations": "--activations", "sparsity": "--ffn-sparsity", "prune": "--prune",
-                 "adapter": "--adapter"}
+                 "project": "--project", "adapter": "--adapter"}
         return [named[field.name] for field in fields(self) if field.name in named and getattr(self, field.name) != field.default]
 
     def check(self) -> Settings:
@@ -68,6 +71,8 @@ class Settings:
         self.recipe()
         if self.prune:
             parse_prune(self.prune)
+        if self.project:
+            parse_project(self.project)
         return self
 
     def recipe(self) -> Recipe | None:
@@ -100,6 +105,8 @@ class Settings:
     def compile(self, model: Model, progress: Callable[[int, int], None] | None = None) -> Compiled:
         """The model as a program. `progress` is told about calibration. Raises ModelError, PresetError, OSError."""
         tokens = need_tokenizer(model).encode(read_text(self.calibrate)[:MOST_TEXT]) if self.calibrate else ()
+        if self.project:
+            model = project(model, parse_project(self.project), progress)
         if self.prune:
             model = prune(model, parse_prune(self.prune), tokens, progress)
         sparsity: Calibrated | float | str | None = self.sparsity
@@ -118,7 +125,7 @@ class Settings:
                 "context": self.context, "kv": self.kv, "chunk": self.chunk, "sequences": self.sequences,
                 "activations": self.activations, "sparsity": self.sparsity,
                 "calibrate": read_text(self.calibrate) if self.calibrate else None, "prune": self.prune,
-                "adapter": self.adapter is not None}
+                "project": self.project, "adapter": self.adapter is not None}
 
 
 def read_text(path: Path) -> str:

@@ -188,6 +188,8 @@ def float_graph(model: Model, tokens: Sequence[int]) -> Check:
     name = NAMES[0]
     if not model.path.is_dir():
         return Check(name, "not checked", "needs a Hugging Face directory, which transformers can load")
+    if model.config.monarch:
+        return Check(name, "not checked", "transformers has no block-diagonal matrices")
     try:
         found = against_transformers.compare(model, tokens)
     except against_transformers.NotLoaded as error:
@@ -207,8 +209,8 @@ def quantised_graph(model: Model, compiled: Compiled, tokens: Sequence[int], siz
     kv = compiled.graph.values["keys"].format
     unrounded = compiled.decodes or (model.config.int8_activations and not compiled.int8_activations)     # by --activations f32
     exact = ({placed.format.name for placed in compiled.layout.every()} == {"f32"} == {kv} and "active" not in compiled.graph.values
-             and not unrounded and not compiled.model.pruned)
-    said = ", ".join([compiled.layout.said(), *compiled.model.pruned[:1],
+             and not unrounded and not compiled.model.changed)
+    said = ", ".join([compiled.layout.said(), *compiled.model.changed[:1],
                       *([f"keys and values {kv}"] if kv != "f32" else []),
                       *(["activations f32"] if unrounded else [])])
     return Check(NAMES[1], _verdict(finite and (not exact or scores.kl < SAME)),

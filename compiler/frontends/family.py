@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from compiler.frontends.options import Options
-from compiler.model.model import Config
+from compiler.model.model import STAGES, Config
 from compiler.model.tensors import Tensor
 
 
@@ -33,7 +33,9 @@ class Names:
 
     def of(self, role: str) -> str:
         """The name of a role: layers.3.q.bias is layers.3.self_attn.q_proj.bias in one file, blk.3.attn_q.bias in another."""
-        base, part = (role.removesuffix(".bias"), "bias") if role.endswith(".bias") else (role, "weight")
+        base, _, part = role.rpartition(".")
+        if part not in ("bias", *STAGES):
+            base, part = role, "weight"
         if base.startswith("layers."):
             _, layer, kind = base.split(".")
             return f"{self.layer.format(layer)}{self.parts[kind]}.{part}"

@@ -14,6 +14,7 @@ from compiler.frontends.stored.methods import storage_of
 from compiler.frontends.stored.storage import Storage
 from compiler.frontends.unsupported import hint
 from compiler.model.model import Config, check_config
+from compiler.model.monarch import check_sides
 
 
 def read_config(file: Path, options: Options) -> tuple[Config, Storage | None]:
@@ -22,12 +23,29 @@ def read_config(file: Path, options: Options) -> tuple[Config, Storage | None]:
     config = family.config(options)
     config = replace(config, bos=min(options.tokens("bos_token_id"), default=None), stop=options.tokens("eos_token_id"))
     storage = storage_of(options)
+    block = _block(options)
+    if block and storage:
+        raise options.error("monarch", got="block-diagonal matrices and a quantization_config", expected="one of the two")
     rounded = storage is not None and storage.int8_activations
     if rounded and config.biases:
         raise options.error("quantization_config", got="BitNet weights and biases", expected="linears without biases")
     options.check_rest(HARMLESS, ALLOWED)
     check_config(config, file, family.hf.keys)
-    return replace(config, int8_activations=rounded), storage
+    if block:
+        check_sides(config, block, file, "monarch.block", str(block))
+    return replace(config, int8_activations=rounded, monarch=block), storage
+
+
+def _block(options: Options) -> int:
+    """The block of block-diagonal matrices, 0: they are dense."""
+    table = options.table("monarch")
+    if not table.values:
+        return 0
+    block = table.size("block")
+    if block < 2:
+        raise table.error("block", expected="2 or more: blocks of block x block in squares with sides of block * block")
+    table.check_rest(strict=True)
+    return block
 
 
 def family_of(options: Options) -> Family:

@@ -22,9 +22,11 @@ from compiler.frontends.shards import Stored, open_shards, read_json
 from compiler.frontends.stored.files import Files
 from compiler.frontends.stored.floats import FLOATS, float_tensor
 from compiler.frontends.stored.masks import ORIGINAL, Archive, masked
+from compiler.frontends.stored.monarch import UNSAID, stage_tensor
 from compiler.frontends.stored.sparse import sparse_tensor
 from compiler.frontends.stored.storage import Storage
-from compiler.model.model import LINEARS, Config, Model, check_shape, check_vocabulary, roles
+from compiler.model.model import LINEARS, STAGES, Config, Model, check_shape, check_vocabulary, roles
+from compiler.model.monarch import RIGHT
 from compiler.model.tensors import FloatTensor, Tensor
 from compiler.model.tokenizer import JsonTokenizer, SentencePieceTokenizer, Tokenizer
 from isa.hints import nearest
@@ -135,12 +137,16 @@ def _widths(c: Config, stored: dict[str, Stored], notes: list[str]) -> Config:
 def _tensors(directory: Path, c: Config, storage: Storage | None, files: Files) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     names, masks = CLASSES[c.architecture].hf, Archive.of(directory)
-    masks.check([names.of(role) for role, shape in roles(c) if len(shape) == 2] if masks.places else [])
+    dense = {role: names.of(role) for role, shape in roles(c) if len(shape) == 2 and not role.endswith(STAGES)}
+    masks.check(list(dense.values()) if masks.places else [])
     for role, shape in roles(c):
+        if role.endswith(STAGES):
+            tensors[role] = stage_tensor(files, names.of(role), role, shape, c.monarch)
+            continue
         name, linear = names.of(role), role.rpartition(".")[2] in LINEARS and role.startswith("layers.")
         tensor = (storage and storage.tensor(files, name, shape, linear=linear)) or sparse_tensor(files, name, shape)
         tensor = check_shape(tensor or _float(files, name, role, shape), shape, role)
-        tensors[role] = masked(files, masks, name, tensor) if len(shape) == 2 else tensor
+        tensors[role] = masked(files, masks, name, tensor) if role in dense else tensor
     for name in files.stored.keys() - files.used:
         if not name.endswith(names.others) and not (storage and storage.drop(files, name)):
             stored = files.stored[name]
@@ -154,9 +160,9 @@ def _float(files: Files, name: str, role: str, shape: tuple[int, ...]) -> FloatT
     if name not in files and name + ORIGINAL in files:
         name += ORIGINAL
     if name not in files:
-        raise ModelError(files.directory, f"tensor {name}", got="missing", expected=f"{shown(shape)}, for {role}",
-                         hint="config.json does not say that the head is the embedding (tie_word_embeddings)"
-                         if role == "head" else nearest(name, files.stored))
+        hint = ("config.json does not say that the head is the embedding (tie_word_embeddings)" if role == "head" else
+                UNSAID if name.removesuffix("weight") + RIGHT in files else nearest(name, files.stored))
+        raise ModelError(files.directory, f"tensor {name}", got="missing", expected=f"{shown(shape)}, for {role}", hint=hint)
     files.used.add(name)
     return float_tensor(files.stored[name])
 

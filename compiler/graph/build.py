@@ -43,10 +43,17 @@ class _Builder:
         return self.bias(self.op(c.norm, result, x, weight=role, eps=c.eps), role)
 
     def linear(self, result: str, x: tuple[str, ...], role: str) -> str:
-        """A matrix of the model times x, which is fp32, or int8 codes and their scale."""
-        rows, _ = self.weights[role]
-        self.op("gemv" if len(x) == 1 else "gemv.i8", result, *x, weight=role, shape=(rows,))
+        """A matrix of the model times x, which is fp32, or int8 codes and their scale. A block-diagonal one is two matrices."""
+        if role in self.weights:
+            self._product(result, x, role)
+        else:
+            between = f"{role.removeprefix('layer.')}{self.suffix}_between"
+            self._product(between, x, f"{role}.right")
+            self._product(result, self.activations(between), f"{role}.left")
         return self.bias(result, role)
+
+    def _product(self, result: str, x: tuple[str, ...], role: str) -> None:
+        self.op("gemv" if len(x) == 1 else "gemv.i8", result, *x, weight=role, shape=self.weights[role][:1])
 
     def activations(self, x: str) -> tuple[str, ...]:
         """What the linears of a layer read for x: itself, or codes and scale if the model's activations are int8."""

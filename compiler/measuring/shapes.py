@@ -33,6 +33,7 @@ from compiler.frontends.shards import read_json
 from compiler.model.model import Config, Model, Rope, roles
 from compiler.model.tensors import F32, Codes, Tensor
 from compiler.passes.calibrate import with_quantiles
+from compiler.passes.project import parse_project, project
 from compiler.passes.prune import parse_prune, prune
 from compiler.running.cache import cached
 from compiler.settings import Settings
@@ -163,6 +164,8 @@ def compile_random(name: str, settings: Settings, *, config: Path | None = None,
     opened(model)
 
     def compiled(part: Model) -> Compiled:
+        if settings.project:
+            part = project(part, parse_project(settings.project), count=False)
         if method:
             part = prune(part, method, count=False)
         if settings.sparsity is not None:

@@ -95,6 +95,7 @@ class Config:
     tied: bool = False          # the head is the embedding
     int8_activations: bool = False              # input of the linears of a layer: int8, absmax per token (BitNet b1.58)
     widths: tuple[int, ...] = ()                # neurons of each layer where they differ; hidden is then the largest
+    monarch: int = 0            # LINEARS are block-diagonal (monarch.py): B, of blocks B x B in squares of B * B; 0: they are dense
 
     bos: int | None = None
     stop: frozenset[int] = frozenset()          # tokens that end a text
@@ -154,6 +155,8 @@ def _short(value: object) -> str:
 
 LINEARS = ("q", "k", "v", "o", "gate", "up", "down")
 """The matrices of a layer that multiply a vector."""
+STAGES = ("right", "left")
+"""The two matrices that a block-diagonal one consists of, in the order of use: "layers.3.q.right", "layers.3.q.left"."""
 
 
 Roles = Iterator[tuple[str, tuple[int, ...]]]
@@ -196,7 +199,12 @@ def _norm(c: Config, role: str, size: int) -> Roles:
 
 
 def _linear(c: Config, role: str, rows: int, cols: int) -> Roles:
-    yield role, (rows, cols)
+    if c.monarch:
+        between = rows * cols // c.monarch ** 2
+        yield f"{role}.right", (between, cols)
+        yield f"{role}.left", (rows, between)
+    else:
+        yield role, (rows, cols)
     if role in c.biases:
         yield f"{role}.bias", (rows,)
 
@@ -228,7 +236,7 @@ class Model:
     """A checkpoint, opened and checked; its weights still lie in its files.
 
     `tokenizer` is None if the checkpoint came without one. `notes` are what a user should know of how the files were read. `pruned`
-    says how the compiler has pruned it.
+    and `projected` say how the compiler has pruned it, or made its matrices block-diagonal.
     """
 
     path: Path
@@ -237,10 +245,16 @@ class Model:
     tokenizer: Tokenizer | None = None
     notes: tuple[str, ...] = ()
     pruned: tuple[str, ...] = ()
+    projected: tuple[str, ...] = ()
 
     def tensor(self, role: str) -> Tensor:
         """The tensor of a role. The head of a tied model is its embedding."""
         return self.tensors["embedding" if role == "head" and self.config.tied else role]
+
+    @property
+    def changed(self) -> tuple[str, ...]:
+        """What the compiler has done to its weights before they get formats."""
+        return (*self.projected, *self.pruned)
 
     def check_weights(self) -> None:
         """Read every weight once; ModelError at the first that is NaN or infinite."""

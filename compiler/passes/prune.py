@@ -164,9 +164,12 @@ def prune(model: Model, method: Method, tokens: Sequence[int] = (), progress: Pr
 
     tokens  of a text, for wanda and flow. `progress` is told how many layers are done, and all.
     count     whether to count densities, for which all matrices are read
-    Raises ModelError for a text that is too short, and for flow where no layer lies between two others.
+    Raises ModelError for a text that is too short, for flow where no layer lies between two others, for block-diagonal matrices.
     """
     layers, tokens = model.config.layers, tokens[:MOST_TOKENS]
+    if model.config.monarch:
+        raise ModelError(model.path, "--prune", got="block-diagonal matrices",
+                         expected="dense ones: these are nearly all zeros already")
     if method.reads_text and len(tokens) < FEWEST_TOKENS:
         raise ModelError(model.path, "--calibrate", got=f"a text of {len(tokens)} tokens", expected=f"at least {FEWEST_TOKENS}")
     passes = {"magnitude": 1, "wanda": 1, "flow": 2}[method.name]

@@ -25,6 +25,7 @@ from compiler.formats.scales import Magnitudes
 from compiler.formats.weight_format import WEIGHT_FORMATS
 from compiler.graph import Graph, Op, Value, build, check, role_of
 from compiler.model.model import Model, layer_roles
+from compiler.model.monarch import StageTensor
 from compiler.model.tensors import F32, AbsmeanTensor, Codes, DerivedTensor, Tensor
 from compiler.passes.sparse_weights import Wanted, all_dense, with_layouts, with_products
 
@@ -158,7 +159,8 @@ def _with_codes(graph: Graph, model: Model) -> Graph:
             if op.kind == "gemv.i8" and not (tensor := model.tensor(role_of(op.weights[0], layer))).format.has_codes:
                 raise ModelError(tensor.file, f"tensor {tensor.name}", got=f"{tensor.format} for int8 activations",
                                  expected="integer weights",
-                                 hint="such a model is trained for --weights t2; floats need --activations f32")
+                                 hint="--weights i8, or --activations f32" if model.config.monarch else
+                                 "such a model is trained for --weights t2; floats need --activations f32")
             if op.kind == "gemv" and model.tensor(role_of(op.weights[0], layer)).format.has_codes:
                 x = op.inputs[0]
                 codes, scale = f"{x}_codes", f"{x}_scale"
@@ -202,6 +204,8 @@ def _in_bytes(tensor: Tensor) -> Tensor:
 
 def _converted(tensor: Tensor, role: str, choice: Choice) -> Tensor:
     form, cols = choice.format, tensor.shape[1]
+    if isinstance(tensor, StageTensor) and not isinstance(choice.group, int) and (not form.has_codes or 0 in form.levels):
+        return tensor.converted(_converted(tensor.source, role, choice))            # scales follow from what lies in blocks
     if not form.has_codes:
         return RoundedTensor(tensor.name, tensor.shape, form, source=tensor)
     group = choice.columns(cols)

@@ -7,7 +7,7 @@ matrix, M 4, 8 or 16; bitmasks for single columns and for blocks of 4. Products 
 to save a quarter at least. What is chosen belongs to the tensor: layers whose matrices differ get bodies of their own.
 
 A matrix is walked through once to be counted, but only if its first rows promise something: as the checkpoint has them, before they
-are rounded to a format.
+are rounded to a format. Of a stage of a block-diagonal matrix it is known where the zeros are: nothing is read.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import numpy.typing as npt
 from compiler.errors import ModelError
 from compiler.formats.layouts import AUTO, OFF
 from compiler.graph import Graph, Op, check, role_of
+from compiler.model.monarch import StageTensor, stage_of
 from compiler.model.tensors import F32, Codes, DerivedTensor, Tensor
 from isa import sparse
 from isa.sparse.layout import FORMS, SparseLayout
@@ -80,6 +81,26 @@ class SparseTensor(DerivedTensor):
             yield packed.values, packed.meta, [] if codes is None else [codes.scales.reshape(-1)]
 
 
+@dataclass(frozen=True, kw_only=True)
+class StoredBlocks(SparseTensor):
+    """A stage of a block-diagonal matrix, of which the blocks are stored, all of them: they are packed without their zeros."""
+
+    source: StageTensor
+
+    @property
+    def value_bytes(self) -> int:
+        return self.matrix[0] * self.format.row_bytes(self.source.source.matrix[1])
+
+    def packed(self) -> Any:
+        for first, last in self.source.source.blocks():
+            codes = self.source.source.codes(first, last) if self.format.has_codes else None
+            values = self.format.packing.pack(self.source.source.rows(first, last) if codes is None else codes.values)
+            stored = np.zeros((last - first, self.matrix[1] // self.source.squares.block), np.uint8)
+            np.put_along_axis(stored, self.source.stored_blocks(first, last), 1, axis=1)
+            yield (values.reshape(-1), np.packbits(stored, axis=1, bitorder="little").reshape(-1),
+                   [] if codes is None else [codes.scales.reshape(-1)])
+
+
 @dataclass
 class Zeros:
     """Counts of a matrix: its elements, those that are not zero, blocks with one of these, the fullest group by M."""
@@ -121,6 +142,9 @@ def layout_of(tensor: Tensor, wanted: str) -> SparseLayout | None:
     source, width = tensor, int(tensor.format.packing.bits)
     while isinstance(source, DerivedTensor) and source.rounds:
         source = source.source
+    if stage := stage_of(source):
+        bits = stage.density * width + 1 / stage.squares.block
+        return stage.layout if bits <= SAVES * width else None
     zeros = Zeros()
     zeros.see(_present(source, *next(source.blocks(_FIRST))))
     if min(zeros.bits(width).values()) > SAVES * width * _PROMISE:
@@ -128,9 +152,9 @@ def layout_of(tensor: Tensor, wanted: str) -> SparseLayout | None:
     zeros = Zeros()
     for first, last in tensor.blocks():
         zeros.see(_present(tensor, first, last))
-    bits = zeros.bits(width)
-    best = min(bits, key=lambda name: bits[name] * (_FASTER if name.startswith("nm") else 1))
-    return sparse.named(best) if bits[best] <= SAVES * width else None
+    counted = zeros.bits(width)
+    best = min(counted, key=lambda name: counted[name] * (_FASTER if name.startswith("nm") else 1))
+    return sparse.named(best) if counted[best] <= SAVES * width else None
 
 
 def _present(tensor: Tensor, first: int, last: int) -> npt.NDArray[np.bool_]:
@@ -145,7 +169,10 @@ def with_layouts(tensors: dict[str, Tensor], wanted: Wanted) -> dict[str, Tensor
     found = dict(tensors)
     for role, tensor in tensors.items():
         if role.startswith("layers.") and len(tensor.shape) == 2 and (layout := layout_of(tensor, wanted(role, tensor))):
-            found[role] = SparseTensor(tensor.name, tensor.shape, tensor.format, tensor.group, source=tensor, layout=layout)
+            if isinstance(tensor, StageTensor) and tensor.layout == layout:
+                found[role] = StoredBlocks(tensor.name, tensor.shape, tensor.format, tensor.group, source=tensor, layout=layout)
+            else:
+                found[role] = SparseTensor(tensor.name, tensor.shape, tensor.format, tensor.group, source=tensor, layout=layout)
     return found
 
 

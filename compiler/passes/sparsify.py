@@ -34,6 +34,9 @@ def sparsify(graph: Graph, model: Model, sparsity: float | None = None) -> Graph
     if sparsity is None and c.activation not in EXACT:
         raise ModelError(model.path, "--ffn-sparsity", got=f"a model with {c.activation}, whose neurons are never zero",
                          expected="one with relu or relu2", hint="--ffn-sparsity 0.5 --calibrate TEXT skips those that are small")
+    if c.monarch:
+        raise ModelError(model.path, "--ffn-sparsity", got="block-diagonal matrices",
+                         expected="dense ones, which have a row for each neuron")
     if c.widths:
         raise ModelError(model.path, "--ffn-sparsity", got="layers with different numbers of neurons",
                          expected="the same in all layers")

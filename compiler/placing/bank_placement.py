@@ -204,8 +204,8 @@ class Placement:
         table = [("matrix", "shape", "", "channels", "tiles", "banks", "rows", "used")]
         shown = {"", *(f"layers.{layers[0]}" for layers in self.groups)}
         for name, m, base in self.matrices():
-            layer, _, role = name.rpartition(".")
-            if layer in shown:
+            *layer, role = name.split(".", 2)
+            if ".".join(layer) in shown:
                 table.append((role if len(self.groups) == 1 else name, f"{m.shape[0]} x {m.shape[1]}", m.format,
                               _span(m.channels.start, m.channels.stop), f"{m.tiles} x {m.commands} columns",
                               f"{m.height} of {self.banks.banks}", _span(base + m.row, base + m.row + m.rows),

@@ -39,6 +39,7 @@ _HOST = ("prompt_tokens_per_second", "tokens_per_second", "best_tokens_per_secon
               help="Tokens of a prompt that go through a layer together; by default as many as there is room for, at most 64.")
 @click.option("--ffn-sparsity", "sparsity", type=click.FloatRange(0, 0.95), metavar="S",
               help="Skip this share of the feed-forward neurons.")
+@click.option("--project", metavar="monarch:B", help="Replace random matrices by the nearest block-diagonal ones, blocks of B x B.")
 @click.option("--prune", metavar="METHOD", help="Prune the random weights: magnitude:0.5, magnitude:2:4.")
 @click.option("--machine", metavar="M", default="slim", show_default=True, help="Preset name or .toml file to compile for.")
 @click.option("--seconds", type=click.FloatRange(min=0.1), default=4.0, show_default=True, metavar="S",
@@ -90,7 +91,8 @@ def _measure(say: Printer, name: str, config: Path | None, preset: Any, threads:
     from emulator.observe.cost import quantity
     from isa.program import Program
     from isa.text import counted
-    settings = Settings(**{key: said[key] for key in ("machine", "weights", "context", "kv", "chunk", "sparsity", "prune")})
+    settings = Settings(**{key: said[key] for key in (
+        "machine", "weights", "context", "kv", "chunk", "sparsity", "project", "prune")})
     made = compile_random(name, settings, config=config, layers=said["layers"], progress=shared.progress(f"compiling {name}"),
                           waiting=shared.waiting, opened=shared.say_notes)
     part = made.executed < made.layers
@@ -113,7 +115,7 @@ def _measure(say: Printer, name: str, config: Path | None, preset: Any, threads:
     figures = {
         "weights": program.meta["model"]["weights"], "kv": said["kv"], "machine": said["machine"], "threads": threads,
         "layers": made.layers, "layers_executed": made.executed, "compile_seconds": made.seconds,
-        **{key: said[key] for key in ("sparsity", "prune") if said[key] is not None},
+        **{key: said[key] for key in ("sparsity", "project", "prune") if said[key] is not None},
         "weight_bytes": made.weight_bytes, "bank_bytes": made.bank_bytes, "cache_bytes": made.cache_bytes,
         "instructions_per_token": behind["counters"]["core.instructions"] // behind["positions"],
         "prompt_tokens": prompt, "depth": depth, **host, **taken.as_json(), "phases": {PREFILL: prefill, DECODE: decode}}

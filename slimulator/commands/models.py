@@ -241,7 +241,8 @@ def evaluate_model(model: Path, text: Path, settings: Any, tokens: int, tokenize
         documents, [of_graph(Executor(build(opened.config), opened)), *map(of_program, runners, programs)],
         [(0, 1)] if len(runners) == 1 else [(0, 1), (0, 2), (1, 2)], shared.progress("scoring"))
     stored = programs[-1].meta["model"]["weights"]
-    formats = ", ".join([stored, *([f"pruned by {settings.prune}"] if settings.prune else []),
+    formats = ", ".join([stored, *([f"projected to {settings.project}"] if settings.project else []),
+                         *([f"pruned by {settings.prune}"] if settings.prune else []),
                          *(["kv " + settings.kv] if settings.kv != "f32" else []),
                          *(["activations " + settings.activations] if settings.activations else [])])
     idle, say = neurons(runners[-1], programs[-1]), Printer(json_file)
@@ -253,7 +254,7 @@ def evaluate_model(model: Path, text: Path, settings: Any, tokens: int, tokenize
     beside = {"dense": scores[0].as_json(), "beside_dense": scores[2].beside()} if idle else {}
     shared.write_json(json_file, {
         "model": str(model), "text": str(text), "weights": stored, "kv": settings.kv, "activations": settings.activations,
-        "sparsity": settings.sparsity, "prune": settings.prune,
+        "sparsity": settings.sparsity, "prune": settings.prune, "project": settings.project,
         "documents": len(documents), **scores[min(1, len(scores) - 1)].as_json(), **beside,
         "neurons": idle.as_json() if idle else None})
     say.end()

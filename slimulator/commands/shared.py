@@ -90,7 +90,7 @@ def compiler_options(command: Callable[..., Any], *, programs: bool = False) -> 
     def run(*arguments: Any, sparsity: float | str | None, calibrate: Path | None, **others: Any) -> Any:
         from compiler.settings import Settings
         said = {name: others.pop(name) for name in (
-            "machine", "weights", "sparse", "context", "kv", "chunk", "activations", "prune", "adapter")}
+            "machine", "weights", "sparse", "context", "kv", "chunk", "activations", "project", "prune", "adapter")}
         settings = Settings(**said, sparsity=sparsity, calibrate=calibrate)
         if settings.reads_text != (calibrate is not None):
             raise click.UsageError("--ffn-sparsity with a number, --prune wanda and flow need --calibrate TEXT, and it them")
@@ -120,6 +120,9 @@ def compiler_options(command: Callable[..., Any], *, programs: bool = False) -> 
                           "0.5: skip this share of the neurons, by thresholds from --calibrate. This changes the result."),
         click.option("--adapter", type=FILE, metavar="DIR",
                      help="Merge a LoRA adapter (a PEFT directory) into the checkpoint first."),
+        click.option("--project", metavar="monarch:B",
+                     help="Replace the layers' matrices by the nearest block-diagonal ones (Monarch): blocks of B x B in squares "
+                          "with sides of B * B. This changes the result."),
         click.option("--prune", metavar="METHOD",
                      help="Prune the layers' matrices: magnitude:0.5 or wanda:0.5 (the share of each row that becomes zero), "
                           "wanda:2:4 (of each 4 weights 2 stay), flow:0.6 (N:M for each layer by its outliers, with this mean). "
