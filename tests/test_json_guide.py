@@ -30,6 +30,7 @@ from compiler.frontends import load
 from compiler.measuring import shapes
 from compiler.model.carried_tokenizer import packed
 from compiler.model.tokenizer import SentencePieceTokenizer
+from compiler.passes.project import project
 from compiler.passes.prune import parse_prune, prune
 from isa import manual
 from isa.caches import PROGRAMS
@@ -187,7 +188,7 @@ def test_generate_eval_verify(written: Callable[..., Any], tmp_path: Path) -> No
                          written("generate", model, "--batch", batch, "-n", 2),
                          written("generate", model, "ab", "-n", 2, *exact)])
     compare("eval", [written("eval", model, words, "--tokens", 8, *more) for more in (
-        share, exact, ("--weights", "i8", "--activations", "i8"), ("--prune", "magnitude:0.5"))])
+        share, exact, ("--weights", "i8", "--activations", "i8"), ("--prune", "magnitude:0.5"), ("--project", "monarch:4"))])
 
 
 def test_verify(written: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,7 +213,7 @@ def test_bench(written: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(shapes.SHAPES, "1k", (2, 32, 48, 2, 60))
     compare("bench", [written("bench", "--shape", "1k", "--seconds", 0.2, "--what-if", "lut=2", "--by", "phase", *more)
                       for more in ((), ("--ffn-sparsity", 0.5), ("--prompt", 4, "--depth", 5),
-                                   ("--prune", "magnitude:0.5"))])
+                                   ("--prune", "magnitude:0.5"), ("--project", "monarch:4"))])
 
 
 def test_validate(written: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -303,6 +304,7 @@ def test_program(tmp_path: Path) -> None:
     narrow = replace(SHAPES["gqa"], layers=2, widths=(16, SHAPES["gqa"].hidden))
     cards.append(compile_model(random_model(narrow)).meta)
     cards.append(compile_model(prune(load(models[0]), parse_prune("magnitude:0.5"))).meta)
+    cards.append(compile_model(project(load(models[0]), 4)).meta)
     slimulator.assemble("_start: lut.mac.t2 a0, a1, a2\n").save(tmp_path / "t.elf")
     slimulator.Program().save(tmp_path / "none.elf")
     found += [metadata(tmp_path / f"{name}.elf") for name in ("t", "none")]

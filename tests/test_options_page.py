@@ -30,11 +30,11 @@ _NOTHING = {                # options without which nothing is done, written or 
     "run": "--prompt --max-instructions --timeout --save-snapshot --restore --json --csv --commit-log --trace --what-if --by "
            "--timeline --timeline-from --timeline-for --trace-unit --trace-pc --trace-symbol --trace-registers --trace-writes "
            "--trace-limit --memory-trace",
-    "compile": "--ffn-sparsity --adapter --prune --calibrate",
-    "generate": "--batch --ffn-sparsity --adapter --prune --calibrate --what-if --by --json",
-    "verify": "--ffn-sparsity --adapter --prune --calibrate --dump --json",
-    "eval": "--ffn-sparsity --adapter --prune --calibrate --json",
-    "bench": "--config --ffn-sparsity --prune --what-if --by --json", "validate": "--json"}
+    "compile": "--ffn-sparsity --adapter --project --prune --calibrate",
+    "generate": "--batch --ffn-sparsity --adapter --project --prune --calibrate --what-if --by --json",
+    "verify": "--ffn-sparsity --adapter --project --prune --calibrate --dump --json",
+    "eval": "--ffn-sparsity --adapter --project --prune --calibrate --json",
+    "bench": "--config --ffn-sparsity --project --prune --what-if --by --json", "validate": "--json"}
 
 
 def defaults(name: str) -> dict[str, str]:

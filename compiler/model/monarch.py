@@ -139,8 +139,9 @@ class StageTensor(DerivedTensor):
         """Rows with their zeros, of rows without them."""
         rows, block = last - first, self.squares.block
         result = np.zeros((rows, self.matrix[1] // block, block), values.dtype)
-        result[np.arange(rows)[:, None], self.stored_blocks(first, last)] = values.reshape(rows, -1, block)
-        return result.reshape(rows, -1)
+        places = self.stored_blocks(first, last)
+        result[np.arange(rows)[:, None], places] = values.reshape(*places.shape, block)
+        return result.reshape(rows, self.matrix[1])
 
     def _rows(self, first: int, last: int) -> F32:
         rows: F32 = self._spread(self.source.rows(first, last), first, last)
