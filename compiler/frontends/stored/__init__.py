@@ -6,6 +6,7 @@
     floats.py               plain floats
     sparse.py               bitmasks, and torch's compressed rows (CSR, BSR)
     masks.py                masks beside dense weights
+    monarch.py              the blocks of block-diagonal matrices
     storage.py              what a quantization_config says of all this: a record, and one for each quant_method in
     bitnet.py, compressed_tensors.py, gptq.py, awq.py; methods.py finds it
 
