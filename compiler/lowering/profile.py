@@ -201,7 +201,7 @@ class Profile:
         if dim in named:
             return self._amount(named[dim])
         if dim == "vectors":
-            return csrs.get("lut.vectors") or 1, ""
+            return csrs.get(f"{unit}.vectors") or 1, ""
         if dim == "length":
             return self._length
         if dim == "groups":

@@ -19,6 +19,7 @@ from isa.numbers import FORMATS, ValueKind
 from isa.timing.rates import Rate, queue_rates
 from isa.traps import Cause, Trap
 from isa.unit import Counter, Csr, Parameter, StateArray, Unit, spending
+from isa.vectors import accumulate, asked, before, check_results, each, fits, result_stride, stride
 
 UNIT = Unit(
     "lut", "LUT multiply-accumulate",
@@ -156,30 +157,6 @@ _CHUNK = 1 << 22                        # weights unpacked at a time, to bound t
 # ------------------------------------------------------------------------------------------------ activations, codebooks
 
 
-def fits(vectors, length, capacity):
-    """True if the tables hold so many vectors (0: one) of this length; one of no activations takes the room of one."""
-    return max(vectors, 1) * max(length, 1) <= capacity
-
-
-def _asked(m, n):
-    """Vectors of n activations that a build loads. Trap for more activations than the tables of this machine hold."""
-    vectors, capacity = max(m.csr("lut.vectors"), 1), m.parameter("lut.activations")
-    if not fits(vectors, n, capacity):
-        raise Trap(Cause.CAPACITY, vectors * max(n, 1),
-                   f"{vectors * n} activations ({vectors} x {n}); the tables of this machine hold {capacity} (lut.activations)")
-    return vectors
-
-
-def _stride(m, name, size, what, align=1):
-    """Bytes from vector to vector, or from row to row, as a CSR says. It is not looked at where these have no bytes (`size` 0)."""
-    return m.stride(name, size, what, align, zero=size) if size else 0
-
-
-def _each(read, address, vectors, count, stride):
-    """`count` elements for each vector, (vectors, count), by a word of the vocabulary."""
-    return np.stack([read(address + vector * stride, count) for vector in range(vectors)])
-
-
 def _build(m, kind, activations, scales, group):
     """Keep activations (vectors, n), int8, of a kind, and their scales, one per `group`. Counts the tables that are built."""
     vectors, n = activations.shape
@@ -200,13 +177,13 @@ def _build(m, kind, activations, scales, group):
                      "csrwi lut.vectors, 3         # three vectors, one behind the other\nlut.build.i8 a0, a1, a2")
 def lut_build_i8(m, x, scale, n):
     _check_settings(m)
-    vectors, group = _asked(m, n), m.csr("lut.scale_group")
+    vectors, group = asked(m, "lut", n, "the tables of this machine hold"), m.csr("lut.scale_group")
     groups = group_count(n, group)
-    codes_stride = _stride(m, "lut.codes_stride", n, f"a vector of {n} codes")
-    scale_stride = _stride(m, "lut.scale_stride", 4 * groups, f"{groups} scales", 4)
+    codes_stride = stride(m, "lut.codes_stride", n, f"a vector of {n} codes")
+    scale_stride = stride(m, "lut.scale_stride", 4 * groups, f"{groups} scales", 4)
     m.check_read(x, m.span(vectors, n, codes_stride))
     m.check_read(scale, m.span(vectors, 4 * groups, scale_stride), 4)
-    _build(m, _I8, _each(m.read_i8, x, vectors, n, codes_stride), _each(m.read_f32, scale, vectors, groups, scale_stride), group)
+    _build(m, _I8, each(m.read_i8, x, vectors, n, codes_stride), each(m.read_f32, scale, vectors, groups, scale_stride), group)
 
 
 @instruction("lut.build.b1     R  opcode=0x2B funct3=0 funct7=0x20",
@@ -214,11 +191,11 @@ def lut_build_i8(m, x, scale, n):
              operands="x<b1[vectors,n] n", example="lut.build.b1 a0, a1")
 def lut_build_b1(m, x, n):
     _check_settings(m)
-    vectors, bits = _asked(m, n), FORMATS["b1"]
+    vectors, bits = asked(m, "lut", n, "the tables of this machine hold"), FORMATS["b1"]
     size = bits.row_bytes(n)
-    stride = _stride(m, "lut.codes_stride", size, f"a vector of {n} b1")
-    m.check_read(x, m.span(vectors, size, stride))
-    activations = bits.unpack(_each(m.read, x, vectors, size, stride), n)
+    step = stride(m, "lut.codes_stride", size, f"a vector of {n} b1")
+    m.check_read(x, m.span(vectors, size, step))
+    activations = bits.unpack(each(m.read, x, vectors, size, step), n)
     _build(m, _B1, activations, np.ones((vectors, min(n, 1)), np.float32), 0)
 
 
@@ -255,31 +232,26 @@ def _activations(m):
 
 def _row_stride(m, fmt, rows, cols):
     """Bytes from row to row of a matrix of packed weights."""
-    return _stride(m, "lut.row_stride", fmt.row_bytes(cols) if rows else 0, f"a row of {cols} {fmt.name}")
+    return stride(m, "lut.row_stride", fmt.row_bytes(cols) if rows else 0, f"a row of {cols} {fmt.name}")
 
 
-def _result_stride(m, outputs):
-    """Bytes from the results of a vector, 4 for each output, to those of the next one."""
-    return _stride(m, "lut.result_stride", 4 * outputs, f"{outputs} results", 4)
-
-
-def _weights(m, fmt, W, rows, cols, stride, rows_at_a_time):
+def _weights(m, fmt, W, rows, cols, row_stride, rows_at_a_time):
     """Checks a matrix of packed weights, and streams it: yields (first row, weights int8 (k, cols)). Counts the bytes."""
     if not rows or not cols:
         return iter(())
-    m.check_read(W, m.span(rows, fmt.row_bytes(cols), stride))
-    return _stream(m, fmt, W, rows, cols, stride, rows_at_a_time)
+    m.check_read(W, m.span(rows, fmt.row_bytes(cols), row_stride))
+    return _stream(m, fmt, W, rows, cols, row_stride, rows_at_a_time)
 
 
-def _stream(m, fmt, W, rows, cols, stride, rows_at_a_time):
+def _stream(m, fmt, W, rows, cols, row_stride, rows_at_a_time):
     """What `_weights` yields."""
     row_bytes = fmt.row_bytes(cols)
     for first in range(0, rows, rows_at_a_time):
         k = min(rows_at_a_time, rows - first)
-        if stride == row_bytes:
-            data = m.read(W + first * stride, k * row_bytes).reshape(k, row_bytes)
+        if row_stride == row_bytes:
+            data = m.read(W + first * row_stride, k * row_bytes).reshape(k, row_bytes)
         else:
-            data = np.stack([m.read(W + row * stride, row_bytes) for row in range(first, first + k)])
+            data = np.stack([m.read(W + row * row_stride, row_bytes) for row in range(first, first + k)])
         m.count("lut.weight_bytes", k * row_bytes)
         weights = fmt.unpack(data, cols)
         yield first, m.state["lut.codebook_i8"][weights] if fmt.kind is ValueKind.CODEBOOK else weights
@@ -366,23 +338,6 @@ def _check_settings(m):
         raise Trap(Cause.ILLEGAL_OPERAND, shift, f"lut.shift is {shift}; expected 0..31")
 
 
-def _before(m, acc, vectors, outputs, stride):
-    """The accumulators of each vector, int32 (vectors, outputs)."""
-    m.check_read(acc, m.span(vectors, 4 * outputs, stride), 4)
-    return _each(m.read_i32, acc, vectors, outputs, stride)
-
-
-def _check_results(m, address, vectors, outputs, stride):
-    """Trap unless the results of each vector can be written."""
-    m.check_write(address, m.span(vectors, 4 * outputs, stride), 4)
-
-
-def _accumulate(m, acc, before, sums, stride):
-    """acc = before + (sums << lut.shift), modulo 2**32, (vectors, outputs)."""
-    for vector, total in enumerate((before + (sums.astype(np.int64) << m.csr("lut.shift"))).astype(np.int32)):
-        m.write_i32(acc + vector * stride, total)
-
-
 def _scale_group(m):
     """The group that weight and activation scales have in common; an operand with one scale goes with any group."""
     group, x_group = m.csr("lut.scale_group"), int(m.state["lut.x_group"][0])
@@ -417,17 +372,17 @@ def _define_mac(number: int, name: str) -> None:
         _check_settings(m)
         x = _activations(m)
         vectors, length = x.shape
-        row_stride, stride = _row_stride(m, fmt, rows, length), _result_stride(m, rows)
-        before = _before(m, acc, vectors, rows, stride)
+        row_stride, step = _row_stride(m, fmt, rows, length), result_stride(m, "lut", rows)
+        start = before(m, acc, vectors, rows, step)
         matrix = _weights(m, fmt, W, rows, length, row_stride, _CHUNK // max(length, 1) + 1)
-        _check_results(m, acc, vectors, rows, stride)
+        check_results(m, acc, vectors, rows, step)
         sums, steps = np.zeros((vectors, rows), np.int32), np.zeros(rows, np.int64)
         for first, weights in matrix:
             chunk = slice(first, first + len(weights))
             sums[:, chunk] = x @ weights.astype(np.int32).T
             steps[chunk] = count_work(m, fmt, weights, vectors)
         _count_longest(m, steps, vectors)
-        _accumulate(m, acc, before, sums, stride)
+        accumulate(m, acc, start, sums, m.csr("lut.shift"), step)
 
 
 def _define_macT(number: int, name: str) -> None:
@@ -442,17 +397,17 @@ def _define_macT(number: int, name: str) -> None:
         _check_settings(m)
         x = _activations(m)
         vectors, length = x.shape
-        row_stride, stride = _row_stride(m, fmt, length, cols), _result_stride(m, cols)
-        before = _before(m, acc, vectors, cols, stride)
+        row_stride, step = _row_stride(m, fmt, length, cols), result_stride(m, "lut", cols)
+        start = before(m, acc, vectors, cols, step)
         whole = 4 * 7 * 8       # groups run down the rows here: cut between the groups of every mode
         matrix = _weights(m, fmt, W, length, cols, row_stride, (_CHUNK // max(cols, 1) // whole + 1) * whole)
-        _check_results(m, acc, vectors, cols, stride)
+        check_results(m, acc, vectors, cols, step)
         sums, steps = np.zeros((vectors, cols), np.int32), np.zeros(cols, np.int64)
         for first, weights in matrix:
             sums += x[:, first:first + len(weights)] @ weights.astype(np.int32)
             steps += count_work(m, fmt, weights.T, vectors)
         _count_longest(m, steps, vectors)
-        _accumulate(m, acc, before, sums, stride)
+        accumulate(m, acc, start, sums, m.csr("lut.shift"), step)
 
 
 def _define_gemv(number: int, name: str) -> None:
@@ -469,11 +424,11 @@ def _define_gemv(number: int, name: str) -> None:
         vectors, length = x.shape
         groups = group_count(length, group)
         starts = np.arange(0, length, min(group, length) or length or 1)                # first column of each group
-        row_stride, stride = _row_stride(m, fmt, rows, length), _result_stride(m, rows)
+        row_stride, step = _row_stride(m, fmt, rows, length), result_stride(m, "lut", rows)
         matrix = _weights(m, fmt, W, rows, length, row_stride, _CHUNK // max(length, 1) + 1)
         per_group = m.csr("lut.scale_group") != 0
         w_scale = m.read_f32(scale, rows * groups if per_group else min(rows * groups, 1))
-        _check_results(m, y, vectors, rows, stride)
+        check_results(m, y, vectors, rows, step)
         x_groups = group_count(length, int(m.state["lut.x_group"][0]))
         x_scale = m.state["lut.scales"][:vectors * x_groups].reshape(vectors, x_groups)
         result, steps = np.zeros((vectors, rows), np.float32), np.zeros(rows, np.int64)
@@ -486,7 +441,7 @@ def _define_gemv(number: int, name: str) -> None:
             steps[chunk] = count_work(m, fmt, weights, vectors)
         _count_longest(m, steps, vectors)
         for v in range(vectors):
-            m.write_f32(y + v * stride, result[v])
+            m.write_f32(y + v * step, result[v])
 
 
 for _define in (_define_mac, _define_macT, _define_gemv):
@@ -535,10 +490,10 @@ def lut_xnor(m, acc, W, rows):
     if m.state["lut.kind"][0] != _B1:
         raise Trap(Cause.ILLEGAL_OPERAND, 0, "the activations are int8; lut.xnor needs binary ones, from lut.build.b1")
     vectors, length = x.shape
-    row_stride, stride = _row_stride(m, FORMATS["b1"], rows, length), _result_stride(m, rows)
-    before = _before(m, acc, vectors, rows, stride)
+    row_stride, step = _row_stride(m, FORMATS["b1"], rows, length), result_stride(m, "lut", rows)
+    start = before(m, acc, vectors, rows, step)
     matrix = _weights(m, FORMATS["b1"], W, rows, length, row_stride, _CHUNK // max(length, 1) + 1)
-    _check_results(m, acc, vectors, rows, stride)
+    check_results(m, acc, vectors, rows, step)
     sums, steps = np.zeros((vectors, rows), np.int32), group_count(length, _XNOR_WIDTH)
     for first, weights in matrix:
         for v in range(vectors):
@@ -546,7 +501,7 @@ def lut_xnor(m, acc, W, rows):
         m.count("lut.macs", vectors * weights.size)
         m.count("lut.steps", vectors * len(weights) * steps)
     _count_longest(m, np.full(rows, steps), vectors)
-    _accumulate(m, acc, before, sums, stride)
+    accumulate(m, acc, start, sums, m.csr("lut.shift"), step)
 
 
 @instruction("lut.plane        R4 opcode=0x2B funct3=5 funct2=0", "dst[i] = bit `bit` of x[i], as +1 for 1 and -1 for 0",

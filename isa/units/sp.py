@@ -23,6 +23,7 @@ from isa.sparse.layout import FORMS, Malformed, placed, run_bytes, unpack_runs
 from isa.timing.rates import Rate, queue_rates
 from isa.traps import Cause, Trap
 from isa.unit import Counter, Csr, Parameter, StateArray, Unit, spending
+from isa.vectors import accumulate, asked, before, check_results, each, fits, result_stride, stride
 
 UNIT = Unit(
     "sp", "Sparse matrix-vector products",
@@ -56,7 +57,12 @@ bits of a mask behind the last block (mtval: the last byte of the row), a value 
 column).
 
 `sp.build.i8` and `sp.build.f32` load the vector, which stays until the next build and serves any number of matrices; its length is
-the number of columns, of `sp.macT` of rows. Integers (i8, i4, t2) need one of int8, f16 and f32 one of f32. `sp.expand` and
+the number of columns, of `sp.macT` of rows. A build can load several vectors of one length, as many as `sp.vectors` says: the
+tokens of a prompt, or of several texts. Each product then yields its results for each of them, and the matrix streams through once
+for all. How far apart the vectors, their scales and their results start say `sp.codes_stride`, `sp.scale_stride` and
+`sp.result_stride`. Inside the unit the vectors lie one behind the other, and so do their scales.
+
+Integers (i8, i4, t2) need vectors of int8, f16 and f32 need those of f32. `sp.expand` and
 `sp.compress` take their columns from `sp.cols`, and no vector.
 
 Integer sums are exact int32 that wrap: acc + (sum << sp.shift), modulo 2**32. The groups and scales of `sp.gemv` are those of
@@ -68,9 +74,11 @@ not stored adds nothing. So for finite vectors the result is that of `vec.gemv` 
 
 With rows, cols or n = 0 no memory is read or written, of the counters only `sp.ops` counts, and settings are checked all the same.
 A build with n = 0 builds no elements: then sp.mac adds 0 and sp.gemv yields +0.0; no weights and no scales are read. Where nothing
-is stored no values are read. A vector may not be longer than `sp.activations`.
+is stored no values are read. All vectors of a build together may not have more elements than `sp.activations`; one of no elements
+takes the room of one.
 
-What one instruction counts, with `stored` values, zeros and padding among them:
+What one instruction counts for one vector, with `stored` values, zeros and padding among them. With several, `sp.ops` and bytes
+count once, everything else for each vector:
 
     sp.ops             1
     sp.values          stored of mac, macT, gemv, expand and compress
@@ -93,10 +101,14 @@ What one instruction counts, with `stored` values, zeros and padding among them:
         Csr("sp.scales",      0x874, "address of the scales of the weights of sp.gemv", points_to="f32"),
         Csr("sp.scale_group", 0x875, "columns that share a scale, fewer in the last group; 0: one scale for the operand"),
         Csr("sp.shift",       0x876, "sp.mac and sp.macT add their sums shifted left by this, 0..31"),
+        Csr("sp.vectors",     0x877, "vectors that a build loads; 0: one"),
+        Csr("sp.codes_stride", 0x878, "bytes between the starts of the vectors that a build loads; 0: packed one after the other"),
+        Csr("sp.scale_stride", 0x879, "bytes between the starts of their scales; 0: packed one after the other"),
+        Csr("sp.result_stride", 0x87A, "bytes between the starts of the results of each vector; 0: packed one after the other"),
     ),
     counters=spending("macs macs_float elements", (
         Counter("sp.ops",          95, "instructions", "sp instructions retired"),
-        Counter("sp.values",       96, "values",       "stored values read, or written by sp.compress, zeros among them"),
+        Counter("sp.values",       96, "values",       "stored values multiplied, expanded or compressed, zeros among them"),
         Counter("sp.values_float", 97, "values",       "those of sp.values that are f16 or f32"),
         Counter("sp.macs",         98, "MACs",         "products of a stored value that is not zero"),
         Counter("sp.macs_float",   99, "MACs",         "those of sp.macs in fp32"),
@@ -106,7 +118,7 @@ What one instruction counts, with `stored` values, zeros and padding among them:
         Counter("sp.meta_bytes",   103, "bytes",       "bytes of metadata read"),
         Counter("sp.elements",     104, "elements",    "elements of dense matrices that sp.expand wrote or sp.compress read"),
     )),
-    parameters=(Parameter("sp.activations", "elements", "elements of a vector that the unit holds"),),
+    parameters=(Parameter("sp.activations", "elements", "elements of vectors that the unit holds together"),),
     rates=(
         *queue_rates("sp"),
         Rate("sp.values_per_cycle",       "values a cycle",   "stored values, of integers",      "sp.values", "sp.values_float"),
@@ -115,14 +127,16 @@ What one instruction counts, with `stored` values, zeros and padding among them:
         Rate("sp.elements_per_cycle",     "elements a cycle", "elements expanded or compressed", "sp.elements"),
     ),
     sound=lambda state, parameter: bool(
-        state["sp.kind"][0] <= 2 and state["sp.length"][0] <= parameter("sp.activations")),
+        state["sp.kind"][0] <= 2
+        and fits(int(state["sp.built_vectors"][0]), int(state["sp.length"][0]), parameter("sp.activations"))),
     state=(
         StateArray("sp.kind",        "u1", 1,                "what was built: 0 nothing, 1 int8, 2 f32"),
-        StateArray("sp.length",      "u8", 1,                "elements of the vector"),
-        StateArray("sp.activations", "i1", "sp.activations", "the vector, where it is int8"),
-        StateArray("sp.x_group",     "u8", 1,                "elements that share a scale; 0: all"),
-        StateArray("sp.scales",      "f4", "sp.activations", "scales of the int8 vector, one per group"),
-        StateArray("sp.vector",      "f4", "sp.activations", "the vector, where it is f32"),
+        StateArray("sp.built_vectors", "u8", 1,              "vectors built, as sp.vectors says; 0: one"),
+        StateArray("sp.length",      "u8", 1,                "elements of a vector"),
+        StateArray("sp.activations", "i1", "sp.activations", "the vectors, one behind the other, where they are int8"),
+        StateArray("sp.x_group",     "u8", 1,                "elements that share a scale; 0: all of a vector"),
+        StateArray("sp.scales",      "f4", "sp.activations", "scales of the int8 vectors, one per group, vector by vector"),
+        StateArray("sp.vector",      "f4", "sp.activations", "the vectors, one behind the other, where they are f32"),
     ),
 )
 
@@ -138,50 +152,58 @@ def number(kind, form):
 # ------------------------------------------------------------------------------------------------ the vector
 
 
-def _check_room(m, n):
-    """Trap for a vector that is longer than the unit holds."""
-    if n > m.parameter("sp.activations"):
-        raise Trap(Cause.CAPACITY, n, f"a vector of {n} elements; the unit of this machine holds {m.parameter('sp.activations')} "
-                                      "(sp.activations)")
+_ROOM = "the unit of this machine holds"
+
+
+def _build(m, kind, n, **states):
+    """Keep vectors of n elements, of a kind, and what belongs to them."""
+    m.set_state("sp.kind", [kind])
+    m.set_state("sp.built_vectors", [m.csr("sp.vectors")])
+    m.set_state("sp.length", [n])
+    for name, values in states.items():
+        m.set_state(f"sp.{name}", values)
 
 
 @instruction("sp.build.i8     R4 opcode=0x5B funct3=7 funct2=0",
-             "vector = x; its scales = scale, one per sp.scale_group elements",
-             operands="x<i8[n] scale<f32[groups] n",
+             "vector v = x of v; its scales = scale of v, one per sp.scale_group elements",
+             operands="x<i8[vectors,n] scale<f32[vectors,groups] n",
              example="csrw sp.scale_group, zero    # one scale for the vector\nsp.build.i8 a0, a1, a2")
 def sp_build_i8(m, x, scale, n):
-    _check_room(m, n)
-    group = m.csr("sp.scale_group")
-    vector, scales = m.read_i8(x, n), m.read_f32(scale, group_count(n, group))
-    m.set_state("sp.kind", [I8])
-    m.set_state("sp.length", [n])
-    m.set_state("sp.activations", vector)
-    m.set_state("sp.x_group", [group])
-    m.set_state("sp.scales", scales)
+    vectors, group = asked(m, "sp", n, _ROOM), m.csr("sp.scale_group")
+    groups = group_count(n, group)
+    codes_stride = stride(m, "sp.codes_stride", n, f"a vector of {n} codes")
+    scale_stride = stride(m, "sp.scale_stride", 4 * groups, f"{groups} scales", 4)
+    m.check_read(x, m.span(vectors, n, codes_stride))
+    m.check_read(scale, m.span(vectors, 4 * groups, scale_stride), 4)
+    _build(m, I8, n, activations=each(m.read_i8, x, vectors, n, codes_stride), x_group=[group],
+           scales=each(m.read_f32, scale, vectors, groups, scale_stride))
 
 
-@instruction("sp.build.f32    R  opcode=0x2B funct3=7 funct7=0x1E", "vector = x", operands="x<f32[n] n",
+@instruction("sp.build.f32    R  opcode=0x2B funct3=7 funct7=0x1E", "vector v = x of v", operands="x<f32[vectors,n] n",
              example="sp.build.f32 a0, a1")
 def sp_build_f32(m, x, n):
-    _check_room(m, n)
-    vector = m.read_f32(x, n)
-    m.set_state("sp.kind", [F32])
-    m.set_state("sp.length", [n])
-    m.set_state("sp.vector", vector)
+    vectors = asked(m, "sp", n, _ROOM)
+    step = stride(m, "sp.codes_stride", 4 * n, f"a vector of {n} f32", 4)
+    m.check_read(x, m.span(vectors, 4 * n, step), 4)
+    _build(m, F32, n, vector=each(m.read_f32, x, vectors, n, step))
 
 
-def _vector(m):
-    """The int8 vector that was built, as int32 (length,)."""
-    if m.state["sp.kind"][0] != I8:
-        raise Trap(Cause.ILLEGAL_OPERAND, int(m.state["sp.kind"][0]), "no int8 vector is loaded; sp.build.i8 must come first")
-    return m.state["sp.activations"][:int(m.state["sp.length"][0])].astype(np.int32)
+def _loaded(m, kind, name, build):
+    """The vectors that were built, (vectors, length). Trap unless they are of this kind."""
+    if m.state["sp.kind"][0] != kind:
+        raise Trap(Cause.ILLEGAL_OPERAND, int(m.state["sp.kind"][0]), f"no {build[9:]} vector is loaded; {build} must come first")
+    vectors, length = max(int(m.state["sp.built_vectors"][0]), 1), int(m.state["sp.length"][0])
+    return m.state[name][:vectors * length].reshape(vectors, length)
 
 
-def _float_vector(m):
-    """The f32 vector that was built, (length,)."""
-    if m.state["sp.kind"][0] != F32:
-        raise Trap(Cause.ILLEGAL_OPERAND, int(m.state["sp.kind"][0]), "no f32 vector is loaded; sp.build.f32 must come first")
-    return m.state["sp.vector"][:int(m.state["sp.length"][0])]
+def _vectors(m):
+    """The int8 vectors that were built, as int32 (vectors, length)."""
+    return _loaded(m, I8, "sp.activations", "sp.build.i8").astype(np.int32)
+
+
+def _float_vectors(m):
+    """The f32 vectors that were built, (vectors, length)."""
+    return _loaded(m, F32, "sp.vector", "sp.build.f32")
 
 
 # ------------------------------------------------------------------------------------------------ matrices
@@ -206,15 +228,15 @@ LAYOUTS = {"nm": _nm, "bm": _bm}
 """By the name in mnemonics: what makes the layout from its CSRs."""
 
 
-def _matrix(m, layout, fmt, values, rows, cols):
-    """Check the reads of a sparse matrix, and stream it: what `_stream` yields."""
+def _matrix(m, layout, fmt, values, rows, cols, times=1):
+    """Check the reads of a sparse matrix, and stream it: what `_stream` yields. Each value serves so many times."""
     if not rows or not cols:
         return iter(())
     size = layout.meta_bytes(rows, cols)
     m.check_read(m.csr("sp.meta"), size)
     meta = m.read(m.csr("sp.meta"), size)
     m.check_read(values, _sound(layout.value_bytes, meta, rows, cols, fmt), max(int(fmt.bits) // 8, 1))
-    return _stream(m, layout, fmt, meta, values, rows, cols)
+    return _stream(m, layout, fmt, meta, values, rows, cols, times)
 
 
 def _sound(function, *arguments):
@@ -226,7 +248,7 @@ def _sound(function, *arguments):
     raise Trap(Cause.ILLEGAL_OPERAND, wrong.value, f"malformed metadata: {wrong}")
 
 
-def _stream(m, layout, fmt, meta, values, rows, cols):
+def _stream(m, layout, fmt, meta, values, rows, cols, times):
     """Read a sparse matrix, some rows at a time. Yields (first row, bytes of values, their slots, dense (k, cols), which of its
     elements are stored (k, cols)). Counts values and bytes."""
     row_meta, together = layout.row_meta(cols), _CHUNK // cols + 1
@@ -236,21 +258,22 @@ def _stream(m, layout, fmt, meta, values, rows, cols):
         data = m.read(values, run_bytes(slots.runs, fmt), max(int(fmt.bits) // 8, 1))
         dense, stored = _sound(placed, slots, unpack_runs(data, slots.runs, fmt), k, cols)
         values += len(data)
-        m.count("sp.values", len(slots.rows))
-        m.count("sp.values_float", len(slots.rows) if fmt.kind is ValueKind.FLOAT else 0)
+        m.count("sp.values", times * len(slots.rows))
+        m.count("sp.values_float", times * len(slots.rows) if fmt.kind is ValueKind.FLOAT else 0)
         m.count("sp.weight_bytes", len(data))
         m.count("sp.meta_bytes", k * row_meta)
         yield first, data, slots, dense, stored
 
 
-def _products(m, layout, fmt, values, rows, cols):
-    """The matrix of a product: yields (first row, dense (k, cols), which of its elements are stored). Counts products too."""
-    for first, _, slots, dense, stored in _matrix(m, layout, fmt, values, rows, cols):
+def _products(m, layout, fmt, values, rows, cols, vectors):
+    """The matrix of products with each vector: yields (first row, dense (k, cols), which of its elements are stored). Counts
+    products too."""
+    for first, _, slots, dense, stored in _matrix(m, layout, fmt, values, rows, cols, vectors):
         macs = np.count_nonzero(dense)
-        m.count("sp.macs", macs)
-        m.count("sp.macs_float", macs if fmt.kind is ValueKind.FLOAT else 0)
-        m.count("sp.macs_skipped", dense.size - macs)
-        m.count("sp.zeros_stored", len(slots.rows) - macs)
+        m.count("sp.macs", vectors * macs)
+        m.count("sp.macs_float", vectors * macs if fmt.kind is ValueKind.FLOAT else 0)
+        m.count("sp.macs_skipped", vectors * (dense.size - macs))
+        m.count("sp.zeros_stored", vectors * (len(slots.rows) - macs))
         yield first, dense, stored
 
 
@@ -275,30 +298,36 @@ def _define_mac(kind: str, form: str) -> None:
     fmt, layout_of = FORMATS[form], LAYOUTS[kind]
 
     @instruction(f"sp.mac.{kind}.{form}  R  opcode=0x2B funct3=7 funct7={number(kind, form):#04x}",
-                 "acc[r] += (sum over stored c of W[r, c] * vector[c]) << sp.shift",
-                 operands=f"acc<>i32[rows] W<{form}[stored] rows",
+                 "acc[v, r] += (sum over stored c of W[r, c] * vector[v, c]) << sp.shift",
+                 operands=f"acc<>i32[vectors,rows] W<{form}[stored] rows",
                  example=f"sp.build.i8 a0, a1, a2\ncsrw sp.meta, a6\nsp.mac.{kind}.{form} a3, a4, a5")
     def sp_mac(m, acc, W, rows):
-        shift, layout, x = _shift(m), layout_of(m), _vector(m)
-        before, sums = m.read_i32(acc, rows), np.zeros(rows, np.int32)
-        for first, dense, _ in _products(m, layout, fmt, W, rows, len(x)):
-            sums[first:first + len(dense)] = dense.astype(np.int32) @ x
-        m.write_i32(acc, (before + (sums.astype(np.int64) << shift)).astype(np.int32))
+        shift, layout, x = _shift(m), layout_of(m), _vectors(m)
+        vectors, cols = x.shape
+        step = result_stride(m, "sp", rows)
+        start, sums = before(m, acc, vectors, rows, step), np.zeros((vectors, rows), np.int32)
+        for first, dense, _ in _products(m, layout, fmt, W, rows, cols, vectors):
+            sums[:, first:first + len(dense)] = x @ dense.astype(np.int32).T
+        check_results(m, acc, vectors, rows, step)
+        accumulate(m, acc, start, sums, shift, step)
 
 
 def _define_macT(kind: str, form: str) -> None:
     fmt, layout_of = FORMATS[form], LAYOUTS[kind]
 
     @instruction(f"sp.macT.{kind}.{form} R  opcode=0x2B funct3=7 funct7={0x20 + number(kind, form):#04x}",
-                 "acc[c] += (sum over j that stores c of vector[j] * W[j, c]) << sp.shift",
-                 operands=f"acc<>i32[cols] W<{form}[stored] cols",
+                 "acc[v, c] += (sum over j that stores c of vector[v, j] * W[j, c]) << sp.shift",
+                 operands=f"acc<>i32[vectors,cols] W<{form}[stored] cols",
                  example=f"sp.build.i8 a0, a1, a2\ncsrw sp.meta, a6\nsp.macT.{kind}.{form} a3, a4, a5")
     def sp_macT(m, acc, W, cols):
-        shift, layout, x = _shift(m), layout_of(m), _vector(m)
-        before, sums = m.read_i32(acc, cols), np.zeros(cols, np.int32)
-        for first, dense, _ in _products(m, layout, fmt, W, len(x) if cols else 0, cols):
-            sums += x[first:first + len(dense)] @ dense.astype(np.int32)
-        m.write_i32(acc, (before + (sums.astype(np.int64) << shift)).astype(np.int32))
+        shift, layout, x = _shift(m), layout_of(m), _vectors(m)
+        vectors, rows = x.shape
+        step = result_stride(m, "sp", cols)
+        start, sums = before(m, acc, vectors, cols, step), np.zeros((vectors, cols), np.int32)
+        for first, dense, _ in _products(m, layout, fmt, W, rows if cols else 0, cols, vectors):
+            sums += x[:, first:first + len(dense)] @ dense.astype(np.int32)
+        check_results(m, acc, vectors, cols, step)
+        accumulate(m, acc, start, sums, shift, step)
 
 
 # ------------------------------------------------------------------------------------------------ products to f32
@@ -318,36 +347,51 @@ def _define_gemv(kind: str, form: str) -> None:
     fmt, layout_of = FORMATS[form], LAYOUTS[kind]
 
     @instruction(f"sp.gemv.{kind}.{form} R  opcode=0x2B funct3=7 funct7={0x40 + number(kind, form):#04x}",
-                 "y[r] = lanesum over g of f32(sum over stored c in g of W[r, c] * vector[c]) * (scale[r, g] * x_scale[g])",
-                 operands=f"y>f32[rows] W<{form}[stored] rows",
+                 "y[v, r] = lanesum over g of f32(sum over stored c in g of W[r, c] * vector[v, c]) "
+                 "* (scale[r, g] * x_scale[v, g])",
+                 operands=f"y>f32[vectors,rows] W<{form}[stored] rows",
                  example=f"sp.build.i8 a0, a1, a2\ncsrw sp.meta, a6\ncsrw sp.scales, a7\nsp.gemv.{kind}.{form} a3, a4, a5")
     def sp_gemv(m, y, W, rows):
-        layout, x, group = layout_of(m), _vector(m), _scale_group(m)
-        groups = group_count(len(x), group)
-        starts = np.arange(0, len(x), min(group, len(x)) or len(x) or 1)                # first column of each group
+        layout, x, group = layout_of(m), _vectors(m), _scale_group(m)
+        vectors, cols = x.shape
+        groups, step = group_count(cols, group), result_stride(m, "sp", rows)
+        starts = np.arange(0, cols, min(group, cols) or cols or 1)                      # first column of each group
         per_group = m.csr("sp.scale_group") != 0
         scale = m.read_f32(m.csr("sp.scales"), rows * groups if per_group else min(rows * groups, 1))
-        x_scale = m.state["sp.scales"][:group_count(len(x), int(m.state["sp.x_group"][0]))]
-        result = np.zeros(rows, np.float32)
-        for first, dense, _ in _products(m, layout, fmt, W, rows, len(x)):
-            sums = np.add.reduceat(dense * x, starts, axis=1, dtype=np.int32)           # (k, groups)
-            factors = (scale.reshape(rows, groups)[first:first + len(dense)] if per_group else scale) * x_scale
-            result[first:first + len(dense)] = lane_sum(sums.astype(np.float32) * factors)
-        m.write_f32(y, result)
+        x_groups = group_count(cols, int(m.state["sp.x_group"][0]))
+        x_scale = m.state["sp.scales"][:vectors * x_groups].reshape(vectors, x_groups)
+        result = np.zeros((vectors, rows), np.float32)
+        for first, dense, _ in _products(m, layout, fmt, W, rows, cols, vectors):
+            chunk = slice(first, first + len(dense))
+            for v in range(vectors):
+                sums = np.add.reduceat(dense * x[v], starts, axis=1, dtype=np.int32)    # (k, groups)
+                factors = (scale.reshape(rows, groups)[chunk] if per_group else scale) * x_scale[v]
+                result[v, chunk] = lane_sum(sums.astype(np.float32) * factors)
+        _write_results(m, y, result, step)
+
+
+def _write_results(m, y, result, step):
+    """Write f32 (vectors, rows) to y, each vector's `step` bytes behind the one before."""
+    check_results(m, y, *result.shape, step)
+    for vector, values in enumerate(result):
+        m.write_f32(y + vector * step, values)
 
 
 def _define_float_gemv(kind: str, form: str) -> None:
     fmt, layout_of = FORMATS[form], LAYOUTS[kind]
 
     @instruction(f"sp.gemv.{kind}.{form} R  opcode=0x2B funct3=7 funct7={0x40 + number(kind, form):#04x}",
-                 "y[r] = lanesum over stored c of W[r, c] * vector[c], in lane c mod 16",
-                 operands=f"y>f32[rows] W<{form}[stored] rows",
+                 "y[v, r] = lanesum over stored c of W[r, c] * vector[v, c], in lane c mod 16",
+                 operands=f"y>f32[vectors,rows] W<{form}[stored] rows",
                  example=f"sp.build.f32 a0, a2\ncsrw sp.meta, a6\nsp.gemv.{kind}.{form} a3, a4, a5")
     def sp_gemv(m, y, W, rows):
-        layout, x, result = layout_of(m), _float_vector(m), np.zeros(rows, np.float32)
-        for first, dense, stored in _products(m, layout, fmt, W, rows, len(x)):
-            result[first:first + len(dense)] = lane_sum(np.where(stored, dense * x, np.float32(0)))
-        m.write_f32(y, result)
+        layout, x = layout_of(m), _float_vectors(m)
+        vectors, cols = x.shape
+        step, result = result_stride(m, "sp", rows), np.zeros((vectors, rows), np.float32)
+        for first, dense, stored in _products(m, layout, fmt, W, rows, cols, vectors):
+            for v in range(vectors):
+                result[v, first:first + len(dense)] = lane_sum(np.where(stored, dense * x[v], np.float32(0)))
+        _write_results(m, y, result, step)
 
 
 # ------------------------------------------------------------------------------------------------ to dense and back

@@ -13,6 +13,7 @@ CHOICES = {"nm": ("nm:2:4", "nm:1:4", "nm:4:8", "nm:2:8", "nm:1:16", "nm:8:16", 
            "bm": ("bm", "bm", "bm:4", "bm:2", "bm:3", "bm:16", "bm:64")}
 LENGTHS = (0, 1, 3, 4, 15, 16, 17, 63, 64, 65, 127, 128, 200, 256, 320, 511, 512, 640, 1000, 1100)
 DENSITIES = (0, 0.05, 0.3, 0.5, 0.9, 1)
+VECTORS = (0, 0, 1, 2, 3, 7)
 RUNS = 40
 SP = [row.mnemonic for row in TABLE.values() if row.unit == "sp"]
 PRODUCTS = [name for name in SP if name.split(".")[1] in ("mac", "macT", "gemv")]
@@ -49,16 +50,19 @@ def setting(layout):
     return {"sp.nm": layout.n | layout.m << 8} if layout.kind == "nm" else {"sp.block": layout.block}
 
 
-def vector(rng, pair, length, group=0, floats=False):
-    """Put a vector into the unit's state."""
-    count = -(-length // group) if group else min(length, 1)
-    x = rng.choice([-128, 127], length) if rng.random() < 0.2 else rng.integers(-128, 128, length)
-    y = rng.standard_normal(length).astype(np.float32)
-    if length and rng.random() < 0.1:
-        y[rng.integers(length)] = rng.choice([np.nan, np.inf, -0.0, 1e-40])
+def vector(rng, pair, length, group=0, floats=False, built=0):
+    """Put vectors into the unit's state, 0: one. How many there are."""
+    vectors = max(built, 1)
+    count, n = vectors * (-(-length // group) if group else min(length, 1)), vectors * length
+    x = rng.choice([-128, 127], n) if rng.random() < 0.2 else rng.integers(-128, 128, n)
+    y = rng.standard_normal(n).astype(np.float32)
+    if n and rng.random() < 0.1:
+        y[rng.integers(n)] = rng.choice([np.nan, np.inf, -0.0, 1e-40])
     pair.start_state = {
         "sp.kind": np.array([2 if floats else 1], "u1"), "sp.length": np.array([length], "u8"), "sp.activations": x.astype("i1"),
-        "sp.x_group": np.array([group], "u8"), "sp.scales": rng.standard_normal(count).astype("f4"), "sp.vector": y}
+        "sp.built_vectors": np.array([built], "u8"), "sp.x_group": np.array([group], "u8"),
+        "sp.scales": rng.standard_normal(count).astype("f4"), "sp.vector": y}
+    return vectors
 
 
 def placed(rng, pair, packed, where=None):
@@ -88,20 +92,23 @@ def products(pair, name, runs):
         length, others = int(rng.choice(LENGTHS)), int(rng.choice([0, 1, 2, 3, 5, 17, 40]))
         group = int(rng.choice([0, 0, 5, 16, 64, 128])) if operation == "gemv" else 0
         w_group = int(rng.choice([0, group]))
-        vector(rng, pair, length, int(rng.choice([0, group])) if w_group else group, form in ("f16", "f32"))
+        vectors = vector(rng, pair, length, int(rng.choice([0, group])) if w_group else group, form in ("f16", "f32"),
+                         int(rng.choice(VECTORS)))
         shape = (length, others) if operation == "macT" else (others, length)
         packed = layout.pack(fitting(layout, matrix(rng, form, *shape)), form)
         W = placed(rng, pair, packed)
         groups = -(-length // w_group) if w_group else min(length, 1)
         scales = pair.put(rng.standard_normal(max(others * groups, 1)).astype("<f4"))
         pair.set(**setting(layout), **{"sp.shift": int(rng.choice([0, 1, 31])), "sp.scale_group": w_group, "sp.scales": scales})
-        target = pair.put(rng.integers(-1 << 31, 1 << 31, max(others, 1)).astype("<i4"))
+        stride = 4 * (others + int(rng.choice([0, 3])))
+        pair.set(**{"sp.result_stride": stride if stride > 4 * others else int(rng.choice([0, stride]))})
+        target = pair.put(rng.integers(-1 << 31, 1 << 31, max(vectors * stride // 4, 1)).astype("<i4"))
         names = {"mac": ("acc", "rows"), "macT": ("acc", "cols"), "gemv": ("y", "rows")}[operation]
         done = pair.run(name, **{names[0]: target, "W": W, names[1]: others})
         assert done.trap is None
         counts = {key.removeprefix("sp."): value for key, value in done.counts.items() if key.startswith("sp.")}
         if length and others:
-            assert counts.get("macs", 0) + counts.get("macs_skipped", 0) == length * others
+            assert counts.get("macs", 0) + counts.get("macs_skipped", 0) == vectors * length * others
             assert counts.get("values", 0) == counts.get("macs", 0) + counts.get("zeros_stored", 0)
             assert counts.get("weight_bytes", 0) == packed.values.size and counts.get("meta_bytes", 0) == packed.meta.size
         else:
@@ -180,10 +187,13 @@ def test_builds(pair):
     for n in (0, 1, 17, 300):
         for group in (0, 5, 1 << 63):
             pair.fresh()
-            pair.set(**{"sp.scale_group": group})
-            x = pair.put(rng.integers(-128, 128, n + 1).astype(np.int8))
-            assert pair.run("sp.build.i8", x=x, scale=pair.put(rng.random(n + 1).astype("<f4")), n=n).trap is None
-            assert pair.run("sp.build.f32", x=pair.put(rng.random(n + 1).astype("<f4")), n=n).trap is None
+            for vectors, gap in ((0, 0), (1, 0), (3, 0), (3, 8)):
+                pair.set(**{"sp.scale_group": group, "sp.vectors": vectors, "sp.codes_stride": gap and n + gap,
+                            "sp.scale_stride": gap and 4 * n + gap})
+                x = pair.put(rng.integers(-128, 128, 3 * (n + 9)).astype(np.int8))
+                assert pair.run("sp.build.i8", x=x, scale=pair.put(rng.random(3 * (n + 9)).astype("<f4")), n=n).trap is None
+                pair.set(**{"sp.codes_stride": gap and 4 * n + gap})
+                assert pair.run("sp.build.f32", x=pair.put(rng.random(3 * (n + 9)).astype("<f4")), n=n).trap is None
 
 
 def test_weights_in_flash_and_at_the_end_of_a_region():

@@ -131,6 +131,8 @@ SETTINGS: dict[str, tuple[int | str, ...]] = {      # the first one is there whe
     "lut.scale_stride": (0, 64, 4, 16, 6), "lut.result_stride": (0, 64, 32, 36, 6),
     "sp.meta": ("mask", "codes", "weights"), "sp.nm": (0x0101, 0x0202, 0x0402, 0x0804, 0x0503), "sp.block": (1, 2, 4, 16),
     "sp.cols": (16, 0, 1, 3, 8, 33, 64), "sp.scales": ("scales", "x"), "sp.scale_group": (0, 4, 16, 5), "sp.shift": (0, 1, 8, 31),
+    "sp.vectors": (2, 0, 3, 1), "sp.codes_stride": (0, 16, 64, 20), "sp.scale_stride": (0, 64, 4, 6),
+    "sp.result_stride": (0, 64, 36, 6),
     "thr.levels": (4, 1, 2, 7), "fetch.tag": (0, 1, 2, 63), "fetch.row_bytes": (16, 1, 4, 7, 64, 100),
     "fetch.src_stride": (0, 16, 20, 3), "fetch.dst_stride": (0, 16, 64, 3), "fetch.table_rows": (0, 16, 12, 4),
     "pim.channel_mask": (1, 2, 3), "pim.channel_mask1": (0,), "pim.channel_mask2": (0,), "pim.channel_mask3": (0,),

@@ -328,3 +328,64 @@ def test_the_map_of_the_encoding():
     assert places["sp.expand.bm.f16"] == (0x2B, 7, 0x68) and places["sp.build.f32"] == (0x2B, 7, 0x1E)
     assert places["sp.build.i8"] == (0x5B, 7, 0) and places["sp.compress.bm.f32"] == (0x5B, 7, 3)
     assert {sp.number(kind, form) for kind in sparse.KINDS for form in INTEGERS + FLOATS} == set(range(25))
+
+
+# ------------------------------------------------------------------------------------------------ several vectors
+
+
+@pytest.mark.parametrize("mnemonic", [name for name in TABLE if name.startswith(("sp.mac.", "sp.macT.", "sp.gemv."))])
+def test_several_vectors_are_several_operations_that_read_their_matrix_once(mnemonic):
+    _, operation, kind, form = mnemonic.split(".")
+    layout = sparse.named({"nm": "nm:2:4", "bm": "bm"}[kind])
+    for seed, (vectors, height, width, group, gap) in enumerate(
+            ((2, 5, 16, 0, 0), (3, 2, 129, 16, 12), (5, 1, 7, 0, 4), (4, 3, 64, 16, 0))):
+        bench, rng = Bench(), np.random.default_rng(seed)
+        dense = fitted(layout, matrix(form, height, width, 0.5, seed))
+        W, _ = place(bench, layout, dense, form)
+        length, outputs = (height, width) if operation == "macT" else (width, height)
+        floats, groups = form in FLOATS, -(-length // group) if group else 1
+        x = rng.standard_normal((vectors, length)).astype(np.float32) if floats else rng.integers(
+            -128, 128, (vectors, length)).astype(np.int8)
+        scales = rng.standard_normal((vectors, groups)).astype(np.float32)
+        before = rng.integers(-1 << 31, 1 << 31, (vectors, outputs)).astype(np.int32)
+        w_scales = bench.put(rng.standard_normal(outputs * groups).astype(np.float32))
+        bench.set(sp__scale_group=group, sp__shift=seed, sp__scales=w_scales)
+
+        def run(codes, scales, results, bench=bench, W=W, outputs=outputs, length=length, gap=gap, floats=floats):
+            """(results of each vector, counts of the build, counts of the product) of one or several vectors."""
+            def put(array):
+                rows = array.view(np.uint8).reshape(len(array), -1)
+                return bench.put(np.pad(rows, ((0, 0), (0, gap)), constant_values=0xEE).reshape(-1)), rows.shape[1] + gap
+
+            (x_at, x_step), (s_at, s_step), (y_at, y_step) = map(put, (codes, scales, results))
+            bench.set(sp__vectors=len(codes), sp__codes_stride=gap and x_step, sp__scale_stride=gap and s_step,
+                      sp__result_stride=gap and y_step)
+            built = (bench.run("sp.build.f32", x=x_at, n=length) if floats else
+                     bench.run("sp.build.i8", x=x_at, scale=s_at, n=length))
+            given = {"W": W, "rows": outputs, "cols": outputs, "y": y_at, "acc": y_at}
+            done = bench.run(mnemonic, **{operand.name: given[operand.name] for operand in TABLE[mnemonic].operands})
+            return bench.get(y_at, "u1", len(results) * y_step).reshape(len(results), y_step), built.counts, done.counts
+
+        together, built, counts = run(x, scales, before)
+        apart = [run(x[v:v + 1], scales[v:v + 1], before[v:v + 1]) for v in range(vectors)]
+        assert together.tolist() == [part[0].tolist() for part, *_ in apart]
+        once = {"sp.ops", "core.instructions", "sp.weight_bytes", "sp.meta_bytes"}
+        again = counts["sp.weight_bytes"] + counts["sp.meta_bytes"]
+        again += 4 * (outputs * groups if group else 1) if operation == "gemv" and not floats else 0
+        for number, total in ((1, built), (2, counts)):
+            for event in {name for part in apart for name in part[number]} | total.keys():
+                parts = [part[number].get(event, 0) for part in apart]
+                more = again if number == 2 and event == "sram.bytes_read" else 0
+                assert total.get(event, 0) == (parts[0] if event in once else sum(parts) - (vectors - 1) * more), event
+
+
+def test_vectors_together_fill_the_unit_and_no_more():
+    bench = Bench()
+    n = bench.m.parameter("sp.activations") // 4
+    x, scale = bench.put(np.zeros(4 * n, np.int8)), bench.put(np.zeros(4, np.float32))
+    bench.set(sp__vectors=4)
+    bench.run("sp.build.i8", x=x, scale=scale, n=n)
+    bench.set(sp__vectors=5)
+    for name, operands in (("sp.build.i8", {"x": x, "scale": scale, "n": n}), ("sp.build.f32", {"x": x, "n": n})):
+        assert refused(Cause.CAPACITY, bench, name, **operands) == (
+            f"{5 * n} activations (5 x {n}); the unit of this machine holds {4 * n} (sp.activations)")

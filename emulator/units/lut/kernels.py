@@ -28,23 +28,20 @@ from emulator.units.lut.operands import (
     RESULT_STRIDE,
     SCALE_GROUP,
     SCALES,
+    SHIFT,
     STEP,
     STEP_LONGEST,
     WEIGHT_BYTES,
     X_GROUP,
-    accumulate,
-    accumulators,
     activations,
     are_alike,
     cores_for,
     count_product,
-    group_count,
     matrix,
-    spaced,
-    store_f32,
 )
 from emulator.units.lut.plain import B1, EVENTS, STEPS, STEPS_LONGEST, count_row, most, row_bytes, row_sums, transposed_sums, unpack
 from emulator.units.lut.products import has_vector_code, has_words, places_for, scale_rows
+from emulator.units.vectors import accumulate, accumulators, group_count, spaced, store_f32
 from isa.units.lut import FORMAT_NUMBERS
 
 XNOR_WIDTH = 64                 # columns that a step of lut.xnor compares
@@ -103,14 +100,14 @@ def mac(block, fmt, shape, acc, W, rows):
     if length < 0:
         return PUNT
     host, weight_slot, stride, extent = matrix(block, i64(fmt), W, rows, length)
-    acc, read, written, between, acc_extent = accumulators(block, acc, vectors, rows)
+    acc, read, written, between, acc_extent = accumulators(block, LUT, RESULT_STRIDE, acc, vectors, rows)
     if host == 0 or acc == 0 or overlap(acc, acc_extent, host, extent):
         return PUNT
     cores = cores_for(block, rows)
     sums, events = np.zeros(places_for(vectors) * rows, np.int32), np.zeros(EVENTS + cores, np.int64)
     if extent > 0 and not products(block, fmt, shape, host, stride, extent, rows, vectors, length, sums, cores, events):
         return PUNT
-    accumulate(block, acc, between, read, written, sums, vectors, rows)
+    accumulate(block, acc, between, read, written, sums, csr(block, SHIFT), vectors, rows)
     count_product(block, i64(fmt), vectors, rows, length, weight_slot, rows * row_bytes(i64(fmt), length), cores, events)
     return DONE
 
@@ -139,7 +136,7 @@ def mac_transposed(block, fmt, acc, W, cols):
     if length < 0:
         return PUNT
     host, weight_slot, stride, extent = matrix(block, i64(fmt), W, length, cols)
-    acc, read, written, between, acc_extent = accumulators(block, acc, vectors, cols)
+    acc, read, written, between, acc_extent = accumulators(block, LUT, RESULT_STRIDE, acc, vectors, cols)
     if host == 0 or acc == 0 or overlap(acc, acc_extent, host, extent):
         return PUNT
     cores = cores_for(block, cols)
@@ -149,7 +146,7 @@ def mac_transposed(block, fmt, acc, W, cols):
         if not transposed(block, fmt, host, stride, extent, length, cols, state(block, ACTIVATIONS) + v * length, sums[v * cols:],
                           cores, events):
             return PUNT
-    accumulate(block, acc, between, read, written, sums, vectors, cols)
+    accumulate(block, acc, between, read, written, sums, csr(block, SHIFT), vectors, cols)
     count_product(block, i64(fmt), vectors, cols, length, weight_slot, length * row_bytes(i64(fmt), cols), cores, events)
     return DONE
 
@@ -280,14 +277,14 @@ def lut_xnor(acc, W, rows, block):
     if length < 0 or load(state(block, KIND), u8) != BINARY:
         return PUNT
     host, weight_slot, stride, extent = matrix(block, B1, W, rows, length)
-    acc, read, written, between, acc_extent = accumulators(block, acc, vectors, rows)
+    acc, read, written, between, acc_extent = accumulators(block, LUT, RESULT_STRIDE, acc, vectors, rows)
     if host == 0 or acc == 0 or overlap(acc, acc_extent, host, extent):
         return PUNT
     cores = cores_for(block, rows)
     sums, events = np.zeros(places_for(vectors) * rows, np.int32), np.zeros(EVENTS + cores, np.int64)
     if extent > 0 and not products(block, B1, B1, host, stride, extent, rows, vectors, length, sums, cores, events):
         return PUNT
-    accumulate(block, acc, between, read, written, sums, vectors, rows)
+    accumulate(block, acc, between, read, written, sums, csr(block, SHIFT), vectors, rows)
     size, steps = rows * row_bytes(B1, length), (length + XNOR_WIDTH - 1) // XNOR_WIDTH
     count(block, weight_slot, size)
     count(block, WEIGHT_BYTES, size)

@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 
 from emulator.kernel import kernel
-from emulator.kernel_words import DONE, PUNT, count, csr, overlap, readable, state, state_length
+from emulator.kernel_words import DONE, PUNT, count, csr, overlap, readable, state
 from emulator.native.machine_code import clear_bytes, load, move, store
 from emulator.units.lut.operands import (
     ACTIVATIONS,
@@ -31,26 +31,15 @@ from emulator.units.lut.operands import (
     WEIGHT_BYTES,
     X_GROUP,
     cores_for,
-    group_count,
     settings_are_legal,
-    spaced,
-    store_f32,
 )
 from emulator.units.lut.plain import C3, C4, PLANES, row_bytes
+from emulator.units.vectors import group_count, spaced, store_f32, vectors_asked
 from isa.units.lut import FORMAT_NUMBERS
 
 i8, u8, i64, f32 = np.int8, np.uint8, np.int64, np.float32
 
 # ------------------------------------------------------------------------------------------------ activations, codebooks
-
-
-@njit
-def vectors_asked(block, n):
-    """Vectors of n activations that a build loads; 0: punt."""
-    vectors = csr(block, VECTORS)
-    if vectors == 0:
-        vectors = 1
-    return vectors if 0 < vectors <= state_length(block, ACTIVATIONS) // max(n, 1) and settings_are_legal(block) else 0
 
 
 @njit
@@ -67,8 +56,8 @@ def built(block, kind, vectors, n, group):
 
 @kernel("lut.build.i8")
 def lut_build_i8(x, scale, n, block):
-    vectors = vectors_asked(block, n)
-    if vectors == 0:
+    vectors = vectors_asked(block, VECTORS, ACTIVATIONS, n)
+    if vectors == 0 or not settings_are_legal(block):
         return PUNT
     group = csr(block, SCALE_GROUP)
     scale_bytes = 4 * group_count(n, group)
@@ -91,10 +80,10 @@ def lut_build_i8(x, scale, n, block):
 
 @kernel("lut.build.b1")
 def lut_build_b1(x, n, block):
-    vectors, size = vectors_asked(block, n), n + 7 >> 3
+    vectors, size = vectors_asked(block, VECTORS, ACTIVATIONS, n), n + 7 >> 3
     stride, extent = spaced(block, CODES_STRIDE, vectors, size, 1)
     codes, codes_read = readable(block, LUT, x, extent, 1)
-    if vectors == 0 or stride < 0 or codes == 0:
+    if vectors == 0 or stride < 0 or codes == 0 or not settings_are_legal(block):
         return PUNT
     for v in range(vectors):
         activations, bits = state(block, ACTIVATIONS) + v * n, codes + v * stride

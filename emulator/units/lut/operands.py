@@ -6,7 +6,6 @@ import numpy as np
 from numba import njit
 
 from emulator.kernel_words import (
-    LARGE,
     LUT_CORES,
     PORT,
     STATE_INDEX,
@@ -16,9 +15,8 @@ from emulator.kernel_words import (
     readable,
     slot,
     state,
-    writable,
 )
-from emulator.native.machine_code import array, load, store
+from emulator.native.machine_code import load
 from emulator.units.lut.plain import (
     B1,
     BUFFER_READS,
@@ -30,6 +28,7 @@ from emulator.units.lut.plain import (
     ZERO_WEIGHTS,
     row_bytes,
 )
+from emulator.units.vectors import spaced
 
 LUT = PORT["lut"]
 MODE, ROW_STRIDE, SCALE_GROUP, SHIFT, VECTORS, CODES_STRIDE, SCALE_STRIDE, RESULT_STRIDE = (csr_number(f"lut.{name}") for name in (
@@ -42,24 +41,6 @@ TABLES_BUILT, LOOKUP, BUFFER_READ, STEP, STEP_LONGEST, MACS, MACS_SKIPPED, GROUP
 INT8, BINARY = 1, 2             # lut.kind
 
 i8, u8, i32, u32, i64, f32 = np.int8, np.uint8, np.int32, np.uint32, np.int64, np.float32
-CANONICAL_NAN = u32(0x7FC0_0000)
-
-
-@njit
-def group_count(n, group):
-    """Scales of n elements. A group of 2**63 or more looks negative here: it holds them all."""
-    if n == 0 or group <= 0 or group >= n:
-        return min(n, 1)
-    return (n + group - 1) // group
-
-
-@njit
-def store_f32(address, value):
-    """Store an fp32 result: a NaN as the canonical one."""
-    if value != value:
-        store(address, CANONICAL_NAN)
-    else:
-        store(address, value)
 
 
 # ------------------------------------------------------------------------------------------------ what is set and loaded
@@ -82,17 +63,6 @@ def activations(block):
 
 
 @njit
-def spaced(block, number, pieces, size, align):
-    """(stride, bytes from first to last) of some pieces of `size` bytes that start as far apart as a CSR says; stride -1: punt."""
-    stride = csr(block, number)
-    if stride == 0 or size == 0:
-        stride = size
-    if stride < size or stride & (align - 1) or stride > LARGE or pieces > LARGE // (stride + 1):
-        return -1, 0
-    return stride, (pieces - 1) * stride + size if pieces > 0 and size > 0 else 0
-
-
-@njit
 def matrix(block, fmt, W, rows, cols):
     """(host address, counter slot, stride, bytes from first to last) of a matrix of weights; host address 0: punt."""
     stride, extent = spaced(block, ROW_STRIDE, rows, row_bytes(i64(fmt), cols), 1)
@@ -102,30 +72,7 @@ def matrix(block, fmt, W, rows, cols):
     return host, counter, stride, extent
 
 
-@njit
-def accumulators(block, acc, vectors, outputs):
-    """(host address, counter slots of reading and writing, stride, bytes from first to last) of int32 sums; address 0: punt."""
-    stride, extent = spaced(block, RESULT_STRIDE, vectors, 4 * outputs, 4)
-    if stride < 0:
-        return 0, 0, 0, 0, 0
-    before, read = readable(block, LUT, acc, extent, 4)
-    host, written = writable(block, LUT, acc, extent, 4)
-    return host if before != 0 else 0, read, written, stride, extent
-
-
 # ------------------------------------------------------------------------------------------------ results and counters
-
-
-@njit
-def accumulate(block, acc, stride, read, written, sums, vectors, outputs):
-    """acc += sums << lut.shift of each vector, and count these accesses."""
-    shift = csr(block, SHIFT)
-    for v in range(vectors if outputs > 0 else 0):
-        total = array(acc + v * stride, i32, outputs)
-        for i in range(outputs):
-            total[i] += i32(i64(sums[v * outputs + i]) << shift)
-    count(block, read, 4 * vectors * outputs)
-    count(block, written, 4 * vectors * outputs)
 
 
 @njit

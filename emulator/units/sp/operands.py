@@ -25,10 +25,11 @@ from emulator.native.machine_code import load, store
 from emulator.units.sp.plain import F16, NM, NONZERO, STORED, marked, row_meta, run_bytes, value_align
 
 SP = PORT["sp"]
-META, N_OF_M, BLOCK, COLS, SCALES_AT, SCALE_GROUP, SHIFT = (csr_number(f"sp.{name}") for name in (
-    "meta", "nm", "block", "cols", "scales", "scale_group", "shift"))
-KIND, LENGTH, ACTIVATIONS, X_GROUP, SCALES, VECTOR = (STATE_INDEX[f"sp.{name}"] for name in (
-    "kind", "length", "activations", "x_group", "scales", "vector"))
+META, N_OF_M, BLOCK, COLS, SCALES_AT, SCALE_GROUP, SHIFT, VECTORS, CODES_STRIDE, SCALE_STRIDE, RESULT_STRIDE = (
+    csr_number(f"sp.{name}") for name in ("meta", "nm", "block", "cols", "scales", "scale_group", "shift", "vectors",
+                                          "codes_stride", "scale_stride", "result_stride"))
+KIND, BUILT_VECTORS, LENGTH, ACTIVATIONS, X_GROUP, SCALES, VECTOR = (STATE_INDEX[f"sp.{name}"] for name in (
+    "kind", "built_vectors", "length", "activations", "x_group", "scales", "vector"))
 VALUES, VALUES_FLOAT, MACS, MACS_FLOAT, MACS_SKIPPED, ZEROS_STORED, WEIGHT_BYTES, META_BYTES, ELEMENTS = (
     slot(f"sp.{name}") for name in ("values", "values_float", "macs", "macs_float", "macs_skipped", "zeros_stored", "weight_bytes",
                                     "meta_bytes", "elements"))
@@ -38,9 +39,10 @@ u8, i64 = np.uint8, np.int64
 
 
 @njit
-def length_of(block, kind):
-    """Elements of the vector that was built, -1 if it is not of this kind."""
-    return load(state(block, LENGTH), i64) if load(state(block, KIND), u8) == kind else -1
+def vectors_of(block, kind):
+    """(vectors, elements of each) that were built; the elements are -1 if they are not of this kind."""
+    length = load(state(block, LENGTH), i64) if load(state(block, KIND), u8) == kind else -1
+    return max(load(state(block, BUILT_VECTORS), i64), 1), length
 
 
 @njit
@@ -139,7 +141,7 @@ def remember(memo, host, meta, rows, cols, found):
 
 @njit
 def count_matrix(block, form, values_slot, size, meta_slot, meta_size, stored):
-    """Count a matrix that was read."""
+    """Count a matrix that was read, and `stored` values."""
     count(block, values_slot, size)
     count(block, meta_slot, meta_size)
     count(block, VALUES, stored)
@@ -149,16 +151,17 @@ def count_matrix(block, form, values_slot, size, meta_slot, meta_size, stored):
 
 
 @njit
-def count_products(block, form, found, elements):
-    """Count the products of a matrix of so many elements, stored or not."""
-    count(block, MACS, found[NONZERO])
-    count(block, MACS_FLOAT, found[NONZERO] if form >= F16 else 0)
-    count(block, MACS_SKIPPED, elements - found[NONZERO])
-    count(block, ZEROS_STORED, found[STORED] - found[NONZERO])
+def count_products(block, form, found, elements, vectors):
+    """Count the products of a matrix of so many elements, stored or not, with each vector."""
+    count(block, MACS, vectors * found[NONZERO])
+    count(block, MACS_FLOAT, vectors * found[NONZERO] if form >= F16 else 0)
+    count(block, MACS_SKIPPED, vectors * (elements - found[NONZERO]))
+    count(block, ZEROS_STORED, vectors * (found[STORED] - found[NONZERO]))
 
 
 @njit
 def built(block, kind, n):
     """Note what has been built."""
     store(state(block, KIND), u8(kind))
+    store(state(block, BUILT_VECTORS), csr(block, VECTORS))
     store(state(block, LENGTH), n)

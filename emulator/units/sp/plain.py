@@ -163,13 +163,13 @@ def start_of(kind, form, starts, r, slots):
 
 
 @inline
-def some_sums(first, last, kind, form, host, starts, meta, meta_bytes, slots, cols, p, q, x, group, groups, sums, found):
-    """sums[r, g] int32 at an address = sum over the stored columns c of group g of W[r, c] x[c], for the rows first..last.
+def some_sums(first, last, kind, form, host, starts, meta, meta_bytes, slots, rows, vectors, cols, p, q, x, group, groups, sums,
+              found):
+    """sums[v, r, g] int32 at an address = sum over the stored columns c of group g of W[r, c] x[v, c], for the rows first..last.
 
     Numbers alone, as `in_parallel` passes them.
     """
     columns, values, events = np.empty(slots, np.int32), np.empty(slots, np.int8), np.zeros(WORDS, np.int64)
-    vector = array(x, i8, cols)
     for r in range(first, last):
         n = row_columns(kind, meta + r * meta_bytes, cols, p, q, columns)
         if n < 0:
@@ -180,24 +180,25 @@ def some_sums(first, last, kind, form, host, starts, meta, meta_bytes, slots, co
         if not ends_well(columns, values, n, cols):
             events[BAD] = 1
             break
-        row = array(sums + 4 * r * groups, i32, groups)
-        for g in range(groups):
-            row[g] = 0
-        for k in range(n):
-            if columns[k] < cols:
-                c = i64(columns[k])
-                row[c // group] += i32(values[k]) * i32(vector[c])
+        for v in range(vectors):
+            row, vector = array(sums + 4 * (v * rows + r) * groups, i32, groups), array(x + v * cols, i8, cols)
+            for g in range(groups):
+                row[g] = 0
+            for k in range(n):
+                if columns[k] < cols:
+                    c = i64(columns[k])
+                    row[c // group] += i32(values[k]) * i32(vector[c])
     add_events(found, events)
 
 
 @inline
-def some_float_sums(first, last, kind, form, host, starts, meta, meta_bytes, slots, cols, p, q, x, target, found):
-    """y[r] f32 at `target` = lane sum over the stored columns c of W[r, c] x[c], for the rows first..last.
+def some_float_sums(first, last, kind, form, host, starts, meta, meta_bytes, slots, rows, vectors, cols, p, q, x, target, found):
+    """y[v, r] f32 at `target` = lane sum over the stored columns c of W[r, c] x[v, c], for the rows first..last.
 
     Numbers alone, as `in_parallel` passes them.
     """
     columns, values, events = np.empty(slots, np.int32), np.empty(slots, np.float32), np.zeros(WORDS, np.int64)
-    lanes, vector, results = np.empty(16, np.float32), array(x, f32, cols), array(target, f32, last)
+    lanes, results = np.empty(16, np.float32), array(target, f32, vectors * rows)
     for r in range(first, last):
         n = row_columns(kind, meta + r * meta_bytes, cols, p, q, columns)
         if n < 0:
@@ -208,29 +209,31 @@ def some_float_sums(first, last, kind, form, host, starts, meta, meta_bytes, slo
         if not ends_well(columns, values, n, cols):
             events[BAD] = 1
             break
-        for lane in range(16):
-            lanes[lane] = 0
-        for k in range(n):
-            if columns[k] < cols:
-                c = i64(columns[k])
-                lanes[c & 15] += values[k] * vector[c]
-        half = 8
-        while half > 0:
-            for lane in range(half):
-                lanes[lane] += lanes[lane + half]
-            half >>= 1
-        results[r] = lanes[0]
+        for v in range(vectors):
+            vector = array(x + 4 * v * cols, f32, cols)
+            for lane in range(16):
+                lanes[lane] = 0
+            for k in range(n):
+                if columns[k] < cols:
+                    c = i64(columns[k])
+                    lanes[c & 15] += values[k] * vector[c]
+            half = 8
+            while half > 0:
+                for lane in range(half):
+                    lanes[lane] += lanes[lane + half]
+                half >>= 1
+            results[v * rows + r] = lanes[0]
     add_events(found, events)
 
 
 @inline
-def some_transposed_sums(first, last, kind, form, host, starts, meta, meta_bytes, slots, cols, p, q, x, sums, found):
-    """Adds to sums[c] int64 at an address the sum over j in first..last of x[j] W[j, c].
+def some_transposed_sums(first, last, kind, form, host, starts, meta, meta_bytes, slots, rows, vectors, cols, p, q, x, sums, found):
+    """Adds to sums[v, c] int64 at an address the sum over j in first..last of x[v, j] W[j, c].
 
     Numbers alone, as `in_parallel` passes them.
     """
     columns, values, events = np.empty(slots, np.int32), np.empty(slots, np.int8), np.zeros(WORDS, np.int64)
-    own, vector = np.zeros(cols, np.int64), array(x, i8, last)
+    own, codes = np.zeros(vectors * cols, np.int64), array(x, i8, vectors * rows)
     for j in range(first, last):
         n = row_columns(kind, meta + j * meta_bytes, cols, p, q, columns)
         if n < 0:
@@ -241,8 +244,9 @@ def some_transposed_sums(first, last, kind, form, host, starts, meta, meta_bytes
         if not ends_well(columns, values, n, cols):
             events[BAD] = 1
             break
-        for k in range(n):
-            if columns[k] < cols:
-                own[columns[k]] += i64(values[k]) * i64(vector[j])
+        for v in range(vectors):
+            for k in range(n):
+                if columns[k] < cols:
+                    own[v * cols + columns[k]] += i64(values[k]) * i64(codes[v * rows + j])
     add_events(sums, own)
     add_events(found, events)

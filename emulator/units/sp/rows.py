@@ -103,10 +103,12 @@ def place_of(meta, bits, slot):
 
 
 @inline
-def some_masked_sums(first, last, host, end, starts, meta, meta_bytes, cols, p, x, group, groups, excess, sums, known, found):
-    """sums[r, g] int32 at an address, for the rows first..last of a bitmask with blocks of p.
+def some_masked_sums(first, last, host, end, starts, meta, meta_bytes, rows, vectors, cols, p, x, apart, group, groups, excess,
+                     sums, known, found):
+    """sums[v, r, g] int32 at an address, for the rows first..last of a bitmask with blocks of p.
 
-    `end`: behind the last value. x int8, zeros behind the last column; excess (groups,) int32 at an address: 128 times its sums.
+    `end`: behind the last value. x int8, a vector each `apart` bytes, zeros behind its last column; excess (vectors, groups) int32
+    at an address: 128 times its sums.
 
     Numbers alone, as `in_parallel` passes them.
     """
@@ -121,14 +123,16 @@ def some_masked_sums(first, last, host, end, starts, meta, meta_bytes, cols, p, 
             n = min(cols - start, group)
             chunks, rest = n >> 6, n & 63
             tail = bits_of(mask + (start + CHUNK * chunks) // p // 8, (rest + p - 1) // p) if rest > 0 else 0
-            out = sums + 4 * (r * groups + g)
-            here = mask + start // p // 8
-            if place + n + 2 * CHUNK <= end:
-                place = masked(p, here, chunks, rest, tail, place, x + start, out)
-            else:
+            here, values = mask + start // p // 8, place
+            if place + n + 2 * CHUNK > end:
                 move(spare, place, min(end - place, n + p))
-                place += masked(p, here, chunks, rest, tail, spare, x + start, out) - spare
-            store(out, i32(load(out, i32) - load(excess + 4 * g, i32)))
+                values = i64(spare)
+            behind = values
+            for v in range(vectors):
+                out = sums + 4 * ((v * rows + r) * groups + g)
+                behind = masked(p, here, chunks, rest, tail, values, x + v * apart + start, out)
+                store(out, i32(load(out, i32) - load(excess + 4 * (v * groups + g), i32)))
+            place += behind - values
         if cols % p > 0 and load(mask + (blocks - 1 >> 3), u8) >> (blocks - 1 & 7) & 1:
             for i in range(1, p - cols % p + 1):
                 events[BAD] |= load(place - i, u8) != 0
@@ -141,8 +145,10 @@ def some_masked_sums(first, last, host, end, starts, meta, meta_bytes, cols, p, 
 
 
 @inline
-def some_gathered_sums(first, last, host, slots, meta, meta_bytes, cols, p, q, x, group, groups, sums, known, found):
-    """sums[r, g] int32 at an address, for the rows first..last of p of q. x + 128 unsigned, 128 behind the last column.
+def some_gathered_sums(first, last, host, slots, meta, meta_bytes, rows, vectors, cols, p, q, x, apart, group, groups, sums, known,
+                       found):
+    """sums[v, r, g] int32 at an address, for the rows first..last of p of q. x + 128 unsigned, a vector each `apart` bytes, 128
+    behind its last column.
 
     Numbers alone, as `in_parallel` passes them.
     """
@@ -156,17 +162,19 @@ def some_gathered_sums(first, last, host, slots, meta, meta_bytes, cols, p, q, x
             n = (min(cols - start, group) + q - 1) // q * p             # values
             begin = start // q * p
             chunks, rest = n >> 6, n & 63
-            out = sums + 4 * (r * groups + g)
-            wrong = gathered(p, q, places + (begin * bits >> 3), chunks, row + begin, x + start, out)
-            events[BAD] |= wrong != 0
             if rest > 0:
-                begin += CHUNK * chunks
-                clear_bytes(spare, 3 * CHUNK)
-                move(spare, row + begin, rest)
-                move(spare + CHUNK, places + (begin * bits >> 3), (rest * bits + 7) >> 3)
-                wrong = gathered(p, q, spare + CHUNK, 1, spare, x + start + window * chunks, spare + 2 * CHUNK)
-                events[BAD] |= wrong & ((1 << rest) - 1) != 0
-                store(out, i32(load(out, i32) + load(spare + 2 * CHUNK, i32)))
+                behind = begin + CHUNK * chunks
+                clear_bytes(spare, 2 * CHUNK)
+                move(spare, row + behind, rest)
+                move(spare + CHUNK, places + (behind * bits >> 3), (rest * bits + 7) >> 3)
+            for v in range(vectors):
+                out, vector = sums + 4 * ((v * rows + r) * groups + g), x + v * apart + start
+                wrong = gathered(p, q, places + (begin * bits >> 3), chunks, row + begin, vector, out)
+                events[BAD] |= wrong != 0
+                if rest > 0:
+                    wrong = gathered(p, q, spare + CHUNK, 1, spare, vector + window * chunks, spare + 2 * CHUNK)
+                    events[BAD] |= wrong & ((1 << rest) - 1) != 0
+                    store(out, i32(load(out, i32) + load(spare + 2 * CHUNK, i32)))
         if cols % q > 0:
             for slot in range(slots - p, slots):
                 beyond = cols // q * q + place_of(places, bits, slot) >= cols
@@ -181,8 +189,9 @@ def some_gathered_sums(first, last, host, slots, meta, meta_bytes, cols, p, q, x
 
 if AVX512:
     @inline
-    def some_masked_lanes(first, last, host, end, starts, meta, meta_bytes, cols, x, target, known, found):
-        """y[r] f32 at `target` for the rows first..last of a bitmask with blocks of 1. x f32 (cols,), 15 more that are read.
+    def some_masked_lanes(first, last, host, end, starts, meta, meta_bytes, rows, vectors, cols, x, target, known, found):
+        """y[v, r] f32 at `target` for the rows first..last of a bitmask with blocks of 1. x f32 (vectors, cols), 15 more that are
+        read.
 
         Numbers alone, as `in_parallel` passes them.
         """
@@ -194,12 +203,14 @@ if AVX512:
         for r in range(first, last):
             mask = meta + r * meta_bytes
             tail = bits_of(mask + 2 * chunks, rest) if rest > 0 else 0
-            if place + 4 * cols + CHUNK <= end:
-                place = bitmask_lanes(mask, chunks, tail, place, x, lanes)
-            else:
+            values = behind = place
+            if place + 4 * cols + CHUNK > end:
                 move(spare, place, min(end - place, 4 * cols))
-                place += bitmask_lanes(mask, chunks, tail, spare, x, lanes) - spare
-            store(target + 4 * r, fold(take(lanes, f32)))
+                values = i64(spare)
+            for v in range(vectors):
+                behind = bitmask_lanes(mask, chunks, tail, values, x + 4 * v * cols, lanes)
+                store(target + 4 * (v * rows + r), fold(take(lanes, f32)))
+            place += behind - values
             if not known and (place - looked >= BATCH or r == last - 1):
                 values = array(looked, u32, (place - looked) >> 2)
                 for i in range(len(values)):
@@ -210,7 +221,7 @@ if AVX512:
         scratch[0] = 0              # keeps its memory alive until here
 else:
     @inline
-    def some_masked_lanes(first, last, host, end, starts, meta, meta_bytes, cols, x, target, known, found):
+    def some_masked_lanes(first, last, host, end, starts, meta, meta_bytes, rows, vectors, cols, x, target, known, found):
         """Never called: has_lane_code is False.
 
         Numbers alone, as `in_parallel` passes them.

@@ -1,0 +1,61 @@
+"""Several vectors in a unit, the tokens of a prompt or of several texts: what lut and sp have in common.
+
+A unit U with several vectors has the CSRs U.vectors (0: one), U.codes_stride, U.scale_stride, U.result_stride (bytes from vector to
+vector; 0: packed) and the parameter U.activations, which all its vectors together may not exceed. Inside the unit the vectors lie
+one behind the other. `m` is the machine of a meaning (isa/engine/vocabulary.py).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from isa.traps import Cause, Trap
+
+
+def fits(vectors, length, capacity):
+    """True if a unit holds so many vectors (0: one) of this length; one of no elements takes the room of one."""
+    return max(vectors, 1) * max(length, 1) <= capacity
+
+
+def asked(m, unit, n, where):
+    """Vectors of n elements that a build of a unit loads. Trap for more elements than it holds.
+
+    where   "the tables of this machine hold"
+    """
+    vectors, capacity = max(m.csr(f"{unit}.vectors"), 1), m.parameter(f"{unit}.activations")
+    if not fits(vectors, n, capacity):
+        raise Trap(Cause.CAPACITY, vectors * max(n, 1),
+                   f"{vectors * n} activations ({vectors} x {n}); {where} {capacity} ({unit}.activations)")
+    return vectors
+
+
+def stride(m, name, size, what, align=1):
+    """Bytes from vector to vector, or from row to row, as a CSR says. It is not looked at where these have no bytes (`size` 0)."""
+    return m.stride(name, size, what, align, zero=size) if size else 0
+
+
+def result_stride(m, unit, outputs):
+    """Bytes from the results of a vector, 4 for each output, to those of the next one."""
+    return stride(m, f"{unit}.result_stride", 4 * outputs, f"{outputs} results", 4)
+
+
+def each(read, address, vectors, count, step):
+    """`count` elements for each vector, (vectors, count), by a word of the vocabulary; `step` bytes from one to the next."""
+    return np.stack([read(address + vector * step, count) for vector in range(vectors)])
+
+
+def before(m, acc, vectors, outputs, step):
+    """The int32 accumulators of each vector, (vectors, outputs)."""
+    m.check_read(acc, m.span(vectors, 4 * outputs, step), 4)
+    return each(m.read_i32, acc, vectors, outputs, step)
+
+
+def check_results(m, address, vectors, outputs, step):
+    """Trap unless the results of each vector, 4 bytes an output, can be written."""
+    m.check_write(address, m.span(vectors, 4 * outputs, step), 4)
+
+
+def accumulate(m, acc, start, sums, shift, step):
+    """acc = start + (sums << shift), modulo 2**32, (vectors, outputs)."""
+    for vector, total in enumerate((start + (sums.astype(np.int64) << shift)).astype(np.int32)):
+        m.write_i32(acc + vector * step, total)
