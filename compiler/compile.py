@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from compiler.compiled import Compiled, Progress
 from compiler.errors import ModelError, RoomError, one_of
-from compiler.formats.layouts import AUTO, OFF
+from compiler.formats.layouts import ALIKE, AUTO, OFF, has_alike_rows
 from compiler.formats.recipe import Recipe, read_recipe
 from compiler.lowering.active import scratch as scratch_of_active
 from compiler.lowering.data import MOST_STOPS
@@ -93,14 +93,17 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
         def layout(role: str, tensor: Tensor) -> str:
             """What a recipe says for a matrix; OFF where nothing but AUTO was said and something forbids it."""
             name = recipe.layout_of(role)
+            able = kind.sparse(preset)
             forbidden = next((why for why, holds in (
-                (f"machine {preset.name} has no sp unit that reaches weights", not kind.computes_sparse(preset)),
+                (f"machine {preset.name} has no sp unit that reaches the scratchpad", able == OFF),
+                (f"machine {preset.name} fetches rows in tiles, and rows of a bitmask differ in their bytes",
+                 able == ALIKE and name not in (AUTO, OFF) and not has_alike_rows(name)),
                 ("codes are decoded", activations == "f32" and tensor.format.has_codes),
                 ("rows of active neurons are read one by one", sparsity is not None and role.endswith(BY_ROWS))) if holds), "")
             if forbidden and name not in (AUTO, OFF):
                 raise ModelError(recipe.file, f"sparse layout of {role}", got=f"{name}: {forbidden}", expected="dense",
                                  hint="--sparse auto stores zeros where it must, --sparse off everywhere")
-            return OFF if forbidden else name
+            return OFF if forbidden else able if name == AUTO else name
 
         return layout
 

@@ -2,22 +2,31 @@
 
 A unit U with several vectors has the CSRs U.vectors (0: one), U.codes_stride, U.scale_stride, U.result_stride (bytes from vector to
 vector; 0: packed) and the parameter U.activations, which all its vectors together may not exceed. Inside the unit the vectors lie
-one behind the other. `m` is the machine of a meaning (isa/engine/vocabulary.py).
+one behind the other. The twin of emulator/units/vectors.py.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
+import numpy.typing as npt
 
 from isa.traps import Cause, Trap
 
+if TYPE_CHECKING:
+    from isa.engine.vocabulary import Vocabulary
 
-def fits(vectors, length, capacity):
+Array = npt.NDArray[Any]
+
+
+def fits(vectors: int, length: int, capacity: int) -> bool:
     """True if a unit holds so many vectors (0: one) of this length; one of no elements takes the room of one."""
     return max(vectors, 1) * max(length, 1) <= capacity
 
 
-def asked(m, unit, n, where):
+def asked(m: Vocabulary, unit: str, n: int, where: str) -> int:
     """Vectors of n elements that a build of a unit loads. Trap for more elements than it holds.
 
     where   "the tables of this machine hold"
@@ -29,33 +38,33 @@ def asked(m, unit, n, where):
     return vectors
 
 
-def stride(m, name, size, what, align=1):
+def stride(m: Vocabulary, name: str, size: int, what: str, align: int = 1) -> int:
     """Bytes from vector to vector, or from row to row, as a CSR says. It is not looked at where these have no bytes (`size` 0)."""
     return m.stride(name, size, what, align, zero=size) if size else 0
 
 
-def result_stride(m, unit, outputs):
+def result_stride(m: Vocabulary, unit: str, outputs: int) -> int:
     """Bytes from the results of a vector, 4 for each output, to those of the next one."""
     return stride(m, f"{unit}.result_stride", 4 * outputs, f"{outputs} results", 4)
 
 
-def each(read, address, vectors, count, step):
+def each(read: Callable[[int, int], Array], address: int, vectors: int, count: int, step: int) -> Array:
     """`count` elements for each vector, (vectors, count), by a word of the vocabulary; `step` bytes from one to the next."""
     return np.stack([read(address + vector * step, count) for vector in range(vectors)])
 
 
-def before(m, acc, vectors, outputs, step):
+def before(m: Vocabulary, acc: int, vectors: int, outputs: int, step: int) -> Array:
     """The int32 accumulators of each vector, (vectors, outputs)."""
     m.check_read(acc, m.span(vectors, 4 * outputs, step), 4)
     return each(m.read_i32, acc, vectors, outputs, step)
 
 
-def check_results(m, address, vectors, outputs, step):
+def check_results(m: Vocabulary, address: int, vectors: int, outputs: int, step: int) -> None:
     """Trap unless the results of each vector, 4 bytes an output, can be written."""
     m.check_write(address, m.span(vectors, 4 * outputs, step), 4)
 
 
-def accumulate(m, acc, start, sums, shift, step):
+def accumulate(m: Vocabulary, acc: int, start: Array, sums: Array, shift: int, step: int) -> None:
     """acc = start + (sums << shift), modulo 2**32, (vectors, outputs)."""
     for vector, total in enumerate((start + (sums.astype(np.int64) << shift)).astype(np.int32)):
         m.write_i32(acc + vector * step, total)

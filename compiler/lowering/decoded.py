@@ -83,7 +83,7 @@ def gemv_decoded(c: Lowering, op: Op) -> None:
     e.order(unit, (), ("decoded",))
     e.order("vec", (x,), (result,))
     with (c.tiles(unit, c.weight(op.weights[0]), placed.rows, placed.row_bytes, (c.results(result), 4),
-                  scales=(c.weight(op.weights[0], "scales"), placed.row_scale_bytes), result=result) as tile,
+                  beside=[(c.weight(op.weights[0], "scales"), placed.row_scale_bytes)], result=result) as tile,
           e.taken(5) as (at, scales, to, left, here)):
         for register, start in ((at, tile.at), (scales, tile.scales), (to, tile.to[0]), (left, tile.rows)):
             e.move(register, start)

@@ -17,11 +17,12 @@ def mark(section: str, number: int, chunk: bool = False) -> str:
 
 
 def strides(c: Lowering, size: int, comment: str = "") -> None:
-    """How far apart the LUT unit finds the vectors of tokens, and leaves their results."""
-    if c.memory.machine.has_unit("lut"):
-        c.emit.line(f"li a6, {size}")
-        for name in ("codes", "scale", "result"):
-            c.emit.line(f"csrw lut.{name}_stride, a6", comment)
+    """How far apart units find the vectors of tokens, and leave their results."""
+    for unit in ("lut", "sp"):
+        if c.memory.machine.has_unit(unit):
+            c.emit.line(f"li a6, {size}")
+            for name in ("codes", "scale", "result"):
+                c.emit.line(f"csrw {unit}.{name}_stride, a6", comment)
 
 
 def to_first_frame(c: Lowering) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from math import prod
 from typing import TYPE_CHECKING
@@ -126,13 +126,13 @@ class Lowering:
         return self.operand("vec", self.weight(role), 4 * self.tensor(role).shape[0])
 
     def tiles(self, unit: str, source: Source, rows: int | str, row_bytes: int, *to: tuple[Source, int],
-              scales: tuple[Source, int] | None = None, result: str = "", again: bool = False,
+              beside: Sequence[tuple[Source, int]] = (), result: str = "", again: bool = False,
               of: str = "") -> AbstractContextManager[Tile]:
         """The rows of a matrix as an operand of `unit`: all of them at once, or in a loop over tiles that are fetched.
 
         rows     a number, or the register that holds it (at least 1)
         to       pairs (address, bytes a row): these addresses advance with the rows
-        scales   address of the scales, bytes of a row's scales; 0 bytes: one scale for all rows
+        beside   (address, bytes a row) of what else the unit reads of the matrix: scales, metadata; 0 bytes: one scale for all rows
         result   the value, at the first address of `to`, that the unit makes: if it lies outside the scratchpad, it is copied there
         again    the rows are read for one token after the other: tiles that are small enough for a cache near the unit
         of       the cache whose rows they are, where the address is in a register
@@ -140,13 +140,13 @@ class Lowering:
         near = self.is_near(self._base(of) or source)
         out = result if result in self.memory.outside and not self.memory.reached else ""
         if not near or out or (again and isinstance(rows, int) and rows * row_bytes > NEAR):
-            return tiles(self, unit, source, rows, row_bytes, to, scales, out, fetch=not near or bool(out))
+            return tiles(self, unit, source, rows, row_bytes, to, beside, out, fetch=not near or bool(out))
         return nullcontext(Tile(source, number(rows) if isinstance(rows, int) else rows, [address for address, _ in to],
-                                scales[0] if scales else source))
+                                [address for address, _ in beside]))
 
-    def vectors(self, count: int) -> int:
-        """For how many tokens the LUT unit holds vectors of `count` activations at the same time."""
-        return max(1, min(self.tokens, self.memory.machine.parameter("lut.activations") // count))
+    def vectors(self, unit: str, count: int) -> int:
+        """For how many tokens a unit holds vectors of `count` activations at the same time."""
+        return max(1, min(self.tokens, self.memory.machine.parameter(f"{unit}.activations") // count))
 
     def build(self, codes: str, scale: str, count: int, tokens: Source = ONE) -> None:
         """Load activations into the LUT unit, unless they are loaded: several matrices in a row may read the same.

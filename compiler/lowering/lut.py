@@ -15,14 +15,14 @@ def gemv_i8(c: Lowering, op: Op) -> None:
     """In code for chunks the unit takes the vectors of several tokens: of all, if it holds them, before a loop over tiles."""
     result, (codes, scale), placed = op.outputs[0], op.inputs, c.tensor(op.weights[0])
     scales = c.weight(op.weights[0], "scales"), placed.row_scale_bytes
-    most = c.vectors(placed.shape[1])
+    most = c.vectors("lut", placed.shape[1])
     whole = most >= c.tokens
     c.codebook(op.weights[0])
     c.emit.order("lut", op.inputs if c.chunk else (), (result,))
     with c.each(most) if whole else nullcontext(number(1)) as tokens:
         if whole:
             load(c, placed, codes, scale, tokens)
-        with (c.tiles("lut", c.weight(op.weights[0]), placed.rows, placed.row_bytes, (c.results(result), 4), scales=scales,
+        with (c.tiles("lut", c.weight(op.weights[0]), placed.rows, placed.row_bytes, (c.results(result), 4), beside=[scales],
                       result=result, again=not whole) as tile, nullcontext(tokens) if whole else c.each(most) as tokens):
             if not whole:
                 c.built = ""

@@ -175,14 +175,22 @@ class Profile:
         if self._block and instruction:
             self._block.loaded += _LOADS.get(instruction.split(maxsplit=1)[0], 0)
 
+    def stored(self, rows: int | str, row_bytes: int, mnemonic: str) -> None:
+        """Besides, an instruction reads so many bytes of each row of a matrix that is stored without its zeros: values, metadata,
+        scales. 0: that depends on the row."""
+        if (amount := self._amount(rows)) is None or not row_bytes:
+            self.unknown.add(mnemonic)
+        elif self._block:
+            self._block.operands.append(_Operand(False, Shape("u8", ("rows", "bytes")), {"rows": amount, "bytes": (row_bytes, "")}))
+
     def reads(self, row: Row, values: Sequence[int | str], csrs: Mapping[str, int], near: bool) -> None:
         """An instruction with its operands: numbers, or registers. `near`: a copy from the scratchpad."""
         named = dict(zip((operand.name for operand in row.operands), values, strict=True))
-        if row.mnemonic.startswith("lut.build"):
+        if row.mnemonic.startswith(("lut.build", "sp.build")):
             self._length = self._amount(named["n"]) or (0, "")
         for operand in row.operands:
-            if "<" not in operand.access or not self._block:
-                continue
+            if "<" not in operand.access or not self._block or "stored" in operand.layout.dims:
+                continue                            # stored values: `stored` says how many
             dims = {dim: self._dimension(dim, named, row.unit, csrs) for dim in operand.layout.dims if not dim.isdecimal()}
             if row.unit == "lut" and "groups" in dims and not csrs.get("lut.scale_group"):
                 dims = {dim: amount if dim == "vectors" else (1, "") for dim, amount in dims.items()}       # one scale for all rows

@@ -2,35 +2,65 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 from compiler.graph import Op
-from compiler.lowering.emit import number
-from compiler.lowering.lower import Lowering, lowers
+from compiler.lowering.emit import Source, number
+from compiler.lowering.lower import ONE, Lowering, lowers
+from compiler.placing.weights import Placed
 from isa.sparse import NOfM
 from isa.sparse.bm import Bitmask
 
 
 @lowers("gemv.sparse", "gemv.i8.sparse")
 def product(c: Lowering, op: Op) -> None:
-    """In code for chunks one token after the other, as the unit holds one vector."""
+    """In code for chunks the unit takes the vectors of several tokens: of all, if it holds them, before a loop over tiles."""
     e, result, role, placed, inputs = c.emit, op.outputs[0], op.weights[0], c.tensor(op.weights[0]), op.inputs
     layout = placed.layout
     assert layout is not None, f"{role} is dense"
-    with c.each():
-        if (built := f"sp {inputs[0]}") != c.built or c.chunk:
-            if len(inputs) == 2:
-                e.csr("sp.scale_group", 0)
-                e.op("sp.build.i8", *map(c.at, inputs), number(placed.shape[1]), reads=inputs)
-            else:
-                e.op("sp.build.f32", c.at(inputs[0]), number(placed.shape[1]), reads=inputs)
-            c.built = built
-        match layout:
-            case NOfM(n, m):
-                e.csr("sp.nm", n | m << 8)
-            case Bitmask(block):
-                e.csr("sp.block", block)
-        e.csr("sp.meta", e.register(c.weight(role, "meta")))
-        if placed.scale_count:
-            e.csr("sp.scales", e.register(c.weight(role, "scales")))
-            e.csr("sp.scale_group", placed.scale_group)
-        e.op(f"sp.gemv.{layout.kind}.{placed.format}", c.at(result), c.weight(role), number(placed.rows), reads=inputs,
-             writes=(result,))
+    mnemonic, most = f"sp.gemv.{layout.kind}.{placed.format}", c.vectors("sp", placed.shape[1])
+    whole = most >= c.tokens
+    row_bytes = placed.uniform_row_bytes or placed.values_size          # rows of other layouts are not fetched in tiles
+    beside = [(c.weight(role, "meta"), placed.meta_bytes // placed.rows)]
+    if placed.scale_count:
+        beside.append((c.weight(role, "scales"), placed.row_scale_bytes))
+    e.order("sp", inputs if c.chunk else (), (result,))
+    with c.each(most) if whole else nullcontext(number(1)) as tokens:
+        if whole:
+            _build(c, placed, inputs, tokens)
+        with (c.tiles("sp", c.weight(role), placed.rows, row_bytes, (c.results(result), 4), beside=beside, result=result,
+                      again=not whole and placed.uniform_row_bytes > 0) as tile,
+              nullcontext(tokens) if whole else c.each(most) as tokens):
+            if not whole:
+                c.built = ""
+                _build(c, placed, inputs, tokens)
+            match layout:
+                case NOfM(n, m):
+                    e.csr("sp.nm", n | m << 8)
+                case Bitmask(block):
+                    e.csr("sp.block", block)
+            for name, address in zip(("sp.meta", "sp.scales"), tile.beside, strict=False):
+                e.csr(name, e.register(address) if not isinstance(address, str) else address)
+            if placed.scale_count:
+                e.csr("sp.scale_group", placed.scale_group)
+            e.op(mnemonic, c.result(tile.to[0]), tile.at, tile.rows, writes=(result,))
+            rows = tile.rows if isinstance(tile.rows, str) else int(tile.rows.value)
+            e.profile.stored(rows, placed.uniform_row_bytes and row_bytes + sum(size for _, size in beside), mnemonic)
+
+
+def _build(c: Lowering, placed: Placed, inputs: tuple[str, ...], tokens: Source) -> None:
+    """Load the vectors of so many tokens into the unit, unless they are loaded: codes and scales, or f32."""
+    if (built := f"sp {inputs[0]}") == c.built:
+        return
+    e, cols = c.emit, number(placed.shape[1])
+    if tokens != ONE:
+        assert isinstance(tokens, str)              # the number of tokens is in a register wherever it may not be 1
+        e.csr("sp.vectors", tokens)
+    if len(inputs) == 2:
+        e.csr("sp.scale_group", 0)
+        e.op("sp.build.i8", *map(c.at, inputs), cols, reads=inputs)
+    else:
+        e.op("sp.build.f32", c.at(inputs[0]), cols, reads=inputs)
+    if tokens != ONE:
+        e.csr("sp.vectors", 0)
+    c.built = built

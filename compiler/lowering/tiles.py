@@ -28,12 +28,18 @@ NEAR = 1 << 18          # bytes of a tile that several tokens use one after the 
 
 @dataclass(frozen=True)
 class Tile:
-    """Rows of a matrix where a unit reaches them: address, number of rows, where their results go, address of their scales."""
+    """Rows of a matrix where a unit reaches them: address, number of rows, where their results go, and where what lies beside them
+    begins: scales, metadata."""
 
     at: Source
     rows: Source
     to: Sequence[Source]
-    scales: Source
+    beside: Sequence[Source] = ()
+
+    @property
+    def scales(self) -> Source:
+        """The address of their scales; where they have none, any."""
+        return self.beside[0] if self.beside else self.at
 
 
 def start(c: Lowering, buffers: str) -> None:
@@ -72,78 +78,82 @@ def fetched(c: Lowering, unit: str, address: Source, size: int, length: str = ""
         yield BUFFER
 
 
-def height(buffer_bytes: int, row_bytes: int, scale_bytes: int, *, out: bool = False) -> int:
-    """Rows of a tile: as many as a buffer holds with their scales and, with `out`, with their results."""
-    return (buffer_bytes - (3 if out else 2) * ALIGN) // (row_bytes + scale_bytes + 4 * out)
+def height(buffer_bytes: int, row_bytes: int, *beside: int, out: bool = False) -> int:
+    """Rows of a tile: as many as a buffer holds with what a row has beside it and, with `out`, with their results."""
+    return (buffer_bytes - (2 + out + max(0, len(beside) - 1)) * ALIGN) // (row_bytes + sum(beside) + 4 * out)
 
 
 @contextmanager
 def tiles(c: Lowering, unit: str, source: Source, rows: int | str, row_bytes: int, to: Sequence[tuple[Source, int]],
-          scales: tuple[Source, int] | None, out: str, fetch: bool) -> Iterator[Tile]:
+          beside: Sequence[tuple[Source, int]], out: str, fetch: bool) -> Iterator[Tile]:
     """A loop over the rows of a matrix. See Lowering.tiles.
 
+    beside   (address, bytes a row) of scales and metadata; 0 bytes: 4 for all rows
     out      a value outside the scratchpad at the first address of `to`: results wait in the buffer and are copied; "": none
-    fetch    the rows are fetched, as many at a time as a buffer holds with their scales; else tiles of NEAR bytes are used where
-             they lie
+    fetch    the rows are fetched, as many at a time as a buffer holds with what lies beside them; else tiles of NEAR bytes are used
+             where they lie
     """
     e, near = c.emit, c.is_near(source)
-    scale_bytes = scales[1] if scales else 0
+    sizes = [size for _, size in beside]
     if fetch:
-        most = height(c.memory.buffer_bytes, row_bytes, scale_bytes, out=bool(out))
-        _check(c, row_bytes + scale_bytes, most)
+        most = height(c.memory.buffer_bytes, row_bytes, *sizes, out=bool(out))
+        _check(c, row_bytes + sum(sizes), most)
     else:
-        most = max(1, NEAR // (row_bytes + scale_bytes))
+        most = max(1, NEAR // (row_bytes + sum(sizes)))
     if isinstance(rows, int) and rows <= most and not out:
-        with e.taken(1) as (behind,):
+        with e.taken(len(beside)) as behind:
             copies: list[tuple[Source, Source, Source]] = [(BUFFER, source, number(rows * row_bytes))]
-            if scales:
-                _scales_behind(c, behind, rows * row_bytes)
-                copies.append((behind, scales[0], number(rows * scale_bytes or 4)))
+            used = rows * row_bytes
+            for register, (address, size) in zip(behind, beside, strict=True):
+                used = _behind(c, register, used)
+                copies.append((register, address, number(rows * size or 4)))
+                used += rows * size or 4
             with _filled(c, unit, copies, near):
                 yield Tile(BUFFER, number(rows), [address for address, _ in to], behind)
         return
-    with e.taken((5 if fetch else 4) + len(to)) as (at, left, here, scales_at, *others):
-        pointers, behind_rows = others[:len(to)], others[len(to):]
+    count = len(beside)
+    with e.taken(3 + len(to) + (3 if fetch else 1) * count) as (at, left, here, *others):
+        pointers, others = others[:len(to)], others[len(to):]
+        sides, behind, lengths = others[:count], others[count:2 * count], others[2 * count:]
         e.move(at, source)
         e.move(left, number(rows) if isinstance(rows, int) else rows, "rows left")
-        if scales:
-            e.move(scales_at, scales[0])
-        for pointer, (address, _) in zip(pointers, to, strict=True):
-            e.move(pointer, address)
+        for register, (address, _) in zip((*sides, *pointers), (*beside, *to), strict=True):
+            e.move(register, address)
         name = c.name("tile")
         e.label(name)
         e.at_most(here, most, left, "rows of this tile")
         if fetch:
             e.line(f"li a6, {row_bytes};  mul a7, {here}, a6")
-            copies = [(BUFFER, at, "a7")]
-            if scales:
-                _scales_behind(c, behind_rows[0], most * row_bytes)
-                e.line(f"li a6, {scale_bytes or 4}")
-                if scale_bytes:
-                    e.line(f"mul a6, a6, {here}")
-                copies.append((behind_rows[0], scales_at, "a6"))
-            held = {"a7": (row_bytes, here), "a6": (scale_bytes, here) if scale_bytes else (4, "")}
+            copies, used = [(BUFFER, at, "a7")], most * row_bytes
+            held: dict[str, tuple[int, str]] = {"a7": (row_bytes, here)}
+            for register, side, length, size in zip(behind, sides, lengths, sizes, strict=True):
+                used = _behind(c, register, used)
+                e.line(f"li {length}, {size or 4}" + (f";  mul {length}, {length}, {here}" if size else ""))
+                copies.append((register, side, length))
+                held[length] = (size, here) if size else (4, "")
+                used += most * size or 4
             with e.profile.tiles(here, rows, most, held), _filled(c, unit, copies, near):
                 e.line(f"add {at}, {at}, a7")
-                if scale_bytes:
-                    e.line(f"add {scales_at}, {scales_at}, a6")
+                for side, length, size in zip(sides, lengths, sizes, strict=True):
+                    if size:
+                        e.line(f"add {side}, {side}, {length}")
                 if out:
-                    used = -(-most * row_bytes // ALIGN) * ALIGN + (most * scale_bytes or 4)
                     with e.taken(1) as (results,):
-                        _scales_behind(c, results, used, "results wait behind the scales")
-                        yield Tile(BUFFER, here, [results, *pointers[1:]], behind_rows[0])
+                        _behind(c, results, used, "results wait behind them")
+                        yield Tile(BUFFER, here, [results, *pointers[1:]], behind)
                         e.wait("fetch", unit)
                         e.line(f"slli a6, {here}, 2")
                         with e.profile.known("a6", 4, here):
                             e.op("fetch.copy", pointers[0], results, "a6", writes=(out,), near=True)
                 else:
-                    yield Tile(BUFFER, here, pointers, behind_rows[0])
+                    yield Tile(BUFFER, here, pointers, behind)
         else:
             with e.profile.tiles(here, rows, most):
-                yield Tile(at, here, pointers, scales_at)
+                yield Tile(at, here, pointers, sides)
             e.advance_rows(at, here, row_bytes)
-            if scale_bytes:
-                e.advance_rows(scales_at, here, scale_bytes)
+            for side, size in zip(sides, sizes, strict=True):
+                if size:
+                    e.advance_rows(side, here, size)
         for pointer, (_, size) in zip(pointers, to, strict=True):
             e.advance_rows(pointer, here, size)
         e.line(f"sub {left}, {left}, {here};  beqz {left}, 1f;  j {name}")
@@ -176,7 +186,7 @@ def gathered(c: Lowering, unit: str, table: Source, table_rows: int, row_bytes: 
         e.csr("fetch.row_bytes", row_bytes)
         e.op("fetch.rows", BUFFER, sources[0], index, count, reads=("active",), near=near)
         if copied:
-            _scales_behind(c, behind, min(most, table_rows) * row_bytes)
+            _behind(c, behind, min(most, table_rows) * row_bytes)
             if scale_bytes:
                 e.csr("fetch.table_rows", 0)
                 e.csr("fetch.row_bytes", scale_bytes)
@@ -190,7 +200,7 @@ def gathered(c: Lowering, unit: str, table: Source, table_rows: int, row_bytes: 
             e.line(f"ld {count}, active_count")
             gather(sources, c.at("active"), count, *behind or ("",))
             with _used(c, unit):
-                yield Tile(BUFFER, count, [address for address, _ in to], behind[0] if behind else sources[-1])
+                yield Tile(BUFFER, count, [address for address, _ in to], [behind[0] if behind else sources[-1]])
         return
     with e.taken(4 + len(to)) as (index, left, here, scales_at, *pointers), e.pinned(*sources) as held:
         e.move(index, c.at("active"))
@@ -204,16 +214,18 @@ def gathered(c: Lowering, unit: str, table: Source, table_rows: int, row_bytes: 
         with e.profile.tiles(here, table_rows, most, exact=False):
             gather(held, index, here, scales_at)
             with _used(c, unit):
-                yield Tile(BUFFER, here, pointers, scales_at if copied else held[-1])
+                yield Tile(BUFFER, here, pointers, [scales_at if copied else held[-1]])
         for pointer, (_, size) in ((index, ("", 4)), *zip(pointers, to, strict=True)):
             e.advance_rows(pointer, here, size)
         e.line(f"sub {left}, {left}, {here};  beqz {left}, {name}_end;  j {name}")
     e.label(f"{name}_end")
 
 
-def _scales_behind(c: Lowering, register: str, size: int, comment: str = "scales lie behind the rows") -> None:
-    """The address in the buffer behind `size` bytes of rows."""
-    c.emit.line(f"li {register}, {-(-size // ALIGN) * ALIGN};  add {register}, {register}, {BUFFER}", comment)
+def _behind(c: Lowering, register: str, size: int, comment: str = "what lies beside the rows is behind them") -> int:
+    """Put to a register the address in the buffer behind `size` bytes. Returns how far behind the buffer's start it is."""
+    at = -(-size // ALIGN) * ALIGN
+    c.emit.line(f"li {register}, {at};  add {register}, {register}, {BUFFER}", comment)
+    return at
 
 
 def _check(c: Lowering, size: int, most: int) -> None:

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from compiler.errors import ModelError
-from compiler.formats.layouts import AUTO, OFF
+from compiler.formats.layouts import ALIKE, AUTO, OFF, has_alike_rows
 from compiler.graph import Graph, Op, check, role_of
 from compiler.model.monarch import StageTensor, stage_of
 from compiler.model.tensors import F32, Codes, DerivedTensor, Tensor
@@ -29,7 +29,7 @@ from isa import sparse
 from isa.sparse.layout import FORMS, SparseLayout
 
 Wanted = Callable[[str, Tensor], str]
-"""For the role of a matrix, "layers.3.q", and the matrix: AUTO, OFF or the name of a layout."""
+"""For the role of a matrix, "layers.3.q", and the matrix: AUTO, ALIKE, OFF or the name of a layout."""
 
 SAVES = 3 / 4               # of the dense bytes, what a sparse layout takes at most
 _PROMISE = 1.1              # what the first rows may take beyond that
@@ -134,27 +134,32 @@ def all_dense(_role: str, _tensor: Tensor) -> str:
 
 
 def layout_of(tensor: Tensor, wanted: str) -> SparseLayout | None:
-    """The sparse layout of a matrix, None: dense. `wanted`: AUTO, OFF or the name of a layout, which is then not doubted."""
+    """The sparse layout of a matrix, None: dense. `wanted`: AUTO, ALIKE, OFF or the name of a layout, which is then not doubted."""
     if wanted == OFF or tensor.format.name not in FORMS:
         return None
-    if wanted != AUTO:
+    if wanted not in (AUTO, ALIKE):
         return sparse.named(wanted)
+
+    def bits_of(zeros: Zeros) -> dict[str, float]:
+        """Bits that an element takes, by the name of a layout that is allowed."""
+        return {name: bits for name, bits in zeros.bits(width).items() if wanted == AUTO or has_alike_rows(name)}
+
     source, width = tensor, int(tensor.format.packing.bits)
     while isinstance(source, DerivedTensor) and source.rounds:
         source = source.source
     if stage := stage_of(source):
         bits = stage.density * width + 1 / stage.squares.block
-        return stage.layout if bits <= SAVES * width else None
+        return stage.layout if wanted == AUTO and bits <= SAVES * width else None
     zeros = Zeros()
     zeros.see(_present(source, *next(source.blocks(_FIRST))))
-    if min(zeros.bits(width).values()) > SAVES * width * _PROMISE:
+    if min(bits_of(zeros).values(), default=width) > SAVES * width * _PROMISE:
         return None
     zeros = Zeros()
     for first, last in tensor.blocks():
         zeros.see(_present(tensor, first, last))
-    counted = zeros.bits(width)
-    best = min(counted, key=lambda name: counted[name] * (_FASTER if name.startswith("nm") else 1))
-    return sparse.named(best) if counted[best] <= SAVES * width else None
+    counted = bits_of(zeros)
+    best = min(counted, key=lambda name: counted[name] * (_FASTER if has_alike_rows(name) else 1), default="")
+    return sparse.named(best) if best and counted[best] <= SAVES * width else None
 
 
 def _present(tensor: Tensor, first: int, last: int) -> npt.NDArray[np.bool_]:

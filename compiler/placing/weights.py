@@ -94,6 +94,11 @@ class Placed:
         return self.scales + 4 * self.scale_count
 
     @property
+    def uniform_row_bytes(self) -> int:
+        """Bytes of the stored values of each row, where its layout has rows that are all alike; else 0."""
+        return self.layout.row_values(self.shape[1], self.format.packing) if self.layout else 0
+
+    @property
     def meta_bytes(self) -> int:
         """Bytes of its metadata, where it has a layout."""
         return self.layout.meta_bytes(self.rows, self.shape[1]) if self.layout else 0

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from compiler.formats.layouts import ALIKE, AUTO, OFF
 from compiler.graph import Graph
 from compiler.lowering import attn
 from compiler.model.model import Config, Model
@@ -23,7 +24,7 @@ class Near(Target):
     """A machine whose units read weights from memory, as they are or through the scratchpad."""
 
     units = ("vec", "fetch", "sync")
-    readers = frozenset(("vec", "lut"))
+    readers = frozenset(("vec", "lut", "sp"))
 
     caches = Home(DRAM, ".bss")
     outside = Home(DRAM, ".bss.outside")
@@ -43,9 +44,12 @@ class Near(Target):
         self.weights = Home(FLASH, '.flash.weights, "a"') if flash else Home(DRAM, '.rodata.weights, "a"')
 
     @classmethod
-    def computes_sparse(cls, machine: Preset) -> bool:
-        homes = [region for region in machine.regions if region.name == FLASH] or [machine.region(DRAM)]
-        return machine.has_unit("sp") and all("sp" in region.ports for region in (*homes, machine.region(SRAM)))
+    def sparse(cls, machine: Preset) -> str:
+        if not machine.has_unit("sp") or "sp" not in machine.region(SRAM).ports:
+            return OFF
+        homes = [region for region in machine.regions if region.name in (FLASH, DRAM)]
+        readers = {unit for unit in cls.readers if machine.has_unit(unit)}
+        return AUTO if all(readers <= region.ports for region in homes) else ALIKE
 
     def start(self, c: Lowering) -> None:
         if any(op.kind == "softmax.attn" for _, op in self.graph.steps()):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from compiler.errors import ModelError, RoomError, most
+from compiler.formats.layouts import OFF
 from compiler.graph import Graph
 from compiler.model.model import Config, Model
 from compiler.passes.kv_cache import Attention
@@ -74,9 +75,10 @@ class Target:
         return Attention()
 
     @classmethod
-    def computes_sparse(cls, machine: Preset) -> bool:
-        """Whether a machine has an sp unit that reads weights where they lie."""
-        return False
+    def sparse(cls, machine: Preset) -> str:
+        """Which sparse layouts a machine computes with: AUTO, any; ALIKE, those whose rows are all alike, as rows are fetched in
+        tiles; OFF, none."""
+        return OFF
 
     @property
     def reached(self) -> bool:

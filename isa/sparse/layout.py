@@ -80,6 +80,10 @@ class SparseLayout(ABC):
         """Runs of a matrix with so many rows, where there are offsets one less than these."""
         return rows
 
+    def row_values(self, cols: int, fmt: NumberFormat) -> int:
+        """Bytes of the stored values of a row, where these are the same for every matrix; 0: they are not."""
+        return 0
+
     @abstractmethod
     def meta_bytes(self, rows: int, cols: int, stored: int = 0) -> int:
         """Bytes of metadata of a matrix. `stored`: the last of its offsets, where there are offsets."""

@@ -54,11 +54,14 @@ class NOfM(SparseLayout):
         """Bytes of metadata of a row."""
         return (self.groups(cols) * self.n * self.index_bits + 7) // 8
 
+    def row_values(self, cols: int, fmt: NumberFormat) -> int:
+        return run_bytes(np.array([self.groups(cols) * self.n]), fmt)
+
     def meta_bytes(self, rows: int, cols: int, stored: int = 0) -> int:
         return rows * self.row_meta(cols)
 
     def value_bytes(self, meta: Bytes, rows: int, cols: int, fmt: NumberFormat, offsets: Array | None = None) -> int:
-        return rows * run_bytes(np.array([self.groups(cols) * self.n]), fmt)
+        return rows * self.row_values(cols, fmt)
 
     def slots(self, meta: Bytes, rows: int, cols: int, offsets: Array | None = None) -> Slots:
         count, bits = self.groups(cols) * self.n, self.index_bits

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from compiled_models import small_machine
+from compiled_models import fetching_machine, small_machine
 from random_models import SHAPES, ArrayTensor, random_model
 
 from compiler.checking.verify import compare
@@ -201,7 +202,7 @@ def test_what_cannot_be_sparse_is_refused_where_it_was_asked_for() -> None:
     model = pruned("2:4")
     with pytest.raises(ModelError, match=r"tensor .*expected zeros as nm:1:4 needs them"):
         compiled(model, "i8", "nm:1:4")
-    with pytest.raises(ModelError, match="bm: machine small has no sp unit that reaches weights"):
+    with pytest.raises(ModelError, match="bm: machine small has no sp unit that reaches the scratchpad"):
         compiled(model, "i8", "bm", machine=small_machine())
     with pytest.raises(ModelError, match="bm: codes are decoded"):
         compiled(model, "i8", "bm", activations="f32")
@@ -211,6 +212,58 @@ def test_what_cannot_be_sparse_is_refused_where_it_was_asked_for() -> None:
         assert not any(placed.layout for placed in compiled(model, "i8", **options).layout.every())
     partly = compiled(pruned("2:4", "relu2"), "i8", sparsity="exact")
     assert {role for role, placed in partly.layout.layer.items() if placed.layout} == {"q", "k", "v", "o", "gate"}
+
+
+@pytest.mark.parametrize("scratchpad", [12 << 10, 40 << 10, 1 << 20])
+@pytest.mark.parametrize("weights", ["i8", "i8:16", "f16"])
+def test_where_rows_are_fetched(scratchpad: int, weights: str, tmp_path: Path) -> None:
+    """Values, metadata and scales come in tiles, or stay: fewer bytes than dense, as many as predicted, the same tokens."""
+    machine, counts = fetching_machine(scratchpad), {}
+    for sparse in ("off", "auto"):
+        made = compiled(pruned("2:4"), weights, sparse, machine=machine)
+        program = made.build(tmp_path)
+        if sparse == "auto":
+            assert {placed.layout.name for placed in made.layout.layer.values() if placed.layout} == {"nm:2:4"}
+            assert compare(made, program, PROMPT)[1] is None
+            assert made.choice.exact
+        tokens, runner = generated(program, made.machine)
+        counts[sparse] = (tokens, runner.counters, made.choice.reads(4).far)
+        assert generated(program, made.machine, ReferenceMachine)[0] == tokens
+    assert counts["off"][0] == counts["auto"][0] and counts["auto"][1]["sp.ops"]
+    if scratchpad < 1 << 20:
+        assert counts["auto"][1]["dram.bytes_read"] + counts["auto"][1]["flash.bytes_read"] < (
+            counts["off"][1]["dram.bytes_read"] + counts["off"][1]["flash.bytes_read"])
+        assert counts["auto"][2] < counts["off"][2]
+
+
+def test_rows_that_differ_are_not_fetched() -> None:
+    machine = fetching_machine(40 << 10)
+    assert not any(placed.layout for placed in compiled(pruned("half"), "i8", machine=machine).layout.every())
+    with pytest.raises(ModelError, match="bm: machine fetching fetches rows in tiles, and rows of a bitmask differ in their bytes"):
+        compiled(pruned("half"), "i8", "bm", machine=machine)
+
+
+def test_predicted_bytes_where_rows_are_fetched(tmp_path: Path) -> None:
+    for scratchpad in (12 << 10, 40 << 10):
+        made = compiled(pruned("2:4"), "i8", machine=fetching_machine(scratchpad), chunk=1)
+        program, found = made.build(tmp_path), []
+        for tokens in (3, 4, 5):
+            counters = generated(program, made.machine, tokens=tokens)[1].counters
+            found.append((counters["sram.bytes_read"], counters["dram.bytes_read"] + counters["flash.bytes_read"]))
+        for position, (before, after) in enumerate(itertools.pairwise(found), start=len(PROMPT) + 2):
+            reads = made.choice.reads(position)
+            assert (after[0] - before[0], after[1] - before[1]) == (reads.near, reads.far)
+
+
+def test_a_prompt_reads_a_sparse_matrix_once_a_chunk(tmp_path: Path) -> None:
+    """On a machine that reads weights where they lie, and on one that fetches them."""
+    for machine in ("slim", fetching_machine(64 << 10)):
+        read = {}
+        for chunk in (1, len(PROMPT)):
+            made = compiled(pruned("2:4"), "i8", chunk=chunk, machine=machine)
+            read[chunk] = generated(made.build(tmp_path), made.machine, tokens=1)[1].counters
+        assert read[1]["sp.macs"] == read[5]["sp.macs"] and read[1]["sp.values"] == read[5]["sp.values"]
+        assert read[1]["sp.weight_bytes"] == 5 * read[5]["sp.weight_bytes"] and read[1]["sp.meta_bytes"] == 5 * read[5]["sp.meta_bytes"]
 
 
 def test_a_recipe_says_nothing_of_layouts_by_itself() -> None:
