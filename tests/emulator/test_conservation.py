@@ -345,12 +345,14 @@ def sparse_work(machine: ReferenceMachine, row: Row, values: dict[str, int]) -> 
         dense = layout.unpack(sparse.Packed(form, rows, cols, bytes_at(machine, values["W"], size), meta))
     except (Trap, ValueError):
         return Counter()                    # the instruction will trap
-    found = Counter(values=len(slots.rows), values_float=len(slots.rows) * floats, weight_bytes=size, meta_bytes=len(meta))
+    stored, nonzero = len(slots.rows), int(np.count_nonzero(dense))
+    once = Counter(weight_bytes=size, meta_bytes=len(meta))
     if operation == "expand":
-        return found + Counter(elements=rows * cols)
-    nonzero = int(np.count_nonzero(dense))
-    return found + Counter(macs=nonzero, macs_float=nonzero * floats, macs_skipped=dense.size - nonzero,
-                           zeros_stored=len(slots.rows) - nonzero)
+        return once + Counter(values=stored, values_float=stored * floats, elements=rows * cols)
+    vectors = max(int(machine.state["sp.built_vectors"][0]), 1)
+    each = Counter(values=stored, values_float=stored * floats, macs=nonzero, macs_float=nonzero * floats,
+                   macs_skipped=dense.size - nonzero, zeros_stored=stored - nonzero)
+    return once + Counter({name: vectors * events for name, events in each.items()})
 
 
 def left_out(machine: ReferenceMachine, row: Row, values: dict[str, int]) -> int:
