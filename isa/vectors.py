@@ -26,16 +26,17 @@ def fits(vectors: int, length: int, capacity: int) -> bool:
     return max(vectors, 1) * max(length, 1) <= capacity
 
 
-def asked(m: Vocabulary, unit: str, n: int, where: str) -> int:
-    """Vectors of n elements that a build of a unit loads. Trap for more elements than it holds.
+def asked(m: Vocabulary, vectors: str, room: str, n: int, where: str) -> int:
+    """Vectors of n elements that a build loads. Trap for more elements than the unit holds.
 
-    where   "the tables of this machine hold"
+    vectors, room   the CSR that says how many, the parameter that limits all their elements
+    where           "the tables of this machine hold"
     """
-    vectors, capacity = max(m.csr(f"{unit}.vectors"), 1), m.parameter(f"{unit}.activations")
-    if not fits(vectors, n, capacity):
-        raise Trap(Cause.CAPACITY, vectors * max(n, 1),
-                   f"{vectors * n} activations ({vectors} x {n}); {where} {capacity} ({unit}.activations)")
-    return vectors
+    asked_for, capacity = max(m.csr(vectors), 1), m.parameter(room)
+    if not fits(asked_for, n, capacity):
+        raise Trap(Cause.CAPACITY, asked_for * max(n, 1),
+                   f"{asked_for * n} activations ({asked_for} x {n}); {where} {capacity} ({room})")
+    return asked_for
 
 
 def stride(m: Vocabulary, name: str, size: int, what: str, align: int = 1) -> int:
@@ -43,9 +44,9 @@ def stride(m: Vocabulary, name: str, size: int, what: str, align: int = 1) -> in
     return m.stride(name, size, what, align, zero=size) if size else 0
 
 
-def result_stride(m: Vocabulary, unit: str, outputs: int) -> int:
-    """Bytes from the results of a vector, 4 for each output, to those of the next one."""
-    return stride(m, f"{unit}.result_stride", 4 * outputs, f"{outputs} results", 4)
+def result_stride(m: Vocabulary, name: str, outputs: int) -> int:
+    """Bytes from the results of a vector, 4 for each output, to those of the next one, as a CSR says."""
+    return stride(m, name, 4 * outputs, f"{outputs} results", 4)
 
 
 def each(read: Callable[[int, int], Array], address: int, vectors: int, count: int, step: int) -> Array:

@@ -177,7 +177,7 @@ def _build(m, kind, activations, scales, group):
                      "csrwi lut.vectors, 3         # three vectors, one behind the other\nlut.build.i8 a0, a1, a2")
 def lut_build_i8(m, x, scale, n):
     _check_settings(m)
-    vectors, group = asked(m, "lut", n, "the tables of this machine hold"), m.csr("lut.scale_group")
+    vectors, group = asked(m, "lut.vectors", "lut.activations", n, "the tables of this machine hold"), m.csr("lut.scale_group")
     groups = group_count(n, group)
     codes_stride = stride(m, "lut.codes_stride", n, f"a vector of {n} codes")
     scale_stride = stride(m, "lut.scale_stride", 4 * groups, f"{groups} scales", 4)
@@ -191,7 +191,7 @@ def lut_build_i8(m, x, scale, n):
              operands="x<b1[vectors,n] n", example="lut.build.b1 a0, a1")
 def lut_build_b1(m, x, n):
     _check_settings(m)
-    vectors, bits = asked(m, "lut", n, "the tables of this machine hold"), FORMATS["b1"]
+    vectors, bits = asked(m, "lut.vectors", "lut.activations", n, "the tables of this machine hold"), FORMATS["b1"]
     size = bits.row_bytes(n)
     step = stride(m, "lut.codes_stride", size, f"a vector of {n} b1")
     m.check_read(x, m.span(vectors, size, step))
@@ -372,7 +372,7 @@ def _define_mac(number: int, name: str) -> None:
         _check_settings(m)
         x = _activations(m)
         vectors, length = x.shape
-        row_stride, step = _row_stride(m, fmt, rows, length), result_stride(m, "lut", rows)
+        row_stride, step = _row_stride(m, fmt, rows, length), result_stride(m, "lut.result_stride", rows)
         start = before(m, acc, vectors, rows, step)
         matrix = _weights(m, fmt, W, rows, length, row_stride, _CHUNK // max(length, 1) + 1)
         check_results(m, acc, vectors, rows, step)
@@ -397,7 +397,7 @@ def _define_macT(number: int, name: str) -> None:
         _check_settings(m)
         x = _activations(m)
         vectors, length = x.shape
-        row_stride, step = _row_stride(m, fmt, length, cols), result_stride(m, "lut", cols)
+        row_stride, step = _row_stride(m, fmt, length, cols), result_stride(m, "lut.result_stride", cols)
         start = before(m, acc, vectors, cols, step)
         whole = 4 * 7 * 8       # groups run down the rows here: cut between the groups of every mode
         matrix = _weights(m, fmt, W, length, cols, row_stride, (_CHUNK // max(cols, 1) // whole + 1) * whole)
@@ -424,7 +424,7 @@ def _define_gemv(number: int, name: str) -> None:
         vectors, length = x.shape
         groups = group_count(length, group)
         starts = np.arange(0, length, min(group, length) or length or 1)                # first column of each group
-        row_stride, step = _row_stride(m, fmt, rows, length), result_stride(m, "lut", rows)
+        row_stride, step = _row_stride(m, fmt, rows, length), result_stride(m, "lut.result_stride", rows)
         matrix = _weights(m, fmt, W, rows, length, row_stride, _CHUNK // max(length, 1) + 1)
         per_group = m.csr("lut.scale_group") != 0
         w_scale = m.read_f32(scale, rows * groups if per_group else min(rows * groups, 1))
@@ -490,7 +490,7 @@ def lut_xnor(m, acc, W, rows):
     if m.state["lut.kind"][0] != _B1:
         raise Trap(Cause.ILLEGAL_OPERAND, 0, "the activations are int8; lut.xnor needs binary ones, from lut.build.b1")
     vectors, length = x.shape
-    row_stride, step = _row_stride(m, FORMATS["b1"], rows, length), result_stride(m, "lut", rows)
+    row_stride, step = _row_stride(m, FORMATS["b1"], rows, length), result_stride(m, "lut.result_stride", rows)
     start = before(m, acc, vectors, rows, step)
     matrix = _weights(m, FORMATS["b1"], W, rows, length, row_stride, _CHUNK // max(length, 1) + 1)
     check_results(m, acc, vectors, rows, step)

@@ -169,7 +169,7 @@ def _build(m, kind, n, **states):
              operands="x<i8[vectors,n] scale<f32[vectors,groups] n",
              example="csrw sp.scale_group, zero    # one scale for the vector\nsp.build.i8 a0, a1, a2")
 def sp_build_i8(m, x, scale, n):
-    vectors, group = asked(m, "sp", n, _ROOM), m.csr("sp.scale_group")
+    vectors, group = asked(m, "sp.vectors", "sp.activations", n, _ROOM), m.csr("sp.scale_group")
     groups = group_count(n, group)
     codes_stride = stride(m, "sp.codes_stride", n, f"a vector of {n} codes")
     scale_stride = stride(m, "sp.scale_stride", 4 * groups, f"{groups} scales", 4)
@@ -182,7 +182,7 @@ def sp_build_i8(m, x, scale, n):
 @instruction("sp.build.f32    R  opcode=0x2B funct3=7 funct7=0x1E", "vector v = x of v", operands="x<f32[vectors,n] n",
              example="sp.build.f32 a0, a1")
 def sp_build_f32(m, x, n):
-    vectors = asked(m, "sp", n, _ROOM)
+    vectors = asked(m, "sp.vectors", "sp.activations", n, _ROOM)
     step = stride(m, "sp.codes_stride", 4 * n, f"a vector of {n} f32", 4)
     m.check_read(x, m.span(vectors, 4 * n, step), 4)
     _build(m, F32, n, vector=each(m.read_f32, x, vectors, n, step))
@@ -304,7 +304,7 @@ def _define_mac(kind: str, form: str) -> None:
     def sp_mac(m, acc, W, rows):
         shift, layout, x = _shift(m), layout_of(m), _vectors(m)
         vectors, cols = x.shape
-        step = result_stride(m, "sp", rows)
+        step = result_stride(m, "sp.result_stride", rows)
         start, sums = before(m, acc, vectors, rows, step), np.zeros((vectors, rows), np.int32)
         for first, dense, _ in _products(m, layout, fmt, W, rows, cols, vectors):
             sums[:, first:first + len(dense)] = x @ dense.astype(np.int32).T
@@ -322,7 +322,7 @@ def _define_macT(kind: str, form: str) -> None:
     def sp_macT(m, acc, W, cols):
         shift, layout, x = _shift(m), layout_of(m), _vectors(m)
         vectors, rows = x.shape
-        step = result_stride(m, "sp", cols)
+        step = result_stride(m, "sp.result_stride", cols)
         start, sums = before(m, acc, vectors, cols, step), np.zeros((vectors, cols), np.int32)
         for first, dense, _ in _products(m, layout, fmt, W, rows if cols else 0, cols, vectors):
             sums += x[:, first:first + len(dense)] @ dense.astype(np.int32)
@@ -354,7 +354,7 @@ def _define_gemv(kind: str, form: str) -> None:
     def sp_gemv(m, y, W, rows):
         layout, x, group = layout_of(m), _vectors(m), _scale_group(m)
         vectors, cols = x.shape
-        groups, step = group_count(cols, group), result_stride(m, "sp", rows)
+        groups, step = group_count(cols, group), result_stride(m, "sp.result_stride", rows)
         starts = np.arange(0, cols, min(group, cols) or cols or 1)                      # first column of each group
         per_group = m.csr("sp.scale_group") != 0
         scale = m.read_f32(m.csr("sp.scales"), rows * groups if per_group else min(rows * groups, 1))
@@ -387,7 +387,7 @@ def _define_float_gemv(kind: str, form: str) -> None:
     def sp_gemv(m, y, W, rows):
         layout, x = layout_of(m), _float_vectors(m)
         vectors, cols = x.shape
-        step, result = result_stride(m, "sp", rows), np.zeros((vectors, rows), np.float32)
+        step, result = result_stride(m, "sp.result_stride", rows), np.zeros((vectors, rows), np.float32)
         for first, dense, stored in _products(m, layout, fmt, W, rows, cols, vectors):
             for v in range(vectors):
                 result[v, first:first + len(dense)] = lane_sum(np.where(stored, dense * x[v], np.float32(0)))

@@ -24,7 +24,8 @@ from isa.numbers import FORMATS
 from isa.preset import preset_of
 from isa.traps import Cause
 
-STRIDES = ("vec.row_stride", "lut.row_stride", "lut.codes_stride", "lut.scale_stride", "lut.result_stride", "fetch.src_stride",
+STRIDES = ("vec.row_stride", "lut.row_stride", "lut.codes_stride", "lut.scale_stride", "lut.result_stride",
+           "sp.codes_stride", "sp.scale_stride", "sp.result_stride", "fetch.src_stride",
            "fetch.dst_stride", "attn.key_stride", "attn.value_stride", "attn.score_stride", "attn.list_stride", "attn.mask_stride")
 WORD = (1 << 64) - 1
 ZEROS = LIST                                        # a list that names row 0 alone
@@ -88,14 +89,15 @@ def rule(row: Row, name: str) -> Rule | None:
         return None
     told = PRINTED[row.mnemonic, name]
     form = next((operand.layout.form for operand in row.operands
-                 if operand.name in ("keys", "values", "W") or name == "lut.codes_stride"), "")
+                 if operand.name in ("keys", "values", "W") or name.endswith(".codes_stride")), "")
+    many = 4 if name.startswith("sp.") else MANY
     size = {"f32": 4, "f16": 2, "bf16": 2}.get(form, 1)
     least = {                                   # 4 columns, scores, positions, heads, channels of a head; of a mask 12 positions
         "vec.cols weights": 4 * size,
         "the bytes of a row of weights": FORMATS[form].row_bytes(MANY) if form in FORMATS else 0,
-        "the bytes of a vector": FORMATS[form].row_bytes(MANY) if form in FORMATS else 0,
+        "the bytes of a vector": FORMATS[form].row_bytes(many) if form in FORMATS else 0,
         "the scales of a vector": 4,
-        "the results of a vector": 4 * MANY,
+        "the results of a vector": 4 * many,
         "1: rows may overlap": 1,
         "fetch.row_bytes": 4,
         "a row of all heads of the cache, int8 scales included": 4 * 4 * size + 4 * 4 * (form == "i8"),
@@ -122,10 +124,11 @@ def one_row(row: Row, name: str) -> list[Start]:
     if name.startswith("fetch"):
         few = {"rows": 1, "count": 1, "index": ZEROS}
         return [Start({operand: number for operand, number in few.items() if operand in names})]
-    if name in ("lut.codes_stride", "lut.scale_stride"):
-        return [Start(csrs={"lut.vectors": one}) for one in (0, 1)]
-    if name == "lut.result_stride":
-        return [Start(state={"lut.built_vectors": [one]}) for one in (0, 1)]
+    unit, _, which = name.partition(".")
+    if which in ("codes_stride", "scale_stride"):
+        return [Start(csrs={f"{unit}.vectors": one}) for one in (0, 1)]
+    if which == "result_stride":
+        return [Start(state={f"{unit}.built_vectors": [one]}) for one in (0, 1)]
     if name.startswith("lut") and ".macT" in row.mnemonic:
         return [Start(state={"lut.length": [1]})]
     if name.startswith(("lut", "vec")):

@@ -264,20 +264,23 @@ class Cases(BankCases):
     def sparse(self, case: Case, dims: dict[str, int]) -> None:
         """A vector in the unit, and a matrix of a layout: its values, metadata and scales lie one after the other."""
         _, operation, kind, *_, form = (*case.row.mnemonic.split("."), "i8")[:4]
-        most = self.preset.parameter("sp.activations")
+        vectors = self.one_of((1, 1, 2, 3, 6))
+        most = self.preset.parameter("sp.activations") // vectors
         length = self.length(min(most, 700))
         x_group, group = (0 if self.chance(0.5) else 1 + self.below(40) for _ in range(2))
         if group and x_group:
             x_group = group
         case.state |= {"sp.kind": np.array([2 if form in ("f16", "f32") else 1], "u1"), "sp.length": np.array([length], "u8"),
-                       "sp.activations": self.array("i8", length).view("i1"), "sp.x_group": np.array([x_group], "u8"),
-                       "sp.scales": self.f32(-(-length // x_group) if x_group else min(length, 1)), "sp.vector": self.f32(length)}
+                       "sp.built_vectors": np.array([0 if vectors == 1 and self.chance(0.5) else vectors], "u8"),
+                       "sp.activations": self.array("i8", vectors * length).view("i1"), "sp.x_group": np.array([x_group], "u8"),
+                       "sp.scales": self.f32(vectors * (-(-length // x_group) if x_group else min(length, 1))),
+                       "sp.vector": self.f32(vectors * length)}
         dims["n"] = min(dims["n"], most)
         rows = min(self.length(60), WINDOW // 16 // max(length, 1))
-        dims |= {"rows": rows, "cols": rows, "sp.cols": length, "stored": 0, "count": length + 64, "blocks": length + 1,
-                 "groups": -(-dims["n"] // group) if group else min(dims["n"], 1)}
+        dims |= {"vectors": vectors, "rows": rows, "cols": rows, "sp.cols": length, "stored": 0, "count": length + 64,
+                 "blocks": length + 1, "groups": -(-dims["n"] // group) if group else min(dims["n"], 1)}
         case.csrs |= {"sp.scale_group": group, "sp.cols": length, "sp.shift": self.below(32) if self.chance(0.3) else 0,
-                      "sp.nm": 0x0402, "sp.block": 1}
+                      "sp.nm": 0x0402, "sp.block": 1, "sp.result_stride": 0, "sp.vectors": vectors if operation == "build" else 0}
         if operation in ("build", "compress"):
             case.csrs["sp.block"] = self.one_of((1, 1, 2, 4, 7, 64))
             return
@@ -371,7 +374,7 @@ class Cases(BankCases):
                 csrs[f"{unit}.row_stride"] = stride
                 size = (outer - 1) * stride + row_bytes
         if "[vectors," in operand.shape and outer and last and self.chance(0.5):
-            setting = {"x": "lut.codes_stride", "scale": "lut.scale_stride"}.get(operand.name, "lut.result_stride")
+            setting = f"{unit}.{ {'x': 'codes', 'scale': 'scale'}.get(operand.name, 'result')}_stride"
             stride = row_bytes + align * self.below(99)
             csrs[setting] = stride
             size = (outer - 1) * stride + row_bytes
@@ -414,8 +417,8 @@ class Cases(BankCases):
                 data = data.copy()
                 data[self.below(len(data))] ^= 1 << self.below(8)
                 case.data[-1] = address, data
-            elif case.row.unit == "lut":
-                case.state.pop(self.one_of(("lut.kind", "lut.x_group", "lut.built_vectors")), None)
+            elif case.row.unit in ("lut", "sp"):
+                case.state.pop(f"{case.row.unit}.{self.one_of(('kind', 'x_group', 'built_vectors'))}", None)
             elif case.row.unit in ("vec", "fetch"):
                 name = self.one_of(("row_stride",) if case.row.unit == "vec" else ("src_stride", "dst_stride"))
                 case.csrs[f"{case.row.unit}.{name}"] = self.one_of((*ABSURD, 1, 2, 3, 4, 5, 8, 1000))

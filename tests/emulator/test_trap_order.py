@@ -123,14 +123,15 @@ def of_settings(row: Row, start: Start) -> list[Fault]:
             ("row", 1), ("result", 4), ("result", 4 * MANY + 2)))]
     if unit == "sp":
         if "build" in name:
-            return []                   # x of more elements than the unit holds is more than the machine has, too
+            found = [Fault(Cause.CAPACITY, 4 << 20, Start(csrs={"sp.vectors": 1 << 20})), setting(1, sp__codes_stride=1)]
+            return [*found, setting(6, sp__scale_stride=6) if name.endswith("i8") else setting(18, sp__codes_stride=18)]
         of_layout = setting(0, sp__nm=0) if ".nm." in name else setting(0, sp__block=0)
         if "expand" in name or "compress" in name:
             return [of_layout, setting(1 << 40, sp__cols=1 << 40)]
         found = [setting(32, sp__shift=32)] * (".mac" in name) + [of_layout, state(0, sp__kind=[0])]
         if "gemv" in name and form_of(name) not in ("f16", "f32"):
             found.append(Fault(illegal, 3, Start(csrs={"sp.scale_group": 3}, state={"sp.x_group": [2]})))
-        return found
+        return [*found, setting(4, sp__result_stride=4), setting(18, sp__result_stride=18)]
     if unit == "thr":
         return [setting(0, thr__levels=0)] * ("levels" in words) + [value(illegal, k=17)] * ("k" in row.lengths)
     if unit == "fetch":
