@@ -100,6 +100,9 @@ class Machine(ReferenceMachine):
         self._counted = np.zeros(COUNTED_ENTRIES * COUNTED_WORDS, np.int64)
         self._block[block.COUNTED_TABLE] = self._counted.ctypes.data
         self._block[block.LUT_CORES] = self.parameter("lut.cores") if self.preset.has_unit("lut") else 1
+        if self.preset.has_unit("cim"):
+            self._macros = block.macros_table(self.preset)
+            self._block[block.MACROS] = self._macros.ctypes.data
         if self.preset.banks:
             self._banks = organisation_table(self.preset.banks)
             self._block[block.BANKS] = self._banks.ctypes.data

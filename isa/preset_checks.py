@@ -9,14 +9,19 @@ from typing import Any
 
 from isa.preset_file import A_FIGURE, PresetFile, Problem, RegionTable, Sourced, unknown_problem
 from isa.regions import DEVICE_BYTES, DRAM, FLASH, HBM, MMIO, REGIONS
+from isa.sparse.nm import LARGEST
 from isa.timing.figures import CORE, owner_of, rates_of, spending_of, standing_of
 from isa.timing.memories import FIELDS, MEMORIES, Dram, Nand, memories_of
 from isa.timing.rates import CORE_RATES, MOST_CYCLES, MOST_PART, PICOSECONDS, Rate, exact, fits
 from isa.units import UNITS
+from isa.units.cim.patterns import patterns
 from isa.units.pim.banks import COLUMN_BYTES, MappingError, Organisation
 
 CORE_UNITS = ("rv64i", "rv64m", "zicsr")
 """Units that every machine has: the control core. Their memory accesses go through the port "core"."""
+
+MOST_CELLS = 1 << 32
+"""Cells of all macros of a cim unit."""
 
 BASE_ALIGNMENT = 4096
 """Region bases are multiples of this, so that program segments can be mapped. Flash: also of its own page size."""
@@ -25,7 +30,7 @@ BASE_ALIGNMENT = 4096
 def problems_of(file: PresetFile) -> list[Problem]:
     """Everything that is wrong with a file whose tables have the right shape. What rests on these tables is checked behind them."""
     problems = [*unit_problems(file), *region_problems(file)]
-    return problems or [*bank_problems(file), *time_problems(file), *energy_problems(file)]
+    return problems or [*bank_problems(file), *macro_problems(file), *time_problems(file), *energy_problems(file)]
 
 
 def unit_problems(file: PresetFile) -> Iterator[Problem]:
@@ -44,6 +49,9 @@ def unit_problems(file: PresetFile) -> Iterator[Problem]:
             if not isinstance(value, kind):
                 yield Problem(f"unit.{name}.parameters.{key}.value", f"got {value!r}",
                               ("an integer: " if kind is int else "a text: ") + declared[key].text)
+            elif isinstance(value, int) and value < declared[key].least:
+                yield Problem(f"unit.{name}.parameters.{key}.value", f"got {value}",
+                              f"an integer from {declared[key].least} on: {declared[key].text}")
         yield from _rate_problems(name, f"unit.{name}", table.rates, UNITS[name].rates)
     yield from _rate_problems(CORE, CORE, file.core.rates, CORE_RATES)
 
@@ -158,6 +166,27 @@ def bank_problems(file: PresetFile) -> Iterator[Problem]:
     if size != banks.size:
         product = " * ".join(f"{count} {name}s" for name, count in banks.sizes.items())
         yield Problem("region.hbm.size.value", f"got {size:_}", f"{banks.size:_}: unit.pim has {product} of {COLUMN_BYTES} bytes")
+
+
+def macro_problems(file: PresetFile) -> Iterator[Problem]:
+    """The macros of the cim unit: their sizes, and the N of M that their cells hold."""
+    if "cim" not in file.unit:
+        return
+    key = "unit.cim.parameters"
+    values: dict[str, Any] = {name: figure.value for name, figure in file.unit["cim"].parameters.items()}
+    if values["rows"] < LARGEST:
+        yield Problem(f"{key}.rows.value", f"got {values['rows']}", f"{LARGEST} or more: a group has up to {LARGEST} values")
+    if values["rows"] > MOST_CELLS or values["macros"] * values["rows"] * values["columns"] > MOST_CELLS:
+        yield Problem(f"{key}.macros.value", f"{values['macros']} macros of {values['columns']} columns of {values['rows']} cells",
+                      f"at most {MOST_CELLS} cells")
+    if values["rows"] % values["sub_macros"]:
+        yield Problem(f"{key}.sub_macros.value", f"got {values['sub_macros']}",
+                      f"a number that divides the {values['rows']} cells of a column")
+    try:
+        patterns(values["patterns"])
+    except ValueError as error:
+        yield Problem(f"{key}.patterns.value", f"got {str(error)!r}",
+                      f"N:M with 1 <= N < M <= {LARGEST}, separated by spaces, as `2:4 4:8`; or `any`, or `none`")
 
 
 # ------------------------------------------------------------------------------------------------ time and energy

@@ -149,8 +149,8 @@ class RegionTable(_Table):
 
 
 def _parameter(value: Any) -> int | str:
-    if isinstance(value, bool) or not (isinstance(value, str) or (isinstance(value, int) and 0 < value < MOST)):
-        raise ValueError(f"an integer greater than 0 and less than {MOST}, or a text where the unit declares one")
+    if isinstance(value, bool) or not (isinstance(value, str) or (isinstance(value, int) and 0 <= value < MOST)):
+        raise ValueError(f"an integer from 0 on, less than {MOST}, or a text where the unit declares one")
     return value
 
 

@@ -49,12 +49,15 @@ class Csr:
 
 @dataclass(frozen=True)
 class Parameter:
-    """A value that a machine preset must give for a unit: a size, e.g. the capacity of the LUT tables, or a text (type str)."""
+    """A value that a machine preset must give for a unit: a size, e.g. the capacity of the LUT tables, or a text (type str).
+
+    `least`: the smallest size."""
 
     name: str
     unit: str
     text: str
     type: type[int] | type[str] = int
+    least: int = 1
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Several vectors in a unit, the tokens of a prompt or of several texts: what lut and sp have in common.
+"""Several vectors in a unit, the tokens of a prompt or of several texts: what lut, sp and cim have in common.
 
 A unit U with several vectors has the CSRs U.vectors (0: one), U.codes_stride, U.scale_stride, U.result_stride (bytes from vector to
 vector; 0: packed) and the parameter U.activations, which all its vectors together may not exceed. Inside the unit the vectors lie

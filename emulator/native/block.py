@@ -6,7 +6,9 @@ import numpy as np
 
 from isa.counters import COUNTERS
 from isa.csrs import CSRS
+from isa.preset import Preset
 from isa.units import UNITS
+from isa.units.cim.patterns import holds
 from isa.units.pim.banks import Organisation
 
 PUNT, DONE = 0, 1         # a kernel that raises returns 0 (emulator/native/object_code.py), which is PUNT
@@ -16,7 +18,7 @@ LOOP_SIGNATURE = "int64(int64, int64, int64)"                       # a piece of
 # Words of the block. State arrays follow from STATE on, two words each: host address and length.
 (COUNTS, CSR_FILE, SPANS, SPAN_COUNT, RESULT, PAGE_BYTES, GUARD_START, GUARD_BYTES, GUARDS, GUARD_COUNT, TOHOST, STOP,
  POOL, COUNTED_TABLE, REGISTERS, KERNEL_TABLE, CSR_MASKS, BANKS, EARLIER, CLOCK_AFTER, CLOCKS, CLOCK_COUNT, LUT_CORES,
- STATE) = range(24)           # CLOCK_AFTER: host address of an entry of emulator/clock.py, 0: no clock. EARLIER: of counters
+ MACROS, STATE) = range(25)   # CLOCK_AFTER: host address of an entry of emulator/clock.py, 0: no clock. EARLIER: of counters
 STATE_INDEX: dict[str, int] = {name: STATE + 2 * i for i, name in enumerate(
     array.name for unit in UNITS.values() for array in unit.state)}
 WORDS = STATE + 2 * len(STATE_INDEX)
@@ -51,6 +53,16 @@ def organisation_table(banks: Organisation) -> np.ndarray:
     numbers = (banks.channels, banks.bank_groups, banks.banks, banks.rows, banks.columns, banks.blocks, banks.base, banks.size,
                banks.contiguous)
     return np.array([*numbers, *(offsets[name].ctypes.data for name in ("channel", "bank", "row", "column"))], np.int64)
+
+
+# The table of the cim unit: its sizes, then for each N from 0 to 16 the M with which its cells hold N of M, a bit each.
+M_MACROS, M_ROWS, M_COLUMNS, M_SUB_MACROS, M_ADCS, M_PATTERNS = range(6)
+
+
+def macros_table(preset: Preset) -> np.ndarray:
+    """The table of a machine's cim unit, (23,) int64."""
+    sizes = [preset.parameter(f"cim.{name}") for name in ("macros", "rows", "columns", "sub_macros", "adcs")]
+    return np.array([*sizes, *(sum(1 << m for m in range(17) if holds(preset, n, m)) for n in range(17))], np.int64)
 
 
 def slot(name: str) -> int:

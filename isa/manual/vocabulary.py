@@ -53,6 +53,7 @@ STATE: dict[str, str] = {
     "m.preset.name":        "name of the machine",
     "m.preset.banks":       "the banks behind hbm: [`Organisation`](pim.md#banksorganisation)",
     "m.preset.parameter":   "a size of a unit on this machine, by name",
+    "m.preset.settings":    "a size or a text of a unit on this machine, by name",
     "m.preset.page_bytes":  "bytes of a page of flash, 0 where there is none",
     "m.preset.region":      "a region by name: its base, its size, its end behind the last byte; all but flash can be written",
     "m.preset.regions":     "all regions, with the units that have ports to each",

@@ -61,7 +61,7 @@ FOR_SIGNAL, FOR_MEMORY, FOR_ROOM, FOR_FENCE, FOR_RESULT = range(len(REASONS))
 # A moment is a cycle and the place of its record. A record has the sums of its critical path: of each queue, then of each region.
 CYCLE, SUMS = 0, 1
 LINKS, WORK = SUMS + len(QUEUES) + len(REGIONS), SUMS + len(QUEUES) + len(REGIONS) + 1      # of an operation: see `behind_region`
-RECORD = 16                                             # words of it
+RECORD = 3 * LINE                                       # words of it
 assert WORK < RECORD
 
 PART, TOKENS, FIRST_TOKEN, LAST_TOKEN = range(4)        # of a cycle of the core; tokens emitted, when: the first and the last

@@ -63,6 +63,7 @@ class Seen:
     work: Counter[str] = field(default_factory=Counter)
     banks: Counter[str] = field(default_factory=Counter)    # what an instruction of the pim unit counts
     sparse: Counter[str] = field(default_factory=Counter)   # what an instruction of the sp unit counts
+    macros: Counter[str] = field(default_factory=Counter)   # what an instruction of the cim unit counts
 
     def __post_init__(self) -> None:
         if self.weights is not None:
@@ -258,6 +259,8 @@ EQUATIONS: dict[str, Callable[[Seen], int]] = {
     "sp.ops":              lambda s: s.row.unit == "sp",
     **{f"sp.{name}": lambda s, name=name: s.sparse[name] for name in (
         "values", "values_float", "macs", "macs_float", "macs_skipped", "zeros_stored", "weight_bytes", "meta_bytes", "elements")},
+    **{name: lambda s, name=name: s.macros[name.partition(".")[2]] for name in COUNTERS if name.startswith("cim.")},
+    "cim.ops":             lambda s: s.row.unit == "cim",
     "thr.ops":             lambda s: s.row.unit == "thr",
     "thr.compares":        lambda s: s.read(0) // 4 if s.row.unit == "thr" and not s.is_one_of("thr.index") else 0,
     "thr.passes":          lambda s: (sum(byte.bit_count() for *_, mask in s.writes for byte in mask.tolist())
@@ -355,6 +358,57 @@ def sparse_work(machine: ReferenceMachine, row: Row, values: dict[str, int]) -> 
     return once + Counter({name: vectors * events for name, events in each.items()})
 
 
+def macro_work(machine: ReferenceMachine, row: Row, values: dict[str, int]) -> Counter[str]:
+    """What a cim instruction is about to count, from what its macros hold, cell by cell."""
+    macros, rows_of, columns_of, sub_macros, adcs = (machine.parameter(f"cim.{name}") for name in (
+        "macros", "rows", "columns", "sub_macros", "adcs"))
+    cells = machine.state["cim.cells"].reshape(macros, columns_of, rows_of)
+    vectors, length = int(machine.state["cim.built_vectors"][0]), int(machine.state["cim.length"][0])
+    held, name, found = machine.state["cim.held"].reshape(macros, -1).tolist(), row.mnemonic, Counter()
+    n, m, rows, first = machine.csr("cim.nm") & 255, machine.csr("cim.nm") >> 8, values.get("rows", 0), values.get("first", 0)
+    if name == "cim.load.nm" and 0 < n <= m and 0 < rows < 1 << 12 and 0 < (cols := machine.csr("cim.cols")) < 1 << 12:
+        stored = cols if n == m else -(-cols // m) * n
+        across = len(range(0, -(-cols // m), rows_of // n))
+        found = Counter(lines_written=rows * across, cells_written=rows * stored, weight_bytes=rows * stored,
+                        meta_bytes=rows * -(-stored * (m - 1).bit_length() // 8) * (n < m))
+    elif name == "cim.load.bd" and values["n"] < 1 << 12:
+        block = machine.csr("cim.block")
+        found = Counter(lines_written=values["n"] * block, cells_written=values["n"] * block ** 2,
+                        weight_bytes=values["n"] * block ** 2)
+    elif name in ("cim.mac", "cim.gemv") and rows and length and first < macros and held[first][0] == 1:
+        n, m = held[first][1] & 255, held[first][1] >> 8
+        per_tile = rows_of // n * m
+        group = (machine.csr("cim.scale_group") or int(machine.state["cim.x_group"][0])) if name == "cim.gemv" else 0
+        pieces = Counter(c // per_tile for c in range(length) if c % per_tile == 0 or (group and c % group == 0))
+        down, across = len(range(0, rows, columns_of)), len(range(0, length, per_tile))
+        stored = length if n == m else -(-length // m) * n
+        macs = vectors * int(np.count_nonzero(cells[first:first + down * across]))
+        found = Counter(tiles=down * across, steps=down * sum(pieces.values()) * vectors, macs=macs,
+                        steps_longest=max(pieces.values()) * vectors, rows_on=down * stored * vectors,
+                        macs_skipped=rows * length * vectors - macs, mux_selects=rows * stored * vectors * (n < m),
+                        conversions=rows * sum(pieces.values()) * vectors,
+                        conversions_longest=-(-min(rows, columns_of) // adcs) * max(pieces.values()) * vectors)
+    elif name.startswith(("cim.spread", "cim.join")) and values["f"] < 64 and machine.csr("cim.factor") < 64:
+        block, dense_map, factor = machine.csr("cim.block"), machine.csr("cim.map") == 2, machine.csr("cim.factor")
+        of_a_row = max(rows_of // max(block, 1), 1)
+        slots = [first + i for i in range(values["f"] * factor)]
+        used = Counter(slot // of_a_row ** (1 + dense_map) for slot in slots)
+        macs = 0
+        for slot in slots:
+            macro, inside = divmod(slot, of_a_row ** (1 + dense_map))
+            p, q = inside % of_a_row, (inside % of_a_row + inside // of_a_row) % of_a_row
+            if macro < macros:
+                macs += vectors * int(np.count_nonzero(cells[macro, q * block:(q + 1) * block, p * block:(p + 1) * block]))
+        longest = max(used.values(), default=0)
+        found = Counter(tiles=len(used), steps=(len(slots) if dense_map else len(used)) * vectors, macs=macs,
+                        steps_longest=(longest if dense_map else min(longest, 1)) * vectors, rows_on=len(slots) * block * vectors,
+                        macs_skipped=values["f"] * (factor * block) ** 2 * vectors - macs,
+                        conversions=len(slots) * block * vectors,
+                        conversions_longest=(longest * -(-block // adcs) if dense_map else -(-longest * block // adcs)) * vectors)
+    found["merges"] = (sub_macros - 1) * found["conversions"]
+    return found
+
+
 def left_out(machine: ReferenceMachine, row: Row, values: dict[str, int]) -> int:
     """Scores of the heads that are set whose bit in the mask of an attn instruction is 0, before it changes any."""
     base, stride, heads, n = machine.csr("attn.mask"), machine.csr("attn.mask_stride"), int(machine.state["attn.model"][4]), 0
@@ -388,6 +442,7 @@ def sums(program: Program, preset: Preset | str, most: int) -> dict[str, int]:
     total = dict.fromkeys([*EQUATIONS, "core.traps"], 0)
     before: list[tuple[int, int, np.ndarray | None]] = []
     of_sparse: list[Counter[str]] = []
+    of_macros: list[Counter[str]] = []
     book = Banks(machine.preset, machine.peek)
     cores = machine.parameter("lut.cores") if machine.preset.has_unit("lut") else 1
 
@@ -409,7 +464,7 @@ def sums(program: Program, preset: Preset | str, most: int) -> dict[str, int]:
                     max(int(machine.state["lut.built_vectors"][0]) if "lut.length" in machine.state else 0, 1),
                     machine.page_bytes or 1, machine.peek(address, size)[:size // 4 * 4].view("<u4"),
                     machine.state["attn.model"].tolist() if "attn.model" in machine.state else [0] * 5, *before[-1], cores=cores,
-                    banks=in_banks, sparse=of_sparse[-1])
+                    banks=in_banks, sparse=of_sparse[-1], macros=of_macros[-1])
         for name, equation in EQUATIONS.items():
             total[name] += int(equation(seen))
 
@@ -422,6 +477,7 @@ def sums(program: Program, preset: Preset | str, most: int) -> dict[str, int]:
         is_product = row is not None and row.mnemonic.startswith(tuple(f"{name}." for name in PRODUCTS))
         values = {name: machine.x[i] for name, i in fields.items()} if row is not None and row.is_xslim else {}
         of_sparse.append(sparse_work(machine, row, values) if row is not None and row.unit == "sp" else Counter())
+        of_macros.append(macro_work(machine, row, values) if row is not None and row.unit == "cim" else Counter())
         before.append((*((left_out(machine, row, values), row_runs(machine, values))
                          if row is not None and row.unit == "attn" else (0, 0)),
                        weights_of(machine, row, values) if is_product else None))

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from bank_cases import BankCases
 from both_engines import DRAM, FLASH, HBM, MMIO, SMALL, SRAM, TEXT, WINDOW, Difference, Pair, memory_differences
+from macro_cells import Macros, fitting, placed
 
 from emulator.load_kernels import registered
 from isa import sparse
@@ -148,6 +149,7 @@ class Cases(BankCases):
 
     def attempt(self, row: Row) -> Case:
         case = Case(row)
+        self.pointed: dict[str, np.ndarray] = {}        # what CSRs point to
         dims = self.dimensions(case)
         taken: list[tuple[int, int]] = []
         for operand in row.operands:
@@ -168,6 +170,9 @@ class Cases(BankCases):
                 case.values[name] = int(self.f32(1).view("<u4")[0]) | self.below(1 << 32) << 32
             elif operand.role == "value":
                 case.values[name] = dims[name]
+        for name, data in self.pointed.items():
+            case.csrs[name] = self.place(case, taken, row.unit, data.nbytes, 4, True)
+            case.data.append((case.csrs[name], data))
         return case
 
     def dimensions(self, case: Case) -> dict[str, int]:
@@ -195,6 +200,8 @@ class Cases(BankCases):
             self.lut(case, dims, words)
         if unit == "sp":
             self.sparse(case, dims)
+        if unit == "cim":
+            self.macros(case, dims)
         if unit == "thr":
             levels = 1 + self.below(20)
             rows = 1 + self.below(10)
@@ -305,6 +312,57 @@ class Cases(BankCases):
             dense = kept.reshape(rows, layout.groups(cols) * layout.m)[:, :cols]
         return dense
 
+    def macros(self, case: Case, dims: dict[str, int]) -> None:
+        """Vectors in the unit; a matrix in tiles, or blocks, in its macros or in memory."""
+        name, held, most = case.row.mnemonic, Macros(self.preset), self.preset.parameter("cim.activations")
+        vectors, block = self.one_of((1, 1, 2, 3, 5)), self.one_of((1, 2, 7, 16, 32))
+        blocks = name.startswith(("cim.spread", "cim.join", "cim.load.bd"))
+        n, m = self.one_of(((2, 4), (1, 4), (4, 8), (3, 5), (1, 1), (4, 4), (8, 16)))
+        rows, length = min(self.length(150), 150), self.length(700)
+        kind, factor, across = 1 + self.below(2), 1 + self.below(5), 1 + self.below(3)
+        f = min(self.below(7), held.macros * held.slots(block, kind) // factor)
+        if "spread" in name or "join" in name:
+            length = (across if "spread" in name else f) * factor * block
+        down, over = held.tiles(n, m, rows, length)
+        while down * over > held.macros or rows * length > WINDOW // 8:
+            rows, length = rows // 2, length if blocks else length - length // 3
+            down, over = held.tiles(n, m, rows, length)
+        first = self.below(held.macros - down * over + 1)
+        x_group, group = (0 if self.chance(0.5) else 1 + self.below(40) for _ in range(2))
+        if blocks:
+            x_group, group = self.one_of((0, length + 3)), 0
+        group = x_group if group and x_group else group
+        x_scales = -(-length // x_group) if x_group else min(length, 1)
+        case.csrs |= {"cim.scale_group": group, "cim.vectors": vectors, "cim.shift": self.below(32) if self.chance(0.3) else 0,
+                      "cim.result_stride": 0, "cim.nm": n | m << 8, "cim.cols": length, "cim.first": first, "cim.block": block,
+                      "cim.map": kind, "cim.factor": factor, "cim.across": across,
+                      "cim.adc": self.one_of((0, 0, 0, 3 | 7 << 8, 16, 1 | 31 << 8, 8 | 2 << 8))}
+        case.state |= {"cim.built_vectors": np.array([vectors], "u8"), "cim.length": np.array([length], "u8"),
+                       "cim.x_group": np.array([x_group], "u8"), "cim.activations": self.array("i8", vectors * length).view("i1"),
+                       "cim.x_scales": self.f32(vectors * x_scales)}
+        outputs = (f if "spread" in name else -(-f // across)) * factor * block
+        dims |= {"n": min(dims["n"], most // vectors), "vectors": vectors, "rows": rows, "stored": length, "first": first, "f": f,
+                 "outputs": outputs, "cim.block": block}
+        if name == "cim.build.i8":
+            scales = -(-dims["n"] // group) if group else min(dims["n"], 1)
+            case.csrs["cim.scale_stride"] = 4 * (scales + self.below(9)) if self.chance(0.5) else 0
+            self.pointed["cim.x_scales"] = self.f32(vectors * max(case.csrs["cim.scale_stride"] // 4, scales))
+        elif name == "cim.load.nm":
+            self.packed, self.pointed["cim.meta"] = placed(fitting(self.random, n, m, rows, length), n, m)
+        elif name == "cim.load.bd":
+            dims["n"], case.csrs["cim.first"] = min(self.below(40), held.macros * held.slots(block, kind)), 0
+        elif blocks:
+            spare = self.below(min(5, held.macros * held.slots(block, kind) - f * factor + 1))
+            held.load_blocks(self.random.integers(-128, 128, (f * factor + spare, block, block)).astype("i1"), kind)
+            dims["first"] = spare
+            self.pointed["cim.scales"] = self.f32(outputs)
+        else:
+            if rows and length:
+                held.load_matrix(fitting(self.random, n, m, rows, length), n, m, first)
+            self.pointed = {"cim.scales": self.f32(rows * -(-length // group) if group else 1)} if name == "cim.gemv" else {}
+        if "load" not in name and "build" not in name:
+            case.state |= held.state
+
     def attention(self, case: Case, dims: dict[str, int]) -> None:
         """A model, some of its heads set, their queries in the buffer."""
         kv_heads, head_dim, name = 1 + self.below(4), 1 + self.length(150), case.row.mnemonic
@@ -355,6 +413,8 @@ class Cases(BankCases):
             return self.of_attention(case, operand, form, numbers)
         if unit == "sp" and operand.name == "W":
             return len(self.packed[1]), 4, self.packed[1]
+        if case.row.mnemonic == "cim.load.nm":
+            return self.packed.nbytes, 1, self.packed
         fmt = FORMATS[form]
         align = max(1, int(float(fmt.bits)) // 8) if form in ("f32", "f16", "bf16", "i32", "u32") else 1
         if operand.name == "index" and unit == "fetch":
@@ -419,6 +479,10 @@ class Cases(BankCases):
                 case.data[-1] = address, data
             elif case.row.unit in ("lut", "sp"):
                 case.state.pop(f"{case.row.unit}.{self.one_of(('kind', 'x_group', 'built_vectors'))}", None)
+            elif case.row.unit == "cim":
+                case.state.pop(self.one_of(("cim.built_vectors", "cim.length", "cim.held", "cim.x_group")), None)
+                if case.row.mnemonic == "cim.load.nm" and case.data and len(case.data[-1][1]):
+                    case.data[-1] = case.data[-1][0], case.data[-1][1] ^ np.uint8(1 << self.below(8))
             elif case.row.unit in ("vec", "fetch"):
                 name = self.one_of(("row_stride",) if case.row.unit == "vec" else ("src_stride", "dst_stride"))
                 case.csrs[f"{case.row.unit}.{name}"] = self.one_of((*ABSURD, 1, 2, 3, 4, 5, 8, 1000))

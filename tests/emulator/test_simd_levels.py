@@ -19,7 +19,7 @@ from emulator.native.features import LEVEL, LEVELS
 ROOT = Path(__file__).parents[2]
 OTHERS = [level for level in LEVELS if level != LEVEL]
 CASES = 16              # of each instruction, half of them irregular
-PARTS = ("vec.", "lut.m", "lut.g", "sp.", "attn.", "not (vec. or lut.m or lut.g or sp. or attn.)")     # by mnemonic
+PARTS = ("vec.", "lut.m", "lut.g", "sp. or cim.", "attn.", "not (vec. or lut.m or lut.g or sp. or cim. or attn.)")   # by mnemonic
 
 
 @pytest.mark.timeout(700)              # the kernels of a part are compiled anew

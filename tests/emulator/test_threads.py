@@ -13,6 +13,7 @@ from both_engines import Pair
 from machine_files import with_cores
 from numba import njit
 from test_attn_kernels import FORMS, OPERATIONS, seeds
+from test_cim_kernels import blocks_of_factors, matrices
 from test_lut_kernels import FORMAT_NAMES, VECTORS, build, numbers, packed, place, results, scales_of
 from test_sp_kernels import PRODUCTS, products
 
@@ -55,6 +56,11 @@ def test_packed_weights(pair, operation, name):
 @pytest.mark.parametrize("name", PRODUCTS)
 def test_sparse_weights(pair, name):
     products(pair, name, RUNS)
+
+
+def test_macros(pair):
+    matrices(pair, RUNS)
+    blocks_of_factors(pair, RUNS)
 
 
 @pytest.mark.parametrize("name", FORMAT_NAMES)

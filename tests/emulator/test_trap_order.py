@@ -66,7 +66,8 @@ def memory(name: str, align: int, access: Cause, csr: bool = False, offset: int 
 def of_operands(row: Row, operands: list[Operand], start: Start) -> Iterator[Fault]:
     """Faults of memory operands: of all that are read, then of all that are written."""
     def align(operand: Operand) -> int:
-        return 4 if operand.name in ("keys", "values") and operand.layout.form == "i8" else operand.layout.align     # scales behind
+        scales_behind = row.unit == "attn" and operand.name in ("keys", "values") and operand.layout.form == "i8"
+        return 4 if scales_behind else operand.layout.align
 
     offset = {"table": 4 * INDEX} if row.unit == "fetch" else {}
     for operand in operands:
@@ -80,7 +81,12 @@ def of_operands(row: Row, operands: list[Operand], start: Start) -> Iterator[Fau
                 yield from memory("sp.meta", 1, Cause.LOAD_ACCESS, csr=True)
                 if ".bm." in row.mnemonic:              # a mask of zeros: there are no values
                     continue
+            if row.unit == "cim":
+                yield from (fault for name, size in (("cim.x_scales", 4), ("cim.meta", 1)) if name in csrs(row)
+                            for fault in memory(name, size, Cause.LOAD_ACCESS, csr=True))
             yield from memory(operand.name, align(operand), Cause.LOAD_ACCESS, offset=offset.get(operand.name, 0))
+    if row.unit == "cim" and operands and "cim.scales" in csrs(row):
+        yield from memory("cim.scales", 4, Cause.LOAD_ACCESS, csr=True)
     for operand in operands:
         if operand.access == ">":
             yield from memory(operand.name, align(operand), Cause.STORE_ACCESS, offset=offset.get(operand.name, 0))
@@ -132,6 +138,8 @@ def of_settings(row: Row, start: Start) -> list[Fault]:
         if "gemv" in name and form_of(name) not in ("f16", "f32"):
             found.append(Fault(illegal, 3, Start(csrs={"sp.scale_group": 3}, state={"sp.x_group": [2]})))
         return [*found, setting(4, sp__result_stride=4), setting(18, sp__result_stride=18)]
+    if unit == "cim":
+        return of_macros(name)
     if unit == "thr":
         return [setting(0, thr__levels=0)] * ("levels" in words) + [value(illegal, k=17)] * ("k" in row.lengths)
     if unit == "fetch":
@@ -167,6 +175,29 @@ def of_settings(row: Row, start: Start) -> list[Fault]:
             found.append(Fault(illegal, 1, Start({"n": 9}, {"attn.mask_stride": 1})))
         return found
     return of_banks(row, start)
+
+
+def of_macros(name: str) -> list[Fault]:
+    """What can be set wrong for a cim instruction: square macros, a vector of four elements."""
+    illegal = Cause.ILLEGAL_OPERAND
+    if name == "cim.build.i8":
+        return [Fault(Cause.CAPACITY, 4 << 20, Start(csrs={"cim.vectors": 1 << 20})), setting(1, cim__codes_stride=1),
+                setting(6, cim__scale_stride=6)]
+    if name == "cim.load.nm":
+        return [setting(0, cim__nm=0), setting(1 << 40, cim__cols=1 << 40),
+                Fault(Cause.CAPACITY, (1 << 20) + 1, Start(csrs={"cim.first": 1 << 20}))]
+    layout = [setting(0, cim__block=0), setting(17 << 8, cim__block=17 << 8), setting(0, cim__map=0)] * (name.count(".") > 1)
+    if name == "cim.load.bd":
+        return [*layout, Fault(Cause.CAPACITY, (1 << 40) + 4, Start(csrs={"cim.first": 1 << 40})), setting(1, cim__first=1)]
+    found = [*layout, *[setting(32, cim__shift=32)] * ("mac" in name or "i32" in name), state(0, cim__built_vectors=[0])]
+    scaled = name == "cim.gemv" or name.endswith("f32")
+    if scaled:
+        found.append(Fault(illegal, 3, Start(csrs={"cim.scale_group": 3}, state={"cim.x_group": [2]})))
+    found.append(setting(17, cim__adc=17))
+    if layout:
+        found += [setting(0, cim__factor=0), setting(0, cim__across=0), state(3, cim__length=[3])]
+        found += [setting(3, cim__scale_group=3)] * scaled
+    return [*found, value(illegal, first=1), setting(4, cim__result_stride=4), setting(18, cim__result_stride=18)]
 
 
 def of_banks(row: Row, start: Start) -> list[Fault]:

@@ -120,7 +120,7 @@ REFUSED = {
     "text for a size": ("parameters.banks       = { value = 16,", 'parameters.banks = { value = "16",',
                         "unit.pim.parameters.banks.value", "an integer"),
     "number for a text": ('value = "row bank channel column"', "value = 4", "unit.pim.parameters.mapping.value", "a text"),
-    "no parameter at all": ("value = 65_536", "value = 0.5", "unit.lut.parameters.activations.value", "greater than 0"),
+    "no parameter at all": ("value = 65_536", "value = 0.5", "unit.lut.parameters.activations.value", "an integer from 0 on"),
     "banks beyond the region": ("value = 32_768", "value = 32_767", "region.hbm.size.value",
                                 "34_358_689_792: unit.pim has 64 channels * 16 banks * 32767 rows * 32 columns of 32 bytes"),
     "a column of no address": ('"row bank channel column"', '"row bank column"', "unit.pim.parameters", "without an address"),

@@ -12,7 +12,7 @@ VEC, LUT, THR = QUEUE["vec"], QUEUE["lut"], QUEUE["thr"]
 
 
 def test_every_unit_of_xslim_but_sync_has_a_queue_of_its_own():
-    assert QUEUES == ("core", "vec", "lut", "thr", "fetch", "pim", "attn", "sp")
+    assert QUEUES == ("core", "vec", "lut", "thr", "fetch", "pim", "attn", "sp", "cim")
     assert {queue_of(row) for row in TABLE.values() if not row.is_xslim} == {CORE} == {UNITS["sync"].queue}
     assert all(QUEUES[queue_of(row)] == row.unit for row in TABLE.values() if row.is_xslim and row.unit != "sync")
 

@@ -142,7 +142,7 @@ REFUSED = {
                         "unit.vec.rates: unknown rate 'element_per_cycle'; expected one of start_cycles, queue_depth, "),
     "a rate of another unit": (VEC, f"{VEC}rates.steps_per_cycle = {FIGURE}\n", "unit.vec.rates: unknown rate 'steps_per_cycle'"),
     "an unknown rate of the core": ("rates.division_cycles ", "rates.divisoin_cycles ", "hint: did you mean 'division_cycles'?"),
-    "a missing rate": (VEC, "", "rates: 1 of 36 figures are missing; expected also unit.vec.rates.elements_per_cycle; or none"),
+    "a missing rate": (VEC, "", "rates: 1 of 41 figures are missing; expected also unit.vec.rates.elements_per_cycle; or none"),
     "a missing rate of the core": (line("rates.service_cycles"), "", "are missing; expected also core.rates.service_cycles; or"),
     "part of a queue": (*valued("rates.queue_depth", "2.5"), "unit.vec.rates.queue_depth.value: got 2.5; expected an integer from "
                         "1 to 4096: operations that the queue holds"),
@@ -155,8 +155,8 @@ REFUSED = {
                                              "unknown counter that spends energy 'vec.ops'"),
     "energy without quotes": (EVENT, EVENT.replace('"', "", 2), 'expected the name in quotes: "lut.steps" = { value = ..., source'),
     "energy below zero": (*valued('"lut.steps"', "-0.03"), "got -0.03; expected a number, 0 or more"),
-    "a missing energy": (EVENT, "", 'energy: 1 of 32 figures are missing; expected also "lut.steps"; or none at all'),
-    "a missing power": (WATTS, "", 'power: 1 of 12 figures are missing; expected also "lut"; or none at all'),
+    "a missing energy": (EVENT, "", 'energy: 1 of 36 figures are missing; expected also "lut.steps"; or none at all'),
+    "a missing power": (WATTS, "", 'power: 1 of 13 figures are missing; expected also "lut"; or none at all'),
     "power of nothing": (WATTS, WATTS.replace("lut", "lud"), "unknown part that stands 'lud'; expected one of core, vec, "),
     "power of what never stands": (WATTS, f"{WATTS}sync = {FIGURE}\n", "unknown part that stands 'sync'"),
     "a clock that is too fast": (*valued("clock_hz", str(1 << 40)), "clock_hz.value: got 1099511627776; expected less than"),
@@ -200,7 +200,7 @@ def test_energy_without_time_is_refused(tmp_path: Path) -> None:
 
 
 def test_power_alone_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(PresetError, match="energy: 32 of 32 figures are missing"):
+    with pytest.raises(PresetError, match="energy: 36 of 36 figures are missing"):
         load(tmp_path, BARE + "\n" + SLIM[SLIM.index("[power]"):])
 
 

@@ -18,7 +18,8 @@ Whole programs, each on new machines:
 
     done = run_program(program, max_instructions=1000)      # raises Difference
 
-`SMALL` is the slim machine with so little memory that no length is a long one, and with three cores in its lut unit.
+`SMALL` is the slim machine with so little memory that no length is a long one, and with three cores in its lut unit
+and three small macros in its cim unit.
 """
 
 from __future__ import annotations
@@ -48,14 +49,16 @@ WINDOW = 1 << 16                # bytes at each end of a region that a Pair comp
 _SIZES = {"sram": 1 << 16, "dram": 1 << 17, "hbm": 1 << 16}
 _BANKS = {"channels": 2, "bank_groups": 1, "banks": 4, "rows": 8, "columns": 32, "blocks": 2,
           "mapping": "row column:2 bank channel column:3"}
+_MACROS = {"macros": 3, "rows": 16, "columns": 16, "adcs": 2}
 
 
 def _small() -> Preset:
     data = with_cores(3).file.model_dump(exclude_none=True)
     for name, size in _SIZES.items():
         data["region"][name]["size"]["value"] = size
-    for name, value in _BANKS.items():
-        data["unit"]["pim"]["parameters"][name]["value"] = value
+    for unit, parameters in (("pim", _BANKS), ("cim", _MACROS)):
+        for name, value in parameters.items():
+            data["unit"][unit]["parameters"][name]["value"] = value
     return preset_of(data)
 
 

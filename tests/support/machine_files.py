@@ -37,3 +37,12 @@ def with_cores(cores: int) -> Preset:
 def without_figures(text: str) -> str:
     """A machine file's text without time and energy: no rates, energies and powers."""
     return re.sub(r"^\[(?:core|energy|power)\].*\n(?:.+\n)*|^rates\..*\n", "", text, flags=re.MULTILINE)
+
+
+@cache
+def with_macros(**parameters: int | str) -> Preset:
+    """The slim machine with another cim unit: macros=2, rows=128, patterns="2:4"."""
+    data = load_preset("slim").file.model_dump(exclude_none=True)
+    for name, value in parameters.items():
+        data["unit"]["cim"]["parameters"][name]["value"] = value
+    return preset_of(data)

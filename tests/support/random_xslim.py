@@ -133,6 +133,11 @@ SETTINGS: dict[str, tuple[int | str, ...]] = {      # the first one is there whe
     "sp.cols": (16, 0, 1, 3, 8, 33, 64), "sp.scales": ("scales", "x"), "sp.scale_group": (0, 4, 16, 5), "sp.shift": (0, 1, 8, 31),
     "sp.vectors": (2, 0, 3, 1), "sp.codes_stride": (0, 16, 64, 20), "sp.scale_stride": (0, 64, 4, 6),
     "sp.result_stride": (0, 64, 36, 6),
+    "cim.vectors": (1, 0, 2, 3), "cim.codes_stride": (0, 16, 9, 5), "cim.scale_stride": (0, 8, 4, 6),
+    "cim.result_stride": (0, 64, 32, 6), "cim.scale_group": (0, 0, 8, 3), "cim.shift": (0, 1, 8, 31),
+    "cim.x_scales": ("scales", "x"), "cim.scales": ("scales", "x"), "cim.first": (0, 0, 1, 2), "cim.meta": ("mask", "codes"),
+    "cim.nm": (0x0201, 0x0201, 0x0404, 0x0402), "cim.cols": (8, 8, 16, 3), "cim.block": (4, 4, 2, 8), "cim.map": (1, 2),
+    "cim.factor": (2, 2, 1, 3), "cim.across": (1, 1, 2), "cim.adc": (0, 8, 0x0205),
     "thr.levels": (4, 1, 2, 7), "fetch.tag": (0, 1, 2, 63), "fetch.row_bytes": (16, 1, 4, 7, 64, 100),
     "fetch.src_stride": (0, 16, 20, 3), "fetch.dst_stride": (0, 16, 64, 3), "fetch.table_rows": (0, 16, 12, 4),
     "pim.channel_mask": (1, 2, 3), "pim.channel_mask1": (0,), "pim.channel_mask2": (0,), "pim.channel_mask3": (0,),
@@ -170,6 +175,9 @@ def operation(source: Source, row: Row, counted: bool = False) -> Lines:
             lines.append(f"la {name}, {address(operand, source)}")
         elif operand.role == "f32":
             lines.append(f"li {name}, {word(source):#x}")
+        elif operand.role == "value" and row.unit == "cim" and not source.rarely(12):
+            usual = (0, 0, 0, 1) if operand.name == "first" else (1, 1, 2, 0) if operand.name == "f" else (8, 8, 8, 5)
+            lines.append(f"li {name}, {source.one_of(usual)}")
         elif operand.name in row.lengths and (counted or source.rarely(12)):
             name = COUNT
         elif operand.name in row.lengths:
@@ -195,6 +203,8 @@ CHAINS = (
     "sp.build.i8 sp.mac.*", "sp.build.i8 sp.macT.*", "sp.build.i8 sp.gemv.*.i* vec.sum.f32", "sp.build.f32 sp.gemv.*.f*",
     "sp.build.i8 sp.mac.bm.* sp.macT.bm.i8", "sp.build.i8 sp.macT.bm.i4 sp.gemv.bm.t2", "sp.build.i8 sp.gemv.bm.t2 sp.macT.bm.*",
     "sp.build.i8 sp.mac.nm.* sp.expand.nm.*", "sp.compress.bm.i8 sp.expand.bm.i8", "sp.compress.bm.f32 sp.build.f32 sp.gemv.bm.f32",
+    "cim.build.i8 cim.load.nm cim.mac", "cim.load.nm cim.build.i8 cim.gemv", "cim.build.i8 cim.load.nm cim.gemv cim.mac",
+    "cim.build.i8 cim.load.bd cim.spread.*", "cim.load.bd cim.build.i8 cim.join.*", "cim.load.bd cim.load.nm cim.spread.*",
     "thr.select thr.gt.f32 thr.index", "vec.gemv.* vec.softmax.f32 vec.macT.*", "vec.cvt.* vec.cvt.* vec.rmsnorm.f32",
     "vec.argmax.f32 vec.fill.32", "vec.rope.f32 vec.gemv.*", "fetch.copy sync.wait", "fetch.rows sync.wait.* vec.*",
     "sync.signal.* sync.wait.* sync.fence", "pim.pre.ab pim.act pim.pre", "pim.pre.ab pim.act.ab pim.wr pim.rd",

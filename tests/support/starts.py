@@ -66,6 +66,15 @@ def starts(row: Row) -> list[Start]:
             start.values |= dict.fromkeys(row.lengths, 4)
             start.state = {"sp.kind": [2 if ".f16" in name or ".f32" in name else 1], "sp.length": [4], "sp.built_vectors": [2],
                            "sp.activations": [1] * 8}
+        case "cim":
+            start.csrs = {"cim.x_scales": ZEROED + 64, "cim.meta": ZEROED, "cim.scales": ZEROED + 64, "cim.nm": 0x0201,
+                          "cim.cols": 4, "cim.block": 4}
+            start.values |= {name: value for name, value in (("first", 0), ("f", 1)) if name in start.values}
+            start.state = {"cim.built_vectors": [1], "cim.length": [4], "cim.activations": [1] * 4}
+            if name in ("cim.mac", "cim.gemv"):
+                start.state |= {"cim.held": [1, 0x0201, 4, 4, 0, 0]}
+            elif name.startswith(("cim.spread", "cim.join")):
+                start.state |= {"cim.held": [2, 4, 1, 1, 0, 0]}
         case "thr":
             start.csrs = {"thr.levels": 4}
             start.values |= {"n": 16} if "n" in row.lengths else {}

@@ -46,7 +46,7 @@ def has_gather(n: int, m: int) -> bool:
 GATHERED = tuple((n, m) for m in (2, 4, 8, 16) for n in (1, 2, 4, 8, 16) if n <= m and has_gather(n, m))
 
 
-def _places(builder: Any, bits: int, address: Any) -> Vector:
+def places_of(builder: Any, bits: int, address: Any) -> Vector:
     """64 places of `bits` bits each, from 8 * bits bytes, as bytes."""
     if bits == 3:
         pieces = []
@@ -91,7 +91,7 @@ def gather_dot(typing: Any, n: Any, m: Any, meta: Any, chunks: Any, w: Any, x: A
         exempt = sum(1 << at for at in range(0, SIZE, count))           # the first place of a group may be any
 
         def chunk(number: Any, pair: Any) -> None:
-            places = _places(builder, bits, builder.add(meta, builder.mul(number, I64(8 * bits))))
+            places = places_of(builder, bits, builder.add(meta, builder.mul(number, I64(8 * bits))))
             if count > 1:
                 before = shuffle(builder, places.of(I8), places.of(I8), [0, *range(SIZE - 1)])
                 falls = builder.bitcast(builder.icmp_unsigned("<=", places.of(I8), before), I64)
