@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from compiler.compiled import Compiled, Progress
 from compiler.errors import ModelError, RoomError, one_of
-from compiler.formats.layouts import ALIKE, AUTO, OFF, has_alike_rows
+from compiler.formats.layouts import AUTO, OFF, Able
 from compiler.formats.recipe import Recipe, read_recipe
 from compiler.lowering.active import scratch as scratch_of_active
 from compiler.lowering.data import MOST_STOPS
@@ -33,9 +33,11 @@ from compiler.passes.sparsify import BY_NEURON, BY_ROWS, sparsify
 from compiler.placing.memory_plan import MemoryPlan, plan_memory
 from compiler.placing.weights import plan_weights
 from compiler.targets import Target, target_of
+from isa import sparse as sparse_layouts
 from isa.hints import nearest
 from isa.preset import Preset, load_preset
 from isa.regions import SRAM
+from isa.sparse import SparseLayout
 
 EMBEDDING_FORMATS = ("f32", "f16", "bf16", "i8")
 ACTIVATIONS = ("i8", "f32")
@@ -90,20 +92,18 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
 
     def wanted(recipe: Recipe) -> Wanted:
         """The sparse layouts that a recipe asks for, as far as the machine and other options allow them. Raises ModelError."""
-        def layout(role: str, tensor: Tensor) -> str:
-            """What a recipe says for a matrix; OFF where nothing but AUTO was said and something forbids it."""
-            name = recipe.layout_of(role)
-            able = kind.sparse(preset)
+        def layout(role: str, tensor: Tensor) -> SparseLayout | Able | None:
+            """What a recipe says for a matrix; None where nothing but AUTO was said and something forbids it."""
+            name, able = recipe.layout_of(role), kind.sparse(preset)
+            asked = None if name in (AUTO, OFF) else sparse_layouts.named(name)
             forbidden = next((why for why, holds in (
-                (f"machine {preset.name} has no sp unit that reaches the scratchpad", able == OFF),
-                (f"machine {preset.name} fetches rows in tiles, and rows of a bitmask differ in their bytes",
-                 able == ALIKE and name not in (AUTO, OFF) and not has_alike_rows(name)),
+                (able.otherwise, asked is not None and not able.allows(asked)),
                 ("codes are decoded", activations == "f32" and tensor.format.has_codes),
                 ("rows of active neurons are read one by one", sparsity is not None and role.endswith(BY_ROWS))) if holds), "")
-            if forbidden and name not in (AUTO, OFF):
+            if forbidden and asked:
                 raise ModelError(recipe.file, f"sparse layout of {role}", got=f"{name}: {forbidden}", expected="dense",
                                  hint="--sparse auto stores zeros where it must, --sparse off everywhere")
-            return OFF if forbidden else able if name == AUTO else name
+            return None if forbidden or name == OFF or tensor.format.name not in able.forms else asked or able
 
         return layout
 
@@ -118,6 +118,7 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
             if isinstance(found, Calibrated) and "layers.0.thresholds" not in quantised.tensors:
                 quantised = with_thresholds(quantised, graph, found.tokens, found.progress)
             graph = sparsify(graph, quantised, share)
+        graph = kind.with_products(preset, graph, quantised)
         target = kind(preset, quantised, graph, int8=activations != "f32")
         target.check_units()
         return target

@@ -19,6 +19,7 @@ from typing import Any
 from asm.assembler import assemble
 from compiler.errors import ModelError
 from compiler.graph import Graph, title_of
+from compiler.lowering import cim
 from compiler.lowering.active import neuron_bytes
 from compiler.lowering.data import data
 from compiler.lowering.decoded import check_decoded
@@ -262,6 +263,7 @@ class Compiled:
                          f"{', '.join(memory.outside)}: no room in the scratchpad"
                          + (f"; sampling takes {self.sampling.tile:,} tokens at a time" if self.sampling.tile else "")))
         lines += self._sparse()
+        lines += cim.about(self.machine, self.graph, self.layout)
         lines += self._reads()
         lines += [f"no {option}: {why}" for option, why in missing(self.machine).items()]
         lines += self.model.changed

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from pathlib import Path
 
 from compiler.errors import ModelError
 from isa import sparse
-from isa.numbers import FORMATS
+from isa.sparse import SparseLayout
+from isa.sparse.layout import FORMS
 from isa.units.sp import LAYOUTS
 
 AUTO, OFF = "auto", "off"           # what takes the fewest bytes; dense
-ALIKE = "auto, rows alike"          # what takes the fewest bytes of layouts whose rows take the same bytes in every matrix: N of M
+
+
+@dataclass(frozen=True)
+class Able:
+    """Which sparse layouts a machine computes with, and in which formats of values.
+
+    otherwise   why it does not with another layout, as errors say it
+    """
+
+    allows: Callable[[SparseLayout], bool]
+    otherwise: str
+    forms: Collection[str] = FORMS
 
 
 def check_layout(name: object, place: str, file: Path | str = "") -> str:
@@ -27,7 +41,3 @@ def check_layout(name: object, place: str, file: Path | str = "") -> str:
             raise ModelError(file, place, got=repr(name), expected=names, hint=f"no instruction computes with {layout.kind}")
     return name
 
-
-def has_alike_rows(name: str) -> bool:
-    """Whether the rows of a layout take the same bytes in every matrix, so that some of them can be fetched."""
-    return bool(sparse.named(name).row_values(1, FORMATS["i8"]))

@@ -108,6 +108,7 @@ class Executor(BankOperations):
         return np.flatnonzero(np.abs(x) > thresholds[reached[0] if len(reached) else -1]).astype(np.uint32)
 
     _gemv_sparse, _gemv_i8_sparse = _gemv, _gemv_i8         # zeros add nothing
+    _gemv_i8_cim = _gemv_i8
 
     def _gemv_active(self, x: F32, active: Any, *, W: str) -> F32:
         return self._of_rows(self._gemv(x, W=W), active)

@@ -81,6 +81,8 @@ KINDS: dict[str, Kind] = {kind.name: kind for kind in (
          "as gemv; zeros of W are not stored"),
     Kind("gemv.i8.sparse", "x:i8[cols] scale:f32[1] W[rows,cols]", "y:f32[rows]",          "",
          "as gemv.i8; zeros of W are not stored"),
+    Kind("gemv.i8.cim", "x:i8[cols] scale:f32[1] W[rows,cols]", "y:f32[rows]",             "",
+         "as gemv.i8; W stands in macros"),
     Kind("quantise.banks", "x:f32[n]",                         "codes:i8[padded] scale:f32[1]", "size",
          "as quantise; codes beyond n are 0"),
     Kind("round.banks", "x:f32[n]",                            "y:f16[padded]",            "size",

@@ -16,7 +16,18 @@ where they lie, else they are fetched.
     data.py                   what a program holds beside its code
 """
 
-from compiler.lowering import active, around_banks, attn, decoded, fetch, lut, pim, sp, vec  # noqa: F401 - they register their functions
+from compiler.lowering import (  # noqa: F401 - they register their functions
+    active,
+    around_banks,
+    attn,
+    cim,
+    decoded,
+    fetch,
+    lut,
+    pim,
+    sp,
+    vec,
+)
 from compiler.lowering.lower import LOWERINGS, Lowering, lowers
 
 __all__ = ["LOWERINGS", "Lowering", "lowers"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from compiler.lowering import cim
 from compiler.lowering.decoded import matrices, tables
 from compiler.lowering.residency import about, move_name
 from compiler.placing.memory_plan import MemoryPlan
@@ -50,7 +51,7 @@ def data(target: Target, layout: WeightLayout, memory: MemoryPlan, stem: str) ->
     else:
         emit("prompt_left:".ljust(24) + ".dword 1")
         variables = ("next_token", "chunk_tokens", "shown_frame") if memory.chunk > 1 else ()
-    for name in variables:
+    for name in (*variables, *cim.VARIABLES * cim.has_macros(graph)):
         emit(f"{name}:".ljust(24) + ".dword 0")
     if "active" in graph.values:
         emit("active_count:".ljust(24) + ".dword 0")

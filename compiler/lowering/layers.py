@@ -18,7 +18,7 @@ def mark(section: str, number: int, chunk: bool = False) -> str:
 
 def strides(c: Lowering, size: int, comment: str = "") -> None:
     """How far apart units find the vectors of tokens, and leave their results."""
-    for unit in ("lut", "sp"):
+    for unit in ("lut", "sp", "cim"):
         if c.memory.machine.has_unit(unit):
             c.emit.line(f"li a6, {size}")
             for name in ("codes", "scale", "result"):

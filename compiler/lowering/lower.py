@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from compiler.graph import Op
 from compiler.lowering.chunk import each_frame
 from compiler.lowering.emit import FRAME, LAYER, WEIGHTS, Emitter, Source, Want, number, offset, symbol
-from compiler.lowering.tiles import NEAR, Tile, fetched, tiles
+from compiler.lowering.tiles import Tile, fetched, tiles
 from compiler.placing.bank_placement import Banked
 from compiler.placing.memory_plan import MemoryPlan
 from compiler.placing.weights import Placed, WeightLayout
@@ -126,21 +126,21 @@ class Lowering:
         return self.operand("vec", self.weight(role), 4 * self.tensor(role).shape[0])
 
     def tiles(self, unit: str, source: Source, rows: int | str, row_bytes: int, *to: tuple[Source, int],
-              beside: Sequence[tuple[Source, int]] = (), result: str = "", again: bool = False,
-              of: str = "") -> AbstractContextManager[Tile]:
+              beside: Sequence[tuple[Source, int]] = (), result: str = "", of: str = "",
+              most: int = 0) -> AbstractContextManager[Tile]:
         """The rows of a matrix as an operand of `unit`: all of them at once, or in a loop over tiles that are fetched.
 
         rows     a number, or the register that holds it (at least 1)
         to       pairs (address, bytes a row): these addresses advance with the rows
         beside   (address, bytes a row) of what else the unit reads of the matrix: scales, metadata; 0 bytes: one scale for all rows
         result   the value, at the first address of `to`, that the unit makes: if it lies outside the scratchpad, it is copied there
-        again    the rows are read for one token after the other: tiles that are small enough for a cache near the unit
         of       the cache whose rows they are, where the address is in a register
+        most     rows of a tile, if the unit takes no more, or if they are read for one token after the other; 0: any number
         """
         near = self.is_near(self._base(of) or source)
         out = result if result in self.memory.outside and not self.memory.reached else ""
-        if not near or out or (again and isinstance(rows, int) and rows * row_bytes > NEAR):
-            return tiles(self, unit, source, rows, row_bytes, to, beside, out, fetch=not near or bool(out))
+        if not near or out or (isinstance(rows, int) and 0 < most < rows):
+            return tiles(self, unit, rows, [(source, row_bytes), *beside], to, out, fetch=not near or bool(out), limit=most)
         return nullcontext(Tile(source, number(rows) if isinstance(rows, int) else rows, [address for address, _ in to],
                                 [address for address, _ in beside]))
 

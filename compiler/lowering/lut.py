@@ -8,6 +8,7 @@ from compiler.graph import Op
 from compiler.lowering.emit import number
 from compiler.lowering.lower import Lowering, lowers
 from compiler.lowering.lut_parts import load, product
+from compiler.lowering.tiles import rows_near
 
 
 @lowers("gemv.i8")
@@ -22,8 +23,9 @@ def gemv_i8(c: Lowering, op: Op) -> None:
     with c.each(most) if whole else nullcontext(number(1)) as tokens:
         if whole:
             load(c, placed, codes, scale, tokens)
+        most_rows = 0 if whole else rows_near(placed.row_bytes, placed.row_scale_bytes)
         with (c.tiles("lut", c.weight(op.weights[0]), placed.rows, placed.row_bytes, (c.results(result), 4), beside=[scales],
-                      result=result, again=not whole) as tile, nullcontext(tokens) if whole else c.each(most) as tokens):
+                      result=result, most=most_rows) as tile, nullcontext(tokens) if whole else c.each(most) as tokens):
             if not whole:
                 c.built = ""
                 load(c, placed, codes, scale, tokens)

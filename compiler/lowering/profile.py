@@ -186,7 +186,7 @@ class Profile:
     def reads(self, row: Row, values: Sequence[int | str], csrs: Mapping[str, int], near: bool) -> None:
         """An instruction with its operands: numbers, or registers. `near`: a copy from the scratchpad."""
         named = dict(zip((operand.name for operand in row.operands), values, strict=True))
-        if row.mnemonic.startswith(("lut.build", "sp.build")):
+        if row.mnemonic.startswith(("lut.build", "sp.build", "cim.build")):
             self._length = self._amount(named["n"]) or (0, "")
         for operand in row.operands:
             if "<" not in operand.access or not self._block or "stored" in operand.layout.dims:

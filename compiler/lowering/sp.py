@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from compiler.graph import Op
 from compiler.lowering.emit import Source, number
 from compiler.lowering.lower import ONE, Lowering, lowers
+from compiler.lowering.tiles import rows_near
 from compiler.placing.weights import Placed
 from isa.sparse import NOfM
 from isa.sparse.bm import Bitmask
@@ -28,9 +29,9 @@ def product(c: Lowering, op: Op) -> None:
     with c.each(most) if whole else nullcontext(number(1)) as tokens:
         if whole:
             _build(c, placed, inputs, tokens)
+        most_rows = 0 if whole or not placed.uniform_row_bytes else rows_near(row_bytes, *(size for _, size in beside))
         with (c.tiles("sp", c.weight(role), placed.rows, row_bytes, (c.results(result), 4), beside=beside, result=result,
-                      again=not whole and placed.uniform_row_bytes > 0) as tile,
-              nullcontext(tokens) if whole else c.each(most) as tokens):
+                      most=most_rows) as tile, nullcontext(tokens) if whole else c.each(most) as tokens):
             if not whole:
                 c.built = ""
                 _build(c, placed, inputs, tokens)

@@ -26,6 +26,11 @@ ALIGN = 64
 NEAR = 1 << 18          # bytes of a tile that several tokens use one after the other where it lies: caches of the host hold it
 
 
+def rows_near(*row_bytes: int) -> int:
+    """Rows of a tile of NEAR bytes, of a matrix with what lies beside it."""
+    return max(1, NEAR // sum(row_bytes))
+
+
 @dataclass(frozen=True)
 class Tile:
     """Rows of a matrix where a unit reaches them: address, number of rows, where their results go, and where what lies beside them
@@ -84,22 +89,24 @@ def height(buffer_bytes: int, row_bytes: int, *beside: int, out: bool = False) -
 
 
 @contextmanager
-def tiles(c: Lowering, unit: str, source: Source, rows: int | str, row_bytes: int, to: Sequence[tuple[Source, int]],
-          beside: Sequence[tuple[Source, int]], out: str, fetch: bool) -> Iterator[Tile]:
+def tiles(c: Lowering, unit: str, rows: int | str, parts: Sequence[tuple[Source, int]], to: Sequence[tuple[Source, int]], out: str,
+          fetch: bool, limit: int) -> Iterator[Tile]:
     """A loop over the rows of a matrix. See Lowering.tiles.
 
-    beside   (address, bytes a row) of scales and metadata; 0 bytes: 4 for all rows
+    parts    (address, bytes a row) of the matrix, then of what lies beside it, scales and metadata; 0 bytes: 4 for all rows
     out      a value outside the scratchpad at the first address of `to`: results wait in the buffer and are copied; "": none
-    fetch    the rows are fetched, as many at a time as a buffer holds with what lies beside them; else tiles of NEAR bytes are used
-             where they lie
+    fetch    the rows are fetched, as many at a time as a buffer holds with what lies beside them; else they are used where they lie
+    limit    rows of a tile, at most; 0: any number, if they are fetched
     """
+    (source, row_bytes), *beside = parts
     e, near = c.emit, c.is_near(source)
     sizes = [size for _, size in beside]
     if fetch:
         most = height(c.memory.buffer_bytes, row_bytes, *sizes, out=bool(out))
         _check(c, row_bytes + sum(sizes), most)
+        most = min(most, limit) if limit else most
     else:
-        most = max(1, NEAR // (row_bytes + sum(sizes)))
+        most = limit
     if isinstance(rows, int) and rows <= most and not out:
         with e.taken(len(beside)) as behind:
             copies: list[tuple[Source, Source, Source]] = [(BUFFER, source, number(rows * row_bytes))]

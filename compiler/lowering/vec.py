@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from compiler.graph import Op
 from compiler.lowering.emit import BASE, KV_OFFSET, POSITION, POSITIONS, ROPE_ROW, bits, number, offset
 from compiler.lowering.lower import Lowering, lowers
+from compiler.lowering.tiles import rows_near
 from compiler.placing.weights import ROPE
 
 
@@ -205,7 +206,7 @@ def gemv(c: Lowering, op: Op) -> None:
     result, x, placed = op.outputs[0], op.inputs[0], c.tensor(op.weights[0])
     c.emit.order("vec", (x,), (result,))
     with (c.tiles("vec", c.weight(op.weights[0]), placed.rows, placed.row_bytes, (c.results(result), 4), result=result,
-                  again=c.chunk) as tile, c.each()):
+                  most=rows_near(placed.row_bytes) if c.chunk else 0) as tile, c.each()):
         c.emit.csr("vec.cols", placed.shape[1])
         c.emit.csr("vec.row_stride", 0)
         c.emit.op(f"vec.gemv.{placed.format}", c.result(tile.to[0]), tile.at, c.at(x), tile.rows, reads=(x,), writes=(result,))

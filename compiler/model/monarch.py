@@ -27,7 +27,7 @@ import numpy as np
 from compiler.errors import ModelError, one_of, shown
 from compiler.model.model import STAGES, Config, layer_roles
 from compiler.model.tensors import F32, Codes, DerivedTensor, Tensor
-from isa.sparse.bm import Bitmask
+from isa.sparse import Bitmask, Diagonals
 
 RIGHT, LEFT = STAGES
 
@@ -118,6 +118,11 @@ class StageTensor(DerivedTensor):
     def layout(self) -> Bitmask:
         """The sparse layout in which nothing is stored but blocks."""
         return Bitmask(self.squares.block)
+
+    @property
+    def diagonals(self) -> Diagonals:
+        """The layout of macros: its blocks alone, one after the other."""
+        return Diagonals(self.squares.block, self.squares.across, self.stage == LEFT)
 
     @property
     def density(self) -> float:

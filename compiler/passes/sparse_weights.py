@@ -21,15 +21,15 @@ import numpy as np
 import numpy.typing as npt
 
 from compiler.errors import ModelError
-from compiler.formats.layouts import ALIKE, AUTO, OFF, has_alike_rows
+from compiler.formats.layouts import Able
 from compiler.graph import Graph, Op, check, role_of
 from compiler.model.monarch import StageTensor, stage_of
-from compiler.model.tensors import F32, Codes, DerivedTensor, Tensor
-from isa import sparse
-from isa.sparse.layout import FORMS, SparseLayout
+from compiler.model.tensors import BLOCK, F32, Codes, DerivedTensor, Tensor
+from isa.sparse import Bitmask, Diagonals, NOfM, SparseLayout
+from isa.sparse.layout import FORMS
 
-Wanted = Callable[[str, Tensor], str]
-"""For the role of a matrix, "layers.3.q", and the matrix: AUTO, ALIKE, OFF or the name of a layout."""
+Wanted = Callable[[str, Tensor], SparseLayout | Able | None]
+"""For the role of a matrix, "layers.3.q", and the matrix: its layout, or among which ones it is chosen; None: it stays dense."""
 
 SAVES = 3 / 4               # of the dense bytes, what a sparse layout takes at most
 _PROMISE = 1.1              # what the first rows may take beyond that
@@ -101,6 +101,27 @@ class StoredBlocks(SparseTensor):
                    [] if codes is None else [codes.scales.reshape(-1)])
 
 
+@dataclass(frozen=True, kw_only=True)
+class StoredDiagonals(SparseTensor):
+    """A stage of a block-diagonal matrix, block by block, as macros load it (isa/sparse/bd.py)."""
+
+    source: StageTensor
+
+    @property
+    def value_bytes(self) -> int:
+        return self.matrix[0] * self.source.source.matrix[1]
+
+    def packed(self) -> Any:
+        stage, rows = self.source, self.source.source
+        size, each = stage.squares.block, stage.squares.side
+        step = max(1, BLOCK // (each * rows.matrix[1])) * each                      # whole squares
+        for first in range(0, self.matrix[0], step):
+            codes = rows.codes(first, min(first + step, self.matrix[0]))
+            values = codes.values.reshape(-1, size, size, rows.matrix[1] // size, size)     # (i, r, k, j, c) to (i, j, k, r, c)
+            yield (np.ascontiguousarray(values.transpose(0, 3, 2, 1, 4)).view(np.uint8).reshape(-1), np.zeros(0, np.uint8),
+                   [codes.scales.reshape(-1)])
+
+
 @dataclass
 class Zeros:
     """Counts of a matrix: its elements, those that are not zero, blocks with one of these, the fullest group by M."""
@@ -121,45 +142,48 @@ class Zeros:
             if size == _BLOCK:
                 self.blocks += int(np.count_nonzero(whole.any(axis=2)))
 
-    def bits(self, width: int) -> dict[str, float]:
-        """Bits that an element takes, values of `width` bits, by the name of the layout."""
-        found = {f"nm:{n}:{m}": n / m * (width + (m - 1).bit_length()) for m, n in self.fullest.items() if n}
-        return found | {"bm": self.kept * width / self.elements + 1,
-                        f"bm:{_BLOCK}": self.blocks * _BLOCK * width / self.elements + 1 / _BLOCK}
+    def bits(self, width: int, able: Able) -> dict[SparseLayout, float]:
+        """Bits that an element takes, values of `width` bits, in each layout that is allowed. Of N of M those with the least N."""
+        found: dict[SparseLayout, float] = {
+            Bitmask(1): self.kept * width / self.elements + 1,
+            Bitmask(_BLOCK): self.blocks * _BLOCK * width / self.elements + 1 / _BLOCK}
+        found = {layout: bits for layout, bits in found.items() if able.allows(layout)}
+        for m, fullest in self.fullest.items():
+            least = next((layout for layout in (NOfM(n, m) for n in range(max(fullest, 1), m)) if able.allows(layout)), None)
+            if least:
+                found[least] = least.n / m * (width + least.index_bits)
+        return found
 
 
-def all_dense(_role: str, _tensor: Tensor) -> str:
+def all_dense(_role: str, _tensor: Tensor) -> None:
     """A Wanted: no matrix is stored without its zeros."""
-    return OFF
 
 
-def layout_of(tensor: Tensor, wanted: str) -> SparseLayout | None:
-    """The sparse layout of a matrix, None: dense. `wanted`: AUTO, ALIKE, OFF or the name of a layout, which is then not doubted."""
-    if wanted == OFF or tensor.format.name not in FORMS:
+def layout_of(tensor: Tensor, wanted: SparseLayout | Able | None) -> SparseLayout | None:
+    """The sparse layout of a matrix, None: dense. `wanted`: a layout, which is not doubted, or among which ones it is chosen."""
+    if wanted is None or tensor.format.name not in FORMS:
         return None
-    if wanted not in (AUTO, ALIKE):
-        return sparse.named(wanted)
-
-    def bits_of(zeros: Zeros) -> dict[str, float]:
-        """Bits that an element takes, by the name of a layout that is allowed."""
-        return {name: bits for name, bits in zeros.bits(width).items() if wanted == AUTO or has_alike_rows(name)}
-
+    if isinstance(wanted, SparseLayout):
+        return wanted
+    if tensor.format.name not in wanted.forms:
+        return None
     source, width = tensor, int(tensor.format.packing.bits)
     while isinstance(source, DerivedTensor) and source.rounds:
         source = source.source
     if stage := stage_of(source):
-        bits = stage.density * width + 1 / stage.squares.block
-        return stage.layout if wanted == AUTO and bits <= SAVES * width else None
+        return next((layout for layout, bits in ((stage.diagonals, stage.density * width),
+                                                 (stage.layout, stage.density * width + 1 / stage.squares.block))
+                     if wanted.allows(layout) and bits <= SAVES * width), None)
     zeros = Zeros()
     zeros.see(_present(source, *next(source.blocks(_FIRST))))
-    if min(bits_of(zeros).values(), default=width) > SAVES * width * _PROMISE:
+    if min(zeros.bits(width, wanted).values(), default=width) > SAVES * width * _PROMISE:
         return None
     zeros = Zeros()
     for first, last in tensor.blocks():
         zeros.see(_present(tensor, first, last))
-    counted = bits_of(zeros)
-    best = min(counted, key=lambda name: counted[name] * (_FASTER if has_alike_rows(name) else 1), default="")
-    return sparse.named(best) if best and counted[best] <= SAVES * width else None
+    bits = zeros.bits(width, wanted)
+    best = min(bits, key=lambda layout: bits[layout] * (_FASTER if isinstance(layout, NOfM) else 1), default=None)
+    return best if best and bits[best] <= SAVES * width else None
 
 
 def _present(tensor: Tensor, first: int, last: int) -> npt.NDArray[np.bool_]:
@@ -174,7 +198,9 @@ def with_layouts(tensors: dict[str, Tensor], wanted: Wanted) -> dict[str, Tensor
     found = dict(tensors)
     for role, tensor in tensors.items():
         if role.startswith("layers.") and len(tensor.shape) == 2 and (layout := layout_of(tensor, wanted(role, tensor))):
-            if isinstance(tensor, StageTensor) and tensor.layout == layout:
+            if isinstance(tensor, StageTensor) and isinstance(layout, Diagonals):
+                found[role] = StoredDiagonals(tensor.name, tensor.shape, tensor.format, tensor.group, source=tensor, layout=layout)
+            elif isinstance(tensor, StageTensor) and tensor.layout == layout:
                 found[role] = StoredBlocks(tensor.name, tensor.shape, tensor.format, tensor.group, source=tensor, layout=layout)
             else:
                 found[role] = SparseTensor(tensor.name, tensor.shape, tensor.format, tensor.group, source=tensor, layout=layout)
@@ -188,3 +214,17 @@ def with_products(graph: Graph, tensors: Mapping[str, Tensor]) -> Graph:
             tensors.get(role_of(op.weights[0], layer)), SparseTensor) else op for op in ops]
 
     return check(graph.in_layers(converted))
+
+
+def in_macros(graph: Graph, tensors: Mapping[str, Tensor]) -> Graph:
+    """The graph whose products with int8 matrices are those of the cim unit, whatever zeros they have."""
+    def converted(ops: list[Op], layer: int | None = None) -> list[Op]:
+        return [replace(op, kind="gemv.i8.cim") if op.kind in ("gemv.i8", "gemv.i8.sparse") and _matrix(
+            tensors, op.weights[0], layer).format.name == "i8" else op for op in ops]
+
+    return check(replace(graph.in_layers(converted), start=converted(graph.start), finish=converted(graph.finish)))
+
+
+def _matrix(tensors: Mapping[str, Tensor], role: str, layer: int | None) -> Tensor:
+    """The matrix of a weight of an operation; a head that the file lacks is the embedding."""
+    return tensors.get(role_of(role, layer)) or tensors["embedding"]

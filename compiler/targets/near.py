@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from compiler.formats.layouts import ALIKE, AUTO, OFF
+from compiler.formats.layouts import Able
 from compiler.graph import Graph
-from compiler.lowering import attn
+from compiler.lowering import attn, cim
 from compiler.model.model import Config, Model
 from compiler.passes.kv_cache import Attention
+from compiler.passes.sparse_weights import in_macros
 from compiler.targets.target import Home, Target
+from isa.numbers import FORMATS
 from isa.preset import Preset
 from isa.regions import DRAM, FLASH, SRAM
+from isa.units.sp import LAYOUTS
 
 if TYPE_CHECKING:
     from compiler.lowering.lower import Lowering
@@ -24,7 +27,7 @@ class Near(Target):
     """A machine whose units read weights from memory, as they are or through the scratchpad."""
 
     units = ("vec", "fetch", "sync")
-    readers = frozenset(("vec", "lut", "sp"))
+    readers = frozenset(("vec", "lut", "sp", "cim"))
 
     caches = Home(DRAM, ".bss")
     outside = Home(DRAM, ".bss.outside")
@@ -38,19 +41,37 @@ class Near(Target):
         room = there and config.heads <= machine.parameter("attn.heads") and config.q_dim <= machine.parameter("attn.channels")
         return Attention("attn" if room else "vec")
 
+    @classmethod
+    def with_products(cls, machine: Preset, graph: Graph, model: Model) -> Graph:
+        return in_macros(graph, model.tensors) if cim.is_there(machine) else graph
+
     def __init__(self, machine: Preset, model: Model, graph: Graph, *, int8: bool) -> None:
         super().__init__(machine, model, graph, int8=int8)
         flash = any(region.name == FLASH for region in machine.regions)
         self.weights = Home(FLASH, '.flash.weights, "a"') if flash else Home(DRAM, '.rodata.weights, "a"')
 
     @classmethod
-    def sparse(cls, machine: Preset) -> str:
+    def sparse(cls, machine: Preset) -> Able:
+        """In macros what these can hold; by the sp unit any, or where rows are fetched in tiles those whose rows are all alike."""
+        if cim.is_there(machine):
+            return Able(lambda layout: cim.holds(machine, layout), f"the macros of machine {machine.name} hold other patterns",
+                        ("i8",))
         if not machine.has_unit("sp") or "sp" not in machine.region(SRAM).ports:
-            return OFF
+            return Able(lambda layout: False, f"machine {machine.name} has no sp unit that reaches the scratchpad")
         homes = [region for region in machine.regions if region.name in (FLASH, DRAM)]
         readers = {unit for unit in cls.readers if machine.has_unit(unit)}
-        return AUTO if all(readers <= region.ports for region in homes) else ALIKE
+        if all(readers <= region.ports for region in homes):
+            return Able(lambda layout: layout.kind in LAYOUTS, "no instruction computes with it")
+        return Able(lambda layout: layout.row_values(1, FORMATS["i8"]) > 0,
+                    f"machine {machine.name} fetches rows in tiles, and rows of a bitmask differ in their bytes")
 
     def start(self, c: Lowering) -> None:
+        cim.start(c)
         if any(op.kind == "softmax.attn" for _, op in self.graph.steps()):
             attn.start(c)
+
+    def enter_layers(self, c: Lowering) -> None:
+        cim.enter_layers(c)
+
+    def next_layer(self, c: Lowering) -> None:
+        cim.next_layer(c)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from compiler.errors import ModelError, RoomError, most
-from compiler.formats.layouts import OFF
+from compiler.formats.layouts import Able
 from compiler.graph import Graph
 from compiler.model.model import Config, Model
 from compiler.passes.kv_cache import Attention
@@ -75,10 +75,14 @@ class Target:
         return Attention()
 
     @classmethod
-    def sparse(cls, machine: Preset) -> str:
-        """Which sparse layouts a machine computes with: AUTO, any; ALIKE, those whose rows are all alike, as rows are fetched in
-        tiles; OFF, none."""
-        return OFF
+    def sparse(cls, machine: Preset) -> Able:
+        """The sparse layouts that a machine computes with."""
+        return Able(lambda layout: False, f"machine {machine.name} has no sp unit")
+
+    @classmethod
+    def with_products(cls, machine: Preset, graph: Graph, model: Model) -> Graph:
+        """The graph whose products are those of the unit that the machine has for them."""
+        return graph
 
     @property
     def reached(self) -> bool:
@@ -90,11 +94,12 @@ class Target:
         """Raise ModelError for a unit that the machine lacks and an operation needs."""
         sparse = "active" in self.graph.values
         for _, op in self.graph.steps():
-            if op.kind.endswith(".sparse"):
-                continue                            # where there is no sp unit no matrix has a sparse layout
+            if op.kind.endswith((".sparse", ".cim")):
+                continue                            # there are no such kinds where the units for them are not
             if op.kind.startswith(("gemv.i8", "macT.i8")):
                 unit, why = "lut", f"it multiplies the integer weights of {op.weights[0]} by int8 activations"
-                instead = "--weights f16 needs none" if sparse else "--weights i8 --activations f32 needs none"
+                instead = ("its macros hold int8 matrices, --weights i8" if self.machine.has_unit("cim") and not sparse else
+                           "--weights f16 needs none" if sparse else "--weights i8 --activations f32 needs none")
             elif op.kind.startswith("active"):
                 unit, why, instead = "thr", "it lists the active neurons of --ffn-sparsity", "without --ffn-sparsity none is needed"
             else:

@@ -6,6 +6,7 @@
     cs.py        cs: stored columns, listed
     bl.py        bl: dense blocks of r x c
     rl.py        rl: a stream of distances and blocks of values
+    bd.py        bd: blocks on diagonals, the stages of Monarch matrices, for the cim unit
     named.py     layouts by name: "nm:2:4", "bm", "bm:4", "bl:16x1", "cs", "rl:2"
 
     layout = sparse.named("nm:2:4")
@@ -16,6 +17,7 @@
 No instruction is here: what the sp unit does with these bytes stands in isa/units/sp.
 """
 
+from isa.sparse.bd import Diagonals as Diagonals
 from isa.sparse.bl import RByC as RByC
 from isa.sparse.bm import Bitmask as Bitmask
 from isa.sparse.cs import Columns as Columns

@@ -19,6 +19,7 @@ from compiler.checking.verify import compare
 from compiler.compile import compile_model
 from compiler.compiled import Compiled
 from compiler.errors import ModelError
+from compiler.formats.layouts import Able
 from compiler.formats.recipe import Recipe, parse_format, read_recipe
 from compiler.formats.weight_format import WEIGHT_FORMATS
 from compiler.frontends import load
@@ -29,16 +30,18 @@ from compiler.passes import sparse_weights
 from compiler.passes.project import parse_project, project
 from compiler.passes.prune import parse_prune, prune
 from compiler.passes.quantise import _converted
-from compiler.passes.sparse_weights import SparseTensor, StoredBlocks, layout_of, with_layouts
+from compiler.passes.sparse_weights import SparseTensor, StoredBlocks, StoredDiagonals, layout_of, with_layouts
 from compiler.running.parameters import set_parameters, set_sequences
 from emulator.machine import Machine
 from emulator.observe.hazards import HazardCheck
 from isa.program import Program
 from isa.reference import ReferenceMachine
 from isa.services import Host
+from isa.units.sp import LAYOUTS
 from slimulator import invoke
 
 RNG = np.random.default_rng(9)
+ANY = Able(lambda layout: layout.kind in LAYOUTS, "")
 PROMPT = [1, 5, 3, 9, 2]
 SQUARE = replace(SHAPES["gqa"], dim=36, heads=2, kv_heads=1, head_dim=18, hidden=45, rope=rope(18))
 
@@ -249,9 +252,9 @@ def test_the_layout_is_known_without_reading(block: int, weights: str) -> None:
         blocks = Unread(stage, (squares.between, block), WEIGHT_FORMATS["f32"])
         stored = stage_tensor(blocks, squares, stage)
         tensor = quantised(stored, weights) if weights else stored
-        layout = layout_of(tensor, "auto")
-        assert layout and layout.name == f"bm:{block}" and layout_of(tensor, "off") is None
-        sparse = with_layouts({"layers.0.q": tensor}, lambda role, tensor: "auto")["layers.0.q"]
+        layout = layout_of(tensor, ANY)
+        assert layout and layout.name == f"bm:{block}" and layout_of(tensor, None) is None
+        sparse = with_layouts({"layers.0.q": tensor}, lambda role, tensor: ANY)["layers.0.q"]
         assert isinstance(sparse, StoredBlocks)
         assert sparse.value_bytes == tensor.matrix[0] * tensor.format.row_bytes(block * (3 if stage == "left" else 1))
 
@@ -259,11 +262,11 @@ def test_the_layout_is_known_without_reading(block: int, weights: str) -> None:
 def test_a_layout_has_to_save_and_to_be_computed_with() -> None:
     _, made = stages(1, 1, 2)
     stage, tensor = made["right"], quantised(made["right"], "t2")
-    assert layout_of(tensor, "auto") == stage.layout                # (2 / 2 + 1 / 2) of 2 bits: just three quarters
+    assert layout_of(tensor, ANY) == stage.layout                # (2 / 2 + 1 / 2) of 2 bits: just three quarters
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sparse_weights, "SAVES", 0.74)
-        assert layout_of(tensor, "auto") is None
-    assert layout_of(quantised(stage, "c4"), "auto") is None
+        assert layout_of(tensor, ANY) is None
+    assert layout_of(quantised(stage, "c4"), ANY) is None
 
 
 @pytest.mark.parametrize("weights", ["i8", "i8:tensor", "i4", "t2", "f16", "f32"])
@@ -449,3 +452,14 @@ def test_a_checkpoint_is_verified(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert invoke(["verify", folder, "--weights", "i8", "--prompt", "a cat", "--tokens", "4"]) == 0
     said = capsys.readouterr().out
     assert "transformers has no block-diagonal matrices" in said and "bit-exact" in said
+
+
+@pytest.mark.parametrize(("down", "across", "block"), [(2, 3, 3), (1, 1, 2), (4, 1, 2)])
+def test_blocks_for_macros_are_packed_as_their_layout_says(down: int, across: int, block: int) -> None:
+    for tensor in stages(down, across, block)[1].values():
+        codes = quantised(tensor, "i8")
+        stored = StoredDiagonals(tensor.name, tensor.shape, codes.format, codes.group, source=codes, layout=tensor.diagonals)
+        values, meta, scales = (list(parts) for parts in zip(*stored.packed(), strict=True))
+        assert np.concatenate(values).tobytes() == tensor.diagonals.pack(codes.codes().values, "i8").values.tobytes()
+        assert sum(part.size for part in values) == stored.value_bytes and not any(part.size for part in meta)
+        assert np.array_equal(np.concatenate([part for parts in scales for part in parts]), codes.codes().scales.reshape(-1))

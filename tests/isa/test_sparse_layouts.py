@@ -213,3 +213,33 @@ def test_bits_behind_the_last_place_are_ignored():
     assert packed.meta.tolist() == [2]
     loud = sparse.Packed("i8", 1, 3, packed.values, u8(0b1111_1110))
     assert sparse.named("nm:1:4").unpack(loud).tolist() == [[0, 0, 7]]
+
+
+# ------------------------------------------------------------------------------------------------ blocks on diagonals
+
+
+@pytest.mark.parametrize(("block", "down", "across"), [(2, 1, 1), (3, 2, 1), (2, 3, 4), (4, 1, 3)])
+@pytest.mark.parametrize("join", [False, True])
+def test_blocks_on_diagonals(block, down, across, join):
+    """Packed block after block of factor after factor; behind a factor rows are transposed, as in a Monarch matrix."""
+    rng, n = np.random.default_rng(block), block * block
+    layout = sparse.Diagonals(block, across, join)
+    blocks = rng.integers(-128, 128, (down, across, block, block, block)).astype(np.int8)
+    blocks[0, 0, 0, 0, 0] = 0                           # a zero in a block is stored
+    dense = np.zeros((down * n, down * across * n) if join else (down * across * n, across * n), np.int8)
+    for i, j, k, r, c in np.ndindex(*blocks.shape):
+        factor = i * across + j
+        row, column = (i, factor) if join else (factor, j)
+        dense[row * n + r * block + k, column * n + k * block + c] = blocks[i, j, k, r, c]
+    packed = layout.pack(dense, "i8")
+    assert packed.values.tobytes() == blocks.tobytes() and packed.meta.size == 0
+    assert np.array_equal(layout.unpack(packed), dense)
+    assert layout.value_bytes(packed.meta, *dense.shape, FORMATS["i8"]) == blocks.size
+    assert layout.factors(*dense.shape) == down * across
+    outside = np.argwhere(~layout.decoded(packed)[1])
+    if len(outside):
+        dense[tuple(outside[0])] = 1
+        with pytest.raises(ValueError, match=f"bd:{block}: the value in row {outside[0][0]}, column {outside[0][1]} is not zero"):
+            layout.pack(dense, "i8")
+    with pytest.raises(ValueError, match=f"expected factors of {n} x {n}, {across} side by side"):
+        layout.pack(np.zeros((n + 1, n), np.int8), "i8")

@@ -55,7 +55,7 @@ def small_machine(scratchpad: int = 12288, *missing: str, like: str = "slim-llam
 def fetching_machine(scratchpad: int) -> str:
     """A preset with an sp unit whose units reach only the scratchpad; the fetch unit brings the rest: the path of the file."""
     text = (PRESETS / "slim.toml").read_text(encoding="utf-8").replace("value = 16_777_216", f"value = {scratchpad}")
-    everything = 'value = ["core", "vec", "lut", "sp", "thr", "fetch", "pim", "attn"], source = "assumed: no unit is kept'
+    everything = 'value = ["core", "vec", "lut", "sp", "cim", "thr", "fetch", "pim", "attn"], source = "assumed: no unit is kept'
     assert text.count(everything) == 3
     path = Path(FOLDER.name) / f"fetching-{scratchpad}.toml"
     path.write_text(text.replace(everything, 'value = ["core", "fetch", "pim"], source = "assumed: no unit is kept').replace(

@@ -20,8 +20,10 @@ from compiler.model.model import Config, Rope, roles
 from compiler.model.tensors import Codes
 from compiler.passes.kv_cache import KV_FORMATS, Attention, with_caches
 from compiler.passes.quantise import quantise
+from compiler.passes.sparse_weights import in_macros
 from compiler.targets.banks import Banks
 from isa.preset import load_preset
+from isa.sparse import Bitmask
 
 C = Config("test", vocab=50, dim=16, layers=3, heads=4, kv_heads=2, head_dim=4, hidden=24, context=8, eps=1e-5,
            rope=Rope((1.0, 0.5), adjacent=True))
@@ -83,8 +85,10 @@ def test_kinds_are_all_made_by_some_model() -> None:
     sparse = {"active", "active.above", "gemv.active", "gemv.i8.active", "macT.active", "macT.i8.active"}      # by sparsify.py
     decoded = {op.kind for _, op in quantise(random_model(C), read_recipe("i4"), "f32")[1].steps()}
     zeros = {op.kind for weights in ("i8", "f16")
-             for _, op in quantise(random_model(C), read_recipe(weights), None, lambda _role, _tensor: "bm")[1].steps()}
-    assert used | cache | banks | decoded | zeros == set(KINDS) - sparse
+             for _, op in quantise(random_model(C), read_recipe(weights), None, lambda _role, _tensor: Bitmask(1))[1].steps()}
+    model, graph = quantise(random_model(C), read_recipe("i8"))
+    macros = {op.kind for _, op in in_macros(graph, model.tensors).steps()}
+    assert used | cache | banks | decoded | zeros | macros == set(KINDS) - sparse
 
 
 def _in_banks(weights: str) -> Graph:
