@@ -90,3 +90,63 @@ def by_rows(prefix: str, dense: np.ndarray, block: tuple[int, int] | None = None
         starts.append(len(columns))
     return {f"{prefix}.crow_indices": np.array(starts, indices), f"{prefix}.col_indices": np.array(columns, indices),
             f"{prefix}.values": np.array(values, dense.dtype)}
+
+
+# ------------------------------------------------------------------------------------------------ two of four, for tensor cores
+
+
+def _two_of_four(dense: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(values (rows, cols / 2), four bits for each group (rows, cols / 4)). A group with fewer values keeps its last zeros too."""
+    groups = dense.reshape(len(dense), -1, 4)
+    values, bits = np.zeros((*groups.shape[:2], 2), dense.dtype), np.zeros(groups.shape[:2], np.int64)
+    for row, group in np.ndindex(bits.shape):
+        kept = [place for place in range(4) if groups[row, group, place]]
+        kept = sorted(kept + [place for place in (3, 2, 1, 0) if place not in kept][:2 - len(kept)])
+        values[row, group], bits[row, group] = groups[row, group, kept], kept[0] + 4 * kept[1]
+    return values.reshape(len(dense), -1), bits
+
+
+def _meta(bits: np.ndarray, order: list[int], kind: Any) -> np.ndarray:
+    """Words of metadata as tensor cores read them. `order`: which row comes first, which second ..."""
+    each = np.dtype(kind).itemsize * 2
+    words = np.array([[sum(int(four) << 4 * place for place, four in enumerate(row[at:at + each]))
+                       for at in range(0, len(row), each)] for row in bits], np.uint64)[order]
+    words[0::2, 1::2], words[1::2, 0::2] = words[1::2, 0::2].copy(), words[0::2, 1::2].copy()
+    rows, count = words.shape
+    together = words.reshape(rows, count // 2, 2).swapaxes(0, 1).reshape(rows, count)
+    return together.astype(f"u{np.dtype(kind).itemsize}").view(kind)
+
+
+def semi_structured(prefix: str, dense: np.ndarray) -> Tensors:
+    """As torch has it in the layout of CUTLASS. Of fp32 one of each two is kept: both halves of it are."""
+    halves = dense.dtype == np.float32
+    values, bits = _two_of_four(dense.view(np.uint16) if halves else dense)
+    if halves:                                              # a half may be 0 in a number that is not, and the other way round
+        kept = dense.reshape(len(dense), -1, 2) != 0
+        second = kept[..., 1] | ~kept[..., 0]
+        values, bits = np.where(second, dense[:, 1::2], dense[:, 0::2]), np.where(second, 2 + 4 * 3, 0 + 4 * 1)
+    group = 16 if dense.dtype == np.int8 else 32
+    order = [top + 8 * eighth + row for top in range(0, len(dense), group) for row in range(8) for eighth in range(group // 8)]
+    return {f"{prefix}.packed": values, f"{prefix}.meta": _meta(bits, order, np.int32 if group == 16 else np.int16)}
+
+
+def marlin24(module: str, codes: np.ndarray, scales: np.ndarray, bits: int) -> Tensors:
+    """codes (rows, cols) signed, scales (rows, groups)."""
+    rows, cols = codes.shape
+    values, fours = _two_of_four(codes)
+    goes = {row // 64 * 64 + row % 2 * 2 + row % 8 // 4 + row % 4 // 2 * 32 + row % 64 // 8 * 4: row for row in range(rows)}
+    meta = _meta(fours, [goes[at] for at in range(rows)], np.int16)
+    turned = values.T.astype(int) + (1 << bits - 1)         # (cols / 2, rows)
+    words = []
+    for top in range(0, cols // 2, 16):
+        numbers = [turned[top + k, left + 16 * (thread // 8) + 8 * (thread // 4 % 2) + 4 * half + column]
+                   for left in range(0, rows, 64) for thread in range(32) for column in range(4) for half in range(2)
+                   for k in (2 * (thread % 4), 2 * (thread % 4) + 1, 2 * (thread % 4) + 8, 2 * (thread % 4) + 9)]
+        each = 32 // bits
+        words.append([sum(int(numbers[at + place]) << bits * turn for turn, place in
+                          enumerate((*range(0, each, 2), *range(1, each, 2)))) for at in range(0, len(numbers), each)])
+    packed = scales.T.astype(np.float16)                    # (groups, rows)
+    if scales.shape[1] > 1 and cols // scales.shape[1] < cols // 2:
+        packed = packed[:, [8 * (row // 8) + (0, 4, 1, 5, 2, 6, 3, 7)[row % 8] for row in range(rows)]]
+    return {f"{module}.weight_packed": _int32(words), f"{module}.scale_packed": np.ascontiguousarray(packed),
+            f"{module}.meta": meta.reshape(meta.shape[1] // 2, -1)}

@@ -7,7 +7,8 @@ pack-quantized, of MODULE.weight (rows, cols):
     weight_shape       I32 or I64 (2,)
     weight_g_idx       I32 (cols,)                   the group of each column, if columns were ordered by activations
 int-quantized: weight I8 (rows, cols) instead of weight_packed, weight_zero_point I8 (rows, groups). These codes may lie in a
-bitmask (sparse.py). Weights that are sparse and not quantised are read whatever the configuration says.
+bitmask (sparse.py). marlin-24 is in two_of_four.py. Weights that are sparse and not quantised are read whatever the configuration
+says.
 
 Source: compressed-tensors 0.14.0.1, compressors/quantized_compressors (pack_quantized.py, naive_quantized.py), and
 quantization/lifecycle/forward.py (dequantize).
@@ -31,9 +32,10 @@ from compiler.frontends.stored.integers import IntegerTensor, integers
 from compiler.frontends.stored.matrices import Matrix, Rows, numbers, turned, unpacked_of, words_for
 from compiler.frontends.stored.sparse import sparse_matrix
 from compiler.frontends.stored.storage import Storage, refuse, way_out
+from compiler.frontends.stored.two_of_four import marlin24
 from compiler.model.tensors import Tensor
 
-FORMATS = ("pack-quantized", "int-quantized", "naive-quantized", "mixed-precision", "dense")
+FORMATS = ("pack-quantized", "int-quantized", "naive-quantized", "mixed-precision", "marlin-24", "dense")
 SPARSE = ("dense", "sparse-bitmask", "sparse-24-bitmask")
 _HARMLESS = """
     quant_method quantization_status global_compression_ratio version ignore run_compressed format config_groups sparsity_config
@@ -91,7 +93,20 @@ class CompressedTensors(Storage):
             found = files.stored[f"{module}.weight_{'packed' if packed else 'scale'}"]
             raise ModelError(found.where.file, f"tensor {found.name}", got="a quantised matrix",
                              expected="a config group of quantization_config whose targets name it")
+        if f"{module}.scale_packed" in files:
+            return _marlin(files, module, shape, scheme)
         return _packed(files, module, shape, scheme) if packed else _bytes(files, name, shape, scheme)
+
+
+def _marlin(files: Files, module: str, shape: tuple[int, int], scheme: Scheme) -> IntegerTensor:
+    if scheme.bits not in (4, 8) or scheme.strategy == "tensor" or not scheme.symmetric:
+        found = files.stored[f"{module}.weight_packed"]
+        kind = "symmetric" if scheme.symmetric else "asymmetric"
+        raise ModelError(found.where.file, f"tensor {found.name}", expected="symmetric ones of 4 or 8 bits, by channel or group",
+                         got=f"{kind} codes of {scheme.bits} bits by {scheme.strategy} in marlin-24")
+    group = scheme.group or shape[1]
+    codes, scales = marlin24(files, module, shape, scheme.bits, group)
+    return integers(codes, scales, None, bits=scheme.bits, group=group, signed=True)
 
 
 def _packed(files: Files, module: str, shape: tuple[int, ...], scheme: Scheme) -> IntegerTensor:

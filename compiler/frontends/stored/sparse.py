@@ -26,6 +26,7 @@ from compiler.frontends.shards import Stored
 from compiler.frontends.stored.files import Files
 from compiler.frontends.stored.floats import FLOATS
 from compiler.frontends.stored.matrices import Matrix, numbers
+from compiler.frontends.stored.two_of_four import semi_structured
 from compiler.model.tensors import F32, Tensor
 
 INDICES = ("I32", "I64")
@@ -60,6 +61,8 @@ def sparse_matrix(files: Files, name: str, shape: tuple[int, ...], dtypes: Itera
             return _bitmask(files, prefix, (rows, cols), dtypes)
         if f"{prefix}.crow_indices" in files:
             return _by_rows(files, prefix, (rows, cols), dtypes)
+        if f"{prefix}.packed" in files:
+            return semi_structured(files, prefix, (rows, cols), dtypes)
     return None
 
 

@@ -268,7 +268,6 @@ def test_one_scale_for_a_matrix_and_schemes_by_name(tmp_path: Path) -> None:
 
 CT: list[tuple[dict[str, Any], Callable[[Tensors], None] | None, str]] = [
     (ct_config("float-quantized", how(16, 4)), None,    r"quantization_config.format: 'float-quantized'; expected .*\nhint: .*Com"),
-    (ct_config("marlin-24", how(16, 4)), None,          r"format: 'marlin-24'"),
     (ct_config("pack-quantized", how(16, 4), kv_cache_scheme={"num_bits": 8}), None, r"kv_cache_scheme: .*; expected null"),
     (ct_config("pack-quantized", how(16, 4), sparsity_config={"format": "marlin-24"}), None, r"sparsity_config.format: 'marlin-24"),
     (ct_config("pack-quantized", {**how(16, 4), "type": "float"}), None, r"weights.type: 'float'; expected int with 2 to 8 bits"),
