@@ -2,9 +2,9 @@
 
 The layers are those of transformers' BitNetForCausalLM and carry its tensors' names: RMSNorm, attention with RoPE and shared KV
 heads, RMSNorm on its result (attn_sub_norm), a gated feed-forward block with squared ReLU and an RMSNorm before its last matrix
-(ffn_sub_norm). Every linear has ternary weights (absmean per tensor) and int8 inputs (absmax per token); the embedding, which is
-also the output head, and the norms are not quantised. Source of the formulas: Ma et al., "The Era of 1-bit LLMs", arXiv:2402.17764,
-and transformers, integrations/bitnet.py.
+(ffn_sub_norm). Every linear has ternary weights, or others of linears.py, and int8 inputs (absmax per token); the embedding, which
+is also the output head, and the norms are not quantised. Source of the formulas: Ma et al., "The Era of 1-bit LLMs",
+arXiv:2402.17764, and transformers, integrations/bitnet.py.
 """
 
 from dataclasses import asdict, dataclass
@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from programs.demo.linears import KINDS, int8
 
 
 @dataclass(frozen=True)
@@ -25,34 +27,10 @@ class Shape:
     context: int
     rope_theta: float = 10000.0
     norm_epsilon: float = 1e-5
+    weights: str = "ternary"        # of the linears: a name in linears.KINDS
 
-    def as_dict(self) -> dict[str, float]:
+    def as_dict(self) -> dict[str, float | str]:
         return asdict(self)
-
-
-def ternary(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Codes -1, 0, 1 of a matrix and its scale, the mean of its absolute values: weight is about codes * scale."""
-    scale = weight.abs().mean().clamp(min=1e-5)
-    return (weight / scale).round().clamp(-1, 1), scale
-
-
-class TernarySTE(torch.autograd.Function):
-    """Codes * scale in `dtype`; the gradient is the identity."""
-
-    @staticmethod
-    def forward(ctx, weight: Tensor, dtype: torch.dtype) -> Tensor:
-        codes, scale = ternary(weight)
-        return (codes * scale).to(dtype)
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
-        return gradient.float(), None
-
-
-def int8(x: Tensor) -> Tensor:
-    """x rounded to int8 steps of its absmax per token (last axis), as a float; the gradient is the identity."""
-    scale = 127 / x.detach().abs().amax(-1, keepdim=True).clamp(min=1e-5)
-    return x + ((x.detach() * scale).round().clamp(-128, 127) / scale - x.detach())
 
 
 def rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
@@ -108,15 +86,8 @@ class Norm(nn.Module):
         self.weight = nn.Parameter(torch.ones(size))
 
 
-class Linear(nn.Module):
-    """A matrix (outputs, inputs) applied as its ternary codes; its input is already rounded to int8 steps."""
-
-    def __init__(self, inputs: int, outputs: int, gain: float = 1.0):
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(outputs, inputs).normal_(std=gain * inputs ** -0.5))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, TernarySTE.apply(self.weight, x.dtype))
+def linear(shape: Shape, inputs: int, outputs: int, gain: float = 1.0) -> nn.Module:
+    return KINDS[shape.weights](inputs, outputs, gain)
 
 
 class Attention(nn.Module):
@@ -124,8 +95,8 @@ class Attention(nn.Module):
         super().__init__()
         self.shape = shape
         kv = shape.dim // shape.heads * shape.kv_heads
-        self.q_proj, self.k_proj, self.v_proj = Linear(shape.dim, shape.dim), Linear(shape.dim, kv), Linear(shape.dim, kv)
-        self.o_proj, self.attn_sub_norm = Linear(shape.dim, shape.dim, residual_gain(shape)), Norm(shape.dim)
+        self.q_proj, self.k_proj, self.v_proj = (linear(shape, shape.dim, outputs) for outputs in (shape.dim, kv, kv))
+        self.o_proj, self.attn_sub_norm = linear(shape, shape.dim, shape.dim, residual_gain(shape)), Norm(shape.dim)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         (batch, length, _), head = x.shape, self.shape.dim // self.shape.heads
@@ -142,8 +113,8 @@ class FeedForward(nn.Module):
     def __init__(self, shape: Shape):
         super().__init__()
         self.epsilon = shape.norm_epsilon
-        self.gate_proj, self.up_proj = Linear(shape.dim, shape.hidden), Linear(shape.dim, shape.hidden)
-        self.down_proj, self.ffn_sub_norm = Linear(shape.hidden, shape.dim, residual_gain(shape)), Norm(shape.hidden)
+        self.gate_proj, self.up_proj = linear(shape, shape.dim, shape.hidden), linear(shape, shape.dim, shape.hidden)
+        self.down_proj, self.ffn_sub_norm = linear(shape, shape.hidden, shape.dim, residual_gain(shape)), Norm(shape.hidden)
         self.zeros = torch.zeros(())        # share of neurons that are zero, in the last forward pass to evaluate
         self.evenness = torch.zeros(())     # `evenness`, in the last one to train
 

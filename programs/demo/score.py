@@ -1,10 +1,13 @@
-"""Bits per byte of the demo model and of stories260K on the same stories, and the demo model's activation sparsity.
+"""Bits per byte of the demo models and of stories260K on the same stories, and the demo models' activation sparsity.
 
     python -m programs.demo.score TEXT --stories260k ../shared/data/stories260K --json programs/demo/figures.json
+    python -m programs.demo.score TEXT --model programs/demo/int8-2of4 out/models/int8 --json programs/demo/figures.json
 
-The protocol, the same for both models: the text is cut at `<|endoftext|>`, white space around a story is dropped. Each story is
+A model's figures stand under the name of its folder. Those of other models that FILE has for the same text stay there.
+
+The protocol, the same for all models: the text is cut at `<|endoftext|>`, white space around a story is dropped. Each story is
 scored on its own, every one of its tokens given all tokens before it and the model's token for the start of a story; the token for
-its end is not scored. Where a story is longer than the context (512 tokens for both), a window moves on by half a context at a time
+its end is not scored. Where a story is longer than the context (512 tokens for all), a window moves on by half a context at a time
 and scores the tokens that it is the first to reach. The score is the sum of -log2 p over all tokens, divided by the UTF-8 bytes of
 all stories.
 """
@@ -51,34 +54,42 @@ def score(stories: list[str], encode: Callable[[str], list[int]], forward: Calla
     return {"bits_per_byte": round(float(total / sum(len(story.encode()) for story in stories)), 4), "tokens": tokens}
 
 
+def of_model(directory: Path, stories: list[str]) -> dict[str, Any]:
+    """All figures of a model directory."""
+    model, weights = reference.Model(directory), directory / "model.safetensors"
+    return {"sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+            **score(stories, model.encode, model.forward, model.context),
+            "zeros_per_layer": [round(float(share), 3) for share in model.zeros / model.neurons]}
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Bits per byte of the demo model on a text, beside stories260K's.")
+    parser = argparse.ArgumentParser(description="Bits per byte of demo models on a text, beside stories260K's.")
     parser.add_argument("text", type=Path)
-    parser.add_argument("--model", type=Path, default=MODEL, help="model directory (default: the shipped one)")
+    parser.add_argument("--model", type=Path, nargs="+", default=[MODEL], help="model directories (default: programs/demo/model)")
     parser.add_argument("--stories260k", type=Path, help="folder of stories260K.bin and tok512.bin, to score it too")
     parser.add_argument("--stories", type=int, help="score the first so many (default: all)")
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument("--json", type=Path, help="write the figures to this file, beside those that it has")
     arguments = parser.parse_args()
     text = arguments.text.read_text(encoding="utf-8")
     stories = stories_of(text)[:arguments.stories]
-    model = reference.Model(arguments.model)
-    figures: dict[str, Any] = {
-        "text": {"name": arguments.text.name, "sha256": hashlib.sha256(text.encode()).hexdigest(), "stories": len(stories),
-                 "bytes": sum(len(story.encode()) for story in stories)},
-        "model": {"sha256": hashlib.sha256((arguments.model / "model.safetensors").read_bytes()).hexdigest(),
-                  **score(stories, model.encode, model.forward, model.context),
-                  "zeros_per_layer": [round(float(share), 3) for share in model.zeros / model.neurons]},
-    }
+    figures: dict[str, Any] = {"text": {
+        "name": arguments.text.name, "sha256": hashlib.sha256(text.encode()).hexdigest(), "stories": len(stories),
+        "bytes": sum(len(story.encode()) for story in stories)}}
+    if arguments.json and arguments.json.exists():
+        before = json.loads(arguments.json.read_text(encoding="utf-8"))
+        figures = before if before["text"] == figures["text"] else figures
+    for directory in arguments.model:
+        figures[directory.name] = of_model(directory, stories)
     if arguments.stories260k:
         other = stories260k.Model.read(arguments.stories260k / "stories260K.bin")
         pieces = stories260k.Tokenizer(arguments.stories260k / "tok512.bin", other.vocab)
         figures["stories260K"] = score(stories, lambda story: [stories260k.BOS, *pieces.encode(story)],
                                        other.forward, other.context)
     output = json.dumps(figures, indent=2) + "\n"
-    print(output, end="")
     if arguments.json:
         with replacing(arguments.json) as stream:
             stream.write(output.encode())
+    print(output, end="")
 
 
 if __name__ == "__main__":

@@ -15,10 +15,13 @@ import argparse
 import json
 import math
 import os
+import re
+import shutil
 import signal
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +29,9 @@ import torch
 from tokenizers import Tokenizer
 from torch.nn import functional as F
 
+from programs.demo.linears import KINDS, Int8
 from programs.demo.model import BitNet, Fused, Shape
+from programs.demo.start import network_of, set_weights, weights_of
 from programs.demo.tokenizer import SEPARATOR_ID, stories_of, train_tokenizer
 
 IGNORED = -100          # cross_entropy's mark for a target that does not count
@@ -37,6 +42,14 @@ def options() -> argparse.Namespace:
     parser.add_argument("texts", type=Path, nargs="+")
     parser.add_argument("--out", type=Path, default=Path("out/demo"),
                         help="folder of checkpoint, tokenizer and log (default: %(default)s)")
+    parser.add_argument("--start", type=Path, help="take shape, tokenizer and first weights from the --out folder of another run,"
+                        " or from a model directory of ternary weights")
+    parser.add_argument("--weights", choices=list(KINDS), default="ternary", help="of the linears (default: %(default)s)")
+    parser.add_argument("--prune", type=pattern, metavar="N:M|P%%", help="keep N of M neighbours in a row, or P percent of a row:"
+                        " the largest magnitudes; for --weights int8")
+    parser.add_argument("--choose", type=float, default=0.3,
+                        help="share of the steps in which --prune chooses anew at every step (default: %(default)s)")
+    parser.add_argument("--teacher", type=Path, help="learn what this run's model predicts instead of the text: its --out folder")
     parser.add_argument("--vocabulary", type=int, default=2048)
     parser.add_argument("--dim", type=int, default=256)
     parser.add_argument("--layers", type=int, default=4)
@@ -61,7 +74,19 @@ def options() -> argparse.Namespace:
     parser.add_argument("--save", type=float, default=180, help="seconds between two checkpoints (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--compile", action="store_true", help="fuse the element-wise parts; needs a C++ compiler")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.prune and arguments.weights != "int8":
+        parser.error(f"--prune is for --weights int8, got {arguments.weights}")
+    return arguments
+
+
+def pattern(text: str) -> tuple[int, int]:
+    """(2, 4) of "2:4", (50, 0) of "50%". Raises ArgumentTypeError."""
+    found = re.fullmatch(r"(\d+):(\d+)|(\d+)%", text)
+    kept, of = (int(found[1] or found[3]), int(found[2] or 0)) if found else (0, 0)
+    if not 0 < kept < (of or 100):
+        raise argparse.ArgumentTypeError(f"got {text}, expected N:M with N below M, or P% with P from 1 to 99")
+    return kept, of
 
 
 def windows(ids: list[list[int]], context: int) -> list[list[int]]:
@@ -101,6 +126,12 @@ def rate_at(step: int, steps: int, warm_up: int, fall: float) -> float:
     return min(1.0, (step + 1) / warm_up, (steps - step) / (fall * steps))
 
 
+def divergence(logits: torch.Tensor, taught: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """KL of predictions (B, T, vocabulary) from a teacher's, in nats, mean over the targets that count."""
+    counted = targets != IGNORED
+    return F.kl_div(logits[counted].log_softmax(-1), taught[counted].log_softmax(-1), log_target=True, reduction="batchmean")
+
+
 @torch.no_grad()
 def evaluate(model: BitNet, pieces: list[list[int]], size: int, batch: int) -> tuple[float, list[float]]:
     """Bits per byte of windows that encode `size` bytes, in float32 as deployed, and each layer's share of zeros behind relu2."""
@@ -124,26 +155,43 @@ class Run:
         self.model, self.step, self.seconds = BitNet(shape), 0, 0.0
         self.epoch, self.place, self.share = 0, 0, 0.0          # whole epochs, batches of this one, its share that is done
         matrices = [p for name, p in self.model.named_parameters() if p.ndim == 2 and "embed" not in name]
-        others = [p for name, p in self.model.named_parameters() if p.ndim == 1 or "embed" in name]
-        self.muon = torch.optim.Muon(matrices, lr=arguments.rate, weight_decay=arguments.decay)
-        self.adam = torch.optim.Adam(others, lr=arguments.adam_rate, betas=(0.9, 0.98))
+        others = [p for name, p in self.model.named_parameters() if p.ndim != 2 or "embed" in name]
+        self.optimisers: dict[str, torch.optim.Optimizer] = {"adam": torch.optim.Adam(others, betas=(0.9, 0.98))}
+        if matrices:                                            # factors have none
+            self.optimisers["muon"] = torch.optim.Muon(matrices)
 
     def save(self, path: Path) -> None:
-        state = {"shape": self.model.shape.as_dict(), "model": self.model.state_dict(), "muon": self.muon.state_dict(),
-                 "adam": self.adam.state_dict(), "step": self.step, "epoch": self.epoch, "place": self.place,
-                 "seconds": self.seconds}
+        state = {"shape": self.model.shape.as_dict(), "model": self.model.state_dict(), "step": self.step, "epoch": self.epoch,
+                 "place": self.place, "seconds": self.seconds,
+                 **{name: optimiser.state_dict() for name, optimiser in self.optimisers.items()}}
         torch.save(state, path.with_suffix(".new"))
         os.replace(path.with_suffix(".new"), path)
 
     def load(self, path: Path) -> None:
         state = torch.load(path, weights_only=True)
-        if state["shape"] != self.model.shape.as_dict():
+        if Shape(**state["shape"]) != self.model.shape:
             sys.exit(f"error: {path} has the shape {state['shape']}, the options say {self.model.shape.as_dict()};"
                      f" give another --out")
         self.model.load_state_dict(state["model"])
-        self.muon.load_state_dict(state["muon"])
-        self.adam.load_state_dict(state["adam"])
+        for name, optimiser in self.optimisers.items():
+            optimiser.load_state_dict(state[name])
         self.step, self.epoch, self.place, self.seconds = state["step"], state["epoch"], state["place"], state["seconds"]
+
+    def set_rates(self, arguments: argparse.Namespace) -> None:
+        """The learning rates and the weight decay of the next step."""
+        share = rate_at(self.step, arguments.steps, arguments.warm_up, arguments.fall)
+        self.optimisers["adam"].param_groups[0]["lr"] = arguments.adam_rate * share
+        if "muon" in self.optimisers:
+            self.optimisers["muon"].param_groups[0].update(
+                lr=arguments.rate * share, weight_decay=arguments.decay if self.step < arguments.steps / 2 else 0.0)
+
+    def choose(self, arguments: argparse.Namespace) -> None:
+        """Which weights the next step keeps."""
+        for module in self.model.modules():
+            if isinstance(module, Int8):
+                module.choosing = self.step < arguments.choose * arguments.steps
+                if module.choosing or self.step == 0:
+                    module.choose(*arguments.prune)
 
     def batches(self, pieces: list[list[int]], tokens: int, seed: int) -> Iterator[list[int]]:
         """The batches from where the run stands on, without end."""
@@ -167,19 +215,26 @@ def main() -> None:
         sys.exit(f"error: the texts hold {len(stories)} stories, none is left to train on; --held-out takes {arguments.held_out}")
     arguments.out.mkdir(parents=True, exist_ok=True)
     vocabulary, checkpoint = arguments.out / "tokenizer.json", arguments.out / "checkpoint.pt"
+    shape, first = weights_of(arguments.start) if arguments.start else (None, None)
+    if arguments.start and not vocabulary.exists():
+        shutil.copyfile(arguments.start / "tokenizer.json", vocabulary)
     if not vocabulary.exists():
         train_tokenizer(training, arguments.vocabulary).save(str(vocabulary))
     tokenizer = Tokenizer.from_file(str(vocabulary))
     encoded = [[*encoding.ids, SEPARATOR_ID] for encoding in tokenizer.encode_batch(training)]
-    pieces = windows(encoded, arguments.context)
-    judged = windows([encoding.ids for encoding in tokenizer.encode_batch(held_out)], arguments.context)
+    context = shape.context if shape else arguments.context
+    pieces = windows(encoded, context)
+    judged = windows([encoding.ids for encoding in tokenizer.encode_batch(held_out)], context)
     judged_size = sum(len(story.encode()) for story in held_out)
 
-    run = Run(arguments, Shape(tokenizer.get_vocab_size(), arguments.dim, arguments.layers, arguments.heads, arguments.kv_heads,
-                               arguments.hidden, arguments.context))
+    shape = shape or Shape(tokenizer.get_vocab_size(), arguments.dim, arguments.layers, arguments.heads, arguments.kv_heads,
+                           arguments.hidden, arguments.context)
+    run = Run(arguments, replace(shape, weights=arguments.weights))
     if checkpoint.exists():
         run.load(checkpoint)
-    model = run.model
+    elif first:
+        set_weights(run.model, first)
+    model, teacher = run.model, network_of(arguments.teacher) if arguments.teacher else None
     print(f"{sum(p.numel() for p in model.parameters())} parameters, {len(training)} stories,"
           f" {sum(map(len, encoded))} tokens an epoch, step {run.step} of {arguments.steps}", flush=True)
 
@@ -192,22 +247,26 @@ def main() -> None:
     following = run.batches(pieces, arguments.batch, arguments.seed)
     with open(arguments.out / "log.jsonl", "a", encoding="utf-8") as log:
         while run.step < arguments.steps:
-            share = rate_at(run.step, arguments.steps, arguments.warm_up, arguments.fall)
-            run.muon.param_groups[0].update(lr=arguments.rate * share,
-                                            weight_decay=arguments.decay if run.step < arguments.steps / 2 else 0.0)
-            run.adam.param_groups[0].update(lr=arguments.adam_rate * share)
+            run.set_rates(arguments)
+            if arguments.prune:
+                run.choose(arguments)
+            rate = rate_at(run.step, arguments.steps, arguments.warm_up, arguments.fall)
             torch.manual_seed(arguments.seed * 1_000_003 + run.step)        # dropout's: a resumed run draws the same
             tokens, targets = padded([pieces[i] for i in next(following)])
             logits = model(tokens, torch.bfloat16, arguments.dropout)
-            loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
+            if teacher:
+                with torch.no_grad():
+                    taught = teacher(tokens, torch.bfloat16)
+                loss = divergence(logits, taught, targets)
+            else:
+                loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
             losses += float(loss.detach())
             if arguments.sparsity:
                 loss = loss + arguments.sparsity * torch.stack([layer.mlp.evenness for layer in model.layers]).mean()
-            run.muon.zero_grad()
-            run.adam.zero_grad()
+            run.model.zero_grad()
             loss.backward()
-            run.muon.step()
-            run.adam.step()
+            for optimiser in run.optimisers.values():
+                optimiser.step()
             run.step += 1
             seen += tokens.numel()
             if not math.isfinite(losses):
@@ -216,7 +275,7 @@ def main() -> None:
             run.seconds = seconds_before + now - started
             last = run.step == arguments.steps
             if run.step % 25 == 0 or last:
-                line = {"step": run.step, "epoch": round(run.epoch + run.share, 2), "rate": round(share, 4),
+                line = {"step": run.step, "epoch": round(run.epoch + run.share, 2), "rate": round(rate, 4),
                         "loss": round(losses / (run.step - logged), 4), "tokens_per_second": round(seen / (now - started)),
                         "seconds": round(run.seconds)}
                 logged, losses = run.step, 0.0
