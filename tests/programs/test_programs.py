@@ -250,6 +250,21 @@ def test_crf_gemv_is_numpys_float16(run):
     assert np.all(np.abs(milli / 1000 - products.sum(1)) < 20 * 2.0**-11 * np.abs(products).sum(1))
 
 
+def test_cim_tile_is_packed_and_multiplied_as_it_says(run):
+    done = run("cim_tile")
+    dense = np.array([[0, 5, 0, -3, 7, 0, 0, 0], [1, 0, 0, 2, 0, -4, 6, 0]])
+    packed = sparse.named("nm:2:4").pack(dense, "i8")
+    assert done.data("values", "u1", 8).tolist() == packed.values.tolist()
+    assert done.data("places", "u1", 2).tolist() == packed.meta.tolist()
+    vectors = np.stack([done.data(name, "i1", 8).astype(int) for name in ("first", "second")])
+    products = dense @ vectors.T                                                    # (rows, vectors)
+    assert f"together {products[0, 0]}\n" in done.output
+    for name, column in (("first", 0), ("second", 1)):
+        assert f"{name} vector: {products[0, column]} {products[1, column]} columns" in done.output
+    values, (places, columns) = packed.values.view("i1").astype(int), (np.array([1, 3, 0, 1]), np.array([0, 0, 4, 4]))
+    assert done.memory("by_hand", "<i4", 4).tolist() == (values[:4] * vectors[0][columns + places]).tolist()
+
+
 def test_sparse_gemv_is_packed_as_the_layouts_say(run):
     done = run("sparse_gemv")
     dense = np.array([[0, 5, 0, -3, 0, 0, 0, 9, 7, 0, -2, 0, 0, 0, 0, 0], [1, 0, 0, 2, 0, -4, 6, 0, 0, 0, 0, 0, 3, 0, 0, -1]])
