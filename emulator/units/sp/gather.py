@@ -117,8 +117,9 @@ def gather_dot(typing: Any, n: Any, m: Any, meta: Any, chunks: Any, w: Any, x: A
         sums = [Vector(builder, builder.load(slot)) for slot in slots[0]]
         for pair in slots[1:]:
             sums = [total + Vector(builder, builder.load(slot)) for total, slot in zip(sums, pair, strict=True)]
-        products, weights = (total.total() for total in sums)
-        result = builder.sub(products, builder.shl(weights, I32(7)))
+        products, weights = (total.of(I32) for total in sums)
+        shifted = builder.shl(weights, ir.Constant(weights.type, [7] * 16))
+        result = Vector(builder, builder.sub(products, shifted)).total()
         builder.store(result, pointer(builder, out, I32)).align = 1
         return builder.load(wrong)
     return types.int64(n, m, *[types.int64] * 5), emit
