@@ -94,7 +94,7 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
         """The sparse layouts that a recipe asks for, as far as the machine and other options allow them. Raises ModelError."""
         def layout(role: str, tensor: Tensor) -> SparseLayout | Able | None:
             """What a recipe says for a matrix; None where nothing but AUTO was said and something forbids it."""
-            name, able = recipe.layout_of(role), kind.sparse(preset)
+            name, able = recipe.layout_of(role), kind.sparse(preset, tensor.format.name)
             asked = None if name in (AUTO, OFF) else sparse_layouts.named(name)
             forbidden = next((why for why, holds in (
                 (able.otherwise, asked is not None and not able.allows(asked)),
@@ -103,7 +103,7 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
             if forbidden and asked:
                 raise ModelError(recipe.file, f"sparse layout of {role}", got=f"{name}: {forbidden}", expected="dense",
                                  hint="--sparse auto stores zeros where it must, --sparse off everywhere")
-            return None if forbidden or name == OFF or tensor.format.name not in able.forms else asked or able
+            return None if forbidden or name == OFF else asked or able
 
         return layout
 

@@ -1,15 +1,14 @@
-"""Names of sparse layouts, as options and recipes have them."""
+"""Sparse layouts: their names, as options and recipes have them, and which of them a machine computes with."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from compiler.errors import ModelError
 from isa import sparse
 from isa.sparse import SparseLayout
-from isa.sparse.layout import FORMS
 from isa.units.sp import LAYOUTS
 
 AUTO, OFF = "auto", "off"           # what takes the fewest bytes; dense
@@ -17,14 +16,10 @@ AUTO, OFF = "auto", "off"           # what takes the fewest bytes; dense
 
 @dataclass(frozen=True)
 class Able:
-    """Which sparse layouts a machine computes with, and in which formats of values.
-
-    otherwise   why it does not with another layout, as errors say it
-    """
+    """Which sparse layouts a machine computes with. `otherwise`: why it does not with another one, as errors say it."""
 
     allows: Callable[[SparseLayout], bool]
     otherwise: str
-    forms: Collection[str] = FORMS
 
 
 def check_layout(name: object, place: str, file: Path | str = "") -> str:

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from compiler.errors import RoomError
 from compiler.graph import Graph, Op
@@ -22,20 +21,16 @@ from compiler.placing.weights import Placed, WeightLayout
 from isa.preset import Preset
 from isa.regions import DRAM, FLASH, SRAM
 from isa.sparse import Diagonals, NOfM, SparseLayout
+from isa.units.cim.blocks import DENSE_MAP, SPARSE_MAP
 from isa.units.cim.patterns import holds as holds_pattern
 
-if TYPE_CHECKING:
-    from compiler.lowering.tiles import Tile
-
 KIND = "gemv.i8.cim"
-SPARSE_MAP, DENSE_MAP = 1, 2        # cim.map
 VARIABLES = ("macro_of_layer", "slot_of_layer")
 
 
 def is_there(machine: Preset) -> bool:
-    """Whether macros multiply int8 matrices: they reach weights and the scratchpad, and there is no lut unit."""
-    home = FLASH if any(region.name == FLASH for region in machine.regions) else DRAM
-    reach = all("cim" in machine.region(name).ports for name in (SRAM, home))
+    """Whether macros multiply int8 matrices: they and the vector unit reach all memories, and there is no lut unit."""
+    reach = all({"vec", "cim"} <= region.ports for region in machine.regions if region.name in (SRAM, DRAM, FLASH))
     return machine.has_unit("cim") and not machine.has_unit("lut") and reach
 
 
@@ -53,20 +48,21 @@ def holds(machine: Preset, layout: SparseLayout) -> bool:
 class Macros:
     """Where the matrices of a program stand in the macros.
 
-    once, layers    first macro, or slot, of each matrix: of those that the model has once, and of each layer of a body, from where
+    once, layers    first macro, or slot, of each matrix: of those that the model has once, and of a layer of each body, from where
                     that layer's begin; by role
+    macros_of_layer, slots_of_layer     what a layer of each body takes
+    first_macro, first_slot             of the first layer
     used            macros of all matrices, slots among them
     slots           of all blocks; they lie behind the macros of tiles
     map             SPARSE_MAP or DENSE_MAP
     stay            whether all matrices have room; else each is loaded for each product
     """
 
-    machine: Preset
     once: dict[str, int] = field(default_factory=dict)
     layers: list[dict[str, int]] = field(default_factory=list)
     macros_of_layer: list[int] = field(default_factory=list)
     slots_of_layer: list[int] = field(default_factory=list)
-    first_macro: int = 0            # of the first layer
+    first_macro: int = 0
     first_slot: int = 0
     used: int = 0
     slots: int = 0
@@ -75,7 +71,7 @@ class Macros:
 
     @classmethod
     def of(cls, machine: Preset, graph: Graph, layout: WeightLayout) -> Macros:
-        """The plan for a program. Raises RoomError for a matrix of which no row fits."""
+        """The plan for a program: blocks as in SparseMap if they have room so."""
         first = cls._placed(machine, graph, layout, SPARSE_MAP)
         return first if first.stay or not first.slots else cls._placed(machine, graph, layout, DENSE_MAP)
 
@@ -104,14 +100,14 @@ class Macros:
         slots = sum(count * len(body.layers) for count, body in zip(slots_of_layer, graph.bodies, strict=True))
         each = slots_of_array(machine, largest, how) if slots else 1
         used = macros + -(-slots // each)
-        return cls(machine, once, layers, macros_of_layer, slots_of_layer, first_macro, macros * each, used, slots, how,
+        return cls(once, layers, macros_of_layer, slots_of_layer, first_macro, macros * each, used, slots, how,
                    used <= machine.parameter("cim.macros"))
 
 
 def slots_of_array(machine: Preset, block: int, how: int) -> int:
     """Blocks that an array has room for."""
-    across = machine.parameter("cim.rows") // block
-    return across if how == SPARSE_MAP else across * across
+    diagonal = machine.parameter("cim.rows") // block
+    return diagonal if how == SPARSE_MAP else diagonal * diagonal
 
 
 def pattern(placed: Placed) -> tuple[int, int]:
@@ -154,7 +150,9 @@ def _of_body(ops: list[Op], tensors: dict[str, Placed]) -> Iterator[Placed]:
 
 def _plan(c: Lowering) -> Macros:
     """Where this program's matrices stand."""
-    return Macros.of(c.memory.machine, c.graph, c.layout)
+    if c.macros is None:
+        c.macros = Macros.of(c.memory.machine, c.graph, c.layout)
+    return c.macros
 
 
 def has_macros(graph: Graph) -> bool:
@@ -167,7 +165,7 @@ def has_macros(graph: Graph) -> bool:
 
 def start(c: Lowering) -> None:
     """Load all matrices, if the macros hold them."""
-    if not has_macros(c.graph) or not (plan := _plan(c)).stay or not c.memory.reached:
+    if not has_macros(c.graph) or not (plan := _plan(c)).stay:
         return
     e, bodies = c.emit, {layer: number_of for number_of, body in enumerate(c.graph.bodies) for layer in body.layers}
     e.lines.append("\n# ---- all matrices are loaded into macros, once")
@@ -195,40 +193,35 @@ def _load(c: Lowering, placed: Placed, base: int, first: int, how: int, what: st
         e.csr("cim.first", first)
         if not isinstance(placed.layout, Diagonals):
             e.csr("cim.meta", place(meta, placed.meta or placed.offset))
-        _settings(c, placed, how)
-        _load_rows(c, placed, place(values, placed.offset), number(placed.rows))
+        _load_rows(c, placed, place(values, placed.offset), number(placed.rows), how)
 
 
-def _settings(c: Lowering, placed: Placed, how: int) -> None:
-    """The CSRs that say how a matrix is stored."""
+def _load_rows(c: Lowering, placed: Placed, at: Source, rows: Source, how: int) -> None:
+    """Load rows that lie there, or all blocks. The CSRs of metadata and of the first macro are set."""
     if isinstance(placed.layout, Diagonals):
-        for name, value in (("block", placed.layout.block), ("factor", placed.layout.block), ("across", placed.layout.across),
-                            ("map", how)):
-            c.emit.csr(f"cim.{name}", value)
+        c.emit.csr("cim.block", placed.layout.block)
+        c.emit.csr("cim.map", how)
+        c.emit.op("cim.load.bd", at, number(blocks(placed)))
         return
     n, m = pattern(placed)
     c.emit.csr("cim.nm", n | m << 8)
     c.emit.csr("cim.cols", placed.shape[1])
-
-
-def _load_rows(c: Lowering, placed: Placed, at: Source, rows: Source) -> None:
-    """Load rows that lie there, or all blocks."""
-    if isinstance(placed.layout, Diagonals):
-        c.emit.op("cim.load.bd", at, number(blocks(placed)))
-    else:
-        c.emit.op("cim.load.nm", at, rows)
+    c.emit.op("cim.load.nm", at, rows)
 
 
 def enter_layers(c: Lowering) -> None:
     """Where the first layer's matrices begin."""
-    if has_macros(c.graph) and (plan := _plan(c)).stay and c.memory.reached:
+    if has_macros(c.graph) and (plan := _plan(c)).stay:
         for name, value in zip(VARIABLES, (plan.first_macro, plan.first_slot), strict=True):
             c.emit.line(f"li a6, {value};  sd a6, {name}, a7")
 
 
 def next_layer(c: Lowering) -> None:
     """Where the next one's do."""
-    if has_macros(c.graph) and (plan := _plan(c)).stay and c.memory.reached:
+    if not has_macros(c.graph) or not (plan := _plan(c)).stay:
+        return
+    name_of = c.graph.name_of(c.graph.bodies[c.body])
+    with c.emit.profile.section(f"chunk_{name_of}" if c.chunk else name_of):
         for name, sizes in zip(VARIABLES, (plan.macros_of_layer, plan.slots_of_layer), strict=True):
             if sizes[c.body]:
                 c.emit.line(f"ld a6, {name};  li a7, {sizes[c.body]};  add a6, a6, a7;  sd a6, {name}, a7")
@@ -239,45 +232,52 @@ def next_layer(c: Lowering) -> None:
 
 @lowers(KIND)
 def product(c: Lowering, op: Op) -> None:
-    """In code for chunks the unit takes the vectors of several tokens: a matrix that is loaded again serves all of them."""
-    e, result, role, placed, inputs = c.emit, op.outputs[0], op.weights[0], c.tensor(op.weights[0]), op.inputs
-    plan, most = _plan(c), c.vectors("cim", placed.shape[1])
-    stays, whole = plan.stay and c.memory.reached, most >= c.tokens
-    e.order("cim", inputs if c.chunk else (), (result,))
-    scales = (c.weight(role, "scales"), placed.row_scale_bytes)
-    if stays:
-        with c.each(most) as tokens:
-            _build(c, placed, inputs, tokens)
-            _settings(c, placed, plan.map)
-            begins = _first(plan, c.body, placed, role)
-            _product(c, placed, scales[0], begins, number(placed.rows), c.result(c.results(result)), result)
-            e.profile.stored(placed.rows, scales[1] or 4, KIND)
-        return
-    height = _height(c, placed, plan)
-    row_bytes = placed.uniform_row_bytes or placed.held // placed.rows
-    beside = [scales, *[(c.weight(role, "meta"), placed.meta_bytes // placed.rows)] * (placed.meta_bytes > 0)]
-    with c.each(most) if whole else nullcontext(number(1)) as tokens:
+    """In code for chunks the unit takes the vectors of several tokens: of all, if it holds them."""
+    placed, plan = c.tensor(op.weights[0]), _plan(c)
+    c.emit.order("cim", op.inputs if c.chunk else (), op.outputs)
+    (_standing if plan.stay else _loaded_again)(c, op, placed, plan, c.vectors("cim", placed.shape[1], placed.role))
+
+
+def _standing(c: Lowering, op: Op, placed: Placed, plan: Macros, most: int) -> None:
+    """A product with a matrix that stands in the macros all the time."""
+    result, role = op.outputs[0], op.weights[0]
+    with c.each(most) as tokens:
+        if most < c.tokens:
+            c.built = ""
+        _build(c, placed, op.inputs, tokens)
+        begins = _first(plan, c.body, placed, role)
+        _product(c, placed, c.weight(role, "scales"), begins, number(placed.rows), c.result(c.results(result)), result)
+    _count_scales(c, placed, placed.rows)
+
+
+def _loaded_again(c: Lowering, op: Op, placed: Placed, plan: Macros, most: int) -> None:
+    """A product that loads its matrix, as many rows at a time as there is room for: for all tokens, one group after the other."""
+    e, result, role, whole = c.emit, op.outputs[0], op.weights[0], most >= c.tokens
+    meta_bytes = placed.meta_bytes // placed.rows
+    row_bytes = placed.uniform_row_bytes or placed.values_size // placed.rows if placed.layout else placed.row_bytes
+    beside = [(c.weight(role, "scales"), placed.row_scale_bytes), *[(c.weight(role, "meta"), meta_bytes)] * (meta_bytes > 0)]
+    with c.each(most) if whole else nullcontext(ONE) as tokens:
         if whole:
-            _build(c, placed, inputs, tokens)
+            _build(c, placed, op.inputs, tokens)
         with c.tiles("cim", c.weight(role), placed.rows, row_bytes, (c.results(result), 4), beside=beside, result=result,
-                     most=height) as tile:
+                     most=_height(c, placed, plan)) as tile:
+            rows = tile.rows if isinstance(tile.rows, str) else int(tile.rows.value)
             e.csr("cim.first", 0)
-            _settings(c, placed, plan.map)
-            if placed.meta_bytes:
+            if meta_bytes:
                 e.csr("cim.meta", _register(c, tile.beside[1]))
-            _load_rows(c, placed, tile.at, tile.rows)
-            _count(c, tile, row_bytes + sum(size for _, size in beside))
-            with nullcontext(tokens) if whole else c.each(most) as tokens:
+            _load_rows(c, placed, tile.at, tile.rows, plan.map)
+            e.profile.stored(rows, row_bytes + meta_bytes, KIND)
+            _count_scales(c, placed, rows)
+            with nullcontext(tokens) if whole else c.each(most) as group:
                 if not whole:
                     c.built = ""
-                    _build(c, placed, inputs, tokens)
-                    _settings(c, placed, plan.map)
+                    _build(c, placed, op.inputs, group)
                 _product(c, placed, tile.scales, (0, ""), tile.rows, c.result(tile.to[0]), result)
 
 
-def _count(c: Lowering, tile: Tile, row_bytes: int) -> None:
-    rows = tile.rows if isinstance(tile.rows, str) else int(tile.rows.value)
-    c.emit.profile.stored(rows, row_bytes, KIND)
+def _count_scales(c: Lowering, placed: Placed, rows: int | str) -> None:
+    """A product reads the scales of so many rows, or one for all."""
+    c.emit.profile.stored(*((rows, placed.row_scale_bytes) if placed.row_scale_bytes else (1, 4)), KIND)
 
 
 def _height(c: Lowering, placed: Placed, plan: Macros) -> int:
@@ -321,6 +321,8 @@ def _multiply(c: Lowering, placed: Placed, first: str, rows: Source, to: Source,
     e = c.emit
     if isinstance(placed.layout, Diagonals):
         operation = "cim.join.f32" if placed.layout.join else "cim.spread.f32"
+        for name, value in (("block", placed.layout.block), ("factor", placed.layout.block), ("across", placed.layout.across)):
+            e.csr(f"cim.{name}", value)
         e.op(operation, to, first, number(placed.layout.factors(*placed.shape)), writes=(result,))
     else:
         e.op("cim.gemv", to, first, rows, writes=(result,))
@@ -337,6 +339,7 @@ def _build(c: Lowering, placed: Placed, inputs: tuple[str, ...], tokens: Source)
     e.csr("cim.scale_group", 0)
     e.csr("cim.x_scales", _register(c, c.at(inputs[1])))
     e.op("cim.build.i8", c.at(inputs[0]), number(placed.shape[1]), reads=inputs)
+    e.profile.stored(1, 4, KIND)                    # the vector's scale, in code for one token
     if tokens != ONE:
         e.csr("cim.vectors", 0)
     c.built = built

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from math import prod
 from typing import TYPE_CHECKING
 
+from compiler.errors import RoomError
 from compiler.graph import Op
 from compiler.lowering.chunk import each_frame
 from compiler.lowering.emit import FRAME, LAYER, WEIGHTS, Emitter, Source, Want, number, offset, symbol
@@ -16,6 +17,7 @@ from compiler.placing.memory_plan import MemoryPlan
 from compiler.placing.weights import Placed, WeightLayout
 
 if TYPE_CHECKING:
+    from compiler.lowering.cim import Macros
     from compiler.targets.target import Target
 
 ONE = number(1)
@@ -25,14 +27,16 @@ class Lowering:
     """What the functions that lower operations work with.
 
     emit    the lines so far; body: number of the graph's body that is lowered now
-    built   the activations that the LUT unit has loaded: a value's name, "" for none
+    built   the activations that the lut, sp or cim unit has loaded: a value's name, "" for none
     chunk   whether this is code for the tokens of a chunk, not for one token
+    macros  where matrices stand in macros, once it is known (cim.py)
     """
 
     def __init__(self, target: Target, layout: WeightLayout, memory: MemoryPlan) -> None:
         self.target, self.graph, self.layout, self.memory = target, target.graph, layout, memory
         self.emit = Emitter(memory.overlap)
         self.built, self.body, self.chunk = "", 0, False
+        self.macros: Macros | None = None
         self._labels: dict[str, int] = {}
 
     def elements(self, name: str) -> int:
@@ -144,9 +148,15 @@ class Lowering:
         return nullcontext(Tile(source, number(rows) if isinstance(rows, int) else rows, [address for address, _ in to],
                                 [address for address, _ in beside]))
 
-    def vectors(self, unit: str, count: int) -> int:
-        """For how many tokens a unit holds vectors of `count` activations at the same time."""
-        return max(1, min(self.tokens, self.memory.machine.parameter(f"{unit}.activations") // count))
+    def vectors(self, unit: str, count: int, role: str) -> int:
+        """For how many tokens a unit holds vectors of `count` activations at the same time. Raises RoomError where there is no room
+        for one; the lut unit takes columns in parts (lut_parts.py)."""
+        have = self.memory.machine.parameter(f"{unit}.activations")
+        if unit != "lut" and have < count:
+            raise RoomError("", f"machine {self.memory.machine.name}", region=unit, got=f"{role} has {count:,} columns",
+                            expected=f"at most the {have:,} activations that its {unit} unit holds ({unit}.activations)",
+                            hint="--sparse off" if unit == "sp" else "a machine file with more")
+        return max(1, min(self.tokens, have // count))
 
     def build(self, codes: str, scale: str, count: int, tokens: Source = ONE) -> None:
         """Load activations into the LUT unit, unless they are loaded: several matrices in a row may read the same.

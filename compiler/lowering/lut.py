@@ -16,7 +16,7 @@ def gemv_i8(c: Lowering, op: Op) -> None:
     """In code for chunks the unit takes the vectors of several tokens: of all, if it holds them, before a loop over tiles."""
     result, (codes, scale), placed = op.outputs[0], op.inputs, c.tensor(op.weights[0])
     scales = c.weight(op.weights[0], "scales"), placed.row_scale_bytes
-    most = c.vectors("lut", placed.shape[1])
+    most = c.vectors("lut", placed.shape[1], placed.role)
     whole = most >= c.tokens
     c.codebook(op.weights[0])
     c.emit.order("lut", op.inputs if c.chunk else (), (result,))

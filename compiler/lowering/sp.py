@@ -19,7 +19,7 @@ def product(c: Lowering, op: Op) -> None:
     e, result, role, placed, inputs = c.emit, op.outputs[0], op.weights[0], c.tensor(op.weights[0]), op.inputs
     layout = placed.layout
     assert layout is not None, f"{role} is dense"
-    mnemonic, most = f"sp.gemv.{layout.kind}.{placed.format}", c.vectors("sp", placed.shape[1])
+    mnemonic, most = f"sp.gemv.{layout.kind}.{placed.format}", c.vectors("sp", placed.shape[1], placed.role)
     whole = most >= c.tokens
     row_bytes = placed.uniform_row_bytes or placed.values_size          # rows of other layouts are not fetched in tiles
     beside = [(c.weight(role, "meta"), placed.meta_bytes // placed.rows)]
@@ -47,6 +47,8 @@ def product(c: Lowering, op: Op) -> None:
             e.op(mnemonic, c.result(tile.to[0]), tile.at, tile.rows, writes=(result,))
             rows = tile.rows if isinstance(tile.rows, str) else int(tile.rows.value)
             e.profile.stored(rows, placed.uniform_row_bytes and row_bytes + sum(size for _, size in beside), mnemonic)
+            if placed.scale_count and not placed.row_scale_bytes:
+                e.profile.stored(1, 4, mnemonic)
 
 
 def _build(c: Lowering, placed: Placed, inputs: tuple[str, ...], tokens: Source) -> None:

@@ -1,6 +1,6 @@
-"""Weights with zeros: which sparse layout each matrix gets, where a machine has the sp unit. Zeros are then not stored.
+"""Weights with zeros: which sparse layout each matrix gets, where a machine has the sp unit or macros. Zeros are then not stored.
 
-    layout_of(tensor, "auto") -> Bitmask(1), or None where dense is as good
+    layout_of(tensor, able) -> Bitmask(1), or None where dense is as good
 
 A layout is chosen by the bytes that it takes: codes and metadata. N of M is there for the smallest N that holds every group of a
 matrix, M 4, 8 or 16; bitmasks for single columns and for blocks of 4. Products of a dense matrix are faster, so a sparse layout has
@@ -165,15 +165,14 @@ def layout_of(tensor: Tensor, wanted: SparseLayout | Able | None) -> SparseLayou
         return None
     if isinstance(wanted, SparseLayout):
         return wanted
-    if tensor.format.name not in wanted.forms:
-        return None
     source, width = tensor, int(tensor.format.packing.bits)
     while isinstance(source, DerivedTensor) and source.rounds:
         source = source.source
     if stage := stage_of(source):
-        return next((layout for layout, bits in ((stage.diagonals, stage.density * width),
-                                                 (stage.layout, stage.density * width + 1 / stage.squares.block))
-                     if wanted.allows(layout) and bits <= SAVES * width), None)
+        bits_of: list[tuple[SparseLayout, float]] = [(stage.layout, stage.density * width + 1 / stage.squares.block)]
+        if isinstance(tensor, StageTensor):             # else it has scales for groups of columns, or a codebook
+            bits_of.insert(0, (stage.diagonals, stage.density * width))
+        return next((layout for layout, bits in bits_of if wanted.allows(layout) and bits <= SAVES * width), None)
     zeros = Zeros()
     zeros.see(_present(source, *next(source.blocks(_FIRST))))
     if min(zeros.bits(width, wanted).values(), default=width) > SAVES * width * _PROMISE:

@@ -17,6 +17,7 @@ from compiler.targets.target import Home, Target
 from isa.numbers import FORMATS
 from isa.preset import Preset
 from isa.regions import DRAM, FLASH, SRAM
+from isa.sparse.layout import FORMS
 from isa.units.sp import LAYOUTS
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class Near(Target):
     """A machine whose units read weights from memory, as they are or through the scratchpad."""
 
     units = ("vec", "fetch", "sync")
-    readers = frozenset(("vec", "lut", "sp", "cim"))
+    readers = frozenset(("vec", "lut"))
 
     caches = Home(DRAM, ".bss")
     outside = Home(DRAM, ".bss.outside")
@@ -47,23 +48,29 @@ class Near(Target):
 
     def __init__(self, machine: Preset, model: Model, graph: Graph, *, int8: bool) -> None:
         super().__init__(machine, model, graph, int8=int8)
+        self.in_macros = cim.is_there(machine)
         flash = any(region.name == FLASH for region in machine.regions)
         self.weights = Home(FLASH, '.flash.weights, "a"') if flash else Home(DRAM, '.rodata.weights, "a"')
 
     @classmethod
-    def sparse(cls, machine: Preset) -> Able:
-        """In macros what these can hold; by the sp unit any, or where rows are fetched in tiles those whose rows are all alike."""
-        if cim.is_there(machine):
-            return Able(lambda layout: cim.holds(machine, layout), f"the macros of machine {machine.name} hold other patterns",
-                        ("i8",))
+    def sparse(cls, machine: Preset, form: str) -> Able:
+        """Int8 in macros: what these can hold. Else by the sp unit: any, or where rows are fetched those whose rows are alike."""
+        if form == "i8" and cim.is_there(machine):
+            return Able(lambda layout: cim.holds(machine, layout), f"the macros of machine {machine.name} hold other patterns")
         if not machine.has_unit("sp") or "sp" not in machine.region(SRAM).ports:
             return Able(lambda layout: False, f"machine {machine.name} has no sp unit that reaches the scratchpad")
-        homes = [region for region in machine.regions if region.name in (FLASH, DRAM)]
-        readers = {unit for unit in cls.readers if machine.has_unit(unit)}
-        if all(readers <= region.ports for region in homes):
+        if form not in FORMS:
+            return Able(lambda layout: False, f"no instruction computes with {form} values without their zeros")
+        readers = {unit for unit in (*cls.readers, "sp") if machine.has_unit(unit)}
+        if all(readers <= region.ports for region in machine.regions if region.name in (FLASH, DRAM)):
             return Able(lambda layout: layout.kind in LAYOUTS, "no instruction computes with it")
         return Able(lambda layout: layout.row_values(1, FORMATS["i8"]) > 0,
                     f"machine {machine.name} fetches rows in tiles, and rows of a bitmask differ in their bytes")
+
+    @property
+    def reached(self) -> bool:
+        kinds = {op.kind.rpartition(".")[2] for _, op in self.graph.steps()}
+        return self._reach(self.readers | {unit for unit, kind in (("sp", "sparse"), ("cim", "cim")) if kind in kinds})
 
     def start(self, c: Lowering) -> None:
         cim.start(c)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -49,6 +49,7 @@ class Target:
     readers    units that read weights and caches where these lie, if they have ports there
     weights    where they live; caches: where keys and values do; outside: where values do that the scratchpad has no room for
     kept       names of scratch that stay as the start of the program left them
+    in_macros  int8 matrices stand in macros of the cim unit
     by_token   matrices are multiplied where they lie, for one token after the other: chunks of a prompt would save nothing
     """
 
@@ -59,6 +60,7 @@ class Target:
     outside: Home
     kept: tuple[str, ...] = ()
     by_token: ClassVar[bool] = False
+    in_macros: bool = False
 
     def __init__(self, machine: Preset, model: Model, graph: Graph, *, int8: bool) -> None:
         """`int8`: activations of integer weights are int8. Raises ModelError for a graph that this target cannot compute."""
@@ -75,8 +77,8 @@ class Target:
         return Attention()
 
     @classmethod
-    def sparse(cls, machine: Preset) -> Able:
-        """The sparse layouts that a machine computes with."""
+    def sparse(cls, machine: Preset, form: str) -> Able:
+        """The sparse layouts that a machine computes with, values in a format."""
         return Able(lambda layout: False, f"machine {machine.name} has no sp unit")
 
     @classmethod
@@ -87,7 +89,11 @@ class Target:
     @property
     def reached(self) -> bool:
         """Whether the units read weights and caches where these lie. Else the fetch unit copies them to the scratchpad."""
-        readers = {unit for unit in self.readers if self.machine.has_unit(unit)}
+        return self._reach(self.readers)
+
+    def _reach(self, units: Collection[str]) -> bool:
+        """Whether those of these units that the machine has reach weights and caches."""
+        readers = {unit for unit in units if self.machine.has_unit(unit)}
         return all(readers <= self.machine.region(home.region).ports for home in (self.weights, self.caches))
 
     def check_units(self) -> None:
@@ -95,10 +101,10 @@ class Target:
         sparse = "active" in self.graph.values
         for _, op in self.graph.steps():
             if op.kind.endswith((".sparse", ".cim")):
-                continue                            # there are no such kinds where the units for them are not
+                continue                            # `sparse` and `with_products` say where there are such kinds
             if op.kind.startswith(("gemv.i8", "macT.i8")):
                 unit, why = "lut", f"it multiplies the integer weights of {op.weights[0]} by int8 activations"
-                instead = ("its macros hold int8 matrices, --weights i8" if self.machine.has_unit("cim") and not sparse else
+                instead = ("its macros hold int8 matrices, --weights i8" if self.in_macros and not sparse else
                            "--weights f16 needs none" if sparse else "--weights i8 --activations f32 needs none")
             elif op.kind.startswith("active"):
                 unit, why, instead = "thr", "it lists the active neurons of --ffn-sparsity", "without --ffn-sparsity none is needed"

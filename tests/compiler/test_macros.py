@@ -99,6 +99,52 @@ def test_a_row_that_has_no_room_is_refused() -> None:
         compiled(random_model(SHAPES["gqa"]), "i8", machine=machine(macros=1, rows=16))
 
 
+@pytest.mark.parametrize("options", [{"chunk": 4}, {"chunk": 4, "sequences": 2}])
+@pytest.mark.parametrize("macros", [8, 4096])
+def test_more_tokens_than_the_unit_holds_vectors_of(macros: int, options: dict[str, Any], tmp_path: Path) -> None:
+    """Several matrices read one vector: each group of tokens has its own."""
+    tokens = []
+    for activations in (96, 128, 8192):
+        made = compiled(pruned("2:4"), "i8", machine=machine(macros=macros, activations=activations), **options)
+        (folder := tmp_path / str(activations)).mkdir()
+        program = made.build(folder)
+        assert "sequences" in options or compare(made, program, PROMPT)[1] is None
+        tokens.append(generated(program, made.machine)[0])
+    assert tokens[0] == tokens[1] == tokens[2]
+
+
+def test_a_vector_that_has_no_room_is_refused() -> None:
+    with pytest.raises(RoomError, match=r"(?s)q has 48 columns; expected at most the 40 activations .* \(cim.activations\)"):
+        compiled(random_model(SHAPES["gqa"]), "i8", machine=machine(macros=4096, activations=40))
+
+
+@pytest.mark.parametrize("weights", ["i8", "i8:tensor"])
+@pytest.mark.parametrize("macros", [8, 4096])
+def test_predicted_bytes(macros: int, weights: str, tmp_path: Path) -> None:
+    made = compiled(pruned("2:4"), weights, machine=machine(macros=macros, patterns="2:4"), chunk=1)
+    program = made.build(tmp_path)
+    found = [generated(program, made.machine, tokens=tokens)[1].counters for tokens in (3, 4)]
+    assert made.choice.exact
+    reads, (before, after) = made.choice.reads(len(PROMPT) + 2), [
+        sum(counters.get(f"{region}.bytes_read", 0) for region in ("sram", "dram", "flash")) for counters in found]
+    assert after - before == reads.near + reads.far
+
+
+def test_a_layout_that_was_asked_for_is_not_dropped() -> None:
+    with pytest.raises(ModelError, match="nm:2:4: machine macros has no sp unit"):
+        compiled(pruned("2:4"), "f16", "nm:2:4", machine=machine(**FEW))
+    with pytest.raises(ModelError, match="bm: no instruction computes with c4 values without their zeros"):
+        compiled(pruned("half"), "c4", "bm")
+
+
+def test_groups_of_columns_of_blocks_are_dense(tmp_path: Path) -> None:
+    model = project(random_model(SHAPES["gqa"]), parse_project("monarch:2"))
+    for macros in (200, 4096):
+        made = compiled(model, "i8:4", machine=machine(macros=macros, patterns="none"))
+        assert not any(placed.layout for placed in made.layout.every())
+        assert compare(made, made.build(tmp_path), PROMPT)[1] is None
+
+
 def test_other_formats_need_other_units() -> None:
     with pytest.raises(ModelError, match=r"(?s)no lut unit.*int8 matrices"):
         compiled(random_model(SHAPES["gqa"]), "t2", machine=machine(**FEW))

@@ -244,6 +244,26 @@ def test_where_rows_are_fetched(scratchpad: int, weights: str, tmp_path: Path) -
         assert counts["auto"][2] < counts["off"][2]
 
 
+def test_a_vector_that_has_no_room_is_refused() -> None:
+    path = Path(fetching_machine(1 << 16))
+    text = path.read_text(encoding="utf-8")
+    before, unit, behind = text.partition("[unit.sp]")
+    few = path.with_name("few.toml")
+    few.write_text(before + unit + behind.replace("value = 65_536", "value = 40", 1), encoding="utf-8")
+    with pytest.raises(ModelError, match=r"(?s)q has 48 columns; expected at most the 40 .* \(sp.activations\).*--sparse off"):
+        compiled(pruned("2:4"), "i8", machine=str(few))
+
+
+def test_a_unit_that_is_not_used_need_not_reach_weights() -> None:
+    """Dense matrices are read where they lie by the units that multiply them, whatever ports sp and cim have."""
+    text = Path(fetching_machine(1 << 16)).read_text(encoding="utf-8").replace(
+        'value = ["core", "fetch", "pim"]', 'value = ["core", "vec", "lut", "attn", "fetch", "pim"]')
+    path = Path(fetching_machine(1 << 16)).with_name("unused.toml")
+    path.write_text(text, encoding="utf-8")
+    assert compiled(random_model(SHAPES["gqa"]), "i8", machine=str(path)).memory.reached
+    assert not compiled(pruned("2:4"), "i8", machine=str(path)).memory.reached
+
+
 def test_rows_that_differ_are_not_fetched() -> None:
     machine = fetching_machine(40 << 10)
     assert not any(placed.layout for placed in compiled(pruned("half"), "i8", machine=machine).layout.every())

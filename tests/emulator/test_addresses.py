@@ -25,7 +25,8 @@ from isa.preset import preset_of
 from isa.traps import Cause
 
 STRIDES = ("vec.row_stride", "lut.row_stride", "lut.codes_stride", "lut.scale_stride", "lut.result_stride",
-           "sp.codes_stride", "sp.scale_stride", "sp.result_stride", "fetch.src_stride",
+           "sp.codes_stride", "sp.scale_stride", "sp.result_stride", "cim.codes_stride", "cim.scale_stride", "cim.result_stride",
+           "fetch.src_stride",
            "fetch.dst_stride", "attn.key_stride", "attn.value_stride", "attn.score_stride", "attn.list_stride", "attn.mask_stride")
 WORD = (1 << 64) - 1
 ZEROS = LIST                                        # a list that names row 0 alone
@@ -55,7 +56,7 @@ def stepped_over(row: Row, name: str) -> tuple[str, Cause, int] | None:
     if which == "result_stride":
         return row.operands[0].name, load if access.get("acc") else store, 0
     if which in ("codes_stride", "scale_stride"):
-        return {"codes_stride": "x", "scale_stride": "scale"}[which], load, 0
+        return "cim.x_scales" if name == "cim.scale_stride" else {"codes_stride": "x", "scale_stride": "scale"}[which], load, 0
     if unit in ("vec", "lut"):
         return "W", load, 0
     if unit == "fetch":
@@ -90,7 +91,7 @@ def rule(row: Row, name: str) -> Rule | None:
     told = PRINTED[row.mnemonic, name]
     form = next((operand.layout.form for operand in row.operands
                  if operand.name in ("keys", "values", "W") or name.endswith(".codes_stride")), "")
-    many = 4 if name.startswith("sp.") else MANY
+    many = 4 if name.startswith(("sp.", "cim.")) else MANY
     size = {"f32": 4, "f16": 2, "bf16": 2}.get(form, 1)
     least = {                                   # 4 columns, scores, positions, heads, channels of a head; of a mask 12 positions
         "vec.cols weights": 4 * size,
@@ -128,7 +129,7 @@ def one_row(row: Row, name: str) -> list[Start]:
     if which in ("codes_stride", "scale_stride"):
         return [Start(csrs={f"{unit}.vectors": one}) for one in (0, 1)]
     if which == "result_stride":
-        return [Start(state={f"{unit}.built_vectors": [one]}) for one in (0, 1)]
+        return [Start(state={f"{unit}.built_vectors": [one]}) for one in (0, 1)[unit == "cim":]]      # cim: 0 is none
     if name.startswith("lut") and ".macT" in row.mnemonic:
         return [Start(state={"lut.length": [1]})]
     if name.startswith(("lut", "vec")):
@@ -178,12 +179,14 @@ def test_a_stride_is_0_or_at_least_a_row_and_aligned(pair, row, name):
                 assert done.trap is None, (stride, steps, str(done.trap))
 
 
-WITHOUT_ROWS = [(row, name) for row, name in CONCERNED if not row.mnemonic.startswith("attn.xpose")]     # its position 0 is a row
+WITHOUT_ROWS = [(row, name) for row, name in CONCERNED          # position 0 is a row; no factors go with no vector that is there
+                if not row.mnemonic.startswith(("attn.xpose", "cim.join"))]
 
 
 @pytest.mark.parametrize(("row", "name"), WITHOUT_ROWS, ids=[f"{row.mnemonic}-{name}" for row, name in WITHOUT_ROWS])
 def test_a_stride_is_not_looked_at_where_there_is_no_row(pair, row, name):
-    trap = start_with(pair, row, start_of(row, name) | Start(dict.fromkeys(row.lengths, 0), {name: 1})).trap
+    lengths = [*row.lengths, *(operand.name for operand in row.operands if operand.name == "f")]       # f factors of n rows each
+    trap = start_with(pair, row, start_of(row, name) | Start(dict.fromkeys(lengths, 0), {name: 1})).trap
     assert trap is None, str(trap)
 
 

@@ -68,9 +68,9 @@ def starts(row: Row) -> list[Start]:
                            "sp.activations": [1] * 8}
         case "cim":
             start.csrs = {"cim.x_scales": ZEROED + 64, "cim.meta": ZEROED, "cim.scales": ZEROED + 64, "cim.nm": 0x0201,
-                          "cim.cols": 4, "cim.block": 4}
+                          "cim.cols": 4, "cim.block": 4, "cim.vectors": 2 if "build" in name else 0}
             start.values |= {name: value for name, value in (("first", 0), ("f", 1)) if name in start.values}
-            start.state = {"cim.built_vectors": [1], "cim.length": [4], "cim.activations": [1] * 4}
+            start.state = {"cim.built_vectors": [2], "cim.length": [4], "cim.activations": [1] * 8}
             if name in ("cim.mac", "cim.gemv"):
                 start.state |= {"cim.held": [1, 0x0201, 4, 4, 0, 0]}
             elif name.startswith(("cim.spread", "cim.join")):

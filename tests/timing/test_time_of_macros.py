@@ -28,7 +28,7 @@ def program(machine: str, n: int, m: int, dense: np.ndarray) -> str:
 def test_tiles_of_flexcim(n, m, tiles, cycles):
     """One macro takes tiles * (32 + T) + 9 cycles for T vectors (FlexCiM's RTL): 32 columns are written, T steps, 9 stages once.
 
-    The 16 macros of the preset work side by side, so in its time the steps of all tiles are one."""
+    The macros of the preset work side by side, so in its time the steps of all tiles are one."""
     dense = fitting(np.random.default_rng(1), n, m, ROWS, COLUMNS)
     done = run_program(asm.assemble(program("flexcim", n, m, dense)), inline=["*"]).fast
     count, rates = done.counters, FLEXCIM.rates
