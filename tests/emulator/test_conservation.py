@@ -387,7 +387,7 @@ def macro_work(machine: ReferenceMachine, row: Row, values: dict[str, int]) -> C
                         steps_longest=max(pieces.values()) * vectors, rows_on=down * stored * vectors,
                         macs_skipped=rows * length * vectors - macs, mux_selects=rows * stored * vectors * (n < m),
                         conversions=rows * sum(pieces.values()) * vectors,
-                        conversions_longest=-(-min(rows, columns_of) // max(adcs, 1)) * max(pieces.values()) * vectors)
+                        adc_longest=-(-min(rows, columns_of) // max(adcs, 1)) * max(pieces.values()) * vectors)
     elif name.startswith(("cim.spread", "cim.join")) and values["f"] < 64 and machine.csr("cim.factor") < 64:
         block, dense_map, factor = machine.csr("cim.block"), machine.csr("cim.map") == 2, machine.csr("cim.factor")
         of_a_row = max(rows_of // max(block, 1), 1)
@@ -404,10 +404,12 @@ def macro_work(machine: ReferenceMachine, row: Row, values: dict[str, int]) -> C
                         steps_longest=(longest if dense_map else min(longest, 1)) * vectors, rows_on=len(slots) * block * vectors,
                         macs_skipped=values["f"] * (factor * block) ** 2 * vectors - macs,
                         conversions=len(slots) * block * vectors,
-                        conversions_longest=vectors * (longest * -(-block // max(adcs, 1)) if dense_map else
+                        adc_longest=vectors * (longest * -(-block // max(adcs, 1)) if dense_map else
                                                        -(-longest * block // max(adcs, 1))))
     found["merges"] = (sub_macros - 1) * found["conversions"]
-    return found if adcs else Counter({name: events for name, events in found.items() if "conversions" not in name})
+    if not adcs:
+        found["conversions"] = found["adc_longest"] = 0
+    return found
 
 
 def left_out(machine: ReferenceMachine, row: Row, values: dict[str, int]) -> int:

@@ -69,7 +69,7 @@ def test_steps_and_conversions_of_block_diagonal_arrays(kind, arrays, longest):
     done = run_program(asm.assemble(text), inline=["*"]).fast
     count = done.counters
     assert (count["cim.tiles"], count["cim.steps_longest"], count["cim.conversions"]) == (arrays, longest, 1024)
-    assert count["cim.conversions_longest"] == 1024 // arrays
+    assert count["cim.adc_longest"] == 1024 // arrays
     blockdiag = load_preset("blockdiag")
     product = max(longest * 100, 1024 // arrays * 10)
     load, latency, start = 1024 * 1000, 10, int(blockdiag.rates["cim.start_cycles"])

@@ -80,7 +80,7 @@ def test_tiles_and_their_products(preset, n, m):
                   "macs_skipped": dense.size * vectors - nonzero, "rows_on": down * stored * vectors,
                   "mux_selects": height * stored * vectors * (n < m), "merges": (parts - 1) * height * across * vectors}
         if adcs:
-            counts |= {"conversions": height * across * vectors, "conversions_longest": -(-min(height, columns) // adcs) * vectors}
+            counts |= {"conversions": height * across * vectors, "adc_longest": -(-min(height, columns) // adcs) * vectors}
         assert events(done) == {name: count for name, count in counts.items() if count}
 
 
@@ -168,7 +168,7 @@ def test_spread_and_join(kind):
                 "ops": 1, "tiles": len(of_macros), "steps": vectors * (sum(of_macros) if kind == 2 else len(of_macros)),
                 "steps_longest": vectors * (max(of_macros) if kind == 2 else 1), "rows_on": vectors * f * n, "macs": nonzero,
                 "macs_skipped": vectors * f * n * n - nonzero, "conversions": vectors * f * n,
-                "conversions_longest": vectors * max(of_macros) * size}
+                "adc_longest": vectors * max(of_macros) * size}
             scales = rng.standard_normal(outputs).astype(np.float32)
             bench.set(cim__scales=bench.put(scales), cim__scale_group=length)
             bench.run(f"cim.{name}.f32", y=acc, first=0, f=f)

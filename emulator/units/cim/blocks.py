@@ -11,6 +11,7 @@ from emulator.native.block import M_ADCS, M_MACROS, M_ROWS
 from emulator.native.inlining import inline, specialised
 from emulator.native.machine_code import array, load
 from emulator.threads.parallel import add_events, in_parallel
+from emulator.units.cim.cells import dot_of_cells
 from emulator.units.cim.loading import blocks_held, cell_of, mapping
 from emulator.units.cim.operands import (
     ACROSS,
@@ -43,6 +44,24 @@ from isa.instruction import LONGEST
 i8, i32, i64 = np.int8, np.int32, np.int64
 
 
+@njit
+def total_of(x, size):
+    """The sum of as many int8 as are whole vectors of 64 bytes."""
+    vector, total = array(x, i8, size), i32(0)
+    for c in range(size & -64):
+        total += i32(vector[c])
+    return i64(total)
+
+
+@njit
+def dot_of_bytes(a, b, size):
+    """The sum of products of int8."""
+    x, y, total = array(a, i8, size), array(b, i8, size), i32(0)
+    for c in range(size):
+        total += i32(x[c]) * i32(y[c])
+    return i64(total)
+
+
 @inline
 def some_block_sums(first, last, spread, block, size, of_a_row, slots, slot, f, factor, across, x, length, vectors, outputs, sums,
                     found):
@@ -50,20 +69,22 @@ def some_block_sums(first, last, spread, block, size, of_a_row, slots, slot, f, 
 
     Blocks of one number share outputs with those of other factors, and with no others. Numbers alone, as `in_parallel` passes them.
     """
-    cells, adc, events = figure(block, M_ROWS), csr(block, ADC), np.zeros(1, np.int64)
+    cells, adc, events, excess = figure(block, M_ROWS), csr(block, ADC), np.zeros(1, np.int64), np.zeros(vectors, np.int64)
     for k in range(first, last):
         for t in range(f):
             weights = cell_of(block, size, of_a_row, slots, slot + t * factor + k)
             begin = ((t % across if spread else t) * factor + k) * size
             out = (t if spread else t // across) * factor * size + k
+            for v in range(vectors):
+                excess[v] = total_of(x + v * length + begin, size) << 7
             for r in range(size):
-                row = array(weights + r * cells, i8, size)
+                row = weights + r * cells
                 for v in range(vectors):
-                    vector, total = array(x + v * length + begin, i8, size), i32(0)
-                    for c in range(size):
-                        total += i32(row[c]) * i32(vector[c])
+                    vector = x + v * length + begin
+                    total = dot_of_cells(1, 1, row, row, 1, 0, size >> 6, vector) - excess[v]
+                    total += dot_of_bytes(row + (size & -64), vector + (size & -64), size & 63)
                     target = array(sums + 4 * (v * outputs + out + r * factor), i32, 1)
-                    target[0] += i32(converted(adc, i64(total)))
+                    target[0] += i32(converted(adc, total))
                 events[0] += counted(weights + r * cells, weights + r * cells + size)
     add_events(found, events)
 

@@ -3,6 +3,9 @@
 A row is in one column of each of several macros, which lie equally far apart. Its values belong to 64 / N groups, a window of
 64 * M / N columns. As in emulator/units/sp/gather.py a place and the start of its group are the number of a byte of the window, and
 AVX-512 gathers 64 of these at once; here places are bytes already. With N = M the cells meet 64 columns as they are, on every host.
+
+A dot product takes bytes without sign by bytes with sign. Elements that are gathered are x + 128, and 128 times the sum of the
+weights is taken off. With N = M weights are w + 128, and whoever asks takes off 128 times the sum of the vector.
 """
 
 from __future__ import annotations
@@ -53,10 +56,10 @@ def unpack_places(typing: Any, n: Any, m: Any, meta: Any, chunks: Any, out: Any)
 
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
 def cells_dot(typing: Any, n: Any, m: Any, cells: Any, places: Any, tiles: Any, apart: Any, chunks: Any, x: Any) -> Any:
-    """cells_dot(n, m, cells, places, tiles, apart, chunks, x): the int32 sum of w * x, as an int64.
+    """cells_dot(n, m, cells, places, tiles, apart, chunks, x): the int32 sum of w * x, of (w + 128) * x if n = m, as an int64.
 
     w in `tiles` columns of `chunks` times 64 cells that lie `apart` bytes apart, and their places; n and m are numbers in the
-    source. x + 128 unsigned, as bytes at `x`, a window for each 64 cells.
+    source. As bytes at `x` a window for each 64 cells: x + 128 unsigned, x itself if n = m.
     """
     if not all(isinstance(number, types.IntegerLiteral) for number in (n, m)):
         return None
@@ -76,11 +79,12 @@ def cells_dot(typing: Any, n: Any, m: Any, cells: Any, places: Any, tiles: Any, 
             at = builder.add(x, builder.mul(builder.add(builder.mul(tile, chunks), number), I64(window)))
             values = Vector.load(builder, builder.add(cells, inside))
             if count == most:
-                met = Vector.load(builder, at)
-            else:
-                table = [Vector.load(builder, builder.add(at, I64(start))) for start in range(0, max(window, 128), SIZE)]
-                numbers = Vector.load(builder, builder.add(places, inside)) | starts
-                met = look_up_256(table, numbers) if window > 128 else look_up_128(table, numbers)
+                sums = Vector(builder, builder.load(pair[0]))
+                builder.store(dot(sums, values ^ 128, Vector.load(builder, at), 255).of(I32), pair[0])
+                return
+            table = [Vector.load(builder, builder.add(at, I64(start))) for start in range(0, max(window, 128), SIZE)]
+            numbers = Vector.load(builder, builder.add(places, inside)) | starts
+            met = look_up_256(table, numbers) if window > 128 else look_up_128(table, numbers)
             for slot, u in zip(pair, (met, ones), strict=True):
                 builder.store(dot(Vector(builder, builder.load(slot)), u, values, 255).of(I32), slot)
 

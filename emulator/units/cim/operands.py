@@ -29,9 +29,9 @@ CIM = PORT["cim"]
 BUILT_VECTORS, LENGTH, ACTIVATIONS, X_GROUP, X_SCALES, CELLS, PLACES, HELD = (STATE_INDEX[f"cim.{name}"] for name in (
     "built_vectors", "length", "activations", "x_group", "x_scales", "cells", "places", "held"))
 (LINES_WRITTEN, CELLS_WRITTEN, WEIGHT_BYTES, META_BYTES, TILES, STEPS, STEPS_LONGEST, ROWS_ON, MACS, MACS_SKIPPED, MUX_SELECTS,
- MERGES, CONVERSIONS, CONVERSIONS_LONGEST) = (slot(f"cim.{name}") for name in (
+ MERGES, CONVERSIONS, ADC_LONGEST) = (slot(f"cim.{name}") for name in (
      "lines_written", "cells_written", "weight_bytes", "meta_bytes", "tiles", "steps", "steps_longest", "rows_on", "macs",
-     "macs_skipped", "mux_selects", "merges", "conversions", "conversions_longest"))
+     "macs_skipped", "mux_selects", "merges", "conversions", "adc_longest"))
 
 i32, u32, i64, f32 = np.int32, np.uint32, np.int64, np.float32
 
@@ -109,7 +109,7 @@ def count_columns(block, sums, longest):
     count(block, MERGES, (figure(block, M_SUB_MACROS) - 1) * sums)
     if figure(block, M_ADCS) > 0:
         count(block, CONVERSIONS, sums)
-        count(block, CONVERSIONS_LONGEST, longest)
+        count(block, ADC_LONGEST, longest)
 
 
 @njit

@@ -78,8 +78,9 @@ def tiles_held(block, first, rows, cols):
 
 
 @inline
-def some_fast_sums(first, last, n, q, cells, places, columns, size, across, x, x_bytes, vectors, rows, sums):
-    """sums[v, r] int32 at an address, for the rows first..last. x + 128 unsigned, `x_bytes` for each vector.
+def some_fast_sums(first, last, n, q, cells, places, columns, size, across, x, x_bytes, excess, vectors, rows, sums):
+    """sums[v, r] int32 at an address, for the rows first..last. x as `dot_of_cells` takes it, `x_bytes` for each vector; `excess`
+    int32 (vectors,) at an address: what is too much.
 
     Numbers alone, as `in_parallel` passes them.
     """
@@ -88,7 +89,7 @@ def some_fast_sums(first, last, n, q, cells, places, columns, size, across, x, x
         at = ((r // columns) * across * columns + r % columns) * size
         for v in range(vectors):
             total = dot_of_cells(n, q, cells + at, places + at, across, apart, size >> 6, x + v * x_bytes)
-            store(sums + 4 * (v * rows + r), i32(total))
+            store(sums + 4 * (v * rows + r), i32(total - load(excess + 4 * v, i32)))
 
 
 @inline
@@ -118,14 +119,17 @@ def some_plain_sums(first, last, n, q, cells, places, columns, size, across, x, 
 
 
 @njit
-def shifted(x, vectors, cols, room, target):
-    """x + 128 unsigned of each vector at `target`, each with `room` bytes, 128 behind the last column."""
+def dealt(x, vectors, cols, room, flip, target, excess):
+    """The vectors as `dot_of_cells` takes them at `target`, `room` bytes each: x + 128 if `flip` is 128, x if it is 0. Then 128
+    times the sum of each goes to excess (vectors,)."""
     for v in range(vectors):
-        vector, out = array(x + v * cols, i8, cols), array(target + v * room, u8, room)
+        vector, out, total = array(x + v * cols, i8, cols), array(target + v * room, u8, room), i32(0)
         for c in range(cols):
-            out[c] = u8(vector[c]) ^ u8(128)
+            out[c] = u8(vector[c]) ^ u8(flip)
+            total += i32(vector[c])
         for c in range(cols, room):
-            out[c] = u8(128)
+            out[c] = u8(flip)
+        excess[v] = 0 if flip else total << 7
 
 
 @njit
@@ -138,11 +142,11 @@ def sums_of(block, first, n, q, across, vectors, rows, cols, group, groups, sums
     cells, places = state(block, CELLS) + first * columns * size, state(block, PLACES) + first * columns * size
     if groups == 1 and csr(block, ADC) == 0 and has_dot(n, q, size):
         room = across * (size // n * q) + WINDOW
-        scratch = np.empty(vectors * room, np.uint8)
-        shifted(x, vectors, cols, room, scratch.ctypes.data)
+        scratch, excess = np.empty(vectors * room, np.uint8), np.empty(vectors, np.int32)
+        dealt(x, vectors, cols, room, 128 if n < q else 0, scratch.ctypes.data, excess)
         done = in_parallel(block, rows * vectors * across * size, rows, GRAIN, some_fast_sums, n, q, cells, places, columns, size,
-                           across, scratch.ctypes.data, room, vectors, rows, sums.ctypes.data)
-        scratch[0] = 0          # keeps its memory alive until here
+                           across, scratch.ctypes.data, room, excess.ctypes.data, vectors, rows, sums.ctypes.data)
+        scratch[0] = excess[0] = 0          # keeps their memory alive until here
         return done
     return in_parallel(block, SLOW * rows * vectors * across * size, rows, 1, some_plain_sums, n, q, cells, places, columns, size,
                        across, x, cols, vectors, rows, group, groups, csr(block, ADC), sums.ctypes.data)

@@ -63,7 +63,7 @@ def count_columns(m, sums, longest):
     m.count("cim.merges", (m.parameter("cim.sub_macros") - 1) * sums)
     if m.parameter("cim.adcs"):
         m.count("cim.conversions", sums)
-        m.count("cim.conversions_longest", longest)
+        m.count("cim.adc_longest", longest)
 
 
 def count_macs(m, nonzero, elements):
