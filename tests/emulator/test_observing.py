@@ -376,7 +376,7 @@ def test_counters_by_unit():
     machine = loaded(Machine, LOOP)
     machine.run()
     assert machine.counters.core.stores == machine.counters["core.stores"] == 5
-    with pytest.raises(AttributeError, match="no counter of a unit 'lot'; units are attn, core,"):
+    with pytest.raises(AttributeError, match="no counter of a unit 'lot'; units are attn, cim, core,"):
         _ = machine.counters.lot
 
 
