@@ -34,6 +34,13 @@ def is_there(machine: Preset) -> bool:
     return machine.has_unit("cim") and not machine.has_unit("lut") and reach
 
 
+def held(machine: Preset) -> str:
+    """What the macros of a machine hold, in words."""
+    patterns = str(machine.settings["cim.patterns"])
+    square = machine.parameter("cim.rows") == machine.parameter("cim.columns")
+    return "dense matrices" + f", N of M as {patterns}" * (patterns != "none") + ", blocks of Monarch matrices" * square
+
+
 def holds(machine: Preset, layout: SparseLayout) -> bool:
     """Whether the macros of a machine can hold a matrix in a sparse layout."""
     match layout:
@@ -286,13 +293,15 @@ def _height(c: Lowering, placed: Placed, plan: Macros) -> int:
     have = machine.parameter("cim.macros")
     if isinstance(placed.layout, Diagonals):
         need, height = -(-blocks(placed) // slots_of_array(machine, placed.layout.block, plan.map)), placed.rows
+        said, hint = f"the {blocks(placed):,} blocks of {placed.role} fill {need:,} macros", "a machine file with more macros"
     else:
         need = across(machine, placed)
         height = have // need * machine.parameter("cim.columns")
+        said = f"a row of {placed.role} goes through {need:,} macros"
+        hint = "a machine file with more macros, or N of M with a smaller N, where the macros hold one"
     if need > have:
-        raise RoomError("", f"machine {machine.name}", region="macros", got=f"a row of {placed.role} goes through {need:,} macros",
-                        expected=f"at most {have:,} (cim.macros)",
-                        hint="a machine file with more macros, or fewer columns: N of M with a smaller N")
+        raise RoomError("", f"machine {machine.name}", region="macros", got=said, hint=hint,
+                        expected=f"at most {have:,} (cim.macros)")
     return height
 
 

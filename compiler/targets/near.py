@@ -56,7 +56,7 @@ class Near(Target):
     def sparse(cls, machine: Preset, form: str) -> Able:
         """Int8 in macros: what these can hold. Else by the sp unit: any, or where rows are fetched those whose rows are alike."""
         if form == "i8" and cim.is_there(machine):
-            return Able(lambda layout: cim.holds(machine, layout), f"the macros of machine {machine.name} hold other patterns")
+            return Able(lambda layout: cim.holds(machine, layout), f"the macros of machine {machine.name} hold {cim.held(machine)}")
         if not machine.has_unit("sp") or "sp" not in machine.region(SRAM).ports:
             return Able(lambda layout: False, f"machine {machine.name} has no sp unit that reaches the scratchpad")
         if form not in FORMS:

@@ -111,6 +111,10 @@ class Target:
             else:
                 continue
             if not self.machine.has_unit(unit):
+                if self.in_macros and sparse and unit == "lut":
+                    raise ModelError("", self.place, got=f"--ffn-sparsity, and int8 weights of {op.weights[0]}",
+                                     expected="floating-point weights: rows of active neurons cannot be left out of a macro",
+                                     hint="without --ffn-sparsity none has to be")
                 raise ModelError("", self.place, got=f"no {unit} unit", expected=f"one: {why}",
                                  hint=f"{instead}; {presets_with((unit,))}")
 

@@ -93,7 +93,8 @@ def compiler_options(command: Callable[..., Any], *, programs: bool = False) -> 
             "machine", "weights", "sparse", "context", "kv", "chunk", "activations", "project", "prune", "adapter")}
         settings = Settings(**said, sparsity=sparsity, calibrate=calibrate)
         if settings.reads_text != (calibrate is not None):
-            raise click.UsageError("--ffn-sparsity with a number, --prune wanda and flow need --calibrate TEXT, and it them")
+            raise click.UsageError("--calibrate TEXT goes with --ffn-sparsity and a number, --prune wanda or --prune flow, and "
+                                   "these need it")
         return command(*arguments, settings=settings, **others)
 
     decorated: Callable[..., Any] = options(

@@ -79,7 +79,7 @@ def test_a_pattern_holds_what_a_narrower_one_does() -> None:
     for how, layout in (("1:4", "nm:2:4"), ("2:4", "nm:2:4"), ("3:8", "")):
         body = compiled(pruned(how), "i8", machine=only).layout.layer
         assert {placed.layout.name if placed.layout else "" for placed in body.values() if placed.is_matrix} == {layout}, how
-    with pytest.raises(ModelError, match="bm: the macros of machine macros hold other patterns"):
+    with pytest.raises(ModelError, match="bm: the macros of machine macros hold dense matrices, N of M as 2:4"):
         compiled(pruned("half"), "i8", "bm", machine=only)
 
 
@@ -143,6 +143,17 @@ def test_groups_of_columns_of_blocks_are_dense(tmp_path: Path) -> None:
         made = compiled(model, "i8:4", machine=machine(macros=macros, patterns="none"))
         assert not any(placed.layout for placed in made.layout.every())
         assert compare(made, made.build(tmp_path), PROMPT)[1] is None
+
+
+def test_blocks_that_have_no_room_are_refused() -> None:
+    model = project(random_model(SHAPES["gqa"]), parse_project("monarch:2"))
+    with pytest.raises(RoomError, match=r"the 480 blocks of gate.right fill 8 macros; expected at most 7 \(cim.macros\)"):
+        compiled(model, "i8", machine=machine(macros=7, rows=16, columns=16, patterns="none"))
+
+
+def test_rows_of_active_neurons_cannot_be_left_out() -> None:
+    with pytest.raises(ModelError, match=r"--ffn-sparsity, and int8 weights of layer\.up; expected floating"):
+        compiled(pruned("2:4", "relu2"), "i8", sparsity="exact", machine=machine(**FEW))
 
 
 def test_other_formats_need_other_units() -> None:
