@@ -8,6 +8,7 @@ from compiler.graph import Op
 from compiler.graph.groups import groups
 from compiler.lowering import LOWERINGS, Lowering, residency
 from compiler.lowering.chunk import each_frame, leave_place, take_place
+from compiler.lowering.cim import has_macros
 from compiler.lowering.emit import KEYS, LAYER, LAYERS_LEFT, VALUES, number, symbol
 
 
@@ -18,7 +19,7 @@ def mark(section: str, number: int, chunk: bool = False) -> str:
 
 def strides(c: Lowering, size: int, comment: str = "") -> None:
     """How far apart units find the vectors of tokens, and leave their results."""
-    for unit in ("lut", "sp", "cim"):
+    for unit in ("lut", "sp", *["cim"] * has_macros(c.graph)):
         if c.memory.machine.has_unit(unit):
             c.emit.line(f"li a6, {size}")
             for name in ("codes", "scale", "result"):
