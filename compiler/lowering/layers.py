@@ -8,7 +8,6 @@ from compiler.graph import Op
 from compiler.graph.groups import groups
 from compiler.lowering import LOWERINGS, Lowering, residency
 from compiler.lowering.chunk import each_frame, leave_place, take_place
-from compiler.lowering.cim import has_macros
 from compiler.lowering.emit import KEYS, LAYER, LAYERS_LEFT, VALUES, number, symbol
 
 
@@ -18,8 +17,9 @@ def mark(section: str, number: int, chunk: bool = False) -> str:
 
 
 def strides(c: Lowering, size: int, comment: str = "") -> None:
-    """How far apart units find the vectors of tokens, and leave their results."""
-    for unit in ("lut", "sp", *["cim"] * has_macros(c.graph)):
+    """How far apart units find the vectors of tokens, and leave their results: the lut unit, and what others the program uses."""
+    kinds = {op.kind.rpartition(".")[2] for _, op in c.graph.steps()}
+    for unit in ("lut", *(unit for unit, kind in (("sp", "sparse"), ("cim", "cim")) if kind in kinds)):
         if c.memory.machine.has_unit(unit):
             c.emit.line(f"li a6, {size}")
             for name in ("codes", "scale", "result"):
