@@ -11,7 +11,7 @@ from emulator.native.block import M_ADCS, M_MACROS, M_ROWS
 from emulator.native.inlining import inline, specialised
 from emulator.native.machine_code import array, load
 from emulator.threads.parallel import add_events, in_parallel
-from emulator.units.cim.cells import dot_of_cells
+from emulator.units.cim.cells import TOGETHER, dots_of_cells
 from emulator.units.cim.loading import blocks_held, cell_of, mapping
 from emulator.units.cim.operands import (
     ACROSS,
@@ -50,7 +50,7 @@ def total_of(x, size):
     vector, total = array(x, i8, size), i32(0)
     for c in range(size & -64):
         total += i32(vector[c])
-    return i64(total)
+    return total
 
 
 @njit
@@ -69,7 +69,9 @@ def some_block_sums(first, last, spread, block, size, of_a_row, slots, slot, f, 
 
     Blocks of one number share outputs with those of other factors, and with no others. Numbers alone, as `in_parallel` passes them.
     """
-    cells, adc, events, excess = figure(block, M_ROWS), csr(block, ADC), np.zeros(1, np.int64), np.zeros(vectors, np.int64)
+    cells, adc, events, excess = figure(block, M_ROWS), csr(block, ADC), np.zeros(1, np.int64), np.zeros(vectors, np.int32)
+    dots = np.zeros(TOGETHER, np.int32)
+    whole = size & -64
     for k in range(first, last):
         for t in range(f):
             weights = cell_of(block, size, of_a_row, slots, slot + t * factor + k)
@@ -77,16 +79,23 @@ def some_block_sums(first, last, spread, block, size, of_a_row, slots, slot, f, 
             out = (t if spread else t // across) * factor * size + k
             for v in range(vectors):
                 excess[v] = total_of(x + v * length + begin, size) << 7
-            for r in range(size):
-                row = weights + r * cells
+            r = 0
+            while r < size:
+                row, lines = weights + r * cells, TOGETHER if r + TOGETHER <= size else 1
                 for v in range(vectors):
                     vector = x + v * length + begin
-                    total = dot_of_cells(1, 1, row, row, 1, 0, size >> 6, vector) - excess[v]
-                    total += dot_of_bytes(row + (size & -64), vector + (size & -64), size & 63)
-                    target = array(sums + 4 * (v * outputs + out + r * factor), i32, 1)
-                    target[0] += i32(converted(adc, total))
-                events[0] += counted(weights + r * cells, weights + r * cells + size)
+                    dots_of_cells(lines, 1, 1, row, row, 1, 0, cells, size >> 6, vector, dots.ctypes.data)
+                    for i in range(lines):
+                        total = i64(dots[i]) - excess[v]
+                        if size > whole:
+                            total += dot_of_bytes(row + i * cells + whole, vector + whole, size - whole)
+                        target = array(sums + 4 * (v * outputs + out + (r + i) * factor), i32, 1)
+                        target[0] += i32(converted(adc, total))
+                for i in range(lines):
+                    events[0] += counted(row + i * cells, row + i * cells + size)
+                r += lines
     add_events(found, events)
+    dots[0] = 0                 # keeps its memory alive until here
 
 
 @njit

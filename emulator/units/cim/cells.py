@@ -17,11 +17,26 @@ from numba.extending import intrinsic
 
 from emulator.native.emitting import alloca_once, for_range
 from emulator.native.features import AVX512
-from emulator.simd.bytes64 import I8, I32, I64, SIZE, Vector, constants, dot, look_up_128, look_up_256, shuffle, vector_type, zeros
+from emulator.native.inlining import specialised
+from emulator.simd.bytes64 import (
+    I8,
+    I32,
+    I64,
+    SIZE,
+    Vector,
+    constants,
+    dot,
+    look_up_128,
+    look_up_256,
+    pointer,
+    shuffle,
+    vector_type,
+    zeros,
+)
 from emulator.units.sp.gather import places_of
 from emulator.units.sp.rows import GATHERS
 
-AT_ONCE = 2             # chunks with sums of their own
+TOGETHER = 4            # rows that share what is loaded of the vector
 
 
 def _falls(builder: Any, places: Vector, n: int) -> Any:
@@ -29,6 +44,18 @@ def _falls(builder: Any, places: Vector, n: int) -> Any:
     before = shuffle(builder, places.of(I8), places.of(I8), [0, *range(SIZE - 1)])
     exempt = sum(1 << at for at in range(0, SIZE, n))           # the first place of a group may be any
     return builder.and_(builder.bitcast(builder.icmp_unsigned("<=", places.of(I8), before), I64), I64(~exempt))
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def copy_chunks(typing: Any, target: Any, source: Any, chunks: Any) -> Any:
+    """copy_chunks(target, source, chunks): `chunks` times 64 bytes. A few of them take less time so than a call of memcpy."""
+    def emit(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        target, source, chunks = arguments
+        with for_range(builder, chunks, intp=I64) as loop:
+            at = builder.mul(loop.index, I64(SIZE))
+            Vector.load(builder, builder.add(source, at)).store(builder.add(target, at))
+        return context.get_dummy_value()
+    return types.none(*[types.int64] * 3), emit
 
 
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
@@ -55,53 +82,51 @@ def unpack_places(typing: Any, n: Any, m: Any, meta: Any, chunks: Any, out: Any)
 
 
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
-def cells_dot(typing: Any, n: Any, m: Any, cells: Any, places: Any, tiles: Any, apart: Any, chunks: Any, x: Any) -> Any:
-    """cells_dot(n, m, cells, places, tiles, apart, chunks, x): the int32 sum of w * x, of (w + 128) * x if n = m, as an int64.
+def cells_dot(typing: Any, n: Any, m: Any, lines: Any, cells: Any, places: Any, tiles: Any, apart: Any, line: Any, chunks: Any,
+              x: Any, out: Any) -> Any:
+    """cells_dot(n, m, lines, cells, places, tiles, apart, line, chunks, x, out): the sums of w * x of `lines` rows, int32 at `out`.
 
-    w in `tiles` columns of `chunks` times 64 cells that lie `apart` bytes apart, and their places; n and m are numbers in the
-    source. As bytes at `x` a window for each 64 cells: x + 128 unsigned, x itself if n = m.
+    Of (w + 128) * x if n = m. w in a column of `chunks` times 64 cells in each of `tiles` macros that lie `apart` bytes apart, and
+    their places; the columns of the rows lie `line` bytes apart. n, m and lines are numbers in the source. As bytes at `x` a window
+    for each 64 cells: x + 128 unsigned, x itself if n = m. Numbers alone, as compiled functions take them
+    (emulator/threads/parallel.py).
     """
-    if not all(isinstance(number, types.IntegerLiteral) for number in (n, m)):
+    if not all(isinstance(number, types.IntegerLiteral) for number in (n, m, lines)):
         return None
-    count, most = n.literal_value, m.literal_value
+    count, most, together = n.literal_value, m.literal_value, lines.literal_value
     window = SIZE * most // count
 
     def emit(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
-        _, _, cells, places, tiles, apart, chunks, x = arguments
-        slots = [[alloca_once(builder, vector_type(I32)) for _ in range(2)] for _ in range(AT_ONCE)]
+        _, _, _, cells, places, tiles, apart, line, chunks, x, out = arguments
+        slots = [[alloca_once(builder, vector_type(I32)) for _ in range(2)] for _ in range(together)]
         for slot in (slot for pair in slots for slot in pair):
             builder.store(zeros(builder).value, slot)
         (starts,) = constants(builder, [at // count * most % 256 for at in range(SIZE)])
         (ones,) = constants(builder, [1] * SIZE)
 
-        def chunk(tile: Any, number: Any, pair: Any) -> None:
-            inside = builder.add(builder.mul(tile, apart), builder.mul(number, I64(SIZE)))
-            at = builder.add(x, builder.mul(builder.add(builder.mul(tile, chunks), number), I64(window)))
-            values = Vector.load(builder, builder.add(cells, inside))
-            if count == most:
-                sums = Vector(builder, builder.load(pair[0]))
-                builder.store(dot(sums, values ^ 128, Vector.load(builder, at), 255).of(I32), pair[0])
-                return
-            table = [Vector.load(builder, builder.add(at, I64(start))) for start in range(0, max(window, 128), SIZE)]
-            numbers = Vector.load(builder, builder.add(places, inside)) | starts
-            met = look_up_256(table, numbers) if window > 128 else look_up_128(table, numbers)
-            for slot, u in zip(pair, (met, ones), strict=True):
-                builder.store(dot(Vector(builder, builder.load(slot)), u, values, 255).of(I32), slot)
+        def add(slot: Any, u: Vector, s: Vector) -> None:
+            builder.store(dot(Vector(builder, builder.load(slot)), u, s, 255).of(I32), slot)
 
-        together = builder.sdiv(chunks, I64(AT_ONCE))
-        done = builder.mul(together, I64(AT_ONCE))
-        with for_range(builder, tiles, intp=I64) as tile:
-            with for_range(builder, together, intp=I64) as loop:
-                for i, pair in enumerate(slots):
-                    chunk(tile.index, builder.add(builder.mul(loop.index, I64(AT_ONCE)), I64(i)), pair)
-            with for_range(builder, builder.sub(chunks, done), intp=I64) as loop:
-                chunk(tile.index, builder.add(done, loop.index), slots[0])
-        sums = [Vector(builder, builder.load(slot)) for slot in slots[0]]
-        for pair in slots[1:]:
-            sums = [total + Vector(builder, builder.load(slot)) for total, slot in zip(sums, pair, strict=True)]
-        products, weights = (total.total() for total in sums)
-        return builder.sext(builder.sub(products, builder.shl(weights, I32(7))), I64)
-    return types.int64(n, m, *[types.int64] * 6), emit
+        with for_range(builder, tiles, intp=I64) as tile, for_range(builder, chunks, intp=I64) as loop:
+            inside = builder.add(builder.mul(tile.index, apart), builder.mul(loop.index, I64(SIZE)))
+            at = builder.add(x, builder.mul(builder.add(builder.mul(tile.index, chunks), loop.index), I64(window)))
+            table = [Vector.load(builder, builder.add(at, I64(start)))
+                     for start in range(0, SIZE if count == most else max(window, 128), SIZE)]
+            for i, (products, weights) in enumerate(slots):
+                place = builder.add(inside, builder.mul(line, I64(i)))
+                values = Vector.load(builder, builder.add(cells, place))
+                if count == most:
+                    add(products, values ^ 128, table[0])
+                    continue
+                numbers = Vector.load(builder, builder.add(places, place)) | starts
+                add(products, look_up_256(table, numbers) if window > 128 else look_up_128(table, numbers), values)
+                add(weights, ones, values)
+        for i, pair in enumerate(slots):
+            products, weights = (Vector(builder, builder.load(slot)).total() for slot in pair)
+            result = builder.sub(products, builder.shl(weights, I32(7)))
+            builder.store(result, pointer(builder, builder.add(out, I64(4 * i)), I32)).align = 1
+        return I64(0)
+    return types.int64(n, m, lines, *[types.int64] * 8), emit
 
 
 # ------------------------------------------------------------------------------------------------ which code there is
@@ -116,29 +141,51 @@ if AVX512:
             return unpack_places(2, 8, meta, chunks, out) if n == 2 else unpack_places(4, 8, meta, chunks, out)
         return unpack_places(4, 16, meta, chunks, out) if n == 4 else unpack_places(8, 16, meta, chunks, out)
 
-    @njit
-    def dot_of_cells(n, m, cells, places, tiles, apart, chunks, x):
-        """cells_dot for n of m."""
+    @specialised
+    def some_of(lines, n, m, cells, places, tiles, apart, line, chunks, x, out):
+        """cells_dot for n of m.
+
+        Numbers alone, as compiled functions take them (emulator/threads/parallel.py).
+        """
         if n == m:
-            return cells_dot(1, 1, cells, places, tiles, apart, chunks, x)
-        if m == 4:
-            return (cells_dot(1, 4, cells, places, tiles, apart, chunks, x) if n == 1 else
-                    cells_dot(2, 4, cells, places, tiles, apart, chunks, x))
-        if m == 8:
-            return (cells_dot(2, 8, cells, places, tiles, apart, chunks, x) if n == 2 else
-                    cells_dot(4, 8, cells, places, tiles, apart, chunks, x))
-        return (cells_dot(4, 16, cells, places, tiles, apart, chunks, x) if n == 4 else
-                cells_dot(8, 16, cells, places, tiles, apart, chunks, x))
+            cells_dot(1, 1, lines, cells, places, tiles, apart, line, chunks, x, out)
+        elif m == 4 and n == 1:
+            cells_dot(1, 4, lines, cells, places, tiles, apart, line, chunks, x, out)
+        elif m == 4:
+            cells_dot(2, 4, lines, cells, places, tiles, apart, line, chunks, x, out)
+        elif m == 8 and n == 2:
+            cells_dot(2, 8, lines, cells, places, tiles, apart, line, chunks, x, out)
+        elif m == 8:
+            cells_dot(4, 8, lines, cells, places, tiles, apart, line, chunks, x, out)
+        elif n == 4:
+            cells_dot(4, 16, lines, cells, places, tiles, apart, line, chunks, x, out)
+        else:
+            cells_dot(8, 16, lines, cells, places, tiles, apart, line, chunks, x, out)
 else:
     @njit
     def unpacked(n, m, meta, chunks, out):
         """There is none."""
         return 1
 
-    @njit
-    def dot_of_cells(n, m, cells, places, tiles, apart, chunks, x):
-        """cells_dot for N = M; elsewhere there is none."""
-        return cells_dot(1, 1, cells, places, tiles, apart, chunks, x)
+    @specialised
+    def some_of(lines, n, m, cells, places, tiles, apart, line, chunks, x, out):
+        """cells_dot for N = M; elsewhere there is none.
+
+        Numbers alone, as compiled functions take them (emulator/threads/parallel.py).
+        """
+        cells_dot(1, 1, lines, cells, places, tiles, apart, line, chunks, x, out)
+
+
+@njit
+def dots_of_cells(lines, n, m, cells, places, tiles, apart, line, chunks, x, out):
+    """cells_dot for n of m, and for TOGETHER rows or one.
+
+    Numbers alone, as compiled functions take them (emulator/threads/parallel.py).
+    """
+    if lines == TOGETHER:
+        some_of(TOGETHER, n, m, cells, places, tiles, apart, line, chunks, x, out)
+    else:
+        some_of(1, n, m, cells, places, tiles, apart, line, chunks, x, out)
 
 
 @njit
@@ -149,5 +196,5 @@ def has_unpacking(n, m):
 
 @njit
 def has_dot(n, m, cells):
-    """True if `dot_of_cells` may be called, for columns of so many cells."""
+    """True if `dots_of_cells` may be called, for columns of so many cells."""
     return cells % SIZE == 0 and ((n == m and cells % n == 0) or has_unpacking(n, m))

@@ -10,7 +10,7 @@ from emulator.kernel_words import DONE, PUNT, count, csr, readable, state
 from emulator.native.block import M_COLUMNS, M_MACROS, M_ROWS
 from emulator.native.inlining import inline
 from emulator.native.machine_code import clear_bytes, load, move, store
-from emulator.units.cim.cells import has_unpacking, unpacked
+from emulator.units.cim.cells import copy_chunks, has_unpacking, unpacked
 from emulator.units.cim.operands import (
     ACTIVATIONS,
     BLOCK,
@@ -110,11 +110,22 @@ def row_places(meta, width, n, q, cols, values, out):
     return True
 
 
-@inline
-def put_column(target, cells, source, size):
-    """`size` bytes to a column of cells, zeros behind them."""
-    move(target, source, size)
-    clear_bytes(target + size, cells - size)
+@njit
+def put_columns(target, cells, source, width, columns, size):
+    """`size` bytes to each of some columns of cells, zeros behind them; `width` bytes from one to the next at the source."""
+    chunks = size >> 6
+    for c in range(columns):
+        column, start = target + c * cells, source + c * width
+        copy_chunks(column, start, chunks)
+        if size < cells or size & 63:
+            move(column + CHUNK * chunks, start + CHUNK * chunks, size & 63)
+            clear_bytes(column + size, cells - size)
+
+
+@njit
+def has_places(words):
+    """True if a macro holds places: of anything else than a tile with N < M they are zeros."""
+    return words[KIND] == TILE and words[FORM] & 0xFF != words[FORM] >> 8
 
 
 @kernel("cim.load.nm")
@@ -143,18 +154,18 @@ def cim_load_nm(values, rows, block):
                 return PUNT
     for tile in range(down * across):
         i, j = tile // across, tile % across
-        here, where = cells_of(block, CELLS, first + tile), cells_of(block, PLACES, first + tile)
-        height, size = min(columns, rows - i * columns), min(used, width - j * used)
-        clear_bytes(here + height * cells, (columns - height) * cells)
-        clear_bytes(where, columns * cells)
-        for c in range(height):
-            start = (i * columns + c) * width + j * used
-            put_column(here + c * cells, cells, host + start, size)
-            if n < q:
-                move(where + c * cells, places + start, size)
-        words = held(block, first + tile)
+        here, where, words = cells_of(block, CELLS, first + tile), cells_of(block, PLACES, first + tile), held(block, first + tile)
+        height, size, start = min(columns, rows - i * columns), min(used, width - j * used), i * columns * width + j * used
+        filled = height * cells
+        put_columns(here, cells, host + start, width, height, size)
+        clear_bytes(here + filled, columns * cells - filled)
+        if n < q:
+            put_columns(where, cells, places + start, width, height, size)
+            clear_bytes(where + filled, columns * cells - filled)
+        elif has_places(words):
+            clear_bytes(where, columns * cells)
         words[KIND], words[FORM], words[ROWS], words[COLS], words[NUMBER] = TILE, n | q << 8, rows, cols, tile
-        words[NONZERO] = counted(here, here + columns * cells)
+        words[NONZERO] = counted(here, here + filled)
     decoded[0] = 0              # keeps its memory alive until here
     count(block, values_read, rows * width)
     count(block, meta_read, rows * bits)
@@ -208,7 +219,8 @@ def cim_load_bd(blocks, n, block):
         before = blocks_held(block, macro, size)
         if before == 0:
             clear_bytes(cells_of(block, CELLS, macro), cells * cells)
-            clear_bytes(cells_of(block, PLACES, macro), cells * cells)
+            if has_places(held(block, macro)):
+                clear_bytes(cells_of(block, PLACES, macro), cells * cells)
         words = held(block, macro)
         words[KIND], words[FORM], words[COLS], words[NUMBER], words[NONZERO] = BLOCKS, size, csr(block, MAP), 0, 0
         words[ROWS] = max(before, min(first + n - macro * slots, slots))

@@ -14,7 +14,7 @@ from emulator.native.block import M_ADCS, M_COLUMNS, M_MACROS, M_ROWS
 from emulator.native.inlining import inline
 from emulator.native.machine_code import array, clear_bytes, load, store
 from emulator.threads.parallel import in_parallel
-from emulator.units.cim.cells import dot_of_cells, has_dot
+from emulator.units.cim.cells import TOGETHER, dots_of_cells, has_dot
 from emulator.units.cim.operands import (
     ACTIVATIONS,
     ADC,
@@ -45,7 +45,7 @@ from emulator.units.lut.kernels import scaled
 from emulator.units.vectors import accumulate, accumulators, group_count, spaced, store_f32
 from isa.units.cim.held import COLS, FORM, KIND, NONZERO, NUMBER, ROWS, TILE
 
-GRAIN = 16                      # rows that a thread takes at least
+GRAIN = 16                      # rows that a thread takes at least, a multiple of TOGETHER
 SLOW = 16                       # a value taken alone costs as much as these bytes by vector code
 WINDOW = 512                    # bytes that vector code may read behind the last column
 
@@ -79,17 +79,21 @@ def tiles_held(block, first, rows, cols):
 
 @inline
 def some_fast_sums(first, last, n, q, cells, places, columns, size, across, x, x_bytes, excess, vectors, rows, sums):
-    """sums[v, r] int32 at an address, for the rows first..last. x as `dot_of_cells` takes it, `x_bytes` for each vector; `excess`
+    """sums[v, r] int32 at an address, for the rows first..last. x as `dots_of_cells` takes it, `x_bytes` for each vector; `excess`
     int32 (vectors,) at an address: what is too much.
 
     Numbers alone, as `in_parallel` passes them.
     """
-    apart = columns * size
-    for r in range(first, last):
+    r, together = first, TOGETHER if columns % TOGETHER == 0 else 1
+    while r < last:
+        lines = together if r + together <= last else 1
         at = ((r // columns) * across * columns + r % columns) * size
         for v in range(vectors):
-            total = dot_of_cells(n, q, cells + at, places + at, across, apart, size >> 6, x + v * x_bytes)
-            store(sums + 4 * (v * rows + r), i32(total - load(excess + 4 * v, i32)))
+            out = sums + 4 * (v * rows + r)
+            dots_of_cells(lines, n, q, cells + at, places + at, across, columns * size, size, size >> 6, x + v * x_bytes, out)
+            for i in range(lines):
+                store(out + 4 * i, i32(load(out + 4 * i, i32) - load(excess + 4 * v, i32)))
+        r += lines
 
 
 @inline
@@ -120,7 +124,7 @@ def some_plain_sums(first, last, n, q, cells, places, columns, size, across, x, 
 
 @njit
 def dealt(x, vectors, cols, room, flip, target, excess):
-    """The vectors as `dot_of_cells` takes them at `target`, `room` bytes each: x + 128 if `flip` is 128, x if it is 0. Then 128
+    """The vectors as `dots_of_cells` takes them at `target`, `room` bytes each: x + 128 if `flip` is 128, x if it is 0. Then 128
     times the sum of each goes to excess (vectors,)."""
     for v in range(vectors):
         vector, out, total = array(x + v * cols, i8, cols), array(target + v * room, u8, room), i32(0)

@@ -18,8 +18,8 @@ def sound(state: Mapping[str, Any], parameter: Callable[[str], int]) -> bool:
         return False
     macros, rows, columns = (parameter(f"cim.{name}") for name in ("macros", "rows", "columns"))
     places = state["cim.places"].reshape(macros, columns, rows)
-    return all(_tile_is_sound(held, places[macro]) if held[KIND] == TILE else
-               _blocks_are_sound(held, rows, columns) if held[KIND] == BLOCKS else held[KIND] == NOTHING
+    return all(_tile_is_sound(held, places[macro]) if held[KIND] == TILE else not places[macro].any() and (
+                   _blocks_are_sound(held, rows, columns) if held[KIND] == BLOCKS else held[KIND] == NOTHING)
                for macro, held in enumerate(state["cim.held"].reshape(macros, WORDS).tolist()))
 
 
@@ -33,7 +33,7 @@ def _tile_is_sound(held: list[int], places: Any) -> bool:
     if i * columns >= held[ROWS]:
         return False
     used = places[:held[ROWS] - i * columns, :per_column * n].reshape(-1, per_column, n)[:, :groups - j * per_column]
-    return bool(n == m or ((used < m).all() and (used[:, :, 1:] > used[:, :, :-1]).all()))
+    return not places.any() if n == m else bool((used < m).all() and (used[:, :, 1:] > used[:, :, :-1]).all())
 
 
 def _blocks_are_sound(held: list[int], rows: int, columns: int) -> bool:
