@@ -65,7 +65,9 @@ def spoil(machine: ReferenceMachine) -> None:
     for array in machine.state.values():
         array[:] = 1                                        # which instructions could have left: two heads, the second is set
     machine.state["attn.model"][0] = 2
-    machine.state["cim.held"].reshape(-1, 6)[:] = [2, 4, 1, 1, 0, 0]                    # each macro a block of 4
+    machine.state["cim.held"].reshape(-1, 6)[:] = [2, 4, 1, 1, 0, 0]            # each macro a block of 4, without places,
+    machine.state["cim.held"][:6] = [1, 0x0201, 64, 128, 0, 4096]               # but the first one, which has a tile of 1 of 2
+    machine.state["cim.places"][4096:] = 0
     for address in (SRAM + 64, DRAM + 0x10_0000, HBM + 64, MMIO + 8):
         machine.peek(address, 8)[:] = 7
 
