@@ -14,13 +14,13 @@ import pytest
 import tiny_checkpoint
 from compiled_models import small_machine
 from random_models import SHAPES, ArrayTensor, random_model, rope
+from test_sparse_weights import PROMPT, compiled, generated
 
 from compiler.checking.verify import compare
 from compiler.compile import compile_model
-from compiler.compiled import Compiled
 from compiler.errors import ModelError
 from compiler.formats.layouts import Able
-from compiler.formats.recipe import Recipe, parse_format, read_recipe
+from compiler.formats.recipe import parse_format, read_recipe
 from compiler.formats.weight_format import WEIGHT_FORMATS
 from compiler.frontends import load
 from compiler.graph import Executor, build
@@ -31,18 +31,12 @@ from compiler.passes.project import parse_project, project
 from compiler.passes.prune import parse_prune, prune
 from compiler.passes.quantise import _converted
 from compiler.passes.sparse_weights import SparseTensor, StoredBlocks, StoredDiagonals, layout_of, with_layouts
-from compiler.running.parameters import set_parameters, set_sequences
-from emulator.machine import Machine
-from emulator.observe.hazards import HazardCheck
-from isa.program import Program
 from isa.reference import ReferenceMachine
-from isa.services import Host
 from isa.units.sp import LAYOUTS
 from slimulator import invoke
 
 RNG = np.random.default_rng(9)
 ANY = Able(lambda layout: layout.kind in LAYOUTS, "")
-PROMPT = [1, 5, 3, 9, 2]
 SQUARE = replace(SHAPES["gqa"], dim=36, heads=2, kv_heads=1, head_dim=18, hidden=45, rope=rope(18))
 
 
@@ -299,24 +293,6 @@ def test_what_a_lowering_may_ask(tmp_path: Path) -> None:
 
 
 # ------------------------------------------------------------------------------------------------ programs
-
-
-def compiled(model: Model, weights: str, sparse: str = "auto", **options: Any) -> Compiled:
-    recipe = read_recipe(weights) if weights else Recipe()
-    return compile_model(model, recipe=replace(recipe, sparse=sparse), **options)
-
-
-def generated(program: Program, machine: Any, engine: type[ReferenceMachine] = Machine, tokens: int = 4) -> tuple[list[int], Any]:
-    host = Host([*PROMPT, -1])
-    runner = engine(machine, host)
-    runner.load(program)
-    set_parameters(runner, max_tokens=tokens)
-    if program.symbol("sequences"):
-        set_sequences(runner, [tokens], 1)
-    check = HazardCheck(runner) if engine is ReferenceMachine else None
-    assert runner.run().exit_code == 0
-    assert check is None or check.hazards == []
-    return host.tokens, runner
 
 
 @pytest.fixture(scope="module", params=list(files.FAMILIES))
