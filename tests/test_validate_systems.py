@@ -36,10 +36,11 @@ def test_slim_llama_takes_what_was_published(document: dict[str, Rows]) -> None:
     assert second["error"] is None and second["ours"] > first["ours"]
 
 
-def test_parts_of_hpim_are_near_what_was_published(document: dict[str, Rows]) -> None:
+def test_products_of_hpim_lie_in_the_ranges_that_were_published(document: dict[str, Rows]) -> None:
     rows = document["systems"]
     products = [errors(rows, "HPIM", f"OPT-13B, {part}") for part in (layers.FEED_FORWARD, layers.QKV, layers.PROJECTION)]
-    assert all(len(both) == 2 and 0 <= both[0] < 0.18 and -0.15 < both[1] < 0 for both in products)
+    assert [len(both) for both in products] == [2, 2, 2] and all(time == 0 for time, _ in products)
+    assert all(0.15 < ratio < 0.3 for _, ratio in products)    # of the A100's time for the fewer tokens, so these are upper bounds
     attention, ratio = errors(rows, "HPIM", f"OPT-13B, {layers.ATTENTION}")
     assert attention < -0.5 and ratio > 1                      # far too fast, which the table says
     assert all("concluded from these times" in row["fitted"] for row in rows if row["system"] == "HPIM" and row["error"] is not None

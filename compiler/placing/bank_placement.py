@@ -4,10 +4,11 @@
     placement.write(stream)                     the memory image of the rows that are taken
     print(placement)                            the placement map
 
-The rules are HPIM's (arXiv 2509.12993, from a third-party reading note). Matrices of queries, keys and values are split by heads:
-each head has its own channels. If there are more channels than heads, they are split by columns too, tile beside tile. Other
-matrices are split by rows only. Each bank of a channel holds one row of the matrix, because all banks of a channel are given the
-same activations. Where the note says nothing, this is assumed:
+The rules are HPIM's (arXiv 2509.12993, from a third-party reading note), but for one. Matrices of queries, keys and values are split
+by heads: each head has its own channels. If there are more channels than heads, they are split by columns too, tile beside tile.
+Each bank of a channel holds one row of the matrix, because all banks of a channel are given the same activations. The note splits
+other matrices by rows only. Here they may have tiles of columns too, where the channels then have less to do one after the other:
+5,120 rows in 4,096 banks would leave three of eight places empty. Where the note says nothing, this is assumed:
 
     a slice         has as many rows as a channel has banks; or fewer, if a head is then a whole number of slices
     a column tile   is at least one row of a bank: the rest of that row would stay empty
@@ -310,16 +311,23 @@ def place(model: Model, banks: Organisation, groups: Sequence[tuple[int, ...]], 
 
 
 def _shaped(role: str, form: str, shape: tuple[int, ...], banks: Organisation, head_dim: int) -> Banked:
-    """How a matrix is split. `head_dim` 0: by rows only."""
+    """How a matrix is split; with `head_dim`, between heads.
+
+    Of all numbers of tiles the one with the fewest column commands in its channels, one behind the other; of these the one that
+    opens the fewest rows, then the one with the fewest tiles.
+    """
     rows, cols = shape
     commands = -(-cols * SIZES[form] // COLUMN_BYTES)
     height = banks.banks
     if head_dim and head_dim % (pieces := -(-head_dim // banks.banks)) == 0:
         height = head_dim // pieces
-    across = min(banks.channels, -(-rows // height))
-    tiles = min(banks.channels // across, -(-commands // banks.columns)) if head_dim else 1
-    each = -(-commands // tiles)
-    return Banked(role, form, (rows, cols), banks, height, across, -(-commands // each), each)
+
+    def split(tiles: int) -> Banked:
+        across, each = min(banks.channels // tiles, -(-rows // height)), -(-commands // tiles)
+        return Banked(role, form, (rows, cols), banks, height, across, -(-commands // each), each)
+
+    most = min(banks.channels, -(-commands // banks.columns))
+    return min(map(split, range(1, most + 1)), key=lambda banked: (banked.turns * banked.commands, banked.rows, banked.tiles))
 
 
 def _side_by_side(matrices: Mapping[str, Banked], banks: Organisation) -> tuple[dict[str, Banked], int]:

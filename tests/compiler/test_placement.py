@@ -27,7 +27,7 @@ from compiler.measuring.shapes import random_model as random_llama
 from compiler.model.model import Model, roles
 from compiler.model.tensors import Codes
 from compiler.passes.to_banks import in_pipeline_order
-from compiler.placing.bank_placement import Banked
+from compiler.placing.bank_placement import Banked, _shaped
 from emulator.machine import Machine
 from emulator.observe.hazards import HazardCheck
 from isa.preset import PRESETS, load_preset
@@ -57,13 +57,15 @@ def few_banks(channels: int = 6, banks: int = 8, rows: int = 512, columns: int =
 
 MACHINES: dict[str, Callable[[], str]] = {
     "hpim": lambda: "hpim",
-    "few":  few_banks,                                                  # several turns and rows
+    "few":  few_banks,                                                  # several turns; tiles where that fills the channels
+    "four": lambda: few_banks(channels=4),                              # several rows of a bank
     "many": lambda: few_banks(channels=80, columns=1)}                  # several tiles of columns, two masks
 
 # ------------------------------------------------------------------------------------------------ operation by operation
 
 
 CASES = [*product(SHAPES, ["i8", "f16"], ["hpim", "few"]), *product(["gqa", "opt_350m", "hidden_172"], ["i8", "f16"], ["many"]),
+         *product(["hidden_172"], ["i8", "f16"], ["four"]),
          *product(["gqa", "bitnet", "opt"], ["", "t2"], ["hpim"])]
 
 
@@ -227,8 +229,8 @@ def test_every_weight_lies_where_the_map_says(shape: str, weights: str, mapping:
 
 @pytest.mark.parametrize(("shape", "weights"), list(product(["gqa", "opt_350m", "hidden_172"], ["i8", "f16"])))
 def test_every_way_of_cutting_occurs(shape: str, weights: str) -> None:
-    found = [m for _, m, _ in matrices(built(shape, weights, MACHINES["few"]())[0])]
-    assert any(m.turns > 1 for m in found) and any(m.depth > 1 for m in found)
+    few, four = ([m for _, m, _ in matrices(built(shape, weights, MACHINES[name]())[0])] for name in ("few", "four"))
+    assert any(m.turns > 1 for m in few) and any(m.depth > 1 for m in few + four)
     found = [m for _, m, _ in matrices(built(shape, weights, MACHINES["many"]())[0])]
     assert any(m.tiles > 1 for m in found)
     assert shape != "hidden_172" or any(m.channels.stop > 64 for m in found)
@@ -241,6 +243,17 @@ def test_heads_have_channels_of_their_own_and_tiles_beside_each_other() -> None:
     assert (q.height, q.across, q.tiles, q.commands, q.depth, q.turns) == (64, 16, 2, 32, 1, 1)
     assert (down.height, down.across, down.tiles, down.depth) == (64, 16, 1, 1)
     assert len(q.channels) == 32 and len(down.channels) == 16
+
+
+@pytest.mark.parametrize(("shape", "tiles", "turns", "commands"), [
+    ((5120, 5120), 4, 5, 80),           # OPT-13B's projection: 80 slices in 64 channels. By rows only two turns of 320 commands
+    ((5120, 20480), 4, 5, 320),         # its down matrix: the same, four times as long
+    ((20480, 5120), 1, 5, 320),         # its up matrix: 320 slices fill five turns
+    ((4096, 5120), 1, 1, 320),          # fills the channels once
+    ((256, 64), 1, 1, 4)])              # a tile would be shorter than a row of a bank
+def test_columns_are_cut_in_tiles_where_that_fills_the_channels(shape: tuple[int, int], tiles: int, turns: int, commands: int) -> None:
+    banked = _shaped("o", "f16", shape, load_preset("hpim").banks, 0)
+    assert (banked.tiles, banked.turns, banked.commands) == (tiles, turns, commands)
 
 
 def test_the_map_counts_padding() -> None:
@@ -302,7 +315,7 @@ def test_a_model_that_does_not_fit_says_what_is_missing_and_what_fits() -> None:
     with pytest.raises(ModelError, match=missing) as error:
         compile_model(random_model(BASE), machine=few_banks(rows=32), recipe=read_recipe("f16"))
     assert error.value.hint == "--machine hpim fits"
-    rows = 60
+    rows = 50
     with pytest.raises(ModelError, match="are missing") as error:
         compile_model(random_model(BASE), machine=few_banks(rows=rows), recipe=read_recipe("f16"))
     assert error.value.hint == "--weights i8 fits; --machine hpim fits"
