@@ -4,11 +4,11 @@
     placement.write(stream)                     the memory image of the rows that are taken
     print(placement)                            the placement map
 
-The rules are HPIM's (arXiv 2509.12993, from a third-party reading note), but for one. Matrices of queries, keys and values are split
-by heads: each head has its own channels. If there are more channels than heads, they are split by columns too, tile beside tile.
-Each bank of a channel holds one row of the matrix, because all banks of a channel are given the same activations. The note splits
-other matrices by rows only. Here they may have tiles of columns too, where the channels then have less to do one after the other:
-5,120 rows in 4,096 banks would leave three of eight places empty. Where the note says nothing, this is assumed:
+The rules are HPIM's (arXiv 2509.12993, from a third-party reading note), but for one. Matrices of queries, keys and values are
+split by heads: each head has its own channels. If there are more channels than heads, they are split by columns too, tile beside
+tile. Each bank of a channel holds one row of the matrix, because all banks of a channel are given the same activations. The note
+splits other matrices by rows only. Here they may have tiles of columns too, where the channels then have less to do one after the
+other: 5,120 rows in 4,096 banks would leave three of eight places empty. Where the note says nothing, this is assumed:
 
     a slice         has as many rows as a channel has banks; or fewer, if a head is then a whole number of slices
     a column tile   is at least one row of a bank: the rest of that row would stay empty

@@ -251,7 +251,7 @@ def test_heads_have_channels_of_their_own_and_tiles_beside_each_other() -> None:
     ((20480, 5120), 1, 5, 320),         # its up matrix: 320 slices fill five turns
     ((4096, 5120), 1, 1, 320),          # fills the channels once
     ((256, 64), 1, 1, 4)])              # a tile would be shorter than a row of a bank
-def test_columns_are_cut_in_tiles_where_that_fills_the_channels(shape: tuple[int, int], tiles: int, turns: int, commands: int) -> None:
+def test_columns_are_cut_where_that_fills_the_channels(shape: tuple[int, int], tiles: int, turns: int, commands: int) -> None:
     banked = _shaped("o", "f16", shape, load_preset("hpim").banks, 0)
     assert (banked.tiles, banked.turns, banked.commands) == (tiles, turns, commands)
 
