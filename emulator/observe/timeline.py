@@ -7,8 +7,8 @@ Times are in microseconds of the machine's clock. `args` have the source line, t
 In the program of a model the enclosing slices are positions, layers and operations of the model (marks.py) in the place of symbols.
 A track more, the first, has these alone, each for as long as the end of the run moved while it was the latest: as in a breakdown.
 
-On each track slices nest or follow each other, and stand in the file in the order in which they begin. Enclosing slices are pairs
-of events, B and E, all others one event, X.
+On each track slices nest or follow each other. A slice is a pair of events, B and E, in the order of time. A beginning with a
+duration would do too, but viewers add the two up as binary fractions, and then slices that end together may seem to overlap.
 """
 
 from __future__ import annotations
@@ -181,8 +181,8 @@ class Timeline(LineLog):
             self._event(machine, number, outer, "B", start)
             track.open.append(outer)
         track.end = max(track.end, end)
-        self._event(machine, number, name, "X", start, dur=round(self._time(machine, end) - self._time(machine, start), 6),
-                    args={"cycles": end - start, **args})
+        self._event(machine, number, name, "B", start, args={"cycles": end - start, **args})
+        self._event(machine, number, name, "E", end)
 
     def _close(self, machine: ReferenceMachine, number: int, kept: int) -> None:
         """End the enclosing slices of a track but for some of the outermost."""
