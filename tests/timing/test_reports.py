@@ -240,8 +240,10 @@ def test_a_factor_that_no_decimals_hold_is_rounded() -> None:
 
 
 def tracks_of(events: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """The slices of a timeline by track, each with "within", the names of those around it, and "end". And what a viewer relies on: on
-    a track events stand in the order of time, to the last bit, and B and E are pairs, so that slices nest or follow each other."""
+    """The slices of a timeline by track, each with "within", the names of those around it, and "end".
+
+    And what a viewer relies on: on a track events stand in the order of time, to the last bit, and B and E are pairs. So slices
+    nest or follow each other."""
     names = {event["tid"]: event["args"]["name"] for event in events if event["name"] == "thread_name"}
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in names.values()}
     last: dict[int, float] = {}
