@@ -31,6 +31,7 @@ from typing import Any
 from compiler.errors import ModelError, one_of
 from compiler.formats.layouts import AUTO, check_layout
 from compiler.formats.weight_format import WEIGHT_FORMATS, WeightFormat
+from compiler.model.model import SIDES
 from isa.files import text_of
 from isa.hints import nearest
 
@@ -54,6 +55,9 @@ class Choice:
 
     def __str__(self) -> str:
         return f"{self.format}:{self.group}" if self.group else self.format.name
+
+
+BYTES = Choice(WEIGHT_FORMATS["i8"], "row")
 
 
 def parse_format(text: str, place: str = "--weights", file: Path | str = "") -> Choice:
@@ -89,8 +93,10 @@ class Recipe:
     file: Path | str = ""
 
     def format_of(self, role: str) -> Choice | None:
-        """The format of the matrix of a role: "layers.3.q", "embedding", "head"."""
+        """The format of the matrix of a role: "layers.3.q", "embedding", "head". Thin matrices beside integer ones get int8."""
         found = self.weights if role.startswith("layers.") else self.head
+        if found and found.format.has_codes and role.endswith(SIDES):
+            found = BYTES
         for pattern, form in self.roles.items():
             if fnmatchcase(role, pattern):
                 found = form

@@ -43,14 +43,23 @@ class _Builder:
         return self.bias(self.op(c.norm, result, x, weight=role, eps=c.eps), role)
 
     def linear(self, result: str, x: tuple[str, ...], role: str) -> str:
-        """A matrix of the model times x, which is fp32, or int8 codes and their scale. A block-diagonal one is two matrices."""
+        """A matrix of the model times x, which is fp32, or int8 codes and their scale.
+
+        A block-diagonal one is two matrices. Thin ones beside it are two more, whose product is added.
+        """
+        name = role.removeprefix("layer.") + self.suffix
         if role in self.weights:
             self._product(result, x, role)
         else:
-            between = f"{role.removeprefix('layer.')}{self.suffix}_between"
-            self._product(between, x, f"{role}.right")
-            self._product(result, self.activations(between), f"{role}.left")
+            self._two_products(result, x, f"{name}_between", f"{role}.right", f"{role}.left")
+        if f"{role}.side_in" in self.weights:
+            self._two_products(f"{name}_side", x, f"{name}_side_in", f"{role}.side_in", f"{role}.side_out")
+            self.op("add", result, result, f"{name}_side")
         return self.bias(result, role)
+
+    def _two_products(self, result: str, x: tuple[str, ...], between: str, first: str, second: str) -> None:
+        self._product(between, x, first)
+        self._product(result, self.activations(between), second)
 
     def _product(self, result: str, x: tuple[str, ...], role: str) -> None:
         self.op("gemv" if len(x) == 1 else "gemv.i8", result, *x, weight=role, shape=self.weights[role][:1])

@@ -96,6 +96,7 @@ class Config:
     int8_activations: bool = False              # input of the linears of a layer: int8, absmax per token (BitNet b1.58)
     widths: tuple[int, ...] = ()                # neurons of each layer where they differ; hidden is then the largest
     monarch: int = 0            # LINEARS are block-diagonal (monarch.py): B, of blocks B x B in squares of B * B; 0: they are dense
+    side_rank: int = 0          # LINEARS have two thin matrices beside them, whose product is added (passes/lowrank.py); 0: none
 
     bos: int | None = None
     stop: frozenset[int] = frozenset()          # tokens that end a text
@@ -157,6 +158,8 @@ LINEARS = ("q", "k", "v", "o", "gate", "up", "down")
 """The matrices of a layer that multiply a vector."""
 STAGES = ("right", "left")
 """The two matrices that a block-diagonal one consists of, in the order of use: "layers.3.q.right", "layers.3.q.left"."""
+SIDES = ("side_in", "side_out")
+"""The two thin matrices beside one that was pruned, in the order of use: "layers.3.q.side_in", "layers.3.q.side_out"."""
 
 
 Roles = Iterator[tuple[str, tuple[int, ...]]]
@@ -205,6 +208,9 @@ def _linear(c: Config, role: str, rows: int, cols: int) -> Roles:
         yield f"{role}.left", (rows, between)
     else:
         yield role, (rows, cols)
+    if c.side_rank:
+        yield f"{role}.side_in", (c.side_rank, cols)
+        yield f"{role}.side_out", (rows, c.side_rank)
     if role in c.biases:
         yield f"{role}.bias", (rows,)
 

@@ -9,6 +9,7 @@
 
 A share (0.5) goes from each row. N:M keeps N of each M neighbours in a row. Of equal weights the first ones go. All matrices of the
 layers are pruned; embedding and head stay. Layers are pruned one after the other: the inputs of a layer come from pruned layers.
+`+lowrank:R` behind it repairs each matrix with two thin ones (lowrank.py).
 
 Sources: M. Sun et al., "A Simple and Effective Pruning Approach for Large Language Models" (Wanda), arXiv 2306.11695, section 3;
 FLOW, arXiv 2504.14365.
@@ -26,6 +27,7 @@ import numpy as np
 from compiler.errors import ModelError, one_of
 from compiler.model.model import LINEARS, Model
 from compiler.model.tensors import F32, Codes, DerivedTensor
+from compiler.passes import lowrank
 from compiler.passes.flow import DENSE, choose, outliers
 from compiler.passes.layer_by_layer import LayerByLayer
 from isa.hints import nearest
@@ -56,10 +58,11 @@ class Pattern:
 
 @dataclass(frozen=True)
 class Method:
-    """How to prune. Of `flow` the share of the pattern is the mean that is wanted."""
+    """How to prune. Of `flow` the share of the pattern is the mean that is wanted. `rank` of the repair; 0: none."""
 
     name: str
     pattern: Pattern
+    rank: int = 0
 
     @property
     def reads_text(self) -> bool:
@@ -67,11 +70,25 @@ class Method:
         return self.name != "magnitude"
 
     def __str__(self) -> str:
-        return f"{self.name}:{self.pattern}"
+        return f"{self.name}:{self.pattern}" + (f"+lowrank:{self.rank}" if self.rank else "")
 
 
 def parse_prune(text: str) -> Method:
-    """`magnitude:0.5`, `wanda:2:4`, `flow:0.6`. Raises ModelError."""
+    """`magnitude:0.5`, `wanda:2:4`, `flow:0.6`, `wanda:2:4+lowrank:8`. Raises ModelError."""
+    how, plus, repair = text.partition("+")
+    method = _parse_method(how)
+    if not plus:
+        return method
+    kind, _, rank = repair.partition(":")
+    if kind != "lowrank" or not (rank.isdecimal() and rank.isascii() and int(rank)):
+        raise ModelError("", "--prune", got=repr(f"+{repair}"), expected=f"a repair with a rank: {how}+lowrank:8")
+    if method.name == "flow":
+        raise ModelError("", "--prune", got=repr(text), hint=f"--prune wanda:2:4+lowrank:{rank}",
+                         expected="flow alone: it leaves the first and the last layer as they are, with nothing to repair")
+    return replace(method, rank=int(rank))
+
+
+def _parse_method(text: str) -> Method:
     name, _, rest = text.partition(":")
     if name not in METHODS:
         raise ModelError("", "--prune", got=f"no method {name!r}", expected=f"{one_of(METHODS)}, as in wanda:0.5 or wanda:2:4",
@@ -170,6 +187,8 @@ def prune(model: Model, method: Method, tokens: Sequence[int] = (), progress: Pr
     if model.config.monarch:
         raise ModelError(model.path, "--prune", got="block-diagonal matrices",
                          expected="dense ones: these are nearly all zeros already")
+    if method.rank:
+        lowrank.check_rank(model, method.rank, str(method))
     if method.reads_text and len(tokens) < FEWEST_TOKENS:
         raise ModelError(model.path, "--calibrate", got=f"a text of {len(tokens)} tokens", expected=f"at least {FEWEST_TOKENS}")
     passes = {"magnitude": 1, "wanda": 1, "flow": 2}[method.name]
@@ -182,14 +201,22 @@ def prune(model: Model, method: Method, tokens: Sequence[int] = (), progress: Pr
     if method.name == "flow":
         patterns, said = _by_outliers(model, method.pattern.share, tokens, tell)
     pruned, run = model, LayerByLayer(model, tokens) if method.reads_text else None
+    found = dict[str, lowrank.Repair]()
     for layer in range(layers):
         norms = {role: np.sqrt(square) for role, square in run.inputs(layer).items()} if run else {}
         pruned = _with_layer(pruned, layer, patterns[layer], norms)
+        if method.rank:
+            found |= lowrank.repairs(model, pruned, layer, norms, method.rank)
         if run:
-            run.advance(layer, pruned)
+            run.advance(layer, lowrank.repaired(pruned, found))
         tell((passes - 1) * layers + layer + 1)
     on = f" on {counted(len(tokens), 'token', ',')}" if method.reads_text else ""
-    return replace(pruned, pruned=(f"pruned by {method}{on}", *said, *([f"density: {_density(pruned)}"] if count else [])))
+    if count:
+        said.append(f"density: {_density(pruned)}")
+        said += [f"left of what was pruned, behind the repair: {lowrank.said(found)}"] if found else []
+    if method.rank:
+        pruned = lowrank.with_sides(pruned, found, method.rank)
+    return replace(pruned, pruned=(f"pruned by {method}{on}", *said))
 
 
 def _with_layer(model: Model, layer: int, pattern: Pattern, norms: Mapping[str, F32]) -> Model:

@@ -20,11 +20,11 @@ import numpy as np
 
 from compiler.errors import ModelError
 from compiler.formats import codebook
-from compiler.formats.recipe import ABSMEAN, Choice, Recipe
+from compiler.formats.recipe import ABSMEAN, BYTES, Choice, Recipe
 from compiler.formats.scales import Magnitudes
 from compiler.formats.weight_format import WEIGHT_FORMATS
 from compiler.graph import Graph, Op, Value, build, check, role_of
-from compiler.model.model import Model, layer_roles
+from compiler.model.model import SIDES, Model, layer_roles
 from compiler.model.monarch import StageTensor
 from compiler.model.tensors import F32, AbsmeanTensor, Codes, DerivedTensor, Tensor
 from compiler.passes.sparse_weights import Wanted, all_dense, with_layouts, with_products
@@ -126,6 +126,8 @@ def quantise(model: Model, recipe: Recipe, activations: str | None = None, wante
     recipe.check(list(matrices))
     for role, tensor in model.tensors.items():
         form = recipe.format_of(role) if role in matrices else None
+        if form is None and role.endswith(SIDES) and model.tensors[role.rpartition(".")[0]].format.has_codes:
+            form = BYTES
         tensors[role] = tensor if form is None else _converted(tensor, role, form)
     if recipe.format_of("embedding") is None:
         tensors["embedding"] = _in_bytes(tensors["embedding"])

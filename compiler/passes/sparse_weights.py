@@ -124,8 +124,9 @@ class StoredDiagonals(SparseTensor):
 
 @dataclass
 class Zeros:
-    """Counts of a matrix: its elements, those that are not zero, blocks with one of these, the fullest group by M."""
+    """Counts of a matrix: its columns, elements, those that are not zero, blocks with one of these, the fullest group by M."""
 
+    cols: int
     elements: int = 0
     kept: int = 0
     blocks: int = 0
@@ -151,7 +152,7 @@ class Zeros:
         for m, fullest in self.fullest.items():
             least = next((layout for layout in (NOfM(n, m) for n in range(max(fullest, 1), m)) if able.allows(layout)), None)
             if least:
-                found[least] = least.n / m * (width + least.index_bits)
+                found[least] = least.n * -(-self.cols // m) / self.cols * (width + least.index_bits)
         return found
 
 
@@ -173,11 +174,11 @@ def layout_of(tensor: Tensor, wanted: SparseLayout | Able | None) -> SparseLayou
         if isinstance(tensor, StageTensor):             # else it has scales for groups of columns, or a codebook
             bits_of.insert(0, (stage.diagonals, stage.density * width))
         return next((layout for layout, bits in bits_of if wanted.allows(layout) and bits <= SAVES * width), None)
-    zeros = Zeros()
+    zeros = Zeros(tensor.matrix[1])
     zeros.see(_present(source, *next(source.blocks(_FIRST))))
     if min(zeros.bits(width, wanted).values(), default=width) > SAVES * width * _PROMISE:
         return None
-    zeros = Zeros()
+    zeros = Zeros(tensor.matrix[1])
     for first, last in tensor.blocks():
         zeros.see(_present(tensor, first, last))
     bits = zeros.bits(width, wanted)

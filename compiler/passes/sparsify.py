@@ -37,6 +37,9 @@ def sparsify(graph: Graph, model: Model, sparsity: float | None = None) -> Graph
     if c.monarch:
         raise ModelError(model.path, "--ffn-sparsity", got="block-diagonal matrices",
                          expected="dense ones, which have a row for each neuron")
+    if c.side_rank:
+        raise ModelError(model.path, "--ffn-sparsity", got="a low-rank repair beside each matrix", hint="--prune without +lowrank",
+                         expected="matrices alone: a repair has no row for each neuron")
     if c.widths:
         raise ModelError(model.path, "--ffn-sparsity", got="layers with different numbers of neurons",
                          expected="the same in all layers")

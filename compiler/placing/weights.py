@@ -18,7 +18,7 @@ import numpy as np
 
 from compiler.formats.weight_format import WEIGHT_FORMATS, WeightFormat
 from compiler.graph import title_of
-from compiler.model.model import Model, layer_roles, roles
+from compiler.model.model import SIDES, Model, layer_roles, roles
 from compiler.model.tensors import BLOCK, Tensor
 from compiler.passes.sparse_weights import SparseTensor
 from isa.sparse import SparseLayout
@@ -181,12 +181,17 @@ class WeightLayout:
         alike = self.alike()
         for layers, body in alike:
             title = "layers" if len(alike) == 1 else title_of(layers)
-            found: dict[str, list[str]] = {}
+            found, beside = dict[str, list[str]](), dict[str, str]()
             for role, placed in body.items():
                 if placed.is_matrix and counts(placed):
-                    found.setdefault(placed.stored, []).append(role)
+                    if role.endswith(SIDES):
+                        beside[placed.stored] = "repairs" if len(alike) == 1 else f"repairs of {title}"
+                    else:
+                        found.setdefault(placed.stored, []).append(role)
             for form, roles_of in found.items():
                 where.setdefault(form, []).append(title if len(found) == 1 else f"{', '.join(roles_of)} of {title}")
+            for form, said in beside.items():
+                where.setdefault(form, []).append(said)
         for role, placed in self.once.items():
             if placed.is_matrix and counts(placed):
                 where.setdefault(placed.stored, []).append(role)

@@ -228,6 +228,10 @@ def test_zeros_stay_when_it_is_quantised() -> None:
     ("wanda", r"'wanda'; expected a share from 0 to below 1, such as wanda:0.5, or N:M with N <= M <= 16"),
     ("wanda:1", r"'wanda:1'; expected a share"), ("wanda:-0.5", "expected a share"), ("wanda:4:2", "expected a share"),
     ("wanda:2:32", r"N <= M <= 16"), ("wanda:0:4", "expected a share"), ("flow:2:4", r"'flow:2:4'; expected a share from 0"),
+    ("wanda:0.5+lowrank", r"'\+lowrank'; expected a repair with a rank: wanda:0.5\+lowrank:8"),
+    ("wanda:0.5+", "a repair with a rank"),
+    ("wanda:0.5+lowrank:0", "a repair with a rank"), ("wanda:0.5+rank:8", "a repair with a rank"),
+    ("flow:0.5+lowrank:8", r"expected flow alone: .*\nhint: --prune wanda:2:4\+lowrank:8"),
     ("magnitude:x", "expected a share"), ("wanda:nan", "expected a share"), ("wanda:2:4:8", "expected a share"),
 ])
 def test_bad_methods(text: str, message: str) -> None:

@@ -93,7 +93,7 @@ def bits(zeros: Zeros, *allowed: str) -> dict[str, float]:
 
 
 def test_counts_of_zeros() -> None:
-    zeros = Zeros()
+    zeros = Zeros(16)
     row = np.array([0, 5, 0, -3, 0, 0, 0, 9, 7, 0, -2, 0, 0, 0, 0, 0])
     zeros.see((row != 0)[None])
     assert (zeros.elements, zeros.kept, zeros.blocks, zeros.fullest) == (16, 5, 3, {4: 2, 8: 3, 16: 5})
@@ -101,6 +101,13 @@ def test_counts_of_zeros() -> None:
     assert bits(zeros, "nm:2:4", "nm:4:8", "bm:4") == {"nm:2:4": 5.0, "nm:4:8": 5.5, "bm:4": 6.25}
     zeros.see(np.ones((1, 16), bool))                   # the fullest group of all rows counts
     assert zeros.fullest == {4: 4, 8: 8, 16: 16} and bits(zeros) == {"bm": 21 / 32 * 8 + 1, "bm:4": 7 / 8 * 8 + 0.25}
+
+
+def test_a_last_group_that_is_short_takes_all_its_places() -> None:
+    zeros = Zeros(6)
+    zeros.see(np.array([[1, 0, 0, 0, 1, 0]]) != 0)
+    assert bits(zeros, "nm:1:4", "nm:1:16") == {"nm:1:4": pytest.approx(2 * (8 + 2) / 6)}       # two groups, of one value each
+    assert bits(zeros, "nm:2:16") == {"nm:2:16": pytest.approx(2 * (8 + 4) / 6)}
 
 
 def test_dense_stays_dense() -> None:
