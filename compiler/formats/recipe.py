@@ -14,8 +14,9 @@
 
 A format is a name, and for integers how many columns share a scale: `:tensor` one for all, `:row` one a row, or a number. Without
 that, codes of a checkpoint keep the scales that they have, and floats get what is usual for the format. `t2:absmean` and
-`t5:absmean` are one scale for all by BitNet's rule, for models that were trained with it. c2, c3 and c4 are indices into a codebook
-of int8 values that each matrix has of its own.
+`t5:absmean` are one scale for all by BitNet's rule, for models that were trained with it. `i4:clip` is one scale for all too, of
+least squared error: large values are clipped. c2, c3 and c4 are indices into a codebook of int8 values that each matrix has of its
+own.
 """
 
 from __future__ import annotations
@@ -30,19 +31,20 @@ from typing import Any
 
 from compiler.errors import ModelError, one_of
 from compiler.formats.layouts import AUTO, check_layout
+from compiler.formats.scales import LARGEST
 from compiler.formats.weight_format import WEIGHT_FORMATS, WeightFormat
 from compiler.model.model import SIDES
 from isa.files import text_of
 from isa.hints import nearest
 
-ABSMEAN = "absmean"
+ABSMEAN, CLIP = "absmean", "clip"
 
 
 @dataclass(frozen=True)
 class Choice:
     """What a recipe asks for: a format and, for codes, the columns that share a scale.
 
-    group  "tensor", "row" or a number of columns; "absmean": the tensor, by that rule; "": nothing was said
+    group  "tensor", "row" or a number of columns; "absmean", "clip": the tensor, by that rule; "": nothing was said
     """
 
     format: WeightFormat
@@ -73,7 +75,10 @@ def parse_format(text: str, place: str = "--weights", file: Path | str = "") -> 
         return Choice(form)
     if group == ABSMEAN and name not in ("t2", "t5"):
         raise ModelError(file, place, got=repr(text), expected="t2:absmean or t5:absmean", hint="the rule is for ternary codes")
-    if group not in ("", "tensor", "row", ABSMEAN) and not re.fullmatch(r"[1-9]\d{0,8}", group):
+    if group == CLIP and (form.rule is not LARGEST or form.book):
+        raise ModelError(file, place, got=repr(text), expected="i3:clip, i4:clip or i8:clip",
+                         hint="the rule is for integers of three bits and more")
+    if group not in ("", "tensor", "row", ABSMEAN, CLIP) and not re.fullmatch(r"[1-9]\d{0,8}", group):
         raise ModelError(file, place, got=f"{text!r}: scale group {group!r}", expected="tensor, row or a number of columns")
     return Choice(form, int(group) if group.isdigit() else group)
 

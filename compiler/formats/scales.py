@@ -3,12 +3,18 @@
     LARGEST         the largest magnitude becomes the largest code
     MEAN            the mean magnitude: of least squared error for codes -1 and 1 (XNOR-Net, arXiv 1603.05279, section 3.1)
     LEAST_SQUARES   of least squared error for codes -1, 0 and 1
+    CLIPPED         of least squared error for integers, of a whole matrix: what is above the largest code is clipped to it
 
-The last one is found exactly. Codes are sign(w) where |w| > scale / 2, and else 0. Those that are not 0 belong to the k largest
+LEAST_SQUARES is found exactly. Codes are sign(w) where |w| > scale / 2, and else 0. Those that are not 0 belong to the k largest
 magnitudes for some k, and the mean of these k is then the best scale: it leaves sum(w^2) - (sum of the k)^2 / k of the squares. So
 every k is tried. Zeros are never among the k: a pruned matrix keeps them, and they do not count in its scale.
 
-Source: F. Li et al., "Ternary Weight Networks", arXiv 1605.04711, section 2.2, which approximates this threshold.
+CLIPPED tries a scale for every bin of a histogram of the magnitudes, from the largest down to a hundredth of it, then finer ones
+between the neighbours of the best, with the codes that quantising takes. The idea is that of SLiM-Quant, which looks at about 11
+scales first, and counts errors as if codes were rounded down.
+
+Sources: F. Li et al., "Ternary Weight Networks", arXiv 1605.04711, section 2.2, which approximates the threshold; M. Mozaffari et
+al., "SLiM", arXiv:2410.09615, SLiM-Quant.
 """
 
 from __future__ import annotations
@@ -24,6 +30,9 @@ from isa.arithmetic import F32
 PRUNED = 1 / 16
 """A matrix that has at least this share of exact zeros is taken for a pruned one: its zeros are to stay what they are."""
 _BINS = 1 << 15         # magnitudes with the upper 16 bits of their fp32 in common
+_PARTS = 8              # of a bin, as if its magnitudes were spread evenly
+_FINER = 17             # scales between the neighbours of the best
+_SMALLEST = 1 / 100     # of the largest magnitude: the least one that is tried as the largest code
 
 
 def best(magnitudes: F32) -> F32:
@@ -73,6 +82,25 @@ class Magnitudes:
         return np.float32(_scale(np.cumsum(self._sums[::-1]), np.cumsum(self._counts[::-1])))
 
 
+    def clipped(self, most: int) -> np.float32:
+        """The scale of least squared error for codes up to `most`. Magnitudes in a bin count as if they were spread evenly."""
+        bins = np.flatnonzero(self._counts)
+        edges = np.arange(_BINS + 1, dtype=np.uint32) << np.uint32(16)
+        low, high = (edges[bins + side].view(np.float32).astype(np.float64) for side in (0, 1))
+        values = (low + (high - low) * (np.arange(_PARTS)[:, None] + 0.5) / _PARTS).reshape(-1)
+        weights = np.tile(self._counts[bins] / _PARTS, _PARTS)
+
+        def error(scale: float) -> float:
+            return float(weights @ np.square(values - scale * np.minimum(np.rint(values / scale), most)))
+
+        tried = np.minimum(high[high >= self.most * _SMALLEST], self.most) / most
+        if not tried.size or not self.most:
+            return np.float32(0)
+        best = int(np.argmin([error(scale) for scale in tried]))
+        finer = np.linspace(tried[max(best - 1, 0)], tried[min(best + 1, len(tried) - 1)], _FINER)
+        return np.float32(finer[int(np.argmin([error(scale) for scale in finer]))])
+
+
 @dataclass(frozen=True)
 class Rule:
     """How a scale follows from magnitudes. The second argument is the largest code.
@@ -88,3 +116,4 @@ class Rule:
 LARGEST = Rule(lambda groups, most: groups.max(axis=-1) / np.float32(most), lambda seen, most: seen.most / np.float32(most))
 MEAN = Rule(lambda groups, _: groups.mean(axis=-1, dtype=np.float64).astype(np.float32), lambda seen, _: seen.mean)
 LEAST_SQUARES = Rule(lambda groups, _: best(groups), lambda seen, _: seen.best)
+CLIPPED = Rule(LARGEST.of_groups, lambda seen, most: seen.clipped(most))      # of whole matrices alone

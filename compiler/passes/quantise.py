@@ -20,8 +20,8 @@ import numpy as np
 
 from compiler.errors import ModelError
 from compiler.formats import codebook
-from compiler.formats.recipe import ABSMEAN, BYTES, Choice, Recipe
-from compiler.formats.scales import Magnitudes
+from compiler.formats.recipe import ABSMEAN, BYTES, CLIP, Choice, Recipe
+from compiler.formats.scales import CLIPPED, Magnitudes
 from compiler.formats.weight_format import WEIGHT_FORMATS
 from compiler.graph import Graph, Op, Value, build, check, role_of
 from compiler.model.model import SIDES, Model, layer_roles
@@ -44,9 +44,10 @@ class RoundedTensor(DerivedTensor):
 
 @dataclass(frozen=True)
 class QuantisedTensor(DerivedTensor):
-    """A matrix rounded to codes with scales, which are found by the rule of its format."""
+    """A matrix rounded to codes with scales, which are found by the rule of its format, or by CLIPPED."""
 
     rounds = True
+    clips: bool = False
 
     @cached_property
     def levels(self) -> tuple[int, ...]:
@@ -68,7 +69,7 @@ class QuantisedTensor(DerivedTensor):
 
     def _scaled(self, first: int, last: int) -> tuple[F32, F32, F32]:
         """(values, their scales by group, their divisors one by one) of some rows."""
-        values, rule, most = self.source.rows(first, last), self.format.rule, self.format.most
+        values, rule, most = self.source.rows(first, last), CLIPPED if self.clips else self.format.rule, self.format.most
         assert rule is not None
         rows, cols = values.shape
         group = self.group or cols
@@ -221,7 +222,7 @@ def _converted(tensor: Tensor, role: str, choice: Choice) -> Tensor:
         return RestoredTensor(tensor.name, tensor.shape, form, group, source=tensor)
     if choice.group == ABSMEAN:
         return AbsmeanTensor(tensor.name, tensor.shape, form, source=tensor)
-    return QuantisedTensor(tensor.name, tensor.shape, form, group, source=tensor)
+    return QuantisedTensor(tensor.name, tensor.shape, form, group, source=tensor, clips=choice.group == CLIP)
 
 
 def _holds(choice: Choice, tensor: Tensor) -> bool:

@@ -102,6 +102,31 @@ def test_the_figures_of_a_matrix_with_70_percent_zeros() -> None:
     assert error("c2") < error("t2")
 
 
+@pytest.mark.parametrize("text", ["i3:clip", "i4:clip", "i8:clip"])
+@pytest.mark.parametrize("kind", ["normal", "outliers", "pruned", "few", "zero"])
+def test_clipping_leaves_the_least_error(text: str, kind: str) -> None:
+    """Of one scale for a whole matrix, against 4,000 others. Outliers are clipped, zeros stay."""
+    values = np.random.default_rng(3).standard_normal((96, 128)).astype(np.float32)
+    if kind == "outliers":
+        values[3, 5], values[50] = 60, values[50] * 4
+    elif kind != "normal":
+        values = {"pruned": pruned(values, "small"), "few": np.sign(values) * np.float32(0.25), "zero": values * 0}[kind]
+
+    def converted(form: str) -> Tensor:
+        return _converted(ArrayTensor("m", values.shape, WEIGHT_FORMATS["f32"], values=values), "m", parse_format(form))
+
+    def lost(rows: np.ndarray) -> float:
+        return float(np.square(values.astype(np.float64) - rows).sum())
+
+    tensor, largest, most = converted(text), converted(text.replace("clip", "tensor")), WEIGHT_FORMATS[text[:2]].most
+    assert tensor.stored == largest.stored and tensor.codes().scales.shape == (1, 1)
+    assert (tensor.codes().values[values == 0] == 0).all()
+    scales = np.abs(values).max() / most * np.linspace(0.005, 1, 4000)
+    least = min((lost(scale * np.clip(np.rint(values / scale), -most, most)) for scale in scales if scale), default=0.0)
+    assert lost(tensor.rows()) <= least * 1.02 + 1e-9
+    assert kind != "outliers" or text == "i8:clip" or lost(tensor.rows()) < lost(largest.rows()) / 2
+
+
 @pytest.mark.parametrize("text", ["t2", "t5:row", "t2:16", "i2"])
 def test_values_that_are_ternary_already_are_found_exactly(text: str) -> None:
     """Their scale and every code: what a ternary checkpoint saved as floats needs."""
@@ -213,7 +238,7 @@ class Watched(Tensor):
 
 
 @pytest.mark.parametrize("ternary", [False, True])
-@pytest.mark.parametrize("text", ["", *WEIGHT_FORMATS, "t2:absmean", "i4:8", "i8:tensor"])
+@pytest.mark.parametrize("text", ["", *WEIGHT_FORMATS, "t2:absmean", "i4:clip", "i4:8", "i8:tensor"])
 def test_nothing_is_read_before_rows_are_asked_for(text: str, ternary: bool) -> None:
     """Not to quantise a model, nor to lay it out and write the text of its program. Whether zeros are to be stored is seen in the
     first rows of each matrix."""

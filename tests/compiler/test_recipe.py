@@ -13,7 +13,7 @@ from compiler.formats.weight_format import WEIGHT_FORMATS
 
 @pytest.mark.parametrize(("text", "expected"), [
     ("f32", ("f32", "")), ("bf16", ("bf16", "")), ("t2", ("t2", "")), ("t2:row", ("t2", "row")), ("i8", ("i8", "")),
-    ("t2:absmean", ("t2", "absmean")), ("i4:32", ("i4", 32))])
+    ("t2:absmean", ("t2", "absmean")), ("i4:clip", ("i4", "clip")), ("i4:32", ("i4", 32))])
 def test_a_format(text: str, expected: tuple[str, str | int]) -> None:
     choice = Choice(WEIGHT_FORMATS[expected[0]], expected[1])
     assert parse_format(text) == choice == parse_format(str(choice))
@@ -22,14 +22,15 @@ def test_a_format(text: str, expected: tuple[str, str | int]) -> None:
 @pytest.mark.parametrize(("text", "said"), [
     ("f3", "did you mean 'f32'"), ("int8", "expected f32, f16, bf16"), ("", "expected f32"), ("f16:32", "floats have no scale"),
     ("i8:0", "a number of columns"), ("i8:column", "tensor, row or a number"), ("i8:-4", "a number of columns"),
-    ("i4:absmean", "expected t2:absmean or t5:absmean")])
+    ("i4:absmean", "expected t2:absmean or t5:absmean"), ("t2:clip", "expected i3:clip, i4:clip or i8:clip"),
+    ("c4:clip", "expected i3:clip"), ("i2:clip", "expected i3:clip")])
 def test_not_a_format(text: str, said: str) -> None:
     with pytest.raises(ModelError, match=said):
         parse_format(text)
 
 
 @pytest.mark.parametrize(("text", "columns"), [
-    ("t2", 0), ("i8", 48), ("i8:row", 48), ("i4:16", 16), ("b1:tensor", 0), ("t5:absmean", 0)])
+    ("t2", 0), ("i8", 48), ("i8:row", 48), ("i4:16", 16), ("b1:tensor", 0), ("t5:absmean", 0), ("i4:clip", 0)])
 def test_how_many_columns_share_a_scale(text: str, columns: int) -> None:
     assert parse_format(text).columns(48) == columns
 
