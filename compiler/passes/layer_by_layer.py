@@ -5,7 +5,8 @@
         seen = run.inputs(layer)                the mean square of each input of the layer's matrices: {"q": (dim,), ...}
         run.advance(layer, model)               with the tensors of this model, which may have changed
 
-The operations are those of the float graph (graph/execute.py). Products are one matrix product for all tokens.
+The operations are those of the float graph (graph/execute.py). Products are one matrix product for all tokens, and attention one
+for each head: the same sums in another order.
 """
 
 from __future__ import annotations
@@ -21,36 +22,31 @@ from compiler.graph.ops import Op
 from compiler.model.model import Model
 from compiler.model.tensors import F32
 
-
-class _AllHeads(Executor):
-    """Attention of all heads in one product: the same sums in another order."""
-
-    def _scores(self, q: F32, keys: Any, *, heads: float, kv_heads: float, window: float) -> F32:
-        of = _by_head(keys, kv_heads, window)                                               # (kv_heads, positions, head_dim)
-        scores: F32 = q.reshape(len(of), -1, of.shape[2]) @ of.transpose(0, 2, 1)
-        return scores.reshape(int(heads), -1)
-
-    def _softmax(self, x: F32) -> F32:
-        powers = np.exp(x - x.max(axis=1, keepdims=True))
-        shares: F32 = powers / powers.sum(axis=1, keepdims=True)
-        return shares
-
-    def _context(self, p: F32, values: Any, *, heads: float, kv_heads: float, window: float) -> F32:
-        of = _by_head(values, kv_heads, window)
-        context: F32 = p.reshape(len(of), -1, of.shape[1]) @ of
-        return context.reshape(-1)
+_ATTENTION = ("scores", "softmax", "context")
 
 
-def _by_head(cache: Any, kv_heads: float, window: float) -> Any:
-    last = cache[max(0, len(cache) - int(window)):] if window else cache
-    return last.reshape(len(last), int(kv_heads), -1).transpose(1, 0, 2)
+def _attention(q: F32, keys: F32, values: F32, kv_heads: int, window: int) -> F32:
+    """Attention of all tokens of a text, head by head: q (tokens, heads * head_dim), the others (tokens, kv_heads * head_dim)."""
+    tokens, head_dim = len(q), keys.shape[1] // kv_heads
+    heads = q.shape[1] // head_dim
+    at = np.arange(tokens)
+    seen = at[:, None] >= at
+    if window:
+        seen &= at[:, None] - at < window
+    result = np.empty_like(q)
+    for head in range(heads):
+        own, other = (slice(number * head_dim, (number + 1) * head_dim) for number in (head, head * kv_heads // heads))
+        scores = np.where(seen, q[:, own] @ keys[:, other].T, np.float32(-np.inf))
+        powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+        result[:, own] = powers @ values[:, other] / powers.sum(axis=1, keepdims=True)
+    return result
 
 
 class LayerByLayer:
     """`tokens` in pieces as long as the context, each a text of its own. Values between layers are kept, weights are not."""
 
     def __init__(self, model: Model, tokens: Sequence[int]) -> None:
-        self._executor = _AllHeads(build(model.config), model, PLAIN, keep=0)
+        self._executor = Executor(build(model.config), model, PLAIN, keep=0)
         self._context = model.config.context
         self._states: list[dict[str, Any]] = []             # of each token, between two layers
         self._next: list[dict[str, Any]] | None = None      # behind a layer that was computed and not changed since
@@ -85,13 +81,29 @@ class LayerByLayer:
                 for state, result in zip(states, self._product(layer, op, inputs), strict=True):
                     state[op.outputs[0]] = result
                 continue
-            for at, state in enumerate(states):
-                if at % self._context == 0:
-                    e.restart()
-                e.position, e.values = at % self._context, state
-                for op in group.ops:
-                    e.perform(layer, op)
+            for first in range(0, len(states), self._context):
+                e.restart()
+                self._text(layer, group.ops, states[first:first + self._context])
         return [{name: state[name] for name in ("x", "position")} for state in states]
+
+    def _text(self, layer: int, ops: Sequence[Op], states: list[dict[str, Any]]) -> None:
+        """Operations between two products, for the tokens of one text."""
+        e, at = self._executor, 0
+        while at < len(ops):
+            op = ops[at]
+            if tuple(each.kind for each in ops[at:at + len(_ATTENTION)]) == _ATTENTION:
+                (q, keys), (_, values) = op.inputs, ops[at + 2].inputs
+                last, numbers = states[-1], {name: int(number) for name, number in op.attributes.items()}
+                results = _attention(np.stack([state[q] for state in states]), last[keys], last[values], numbers["kv_heads"],
+                                     numbers["window"])
+                for state, result in zip(states, results, strict=True):
+                    state[ops[at + 2].outputs[0]] = result
+                at += len(_ATTENTION)
+                continue
+            for position, state in enumerate(states):
+                e.position, e.values = position, state
+                e.perform(layer, op)
+            at += 1
 
     def _product(self, layer: int, op: Op, inputs: F32) -> F32:
         """All tokens times the matrix of an operation: (tokens, rows)."""
