@@ -25,8 +25,8 @@ from compiler.measuring.shapes import shape_model
 from compiler.passes.prune import MOST_TOKENS, parse_prune, prune
 
 _FILE = {"q": "self_attn.q_proj", "k": "self_attn.k_proj", "v": "self_attn.v_proj", "o": "self_attn.o_proj",
-         "gate": "mlp.gate_proj", "up": "mlp.up_proj", "down": "mlp.down_proj", "attention_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm",
-         "embedding": "embed_tokens", "final_norm": "norm"}
+         "gate": "mlp.gate_proj", "up": "mlp.up_proj", "down": "mlp.down_proj", "attention_norm": "input_layernorm",
+         "ffn_norm": "post_attention_layernorm", "embedding": "embed_tokens", "final_norm": "norm"}
 
 
 def write(shape: str, folder: Path) -> None:
