@@ -19,6 +19,8 @@ from compiler.lowering.data import MOST_STOPS
 from compiler.lowering.decoded import check_decoded, matrices
 from compiler.lowering.decoded import scratch as scratch_of_decoded
 from compiler.lowering.lut_parts import scratch as scratch_of_parts
+from compiler.lowering.objects import has_objects
+from compiler.lowering.objects import scratch as scratch_of_objects
 from compiler.lowering.sampling import Room, missing
 from compiler.lowering.sampling import scratch as scratch_of_sampling
 from compiler.lowering.sampling_tiles import SIZES
@@ -27,10 +29,12 @@ from compiler.model.model import Model
 from compiler.model.tensors import Tensor
 from compiler.passes.calibrate import with_thresholds
 from compiler.passes.kv_cache import KV_FORMATS, with_caches
+from compiler.passes.predict import by_objects, with_predictor
 from compiler.passes.quantise import quantise
 from compiler.passes.sparse_weights import Wanted
 from compiler.passes.sparsify import BY_NEURON, BY_ROWS, sparsify
 from compiler.placing.memory_plan import MemoryPlan, plan_memory
+from compiler.placing.objects import ROLES
 from compiler.placing.weights import plan_weights
 from compiler.targets import Target, target_of
 from isa import sparse as sparse_layouts
@@ -51,11 +55,12 @@ R = TypeVar("R")
 @dataclass(frozen=True)
 class Calibrated:
     """A share of neurons to leave alone, and the tokens of a text on which thresholds for it are found; `progress` is called with
-    those that are done, and all."""
+    those that are done, and all. `predictor`: the format in which a predictor of the neurons is fitted; "": there is none."""
 
     share: float
     tokens: Sequence[int] = ()
     progress: Progress | None = None
+    predictor: str = ""
 
 
 def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recipe | None = None,
@@ -89,6 +94,8 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
     if kv not in KV_FORMATS:
         raise ModelError("", "--kv", got=repr(kv), expected=one_of(KV_FORMATS), hint=nearest(kv, KV_FORMATS))
     positions = context or min(model.config.context, LONGEST_CONTEXT)
+    predictor = sparsity.predictor if isinstance(sparsity, Calibrated) else ""
+    by_rows = ROLES if predictor else BY_ROWS
 
     def wanted(recipe: Recipe) -> Wanted:
         """The sparse layouts that a recipe asks for, as far as the machine and other options allow them. Raises ModelError."""
@@ -99,7 +106,7 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
             forbidden = next((why for why, holds in (
                 (able.otherwise, asked is not None and not able.allows(asked)),
                 ("codes are decoded", activations == "f32" and tensor.format.has_codes),
-                ("rows of active neurons are read one by one", sparsity is not None and role.endswith(BY_ROWS))) if holds), "")
+                ("rows of active neurons are read one by one", sparsity is not None and role.endswith(by_rows))) if holds), "")
             if forbidden and asked:
                 raise ModelError(recipe.file, f"sparse layout of {role}", got=f"{name}: {forbidden}", expected="dense",
                                  hint="--sparse auto stores zeros where it must, --sparse off everywhere")
@@ -116,8 +123,10 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
             found = Calibrated(sparsity) if isinstance(sparsity, float) else sparsity
             share = found.share if isinstance(found, Calibrated) else None
             if isinstance(found, Calibrated) and "layers.0.thresholds" not in quantised.tensors:
-                quantised = with_thresholds(quantised, graph, found.tokens, found.progress)
-            graph = sparsify(graph, quantised, share)
+                quantised = (with_predictor(quantised, graph, found.tokens, predictor, found.progress) if predictor else
+                             with_thresholds(quantised, graph, found.tokens, found.progress))
+            graph = by_objects(graph, quantised, found.share) if predictor and isinstance(found, Calibrated) else sparsify(
+                graph, quantised, share)
         graph = kind.with_products(preset, graph, quantised)
         target = kind(preset, quantised, graph, int8=activations != "f32")
         target.check_units()
@@ -184,7 +193,8 @@ def _lowered(target: Target, positions: int, chunk: int | None, sequences: int |
     """The program for a number of positions. Raises ModelError, RoomError for what has no room."""
     model, graph, machine = target.model, target.graph, target.machine
     groups, sparse = [body.layers for body in graph.bodies], "active" in graph.values
-    layout = plan_weights(model, positions, groups, (BY_NEURON,) if sparse else (), target.elsewhere)
+    predicted = has_objects(graph)
+    layout = plan_weights(model, positions, groups, (BY_NEURON,) if sparse else (), target.elsewhere, ROLES if predicted else ())
     decoded = matrices(graph, layout)
     for placed in decoded:
         check_decoded(machine, placed)
@@ -197,7 +207,9 @@ def _lowered(target: Target, positions: int, chunk: int | None, sequences: int |
               if (table := layout.once.get(role)) and table.format.name != "f32"]
     rows = {"embedded_row": max(narrow)} if narrow else {}
     rows |= scratch_of_decoded(machine, decoded) | scratch_of_parts(machine, matrices(graph, layout, ("gemv.i8", "gemv.i8.active")))
-    if sparse:
+    if predicted:
+        rows |= scratch_of_objects(machine, target.objects(layout), model.config.dim)
+    elif sparse:
         rows |= scratch_of_active(model.config.hidden, model.config.dim)
     rows |= target.scratch()
 

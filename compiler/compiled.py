@@ -23,6 +23,8 @@ from compiler.lowering import cim
 from compiler.lowering.active import neuron_bytes
 from compiler.lowering.data import data
 from compiler.lowering.decoded import check_decoded
+from compiler.lowering.objects import about as about_objects
+from compiler.lowering.objects import has_objects
 from compiler.lowering.residency import about
 from compiler.lowering.sampling import Room, missing
 from compiler.lowering.search import Choice, choices
@@ -31,6 +33,7 @@ from compiler.model.model import Model
 from compiler.passes.sparsify import BY_ROWS
 from compiler.placing.made import Made
 from compiler.placing.memory_plan import MemoryPlan
+from compiler.placing.objects import ROLES
 from compiler.placing.residency import Residency
 from compiler.placing.weights import WeightLayout
 from compiler.targets import Target
@@ -166,8 +169,14 @@ class Compiled:
                 "missing": missing(self.machine), "reads": self._reads_as_json(),
                 **({"pruned": list(self.model.pruned)} if self.model.pruned else {}),
                 **({"projected": list(self.model.projected)} if self.model.projected else {}),
-                **({"neuron_bytes": [neuron_bytes(body, c.gated) for body in self.layout.bodies]}
+                **({"neuron_bytes": [neuron_bytes(body, self._by_neuron) for body in self.layout.bodies]}
                    if "active" in self.graph.values else {})}
+
+    @property
+    def _by_neuron(self) -> tuple[str, ...]:
+        """The roles of which only the rows of active neurons are read."""
+        gated = self.model.config.gated
+        return ROLES[not gated:] if has_objects(self.graph) else BY_ROWS[not gated:]
 
     @property
     def formats(self) -> dict[str, str]:
@@ -186,7 +195,7 @@ class Compiled:
     def could_decode(self) -> bool:
         """Whether integer weights could be decoded instead, by --activations f32."""
         integers = [placed for placed in self.layout.every() if placed.scale_count]
-        if "active" in self.graph.values and any(placed.role in BY_ROWS for placed in integers):
+        if "active" in self.graph.values and any(placed.role in self._by_neuron for placed in integers):
             return False
         try:
             for placed in integers:
@@ -263,6 +272,10 @@ class Compiled:
                          f"{', '.join(memory.outside)}: no room in the scratchpad"
                          + (f"; sampling takes {self.sampling.tile:,} tokens at a time" if self.sampling.tile else "")))
         lines += self._sparse()
+        if has_objects(self.graph):
+            objects = target.objects(self.layout)
+            rows.insert(1, (target.neurons.region, objects.size, f"objects of {self.model.config.hidden:,} neurons of each layer"))
+            lines += about_objects(self.graph, self.layout, objects)
         lines += cim.about(self.machine, self.graph, self.layout)
         lines += self._reads()
         lines += [f"no {option}: {why}" for option, why in missing(self.machine).items()]

@@ -35,6 +35,7 @@ class Settings:
     sequences  how many run side by side; None: one
     activations  of integer weights: i8 (as None) or f32
     sparsity   "exact", or the share of neurons to leave alone by thresholds from the text `calibrate`
+    predictor  the format of a predictor of these neurons; None: there is none
     adapter    a LoRA adapter that is merged into the checkpoint
     project    what the matrices of layers become, as passes/project.py reads it
     prune      how layers are pruned, as passes/prune.py reads it; on the text `calibrate` unless it is by magnitude
@@ -50,6 +51,7 @@ class Settings:
     activations: str | None = None
     sparsity: float | str | None = None
     calibrate: Path | None = None
+    predictor: str | None = None
     prune: str | None = None
     adapter: Path | None = None
     project: str | None = None
@@ -58,8 +60,8 @@ class Settings:
     def given(self) -> list[str]:
         """The options that were given and that cannot be changed in a compiled program."""
         named = {"weights": "--weights", "sparse": "--sparse", "context": "--context", "kv": "--kv", "chunk": "--chunk",
-                 "sequences": "--sequences", "activations": "--activations", "sparsity": "--ffn-sparsity", "prune": "--prune",
-                 "project": "--project", "adapter": "--adapter"}
+                 "sequences": "--sequences", "activations": "--activations", "sparsity": "--ffn-sparsity",
+                 "predictor": "--predict", "prune": "--prune", "project": "--project", "adapter": "--adapter"}
         return [named[field.name] for field in fields(self) if field.name in named and getattr(self, field.name) != field.default]
 
     def check(self) -> Settings:
@@ -69,6 +71,10 @@ class Settings:
         if self.chunk is not None and self.chunk < 1:
             raise ModelError("", "--chunk", got=str(self.chunk), expected="1 or more tokens")
         self.recipe()
+        if self.predictor and not isinstance(self.sparsity, float):
+            raise ModelError("", "--predict", got=f"--ffn-sparsity {self.sparsity}" if self.sparsity else "no --ffn-sparsity",
+                             expected="--ffn-sparsity with a number, the share of neurons to leave alone",
+                             hint="--ffn-sparsity 0.5 --predict --calibrate TEXT")
         if self.prune:
             parse_prune(self.prune)
         if self.project:
@@ -89,7 +95,7 @@ class Settings:
 
     def dense(self) -> Settings:
         """The same without skipped neurons."""
-        other = replace(self, sparsity=None)
+        other = replace(self, sparsity=None, predictor=None)
         return other if other.reads_text else replace(other, calibrate=None)
 
     def load(self, path: Path, tokenizer: Path | None = None) -> Model:
@@ -111,7 +117,7 @@ class Settings:
             model = prune(model, parse_prune(self.prune), tokens, progress)
         sparsity: Calibrated | float | str | None = self.sparsity
         if self.calibrate and isinstance(sparsity, float):
-            sparsity = Calibrated(sparsity, tokens, progress)
+            sparsity = Calibrated(sparsity, tokens, progress, self.predictor or "")
         return compile_model(model, machine=self.machine or "slim", recipe=self.recipe(),
                              context=self.check().context, kv=self.kv, chunk=self.chunk, sequences=self.sequences,
                              activations=self.activations, sparsity=sparsity)
@@ -123,7 +129,7 @@ class Settings:
 
         return {"machine": contents(self.machine or "slim"), "weights": contents(self.weights), "sparse": self.sparse,
                 "context": self.context, "kv": self.kv, "chunk": self.chunk, "sequences": self.sequences,
-                "activations": self.activations, "sparsity": self.sparsity,
+                "activations": self.activations, "sparsity": self.sparsity, "predictor": self.predictor,
                 "calibrate": read_text(self.calibrate) if self.calibrate else None, "prune": self.prune,
                 "project": self.project, "adapter": self.adapter is not None}
 

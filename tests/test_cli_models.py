@@ -368,6 +368,29 @@ def test_bench_measures_a_shape(command: Command, monkeypatch: pytest.MonkeyPatc
     assert "did you mean 'engine'?" in command("bench", "engin")[2]
 
 
+def test_neurons_are_predicted(command: Command, tmp_path: Path) -> None:
+    """From a text to a program whose level `generate` sets; what does not go together is refused."""
+    demo, words, program = write_relu(tmp_path), tmp_path / "t.txt", tmp_path / "p.elf"
+    words.write_text("a cat sat on a mat. a dog ran and ran.", encoding="utf-8")
+    flags = ("--ffn-sparsity", 0.5, "--predict", "--calibrate", words)
+    status, _, err = command("compile", demo, "-o", program, *flags, "--predictor", "i4")
+    assert status == 0 and "predictor of each layer: i4" in err and "objects of each layer: " in err
+    left = [json.loads(command("generate", program, "ab", "-n", 4, "--json", "-", *options)[1])["neurons"]["skipped"]
+            for options in (("--ffn-sparsity", 0), (), ("--ffn-sparsity", 0.9))]
+    assert left[0] == 0 < left[1] < left[2]
+    assert command("verify", demo, "--prompt", "ab", "--tokens", 3, *flags)[0] == 0
+    assert "ffn sparsity 0.5, predicted by i8" in command("eval", demo, words, *flags)[1]
+    for options, said in ((("--predict",), "--predict: no --ffn-sparsity"), (("--predictor", "t2"), "--predictor goes with"),
+                          (("--predict", "--ffn-sparsity", "exact"), "--predict: --ffn-sparsity exact"),
+                          (("--predict", "--ffn-sparsity", 0.5), "--calibrate TEXT goes with")):
+        status, _, err = command("compile", demo, "-o", program, *options)
+        assert status != 0 and said in err
+    (plain := tmp_path / "plain.elf").unlink(missing_ok=True)
+    assert command("compile", demo, "-o", plain)[0] == 0
+    status, _, err = command("generate", plain, "ab", "-n", 1, "--ffn-sparsity", 0.5)
+    assert status == 1 and "--ffn-sparsity: a program without thresholds" in err
+
+
 def test_bench_leaves_neurons_alone(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """The share that is asked for, of gates that are sums of few weights here; the rest of the program is the dense one."""
     monkeypatch.setitem(shapes.SHAPES, "1k", (2, 256, 512, 4, 60))

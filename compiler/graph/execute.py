@@ -103,9 +103,17 @@ class Executor(BankOperations):
         return np.flatnonzero(x > 0).astype(np.uint32)
 
     def _active_above(self, x: F32, *, W: str, sparsity: float) -> Any:
+        return np.flatnonzero(np.abs(x) > self._threshold(W, sparsity)).astype(np.uint32)
+
+    def _active_over(self, x: F32, *, W: str, sparsity: float) -> Any:
+        return np.flatnonzero(x > self._threshold(W, sparsity)).astype(np.uint32)
+
+    def _threshold(self, W: str, sparsity: float) -> np.float32:
+        """The threshold of the first level that is at least a sparsity, else of the last one."""
         levels, thresholds = self._vector(W).reshape(2, -1)
         reached = np.flatnonzero(levels >= np.float32(sparsity))
-        return np.flatnonzero(np.abs(x) > thresholds[reached[0] if len(reached) else -1]).astype(np.uint32)
+        threshold: np.float32 = thresholds[reached[0] if len(reached) else -1]
+        return threshold
 
     _gemv_sparse, _gemv_i8_sparse = _gemv, _gemv_i8         # zeros add nothing
     _gemv_i8_cim = _gemv_i8
@@ -128,6 +136,41 @@ class Executor(BankOperations):
         chosen = np.zeros_like(h)
         chosen[active] = h[active]
         return self._gemv_i8(chosen, scale, W=W)
+
+    def _gemv_objects(self, x: F32, active: Any, *, W: str) -> F32:
+        return self._pick(self._gemv(x, W=W), active)
+
+    def _gemv_objects_gated(self, x: F32, active: Any, *, W: str, V: str) -> tuple[F32, F32]:
+        return self._gemv_objects(x, active, W=W), self._gemv_objects(x, active, W=V)
+
+    def _gemv_i8_objects(self, x: Any, scale: F32, active: Any, *, W: str) -> F32:
+        return self._pick(self._gemv_i8(x, scale, W=W), active)
+
+    def _gemv_i8_objects_gated(self, x: Any, scale: F32, active: Any, *, W: str, V: str) -> tuple[F32, F32]:
+        return self._gemv_i8_objects(x, scale, active, W=W), self._gemv_i8_objects(x, scale, active, W=V)
+
+    def _macT_objects(self, h: F32, active: Any, *, W: str) -> F32:
+        return np.concatenate([self.arithmetic.mac_t(block[:, active].T, h) for block in self._floats(W)])
+
+    def _macT_i8_objects(self, h: Any, scale: F32, active: Any, *, W: str) -> F32:
+        rows, cols = self.model.tensor(W).shape
+        if not len(active):
+            return np.zeros(rows, np.float32)
+        whole = np.zeros(cols, np.int8)
+        whole[active] = h
+        return self._gemv_i8(whole, scale, W=W)
+
+    def _bias_listed(self, x: F32, active: Any, *, W: str) -> F32:
+        return x + self._pick(self._vector(W), active)
+
+    def _spread(self, x: F32, active: Any) -> F32:
+        y = np.zeros(int(self.graph.values["active"].shape[0]), np.float32)
+        y[active] = x
+        return y
+
+    def _pick(self, x: F32, active: Any) -> F32:
+        picked: F32 = x[active]
+        return picked
 
     def _rope(self, x: F32, *, head_dim: float, adjacent: float) -> F32:
         rope = self.graph.config.rope
@@ -245,7 +288,7 @@ class Executor(BankOperations):
         if op.kind.startswith("append"):
             results: Any = tuple(self._append(layer, *pair) for pair in zip(op.outputs, self._stored(op, inputs), strict=True))
         else:
-            numbers = {**op.attributes, **{"W": role_of(role, layer) for role in op.weights[:1]}}      # noqa: B035 - at most one
+            numbers = {**op.attributes, **{name: role_of(role, layer) for name, role in zip("WV", op.weights, strict=False)}}
             results = getattr(self, "_" + op.kind.replace(".", "_"))(*inputs, **numbers)
         results = results if isinstance(results, tuple) else (results,)
         self.values.update(zip(op.outputs, results, strict=True))

@@ -99,6 +99,27 @@ KINDS: dict[str, Kind] = {kind.name: kind for kind in (
          "the positions of x > 0, rising; as many elements as there are"),
     Kind("active.above", "x:f32[n] table[twice_levels]",       "indices:index[n]",         "sparsity",
          "the positions of |x| > threshold, rising; table: levels, then thresholds, of which that of the first level >= sparsity"),
+    Kind("active.over", "x:f32[n] table[twice_levels]",        "indices:index[n]",         "sparsity",
+         "as active.above, the positions of x > threshold"),
+    Kind("gemv.objects", "x:f32[cols] active:index[rows] W[rows,cols]", "y:f32[rows]",  "",
+         "y[i] = lanesum(W[active[i]] * x)"),
+    Kind("gemv.objects.gated", "x:f32[cols] active:index[rows] W[rows,cols] V[rows,cols]", "y:f32[rows] z:f32[rows]", "",
+         "y as gemv.objects, z the same with V"),
+    Kind("gemv.i8.objects", "x:i8[cols] scale:f32[1] active:index[rows] W[rows,cols]", "y:f32[rows]", "",
+         "y[i] = element active[i] of gemv.i8"),
+    Kind("gemv.i8.objects.gated", "x:i8[cols] scale:f32[1] active:index[rows] W[rows,cols] V[rows,cols]",
+         "y:f32[rows] z:f32[rows]", "",
+         "y as gemv.i8.objects, z the same with V"),
+    Kind("macT.objects", "h:f32[cols] active:index[cols] W[rows,cols]", "y:f32[rows]",     "",
+         "for i rising: y[r] = y[r] + h[i] * W[r,active[i]]"),
+    Kind("macT.i8.objects", "h:i8[cols] scale:f32[1] active:index[cols] W[rows,cols]", "y:f32[rows]", "",
+         "as gemv.i8 of a vector with h[i] at active[i], else 0; one scale for W or for each row"),
+    Kind("bias.listed", "x:f32[n] active:index[n] b[n]",       "y:f32[n]",                 "",
+         "y[i] = x[i] + b[active[i]]"),
+    Kind("spread",     "x:f32[n] active:index[n]",             "y:f32[n]",                 "",
+         "y[active[i]] = x[i], else 0"),
+    Kind("pick",       "x:f32[n] active:index[n]",             "y:f32[n]",                 "",
+         "y[i] = x[active[i]]"),
     Kind("gemv.active", "x:f32[cols] active:index[rows] W[rows,cols]", "y:f32[rows]",      "",
          "y[r] = lanesum(W[r] * x) for r in active, else 0"),
     Kind("gemv.i8.active", "x:i8[cols] scale:f32[1] active:index[rows] W[rows,cols]", "y:f32[rows]", "",
@@ -181,11 +202,13 @@ KINDS: dict[str, Kind] = {kind.name: kind for kind in (
 
 @dataclass(frozen=True)
 class Value:
-    """An array that operations read and write. A `state` stays from token to token, one in each layer."""
+    """An array that operations read and write. A `state` stays from token to token, one in each layer. Of a `listed` one only the
+    first elements are there, one for each active neuron."""
 
     format: str
     shape: ValueShape
     state: bool = False
+    listed: bool = False
 
     def __str__(self) -> str:
         return f"{self.format}{shown(self.shape)}"

@@ -24,6 +24,7 @@ from compiler.lowering import (  # noqa: F401 - they register their functions
     decoded,
     fetch,
     lut,
+    objects,
     pim,
     sp,
     vec,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from compiler.lowering import cim
+from compiler.lowering import cim, objects
 from compiler.lowering.decoded import matrices, tables
 from compiler.lowering.residency import about, move_name
 from compiler.placing.memory_plan import MemoryPlan
@@ -51,14 +51,14 @@ def data(target: Target, layout: WeightLayout, memory: MemoryPlan, stem: str) ->
     else:
         emit("prompt_left:".ljust(24) + ".dword 1")
         variables = ("next_token", "chunk_tokens", "shown_frame") if memory.chunk > 1 else ()
-    for name in (*variables, *cim.VARIABLES * cim.has_macros(graph)):
+    for name in (*variables, *cim.VARIABLES * cim.has_macros(graph), *objects.VARIABLES * objects.has_objects(graph)):
         emit(f"{name}:".ljust(24) + ".dword 0")
     if "active" in graph.values:
         emit("active_count:".ljust(24) + ".dword 0")
         emit("neuron_counts:".ljust(24) + ".dword " + ", ".join(["0, 0"] * len(graph.bodies)).ljust(24)
              + "# for each body of layers: active ones so far, layers")
     for op in graph.bodies[0].ops:
-        if op.kind == "active.above":
+        if op.kind in ("active.above", "active.over"):
             emit("ffn_sparsity:".ljust(24) + f".float {op.attributes['sparsity']!r}")
     for name, values in tables(matrices(graph, layout)).items():
         emit(f"{name}:".ljust(24) + ".float " + ", ".join(map(str, values)).ljust(24) + "# what codes stand for")

@@ -32,11 +32,12 @@ BUFFER_TAGS = 2          # 1 and 2, of the two buffers
 class Want:
     """What a register must hold. `text` is shown in comments."""
 
-    kind: str               # symbol, number, bits, offset
+    kind: str               # symbol, number, bits, offset; count: what lies at a symbol
     value: str | int
     base: str = ""          # of an offset: the register it is added to
     text: str = ""
     near: bool = False      # an address in the scratchpad of what stays there
+    most: int = 0           # of a count: what it is at most
 
 
 def symbol(name: str) -> Want:
@@ -120,8 +121,9 @@ class Emitter:
         said = ", ".join(o.text for o in operands if isinstance(o, Want) and o.text)
         self.line(f"{mnemonic} {', '.join(registers)}", comment or said)
         wants = [o if isinstance(o, Want) else self._held.get(o) for o in operands]
-        values = [want.value if want and want.kind == "number" else o if isinstance(o, str) else ""
-                  for want, o in zip(wants, operands, strict=True)]
+        values = [want.value if want and want.kind == "number" else want.most if want and want.kind == "count"
+                  else o if isinstance(o, str) else "" for want, o in zip(wants, operands, strict=True)]
+        self.profile.exact &= all(want is None or want.kind != "count" for want in wants)
         if near is None:
             near = any(isinstance(o, Want) and (o.near or o.kind == "symbol") for o in operands[1:2])
         self.profile.reads(row, values, self._csrs, near)
@@ -157,6 +159,8 @@ class Emitter:
                 self.line(f"la {register}, {want.value}")
             case "number":
                 self.line(f"li {register}, {want.value}")
+            case "count":
+                self.line(f"ld {register}, {want.value}")
             case "offset" if isinstance(want.value, int) and -2048 <= want.value < 2048:
                 self.line(f"addi {register}, {want.base}, {want.value}")
             case _:
@@ -228,6 +232,10 @@ class Emitter:
     def changed(self, base: str) -> None:
         """A register that addresses are relative to has changed: forget them."""
         self._held = {register: want for register, want in self._held.items() if want.base != base}
+
+    def recounted(self) -> None:
+        """Counts in memory have changed: forget them."""
+        self._held = {register: want for register, want in self._held.items() if want.kind != "count"}
 
     @contextmanager
     def loop(self, name: str, count: int, counter: str) -> Iterator[None]:

@@ -43,6 +43,9 @@ class Lowering:
         return prod(int(length) for length in self.graph.values[name].shape)
 
     def length(self, name: str) -> Want:
+        """How many elements a value has: of a listed one, as many as neurons are active."""
+        if self.graph.values[name].listed:
+            return Want("count", "active_count", most=self.elements(name))
         return number(self.elements(name))
 
     def at(self, name: str, plus: int = 0) -> Want:

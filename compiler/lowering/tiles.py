@@ -169,9 +169,10 @@ def tiles(c: Lowering, unit: str, rows: int | str, parts: Sequence[tuple[Source,
 
 @contextmanager
 def gathered(c: Lowering, unit: str, table: Source, table_rows: int, row_bytes: int, to: Sequence[tuple[Source, int]],
-             scales: tuple[Source, int] | None, limit: int = 0) -> Iterator[Tile]:
+             scales: tuple[Source, int] | None, limit: int = 0, stride: int = 0) -> Iterator[Tile]:
     """The rows of a table that the list at `active` names; there may be none. If a buffer holds the whole table, they are fetched
-    all at once; else as many at a time as it holds. With a `limit`, at most so many.
+    all at once; else as many at a time as it holds. With a `limit`, at most so many. `stride`: bytes between rows that are part of
+    something larger, which have no scales here; 0: rows lie side by side.
 
     The fetch unit is told the table's size only if all rows are fetched at once: then it counts the rows that it skips. With tiles
     it would count the rows of other tiles too.
@@ -187,8 +188,8 @@ def gathered(c: Lowering, unit: str, table: Source, table_rows: int, row_bytes: 
 
     def gather(sources: Sequence[Source], index: Source, count: str, behind: str) -> None:
         e.line(f"sync.wait.fetch {BUFFER_TAG}")
-        for stride in ("src_stride", "dst_stride"):
-            e.csr(f"fetch.{stride}", 0)
+        for name, value in (("src_stride", stride), ("dst_stride", 0)):
+            e.csr(f"fetch.{name}", value)
         e.csr("fetch.table_rows", table_rows if whole else 0)
         e.csr("fetch.row_bytes", row_bytes)
         e.op("fetch.rows", BUFFER, sources[0], index, count, reads=("active",), near=near)

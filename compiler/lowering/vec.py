@@ -218,5 +218,7 @@ def quantise(c: Lowering, op: Op) -> None:
     (codes, scale), x = op.outputs, op.inputs[0]
     c.built = "" if c.built == codes else c.built
     heads = op.attributes.get("kv_heads")
+    if c.graph.values[x].listed:
+        c.emit.op("vec.fill.32", c.at(scale), "zero", number(1), writes=(scale,), comment="the scale, if no neuron is active")
     c.emit.csr("vec.scale_group", 0 if heads is None else c.elements(x) // int(heads))
     c.emit.op("vec.quant.i8", c.at(codes), c.at(x), c.at(scale), c.length(x), reads=(x,), writes=(codes, scale))

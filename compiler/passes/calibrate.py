@@ -26,18 +26,23 @@ MOST_TOKENS = 2048                                                      # of the
 
 
 @dataclass(frozen=True)
-class Thresholds(Tensor):
-    """[levels..., thresholds...] of a layer, a table for thr.select with one row."""
+class FoundTensor(Tensor):
+    """fp32 values that calibration has found, held in memory."""
 
     values: F32 = field(default_factory=lambda: np.zeros(0, np.float32), repr=False)
     origin: Path = Path()
+
+    @classmethod
+    def of(cls, name: str, values: F32, origin: Path) -> FoundTensor:
+        """A matrix or vector, for a model at `origin`."""
+        return cls(name, values.shape, WEIGHT_FORMATS["f32"], values=values, origin=origin)
 
     @property
     def file(self) -> Path:
         return self.origin
 
     def _rows(self, first: int, last: int) -> F32:
-        return self.values.reshape(1, -1)[first:last]
+        return self.values.reshape(self.matrix)[first:last]
 
 
 def with_thresholds(model: Model, graph: Graph, tokens: Sequence[int], progress: Callable[[int, int], None] | None = None) -> Model:
@@ -65,6 +70,5 @@ def with_quantiles(model: Model, magnitudes: Sequence[F32]) -> Model:
     """The model with thresholds from magnitudes of neurons, given for each layer."""
     tables = {f"layers.{layer}.thresholds": np.concatenate([LEVELS, np.quantile(found, LEVELS)]).astype(np.float32)
               for layer, found in enumerate(magnitudes)}
-    floats = WEIGHT_FORMATS["f32"]
     return replace(model, tensors={**model.tensors, **{
-        role: Thresholds(role, table.shape, floats, values=table, origin=model.path) for role, table in tables.items()}})
+        role: FoundTensor.of(role, table, model.path) for role, table in tables.items()}})

@@ -34,6 +34,16 @@ def sparsify(graph: Graph, model: Model, sparsity: float | None = None) -> Graph
     if sparsity is None and c.activation not in EXACT:
         raise ModelError(model.path, "--ffn-sparsity", got=f"a model with {c.activation}, whose neurons are never zero",
                          expected="one with relu or relu2", hint="--ffn-sparsity 0.5 --calibrate TEXT skips those that are small")
+    check_layers(graph, model)
+    graph.values |= {"active": Value("index", (c.hidden,))}
+    if sparsity is not None:
+        graph.weights["layer.thresholds"] = model.tensor("layers.0.thresholds").shape
+    return check(graph.in_layers(lambda ops, layer: _sparse(graph, ops, model, layer, sparsity)))
+
+
+def check_layers(graph: Graph, model: Model) -> None:
+    """Raise ModelError for layers in which no neuron can be left alone."""
+    c = graph.config
     if c.monarch:
         raise ModelError(model.path, "--ffn-sparsity", got="block-diagonal matrices",
                          expected="dense ones, which have a row for each neuron")
@@ -43,10 +53,6 @@ def sparsify(graph: Graph, model: Model, sparsity: float | None = None) -> Graph
     if c.widths:
         raise ModelError(model.path, "--ffn-sparsity", got="layers with different numbers of neurons",
                          expected="the same in all layers")
-    graph.values |= {"active": Value("index", (c.hidden,))}
-    if sparsity is not None:
-        graph.weights["layer.thresholds"] = model.tensor("layers.0.thresholds").shape
-    return check(graph.in_layers(lambda ops, layer: _sparse(graph, ops, model, layer, sparsity)))
 
 
 def _sparse(graph: Graph, ops: list[Op], model: Model, layer: int, sparsity: float | None) -> list[Op]:

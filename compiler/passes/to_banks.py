@@ -38,7 +38,7 @@ def to_banks(graph: Graph, placement: Placement) -> Graph:
 
 def _refuse(ops: Sequence[Op], placement: Placement) -> None:
     for op in ops:
-        if op.kind.endswith(".active"):
+        if op.kind.endswith(".active") or ".objects" in op.kind:
             raise ModelError(placement.model.path, "--ffn-sparsity", got="a machine that computes products in banks",
                              expected="one with a LUT unit: banks multiply every row that they hold", hint="--machine slim")
 

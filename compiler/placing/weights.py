@@ -25,6 +25,7 @@ from isa.sparse import SparseLayout
 
 ALIGN = 64              # of every tensor: a cache line
 PAGE = 4096             # of every layer
+CALIBRATED = ("predict_in", "predict_out", "thresholds")        # roles of a layer that calibration adds to a model
 ROPE = "rope"           # the role of the table of cosines and sines, (context, head_dim) f32
 
 
@@ -37,6 +38,7 @@ class Placed:
     layout       of a matrix that is stored without its zeros: values_size bytes of values, the most of all layers, and metadata at
                  `meta`
     banked       the file has the scales alone: the matrix lies in the banks of a PIM memory (bank_placement.py)
+    in_objects   the file has the scales alone: the rows are parts of the objects of neurons (objects.py)
     """
 
     role: str
@@ -47,6 +49,7 @@ class Placed:
     scale_group: int = 0
     by_column: bool = False
     banked: bool = False
+    in_objects: bool = False
     layout: SparseLayout | None = None
     values_size: int = 0
     meta: int = 0
@@ -114,7 +117,7 @@ class Placed:
         """Bytes of the matrix or vector that are in the file."""
         if self.layout:
             return self.values_size + self.meta_bytes
-        return 0 if self.banked else self.rows * self.row_bytes
+        return 0 if self.banked or self.in_objects else self.rows * self.row_bytes
 
 
 @dataclass
@@ -176,14 +179,14 @@ class WeightLayout:
             yield from body.values()
 
     def said(self, counts: Callable[[Placed], bool] = lambda placed: True) -> str:
-        """The formats of the matrices that count: "f32", or "t2:tensor in layers; i8:row in embedding"."""
+        """The formats of the model's matrices that count: "f32", or "t2:tensor in layers; i8:row in embedding"."""
         where: dict[str, list[str]] = {}
         alike = self.alike()
         for layers, body in alike:
             title = "layers" if len(alike) == 1 else title_of(layers)
             found, beside = dict[str, list[str]](), dict[str, str]()
             for role, placed in body.items():
-                if placed.is_matrix and counts(placed):
+                if placed.is_matrix and counts(placed) and role not in CALIBRATED:
                     if role.endswith(SIDES):
                         beside[placed.stored] = "repairs" if len(alike) == 1 else f"repairs of {title}"
                     else:
@@ -245,7 +248,7 @@ class WeightLayout:
             return
         scales: list[Any] = []
         for values, found in (_columns if placed.by_column else _rows)(placed, tensor):
-            if not placed.banked:
+            if placed.held:
                 stream.write(placed.format.packing.pack(values).tobytes())
             scales += found
             yield stream.tell(), self.size
@@ -254,6 +257,12 @@ class WeightLayout:
             stream.write(np.concatenate(scales)[:placed.scale_count].astype("<f4").tobytes())
         if placed.format.book:          # zeros for what no code needs
             stream.write(np.array(tensor.levels, np.int8).tobytes().ljust(placed.format.book, b"\0"))
+
+
+def packed_rows(placed: Placed, tensor: Tensor) -> Iterator[Any]:
+    """The rows of a dense matrix as they are stored, block by block: uint8 (rows, row_bytes)."""
+    for values, _ in (_columns if placed.by_column else _rows)(placed, tensor):
+        yield placed.format.packing.pack(values)
 
 
 def _rows(placed: Placed, tensor: Tensor) -> Iterator[tuple[Any, list[Any]]]:
@@ -281,11 +290,13 @@ def _columns(placed: Placed, tensor: Tensor) -> Iterator[tuple[Any, list[Any]]]:
 
 
 def plan_weights(model: Model, context: int, groups: Sequence[tuple[int, ...]], by_column: Collection[str] = (),
-                 banked: Callable[[str, int], object] = lambda role, layer: None) -> WeightLayout:
+                 banked: Callable[[str, int], object] = lambda role, layer: None,
+                 in_objects: Collection[str] = ()) -> WeightLayout:
     """Lay out the tensors of a quantised model for at most `context` positions; those roles of a layer column by column.
 
     groups  the layers of each body of the graph: they are laid out alike
     banked  where the matrix of a role ("layer.q", "head") in a layer lies, if not here: then the file has its scales alone
+    in_objects  the roles of a layer whose rows are parts of the objects of neurons
     """
     layout, c = WeightLayout(model, context, groups), model.config
     once = [(role, shape) for role, shape in roles(c) if not role.startswith("layers.")]
@@ -296,15 +307,17 @@ def plan_weights(model: Model, context: int, groups: Sequence[tuple[int, ...]], 
         layout.once[role] = _place(role, shape, at, None if role == ROPE else model.tensor(role), banked=bool(banked(role, 0)))
         at = layout.once[role].end
     layout.layers_at = _up(at, PAGE)
-    thresholds = [("thresholds", model.tensor("layers.0.thresholds").shape)] if "layers.0.thresholds" in model.tensors else []
+    found = [(role, model.tensor(f"layers.0.{role}").shape) for role in CALIBRATED if f"layers.0.{role}" in model.tensors]
     for layers in groups:
         body, at = {}, 0
-        for role, shape in (*layer_roles(c.of_layer(layers[0])), *thresholds):
+        for role, shape in (*layer_roles(c.of_layer(layers[0])), *found):
             tensors = [model.tensor(f"layers.{layer}.{role}") for layer in layers]
             if isinstance(tensors[0], SparseTensor):
                 body[role] = _place_sparse(role, at, [tensor for tensor in tensors if isinstance(tensor, SparseTensor)])
             else:
-                body[role] = _place(role, shape, at, tensors[0], role in by_column, bool(banked(f"layer.{role}", layers[0])))
+                apart = role in in_objects or bool(banked(f"layer.{role}", layers[0]))
+                placed = _place(role, shape, at, tensors[0], role in by_column, apart)
+                body[role] = replace(placed, banked=False, in_objects=True) if role in in_objects else placed
             at = body[role].end
         layout.bodies.append(body)
         layout.body_bytes.append(_up(at, PAGE))

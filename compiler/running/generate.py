@@ -53,6 +53,7 @@ class Sampling:
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int = 1
+    sparsity: float | None = None       # of a program with thresholds: the share of neurons to leave alone; None: as compiled
 
     def check(self) -> Sampling:
         """These settings. Raises ModelError for values that no program takes."""
@@ -171,7 +172,8 @@ def find_program(model: Path | None, settings: Settings = Settings(), *, tokeniz
                              expected="a directory with config.json and model.safetensors",
                              hint="name a model: slimulator generate MODEL \"prompt\"")
     if is_program(model):
-        for option in settings.given[:1]:
+        running = ["--ffn-sparsity"] * (isinstance(settings.sparsity, float) and settings.calibrate is None)
+        for option in [option for option in settings.given if option not in running][:1]:
             raise ModelError(model, option, got="a compiled program",
                              expected="a checkpoint: this option is for the compiler")
         return model
@@ -300,7 +302,7 @@ class Generation:
         self.machine.load(program)
         self._phases = Phases(self.machine)
         set_parameters(self.machine, temperature=sampling.temperature, top_p=sampling.top_p, seed=sampling.seed,
-                       max_tokens=max(self.limits))
+                       max_tokens=max(self.limits), sparsity=sampling.sparsity)
         if several > 1:
             set_sequences(self.machine, self.limits, sampling.seed)
         self._show: Callable[[str], None] = lambda _text: None

@@ -21,14 +21,17 @@ _FOR_SEED_0 = 0x9E37_79B9_7F4A_7C15         # the generator would stay at 0
 
 
 def set_parameters(machine: ReferenceMachine, *, temperature: float = 0.0, top_p: float = 1.0, seed: int = 1,
-                   max_tokens: int | None = None, stop: Collection[int] | None = None) -> None:
+                   max_tokens: int | None = None, stop: Collection[int] | None = None, sparsity: float | None = None) -> None:
     """Write parameters into a loaded program. `stop` None: as compiled.
 
     temperature  0: the most likely token; else logits are divided by it
     top_p        draw among the most likely tokens, as few as have this probability together; 1: among all
     seed         of the random numbers; 0 stands for another fixed seed, because the generator would stay at 0
 
-    Raises ModelError for values that mean nothing.
+    sparsity     the share of neurons to leave alone, in a program with thresholds; None: as compiled. The program reads it each
+                 token, so that it may change while it runs
+
+    Raises ModelError for values that mean nothing, and for a sparsity where there are no thresholds.
     """
     for name, value, holds, expected in (
             ("temperature", temperature, 0 <= temperature < math.inf, "0 (the most likely token) or more"),
@@ -38,6 +41,11 @@ def set_parameters(machine: ReferenceMachine, *, temperature: float = 0.0, top_p
             ("stop", len(stop or ()), len(stop or ()) <= MOST_STOPS, f"at most {MOST_STOPS} tokens")):
         if not holds:
             raise ModelError("", name, got=str(value), expected=expected)
+    if sparsity is not None:
+        if machine.program is None or machine.program.symbol("ffn_sparsity") is None:
+            raise ModelError("", "--ffn-sparsity", got="a program without thresholds",
+                             expected="one that was compiled with --ffn-sparsity S --calibrate TEXT")
+        machine.tensor("ffn_sparsity", "f32[1]")[0] = sparsity
     heat = np.float32(temperature)
     machine.tensor("temperature", "f32[1]")[0] = heat
     with np.errstate(divide="ignore", over="ignore"):

@@ -1,6 +1,7 @@
 """Units beside memory: the LUT unit multiplies integer weights by int8 activations, the vector unit does the rest.
 
-Weights lie in flash where a machine has it, else in DRAM; caches in DRAM.
+Weights lie in flash where a machine has it, else in DRAM; caches in DRAM. If neurons are objects, these lie in flash, and other
+weights in DRAM.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from compiler.formats.layouts import Able
 from compiler.graph import Graph
-from compiler.lowering import attn, cim
+from compiler.lowering import attn, cim, objects
 from compiler.model.model import Config, Model
 from compiler.passes.kv_cache import Attention
 from compiler.passes.sparse_weights import in_macros
@@ -50,7 +51,9 @@ class Near(Target):
         super().__init__(machine, model, graph, int8=int8)
         self.in_macros = cim.is_there(machine)
         flash = any(region.name == FLASH for region in machine.regions)
-        self.weights = Home(FLASH, '.flash.weights, "a"') if flash else Home(DRAM, '.rodata.weights, "a"')
+        in_flash = flash and not objects.has_objects(graph)
+        self.weights = Home(FLASH, '.flash.weights, "a"') if in_flash else Home(DRAM, '.rodata.weights, "a"')
+        self.neurons = Home(FLASH, '.flash.objects, "a"') if flash else Home(DRAM, '.rodata.objects, "a"')
 
     @classmethod
     def sparse(cls, machine: Preset, form: str) -> Able:
@@ -79,6 +82,8 @@ class Near(Target):
 
     def enter_layers(self, c: Lowering) -> None:
         cim.enter_layers(c)
+        objects.enter_layers(c)
 
     def next_layer(self, c: Lowering) -> None:
         cim.next_layer(c)
+        objects.next_layer(c)

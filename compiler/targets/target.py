@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, ClassVar
 from compiler.errors import ModelError, RoomError, most
 from compiler.formats.layouts import Able
 from compiler.graph import Graph
+from compiler.lowering.objects import has_objects
 from compiler.model.model import Config, Model
 from compiler.passes.kv_cache import Attention
 from compiler.placing.bank_placement import Banked
 from compiler.placing.made import Contents
 from compiler.placing.memory_plan import MemoryPlan
+from compiler.placing.objects import Objects, plan_objects
 from compiler.placing.weights import PAGE, WeightLayout
 from isa.preset import Preset, presets_with
 
@@ -47,6 +49,7 @@ class Target:
 
     units      that all its programs need; others are for what a program may do without: needs()
     readers    units that read weights and caches where these lie, if they have ports there
+    neurons    where the objects of neurons live, if there are any (placing/objects.py)
     weights    where they live; caches: where keys and values do; outside: where values do that the scratchpad has no room for
     kept       names of scratch that stay as the start of the program left them
     in_macros  int8 matrices stand in macros of the cim unit
@@ -58,6 +61,7 @@ class Target:
     weights: Home
     caches: Home
     outside: Home
+    neurons: Home
     kept: tuple[str, ...] = ()
     by_token: ClassVar[bool] = False
     in_macros: bool = False
@@ -126,7 +130,17 @@ class Target:
 
     def images(self, layout: WeightLayout) -> list[Image]:
         """The weights as the program has them, by rising address."""
-        return [Image("weights", self.weights, layout)]
+        images = [Image("weights", self.weights, layout)]
+        if has_objects(self.graph):
+            about = ["objects of neurons: of each its row of gate, its row of up, its column of down",
+                     *dict.fromkeys(map(str, self.objects(layout).bodies))]
+            images.append(Image("objects", self.neurons, self.objects(layout), about))
+        return images
+
+    def objects(self, layout: WeightLayout) -> Objects:
+        """Where neurons lie, if they are objects."""
+        flash = next((region for region in self.machine.regions if region.name == self.neurons.region), None)
+        return plan_objects(layout, flash.page_bytes if flash else 0)
 
     def scratch(self) -> dict[str, int]:
         """Bytes of scratch that its operations need, by name: scratchpad beside that of values."""
@@ -134,7 +148,9 @@ class Target:
 
     def check(self, layout: WeightLayout, memory: MemoryPlan) -> None:
         """Raise ModelError or RoomError for what the machine lacks for a program: tables, ports, memory."""
-        parts = {"weights": (self.weights.region, layout.size), "keys and values": (self.caches.region, memory.cache_bytes),
+        parts = {"weights": (self.weights.region, layout.size),
+                 **({"objects of neurons": (self.neurons.region, self.objects(layout).size)} if has_objects(self.graph) else {}),
+                 "keys and values": (self.caches.region, memory.cache_bytes),
                  **{name: (self.outside.region, size) for name, size in memory.outside.items()}}
         for region in dict.fromkeys(region for region, _ in parts.values()):
             sizes = {name: size for name, (where, size) in parts.items() if where == region}

@@ -59,7 +59,7 @@ def generate(model: str | None, prompt: str | None, batch: Path | None, settings
     from isa.shipped import DEMO
     model, prompts = (model, _lines(batch, prompt)) if batch else _model_and_prompt(model, prompt)
     no_time, what_if, by = (said.pop(name) for name in ("no_time", "what_if", "by"))
-    sampling = Sampling(**said).check()
+    sampling = Sampling(**said, sparsity=None if settings.calibrate or settings.sparsity == "exact" else settings.sparsity).check()
     if no_time and what_if:
         raise click.UsageError("--no-time cannot be combined with --what-if, which needs the clock")
     shared.distinct([json_file], Path(model) if model else None, tokenizer, batch)
@@ -248,23 +248,24 @@ def evaluate_model(model: Path, text: Path, settings: Any, tokens: int, tokenize
     idle, say = neurons(runners[-1], programs[-1]), Printer(json_file)
     say(f"{counted(scores[0].tokens, 'token')}, {counted(scores[0].size, 'byte')} of {text} in "
         f"{counted(len(documents), 'document')}")
-    _eval_table(say, formats, scores, settings.sparsity)
+    predicted = f", predicted by {settings.predictor}" if settings.predictor else ""
+    _eval_table(say, formats, scores, f"ffn sparsity {settings.sparsity}{predicted}")
     if idle:
         say(f"neurons: {idle}")
     beside = {"dense": scores[0].as_json(), "beside_dense": scores[2].beside()} if idle else {}
     shared.write_json(json_file, {
         "model": str(model), "text": str(text), "weights": stored, "kv": settings.kv, "activations": settings.activations,
-        "sparsity": settings.sparsity, "prune": settings.prune, "project": settings.project,
+        "sparsity": settings.sparsity, "predictor": settings.predictor, "prune": settings.prune, "project": settings.project,
         "documents": len(documents), **scores[min(1, len(scores) - 1)].as_json(), **beside,
         "neurons": idle.as_json() if idle else None})
     say.end()
     return 0
 
 
-def _eval_table(say: Printer, formats: str, scores: list[Any], sparsity: str | float | None) -> None:
+def _eval_table(say: Printer, formats: str, scores: list[Any], sparsity: str) -> None:
     """The float graph, the program and, with a sparsity, the program that leaves neurons alone, beside both of them."""
     program, *sparse = scores
-    columns = [f"program, {formats}"] + ([f"ffn sparsity {sparsity}"] if sparse else [])
+    columns = [f"program, {formats}"] + ([sparsity] if sparse else [])
     wide = max(32 if not sparse else 16, *(len(column) + 3 for column in columns))
 
     def row(name: str, first: str, *others: str) -> None:

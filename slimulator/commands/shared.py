@@ -91,7 +91,13 @@ def compiler_options(command: Callable[..., Any], *, programs: bool = False) -> 
         from compiler.settings import Settings
         said = {name: others.pop(name) for name in (
             "machine", "weights", "sparse", "context", "kv", "chunk", "activations", "project", "prune", "adapter")}
+        predict, form = others.pop("predict"), others.pop("predictor")
+        if form and not predict:
+            raise click.UsageError("--predictor goes with --predict")
+        said["predictor"] = (form or "i8") if predict else None
         settings = Settings(**said, sparsity=sparsity, calibrate=calibrate)
+        if programs and calibrate is None and isinstance(sparsity, float) and _is_program(others["model"]):
+            return command(*arguments, settings=settings, **others)         # it has its thresholds
         if settings.reads_text != (calibrate is not None):
             raise click.UsageError("--calibrate TEXT goes with --ffn-sparsity and a number, --prune wanda or --prune flow, and "
                                    "these need it")
@@ -119,6 +125,11 @@ def compiler_options(command: Callable[..., Any], *, programs: bool = False) -> 
         click.option("--ffn-sparsity", "sparsity", metavar="exact|S", callback=_sparsity,
                      help="exact: read only the rows of neurons that are not zero, in models with relu or relu2. A number such as "
                           "0.5: skip this share of the neurons, by thresholds from --calibrate. This changes the result."),
+        click.option("--predict", is_flag=True,
+                     help="With --ffn-sparsity S: a small product predicts which neurons to leave alone; no weight of theirs is "
+                          "read. Gate, up and down of a neuron are stored side by side, in flash where the machine has it."),
+        click.option("--predictor", type=click.Choice(["i8", "i4", "t2"]),
+                     help="Format of the weights of --predict; by default i8."),
         click.option("--adapter", type=FILE, metavar="DIR",
                      help="Merge a LoRA adapter (a PEFT directory) into the checkpoint first."),
         click.option("--project", metavar="monarch:B",
@@ -132,6 +143,15 @@ def compiler_options(command: Callable[..., Any], *, programs: bool = False) -> 
         click.option("--calibrate", type=FILE, metavar="TEXT",
                      help="A UTF-8 text on which thresholds of neurons are found, or weights to prune."))(run)
     return decorated
+
+
+def _is_program(model: str | None) -> bool:
+    """Whether an argument that may be a model names a compiled program."""
+    from compiler.running.generate import is_program
+    try:
+        return model is not None and is_program(Path(model))
+    except (OSError, ValueError):
+        return False
 
 
 def distinct(outputs: Iterable[Path | None], *inputs: Path | None) -> None:

@@ -82,7 +82,8 @@ def test_kinds_are_all_made_by_some_model() -> None:
     cache = {op.kind for kv in KV_FORMATS for way in ways if (kv, way.transposed) != ("i8", True)
              for _, op in with_caches(build(C), kv, way).steps()}
     banks = {op.kind for weights in ("i8", "f16") for _, op in _in_banks(weights).steps()}
-    sparse = {"active", "active.above", "gemv.active", "gemv.i8.active", "macT.active", "macT.i8.active"}      # by sparsify.py
+    sparse = {"active", "active.above", "gemv.active", "gemv.i8.active", "macT.active", "macT.i8.active",      # by sparsify.py
+              "active.over", "bias.listed", "spread", "pick", *(kind for kind in KINDS if ".objects" in kind)}     # by predict.py
     decoded = {op.kind for _, op in quantise(random_model(C), read_recipe("i4"), "f32")[1].steps()}
     zeros = {op.kind for weights in ("i8", "f16")
              for _, op in quantise(random_model(C), read_recipe(weights), None, lambda _role, _tensor: Bitmask(1))[1].steps()}
