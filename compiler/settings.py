@@ -20,6 +20,7 @@ from compiler.model.model import Model
 from compiler.passes.project import parse_project, project
 from compiler.passes.prune import parse_prune, prune
 from isa.files import text_of
+from isa.preset import Preset
 
 MOST_TEXT = 50_000              # characters of a text for calibration that are read
 
@@ -28,7 +29,7 @@ MOST_TEXT = 50_000              # characters of a text for calibration that are 
 class Settings:
     """Options of the compiler. An option that was not given is None, or has its first value.
 
-    machine    a preset's name or a .toml file; None: slim
+    machine    a preset's name, a .toml file or a Preset; None: slim
     weights    a format or a .toml recipe; None: as the checkpoint has them
     sparse     the sparse layout of the matrices of layers, "auto" or "off"; None: auto, or what a recipe says
     chunk      tokens of a prompt that go through a layer together; None: as many as there is room for
@@ -41,7 +42,7 @@ class Settings:
     prune      how layers are pruned, as passes/prune.py reads it; on the text `calibrate` unless it is by magnitude
     """
 
-    machine: str | None = None
+    machine: Preset | str | None = None
     weights: str | None = None
     context: int | None = None
     kv: str = "f32"
@@ -127,7 +128,8 @@ class Settings:
         def contents(value: str | None) -> str | None:
             return text_of(value) if value and value.endswith(".toml") else value
 
-        return {"machine": contents(self.machine or "slim"), "weights": contents(self.weights), "sparse": self.sparse,
+        machine = self.machine.contents if isinstance(self.machine, Preset) else contents(self.machine or "slim")
+        return {"machine": machine, "weights": contents(self.weights), "sparse": self.sparse,
                 "context": self.context, "kv": self.kv, "chunk": self.chunk, "sequences": self.sequences,
                 "activations": self.activations, "sparsity": self.sparsity, "predictor": self.predictor,
                 "calibrate": read_text(self.calibrate) if self.calibrate else None, "prune": self.prune,

@@ -173,12 +173,14 @@ def preset_names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in PRESETS.glob("*.toml")))
 
 
-def load_preset(name_or_path: str | Path) -> Preset:
-    """The machine of a shipped preset (by name) or of a preset file (a path that ends in .toml).
+def load_preset(name_or_path: str | Path | Preset) -> Preset:
+    """The machine of a shipped preset (by name) or of a preset file (a path that ends in .toml); a Preset is one already.
 
     Raises PresetError for an unknown name or a preset that is wrong, naming file, key, what is there and what may be;
     OSError when the file cannot be read; TypeError for what is neither a name nor a path.
     """
+    if isinstance(name_or_path, Preset):
+        return name_or_path
     if not isinstance(name_or_path, str | Path):
         raise TypeError(f"the machine is {name_or_path!r}; expected a Preset, the name of one ({', '.join(preset_names())}), or "
                         "the path of a .toml file")

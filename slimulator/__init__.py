@@ -26,6 +26,8 @@ _PUBLIC = {
     "AlreadyRunning": "isa.engine.exclusive",
     "SimdError": "emulator.errors",
     "HazardCheck": "emulator.observe.hazards",
+    "Results": "slimulator.explore.table", "Study": "slimulator.explore.study", "StudyError": "slimulator.explore.errors",
+    "read_study": "slimulator.explore.study", "sweep": "slimulator.explore.sweep",
     "invoke": "slimulator.command_line",
 }
 

@@ -28,6 +28,7 @@ from slimulator.commands.look_up import look_up, machines
 from slimulator.commands.models import COMMANDS as OF_MODELS
 from slimulator.commands.run import run_program
 from slimulator.commands.shared import abandon
+from slimulator.commands.sweep import sweep
 from slimulator.commands.validate import validate
 from slimulator.version import VERSION
 
@@ -205,6 +206,6 @@ def command() -> None:
     """Write, assemble and run programs for the Slim machine, an accelerator for sparse and low-bit language models."""
 
 
-for _command in (assemble_file, disassemble_file, run_program, debug, compile_program, *OF_MODELS, bench, look_up, machines,
+for _command in (assemble_file, disassemble_file, run_program, debug, compile_program, *OF_MODELS, bench, sweep, look_up, machines,
                  validate, cache):
     command.add_command(_command)

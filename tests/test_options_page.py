@@ -34,7 +34,9 @@ _NOTHING = {                # options without which nothing is done, written or 
     "generate": "--batch --ffn-sparsity --adapter --project --prune --calibrate --what-if --by --json",
     "verify": "--ffn-sparsity --adapter --project --prune --calibrate --dump --json",
     "eval": "--ffn-sparsity --adapter --project --prune --calibrate --json",
-    "bench": "--config --ffn-sparsity --project --prune --what-if --by --json", "validate": "--json"}
+    "bench": "--config --ffn-sparsity --project --prune --what-if --by --json", "validate": "--json",
+    "sweep": " ".join(["--set --shape --config --text", *(option.opts[0] for option in options_page.options(COMMANDS["compile"])
+                                                          if option.opts[0] not in ("-o", "--tokenizer", "-S"))])}
 
 
 def defaults(name: str) -> dict[str, str]:
