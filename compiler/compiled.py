@@ -159,6 +159,7 @@ class Compiled:
         c = self.model.config
         return {"architecture": c.architecture, "source": self.model.path.name, "vocab": c.vocab, "dim": c.dim, "layers": c.layers,
                 "heads": c.heads, "kv_heads": c.kv_heads, "hidden": c.hidden, **({"widths": list(c.widths)} if c.widths else {}),
+                **({"layer_heads": [list(each) for each in c.layer_heads]} if c.layer_heads else {}),
                 "context": self.memory.context,
                 "stop": sorted(c.stop),
                 "operations": {section: [f"{', '.join(op.outputs)} = {op.kind} {', '.join((*op.inputs, *op.weights))}"

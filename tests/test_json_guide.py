@@ -302,7 +302,7 @@ def test_program(tmp_path: Path) -> None:
     cards = [document.pop("meta") for document in found]
     cards.append(compile_model(load(models[0]), machine=small_machine(512_000, "thr")).meta)         # lacks something
     cards.append(compile_model(load(models[0]), machine=small_machine(12288)).meta)                  # attends tile by tile
-    narrow = replace(SHAPES["gqa"], layers=2, widths=(16, SHAPES["gqa"].hidden))
+    narrow = replace(SHAPES["gqa"], layers=2, widths=(16, SHAPES["gqa"].hidden), layer_heads=((4, 2), (2, 1)))
     cards.append(compile_model(random_model(narrow)).meta)
     cards.append(compile_model(prune(load(models[0]), parse_prune("magnitude:0.5"))).meta)
     cards.append(compile_model(project(load(models[0]), 4)).meta)

@@ -112,26 +112,30 @@ def _same(one: Stored, other: Stored) -> bool:
 
 
 def _widths(c: Config, stored: dict[str, Stored], notes: list[str]) -> Config:
-    """The configuration, with the width of each layer where files have layers of different widths, as pruning of whole neurons
-    leaves them. Raises ModelError for layers with different numbers of heads."""
+    """The configuration, with widths and heads of each layer where files have layers that differ, as pruning of whole neurons and
+    heads leaves them. Raises ModelError for rows that make no whole heads."""
     names = CLASSES[c.architecture].hf
 
     def rows(role: str, usual: int) -> list[int]:
         found = [stored.get(names.of(f"layers.{layer}.{role}")) for layer in range(c.layers)]
         return [each.shape[0] if each and each.dtype in FLOATS and len(each.shape) == 2 else usual for each in found]
 
-    for role, usual in (("q", c.q_dim), ("k", c.kv_dim)):
-        first, *others = sizes = rows(role, usual)
-        if other := next((size for size in others if size != first), 0):
-            at = stored[names.of(f"layers.{sizes.index(other)}.{role}")]
-            raise ModelError(at.where.file, f"tensor {at.name}", got=f"{other} rows, and {first} in layer 0",
-                             expected="the same number of heads in every layer",
-                             hint="layers may differ in the width of their feed-forward part only")
-    widths = rows("up", c.hidden)
-    if len(set(widths)) < 2:
-        return c
-    notes.append(f"feed-forward layers have {min(widths):,} to {max(widths):,} neurons")
-    return replace(c, hidden=max(widths), widths=tuple(widths))
+    queries, keys, widths = rows("q", c.q_dim), rows("k", c.kv_dim), rows("up", c.hidden)
+    if len(set(queries)) > 1 or len(set(keys)) > 1:
+        for layer, (q, k) in enumerate(zip(queries, keys, strict=True)):
+            if q % c.head_dim or k % c.head_dim or not q or not k or q % k:
+                at = stored[names.of(f"layers.{layer}.q")]
+                raise ModelError(at.where.file, f"tensor {at.name}",
+                                 expected=f"whole heads of {c.head_dim}, and those of keys a divisor",
+                                 got=f"{q} rows of queries and {k} of keys, and {queries[0]} and {keys[0]} in layer 0")
+        heads = tuple((q // c.head_dim, k // c.head_dim) for q, k in zip(queries, keys, strict=True))
+        most, least = max(heads), min(heads)
+        notes.append(f"layers have {least[0]} to {most[0]} heads")
+        c = replace(c, heads=most[0], kv_heads=max(of_keys for _, of_keys in heads), layer_heads=heads)
+    if len(set(widths)) > 1:
+        notes.append(f"feed-forward layers have {min(widths):,} to {max(widths):,} neurons")
+        c = replace(c, hidden=max(widths), widths=tuple(widths))
+    return c
 
 
 def _tensors(directory: Path, c: Config, storage: Storage | None, files: Files) -> dict[str, Tensor]:

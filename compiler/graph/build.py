@@ -15,16 +15,19 @@ class _Builder:
         if c.tied:
             weights["head"] = weights["embedding"]
         layer = _shapes(c.of_layer(0))
-        self.suffix, self.weights = "", {**weights, **layer}
+        self.suffix, self.heads_suffix, self.weights = "", "", {**weights, **layer}
         self.graph = Graph(c, {"token": Value("index", ()), "position": Value("index", ())}, {**weights, **layer})
         self.ops = self.graph.start
 
-    def body(self, layers: tuple[int, ...], suffix: str) -> None:
-        """Go on with the operations of these layers. Values that have the width of their neurons get names with a suffix."""
-        own = _shapes(self.graph.config.of_layer(layers[0]))
-        made = LayerBody(layers, weights=own if suffix else {})
+    def body(self, layers: tuple[int, ...]) -> None:
+        """Go on with the operations of these layers. Where they have other widths or heads than the first one, values of these
+        sizes get names with a suffix."""
+        first, c = self.graph.config.of_layer(0), self.graph.config.of_layer(layers[0])
+        self.suffix = f"_{c.hidden}" if c.hidden != first.hidden else ""
+        self.heads_suffix = f"_{c.heads}x{c.kv_heads}" if (c.heads, c.kv_heads) != (first.heads, first.kv_heads) else ""
+        made = LayerBody(layers, weights=_shapes(c) if self.suffix or self.heads_suffix else {})
         self.graph.bodies.append(made)
-        self.ops, self.suffix, self.weights = made.ops, suffix, {**self.graph.weights, **made.weights}
+        self.ops, self.weights = made.ops, {**self.graph.weights, **made.weights}
 
     def op(self, kind: str, result: str, *inputs: str, weight: str = "", shape: ValueShape | None = None, state: bool = False,
            **attributes: float) -> str:
@@ -47,7 +50,7 @@ class _Builder:
 
         A block-diagonal one is two matrices. Thin ones beside it are two more, whose product is added.
         """
-        name = role.removeprefix("layer.") + self.suffix
+        name = role.removeprefix("layer.") + self.suffix + self.heads_suffix
         if role in self.weights:
             self._product(result, x, role)
         else:
@@ -92,13 +95,14 @@ def build(c: Config) -> Graph:
         g.op("embedding", "place", "position", weight="positions", shape=(c.dim,), offset=c.learned_positions)
         g.op("add", "x", "x", "place")
 
-    first = c.of_layer(0)
+    alike: dict[Config, list[int]] = {}
+    for layer in range(c.layers if c.widths or c.layer_heads else 1):
+        alike.setdefault(c.of_layer(layer), []).append(layer)
     g.graph.bodies = []
-    for width in dict.fromkeys(c.widths or [c.hidden]):
-        of = tuple(layer for layer in range(c.layers) if not c.widths or c.widths[layer] == width)
-        g.body(of, f"_{width}" if width != first.hidden else "")
-        _attention(g, c)
-        _feed_forward(g, c.of_layer(of[0]))
+    for own, of in alike.items():
+        g.body(tuple(of) if len(alike) > 1 else tuple(range(c.layers)))
+        _attention(g, own)
+        _feed_forward(g, own)
 
     g.ops = g.graph.finish
     x = g.norm("final", "x", "final_norm") if c.final_norm else "x"
@@ -111,27 +115,29 @@ def build(c: Config) -> Graph:
 def _attention(g: _Builder, c: Config) -> None:
     """x = x + o(attention of the heads of q on the keys and values of all positions so far)."""
     x = g.activations(g.norm("attention_in", "x", "layer.attention_norm") if c.norm_first else "x")
-    g.linear("q", x, "layer.q")                             # (heads * head_dim,)
-    g.linear("k", x, "layer.k")                             # (kv_heads * head_dim,)
-    g.linear("v", x, "layer.v")
+    q, k, v, keys, values, scores, probabilities, context = (name + g.heads_suffix for name in (
+        "q", "k", "v", "keys", "values", "scores", "probabilities", "context"))
+    g.linear(q, x, "layer.q")                               # (heads * head_dim,)
+    g.linear(k, x, "layer.k")                               # (kv_heads * head_dim,)
+    g.linear(v, x, "layer.v")
     if c.qk_norm:
-        g.op("rmsnorm", "q", "q", weight="layer.q_norm", eps=c.eps)
-        g.op("rmsnorm", "k", "k", weight="layer.k_norm", eps=c.eps)
+        g.op("rmsnorm", q, q, weight="layer.q_norm", eps=c.eps)
+        g.op("rmsnorm", k, k, weight="layer.k_norm", eps=c.eps)
     if c.rope:
-        g.op("rope", "q", "q", head_dim=c.head_dim, adjacent=c.rope.adjacent)
-        g.op("rope", "k", "k", head_dim=c.head_dim, adjacent=c.rope.adjacent)
+        g.op("rope", q, q, head_dim=c.head_dim, adjacent=c.rope.adjacent)
+        g.op("rope", k, k, head_dim=c.head_dim, adjacent=c.rope.adjacent)
 
-    g.op("append", "keys", "k", shape=("positions", c.kv_dim), state=True)
-    g.op("append", "values", "v", shape=("positions", c.kv_dim), state=True)
+    g.op("append", keys, k, shape=("positions", c.kv_dim), state=True)
+    g.op("append", values, v, shape=("positions", c.kv_dim), state=True)
     window = c.window or 0
-    g.op("scale", "q", "q", factor=c.head_dim ** -0.5)
-    g.op("scores", "scores", "q", "keys", shape=(c.heads, "positions"), heads=c.heads, kv_heads=c.kv_heads, window=window)
-    g.op("softmax", "probabilities", "scores")
-    g.op("context", "context", "probabilities", "values", shape=(c.q_dim,), heads=c.heads, kv_heads=c.kv_heads, window=window)
+    g.op("scale", q, q, factor=c.head_dim ** -0.5)
+    g.op("scores", scores, q, keys, shape=(c.heads, "positions"), heads=c.heads, kv_heads=c.kv_heads, window=window)
+    g.op("softmax", probabilities, scores)
+    g.op("context", context, probabilities, values, shape=(c.q_dim,), heads=c.heads, kv_heads=c.kv_heads, window=window)
 
     if c.sub_norms:
-        g.op("rmsnorm", "context", "context", weight="layer.attention_sub_norm", eps=c.eps)
-    g.linear("attention", g.activations("context"), "layer.o")
+        g.op("rmsnorm", context, context, weight="layer.attention_sub_norm", eps=c.eps)
+    g.linear("attention", g.activations(context), "layer.o")
     g.op("add", "x", "x", "attention")
     if not c.norm_first:
         g.norm("x", "x", "layer.attention_norm")

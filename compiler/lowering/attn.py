@@ -5,11 +5,22 @@ from __future__ import annotations
 from compiler.graph import Op
 from compiler.lowering.emit import KEYS, POSITION, POSITIONS, VALUES, number
 from compiler.lowering.lower import Lowering, lowers
+from compiler.model.model import Config
 
 
 def start(c: Lowering) -> None:
-    """Set the sizes of heads. They stay while the program runs."""
-    config = c.graph.config
+    """Set the sizes of heads. They stay while the program runs, if they are the same in all layers."""
+    if not c.graph.config.layer_heads:
+        _sizes(c, c.graph.config)
+
+
+def of_body(c: Lowering) -> None:
+    """Set the sizes of heads for the layers whose code follows, where layers differ."""
+    if c.graph.config.layer_heads:
+        _sizes(c, c.graph.config.of_layer(c.graph.bodies[c.body].layers[0]))
+
+
+def _sizes(c: Lowering, config: Config) -> None:
     c.emit.op("attn.setm", number(config.heads), number(config.kv_heads), number(config.head_dim))
 
 

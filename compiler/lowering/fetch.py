@@ -36,7 +36,7 @@ def embedding(c: Lowering, op: Op) -> None:
 @lowers("append.f16")
 def append_half(c: Lowering, op: Op) -> None:
     x, cache = op.inputs[0], op.outputs[0]
-    c.emit.line(f"add a7, {BASE[cache]}, {KV_OFFSET}", f"row of this position in {cache}")
+    c.emit.line(f"add a7, {BASE[c.memory.caches[cache].base]}, {KV_OFFSET}", f"row of this position in {cache}")
     c.emit.op("fetch.copy", "a7", c.at(x), number(2 * c.elements(x)), reads=(x,), writes=(cache,))
 
 
@@ -44,7 +44,7 @@ def append_half(c: Lowering, op: Op) -> None:
 def append_codes(c: Lowering, op: Op) -> None:
     """The codes are a row of the cache. The scale of each head goes behind that head's scales of earlier positions."""
     e, (codes, scales), (cache, cache_scales) = c.emit, op.inputs, op.outputs
-    base = BASE[cache]
+    base = BASE[c.memory.caches[cache].base]
     e.line(f"add a7, {base}, {KV_OFFSET}", f"row of this position in {cache}")
     e.op("fetch.copy", "a7", c.at(codes), c.length(codes), reads=(codes,), writes=(cache,))
     for name, value in (("row_bytes", 4), ("src_stride", 0), ("dst_stride", 4 * c.memory.context)):

@@ -84,6 +84,7 @@ def layer(c: Lowering, name: str, ops: Sequence[Op]) -> None:
     """A layer's operations. Then registers advance to the weights and caches of the next layer."""
     e, loop, label = c.emit, name == "layer", f"chunk_{name}" if c.chunk else name
     e.label(label)
+    c.target.enter_body(c)
     (grouped if c.chunk else operations)(c, name, ops)
     e.fence()
     e.line(f"li a6, {residency.stride(c)};  add {LAYER}, {LAYER}, a6")

@@ -9,6 +9,7 @@ from compiler.graph import Op
 from compiler.lowering.emit import BASE, KV_OFFSET, POSITION, POSITIONS, ROPE_ROW, bits, number, offset
 from compiler.lowering.lower import Lowering, lowers
 from compiler.lowering.tiles import rows_near
+from compiler.placing.memory_plan import BYTES
 from compiler.placing.weights import ROPE
 
 
@@ -64,7 +65,7 @@ def rope(c: Lowering, op: Op) -> None:
 def append(c: Lowering, op: Op) -> None:
     """A copy. If the vector unit reaches the cache it copies itself (x * 1 is x), so that no other unit has to be waited for."""
     x, cache = op.inputs[0], op.outputs[0]
-    c.emit.line(f"add a7, {BASE[cache]}, {KV_OFFSET}", f"row of this position in {cache}")
+    c.emit.line(f"add a7, {BASE[c.memory.caches[cache].base]}, {KV_OFFSET}", f"row of this position in {cache}")
     if not c.reached(cache):
         c.emit.op("fetch.copy", "a7", c.at(x), number(4 * c.elements(x)), reads=(x,), writes=(cache,))
     else:
@@ -119,7 +120,7 @@ def scores(c: Lowering, op: Op) -> None:
                          comment="keys . query of a head")
                     e.line(f"add {to}, {to}, {step}")
                     e.advance(query, 4 * head_dim)
-                e.advance(keys, row_bytes // groups)
+                e.advance(keys, head_dim * BYTES[form])
 
 
 @lowers("softmax")
@@ -154,7 +155,7 @@ def context(c: Lowering, op: Op) -> None:
                          comment="values weighted by a head's probabilities")
                     e.advance(to, 4 * head_dim)
                     e.line(f"add {weights}, {weights}, {step}")
-                e.advance(values, row_bytes // groups)
+                e.advance(values, head_dim * BYTES[form])
 
 
 # ------------------------------------------------------------------------------------------------ keys and values of fewer bits
@@ -171,7 +172,7 @@ def append_quantised(c: Lowering, op: Op) -> None:
     """Codes and scales of the heads are a row of the cache, as the attention unit reads it."""
     e, x, cache = c.emit, op.inputs[0], op.outputs[0]
     e.csr("vec.scale_group", c.elements(x) // int(op.attributes["kv_heads"]))
-    e.line(f"add a7, {BASE[cache]}, {KV_OFFSET}", f"row of this position in {cache}")
+    e.line(f"add a7, {BASE[c.memory.caches[cache].base]}, {KV_OFFSET}", f"row of this position in {cache}")
     e.line(f"li a6, {c.memory.caches[op.outputs[1]].offset};  add a6, a6, a7", "its scales")
     e.op("vec.quant.i8", "a7", c.at(x), "a6", c.length(x), reads=(x,), writes=op.outputs)
 

@@ -95,6 +95,7 @@ class Config:
     tied: bool = False          # the head is the embedding
     int8_activations: bool = False              # input of the linears of a layer: int8, absmax per token (BitNet b1.58)
     widths: tuple[int, ...] = ()                # neurons of each layer where they differ; hidden is then the largest
+    layer_heads: tuple[tuple[int, int], ...] = ()       # (heads, kv_heads) of each layer where they differ; both are the largest
     monarch: int = 0            # LINEARS are block-diagonal (monarch.py): B, of blocks B x B in squares of B * B; 0: they are dense
     side_rank: int = 0          # LINEARS have two thin matrices beside them, whose product is added (passes/lowrank.py); 0: none
 
@@ -103,7 +104,11 @@ class Config:
 
     def of_layer(self, layer: int) -> Config:
         """The configuration of a model whose layers are all like this one."""
-        return replace(self, hidden=self.widths[layer], widths=()) if self.widths else self
+        own = replace(self, hidden=self.widths[layer], widths=()) if self.widths else self
+        if not self.layer_heads:
+            return own
+        heads, kv_heads = self.layer_heads[layer]
+        return replace(own, heads=heads, kv_heads=kv_heads, layer_heads=())
 
     @property
     def q_dim(self) -> int:

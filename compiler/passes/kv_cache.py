@@ -43,7 +43,7 @@ def _on_vec(graph: Graph, op: Op, kv: str, _transposed: bool) -> Iterator[Op]:
         case "append" if kv == "f16":
             yield from _rounded(graph, op)
         case "append" if kv == "i8":
-            (x,), (cache,), kv_heads = op.inputs, op.outputs, graph.config.kv_heads
+            (x,), (cache,), kv_heads = op.inputs, op.outputs, _heads(graph, op)
             codes, scales, cache_scales = f"{x}_codes", f"{x}_scales", f"{cache}_scales"
             _declare(graph, cache, kv)
             graph.values |= {codes: Value("i8", graph.values[x].shape), scales: Value("f32", (kv_heads,)),
@@ -52,14 +52,16 @@ def _on_vec(graph: Graph, op: Op, kv: str, _transposed: bool) -> Iterator[Op]:
             yield Op("append.i8", (cache, cache_scales), (codes, scales))
         case "scores" if kv == "i8":
             (q, keys), (scores,) = op.inputs, op.outputs
-            graph.values["products"] = graph.values[scores]
-            yield Op("scores.i8", ("products",), (q, keys), attributes=op.attributes)
-            yield Op("scale.heads", (scores,), ("products", f"{keys}_scales"), attributes=op.attributes)
+            products = f"products{scores.removeprefix('scores')}"
+            graph.values[products] = graph.values[scores]
+            yield Op("scores.i8", (products,), (q, keys), attributes=op.attributes)
+            yield Op("scale.heads", (scores,), (products, f"{keys}_scales"), attributes=op.attributes)
         case "context" if kv == "i8":
             (p, values), results = op.inputs, op.outputs
-            graph.values["shares"] = graph.values[p]
-            yield Op("scale.heads", ("shares",), (p, f"{values}_scales"), attributes=op.attributes)
-            yield Op("context.i8", results, ("shares", values), attributes=op.attributes)
+            shares = f"shares{p.removeprefix('probabilities')}"
+            graph.values[shares] = graph.values[p]
+            yield Op("scale.heads", (shares,), (p, f"{values}_scales"), attributes=op.attributes)
+            yield Op("context.i8", results, (shares, values), attributes=op.attributes)
         case "scores" | "context" if kv == "f16":
             yield replace(op, kind=f"{op.kind}.f16")
         case _:
@@ -71,22 +73,22 @@ def _on_attn(graph: Graph, op: Op, kv: str, transposed: bool) -> Iterator[Op]:
     form = "" if kv == "f32" else f".{kv}"
     match op.kind:
         case "append" if kv == "i8":
-            (cache,), kv_heads = op.outputs, graph.config.kv_heads
+            (cache,), kv_heads = op.outputs, _heads(graph, op)
             _declare(graph, cache, kv)
             graph.values[f"{cache}_scales"] = Value("f32", ("positions", kv_heads), state=True)
             yield Op("append.rows.i8", (cache, f"{cache}_scales"), op.inputs, attributes={"kv_heads": kv_heads})
-        case "append" if transposed and op.outputs == ("keys",):
-            _declare(graph, "keys", kv, transposed=True)
+        case "append" if transposed and op.outputs[0].startswith("keys"):
+            _declare(graph, op.outputs[0], kv, transposed=True)
             yield replace(op, kind=f"append.attn{form}")
         case "append" if kv == "f16":
             yield from _rounded(graph, op)
         case "scores":
-            scales = ("keys_scales",) if kv == "i8" else ()
+            scales = (f"{op.inputs[1]}_scales",) if kv == "i8" else ()
             yield replace(op, kind=f"scores.{'attn' if transposed else 'rows'}{form}", inputs=(*op.inputs, *scales))
         case "softmax":
             yield replace(op, kind="softmax.attn")
         case "context":
-            scales = ("values_scales",) if kv == "i8" else ()
+            scales = (f"{op.inputs[1]}_scales",) if kv == "i8" else ()
             yield replace(op, kind=f"context.attn{form}", inputs=(*op.inputs, *scales))
         case _:
             yield op
@@ -102,5 +104,10 @@ def _rounded(graph: Graph, op: Op) -> Iterator[Op]:
 
 
 def _declare(graph: Graph, cache: str, form: str, *, transposed: bool = False) -> None:
-    shape = ("positions", graph.config.kv_dim)
+    shape = graph.values[cache].shape
     graph.values[cache] = Value(form, shape[::-1] if transposed else shape, state=True)
+
+
+def _heads(graph: Graph, op: Op) -> int:
+    """Heads of what an operation appends."""
+    return int(graph.values[op.inputs[0]].shape[0]) // graph.config.head_dim

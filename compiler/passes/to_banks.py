@@ -92,7 +92,8 @@ def in_pipeline_order(ops: Sequence[Op]) -> list[Op]:
         return [number for number, op in enumerate(ops) if op.kind.startswith(kind) and {*names} <= {*op.outputs, *op.weights}][:1]
 
     order: list[int] = []
-    for wanted in (first("append", "keys"), first("scores"), first("gemv", "layer.v"), first("softmax")):
+    keys = next((name for op in ops for name in op.outputs if name.startswith("keys")), "keys")
+    for wanted in (first("append", keys), first("scores"), first("gemv", "layer.v"), first("softmax")):
         for number in wanted:
             order += [needed for needed in _needed(ops, number) if needed not in order]
     return [ops[number] for number in (*order, *(number for number in range(len(ops)) if number not in order))]

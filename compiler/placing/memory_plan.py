@@ -201,9 +201,9 @@ def _limit(room: int, tokens: int, frame_bytes: int) -> int:
 def _place_values(plan: MemoryPlan, graph: Graph, scratch: Mapping[str, int]) -> None:
     """Place values and caches, without buffers."""
     framed = plan.framed
-    for op in graph.bodies[0].ops:              # caches are the same in all
-        if op.kind.startswith("append"):
-            _caches(plan, graph, op.outputs)
+    appends = [[op.outputs for op in body.ops if op.kind.startswith("append")] for body in graph.bodies]
+    for appended in zip(*appends, strict=True):
+        _caches(plan, graph, appended)
     plan.sequence_bytes = dict(plan.layer_bytes)
     plan.layer_bytes = {base: plan.sequences * size for base, size in plan.layer_bytes.items()}
     plan.cache_bytes = graph.config.layers * sum(plan.layer_bytes.values())
@@ -241,23 +241,30 @@ def _merged(bodies: Sequence[Sequence[Op]]) -> list[Op]:
     return result
 
 
-def _caches(plan: MemoryPlan, graph: Graph, names: Sequence[str]) -> None:
-    """Place caches that one operation appends to: the first is the base. Scales with a row for each position stand behind the codes
-    in the same row; others follow behind all codes."""
-    values, at = [graph.values[name] for name in names], 0
-    if len(names) > 1 and all(value.shape[0] == "positions" for value in values):
-        widths = [-(-BYTES[value.format] * int(value.shape[1]) // 4) * 4 for value in values]
-        for name, value, width in zip(names, values, widths, strict=True):
-            plan.caches[name] = Cache(names[0], at, sum(widths), (sum(widths), BYTES[value.format]))
-            at += width
-        plan.layer_bytes[names[0]] = _up(plan.context * sum(widths))
+def _caches(plan: MemoryPlan, graph: Graph, appended: Sequence[Sequence[str]]) -> None:
+    """Place caches that one operation appends to, in each body of the graph; the first one of the first body is the base.
+
+    Scales with a row for each position stand behind the codes in the same row; others follow behind all codes. A layer with fewer
+    heads than another leaves the rest of its rows free, or of its part: so positions and layers are as far apart everywhere.
+    """
+    base, every = appended[0][0], [[graph.values[name] for name in names] for names in appended]
+    if len(every[0]) > 1 and all(value.shape[0] == "positions" for value in every[0]):
+        widths = [[-(-BYTES[value.format] * int(value.shape[1]) // 4) * 4 for value in values] for values in every]
+        row = max(map(sum, widths))
+        for names, values, own in zip(appended, every, widths, strict=True):
+            for number, (name, value) in enumerate(zip(names, values, strict=True)):
+                plan.caches[name] = Cache(base, sum(own[:number]), row, (row, BYTES[value.format]))
+        plan.layer_bytes[base] = _up(plan.context * row)
         return
-    for name, value in zip(names, values, strict=True):
-        size, whole = BYTES[value.format], plan.size(value)
-        row = whole // (plan.context if value.shape[0] == "positions" else int(value.shape[0]))
-        plan.caches[name] = Cache(names[0], at, row if value.shape[0] == "positions" else size, (row, size))
+    at = 0
+    for names in zip(*appended, strict=True):
+        whole = max(plan.size(graph.values[name]) for name in names)
+        for name in names:
+            value, size = graph.values[name], BYTES[graph.values[name].format]
+            row = whole // plan.context if value.shape[0] == "positions" else plan.context * size
+            plan.caches[name] = Cache(base, at, row if value.shape[0] == "positions" else size, (row, size))
         at = _up(at + whole)
-    plan.layer_bytes[names[0]] = at
+    plan.layer_bytes[base] = at
 
 
 def _section(plan: MemoryPlan, graph: Graph, ops: Sequence[Op], crossing: Sequence[str]) -> None:

@@ -101,6 +101,9 @@ class Banks(Target):
     def enter_layers(self, c: Lowering) -> None:
         c.emit.line(f"li {LAYER_ROW}, {self.placement.layers_row}", "where the layer begins in the banks")
 
+    def enter_body(self, c: Lowering) -> None:
+        attn.of_body(c)
+
     def next_layer(self, c: Lowering) -> None:
         c.emit.advance(LAYER_ROW, self.placement.body_rows[c.body])
 

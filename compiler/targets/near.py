@@ -77,12 +77,20 @@ class Near(Target):
 
     def start(self, c: Lowering) -> None:
         cim.start(c)
-        if any(op.kind == "softmax.attn" for _, op in self.graph.steps()):
+        if self._attends():
             attn.start(c)
+
+    def _attends(self) -> bool:
+        """Whether attention is on its own unit."""
+        return any(op.kind == "softmax.attn" for _, op in self.graph.steps())
 
     def enter_layers(self, c: Lowering) -> None:
         cim.enter_layers(c)
         objects.enter_layers(c)
+
+    def enter_body(self, c: Lowering) -> None:
+        if self._attends():
+            attn.of_body(c)
 
     def next_layer(self, c: Lowering) -> None:
         cim.next_layer(c)

@@ -177,6 +177,9 @@ class Target:
     def enter_layers(self, c: Lowering) -> None:
         """What it does before the first layer, for each token."""
 
+    def enter_body(self, c: Lowering) -> None:
+        """What the code of a layer begins with."""
+
     def next_layer(self, c: Lowering) -> None:
         """What it does between two layers."""
 
