@@ -7,6 +7,7 @@ clock, of which a machine's clock does not have to be a multiple.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
@@ -21,7 +22,7 @@ FIELDS = ("channel", "rank", "group", "bank", "column", "row")
 
 
 @dataclass(frozen=True)
-class Memory:
+class Memory(ABC):
     """What every record has. `source` is of all figures but those in `others`, by name."""
 
     name: str
@@ -30,22 +31,22 @@ class Memory:
     channels: int                           # of one such memory; a machine file can have another number
     others: Mapping[str, str] = field(kw_only=True, default_factory=dict)
 
+    @abstractmethod
     def latency_ps(self) -> Fraction:
         """From a request to its first bytes."""
-        raise NotImplementedError
 
+    @abstractmethod
     def byte_ps(self) -> Fraction:
         """Picoseconds that a byte takes, in a long run of them in all channels; refresh is in it."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def tick_ps(self) -> Fraction:
         """Picoseconds of what its figures of time are given in."""
-        raise NotImplementedError
 
+    @abstractmethod
     def faster(self, factor: Fraction) -> Memory:
         """The same memory, so many times as fast: its cycles are so much shorter, and all that it does has as many of them."""
-        raise NotImplementedError
 
     def figures(self) -> Iterator[tuple[str, int | Fraction | str, str]]:
         """(name, value, source) of each figure. A text is no number of anything: how addresses are laid out."""
