@@ -43,6 +43,7 @@ _json = click.option("--json", "json_file", type=FILE, metavar="F", help="Write 
 @NO_TIME
 @WHAT_IF
 @BY
+@shared.REPORT
 @_json
 @click.option("--quiet", is_flag=True, help="Print only the text.")
 def generate(model: str | None, prompt: str | None, batch: Path | None, settings: Any, tokenizer: Path | None, threads: int,
@@ -57,12 +58,14 @@ def generate(model: str | None, prompt: str | None, batch: Path | None, settings
     from emulator.observe.breakdown import Breakdown
     from emulator.observe.cost import Cost
     from isa.shipped import DEMO
+    from isa.text import counted
+    from slimulator.report.watched import Watched
     model, prompts = (model, _lines(batch, prompt)) if batch else _model_and_prompt(model, prompt)
-    no_time, what_if, by = (said.pop(name) for name in ("no_time", "what_if", "by"))
+    no_time, what_if, by, report_file = (said.pop(name) for name in ("no_time", "what_if", "by", "report"))
     sampling = Sampling(**said, sparsity=None if settings.calibrate or settings.sparsity == "exact" else settings.sparsity).check()
-    if no_time and what_if:
-        raise click.UsageError("--no-time cannot be combined with --what-if, which needs the clock")
-    shared.distinct([json_file], Path(model) if model else None, tokenizer, batch)
+    if no_time and (what_if or report_file):
+        raise click.UsageError("--no-time cannot be combined with --what-if or --report, which need the clock")
+    shared.distinct([json_file, report_file], Path(model) if model else None, tokenizer, batch)
     make = shared.machine_maker(engine, threads, quiet, time=not no_time)
     if batch and not (model and is_program(Path(model))):
         settings = replace(settings, sequences=max(2, len(prompts)))
@@ -78,6 +81,7 @@ def generate(model: str | None, prompt: str | None, batch: Path | None, settings
     generation = Generation(program, words, prompts, sampling, make, preset)
     clocks = shared.add_clocks(generation.machine, what_if)
     breakdown = Breakdown(generation.machine, by) if by else None
+    watched = click.get_current_context().with_resource(Watched(generation.machine, report_file)) if report_file else None
     text = _Text(generation, str(json_file) == "-")
     report = generation.run(text, _told(generation) if batch and not quiet else lambda _tokens: None)
     if breakdown:
@@ -89,6 +93,9 @@ def generate(model: str | None, prompt: str | None, batch: Path | None, settings
     shared.write_json(json_file, {"model": model, "program": str(path), "machine": preset.name, "engine": engine,
                                   "threads": threads, **report.as_json(), **cost.as_json(),
                                   "by": {by: breakdown.as_json()} if breakdown else None})
+    if watched:
+        watched.write(f"{preset.name} generates text", f"{report.weights}; {counted(report.count, 'token')} after a prompt of "
+                      f"{len(report.prompt)}", cost, "\n\n".join(each.text for each in report.texts))
     failed = report.result.reason not in ("exit", "interrupted") or bool(report.result.exit_code)
     if not quiet:
         _summary(report, preset.name, engine, threads)

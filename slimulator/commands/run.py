@@ -35,7 +35,7 @@ _RUN_OPTIONS = (
     click.option("--csv", "csv_file", type=FILE, metavar="F", help="Write the counters as CSV."),
     click.option("--commit-log", type=FILE, metavar="F", help="Write what each instruction changed, in Spike's format."),
     click.option("--trace", type=FILE, metavar="F", help="Write a line for each instruction, with its effects."),
-    shared.NO_TIME, shared.WHAT_IF, shared.BY,
+    shared.NO_TIME, shared.WHAT_IF, shared.BY, shared.REPORT,
     click.option("--timeline", type=FILE, metavar="F", help="Write what ran when on the machine, for Perfetto. Slow."),
 )
 _MEMORY_TRACE_OPTIONS = (   # these are about --memory-trace
@@ -84,6 +84,7 @@ class RunOptions:
     no_time: bool
     what_if: tuple[str, ...]
     by: str | None
+    report: Path | None
     timeline: Path | None
     timeline_from: int | None
     timeline_for: int | None
@@ -110,8 +111,8 @@ class RunOptions:
             raise click.UsageError("the --trace-... options need --trace F")
         if self.timeline is None and (self.timeline_from is not None or self.timeline_for is not None):
             raise click.UsageError("the --timeline-... options need --timeline F")
-        if self.no_time and (self.timeline or self.what_if):
-            raise click.UsageError("--no-time cannot be combined with --timeline or --what-if: both need the clock")
+        if self.no_time and (self.timeline or self.what_if or self.report):
+            raise click.UsageError("--no-time cannot be combined with --timeline, --what-if or --report: all need the clock")
 
 
 @click.command("run", short_help="Run a program and count what it does.")
@@ -125,18 +126,21 @@ def run_program(file: Path | None, **said: Any) -> int:
     run, 130 if Ctrl-C does.
     """
     from emulator.observe.breakdown import Breakdown
-    from emulator.observe.cost import without_clock
+    from emulator.observe.cost import Cost, without_clock
     from emulator.observe.line_log import LineLog
     from emulator.observe.memory_trace import MemoryTrace
     from emulator.observe.report import RunReport
     from emulator.observe.timeline import Timeline
     from isa.services import KEPT, Host
+    from slimulator.report.watched import Watched
     o = RunOptions(**said)
-    written = o.json_file, o.csv_file, o.commit_log, o.trace, o.timeline, o.memory_trace
+    written = o.json_file, o.csv_file, o.commit_log, o.trace, o.timeline, o.memory_trace, o.report
     shared.distinct((*written, o.save_snapshot), file)
     on_stdout = "-" in map(str, written)
+    if str(o.report) == "-":
+        raise click.UsageError("--report -: a page is a file; expected a name such as report.html")
     console = _Console(2 if on_stdout else 1)
-    host = Host(shared.token_list(o.prompt), write=console, keep=KEPT if o.json_file or o.save_snapshot else 0)
+    host = Host(shared.token_list(o.prompt), write=console, keep=KEPT if o.json_file or o.save_snapshot or o.report else 0)
     with ExitStack() as files:                      # opened first, so that a file that cannot be written is known before the run
         texts: list[tuple[Path | None, Callable[[Any], Iterable[str]]]] = [
             (o.json_file, lambda report: [shared.json_text(report.as_json())]), (o.csv_file, RunReport.as_csv)]
@@ -161,11 +165,15 @@ def run_program(file: Path | None, **said: Any) -> int:
                     raise click.UsageError("--trace-format dramsim3 needs the time of the machine: "
                                            f"{without_clock(runner.preset)}; ramulator2 has no cycles")
                 memory.watch(runner)
+            watched = logging.enter_context(Watched(runner, o.report)) if o.report else None
             if o.mix:
                 runner.profile()
             result = runner.run(o.max_instructions, o.timeout)
             if breakdown:
                 breakdown.finish()
+            if watched:
+                watched.write(f"{Path(file or runner.program.path or 'a program').name} on {runner.preset.name}",
+                              f"{result.instructions:,} instructions", Cost.of(runner), host.output.decode("utf-8", "replace"))
         sys.stdout.flush()
         logs = [log for log in (console, tracing, committing, timeline, memory) if log]
         report = RunReport(str(file or runner.program.path), o.engine, runner, result, check, logs, what_if=clocks,

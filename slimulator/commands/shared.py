@@ -59,6 +59,8 @@ WHAT_IF = click.option("--what-if", multiple=True, metavar="NAME=X,...",
 BY = click.option("--by", type=click.Choice(["operation", "layer", "line", "phase"]),
                   help="Also split counters, time and energy by symbol, layer of a model or source line, or into prefill and "
                        "decode.")
+REPORT = click.option("--report", type=FILE, metavar="F.html",
+                      help="Write a page with pictures: one file that needs no network. Slower: it looks at every operation.")
 TOKENIZER = click.option("--tokenizer", type=FILE, metavar="F", help="Tokenizer file; by default the one with the model.")
 PROMPT = click.option("--prompt", default="", metavar="TOKENS", help="Prompt tokens for the program to read, e.g. \"1 42 7\".")
 

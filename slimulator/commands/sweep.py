@@ -12,11 +12,11 @@ from typing import Any
 import click
 
 from slimulator.commands.compile import compile_program
-from slimulator.commands.shared import say, to_stdout
+from slimulator.commands.shared import FILE, say, to_stdout
 
 _SAY_EVERY = 30.0           # seconds between two lines about progress where stderr is no terminal
 _MOST_SHOWN = 60            # rows of the table on a terminal; the file has all
-_OWN = {"output", "tokenizer", "source"}           # options of compile that are no axes
+_OWN = {"output", "tokenizer", "source", "predict"}        # options of compile that are no axes: --predictor says it all
 _RUN = (("--shape", "shape", "S,...", "Random weights of these sizes instead of a MODEL: 15m, 125m, 730m, 3b."),
         ("--config", "config", "F,...", "Random weights for the models that these config.json describe."),
         ("-n", "tokens", "N,...", "Tokens to generate; by default 32."),
@@ -50,20 +50,25 @@ def _axis(name: str) -> str:
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
               help="Folder of the results; by default STUDY.results, or sweep.results. What is known there is not done again.")
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Processes; by default one for each core.")
+@click.option("--report", type=FILE, metavar="F.html",
+              help="Write a page with pictures: accuracy against energy, figures along the axes. One file, without network.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and what it takes; do nothing.")
-def sweep(names: tuple[str, ...], figures: tuple[str, ...], out: Path | None, workers: int | None, dry_run: bool,
-          **said: tuple[str, ...]) -> int:
+def sweep(names: tuple[str, ...], figures: tuple[str, ...], out: Path | None, workers: int | None, report: Path | None,
+          dry_run: bool, **said: tuple[str, ...]) -> int:
     """Compile, run and score every combination of the values that the axes have. The table is DIR/results.csv, a row a point.
 
     STUDY.toml has the axes, or options name them; options go before the file. MODEL is a checkpoint, by default the demo model. A
     point that the compiler or the machine refuses is a row with the reason. Stop it with Ctrl-C: the same command goes on.
     """
+    from isa.files import check_directory
     from slimulator.explore.errors import StudyError
     from slimulator.explore.plan import make_plan
     from slimulator.explore.pool import usual_workers
     from slimulator.explore.records import Records
     from slimulator.explore.sweep import sweep as run
     from slimulator.explore.table import NAME
+    if report:
+        check_directory(report)
     try:
         study, stem = _study(names, figures, said)
         out = out or Path(f"{stem}.results")
@@ -78,6 +83,11 @@ def sweep(names: tuple[str, ...], figures: tuple[str, ...], out: Path | None, wo
     except KeyboardInterrupt:
         say(f"interrupted: what is done is in {out}; the same command goes on with the rest")
         return 130
+    if report:
+        from slimulator.report.of_study import report_of_study
+        from slimulator.report.page import write_page
+        from slimulator.report.watched import command_line
+        write_page(report, report_of_study(results, [command_line()]))
     lines = results.lines()
     to_stdout([*([study.title] if study.title else []), *lines[:_MOST_SHOWN + 1],
                *([f"... and {len(lines) - 1 - _MOST_SHOWN:,} more"] if len(lines) > _MOST_SHOWN + 1 else [])])

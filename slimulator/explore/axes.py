@@ -80,7 +80,8 @@ def parse(name: str, given: Value, folder: Path) -> Value:
     """A value of an axis. Raises StudyError for one that means nothing there, whatever the point is."""
     if given == NOTHING or given is None:
         return None
-    if isinstance(given, bool) or not isinstance(given, str | int | float):
+    flag = name in compiler_options() and compiler_options()[name].is_flag
+    if (isinstance(given, bool) and not flag) or not isinstance(given, str | int | float):
         raise StudyError(name, f"got {given!r}", "a text or a number, or a list of them")
     if isinstance(given, str) and (name in FILES or given.endswith(".toml")):
         given = named(folder, given)
@@ -106,6 +107,8 @@ def setting(name: str, given: Value) -> dict[str, Any]:
     except click.BadParameter as error:
         raise StudyError(f"--{name}", error.message) from None
     except ModelError as error:
+        if not error.file and error.place.split(" ")[0] not in (f"--{name}", ""):
+            return {str(option.name): value}        # about another option, which a point may have
         place = f"{error.place}: " if error.place.removeprefix("--") not in ("", name) else ""
         raise StudyError(f"--{name}", place + error.got, error.expected, error.hint, error.file) from None
     except PresetError as error:

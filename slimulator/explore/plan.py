@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from compiler.errors import ModelError
 from compiler.measuring.shapes import SHAPES
 from compiler.running.cache import content, parts, sources
 from compiler.running.generate import is_program
@@ -142,8 +143,9 @@ def _point(place: int, said: dict[str, Value]) -> Point:
     if whole["model"] is None and job.model:
         whole["model"] = DEMO
     try:
+        settings.check()
         preset, digest = _machine(machine, figures)
-    except PresetError as error:
+    except (PresetError, ModelError) as error:
         return Point(place, whole, None, refused=one_line(error))
     return Point(place, whole, replace(job, settings=replace(settings, machine=preset)), _key(job, settings, digest))
 

@@ -127,6 +127,12 @@ def test_ten_thousand_points_are_planned_and_priced(tiny: Path, tmp_path: Path, 
     assert not (tmp_path / "out").exists() and time.monotonic() - start < 240
 
 
+def test_options_that_do_not_go_together_are_a_row(tiny: Path, tmp_path: Path) -> None:
+    rows = sweep(study(tiny, predictor=[None, "i8"], context=[None, 999]), tmp_path, workers=0).rows
+    assert [row["status"] for row in rows] == ["done", "refused", "refused", "refused"]
+    assert "--ffn-sparsity" in rows[2]["reason"] and "999" in rows[1]["reason"]
+
+
 # ------------------------------------------------------------------------------------------------ what comes of it
 
 
