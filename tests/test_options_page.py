@@ -27,16 +27,17 @@ ENVIRONMENT = (DOCS / "environment.md").read_text(encoding="utf-8")
 COMMANDS = command.commands
 _NOTHING = {                # options without which nothing is done, written or limited
     "asm": "-I --include-only -D --listing --symbols --lines --json", "debug": "--script --gdb --prompt",
-    "run": "--prompt --max-instructions --timeout --save-snapshot --restore --json --csv --commit-log --trace --what-if --by --report "
-           "--timeline --timeline-from --timeline-for --trace-unit --trace-pc --trace-symbol --trace-registers --trace-writes "
-           "--trace-limit --memory-trace",
+    "run": "--prompt --max-instructions --timeout --save-snapshot --restore --json --csv --commit-log --trace --what-if --by "
+           "--report --timeline --timeline-from --timeline-for --trace-unit --trace-pc --trace-symbol --trace-registers "
+           "--trace-writes --trace-limit --memory-trace",
     "compile": "--ffn-sparsity --adapter --project --prune --calibrate",
     "generate": "--batch --ffn-sparsity --adapter --project --prune --calibrate --what-if --by --report --json",
     "verify": "--ffn-sparsity --adapter --project --prune --calibrate --dump --json",
     "eval": "--ffn-sparsity --adapter --project --prune --calibrate --json",
     "bench": "--config --ffn-sparsity --project --prune --what-if --by --json", "validate": "--json",
-    "sweep": " ".join(["--set --shape --config --text --report", *(option.opts[0] for option in options_page.options(COMMANDS["compile"])
-                                                          if option.opts[0] not in ("-o", "--tokenizer", "-S", "--predict"))])}
+    "sweep": " ".join(["--set --shape --config --text --report", *(
+        option.opts[0] for option in options_page.options(COMMANDS["compile"])
+        if option.opts[0] not in ("-o", "--tokenizer", "-S", "--predict"))])}
 
 
 def defaults(name: str) -> dict[str, str]:
