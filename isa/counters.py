@@ -16,6 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from isa.hints import unknown
+from isa.notebook import as_frame, as_html
 from isa.regions import MMIO, REGIONS
 from isa.unit import Counter, spending
 from isa.units import UNITS
@@ -73,6 +74,19 @@ class Counters(dict[str, int]):
 
     def __missing__(self, name: str) -> int:
         raise KeyError(unknown("counter", name, self))
+
+    def _repr_html_(self) -> str:
+        return as_html(("counter", "events"), [pair for pair in self.items() if pair[1]], "counters that are not zero")
+
+    def to_pandas(self) -> Any:
+        """A DataFrame with a row for each counter: `counter`, `events`, `of` (what is counted), `meaning`.
+
+        Raises ImportError without pandas.
+        """
+        known = {name: COUNTERS[name] for name in self if name in COUNTERS}
+        return as_frame(("counter", "events", "of", "meaning"), [
+            (name, count, known[name].unit if name in known else "", known[name].text if name in known else "")
+            for name, count in self.items()])
 
 
 def csr_address(slot: int) -> int:

@@ -26,7 +26,7 @@ Rates, energies and powers are all there or not at all: time and energy of a mac
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache, cached_property
@@ -38,6 +38,7 @@ from pydantic import ValidationError
 
 from isa.files import text_of
 from isa.hints import nearest
+from isa.notebook import as_frame, as_html
 from isa.preset_checks import CORE_UNITS as CORE_UNITS
 from isa.preset_checks import organisation, problems_of
 from isa.preset_file import PresetError as PresetError
@@ -83,6 +84,18 @@ class Preset:
     def contents(self) -> dict[str, Any]:
         """The whole file as JSON: `preset_of` makes the same machine of it. Programs and snapshots carry it."""
         return self.file.model_dump(mode="json")
+
+    @property
+    def figures(self) -> list[tuple[str, Any, str]]:
+        """Every figure of its file: name, as `slimulator machines` prints it, value, source."""
+        return list(_figures(self.contents))
+
+    def _repr_html_(self) -> str:
+        return as_html(("figure", "value", "source"), self.figures, f"machine {self.name}")
+
+    def to_pandas(self) -> Any:
+        """A DataFrame with a row for each figure: `figure`, `value`, `source`. Raises ImportError without pandas."""
+        return as_frame(("figure", "value", "source"), self.figures)
 
     @property
     def units(self) -> tuple[str, ...]:
@@ -230,3 +243,13 @@ def preset_of(data: dict[str, Any], path: str = "") -> Preset:
     if state > MOST_STATE:
         raise PresetError(path, [Problem("unit", f"{state:,} bytes inside the units", f"at most {MOST_STATE:,}")])
     return preset
+
+
+def _figures(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, str]]:
+    """Figures of a preset's file, table by table: {"value": ..., "source": ...} under the names of the tables around it."""
+    for name, value in table.items():
+        if isinstance(value, dict):
+            if {"value", "source"} <= value.keys():
+                yield prefix + name, value["value"], value["source"]
+            else:
+                yield from _figures(value, f"{prefix}{name}.")

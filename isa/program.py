@@ -11,9 +11,10 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from isa.hints import nearest
+from isa.notebook import as_frame, as_html
 from isa.program_file import ISA_VERSION, Chunk, FileSlice, Line, ProgramError, ProgramFile, Section, Symbol, require
 from isa.regions import HBM
 from isa.text import printable
@@ -33,6 +34,15 @@ class Program(ProgramFile):
         """The machine that it was built for, as it was then: the file carries it. Of a program that names none: slim."""
         from isa.preset import load_preset
         return self.built_for or load_preset("slim")
+
+    def _repr_html_(self) -> str:
+        rows = [(section.name, f"{section.address:#x}", section.size) for section in self.sections]
+        return as_html(("section", "address", "bytes"), rows, f"program {self.path or ''}, entry {self.entry:#x}")
+
+    def to_pandas(self) -> Any:
+        """A DataFrame with a row for each symbol: `symbol`, `address`, `bytes`, `section`. Raises ImportError without pandas."""
+        return as_frame(("symbol", "address", "bytes", "section"), [
+            (symbol.name, symbol.value, symbol.size, symbol.section) for symbol in self.symbols])
 
     def section(self, name: str) -> Section | None:
         return next((section for section in self.sections if section.name == name), None)

@@ -28,6 +28,7 @@ from isa.engine.state import WORD
 from isa.engine.vocabulary import Vocabulary
 from isa.engine.watchdog import INTERRUPTED, watched
 from isa.instruction import Row, decode
+from isa.notebook import as_html
 from isa.preset import Preset, load_preset
 from isa.program import Program, ProgramError, place_text
 from isa.regions import DRAM
@@ -159,6 +160,19 @@ class ReferenceMachine(Vocabulary):
         return self.counter("core.instructions") + self.counter("core.traps")
 
     @exclusive()
+    def _repr_html_(self) -> str:
+        program, time = self.program, self.time
+        rows = [("program", (program.path or "from memory") if program else "none"),
+                ("stands at", f"{self.pc:#x}" + (f" {program.symbol_at(self.pc)}" if program else "")),
+                ("exit code", "none yet" if self.exit_code is None else str(self.exit_code)),
+                *([("time", f"{time.cycles:,} cycles, {time.seconds:.4g} s")] if time else []),
+                *((name, count) for name, count in self.counters.items() if count)]
+        return as_html(("", ""), rows, f"{type(self).__name__} {self.preset.name}")
+
+    def to_pandas(self) -> Any:
+        """Its counters as a DataFrame, a row each: `counter`, `events`, `of`, `meaning`. Raises ImportError without pandas."""
+        return self.counters.to_pandas()
+
     def load(self, program: Program | str | os.PathLike[str]) -> None:
         """Place a program, or that of a file, in memory; set pc to its entry and the stack pointer to the end of DRAM.
 

@@ -26,6 +26,8 @@ _PUBLIC = {
     "AlreadyRunning": "isa.engine.exclusive",
     "SimdError": "emulator.errors",
     "HazardCheck": "emulator.observe.hazards",
+    "compile": "slimulator.api", "generate": "slimulator.api", "logits": "slimulator.api", "verify": "slimulator.api",
+    "load_model": "slimulator.api", "float_graph": "slimulator.api", "ModelError": "compiler.errors",
     "Results": "slimulator.explore.table", "Study": "slimulator.explore.study", "StudyError": "slimulator.explore.errors",
     "read_study": "slimulator.explore.study", "sweep": "slimulator.explore.sweep",
     "invoke": "slimulator.command_line",

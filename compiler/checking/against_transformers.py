@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from compiler.frontends.huggingface import module_name
-from compiler.graph import Executor, Op, build, role_of
+from compiler.graph import Executor, Op, graph_of, role_of
 from compiler.model.model import Model
 from isa.text import counted
 
@@ -87,7 +87,7 @@ def compare(model: Model, tokens: Sequence[int]) -> Comparison:
     """Run both on the tokens. Raises NotLoaded, ModelError."""
     library = _Library(model, tokens)
     result = Comparison(len(tokens), fault=library.fault, weight_flips=library.weight_flips)
-    executor = Executor(build(model.config), model)
+    executor = Executor(graph_of(model), model)
     readers = {op.inputs[0]: op.weights[0] for op in reversed(executor.graph.bodies[0].ops) if op.kind == "gemv.i8"}
 
     def observe(layer: int | None, op: Op, results: tuple[Any, ...]) -> None:

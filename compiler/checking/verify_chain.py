@@ -25,7 +25,7 @@ from compiler.checking.verify import Difference, Observer, ProgramStopped, compa
 from compiler.compiled import Compiled
 from compiler.errors import ModelError
 from compiler.frontends import need_tokenizer
-from compiler.graph import Executor, Graph, Op, build
+from compiler.graph import Executor, Graph, Op, graph_of
 from compiler.lowering.tiles import height
 from compiler.model.carried_tokenizer import unpacked
 from compiler.model.model import Model
@@ -63,7 +63,7 @@ def _verdict(good: bool) -> str:
 
 def continued(model: Model, prompt: Sequence[int], count: int) -> list[int]:
     """`count` tokens: the prompt's first, then the most likely ones by the float graph."""
-    executor, tokens = Executor(build(model.config), model), list(prompt[:count])
+    executor, tokens = Executor(graph_of(model), model), list(prompt[:count])
     for position in range(count - 1):
         likely = int(executor.step(tokens[position]).argmax())
         if position + 1 == len(tokens):
@@ -131,6 +131,16 @@ def checks(subject: Subject, *, dump: Path | None = None, make: Maker = Machine,
         yield engines(program, compiled.machine, tokens[:max(1, len(tokens) - 2)], 2, fast)
 
 
+def checks_of(compiled: Compiled, prompt: str = "", count: int | None = None) -> Iterator[Check]:
+    """Steps 3 and 4 of a compiled model, whose checkpoint may have been changed. Raises ModelError, OSError."""
+    words = _words(need_tokenizer(compiled.model), prompt)
+    tokens = continued(compiled.model, words, _count(count, compiled.memory.context))
+    with temporary_folder() as folder:
+        program = compiled.build(folder)
+        yield operations(compiled, program, tokens, Machine)
+        yield engines(program, compiled.machine, tokens[:max(1, len(tokens) - 2)], 2)
+
+
 def _words(tokenizer: Tokenizer, prompt: str) -> list[int]:
     """The tokens of the prompt. Raises ModelError if there are none."""
     words = tokenizer.encode(prompt)
@@ -190,6 +200,8 @@ def float_graph(model: Model, tokens: Sequence[int]) -> Check:
         return Check(name, "not checked", "needs a Hugging Face directory, which transformers can load")
     if model.config.monarch:
         return Check(name, "not checked", "transformers has no block-diagonal matrices")
+    if model.graph is not None:
+        return Check(name, "not checked", "the model computes a graph that was changed")
     try:
         found = against_transformers.compare(model, tokens)
     except against_transformers.NotLoaded as error:
@@ -203,7 +215,7 @@ def quantised_graph(model: Model, compiled: Compiled, tokens: Sequence[int], siz
     """Step 2. Formats of few bits cost accuracy: only what is not finite, or differs though all weights are fp32, fails."""
     if len(tokens) < 2:
         return Check(NAMES[1], "not checked", "one position predicts no token of the text")
-    scores = evaluate([Document(list(tokens), size)], of_graph(Executor(build(model.config), model)),
+    scores = evaluate([Document(list(tokens), size)], of_graph(Executor(graph_of(model), model)),
                       of_graph(Executor(compiled.graph, compiled.model)), progress)
     finite = bool(np.isfinite([*scores.bits, scores.divergence]).all())
     kv = compiled.graph.values["keys"].format

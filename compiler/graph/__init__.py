@@ -5,10 +5,10 @@ Imports neither lowering nor emulator: programs are compared with it.
 """
 
 from compiler.graph.arithmetic import EXACT, PLAIN, Arithmetic
-from compiler.graph.build import build
+from compiler.graph.build import build, graph_of
 from compiler.graph.checks import GraphError, check
 from compiler.graph.execute import Executor
 from compiler.graph.ops import KINDS, Graph, LayerBody, Op, Value, role_of, title_of
 
 __all__ = ["EXACT", "KINDS", "PLAIN", "Arithmetic", "Executor", "Graph", "GraphError", "LayerBody", "Op", "Value", "build",
-           "check", "role_of", "title_of"]
+           "check", "graph_of", "role_of", "title_of"]

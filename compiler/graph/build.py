@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from compiler.graph.checks import check
+from copy import deepcopy
+from dataclasses import replace
+
+from compiler.errors import ModelError
+from compiler.graph.checks import GraphError, check
 from compiler.graph.ops import Graph, LayerBody, Op, Value, ValueShape
-from compiler.model.model import Config, layer_roles, roles
+from compiler.model.model import Config, Model, layer_roles, roles
 
 
 class _Builder:
@@ -79,6 +83,30 @@ class _Builder:
 
 def _shapes(c: Config) -> dict[str, tuple[int, ...]]:
     return {f"layer.{role}": shape for role, shape in layer_roles(c)}
+
+
+def graph_of(model: Model) -> Graph:
+    """The float graph of a model: one that a user has given it (a copy of that), else that of its configuration.
+
+    Raises ModelError for a given graph of another configuration, or that breaks a rule (checks.py).
+    """
+    if model.graph is None:
+        return build(model.config)
+    if replace(model.graph.config, side_rank=model.config.side_rank, monarch=model.config.monarch) != model.config:
+        raise ModelError(model.path, "graph", got="the graph of another model", expected="one from graph_of(model), changed")
+    if model.config.side_rank or model.config.monarch:
+        raise ModelError(model.path, "graph", got="a changed graph, and --prune with a repair, or --project",
+                         expected="one of the two: these make a graph of their own")
+    try:
+        graph = check(deepcopy(model.graph))
+    except GraphError as error:
+        raise ModelError(model.path, "graph", got=str(error), expected="operations as compiler/graph/ops.py lists them") from None
+    ops = [op for _, each in graph.named() for op in each]
+    read = {"logits"} | {name for op in ops for name in op.inputs} | {name for name, value in graph.values.items() if value.state}
+    if unread := [name for op in ops for name in op.outputs if name not in read]:
+        raise ModelError(model.path, "graph", got=f"nothing reads {unread[0]}",
+                         expected="results that are used: leave out what makes it")
+    return graph
 
 
 def build(c: Config) -> Graph:

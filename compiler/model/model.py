@@ -20,6 +20,7 @@ from compiler.errors import ModelError, shown
 from compiler.model.tensors import F32, Tensor
 
 if TYPE_CHECKING:
+    from compiler.graph.ops import Graph
     from compiler.model.tokenizer import Tokenizer
 
 # ------------------------------------------------------------------------------------------------ positions
@@ -246,7 +247,8 @@ def roles(c: Config) -> Roles:
 class Model:
     """A checkpoint, opened and checked; its weights still lie in its files.
 
-    `tokenizer` is None if the checkpoint came without one. `notes` are what a user should know of how the files were read. `pruned`
+    `tokenizer` is None if the checkpoint came without one. `graph`: what it computes, where that is not what its configuration says
+    (graph/build.py). `notes` are what a user should know of how the files were read. `pruned`
     and `projected` say how the compiler has pruned it, or made its matrices block-diagonal.
     """
 
@@ -257,6 +259,7 @@ class Model:
     notes: tuple[str, ...] = ()
     pruned: tuple[str, ...] = ()
     projected: tuple[str, ...] = ()
+    graph: Graph | None = field(default=None, repr=False)
 
     def tensor(self, role: str) -> Tensor:
         """The tensor of a role. The head of a tied model is its embedding."""

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from compiler.graph import PLAIN, Executor, build
+from compiler.graph import PLAIN, Executor, graph_of
 from compiler.graph.groups import groups
 from compiler.graph.ops import Op
 from compiler.model.model import Model
@@ -46,7 +46,7 @@ class LayerByLayer:
     """`tokens` in pieces as long as the context, each a text of its own. Values between layers are kept, weights are not."""
 
     def __init__(self, model: Model, tokens: Sequence[int]) -> None:
-        self._executor = Executor(build(model.config), model, PLAIN, keep=0)
+        self._executor = Executor(graph_of(model), model, PLAIN, keep=0)
         self._context = model.config.context
         self._states: list[dict[str, Any]] = []             # of each token, between two layers
         self._next: list[dict[str, Any]] | None = None      # behind a layer that was computed and not changed since

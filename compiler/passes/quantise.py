@@ -23,7 +23,7 @@ from compiler.formats import codebook
 from compiler.formats.recipe import ABSMEAN, BYTES, CLIP, Choice, Recipe
 from compiler.formats.scales import CLIPPED, Magnitudes
 from compiler.formats.weight_format import WEIGHT_FORMATS
-from compiler.graph import Graph, Op, Value, build, check, role_of
+from compiler.graph import Graph, Op, Value, check, graph_of, role_of
 from compiler.model.model import SIDES, Model, layer_roles
 from compiler.model.monarch import StageTensor
 from compiler.model.tensors import F32, AbsmeanTensor, Codes, DerivedTensor, Tensor
@@ -134,7 +134,7 @@ def quantise(model: Model, recipe: Recipe, activations: str | None = None, wante
         tensors["embedding"] = _in_bytes(tensors["embedding"])
     tensors = with_layouts(tensors, wanted)
     quantised = replace(model, tensors=tensors)
-    graph = build(model.config)
+    graph = graph_of(model)
     graph.bodies = [replace(body, layers=layers) for alike in _alike(quantised) for body in graph.bodies
                     if (layers := tuple(layer for layer in alike if layer in body.layers))]
     graph = _decoded(graph, quantised) if activations == "f32" else _with_codes(graph, quantised)

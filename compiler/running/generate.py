@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ from isa.text import counted
 
 MOST_TOKENS = 256                       # unless a number is asked for
 TEMPERATURES = 0.001, 1000.0            # beyond these logits divided by it may overflow fp32
+_A_TOKEN = "a token has come"           # why a streaming run stops
 Maker = Callable[[Preset, Host], ReferenceMachine]
 """What makes a machine: the class of an engine, or a function that gives it threads too."""
 
@@ -307,7 +308,8 @@ class Generation:
             set_sequences(self.machine, self.limits, sampling.seed)
         self._show: Callable[[str], None] = lambda _text: None
         self._first = math.nan
-        self._started = 0.0
+        self._started = self._seconds = 0.0
+        self.generated: Generated | None = None             # what a stream took, when it has ended
 
     @property
     def limits(self) -> list[int]:
@@ -330,26 +332,54 @@ class Generation:
     def run(self, show: Callable[[str], None], told: Callable[[int], None] = lambda _tokens: None) -> Generated:
         """Run to the end, or to Ctrl-C. `show` gets the text, prompt included, piece by piece; of a batch nothing: `told` gets how
         many tokens there are so far."""
+        self._begin(show, told)
+        return self._end(self._go())
+
+    def stream(self) -> Iterator[str]:
+        """The text, prompt included, piece by piece as it comes. At the end `generated` says what it took.
+
+        While the caller looks at a piece the machine stands still; that time is not counted. Raises ValueError for a batch.
+        """
+        if self.batch:
+            raise ValueError("a batch has several texts: run() it")
+        pieces: list[str] = []
+        self._begin(pieces.append, lambda _tokens: self.machine.stop(_A_TOKEN))
+        result = None
+        while result is None or result.reason == _A_TOKEN:
+            yield from pieces
+            pieces.clear()
+            result = self._go()
+        self.machine.withdraw(_A_TOKEN)
+        self.generated = self._end(result)
+        yield from pieces
+
+    def _begin(self, show: Callable[[str], None], told: Callable[[int], None]) -> None:
         self._show, self._told, self._count = (lambda _text: None) if self.batch else show, told, 0
         for sequence in self._sequences:
             for token in sequence.prompt:
                 self._text(sequence.push(token))
+
+    def _go(self) -> RunResult:
+        """Run until something ends it."""
         self._started = time.perf_counter()
         result = self.machine.run()
-        seconds = time.perf_counter() - self._started
+        self._seconds += time.perf_counter() - self._started
+        return result
+
+    def _end(self, result: RunResult) -> Generated:
         for sequence in self._sequences:
             self._text(sequence.end())
         counters = dict(self.machine.counters)
         computed = sum(len(each.tokens) - (len(each.tokens) == each.limit) for each in self._sequences)
         texts = [Text(each.prompt, each.tokens, each.text, self._ended(result, each)) for each in self._sequences]
-        return Generated(result, texts, self.batch, counters["tokens.read"] + computed, seconds, self._first, counters,
+        return Generated(result, texts, self.batch, counters["tokens.read"] + computed, self._seconds, self._first, counters,
                          self._phases.parts(), self.machine.preset, bool(self.machine.clocks),
                          self.program.meta["model"].get("weights", "unknown (compiled by an older version)"),
                          neurons(self.machine, self.program))
 
     def _emit(self, token: int) -> None:
         if math.isnan(self._first):
-            self._first = time.perf_counter() - self._started
+            self._first = self._seconds + time.perf_counter() - self._started
         self._phases.emitted()
         number = self.machine.host.sequence
         if number >= len(self._sequences):

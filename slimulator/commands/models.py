@@ -224,7 +224,7 @@ def evaluate_model(model: Path, text: Path, settings: Any, tokens: int, tokenize
     """
     from compiler.checking.evaluate import evaluate_pairs, of_graph, of_program, split
     from compiler.frontends import need_tokenizer
-    from compiler.graph import Executor, build
+    from compiler.graph import Executor, graph_of
     from compiler.running.generate import find_program, is_program
     from compiler.running.neurons import neurons
     from compiler.settings import read_text
@@ -245,7 +245,7 @@ def evaluate_model(model: Path, text: Path, settings: Any, tokens: int, tokenize
     for runner, program in zip(runners, programs, strict=True):
         runner.load(program)
     scores = evaluate_pairs(
-        documents, [of_graph(Executor(build(opened.config), opened)), *map(of_program, runners, programs)],
+        documents, [of_graph(Executor(graph_of(opened), opened)), *map(of_program, runners, programs)],
         [(0, 1)] if len(runners) == 1 else [(0, 1), (0, 2), (1, 2)], shared.progress("scoring"))
     stored = programs[-1].meta["model"]["weights"]
     formats = ", ".join([stored, *([f"projected to {settings.project}"] if settings.project else []),
