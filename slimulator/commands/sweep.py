@@ -61,6 +61,7 @@ def sweep(names: tuple[str, ...], figures: tuple[str, ...], out: Path | None, wo
     point that the compiler or the machine refuses is a row with the reason. Stop it with Ctrl-C: the same command goes on.
     """
     from isa.files import check_directory
+    from isa.text import counted
     from slimulator.explore.errors import StudyError
     from slimulator.explore.plan import make_plan
     from slimulator.explore.pool import usual_workers
@@ -93,9 +94,9 @@ def sweep(names: tuple[str, ...], figures: tuple[str, ...], out: Path | None, wo
                *([f"... and {len(lines) - 1 - _MOST_SHOWN:,} more"] if len(lines) > _MOST_SHOWN + 1 else [])])
     counts = ", ".join(f"{count:,} {status}" for status in ("done", "refused", "failed") if (count := results.count(status)))
     equal = sum(row["same_as"] is not None for row in results.rows)
-    say(f"{len(results):,} points: {counts}" + (f"; equal to another one: {equal:,}" if equal else ""))
+    say(f"{counted(len(results), 'point', ',')}: {counts}" + (f"; equal to another one: {equal:,}" if equal else ""))
     say(f"{out / NAME}.csv")
-    return int(results.count("failed") > 0)
+    return int(results.count("failed") > 0 or not results.done)
 
 
 def _study(names: tuple[str, ...], figures: tuple[str, ...], said: dict[str, tuple[str, ...]]) -> tuple[Any, str]:
@@ -113,7 +114,7 @@ def _study(names: tuple[str, ...], figures: tuple[str, ...], said: dict[str, tup
         axes["model"] = models
     for text in figures:
         name, equals, values = text.partition("=")
-        if not equals or not values:
+        if not equals or not values or not name.strip():
             raise click.UsageError(f"--set {text}: expected FIGURE=V,..., such as region.sram.size=64K,256K")
         axes.setdefault(name.strip(), []).extend(values.split(","))
     study = read_study(Path(files[0])) if files else Study()

@@ -83,6 +83,8 @@ def parse(name: str, given: Value, folder: Path) -> Value:
     flag = name in compiler_options() and compiler_options()[name].is_flag
     if (isinstance(given, bool) and not flag) or not isinstance(given, str | int | float):
         raise StudyError(name, f"got {given!r}", "a text or a number, or a list of them")
+    if isinstance(given, str) and not given.strip():
+        raise StudyError(name, "an empty value", "a value, or `none` for a point without it", "is there a comma too many?")
     if isinstance(given, str) and (name in FILES or given.endswith(".toml")):
         given = named(folder, given)
     if name in RUNS:

@@ -20,13 +20,14 @@ from compiler.errors import ModelError
 from compiler.measuring.shapes import SHAPES
 from compiler.running.cache import content, parts, sources
 from compiler.running.generate import is_program
-from compiler.settings import Settings
+from compiler.settings import Settings, read_text
 from isa.changed import changed, figure_names, number
 from isa.files import contents
 from isa.hints import nearest
 from isa.preset import Preset, PresetError, load_preset
 from isa.shipped import DEMO as DEMO_MODEL
 from isa.shipped import ROOT
+from isa.text import counted
 from slimulator.explore.axes import DEMO, FIGURE, MACHINE, Value, compiler_options, kind_of, setting, unknown
 from slimulator.explore.errors import StudyError
 from slimulator.explore.study import Study
@@ -101,7 +102,7 @@ class Plan:
         seconds = sum(_compile_seconds(job) for job in jobs[known:]) + sum(
             _run_seconds(self.compiles[key]) for key, _ in runs)
         varied = ", ".join(f"{name} ({len({point.said.get(name) for point in self.points})})" for name in self.study.varied)
-        return [f"{len(self.points):,} points: {varied or 'nothing varies'}",
+        return [f"{counted(len(self.points), 'point', ',')}: {varied or 'nothing varies'}",
                 f"  {len(jobs):,} programs to compile, {known:,} of them known; {len(runs):,} different runs; "
                 f"{refused:,} points that a machine refuses",
                 f"  about {_duration(seconds / workers)} with {workers} worker{'s' * (workers != 1)}, by sizes alone: a "
@@ -165,7 +166,7 @@ def _job(said: dict[str, Value], settings: Settings) -> Job:
     run = Run(int(said.get("tokens") or TOKENS), str(said.get("prompt") or PROMPT), Path(str(text)) if text else None,
               int(said.get("score") or SCORE), int(said.get("depth") or 1))
     if run.text:
-        _there(run.text, "text")
+        _readable(run.text)
     if given == ["shape"]:
         if said["shape"] not in SHAPES:
             raise StudyError("shape", f"got {said['shape']!r}", f"one of {', '.join(SHAPES)}", nearest(str(said["shape"]), SHAPES))
@@ -183,6 +184,15 @@ def _there(path: Path, name: str) -> Path:
     if not path.exists():
         raise StudyError(name, f"{path}: no such file")
     return path
+
+
+@cache
+def _readable(text: Path) -> None:
+    """Raise StudyError for a text that cannot be scored, OSError."""
+    try:
+        read_text(_there(text, "text"))
+    except ModelError as error:
+        raise StudyError("text", f"{error.place}: {error.got}", error.expected, file=text) from None
 
 
 @cache

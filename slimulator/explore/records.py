@@ -21,7 +21,9 @@ from isa.files import replacing
 from slimulator.explore.errors import StudyError
 from slimulator.explore.work import COMPILED, DONE, REFUSED, Record
 
-_KEPT = {COMPILED, DONE, REFUSED}           # what failed is tried again
+_KEPT: dict[str, tuple[str, ...]] = {COMPILED: ("program", "digest", "bytes"), REFUSED: ("reason",),
+                                     DONE: ("time", "energy", "counters", "memory", "tokens", "weights")}
+"""What a record has, by its status. What failed is tried again, and so is what was damaged."""
 
 
 class Records:
@@ -64,7 +66,8 @@ class Records:
                 record = json.loads((self.folder / name).read_text(encoding="utf-8"))
             except (FileNotFoundError, ValueError):
                 record = None
-            self._found[name] = record if isinstance(record, dict) and record.get("status") in _KEPT else None
+            whole = isinstance(record, dict) and all(key in record for key in _KEPT.get(str(record.get("status")), ("not kept",)))
+            self._found[name] = record if whole else None
         return self._found[name]
 
     def _write(self, name: str, record: Record) -> None:

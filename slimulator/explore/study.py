@@ -85,6 +85,8 @@ def read_study(path: Path) -> Study:
     try:
         return study_of(data, path.parent, path.stem)
     except StudyError as error:
+        if error.file:                  # of a recipe or a machine that the study names: the place is there
+            raise
         raise StudyError(error.key, error.got, error.expected, error.hint, file=path) from None
 
 

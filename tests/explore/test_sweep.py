@@ -94,6 +94,9 @@ def test_files_are_looked_for_beside_the_study(tiny: Path, tmp_path: Path) -> No
     ({"depth": 4}, ["depth"]),
     ({"weights": []}, ["weights", "at least one"]),
     ({"weights": {"a": 1}}, ["weights", "quotes"]),
+    ({"weights": ["t2", ""]}, ["weights", "an empty value", "`none`", "comma"]),
+    ({"prompt": " "}, ["prompt", "an empty value"]),
+    ({"region.sram.size": ""}, ["region.sram.size", "an empty value"]),
     ({}, ["nothing to vary"]),
 ])
 def test_what_means_nothing_is_an_error_before_anything_runs(axes: dict[str, Any], words: list[str]) -> None:
@@ -108,6 +111,22 @@ def test_a_usage_error_of_the_command(tmp_path: Path, capsys: pytest.CaptureFixt
                       [str(tmp_path / "bad.toml"), "another.toml"]):
         assert slimulator.invoke(["sweep", *arguments, "--out", str(tmp_path / "out")]) == 2
         assert "Error: " in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_a_text_is_read_before_anything_runs(tmp_path: Path) -> None:
+    (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
+    with pytest.raises(StudyError, match=r"latin\.txt: error: text: byte 3: not UTF-8; expected a text file"):
+        make_plan(study_of({"text": "latin.txt"}, tmp_path))
+    with pytest.raises(OSError, match="directory"):
+        make_plan(study_of({"text": str(tmp_path)}, tmp_path))
+
+
+def test_a_bad_machine_of_a_study_is_named_with_its_own_file(tmp_path: Path) -> None:
+    (tmp_path / "own.toml").write_text("name = 1\n", encoding="utf-8")
+    (tmp_path / "s.toml").write_text('machine = ["slim", "own.toml"]\n', encoding="utf-8")
+    with pytest.raises(StudyError) as error:
+        read_study(tmp_path / "s.toml")
+    assert str(error.value).startswith(f"{tmp_path / 'own.toml'}: error: --machine: ")
 
 
 def test_an_option_that_the_compiler_gets_is_an_axis_at_once() -> None:
@@ -264,8 +283,15 @@ def test_a_record_that_was_cut_short_is_made_again(tiny: Path, tmp_path: Path) -
     of = study(tiny)
     hash_of = sweep(of, tmp_path, workers=0).hash
     record, = (tmp_path / "points").iterdir()
-    record.write_text(record.read_text()[:50])
-    assert sweep(of, tmp_path, workers=0).hash == hash_of
+    for damaged in (record.read_bytes()[:50], b"", b"\xff", b"[]", b'{"status": "done"}', b'{"status": []}'):
+        record.write_bytes(damaged)
+        assert sweep(of, tmp_path, workers=0).hash == hash_of, damaged
+
+
+def test_the_status_is_1_if_nothing_could_be_done(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["sweep", "--set", "region.sram.size=1K", str(tiny), "--out", str(tmp_path / "out"), "--workers", "1"]
+    assert slimulator.invoke(arguments) == 1
+    assert "1 point: 1 refused" in capsys.readouterr().err
 
 
 def test_a_full_disk_ends_a_study_and_loses_no_row(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
