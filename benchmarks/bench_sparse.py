@@ -22,7 +22,7 @@ from isa.numbers import FORMATS
 from isa.program import Program, Section
 
 FLASH, DRAM, X, ACC, SCALE = 0x10_0000_0000, 0x8100_0000, 0x1000_0000, 0x1010_0000, 0x1020_0000
-SIZES = {"cache": (1024, 1024, 16), "memory": (8192, 8192, 1)}         # rows, columns, products in a run
+SIZES = {"cache": (1024, 1024, 200), "memory": (8192, 8192, 4)}         # rows, columns, products in a run
 CASES = (("bm", 0.5), ("bm", 0.3), ("bm", 0.1), ("bm:4", 0.3), ("bm:4", 0.1), ("nm:2:4", 1), ("nm:4:8", 1), ("nm:2:8", 1))
 TURNS = 7
 

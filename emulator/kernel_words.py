@@ -13,8 +13,8 @@ from numba import njit
 
 from emulator.native.block import (  # noqa: F401 - kernels have all from here  # isort: skip
     BANKS, BASE, COUNTED_ENTRIES, COUNTED_TABLE, COUNTED_WORDS, COUNTS, CSR_FILE, DONE, FIXED, GUARD_BYTES, GUARD_COUNT,
-    GUARD_START, GUARDS, HOST, LARGE, LUT_CORES, MACROS, PAGE_BYTES, POOL, PORT, PORTS, PUNT, READ_SLOT, RESULT, SINK, SIZE,
-    SPAN_COUNT, SPAN_WORDS, SPANS, STATE, STATE_INDEX, STOP, TOHOST, WORDS, WRITABLE, WRITE_SLOT, csr_number, slot,
+    GUARD_START, GUARDS, HOST, LARGE, LUT_CORES, MACROS, NOTES, NOTES_AT, PAGE_BYTES, POOL, PORT, PORTS, PUNT, READ_SLOT, RESULT,
+    SINK, SIZE, SPAN_COUNT, SPAN_WORDS, SPANS, STATE, STATE_INDEX, STOP, TOHOST, WORDS, WRITABLE, WRITE_SLOT, csr_number, slot,
 )
 from emulator.native.inlining import inline
 from emulator.native.machine_code import load, store

@@ -29,7 +29,7 @@ from emulator import load_kernels
 from emulator.compile_ahead import compile_ahead
 from emulator.decode import KERNEL_NAMES, NUMBER, OPERATION, VALUE, DecodedCode, decode_words
 from emulator.native import block
-from emulator.native.block import COUNTED_ENTRIES, COUNTED_WORDS, PC, SPAN_WORDS, STATE_INDEX, WORDS, organisation_table
+from emulator.native.block import NOTES, NOTES_AT, PC, SPAN_WORDS, STATE_INDEX, WORDS, organisation_table
 from emulator.threads.workers import pool_of
 from isa.counters import COUNTERS, SLOTS
 from isa.csrs import CSRS
@@ -97,7 +97,7 @@ class Machine(ReferenceMachine):
             self._block[word] = array.ctypes.data
         self._pool = pool_of(threads)
         self._block[block.POOL] = self._pool.address if self._pool else 0
-        self._counted = np.zeros(COUNTED_ENTRIES * COUNTED_WORDS, np.int64)
+        self._counted = np.zeros(NOTES_AT + 1 + NOTES, np.int64)      # memory that is not used costs nothing
         self._block[block.COUNTED_TABLE] = self._counted.ctypes.data
         self._block[block.LUT_CORES] = self.parameter("lut.cores") if self.preset.has_unit("lut") else 1
         if self.preset.has_unit("cim"):
@@ -159,7 +159,7 @@ class Machine(ReferenceMachine):
         self._block[block.SPANS] = self._spans.ctypes.data
         self._block[block.SPAN_COUNT] = len(self._spans)
         self._block[block.PAGE_BYTES] = self.page_bytes
-        self._counted[:] = 0
+        self._counted[:NOTES_AT + 1] = 0
 
     def _describe_state(self) -> None:
         """Fill in what may have been replaced between two runs, or by a hook."""

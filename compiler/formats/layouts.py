@@ -9,7 +9,7 @@ from pathlib import Path
 from compiler.errors import ModelError
 from isa import sparse
 from isa.sparse import SparseLayout
-from isa.units.sp import LAYOUTS
+from isa.units.sp.matrices import LAYOUTS
 
 AUTO, OFF = "auto", "off"           # what takes the fewest bytes; dense
 
@@ -24,7 +24,7 @@ class Able:
 
 def check_layout(name: object, place: str, file: Path | str = "") -> str:
     """The name of a layout, AUTO or OFF. Raises ModelError for one that the sp unit does not compute with."""
-    names = "auto, off, nm:N:M with M up to 16, bm, or bm:B"
+    names = "auto, off, nm:N:M with M up to 16, bm, bm:B, bl:RxC, or cs"
     if not isinstance(name, str):
         raise ModelError(file, place, got=repr(name), expected=names)
     if name not in (AUTO, OFF):

@@ -11,7 +11,7 @@ from compiler.errors import RoomError
 from compiler.graph import Op
 from compiler.lowering.chunk import each_frame
 from compiler.lowering.emit import FRAME, LAYER, WEIGHTS, Emitter, Source, Want, number, offset, symbol
-from compiler.lowering.tiles import Tile, fetched, tiles
+from compiler.lowering.tiles import Tile, Varied, Way, fetched, tiles
 from compiler.placing.bank_placement import Banked
 from compiler.placing.memory_plan import MemoryPlan
 from compiler.placing.weights import Placed, WeightLayout
@@ -132,7 +132,7 @@ class Lowering:
         """A weight that is a vector, as an operand of the vector unit."""
         return self.operand("vec", self.weight(role), 4 * self.tensor(role).shape[0])
 
-    def tiles(self, unit: str, source: Source, rows: int | str, row_bytes: int, *to: tuple[Source, int],
+    def tiles(self, unit: str, source: Source, rows: int | str, row_bytes: int | Varied, *to: tuple[Source, int],
               beside: Sequence[tuple[Source, int]] = (), result: str = "", of: str = "",
               most: int = 0) -> AbstractContextManager[Tile]:
         """The rows of a matrix as an operand of `unit`: all of them at once, or in a loop over tiles that are fetched.
@@ -147,7 +147,9 @@ class Lowering:
         near = self.is_near(self._base(of) or source)
         out = result if result in self.memory.outside and not self.memory.reached else ""
         if not near or out or (isinstance(rows, int) and 0 < most < rows):
-            return tiles(self, unit, rows, [(source, row_bytes), *beside], to, out, fetch=not near or bool(out), limit=most)
+            varied = row_bytes if isinstance(row_bytes, Varied) else None
+            parts = [(source, row_bytes.row if isinstance(row_bytes, Varied) else row_bytes), *beside]
+            return tiles(self, unit, rows, parts, to, Way(out, not near or bool(out), most, varied))
         return nullcontext(Tile(source, number(rows) if isinstance(rows, int) else rows, [address for address, _ in to],
                                 [address for address, _ in beside]))
 

@@ -112,6 +112,8 @@ class Profile:
         self._block: _Block | None = None       # what is written outside of sections is not counted
         self._known: dict[str, Amount] = {}
         self._length: Amount = (0, "")          # activations that the LUT unit holds
+        self._section = ""
+        self._together: dict[str, Reads] = {}
 
     def at(self, section: str, held: Mapping[str, int]) -> Reads:
         """What a section reads, with these numbers in registers."""
@@ -135,6 +137,7 @@ class Profile:
     @contextmanager
     def section(self, name: str) -> Iterator[None]:
         """What is written in the block is a section."""
+        self._section = name
         with self._inside(self.sections.setdefault(name, _Block())):
             yield
 
@@ -177,11 +180,20 @@ class Profile:
 
     def stored(self, rows: int | str, row_bytes: int, mnemonic: str) -> None:
         """Besides, an instruction reads so many bytes of each row of a matrix that is stored without its zeros: values, metadata,
-        scales. 0: that depends on the row."""
+        scales. 0: nobody knows."""
         if (amount := self._amount(rows)) is None or not row_bytes:
             self.unknown.add(mnemonic)
         elif self._block:
             self._block.operands.append(_Operand(False, Shape("u8", ("rows", "bytes")), {"rows": amount, "bytes": (row_bytes, "")}))
+
+    def together(self, near: int, far: int = 0) -> None:
+        """Besides, all layers with the code of this section read so many bytes, taken together."""
+        if self._block:
+            self._together.setdefault(self._section, Reads()).add(Reads(near, far))
+
+    def of_all(self, section: str) -> Reads:
+        """What all layers with the code of a section read, besides what each does."""
+        return self._together.get(section, Reads())
 
     def reads(self, row: Row, values: Sequence[int | str], csrs: Mapping[str, int], near: bool) -> None:
         """An instruction with its operands: numbers, or registers. `near`: a copy from the scratchpad."""

@@ -67,6 +67,7 @@ class Choice:
             found.add(self.profile.at(section, held))
         for body in graph.bodies:
             found.add(self.profile.at(graph.name_of(body), held), len(body.layers))
+            found.add(self.profile.of_all(graph.name_of(body)))
         if len(graph.bodies) > 1:
             found.variables += 8 * (config.layers + 1 + len(self.memory.residency.moves(config.layers)))
         if self.memory.residency.variables:

@@ -7,10 +7,10 @@ from contextlib import nullcontext
 from compiler.graph import Op
 from compiler.lowering.emit import Source, number
 from compiler.lowering.lower import ONE, Lowering, lowers
-from compiler.lowering.tiles import rows_near
+from compiler.lowering.tiles import Varied, rows_near
+from compiler.passes.sparse_weights import SparseTensor
 from compiler.placing.weights import Placed
-from isa.sparse import NOfM
-from isa.sparse.bm import Bitmask
+from isa.sparse import Bitmask, NOfM, RByC
 
 
 @lowers("gemv.sparse", "gemv.i8.sparse")
@@ -21,16 +21,20 @@ def product(c: Lowering, op: Op) -> None:
     assert layout is not None, f"{role} is dense"
     mnemonic, most = f"sp.gemv.{layout.kind}.{placed.format}", c.vectors("sp", placed.shape[1], placed.role)
     whole = most >= c.tokens
-    row_bytes = placed.uniform_row_bytes or placed.values_size          # rows of other layouts are not fetched in tiles
+    row_bytes, of_all = placed.uniform_row_bytes, 0 if placed.uniform_row_bytes else _bytes_of_all(c, role)
+    each = Varied(c.weight(role, "starts"), placed.row_most, placed.values_size, of_all) if placed.starts else row_bytes
     beside = [(c.weight(role, "meta"), placed.meta_bytes // placed.rows)]
     if placed.scale_count:
         beside.append((c.weight(role, "scales"), placed.row_scale_bytes))
+    if placed.offset_bytes:
+        beside.append((c.weight(role, "offsets"), 4))
+    names = ["sp.meta", *["sp.scales"] * bool(placed.scale_count), *["sp.offsets"] * bool(placed.offset_bytes)]
     e.order("sp", inputs if c.chunk else (), (result,))
     with c.each(most) if whole else nullcontext(number(1)) as tokens:
         if whole:
             _build(c, placed, inputs, tokens)
-        most_rows = 0 if whole or not placed.uniform_row_bytes else rows_near(row_bytes, *(size for _, size in beside))
-        with (c.tiles("sp", c.weight(role), placed.rows, row_bytes, (c.results(result), 4), beside=beside, result=result,
+        most_rows = 0 if whole or not row_bytes else rows_near(row_bytes, *(size for _, size in beside))
+        with (c.tiles("sp", c.weight(role), placed.rows, each, (c.results(result), 4), beside=beside, result=result,
                       most=most_rows) as tile, nullcontext(tokens) if whole else c.each(most) as tokens):
             if not whole:
                 c.built = ""
@@ -40,15 +44,26 @@ def product(c: Lowering, op: Op) -> None:
                     e.csr("sp.nm", n | m << 8)
                 case Bitmask(block):
                     e.csr("sp.block", block)
-            for name, address in zip(("sp.meta", "sp.scales"), tile.beside, strict=False):
+                case RByC(block_rows, block):
+                    e.csr("sp.block_rows", block_rows)
+                    e.csr("sp.block", block)
+            for name, address in zip(names, tile.beside, strict=True):
                 e.csr(name, e.register(address) if not isinstance(address, str) else address)
             if placed.scale_count:
                 e.csr("sp.scale_group", placed.scale_group)
             e.op(mnemonic, c.result(tile.to[0]), tile.at, tile.rows, writes=(result,))
             rows = tile.rows if isinstance(tile.rows, str) else int(tile.rows.value)
-            e.profile.stored(rows, placed.uniform_row_bytes and row_bytes + sum(size for _, size in beside), mnemonic)
+            known = 0 if placed.offset_bytes else row_bytes + sum(size for _, size in beside)
+            e.profile.stored(rows, known, mnemonic)
+            e.profile.together(of_all)
             if placed.scale_count and not placed.row_scale_bytes:
                 e.profile.stored(1, 4, mnemonic)
+
+
+def _bytes_of_all(c: Lowering, role: str) -> int:
+    """Bytes of the stored values of this matrix in all layers with this code."""
+    tensors = [c.layout.model.tensor(f"layers.{layer}.{role.removeprefix('layer.')}") for layer in c.graph.bodies[c.body].layers]
+    return sum(tensor.value_bytes for tensor in tensors if isinstance(tensor, SparseTensor))
 
 
 def _build(c: Lowering, placed: Placed, inputs: tuple[str, ...], tokens: Source) -> None:

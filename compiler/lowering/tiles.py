@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from compiler.errors import RoomError
 from compiler.lowering.emit import BUFFER, BUFFER_TAG, Source, Want, number
@@ -45,6 +45,36 @@ class Tile:
     def scales(self) -> Source:
         """The address of their scales; where they have none, any."""
         return self.beside[0] if self.beside else self.at
+
+
+class Varied(NamedTuple):
+    """Rows that differ in their bytes.
+
+    starts     the address of u32: the bytes before each row and before the end
+    row        the most bytes that a row has
+    most       the most bytes that all rows of a matrix have
+    of_all     the bytes of the matrices of all layers with this code
+    """
+
+    starts: Source
+    row: int
+    most: int
+    of_all: int
+
+
+class Way(NamedTuple):
+    """How a loop over tiles is made.
+
+    out      a value outside the scratchpad at the first address of `to`: results wait in the buffer and are copied; "": none
+    fetch    the rows are fetched, as many at a time as a buffer holds with what lies beside them; else they are used where they lie
+    limit    rows of a tile, at most; 0: any number, if they are fetched
+    varied   of rows that differ in their bytes
+    """
+
+    out: str
+    fetch: bool
+    limit: int
+    varied: Varied | None
 
 
 def start(c: Lowering, buffers: str) -> None:
@@ -89,16 +119,14 @@ def height(buffer_bytes: int, row_bytes: int, *beside: int, out: bool = False) -
 
 
 @contextmanager
-def tiles(c: Lowering, unit: str, rows: int | str, parts: Sequence[tuple[Source, int]], to: Sequence[tuple[Source, int]], out: str,
-          fetch: bool, limit: int) -> Iterator[Tile]:
+def tiles(c: Lowering, unit: str, rows: int | str, parts: Sequence[tuple[Source, int]], to: Sequence[tuple[Source, int]],
+          way: Way) -> Iterator[Tile]:
     """A loop over the rows of a matrix. See Lowering.tiles.
 
     parts    (address, bytes a row) of the matrix, then of what lies beside it, scales and metadata; 0 bytes: 4 for all rows
-    out      a value outside the scratchpad at the first address of `to`: results wait in the buffer and are copied; "": none
-    fetch    the rows are fetched, as many at a time as a buffer holds with what lies beside them; else they are used where they lie
-    limit    rows of a tile, at most; 0: any number, if they are fetched
     """
     (source, row_bytes), *beside = parts
+    out, fetch, limit, varied = way
     e, near = c.emit, c.is_near(source)
     sizes = [size for _, size in beside]
     if fetch:
@@ -109,8 +137,8 @@ def tiles(c: Lowering, unit: str, rows: int | str, parts: Sequence[tuple[Source,
         most = limit
     if isinstance(rows, int) and rows <= most and not out:
         with e.taken(len(beside)) as behind:
-            copies: list[tuple[Source, Source, Source]] = [(BUFFER, source, number(rows * row_bytes))]
-            used = rows * row_bytes
+            used = varied.most if varied else rows * row_bytes
+            copies: list[tuple[Source, Source, Source]] = [(BUFFER, source, number(used))]
             for register, (address, size) in zip(behind, beside, strict=True):
                 used = _behind(c, register, used)
                 copies.append((register, address, number(rows * size or 4)))
@@ -119,27 +147,31 @@ def tiles(c: Lowering, unit: str, rows: int | str, parts: Sequence[tuple[Source,
                 yield Tile(BUFFER, number(rows), [address for address, _ in to], behind)
         return
     count = len(beside)
-    with e.taken(3 + len(to) + (3 if fetch else 1) * count) as (at, left, here, *others):
+    with e.taken(3 + len(to) + (3 if fetch else 1) * count + bool(varied)) as (at, left, here, *others):
+        table, others = (others[0], others[1:]) if varied else ("", others)
         pointers, others = others[:len(to)], others[len(to):]
         sides, behind, lengths = others[:count], others[count:2 * count], others[2 * count:]
         e.move(at, source)
         e.move(left, number(rows) if isinstance(rows, int) else rows, "rows left")
         for register, (address, _) in zip((*sides, *pointers), (*beside, *to), strict=True):
             e.move(register, address)
+        if varied:
+            e.move(table, varied.starts)
         name = c.name("tile")
         e.label(name)
         e.at_most(here, most, left, "rows of this tile")
         if fetch:
-            e.line(f"li a6, {row_bytes};  mul a7, {here}, a6")
+            if not varied:
+                e.line(f"li a6, {row_bytes};  mul a7, {here}, a6")
             copies, used = [(BUFFER, at, "a7")], most * row_bytes
-            held: dict[str, tuple[int, str]] = {"a7": (row_bytes, here)}
+            held: dict[str, tuple[int, str]] = {"a7": (0, "") if varied else (row_bytes, here)}
             for register, side, length, size in zip(behind, sides, lengths, sizes, strict=True):
                 used = _behind(c, register, used)
                 e.line(f"li {length}, {size or 4}" + (f";  mul {length}, {length}, {here}" if size else ""))
                 copies.append((register, side, length))
                 held[length] = (size, here) if size else (4, "")
                 used += most * size or 4
-            with e.profile.tiles(here, rows, most, held), _filled(c, unit, copies, near):
+            with e.profile.tiles(here, rows, most, held), _sized(c, varied, table, here), _filled(c, unit, copies, near):
                 e.line(f"add {at}, {at}, a7")
                 for side, length, size in zip(sides, lengths, sizes, strict=True):
                     if size:
@@ -165,6 +197,16 @@ def tiles(c: Lowering, unit: str, rows: int | str, parts: Sequence[tuple[Source,
             e.advance_rows(pointer, here, size)
         e.line(f"sub {left}, {left}, {here};  beqz {left}, 1f;  j {name}")
         e.mark("1")
+
+
+@contextmanager
+def _sized(c: Lowering, varied: Varied | None, table: str, rows: str) -> Iterator[None]:
+    """Put the bytes of as many rows as register `rows` says to a7, if they differ. `table` is moved behind their starts."""
+    if varied:
+        c.emit.line(f"lwu a7, ({table});  slli a6, {rows}, 2;  add {table}, {table}, a6;  lwu a6, ({table});  sub a7, a6, a7",
+                    "bytes of this tile")
+        c.emit.profile.together(0, varied.of_all)
+    yield
 
 
 @contextmanager

@@ -12,10 +12,9 @@ are rounded to a format. Of a stage of a block-diagonal matrix it is known where
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +24,7 @@ from compiler.formats.layouts import Able
 from compiler.graph import Graph, Op, check, role_of
 from compiler.model.monarch import StageTensor, stage_of
 from compiler.model.tensors import BLOCK, F32, Codes, DerivedTensor, Tensor
-from isa.sparse import Bitmask, Diagonals, NOfM, SparseLayout
+from isa.sparse import Bitmask, Columns, Diagonals, NOfM, Packed, SparseLayout
 from isa.sparse.layout import FORMS
 
 Wanted = Callable[[str, Tensor], SparseLayout | Able | None]
@@ -37,6 +36,7 @@ _FIRST = 1 << 16            # values of these rows
 _GROUPS = (4, 8, 16)        # M
 _FASTER = 0.85              # N of M may take some more than a bitmask: it is faster, as all groups are alike
 _BLOCK = 4                  # columns of a block of a bitmask
+_FEW = 0.08                 # density below which columns are listed: a column takes 16 bits, a bitmask one for each column
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,25 +60,37 @@ class SparseTensor(DerivedTensor):
         return self.source.codes(first, last)
 
     @cached_property
+    def _bytes(self) -> tuple[int, int]:
+        """Bytes of its stored values and of its metadata. The matrix is read for them. Raises ModelError for zeros that lie
+        otherwise than the layout needs."""
+        sizes = [(packed.values.size, packed.meta.size) for packed, _ in self.packed()]
+        return sum(values for values, _ in sizes), sum(meta for _, meta in sizes)
+
+    @property
     def value_bytes(self) -> int:
-        """Bytes of its stored values. The matrix is read for them. Raises ModelError for zeros that lie otherwise than the layout
-        needs."""
-        return sum(values.size for values, _, _ in self.packed())
+        return self._bytes[0]
 
     @property
     def meta_bytes(self) -> int:
-        return self.layout.meta_bytes(*self.matrix)
+        return self._bytes[1] if self.layout.has_offsets else self.layout.meta_bytes(*self.matrix)
 
-    def packed(self) -> Any:
-        """(bytes of values, bytes of metadata, scales) of its rows, block by block."""
-        for first, last in self.blocks():
+    @cached_property
+    def row_bytes(self) -> npt.NDArray[np.int64]:
+        """Bytes of the stored values of each row, (rows,)."""
+        return np.concatenate([self.layout.row_bytes(packed) for packed, _ in self.packed()])
+
+    def packed(self) -> Iterator[tuple[Packed, list[F32]]]:
+        """(values, metadata, offsets; scales) of its rows, block by block. The offsets of a block begin with 0."""
+        rows, step = self.matrix[0], -(-max(1, BLOCK // self.matrix[1]) // self.layout.together) * self.layout.together
+        for first in range(0, rows, step):
+            last = min(first + step, rows)
             codes = self.codes(first, last) if self.format.has_codes else None
             try:
                 packed = self.layout.pack(self.rows(first, last) if codes is None else codes.values, self.format.name)
             except ValueError as error:
                 raise ModelError(self.file, f"tensor {self.name}", got=f"{error} (rows from {first} on)",
                                  expected=f"zeros as {self.layout.name} needs them", hint="--sparse auto, or --prune") from None
-            yield packed.values, packed.meta, [] if codes is None else [codes.scales.reshape(-1)]
+            yield packed, [] if codes is None else [codes.scales.reshape(-1)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,13 +103,14 @@ class StoredBlocks(SparseTensor):
     def value_bytes(self) -> int:
         return self.matrix[0] * self.format.row_bytes(self.source.source.matrix[1])
 
-    def packed(self) -> Any:
+    def packed(self) -> Iterator[tuple[Packed, list[F32]]]:
         for first, last in self.source.source.blocks():
             codes = self.source.source.codes(first, last) if self.format.has_codes else None
             values = self.format.packing.pack(self.source.source.rows(first, last) if codes is None else codes.values)
             stored = np.zeros((last - first, self.matrix[1] // self.source.squares.block), np.uint8)
             np.put_along_axis(stored, self.source.stored_blocks(first, last), 1, axis=1)
-            yield (values.reshape(-1), np.packbits(stored, axis=1, bitorder="little").reshape(-1),
+            yield (Packed(self.format.name, last - first, self.matrix[1], values.reshape(-1),
+                          np.packbits(stored, axis=1, bitorder="little").reshape(-1)),
                    [] if codes is None else [codes.scales.reshape(-1)])
 
 
@@ -111,15 +124,16 @@ class StoredDiagonals(SparseTensor):
     def value_bytes(self) -> int:
         return self.matrix[0] * self.source.source.matrix[1]
 
-    def packed(self) -> Any:
+    def packed(self) -> Iterator[tuple[Packed, list[F32]]]:
         stage, rows = self.source, self.source.source
         size, each = stage.squares.block, stage.squares.side
         step = max(1, BLOCK // (each * rows.matrix[1])) * each                      # whole squares
         for first in range(0, self.matrix[0], step):
             codes = rows.codes(first, min(first + step, self.matrix[0]))
             values = codes.values.reshape(-1, size, size, rows.matrix[1] // size, size)     # (i, r, k, j, c) to (i, j, k, r, c)
-            yield (np.ascontiguousarray(values.transpose(0, 3, 2, 1, 4)).view(np.uint8).reshape(-1), np.zeros(0, np.uint8),
-                   [codes.scales.reshape(-1)])
+            data = np.ascontiguousarray(values.transpose(0, 3, 2, 1, 4)).view(np.uint8).reshape(-1)
+            packed = Packed(self.format.name, len(codes.values), self.matrix[1], data, np.zeros(0, np.uint8))
+            yield packed, [codes.scales.reshape(-1)]
 
 
 @dataclass
@@ -148,6 +162,8 @@ class Zeros:
         found: dict[SparseLayout, float] = {
             Bitmask(1): self.kept * width / self.elements + 1,
             Bitmask(_BLOCK): self.blocks * _BLOCK * width / self.elements + 1 / _BLOCK}
+        if self.kept < _FEW * self.elements:
+            found[Columns()] = self.kept * (width + 16) / self.elements
         found = {layout: bits for layout, bits in found.items() if able.allows(layout)}
         for m, fullest in self.fullest.items():
             least = next((layout for layout in (NOfM(n, m) for n in range(max(fullest, 1), m)) if able.allows(layout)), None)

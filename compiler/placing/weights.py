@@ -35,8 +35,10 @@ class Placed:
 
     scale_group  columns that share one of the fp32 scales at `scales`; 0: one scale for all
     by_column    the file has the tensor column by column: `shape` is as in the file, scales are those of the tensor's rows
-    layout       of a matrix that is stored without its zeros: values_size bytes of values, the most of all layers, and metadata at
-                 `meta`
+    layout       of a matrix that is stored without its zeros: values_size bytes of values and meta_bytes of metadata at `meta`, the
+                 most of all layers; at `offsets` those of the layout, if it has any
+    starts       where u32 are that say how many bytes of values there are before each row and before the end; 0: nobody asked for
+                 them. row_most: the most that a row has
     banked       the file has the scales alone: the matrix lies in the banks of a PIM memory (bank_placement.py)
     in_objects   the file has the scales alone: the rows are parts of the objects of neurons (objects.py)
     """
@@ -53,6 +55,10 @@ class Placed:
     layout: SparseLayout | None = None
     values_size: int = 0
     meta: int = 0
+    meta_bytes: int = 0
+    offsets: int = 0
+    starts: int = 0
+    row_most: int = 0
 
     @property
     def row_bytes(self) -> int:
@@ -102,21 +108,22 @@ class Placed:
         return self.layout.row_values(self.shape[1], self.format.packing) if self.layout else 0
 
     @property
-    def meta_bytes(self) -> int:
-        """Bytes of its metadata, where it has a layout."""
-        return self.layout.meta_bytes(self.rows, self.shape[1]) if self.layout else 0
+    def offset_bytes(self) -> int:
+        """Bytes of the offsets of its layout."""
+        return 4 * (self.layout.runs(self.rows) + 1) if self.layout and self.layout.has_offsets else 0
 
     @property
     def end(self) -> int:
         if self.layout:
-            return self.meta + self.meta_bytes
+            last = self.offsets + self.offset_bytes if self.offset_bytes else self.meta + self.meta_bytes
+            return self.starts + 4 * (self.rows + 1) if self.starts else last
         return self.codebook + self.format.book if self.scale_count else self.offset + self.held
 
     @property
     def held(self) -> int:
         """Bytes of the matrix or vector that are in the file."""
         if self.layout:
-            return self.values_size + self.meta_bytes
+            return self.values_size + self.meta_bytes + self.offset_bytes + (4 * (self.rows + 1) if self.starts else 0)
         return 0 if self.banked or self.in_objects else self.rows * self.row_bytes
 
 
@@ -228,18 +235,27 @@ class WeightLayout:
         yield stream.tell(), self.size
 
     def _sparse(self, stream: IO[bytes], placed: Placed, tensor: SparseTensor) -> Iterator[tuple[int, int]]:
-        """Values, scales, metadata."""
-        start, scales, meta = stream.tell() - placed.offset, list[Any](), list[Any]()
-        for values, places, found in tensor.packed():
-            stream.write(values.tobytes())
-            meta.append(places)
+        """Values, scales, metadata, offsets."""
+        start, scales, meta, offsets = stream.tell() - placed.offset, list[Any](), list[Any](), [np.zeros(1, np.uint32)]
+
+        def put(at: int, parts: Sequence[Any], kind: str) -> None:
+            stream.write(bytes(start + at - stream.tell()))
+            stream.write(np.concatenate(parts).astype(kind).tobytes())
+
+        for packed, found in tensor.packed():
+            stream.write(packed.values.tobytes())
+            meta.append(packed.meta)
             scales += found
+            if packed.offsets is not None:
+                offsets.append(offsets[-1][-1] + packed.offsets[1:])
             yield stream.tell(), self.size
         if placed.scale_count:
-            stream.write(bytes(start + placed.scales - stream.tell()))
-            stream.write(np.concatenate(scales)[:placed.scale_count].astype("<f4").tobytes())
-        stream.write(bytes(start + placed.meta - stream.tell()))
-        stream.write(np.concatenate(meta).tobytes())
+            put(placed.scales, [np.concatenate(scales)[:placed.scale_count]], "<f4")
+        put(placed.meta, meta, "u1")
+        if placed.offset_bytes:
+            put(placed.offsets, offsets, "<u4")
+        if placed.starts:
+            put(placed.starts, [[0], np.cumsum(tensor.row_bytes)], "<u4")
         yield stream.tell(), self.size
 
     def _tensor(self, stream: IO[bytes], placed: Placed, tensor: Tensor) -> Iterator[tuple[int, int]]:
@@ -291,12 +307,13 @@ def _columns(placed: Placed, tensor: Tensor) -> Iterator[tuple[Any, list[Any]]]:
 
 def plan_weights(model: Model, context: int, groups: Sequence[tuple[int, ...]], by_column: Collection[str] = (),
                  banked: Callable[[str, int], object] = lambda role, layer: None,
-                 in_objects: Collection[str] = ()) -> WeightLayout:
+                 in_objects: Collection[str] = (), *, fetched: bool = False) -> WeightLayout:
     """Lay out the tensors of a quantised model for at most `context` positions; those roles of a layer column by column.
 
     groups  the layers of each body of the graph: they are laid out alike
     banked  where the matrix of a role ("layer.q", "head") in a layer lies, if not here: then the file has its scales alone
     in_objects  the roles of a layer whose rows are parts of the objects of neurons
+    fetched whether rows are fetched, so that the program has to know where those begin that differ in their bytes
     """
     layout, c = WeightLayout(model, context, groups), model.config
     once = [(role, shape) for role, shape in roles(c) if not role.startswith("layers.")]
@@ -313,7 +330,7 @@ def plan_weights(model: Model, context: int, groups: Sequence[tuple[int, ...]], 
         for role, shape in (*layer_roles(c.of_layer(layers[0])), *found):
             tensors = [model.tensor(f"layers.{layer}.{role}") for layer in layers]
             if isinstance(tensors[0], SparseTensor):
-                body[role] = _place_sparse(role, at, [tensor for tensor in tensors if isinstance(tensor, SparseTensor)])
+                body[role] = _place_sparse(role, at, [tensor for tensor in tensors if isinstance(tensor, SparseTensor)], fetched)
             else:
                 apart = role in in_objects or bool(banked(f"layer.{role}", layers[0]))
                 placed = _place(role, shape, at, tensors[0], role in by_column, apart)
@@ -336,12 +353,16 @@ def _place(role: str, shape: tuple[int, ...], at: int, tensor: Tensor | None, by
     return Placed(role, shape, offset, form, _up(offset + size, ALIGN), group, by_column, banked)
 
 
-def _place_sparse(role: str, at: int, tensors: Sequence[SparseTensor]) -> Placed:
+def _place_sparse(role: str, at: int, tensors: Sequence[SparseTensor], fetched: bool) -> Placed:
     """A matrix without its zeros, with room for that of each of these layers."""
     first, offset, size = tensors[0], _up(at, ALIGN), max(tensor.value_bytes for tensor in tensors)
     placed = Placed(role, first.shape, offset, first.format, _up(offset + size, ALIGN), first.group, layout=first.layout,
-                    values_size=size)
-    return replace(placed, meta=_up(placed.scales + 4 * placed.scale_count, ALIGN))
+                    values_size=size, meta_bytes=max(tensor.meta_bytes for tensor in tensors))
+    placed = replace(placed, meta=_up(placed.scales + 4 * placed.scale_count, ALIGN))
+    placed = replace(placed, offsets=_up(placed.meta + placed.meta_bytes, ALIGN) if placed.offset_bytes else 0)
+    if not fetched or placed.uniform_row_bytes:
+        return placed
+    return replace(placed, starts=_up(placed.end, ALIGN), row_most=max(int(tensor.row_bytes.max(initial=0)) for tensor in tensors))
 
 
 def _up(value: int, unit: int) -> int:

@@ -15,11 +15,10 @@ from compiler.model.model import Config, Model
 from compiler.passes.kv_cache import Attention
 from compiler.passes.sparse_weights import in_macros
 from compiler.targets.target import Home, Target
-from isa.numbers import FORMATS
 from isa.preset import Preset
 from isa.regions import DRAM, FLASH, SRAM
 from isa.sparse.layout import FORMS
-from isa.units.sp import LAYOUTS
+from isa.units.sp.matrices import LAYOUTS
 
 if TYPE_CHECKING:
     from compiler.lowering.lower import Lowering
@@ -57,7 +56,7 @@ class Near(Target):
 
     @classmethod
     def sparse(cls, machine: Preset, form: str) -> Able:
-        """Int8 in macros: what these can hold. Else by the sp unit: any, or where rows are fetched those whose rows are alike."""
+        """Int8 in macros: what these can hold. Else by the sp unit: any, or where rows are fetched those without offsets."""
         if form == "i8" and cim.is_there(machine):
             return Able(lambda layout: cim.holds(machine, layout), f"the macros of machine {machine.name} hold {cim.held(machine)}")
         if not machine.has_unit("sp") or "sp" not in machine.region(SRAM).ports:
@@ -67,8 +66,8 @@ class Near(Target):
         readers = {unit for unit in (*cls.readers, "sp") if machine.has_unit(unit)}
         if all(readers <= region.ports for region in machine.regions if region.name in (FLASH, DRAM)):
             return Able(lambda layout: layout.kind in LAYOUTS, "no instruction computes with it")
-        return Able(lambda layout: layout.row_values(1, FORMATS["i8"]) > 0,
-                    f"machine {machine.name} fetches rows in tiles, and rows of a bitmask differ in their bytes")
+        return Able(lambda layout: layout.kind in ("nm", "bm"),
+                    f"machine {machine.name} fetches rows in tiles, and no tile begins inside a list of columns or blocks")
 
     @property
     def reached(self) -> bool:

@@ -35,7 +35,9 @@ CODE, LENGTH, CODE_AT, VISITS = range(4)
 # A span is a run of bytes at one host address: a region, or one section in flash. Words of a span:
 BASE, SIZE, HOST, WRITABLE, PORTS, READ_SLOT, WRITE_SLOT, FIXED = range(8)       # FIXED: nothing ever changes there
 SPAN_WORDS = 8
-COUNTED_ENTRIES, COUNTED_WORDS = 4096, 8        # of what emulator/units/lut/counts.py remembers
+COUNTED_ENTRIES, COUNTED_WORDS = 4096, 11       # of what emulator/units/lut/counts.py and sp/operands.py remember
+NOTES_AT = COUNTED_ENTRIES * COUNTED_WORDS      # behind them: how many words of notes of rows are in use, then these
+NOTES = 1 << 21
 SINK = 127                      # counter slot of operands that have no bytes: never shown
 
 PORT: dict[str, int] = {name: i for i, name in enumerate(("core", *UNITS))}      # bit number in PORTS

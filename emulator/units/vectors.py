@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
 
-from emulator.kernel_words import LARGE, count, csr, readable, state_length, writable
-from emulator.native.machine_code import array, store
+from emulator.kernel_words import LARGE, count, csr, readable, state, state_length, writable
+from emulator.native.machine_code import array, move, store
 
 i32, u32, i64 = np.int32, np.uint32, np.int64
 CANONICAL_NAN = u32(0x7FC0_0000)
@@ -47,6 +49,38 @@ def spaced(block, number, pieces, size, align):
     if stride < size or stride & (align - 1) or stride > LARGE or pieces > LARGE // (stride + 1):
         return -1, 0
     return stride, (pieces - 1) * stride + size if pieces > 0 and size > 0 else 0
+
+
+class Build(NamedTuple):
+    """What loads int8 vectors: the port of the unit, its CSRs, its state."""
+
+    port: int
+    vectors: int
+    scale_group: int
+    codes_stride: int
+    scale_stride: int
+    activations: int
+    scales: int
+
+
+@njit
+def load_vectors(block, build, x, scale, n):
+    """Load vectors of n int8 with their scales into a unit, as its CSRs say, and count their bytes: how many; 0: punt."""
+    vectors, size = vectors_asked(block, build.vectors, build.activations, n), 4 * group_count(n, csr(block, build.scale_group))
+    codes_stride, codes_extent = spaced(block, build.codes_stride, vectors, n, 1)
+    scale_stride, scale_extent = spaced(block, build.scale_stride, vectors, size, 4)
+    if vectors == 0 or codes_stride < 0 or scale_stride < 0:
+        return 0
+    codes, codes_read = readable(block, build.port, x, codes_extent, 1)
+    scales, scales_read = readable(block, build.port, scale, scale_extent, 4)
+    if codes == 0 or scales == 0:
+        return 0
+    for v in range(vectors if n > 0 else 0):
+        move(state(block, build.activations) + v * n, codes + v * codes_stride, n)
+        move(state(block, build.scales) + v * size, scales + v * scale_stride, size)
+    count(block, codes_read, vectors * n)
+    count(block, scales_read, vectors * size)
+    return vectors
 
 
 @njit

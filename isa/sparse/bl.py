@@ -46,6 +46,10 @@ class RByC(SparseLayout):
     def has_offsets(self) -> bool:
         return True
 
+    @property
+    def together(self) -> int:
+        return self.block_rows
+
     def runs(self, rows: int) -> int:
         return -(-rows // self.block_rows)
 

@@ -80,6 +80,20 @@ class SparseLayout(ABC):
         """Runs of a matrix with so many rows, where there are offsets one less than these."""
         return rows
 
+    @property
+    def together(self) -> int:
+        """Rows that belong together: a part of a matrix begins at a multiple of them."""
+        return 1
+
+    def part(self, meta: Bytes, offsets: Array | None, first: int, rows: int, cols: int) -> tuple[Bytes, Array | None]:
+        """(metadata, offsets) of some rows of a matrix, of sound ones. `first` is a multiple of `together`."""
+        if offsets is None:
+            start, end = self.meta_bytes(first, cols), self.meta_bytes(first + rows, cols)
+            return meta[start:end], None
+        own = offsets[first // self.together:][:self.runs(rows) + 1].astype(np.int64)
+        start, end = self.meta_bytes(first, cols, int(own[0])), self.meta_bytes(first + rows, cols, int(own[-1]))
+        return meta[start:end], own - own[0]
+
     def row_values(self, cols: int, fmt: NumberFormat) -> int:
         """Bytes of the stored values of a row, where these are the same for every matrix; 0: they are not."""
         return 0
@@ -100,6 +114,13 @@ class SparseLayout(ABC):
     def _kept(self, present: Mask) -> tuple[Slots, Bytes, Array | None]:
         """What a matrix is stored as, whose elements that are not zero are `present` (rows, cols): slots, metadata, offsets.
         Raises ValueError where the layout cannot hold it."""
+
+    def row_bytes(self, packed: Packed) -> Ints:
+        """Bytes of the values of each row (rows,), of a layout whose runs are rows. Raises Malformed."""
+        per_byte, fmt = values_per_byte(FORMATS[packed.form]), FORMATS[packed.form]
+        runs = self.slots(packed.meta, packed.rows, packed.cols, packed.offsets).runs
+        sizes: Ints = -(-runs // per_byte) * max(int(fmt.bits) // 8, 1)
+        return sizes
 
     # ---------------------------------------------------------------------------------------------- both ways
 
@@ -191,12 +212,13 @@ def unpack_runs(data: Bytes, runs: Ints, fmt: NumberFormat) -> Array:
 # ------------------------------------------------------------------------------------------------ offsets
 
 
-def counted(offsets: Array | None, runs: int) -> Ints:
-    """Values of each run (runs,), from offsets (runs + 1,) that start at 0 and do not fall. Raises Malformed."""
+def counted(offsets: Array | None, runs: int, *, part: bool = False) -> Ints:
+    """Values of each run (runs,), from offsets (runs + 1,) that start at 0 and do not fall; those of a `part` of a matrix start
+    anywhere. Raises Malformed."""
     if offsets is None or len(offsets) != runs + 1:
         raise Malformed(0 if offsets is None else len(offsets), f"expected {runs + 1} offsets")
     ends = offsets.astype(np.int64)
-    if ends[0] != 0:
+    if ends[0] != 0 and not part:
         raise Malformed(int(ends[0]), f"the first offset is {ends[0]}; expected 0")
     counts: Ints = np.diff(ends)
     falls = np.flatnonzero(counts < 0)

@@ -114,7 +114,8 @@ def compiler_options(command: Callable[..., Any], *, programs: bool = False) -> 
                           "columns share a scale (i4:32, t2:row). Or a recipe file. By default the format of the checkpoint."),
         click.option("--sparse", metavar="auto|off|LAYOUT",
                      help="How matrices of layers with zeros are stored: auto, the default, takes what needs the fewest bytes, "
-                          "where the machine has an sp unit or macros; off: dense; nm:N:M, bm or bm:B: all in this layout."),
+                          "where the machine has an sp unit or macros; off: dense; nm:N:M, bm, bm:B, bl:RxC or cs: all in this "
+                          "layout."),
         click.option("--context", type=int, metavar="N", help="Number of positions; by default that of the model, at most 2048."),
         click.option("--kv", type=click.Choice(["f32", "f16", "i8"]), default="f32", show_default=True,
                      help="Format of keys and values; f16: rounded to fp16; i8: int8 with one scale per position and head."),

@@ -40,6 +40,8 @@ def kept(shape: tuple[int, int], how: str, seed: int) -> Mask:
     match how:
         case "half":
             return numbers < 0.4
+        case "few":
+            return numbers < 0.04
         case "block":
             return np.repeat(numbers[:, ::4] < 0.3, 4, axis=1)[:, :cols]
         case _:
@@ -79,7 +81,7 @@ def generated(program: Program, machine: Any, engine: type[ReferenceMachine] = M
 
 
 @pytest.mark.parametrize(("how", "layout"), [("2:4", "nm:2:4"), ("1:4", "nm:1:4"), ("4:8", "nm:4:8"), ("3:16", "nm:3:16"),
-                                             ("half", "bm"), ("block", "bm:4")])
+                                             ("half", "bm"), ("block", "bm:4"), ("few", "cs")])
 @pytest.mark.parametrize("weights", ["i8", "f16"])
 def test_the_layout_is_the_one_of_the_fewest_bytes(how: str, layout: str, weights: str) -> None:
     layouts = {placed.layout.name for placed in compiled(pruned(how), weights).layout.layer.values() if placed.layout}
@@ -131,7 +133,8 @@ def test_every_family(shape: str, weights: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("weights", ["i8", "i8:16", "i8:tensor", "i4", "t2", "f16", "f32"])
 @pytest.mark.parametrize(("how", "sparse"), [("2:4", "nm:2:4"), ("3:8", "nm:3:8"), ("half", "bm"),
-                                             ("block", "bm:4"), ("block", "bm:16")])
+                                             ("block", "bm:4"), ("block", "bm:16"), ("few", "cs"), ("half", "cs"),
+                                             ("block", "bl:1x4"), ("half", "bl:16x1"), ("few", "bl:5x3")])
 def test_every_operation_is_that_of_the_dense_program(weights: str, how: str, sparse: str, tmp_path: Path) -> None:
     model = pruned(how)
     made, dense = compiled(model, weights, sparse), compiled(model, weights, "off")
@@ -206,7 +209,7 @@ def test_layouts_of_a_recipe(tmp_path: Path) -> None:
     for text, said in (('[layouts]\n"layers.*.nothing" = "bm"', "layouts.layers.*.nothing: matches no matrix"),
                        ("[layouts]\nx = 3", "layouts.x: 3; expected auto"),
                        ('sparse = "nm:5:4"', "sparse: 'nm:5:4'; expected auto, off, nm:N:M"),
-                       ('sparse = "cs"', "no instruction computes with cs")):
+                       ('sparse = "rl"', "no instruction computes with rl")):
         file.write_text(text, encoding="utf-8")
         with pytest.raises(ModelError) as error:
             compile_model(pruned("2:4"), recipe=read_recipe(str(file)))
@@ -230,15 +233,17 @@ def test_what_cannot_be_sparse_is_refused_where_it_was_asked_for() -> None:
 
 
 @pytest.mark.parametrize("scratchpad", [12 << 10, 40 << 10, 1 << 20])
-@pytest.mark.parametrize("weights", ["i8", "i8:16", "f16"])
-def test_where_rows_are_fetched(scratchpad: int, weights: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("how", "weights", "layout"), [
+    ("2:4", "i8", "nm:2:4"), ("2:4", "i8:16", "nm:2:4"), ("2:4", "f16", "nm:2:4"), ("half", "i8", "bm"), ("half", "i4", "bm"),
+    ("block", "f16", "bm:4")])
+def test_where_rows_are_fetched(scratchpad: int, how: str, weights: str, layout: str, tmp_path: Path) -> None:
     """Values, metadata and scales come in tiles, or stay: fewer bytes than dense, as many as predicted, the same tokens."""
     machine, counts = fetching_machine(scratchpad), {}
     for sparse in ("off", "auto"):
-        made = compiled(pruned("2:4"), weights, sparse, machine=machine)
+        made = compiled(pruned(how), weights, sparse, machine=machine)
         program = made.build(tmp_path)
         if sparse == "auto":
-            assert {placed.layout.name for placed in made.layout.layer.values() if placed.layout} == {"nm:2:4"}
+            assert {placed.layout.name for placed in made.layout.layer.values() if placed.layout} == {layout}
             assert compare(made, program, PROMPT)[1] is None
             assert made.choice.exact
         tokens, runner = generated(program, made.machine)
@@ -271,16 +276,19 @@ def test_a_unit_that_is_not_used_need_not_reach_weights() -> None:
     assert not compiled(pruned("2:4"), "i8", machine=str(path)).memory.reached
 
 
-def test_rows_that_differ_are_not_fetched() -> None:
+def test_lists_of_columns_are_not_fetched() -> None:
     machine = fetching_machine(40 << 10)
-    assert not any(placed.layout for placed in compiled(pruned("half"), "i8", machine=machine).layout.every())
-    with pytest.raises(ModelError, match="bm: machine fetching fetches rows in tiles, and rows of a bitmask differ in their bytes"):
-        compiled(pruned("half"), "i8", "bm", machine=machine)
+    assert {placed.layout.name for placed in compiled(pruned("few"), "i8", machine=machine).layout.layer.values()
+            if placed.layout} == {"bm"}
+    for layout in ("cs", "bl:1x4"):
+        with pytest.raises(ModelError, match=f"{layout}: machine fetching fetches rows in tiles, and no tile begins inside a list"):
+            compiled(pruned("few"), "i8", layout, machine=machine)
 
 
-def test_predicted_bytes_where_rows_are_fetched(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("how", "weights"), [("2:4", "i8"), ("half", "i8"), ("half", "f32"), ("block", "i4")])
+def test_predicted_bytes_where_rows_are_fetched(how: str, weights: str, tmp_path: Path) -> None:
     for scratchpad in (12 << 10, 40 << 10):
-        made = compiled(pruned("2:4"), "i8", machine=fetching_machine(scratchpad), chunk=1)
+        made = compiled(pruned(how), weights, machine=fetching_machine(scratchpad), chunk=1)
         program, found = made.build(tmp_path), []
         for tokens in (3, 4, 5):
             counters = generated(program, made.machine, tokens=tokens)[1].counters
@@ -292,10 +300,10 @@ def test_predicted_bytes_where_rows_are_fetched(tmp_path: Path) -> None:
 
 def test_a_prompt_reads_a_sparse_matrix_once_a_chunk(tmp_path: Path) -> None:
     """On a machine that reads weights where they lie, and on one that fetches them."""
-    for machine in ("slim", fetching_machine(64 << 10)):
+    for machine, how in (("slim", "2:4"), (fetching_machine(64 << 10), "2:4"), (fetching_machine(64 << 10), "half")):
         read = {}
         for chunk in (1, len(PROMPT)):
-            made = compiled(pruned("2:4"), "i8", chunk=chunk, machine=machine)
+            made = compiled(pruned(how), "i8", chunk=chunk, machine=machine)
             read[chunk] = generated(made.build(tmp_path), made.machine, tokens=1)[1].counters
         assert read[1]["sp.macs"] == read[5]["sp.macs"] and read[1]["sp.values"] == read[5]["sp.values"]
         for name in ("sp.weight_bytes", "sp.meta_bytes"):

@@ -329,9 +329,11 @@ def sparse_work(machine: ReferenceMachine, row: Row, values: dict[str, int]) -> 
         return Counter()
     kind, form = rest
     fmt, floats, nm, block = FORMATS[form], form in ("f16", "f32"), machine.csr("sp.nm"), machine.csr("sp.block")
+    made = {"nm": lambda: sparse.NOfM(nm & 0xFF, nm >> 8), "bm": lambda: sparse.Bitmask(block), "cs": sparse.Columns,
+            "bl": lambda: sparse.RByC(machine.csr("sp.block_rows"), block)}
     length, cols = int(machine.state["sp.length"][0]), machine.csr("sp.cols")
     try:
-        layout = sparse.NOfM(nm & 0xFF, nm >> 8) if kind == "nm" else sparse.Bitmask(block)
+        layout, offsets = made[kind](), None
         if operation == "compress":
             if not 0 < cols < 1 << 20:
                 return Counter()
@@ -342,14 +344,19 @@ def sparse_work(machine: ReferenceMachine, row: Row, values: dict[str, int]) -> 
             operation, (values.get("rows", 0), length))
         if not 0 < rows * cols < 1 << 20:
             return Counter()
-        meta = bytes_at(machine, machine.csr("sp.meta"), layout.meta_bytes(rows, cols))
-        slots = layout.slots(meta, rows, cols)
+        if layout.has_offsets:
+            offsets = bytes_at(machine, machine.csr("sp.offsets"), 4 * (layout.runs(rows) + 1)).view("<u4").astype(np.int64)
+            offsets -= offsets[0]
+        stored = 0 if offsets is None else int(offsets[-1])
+        meta = bytes_at(machine, machine.csr("sp.meta"), layout.meta_bytes(rows, cols, stored))
+        slots = layout.slots(meta, rows, cols, offsets)
         size = run_bytes(slots.runs, fmt)
-        dense = layout.unpack(sparse.Packed(form, rows, cols, bytes_at(machine, values["W"], size), meta))
+        packed = sparse.Packed(form, rows, cols, bytes_at(machine, values["W"], size), meta, offsets)
+        dense = layout.unpack(packed)
     except (Trap, ValueError):
         return Counter()                    # the instruction will trap
     stored, nonzero = len(slots.rows), int(np.count_nonzero(dense))
-    once = Counter(weight_bytes=size, meta_bytes=len(meta))
+    once = Counter(weight_bytes=size, meta_bytes=packed.bytes - size)
     if operation == "expand":
         return once + Counter(values=stored, values_float=stored * floats, elements=rows * cols)
     vectors = max(int(machine.state["sp.built_vectors"][0]), 1)

@@ -10,7 +10,9 @@ from isa.numbers import FORMATS
 from isa.traps import Cause
 
 CHOICES = {"nm": ("nm:2:4", "nm:1:4", "nm:4:8", "nm:2:8", "nm:1:16", "nm:8:16", "nm:3:5", "nm:1:1", "nm:4:4", "nm:16:16"),
-           "bm": ("bm", "bm", "bm:4", "bm:2", "bm:3", "bm:16", "bm:64")}
+           "bm": ("bm", "bm", "bm:4", "bm:2", "bm:3", "bm:16", "bm:64"),
+           "bl": ("bl:1x1", "bl:2x2", "bl:16x1", "bl:1x16", "bl:3x5", "bl:8x16"),
+           "cs": ("cs",)}
 LENGTHS = (0, 1, 3, 4, 15, 16, 17, 63, 64, 65, 127, 128, 200, 256, 320, 511, 512, 640, 1000, 1100)
 DENSITIES = (0, 0.05, 0.3, 0.5, 0.9, 1)
 VECTORS = (0, 0, 1, 2, 3, 7)
@@ -47,7 +49,12 @@ def fitting(layout, dense):
 
 def setting(layout):
     """The CSRs that say a layout."""
-    return {"sp.nm": layout.n | layout.m << 8} if layout.kind == "nm" else {"sp.block": layout.block}
+    match layout:
+        case sparse.NOfM(n, m):
+            return {"sp.nm": n | m << 8}
+        case sparse.RByC(rows, block):
+            return {"sp.block_rows": rows, "sp.block": block}
+    return {"sp.block": layout.block} if layout.kind == "bm" else {}
 
 
 def vector(rng, pair, length, group=0, floats=False, built=0):
@@ -74,7 +81,16 @@ def placed(rng, pair, packed, where=None):
     meta = place + 0x4_0000 + int(rng.integers(0, 7))
     pair.place(meta, packed.meta)
     pair.set(**{"sp.meta": meta})
+    if packed.offsets is not None:
+        offsets = place + 0x5_8000 + 4 * int(rng.integers(0, 5))
+        pair.place(offsets, packed.offsets)
+        pair.set(**{"sp.offsets": offsets})
     return W
+
+
+def described(packed):
+    """Bytes of metadata and offsets."""
+    return packed.bytes - packed.values.size
 
 
 @pytest.mark.parametrize("name", PRODUCTS)
@@ -110,7 +126,7 @@ def products(pair, name, runs):
         if length and others:
             assert counts.get("macs", 0) + counts.get("macs_skipped", 0) == vectors * length * others
             assert counts.get("values", 0) == counts.get("macs", 0) + counts.get("zeros_stored", 0)
-            assert counts.get("weight_bytes", 0) == packed.values.size and counts.get("meta_bytes", 0) == packed.meta.size
+            assert counts.get("weight_bytes", 0) == packed.values.size and counts.get("meta_bytes", 0) == described(packed)
         else:
             assert set(counts) == {"ops"}
 
@@ -163,22 +179,28 @@ def test_metadata_of_any_bytes(pair, name):
         length, others = int(rng.choice([1, 3, 8, 17, 64, 70])), int(rng.choice([1, 2, 3]))
         rows, cols = (length, others) if operation == "macT" else (others, length)
         vector(rng, pair, length, 0, form in ("f16", "f32"))
-        meta = rng.integers(0, 256, layout.meta_bytes(rows, cols)).astype(np.uint8)
-        if rng.random() < 0.6:              # sound, but for a byte
-            packed = layout.pack(fitting(layout, matrix(rng, form, rows, cols)), form)
-            meta[:] = packed.meta
-            if meta.size:
-                meta[rng.integers(meta.size)] ^= 1 << rng.integers(8)
-        values = rng.integers(0, 256, 4 * (rows + 1) * (cols + 64)).astype(np.uint8)
+        packed = layout.pack(fitting(layout, matrix(rng, form, rows, cols)), form)
+        meta = packed.meta.copy()
+        if rng.random() < 0.4:
+            meta = rng.integers(0, 256, max(layout.meta_bytes(rows, cols), 64)).astype(np.uint8)
+        elif meta.size:                     # sound, but for a byte
+            meta[rng.integers(meta.size)] ^= 1 << rng.integers(8)
+        if packed.offsets is not None:
+            offsets = packed.offsets.copy()
+            if rng.random() < 0.3:
+                offsets[rng.integers(offsets.size)] += rng.choice([1, 2, 1 << 31])
+            pair.place(SRAM + 0x2000, offsets)
+        values = rng.integers(0, 256, 4 * (rows + 64) * (cols + 64)).astype(np.uint8)
         W = SRAM + 0x8000
         pair.place(W, values)
         pair.place(SRAM + 0x4000, meta)
-        pair.set(**setting(layout), **{"sp.meta": SRAM + 0x4000, "sp.cols": cols, "sp.scales": SRAM + 0x1000})
+        pair.set(**setting(layout), **{"sp.meta": SRAM + 0x4000, "sp.cols": cols, "sp.scales": SRAM + 0x1000,
+                                       "sp.offsets": SRAM + 0x2000})
         operands = {"mac": {"acc": SRAM + 64, "rows": others}, "macT": {"acc": SRAM + 64, "cols": others},
                     "gemv": {"y": SRAM + 64, "rows": others}, "expand": {"dst": SRAM + 64, "rows": rows}}[operation]
         done = pair.run(name, **operands, W=W, inline=False)
         trapped += done.trap is not None
-        assert done.trap is None or done.trap.cause == Cause.ILLEGAL_OPERAND
+        assert done.trap is None or done.trap.cause in (Cause.ILLEGAL_OPERAND, Cause.LOAD_ACCESS)
     assert trapped > 2
 
 
@@ -199,12 +221,16 @@ def test_builds(pair):
 def test_weights_in_flash_and_at_the_end_of_a_region():
     """What is fixed may be remembered, by whichever instruction comes first; nothing behind the last byte is read."""
     rng = np.random.default_rng(2)
-    for name, form in (("bm", "i8"), ("bm:3", "i8"), ("bm", "i4"), ("nm:2:4", "i8"), ("bm", "f32"), ("nm:4:8", "f16")):
+    for name, form in (("bm", "i8"), ("bm:3", "i8"), ("bm", "i4"), ("nm:2:4", "i8"), ("bm", "f32"), ("nm:4:8", "f16"),
+                       ("nm:4:8", "i8"), ("nm:2:8", "i8"), ("cs", "i8"), ("bl:3x2", "i4")):
         layout = sparse.named(name)
         packed = layout.pack(fitting(layout, matrix(rng, form, 40, 40)), form)
-        pair = Pair("slim", flash=packed.values.tobytes() + bytes(-packed.values.size % 4) + packed.meta.tobytes())
+        offsets = b"" if packed.offsets is None else packed.offsets.tobytes()
+        values = packed.values.tobytes() + bytes(-packed.values.size % 4)
+        pair = Pair("slim", flash=offsets + values + packed.meta.tobytes())
         vector(rng, pair, 40, 0, form in ("f16", "f32"))
-        pair.set(**setting(layout), **{"sp.meta": FLASH + packed.values.size + -packed.values.size % 4, "sp.cols": 40})
+        at = FLASH + len(offsets)
+        pair.set(**setting(layout), **{"sp.meta": at + len(values), "sp.cols": 40, "sp.offsets": FLASH})
         pair.set(**{"sp.scales": pair.put(np.ones(1, "<f4"))})
         out = pair.put(np.zeros(40, "<i4"))
         for operation in ("mac", "gemv", "macT", "expand", "mac", "gemv", "macT", "gemv"):
@@ -212,5 +238,5 @@ def test_weights_in_flash_and_at_the_end_of_a_region():
             target = {"gemv": "y", "expand": "dst"}.get(operation, "acc")
             if mnemonic in SP:
                 place = SRAM + 0x4000 if operation == "expand" else out
-                done = pair.run(mnemonic, **{target: place, "W": FLASH, "cols" if operation == "macT" else "rows": 40})
+                done = pair.run(mnemonic, **{target: place, "W": at, "cols" if operation == "macT" else "rows": 40})
                 assert done.trap is None

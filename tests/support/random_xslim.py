@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from itertools import accumulate
 from typing import TypeVar
 
 from hypothesis import strategies as st
@@ -72,7 +73,7 @@ def number(source: Source) -> int:
 
 # Areas by what the instructions keep there, with the number formats that are looked for in them.
 AREAS = {"x": ("f32", "f16", "bf16"), "y": ("f32",), "z": ("f32",), "sums": ("i32",), "codes": ("i8", "u8"), "weights": (),
-         "mask": ("b1",), "index": ("u32",), "scales": ("f32",), "program": ()}
+         "mask": ("b1",), "index": ("u32",), "scales": ("f32",), "program": (), "rising": ()}
 SECTIONS = (".sram", ".data", ".hbm", ".flash")
 EDGES = [base + offset & (1 << 64) - 1
          for base in (0x0200_0000, 0x0201_0000, 0x1000_0000, 0x1001_0000, 0x8000_0000, 0x8002_0000, 0x20_0000_0000, 0x20_0001_0000,
@@ -95,6 +96,8 @@ def area(name: str, source: Source) -> Lines:
     data = [source.below(256) for _ in range(1 + source.below(24))]
     if name == "index":
         line = ".word " + ", ".join(str(byte % 16 if byte < 250 else byte << 24) for byte in data)
+    elif name == "rising":
+        line = ".word " + ", ".join(map(str, accumulate((byte % 3 for byte in data), initial=0)))
     elif name == "program":
         line = "\n".join(f".crf {CRF_WORDS[byte % len(CRF_WORDS)]}" if byte < 250 else f".word {byte << 24}" for byte in data)
     elif name in ("codes", "weights", "mask"):
@@ -132,7 +135,7 @@ SETTINGS: dict[str, tuple[int | str, ...]] = {      # the first one is there whe
     "sp.meta": ("mask", "codes", "weights"), "sp.nm": (0x0101, 0x0202, 0x0402, 0x0804, 0x0503), "sp.block": (1, 2, 4, 16),
     "sp.cols": (16, 0, 1, 3, 8, 33, 64), "sp.scales": ("scales", "x"), "sp.scale_group": (0, 4, 16, 5), "sp.shift": (0, 1, 8, 31),
     "sp.vectors": (2, 0, 3, 1), "sp.codes_stride": (0, 16, 64, 20), "sp.scale_stride": (0, 64, 4, 6),
-    "sp.result_stride": (0, 64, 36, 6),
+    "sp.result_stride": (0, 64, 36, 6), "sp.offsets": ("rising", "index", "mask"), "sp.block_rows": (1, 2, 16, 64),
     "cim.vectors": (1, 0, 2, 3), "cim.codes_stride": (0, 16, 9, 5), "cim.scale_stride": (0, 8, 4, 6),
     "cim.result_stride": (0, 64, 32, 6), "cim.scale_group": (0, 0, 8, 3), "cim.shift": (0, 1, 8, 31),
     "cim.x_scales": ("scales", "x"), "cim.scales": ("scales", "x"), "cim.first": (0, 0, 1, 2), "cim.meta": ("mask", "codes"),
@@ -202,7 +205,9 @@ CHAINS = (
     "thr.topk.f32 fetch.rows", "thr.bottomk.f32 fetch.rows vec.sum.f32", "thr.prefix fetch.copy2d",
     "sp.build.i8 sp.mac.*", "sp.build.i8 sp.macT.*", "sp.build.i8 sp.gemv.*.i* vec.sum.f32", "sp.build.f32 sp.gemv.*.f*",
     "sp.build.i8 sp.mac.bm.* sp.macT.bm.i8", "sp.build.i8 sp.macT.bm.i4 sp.gemv.bm.t2", "sp.build.i8 sp.gemv.bm.t2 sp.macT.bm.*",
-    "sp.build.i8 sp.mac.nm.* sp.expand.nm.*", "sp.compress.bm.i8 sp.expand.bm.i8", "sp.compress.bm.f32 sp.build.f32 sp.gemv.bm.f32",
+    "sp.build.i8 sp.mac.nm.* sp.expand.nm.*", "sp.build.i8 sp.mac.cs.* sp.gemv.bl.i8",
+    "sp.build.f32 sp.gemv.cs.f16 sp.expand.bl.*", "sp.compress.bm.i8 sp.expand.bm.i8",
+    "sp.compress.bm.f32 sp.build.f32 sp.gemv.bm.f32",
     "cim.build.i8 cim.load.nm cim.mac", "cim.load.nm cim.build.i8 cim.gemv", "cim.build.i8 cim.load.nm cim.gemv cim.mac",
     "cim.build.i8 cim.load.bd cim.spread.*", "cim.load.bd cim.build.i8 cim.join.*", "cim.load.bd cim.load.nm cim.spread.*",
     "thr.select thr.gt.f32 thr.index", "vec.gemv.* vec.softmax.f32 vec.macT.*", "vec.cvt.* vec.cvt.* vec.rmsnorm.f32",

@@ -61,7 +61,7 @@ def starts(row: Row) -> list[Start]:
             start.state = {"lut.kind": [2 if name == "lut.xnor" else 1], "lut.built_vectors": [2], "lut.length": [MANY],
                            "lut.activations": [1] * 2 * MANY}
         case "sp":
-            start.csrs = {"sp.meta": ZEROED, "sp.cols": 4, "sp.scales": ZEROED + 64, "sp.nm": 0x0201,
+            start.csrs = {"sp.meta": ZEROED, "sp.cols": 4, "sp.scales": ZEROED + 64, "sp.nm": 0x0201, "sp.offsets": ZEROED,
                           "sp.vectors": 2 if "build" in name else 0}
             start.values |= dict.fromkeys(row.lengths, 4)
             start.state = {"sp.kind": [2 if ".f16" in name or ".f32" in name else 1], "sp.length": [4], "sp.built_vectors": [2],

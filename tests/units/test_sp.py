@@ -8,11 +8,11 @@ from isa import sparse
 from isa.instruction import TABLE, rows
 from isa.numbers import FORMATS
 from isa.traps import Cause
-from isa.units import sp
+from isa.units.sp.matrices import number
 
 ILLEGAL = Cause.ILLEGAL_OPERAND
 INTEGERS, FLOATS = ("i8", "i4", "t2"), ("f16", "f32")
-NAMES = ("nm:2:4", "nm:3:8", "nm:1:16", "nm:4:4", "nm:2:5", "bm", "bm:4", "bm:7")
+NAMES = ("nm:2:4", "nm:3:8", "nm:1:16", "nm:4:4", "nm:2:5", "bm", "bm:4", "bm:7", "cs", "bl:2x3", "bl:16x1", "bl:1x4")
 SIZES = ((1, 1), (3, 7), (5, 64), (2, 129), (17, 40))
 
 
@@ -40,8 +40,26 @@ def place(bench, layout, dense, form, gap=3):
     """Put a matrix into memory and set the CSRs of its layout: the operand W, and the bytes of values and metadata."""
     packed = layout.pack(dense, form)
     bench.set(sp__meta=bench.put(packed.meta if packed.meta.size else np.zeros(1, np.uint8), gap))
-    bench.set(**({"sp__nm": layout.n | layout.m << 8} if layout.kind == "nm" else {"sp__block": layout.block}))
+    if packed.offsets is not None:
+        bench.set(sp__offsets=bench.put(packed.offsets))
+    settings(bench, layout)
     return bench.put(packed.values if packed.values.size else np.zeros(4, np.uint8)), packed
+
+
+def settings(bench, layout):
+    """The CSRs that say a layout."""
+    match layout:
+        case sparse.NOfM(n, m):
+            bench.set(sp__nm=n | m << 8)
+        case sparse.RByC(rows, block):
+            bench.set(sp__block_rows=rows, sp__block=block)
+        case sparse.Bitmask(block):
+            bench.set(sp__block=block)
+
+
+def described(packed):
+    """Bytes of metadata and offsets."""
+    return packed.bytes - packed.values.size
 
 
 def build(bench, x, scales=(1,), group=0):
@@ -59,7 +77,7 @@ def expected_counts(dense, packed, floats=False):
     nonzero, bits = int(np.count_nonzero(dense)), int(FORMATS[packed.form].bits)
     layout_slots = packed.values.size * 8 // bits
     counts = {"ops": 1, "macs": nonzero, "macs_skipped": dense.size - nonzero, "weight_bytes": packed.values.size,
-              "meta_bytes": packed.meta.size} | ({"macs_float": nonzero} if floats else {})
+              "meta_bytes": described(packed)} | ({"macs_float": nonzero} if floats else {})
     return {name: count for name, count in counts.items() if count}, layout_slots
 
 
@@ -74,8 +92,9 @@ def stored_of(layout, dense):
     rows, cols = dense.shape
     if layout.kind == "nm":
         return rows * -(-cols // layout.m) * layout.n
-    padded = np.pad(dense, ((0, 0), (0, -cols % layout.block))).reshape(rows, -1, layout.block)
-    return int((padded != 0).any(axis=2).sum()) * layout.block
+    down, across = getattr(layout, "block_rows", 1), getattr(layout, "block", 1)
+    padded = np.pad(dense, ((0, -rows % down), (0, -cols % across))).reshape(-(-rows // down), down, -1, across)
+    return int((padded != 0).any(axis=(1, 3)).sum()) * down * across
 
 
 # ------------------------------------------------------------------------------------------------ products
@@ -102,13 +121,13 @@ def test_mac_and_macT(name, form):
                         for old, row in zip(before, wide, strict=True)]
                 assert bench.get(acc, "i4", outputs).tolist() == [(total + (1 << 31)) % (1 << 32) - (1 << 31) for total in sums]
                 check_counts(done, dense, packed, stored_of(layout, dense))
-                assert done.counts["sram.bytes_read"] == packed.values.size + packed.meta.size + 4 * outputs
+                assert done.counts["sram.bytes_read"] == packed.bytes + 4 * outputs
                 assert done.counts["sram.bytes_written"] == 4 * outputs
 
 
 @pytest.mark.parametrize(("w_group", "x_group"), [(0, 0), (16, 16), (0, 5), (24, 0)])
 @pytest.mark.parametrize("form", INTEGERS)
-@pytest.mark.parametrize("name", NAMES[:2] + NAMES[5:7])
+@pytest.mark.parametrize("name", NAMES[:2] + NAMES[5:7] + NAMES[8:10])
 def test_gemv_of_integers_is_that_of_the_lut_unit(name, form, w_group, x_group):
     layout = sparse.named(name)
     for seed, (height, width) in enumerate(SIZES):
@@ -179,7 +198,7 @@ def test_expand(name, form):
         done = bench.run(f"sp.expand.{layout.kind}.{form}", dst=dst, W=W, rows=height)
         assert bench.get(dst, "u1", len(expected)).tobytes() == expected
         stored = stored_of(layout, dense)
-        expected_values = {"ops": 1, "values": stored, "weight_bytes": packed.values.size, "meta_bytes": packed.meta.size,
+        expected_values = {"ops": 1, "values": stored, "weight_bytes": packed.values.size, "meta_bytes": described(packed),
                            "elements": height * width} | ({"values_float": stored} if form in FLOATS else {})
         assert sp_counts(done) == {key: count for key, count in expected_values.items() if count}
 
@@ -226,6 +245,70 @@ MALFORMED = [
 ]
 
 
+LISTED = [
+    # layout,  columns, columns or blocks, offsets,  bytes of values, mtval, what is said
+    ("cs",     4,       [1, 1],            [0, 2],   2,               1,     "expected rising numbers"),
+    ("cs",     4,       [2, 1],            [0, 2],   2,               1,     "column 1 stands behind 2"),
+    ("cs",     4,       [4],               [0, 1],   1,               4,     "column 4 is beyond the last, 3"),
+    ("bl:1x2", 4,       [2],               [0, 1],   2,               2,     "block column 2 is beyond the last, 1"),
+    ("bl:1x2", 4,       [1, 0],            [0, 2],   4,               0,     "block column 0 stands behind 1"),
+    ("bl:1x3", 4,       [1],               [0, 1],   3,               4,     "a value for row 0, column 4 is not zero"),
+    ("bl:2x1", 4,       [1],               [0, 1],   2,               1,     "a value for row 1, column 1 is not zero"),
+]
+
+
+@pytest.mark.parametrize(("name", "cols", "listed", "offsets", "values", "wrong", "message"), LISTED)
+def test_malformed_lists_trap_before_anything_is_written(name, cols, listed, offsets, values, wrong, message):
+    layout, bench = sparse.named(name), Bench()
+    settings(bench, layout)
+    bench.set(sp__meta=bench.put(np.array(listed, np.uint16)), sp__offsets=bench.put(np.array(offsets, np.uint32)),
+              sp__cols=cols, sp__scales=bench.put(np.ones(1, np.float32)))
+    W, out = bench.put(np.ones(values, np.uint8)), bench.put(np.full(64, 7, np.uint8))
+    build(bench, [1] * cols)
+    for operation, target in (("mac", "acc"), ("gemv", "y"), ("expand", "dst")):
+        operands = {"W": W, target: out, "rows": 1}
+        assert message in refused(ILLEGAL, bench, f"sp.{operation}.{layout.kind}.i8", **operands)
+        with pytest.raises(Trapped) as trapped:
+            bench.run(f"sp.{operation}.{layout.kind}.i8", **operands)
+        assert trapped.value.value == wrong
+
+
+def test_offsets_that_fall_or_are_not_there():
+    bench = Bench()
+    build(bench, [1] * 4)
+    bench.set(sp__meta=bench.put(np.zeros(8, np.uint8)), sp__offsets=bench.put(np.array([0, 1, 0], np.uint32)))
+    operands = {"acc": bench.put(np.zeros(2, np.int32)), "W": bench.put(np.zeros(4, np.uint8)), "rows": 2}
+    assert "offset 2 is 0, less than the one before, 1" in refused(ILLEGAL, bench, "sp.mac.cs.i8", **operands)
+    bench.set(sp__offsets=bench.put(np.zeros(3, np.uint32)) + 2)
+    refused(Cause.MISALIGNED_OPERAND, bench, "sp.mac.cs.i8", **operands)
+    bench.set(sp__offsets=0)
+    refused(Cause.LOAD_ACCESS, bench, "sp.mac.cs.i8", **operands)
+
+
+@pytest.mark.parametrize("name", ["cs", "bl:2x3"])
+def test_some_rows_of_a_matrix_are_a_matrix(name):
+    layout, bench, dense = sparse.named(name), Bench(), matrix("i8", 12, 17, 0.4, 1)
+    W, packed = place(bench, layout, dense, "i8")
+    step, run = getattr(layout, "block_rows", 1), getattr(layout, "block_rows", 1) * getattr(layout, "block", 1)
+    ahead, x = int(packed.offsets[4 // step]), np.arange(17) - 8
+    bench.set(sp__offsets=bench.m.csr("sp.offsets") + 16 // step, sp__meta=bench.m.csr("sp.meta") + 2 * ahead)
+    build(bench, x)
+    acc = bench.put(np.zeros(6, np.int32))
+    bench.run(f"sp.mac.{layout.kind}.i8", acc=acc, W=W + run * ahead, rows=6)
+    assert bench.get(acc, "i4", 6).tolist() == (dense[4:10].astype(int) @ x).tolist()
+
+
+def test_rows_of_blocks_lie_below_one_another():
+    """By hand: two blocks of 2 x 2 beside each other, one below them whose second row is padding."""
+    bench = Bench()
+    bench.set(sp__block_rows=2, sp__block=2, sp__meta=bench.put(np.array([0, 1, 1], np.uint16)),
+              sp__offsets=bench.put(np.array([0, 2, 3], np.uint32)))
+    build(bench, [1, 10, 100, 50])
+    acc = bench.put(np.zeros(3, np.int32))
+    bench.run("sp.mac.bl.i8", acc=acc, W=bench.put(np.array([1, 2, 3, 4, 5, 6, 7, 8, 9, -1, 0, 0], np.int8)), rows=3)
+    assert bench.get(acc, "i4", 3).tolist() == [1 + 20 + 500 + 300, 3 + 40 + 700 + 400, 900 - 50]
+
+
 @pytest.mark.parametrize(("name", "cols", "meta", "values", "wrong", "message"), MALFORMED)
 def test_malformed_metadata_traps_before_anything_is_written(name, cols, meta, values, wrong, message):
     layout, bench = sparse.named(name), Bench()
@@ -251,7 +334,11 @@ def test_settings_that_are_no_layout():
         assert "expected 1 <= N <= M <= 16" in refused(ILLEGAL, bench, "sp.mac.nm.i8", acc=bench.free, W=bench.free, rows=0)
     for value in (0, 65_537, 1 << 63):
         bench.set(sp__block=value)
-        assert "expected 1..65536" in refused(ILLEGAL, bench, "sp.mac.bm.i8", acc=bench.free, W=bench.free, rows=0)
+        for kind in ("bm", "bl"):
+            assert "expected 1..65536" in refused(ILLEGAL, bench, f"sp.mac.{kind}.i8", acc=bench.free, W=bench.free, rows=0)
+    for value in (0, 65, 1 << 63):
+        bench.set(sp__block_rows=value)
+        assert "expected 1..64" in refused(ILLEGAL, bench, "sp.mac.bl.i8", acc=bench.free, W=bench.free, rows=0)
     bench.set(sp__cols=(1 << 28) + 1, sp__block=1)
     assert "expected at most 2**28" in refused(ILLEGAL, bench, "sp.expand.bm.i8", dst=bench.free, W=bench.free, rows=0)
     bench.set(sp__shift=32)
@@ -326,8 +413,9 @@ def test_the_map_of_the_encoding():
     assert places["sp.mac.nm.i8"] == (0x2B, 7, 0) and places["sp.mac.bm.t2"] == (0x2B, 7, 7)
     assert places["sp.macT.nm.i4"] == (0x2B, 7, 0x21) and places["sp.gemv.nm.f32"] == (0x2B, 7, 0x44)
     assert places["sp.expand.bm.f16"] == (0x2B, 7, 0x68) and places["sp.build.f32"] == (0x2B, 7, 0x1E)
+    assert places["sp.mac.bl.i8"] == (0x2B, 7, 10) and places["sp.gemv.cs.f32"] == (0x2B, 7, 0x53)
     assert places["sp.build.i8"] == (0x5B, 7, 0) and places["sp.compress.bm.f32"] == (0x5B, 7, 3)
-    assert {sp.number(kind, form) for kind in sparse.KINDS for form in INTEGERS + FLOATS} == set(range(25))
+    assert {number(kind, form) for kind in sparse.KINDS for form in INTEGERS + FLOATS} == set(range(25))
 
 
 # ------------------------------------------------------------------------------------------------ several vectors
@@ -336,7 +424,7 @@ def test_the_map_of_the_encoding():
 @pytest.mark.parametrize("mnemonic", [name for name in TABLE if name.startswith(("sp.mac.", "sp.macT.", "sp.gemv."))])
 def test_several_vectors_are_several_operations_that_read_their_matrix_once(mnemonic):
     _, operation, kind, form = mnemonic.split(".")
-    layout = sparse.named({"nm": "nm:2:4", "bm": "bm"}[kind])
+    layout = sparse.named({"nm": "nm:2:4", "bm": "bm", "cs": "cs", "bl": "bl:2x3"}[kind])
     for seed, (vectors, height, width, group, gap) in enumerate(
             ((2, 5, 16, 0, 0), (3, 2, 129, 16, 12), (5, 1, 7, 0, 4), (4, 3, 64, 16, 0))):
         bench, rng = Bench(), np.random.default_rng(seed)
@@ -372,10 +460,10 @@ def test_several_vectors_are_several_operations_that_read_their_matrix_once(mnem
         once = {"sp.ops", "core.instructions", "sp.weight_bytes", "sp.meta_bytes"}
         again = counts["sp.weight_bytes"] + counts["sp.meta_bytes"]
         again += 4 * (outputs * groups if group else 1) if operation == "gemv" and not floats else 0
-        for number, total in ((1, built), (2, counts)):
-            for event in {name for part in apart for name in part[number]} | total.keys():
-                parts = [part[number].get(event, 0) for part in apart]
-                more = again if number == 2 and event == "sram.bytes_read" else 0
+        for part_of, total in ((1, built), (2, counts)):
+            for event in {name for part in apart for name in part[part_of]} | total.keys():
+                parts = [part[part_of].get(event, 0) for part in apart]
+                more = again if part_of == 2 and event == "sram.bytes_read" else 0
                 assert total.get(event, 0) == (parts[0] if event in once else sum(parts) - (vectors - 1) * more), event
 
 

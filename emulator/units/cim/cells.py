@@ -19,7 +19,6 @@ from emulator.native.emitting import alloca_once, for_range
 from emulator.native.features import AVX512
 from emulator.native.inlining import specialised
 from emulator.simd.bytes64 import (
-    I8,
     I32,
     I64,
     SIZE,
@@ -29,21 +28,12 @@ from emulator.simd.bytes64 import (
     look_up_128,
     look_up_256,
     pointer,
-    shuffle,
     vector_type,
     zeros,
 )
-from emulator.units.sp.gather import places_of
-from emulator.units.sp.rows import GATHERS
+from emulator.units.sp.places import has_unpacking
 
 TOGETHER = 4            # rows that share what is loaded of the vector
-
-
-def _falls(builder: Any, places: Vector, n: int) -> Any:
-    """Which of 64 places are not above the one before in their group of n, as the bits of an int64."""
-    before = shuffle(builder, places.of(I8), places.of(I8), [0, *range(SIZE - 1)])
-    exempt = sum(1 << at for at in range(0, SIZE, n))           # the first place of a group may be any
-    return builder.and_(builder.bitcast(builder.icmp_unsigned("<=", places.of(I8), before), I64), I64(~exempt))
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -56,29 +46,6 @@ def copy_chunks(typing: Any, target: Any, source: Any, chunks: Any) -> Any:
             Vector.load(builder, builder.add(source, at)).store(builder.add(target, at))
         return context.get_dummy_value()
     return types.none(*[types.int64] * 3), emit
-
-
-@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
-def unpack_places(typing: Any, n: Any, m: Any, meta: Any, chunks: Any, out: Any) -> Any:
-    """unpack_places(n, m, meta, chunks, out): not 0 if the places of a group do not rise, in `chunks` times 64 values.
-
-    Puts the places to `out`, a byte each. n and m are numbers in the source.
-    """
-    if not all(isinstance(number, types.IntegerLiteral) for number in (n, m)):
-        return None
-    count, bits = n.literal_value, (m.literal_value - 1).bit_length()
-
-    def emit(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
-        *_, meta, chunks, out = arguments
-        wrong = alloca_once(builder, I64)
-        builder.store(I64(0), wrong)
-        with for_range(builder, chunks, intp=I64) as loop:
-            places = places_of(builder, bits, builder.add(meta, builder.mul(loop.index, I64(8 * bits))))
-            if count > 1:
-                builder.store(builder.or_(builder.load(wrong), _falls(builder, places, count)), wrong)
-            places.store(builder.add(out, builder.mul(loop.index, I64(SIZE))))
-        return builder.load(wrong)
-    return types.int64(n, m, *[types.int64] * 3), emit
 
 
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
@@ -132,15 +99,6 @@ def cells_dot(typing: Any, n: Any, m: Any, lines: Any, cells: Any, places: Any, 
 # ------------------------------------------------------------------------------------------------ which code there is
 
 if AVX512:
-    @njit
-    def unpacked(n, m, meta, chunks, out):
-        """unpack_places for n of m."""
-        if m == 4:
-            return unpack_places(1, 4, meta, chunks, out) if n == 1 else unpack_places(2, 4, meta, chunks, out)
-        if m == 8:
-            return unpack_places(2, 8, meta, chunks, out) if n == 2 else unpack_places(4, 8, meta, chunks, out)
-        return unpack_places(4, 16, meta, chunks, out) if n == 4 else unpack_places(8, 16, meta, chunks, out)
-
     @specialised
     def some_of(lines, n, m, cells, places, tiles, apart, line, chunks, x, out):
         """cells_dot for n of m.
@@ -162,11 +120,6 @@ if AVX512:
         else:
             cells_dot(8, 16, lines, cells, places, tiles, apart, line, chunks, x, out)
 else:
-    @njit
-    def unpacked(n, m, meta, chunks, out):
-        """There is none."""
-        return 1
-
     @specialised
     def some_of(lines, n, m, cells, places, tiles, apart, line, chunks, x, out):
         """cells_dot for N = M; elsewhere there is none.
@@ -186,12 +139,6 @@ def dots_of_cells(lines, n, m, cells, places, tiles, apart, line, chunks, x, out
         some_of(TOGETHER, n, m, cells, places, tiles, apart, line, chunks, x, out)
     else:
         some_of(1, n, m, cells, places, tiles, apart, line, chunks, x, out)
-
-
-@njit
-def has_unpacking(n, m):
-    """True if `unpacked` may be called."""
-    return len(GATHERS) > 0 and ((m == 4 and 1 <= n <= 2) or (m == 8 and (n == 2 or n == 4)) or (m == 16 and (n == 4 or n == 8)))
 
 
 @njit

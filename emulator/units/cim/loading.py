@@ -9,8 +9,8 @@ from emulator.kernel import kernel
 from emulator.kernel_words import DONE, PUNT, count, csr, readable, state
 from emulator.native.block import M_COLUMNS, M_MACROS, M_ROWS
 from emulator.native.inlining import inline
-from emulator.native.machine_code import clear_bytes, load, move, store
-from emulator.units.cim.cells import copy_chunks, has_unpacking, unpacked
+from emulator.native.machine_code import clear_bytes, move, store
+from emulator.units.cim.cells import copy_chunks
 from emulator.units.cim.operands import (
     ACTIVATIONS,
     BLOCK,
@@ -40,11 +40,14 @@ from emulator.units.cim.operands import (
     held,
     holds,
 )
-from emulator.units.sp.plain import NM, index_bits, row_meta
+from emulator.units.sp.places import row_places
+from emulator.units.sp.plain import NM, row_meta
 from emulator.units.sp.rows import CHUNK, counted
-from emulator.units.vectors import group_count, spaced, vectors_asked
+from emulator.units.vectors import Build, load_vectors
 from isa.instruction import LONGEST
 from isa.units.cim.held import BLOCKS, COLS, FORM, KIND, NONZERO, NUMBER, ROWS, TILE
+
+BUILD = Build(CIM, VECTORS, SCALE_GROUP, CODES_STRIDE, SCALE_STRIDE, ACTIVATIONS, X_SCALES)
 
 u8, i64 = np.uint8, np.int64
 
@@ -53,61 +56,16 @@ u8, i64 = np.uint8, np.int64
 
 @kernel("cim.build.i8")
 def cim_build_i8(x, n, block):
-    vectors, group = vectors_asked(block, VECTORS, ACTIVATIONS, n), csr(block, SCALE_GROUP)
+    vectors = load_vectors(block, BUILD, x, csr(block, X_SCALES_AT), n)
     if vectors == 0:
         return PUNT
-    scale_bytes = 4 * group_count(n, group)
-    codes_stride, codes_extent = spaced(block, CODES_STRIDE, vectors, n, 1)
-    scale_stride, scale_extent = spaced(block, SCALE_STRIDE, vectors, scale_bytes, 4)
-    if codes_stride < 0 or scale_stride < 0:
-        return PUNT
-    codes, codes_read = readable(block, CIM, x, codes_extent, 1)
-    scales, scales_read = readable(block, CIM, csr(block, X_SCALES_AT), scale_extent, 4)
-    if codes == 0 or scales == 0:
-        return PUNT
-    for v in range(vectors if n > 0 else 0):
-        move(state(block, ACTIVATIONS) + v * n, codes + v * codes_stride, n)
-        move(state(block, X_SCALES) + v * scale_bytes, scales + v * scale_stride, scale_bytes)
-    count(block, codes_read, vectors * n)
-    count(block, scales_read, vectors * scale_bytes)
     store(state(block, BUILT_VECTORS), i64(vectors))
     store(state(block, LENGTH), i64(n))
-    store(state(block, X_GROUP), i64(group))
+    store(state(block, X_GROUP), i64(csr(block, SCALE_GROUP)))
     return DONE
 
 
 # ------------------------------------------------------------------------------------------------ tiles
-
-
-@njit
-def row_places(meta, width, n, q, cols, values, out):
-    """The places of a row's `width` values, n of q, a byte each to `out`, which has room for 64 more. False if malformed."""
-    bits, done = index_bits(q), 0
-    if has_unpacking(n, q):
-        done = width >> 6
-        if unpacked(n, q, meta, done, out) != 0:
-            return False
-        done <<= 6
-    at, kept, word, last = meta + (done * bits >> 3), 0, i64(0), -1
-    for k in range(done, width):
-        if kept < bits:
-            word |= i64(load(at, u8)) << kept
-            at += 1
-            kept += 8
-        place = word & (1 << bits) - 1
-        word >>= bits
-        kept -= bits
-        if k % n == 0:
-            last = -1
-        if place >= q or place <= last:
-            return False
-        store(out + k, u8(place))
-        last = place
-    if cols % q > 0:
-        for k in range(width - n, width):
-            if load(out + k, u8) >= cols % q and load(values + k, u8) != 0:
-                return False
-    return True
 
 
 @njit

@@ -34,8 +34,10 @@ from emulator.units.lut.operands import (
     settings_are_legal,
 )
 from emulator.units.lut.plain import C3, C4, PLANES, row_bytes
-from emulator.units.vectors import group_count, spaced, store_f32, vectors_asked
+from emulator.units.vectors import Build, group_count, load_vectors, spaced, store_f32, vectors_asked
 from isa.units.lut import FORMAT_NUMBERS
+
+BUILD = Build(LUT, VECTORS, SCALE_GROUP, CODES_STRIDE, SCALE_STRIDE, ACTIVATIONS, SCALES)
 
 i8, u8, i64, f32 = np.int8, np.uint8, np.int64, np.float32
 
@@ -56,25 +58,10 @@ def built(block, kind, vectors, n, group):
 
 @kernel("lut.build.i8")
 def lut_build_i8(x, scale, n, block):
-    vectors = vectors_asked(block, VECTORS, ACTIVATIONS, n)
-    if vectors == 0 or not settings_are_legal(block):
+    vectors = load_vectors(block, BUILD, x, scale, n) if settings_are_legal(block) else 0
+    if vectors == 0:
         return PUNT
-    group = csr(block, SCALE_GROUP)
-    scale_bytes = 4 * group_count(n, group)
-    codes_stride, codes_extent = spaced(block, CODES_STRIDE, vectors, n, 1)
-    scale_stride, scale_extent = spaced(block, SCALE_STRIDE, vectors, scale_bytes, 4)
-    if codes_stride < 0 or scale_stride < 0:
-        return PUNT
-    codes, codes_read = readable(block, LUT, x, codes_extent, 1)
-    scales, scales_read = readable(block, LUT, scale, scale_extent, 4)
-    if codes == 0 or scales == 0:
-        return PUNT
-    for v in range(vectors if n > 0 else 0):
-        move(state(block, ACTIVATIONS) + v * n, codes + v * codes_stride, n)
-        move(state(block, SCALES) + v * scale_bytes, scales + v * scale_stride, scale_bytes)
-    count(block, codes_read, vectors * n)
-    count(block, scales_read, vectors * scale_bytes)
-    built(block, INT8, vectors, n, group)
+    built(block, INT8, vectors, n, csr(block, SCALE_GROUP))
     return DONE
 
 

@@ -15,10 +15,24 @@ from numba.extending import intrinsic
 
 from emulator.native.emitting import alloca_once, constant_array, for_range
 from emulator.native.features import AVX2, AVX512
-from emulator.simd.bytes64 import I1, I8, I32, I64, SIZE, Vector, call, dot, pointer, prefetch, shuffle, vector_type, zeros
+from emulator.simd.bytes64 import (
+    I1,
+    I8,
+    I32,
+    I64,
+    SIZE,
+    Vector,
+    call,
+    constants,
+    dot,
+    pointer,
+    prefetch,
+    shuffle,
+    vector_type,
+    zeros,
+)
 
 F32 = ir.FloatType()
-AT_ONCE = 4             # chunks with sums of their own, for the latency of a dot product
 AHEAD = 3 << 10         # bytes of values that are asked of memory before they are needed
 
 
@@ -70,12 +84,33 @@ def expanded(builder: Any, item: int, mask: Any, address: Any) -> Vector:
     return Vector(builder, shuffle(builder, low, high, range(64)))
 
 
-@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
-def bitmask_dot(typing: Any, item: Any, mask: Any, chunks: Any, rest: Any, tail: Any, w: Any, x: Any, out: Any) -> Any:
-    """bitmask_dot(item, mask, chunks, rest, tail, w, x, out): address behind the values of a row.
+def _totals(builder: Any, registers: list[Vector]) -> Any:
+    """The sums of the int32 of each of four registers, int32 (4,)."""
+    def folded(a: Any, b: Any, order: list[int]) -> Any:
+        """Sums of two values that stand `len(order)` apart in each four."""
+        low = [fours + at for fours in range(0, 16, 4) for at in order]
+        return builder.add(shuffle(builder, a, b, low), shuffle(builder, a, b, [at + 2 for at in low]))
 
-    Puts to `out` the int32 sum over `chunks` chunks, and one more whose mask is `tail` if `rest` is not 0, of (w + 128) * x: blocks
-    of `item` bytes, a number in the source. 64 int8 of x at `x` for each chunk. Reads up to 64 bytes behind the values.
+    a, b, c, d = (register.of(I32) for register in registers)
+    pairs = [folded(a, b, [0, 16, 1, 17]), folded(c, d, [0, 16, 1, 17])]            # a, b, a, b
+    value = folded(*pairs, [0, 1, 16, 17])                                          # a, b, c, d in each four
+    for size in (8, 4):
+        value = builder.add(shuffle(builder, value, value, range(size)), shuffle(builder, value, value, range(size, 2 * size)))
+    return value
+
+
+# The table of LINES rows: where the values of each start, the bits of its last chunk, where its values end, int32 sums.
+LINES = 4
+STARTS, TAILS, ENDS, SUMS, TABLE = (8 * LINES * i for i in range(5))
+
+
+@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+def bitmask_dots(typing: Any, item: Any, mask: Any, step: Any, chunks: Any, rest: Any, x: Any, ahead: Any, table: Any) -> Any:
+    """bitmask_dots(item, mask, step, chunks, rest, x, ahead, table): ends and sums of LINES rows, to their table.
+
+    The int32 sums over `chunks` chunks, and one more whose mask is in the table if `rest` is not 0, of (w + 128) * x: blocks of
+    `item` bytes, a number in the source. The mask of row i at `mask` + i * step; 64 int8 at `x` for each chunk. What lies `ahead`
+    bytes behind the values is asked of memory. Reads up to 64 bytes behind the values.
     """
     if not isinstance(item, types.IntegerLiteral):
         return None
@@ -83,43 +118,42 @@ def bitmask_dot(typing: Any, item: Any, mask: Any, chunks: Any, rest: Any, tail:
     bits = SIZE // size
 
     def emit(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
-        _, mask, chunks, rest, tail, w, x, out = arguments
-        slots = [alloca_once(builder, vector_type(I32)) for _ in range(AT_ONCE)]
-        place = alloca_once(builder, I64)
-        for slot in slots:
-            builder.store(zeros(builder).value, slot)
-        builder.store(w, place)
+        _, mask, step, chunks, rest, x, ahead, table = arguments
+        slots = [alloca_once(builder, vector_type(I32)) for _ in range(LINES)]
+        places = [alloca_once(builder, I64) for _ in range(LINES)]
+        masks = [builder.add(mask, builder.mul(step, I64(i))) for i in range(LINES)]
 
-        def chunk(number: Any, word: Any, slot: Any) -> None:
-            at = builder.load(place)
-            values = expanded(builder, size, word, at) ^ 128
-            activations = Vector.load(builder, builder.add(x, builder.mul(number, I64(SIZE))))
-            builder.store(dot(Vector(builder, builder.load(slot)), values, activations, 255).of(I32), slot)
-            stored = builder.mul(call(builder, "llvm.ctpop.i64", I64, [word]), I64(size))
-            builder.store(builder.add(at, stored), place)
+        def word(part: int, line: int) -> Any:
+            return pointer(builder, builder.add(table, I64(part + 8 * line)), I64)
 
-        def whole(number: Any, slot: Any) -> None:
-            word = builder.load(pointer(builder, builder.add(mask, builder.mul(number, I64(bits // 8))), ir.IntType(bits)))
-            word.align = 1
-            chunk(number, builder.zext(word, I64) if bits < 64 else word, slot)
+        for i in range(LINES):
+            builder.store(zeros(builder).value, slots[i])
+            builder.store(builder.load(word(STARTS, i)), places[i])
 
-        together = builder.sdiv(chunks, I64(AT_ONCE))
-        with for_range(builder, together, intp=I64) as loop:
-            prefetch(builder, builder.add(builder.load(place), I64(AHEAD)))
-            prefetch(builder, builder.add(builder.load(place), I64(AHEAD + SIZE)))
-            for i, slot in enumerate(slots):
-                whole(builder.add(builder.mul(loop.index, I64(AT_ONCE)), I64(i)), slot)
-        done = builder.mul(together, I64(AT_ONCE))
-        with for_range(builder, builder.sub(chunks, done), intp=I64) as loop:
-            whole(builder.add(done, loop.index), slots[0])
+        def chunk(line: int, stored: Any, activations: Vector) -> None:
+            at = builder.load(places[line])
+            prefetch(builder, builder.add(at, ahead))
+            values = expanded(builder, size, stored, at) ^ 128
+            builder.store(dot(Vector(builder, builder.load(slots[line])), values, activations, 255).of(I32), slots[line])
+            builder.store(builder.add(at, builder.mul(call(builder, "llvm.ctpop.i64", I64, [stored]), I64(size))), places[line])
+
+        with for_range(builder, chunks, intp=I64) as loop:
+            activations = Vector.load(builder, builder.add(x, builder.mul(loop.index, I64(SIZE))))
+            for i in range(LINES):
+                at = builder.add(masks[i], builder.mul(loop.index, I64(bits // 8)))
+                stored = builder.load(pointer(builder, at, ir.IntType(bits)))
+                stored.align = 1
+                chunk(i, builder.zext(stored, I64) if bits < 64 else stored, activations)
         with builder.if_then(builder.icmp_signed("!=", rest, I64(0))):
-            chunk(chunks, tail, slots[1])
-        total = Vector(builder, builder.load(slots[0]))
-        for slot in slots[1:]:
-            total = total + Vector(builder, builder.load(slot))
-        builder.store(total.total(), pointer(builder, out, I32)).align = 1
-        return builder.load(place)
-    return types.int64(item, *[types.int64] * 7), emit
+            activations = Vector.load(builder, builder.add(x, builder.mul(chunks, I64(SIZE))))
+            for i in range(LINES):
+                chunk(i, builder.load(word(TAILS, i)), activations)
+        for i in range(LINES):
+            builder.store(builder.load(places[i]), word(ENDS, i))
+        totals = _totals(builder, [Vector(builder, builder.load(slot)) for slot in slots])
+        builder.store(totals, pointer(builder, builder.add(table, I64(SUMS)), totals.type)).align = 1
+        return context.get_dummy_value()
+    return types.none(item, *[types.int64] * 7), emit
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -134,6 +168,21 @@ def not_zero(typing: Any, address: Any, n: Any) -> Any:
             builder.store(builder.add(builder.load(found), call(builder, "llvm.ctpop.i64", I64, [bits])), found)
         return builder.load(found)
     return types.int64(types.int64, types.int64), emit
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def total_of(typing: Any, address: Any, n: Any) -> Any:
+    """The sum of 64 * n int8 at an address, int32."""
+    def emit(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        address, n = arguments
+        total = alloca_once(builder, vector_type(I32))
+        builder.store(zeros(builder).value, total)
+        (ones,) = constants(builder, [1] * SIZE)
+        with for_range(builder, n, intp=I64) as loop:
+            values = Vector.load(builder, builder.add(address, builder.mul(loop.index, I64(SIZE))))
+            builder.store(dot(Vector(builder, builder.load(total)), ones, values, 1).of(I32), total)
+        return Vector(builder, builder.load(total)).total()
+    return types.int32(types.int64, types.int64), emit
 
 
 @intrinsic  # type: ignore[untyped-decorator]

@@ -7,28 +7,45 @@ from numba import njit
 
 from emulator.kernel import kernel
 from emulator.kernel_words import DONE, LARGE, PUNT, count, csr, overlap, readable, result, writable
-from emulator.native.inlining import specialised
 from emulator.native.machine_code import clear_bytes, load, move, store
-from emulator.units.sp.operands import COLS, ELEMENTS, MEMO, SP, VALUES, VALUES_FLOAT, count_matrix, layout, matrix, most_slots
+from emulator.units.sp.operands import (
+    COLS_SET,
+    ELEMENTS,
+    MATRIX,
+    META_SIZE,
+    OFFSETS_SIZE,
+    SP,
+    VALUES,
+    VALUES_FLOAT,
+    count_matrix,
+    layout,
+    note_words,
+    open_matrix,
+)
 from emulator.units.sp.plain import (
     BM,
     F16,
     F32,
+    HOST,
     I4,
     I8,
+    META,
+    OFFSETS,
+    SIZE,
+    SLOTS,
+    STORED,
     T2,
-    ends_well,
-    row_codes,
+    WORDS,
+    place_of_value,
+    read_row,
     row_columns,
-    row_floats,
     run_bytes,
-    start_of,
     value_align,
 )
 from isa.instruction import LONGEST
 from isa.sparse import KINDS
 from isa.sparse.layout import FORMS
-from isa.units.sp import LAYOUTS
+from isa.units.sp.matrices import LAYOUTS
 
 u8, i64 = np.uint8, np.int64
 ZEROS = 0x55                    # four t2 weights that are 0
@@ -62,10 +79,10 @@ def clear_row(form, row, cols):
             store(row + at, u8(ZEROS & (1 << 2 * left) - 1))
 
 
-@specialised
+@njit
 def expand(block, kind, form, dst, W, rows):
-    """sp.expand of one layout and format."""
-    (p, q), cols = layout(block, kind), csr(block, COLS)
+    """sp.expand of a layout and a format."""
+    (p, _), cols = layout(block, kind), csr(block, COLS_SET)
     if p == 0 or not 0 <= cols <= LONGEST:
         return PUNT
     if rows == 0 or cols == 0:
@@ -76,39 +93,32 @@ def expand(block, kind, form, dst, W, rows):
     place, written = writable(block, SP, dst, rows * row_bytes, value_align(form))
     if place == 0:
         return PUNT
-    starts, memo = np.empty(rows, np.int64), np.zeros(MEMO, np.int64)
-    host, values_slot, size, meta, meta_slot, meta_bytes = matrix(block, kind, form, W, rows, cols, p, q, starts, memo)
-    if host == 0 or overlap(place, rows * row_bytes, host, size) or overlap(place, rows * row_bytes, meta, rows * meta_bytes):
+    matrix, events = np.zeros(MATRIX, np.int64), np.zeros(WORDS, np.int64)
+    notes = np.empty(note_words(kind, form, rows, cols, 0), np.int64)
+    if not open_matrix(block, kind, form, W, rows, cols, 0, matrix, notes):
         return PUNT
-    slots, stored = most_slots(kind, cols, p, q), 0
-    columns, codes, floats = np.empty(slots, np.int32), np.empty(slots, np.int8), np.empty(slots, np.float32)
+    for start, size in ((HOST, SIZE), (META, META_SIZE), (OFFSETS, OFFSETS_SIZE)):
+        if overlap(place, rows * row_bytes, matrix[start], matrix[size]):
+            return PUNT
+    at, columns = matrix.ctypes.data, np.empty(matrix[SLOTS], np.int32)
+    codes, floats = np.empty(matrix[SLOTS], np.int8), np.empty(matrix[SLOTS], np.float32)
     for r in range(rows):
-        n = row_columns(kind, meta + r * meta_bytes, cols, p, q, columns)
-        run = host + start_of(kind, form, starts.ctypes.data, r, slots)
+        n = (read_row(at, r, columns, codes, events) if form < F16
+             else read_row(at, r, columns, floats, events))
         if n < 0:
             return PUNT
-        if n > 0 and columns[n - 1] >= cols:
-            if form < F16:
-                row_codes(form, run, n, codes)
-                if not ends_well(columns, codes, n, cols):
-                    return PUNT
-            else:
-                row_floats(form, run, n, floats)
-                if not ends_well(columns, floats, n, cols):
-                    return PUNT
-        stored += n
     for r in range(rows):
-        n = row_columns(kind, meta + r * meta_bytes, cols, p, q, columns)
-        run = host + start_of(kind, form, starts.ctypes.data, r, slots)
-        row = place + r * row_bytes
+        n, row = row_columns(at, r, columns), place + r * row_bytes
         clear_row(form, row, cols)
         for k in range(n):
             if columns[k] < cols:
-                put_code(form, row, i64(columns[k]), run, k)
-    starts[0] = 0               # keeps its memory alive until here
+                address, number = place_of_value(at, r, k)
+                put_code(form, row, i64(columns[k]), address, number)
     count(block, written, rows * row_bytes)
     count(block, ELEMENTS, rows * cols)
-    count_matrix(block, form, values_slot, size, meta_slot, rows * meta_bytes, stored)
+    count_matrix(block, matrix, events[STORED])
+    matrix[0] = 0               # keeps its memory alive until here
+    notes[:1] = 0
     return DONE
 
 
@@ -131,10 +141,10 @@ def block_is_zero(form, x, start, end, item):
     return c == end
 
 
-@specialised
+@njit
 def compress(block, form, values, mask, x):
     """sp.compress.bm of one format."""
-    (p, _), cols, item = layout(block, BM), csr(block, COLS), value_align(form)
+    (p, _), cols, item = layout(block, BM), csr(block, COLS_SET), value_align(form)
     if p == 0 or not 0 <= cols <= LONGEST:
         return PUNT
     source, read = readable(block, SP, x, item * cols, item)

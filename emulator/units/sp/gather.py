@@ -1,8 +1,9 @@
-"""Rows of N of M with vector code: 64 values at a time, and the elements of the vector that they meet, gathered by their places.
+"""Rows of N of M with vector code: a window of 64 columns of four rows at a time.
 
-64 values belong to 64 / N groups, a window of 64 * M / N columns. Their places are unpacked to a byte each; with the start of its
-group a place is the number of a byte of the window, and AVX-512 gathers 64 bytes out of 128 at once, or out of 256 in two halves.
-There is no vector code for other hosts, for an N that does not divide 64, an M that is no power of two, or a window of more bytes.
+The values that a row has in a window are 64 * N / M; so M / N rows fill a register with their values. Their places are unpacked to
+a byte each; with the start of its group a place is the number of a byte of the window, and AVX-512 gathers 64 bytes out of 64 at
+once. Four rows share what is loaded of the vector, and hide how long a product takes. There is no vector code for other hosts, and
+none for patterns that are not among GATHERS.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from numba import types
 from numba.extending import intrinsic
 
 from emulator.native.emitting import alloca_once, for_range
-from emulator.native.features import AVX512
 from emulator.simd.bytes64 import (
+    I1,
     I8,
     I32,
     I64,
@@ -24,8 +25,7 @@ from emulator.simd.bytes64 import (
     call,
     constants,
     dot,
-    look_up_128,
-    look_up_256,
+    look_up,
     pointer,
     prefetch,
     shuffle,
@@ -33,93 +33,109 @@ from emulator.simd.bytes64 import (
     zeros,
 )
 
-MOST_WINDOW = 256
-AT_ONCE = 2             # chunks with sums of their own
-AHEAD = 3 << 10         # bytes of values that are asked of memory before they are needed
+LINES = 4
 
 
-def has_gather(n: int, m: int) -> bool:
-    """Whether there is vector code for N of M on this host."""
-    return AVX512 and m in (2, 4, 8, 16) and SIZE % n == 0 and SIZE * m // n <= MOST_WINDOW
+def _repeated(builder: Any, address: Any, size: int) -> Any:
+    """4, 8 or 16 bytes, repeated, as int64."""
+    element, count = (I64, size // 8) if size >= 8 else (I32, 1)
+    value = builder.load(pointer(builder, address, ir.VectorType(element, count)))
+    value.align = 1
+    whole = shuffle(builder, value, value, [at % count for at in range(vector_type(element).count)])
+    return builder.bitcast(whole, vector_type(I64))
 
 
-GATHERED = tuple((n, m) for m in (2, 4, 8, 16) for n in (1, 2, 4, 8, 16) if n <= m and has_gather(n, m))
+def _side_by_side(builder: Any, parts: list[Any]) -> Vector:
+    """The first share of the first part, the second share of the second one, and so on."""
+    result, share = parts[0], 8 // len(parts)
+    for i, part in enumerate(parts[1:], start=1):
+        result = builder.select(ir.Constant(ir.VectorType(I1, 8), [int(at // share == i) for at in range(8)]), part, result)
+    return Vector(builder, result)
 
 
-def places_of(builder: Any, bits: int, address: Any) -> Vector:
-    """64 places of `bits` bits each, from 8 * bits bytes, as bytes."""
-    if bits == 3:
-        pieces = []
-        for start, count in ((0, 16), (16, 8)):
-            piece = builder.load(pointer(builder, builder.add(address, I64(start)), ir.VectorType(I8, count)))
-            piece.align = 1
-            pieces.append(piece)
-        low, high = pieces
-        high = shuffle(builder, high, ir.Constant(high.type, [0] * 8), range(16))
-        lanes = [3 * (at // 8) + at % 8 if at % 8 < 3 else 31 for at in range(SIZE)]
-        words = Vector(builder, shuffle(builder, low, high, lanes))
-    else:
-        small = ir.VectorType(ir.IntType(8 * bits), 8)
-        value = builder.load(pointer(builder, address, small))
-        value.align = 1
-        words = Vector(builder, builder.zext(value, vector_type(I64)))
-    (offsets,) = constants(builder, [bits * (at % 8) for at in range(SIZE)])
-    spread = call(builder, "llvm.x86.avx512.pmultishift.qb.512", vector_type(I8), [offsets.of(I8), words.of(I8)])
-    return Vector(builder, spread) & (1 << bits) - 1
+class _Pattern:
+    """What code for N of M needs: how the places and values of a window lie."""
+
+    def __init__(self, builder: Any, n: int, m: int) -> None:
+        self.builder, self.m, self.bits, self.rows = builder, m, (m - 1).bit_length(), m // n      # rows that fill a register
+        self.values = SIZE // self.rows
+        self.size = self.values * self.bits // 8                                    # bytes of the places of a window
+        self.wide, lanes = self.size > 8, 8 // self.rows                            # 8 places for each lane of 8 bytes
+        (self.starts,) = constants(builder, [at % self.values // n * m for at in range(SIZE)])
+        (self.pick,) = constants(builder, [min(at // 8 % lanes * self.bits + at % 8, 15) for at in range(SIZE)])
+        (self.shifts,) = constants(builder, [self.bits * (at % 8 if self.wide else at % self.values) for at in range(SIZE)])
+
+    def numbers(self, addresses: list[Any]) -> Vector:
+        """Which bytes of a window the values of some rows meet. May read some bytes behind the places."""
+        builder, size = self.builder, 16 if self.wide else 8 if self.size > 4 else 4
+        words = _side_by_side(builder, [_repeated(builder, address, size) for address in addresses])
+        if self.wide:
+            words = look_up(words, self.pick)
+        places = call(builder, "llvm.x86.avx512.pmultishift.qb.512", vector_type(I8), [self.shifts.of(I8), words.of(I8)])
+        return (Vector(builder, places) & self.m - 1) | self.starts
+
+    def weights(self, addresses: list[Any]) -> Vector:
+        """The values of some rows."""
+        builder = self.builder
+        if self.rows > 2:
+            return _side_by_side(builder, [_repeated(builder, address, self.values) for address in addresses])
+        low, high = (Vector(builder, builder.load(pointer(builder, address, vector_type(I8, 32)))) for address in addresses)
+        low.value.align = high.value.align = 1
+        return Vector(builder, shuffle(builder, low.value, high.value, range(SIZE)))
 
 
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
-def gather_dot(typing: Any, n: Any, m: Any, meta: Any, chunks: Any, w: Any, x: Any, out: Any) -> Any:
-    """gather_dot(n, m, meta, chunks, w, x, out): not 0 if the places of a group do not rise, in `chunks` times 64 values.
+def gather_dots(typing: Any, n: Any, m: Any, places: Any, place_step: Any, windows: Any, w: Any, step: Any, x: Any, ahead: Any,
+                out: Any) -> Any:
+    """gather_dots(n, m, places, place_step, windows, w, step, x, ahead, out): the sums of w * x of LINES rows, int32 at `out`.
 
-    Puts to `out` the int32 sum of w * x, n and m are numbers in the source. x + 128 unsigned, as bytes at `x`, for all windows.
+    n and m are numbers in the source. Values and places of row i at `w` + i * step and `places` + i * place_step. x + 128 unsigned,
+    64 bytes at `x` for each window. What lies `ahead` bytes behind the values is asked of memory. Reads up to 4 bytes behind the
+    places. Numbers alone, as compiled functions take them (emulator/threads/parallel.py).
     """
     if not all(isinstance(number, types.IntegerLiteral) for number in (n, m)):
         return None
     count, most = n.literal_value, m.literal_value
-    bits, window = (most - 1).bit_length(), SIZE * most // count
 
     def emit(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
-        *_, meta, chunks, w, x, out = arguments
-        slots = [[alloca_once(builder, vector_type(I32)) for _ in range(2)] for _ in range(AT_ONCE)]
-        wrong = alloca_once(builder, I64)
-        builder.store(I64(0), wrong)
-        for slot in (slot for pair in slots for slot in pair):
+        _, _, places, place_step, windows, w, step, x, ahead, out = arguments
+        pattern = _Pattern(builder, count, most)
+        rows, registers = pattern.rows, LINES // pattern.rows
+        at_once = 3 - registers                                 # sums of their own for each of two windows, or registers
+        slots = [[alloca_once(builder, vector_type(I32)) for _ in range(at_once)] for _ in range(registers)]
+        for slot in (slot for each in slots for slot in each):
             builder.store(zeros(builder).value, slot)
-        (starts,) = constants(builder, [at // count * most % 256 for at in range(SIZE)])
-        (ones,) = constants(builder, [1] * SIZE)
-        exempt = sum(1 << at for at in range(0, SIZE, count))           # the first place of a group may be any
+        lines = [tuple(builder.add(start, builder.mul(distance, I64(i))) for start, distance in ((places, place_step), (w, step)))
+                 for i in range(LINES)]
 
-        def chunk(number: Any, pair: Any) -> None:
-            places = places_of(builder, bits, builder.add(meta, builder.mul(number, I64(8 * bits))))
-            if count > 1:
-                before = shuffle(builder, places.of(I8), places.of(I8), [0, *range(SIZE - 1)])
-                falls = builder.bitcast(builder.icmp_unsigned("<=", places.of(I8), before), I64)
-                falls = builder.and_(falls, I64(~exempt))
-                builder.store(builder.or_(builder.load(wrong), falls), wrong)
-            at = builder.add(x, builder.mul(number, I64(window)))
-            table = [Vector.load(builder, builder.add(at, I64(start))) for start in range(0, max(window, 128), SIZE)]
-            numbers = places | starts
-            gathered = look_up_256(table, numbers) if window > 128 else look_up_128(table, numbers)
-            values = Vector.load(builder, builder.add(w, builder.mul(number, I64(SIZE))))
-            for slot, u in zip(pair, (gathered, ones), strict=True):
-                builder.store(dot(Vector(builder, builder.load(slot)), u, values, 255).of(I32), slot)
+        def window(number: Any, which: int) -> None:
+            table = Vector.load(builder, builder.add(x, builder.mul(number, I64(SIZE))))
+            for first in range(0, LINES, rows):
+                place_of, value_of = ([builder.add(line[part], builder.mul(number, I64(size))) for line in lines[first:][:rows]]
+                                      for part, size in enumerate((pattern.size, pattern.values)))
+                numbers, weights = pattern.numbers(place_of), pattern.weights(value_of)
+                gathered = call(builder, "llvm.x86.avx512.permvar.qi.512", vector_type(I8), [table.of(I8), numbers.of(I8)])
+                slot = slots[first // rows][which]
+                sums = dot(Vector(builder, builder.load(slot)), Vector(builder, gathered), weights, 255)
+                builder.store(sums.of(I32), slot)
+                for value in value_of if which == 0 else ():
+                    prefetch(builder, builder.add(value, ahead))
 
-        together = builder.sdiv(chunks, I64(AT_ONCE))
+        together = builder.sdiv(windows, I64(2))
         with for_range(builder, together, intp=I64) as loop:
-            first = builder.mul(loop.index, I64(AT_ONCE))
-            for i, pair in enumerate(slots):
-                prefetch(builder, builder.add(builder.add(w, builder.mul(first, I64(SIZE))), I64(AHEAD + SIZE * i)))
-                chunk(builder.add(first, I64(i)), pair)
-        done = builder.mul(together, I64(AT_ONCE))
-        with for_range(builder, builder.sub(chunks, done), intp=I64) as loop:
-            chunk(builder.add(done, loop.index), slots[0])
-        sums = [Vector(builder, builder.load(slot)) for slot in slots[0]]
-        for pair in slots[1:]:
-            sums = [total + Vector(builder, builder.load(slot)) for total, slot in zip(sums, pair, strict=True)]
-        products, weights = (total.of(I32) for total in sums)
-        shifted = builder.shl(weights, ir.Constant(weights.type, [7] * 16))
-        result = Vector(builder, builder.sub(products, shifted)).total()
-        builder.store(result, pointer(builder, out, I32)).align = 1
-        return builder.load(wrong)
-    return types.int64(n, m, *[types.int64] * 5), emit
+            number = builder.mul(loop.index, I64(2))
+            window(number, 0)
+            window(builder.add(number, I64(1)), at_once - 1)
+        with builder.if_then(builder.icmp_signed("!=", builder.and_(windows, I64(1)), I64(0))):
+            window(builder.sub(windows, I64(1)), 0)
+        share = 16 // rows
+        for i, each in enumerate(slots):
+            total = Vector(builder, builder.load(each[0]))
+            for slot in each[1:]:
+                total = total + Vector(builder, builder.load(slot))
+            for row in range(rows):
+                part = shuffle(builder, total.of(I32), total.of(I32), range(row * share, row * share + share))
+                result = call(builder, f"llvm.vector.reduce.add.v{share}i32", I32, [part])
+                builder.store(result, pointer(builder, builder.add(out, I64(4 * (i * rows + row))), I32)).align = 1
+        return context.get_dummy_value()
+    return types.none(n, m, *[types.int64] * 8), emit

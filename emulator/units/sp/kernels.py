@@ -2,6 +2,8 @@
 
 A product of integers is an exact sum, so it may be computed in any order. Results go to scratch first: metadata may turn out to be
 malformed at any row, and then nothing may have been written.
+
+One function serves all layouts and formats: it is compiled once, and numbers say which they are.
 """
 
 from __future__ import annotations
@@ -21,10 +23,8 @@ from emulator.units.sp.operands import (
     CODES_STRIDE,
     FLOAT,
     INT8,
-    KNOWN,
-    MEMO,
+    MATRIX,
     RESULT_STRIDE,
-    RUNNING,
     SCALE_GROUP,
     SCALE_STRIDE,
     SCALES,
@@ -35,57 +35,61 @@ from emulator.units.sp.operands import (
     VECTORS,
     X_GROUP,
     built,
-    count_matrix,
     count_products,
     layout,
-    matrix,
-    most_slots,
+    note_words,
+    open_matrix,
     remember,
     vectors_of,
 )
-from emulator.units.sp.plain import BAD, BM, F16, I8, STORED, WORDS, some_float_sums, some_sums, some_transposed_sums
+from emulator.units.sp.plain import (
+    BAD,
+    BM,
+    COLS,
+    F16,
+    F32,
+    I8,
+    NM,
+    ROWS,
+    SLOTS,
+    WORDS,
+    P,
+    Q,
+    some_float_sums,
+    some_sums,
+    some_transposed_sums,
+)
 from emulator.units.sp.rows import (
     CHUNK,
-    WINDOW,
     dealt,
+    group_sums,
+    has_gather_code,
     has_lane_code,
-    has_vector_code,
+    has_mask_code,
     some_gathered_sums,
     some_masked_lanes,
     some_masked_sums,
 )
-from emulator.units.vectors import accumulate, accumulators, group_count, spaced, store_f32, vectors_asked
+from emulator.units.vectors import Build, accumulate, accumulators, group_count, load_vectors, spaced, store_f32, vectors_asked
 from isa.sparse import KINDS
 from isa.sparse.layout import FORMS
-from isa.units.sp import LAYOUTS
+from isa.units.sp.matrices import LAYOUTS
 
+BUILD = Build(SP, VECTORS, SCALE_GROUP, CODES_STRIDE, SCALE_STRIDE, ACTIVATIONS, SCALES)
 GRAIN = 16                      # rows that a thread takes at least
 SLOW = 16                       # a stored value taken alone costs as much as these bytes by vector code
 
-i8, i32, i64, f32 = np.int8, np.int32, np.int64, np.float32
+i64, f32 = np.int64, np.float32
 
 # ------------------------------------------------------------------------------------------------ builds
 
 
 @kernel("sp.build.i8")
 def sp_build_i8(x, scale, n, block):
-    vectors, group = vectors_asked(block, VECTORS, ACTIVATIONS, n), csr(block, SCALE_GROUP)
-    size = 4 * group_count(n, group)
-    codes_stride, codes_extent = spaced(block, CODES_STRIDE, vectors, n, 1)
-    scale_stride, scale_extent = spaced(block, SCALE_STRIDE, vectors, size, 4)
-    if vectors == 0 or codes_stride < 0 or scale_stride < 0:
+    if load_vectors(block, BUILD, x, scale, n) == 0:
         return PUNT
-    codes, codes_read = readable(block, SP, x, codes_extent, 1)
-    scales, scales_read = readable(block, SP, scale, scale_extent, 4)
-    if codes == 0 or scales == 0:
-        return PUNT
-    for v in range(vectors if n > 0 else 0):
-        move(state(block, ACTIVATIONS) + v * n, codes + v * codes_stride, n)
-        move(state(block, SCALES) + v * size, scales + v * scale_stride, size)
     built(block, INT8, n)
-    store(state(block, X_GROUP), group)
-    count(block, codes_read, vectors * n)
-    count(block, scales_read, vectors * size)
+    store(state(block, X_GROUP), csr(block, SCALE_GROUP))
     return DONE
 
 
@@ -108,63 +112,93 @@ def sp_build_f32(x, n, block):
 # ------------------------------------------------------------------------------------------------ products of integers
 
 
+@njit
+def plain_sums(block, matrix, vectors, x, group, groups, sums, found):
+    """sums[v, r, g] int32 = sum over the stored c in g of W[r, c] x[v, c]. False if it fails. The numbers are addresses."""
+    rows, slots = load(matrix + 8 * ROWS, i64), load(matrix + 8 * SLOTS, i64)
+    return in_parallel(block, SLOW * rows * vectors * slots, rows, 1, some_sums, matrix, vectors, x, group, groups, sums, found)
+
+
+@njit
+def masked_sums(block, matrix, vectors, x, group, groups, sums, found):
+    """`plain_sums` of int8 values of a bitmask, by vector code where there is any."""
+    rows, cols = load(matrix + 8 * ROWS, i64), load(matrix + 8 * COLS, i64)
+    if not has_mask_code(load(matrix + 8 * P, i64), group, groups):
+        return plain_sums(block, matrix, vectors, x, group, groups, sums, found)
+    apart, excess = (cols + 3 * CHUNK - 1) & -CHUNK, np.zeros(vectors * groups, np.int32)   # bytes from a vector to the next one
+    scratch = np.empty(vectors * apart + CHUNK, np.uint8)
+    first = (scratch.ctypes.data + CHUNK - 1) & -CHUNK
+    for v in range(vectors):
+        dealt(x + v * cols, cols, 0, first + v * apart)
+        group_sums(x + v * cols, cols, group, groups, excess.ctypes.data + 4 * v * groups)
+    done = in_parallel(block, rows * vectors * cols, rows, GRAIN, some_masked_sums, matrix, vectors, first, apart, group, groups,
+                       excess.ctypes.data, sums, found)
+    scratch[0] = excess[0] = 0          # keeps their memory alive until here
+    return done
+
+
+@njit
+def gathered_sums(block, matrix, vectors, x, group, groups, sums, found):
+    """`plain_sums` of int8 values of N of M, by vector code where there is any."""
+    rows, cols = load(matrix + 8 * ROWS, i64), load(matrix + 8 * COLS, i64)
+    if not has_gather_code(load(matrix + 8 * P, i64), load(matrix + 8 * Q, i64), group, groups):
+        return plain_sums(block, matrix, vectors, x, group, groups, sums, found)
+    apart = (cols + 3 * CHUNK - 1) & -CHUNK
+    scratch = np.empty(vectors * apart + CHUNK, np.uint8)
+    first = (scratch.ctypes.data + CHUNK - 1) & -CHUNK
+    for v in range(vectors):
+        dealt(x + v * cols, cols, 128, first + v * apart)
+    done = in_parallel(block, rows * vectors * cols, rows, GRAIN, some_gathered_sums, matrix, vectors, first, apart, group, groups,
+                       sums, found)
+    scratch[0] = 0                      # keeps its memory alive until here
+    return done
+
+
+SUMS_OF = {(BM, I8): masked_sums, (NM, I8): gathered_sums}
+
+
 @specialised
-def sums_of(block, kind, form, host, size, starts, meta, meta_bytes, rows, vectors, cols, p, q, group, groups, sums, known, found):
-    """sums[v, r, g] int32 (vectors * rows * groups,) or more = sum over the stored c in g of W[r, c] x[v, c]. False if it fails,
-    or something is malformed.
+def sums_of(block, function, kind, form, W, rows, vectors, cols, group, groups, sums):
+    """sums[v, r, g] int32 (vectors * rows * groups,) or more, by a function like `plain_sums`. False if it fails, or something is
+    malformed. Counts the matrix and its products.
 
     Numbers alone, as compiled functions take them (emulator/threads/parallel.py).
     """
-    slots, x = most_slots(kind, cols, p, q), state(block, ACTIVATIONS)
-    if form == I8 and has_vector_code(kind, p, q, group, groups):
-        apart = (cols + 2 * WINDOW + CHUNK - 1) & -CHUNK                # bytes from a vector to the next one
-        scratch, excess = np.empty(vectors * apart + CHUNK, np.uint8), np.zeros(vectors * groups, np.int32)
-        first = (scratch.ctypes.data + CHUNK - 1) & -CHUNK
-        for v in range(vectors):
-            dealt(kind, x + v * cols, cols, group, groups, first + v * apart, excess.ctypes.data + 4 * v * groups)
-        if kind == BM:
-            done = in_parallel(block, rows * vectors * cols, rows, GRAIN, some_masked_sums, host, host + size, starts.ctypes.data,
-                               meta, meta_bytes, rows, vectors, cols, p, first, apart, group, groups, excess.ctypes.data,
-                               sums.ctypes.data, known, found.ctypes.data)
-        else:
-            done = in_parallel(block, rows * vectors * cols, rows, GRAIN, some_gathered_sums, host, slots, meta, meta_bytes, rows,
-                               vectors, cols, p, q, first, apart, group, groups, sums.ctypes.data, known, found.ctypes.data)
-        scratch[0] = excess[0] = starts[0] = 0          # keeps their memory alive until here
-        return done and not found[BAD]
-    done = in_parallel(block, SLOW * rows * vectors * slots, rows, 1, some_sums, kind, form, host, starts.ctypes.data, meta,
-                       meta_bytes, slots, rows, vectors, cols, p, q, x, group, groups, sums.ctypes.data, found.ctypes.data)
-    starts[0] = 0               # keeps its memory alive until here
-    return done and not found[BAD]
+    noted = group if groups > 1 and form == I8 else 0
+    matrix, found = np.zeros(MATRIX, np.int64), np.zeros(WORDS, np.int64)
+    notes = np.empty(note_words(kind, form, rows, cols, noted), np.int64)
+    if not open_matrix(block, kind, form, W, rows, cols, noted, matrix, notes):
+        return False
+    done = function(block, matrix.ctypes.data, vectors, state(block, ACTIVATIONS), group, groups, sums.ctypes.data,
+                    found.ctypes.data)
+    if not done or found[BAD]:
+        return False
+    remember(block, noted, matrix, found)
+    count_products(block, matrix, found, vectors)
+    notes[:1] = 0               # keeps its memory alive until here
+    return True
 
 
 @specialised
-def mac(block, kind, form, acc, W, rows):
-    """sp.mac of one layout and format."""
-    (p, q), (vectors, cols), shift = layout(block, kind), vectors_of(block, INT8), csr(block, SHIFT)
+def mac(block, function, kind, form, acc, W, rows):
+    """sp.mac of a layout and a format."""
+    (p, _), (vectors, cols), shift = layout(block, kind), vectors_of(block, INT8), csr(block, SHIFT)
     if p == 0 or cols < 0 or not 0 <= shift <= 31:
         return PUNT
     target, read, written, between, _ = accumulators(block, SP, RESULT_STRIDE, acc, vectors, rows)
     if target == 0:
         return PUNT
     sums = np.zeros(max(vectors * rows, 1), np.int32)
-    if rows > 0 and cols > 0:
-        starts, found, memo = np.empty(rows, np.int64), np.zeros(WORDS, np.int64), np.zeros(MEMO, np.int64)
-        memo[RUNNING] = form == I8 and has_vector_code(kind, p, q, cols, 1)
-        host, values_slot, size, meta, meta_slot, meta_bytes = matrix(block, kind, form, W, rows, cols, p, q, starts, memo)
-        if host == 0 or not sums_of(block, kind, form, host, size, starts, meta, meta_bytes, rows, vectors, cols, p, q, cols, 1,
-                                    sums, memo[KNOWN], found):
-            return PUNT
-        remember(memo, host, meta, rows, cols, found)
-        count_matrix(block, form, values_slot, size, meta_slot, rows * meta_bytes, vectors * found[STORED])
-        count_products(block, form, found, rows * cols, vectors)
+    if rows > 0 and cols > 0 and not sums_of(block, function, kind, form, W, rows, vectors, cols, cols, 1, sums):
+        return PUNT
     accumulate(block, target, between, read, written, sums, shift, vectors, rows)
     return DONE
 
 
-@specialised
+@njit
 def mac_transposed(block, kind, form, acc, W, cols):
-    """sp.macT of one layout and format."""
-    (p, q), (vectors, rows), shift = layout(block, kind), vectors_of(block, INT8), csr(block, SHIFT)
+    """sp.macT of a layout and a format."""
+    (p, _), (vectors, rows), shift = layout(block, kind), vectors_of(block, INT8), csr(block, SHIFT)
     if p == 0 or rows < 0 or not 0 <= shift <= 31:
         return PUNT
     target, read, written, between, _ = accumulators(block, SP, RESULT_STRIDE, acc, vectors, cols)
@@ -172,18 +206,16 @@ def mac_transposed(block, kind, form, acc, W, cols):
         return PUNT
     sums = np.zeros(max(vectors * cols, 1), np.int64)
     if rows > 0 and cols > 0:
-        starts, found, memo = np.empty(rows, np.int64), np.zeros(WORDS, np.int64), np.zeros(MEMO, np.int64)
-        host, values_slot, size, meta, meta_slot, meta_bytes = matrix(block, kind, form, W, rows, cols, p, q, starts, memo)
-        if host == 0:
+        matrix, found = np.zeros(MATRIX, np.int64), np.zeros(WORDS, np.int64)
+        notes = np.empty(note_words(kind, form, rows, cols, 0), np.int64)
+        if not open_matrix(block, kind, form, W, rows, cols, 0, matrix, notes):
             return PUNT
-        slots = most_slots(kind, cols, p, q)
-        if not in_parallel(block, SLOW * rows * vectors * slots, rows, 16, some_transposed_sums, kind, form, host,
-                           starts.ctypes.data, meta, meta_bytes, slots, rows, vectors, cols, p, q, state(block, ACTIVATIONS),
-                           sums.ctypes.data, found.ctypes.data) or found[BAD]:
+        done = in_parallel(block, SLOW * rows * vectors * matrix[SLOTS], rows, 16, some_transposed_sums,
+                           matrix.ctypes.data, vectors, state(block, ACTIVATIONS), sums.ctypes.data, found.ctypes.data)
+        if not done or found[BAD]:
             return PUNT
-        starts[0] = 0               # keeps its memory alive until here
-        count_matrix(block, form, values_slot, size, meta_slot, rows * meta_bytes, vectors * found[STORED])
-        count_products(block, form, found, rows * cols, vectors)
+        count_products(block, matrix, found, vectors)
+        notes[:1] = 0               # keeps its memory alive until here
     accumulate(block, target, between, read, written, sums, shift, vectors, cols)
     return DONE
 
@@ -201,9 +233,9 @@ def put_results(block, y, written, between, results, vectors, rows):
 
 
 @specialised
-def gemv(block, kind, form, y, W, rows):
-    """sp.gemv of one layout and a format of integers."""
-    (p, q), (vectors, cols) = layout(block, kind), vectors_of(block, INT8)
+def gemv(block, function, kind, form, y, W, rows):
+    """sp.gemv of a layout and a format of integers."""
+    (p, _), (vectors, cols) = layout(block, kind), vectors_of(block, INT8)
     w_group, x_group = csr(block, SCALE_GROUP), load(state(block, X_GROUP), i64)
     if p == 0 or cols < 0 or (w_group != 0 and x_group != 0 and w_group != x_group):
         return PUNT
@@ -221,14 +253,9 @@ def gemv(block, kind, form, y, W, rows):
         return PUNT
     results = np.zeros(max(vectors * rows, 1), np.float32)
     if rows > 0 and cols > 0:
-        starts, found, memo = np.empty(rows, np.int64), np.zeros(WORDS, np.int64), np.zeros(MEMO, np.int64)
-        memo[RUNNING] = form == I8 and has_vector_code(kind, p, q, group, groups)
-        host, values_slot, size, meta, meta_slot, meta_bytes = matrix(block, kind, form, W, rows, cols, p, q, starts, memo)
         sums = np.empty(vectors * rows * groups, np.int32)
-        if host == 0 or not sums_of(block, kind, form, host, size, starts, meta, meta_bytes, rows, vectors, cols, p, q, group,
-                                    groups, sums, memo[KNOWN], found):
+        if not sums_of(block, function, kind, form, W, rows, vectors, cols, group, groups, sums):
             return PUNT
-        remember(memo, host, meta, rows, cols, found)
         w_step, x_step = 4 if w_group != 0 else 0, 4 if x_group != 0 else 0
         for v in range(vectors):
             x_scales = state(block, SCALES) + 4 * v * (groups if x_step != 0 else 1)
@@ -239,17 +266,36 @@ def gemv(block, kind, form, y, W, rows):
                 for r in range(rows):
                     store(out + 4 * r, scaled(at + 4 * r * groups, scales + r * groups * w_step, w_step, x_scales, x_step, groups))
         sums[0] = 0             # keeps its memory alive until here
-        count_matrix(block, form, values_slot, size, meta_slot, rows * meta_bytes, vectors * found[STORED])
-        count_products(block, form, found, rows * cols, vectors)
     put_results(block, target, written, between, results, vectors, rows)
     count(block, scales_slot, scale_size)
     return DONE
 
 
+@njit
+def plain_float_sums(block, matrix, vectors, x, results, found):
+    """results[v, r] f32 = lane sum over the stored c of W[r, c] x[v, c]. False if it fails. The numbers are addresses."""
+    rows, slots = load(matrix + 8 * ROWS, i64), load(matrix + 8 * SLOTS, i64)
+    return in_parallel(block, SLOW * rows * vectors * slots, rows, 1, some_float_sums, matrix, vectors, x, results, found)
+
+
+@njit
+def masked_float_sums(block, matrix, vectors, x, results, found):
+    """`plain_float_sums` of f32 values of a bitmask, by vector code where there is any."""
+    rows, cols = load(matrix + 8 * ROWS, i64), load(matrix + 8 * COLS, i64)
+    if not has_lane_code(load(matrix + 8 * P, i64)):
+        return plain_float_sums(block, matrix, vectors, x, results, found)
+    copies = np.zeros(vectors * cols + 16, np.float32)
+    move(copies.ctypes.data, x, 4 * vectors * cols)
+    done = in_parallel(block, 4 * rows * vectors * cols, rows, GRAIN, some_masked_lanes, matrix, vectors, copies.ctypes.data,
+                       results, found)
+    copies[0] = 0               # keeps its memory alive until here
+    return done
+
+
 @specialised
-def float_gemv(block, kind, form, y, W, rows):
-    """sp.gemv of one layout and a floating-point format."""
-    (p, q), (vectors, cols) = layout(block, kind), vectors_of(block, FLOAT)
+def float_gemv(block, function, kind, form, y, W, rows):
+    """sp.gemv of a layout and a floating-point format, by a function like `plain_float_sums`."""
+    (p, _), (vectors, cols) = layout(block, kind), vectors_of(block, FLOAT)
     if p == 0 or cols < 0:
         return PUNT
     between, extent = spaced(block, RESULT_STRIDE, vectors, 4 * rows, 4)
@@ -260,38 +306,27 @@ def float_gemv(block, kind, form, y, W, rows):
         return PUNT
     results = np.zeros(max(vectors * rows, 1), np.float32)
     if rows > 0 and cols > 0:
-        starts, found, memo = np.empty(rows, np.int64), np.zeros(WORDS, np.int64), np.zeros(MEMO, np.int64)
-        memo[RUNNING] = has_lane_code(kind, form, p)
-        host, values_slot, size, meta, meta_slot, meta_bytes = matrix(block, kind, form, W, rows, cols, p, q, starts, memo)
-        if host == 0:
+        matrix, found = np.zeros(MATRIX, np.int64), np.zeros(WORDS, np.int64)
+        notes = np.empty(note_words(kind, form, rows, cols, 0), np.int64)
+        if not open_matrix(block, kind, form, W, rows, cols, 0, matrix, notes):
             return PUNT
-        slots, x = most_slots(kind, cols, p, q), state(block, VECTOR)
-        if has_lane_code(kind, form, p):
-            copies = np.zeros(vectors * cols + 16, np.float32)
-            move(copies.ctypes.data, x, 4 * vectors * cols)
-            done = in_parallel(block, 4 * rows * vectors * cols, rows, GRAIN, some_masked_lanes, host, host + size,
-                               starts.ctypes.data, meta, meta_bytes, rows, vectors, cols, copies.ctypes.data, results.ctypes.data,
-                               memo[KNOWN], found.ctypes.data)
-            copies[0] = 0           # keeps its memory alive until here
-        else:
-            done = in_parallel(block, SLOW * rows * vectors * slots, rows, 1, some_float_sums, kind, form, host, starts.ctypes.data,
-                               meta, meta_bytes, slots, rows, vectors, cols, p, q, x, results.ctypes.data, found.ctypes.data)
-        starts[0] = 0               # keeps its memory alive until here
+        done = function(block, matrix.ctypes.data, vectors, state(block, VECTOR), results.ctypes.data, found.ctypes.data)
         if not done or found[BAD]:
             return PUNT
-        remember(memo, host, meta, rows, cols, found)
-        count_matrix(block, form, values_slot, size, meta_slot, rows * meta_bytes, vectors * found[STORED])
-        count_products(block, form, found, rows * cols, vectors)
+        remember(block, 0, matrix, found)
+        count_products(block, matrix, found, vectors)
+        notes[:1] = 0               # keeps its memory alive until here
     put_results(block, target, written, between, results, vectors, rows)
     return DONE
 
 
 def _define(kind: int, form: int) -> None:
-    name = f"{KINDS[kind]}.{FORMS[form]}"
+    name, sums, float_sums = f"{KINDS[kind]}.{FORMS[form]}", SUMS_OF.get((kind, form), plain_sums), (
+        masked_float_sums if (kind, form) == (BM, F32) else plain_float_sums)
     if form < F16:
         @kernel(f"sp.mac.{name}", overlap=ANYWHERE)
         def sp_mac(acc, W, rows, block):
-            return mac(block, kind, form, acc, W, rows)
+            return mac(block, sums, kind, form, acc, W, rows)
 
         @kernel(f"sp.macT.{name}", overlap=ANYWHERE)
         def sp_macT(acc, W, cols, block):
@@ -299,11 +334,11 @@ def _define(kind: int, form: int) -> None:
 
         @kernel(f"sp.gemv.{name}", overlap=ANYWHERE)
         def sp_gemv(y, W, rows, block):
-            return gemv(block, kind, form, y, W, rows)
+            return gemv(block, sums, kind, form, y, W, rows)
     else:
         @kernel(f"sp.gemv.{name}", overlap=ANYWHERE)
         def sp_float_gemv(y, W, rows, block):
-            return float_gemv(block, kind, form, y, W, rows)
+            return float_gemv(block, float_sums, kind, form, y, W, rows)
 
 
 for _kind in LAYOUTS:

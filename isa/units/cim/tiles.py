@@ -9,7 +9,8 @@ import numpy as np
 from isa import sparse
 from isa.arithmetic import group_count, lane_sum
 from isa.instruction import LONGEST, instruction
-from isa.sparse.layout import Malformed, placed
+from isa.sparse.layout import placed
+from isa.sparse.sound import sound
 from isa.traps import Cause, Trap
 from isa.units.cim.held import FORM, KIND, NONZERO, TILE, WORDS
 from isa.units.cim.patterns import patterns
@@ -124,19 +125,9 @@ def _stored(m, shape, values, rows, cols):
     m.check_read(m.csr("cim.meta"), size)
     m.check_read(values, rows * width)
     meta, weights = m.read(m.csr("cim.meta"), size), m.read_i8(values, rows * width)
-    columns = _sound(layout, meta, weights, rows, cols).reshape(rows, width)
-    return weights.reshape(rows, width), columns % shape.m, size
-
-
-def _sound(layout, meta, weights, rows, cols):
-    """The columns of the stored values, (stored,). Trap for what is malformed."""
-    try:
-        slots = layout.slots(meta, rows, cols)
-        placed(slots, weights, rows, cols)
-        return slots.columns
-    except Malformed as error:
-        wrong = error
-    raise Trap(Cause.ILLEGAL_OPERAND, wrong.value, f"malformed metadata: {wrong}")
+    slots = sound(layout.slots, meta, rows, cols)
+    sound(placed, slots, weights, rows, cols)
+    return weights.reshape(rows, width), slots.columns.reshape(rows, width) % shape.m, size
 
 
 def _in_cells(m, shape, stored):
