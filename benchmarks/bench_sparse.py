@@ -1,9 +1,11 @@
-"""Speed of products of sparse int8 weights, one thread: layouts of the sp unit beside `lut.mac.i8` of the dense matrix.
+"""Speed of products of sparse int8 weights, one thread: layouts of the sp unit, and macros of the cim unit, beside `lut.mac.i8` of
+the dense matrix.
 
 Prints one JSON object. `giga_weights_per_second` counts the weights of the dense matrix, zeros too. `cache` is a matrix of 1 MiB
 dense, `memory` one of 64 MiB. A layout, the dense product and a read of the stored bytes run in turns: `of_dense` is how many times
 as fast as the dense product a layout is, `of_bandwidth` its share of the rate at which the host reads. Weights lie in flash, as
-those of a model do; `unknown` is the same in DRAM, where metadata is checked and zeros are counted each time.
+those of a model do; `unknown` is the same in DRAM, where metadata is checked and zeros are counted each time. `cim` stands in
+macros, of which the machine here has enough; they are loaded once.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import time
+import tomllib
 from typing import Any
 
 import numpy as np
@@ -19,24 +22,28 @@ import asm
 from emulator.machine import Machine
 from isa import sparse
 from isa.numbers import FORMATS
+from isa.preset import PRESETS, Preset, preset_of
 from isa.program import Program, Section
 
 FLASH, DRAM, X, ACC, SCALE = 0x10_0000_0000, 0x8100_0000, 0x1000_0000, 0x1010_0000, 0x1020_0000
 SIZES = {"cache": (1024, 1024, 200), "memory": (8192, 8192, 4)}         # rows, columns, products in a run
-CASES = (("bm", 0.5), ("bm", 0.3), ("bm", 0.1), ("bm:4", 0.3), ("bm:4", 0.1), ("nm:2:4", 1), ("nm:4:8", 1), ("nm:2:8", 1))
+CASES = (("bm", 0.5), ("bm", 0.3), ("bm", 0.1), ("bm:4", 0.3), ("bm:4", 0.1), ("cs", 0.05), ("bl:16x1", 0.1), ("nm:2:4", 1),
+         ("nm:4:8", 1), ("nm:2:8", 1))
+MACROS = 256            # for a matrix of 1024 x 1024
 TURNS = 7
 
 PROGRAM = """
 _start: li      a0, {x}
         li      a1, {scale}
         li      a2, {cols}
-        {unit}.build.i8 a0, a1, a2
+        {build}
         {settings}
         li      a0, {acc}
         li      a1, {weights}
         li      a2, {rows}
+        {load}
         li      s0, {repeats}
-1:      {unit}.mac.{form} a0, a1, a2
+1:      {product} a0, a1, a2
         addi    s0, s0, -1
         bnez    s0, 1b
         li      a7, 93
@@ -44,26 +51,48 @@ _start: li      a0, {x}
 """
 
 
+def slim_with_macros() -> Preset:
+    """The machine slim, with as many macros as a matrix needs."""
+    with (PRESETS / "slim.toml").open("rb") as stream:
+        data = tomllib.load(stream)
+    data["unit"]["cim"]["parameters"]["macros"]["value"] = MACROS
+    return preset_of(data)
+
+
 class Product:
     """A matrix in memory, and the program that multiplies it some times."""
 
-    def __init__(self, dense: np.ndarray, layout: sparse.SparseLayout | None, at: int, repeats: int) -> None:
+    def __init__(self, dense: np.ndarray, layout: sparse.SparseLayout | None, at: int, repeats: int, unit: str = "sp") -> None:
         rows, cols = dense.shape
+        unit = unit if layout else "lut"
         packed = layout.pack(dense, "i8") if layout else sparse.Packed("i8", rows, cols, FORMATS["i8"].pack(dense).reshape(-1),
                                                                       np.zeros(0, np.uint8))
         meta = packed.values.size + -packed.values.size % 64
-        data = np.zeros(meta + packed.meta.size, np.uint8)
-        data[:packed.values.size], data[meta:] = packed.values, packed.meta
-        settings = [f"li t0, {at + meta}", "csrw sp.meta, t0"] if layout else []
-        if isinstance(layout, sparse.NOfM):
-            settings += [f"li t0, {layout.n | layout.m << 8}", "csrw sp.nm, t0"]
-        if isinstance(layout, sparse.Bitmask):
-            settings += [f"li t0, {layout.block}", "csrw sp.block, t0"]
+        offsets = meta + packed.meta.size + -packed.meta.size % 64
+        listed = np.zeros(0, np.uint8) if packed.offsets is None else packed.offsets.view(np.uint8)
+        data = np.zeros(offsets + listed.size, np.uint8)
+        data[:packed.values.size], data[meta:meta + packed.meta.size], data[offsets:] = packed.values, packed.meta, listed
+        csrs = {f"{unit}.meta": at + meta} if layout else {}
+        match layout:
+            case sparse.NOfM(n, m):
+                csrs[f"{unit}.nm"] = n | m << 8
+            case sparse.Bitmask(block):
+                csrs["sp.block"] = block
+            case sparse.RByC(block_rows, block):
+                csrs |= {"sp.block_rows": block_rows, "sp.block": block}
+        if listed.size:
+            csrs["sp.offsets"] = at + offsets
+        words = {"build": f"{unit}.build.i8 a0, a1, a2", "load": "",
+                 "product": f"sp.mac.{layout.kind}.i8" if layout else "lut.mac.i8"}
+        if unit == "cim":
+            csrs["cim.cols"] = cols
+            words = {"build": "csrw cim.x_scales, a1\ncim.build.i8 a0, a2", "load": "cim.load.nm a1, a2\nli a1, 0",
+                     "product": "cim.mac"}
         program = asm.assemble(PROGRAM.format(
-            x=X, scale=SCALE, cols=cols, rows=rows, acc=ACC, weights=at, repeats=repeats, unit="sp" if layout else "lut",
-            form=f"{layout.kind}.i8" if layout else "i8", settings="\n".join(settings)))
+            x=X, scale=SCALE, cols=cols, rows=rows, acc=ACC, weights=at, repeats=repeats, **words,
+            settings="\n".join(f"li t0, {value}\ncsrw {name}, t0" for name, value in csrs.items())))
         sections = [*program.sections, *([Section(".weights", "a", FLASH, 4096, [data.tobytes()])] if at == FLASH else [])]
-        self.machine, self.entry = Machine("slim"), program.entry
+        self.machine, self.entry = Machine(slim_with_macros()), program.entry
         self.machine.load(Program(sections, [], [], program.entry))
         if at != FLASH:
             self.machine.peek(at, data.size)[:] = data
@@ -77,7 +106,7 @@ class Product:
         got = self.machine.peek(ACC, 4 * len(dense)).view("<i4")
         wanted = (self.repeats * (dense.astype(np.float64) @ self.x).astype(np.int64)).astype(np.int32)
         assert np.array_equal(got, wanted)
-        assert not [name for name in self.machine.handed_over if name.startswith(("sp.", "lut."))]
+        assert not [name for name in self.machine.handed_over if name.startswith(("sp.", "lut.", "cim."))]
 
     def seconds(self) -> float:
         """Of one product."""
@@ -103,8 +132,8 @@ def matrix(name: str, density: float, rows: int, cols: int) -> np.ndarray:
     if isinstance(layout, sparse.NOfM):
         rank = rng.random((rows, cols // layout.m, layout.m)).argsort(axis=2)
         return np.where(rank < layout.n, dense.reshape(rank.shape), 0).reshape(rows, cols).astype(np.int8)
-    block = layout.block if isinstance(layout, sparse.Bitmask) else 1
-    return dense * np.repeat(rng.random((rows, cols // block)) < density, block, axis=1)
+    down, block = getattr(layout, "block_rows", 1), getattr(layout, "block", 1)
+    return dense * np.repeat(np.repeat(rng.random((rows // down, cols // block)) < density, block, axis=1), down, axis=0)
 
 
 def figures_of(rows: int, cols: int, repeats: int) -> dict[str, Any]:
@@ -112,8 +141,10 @@ def figures_of(rows: int, cols: int, repeats: int) -> dict[str, Any]:
     dense = Product(matrix("bm", 1, rows, cols), None, FLASH, repeats)
     made: dict[str, Any] = {}
     for name, density in CASES:
-        for where, at in (("", FLASH), (" unknown", DRAM)):
-            product = Product(matrix(name, density, rows, cols), sparse.named(name), at, repeats)
+        for where, at, unit in (("", FLASH, "sp"), (" unknown", DRAM, "sp"), (" cim", FLASH, "cim")):
+            if unit == "cim" and (not name.startswith("nm") or rows * cols > 64 * 64 * MACROS):
+                continue
+            product = Product(matrix(name, density, rows, cols), sparse.named(name), at, repeats, unit)
             spent, beside, reading = (min(column) for column in zip(
                 *[(product.seconds(), dense.seconds(), product.reading()) for _ in range(TURNS)], strict=True))
             label = name if name.startswith("nm") else f"{name} {density:.0%}"

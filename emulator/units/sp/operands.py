@@ -147,7 +147,7 @@ def open_matrix(block, kind, form, W, rows, cols, group, matrix, notes):
 @njit
 def offsets_rise(offsets, runs):
     """True if offsets do not fall."""
-    before, sound = i64(0), True
+    before, sound = i64(load(offsets, u32)), True
     for r in range(runs):
         after = i64(load(offsets + 4 * (r + 1), u32))
         sound &= after >= before
