@@ -13,6 +13,6 @@
 
 from isa.manual.answers import UnknownEntry, look_up
 from isa.manual.pages import pages, write
-from isa.manual.topics import TOPICS, Answer, machine_answer, side_by_side
+from isa.manual.topics import TOPICS, Answer, machine_answer
 
-__all__ = ["TOPICS", "Answer", "UnknownEntry", "look_up", "machine_answer", "pages", "side_by_side", "write"]
+__all__ = ["TOPICS", "Answer", "UnknownEntry", "look_up", "machine_answer", "pages", "write"]

@@ -36,6 +36,10 @@ class Stride(NamedTuple):
 
 STRIDE_RULES: tuple[Stride, ...] = (
     Stride("vec.row_stride", ("vec.gemv.", "vec.macT."), "packed rows", "the bytes of a weight", "vec.cols weights"),
+    Stride("vec.row_stride", ("vec.conv.", "vec.depthwise."), "packed rows", "1", "the weights of an output, or of a tap"),
+    Stride("vec.result_stride", ("vec.conv.", "vec.depthwise.", "vec.maxpool.", "vec.meanpool.", "vec.layernorm.i8",
+                                 "vec.softmax.i8", "vec.requant.", "sp.conv.", "sp.depthwise."),
+           "packed results", "1", "the results of a window"),
     Stride("lut.row_stride", ("lut.mac.", "lut.macT.", "lut.gemv.", "lut.xnor"), "packed rows", "1",
            "the bytes of a row of weights; looked at only if it has any"),
     Stride("lut.codes_stride", ("lut.build.",), "packed vectors", "1", "the bytes of a vector; looked at only if it has any"),

@@ -12,6 +12,22 @@ _LANES = "the sum through 16 lanes, [`lane_sum`](arithmetic.md)"
 _ROUND = "rounded to the nearest integer, of two to the even one"
 _F32 = "exactly, or rounded to the nearest fp32 number, of two to the even one"
 
+_RESULTS = {
+    "result":    "clamp(rq(the int32 sum) + y_offset), [int8 networks](vec.md)",
+    "image":     "lines of pixels; `vec.windows` and the CSRs behind it say which of its elements windows have",
+    "windows":   "how many windows there are, the CSR `vec.windows`",
+    "window":    "elements of a window: lines and pixels of `vec.taps` times channels",
+    "window v":  "window v of the image, 0 and up, line by line",
+    "taps":      "pixels of a window, the CSR `vec.taps`",
+    "channels":  "the CSR `vec.cols`",
+    "outputs":   "the CSR `vec.outputs`",
+    "x_offset":  "field 0 of the CSR `vec.offsets`",
+    "w_offset":  "field 1 of the CSR `vec.offsets`",
+    "y_offset":  "field 2 of the CSR `vec.offsets`",
+    "bias":      "i32 at the CSR `vec.bias`; 0 where that is 0",
+    "sum":       "the sum of all elements",
+}
+
 # Unit -> name -> what it is; "": in all units.
 NOTATION: dict[str, dict[str, str]] = {
     "": {
@@ -53,6 +69,14 @@ NOTATION: dict[str, dict[str, str]] = {
         "groups":    "how many groups of `vec.scale_group` elements n has, the last one shorter; 1 where it is 0",
         "group of i": "i / `vec.scale_group`, rounded down; 0 where it is 0",
         "eps":       "the fp32 number in the CSR `vec.eps`",
+        **_RESULTS,
+        "gain":      "int8, for each element of a window",
+        "clamp16":   "the nearest number that int16 holds",
+        "isqrt":     "the square root, rounded down",
+        "rq0":       "rq with multiplier and shift 0, of int8 networks above; 1 and 2 likewise",
+        "rq1":       "rq with multiplier and shift 1",
+        "rq2":       "rq with multiplier and shift 2",
+        "clamp":     "not less and not more than `vec.clamp` says",
         "pi":        "3.14159...; the constant is in [`gelu`](arithmetic.md)",
     },
     "lut": {
@@ -70,6 +94,7 @@ NOTATION: dict[str, dict[str, str]] = {
         "xnor":         "1 for each place in which two rows of bits agree",
     },
     "sp": {
+        **_RESULTS,
         "vector":    "the vector that the last build loaded, state `sp.activations` or `sp.vector`",
         "stored":    "the values that the metadata says are stored, each row from a byte on",
         "groups":    "how many groups of elements that share a scale there are, the last one shorter; 1 without groups",

@@ -74,7 +74,8 @@ class RunLength(SparseLayout):
 
     def _blocks(self, stream: list[int], row: int, cols: int) -> list[int]:
         """The first column of each block of a row."""
-        found, at, position = [], 0, 0
+        found: list[int] = []
+        at, position = 0, 0
         while at < len(stream):
             position += (stream[at] + 128) % 256
             if at + 1 < len(stream) and stream[at + 1] == 0:
@@ -84,6 +85,8 @@ class RunLength(SparseLayout):
                 raise Malformed(len(stream), f"the stream of row {row} ends inside a block, after {len(stream)} bytes")
             if position >= cols:
                 raise Malformed(position, f"a block of row {row} starts at column {position}, beyond the last, {cols - 1}")
+            if found and position < found[-1] + self.block:
+                raise Malformed(position, f"a block of row {row} starts at column {position}, inside the one before it")
             found.append(position)
             at, position = at + 1 + self.block, position + self.block - 1
         return found

@@ -24,7 +24,7 @@ from isa.numbers import FORMATS
 from isa.preset import preset_of
 from isa.traps import Cause
 
-STRIDES = ("vec.row_stride", "lut.row_stride", "lut.codes_stride", "lut.scale_stride", "lut.result_stride",
+STRIDES = ("vec.row_stride", "vec.result_stride", "lut.row_stride", "lut.codes_stride", "lut.scale_stride", "lut.result_stride",
            "sp.codes_stride", "sp.scale_stride", "sp.result_stride", "cim.codes_stride", "cim.scale_stride", "cim.result_stride",
            "fetch.src_stride",
            "fetch.dst_stride", "attn.key_stride", "attn.value_stride", "attn.score_stride", "attn.list_stride", "attn.mask_stride")
@@ -95,6 +95,8 @@ def rule(row: Row, name: str) -> Rule | None:
     size = {"f32": 4, "f16": 2, "bf16": 2}.get(form, 1)
     least = {                                   # 4 columns, scores, positions, heads, channels of a head; of a mask 12 positions
         "vec.cols weights": 4 * size,
+        "the weights of an output, or of a tap": 4,
+        "the results of a window": 4,
         "the bytes of a row of weights": FORMATS[form].row_bytes(MANY) if form in FORMATS else 0,
         "the bytes of a vector": FORMATS[form].row_bytes(many) if form in FORMATS else 0,
         "the scales of a vector": 4,
@@ -116,6 +118,10 @@ def start_of(row: Row, name: str) -> Start:
     start = starts(row)[-1]
     if name in ("attn.key_stride", "attn.value_stride"):        # all rows, not those of a list
         start = starts(row)[0]
+    if name == "vec.result_stride":
+        return start | Start(csrs={"vec.windows": 0x1_0002})
+    if row.mnemonic == "vec.depthwise.i8":
+        return start | Start(csrs={"vec.taps": 0x1_0002})
     return start | Start({"n": 12}, {"attn.score_stride": 64}) if name == "attn.mask_stride" else start
 
 
@@ -128,6 +134,9 @@ def one_row(row: Row, name: str) -> list[Start]:
     unit, _, which = name.partition(".")
     if which in ("codes_stride", "scale_stride"):
         return [Start(csrs={f"{unit}.vectors": one}) for one in (0, 1)]
+    if unit == "vec" and (which == "result_stride" or row.mnemonic in ("vec.conv.i8", "vec.depthwise.i8")):
+        few = {"rows": 1} if "rows" in names else {}
+        return [Start(few, {"vec.windows": 0x1_0001, "vec.taps": 0x1_0001} | ({"vec.outputs": 1} if which == "row_stride" else {}))]
     if which == "result_stride":
         return [Start(state={f"{unit}.built_vectors": [one]}) for one in (0, 1)[unit == "cim":]]      # cim: 0 is none
     if name.startswith("lut") and ".macT" in row.mnemonic:
@@ -186,7 +195,7 @@ WITHOUT_ROWS = [(row, name) for row, name in CONCERNED          # position 0 is 
 @pytest.mark.parametrize(("row", "name"), WITHOUT_ROWS, ids=[f"{row.mnemonic}-{name}" for row, name in WITHOUT_ROWS])
 def test_a_stride_is_not_looked_at_where_there_is_no_row(pair, row, name):
     lengths = [*row.lengths, *(operand.name for operand in row.operands if operand.name == "f")]       # f factors of n rows each
-    trap = start_with(pair, row, start_of(row, name) | Start(dict.fromkeys(lengths, 0), {name: 1})).trap
+    trap = start_with(pair, row, start_of(row, name) | Start(dict.fromkeys(lengths, 0), {name: 1, "vec.windows": 0})).trap
     assert trap is None, str(trap)
 
 

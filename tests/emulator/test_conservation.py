@@ -86,11 +86,25 @@ class Seen:
     @property
     def elements(self) -> int:
         """Elements that a vec instruction has written; read, if all it has is a result register."""
+        if self.is_network:
+            return sum(len(data) for *_, data in self.writes)
         return len(self.writes[0][2]) // self.width("dst") if self.writes else self.read(0) // 4
 
     def width(self, operand: str) -> int:
         """Bytes of an element of an operand."""
         return int(FORMATS[self.row.operand(operand).shape.partition("[")[0]].bits) // 8 if operand in self.values else 4
+
+    @property
+    def is_network(self) -> bool:
+        """An instruction of int8 networks, whose results are int8."""
+        return self.row.mnemonic in NETWORKS
+
+    @property
+    def of_windows(self) -> int:
+        """Elements of all windows of an image that an instruction has read."""
+        many, taps = self.csrs["vec.windows"], self.csrs["vec.taps"]
+        product = (many >> 16) * (many & 0xFFFF) * (taps >> 16) * (taps & 0xFFFF) * self.csrs["vec.cols"]
+        return product if self.writes and self.is_network else 0
 
     @property
     def moved(self) -> list[tuple[str, int, int]]:
@@ -141,6 +155,8 @@ def work(weights: np.ndarray, planes: int, mode: int, cores: int) -> Counter[str
 
 
 EXPONENTIAL = ("vec.exp", "vec.sigmoid", "vec.tanh", "vec.silu", "vec.gelu", "vec.softmax")
+NETWORKS = tuple(f"vec.{name}.i8" for name in (
+    "conv", "depthwise", "maxpool", "meanpool", "layernorm", "softmax", "requant", "add"))
 TAKEN: dict[str, Callable[[int, int], bool]] = {
     "beq": lambda a, b: a == b, "bne": lambda a, b: a != b, "bltu": lambda a, b: a < b, "bgeu": lambda a, b: a >= b,
     "blt": lambda a, b: (a ^ 1 << 63) < (b ^ 1 << 63), "bge": lambda a, b: (a ^ 1 << 63) >= (b ^ 1 << 63)}
@@ -153,11 +169,24 @@ SCORES, CONTEXT, SOFTMAX = ("attn.mac", "attn.xmac"), ("attn.macT", "attn.contex
 
 def _divisions(seen: Seen) -> int:
     """Divisions and roots: of each element, of each scale, or of the number that all elements are multiplied by."""
+    if seen.is_network:
+        windows = (seen.csrs["vec.windows"] >> 16) * (seen.csrs["vec.windows"] & 0xFFFF) if seen.writes else 0
+        divided = {"vec.meanpool.i8": seen.elements, "vec.layernorm.i8": 4 * windows, "vec.softmax.i8": windows}
+        return divided.get(seen.row.mnemonic, 0)
     if seen.is_one_of("vec.quant"):
         return 2 * len(seen.writes[1][2]) // 4 if len(seen.writes) == 2 else 0
     if seen.is_one_of("vec.rmsnorm", "vec.layernorm"):
         return (3 + seen.is_one_of("vec.layernorm")) * bool(seen.writes)
     return seen.elements if seen.is_one_of(*DIVIDING) else 0
+
+
+REDUCED = {"vec.maxpool.i8": 1, "vec.meanpool.i8": 1, "vec.layernorm.i8": 2, "vec.softmax.i8": 2}
+
+
+def _macs_of_windows(seen: Seen) -> int:
+    """Products of convolutions: each element of each window, of conv with each output."""
+    return {"vec.conv.i8": seen.of_windows * seen.csrs.get("vec.outputs", 0),
+            "vec.depthwise.i8": seen.of_windows}.get(seen.row.mnemonic, 0) if seen.is_network else 0
 
 
 def _pages(seen: Seen) -> int:
@@ -231,14 +260,17 @@ EQUATIONS: dict[str, Callable[[Seen], int]] = {
     "tokens.read":         lambda s: s.row.mnemonic == "ecall" and s.service == READ_TOKEN and s.result >> 63 == 0,
     "tokens.emitted":      lambda s: s.row.mnemonic == "ecall" and s.service == EMIT_TOKEN,
     "vec.ops":             lambda s: s.row.unit == "vec",
-    "vec.elements":        lambda s: s.elements if s.row.unit == "vec" and "vec.macs" not in counters(s.row) else 0,
+    "vec.elements":        lambda s: (s.elements if s.row.unit == "vec" and ("vec.macs" not in counters(s.row) or s.is_network)
+                                      else 0),
     "vec.macs":            lambda s: (s.values["rows"] * s.csrs["vec.cols"] if s.is_one_of("vec.gemv", "vec.macT") else
-                                      sum(size for *_, size in s.reads) // 8 if s.is_one_of("vec.dot", "vec.axpy") else 0),
+                                      sum(size for *_, size in s.reads) // 8 if s.is_one_of("vec.dot", "vec.axpy") else
+                                      _macs_of_windows(s)),
     "vec.exponentials":    lambda s: s.elements if s.is_one_of(*EXPONENTIAL) else 0,
     "vec.macs_i8":         lambda s: (s.values["rows"] * s.csrs["vec.cols"]
-                                      if s.row.mnemonic in ("vec.gemv.i8", "vec.macT.i8") else 0),
+                                      if s.row.mnemonic in ("vec.gemv.i8", "vec.macT.i8") else _macs_of_windows(s)),
     "vec.divisions":       lambda s: _divisions(s),
-    "vec.reduced":         lambda s: (s.read(0) // 4 * (1 + s.is_one_of("vec.softmax", "vec.layernorm"))
+    "vec.reduced":         lambda s: (s.of_windows * REDUCED.get(s.row.mnemonic, 0) if s.is_network else
+                                      s.read(0) // 4 * (1 + s.is_one_of("vec.softmax", "vec.layernorm"))
                                       if s.is_one_of(*REDUCING) else 0),
     "lut.ops":             lambda s: s.row.unit == "lut",
     "lut.tables_built":    lambda s: (max(s.csrs["lut.vectors"], 1) * -(-s.values["n"] // (4, 0, 7)[s.csrs["lut.mode"]])
@@ -328,6 +360,8 @@ def sparse_work(machine: ReferenceMachine, row: Row, values: dict[str, int]) -> 
     if operation == "build":
         return Counter()
     kind, form = rest
+    if kind == "rl":
+        return stream_work(machine, operation, values)
     fmt, floats, nm, block = FORMATS[form], form in ("f16", "f32"), machine.csr("sp.nm"), machine.csr("sp.block")
     made = {"nm": lambda: sparse.NOfM(nm & 0xFF, nm >> 8), "bm": lambda: sparse.Bitmask(block), "cs": sparse.Columns,
             "bl": lambda: sparse.RByC(machine.csr("sp.block_rows"), block)}
@@ -363,6 +397,31 @@ def sparse_work(machine: ReferenceMachine, row: Row, values: dict[str, int]) -> 
     each = Counter(values=stored, values_float=stored * floats, macs=nonzero, macs_float=nonzero * floats,
                    macs_skipped=dense.size - nonzero, zeros_stored=stored - nonzero)
     return once + Counter({name: vectors * events for name, events in each.items()})
+
+
+def stream_work(machine: ReferenceMachine, operation: str, values: dict[str, int]) -> Counter[str]:
+    """What a convolution with a stream is about to count."""
+    many, taps, channels = (machine.csr(f"vec.{name}") for name in ("windows", "taps", "cols"))
+    windows, window = (many >> 16) * (many & 0xFFFF), (taps >> 16) * (taps & 0xFFFF)
+    outputs = channels if operation == "depthwise" else machine.csr("vec.outputs")
+    products = outputs * window * (1 if operation == "depthwise" else channels)
+    if not 0 < windows * products < 1 << 20:
+        return Counter()
+    try:
+        data = bytes_at(machine, values["W"], machine.csr("sp.stream")).tolist()
+    except Trap:
+        return Counter()
+    blocks, at, size = [], 0, machine.csr("sp.block")
+    while at < len(data):
+        if data[at + 1:at + 2] == [0]:
+            at += 2
+            continue
+        blocks.append(data[at + 1:at + 1 + size])
+        at += 1 + size
+    stored, nonzero = size * len(blocks), sum(value != 0 for block in blocks for value in block)
+    return Counter(values=windows * stored, macs=windows * nonzero, macs_skipped=windows * (products - nonzero),
+                   zeros_stored=windows * (stored - nonzero), weight_bytes=stored, meta_bytes=len(data) - stored,
+                   elements=windows * outputs)
 
 
 def macro_work(machine: ReferenceMachine, row: Row, values: dict[str, int]) -> Counter[str]:

@@ -122,6 +122,8 @@ def spoilt(row: Row) -> Iterator[Start]:
                   if _sound(row, {**start.state, array.name: value})]
     if row.mnemonic.startswith("attn.wrgb"):                # more channels than the query buffer has
         wrong.append(Start(state={"attn.model": [8, 4, machine().parameter("attn.channels"), 0, 8]}))
+    if "vec.shifts" in csrs(row):                           # what is no shift: bytes of the instruction
+        wrong.append(Start(csrs={"vec.shifts": TEXT}))
     if row.unit == "attn":                                  # no heads at all
         wrong.append(Start(state={"attn.model": 0, "attn.loaded": 0}))
     yield from (start | one for one in wrong)

@@ -22,6 +22,7 @@ SRAM, DRAM = 0x1000_0000, 0x8000_0000
 LIST, MASK = DRAM + 0x1_0000, DRAM + 0x1_1000       # a list of zeros, and a mask
 ZEROED = DRAM + 0x1_2000                            # zeros: a mask of nothing, scales
 APART = 0x2000      # bytes from operand to operand, in the scratchpad
+RESULTS = {"vec.outputs": 4, "vec.multipliers": ZEROED, "vec.shifts": ZEROED}      # int8 results of a window
 MANY = 64           # activations and lengths for lut: rows of more than one byte in every format
 
 
@@ -54,7 +55,7 @@ def starts(row: Row) -> list[Start]:
     start = Start({o.name: SRAM + APART * i if o.access else 4 for i, o in enumerate(row.operands) if o is not row.result})
     match row.unit:
         case "vec":
-            start.csrs = {"vec.cols": 4, "vec.head_dim": 4}
+            start.csrs = {"vec.cols": 4, "vec.head_dim": 4} | RESULTS
         case "lut":
             start.values |= {length: MANY for length in row.lengths if "codebook" not in name}
             start.csrs = {"lut.vectors": 2} if "build" in name else {}
@@ -62,7 +63,8 @@ def starts(row: Row) -> list[Start]:
                            "lut.activations": [1] * 2 * MANY}
         case "sp":
             start.csrs = {"sp.meta": ZEROED, "sp.cols": 4, "sp.scales": ZEROED + 64, "sp.nm": 0x0201, "sp.offsets": ZEROED,
-                          "sp.vectors": 2 if "build" in name else 0}
+                          "sp.vectors": 2 if "build" in name else 0} | ({"vec.cols": 4, "sp.stream": 4} | RESULTS if ".rl." in name
+                                                                        else {})
             start.values |= dict.fromkeys(row.lengths, 4)
             start.state = {"sp.kind": [2 if ".f16" in name or ".f32" in name else 1], "sp.length": [4], "sp.built_vectors": [2],
                            "sp.activations": [1] * 8}

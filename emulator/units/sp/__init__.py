@@ -6,6 +6,7 @@
     gather.py       what it does with a row of N of M
     plain.py        stored values one at a time: every layout and number format
     dense.py        to the dense matrix and back
+    streams.py      convolutions with a run-length stream
 """
 
-from emulator.units.sp import dense, kernels  # noqa: F401
+from emulator.units.sp import dense, kernels, streams  # noqa: F401

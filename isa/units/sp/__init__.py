@@ -4,11 +4,12 @@
     matrices.py     layouts as CSRs say, matrices from memory
     products.py     mac, macT, gemv
     dense.py        expand, compress
+    streams.py      convolutions with run-length streams, without loaded vectors
 
 Encoding: custom-1 (0x2B), funct3=7 (R): the upper two bits of funct7 are mac, macT, gemv, expand, the lower five `number`, 0..24;
 25..29 and 31 are free, 30 is sp.build.f32; custom-2 (0x5B), funct3=7 (R4): sp.build.i8, sp.compress. Left to others: custom-1
 funct3=6, to weight formats of lut with the numbers 12 to 15; custom-2 funct3=0 (R), to digital CIM; custom-2 funct3=6 (R), to int8
-networks.
+networks of vec.
 
 The layouts are objects of isa/sparse: they say where stored values belong and what is malformed. Here stand the rows and what each
 does with memory.
@@ -84,6 +85,19 @@ is rounded, then added to lane c mod 16 of its *dense* column c, in rising c, an
 not stored adds nothing. So for finite vectors the result is that of `vec.gemv` for the dense matrix, bit by bit. A NaN result is
 0x7FC00000; `sp.expand` and `sp.compress` move bits as they are.
 
+`sp.conv.rl.i8` and `sp.depthwise.rl.i8` are those of vec for weights with zeros: windows, offsets and results are as the CSRs of
+vec say, with no offset of weights. They need no build: the image stays in memory. The weights of all outputs are one **run-length
+stream** of `sp.stream` bytes: those of output 0, then of output 1 and so on, of depthwise those of channel 0, each in the order of
+its taps. It is read from element `position` = 0 on:
+
+    d = byte + 128 modulo 256; position += d
+    if the next byte is 0     it is skipped: an escape, which only moves on
+    else                      the next `sp.block` bytes are the weights from position on; position += sp.block - 1
+
+A block may go on in the next output; what is behind the last element has to be 0. ILLEGAL_OPERAND says where a stream ends inside
+a block (mtval: sp.stream), a block begins behind the last element or inside the block before it (mtval: the element), or a weight
+behind the last element is not 0 (mtval: the element).
+
 With rows, cols or n = 0 no memory is read or written, of the counters only `sp.ops` counts, and settings are checked all the same.
 A build with n = 0 builds no elements: then sp.mac adds 0 and sp.gemv yields +0.0; no weights and no scales are read. Where nothing
 is stored no values are read. All vectors of a build together may not have more elements than `sp.activations`; one of no elements
@@ -93,22 +107,22 @@ What one instruction counts for one vector, with `stored` values, zeros and padd
 count once, everything else for each vector:
 
     sp.ops             1
-    sp.values          stored of mac, macT, gemv, expand and compress
+    sp.values          stored of mac, macT, gemv, conv, depthwise, expand and compress
     sp.values_float    those of them that are f16 or f32
-    sp.macs            stored values of mac, macT, gemv that are not 0
+    sp.macs            stored values of mac, macT, gemv, conv, depthwise that are not 0
     sp.macs_float      those of them that are f16 or f32
-    sp.macs_skipped    rows * cols - sp.macs of mac, macT, gemv
-    sp.zeros_stored    stored - sp.macs of mac, macT, gemv
-    sp.weight_bytes    bytes of the values that mac, macT, gemv and expand read
-    sp.meta_bytes      bytes of their metadata and offsets
-    sp.elements        rows * cols of expand, cols of compress
+    sp.macs_skipped    rows * cols - sp.macs of mac, macT, gemv, conv, depthwise
+    sp.zeros_stored    stored - sp.macs of mac, macT, gemv, conv, depthwise
+    sp.weight_bytes    bytes of the values that mac, macT, gemv, conv, depthwise and expand read
+    sp.meta_bytes      bytes of their metadata and offsets; of a stream all that are no values
+    sp.elements        rows * cols of expand, cols of compress, results of conv and depthwise
     bytes read         sp.weight_bytes + sp.meta_bytes, and of each other operand that is read its elements, once
     bytes written      of each operand that is written its elements""",
     queue=7,
     csrs=(
         Csr("sp.meta",        0x870, "address of the metadata of a matrix", points_to="u8"),
         Csr("sp.nm",          0x871, "N in bits 7..0, M in bits 15..8: N of every M columns are stored", 0x0402, 0xFFFF),
-        Csr("sp.block",       0x872, "columns of a block of bm and bl, 1..65536", 1),
+        Csr("sp.block",       0x872, "columns of a block of bm and bl, 1..65536; of a stream, 1..255", 1),
         Csr("sp.cols",        0x873, "columns of the matrix of sp.expand, elements of sp.compress; at most 2**28"),
         Csr("sp.scales",      0x874, "address of the scales of the weights of sp.gemv", points_to="f32"),
         Csr("sp.scale_group", 0x875, "columns that share a scale, fewer in the last group; 0: one scale for the operand"),
@@ -119,6 +133,7 @@ count once, everything else for each vector:
         Csr("sp.result_stride", 0x87A, "bytes between the starts of the results of each vector; 0: packed one after the other"),
         Csr("sp.offsets",     0x87B, "address of the offsets of a matrix in cs or bl", points_to="u32"),
         Csr("sp.block_rows",  0x87C, "rows of a block of bl, 1..64", 1),
+        Csr("sp.stream",      0x87D, "bytes of the run-length stream of sp.conv and sp.depthwise"),
     ),
     counters=spending("macs macs_float elements", (
         Counter("sp.ops",          95, "instructions", "sp instructions retired"),
@@ -130,7 +145,7 @@ count once, everything else for each vector:
         Counter("sp.zeros_stored", 101, "values",      "zeros among the stored values of products"),
         Counter("sp.weight_bytes", 102, "bytes",       "bytes of stored values read"),
         Counter("sp.meta_bytes",   103, "bytes",       "bytes of metadata and offsets read"),
-        Counter("sp.elements",     104, "elements",    "elements of dense matrices that sp.expand wrote or sp.compress read"),
+        Counter("sp.elements",     104, "elements",    "elements that expand wrote or compress read; results of conv, depthwise"),
     )),
     parameters=(Parameter("sp.activations", "elements", "elements of vectors that the unit holds together"),),
     rates=(
@@ -138,7 +153,7 @@ count once, everything else for each vector:
         Rate("sp.values_per_cycle",       "values a cycle",   "stored values, of integers",      "sp.values", "sp.values_float"),
         Rate("sp.float_values_per_cycle", "values a cycle",   "stored values, of f16 and f32",   "sp.values_float"),
         Rate("sp.meta_bytes_per_cycle",   "bytes a cycle",    "metadata decoded",                "sp.meta_bytes"),
-        Rate("sp.elements_per_cycle",     "elements a cycle", "elements expanded or compressed", "sp.elements"),
+        Rate("sp.elements_per_cycle",     "elements a cycle", "elements expanded or compressed, results", "sp.elements"),
     ),
     sound=lambda state, parameter: bool(
         state["sp.kind"][0] <= 2
@@ -159,3 +174,4 @@ count once, everything else for each vector:
 from isa.units.sp import vectors as vectors  # noqa: E402
 from isa.units.sp import products as products  # noqa: E402
 from isa.units.sp import dense as dense  # noqa: E402
+from isa.units.sp import streams as streams  # noqa: E402

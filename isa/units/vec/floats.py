@@ -1,4 +1,4 @@
-"""vec: the vector unit. Element-wise operations, reductions, normalisation, number formats, dense matrix-vector products.
+"""Element-wise operations, reductions, normalisation, number formats, dense matrix-vector products.
 
 Here stand the rows and what each does with memory; how it rounds stands in isa/arithmetic.py. Operands are packed arrays,
 element 0 at the lowest address.
@@ -14,76 +14,7 @@ import numpy as np
 from isa import arithmetic as exact
 from isa.arithmetic import f32_bits, f32_from_bits, group_count, lane_sum
 from isa.instruction import instruction
-from isa.timing.rates import Rate, queue_rates
 from isa.traps import Cause, Trap
-from isa.unit import Counter, Csr, Unit, spending
-
-UNIT = Unit(
-    "vec", "Vector unit", """\
-Works on packed arrays in memory: fp32 element-wise operations, reductions, normalisation, softmax, rotary embedding,
-activation functions, conversion and quantisation, and dense matrix-vector products with fp32, fp16, bf16 or int8 weights.
-What a layer needs besides its low-bit matrices is here.
-
-Sums of fp32 ("lanesum") go through 16 lanes, which start at +0.0: element i is added to lane i % 16, in rising i; then lane
-j + 8 is added to lane j, j + 4 to j, j + 2 to j, 1 to 0. `vec.macT` adds to y instead, one row after the other: all of
-h[0] * W[0], then all of h[1] * W[1]. Every product and every sum is rounded; there is no fused multiply-add. Weights of fp16, bf16
-and int8 become fp32 first, which is exact. Conversions round to nearest even. Sums of integers wrap. Bounds of errors stand in
-arithmetic; that of `vec.macT` is e(rows + 1) of |y[c]| + the sum of |h[j] * W[j, c]|.
-
-A NaN result is 0x7FC00000, in fp16 0x7E00, in bf16 0x7FC0, whatever NaN it comes from; only `vec.fill.32` writes bits as they
-are. Infinities, zeros of both signs and subnormal numbers are those of IEEE 754, as operands and as results. A result register gets
-an index, or the 32 bits of an fp32 number with zeros above; of a scalar operand the upper 32 bits are ignored.
-
-A length of zero, n or rows, does nothing: no memory is read or written, no address and no CSR is checked, and a result register
-gets what the instruction's line says. Only `vec.ops` counts. With one row or more `vec.cols` may not be 0, and with one element or
-more rope needs its `vec.head_dim`: ILLEGAL_OPERAND. Operands may overlap: all is read before anything is written. Where the codes
-and the scales of `vec.quant.i8` overlap, the scales stay.
-
-Element W[r, c] of a matrix lies at W + r * stride + c * size, where the stride is `vec.row_stride`, or the bytes of a row if that
-is 0. So the keys of one head in a KV cache are a matrix too. From its first to its last byte a matrix lies in one region; the
-bytes between its rows are neither read nor counted.
-
-Scales: group g is the elements from g * `vec.scale_group` on, as many or what is left; there are groups =
-ceil(n / vec.scale_group) of them. With 0 all n elements are one group.
-
-What one instruction counts:
-
-    vec.ops            1
-    vec.elements       n, but nothing where vec.macs counts
-    vec.macs           n of dot and axpy, rows * vec.cols of gemv and macT
-    vec.macs_i8        vec.macs of gemv.i8 and macT.i8
-    vec.exponentials   n of exp, sigmoid, tanh, silu, gelu and softmax
-    vec.divisions      n of div, sqrt, sigmoid, tanh, silu, gelu and softmax, 3 of rmsnorm, 4 of layernorm, 2 * groups of quant
-    vec.reduced        n of sum, max, min, absmax, argmax, rmsnorm and quant, 2 * n of softmax and layernorm
-    bytes read         of each operand that is read its elements, once, also where two operands are the same
-    bytes written      of each operand that is written its elements""",
-    queue=1,
-    csrs=(
-        #   name               number  meaning                                                   reset        writable
-        Csr("vec.cols",        0x800, "columns of a matrix operand"),
-        Csr("vec.row_stride",  0x801, "bytes between the starts of matrix rows; 0: rows are packed"),
-        Csr("vec.eps",         0x802, "fp32 bits that rmsnorm and layernorm add; 1e-5 at reset", 0x3727_C5AC, 0xFFFF_FFFF),
-        Csr("vec.scale_group", 0x803, "elements that share a scale in quant and dequant; 0: all"),
-        Csr("vec.head_dim",    0x804, "elements of an attention head, for rope and ropehalf; even"),
-    ),
-    counters=spending("elements macs exponentials", (
-        Counter("vec.ops",          20, "instructions", "vec instructions retired"),
-        Counter("vec.elements",     21, "elements",     "elements produced or reduced, except by multiply-accumulates"),
-        Counter("vec.macs",         22, "MACs",         "multiply-accumulates of dot, axpy, gemv and macT"),
-        Counter("vec.exponentials", 23, "elements",     "those of vec.elements that needed an exponential"),
-        Counter("vec.divisions",    89, "divisions",    "divisions and square roots of fp32 numbers"),
-        Counter("vec.reduced",      90, "elements",     "elements summed or compared to one number, without vec.macs"),
-        Counter("vec.macs_i8",      91, "MACs",         "those of vec.macs that multiply int8 by int8"),
-    )),
-    rates=(
-        *queue_rates("vec"),
-        Rate("vec.elements_per_cycle",     "elements a cycle",  "elements produced or reduced",      "vec.elements"),
-        Rate("vec.divisions_per_cycle",    "divisions a cycle", "divisions and square roots",        "vec.divisions"),
-        Rate("vec.exponentials_per_cycle", "elements a cycle",  "those that need an exponential",    "vec.exponentials"),
-        Rate("vec.macs_per_cycle",         "MACs a cycle",      "multiply-accumulates, in fp32",     "vec.macs", "vec.macs_i8"),
-        Rate("vec.int8_macs_per_cycle",    "MACs a cycle",      "multiply-accumulates of int8",      "vec.macs_i8"),
-    ),
-)
 
 _EXP = "vec.elements vec.exponentials"
 _DIV = "vec.elements vec.divisions"
