@@ -64,7 +64,7 @@ def test_the_checker_of_imports_sees_what_it_should() -> None:
 
 def test_every_imported_library_is_declared() -> None:
     declared = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    names = {"elftools": "pyelftools"}
+    names = {"elftools": "pyelftools", "PIL": "pillow"}
     for package in MAY_IMPORT:
         for path in (ROOT / package).rglob("*.py"):
             for name in set(_imports(ast.parse(path.read_text(encoding="utf-8")))) - set(MAY_IMPORT) - sys.stdlib_module_names:

@@ -277,3 +277,15 @@ def test_sparse_gemv_is_packed_as_the_layouts_say(run):
     products = int(np.count_nonzero(dense))
     assert done.output.count(f"{sums[0]} {sums[1]} values ") == 2
     assert done.output.count(f"of metadata 4 products {products} left out {dense.size - products}") == 2
+
+
+def test_sparse_conv_by_hand_and_by_instruction(run):
+    done = run("sparse_conv")
+    weights = np.array([[0, 5, 0, -3], [0, 0, 9, 0], [2, 0, 0, 1]])
+    packed = sparse.RunLength(2).pack(weights.reshape(1, -1), "i8")
+    assert done.data("stream", "u1", packed.values.size).tolist() == packed.values.tolist()
+    sums = (done.data("image", "i1", 16).astype(int).reshape(4, 4) + 1) @ weights.T + [10, -20, 0]
+    expected = np.floor(sums / 2 + 0.5).astype(int).reshape(-1)
+    assert done.memory("by_hand", "i1", 12).tolist() == done.memory("by_unit", "i1", 12).tolist() == expected.tolist()
+    assert done.output.count(" ".join(map(str, expected))) == 2
+    assert "products 20 left out 28 bytes 15" in done.output

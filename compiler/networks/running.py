@@ -1,0 +1,101 @@
+"""Images in, classes and logits out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from compiler.errors import ModelError
+from compiler.networks.program import CompiledNetwork
+from compiler.networks.reading import Network
+from isa.reference import ReferenceMachine, RunResult
+from isa.services import Host
+
+Images = npt.NDArray[np.int8]
+Maker = Callable[..., ReferenceMachine]
+
+
+def read_images(path: Path, network: Network) -> Images:
+    """The images of a file, (images, lines * pixels * channels) int8: an .npz with an array `images`, an .npy, a picture.
+
+    Of a picture a byte p becomes p - 128. Raises ModelError for another size or type, OSError.
+    """
+    shape = network.image
+    array = _array(path, shape)
+    expected = f"int8 images of {shape[0]} x {shape[1]} x {shape[2]}: ({', '.join(('n', *map(str, shape)))})"
+    size = int(np.prod(shape))
+    if array.ndim not in (1, 2, 3, 4) or array.size == 0 or array.size % size or tuple(array.shape) not in {
+            (size,), shape, (array.size // size, size), (array.size // size, *shape)}:
+        raise ModelError(path, "", got=f"an array {tuple(array.shape)}", expected=expected)
+    if array.dtype != np.int8:
+        raise ModelError(path, "", got=f"an array of {array.dtype}", expected=expected,
+                         hint="quantise them as the network's input was: round(x / scale) + zero point")
+    return np.ascontiguousarray(array).reshape(-1, size)
+
+
+def _array(path: Path, shape: tuple[int, int, int]) -> npt.NDArray[Any]:
+    if path.suffix.lower() not in (".npz", ".npy"):
+        return _picture(path, shape)
+    try:
+        held = np.load(path, allow_pickle=False)
+        if isinstance(held, np.ndarray):
+            return held
+        with held:
+            if "images" not in held.files:
+                raise ModelError(path, "images", got="missing",
+                                 expected=f"an array of this name; the file has {', '.join(held.files)}")
+            array: npt.NDArray[Any] = held["images"]
+            return array
+    except (ModelError, FileNotFoundError, IsADirectoryError, PermissionError):
+        raise
+    except Exception as error:      # ValueError, EOFError, zipfile.BadZipFile, zlib.error: what np.load lets through
+        raise ModelError(path, "", got=f"no arrays of NumPy: {error}", expected="a file of np.save or np.savez") from None
+
+
+def _picture(path: Path, shape: tuple[int, int, int]) -> npt.NDArray[Any]:
+    try:
+        from PIL import Image, UnidentifiedImageError
+    except ImportError:
+        raise ModelError(path, "", got="a picture", expected="an .npz or .npy file",
+                         hint="to read pictures: pip install pillow") from None
+    try:
+        with Image.open(path) as picture:
+            mode = {1: "L", 3: "RGB"}.get(shape[2])
+            if mode is None or picture.size != (shape[1], shape[0]):
+                raise ModelError(path, "", got=f"a picture of {picture.size[0]} x {picture.size[1]} pixels",
+                                 expected=f"{shape[1]} x {shape[0]} pixels of {shape[2]} channels")
+            pixels = np.asarray(picture.convert(mode), np.int16).reshape(shape)
+    except UnidentifiedImageError:
+        raise ModelError(path, "", got="no picture that Pillow can read", expected="a PNG, or an .npz or .npy file") from None
+    return (pixels - 128).astype(np.int8)
+
+
+class Inference:
+    """A network on a machine. `machine` may be inspected at any time."""
+
+    def __init__(self, compiled: CompiledNetwork, images: Images, make: Maker) -> None:
+        """Raises ProgramError for a machine that the program does not fit."""
+        self.compiled, self.images = compiled, images
+        self.classes: list[int] = []
+        self.logits: list[list[int]] = []
+        self.machine = make(compiled.machine, Host(self._given(), emit=self._taken))
+        self.machine.load(compiled.program)
+
+    def run(self) -> RunResult:
+        """All images."""
+        return self.machine.run()
+
+    def _given(self) -> Iterator[int]:
+        program = self.compiled.program
+        for number, image in enumerate(self.images):
+            self.machine.peek(program.address("image"), len(image))[:] = image.view(np.uint8)
+            yield number
+
+    def _taken(self, answer: int) -> None:
+        logits = self.machine.peek(self.compiled.program.address("logits"), self.compiled.graph.outputs)
+        self.classes.append(answer)
+        self.logits.append(logits.view(np.int8).tolist())
