@@ -210,6 +210,12 @@ def test_verify(written: Callable[..., Any], tmp_path: Path, monkeypatch: pytest
     compare("verify", [good, wrong])
 
 
+def test_infer(written: Callable[..., Any]) -> None:
+    tiny = ROOT / "programs/networks"
+    compare("infer", [written("infer", tiny, tiny / "images.npz", "--by", "operation", "--what-if", "vec=2"),
+                      written("infer", tiny, tiny / "images.npz", "--no-time", "--dense")])
+
+
 def test_bench(written: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(shapes.SHAPES, "1k", (2, 32, 48, 2, 60))
     compare("bench", [written("bench", "--shape", "1k", "--seconds", 0.2, "--what-if", "lut=2", "--by", "phase", *more)

@@ -32,10 +32,11 @@ _NOTHING = {                # options without which nothing is done, written or 
            "--trace-writes --trace-limit --memory-trace",
     "compile": "--ffn-sparsity --adapter --project --prune --calibrate",
     "generate": "--batch --ffn-sparsity --adapter --project --prune --calibrate --what-if --by --report --json",
+    "infer": "--what-if --by --json",
     "verify": "--ffn-sparsity --adapter --project --prune --calibrate --dump --json",
     "eval": "--ffn-sparsity --adapter --project --prune --calibrate --json",
     "bench": "--config --ffn-sparsity --project --prune --what-if --by --json", "validate": "--json",
-    "compare": "--report", "sweep": " ".join(["--set --shape --config --text --report", *(
+    "sweep": " ".join(["--set --shape --config --text --report", *(
         option.opts[0] for option in options_page.options(COMMANDS["compile"])
         if option.opts[0] not in ("-o", "--tokenizer", "-S", "--predict"))])}
 

@@ -310,11 +310,15 @@ def verify(model: Path, settings: Any, dump: Path | None, threads: int, engine: 
     """Compare each stage with the previous one, from transformers' logits to the program's bits, and print a table.
 
     The status is 1 if a check fails. MODEL is a checkpoint. It may also be a compiled program; then only the two engines are
-    compared. --engine chooses the engine that is compared with the graph, operation by operation. The fast and the reference
-    engine are always compared with each other.
+    compared. Or a network.json, or its directory: then each operation is compared with NumPy, on images of random bytes.
+    --engine chooses the engine that is compared with the graph, operation by operation. The fast and the reference engine are
+    always compared with each other.
     """
     from compiler.checking import verify_chain as chain
+    from compiler.networks.reading import is_network
     from compiler.running.generate import is_program
+    if is_network(model):
+        return _verify_network(model, settings, dump, threads, engine, json_file, subject)
     if is_program(model) and (subject["program_file"] or dump or settings.given):
         raise click.UsageError(f"{model} is a program: --program, --dump and compiler options need the checkpoint")
     shared.distinct([json_file], model, subject["program_file"], subject["tokenizer"])
@@ -323,14 +327,45 @@ def verify(model: Path, settings: Any, dump: Path | None, threads: int, engine: 
     for check in chain.checks(chain.Subject(model, settings, **subject), dump=dump, make=make, fast=fast,
                               progress=shared.progress("checking"), opened=shared.say_notes):
         checks.append(check)
-        first, *more = check.text.splitlines()
-        say(f"{check.verdict:<12} {check.name:<30} {first}")
-        for line in more:
-            say(f"{'':<44}{line}")
+        _say_check(say, check)
+    return _checked(checks, json_file, say)
+
+
+def _say_check(say: Printer, check: Any) -> None:
+    first, *more = check.text.splitlines()
+    say(f"{check.verdict:<12} {check.name:<30} {first}")
+    for line in more:
+        say(f"{'':<44}{line}")
+
+
+def _checked(checks: list[Any], json_file: Path | None, say: Printer) -> int:
+    """Write the checks as JSON. The exit status."""
     shared.write_json(json_file, {"checks": [
         {"check": check.name, "verdict": check.verdict, "text": check.text, **check.figures} for check in checks]})
     say.end()
     return int(any(check.verdict == "FAIL" for check in checks))
+
+
+def _verify_network(path: Path, settings: Any, dump: Path | None, threads: int, engine: str, json_file: Path | None,
+                    subject: dict[str, Any]) -> int:
+    """verify for an int8 network: on two images of random bytes."""
+    import numpy as np
+
+    from compiler.networks.checking import checks as checks_of
+    from compiler.networks.program import MACHINE, compile_network
+    from compiler.networks.reading import read_network
+    if subject["program_file"] or subject["tokenizer"] or dump or any(option != "--machine" for option in settings.given):
+        raise click.UsageError(f"{path} is an int8 network: of the options --machine, --engine and --json are for it")
+    shared.distinct([json_file], path)
+    network = read_network(path)
+    compiled = compile_network(network, settings.machine or MACHINE)
+    images = np.random.default_rng(1).integers(-128, 128, (2, int(np.prod(network.image)))).astype(np.int8)
+    say, checks = Printer(json_file), []
+    makers = [shared.machine_maker(name, threads if name == "fast" else 1) for name in (engine, "fast", "reference")]
+    for check in checks_of(compiled, images, *makers):
+        checks.append(check)
+        _say_check(say, check)
+    return _checked(checks, json_file, say)
 
 
 COMMANDS = [generate, verify, evaluate_model]
