@@ -14,7 +14,7 @@ from emulator.units.sp.operands import (
     ELEMENTS,
     MACS,
     MACS_SKIPPED,
-    META_BYTES,
+    META_BYTES_READ,
     SP,
     VALUES,
     WEIGHT_BYTES,
@@ -105,7 +105,7 @@ def count_stream(block, frame, found, size, read, products, outputs):
     count(block, MACS_SKIPPED, many * (products - found[NONZERO]))
     count(block, ZEROS_STORED, many * (found[STORED] - found[NONZERO]))
     count(block, WEIGHT_BYTES, found[STORED])
-    count(block, META_BYTES, size - found[STORED])
+    count(block, META_BYTES_READ, size - found[STORED])
     count(block, ELEMENTS, many * outputs)
 
 
