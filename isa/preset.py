@@ -48,7 +48,7 @@ from isa.preset_file import problem_of as problem_of
 from isa.preset_file import schema_problem, unknown_problem
 from isa.regions import REGIONS, Region
 from isa.timing.figures import rates_of, spending_of, standing_of
-from isa.timing.memories import MEMORIES, Memory
+from isa.timing.memories import MEMORIES, OWN, Memory
 from isa.timing.rates import PICOSECONDS, exact
 from isa.units import UNITS
 from isa.units.pim.banks import Organisation
@@ -153,13 +153,13 @@ class Preset:
         return rates
 
     def memory(self, region: str) -> Memory | None:
-        """The memory that a region names, with its channels and mapping, as fast as it is there; None for a region with a latency
-        and a bandwidth of its own."""
+        """The memory that a region names, with its own channels, mapping and stripe, as fast as it is there. None: the region has
+        a latency and a bandwidth."""
         table = self.file.region[region]
         if table.memory is None:
             return None
         memory = MEMORIES[table.memory.value]
-        own: dict[str, Any] = {key: figure.value for key in ("channels", "mapping") if (figure := getattr(table, key))}
+        own: dict[str, Any] = {key: figure.value for key in OWN if (figure := getattr(table, key))}
         memory = replace(memory, **own) if own else memory
         return memory if table.speed is None else memory.faster(exact(table.speed.value))
 

@@ -107,7 +107,8 @@ def _access_problems(name: str, table: RegionTable, clock_hz: int) -> Iterator[P
             if figure is None:
                 yield Problem(f"{key}.{part}", "missing", f"{part} = {A_FIGURE}" + (
                     f", or memory = ... with one of {', '.join(memories_of(name))}" if memories_of(name) else ""))
-        for part, given in (("channels", table.channels), ("mapping", table.mapping), ("speed", table.speed)):
+        for part, given in (("channels", table.channels), ("mapping", table.mapping), ("stripe", table.stripe),
+                            ("speed", table.speed)):
             if given:
                 yield Problem(f"{key}.{part}", "present", "it beside the name of a memory, and only there")
     elif memory not in memories_of(name):
@@ -125,6 +126,8 @@ def _access_problems(name: str, table: RegionTable, clock_hz: int) -> Iterator[P
         elif table.mapping and sorted(table.mapping.value.split()) != sorted(FIELDS):
             yield Problem(f"{key}.mapping.value", f"got {table.mapping.value!r}",
                           f"each of {', '.join(FIELDS)} once, from the top of an address down, as {record.mapping!r}")
+        if table.stripe and not (isinstance(record, Nand) and record.processed_per_second):
+            yield Problem(f"{key}.stripe", "present", f"no stripe: {memory} has no processors")
         if isinstance(record, Nand) and table.page_bytes and table.page_bytes.value != record.page_bytes:
             yield Problem(f"{key}.page_bytes.value", f"got {table.page_bytes.value}", f"{record.page_bytes}, the page of {memory}")
         if table.speed:

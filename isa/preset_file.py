@@ -63,6 +63,7 @@ def unknown_problem(what: str, name: str, key: str, candidates: Iterable[str]) -
 
 T = TypeVar("T")
 MOST_CHANNELS = 1024        # of a named memory
+MOST_STRIPE = 1 << 20       # pages side by side in one die
 
 Number = Annotated[int, Field(gt=-MOST, lt=MOST)]
 Count = Annotated[int, Field(gt=0, lt=MOST)]
@@ -134,7 +135,8 @@ class CoreTable(_Table):
 
 class RegionTable(_Table):
     """[region.NAME]: sizes in bytes, times in cycles of the machine's clock. `memory` names one that has its times instead; it has
-    so many `channels`, and is so many times as fast as `speed` says."""
+    so many `channels`, and is so many times as fast as `speed` says. Of flash with processors, so many pages side by side as
+    `stripe` says lie in one die."""
 
     base: Sourced[Number]
     size: Sourced[Count]
@@ -144,6 +146,7 @@ class RegionTable(_Table):
     memory: Sourced[str] | None = None
     channels: Sourced[Annotated[int, Field(gt=0, le=MOST_CHANNELS)]] | None = None
     mapping: Sourced[str] | None = None
+    stripe: Sourced[Annotated[int, Field(gt=0, le=MOST_STRIPE)]] | None = None
     speed: Sourced[RateValue] | None = None
     page_bytes: Sourced[Count] | None = None
 

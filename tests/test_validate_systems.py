@@ -50,6 +50,31 @@ def test_products_of_hpim_lie_in_the_ranges_that_were_published(document: dict[s
     assert all("systolic arrays" in row["executed"] for row in whole)
 
 
+def test_slim_is_what_its_pages_and_bytes_take(document: dict[str, Rows]) -> None:
+    """The paper's figures of time follow from pages, bytes and rates; those that do not say what they were solved from."""
+    rows = {row["what"]: row for row in document["systems"] if row["system"] == "SLIM"}
+    ours = {what: row["ours"] for what, row in rows.items()}
+    predictor, matrices = 1024 * (4096 + 11008), 4 * 4096 ** 2 + 3 * 4096 * 11008
+    assert ours["the predictor's share of a layer's bytes"] == 100 * predictor / matrices == pytest.approx(7.6, abs=0.05)
+    flash = ours["flash side, half of the neurons, as many in each die"]
+    assert flash == pytest.approx(32 * 5504 / 64 * 3 * 3e-3, rel=0.01) == pytest.approx(24.8, rel=0.01)
+    assert flash < ours["flash side, half of the neurons, drawn"] < 1.3 * flash
+    assert flash < ours["flash side, half of the neurons, by the gates of the demo model"] < 1.5 * flash
+    dram = ours["DRAM side: attention, projections, predictor"]
+    assert dram == pytest.approx(32 * (4 * 4096 ** 2 + predictor + 2 * 2048 * 4096) / 102e6, rel=0.02)
+    links = [next(row["ours"] for row in document["systems"] if row["system"] == gpu) for gpu in ("SSD-GPU", "DRAM-GPU")]
+    assert links == [pytest.approx(32 * 3 * 4096 * 11008 / rate / 1e6, rel=0.01) for rate in (7.88, 31.5)]
+    assert [round(link) for link in links] == [549, 137]
+    times = [row for what, row in rows.items() if "processors at channels" in what]
+    assert [row["error"] for row in times] == [0, 0] and times[0]["ours"] > times[1]["ours"]
+    one, two = ours["one sequence: both sides, one after the other"], ours["two sequences: the longer side"]
+    assert one == pytest.approx(dram + flash, rel=0.02) and two == pytest.approx(max(dram, flash), rel=0.02)
+    ratios = [row for what, row in rows.items() if what.startswith("two sequences, 102 GB/s") and row["low"]]
+    assert [row["low"] for row in ratios] == [17.6, 4.3] and all("solved from 17.6" in row["fitted"] for row in ratios)
+    swept = [row["ours"] for what, row in rows.items() if "GB/s inside the DRAM: SSD-GPU" in what and row["low"] is None]
+    assert swept == sorted(swept) and len(swept) == 4
+
+
 def test_no_gpu_is_faster_than_its_roofline(document: dict[str, Rows]) -> None:
     rows = [row for row in document["systems"] if row["system"] == "A100"]
     assert len(rows) == 4 and all(row["ours"] <= row["high"] and row["error"] <= 0 for row in rows)

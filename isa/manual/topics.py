@@ -29,7 +29,7 @@ from isa.manual.vocabulary import label, printed, vocabulary_blocks
 from isa.preset import Preset, load_preset, preset_names
 from isa.preset_file import Sourced
 from isa.regions import REGIONS
-from isa.timing.memories import MEMORIES, Dram, Memory, Nand
+from isa.timing.memories import MEMORIES, OWN, Dram, Memory, Nand
 from isa.timing.rates import CORE_RATES, Rate
 from isa.traps import MEANING, Cause
 
@@ -325,7 +325,7 @@ def machine_answer(machine: Preset) -> Answer:
                     for key, figure in region if figure is not None]
         if memory := machine.memory(name):
             figures += [(f"region.{name}.memory.{key}", _number(value), source) for key, value, source in memory.figures()
-                        if key not in ("channels", "mapping") or getattr(region, key) is None]
+                        if key not in OWN or getattr(region, key) is None]
     for name, unit in preset.unit.items():
         figures.append((f"unit.{name}", "present", unit.source))
         figures += [(f"unit.{name}.{key}", _value(figure), figure.source) for key, figure in unit.parameters.items()]

@@ -155,7 +155,7 @@ def figures_of(preset: Preset) -> Words:
                 words[REGION_FIGURES + REGION_FIGURE_WORDS * i + MEMORY], words[NAMED] = len(words), 1
                 words += figures
                 state += len(fetched.events_of(np.array(figures, np.int64)))
-    stack = preset.memory(HBM) if preset.has_unit("attn") else None
+    stack = preset.memory(HBM) if preset.has_unit("attn") and HBM in preset.file.region else None
     if isinstance(stack, AttentionDram):
         ratio = bounded(preset.period / stack.period_ps)
         words[ATTENTION:ATTENTION + 3] = len(words), ratio.numerator, ratio.denominator

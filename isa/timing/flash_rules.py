@@ -23,7 +23,15 @@ the next row, as fetch.pages counts it:
     array bound     the busiest plane's pages, tR and a page on the bus each; in its last turn as many planes follow on the bus
                     as the channel has pages left
 
-Sources: SLIM, arXiv 2507.09201, for pages and tR (from a third-party reading note); MQSim for planes.
+**Processors.** Where the flash has some, the bytes of rows are worked on at the die, or at the channel, and what is slowest there
+is all that takes time: the page register is double, so that a die reads its next page while the last one is worked on. As many
+pages side by side as `stripe` says lie in one die; die d is in channel d % channels. `busy` is then the longest of
+
+    a die           its pages times tR; with a processor at each die, also its bytes at the processor's rate
+    a channel       with a processor at each channel: its pages on the bus, and its bytes at the processor's rate
+
+Sources: SLIM, arXiv 2507.09201, for pages, tR and processors (from a third-party reading note); MQSim for planes. That reading and
+work overlap completely is *assumed*.
 """
 
 from __future__ import annotations
@@ -38,22 +46,30 @@ Words = npt.NDArray[np.int64]
 
 
 CHANNELS, UNITS, PAGE_BYTES, READ_PS, MOVE_PS = range(5)        # UNITS: planes of a channel; MOVE_PS: a page on the bus
+PROCESSORS, WORK_PS, STRIPE = range(5, 8)                       # where they are; WORK_PS: KIB bytes in one of them
+NONE, AT_CHANNEL, AT_DIE = range(3)
+KIB = 1024
 
 
 def figures_of(nand: Nand) -> Words:
     """The figures of a flash memory as the rules read them."""
     move = -(-nand.page_bytes * 10 ** 12 // nand.bytes_per_second)
-    return np.array([nand.channels, nand.dies * nand.planes, nand.page_bytes, nand.read_ps, move], np.int64)
+    place = {"none": NONE, "channel": AT_CHANNEL, "die": AT_DIE}[nand.processors]
+    work = -(-KIB * 10 ** 12 // nand.processed_per_second) if place else 0
+    return np.array([nand.channels, nand.dies * nand.planes, nand.page_bytes, nand.read_ps, move, place, work, nand.stripe],
+                    np.int64)
 
 
 PAGES, ALL, WORST_CHANNEL, WORST_UNIT, OPERATION, LAST = range(6)       # ALL: pages that each plane has read; LAST: at hand, or -1
-COUNTS = 6                      # of each channel, then of each plane: the operation that counts, its pages but for ALL
+COUNTS = 6      # of each channel, then of each plane: the operation that counts, its pages but for ALL. With processors, of each
+LONGEST = WORST_UNIT                                    # channel, then of each die: the operation, its pages, its bytes
+"""With processors: picoseconds of the channel or die that takes longest."""
 
 
 def events_of(figures: Words) -> Words:
     """The state of a flash memory that has not been read."""
     channels, units = int(figures[CHANNELS]), int(figures[UNITS])
-    events = np.zeros(COUNTS + 2 * channels * (1 + units), np.int64)
+    events = np.zeros(COUNTS + (3 if figures[PROCESSORS] else 2) * channels * (1 + units), np.int64)
     events[LAST] = -1
     return events
 
@@ -78,9 +94,43 @@ def one_more(events: Words, place: int) -> int:
 
 
 @rule
+def work_at(events: Words, place: int, pages: int, size: int) -> None:
+    """Count pages and bytes of a channel or a die."""
+    if events[place] != events[OPERATION]:
+        events[place] = events[OPERATION]
+        events[place + 1] = 0
+        events[place + 2] = 0
+    events[place + 1] += pages
+    events[place + 2] += size
+
+
+@rule
+def span_near(events: Words, figures: Words, address: int, count: int) -> None:
+    """The same as `span` where processors work on the bytes, which are at least one."""
+    channels, everywhere, page_bytes = figures[CHANNELS], figures[CHANNELS] * figures[UNITS], figures[PAGE_BYTES]
+    for page in range(address // page_bytes, (address + count - 1) // page_bytes + 1):
+        size = min(address + count, (page + 1) * page_bytes) - max(address, page * page_bytes)
+        pages = 0 if page == events[LAST] else 1
+        die = page // figures[STRIPE] % everywhere
+        at_channel, at_die = COUNTS + 3 * (die % channels), COUNTS + 3 * channels + 3 * die
+        work_at(events, at_channel, pages, size)
+        work_at(events, at_die, pages, size)
+        longest, at = events[at_die + 1] * figures[READ_PS], at_die
+        if figures[PROCESSORS] == AT_CHANNEL:
+            longest, at = max(longest, events[at_channel + 1] * figures[MOVE_PS]), at_channel
+        work = (events[at + 2] * figures[WORK_PS] + KIB - 1) // KIB
+        events[LONGEST] = max(events[LONGEST], longest, work)
+        events[PAGES] += pages
+        events[LAST] = page
+
+
+@rule
 def span(events: Words, figures: Words, address: int, count: int) -> None:
     """Count the pages of `count` bytes side by side from this offset of the flash on."""
     if count == 0:
+        return
+    if figures[PROCESSORS] > 0:
+        span_near(events, figures, address, count)
         return
     channels, everywhere = figures[CHANNELS], figures[CHANNELS] * figures[UNITS]
     page = address // figures[PAGE_BYTES]
@@ -104,6 +154,8 @@ def busy(figures: Words, events: Words) -> int:
     """Picoseconds from the first command to the last byte."""
     if events[PAGES] == 0:
         return 0
+    if figures[PROCESSORS] > 0:
+        return events[LONGEST]
     units, read, move = figures[UNITS], figures[READ_PS], figures[MOVE_PS]
     pages = events[ALL] * units + events[WORST_CHANNEL]
     turns = events[ALL] + events[WORST_UNIT]

@@ -17,6 +17,9 @@ from isa.regions import DRAM, FLASH, HBM
 
 _COLUMN = 32                # bytes of a column of a bank
 
+OWN = ("channels", "mapping", "stripe")
+"""Figures of which a region can have its own."""
+
 FIELDS = ("channel", "rank", "group", "bank", "column", "row")
 """What a mapping of Dram names, each once."""
 
@@ -192,13 +195,17 @@ class AttentionDram(Clocked):
 
 @dataclass(frozen=True)
 class Nand(Memory):
-    """NAND flash: channels of dies of planes, which read a page each at one time."""
+    """NAND flash: channels of dies of planes, which read a page each at one time. With `processors`, rows that are fetched are
+    worked on there, and no bytes of them leave."""
 
     page_bytes: int
     read_ps: int                            # tR: from the array to the page register
     dies: int                               # of a channel
     planes: int                             # of a die
     bytes_per_second: int                   # of a channel
+    processors: str = "none"                # where they are: die, one at each; channel; none
+    processed_per_second: int = 0           # bytes that a processor works on
+    stripe: int = 1                         # pages side by side that one die has
 
     @property
     def tick_ps(self) -> Fraction:
@@ -206,7 +213,8 @@ class Nand(Memory):
 
     def faster(self, factor: Fraction) -> Memory:
         """In whole picoseconds, and whole bytes a second."""
-        return replace(self, read_ps=ceil(self.read_ps / factor), bytes_per_second=max(1, int(self.bytes_per_second * factor)))
+        return replace(self, read_ps=ceil(self.read_ps / factor), bytes_per_second=max(1, int(self.bytes_per_second * factor)),
+                       processed_per_second=int(self.processed_per_second * factor))
 
     def latency_ps(self) -> Fraction:
         return Fraction(self.read_ps)
@@ -231,7 +239,23 @@ _SLIM = "SLIM, arXiv 2507.09201 (from a third-party reading note)"
 _DIES = "assumed: SLIM does not say; 64 dies in 16 channels give its throughput"
 _PLANES = "MQSim, ssdconfig.xml: 2 planes; SLIM's simulator is built on it"
 _ONFI = "assumed: ONFI's NV-DDR3 at 1200 MT/s, 8 bits; MQSim's default is 333 MT/s"
-_NAND = {"dies": _DIES, "planes": _PLANES, "bytes_per_second": _ONFI}
+_NO_PROCESSORS = "assumed: plain flash"
+_NAND = {"dies": _DIES, "planes": _PLANES, "bytes_per_second": _ONFI,
+         **dict.fromkeys(("processors", "processed_per_second", "stripe"), _NO_PROCESSORS)}
+_SLC = Nand("nand-slc", "single-level cells, read fast", _SLIM, channels=16, page_bytes=4096, read_ps=3_000_000,
+            dies=4, planes=2, bytes_per_second=1_200_000_000, others=_NAND)
+_TLC = Nand("nand-tlc", "three bits a cell, read slowly", _SLIM, channels=16, page_bytes=16_384, read_ps=40_000_000,
+            dies=4, planes=2, bytes_per_second=1_200_000_000, others=_NAND)
+_MACS = "multipliers, a byte each a cycle, from the note; assumed: 100 MHz, for the note has no clock"
+_NEAR = {**_NAND, "processors": _SLIM, "planes": "assumed: one page at a time in a die, as SLIM's throughput has it",
+         "stripe": "assumed: a region says how many pages an object has"}
+
+
+def _near(nand: Nand, place: str, macs: int) -> Nand:
+    """A flash with processors of so many multipliers."""
+    return replace(nand, name=f"{nand.name}-{place}", text=f"{nand.text}; a processor at each {place}", planes=1, processors=place,
+                   processed_per_second=macs * 100_000_000, others={**_NEAR, "processed_per_second": f"{_SLIM}: {macs} {_MACS}"})
+
 
 _HBM3_PIM = PimDram(
     "HBM3-PIM", "HBM3 with a processor at every bank, as in AttAcc", _ATTACC, channels=32, period_ps=Fraction(10_000, 13),
@@ -372,10 +396,9 @@ _RECORDS: tuple[Memory, ...] = (
       for suffix, limit, apart in (("", "", 6), ("-unlimited", ", without a limit of power", 4))
       for name, place, text in (("bank", "bank", "every bank"), ("group", "bank group", "every bank group"),
                                 ("buffer", "buffer", "the buffer under the stack"))),
-    Nand("nand-slc", "single-level cells, read fast", _SLIM, channels=16, page_bytes=4096, read_ps=3_000_000,
-         dies=4, planes=2, bytes_per_second=1_200_000_000, others=_NAND),
-    Nand("nand-tlc", "three bits a cell, read slowly", _SLIM, channels=16, page_bytes=16_384, read_ps=40_000_000,
-         dies=4, planes=2, bytes_per_second=1_200_000_000, others=_NAND),
+    _SLC,
+    _TLC,
+    *(_near(nand, place, macs) for nand in (_SLC, _TLC) for place, macs in (("die", 16), ("channel", 64))),
 )
 
 MEMORIES: dict[str, Memory] = {memory.name: memory for memory in _RECORDS}

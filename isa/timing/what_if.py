@@ -18,11 +18,11 @@ from isa.preset import Preset, PresetError, Problem, preset_of
 from isa.preset_file import unknown_problem
 from isa.regions import HBM
 from isa.timing.figures import rates_of
-from isa.timing.memories import MEMORIES, PimDram, memories_of
+from isa.timing.memories import MEMORIES, Nand, PimDram, memories_of
 from isa.timing.rates import MOST_PART, exact, fits
 
 _SOURCE = "assumed: what if"
-_OF_REGION = ("latency_cycles", "bytes_per_cycle", "channels", "mapping", "speed", "memory")
+_OF_REGION = ("latency_cycles", "bytes_per_cycle", "channels", "mapping", "stripe", "speed", "memory")
 
 
 def what_if(preset: Preset, text: str) -> Preset:
@@ -52,11 +52,14 @@ def _figures_of(preset: Preset, file: dict[str, Any], change: str) -> dict[str, 
     table = file["region"].get(region)
     if key == "memory" and table is not None:
         _check_banks(preset, region, value)
-        gone: dict[str, int | float | str | None] = {f"{region}.{key}": None for key in _OF_REGION if table[key] is not None}
+        new = MEMORIES.get(value)
+        kept = "stripe" if isinstance(new, Nand) and new.processed_per_second else ""
+        gone: dict[str, int | float | str | None] = {f"{region}.{key}": None for key in _OF_REGION
+                                                     if table[key] is not None and key != kept}
         return gone | {name: value}
-    if key == "mapping" and table is not None:
-        raise _error(f"{name}: which channel, bank and row an address is in is not a rate",
-                     f"NAME=NUMBER or {region}.memory=NAME; a machine file can say another mapping")
+    if key in ("mapping", "stripe") and table is not None:
+        raise _error(f"{name}: where an address lies is not a rate",
+                     f"NAME=NUMBER or {region}.memory=NAME; a machine file can say another {key}")
     factor = _factor(change, value) if key != "memory" else Fraction(1)
     if table is None or table["memory"] is None:
         return {figure: _number(factor) if figure == name else _faster(preset, figure, factor) for figure in _figures(preset, name)}

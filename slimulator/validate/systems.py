@@ -11,6 +11,7 @@ from compiler.formats.recipe import Choice, Recipe
 from compiler.formats.weight_format import WEIGHT_FORMATS
 from compiler.measuring.shapes import SHAPES
 from isa.preset import PRESETS
+from slimulator.validate import slim
 from slimulator.validate.checks import Check
 from slimulator.validate.layers import ATTENTION, FEED_FORWARD, PROJECTION, QKV, Token, opt, ternary_llama, token
 from slimulator.validate.points import MACHINES
@@ -110,3 +111,4 @@ def checks() -> Iterator[Check]:
     """All rows, in order."""
     yield from slim_llama()
     yield from hpim()
+    yield from slim.checks()

@@ -35,9 +35,10 @@ def test_memories_and_ports() -> None:
 
 def test_formats_and_banks() -> None:
     formats, banks = TABLES[2:]
-    assert formats["lut"]["machines"] == "slim, slim-llama" and {"t2", "t5", "b1", "c4"} <= set(formats["lut"]["formats"].split())
+    assert formats["lut"]["machines"] == "slim, slim-llama, slim-nsp, slim-nsp-tlc"
+    assert {"t2", "t5", "b1", "c4"} <= set(formats["lut"]["formats"].split())
     assert formats["vec"]["machines"] == (
-        "blockdiag, flexcim, flexcim-2of4, gddr6-aim, hbm2-pim, hbm3-pim, hpim, slim, slim-llama, "
-        "stm32f746")        # all but attacc
+        "blockdiag, flexcim, flexcim-2of4, gddr6-aim, hbm2-pim, hbm3-pim, hpim, slim, slim-llama, slim-nsp, "
+        "slim-nsp-tlc, stm32f746")                                                                      # all but attacc
     assert banks.keys() == {name for name, file in FILES.items() if "pim" in file["unit"]}
     assert (banks["hpim"]["channels"], banks["hpim"]["rows"], banks["hpim"]["capacity"]) == ("64", "8,192", "32 GiB")

@@ -148,6 +148,22 @@ def test_sparse_ffn_equals_the_dense_layer(run):
     assert f"bytes fetched: {active * per_neuron} left alone: {(64 - active) * per_neuron}\n" in done.output
 
 
+def test_slim_layer_is_the_dense_layer_of_the_neurons_that_are_guessed(run):
+    done = run("slim_layer")
+    into, out = done.data("into", "<f4", 4, 16).astype(np.float64), done.data("out", "<f4", 64, 4).astype(np.float64)
+    slots = done.data("objects", "<f4", 64, 64).astype(np.float64)
+    gate, up, down = slots[:, :16], slots[:, 16:32], slots[:, 32:48]
+    counts = []
+    for sequence, x in enumerate(done.data("x", "<f4", 2, 16).astype(np.float64)):
+        active = np.abs(out @ (into @ x)) > 1.25
+        counts.append(int(active.sum()))
+        g = gate @ x
+        y = np.where(active, g / (1 + np.exp(-g)) * (up @ x), 0) @ down
+        assert np.allclose(done.memory("y", "<f4", 2, 16)[sequence], y, rtol=1e-4, atol=1e-6)
+    assert f"first:  {counts[0]} of 64 neurons" in done.output and f"second: {counts[1]} of 64 neurons" in done.output
+    assert f"pages 8, bytes fetched: {192 * sum(counts)} left alone: {192 * (128 - sum(counts))}\n" in done.output
+
+
 def test_llama_layer(run):
     done = run("llama_layer")
     shapes = {"attn_norm": (32,), "ffn_norm": (32,), "w_q": (32, 32), "w_k": (16, 32), "w_v": (16, 32), "w_o": (32, 32),

@@ -22,6 +22,8 @@ WORKED = {          # ps from a request to its first bytes; ps of a byte in a lo
        for place in ("bank", "group", "buffer") for units in (place, f"{place}-unlimited")},
     "nand-slc":     (3_000_000, Fraction(10 ** 12, 16 * 1_200_000_000)),
     "nand-tlc":     (40_000_000, Fraction(10 ** 12, 16 * 1_200_000_000)),
+    **{f"nand-slc-{place}": (3_000_000, Fraction(10 ** 12, 16 * 1_200_000_000)) for place in ("die", "channel")},
+    **{f"nand-tlc-{place}": (40_000_000, Fraction(40_000_000, 4 * 16384 * 16)) for place in ("die", "channel")},
 }
 
 
@@ -48,6 +50,7 @@ def test_bandwidths_are_those_of_their_kind() -> None:
 
 
 def test_regions_can_name_them() -> None:
-    assert memories_of("flash") == ("nand-slc", "nand-tlc") and memories_of("sram") == memories_of("mmio") == ()
+    near = [f"nand-{cells}-{place}" for cells in ("slc", "tlc") for place in ("die", "channel")]
+    assert memories_of("flash") == ("nand-slc", "nand-tlc", *near) and memories_of("sram") == memories_of("mmio") == ()
     places = {name for name in MEMORIES if name.startswith("HBM3-AttAcc-")}
     assert {*memories_of("hbm")} - {*memories_of("dram")} == {"HBM2-PIM", "GDDR6-AiM", "HBM3-PIM", "HBM3-PIM-SB", *places}
