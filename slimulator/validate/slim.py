@@ -56,8 +56,9 @@ _NOTE = "SLIM, arXiv 2507.09201 (from a third-party reading note)"
 
 
 def balanced() -> Mask:
-    """Every second neuron: as many in each die, as near as 172 objects of a die can be."""
-    return np.arange(HIDDEN) // 64 % 2 == 0
+    """Half of the 172 neurons of each of 64 dies."""
+    mask: Mask = np.arange(HIDDEN) // 64 % 2 == 0
+    return mask
 
 
 def random() -> Mask:
@@ -201,6 +202,7 @@ _start:
     li t0, OBJECT;  csrw fetch.row_bytes, t0
     la s0, objects;  la s1, list;  la s2, rows;  la s3, matrices;  la s4, codes;  la s5, scale;  la s6, result
     li s7, HIDDEN / 2;  li s8, ROWS;  li s9, LAYERS;  li s10, DIM;  li t2, 3
+    li t1, 1;  sync.signal.fetch t1;  li t1, 2;  sync.signal.fetch t1
 layer:
     li t1, 1                                # the tag of a sequence, which its objects signal
 sequence:

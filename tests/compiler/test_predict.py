@@ -25,6 +25,7 @@ from compiler.settings import Settings
 from emulator.machine import Machine
 from emulator.observe.hazards import HazardCheck
 from isa import arithmetic
+from isa.reference import ReferenceMachine
 from isa.services import Host
 
 PROMPT = [1, 5, 7, 7, 60, 3, 8]
@@ -190,6 +191,21 @@ def test_pages_are_those_of_the_objects_on_the_list(tmp_path: Path) -> None:
     runner.run()
     assert runner.counters["fetch.pages"] == sum(len(set((found // 16).tolist())) for found in seen)
     assert runner.counters["flash.bytes_read"] == 144 * sum(map(len, seen))
+
+
+@pytest.mark.parametrize("machine", ["slim-nsp", "slim-nsp-tlc"])
+def test_on_the_machine_of_slim_both_engines_agree_in_counters_and_time(machine: str, tmp_path: Path) -> None:
+    compiled = predicted("plain", "i8", machine)
+    program = compiled.build(tmp_path)
+    assert compare(compiled, program, PROMPT)[1] is None
+    runners = [engine(compiled.machine, Host(PROMPT[:3])) for engine in (Machine, ReferenceMachine)]
+    for runner in runners:
+        runner.load(program)
+        set_parameters(runner, max_tokens=2)
+        assert runner.run().reason == "exit"
+    fast, reference = runners
+    assert fast.counters == reference.counters and fast.time == reference.time
+    assert fast.time is not None and fast.time.regions["flash"] >= 2 * 3 * compiled.machine.memory("flash").read_ps // 1000
 
 
 def test_the_summary_says_the_share_of_the_predictor() -> None:

@@ -23,7 +23,7 @@ WORKED = {          # ps from a request to its first bytes; ps of a byte in a lo
     "nand-slc":     (3_000_000, Fraction(10 ** 12, 16 * 1_200_000_000)),
     "nand-tlc":     (40_000_000, Fraction(10 ** 12, 16 * 1_200_000_000)),
     **{f"nand-slc-{place}": (3_000_000, Fraction(10 ** 12, 16 * 1_200_000_000)) for place in ("die", "channel")},
-    **{f"nand-tlc-{place}": (40_000_000, Fraction(40_000_000, 4 * 16384 * 16)) for place in ("die", "channel")},
+    **{f"nand-tlc-{place}": (40_000_000, Fraction(10 ** 12, 16 * 1_200_000_000)) for place in ("die", "channel")},
 }
 
 
