@@ -61,7 +61,7 @@ def test_slim_is_what_its_pages_and_bytes_take(document: dict[str, Rows]) -> Non
     assert flash < ours["flash side, half of the neurons, drawn"] < 1.3 * flash
     assert flash < ours["flash side, half of the neurons, by the gates of the demo model"] < 1.5 * flash
     dram = ours["DRAM side: attention, projections, predictor"]
-    assert dram == pytest.approx(32 * (4 * 4096 ** 2 + predictor + 2 * 2048 * 4096) / 102e6, rel=0.02)
+    assert dram == pytest.approx(32 * (4 * 4096 ** 2 + predictor + 2 * 2048 * 4096) / 102e6, rel=0.03)
     links = [next(row["ours"] for row in document["systems"] if row["system"] == gpu) for gpu in ("SSD-GPU", "DRAM-GPU")]
     assert links == [pytest.approx(32 * 3 * 4096 * 11008 / rate / 1e6, rel=0.01) for rate in (7.88, 31.5)]
     assert [round(link) for link in links] == [549, 137]
@@ -71,7 +71,7 @@ def test_slim_is_what_its_pages_and_bytes_take(document: dict[str, Rows]) -> Non
     assert one == pytest.approx(dram + flash, rel=0.02) and two == pytest.approx(max(dram, flash), rel=0.02)
     ratios = [row for what, row in rows.items() if what.startswith("two sequences, 102 GB/s") and row["low"]]
     assert [row["low"] for row in ratios] == [17.6, 4.3] and all("solved from 17.6" in row["fitted"] for row in ratios)
-    swept = [row["ours"] for what, row in rows.items() if "GB/s inside the DRAM: SSD-GPU" in what and row["low"] is None]
+    swept = [row["ours"] for what, row in rows.items() if "speed-up of two sequences" in what]
     assert swept == sorted(swept) and len(swept) == 4
 
 
