@@ -2,7 +2,7 @@
 
 One program is executed, with several masks: its predictor is made so that its guess is 0 for the neurons that a mask leaves alone.
 Clocks of other machines look at the same run: processors at channels, slower and faster memory, GPUs. The time of the flash
-side is what the run takes less with a flash that is a million times as fast; the rest is the DRAM side.
+side is that in which flash is busy; the rest is the DRAM side.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from slimulator.validate.points import MACHINES
 LAYERS, DIM, HIDDEN, HEADS, POSITIONS = 32, 4096, 11008, 32, 2048       # Llama2-7B
 BANDWIDTHS = (25, 50, 102, 200)                 # GB/s inside the DRAM
 POWERS = (25, 50, 150, 450)                     # W of the GPU
-FREE = "flash=1000000"
+FREE = "flash=1000000"                          # the DRAM side alone
 CHANNEL, FASTER_CHANNEL = "flash.memory=nand-slc-channel", "flash.memory=nand-slc-channel,flash.speed=2"
 MS = 1e3
 Mask = npt.NDArray[np.bool_]
@@ -90,22 +90,20 @@ def real(text: str = "Once upon a time, there was a little girl named Lily.") ->
 
 @dataclass(frozen=True)
 class Layer:
-    """What one layer takes. `seconds` by clock: "" is the machine's own. joules: of events; watts: of standing still."""
+    """What one layer takes, and for how long of it flash is busy, by clock: "" is the machine's own. joules: of events; watts: of
+    standing still."""
 
     seconds: Mapping[str, float]
+    flash: Mapping[str, float]
     joules: float
     watts: float
     counters: Mapping[str, int]
     bytes: Mapping[str, int] = field(default_factory=dict)      # of the predictor, of all other matrices
 
-    def flash(self, clock: str = "") -> float:
-        """Seconds of the flash side; of a clock of CHANNEL or FASTER_CHANNEL beside the same DRAM side."""
-        return self.seconds[clock] - self.seconds[FREE]
-
     @property
     def dram(self) -> float:
-        """Seconds of the DRAM side."""
-        return self.seconds[FREE]
+        """Seconds of the DRAM side: what the flash leaves."""
+        return self.seconds[""] - self.flash[""]
 
 
 def _model() -> Model:
@@ -156,27 +154,27 @@ class Runs:
         if result.reason != "exit" or result.exit_code or counters["thr.passes"] != mask.sum():
             raise RuntimeError(f"a layer ended with {result.reason} {result.exit_code} {result.trap or ''}, "
                                f"{counters['thr.passes']} of {mask.sum()} neurons")
-        seconds = {name: (time := clock.time(runs.counts)).cycles / time.clock_hz
-                   for name, clock in zip(("", *clocks), runs.clocks, strict=True)}
+        times = {name: clock.time(runs.counts) for name, clock in zip(("", *clocks), runs.clocks, strict=True)}
         energy = energy_of(counters, self.preset, Fraction(1))
         assert energy is not None
-        return Layer(seconds, float(sum(energy.by_event.values())), float(sum(energy.static.values())), counters, self.bytes)
+        return Layer({name: time.seconds for name, time in times.items()},
+                     {name: time.regions["flash"] / time.clock_hz for name, time in times.items()},
+                     float(sum(energy.by_event.values())), float(sum(energy.static.values())), counters, self.bytes)
 
 
 @cache
 def figures() -> dict[str, Layer]:
     """The layer by mask, on slim-nsp and its TLC variant; "all": every neuron, with clocks of both GPUs."""
     near = load_preset("slim-nsp")
-    clocks = {text: what_if(near, text) for text in (FREE, CHANNEL, FASTER_CHANNEL)}
+    clocks = {text: what_if(near, text) for text in (CHANNEL, FASTER_CHANNEL)}
     slower = {f"dram {rate}": what_if(near, f"{FREE},dram.bytes_per_cycle={rate}") for rate in BANDWIDTHS}
     gpus = {name: load_preset(MACHINES / f"{name}.toml") for name in ("ssd-gpu", "dram-gpu")}
     with TemporaryDirectory() as folder:
         slc = Runs("slim-nsp", Path(folder))
         found = {"balanced": slc.layer(balanced(), clocks | slower), "random": slc.layer(random(), clocks),
-                 "real": slc.layer(real(), clocks), "all": slc.layer(np.ones(HIDDEN, bool), clocks | gpus | {
-                     f"{name} free": what_if(gpu, FREE) for name, gpu in gpus.items()})}
+                 "real": slc.layer(real(), clocks), "all": slc.layer(np.ones(HIDDEN, bool), clocks | gpus)}
         tlc = Runs("slim-nsp-tlc", Path(folder))
-        found["tlc"] = tlc.layer(balanced(), {FREE: what_if(tlc.preset, FREE)})
+        found["tlc"] = tlc.layer(balanced(), {})
     return found
 
 
@@ -250,7 +248,7 @@ def checks() -> Iterator[Check]:
     """The rows of SLIM, in order."""
     found = figures()
     even, every = found["balanced"], found["all"]
-    flash = {name: MS * LAYERS * layer.flash() for name, layer in found.items()}
+    flash = {name: MS * LAYERS * layer.flash[""] for name, layer in found.items()}
     dram = MS * LAYERS * even.dram
     step = max(dram, flash["balanced"])
     yield Check("SLIM", "the predictor's share of a layer's bytes", "%", 0, 10,
@@ -264,7 +262,7 @@ def checks() -> Iterator[Check]:
                 _EXECUTED.replace("layers", "layers, on slim-nsp-tlc,", 1), _DIES)
     for clock, rate in ((CHANNEL, 1.2), (FASTER_CHANNEL, 2.4)):
         yield Check("SLIM", f"processors at channels of {rate} GB/s / at dies", "times", 1.6, 5,
-                    MS * LAYERS * even.flash(clock) / flash["balanced"], f"{_EXECUTED}; half of the neurons, as many in each die",
+                    MS * LAYERS * even.flash[clock] / flash["balanced"], f"{_EXECUTED}; half of the neurons, as many in each die",
                     "the rate of the channels: ONFI", "", f"{_NOTE}: 1.6 to 5 times")
     yield Check("SLIM", "DRAM side: attention, projections, predictor", "ms a token", None, None, dram, _EXECUTED, _SOLVED)
     moved = even.counters["dram.bytes_read"]
@@ -275,7 +273,7 @@ def checks() -> Iterator[Check]:
     gpu = {name: MS * LAYERS * every.seconds[name] for name in ("ssd-gpu", "dram-gpu")}
     for name, rate in (("ssd-gpu", 7.88), ("dram-gpu", 31.5)):
         yield Check(name.upper(), f"feed-forward layers over {rate} GB/s", "ms a token", None, None,
-                    gpu[name] - MS * LAYERS * every.seconds[f"{name} free"], f"{_EXECUTED}; all neurons, {name}.toml",
+                    MS * LAYERS * every.flash[name], f"{_EXECUTED}; all neurons, {name}.toml",
                     "a link that is never idle")
     for name, times in (("ssd-gpu", 17.6), ("dram-gpu", 4.3)):
         yield Check("SLIM", f"two sequences, 102 GB/s inside the DRAM: {name.upper()} / SLIM", "times", times, times,

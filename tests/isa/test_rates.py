@@ -258,6 +258,7 @@ def test_pages_of_flash_are_those_of_its_memory(tmp_path: Path) -> None:
 def test_records_are_sound() -> None:
     assert {*MEMORIES} == {"DDR4-2400", "LPDDR4-2400", "HBM2", "GDDR6", "HBM3", "nand-slc", "nand-tlc",
                            "HBM2-PIM", "GDDR6-AiM", "HBM3-PIM", "HBM3-PIM-SB",
+                               *(f"nand-{cells}-{place}" for cells in ("slc", "tlc") for place in ("die", "channel")),
                            *(f"HBM3-AttAcc-{place}{end}" for place in ("bank", "group", "buffer") for end in ("", "-unlimited"))}
     for memory in MEMORIES.values():
         assert {*memory.others} <= {name for name, _, _ in memory.figures()}
