@@ -18,6 +18,7 @@ from emulator.native.machine_code import load, move, store
 from emulator.threads.parallel import in_parallel
 from emulator.units.lut.kernels import scaled
 from emulator.units.lut.products import scale_rows
+from emulator.units.sp.listed import some_block_sums, some_listed_sums
 from emulator.units.sp.operands import (
     ACTIVATIONS,
     CODES_STRIDE,
@@ -44,13 +45,16 @@ from emulator.units.sp.operands import (
 )
 from emulator.units.sp.plain import (
     BAD,
+    BL,
     BM,
     COLS,
+    CS,
     F16,
     F32,
     I8,
     NM,
     ROWS,
+    SIZE,
     SLOTS,
     WORDS,
     P,
@@ -154,7 +158,25 @@ def gathered_sums(block, matrix, vectors, x, group, groups, sums, found):
     return done
 
 
-SUMS_OF = {(BM, I8): masked_sums, (NM, I8): gathered_sums}
+@njit
+def listed_sums(block, matrix, vectors, x, group, groups, sums, found):
+    """`plain_sums` of int8 values of listed columns."""
+    rows, size = load(matrix + 8 * ROWS, i64), load(matrix + 8 * SIZE, i64)
+    if groups > 1:
+        return plain_sums(block, matrix, vectors, x, group, groups, sums, found)
+    return in_parallel(block, 4 * vectors * size, rows, GRAIN, some_listed_sums, matrix, vectors, x, sums, found)
+
+
+@njit
+def block_sums(block, matrix, vectors, x, group, groups, sums, found):
+    """`plain_sums` of int8 values of blocks."""
+    rows, q, size = load(matrix + 8 * ROWS, i64), load(matrix + 8 * Q, i64), load(matrix + 8 * SIZE, i64)
+    if groups > 1:
+        return plain_sums(block, matrix, vectors, x, group, groups, sums, found)
+    return in_parallel(block, 2 * vectors * size, (rows + q - 1) // q, 1, some_block_sums, matrix, vectors, x, sums, found)
+
+
+SUMS_OF = {(BM, I8): masked_sums, (NM, I8): gathered_sums, (CS, I8): listed_sums, (BL, I8): block_sums}
 
 
 @specialised
