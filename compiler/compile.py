@@ -21,6 +21,7 @@ from compiler.lowering.decoded import scratch as scratch_of_decoded
 from compiler.lowering.lut_parts import scratch as scratch_of_parts
 from compiler.lowering.objects import has_objects
 from compiler.lowering.objects import scratch as scratch_of_objects
+from compiler.lowering.reuse import scratch as scratch_of_reuse
 from compiler.lowering.sampling import Room, missing
 from compiler.lowering.sampling import scratch as scratch_of_sampling
 from compiler.lowering.sampling_tiles import SIZES
@@ -31,6 +32,7 @@ from compiler.passes.calibrate import with_thresholds
 from compiler.passes.kv_cache import KV_FORMATS, with_caches
 from compiler.passes.predict import by_objects, with_predictor
 from compiler.passes.quantise import quantise
+from compiler.passes.reuse import can_reuse, reuse_outputs
 from compiler.passes.sparse_weights import Wanted
 from compiler.passes.sparsify import BY_NEURON, BY_ROWS, sparsify
 from compiler.placing.memory_plan import MemoryPlan, plan_memory
@@ -93,6 +95,11 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
         raise ModelError("", "--activations", got=repr(activations), expected=one_of(ACTIVATIONS))
     if kv not in KV_FORMATS:
         raise ModelError("", "--kv", got=repr(kv), expected=one_of(KV_FORMATS), hint=nearest(kv, KV_FORMATS))
+    if recipe and recipe.reuse:
+        for option, given, why in (("--ffn-sparsity", sparsity is not None, "rows of active neurons are read one by one"),
+                                   ("--activations f32", activations == "f32", "sums of centres are integers, codes are decoded")):
+            if given:
+                raise ModelError("", "--reuse", got=option, expected="one of them", hint=why)
     positions = context or min(model.config.context, LONGEST_CONTEXT)
     predictor = sparsity.predictor if isinstance(sparsity, Calibrated) else ""
     by_rows = ROLES if predictor else BY_ROWS
@@ -106,6 +113,7 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
             forbidden = next((why for why, holds in (
                 (able.otherwise, asked is not None and not able.allows(asked)),
                 ("codes are decoded", activations == "f32" and tensor.format.has_codes),
+                ("it is stored as centres and differences (--reuse)", recipe.reuse > 0 and can_reuse(tensor)),
                 ("rows of active neurons are read one by one", sparsity is not None and role.endswith(by_rows))) if holds), "")
             if forbidden and asked:
                 raise ModelError(recipe.file, f"sparse layout of {role}", got=f"{name}: {forbidden}", expected="dense",
@@ -118,6 +126,8 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
         """The machine as the target of the model with these formats."""
         recipe = recipe or Recipe()
         quantised, graph = quantise(model, recipe, activations, wanted(recipe))
+        if recipe.reuse:
+            quantised, graph = reuse_outputs(quantised, graph, recipe.reuse, preset, recipe.progress)
         graph = with_caches(graph, kv, kind.attention(preset, model.config, kv))
         if sparsity is not None:
             found = Calibrated(sparsity) if isinstance(sparsity, float) else sparsity
@@ -146,7 +156,7 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
             raise
         fits = _most_that_fits(lambda context: _lowered(target, context, chunk, sequences), positions)
         found = [f"--context {fits} fits"] * bool(fits)
-        others = sparsity in (None, "exact")            # else thresholds would have to be found again
+        others = sparsity in (None, "exact") and not (recipe and recipe.reuse)      # else thresholds, or centres, are found again
         if others:
             ternary = recipe if error.solved else read_recipe("t2")
             found += _options_that_fit(lambda weights, cache: _lowered(made(weights, cache), positions, chunk, sequences),
@@ -208,6 +218,7 @@ def _lowered(target: Target, positions: int, chunk: int | None, sequences: int |
               if (table := layout.once.get(role)) and table.format.name != "f32"]
     rows = {"embedded_row": max(narrow)} if narrow else {}
     rows |= scratch_of_decoded(machine, decoded) | scratch_of_parts(machine, matrices(graph, layout, ("gemv.i8", "gemv.i8.active")))
+    rows |= scratch_of_reuse(matrices(graph, layout, ("gemv.i8.reuse",)))
     if predicted:
         rows |= scratch_of_objects(machine, target.objects(layout), model.config.dim)
     elif sparse:

@@ -19,6 +19,7 @@ from compiler.frontends.adapter import with_adapter
 from compiler.model.model import Model
 from compiler.passes.project import parse_project, project
 from compiler.passes.prune import parse_prune, prune
+from compiler.passes.reuse import check_columns
 from isa.files import text_of
 from isa.preset import Preset
 
@@ -39,6 +40,7 @@ class Settings:
     predictor  the format of a predictor of these neurons; None: there is none
     adapter    a LoRA adapter that is merged into the checkpoint
     project    what the matrices of layers become, as passes/project.py reads it
+    reuse      columns of a piece, where binary and ternary matrices of layers become centres and differences; None: they do not
     prune      how layers are pruned, as passes/prune.py reads it; on the text `calibrate` unless it is by magnitude
     """
 
@@ -56,13 +58,15 @@ class Settings:
     prune: str | None = None
     adapter: Path | None = None
     project: str | None = None
+    reuse: int | None = None
 
     @property
     def given(self) -> list[str]:
         """The options that were given and that cannot be changed in a compiled program."""
         named = {"weights": "--weights", "sparse": "--sparse", "context": "--context", "kv": "--kv", "chunk": "--chunk",
                  "sequences": "--sequences", "activations": "--activations", "sparsity": "--ffn-sparsity",
-                 "predictor": "--predict", "prune": "--prune", "project": "--project", "adapter": "--adapter"}
+                 "predictor": "--predict", "prune": "--prune", "project": "--project", "adapter": "--adapter",
+                 "reuse": "--reuse"}
         return [named[field.name] for field in fields(self) if field.name in named and getattr(self, field.name) != field.default]
 
     def check(self) -> Settings:
@@ -80,14 +84,16 @@ class Settings:
             parse_prune(self.prune)
         if self.project:
             parse_project(self.project)
+        if self.reuse is not None:
+            check_columns(self.reuse)
         return self
 
     def recipe(self) -> Recipe | None:
         """The formats and layouts of weights. Raises ModelError, OSError."""
         recipe = read_recipe(self.weights) if self.weights else None
-        if self.sparse is None:
-            return recipe
-        return replace(recipe or Recipe(), sparse=check_layout(self.sparse, "--sparse"))
+        if self.sparse is not None:
+            recipe = replace(recipe or Recipe(), sparse=check_layout(self.sparse, "--sparse"))
+        return replace(recipe or Recipe(), reuse=self.reuse) if self.reuse is not None else recipe
 
     @property
     def reads_text(self) -> bool:
@@ -119,7 +125,8 @@ class Settings:
         sparsity: Calibrated | float | str | None = self.sparsity
         if self.calibrate and isinstance(sparsity, float):
             sparsity = Calibrated(sparsity, tokens, progress, self.predictor or "")
-        return compile_model(model, machine=self.machine or "slim", recipe=self.recipe(),
+        recipe = self.recipe()
+        return compile_model(model, machine=self.machine or "slim", recipe=replace(recipe, progress=progress) if recipe else None,
                              context=self.check().context, kv=self.kv, chunk=self.chunk, sequences=self.sequences,
                              activations=self.activations, sparsity=sparsity)
 
@@ -133,7 +140,7 @@ class Settings:
                 "context": self.context, "kv": self.kv, "chunk": self.chunk, "sequences": self.sequences,
                 "activations": self.activations, "sparsity": self.sparsity, "predictor": self.predictor,
                 "calibrate": read_text(self.calibrate) if self.calibrate else None, "prune": self.prune,
-                "project": self.project, "adapter": self.adapter is not None}
+                "project": self.project, "reuse": self.reuse, "adapter": self.adapter is not None}
 
 
 def read_text(path: Path) -> str:

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -88,6 +88,8 @@ class Recipe:
     """Formats by role. None: as the checkpoint has it (ternary codes stay, floats become f32). `file`: where it was read.
 
     sparse, layouts   names of sparse layouts (formats/layouts.py): of all matrices of layers, and by pattern of roles
+    reuse             columns of a piece, where binary and ternary matrices of layers are stored as centres and differences; 0: none
+    progress          is told how many weights of these are done, and all
     """
 
     weights: Choice | None = None
@@ -96,6 +98,8 @@ class Recipe:
     sparse: str = AUTO
     layouts: dict[str, str] = field(default_factory=dict)
     file: Path | str = ""
+    reuse: int = 0
+    progress: Callable[[int, int], None] | None = field(default=None, compare=False)
 
     def format_of(self, role: str) -> Choice | None:
         """The format of the matrix of a role: "layers.3.q", "embedding", "head". Thin matrices beside integer ones get int8."""

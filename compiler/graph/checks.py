@@ -28,6 +28,8 @@ CHECKS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("gemv.banks", lambda s: s.height <= s.banks,                 "{s.height} rows do not lie in {s.banks} banks"),
     *((kind, lambda s: s.places == -(-s.rows // s.height) * s.banks, "{s.places} places are not those of {s.rows} rows")
       for kind in ("gemv.banks", "collect")),
+    *((kind, lambda s: s.pieces * s.columns >= s.cols,            "{s.pieces} pieces of {s.columns} columns do not hold {s.cols}")
+      for kind in ("centre.sums", "gemv.i8.reuse")),
     ("rope",      lambda s: s.config.rope is not None,             "the model has no rotary positions"),
     ("rope",      lambda s: s.head_dim % 2 == 0,                   "a head of {s.head_dim} elements has no whole pairs"),
     ("rope",      lambda s: s.n % s.head_dim == 0,                 "{s.n} elements are not whole heads of {s.head_dim}"),

@@ -17,6 +17,7 @@ from compiler.errors import ModelError
 from compiler.graph.arithmetic import PLAIN, Arithmetic
 from compiler.graph.bank_products import BankOperations
 from compiler.graph.ops import Graph, Op, role_of
+from compiler.graph.reuse_products import ReuseOperations
 from compiler.model.model import Model
 from compiler.model.tensors import BLOCK, F32, Codes, Tensor
 from isa import arithmetic as exact
@@ -27,7 +28,7 @@ Observer = Callable[[int | None, Op, tuple[Any, ...]], None]
 KEEP = 1 << 30          # bytes of decoded weights
 
 
-class Executor(BankOperations):
+class Executor(BankOperations, ReuseOperations):
     """A model at work on one text. `step(token)` gives the logits of the next one."""
 
     def __init__(self, graph: Graph, model: Model, arithmetic: Arithmetic = PLAIN, *, observe: Observer | None = None,
@@ -37,6 +38,7 @@ class Executor(BankOperations):
         self.values: dict[str, Any] = {}
         self._caches: dict[tuple[int | None, str], Any] = {}        # (positions so far, and room; n) by layer and name
         self._kept: dict[str, Any] = {}
+        self._parts = {}
         self._room = keep
 
     # -------------------------------------------------------------------------------------------- weights

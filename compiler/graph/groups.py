@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from compiler.graph.ops import Graph, Op
 
-TOGETHER = ("gemv", "gemv.i8", "gemv.decoded", "gemv.sparse", "gemv.i8.sparse", "gemv.i8.cim")
+TOGETHER = ("gemv", "gemv.i8", "gemv.decoded", "gemv.sparse", "gemv.i8.sparse", "gemv.i8.cim", "gemv.i8.reuse")
 """Kinds that are done for all tokens of a chunk: products whose matrix is the same for each token, all rows of it."""
 
 

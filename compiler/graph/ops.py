@@ -83,6 +83,13 @@ KINDS: dict[str, Kind] = {kind.name: kind for kind in (
          "as gemv.i8; zeros of W are not stored"),
     Kind("gemv.i8.cim", "x:i8[cols] scale:f32[1] W[rows,cols]", "y:f32[rows]",             "",
          "as gemv.i8; W stands in macros"),
+    Kind("centre.sums", "x:i8[cols] W[rows,cols]",             "sums:i32[pieces,centres]", "columns",
+         "sums[p,c] = sum over columns j of piece p of x[j] * code of W's centre c there"),
+    Kind("gemv.i8.reuse", "x:i8[cols] scale:f32[1] sums:i32[pieces,centres] W[rows,cols]", "y:f32[rows]", "columns",
+         "y[i] = f32(sum over pieces p of sums[p, centre of p] + sum of x * (codes of W[r] - those of its centres)) * "
+         "(scale of W[r] * scale), r the row that is stored at i"),
+    Kind("place",      "x:f32[rows] W[rows,cols]",             "y:f32[rows]",              "",
+         "y[r] = x[i], r the row of W that is stored at i"),
     Kind("quantise.banks", "x:f32[n]",                         "codes:i8[padded] scale:f32[1]", "size",
          "as quantise; codes beyond n are 0"),
     Kind("round.banks", "x:f32[n]",                            "y:f16[padded]",            "size",

@@ -26,6 +26,7 @@ from compiler.lowering import (  # noqa: F401 - they register their functions
     lut,
     objects,
     pim,
+    reuse,
     sp,
     vec,
 )

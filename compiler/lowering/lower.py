@@ -69,9 +69,10 @@ class Lowering:
         return self.graph.bodies[self.body].layers[0]
 
     def weight(self, role: str, part: str = "") -> Want:
-        """The address of a weight, or of its `part`: scales, codebook."""
+        """The address of a weight, or of its `part`: scales, codebook, metadata; of centres and differences one of `reused`."""
         placed, residency = self.tensor(role), self.memory.residency
-        at, text = getattr(placed, part or "offset"), f"{role.removeprefix('layer.')} {part}".rstrip()
+        of = placed.reused if part and hasattr(placed.reused, part) else placed
+        at, text = getattr(of, part or "offset"), f"{role.removeprefix('layer.')} {part}".rstrip()
         if (copy := residency.at(self._stored(role), self.layer)) is not None:
             return Want("symbol", f"resident + {copy - residency.start + at - placed.offset}", text=f"{text}, resident", near=True)
         if role.startswith("layer."):

@@ -20,7 +20,10 @@ from compiler.formats.weight_format import WEIGHT_FORMATS, WeightFormat
 from compiler.graph import title_of
 from compiler.model.model import SIDES, Model, layer_roles, roles
 from compiler.model.tensors import BLOCK, Tensor
+from compiler.passes.reuse import ReusedTensor
 from compiler.passes.sparse_weights import SparseTensor
+from compiler.placing.reused import Reused
+from compiler.placing.reused import write as write_reused
 from isa.sparse import SparseLayout
 
 ALIGN = 64              # of every tensor: a cache line
@@ -41,6 +44,7 @@ class Placed:
                  them. row_most: the most that a row has
     banked       the file has the scales alone: the matrix lies in the banks of a PIM memory (bank_placement.py)
     in_objects   the file has the scales alone: the rows are parts of the objects of neurons (objects.py)
+    reused       of a matrix that is stored as centres and differences: `format` is that of the differences
     """
 
     role: str
@@ -59,6 +63,7 @@ class Placed:
     offsets: int = 0
     starts: int = 0
     row_most: int = 0
+    reused: Reused | None = None
 
     @property
     def row_bytes(self) -> int:
@@ -87,10 +92,11 @@ class Placed:
         """Format and scales, as a recipe names them: "f32", "t2:tensor", "i8:row", "i4:32". Codes in banks are i8 there."""
         if not self.scale_count:
             return f"{self.format.name} {self.layout.name}" if self.layout else self.format.name
-        name = "i8" if self.banked else self.format.name
+        name = "i8" if self.banked else self.reused.reuse.format.name if self.reused else self.format.name
         rows = self.by_column or self.scale_group == self.shape[-1]
         name = f"{name}:{'tensor' if not self.scale_group else 'row' if rows else self.scale_group}"
-        return f"{name} {self.layout.name}" if self.layout else name
+        beside = self.layout.name if self.layout else f"reuse:{self.reused.columns}" if self.reused else ""
+        return f"{name} {beside}".rstrip()
 
     @property
     def is_matrix(self) -> bool:
@@ -117,6 +123,8 @@ class Placed:
         if self.layout:
             last = self.offsets + self.offset_bytes if self.offset_bytes else self.meta + self.meta_bytes
             return self.starts + 4 * (self.rows + 1) if self.starts else last
+        if self.reused:
+            return self.reused.order + 4 * self.rows
         return self.codebook + self.format.book if self.scale_count else self.offset + self.held
 
     @property
@@ -124,6 +132,8 @@ class Placed:
         """Bytes of the matrix or vector that are in the file."""
         if self.layout:
             return self.values_size + self.meta_bytes + self.offset_bytes + (4 * (self.rows + 1) if self.starts else 0)
+        if self.reused:
+            return self.rows * self.row_bytes + self.reused.bytes_beside(self.rows)
         return 0 if self.banked or self.in_objects else self.rows * self.row_bytes
 
 
@@ -262,6 +272,10 @@ class WeightLayout:
         if isinstance(tensor, SparseTensor):
             yield from self._sparse(stream, placed, tensor)
             return
+        if isinstance(tensor, ReusedTensor):
+            assert placed.reused
+            yield from ((at, self.size) for at in write_reused(stream, tensor, placed.reused, placed.offset, placed.scales))
+            return
         scales: list[Any] = []
         for values, found in (_columns if placed.by_column else _rows)(placed, tensor):
             if placed.held:
@@ -331,6 +345,9 @@ def plan_weights(model: Model, context: int, groups: Sequence[tuple[int, ...]], 
             tensors = [model.tensor(f"layers.{layer}.{role}") for layer in layers]
             if isinstance(tensors[0], SparseTensor):
                 body[role] = _place_sparse(role, at, [tensor for tensor in tensors if isinstance(tensor, SparseTensor)], fetched)
+                body[role] = _place_sparse(role, at, [tensor for tensor in tensors if isinstance(tensor, SparseTensor)])
+            elif isinstance(tensors[0], ReusedTensor):
+                body[role] = _place_reused(role, at, [tensor for tensor in tensors if isinstance(tensor, ReusedTensor)])
             else:
                 apart = role in in_objects or bool(banked(f"layer.{role}", layers[0]))
                 placed = _place(role, shape, at, tensors[0], role in by_column, apart)
@@ -363,6 +380,18 @@ def _place_sparse(role: str, at: int, tensors: Sequence[SparseTensor], fetched: 
     if not fetched or placed.uniform_row_bytes:
         return placed
     return replace(placed, starts=_up(placed.end, ALIGN), row_most=max(int(tensor.row_bytes.max(initial=0)) for tensor in tensors))
+
+
+def _place_reused(role: str, at: int, tensors: Sequence[ReusedTensor]) -> Placed:
+    """A matrix as centres and differences, like that of each of these layers: as many rows for buffer mode as each of them has."""
+    first, offset, rows = tensors[0], _up(at, ALIGN), tensors[0].shape[0]
+    reused = Reused(first.reuse, first.columns, first.pieces, min(tensor.order.buffered for tensor in tensors))
+    form = first.reuse.differences
+    placed = Placed(role, first.shape, offset, form, _up(offset + rows * form.row_bytes(first.shape[1]), ALIGN), first.group)
+    centres = _up(placed.scales + 4 * placed.scale_count, ALIGN)
+    assigned = _up(centres + reused.centres_bytes, ALIGN)
+    order = _up(assigned + rows * reused.pieces, ALIGN)
+    return replace(placed, reused=replace(reused, centres=centres, assigned=assigned, order=order))
 
 
 def _up(value: int, unit: int) -> int:

@@ -40,8 +40,9 @@ product then yields its results for each of them, and the weights stream through
 `lut.scale_stride` say how far apart the codes and the scales of the vectors start, `lut.result_stride` how far apart their results
 do. Inside the unit the vectors lie one behind the other, and so do their scales.
 
-Weights kept as cluster centre plus difference reuse the centre's result: copy its int32 sums, then `lut.mac` the mostly
-zero difference onto them. Activations of 16 bits go as two int8 vectors, the upper with `lut.shift` = 8.
+Weights kept as centre plus difference reuse the centre's result. The columns are cut into pieces, and each piece of a row belongs
+to one of a few centres: `lut.mac` makes the sums of the centres once, `lut.reuse` adds to each row those of its pieces, and
+`lut.mac` the mostly zero differences. Activations of 16 bits go as two int8 vectors, the upper with `lut.shift` = 8.
 
 Bipolar integers, whose bits are each worth +1 or -1, are multiplied bit plane by bit plane: `lut.plane` cuts a plane out of
 the activations, `lut.build.b1` loads it, `lut.xnor` compares it with a plane of the weights and adds the agreements less
@@ -85,20 +86,24 @@ weights in a group, and f = 1 where a group of mode 2 has its first three weight
     2       f              w - 3 * f          ceil((f + w - 3 * f) / 2)  1 if w = 0
 
 The unit has `lut.cores` cores that work at the same time. Outputs are dealt to them in turns: output i, from 0 on, is the work of
-core i mod lut.cores. An output is a row of mac, gemv and xnor, a column of macT, an element of decode. `lut.steps` has the steps of
-all cores, `lut.steps_longest` those of the core that has most, which is what an operation takes: where groups are skipped, the
-others are done before it. So lut.steps / lut.cores <= lut.steps_longest <= lut.steps, and with one core the two are equal.
+core i mod lut.cores. An output is a row of mac, gemv, xnor and reuse, a column of macT, an element of decode. `lut.steps` has the
+steps of all cores, `lut.steps_longest` those of the core that has most, which is what an operation takes: where groups are skipped,
+the others are done before it. So lut.steps / lut.cores <= lut.steps_longest <= lut.steps, and with one core the two are equal.
 
 The sums of these over all outputs, planes and groups, and what else one instruction counts. Here are the figures of one vector.
-With several, weights and their scales are read once; everything else counts for each vector, and `lut.ops` once:
+With several, weights and their scales are read once; everything else counts for each vector, and `lut.ops` once. `lut.reuse` has
+one vector, whatever was built, and looks at neither `lut.mode` nor `lut.shift`:
 
     lut.ops             1
     lut.macs            outputs * length, of mac, macT, gemv, xnor; outputs are rows, of macT cols
     lut.macs_skipped    weights of mac, macT, gemv that are 0; of codebooks, whose value is
-    lut.lookups         of codebooks in every mode outputs * length, and as many lut.steps; of decode n, and as many lut.steps
+    lut.lookups         of codebooks in every mode outputs * length, and as many lut.steps; of decode n, and as many lut.steps;
+                        of reuse rows * pieces, and as many lut.steps
     lut.steps           of xnor rows * ceil(length / 64)
     lut.steps_longest   of all lut.steps those of the core that has most; of decode ceil(n / cores)
-    lut.weight_bytes    bytes of the rows of weights, or of the n codes of decode
+    lut.weight_bytes    bytes of the rows of weights, of the n codes of decode, or of what is assigned in reuse
+    lut.index_toggles   of mac, gemv, xnor: for each row but the first, the bits in which its packed bytes differ from those of the
+                        row before it, once for all vectors: the lines that carry the indices of look-ups switch so often
     lut.tables_built    of build ceil(n / 4) in mode 0, ceil(n / 7) in mode 2
     bytes read          of each operand that is read its elements, once; of the scales of gemv rows * groups or one
     bytes written       of each operand that is written its elements""",
@@ -112,8 +117,10 @@ With several, weights and their scales are read once; everything else counts for
         Csr("lut.codes_stride", 0x815, "bytes between the starts of the vectors that a build loads; 0: packed one after the other"),
         Csr("lut.scale_stride", 0x816, "bytes between the starts of their scales; 0: packed one after the other"),
         Csr("lut.result_stride", 0x817, "bytes between the starts of the results of each vector; 0: packed one after the other"),
+        Csr("lut.pieces",      0x818, "lut.reuse: pieces that the columns of a row are cut into; 0: one"),
+        Csr("lut.centres",     0x819, "lut.reuse: centres of a piece, 1..256; 0: 256"),
     ),
-    counters=spending("tables_built steps", (
+    counters=spending("tables_built steps index_toggles", (
         Counter("lut.ops",            24, "instructions",  "lut instructions retired"),
         Counter("lut.tables_built",   25, "tables",        "tables built, of 4 activations; mixed mode: of 3; buffer mode: none"),
         Counter("lut.lookups",        26, "look-ups",      "table entries read"),
@@ -124,6 +131,7 @@ With several, weights and their scales are read once; everything else counts for
         Counter("lut.groups_skipped", 31, "groups",        "groups of weights that were skipped because all are zero"),
         Counter("lut.weight_bytes",   32, "bytes",         "bytes of weights streamed"),
         Counter("lut.steps_longest",  94, "steps",         "those of lut.steps that the core with most has, of each operation"),
+        Counter("lut.index_toggles", 120, "bits",          "bits of packed weights that differ from the row before them"),
     )),
     parameters=(
         Parameter("lut.activations", "int8 activations", "activations that the tables of the unit hold together"),
@@ -235,17 +243,24 @@ def _row_stride(m, fmt, rows, cols):
     return stride(m, "lut.row_stride", fmt.row_bytes(cols) if rows else 0, f"a row of {cols} {fmt.name}")
 
 
-def _weights(m, fmt, W, rows, cols, row_stride, rows_at_a_time):
-    """Checks a matrix of packed weights, and streams it: yields (first row, weights int8 (k, cols)). Counts the bytes."""
+def _weights(m, fmt, W, rows, cols, row_stride, rows_at_a_time, by_output=True):
+    """Checks a matrix of packed weights, and streams it: yields (first row, weights int8 (k, cols)). Counts the bytes and, if rows
+    are outputs, the bits that switch."""
     if not rows or not cols:
         return iter(())
     m.check_read(W, m.span(rows, fmt.row_bytes(cols), row_stride))
-    return _stream(m, fmt, W, rows, cols, row_stride, rows_at_a_time)
+    return _stream(m, fmt, W, rows, cols, row_stride, rows_at_a_time, by_output)
 
 
-def _stream(m, fmt, W, rows, cols, row_stride, rows_at_a_time):
+def toggles(data):
+    """Bits in which rows of bytes, (rows, bytes), differ from the rows before them."""
+    return int(np.unpackbits(data[1:] ^ data[:-1]).sum(dtype=np.int64))
+
+
+def _stream(m, fmt, W, rows, cols, row_stride, rows_at_a_time, by_output):
     """What `_weights` yields."""
     row_bytes = fmt.row_bytes(cols)
+    before = np.zeros((0, row_bytes), np.uint8) if by_output else None      # the last row so far
     for first in range(0, rows, rows_at_a_time):
         k = min(rows_at_a_time, rows - first)
         if row_stride == row_bytes:
@@ -253,6 +268,9 @@ def _stream(m, fmt, W, rows, cols, row_stride, rows_at_a_time):
         else:
             data = np.stack([m.read(W + row * row_stride, row_bytes) for row in range(first, first + k)])
         m.count("lut.weight_bytes", k * row_bytes)
+        if before is not None:
+            m.count("lut.index_toggles", toggles(np.concatenate([before, data])))
+            before = data[-1:]
         weights = fmt.unpack(data, cols)
         yield first, m.state["lut.codebook_i8"][weights] if fmt.kind is ValueKind.CODEBOOK else weights
 
@@ -400,7 +418,7 @@ def _define_macT(number: int, name: str) -> None:
         row_stride, step = _row_stride(m, fmt, length, cols), result_stride(m, "lut.result_stride", cols)
         start = before(m, acc, vectors, cols, step)
         whole = 4 * 7 * 8       # groups run down the rows here: cut between the groups of every mode
-        matrix = _weights(m, fmt, W, length, cols, row_stride, (_CHUNK // max(cols, 1) // whole + 1) * whole)
+        matrix = _weights(m, fmt, W, length, cols, row_stride, (_CHUNK // max(cols, 1) // whole + 1) * whole, by_output=False)
         check_results(m, acc, vectors, cols, step)
         sums, steps = np.zeros((vectors, cols), np.int32), np.zeros(cols, np.int64)
         for first, weights in matrix:
@@ -447,6 +465,38 @@ def _define_gemv(number: int, name: str) -> None:
 for _define in (_define_mac, _define_macT, _define_gemv):
     for _name, _number in FORMAT_NUMBERS.items():
         _define(_number, _name)
+
+# ------------------------------------------------------------------------------------------------ reuse
+
+_CENTRES = 256                          # that a byte can name
+
+
+@instruction("lut.reuse.u8     R4 opcode=0x2B funct3=5 funct2=1",
+             "acc[r] += sum over p < lut.pieces of sums[p, assigned[r, p]], wraps",
+             operands="acc<>i32[rows] sums<i32[lut.pieces,lut.centres] assigned<u8[rows,lut.pieces] rows",
+             example="csrwi lut.pieces, 2\ncsrwi lut.centres, 4           # sums of two pieces, four centres each\n"
+                     "lut.reuse.u8 a0, a1, a2, a3    # then lut.mac adds the differences")
+def lut_reuse_u8(m, acc, sums, assigned, rows):
+    pieces, centres = max(m.csr("lut.pieces"), 1), m.csr("lut.centres") or _CENTRES
+    if centres > _CENTRES:
+        raise Trap(Cause.ILLEGAL_OPERAND, centres, f"lut.centres is {centres}; expected 1..{_CENTRES}, or 0 for {_CENTRES}")
+    if not rows:
+        return
+    m.check_read(sums, 4 * pieces * centres, 4)
+    m.check_read(assigned, rows * pieces)
+    start, numbers = m.read_i32(acc, rows), m.read_u8(assigned, rows * pieces).reshape(rows, pieces)
+    beyond = np.argwhere(numbers >= centres)
+    if len(beyond):
+        r, p = beyond[0]
+        raise Trap(Cause.ILLEGAL_OPERAND, int(numbers[r, p]),
+                   f"assigned[{r}, {p}] is {numbers[r, p]}; there are {centres} centres (lut.centres)")
+    found = m.read_i32(sums, pieces * centres).reshape(pieces, centres)[np.arange(pieces), numbers]
+    m.write_i32(acc, (start + found.sum(axis=1, dtype=np.int64)).astype(np.int32))
+    m.count("lut.lookups", rows * pieces)
+    m.count("lut.steps", rows * pieces)
+    m.count("lut.weight_bytes", rows * pieces)
+    _count_longest(m, np.full(rows, pieces), 1)
+
 
 # ------------------------------------------------------------------------------------------------ codebooks to f32
 

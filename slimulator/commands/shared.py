@@ -89,7 +89,9 @@ def compiler_options(command: Callable[..., Any], *, programs: bool = False) -> 
     programs    whether the command takes compiled programs too
     """
     @wraps(command)
-    def run(*arguments: Any, sparsity: float | str | None, calibrate: Path | None, **others: Any) -> Any:
+    def run(*arguments: Any, sparsity: float | str | None, calibrate: Path | None, reuse: bool, reuse_columns: int | None,
+            **others: Any) -> Any:
+        from compiler.formats.reuse import COLUMNS
         from compiler.settings import Settings
         said = {name: others.pop(name) for name in (
             "machine", "weights", "sparse", "context", "kv", "chunk", "activations", "project", "prune", "adapter")}
@@ -97,7 +99,10 @@ def compiler_options(command: Callable[..., Any], *, programs: bool = False) -> 
         if form and not predict:
             raise click.UsageError("--predictor goes with --predict")
         said["predictor"] = (form or "i8") if predict else None
-        settings = Settings(**said, sparsity=sparsity, calibrate=calibrate)
+        if reuse_columns is not None and not reuse:
+            raise click.UsageError("--reuse-columns goes with --reuse")
+        columns = (COLUMNS if reuse_columns is None else reuse_columns) if reuse else None
+        settings = Settings(**said, sparsity=sparsity, calibrate=calibrate, reuse=columns)
         if programs and calibrate is None and isinstance(sparsity, float) and _is_program(others["model"]):
             return command(*arguments, settings=settings, **others)         # it has its thresholds
         if settings.reads_text != (calibrate is not None):
@@ -135,6 +140,11 @@ def compiler_options(command: Callable[..., Any], *, programs: bool = False) -> 
                      help="Format of the weights of --predict; by default i8."),
         click.option("--adapter", type=FILE, metavar="DIR",
                      help="Merge a LoRA adapter (a PEFT directory) into the checkpoint first."),
+        click.option("--reuse", is_flag=True,
+                     help="Store binary and ternary matrices of layers as centres and differences, most of which are zero: sums of "
+                          "centres serve many rows, as on Slim-Llama. The result is the same."),
+        click.option("--reuse-columns", type=int, metavar="N",
+                     help="Columns of a piece of a row, each of which belongs to a centre: 64 by default, a multiple of 8."),
         click.option("--project", metavar="monarch:B",
                      help="Replace the layers' matrices by the nearest block-diagonal ones (Monarch): blocks of B x B in squares "
                           "with sides of B * B. This changes the result."),

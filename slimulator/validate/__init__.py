@@ -12,5 +12,5 @@ Published systems, which are no simulators to run, have figures alone:
 
     checks.py          a published figure, and what programs give
     layers.py          one layer of a model of some shape, compiled and run for a token
-    systems.py         times of a token: Slim-Llama, HPIM, and an A100 as a roofline; energy.py: energies
+    systems.py         times of a token: HPIM, and an A100 as a roofline; slim_llama.py: Slim-Llama; energy.py: energies
 """

@@ -40,7 +40,7 @@ _TOKEN = 1
 
 @dataclass(frozen=True)
 class AlikeTensor(Tensor):
-    """Each row is the same one: normal numbers or, in format t2, codes of equal frequency."""
+    """Each row is the same one: normal numbers or, in formats t2 and b1, codes of equal frequency."""
 
     @property
     def file(self) -> Path:
@@ -60,7 +60,7 @@ class AlikeTensor(Tensor):
 
     def _codes(self, first: int, last: int) -> Codes:
         cols = self.matrix[1]
-        row = self._random().integers(-1, 2, cols, dtype=np.int8)
+        row = self._random().choice(np.array(self.levels, np.int8), cols)
         scale = np.full((1, 1), (2 * cols / 3) ** -0.5, np.float32)
         return Codes(np.broadcast_to(row, (last - first, cols)), scale, cols)
 
@@ -72,12 +72,12 @@ def opt(dim: int, hidden: int, heads: int, context: int) -> Model:
     return _made(config, "f16")
 
 
-def ternary_llama(dim: int, hidden: int, heads: int, vocab: int = 64) -> Model:
-    """One layer of a Llama whose linears are ternary, two bits each; its head is its embedding."""
+def llama(dim: int, hidden: int, heads: int, vocab: int = 64, form: str = "t2") -> Model:
+    """One layer of a Llama whose linears are ternary (t2) or binary (b1); its head is its embedding."""
     head_dim = dim // heads
     config = Config("made up", vocab, dim, 1, heads, heads, head_dim, hidden, 64, 1e-5,
                     rope=Rope.plain(head_dim, 1e4, adjacent=True), tied=True)
-    return _made(config, "t2")
+    return _made(config, form)
 
 
 def _made(config: Config, form: str) -> Model:

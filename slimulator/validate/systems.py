@@ -2,54 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
-from compiler.formats.recipe import Choice, Recipe
-from compiler.formats.weight_format import WEIGHT_FORMATS
-from compiler.measuring.shapes import SHAPES
-from isa.preset import PRESETS
-from slimulator.validate import slim
+from slimulator.validate import slim, slim_llama
 from slimulator.validate.checks import Check
-from slimulator.validate.layers import ATTENTION, FEED_FORWARD, PROJECTION, QKV, Token, opt, ternary_llama, token
+from slimulator.validate.layers import ATTENTION, FEED_FORWARD, PROJECTION, QKV, Token, opt, token
 from slimulator.validate.points import MACHINES
 
 MS = 1e3
-
-# ------------------------------------------------------------------------------------------------ Slim-Llama
-
-_ISSCC = "ISSCC 2025 paper 23.9 as published by KAIST and the press: 3 B parameters, 489 ms at 200 MHz and 1.6 GB/s"
-_LINK = "what the link takes for two bits a weight; table set-up and SRAM width of slim-llama"
-_TERNARY = Recipe(Choice(WEIGHT_FORMATS["t2"]), Choice(WEIGHT_FORMATS["i8"]))
-_LAYERS, _DIM, _HIDDEN, _HEADS = 26, 3200, 7752, 32         # the shape 3b, a little narrower, so that it has 3.000e9 weights
-
-
-def slim_llama() -> Iterator[Check]:
-    """The time of a token of a ternary Llama: 3.0e9 weights, then the shape 3b, which has more and a head."""
-    one = token(ternary_llama(_DIM, _HIDDEN, _HEADS), "slim-llama", _TERNARY)
-    weights = _LAYERS * (4 * _DIM * _DIM + 3 * _DIM * _HIDDEN)
-    yield Check("Slim-Llama", f"{weights / 1e9:.3f}e9 weights of two bits, without a head", "ms a token", 489, 489,
-                MS * _LAYERS * one.layer, f"1 of {_LAYERS} layers of a Llama, {_DIM} x {_HIDDEN}, times {_LAYERS}", _LINK,
-                source=_ISSCC)
-    layers, dim, hidden, heads, vocab = SHAPES["3b"]
-    with TemporaryDirectory() as folder:
-        one = token(ternary_llama(dim, hidden, heads, vocab), str(_with_activations(hidden, Path(folder))), _TERNARY)
-    weights = layers * (4 * dim * dim + 3 * dim * hidden)
-    yield Check("Slim-Llama", f"the shape 3b: {weights / 1e9:.2f}e9 weights, and a head of {vocab * dim / 1e6:.0f}e6 in int8",
-                "ms a token", None, None, MS * (layers * one.layer + one.outside),
-                f"1 of {layers} layers times {layers}, and the head", f"{_LINK}; a copy of slim-llama with {hidden:,} activations")
-
-
-def _with_activations(count: int, folder: Path) -> Path:
-    """A copy of slim-llama whose look-up tables hold so many activations."""
-    text = (PRESETS / "slim-llama.toml").read_text(encoding="utf-8")
-    changed = re.sub(r"^(parameters\.activations = { value = )\d+", rf"\g<1>{count}", text, count=1, flags=re.MULTILINE)
-    path = folder / "slim-llama-wide.toml"
-    path.write_text(changed.replace('name = "slim-llama"', f'name = "{path.stem}"', 1), encoding="utf-8")
-    return path
-
 
 # ------------------------------------------------------------------------------------------------ HPIM
 
@@ -109,6 +69,6 @@ def _fitted(part: str) -> str:
 
 def checks() -> Iterator[Check]:
     """All rows, in order."""
-    yield from slim_llama()
+    yield from slim_llama.checks()
     yield from hpim()
     yield from slim.checks()

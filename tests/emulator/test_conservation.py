@@ -64,6 +64,7 @@ class Seen:
     banks: Counter[str] = field(default_factory=Counter)    # what an instruction of the pim unit counts
     sparse: Counter[str] = field(default_factory=Counter)   # what an instruction of the sp unit counts
     macros: Counter[str] = field(default_factory=Counter)   # what an instruction of the cim unit counts
+    switched: int = 0                               # bits of LUT weights that differ from those of the row before
 
     def __post_init__(self) -> None:
         if self.weights is not None:
@@ -236,6 +237,11 @@ def _weight_bytes(seen: Seen) -> int:
     return rows * form.row_bytes(cols)
 
 
+def _assigned(seen: Seen) -> int:
+    """Sums of centres that lut.reuse adds: one for each piece of each row."""
+    return seen.values["rows"] * max(seen.csrs["lut.pieces"], 1) if seen.is_one_of("lut.reuse") else 0
+
+
 EQUATIONS: dict[str, Callable[[Seen], int]] = {
     "attn.ops":            lambda s: s.row.unit == "attn",
     "attn.queries":        lambda s: s.read(0) // 4 if s.is_one_of("attn.wrgb") else 0,
@@ -275,19 +281,22 @@ EQUATIONS: dict[str, Callable[[Seen], int]] = {
     "lut.ops":             lambda s: s.row.unit == "lut",
     "lut.tables_built":    lambda s: (max(s.csrs["lut.vectors"], 1) * -(-s.values["n"] // (4, 0, 7)[s.csrs["lut.mode"]])
                                       if s.is_one_of("lut.build") and s.csrs["lut.mode"] != 1 else 0),
-    "lut.lookups":         lambda s: s.values["n"] if s.is_one_of("lut.decode") else s.work["lookups"],
+    "lut.lookups":         lambda s: s.values["n"] if s.is_one_of("lut.decode") else s.work["lookups"] + _assigned(s),
     "lut.buffer_reads":    lambda s: s.work["reads"],
     "lut.steps":           lambda s: (s.values["n"] if s.is_one_of("lut.decode") else
                                       s.vectors * s.values["rows"] * -(-s.length // 64) if s.is_one_of("lut.xnor") else
-                                      s.work["steps"]),
+                                      s.work["steps"] + _assigned(s)),
     "lut.steps_longest":   lambda s: (-(-s.values["n"] // s.cores) if s.is_one_of("lut.decode") else
                                       s.vectors * -(-s.values["rows"] // s.cores) * -(-s.length // 64)
                                       if s.is_one_of("lut.xnor") else
+                                      -(-s.values["rows"] // s.cores) * max(s.csrs["lut.pieces"], 1)
+                                      if s.is_one_of("lut.reuse") else
                                       s.work["longest"]),
     "lut.macs":            _macs,
     "lut.macs_skipped":    lambda s: 0 if s.weights is None else s.vectors * int(np.count_nonzero(s.weights == 0)),
     "lut.groups_skipped":  lambda s: s.work["skipped"],
-    "lut.weight_bytes":    _weight_bytes,
+    "lut.weight_bytes":    lambda s: _weight_bytes(s) + _assigned(s),
+    "lut.index_toggles":   lambda s: s.switched,
     "sp.ops":              lambda s: s.row.unit == "sp",
     **{f"sp.{name}": lambda s, name=name: s.sparse[name] for name in (
         "values", "values_float", "macs", "macs_float", "macs_skipped", "zeros_stored", "weight_bytes", "meta_bytes", "elements")},
@@ -346,6 +355,19 @@ def weights_of(machine: ReferenceMachine, row: Row, values: dict[str, int]) -> n
     weights = form.unpack(data, cols)
     weights = machine.state["lut.codebook_i8"][weights] if form.name[0] == "c" else weights
     return weights.T if "cols" in values else weights
+
+
+def switched(machine: ReferenceMachine, row: Row, values: dict[str, int]) -> int:
+    """Bits in which the packed rows of an instruction that is about to execute differ from the rows before them."""
+    length, rows = int(machine.state["lut.length"][0]), values.get("rows", 0)
+    if not row.mnemonic.startswith(("lut.mac.", "lut.gemv.", "lut.xnor")) or not 0 < rows * length < 1 << 20:
+        return 0
+    size = FORMATS["b1" if row.mnemonic == "lut.xnor" else row.mnemonic.rpartition(".")[2]].row_bytes(length)
+    try:
+        found = [machine.peek(values["W"] + i * (machine.csr("lut.row_stride") or size), size).tolist() for i in range(rows)]
+    except Trap:
+        return 0
+    return sum((a ^ b).bit_count() for one, other in pairwise(found) for a, b in zip(one, other, strict=True))
 
 
 def bytes_at(machine: ReferenceMachine, address: int, size: int) -> np.ndarray:
@@ -512,6 +534,7 @@ def sums(program: Program, preset: Preset | str, most: int) -> dict[str, int]:
     before: list[tuple[int, int, np.ndarray | None]] = []
     of_sparse: list[Counter[str]] = []
     of_macros: list[Counter[str]] = []
+    of_indices: list[int] = []
     book = Banks(machine.preset, machine.peek)
     cores = machine.parameter("lut.cores") if machine.preset.has_unit("lut") else 1
 
@@ -533,7 +556,7 @@ def sums(program: Program, preset: Preset | str, most: int) -> dict[str, int]:
                     max(int(machine.state["lut.built_vectors"][0]) if "lut.length" in machine.state else 0, 1),
                     machine.page_bytes or 1, machine.peek(address, size)[:size // 4 * 4].view("<u4"),
                     machine.state["attn.model"].tolist() if "attn.model" in machine.state else [0] * 5, *before[-1], cores=cores,
-                    banks=in_banks, sparse=of_sparse[-1], macros=of_macros[-1])
+                    banks=in_banks, sparse=of_sparse[-1], macros=of_macros[-1], switched=of_indices[-1])
         for name, equation in EQUATIONS.items():
             total[name] += int(equation(seen))
 
@@ -547,6 +570,7 @@ def sums(program: Program, preset: Preset | str, most: int) -> dict[str, int]:
         values = {name: machine.x[i] for name, i in fields.items()} if row is not None and row.is_xslim else {}
         of_sparse.append(sparse_work(machine, row, values) if row is not None and row.unit == "sp" else Counter())
         of_macros.append(macro_work(machine, row, values) if row is not None and row.unit == "cim" else Counter())
+        of_indices.append(switched(machine, row, values) if row is not None and row.unit == "lut" else 0)
         before.append((*((left_out(machine, row, values), row_runs(machine, values))
                          if row is not None and row.unit == "attn" else (0, 0)),
                        weights_of(machine, row, values) if is_product else None))

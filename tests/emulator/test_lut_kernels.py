@@ -130,7 +130,9 @@ def test_read_only_weights_are_counted_once_and_for_all(name, cores):
     scale = pair.put(numbers(rng, rows))
     for count, stride, start in ((24, 0, 0), (24, 0, 0), (12, 2 * size, 0), (24, 0, 0), (7, 0, 0), (12, 2 * size, size), (7, 0, 0)):
         pair.set(lut__row_stride=stride)
-        pair.run(f"lut.mac.{name}", acc=acc, W=FLASH + start, rows=count)
+        for mode in (0, 1, 2, 0):                               # what is counted in one is not that of another
+            pair.set(lut__mode=mode)
+            pair.run(f"lut.mac.{name}", acc=acc, W=FLASH + start, rows=count)
         pair.run(f"lut.gemv.{name}", y=acc, W=FLASH + start, scale=scale, rows=count)
     build(pair, rng, 480, 0, False)
     pair.set(lut__row_stride=size)
@@ -149,6 +151,41 @@ def test_read_only_weights_are_counted_once_and_for_all(name, cores):
     for each in pair.machines:
         each.run(max_instructions=1)
     assert np.array_equal(*sram) and np.array_equal(pair.reference.counts, pair.fast.counts)
+
+
+@pytest.mark.parametrize("name", FORMAT_NAMES)
+def test_buffer_mode(pair, name):
+    """Two activations a step: rows that end anywhere in eight bytes, with one vector and several."""
+    for seed in range(RUNS):
+        rng = np.random.default_rng(seed)
+        pair.fresh()
+        length, rows, built = int(rng.choice([*LENGTHS, *range(30)])), int(rng.integers(0, 10)), int(rng.choice(VECTORS))
+        build(pair, rng, length, 0, False, built)
+        pair.set(lut__mode=1)
+        W = place(pair, rng, packed(rng, name, rows, length))
+        pair.run(f"lut.mac.{name}", acc=results(pair, rng, max(built, 1), rows, "<i4"), W=W, rows=rows)
+
+
+def test_reuse(pair):
+    for seed in range(2 * RUNS):
+        rng = np.random.default_rng(seed)
+        pair.fresh()
+        pieces, centres, rows = int(rng.integers(0, 60)), int(rng.choice([0, 1, 5, 128, 256])), int(rng.integers(0, 70))
+        pair.set(lut__pieces=pieces, lut__centres=centres)
+        size, most = max(pieces, 1), centres or 256
+        sums = pair.put(rng.integers(-1 << 31, 1 << 31, size * most).astype("<i4"))
+        assigned = pair.put(rng.integers(0, most + (seed % 5 == 0), rows * size).astype(np.uint8), gap=int(rng.integers(0, 5)))
+        acc = pair.put(rng.integers(-1 << 31, 1 << 31, rows).astype("<i4"))
+        pair.run("lut.reuse.u8", acc=acc, sums=sums, assigned=assigned, rows=rows)
+    for wrong in ({"acc": acc + 2}, {"sums": acc + 1}, {"assigned": 0x40}, {"rows": 1 << 62}):
+        assert pair.run("lut.reuse.u8", **{"acc": acc, "sums": sums, "assigned": assigned, "rows": 4, **wrong}).trap
+    for csrs in ({"lut__centres": 257}, {"lut__pieces": 1 << 40}, {"lut__pieces": (1 << 64) - 1}):
+        pair.csrs = {}
+        pair.set(**csrs)
+        assert pair.run("lut.reuse.u8", acc=acc, sums=sums, assigned=assigned, rows=4).trap
+    pair.csrs = {}
+    pair.set(lut__pieces=1, lut__centres=4)
+    pair.run("lut.reuse.u8", acc=sums, sums=sums, assigned=assigned, rows=1, inline=False)
 
 
 def test_xnor(pair):

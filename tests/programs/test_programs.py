@@ -99,6 +99,30 @@ def thousandths(values):
     return [f"{v:.3f}" for v in values]
 
 
+def test_output_reuse_is_the_product_of_centres_and_differences(run):
+    done = run("output_reuse")
+    centres = 2 * (done.data("centres", "u1", 2, 1) >> np.arange(4) & 1).astype(int) - 1
+    weights = centres[done.data("assigned", "u1", 4, 2)].reshape(4, 8) + 2 * done.ternary("differences", 4, 8)
+    assert np.isin(weights, (-1, 1)).all()
+    assert np.array_equal(done.memory("sums", "<i4", 4), weights @ done.data("activations", "i1", 8).astype(int))
+
+
+def test_bipolar_gemv_is_the_product_of_odd_integers(run):
+    done = run("bipolar_gemv")
+    planes = done.data("weights", "u1", 2, 4, 1) >> np.arange(8) & 1
+    weights = 2 * (planes[0].astype(int) + 2 * planes[1]) - 3
+    x = 2 * done.data("codes", "u1", 8).astype(int) - 7
+    assert np.array_equal(done.memory("sums", "<i4", 4), weights @ x)
+
+
+def test_wide_activations_are_the_sum_of_their_parts(run):
+    done = run("wide_activations")
+    x = done.data("activations", "<i2", 8).astype(int)
+    parts = done.memory("parts", "i1", 4, 8).astype(int)
+    assert parts.min() == -8 and parts.max() == 7 and np.array_equal((16 ** np.arange(4)) @ parts, x)
+    assert np.array_equal(done.memory("sums", "<i4", 4), done.ternary("weights", 4, 8) @ x)
+
+
 def test_ternary_gemv_is_the_integer_product(run):
     done = run("ternary_gemv")
     product = done.ternary("weights", 4, 8) @ np.arange(1, 9)

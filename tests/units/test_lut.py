@@ -412,7 +412,7 @@ def test_decode(name, n, group, seed):
 # ------------------------------------------------------------------------------------------------ several vectors
 
 ONE_BY_ONE = [f"lut.{operation}.{name}" for operation in ("mac", "macT", "gemv") for name in FORMAT_NAMES] + ["lut.xnor"]
-ONCE = ("lut.ops", "lut.weight_bytes", "core.instructions")
+ONCE = ("lut.index_toggles", "lut.ops", "lut.weight_bytes", "core.instructions")
 
 
 @pytest.mark.parametrize("mnemonic", ONE_BY_ONE)
@@ -499,6 +499,64 @@ def test_strides_of_vectors_out_of_range_are_refused(mnemonic):
     bench.set(lut__codes_stride=16, lut__scale_stride=2)
     said = refused(Cause.ILLEGAL_OPERAND, bench, "lut.build.i8", x=bench.free, scale=bench.free, n=16)
     assert said == "lut.scale_stride is 2; expected 0 (packed) or a multiple of 4, at least the 4 bytes of 1 scales"
+
+
+# ------------------------------------------------------------------------------------------------ reuse, toggles
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows=st.integers(0, 9), pieces=st.integers(0, 5), centres=st.sampled_from([1, 3, 128, 0]), seed=st.integers(0, 99),
+       cores=CORES)
+def test_reuse(rows, pieces, centres, seed, cores):
+    bench, rng = Bench(with_cores(cores)), np.random.default_rng(seed)
+    of_row, of_piece = max(pieces, 1), centres or 256
+    sums = rng.integers(-(1 << 31), 1 << 31, (of_row, of_piece)).astype(np.int32)
+    assigned = rng.integers(0, of_piece, (rows, of_row)).astype(np.uint8)
+    before = rng.integers(-(1 << 31), 1 << 31, rows).astype(np.int32)
+    bench.set(lut__pieces=pieces, lut__centres=centres, lut__shift=32, lut__mode=3)         # it looks at neither of the last two
+    acc = bench.put(before)
+    counts = bench.run("lut.reuse.u8", acc=acc, sums=bench.put(sums), assigned=bench.put(assigned), rows=rows).counts
+    assert bench.get(acc, "<i4", rows).tolist() == [
+        wrap(int(before[r]) + sum(int(sums[p, assigned[r, p]]) for p in range(of_row))) for r in range(rows)]
+    size = rows * of_row
+    assert [counts.get(f"lut.{name}", 0) for name in ("ops", "lookups", "steps", "weight_bytes", "steps_longest", "macs")] == [
+        1, size, size, size, -(-rows // cores) * of_row, 0]
+    assert counts.get("sram.bytes_read", 0) == (4 * rows + size + sums.nbytes if rows else 0)
+
+
+def test_reuse_of_a_centre_that_there_is_not():
+    bench = Bench()
+    bench.set(lut__pieces=2, lut__centres=3)
+    operands = {"acc": bench.put(np.zeros(2, np.int32)), "sums": bench.put(np.zeros(6, np.int32)),
+                "assigned": bench.put(np.array([0, 2, 1, 3], np.uint8))}
+    said = refused(Cause.ILLEGAL_OPERAND, bench, "lut.reuse.u8", **operands, rows=2)
+    assert said == "assigned[1, 1] is 3; there are 3 centres (lut.centres)"
+    bench.run("lut.reuse.u8", **operands, rows=1)
+    bench.set(lut__centres=257)
+    said = refused(Cause.ILLEGAL_OPERAND, bench, "lut.reuse.u8", **operands, rows=0)
+    assert said == "lut.centres is 257; expected 1..256, or 0 for 256"
+    bench.set(lut__centres=0, lut__pieces=1 << 40)
+    refused(Cause.LOAD_ACCESS, bench, "lut.reuse.u8", **operands, rows=1)
+
+
+def test_bits_that_switch_from_row_to_row():
+    """By hand: t2 codes 0 1 2 for -1 0 1, four to a byte; two vectors read the rows once, and a transposed product has no index."""
+    bench = Bench()
+    build(bench, [1] * 5)
+    matrix = np.array([[0, 0, 0, 0, 1], [1, 0, 0, 0, 1], [1, 1, -1, 0, -1]])            # 55 02, 56 02, 4a 00
+    for gap in (0, 7):
+        for name, operands in (("mac", {"acc": bench.free + 512}), ("gemv", {"y": bench.free + 512, "scale": bench.put(ONE)})):
+            W = put_weights(bench, "t2", matrix, gap)
+            counts = bench.run(f"lut.{name}.t2", **operands, W=W, rows=3).counts
+            assert counts["lut.index_toggles"] == 2 + 3 + 1
+            assert "lut.index_toggles" not in bench.run(f"lut.{name}.t2", **operands, W=W, rows=1).counts
+    bench.set(lut__row_stride=0, lut__vectors=2)
+    bench.run("lut.build.b1", x=bench.put(np.zeros(8, np.uint8)), n=9)
+    W = bench.put(np.array([0xFF, 1, 0xF0, 0, 0x0F, 1], np.uint8))
+    for mnemonic, toggles in (("lut.xnor", 5 + 9), ("lut.mac.b1", 5 + 9), ("lut.macT.b1", None)):
+        rows = {"cols" if "macT" in mnemonic else "rows": 3}
+        counts = bench.run(mnemonic, acc=bench.free, W=W, **rows).counts
+        assert counts.get("lut.index_toggles") == toggles
 
 
 # ------------------------------------------------------------------------------------------------ bit planes

@@ -1,4 +1,5 @@
-"""What lut.mode 0 counts along rows of packed weights: the weights that are not zero, and the look-ups, 64 bytes at a time.
+"""What is counted along rows of packed weights: the weights that are not zero and the look-ups of lut.mode 0, 64 bytes at a time;
+what lut.mode 1 counts, 8 bytes at a time; the bits that switch from row to row.
 
 It depends on the weights alone. So it is counted once for weights that can never change, and remembered.
 """
@@ -14,13 +15,13 @@ from numba import njit
 
 from emulator.kernel_words import COUNTED_ENTRIES, COUNTED_TABLE, COUNTED_WORDS, is_fixed
 from emulator.native.emitting import alloca_once
-from emulator.native.machine_code import load, store
+from emulator.native.machine_code import load, ones, store
 from emulator.simd.bytes64 import I8, I16, I32, I64, Vector, constants, look_up_256, pointer, population, spread, vector_type
 from emulator.units.lut.layouts import FIVES, Counted
-from emulator.units.lut.plain import I2, I3, I4, T2, T5
+from emulator.units.lut.plain import I2, I3, I4, T2, T5, most
 from emulator.units.lut.plain import I8 as INT8
 
-i64 = np.int64
+u8, i64 = np.uint8, np.int64
 
 
 def clear(builder: Any, slot: Any) -> None:
@@ -115,8 +116,9 @@ def count_blocks(counts: Counts, counted: Callable[[Vector, Vector], Counted], b
 
 # ------------------------------------------------------------------------------------------------ remembered
 
-# An entry: host address, stride, rows, length, format + 1 of a matrix, its weights that are not zero, its look-ups, those of the
-# core that has most.
+# An entry: host address, stride, rows, length, format + 1 of a matrix, and up to KEPT numbers: its weights that are not zero, its
+# look-ups, those of the core that has most.
+KEPT = COUNTED_WORDS - 5
 
 
 @njit
@@ -124,17 +126,23 @@ def entry_of(block, fmt, host, stride, rows, length):
     """Address of the entry where the counts of a matrix are or may be remembered, 0 if its weights can change."""
     if not IS_COUNTED[fmt] or not is_fixed(block, host):
         return 0
-    number = ((host >> 4) * 0x9E3779B1 + length * 0x85EBCA6B + fmt >> 8) & (COUNTED_ENTRIES - 1)
+    return _place_of(block, fmt, host, length)
+
+
+@njit
+def _place_of(block, key, host, length):
+    number = ((host >> 4) * 0x9E3779B1 + length * 0x85EBCA6B + key >> 8) & (COUNTED_ENTRIES - 1)
     return load(block + 8 * COUNTED_TABLE, i64) + 8 * COUNTED_WORDS * number
 
 
 @njit
 def recall(entry, fmt, host, stride, rows, length, found):
-    """True if the counts of a matrix are remembered: then they are put to found (3 or more,)."""
+    """True if the counts of a matrix are remembered: then they are put to found, whose first KEPT numbers are kept."""
     if (entry == 0 or load(entry, i64) != host or load(entry + 8, i64) != stride or load(entry + 16, i64) != rows
             or load(entry + 24, i64) != length or load(entry + 32, i64) != fmt + 1):
         return False
-    found[0], found[1], found[2] = load(entry + 40, i64), load(entry + 48, i64), load(entry + 56, i64)
+    for i in range(min(len(found), KEPT)):
+        found[i] = load(entry + 40 + 8 * i, i64)
     return True
 
 
@@ -142,5 +150,119 @@ def recall(entry, fmt, host, stride, rows, length, found):
 def remember(entry, fmt, host, stride, rows, length, found):
     """Put the counts of a matrix into its entry, if it has one."""
     if entry != 0:
-        for i, value in enumerate((host, stride, rows, length, fmt + 1, found[0], found[1], found[2])):
+        for i, value in enumerate((host, stride, rows, length, fmt + 1)):
             store(entry + 8 * i, i64(value))
+        for i in range(min(len(found), KEPT)):
+            store(entry + 40 + 8 * i, found[i])
+
+
+# ------------------------------------------------------------------------------------------------ lut.mode 1
+
+_BUFFERED = 64          # added to a format: what mode 1 counts is remembered beside what mode 0 does
+READS, PAIRS, FILLED, LONGEST_PAIRS = range(4)
+
+
+@njit
+def _eights(word, width, found):
+    """Count flags, one in each field of so many bits, in groups of eight: flags, groups with an odd number of them, with any."""
+    odd = filled = word
+    for fold in range(3):
+        odd ^= odd >> (width << fold)
+        filled |= filled >> (width << fold)
+    lowest = i64(0x0101_0101_0101_0101) if width == 1 else i64(0x0001_0001_0001_0001) if width == 2 else i64(
+        0x0000_0001_0000_0001) if width == 4 else i64(1)
+    found[READS] += ones(word)
+    found[PAIRS] += ones(odd & lowest)
+    found[FILLED] += ones(filled & lowest)
+
+
+@njit
+def _flags(word, width, plane, signs):
+    """The bits of a plane in fields of so many bits; of signs (t2) which fields are not zero."""
+    if signs:
+        return (~word | word >> 1) & 0x5555_5555_5555_5555
+    if width == 1:
+        return word
+    first = i64(0x5555_5555_5555_5555) if width == 2 else i64(0x1111_1111_1111_1111) if width == 4 else i64(0x0101_0101_0101_0101)
+    return word >> plane & first
+
+
+@njit
+def _fields(at, width, planes, signs, length, found):
+    """Count the planes of `length` fields of so many bits at `at`."""
+    bits = length * width
+    words = bits >> 6
+    for number in range(words):
+        word = load(at + 8 * number, i64)
+        for plane in range(planes):
+            _eights(_flags(word, width, plane, signs), width, found)
+    rest = bits - 64 * words
+    if rest > 0:
+        last, kept = i64(0), (i64(1) << rest) - 1
+        for byte in range((rest + 7) >> 3):
+            last |= i64(load(at + 8 * words + byte, u8)) << (8 * byte)
+        for plane in range(planes):
+            _eights(_flags(last, width, plane, signs) & kept, width, found)
+
+
+@njit
+def _buffered_row(fmt, row, length, found):
+    if fmt == I3:
+        _fields(row, 2, 2, False, length, found)
+        _fields(row + (length + 3 >> 2), 1, 1, False, length, found)
+    elif fmt == I4:
+        _fields(row, 4, 4, False, length, found)
+    elif fmt == INT8:
+        _fields(row, 8, 8, False, length, found)
+    else:
+        _fields(row, 2, 1 if fmt == T2 else 2, fmt == T2, length, found)
+
+
+@njit
+def is_buffered(fmt):
+    """Whether what mode 1 counts of a format is counted here."""
+    return fmt in (T2, I2, I3, I4, INT8)
+
+
+@njit
+def buffered(block, fmt, host, stride, rows, length, cores, found):
+    """What mode 1 counts along rows, to found (4,): reads; groups with an odd number of them; groups with any; steps of the core
+    with most."""
+    entry = _place_of(block, fmt + _BUFFERED, host, length) if is_fixed(block, host) else 0
+    if recall(entry, fmt + _BUFFERED, host, stride, rows, length, found):
+        return
+    steps = np.zeros(cores, np.int64)
+    for r in range(rows):
+        before = found[READS] + found[PAIRS]
+        _buffered_row(fmt, host + r * stride, length, found)
+        steps[r % cores] += found[READS] + found[PAIRS] - before >> 1
+    found[LONGEST_PAIRS] = most(steps)
+    remember(entry, fmt + _BUFFERED, host, stride, rows, length, found)
+
+
+# ------------------------------------------------------------------------------------------------ from row to row
+
+_TOGGLES = -2           # in the place of a format, of what is remembered here
+
+
+@njit
+def _toggles(host, stride, rows, size):
+    total = i64(0)
+    for r in range(1, rows):
+        row = host + r * stride
+        for at in range(0, size & -8, 8):
+            total += ones(load(row + at, i64) ^ load(row + at - stride, i64))
+        for at in range(size & -8, size):
+            total += ones(i64(load(row + at, u8) ^ load(row + at - stride, u8)))
+    return total
+
+
+@njit
+def toggles(block, host, stride, rows, size):
+    """Bits in which rows of `size` bytes differ from the rows before them."""
+    entry = _place_of(block, _TOGGLES, host, size) if is_fixed(block, host) else 0
+    found = np.zeros(3, np.int64)
+    if not recall(entry, _TOGGLES, host, stride, rows, size, found):
+        found[0] = _toggles(host, stride, rows, size)
+        remember(entry, _TOGGLES, host, stride, rows, size, found)
+    return found[0]

@@ -16,15 +16,20 @@ from emulator.native.machine_code import clear_bytes, load, store
 from emulator.threads.parallel import add_events, in_parallel
 from emulator.units.lut import products as lut_products
 from emulator.units.lut.columns import columns_apart, some_column_sums
+from emulator.units.lut.counts import FILLED, LONGEST_PAIRS, PAIRS, READS, buffered, is_buffered, toggles
 from emulator.units.lut.layouts import layout_of_rows
 from emulator.units.lut.operands import (
     ACTIVATIONS,
     BINARY,
     BOOK_I8,
+    CENTRES,
+    INDEX_TOGGLES,
     KIND,
+    LOOKUP,
     LUT,
     MACS,
     MODE,
+    PIECES,
     RESULT_STRIDE,
     SCALE_GROUP,
     SCALES,
@@ -39,7 +44,22 @@ from emulator.units.lut.operands import (
     count_product,
     matrix,
 )
-from emulator.units.lut.plain import B1, EVENTS, STEPS, STEPS_LONGEST, count_row, most, row_bytes, row_sums, transposed_sums, unpack
+from emulator.units.lut.plain import (
+    B1,
+    BUFFER_READS,
+    EVENTS,
+    LOOKUPS,
+    PLANES,
+    SKIPPED_GROUPS,
+    STEPS,
+    STEPS_LONGEST,
+    count_row,
+    most,
+    row_bytes,
+    row_sums,
+    transposed_sums,
+    unpack,
+)
 from emulator.units.lut.products import has_vector_code, has_words, places_for, scale_rows
 from emulator.units.vectors import accumulate, accumulators, group_count, spaced, store_f32
 from isa.units.lut import FORMAT_NUMBERS
@@ -83,14 +103,28 @@ def products(block, fmt, shape, host, stride, extent, rows, vectors, length, sum
 
     Numbers alone, as compiled functions take them (emulator/threads/parallel.py).
     """
-    if has_vector_code(i64(fmt), csr(block, MODE), length):
-        return lut_products.row_sums(fmt, shape, block, host, stride, host + extent, rows, vectors, length,
+    in_pairs = csr(block, MODE) == 1 and is_buffered(i64(fmt))
+    if has_vector_code(i64(fmt), 0 if in_pairs else csr(block, MODE), length):
+        done = lut_products.row_sums(fmt, shape, block, host, stride, host + extent, rows, vectors, length,
                                      state(block, ACTIVATIONS), state(block, BOOK_I8), sums, csr(block, MODE), cores, events)
+        if done and in_pairs:
+            count_pairs(block, i64(fmt), host, stride, rows, length, cores, events)
+        return done
     if not in_parallel(block, SLOW * rows * vectors * length, rows, 1, plain_row_sums, i64(fmt), block, host, stride, rows, vectors,
                        length, sums.ctypes.data, cores, events.ctypes.data):
         return False
     events[STEPS_LONGEST] = most(events[EVENTS:])
     return True
+
+
+@njit
+def count_pairs(block, fmt, host, stride, rows, length, cores, events):
+    """Put what mode 1 counts to the events of one vector."""
+    found = np.zeros(4, np.int64)
+    buffered(block, fmt, host, stride, rows, length, cores, found)
+    events[LOOKUPS], events[BUFFER_READS], events[STEPS] = 0, found[READS], found[READS] + found[PAIRS] >> 1
+    events[SKIPPED_GROUPS] = rows * PLANES[fmt] * (length + 7 >> 3) - found[FILLED]
+    events[STEPS_LONGEST] = found[LONGEST_PAIRS]
 
 
 @specialised
@@ -109,7 +143,15 @@ def mac(block, fmt, shape, acc, W, rows):
         return PUNT
     accumulate(block, acc, between, read, written, sums, csr(block, SHIFT), vectors, rows)
     count_product(block, i64(fmt), vectors, rows, length, weight_slot, rows * row_bytes(i64(fmt), length), cores, events)
+    count_toggles(block, i64(fmt), host, stride, extent, rows, length)
     return DONE
+
+
+@njit
+def count_toggles(block, fmt, host, stride, extent, rows, length):
+    """Count the bits of packed weights that switch from row to row."""
+    if extent > 0:
+        count(block, INDEX_TOGGLES, toggles(block, host, stride, rows, row_bytes(fmt, length)))
 
 
 @specialised
@@ -248,6 +290,7 @@ def gemv(block, fmt, shape, y, W, scale, rows):
     count(block, scale_slot, scale_bytes)
     count(block, written, 4 * vectors * rows)
     count_product(block, i64(fmt), vectors, rows, length, weight_slot, rows * row_bytes(i64(fmt), length), cores, events)
+    count_toggles(block, i64(fmt), host, stride, extent, rows, length)
     return DONE
 
 
@@ -291,4 +334,39 @@ def lut_xnor(acc, W, rows, block):
     count(block, MACS, vectors * rows * length)
     count(block, STEP, vectors * rows * steps)
     count(block, STEP_LONGEST, vectors * group_count(rows, cores) * steps)
+    count_toggles(block, B1, host, stride, extent, rows, length)
+    return DONE
+
+
+# ------------------------------------------------------------------------------------------------ reuse
+
+MOST_CENTRES = 256              # that a byte can name
+
+
+@kernel("lut.reuse.u8")
+def lut_reuse_u8(acc, acc_bytes, sums, assigned, rows, block):
+    pieces, centres = csr(block, PIECES), csr(block, CENTRES)
+    pieces, centres = max(pieces, 1) if pieces >= 0 else LARGE, centres if centres != 0 else MOST_CENTRES
+    if not 0 < centres <= MOST_CENTRES or pieces > LARGE // max(4 * MOST_CENTRES, rows):
+        return PUNT
+    sums_bytes, size = 4 * pieces * centres, rows * pieces
+    if rows == 0:
+        return DONE
+    table, table_slot = readable(block, LUT, sums, sums_bytes, 4)
+    numbers, slot = readable(block, LUT, assigned, size, 1)
+    if table == 0 or numbers == 0 or overlap(acc, acc_bytes, table, sums_bytes) or overlap(acc, acc_bytes, numbers, size):
+        return PUNT
+    for i in range(size):
+        if i64(load(numbers + i, u8)) >= centres:
+            return PUNT
+    for r in range(rows):
+        total = load(acc + 4 * r, i32)
+        for p in range(pieces):
+            total += load(table + 4 * (p * centres + i64(load(numbers + r * pieces + p, u8))), i32)
+        store(acc + 4 * r, i32(total))
+    count(block, table_slot, sums_bytes)
+    count(block, slot, size)
+    for counter in (LOOKUP, STEP, WEIGHT_BYTES):
+        count(block, counter, size)
+    count(block, STEP_LONGEST, pieces * group_count(rows, cores_for(block, rows)))
     return DONE

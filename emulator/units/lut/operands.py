@@ -31,13 +31,14 @@ from emulator.units.lut.plain import (
 from emulator.units.vectors import spaced
 
 LUT = PORT["lut"]
-MODE, ROW_STRIDE, SCALE_GROUP, SHIFT, VECTORS, CODES_STRIDE, SCALE_STRIDE, RESULT_STRIDE = (csr_number(f"lut.{name}") for name in (
-    "mode", "row_stride", "scale_group", "shift", "vectors", "codes_stride", "scale_stride", "result_stride"))
+MODE, ROW_STRIDE, SCALE_GROUP, SHIFT, VECTORS, CODES_STRIDE, SCALE_STRIDE, RESULT_STRIDE, PIECES, CENTRES = (
+    csr_number(f"lut.{name}") for name in ("mode", "row_stride", "scale_group", "shift", "vectors", "codes_stride", "scale_stride",
+                                           "result_stride", "pieces", "centres"))
 KIND, BUILT_VECTORS, LENGTH, ACTIVATIONS, X_GROUP, SCALES, BOOK_I8, BOOK_F32 = (STATE_INDEX[f"lut.{name}"] for name in (
     "kind", "built_vectors", "length", "activations", "x_group", "scales", "codebook_i8", "codebook_f32"))
-TABLES_BUILT, LOOKUP, BUFFER_READ, STEP, STEP_LONGEST, MACS, MACS_SKIPPED, GROUPS_SKIPPED, WEIGHT_BYTES = (
+TABLES_BUILT, LOOKUP, BUFFER_READ, STEP, STEP_LONGEST, MACS, MACS_SKIPPED, GROUPS_SKIPPED, WEIGHT_BYTES, INDEX_TOGGLES = (
     slot(f"lut.{name}") for name in ("tables_built", "lookups", "buffer_reads", "steps", "steps_longest", "macs", "macs_skipped",
-                                     "groups_skipped", "weight_bytes"))
+                                     "groups_skipped", "weight_bytes", "index_toggles"))
 INT8, BINARY = 1, 2             # lut.kind
 
 i8, u8, i32, u32, i64, f32 = np.int8, np.uint8, np.int32, np.uint32, np.int64, np.float32

@@ -20,6 +20,7 @@ from compiler.model.model import Config, Rope, roles
 from compiler.model.tensors import Codes
 from compiler.passes.kv_cache import KV_FORMATS, Attention, with_caches
 from compiler.passes.quantise import quantise
+from compiler.passes.reuse import reuse_outputs
 from compiler.passes.sparse_weights import in_macros
 from compiler.targets.banks import Banks
 from isa.preset import load_preset
@@ -89,7 +90,9 @@ def test_kinds_are_all_made_by_some_model() -> None:
              for _, op in quantise(random_model(C), read_recipe(weights), None, lambda _role, _tensor: Bitmask(1))[1].steps()}
     model, graph = quantise(random_model(C), read_recipe("i8"))
     macros = {op.kind for _, op in in_macros(graph, model.tensors).steps()}
-    assert used | cache | banks | decoded | zeros | macros == set(KINDS) - sparse
+    binary = quantise(random_model(C), read_recipe("b1"))
+    centres = {op.kind for _, op in reuse_outputs(*binary, 64, load_preset("slim"))[1].steps()}
+    assert used | cache | banks | decoded | zeros | macros | centres == set(KINDS) - sparse
 
 
 def _in_banks(weights: str) -> Graph:
