@@ -345,7 +345,6 @@ def plan_weights(model: Model, context: int, groups: Sequence[tuple[int, ...]], 
             tensors = [model.tensor(f"layers.{layer}.{role}") for layer in layers]
             if isinstance(tensors[0], SparseTensor):
                 body[role] = _place_sparse(role, at, [tensor for tensor in tensors if isinstance(tensor, SparseTensor)], fetched)
-                body[role] = _place_sparse(role, at, [tensor for tensor in tensors if isinstance(tensor, SparseTensor)])
             elif isinstance(tensors[0], ReusedTensor):
                 body[role] = _place_reused(role, at, [tensor for tensor in tensors if isinstance(tensor, ReusedTensor)])
             else:
