@@ -221,7 +221,8 @@ def test_spare_codes_are_weights_as_the_page_says(pair, form, decode, density, l
     weights = [decode(row, length) for row in data]
     assert form == "t5" or all(row[0] == 2 for row in weights)
     sums = [sum(w * v for w, v in zip(row, x, strict=True)) for row in weights]
-    expected = events(weights, mode) | {"lut__weight_bytes": count * size}
+    switched = int(np.unpackbits(data[1:] ^ data[:-1]).sum())
+    expected = events(weights, mode) | {"lut__weight_bytes": count * size, "lut__index_toggles": switched}
     counted(pair.run(f"lut.mac.{form}", acc=acc, W=W, rows=count), **expected)
     assert pair.get(acc, "<i4", count).tolist() == sums
     counted(pair.run(f"lut.gemv.{form}", y=acc, W=W, scale=scale, rows=count), **expected)

@@ -116,6 +116,8 @@ def of_settings(row: Row, start: Start) -> list[Fault]:
             return [value(illegal, bit=8)]
         if "decode" in name:
             return []
+        if "reuse" in name:
+            return [setting(257, lut__centres=257)]
         found = [setting(3, lut__mode=3), setting(32, lut__shift=32)]
         if "build" in name:
             found.append(Fault(Cause.CAPACITY, MANY << 20, Start(csrs={"lut.vectors": 1 << 20})))
