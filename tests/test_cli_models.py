@@ -402,6 +402,10 @@ def test_bench_leaves_neurons_alone(command: Command, monkeypatch: pytest.Monkey
         left = data["neurons"]
         assert left["skipped"] / (left["active"] + left["skipped"]) == pytest.approx(wanted, abs=0.03)
         assert data["sparsity"] == wanted and any("macT.i8.active" in name for name in data["operations"])
+    out = command("bench", "--shape", "1k", "--seconds", 0.2, "--ffn-sparsity", 0.75, "--predict", "--json", "-")[1]
+    data = json.loads(out)["shapes"]["1k"]
+    assert data["predictor"] == "i8" and any("macT.i8.objects" in name for name in data["operations"])
+    assert data["neurons"]["skipped"] / (data["neurons"]["active"] + data["neurons"]["skipped"]) == pytest.approx(0.75, abs=0.1)
     assert "neurons" not in json.loads(command("bench", "--shape", "1k", "--seconds", 0.2, "--json", "-")[1])["shapes"]["1k"]
     status, _, err = command("bench", "--shape", "1k", "--ffn-sparsity", "exact")
     assert status == 2 and "--ffn-sparsity" in err

@@ -219,7 +219,7 @@ def test_infer(written: Callable[..., Any]) -> None:
 def test_bench(written: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(shapes.SHAPES, "1k", (2, 32, 48, 2, 60))
     compare("bench", [written("bench", "--shape", "1k", "--seconds", 0.2, "--what-if", "lut=2", "--by", "phase", *more)
-                      for more in ((), ("--ffn-sparsity", 0.5), ("--prompt", 4, "--depth", 5),
+                      for more in ((), ("--ffn-sparsity", 0.5), ("--ffn-sparsity", 0.5, "--predict"), ("--prompt", 4, "--depth", 5),
                                    ("--prune", "magnitude:0.5"), ("--project", "monarch:4"))])
 
 

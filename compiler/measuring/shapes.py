@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from compiler.compile import compile_model
+from compiler.compile import Calibrated, compile_model
 from compiler.compiled import Compiled
 from compiler.errors import ModelError, one_of
 from compiler.formats.recipe import read_recipe
@@ -33,6 +33,7 @@ from compiler.frontends.shards import read_json
 from compiler.model.model import Config, Model, Rope, roles
 from compiler.model.tensors import F32, Codes, Tensor
 from compiler.passes.calibrate import with_quantiles
+from compiler.passes.predict import with_random_predictor
 from compiler.passes.project import parse_project, project
 from compiler.passes.prune import parse_prune, prune
 from compiler.running.cache import cached
@@ -168,10 +169,13 @@ def compile_random(name: str, settings: Settings, *, config: Path | None = None,
             part = project(part, parse_project(settings.project), count=False)
         if method:
             part = prune(part, method, count=False)
-        if settings.sparsity is not None:
+        sparsity: Calibrated | float | str | None = settings.sparsity
+        if settings.predictor and isinstance(sparsity, float):
+            part, sparsity = with_random_predictor(part, settings.predictor), Calibrated(sparsity, predictor=settings.predictor)
+        elif sparsity is not None:
             part = with_quantiles(part, [_magnitudes(part.config.activation)] * part.config.layers)
         return compile_model(part, machine=settings.machine or "slim", recipe=recipe, kv=settings.kv, chunk=settings.chunk,
-                             sparsity=settings.sparsity, context=context or min(part.config.context, CONTEXT))
+                             sparsity=sparsity, context=context or min(part.config.context, CONTEXT))
 
     whole = compiled(model)                             # nothing is made yet: it says what does not fit the machine
     sizes = {image.name: image.contents.size for image in whole.target.images(whole.layout)}

@@ -28,6 +28,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,7 @@ LEVELS = 16
 RANK = 4                            # inputs of the model for each of a predictor
 ALL = float(np.finfo(np.float32).min)       # a threshold that every neuron is above
 PARTS = ("predict_in", "predict_out")
+_SAMPLES = 64                       # inputs that a random predictor gets
 _SMALL = 1e-7                       # of the largest singular value: smaller ones are rounding
 
 
@@ -129,12 +131,27 @@ def fit(matrix: Tensor, results: F32, form: str) -> tuple[Tensor, Tensor]:
     into = np.zeros((rank, dim))
     for first, last in matrix.blocks():
         into += out[first:last].T @ matrix.rows(first, last).astype(np.float64)
-    return _in(form, PARTS[0], into, matrix), _in(form, PARTS[1], out, matrix)
+    return _in(form, PARTS[0], into, matrix.file), _in(form, PARTS[1], out, matrix.file)
 
 
-def _in(form: str, name: str, values: npt.NDArray[np.float64], of: Tensor) -> Tensor:
+def with_random_predictor(model: Model, form: str) -> Model:
+    """The model with a predictor of random weights, the same in all layers, and thresholds of its guesses from normal inputs: for
+    measurements without a text."""
+    c, random = model.config, np.random.default_rng(1)
+    rank = rank_of(c.dim)
+    fitted = (_in(form, PARTS[0], random.standard_normal((rank, c.dim)), model.path),
+              _in(form, PARTS[1], random.standard_normal((c.hidden, rank)), model.path))
+    codes, scales = exact.quantise(random.standard_normal(_SAMPLES * c.dim).astype(np.float32), c.dim)
+    guesses = guess(fitted, codes.reshape(_SAMPLES, c.dim), scales)
+    table = FoundTensor.of("thresholds", thresholds(guesses if c.activation in EXACT else np.abs(guesses)), model.path)
+    found = dict(zip((*PARTS, "thresholds"), (*fitted, table), strict=True))
+    return replace(model, tensors={**model.tensors, **{
+        f"layers.{layer}.{role}": tensor for layer in range(c.layers) for role, tensor in found.items()}})
+
+
+def _in(form: str, name: str, values: npt.NDArray[np.float64], origin: Path) -> Tensor:
     """A matrix in a format, with a scale for each row."""
-    floats = FoundTensor.of(name, values.astype(np.float32), of.file)
+    floats = FoundTensor.of(name, values.astype(np.float32), origin)
     return QuantisedTensor(name, floats.shape, WEIGHT_FORMATS[form], floats.shape[1], source=floats)
 
 

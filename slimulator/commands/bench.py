@@ -39,6 +39,7 @@ _HOST = ("prompt_tokens_per_second", "tokens_per_second", "best_tokens_per_secon
               help="Tokens of a prompt that go through a layer together; by default as many as there is room for, at most 64.")
 @click.option("--ffn-sparsity", "sparsity", type=click.FloatRange(0, 0.95), metavar="S",
               help="Skip this share of the feed-forward neurons.")
+@click.option("--predict", is_flag=True, help="With --ffn-sparsity: predict these neurons, by random weights in int8.")
 @click.option("--project", metavar="monarch:B", help="Replace random matrices by the nearest block-diagonal ones, blocks of B x B.")
 @click.option("--prune", metavar="METHOD", help="Prune the random weights: magnitude:0.5, magnitude:2:4.")
 @click.option("--machine", metavar="M", default="slim", show_default=True, help="Preset name or .toml file to compile for.")
@@ -92,7 +93,8 @@ def _measure(say: Printer, name: str, config: Path | None, preset: Any, threads:
     from isa.program import Program
     from isa.text import counted
     settings = Settings(**{key: said[key] for key in (
-        "machine", "weights", "context", "kv", "chunk", "sparsity", "project", "prune")})
+        "machine", "weights", "context", "kv", "chunk", "sparsity", "project", "prune")},
+        predictor="i8" if said["predict"] else None)
     made = compile_random(name, settings, config=config, layers=said["layers"], progress=shared.progress(f"compiling {name}"),
                           waiting=shared.waiting, opened=shared.say_notes)
     part = made.executed < made.layers
@@ -116,6 +118,7 @@ def _measure(say: Printer, name: str, config: Path | None, preset: Any, threads:
         "weights": program.meta["model"]["weights"], "kv": said["kv"], "machine": said["machine"], "threads": threads,
         "layers": made.layers, "layers_executed": made.executed, "compile_seconds": made.seconds,
         **{key: said[key] for key in ("sparsity", "project", "prune") if said[key] is not None},
+        **({"predictor": "i8"} if said["predict"] else {}),
         "weight_bytes": made.weight_bytes, "bank_bytes": made.bank_bytes, "cache_bytes": made.cache_bytes,
         "instructions_per_token": behind["counters"]["core.instructions"] // behind["positions"],
         "prompt_tokens": prompt, "depth": depth, **host, **taken.as_json(), "phases": {PREFILL: prefill, DECODE: decode}}
@@ -187,7 +190,8 @@ def _host_table(say: Printer, name: str, f: dict[str, Any]) -> None:
         f"keys and values take up to {f['cache_bytes'] / 1e6:,.0f} MB of it")
     if left := f.get("neurons"):
         share = left["skipped"] / max(1, left["active"] + left["skipped"])
-        say(f"  ffn sparsity {f['sparsity']:g}: {100 * share:.1f} % of the neurons skipped, "
+        predicted = ", predicted" * ("predictor" in f)
+        say(f"  ffn sparsity {f['sparsity']:g}{predicted}: {100 * share:.1f} % of the neurons skipped, "
             f"{left['bytes_left'] / 1e6:,.1f} MB of weights not fetched, {left['bytes_fetched'] / 1e6:,.1f} MB fetched")
     if f["prompt_tokens_per_second"]:
         say(f"  a prompt of {counted(f['prompt_tokens'], 'token')}: {f['prompt_tokens_per_second']:,.1f} tokens/s")

@@ -259,12 +259,12 @@ def test_pages_of_flash_are_those_of_its_memory(tmp_path: Path) -> None:
 def test_records_are_sound() -> None:
     assert {*MEMORIES} == {"DDR4-2400", "LPDDR4-2400", "HBM2", "GDDR6", "HBM3", "nand-slc", "nand-tlc",
                            "HBM2-PIM", "GDDR6-AiM", "HBM3-PIM", "HBM3-PIM-SB",
-                               *(f"nand-{cells}-{place}" for cells in ("slc", "tlc") for place in ("die", "channel")),
+                           *(f"nand-{cells}-{place}" for cells in ("slc", "tlc") for place in ("die", "channel")),
                            *(f"HBM3-AttAcc-{place}{end}" for place in ("bank", "group", "buffer") for end in ("", "-unlimited"))}
     for memory in MEMORIES.values():
         assert {*memory.others} <= {name for name, _, _ in memory.figures()}
         for name, value, source in memory.figures():
-            assert source and (isinstance(value, str) or value > 0 or name in ("t32AW", "tREFI")), name
+            assert source and (isinstance(value, str) or value > 0 or name in ("t32AW", "tREFI", "processed_per_second")), name
         assert memory.latency_ps() > 0 and memory.byte_ps() > 0
         if isinstance(memory, Dram):
             assert fits(memory.period_ps) and memory.row_bytes % memory.burst_bytes == 0
