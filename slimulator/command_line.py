@@ -22,6 +22,7 @@ from isa.host import most_address_space
 from slimulator.commands.assemble import assemble_file, disassemble_file
 from slimulator.commands.bench import bench
 from slimulator.commands.cache import cache
+from slimulator.commands.compare import compare
 from slimulator.commands.compile import compile_program
 from slimulator.commands.debug import debug
 from slimulator.commands.infer import infer
@@ -207,7 +208,6 @@ def command() -> None:
     """Write, assemble and run programs for the Slim machine, an accelerator for sparse and low-bit language models."""
 
 
-for _command in (assemble_file, disassemble_file, run_program, debug, compile_program, *OF_MODELS, infer, bench, sweep, look_up,
-                 machines,
-                 validate, cache):
+for _command in (assemble_file, disassemble_file, run_program, debug, compile_program, *OF_MODELS, infer, bench, sweep, compare,
+                 look_up, machines, validate, cache):
     command.add_command(_command)

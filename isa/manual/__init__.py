@@ -13,6 +13,6 @@
 
 from isa.manual.answers import UnknownEntry, look_up
 from isa.manual.pages import pages, write
-from isa.manual.topics import TOPICS, Answer, machine_answer
+from isa.manual.topics import TOPICS, Answer, machine_answer, side_by_side
 
-__all__ = ["TOPICS", "Answer", "UnknownEntry", "look_up", "machine_answer", "pages", "write"]
+__all__ = ["TOPICS", "Answer", "UnknownEntry", "look_up", "machine_answer", "pages", "side_by_side", "write"]

@@ -343,6 +343,18 @@ def machine_answer(machine: Preset) -> Answer:
     return Answer(blocks, preset.model_dump())
 
 
+def side_by_side(machines: Sequence[Preset]) -> list[Block]:
+    """The figures that differ between machines, a column for each; "-": it has no such figure. What all have alike is left out."""
+    columns = [{key: value for block in machine_answer(machine).blocks if isinstance(block, Table) for key, value, _ in block.rows}
+               for machine in machines]
+    keys = dict.fromkeys(key for column in columns for key in column)
+    rows = [(key, *(column.get(key, "-") for column in columns)) for key in keys]
+    different = [row for row in rows if len(set(row[1:])) > 1]
+    return [Heading(1, ", ".join(machine.name for machine in machines)),
+            Table(("key", *(machine.name for machine in machines)), different),
+            Paragraph(f"{len(rows) - len(different)} other figures are the same.")]
+
+
 def _number(value: int | Fraction | str) -> str:
     """With at most two digits behind the point."""
     if isinstance(value, str):

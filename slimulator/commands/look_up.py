@@ -54,15 +54,20 @@ def _pseudo_instruction(name: str) -> Any:
                   {"pseudo": name, "forms": [{"syntax": syntax, "expansion": expansion} for syntax, expansion in forms]})
 
 
-@click.command("machines", short_help="List machine presets, or every figure of one with its source.")
-@click.argument("name", default="")
+@click.command("machines", short_help="List machine presets, every figure of one, or what differs between several.")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
 @JSON
-def machines(name: str, as_json: bool) -> None:
-    """List the machine presets, or print every figure of one (a name or a .toml file) with its source."""
+def machines(names: tuple[str, ...], as_json: bool) -> None:
+    """List the machine presets, or print every figure of one (a name or a .toml file) with its source. Of several: the figures
+    that differ, side by side.
+    """
     from isa import manual
     from isa.preset import load_preset
-    answer = manual.machine_answer(load_preset(name)) if name else manual.look_up("machines")
-    _show(answer, {"machines": [answer.data] if name else answer.data} if as_json else None)
+    presets = [load_preset(name) for name in names]
+    answers = [manual.machine_answer(preset) for preset in presets]
+    answer = (manual.look_up("machines") if not names else answers[0] if len(names) == 1 else manual.Answer(
+        manual.side_by_side(presets), [answer.data for answer in answers]))
+    _show(answer, {"machines": [answer.data] if len(names) == 1 else answer.data} if as_json else None)
 
 
 def _show(answer: Any, data: dict[str, Any] | None) -> None:

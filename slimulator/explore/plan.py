@@ -232,8 +232,9 @@ def _content(file: Path) -> str:
 def version() -> str:
     """Version and hash of everything that a result depends on in this project: other sources are another version."""
     digest = hashlib.sha256(sources().encode())
-    for path in sorted((ROOT / "emulator").rglob("*.py")):
-        digest.update(path.read_bytes())
+    for folder in (ROOT / "emulator", Path(__file__).parent):
+        for path in sorted(folder.rglob("*.py")):
+            digest.update(path.read_bytes())
     return f"{VERSION}+{digest.hexdigest()[:12]}"
 
 

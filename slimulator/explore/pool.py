@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import os
 import signal
+import warnings
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
@@ -42,7 +44,7 @@ def usual_workers() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-class Pool:
+class Pool(ABC):
     """Where tasks run. A subclass makes an executor, and says which errors mean that a worker was lost."""
 
     lost: tuple[type[BaseException], ...] = ()
@@ -57,12 +59,13 @@ class Pool:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close(at_once=kind is not None)
 
+    @abstractmethod
     def make(self) -> Executor:
-        raise NotImplementedError
+        """A new executor."""
 
+    @abstractmethod
     def close(self, at_once: bool) -> None:
         """Let go of the workers; `at_once`: end what they do."""
-        raise NotImplementedError
 
     def free(self) -> int:
         """Bytes that are free for tasks, 0 where that is not known."""
@@ -132,6 +135,7 @@ class Processes(Pool):
 
     def make(self) -> Executor:
         from loky import ProcessPoolExecutor
+        warnings.filterwarnings("ignore", "A worker was restarted|A worker stopped", UserWarning)      # it has grown: no news
         threads = dict.fromkeys(THREADS, "1")
         executor: Executor = ProcessPoolExecutor(self.workers, initializer=_quiet, env=threads)
         return executor
@@ -150,12 +154,20 @@ class Here(Pool):
     def __init__(self) -> None:
         super().__init__(1)
 
-    def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Record]]:
-        for task in tasks:
-            yield task, task.work(*task.given)
+    def make(self) -> Executor:
+        return _Here()
 
     def close(self, at_once: bool) -> None:
         pass
+
+
+class _Here(Executor):
+    """Does what is submitted at once. Ctrl-C ends the study, not the task alone."""
+
+    def submit(self, work: Callable[..., Any], /, *given: Any, **more: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_result(work(*given, **more))
+        return future
 
 
 def _quiet() -> None:

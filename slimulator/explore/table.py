@@ -20,6 +20,7 @@ from typing import Any
 
 from isa.counters import COUNTERS
 from isa.files import replacing
+from slimulator.explore.baseline import on_cpu
 from slimulator.explore.plan import Point, version
 from slimulator.explore.study import Study
 from slimulator.explore.work import DONE, Record
@@ -29,7 +30,7 @@ NAME = "results"
 FIRST = ("point", "status", "reason", "same_as")
 MAIN = ("bits_per_byte", "seconds_per_token", "joules_per_token")
 BESIDE = ("seconds", "seconds_to_first_token", "cycles", "joules", "joules_events", "joules_standing", "bottleneck", "generated",
-          "scored_tokens", "scored_bytes", "stored_weights")
+          "scored_tokens", "scored_bytes", "stored_weights", "cpu_seconds_per_token", "cpu_joules_per_token")
 LAST = ("program", "program_bytes", "version")
 
 
@@ -143,6 +144,9 @@ def row_of(point: Point, compiled: Record | None, result: Record, same_as: int |
     time, energy, counters = result["time"], result["energy"], result["counters"]
     row |= {name: result.get(name) for name in ("bits_per_byte", "scored_tokens", "scored_bytes")}
     row |= {"generated": result["tokens"], "stored_weights": result["weights"]}
+    positions = counters.get("tokens.read", 0) + counters.get("tokens.emitted", 0) - 1
+    macs = sum(count for name, count in counters.items() if name.endswith(".macs")) / max(1, positions)
+    row["cpu_seconds_per_token"], row["cpu_joules_per_token"] = on_cpu(result["weight_bytes"], macs)
     if time:
         row |= {name: time[name] for name in ("seconds_per_token", "seconds", "cycles", "bottleneck")}
         row["seconds_to_first_token"] = time["time_to_first_token"]

@@ -74,6 +74,11 @@ def _why_not_scored(job: Job) -> str:
     return "a program for several texts is not scored" if job.settings.sequences else ""
 
 
+def of_program(job: Job, path: Path) -> Record:
+    """The results of a program of a model, whoever compiled it. `job` says what is run."""
+    return _guarded(lambda: {"status": DONE, "reason": "", **_of_model(job, path)})
+
+
 def _of_model(job: Job, path: Path) -> Record:
     from compiler.running.generate import Generation, Sampling, open_program
     from emulator.machine import Machine
@@ -123,5 +128,8 @@ def _figures(counters: dict[str, int], cost: Any, program: Any) -> Record:
     held = {region.name: sum(section.size for section in program.sections
                              if "a" in section.flags and region.base <= section.address < region.base + region.size)
             for region in program.machine.regions}
-    return {"machine": program.machine.name, "counters": {name: count for name, count in counters.items() if count},
-            "time": said["time"], "energy": said["energy"], "memory": {name: size for name, size in held.items() if size}}
+    weights = sum(section.size - section.zero_size for section in program.sections
+                  if "a" in section.flags and "x" not in section.flags)
+    return {"machine": program.machine.name, "weight_bytes": weights,
+            "counters": {name: count for name, count in counters.items() if count}, "time": said["time"],
+            "energy": said["energy"], "memory": {name: size for name, size in held.items() if size}}
