@@ -36,7 +36,7 @@ _NOTHING = {                # options without which nothing is done, written or 
     "verify": "--ffn-sparsity --adapter --project --prune --calibrate --dump --json",
     "eval": "--ffn-sparsity --adapter --project --prune --calibrate --json",
     "bench": "--config --ffn-sparsity --project --prune --what-if --by --json", "validate": "--json",
-    "compare": "--report", "sweep": " ".join(["--set --shape --config --text --report", *(
+    "compare": "--report", "sweep": " ".join(["--set --shape --config --text --cluster --report --optimise", *(
         option.opts[0] for option in options_page.options(COMMANDS["compile"])
         if option.opts[0] not in ("-o", "--tokenizer", "-S", "--predict"))])}
 
@@ -81,7 +81,7 @@ def test_no_guide_names_an_option_that_is_not_there() -> None:
     others = {"--help", "--version", "--extra-index-url", "--no-index", "--find-links"}
     for page in (ROOT / "README.md", *DOCS.glob("*.md")):
         for line in page.read_text(encoding="utf-8").splitlines():
-            if re.search(r"\b(pip|gcc|clang|ld|gdb\w*|spike|make|python3?|git|apt\S*|objcopy|hf)\b", line, re.IGNORECASE):
+            if re.search(r"\b(pip|gcc|clang|ld|gdb\w*|spike|make|python3?|git|apt\S*|objcopy|hf|dask)\b", line, re.IGNORECASE):
                 continue                                                    # options of other programs
             unknown = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", line)) - known - others
             assert not unknown, f"{page.name}: {unknown}"

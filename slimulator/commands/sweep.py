@@ -14,6 +14,7 @@ import click
 from slimulator.commands.compile import compile_program
 from slimulator.commands.shared import FILE, say, to_stdout
 
+TRIALS = 64                 # of a search
 _SAY_EVERY = 30.0           # seconds between two lines about progress where stderr is no terminal
 _MOST_SHOWN = 60            # rows of the table on a terminal; the file has all
 _OWN = {"output", "tokenizer", "source", "predict"}        # options of compile that are no axes: --predictor says it all
@@ -50,11 +51,17 @@ def _axis(name: str) -> str:
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
               help="Folder of the results; by default STUDY.results, or sweep.results. What is known there is not done again.")
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Processes; by default one for each core.")
+@click.option("--cluster", metavar="URL", help="Do the points on the workers of this Dask scheduler (tcp://HOST:8786) instead.")
 @click.option("--report", type=FILE, metavar="F.html",
               help="Write a page with pictures: accuracy against energy, figures along the axes. One file, without network.")
+@click.option("--optimise", metavar="COLUMN,...",
+              help="Search instead of doing all points: let these columns of the table become low, such as "
+                   "bits_per_byte,joules_per_token. Needs Optuna.")
+@click.option("--trials", type=click.IntRange(min=1), metavar="N", help="With --optimise: points to try; by default 64.")
+@click.option("--seed", type=int, metavar="S", help="With --optimise: seed of the choices; by default 1.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and what it takes; do nothing.")
 def sweep(names: tuple[str, ...], figures: tuple[str, ...], out: Path | None, workers: int | None, report: Path | None,
-          dry_run: bool, **said: tuple[str, ...]) -> int:
+          dry_run: bool, **said: Any) -> int:
     """Compile, run and score every combination of the values that the axes have. The table is DIR/results.csv, a row a point.
 
     STUDY.toml has the axes, or options name them; options go before the file. MODEL is a checkpoint, by default the demo model. A
@@ -62,23 +69,37 @@ def sweep(names: tuple[str, ...], figures: tuple[str, ...], out: Path | None, wo
     """
     from isa.files import check_directory
     from isa.text import counted
+    from slimulator.explore.cluster import Cluster
     from slimulator.explore.errors import StudyError
     from slimulator.explore.plan import make_plan
     from slimulator.explore.pool import usual_workers
     from slimulator.explore.records import Records
+    from slimulator.explore.search import objectives_of, search
     from slimulator.explore.sweep import sweep as run
     from slimulator.explore.table import NAME
+    optimise, trials, seed = (said.pop(name) for name in ("optimise", "trials", "seed"))
+    cluster = said.pop("cluster")
+    if cluster and workers:
+        raise click.UsageError("--workers is for this host; --cluster has workers of its own")
+    if not optimise and (trials is not None or seed is not None):
+        raise click.UsageError("--trials and --seed go with --optimise")
     if report:
         check_directory(report)
     try:
         study, stem = _study(names, figures, said)
+        objectives = objectives_of(optimise, study) if optimise else ()
         out = out or Path(f"{stem}.results")
         if dry_run:
             plan, records = make_plan(study), Records(out)
             known = sum(records.compiled(key) is not None for key in plan.compiles)
             to_stdout(plan.lines(workers or usual_workers(), known))
             return 0
-        results = run(study, out, workers=workers, told=_Shown())
+        pool = Cluster(cluster) if cluster else None
+        if objectives:
+            results = search(study, objectives, trials or TRIALS, out, seed=1 if seed is None else seed, workers=workers, pool=pool,
+                             told=_Shown())
+        else:
+            results = run(study, out, workers=workers, pool=pool, told=_Shown())
     except StudyError as error:
         raise click.UsageError(str(error)) from None
     except KeyboardInterrupt:
@@ -95,6 +116,10 @@ def sweep(names: tuple[str, ...], figures: tuple[str, ...], out: Path | None, wo
     counts = ", ".join(f"{count:,} {status}" for status in ("done", "refused", "failed") if (count := results.count(status)))
     equal = sum(row["same_as"] is not None for row in results.rows)
     say(f"{counted(len(results), 'point', ',')}: {counts}" + (f"; equal to another one: {equal:,}" if equal else ""))
+    if objectives:
+        front = {row["point"] for row in results.front(*objectives)}
+        to_stdout(["what no other point beats:", *(line for line, row in zip(lines[1:], results.rows, strict=True)
+                                                   if row["point"] in front)])
     say(f"{out / NAME}.csv")
     return int(results.count("failed") > 0 or not results.done)
 

@@ -25,6 +25,7 @@ from isa.host import free_memory
 from slimulator.explore.work import FAILED, Record
 
 BASE = 300 << 20            # bytes of a process with the compiler and kernels
+_LOOK = 5.0                 # seconds after which a pool that gives no results is looked at
 TRIES = 2                   # how often a point may be in a process that dies
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")      # one each: workers are enough
 
@@ -48,6 +49,7 @@ class Pool(ABC):
     """Where tasks run. A subclass makes an executor, and says which errors mean that a worker was lost."""
 
     lost: tuple[type[BaseException], ...] = ()
+    tries = TRIES
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
@@ -71,6 +73,10 @@ class Pool(ABC):
         """Bytes that are free for tasks, 0 where that is not known."""
         return 0
 
+    def alive(self) -> bool:
+        """Whether what does tasks is still there."""
+        return True
+
     def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Record]]:
         """Each task with its record, as they end. A task whose worker was lost TRIES times has failed."""
         waiting, alone, strikes = deque(tasks), deque[Task](), dict[str, int]()
@@ -90,7 +96,9 @@ class Pool(ABC):
             if alone and not flying:
                 task = alone.popleft()
                 flying[self._submit(task)] = task
-            done, _ = wait(flying, return_when=FIRST_COMPLETED)
+            done, _ = wait(flying, timeout=_LOOK, return_when=FIRST_COMPLETED)
+            if not done and not self.alive():
+                raise TimeoutError
             lost = False
             for future in done:
                 try:
@@ -101,26 +109,27 @@ class Pool(ABC):
                 yield flying.pop(future), record
             if lost:                                                # with the executor of this host all in flight are
                 for future, task in flying.items():
-                    if future.done() or self._all_lost():
+                    if future.done() or self.all_lost():
                         strikes[task.key] = strikes.get(task.key, 0) + 1
-                        if strikes[task.key] < TRIES:
+                        if strikes[task.key] < self.tries:
                             alone.append(task)
                         else:
                             yield task, {"status": FAILED, "reason": f"its process died {TRIES} times: it may need more memory "
                                                                      "than there is"}
-                flying = {} if self._all_lost() else {future: task for future, task in flying.items() if not future.done()}
-                self._replace()
+                flying = {} if self.all_lost() else {future: task for future, task in flying.items() if not future.done()}
+                self.replace()
 
     def _submit(self, task: Task) -> Future[Record]:
         if self._executor is None:
             self._executor = self.make()
         return self._executor.submit(task.work, *task.given)
 
-    def _all_lost(self) -> bool:
+    def all_lost(self) -> bool:
         """Whether one lost worker takes the executor along."""
         return True
 
-    def _replace(self) -> None:
+    def replace(self) -> None:
+        """After a worker was lost: a new executor comes with the next task."""
         self.close(at_once=True)
         self._executor = None
 

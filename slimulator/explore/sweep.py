@@ -9,7 +9,8 @@ when it is there, so a study that was stopped goes on where it was.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,24 +46,35 @@ def sweep(study: Study, out: Path, *, workers: int | None = None, pool: Pool | N
     Raises StudyError for a study that means nothing, OSError where the folder has no room. What is done by then is kept.
     """
     plan = make_plan(study)
-    count = usual_workers() if workers is None else workers
-    with Records(out).open() as records, pool or (Processes(count) if count else Here()) as workers_of:
-        follow = _Follow(plan, records, told)
+    with opened(out, workers, pool) as (records, workers_of):
+        follow = Follow(plan, records, told)
         try:
-            follow.through(workers_of, "compiling", follow.to_compile(), records.keep_compiled)
-            follow.through(workers_of, "running", follow.to_run(), records.keep_result)
+            follow.all(workers_of)
         finally:
             results = follow.results()
             results.write(out)
     return results
 
 
-class _Follow:
+@contextmanager
+def opened(out: Path, workers: int | None, pool: Pool | None) -> Iterator[tuple[Records, Pool]]:
+    """The records of a folder, and where points are done: `pool`, else so many processes of this host, as `sweep` has them."""
+    count = usual_workers() if workers is None else workers
+    with Records(out).open() as records, pool or (Processes(count) if count else Here()) as workers_of:
+        yield records, workers_of
+
+
+class Follow:
     """A study while it runs."""
 
     def __init__(self, plan: Plan, records: Records, told: Told) -> None:
         self.plan, self.records, self.told = plan, records, told
         self._written = time.monotonic()
+
+    def all(self, pool: Pool) -> None:
+        """Do everything that is missing."""
+        self.through(pool, "compiling", self.to_compile(), self.records.keep_compiled)
+        self.through(pool, "running", self.to_run(), self.records.keep_result)
 
     def to_compile(self) -> list[Task]:
         return [Task(key, compile_point, (job,), BASE + 4 * size_of(job)) for key, job in self.plan.compiles.items()

@@ -10,6 +10,8 @@ from slimulator.report.marks import OTHER, colours, escape, legend
 
 WIDE, HIGH = 640, 380                       # of the picture
 _LEFT, _RIGHT, _TOP, _BOTTOM = 72, 18, 12, 46
+_LABEL, _LETTER = 60, 13                    # labels that are nearer than this would cover each other
+_FEW = 0.5                                  # powers of ten: below, a logarithmic axis has marks like a linear one
 _SPARE = 0.06                               # of the range, on both sides
 
 
@@ -65,18 +67,47 @@ def plot(x: Axis, y: Axis, dots: Iterable[Dot], lines: Iterable[Line] = ()) -> s
             a, b = line.points[-1]
             parts.append(f'<text x="{at_x.place(a) - 4:.1f}" y="{at_y.place(b) - 6:.1f}" text-anchor="end">'
                          f"{escape(line.label)}</text>")
+    labels: list[tuple[float, float]] = []
     for dot in dots:
         left = at_x.place(dot.x) > WIDE * 0.72
         parts.append(f'<circle class="ring" cx="{at_x.place(dot.x):.1f}" cy="{at_y.place(dot.y):.1f}" r="{dot.size}" '
                      f'fill="{chosen.get(dot.series, "var(--s1)")}"><title>{escape(dot.text)}</title></circle>')
         if dot.label:
-            parts.append(f'<text class="strong" x="{at_x.place(dot.x) + (-9 if left else 9):.1f}" y="{at_y.place(dot.y) + 4:.1f}"'
-                         f'{" text-anchor=end" if left else ""}>{escape(dot.label)}</text>')
+            beside, down = at_x.place(dot.x) + (-9 if left else 9), at_y.place(dot.y) + 4
+            while any(abs(beside - x) < _LABEL and abs(down - y) < _LETTER for x, y in labels):
+                down += _LETTER                     # below the one that is there
+            labels.append((beside, down))
+            anchor = ' text-anchor="end"' if left else ""
+            parts.append(f'<text class="strong" x="{beside:.1f}" y="{down:.1f}"'
+                         f"{anchor}>{escape(dot.label)}</text>")
     parts.append(f'<text x="{(WIDE + _LEFT) / 2}" y="{HIGH - 6}" text-anchor="middle">{escape(x.title)}</text>')
     parts.append(f'<text transform="translate(13 {(HIGH - _BOTTOM) / 2}) rotate(-90)" text-anchor="middle">'
                  f"{escape(y.title)}</text>")
     return (legend(chosen) + f'<div class="scroll"><svg viewBox="0 0 {WIDE} {HIGH}" width="{WIDE}" height="{HIGH}" role="img" '
             f'style="min-width:460px" aria-label="{escape(y.title)} by {escape(x.title)}">{"".join(parts)}</svg></div>')
+
+
+_ALONE = """:root { --paper: #fff; --ink: #0b0b0b; --soft: #52514e; --faint: #898781; --line: #e1e0d9; --s1: #2a78d6; --s2: #eb6834;
+ --s3: #1baf7a; --s4: #eda100; --s5: #e87ba4; --s6: #008300; --s7: #4a3aa7; --s8: #e34948 }
+@media (prefers-color-scheme: dark) { :root { --paper: #1a1a19; --ink: #fff; --soft: #c3c2b7; --line: #2c2c2a; --s1: #3987e5;
+ --s2: #d95926; --s3: #199e70; --s4: #c98500; --s5: #d55181; --s7: #9085e9; --s8: #e66767 } }
+text { font: 12px system-ui, sans-serif; fill: var(--soft) } .strong { fill: var(--ink) } .grid { stroke: var(--line) }
+.ring { stroke: var(--paper); stroke-width: 2 } .paper { fill: var(--paper) }"""
+
+
+def alone(x: Axis, y: Axis, dots: Sequence[Dot], lines: Sequence[Line] = ()) -> str:
+    """`plot` as a file of its own, with its colours for light and dark and the names of series above it."""
+    inner = plot(x, y, dots, lines).partition("<svg")[2].partition(">")[2].partition("</svg>")[0]
+    chosen = colours([*(dot.series for dot in dots if dot.series), *(line.series for line in lines if line.series)])
+    heads, at = [], float(_LEFT)
+    for name, colour in chosen.items() if len(chosen) > 1 else ():
+        heads.append(f'<circle cx="{at + 5:.0f}" cy="-10" r="5" fill="{colour}"/>'
+                     f'<text x="{at + 15:.0f}" y="-6">{escape(name)}</text>')
+        at += 30 + 7.2 * len(name)
+    top = 26 if heads else 0
+    return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 {-top} {WIDE} {HIGH + top}" width="{WIDE}" height="{HIGH + top}" '
+            f'role="img"><style>{_ALONE}</style><rect class="paper" x="0" y="{-top}" width="{WIDE}" height="{HIGH + top}"/>'
+            f'{"".join(heads)}{inner}</svg>\n')
 
 
 @dataclass(frozen=True)
@@ -119,16 +150,16 @@ def _grid(axis: Axis, scale: _Scale, *, upright: bool) -> str:
 
 def _ticks(scale: _Scale) -> list[float]:
     """Round values along an axis, three to seven of them."""
+    if scale.log and scale.high - scale.low < _FEW:
+        return _ticks(_Scale(10 ** scale.low, 10 ** scale.high, scale.start, scale.end, log=False))
     if scale.log:
-        for steps in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7)):
+        for steps in ((1,), (1, 3), (1, 2, 5)):
             powers = range(math.floor(scale.low), math.ceil(scale.high) + 1)
             values = [step * 10.0 ** power for power in powers for step in steps]
             found = [value for value in values if scale.low <= math.log10(value) <= scale.high]
-            if len(found) >= 3:
+            if len(found) >= 3 or steps == (1, 2, 5):
                 return found[::max(1, round(len(found) / 7))]
     span = scale.high - scale.low
-    if scale.log:
-        return [10 ** (scale.low + span * part) for part in (0.1, 0.5, 0.9)]
     step = 10.0 ** math.floor(math.log10(span / 4))
     step *= next(factor for factor in (1, 2, 5, 10) if span / (step * factor) <= 6)
     return [step * count for count in range(math.ceil(scale.low / step), math.floor(scale.high / step) + 1)]
