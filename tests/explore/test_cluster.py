@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from children import LIMIT
+from children import LIMIT, Child
 from tiny_checkpoint import write_checkpoint
 
 import slimulator
@@ -31,7 +31,7 @@ class Dask:
 
     def __init__(self, files: ExitStack, folder: Path) -> None:
         self.files, self.folder = files, folder
-        self.environment = os.environ | {"PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": os.environ.get("XDG_CACHE_HOME", "")}
+        self.environment = os.environ | {"PYTHONPATH": str(ROOT)}
         self.scheduler = self._start("distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard",
                                      "--scheduler-file", str(folder / "scheduler.json"))
         end = time.monotonic() + LIMIT
@@ -40,16 +40,13 @@ class Dask:
         self.address = re.findall(r'"address": "([^"]+)"', (folder / "scheduler.json").read_text())[0]
         self.workers = [self._worker(number) for number in range(2)]
 
-    def _worker(self, number: int) -> subprocess.Popen[bytes]:
+    def _worker(self, number: int) -> Child:
         return self._start("distributed.cli.dask_worker", self.address, "--nthreads", "1", "--no-nanny", "--no-dashboard",
                            "--name", str(number), "--local-directory", str(self.folder / f"w{number}"))
 
-    def _start(self, module: str, *arguments: str) -> subprocess.Popen[bytes]:
-        child = subprocess.Popen([sys.executable, "-m", module, *arguments], env=self.environment, cwd=self.folder,
-                                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        self.files.callback(child.wait, LIMIT)
-        self.files.callback(child.kill)
-        return child
+    def _start(self, module: str, *arguments: str) -> Child:
+        return self.files.enter_context(Child(sys.executable, "-m", module, *arguments, env=self.environment, cwd=self.folder,
+                                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
 
 
 @pytest.fixture
@@ -67,7 +64,7 @@ def test_a_worker_that_is_killed_loses_and_doubles_no_row(dask: Dask, tmp_path: 
     def told(progress: object) -> None:
         ended.append(str(progress))
         if len(ended) == 3:
-            dask.workers[0].send_signal(signal.SIGKILL)
+            dask.workers[0].signal(signal.SIGKILL)
 
     with Cluster(dask.address) as pool:
         results = sweep(study, tmp_path / "cluster", pool=pool, told=told)
@@ -85,7 +82,7 @@ def test_a_scheduler_that_goes_away_ends_the_study_and_keeps_what_is_done(dask: 
     def told(progress: object) -> None:
         ended.append(str(progress))
         if len(ended) == 7:                 # the first run: five more are to come, of which four can be under way
-            dask.scheduler.send_signal(signal.SIGKILL)
+            dask.scheduler.signal(signal.SIGKILL)
 
     with pytest.raises(StudyError, match=r"gone away[^$]*the same command goes on"), Cluster(dask.address) as pool:
         sweep(study, tmp_path / "out", pool=pool, told=told)

@@ -7,7 +7,6 @@ import errno
 import io
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from children import LIMIT, SLIMULATOR
+from children import LIMIT, SLIMULATOR, Child, run
 from tiny_checkpoint import write_checkpoint
 
 import slimulator
@@ -356,15 +355,14 @@ def _small() -> dict[str, Any]:
 def test_processes_give_the_table_of_one(tiny: Path, tmp_path: Path) -> None:
     """As a command, in processes, stopped by Ctrl-C in the middle, and finished by the same command."""
     arguments = ["sweep", "--weights", "t2,i8,i4:16,f32", "-n", "4", "--prompt", "abc", str(tiny), "--out", str(tmp_path / "out")]
-    with subprocess.Popen([*SLIMULATOR, *arguments, "--workers", "2"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          text=True) as child:
+    with Child(*SLIMULATOR, *arguments, "--workers", "2") as child:
         end = time.monotonic() + LIMIT
-        while not list((tmp_path / "out").glob("points/*.json")) and child.poll() is None and time.monotonic() < end:
+        while not list((tmp_path / "out").glob("points/*.json")) and child.status is None and time.monotonic() < end:
             time.sleep(0.02)
-        child.send_signal(signal.SIGINT)
-        _, err = child.communicate(timeout=LIMIT)
-    assert child.returncode in (0, 130) and (child.returncode == 0 or "the same command goes on" in err), err
-    done = subprocess.run([*SLIMULATOR, *arguments], capture_output=True, text=True, timeout=LIMIT)
+        child.interrupt()
+        _, err = child.end()
+    assert child.status in (0, 130) and (child.status == 0 or "the same command goes on" in err), err
+    done = run(*SLIMULATOR, *arguments)
     assert done.returncode == 0 and "4 points: 4 done" in done.stderr
     of = study(tiny, weights=["t2", "i8", "i4:16", "f32"])
     here = sweep(of, tmp_path / "here", workers=0)
