@@ -36,7 +36,7 @@ _NOTHING = {                # options without which nothing is done, written or 
     "verify": "--ffn-sparsity --adapter --project --prune --calibrate --dump --json",
     "eval": "--ffn-sparsity --adapter --project --prune --calibrate --json",
     "bench": "--config --ffn-sparsity --project --prune --what-if --by --json", "validate": "--json",
-    "compare": "--report", "sweep": " ".join(["--set --shape --config --text --cluster --report --optimise", *(
+    "compare": "--report", "sweep": " ".join(["--set --shape --config --text --cluster --store --report --optimise", *(
         option.opts[0] for option in options_page.options(COMMANDS["compile"])
         if option.opts[0] not in ("-o", "--tokenizer", "-S", "--predict"))])}
 

@@ -52,6 +52,8 @@ def _axis(name: str) -> str:
               help="Folder of the results; by default STUDY.results, or sweep.results. What is known there is not done again.")
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Processes; by default one for each core.")
 @click.option("--cluster", metavar="URL", help="Do the points on the workers of this Dask scheduler (tcp://HOST:8786) instead.")
+@click.option("--store", metavar="DIR|URL",
+              help="Share compiled programs and kernels with other workers there: a folder, or what fsspec knows (s3://...).")
 @click.option("--report", type=FILE, metavar="F.html",
               help="Write a page with pictures: accuracy against energy, figures along the axes. One file, without network.")
 @click.option("--optimise", metavar="COLUMN,...",
@@ -75,10 +77,11 @@ def sweep(names: tuple[str, ...], figures: tuple[str, ...], out: Path | None, wo
     from slimulator.explore.pool import usual_workers
     from slimulator.explore.records import Records
     from slimulator.explore.search import objectives_of, search
+    from slimulator.explore.store import Store
     from slimulator.explore.sweep import sweep as run
     from slimulator.explore.table import NAME
     optimise, trials, seed = (said.pop(name) for name in ("optimise", "trials", "seed"))
-    cluster = said.pop("cluster")
+    cluster, store = said.pop("cluster"), said.pop("store") or ""
     if cluster and workers:
         raise click.UsageError("--workers is for this host; --cluster has workers of its own")
     if not optimise and (trials is not None or seed is not None):
@@ -94,12 +97,14 @@ def sweep(names: tuple[str, ...], figures: tuple[str, ...], out: Path | None, wo
             known = sum(records.compiled(key) is not None for key in plan.compiles)
             to_stdout(plan.lines(workers or usual_workers(), known))
             return 0
+        if store:
+            Store(store)
         pool = Cluster(cluster) if cluster else None
         if objectives:
             results = search(study, objectives, trials or TRIALS, out, seed=1 if seed is None else seed, workers=workers, pool=pool,
-                             told=_Shown())
+                             store=store, told=_Shown())
         else:
-            results = run(study, out, workers=workers, pool=pool, told=_Shown())
+            results = run(study, out, workers=workers, pool=pool, store=store, told=_Shown())
     except StudyError as error:
         raise click.UsageError(str(error)) from None
     except KeyboardInterrupt:

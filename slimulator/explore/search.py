@@ -46,7 +46,7 @@ def objectives_of(text: str, study: Study) -> tuple[str, ...]:
 
 
 def search(study: Study, objectives: tuple[str, ...], trials: int, out: Path, *, seed: int = 1, workers: int | None = None,
-           pool: Pool | None = None, told: Told = lambda _progress: None) -> Results:
+           pool: Pool | None = None, store: str = "", told: Told = lambda _progress: None) -> Results:
     """The rows of `trials` points, in the order in which they were chosen. Raises StudyError, OSError."""
     make_plan(Study(study.title, {name: values[:1] for name, values in study.axes.items()}, study.points))      # mistakes at once
     chooser = _chooser(len(objectives), seed)
@@ -55,7 +55,7 @@ def search(study: Study, objectives: tuple[str, ...], trials: int, out: Path, *,
         while len(said) < trials:
             asked = [chooser.ask() for _ in range(min(BATCH, trials - len(said)))]
             said += [_chosen(study, trial) for trial in asked]
-            follow = Follow(make_plan(Study(study.title, {}, tuple(said), study.finding)), records, told)
+            follow = Follow(make_plan(Study(study.title, {}, tuple(said), study.finding)), records, told, store)
             try:
                 follow.all(workers_of)
             finally:

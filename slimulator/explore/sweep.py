@@ -37,17 +37,18 @@ class Progress:
 Told = Callable[[Progress], None]
 
 
-def sweep(study: Study, out: Path, *, workers: int | None = None, pool: Pool | None = None,
+def sweep(study: Study, out: Path, *, workers: int | None = None, pool: Pool | None = None, store: str = "",
           told: Told = lambda _progress: None) -> Results:
     """Do all points of a study that are not known in the folder `out`, and write its table there.
 
     workers     processes; None: as many as there are cores; 0: none but this one
     pool        where points are done instead, for as long as this takes
+    store       a folder or a URL where workers share programs and kernels (store.py), "" for none
     Raises StudyError for a study that means nothing, OSError where the folder has no room. What is done by then is kept.
     """
     plan = make_plan(study)
     with opened(out, workers, pool) as (records, workers_of):
-        follow = Follow(plan, records, told)
+        follow = Follow(plan, records, told, store)
         try:
             follow.all(workers_of)
         finally:
@@ -67,8 +68,8 @@ def opened(out: Path, workers: int | None, pool: Pool | None) -> Iterator[tuple[
 class Follow:
     """A study while it runs."""
 
-    def __init__(self, plan: Plan, records: Records, told: Told) -> None:
-        self.plan, self.records, self.told = plan, records, told
+    def __init__(self, plan: Plan, records: Records, told: Told, store: str = "") -> None:
+        self.plan, self.records, self.told, self.store = plan, records, told, store
         self._written = time.monotonic()
 
     def all(self, pool: Pool) -> None:
@@ -77,7 +78,7 @@ class Follow:
         self.through(pool, "running", self.to_run(), self.records.keep_result)
 
     def to_compile(self) -> list[Task]:
-        return [Task(key, compile_point, (job,), BASE + 4 * size_of(job)) for key, job in self.plan.compiles.items()
+        return [Task(key, compile_point, (job, self.store), BASE + 4 * size_of(job)) for key, job in self.plan.compiles.items()
                 if self.records.compiled(key) is None]
 
     def to_run(self) -> list[Task]:
@@ -86,7 +87,8 @@ class Follow:
             key = self._key(point)
             if point.job and key and self.records.result(key) is None:
                 compiled = self.records.compiled(point.key) or {}
-                tasks.setdefault(key, Task(key, run_point, (point.job, compiled["program"]), BASE + 2 * compiled["bytes"]))
+                given = point.job, compiled["program"], compiled["digest"], self.store
+                tasks.setdefault(key, Task(key, run_point, given, BASE + 2 * compiled["bytes"]))
         return list(tasks.values())
 
     def through(self, pool: Pool, what: str, tasks: list[Task], keep: Callable[[str, Record], None]) -> None:

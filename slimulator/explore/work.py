@@ -18,14 +18,28 @@ DONE, REFUSED, FAILED, INTERRUPTED = "done", "refused", "failed", "interrupted"
 COMPILED = "compiled"
 
 
-def compile_point(job: Job) -> Record:
-    """The program of a point: its file, the hash of its contents and its size, or why there is none."""
-    return _guarded(partial(_compiled, job))
+def compile_point(job: Job, store: str = "") -> Record:
+    """The program of a point: its file, the hash of its contents and its size, or why there is none.
+
+    store   the URL of what workers share (store.py), "" for nothing
+    """
+    return _guarded(partial(_compiled, job, store))
 
 
-def run_point(job: Job, program: str) -> Record:
-    """The results of a point. `program`: its file; one that is gone is compiled again."""
-    return _guarded(lambda: _ran(job, Path(program) if Path(program).exists() else Path(_compiled(job)["program"])))
+def run_point(job: Job, program: str, digest: str = "", store: str = "") -> Record:
+    """The results of a point. `program`: its file, of this hash; if it is not here it comes from the store, or is compiled again."""
+    def work() -> Record:
+        from slimulator.explore.store import store_of
+        shared = store_of(store) if store else None
+        path = Path(program)
+        if not path.exists():
+            path = (shared.program(digest) if shared else None) or Path(_compiled(job)["program"])
+        record = _ran(job, path)
+        if shared:
+            shared.send_kernels()
+        return record
+
+    return _guarded(work)
 
 
 def _guarded(work: Callable[[], Record]) -> Record:
@@ -47,7 +61,7 @@ def _guarded(work: Callable[[], Record]) -> Record:
                 "traceback": traceback.format_exc()}
 
 
-def _compiled(job: Job) -> Record:
+def _compiled(job: Job, store: str = "") -> Record:
     from compiler.measuring.shapes import compile_random
     from compiler.running.cache import content
     from compiler.running.generate import find_program
@@ -57,6 +71,9 @@ def _compiled(job: Job) -> Record:
         path, layers = made.path, made.layers
     else:
         path = find_program(job.model, job.settings)
+    if store:
+        from slimulator.explore.store import store_of
+        store_of(store).keep_program(content(path), path)
     return {"status": COMPILED, "program": str(path), "digest": content(path), "bytes": path.stat().st_size, "layers": layers}
 
 

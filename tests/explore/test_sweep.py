@@ -201,7 +201,7 @@ def test_a_refusal_is_a_row_with_the_reason(tiny: Path, tmp_path: Path) -> None:
 
 def test_equal_points_run_once_and_are_marked(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[str] = []
-    monkeypatch.setattr(sweeps, "run_point", lambda job, program: ran.append(program) or pools_run(job, program))
+    monkeypatch.setattr(sweeps, "run_point", lambda job, program, *more: ran.append(program) or pools_run(job, program))
     size = load_preset("slim").region("sram").size
     results = sweep(study(tiny, **{"region.sram.size": [None, size, "16M", "1M"], "sparse": ["off", None]}), tmp_path, workers=0)
     assert [row["same_as"] for row in results.rows] == [None, 1, 1, 1, 1, 1, None, 7]
@@ -263,7 +263,7 @@ def test_pandas_and_polars_read_the_table(tiny: Path, tmp_path: Path) -> None:
 def test_a_study_that_was_stopped_goes_on(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     of, ran = study(tiny, weights=["t2", "i8", "i4:16"]), list[str]()
 
-    def second_is_stopped(job: Any, program: str) -> dict[str, Any]:
+    def second_is_stopped(job: Any, program: str, *_more: str) -> dict[str, Any]:
         ran.append(program)
         if len(ran) == 2:
             raise KeyboardInterrupt
