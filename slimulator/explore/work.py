@@ -27,7 +27,7 @@ def compile_point(job: Job, store: str = "") -> Record:
 
 
 def run_point(job: Job, program: str, digest: str = "", store: str = "") -> Record:
-    """The results of a point. `program`: its file, of this hash; if it is not here it comes from the store, or is compiled again."""
+    """The results of a point. `program`: its file, of this hash; one that is not here comes from the store, or is compiled."""
     def work() -> Record:
         from slimulator.explore.store import store_of
         shared = store_of(store) if store else None
