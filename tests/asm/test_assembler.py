@@ -455,7 +455,7 @@ def test_an_instruction_of_a_unit_that_the_machine_lacks_is_an_error(tmp_path: P
     source = f'_start: vec.relu.f32 a0, a0, a1\n lut.mac.t2 a0, a1, a2\n lut.mac.t2 a0, a1, a2\n .machine "{tmp_path}/bare.toml"\n'
     assert [str(diagnostic) for diagnostic in failed(source).diagnostics] == [
         "<text>:2:2: error: machine bare has no lut unit\n     lut.mac.t2 a0, a1, a2\n     ^^^^^^^^^^^^^^^^^^^^^\n"
-        "hint: machines that have it: slim, slim-llama"]
+        "hint: machines that have it: slim, slim-llama, slim-nsp, slim-nsp-tlc"]
 
 
 def test_code_of_an_unknown_size_is_reported_though_it_is_all_there_is() -> None:

@@ -398,7 +398,7 @@ def test_a_program_that_needs_what_the_machine_lacks_is_refused(tmp_path):
     with pytest.raises(ProgramError) as caught:
         ReferenceMachine(load_preset(tmp_path / "bare.toml")).load(p)
     assert str(caught.value) == ("the program needs unit lut, which machine bare does not have\n"
-                                 "hint: machines that have it: slim, slim-llama")
+                                 "hint: machines that have it: slim, slim-llama, slim-nsp, slim-nsp-tlc")
     p.units = ("lut", "warp")
     with pytest.raises(ProgramError, match=r"needs units lut, warp, .*bare does not have\nhint: no machine preset here has it"):
         ReferenceMachine(load_preset(tmp_path / "bare.toml")).load(p)
