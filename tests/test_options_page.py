@@ -38,7 +38,7 @@ _NOTHING = {                # options without which nothing is done, written or 
     "bench": "--config --ffn-sparsity --project --prune --what-if --by --json", "validate": "--json",
     "compare": "--report", "sweep": " ".join(["--set --shape --config --text --cluster --store --report --optimise", *(
         option.opts[0] for option in options_page.options(COMMANDS["compile"])
-        if option.opts[0] not in ("-o", "--tokenizer", "-S", "--predict"))])}
+        if option.opts[0] not in ("-o", "--tokenizer", "-S", "--predict", "--reuse"))])}
 
 
 def defaults(name: str) -> dict[str, str]:

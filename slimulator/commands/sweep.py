@@ -17,7 +17,7 @@ from slimulator.commands.shared import FILE, say, to_stdout
 TRIALS = 64                 # of a search
 _SAY_EVERY = 30.0           # seconds between two lines about progress where stderr is no terminal
 _MOST_SHOWN = 60            # rows of the table on a terminal; the file has all
-_OWN = {"output", "tokenizer", "source", "predict"}        # options of compile that are no axes: --predictor says it all
+_OWN = {"output", "tokenizer", "source", "predict", "reuse"}      # no axes: --predictor and --reuse-columns say it all
 _RUN = (("--shape", "shape", "S,...", "Random weights of these sizes instead of a MODEL: 15m, 125m, 730m, 3b."),
         ("--config", "config", "F,...", "Random weights for the models that these config.json describe."),
         ("-n", "tokens", "N,...", "Tokens to generate; by default 32."),

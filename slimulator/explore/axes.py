@@ -31,13 +31,21 @@ MACHINE = "machine"
 DEMO = "demo"                           # the shipped demo model, by this name
 
 
+_FIELDS = {"reuse_columns": "reuse"}    # what Settings calls an option, where it has another name
+
+
 @cache
 def compiler_options() -> dict[str, click.Option]:
-    """The options of the compiler by their names without dashes, in the order of the help."""
+    """The options of the compiler by their names without dashes, in the order of the help. A switch before another option
+    (--reuse, --predict) is none: the other one says it all."""
     from slimulator.commands.compile import compile_program
     known = {field.name for field in fields(Settings)}
     return {option.opts[0].removeprefix("--"): option for option in compile_program.params
-            if isinstance(option, click.Option) and option.name in known}
+            if isinstance(option, click.Option) and not option.is_flag and _field(option) in known}
+
+
+def _field(option: click.Option) -> str:
+    return _FIELDS.get(str(option.name), str(option.name))
 
 
 def _count(text: Value) -> int:
@@ -105,7 +113,7 @@ def setting(name: str, given: Value) -> dict[str, Any]:
         value = option.process_value(context, str(given))
         if name == MACHINE:
             load_preset(str(value))
-        Settings(**{str(option.name): value}).check()
+        Settings(**{_field(option): value}).check()
     except click.BadParameter as error:
         raise StudyError(f"--{name}", error.message) from None
     except ModelError as error:
@@ -119,7 +127,7 @@ def setting(name: str, given: Value) -> dict[str, Any]:
                          error.path) from None
     except OSError as error:
         raise StudyError(f"--{name}", f"{error.filename or given}: {error.strerror}") from None
-    return {str(option.name): value}
+    return {_field(option): value}
 
 
 def unknown(name: str, figures: list[str]) -> StudyError:

@@ -133,6 +133,16 @@ def test_an_option_that_the_compiler_gets_is_an_axis_at_once() -> None:
     from slimulator.explore.axes import compiler_options
     shown = {name for option in command.commands["sweep"].params for name in option.opts}
     assert {f"--{name}" for name in compiler_options()} <= shown and len(compiler_options()) >= 12
+    assert not {"--predict", "--reuse"} & shown            # switches before --predictor and --reuse-columns
+
+
+def test_reused_outputs_are_an_axis_by_their_columns(tiny: Path) -> None:
+    of = study(tiny, weights="t2", **{"reuse-columns": ["none", 64, "32"]})
+    points = make_plan(of).points
+    assert [point.job.settings.reuse for point in points if point.job] == [None, 64, 32]
+    assert len({point.key for point in points}) == 3
+    with pytest.raises(StudyError, match="--reuse-columns: 7; expected a multiple of 8"):
+        study_of({"axes": {"reuse-columns": 7}}, Path())
 
 
 def test_ten_thousand_points_are_planned_and_priced(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
