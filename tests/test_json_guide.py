@@ -121,7 +121,8 @@ def test_the_numbers_of_schemas_are_those_of_the_code() -> None:
 
 WRITERS = {             # files that make JSON: of a command, of a file that is read again, a text that is only compared, a timeline
     "slimulator/commands/shared.py", "compiler/compiled.py", "isa/elf/writer.py", "isa/engine/snapshot.py",
-    "compiler/running/cache.py", "compiler/checking/verify_chain.py", "asm/directives.py", "emulator/observe/timeline.py"}
+    "compiler/running/cache.py", "compiler/checking/verify_chain.py", "asm/directives.py", "emulator/observe/timeline.py",
+    "slimulator/explore/plan.py", "slimulator/explore/records.py"}
 
 
 def test_no_json_is_left_out() -> None:
