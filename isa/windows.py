@@ -71,12 +71,6 @@ def windows_of(m: Vocabulary) -> Windows | None:
     return found
 
 
-def check_outputs(count: int, outputs: int) -> None:
-    """Trap for more results than an instruction may have: `count` rows of outputs."""
-    if count * outputs > LARGEST:
-        raise Trap(Cause.CAPACITY, count * outputs, f"{count} times {outputs} results; expected at most {LARGEST:#x}")
-
-
 def read_windows(m: Vocabulary, x: int, some: Windows) -> Ints:
     """The elements (windows, taps, channels) of an image at x. Each window reads its own: what lies in several is read as often."""
     m.check_read(x, some.extent)
@@ -85,9 +79,13 @@ def read_windows(m: Vocabulary, x: int, some: Windows) -> Ints:
     return np.stack(rows).reshape(some.many, some.taps, some.channels).astype(np.int64)
 
 
-def read_weights(m: Vocabulary, W: int, rows: int, cols: int) -> Ints:
-    """The int8 rows (rows, cols) of a matrix, as far apart as `vec.row_stride` says."""
-    stride = m.stride("vec.row_stride", cols, f"a row of {cols} weights", zero=cols)
+def weight_stride(m: Vocabulary, cols: int) -> int:
+    """Bytes from row to row of weights, as `vec.row_stride` says."""
+    return m.stride("vec.row_stride", cols, f"a row of {cols} weights", zero=cols)
+
+
+def read_weights(m: Vocabulary, W: int, rows: int, cols: int, stride: int) -> Ints:
+    """The int8 rows (rows, cols) of a matrix, `stride` bytes apart."""
     m.check_read(W, m.span(rows, cols, stride))
     if stride == cols:
         return m.read_i8(W, rows * cols).reshape(rows, cols).astype(np.int64)
@@ -129,14 +127,20 @@ def clamped(m: Vocabulary, values: Ints) -> Ints:
     return np.minimum(np.maximum(values, least), greatest)
 
 
-def write_results(m: Vocabulary, y: int, sums: Ints, biased: bool = True) -> None:
-    """int8 results of sums (rows, outputs): clamp(requantised(sums + bias) + offset), rows apart as `vec.result_stride` says.
+def result_stride(m: Vocabulary, rows: int, outputs: int) -> int:
+    """Bytes from row to row of results, as `vec.result_stride` says. Trap for more of them than an instruction may have."""
+    if rows * outputs > LARGEST:
+        raise Trap(Cause.CAPACITY, rows * outputs, f"{rows} times {outputs} results; expected at most {LARGEST:#x}")
+    return m.stride("vec.result_stride", outputs, f"{outputs} results", zero=outputs)
+
+
+def write_results(m: Vocabulary, y: int, sums: Ints, stride: int, biased: bool = True) -> None:
+    """int8 results of sums (rows, outputs): clamp(requantised(sums + bias) + offset), rows `stride` bytes apart.
 
     `vec.scale_group` results of a row share a multiplier and a shift, all where it is 0.
     """
     rows, outputs = sums.shape
     groups = group_count(outputs, m.csr("vec.scale_group"))
-    stride = m.stride("vec.result_stride", outputs, f"{outputs} results", zero=outputs)
     offset = offsets(m)[2]
     multipliers, shifts = factors(m, groups)
     group_of = np.arange(outputs) // (m.csr("vec.scale_group") if groups > 1 else outputs)

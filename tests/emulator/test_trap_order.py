@@ -75,7 +75,7 @@ def of_operands(row: Row, operands: list[Operand], start: Start) -> Iterator[Fau
             for setting_, of, size in (("attn.row_list", ("keys", "values"), 4), ("attn.mask", ("scores",), 1)):
                 if operand.name in of and setting_ in start.csrs:
                     yield from memory(setting_, size, Cause.LOAD_ACCESS, csr=True)
-            if row.unit == "sp" and operand.name == "W":
+            if row.unit == "sp" and operand.name == "W" and ".rl." not in row.mnemonic:
                 if "sp.scales" in csrs(row):
                     yield from memory("sp.scales", 4, Cause.LOAD_ACCESS, csr=True)
                 yield from memory("sp.meta", 1, Cause.LOAD_ACCESS, csr=True)
@@ -85,6 +85,9 @@ def of_operands(row: Row, operands: list[Operand], start: Start) -> Iterator[Fau
                 yield from (fault for name, size in (("cim.x_scales", 4), ("cim.meta", 1)) if name in csrs(row)
                             for fault in memory(name, size, Cause.LOAD_ACCESS, csr=True))
             yield from memory(operand.name, align(operand), Cause.LOAD_ACCESS, offset=offset.get(operand.name, 0))
+    if operands and operands[0] not in row.plain and "vec.multipliers" in csrs(row):
+        yield from memory("vec.multipliers", 4, Cause.LOAD_ACCESS, csr=True)
+        yield from memory("vec.shifts", 1, Cause.LOAD_ACCESS, csr=True)
     if row.unit == "cim" and operands and "cim.scales" in csrs(row):
         yield from memory("cim.scales", 4, Cause.LOAD_ACCESS, csr=True)
     for operand in operands:
@@ -99,9 +102,22 @@ def form_of(name: str) -> str:
     return name.rpartition(".")[2]
 
 
+def of_networks(name: str) -> list[Fault]:
+    """The same for instructions of int8 networks."""
+    if name == "vec.add.i8":
+        return [setting(0x100, vec__offsets=0x100), setting(32, vec__left=32)]
+    found = [] if "requant" in name else [setting(0, vec__taps=0), setting(0, vec__cols=0)]
+    found += [setting(0, sp__block=0), Fault(Cause.CAPACITY, 1 << 40, Start(csrs={"sp.stream": 1 << 40}))] * name.startswith("sp.")
+    found.append(setting(3, vec__result_stride=3))
+    found += [setting(3, vec__row_stride=3)] * (name in ("vec.conv.i8", "vec.depthwise.i8"))
+    return [*found, *[setting(0x100, vec__offsets=0x100)] * ("softmax" not in name)]
+
+
 def of_settings(row: Row, start: Start) -> list[Fault]:
     """What can be set wrong: values, CSRs, state, in the order in which the meaning looks at them."""
     name, unit, illegal = row.mnemonic, row.unit, Cause.ILLEGAL_OPERAND
+    if "vec.multipliers" in csrs(row):
+        return of_networks(name)
     words = {word for operand in row.operands if operand.access for word in operand.layout.names}
     form = name.split(".")[2] if name.count(".") > 1 else ""
     size = {"f32": 4, "f16": 2, "bf16": 2}.get(form, 1)

@@ -12,16 +12,22 @@ from isa.instruction import LONGEST, instruction
 from isa.sparse.layout import Packed
 from isa.sparse.sound import sound
 from isa.traps import Cause, Trap
-from isa.windows import check_outputs, offsets, products, read_windows, windows_of, write_results
+from isa.windows import offsets, products, read_windows, result_stride, windows_of, write_results
 
 
-def _one_stream(m, W, rows, cols, times):
-    """The matrix (rows, cols) of one run-length stream, int64. Each of its values serves so many times."""
+def _settings(m):
+    """Values of a block, and bytes of the stream."""
     block, size = m.csr("sp.block"), m.csr("sp.stream")
     if not 1 <= block <= 255:
         raise Trap(Cause.ILLEGAL_OPERAND, block, f"sp.block is {block}; expected 1..255 values in a block of a stream")
     if size > LONGEST:
         raise Trap(Cause.CAPACITY, size, f"sp.stream is {size:#x}; expected at most {LONGEST:#x}")
+    return block, size
+
+
+def _one_stream(m, W, rows, cols, times):
+    """The matrix (rows, cols) of one run-length stream, int64. Each of its values serves so many times."""
+    block, size = _settings(m)
     data, layout, ends = m.read(W, size), sparse.RunLength(block), np.array([0, size])
     stored = len(sound(layout.slots, data, 1, rows * cols, ends).rows)
     packed = Packed("i8", 1, rows * cols, data, np.zeros(0, np.uint8), ends.astype(np.uint32))
@@ -45,10 +51,10 @@ def sp_conv_rl_i8(m, y, x, W):
     some, outputs = windows_of(m), m.csr("vec.outputs")
     if not some or not outputs:
         return
-    check_outputs(some.many, outputs)
-    offset = offsets(m)[0]
+    _settings(m)
+    stride, offset = result_stride(m, some.many, outputs), offsets(m)[0]
     image = read_windows(m, x, some).reshape(some.many, -1) + offset
-    write_results(m, y, products(image, _one_stream(m, W, outputs, some.elements, some.many)))
+    write_results(m, y, products(image, _one_stream(m, W, outputs, some.elements, some.many)), stride)
     m.count("sp.elements", some.many * outputs)
 
 
@@ -61,7 +67,8 @@ def sp_depthwise_rl_i8(m, y, x, W):
     some = windows_of(m)
     if not some:
         return
-    offset = offsets(m)[0]
+    _settings(m)
+    stride, offset = result_stride(m, some.many, some.channels), offsets(m)[0]
     image = read_windows(m, x, some) + offset
-    write_results(m, y, (image * _one_stream(m, W, some.channels, some.taps, some.many).T).sum(axis=1))
+    write_results(m, y, (image * _one_stream(m, W, some.channels, some.taps, some.many).T).sum(axis=1), stride)
     m.count("sp.elements", some.many * some.channels)

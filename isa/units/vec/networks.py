@@ -16,13 +16,14 @@ from isa.instruction import instruction
 from isa.quantised import requantised, wrapped
 from isa.traps import Cause, Trap
 from isa.windows import (
-    check_outputs,
     clamped,
     factors,
     offsets,
     products,
     read_weights,
     read_windows,
+    result_stride,
+    weight_stride,
     windows_of,
     write_results,
 )
@@ -38,11 +39,10 @@ def vec_conv_i8(m, y, x, W):
     outputs = m.csr("vec.outputs")
     if not some or not outputs:
         return
-    check_outputs(some.many, outputs)
-    x_offset, w_offset, _ = offsets(m)
+    stride, of_weights, (x_offset, w_offset, _) = result_stride(m, some.many, outputs), weight_stride(m, some.elements), offsets(m)
     image = read_windows(m, x, some).reshape(some.many, -1)
-    weights = read_weights(m, W, outputs, some.elements)
-    write_results(m, y, products(image + x_offset, weights + w_offset))
+    weights = read_weights(m, W, outputs, some.elements, of_weights)
+    write_results(m, y, products(image + x_offset, weights + w_offset), stride)
     m.count("vec.elements", outputs * some.many)
     m.count("vec.macs", outputs * some.many * some.elements)
     m.count("vec.macs_i8", outputs * some.many * some.elements)
@@ -57,9 +57,11 @@ def vec_depthwise_i8(m, y, x, W):
     some = windows_of(m)
     if not some:
         return
-    x_offset, w_offset, _ = offsets(m)
+    stride, of_weights, (x_offset, w_offset, _) = (result_stride(m, some.many, some.channels), weight_stride(m, some.channels),
+                                                   offsets(m))
     image = read_windows(m, x, some) + x_offset
-    write_results(m, y, (image * (read_weights(m, W, some.taps, some.channels) + w_offset)).sum(axis=1))
+    weights = read_weights(m, W, some.taps, some.channels, of_weights) + w_offset
+    write_results(m, y, (image * weights).sum(axis=1), stride)
     m.count("vec.elements", some.many * some.channels)
     m.count("vec.macs", some.many * some.elements)
     m.count("vec.macs_i8", some.many * some.elements)
@@ -73,7 +75,8 @@ def vec_maxpool_i8(m, y, x):
     some = windows_of(m)
     if not some:
         return
-    write_results(m, y, read_windows(m, x, some).max(axis=1) + offsets(m)[0], biased=False)
+    stride, offset = result_stride(m, some.many, some.channels), offsets(m)[0]
+    write_results(m, y, read_windows(m, x, some).max(axis=1) + offset, stride, biased=False)
     m.count("vec.elements", some.many * some.channels)
     m.count("vec.reduced", some.many * some.elements)
 
@@ -86,8 +89,9 @@ def vec_meanpool_i8(m, y, x):
     some = windows_of(m)
     if not some:
         return
+    stride, offset = result_stride(m, some.many, some.channels), offsets(m)[0]
     mean = quantised.divided(read_windows(m, x, some).sum(axis=1), some.taps)
-    write_results(m, y, mean + offsets(m)[0], biased=False)
+    write_results(m, y, mean + offset, stride, biased=False)
     m.count("vec.elements", some.many * some.channels)
     m.count("vec.reduced", some.many * some.elements)
     m.count("vec.divisions", some.many * some.channels)
@@ -102,9 +106,10 @@ def vec_layernorm_i8(m, y, x, gain):
     some = windows_of(m)
     if not some:
         return
-    n, rows = some.elements, read_windows(m, x, some).reshape(some.many, -1)
+    n, stride, offset = some.elements, result_stride(m, some.many, some.elements), offsets(m)[0]
+    rows = read_windows(m, x, some).reshape(some.many, n)
     gains, bias = m.read_i8(gain, n).astype(np.int64), m.read_i32(m.csr("vec.bias"), n).astype(np.int64) if m.csr("vec.bias") else 0
-    write_results(m, y, quantised.scaled_layernorm(rows, offsets(m)[0], gains, bias), biased=False)
+    write_results(m, y, quantised.scaled_layernorm(rows, offset, gains, bias), stride, biased=False)
     m.count("vec.elements", some.many * n)
     m.count("vec.reduced", 2 * some.many * n)
     m.count("vec.divisions", 4 * some.many)
@@ -119,11 +124,11 @@ def vec_softmax_i8(m, y, x):
     if not some:
         return
     n, cutoff = some.elements, min(m.csr("vec.cutoff"), 255)
+    stride = result_stride(m, some.many, n)
+    rows = read_windows(m, x, some).reshape(some.many, n)
     multipliers, shifts = factors(m, 1)
     if shifts[0] < 0:
         raise Trap(Cause.ILLEGAL_OPERAND, 0, f"shift 0 is {shifts[0]}; expected 0..31 for softmax")
-    rows = read_windows(m, x, some).reshape(some.many, n)
-    stride = m.stride("vec.result_stride", n, f"{n} results", zero=n)
     results = quantised.softmax(rows, int(multipliers[0]), int(shifts[0]), cutoff)
     m.check_write(y, m.span(some.many, n, stride))
     for row, values in enumerate(results):
@@ -141,8 +146,9 @@ def vec_softmax_i8(m, y, x):
 def vec_requant_i8(m, y, sums, rows):
     outputs = m.csr("vec.outputs")
     if rows and outputs:
-        check_outputs(rows, outputs)
-        write_results(m, y, m.read_i32(sums, rows * outputs).reshape(rows, outputs).astype(np.int64))
+        stride = result_stride(m, rows, outputs)
+        offsets(m)
+        write_results(m, y, m.read_i32(sums, rows * outputs).reshape(rows, outputs).astype(np.int64), stride)
         m.count("vec.elements", rows * outputs)
 
 
