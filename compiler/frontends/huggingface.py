@@ -38,7 +38,8 @@ def load(directory: Path, tokenizer: Tokenizer | None = None) -> Model:
     """A model from a directory. Raises ModelError for whatever is missing, damaged or not supported."""
     file = directory / "config.json"
     if not file.is_file():
-        raise ModelError(directory, "", got="no config.json", expected="a Hugging Face model directory")
+        hint = "an int8 network: slimulator infer runs it, and verify checks it" if (directory / "network.json").is_file() else ""
+        raise ModelError(directory, "", got="no config.json", expected="a Hugging Face model directory", hint=hint)
     options = Options(file, read_json(file))
     config, storage = read_config(file, options)
     stored = {name.removeprefix("model."): tensor for name, tensor in open_shards(directory).items()}

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from compiler.errors import ModelError
 from compiler.networks.program import CompiledNetwork
 from compiler.networks.reading import Network
+from isa.files import opened
 from isa.reference import ReferenceMachine, RunResult
 from isa.services import Host
 
@@ -25,6 +26,7 @@ def read_images(path: Path, network: Network) -> Images:
     Of a picture a byte p becomes p - 128. Raises ModelError for another size or type, OSError.
     """
     shape = network.image
+    opened(path).close()                # a directory or a device is no picture
     array = _array(path, shape)
     expected = f"int8 images of {shape[0]} x {shape[1]} x {shape[2]}: ({', '.join(('n', *map(str, shape)))})"
     size = int(np.prod(shape))
@@ -60,8 +62,8 @@ def _picture(path: Path, shape: tuple[int, int, int]) -> npt.NDArray[Any]:
     try:
         from PIL import Image, UnidentifiedImageError
     except ImportError:
-        raise ModelError(path, "", got="a picture", expected="an .npz or .npy file",
-                         hint="to read pictures: pip install pillow") from None
+        raise ModelError(path, "", got="no .npz and no .npy file", expected="one of them: Pillow, which reads pictures, is missing",
+                         hint="if it is a picture: pip install 'slimulator[pictures]'") from None
     try:
         with Image.open(path) as picture:
             mode = {1: "L", 3: "RGB"}.get(shape[2])

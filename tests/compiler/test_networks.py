@@ -10,6 +10,7 @@ import pytest
 from arena_interpreter import infer
 
 from compiler.errors import ModelError, RoomError
+from compiler.frontends import load
 from compiler.networks.graph import Graph
 from compiler.networks.program import compile_network
 from compiler.networks.reading import read_network
@@ -226,6 +227,20 @@ def test_images_that_are_wrong(tmp_path, name, make, message):
     with pytest.raises(ModelError) as error:
         read_images(tmp_path / name, read_network(TINY))
     assert message in str(error.value)
+
+
+def test_a_directory_is_no_image_and_no_model(tmp_path):
+    with pytest.raises(IsADirectoryError):
+        read_images(tmp_path, read_network(TINY))
+    with pytest.raises(ModelError, match=r"no config.json(.|\n)*hint: an int8 network: slimulator infer runs it"):
+        load(TINY)
+
+
+def test_without_pillow_a_picture_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    (tmp_path / "a.png").write_bytes(b"no picture")
+    with pytest.raises(ModelError, match=r"no .npz and no .npy file(.|\n)*pip install 'slimulator\[pictures\]'"):
+        read_images(tmp_path / "a.png", read_network(TINY))
 
 
 def test_pictures_that_are_wrong(tmp_path):
