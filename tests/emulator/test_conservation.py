@@ -20,6 +20,8 @@ from both_engines import SMALL
 from random_xslim import SIZE, spelled
 
 import asm
+from compiler.networks.program import compile_network
+from compiler.networks.reading import read_network
 from emulator.machine import Machine
 from isa import sparse
 from isa.counters import COUNTERS
@@ -594,6 +596,12 @@ def counted(program: Program, preset: Preset | str, most: int) -> dict[str, int]
 def test_programs(path):
     program = asm.assemble(path)
     assert counted(program, program.machine, 1_000_000) == sums(program, program.machine, 1_000_000)
+
+
+def test_an_int8_network():
+    """All kinds of its operations, for a few images of zeros."""
+    program = compile_network(read_network(PROGRAMS[0].parent / "networks")).program
+    assert counted(program, program.machine, 100_000) == sums(program, program.machine, 100_000)
 
 
 def test_random_programs():
