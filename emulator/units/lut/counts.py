@@ -131,7 +131,7 @@ def entry_of(block, fmt, host, stride, rows, length):
 
 @njit
 def _place_of(block, key, host, length):
-    number = ((host >> 4) * 0x9E3779B1 + length * 0x85EBCA6B + key >> 8) & (COUNTED_ENTRIES - 1)
+    number = ((host >> 4) * 0x9E3779B1 + length * 0x85EBCA6B + key * 0x27D4EB2F >> 8) & (COUNTED_ENTRIES - 1)
     return load(block + 8 * COUNTED_TABLE, i64) + 8 * COUNTED_WORDS * number
 
 

@@ -356,9 +356,11 @@ def lut_reuse_u8(acc, acc_bytes, sums, assigned, rows, block):
     numbers, slot = readable(block, LUT, assigned, size, 1)
     if table == 0 or numbers == 0 or overlap(acc, acc_bytes, table, sums_bytes) or overlap(acc, acc_bytes, numbers, size):
         return PUNT
+    largest = u8(0)
     for i in range(size):
-        if i64(load(numbers + i, u8)) >= centres:
-            return PUNT
+        largest = max(largest, load(numbers + i, u8))
+    if i64(largest) >= centres:
+        return PUNT
     for r in range(rows):
         total = load(acc + 4 * r, i32)
         for p in range(pieces):
