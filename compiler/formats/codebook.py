@@ -7,7 +7,11 @@ counts with the square of its scale. The codebook is the best one on this grid: 
 dynamic programming; its values are their rounded means. So it depends on the matrix alone. A pruned matrix (scales.py) has 0 in
 its codebook.
 
-Sources: H. Wang, M. Song, "Ckmeans.1d.dp", The R Journal 3/2 (2011), for the method; FLUTE, arXiv 2407.10960, for the format.
+NF4 is a codebook that is the same for all matrices: quantiles of a normal distribution. Its scales are those of least squares,
+found by turns: codes nearest to values / scale, then the best scale for these codes.
+
+Sources: H. Wang, M. Song, "Ckmeans.1d.dp", The R Journal 3/2 (2011), for the method; FLUTE, arXiv 2407.10960, for the format, and
+for scales that are fitted to a table; QLoRA, arXiv 2305.14314, for NF4. Its values are rounded to the grid here (*assumed*).
 """
 
 from __future__ import annotations
@@ -22,6 +26,10 @@ from isa.arithmetic import F32
 
 MOST = 127
 GRID = np.arange(-MOST, MOST + 1)
+NF4 = tuple(round(MOST * value) for value in (
+    -1, -0.6962, -0.5251, -0.3949, -0.2844, -0.1848, -0.0911, 0, 0.0796, 0.1609, 0.2461, 0.3379, 0.4407, 0.5626, 0.7230, 1))
+NF4_COLUMNS = 64        # that share a scale, unless a recipe says so
+_TURNS = 8              # at most
 
 
 def fit(blocks: Iterable[tuple[F32, F32]], size: int) -> tuple[int, ...]:
@@ -63,3 +71,19 @@ def nearest(scaled: F32, codebook: tuple[int, ...]) -> Any:
     values = np.array(codebook, np.int8)
     middles = (values[1:].astype(np.float32) + values[:-1].astype(np.float32)) / 2
     return values[np.searchsorted(middles, scaled, side="right")]
+
+
+def fitted(values: F32, codebook: tuple[int, ...]) -> tuple[Any, F32]:
+    """Codes of a given codebook and the scales of least squares, of groups (..., n) -> int8 (..., n), fp32 (..., 1). The first
+    scales are those of the largest magnitudes."""
+    scales = (np.abs(values).max(axis=-1, keepdims=True) / np.float32(MOST)).astype(np.float32)
+    for turn in range(_TURNS + 1):
+        codes = nearest(values / np.where(scales == 0, np.float32(1), scales), codebook)
+        wide = codes.astype(np.float64)
+        squares = (wide * wide).sum(axis=-1, keepdims=True)
+        better = ((values * wide).sum(axis=-1, keepdims=True) / np.maximum(squares, 1)).astype(np.float32)
+        better = np.where((better > 0) & (squares > 0), better, scales)
+        if turn == _TURNS or (better == scales).all():
+            break
+        scales = better
+    return codes, scales

@@ -16,7 +16,7 @@ A format is a name, and for integers how many columns share a scale: `:tensor` o
 that, codes of a checkpoint keep the scales that they have, and floats get what is usual for the format. `t2:absmean` and
 `t5:absmean` are one scale for all by BitNet's rule, for models that were trained with it. `i4:clip` is one scale for all too, of
 least squared error: large values are clipped. c2, c3 and c4 are indices into a codebook of int8 values that each matrix has of its
-own.
+own. `c4:nf4` is the codebook NF4 for all matrices, with a scale for 64 columns or, as `c4:nf4:32`, for another number.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from compiler.errors import ModelError, one_of
+from compiler.formats import codebook
 from compiler.formats.layouts import AUTO, check_layout
 from compiler.formats.scales import LARGEST
 from compiler.formats.weight_format import WEIGHT_FORMATS, WeightFormat
@@ -37,7 +38,7 @@ from compiler.model.model import SIDES
 from isa.files import text_of
 from isa.hints import nearest
 
-ABSMEAN, CLIP = "absmean", "clip"
+ABSMEAN, CLIP, NF4 = "absmean", "clip", "nf4"
 
 
 @dataclass(frozen=True)
@@ -45,10 +46,12 @@ class Choice:
     """What a recipe asks for: a format and, for codes, the columns that share a scale.
 
     group  "tensor", "row" or a number of columns; "absmean", "clip": the tensor, by that rule; "": nothing was said
+    table  "nf4": the codebook is that one; "": each matrix has its own, if the format has any
     """
 
     format: WeightFormat
     group: str | int = ""
+    table: str = ""
 
     def columns(self, cols: int) -> int:
         """How many of `cols` columns share a scale when a matrix is quantised; 0: the whole matrix does."""
@@ -56,7 +59,7 @@ class Choice:
         return group if isinstance(group, int) else cols if group == "row" else 0
 
     def __str__(self) -> str:
-        return f"{self.format}:{self.group}" if self.group else self.format.name
+        return ":".join(str(part) for part in (self.format, self.table, self.group) if part)
 
 
 BYTES = Choice(WEIGHT_FORMATS["i8"], "row")
@@ -73,6 +76,12 @@ def parse_format(text: str, place: str = "--weights", file: Path | str = "") -> 
         if group:
             raise ModelError(file, place, got=f"{text!r}", expected=name, hint="floats have no scale")
         return Choice(form)
+    table, _, columns = group.partition(":")
+    if table == NF4:
+        if name != "c4" or not re.fullmatch(r"([1-9]\d{0,8})?", columns) or group.endswith(":"):
+            raise ModelError(file, place, got=repr(text), expected="c4:nf4, or c4:nf4:N with N columns that share a scale",
+                             hint="NF4 has 16 values: four bits")
+        return Choice(form, int(columns or codebook.NF4_COLUMNS), NF4)
     if group == ABSMEAN and name not in ("t2", "t5"):
         raise ModelError(file, place, got=repr(text), expected="t2:absmean or t5:absmean", hint="the rule is for ternary codes")
     if group == CLIP and (form.rule is not LARGEST or form.book):

@@ -97,6 +97,23 @@ class QuantisedTensor(DerivedTensor):
 
 
 @dataclass(frozen=True)
+class TableTensor(DerivedTensor):
+    """A matrix rounded to the values of NF4, with the scales that are best for them."""
+
+    rounds = True
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        return codebook.NF4
+
+    def _codes(self, first: int, last: int) -> Codes:
+        values = self.source.rows(first, last)
+        rows, cols = values.shape
+        codes, scales = codebook.fitted(values.reshape(rows, cols // self.group, self.group), self.levels)
+        return Codes(codes.reshape(rows, cols), scales[:, :, 0], self.group)
+
+
+@dataclass(frozen=True)
 class RestoredTensor(DerivedTensor):
     """A matrix whose codes stay what they are, in another format or with a scale for fewer columns."""
 
@@ -215,6 +232,8 @@ def _converted(tensor: Tensor, role: str, choice: Choice) -> Tensor:
     if group and cols % group:
         raise ModelError(tensor.file, f"tensor {tensor.name}", got=f"{cols} columns in groups of {group} ({choice} for {role})",
                          expected="whole groups", hint=f"a scale for each row always fits: {form}:row")
+    if choice.table:
+        return TableTensor(tensor.name, tensor.shape, form, group, source=tensor)
     if tensor.format.has_codes and _holds(choice, tensor):
         group = group if choice.group and group else tensor.group
         if (form, group) == (tensor.format, tensor.group):

@@ -13,6 +13,7 @@ from random_models import BASE, FILE, ArrayTensor, random_model
 
 from compiler.checking.verify import compare
 from compiler.compile import compile_model
+from compiler.errors import ModelError
 from compiler.formats import codebook
 from compiler.formats.recipe import Recipe, parse_format
 from compiler.formats.weight_format import WEIGHT_FORMATS
@@ -49,6 +50,27 @@ def test_nearest_by_trying() -> None:
     found = codebook.nearest(numbers, book)
     assert (np.abs(numbers - found) == np.abs(numbers[:, :, None] - np.array(book, np.float32)).min(axis=2)).all()
     assert (np.array(book)[np.searchsorted(book, found)] == found).all()
+
+
+def test_nf4_is_the_published_table_with_scales_of_least_squares(tmp_path: Path) -> None:
+    assert len(set(codebook.NF4)) == 16 and codebook.NF4[0] == -127 and codebook.NF4[7] == 0 and codebook.NF4[-1] == 127
+    values = np.random.default_rng(0).standard_normal((40, 64)).astype(np.float32)
+    values[3] = 0
+    codes, scales = codebook.fitted(values, codebook.NF4)
+    largest = np.abs(values).max(axis=1, keepdims=True) / np.float32(127)
+    plain = codebook.nearest(values / np.where(largest == 0, 1, largest), codebook.NF4) * largest
+    errors = [np.square(values - made).sum(axis=1) for made in (codes * scales, plain)]
+    assert (errors[0] <= errors[1] + 1e-4).all() and errors[0].sum() < errors[1].sum() and not codes[3].any()
+    for text in ("c4:nf4:16", "c4:nf4:8"):
+        made = compile_model(random_model(BASE), recipe=Recipe(parse_format(text)))
+        assert made.layout.layer["up"].stored == f"c4:{text[7:]}" and str(parse_format(text)) == text
+        assert {made.model.tensor(f"layers.{layer}.q").levels for layer in (0, 1)} == {codebook.NF4}
+        (folder := tmp_path / text[7:]).mkdir()
+        assert compare(made, made.build(folder), [1, 5, 7])[1] is None
+    assert str(parse_format("c4:nf4")) == "c4:nf4:64"
+    for wrong in ("c3:nf4", "c4:nf4:x", "c4:nf4:row", "c4:nf4:"):
+        with pytest.raises(ModelError, match="expected c4:nf4"):
+            parse_format(wrong)
 
 
 @pytest.mark.parametrize(("form", "integer"), [("c4", "i4"), ("c3:16", "i3:16"), ("c2:tensor", "i2:tensor")])
