@@ -78,8 +78,8 @@ def fitted(values: F32, codebook: tuple[int, ...]) -> tuple[Any, F32]:
     scales are those of the largest magnitudes."""
     scales = (np.abs(values).max(axis=-1, keepdims=True) / np.float32(MOST)).astype(np.float32)
     for turn in range(_TURNS + 1):
-        scaled: F32 = values / np.where(scales == 0, np.float32(1), scales)
-        codes = nearest(scaled, codebook)
+        divisors: F32 = np.where(scales == 0, np.float32(1), scales).astype(np.float32)
+        codes = nearest(values / divisors, codebook)
         wide = codes.astype(np.float64)
         squares = (wide * wide).sum(axis=-1, keepdims=True)
         better = ((values * wide).sum(axis=-1, keepdims=True) / np.maximum(squares, 1)).astype(np.float32)
