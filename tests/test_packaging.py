@@ -27,7 +27,7 @@ DECLARED: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(enc
 PROJECT, TOOL = DECLARED["project"], DECLARED["tool"]
 LIMIT = 120             # seconds that a child may take
 
-MODULES = {"pyelftools": "elftools", "pytest-xdist": "xdist", "pytest-timeout": "pytest_timeout",
+MODULES = {"pillow": "PIL", "pyelftools": "elftools", "pytest-xdist": "xdist", "pytest-timeout": "pytest_timeout",
            "llama-cpp-python": "llama_cpp"}       # where the names differ
 # Used by their command, or by a library that we import: what says so instead of an import.
 WORDS = {"ruff": ("Makefile", "ruff check"), "mypy": ("Makefile", "/mypy"), "pytest-xdist": ("Makefile", "-n"),
