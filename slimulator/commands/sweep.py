@@ -50,7 +50,7 @@ def _axis(name: str) -> str:
 @_axes
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
               help="Folder of the results; by default STUDY.results, or sweep.results. What is known there is not done again.")
-@click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Processes; by default one for each core.")
+@click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Processes, at most one a core; by default one for each.")
 @click.option("--cluster", metavar="URL", help="Do the points on the workers of this Dask scheduler (tcp://HOST:8786) instead.")
 @click.option("--store", metavar="DIR|URL",
               help="Share compiled programs and kernels with other workers there: a folder, or what fsspec knows (s3://...).")

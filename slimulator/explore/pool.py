@@ -135,11 +135,11 @@ class Pool(ABC):
 
 
 class Processes(Pool):
-    """Processes of this host."""
+    """Processes of this host, at most one for each core: more would only wait for each other."""
 
     def __init__(self, workers: int) -> None:
         from concurrent.futures.process import BrokenProcessPool
-        super().__init__(workers)
+        super().__init__(max(1, min(workers, usual_workers())))
         self.lost = (BrokenProcessPool,)
 
     def make(self) -> Executor:
