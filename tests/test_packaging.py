@@ -32,7 +32,10 @@ MODULES = {"pillow": "PIL", "pyelftools": "elftools", "pytest-xdist": "xdist", "
 # Used by their command, or by a library that we import: what says so instead of an import.
 WORDS = {"ruff": ("Makefile", "ruff check"), "mypy": ("Makefile", "/mypy"), "pytest-xdist": ("Makefile", "-n"),
          "pytest-timeout": ("pyproject.toml", "timeout_method"),
-         "accelerate": ("pyproject.toml", "accelerate is what transformers loads")}
+         "accelerate": ("pyproject.toml", "accelerate is what transformers loads"),
+         "ipykernel": ("tests/test_api.py", 'kernel_name="python3"'),
+         "loguru": ("pyproject.toml", "what compressed-tensors imports"),
+         "frozendict": ("pyproject.toml", "what compressed-tensors imports")}
 
 
 def requirements() -> dict[str, str]:
@@ -127,7 +130,8 @@ def test_the_wheel_holds_what_is_needed_and_nothing_else(wheel: Path) -> None:
     expected = {path.relative_to(ROOT).as_posix() for folder in PACKAGES for path in (ROOT / folder).rglob("*")
                 if path.suffix in (".py", ".toml", ".lark", ".csv")}
     assert "slimulator/validate/points.csv" in expected
-    expected |= {f"slimulator/{path.relative_to(ROOT)}" for path in (*PROGRAMS.rglob("*.s"), *DEMO.iterdir())}
+    network = [path for path in (PROGRAMS / "networks").iterdir() if path.suffix in (".json", ".npz")]
+    expected |= {f"slimulator/{path.relative_to(ROOT)}" for path in (*PROGRAMS.rglob("*.s"), *DEMO.iterdir(), *network)}
     assert {f"slimulator/programs/{name}" for name in ("hello.s", "lib/macros.s", "lib/print.s",
                                                        "demo/model/model.safetensors")} <= expected
     assert expected <= names

@@ -22,8 +22,6 @@ _RESULTS = {
     "channels":  "the CSR `vec.cols`",
     "outputs":   "the CSR `vec.outputs`",
     "x_offset":  "field 0 of the CSR `vec.offsets`",
-    "w_offset":  "field 1 of the CSR `vec.offsets`",
-    "y_offset":  "field 2 of the CSR `vec.offsets`",
     "bias":      "i32 at the CSR `vec.bias`; 0 where that is 0",
     "sum":       "the sum of all elements",
 }
@@ -70,7 +68,8 @@ NOTATION: dict[str, dict[str, str]] = {
         "group of i": "i / `vec.scale_group`, rounded down; 0 where it is 0",
         "eps":       "the fp32 number in the CSR `vec.eps`",
         **_RESULTS,
-        "gain":      "int8, for each element of a window",
+        "w_offset":  "field 1 of the CSR `vec.offsets`",
+        "y_offset":  "field 2 of the CSR `vec.offsets`",
         "clamp16":   "the nearest number that int16 holds",
         "isqrt":     "the square root, rounded down",
         "rq0":       "rq with multiplier and shift 0, of int8 networks above; 1 and 2 likewise",
