@@ -5,10 +5,17 @@ import pytest
 from both_engines import DRAM, FLASH, SRAM, Pair
 
 from isa import sparse
+from isa.instruction import TABLE
 
 RUNS = 30
 WHOLE = ("vec.conv.i8", "vec.depthwise.i8", "vec.maxpool.i8", "vec.meanpool.i8", "vec.layernorm.i8", "vec.softmax.i8",
          "sp.conv.rl.i8", "sp.depthwise.rl.i8")
+
+
+def test_all_of_them_are_here():
+    assert {row.mnemonic for row in TABLE.values() for operand in row.operands if "windows" in operand.shape} == set(WHOLE)
+    assert [row.mnemonic for row in TABLE.values() if any("vec.outputs" in operand.shape for operand in row.operands)] == [
+        "vec.requant.i8"]
 
 
 @pytest.fixture(scope="module")
