@@ -259,6 +259,11 @@ class Cases(BankCases):
         dims["n"] = min(dims["n"], capacity)
         dims |= {"vectors": vectors, "length": length, "rows": min(self.length(300), most),
                  "cols": min(self.length(300), most), "bit": self.below(8)}
+        if name == "lut.reuse.u8":
+            pieces, centres = 1 + self.below(9), self.one_of((1, 2, 16, 128, 256))
+            dims |= {"lut.pieces": pieces, "lut.centres": centres}
+            case.csrs |= {"lut.pieces": 0 if pieces == 1 and self.chance(0.5) else pieces,
+                          "lut.centres": 0 if centres == 256 and self.chance(0.5) else centres}
         if name.startswith("lut.codebook"):
             dims["n"] = self.one_of((4, 8, 16))
         if name.startswith("lut.gemv"):
@@ -416,6 +421,9 @@ class Cases(BankCases):
             return len(self.packed[1]), 4, self.packed[1]
         if case.row.mnemonic == "cim.load.nm":
             return self.packed.nbytes, 1, self.packed
+        if operand.name == "assigned":
+            data = self.random.integers(0, dims["lut.centres"], numbers[0] * numbers[1]).astype("u1")
+            return data.nbytes, 1, data
         fmt = FORMATS[form]
         align = max(1, int(float(fmt.bits)) // 8) if form in ("f32", "f16", "bf16", "i32", "u32") else 1
         if operand.name == "index" and unit == "fetch":
