@@ -6,9 +6,10 @@ import random
 
 import numpy as np
 import pytest
-from unit_bench import Bench, refused
+from unit_bench import FLASH, Bench, refused
 
 from isa import quantised
+from isa.instruction import TABLE
 from isa.traps import Cause
 
 INT32 = (1 << 31) - 1
@@ -234,3 +235,26 @@ def test_a_shift_that_is_none_traps():
     bench.set(vec__left=32)
     text = refused(Cause.ILLEGAL_OPERAND, bench, "vec.add.i8", y=bench.y, a=bench.x, b=bench.x, n=1)
     assert text == "vec.left is 32; expected 0..31"
+
+
+ROWS = [row for row in TABLE.values() if row.meaning.__module__ == "isa.units.vec.networks"]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.mnemonic)
+def test_every_address_is_checked(row):
+    """One that is nowhere, one of flash for results, one that is not aligned; nothing is written."""
+    bench = Net(12, 1, 1, 4, 4, group=0)
+    bench.windows(1, 1, 1, 1, 1)
+    bench.set(vec__multipliers=bench.put(np.array([1 << 30] * 3, "<i4")), vec__shifts=bench.put(np.zeros(3, "i1")))
+    places = {"y": bench.y, "sums": bench.put(np.zeros(8, "<i4"))}
+    good = {operand.name: places.get(operand.name, bench.x) if operand.access else 2 for operand in row.operands}
+    bench.run(row.mnemonic, **good)
+    before = bench.got(64)
+    for operand in (each for each in row.operands if each.access):
+        access = Cause.LOAD_ACCESS if "<" in operand.access else Cause.STORE_ACCESS
+        refused(access, bench, row.mnemonic, **good | {operand.name: 16})
+        if operand.shape.startswith("i32"):
+            refused(Cause.MISALIGNED_OPERAND, bench, row.mnemonic, **good | {operand.name: good[operand.name] + 1})
+        if ">" in operand.access:
+            refused(Cause.STORE_ACCESS, bench, row.mnemonic, **good | {operand.name: FLASH})
+    assert bench.got(64) == before
