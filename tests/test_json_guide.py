@@ -337,5 +337,5 @@ def test_snapshot(tmp_path: Path) -> None:
         assert found[-1]["schema"] == snapshot.SCHEMA == 5
     presets = [document.pop("preset") for document in found]
     compare("A snapshot's header", [{**document, "preset": {}} for document in found])
-    others = [load_preset(name).file.model_dump() for name in ("slim-llama", _named(tmp_path))]
+    others = [load_preset(name).file.model_dump() for name in ("slim-llama", "slim-nsp", _named(tmp_path))]
     compare("machines", [{"machines": [*presets, *others]}])

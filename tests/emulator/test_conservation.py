@@ -414,7 +414,7 @@ def sparse_work(machine: ReferenceMachine, row: Row, values: dict[str, int]) -> 
     except (Trap, ValueError):
         return Counter()                    # the instruction will trap
     stored, nonzero = len(slots.rows), int(np.count_nonzero(dense))
-    once = Counter(weight_bytes=size, meta_bytes=packed.bytes - size)
+    once = Counter(weight_bytes=size, meta_bytes=len(meta) + (0 if offsets is None else 4 * len(offsets)))
     if operation == "expand":
         return once + Counter(values=stored, values_float=stored * floats, elements=rows * cols)
     vectors = max(int(machine.state["sp.built_vectors"][0]), 1)

@@ -190,11 +190,11 @@ def test_what_is_found_is_kept_and_run_again(monkeypatch, tmp_path):
 
 
 def test_what_is_drawn_reaches_everything():
-    """Each instruction retires somewhere among some hundred programs, most of them in the compiled loop."""
+    """Each instruction retires somewhere among some thousand programs, most of them in the compiled loop."""
     random = np.random.default_rng(1)
     retired: Counter[str] = Counter()
     by_reference: Counter[str] = Counter()
-    for _ in range(1100):
+    for _ in range(2200):
         program = asm.assemble(spelled(random.bytes(SIZE))[0], machine=SMALL)
         run = Run(Machine, program)
         run.machine.profile()

@@ -213,6 +213,8 @@ CHAINS = (
     "sp.build.i8 sp.mac.*", "sp.build.i8 sp.macT.*", "sp.build.i8 sp.gemv.*.i* vec.sum.f32", "sp.build.f32 sp.gemv.*.f*",
     "sp.build.i8 sp.mac.bm.* sp.macT.bm.i8", "sp.build.i8 sp.macT.bm.i4 sp.gemv.bm.t2", "sp.build.i8 sp.gemv.bm.t2 sp.macT.bm.*",
     "sp.build.i8 sp.mac.nm.* sp.expand.nm.*", "sp.build.i8 sp.mac.cs.* sp.gemv.bl.i8",
+    "sp.build.i8 sp.gemv.*.t2 sp.gemv.*.t2", "sp.build.i8 sp.macT.*.t2 sp.macT.*.t2", "sp.build.i8 sp.macT.cs.* sp.mac.bl.t2",
+    "sp.build.i8 sp.gemv.cs.* sp.gemv.bl.*", "sp.build.i8 sp.macT.nm.* sp.macT.cs.i4", "sp.build.f32 sp.gemv.bl.f* sp.gemv.bm.f16",
     "sp.build.f32 sp.gemv.cs.f16 sp.expand.bl.*", "sp.compress.bm.i8 sp.expand.bm.i8",
     "sp.compress.bm.f32 sp.build.f32 sp.gemv.bm.f32",
     "cim.build.i8 cim.load.nm cim.mac", "cim.load.nm cim.build.i8 cim.gemv", "cim.build.i8 cim.load.nm cim.gemv cim.mac",
