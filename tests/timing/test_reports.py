@@ -65,7 +65,7 @@ def test_without_a_clock(command: Command, elf: Path, tmp_path: Path) -> None:
     assert "time and energy: not known, no clock was kept" in errors
     for option in (["--what-if", "lut=2"], ["--timeline", str(tmp_path / "t")]):
         status, _, errors = command("run", elf, "--no-time", *option)
-        assert status == 2 and "both need the clock" in errors
+        assert status == 2 and "all need the clock" in errors
     status, _, errors = command("run", elf, "--no-time", "--by", "line")
     lines = errors[errors.index("by line:"):].splitlines()[1:]
     assert status == 0 and len(lines) > 2 and all(line.split()[:3] == ["-", "-", "-"] for line in lines)
@@ -204,7 +204,7 @@ def test_further_clocks_of_memories_agree_with_machines_that_have_them(machine: 
     ("hbm=2,hbm=1.5", "hbm.speed is changed by hbm=2 and by hbm=1.5; expected each figure once"),
     ("dram=2,dram.memory=HBM2", "dram.latency_cycles is changed by dram=2 and by dram.memory=HBM2; expected each figure once"),
     ("dram.channels=2", "unknown figure 'dram.channels'"), ("hbm.channels=2.5", "channels.value: got 2.5"),
-    ("dram.mapping=RoBaRaCoCh", "dram.mapping: which channel, .*; expected .* dram.memory=NAME; a machine file can"),
+    ("dram.mapping=RoBaRaCoCh", "dram.mapping: where an address lies is no.*; expected .* dram.memory=NAME; a machine file can"),
     ("dramm.memory=HBM2", "unknown figure 'dramm.memory'.*did you mean 'dram.memory'"),
     ("vec.queue_depth=2.5", "an integer"), ("vec.queue_depth=1000000", "an integer"),
     ("lut=2,lut=3", "lut.start_cycles is changed by lut=2 and by lut=3; expected each figure once"),
