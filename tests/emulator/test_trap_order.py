@@ -78,6 +78,9 @@ def of_operands(row: Row, operands: list[Operand], start: Start) -> Iterator[Fau
             if row.unit == "sp" and operand.name == "W" and ".rl." not in row.mnemonic:
                 if "sp.scales" in csrs(row):
                     yield from memory("sp.scales", 4, Cause.LOAD_ACCESS, csr=True)
+                if ".cs." in row.mnemonic or ".bl." in row.mnemonic:            # offsets of 0: there is nothing in the lists
+                    yield from memory("sp.offsets", 4, Cause.LOAD_ACCESS, csr=True)
+                    continue
                 yield from memory("sp.meta", 1, Cause.LOAD_ACCESS, csr=True)
                 if ".bm." in row.mnemonic:              # a mask of zeros: there are no values
                     continue
@@ -149,10 +152,11 @@ def of_settings(row: Row, start: Start) -> list[Fault]:
         if "build" in name:
             found = [Fault(Cause.CAPACITY, 4 << 20, Start(csrs={"sp.vectors": 1 << 20})), setting(1, sp__codes_stride=1)]
             return [*found, setting(6, sp__scale_stride=6) if name.endswith("i8") else setting(18, sp__codes_stride=18)]
-        of_layout = setting(0, sp__nm=0) if ".nm." in name else setting(0, sp__block=0)
+        of_layout = [setting(0, sp__nm=0)] if ".nm." in name else [] if ".cs." in name else [
+            *[setting(0, sp__block_rows=0)] * (".bl." in name), setting(0, sp__block=0)]
         if "expand" in name or "compress" in name:
-            return [of_layout, setting(1 << 40, sp__cols=1 << 40)]
-        found = [setting(32, sp__shift=32)] * (".mac" in name) + [of_layout, state(0, sp__kind=[0])]
+            return [*of_layout, setting(1 << 40, sp__cols=1 << 40)]
+        found = [setting(32, sp__shift=32)] * (".mac" in name) + [*of_layout, state(0, sp__kind=[0])]
         if "gemv" in name and form_of(name) not in ("f16", "f32"):
             found.append(Fault(illegal, 3, Start(csrs={"sp.scale_group": 3}, state={"sp.x_group": [2]})))
         return [*found, setting(4, sp__result_stride=4), setting(18, sp__result_stride=18)]
