@@ -159,7 +159,6 @@ class ReferenceMachine(Vocabulary):
         """Instructions retired plus traps taken. Limits count both, so that a handler that traps itself comes to an end."""
         return self.counter("core.instructions") + self.counter("core.traps")
 
-    @exclusive()
     def _repr_html_(self) -> str:
         program, time = self.program, self.time
         rows = [("program", (program.path or "from memory") if program else "none"),
@@ -173,6 +172,7 @@ class ReferenceMachine(Vocabulary):
         """Its counters as a DataFrame, a row each: `counter`, `events`, `of`, `meaning`. Raises ImportError without pandas."""
         return self.counters.to_pandas()
 
+    @exclusive()
     def load(self, program: Program | str | os.PathLike[str]) -> None:
         """Place a program, or that of a file, in memory; set pc to its entry and the stack pointer to the end of DRAM.
 

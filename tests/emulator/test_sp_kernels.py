@@ -167,7 +167,7 @@ def test_compress(pair, name):
         assert done.result == packed.values.size // FORMATS[form].row_bytes(1)
 
 
-@pytest.mark.parametrize("name", [name for name in SP if "build" not in name and "compress" not in name])
+@pytest.mark.parametrize("name", [name for name in SP if "build" not in name and "compress" not in name and ".rl." not in name])
 def test_metadata_of_any_bytes(pair, name):
     """Most is malformed. Both engines trap alike, with nothing written, or do the same."""
     rng = np.random.default_rng(sum(map(ord, name)))
