@@ -104,7 +104,7 @@ class Plan:
         varied = ", ".join(f"{name} ({len({point.said.get(name) for point in self.points})})" for name in self.study.varied)
         return [f"{counted(len(self.points), 'point', ',')}: {varied or 'nothing varies'}",
                 f"  {len(jobs):,} programs to compile, {known:,} of them known; {len(runs):,} different runs; "
-                f"{refused:,} points that a machine refuses",
+                f"{counted(refused, 'point', ',')} that a machine refuses",
                 f"  about {_duration(seconds / workers)} with {workers} worker{'s' * (workers != 1)}, by sizes alone: a "
                 "study measures the time that is left"]
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import html
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from typing import Any
 
 from isa.counters import COUNTERS
 from isa.files import replacing
+from isa.notebook import as_frame, as_html
 from slimulator.explore.baseline import on_cpu
 from slimulator.explore.plan import Point, version
 from slimulator.explore.study import Study
@@ -99,8 +99,7 @@ class Results:
 
     def to_pandas(self) -> Any:
         """The table as a pandas DataFrame, a row a point. Raises ImportError without pandas (the extra `explore`)."""
-        from pandas import DataFrame
-        return DataFrame([[row.get(name) for name in self.columns] for row in self.rows], columns=self.columns)
+        return as_frame(self.columns, [[row.get(name) for name in self.columns] for row in self.rows])
 
     # -------------------------------------------------------------------------------------------- for people
 
@@ -128,8 +127,7 @@ class Results:
 
     def _repr_html_(self) -> str:
         heads, *rows = self.shown()
-        cells = "".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
-        return f"<table><tr>{''.join(f'<th>{html.escape(head)}</th>' for head in heads)}</tr>{cells}</table>"
+        return as_html(heads, rows)
 
 
 def row_of(point: Point, compiled: Record | None, result: Record, same_as: int | None, settings: Sequence[str]) -> Row:
