@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import stored_files
-from safetensors.torch import save_file
 
 from compiler.frontends.shards import open_file
 from compiler.frontends.stored.files import Files
@@ -20,6 +19,7 @@ pytest.importorskip("compressed_tensors", reason="pip install --no-deps compress
 from compressed_tensors.compressors.quantized_compressors.pack_quantized import pack_to_int32  # noqa: E402
 from compressed_tensors.compressors.sparse_compressors.sparse_24_bitmask import Sparse24BitMaskTensor  # noqa: E402
 from compressed_tensors.compressors.sparse_compressors.sparse_bitmask import BitmaskTensor  # noqa: E402
+from safetensors.torch import save_file  # noqa: E402
 
 RNG = np.random.default_rng(12)
 
