@@ -11,7 +11,7 @@ from compiler.errors import RoomError
 from compiler.graph import Op
 from compiler.lowering.chunk import each_frame
 from compiler.lowering.emit import FRAME, LAYER, WEIGHTS, Emitter, Source, Want, number, offset, symbol
-from compiler.lowering.tiles import Tile, Varied, Way, fetched, tiles
+from compiler.lowering.tiles import Size, Tile, Way, fetched, tiles
 from compiler.placing.bank_placement import Banked
 from compiler.placing.memory_plan import MemoryPlan
 from compiler.placing.weights import Placed, WeightLayout
@@ -133,24 +133,24 @@ class Lowering:
         """A weight that is a vector, as an operand of the vector unit."""
         return self.operand("vec", self.weight(role), 4 * self.tensor(role).shape[0])
 
-    def tiles(self, unit: str, source: Source, rows: int | str, row_bytes: int | Varied, *to: tuple[Source, int],
-              beside: Sequence[tuple[Source, int]] = (), result: str = "", of: str = "",
-              most: int = 0) -> AbstractContextManager[Tile]:
+    def tiles(self, unit: str, source: Source, rows: int | str, size: Size, *to: tuple[Source, int],
+              beside: Sequence[tuple[Source, Size]] = (), result: str = "", of: str = "", most: int = 0,
+              run: int = 1) -> AbstractContextManager[Tile]:
         """The rows of a matrix as an operand of `unit`: all of them at once, or in a loop over tiles that are fetched.
 
         rows     a number, or the register that holds it (at least 1)
+        size     bytes of a row, or how rows differ
         to       pairs (address, bytes a row): these addresses advance with the rows
-        beside   (address, bytes a row) of what else the unit reads of the matrix: scales, metadata; 0 bytes: one scale for all rows
+        beside   (address, size) of what else the unit reads of the matrix: scales, metadata; 0 bytes: one scale for all rows
         result   the value, at the first address of `to`, that the unit makes: if it lies outside the scratchpad, it is copied there
         of       the cache whose rows they are, where the address is in a register
         most     rows of a tile, if the unit takes no more, or if they are read for one token after the other; 0: any number
+        run      rows that belong together: a tile begins at a multiple of them
         """
         near = self.is_near(self._base(of) or source)
         out = result if result in self.memory.outside and not self.memory.reached else ""
         if not near or out or (isinstance(rows, int) and 0 < most < rows):
-            varied = row_bytes if isinstance(row_bytes, Varied) else None
-            parts = [(source, row_bytes.row if isinstance(row_bytes, Varied) else row_bytes), *beside]
-            return tiles(self, unit, rows, parts, to, Way(out, not near or bool(out), most, varied))
+            return tiles(self, unit, rows, [(source, size), *beside], to, Way(out, not near or bool(out), most, run))
         return nullcontext(Tile(source, number(rows) if isinstance(rows, int) else rows, [address for address, _ in to],
                                 [address for address, _ in beside]))
 

@@ -48,18 +48,35 @@ class Tile:
 
 
 class Varied(NamedTuple):
-    """Rows that differ in their bytes.
+    """Rows that differ in their bytes: the values of a sparse matrix, or what lies beside them.
 
-    starts     the address of u32: the bytes before each row and before the end
-    row        the most bytes that a row has
+    starts     the address of u32: what is before each run of rows and before the end, in units of `unit` bytes; "": they are the
+               Ends of the same matrix
+    run        the most bytes that a run of rows has
     most       the most bytes that all rows of a matrix have
     of_all     the bytes of the matrices of all layers with this code
     """
 
     starts: Source
-    row: int
+    run: int
     most: int
     of_all: int
+    unit: int = 1
+
+
+class Ends(NamedTuple):
+    """Beside a matrix, u32 before each run of rows and before the end: the last one of a tile is the first one of the next.
+
+    runs    of all rows
+    of_all  the bytes for the runs of the matrices of all layers with this code
+    """
+
+    runs: int
+    of_all: int
+
+
+Size = int | Varied | Ends
+"""Bytes of each row; 0: 4 for all rows."""
 
 
 class Way(NamedTuple):
@@ -68,13 +85,13 @@ class Way(NamedTuple):
     out      a value outside the scratchpad at the first address of `to`: results wait in the buffer and are copied; "": none
     fetch    the rows are fetched, as many at a time as a buffer holds with what lies beside them; else they are used where they lie
     limit    rows of a tile, at most; 0: any number, if they are fetched
-    varied   of rows that differ in their bytes
+    run      rows that belong together: a tile begins at a multiple of them
     """
 
     out: str
     fetch: bool
     limit: int
-    varied: Varied | None
+    run: int = 1
 
 
 def start(c: Lowering, buffers: str) -> None:
@@ -113,69 +130,79 @@ def fetched(c: Lowering, unit: str, address: Source, size: int, length: str = ""
         yield BUFFER
 
 
-def height(buffer_bytes: int, row_bytes: int, *beside: int, out: bool = False) -> int:
-    """Rows of a tile: as many as a buffer holds with what a row has beside it and, with `out`, with their results."""
-    return (buffer_bytes - (2 + out + max(0, len(beside) - 1)) * ALIGN) // (row_bytes + sum(beside) + 4 * out)
+def height(buffer_bytes: int, row_bytes: int, *beside: int, out: int = 0) -> int:
+    """Rows of a tile, or runs of rows: as many as a buffer holds with what each has beside it and with `out` results of each."""
+    return (buffer_bytes - (2 + (out > 0) + max(0, len(beside) - 1)) * ALIGN) // (row_bytes + sum(beside) + 4 * out)
 
 
 @contextmanager
-def tiles(c: Lowering, unit: str, rows: int | str, parts: Sequence[tuple[Source, int]], to: Sequence[tuple[Source, int]],
+def tiles(c: Lowering, unit: str, rows: int | str, parts: Sequence[tuple[Source, Size]], to: Sequence[tuple[Source, int]],
           way: Way) -> Iterator[Tile]:
     """A loop over the rows of a matrix. See Lowering.tiles.
 
-    parts    (address, bytes a row) of the matrix, then of what lies beside it, scales and metadata; 0 bytes: 4 for all rows
+    parts    (address, size) of the matrix, then of what lies beside it, scales and metadata
     """
-    (source, row_bytes), *beside = parts
-    out, fetch, limit, varied = way
+    (source, size), *beside = parts
+    out, fetch, limit, run = way
     e, near = c.emit, c.is_near(source)
-    sizes = [size for _, size in beside]
+    sizes = [each for _, each in beside]
     if fetch:
-        most = height(c.memory.buffer_bytes, row_bytes, *sizes, out=bool(out))
-        _check(c, row_bytes + sum(sizes), most)
-        most = min(most, limit) if limit else most
+        of_run = [_of_run(each, run) for each in (size, *sizes)]
+        most = run * height(c.memory.buffer_bytes, *of_run, out=run if out else 0)
+        _check(c, sum(of_run), most, run)
+        most = min(most, max(limit // run, 1) * run) if limit else most
     else:
         most = limit
     if isinstance(rows, int) and rows <= most and not out:
         with e.taken(len(beside)) as behind:
-            used = varied.most if varied else rows * row_bytes
+            used = _of_all(size, rows)
             copies: list[tuple[Source, Source, Source]] = [(BUFFER, source, number(used))]
-            for register, (address, size) in zip(behind, beside, strict=True):
+            for register, (address, each) in zip(behind, beside, strict=True):
                 used = _behind(c, register, used)
-                copies.append((register, address, number(rows * size or 4)))
-                used += rows * size or 4
+                copies.append((register, address, number(_of_all(each, rows))))
+                used += _of_all(each, rows)
             with _filled(c, unit, copies, near):
                 yield Tile(BUFFER, number(rows), [address for address, _ in to], behind)
         return
-    count = len(beside)
-    with e.taken(3 + len(to) + (3 if fetch else 1) * count + bool(varied)) as (at, left, here, *others):
+    if not fetch:
+        with _used_there(c, parts, rows, most, to) as tile:
+            yield tile
+        return
+    count, varied = len(beside), isinstance(size, Varied)
+    with e.taken(3 + len(to) + 2 * count + varied) as (at, left, here, *others):
         table, others = (others[0], others[1:]) if varied else ("", others)
         pointers, others = others[:len(to)], others[len(to):]
-        sides, behind, lengths = others[:count], others[count:2 * count], others[2 * count:]
+        sides, behind = others[:count], others[count:]
         e.move(at, source)
         e.move(left, number(rows) if isinstance(rows, int) else rows, "rows left")
         for register, (address, _) in zip((*sides, *pointers), (*beside, *to), strict=True):
             e.move(register, address)
-        if varied:
-            e.move(table, varied.starts)
+        if isinstance(size, Varied):
+            e.move(table, size.starts)
+        ends = next((side for side, each in zip(sides, sizes, strict=True) if isinstance(each, Ends)), "")
         name = c.name("tile")
         e.label(name)
         e.at_most(here, most, left, "rows of this tile")
-        if fetch:
-            if not varied:
-                e.line(f"li a6, {row_bytes};  mul a7, {here}, a6")
-            copies, used = [(BUFFER, at, "a7")], most * row_bytes
-            held: dict[str, tuple[int, str]] = {"a7": (0, "") if varied else (row_bytes, here)}
-            for register, side, length, size in zip(behind, sides, lengths, sizes, strict=True):
-                used = _behind(c, register, used)
-                e.line(f"li {length}, {size or 4}" + (f";  mul {length}, {length}, {here}" if size else ""))
-                copies.append((register, side, length))
-                held[length] = (size, here) if size else (4, "")
-                used += most * size or 4
-            with e.profile.tiles(here, rows, most, held), _sized(c, varied, table, here), _filled(c, unit, copies, near):
-                e.line(f"add {at}, {at}, a7")
-                for side, length, size in zip(sides, lengths, sizes, strict=True):
-                    if size:
-                        e.line(f"add {side}, {side}, {length}")
+        with e.profile.tiles(here, rows, most):
+            e.line(f"sync.wait.fetch {BUFFER_TAG}")
+            used = 0
+            for register, side, each in zip((BUFFER, *behind), (at, *sides), (size, *sizes), strict=True):
+                if used:
+                    used = _behind(c, register, used)
+                _length(c, each, (table if each.starts else ends) if isinstance(each, Varied) else "", here, run)
+                known = (each, here) if isinstance(each, int) and each else (0 if isinstance(each, Varied) else 4, "")
+                with e.profile.known("a7", *known):
+                    e.op("fetch.copy", register, side, "a7", near=near)
+                if isinstance(each, Ends):
+                    e.advance(side, 4 * (most // run))
+                elif each:
+                    e.line(f"add {side}, {side}, a7")
+                if not isinstance(each, int):
+                    e.profile.together(0, each.of_all)
+                used += most // run * _of_run(each, run) or 4
+            if varied:
+                e.advance(table, 4 * (most // run))
+            with _used(c, unit):
                 if out:
                     with e.taken(1) as (results,):
                         _behind(c, results, used, "results wait behind them")
@@ -186,27 +213,61 @@ def tiles(c: Lowering, unit: str, rows: int | str, parts: Sequence[tuple[Source,
                             e.op("fetch.copy", pointers[0], results, "a6", writes=(out,), near=True)
                 else:
                     yield Tile(BUFFER, here, pointers, behind)
-        else:
-            with e.profile.tiles(here, rows, most):
-                yield Tile(at, here, pointers, sides)
-            e.advance_rows(at, here, row_bytes)
-            for side, size in zip(sides, sizes, strict=True):
-                if size:
-                    e.advance_rows(side, here, size)
-        for pointer, (_, size) in zip(pointers, to, strict=True):
-            e.advance_rows(pointer, here, size)
+        for pointer, (_, step) in zip(pointers, to, strict=True):
+            e.advance_rows(pointer, here, step)
         e.line(f"sub {left}, {left}, {here};  beqz {left}, 1f;  j {name}")
         e.mark("1")
 
 
 @contextmanager
-def _sized(c: Lowering, varied: Varied | None, table: str, rows: str) -> Iterator[None]:
-    """Put the bytes of as many rows as register `rows` says to a7, if they differ. `table` is moved behind their starts."""
-    if varied:
-        c.emit.line(f"lwu a7, ({table});  slli a6, {rows}, 2;  add {table}, {table}, a6;  lwu a6, ({table});  sub a7, a6, a7",
-                    "bytes of this tile")
-        c.emit.profile.together(0, varied.of_all)
-    yield
+def _used_there(c: Lowering, parts: Sequence[tuple[Source, Size]], rows: int | str, most: int,
+                to: Sequence[tuple[Source, int]]) -> Iterator[Tile]:
+    """A loop over tiles that are used where they lie: rows that are all alike, at most so many at a time."""
+    e = c.emit
+    with e.taken(2 + len(parts) + len(to)) as (left, here, *others):
+        places, pointers = others[:len(parts)], others[len(parts):]
+        e.move(left, number(rows) if isinstance(rows, int) else rows, "rows left")
+        for register, (address, _) in zip((*places, *pointers), (*parts, *to), strict=True):
+            e.move(register, address)
+        name = c.name("tile")
+        e.label(name)
+        e.at_most(here, most, left, "rows of this tile")
+        with e.profile.tiles(here, rows, most):
+            yield Tile(places[0], here, pointers, places[1:])
+        for register, (_, size) in zip((*places, *pointers), (*parts, *to), strict=True):
+            assert isinstance(size, int)
+            if size:
+                e.advance_rows(register, here, size)
+        e.line(f"sub {left}, {left}, {here};  beqz {left}, 1f;  j {name}")
+        e.mark("1")
+
+
+def _of_run(size: Size, run: int) -> int:
+    """The most bytes that a run of rows has."""
+    return size.run if isinstance(size, Varied) else 4 if isinstance(size, Ends) else run * size
+
+
+def _of_all(size: Size, rows: int) -> int:
+    """The bytes of all rows: the most of all layers."""
+    return size.most if isinstance(size, Varied) else 4 * (size.runs + 1) if isinstance(size, Ends) else rows * size or 4
+
+
+def _length(c: Lowering, size: Size, table: str, rows: str, run: int) -> None:
+    """Put to a7 the bytes of so many rows. `table`: the address of the u32 of those that differ. Overwrites a6."""
+    e = c.emit
+    if isinstance(size, int):
+        e.line(f"li a7, {size or 4}" + (f";  mul a7, a7, {rows}" if size else ""))
+        return
+    if run == 1:
+        e.line(f"slli a6, {rows}, 2")
+    else:
+        e.line(f"addi a6, {rows}, {run - 1};  li a7, {run};  divu a6, a6, a7;  slli a6, a6, 2", f"u32 of runs of {run} rows")
+    if isinstance(size, Ends):
+        e.line("addi a7, a6, 4")
+        return
+    e.line(f"add a6, a6, {table};  lwu a7, (a6);  lwu a6, ({table});  sub a7, a7, a6", "bytes of this tile")
+    if size.unit != 1:
+        e.line(f"li a6, {size.unit};  mul a7, a7, a6")
 
 
 @contextmanager
@@ -278,10 +339,10 @@ def _behind(c: Lowering, register: str, size: int, comment: str = "what lies bes
     return at
 
 
-def _check(c: Lowering, size: int, most: int) -> None:
+def _check(c: Lowering, size: int, most: int, run: int = 1) -> None:
     room = c.memory.buffer_bytes
+    what = "a row of weights takes" if run == 1 else f"{run} rows of weights, which belong together, take"
     if most < 1 or size > room:
-        raise RoomError("", f"machine {c.memory.machine.name}", region=SRAM,
-                        got=f"a row of weights takes {size:,} bytes with its scales",
+        raise RoomError("", f"machine {c.memory.machine.name}", region=SRAM, got=f"{what} {size:,} bytes with its scales",
                         expected=f"at most {max(0, room - 2 * ALIGN):,}, a buffer in what activations leave of the scratchpad "
                                  f"({c.memory.largest()})")

@@ -75,9 +75,15 @@ class SparseTensor(DerivedTensor):
         return self._bytes[1] if self.layout.has_offsets else self.layout.meta_bytes(*self.matrix)
 
     @cached_property
-    def row_bytes(self) -> npt.NDArray[np.int64]:
-        """Bytes of the stored values of each row, (rows,)."""
-        return np.concatenate([self.layout.row_bytes(packed) for packed, _ in self.packed()])
+    def run_bytes(self) -> npt.NDArray[np.int64]:
+        """Bytes of the stored values of each row, or of the rows that belong together, (runs,)."""
+        return np.concatenate([self.layout.bytes_together(packed) for packed, _ in self.packed()])
+
+    @cached_property
+    def counted_most(self) -> int:
+        """The most that the offsets of its layout count in such a run; 0 where there are none."""
+        return max(int(np.diff(packed.offsets.astype(np.int64)).max(initial=0)) for packed, _ in self.packed()
+                   if packed.offsets is not None) if self.layout.has_offsets else 0
 
     def packed(self) -> Iterator[tuple[Packed, list[F32]]]:
         """(values, metadata, offsets; scales) of its rows, block by block. The offsets of a block begin with 0."""

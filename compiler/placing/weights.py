@@ -40,8 +40,8 @@ class Placed:
     by_column    the file has the tensor column by column: `shape` is as in the file, scales are those of the tensor's rows
     layout       of a matrix that is stored without its zeros: values_size bytes of values and meta_bytes of metadata at `meta`, the
                  most of all layers; at `offsets` those of the layout, if it has any
-    starts       where u32 are that say how many bytes of values there are before each row and before the end; 0: nobody asked for
-                 them. row_most: the most that a row has
+    starts       where u32 are that say how many bytes of values there are before each run of rows and before the end; 0: nobody
+                 asked for them. run_most: the most bytes of values that a run has, and what the offsets count in it, at most
     banked       the file has the scales alone: the matrix lies in the banks of a PIM memory (bank_placement.py)
     in_objects   the file has the scales alone: the rows are parts of the objects of neurons (objects.py)
     reused       of a matrix that is stored as centres and differences: `format` is that of the differences
@@ -62,7 +62,7 @@ class Placed:
     meta_bytes: int = 0
     offsets: int = 0
     starts: int = 0
-    row_most: int = 0
+    run_most: tuple[int, int] = (0, 0)
     reused: Reused | None = None
 
     @property
@@ -119,10 +119,15 @@ class Placed:
         return 4 * (self.layout.runs(self.rows) + 1) if self.layout and self.layout.has_offsets else 0
 
     @property
+    def start_bytes(self) -> int:
+        """Bytes of what `starts` is the address of."""
+        return 4 * (self.layout.runs(self.rows) + 1) if self.layout and self.starts else 0
+
+    @property
     def end(self) -> int:
         if self.layout:
             last = self.offsets + self.offset_bytes if self.offset_bytes else self.meta + self.meta_bytes
-            return self.starts + 4 * (self.rows + 1) if self.starts else last
+            return self.starts + self.start_bytes if self.starts else last
         if self.reused:
             return self.reused.order + 4 * self.rows
         return self.codebook + self.format.book if self.scale_count else self.offset + self.held
@@ -131,7 +136,7 @@ class Placed:
     def held(self) -> int:
         """Bytes of the matrix or vector that are in the file."""
         if self.layout:
-            return self.values_size + self.meta_bytes + self.offset_bytes + (4 * (self.rows + 1) if self.starts else 0)
+            return self.values_size + self.meta_bytes + self.offset_bytes + self.start_bytes
         if self.reused:
             return self.rows * self.row_bytes + self.reused.bytes_beside(self.rows)
         return 0 if self.banked or self.in_objects else self.rows * self.row_bytes
@@ -265,7 +270,7 @@ class WeightLayout:
         if placed.offset_bytes:
             put(placed.offsets, offsets, "<u4")
         if placed.starts:
-            put(placed.starts, [[0], np.cumsum(tensor.row_bytes)], "<u4")
+            put(placed.starts, [[0], np.cumsum(tensor.run_bytes)], "<u4")
         yield stream.tell(), self.size
 
     def _tensor(self, stream: IO[bytes], placed: Placed, tensor: Tensor) -> Iterator[tuple[int, int]]:
@@ -378,7 +383,8 @@ def _place_sparse(role: str, at: int, tensors: Sequence[SparseTensor], fetched: 
     placed = replace(placed, offsets=_up(placed.meta + placed.meta_bytes, ALIGN) if placed.offset_bytes else 0)
     if not fetched or placed.uniform_row_bytes:
         return placed
-    return replace(placed, starts=_up(placed.end, ALIGN), row_most=max(int(tensor.row_bytes.max(initial=0)) for tensor in tensors))
+    most = (max(int(tensor.run_bytes.max(initial=0)) for tensor in tensors), max(tensor.counted_most for tensor in tensors))
+    return replace(placed, starts=_up(placed.end, ALIGN), run_most=most)
 
 
 def _place_reused(role: str, at: int, tensors: Sequence[ReusedTensor]) -> Placed:

@@ -56,18 +56,14 @@ class Near(Target):
 
     @classmethod
     def sparse(cls, machine: Preset, form: str) -> Able:
-        """Int8 in macros: what these can hold. Else by the sp unit: any, or where rows are fetched those without offsets."""
+        """Int8 in macros: what these can hold. Else by the sp unit: any that it has instructions for."""
         if form == "i8" and cim.is_there(machine):
             return Able(lambda layout: cim.holds(machine, layout), f"the macros of machine {machine.name} hold {cim.held(machine)}")
         if not machine.has_unit("sp") or "sp" not in machine.region(SRAM).ports:
             return Able(lambda layout: False, f"machine {machine.name} has no sp unit that reaches the scratchpad")
         if form not in FORMS:
             return Able(lambda layout: False, f"no instruction computes with {form} values without their zeros")
-        readers = {unit for unit in (*cls.readers, "sp") if machine.has_unit(unit)}
-        if all(readers <= region.ports for region in machine.regions if region.name in (FLASH, DRAM)):
-            return Able(lambda layout: layout.kind in LAYOUTS, "no instruction computes with it")
-        return Able(lambda layout: layout.kind in ("nm", "bm"),
-                    f"machine {machine.name} fetches rows in tiles, and no tile begins inside a list of columns or blocks")
+        return Able(lambda layout: layout.kind in LAYOUTS, "no instruction computes with it")
 
     @property
     def reached(self) -> bool:

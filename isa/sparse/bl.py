@@ -17,8 +17,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from isa.numbers import NumberFormat
-from isa.sparse.layout import Array, Bytes, Malformed, Mask, Slots, SparseLayout, check_ascending, counted, run_bytes
+from isa.numbers import FORMATS, NumberFormat
+from isa.sparse.layout import Array, Bytes, Ints, Malformed, Mask, Packed, Slots, SparseLayout, check_ascending, counted, run_bytes
 
 MOST_ROWS, MOST_COLUMNS = 64, 1 << 16       # of a block; also the most block columns
 
@@ -57,7 +57,13 @@ class RByC(SparseLayout):
         return 2 * stored
 
     def value_bytes(self, meta: Bytes, rows: int, cols: int, fmt: NumberFormat, offsets: Array | None = None) -> int:
-        return int(counted(offsets, self.runs(rows)).sum()) * run_bytes(np.array([self.block_rows * self.block]), fmt)
+        return int(counted(offsets, self.runs(rows)).sum()) * self._block_bytes(fmt)
+
+    def _block_bytes(self, fmt: NumberFormat) -> int:
+        return run_bytes(np.array([self.block_rows * self.block]), fmt)
+
+    def bytes_together(self, packed: Packed) -> Ints:
+        return counted(packed.offsets, self.runs(packed.rows)) * self._block_bytes(FORMATS[packed.form])
 
     def slots(self, meta: Bytes, rows: int, cols: int, offsets: Array | None = None) -> Slots:
         counts = counted(offsets, self.runs(rows))

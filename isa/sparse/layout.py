@@ -115,11 +115,11 @@ class SparseLayout(ABC):
         """What a matrix is stored as, whose elements that are not zero are `present` (rows, cols): slots, metadata, offsets.
         Raises ValueError where the layout cannot hold it."""
 
-    def row_bytes(self, packed: Packed) -> Ints:
-        """Bytes of the values of each row (rows,), of a layout whose runs are rows. Raises Malformed."""
-        per_byte, fmt = values_per_byte(FORMATS[packed.form]), FORMATS[packed.form]
+    def bytes_together(self, packed: Packed) -> Ints:
+        """Bytes of the values of each row, or of the rows that belong together, (ceil(rows / together),). Raises Malformed."""
+        fmt = FORMATS[packed.form]
         runs = self.slots(packed.meta, packed.rows, packed.cols, packed.offsets).runs
-        sizes: Ints = -(-runs // per_byte) * max(int(fmt.bits) // 8, 1)
+        sizes: Ints = -(-runs // values_per_byte(fmt)) * max(int(fmt.bits) // 8, 1)
         return sizes
 
     # ---------------------------------------------------------------------------------------------- both ways

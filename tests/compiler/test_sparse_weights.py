@@ -263,6 +263,11 @@ def test_where_rows_are_fetched(scratchpad: int, how: str, weights: str, layout:
         assert counts["auto"][2] < counts["off"][2]
 
 
+def test_blocks_that_no_buffer_holds_are_refused() -> None:
+    with pytest.raises(ModelError, match=r"16 rows of weights, which belong together, take 5,164 bytes .*expected at most 4,032"):
+        compiled(pruned("block"), "f32", "bl:16x4", machine=fetching_machine(12 << 10), chunk=3)
+
+
 def test_a_vector_that_has_no_room_is_refused() -> None:
     path = Path(fetching_machine(1 << 16))
     text = path.read_text(encoding="utf-8")
@@ -283,22 +288,33 @@ def test_a_unit_that_is_not_used_need_not_reach_weights() -> None:
     assert not compiled(pruned("2:4"), "i8", machine=str(path)).memory.reached
 
 
-def test_lists_of_columns_are_not_fetched() -> None:
-    machine = fetching_machine(40 << 10)
-    found = {placed.layout.kind for placed in compiled(pruned("few"), "i8", machine=machine).layout.every() if placed.layout}
-    assert found and found <= {"bm", "nm"}
-    for layout in ("cs", "bl:1x4"):
-        with pytest.raises(ModelError, match=f"{layout}: machine fetching fetches rows in tiles, and no tile begins inside a list"):
-            compiled(pruned("few"), "i8", layout, machine=machine)
-
-
-@pytest.mark.parametrize(("how", "weights"), [("2:4", "i8"), ("half", "i8"), ("half", "f32"), ("block", "i4")])
-def test_predicted_bytes_where_rows_are_fetched(how: str, weights: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("how", "weights", "layout"), [
+    ("few", "i8", "cs"), ("few", "i4", "cs"), ("half", "f16", "cs"), ("half", "t2:row", "cs"), ("block", "i8", "bl:1x4"),
+    ("half", "i8", "bl:5x3"), ("block", "f32", "bl:4x4")])
+def test_lists_are_fetched(how: str, weights: str, layout: str, tmp_path: Path) -> None:
+    """Listed columns and blocks in tiles: a tile ends with whole blocks; bytes as predicted, the tokens of the dense model."""
+    tokens = generated((dense := compiled(pruned(how), weights, "off")).build(tmp_path), dense.machine)[0]
     for scratchpad in (12 << 10, 40 << 10):
-        made = compiled(pruned(how), weights, machine=fetching_machine(scratchpad), chunk=1)
+        made = compiled(pruned(how), weights, layout, machine=fetching_machine(scratchpad), chunk=3)
+        program = made.build(tmp_path)
+        assert {placed.layout.name for placed in made.layout.layer.values() if placed.layout} == {layout} and made.choice.exact
+        assert compare(made, program, PROMPT)[1] is None
+        found, runner = generated(program, made.machine)
+        again, reference = generated(program, made.machine, ReferenceMachine)
+        assert found == again == tokens and runner.counters == reference.counters
+
+
+@pytest.mark.parametrize(("how", "weights", "layout"), [
+    ("2:4", "i8", "auto"), ("half", "i8", "auto"), ("half", "f32", "auto"), ("block", "i4", "auto"), ("half", "i4", "cs"),
+    ("half", "i8:tensor", "bl:5x3"), ("block", "i8", "cs")])
+def test_predicted_bytes_where_rows_are_fetched(how: str, weights: str, layout: str, tmp_path: Path) -> None:
+    for scratchpad in (12 << 10, 40 << 10):
+        made = compiled(pruned(how), weights, layout, machine=fetching_machine(scratchpad), chunk=1)
         program, found = made.build(tmp_path), []
         for tokens in (3, 4, 5):
-            counters = generated(program, made.machine, tokens=tokens)[1].counters
+            text, runner = generated(program, made.machine, tokens=tokens)
+            assert len(text) == tokens
+            counters = runner.counters
             found.append((counters["sram.bytes_read"], counters["dram.bytes_read"] + counters["flash.bytes_read"]))
         for position, (before, after) in enumerate(itertools.pairwise(found), start=len(PROMPT) + 2):
             reads = made.choice.reads(position)
