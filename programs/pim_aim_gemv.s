@@ -24,14 +24,6 @@
     .equ    BANK_BYTES, 16384 * ROW_BYTES       # the mapping is "channel bank row column": from bank to bank
     .equ    HBM, 0x2000000000
 
-# random_f16 count, exponent: fp16 numbers of random sign between 2^exponent and 2^(exponent + 1)
-    .macro  random_f16 count, exponent
-    .rept   \count
-    next_seed
-    .half   ((seed & 0x1000) << 3) | ((15 + \exponent) << 10) | ((seed >> 8) & 0x3ff)
-    .endr
-    .endm
-
     .section .data
     .balign 4
 pattern:    random_f16 TILES * BANKS + 1024, -3

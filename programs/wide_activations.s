@@ -84,19 +84,9 @@ _start:
     bne     s1, t0, 3b
     sync.fence
 
-    li      s0, 0
-    la      s1, sums
-5:  print   "row "
-    mv      a0, s0
-    call    print_int
-    print   ": "
-    lw      a0, 0(s1)
-    call    print_int
-    print   "\n"
-    addi    s0, s0, 1
-    addi    s1, s1, 4
-    li      t0, ROWS
-    bne     s0, t0, 5b
+    la      a0, sums
+    li      a1, ROWS
+    call    print_rows
 
     print   "steps of a part: "
     mv      a0, s2

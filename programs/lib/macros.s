@@ -35,6 +35,14 @@ text_end\@:
     .endr
     .endm
 
+# random_f16 count, exponent: fp16 numbers of random sign between 2^exponent and 2^(exponent + 1)
+    .macro  random_f16 count, exponent
+    .rept   \count
+    next_seed
+    .half   ((seed & 0x1000) << 3) | ((15 + \exponent) << 10) | ((seed >> 8) & 0x3ff)
+    .endr
+    .endm
+
 # random_bytes count: bytes of random bits, such as packed codes
     .macro random_bytes count
     .rept   \count

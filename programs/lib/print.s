@@ -78,3 +78,30 @@ print_milli:
     ld      ra, 24(sp)
     addi    sp, sp, 32
     ret
+
+# print_rows: write a line "row r: value" for each of the a1 words at a0
+print_rows:
+    addi    sp, sp, -32
+    sd      ra, 24(sp)
+    sd      s0, 16(sp)
+    sd      s1, 8(sp)
+    sd      s2, 0(sp)
+    li      s0, 0
+    mv      s1, a0
+    mv      s2, a1
+1:  print   "row "
+    mv      a0, s0
+    call    print_int
+    print   ": "
+    lw      a0, 0(s1)
+    call    print_int
+    print   "\n"
+    addi    s0, s0, 1
+    addi    s1, s1, 4
+    bne     s0, s2, 1b
+    ld      s2, 0(sp)
+    ld      s1, 8(sp)
+    ld      s0, 16(sp)
+    ld      ra, 24(sp)
+    addi    sp, sp, 32
+    ret
