@@ -26,6 +26,7 @@ from compiler.lowering.sampling import Room, missing
 from compiler.lowering.sampling import scratch as scratch_of_sampling
 from compiler.lowering.sampling_tiles import SIZES
 from compiler.lowering.search import Choice, choices, scarce
+from compiler.lowering.turns import SCRATCH as SCRATCH_OF_TURNS
 from compiler.model.model import Model
 from compiler.model.tensors import Tensor
 from compiler.passes.calibrate import with_thresholds
@@ -219,27 +220,31 @@ def _lowered(target: Target, positions: int, chunk: int | None, sequences: int |
     rows = {"embedded_row": max(narrow)} if narrow else {}
     rows |= scratch_of_decoded(machine, decoded) | scratch_of_parts(machine, matrices(graph, layout, ("gemv.i8", "gemv.i8.active")))
     rows |= scratch_of_reuse(matrices(graph, layout, ("gemv.i8.reuse",)))
-    if predicted:
-        rows |= scratch_of_objects(machine, target.objects(layout), model.config.dim)
-    elif sparse:
+    if sparse and not predicted:
         rows |= scratch_of_active(model.config.hidden, model.config.dim)
     rows |= target.scratch()
 
-    def planned(room: Room, tokens: int | None) -> MemoryPlan:
-        memory = plan_memory(graph, positions, machine, rows, reached=target.reached, outside=room.outside & graph.values.keys(),
-                             chunk=tokens, sequences=sequences or 1)
-        if sparse and target.reached:
+    def planned(room: Room, tokens: int | None, turns: bool) -> MemoryPlan:
+        more = dict[str, int]()
+        if predicted:
+            objects, dim = target.objects(layout), model.config.dim
+            halves, one = (scratch_of_objects(machine, objects, dim, halves=two) for two in (True, False))
+            turns = turns and "objects_here" in halves
+            more = halves | SCRATCH_OF_TURNS if turns else one
+        memory = plan_memory(graph, positions, machine, rows | more, reached=target.reached,
+                             outside=room.outside & graph.values.keys(), chunk=tokens, sequences=sequences or 1, turns=turns)
+        if sparse and target.reached and not turns:
             memory.fill()
         inside, outside = scratch_of_sampling(machine, model.config.vocab, room)
         memory.outside |= outside
         memory.add(inside, beside=("logits", *target.kept))
         return memory
 
-    def lowered(tokens: int | None) -> Compiled:
+    def lowered(way: tuple[int | None, bool]) -> Compiled:
         found, refused = list[Choice](), list[RoomError]()
         for rooms in _rooms(target):
             try:
-                room, memory = _first_with_room(rooms, lambda room: (room, planned(room, tokens)))
+                room, memory = _first_with_room(rooms, lambda room: (room, planned(room, *way)))
                 target.check(layout, memory)
                 found += choices(target, layout, memory, room)
             except RoomError as error:
@@ -254,7 +259,8 @@ def _lowered(target: Target, positions: int, chunk: int | None, sequences: int |
         return Compiled(best, others)
 
     sizes = [chunk] if chunk is not None else [sequences or 1] if target.by_token else [None, sequences or 1]
-    return _first_with_room(sizes, lowered)
+    turns = [True, False] if sequences and target.objects_apart else [False]
+    return _first_with_room([(size, turn) for turn in turns for size in sizes], lowered)
 
 
 def _first_with_room(choices: Sequence[A], made: Callable[[A], R]) -> R:

@@ -282,9 +282,12 @@ class Compiled:
         lines += [f"no {option}: {why}" for option, why in missing(self.machine).items()]
         lines += self.model.changed
         if memory.sequences > 1:
-            lines.append(f"up to {memory.sequences} texts side by side, with keys and values of their own: weights are read once "
-                         f"for a token of each" + ("" if memory.finish_together else "; but the head once for each, as there "
+            how = "twice, for half of the texts each" if memory.turns else "once for a token of each"
+            lines.append(f"up to {memory.sequences} texts side by side, with keys and values of their own: weights are read {how}"
+                         + ("" if memory.finish_together else "; but the head once for each, as there "
                                                "is no room for the logits of all"))
+        if memory.turns:
+            lines.append(f"these halves take turns: while neurons of one come from {target.neurons.region}, the other goes on")
         lines.append("the prompt runs token by token" if memory.chunk == 1 else
                      f"the prompt runs in chunks of {memory.chunk} tokens, with {memory.frame_bytes:,} bytes of activations each")
         if self.int8_activations:

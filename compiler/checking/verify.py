@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -144,7 +145,7 @@ class _Checker:
         self.symbols = {symbol.name: symbol.value for symbol in program.symbols}
         self.compared = 0
         self.last = [len(text) - 1 for text in texts]
-        self.active: Any = None             # the rows that operations by active neurons work on
+        self.active: dict[Place, Any] = {}  # the rows that operations by active neurons work on, of each token
         self.difference: Difference | None = None
 
     def check(self, step: Sequence[Place], results: Sequence[Mapping[tuple[str, int, int], Any]], places: _Places) -> None:
@@ -165,19 +166,49 @@ class _Checker:
                             self._each(section, layer, whole, [results[at]], [step[at]], chunk=False)
             elif alone or memory.chunk == 1:
                 self._each(section, layer, whole, results, step, chunk=False)
-            else:
+            elif section == "start" or not memory.turns:
                 for group in groups(ops):
                     self._each(section, layer, group, results, step, chunk=True)
+            elif layer == 0:
+                self._halves(results, step, places)
 
     def _each(self, section: str, layer: int, group: Group, results: Sequence[Mapping[tuple[str, int, int], Any]],
               step: Sequence[Place], *, chunk: bool) -> None:
+        for _ in self._turns(section, layer, group, results, step, 0 if chunk else None):
+            pass
+
+    def _halves(self, results: Sequence[Mapping[tuple[str, int, int], Any]], step: Sequence[Place], places: _Places) -> None:
+        """All layers of a chunk whose halves take turns. The second one begins a turn later."""
+        first = len(step) // 2
+
+        def layers(half: slice) -> Iterator[None]:
+            for section, layer, ops in places.lists:
+                for group in groups(ops) if layer >= 0 else ():
+                    yield from self._turns(section, layer, group, results[half], step[half], half.start)
+
+        halves = [layers(slice(0, first)), chain((None,), layers(slice(first, len(step))))]
+        while halves:
+            halves = [half for half in halves if next(half, self) is None]
+
+    def _turns(self, section: str, layer: int, group: Group, results: Sequence[Mapping[tuple[str, int, int], Any]],
+               step: Sequence[Place], first: int | None) -> Iterator[None]:
+        """Compare a group of operations for tokens whose frames begin with number `first`; None: in code for one token. Yields
+        where the other half would have its turn, if halves of a chunk take turns."""
         for frame, (found, place) in enumerate(zip(results, step, strict=True)):
+            fetches = False
             for number in range(group.first, group.first + len(group.ops)):
+                _, op, _ = found[section, layer, number]
+                if op.kind.startswith("gemv") and "objects" in op.kind:
+                    fetches = True
+                    yield                           # before the objects are asked for
+                    yield                           # until they are there
                 if self.difference:
                     return
                 if not group.together or frame == 0:
-                    self._reach(mark(section, number, chunk), found[section, layer, number][1])
-                self._compare(place, frame if chunk else 0, *found[section, layer, number])
+                    self._reach(mark(section, number, first is not None), op)
+                self._compare(place, 0 if first is None else first + frame, *found[section, layer, number])
+            if fetches:
+                yield
 
     def _reach(self, name: str, op: Op) -> None:
         """Run the program to a mark."""
@@ -193,7 +224,7 @@ class _Checker:
         text, token = place
         self.compared += 1
         if op.kind.startswith("active"):
-            self.active, = results
+            self.active[place], = results
         for name, expected in zip(op.outputs, results, strict=True):
             got = self._value(name, frame, expected)
             if self.observe:
@@ -202,12 +233,14 @@ class _Checker:
             if wrong.any() and self.difference is None:
                 index = tuple(int(i) for i in np.argwhere(wrong)[0])
                 self.difference = Difference(token, layer, op, name, index, expected[index].item(), got[index].item(),
-                                             int(wrong.sum()), self._row(op, index, expected), text)
+                                             int(wrong.sum()), self._row(place, op, index, expected), text)
 
-    def _row(self, op: Op, index: tuple[int, ...], result: Any) -> tuple[int, int] | None:
+    def _row(self, place: Place, op: Op, index: tuple[int, ...], result: Any) -> tuple[int, int] | None:
         if not op.kind.startswith("gemv") or len(index) != 1:
             return None
-        return (int(np.searchsorted(self.active, index[0])), len(self.active)) if "active" in op.inputs else (index[0], len(result))
+        if "active" not in op.inputs:
+            return index[0], len(result)
+        return int(np.searchsorted(self.active[place], index[0])), len(self.active[place])
 
     def _value(self, name: str, frame: int, like: Any) -> Any:
         """A value from the machine's memory, in the shape of what is expected."""

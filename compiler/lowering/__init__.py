@@ -10,6 +10,7 @@ outside the scratchpad are asked for by `c.operand` or, row by row, by `c.tiles`
 where they lie, else they are fetched.
 
     program.py, sampling.py   the loops around the operations, the choice of a token
+    batch.py, turns.py        several texts side by side; halves of their tokens that take turns
     residency.py              what stays in the scratchpad: its copy at the start, the way between layers that stay and others
     profile.py, formula.py    what the code reads, counted while it is written; as a formula
     search.py                 the size of the tile buffers, of which the profile says what is best

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from compiler.graph import Op
+from compiler.lowering import turns
 from compiler.lowering.emit import FRAME, KEYS, KV_OFFSET, POSITION, POSITIONS, ROPE_ROW, TOKEN, TOKENS_LEFT, VALUES, Source, number
 from compiler.placing.memory_plan import HEAD
 from compiler.placing.weights import ROPE
@@ -25,16 +26,18 @@ _AT_POSITION = ("embedding", "rope", "append", "scores", "softmax", "context", "
 
 @contextmanager
 def each_frame(c: Lowering, most: int = 1) -> Iterator[Source]:
-    """What is emitted inside is done for all tokens of the chunk, `most` at a time: yields how many. All at once need no loop."""
-    e = c.emit
-    e.line(f"la {FRAME}, frames", "of the first token of the chunk")
+    """What is emitted inside is done for all tokens of the chunk, `most` at a time: yields how many. All at once need no loop.
+
+    Where two halves of a chunk take turns, it is done for those of the half."""
+    e, tokens = c.emit, turns.TOKENS if c.turns else "chunk_tokens"
+    e.line(f"ld {FRAME}, {turns.FRAMES}" if c.turns else f"la {FRAME}, frames", "of the first token of the chunk")
     e.changed(FRAME)
     if most >= c.memory.chunk:
         with e.taken(1) as (here,):
-            e.line(f"ld {here}, chunk_tokens")
+            e.line(f"ld {here}, {tokens}")
             yield here
         return
-    e.line(f"ld {TOKENS_LEFT}, chunk_tokens")
+    e.line(f"ld {TOKENS_LEFT}, {tokens}")
     name = c.name("tokens")
     e.label(name)
     if most == 1:

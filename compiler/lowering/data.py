@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from compiler.lowering import cim, objects
+from compiler.lowering import cim, objects, turns
 from compiler.lowering.decoded import matrices, tables
 from compiler.lowering.residency import about, move_name
 from compiler.placing.memory_plan import MemoryPlan
@@ -51,10 +51,12 @@ def data(target: Target, layout: WeightLayout, memory: MemoryPlan, stem: str) ->
     else:
         emit("prompt_left:".ljust(24) + ".dword 1")
         variables = ("next_token", "chunk_tokens", "shown_frame") if memory.chunk > 1 else ()
-    for name in (*variables, *cim.VARIABLES * cim.has_macros(graph), *objects.VARIABLES * objects.has_objects(graph)):
+    of_objects = objects.VARIABLES * (objects.has_objects(graph) and not memory.turns)
+    for name in (*variables, *cim.VARIABLES * cim.has_macros(graph), *of_objects):
         emit(f"{name}:".ljust(24) + ".dword 0")
     if "active" in graph.values:
-        emit("active_count:".ljust(24) + ".dword 0")
+        if not memory.turns:
+            emit("active_count:".ljust(24) + ".dword 0")
         emit("neuron_counts:".ljust(24) + ".dword " + ", ".join(["0, 0"] * len(graph.bodies)).ljust(24)
              + "# for each body of layers: active ones so far, layers")
     for op in graph.bodies[0].ops:
@@ -102,4 +104,6 @@ def data(target: Target, layout: WeightLayout, memory: MemoryPlan, stem: str) ->
     for name, slot in sorted(memory.slots.items(), key=lambda item: item[1].offset):
         shape = f"# {graph.values[name]}" if name in graph.values else ""
         emit(f"    .equ {name}, activations + {slot.offset}".ljust(48) + shape)
+    for number, name in enumerate(turns.VARIABLES if memory.turns else ()):
+        emit(f"    .equ {name}, variables_of_halves + {8 * number}")
     return "\n".join([*lines, "", ""])

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from compiler.lowering.profile import Profile
 from isa.instruction import TABLE
-from isa.queues import QUEUE, QUEUES, Order, PairTags
+from isa.queues import CORE, QUEUE, QUEUES, Order, PairTags
 from isa.text import printable
 
 # Registers with a fixed role in every compiled program.
@@ -26,6 +26,7 @@ FRAME, TOKENS_LEFT = "s8", "s9"         # in code for a chunk of tokens: the fra
 # a6 and a7 are free for address arithmetic between two operations.
 POOL = ("a0", "a1", "a2", "a3", "a4", "a5", "t0", "t1", "t2", "t3", "t4", "t5", "t6", "s8", "s9", "s10", "s11")    # as needed
 BUFFER_TAGS = 2          # 1 and 2, of the two buffers
+HALVES_TAG = 3           # and 4, of the two halves of a chunk, where these take turns (turns.py)
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,13 @@ Source = Want | str
 
 
 class Emitter:
-    """Lines of assembly, as they are written, and a profile of what they read. `overlap` says whether two values share bytes."""
+    """Lines of assembly, as they are written, and a profile of what they read.
 
-    def __init__(self, overlap: Callable[[str, str], bool] = str.__eq__) -> None:
+    overlap  says whether two values share bytes; tags: how many are kept for other ways than between two units
+    own      a fence waits only for operations that were emitted since the last one; else for everything
+    """
+
+    def __init__(self, overlap: Callable[[str, str], bool] = str.__eq__, tags: int = BUFFER_TAGS) -> None:
         self.lines: list[str] = []
         self.profile = Profile((POSITIONS,))
         self._overlap = overlap
@@ -73,7 +78,7 @@ class Emitter:
         self._csrs: dict[str, int] = {}
         self._queues: set[int] = set()              # of operations that read or write values, since the last `watched`
         self._touched: dict[tuple[str, int, bool], int] = {}    # (value, queue, written) -> number of the last such operation
-        self._order, self._tags = Order(), PairTags(BUFFER_TAGS)
+        self._order, self._tags, self.own = Order(), PairTags(tags), False
 
     # ---------------------------------------------------------------------------------------------- text
 
@@ -282,12 +287,25 @@ class Emitter:
     def _wait(self, queue: int, other: int) -> None:
         tag = self._tags.tag(other, queue)
         register = self.register(number(tag))
-        self.line(f"sync.signal.{QUEUES[other]} {register};  sync.wait.{QUEUES[queue]} {register}")
+        self.line(f"sync.signal.{QUEUES[other]} {register};  sync.wait{f'.{QUEUES[queue]}' if queue else ''} {register}")
         self._order.signal(other, tag)
         self._order.wait(queue, tag)
 
+    def signal(self, unit: str, register: str, tag: int) -> None:
+        """`unit` signals the tag in a register; `hold` with the same `tag` waits for it. It is one of those that are kept."""
+        self.line(f"sync.signal.{unit} {register}")
+        self._order.signal(QUEUE[unit], tag)
+
+    def hold(self, register: str, tag: int) -> None:
+        """The core waits for the tag in a register."""
+        self.line(f"sync.wait {register}")
+        self._order.wait(CORE, tag)
+
     def fence(self) -> None:
-        """The core waits for everything."""
-        self.line("sync.fence")
-        self._order.fence()
+        """The core waits for everything, or for what it has given to units itself (`own`)."""
+        if self.own:
+            self.order("core", (), {name for name, _, _ in self._touched})
+        else:
+            self.line("sync.fence")
+            self._order.fence()
         self._touched = {}

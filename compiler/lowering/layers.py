@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 from compiler.graph import Op
 from compiler.graph.groups import groups
-from compiler.lowering import LOWERINGS, Lowering, residency
+from compiler.lowering import LOWERINGS, Lowering, residency, turns
 from compiler.lowering.chunk import each_frame, leave_place, take_place
 from compiler.lowering.emit import KEYS, LAYER, LAYERS_LEFT, VALUES, number, symbol
 
@@ -54,6 +55,8 @@ def grouped(c: Lowering, section: str, ops: Sequence[Op]) -> None:
             if len(queues) > 1:
                 c.emit.fence()              # what one token's operations share is free for the next one's
             leave_place(c, group.ops)
+            if c.turns and any("objects" in op.kind for op in group.ops):
+                turns.give(c)
         c.built = ""
 
 
@@ -69,14 +72,16 @@ def layers(c: Lowering) -> None:
         e.line(f"li {LAYERS_LEFT}, {config.layers}")
     else:
         e.line(f"la {LAYERS_LEFT}, {prefix}layers", "the code of the next layer, in a table")
-        e.line(f"ld a6, 0({LAYERS_LEFT});  jr a6")
-    for number_of, (body, (title, _)) in enumerate(zip(graph.bodies, list(graph.sections())[1:-1], strict=True)):
+    with turns.halves(c) if c.chunk and c.memory.turns else nullcontext():
         if len(graph.bodies) > 1:
-            e.lines.append(f"\n# ---- {title}")
-        c.body, c.built = number_of, ""
-        layer(c, graph.name_of(body), body.ops)
-    residency.moves(c, prefix)
-    e.label(f"{prefix}layers_done" if len(graph.bodies) > 1 else "1")
+            e.line(f"ld a6, 0({LAYERS_LEFT});  jr a6")
+        for number_of, (body, (title, _)) in enumerate(zip(graph.bodies, list(graph.sections())[1:-1], strict=True)):
+            if len(graph.bodies) > 1:
+                e.lines.append(f"\n# ---- {title}")
+            c.body, c.built = number_of, ""
+            layer(c, graph.name_of(body), body.ops)
+        residency.moves(c, prefix)
+        e.label(f"{prefix}layers_done" if len(graph.bodies) > 1 else "1")
     c.built = ""
 
 

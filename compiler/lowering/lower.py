@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from compiler.errors import RoomError
 from compiler.graph import Op
 from compiler.lowering.chunk import each_frame
-from compiler.lowering.emit import FRAME, LAYER, WEIGHTS, Emitter, Source, Want, number, offset, symbol
+from compiler.lowering.emit import BUFFER_TAGS, FRAME, LAYER, WEIGHTS, Emitter, Source, Want, number, offset, symbol
 from compiler.lowering.tiles import Size, Tile, Way, fetched, tiles
 from compiler.placing.bank_placement import Banked
 from compiler.placing.memory_plan import MemoryPlan
@@ -29,13 +29,14 @@ class Lowering:
     emit    the lines so far; body: number of the graph's body that is lowered now
     built   the activations that the lut, sp or cim unit has loaded: a value's name, "" for none
     chunk   whether this is code for the tokens of a chunk, not for one token
+    turns   whether this is code for half of the tokens, which takes turns with the other half (turns.py)
     macros  where matrices stand in macros, once it is known (cim.py)
     """
 
     def __init__(self, target: Target, layout: WeightLayout, memory: MemoryPlan) -> None:
         self.target, self.graph, self.layout, self.memory = target, target.graph, layout, memory
-        self.emit = Emitter(memory.overlap)
-        self.built, self.body, self.chunk = "", 0, False
+        self.emit = Emitter(memory.overlap, BUFFER_TAGS + 2 * memory.turns)
+        self.built, self.body, self.chunk, self.turns = "", 0, False, False
         self.macros: Macros | None = None
         self._labels: dict[str, int] = {}
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 from compiler.errors import RoomError
 from compiler.graph import Graph, Op, title_of
+from compiler.lowering import turns
 from compiler.lowering.active import count, down_scaled, elements
 from compiler.lowering.emit import Source, Want, number
 from compiler.lowering.lower import Lowering, lowers
@@ -23,6 +24,7 @@ from isa.preset import Preset
 from isa.regions import SRAM
 
 SHARE = 1 / 2                   # of the scratchpad, at most, for the objects of a layer
+SHARE_OF_HALVES = 3 / 4         # of two layers, where two halves of a chunk take turns
 VARIABLES = ("objects_of_layer",)       # where the objects of the current layer begin
 
 
@@ -31,8 +33,11 @@ def has_objects(graph: Graph) -> bool:
     return "layer.predict_in" in graph.weights
 
 
-def scratch(machine: Preset, objects: Objects, dim: int) -> dict[str, int]:
-    """Bytes of scratch that these operations need, by name. Raises RoomError where the LUT unit holds no vector of a product."""
+def scratch(machine: Preset, objects: Objects, dim: int, *, halves: bool = False) -> dict[str, int]:
+    """Bytes of scratch that these operations need, by name. Raises RoomError where the LUT unit holds no vector of a product.
+
+    halves  two halves of a chunk take turns: there are objects of two layers
+    """
     bodies, hidden = objects.bodies, objects.bodies[0].count
     codes = any(body[role].scale_count for body in objects.layout.bodies for role in ("up", "down"))
     if codes and machine.has_unit("lut") and (have := machine.parameter("lut.activations")) < dim:
@@ -47,8 +52,9 @@ def scratch(machine: Preset, objects: Objects, dim: int) -> dict[str, int]:
         if books := [placed.format.book for placed in scaled if placed.format.book]:
             sizes[f"{role}_codebook"] = max(books)
     whole = hidden * max(neuron.size for neuron in bodies)
-    if whole <= machine.region(SRAM).size * SHARE and (not codes or hidden <= machine.parameter("lut.activations")):
-        sizes["objects_here"] = whole
+    times, share = (2, SHARE_OF_HALVES) if halves else (1, SHARE)
+    if times * whole <= machine.region(SRAM).size * share and (not codes or hidden <= machine.parameter("lut.activations")):
+        sizes["objects_here"] = times * whole
     return sizes
 
 
@@ -82,12 +88,24 @@ def _table(c: Lowering, part: int) -> Iterator[str]:
 def _fetch(c: Lowering) -> None:
     """The objects of active neurons, one behind the other, to where there is room for all."""
     e, neuron = c.emit, _neuron(c)
-    with _table(c, 0) as table:
+    with turns.objects(c), _table(c, 0) as table, _here(c, 0) as to:
         for name, value in (("row_bytes", neuron.size), ("src_stride", neuron.slot_bytes), ("dst_stride", 0),
                             ("table_rows", neuron.count)):
             e.csr(f"fetch.{name}", value)
-        e.op("fetch.rows", c.at("objects_here"), table, c.at("active"), count(c), reads=("active",), writes=("objects_here",),
-             near=False)
+        e.op("fetch.rows", to, table, c.at("active"), count(c), reads=("active",), writes=("objects_here",), near=False)
+
+
+@contextmanager
+def _here(c: Lowering, part: int) -> Iterator[Source]:
+    """Where a part of the first fetched object is: of the half whose turn it is, where halves take turns."""
+    if not c.turns:
+        yield c.at("objects_here", part)
+        return
+    with c.emit.taken(1) as (at,):
+        c.emit.line(f"ld {at}, {turns.OBJECTS}")
+        if part:
+            c.emit.advance(at, part)
+        yield at
 
 
 @contextmanager
@@ -99,7 +117,8 @@ def _rows(c: Lowering, unit: str, roles: Sequence[str], to: Mapping[str, int], m
     neuron, body = _neuron(c), c.layout.bodies[c.body]
     first = neuron.parts[roles[0]]
     if "objects_here" in c.memory.slots:
-        yield Tile(c.at("objects_here", first), count(c), [c.at(name) for name in to]), neuron.size
+        with _here(c, first) as at:
+            yield Tile(at, count(c), [c.at(name) for name in to]), neuron.size
         return
     size = sum(body[role].row_bytes for role in roles)
     with _table(c, first) as table:

@@ -79,6 +79,7 @@ class MemoryPlan:
     chunk         tokens that are computed together, of a prompt or of several sequences; 1: token by token
     sequences     that the caches have room for, each with a part of its own in those of a layer: `sequence_bytes` by base from one
                   part to the next. finish_together: the end of the model is computed for all of them together
+    turns         the tokens of a chunk go through the layers in two halves that take turns (lowering/turns.py)
     framed        the values that each token of a chunk has in its frame: `slots` says where in the first one, the others follow
                   every frame_bytes
     limit         for all but frames: beyond it nothing stays, so that a larger scratchpad never has less room for it
@@ -100,6 +101,7 @@ class MemoryPlan:
     sequences: int = 1
     sequence_bytes: dict[str, int] = field(default_factory=dict)
     finish_together: bool = False
+    turns: bool = False
     framed: frozenset[str] = frozenset()
     frames: int = 0
     frame_bytes: int = 0
@@ -156,12 +158,13 @@ class MemoryPlan:
 
 
 def plan_memory(graph: Graph, context: int, machine: Preset, scratch: Mapping[str, int], *, reached: bool,
-                outside: Collection[str] = (), chunk: int | None = None, sequences: int = 1) -> MemoryPlan:
+                outside: Collection[str] = (), chunk: int | None = None, sequences: int = 1, turns: bool = False) -> MemoryPlan:
     """Place every value. Names in `scratch` keep their bytes all the time. Raises RoomError if there is no room.
 
     outside   values that lie outside the scratchpad
     chunk     tokens of a prompt that are computed together; None: as many as there is room for
     sequences  that run side by side; of several, a chunk has a token of each
+    turns     two halves of a chunk take turns: each token needs a list of its own
     """
     room, most_tokens = machine.region(SRAM).size, MOST_CHUNK if chunk is None else chunk
     together = sequences > 1 and "logits" not in outside
@@ -169,12 +172,14 @@ def plan_memory(graph: Graph, context: int, machine: Preset, scratch: Mapping[st
         most_tokens = max(most_tokens, sequences)
 
     def placed(framed: frozenset[str]) -> MemoryPlan:
-        plan = MemoryPlan(machine, context, reached=reached, framed=framed, sequences=sequences, finish_together=together)
+        plan = MemoryPlan(machine, context, reached=reached, framed=framed, sequences=sequences, finish_together=together,
+                          turns=turns)
         plan.outside = {name: plan.size(graph.values[name]) for name in outside}
         _place_values(plan, graph, scratch)
         return plan
 
-    plan = placed(across_groups(graph, finish=together) | {HEAD} if most_tokens > 1 else frozenset())
+    own = {HEAD, "active"} if turns else {HEAD}
+    plan = placed(across_groups(graph, finish=together) | own if most_tokens > 1 else frozenset())
     if most_tokens > 1:
         most_tokens = max(sequences, min(most_tokens, context))
         fits = int(room * FRAMES_SHARE) // plan.frame_bytes

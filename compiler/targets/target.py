@@ -137,6 +137,11 @@ class Target:
             images.append(Image("objects", self.neurons, self.objects(layout), about))
         return images
 
+    @property
+    def objects_apart(self) -> bool:
+        """Whether neurons are objects that come from another memory than what the units read: both can work at the same time."""
+        return has_objects(self.graph) and self.reached and self.neurons.region not in (self.weights.region, self.caches.region)
+
     def objects(self, layout: WeightLayout) -> Objects:
         """Where neurons lie, if they are objects."""
         flash = next((region for region in self.machine.regions if region.name == self.neurons.region), None)
