@@ -66,6 +66,12 @@ class Calibrated:
     predictor: str = ""
 
 
+def check_sequences(sequences: int | None) -> None:
+    """Raises ModelError for a number of texts that no program has side by side."""
+    if sequences is not None and not 2 <= sequences <= MOST_SEQUENCES:
+        raise ModelError("", "--sequences", got=str(sequences), expected=f"2 to {MOST_SEQUENCES} texts side by side")
+
+
 def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recipe | None = None,
                   context: int | None = None, kv: str = "f32", chunk: int | None = None, sequences: int | None = None,
                   activations: str | None = None, sparsity: Calibrated | float | str | None = None) -> Compiled:
@@ -88,8 +94,7 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
     if len(model.config.stop) > MOST_STOPS:
         raise ModelError(model.path, "tokens that end a text (eos_token_id)", got=str(len(model.config.stop)),
                          expected=f"at most {MOST_STOPS}: programs have no room for more")
-    if sequences is not None and not 2 <= sequences <= MOST_SEQUENCES:
-        raise ModelError("", "--sequences", got=str(sequences), expected=f"2 to {MOST_SEQUENCES} texts side by side")
+    check_sequences(sequences)
     if sequences and chunk is not None and chunk < sequences:
         raise ModelError("", "--chunk", got=str(chunk), expected=f"at least {sequences}: a chunk has a token of each sequence")
     if activations not in (None, *ACTIVATIONS):

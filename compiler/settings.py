@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-from compiler.compile import Calibrated, compile_model
+from compiler.compile import Calibrated, check_sequences, compile_model
 from compiler.compiled import Compiled
 from compiler.errors import ModelError
 from compiler.formats.layouts import check_layout
@@ -75,6 +75,7 @@ class Settings:
             raise ModelError("", "--context", got=str(self.context), expected="1 or more positions")
         if self.chunk is not None and self.chunk < 1:
             raise ModelError("", "--chunk", got=str(self.chunk), expected="1 or more tokens")
+        check_sequences(self.sequences)
         self.recipe()
         if self.predictor and not isinstance(self.sparsity, float):
             raise ModelError("", "--predict", got=f"--ffn-sparsity {self.sparsity}" if self.sparsity else "no --ffn-sparsity",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import pairwise
 from math import ceil
 from typing import Any
@@ -48,10 +49,10 @@ def unit_problems(file: PresetFile) -> Iterator[Problem]:
             value, kind = table.parameters[key].value, declared[key].type
             if not isinstance(value, kind):
                 yield Problem(f"unit.{name}.parameters.{key}.value", f"got {value!r}",
-                              ("an integer: " if kind is int else "a text: ") + declared[key].text)
+                              ("an integer: " if kind is int else "a text: ") + declared[key].text, alone=True)
             elif isinstance(value, int) and value < declared[key].least:
                 yield Problem(f"unit.{name}.parameters.{key}.value", f"got {value}",
-                              f"an integer from {declared[key].least} on: {declared[key].text}")
+                              f"an integer from {declared[key].least} on: {declared[key].text}", alone=True)
         yield from _rate_problems(name, f"unit.{name}", table.rates, UNITS[name].rates)
     yield from _rate_problems(CORE, CORE, file.core.rates, CORE_RATES)
 
@@ -64,9 +65,10 @@ def _rate_problems(owner: str, key: str, given: Mapping[str, Sourced[Any]], rate
             yield unknown_problem("rate", name, f"{key}.rates", declared)
         elif declared[name].whole and not (isinstance(figure.value, int) and figure.value <= declared[name].most):
             yield Problem(f"{key}.rates.{name}.value", f"got {figure.value!r}",
-                          f"an integer from 1 to {declared[name].most}: {declared[name].text}")
+                          f"an integer from 1 to {declared[name].most}: {declared[name].text}", alone=True)
         elif declared[name].unit == "cycles" and figure.value > MOST_CYCLES:
-            yield Problem(f"{key}.rates.{name}.value", f"got {figure.value!r}", f"at most {MOST_CYCLES}: {declared[name].text}")
+            yield Problem(f"{key}.rates.{name}.value", f"got {figure.value!r}", f"at most {MOST_CYCLES}: {declared[name].text}",
+                          alone=True)
 
 
 def region_problems(file: PresetFile) -> Iterator[Problem]:
@@ -81,7 +83,8 @@ def region_problems(file: PresetFile) -> Iterator[Problem]:
             yield Problem(f"{key}.page_bytes", "missing" if name == FLASH else "present", "it for flash, and only there")
         page = max(BASE_ALIGNMENT, table.page_bytes.value if table.page_bytes else 1)
         if table.base.value < 0 or table.base.value % page:
-            yield Problem(f"{key}.base.value", f"got {table.base.value:#x}", f"a multiple of {page}, not negative")
+            yield Problem(f"{key}.base.value", f"got {table.base.value:#x}", f"a multiple of {page}, not negative",
+                          alone=table.base.value < 0 or bool(table.base.value % BASE_ALIGNMENT))
         if name == MMIO and table.size.value < DEVICE_BYTES:
             yield Problem(f"{key}.size.value", f"got {table.size.value}", f"{DEVICE_BYTES} or more: tohost, fromhost, console")
         for port in table.ports.value:
@@ -113,7 +116,7 @@ def _access_problems(name: str, table: RegionTable, clock_hz: int) -> Iterator[P
                 yield Problem(f"{key}.{part}", "present", "it beside the name of a memory, and only there")
     elif memory not in memories_of(name):
         known = memories_of(name)
-        yield unknown_problem("memory", memory, f"{key}.memory.value", known) if known else Problem(
+        yield replace(unknown_problem("memory", memory, f"{key}.memory.value", known), alone=True) if known else Problem(
             f"{key}.memory", "present", "it for dram, hbm and flash, and only there")
     else:
         for part, figure in (("latency_cycles", table.latency_cycles), ("bytes_per_cycle", table.bytes_per_cycle)):
@@ -189,7 +192,7 @@ def macro_problems(file: PresetFile) -> Iterator[Problem]:
         patterns(values["patterns"])
     except ValueError as error:
         yield Problem(f"{key}.patterns.value", f"got {str(error)!r}",
-                      f"N:M with 1 <= N < M <= {LARGEST}, separated by spaces, as `2:4 4:8`; or `any`, or `none`")
+                      f"N:M with 1 <= N < M <= {LARGEST}, separated by spaces, as `2:4 4:8`; or `any`, or `none`", alone=True)
 
 
 # ------------------------------------------------------------------------------------------------ time and energy

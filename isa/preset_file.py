@@ -29,12 +29,14 @@ _MOST_SHOWN = 300           # characters of what stands in the file, in a messag
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong in a preset: at `key`, found `got`, where `expected` would do."""
+    """One thing that is wrong in a preset: at `key`, found `got`, where `expected` would do. `alone`: no machine can have it,
+    whatever else is in its file."""
 
     key: str
     got: str
     expected: str
     hint: str = ""
+    alone: bool = False
 
     def __str__(self) -> str:
         place = f"{_shown(self.key)}: " if self.key else ""
@@ -203,7 +205,7 @@ def schema_problem(entry: Mapping[str, Any]) -> Problem:
     key = ".".join(str(part) for part in entry["loc"])
     if entry["type"] == "extra_forbidden":
         return unknown_problem("key", str(last), key, _table_at(above).model_fields)
-    problem = problem_of(entry)
+    problem = replace(problem_of(entry), alone=True)
     if entry["type"] == "missing":
         kind = _table_at(above).model_fields[str(last)].annotation
         figure = isinstance(kind, type) and issubclass(kind, Sourced)

@@ -41,8 +41,8 @@ def what_if(preset: Preset, text: str) -> Preset:
     return preset_of(file)
 
 
-def _error(got: str, expected: str) -> PresetError:
-    return PresetError("", [Problem("--what-if", got, expected)])
+def _error(got: str, expected: str, *, alone: bool = False) -> PresetError:
+    return PresetError("", [Problem("--what-if", got, expected, alone=alone)])
 
 
 def _figures_of(preset: Preset, file: dict[str, Any], change: str) -> dict[str, int | float | str | None]:
@@ -87,7 +87,7 @@ def _factor(change: str, value: str) -> Fraction:
             return factor
     except ValueError:
         pass
-    raise _error(repr(change), "NAME=NUMBER, the number above 0, such as lut=2")
+    raise _error(repr(change), "NAME=NUMBER, the number above 0, such as lut=2", alone=True)
 
 
 def _figures(preset: Preset, name: str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from slimulator.commands.shared import FILE, to_stdout
 
@@ -22,19 +23,31 @@ def compare(names: tuple[str, ...], model: str, tokens: int, prompt: str, report
     A and B are programs of models (FILE.elf), machines (a preset or a .toml file, for which the MODEL is compiled), or results of a
     sweep: its folder, or FOLDER:3 for its point 3.
     """
+    from contextlib import ExitStack
+
+    from emulator.observe.cost import Cost
     from isa.files import check_directory
-    from slimulator.explore.compare import lines, subjects
+    from slimulator.explore.compare import lines, subjects, table_of
     from slimulator.explore.errors import StudyError
     from slimulator.explore.plan import Run
     from slimulator.report.of_comparison import report_of_comparison
     from slimulator.report.page import write_page
-    from slimulator.report.watched import command_line
+    from slimulator.report.watched import Watched, command_line
     if report:
         check_directory(report)
-    try:
-        several = subjects(names, Run(tokens, prompt), model)
-    except StudyError as error:
-        raise click.UsageError(str(error)) from None
-    to_stdout(lines(several))
-    if report:
-        write_page(report, report_of_comparison(several, [command_line()]))
+    given = [option for option in ("model", "tokens", "prompt")
+             if click.get_current_context().get_parameter_source(option) is ParameterSource.COMMANDLINE]
+    if given and all(table_of(name) for name in names):
+        raise click.UsageError(f"--{given[0]} is for machines and programs; the results of a sweep are there already")
+    watched: list[Watched] = []
+    with ExitStack() as files:
+        try:
+            several = subjects(names, Run(tokens, prompt), model, (
+                lambda machine: watched.append(files.enter_context(Watched(machine)))) if report else lambda _machine: None)
+        except StudyError as error:
+            raise click.UsageError(str(error)) from None
+        to_stdout(lines(several))
+        if report:
+            ran = [each.name for each in several if each.ran]
+            runs = {name: each.subject(name, "", Cost.of(each.machine)) for name, each in zip(ran, watched, strict=True)}
+            write_page(report, report_of_comparison(several, [command_line()], runs))

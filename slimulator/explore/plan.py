@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -112,11 +112,36 @@ class Plan:
 def make_plan(study: Study) -> Plan:
     """The points of a study. Raises StudyError for what means nothing on any machine, OSError."""
     machines = _machines(study)
-    figures = list(dict.fromkeys(name for preset in machines.values() for name in figure_names(preset)))
+    figures = dict.fromkeys(name for preset in machines.values() for name in figure_names(preset))
+    figures |= dict.fromkeys(name.replace(".memory", part) for name in study.names if name in figures and name.endswith(".memory")
+                             for part in (".channels", ".speed"))           # of the memory that a region gets
     for name in study.names:
         if kind_of(name) == FIGURE and name not in figures:
-            raise unknown(name, figures)
-    return Plan(study, [_point(place, said) for place, said in enumerate(study.settings(), 1)])
+            raise unknown(name, list(figures))
+    points = [_point(place, said) for place, said in enumerate(study.settings(), 1)]
+    _check_used(study, points)
+    return Plan(study, points)
+
+
+_NEEDS = {"score": ("without a text", "--text F, which is scored"),
+          "calibrate": ("and nothing reads it", "--ffn-sparsity with a number, or --prune wanda or flow"),
+          "prompt": ("for random weights, which have no tokenizer", "--depth N, the tokens of a prompt")}
+"""What does nothing alone: why, and what it goes with."""
+
+_CALIBRATE = ("calibrate", "not given", "a text: --ffn-sparsity with a number, --prune wanda and flow find what they leave out "
+              "on it")
+_UNCALIBRATED = str(StudyError(*_CALIBRATE))
+
+
+def _check_used(study: Study, points: Sequence[Point]) -> None:
+    """Raises StudyError for a setting that no point uses, and for points that need a text to calibrate on where no point has one."""
+    given = {name: any(value is not None for value in (*study.axes.get(name, ()), *(point.get(name) for point in study.points)))
+             for name in _NEEDS}
+    if not given["calibrate"] and any(point.refused == _UNCALIBRATED for point in points):
+        raise StudyError(*_CALIBRATE)
+    for name, (why, expected) in _NEEDS.items():
+        if given[name] and all(point.said[name] is None for point in points):
+            raise StudyError(name, f"given {why}", expected)
 
 
 def _machines(study: Study) -> dict[str, Preset]:
@@ -132,28 +157,35 @@ def _point(place: int, said: dict[str, Value]) -> Point:
         if said.get(name) is not None:
             values |= setting(name, said[name])
     settings = Settings(**values)
-    if settings.reads_text and settings.calibrate is None:
-        raise StudyError("calibrate", "not given", "a text: --ffn-sparsity with a number, --prune wanda and flow find what they "
-                         "leave out on it")
+    uncalibrated = settings.reads_text and settings.calibrate is None
     if not settings.reads_text:
         settings = replace(settings, calibrate=None)
+    for name in ("calibrate", "adapter"):
+        if path := getattr(settings, name):
+            _there(path, name)
     job = _job(said, settings)
     figures = tuple((name, value) for name, value in said.items() if kind_of(name) == FIGURE and value is not None)
-    whole: dict[str, Value] = {"model": None, **dict.fromkeys(compiler_options()), **_of_run(job.run), **said}
+    whole: dict[str, Value] = {"model": None, **dict.fromkeys(compiler_options()), **said, **_of_run(job)}
     whole[MACHINE] = machine = str(settings.machine or "slim")
     if whole["model"] is None and job.model:
         whole["model"] = DEMO
+    if settings.calibrate is None:
+        whole["calibrate"] = None
     try:
-        settings.check()
         preset, digest = _machine(machine, figures)
+        settings.check()
     except (PresetError, ModelError) as error:
         return Point(place, whole, None, refused=one_line(error))
+    if uncalibrated:
+        return Point(place, whole, None, refused=_UNCALIBRATED)
     return Point(place, whole, replace(job, settings=replace(settings, machine=preset)), _key(job, settings, digest))
 
 
-def _of_run(run: Run) -> dict[str, Value]:
-    return {"tokens": run.tokens, "prompt": run.prompt, "text": str(run.text) if run.text else None,
-            "score": run.score if run.text else None}
+def _of_run(job: Job) -> dict[str, Value]:
+    """What is run, as a row says it: what does not matter is None."""
+    run = job.run
+    return {"tokens": run.tokens, "prompt": None if job.random else run.prompt, "text": str(run.text) if run.text else None,
+            "score": run.score if run.text and not job.random else None, "depth": run.depth if job.random else None}
 
 
 def _job(said: dict[str, Value], settings: Settings) -> Job:
@@ -197,13 +229,22 @@ def _readable(text: Path) -> None:
 
 @cache
 def _machine(name: str, figures: tuple[tuple[str, Value], ...]) -> tuple[Preset, str]:
-    """A machine with changed figures, and the hash of all that it says. Raises PresetError for what this one does not have."""
+    """A machine with changed figures, and the hash of all that it says.
+
+    Raises PresetError for what this one does not have or cannot be, StudyError for a value that no machine can have.
+    """
     preset = load_preset(name)
     for figure, value in figures:
         old = _figure(preset, figure)
         if isinstance(old, int | float) and isinstance(number(value or 0), str):
             raise StudyError(figure, f"got {value!r}", "a number, such as 64K or 38.4")
-    preset = changed(preset, {figure: value for figure, value in figures if value is not None})
+    try:
+        preset = changed(preset, {figure: value for figure, value in figures if value is not None})
+    except PresetError as error:
+        for problem in error.problems:
+            if problem.alone:
+                raise StudyError(problem.key.removeprefix("--set "), problem.got, problem.expected, problem.hint) from None
+        raise
     return preset, _hash(preset.contents)
 
 

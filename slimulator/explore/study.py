@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from isa.files import text_of
-from slimulator.explore.axes import Value, parse
+from slimulator.explore.axes import FIGURE, Value, kind_of, parse
 from slimulator.explore.errors import StudyError
 
 MOST_POINTS = 100_000
@@ -45,7 +45,7 @@ class Study:
 
         Raises StudyError for a value that means nothing.
         """
-        return study_of({"title": title, "axes": {name if "." in name else name.replace("_", "-"): values
+        return study_of({"title": title, "axes": {option if kind_of(option := name.replace("_", "-")) != FIGURE else name: values
                                                   for name, values in axes.items()}}, Path())
 
     @property

@@ -91,12 +91,12 @@ def _why_not_scored(job: Job) -> str:
     return "a program for several texts is not scored" if job.settings.sequences else ""
 
 
-def of_program(job: Job, path: Path) -> Record:
-    """The results of a program of a model, whoever compiled it. `job` says what is run."""
-    return _guarded(lambda: {"status": DONE, "reason": "", **_of_model(job, path)})
+def of_program(job: Job, path: Path, look: Callable[[Any], None] = lambda _machine: None) -> Record:
+    """The results of a program of a model, whoever compiled it. `job` says what is run. `look` gets the machine before it runs."""
+    return _guarded(lambda: {"status": DONE, "reason": "", **_of_model(job, path, look)})
 
 
-def _of_model(job: Job, path: Path) -> Record:
+def _of_model(job: Job, path: Path, look: Callable[[Any], None] = lambda _machine: None) -> Record:
     from compiler.running.generate import Generation, Sampling, open_program
     from emulator.machine import Machine
     from emulator.observe.cost import Cost
@@ -104,6 +104,7 @@ def _of_model(job: Job, path: Path) -> Record:
     several = job.settings.sequences
     prompts = [job.run.prompt] * several if several else job.run.prompt
     generation = Generation(program, words, prompts, Sampling(job.run.tokens), partial(Machine, time=True), program.machine)
+    look(generation.machine)
     report = generation.run(lambda _text: None)
     if report.result.reason == "interrupted":
         raise KeyboardInterrupt

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from emulator.observe.cost import Cost, quantity
+from emulator.observe.tensors import Tensors
 from isa.manual import machine_answer
 from isa.manual.document import Table
 from isa.preset import Preset
@@ -18,6 +19,7 @@ from slimulator.report.marks import bars, colours, escape, folded, section, tabl
 from slimulator.report.page import page
 from slimulator.report.plots import Axis, Dot, Line, plot
 
+WHEN = "What ran when"
 _MOST = 14                      # rows of a picture of operations
 _STATES = {"at work": "var(--s1)", "waiting": "var(--s4)", "idle": "var(--line)"}
 _PER_EVENT = {"vec": "vec.macs_per_cycle", "attn": "attn.macs_per_cycle", "sp": "sp.values_per_cycle"}
@@ -28,6 +30,7 @@ class Subject:
     """A run that has ended.
 
     operations, layers   what a Breakdown by operation and by layer has found, as JSON; {} where there is none
+    tensors              bytes by tensor, and what thresholds left (emulator/observe/tensors.py); None where nothing looked
     timeline             its picture (timeline.py)
     text                 what the program said
     """
@@ -40,6 +43,7 @@ class Subject:
     program: Program
     operations: Mapping[str, Any] = field(default_factory=dict)
     layers: Mapping[str, Any] = field(default_factory=dict)
+    tensors: Tensors | None = None
     timeline: str = ""
     text: str = ""
 
@@ -50,12 +54,21 @@ def report_of(subject: Subject) -> str:
     parts = [
         tiles(_headline(cost)),
         section("What it says", "", f"<pre>{escape(subject.text)}</pre>") if subject.text else "",
-        section("What ran when", "A track for each queue and memory. The first stretch of the run.",
-                subject.timeline, source=True),
-        *_time(cost), *_energy(cost), *_rooflines(subject), *_operations(subject), *_traffic(subject), _layers(subject),
-        _memory_map(subject.program, cost.preset), counters_of(subject.counters), commands(subject.commands),
-        figures_of(cost.preset)]
+        section(WHEN, "A track for each queue and memory. The first stretch of the run.", subject.timeline, source=True),
+        *details_of(subject), commands(subject.commands), figures_of(cost.preset)]
     return page(subject.title, subject.about, parts)
+
+
+def details_of(subject: Subject) -> Iterator[str]:
+    """The sections about where time, energy and bytes went."""
+    yield from _time(subject.cost)
+    yield from _energy(subject.cost)
+    yield from _rooflines(subject)
+    yield from _operations(subject)
+    yield from _traffic(subject)
+    yield from _layers(subject)
+    yield _memory_map(subject.program, subject.cost.preset)
+    yield counters_of(subject.counters)
 
 
 def _headline(cost: Cost) -> Iterator[tuple[str, str]]:
@@ -187,18 +200,38 @@ def _traffic(subject: Subject) -> Iterator[str]:
     chosen = dict(sorted(parts.items(), key=lambda item: -sum(item[1].values()))[:_MOST])
     yield section("Traffic", "Bytes that memories give and take, in all and for each operation with what it reads and writes.",
                   bars(whole, "B"), "<p></p>" if chosen else "", bars(chosen, "B", of=of))
+    tensors = subject.tensors
+    if tensors is None or not tensors.traffic:
+        return
+    many = dict(sorted(tensors.traffic.items(), key=lambda item: -sum(item[1].values())))
+    of = colours([*regions, *(name for parts in many.values() for name in parts)])
+    rows = [(name, region, f"{round(size):,}") for name, parts in many.items() for region, size in parts.items()]
+    about = "Bytes that units have read and written of each, all layers together" + (
+        ". " if tensors.whole else f", in their first {tensors.limit:,} operations. ")
+    yield section("Traffic by tensor", about + "Weights that pass through the scratchpad count in both memories.",
+                  bars(dict(list(many.items())[:_MOST]), "B", of=of),
+                  folded("all of them", table(("tensor", "memory", "bytes"), rows, [2])))
 
 
-def _layers(subject: Subject) -> str:
+def _layers(subject: Subject) -> Iterator[str]:
     rows = {}
     for name, part in subject.layers.items():
         counters = part["counters"]
         done, skipped = macs(counters), sum(count for key, count in counters.items() if key.endswith(".macs_skipped"))
         if skipped and name.startswith("layer"):
             rows[name] = {"zero weights": skipped / done, "others": 1 - skipped / done}
-    return section("Zeros by layer", "The share of products whose weight is zero.",
-                   bars(rows, "", whole=1.0, of={"zero weights": "var(--s3)", "others": "var(--line)"}, form="{:.1%}",
-                        told="zero weights"))
+    yield section("Zeros by layer", "The share of products whose weight is zero.",
+                  bars(rows, "", whole=1.0, of={"zero weights": "var(--s3)", "others": "var(--line)"}, form="{:.1%}",
+                       told="zero weights"))
+    found = {name: each for name, each in (subject.tensors.layers if subject.tensors else {}).items() if each.elements}
+    shares = {name: {"computed": each.above / each.elements, "left alone": 1 - each.above / each.elements}
+              for name, each in found.items()}
+    cells = [(name, ", ".join(f"{threshold:.6g}" for threshold in each.thresholds), f"{each.elements:,}", f"{each.above:,}")
+             for name, each in found.items()]
+    yield section("Thresholds by layer", "The share of elements above the threshold of their layer: the neurons that are computed.",
+                  bars(shares, "", whole=1.0, of={"computed": "var(--s1)", "left alone": "var(--line)"}, form="{:.1%}",
+                       told="computed"),
+                  table(("layer", "threshold", "compared", "above"), cells, [1, 2, 3]) if cells else "")
 
 
 def short(name: str) -> str:

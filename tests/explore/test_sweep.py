@@ -86,7 +86,23 @@ def test_files_are_looked_for_beside_the_study(tiny: Path, tmp_path: Path) -> No
     ({"region.sram.size": "much"}, ["region.sram.size", "'much'", "a number"]),
     ({"tokens": 0}, ["tokens", "1 or more"]),
     ({"context": "x"}, ["--context", "x"]),
+    ({"region.sram.size": -1}, ["region.sram.size=-1", "greater than 0"]),
+    ({"region.sram.size": ["64K", "0.3"]}, ["region.sram.size=0.3", "integer"]),
+    ({"region.sram.base": 5}, ["region.sram.base=5", "4096"]),
+    ({"clock_hz": 0}, ["clock_hz=0", "greater than 0"]),
+    ({"unit.lut.rates.steps_per_cycle": "nan"}, ["steps_per_cycle=nan", "a number, greater than 0"]),
+    ({"unit.cim.parameters.patterns": 5}, ["patterns=5", "a text"]),
+    ({"energy.lut.steps": -1}, ["energy.lut.steps=-1", "0 or more"]),
+    ({"lut": [2, 0]}, ["lut=0", "above 0"]),
+    ({"dram.memory": "HBM9"}, ["dram.memory=HBM9", "did you mean 'HBM3'?"]),
+    ({"sequences": 1}, ["--sequences", "2 to 64"]),
+    ({"adapter": "nowhere"}, ["adapter", "nowhere", "no such file"]),
+    ({"calibrate": "nowhere", "ffn-sparsity": 0.5}, ["calibrate", "nowhere", "no such file"]),
+    ({"score": 10}, ["score", "without a text", "--text"]),
+    ({"calibrate": __file__}, ["calibrate", "nothing reads it"]),
+    ({"shape": "15m", "prompt": "a text"}, ["prompt", "random weights", "--depth"]),
     ({"ffn-sparsity": 0.5}, ["calibrate", "not given"]),
+    ({"ffn-sparsity": [None, 0.5]}, ["calibrate", "not given"]),
     ({"model": "nowhere"}, ["model", "nowhere", "no such file"]),
     ({"shape": "9m"}, ["shape", "9m", "125m"]),
     ({"shape": "15m", "model": "demo"}, ["shape", "model"]),
@@ -110,6 +126,30 @@ def test_a_usage_error_of_the_command(tmp_path: Path, capsys: pytest.CaptureFixt
                       [str(tmp_path / "bad.toml"), "another.toml"]):
         assert slimulator.invoke(["sweep", *arguments, "--out", str(tmp_path / "out")]) == 2
         assert "Error: " in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_a_point_without_what_others_have_is_a_row(tiny: Path) -> None:
+    """A study that calibrates and one that does not, crossed with what needs it: one of four points cannot be."""
+    points = make_plan(study(tiny, prune=["wanda:2:4", None], calibrate=[str(tiny.parent / "words.txt"), None])).points
+    assert [bool(point.refused) for point in points] == [False, True, False, False] and "calibrate: not given" in points[1].refused
+    assert points[2].key == points[3].key and points[2].said["calibrate"] is None           # what does nothing is not said
+    points = make_plan(study(tiny, score=[5, 10], text=[None, str(tiny.parent / "words.txt")])).points
+    assert [point.said["score"] for point in points] == [None, 5, None, 10]
+
+
+def test_figures_that_need_each_other_are_set_together(tiny: Path) -> None:
+    points = make_plan(study(tiny, **{"unit.pim.parameters.rows": [16384], "region.hbm.size": [2 ** 34, "8G"]})).points
+    assert not points[0].refused and "region.hbm.size=8G" in points[1].refused
+    points = make_plan(study(tiny, **{"dram.memory": [None, "HBM2"], "dram.channels": [1, "2"]})).points
+    assert [bool(point.refused) for point in points] == [True, True, False, False]          # slim's own DRAM has no channels
+
+
+@pytest.mark.parametrize(("text", "value"), [("64K", 65536), ("64k", 65536), ("1.5M", 3 << 19), ("2GiB", 1 << 31), ("0.3K", 307.2),
+                                             ("1e3", 1000), ("16.0", 16), ("0x10", 16), ("1_000", 1000), ("38.4", 38.4),
+                                             ("many", "many"), ("9" * 5000 + "K", "9" * 5000 + "K")])
+def test_numbers_as_people_write_them(text: str, value: float | str) -> None:
+    from isa.changed import number
+    assert number(text) == value and type(number(text)) is type(value)
 
 
 def test_a_text_is_read_before_anything_runs(tmp_path: Path) -> None:
