@@ -4,10 +4,10 @@
     tensors.traffic["layer.q"]["dram"]      bytes of it that units have read and written there
     tensors.layers["layer 0"]               its thresholds, the elements that were compared, and those above
 
-A tensor is what a symbol names. In the program of a model the operation (marks.py) says more: all weights are behind one symbol, and
-tiles of them pass through the same buffers, so an access there belongs to the weights that the operation names, in equal parts where
-there are several. Values of a token lie in the scratchpad where other ones were before; those that the operation does not name are
-OTHERS, such as the values of a prompt's further tokens.
+A tensor is what a symbol names. In the program of a model the operation (marks.py) says more: all weights are behind one symbol,
+and tiles of them pass through the same buffers, so an access there belongs to the weights that the operation names, in equal parts
+where there are several. Values of a token lie in the scratchpad where other ones were before; those that the operation does not
+name are OTHERS, such as the values of a prompt's further tokens.
 Looking at each operation of a unit takes much longer than the run itself: after LIMIT of them bytes are not counted any more.
 """
 
@@ -49,10 +49,10 @@ class Tensors:
         self.traffic: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
         self.layers: dict[str, Compared] = {}
         self.looked = 0                                         # at operations of units
-        data = [section for section in self.program.sections if "a" in section.flags and "x" not in section.flags]
+        data = [each for each in self.program.sections if "a" in each.flags and "x" not in each.flags]
         named = defaultdict[int, list[str]](list)
         for symbol in sorted(self.program.symbols, key=lambda symbol: symbol.rank(), reverse=True):
-            if symbol.section is not None and any(section.address <= symbol.value < section.end for section in data):
+            if symbol.section and any(each.address <= symbol.value < each.end for each in data):
                 named[symbol.value].append(symbol.name)
         self._starts = sorted(named)
         self._names = [named[place] for place in self._starts]          # at each, the one that counts first
@@ -62,7 +62,7 @@ class Tensors:
         layers = {name for names in card.get("operations", {}).values() for text in names for name in _words(text)
                   if name.startswith("layer.")}
         self._weights = layers | {name for name in ("head", *card.get("formats", ())) if f"layer.{name}" not in layers}
-        self._moved: dict[tuple[int, str], int] = defaultdict(int)      # since the last mark: bytes by place among starts, and region
+        self._moved: dict[tuple[int, str], int] = defaultdict(int)      # since the last mark: bytes by start and region
         self._compared: list[tuple[float, int, int]] = []               # threshold, elements, those above
         machine.hook(self._look_at_bytes, _of_unit)
         machine.hook(self._look_at_thresholds, lambda _pc, row: row is not None and row.mnemonic in _COMPARES)

@@ -76,11 +76,12 @@ def _of(name: str, run: Run, model: str, look: Look) -> Iterator[Compared]:
     if table := table_of(name):
         yield from _of_table(*table, name)
     elif is_program(path):
-        yield _of_record(path.name, {"program": name}, of_program(Job(Settings(), run), path, look), None)
+        record = of_program(Job(Settings(), run), path, look)
+        yield _of_record(path.name, {"program": name}, record, None)
     elif not name.endswith(".toml") and name not in preset_names():
-        what = "a folder without results.csv" if path.is_dir() else "no compiled program" if path.exists() else "nothing of this name"
-        raise StudyError(name, what, "a machine, a program of a model, or results of a sweep: its folder, or FOLDER:3 for its point 3",
-                         nearest(name, preset_names()))
+        what = "a folder without results.csv" if path.is_dir() else "no compiled program" if path.exists() else "not here"
+        raise StudyError(name, what, "a machine, a program of a model, or results of a sweep: its folder, or FOLDER:3 for its "
+                         "point 3", nearest(name, preset_names()))
     else:
         study = Study.of(machine=name, model=model)
         point = make_plan(study).points[0]

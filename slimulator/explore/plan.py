@@ -134,7 +134,7 @@ _UNCALIBRATED = str(StudyError(*_CALIBRATE))
 
 
 def _check_used(study: Study, points: Sequence[Point]) -> None:
-    """Raises StudyError for a setting that no point uses, and for points that need a text to calibrate on where no point has one."""
+    """Raises StudyError for a setting that no point uses, and for points that need a text to calibrate on where none has one."""
     given = {name: any(value is not None for value in (*study.axes.get(name, ()), *(point.get(name) for point in study.points)))
              for name in _NEEDS}
     if not given["calibrate"] and any(point.refused == _UNCALIBRATED for point in points):

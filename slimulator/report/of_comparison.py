@@ -13,9 +13,10 @@ from slimulator.report.of_run import WHEN, Subject, commands, details_of, figure
 from slimulator.report.page import page
 
 _STILL = "standing still"
+_MOST = 12                      # operations that are shown at once
 
 
-def report_of_comparison(several: Sequence[Compared], lines: Sequence[str], runs: Mapping[str, Subject] = {}) -> str:  # noqa: B006
+def report_of_comparison(several: Sequence[Compared], lines: Sequence[str], runs: Mapping[str, Subject]) -> str:
     """The whole page. `lines`: the commands that make it again; `runs`: by name, those that ran now and were looked at."""
     heads, *cells = rows(several)
     parts = [section("Side by side", "What differs first; in brackets the ratio to the first.",
@@ -67,5 +68,7 @@ def _operations(runs: Mapping[str, Subject]) -> str:
             times[name] = times.get(name, 0.0) + (part["seconds"] or 0.0)
     order = sorted(found.items(), key=lambda item: -max(item[1].values()))
     lines = [(operation, *(quantity(times[name], "s") if times.get(name) else "" for name in runs)) for operation, times in order]
+    heads, right = ("operation", *runs), range(1, len(runs) + 1)
     return section("Operations side by side", "The time by which each has moved the end of the run, all layers together.",
-                   table(("operation", *runs), lines, range(1, len(runs) + 1)), source=True)
+                   table(heads, lines[:_MOST], right),
+                   folded("all of them", table(heads, lines, right)) if len(lines) > _MOST else "", source=True)

@@ -11,6 +11,7 @@ from typing import Any
 
 from emulator.observe.cost import Cost, quantity
 from emulator.observe.tensors import Tensors
+from isa.counters import COUNTERS
 from isa.manual import machine_answer
 from isa.manual.document import Table
 from isa.preset import Preset
@@ -263,7 +264,8 @@ def _memory_map(program: Program, preset: Preset) -> str:
 def counters_of(counters: Mapping[str, int]) -> str:
     return section("Counters", "Exact counts of events; slimulator isa counters says what each is.",
                    folded(f"{sum(map(bool, counters.values()))} counters that are not zero",
-                          table(("counter", "events"), [(name, f"{count:,}") for name, count in counters.items() if count], [1])))
+                          table(("counter", "events", "is"), [(name, f"{count:,}", COUNTERS[name].text)
+                                                              for name, count in counters.items() if count], [1])))
 
 
 def commands(lines: Sequence[str]) -> str:
@@ -277,4 +279,4 @@ def figures_of(*presets: Preset) -> str:
     for preset in presets:
         rows = [row for block in machine_answer(preset).blocks if isinstance(block, Table) for row in block.rows]
         parts.append(folded(f"{preset.name}: {preset.file.title}", table(("figure", "value", "source"), rows)))
-    return '<div id="figures"></div>' + section("Figures of the machine", "Each with its source, or why it is assumed.", *parts)
+    return f'<div id="figures">{section("Figures of the machine", "Each with its source, or why it is assumed.", *parts)}</div>'

@@ -23,6 +23,7 @@ _STYLE = """
 body { margin: 0; background: var(--page); color: var(--ink); font: 15px/1.5 system-ui, sans-serif }
 main { max-width: 1080px; margin: 0 auto; padding: 20px 16px 48px }
 h1 { font-size: 24px; line-height: 1.25; margin: 0 0 4px } h2 { font-size: 17px; margin: 0 0 2px }
+h3 { font-size: 15px; margin: 12px 0 4px }
 p { margin: 0 0 10px } a { color: inherit } .soft { color: var(--soft) } .small { font-size: 13px }
 section { background: var(--paper); border: 1px solid var(--line); border-radius: 8px; padding: 14px 16px; margin: 14px 0;
   break-inside: avoid }
@@ -41,23 +42,26 @@ section { background: var(--paper); border: 1px solid var(--line); border-radius
 th, td { text-align: left; padding: 4px 10px 4px 0; border-bottom: 1px solid var(--line); vertical-align: top }
 th { color: var(--soft); font-weight: 500 } td.n, th.n { text-align: right; white-space: nowrap;
   font-variant-numeric: tabular-nums }
-td { overflow-wrap: anywhere } svg { display: block; max-width: 100%; height: auto } svg text { fill: var(--soft); font-size: 12px }
+td { overflow-wrap: break-word }
+td:first-child { overflow-wrap: anywhere; min-width: 7em }
+svg { display: block; max-width: 100%; height: auto } svg text { fill: var(--soft); font-size: 12px }
 svg text.strong { fill: var(--ink) } svg .grid { stroke: var(--line) } svg .ring { stroke: var(--paper); stroke-width: 2 }
 details { margin-top: 8px } summary { cursor: pointer; color: var(--soft); font-size: 13px }
 pre { overflow-x: auto; background: var(--page); padding: 10px; border-radius: 6px; font-size: 13px; margin: 6px 0 }
 .wide svg { max-width: none } button { font: inherit; font-size: 13px; color: var(--ink); background: var(--page);
   border: 1px solid var(--line); border-radius: 6px; padding: 3px 10px; margin-right: 6px }
-#told { min-height: 3em; font-size: 13px; color: var(--soft); margin: 8px 0 0; overflow-wrap: anywhere }
+.told { min-height: 3em; font-size: 13px; color: var(--soft); margin: 8px 0 0; overflow-wrap: anywhere }
 @media (max-width: 560px) { main { padding: 14px 10px 32px } section { padding: 12px 10px }
   .bars { grid-template-columns: 1fr auto } .bars .name { grid-column: 1 / -1; margin-bottom: -6px; max-width: none } }
-@media print { body { background: #fff } section, .tile { border-color: #bbb } button, #told { display: none }
+@media print { body { background: #fff } section, .tile { border-color: #bbb } button, .told { display: none }
   main { max-width: none } .scroll { overflow: visible } .wide svg { max-width: 100%; width: 100% !important; height: auto } }
 """
 
-# A slice of the timeline that is chosen is told; zooming makes the picture wider and keeps what is in the middle there.
+# A slice of the timeline that is chosen is told; zooming makes the picture wider and keeps what is in the middle there. A link to
+# the machine's figures unfolds them.
 _SCRIPT = """
 for (const view of document.querySelectorAll('.timeline')) {
-  const box = view.querySelector('.scroll'), svg = view.querySelector('svg'), told = view.querySelector('#told');
+  const box = view.querySelector('.scroll'), svg = view.querySelector('svg'), told = view.querySelector('.told');
   let zoom = 1;
   const set = (to, at) => { const old = zoom; zoom = Math.min(400, Math.max(1, to));
     const middle = (box.scrollLeft + at) / (box.clientWidth * old); svg.style.width = 100 * zoom + '%';
@@ -72,6 +76,8 @@ for (const view of document.querySelectorAll('.timeline')) {
     const middle = (+slice.getAttribute('x') + slice.getAttribute('width') / 2) / 1000;
     box.scrollLeft = middle * box.clientWidth * zoom - box.clientWidth / 2; };
 }
+for (const link of document.querySelectorAll('a[href="#figures"]')) link.onclick = () => {
+  for (const each of document.querySelectorAll('#figures details')) each.open = true; };
 """
 
 

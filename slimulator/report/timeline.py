@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from isa.instruction import TABLE
-from slimulator.report.marks import OTHER, colours, escape, legend
+from slimulator.report.marks import OTHER, SERIES, escape, legend
 
 MOST = 4000                 # slices in a page
 _WIDE, _TRACK = 1000, 30    # of the picture, and of a track in it
 _EVENTS = 8                 # counters that a slice tells
+_WAITING, _MODEL = "waiting", "operation of the model"
+_COLOURS = {"vec": 1, "lut": 2, "fetch": 3, _WAITING: 4, "thr": 5, "attn": 6, "pim": 7, "cim": 7, "sp": 8}
+"""Of kinds of slices, the same in each picture; others are grey."""
 
 
 def slices(path: Path) -> tuple[dict[int, str], list[dict[str, Any]]]:
@@ -45,7 +48,7 @@ def picture(path: Path) -> str:
     used = {each["track"] for each in found}
     tracks = {number: place for place, number in enumerate(number for number in names if number in used)}
     first, last = min(each["start"] for each in found), max(each["end"] for each in found)
-    kinds = colours(_kind(each) for each in found)
+    kinds = {kind: SERIES[_COLOURS[kind] - 1] if kind in _COLOURS else OTHER for kind in dict.fromkeys(map(_kind, found))}
     high = _TRACK * len(tracks)
     parts = []
     for number, place in tracks.items():
@@ -64,13 +67,13 @@ def picture(path: Path) -> str:
             f'<div class="scroll wide" style="flex:1"><svg viewBox="0 0 {_WIDE} {high}" preserveAspectRatio="none" height="{high}" '
             f'style="height:{high}px" role="img" aria-label="timeline">{"".join(parts)}</svg></div></div>'
             f'<div class="small soft">{len(found):,} slices, {last - first:,.1f} us</div>'
-            '<p id="told">Choose a slice: it says what it is, its source line and its events.</p></div>')
+            '<p class="told">Choose a slice: it says what it is, its source line and its events.</p></div>')
 
 
 def _kind(each: dict[str, Any]) -> str:
     """What gives a slice its colour: waiting, or the unit of an instruction; operations of a model are named differently."""
     name = str(each["name"])
-    return "waiting" if name.startswith("waits") else name.partition(".")[0] if name in TABLE else "operation of the model"
+    return _WAITING if name.startswith("waits") else name.partition(".")[0] if name in TABLE else _MODEL
 
 
 def _told(each: dict[str, Any]) -> Iterator[str]:

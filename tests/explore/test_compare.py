@@ -26,6 +26,33 @@ def model(tmp_path: Path) -> Path:
     return write_checkpoint(tmp_path / "m")
 
 
+@pytest.mark.parametrize(("names", "words"), [
+    (["nowhere"], ["nowhere: not here", "a machine, a program of a model, or results of a sweep"]),
+    (["slimm"], ["did you mean 'slim'?"]),
+    (["."], ["a folder without results.csv"]),
+    ([__file__], ["no compiled program"]),
+    (["slim", "--model", "nowhere"], ["model: nowhere: no such file"]),
+    (["other.csv"], ["without their columns"]),
+    (["bad.csv"], ["cycles is 'many'"]),
+    (["refused.csv"], ["no point is done"]),
+    (["refused.csv:1"], ["this point is refused: too small"]),
+    (["refused.csv:7"], ["no point 7"]),
+    (["refused.csv", "--model", "demo"], ["--model is for machines and programs"]),
+])
+def test_what_is_nothing_to_compare(names: list[str], words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                    capsys: pytest.CaptureFixture[str]) -> None:
+    from slimulator.explore.compare import _NUMBERS
+    monkeypatch.chdir(tmp_path)
+    heads = ["point", "status", "reason", *_NUMBERS]
+    Path("other.csv").write_text("a,b\n1,2\n", encoding="utf-8")
+    Path("bad.csv").write_text(",".join(heads) + "\n1,done," + ",many" * len(_NUMBERS) + "\n", encoding="utf-8")
+    Path("bad.csv").write_text(Path("bad.csv").read_text().replace(",many", ",1", len(_NUMBERS) - 1), encoding="utf-8")
+    Path("refused.csv").write_text(",".join(heads) + "\n1,refused,too small" + "," * len(_NUMBERS) + "\n", encoding="utf-8")
+    assert slimulator.invoke(["compare", *names]) == 2
+    said = capsys.readouterr().err
+    assert all(word in said for word in words), said
+
+
 def cells(text: str) -> dict[str, list[str]]:
     """Words of each row behind its name."""
     return {name: line.split()[len(name.split()):] for line in text.splitlines()
@@ -69,7 +96,7 @@ def test_programs_and_points_of_a_sweep(model: Path, tmp_path: Path, capsys: pyt
 
 def test_what_cannot_be_compared_says_why(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sweep(Study.of(model=str(model), tokens=4, prompt="abc", **{"region.sram.size": ["1K", "64K"]}), tmp_path / "out", workers=0)
-    for name, status, words in (("slimm", 1, "did you mean 'slim'?"), (f"{tmp_path / 'out'}:9", 2, "no point 9; expected 1 to 2"),
+    for name, status, words in (("slimm", 2, "did you mean 'slim'?"), (f"{tmp_path / 'out'}:9", 2, "no point 9; expected 1 to 2"),
                                 (f"{tmp_path / 'out'}:1", 2, "this point is refused")):
         assert slimulator.invoke(["compare", "slim", name, "--model", str(model), "--prompt", "abc", "-n", "4"]) == status
         assert words in capsys.readouterr().err

@@ -90,8 +90,9 @@ def test_generating_a_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert watched["counters"] == plain["counters"] and watched["time"] == plain["time"]          # to look changes nothing
     text = checked(report)
     for title in ("What ran when", "At work, waiting, idle", "Energy", "Rooflines", "Operations", "Traffic", "Zeros by layer",
-                  "Memory map", "Counters", "Figures of the machine"):
+                  "Traffic by tensor", "Memory map", "Counters", "Figures of the machine"):
         assert title in text
+    assert "pJ" in text and "layer.gate" in text and "assumed" in text
     assert plain["text"] in text and "layer.gate" in text and quantity(plain["energy"]["joules_per_token"], "J") in text
 
 
@@ -113,6 +114,36 @@ def test_a_study(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert all(quantity(row["joules_per_token"], "J") in shown(tmp_path / "s.html", 400) for row in results.done[:1])
 
 
+def test_thresholds_of_layers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, report, words = write_checkpoint(tmp_path / "m"), tmp_path / "t.html", tmp_path / "words.txt"
+    words.write_text("some words and more. " * 20, encoding="utf-8")
+    assert slimulator.invoke(["generate", str(model), "abc", "-n", "3", "--ffn-sparsity", "0.5", "--calibrate", str(words),
+                              "--quiet", "--report", str(report), "--json", str(tmp_path / "g.json")]) == 0
+    said, text = json.loads((tmp_path / "g.json").read_text()), checked(report)
+    rows = re.findall(r"<tr><td>layer (\d)</td><td class=n>([\d.e-]+)</td><td class=n>(\d+)</td><td class=n>(\d+)</td>",
+                      report.read_text(encoding="utf-8"))
+    assert "Thresholds by layer" in text and [int(row[0]) for row in rows] == list(range(len(rows))) != []
+    assert len({row[1] for row in rows}) == len(rows)                           # each layer has its own threshold
+    assert sum(int(row[3]) for row in rows) == said["counters"]["thr.passes"] == said["neurons"]["active"]
+
+
+def test_a_comparison(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, report = write_checkpoint(tmp_path / "m"), tmp_path / "c.html"
+    arguments = ["compare", "slim", "slim-llama", "--model", str(model), "--prompt", "abc", "-n", "3"]
+    assert slimulator.invoke(arguments) == 0
+    plain = capsys.readouterr().out
+    assert slimulator.invoke([*arguments, "--report", str(report)]) == 0
+    assert capsys.readouterr().out == plain                                     # to look changes nothing
+    text = checked(report)
+    for title in ("Side by side", "Time a token", "What ran when", "Operations side by side", "slim-llama: queues, energy",
+                  "Rooflines", "Figures of the machine"):
+        assert title in text
+    shown_of = dict(re.findall(r"<tr><td>(cycles|joules)</td><td class=n>([^<]+)</td>", report.read_text(encoding="utf-8")))
+    for name, value in shown_of.items():
+        assert value in next(line for line in plain.splitlines() if line.startswith(f"{name}  "))
+    assert len(shown_of) == 2 and report.read_text(encoding="utf-8").count('class="timeline"') == 2
+
+
 @pytest.mark.skipif(not BROWSER, reason="needs Chromium")
 def test_a_browser_shows_it_on_a_phone_and_on_a_wide_screen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     elf, report = tmp_path / "f.elf", tmp_path / "r.html"
@@ -126,7 +157,7 @@ def test_a_browser_shows_it_on_a_phone_and_on_a_wide_screen(tmp_path: Path, caps
         dom = shown(report, width)
         fits, zoomed = re.search(r"<title>(\w+) (\S+)%</title>", dom).groups()          # type: ignore[union-attr]
         assert fits == "true" and float(zoomed) >= 100                                  # nothing sticks out; a click zooms
-        assert re.search(r'id="told">[^<]*cycles from', dom)                            # and tells the slice
+        assert re.search(r'class="told">[^<]*cycles from', dom)                            # and tells the slice
 
 
 def test_a_report_that_cannot_be_written_is_known_before_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
