@@ -7,13 +7,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from compiler.compiled import Compiled, Progress
 from compiler.errors import ModelError, RoomError, one_of
 from compiler.formats.layouts import AUTO, OFF, Able
 from compiler.formats.recipe import Recipe, read_recipe
+from compiler.lowering import think
 from compiler.lowering.active import scratch as scratch_of_active
 from compiler.lowering.data import MOST_STOPS
 from compiler.lowering.decoded import check_decoded, matrices
@@ -34,6 +35,7 @@ from compiler.passes.kv_cache import KV_FORMATS, with_caches
 from compiler.passes.predict import by_objects, with_predictor
 from compiler.passes.quantise import quantise
 from compiler.passes.reuse import can_reuse, reuse_outputs
+from compiler.passes.select import Caches, with_selection
 from compiler.passes.sparse_weights import Wanted
 from compiler.passes.sparsify import BY_NEURON, BY_ROWS, sparsify
 from compiler.placing.memory_plan import MemoryPlan, plan_memory
@@ -73,13 +75,13 @@ def check_sequences(sequences: int | None) -> None:
 
 
 def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recipe | None = None,
-                  context: int | None = None, kv: str = "f32", chunk: int | None = None, sequences: int | None = None,
+                  context: int | None = None, kv: Caches | str = "f32", chunk: int | None = None, sequences: int | None = None,
                   activations: str | None = None, sparsity: Calibrated | float | str | None = None) -> Compiled:
     """Compile a model for a machine. Raises ModelError for what does not fit.
 
     recipe       formats and sparse layouts of weights; None: as the checkpoint has them, and zeros are not stored where that saves
     context      the largest number of positions
-    kv           format of keys and values, one of KV_FORMATS
+    kv           format of keys and values, one of KV_FORMATS; or Caches, with what each token looks at
     chunk        tokens of a prompt that go through a layer together, 1: one after the other; None: as the scratchpad has room
     sequences    how many run side by side; None: one
     activations  format of what integer weights are multiplied by, one of ACTIVATIONS; None: i8
@@ -99,6 +101,7 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
         raise ModelError("", "--chunk", got=str(chunk), expected=f"at least {sequences}: a chunk has a token of each sequence")
     if activations not in (None, *ACTIVATIONS):
         raise ModelError("", "--activations", got=repr(activations), expected=one_of(ACTIVATIONS))
+    kv, select = (kv.format, kv.select) if isinstance(kv, Caches) else (kv, None)
     if kv not in KV_FORMATS:
         raise ModelError("", "--kv", got=repr(kv), expected=one_of(KV_FORMATS), hint=nearest(kv, KV_FORMATS))
     if recipe and recipe.reuse:
@@ -107,6 +110,8 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
             if given:
                 raise ModelError("", "--reuse", got=option, expected="one of them", hint=why)
     positions = context or min(model.config.context, LONGEST_CONTEXT)
+    if select:
+        select.check_context(positions)
     predictor = sparsity.predictor if isinstance(sparsity, Calibrated) else ""
     by_rows = ROLES if predictor else BY_ROWS
 
@@ -134,7 +139,16 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
         quantised, graph = quantise(model, recipe, activations, wanted(recipe))
         if recipe.reuse:
             quantised, graph = reuse_outputs(quantised, graph, recipe.reuse, preset, recipe.progress)
-        graph = with_caches(graph, kv, kind.attention(preset, model.config, kv))
+        attention = kind.attention(preset, model.config, kv)
+        if select:
+            if not kind.chooses(preset, attention):
+                raise ModelError("", f"machine {preset.name}", got=f"--kv-select {select}", hint="--machine slim",
+                                 expected="units attn, thr, vec and fetch that reach caches and scratchpad, and have room for all "
+                                          "heads")
+            attention = replace(attention, transposed=False)
+        graph = with_caches(graph, kv, attention)
+        if select:
+            graph = with_selection(graph, select, model.path)
         if sparsity is not None:
             found = Calibrated(sparsity) if isinstance(sparsity, float) else sparsity
             share = found.share if isinstance(found, Calibrated) else None
@@ -227,7 +241,7 @@ def _lowered(target: Target, positions: int, chunk: int | None, sequences: int |
     rows |= scratch_of_reuse(matrices(graph, layout, ("gemv.i8.reuse",)))
     if sparse and not predicted:
         rows |= scratch_of_active(model.config.hidden, model.config.dim)
-    rows |= target.scratch()
+    rows |= target.scratch() | think.scratch(graph)
 
     def planned(room: Room, tokens: int | None, turns: bool) -> MemoryPlan:
         more = dict[str, int]()
@@ -242,7 +256,7 @@ def _lowered(target: Target, positions: int, chunk: int | None, sequences: int |
             memory.fill()
         inside, outside = scratch_of_sampling(machine, model.config.vocab, room)
         memory.outside |= outside
-        memory.add(inside, beside=("logits", *target.kept))
+        memory.add(inside, beside=("logits", *target.kept, *think.kept(graph)))
         return memory
 
     def lowered(way: tuple[int | None, bool]) -> Compiled:

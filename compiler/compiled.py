@@ -30,6 +30,7 @@ from compiler.lowering.sampling import Room, missing
 from compiler.lowering.search import Choice, choices
 from compiler.model.carried_tokenizer import packed
 from compiler.model.model import Model
+from compiler.passes.select import said
 from compiler.passes.sparsify import BY_ROWS
 from compiler.placing.made import Made
 from compiler.placing.memory_plan import MemoryPlan
@@ -167,6 +168,7 @@ class Compiled:
                 "formats": self.formats, "weights": self.layout.said(), "chunk": self.memory.chunk,
                 "sequences": self.memory.sequences,
                 "kv": self.graph.values["keys"].format,
+                **({"kv_select": chosen} if (chosen := said(self.graph)) else {}),
                 "missing": missing(self.machine), "reads": self._reads_as_json(),
                 **({"pruned": list(self.model.pruned)} if self.model.pruned else {}),
                 **({"projected": list(self.model.projected)} if self.model.projected else {}),
@@ -281,6 +283,7 @@ class Compiled:
         lines += self._reads()
         lines += [f"no {option}: {why}" for option, why in missing(self.machine).items()]
         lines += self.model.changed
+        lines += filter(None, [said(self.graph)])
         if memory.sequences > 1:
             how = "twice, for half of the texts each" if memory.turns else "once for a token of each"
             lines.append(f"up to {memory.sequences} texts side by side, with keys and values of their own: weights are read {how}"

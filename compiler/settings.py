@@ -20,6 +20,7 @@ from compiler.model.model import Model
 from compiler.passes.project import parse_project, project
 from compiler.passes.prune import parse_prune, prune
 from compiler.passes.reuse import check_columns
+from compiler.passes.select import Caches, parse_select
 from isa.files import text_of
 from isa.preset import Preset
 
@@ -41,6 +42,7 @@ class Settings:
     adapter    a LoRA adapter that is merged into the checkpoint
     project    what the matrices of layers become, as passes/project.py reads it
     reuse      columns of a piece, where binary and ternary matrices of layers become centres and differences; None: they do not
+    kv_select  what of keys and values each token looks at, as passes/select.py reads it; None: all
     prune      how layers are pruned, as passes/prune.py reads it; on the text `calibrate` unless it is by magnitude
     """
 
@@ -59,6 +61,7 @@ class Settings:
     adapter: Path | None = None
     project: str | None = None
     reuse: int | None = None
+    kv_select: str | None = None
 
     @property
     def given(self) -> list[str]:
@@ -66,7 +69,7 @@ class Settings:
         named = {"weights": "--weights", "sparse": "--sparse", "context": "--context", "kv": "--kv", "chunk": "--chunk",
                  "sequences": "--sequences", "activations": "--activations", "sparsity": "--ffn-sparsity",
                  "predictor": "--predict", "prune": "--prune", "project": "--project", "adapter": "--adapter",
-                 "reuse": "--reuse"}
+                 "reuse": "--reuse", "kv_select": "--kv-select"}
         return [named[field.name] for field in fields(self) if field.name in named and getattr(self, field.name) != field.default]
 
     def check(self) -> Settings:
@@ -85,6 +88,8 @@ class Settings:
             parse_prune(self.prune)
         if self.project:
             parse_project(self.project)
+        if self.kv_select:
+            parse_select(self.kv_select)
         if self.reuse is not None:
             check_columns(self.reuse)
         return self
@@ -97,13 +102,18 @@ class Settings:
         return replace(recipe or Recipe(), reuse=self.reuse) if self.reuse is not None else recipe
 
     @property
+    def caches(self) -> Caches:
+        """How keys and values are stored and looked at. Raises ModelError."""
+        return Caches(self.kv, parse_select(self.kv_select) if self.kv_select else None)
+
+    @property
     def reads_text(self) -> bool:
         """Whether the compiler needs a text to calibrate on."""
         return isinstance(self.sparsity, float) or bool(self.prune and parse_prune(self.prune).reads_text)
 
     def dense(self) -> Settings:
-        """The same without skipped neurons."""
-        other = replace(self, sparsity=None, predictor=None)
+        """The same without skipped neurons, with attention to all keys and values."""
+        other = replace(self, sparsity=None, predictor=None, kv_select=None)
         return other if other.reads_text else replace(other, calibrate=None)
 
     def load(self, path: Path, tokenizer: Path | None = None) -> Model:
@@ -128,7 +138,7 @@ class Settings:
             sparsity = Calibrated(sparsity, tokens, progress, self.predictor or "")
         recipe = self.recipe()
         return compile_model(model, machine=self.machine or "slim", recipe=replace(recipe, progress=progress) if recipe else None,
-                             context=self.check().context, kv=self.kv, chunk=self.chunk, sequences=self.sequences,
+                             context=self.check().context, kv=self.caches, chunk=self.chunk, sequences=self.sequences,
                              activations=self.activations, sparsity=sparsity)
 
     def key(self) -> dict[str, object]:
@@ -141,7 +151,8 @@ class Settings:
                 "context": self.context, "kv": self.kv, "chunk": self.chunk, "sequences": self.sequences,
                 "activations": self.activations, "sparsity": self.sparsity, "predictor": self.predictor,
                 "calibrate": read_text(self.calibrate) if self.calibrate else None, "prune": self.prune,
-                "project": self.project, "reuse": self.reuse, "adapter": self.adapter is not None}
+                "project": self.project, "reuse": self.reuse, "adapter": self.adapter is not None,
+                "kv_select": self.kv_select}
 
 
 def read_text(path: Path) -> str:

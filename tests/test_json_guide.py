@@ -32,6 +32,7 @@ from compiler.model.carried_tokenizer import packed
 from compiler.model.tokenizer import SentencePieceTokenizer
 from compiler.passes.project import project
 from compiler.passes.prune import parse_prune, prune
+from compiler.passes.select import Caches, parse_select
 from isa import manual
 from isa.caches import PROGRAMS
 from isa.engine import snapshot
@@ -45,6 +46,7 @@ from slimulator.validate.checks import Check
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "json.md").read_text(encoding="utf-8")
 Keys = dict[str, set[str]]              # types by path
+SELECT = ("--kv-select", "think:0.5")
 
 
 def tables() -> dict[str, Keys]:
@@ -184,13 +186,15 @@ def test_generate_eval_verify(written: Callable[..., Any], tmp_path: Path) -> No
     model, words = write_relu(tmp_path), tmp_path / "t.txt"
     words.write_text("a cat sat on a mat. a dog ran and ran.", encoding="utf-8")
     exact, share = ("--ffn-sparsity", "exact"), ("--ffn-sparsity", 0.5, "--calibrate", words)
+    config = json.loads((model / "config.json").read_text(encoding="utf-8"))
+    (model / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 96}), encoding="utf-8")
     (batch := tmp_path / "prompts.txt").write_text("ab\nb\n", encoding="utf-8")
     compare("generate", [written("generate", model, "ab", "-n", 2, "--what-if", "lut=2", "--by", "layer"),
                          written("generate", model, "--batch", batch, "-n", 2),
                          written("generate", model, "ab", "-n", 2, *exact)])
     compare("eval", [written("eval", model, words, "--tokens", 8, *more) for more in (
         share, (*share, "--predict"), exact,
-        ("--weights", "i8", "--activations", "i8"), ("--prune", "magnitude:0.5"), ("--project", "monarch:4"))])
+        ("--weights", "i8", "--activations", "i8"), ("--prune", "magnitude:0.5"), ("--project", "monarch:4"), SELECT)])
 
 
 def test_verify(written: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,7 +225,7 @@ def test_bench(written: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(shapes.SHAPES, "1k", (2, 32, 48, 2, 60))
     compare("bench", [written("bench", "--shape", "1k", "--seconds", 0.2, "--what-if", "lut=2", "--by", "phase", *more)
                       for more in ((), ("--ffn-sparsity", 0.5), ("--ffn-sparsity", 0.5, "--predict"), ("--prompt", 4, "--depth", 5),
-                                   ("--prune", "magnitude:0.5"), ("--project", "monarch:4"))])
+                                   ("--prune", "magnitude:0.5"), ("--project", "monarch:4"), SELECT)])
 
 
 def test_validate(written: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -313,6 +317,7 @@ def test_program(tmp_path: Path) -> None:
     cards.append(compile_model(random_model(narrow)).meta)
     cards.append(compile_model(prune(load(models[0]), parse_prune("magnitude:0.5"))).meta)
     cards.append(compile_model(project(load(models[0]), 4)).meta)
+    cards.append(compile_model(random_model(replace(SHAPES["gqa"], context=96)), kv=Caches("f32", parse_select("think:0.5"))).meta)
     slimulator.assemble("_start: lut.mac.t2 a0, a1, a2\n").save(tmp_path / "t.elf")
     slimulator.Program().save(tmp_path / "none.elf")
     found += [metadata(tmp_path / f"{name}.elf") for name in ("t", "none")]

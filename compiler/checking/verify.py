@@ -247,7 +247,7 @@ class _Checker:
         memory = self.compiled.memory
         value = self.compiled.graph.values[name]
         dtype = DTYPE[value.format]
-        room = [memory.context if length == "positions" else int(length) for length in value.shape]
+        room = [memory.extent(length) for length in value.shape]
         if name in memory.caches:
             cache = memory.caches[name]
             address = self.machine.x[ABI_NAMES.index(BASE[cache.base])] + cache.offset

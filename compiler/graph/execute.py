@@ -18,6 +18,8 @@ from compiler.graph.arithmetic import PLAIN, Arithmetic
 from compiler.graph.bank_products import BankOperations
 from compiler.graph.ops import Graph, Op, role_of
 from compiler.graph.reuse_products import ReuseOperations
+from compiler.graph.select_kinds import SELECTED
+from compiler.graph.selected import SelectOperations
 from compiler.model.model import Model
 from compiler.model.tensors import BLOCK, F32, Codes, Tensor
 from isa import arithmetic as exact
@@ -28,7 +30,7 @@ Observer = Callable[[int | None, Op, tuple[Any, ...]], None]
 KEEP = 1 << 30          # bytes of decoded weights
 
 
-class Executor(BankOperations, ReuseOperations):
+class Executor(BankOperations, ReuseOperations, SelectOperations):
     """A model at work on one text. `step(token)` gives the logits of the next one."""
 
     def __init__(self, graph: Graph, model: Model, arithmetic: Arithmetic = PLAIN, *, observe: Observer | None = None,
@@ -287,8 +289,10 @@ class Executor(BankOperations, ReuseOperations):
     def perform(self, layer: int | None, op: Op) -> None:
         """One operation, on `values`. An operation of a cache appends at `position`."""
         inputs = [self.values[name] for name in op.inputs]
-        if op.kind.startswith("append"):
-            results: Any = tuple(self._append(layer, *pair) for pair in zip(op.outputs, self._stored(op, inputs), strict=True))
+        if op.kind in SELECTED:
+            results: Any = self.select(layer, op, inputs)
+        elif op.kind.startswith("append"):
+            results = tuple(self._append(layer, *pair) for pair in zip(op.outputs, self._stored(op, inputs), strict=True))
         else:
             numbers = {**op.attributes, **{name: role_of(role, layer) for name, role in zip("WV", op.weights, strict=False)}}
             results = getattr(self, "_" + op.kind.replace(".", "_"))(*inputs, **numbers)

@@ -20,7 +20,18 @@ from compiler.model.model import Config
 from isa.shapes import parse_shape
 
 ValueShape = tuple[int | str, ...]
-"""Numbers, or "positions": as many as attention looks at."""
+"""Numbers, or names of EXTENTS."""
+
+BLOCK, CLUSTERS = 64, 4
+"""Positions whose keys are clustered together, and clusters of them (select_kinds.py)."""
+
+EXTENTS: dict[str, Callable[[int], int]] = {
+    "positions": lambda context: context,
+    "clusters": lambda context: CLUSTERS * (context // BLOCK),
+    "bounds": lambda context: CLUSTERS * (context // BLOCK) + 2,
+}
+"""Lengths that depend on how many positions there are: all of them, as many as attention looks at; clusters of whole blocks; where
+each of these begins, and the ends of the last one and of the positions behind it."""
 
 
 @dataclass(frozen=True)
@@ -210,12 +221,13 @@ KINDS: dict[str, Kind] = {kind.name: kind for kind in (
 @dataclass(frozen=True)
 class Value:
     """An array that operations read and write. A `state` stays from token to token, one in each layer. Of a `listed` one only the
-    first elements are there, one for each active neuron."""
+    first elements are there, one for each active neuron. `behind`: the cache whose part of a layer's memory has this state, too."""
 
     format: str
     shape: ValueShape
     state: bool = False
     listed: bool = False
+    behind: str = ""
 
     def __str__(self) -> str:
         return f"{self.format}{shown(self.shape)}"

@@ -29,6 +29,7 @@ from compiler.lowering import (  # noqa: F401 - they register their functions
     pim,
     reuse,
     sp,
+    think,
     vec,
 )
 from compiler.lowering.lower import LOWERINGS, Lowering, lowers

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from compiler.lowering.lower import Lowering
 
 SEQUENCE, KEYS_BEHIND, VALUES_BEHIND = 8, 16, 24        # in the head of a frame
-_AT_POSITION = ("embedding", "rope", "append", "scores", "softmax", "context", "scale.heads")
+_AT_POSITION = ("embedding", "rope", "append", "scores", "softmax", "context", "scale.heads", "sum.squares",
+                "choose", "cluster")
 """Kinds, or their first words, that look at the token, its position or a cache."""
 
 
@@ -97,3 +98,4 @@ def _move_caches(c: Lowering, change: str, comment: str) -> None:
     if c.memory.sequences > 1:
         for place, base in ((KEYS_BEHIND, KEYS), (VALUES_BEHIND, VALUES)):
             c.emit.line(f"ld a6, {head(c) + place}({FRAME});  {change} {base}, {base}, a6", comment)
+            c.emit.changed(base)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 
 from compiler.lowering.profile import Profile
@@ -256,6 +257,23 @@ class Emitter:
             yield
         assert self._csrs == before, f"the body of {name} changes a CSR"
         self.line(f"addi {counter}, {counter}, -1;  bnez {counter}, {name}")
+
+    @contextmanager
+    def unless(self, branch: str, label: str, taken: int = 0) -> Iterator[list[str]]:
+        """What is emitted inside is skipped where `branch` ("bltu a0, a1") is taken. It begins and ends with a fence, so behind it
+        units wait for what they would wait for without it. Yields `taken` registers that only the caller uses.
+
+        What it reads is left out of predictions, which then are not exact.
+        """
+        self.line(f"{branch}, {label}")
+        before, self.profile.exact = (deepcopy(self._order), dict(self._touched)), False
+        with self.profile.uncounted(), self.taken(taken) as registers:
+            self.fence()
+            self.forget()
+            yield registers
+            self.fence()
+        self.label(label)
+        self._order, self._touched = before
 
     def csr(self, name: str, value: int | str) -> None:
         """Set a CSR to a number, or to what a register holds."""

@@ -93,7 +93,8 @@ def layer(c: Lowering, name: str, ops: Sequence[Op]) -> None:
     (grouped if c.chunk else operations)(c, name, ops)
     e.fence()
     e.line(f"li a6, {residency.stride(c)};  add {LAYER}, {LAYER}, a6")
-    e.line(f"li a6, {c.memory.layer_bytes['keys']};  add {KEYS}, {KEYS}, a6;  add {VALUES}, {VALUES}, a6")
+    keys, values = (c.memory.layer_bytes[base] for base in ("keys", "values"))
+    e.line(f"li a6, {keys};  add {KEYS}, {KEYS}, a6;  " + f"li a6, {values};  " * (values != keys) + f"add {VALUES}, {VALUES}, a6")
     c.target.next_layer(c)
     e.line(f"addi {LAYERS_LEFT}, {LAYERS_LEFT}, {-1 if loop else 8}")
     if loop:

@@ -142,6 +142,13 @@ class Profile:
             yield
 
     @contextmanager
+    def uncounted(self) -> Iterator[None]:
+        """What is written in the block is not counted."""
+        before, self._block = self._block, None
+        yield
+        self._block = before
+
+    @contextmanager
     def loop(self, times: int) -> Iterator[None]:
         with self._inside(self._added(_Block(times))):
             yield

@@ -174,7 +174,7 @@ def compile_random(name: str, settings: Settings, *, config: Path | None = None,
             part, sparsity = with_random_predictor(part, settings.predictor), Calibrated(sparsity, predictor=settings.predictor)
         elif sparsity is not None:
             part = with_quantiles(part, [_magnitudes(part.config.activation)] * part.config.layers)
-        return compile_model(part, machine=settings.machine or "slim", recipe=recipe, kv=settings.kv, chunk=settings.chunk,
+        return compile_model(part, machine=settings.machine or "slim", recipe=recipe, kv=settings.caches, chunk=settings.chunk,
                              sparsity=sparsity, context=context or min(part.config.context, CONTEXT))
 
     whole = compiled(model)                             # nothing is made yet: it says what does not fit the machine

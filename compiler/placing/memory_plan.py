@@ -18,6 +18,7 @@ from math import prod
 from compiler.errors import RoomError, most
 from compiler.graph import Graph, Op, Value
 from compiler.graph.groups import across_groups
+from compiler.graph.ops import EXTENTS
 from compiler.placing.residency import Residency
 from isa.preset import Preset
 from isa.regions import SRAM
@@ -60,13 +61,13 @@ class Cache:
     """Where a layer keeps earlier positions: `offset` bytes behind the start of the layer's part of `base` (keys or values).
 
     row_bytes  bytes from one position to the next: of one element where a row is a head's (scales) or a channel's (transposed keys)
-    strides    bytes from one element to the next along both axes of the value
+    strides    bytes from one element to the next along each axis of the value
     """
 
     base: str
     offset: int
     row_bytes: int
-    strides: tuple[int, int]
+    strides: tuple[int, ...]
 
 
 @dataclass
@@ -119,7 +120,11 @@ class MemoryPlan:
 
     def size(self, value: Value) -> int:
         """Bytes of a value, with room for every position."""
-        return BYTES[value.format] * prod(self.context if length == "positions" else int(length) for length in value.shape)
+        return BYTES[value.format] * prod(map(self.extent, value.shape))
+
+    def extent(self, length: int | str) -> int:
+        """A length of a shape, with room for every position."""
+        return EXTENTS[length](self.context) if isinstance(length, str) else length
 
     def overlap(self, a: str, b: str) -> bool:
         """Whether two values, or caches, have bytes in common."""
@@ -206,9 +211,13 @@ def _limit(room: int, tokens: int, frame_bytes: int) -> int:
 def _place_values(plan: MemoryPlan, graph: Graph, scratch: Mapping[str, int]) -> None:
     """Place values and caches, without buffers."""
     framed = plan.framed
-    appends = [[op.outputs for op in body.ops if op.kind.startswith("append")] for body in graph.bodies]
+    appends = [[op.outputs for op in body.ops if op.kind.startswith("append") and not graph.values[op.outputs[0]].behind]
+               for body in graph.bodies]
     for appended in zip(*appends, strict=True):
         _caches(plan, graph, appended)
+    for outputs in (op.outputs for body in graph.bodies for op in body.ops):        # what is kept beside keys and values
+        if behind := tuple(name for name in outputs if graph.values[name].behind and name not in plan.caches):
+            _caches(plan, graph, [behind])
     plan.sequence_bytes = dict(plan.layer_bytes)
     plan.layer_bytes = {base: plan.sequences * size for base, size in plan.layer_bytes.items()}
     plan.cache_bytes = graph.config.layers * sum(plan.layer_bytes.values())
@@ -252,22 +261,24 @@ def _caches(plan: MemoryPlan, graph: Graph, appended: Sequence[Sequence[str]]) -
     Scales with a row for each position stand behind the codes in the same row; others follow behind all codes. A layer with fewer
     heads than another leaves the rest of its rows free, or of its part: so positions and layers are as far apart everywhere.
     """
-    base, every = appended[0][0], [[graph.values[name] for name in names] for names in appended]
-    if len(every[0]) > 1 and all(value.shape[0] == "positions" for value in every[0]):
+    every = [[graph.values[name] for name in names] for names in appended]
+    base = every[0][0].behind or appended[0][0]
+    at = plan.layer_bytes.get(base, 0)
+    if len(every[0]) > 1 and all(len(value.shape) == 2 and value.shape[0] == every[0][0].shape[0] for value in every[0]):
         widths = [[-(-BYTES[value.format] * int(value.shape[1]) // 4) * 4 for value in values] for values in every]
         row = max(map(sum, widths))
         for names, values, own in zip(appended, every, widths, strict=True):
             for number, (name, value) in enumerate(zip(names, values, strict=True)):
-                plan.caches[name] = Cache(base, sum(own[:number]), row, (row, BYTES[value.format]))
-        plan.layer_bytes[base] = _up(plan.context * row)
+                plan.caches[name] = Cache(base, at + sum(own[:number]), row, (row, BYTES[value.format]))
+        plan.layer_bytes[base] = _up(at + plan.extent(every[0][0].shape[0]) * row)
         return
-    at = 0
     for names in zip(*appended, strict=True):
         whole = max(plan.size(graph.values[name]) for name in names)
         for name in names:
             value, size = graph.values[name], BYTES[graph.values[name].format]
-            row = whole // plan.context if value.shape[0] == "positions" else plan.context * size
-            plan.caches[name] = Cache(base, at, row if value.shape[0] == "positions" else size, (row, size))
+            row = whole // plan.context if value.shape[0] == "positions" else plan.extent(value.shape[-1]) * size
+            strides = (row, size)[-len(value.shape):]
+            plan.caches[name] = Cache(base, at, size if value.shape[-1] == "positions" else row, strides)
         at = _up(at + whole)
     plan.layer_bytes[base] = at
 

@@ -18,6 +18,7 @@ from compiler.placing.memory_plan import MemoryPlan
 from compiler.placing.objects import Objects, plan_objects
 from compiler.placing.weights import PAGE, WeightLayout
 from isa.preset import Preset, presets_with
+from isa.regions import SRAM
 
 if TYPE_CHECKING:
     from compiler.lowering.lower import Lowering
@@ -79,6 +80,14 @@ class Target:
     def attention(cls, machine: Preset, config: Config, kv: str) -> Attention:
         """The unit that attends to caches of a format of KV_FORMATS, and how it wants them."""
         return Attention()
+
+    @classmethod
+    def chooses(cls, machine: Preset, attention: Attention) -> bool:
+        """Whether its units can choose what attention looks at: they reach caches and scratchpad, and the attention unit
+        attends."""
+        needed = {"attn", "vec", "thr", "fetch"}
+        regions = [region for region in machine.regions if region.name in (cls.caches.region, SRAM)]
+        return attention.unit == "attn" and all(map(machine.has_unit, needed)) and all(needed <= region.ports for region in regions)
 
     @classmethod
     def sparse(cls, machine: Preset, form: str) -> Able:

@@ -35,6 +35,7 @@ _HOST = ("prompt_tokens_per_second", "tokens_per_second", "best_tokens_per_secon
               help="Weight format of the linear layers, or a recipe; by default t2, for 15m i8.")
 @click.option("--context", type=int, metavar="N", help="Compile for N positions; by default 1024.")
 @click.option("--kv", type=click.Choice(["f32", "f16", "i8"]), default="f32", show_default=True, help="Format of keys and values.")
+@click.option("--kv-select", metavar="METHOD", help="What of keys and values each token looks at: think:0.4.")
 @click.option("--chunk", type=click.IntRange(min=1), metavar="N",
               help="Tokens of a prompt that go through a layer together; by default as many as there is room for, at most 64.")
 @click.option("--ffn-sparsity", "sparsity", type=click.FloatRange(0, 0.95), metavar="S",
@@ -93,7 +94,7 @@ def _measure(say: Printer, name: str, config: Path | None, preset: Any, threads:
     from isa.program import Program
     from isa.text import counted
     settings = Settings(**{key: said[key] for key in (
-        "machine", "weights", "context", "kv", "chunk", "sparsity", "project", "prune")},
+        "machine", "weights", "context", "kv", "chunk", "sparsity", "project", "prune", "kv_select")},
         predictor="i8" if said["predict"] else None)
     made = compile_random(name, settings, config=config, layers=said["layers"], progress=shared.progress(f"compiling {name}"),
                           waiting=shared.waiting, opened=shared.say_notes)
@@ -118,7 +119,7 @@ def _measure(say: Printer, name: str, config: Path | None, preset: Any, threads:
         "weights": program.meta["model"]["weights"], "kv": said["kv"], "machine": said["machine"], "threads": threads,
         "layers": made.layers, "layers_executed": made.executed, "compile_seconds": made.seconds,
         **{key: said[key] for key in ("sparsity", "project", "prune") if said[key] is not None},
-        **({"predictor": "i8"} if said["predict"] else {}),
+        **({"predictor": "i8"} if said["predict"] else {}), **({"kv_select": said["kv_select"]} if said["kv_select"] else {}),
         "weight_bytes": made.weight_bytes, "bank_bytes": made.bank_bytes, "cache_bytes": made.cache_bytes,
         "instructions_per_token": behind["counters"]["core.instructions"] // behind["positions"],
         "prompt_tokens": prompt, "depth": depth, **host, **taken.as_json(), "phases": {PREFILL: prefill, DECODE: decode}}
@@ -153,6 +154,7 @@ def _benchmarks(names: tuple[str, ...]) -> int:
 
 def _title(name: str, f: dict[str, Any]) -> str:
     return (f"{name} {f['weights']}{'' if f['kv'] == 'f32' else ', kv ' + f['kv']}"
+            f"{', kv select ' + f['kv_select'] if 'kv_select' in f else ''}"
             f"{'' if f['machine'] == 'slim' else ' on ' + f['machine']}")
 
 

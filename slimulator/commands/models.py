@@ -236,7 +236,7 @@ def evaluate_model(model: Path, text: Path, settings: Any, tokens: int, tokenize
     make = shared.machine_maker(engine, threads)
     opened = settings.load(model, tokenizer)
     shared.say_notes(opened)
-    kinds = [settings] if settings.sparsity is None else [settings.dense(), settings]
+    kinds = [settings] if settings.sparsity is None and settings.kv_select is None else [settings.dense(), settings]
     paths = [find_program(model, kind, tokenizer=tokenizer, progress=shared.progress("compiling the model"), waiting=shared.waiting)
              for kind in kinds]
     programs = [Program.load(path) for path in paths]
@@ -256,21 +256,24 @@ def evaluate_model(model: Path, text: Path, settings: Any, tokens: int, tokenize
     say(f"{counted(scores[0].tokens, 'token')}, {counted(scores[0].size, 'byte')} of {text} in "
         f"{counted(len(documents), 'document')}")
     predicted = f", predicted by {settings.predictor}" if settings.predictor else ""
-    _eval_table(say, formats, scores, f"ffn sparsity {settings.sparsity}{predicted}")
+    _eval_table(say, formats, scores, ", ".join([
+        *([f"ffn sparsity {settings.sparsity}{predicted}"] if settings.sparsity is not None else []),
+        *([f"kv select {settings.kv_select}"] if settings.kv_select else [])]))
     if idle:
         say(f"neurons: {idle}")
-    beside = {"dense": scores[0].as_json(), "beside_dense": scores[2].beside()} if idle else {}
+    beside = {"dense": scores[0].as_json(), "beside_dense": scores[2].beside()} if len(scores) > 1 else {}
     shared.write_json(json_file, {
         "model": str(model), "text": str(text), "weights": stored, "kv": settings.kv, "activations": settings.activations,
         "sparsity": settings.sparsity, "predictor": settings.predictor, "prune": settings.prune, "project": settings.project,
-        "documents": len(documents), **scores[min(1, len(scores) - 1)].as_json(), **beside,
+        "kv_select": settings.kv_select, "documents": len(documents), **scores[min(1, len(scores) - 1)].as_json(), **beside,
         "neurons": idle.as_json() if idle else None})
     say.end()
     return 0
 
 
 def _eval_table(say: Printer, formats: str, scores: list[Any], sparsity: str) -> None:
-    """The float graph, the program and, with a sparsity, the program that leaves neurons alone, beside both of them."""
+    """The float graph, the program and, with a sparsity or a selection, the program that leaves neurons, keys and values alone,
+    beside both of them."""
     program, *sparse = scores
     columns = [f"program, {formats}"] + ([sparsity] if sparse else [])
     wide = max(32 if not sparse else 16, *(len(column) + 3 for column in columns))

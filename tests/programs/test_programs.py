@@ -188,6 +188,16 @@ def test_slim_layer_is_the_dense_layer_of_the_neurons_that_are_guessed(run):
     assert f"pages 8, bytes fetched: {192 * sum(counts)} left alone: {192 * (128 - sum(counts))}\n" in done.output
 
 
+def test_think_keys_drops_the_channels_that_matter_least(run):
+    done = run("think_keys")
+    keys, queries = (done.data(name, "<f4", rows, 8).astype(np.float64) for name, rows in (("keys", 8), ("queries", 3)))
+    stays = np.sort(np.argsort((keys ** 2).mean(axis=0) * (queries ** 2).mean(axis=0))[3:])
+    assert f"stay: {' '.join(map(str, stays))}\n" in done.output
+    masked = np.where(np.isin(np.arange(8), stays) | (np.arange(8)[:, None] >= 5), keys, 0)
+    assert np.allclose(done.memory("scores", "<f4", 8), masked @ queries[-1], rtol=1e-5)
+    assert np.allclose(done.memory("whole", "<f4", 8), keys @ queries[-1], rtol=1e-5)
+
+
 def test_llama_layer(run):
     done = run("llama_layer")
     shapes = {"attn_norm": (32,), "ffn_norm": (32,), "w_q": (32, 32), "w_k": (16, 32), "w_v": (16, 32), "w_o": (32, 32),

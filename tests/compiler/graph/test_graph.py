@@ -21,6 +21,7 @@ from compiler.model.tensors import Codes
 from compiler.passes.kv_cache import KV_FORMATS, Attention, with_caches
 from compiler.passes.quantise import quantise
 from compiler.passes.reuse import reuse_outputs
+from compiler.passes.select import parse_select, with_selection
 from compiler.passes.sparse_weights import in_macros
 from compiler.targets.banks import Banks
 from isa.preset import load_preset
@@ -92,7 +93,9 @@ def test_kinds_are_all_made_by_some_model() -> None:
     macros = {op.kind for _, op in in_macros(graph, model.tensors).steps()}
     binary = quantise(random_model(C), read_recipe("b1"))
     centres = {op.kind for _, op in reuse_outputs(*binary, 64, load_preset("slim"))[1].steps()}
-    assert used | cache | banks | decoded | zeros | macros | centres == set(KINDS) - sparse
+    chosen = {op.kind for kv in KV_FORMATS for _, op in with_selection(
+        with_caches(build(C), kv, Attention("attn")), parse_select("think:0.5"), Path("m")).steps()}
+    assert used | cache | banks | decoded | zeros | macros | centres | chosen == set(KINDS) - sparse
 
 
 def _in_banks(weights: str) -> Graph:

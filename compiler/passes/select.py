@@ -1,0 +1,129 @@
+"""The pass that lets caches choose: ThinK, which keeps fewer channels of old keys.
+
+    with_selection(graph, parse_select("think:0.4"), model.path)
+
+It comes behind passes/kv_cache.py and changes what the attention unit does in the layers that choose. ThinK, arXiv 2407.21018: keys
+of the last WINDOW positions are whole; older ones have lost the channels that matter least to queries. Which ones is decided once,
+behind `start` positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from compiler.errors import ModelError
+from compiler.graph import Graph, Op, Value, check
+
+WINDOW = 32         # positions whose keys are whole, and whose queries decide. ThinK's public code: recent_size, last queries
+START = 64          # positions, unless more are asked for. Ours: the channels that stay are chosen behind them
+OPTION = "--kv-select"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a cache chooses.
+
+    ratio  of the channels of a head of keys that are dropped
+    start  positions behind which they are chosen
+    """
+
+    ratio: float
+    start: int = START
+
+    def __str__(self) -> str:
+        return f"think:{self.ratio:g}" + f":{self.start}" * (self.start != START)
+
+    def check_context(self, context: int) -> None:
+        """Raise ModelError where nothing would be left out of a context of so many positions."""
+        if self.start >= context:
+            raise ModelError("", OPTION, got=f"{self}: channels are dropped behind {self.start} positions",
+                             expected=f"a longer context: it has {context} positions", hint="--context, or a model with more")
+
+
+@dataclass(frozen=True)
+class Caches:
+    """The format of keys and values, one of KV_FORMATS, and what of them each token looks at; None: all."""
+
+    format: str = "f32"
+    select: Selection | None = None
+
+
+def parse_select(text: str) -> Selection:
+    """What --kv-select says: think:RATIO or think:RATIO:START. Raises ModelError."""
+    method, *numbers = text.split(":")
+    try:
+        ratio, start = float(numbers[0]), int(numbers[1]) if len(numbers) > 1 else START
+    except (ValueError, IndexError):
+        ratio, start = 0.0, 0
+    if method != "think" or len(numbers) > 2 or not 0 < ratio < 1 or start < 2 * WINDOW:
+        raise ModelError("", OPTION, got=repr(text), hint="think:0.4",
+                         expected=f"think:RATIO, the share of the keys' channels to drop, above 0 and below 1; think:RATIO:START "
+                                  f"chooses them behind START positions, at least {2 * WINDOW}, by default {START}")
+    return Selection(ratio, start)
+
+
+def with_selection(graph: Graph, selection: Selection, path: Path) -> Graph:
+    """The graph whose caches choose. Attention is that of passes/kv_cache.py on the attention unit, keys with a row a position.
+
+    Raises ModelError for a model whose attention leaves positions out already, or has other heads in other layers.
+    """
+    config = graph.config
+    if config.window:
+        raise ModelError(path, OPTION, got=f"a model whose attention looks at the last {config.window} positions",
+                         expected="one that looks at all of them: the window leaves old keys out already")
+    if config.layer_heads:
+        raise ModelError(path, OPTION, got="a model whose layers have different numbers of heads",
+                         expected="the same in all layers")
+    kept = replace(graph, values=dict(graph.values))
+    return check(kept.in_layers(lambda ops, _: [new for op in ops for new in _thinned(kept, op, selection, path)]))
+
+
+# ------------------------------------------------------------------------------------------------ ThinK
+
+
+def _thinned(graph: Graph, op: Op, selection: Selection, path: Path) -> Iterator[Op]:
+    """An operation of attention where old keys lack channels."""
+    config, form = graph.config, op.kind.rpartition(".")[2]
+    suffix = f".{form}" if form in ("f16", "i8") else ""
+    numbers = {"start": selection.start, "window": WINDOW}
+    if op.kind.startswith("append") and op.outputs[0] == "keys":
+        dropped = int(config.head_dim * selection.ratio)
+        if not dropped:
+            raise ModelError(path, OPTION, got=f"{selection}, and heads of {config.head_dim} channels",
+                             expected=f"a ratio of at least 1 / {config.head_dim}: no channel would be dropped")
+        kept = config.head_dim - dropped
+        keys = graph.values["keys"]
+        graph.values |= {
+            "keys": Value(keys.format, (selection.start, config.kv_dim), state=True),
+            "q_squares": Value("f32", (config.q_dim,), state=True, behind="keys"),
+            "k_squares": Value("f32", (config.kv_dim,), state=True, behind="keys"),
+            "channels": Value("index", (config.kv_heads * kept,), state=True, behind="keys"),
+            "query_channels": Value("index", (config.heads * kept,), state=True, behind="keys"),
+            "old_keys": Value(keys.format, ("positions", config.kv_heads * kept), state=True, behind="keys")}
+        if suffix == ".i8":
+            graph.values |= {"keys_scales": Value("f32", (selection.start, config.kv_heads), state=True),
+                             "old_keys_scales": Value("f32", ("positions", config.kv_heads), state=True, behind="keys")}
+        yield replace(op, kind=f"append.ring{suffix}")
+    elif op.kind.startswith("scores"):
+        q, keys_in = op.inputs[0], op.inputs[1:]
+        old = tuple(f"old_{name}" for name in keys_in)
+        heads = {"heads": config.heads, "kv_heads": config.kv_heads}
+        yield Op("sum.squares", ("q_squares", "k_squares"), (q, "k"), attributes=numbers)
+        yield Op("choose.channels", ("channels", "query_channels"), ("q_squares", "k_squares"),
+                 attributes={**heads, "start": selection.start})
+        yield Op(f"append.kept{suffix}", old, (*keys_in, "channels"), attributes=numbers)
+        yield Op(f"scores.parted{suffix}", op.outputs, (q, *keys_in, *old, "query_channels"), attributes={**heads, **numbers})
+    else:
+        yield op
+
+
+def said(graph: Graph) -> str:
+    """What the caches of a graph choose, in words; "" if they are whole."""
+    op = next((op for _, op in graph.steps() if op.kind == "choose.channels"), None)
+    if op is None:
+        return ""
+    kept = int(graph.values["channels"].shape[0]) // graph.config.kv_heads
+    return (f"think: {kept} of {graph.config.head_dim} channels of keys older than {WINDOW} positions, chosen behind "
+            f"{int(op.attributes['start'])} positions")
