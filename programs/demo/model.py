@@ -56,7 +56,7 @@ def evenness(gate: Tensor) -> Tensor:
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """RoPE on halves, as transformers has it. x (B, T, heads, head), cos and sin (T, 1, head / 2)."""
+    """RoPE on halves, as transformers has it. x (B, T, heads, head), cos and sin (T, 1, head / 2), or (B, T, 1, head / 2)."""
     a, b = x.float().chunk(2, -1)
     return torch.cat([a * cos - b * sin, b * cos + a * sin], -1).to(x.dtype)
 
@@ -104,7 +104,8 @@ class Attention(nn.Module):
         k = Fused.rotate(self.k_proj(x).view(batch, length, -1, head), cos, sin).transpose(1, 2)
         v = self.v_proj(x).view(batch, length, -1, head).transpose(1, 2)
         shared = self.shape.heads // self.shape.kv_heads
-        mixed = F.scaled_dot_product_attention(q, k.repeat_interleave(shared, 1), v.repeat_interleave(shared, 1), is_causal=True)
+        q, k, v = (t.float() for t in (q, k.repeat_interleave(shared, 1), v.repeat_interleave(shared, 1)))  # faster than bfloat16
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True).to(x.dtype)
         mixed = mixed.transpose(1, 2).reshape(batch, length, self.shape.dim)
         return self.o_proj(Fused.norm_int8(mixed, self.attn_sub_norm.weight, self.shape.norm_epsilon, x.dtype))
 
@@ -142,7 +143,10 @@ class Layer(nn.Module):
 
 
 class BitNet(nn.Module):
-    """Tokens (B, T) to logits (B, T, vocabulary). `dtype` is that of the products: bfloat16 to train, float32 to evaluate."""
+    """Tokens (B, T) to logits (B, T, vocabulary). `dtype` is that of the products: bfloat16 to train, float32 to evaluate.
+
+    places   the tokens' positions (B, T), rising; None: 0, 1, ...
+    """
 
     def __init__(self, shape: Shape):
         super().__init__()
@@ -152,10 +156,12 @@ class BitNet(nn.Module):
         self.layers = nn.ModuleList(Layer(shape) for _ in range(shape.layers))
         self.norm = Norm(shape.dim)
 
-    def forward(self, tokens: Tensor, dtype: torch.dtype = torch.float32, dropout: float = 0.0) -> Tensor:
+    def forward(self, tokens: Tensor, dtype: torch.dtype = torch.float32, dropout: float = 0.0,
+                places: Tensor | None = None) -> Tensor:
         head = self.shape.dim // self.shape.heads
         frequency = self.shape.rope_theta ** (-torch.arange(0, head, 2, dtype=torch.float32) / head)
-        angle = torch.arange(tokens.shape[1], dtype=torch.float32)[:, None, None] * frequency
+        places = torch.arange(tokens.shape[1]) if places is None else places
+        angle = places.float()[..., None, None] * frequency
         cos, sin = angle.cos(), angle.sin()
         x = self.embed_tokens(tokens)
         for layer in self.layers:

@@ -1,0 +1,86 @@
+"""Recall of the model that remembers, on the emulated machine: facts that it finds, by how deep in the story they stand.
+
+    python -m programs.demo.recall                                  # 200 facts, 2,048 positions; about ten minutes
+    python -m programs.demo.recall --facts 40 --positions 1024 --kv i8 --machine slim-llama
+    python -m programs.demo.recall --prompts facts.jsonl            # write the test and stop
+
+All options of the compiler are taken, so what a mechanism costs in recall is the difference between two such lines. Each prompt is
+a story of `facts.py` (seed 7) with one question at its end. A fact counts as found if the tokens of the answer, chosen greedily,
+are exactly right. Stories of the training are from other seeds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from compiler.frontends import need_tokenizer
+from compiler.model.tokenizer import Tokenizer
+from compiler.running.generate import Generation, Sampling, find_program, open_program
+from emulator.machine import Machine
+from isa.program import Program
+from programs.demo.facts import DEPTHS, Encode, asked
+from slimulator.commands.shared import compiler_options
+
+MODEL = Path(__file__).parent / "recall"
+SEED = 7
+
+
+def encoder(tokenizer: Tokenizer) -> Encode:
+    """Texts to ids, without the start token."""
+    def encode(texts: Sequence[str]) -> list[list[int]]:
+        found = [tokenizer.encode(text) for text in texts]
+        return [ids[1:] if ids[:1] == [tokenizer.bos] else ids for ids in found]
+    return encode
+
+
+def prompts(tokenizer: Tokenizer, facts: int, positions: int) -> list[dict[str, Any]]:
+    """The test: of each fact {"prompt", "answer": texts, "depth": 1 (first quarter of the story) to 4}. With the answer and the
+    start token a prompt takes up to `positions` positions."""
+    return [{"prompt": tokenizer.decode(each.prompt), "answer": tokenizer.decode(each.answer), "depth": each.depth + 1}
+            for each in asked(SEED, facts, positions - 8, encoder(tokenizer))]
+
+
+def found(program: Program, tokenizer: Tokenizer, test: Sequence[dict[str, Any]],
+          progress: Callable[[str], None] = lambda _: None) -> list[list[bool]]:
+    """For each depth whether each of its facts was found."""
+    result: list[list[bool]] = [[] for _ in range(DEPTHS)]
+    for number, fact in enumerate(test, 1):
+        answer = encoder(tokenizer)([fact["answer"]])[0]
+        run = Generation(program, tokenizer, fact["prompt"], Sampling(max_tokens=len(answer)), Machine, program.machine)
+        result[fact["depth"] - 1].append(run.run(lambda _text: None).tokens == answer)
+        progress(f"{number} of {len(test)} facts")
+    return result
+
+
+@click.command(help="How many facts of long stories a model finds, by their depth. Options of the compiler are taken, too.")
+@click.option("--model", type=click.Path(path_type=Path), default=MODEL, show_default=False)
+@compiler_options
+@click.option("--facts", type=click.IntRange(min=DEPTHS), default=200, show_default=True)
+@click.option("--positions", type=click.IntRange(min=256), default=2048, show_default=True, help="Of a story with its question.")
+@click.option("--prompts", "written", type=click.Path(path_type=Path), help="Write prompts and answers to this file and stop.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the figures to this file.")
+def main(model: Path, settings: Any, facts: int, positions: int, written: Path | None, json_file: Path | None) -> None:
+    if written:
+        test = prompts(need_tokenizer(settings.load(model)), facts, positions)
+        written.write_text("".join(json.dumps(fact) + "\n" for fact in test), encoding="utf-8")
+        return
+    program, tokenizer = open_program(find_program(model, settings))
+    test = prompts(tokenizer, facts, positions)
+    by_depth = found(program, tokenizer, test, lambda text: click.echo(f"\r{text}", err=True, nl=False))
+    click.echo("", err=True)
+    for depth, each in enumerate(by_depth, 1):
+        click.echo(f"quarter {depth} of the story: {sum(each)} of {len(each)} facts, {100 * sum(each) / len(each):.1f} %")
+    right, count = sum(map(sum, by_depth)), sum(map(len, by_depth))
+    click.echo(f"all: {right} of {count} facts, {100 * right / count:.1f} %")
+    if json_file:
+        json_file.write_text(json.dumps({"positions": positions, "facts": count, "recall": right / count,
+                                         "by_depth": [sum(each) / len(each) for each in by_depth]}) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
