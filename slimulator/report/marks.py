@@ -9,6 +9,7 @@ from emulator.observe.cost import quantity
 
 SERIES = tuple(f"var(--s{number})" for number in range(1, 9))
 OTHER = "var(--faint)"
+STILL = "var(--still)"           # of energy that is spent on standing still
 _LEAST = 0.001                  # of a bar: less is added up as "other"
 
 
@@ -74,8 +75,9 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[object]], numbers: Itera
     right = set(numbers)
 
     def cells(kind: str, row: Sequence[object]) -> str:
-        return "".join(f'<{kind}{" class=n" if place in right else ""}>{cell if isinstance(cell, Html) else escape(cell)}</{kind}>'
-                       for place, cell in enumerate(row))
+        last = len(row) - 1
+        return "".join(f'<{kind}{" class=n" if place in right else " class=last" if place == last > 2 else ""}>'
+                       f"{cell if isinstance(cell, Html) else escape(cell)}</{kind}>" for place, cell in enumerate(row))
 
     body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
     return f'<div class="scroll"><table><tr>{cells("th", heads)}</tr>{body}</table></div>'

@@ -8,7 +8,7 @@ from emulator.observe.cost import quantity
 from isa.preset import Preset, PresetError, load_preset
 from slimulator.explore.baseline import SAID
 from slimulator.explore.compare import CPU, Compared, rows
-from slimulator.report.marks import OTHER, bars, colours, escape, folded, section, table
+from slimulator.report.marks import OTHER, STILL, bars, colours, escape, folded, section, table
 from slimulator.report.of_run import WHEN, Subject, commands, details_of, figures_of, short
 from slimulator.report.page import page
 
@@ -33,7 +33,7 @@ def report_of_comparison(several: Sequence[Compared], lines: Sequence[str], runs
         units |= dict.fromkeys(joules)
         still = each.row.get("joules_standing")
         shown[each.name] = joules | ({_STILL: float(still)} if still else {})
-    parts.append(section("Energy by unit and memory", "Of the whole run.", bars(shown, "J", of=colours(units) | {_STILL: OTHER}),
+    parts.append(section("Energy by unit and memory", "Of the whole run.", bars(shown, "J", of=colours(units) | {_STILL: STILL}),
                          source=True))
     parts.append(section(WHEN, "A track for each queue and memory. The first stretch of each run, each with its own scale.",
                          *(f"<h3>{escape(name)}</h3>{run.timeline}" for name, run in runs.items() if run.timeline), source=True))

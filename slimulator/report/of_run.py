@@ -16,11 +16,12 @@ from isa.manual import machine_answer
 from isa.manual.document import Table
 from isa.preset import Preset
 from isa.program import Program
-from slimulator.report.marks import bars, colours, escape, folded, section, table, tiles
+from slimulator.report.marks import STILL, bars, colours, escape, folded, section, table, tiles
 from slimulator.report.page import page
 from slimulator.report.plots import Axis, Dot, Line, plot
 
 WHEN = "What ran when"
+_STILL = "standing still"
 _MOST = 14                      # rows of a picture of operations
 _STATES = {"at work": "var(--s1)", "waiting": "var(--s4)", "idle": "var(--line)"}
 _PER_EVENT = {"vec": "vec.macs_per_cycle", "attn": "attn.macs_per_cycle", "sp": "sp.values_per_cycle"}
@@ -115,7 +116,7 @@ def _energy(cost: Cost) -> Iterator[str]:
             events.setdefault(name.partition(".")[0], {})[name.partition(".")[2].replace("_", " ")] = joules
     for name, joules in cost.energy.static.items():
         if joules:
-            events.setdefault(name, {})["standing still"] = joules
+            events.setdefault(name, {})[_STILL] = joules
     order = dict(sorted(events.items(), key=lambda item: -sum(item[1].values())))
     totals: dict[str, float] = {}
     for parts in order.values():
@@ -124,7 +125,8 @@ def _energy(cost: Cost) -> Iterator[str]:
     rows = [(owner, name, quantity(joules, "J")) for owner, parts in order.items()
             for name, joules in sorted(parts.items(), key=lambda item: -item[1])]
     yield section("Energy", "By unit and memory, and by event; standing still is what they take without doing anything.",
-                  bars(order, "J", of=colours(sorted(totals, key=lambda name: -totals[name]))),
+                  bars(order, "J", of=colours(name for name in sorted(totals, key=lambda name: -totals[name]) if name != _STILL)
+                       | ({_STILL: STILL} if _STILL in totals else {})),
                   folded("as a table", table(("of", "event", "energy"), rows, [2])), source=True)
 
 
@@ -179,7 +181,8 @@ def _rooflines(subject: Subject) -> Iterator[str]:
             Axis(f"products for a byte of {region}", lambda value: f"{value:g}", log=True),
             Axis("products a second", lambda value: quantity(value, ""), log=True), dots, lines))
     yield section("Rooflines", "Every operation with products: how many for each byte, and how many a second. The slope is what "
-                  "the memory gives, dashed lines are what units can do.", *pictures, source=True)
+                  "the memory gives, dashed lines are what units can do. Time is that by which the end of the run moved, so "
+                  "what ran beside other work may lie above.", *pictures, source=True)
 
 
 def _operations(subject: Subject) -> Iterator[str]:

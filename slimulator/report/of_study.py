@@ -8,12 +8,13 @@ from typing import Any
 from emulator.observe.cost import quantity
 from isa.changed import number
 from slimulator.explore.table import Results, Row
-from slimulator.report.marks import OTHER, bars, colours, escape, section, table, tiles
+from slimulator.report.marks import STILL, bars, colours, escape, section, table, tiles
 from slimulator.report.of_run import commands, figures_of
 from slimulator.report.page import page
 from slimulator.report.plots import Axis, Dot, Line, plot
 
 _STILL = "standing still"
+_PLAIN = ("machine", "weights", "sparse", "prune", "model", "shape", "config", "text", "prompt")     # they say what they are
 _MOST_BARS = 40
 _MOST_TICKS = 8
 _FIGURES = (("joules_per_token", "energy a token", "J"), ("seconds_per_token", "time a token", "s"),
@@ -38,11 +39,15 @@ def report_of_study(results: Results, lines: Sequence[str]) -> str:
 
 def label(row: Row, names: Sequence[str]) -> str:
     """What a point is, by what varies."""
-    return ", ".join(_said(row[name]) for name in names if row.get(name) is not None) or f"point {row['point']}"
+    return ", ".join(_said(name, row[name]) for name in names if row.get(name) is not None) or f"point {row['point']}"
 
 
-def _said(value: Any) -> str:
-    return str(value).rpartition("/")[2] if isinstance(value, str) else str(value)
+def _said(name: str, value: Any) -> str:
+    """A setting in short: a number and a format of another option need the name, a file has its own."""
+    if value is None:
+        return f"no {name}"
+    text = str(value).rpartition("/")[2]
+    return text if name in _PLAIN and isinstance(number(text), str) else f"{name} {text}"
 
 
 def _best(rows: Sequence[Row], names: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -63,7 +68,7 @@ def _fronts(results: Results, names: Sequence[str]) -> Iterator[str]:
     for x, y in pairs:
         rows = [row for row in results.done if row["same_as"] is None and row[x] is not None and row[y] is not None]
         best = results.front(x, y)
-        dots = [Dot(row[x], row[y], _said(row[split]) if split else "", f"{label(row, names)}\n{_told(row)}",
+        dots = [Dot(row[x], row[y], _said(split, row[split]) if split else "", f"{label(row, names)}\n{_told(row)}",
                     label(row, [name for name in names if name != split]) if row in best else "") for row in rows]
         yield section(f"{_title(y)} against {_title(x)}",
                       "Lower and further left is better. The line joins the points that no other one beats in both.",
@@ -136,9 +141,12 @@ def _energy(rows: Sequence[Row], names: Sequence[str]) -> str:
             parts[_STILL] = row["joules_standing"] / each
         shown[f"{row['point']}: {label(row, names)}"] = parts
     return section("Energy a token, by unit and memory", "Of the whole run, divided by its tokens.",
-                   bars(shown, "J", of=colours(units) | {_STILL: OTHER}), source=True)
+                   bars(shown, "J", of=colours(units) | {_STILL: STILL}), source=True)
 
 
 def _table(results: Results) -> str:
     heads, *rows = results.shown()
-    return section("All points", "results.csv has all columns.", table(heads, rows, range(len(heads) - 4, len(heads) - 1)))
+    used = [place for place in range(len(heads)) if any(row[place] for row in rows)]
+    right = [place for place, column in enumerate(used) if len(heads) - 5 < column < len(heads) - 1]
+    return section("All points", "results.csv has all columns.",
+                   table([heads[place] for place in used], [[row[place] for place in used] for row in rows], right))

@@ -14,11 +14,11 @@ COLOURS = 8             # of series, in a fixed order: --s1 to --s8
 # The two sets of colours are the same hues, each with enough contrast to its background; texts never have a series' colour.
 _STYLE = """
 :root { color-scheme: light dark; --page: #f9f9f7; --paper: #fff; --ink: #0b0b0b; --soft: #52514e; --faint: #898781;
-  --line: #e1e0d9; --s1: #2a78d6; --s2: #eb6834; --s3: #1baf7a; --s4: #eda100; --s5: #e87ba4; --s6: #008300; --s7: #4a3aa7;
-  --s8: #e34948; }
+  --still: #cfcdc4; --line: #e1e0d9; --s1: #2a78d6; --s2: #eb6834; --s3: #1baf7a; --s4: #eda100; --s5: #e87ba4; --s6: #008300;
+  --s7: #4a3aa7; --s8: #e34948; }
 @media (prefers-color-scheme: dark) { :root { --page: #0d0d0d; --paper: #1a1a19; --ink: #fff; --soft: #c3c2b7; --faint: #898781;
-  --line: #2c2c2a; --s1: #3987e5; --s2: #d95926; --s3: #199e70; --s4: #c98500; --s5: #d55181; --s6: #008300; --s7: #9085e9;
-  --s8: #e66767; } }
+  --still: #4b4a46; --line: #2c2c2a; --s1: #3987e5; --s2: #d95926; --s3: #199e70; --s4: #c98500; --s5: #d55181; --s6: #008300;
+  --s7: #9085e9; --s8: #e66767; } }
 * { box-sizing: border-box } html { -webkit-text-size-adjust: 100% }
 body { margin: 0; background: var(--page); color: var(--ink); font: 15px/1.5 system-ui, sans-serif }
 main { max-width: 1080px; margin: 0 auto; padding: 20px 16px 48px }
@@ -44,7 +44,7 @@ th { color: var(--soft); font-weight: 500 } td.n, th.n { text-align: right; whit
   font-variant-numeric: tabular-nums }
 td { overflow-wrap: break-word }
 td:first-child { overflow-wrap: anywhere; min-width: 7em }
-svg { display: block; max-width: 100%; height: auto } svg text { fill: var(--soft); font-size: 12px }
+td.last { min-width: 14em } svg { display: block; max-width: 100%; height: auto } svg text { fill: var(--soft); font-size: 12px }
 svg text.strong { fill: var(--ink) } svg .grid { stroke: var(--line) } svg .ring { stroke: var(--paper); stroke-width: 2 }
 details { margin-top: 8px } summary { cursor: pointer; color: var(--soft); font-size: 13px }
 pre { overflow-x: auto; background: var(--page); padding: 10px; border-radius: 6px; font-size: 13px; margin: 6px 0 }
@@ -52,9 +52,12 @@ pre { overflow-x: auto; background: var(--page); padding: 10px; border-radius: 6
   border: 1px solid var(--line); border-radius: 6px; padding: 3px 10px; margin-right: 6px }
 .told { min-height: 3em; font-size: 13px; color: var(--soft); margin: 8px 0 0; overflow-wrap: anywhere }
 @media (max-width: 560px) { main { padding: 14px 10px 32px } section { padding: 12px 10px }
+  svg.plot text { font-size: 17px } svg.plot circle { r: 8px }
   .bars { grid-template-columns: 1fr auto } .bars .name { grid-column: 1 / -1; margin-bottom: -6px; max-width: none } }
 @media print { body { background: #fff } section, .tile { border-color: #bbb } button, .told { display: none }
-  main { max-width: none } .scroll { overflow: visible } .wide svg { max-width: 100%; width: 100% !important; height: auto } }
+  main { max-width: none; padding: 0 } .scroll { overflow: visible } pre { white-space: pre-wrap; overflow: visible }
+  #figures details::details-content { content-visibility: visible; height: auto } section:has(table) { break-inside: auto }
+  tr { break-inside: avoid } .wide svg { max-width: 100%; width: 100% !important; height: auto } }
 """
 
 # A slice of the timeline that is chosen is told; zooming makes the picture wider and keeps what is in the middle there. A link to

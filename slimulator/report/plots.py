@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from slimulator.report.marks import OTHER, colours, escape, legend
 
 WIDE, HIGH = 640, 380                       # of the picture
-_LEFT, _RIGHT, _TOP, _BOTTOM = 72, 18, 12, 46
-_LABEL, _LETTER = 60, 13                    # labels that are nearer than this would cover each other
+_LEFT, _RIGHT, _TOP, _BOTTOM = 84, 18, 12, 46
+_LABEL, _LETTER = 60, 16                    # labels that are nearer than this would cover each other
 _FEW = 0.5                                  # powers of ten: below, a logarithmic axis has marks like a linear one
 _SPARE = 0.06                               # of the range, on both sides
 
@@ -83,8 +83,8 @@ def plot(x: Axis, y: Axis, dots: Iterable[Dot], lines: Iterable[Line] = ()) -> s
     parts.append(f'<text x="{(WIDE + _LEFT) / 2}" y="{HIGH - 6}" text-anchor="middle">{escape(x.title)}</text>')
     parts.append(f'<text transform="translate(13 {(HIGH - _BOTTOM) / 2}) rotate(-90)" text-anchor="middle">'
                  f"{escape(y.title)}</text>")
-    return (legend(chosen) + f'<div class="scroll"><svg viewBox="0 0 {WIDE} {HIGH}" width="{WIDE}" height="{HIGH}" role="img" '
-            f'style="min-width:460px" aria-label="{escape(y.title)} by {escape(x.title)}">{"".join(parts)}</svg></div>')
+    return (legend(chosen) + f'<svg class="plot" viewBox="0 0 {WIDE} {HIGH}" width="{WIDE}" height="{HIGH}" role="img" '
+            f'aria-label="{escape(y.title)} by {escape(x.title)}">{"".join(parts)}</svg>')
 
 
 _ALONE = """:root { --paper: #fff; --ink: #0b0b0b; --soft: #52514e; --faint: #898781; --line: #e1e0d9; --s1: #2a78d6; --s2: #eb6834;
