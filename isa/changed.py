@@ -46,7 +46,8 @@ def changed(preset: Preset, changes: Mapping[str, int | float | str]) -> Preset:
     if preset is before or preset.contents == before.contents:
         return before
     said = ", ".join(f"{name}={number(value)}" for name, value in changes.items())
-    return preset_of(preset.contents | {"name": f"{before.name} with {said}"})
+    name = f"{before.name} with {said}"
+    return replace(preset, name=name, file=preset.file.model_copy(update={"name": name}))
 
 
 def figure_names(preset: Preset) -> list[str]:

@@ -12,7 +12,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -109,8 +109,13 @@ class Plan:
                 "study measures the time that is left"]
 
 
-def make_plan(study: Study) -> Plan:
-    """The points of a study. Raises StudyError for what means nothing on any machine, OSError."""
+def make_plan(study: Study, *, whole: bool = True) -> Plan:
+    """The points of a study. Raises StudyError for what means nothing on any machine, OSError.
+
+    whole    False: these are some points of a study, and others may use what these do not
+    """
+    for kept in (_setting, _machine, _content, _readable):          # files may have changed since the last plan
+        kept.cache_clear()
     machines = _machines(study)
     figures = dict.fromkeys(name for preset in machines.values() for name in figure_names(preset))
     figures |= dict.fromkeys(name.replace(".memory", part) for name in study.names if name in figures and name.endswith(".memory")
@@ -119,7 +124,8 @@ def make_plan(study: Study) -> Plan:
         if kind_of(name) == FIGURE and name not in figures:
             raise unknown(name, list(figures))
     points = [_point(place, said) for place, said in enumerate(study.settings(), 1)]
-    _check_used(study, points)
+    if whole:
+        _check_used(study, points)
     return Plan(study, points)
 
 
@@ -155,7 +161,7 @@ def _point(place: int, said: dict[str, Value]) -> Point:
     values: dict[str, Any] = {}
     for name in compiler_options():
         if said.get(name) is not None:
-            values |= setting(name, said[name])
+            values |= _setting(name, said[name])
     settings = Settings(**values)
     uncalibrated = settings.reads_text and settings.calibrate is None
     if not settings.reads_text:
@@ -179,6 +185,9 @@ def _point(place: int, said: dict[str, Value]) -> Point:
     if uncalibrated:
         return Point(place, whole, None, refused=_UNCALIBRATED)
     return Point(place, whole, replace(job, settings=replace(settings, machine=preset)), _key(job, settings, digest))
+
+
+_setting = lru_cache(maxsize=None, typed=True)(setting)         # 1 and 1.0 are not the same text
 
 
 def _of_run(job: Job) -> dict[str, Value]:

@@ -25,6 +25,7 @@ from slimulator.explore.work import DONE
 
 BATCH = 8                       # points that are chosen before any of them is known
 _GENERATION = 16                # of NSGA-II
+_MOST_PLANNED = 10_000          # points that are planned at once, in seconds
 _OTHERS = ("seconds", "seconds_to_first_token", "joules", "cycles", "program_bytes")
 _POINTS = "points"              # the name of what chooses an entry of a list
 
@@ -48,14 +49,15 @@ def objectives_of(text: str, study: Study) -> tuple[str, ...]:
 def search(study: Study, objectives: tuple[str, ...], trials: int, out: Path, *, seed: int = 1, workers: int | None = None,
            pool: Pool | None = None, store: str = "", told: Told = lambda _progress: None) -> Results:
     """The rows of `trials` points, in the order in which they were chosen. Raises StudyError, OSError."""
-    make_plan(Study(study.title, {name: values[:1] for name, values in study.axes.items()}, study.points))      # mistakes at once
+    _check(study)
     chooser = _chooser(len(objectives), seed)
     said: list[dict[str, Value]] = []
     with opened(out, workers, pool) as (records, workers_of):
         while len(said) < trials:
             asked = [chooser.ask() for _ in range(min(BATCH, trials - len(said)))]
             said += [_chosen(study, trial) for trial in asked]
-            follow = Follow(make_plan(Study(study.title, {}, tuple(said), study.finding)), records, told, store)
+            follow = Follow(make_plan(Study(study.title, {}, tuple(said), study.finding), whole=False), records, told,
+                            store)
             try:
                 follow.all(workers_of)
             finally:
@@ -64,6 +66,16 @@ def search(study: Study, objectives: tuple[str, ...], trials: int, out: Path, *,
             for trial, row in zip(asked, results.rows[-len(asked):], strict=True):
                 _tell(chooser, trial, row, objectives)
     return results
+
+
+def _check(study: Study) -> None:
+    """Raises StudyError for mistakes before anything runs. Of very many points: each value once, with the first ones of the others."""
+    if len(study) <= _MOST_PLANNED:
+        make_plan(study)
+        return
+    firsts = {name: values[:1] for name, values in study.axes.items()}
+    for name, values in study.axes.items():
+        make_plan(Study(study.title, firsts | {name: values}, study.points), whole=False)
 
 
 def _chooser(objectives: int, seed: int) -> Any:

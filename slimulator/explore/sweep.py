@@ -37,7 +37,7 @@ class Progress:
 Told = Callable[[Progress], None]
 
 
-def sweep(study: Study, out: Path, *, workers: int | None = None, pool: Pool | None = None, store: str = "",
+def sweep(study: Study, out: Path | str, *, workers: int | None = None, pool: Pool | None = None, store: str = "",
           told: Told = lambda _progress: None) -> Results:
     """Do all points of a study that are not known in the folder `out`, and write its table there.
 
@@ -46,7 +46,7 @@ def sweep(study: Study, out: Path, *, workers: int | None = None, pool: Pool | N
     store       a folder or a URL where workers share programs and kernels (store.py), "" for none
     Raises StudyError for a study that means nothing, OSError where the folder has no room. What is done by then is kept.
     """
-    plan = make_plan(study)
+    plan, out = make_plan(study), Path(out)
     with opened(out, workers, pool) as (records, workers_of):
         follow = Follow(plan, records, told, store)
         try:
@@ -71,6 +71,7 @@ class Follow:
     def __init__(self, plan: Plan, records: Records, told: Told, store: str = "") -> None:
         self.plan, self.records, self.told, self.store = plan, records, told, store
         self._written = time.monotonic()
+        self._keys: dict[int, str] = {}         # of results, by the number of a point whose program is known
 
     def all(self, pool: Pool) -> None:
         """Do everything that is missing."""
@@ -125,5 +126,8 @@ class Follow:
 
     def _key(self, point: Point) -> str:
         """The key of a point's results; "" while it has no program."""
-        compiled = self.records.compiled(point.key) if point.job else None
-        return run_key(compiled["digest"], point.job.run) if point.job and compiled and compiled["status"] == COMPILED else ""
+        if point.number not in self._keys and point.job:
+            compiled = self.records.compiled(point.key)
+            if compiled and compiled["status"] == COMPILED:
+                self._keys[point.number] = run_key(compiled["digest"], point.job.run)
+        return self._keys.get(point.number, "")

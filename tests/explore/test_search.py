@@ -59,6 +59,28 @@ def test_the_command_prints_the_front(study: Study, tmp_path: Path, capsys: pyte
     assert slimulator.invoke(["sweep", model, "--trials", "4"]) == 2
 
 
+@needs_optuna
+def test_a_mistake_in_any_value_is_said_before_anything_runs(study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from slimulator.explore import search as searches
+    wrong = study.with_axes({"region.sram.size": ["64K", "32K", -1]})
+    for most in (10_000, 1):                                    # few points are all planned, of many each value
+        monkeypatch.setattr(searches, "_MOST_PLANNED", most)
+        with pytest.raises(StudyError, match="region.sram.size=-1"):
+            search(wrong, ("joules",), 1, tmp_path / "out", workers=0)
+        assert not (tmp_path / "out").exists()
+
+
+@needs_optuna
+def test_a_batch_need_not_use_what_the_study_uses(study: Study, tmp_path: Path) -> None:
+    words = tmp_path / "words.txt"
+    words.write_text("a text of some words. " * 20, encoding="utf-8")
+    model = study.axes["model"]
+    of = Study.of(model=model, tokens=2, prompt="abc", prune=[None, "wanda:2:4"], calibrate=[None, str(words)])
+    rows = search(of, ("joules",), 10, tmp_path / "out", workers=0).rows
+    assert {row["status"] for row in rows} <= {"done", "refused"}
+    search(Study.of(model=model, tokens=2, text=[None, str(words)], score=3), ("joules",), 1, tmp_path / "out", workers=0)
+
+
 def test_what_cannot_be_optimised_says_why(study: Study) -> None:
     with pytest.raises(StudyError, match="did you mean 'joules_per_token'"):
         objectives_of("joules_per_tokens", study)

@@ -20,6 +20,7 @@ from tiny_checkpoint import write_checkpoint
 import slimulator
 from isa.caches import PROGRAMS
 from isa.preset import PRESETS, load_preset
+from isa.reference import ReferenceMachine
 from slimulator.explore import pool as pools
 from slimulator.explore import sweep as sweeps
 from slimulator.explore.errors import StudyError
@@ -277,6 +278,31 @@ def test_a_changed_machine_is_another_one_whatever_it_is_called(tiny: Path, tmp_
     records = Records(tmp_path / "out")
     compiled = [records.compiled(point.key) for point in make_plan(results.study).points]
     assert [slimulator.Program.load(record["program"]).machine.region("sram").size for record in compiled if record] == sizes
+
+
+def test_a_file_that_was_changed_is_read_again(tiny: Path, tmp_path: Path) -> None:
+    """In one process, as in a notebook: the machine's file between two sweeps."""
+    text, own = (PRESETS / "slim.toml").read_text(encoding="utf-8"), tmp_path / "own.toml"
+    cycles = []
+    for clock in ("1_000_000_000", "500_000_000"):
+        own.write_text(text.replace("clock_hz = { value = 1_000_000_000", f"clock_hz = {{ value = {clock}"), encoding="utf-8")
+        row, = sweep(study(tiny, machine=str(own)), str(tmp_path / "out"), workers=0).rows
+        cycles.append(row["cycles"] / row["seconds"])
+    assert cycles == pytest.approx([1e9, 5e8])
+
+
+def test_the_table_is_that_of_the_other_engine(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    of = study(tiny, weights=["t2", "i8"], tokens=2, text=str(tiny.parent / "words.txt"), score=4)
+    fast = sweep(of, tmp_path / "fast", workers=0)
+    used: list[int] = []
+
+    class Reference(ReferenceMachine):
+        def __init__(self, *given: Any, time: bool = False, **more: Any) -> None:
+            used.append(1)
+            super().__init__(*given, time=time, **more)
+
+    monkeypatch.setattr("emulator.machine.Machine", Reference)
+    assert sweep(of, tmp_path / "reference", workers=0).hash == fast.hash and used
 
 
 def test_random_weights_of_a_shape(tmp_path: Path) -> None:
