@@ -7,16 +7,16 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from slimulator.commands.shared import FILE, to_stdout
+from slimulator.commands.shared import BINARY, to_stdout
 
 
 @click.command("compare", short_help="Programs, machines or points of a sweep side by side.")
 @click.argument("names", nargs=-1, required=True, metavar="A [B]...")
-@click.option("--model", default="demo", show_default=True, metavar="MODEL", help="The checkpoint that is compiled for machines.")
+@click.option("--model", metavar="MODEL", help="The checkpoint that is compiled for machines; by default the demo model.")
 @click.option("-n", "--tokens", type=click.IntRange(min=1), default=32, show_default=True, metavar="N", help="Tokens to generate.")
 @click.option("--prompt", default="Once upon a time", show_default=True, metavar="TEXT", help="The text that is continued.")
-@click.option("--report", type=FILE, metavar="F.html", help="Write a page with pictures: one file that needs no network.")
-def compare(names: tuple[str, ...], model: str, tokens: int, prompt: str, report: Path | None) -> None:
+@click.option("--report", type=BINARY, metavar="F.html", help="Write a page with pictures: one file that needs no network.")
+def compare(names: tuple[str, ...], model: str | None, tokens: int, prompt: str, report: Path | None) -> None:
     """Print results side by side: the settings that differ first, then figures, absolute and as a ratio to the first, and beside
     them what a plain CPU would take at least.
 

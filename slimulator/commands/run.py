@@ -137,8 +137,6 @@ def run_program(file: Path | None, **said: Any) -> int:
     written = o.json_file, o.csv_file, o.commit_log, o.trace, o.timeline, o.memory_trace, o.report
     shared.distinct((*written, o.save_snapshot), file)
     on_stdout = "-" in map(str, written)
-    if str(o.report) == "-":
-        raise click.UsageError("--report -: a page is a file; expected a name such as report.html")
     console = _Console(2 if on_stdout else 1)
     host = Host(shared.token_list(o.prompt), write=console, keep=KEPT if o.json_file or o.save_snapshot or o.report else 0)
     with ExitStack() as files:                      # opened first, so that a file that cannot be written is known before the run

@@ -23,7 +23,7 @@ FILE = click.Path(path_type=Path, readable=False)         # a file that cannot b
 
 
 class _Binary(click.Path):
-    """A binary file to write: '-' for stdout is refused."""
+    """A file to write that is not for a terminal, binary or a page: '-' for stdout is refused."""
 
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
         if str(value) == "-":
@@ -59,7 +59,7 @@ WHAT_IF = click.option("--what-if", multiple=True, metavar="NAME=X,...",
 BY = click.option("--by", type=click.Choice(["operation", "layer", "line", "phase"]),
                   help="Also split counters, time and energy by symbol, layer of a model or source line, or into prefill and "
                        "decode.")
-REPORT = click.option("--report", type=FILE, metavar="F.html",
+REPORT = click.option("--report", type=BINARY, metavar="F.html",
                       help="Write a page with pictures: one file that needs no network. Slower: it looks at every operation.")
 TOKENIZER = click.option("--tokenizer", type=FILE, metavar="F", help="Tokenizer file; by default the one with the model.")
 PROMPT = click.option("--prompt", default="", metavar="TOKENS", help="Prompt tokens for the program to read, e.g. \"1 42 7\".")

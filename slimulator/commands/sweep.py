@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from slimulator.commands.compile import compile_program
-from slimulator.commands.shared import FILE, say, to_stdout
+from slimulator.commands.shared import BINARY, say, to_stdout
 
 TRIALS = 64                 # of a search
 _SAY_EVERY = 30.0           # seconds between two lines about progress where stderr is no terminal
@@ -54,7 +54,7 @@ def _axis(name: str) -> str:
 @click.option("--cluster", metavar="URL", help="Do the points on the workers of this Dask scheduler (tcp://HOST:8786) instead.")
 @click.option("--store", metavar="DIR|URL",
               help="Share compiled programs and kernels with other workers there: a folder, or what fsspec knows (s3://...).")
-@click.option("--report", type=FILE, metavar="F.html",
+@click.option("--report", type=BINARY, metavar="F.html",
               help="Write a page with pictures: accuracy against energy, figures along the axes. One file, without network.")
 @click.option("--optimise", metavar="COLUMN,...",
               help="Search instead of doing all points: let these columns of the table become low, such as "

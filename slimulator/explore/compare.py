@@ -49,7 +49,7 @@ class Compared:
 Look = Callable[[Any], None]
 
 
-def subjects(names: Sequence[str], run: Run, model: str = DEMO, look: Look = lambda _machine: None) -> list[Compared]:
+def subjects(names: Sequence[str], run: Run, model: str | None = None, look: Look = lambda _machine: None) -> list[Compared]:
     """The results of programs, machines and points of sweeps, in order. `look` gets each machine before it runs.
 
     Raises StudyError for what is none of these, or does not work; PresetError, ModelError, ProgramError, OSError.
@@ -71,7 +71,7 @@ def table_of(name: str) -> tuple[Path, str] | None:
     return (path / f"{NAME}.csv", place) if (path / f"{NAME}.csv").is_file() else None
 
 
-def _of(name: str, run: Run, model: str, look: Look) -> Iterator[Compared]:
+def _of(name: str, run: Run, model: str | None, look: Look) -> Iterator[Compared]:
     path = Path(name)
     if table := table_of(name):
         yield from _of_table(*table, name)
@@ -90,7 +90,7 @@ def _of(name: str, run: Run, model: str, look: Look) -> Iterator[Compared]:
             raise StudyError(name, point.refused)
         compiled = compile_point(job)
         record = of_program(job, Path(compiled["program"]), look) if compiled["status"] == COMPILED else compiled
-        yield _of_record(name, {"machine": name, "model": model}, record, compiled)
+        yield _of_record(name, {"machine": name, "model": model or DEMO}, record, compiled)
 
 
 def _of_record(name: str, settings: dict[str, Any], record: Record, compiled: Record | None) -> Compared:

@@ -214,8 +214,9 @@ def _job(said: dict[str, Value], settings: Settings) -> Job:
         return Job(settings, run, shape=str(said["shape"]))
     if given == ["config"]:
         return Job(settings, run, config=_there(Path(str(said["config"])), "config"))
-    model = str(said.get("model") or DEMO)
-    path = DEMO_MODEL if model == DEMO and not Path(model).exists() else _there(Path(model), "model")
+    model = said.get("model")
+    shipped = model is None or (model == DEMO and not Path(DEMO).exists())
+    path = DEMO_MODEL if shipped else _there(Path(str(model)), "model")
     if is_program(path):
         raise StudyError("model", f"{path} is a program", "a checkpoint: a study compiles it")
     return Job(settings, run, model=path)

@@ -69,7 +69,7 @@ def search(study: Study, objectives: tuple[str, ...], trials: int, out: Path, *,
 
 
 def _check(study: Study) -> None:
-    """Raises StudyError for mistakes before anything runs. Of very many points: each value once, with the first ones of the others."""
+    """Raises StudyError for mistakes before anything runs. Of very many points: each value, with the first ones of the others."""
     if len(study) <= _MOST_PLANNED:
         make_plan(study)
         return

@@ -121,10 +121,18 @@ def test_what_means_nothing_is_an_error_before_anything_runs(axes: dict[str, Any
     assert all(word in str(error.value) for word in words), str(error.value)
 
 
+def test_the_demo_model_is_not_a_folder_of_its_name(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from isa.shipped import DEMO
+    (tmp_path / "demo").symlink_to(tiny)
+    monkeypatch.chdir(tmp_path)
+    shipped, own = make_plan(study_of({"axes": {"model": [None, "demo"]}}, Path())).points
+    assert shipped.job and own.job and (shipped.job.model, own.job.model) == (DEMO, Path("demo"))
+
+
 def test_a_usage_error_of_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "bad.toml").write_text("[axes]\nwieghts = 1\n", encoding="utf-8")
     for arguments in (["--weights", "t9"], ["--set", "sram.syze=1"], ["--set", "x"], [str(tmp_path / "bad.toml")],
-                      [str(tmp_path / "bad.toml"), "another.toml"]):
+                      [str(tmp_path / "bad.toml"), "another.toml"], ["--weights", "t2", "--report", "-"]):
         assert slimulator.invoke(["sweep", *arguments, "--out", str(tmp_path / "out")]) == 2
         assert "Error: " in capsys.readouterr().err and not (tmp_path / "out").exists()
 
