@@ -116,6 +116,10 @@ class Settings:
         other = replace(self, sparsity=None, predictor=None, kv_select=None)
         return other if other.reads_text else replace(other, calibrate=None)
 
+    def plain(self) -> Settings:
+        """The same for one text, without any option that changes what is stored or computed: the checkpoint as it is."""
+        return Settings(machine=self.machine, context=self.context, chunk=self.chunk, adapter=self.adapter)
+
     def load(self, path: Path, tokenizer: Path | None = None) -> Model:
         """The checkpoint at `path`, with the adapter merged into it. Raises ModelError."""
         model = load(path, tokenizer)

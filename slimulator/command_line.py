@@ -25,6 +25,7 @@ from slimulator.commands.cache import cache
 from slimulator.commands.compare import compare
 from slimulator.commands.compile import compile_program
 from slimulator.commands.debug import debug
+from slimulator.commands.evaluate import evaluate_model
 from slimulator.commands.infer import infer
 from slimulator.commands.look_up import look_up, machines
 from slimulator.commands.models import COMMANDS as OF_MODELS
@@ -208,6 +209,6 @@ def command() -> None:
     """Write, assemble and run programs for the Slim machine, an accelerator for sparse and low-bit language models."""
 
 
-for _command in (assemble_file, disassemble_file, run_program, debug, compile_program, *OF_MODELS, infer, bench, sweep, compare,
-                 look_up, machines, validate, cache):
+for _command in (assemble_file, disassemble_file, run_program, debug, compile_program, *OF_MODELS, evaluate_model, infer, bench,
+                 sweep, compare, look_up, machines, validate, cache):
     command.add_command(_command)

@@ -244,9 +244,10 @@ def test_eval_prints_dense_beside_sparse(command: Command, tmp_path: Path) -> No
     assert some["dense"] == exact["dense"] and some["kl_divergence"] > 1e-6 < some["beside_dense"]["kl_divergence"]
     assert some["neurons"]["active"] < exact["neurons"]["active"]
     table = command("eval", demo, words, *flags)[1].splitlines()
-    assert table[1].split() == ["float", "graph", "program,", "f32", "ffn", "sparsity", "0.8"]
+    assert table[1].split() == ["float", "graph", "dense", "program"]
     assert table[2].split() == ["bits", "per", "byte", *(f"{value:.4f}" for value in (
         some["dense"]["bits_per_byte"]["float"], some["dense"]["bits_per_byte"]["program"], some["bits_per_byte"]["program"]))]
+    assert table[-3:-1] == ["dense: f32", "program: f32, ffn sparsity 0.8"]
     assert table[-1].startswith(f"neurons: {some['neurons']['active']:,} active, {some['neurons']['skipped']:,} skipped")
     assert json.loads(command("generate", demo, "ab", "-n", 4, *flags, "--json", "-")[1])["neurons"]["skipped"] > 0
     assert command("verify", demo, "--prompt", "ab", "--tokens", 3, *flags)[0] == 0
@@ -334,6 +335,38 @@ def test_eval(command: Command, tiny: Path, tmp_path: Path) -> None:
     decoded = json.loads((tmp_path / "e.json").read_text())
     assert status == 0 and "in embedding, activations f32\n" in out and decoded["activations"] == "f32"
     assert decoded["kl_divergence"] != other["kl_divergence"]
+
+
+def test_eval_says_what_a_token_costs_beside_dense(command: Command, tmp_path: Path) -> None:
+    demo, words = write_relu(tmp_path), tmp_path / "t.txt"
+    words.write_text("a cat sat on a mat. a dog ran and ran and ran.", encoding="utf-8")
+    flags = ("--weights", "i8", "--ffn-sparsity", 0.5, "--predict", "--calibrate", words, "--machine", "slim-nsp")
+    status, out, _ = command("eval", demo, words, *flags, "--json", tmp_path / "e.json")
+    data = json.loads((tmp_path / "e.json").read_text())
+    dense, every, program = data["programs"]
+    assert status == 0 and [each["name"] for each in data["programs"]] == ["dense", "whole", "program"]
+    assert dense["weights"] == "f32" and every["weights"] == program["weights"] == data["weights"]
+    assert every["bits_per_byte"] == data["dense"]["bits_per_byte"] and program["kl_divergence"] == data["kl_divergence"]
+    assert dense["beside_first"] is None and every["beside_first"]["kl_divergence"] > 1e-9
+    read = [each["cost"]["bytes_read"] for each in data["programs"]]
+    assert read[0]["dram"] > 2 * read[1]["dram"] > 2 * read[2]["dram"] and "flash" not in read[1] and read[2]["flash"] > 0
+    assert all(each["cost"][name] > 0 for each in data["programs"] for name in ("tokens", "behind", "seconds", "joules"))
+    lines = {line[:24].strip(): line[24:].split() for line in out.splitlines()}
+    assert lines["dram bytes a token"] == [f"{each['dram']:,.0f}" for each in read]
+    assert lines["ms a token"] == [f"{1e3 * each['cost']['seconds']:.4g}" for each in data["programs"]]
+    assert lines["mJ a token"] == [f"{1e3 * each['cost']['joules']:.4g}" for each in data["programs"]]
+    assert "program: i8:row, ffn sparsity 0.5, predicted by i8\n" in out and "whole: i8:row\n" in out
+    left = json.loads(command("eval", demo, words, *flags, "--no-dense", "--json", "-")[1])["programs"]
+    assert [each["name"] for each in left] == ["whole", "program"] and left[1]["cost"] == program["cost"]
+
+
+def test_eval_without_room_for_the_checkpoint_as_it_is(command: Command, tiny: Path, tmp_path: Path) -> None:
+    (words := tmp_path / "t.txt").write_text("a cat sat on a mat.", encoding="utf-8")
+    text = (PRESETS / "slim-llama.toml").read_text("utf-8").replace('name = "slim-llama"', 'name = "little"')
+    (machine := tmp_path / "little.toml").write_text(re.sub(r"(\[region.dram\].*?size += \{ value = )[\d_]+", r"\g<1>DRAM", text,
+                                                            count=1, flags=re.DOTALL).replace("DRAM", "40_000"), "utf-8")
+    status, out, err = command("eval", tiny, words, "--machine", machine, "--weights", "t2", "--context", 16)
+    assert status == 0 and "note: there is no column of the checkpoint as it is: " in err and "vs dense" not in out
 
 
 def test_eval_of_what_cannot_be(command: Command, tiny: Path, tmp_path: Path) -> None:

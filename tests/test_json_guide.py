@@ -194,7 +194,8 @@ def test_generate_eval_verify(written: Callable[..., Any], tmp_path: Path) -> No
                          written("generate", model, "ab", "-n", 2, *exact)])
     compare("eval", [written("eval", model, words, "--tokens", 8, *more) for more in (
         share, (*share, "--predict"), exact,
-        ("--weights", "i8", "--activations", "i8"), ("--prune", "magnitude:0.5"), ("--project", "monarch:4"), SELECT)])
+        ("--weights", "i8", "--activations", "i8"), ("--prune", "magnitude:0.5"), ("--project", "monarch:4"), SELECT,
+        ("--weights", "t2", "--reuse", "--machine", "slim-llama"))])
 
 
 def test_verify(written: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -123,7 +123,7 @@ def _run(program: Program, make: Maker, stretch: Stretch, layers: int, tokens: S
     breakdown = Breakdown(machine, stretch.by) if stretch.by else None
     if layers < card["layers"]:
         _shorten(machine, program, card["layers"], layers)
-        _choose(machine, program, tokens)
+        choose(machine, program, tokens)
     result = machine.run().unless_interrupted()
     if result.exit_code != 0:
         raise ModelError("", "the measured run", got=str(result.trap or result.reason), expected="a run to the last token")
@@ -145,7 +145,7 @@ def _shorten(machine: ReferenceMachine, program: Program, all_layers: int, layer
     machine.hook(fewer, lambda pc, _row: pc in starts)
 
 
-def _choose(machine: ReferenceMachine, program: Program, tokens: Sequence[int]) -> None:
+def choose(machine: ReferenceMachine, program: Program, tokens: Sequence[int]) -> None:
     """Where a token has been chosen, put the next one of `tokens` in its place."""
     chosen, register, left = program.address("chosen"), NUMBER[TOKEN_REGISTER], iter(tokens)
 

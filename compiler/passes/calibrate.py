@@ -20,6 +20,7 @@ from compiler.formats.weight_format import WEIGHT_FORMATS
 from compiler.graph import PLAIN, Executor, Graph, Op
 from compiler.model.model import Model
 from compiler.model.tensors import F32, Tensor
+from isa.text import counted
 
 LEVELS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)       # sparsities that a running program can choose from
 MOST_TOKENS = 2048                                                      # of the text: more would hardly change the quantiles
@@ -49,7 +50,7 @@ def with_thresholds(model: Model, graph: Graph, tokens: Sequence[int], progress:
     """The model with thresholds from the magnitudes of its neurons on `tokens`. Raises ModelError if the text is too short."""
     c, tokens = graph.config, tokens[:MOST_TOKENS]
     if len(tokens) < 16:
-        raise ModelError(model.path, "--calibrate", got=f"a text of {len(tokens)} tokens", expected="at least 16")
+        raise ModelError(model.path, "--calibrate", got=f"a text of {counted(len(tokens), 'token')}", expected="at least 16")
     seen: list[list[Any]] = [[] for _ in range(c.layers)]
 
     def look(layer: int | None, op: Op, results: tuple[Any, ...]) -> None:

@@ -43,6 +43,7 @@ from compiler.passes.calibrate import MOST_TOKENS, FoundTensor
 from compiler.passes.quantise import QuantisedTensor
 from compiler.passes.sparsify import EXACT, check_layers
 from isa import arithmetic as exact
+from isa.text import counted
 
 FORMATS = ("i8", "i4", "t2")        # of a predictor
 LEVELS = 16
@@ -79,7 +80,7 @@ def with_predictor(model: Model, graph: Graph, tokens: Sequence[int], form: str,
     check_layers(graph, model)
     least = max(16, rank_of(c.dim))
     if len(tokens) < least:
-        raise ModelError(model.path, "--calibrate", got=f"a text of {len(tokens)} tokens",
+        raise ModelError(model.path, "--calibrate", got=f"a text of {counted(len(tokens), 'token')}",
                          expected=f"at least {least}, the width of the predictor, better 2,048")
     lead, seen = lead_of(graph), [_Layer([], [], []) for _ in range(c.layers)]
 

@@ -1,7 +1,7 @@
 """Units beside memory: the LUT unit multiplies integer weights by int8 activations, the vector unit does the rest.
 
-Weights lie in flash where a machine has it, else in DRAM; caches in DRAM. If neurons are objects, these lie in flash, and other
-weights in DRAM.
+Weights lie in flash where a machine has it, but in DRAM if units read DRAM and not flash; caches in DRAM. If neurons are objects,
+these lie in flash, and other weights in DRAM.
 """
 
 from __future__ import annotations
@@ -49,8 +49,10 @@ class Near(Target):
     def __init__(self, machine: Preset, model: Model, graph: Graph, *, int8: bool) -> None:
         super().__init__(machine, model, graph, int8=int8)
         self.in_macros = cim.is_there(machine)
-        flash = any(region.name == FLASH for region in machine.regions)
-        in_flash = flash and not objects.has_objects(graph)
+        flash = next((region for region in machine.regions if region.name == FLASH), None)
+        readers = {unit for unit in self.readers if machine.has_unit(unit)}
+        apart = flash is not None and readers <= machine.region(DRAM).ports and not readers <= flash.ports
+        in_flash = flash and not apart and not objects.has_objects(graph)
         self.weights = Home(FLASH, '.flash.weights, "a"') if in_flash else Home(DRAM, '.rodata.weights, "a"')
         self.neurons = Home(FLASH, '.flash.objects, "a"') if flash else Home(DRAM, '.rodata.objects, "a"')
 

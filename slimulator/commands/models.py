@@ -1,6 +1,6 @@
-"""The commands about models: generate, verify, eval. Their options and their output; the work is done in compiler/.
+"""The commands about models: generate, verify. Their options and their output; the work is done in compiler/.
 
-The command compile is in compile.py, bench in bench.py.
+The command compile is in compile.py, eval in evaluate.py, bench in bench.py.
 """
 
 from __future__ import annotations
@@ -203,95 +203,6 @@ def _summary(report: Any, machine: str, engine: str, threads: int) -> None:
         say(f"  neurons       {report.neurons}")
 
 
-# ------------------------------------------------------------------------------------------------ accuracy
-
-
-@click.command("eval", short_help="Measure the accuracy of a model and of its program on a text.")
-@click.argument("model", type=FILE)
-@click.argument("text", type=FILE)
-@compiler_options
-@click.option("--tokens", type=click.IntRange(min=1), default=1000, show_default=True, metavar="N",
-              help="Score the first N tokens of TEXT.")
-@TOKENIZER
-@THREADS
-@ENGINE
-@_json
-def evaluate_model(model: Path, text: Path, settings: Any, tokens: int, tokenizer: Path | None, threads: int, engine: str,
-                   json_file: Path | None) -> int:
-    """Score a text file with the model's float graph and with the quantised program on the emulated machine.
-
-    Documents separated by <|endoftext|> are scored independently.
-    """
-    from compiler.checking.evaluate import evaluate_pairs, of_graph, of_program, split
-    from compiler.frontends import need_tokenizer
-    from compiler.graph import Executor, graph_of
-    from compiler.running.generate import find_program, is_program
-    from compiler.running.neurons import neurons
-    from compiler.settings import read_text
-    from isa.program import Program
-    from isa.text import counted
-    if is_program(model):
-        raise click.UsageError(f"{model} is a program: eval needs the checkpoint that it was compiled from")
-    shared.distinct([json_file], model, text, tokenizer)
-    make = shared.machine_maker(engine, threads)
-    opened = settings.load(model, tokenizer)
-    shared.say_notes(opened)
-    kinds = [settings] if settings.sparsity is None and settings.kv_select is None else [settings.dense(), settings]
-    paths = [find_program(model, kind, tokenizer=tokenizer, progress=shared.progress("compiling the model"), waiting=shared.waiting)
-             for kind in kinds]
-    programs = [Program.load(path) for path in paths]
-    documents = split(read_text(text), need_tokenizer(opened), programs[0].meta["model"]["context"], tokens)
-    runners = [make(shared.preset_for(program, settings.machine)) for program in programs]
-    for runner, program in zip(runners, programs, strict=True):
-        runner.load(program)
-    scores = evaluate_pairs(
-        documents, [of_graph(Executor(graph_of(opened), opened)), *map(of_program, runners, programs)],
-        [(0, 1)] if len(runners) == 1 else [(0, 1), (0, 2), (1, 2)], shared.progress("scoring"))
-    stored = programs[-1].meta["model"]["weights"]
-    formats = ", ".join([stored, *([f"projected to {settings.project}"] if settings.project else []),
-                         *([f"pruned by {settings.prune}"] if settings.prune else []),
-                         *(["kv " + settings.kv] if settings.kv != "f32" else []),
-                         *(["activations " + settings.activations] if settings.activations else [])])
-    idle, say = neurons(runners[-1], programs[-1]), Printer(json_file)
-    say(f"{counted(scores[0].tokens, 'token')}, {counted(scores[0].size, 'byte')} of {text} in "
-        f"{counted(len(documents), 'document')}")
-    predicted = f", predicted by {settings.predictor}" if settings.predictor else ""
-    _eval_table(say, formats, scores, ", ".join([
-        *([f"ffn sparsity {settings.sparsity}{predicted}"] if settings.sparsity is not None else []),
-        *([f"kv select {settings.kv_select}"] if settings.kv_select else [])]))
-    if idle:
-        say(f"neurons: {idle}")
-    beside = {"dense": scores[0].as_json(), "beside_dense": scores[2].beside()} if len(scores) > 1 else {}
-    shared.write_json(json_file, {
-        "model": str(model), "text": str(text), "weights": stored, "kv": settings.kv, "activations": settings.activations,
-        "sparsity": settings.sparsity, "predictor": settings.predictor, "prune": settings.prune, "project": settings.project,
-        "kv_select": settings.kv_select, "documents": len(documents), **scores[min(1, len(scores) - 1)].as_json(), **beside,
-        "neurons": idle.as_json() if idle else None})
-    say.end()
-    return 0
-
-
-def _eval_table(say: Printer, formats: str, scores: list[Any], sparsity: str) -> None:
-    """The float graph, the program and, with a sparsity or a selection, the program that leaves neurons, keys and values alone,
-    beside both of them."""
-    program, *sparse = scores
-    columns = [f"program, {formats}"] + ([sparsity] if sparse else [])
-    wide = max(32 if not sparse else 16, *(len(column) + 3 for column in columns))
-
-    def row(name: str, first: str, *others: str) -> None:
-        say(f"{name:<24}{first:>14}" + "".join(f"{text:>{wide}}" for text in others))
-
-    each = scores[:2]
-    row("", "float graph", *columns)
-    row("bits per byte", *(f"{value:.4f}" for value in (program.bits_per_byte[0], *(s.bits_per_byte[1] for s in each))))
-    row("perplexity of a token", *(f"{value:.4f}" for value in (program.perplexity[0], *(s.perplexity[1] for s in each))))
-    row("top-1 agreement", "", *(f"{100 * s.agreement:.2f} %" for s in each))
-    row("KL divergence", "", *(f"{s.kl:.5f} nats" for s in each))
-    if sparse:
-        row("top-1 vs dense", "", "", f"{100 * scores[2].agreement:.2f} %")
-        row("KL vs dense", "", "", f"{scores[2].kl:.5f} nats")
-
-
 # ------------------------------------------------------------------------------------------------ verify
 
 
@@ -371,4 +282,4 @@ def _verify_network(path: Path, settings: Any, dump: Path | None, threads: int, 
     return _checked(checks, json_file, say)
 
 
-COMMANDS = [generate, verify, evaluate_model]
+COMMANDS = [generate, verify]
