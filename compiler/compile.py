@@ -14,8 +14,9 @@ from compiler.compiled import Compiled, Progress
 from compiler.errors import ModelError, RoomError, one_of
 from compiler.formats.layouts import AUTO, OFF, Able
 from compiler.formats.recipe import Recipe, read_recipe
-from compiler.lowering import think
+from compiler.lowering import cim, think
 from compiler.lowering.active import scratch as scratch_of_active
+from compiler.lowering.chunks import scratch as scratch_of_chunks
 from compiler.lowering.data import MOST_STOPS
 from compiler.lowering.decoded import check_decoded, matrices
 from compiler.lowering.decoded import scratch as scratch_of_decoded
@@ -32,6 +33,7 @@ from compiler.model.model import Model
 from compiler.model.tensors import Tensor
 from compiler.passes.calibrate import with_thresholds
 from compiler.passes.kv_cache import KV_FORMATS, with_caches
+from compiler.passes.pack import can_pack, pack_chunks
 from compiler.passes.predict import by_objects, with_predictor
 from compiler.passes.quantise import quantise
 from compiler.passes.reuse import can_reuse, reuse_outputs
@@ -109,6 +111,15 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
                                    ("--activations f32", activations == "f32", "sums of centres are integers, codes are decoded")):
             if given:
                 raise ModelError("", "--reuse", got=option, expected="one of them", hint=why)
+    if recipe and recipe.pack:
+        for option, given, why in (("--ffn-sparsity", sparsity is not None, "rows of active neurons are read one by one"),
+                                   ("--activations f32", activations == "f32", "codes are decoded where they lie"),
+                                   ("--reuse", recipe.reuse > 0, "centres and differences are no rows of chunks")):
+            if given:
+                raise ModelError("", "--pack", got=option, expected="one of them", hint=why)
+        if cim.is_there(preset):
+            raise ModelError("", f"machine {preset.name}", got="macros, and --pack", expected="a machine that fetches weights",
+                             hint="matrices stand in macros, which multiply them there")
     positions = context or min(model.config.context, LONGEST_CONTEXT)
     if select:
         select.check_context(positions)
@@ -125,6 +136,7 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
                 (able.otherwise, asked is not None and not able.allows(asked)),
                 ("codes are decoded", activations == "f32" and tensor.format.has_codes),
                 ("it is stored as centres and differences (--reuse)", recipe.reuse > 0 and can_reuse(tensor)),
+                ("it is stored as packed chunks (--pack)", bool(recipe.pack) and can_pack(tensor, recipe.pack)),
                 ("rows of active neurons are read one by one", sparsity is not None and role.endswith(by_rows))) if holds), "")
             if forbidden and asked:
                 raise ModelError(recipe.file, f"sparse layout of {role}", got=f"{name}: {forbidden}", expected="dense",
@@ -139,6 +151,8 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
         quantised, graph = quantise(model, recipe, activations, wanted(recipe))
         if recipe.reuse:
             quantised, graph = reuse_outputs(quantised, graph, recipe.reuse, preset, recipe.progress)
+        if recipe.pack:
+            quantised = pack_chunks(quantised, graph, recipe.pack, preset)
         attention = kind.attention(preset, model.config, kv)
         if select:
             if not kind.chooses(preset, attention):
@@ -176,7 +190,8 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
             raise
         fits = _most_that_fits(lambda context: _lowered(target, context, chunk, sequences), positions)
         found = [f"--context {fits} fits"] * bool(fits)
-        others = sparsity in (None, "exact") and not (recipe and recipe.reuse)      # else thresholds, or centres, are found again
+        # Else thresholds, centres or chunks are found again.
+        others = sparsity in (None, "exact") and not (recipe and (recipe.reuse or recipe.pack))
         if others:
             ternary = recipe if error.solved else read_recipe("t2")
             found += _options_that_fit(lambda weights, cache: _lowered(made(weights, cache), positions, chunk, sequences),
@@ -238,6 +253,7 @@ def _lowered(target: Target, positions: int, chunk: int | None, sequences: int |
               if (table := layout.once.get(role)) and table.format.name != "f32"]
     rows = {"embedded_row": max(narrow)} if narrow else {}
     rows |= scratch_of_decoded(machine, decoded) | scratch_of_parts(machine, matrices(graph, layout, ("gemv.i8", "gemv.i8.active")))
+    rows |= scratch_of_chunks(layout)
     rows |= scratch_of_reuse(matrices(graph, layout, ("gemv.i8.reuse",)))
     if sparse and not predicted:
         rows |= scratch_of_active(model.config.hidden, model.config.dim)
@@ -252,7 +268,7 @@ def _lowered(target: Target, positions: int, chunk: int | None, sequences: int |
             more = halves | SCRATCH_OF_TURNS if turns else one
         memory = plan_memory(graph, positions, machine, rows | more, reached=target.reached,
                              outside=room.outside & graph.values.keys(), chunk=tokens, sequences=sequences or 1, turns=turns)
-        if sparse and target.reached and not turns:
+        if target.reached and ((sparse and not turns) or "chunk_table" in rows):
             memory.fill()
         inside, outside = scratch_of_sampling(machine, model.config.vocab, room)
         memory.outside |= outside

@@ -198,6 +198,8 @@ class Compiled:
     def could_decode(self) -> bool:
         """Whether integer weights could be decoded instead, by --activations f32."""
         integers = [placed for placed in self.layout.every() if placed.scale_count]
+        if any(placed.reused or placed.chunks for placed in integers):
+            return False
         if "active" in self.graph.values and any(placed.role in self._by_neuron for placed in integers):
             return False
         try:
@@ -275,6 +277,7 @@ class Compiled:
                          f"{', '.join(memory.outside)}: no room in the scratchpad"
                          + (f"; sampling takes {self.sampling.tile:,} tokens at a time" if self.sampling.tile else "")))
         lines += self._sparse()
+        lines += self.model.packed
         if has_objects(self.graph):
             objects = target.objects(self.layout)
             rows.insert(1, (target.neurons.region, objects.size, f"objects of {self.model.config.hidden:,} neurons of each layer"))

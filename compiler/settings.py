@@ -17,6 +17,7 @@ from compiler.formats.recipe import Recipe, read_recipe
 from compiler.frontends import load, need_tokenizer
 from compiler.frontends.adapter import with_adapter
 from compiler.model.model import Model
+from compiler.passes.pack import parse_pack
 from compiler.passes.project import parse_project, project
 from compiler.passes.prune import parse_prune, prune
 from compiler.passes.reuse import check_columns
@@ -43,6 +44,7 @@ class Settings:
     project    what the matrices of layers become, as passes/project.py reads it
     reuse      columns of a piece, where binary and ternary matrices of layers become centres and differences; None: they do not
     kv_select  what of keys and values each token looks at, as passes/select.py reads it; None: all
+    pack       how many weights are in a chunk of matrices that are packed, passes/pack.py reads it; None: none are
     prune      how layers are pruned, as passes/prune.py reads it; on the text `calibrate` unless it is by magnitude
     """
 
@@ -62,6 +64,7 @@ class Settings:
     project: str | None = None
     reuse: int | None = None
     kv_select: str | None = None
+    pack: str | None = None
 
     @property
     def given(self) -> list[str]:
@@ -69,7 +72,7 @@ class Settings:
         named = {"weights": "--weights", "sparse": "--sparse", "context": "--context", "kv": "--kv", "chunk": "--chunk",
                  "sequences": "--sequences", "activations": "--activations", "sparsity": "--ffn-sparsity",
                  "predictor": "--predict", "prune": "--prune", "project": "--project", "adapter": "--adapter",
-                 "reuse": "--reuse", "kv_select": "--kv-select"}
+                 "reuse": "--reuse", "kv_select": "--kv-select", "pack": "--pack"}
         return [named[field.name] for field in fields(self) if field.name in named and getattr(self, field.name) != field.default]
 
     def check(self) -> Settings:
@@ -99,6 +102,8 @@ class Settings:
         recipe = read_recipe(self.weights) if self.weights else None
         if self.sparse is not None:
             recipe = replace(recipe or Recipe(), sparse=check_layout(self.sparse, "--sparse"))
+        if self.pack is not None:
+            recipe = replace(recipe or Recipe(), pack=parse_pack(self.pack))
         return replace(recipe or Recipe(), reuse=self.reuse) if self.reuse is not None else recipe
 
     @property
@@ -156,7 +161,7 @@ class Settings:
                 "activations": self.activations, "sparsity": self.sparsity, "predictor": self.predictor,
                 "calibrate": read_text(self.calibrate) if self.calibrate else None, "prune": self.prune,
                 "project": self.project, "reuse": self.reuse, "adapter": self.adapter is not None,
-                "kv_select": self.kv_select}
+                "kv_select": self.kv_select, "pack": self.pack}
 
 
 def read_text(path: Path) -> str:

@@ -3,7 +3,7 @@
 A matrix is packed row by row and every row starts on a byte, so a row can be fetched, skipped or strided over by itself.
 Within a byte the first value sits in the lowest bits. What is left of the last byte of a row is written as zeros and
 ignored when read. Multi-byte values are little-endian. So a row of cols values of b bits has ceil(cols * b / 8) bytes; in i3 and
-c3 it is ceil(cols / 4) + ceil(cols / 8), in t5 ceil(cols / 5).
+c3 it is ceil(cols / 4) + ceil(cols / 8), in t5 ceil(cols / 5), in bipolar formats b * ceil(cols / 8).
 
 Two formats have codes to spare. No tool writes them, every instruction reads them as the rule says. Code 3 of t2 is the weight
 +2: products use 2, and where zeros are skipped it counts as any other weight that is not zero. A byte of t5 from 243 on holds the
@@ -36,6 +36,7 @@ class ValueKind(Enum):
     INTEGER = "an integer"
     SIGN = "-1, 1 or, in ternary formats, 0"
     CODEBOOK = "an index: the value stands in a table that belongs to the matrix"
+    BIPOLAR = "an odd integer: bit i is worth 2**i or -2**i"
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,9 @@ class NumberFormat(ABC):
     @property
     def values(self) -> str:
         """The values that the format can hold, as text."""
-        return ", ".join(map(str, self.held)) if len(self.held) <= 4 else f"{self.held[0]}..{self.held[-1]}"
+        if len(self.held) <= 4:
+            return ", ".join(map(str, self.held))
+        return f"{self.held[0]}..{self.held[-1]}{', odd' if self.kind is ValueKind.BIPOLAR else ''}"
 
     def _legal(self, values: Array) -> npt.NDArray[np.bool_]:
         return np.isin(values, self.held)
@@ -240,6 +243,11 @@ bit     7  6   5  4   3  2   1  0
       |  w3  |  w2  |  w1  |  w0  |              bits 1..0 of each value: ceil(cols / 4) bytes, then
       | w7| w6| w5| w4| w3| w2| w1| w0|          bit 2 of each value:     ceil(cols / 8) bytes"""
 
+_PLANES = """\
+bit     7    6    5    4    3    2    1    0
+      | w7 | w6 | w5 | w4 | w3 | w2 | w1 | w0 |    bit 0 of each value: ceil(cols / 8) bytes, then
+                                                   bit 1, bit 2 ... of each value: as many bytes each"""
+
 _FIVE = """\
 byte = (w0 + 1) + 3 (w1 + 1) + 9 (w2 + 1) + 27 (w3 + 1) + 81 (w4 + 1)
 wi   = floor(byte / 3**i) mod 3 - 1              next byte: w5 .. w9 ..."""
@@ -249,8 +257,9 @@ _PAIRS = "| w0 | w1 | w2 ...    two bytes each, low byte first"
 _QUADS = "| w0 | w1 | w2 ...    four bytes each, low byte first"
 
 _SIGNED_8, _SIGNED_4, _SIGNED_3, _SIGNED_2 = ((*range(n), *range(-n, 0)) for n in (128, 8, 4, 2))
+_ODD_4, _ODD_3, _ODD_2 = (tuple(range(-n, n + 1, 2)) for n in (15, 7, 3))
 
-FLOAT, INTEGER, SIGN, CODEBOOK = ValueKind
+FLOAT, INTEGER, SIGN, CODEBOOK, BIPOLAR = ValueKind
 
 FORMATS: dict[str, NumberFormat] = {fmt.name: fmt for fmt in (
     #     name    kind      what it is                                              bits   unpacked, layout, how it is stored
@@ -270,4 +279,7 @@ FORMATS: dict[str, NumberFormat] = {fmt.name: fmt for fmt in (
     Codes("c2",   CODEBOOK, "2-bit codebook index, laid out as i2",                 "2",   "i1", _TWO,   tuple(range(4)), (2,)),
     Codes("c3",   CODEBOOK, "3-bit codebook index, laid out as i3",                 "3",   "i1", _THREE, tuple(range(8)), (2, 1)),
     Codes("c4",   CODEBOOK, "4-bit codebook index, laid out as i4",                 "4",   "i1", _FOUR,  tuple(range(16)), (4,)),
+    Codes("bp2",  BIPOLAR,  "bipolar in two bits: code = (w + 3) / 2, in planes",   "2",   "i1", _PLANES, _ODD_2, (1,) * 2),
+    Codes("bp3",  BIPOLAR,  "bipolar in three bits: code = (w + 7) / 2, in planes", "3",   "i1", _PLANES, _ODD_3, (1,) * 3),
+    Codes("bp4",  BIPOLAR,  "bipolar in four bits: code = (w + 15) / 2, in planes", "4",   "i1", _PLANES, _ODD_4, (1,) * 4),
 )}

@@ -32,13 +32,15 @@ def _packing(form: WeightFormat) -> bool:
 
 def _number(form: WeightFormat) -> bool:
     """A number of four bits, if the LUT unit multiplies it."""
-    return not form.has_codes or FORMAT_NUMBERS.get(form.name, 16) < 16
+    return not form.has_codes or form.planes > 0 or FORMAT_NUMBERS.get(form.name, 16) < 16
 
 
 def _instructions(form: WeightFormat) -> set[str]:
     """Those that a compiled program may use to multiply a matrix."""
     if not form.has_codes:
         return {f"vec.{operation}.{form}" for operation in ("gemv", "macT")}
+    if form.planes:
+        return {"lut.xnor"}
     return {f"lut.{operation}.{form}" for operation in ("mac", "macT", "gemv", *(["decode"] if form.book else []))}
 
 
@@ -60,7 +62,7 @@ def _names(path: str) -> tuple[str, ...]:
 
 def _tests(form: WeightFormat) -> bool:
     """It is among the formats whose meanings and kernels are tested. Packing and whole programs are tested for all formats."""
-    return not form.has_codes or all(form.name in _names(path) for path in (
+    return not form.has_codes or form.planes > 0 or all(form.name in _names(path) for path in (
         "tests/units/test_lut.py", "tests/emulator/test_lut_kernels.py"))
 
 
@@ -82,7 +84,7 @@ def test_every_weight_format_has_its_place_in_every_room(room: str) -> None:
 
 
 def test_what_the_lut_unit_multiplies_has_a_record() -> None:
-    assert set(FORMAT_NUMBERS) == {name for name, form in WEIGHT_FORMATS.items() if form.has_codes}
+    assert set(FORMAT_NUMBERS) == {name for name, form in WEIGHT_FORMATS.items() if form.has_codes and not form.planes}
     assert len(set(FORMAT_NUMBERS.values())) == len(FORMAT_NUMBERS)
 
 
@@ -95,8 +97,9 @@ def test_a_missing_room_would_be_noticed() -> None:
 def test_the_records_say_what_they_said() -> None:
     """Kind, largest level, codebook, columns that share a scale: against a table that stands for itself."""
     said = {name: (form.packing.kind, form.most, form.book, form.group) for name, form in WEIGHT_FORMATS.items() if form.has_codes}
-    sign, integer, book = ValueKind.SIGN, ValueKind.INTEGER, ValueKind.CODEBOOK
+    sign, integer, book, odd = ValueKind.SIGN, ValueKind.INTEGER, ValueKind.CODEBOOK, ValueKind.BIPOLAR
     assert said == {
         "b1": (sign, 1, 0, "row"), "t2": (sign, 1, 0, "tensor"), "t5": (sign, 1, 0, "tensor"),
         "i2": (integer, 1, 0, "row"), "i3": (integer, 3, 0, "row"), "i4": (integer, 7, 0, "row"), "i8": (integer, 127, 0, "row"),
-        "c2": (book, 127, 4, "row"), "c3": (book, 127, 8, "row"), "c4": (book, 127, 16, "row")}
+        "c2": (book, 127, 4, "row"), "c3": (book, 127, 8, "row"), "c4": (book, 127, 16, "row"),
+        "bp2": (odd, 3, 0, "row"), "bp3": (odd, 7, 0, "row"), "bp4": (odd, 15, 0, "row")}

@@ -98,6 +98,7 @@ class Recipe:
 
     sparse, layouts   names of sparse layouts (formats/layouts.py): of all matrices of layers, and by pattern of roles
     reuse             columns of a piece, where binary and ternary matrices of layers are stored as centres and differences; 0: none
+    pack              weights of a chunk, of which the best is taken, where matrices of layers are packed; (): none are
     progress          is told how many weights of these are done, and all
     """
 
@@ -108,6 +109,7 @@ class Recipe:
     layouts: dict[str, str] = field(default_factory=dict)
     file: Path | str = ""
     reuse: int = 0
+    pack: tuple[int, ...] = ()
     progress: Callable[[int, int], None] | None = field(default=None, compare=False)
 
     def format_of(self, role: str) -> Choice | None:

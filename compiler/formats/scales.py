@@ -4,10 +4,14 @@
     MEAN            the mean magnitude: of least squared error for codes -1 and 1 (XNOR-Net, arXiv 1603.05279, section 3.1)
     LEAST_SQUARES   of least squared error for codes -1, 0 and 1
     CLIPPED         of least squared error for integers, of a whole matrix: what is above the largest code is clipped to it
+    ODD             the same for odd integers, of a group too
 
 LEAST_SQUARES is found exactly. Codes are sign(w) where |w| > scale / 2, and else 0. Those that are not 0 belong to the k largest
 magnitudes for some k, and the mean of these k is then the best scale: it leaves sum(w^2) - (sum of the k)^2 / k of the squares. So
 every k is tried. Zeros are never among the k: a pruned matrix keeps them, and they do not count in its scale.
+
+ODD of a group starts with the scale of the largest magnitude. Then by turns: codes nearest to values / scale, and the best scale
+for these codes. Of a whole matrix it is found as CLIPPED.
 
 CLIPPED tries a scale for every bin of a histogram of the magnitudes, from the largest down to a hundredth of it, then finer ones
 between the neighbours of the best, with the codes that quantising takes. The idea is that of SLiM-Quant, which looks at about 11
@@ -33,6 +37,7 @@ _BINS = 1 << 15         # magnitudes with the upper 16 bits of their fp32 in com
 _PARTS = 8              # of a bin, as if its magnitudes were spread evenly
 _FINER = 17             # scales between the neighbours of the best
 _SMALLEST = 1 / 100     # of the largest magnitude: the least one that is tried as the largest code
+_TURNS = 8              # at most
 
 
 def best(magnitudes: F32) -> F32:
@@ -48,6 +53,29 @@ def _scale(sums: Any, counts: Any) -> F32:
     total, count = (np.take_along_axis(np.broadcast_to(each, sums.shape), cut, axis=-1)[..., 0] for each in (sums, counts))
     scale: F32 = (total / np.maximum(count, 1)).astype(np.float32)
     return scale
+
+
+def evenly(scaled: Any, most: int) -> Any:
+    """The integer up to `most` that is nearest to each magnitude / scale."""
+    return np.minimum(np.rint(scaled), most)
+
+
+def oddly(scaled: Any, most: int) -> Any:
+    """The odd integer up to `most` that is nearest to each number, whatever its sign. Half-way is rounded to the even one of
+    the codes (odd + most) / 2, which bits are (APT-LLM, arXiv 2508.19087)."""
+    return 2 * np.clip(np.rint((scaled + most) / 2), 0, most) - most
+
+
+def _best_odd(groups: F32, most: int) -> F32:
+    """Scales of groups (..., n) of magnitudes -> (...)."""
+    scales: F32 = (groups.max(axis=-1) / np.float32(most)).astype(np.float32)
+    for _ in range(_TURNS):
+        codes = oddly(groups / np.where(scales == 0, np.float32(1), scales)[..., None], most).astype(np.float64)
+        better = ((groups * codes).sum(axis=-1) / (codes * codes).sum(axis=-1)).astype(np.float32)
+        if (better == scales).all():
+            break
+        scales = better
+    return scales
 
 
 class Magnitudes:
@@ -81,8 +109,7 @@ class Magnitudes:
         """As the function `best`, but k ends at a bin. Magnitudes in one bin differ by less than a hundredth."""
         return np.float32(_scale(np.cumsum(self._sums[::-1]), np.cumsum(self._counts[::-1])))
 
-
-    def clipped(self, most: int) -> np.float32:
+    def clipped(self, most: int, rounded: Callable[[Any, int], Any] = evenly) -> np.float32:
         """The scale of least squared error for codes up to `most`. Magnitudes in a bin count as if they were spread evenly."""
         bins = np.flatnonzero(self._counts)
         edges = np.arange(_BINS + 1, dtype=np.uint32) << np.uint32(16)
@@ -91,7 +118,7 @@ class Magnitudes:
         weights = np.tile(self._counts[bins] / _PARTS, _PARTS)
 
         def error(scale: float) -> float:
-            return float(weights @ np.square(values - scale * np.minimum(np.rint(values / scale), most)))
+            return float(weights @ np.square(values - scale * rounded(values / scale, most)))
 
         tried = np.minimum(high[high >= self.most * _SMALLEST], self.most) / most
         if not tried.size or not self.most:
@@ -117,3 +144,4 @@ LARGEST = Rule(lambda groups, most: groups.max(axis=-1) / np.float32(most), lamb
 MEAN = Rule(lambda groups, _: groups.mean(axis=-1, dtype=np.float64).astype(np.float32), lambda seen, _: seen.mean)
 LEAST_SQUARES = Rule(lambda groups, _: best(groups), lambda seen, _: seen.best)
 CLIPPED = Rule(LARGEST.of_groups, lambda seen, most: seen.clipped(most))      # of whole matrices alone
+ODD = Rule(_best_odd, lambda seen, most: seen.clipped(most, oddly))

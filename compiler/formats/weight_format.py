@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from compiler.formats import codebook
-from compiler.formats.scales import LARGEST, LEAST_SQUARES, MEAN, Rule
+from compiler.formats.scales import LARGEST, LEAST_SQUARES, MEAN, ODD, Rule
 from isa.numbers import FORMATS, NumberFormat, ValueKind
 
 
@@ -51,6 +51,11 @@ class WeightFormat:
     def book(self) -> int:
         """Values in the codebook of a matrix. 0: the format has none."""
         return len(self.packing.held) if self.packing.kind is ValueKind.CODEBOOK else 0
+
+    @property
+    def planes(self) -> int:
+        """Bit planes of a bipolar format, each a matrix of +1 and -1 for lut.xnor. 0: another instruction multiplies it."""
+        return len(self.packing.fields) if self.packing.kind is ValueKind.BIPOLAR else 0
 
     @cached_property
     def levels(self) -> tuple[int, ...]:
@@ -90,6 +95,9 @@ WEIGHT_FORMATS: dict[str, WeightFormat] = {form.name: form for form in (
     WeightFormat("c2",   LARGEST,        "row"),
     WeightFormat("c3",   LARGEST,        "row"),
     WeightFormat("c4",   LARGEST,        "row"),
+    WeightFormat("bp2",  ODD,            "row"),
+    WeightFormat("bp3",  ODD,            "row"),
+    WeightFormat("bp4",  ODD,            "row"),
 )}
 
 

@@ -11,7 +11,7 @@ from compiler.errors import RoomError
 from compiler.graph import Op
 from compiler.lowering.chunk import each_frame
 from compiler.lowering.emit import BUFFER_TAGS, FRAME, LAYER, WEIGHTS, Emitter, Source, Want, number, offset, symbol
-from compiler.lowering.tiles import Size, Tile, Way, fetched, tiles
+from compiler.lowering.tiles import Size, Tile, Unpacked, Way, fetched, tiles
 from compiler.placing.bank_placement import Banked
 from compiler.placing.memory_plan import MemoryPlan
 from compiler.placing.weights import Placed, WeightLayout
@@ -150,8 +150,9 @@ class Lowering:
         """
         near = self.is_near(self._base(of) or source)
         out = result if result in self.memory.outside and not self.memory.reached else ""
-        if not near or out or (isinstance(rows, int) and 0 < most < rows):
-            return tiles(self, unit, rows, [(source, size), *beside], to, Way(out, not near or bool(out), most, run))
+        fetch = not near or bool(out) or isinstance(size, Unpacked)
+        if fetch or (isinstance(rows, int) and 0 < most < rows):
+            return tiles(self, unit, rows, [(source, size), *beside], to, Way(out, fetch, most, run))
         return nullcontext(Tile(source, number(rows) if isinstance(rows, int) else rows, [address for address, _ in to],
                                 [address for address, _ in beside]))
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from functools import partial
 
 from compiler.graph import Op
+from compiler.lowering.chunks import load_table, unpack
 from compiler.lowering.emit import number
 from compiler.lowering.lower import Lowering, lowers
-from compiler.lowering.lut_parts import load, product
+from compiler.lowering.lut_parts import in_parts, load, product
 from compiler.lowering.tiles import rows_near
 
 
@@ -16,16 +18,19 @@ def gemv_i8(c: Lowering, op: Op) -> None:
     """In code for chunks the unit takes the vectors of several tokens: of all, if it holds them, before a loop over tiles."""
     result, (codes, scale), placed = op.outputs[0], op.inputs, c.tensor(op.weights[0])
     scales = c.weight(op.weights[0], "scales"), placed.row_scale_bytes
-    most = c.vectors("lut", placed.shape[1], placed.role)
+    most = 1 if in_parts(c.memory.machine, placed) else c.vectors("lut", placed.shape[1], placed.role)
     whole = most >= c.tokens
     c.codebook(op.weights[0])
+    if placed.chunks:
+        load_table(c, op.weights[0])
     c.emit.order("lut", op.inputs if c.chunk else (), (result,))
     with c.each(most) if whole else nullcontext(number(1)) as tokens:
         if whole:
             load(c, placed, codes, scale, tokens)
         most_rows = 0 if whole else rows_near(placed.row_bytes, placed.row_scale_bytes)
         with (c.tiles("lut", c.weight(op.weights[0]), placed.rows, placed.row_bytes, (c.results(result), 4), beside=[scales],
-                      result=result, most=most_rows) as tile, nullcontext(tokens) if whole else c.each(most) as tokens):
+                      result=result, most=most_rows, unpack=partial(unpack, c, placed) if placed.chunks else None) as tile,
+              nullcontext(tokens) if whole else c.each(most) as tokens):
             if not whole:
                 c.built = ""
                 load(c, placed, codes, scale, tokens)

@@ -1,6 +1,8 @@
-"""Products of matrices with more columns than the LUT unit holds activations: part after part of the columns.
+"""Products of matrices with more columns than the LUT unit holds activations: part after part of the columns. And those of bipolar
+weights, for which there is no lut.gemv: bit plane after bit plane of the weights.
 
-    for each group of columns with a scale:  sums = 0;  for each part of it: load its activations, add its products (lut.mac)
+    for each group of columns with a scale:  sums = 0;  for each part of it: load its activations, add its products (lut.mac, or
+                                             lut.xnor of each plane, shifted by its place)
     sums of the groups side by side, to fp32, times the scales of weights and activations;  summed in 16 lanes (vec.gemv by 1.0)
 
 Integer sums are exact, and what is rounded is rounded in the order of lut.gemv: the result has the same bits.
@@ -23,14 +25,15 @@ SHARE = 1 / 16              # of the scratchpad, at most, for the sums of the ro
 
 
 def in_parts(machine: Preset, placed: Placed) -> bool:
-    """Whether a matrix has more columns than the tables of a machine hold activations."""
-    return placed.shape[1] > machine.parameter("lut.activations")
+    """Whether a matrix is multiplied by several operations: it has more columns than the tables of a machine hold activations, or
+    bit planes."""
+    return placed.format.planes > 0 or placed.shape[1] > machine.parameter("lut.activations")
 
 
 def _per_byte(form: WeightFormat) -> int:
-    """Columns in a byte of a row; 0 where a column lies in several bytes."""
+    """Columns in a byte of a row, of a plane of it; 0 where a column lies in several bytes."""
     fields = form.packing.fields
-    return 5 if form.name == "t5" else 8 // fields[0] if len(fields) == 1 else 0
+    return 5 if form.name == "t5" else 8 // fields[0] if len(fields) == 1 or form.planes else 0
 
 
 def parts(machine: Preset, placed: Placed) -> list[list[range]]:
@@ -88,7 +91,8 @@ def product(c: Lowering, tile: Tile, placed: Placed, codes: str, scale: str, res
 def _in_parts(c: Lowering, tile: Tile, placed: Placed, codes: str, scale: str, result: str, first: Source) -> None:
     e, machine = c.emit, c.memory.machine
     groups, most = parts(machine, placed), _at_once(machine, placed)
-    per_byte, count = _per_byte(placed.format), len(groups)
+    per_byte, count, planes = _per_byte(placed.format), len(groups), placed.format.planes
+    plane_bytes = placed.row_bytes // max(planes, 1)
     side_by_side = "part_sums" if count == 1 else "group_sums"
     sums, group_sums, factors, ones = map(c.at, ("part_sums", side_by_side, "group_scales", "group_ones"))
     c.built = ""
@@ -112,8 +116,12 @@ def _in_parts(c: Lowering, tile: Tile, placed: Placed, codes: str, scale: str, r
             for part in group:
                 e.op("lut.build.i8", c.at(codes, part.start), c.at(scale), number(len(part)), reads=(codes, scale),
                      comment=f"columns {part.start:,} to {part.stop - 1:,}")
-                e.line(f"li a7, {part.start // per_byte};  add a7, a7, {at}")
-                e.op(f"lut.mac.{placed.format}", sums, "a7", here, reads=("part_sums",), writes=("part_sums",))
+                for plane in range(planes or 1):
+                    if planes:
+                        e.csr("lut.shift", plane)
+                    e.line(f"li a7, {part.start // per_byte + plane * plane_bytes};  add a7, a7, {at}")
+                    e.op("lut.xnor" if planes else f"lut.mac.{placed.format}", sums, "a7", here,
+                         reads=("part_sums",), writes=("part_sums",))
             if count > 1:
                 e.wait("fetch", "lut")
                 e.op("fetch.copy2d", c.at("group_sums", 4 * number_of), sums, here,

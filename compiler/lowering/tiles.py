@@ -10,7 +10,7 @@ one tile is fetched while the other is used.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -75,7 +75,18 @@ class Ends(NamedTuple):
     of_all: int
 
 
-Size = int | Varied | Ends
+class Unpacked(NamedTuple):
+    """Rows of a matrix of packed chunks (chunks.py).
+
+    row        the bytes of each once it is unpacked
+    unpack     puts rows into the buffer, from the address in a register, which it moves on
+    """
+
+    row: int
+    unpack: Callable[[str, Source], None]
+
+
+Size = int | Varied | Ends | Unpacked
 """Bytes of each row; 0: 4 for all rows."""
 
 
@@ -102,10 +113,15 @@ def start(c: Lowering, buffers: str) -> None:
 
 
 @contextmanager
-def _filled(c: Lowering, unit: str, copies: Sequence[tuple[Source, Source, Source]], near: bool = False) -> Iterator[None]:
+def _filled(c: Lowering, unit: str, copies: Sequence[tuple[Source, Source, Source]], near: bool = False,
+            packed: tuple[Unpacked, Source, Source] | None = None) -> Iterator[None]:
     """Copies (to, from, bytes) into the buffer, for what `unit` does inside the block. Then the other buffer is next. `near`: from
-    the scratchpad."""
+    the scratchpad. `packed`: first come rows that are unpacked, (how, from, rows)."""
     c.emit.line(f"sync.wait.fetch {BUFFER_TAG}")
+    if packed:
+        with c.emit.taken(1) as (at,):
+            c.emit.move(at, packed[1])
+            packed[0].unpack(at, packed[2])
     for copy in copies:
         c.emit.op("fetch.copy", *copy, near=near)
     with _used(c, unit):
@@ -156,12 +172,12 @@ def tiles(c: Lowering, unit: str, rows: int | str, parts: Sequence[tuple[Source,
     if isinstance(rows, int) and rows <= most and not out:
         with e.taken(len(beside)) as behind:
             used = _of_all(size, rows)
-            copies: list[tuple[Source, Source, Source]] = [(BUFFER, source, number(used))]
+            copies: list[tuple[Source, Source, Source]] = [(BUFFER, source, number(used))] * (not isinstance(size, Unpacked))
             for register, (address, each) in zip(behind, beside, strict=True):
                 used = _behind(c, register, used)
                 copies.append((register, address, number(_of_all(each, rows))))
                 used += _of_all(each, rows)
-            with _filled(c, unit, copies, near):
+            with _filled(c, unit, copies, near, (size, source, number(rows)) if isinstance(size, Unpacked) else None):
                 yield Tile(BUFFER, number(rows), [address for address, _ in to], behind)
         return
     if not fetch:
@@ -189,6 +205,10 @@ def tiles(c: Lowering, unit: str, rows: int | str, parts: Sequence[tuple[Source,
             for register, side, each in zip((BUFFER, *behind), (at, *sides), (size, *sizes), strict=True):
                 if used:
                     used = _behind(c, register, used)
+                if isinstance(each, Unpacked):
+                    each.unpack(at, here)
+                    used += most * each.row
+                    continue
                 _length(c, each, (table if each.starts else ends) if isinstance(each, Varied) else "", here, run)
                 known = (each, here) if isinstance(each, int) and each else (0 if isinstance(each, Varied) else 4, "")
                 with e.profile.known("a7", *known):
@@ -244,15 +264,17 @@ def _used_there(c: Lowering, parts: Sequence[tuple[Source, Size]], rows: int | s
 
 def _of_run(size: Size, run: int) -> int:
     """The most bytes that a run of rows has."""
-    return size.run if isinstance(size, Varied) else 4 if isinstance(size, Ends) else run * size
+    return (size.run if isinstance(size, Varied) else 4 if isinstance(size, Ends) else
+            run * (size.row if isinstance(size, Unpacked) else size))
 
 
 def _of_all(size: Size, rows: int) -> int:
     """The bytes of all rows: the most of all layers."""
-    return size.most if isinstance(size, Varied) else 4 * (size.runs + 1) if isinstance(size, Ends) else rows * size or 4
+    return (size.most if isinstance(size, Varied) else 4 * (size.runs + 1) if isinstance(size, Ends) else
+            rows * (size.row if isinstance(size, Unpacked) else size) or 4)
 
 
-def _length(c: Lowering, size: Size, table: str, rows: str, run: int) -> None:
+def _length(c: Lowering, size: int | Varied | Ends, table: str, rows: str, run: int) -> None:
     """Put to a7 the bytes of so many rows. `table`: the address of the u32 of those that differ. Overwrites a6."""
     e = c.emit
     if isinstance(size, int):

@@ -249,7 +249,7 @@ class Model:
 
     `tokenizer` is None if the checkpoint came without one. `graph`: what it computes, where that is not what its configuration says
     (graph/build.py). `notes` are what a user should know of how the files were read. `pruned`
-    and `projected` say how the compiler has pruned it, or made its matrices block-diagonal.
+    and `projected` say how the compiler has pruned it, or made its matrices block-diagonal; `packed` which are stored as chunks.
     """
 
     path: Path
@@ -259,6 +259,7 @@ class Model:
     notes: tuple[str, ...] = ()
     pruned: tuple[str, ...] = ()
     projected: tuple[str, ...] = ()
+    packed: tuple[str, ...] = ()
     graph: Graph | None = field(default=None, repr=False)
 
     def tensor(self, role: str) -> Tensor:

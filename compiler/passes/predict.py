@@ -256,6 +256,9 @@ def _check_formats(products: Mapping[str, Op], model: Model, layer: int) -> None
         if op.kind == "gemv.decoded":
             raise ModelError(model.path, "--predict", got="--activations f32 with integer weights",
                              expected="int8 activations: rows of active neurons are not decoded", hint="or --weights f16")
+        if tensor.format.planes:
+            raise ModelError(model.path, "--predict", got=f"{role.removeprefix('layer.')} in {tensor.stored}",
+                             expected="a format that lut.gemv multiplies", hint="objects are not bit planes: --weights i4")
         if role == "layer.down" and tensor.group not in (0, tensor.shape[1]):
             raise ModelError(model.path, "--predict", got=f"down in {tensor.stored}",
                              expected="one scale for the matrix or for a row",

@@ -21,7 +21,7 @@ import numpy as np
 from compiler.errors import ModelError
 from compiler.formats import codebook
 from compiler.formats.recipe import ABSMEAN, BYTES, CLIP, Choice, Recipe
-from compiler.formats.scales import CLIPPED, Magnitudes
+from compiler.formats.scales import CLIPPED, Magnitudes, oddly
 from compiler.formats.weight_format import WEIGHT_FORMATS
 from compiler.graph import Graph, Op, Value, check, graph_of, role_of
 from compiler.model.model import SIDES, Model, layer_roles
@@ -85,7 +85,7 @@ class QuantisedTensor(DerivedTensor):
             codes = np.clip(np.rint(values / divisors), self.levels[0], self.levels[-1])
         else:
             self._refuse_zeros()
-            codes = np.where(values < 0, -1, 1)
+            codes = oddly(values / divisors, self.format.most) if self.format.planes else np.where(values < 0, -1, 1)
         return Codes(codes.astype(np.int8), found, self.group or values.shape[1])
 
     def _refuse_zeros(self) -> None:

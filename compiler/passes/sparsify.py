@@ -65,6 +65,10 @@ def _sparse(graph: Graph, ops: list[Op], model: Model, layer: int, sparsity: flo
         raise ModelError(model.path, "--ffn-sparsity", got=f"down in {down.stored}",
                          expected="one scale for the matrix or for a row",
                          hint=f'sums over neurons have no groups: name it in a recipe, "layers.*.down" = "{down.format}:row"')
+    if down.format.planes:
+        raise ModelError(model.path, "--ffn-sparsity", got=f"down in {down.stored}",
+                         expected="a format of which single columns are multiplied",
+                         hint='lut.xnor takes whole rows of bit planes: name it in a recipe, "layers.*.down" = "i4"')
     activation = next(at for at, op in enumerate(ops) if op.kind == c.activation)
     first_of_up = next(at for at, op in enumerate(ops) if op.weights == ("layer.up",))
     last_of_up = first_of_up + (c.gated and "up" in c.biases)

@@ -20,8 +20,11 @@ from compiler.formats.weight_format import WEIGHT_FORMATS, WeightFormat
 from compiler.graph import title_of
 from compiler.model.model import SIDES, Model, layer_roles, roles
 from compiler.model.tensors import BLOCK, Tensor
+from compiler.passes.pack import PackedTensor
 from compiler.passes.reuse import ReusedTensor
 from compiler.passes.sparse_weights import SparseTensor
+from compiler.placing.chunked import Chunks
+from compiler.placing.chunked import write as write_chunks
 from compiler.placing.reused import Reused
 from compiler.placing.reused import write as write_reused
 from isa.sparse import SparseLayout
@@ -45,6 +48,7 @@ class Placed:
     banked       the file has the scales alone: the matrix lies in the banks of a PIM memory (bank_placement.py)
     in_objects   the file has the scales alone: the rows are parts of the objects of neurons (objects.py)
     reused       of a matrix that is stored as centres and differences: `format` is that of the differences
+    chunks       of a matrix that is stored as packed chunks
     """
 
     role: str
@@ -64,6 +68,7 @@ class Placed:
     starts: int = 0
     run_most: tuple[int, int] = (0, 0)
     reused: Reused | None = None
+    chunks: Chunks | None = None
 
     @property
     def row_bytes(self) -> int:
@@ -95,7 +100,8 @@ class Placed:
         name = "i8" if self.banked else self.reused.reuse.format.name if self.reused else self.format.name
         rows = self.by_column or self.scale_group == self.shape[-1]
         name = f"{name}:{'tensor' if not self.scale_group else 'row' if rows else self.scale_group}"
-        beside = self.layout.name if self.layout else f"reuse:{self.reused.columns}" if self.reused else ""
+        beside = (self.layout.name if self.layout else f"reuse:{self.reused.columns}" if self.reused else
+                  f"packed:{self.chunks.weights}" if self.chunks else "")
         return f"{name} {beside}".rstrip()
 
     @property
@@ -130,6 +136,8 @@ class Placed:
             return self.starts + self.start_bytes if self.starts else last
         if self.reused:
             return self.reused.order + 4 * self.rows
+        if self.chunks:
+            return self.chunks.table + self.chunks.table_bytes
         return self.codebook + self.format.book if self.scale_count else self.offset + self.held
 
     @property
@@ -139,6 +147,8 @@ class Placed:
             return self.values_size + self.meta_bytes + self.offset_bytes + self.start_bytes
         if self.reused:
             return self.rows * self.row_bytes + self.reused.bytes_beside(self.rows)
+        if self.chunks:
+            return self.chunks.size + self.chunks.table_bytes
         return 0 if self.banked or self.in_objects else self.rows * self.row_bytes
 
 
@@ -281,6 +291,10 @@ class WeightLayout:
             assert placed.reused
             yield from ((at, self.size) for at in write_reused(stream, tensor, placed.reused, placed.offset, placed.scales))
             return
+        if isinstance(tensor, PackedTensor):
+            assert placed.chunks
+            yield from ((at, self.size) for at in write_chunks(stream, tensor, placed.chunks, placed.offset, placed.scales))
+            return
         scales: list[Any] = []
         for values, found in (_columns if placed.by_column else _rows)(placed, tensor):
             if placed.held:
@@ -352,6 +366,8 @@ def plan_weights(model: Model, context: int, groups: Sequence[tuple[int, ...]], 
                 body[role] = _place_sparse(role, at, [tensor for tensor in tensors if isinstance(tensor, SparseTensor)], fetched)
             elif isinstance(tensors[0], ReusedTensor):
                 body[role] = _place_reused(role, at, [tensor for tensor in tensors if isinstance(tensor, ReusedTensor)])
+            elif isinstance(tensors[0], PackedTensor):
+                body[role] = _place_chunks(role, at, [tensor for tensor in tensors if isinstance(tensor, PackedTensor)])
             else:
                 apart = role in in_objects or bool(banked(f"layer.{role}", layers[0]))
                 placed = _place(role, shape, at, tensors[0], role in by_column, apart)
@@ -397,6 +413,13 @@ def _place_reused(role: str, at: int, tensors: Sequence[ReusedTensor]) -> Placed
     assigned = _up(centres + reused.centres_bytes, ALIGN)
     order = _up(assigned + rows * reused.pieces, ALIGN)
     return replace(placed, reused=replace(reused, centres=centres, assigned=assigned, order=order))
+
+
+def _place_chunks(role: str, at: int, tensors: Sequence[PackedTensor]) -> Placed:
+    """A matrix as packed chunks, with room for that of each of these layers."""
+    first, offset, chunks = tensors[0], _up(at, ALIGN), Chunks.of(tensors)
+    placed = Placed(role, first.shape, offset, first.format, _up(offset + chunks.size, ALIGN), first.group)
+    return replace(placed, chunks=replace(chunks, table=_up(placed.codebook + placed.format.book, ALIGN)))
 
 
 def _up(value: int, unit: int) -> int:

@@ -32,9 +32,10 @@ from isa.timing.rates import bounded, rule, scaled
 
 Words = npt.NDArray[np.int64]
 
-FORMS: dict[str, int] = {"fetch.copy": 1, "fetch.copy2d": 2, "fetch.rows": 3, "fetch.scatter": 4}
-"""The number of each instruction, 0 is any other."""
-COPY, COPY2D, ROWS, SCATTER = FORMS.values()
+COPY, COPY2D, ROWS, SCATTER = range(1, 5)
+FORMS: dict[str, int] = {"fetch.copy": COPY, "fetch.copy2d": COPY2D, "fetch.rows": ROWS, "fetch.scatter": SCATTER,
+                         "fetch.unpack": COPY}
+"""What each instruction touches, 0 is any other. Of fetch.unpack it is the stream, as if it were copied."""
 ROW_BYTES, SRC_STRIDE, DST_STRIDE = (CSRS[f"fetch.{name}"].address for name in ("row_bytes", "src_stride", "dst_stride"))
 
 IS_FLASH, BASE, SIZE, EVENTS, NUMERATOR, DENOMINATOR = range(6)     # of a memory: where its events stand in the clock's state, what

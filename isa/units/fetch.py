@@ -1,13 +1,15 @@
 """The fetch unit: moves bytes between memories. Copies, strided copies, rows by index list.
 
 Sources: SLIM, arXiv 2507.09201 (only the rows of active neurons leave the flash, at the cost of whole pages); SlimInfer,
-arXiv 2508.06447 (asynchronous prefetch of chosen blocks).
+arXiv 2508.06447 (asynchronous prefetch of chosen blocks); MEADOW, arXiv 2503.11663 (packed weights: chunks by numbers of
+variable width).
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from isa.arithmetic import group_count
 from isa.instruction import instruction
 from isa.regions import FLASH
 from isa.timing.rates import Rate, queue_rates
@@ -20,6 +22,7 @@ UNIT = Unit(
     """\
 Moves bytes between memories while other units compute. `fetch.copy` moves one piece, `fetch.copy2d` a tile of a matrix,
 `fetch.rows` the rows that an index list names (as `thr.index` writes it), `fetch.scatter` puts rows back to their places.
+`fetch.unpack` makes rows of chunks: bytes that occur again and again stand once in a table, and packets of their numbers come.
 All rows of an operation have `fetch.row_bytes` bytes; strides say how far apart they start. Rows that `fetch.copy2d` and
 `fetch.rows` read may overlap, as those of a sliding window do; all others may not.
 
@@ -34,6 +37,14 @@ mtval; with 0 no index is too large. What lies side by side by a stride (both si
 `fetch.scatter`) lies in one region from its first to its last byte. Each row of a table lies in one region by itself. The bytes
 between rows are neither read, written nor counted.
 
+A row of `fetch.unpack` is cut into chunks of `fetch.chunk_bytes`, the last of which may be short. The table at
+`fetch.chunk_table` has `fetch.table_rows` chunks. The stream has for each row a width of four bits for each packet, two in a
+byte, the first one lower. Then come the packets: 32 numbers of that width, fewer in the last packet of a row, the lowest bits
+first. Packets, and so rows, begin on a byte; what is left of a byte is ignored. A width of 0 means number 0 for the whole packet.
+The result is the address behind the stream of these rows, where that of the next rows begins. The unit reads the table, then the
+widths and the packets of one row after the other. A number that the table does not have traps, ILLEGAL_OPERAND with the number as
+mtval. Strides are not looked at. Chunks are looked up as fast as bytes come.
+
 With no rows or bytes nothing is read or written. The tag is checked and signalled all the same, and `fetch.rows` counts its whole
 table as left. `fetch.row_bytes` = 0 traps if there is a row: ILLEGAL_OPERAND, mtval 0. `fetch.copy` takes its length from its
 operand, and looks at `fetch.tag` alone.
@@ -41,8 +52,9 @@ operand, and looks at `fetch.tag` alone.
 What one instruction counts:
 
     fetch.ops          1
-    fetch.rows         rows or count; 1 of copy, for one byte or more
-    fetch.bytes        fetch.rows * fetch.row_bytes; bytes of copy
+    fetch.rows         rows or count; 1 of copy and unpack, for one byte or more
+    fetch.bytes        fetch.rows * fetch.row_bytes; bytes of copy; of unpack bytes of the stream
+    fetch.chunks       of unpack rows * ceil(fetch.row_bytes / fetch.chunk_bytes)
     fetch.row_runs     rows in their order: every row that does not start where the one before it ends; the first counts always.
                        Where they are read; rows of scatter where they are written
     fetch.pages        rows in flash in their order, the pages of each in rising order: every page that is another than the
@@ -50,8 +62,8 @@ What one instruction counts:
     fetch.page_runs    those of fetch.pages that are not the page behind the one before
     fetch.rows_left    of rows with fetch.table_rows set: fetch.table_rows less the number of different indices
     fetch.bytes_left   fetch.rows_left * fetch.row_bytes
-    bytes read         fetch.bytes, and 4 * count of the index list
-    bytes written      fetch.bytes
+    bytes read         fetch.bytes, and 4 * count of the index list; of unpack fetch.bytes and the table once
+    bytes written      fetch.bytes; of unpack rows * fetch.row_bytes
     sync.signals       1 if fetch.tag is set""",
     queue=4,
     csrs=(
@@ -60,6 +72,8 @@ What one instruction counts:
         Csr("fetch.src_stride", 0x832, "bytes between the starts of source rows; 0: fetch.row_bytes"),
         Csr("fetch.dst_stride", 0x833, "bytes between the starts of destination rows; 0: fetch.row_bytes"),
         Csr("fetch.table_rows", 0x834, "rows of the table that indices point into, which bounds them; 0: unknown"),
+        Csr("fetch.chunk_table", 0x835, "fetch.unpack: address of the table of chunks", points_to="u8"),
+        Csr("fetch.chunk_bytes", 0x836, "fetch.unpack: bytes of a chunk, 1..16"),
     ),
     counters=spending("bytes pages", (
         Counter("fetch.ops",        37, "instructions", "fetch instructions retired"),
@@ -70,6 +84,7 @@ What one instruction counts:
         Counter("fetch.pages",      42, "pages",        "flash pages read; the page read last serves the next row too"),
         Counter("fetch.page_runs",  92, "runs",         "runs of flash pages that follow each other"),
         Counter("fetch.row_runs",   93, "runs",         "runs of rows that lie side by side in the table or source"),
+        Counter("fetch.chunks",    121, "chunks",      "chunks that fetch.unpack has looked up"),
     )),
     rates=(
         *queue_rates("fetch"),
@@ -115,14 +130,19 @@ def _indices(m, index, count):
 
 def _move(m, sources, destinations, row_bytes, *, scatters=False):
     """Move a row from each source address to the destination address at the same place, the last ones last."""
+    for source, destination in zip(sources, destinations, strict=True):
+        m.write(destination, m.read(source, row_bytes))
+    _finish(m, sources, row_bytes, destinations if scatters else sources)
+
+
+def _finish(m, sources, row_bytes, table):
+    """Count rows from these addresses, which lie at `table` by a list, and signal the tag."""
     m.count("fetch.rows", len(sources))
     m.count("fetch.bytes", len(sources) * row_bytes)
-    m.count("fetch.row_runs", row_runs(destinations if scatters else sources, row_bytes))
+    m.count("fetch.row_runs", row_runs(table, row_bytes))
     pages, runs = pages_and_runs([address for address in sources if m.region_name(address) == FLASH], row_bytes, m.page_bytes)
     m.count("fetch.pages", pages)
     m.count("fetch.page_runs", runs)
-    for source, destination in zip(sources, destinations, strict=True):
-        m.write(destination, m.read(source, row_bytes))
     if m.csr("fetch.tag"):
         signal(m, m.csr("fetch.tag"))
 
@@ -204,3 +224,61 @@ def fetch_scatter(m, table, src, index, count):
     indices = _indices(m, index, count)
     m.check_read(src, m.span(count, row_bytes, src_stride))
     _move(m, [src + i * src_stride for i in range(count)], [table + i * dst_stride for i in indices], row_bytes, scatters=True)
+
+
+# ------------------------------------------------------------------------------------------------ packed chunks
+
+PACKET = 32                             # numbers that share a width
+MOST_BYTES, MOST_CHUNKS = 16, 1 << 15       # of a chunk; of a table, whose numbers have 15 bits
+
+
+def numbers_of(m, src, count):
+    """The numbers of a row of `count` chunks whose stream begins at `src`, (count,), and the address behind it."""
+    packets = group_count(count, PACKET)
+    widths = m.read(src, group_count(packets, 2))
+    widths = np.stack([widths & 15, widths >> 4], axis=1).reshape(-1)[:packets].astype(np.int64)
+    held = np.minimum(count - PACKET * np.arange(packets), PACKET)
+    sizes = (held * widths + 7) // 8
+    src += group_count(packets, 2)
+    bits = np.unpackbits(m.read(src, int(sizes.sum())), bitorder="little").astype(np.int64)
+    starts = np.repeat(8 * (np.cumsum(sizes) - sizes), held) + np.arange(count) % PACKET * np.repeat(widths, held)
+    numbers, each = np.zeros(count, np.int64), np.repeat(widths, held)
+    for bit in range(15):
+        there = each > bit
+        numbers[there] |= bits[starts[there] + bit] << bit
+    return numbers, src + int(sizes.sum())
+
+
+@instruction("fetch.unpack   R4 opcode=0x5B funct3=4 funct2=2",
+             "dst[i] = the chunks whose numbers the packets of row i have, i < rows; rd = the address behind the packets",
+             operands="=end dst>u8[rows,fetch.row_bytes] src<u8[stored] rows",
+             example="csrw fetch.chunk_table, t0          # 81 chunks of one byte\nli t1, 81\ncsrw fetch.table_rows, t1\n"
+                     "csrwi fetch.chunk_bytes, 1\ncsrw fetch.row_bytes, t2\nfetch.unpack a2, a0, a1, a3    # a2: the next rows")
+def fetch_unpack(m, dst, src, rows):
+    _check_tag(m)
+    _check_rows(m, rows)
+    row_bytes, size, chunks = m.csr("fetch.row_bytes"), m.csr("fetch.chunk_bytes"), m.csr("fetch.table_rows")
+    if rows and not 1 <= size <= MOST_BYTES:
+        raise Trap(Cause.ILLEGAL_OPERAND, size, f"fetch.chunk_bytes is {size}; expected 1..{MOST_BYTES}")
+    if rows and not 1 <= chunks <= MOST_CHUNKS:
+        raise Trap(Cause.ILLEGAL_OPERAND, chunks, f"fetch.table_rows is {chunks}; expected 1..{MOST_CHUNKS} chunks of the table")
+    if not rows:
+        _finish(m, [], 0, [])
+        return src
+    count, end = group_count(row_bytes, size), src
+    table = m.read(m.csr("fetch.chunk_table"), chunks * size).reshape(chunks, size)
+    m.check_read(src, group_count(count, 2 * PACKET))
+    m.check_write(dst, rows * row_bytes)
+    found = np.zeros((rows, row_bytes), np.uint8)
+    for row in range(rows):
+        numbers, end = numbers_of(m, end, count)
+        beyond = np.flatnonzero(numbers >= chunks)
+        if len(beyond):
+            i = int(beyond[0])
+            raise Trap(Cause.ILLEGAL_OPERAND, int(numbers[i]),
+                       f"chunk {i} of row {row} is number {numbers[i]}; the table has {chunks} chunks (fetch.table_rows)")
+        found[row] = table[numbers].reshape(-1)[:row_bytes]
+    m.write(dst, found.reshape(-1))
+    m.count("fetch.chunks", rows * count)
+    _finish(m, [src], end - src, [src])
+    return end

@@ -44,9 +44,11 @@ Weights kept as centre plus difference reuse the centre's result. The columns ar
 to one of a few centres: `lut.mac` makes the sums of the centres once, `lut.reuse` adds to each row those of its pieces, and
 `lut.mac` the mostly zero differences. Activations of 16 bits go as two int8 vectors, the upper with `lut.shift` = 8.
 
-Bipolar integers, whose bits are each worth +1 or -1, are multiplied bit plane by bit plane: `lut.plane` cuts a plane out of
-the activations, `lut.build.b1` loads it, `lut.xnor` compares it with a plane of the weights and adds the agreements less
-the disagreements, shifted by the two planes' places.
+Bipolar integers, whose bits are each worth +1 or -1, are multiplied bit plane by bit plane: `lut.xnor` compares a plane of
+the weights with the activations and adds the agreements less the disagreements, shifted by the plane's place. Of int8
+activations that `lut.build.i8` loaded it takes the eight bit planes in turn, and one pass more for the sum of the weights, which
+makes it exact. Bipolar activations go plane by plane: `lut.plane` cuts a plane out, `lut.build.b1` loads it, and the shift is
+that of both planes.
 
 Sums are int32 and wrap, so their order does not matter: acc + (sum << lut.shift), modulo 2**32. In `lut.gemv` the int32 sum of a
 group is rounded to fp32, the scales of weights and activations are multiplied and rounded, then both are multiplied and rounded,
@@ -99,7 +101,7 @@ one vector, whatever was built, and looks at neither `lut.mode` nor `lut.shift`:
     lut.macs_skipped    weights of mac, macT, gemv that are 0; of codebooks, whose value is
     lut.lookups         of codebooks in every mode outputs * length, and as many lut.steps; of decode n, and as many lut.steps;
                         of reuse rows * pieces, and as many lut.steps
-    lut.steps           of xnor rows * ceil(length / 64)
+    lut.steps           of xnor rows * ceil(length / 64); with int8 activations 9 times as many
     lut.steps_longest   of all lut.steps those of the core that has most; of decode ceil(n / cores)
     lut.weight_bytes    bytes of the rows of weights, of the n codes of decode, or of what is assigned in reuse
     lut.index_toggles   of mac, gemv, xnor: for each row but the first, the bits in which its packed bytes differ from those of the
@@ -526,28 +528,43 @@ for _number, _name in enumerate(("c2", "c3", "c4"), start=1):
 # ------------------------------------------------------------------------------------------------ bit planes
 
 _XNOR_WIDTH = 64        # columns that one step compares
+_XNOR_PASSES = 9        # of int8 activations: their bit planes, and one for the sum of the weights
+
+
+def agreements(x, weights):
+    """The sum of each of the weights times x, of +1 and -1: (length,), (rows, length) -> (rows,)."""
+    return 2 * (weights == x).sum(axis=1) - len(x)
+
+
+def plane_by_plane(x, weights):
+    """The sums of `weights` (rows, length), +1 and -1, times int8 `x` (length,), from the bit planes of x. With the bits of
+    two's complement as +1 and -1 the planes make 2 x + 1: the sum of the weights is too much, and all is twice too much."""
+    total = -agreements(np.ones(len(x), np.int8), weights)
+    for bit in range(8):
+        plane = np.where(x >> bit & 1, 1, -1)
+        total += agreements(plane, weights) * (1 << bit if bit < 7 else -(1 << bit))
+    return total >> 1
 
 
 @instruction("lut.xnor         R  opcode=0x2B funct3=0 funct7=0x23",
-             "acc[v, r] += (2 * popcount(xnor(W[r], activations of v)) - length) << lut.shift",
+             "acc[v, r] += (2 * popcount(xnor(W[r], activations of v)) - length) << lut.shift; "
+             "of int8 activations (sum over c of W[r, c] * activation[v, c]) << lut.shift, from their bit planes",
              operands="acc<>i32[vectors,rows] W<b1[rows,length] rows",
              example="lut.build.b1 a0, a1         # bit plane j of the activations\n"
                      "csrwi lut.shift, 3          # i + j = 3\n"
                      "lut.xnor a2, a3, a4         # bit plane i of the weights")
 def lut_xnor(m, acc, W, rows):
     _check_settings(m)
-    x = _activations(m)
-    if m.state["lut.kind"][0] != _B1:
-        raise Trap(Cause.ILLEGAL_OPERAND, 0, "the activations are int8; lut.xnor needs binary ones, from lut.build.b1")
+    x, binary = _activations(m), m.state["lut.kind"][0] == _B1
     vectors, length = x.shape
     row_stride, step = _row_stride(m, FORMATS["b1"], rows, length), result_stride(m, "lut.result_stride", rows)
     start = before(m, acc, vectors, rows, step)
     matrix = _weights(m, FORMATS["b1"], W, rows, length, row_stride, _CHUNK // max(length, 1) + 1)
     check_results(m, acc, vectors, rows, step)
-    sums, steps = np.zeros((vectors, rows), np.int32), group_count(length, _XNOR_WIDTH)
+    sums, steps = np.zeros((vectors, rows), np.int32), group_count(length, _XNOR_WIDTH) * (1 if binary else _XNOR_PASSES)
     for first, weights in matrix:
         for v in range(vectors):
-            sums[v, first:first + len(weights)] = 2 * (weights == x[v]).sum(axis=1) - length
+            sums[v, first:first + len(weights)] = agreements(x[v], weights) if binary else plane_by_plane(x[v], weights)
         m.count("lut.macs", vectors * weights.size)
         m.count("lut.steps", vectors * len(weights) * steps)
     _count_longest(m, np.full(rows, steps), vectors)

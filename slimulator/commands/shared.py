@@ -94,7 +94,8 @@ def compiler_options(command: Callable[..., Any], *, programs: bool = False) -> 
         from compiler.formats.reuse import COLUMNS
         from compiler.settings import Settings
         said = {name: others.pop(name) for name in (
-            "machine", "weights", "sparse", "context", "kv", "chunk", "activations", "project", "prune", "adapter", "kv_select")}
+            "machine", "weights", "sparse", "context", "kv", "chunk", "activations", "pack", "project", "prune", "adapter",
+            "kv_select")}
         predict, form = others.pop("predict"), others.pop("predictor")
         if form and not predict:
             raise click.UsageError("--predictor goes with --predict")
@@ -115,8 +116,9 @@ def compiler_options(command: Callable[..., Any], *, programs: bool = False) -> 
                      help="Preset name or .toml file to compile for, by default slim."
                           + programs * " For a compiled program: the machine to run it on."),
         click.option("--weights", metavar="FMT|RECIPE.toml",
-                     help="Format of the layers' matrices: f32 f16 bf16 i8 i4 i3 i2 t2 t5 b1 c4 c3 c2. A colon says how many "
-                          "columns share a scale (i4:32, t2:row). Or a recipe file. By default the format of the checkpoint."),
+                     help="Format of the layers' matrices: f32 f16 bf16 i8 i4 i3 i2 t2 t5 b1 c4 c3 c2 bp4 bp3 bp2. A colon says "
+                          "how many columns share a scale (i4:32, t2:row). Or a recipe file. By default the format of the "
+                          "checkpoint."),
         click.option("--sparse", metavar="auto|off|LAYOUT",
                      help="How matrices of layers with zeros are stored: auto, the default, takes what needs the fewest bytes, "
                           "where the machine has an sp unit or macros; off: dense; nm:N:M, bm, bm:B, bl:RxC or cs: all in this "
@@ -149,6 +151,10 @@ def compiler_options(command: Callable[..., Any], *, programs: bool = False) -> 
                           "centres serve many rows, as on Slim-Llama. The result is the same."),
         click.option("--reuse-columns", type=int, metavar="N",
                      help="Columns of a piece of a row, each of which belongs to a centre: 64 by default, a multiple of 8."),
+        click.option("--pack", type=click.Choice(["auto", "4", "8"]),
+                     help="Store integer matrices of layers as packed chunks of 4 or 8 weights, as MEADOW does: of each chunk its "
+                          "number, with few bits for frequent ones; auto: of the length that takes fewer bytes. A matrix that "
+                          "gains nothing stays as it is. The result is the same."),
         click.option("--project", metavar="monarch:B",
                      help="Replace the layers' matrices by the nearest block-diagonal ones (Monarch): blocks of B x B in squares "
                           "with sides of B * B. This changes the result."),

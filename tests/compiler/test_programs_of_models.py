@@ -47,7 +47,7 @@ def test_every_operation_equals_the_graph(shape: str, weights: str, machine: str
 
 @pytest.mark.parametrize("machine", ["slim", "small"])
 @pytest.mark.parametrize("weights", [*WEIGHT_FORMATS, "b1:tensor", "t2:row", "t2:16", "t5:row", "i2:8", "i4:tensor", "i8:16",
-                                     "c4:16", "c2:tensor"])
+                                     "c4:16", "c2:tensor", "bp3:16", "bp2:tensor"])
 def test_every_weight_format(weights: str, machine: str) -> None:
     compiled, program = built("gqa", weights, small_machine() if machine == "small" else machine)
     _, difference = compare(compiled, program, PROMPT[:4])

@@ -146,6 +146,39 @@ def test_binary_of_a_pruned_matrix_is_refused() -> None:
         quantise(replace(model, tensors=tensors), Recipe(parse_format("b1")))[0].tensor("layers.0.q").codes()
 
 
+@pytest.mark.parametrize("bits", [2, 3, 4])
+@pytest.mark.parametrize("group", ["row", "16", "tensor"])
+def test_bipolar_codes_and_the_scale_that_loses_little(bits: int, group: str) -> None:
+    """Codes as APT-LLM writes them, of the scale that was found; no scale of a fine grid is much better."""
+    values, model = one(f"bp{bits}:{group}")
+    codes, most = model.tensor("layers.0.q").codes(), (1 << bits) - 1
+    scales = np.repeat(np.broadcast_to(codes.scales, (len(values), values.shape[1] // codes.group)), codes.group, axis=1)
+    u = np.clip(np.rint((values / scales + np.float32(most)) / 2), 0, most)
+    assert (codes.values == 2 * u - most).all() and set(np.unique(codes.values % 2)) == {1}
+    parts = values.reshape({"row": (-1, 48), "16": (-1, 16), "tensor": (1, -1)}[group]).astype(np.float64)
+    least = np.full(len(parts), np.inf)
+    for share in np.linspace(0.1, 1.1, 300):
+        scale = share * np.abs(parts).max(axis=1, keepdims=True) / most
+        level = 2 * np.clip(np.rint((parts / scale + most) / 2), 0, most) - most
+        least = np.minimum(least, np.square(parts - scale * level).sum(axis=1))
+    lost = np.square(parts - model.tensor("layers.0.q").rows().reshape(parts.shape)).sum(axis=1)
+    assert lost.sum() <= 1.1 * least.sum()
+
+
+def test_bipolar_of_a_pruned_matrix_is_refused() -> None:
+    model = random_model(BASE)
+    values = pruned(model.tensor("layers.0.q").rows(), "any")
+    tensors = {**model.tensors, "layers.0.q": ArrayTensor("q", values.shape, WEIGHT_FORMATS["f32"], values=values)}
+    with pytest.raises(ModelError, match=r"7\d % zeros for bp4, which has no code for them"):
+        quantise(replace(model, tensors=tensors), Recipe(parse_format("bp4")))[0].tensor("layers.0.q").codes()
+
+
+@pytest.mark.parametrize("options", [{"sparsity": "exact"}, {"activations": "f32"}, {"recipe": Recipe(parse_format("bp4"), reuse=64)}])
+def test_what_bit_planes_are_not_for_is_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ModelError, match=r"down in bp4|in bp4, which no unit decodes|weights in bp4"):
+        compile_model(random_model(SHAPES["relu"]), **{"recipe": Recipe(parse_format("bp4")), **options})
+
+
 def test_binary_is_the_sign() -> None:
     values, model = one("b1")
     codes = model.tensor("layers.0.q").codes()
@@ -254,7 +287,7 @@ def test_nothing_is_read_before_rows_are_asked_for(text: str, ternary: bool) -> 
     compile_model(model, recipe=replace(recipe, sparse="auto")).text()
     assert ternary or (set(reads.values()) <= {1} and all(role.startswith("layers.") for role in reads))
     reads.clear()
-    if (text, ternary) != ("b1", True):                 # zeros, which b1 has no code for
+    if not ternary or text not in ("b1", "bp2", "bp3", "bp4"):          # zeros, for which these have no code
         quantised.tensor("layers.0.q").rows(0, 1)
         assert reads["layers.0.q"] > 0
 

@@ -138,6 +138,7 @@ def test_predictions_are_what_is_counted(size: int, weights: str, kv: str, tmp_p
 
 @pytest.mark.parametrize(("shape", "weights", "options"), [
     ("window", "", {}), ("opt_350m", "i4:1", {}), ("plain", "c4", {}), ("qk_norm", "f16", {"kv": "i8"}),
+    ("plain", "bp3:8", {}),
     ("plain", "t2", {"activations": "f32"}), ("plain", "i8", {"activations": "f32"})])
 @pytest.mark.parametrize("size", [16 << 10, 24 << 10, 48 << 10, 1 << 20])
 def test_predictions_hold_for_other_models(shape: str, weights: str, options: dict[str, str], size: int, tmp_path: Path) -> None:

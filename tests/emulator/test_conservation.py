@@ -67,6 +67,7 @@ class Seen:
     sparse: Counter[str] = field(default_factory=Counter)   # what an instruction of the sp unit counts
     macros: Counter[str] = field(default_factory=Counter)   # what an instruction of the cim unit counts
     switched: int = 0                               # bits of LUT weights that differ from those of the row before
+    kind: int = 0                                   # lut.kind
 
     def __post_init__(self) -> None:
         if self.weights is not None:
@@ -111,7 +112,9 @@ class Seen:
 
     @property
     def moved(self) -> list[tuple[str, int, int]]:
-        """Reads of a fetch instruction without the index list."""
+        """Reads of a fetch instruction without the index list; of packed chunks their packets, without the table."""
+        if self.is_one_of("fetch.unpack"):
+            return [(self.reads[1][0], self.reads[1][1], sum(size for *_, size in self.reads[1:]))] if self.reads else []
         return self.reads[1:] if "index" in self.values else self.reads
 
 
@@ -239,6 +242,11 @@ def _weight_bytes(seen: Seen) -> int:
     return rows * form.row_bytes(cols)
 
 
+def _words(seen: Seen) -> int:
+    """Words of 64 columns that lut.xnor compares for a row: of int8 activations those of eight planes and of the weights' sum."""
+    return -(-seen.length // 64) * (9 if seen.kind == 1 else 1)
+
+
 def _assigned(seen: Seen) -> int:
     """Sums of centres that lut.reuse adds: one for each piece of each row."""
     return seen.values["rows"] * max(seen.csrs["lut.pieces"], 1) if seen.is_one_of("lut.reuse") else 0
@@ -286,10 +294,10 @@ EQUATIONS: dict[str, Callable[[Seen], int]] = {
     "lut.lookups":         lambda s: s.values["n"] if s.is_one_of("lut.decode") else s.work["lookups"] + _assigned(s),
     "lut.buffer_reads":    lambda s: s.work["reads"],
     "lut.steps":           lambda s: (s.values["n"] if s.is_one_of("lut.decode") else
-                                      s.vectors * s.values["rows"] * -(-s.length // 64) if s.is_one_of("lut.xnor") else
+                                      s.vectors * s.values["rows"] * _words(s) if s.is_one_of("lut.xnor") else
                                       s.work["steps"] + _assigned(s)),
     "lut.steps_longest":   lambda s: (-(-s.values["n"] // s.cores) if s.is_one_of("lut.decode") else
-                                      s.vectors * -(-s.values["rows"] // s.cores) * -(-s.length // 64)
+                                      s.vectors * -(-s.values["rows"] // s.cores) * _words(s)
                                       if s.is_one_of("lut.xnor") else
                                       -(-s.values["rows"] // s.cores) * max(s.csrs["lut.pieces"], 1)
                                       if s.is_one_of("lut.reuse") else
@@ -314,6 +322,8 @@ EQUATIONS: dict[str, Callable[[Seen], int]] = {
     "fetch.ops":           lambda s: s.row.unit == "fetch",
     "fetch.rows":          lambda s: len(s.moved) if s.row.unit == "fetch" else 0,
     "fetch.rows_left":     _rows_left,
+    "fetch.chunks":        lambda s: (s.values["rows"] * -(-s.csrs["fetch.row_bytes"] // s.csrs["fetch.chunk_bytes"])
+                                      if s.is_one_of("fetch.unpack") and s.values["rows"] else 0),
     "fetch.bytes":         lambda s: sum(size for *_, size in s.moved) if s.row.unit == "fetch" else 0,
     "fetch.bytes_left":    lambda s: _rows_left(s) * s.csrs["fetch.row_bytes"] if s.row.unit == "fetch" else 0,
     "fetch.pages":         lambda s: _pages(s) if s.row.unit == "fetch" else 0,
@@ -558,7 +568,8 @@ def sums(program: Program, preset: Preset | str, most: int) -> dict[str, int]:
                     max(int(machine.state["lut.built_vectors"][0]) if "lut.length" in machine.state else 0, 1),
                     machine.page_bytes or 1, machine.peek(address, size)[:size // 4 * 4].view("<u4"),
                     machine.state["attn.model"].tolist() if "attn.model" in machine.state else [0] * 5, *before[-1], cores=cores,
-                    banks=in_banks, sparse=of_sparse[-1], macros=of_macros[-1], switched=of_indices[-1])
+                    banks=in_banks, sparse=of_sparse[-1], macros=of_macros[-1], switched=of_indices[-1],
+                    kind=int(machine.state["lut.kind"][0]) if "lut.kind" in machine.state else 0)
         for name, equation in EQUATIONS.items():
             total[name] += int(equation(seen))
 

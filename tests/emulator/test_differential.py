@@ -12,6 +12,7 @@ more: with SLIMULATOR_FUZZ=100000, a fiftieth of that for each instruction inste
 from __future__ import annotations
 
 import os
+import random
 import re
 from dataclasses import dataclass, field
 
@@ -20,6 +21,7 @@ import pytest
 from bank_cases import BankCases
 from both_engines import DRAM, FLASH, HBM, MMIO, SMALL, SRAM, TEXT, WINDOW, Difference, Pair, memory_differences
 from macro_cells import Macros, fitting, placed
+from packets import stream_of
 
 from emulator.load_kernels import registered
 from isa import sparse
@@ -161,7 +163,8 @@ class Cases(BankCases):
                 size, align, data = self.contents(case, operand, form, numbers, dims)
                 case.sizes[name] = size
                 held = row.unit == "sp" and name == "W"         # its bytes are in the case: not in flash
-                case.values[name] = self.place(case, taken, row.unit, size, align, ">" in operand.access or held)
+                case.values[name] = self.place(case, taken, row.unit, size, align, ">" in operand.access or held
+                                               or row.mnemonic == "fetch.unpack")
                 if held:
                     case.csrs |= {"sp.meta": case.values[name] + self.packed[0].values.size,
                                   "sp.scales": case.values[name] + self.packed[0].bytes + -self.packed[0].bytes % 4}
@@ -220,6 +223,8 @@ class Cases(BankCases):
             dims |= {"bytes": n, "rows": rows, "count": rows, "fetch.row_bytes": row_bytes, "fetch.table_rows": table_rows}
             case.csrs |= {"fetch.row_bytes": row_bytes, "fetch.table_rows": table_rows if self.chance(0.6) else 0,
                           "fetch.tag": self.below(64) if self.chance(0.3) else 0}
+            if name == "fetch.unpack":
+                self.chunks(case, dims)
         if unit == "pim":
             self.banks(case, dims)
         if unit == "attn":
@@ -231,12 +236,23 @@ class Cases(BankCases):
                 case.state["sync.signalled"][dims["tag"]] = 1
         return dims
 
+    def chunks(self, case: Case, dims: dict[str, int]) -> None:
+        """Packets of numbers, and a table of their chunks."""
+        size, count = self.one_of((1, 2, 3, 4, 8, 16)), 1 + self.below(self.one_of((2, 81, 2000)))
+        dims["rows"] = min(dims["rows"], WINDOW // 4 // (dims["fetch.row_bytes"] + 64))
+        shape = (dims["rows"], -(-dims["fetch.row_bytes"] // size))
+        numbers = np.minimum(self.random.integers(0, count, shape), self.random.integers(0, count, shape)).tolist()
+        self.packets = np.array(stream_of(numbers, random.Random(self.below(1 << 30)) if self.chance(0.5) else None), np.uint8)
+        dims["stored"] = len(self.packets)
+        case.csrs |= {"fetch.chunk_bytes": size, "fetch.table_rows": count}
+        self.pointed["fetch.chunk_table"] = self.array("i8", count * size)
+
     def lut(self, case: Case, dims: dict[str, int], words: set[str]) -> None:
         name = case.row.mnemonic
         vectors = self.one_of((1, 1, 2, 3, 4, 5, 9))
         capacity = self.preset.parameter("lut.activations") // vectors
         length = self.length(min(capacity, 2000))
-        kind = 2 if name == "lut.xnor" or self.chance(0.2) else 1
+        kind = 2 if self.chance(0.5 if name == "lut.xnor" else 0.2) else 1
         x_group, group = (0 if self.chance(0.5) else 1 + self.below(40) for _ in range(2))
         if group and x_group:
             x_group = group
@@ -421,6 +437,8 @@ class Cases(BankCases):
             return len(self.packed[1]), 4, self.packed[1]
         if case.row.mnemonic == "cim.load.nm":
             return self.packed.nbytes, 1, self.packed
+        if case.row.mnemonic == "fetch.unpack" and operand.name == "src":
+            return len(self.packets), 1, self.packets
         if operand.name == "assigned":
             data = self.random.integers(0, dims["lut.centres"], numbers[0] * numbers[1]).astype("u1")
             return data.nbytes, 1, data

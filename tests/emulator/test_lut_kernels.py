@@ -94,7 +94,7 @@ def one_product(pair, operation, name, seed):
     w_group, x_group = [(0, 0), (group, group), (0, group), (group, 0)][rng.integers(4)] if operation == "gemv" else (0, 3)
     built = int(rng.choice(VECTORS))
     vectors = max(built, 1)
-    build(pair, rng, length, x_group, operation == "xnor" or rng.random() < 0.1, built)
+    build(pair, rng, length, x_group, rng.random() < (0.5 if operation == "xnor" else 0.1), built)
     pair.set(lut__mode=int(rng.choice([0, 0, 0, 1, 2])), lut__shift=int(rng.integers(32)), lut__scale_group=w_group)
     if operation == "macT":
         other = int(rng.choice(LENGTHS))

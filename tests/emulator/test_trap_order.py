@@ -84,6 +84,8 @@ def of_operands(row: Row, operands: list[Operand], start: Start) -> Iterator[Fau
                 yield from memory("sp.meta", 1, Cause.LOAD_ACCESS, csr=True)
                 if ".bm." in row.mnemonic:              # a mask of zeros: there are no values
                     continue
+            if row.mnemonic == "fetch.unpack":
+                yield from memory("fetch.chunk_table", 1, Cause.LOAD_ACCESS, csr=True)
             if row.unit == "cim":
                 yield from (fault for name, size in (("cim.x_scales", 4), ("cim.meta", 1)) if name in csrs(row)
                             for fault in memory(name, size, Cause.LOAD_ACCESS, csr=True))
@@ -144,8 +146,6 @@ def of_settings(row: Row, start: Start) -> list[Fault]:
         found.append(state(0, lut__kind=[0]))
         if "gemv" in name:
             found.append(Fault(illegal, 3, Start(csrs={"lut.scale_group": 3}, state={"lut.x_group": [2]})))
-        if name == "lut.xnor":
-            found.append(state(0, lut__kind=[1]))
         return [*found, *(setting(n, **{f"lut__{which}_stride": n}) for which, n in (
             ("row", 1), ("result", 4), ("result", 4 * MANY + 2)))]
     if unit == "sp":
@@ -166,6 +166,8 @@ def of_settings(row: Row, start: Start) -> list[Fault]:
         return [setting(0, thr__levels=0)] * ("levels" in words) + [value(illegal, k=17)] * ("k" in row.lengths)
     if unit == "fetch":
         found = [setting(64, fetch__tag=64)]
+        if name == "fetch.unpack":
+            return [*found, setting(0, fetch__row_bytes=0), setting(0, fetch__chunk_bytes=0), setting(0, fetch__table_rows=0)]
         if name != "fetch.copy":
             found.append(setting(0, fetch__row_bytes=0))
             found += [setting(3, fetch__src_stride=3)] * (name == "fetch.scatter")

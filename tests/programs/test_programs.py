@@ -11,6 +11,7 @@ import pytest
 
 import asm
 from isa import sparse
+from isa.numbers import FORMATS
 from isa.reference import ReferenceMachine
 from isa.services import Host
 
@@ -113,6 +114,15 @@ def test_bipolar_gemv_is_the_product_of_odd_integers(run):
     weights = 2 * (planes[0].astype(int) + 2 * planes[1]) - 3
     x = 2 * done.data("codes", "u1", 8).astype(int) - 7
     assert np.array_equal(done.memory("sums", "<i4", 4), weights @ x)
+
+
+def test_packed_chunks_are_the_rows_of_the_matrix(run):
+    done = run("packed_chunks")
+    weights = np.zeros((3, 16), int)
+    weights[0, 8:12] = weights[1, 12:] = [1, 0, 0, -1]
+    weights[1, :4] = [-1, 1, 1, 0]
+    assert np.array_equal(FORMATS["t2"].unpack(done.memory("weights", "u1", 3, 4), 16), weights)
+    assert np.array_equal(done.memory("sums", "<i4", 3), weights @ done.data("activations", "i1", 16).astype(int))
 
 
 def test_wide_activations_are_the_sum_of_their_parts(run):

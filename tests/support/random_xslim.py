@@ -149,6 +149,7 @@ SETTINGS: dict[str, tuple[int | str, ...]] = {      # the first one is there whe
     "cim.factor": (2, 2, 1, 3), "cim.across": (1, 1, 2), "cim.adc": (0, 8, 0x0205),
     "thr.levels": (4, 1, 2, 7), "fetch.tag": (0, 1, 2, 63), "fetch.row_bytes": (16, 1, 4, 7, 64, 100),
     "fetch.src_stride": (0, 16, 20, 3), "fetch.dst_stride": (0, 16, 64, 3), "fetch.table_rows": (0, 16, 12, 4),
+    "fetch.chunk_table": ("weights", "index", "codes"), "fetch.chunk_bytes": (2, 1, 4, 16, 0),
     "pim.channel_mask": (1, 2, 3), "pim.channel_mask1": (0,), "pim.channel_mask2": (0,), "pim.channel_mask3": (0,),
     "pim.column": (0, 1, 30), "pim.buffer_column": (0, 2, 31), "pim.next_bank": (0, 1),
     "pim.group_mask": ((1 << 64) - 1, 1, 2),
@@ -205,7 +206,8 @@ def operation(source: Source, row: Row, counted: bool = False) -> Lines:
 # Instructions that hand something on: unit state, an index list and its length, a tag, intermediate results. * is any suffix.
 CHAINS = (
     "lut.build.i8 lut.mac.*", "lut.build.i8 lut.gemv.*", "lut.build.i8 lut.macT.* lut.mac.*", "lut.build.b1 lut.xnor lut.mac.*",
-    "lut.plane lut.build.b1 lut.xnor", "lut.build.b1 lut.gemv.*", "lut.codebook.i8 lut.build.i8 lut.mac.c* lut.gemv.c*",
+    "lut.plane lut.build.b1 lut.xnor", "lut.build.i8 lut.xnor lut.xnor", "lut.build.b1 lut.gemv.*",
+    "lut.codebook.i8 lut.build.i8 lut.mac.c* lut.gemv.c*",
     "lut.codebook.f32 lut.decode.*", "lut.build.i8 lut.mac.b1 lut.reuse.u8 lut.mac.t2",
     "vec.quant.i8 lut.build.i8 lut.mac.* vec.dequant.i32",
     "vec.quant.i8 vec.gemv.i8 vec.dequant.i32", "thr.gt.f32 thr.index fetch.rows", "thr.absgt.f32 thr.index fetch.scatter",
@@ -222,7 +224,8 @@ CHAINS = (
     "vec.conv.i8 vec.depthwise.i8 vec.maxpool.i8", "vec.conv.i8 vec.layernorm.i8 vec.softmax.i8", "vec.add.i8 vec.meanpool.i8",
     "lut.build.i8 lut.mac.* vec.requant.i8", "sp.conv.rl.i8 sp.depthwise.rl.i8 vec.add.i8",
     "thr.select thr.gt.f32 thr.index", "vec.gemv.* vec.softmax.f32 vec.macT.*", "vec.cvt.* vec.cvt.* vec.rmsnorm.f32",
-    "vec.argmax.f32 vec.fill.32", "vec.rope.f32 vec.gemv.*", "fetch.copy sync.wait", "fetch.rows sync.wait.* vec.*",
+    "vec.argmax.f32 vec.fill.32", "vec.rope.f32 vec.gemv.*", "fetch.copy sync.wait", "fetch.unpack fetch.unpack lut.build.i8",
+    "fetch.rows sync.wait.* vec.*",
     "sync.signal.* sync.wait.* sync.fence", "pim.pre.ab pim.act pim.pre", "pim.pre.ab pim.act.ab pim.wr pim.rd",
     "pim.pre.ab pim.mode.hab pim.act.hab pim.wr.hab pim.pre.hab pim.mode.sb",
     "pim.pre.ab pim.mode.hab pim.wr.crf pim.wr.grf_a pim.mode.hab_pim pim.act.ab pim.rd.pim pim.rd.pim pim.wr.pim",

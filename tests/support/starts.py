@@ -82,6 +82,8 @@ def starts(row: Row) -> list[Start]:
             start.values |= {"n": 16} if "n" in row.lengths else {}
         case "fetch":
             start.csrs = {"fetch.row_bytes": 4}
+            if name == "fetch.unpack":                  # one chunk, and packets of no bits
+                start.csrs |= {"fetch.chunk_bytes": 4, "fetch.table_rows": 1, "fetch.chunk_table": ZEROED}
         case "sync":
             start.state = {"sync.signalled": 1}
         case "attn":

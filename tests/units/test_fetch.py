@@ -1,10 +1,13 @@
-"""fetch: copies, gathers and scatters against loops over bytes; pages against a walk over every byte."""
+"""fetch: copies, gathers, scatters and packed chunks against loops over bytes; pages against a walk over every byte."""
+
+import random
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from machine_files import without_unit
+from packets import rows_of, stream_of
 from unit_bench import FLASH, Bench, refused
 
 from isa.preset import PRESETS
@@ -250,3 +253,91 @@ def test_a_trap_in_the_last_row_leaves_nothing_written():
     refused(Cause.STORE_ACCESS, bench, "fetch.scatter", table=table, src=bench.put(np.ones(16, np.uint8)),
             index=bench.put(np.array([0, 1], np.uint32)), count=2)
     assert bench.get(table, "u1", 8).tolist() == [0] * 8
+
+
+# ------------------------------------------------------------------------------------------------ packed chunks
+
+
+def chunks(bench, table, row_bytes, at=0):
+    """Set what fetch.unpack takes of a table (chunks, bytes)."""
+    bench.set(fetch__chunk_table=at or bench.put(table), fetch__table_rows=len(table), fetch__chunk_bytes=table.shape[1],
+              fetch__row_bytes=row_bytes)
+
+
+@given(rows=st.integers(0, 5), row_bytes=st.integers(1, 200), size=st.integers(1, 16), count=st.integers(1, 40),
+       seed=st.integers(0, 1 << 20))
+def test_unpacked_rows(rows, row_bytes, size, count, seed):
+    """Rows of every length, the last chunk and the last packet short, widths from 0 on, some wider than they need to be."""
+    source, each = random.Random(seed), -(-row_bytes // size)
+    most = source.choice([1, 2, count])
+    numbers = [[source.randrange(min(most, count)) for _ in range(each)] for _ in range(rows)]
+    bench, table = Bench(), random_bytes(count * size, seed).reshape(count, size)
+    stream = stream_of(numbers, source)
+    chunks(bench, table, row_bytes)
+    dst, src = bench.put(np.full(rows * row_bytes + 1, 0xEE, np.uint8)), bench.put(np.array([*stream, 0xAA], np.uint8))
+    done = bench.run("fetch.unpack", dst=dst, src=src, rows=rows)
+    expected = [byte for row in rows_of(numbers, table, row_bytes) for byte in row]
+    assert bench.get(dst, "u1", rows * row_bytes + 1).tolist() == [*expected, 0xEE]
+    assert done.result == src + len(stream)
+    counts = done.counts
+    assert counts.get("fetch.chunks", 0) == rows * each and counts.get("fetch.rows", 0) == (rows > 0)
+    assert counts.get("fetch.bytes", 0) == len(stream)
+    assert counts.get("sram.bytes_read", 0) == (len(stream) + table.size) * (rows > 0)
+    assert counts.get("sram.bytes_written", 0) == rows * row_bytes
+
+
+def test_tiles_go_on_where_the_one_before_has_ended():
+    bench, table = Bench(), np.arange(12, dtype=np.uint8).reshape(6, 2)
+    numbers = [[0, 5, 1], [4, 4, 4], [0, 0, 0], [3, 2, 1]]
+    chunks(bench, table, 6)
+    dst, src = bench.put(np.zeros(24, np.uint8)), bench.put(np.array(stream_of(numbers), np.uint8))
+    at = src
+    for row in range(0, 4, 2):
+        at = bench.run("fetch.unpack", dst=dst + 6 * row, src=at, rows=2).result
+    assert bench.get(dst, "u1", 24).tolist() == [byte for row in rows_of(numbers, table, 6) for byte in row]
+    assert at == src + len(stream_of(numbers))
+
+
+def test_pages_of_packets_in_flash():
+    numbers = [[row % 2] * 40 for row in range(3)]
+    stream = stream_of(numbers)
+    bench = Bench(flash=bytes(PAGE - 5) + bytes(stream) + bytes(PAGE))
+    table = np.array([[1], [2]], np.uint8)
+    chunks(bench, table, 40)
+    dst = bench.put(np.zeros(120, np.uint8))
+    done = bench.run("fetch.unpack", dst=dst, src=FLASH + PAGE - 5, rows=3)
+    assert bench.get(dst, "u1", 120).tolist() == [1] * 40 + [2] * 40 + [1] * 40
+    assert (done.counts["fetch.pages"], done.counts["fetch.page_runs"], done.counts["flash.bytes_read"]) == (2, 1, len(stream))
+
+
+def test_a_number_that_the_table_does_not_have_traps_with_its_place():
+    bench = Bench()
+    chunks(bench, np.zeros((5, 1), np.uint8), 40)
+    numbers = [[4] * 40, [0] * 37 + [6, 4, 5]]
+    dst = bench.put(np.full(80, 7, np.uint8))
+    reason = refused(Cause.ILLEGAL_OPERAND, bench, "fetch.unpack", dst=dst, src=bench.put(np.array(stream_of(numbers), np.uint8)),
+                     rows=2)
+    assert reason == "chunk 37 of row 1 is number 6; the table has 5 chunks (fetch.table_rows)"
+    assert set(bench.get(dst, "u1", 80)) == {7}
+
+
+def test_packets_that_leave_their_region_trap():
+    bench = Bench()
+    chunks(bench, np.zeros((5, 1), np.uint8), 40)
+    end = max(region.end for region in bench.m.preset.regions if region.name == "sram")
+    bench.m.peek(end - 2, 2)[:] = [0x33, 0xFF]
+    refused(Cause.LOAD_ACCESS, bench, "fetch.unpack", dst=bench.free, src=end - 2, rows=1)
+
+
+@pytest.mark.parametrize(("settings", "reason"), [
+    ({"fetch__chunk_bytes": 0}, "fetch.chunk_bytes is 0; expected 1..16"),
+    ({"fetch__chunk_bytes": 17}, "fetch.chunk_bytes is 17; expected 1..16"),
+    ({"fetch__table_rows": 0}, "fetch.table_rows is 0; expected 1..32768 chunks of the table"),
+    ({"fetch__table_rows": 32769}, "fetch.table_rows is 32769; expected 1..32768 chunks of the table"),
+    ({"fetch__row_bytes": 0}, "fetch.row_bytes is 0; expected the bytes of each of the 1 rows")])
+def test_settings_of_chunks(settings, reason):
+    bench = Bench()
+    chunks(bench, np.zeros((5, 1), np.uint8), 4)
+    bench.set(**settings)
+    assert refused(Cause.ILLEGAL_OPERAND, bench, "fetch.unpack", dst=bench.free, src=bench.free, rows=1) == reason
+    assert bench.run("fetch.unpack", dst=0, src=5, rows=0).result == 5

@@ -582,6 +582,25 @@ def test_xnor(height, length, shift, seed, cores):
     assert bench.get(copy, "<i4", height).tolist() == expected          # two routes to one result
 
 
+@given(height=st.integers(0, 5), length=st.integers(0, 150), shift=st.integers(0, 31), seed=st.integers(0, 99), cores=CORES)
+def test_xnor_of_int8_activations(height, length, shift, seed, cores):
+    """The plain product, in nine passes of 64 columns a step."""
+    bench, rng = Bench(with_cores(cores)), np.random.default_rng(seed)
+    x, w = rng.integers(-128, 128, length), rng.integers(0, 2, (height, length))
+    before = rng.integers(-(1 << 31), 1 << 31, height)
+    build(bench, x.tolist())
+    acc = bench.put(before.astype(np.int32))
+    bench.set(lut__shift=shift)
+    W = bench.put(np.append(np.packbits(w, axis=1, bitorder="little"), np.uint8(0)))
+    done = bench.run("lut.xnor", acc=acc, W=W, rows=height)
+    sums = [sum(int(x[c]) * (1 if w[r, c] else -1) for c in range(length)) for r in range(height)]
+    expected = [wrap(int(before[r]) + (sums[r] << shift)) for r in range(height)]
+    assert bench.get(acc, "<i4", height).tolist() == expected
+    assert done.counts.get("lut.macs", 0) == height * length
+    assert done.counts.get("lut.steps", 0) == 9 * height * -(-length // 64)
+    assert done.counts.get("lut.steps_longest", 0) == 9 * -(-height // cores) * -(-length // 64)
+
+
 @given(st.lists(st.integers(0, 255), max_size=30), st.integers(0, 7))
 def test_plane(codes, bit):
     bench = Bench()
@@ -672,13 +691,6 @@ def test_groups_of_weights_and_activations_must_agree():
     assert refused(Cause.ILLEGAL_OPERAND, bench, "lut.gemv.i4", **operands_of(bench, "lut.gemv.i4")) == (
         "lut.scale_group is 16, but the activations were built with groups of 32; expected the same, or 0 (one scale) "
         "for one of them")
-
-
-def test_xnor_needs_binary_activations():
-    bench = Bench()
-    build(bench, [1, -1])
-    assert refused(Cause.ILLEGAL_OPERAND, bench, "lut.xnor", **operands_of(bench, "lut.xnor")) == (
-        "the activations are int8; lut.xnor needs binary ones, from lut.build.b1")
 
 
 def test_a_byte_has_eight_planes():

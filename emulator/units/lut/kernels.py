@@ -65,6 +65,7 @@ from emulator.units.vectors import accumulate, accumulators, group_count, spaced
 from isa.units.lut import FORMAT_NUMBERS
 
 XNOR_WIDTH = 64                 # columns that a step of lut.xnor compares
+XNOR_PASSES = 9                 # of int8 activations: their bit planes, and one for the sum of the weights
 SLOW = 16                       # a weight taken alone costs as much as these bytes of weights by vector code
 
 u8, i32, i64, f32 = np.uint8, np.int32, np.int64, np.float32
@@ -317,7 +318,7 @@ for _name, _fmt in FORMAT_NUMBERS.items():
 @kernel("lut.xnor")
 def lut_xnor(acc, W, rows, block):
     vectors, length = activations(block)
-    if length < 0 or load(state(block, KIND), u8) != BINARY:
+    if length < 0:
         return PUNT
     host, weight_slot, stride, extent = matrix(block, B1, W, rows, length)
     acc, read, written, between, acc_extent = accumulators(block, LUT, RESULT_STRIDE, acc, vectors, rows)
@@ -328,7 +329,8 @@ def lut_xnor(acc, W, rows, block):
     if extent > 0 and not products(block, B1, B1, host, stride, extent, rows, vectors, length, sums, cores, events):
         return PUNT
     accumulate(block, acc, between, read, written, sums, csr(block, SHIFT), vectors, rows)
-    size, steps = rows * row_bytes(B1, length), (length + XNOR_WIDTH - 1) // XNOR_WIDTH
+    passes = 1 if load(state(block, KIND), u8) == BINARY else XNOR_PASSES
+    size, steps = rows * row_bytes(B1, length), (length + XNOR_WIDTH - 1) // XNOR_WIDTH * passes
     count(block, weight_slot, size)
     count(block, WEIGHT_BYTES, size)
     count(block, MACS, vectors * rows * length)
