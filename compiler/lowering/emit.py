@@ -280,9 +280,11 @@ class Emitter:
         if isinstance(value, str):
             self.line(f"csrw {name}, {value}")
             self._csrs.pop(name, None)
+            self.profile.csr(name, value)
         elif self._csrs.get(name) != value:
             self.line(f"csrwi {name}, {value}" if value < 32 else f"csrw {name}, {self.register(number(value))}")
             self._csrs[name] = value
+            self.profile.csr(name)
 
     # ---------------------------------------------------------------------------------------------- order between units
 

@@ -10,7 +10,7 @@ from compiler.lowering.chunks import load_table, unpack
 from compiler.lowering.emit import number
 from compiler.lowering.lower import Lowering, lowers
 from compiler.lowering.lut_parts import in_parts, load, product
-from compiler.lowering.tiles import rows_near
+from compiler.lowering.tiles import Unpacked, rows_near
 
 
 @lowers("gemv.i8")
@@ -21,16 +21,17 @@ def gemv_i8(c: Lowering, op: Op) -> None:
     most = 1 if in_parts(c.memory.machine, placed) else c.vectors("lut", placed.shape[1], placed.role)
     whole = most >= c.tokens
     c.codebook(op.weights[0])
+    rows: int | Unpacked = placed.row_bytes
     if placed.chunks:
         load_table(c, op.weights[0])
+        rows = Unpacked(placed.row_bytes, partial(unpack, c, placed))
     c.emit.order("lut", op.inputs if c.chunk else (), (result,))
     with c.each(most) if whole else nullcontext(number(1)) as tokens:
         if whole:
             load(c, placed, codes, scale, tokens)
         most_rows = 0 if whole else rows_near(placed.row_bytes, placed.row_scale_bytes)
-        with (c.tiles("lut", c.weight(op.weights[0]), placed.rows, placed.row_bytes, (c.results(result), 4), beside=[scales],
-                      result=result, most=most_rows, unpack=partial(unpack, c, placed) if placed.chunks else None) as tile,
-              nullcontext(tokens) if whole else c.each(most) as tokens):
+        with (c.tiles("lut", c.weight(op.weights[0]), placed.rows, rows, (c.results(result), 4), beside=[scales],
+                      result=result, most=most_rows) as tile, nullcontext(tokens) if whole else c.each(most) as tokens):
             if not whole:
                 c.built = ""
                 load(c, placed, codes, scale, tokens)

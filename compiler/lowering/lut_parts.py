@@ -108,36 +108,40 @@ def _in_parts(c: Lowering, tile: Tile, placed: Placed, codes: str, scale: str, r
         e.line(f"bnez {left}, 1f;  j {name}_end")
         e.mark("1")
         e.at_most(here, most, left, "rows whose sums are made at once")
-        for number_of, group in enumerate(groups):
-            if count > 1:
-                e.wait("vec", "fetch")              # the sums before are copied
-            e.op("vec.fill.32", sums, "zero", here, writes=("part_sums",))
-            e.wait("lut", "vec")
-            for part in group:
-                e.op("lut.build.i8", c.at(codes, part.start), c.at(scale), number(len(part)), reads=(codes, scale),
-                     comment=f"columns {part.start:,} to {part.stop - 1:,}")
-                for plane in range(planes or 1):
-                    if planes:
-                        e.csr("lut.shift", plane)
-                    e.line(f"li a7, {part.start // per_byte + plane * plane_bytes};  add a7, a7, {at}")
-                    e.op("lut.xnor" if planes else f"lut.mac.{placed.format}", sums, "a7", here,
-                         reads=("part_sums",), writes=("part_sums",))
-            if count > 1:
-                e.wait("fetch", "lut")
-                e.op("fetch.copy2d", c.at("group_sums", 4 * number_of), sums, here,
-                     reads=("part_sums",), writes=("group_sums",))
-        e.wait("vec", "fetch" if count > 1 else "lut")
-        e.line(f"li a6, {count};  mul a7, {here}, a6", "groups of these rows")
-        scaled = "a7" if placed.scale_group else number(1)
-        e.op("vec.fill.32", factors, "zero", scaled, writes=("group_scales",))
-        e.csr("vec.row_stride", 0)
-        e.csr("vec.cols", "a7" if placed.scale_group else 1)
-        e.op("vec.macT.f32", factors, scales, c.at(scale), number(1), reads=("group_scales", scale), writes=("group_scales",),
-             comment="scales of the weights, times that of the activations")
-        e.csr("vec.scale_group", 1 if placed.scale_group else 0)
-        e.op("vec.dequant.i32", group_sums, group_sums, factors, "a7", reads=(side_by_side, "group_scales"), writes=(side_by_side,))
-        e.csr("vec.cols", count)
-        e.op("vec.gemv.f32", to, group_sums, ones, here, reads=(side_by_side, "group_ones"), writes=(result,))
+        e.profile.csr("fetch.row_bytes", 4)         # still
+        rows = tile.rows if isinstance(tile.rows, str) else int(tile.rows.value)
+        with e.profile.tiles(here, rows, most, {"a7": (count, here)}):
+            for number_of, group in enumerate(groups):
+                if count > 1:
+                    e.wait("vec", "fetch")              # the sums before are copied
+                e.op("vec.fill.32", sums, "zero", here, writes=("part_sums",))
+                e.wait("lut", "vec")
+                for part in group:
+                    e.op("lut.build.i8", c.at(codes, part.start), c.at(scale), number(len(part)), reads=(codes, scale),
+                         comment=f"columns {part.start:,} to {part.stop - 1:,}")
+                    for plane in range(planes or 1):
+                        if planes:
+                            e.csr("lut.shift", plane)
+                        e.line(f"li a7, {part.start // per_byte + plane * plane_bytes};  add a7, a7, {at}")
+                        e.op("lut.xnor" if planes else f"lut.mac.{placed.format}", sums, "a7", here,
+                             reads=("part_sums",), writes=("part_sums",))
+                if count > 1:
+                    e.wait("fetch", "lut")
+                    e.op("fetch.copy2d", c.at("group_sums", 4 * number_of), sums, here,
+                         reads=("part_sums",), writes=("group_sums",))
+            e.wait("vec", "fetch" if count > 1 else "lut")
+            e.line(f"li a6, {count};  mul a7, {here}, a6", "groups of these rows")
+            scaled = "a7" if placed.scale_group else number(1)
+            e.op("vec.fill.32", factors, "zero", scaled, writes=("group_scales",))
+            e.csr("vec.row_stride", 0)
+            e.csr("vec.cols", "a7" if placed.scale_group else 1)
+            e.op("vec.macT.f32", factors, scales, c.at(scale), number(1), reads=("group_scales", scale), writes=("group_scales",),
+                 comment="scales of the weights, times that of the activations")
+            e.csr("vec.scale_group", 1 if placed.scale_group else 0)
+            e.op("vec.dequant.i32", group_sums, group_sums, factors, "a7", reads=(side_by_side, "group_scales"),
+                 writes=(side_by_side,))
+            e.csr("vec.cols", count)
+            e.op("vec.gemv.f32", to, group_sums, ones, here, reads=(side_by_side, "group_ones"), writes=(result,))
         e.wait("lut", "vec")                        # for the scales, and these rows' sums
         for register, size in ((at, placed.row_bytes), (scales, placed.row_scale_bytes), (to, 4)):
             if size:

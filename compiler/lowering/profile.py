@@ -111,6 +111,7 @@ class Profile:
         self.exact, self.unknown = True, set[str]()
         self._block: _Block | None = None       # what is written outside of sections is not counted
         self._known: dict[str, Amount] = {}
+        self._csrs: dict[str, Amount] = {}      # that were set from registers
         self._length: Amount = (0, "")          # activations that the LUT unit holds
         self._section = ""
         self._together: dict[str, Reads] = {}
@@ -174,6 +175,13 @@ class Profile:
             self._known = {**before, register: (factor * amount[0], amount[1])}
         yield
         self._known = before
+
+    def csr(self, name: str, value: int | str = "") -> None:
+        """A CSR has a number here, or what a register holds; "": `reads` is told."""
+        if (amount := self._amount(value) if value != "" else None) is None:
+            self._csrs.pop(name, None)
+        else:
+            self._csrs[name] = amount
 
     def _amount(self, of: int | str) -> Amount | None:
         return (of, "") if isinstance(of, int) else (1, of) if of in self._given else self._known.get(of)
@@ -239,5 +247,6 @@ class Profile:
             if not group:
                 return 1, ""
             return (group_count(length[0], group), "") if not length[1] else (length[0] // group, length[1])
-        value = csrs.get(_CSRS.get(dim, dim))
-        return None if value is None else (value, "")
+        name = _CSRS.get(dim, dim)
+        value = csrs.get(name)
+        return self._csrs.get(name) if value is None else (value, "")

@@ -173,7 +173,8 @@ def test_bipolar_of_a_pruned_matrix_is_refused() -> None:
         quantise(replace(model, tensors=tensors), Recipe(parse_format("bp4")))[0].tensor("layers.0.q").codes()
 
 
-@pytest.mark.parametrize("options", [{"sparsity": "exact"}, {"activations": "f32"}, {"recipe": Recipe(parse_format("bp4"), reuse=64)}])
+@pytest.mark.parametrize("options", [{"sparsity": "exact"}, {"activations": "f32"},
+                                     {"recipe": Recipe(parse_format("bp4"), reuse=64)}])
 def test_what_bit_planes_are_not_for_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ModelError, match=r"down in bp4|in bp4, which no unit decodes|weights in bp4"):
         compile_model(random_model(SHAPES["relu"]), **{"recipe": Recipe(parse_format("bp4")), **options})
