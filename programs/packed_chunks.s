@@ -69,19 +69,9 @@ _start:
     lut.mac.t2 a0, a1, a2
     sync.fence
 
-    li      s0, 0
-    la      s1, sums
-1:  print   "row "
-    mv      a0, s0
-    call    print_int
-    print   ": "
-    lw      a0, 0(s1)
-    call    print_int
-    print   "\n"
-    addi    s0, s0, 1
-    addi    s1, s1, 4
-    li      t0, ROWS
-    bne     s0, t0, 1b
+    la      a0, sums
+    li      a1, ROWS
+    call    print_rows
 
     print   "packed bytes: "
     csrr    a0, fetch.bytes

@@ -270,14 +270,14 @@ def fetch_unpack(m, dst, src, rows):
     m.check_read(src, group_count(count, 2 * PACKET))
     m.check_write(dst, rows * row_bytes)
     found = np.zeros((rows, row_bytes), np.uint8)
-    for row in range(rows):
+    for r in range(rows):
         numbers, end = numbers_of(m, end, count)
         beyond = np.flatnonzero(numbers >= chunks)
         if len(beyond):
             i = int(beyond[0])
             raise Trap(Cause.ILLEGAL_OPERAND, int(numbers[i]),
-                       f"chunk {i} of row {row} is number {numbers[i]}; the table has {chunks} chunks (fetch.table_rows)")
-        found[row] = table[numbers].reshape(-1)[:row_bytes]
+                       f"chunk {i} of row {r} is number {numbers[i]}; the table has {chunks} chunks (fetch.table_rows)")
+        found[r] = table[numbers].reshape(-1)[:row_bytes]
     m.write(dst, found.reshape(-1))
     m.count("fetch.chunks", rows * count)
     _finish(m, [src], end - src, [src])
