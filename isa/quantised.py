@@ -1,9 +1,8 @@
 """Arithmetic of int8 networks: int32 sums become int8 results by an integer multiplication and a shift.
 
 Functions take and return NumPy int64 arrays that hold int32 values. A real factor f is (multiplier, shift): f = multiplier / 2**31
-*
-2**shift with 2**30 <= multiplier < 2**31. The rules are those of CMSIS-NN (arm_nnsupportfunctions.h) and gemmlowp (fixedpoint.h),
-from which TFLite's reference kernels take theirs.
+* 2**shift with 2**30 <= multiplier < 2**31. The rules are those of CMSIS-NN (arm_nnsupportfunctions.h), gemmlowp (fixedpoint.h) and
+TFLite's reference kernels (common.h).
 """
 
 from __future__ import annotations
@@ -43,10 +42,16 @@ def shifted_right(values: Any, places: Any) -> Ints:
     return result
 
 
-def requantised(values: Any, multiplier: Any, shift: Any) -> Ints:
-    """values * multiplier / 2**31 * 2**shift in two steps: first to the left if shift > 0, wrapping, and the rounded upper half
-    of the product; then to the right if shift < 0. As arm_nn_requantize and TFLite's MultiplyByQuantizedMultiplier."""
+def requantised(values: Any, multiplier: Any, shift: Any, once: bool = False) -> Ints:
+    """values * multiplier / 2**31 * 2**shift, shift -31..31, in two steps: first to the left if shift > 0, wrapping, and the rounded
+    upper half of the product; then to the right if shift < 0. So do arm_nn_requantize and gemmlowp.
+
+    `once`: the whole product is shifted and rounded once, halves up, and wraps: TFLite's MultiplyByQuantizedMultiplier with
+    TFLITE_SINGLE_ROUNDING, arm_nn_requantize with CMSIS_NN_USE_SINGLE_ROUNDING."""
     shift = np.asarray(shift, np.int64)
+    if once:
+        places = 31 - shift                     # 0..62; the product has 63 bits, and a half of 2**62 is the most that is added
+        return wrapped(np.asarray(values, np.int64) * np.asarray(multiplier, np.int64) + (np.int64(1) << places >> 1) >> places)
     lifted = wrapped(np.asarray(values, np.int64) << np.maximum(shift, 0))
     return shifted_right(doubled_high(lifted, multiplier), np.maximum(-shift, 0))
 

@@ -120,6 +120,11 @@ def factors(m: Vocabulary, count: int) -> tuple[Ints, Ints]:
     return multipliers.astype(np.int64), shifts.astype(np.int64)
 
 
+def scaled(m: Vocabulary, values: Ints, multipliers: Ints, shifts: Ints) -> Ints:
+    """values, as int32, requantised with the rounding that `vec.rounding` says."""
+    return requantised(wrapped(values), multipliers, shifts, once=bool(m.csr("vec.rounding")))
+
+
 def clamped(m: Vocabulary, values: Ints) -> Ints:
     """Not less than the lower byte of `vec.clamp` says, and not more than the upper one."""
     bounds = m.csr("vec.clamp")
@@ -135,7 +140,7 @@ def result_stride(m: Vocabulary, rows: int, outputs: int) -> int:
 
 
 def write_results(m: Vocabulary, y: int, sums: Ints, stride: int, biased: bool = True) -> None:
-    """int8 results of sums (rows, outputs): clamp(requantised(sums + bias) + offset), rows `stride` bytes apart.
+    """int8 results of sums (rows, outputs): clamp(scaled(sums + bias) + offset), rows `stride` bytes apart.
 
     `vec.scale_group` results of a row share a multiplier and a shift, all where it is 0.
     """
@@ -146,7 +151,7 @@ def write_results(m: Vocabulary, y: int, sums: Ints, stride: int, biased: bool =
     group_of = np.arange(outputs) // (m.csr("vec.scale_group") if groups > 1 else outputs)
     if biased and m.csr("vec.bias"):
         sums = sums + m.read_i32(m.csr("vec.bias"), outputs)
-    results = clamped(m, requantised(wrapped(sums), multipliers[group_of], shifts[group_of]) + offset)
+    results = clamped(m, scaled(m, sums, multipliers[group_of], shifts[group_of]) + offset)
     m.check_write(y, m.span(rows, outputs, stride))
     if stride == outputs:
         m.write_i8(y, results)

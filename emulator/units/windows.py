@@ -15,11 +15,11 @@ from isa.windows import LARGEST, OFFSET
 
 (MANY, DOWN, ACROSS, LINES, PIXELS, CHANNELS, STEP, WINDOW_LINE, LINE, TAPS, ELEMENTS, IMAGE, IMAGE_BYTES, IMAGE_SLOT,
  ROWS, OUTPUTS, Y, Y_BYTES, Y_STRIDE, Y_SLOT, BIAS, BIAS_SLOT, MULTIPLIERS, MULTIPLIER_SLOT, SHIFTS, SHIFT_SLOT, GROUP, GROUPS,
- X_OFFSET, W_OFFSET, Y_OFFSET, LEAST, GREATEST, FRAME) = range(34)
+ X_OFFSET, W_OFFSET, Y_OFFSET, LEAST, GREATEST, ONCE, FRAME) = range(35)
 (WINDOWS_CSR, TAPS_CSR, STEP_CSR, WINDOW_LINE_CSR, LINE_CSR, OUTPUTS_CSR, RESULT_STRIDE_CSR, OFFSETS_CSR, CLAMP_CSR, BIAS_CSR,
- MULTIPLIERS_CSR, SHIFTS_CSR, COLS_CSR, ROW_STRIDE_CSR, SCALE_GROUP_CSR) = (csr_number(f"vec.{name}") for name in (
+ MULTIPLIERS_CSR, SHIFTS_CSR, COLS_CSR, ROW_STRIDE_CSR, SCALE_GROUP_CSR, ROUNDING_CSR) = (csr_number(f"vec.{name}") for name in (
      "windows", "taps", "step", "window_line", "line", "outputs", "result_stride", "offsets", "clamp", "bias", "multipliers",
-     "shifts", "cols", "row_stride", "scale_group"))
+     "shifts", "cols", "row_stride", "scale_group", "rounding"))
 NOTHING, FOUND, REFUSED = 0, 1, 2       # no windows; windows; punt
 
 i8, u8, i16, i32, i64 = np.int8, np.uint8, np.int16, np.int32, np.int64
@@ -74,9 +74,9 @@ def field(word, places, bits):
 
 @njit
 def factors(block, port, groups, frame):
-    """Put `groups` multipliers and shifts, offsets and bounds to the frame. False: punt."""
+    """Put `groups` multipliers and shifts, offsets, bounds and the kind of rounding to the frame. False: punt."""
     word, bounds = csr(block, OFFSETS_CSR), csr(block, CLAMP_CSR)
-    frame[LEAST], frame[GREATEST] = field(bounds, 0, 8), field(bounds, 8, 8)
+    frame[LEAST], frame[GREATEST], frame[ONCE] = field(bounds, 0, 8), field(bounds, 8, 8), csr(block, ROUNDING_CSR)
     for i in range(3):
         frame[X_OFFSET + i] = field(word, 16 * i, 16)
         if abs(frame[X_OFFSET + i]) > OFFSET:
@@ -175,6 +175,13 @@ def requantised(value, multiplier, shift):
     return shifted_right(doubled_high(lifted, multiplier), max(-shift, 0))
 
 
+@inline
+def rounded_once(value, multiplier, shift):
+    """isa.quantised.requantised of an int32 value as int64, `once`."""
+    places = 31 - shift
+    return i64(i32(value * multiplier + (i64(1) << places >> 1) >> places))
+
+
 @njit
 def spread_factors(frame, multipliers, shifts):
     """The multiplier and the shift of each output, int64 (outputs,)."""
@@ -198,5 +205,9 @@ def put_results(frame, row, first, sums, multipliers, shifts):
     n = len(sums)
     y, offset = array(frame[Y] + row * frame[Y_STRIDE] + first, i8, n), frame[Y_OFFSET]
     least, greatest = frame[LEAST], frame[GREATEST]
+    if frame[ONCE] != 0:
+        for o in range(n):
+            y[o] = min(max(rounded_once(i64(sums[o]), multipliers[first + o], shifts[first + o]) + offset, least), greatest)
+        return
     for o in range(n):
         y[o] = min(max(requantised(i64(sums[o]), multipliers[first + o], shifts[first + o]) + offset, least), greatest)

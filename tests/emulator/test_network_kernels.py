@@ -56,7 +56,7 @@ def settings(rng, pair, outputs, softmax=False):
         "vec.bias": pair.put(rng.integers(-(1 << 18), 1 << 18, outputs).astype("i4")) if rng.random() < 0.7 else 0,
         "vec.offsets": sum((int(value) & 0xFFFF) << 16 * i for i, value in enumerate(offsets)),
         "vec.clamp": (low & 255) | (high & 255) << 8,
-        "vec.cutoff": int(rng.choice([248, 20, 0, 999])),
+        "vec.cutoff": int(rng.choice([248, 20, 0, 999])), "vec.rounding": int(rng.integers(2)),
         "vec.result_stride": outputs + int(rng.integers(1, 9)) if rng.random() < 0.3 else 0})
 
 

@@ -133,7 +133,7 @@ SETTINGS: dict[str, tuple[int | str, ...]] = {      # the first one is there whe
     "vec.step": (8, 0, 1, 16), "vec.window_line": (16, 0, 8), "vec.line": (16, 0, 8), "vec.outputs": (4, 1, 5, 17, 0),
     "vec.result_stride": (0, 0, 16, 64, 3), "vec.offsets": (0x80, 0, 0xFFFE_0080_0003), "vec.clamp": (0x7F80, 0x7F80, 0x0A00),
     "vec.bias": (0, "sums", "x"), "vec.multipliers": ("sums", "x", "y"), "vec.shifts": ("index", "index", "index", "codes"),
-    "vec.left": (0, 20, 31), "vec.cutoff": (248, 3), "sp.stream": (2, 0, 4, 7),
+    "vec.left": (0, 20, 31), "vec.cutoff": (248, 3), "vec.rounding": (0, 1), "sp.stream": (2, 0, 4, 7),
     "lut.mode": (0, 1, 2), "lut.row_stride": (0, 16, 8, 5, 64, 70), "lut.scale_group": (0, 4, 16, 5, 32),
     "lut.shift": (0, 1, 8, 31), "lut.vectors": (2, 0, 3, 1, 5), "lut.codes_stride": (0, 16, 70, 20, 5),
     "lut.scale_stride": (0, 64, 4, 16, 6), "lut.result_stride": (0, 64, 32, 36, 6),

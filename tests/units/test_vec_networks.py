@@ -3,6 +3,7 @@ gemmlowp written once more; borders, halves, saturation, strides, traps."""
 
 import math
 import random
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -33,6 +34,11 @@ def requantise(value, multiplier, shift, gemmlowp=False):
     return (high >> places) + ((high & mask) > (mask >> 1) + (high < 0))
 
 
+def rounded_once(value, multiplier, shift):
+    """TFLite's MultiplyByQuantizedMultiplier with TFLITE_SINGLE_ROUNDING."""
+    return int32(math.floor(Fraction(value * multiplier, 1 << 31 - shift) + Fraction(1, 2)))
+
+
 def clamp(value, low=-128, high=127):
     return max(low, min(high, value))
 
@@ -43,6 +49,22 @@ def clamp(value, low=-128, high=127):
 def test_halves_and_saturation(value, multiplier, shift, expected):
     """Worked by hand: of products halves go up, of the shift away from zero."""
     assert quantised.requantised(value, multiplier, shift) == expected == requantise(value, multiplier, shift, gemmlowp=True)
+
+
+@pytest.mark.parametrize(("value", "multiplier", "shift", "expected"), [
+    (5, 1 << 30, 0, 3), (-5, 1 << 30, 0, -2), (3, 1 << 30, -1, 1), (-6, 1 << 30, -1, -1), (-2, 1 << 30, -1, 0), (7, 1 << 30, 1, 7),
+    (1 << 30, 1 << 30, 2, -(1 << 31)), (-(1 << 31), -(1 << 31), -31, 1), (-(1 << 31), -(1 << 31), 0, -(1 << 31)), (3, 5, 31, 15)])
+def test_rounded_once(value, multiplier, shift, expected):
+    """Worked by hand: halves go up, what int32 does not hold wraps."""
+    assert quantised.requantised(value, multiplier, shift, once=True) == expected
+
+
+def test_rounding_once_is_that_of_the_fraction():
+    source = random.Random(4)
+    for _ in range(3000):
+        value, multiplier = source.randint(-(1 << 31), INT32) >> source.randint(0, 31), source.randint(1 << 30, INT32)
+        shift = source.randint(-31, 31)
+        assert quantised.requantised(value, multiplier, shift, once=True) == rounded_once(value, multiplier, shift)
 
 
 @pytest.mark.parametrize("gemmlowp", [False, True])
@@ -68,8 +90,9 @@ def test_the_exponential_and_the_reciprocal_are_close():
 class Net(Bench):
     """A bench with a random image (lines, pixels, channels) and what makes results."""
 
-    def __init__(self, seed, lines, pixels, channels, outputs, group=1):
+    def __init__(self, seed, lines, pixels, channels, outputs, group=1, once=False):
         super().__init__()
+        self.once = once
         self.source = random.Random(seed)
         values = [self.source.randint(-128, 127) for _ in range(lines * pixels * channels)]
         self.image = np.array(values).reshape(lines, pixels, channels)
@@ -81,11 +104,12 @@ class Net(Bench):
         self.x, self.y = self.put(self.image.astype("i1")), self.put(np.full(5000, 99, "i1"))
         self.set(vec__cols=channels, vec__scale_group=group, vec__bias=self.put(np.array(self.bias, "<i4")),
                  vec__multipliers=self.put(np.array(self.m_, "<i4")), vec__shifts=self.put(np.array(self.h_, "i1")),
-                 vec__offsets=5 | 0xFFFD << 16 | 7 << 32, vec__outputs=outputs)
+                 vec__offsets=5 | 0xFFFD << 16 | 7 << 32, vec__outputs=outputs, vec__rounding=int(once))
 
     def result(self, total, output, bias=True):
         group = output // self.group if self.group else 0
-        return clamp(requantise(int32(total + bias * self.bias[output]), self.m_[group], self.h_[group]) + 7)
+        scale = rounded_once if self.once else requantise
+        return clamp(scale(int32(total + bias * self.bias[output]), self.m_[group], self.h_[group]) + 7)
 
     def windows(self, down, across, lines, pixels, stride):
         line = self.pixels * self.channels
@@ -98,9 +122,9 @@ class Net(Bench):
         return self.get(self.y, "i1", count).tolist()
 
 
-@pytest.mark.parametrize("stride", [1, 2])
-def test_a_convolution(stride):
-    bench = Net(1, 6, 7, 3, 5)
+@pytest.mark.parametrize(("stride", "once"), [(1, False), (2, False), (1, True)])
+def test_a_convolution(stride, once):
+    bench = Net(1, 6, 7, 3, 5, once=once)
     weights = [[bench.source.randint(-128, 127) for _ in range(27)] for _ in range(5)]
     windows = bench.windows(2, 2, 3, 3, stride)
     bench.run("vec.conv.i8", y=bench.y, x=bench.x, W=bench.put(np.array(weights, "i1")))

@@ -7,6 +7,7 @@ from numba import njit
 
 from emulator.kernel import IN_PLACE, kernel
 from emulator.kernel_words import DONE, PORT, PUNT, count, csr, csr_number, readable, slot
+from emulator.native.inlining import inline
 from emulator.native.machine_code import array, load
 from emulator.units.vec.convolutions import convolve, pack, packed_bytes, weights_at
 from emulator.units.vec.probabilities import put_probabilities, table_of_powers
@@ -24,6 +25,7 @@ from emulator.units.windows import (
     MANY,
     MULTIPLIERS,
     NOTHING,
+    ONCE,
     OUTPUTS_CSR,
     PIXELS,
     REFUSED,
@@ -44,6 +46,7 @@ from emulator.units.windows import (
     put_results,
     requantised,
     results,
+    rounded_once,
     spread_factors,
     target,
     touches,
@@ -316,6 +319,12 @@ def vec_requant_i8(y, sums, rows, block):
     return DONE
 
 
+@inline
+def scaled(frame, value, m, h):
+    """An int32 value requantised, with the rounding of the frame."""
+    return rounded_once(value, i64(m), i64(h)) if frame[ONCE] != 0 else requantised(value, i64(m), i64(h))
+
+
 @njit
 def add_rows(frame, y, a, b, n, left):
     """y = a + b, each with a scale of its own."""
@@ -326,10 +335,10 @@ def add_rows(frame, y, a, b, n, left):
     for which in range(2):
         for code in range(256):
             value = i64(i32(code - 128 + frame[X_OFFSET + which] << left))
-            lifted[which, code] = requantised(value, i64(m[which]), i64(h[which]))
+            lifted[which, code] = scaled(frame, value, m[which], h[which])
     for i in range(n):
         total = i64(i32(lifted[0, i64(first[i]) + 128] + lifted[1, i64(second[i]) + 128]))
-        target[i] = min(max(requantised(total, i64(m[2]), i64(h[2])) + frame[Y_OFFSET], least), greatest)
+        target[i] = min(max(scaled(frame, total, m[2], h[2]) + frame[Y_OFFSET], least), greatest)
 
 
 @kernel("vec.add.i8", overlap=IN_PLACE)

@@ -58,7 +58,11 @@ least result in bits 7..0, the greatest in bits 15..8. rq(s) has a multiplier m 
     t = min(floor(((s * 2**max(h, 0) modulo 2**32) * m + 2**30) / 2**31), 2**31 - 1)
     rq(s) = t / 2**max(-h, 0), to nearest, half away from zero
 
-So do CMSIS-NN, gemmlowp and TFLite's reference kernels. The results of a window lie side by side, those of the next one
+So do CMSIS-NN and gemmlowp. Where `vec.rounding` is 1, all but softmax round once, as TFLite's reference kernels do:
+
+    rq(s) = floor((s * m + floor(2**(31 - h) / 2)) / 2**(31 - h)) modulo 2**32
+
+The results of a window lie side by side, those of the next one
 `vec.result_stride` bytes behind, or packed.
 
 `layernorm` is TorchQuanter's Scaled-LayerNorm: divisions go towards zero, the mean is kept as int16, the sum of squares is at most
@@ -107,6 +111,7 @@ What one instruction counts:
         Csr("vec.shifts",      0x8A0, "address of the shifts of results: to the left; below 0 to the right", points_to="i8"),
         Csr("vec.left",        0x8A1, "places to the left that vec.add.i8 shifts its operands by first, 0..31"),
         Csr("vec.cutoff",      0x8A2, "softmax.i8: what is more than this below the largest is 0"),
+        Csr("vec.rounding",    0x8A3, "how int8 results are rounded: 0 twice, at the product and at the shift; 1 once", 0, 1),
     ),
     counters=spending("elements macs exponentials", (
         Counter("vec.ops",          20, "instructions", "vec instructions retired"),

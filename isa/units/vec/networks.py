@@ -13,7 +13,6 @@ import numpy as np
 
 from isa import quantised
 from isa.instruction import instruction
-from isa.quantised import requantised, wrapped
 from isa.traps import Cause, Trap
 from isa.windows import (
     clamped,
@@ -23,6 +22,7 @@ from isa.windows import (
     read_weights,
     read_windows,
     result_stride,
+    scaled,
     weight_stride,
     windows_of,
     write_results,
@@ -162,7 +162,7 @@ def vec_add_i8(m, y, a, b, n):
     if left > 31:
         raise Trap(Cause.ILLEGAL_OPERAND, left, f"vec.left is {left}; expected 0..31")
     multipliers, shifts = factors(m, 3)
-    first, second = (requantised(wrapped(m.read_i8(at, n).astype(np.int64) + offset << left), multipliers[i], shifts[i])
+    first, second = (scaled(m, m.read_i8(at, n).astype(np.int64) + offset << left, multipliers[i], shifts[i])
                      for i, (at, offset) in enumerate(((a, a_offset), (b, b_offset))))
-    m.write_i8(y, clamped(m, requantised(wrapped(first + second), multipliers[2], shifts[2]) + y_offset))
+    m.write_i8(y, clamped(m, scaled(m, first + second, multipliers[2], shifts[2]) + y_offset))
     m.count("vec.elements", n)
