@@ -43,8 +43,8 @@ def shifted_right(values: Any, places: Any) -> Ints:
 
 
 def requantised(values: Any, multiplier: Any, shift: Any, once: bool = False) -> Ints:
-    """values * multiplier / 2**31 * 2**shift, shift -31..31, in two steps: first to the left if shift > 0, wrapping, and the rounded
-    upper half of the product; then to the right if shift < 0. So do arm_nn_requantize and gemmlowp.
+    """values * multiplier / 2**31 * 2**shift, shift -31..31, in two steps: first to the left if shift > 0, wrapping, and the
+    rounded upper half of the product; then to the right if shift < 0. So do arm_nn_requantize and gemmlowp.
 
     `once`: the whole product is shifted and rounded once, halves up, and wraps: TFLite's MultiplyByQuantizedMultiplier with
     TFLITE_SINGLE_ROUNDING, arm_nn_requantize with CMSIS_NN_USE_SINGLE_ROUNDING."""

@@ -28,7 +28,7 @@ PROJECT, TOOL = DECLARED["project"], DECLARED["tool"]
 LIMIT = 120             # seconds that a child may take
 
 MODULES = {"pillow": "PIL", "pyelftools": "elftools", "pytest-xdist": "xdist", "pytest-timeout": "pytest_timeout",
-           "llama-cpp-python": "llama_cpp"}       # where the names differ
+           "llama-cpp-python": "llama_cpp", "ai-edge-litert": "ai_edge_litert"}       # where the names differ
 # Used by their command, or by a library that we import: what says so instead of an import.
 WORDS = {"ruff": ("Makefile", "ruff check"), "mypy": ("Makefile", "/mypy"), "pytest-xdist": ("Makefile", "-n"),
          "pytest-timeout": ("pyproject.toml", "timeout_method"),

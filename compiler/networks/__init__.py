@@ -1,6 +1,9 @@
-"""int8 networks for microcontrollers: from network.json and its arrays to a program, and its runs.
+"""int8 networks for microcontrollers: from files to a program, and its runs.
 
-    reading.py      the files, checked: steps and tensors
+    steps.py        operations as all frontends give them, and what does not fit together
+    reading.py      network.json and its arrays
+    tflite.py       TFLite files; tflite_file.py reads their bytes, tflite_layers.py and tflite_moves.py have the operators,
+                    tflite_scales.py their factors, tflite_sparse.py sparse tensors
     graph.py        what each step reads and makes, without copies and changes of layout that only move bytes
     meaning.py      each operation in NumPy, for `verify`
     plan.py         where values lie in RAM

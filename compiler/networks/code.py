@@ -11,6 +11,9 @@ from isa.instruction import TABLE
 PROGRAM, DATA = ".flash.text", ".flash.data"
 
 
+Address = int | str         # of RAM; a text is one of flash, from `constant`
+
+
 class Code:
     """Lines, and the bytes of constants that they use. `sram` is where the values of the plan begin."""
 
@@ -74,6 +77,14 @@ class Code:
         """The core waits for all units."""
         self.line("sync.fence")
         self._unit = ""
+
+
+def beyond(address: Address, offset: int) -> Address:
+    """So many bytes behind an address."""
+    if isinstance(address, int):
+        return address + offset
+    label, first = address.split("+")
+    return f"{label}+{int(first) + offset}"
 
 
 def packed_offsets(x: int, w: int, y: int) -> int:

@@ -13,7 +13,7 @@ from math import prod
 from typing import Any, NamedTuple
 
 from compiler.errors import ModelError
-from compiler.networks.reading import Network, Step
+from compiler.networks.steps import Network, Step
 
 
 class View(NamedTuple):
@@ -41,24 +41,30 @@ class Node:
 
     @property
     def name(self) -> str:
-        """A symbol: op12_conv."""
-        return f"op{self.steps[-1].number}_{self.kind}"
+        """A symbol: op12_conv; of an operator that is several steps also op12_transpose_2."""
+        step = self.steps[-1]
+        return f"op{step.number}_{self.kind}" + (f"_{step.part + 1}" if step.part else "")
 
 
 class Graph:
-    """The operations of a network in order, and the bytes of each value. Value 0 is the image."""
+    """The operations of a network in order, and the bytes of each value. Value 0 is the image; `constants` are values, too."""
 
     def __init__(self, network: Network) -> None:
         """Raises ModelError for an operation that reads what nobody has written, or leaves the arena."""
         self.network, self.sizes, self.nodes = network, [prod(network.image)], list[Node]()
+        self.constants = dict(enumerate(network.constants.values(), 1))
+        self.sizes += [array.size for array in self.constants.values()]
         self._spans = [(network.input_at, network.input_at + self.sizes[0], View(0, 0))]
+        self._spans += [(at, at + self.sizes[value], View(value, 0)) for value, at in enumerate(network.constants, 1)]
         for step in network.steps:
             self._add(step)
-        self.outputs = network.steps[-1].written
+        self.outputs = network.outputs
         self.output = self._read(network.steps[-1], network.output_at, self.outputs, "output_at")
         _strided(self)
         _attention(self)
         self._drop_unused()
+        if not self.nodes:
+            raise self._error(network.steps[-1], "output_at", "bytes of the image", "results of an operation")
 
     def maker(self, value: int) -> Node | None:
         """The operation that makes a value; None of the image."""

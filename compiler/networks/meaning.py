@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from compiler.networks.graph import Graph, Node, View
-from compiler.networks.plan import padding_of, stride_of
-from compiler.networks.reading import Step, dense_weights
+from compiler.networks.steps import Step, border_of, dense_weights, stride_of
 from isa import quantised
 from isa.quantised import Ints, requantised, wrapped
 
@@ -19,7 +19,8 @@ class Executor:
     """The values of a graph for one image, int8 (bytes,) each."""
 
     def __init__(self, graph: Graph, image: npt.NDArray[np.int8]) -> None:
-        self.graph, self.values = graph, {0: image}
+        self.graph = graph
+        self.values = {0: image} | {value: array.astype(np.int8) for value, array in graph.constants.items()}
 
     def run(self, node: Node) -> npt.NDArray[np.int8]:
         """The result of an operation whose operands have been made."""
@@ -38,12 +39,17 @@ class Executor:
         return self.values[view.value][view.offset:].astype(np.int64)
 
 
+
+def _scaled(sums: Ints, multiplier: Any, shift: Any, once: bool = False) -> Ints:
+    """Sums as int32, requantised."""
+    return requantised(wrapped(sums), multiplier, shift, once)
+
+
 def _result(step: Step, sums: Ints) -> Ints:
     """int8 results of sums (..., outputs)."""
     bias = step.fields.get("bias")
-    scaled = requantised(wrapped(sums + (0 if bias is None else bias)), step["multiplier"], step["shift"])
-    least, greatest = step.fields.get("clamp") or (-128, 127)
-    return _clipped(scaled + step["output_offset"], least, greatest)
+    scaled = _scaled(sums + (0 if bias is None else bias), step["multiplier"], step["shift"], step.once)
+    return _clipped(scaled + step["output_offset"], *(step.fields.get("clamp") or (-128, 127)))
 
 
 def _clipped(values: Ints, least: int = -128, greatest: int = 127) -> Ints:
@@ -52,9 +58,9 @@ def _clipped(values: Ints, least: int = -128, greatest: int = 127) -> Ints:
 
 def _windows(node: Node, x: Ints, border: int) -> Ints:
     """(lines of windows, windows, lines, pixels, channels) of an image with a border."""
-    f, (down, across) = node.step.fields, padding_of(node)
-    image = np.pad(x[:prod(f["in"])].reshape(f["in"]), ((down, down), (across, across), (0, 0)), constant_values=border)
-    step_down, step_across = stride_of(node)
+    f, (above, left, below, right) = node.step.fields, border_of(node.step)
+    image = np.pad(x[:prod(f["in"])].reshape(f["in"]), ((above, below), (left, right), (0, 0)), constant_values=border)
+    step_down, step_across = stride_of(node.step)
     views = np.lib.stride_tricks.sliding_window_view(image, f["kernel"], (0, 1))[::step_down, ::step_across]
     windows: Ints = views.transpose(0, 1, 3, 4, 2)
     return windows
@@ -83,12 +89,17 @@ def _linear(node: Node, operands: Sequence[Ints]) -> Ints:
     return _result(step, _product(x + step["input_offset"], w.T))
 
 
-def _pool(node: Node, operands: Sequence[Ints]) -> Ints:
+def _max_pool(node: Node, operands: Sequence[Ints]) -> Ints:
     step = node.step
-    x = _windows(node, operands[0], -128)
-    x = x.reshape(*x.shape[:2], -1, x.shape[-1])
-    pooled = x.max(axis=2) if node.kind == "max_pool" else quantised.divided(x.sum(axis=2), x.shape[2])
-    return _result(step, pooled + step["input_offset"])
+    return _result(step, _windows(node, operands[0], -128).max(axis=(2, 3)) + step["input_offset"])
+
+
+def _mean_pool(node: Node, operands: Sequence[Ints]) -> Ints:
+    """Means of what windows have of the image."""
+    step = node.step
+    many = _windows(node, np.ones(prod(step["in"]), np.int64), 0).sum(axis=(2, 3))
+    total = _windows(node, operands[0], 0).sum(axis=(2, 3))
+    return _result(step, quantised.divided(total, many) + step["input_offset"])
 
 
 def _heads(x: Ints, access: tuple[int, int], heads: int, rows: int, width: int) -> Ints:
@@ -139,15 +150,47 @@ def _layer_norm(node: Node, operands: Sequence[Ints]) -> Ints:
     x, bias = operands[0][:step["rows"] * step["channels"]].reshape(-1, step["channels"]), step["bias"]
     sums = quantised.scaled_layernorm(x, step["input_offset"], step["weight"].astype(np.int64),
                                       np.zeros(1, np.int64) if bias is None else bias.astype(np.int64))
-    return _clipped(requantised(sums, step["multiplier"], step["shift"]) + step["output_offset"])
+    return _clipped(_scaled(sums, step["multiplier"], step["shift"]) + step["output_offset"])
 
 
 def _add(node: Node, operands: Sequence[Ints]) -> Ints:
     f = node.step.fields
-    total = sum(requantised(wrapped(x[:f["elements"]] + offset << (f["left_shift"] or 0)), multiplier, shift)
+    total = sum(_scaled(x[:f["elements"]] + offset << (f["left_shift"] or 0), multiplier, shift)
                 for x, offset, multiplier, shift in zip(operands, f["offset"], f["multiplier"], f["shift"], strict=True))
-    least, greatest = f["clamp"] or (-128, 127)
-    return _clipped(requantised(wrapped(total), f["output_multiplier"], f["output_shift"]) + f["output_offset"], least, greatest)
+    return _clipped(_scaled(np.asarray(total), f["output_multiplier"], f["output_shift"]) + f["output_offset"],
+                    *(f["clamp"] or (-128, 127)))
+
+
+def _mul(node: Node, operands: Sequence[Ints]) -> Ints:
+    step = node.step
+    rows = operands[0][:step["rows"] * step["columns"]].reshape(step["rows"], -1) + step["offset"][0]
+    return _result(step, rows * (operands[1][:step["columns"]] + step["offset"][1]))
+
+
+def _mean(node: Node, operands: Sequence[Ints]) -> Ints:
+    step = node.step
+    parts = operands[0][:step.reads[0][1]].reshape(step["outer"], step["n"], step["inner"])
+    return _result(step, (parts + step["input_offset"]).sum(axis=1))
+
+
+def _rescale(node: Node, operands: Sequence[Ints]) -> Ints:
+    return _result(node.step, operands[0][:node.step["elements"]] + node.step["input_offset"])
+
+
+def _concat(node: Node, operands: Sequence[Ints]) -> Ints:
+    return np.concatenate([x[:size].reshape(node.step["rows"], -1)
+                           for x, (_, size) in zip(operands, node.step.reads, strict=True)], axis=1)
+
+
+def _pad(node: Node, operands: Sequence[Ints]) -> Ints:
+    f = node.step.fields
+    return np.pad(operands[0][:prod(f["shape"])].reshape(f["shape"]), list(zip(f["above"], f["below"], strict=True)),
+                  constant_values=f["value"])
+
+
+def _slice(node: Node, operands: Sequence[Ints]) -> Ints:
+    f = node.step.fields
+    return operands[0][:f["rows"] * f["pitch"]].reshape(f["rows"], -1)[:, f["skip"]:f["skip"] + f["width"]]
 
 
 def _transpose(node: Node, operands: Sequence[Ints]) -> Ints:
@@ -159,5 +202,6 @@ def _product(a: Ints, b: Ints) -> Ints:
     return np.rint(a.astype(np.float64) @ b.astype(np.float64)).astype(np.int64)
 
 
-_RULES = {"conv": _conv, "depthwise_conv": _depthwise, "linear": _linear, "max_pool": _pool, "mean_pool": _pool, "matmul": _matmul,
-          "attention": _attention, "softmax": _softmax, "layer_norm": _layer_norm, "add": _add, "transpose": _transpose}
+_RULES = {"conv": _conv, "depthwise_conv": _depthwise, "linear": _linear, "max_pool": _max_pool, "mean_pool": _mean_pool,
+          "matmul": _matmul, "attention": _attention, "softmax": _softmax, "layer_norm": _layer_norm, "add": _add,
+          "transpose": _transpose, "mul": _mul, "mean": _mean, "rescale": _rescale, "concat": _concat, "pad": _pad, "slice": _slice}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from compiler.errors import RoomError, most
 from compiler.networks.graph import Graph, Node
+from compiler.networks.steps import border_of, stride_of
 from isa.preset import Preset
 from isa.regions import DRAM, SRAM
 
@@ -32,25 +33,13 @@ class Strip:
 def strip_of(node: Node) -> Strip | None:
     """How an operation with a border works; None: it reads its operand as it is."""
     f = node.step.fields
-    if node.kind not in ("conv", "depthwise_conv", "max_pool") or not any(padding_of(node)):
+    if node.kind not in ("conv", "depthwise_conv", "max_pool") or not any(border_of(node.step)):
         return None
-    down, across = padding_of(node)
-    stride, (height, width, channels) = stride_of(node)[0], f["in"]
-    pixels = width + 2 * across
+    above, left, below, right = border_of(node.step)
+    stride, (height, width, channels) = stride_of(node.step)[0], f["in"]
+    pixels = width + left + right
     many = max(1, min(((STRIP // (pixels * channels)) - f["kernel"][0]) // stride + 1, f["out"][0]))
-    return Strip(many, min((many - 1) * stride + f["kernel"][0], height + 2 * down), pixels)
-
-
-def padding_of(node: Node) -> tuple[int, int]:
-    """Lines and pixels of a border."""
-    padding = node.step["padding"]
-    return (padding[0], padding[1]) if isinstance(padding, list) else (padding, padding)
-
-
-def stride_of(node: Node) -> tuple[int, int]:
-    """Lines and pixels from window to window."""
-    stride = node.step["stride"]
-    return (stride[0], stride[1]) if isinstance(stride, list) else (stride, stride)
+    return Strip(many, min((many - 1) * stride + f["kernel"][0], height + above + below), pixels)
 
 
 def scratch_of(node: Node) -> int:
@@ -79,6 +68,9 @@ def plan(graph: Graph, machine: Preset) -> Plan:
     """Raises RoomError, with the operation that needs too much and what would fit."""
     storage, life = _storages(graph)
     sizes = {key: max(graph.sizes[value] for value, own in storage.items() if own == key) for key in life}
+    for node in graph.nodes:
+        if node.kind == "pad":                  # filled by words
+            sizes[storage[node.out]] = -(-sizes[storage[node.out]] // 4) * 4
     scratch = {node.name: scratch_of(node) for node in graph.nodes}
     blocks = [(sizes[key], *life[key], str(key)) for key in life]
     blocks += [(scratch[node.name], i, i, node.name) for i, node in enumerate(graph.nodes) if scratch[node.name]]
@@ -117,6 +109,8 @@ def _storages(graph: Graph) -> tuple[dict[int, int], dict[int, tuple[int, int]]]
     for i, node in enumerate(graph.nodes):
         own = node.out
         for view in node.inputs if node.kind in IN_PLACE else ():
+            if view.value in graph.constants:
+                continue
             if view.offset == 0 and graph.sizes[view.value] == graph.sizes[node.out] and life[storage[view.value]][1] == i:
                 own = storage[view.value]
                 break

@@ -15,7 +15,7 @@ from compiler.networks.code import DATA, PROGRAM, Code
 from compiler.networks.graph import Graph
 from compiler.networks.lowering import Lowering
 from compiler.networks.plan import Plan, plan, stack_bytes
-from compiler.networks.reading import Network, elements
+from compiler.networks.steps import Network, elements
 from isa.preset import Preset, load_preset
 from isa.program import Program
 from isa.regions import FLASH

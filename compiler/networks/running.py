@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from compiler.errors import ModelError
 from compiler.networks.program import CompiledNetwork
-from compiler.networks.reading import Network
+from compiler.networks.steps import Network
 from isa.files import opened
 from isa.reference import ReferenceMachine, RunResult
 from isa.services import Host
@@ -30,8 +30,10 @@ def read_images(path: Path, network: Network) -> Images:
     array = _array(path, shape)
     expected = f"int8 images of {shape[0]} x {shape[1]} x {shape[2]}: ({', '.join(('n', *map(str, shape)))})"
     size = int(np.prod(shape))
-    if array.ndim not in (1, 2, 3, 4) or array.size == 0 or array.size % size or tuple(array.shape) not in {
-            (size,), shape, (array.size // size, size), (array.size // size, *shape)}:
+    many = array.size // size
+    sides = [side for side in array.shape if side != 1]                     # of one line, one pixel, one image nothing need be said
+    if array.ndim == 0 or array.size == 0 or array.size % size or sides not in (
+            [side for side in given if side != 1] for given in ((many, size), (many, *shape))):
         raise ModelError(path, "", got=f"an array {tuple(array.shape)}", expected=expected)
     if array.dtype != np.int8:
         raise ModelError(path, "", got=f"an array of {array.dtype}", expected=expected,

@@ -26,8 +26,8 @@ def infer(network: Path, inputs: Path, machine: str, dense: bool, engine: str, b
           **clock: Any) -> int:
     """Print the class and the logits of each image. Memory, counters, time and energy of the machine go to stderr.
 
-    NETWORK is a network.json, or its directory; the tensors are in model.npz beside it. INPUTS is an .npz file with an array
-    `images`, an .npy file, or a picture.
+    NETWORK is a network.json, or its directory; the tensors are in model.npz beside it. Or a TFLite file. INPUTS is an .npz file
+    with an array `images`, an .npy file, or a picture.
     """
     import time
 

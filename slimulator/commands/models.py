@@ -224,9 +224,9 @@ def verify(model: Path, settings: Any, dump: Path | None, threads: int, engine: 
     """Compare each stage with the previous one, from transformers' logits to the program's bits, and print a table.
 
     The status is 1 if a check fails. MODEL is a checkpoint. It may also be a compiled program; then only the two engines are
-    compared. Or a network.json, or its directory: then each operation is compared with NumPy, on images of random bytes.
-    --engine chooses the engine that is compared with the graph, operation by operation. The fast and the reference engine are
-    always compared with each other.
+    compared. Or a network.json, its directory or a TFLite file: then each operation is compared with NumPy, on images of random
+    bytes. --engine chooses the engine that is compared with the graph, operation by operation. The fast and the reference engine
+    are always compared with each other.
     """
     from compiler.checking import verify_chain as chain
     from compiler.networks.reading import is_network

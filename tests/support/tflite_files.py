@@ -17,8 +17,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-tflite = pytest.importorskip("tflite")
-flatbuffers = pytest.importorskip("flatbuffers")
+pytest.importorskip("tflite")
+pytest.importorskip("flatbuffers")
+
+import flatbuffers
+import tflite
 
 _TYPES = {"int8": "INT8", "int32": "INT32", "float32": "FLOAT32", "int16": "INT16", "uint8": "UINT8", "int64": "INT64"}
 

@@ -58,7 +58,8 @@ least result in bits 7..0, the greatest in bits 15..8. rq(s) has a multiplier m 
     t = min(floor(((s * 2**max(h, 0) modulo 2**32) * m + 2**30) / 2**31), 2**31 - 1)
     rq(s) = t / 2**max(-h, 0), to nearest, half away from zero
 
-So do CMSIS-NN and gemmlowp. Where `vec.rounding` is 1, all but softmax round once, as TFLite's reference kernels do:
+So do CMSIS-NN, gemmlowp and most of TFLite's reference kernels. Where `vec.rounding` is 1, all but softmax round once, as others of
+TFLite do and CMSIS-NN where it is built so:
 
     rq(s) = floor((s * m + floor(2**(31 - h) / 2)) / 2**(31 - h)) modulo 2**32
 
