@@ -52,6 +52,9 @@ class Graph:
     def __init__(self, network: Network) -> None:
         """Raises ModelError for an operation that reads what nobody has written, or leaves the arena."""
         self.network, self.sizes, self.nodes = network, [prod(network.image)], list[Node]()
+        if network.input_at + self.sizes[0] > network.arena:
+            raise ModelError(network.path, "input_at", got=f"an image of {self.sizes[0]} bytes at {network.input_at}",
+                             expected=f"bytes of the arena, which has {network.arena}")
         self.constants = dict(enumerate(network.constants.values(), 1))
         self.sizes += [array.size for array in self.constants.values()]
         self._spans = [(network.input_at, network.input_at + self.sizes[0], View(0, 0))]

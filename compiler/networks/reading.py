@@ -37,6 +37,7 @@ KINDS: dict[str, dict[str, str]] = {
     "transpose":      _PLACES | {"shape": "n4", "axes": "n4"},
     "copy":           _PLACES | {"bytes": "n"},
 }
+KEYS = ("arena_bytes", "input_at", "output_at", "ops")
 _EXTRA = {"op", "weight_order"}         # what else may stand there; the order of weights follows from the operation
 
 
@@ -62,6 +63,9 @@ def read_network(path: Path) -> Network:
     tensors = _tensors(path.parent / TENSORS)
     if not isinstance(data, dict):
         raise ModelError(path, "", got="a list or a value", expected="an object with arena_bytes, input_at, output_at and ops")
+    for key in data:
+        if key not in KEYS:
+            raise ModelError(path, key, got="a key that is none", expected=f"one of {', '.join(KEYS)}", hint=nearest(key, KEYS))
     for key in ("arena_bytes", "input_at", "output_at"):
         if not _whole(data.get(key)) or data[key] < 0:
             raise ModelError(path, key, got=shown(data.get(key)), expected="a number, 0 or more")

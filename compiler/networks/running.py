@@ -16,6 +16,7 @@ from isa.files import opened
 from isa.reference import ReferenceMachine, RunResult
 from isa.services import Host
 
+MODES = {1: ("L", "1"), 3: ("RGB", "P")}      # of Pillow, by channels: those that the first one has without loss
 Images = npt.NDArray[np.int8]
 Maker = Callable[..., ReferenceMachine]
 
@@ -68,13 +69,21 @@ def _picture(path: Path, shape: tuple[int, int, int]) -> npt.NDArray[Any]:
                          hint="if it is a picture: pip install 'slimulator[pictures]'") from None
     try:
         with Image.open(path) as picture:
-            mode = {1: "L", 3: "RGB"}.get(shape[2])
-            if mode is None or picture.size != (shape[1], shape[0]):
+            modes = MODES.get(shape[2], ())
+            if not modes or picture.size != (shape[1], shape[0]):
                 raise ModelError(path, "", got=f"a picture of {picture.size[0]} x {picture.size[1]} pixels",
                                  expected=f"{shape[1]} x {shape[0]} pixels of {shape[2]} channels")
-            pixels = np.asarray(picture.convert(mode), np.int16).reshape(shape)
-    except UnidentifiedImageError:
+            if picture.mode not in modes or "transparency" in picture.info:
+                got = "a picture with transparent pixels" if "transparency" in picture.info else f"a picture of mode {picture.mode}"
+                raise ModelError(path, "", got=got, expected=f"{modes[0]}: a byte for each channel of a pixel",
+                                 hint=f'PIL.Image.open(...).convert("{modes[0]}").save(...) makes one')
+            pixels = np.asarray(picture.convert(modes[0]), np.int16).reshape(shape)
+    except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError):
         raise ModelError(path, "", got="no picture that Pillow can read", expected="a PNG, or an .npz or .npy file") from None
+    except OSError as error:
+        if error.errno is not None:         # of the system; Pillow's own have no number
+            raise
+        raise ModelError(path, "", got=f"a damaged picture: {error}", expected="a whole one") from None
     return (pixels - 128).astype(np.int8)
 
 

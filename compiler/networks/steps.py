@@ -125,8 +125,15 @@ def problems(step: Step) -> Iterator[tuple[str, str, str]]:
         yield from _window_problems(step)
     if kind == "transpose" and (f["axes"] != [0, 2, 1, 3] or f["shape"][0] != 1):
         yield "axes", f"{f['axes']} of {f['shape']}", "[0, 2, 1, 3] of [1, ...]: two axes change places"
-    if kind == "softmax" and not -255 <= f["least_difference"] <= 0:
-        yield "least_difference", str(f["least_difference"]), "-255..0"
+    if kind == "softmax":
+        if not -255 <= f["least_difference"] <= 0:
+            yield "least_difference", str(f["least_difference"]), "-255..0"
+        if f["shift"] < 0:
+            yield "shift", str(f["shift"]), "0..30 for softmax"
+    if f.get("clamp") is not None and not -128 <= f["clamp"][0] <= f["clamp"][1] <= 127:
+        yield "clamp", str(f["clamp"]), "the least and the greatest result, -128..127"
+    if f.get("bias") is not None and np.any(np.abs(f["bias"].astype(np.float64)) > INT32):
+        yield "bias", f"{f['bias'].min()}..{f['bias'].max()}", "numbers of int32"
     yield from _scale_problems(step)
     if kind in ("conv", "depthwise_conv", "linear"):
         yield from _weight_problems(step)
@@ -134,6 +141,8 @@ def problems(step: Step) -> Iterator[tuple[str, str, str]]:
         for key in ("weight", "bias"):
             if f[key] is not None and len(f[key]) != f["channels"]:
                 yield key, f"{len(f[key])} numbers", f"{f['channels']}, one for each channel"
+        if f["weight"].dtype != np.int8:
+            yield "weight", str(f["weight"].dtype), "int8"
 
 
 def _window_problems(step: Step) -> Iterator[tuple[str, str, str]]:
@@ -179,6 +188,8 @@ def _weight_problems(step: Step) -> Iterator[tuple[str, str, str]]:
             yield "weight", f"{len(f['weight'])} numbers", f"{elements(step)}; with `block` a stream"
     elif not 1 <= f["block"] <= 255:
         yield "block", str(f["block"]), "1..255"
+    elif elements(step) > LARGEST:
+        yield "weight", f"{elements(step)} elements", f"at most {LARGEST}"
     else:
         try:
             dense_weights(step)

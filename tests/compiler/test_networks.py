@@ -12,12 +12,15 @@ from arena_interpreter import infer
 from compiler.errors import ModelError, RoomError
 from compiler.frontends import load
 from compiler.networks.graph import Graph
+from compiler.networks.meaning import Executor
 from compiler.networks.program import compile_network
 from compiler.networks.reading import read_network
 from compiler.networks.running import Inference, read_images
 from emulator.machine import Machine
+from isa import sparse
 from isa.preset import load_preset, preset_of
 from isa.reference import ReferenceMachine
+from isa.sparse.layout import Packed
 
 ROOT = Path(__file__).parents[2]
 TINY = ROOT / "programs/networks"
@@ -92,6 +95,30 @@ def test_operations_that_stand_alone(tmp_path):
         assert logits(network, images, engine).logits == [infer(tmp_path, image, 5) for image in images]
 
 
+def test_sparse_depthwise_weights_of_both_layouts(tmp_path):
+    """A stream of layout hwc goes tap by tap; the instruction reads it channel by channel."""
+    w = Writer(6, (5, 5, 12))
+    w.add("depthwise_conv", 300, layout="hwc", **{"in": [5, 5, 12]}, out=[5, 5, 12], kernel=[3, 3], stride=[1, 1], padding=[1, 1],
+          input_offset=3, output_offset=0, **w.weights((3, 3, 12), 4), bias=w.bias(12), **w.scales(9, 12))
+    w.conv((5, 5, 12), 12, 3, depthwise=True, block=3)
+    w.linear(1, 300, 7)
+    w.save(tmp_path)
+    network = read_network(tmp_path)
+    images = images_of(network, 2)
+    expected = [Executor(Graph(network), image).all().tolist() for image in images]
+    streams = dict(np.load(tmp_path / "model.npz"))
+    dense = sparse.RunLength(4)
+    packed = Packed("i8", 1, 108, streams["weight_0"].view("u1"), np.zeros(0, "u1"), np.array([0, streams["weight_0"].size], "u4"))
+    np.savez(tmp_path / "model.npz", **streams | {"weight_0": dense.unpack(packed).reshape(-1).astype("i1")})
+    data = json.loads((tmp_path / "network.json").read_text())
+    data["ops"][0].pop("block")
+    (tmp_path / "network.json").write_text(json.dumps(data))
+    assert expected == logits(read_network(tmp_path), images).logits            # as with dense weights
+    for engine in (Machine, ReferenceMachine):
+        run = logits(network, images, engine)
+        assert run.logits == expected and run.machine.counters["sp.macs_skipped"]
+
+
 @needs_data
 def test_tinyformer_within_a_microcontroller():
     network, expected = read_network(DATA), json.loads((DATA / "expected.json").read_text())["logits"]
@@ -158,6 +185,17 @@ def setting(key, value, op=0):
     (setting("to", 1 << 20), "ops[0].to: 1024 bytes at 1048576; expected bytes of the arena, which has "),
     (setting("from", 5000, 1), "ops[1].from: 1024 bytes at 5000; expected bytes of one earlier result, or of the image"),
     (setting("block", 300, 3), "ops[3].block: 300; expected 1..255"),
+    (setting("clamp", [-300, 127]), "ops[0].clamp: [-300, 127]; expected the least and the greatest result, -128..127"),
+    (setting("clamp", [5, 4]), "ops[0].clamp: [5, 4]; expected the least and the greatest result, -128..127"),
+    (setting("padding", [1, 1, 1]), "ops[0].padding: [1, 1, 1]; expected a number, or 2 or 4"),
+    (setting("padding", [1, 1, 1, -1]), "ops[0].padding: [1, 1, 1, -1]; expected 0 or more"),
+    (setting("padding", [2, 0], 1), "ops[1].out: [4, 4]; expected 6 for lines, with this kernel, stride and padding"),
+    (lambda data: data["ops"][1].update(padding=2, out=[6, 6]),
+     "ops[1].padding: 2; expected less than the kernel, [2, 2]: a window has a pixel of the image"),
+    (lambda data: data.update(rounding="once"), "rounding: a key that is none; expected one of arena_bytes, input_at, output_at, "),
+    (lambda data: data.update(input_at=1 << 20),
+     "input_at: an image of 192 bytes at 1048576; expected bytes of the arena, which has "),
+    (lambda data: data.update(output_at=data["input_at"]), "output_at: bytes of the image; expected results of an operation"),
     (setting("block", 5, 3), "ops[3].weight: a malformed stream: "),
     (setting("axes", [0, 1, 3, 2], 2), "ops[2].axes: [0, 1, 3, 2] of [1, 16, 16, 1]; expected [0, 2, 1, 3] of [1, ...]"),
     (lambda data: data.update(ops=[]), "ops: []; expected a list of operations"),
@@ -173,6 +211,9 @@ def test_a_network_that_is_wrong_is_refused_with_its_place(tmp_path, change, mes
 @pytest.mark.parametrize(("arrays", "message"), [
     (lambda t: t.update(weight_0=t["weight_0"][:-1]), "ops[0].weight: 431 numbers; expected 432; with `block` a stream"),
     (lambda t: t.update(weight_0=t["weight_0"].astype("f4")), "ops[0].weight: weight_0, of float32; expected integers"),
+    (lambda t: t.update(bias_0=t["bias_0"].astype("i8") + (1 << 33)), "ops[0].bias: 8589932"),
+    (lambda t: t.update({name: t[name].astype("i2") + 300 for name in t if name.startswith("weight") and len(t[name]) == 16}),
+     ".weight: int16; expected int8"),
     (lambda t: t.update(mult_0=t["mult_0"][:3]), "ops[0].multiplier: 3 numbers; expected 1 or 16, one for each output"),
     (lambda t: t.update(weight_3=t["weight_3"][:-1]), "ops[3].weight: a malformed stream: the stream of row 0 ends inside a block"),
     (lambda t: t.update(weight_3=np.concatenate([t["weight_3"], np.array([-1, 5, 5], "i1")])), "beyond the last, 511")])
@@ -253,6 +294,19 @@ def test_pictures_that_are_wrong(tmp_path):
     (tmp_path / "b.png").write_bytes(b"no picture")
     with pytest.raises(ModelError, match="no picture that Pillow can read"):
         read_images(tmp_path / "b.png", network)
+    for mode in ("RGBA", "LA", "L", "1", "I;16"):
+        Image.new(mode, (8, 8)).save(tmp_path / "c.png")
+        with pytest.raises(ModelError, match=rf"a picture of mode {mode}; expected RGB(.|\n)*convert\(\"RGB\"\)"):
+            read_images(tmp_path / "c.png", network)
+    Image.new("P", (8, 8)).save(tmp_path / "d.png", transparency=0)
+    with pytest.raises(ModelError, match="a picture with transparent pixels; expected RGB"):
+        read_images(tmp_path / "d.png", network)
+    Image.fromarray((images_of(network, 1).reshape(8, 8, 3).astype(int) + 128).astype("u1")).save(tmp_path / "e.png")
+    whole = (tmp_path / "e.png").read_bytes()
+    for size in (20, 40, 60):
+        (tmp_path / "e.png").write_bytes(whole[:size])
+        with pytest.raises(ModelError, match=r"a damaged picture|no picture"):
+            read_images(tmp_path / "e.png", network)
 
 
 # ------------------------------------------------------------------------------------------------ commands
