@@ -17,6 +17,7 @@ from compiler.formats.recipe import Recipe, read_recipe
 from compiler.frontends import load, need_tokenizer
 from compiler.frontends.adapter import with_adapter
 from compiler.model.model import Model
+from compiler.passes.calibrate import LEVELS
 from compiler.passes.pack import parse_pack
 from compiler.passes.project import parse_project, project
 from compiler.passes.prune import parse_prune, prune
@@ -82,6 +83,9 @@ class Settings:
         if self.chunk is not None and self.chunk < 1:
             raise ModelError("", "--chunk", got=str(self.chunk), expected="1 or more tokens")
         check_sequences(self.sequences)
+        share = self.sparsity
+        if share not in (None, "exact") and not (isinstance(share, int | float) and 0 <= share <= LEVELS[-1]):
+            raise ModelError("", "--ffn-sparsity", got=repr(share), expected=f"exact, or a number from 0 to {LEVELS[-1]}")
         self.recipe()
         if self.predictor and not isinstance(self.sparsity, float):
             raise ModelError("", "--predict", got=f"--ffn-sparsity {self.sparsity}" if self.sparsity else "no --ffn-sparsity",

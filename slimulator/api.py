@@ -19,8 +19,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from functools import partial
+from operator import index
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 
@@ -45,6 +47,7 @@ from isa.preset import Preset, load_preset
 from isa.program import Program
 from isa.reference import ReferenceMachine
 from isa.shipped import DEMO
+from isa.text import shortened
 
 Source = Compiled | Model | Path | str | None
 """What is a model: see above."""
@@ -78,6 +81,8 @@ def compile(model: Source = None, *, graph: Graph | None = None, **options: Any)
     settings = Settings(**_named(options, Settings)).check()
     if isinstance(model, Compiled):
         raise TypeError("the model is compiled already; compile its checkpoint")
+    if graph is not None and not isinstance(graph, Graph):
+        raise TypeError(f"the graph is {shortened(repr(graph), 60)}; expected what float_graph returned, changed")
     opened = _checkpoint(model, settings)
     return settings.compile(opened if graph is None else _with(opened, graph))
 
@@ -167,6 +172,8 @@ def generate(model: Source, prompt: str, *, stream: bool = False, engine: str = 
 
     Raises ModelError, ProgramError, PresetError, OSError, TypeError; KeyboardInterrupt for Ctrl-C.
     """
+    if not isinstance(prompt, str):
+        raise TypeError(f"the prompt is {shortened(repr(prompt), 60)}; expected a text")
     sampling = Sampling(**_named({name: options.pop(name) for name in _fields(Sampling) & options.keys()}, Sampling)).check()
     with _program(model, options) as (program, tokenizer, preset):
         generation = Generation(program, tokenizer, prompt, sampling, _maker(engine, threads), preset)
@@ -185,8 +192,10 @@ def logits(model: Source, tokens: Sequence[int] | str, *, engine: str = "fast", 
     Raises ModelError, also for more tokens than the context has; ProgramError, PresetError, OSError, TypeError.
     """
     with _program(model, options) as (program, tokenizer, preset):
-        numbers = tokenizer.encode(tokens) if isinstance(tokens, str) else [int(token) for token in tokens]
+        numbers = tokenizer.encode(tokens) if isinstance(tokens, str) else [index(token) for token in tokens]
         card = program.meta["model"]
+        if card.get("sequences", 1) > 1:
+            raise ModelError("", "sequences", got=str(card["sequences"]), expected="a program for one text")
         if not 0 < len(numbers) <= card["context"]:
             raise ModelError("", "tokens", got=str(len(numbers)), expected=f"1 to {card['context']}, the context")
         if wrong := [token for token in numbers if not 0 <= token < card["vocab"]]:
@@ -245,13 +254,25 @@ def _fields(kind: Any) -> set[str]:
 
 
 def _named(options: dict[str, Any], kind: Any) -> dict[str, Any]:
-    """Options as fields of a record, paths as Path. Raises TypeError for one that it has not."""
+    """Options as fields of a record, paths as Path. Raises TypeError for one that it has not, and for a value of another type."""
     for name in options:
         if name not in _fields(kind):
             hint = nearest(name, sorted(_fields(kind)))
             raise TypeError(f"no option {name!r}; options are {', '.join(sorted(_fields(kind)))}" + (f" ({hint})" if hint else ""))
-    paths = {name: Path(value) for name, value in options.items() if name in ("calibrate", "adapter") and value is not None}
-    return {**options, **paths}
+    types = get_type_hints(kind)
+    return {name: _typed(name, value, get_args(types[name]) or (types[name],)) for name, value in options.items()}
+
+
+def _typed(name: str, value: Any, kinds: tuple[Any, ...]) -> Any:
+    """A value as one of the types of an option: a path may be a text and the other way round, a whole number a float."""
+    if isinstance(value, str | Path) and not isinstance(value, kinds):
+        value = next((kind(value) for kind in kinds if kind in (str, Path)), value)
+    if isinstance(value, int) and not isinstance(value, bool) and int not in kinds and float in kinds:
+        value = float(value)
+    if not isinstance(value, kinds) or isinstance(value, bool) > (bool in kinds):
+        known = " or ".join("None" if kind is NoneType else kind.__name__ for kind in kinds)
+        raise TypeError(f"{name}={shortened(repr(value), 60)}; expected {known}")
+    return value
 
 
 def _checkpoint(model: Source, settings: Settings | None = None) -> Model:
@@ -287,7 +308,7 @@ def _program(model: Source, options: dict[str, Any]) -> Iterator[tuple[Program, 
     if isinstance(model, Model):
         model, options = compile(model, **options), {}
     if isinstance(model, Compiled):
-        if options:
+        if _named(options, Settings):
             raise TypeError(f"{', '.join(options)}: the model is compiled already")
         need_tokenizer(model.model)
         with temporary_folder() as folder:

@@ -117,6 +117,20 @@ def test_verify(checkpoint: Path, compiled: Compiled) -> None:
     (lambda m: slimulator.generate(m, "a", engine="reference", threads=2), ValueError, "one thread"),
     (lambda m: slimulator.generate(slimulator.compile(m), "a", weights="i8"), TypeError, "weights: the model is compiled already"),
     (lambda m: slimulator.compile(slimulator.compile(m)), TypeError, "compiled already"),
+    (lambda m: slimulator.generate(slimulator.compile(m), "a", max_token=3), TypeError, "no option 'max_token'"),
+    (lambda m: slimulator.compile(m, context="10"), TypeError, "context='10'; expected int or None"),
+    (lambda m: slimulator.compile(m, chunk=1.5), TypeError, "chunk=1.5; expected int or None"),
+    (lambda m: slimulator.compile(m, weights=8), TypeError, "weights=8; expected str or None"),
+    (lambda m: slimulator.compile(m, kv=None), TypeError, "kv=None; expected str"),
+    (lambda m: slimulator.compile(m, machine=5), TypeError, "machine=5; expected Preset or str or None"),
+    (lambda m: slimulator.compile(m, sparsity="0.5"), slimulator.ModelError, "--ffn-sparsity: '0.5'; expected exact, or a number"),
+    (lambda m: slimulator.compile(m, graph="relu"), TypeError, "the graph is 'relu'"),
+    (lambda m: slimulator.generate(m, 3), TypeError, "the prompt is 3"),
+    (lambda m: slimulator.generate(m, "a", max_tokens=True), TypeError, "max_tokens=True; expected int"),
+    (lambda m: slimulator.logits(m, [1.5]), TypeError, "'float' object cannot be interpreted as an integer"),
+    (lambda m: slimulator.logits(m, [1], sequences=2), slimulator.ModelError, "expected a program for one text"),
+    (lambda m: slimulator.verify(m, count=0), slimulator.ModelError, "at least 1"),
+    (lambda m: slimulator.sweep("weights", "out"), TypeError, "expected a Study"),
     (lambda m: slimulator.generate(m, "a", max_tokens=0), slimulator.ModelError, "expected 1 or more tokens")])
 def test_what_cannot_be(call: Any, error: type[Exception], said: str, checkpoint: Path) -> None:
     with pytest.raises(error, match=said):

@@ -153,8 +153,8 @@ def _count(wanted: int | None, context: int) -> int:
     """How many tokens are compared. Raises ModelError for more than the context has positions."""
     if wanted is None:
         return min(USUAL_COUNT, context)
-    if wanted > context:
-        raise ModelError("", "--tokens", got=str(wanted), expected=f"at most {context} (the context)")
+    if not 0 < wanted <= context:
+        raise ModelError("", "--tokens", got=str(wanted), expected=f"at least 1, at most {context} (the context)")
     return wanted
 
 

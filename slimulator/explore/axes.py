@@ -21,6 +21,7 @@ from compiler.settings import Settings
 from isa.changed import number
 from isa.hints import nearest
 from isa.preset import PresetError, load_preset
+from isa.text import shortened
 from slimulator.explore.errors import StudyError
 
 Value = str | int | float | None
@@ -90,7 +91,7 @@ def parse(name: str, given: Value, folder: Path) -> Value:
         return None
     flag = name in compiler_options() and compiler_options()[name].is_flag
     if (isinstance(given, bool) and not flag) or not isinstance(given, str | int | float):
-        raise StudyError(name, f"got {given!r}", "a text or a number, or a list of them")
+        raise StudyError(name, f"got {shortened(repr(given), 60)}", "a text or a number, or a list of them")
     if isinstance(given, str) and not given.strip():
         raise StudyError(name, "an empty value", "a value, or `none` for a point without it", "is there a comma too many?")
     if isinstance(given, str) and (name in FILES or given.endswith(".toml")):

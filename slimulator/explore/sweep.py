@@ -46,6 +46,8 @@ def sweep(study: Study, out: Path | str, *, workers: int | None = None, pool: Po
     store       a folder or a URL where workers share programs and kernels (store.py), "" for none
     Raises StudyError for a study that means nothing, OSError where the folder has no room. What is done by then is kept.
     """
+    if not isinstance(study, Study):
+        raise TypeError(f"the study is {study!r}; expected a Study, such as Study.of(weights=['t2', 'i8'])")
     plan, out = make_plan(study), Path(out)
     with opened(out, workers, pool) as (records, workers_of):
         follow = Follow(plan, records, told, store)
