@@ -55,6 +55,9 @@ def _load(path: Path, tokenizer: Path | None, notes: list[str]) -> Model:
     if path.suffix == ".safetensors" or path.name == "config.json":
         raise ModelError(path, "", got="a part of a model", expected="the directory that holds config.json and the weights",
                          hint=f"give {path.parent}")
+    if path.suffix == ".tflite":
+        raise ModelError(path, "", got="an int8 network", expected="a language model",
+                         hint="slimulator infer runs it, and verify checks it")
     if _begins_with_gguf(path):
         from compiler.frontends import gguf
 

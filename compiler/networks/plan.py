@@ -12,6 +12,7 @@ from isa.preset import Preset
 from isa.regions import DRAM, SRAM
 
 ALIGN = 16
+STACK = 4096                # bytes; programs of networks use none of it
 STRIP = 20 << 10
 """Bytes of an image with its border that an operation works on at a time, unless a single line of windows needs more."""
 IN_PLACE = ("add", "layer_norm", "softmax")
@@ -120,8 +121,8 @@ def _storages(graph: Graph) -> tuple[dict[int, int], dict[int, tuple[int, int]]]
 
 
 def stack_bytes(machine: Preset) -> int:
-    """RAM for the stack: the region of programs, where a machine has its RAM as a scratchpad."""
-    return machine.region(DRAM).size
+    """RAM for the stack: the region of programs, where a machine has its RAM as a scratchpad; of a larger one a part."""
+    return min(machine.region(DRAM).size, STACK)
 
 
 def _up(size: int) -> int:

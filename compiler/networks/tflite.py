@@ -21,6 +21,7 @@ from compiler.networks.tflite_sparse import dense
 from isa.hints import nearest
 
 OPERATORS = {**tflite_layers.OPERATORS, **tflite_moves.OPERATORS}
+SCALES = 1e-12, 1e12        # with them no factor leaves the range of fp32
 ROUND_ONCE = ("FULLY_CONNECTED",)
 
 
@@ -121,9 +122,10 @@ class Reader:
 
     def check_scales(self, tensor: Tensor, place: str = "") -> None:
         """Scales and zero points that int8 can have."""
-        if not np.all(np.isfinite(tensor.scales) & (tensor.scales > 0)) or np.any(np.abs(tensor.zeros * 2 + 1) > 255):
+        least, greatest = SCALES                # NaN is in no range
+        if not np.all((least <= tensor.scales) & (tensor.scales <= greatest)) or np.any(np.abs(tensor.zeros * 2 + 1) > 255):
             self.wrong(f"{tensor.called} has a scale of {tensor.scales[0]} and a zero point of {tensor.zeros[0]}",
-                       "scales above 0, zero points -128..127", place)
+                       f"scales {least} to {greatest:.0e}, zero points -128..127", place)
 
     def activation(self, i: int) -> Tensor:
         """Input i, int8 and computed, or constant and given a place."""
