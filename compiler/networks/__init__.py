@@ -10,5 +10,6 @@
     code.py         how assembly is written: CSRs, constants in flash, fences
     lowering.py     the operations as instructions
     program.py      the whole program, and what it takes of flash and RAM
+    saved.py        programs of networks as files
     running.py      images in, classes and logits out
 """

@@ -46,6 +46,16 @@ class CompiledNetwork:
         return program
 
     @property
+    def image(self) -> tuple[int, int, int]:
+        """Lines, pixels and channels."""
+        return self.network.image
+
+    @property
+    def outputs(self) -> int:
+        """How many logits there are."""
+        return self.graph.outputs
+
+    @property
     def flash_bytes(self) -> int:
         """Code and constants, from the start of flash to their end."""
         ends = [section.end for section in self.program.sections if section.name in (PROGRAM, DATA)]

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from compiler.errors import ModelError
 from compiler.networks.program import CompiledNetwork
+from compiler.networks.saved import SavedNetwork
 from compiler.networks.steps import Network
 from isa.files import opened
 from isa.reference import ReferenceMachine, RunResult
@@ -21,7 +22,7 @@ Images = npt.NDArray[np.int8]
 Maker = Callable[..., ReferenceMachine]
 
 
-def read_images(path: Path, network: Network) -> Images:
+def read_images(path: Path, network: Network | SavedNetwork) -> Images:
     """The images of a file, (images, lines * pixels * channels) int8: an .npz with an array `images`, an .npy, a picture.
 
     Of a picture a byte p becomes p - 128. Raises ModelError for another size or type, OSError.
@@ -90,7 +91,7 @@ def _picture(path: Path, shape: tuple[int, int, int]) -> npt.NDArray[Any]:
 class Inference:
     """A network on a machine. `machine` may be inspected at any time."""
 
-    def __init__(self, compiled: CompiledNetwork, images: Images, make: Maker) -> None:
+    def __init__(self, compiled: CompiledNetwork | SavedNetwork, images: Images, make: Maker) -> None:
         """Raises ProgramError for a machine that the program does not fit."""
         self.compiled, self.images = compiled, images
         self.classes: list[int] = []
@@ -109,6 +110,6 @@ class Inference:
             yield number
 
     def _taken(self, answer: int) -> None:
-        logits = self.machine.peek(self.compiled.program.address("logits"), self.compiled.graph.outputs)
+        logits = self.machine.peek(self.compiled.program.address("logits"), self.compiled.outputs)
         self.classes.append(answer)
         self.logits.append(logits.view(np.int8).tolist())

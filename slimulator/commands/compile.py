@@ -27,8 +27,10 @@ def compile_program(model: Path, output: Path | None, settings: Any, sequences: 
     """Compile MODEL to a program that generates text.
 
     MODEL is a Hugging Face directory, a .gguf file or a llama2.c .bin. The program contains the whole token loop, the weights and
-    the tokenizer. Its memory map is printed on stderr.
+    the tokenizer. Its memory map is printed on stderr. Or MODEL is an int8 network, a network.json or a TFLite file: then infer
+    runs the program.
     """
+    from compiler.networks.reading import is_network
     from isa.files import check_directory
     output = output or Path(f"{model.resolve().stem if model.is_file() else model.resolve().name}.{'s' if source else 'elf'}")
     check_directory(output)
@@ -36,9 +38,29 @@ def compile_program(model: Path, output: Path | None, settings: Any, sequences: 
         raise click.UsageError(f"-S writes assembly: expected a name like {output.with_suffix('.s')}, got {output}")
     if model.exists() and output.exists() and model.samefile(output):
         raise click.UsageError(f"{output} is the model: it would be overwritten")
+    if is_network(model):
+        if source or sequences or tokenizer or any(option != "--machine" for option in settings.given):
+            raise click.UsageError(f"{model} is an int8 network: of the options -o and --machine are for it")
+        _compile_network(model, output, settings.machine)
+        return
     opened = settings.load(model, tokenizer)
     say_notes(opened)
     compiled = replace(settings, sequences=sequences).check().compile(opened, progress("calibrating"))
     (compiled.save_source if source else compiled.save)(output, progress("writing weights"))
     say(f"{output}: {compiled.model.config.architecture} for machine {compiled.machine.name}")
     say(compiled.summary())
+
+
+def _compile_network(path: Path, output: Path, machine: str | None) -> None:
+    """compile for an int8 network."""
+    from compiler.networks.program import MACHINE, compile_network
+    from compiler.networks.reading import TENSORS, read_network
+    from compiler.networks.saved import save
+    from slimulator.commands import shared
+    from slimulator.commands.infer import say_memory
+    network = read_network(path)
+    shared.distinct([output], network.path, network.path.with_name(TENSORS))
+    compiled = compile_network(network, machine or MACHINE)
+    save(compiled, output)
+    say(f"{output}: a network for machine {compiled.machine.name}")
+    say_memory(compiled)

@@ -16,9 +16,11 @@ from compiler.networks.meaning import Executor
 from compiler.networks.program import compile_network
 from compiler.networks.reading import read_network
 from compiler.networks.running import Inference, read_images
+from compiler.networks.saved import load_saved, save
 from emulator.machine import Machine
 from isa import sparse
 from isa.preset import load_preset, preset_of
+from isa.program import Program, ProgramError
 from isa.reference import ReferenceMachine
 from isa.sparse.layout import Packed
 
@@ -324,6 +326,47 @@ def test_infer(command, tmp_path):
     assert cycles <= result["time"]["cycles"]
     status, out, _ = command("infer", TINY, TINY / "images.npz", "--dense", "--engine", "reference", "--quiet", "--no-time")
     assert (status, out.split()) == (0, [str(number) for number in result["classes"]])
+
+
+def test_a_network_as_a_program_file(command, tmp_path):
+    """infer of the file says what infer of the network says; compile, run and infer refuse what is none."""
+    program, network, images = tmp_path / "tiny.elf", tmp_path / "net", TINY / "images.npz"
+    shutil.copytree(TINY, network)
+    status, _, err = command("compile", network, "-o", program)
+    assert status == 0 and f"{program}: a network for machine stm32f746" in err and "flash         7,796 of 1,048,576 bytes" in err
+    shutil.rmtree(network)
+    results = []
+    for given in (TINY, program):
+        assert command("infer", given, images, "--by", "operation", "--json", tmp_path / "r.json")[0] == 0
+        results.append(json.loads((tmp_path / "r.json").read_text()))
+    for result in results:
+        del result["network"], result["seconds"]
+    assert results[0] == results[1] and results[1]["by"]["operation"]["op17_attention"]
+    assert command("run", program, "--quiet")[0] == 0              # no images
+    for option in (("--dense",), ("--machine", "stm32f746")):
+        status, _, err = command("infer", program, images, *option)
+        assert status == 2 and "is a program: --machine and --dense are for what is compiled" in err
+    status, _, err = command("compile", TINY, "-o", program, "--weights", "i8")
+    assert status == 2 and "is an int8 network: of the options -o and --machine are for it" in err
+    shutil.copytree(TINY, network)
+    status, _, err = command("compile", network, "-o", network / "model.npz")
+    assert status == 2 and "model.npz is a file that is read" in err
+    assert command("compile", TINY, "-o", tmp_path / "b.elf", "--machine", "hpim")[0] == 1 and not (tmp_path / "b.elf").exists()
+
+
+def test_program_files_that_are_of_no_network(command, tmp_path):
+    (tmp_path / "a.s").write_text("li a7, 93\necall\n")
+    assert command("asm", tmp_path / "a.s", "-o", tmp_path / "a.elf")[0] == 0
+    status, _, err = command("infer", tmp_path / "a.elf", TINY / "images.npz")
+    assert status == 1 and "it was not compiled from a network" in err and "slimulator compile NETWORK -o FILE.elf makes one" in err
+    compiled = compile_network(read_network(TINY))
+    save(compiled, tmp_path / "b.elf")
+    for change in ({"schema": 99}, {"image": [8, 8]}, {"outputs": 0}, {"memory": None}):
+        program = Program.load(tmp_path / "b.elf")
+        program.meta["network"] |= change
+        program.save(tmp_path / "c.elf")
+        with pytest.raises(ProgramError, match="its metadata of a network is of another version"):
+            load_saved(tmp_path / "c.elf")
 
 
 def test_verify(command):
