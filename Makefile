@@ -1,4 +1,4 @@
-# make demo | test | fuzz | lint | docs | bench | validate | oracle | clean. Each makes the virtual environment by itself; PYTHON=... chooses
+# make demo | test | fuzz | lint | docs | bench | validate | search | oracle | clean. Each makes the virtual environment by itself; PYTHON=... chooses
 # the interpreter (3.11 or newer).
 
 PYTHON ?= python3
@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 PROMPT ?= Once upon a time
 
-.PHONY: demo test fuzz lint docs bench validate oracle clean
+.PHONY: demo test fuzz lint docs bench validate search oracle clean
 .DELETE_ON_ERROR:
 
 # A story from the shipped ternary model on the emulated accelerator, with what that took there.
@@ -43,6 +43,12 @@ validate: $(READY)
 	mkdir -p out
 	$(BIN)/slimulator validate --json out/validation.json
 	$(BIN)/python -m slimulator.validate.page out/validation.json docs/validation.md
+
+# The network of programs/networks/digits once more: found, trained, made int8 and tried on the machine. It first installs what that
+# needs, torch among it. Stopped, it goes on; some minutes of one core (docs/search.md).
+search: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[train]'
+	$(BIN)/python -m programs.networks.search programs/networks/digits/recipe.json --out out/search
 
 # Outside references (GNU binutils, gcc, picolibc, QEMU; transformers: pip install '.[oracle]'); a missing one is a failure here, a
 # skip in `make test`.

@@ -28,7 +28,8 @@ PROJECT, TOOL = DECLARED["project"], DECLARED["tool"]
 LIMIT = 120             # seconds that a child may take
 
 MODULES = {"pillow": "PIL", "pyelftools": "elftools", "pytest-xdist": "xdist", "pytest-timeout": "pytest_timeout",
-           "llama-cpp-python": "llama_cpp", "ai-edge-litert": "ai_edge_litert"}       # where the names differ
+           "llama-cpp-python": "llama_cpp", "ai-edge-litert": "ai_edge_litert",
+           "scikit-learn": "sklearn"}             # where the names differ
 # Used by their command, or by a library that we import: what says so instead of an import.
 WORDS = {"ruff": ("Makefile", "ruff check"), "mypy": ("Makefile", "/mypy"), "pytest-xdist": ("Makefile", "-n"),
          "pytest-timeout": ("pyproject.toml", "timeout_method"),
@@ -130,13 +131,14 @@ def test_the_wheel_holds_what_is_needed_and_nothing_else(wheel: Path) -> None:
     expected = {path.relative_to(ROOT).as_posix() for folder in PACKAGES for path in (ROOT / folder).rglob("*")
                 if path.suffix in (".py", ".toml", ".lark", ".csv")}
     assert "slimulator/validate/points.csv" in expected
-    network = [path for path in (PROGRAMS / "networks").iterdir() if path.suffix in (".json", ".npz")]
+    network = [path for path in (PROGRAMS / "networks").rglob("*") if path.suffix in (".json", ".npz")
+               and path.name not in ("figures.json", "recipe.json")]
     expected |= {f"slimulator/{path.relative_to(ROOT)}" for path in (*PROGRAMS.rglob("*.s"), *DEMO.iterdir(), *network)}
     assert {f"slimulator/programs/{name}" for name in ("hello.s", "lib/macros.s", "lib/print.s",
                                                        "demo/model/model.safetensors")} <= expected
     assert expected <= names
     extra = {name for name in names - expected if ".dist-info/" not in name}
-    assert extra <= {"slimulator/programs/README.md", "slimulator/programs/demo/README.md"}
+    assert extra <= {f"slimulator/programs/{name}README.md" for name in ("", "demo/", "networks/digits/")}
     assert {name.partition("/")[0] for name in expected} == set(PACKAGES)
 
 

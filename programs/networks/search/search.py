@@ -1,0 +1,151 @@
+"""SuperNAS and SparseNAS: which supernet, then which of its paths with which zeros.
+
+A candidate's flash and RAM are the compiler's and its time is the machine's. Its accuracy is that of the path in the supernet,
+pruned at once, on the images for choosing. Candidates that do not fit are thrown away before anything is classified. Optuna's TPE
+for several objectives, or chance to compare with, proposes. What it proposes follows from the seed and the answers: an interrupted
+search asks again, and finds its answers in a file.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path as File
+from typing import Any
+
+from programs.networks.search.costs import Figures, figures_of
+from programs.networks.search.images import Part
+from programs.networks.search.recipe import Recipe, RecipeError
+from programs.networks.search.space import Path, Space
+from programs.networks.search.supernet import Floats, Weights, folded, masks_of
+from programs.networks.search.training import accuracy
+
+STARTING = 16           # trials of a search that are by chance
+PATIENCE = 100          # proposals for each trial, most of which may not fit
+SEARCH, CHANCE = "search", "chance"
+WORST = 0.10            # error at the corner of the area under a front
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A path that fits, with what it reached in the supernet."""
+
+    path: Path
+    accuracy: float
+    figures: Figures
+
+
+class Judge:
+    """Answers what candidates are worth, each once. `file` keeps the answers, a JSON line each; None: nothing is kept."""
+
+    def __init__(self, space: Space, weights: Weights, choosing: Part, recipe: Recipe, file: File | None = None) -> None:
+        self.space, self.weights, self.choosing, self.recipe, self.file = space, weights, choosing, recipe, file
+        self._known: dict[str, dict[str, Any]] = {}
+        for line in file.read_text("utf-8").splitlines() if file and file.exists() else []:
+            try:
+                one = json.loads(line)
+                self._known[json.dumps(one["path"])] = one
+            except (ValueError, KeyError):
+                break                       # the last line of a run that was killed
+
+    def __call__(self, path: Path) -> Candidate | None:
+        """None: it does not fit."""
+        key = json.dumps(path)
+        if key not in self._known:
+            figures, right = self._judged(path)
+            self._known[key] = {"path": path, "figures": figures and asdict(figures), "accuracy": right}
+            self._keep()
+        one = self._known[key]
+        return Candidate(path, one["accuracy"], Figures(**one["figures"])) if one["figures"] else None
+
+    def _judged(self, path: Path) -> tuple[Figures | None, float]:
+        layers = self.space.layers(path)
+        masks = masks_of(layers, self.weights)
+        alone = folded(self.weights, layers, self.choosing.images[:64], masks)
+        figures = figures_of(alone, masks, self.recipe)
+        if figures is None or not figures.fits(self.recipe):
+            return None, 0.0
+        return figures, accuracy(lambda images: Floats(self.weights, masks).run(images, layers), self.choosing)
+
+    def _keep(self) -> None:
+        if self.file:
+            with self.file.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps(list(self._known.values())[-1]) + "\n")
+
+
+def fitting(judge: Judge, number: int, seed: int) -> Iterator[Candidate]:
+    """Paths by chance that fit. Raises RecipeError where hardly any does."""
+    chance, found = random.Random(seed), 0
+    for _ in range(number * PATIENCE):
+        if candidate := judge(judge.space.sample(chance)):
+            yield candidate
+            found += 1
+            if found == number:
+                return
+    raise _too_small(judge.space, number)
+
+
+def search(judge: Judge, kind: str, trials: int, seed: int,
+           told: Callable[[int, Candidate], None] = lambda *_: None) -> list[Candidate]:
+    """So many candidates that fit, in the order in which they were proposed. `kind`: SEARCH or CHANCE. Raises RecipeError."""
+    study, found = _study(kind, seed), list[Candidate]()
+    from optuna.trial import TrialState
+    for _ in range(trials * PATIENCE):
+        trial = study.ask()
+        path = {name: values[trial.suggest_categorical(name, list(range(len(values))))] if len(values) > 1 else values[0]
+                for name, values in judge.space.choices.items()}
+        candidate = judge(path)
+        if candidate is None:
+            study.tell(trial, state=TrialState.FAIL)
+            continue
+        study.tell(trial, [1 - candidate.accuracy, candidate.figures.ms])
+        found.append(candidate)
+        told(len(found), candidate)
+        if len(found) == trials:
+            return found
+    raise _too_small(judge.space, trials)
+
+
+def _study(kind: str, seed: int) -> Any:
+    try:
+        import optuna
+    except ImportError:
+        raise RecipeError("trials", "without the package Optuna", "pip install 'slimulator[train]'") from None
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)          # `multivariate`
+        sampler = (optuna.samplers.RandomSampler(seed=seed) if kind == CHANCE else
+                   optuna.samplers.TPESampler(seed=seed, multivariate=True, n_startup_trials=STARTING))
+    return optuna.create_study(sampler=sampler, directions=["minimize"] * 2)
+
+
+def _too_small(space: Space, number: int) -> RecipeError:
+    return RecipeError("flash_bytes, ram_bytes, ms", f"of {number * PATIENCE} networks of \"{space.name}\" fewer than {number} fit",
+                       "larger limits")
+
+
+def best(candidates: Sequence[Candidate]) -> Candidate:
+    """The most accurate one; of several, the fastest."""
+    return max(candidates, key=lambda one: (one.accuracy, -one.figures.ms))
+
+
+def front(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Those that no other one beats in accuracy and time, the fastest first."""
+    result = list[Candidate]()
+    for one in sorted(candidates, key=lambda one: (one.figures.ms, -one.accuracy)):
+        if not result or one.accuracy > result[-1].accuracy:
+            result.append(one)
+    return result
+
+
+def area(candidates: Sequence[Candidate], recipe: Recipe) -> float:
+    """What a front leaves below itself, 0..1 of the error up to WORST times the ms up to the limit; more is better."""
+    total, error = 0.0, WORST
+    for one in front(candidates):
+        if 1 - one.accuracy < error:
+            total += (error - (1 - one.accuracy)) * (recipe.ms - one.figures.ms)
+            error = 1 - one.accuracy
+    return total / (WORST * recipe.ms)

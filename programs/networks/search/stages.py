@@ -1,0 +1,179 @@
+"""A whole run, stage after stage. What a stage has finished is in the folder, and is not done again.
+
+    supernets   each is trained shortly; the one whose paths do best is trained on      supernet-NAME.pt, supernets.json
+    search      search, chance, and search without zeros, some times each               search-KIND-NUMBER.jsonl
+    networks    the best of each is pruned, trained, made int8; the machine tries it    KIND-NUMBER.pt, -int8.pt, .json
+    figures     all of it; the picture, and the network that is chosen                  figures.json, pareto.svg, network/
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path as File
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from isa.files import replacing
+from programs.networks.search import search as searching
+from programs.networks.search.costs import accuracy_int8, compiled
+from programs.networks.search.export import export
+from programs.networks.search.images import Images
+from programs.networks.search.prune import share_at
+from programs.networks.search.quantise import Quantised, calibrate
+from programs.networks.search.recipe import Recipe, as_json
+from programs.networks.search.search import CHANCE, SEARCH, Candidate, Judge
+from programs.networks.search.space import Path, Space, supernets
+from programs.networks.search.supernet import Floats, Weights, folded, masks_of
+from programs.networks.search.training import Trainer, accuracy
+
+DENSE = "dense"
+KINDS = (SEARCH, CHANCE, DENSE)         # with zeros by search, with zeros by chance, without zeros by search
+PATHS = 2                               # by chance in a step of a supernet, beside the widest one
+STATISTICS = 1000                       # images whose statistics a finished network normalises by, and whose values set scales
+GROWING = 0.6                           # of a supernet's first steps: zeros grow
+
+
+@dataclass
+class Run:
+    """A recipe in a folder."""
+
+    recipe: Recipe
+    folder: File
+    images: Images
+    say: Callable[[str], None] = print
+    trainer: Trainer = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.trainer = Trainer(self.recipe, self.folder, self.images.training, self.say)
+
+    def all(self) -> dict[str, Any]:
+        """Figures. Raises RecipeError, OSError."""
+        space, weights, judged = self.supernet()
+        found = {kind: [self.search(kind, number, space, weights) for number in range(self.recipe.repeats)] for kind in KINDS}
+        networks: dict[str, list[dict[str, Any]]] = {kind: [] for kind in KINDS}
+        for number in range(self.recipe.finished):
+            for kind in KINDS:
+                networks[kind].append(self.network(kind, number, space, weights, searching.best(found[kind][number])))
+        chosen = max(range(self.recipe.finished), key=lambda number: networks[SEARCH][number]["accuracy_choosing"])
+        return {"recipe": as_json(self.recipe), "space": space.name, "supernets": judged, "networks": networks, "chosen": chosen,
+                "search": {kind: [self._searched(one) for one in found[kind]] for kind in KINDS}}
+
+    # ---------------------------------------------------------------------------------------------- the supernet
+
+    def supernet(self) -> tuple[Space, Weights, dict[str, float]]:
+        """The space that is chosen, its trained weights, and what each space reached."""
+        spaces = supernets(self.images.side)
+        judged = self._kept("supernets.json", lambda: {space.name: self._promise(space) for space in spaces})
+        space = max(spaces, key=lambda one: judged[one.name])
+        return space, self._trained(space, max(self.recipe.more_steps, self.recipe.supernet_steps)), judged
+
+    def _promise(self, space: Space) -> float:
+        """The mean accuracy of paths that fit, by chance."""
+        judge = Judge(space, self._trained(space, self.recipe.supernet_steps), self.images.choosing, self.recipe)
+        found = searching.fitting(judge, self.recipe.supernet_paths, self.recipe.seed)
+        promise = float(np.mean([one.accuracy for one in found]))
+        self.say(f"supernet \"{space.name}\": {promise:.1%} of paths that fit")
+        return promise
+
+    def _trained(self, space: Space, steps: int) -> Weights:
+        """A supernet after so many steps: in each the widest path, and paths by chance with zeros that grow."""
+        widest = space.layers(space.largest())
+        weights = Weights(widest, self.recipe.seed)
+
+        def loss(images: Tensor, classes: Tensor, step: int, number: int) -> Tensor:
+            total = F.cross_entropy(Floats(weights).run(images, widest), classes)
+            grown, chance = share_at(step, int(GROWING * self.recipe.supernet_steps), 1.0), random.Random(number)
+            for _ in range(PATHS):
+                layers = space.layers(space.sample(chance))
+                total = total + F.cross_entropy(Floats(weights, masks_of(layers, weights, grown)).run(images, layers), classes)
+            return total
+
+        return self.trainer.fit(f"supernet-{space.name.replace(' ', '-')}", weights, steps, loss, self.recipe.rate, flat=True)
+
+    # ---------------------------------------------------------------------------------------------- paths
+
+    def search(self, kind: str, number: int, space: Space, weights: Weights) -> list[Candidate]:
+        """The candidates of a search, in order."""
+        name, trials = f"search-{kind}-{number}", self.recipe.trials
+        judge = Judge(space.dense() if kind == DENSE else space, weights, self.images.choosing, self.recipe,
+                      self.folder / f"{name}.jsonl")
+        made = list[Candidate]()
+
+        def told(done: int, candidate: Candidate) -> None:
+            made.append(candidate)
+            if done % 16 == 0 or done == trials:
+                best = searching.best(made)
+                self.say(f"{name}: {done} of {trials}, best {best.accuracy:.1%} in {best.figures.ms:.2f} ms")
+
+        return searching.search(judge, CHANCE if kind == CHANCE else SEARCH, trials, self.recipe.seed * 1000 + number, told)
+
+    def _searched(self, candidates: list[Candidate]) -> dict[str, Any]:
+        return {"area": searching.area(candidates, self.recipe), "best": asdict(searching.best(candidates)),
+                "trials": [{"accuracy": one.accuracy, **asdict(one.figures)} for one in candidates]}
+
+    # ---------------------------------------------------------------------------------------------- networks
+
+    def network(self, kind: str, number: int, space: Space, weights: Weights, candidate: Candidate) -> dict[str, Any]:
+        """Figures of the finished network of a candidate; its files are in KIND-NUMBER."""
+        name = f"{kind}-{number}"
+        return self._kept(f"{name}.json", lambda: self._finished(name, space, weights, candidate.path))
+
+    def _finished(self, name: str, space: Space, weights: Weights, path: Path) -> dict[str, Any]:
+        recipe, images, layers = self.recipe, self.images, space.layers(path)
+        alone = weights.alone(layers)
+        growing = max(1, int(recipe.growing * recipe.steps))
+
+        def floats(batch: Tensor, classes: Tensor, step: int, _number: int) -> Tensor:
+            masks = masks_of(layers, alone, share_at(step, growing, 1.0))
+            return F.cross_entropy(Floats(alone, masks).run(batch, layers), classes)
+
+        self.trainer.fit(name, alone, recipe.steps, floats, recipe.rate)
+        masks, some = masks_of(layers, alone), images.training.first(STATISTICS).images
+        with torch.no_grad():
+            right = accuracy(lambda batch: Floats(alone, masks).run(batch, layers), images.choosing)
+        whole = folded(alone, layers, some, masks)
+        scales = calibrate(whole, layers, some, masks)
+        at_once = self._exported(f"{name}-calibrated", whole, masks, scales)
+
+        def integers(batch: Tensor, classes: Tensor, _step: int, _number: int) -> Tensor:
+            return F.cross_entropy(Quantised(whole, masks, scales).run(snapped_bytes(batch), layers), classes)
+
+        self.trainer.fit(f"{name}-int8", whole, recipe.int8_steps, integers, recipe.int8_rate)
+        network = self._exported(name, whole, masks, scales)
+        _, chosen = accuracy_int8(network, images.choosing)
+        figures, held_out = accuracy_int8(network, images.held_out)
+        kept = sum(int(masks[layer.name].sum()) if layer.name in masks else whole.of(layer, "weight").numel()
+                   for layer in layers if hasattr(whole, f"{layer.name}_weight"))
+        every = sum(whole.of(layer, "weight").numel() for layer in layers if hasattr(whole, f"{layer.name}_weight"))
+        self.say(f"{name}: {held_out:.2%} of held-out images right in int8; {figures.flash:,} bytes of flash, "
+                 f"{figures.ram:,} of RAM, {figures.ms:.2f} ms")
+        return {"path": path, "weights": every, "weights_kept": kept, "accuracy_float_choosing": right,
+                "accuracy_calibrated_choosing": accuracy_int8(at_once, images.choosing)[1], "accuracy_choosing": chosen,
+                "accuracy_held_out": held_out, "right_held_out": round(held_out * len(images.held_out.classes)), **asdict(figures)}
+
+    def _exported(self, name: str, weights: Weights, masks: dict[str, Tensor], scales: dict[str, float]) -> Any:
+        export(weights, masks, scales, self.folder / name)
+        return compiled(self.folder / name, self.recipe.machine)
+
+    def _kept(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """What a file of the folder has; made, and written, if there is none."""
+        path = self.folder / name
+        if path.exists():
+            kept: dict[str, Any] = json.loads(path.read_text("utf-8"))
+            return kept
+        made = make()
+        with replacing(path) as stream:
+            stream.write((json.dumps(made, indent=1) + "\n").encode())
+        return made
+
+
+def snapped_bytes(images: Tensor) -> Tensor:
+    """As the machine gets them: 0, 1/255, ... 1."""
+    return (images * 255).round() / 255
