@@ -16,7 +16,8 @@ A format is a name, and for integers how many columns share a scale: `:tensor` o
 that, codes of a checkpoint keep the scales that they have, and floats get what is usual for the format. `t2:absmean` and
 `t5:absmean` are one scale for all by BitNet's rule, for models that were trained with it. `i4:clip` is one scale for all too, of
 least squared error: large values are clipped. c2, c3 and c4 are indices into a codebook of int8 values that each matrix has of its
-own. `c4:nf4` is the codebook NF4 for all matrices, with a scale for 64 columns or, as `c4:nf4:32`, for another number.
+own; `c4:fit` and `c4:fit:64` have scales of least squares for it. `c4:nf4` is the codebook NF4 for all matrices, with a scale for
+64 columns or, as `c4:nf4:32`, for another number.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from compiler.model.model import SIDES
 from isa.files import text_of
 from isa.hints import nearest
 
-ABSMEAN, CLIP, NF4 = "absmean", "clip", "nf4"
+ABSMEAN, CLIP, NF4, FIT = "absmean", "clip", "nf4", "fit"
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,8 @@ class Choice:
     """What a recipe asks for: a format and, for codes, the columns that share a scale.
 
     group  "tensor", "row" or a number of columns; "absmean", "clip": the tensor, by that rule; "": nothing was said
-    table  "nf4": the codebook is that one; "": each matrix has its own, if the format has any
+    table  "nf4": the codebook is that one; "fit": each matrix has its own, and scales of least squares for it; "": each matrix has
+           its own, if the format has any
     """
 
     format: WeightFormat
@@ -82,6 +84,11 @@ def parse_format(text: str, place: str = "--weights", file: Path | str = "") -> 
             raise ModelError(file, place, got=repr(text), expected="c4:nf4, or c4:nf4:N with N columns that share a scale",
                              hint="NF4 has 16 values: four bits")
         return Choice(form, int(columns or codebook.NF4_COLUMNS), NF4)
+    if table == FIT:
+        if not form.book or not re.fullmatch(r"([1-9]\d{0,8})?", columns) or group.endswith(":"):
+            raise ModelError(file, place, got=repr(text), hint="scales are fitted to a codebook",
+                             expected="c2:fit, c3:fit or c4:fit, or c4:fit:N with N columns that share a scale")
+        return Choice(form, int(columns) if columns else "row", FIT)
     if group == ABSMEAN and name not in ("t2", "t5"):
         raise ModelError(file, place, got=repr(text), expected="t2:absmean or t5:absmean", hint="the rule is for ternary codes")
     if group == CLIP and (form.rule is not LARGEST or form.book):

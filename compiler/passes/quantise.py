@@ -20,7 +20,7 @@ import numpy as np
 
 from compiler.errors import ModelError
 from compiler.formats import codebook
-from compiler.formats.recipe import ABSMEAN, BYTES, CLIP, Choice, Recipe
+from compiler.formats.recipe import ABSMEAN, BYTES, CLIP, NF4, Choice, Recipe
 from compiler.formats.scales import CLIPPED, Magnitudes, oddly
 from compiler.formats.weight_format import WEIGHT_FORMATS
 from compiler.graph import Graph, Op, Value, check, graph_of, role_of
@@ -97,20 +97,23 @@ class QuantisedTensor(DerivedTensor):
 
 
 @dataclass(frozen=True)
-class TableTensor(DerivedTensor):
-    """A matrix rounded to the values of NF4, with the scales that are best for them."""
-
-    rounds = True
-
-    @property
-    def levels(self) -> tuple[int, ...]:
-        return codebook.NF4
+class FittedTensor(QuantisedTensor):
+    """A matrix rounded to the values of its codebook, with the scales that are best for them."""
 
     def _codes(self, first: int, last: int) -> Codes:
         values = self.source.rows(first, last)
         rows, cols = values.shape
         codes, scales = codebook.fitted(values.reshape(rows, cols // self.group, self.group), self.levels)
         return Codes(codes.reshape(rows, cols), scales[:, :, 0], self.group)
+
+
+@dataclass(frozen=True)
+class TableTensor(FittedTensor):
+    """The same of NF4, the codebook of all matrices."""
+
+    @cached_property
+    def levels(self) -> tuple[int, ...]:
+        return codebook.NF4
 
 
 @dataclass(frozen=True)
@@ -233,7 +236,7 @@ def _converted(tensor: Tensor, role: str, choice: Choice) -> Tensor:
         raise ModelError(tensor.file, f"tensor {tensor.name}", got=f"{cols} columns in groups of {group} ({choice} for {role})",
                          expected="whole groups", hint=f"a scale for each row always fits: {form}:row")
     if choice.table:
-        return TableTensor(tensor.name, tensor.shape, form, group, source=tensor)
+        return (TableTensor if choice.table == NF4 else FittedTensor)(tensor.name, tensor.shape, form, group, source=tensor)
     if tensor.format.has_codes and _holds(choice, tensor):
         group = group if choice.group and group else tensor.group
         if (form, group) == (tensor.format, tensor.group):

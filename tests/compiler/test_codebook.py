@@ -52,6 +52,33 @@ def test_nearest_by_trying() -> None:
     assert (np.array(book)[np.searchsorted(book, found)] == found).all()
 
 
+@pytest.mark.parametrize("text", ["c2:fit", "c3:fit:16", "c4:fit:8"])
+def test_scales_that_are_fitted_to_the_codebook_of_a_matrix(text: str, tmp_path: Path) -> None:
+    """Less is lost than with scales of the largest magnitude; of the codes each scale is the best one."""
+    plain = text.replace(":fit", "") if text.count(":") == 2 else text.replace(":fit", ":row")
+    model, lost = random_model(BASE), []
+    for form in (text, plain):
+        tensor = quantise(model, Recipe(parse_format(form)))[0].tensor("layers.0.up")
+        lost.append(float(np.square(tensor.rows() - model.tensor("layers.0.up").rows()).sum()))
+    assert lost[0] < lost[1]
+    tensor = quantise(model, Recipe(parse_format(text)))[0].tensor("layers.0.up")
+    codes, group = tensor.codes(), tensor.group
+    assert len(set(codes.values.ravel().tolist())) <= 2 ** int(text[1]) and set(np.unique(codes.values)) <= set(tensor.levels)
+    wide = codes.values.reshape(len(codes.values), -1, group).astype(np.float64)
+    values = model.tensor("layers.0.up").rows().reshape(wide.shape)
+    best = (values * wide).sum(axis=2) / (wide * wide).sum(axis=2)
+    assert np.median(np.abs(codes.scales / best - 1)) < 1e-3
+    compiled = compile_model(model, recipe=Recipe(parse_format(text)))
+    assert compare(compiled, compiled.build(tmp_path), [1, 5])[1] is None
+
+
+def test_fitted_scales_are_for_codebooks() -> None:
+    assert str(parse_format("c4:fit")) == "c4:fit:row" and str(parse_format("c3:fit:32")) == "c3:fit:32"
+    for wrong in ("i4:fit", "t2:fit:8", "c4:fit:x", "c4:fit:row", "c4:fit:"):
+        with pytest.raises(ModelError, match="expected c2:fit, c3:fit or c4:fit"):
+            parse_format(wrong)
+
+
 def test_nf4_is_the_published_table_with_scales_of_least_squares(tmp_path: Path) -> None:
     assert len(set(codebook.NF4)) == 16 and codebook.NF4[0] == -127 and codebook.NF4[7] == 0 and codebook.NF4[-1] == 127
     values = np.random.default_rng(0).standard_normal((40, 64)).astype(np.float32)
