@@ -34,6 +34,7 @@ class Node:
     shape: tuple[int, int, int] = (0, 0, 0)
     access: list[tuple[int, int]] = field(default_factory=list)     # of products: bytes (from head to head, from row to row) of
     places: tuple[int, int] | None = None                           # each operand; the same of the result
+    twins: int = 0                                                  # how many before it are the same kind, of the same operation
 
     @property
     def step(self) -> Step:
@@ -41,9 +42,8 @@ class Node:
 
     @property
     def name(self) -> str:
-        """A symbol: op12_conv; of an operator that is several steps also op12_transpose_2."""
-        step = self.steps[-1]
-        return f"op{step.number}_{self.kind}" + (f"_{step.part + 1}" if step.part else "")
+        """A symbol: op12_conv; op12_transpose_2 of the second one that operation 12 needs."""
+        return f"op{self.steps[-1].number}_{self.kind}" + (f"_{self.twins + 1}" if self.twins else "")
 
 
 class Graph:
@@ -66,6 +66,7 @@ class Graph:
         _strided(self)
         _attention(self)
         self._drop_unused()
+        self._tell_apart()
         if not self.nodes:
             raise self._error(network.steps[-1], "output_at", "bytes of the image", "results of an operation")
 
@@ -139,6 +140,14 @@ class Graph:
                 needed |= {view.value for view in node.inputs}
         self.nodes = kept[::-1]
 
+    def _tell_apart(self) -> None:
+        """Give operations of one name numbers."""
+        seen = Counter[str]()
+        for node in self.nodes:
+            name = node.name
+            node.twins = seen[name]
+            seen[name] += 1
+
 
 def _strided(graph: Graph) -> None:
     """Products of matrices read, and write, through a transpose."""
@@ -177,7 +186,8 @@ def _attention(graph: Graph) -> None:
                 and not node.step["transposed_right"] and kept[-2].step["transposed_right"]
                 and kept[-1].inputs == [View(kept[-2].out, 0)] and node.inputs[0] == View(kept[-1].out, 0)
                 and uses[kept[-2].out] == uses[kept[-1].out] == 1 and kept[-1].step["columns"] == kept[-2].step["columns"]
-                and kept[-2].step["batch"] == node.step["batch"] and kept[-2].step["rows"] == node.step["rows"]):
+                and kept[-2].step["batch"] == node.step["batch"] and kept[-2].step["rows"] == node.step["rows"]
+                and kept[-2].step["columns"] == node.step["inner"]):
             scores, softmax = kept[-2:]
             del kept[-2:]
             kept.append(Node("attention", [scores.step, softmax.step, node.step], [*scores.inputs, node.inputs[1]], node.out,

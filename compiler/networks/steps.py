@@ -24,8 +24,8 @@ WINDOWS = (1 << 16) - 1
 class Step:
     """An operation of the file, with its tensors. `fields` has every key of its kind; None for what was left out.
 
-    `place` is what messages call it; an operator of a TFLite file may be several steps, of which this is number `part`. `once`: its
-    results are rounded once (isa/quantised.py).
+    `place` is what messages call it; an operator of a TFLite file may be several steps. `once`: its results are rounded once
+    (isa/quantised.py).
     Kinds that network.json has stand in reading.py; these only TFLite files need:
 
         mul      from two, rows, columns, offset (two): the right operand is (columns,), the same for all rows
@@ -40,7 +40,6 @@ class Step:
     kind: str
     fields: Mapping[str, Any]
     place: str = ""
-    part: int = 0
     once: bool = False
 
     def __getitem__(self, key: str) -> Any:

@@ -167,8 +167,7 @@ class Reader:
 
     def step(self, kind: str, **fields: Any) -> None:
         """Add a step of the operator."""
-        part = sum(step.number == self.operator.number for step in self.steps)
-        step = Step(self.operator.number, kind, fields, self.operator.called, part, once=self.operator.name in ROUND_ONCE)
+        step = Step(self.operator.number, kind, fields, self.operator.called, once=self.operator.name in ROUND_ONCE)
         for key, got, expected in problems(step):
             self.wrong(f"{key} {got}", expected)
         self.steps.append(step)

@@ -121,6 +121,25 @@ def test_sparse_depthwise_weights_of_both_layouts(tmp_path):
         assert run.logits == expected and run.machine.counters["sp.macs_skipped"]
 
 
+def test_a_layer_with_channels_first_between_layers_with_channels_last(tmp_path):
+    """Both transposes are needed, and have names of their own."""
+    def both(data):
+        data["ops"][0]["layout"] = "chw"
+    network = read_network(changed(tmp_path, both))
+    names = [node.name for node in Graph(network).nodes]
+    assert names[:3] == ["op0_transpose", "op0_conv", "op0_transpose_2"] and len(set(names)) == len(names)
+    images = images_of(network, 1)
+    assert logits(network, images).logits == [infer(tmp_path, image, 4) for image in images]
+
+
+def test_products_that_look_like_attention(tmp_path):
+    """Scores of which the next product takes a part are no attention, head by head."""
+    network = read_network(changed(tmp_path, setting("inner", 2, 17)))
+    assert "attention" not in {node.kind for node in Graph(network).nodes}
+    images = images_of(network, 1)
+    assert logits(network, images).logits == [infer(tmp_path, image, 4) for image in images]
+
+
 @needs_data
 def test_tinyformer_within_a_microcontroller():
     network, expected = read_network(DATA), json.loads((DATA / "expected.json").read_text())["logits"]
