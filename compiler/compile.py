@@ -166,7 +166,8 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
         if sparsity is not None:
             found = Calibrated(sparsity) if isinstance(sparsity, float) else sparsity
             share = found.share if isinstance(found, Calibrated) else None
-            if isinstance(found, Calibrated) and "layers.0.thresholds" not in quantised.tensors:
+            sought = f"layers.0.{'predict_in' if predictor else 'thresholds'}"
+            if isinstance(found, Calibrated) and sought not in quantised.tensors:
                 quantised = (with_predictor(quantised, graph, found.tokens, predictor, found.progress) if predictor else
                              with_thresholds(quantised, graph, found.tokens, found.progress))
             graph = by_objects(graph, quantised, found.share) if predictor and isinstance(found, Calibrated) else sparsify(

@@ -9,7 +9,7 @@ The predictor of a layer guesses what its gate gives, or its up where there is n
 
 Neurons whose guess is above the threshold are active: |guess|, or guess in models with relu and relu2. Their objects
 (placing/objects.py) are fetched, and gate, up and down work on these alone. Values of neurons are stored for active ones only, in
-the order of the list. A norm before `down` sees zeros for the others.
+the order of the list. A norm before `down` sees zeros for the others. Graphs in which zeros would become others are refused.
 
 **Fit.** With the inputs X (tokens, dim) of a text and what the matrix W (hidden, dim) makes of them, G = X W^T, the best guess of
 rank r in the sum of squares is G V V^T, where V (hidden, r) has the first right singular vectors of G (reduced-rank regression).
@@ -50,6 +50,8 @@ LEVELS = 16
 RANK = 4                            # inputs of the model for each of a predictor
 ALL = float(np.finfo(np.float32).min)       # a threshold that every neuron is above
 PARTS = ("predict_in", "predict_out")
+ON_LISTED = ("silu", "gelu", "relu", "relu2", "mul", "scale", "bias", "rmsnorm", "quantise")
+"""Kinds of operations on values of active neurons. They make 0 of 0, but for biases: only those of gate and up are taken."""
 _SAMPLES = 64                       # inputs that a random predictor gets
 _SMALL = 1e-7                       # of the largest singular value: smaller ones are rounding
 
@@ -202,20 +204,22 @@ def _layer(graph: Graph, ops: list[Op], model: Model, layer: int, sparsity: floa
     products = {op.weights[0]: op for op in ops if op.weights and op.weights[0] in (*roles, "layer.down")}
     _check_formats(products, model, layer)
     first, result, listed = products[roles[0]], list[Op](), list[str]()
+    if first.inputs != products[roles[-1]].inputs:
+        raise ModelError(model.path, "--predict", got="gate and up of different inputs", expected="the same")
     for op in ops:
         if op is first:
             made = tuple(products[role].outputs[0] for role in roles)
             result += [*_guessed(graph, op, sparsity),
                        Op(f"{op.kind}.objects{'.gated' * (len(roles) > 1)}", made, (*op.inputs, "active"), roles)]
             listed += made
-        elif not listed or "layer.down" not in products:
-            result.append(op)
         elif op.weights == ("layer.down",):
             result.append(replace(op, kind=op.kind.replace("gemv", "macT") + ".objects", inputs=(*op.inputs, "active")))
-            products.pop("layer.down")
-        elif op.weights not in [(role,) for role in roles]:
+        elif any(name in listed for name in op.inputs):
+            _check_listed(op, model, listed)
             result += _on_listed(graph, op)
             listed.append(op.outputs[0])
+        elif op.weights not in [(role,) for role in roles]:         # up is made with the gate
+            result.append(op)
     graph.values |= {name: replace(graph.values[name], listed=True) for name in listed}
     return result
 
@@ -241,12 +245,20 @@ def _on_listed(graph: Graph, op: Op) -> list[Op]:
     """An operation on values of all neurons as one on those of active ones."""
     if op.kind == "bias":
         return [replace(op, kind="bias.listed", inputs=(*op.inputs, "active"))]
-    if op.kind in ("rmsnorm", "layernorm"):
+    if op.kind == "rmsnorm":
         whole = f"{op.inputs[0]}_and_zeros"
         graph.values[whole] = Value("f32", graph.values[op.inputs[0]].shape)
         return [Op("spread", (whole,), (op.inputs[0], "active")), replace(op, outputs=(whole,), inputs=(whole,)),
                 Op("pick", op.outputs, (whole, "active"))]
     return [op]
+
+
+def _check_listed(op: Op, model: Model, listed: Sequence[str]) -> None:
+    """Raise ModelError for an operation between gate and down that would give neurons that are zero another value."""
+    beside = [name for name in op.inputs if name not in listed]
+    if op.kind not in ON_LISTED or beside or (op.kind == "bias" and op.weights[0] not in ("layer.gate.bias", "layer.up.bias")):
+        raise ModelError(model.path, "--predict", got=f"{op.kind} {', '.join((*op.inputs, *op.weights))} on values of neurons",
+                         expected=f"{one_of(ON_LISTED)}, of such values alone: neurons that are left alone stay zero")
 
 
 def _check_formats(products: Mapping[str, Op], model: Model, layer: int) -> None:

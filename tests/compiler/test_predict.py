@@ -16,7 +16,8 @@ from compiler.compile import Calibrated, compile_model
 from compiler.compiled import Compiled
 from compiler.errors import ModelError
 from compiler.formats.recipe import read_recipe
-from compiler.graph import EXACT, Executor, Op
+from compiler.graph import EXACT, Executor, Op, graph_of
+from compiler.model.model import Model
 from compiler.passes.calibrate import FoundTensor
 from compiler.passes.predict import FORMATS, fit, thresholds
 from compiler.placing.objects import slot_of
@@ -225,6 +226,32 @@ def test_the_summary_says_the_share_of_the_predictor() -> None:
 def test_settings_that_do_not_go_together(settings: Settings, message: str) -> None:
     with pytest.raises(ModelError, match=message):
         settings.check()
+
+
+def after_the_activation(*kinds: str) -> Model:
+    """A model whose neurons go through more operations: as a user may change a graph."""
+    model = random_model(MODELS["plain"])
+    graph = graph_of(model)
+    ops = graph.layer
+    at = next(number for number, op in enumerate(ops) if op.kind == "mul")
+    for kind in kinds:
+        weights = {"layernorm": ("layer.ones",), "bias": ("layer.ones",)}.get(kind, ())
+        inputs = ("neurons", "neurons") if kind == "add" else ("neurons",)
+        attributes = {"layernorm": {"eps": 1e-5}, "scale": {"factor": 0.5}}.get(kind, {})
+        ops.insert(at + 1, Op(kind, ("neurons",), inputs, weights, attributes))
+    hidden = model.config.hidden
+    graph.weights["layer.ones"] = (hidden,)
+    ones = {f"layers.{layer}.ones": FoundTensor.of("ones", np.ones(hidden, np.float32), Path()) for layer in range(2)}
+    return replace(model, graph=graph, tensors={**model.tensors, **ones})
+
+
+def test_operations_that_give_zeros_another_value_are_refused(tmp_path: Path) -> None:
+    """A layernorm takes the mean away from neurons that are zero, a bias adds to them; a factor leaves them."""
+    for kind in ("layernorm", "bias", "add"):
+        with pytest.raises(ModelError, match=f"--predict: {kind} neurons.* on values of neurons; expected silu, "):
+            compile_model(after_the_activation(kind), sparsity=Calibrated(0.5, TEXT, predictor="i8"))
+    compiled = compile_model(after_the_activation("scale"), sparsity=Calibrated(0.5, TEXT, predictor="i8"))
+    assert compare(compiled, compiled.build(tmp_path), PROMPT[:3])[1] is None
 
 
 @pytest.mark.parametrize(("options", "message"), [
