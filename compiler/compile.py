@@ -20,6 +20,7 @@ from compiler.lowering.chunks import scratch as scratch_of_chunks
 from compiler.lowering.data import MOST_STOPS
 from compiler.lowering.decoded import check_decoded, matrices
 from compiler.lowering.decoded import scratch as scratch_of_decoded
+from compiler.lowering.heads import scratch as scratch_of_heads
 from compiler.lowering.lut_parts import scratch as scratch_of_parts
 from compiler.lowering.objects import has_objects
 from compiler.lowering.objects import scratch as scratch_of_objects
@@ -32,6 +33,7 @@ from compiler.lowering.turns import SCRATCH as SCRATCH_OF_TURNS
 from compiler.model.model import Model
 from compiler.model.tensors import Tensor
 from compiler.passes.calibrate import with_thresholds
+from compiler.passes.dataflow import TPHS, by_head, check_dataflow, is_by_head
 from compiler.passes.kv_cache import KV_FORMATS, with_caches
 from compiler.passes.pack import can_pack, pack_chunks
 from compiler.passes.predict import by_objects, with_predictor
@@ -83,7 +85,7 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
 
     recipe       formats and sparse layouts of weights; None: as the checkpoint has them, and zeros are not stored where that saves
     context      the largest number of positions
-    kv           format of keys and values, one of KV_FORMATS; or Caches, with what each token looks at
+    kv           format of keys and values, one of KV_FORMATS; or Caches, with what each token looks at, and in which order
     chunk        tokens of a prompt that go through a layer together, 1: one after the other; None: as the scratchpad has room
     sequences    how many run side by side; None: one
     activations  format of what integer weights are multiplied by, one of ACTIVATIONS; None: i8
@@ -103,7 +105,10 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
         raise ModelError("", "--chunk", got=str(chunk), expected=f"at least {sequences}: a chunk has a token of each sequence")
     if activations not in (None, *ACTIVATIONS):
         raise ModelError("", "--activations", got=repr(activations), expected=one_of(ACTIVATIONS))
-    kv, select = (kv.format, kv.select) if isinstance(kv, Caches) else (kv, None)
+    caches = kv if isinstance(kv, Caches) else Caches(kv)
+    kv, select = caches.format, caches.select
+    if caches.dataflow:
+        check_dataflow(caches.dataflow, sequences, chunk)
     if kv not in KV_FORMATS:
         raise ModelError("", "--kv", got=repr(kv), expected=one_of(KV_FORMATS), hint=nearest(kv, KV_FORMATS))
     if recipe and recipe.reuse:
@@ -114,7 +119,8 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
     if recipe and recipe.pack:
         for option, given, why in (("--ffn-sparsity", sparsity is not None, "rows of active neurons are read one by one"),
                                    ("--activations f32", activations == "f32", "codes are decoded where they lie"),
-                                   ("--reuse", recipe.reuse > 0, "centres and differences are no rows of chunks")):
+                                   ("--reuse", recipe.reuse > 0, "centres and differences are no rows of chunks"),
+                                   (f"--dataflow {TPHS}", caches.dataflow == TPHS, "no packet begins with the rows of a head")):
             if given:
                 raise ModelError("", "--pack", got=option, expected="one of them", hint=why)
         if cim.is_there(preset):
@@ -163,6 +169,8 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
         graph = with_caches(graph, kv, attention)
         if select:
             graph = with_selection(graph, select, model.path)
+        if caches.dataflow == TPHS:
+            graph = by_head(graph, f"machine {preset.name}")
         if sparsity is not None:
             found = Calibrated(sparsity) if isinstance(sparsity, float) else sparsity
             share = found.share if isinstance(found, Calibrated) else None
@@ -175,6 +183,9 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
         graph = kind.with_products(preset, graph, quantised)
         target = kind(preset, quantised, graph, int8=activations != "f32")
         target.check_units()
+        if caches.dataflow == TPHS and target.reached:
+            raise ModelError("", target.place, got=f"--dataflow {TPHS}, and units that read keys and values where they lie",
+                             expected="a machine that copies them to its scratchpad first", hint="--machine slim-llama")
         return target
 
     target = made(recipe, kv)
@@ -253,12 +264,14 @@ def _lowered(target: Target, positions: int, chunk: int | None, sequences: int |
     narrow = [table.row_bytes for role in ("embedding", "positions")
               if (table := layout.once.get(role)) and table.format.name != "f32"]
     rows = {"embedded_row": max(narrow)} if narrow else {}
-    rows |= scratch_of_decoded(machine, decoded) | scratch_of_parts(machine, matrices(graph, layout, ("gemv.i8", "gemv.i8.active")))
+    in_parts = matrices(graph, layout, ("gemv.i8", "gemv.i8.heads", "gemv.i8.active"))
+    rows |= scratch_of_decoded(machine, decoded) | scratch_of_parts(machine, in_parts)
     rows |= scratch_of_chunks(layout)
     rows |= scratch_of_reuse(matrices(graph, layout, ("gemv.i8.reuse",)))
     if sparse and not predicted:
         rows |= scratch_of_active(model.config.hidden, model.config.dim)
     rows |= target.scratch() | think.scratch(graph)
+    by_heads = is_by_head(graph)
 
     def planned(room: Room, tokens: int | None, turns: bool) -> MemoryPlan:
         more = dict[str, int]()
@@ -267,10 +280,19 @@ def _lowered(target: Target, positions: int, chunk: int | None, sequences: int |
             halves, one = (scratch_of_objects(machine, objects, dim, halves=two) for two in (True, False))
             turns = turns and "objects_here" in halves
             more = halves | SCRATCH_OF_TURNS if turns else one
-        memory = plan_memory(graph, positions, machine, rows | more, reached=target.reached,
-                             outside=room.outside & graph.values.keys(), chunk=tokens, sequences=sequences or 1, turns=turns)
+        def with_room_for(more: dict[str, int]) -> MemoryPlan:
+            return plan_memory(graph, positions, machine, rows | more, reached=target.reached,
+                               outside=room.outside & graph.values.keys(), chunk=tokens, sequences=sequences or 1, turns=turns)
+
+        if by_heads:                                    # frames come first: scores are for no more tokens than a chunk has
+            most = with_room_for(more | scratch_of_heads(machine, graph, positions, 1)).chunk
+            more |= scratch_of_heads(machine, graph, positions, most)
+        memory = with_room_for(more)
         if target.reached and ((sparse and not turns) or "chunk_table" in rows):
             memory.fill()
+        if by_heads and memory.chunk == 1:
+            raise RoomError("", target.place, region=SRAM, got="room for the frame of one token",
+                            expected=f"of two: --dataflow {TPHS} is for tokens that go through a layer together")
         inside, outside = scratch_of_sampling(machine, model.config.vocab, room)
         memory.outside |= outside
         memory.add(inside, beside=("logits", *target.kept, *think.kept(graph)))
@@ -294,7 +316,7 @@ def _lowered(target: Target, positions: int, chunk: int | None, sequences: int |
         best, *others = sorted(found, key=lambda choice: choice.score)
         return Compiled(best, others)
 
-    sizes = [chunk] if chunk is not None else [sequences or 1] if target.by_token else [None, sequences or 1]
+    sizes = [chunk] if chunk is not None or by_heads else [sequences or 1] if target.by_token else [None, sequences or 1]
     turns = [True, False] if sequences and target.objects_apart else [False]
     return _first_with_room([(size, turn) for turn in turns for size in sizes], lowered)
 

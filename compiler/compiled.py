@@ -23,6 +23,7 @@ from compiler.lowering import cim
 from compiler.lowering.active import neuron_bytes
 from compiler.lowering.data import data
 from compiler.lowering.decoded import check_decoded
+from compiler.lowering.heads import SCORES, score_bytes
 from compiler.lowering.objects import about as about_objects
 from compiler.lowering.objects import has_objects
 from compiler.lowering.residency import about
@@ -30,6 +31,7 @@ from compiler.lowering.sampling import Room, missing
 from compiler.lowering.search import Choice, choices
 from compiler.model.carried_tokenizer import packed
 from compiler.model.model import Model
+from compiler.passes.dataflow import TPHS, is_by_head
 from compiler.passes.select import said
 from compiler.passes.sparsify import BY_ROWS
 from compiler.placing.made import Made
@@ -169,6 +171,7 @@ class Compiled:
                 "sequences": self.memory.sequences,
                 "kv": self.graph.values["keys"].format,
                 **({"kv_select": chosen} if (chosen := said(self.graph)) else {}),
+                **({"dataflow": TPHS} if is_by_head(self.graph) else {}),
                 "missing": missing(self.machine), "reads": self._reads_as_json(),
                 **({"pruned": list(self.model.pruned)} if self.model.pruned else {}),
                 **({"projected": list(self.model.projected)} if self.model.projected else {}),
@@ -296,6 +299,9 @@ class Compiled:
             lines.append(f"these halves take turns: while neurons of one come from {target.neurons.region}, the other goes on")
         lines.append("the prompt runs token by token" if memory.chunk == 1 else
                      f"the prompt runs in chunks of {memory.chunk} tokens, with {memory.frame_bytes:,} bytes of activations each")
+        if is_by_head(self.graph):
+            tokens = memory.slots[SCORES].size // score_bytes(self.graph, memory.context)
+            lines.append(f"a chunk goes through attention by head: keys and values of a head are read once for {tokens} tokens")
         if self.int8_activations:
             instead = " (--activations f32 uses fp32)" if self.could_decode else ""
             lines.append(f"integer weights use int8 activations, one scale per vector{instead}")

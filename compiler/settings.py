@@ -46,6 +46,7 @@ class Settings:
     reuse      columns of a piece, where binary and ternary matrices of layers become centres and differences; None: they do not
     kv_select  what of keys and values each token looks at, as passes/select.py reads it; None: all
     pack       how many weights are in a chunk of matrices that are packed, passes/pack.py reads it; None: none are
+    dataflow   the order in which a chunk goes through attention, one of passes/dataflow.py; None: token by token
     prune      how layers are pruned, as passes/prune.py reads it; on the text `calibrate` unless it is by magnitude
     """
 
@@ -66,6 +67,7 @@ class Settings:
     reuse: int | None = None
     kv_select: str | None = None
     pack: str | None = None
+    dataflow: str | None = None
 
     @property
     def given(self) -> list[str]:
@@ -73,7 +75,8 @@ class Settings:
         named = {"weights": "--weights", "sparse": "--sparse", "context": "--context", "kv": "--kv", "chunk": "--chunk",
                  "sequences": "--sequences", "activations": "--activations", "sparsity": "--ffn-sparsity",
                  "predictor": "--predict", "prune": "--prune", "project": "--project", "adapter": "--adapter",
-                 "reuse": "--reuse", "kv_select": "--kv-select", "pack": "--pack"}
+                 "reuse": "--reuse", "kv_select": "--kv-select", "pack": "--pack",
+                 "dataflow": "--dataflow"}
         return [named[field.name] for field in fields(self) if field.name in named and getattr(self, field.name) != field.default]
 
     def check(self) -> Settings:
@@ -113,7 +116,7 @@ class Settings:
     @property
     def caches(self) -> Caches:
         """How keys and values are stored and looked at. Raises ModelError."""
-        return Caches(self.kv, parse_select(self.kv_select) if self.kv_select else None)
+        return Caches(self.kv, parse_select(self.kv_select) if self.kv_select else None, self.dataflow)
 
     @property
     def reads_text(self) -> bool:
@@ -165,7 +168,7 @@ class Settings:
                 "activations": self.activations, "sparsity": self.sparsity, "predictor": self.predictor,
                 "calibrate": read_text(self.calibrate) if self.calibrate else None, "prune": self.prune,
                 "project": self.project, "reuse": self.reuse, "adapter": self.adapter is not None,
-                "kv_select": self.kv_select, "pack": self.pack}
+                "kv_select": self.kv_select, "pack": self.pack, "dataflow": self.dataflow}
 
 
 def read_text(path: Path) -> str:

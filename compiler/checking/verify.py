@@ -194,9 +194,10 @@ class _Checker:
                step: Sequence[Place], first: int | None) -> Iterator[None]:
         """Compare a group of operations for tokens whose frames begin with number `first`; None: in code for one token. Yields
         where the other half would have its turn, if halves of a chunk take turns."""
+        end = group.first + len(group.ops)
         for frame, (found, place) in enumerate(zip(results, step, strict=True)):
             fetches = False
-            for number in range(group.first, group.first + len(group.ops)):
+            for number in range(end - 1 if group.by_head else group.first, end):        # between heads nothing is whole
                 _, op, _ = found[section, layer, number]
                 if op.kind.startswith("gemv") and "objects" in op.kind:
                     fetches = True
@@ -204,7 +205,7 @@ class _Checker:
                     yield                           # until they are there
                 if self.difference:
                     return
-                if not group.together or frame == 0:
+                if not (group.together or group.by_head) or frame == 0:
                     self._reach(mark(section, number, first is not None), op)
                 self._compare(place, 0 if first is None else first + frame, *found[section, layer, number])
             if fetches:

@@ -121,6 +121,7 @@ class Executor(BankOperations, ReuseOperations, SelectOperations):
 
     _gemv_sparse, _gemv_i8_sparse = _gemv, _gemv_i8         # zeros add nothing
     _gemv_i8_cim = _gemv_i8
+    _gemv_heads, _gemv_i8_heads = _gemv, _gemv_i8
 
     def _gemv_active(self, x: F32, active: Any, *, W: str) -> F32:
         return self._of_rows(self._gemv(x, W=W), active)

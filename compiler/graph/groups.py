@@ -3,6 +3,9 @@
 A product with a whole matrix is a group of its own: it is done for all tokens of the chunk, so that the matrix is read once. The
 operations between two products are a group that is done for one token after the other. What each operation computes is the same as
 token by token: keys and values of a token are appended before it and those behind it look at them.
+
+From a product that is made head by head (passes/dataflow.py) to the context all is one group, done for one head after the other,
+each for all tokens.
 """
 
 from __future__ import annotations
@@ -14,22 +17,31 @@ from compiler.graph.ops import Graph, Op
 
 TOGETHER = ("gemv", "gemv.i8", "gemv.decoded", "gemv.sparse", "gemv.i8.sparse", "gemv.i8.cim", "gemv.i8.reuse")
 """Kinds that are done for all tokens of a chunk: products whose matrix is the same for each token, all rows of it."""
+BY_HEAD = ("gemv.heads", "gemv.i8.heads")
+"""Kinds that begin a group that is done by head."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """Operations of a list, from number `first` on. `together`: one operation, for all tokens; else each token does them all."""
+    """Operations of a list, from number `first` on. `together`: one operation, for all tokens. `by_head`: each head does them all,
+    for all tokens. Else each token does them all."""
 
     first: int
     ops: Sequence[Op]
     together: bool
+    by_head: bool = False
 
 
 def groups(ops: Sequence[Op]) -> Iterator[Group]:
     """The groups of a list of operations, in its order."""
     start = 0
     for number, op in enumerate(ops):
-        if op.kind in TOGETHER:
+        if op.kind in BY_HEAD:
+            if start < number:
+                yield Group(start, ops[start:number], together=False)
+            start = next(behind for behind, other in enumerate(ops[number:], number + 1) if other.kind.startswith("context"))
+            yield Group(number, ops[number:start], together=False, by_head=True)
+        elif op.kind in TOGETHER:
             if start < number:
                 yield Group(start, ops[start:number], together=False)
             yield Group(number, [op], together=True)

@@ -81,6 +81,8 @@ KINDS: dict[str, Kind] = {kind.name: kind for kind in (
          "y = x + b"),
     Kind("gemv",       "x:f32[cols] W[rows,cols]",             "y:f32[rows]",              "",
          "y[r] = lanesum(W[r] * x)"),
+    Kind("gemv.heads", "x:f32[cols] W[rows,cols]",             "y:f32[rows]",              "",
+         "as gemv; what is made of y up to the context is made for one head after the other"),
     Kind("gemv.decoded", "x:f32[cols] W[rows,cols]",           "y:f32[rows]",              "",
          "as gemv; of a W of codes: each weight is f32(code) * its scale"),
     Kind("quantise",   "x:f32[n]",                             "codes:i8[n] scale:f32[1]", "",
@@ -88,6 +90,8 @@ KINDS: dict[str, Kind] = {kind.name: kind for kind in (
     Kind("gemv.i8",    "x:i8[cols] scale:f32[1] W[rows,cols]", "y:f32[rows]",              "",
          "y[r] = (sum over groups g rising of f32(sum of codes of W[r] * x in g) * scale of W[r] in g) * scale; "
          "of a W without codes: y[r] = lanesum(W[r] * f32(x)) * scale"),
+    Kind("gemv.i8.heads", "x:i8[cols] scale:f32[1] W[rows,cols]", "y:f32[rows]",           "",
+         "as gemv.i8; what is made of y up to the context is made for one head after the other"),
     Kind("gemv.sparse", "x:f32[cols] W[rows,cols]",            "y:f32[rows]",              "",
          "as gemv; zeros of W are not stored"),
     Kind("gemv.i8.sparse", "x:i8[cols] scale:f32[1] W[rows,cols]", "y:f32[rows]",          "",

@@ -10,6 +10,7 @@ from compiler.graph.groups import groups
 from compiler.lowering import LOWERINGS, Lowering, residency, turns
 from compiler.lowering.chunk import each_frame, leave_place, take_place
 from compiler.lowering.emit import KEYS, LAYER, LAYERS_LEFT, VALUES, number, symbol
+from compiler.lowering.heads import by_head
 
 
 def mark(section: str, number: int, chunk: bool = False) -> str:
@@ -45,6 +46,10 @@ def grouped(c: Lowering, section: str, ops: Sequence[Op]) -> None:
     for group in groups(ops):
         if group.together:
             operations(c, section, group.ops, group.first)
+            continue
+        if group.by_head:
+            by_head(c, group.ops)
+            c.emit.mark(mark(section, group.first + len(group.ops) - 1, chunk=True))
             continue
         c.emit.comment(f"{section} {group.first} to {group.first + len(group.ops) - 1}, for one token after the other")
         with each_frame(c):

@@ -69,11 +69,12 @@ class Lowering:
         """The first layer of the body that is lowered now; all of it are alike."""
         return self.graph.bodies[self.body].layers[0]
 
-    def weight(self, role: str, part: str = "") -> Want:
-        """The address of a weight, or of its `part`: scales, codebook, metadata; of centres and differences one of `reused`."""
+    def weight(self, role: str, part: str = "", plus: int = 0) -> Want:
+        """The address of a weight, or of its `part`: scales, codebook, metadata; of centres and differences one of `reused`. `plus`
+        bytes behind its start."""
         placed, residency = self.tensor(role), self.memory.residency
         of = placed.reused if part and hasattr(placed.reused, part) else placed
-        at, text = getattr(of, part or "offset"), f"{role.removeprefix('layer.')} {part}".rstrip()
+        at, text = getattr(of, part or "offset") + plus, f"{role.removeprefix('layer.')} {part}".rstrip()
         if (copy := residency.at(self._stored(role), self.layer)) is not None:
             return Want("symbol", f"resident + {copy - residency.start + at - placed.offset}", text=f"{text}, resident", near=True)
         if role.startswith("layer."):

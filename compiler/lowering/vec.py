@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from compiler.graph import Op
-from compiler.lowering.emit import BASE, KV_OFFSET, POSITION, POSITIONS, ROPE_ROW, bits, number, offset
+from compiler.lowering.emit import BASE, KV_OFFSET, POSITION, POSITIONS, ROPE_ROW, Source, bits, number, offset
 from compiler.lowering.lower import Lowering, lowers
 from compiler.lowering.tiles import rows_near
 from compiler.placing.memory_plan import BYTES
@@ -74,7 +74,7 @@ def append(c: Lowering, op: Op) -> None:
 
 # ------------------------------------------------------------------------------------------------ attention
 
-_WEIGHTS = {"f32": "f32", "f16": "f16", "i8": "i8.f32"}               # format of a cache -> suffix of a product with it
+WEIGHTS = {"f32": "f32", "f16": "f16", "i8": "i8.f32"}               # format of a cache -> suffix of a product with it
 
 
 @contextmanager
@@ -116,7 +116,7 @@ def scores(c: Lowering, op: Op) -> None:
             e.move(keys, tile.at)
             with e.loop(c.name("scores"), groups, counter):
                 for _ in range(int(op.attributes["heads"]) // groups):
-                    e.op(f"vec.gemv.{_WEIGHTS[form]}", to, keys, query, tile.rows, reads=(q, *c.reached(cache)), writes=(result,),
+                    e.op(f"vec.gemv.{WEIGHTS[form]}", to, keys, query, tile.rows, reads=(q, *c.reached(cache)), writes=(result,),
                          comment="keys . query of a head")
                     e.line(f"add {to}, {to}, {step}")
                     e.advance(query, 4 * head_dim)
@@ -150,7 +150,7 @@ def context(c: Lowering, op: Op) -> None:
             e.move(values, tile.at)
             with e.loop(c.name("context"), groups, counter):
                 for _ in range(int(op.attributes["heads"]) // groups):
-                    e.op(f"vec.macT.{_WEIGHTS[form]}", to, values, weights, tile.rows,
+                    e.op(f"vec.macT.{WEIGHTS[form]}", to, values, weights, tile.rows,
                          reads=(p, result, *c.reached(cache)), writes=(result,),
                          comment="values weighted by a head's probabilities")
                     e.advance(to, 4 * head_dim)
@@ -201,13 +201,18 @@ def scale_heads(c: Lowering, op: Op) -> None:
 # ------------------------------------------------------------------------------------------------ products
 
 
-@lowers("gemv")
+@lowers("gemv", "gemv.heads")
 def gemv(c: Lowering, op: Op) -> None:
     """With float weights, which the unit converts to fp32."""
-    result, x, placed = op.outputs[0], op.inputs[0], c.tensor(op.weights[0])
+    rows_f32(c, op, range(c.tensor(op.weights[0]).rows), op.outputs[0], c.results(op.outputs[0]))
+
+
+def rows_f32(c: Lowering, op: Op, rows: range, result: str, results: Source) -> None:
+    """The product with some rows of the matrix, to the value `result`, at `results`."""
+    x, placed = op.inputs[0], c.tensor(op.weights[0])
     c.emit.order("vec", (x,), (result,))
-    with (c.tiles("vec", c.weight(op.weights[0]), placed.rows, placed.row_bytes, (c.results(result), 4), result=result,
-                  most=rows_near(placed.row_bytes) if c.chunk else 0) as tile, c.each()):
+    with (c.tiles("vec", c.weight(op.weights[0], plus=rows.start * placed.row_bytes), len(rows), placed.row_bytes, (results, 4),
+                  result=result, most=rows_near(placed.row_bytes) if c.chunk else 0) as tile, c.each()):
         c.emit.csr("vec.cols", placed.shape[1])
         c.emit.csr("vec.row_stride", 0)
         c.emit.op(f"vec.gemv.{placed.format}", c.result(tile.to[0]), tile.at, c.at(x), tile.rows, reads=(x,), writes=(result,))

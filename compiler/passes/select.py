@@ -44,10 +44,12 @@ class Selection:
 
 @dataclass(frozen=True)
 class Caches:
-    """The format of keys and values, one of KV_FORMATS, and what of them each token looks at; None: all."""
+    """The format of keys and values, one of KV_FORMATS; what of them each token looks at, None: all; and the order in which a chunk
+    does, one of DATAFLOWS (passes/dataflow.py), None: the first."""
 
     format: str = "f32"
     select: Selection | None = None
+    dataflow: str | None = None
 
 
 def parse_select(text: str) -> Selection:

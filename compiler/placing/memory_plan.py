@@ -17,7 +17,7 @@ from math import prod
 
 from compiler.errors import RoomError, most
 from compiler.graph import Graph, Op, Value
-from compiler.graph.groups import across_groups
+from compiler.graph.groups import across_groups, groups
 from compiler.graph.ops import EXTENTS
 from compiler.placing.residency import Residency
 from isa.preset import Preset
@@ -287,6 +287,10 @@ def _section(plan: MemoryPlan, graph: Graph, ops: Sequence[Op], crossing: Sequen
     beside = max((number for number, op in enumerate(ops) if op.kind.startswith(BESIDE)), default=0)
     last = {name: max(number, beside) for number, op in enumerate(ops) for name in (*op.inputs, *op.outputs)
             if name not in crossing}
+    for group in groups(ops):
+        if group.by_head:                       # the last head's product reads its inputs behind the first head's context
+            last |= {name: max(last.get(name, 0), group.first + len(group.ops) - 1) for name in group.ops[0].inputs
+                     if name not in crossing}
     live = {name: plan.slots[name] for name in crossing}
     for number, op in enumerate(ops):
         dying = [name for name in op.inputs if last.get(name) == number and name in live]

@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from slimulator.commands import shared
-from slimulator.commands.shared import BY, FILE, NO_TIME, THREADS, WHAT_IF, Printer
+from slimulator.commands.shared import BY, DATAFLOW, FILE, NO_TIME, THREADS, WHAT_IF, Printer
 
 _HOST = ("prompt_tokens_per_second", "tokens_per_second", "best_tokens_per_second", "tokens_per_cpu_second", "tokens",
          "seconds_to_first_token", "weight_bytes_per_second", "bandwidth", "share_of_bandwidth", "resident_bytes",
@@ -38,6 +38,7 @@ _HOST = ("prompt_tokens_per_second", "tokens_per_second", "best_tokens_per_secon
 @click.option("--kv-select", metavar="METHOD", help="What of keys and values each token looks at: think:0.4.")
 @click.option("--chunk", type=click.IntRange(min=1), metavar="N",
               help="Tokens of a prompt that go through a layer together; by default as many as there is room for, at most 64.")
+@DATAFLOW
 @click.option("--ffn-sparsity", "sparsity", type=click.FloatRange(0, 0.95), metavar="S",
               help="Skip this share of the feed-forward neurons.")
 @click.option("--predict", is_flag=True, help="With --ffn-sparsity: predict these neurons, by random weights in int8.")
@@ -94,7 +95,7 @@ def _measure(say: Printer, name: str, config: Path | None, preset: Any, threads:
     from isa.program import Program
     from isa.text import counted
     settings = Settings(**{key: said[key] for key in (
-        "machine", "weights", "context", "kv", "chunk", "sparsity", "project", "prune", "kv_select")},
+        "machine", "weights", "context", "kv", "chunk", "sparsity", "project", "prune", "kv_select", "dataflow")},
         predictor="i8" if said["predict"] else None)
     made = compile_random(name, settings, config=config, layers=said["layers"], progress=shared.progress(f"compiling {name}"),
                           waiting=shared.waiting, opened=shared.say_notes)
@@ -118,7 +119,7 @@ def _measure(say: Printer, name: str, config: Path | None, preset: Any, threads:
     figures = {
         "weights": program.meta["model"]["weights"], "kv": said["kv"], "machine": said["machine"], "threads": threads,
         "layers": made.layers, "layers_executed": made.executed, "compile_seconds": made.seconds,
-        **{key: said[key] for key in ("sparsity", "project", "prune") if said[key] is not None},
+        **{key: said[key] for key in ("dataflow", "sparsity", "project", "prune") if said[key] is not None},
         **({"predictor": "i8"} if said["predict"] else {}), **({"kv_select": said["kv_select"]} if said["kv_select"] else {}),
         "weight_bytes": made.weight_bytes, "bank_bytes": made.bank_bytes, "cache_bytes": made.cache_bytes,
         "instructions_per_token": behind["counters"]["core.instructions"] // behind["positions"],

@@ -83,6 +83,13 @@ def _sparsity(_context: click.Context, _parameter: click.Parameter, text: str | 
     return value
 
 
+DATAFLOW = click.option(
+    "--dataflow", type=click.Choice(["token-by-token", "tphs"]),
+    help="Order in which a chunk of a prompt goes through attention. token-by-token, the default: all heads of a token, then the "
+         "next token. tphs: one head for all tokens, then the next head, so that keys and values are read less often; for machines "
+         "that copy them to the scratchpad. The result is the same.")
+
+
 def compiler_options(command: Callable[..., Any], *, programs: bool = False) -> Callable[..., Any]:
     """The options of a command that compiles a checkpoint. It takes them as `settings`, a compiler.settings.Settings.
 
@@ -95,7 +102,7 @@ def compiler_options(command: Callable[..., Any], *, programs: bool = False) -> 
         from compiler.settings import Settings
         said = {name: others.pop(name) for name in (
             "machine", "weights", "sparse", "context", "kv", "chunk", "activations", "pack", "project", "prune", "adapter",
-            "kv_select")}
+            "kv_select", "dataflow")}
         predict, form = others.pop("predict"), others.pop("predictor")
         if form and not predict:
             raise click.UsageError("--predictor goes with --predict")
@@ -133,6 +140,7 @@ def compiler_options(command: Callable[..., Any], *, programs: bool = False) -> 
         click.option("--chunk", type=int, metavar="N",
                      help="Tokens of the prompt that go through a layer together, so that its weights are read once for them; 1: "
                           "one after the other. By default as many as the scratchpad has room for, at most 64."),
+        DATAFLOW,
         click.option("--activations", type=click.Choice(["i8", "f32"]),
                      help="Format of activations for integer weights. i8, the default: int8, one scale per vector. f32: weights "
                           "are decoded and multiplied on the vector unit."),

@@ -294,6 +294,18 @@ def test_attention_head(run):
         ("context", whole, 8), ("context of 3 tokens", few, 3))) in done.output
 
 
+def test_tphs_head_fetches_once_for_four_tokens(run):
+    done = run("tphs_head")
+    x, weights = (done.data(name, "<f4", rows, 32).astype(np.float64) for name, rows in (("x", 4), ("weights", 16)))
+    k, v = (done.data(name, "<f4", 8, 2, 16)[:, 1].astype(np.float64) for name in ("keys", "values"))
+    expected = np.stack([softmax(k[:5 + token] @ (weights @ x[token]) / 4) @ v[:5 + token] for token in range(4)])
+    for name in ("first", "second"):
+        assert np.allclose(done.memory(name, "<f4", 4, 16), expected, rtol=1e-4, atol=1e-6)
+    fetched = [2 * 64 * sum(range(5, 9)), 2 * 64 * 8]
+    assert [f"cache bytes fetched: {count}" in done.output for count in fetched] == [True, True]
+    assert done.output.endswith("bits that differ: 0\n")
+
+
 def test_crf_gemv_is_numpys_float16(run):
     """An accumulator's lanes take 16 inputs at a time, every product and every sum rounded to float16; fp32 adds up the lanes."""
     done = run("pim_crf_gemv")
