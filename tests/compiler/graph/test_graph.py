@@ -18,6 +18,7 @@ from compiler.graph import EXACT, KINDS, PLAIN, Executor, Graph, GraphError, Op,
 from compiler.graph.checks import CHECKS
 from compiler.model.model import Config, Rope, roles
 from compiler.model.tensors import Codes
+from compiler.passes.dataflow import by_head
 from compiler.passes.kv_cache import KV_FORMATS, Attention, with_caches
 from compiler.passes.quantise import quantise
 from compiler.passes.reuse import reuse_outputs
@@ -95,7 +96,9 @@ def test_kinds_are_all_made_by_some_model() -> None:
     centres = {op.kind for _, op in reuse_outputs(*binary, 64, load_preset("slim"))[1].steps()}
     chosen = {op.kind for kv in KV_FORMATS for _, op in with_selection(
         with_caches(build(C), kv, Attention("attn")), parse_select("think:0.5"), Path("m")).steps()}
-    assert used | cache | banks | decoded | zeros | macros | centres | chosen == set(KINDS) - sparse
+    heads = {op.kind for each in (build(C), quantise(random_model(C), read_recipe("t2"))[1])
+             for _, op in by_head(with_caches(each, "f32", Attention()), "").steps()}
+    assert used | cache | banks | decoded | zeros | macros | centres | chosen | heads == set(KINDS) - sparse
 
 
 def _in_banks(weights: str) -> Graph:
