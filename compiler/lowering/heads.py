@@ -88,7 +88,7 @@ def by_head(c: Lowering, ops: Sequence[Op]) -> None:
         c.emit.comment(f"head {number_of} of keys and values, {of.shared} of queries")
         c.built = ""
         _queries(c, of, product, [op for op in others if op.outputs == product.outputs])
-        with each_frame(c, tokens) as here:
+        with each_frame(c, tokens) as count, c.emit.pinned(count) as (here,):
             _attend(c, of, here, scores, context, [op for op in others if op.kind == "scale.heads"])
     c.built = ""
 
@@ -103,23 +103,24 @@ def _queries(c: Lowering, of: _Heads, product: Op, others: Sequence[Op]) -> None
         take_place(c, others)
         for op in others:
             at, length = of.at(c, FRAME), number(of.elements)
-            names = {"reads": (of.context,), "writes": (of.context,)}
+            names = (of.context,)
             match op.kind:
                 case "bias":
                     with c.operand("vec", c.weight(op.weights[0], plus=of.plus), 4 * of.elements) as b:
-                        e.op("vec.add.f32", at, at, b, length, **names)
+                        e.op("vec.add.f32", at, at, b, length, reads=names, writes=names)
                 case "rope":
                     e.csr("vec.head_dim", of.dim)
                     with c.operand("vec", ROPE_ROW, 4 * of.dim, of=ROPE) as angles:
-                        e.op("vec.rope.f32" if op.attributes["adjacent"] else "vec.ropehalf.f32", at, at, angles, length, **names)
+                        e.op("vec.rope.f32" if op.attributes["adjacent"] else "vec.ropehalf.f32", at, at, angles, length,
+                             reads=names, writes=names)
                 case "rmsnorm":
                     e.csr("vec.eps", e.register(bits(op.attributes["eps"])))
                     with c.vector(op.weights[0]) as gain:
                         for share in range(of.shared):
                             part = of.at(c, FRAME, 4 * share * of.dim)
-                            e.op("vec.rmsnorm.f32", part, part, gain, number(of.dim), **names)
+                            e.op("vec.rmsnorm.f32", part, part, gain, number(of.dim), reads=names, writes=names)
                 case _:
-                    e.op("vec.scale.f32", at, at, bits(op.attributes["factor"]), length, **names)
+                    e.op("vec.scale.f32", at, at, bits(op.attributes["factor"]), length, reads=names, writes=names)
         leave_place(c, others)
 
 

@@ -45,12 +45,13 @@ def test_families(shape: str, tmp_path: Path) -> None:
     assert compare(compiled, compiled.build(tmp_path), PROMPT)[1] is None
 
 
-@pytest.mark.parametrize("kv", ["f32", "i8"])
-def test_scores_of_few_tokens_and_tiles_of_few_positions(kv: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Chunks of 5 tokens whose scores have room for 2, and buffers with room for 5 or 21 of up to 16 positions."""
-    monkeypatch.setattr("compiler.lowering.heads.SHARE", 2.5 * SCORES / 32768)
+@pytest.mark.parametrize(("kv", "tokens"), [("f32", 2), ("i8", 1)])
+def test_scores_of_few_tokens_and_tiles_of_few_positions(kv: str, tokens: int, tmp_path: Path,
+                                                         monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chunks of 5 tokens whose scores have room for fewer, and buffers with room for 5 or 21 of up to 16 positions."""
+    monkeypatch.setattr("compiler.lowering.heads.SHARE", (tokens + 0.5) * SCORES / 32768)
     whole = made(chunk=5, weights="t2", kv=kv)
-    assert whole.memory.slots["head_scores"].size == 2 * SCORES
+    assert whole.memory.slots["head_scores"].size == tokens * SCORES
     target, layout = whole.choice.whole
     memory = replace(whole.memory, buffer_bytes=256, residency=Residency())
     compiled = Compiled(_choice(target, layout, memory, whole.sampling))
