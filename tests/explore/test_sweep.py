@@ -9,6 +9,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import fields
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from children import LIMIT, SLIMULATOR, Child, run
 from tiny_checkpoint import write_checkpoint
 
 import slimulator
+from compiler.settings import Settings
 from isa.caches import PROGRAMS
 from isa.preset import PRESETS, load_preset
 from isa.reference import ReferenceMachine
@@ -179,9 +181,10 @@ def test_a_bad_machine_of_a_study_is_named_with_its_own_file(tmp_path: Path) -> 
 
 def test_an_option_that_the_compiler_gets_is_an_axis_at_once() -> None:
     from slimulator.command_line import command
-    from slimulator.explore.axes import compiler_options
+    from slimulator.explore.axes import _field, compiler_options
     shown = {name for option in command.commands["sweep"].params for name in option.opts}
-    assert {f"--{name}" for name in compiler_options()} <= shown and len(compiler_options()) >= 12
+    assert {f"--{name}" for name in compiler_options()} <= shown
+    assert {_field(option) for option in compiler_options().values()} == {field.name for field in fields(Settings)}
     assert not {"--predict", "--reuse"} & shown            # switches before --predictor and --reuse-columns
 
 

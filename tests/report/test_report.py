@@ -142,6 +142,11 @@ def test_a_comparison(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     for name, value in shown_of.items():
         assert value in next(line for line in plain.splitlines() if line.startswith(f"{name}  "))
     assert len(shown_of) == 2 and report.read_text(encoding="utf-8").count('class="timeline"') == 2
+    if BROWSER:
+        page_of = report.read_text(encoding="utf-8").replace("</body>", (
+            "<script>document.title = document.documentElement.scrollWidth <= innerWidth</script></body>"))
+        report.write_text(page_of, encoding="utf-8")
+        assert "<title>true</title>" in shown(report, 500)                      # nothing sticks out on a phone
 
 
 @pytest.mark.skipif(not BROWSER, reason="needs Chromium")
@@ -151,12 +156,15 @@ def test_a_browser_shows_it_on_a_phone_and_on_a_wide_screen(tmp_path: Path, caps
     assert slimulator.invoke(["run", str(elf), "--report", str(report), "--quiet"]) == 0
     probe = ('<script>addEventListener("load", () => { const svg = document.querySelector(".timeline svg");'
              'svg.querySelector("rect").dispatchEvent(new MouseEvent("click", {bubbles: true}));'
-             'document.title = `${document.documentElement.scrollWidth <= innerWidth} ${svg.style.width}`; })</script></body>')
+             'document.querySelector("a[href=\'#figures\']").click();'
+             'const open = document.querySelectorAll("#figures details[open]").length;'
+             'document.title = `${document.documentElement.scrollWidth <= innerWidth} ${svg.style.width} ${open}`; })'
+             "</script></body>")
     report.write_text(report.read_text(encoding="utf-8").replace("</body>", probe), encoding="utf-8")
     for width in (500, 1200):
         dom = shown(report, width)
-        fits, zoomed = re.search(r"<title>(\w+) (\S+)%</title>", dom).groups()          # type: ignore[union-attr]
-        assert fits == "true" and float(zoomed) >= 100                                  # nothing sticks out; a click zooms
+        fits, zoomed, sources = re.search(r"<title>(\w+) (\S+)% (\d)</title>", dom).groups()      # type: ignore[union-attr]
+        assert fits == "true" and float(zoomed) >= 100 and sources == "1"       # nothing sticks out; clicks zoom and unfold
         assert re.search(r'class="told">[^<]*cycles from', dom)                            # and tells the slice
 
 
