@@ -106,7 +106,8 @@ def _linear(r: Reader) -> None:
     w = r.tensor(1)
     if r.option("WeightsFormat"):
         r.wrong("shuffled weights", "weights in rows")
-    if len(w.shape) != 2 or prod(x.shape) % w.shape[1] or prod(y.shape) != prod(x.shape) // w.shape[1] * w.shape[0]:
+    if (len(w.shape) != 2 or min(w.shape) < 1 or prod(x.shape) % w.shape[1]
+            or prod(y.shape) != prod(x.shape) // w.shape[1] * w.shape[0]):
         r.wrong(f"{w.called} of shape {list(w.shape)}, for {list(x.shape)} and {list(y.shape)}", "[outputs, inputs]")
     outputs, inputs = w.shape
     weight, block = stored(w, _weights(r, outputs, 0))

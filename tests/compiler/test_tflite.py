@@ -199,6 +199,11 @@ def negative_scale(net):
     net.tensors[net.x]["scale"] = -0.1
 
 
+def no_inputs(net):
+    net.linear(4)
+    net.tensors[net.ops[-1][1][1]]["shape"] = (4, 0)
+
+
 def two_means(net):
     net.mean(1, 3)
 
@@ -219,6 +224,7 @@ def two_means(net):
     (other_scale, "operator 0 (MAX_POOL_2D): tensor 0 (tensor_0) and tensor 1 (tensor_1) have different scales"),
     (no_order, "operator 0 (CONV_2D): tensor 3 (tensor_3) is read before it is made; expected operators in order"),
     (negative_scale, "has a scale of -0.10000000149011612 and a zero point of -11; expected scales 1e-12 to 1e+12, zero "),
+    (no_inputs, "operator 0 (FULLY_CONNECTED): tensor 1 (tensor_1) of shape [4, 0], for [1, 7, 8, 6] and [1, 7, 8, 4]; expected"),
     (two_means, "operator 0 (MEAN): a mean over [1, 3] of [1, 7, 8, 6]; expected dimensions side by side")])
 def test_what_is_not_supported_is_refused_by_name(change, message, tmp_path):
     net = Net(7, 8, 6)
