@@ -17,6 +17,8 @@ from compiler.formats.recipe import Recipe, read_recipe
 from compiler.lowering import cim, think
 from compiler.lowering.active import scratch as scratch_of_active
 from compiler.lowering.chunks import scratch as scratch_of_chunks
+from compiler.lowering.cuts import scratch as scratch_of_cuts
+from compiler.lowering.cuts import values as values_of_cuts
 from compiler.lowering.data import MOST_STOPS
 from compiler.lowering.decoded import check_decoded, matrices
 from compiler.lowering.decoded import scratch as scratch_of_decoded
@@ -37,6 +39,7 @@ from compiler.passes.dataflow import TPHS, by_head, check_dataflow, is_by_head
 from compiler.passes.kv_cache import KV_FORMATS, with_caches
 from compiler.passes.pack import can_pack, pack_chunks
 from compiler.passes.predict import by_objects, with_predictor
+from compiler.passes.prune_tokens import PLACES, WAITING, PruneTokens, cut_prompts
 from compiler.passes.quantise import quantise
 from compiler.passes.reuse import can_reuse, reuse_outputs
 from compiler.passes.select import Caches, with_selection
@@ -48,7 +51,7 @@ from compiler.placing.weights import plan_weights
 from compiler.targets import Target, target_of
 from isa import sparse as sparse_layouts
 from isa.hints import nearest
-from isa.preset import Preset, load_preset
+from isa.preset import Preset, load_preset, presets_with
 from isa.regions import SRAM
 from isa.sparse import SparseLayout
 
@@ -129,6 +132,11 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
     positions = context or min(model.config.context, LONGEST_CONTEXT)
     if select:
         select.check_context(positions)
+    cuts = _cuts(model, preset, positions, sequences)
+    for option, given, why in ((f"--kv-select {select}", select, "blocks are scored by all keys of the layer before, as they come"),
+                               (f"--dataflow {TPHS}", caches.dataflow == TPHS, "the query of a token is never whole")):
+        if given and cuts:
+            raise ModelError("", "--prune-tokens", got=option, expected="one of them", hint=why)
     predictor = sparsity.predictor if isinstance(sparsity, Calibrated) else ""
     by_rows = ROLES if predictor else BY_ROWS
 
@@ -160,11 +168,11 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
         if recipe.pack:
             quantised = pack_chunks(quantised, graph, recipe.pack, preset)
         attention = kind.attention(preset, model.config, kv)
-        if select:
-            if not kind.chooses(preset, attention):
-                raise ModelError("", f"machine {preset.name}", got=f"--kv-select {select}", hint="--machine slim",
-                                 expected="units attn, thr, vec and fetch that reach caches and scratchpad, and have room for all "
-                                          "heads")
+        if select and not kind.chooses(preset, attention):
+            raise ModelError("", f"machine {preset.name}", got=f"--kv-select {select}", hint="--machine slim",
+                             expected="units attn, thr, vec and fetch that reach caches and scratchpad, and have room for all "
+                                      "heads")
+        if select or cuts:                                  # they look at keys that have a row for each position
             attention = replace(attention, transposed=False)
         graph = with_caches(graph, kv, attention)
         if select:
@@ -181,6 +189,8 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
             graph = by_objects(graph, quantised, found.share) if predictor and isinstance(found, Calibrated) else sparsify(
                 graph, quantised, share)
         graph = kind.with_products(preset, graph, quantised)
+        if cuts:
+            graph = cut_prompts(graph, model.prune_tokens or PruneTokens(), cuts, positions)
         target = kind(preset, quantised, graph, int8=activations != "f32")
         target.check_units()
         if caches.dataflow == TPHS and target.reached:
@@ -212,6 +222,19 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
             found = ["no shorter --context" + ", --kv or --weights" * others + " makes it fit"]
         error.hint = "; ".join(filter(None, (error.hint, *found)))
         raise
+
+
+def _cuts(model: Model, machine: Preset, positions: int, sequences: int | None) -> Sequence[tuple[int, int]]:
+    """(layer, budget) of each cut of a prompt. Raises ModelError for what cannot be combined with cuts."""
+    if model.prune_tokens is None:
+        return ()
+    if sequences:
+        raise ModelError("", "--prune-tokens", got=f"{sequences} texts side by side", expected="one text",
+                         hint="a chunk has tokens of several texts, of which each would leave out others")
+    if not machine.has_unit("thr") or "thr" not in machine.region(SRAM).ports:
+        raise ModelError("", "--prune-tokens", got=f"machine {machine.name}, which has no thr unit that reaches the scratchpad",
+                         expected="one: it ranks blocks of tokens", hint=presets_with(("thr",)))
+    return model.prune_tokens.cuts(model.config, positions)
 
 
 def _options_that_fit(lowered: Callable[[Recipe | None, str], Compiled], recipe: Recipe | None, kv: str,
@@ -273,6 +296,8 @@ def _lowered(target: Target, positions: int, chunk: int | None, sequences: int |
     rows |= target.scratch() | think.scratch(graph)
     by_heads = is_by_head(graph)
 
+    waits = {WAITING, PLACES} if graph.cuts else set()
+
     def planned(room: Room, tokens: int | None, turns: bool) -> MemoryPlan:
         more = dict[str, int]()
         if predicted:
@@ -280,9 +305,11 @@ def _lowered(target: Target, positions: int, chunk: int | None, sequences: int |
             halves, one = (scratch_of_objects(machine, objects, dim, halves=two) for two in (True, False))
             turns = turns and "objects_here" in halves
             more = halves | SCRATCH_OF_TURNS if turns else one
+        away = (room.outside & graph.values.keys()) | waits
+
         def with_room_for(more: dict[str, int]) -> MemoryPlan:
-            return plan_memory(graph, positions, machine, rows | more, reached=target.reached,
-                               outside=room.outside & graph.values.keys(), chunk=tokens, sequences=sequences or 1, turns=turns)
+            return plan_memory(graph, positions, machine, rows | more, reached=target.reached, outside=away, chunk=tokens,
+                               sequences=sequences or 1, turns=turns)
 
         if by_heads:                                    # frames come first: scores are for no more tokens than a chunk has
             most = with_room_for(more | scratch_of_heads(machine, graph, positions, 1)).chunk
@@ -296,6 +323,8 @@ def _lowered(target: Target, positions: int, chunk: int | None, sequences: int |
         inside, outside = scratch_of_sampling(machine, model.config.vocab, room)
         memory.outside |= outside
         memory.add(inside, beside=("logits", *target.kept, *think.kept(graph)))
+        if graph.cuts:
+            memory.add(scratch_of_cuts(graph, memory), beside=(*values_of_cuts(graph), *target.kept))
         return memory
 
     def lowered(way: tuple[int | None, bool]) -> Compiled:

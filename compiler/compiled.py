@@ -32,6 +32,7 @@ from compiler.lowering.search import Choice, choices
 from compiler.model.carried_tokenizer import packed
 from compiler.model.model import Model
 from compiler.passes.dataflow import TPHS, is_by_head
+from compiler.passes.prune_tokens import PLACES, WAITING
 from compiler.passes.select import said
 from compiler.passes.sparsify import BY_ROWS
 from compiler.placing.made import Made
@@ -174,9 +175,19 @@ class Compiled:
                 **({"dataflow": TPHS} if is_by_head(self.graph) else {}),
                 "missing": missing(self.machine), "reads": self._reads_as_json(),
                 **({"pruned": list(self.model.pruned)} if self.model.pruned else {}),
+                **({"cuts": {"layers": [cut.layer for cut in self.graph.cuts], "budgets": [cut.budget for cut in self.graph.cuts],
+                             "kv_bytes": self.kv_bytes}} if self.graph.cuts else {}),
                 **({"projected": list(self.model.projected)} if self.model.projected else {}),
                 **({"neuron_bytes": [neuron_bytes(body, self._by_neuron) for body in self.layout.bodies]}
                    if "active" in self.graph.values else {})}
+
+    @property
+    def kv_bytes(self) -> list[int]:
+        """Bytes of the keys and values of a token, with their scales, by layer."""
+        graph = self.graph
+        ops = {layer: body.ops for body in graph.bodies for layer in body.layers}
+        return [sum(self.memory.size(graph.values[name]) // self.memory.context for op in ops[layer] if op.kind.startswith("append")
+                    for name in op.outputs) for layer in range(graph.config.layers)]
 
     @property
     def _by_neuron(self) -> tuple[str, ...]:
@@ -219,11 +230,11 @@ class Compiled:
 
     def _reads_as_json(self) -> dict[str, Any] | None:
         """What the model card says of what stays and what a token reads; None where units reach weights in their memory. What a
-        step of several sequences reads is not predicted."""
+        step of several sequences reads is not predicted, nor what a token does behind a prompt that is cut."""
         if self.target.reached:
             return None
         choice = self.choice
-        reads = {} if self.memory.sequences > 1 else {
+        reads = {} if self.memory.sequences > 1 or self.graph.cuts else {
             "exact": choice.exact,
             "outside": choice.formula(near=False).as_json(), "scratchpad": choice.formula(near=True).as_json()}
         return {"stays": about(self.layout, self.memory), "loaded_bytes": choice.loaded, "buffer_bytes": self.memory.buffer_bytes,
@@ -238,7 +249,7 @@ class Compiled:
         what = f"{choice.loaded:,} bytes of {home} are copied there once, and stay" if stays else "no weights and caches stay there"
         lines = [f"{SRAM}: {what}{'; the rest streams' if stays and self.memory.buffer_bytes else ''}",
                  *(f"  {line}" for line in stays)]
-        if self.memory.sequences > 1:               # the profile is that of code for one token
+        if self.memory.sequences > 1 or self.graph.cuts:        # the profile is that of code for one token that looks at all
             return lines
         most = "" if choice.exact else "at most "
         lines += [f"{region}: a generated token that looks at p positions reads {most}{choice.formula(near)} bytes"
@@ -275,9 +286,13 @@ class Compiled:
         rows.append((SRAM, memory.scratchpad_bytes, f"activations, in a scratchpad of {self.machine.region(SRAM).size:,} bytes"
                      + (f"; includes two tile buffers of {memory.buffer_bytes:,} bytes" if memory.buffer_bytes else "")
                      + (f"; {residency.end - residency.start:,} bytes are what stays there" if residency.end else "")))
-        if memory.outside:
-            rows.append((target.outside.region, sum(memory.outside.values()),
-                         f"{', '.join(memory.outside)}: no room in the scratchpad"
+        waits = {name: size for name, size in memory.outside.items() if name in (WAITING, PLACES)}
+        if waits:
+            rows.append((target.outside.region, sum(waits.values()),
+                         "hidden states and positions of a prompt, which wait before cuts"))
+        if moved := {name: size for name, size in memory.outside.items() if name not in waits}:
+            rows.append((target.outside.region, sum(moved.values()),
+                         f"{', '.join(moved)}: no room in the scratchpad"
                          + (f"; sampling takes {self.sampling.tile:,} tokens at a time" if self.sampling.tile else "")))
         lines += self._sparse()
         lines += self.model.packed
@@ -297,6 +312,7 @@ class Compiled:
                                                "is no room for the logits of all"))
         if memory.turns:
             lines.append(f"these halves take turns: while neurons of one come from {target.neurons.region}, the other goes on")
+        lines += [f"before layer {cut.layer} at most {cut.budget:,} tokens of a prompt are left" for cut in self.graph.cuts]
         lines.append("the prompt runs token by token" if memory.chunk == 1 else
                      f"the prompt runs in chunks of {memory.chunk} tokens, with {memory.frame_bytes:,} bytes of activations each")
         if is_by_head(self.graph):

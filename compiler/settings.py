@@ -21,6 +21,7 @@ from compiler.passes.calibrate import LEVELS
 from compiler.passes.pack import parse_pack
 from compiler.passes.project import parse_project, project
 from compiler.passes.prune import parse_prune, prune
+from compiler.passes.prune_tokens import parse_prune_tokens
 from compiler.passes.reuse import check_columns
 from compiler.passes.select import Caches, parse_select
 from isa.files import text_of
@@ -47,6 +48,7 @@ class Settings:
     kv_select  what of keys and values each token looks at, as passes/select.py reads it; None: all
     pack       how many weights are in a chunk of matrices that are packed, passes/pack.py reads it; None: none are
     dataflow   the order in which a chunk goes through attention, one of passes/dataflow.py; None: token by token
+    prune_tokens  where tokens of a prompt are left out, as passes/prune_tokens.py reads it
     prune      how layers are pruned, as passes/prune.py reads it; on the text `calibrate` unless it is by magnitude
     """
 
@@ -68,6 +70,7 @@ class Settings:
     kv_select: str | None = None
     pack: str | None = None
     dataflow: str | None = None
+    prune_tokens: str | None = None
 
     @property
     def given(self) -> list[str]:
@@ -76,7 +79,7 @@ class Settings:
                  "sequences": "--sequences", "activations": "--activations", "sparsity": "--ffn-sparsity",
                  "predictor": "--predict", "prune": "--prune", "project": "--project", "adapter": "--adapter",
                  "reuse": "--reuse", "kv_select": "--kv-select", "pack": "--pack",
-                 "dataflow": "--dataflow"}
+                 "dataflow": "--dataflow", "prune_tokens": "--prune-tokens"}
         return [named[field.name] for field in fields(self) if field.name in named and getattr(self, field.name) != field.default]
 
     def check(self) -> Settings:
@@ -102,6 +105,8 @@ class Settings:
             parse_select(self.kv_select)
         if self.reuse is not None:
             check_columns(self.reuse)
+        if self.prune_tokens:
+            parse_prune_tokens(self.prune_tokens)
         return self
 
     def recipe(self) -> Recipe | None:
@@ -149,6 +154,8 @@ class Settings:
             model = project(model, parse_project(self.project), progress)
         if self.prune:
             model = prune(model, parse_prune(self.prune), tokens, progress)
+        if self.prune_tokens:
+            model = replace(model, prune_tokens=parse_prune_tokens(self.prune_tokens))
         sparsity: Calibrated | float | str | None = self.sparsity
         if self.calibrate and isinstance(sparsity, float):
             sparsity = Calibrated(sparsity, tokens, progress, self.predictor or "")
@@ -168,7 +175,7 @@ class Settings:
                 "activations": self.activations, "sparsity": self.sparsity, "predictor": self.predictor,
                 "calibrate": read_text(self.calibrate) if self.calibrate else None, "prune": self.prune,
                 "project": self.project, "reuse": self.reuse, "adapter": self.adapter is not None,
-                "kv_select": self.kv_select, "pack": self.pack, "dataflow": self.dataflow}
+                "kv_select": self.kv_select, "pack": self.pack, "dataflow": self.dataflow, "prune_tokens": self.prune_tokens}
 
 
 def read_text(path: Path) -> str:

@@ -32,6 +32,7 @@ from compiler.model.carried_tokenizer import packed
 from compiler.model.tokenizer import SentencePieceTokenizer
 from compiler.passes.project import project
 from compiler.passes.prune import parse_prune, prune
+from compiler.passes.prune_tokens import parse_prune_tokens
 from compiler.passes.select import Caches, parse_select
 from isa import manual
 from isa.caches import PROGRAMS
@@ -191,11 +192,13 @@ def test_generate_eval_verify(written: Callable[..., Any], tmp_path: Path) -> No
     (batch := tmp_path / "prompts.txt").write_text("ab\nb\n", encoding="utf-8")
     compare("generate", [written("generate", model, "ab", "-n", 2, "--what-if", "lut=2", "--by", "layer"),
                          written("generate", model, "--batch", batch, "-n", 2),
-                         written("generate", model, "ab", "-n", 2, *exact)])
+                         written("generate", model, "ab", "-n", 2, *exact),
+                         written("generate", write_checkpoint(tmp_path / "long", context=200), "ab" * 70, "-n", 2,
+                                 "--prune-tokens", "1:128")])
     compare("eval", [written("eval", model, words, "--tokens", 8, *more) for more in (
         share, (*share, "--predict"), exact,
         ("--weights", "i8", "--activations", "i8"), ("--prune", "magnitude:0.5"), ("--project", "monarch:4"), SELECT,
-        ("--weights", "t2", "--reuse", "--machine", "slim-llama"))])
+        ("--prune-tokens", "1:128"), ("--weights", "t2", "--reuse", "--machine", "slim-llama"))])
 
 
 def test_verify(written: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -319,6 +322,7 @@ def test_program(tmp_path: Path) -> None:
     cards.append(compile_model(prune(load(models[0]), parse_prune("magnitude:0.5"))).meta)
     cards.append(compile_model(project(load(models[0]), 4)).meta)
     cards.append(compile_model(random_model(replace(SHAPES["gqa"], context=96)), kv=Caches("f32", parse_select("think:0.5"))).meta)
+    cards.append(compile_model(replace(load(models[0]), prune_tokens=parse_prune_tokens("1:128"))).meta)
     slimulator.assemble("_start: lut.mac.t2 a0, a1, a2\n").save(tmp_path / "t.elf")
     slimulator.Program().save(tmp_path / "none.elf")
     found += [metadata(tmp_path / f"{name}.elf") for name in ("t", "none")]

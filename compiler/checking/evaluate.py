@@ -3,9 +3,10 @@
     documents = split(text, tokenizer, context, limit)
     evaluate(documents, reference, candidate) -> Scores     for each position the logits of both; evaluate_pairs: of several
 
-Each document begins with the tokenizer's BOS, if it has one, and is scored in pieces as long as the context. The cost of a token
-is -log2 of its probability. Bits per byte are the sum of costs, divided by the UTF-8 bytes of the text that was scored: so models
-with different tokenizers can be compared.
+Each document begins with the tokenizer's BOS, if it has one, and is scored in pieces as long as the context. The first token of a
+piece is its prompt; or the first half is, for a program that leaves out tokens of prompts. What is behind is scored. The cost of a
+token is -log2 of its probability. Bits per byte are the sum of costs, divided by the UTF-8 bytes of the text that was scored: so
+models with different tokenizers can be compared.
 """
 
 from __future__ import annotations
@@ -28,16 +29,18 @@ from isa.reference import ReferenceMachine
 from isa.services import Host
 
 SEPARATOR = "<|endoftext|>"             # between the stories of TinyStories and of many other collections
-Logits = Callable[[Sequence[int]], Iterator[F32]]
-"""From the tokens of a document to the logits (vocab,) behind each of them."""
+Logits = Callable[..., Iterator[F32]]
+"""From the tokens of a document to the logits (vocab,) behind each of them; or, if it is also told how many of them are its prompt,
+to those from the prompt's last token on."""
 
 
 @dataclass
 class Document:
-    """Tokens, and the number of bytes of text that they stand for, the first token's left out: it is not scored."""
+    """Tokens, and the number of bytes of text that they stand for, those of its prompt left out, which is not scored."""
 
     tokens: list[int]
     size: int
+    prompt: int = 1
 
 
 @dataclass
@@ -79,8 +82,11 @@ class Scores:
                 "perplexity": pair(self.perplexity), **self.beside()}
 
 
-def split(text: str, tokenizer: Tokenizer, context: int, limit: int | None = None) -> list[Document]:
-    """The documents of a text, with at most `limit` scored tokens. Raises ModelError if there is nothing to score."""
+def split(text: str, tokenizer: Tokenizer, context: int, limit: int | None = None, *, halves: bool = False) -> list[Document]:
+    """The documents of a text, with at most `limit` scored tokens. `halves`: only the second half of each is scored.
+
+    Raises ModelError if there is nothing to score.
+    """
     if context < 2:
         raise ModelError("", "context", got=f"{context} position", expected="at least 2: one token predicts the next")
     documents: list[Document] = []
@@ -90,10 +96,11 @@ def split(text: str, tokenizer: Tokenizer, context: int, limit: int | None = Non
         if tokenizer.bos is not None and tokens[:1] != [tokenizer.bos] and tokens:
             tokens = [tokenizer.bos, *tokens]
         while len(tokens) > 1 and left > 0:
-            taken = tokens[:int(min(context, left + 1))]
-            whole, first = tokenizer.decode(taken), tokenizer.decode(taken[:1])
-            documents.append(Document(taken, max(1, len(whole.encode()) - len(first.encode()))))
-            left -= len(taken) - 1
+            taken = tokens[:int(min(context, 2 * left if halves else left + 1))]
+            prompt = max(1, len(taken) // 2) if halves else 1
+            whole, first = tokenizer.decode(taken), tokenizer.decode(taken[:prompt])
+            documents.append(Document(taken, max(1, len(whole.encode()) - len(first.encode())), prompt))
+            left -= len(taken) - prompt
             rest = tokens[len(taken):]
             tokens = [*([tokenizer.bos] if tokenizer.bos is not None else taken[-1:]), *rest] if rest else []
     if not documents:
@@ -110,10 +117,11 @@ def evaluate(documents: Sequence[Document], reference: Logits, candidate: Logits
 def evaluate_pairs(documents: Sequence[Document], models: Sequence[Logits], pairs: Sequence[tuple[int, int]],
                    progress: Callable[[int, int], None] | None = None) -> list[Scores]:
     """Score several models on the same documents. `pairs`: numbers of (reference, candidate); Scores for each pair."""
-    every, done = sum(len(document.tokens) - 1 for document in documents), 0
+    every, done = sum(len(document.tokens) - document.prompt for document in documents), 0
     results = [Scores() for _ in pairs]
     for document in documents:
-        for following, *logits in zip(document.tokens[1:], *(model(document.tokens[:-1]) for model in models), strict=True):
+        found_by = (model(document.tokens[:-1], document.prompt) for model in models)
+        for following, *logits in zip(document.tokens[document.prompt:], *found_by, strict=True):
             found = [_log_probabilities(each) for each in logits]
             for scores, (reference, candidate) in zip(results, pairs, strict=True):
                 p, q = found[reference], found[candidate]
@@ -141,9 +149,10 @@ def _log_probabilities(logits: F32) -> npt.NDArray[np.float64]:
 
 def of_graph(executor: Executor) -> Logits:
     """Logits of a graph, as the executor computes it."""
-    def logits(tokens: Sequence[int]) -> Iterator[F32]:
+    def logits(tokens: Sequence[int], prompt: int = 1) -> Iterator[F32]:
         executor.restart()
-        for token in tokens:
+        yield executor.read(tokens[:prompt])
+        for token in tokens[prompt:]:
             yield executor.step(token)
     return logits
 
@@ -153,16 +162,19 @@ def of_program(machine: ReferenceMachine, program: Program) -> Logits:
 
     Raises ModelError if the program ends in another way.
     """
+    cuts = program.symbol("prompt_tokens") is not None
     machine.peek(program.address("all_logits"), 8)[:] = np.frombuffer(struct.pack("<Q", 1), np.uint8)
 
-    def logits(tokens: Sequence[int]) -> Iterator[F32]:
+    def logits(tokens: Sequence[int], prompt: int = 1) -> Iterator[F32]:
         found: list[F32] = []
+        if cuts:
+            machine.peek(program.address("prompt_tokens"), 8)[:] = np.frombuffer(struct.pack("<Q", prompt), np.uint8)
         machine.pc, machine.exit_code = program.entry, None
         machine.host = Host(tokens, show=lambda numbers: found.append(numbers.copy()))
         result = machine.run().unless_interrupted()
-        if result.reason != "exit" or result.exit_code or len(found) != len(tokens):
+        if result.reason != "exit" or result.exit_code or len(found) != len(tokens) - (prompt - 1 if cuts else 0):
             code = "" if result.exit_code is None else f", exit code {result.exit_code}"
             raise ModelError("", "program", got=f"it ended with {result.trap or result.reason}{code}",
                              expected=f"logits at {len(tokens)} positions")
-        yield from found
+        yield from found[0 if cuts else prompt - 1:]
     return logits

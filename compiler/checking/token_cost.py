@@ -48,14 +48,16 @@ class TokenCost:
                 "joules": self.joules}
 
 
-def token_cost(program: Program, make: Maker, preset: Preset, text: Sequence[int]) -> TokenCost:
+def token_cost(program: Program, make: Maker, preset: Preset, text: Sequence[int], prompt: int = 1) -> TokenCost:
     """Run a program of a model on the tokens of a text, two or more; `make` makes machines that keep a clock.
+
+    prompt  the tokens of the text that are its prompt, if they are more than BEHIND
 
     Raises ModelError if the program does not get to the end.
     """
     context = program.meta["model"]["context"]
     count = min(MEASURED, max(1, len(text) - 2))
-    behind = max(1, min(BEHIND, context - count, len(text) - 1 - count))
+    behind = max(1, min(max(BEHIND, prompt), context - count, len(text) - 1 - count))
     machine, following = make(preset, Host()), list(text[behind:behind + count + 1])
     machine.load(program)
     phases = Phases(machine)

@@ -9,6 +9,7 @@ given several texts (`texts_of`), each of which the graph computes alone.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -19,10 +20,11 @@ import numpy as np
 from compiler.compiled import Compiled
 from compiler.graph import EXACT, Executor, Graph, Op
 from compiler.graph.groups import Group, groups
+from compiler.graph.prompts import Part
 from compiler.lowering.emit import BASE
 from compiler.lowering.layers import mark
 from compiler.placing.memory_plan import MemoryPlan
-from compiler.running.parameters import set_sequences, side_by_side
+from compiler.running.parameters import set_parameters, set_sequences, side_by_side
 from emulator.machine import Machine
 from isa.program import Program
 from isa.reference import ReferenceMachine
@@ -31,6 +33,7 @@ from isa.services import Host
 
 DTYPE = {"f32": "<f4", "f16": "<u2", "i32": "<i4", "i8": "i1", "index": "<u4"}
 
+BEHIND = 4              # tokens that come behind the prompt, where prompts are cut: they are computed one by one
 MOST_TEXTS = 4          # side by side that are compared: the graph computes each alone
 
 
@@ -67,6 +70,9 @@ class ProgramStopped(Exception):
 Place = tuple[int, int]
 """A token: the number of its text, and its place in that."""
 
+Results = dict[tuple[str, int, int], tuple["int | None", Op, tuple[Any, ...]]]
+"""What operations have written for a token: layer, operation and arrays, by place (_Places)."""
+
 Observer = Callable[[Place, "int | None", Op, str, Any, Any], None]
 """Called with (token, layer, operation, value, what the graph has, what the program has) for each value that is compared."""
 
@@ -96,8 +102,10 @@ def compare(compiled: Compiled, program: Program, tokens: Sequence[int], engine:
     """
     texts = texts_of(tokens, compiled.memory.sequences)
     checker = _Checker(compiled, program, texts, engine, observe)
-    results: list[dict[tuple[str, int, int], tuple[int | None, Op, tuple[Any, ...]]]] = []
     places = _Places(compiled.graph)
+    if compiled.graph.cuts:
+        return _compare_cut(compiled, checker, texts[0], places, progress)
+    results: list[Results] = []
     executors = [Executor(compiled.graph, compiled.model, EXACT,
                           observe=lambda layer, op, found: results[-1].update({places.of(layer, op): (layer, op, found)}))]
     done, every = 0, sum(map(len, texts))
@@ -117,6 +125,36 @@ def compare(compiled: Compiled, program: Program, tokens: Sequence[int], engine:
     return checker.compared, checker.difference
 
 
+def _compare_cut(compiled: Compiled, checker: _Checker, tokens: Sequence[int], places: _Places,
+                 progress: Callable[[int, int], None] | None) -> tuple[int, Difference | None]:
+    """`compare` for a program with cuts: the prompt part by part, then the last tokens as if they had been generated."""
+    prompt = prompt_of(len(tokens))
+    checker.begin_prompt(prompt)
+    results: dict[int, Results] = defaultdict(dict)              # by row
+    executor = Executor(compiled.graph, compiled.model, EXACT, observe=lambda layer, op, found: results[executor.row].update(
+        {places.of(layer, op): (layer, op, found)}))
+    for part in executor.parts(tokens[:prompt], compiled.memory.chunk):
+        checker.check_part(part, results, executor.row, places)
+        results.clear()
+        if checker.difference:
+            break
+        if progress:
+            progress(part.places[-1] + 1, len(tokens))
+    for place in range(prompt, len(tokens)):
+        if checker.difference:
+            break
+        executor.step(tokens[place])
+        every = {name: found for each in results.values() for name, found in each.items()}      # rows differ by segment
+        checker.check_token((0, place), every, places)
+        results.clear()
+    return checker.compared, checker.difference
+
+
+def prompt_of(tokens: int) -> int:
+    """How many of the compared tokens are the prompt of a program with cuts."""
+    return max(1, tokens - BEHIND)
+
+
 class _Places:
     """Where operations stand: (list of the graph, layer or -1, number), in the order in which a token passes them."""
 
@@ -124,7 +162,7 @@ class _Places:
         self.graph = graph
         layers = sorted((layer, graph.name_of(body), body.ops) for body in graph.bodies for layer in body.layers)
         self.lists = [("start", -1, graph.start), *((name, layer, ops) for layer, name, ops in layers),
-                      ("finish", -1, graph.finish)]
+                      *((cut.name, -1, cut.ops) for cut in graph.cuts), ("finish", -1, graph.finish)]
 
     def of(self, layer: int | None, op: Op) -> tuple[str, int, int]:
         section, number = self.graph.place_of(op, layer)
@@ -148,7 +186,7 @@ class _Checker:
         self.active: dict[Place, Any] = {}  # the rows that operations by active neurons work on, of each token
         self.difference: Difference | None = None
 
-    def check(self, step: Sequence[Place], results: Sequence[Mapping[tuple[str, int, int], Any]], places: _Places) -> None:
+    def check(self, step: Sequence[Place], results: Sequence[Results], places: _Places) -> None:
         """Compare the tokens of a chunk, or a single one, with their `results`."""
         memory = self.compiled.memory
         several = memory.sequences > 1
@@ -172,12 +210,38 @@ class _Checker:
             elif layer == 0:
                 self._halves(results, step, places)
 
-    def _each(self, section: str, layer: int, group: Group, results: Sequence[Mapping[tuple[str, int, int], Any]],
+    def begin_prompt(self, tokens: int) -> None:
+        """The program shows logits, so that it takes tokens behind a prompt of so many."""
+        set_parameters(self.machine, prompt_tokens=tokens)
+        self.machine.peek(self.symbols["all_logits"], 8)[0] = 1
+
+    def check_part(self, part: Part, results: Mapping[int, Results], row: int, places: _Places) -> None:
+        """Compare a part of a prompt that is cut. `row`: of the token that was computed last."""
+        step = [(0, place) for place in part.places]
+        for section, layer, ops in places.lists:
+            whole = Group(0, ops, together=False)
+            if section == part.section == "finish":
+                self._each(section, layer, whole, [results[row]], step, chunk=False)
+            elif section == part.section != "start":                # a cut: one result for all tokens
+                self._each(section, layer, whole, [results[row]], step[-1:], chunk=True)
+            elif section == part.section or layer in part.layers:
+                found = [results[part.first + number] for number in range(len(step))]
+                for group in groups(ops):
+                    self._each(section, layer, group, found, step, chunk=True)
+
+    def check_token(self, place: Place, found: Results, places: _Places) -> None:
+        """Compare a token behind a prompt that is cut."""
+        cuts = {cut.name for cut in self.compiled.graph.cuts}
+        for section, layer, ops in places.lists:
+            if section not in cuts:
+                self._each(section, layer, Group(0, ops, together=False), [found], [place], chunk=False)
+
+    def _each(self, section: str, layer: int, group: Group, results: Sequence[Results],
               step: Sequence[Place], *, chunk: bool) -> None:
         for _ in self._turns(section, layer, group, results, step, 0 if chunk else None):
             pass
 
-    def _halves(self, results: Sequence[Mapping[tuple[str, int, int], Any]], step: Sequence[Place], places: _Places) -> None:
+    def _halves(self, results: Sequence[Results], step: Sequence[Place], places: _Places) -> None:
         """All layers of a chunk whose halves take turns. The second one begins a turn later."""
         first = len(step) // 2
 
@@ -190,7 +254,7 @@ class _Checker:
         while halves:
             halves = [half for half in halves if next(half, self) is None]
 
-    def _turns(self, section: str, layer: int, group: Group, results: Sequence[Mapping[tuple[str, int, int], Any]],
+    def _turns(self, section: str, layer: int, group: Group, results: Sequence[Results],
                step: Sequence[Place], first: int | None) -> Iterator[None]:
         """Compare a group of operations for tokens whose frames begin with number `first`; None: in code for one token. Yields
         where the other half would have its turn, if halves of a chunk take turns."""
@@ -198,16 +262,18 @@ class _Checker:
         for frame, (found, place) in enumerate(zip(results, step, strict=True)):
             fetches = False
             for number in range(end - 1 if group.by_head else group.first, end):        # between heads nothing is whole
-                _, op, _ = found[section, layer, number]
+                op = group.ops[number - group.first]
                 if op.kind.startswith("gemv") and "objects" in op.kind:
                     fetches = True
                     yield                           # before the objects are asked for
                     yield                           # until they are there
                 if self.difference:
                     return
-                if not (group.together or group.by_head) or frame == 0:
+                done = (section, layer, number) in found            # the mean query is of the last tokens of a prompt alone
+                if (done or first is not None) and (not (group.together or group.by_head) or frame == 0):
                     self._reach(mark(section, number, first is not None), op)
-                self._compare(place, 0 if first is None else first + frame, *found[section, layer, number])
+                if done:
+                    self._compare(place, 0 if first is None else first + frame, *found[section, layer, number])
             if fetches:
                 yield
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from compiler.checking import against_transformers
 from compiler.checking.evaluate import Document, evaluate, of_graph
-from compiler.checking.verify import Difference, Observer, ProgramStopped, compare, texts_of
+from compiler.checking.verify import BEHIND, Difference, Observer, ProgramStopped, compare, prompt_of, texts_of
 from compiler.compiled import Compiled
 from compiler.errors import ModelError
 from compiler.frontends import need_tokenizer
@@ -30,6 +30,7 @@ from compiler.lowering.tiles import height
 from compiler.model.carried_tokenizer import unpacked
 from compiler.model.model import Model
 from compiler.model.tokenizer import Tokenizer
+from compiler.passes.prune_tokens import BLOCK
 from compiler.running.generate import Maker, check_card, is_program
 from compiler.running.parameters import set_parameters, set_sequences, side_by_side
 from compiler.settings import Settings
@@ -106,7 +107,8 @@ def checks(subject: Subject, *, dump: Path | None = None, make: Maker = Machine,
         if "model" not in program.meta:
             raise ProgramError("it was not compiled from a model: there is nothing to verify", path=str(path))
         check_card(program, path)
-        count = _count(count, program.meta["model"]["context"])
+        card = program.meta["model"]
+        count = _count(count, card["context"], card.get("cuts", {}).get("budgets", ()))
         for name in NAMES[:3]:
             yield Check(name, "not checked", "needs the checkpoint: slimulator verify MODEL --program FILE.elf")
         words = _words(unpacked(program.meta["tokenizer"], path), subject.prompt) if "tokenizer" in program.meta else [0]
@@ -120,10 +122,12 @@ def checks(subject: Subject, *, dump: Path | None = None, make: Maker = Machine,
     file = subject.program_file
     given = Program.load(file) if file else None
     compiled = (replace(settings, sequences=_sequences(given)) if given else settings).compile(model, progress)
-    tokens = continued(model, words, _count(count, compiled.memory.context))
+    tokens = continued(model, words, _count(count, compiled.memory.context, _budgets(compiled)))
     yield float_graph(model, tokens) if settings.adapter is None else Check(
         NAMES[0], "not checked", "transformers reads no adapter: merge it into the checkpoint to compare both")
-    yield quantised_graph(model, compiled, tokens, max(1, len(need_tokenizer(model).decode(tokens).encode())), progress)
+    prompt = prompt_of(len(tokens)) if compiled.graph.cuts else 1
+    size = max(1, len(need_tokenizer(model).decode(tokens[prompt if prompt > 1 else 0:]).encode()))
+    yield quantised_graph(model, compiled, Document(tokens, size, prompt), progress)
     with temporary_folder() as folder:
         program = given or compiled.build(folder)
         _same_shape(compiled, program, file)
@@ -134,7 +138,7 @@ def checks(subject: Subject, *, dump: Path | None = None, make: Maker = Machine,
 def checks_of(compiled: Compiled, prompt: str = "", count: int | None = None) -> Iterator[Check]:
     """Steps 3 and 4 of a compiled model, whose checkpoint may have been changed. Raises ModelError, OSError."""
     words = _words(need_tokenizer(compiled.model), prompt)
-    tokens = continued(compiled.model, words, _count(count, compiled.memory.context))
+    tokens = continued(compiled.model, words, _count(count, compiled.memory.context, _budgets(compiled)))
     with temporary_folder() as folder:
         program = compiled.build(folder)
         yield operations(compiled, program, tokens, Machine)
@@ -149,13 +153,21 @@ def _words(tokenizer: Tokenizer, prompt: str) -> list[int]:
     return words
 
 
-def _count(wanted: int | None, context: int) -> int:
-    """How many tokens are compared. Raises ModelError for more than the context has positions."""
+def _count(wanted: int | None, context: int, budgets: Sequence[int]) -> int:
+    """How many tokens are compared; usually so many that some are left out, where there are budgets.
+
+    Raises ModelError for more than the context has positions.
+    """
     if wanted is None:
-        return min(USUAL_COUNT, context)
+        return min(budgets[0] + BLOCK + BEHIND if budgets else USUAL_COUNT, context)
     if not 0 < wanted <= context:
         raise ModelError("", "--tokens", got=str(wanted), expected=f"at least 1, at most {context} (the context)")
     return wanted
+
+
+def _budgets(compiled: Compiled) -> list[int]:
+    """Of its cuts, if it has some."""
+    return [cut.budget for cut in compiled.graph.cuts]
 
 
 def _sequences(program: Program) -> int | None:
@@ -211,19 +223,20 @@ def float_graph(model: Model, tokens: Sequence[int]) -> Check:
         "codes_on_a_tie": found.flips, "weights_on_a_tie": found.weight_flips})
 
 
-def quantised_graph(model: Model, compiled: Compiled, tokens: Sequence[int], size: int, progress: Progress = None) -> Check:
+def quantised_graph(model: Model, compiled: Compiled, document: Document, progress: Progress = None) -> Check:
     """Step 2. Formats of few bits cost accuracy: only what is not finite, or differs though all weights are fp32, fails."""
-    if len(tokens) < 2:
+    if len(document.tokens) <= document.prompt:
         return Check(NAMES[1], "not checked", "one position predicts no token of the text")
-    scores = evaluate([Document(list(tokens), size)], of_graph(Executor(graph_of(model), model)),
+    scores = evaluate([document], of_graph(Executor(graph_of(model), model)),
                       of_graph(Executor(compiled.graph, compiled.model)), progress)
     finite = bool(np.isfinite([*scores.bits, scores.divergence]).all())
     kv = compiled.graph.values["keys"].format
     unrounded = compiled.decodes or (model.config.int8_activations and not compiled.int8_activations)     # by --activations f32
     exact = ({placed.format.name for placed in compiled.layout.every()} == {"f32"} == {kv} and "active" not in compiled.graph.values
-             and not unrounded and not compiled.model.changed)
+             and not compiled.graph.cuts and not unrounded and not compiled.model.changed)
     said = ", ".join([compiled.layout.said(), *compiled.model.changed[:1],
                       *([f"keys and values {kv}"] if kv != "f32" else []),
+                      *(["tokens left out"] if compiled.graph.cuts else []),
                       *(["activations f32"] if unrounded else [])])
     return Check(NAMES[1], _verdict(finite and (not exact or scores.kl < SAME)),
                  f"{said}: top-1 agreement {100 * scores.agreement:.1f} %, KL {scores.kl:.2e} nats, "
@@ -243,7 +256,11 @@ def operations(compiled: Compiled, program: Program, tokens: Sequence[int], make
     except ProgramStopped as stopped:
         return Check(name, "FAIL", str(stopped))
     if difference is None:
-        return Check(name, "pass", f"{counted(compared, 'operation', ',')} on {counted(len(tokens), 'token')}, bit-exact",
+        budgets, prompt = _budgets(compiled), prompt_of(len(tokens))
+        done = sum(prompt > budget for budget in budgets)
+        cuts = "" if not budgets else f", {done} of {counted(len(budgets), 'cut')} of a prompt of {prompt}"
+        cuts += f"; --tokens {budgets[0] + BLOCK + BEHIND} for all" if budgets and done < len(budgets) else ""
+        return Check(name, "pass", f"{counted(compared, 'operation', ',')} on {counted(len(tokens), 'token')}, bit-exact{cuts}",
                      {"operations": compared})
     text, figures = _tile(compiled, difference)
     return Check(name, "FAIL", f"{difference}{text}", {

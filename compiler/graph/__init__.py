@@ -8,7 +8,7 @@ from compiler.graph.arithmetic import EXACT, PLAIN, Arithmetic
 from compiler.graph.build import build, graph_of
 from compiler.graph.checks import GraphError, check
 from compiler.graph.execute import Executor
-from compiler.graph.ops import KINDS, Graph, LayerBody, Op, Value, role_of, title_of
+from compiler.graph.ops import KINDS, Cut, Graph, LayerBody, Op, Value, role_of, title_of
 
-__all__ = ["EXACT", "KINDS", "PLAIN", "Arithmetic", "Executor", "Graph", "GraphError", "LayerBody", "Op", "Value", "build",
+__all__ = ["EXACT", "KINDS", "PLAIN", "Arithmetic", "Cut", "Executor", "Graph", "GraphError", "LayerBody", "Op", "Value", "build",
            "check", "graph_of", "role_of", "title_of"]

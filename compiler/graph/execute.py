@@ -17,6 +17,7 @@ from compiler.errors import ModelError
 from compiler.graph.arithmetic import PLAIN, Arithmetic
 from compiler.graph.bank_products import BankOperations
 from compiler.graph.ops import Graph, Op, role_of
+from compiler.graph.prompts import PromptOperations
 from compiler.graph.reuse_products import ReuseOperations
 from compiler.graph.select_kinds import SELECTED
 from compiler.graph.selected import SelectOperations
@@ -30,13 +31,14 @@ Observer = Callable[[int | None, Op, tuple[Any, ...]], None]
 KEEP = 1 << 30          # bytes of decoded weights
 
 
-class Executor(BankOperations, ReuseOperations, SelectOperations):
+class Executor(BankOperations, ReuseOperations, SelectOperations, PromptOperations):
     """A model at work on one text. `step(token)` gives the logits of the next one."""
 
     def __init__(self, graph: Graph, model: Model, arithmetic: Arithmetic = PLAIN, *, observe: Observer | None = None,
                  keep: int = KEEP) -> None:
         self.graph, self.model, self.arithmetic, self.observe = graph, model, arithmetic, observe
-        self.position = 0
+        self.position = self.row = 0
+        self.left_out = [0] * len(graph.segments)
         self.values: dict[str, Any] = {}
         self._caches: dict[tuple[int | None, str], Any] = {}        # (positions so far, and room; n) by layer and name
         self._kept: dict[str, Any] = {}
@@ -259,24 +261,24 @@ class Executor(BankOperations, ReuseOperations, SelectOperations):
                 return inputs
 
     def _append(self, layer: int | None, name: str, x: Any) -> Any:
-        """Append to a layer's cache. Returns it up to and with this position: (positions, n), or as declared (n, positions).
+        """Append to a layer's cache. Returns it up to and with this row: (positions, n), or as declared (n, positions).
 
         It doubles when it is full.
         """
         cache = self._caches.get((layer, name))
-        if cache is None or len(cache) == self.position:
-            room = min(self.graph.config.context, max(64, 2 * self.position))
+        if cache is None or len(cache) == self.row:
+            room = min(self.graph.config.context, max(64, 2 * self.row))
             grown = np.zeros((room, len(x)), x.dtype)
             if cache is not None:
                 grown[:len(cache)] = cache
             self._caches[layer, name] = cache = grown
-        cache[self.position] = x
-        rows = cache[:self.position + 1]
+        cache[self.row] = x
+        rows = cache[:self.row + 1]
         return rows if self.graph.values[name].shape[0] == "positions" else rows.T
 
     def restart(self) -> None:
         """Begin another text. Weights that are in memory stay there."""
-        self.position, self._caches = 0, {}
+        self.position, self.row, self._caches, self.left_out = 0, 0, {}, [0] * len(self.left_out)
 
     def another(self) -> Executor:
         """An executor for another text beside this one. They share the weights that are in memory."""
@@ -288,10 +290,14 @@ class Executor(BankOperations, ReuseOperations, SelectOperations):
     # -------------------------------------------------------------------------------------------- a token
 
     def perform(self, layer: int | None, op: Op) -> None:
-        """One operation, on `values`. An operation of a cache appends at `position`."""
+        """One operation, on `values`. An operation of a cache appends at `row`."""
         inputs = [self.values[name] for name in op.inputs]
-        if op.kind in SELECTED:
-            results: Any = self.select(layer, op, inputs)
+        if op.kind == "mean.query":
+            if not self.is_asked():
+                return
+            results: Any = self.mean_query(op, *inputs)
+        elif op.kind in SELECTED:
+            results = self.select(layer, op, inputs)
         elif op.kind.startswith("append"):
             results = tuple(self._append(layer, *pair) for pair in zip(op.outputs, self._stored(op, inputs), strict=True))
         else:
@@ -302,16 +308,21 @@ class Executor(BankOperations, ReuseOperations, SelectOperations):
         if self.observe:
             self.observe(layer, op, results)
 
-    def step(self, token: int) -> F32:
-        """Logits (vocab,) after one more token. Raises ModelError beyond the vocabulary or the context."""
+    def check_token(self, token: int) -> None:
+        """Raise ModelError for a token beyond the vocabulary, or one that the context has no room for."""
         c = self.graph.config
         if not 0 <= token < c.vocab:
             raise ModelError(self.model.path, "token", got=str(token), expected=f"0 to {c.vocab - 1}, the vocabulary")
         if self.position >= c.context:
             raise ModelError(self.model.path, "context", got=f"more than {c.context} tokens",
                              expected="at most the context of the model", hint="shorten the prompt, or ask for fewer tokens")
+
+    def step(self, token: int) -> F32:
+        """Logits (vocab,) after one more token. Raises ModelError beyond the vocabulary or the context."""
+        self.check_token(token)
         self.values.update(token=token, position=self.position)
         for layer, op in self.graph.steps():
+            self.row = self.position - (self.left_out[self.graph.segment_of(layer)] if layer is not None else 0)
             self.perform(layer, op)
         self.position += 1
         logits: F32 = self.values["logits"]

@@ -54,10 +54,11 @@ def across_groups(graph: Graph, *, finish: bool = False) -> frozenset[str]:
     """The values that more than one group works with: each token of a chunk needs bytes of its own for them.
 
     Unless the end of the model is done for all tokens too (`finish`), it is one group, for one token. Caches, the token and its
-    position are no such values.
+    position are no such values; what a cut works with is of all tokens.
     """
     where: dict[str, set[tuple[str, int]]] = {"logits": {("sampling", 0)}}
-    for section, ops in graph.named():
+    cuts = {cut.name for cut in graph.cuts}
+    for section, ops in ((section, ops) for section, ops in graph.named() if section not in cuts):
         for number, group in enumerate(groups(ops) if finish or section != "finish" else [Group(0, ops, together=False)]):
             for op in group.ops:
                 for name in (*op.inputs, *op.outputs):

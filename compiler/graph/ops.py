@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 from compiler.errors import shown
 from compiler.model.model import Config
@@ -207,6 +208,26 @@ KINDS: dict[str, Kind] = {kind.name: kind for kind in (
     Kind("context.attn.i8", "p:f32[heads,positions] values:i8[positions,m] scales:f32[positions,kv_heads]", "y:f32[n]",
          "heads kv_heads window",
          "as context, of f32(values), by p[h,j] * scales[j, kv head of h]"),
+    Kind("mean.query", "q:f32[n]",                             "mean:f32[n]",              "last",
+         "for each of the `last` last tokens of a prompt, rising: mean = mean + f32(1 / last) * q; the first one begins with 0"),
+    Kind("score.blocks", "mean:f32[n] keys:f32[positions,m]",  "scores:f32[blocks]",       "heads kv_heads block unit",
+         "for each unit of rows of a block between the first and the last: m = 0, for j rising m = m + f32(1 / unit) * keys[j]; "
+         "score of the block = max over its units and heads h: lanesum(m[kv head of h] * mean[h])"),
+    Kind("score.blocks.f16", "mean:f32[n] keys:f16[positions,m]", "scores:f32[blocks]",    "heads kv_heads block unit",
+         "as score.blocks, of f32(keys)"),
+    Kind("score.blocks.i8", "mean:f32[n] keys:i8[positions,m] scales:f32[kv_heads,positions]", "scores:f32[blocks]",
+         "heads kv_heads block unit",
+         "as score.blocks, m = m + (scales[kv head, j] * f32(1 / unit)) * f32(keys[j])"),
+    Kind("score.blocks.rows.i8", "mean:f32[n] keys:i8[positions,m] scales:f32[positions,kv_heads]", "scores:f32[blocks]",
+         "heads kv_heads block unit",
+         "as score.blocks.i8, scales in rows"),
+    Kind("score.order", "",                                    "scores:f32[blocks]",       "seed",
+         "scores that look at no token: those of seed 0 rise from block to block, those of others are an order that is drawn"),
+    Kind("keep.blocks", "scores:f32[blocks]",                  "kept:index[blocks]",       "block budget",
+         "the blocks between the first and the last by falling score, equal ones rising, as many as the budget of tokens has room "
+         "for beside these two; then sorted; 0 is the block behind the first"),
+    Kind("gather.blocks", "kept:index[blocks]", "waiting:f32[positions,n] places:index[positions]", "block",
+         "waiting, places = their rows of the first block, of those in kept, and of the last one"),
     Kind("silu",       "x:f32[n]",                             "y:f32[n]",                 "",
          "y = x * sigmoid(x)"),
     Kind("gelu",       "x:f32[n]",                             "y:f32[n]",                 "",
@@ -261,6 +282,20 @@ class LayerBody:
 
 
 @dataclass
+class Cut:
+    """Operations before a layer on all tokens of a prompt together, which leave out tokens: from this layer on there are at most
+    `budget`. They are done where there are more."""
+
+    layer: int
+    budget: int
+    ops: list[Op] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return f"cut{self.layer}"
+
+
+@dataclass
 class Graph:
     """What is computed for one token at one position.
 
@@ -268,6 +303,7 @@ class Graph:
              "x", the residual stream, is
     weights  shapes by role; the roles of layers begin with "layer."
     bodies   what layers do, each layer in one of them
+    cuts     by rising layer: a prompt goes to each of them, then what is left of it to the next one
     """
 
     config: Config
@@ -276,6 +312,7 @@ class Graph:
     start: list[Op] = field(default_factory=list)
     bodies: list[LayerBody] = field(default_factory=list)
     finish: list[Op] = field(default_factory=list)
+    cuts: list[Cut] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.bodies = self.bodies or [LayerBody(tuple(range(self.config.layers)))]
@@ -303,24 +340,41 @@ class Graph:
             yield from ((layer, op) for op in ops[layer])
         yield from ((None, op) for op in self.finish)
 
+    @property
+    def segments(self) -> list[range]:
+        """Layers that the same tokens of a prompt go through: all of them, or those between cuts."""
+        borders = [0, *(cut.layer for cut in self.cuts), self.config.layers]
+        return [range(first, last) for first, last in pairwise(borders)]
+
+    def before(self, layer: int, sizes: Sequence[int]) -> int:
+        """What the layers in front of one take together, if a layer of each body takes its size."""
+        return sum(size * sum(each < layer for each in body.layers) for body, size in zip(self.bodies, sizes, strict=True))
+
+    def segment_of(self, layer: int) -> int:
+        """The number of a layer's segment."""
+        return sum(cut.layer <= layer for cut in self.cuts)
+
     def shapes(self) -> Iterator[Mapping[str, tuple[int, ...]]]:
         """The shapes of weights in each of the `sections`."""
         yield self.weights
         yield from ({**self.weights, **body.weights} for body in self.bodies)
-        yield self.weights
+        yield from (self.weights for _ in range(1 + len(self.cuts)))
 
     def sections(self) -> Iterator[tuple[str, list[Op]]]:
         """(title, operations) of all lists."""
         yield "start", self.start
         for body in self.bodies:
             yield (f"layer, {self.config.layers} times" if len(self.bodies) == 1 else title_of(body.layers)), body.ops
+        yield from ((f"before layer {cut.layer}, of a prompt of more than {cut.budget} tokens", cut.ops) for cut in self.cuts)
         yield "finish", self.finish
 
     def named(self) -> Iterator[tuple[str, list[Op]]]:
-        """(name, operations) of all lists: start, layer, finish. Several bodies are named by their first layers: layer0, layer5."""
+        """(name, operations) of all lists: start, layer, finish. Several bodies are named by their first layers: layer0, layer5;
+        cuts by the layer behind them: cut5."""
         yield "start", self.start
         for body in self.bodies:
             yield self.name_of(body), body.ops
+        yield from ((cut.name, cut.ops) for cut in self.cuts)
         yield "finish", self.finish
 
     def name_of(self, body: LayerBody) -> str:
@@ -329,7 +383,7 @@ class Graph:
     def place_of(self, op: Op, layer: int | None) -> tuple[str, int]:
         """(name of its list, number there) of an operation as `steps` yields it."""
         body = next((body for body in self.bodies if layer in body.layers), None)
-        lists = [(self.name_of(body), body.ops)] if body else [("start", self.start), ("finish", self.finish)]
+        lists = [(self.name_of(body), body.ops)] if body else [(name, ops) for name, ops in self.named() if "layer" not in name]
         return next((name, number) for name, ops in lists for number, other in enumerate(ops) if other is op)
 
     def __str__(self) -> str:

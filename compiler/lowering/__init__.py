@@ -22,6 +22,7 @@ from compiler.lowering import (  # noqa: F401 - they register their functions
     around_banks,
     attn,
     cim,
+    cuts,
     decoded,
     fetch,
     lut,

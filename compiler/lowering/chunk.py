@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from compiler.lowering.lower import Lowering
 
 SEQUENCE, KEYS_BEHIND, VALUES_BEHIND = 8, 16, 24        # in the head of a frame
+ROW = 8                                                 # there, where prompts are cut
 _AT_POSITION = ("embedding", "rope", "append", "scores", "softmax", "context", "scale.heads", "sum.squares",
-                "choose", "cluster")
+                "choose", "cluster", "mean.query")
 """Kinds, or their first words, that look at the token, its position or a cache."""
 
 
@@ -58,6 +59,12 @@ def each_frame(c: Lowering, most: int = 1) -> Iterator[Source]:
 
 def at_position(c: Lowering) -> None:
     """Set the registers that follow from POSITION."""
+    at_row(c)
+    at_place(c)
+
+
+def at_row(c: Lowering) -> None:
+    """Set those of the row of caches that POSITION says."""
     e, config = c.emit, c.graph.config
     e.line(f"addi {POSITIONS}, {POSITION}, 1", "positions that attention looks at")
     if config.window:
@@ -65,14 +72,19 @@ def at_position(c: Lowering) -> None:
         e.mark("1")
     e.line(f"li a6, {c.memory.caches['values'].row_bytes}")
     e.line(f"mul {KV_OFFSET}, {POSITION}, a6", "bytes before this position's row of a cache")
+
+
+def at_place(c: Lowering) -> None:
+    """Set those of the place in the text that POSITION says."""
+    e, config = c.emit, c.graph.config
     if config.rope:
         e.line(f"li a6, {4 * config.head_dim};  mul {ROPE_ROW}, {POSITION}, a6")
         e.line(f"add {ROPE_ROW}, {ROPE_ROW}, {e.register(c.weight(ROPE))}")
 
 
 def head(c: Lowering) -> int:
-    """Where in a frame its head is: token and position, u32 each; then, where there are several sequences, the number of its
-    sequence and how far behind the first one's that sequence's keys and values are, u64 each."""
+    """Where in a frame its head is: token and position, u32 each. Then, where prompts are cut, its row in caches, u32; where there
+    are several sequences, the number of its sequence and how far behind the first one's its keys and values are, u64 each."""
     return c.memory.slots[HEAD].offset - c.memory.frames
 
 
@@ -80,7 +92,12 @@ def take_place(c: Lowering, ops: Sequence[Op]) -> None:
     """In a loop over frames: the registers of the frame's token, position and sequence, if these operations look at them."""
     if _looks(ops):
         c.emit.line(f"lwu {TOKEN}, {head(c)}({FRAME});  lwu {POSITION}, {head(c) + 4}({FRAME})")
-        at_position(c)
+        if c.graph.cuts:
+            at_place(c)
+            c.emit.line(f"lwu {POSITION}, {head(c) + ROW}({FRAME})", "its row in the caches of these layers")
+            at_row(c)
+        else:
+            at_position(c)
         _move_caches(c, "add", "to those of the frame's sequence")
 
 

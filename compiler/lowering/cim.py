@@ -216,11 +216,12 @@ def _load_rows(c: Lowering, placed: Placed, at: Source, rows: Source, how: int) 
     c.emit.op("cim.load.nm", at, rows)
 
 
-def enter_layers(c: Lowering) -> None:
-    """Where the first layer's matrices begin."""
+def enter_layers(c: Lowering, layer: int = 0) -> None:
+    """Where the matrices of the first layer that is run begin."""
     if has_macros(c.graph) and (plan := _plan(c)).stay:
-        for name, value in zip(VARIABLES, (plan.first_macro, plan.first_slot), strict=True):
-            c.emit.line(f"li a6, {value};  sd a6, {name}, a7")
+        for name, value, sizes in zip(VARIABLES, (plan.first_macro, plan.first_slot), (plan.macros_of_layer, plan.slots_of_layer),
+                                      strict=True):
+            c.emit.line(f"li a6, {value + c.graph.before(layer, sizes)};  sd a6, {name}, a7")
 
 
 def next_layer(c: Lowering) -> None:

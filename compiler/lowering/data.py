@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from compiler.lowering import cim, objects, turns
+from compiler.lowering import cim, cuts, objects, turns
 from compiler.lowering.decoded import matrices, tables
-from compiler.lowering.residency import about, move_name
+from compiler.lowering.residency import about, table
 from compiler.placing.memory_plan import MemoryPlan
 from compiler.placing.weights import WeightLayout
 from isa.preset import load_preset, preset_names
@@ -50,7 +50,10 @@ def data(target: Target, layout: WeightLayout, memory: MemoryPlan, stem: str) ->
         variables: tuple[str, ...] = ("sequence", "stepping", "next_token", "next_position", "chunk_tokens")
     else:
         emit("prompt_left:".ljust(24) + ".dword 1")
-        variables = ("next_token", "chunk_tokens", "shown_frame") if memory.chunk > 1 else ()
+        variables = ("next_token", "chunk_tokens", "shown_frame") if memory.framed else ()
+        if graph.cuts:
+            emit("prompt_tokens:".ljust(24) + ".dword -1".ljust(24) + "# at most; more tokens that the host gives are new ones")
+            variables = ("next_token", "chunk_tokens", *cuts.variables(graph))
     of_objects = objects.VARIABLES * (objects.has_objects(graph) and not memory.turns)
     for name in (*variables, *cim.VARIABLES * cim.has_macros(graph), *of_objects):
         emit(f"{name}:".ljust(24) + ".dword 0")
@@ -65,14 +68,12 @@ def data(target: Target, layout: WeightLayout, memory: MemoryPlan, stem: str) ->
     for name, values in tables(matrices(graph, layout)).items():
         emit(f"{name}:".ljust(24) + ".float " + ", ".join(map(str, values)).ljust(24) + "# what codes stand for")
     if len(graph.bodies) > 1:
-        labels = {layer: graph.name_of(body) for body in graph.bodies for layer in body.layers}
         emit("\n# ---- where the code of each layer is: those with the same formats share it")
-        moves = memory.residency.moves(graph.config.layers)
-        for prefix in ("",) * (memory.sequences == 1) + ("chunk_",) * (memory.chunk > 1):
-            names = [name for layer in range(graph.config.layers)
-                     for name in (*[move_name(layer)] * (layer in moves), labels[layer])]
-            emit(f"{prefix}layers:".ljust(24) + ".dword " + ", ".join(prefix + name for name in [*names, "layers_done"]))
+        for chunk in (False,) * (memory.sequences == 1) + (True,) * bool(memory.framed):
+            names = table(graph, memory.residency, chunk=chunk)
+            emit(f"{'chunk_' * chunk}layers:".ljust(24) + ".dword " + ", ".join(names))
 
+    lines += cuts.data(graph)
     cached = memory.residency.cached
     emit("\n# ---- keys and values of every layer and position" + f", but of the first {cached} layers" * bool(cached))
     if cached < graph.config.layers:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import nullcontext
 
-from compiler.graph import Op
+from compiler.graph import Op, title_of
 from compiler.graph.groups import groups
 from compiler.lowering import LOWERINGS, Lowering, residency, turns
-from compiler.lowering.chunk import each_frame, leave_place, take_place
-from compiler.lowering.emit import KEYS, LAYER, LAYERS_LEFT, VALUES, number, symbol
+from compiler.lowering.chunk import at_row, each_frame, leave_place, take_place
+from compiler.lowering.cuts import left_out
+from compiler.lowering.emit import KEYS, LAYER, LAYERS_LEFT, POSITION, VALUES, number, symbol
 from compiler.lowering.heads import by_head
 
 
@@ -68,7 +69,7 @@ def grouped(c: Lowering, section: str, ops: Sequence[Op]) -> None:
 def layers(c: Lowering) -> None:
     """All layers. Those of one body share code; where there are several, a table says which is next."""
     e, graph, config = c.emit, c.graph, c.graph.config
-    prefix = "chunk_" if c.chunk else ""
+    prefix = prefix_of(c)
     e.lines.append(f"\n# ---- {config.layers} layers")
     e.fence()
     residency.start_of(c, 0)
@@ -80,14 +81,38 @@ def layers(c: Lowering) -> None:
     with turns.halves(c) if c.chunk and c.memory.turns else nullcontext():
         if len(graph.bodies) > 1:
             e.line(f"ld a6, 0({LAYERS_LEFT});  jr a6")
-        for number_of, (body, (title, _)) in enumerate(zip(graph.bodies, list(graph.sections())[1:-1], strict=True)):
-            if len(graph.bodies) > 1:
-                e.lines.append(f"\n# ---- {title}")
-            c.body, c.built = number_of, ""
-            layer(c, graph.name_of(body), body.ops)
-        residency.moves(c, prefix)
+        bodies(c)
+        if not c.chunk:
+            _to_segments(c)
         e.label(f"{prefix}layers_done" if len(graph.bodies) > 1 else "1")
     c.built = ""
+
+
+def prefix_of(c: Lowering) -> str:
+    """What labels in code for a chunk begin with."""
+    return "chunk_" if c.chunk else ""
+
+
+def bodies(c: Lowering) -> None:
+    """The code of layers, and what stands between two of them."""
+    e, graph = c.emit, c.graph
+    for number_of, body in enumerate(graph.bodies):
+        if len(graph.bodies) > 1:
+            e.lines.append(f"\n# ---- {title_of(body.layers)}")
+        c.body, c.built = number_of, ""
+        layer(c, graph.name_of(body), body.ops)
+    residency.moves(c, prefix_of(c))
+
+
+def _to_segments(c: Lowering) -> None:
+    """In code for one token: what is run before the first layer behind a cut, whose caches have other rows."""
+    e, graph = c.emit, c.graph
+    for number_of in range(1, len(graph.segments)):
+        e.lines.append(f"\n# ---- from layer {graph.segments[number_of][0]} on caches hold what is left of the prompt")
+        e.label(residency.segment_name(number_of))
+        e.line(f"ld {POSITION}, next_place;  ld a6, {left_out(graph)[number_of]};  sub {POSITION}, {POSITION}, a6")
+        at_row(c)
+        e.line(f"addi {LAYERS_LEFT}, {LAYERS_LEFT}, 8;  ld a6, 0({LAYERS_LEFT});  jr a6")
 
 
 def layer(c: Lowering, name: str, ops: Sequence[Op]) -> None:
@@ -113,4 +138,5 @@ def operations(c: Lowering, section: str, ops: Sequence[Op], first: int = 0) -> 
         for number_of, op in enumerate(ops, first):
             c.emit.comment(f"{section} {number_of}: {', '.join(op.outputs)} = {op.kind} {', '.join((*op.inputs, *op.weights))}")
             LOWERINGS[op.kind](c, op)
-            c.emit.mark(mark(section, number_of, c.chunk))
+            if c.chunk or op.kind != "mean.query":              # of which there is no code for a token
+                c.emit.mark(mark(section, number_of, c.chunk))

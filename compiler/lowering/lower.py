@@ -8,7 +8,7 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from compiler.errors import RoomError
-from compiler.graph import Op
+from compiler.graph import Cut, Op
 from compiler.lowering.chunk import each_frame
 from compiler.lowering.emit import BUFFER_TAGS, FRAME, LAYER, WEIGHTS, Emitter, Source, Want, number, offset, symbol
 from compiler.lowering.tiles import Size, Tile, Unpacked, Way, fetched, tiles
@@ -30,6 +30,7 @@ class Lowering:
     built   the activations that the lut, sp or cim unit has loaded: a value's name, "" for none
     chunk   whether this is code for the tokens of a chunk, not for one token
     turns   whether this is code for half of the tokens, which takes turns with the other half (turns.py)
+    cut     of which operations are lowered now
     macros  where matrices stand in macros, once it is known (cim.py)
     """
 
@@ -37,6 +38,7 @@ class Lowering:
         self.target, self.graph, self.layout, self.memory = target, target.graph, layout, memory
         self.emit = Emitter(memory.overlap, BUFFER_TAGS + 2 * memory.turns)
         self.built, self.body, self.chunk, self.turns = "", 0, False, False
+        self.cut: Cut | None = None
         self.macros: Macros | None = None
         self._labels: dict[str, int] = {}
 

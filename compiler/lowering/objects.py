@@ -58,10 +58,11 @@ def scratch(machine: Preset, objects: Objects, dim: int, *, halves: bool = False
     return sizes
 
 
-def enter_layers(c: Lowering) -> None:
-    """Before the first layer of each token."""
+def enter_layers(c: Lowering, layer: int = 0) -> None:
+    """Before the first layer that is run."""
     if has_objects(c.graph):
-        c.emit.line("la a6, objects;  sd a6, objects_of_layer, a7", "of the first layer")
+        before = c.graph.before(layer, [neuron.layer_bytes for neuron in c.target.objects(c.layout).bodies])
+        c.emit.line(f"la a6, objects{f' + {before}' if before else ''};  sd a6, objects_of_layer, a7", f"of layer {layer}")
 
 
 def next_layer(c: Lowering) -> None:

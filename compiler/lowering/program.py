@@ -6,14 +6,14 @@ logits at every position of the prompt, shows them to the host, and ends there.
 
 A prompt of several tokens runs in chunks (compiler/graph/groups.py): there is code for a chunk of tokens, whose layers are gone
 through once, and code for one token, which goes on behind the last chunk. Where the scratchpad has no room for chunks there is only
-the latter. A program for several sequences at once is another one: batch.py.
+the latter. A program for several sequences at once is another one: batch.py. Prompts that are cut: segments.py.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from compiler.lowering import Lowering, residency, think
+from compiler.lowering import Lowering, residency, segments, think
 from compiler.lowering.batch import batch
 from compiler.lowering.chunk import at_position, head
 from compiler.lowering.emit import FRAME, POSITION, TOKEN, TOKENS_LEFT, WEIGHTS
@@ -75,25 +75,31 @@ def _end(c: Lowering) -> None:
 
 
 def _token_loop(c: Lowering, sampling: Room) -> None:
-    e, graph, config, chunks = c.emit, c.graph, c.graph.config, c.memory.chunk > 1
+    e, graph, config, chunks, cuts = c.emit, c.graph, c.graph.config, c.memory.chunk > 1 and not c.graph.cuts, c.graph.cuts
     e.line(f"li {POSITION}, 0")
     e.line("li a6, 1;  sd a6, prompt_left, a7")
     e.line(f"li a7, {READ_TOKEN}", "the first token of the prompt")
     e.line(f"ecall;  mv {TOKEN}, a0;  bltz a0, empty_prompt")
     if chunks:
         _chunk(c)
+    elif cuts:
+        segments.prompt(c)
 
     e.lines.append("\n# ---- one token at one position")
     e.label("token")
     e.line(f"li a6, {config.vocab};  bgeu {TOKEN}, a6, bad_token")
     if chunks:
         e.label("alone")
+    if cuts:
+        e.line(f"sd {POSITION}, next_place, a6")
     at_position(c)
     operations(c, "start", graph.start)
     layers(c)
+    if cuts:
+        e.line(f"ld {POSITION}, next_place")
 
     next_token = f"li a7, {READ_TOKEN};  ecall;  mv {TOKEN}, a0;  bgez a0, next_position"
-    if not chunks:
+    if not chunks and not cuts:
         e.lines.append("\n# ---- while the prompt lasts, its next token comes from the host and needs no logits")
         with e.profile.section(CHOICE):
             e.line("ld a6, all_logits;  bnez a6, logits_wanted", "the host asks for them")

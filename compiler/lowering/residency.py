@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from compiler.graph.ops import title_of
+from compiler.graph.ops import Graph, title_of
 from compiler.lowering.emit import KEYS, LAYER, LAYERS_LEFT, VALUES, WEIGHTS
 from compiler.placing.memory_plan import MemoryPlan
-from compiler.placing.residency import copied, layer_copied
+from compiler.placing.residency import Residency, copied, layer_copied
 from compiler.placing.weights import Placed, WeightLayout
 
 if TYPE_CHECKING:
@@ -49,18 +49,23 @@ def layer_end(body: dict[str, Placed]) -> int:
 
 def start_of(c: Lowering, layer: int) -> None:
     """Set the registers of weights, keys and values to those of a layer."""
-    e, residency, each = c.emit, c.memory.residency, c.memory.layer_bytes
+    e, residency = c.emit, c.memory.residency
     if layer in residency.layers:
         e.line(f"la {LAYER}, resident + {residency.layers[layer] - residency.start}", "weights that stay in the scratchpad")
     else:
         at = next(at for number, (at, _) in enumerate(c.layout.layers()) if number == layer)
         e.line(f"li {LAYER}, {at};  add {LAYER}, {LAYER}, {WEIGHTS}")
     for base, register in (("keys", KEYS), ("values", VALUES)):
-        if layer < residency.cached:
-            e.line(f"la {register}, resident + {residency.caches[base] + layer * each[base] - residency.start}",
-                   f"its {base} stay in the scratchpad")
-        else:
-            e.line(f"la {register}, {base}" + (f" + {(layer - residency.cached) * each[base]}" if layer > residency.cached else ""))
+        e.line(f"la {register}, {cache_at(c.memory, base, layer)}",
+               f"its {base} stay in the scratchpad" if layer < residency.cached else "")
+
+
+def cache_at(memory: MemoryPlan, base: str, layer: int) -> str:
+    """Where a layer's keys or values begin, as `la` takes it."""
+    residency, each = memory.residency, memory.layer_bytes
+    if layer < residency.cached:
+        return f"resident + {residency.caches[base] + layer * each[base] - residency.start}"
+    return base + (f" + {(layer - residency.cached) * each[base]}" if layer > residency.cached else "")
 
 
 def moves(c: Lowering, prefix: str) -> None:
@@ -71,6 +76,23 @@ def moves(c: Lowering, prefix: str) -> None:
         e.label(prefix + move_name(layer))
         start_of(c, layer)
         e.line(f"addi {LAYERS_LEFT}, {LAYERS_LEFT}, 8;  ld a6, 0({LAYERS_LEFT});  jr a6")
+
+
+def table(graph: Graph, residency: Residency, *, chunk: bool) -> list[str]:
+    """The pieces of code that a token passes, or a chunk: of each layer, and of what is between two. Where several bodies are."""
+    labels = {layer: graph.name_of(body) for body in graph.bodies for layer in body.layers}
+    moves, segments, names = residency.moves(graph.config.layers), graph.segments, list[str]()
+    for number, layers in enumerate(segments):
+        names += [segment_name(number)] * (number > 0 and not chunk)
+        for layer in layers:
+            names += [*[move_name(layer)] * (layer in moves), labels[layer]]
+        names += [f"segment{number}_done"] * (chunk and bool(graph.cuts))
+    return [f"{'chunk_' if chunk else ''}{name}" for name in [*names, *["layers_done"] * (not (chunk and graph.cuts))]]
+
+
+def segment_name(number: int) -> str:
+    """The label of the code that a token runs before the first layer behind a cut."""
+    return f"to_segment{number}"
 
 
 def move_name(layer: int) -> str:

@@ -22,6 +22,7 @@ from compiler.model.tensors import F32, Tensor
 if TYPE_CHECKING:
     from compiler.graph.ops import Graph
     from compiler.model.tokenizer import Tokenizer
+    from compiler.passes.prune_tokens import PruneTokens
 
 # ------------------------------------------------------------------------------------------------ positions
 
@@ -250,6 +251,7 @@ class Model:
     `tokenizer` is None if the checkpoint came without one. `graph`: what it computes, where that is not what its configuration says
     (graph/build.py). `notes` are what a user should know of how the files were read. `pruned`
     and `projected` say how the compiler has pruned it, or made its matrices block-diagonal; `packed` which are stored as chunks.
+    `prune_tokens`: which tokens of prompts layers leave out; None: they see all.
     """
 
     path: Path
@@ -261,6 +263,7 @@ class Model:
     projected: tuple[str, ...] = ()
     packed: tuple[str, ...] = ()
     graph: Graph | None = field(default=None, repr=False)
+    prune_tokens: PruneTokens | None = None
 
     def tensor(self, role: str) -> Tensor:
         """The tensor of a role. The head of a tied model is its embedding."""

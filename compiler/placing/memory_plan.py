@@ -30,7 +30,7 @@ IN_PLACE = ("softmax", "silu", "gelu", "relu", "relu2", "mul", "add", "bias", "s
 
 HEAD = "frame_head"
 """At the start of a frame: the token and its position, u32 each."""
-HEAD_BYTES, HEAD_OF_SEQUENCE = 8, 32        # the latter where there are several sequences (lowering/chunk.py)
+HEAD_BYTES, HEAD_WITH_ROW, HEAD_OF_SEQUENCE = 8, 16, 32     # where prompts are cut, where there are several sequences: chunk.py
 MOST_CHUNK = 64
 """Tokens of a chunk at most, unless more are asked for: weights are read once for all of them, so more save little."""
 FRAMES_SHARE = 1 / 4
@@ -179,17 +179,18 @@ def plan_memory(graph: Graph, context: int, machine: Preset, scratch: Mapping[st
     def placed(framed: frozenset[str]) -> MemoryPlan:
         plan = MemoryPlan(machine, context, reached=reached, framed=framed, sequences=sequences, finish_together=together,
                           turns=turns)
-        plan.outside = {name: plan.size(graph.values[name]) for name in outside}
+        plan.outside = {name: plan.size(graph.values[name]) for name in sorted(outside)}
         _place_values(plan, graph, scratch)
         return plan
 
+    framed = most_tokens > 1 or bool(graph.cuts)             # a prompt that is cut always goes through the code for chunks
     own = {HEAD, "active"} if turns else {HEAD}
-    plan = placed(across_groups(graph, finish=together) | own if most_tokens > 1 else frozenset())
-    if most_tokens > 1:
+    plan = placed(across_groups(graph, finish=together) | own if framed else frozenset())
+    if framed:
         most_tokens = max(sequences, min(most_tokens, context))
         fits = int(room * FRAMES_SHARE) // plan.frame_bytes
         plan.chunk = most_tokens if chunk is not None else max(sequences, min(most_tokens, fits))
-        if plan.chunk == 1:
+        if plan.chunk == 1 and not graph.cuts:
             plan = replace(placed(frozenset()), frame_bytes=plan.frame_bytes)
     plan._check()
     plan.buffers, plan.beside = plan.scratchpad_bytes, tuple(plan.slots)
@@ -221,11 +222,13 @@ def _place_values(plan: MemoryPlan, graph: Graph, scratch: Mapping[str, int]) ->
     plan.sequence_bytes = dict(plan.layer_bytes)
     plan.layer_bytes = {base: plan.sequences * size for base, size in plan.layer_bytes.items()}
     plan.cache_bytes = graph.config.layers * sum(plan.layer_bytes.values())
-    sections = [graph.start, _merged([body.ops for body in graph.bodies]), graph.finish]
+    of_cuts = [cut.ops for cut in graph.cuts] or [[]]
+    sections = [graph.start, _merged([body.ops for body in graph.bodies]), _merged(of_cuts), graph.finish]
     crossing = [name for name in graph.values if name not in ("token", "position", *plan.caches, *plan.outside)
                 and sum(any(name in (*op.inputs, *op.outputs) for op in ops) for ops in sections) > 1]
     if framed:
-        plan.slots[HEAD], crossing = Slot(0, HEAD_OF_SEQUENCE if plan.sequences > 1 else HEAD_BYTES), [HEAD, *crossing]
+        head = HEAD_OF_SEQUENCE if plan.sequences > 1 else HEAD_WITH_ROW if graph.cuts else HEAD_BYTES
+        plan.slots[HEAD], crossing = Slot(0, head), [HEAD, *crossing]
     for name, size in ({name: plan.size(graph.values[name]) for name in crossing if name != HEAD} | dict(scratch)).items():
         plan.slots[name] = plan._free(plan.slots, name, size)
     for ops in sections:

@@ -25,6 +25,7 @@ from compiler.model.carried_tokenizer import unpacked
 from compiler.model.model import Model
 from compiler.model.tokenizer import Tokenizer
 from compiler.running import cache
+from compiler.running.alive import Alive, tokens_alive
 from compiler.running.neurons import Neurons, neurons
 from compiler.running.parameters import set_parameters, set_sequences, side_by_side
 from compiler.settings import Settings
@@ -102,6 +103,7 @@ class Generated:
     timed: bool                         # whether it kept a clock
     weights: str                        # the formats that matrices are stored in
     neurons: Neurons | None = None      # None: all are at work
+    alive: Alive | None = None          # None: no token of a prompt is left out
 
     @property
     def prompt(self) -> list[int]:
@@ -140,7 +142,8 @@ class Generated:
                 "seconds": self.seconds, "seconds_to_first_token": number(self.first),
                 "tokens_per_second": number(self.tokens_per_second), "instructions": self.result.instructions,
                 "weights": self.weights,
-                "neurons": self.neurons.as_json() if self.neurons else None, "counters": self.counters,
+                "neurons": self.neurons.as_json() if self.neurons else None,
+                "tokens_alive": self.alive.as_json() if self.alive else None, "counters": self.counters,
                 "phases": {name: self._phase(name, part) for name, part in self.phases.items()}}
 
     def _phase(self, name: str, part: Part) -> dict[str, Any]:
@@ -375,7 +378,7 @@ class Generation:
         return Generated(result, texts, self.batch, counters["tokens.read"] + computed, self._seconds, self._first, counters,
                          self._phases.parts(), self.machine.preset, bool(self.machine.clocks),
                          self.program.meta["model"].get("weights", "unknown (compiled by an older version)"),
-                         neurons(self.machine, self.program))
+                         neurons(self.machine, self.program), tokens_alive(self.machine, self.program))
 
     def _emit(self, token: int) -> None:
         if math.isnan(self._first):

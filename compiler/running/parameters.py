@@ -21,7 +21,8 @@ _FOR_SEED_0 = 0x9E37_79B9_7F4A_7C15         # the generator would stay at 0
 
 
 def set_parameters(machine: ReferenceMachine, *, temperature: float = 0.0, top_p: float = 1.0, seed: int = 1,
-                   max_tokens: int | None = None, stop: Collection[int] | None = None, sparsity: float | None = None) -> None:
+                   max_tokens: int | None = None, stop: Collection[int] | None = None, sparsity: float | None = None,
+                   prompt_tokens: int | None = None) -> None:
     """Write parameters into a loaded program. `stop` None: as compiled.
 
     temperature  0: the most likely token; else logits are divided by it
@@ -30,6 +31,8 @@ def set_parameters(machine: ReferenceMachine, *, temperature: float = 0.0, top_p
 
     sparsity     the share of neurons to leave alone, in a program with thresholds; None: as compiled. The program reads it each
                  token, so that it may change while it runs
+    prompt_tokens  of a program that leaves out tokens of prompts: how long the prompt is; what the host gives behind it are tokens
+                 of the text as if they had been generated. None: all that it gives is prompt
 
     Raises ModelError for values that mean nothing, and for a sparsity where there are no thresholds.
     """
@@ -38,6 +41,7 @@ def set_parameters(machine: ReferenceMachine, *, temperature: float = 0.0, top_p
             ("top_p", top_p, 0 < top_p <= 1, "more than 0, at most 1"),
             ("seed", seed, 0 <= seed < 1 << 64, "0 to 2**64 - 1"),
             ("max_tokens", max_tokens, max_tokens is None or max_tokens >= 0, "0 or more"),
+            ("prompt_tokens", prompt_tokens, prompt_tokens is None or prompt_tokens >= 1, "1 or more"),
             ("stop", len(stop or ()), len(stop or ()) <= MOST_STOPS, f"at most {MOST_STOPS} tokens")):
         if not holds:
             raise ModelError("", name, got=str(value), expected=expected)
@@ -56,6 +60,8 @@ def set_parameters(machine: ReferenceMachine, *, temperature: float = 0.0, top_p
     machine.tensor("top_p", "f32[1]")[0] = top_p
     _dword(machine, "seed", seed or _FOR_SEED_0)
     _dword(machine, "max_tokens", (1 << 64) - 1 if max_tokens is None else max_tokens)
+    if prompt_tokens is not None:
+        _dword(machine, "prompt_tokens", prompt_tokens)
     if stop is not None:
         machine.tensor("stop_count", "i32[1]")[0] = len(stop)
         machine.tensor("stop_tokens", f"i32[{MOST_STOPS}]")[:len(stop)] = sorted(stop)

@@ -98,8 +98,9 @@ class Banks(Target):
         attn.start(c)
         pim.start(c, self.placement.banks)
 
-    def enter_layers(self, c: Lowering) -> None:
-        c.emit.line(f"li {LAYER_ROW}, {self.placement.layers_row}", "where the layer begins in the banks")
+    def enter_layers(self, c: Lowering, layer: int = 0) -> None:
+        rows = self.placement.layers_row + c.graph.before(layer, self.placement.body_rows)
+        c.emit.line(f"li {LAYER_ROW}, {rows}", "where the layer begins in the banks")
 
     def enter_body(self, c: Lowering) -> None:
         attn.of_body(c)

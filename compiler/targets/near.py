@@ -81,9 +81,9 @@ class Near(Target):
         """Whether attention is on its own unit."""
         return any(op.kind == "softmax.attn" for _, op in self.graph.steps())
 
-    def enter_layers(self, c: Lowering) -> None:
-        cim.enter_layers(c)
-        objects.enter_layers(c)
+    def enter_layers(self, c: Lowering, layer: int = 0) -> None:
+        cim.enter_layers(c, layer)
+        objects.enter_layers(c, layer)
 
     def enter_body(self, c: Lowering) -> None:
         if self._attends():

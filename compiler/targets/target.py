@@ -188,8 +188,8 @@ class Target:
     def start(self, c: Lowering) -> None:
         """What the program does once, at its start."""
 
-    def enter_layers(self, c: Lowering) -> None:
-        """What it does before the first layer, for each token."""
+    def enter_layers(self, c: Lowering, layer: int = 0) -> None:
+        """What it does before the first layer, for each token; or before another one, where a prompt goes on behind a cut."""
 
     def enter_body(self, c: Lowering) -> None:
         """What the code of a layer begins with."""

@@ -39,6 +39,11 @@ class Part:
     times: int = 0                      # how often it began
     counts: np.ndarray = field(default_factory=lambda: np.zeros(SLOTS, np.uint64))
 
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates that were executed, on any unit."""
+        return sum(int(self.counts[entry.slot]) for name, entry in COUNTERS.items() if name.endswith(".macs"))
+
 
 class Breakdown:
     """Looks on while `machine` runs a program, from now on. `kind` is one of KINDS. `parts`: by name, the first to begin first."""
@@ -109,7 +114,7 @@ class Breakdown:
             energy = energy_of(counters, preset, Fraction(part.cycles, preset.clock_hz)) if self.machine.clocks else None
             found[name] = {"times": part.times, "cycles": part.cycles if self.machine.clocks else None,
                            "seconds": part.cycles / preset.clock_hz if self.machine.clocks else None,
-                           "joules": None if energy is None else energy.joules,
+                           "joules": None if energy is None else energy.joules, "macs": part.macs,
                            "counters": {counter: events for counter, events in counters.items() if events}}
         return found
 
@@ -117,14 +122,15 @@ class Breakdown:
         """For a person: the parts that took longest."""
         parts = self.as_json()
         whole = sum(part["cycles"] or 0 for part in parts.values())
-        yield f"by {self.kind}: {'share':>7}  {'time':>10}  {'energy':>10}  {'times':>7}"
+        yield f"by {self.kind}: {'share':>7}  {'time':>10}  {'energy':>10}  {'MACs':>10}  {'times':>7}"
         order = sorted(parts, key=lambda name: -(parts[name]["cycles"] or 0)) if self.kind != "layer" else list(parts)
         for name in order[:_SHOWN]:
             part = parts[name]
             time = "-" if part["seconds"] is None else quantity(part["seconds"], "s")
             energy = "-" if part["joules"] is None else quantity(part["joules"], "J")
+            macs = quantity(part["macs"], "").rstrip() if part["macs"] else "-"
             share = f"{100 * part['cycles'] / whole:.1f} %" if whole else "-"
-            yield f"  {share:>14}  {time:>10}  {energy:>10}  {part['times']:>7,}  {name}"
+            yield f"  {share:>14}  {time:>10}  {energy:>10}  {macs:>10}  {part['times']:>7,}  {name}"
         if len(order) > _SHOWN:
             yield f"  and {len(order) - _SHOWN} more"
 

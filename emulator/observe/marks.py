@@ -4,8 +4,9 @@ In the program of a model, the marks `op.SECTION.N` stand behind operation N of 
 `chosen` behind the choice of a token: what came before a mark belongs to it. In code for a chunk of a prompt the marks behind
 operations are `chunk.SECTION.N`; `taken` is in front of each token that is taken into the chunk, `chunk_layer` (or `chunk_layerN`)
 in front of each layer. What a chunk does belongs to the position of its last token. Programs for several sequences have code for
-chunks alone; there `prompt_token` is in front of each token of a prompt and `step` in front of a step: these count as positions. In
-other programs each symbol of the code begins a part.
+chunks alone; there `prompt_token` is in front of each token of a prompt and `step` in front of a step: these count as positions.
+Where a prompt is cut, `segmentN_chunk` is in front of a chunk that goes on from the layer behind cut N - 1, `chunk_segmentN_done`
+behind it. In other programs each symbol of the code begins a part.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from dataclasses import dataclass
 
 from isa.program import Program
 
-_MARK = re.compile(r"(op|chunk)\.\w+\.\d+$|token$|taken$|prompt_token$|step$|chosen$|chunk_layer\d*$")
+_MARK = re.compile(r"(op|chunk)\.\w+\.\d+$|token$|taken$|prompt_token$|step$|chosen$|chunk_layer\d*$"
+                   r"|segment\d+_chunk$|chunk_segment\d+_done$")
 _OPERATION = re.compile(r"(op|chunk)\.(start|layer\d*|finish)\.\d+$")
 NO_LAYER = -1
 
@@ -39,7 +41,9 @@ class Marks:
         self.of_model = any(_OPERATION.match(name) for name in symbols.values())
         self.names = {place: name for place, name in symbols.items() if not self.of_model or _MARK.match(name)}
         self._operations = program.meta.get("model", {}).get("operations", {})
+        self._firsts = [0, *program.meta.get("model", {}).get("cuts", {}).get("layers", ())]
         self._layer, self._position = NO_LAYER, -1              # what comes before the first position belongs to it
+        self._before = NO_LAYER                                 # the layer before the one at which a chunk goes on
 
     @property
     def position(self) -> int:
@@ -57,12 +61,17 @@ class Marks:
         section, _, number = operation.rpartition(".")
         if section:
             self._layer = NO_LAYER if not section.startswith("layer") else self._layer + (code == "op" and number == "0")
-        elif not mark.startswith("chunk_layer"):
+        elif not mark.startswith(("chunk_layer", "chunk_segment")):
             self._layer = NO_LAYER
         operations = self._operations.get(section, ())
         known = number.isdecimal() and int(number) < len(operations)
         name = f"{mark} {operations[int(number)]}" if known else mark
         before = Reached(name, self._layer, self.position)
-        self._layer += mark.startswith("chunk_layer")
+        if segment := re.match(r"segment(\d+)_chunk", mark):
+            self._before = self._firsts[int(segment[1])] - 1
+        elif mark.startswith("chunk_segment"):
+            self._layer = NO_LAYER
+        elif mark.startswith("chunk_layer"):
+            self._layer, self._before = (self._before if self._layer == NO_LAYER else self._layer) + 1, NO_LAYER
         self._position += mark in ("token", "taken", "prompt_token", "step")
         return before

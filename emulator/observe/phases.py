@@ -64,4 +64,5 @@ def as_json(part: Part, preset: Preset, tokens: int, timed: bool) -> dict[str, A
     seconds = Fraction(part.cycles, preset.clock_hz)
     energy = energy_of(counters, preset, seconds) if timed else None
     time = {"cycles": part.cycles, "seconds": float(seconds), "tokens_per_second": float(tokens / seconds) if part.cycles else None}
-    return {"time": time if timed else None, "energy": None if energy is None else {"joules": energy.joules}, "counters": counters}
+    return {"time": time if timed else None, "energy": None if energy is None else {"joules": energy.joules},
+            "macs": part.macs, "counters": counters}

@@ -51,7 +51,8 @@ def evaluate_model(model: Path, text: Path, settings: Any, tokens: int, no_dense
                    engine: str, json_file: Path | None) -> int:
     """Score a text file with the model's float graph and with the quantised program on the emulated machine.
 
-    Documents separated by <|endoftext|> are scored independently. Bytes, time and energy are those of a token that is generated.
+    Documents separated by <|endoftext|> are scored independently. With --prune-tokens the first half of each is its prompt, and the
+    second half is scored. Bytes, time and energy are those of a token that is generated.
     """
     from compiler.checking.evaluate import evaluate_pairs, of_graph, of_program, split
     from compiler.checking.token_cost import token_cost
@@ -69,7 +70,8 @@ def evaluate_model(model: Path, text: Path, settings: Any, tokens: int, no_dense
     shared.say_notes(opened)
     kinds = _programs(model, settings, tokenizer, no_dense)
     programs = list(kinds.values())
-    documents = split(read_text(text), need_tokenizer(opened), programs[0].meta["model"]["context"], tokens)
+    documents = split(read_text(text), need_tokenizer(opened), programs[0].meta["model"]["context"], tokens,
+                      halves=settings.prune_tokens is not None)
     presets = [shared.preset_for(program, settings.machine) for program in programs]
     runners = [shared.machine_maker(engine, threads)(preset) for preset in presets]
     for runner, program in zip(runners, programs, strict=True):
@@ -81,7 +83,8 @@ def evaluate_model(model: Path, text: Path, settings: Any, tokens: int, no_dense
                             shared.progress("scoring"))
     columns = [
         Column(name, _made_of(name, program, settings), program.meta["model"]["weights"], scores[number],
-               token_cost(program, timed, preset, documents[0].tokens), scores[last + number - 1] if number else None)
+               token_cost(program, timed, preset, documents[0].tokens, documents[0].prompt),
+               scores[last + number - 1] if number else None)
         for number, (name, program, preset) in enumerate(zip(kinds, programs, presets, strict=True))]
     idle, out = neurons(runners[-1], programs[-1]), Printer(json_file)
     out(f"{counted(scores[0].tokens, 'token')}, {counted(scores[0].size, 'byte')} of {text} in "
@@ -94,7 +97,8 @@ def evaluate_model(model: Path, text: Path, settings: Any, tokens: int, no_dense
         "model": str(model), "text": str(text), "weights": columns[-1].weights, "kv": settings.kv,
         "activations": settings.activations, "sparsity": settings.sparsity, "predictor": settings.predictor,
         "prune": settings.prune, "project": settings.project, "reuse": settings.reuse, "kv_select": settings.kv_select,
-        "documents": len(documents), **columns[-1].scores.as_json(), **beside, "neurons": idle.as_json() if idle else None,
+        "prune_tokens": settings.prune_tokens, "documents": len(documents),
+        **columns[-1].scores.as_json(), **beside, "neurons": idle.as_json() if idle else None,
         "programs": [column.as_json() for column in columns]})
     out.end()
     return 0
@@ -129,7 +133,8 @@ def _made_of(name: str, program: Any, settings: Any) -> str:
         settings = settings.dense()
     named = {"projected to": settings.project, "pruned by": settings.prune, "outputs reused over columns:": settings.reuse,
              "kv": settings.kv if settings.kv != "f32" else None, "activations": settings.activations,
-             "ffn sparsity": settings.sparsity, "predicted by": settings.predictor, "kv select": settings.kv_select}
+             "ffn sparsity": settings.sparsity, "predicted by": settings.predictor, "kv select": settings.kv_select,
+             "tokens": settings.prune_tokens}
     return ", ".join([program.meta["model"]["weights"],
                       *(f"{words} {value}" for words, value in named.items() if value is not None)])
 

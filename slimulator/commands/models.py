@@ -181,6 +181,7 @@ class _Text:
 
 def _summary(report: Any, machine: str, engine: str, threads: int) -> None:
     """What a generation took, on stderr: exact events, and this host's time."""
+    from emulator.observe.breakdown import PREFILL
     from isa.counters import COUNTERS
 
     def events(*prefixes: str) -> list[str]:
@@ -201,6 +202,9 @@ def _summary(report: Any, machine: str, engine: str, threads: int) -> None:
             say(f"  {unit:<13} {', '.join(found)}")
     if report.neurons:
         say(f"  neurons       {report.neurons}")
+    if report.alive:
+        say(f"  tokens alive  {report.alive}")
+        say(f"  first token   {report.phases[PREFILL].macs:,} multiply-accumulates")
 
 
 # ------------------------------------------------------------------------------------------------ verify

@@ -101,8 +101,8 @@ def compiler_options(command: Callable[..., Any], *, programs: bool = False) -> 
         from compiler.formats.reuse import COLUMNS
         from compiler.settings import Settings
         said = {name: others.pop(name) for name in (
-            "machine", "weights", "sparse", "context", "kv", "chunk", "activations", "pack", "project", "prune", "adapter",
-            "kv_select", "dataflow")}
+            "machine", "weights", "sparse", "context", "kv", "chunk", "activations", "pack", "project", "prune", "prune_tokens",
+            "adapter", "kv_select", "dataflow")}
         predict, form = others.pop("predict"), others.pop("predictor")
         if form and not predict:
             raise click.UsageError("--predictor goes with --predict")
@@ -171,6 +171,11 @@ def compiler_options(command: Callable[..., Any], *, programs: bool = False) -> 
                           "wanda:2:4 (of each 4 weights 2 stay), flow:0.6 (N:M for each layer by its outliers, with this mean). "
                           "+lowrank:8 behind the first two adds two thin matrices of this rank, which repair. "
                           "wanda and flow need --calibrate. This changes the result."),
+        click.option("--prune-tokens", metavar="L:BUDGET,...",
+                     help="Leave out tokens of long prompts, as SlimInfer does: before layer L at most BUDGET tokens go on, the "
+                          "blocks of 64 that score best (10:1024,20:512). sliminfer: before 5, 10 and 15 sixteenths of the "
+                          "layers a fourth, an eighth and a sixteenth of the context. ends@ or random@ in front chooses blocks "
+                          "without scores, to compare. This changes the result."),
         click.option("--calibrate", type=FILE, metavar="TEXT",
                      help="A UTF-8 text on which thresholds of neurons are found, or weights to prune."))(run)
     return decorated

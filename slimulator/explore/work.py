@@ -133,7 +133,8 @@ def _scored(job: Job, program: Any, words: Any) -> Record:
     from compiler.settings import read_text
     from emulator.machine import Machine
     assert job.run.text is not None
-    documents = split(read_text(job.run.text), words, program.meta["model"]["context"], job.run.score)
+    documents = split(read_text(job.run.text), words, program.meta["model"]["context"], job.run.score,
+                      halves=job.settings.prune_tokens is not None)
     machine = Machine(program.machine)
     machine.load(program)
     scores, = evaluate_pairs(documents, [of_program(machine, program)], [(0, 0)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from slimulator.validate import slim, slim_llama
+from slimulator.validate import slim, slim_llama, sliminfer
 from slimulator.validate.checks import Check
 from slimulator.validate.layers import ATTENTION, FEED_FORWARD, PROJECTION, QKV, Token, opt, token
 from slimulator.validate.points import MACHINES
@@ -72,3 +72,4 @@ def checks() -> Iterator[Check]:
     yield from slim_llama.checks()
     yield from hpim()
     yield from slim.checks()
+    yield from sliminfer.checks()

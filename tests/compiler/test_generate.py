@@ -213,10 +213,10 @@ def test_logits_at_every_position(engine: type[ReferenceMachine]) -> None:
 
 def test_scores_of_known_distributions() -> None:
     """Uniform over 8 tokens costs 3 bits each; a distribution that is sure of the right token costs none."""
-    def uniform(tokens: Any) -> Any:
+    def uniform(tokens: Any, _prompt: int) -> Any:
         return (np.zeros(8, np.float32) for _ in tokens)
 
-    def certain(tokens: Any) -> Any:
+    def certain(tokens: Any, _prompt: int) -> Any:
         return (np.where(np.arange(8) == token + 1, 100, 0).astype(np.float32) for token in tokens)
 
     scores = evaluate([Document([1, 2, 3], 4), Document([4, 5], 2)], uniform, certain)

@@ -15,6 +15,7 @@ from tiny_checkpoint import write_checkpoint
 
 from asm.disassembler import disassemble
 from compiler.checking import verify_chain
+from compiler.checking.evaluate import Document
 from compiler.checking.verify_chain import NAMES, SAME, Check, Subject, checks, dump_to, engines, operations, quantised_graph
 from compiler.compile import compile_model
 from compiler.compiled import Compiled
@@ -65,11 +66,11 @@ def test_a_model_whose_activations_are_no_longer_rounded_is_another(machine: str
     for weights in ("f32", "i8"):
         compiled = compile_model(model, machine=machine, recipe=read_recipe(weights), activations="f32")
         assert (compiled.decodes, compiled.int8_activations) == (weights == "i8", False)
-        check = quantised_graph(model, compiled, TOKENS, 8)
+        check = quantised_graph(model, compiled, Document(TOKENS, 8))
         assert check.verdict == "pass" and ", activations f32: top-1" in check.text
         assert check.figures["kl_divergence"] > SAME
     compiled = compile_model(model, machine=machine)
-    assert "activations" not in quantised_graph(model, compiled, TOKENS, 8).text
+    assert "activations" not in quantised_graph(model, compiled, Document(TOKENS, 8)).text
 
 
 @pytest.mark.parametrize("machine", ["slim", "hpim"])
@@ -204,8 +205,8 @@ def test_weights_that_quantising_spoils_fail(tiny: Path, monkeypatch: pytest.Mon
     original = verify_chain.of_graph
 
     def off(executor: Executor) -> Any:
-        def logits(tokens: Any) -> Any:
-            for number, values in enumerate(original(executor)(tokens)):
+        def logits(tokens: Any, prompt: int) -> Any:
+            for number, values in enumerate(original(executor)(tokens, prompt)):
                 yield values * np.float32(1 if executor.graph is graphs[0] else 1 + number)
         graphs.append(executor.graph)
         return logits

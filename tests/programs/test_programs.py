@@ -208,6 +208,17 @@ def test_think_keys_drops_the_channels_that_matter_least(run):
     assert np.allclose(done.memory("whole", "<f4", 8), keys @ queries[-1], rtol=1e-5)
 
 
+def test_the_tokens_that_go_on_are_those_of_the_best_blocks(run):
+    done = run("token_pruning")
+    keys, mean = done.data("keys", "<f4", 6, 2, 2, 2).astype(np.float64), done.data("queries", "<f4", 2, 2).mean(axis=0)
+    scores = (keys.mean(axis=2) @ mean).max(axis=1)[1:5]               # blocks, units, tokens, channels
+    assert np.array_equal(done.memory("scores", "<f4", 4), scores)
+    kept = [0, *sorted(1 + np.argsort(-scores, kind="stable")[:2]), 5]
+    tokens = [token for block in kept for token in range(4 * block, 4 * block + 4)]
+    assert done.memory("places", "<u4", 16).tolist() == tokens
+    assert done.memory("states", "<f4", 16).tolist() == [token / 2 for token in tokens]
+
+
 def test_llama_layer(run):
     done = run("llama_layer")
     shapes = {"attn_norm": (32,), "ffn_norm": (32,), "w_q": (32, 32), "w_k": (16, 32), "w_v": (16, 32), "w_o": (32, 32),

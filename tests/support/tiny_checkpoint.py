@@ -15,18 +15,18 @@ PIECES = [b"<unk>", b"\n<s>\n", b"\n</s>\n", *(bytes([letter]) for letter in b"a
 VOCAB = len(PIECES)
 
 
-def write_checkpoint(folder: Path, seed: int = 3) -> Path:
+def write_checkpoint(folder: Path, seed: int = 3, context: int = CONTEXT) -> Path:
     """tiny.bin (version 0, tied) and tok31.bin beside it, in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
     shapes: list[tuple[int, ...]] = [(VOCAB, DIM), (LAYERS, DIM), *[(LAYERS, DIM, DIM)] * 4, (LAYERS, DIM), (LAYERS, HIDDEN, DIM),
-                                     (LAYERS, DIM, HIDDEN), (LAYERS, HIDDEN, DIM), (DIM,), (CONTEXT, DIM // HEADS)]
+                                     (LAYERS, DIM, HIDDEN), (LAYERS, HIDDEN, DIM), (DIM,), (context, DIM // HEADS)]
     gains = {(LAYERS, DIM), (DIM,)}
     arrays = [rng.standard_normal(shape) * (0.2 if shape in gains else 0.3) + (shape in gains) for shape in shapes]
     arrays[0][1:3] /= 100               # rows of BOS and EOS, the head's too: texts do not end at once
     data = b"".join(array.astype("<f4").tobytes() for array in arrays)
     path = folder / "tiny.bin"
-    path.write_bytes(struct.pack("<7i", DIM, HIDDEN, LAYERS, HEADS, HEADS, VOCAB, CONTEXT) + data)
+    path.write_bytes(struct.pack("<7i", DIM, HIDDEN, LAYERS, HEADS, HEADS, VOCAB, context) + data)
     words = b"".join(struct.pack("<fi", -float(token), len(piece)) + piece for token, piece in enumerate(PIECES))
     (folder / f"tok{VOCAB}.bin").write_bytes(struct.pack("<i", max(map(len, PIECES))) + words)
     return path

@@ -20,6 +20,7 @@ from compiler.model.model import Config, Rope, roles
 from compiler.model.tensors import Codes
 from compiler.passes.dataflow import by_head
 from compiler.passes.kv_cache import KV_FORMATS, Attention, with_caches
+from compiler.passes.prune_tokens import cut_prompts, parse_prune_tokens
 from compiler.passes.quantise import quantise
 from compiler.passes.reuse import reuse_outputs
 from compiler.passes.select import parse_select, with_selection
@@ -93,12 +94,15 @@ def test_kinds_are_all_made_by_some_model() -> None:
     model, graph = quantise(random_model(C), read_recipe("i8"))
     macros = {op.kind for _, op in in_macros(graph, model.tensors).steps()}
     binary = quantise(random_model(C), read_recipe("b1"))
+    asked = [parse_prune_tokens(f"{way}1:128") for way in ("", "ends@")]
+    cut = {op.kind for kv in KV_FORMATS for unit in ("vec", "attn") for way in asked for _, ops in cut_prompts(
+        with_caches(build(C), kv, Attention(unit)), way, way.points, C.context).named() for op in ops}
     centres = {op.kind for _, op in reuse_outputs(*binary, 64, load_preset("slim"))[1].steps()}
     chosen = {op.kind for kv in KV_FORMATS for _, op in with_selection(
         with_caches(build(C), kv, Attention("attn")), parse_select("think:0.5"), Path("m")).steps()}
     heads = {op.kind for each in (build(C), quantise(random_model(C), read_recipe("t2"))[1])
              for _, op in by_head(with_caches(each, "f32", Attention()), "").steps()}
-    assert used | cache | banks | decoded | zeros | macros | centres | chosen | heads == set(KINDS) - sparse
+    assert used | cache | banks | decoded | zeros | macros | centres | chosen | heads | cut == set(KINDS) - sparse
 
 
 def _in_banks(weights: str) -> Graph:
