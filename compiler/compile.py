@@ -133,7 +133,7 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
     if select:
         select.check_context(positions)
     cuts = _cuts(model, preset, positions, sequences)
-    for option, given, why in ((f"--kv-select {select}", select, "blocks are scored by all keys of the layer before, as they come"),
+    for option, given, why in ((f"--kv-select {select}", bool(select), "blocks are scored by all keys of the layer before"),
                                (f"--dataflow {TPHS}", caches.dataflow == TPHS, "the query of a token is never whole")):
         if given and cuts:
             raise ModelError("", "--prune-tokens", got=option, expected="one of them", hint=why)

@@ -276,7 +276,7 @@ def test_what_the_option_takes() -> None:
     (SMALL, {"prune_tokens": "sliminfer"}, "for a model of 3 layers; expected at least 4 layers"),
     (SMALL, {"prune_tokens": "1:128", "sequences": 2}, "2 texts side by side; expected one text"),
     (replace(SMALL, window=9), {"prune_tokens": "1:128"}, "attention looks at the last 9 positions"),
-    (SMALL, {"prune_tokens": "1:128", "kv": Caches("f32", parse_select("think:0.5"))}, "--kv-select think:0.5; expected one of them"),
+    (SMALL, {"prune_tokens": "1:128", "kv": Caches("f32", parse_select("think:0.5"))}, "--kv-select think:0.5; expected"),
     (SMALL, {"prune_tokens": "1:128", "kv": Caches("f32", None, "tphs")}, "--dataflow tphs; expected one of them"),
     (SMALL, {"prune_tokens": "1:128", "machine": "no-thr"}, "which has no thr unit")])
 def test_what_cannot_be_combined(model: Any, options: dict[str, Any], message: str) -> None:
