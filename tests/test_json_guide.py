@@ -48,6 +48,7 @@ ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "json.md").read_text(encoding="utf-8")
 Keys = dict[str, set[str]]              # types by path
 SELECT = ("--kv-select", "think:0.5")
+BY_HEAD = ("--dataflow", "tphs", "--machine", "slim-llama")
 
 
 def tables() -> dict[str, Keys]:
@@ -229,7 +230,7 @@ def test_bench(written: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(shapes.SHAPES, "1k", (2, 32, 48, 2, 60))
     compare("bench", [written("bench", "--shape", "1k", "--seconds", 0.2, "--what-if", "lut=2", "--by", "phase", *more)
                       for more in ((), ("--ffn-sparsity", 0.5), ("--ffn-sparsity", 0.5, "--predict"), ("--prompt", 4, "--depth", 5),
-                                   ("--prune", "magnitude:0.5"), ("--project", "monarch:4"), SELECT)])
+                                   ("--prune", "magnitude:0.5"), ("--project", "monarch:4"), SELECT, BY_HEAD)])
 
 
 def test_validate(written: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -323,6 +324,7 @@ def test_program(tmp_path: Path) -> None:
     cards.append(compile_model(project(load(models[0]), 4)).meta)
     cards.append(compile_model(random_model(replace(SHAPES["gqa"], context=96)), kv=Caches("f32", parse_select("think:0.5"))).meta)
     cards.append(compile_model(replace(load(models[0]), prune_tokens=parse_prune_tokens("1:128"))).meta)
+    cards.append(compile_model(load(models[0]), machine="slim-llama", kv=Caches(dataflow="tphs")).meta)
     slimulator.assemble("_start: lut.mac.t2 a0, a1, a2\n").save(tmp_path / "t.elf")
     slimulator.Program().save(tmp_path / "none.elf")
     found += [metadata(tmp_path / f"{name}.elf") for name in ("t", "none")]
