@@ -14,7 +14,7 @@ from compiler.compiled import Compiled, Progress
 from compiler.errors import ModelError, RoomError, one_of
 from compiler.formats.layouts import AUTO, OFF, Able
 from compiler.formats.recipe import Recipe, read_recipe
-from compiler.lowering import cim, think
+from compiler.lowering import cim, starc, think
 from compiler.lowering.active import scratch as scratch_of_active
 from compiler.lowering.chunks import scratch as scratch_of_chunks
 from compiler.lowering.cuts import scratch as scratch_of_cuts
@@ -293,7 +293,7 @@ def _lowered(target: Target, positions: int, chunk: int | None, sequences: int |
     rows |= scratch_of_reuse(matrices(graph, layout, ("gemv.i8.reuse",)))
     if sparse and not predicted:
         rows |= scratch_of_active(model.config.hidden, model.config.dim)
-    rows |= target.scratch() | think.scratch(graph)
+    rows |= target.scratch() | think.scratch(graph) | starc.scratch(graph, positions)
     by_heads = is_by_head(graph)
 
     waits = {WAITING, PLACES} if graph.cuts else set()
@@ -322,7 +322,7 @@ def _lowered(target: Target, positions: int, chunk: int | None, sequences: int |
                             expected=f"of two: --dataflow {TPHS} is for tokens that go through a layer together")
         inside, outside = scratch_of_sampling(machine, model.config.vocab, room)
         memory.outside |= outside
-        memory.add(inside, beside=("logits", *target.kept, *think.kept(graph)))
+        memory.add(inside, beside=("logits", *target.kept, *think.kept(graph), *starc.kept(graph)))
         if graph.cuts:
             memory.add(scratch_of_cuts(graph, memory), beside=(*values_of_cuts(graph), *target.kept))
         return memory

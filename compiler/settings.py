@@ -45,6 +45,7 @@ class Settings:
     adapter    a LoRA adapter that is merged into the checkpoint
     project    what the matrices of layers become, as passes/project.py reads it
     reuse      columns of a piece, where binary and ternary matrices of layers become centres and differences; None: they do not
+    kv_select_from  the first layer that chooses; None: as the method has it
     kv_select  what of keys and values each token looks at, as passes/select.py reads it; None: all
     pack       how many weights are in a chunk of matrices that are packed, passes/pack.py reads it; None: none are
     dataflow   the order in which a chunk goes through attention, one of passes/dataflow.py; None: token by token
@@ -68,6 +69,7 @@ class Settings:
     project: str | None = None
     reuse: int | None = None
     kv_select: str | None = None
+    kv_select_from: int | None = None
     pack: str | None = None
     dataflow: str | None = None
     prune_tokens: str | None = None
@@ -78,7 +80,7 @@ class Settings:
         named = {"weights": "--weights", "sparse": "--sparse", "context": "--context", "kv": "--kv", "chunk": "--chunk",
                  "sequences": "--sequences", "activations": "--activations", "sparsity": "--ffn-sparsity",
                  "predictor": "--predict", "prune": "--prune", "project": "--project", "adapter": "--adapter",
-                 "reuse": "--reuse", "kv_select": "--kv-select", "pack": "--pack",
+                 "reuse": "--reuse", "kv_select": "--kv-select", "kv_select_from": "--kv-select-from", "pack": "--pack",
                  "dataflow": "--dataflow", "prune_tokens": "--prune-tokens"}
         return [named[field.name] for field in fields(self) if field.name in named and getattr(self, field.name) != field.default]
 
@@ -101,8 +103,9 @@ class Settings:
             parse_prune(self.prune)
         if self.project:
             parse_project(self.project)
-        if self.kv_select:
-            parse_select(self.kv_select)
+        if self.kv_select_from is not None and not self.kv_select:
+            raise ModelError("", "--kv-select-from", got="no --kv-select", expected="--kv-select starc:BUDGET")
+        _ = self.caches
         if self.reuse is not None:
             check_columns(self.reuse)
         if self.prune_tokens:
@@ -121,7 +124,8 @@ class Settings:
     @property
     def caches(self) -> Caches:
         """How keys and values are stored and looked at. Raises ModelError."""
-        return Caches(self.kv, parse_select(self.kv_select) if self.kv_select else None, self.dataflow)
+        select = parse_select(self.kv_select, self.kv_select_from) if self.kv_select else None
+        return Caches(self.kv, select, self.dataflow)
 
     @property
     def reads_text(self) -> bool:
@@ -130,7 +134,7 @@ class Settings:
 
     def dense(self) -> Settings:
         """The same without skipped neurons, with attention to all keys and values."""
-        other = replace(self, sparsity=None, predictor=None, kv_select=None)
+        other = replace(self, sparsity=None, predictor=None, kv_select=None, kv_select_from=None)
         return other if other.reads_text else replace(other, calibrate=None)
 
     def plain(self) -> Settings:
@@ -175,7 +179,8 @@ class Settings:
                 "activations": self.activations, "sparsity": self.sparsity, "predictor": self.predictor,
                 "calibrate": read_text(self.calibrate) if self.calibrate else None, "prune": self.prune,
                 "project": self.project, "reuse": self.reuse, "adapter": self.adapter is not None,
-                "kv_select": self.kv_select, "pack": self.pack, "dataflow": self.dataflow, "prune_tokens": self.prune_tokens}
+                "kv_select": self.kv_select, "kv_select_from": self.kv_select_from, "pack": self.pack, "dataflow": self.dataflow,
+                "prune_tokens": self.prune_tokens}
 
 
 def read_text(path: Path) -> str:

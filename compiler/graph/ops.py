@@ -29,10 +29,10 @@ BLOCK, CLUSTERS = 64, 4
 EXTENTS: dict[str, Callable[[int], int]] = {
     "positions": lambda context: context,
     "clusters": lambda context: CLUSTERS * (context // BLOCK),
-    "bounds": lambda context: CLUSTERS * (context // BLOCK) + 2,
+    "bounds": lambda context: CLUSTERS * (context // BLOCK) + 1,
 }
 """Lengths that depend on how many positions there are: all of them, as many as attention looks at; clusters of whole blocks; where
-each of these begins, and the ends of the last one and of the positions behind it."""
+each of these begins, and where the last one ends."""
 
 
 @dataclass(frozen=True)

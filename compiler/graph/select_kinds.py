@@ -1,4 +1,5 @@
-"""Kinds of operations of caches that choose: ThinK, which drops channels of keys. They join those of ops.py.
+"""Kinds of operations of caches that choose: ThinK, which drops channels of keys; STARC, which clusters positions. They join those
+of ops.py.
 
 They work on states that lie behind the keys of a layer (Value.behind). What depends on the position is said with it; where an
 operation does nothing, its results stay as they are. passes/select.py makes them, selected.py says what they compute.
@@ -7,6 +8,15 @@ operation does nothing, its results stay as they are. passes/select.py makes the
 from __future__ import annotations
 
 from compiler.graph.ops import KINDS, Kind
+
+_CLUSTER = (
+    "where position + 1 is a multiple of 64, for each head g of the last 64 keys: x[i] = (key[i] * r) * D ** -0.5 with r = "
+    "1 / sqrt(lanesum(key[i] * key[i]) / D + 1e-12); mu[c] = x[c] for 4 clusters c. At most 16 times: label[i] = the first c with "
+    "the largest lanesum(x[i] * mu[c]) + lanesum(mu[c] * mu[c]) * -0.5; if no label has changed, stop; mu[c] = (the sum of its "
+    "x[i], i rising) * (1 / how many), 0 if there are none. Then the 64 rows of keys and values of head g are put "
+    "in the order of labels, those of a label as they were; centroids and bounds, where each cluster begins and the last one ends, "
+    "join those before")
+"""D: channels of a head."""
 
 SELECTED: dict[str, Kind] = {kind.name: kind for kind in (
     #    kind              operands                                result                      attributes
@@ -38,6 +48,31 @@ SELECTED: dict[str, Kind] = {kind.name: kind for kind in (
          "old_scales:f32[positions,kv_heads] query_channels:index[query_kept]",
          "s:f32[heads,positions]", "heads kv_heads window start",
          "as scores.parted, each part as scores.rows.i8: the channels of q that stay have a scale of their own"),
+
+    *(Kind(f"cluster{form}", f"keys:{value}[positions,m] values:{value}[positions,m]",
+           f"keys:{value}[positions,m] values:{value}[positions,m] centroids:f32[clusters,m] bounds:index[kv_heads,bounds]",
+           "kv_heads", _CLUSTER) for form, value in (("", "f32"), (".f16", "f16"))),
+    Kind("cluster.i8", "keys:i8[positions,m] keys_scales:f32[positions,kv_heads] values:i8[positions,m] "
+         "values_scales:f32[positions,kv_heads]",
+         "keys:i8[positions,m] keys_scales:f32[positions,kv_heads] values:i8[positions,m] values_scales:f32[positions,kv_heads] "
+         "centroids:f32[clusters,m] bounds:index[kv_heads,bounds]", "kv_heads", "as cluster; a key is f32(code) * its scale"),
+    Kind("scores.centroids", "q:f32[n] centroids:f32[clusters,m]", "s:f32[heads,clusters]", "heads kv_heads window",
+         "as scores, of the centroids of the clusters that there are"),
+    Kind("choose.rows",    "s:f32[heads,clusters] bounds:index[kv_heads,bounds]", "rows:index[heads,budget]", "kv_heads",
+         "for each head: positions behind the last cluster, then the rows of its clusters by falling s, of equal s the lower "
+         "cluster first, until there are budget rows, or all"),
+    *(Kind(f"scores.listed{form}", f"q:f32[n] keys:{value}[positions,m] rows:index[heads,budget]", "s:f32[heads,budget]",
+           "heads kv_heads window", f"as scores{form}, of the rows of each head")
+      for form, value in (("", "f32"), (".f16", "f16"))),
+    Kind("scores.listed.i8", "q:f32[n] keys:i8[positions,m] scales:f32[positions,kv_heads] rows:index[heads,budget]",
+         "s:f32[heads,budget]", "heads kv_heads window", "as scores.rows.i8, of the rows of each head"),
+    Kind("softmax.listed", "x:f32[heads,budget]",                  "y:f32[heads,budget]",      "",
+         "as softmax, of as many as there are rows"),
+    *(Kind(f"context.listed{form}", f"p:f32[heads,budget] values:{value}[positions,m] rows:index[heads,budget]", "y:f32[n]",
+           "heads kv_heads window", f"as context{form}, of the rows of each head")
+      for form, value in (("", "f32"), (".f16", "f16"))),
+    Kind("context.listed.i8", "p:f32[heads,budget] values:i8[positions,m] scales:f32[positions,kv_heads] rows:index[heads,budget]",
+         "y:f32[n]", "heads kv_heads window", "as context.attn.i8, of the rows of each head"),
 )}
 
 KINDS.update(SELECTED)

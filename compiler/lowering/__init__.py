@@ -30,6 +30,7 @@ from compiler.lowering import (  # noqa: F401 - they register their functions
     pim,
     reuse,
     sp,
+    starc,
     think,
     vec,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from compiler.lowering import cim, cuts, objects, turns
+from compiler.lowering import cim, cuts, objects, starc, turns
 from compiler.lowering.decoded import matrices, tables
 from compiler.lowering.residency import about, table
 from compiler.placing.memory_plan import MemoryPlan
@@ -67,6 +67,7 @@ def data(target: Target, layout: WeightLayout, memory: MemoryPlan, stem: str) ->
             emit("ffn_sparsity:".ljust(24) + f".float {op.attributes['sparsity']!r}")
     for name, values in tables(matrices(graph, layout)).items():
         emit(f"{name}:".ljust(24) + ".float " + ", ".join(map(str, values)).ljust(24) + "# what codes stand for")
+    lines += starc.reciprocals(graph)
     if len(graph.bodies) > 1:
         emit("\n# ---- where the code of each layer is: those with the same formats share it")
         for chunk in (False,) * (memory.sequences == 1) + (True,) * bool(memory.framed):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from compiler.lowering import Lowering, residency, segments, think
+from compiler.lowering import Lowering, residency, segments, starc, think
 from compiler.lowering.batch import batch
 from compiler.lowering.chunk import at_position, head
 from compiler.lowering.emit import FRAME, POSITION, TOKEN, TOKENS_LEFT, WEIGHTS
@@ -56,6 +56,7 @@ def _begin(c: Lowering) -> None:
         start(c, "buffers")
     c.target.start(c)
     think.start(c)
+    starc.start(c)
     residency.load(c)
 
 

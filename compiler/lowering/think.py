@@ -41,6 +41,7 @@ def start(c: Lowering) -> None:
     e.line(f"la a0, {RING_ROWS};  li a1, 0;  li a2, {slots};  li a3, {c.memory.slots[RING_ROWS].size // 4}")
     e.mark("1")
     e.line("remu a4, a1, a2;  sw a4, 0(a0);  addi a0, a0, 4;  addi a1, a1, 1;  bne a1, a3, 1b", "slots of the ring")
+    e.forget()
 
 
 def state(c: Lowering, name: str) -> Want:

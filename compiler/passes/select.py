@@ -1,10 +1,11 @@
-"""The pass that lets caches choose: ThinK, which keeps fewer channels of old keys.
+"""The pass that lets caches choose: ThinK keeps fewer channels of old keys, STARC looks at clusters of positions up to a budget.
 
     with_selection(graph, parse_select("think:0.4"), model.path)
 
 It comes behind passes/kv_cache.py and changes what the attention unit does in the layers that choose. ThinK, arXiv 2407.21018: keys
 of the last WINDOW positions are whole; older ones have lost the channels that matter least to queries. Which ones is decided once,
-behind `start` positions.
+behind `start` positions. STARC, arXiv 2505.05772: each whole block of positions is clustered by its keys; a query looks at the
+clusters whose centroids it scores highest, and at the positions behind the last block.
 """
 
 from __future__ import annotations
@@ -14,32 +15,40 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from compiler.errors import ModelError
-from compiler.graph import Graph, Op, Value, check
+from compiler.graph import Graph, Op, Value, check, title_of
+from compiler.graph.ops import BLOCK
 
 WINDOW = 32         # positions whose keys are whole, and whose queries decide. ThinK's public code: recent_size, last queries
 START = 64          # positions, unless more are asked for. Ours: the channels that stay are chosen behind them
 OPTION = "--kv-select"
 
 
+FROM = 2            # the first layer that looks at clusters, unless another is asked for: STARC's public code
+
+
 @dataclass(frozen=True)
 class Selection:
-    """What a cache chooses.
+    """What a cache chooses: by STARC if there is a budget, else by ThinK.
 
-    ratio  of the channels of a head of keys that are dropped
-    start  positions behind which they are chosen
+    ratio    of the channels of a head of keys that are dropped
+    start    positions behind which they are chosen
+    budget   positions that each head of queries looks at, at most; layers below `first` look at all
     """
 
-    ratio: float
+    ratio: float = 0.0
     start: int = START
+    budget: int = 0
+    first: int = FROM
 
     def __str__(self) -> str:
-        return f"think:{self.ratio:g}" + f":{self.start}" * (self.start != START)
+        return f"starc:{self.budget}" if self.budget else f"think:{self.ratio:g}" + f":{self.start}" * (self.start != START)
 
     def check_context(self, context: int) -> None:
         """Raise ModelError where nothing would be left out of a context of so many positions."""
-        if self.start >= context:
-            raise ModelError("", OPTION, got=f"{self}: channels are dropped behind {self.start} positions",
-                             expected=f"a longer context: it has {context} positions", hint="--context, or a model with more")
+        if (self.budget or self.start) >= context:
+            what = f"all of {self.budget} positions" if self.budget else f"channels are dropped behind {self.start} positions"
+            raise ModelError("", OPTION, got=f"{self}: {what}", expected=f"a longer context: it has {context} positions",
+                             hint="--context, or a model with more")
 
 
 @dataclass(frozen=True)
@@ -52,17 +61,25 @@ class Caches:
     dataflow: str | None = None
 
 
-def parse_select(text: str) -> Selection:
-    """What --kv-select says: think:RATIO or think:RATIO:START. Raises ModelError."""
+def parse_select(text: str, first: int | None = None) -> Selection:
+    """What --kv-select says: starc:BUDGET, think:RATIO or think:RATIO:START. `first`: --kv-select-from. Raises ModelError."""
     method, *numbers = text.split(":")
     try:
+        if method == "starc":
+            budget, = map(int, numbers)
+            if budget < BLOCK or (first or 0) < 0:
+                raise ValueError
+            return Selection(budget=budget, first=FROM if first is None else first)
         ratio, start = float(numbers[0]), int(numbers[1]) if len(numbers) > 1 else START
     except (ValueError, IndexError):
         ratio, start = 0.0, 0
     if method != "think" or len(numbers) > 2 or not 0 < ratio < 1 or start < 2 * WINDOW:
-        raise ModelError("", OPTION, got=repr(text), hint="think:0.4",
-                         expected=f"think:RATIO, the share of the keys' channels to drop, above 0 and below 1; think:RATIO:START "
-                                  f"chooses them behind START positions, at least {2 * WINDOW}, by default {START}")
+        raise ModelError("", OPTION, got=repr(text), hint="think:0.4 or starc:256",
+                         expected=f"starc:BUDGET, positions to look at, at least {BLOCK}, or think:RATIO, the share of the keys' "
+                                  "channels to drop, above 0 and below 1; think:RATIO:START chooses them behind START positions, "
+                                  f"at least {2 * WINDOW}, by default {START}")
+    if first is not None:
+        raise ModelError("", "--kv-select-from", got=text, expected="--kv-select starc:BUDGET: think drops channels in every layer")
     return Selection(ratio, start)
 
 
@@ -79,7 +96,16 @@ def with_selection(graph: Graph, selection: Selection, path: Path) -> Graph:
         raise ModelError(path, OPTION, got="a model whose layers have different numbers of heads",
                          expected="the same in all layers")
     kept = replace(graph, values=dict(graph.values))
-    return check(kept.in_layers(lambda ops, _: [new for op in ops for new in _thinned(kept, op, selection, path)]))
+    if not selection.budget:
+        return check(kept.in_layers(lambda ops, _: [new for op in ops for new in _thinned(kept, op, selection, path)]))
+    if selection.first >= config.layers:
+        raise ModelError(path, "--kv-select-from", got=str(selection.first), hint="--kv-select-from 0: all layers choose",
+                         expected=f"less than the {config.layers} layers of the model")
+    kept.bodies = sorted((replace(body, layers=layers) for body in graph.bodies for layers in (
+        tuple(layer for layer in body.layers if layer < selection.first),
+        tuple(layer for layer in body.layers if layer >= selection.first)) if layers), key=lambda body: body.layers)
+    return check(kept.in_layers(lambda ops, layer: ops if layer < selection.first else [
+        new for op in ops for new in _clustered(kept, op, selection.budget)]))
 
 
 # ------------------------------------------------------------------------------------------------ ThinK
@@ -121,8 +147,40 @@ def _thinned(graph: Graph, op: Op, selection: Selection, path: Path) -> Iterator
         yield op
 
 
+# ------------------------------------------------------------------------------------------------ STARC
+
+
+def _clustered(graph: Graph, op: Op, budget: int) -> Iterator[Op]:
+    """An operation of attention where it looks at clusters. Keys and values are clustered in front of the scores."""
+    config, form = graph.config, op.kind.rpartition(".")[2]
+    suffix, heads = f".{form}" if form in ("f16", "i8") else "", {"heads": config.heads, "kv_heads": config.kv_heads, "window": 0}
+    scores, shares = "listed_scores", "listed_probabilities"
+    if op.kind.startswith("scores"):
+        graph.values |= {
+            "centroids": Value("f32", ("clusters", config.kv_dim), state=True, behind="keys"),
+            "bounds": Value("index", (config.kv_heads, "bounds"), state=True, behind="keys"),
+            "centroid_scores": Value("f32", (config.heads, "clusters")), "rows": Value("index", (config.heads, budget)),
+            scores: Value("f32", (config.heads, budget)), shares: Value("f32", (config.heads, budget))}
+        scales = [f"{name}_scales" for name in ("keys", "values")] if suffix == ".i8" else []
+        caches = ("keys", *scales[:1], "values", *scales[1:])
+        yield Op(f"cluster{suffix}", (*caches, "centroids", "bounds"), caches, attributes={"kv_heads": config.kv_heads})
+        yield Op("scores.centroids", ("centroid_scores",), (op.inputs[0], "centroids"), attributes=heads)
+        yield Op("choose.rows", ("rows",), ("centroid_scores", "bounds"), attributes={"kv_heads": config.kv_heads})
+        yield Op(f"scores.listed{suffix}", (scores,), (*op.inputs, "rows"), attributes=heads)
+    elif op.kind.startswith("softmax"):
+        yield Op("softmax.listed", (shares,), (scores,))
+    elif op.kind.startswith("context"):
+        yield Op(f"context.listed{suffix}", op.outputs, (shares, *op.inputs[1:], "rows"), attributes=heads)
+    else:
+        yield op
+
+
 def said(graph: Graph) -> str:
     """What the caches of a graph choose, in words; "" if they are whole."""
+    if "rows" in graph.values:
+        layers = [layer for layer, op in graph.steps() if op.kind == "choose.rows"]
+        return (f"starc: {int(graph.values['rows'].shape[1])} positions of each head in "
+                f"{title_of([each or 0 for each in layers])}, by clusters of {BLOCK} positions")
     op = next((op for _, op in graph.steps() if op.kind == "choose.channels"), None)
     if op is None:
         return ""

@@ -79,7 +79,7 @@ class Near(Target):
 
     def _attends(self) -> bool:
         """Whether attention is on its own unit."""
-        return any(op.kind == "softmax.attn" for _, op in self.graph.steps())
+        return any(op.kind in ("softmax.attn", "softmax.listed") for _, op in self.graph.steps())
 
     def enter_layers(self, c: Lowering, layer: int = 0) -> None:
         cim.enter_layers(c, layer)

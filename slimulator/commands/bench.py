@@ -35,7 +35,7 @@ _HOST = ("prompt_tokens_per_second", "tokens_per_second", "best_tokens_per_secon
               help="Weight format of the linear layers, or a recipe; by default t2, for 15m i8.")
 @click.option("--context", type=int, metavar="N", help="Compile for N positions; by default 1024.")
 @click.option("--kv", type=click.Choice(["f32", "f16", "i8"]), default="f32", show_default=True, help="Format of keys and values.")
-@click.option("--kv-select", metavar="METHOD", help="What of keys and values each token looks at: think:0.4.")
+@click.option("--kv-select", metavar="METHOD", help="What of keys and values each token looks at: starc:1024, think:0.4.")
 @click.option("--chunk", type=click.IntRange(min=1), metavar="N",
               help="Tokens of a prompt that go through a layer together; by default as many as there is room for, at most 64.")
 @DATAFLOW

@@ -102,7 +102,7 @@ def compiler_options(command: Callable[..., Any], *, programs: bool = False) -> 
         from compiler.settings import Settings
         said = {name: others.pop(name) for name in (
             "machine", "weights", "sparse", "context", "kv", "chunk", "activations", "pack", "project", "prune", "prune_tokens",
-            "adapter", "kv_select", "dataflow")}
+            "adapter", "kv_select", "kv_select_from", "dataflow")}
         predict, form = others.pop("predict"), others.pop("predictor")
         if form and not predict:
             raise click.UsageError("--predictor goes with --predict")
@@ -133,10 +133,12 @@ def compiler_options(command: Callable[..., Any], *, programs: bool = False) -> 
         click.option("--context", type=int, metavar="N", help="Number of positions; by default that of the model, at most 2048."),
         click.option("--kv", type=click.Choice(["f32", "f16", "i8"]), default="f32", show_default=True,
                      help="Format of keys and values; f16: rounded to fp16; i8: int8 with one scale per position and head."),
-        click.option("--kv-select", metavar="think:RATIO",
+        click.option("--kv-select", metavar="starc:BUDGET|think:RATIO",
                      help="think:0.4: keys that leave the window of the last 32 positions lose this share of their channels, those "
                           "that matter least to queries (ThinK). They are chosen behind 64 positions; think:0.4:256: behind 256. "
-                          "This changes the result."),
+                          "starc:256: each head looks at 256 positions, by clusters of keys (STARC). This changes the result."),
+        click.option("--kv-select-from", type=click.IntRange(min=0), metavar="LAYER",
+                     help="With --kv-select starc: layers below this one look at all positions; by default 2."),
         click.option("--chunk", type=int, metavar="N",
                      help="Tokens of the prompt that go through a layer together, so that its weights are read once for them; 1: "
                           "one after the other. By default as many as the scratchpad has room for, at most 64."),

@@ -219,6 +219,18 @@ def test_the_tokens_that_go_on_are_those_of_the_best_blocks(run):
     assert done.memory("states", "<f4", 16).tolist() == [token / 2 for token in tokens]
 
 
+def test_starc_clusters_are_those_of_k_means(run):
+    done = run("starc_clusters")
+    keys, query = done.data("keys", "<f4", 8, 4).astype(np.float64), done.data("query", "<f4", 4).astype(np.float64)
+    means, labels = keys[:2], np.full(8, -1)
+    while (now := ((keys[:, None] - means) ** 2).sum(axis=2).argmin(axis=1)).tolist() != labels.tolist():
+        labels, means = now, np.stack([keys[now == each].mean(axis=0) for each in range(2)])
+    assert done.memory("order", "<u4", 8).tolist() == np.argsort(labels, kind="stable").tolist()
+    assert np.allclose(done.memory("means", "<f4", 2, 4), means, atol=1e-6)
+    best = keys[labels == (means @ query).argmax()] @ query
+    assert np.allclose(done.memory("scores", "<f4", len(best)), best, atol=1e-6)
+
+
 def test_llama_layer(run):
     done = run("llama_layer")
     shapes = {"attn_norm": (32,), "ffn_norm": (32,), "w_q": (32, 32), "w_k": (16, 32), "w_v": (16, 32), "w_o": (32, 32),

@@ -98,8 +98,9 @@ def test_kinds_are_all_made_by_some_model() -> None:
     cut = {op.kind for kv in KV_FORMATS for unit in ("vec", "attn") for way in asked for _, ops in cut_prompts(
         with_caches(build(C), kv, Attention(unit)), way, way.points, C.context).named() for op in ops}
     centres = {op.kind for _, op in reuse_outputs(*binary, 64, load_preset("slim"))[1].steps()}
-    chosen = {op.kind for kv in KV_FORMATS for _, op in with_selection(
-        with_caches(build(C), kv, Attention("attn")), parse_select("think:0.5"), Path("m")).steps()}
+    selections = parse_select("think:0.5"), parse_select("starc:64", 0)
+    chosen = {op.kind for kv in KV_FORMATS for select in selections for _, op in with_selection(
+        with_caches(build(C), kv, Attention("attn")), select, Path("m")).steps()}
     heads = {op.kind for each in (build(C), quantise(random_model(C), read_recipe("t2"))[1])
              for _, op in by_head(with_caches(each, "f32", Attention()), "").steps()}
     assert used | cache | banks | decoded | zeros | macros | centres | chosen | heads | cut == set(KINDS) - sparse

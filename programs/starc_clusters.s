@@ -1,0 +1,193 @@
+# Attention to the clusters of keys that matter: STARC on one head.
+#
+# Keys that point the same way get the same scores. So the keys of a block are clustered once, and rows of a cluster are put side by side in
+# the cache. A query is then compared with a centroid for each cluster, not with each key, and looks at the keys of the best clusters alone.
+#
+#   nearest centroid of key x     the largest  x . mu - |mu|^2 / 2      (all keys have length 1)
+#   a new centroid                the mean of its keys
+#
+# Shows: two clusters of eight keys of length 1. `vec.gemv` compares all keys with a centroid, `thr.gt` makes a mask of those that are nearer
+# to the second one, the core turns it around for the first one, `thr.index` lists both, one behind the other: the new order of the rows,
+# which `fetch.rows` puts in place. Masks that are as before end it. Then `attn.mac` scores centroids as if they were keys, and again the
+# rows of the better cluster: rows side by side, so they are one run.
+#
+# Expected output:
+#   round 1: 4 keys in the first cluster
+#   round 2: 4 keys in the first cluster
+#   order: 0 2 5 7 1 3 4 6
+#   scores of centroids: 1.738 -0.275
+#   scores of its keys: 2.000 2.200 0.800 1.950
+
+    .include "lib/macros.s"
+    .equ    KEYS, 8
+    .equ    HEAD, 4                         # channels
+    .equ    ROW, HEAD * 4
+
+    .section .data
+    .balign 64
+keys:       .float   0.8,  0.6,  0.0,  0.0  # two directions, mixed; the first two keys are the first centroids
+            .float  -0.6,  0.0,  0.8,  0.0
+            .float   0.6,  0.8,  0.0,  0.0
+            .float   0.0, -0.6,  0.8,  0.0
+            .float   0.0,  0.0,  0.8,  0.6
+            .float   0.8,  0.0,  0.0, -0.6
+            .float  -0.8,  0.0,  0.6,  0.0
+            .float   0.7,  0.5,  0.5, -0.1
+query:      .float   1.0,  2.0,  0.5,  0.0
+halves:     .float  -0.5, -0.5, -0.5, -0.5, -0.5, -0.5, -0.5, -0.5
+ones:       .float   1.0,  1.0,  1.0,  1.0,  1.0,  1.0,  1.0,  1.0
+reciprocal: .float   1.0,  1.0,  0.5,  0.3333333433,  0.25,  0.2,  0.1666666716,  0.1428571492,  0.125    # of 0 .. 8; of none 1
+thousand:   .float   1000.0
+
+    .section .sram
+    .balign 64
+means:      .zero   2 * ROW
+near:       .zero   2 * KEYS * 4            # how near the keys are to each centroid
+nearer:     .zero   KEYS * 4
+masks:      .zero   16                      # of each cluster a bit for each key
+order:      .zero   KEYS * 4
+sorted:     .zero   KEYS * ROW
+scores:     .zero   KEYS * 4
+printable:  .zero   KEYS * 4
+
+    .section .text
+    .globl  _start
+_start:
+    la      s1, keys
+    la      s2, means
+    la      s3, masks
+    la      s4, order
+    li      s5, KEYS
+    li      s6, HEAD
+    li      a2, 2 * ROW
+    fetch.copy s2, s1, a2
+    li      s7, 0                           # rounds
+    li      s8, 0                           # the mask of the second cluster: no key
+    csrw    vec.cols, s6
+    sync.fence
+
+    # ---- a round: the nearest centroid of each key
+round:
+    la      a0, near
+    la      a1, halves
+    mv      a2, s2
+    li      t0, 2
+1:  vec.gemv.f32 a0, s1, a2, s5             # x . mu
+    vec.dot.f32 a3, a2, a2, s6              # |mu|^2
+    vec.axpy.f32 a0, a3, a1, s5
+    addi    a0, a0, KEYS * 4
+    addi    a2, a2, ROW
+    addi    t0, t0, -1
+    bnez    t0, 1b
+    la      a0, near
+    la      a1, near + KEYS * 4
+    la      a2, nearer
+    vec.sub.f32 a2, a1, a0, s5
+    sync.fence
+    addi    a3, s3, 8
+    thr.gt.f32 a3, a2, zero, s5             # a tie goes to the first cluster
+    sync.fence
+    addi    s7, s7, 1
+    lbu     t1, 8(s3)
+    mv      s9, s8
+    mv      s8, t1
+    not     t1, t1
+    sb      t1, 0(s3)                       # all others
+
+    # ---- its rows, those of the first cluster first; how many they are
+    thr.index s10, s3, s4, s5
+    slli    a0, s10, 2
+    add     a0, a0, s4
+    thr.index s11, a3, a0, s5
+    print   "round "
+    mv      a0, s7
+    call    print_int
+    print   ": "
+    mv      a0, s10
+    call    print_int
+    print   " keys in the first cluster\n"
+    li      t0, ROW
+    csrw    fetch.row_bytes, t0
+    la      a0, sorted
+    fetch.rows a0, s1, s4, s5
+    sync.fence
+    beq     s8, s9, settled                 # no key has changed its cluster
+
+    # ---- centroids are means
+    li      t0, 2 * HEAD
+    vec.fill.32 s2, zero, t0
+    la      a1, ones
+    la      a2, reciprocal
+    vec.macT.f32 s2, a0, a1, s10            # the sum of s10 rows
+    slli    t0, s10, 2
+    add     t0, t0, a2
+    lw      t0, 0(t0)
+    vec.scale.f32 s2, s2, t0, s6
+    addi    a3, s2, ROW
+    slli    t0, s10, 4                      # ROW is 16
+    add     a0, a0, t0
+    vec.macT.f32 a3, a0, a1, s11
+    slli    t0, s11, 2
+    add     t0, t0, a2
+    lw      t0, 0(t0)
+    vec.scale.f32 a3, a3, t0, s6
+    sync.fence
+    j       round
+
+settled:
+    print   "order:"
+    li      s9, 0
+1:  print   " "
+    slli    t0, s9, 2
+    add     t0, t0, s4
+    lw      a0, 0(t0)
+    call    print_int
+    addi    s9, s9, 1
+    bne     s9, s5, 1b
+    print   "\n"
+
+    # ---- the query, the centroids, and the rows of the better cluster
+    li      a1, 1                           # one head
+    attn.setm a1, a1, s6
+    la      a0, query
+    attn.wrgb.f32 a0
+    la      s1, scores
+    li      s9, 2
+    attn.mac.f32 s1, s2, s9
+    sync.fence
+    vec.argmax.f32 s3, s1, s9               # of equal scores the first
+    print   "scores of centroids:"
+    call    print_vector
+    la      a0, sorted
+    mv      s9, s10
+    beqz    s3, 1f
+    slli    t0, s10, 4
+    add     a0, a0, t0
+    mv      s9, s11
+1:  attn.mac.f32 s1, a0, s9
+    print   "scores of its keys:"
+    call    print_vector
+    exit
+
+# print_vector: print s9 elements of the f32 array at s1 with three decimals
+print_vector:
+    addi    sp, sp, -16
+    sd      ra, 8(sp)
+    la      s4, printable
+    lw      t0, thousand
+    sync.fence                              # what another unit has written is there
+    vec.scale.f32 s4, s1, t0, s9
+    vec.cvt.i32.f32 s4, s4, s9
+    sync.fence
+1:  print   " "
+    lw      a0, 0(s4)
+    call    print_milli
+    addi    s4, s4, 4
+    addi    s9, s9, -1
+    bnez    s9, 1b
+    print   "\n"
+    ld      ra, 8(sp)
+    addi    sp, sp, 16
+    ret
+
+    .include "lib/print.s"
