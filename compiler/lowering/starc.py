@@ -79,7 +79,7 @@ class _Block:
         caches, config = c.memory.caches, c.graph.config
         self.row, self.size = caches["keys"].row_bytes, BYTES[c.graph.values["keys"].format]
         self.width = self.size * config.head_dim
-        self.scales = {name: caches[name].offset - caches[name.removesuffix("_scales")].offset
+        self.scales: dict[str, int] = {name: caches[name].offset - caches[name.removesuffix("_scales")].offset
                        for name in ("keys_scales", "values_scales") if name in caches}
 
     def at(self, base: str, each: int, before: int = 0) -> str:
