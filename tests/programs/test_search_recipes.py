@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,8 @@ from programs.networks.search.recipe import Recipe, RecipeError, read_recipe
     ('{"steps": 0}', "steps: 0; expected a whole number, above 0"), ('{"ms": -1}', "ms: -1; expected a number, above 0"),
     ('{"ms": NaN}', "ms: nan; expected a number, above 0"), ('{"growing": 1.5}', "growing: 1.5; expected a number 0..1"),
     ('{"machine": 3}', "machine: 3; expected a name"),
-    ('{"repeats": 2, "finished": 3}', "finished: 3; expected at most 2, the searches of `repeats`")])
+    ('{"repeats": 2, "finished": 3}', "finished: 3; expected at most 2, the searches of `repeats`"),
+    ('{"compared": 5}', "compared: 5; expected at most 2, the searches of `repeats`")])
 def test_recipes_that_are_refused(text: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "recipe.json"
     path.write_text(text)
@@ -50,5 +53,6 @@ def test_the_command_ends_with_one_message(tmp_path: Path) -> None:
     assert done.returncode == 1 and done.stderr == f"error: {path}: No such file or directory\n"
 
 
-def test_the_recipe_of_the_digits_is_the_default() -> None:
-    assert read_recipe(ROOT / "programs/networks/digits/recipe.json") == Recipe()
+def test_the_recipe_of_the_digits_has_every_key() -> None:
+    path = ROOT / "programs/networks/digits/recipe.json"
+    assert json.loads(path.read_text(encoding="utf-8")) == asdict(read_recipe(path))

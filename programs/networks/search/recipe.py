@@ -42,6 +42,7 @@ class Recipe:
     trials: int = 48                    # candidates that fit, of each
     repeats: int = 2                    # searches with other seeds, to compare search and chance
     finished: int = 1                   # of these, so many whose best is trained to the end
+    compared: int = 1                   # and so many of those by chance, and of those without zeros
     # The network that was found
     steps: int = 1300                   # in floating point; zeros grow over the first part of them
     growing: float = 0.5                # that part
@@ -63,8 +64,9 @@ def read_recipe(path: Path) -> Recipe:
             raise RecipeError(f"{path}: {name}", "a key that is none", f"one of {', '.join(known)}", nearest(name, list(known)))
         _check(f"{path}: {name}", name, value, known[name])
     recipe = Recipe(**data)
-    if recipe.finished > recipe.repeats:
-        raise RecipeError(f"{path}: finished", str(recipe.finished), f"at most {recipe.repeats}, the searches of `repeats`")
+    for name in ("finished", "compared"):
+        if getattr(recipe, name) > recipe.repeats:
+            raise RecipeError(f"{path}: {name}", str(getattr(recipe, name)), f"at most {recipe.repeats}, the searches of `repeats`")
     return recipe
 
 
@@ -74,7 +76,7 @@ def _check(place: str, name: str, value: Any, kind: type) -> None:
             raise RecipeError(place, repr(value), " or ".join(IMAGES) if name == "images" else "a name")
         return
     right = isinstance(value, (int, float) if kind is float else int) and not isinstance(value, bool)
-    least = 0 if name in ("seed", "growing", "more_steps") else 1 if kind is int else 1e-9
+    least = 0 if name in ("seed", "growing", "more_steps", "compared") else 1 if kind is int else 1e-9
     most = 1 if name == "growing" else 1 << 40
     if not right or not least <= value <= most:
         raise RecipeError(place, repr(value), "a number 0..1" if name == "growing" else

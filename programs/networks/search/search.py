@@ -26,7 +26,6 @@ from programs.networks.search.training import accuracy
 STARTING = 16           # trials of a search that are by chance
 PATIENCE = 100          # proposals for each trial, most of which may not fit
 SEARCH, CHANCE = "search", "chance"
-WORST = 0.10            # error at the corner of the area under a front
 
 
 @dataclass(frozen=True)
@@ -142,10 +141,9 @@ def front(candidates: Sequence[Candidate]) -> list[Candidate]:
 
 
 def area(candidates: Sequence[Candidate], recipe: Recipe) -> float:
-    """What a front leaves below itself, 0..1 of the error up to WORST times the ms up to the limit; more is better."""
-    total, error = 0.0, WORST
+    """What a front leaves below itself, as a share of all errors and all ms up to the limit; more is better."""
+    total, right = 0.0, 0.0
     for one in front(candidates):
-        if 1 - one.accuracy < error:
-            total += (error - (1 - one.accuracy)) * (recipe.ms - one.figures.ms)
-            error = 1 - one.accuracy
-    return total / (WORST * recipe.ms)
+        total += (one.accuracy - right) * (recipe.ms - one.figures.ms)
+        right = one.accuracy
+    return total / recipe.ms

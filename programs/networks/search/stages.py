@@ -27,7 +27,7 @@ from programs.networks.search.export import export
 from programs.networks.search.images import Images
 from programs.networks.search.prune import share_at
 from programs.networks.search.quantise import Quantised, calibrate
-from programs.networks.search.recipe import Recipe, as_json
+from programs.networks.search.recipe import Recipe, RecipeError, as_json
 from programs.networks.search.search import CHANCE, SEARCH, Candidate, Judge
 from programs.networks.search.space import Path, Space, supernets
 from programs.networks.search.supernet import Floats, Weights, folded, masks_of
@@ -58,8 +58,8 @@ class Run:
         space, weights, judged = self.supernet()
         found = {kind: [self.search(kind, number, space, weights) for number in range(self.recipe.repeats)] for kind in KINDS}
         networks: dict[str, list[dict[str, Any]]] = {kind: [] for kind in KINDS}
-        for number in range(self.recipe.finished):
-            for kind in KINDS:
+        for kind in KINDS:
+            for number in range(self.recipe.finished if kind == SEARCH else self.recipe.compared):
                 networks[kind].append(self.network(kind, number, space, weights, searching.best(found[kind][number])))
         chosen = max(range(self.recipe.finished), key=lambda number: networks[SEARCH][number]["accuracy_choosing"])
         return {"recipe": as_json(self.recipe), "space": space.name, "supernets": judged, "networks": networks, "chosen": chosen,
@@ -166,7 +166,10 @@ class Run:
         """What a file of the folder has; made, and written, if there is none."""
         path = self.folder / name
         if path.exists():
-            kept: dict[str, Any] = json.loads(path.read_text("utf-8"))
+            try:
+                kept: dict[str, Any] = json.loads(path.read_text("utf-8"))
+            except ValueError:
+                raise RecipeError(str(path), "no JSON", "what this run wrote, or no such file: then it is made again") from None
             return kept
         made = make()
         with replacing(path) as stream:
