@@ -138,8 +138,8 @@ class Lowering:
         return self.operand("vec", self.weight(role), 4 * self.tensor(role).shape[0])
 
     def tiles(self, unit: str, source: Source, rows: int | str, size: Size, *to: tuple[Source, int],
-              beside: Sequence[tuple[Source, Size]] = (), result: str = "", of: str = "", most: int = 0,
-              run: int = 1) -> AbstractContextManager[Tile]:
+              beside: Sequence[tuple[Source, Size]] = (), result: str = "", of: str = "",
+              most: int = 0) -> AbstractContextManager[Tile]:
         """The rows of a matrix as an operand of `unit`: all of them at once, or in a loop over tiles that are fetched.
 
         rows     a number, or the register that holds it (at least 1)
@@ -149,13 +149,12 @@ class Lowering:
         result   the value, at the first address of `to`, that the unit makes: if it lies outside the scratchpad, it is copied there
         of       the cache whose rows they are, where the address is in a register
         most     rows of a tile, if the unit takes no more, or if they are read for one token after the other; 0: any number
-        run      rows that belong together: a tile begins at a multiple of them
         """
         near = self.is_near(self._base(of) or source)
         out = result if result in self.memory.outside and not self.memory.reached else ""
         fetch = not near or bool(out) or isinstance(size, Unpacked)
         if fetch or (isinstance(rows, int) and 0 < most < rows):
-            return tiles(self, unit, rows, [(source, size), *beside], to, Way(out, fetch, most, run))
+            return tiles(self, unit, rows, [(source, size), *beside], to, Way(out, fetch, most))
         return nullcontext(Tile(source, number(rows) if isinstance(rows, int) else rows, [address for address, _ in to],
                                 [address for address, _ in beside]))
 

@@ -21,10 +21,11 @@ def product(c: Lowering, op: Op) -> None:
     assert layout is not None, f"{role} is dense"
     mnemonic, most = f"sp.gemv.{layout.kind}.{placed.format}", c.vectors("sp", placed.shape[1], placed.role)
     whole = most >= c.tokens
-    row_bytes, run = placed.uniform_row_bytes, layout.together
+    row_bytes = placed.uniform_row_bytes
     values, meta, ends = (0, 0, 0) if row_bytes else _bytes_of_all(c, role)
     most_bytes, most_columns = placed.run_most
-    each: Size = Varied(c.weight(role, "starts"), most_bytes, placed.values_size, values) if placed.starts else row_bytes
+    each: Size = (Varied(c.weight(role, "starts"), most_bytes, placed.values_size, values, rows=layout.together)
+                  if placed.starts else row_bytes)
     beside: list[tuple[Source, Size]] = [(c.weight(role, "meta"), Varied("", 2 * most_columns, placed.meta_bytes, meta, 2)
                                           if placed.offset_bytes else placed.meta_bytes // placed.rows)]
     if placed.scale_count:
@@ -39,7 +40,7 @@ def product(c: Lowering, op: Op) -> None:
         alike = [size for _, size in beside if isinstance(size, int)]
         most_rows = 0 if whole or not row_bytes else rows_near(row_bytes, *alike)
         with (c.tiles("sp", c.weight(role), placed.rows, each, (c.results(result), 4), beside=beside, result=result,
-                      most=most_rows, run=run) as tile, nullcontext(tokens) if whole else c.each(most) as tokens):
+                      most=most_rows) as tile, nullcontext(tokens) if whole else c.each(most) as tokens):
             if not whole:
                 c.built = ""
                 _build(c, placed, inputs, tokens)

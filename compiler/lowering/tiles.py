@@ -55,6 +55,7 @@ class Varied(NamedTuple):
     run        the most bytes that a run of rows has
     most       the most bytes that all rows of a matrix have
     of_all     the bytes of the matrices of all layers with this code
+    rows       of a run: a tile begins at a multiple of them
     """
 
     starts: Source
@@ -62,6 +63,7 @@ class Varied(NamedTuple):
     most: int
     of_all: int
     unit: int = 1
+    rows: int = 1
 
 
 class Ends(NamedTuple):
@@ -96,13 +98,11 @@ class Way(NamedTuple):
     out      a value outside the scratchpad at the first address of `to`: results wait in the buffer and are copied; "": none
     fetch    the rows are fetched, as many at a time as a buffer holds with what lies beside them; else they are used where they lie
     limit    rows of a tile, at most; 0: any number, if they are fetched
-    run      rows that belong together: a tile begins at a multiple of them
     """
 
     out: str
     fetch: bool
     limit: int
-    run: int = 1
 
 
 def start(c: Lowering, buffers: str) -> None:
@@ -159,7 +159,7 @@ def tiles(c: Lowering, unit: str, rows: int | str, parts: Sequence[tuple[Source,
     parts    (address, size) of the matrix, then of what lies beside it, scales and metadata
     """
     (source, size), *beside = parts
-    out, fetch, limit, run = way
+    (out, fetch, limit), run = way, size.rows if isinstance(size, Varied) else 1
     e, near = c.emit, c.is_near(source)
     sizes = [each for _, each in beside]
     if fetch:
