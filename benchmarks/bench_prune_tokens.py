@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from compiler.compile import compile_model
-from compiler.model.model import Model, Rope, roles
+from compiler.model.model import Model, roles
 from compiler.passes.prune_tokens import parse_prune_tokens
 from compiler.running.parameters import set_parameters
 from emulator.machine import Machine
@@ -29,7 +29,7 @@ ROUNDS, TOKENS, CUTS = 3, 2048, "1:512,2:256,3:128"
 def half() -> Model:
     """The model of the validation, half as wide."""
     whole = sliminfer.model()
-    config = replace(whole.config, dim=256, hidden=896, heads=8, kv_heads=2, context=TOKENS, rope=Rope.plain(32, 1e4, adjacent=True))
+    config = replace(whole.config, dim=256, hidden=896, heads=8, kv_heads=2, context=TOKENS)
     return replace(whole, config=config, tensors={
         role: AlikeTensor(role, shape, whole.tensors[role].format) for role, shape in roles(config)})
 
