@@ -7,12 +7,15 @@ from typing import Any
 from programs.networks.search.search import CHANCE, SEARCH
 from slimulator.report.plots import Axis, Dot, Line, alone
 
+TICKS = (1, 2, 3, 5, 10, 20, 50)
 HIGH = 420                      # of one picture and the space below it
 
 
 def pareto(figures: dict[str, Any]) -> str:
     """SVG, two pictures one above the other. `figures` are those of stages.Run.all."""
-    error = Axis("error, %", log=True, ticks=(1, 2, 3, 5, 10, 20, 50))
+    right = [one["accuracy"] for runs in figures["search"].values() for run in runs for one in run["trials"]]
+    right += [one["accuracy_held_out"] for networks in figures["networks"].values() for one in networks]
+    error = Axis("error, %", log=True, ticks=[mark for mark in TICKS if mark >= _error(max(right))])
     by = (("ms", Axis("ms an image on the machine"), 1), ("flash", Axis("flash, KiB (pointed at, a dot says RAM)"), 1024))
     pictures = [alone(axis, error, [*_candidates(figures, key, unit), *_finished(figures, key, unit)],
                       [_front(figures, kind, key, unit) for kind in (SEARCH, CHANCE)]) for key, axis, unit in by]
