@@ -54,10 +54,7 @@ _start:
     fetch.unpack a1, a0, a1, a2     # rows 0 and 1: now a1 is where row 2 begins
     addi    a0, a0, 2 * ROW_BYTES
     li      a2, 1
-    fetch.unpack a1, a0, a1, a2
-    li      t0, 1
-    sync.signal.fetch t0            # the LUT unit waits for the weights
-    sync.wait.lut t0
+    fetch.unpack a1, a0, a1, a2     # the core waits for a1, and so for the weights
 
     la      a0, activations
     la      a1, scale

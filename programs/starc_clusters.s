@@ -131,7 +131,6 @@ round:
     add     t0, t0, a2
     lw      t0, 0(t0)
     vec.scale.f32 a3, a3, t0, s6
-    sync.fence
     j       round
 
 settled:

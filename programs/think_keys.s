@@ -88,7 +88,6 @@ _start:
     la      s2, channels
     thr.gt.f32 a5, a3, zero, s1
     thr.index s3, a5, s2, s1                # s3 = STAY
-    sync.fence
 
     print   "channels that stay:"
     li      s4, 0

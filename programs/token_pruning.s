@@ -66,7 +66,22 @@ marks:      .zero   BETWEEN * 4             # 1.0 for each that stays
 ones:       .zero   ROOM * 4
 mask:       .zero   4                       # one bit for each that stays
 kept:       .zero   BETWEEN * 4             # their numbers, rising; 0 is block 1
+next_states: .zero  BUDGET * 4
+next_places: .zero  BUDGET * 4
 printable:  .zero   TOKENS * 4
+
+# go_on to, from: what goes on of an array with four bytes a token
+    .macro  go_on to, from
+    la      a0, \to
+    la      a1, \from
+    fetch.copy a0, a1, t0
+    la      a0, \to + BLOCK * 4
+    la      a1, \from + BLOCK * 4
+    fetch.rows a0, a1, s7, s8
+    la      a0, \to + (1 + ROOM) * BLOCK * 4
+    la      a1, \from + (TOKENS - BLOCK) * 4
+    fetch.copy a0, a1, t0
+    .endm
 
     .section .text
     .globl  _start
@@ -128,21 +143,11 @@ unit:
     la      s7, kept
     thr.index s8, a0, s7, s5                # s8 blocks, rising
 
-    # ---- gather, in place: the first block stays where it is, the others move up; a block is a row
-    sync.fence
+    # ---- gather: the first block, those that are kept, the last block; a block is a row
     li      t0, BLOCK * 4
     csrw    fetch.row_bytes, t0
-    la      a0, states + BLOCK * 4
-    fetch.rows a0, a0, s7, s8
-    la      a1, states + (TOKENS - BLOCK) * 4
-    la      a0, states + (1 + ROOM) * BLOCK * 4
-    fetch.copy a0, a1, t0                   # the last block
-    la      a0, places + BLOCK * 4
-    fetch.rows a0, a0, s7, s8
-    la      a1, places + (TOKENS - BLOCK) * 4
-    la      a0, places + (1 + ROOM) * BLOCK * 4
-    fetch.copy a0, a1, t0
-    sync.fence
+    go_on   next_states, states
+    go_on   next_places, places
 
     # ---- what has come out
     la      s1, printable
@@ -164,7 +169,7 @@ unit:
     bgeu    s5, s2, 1b
 
     print   "tokens that go on:"
-    la      s1, places
+    la      s1, next_places
     li      s2, BUDGET
 2:  print   " "
     lw      a0, 0(s1)
@@ -175,7 +180,7 @@ unit:
 
     print   "\ntheir hidden states begin with:"
     la      s1, printable
-    la      a0, states
+    la      a0, next_states
     lw      t0, thousand
     li      s2, 8
     vec.scale.f32 s1, a0, t0, s2

@@ -95,7 +95,6 @@ _start:
 attend:
     add     s2, s0, s1                      # the token behind the last one
     addi    s3, s2, BEFORE                  # positions that the last one looks at
-    sync.fence                              # what was in the tile is not needed any more
 
     # queries of the head: Wq . x / 4
     mv      s4, s0

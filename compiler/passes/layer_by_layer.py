@@ -101,7 +101,8 @@ class LayerByLayer:
                 at += len(_ATTENTION)
                 continue
             for position, state in enumerate(states):
-                e.position, e.values = position, state
+                e.position = e.row = position
+                e.values = state
                 e.perform(layer, op)
             at += 1
 

@@ -52,6 +52,7 @@ def _needs(row: Row, fields: dict[str, int]) -> dict[str, Any]:
         return starts(row)[0].values | {operand.name: None for operand in row.operands if operand.access}
     name = next((name for name, csr in CSRS.items() if csr.address == fields.get("csr")), "")
     setting = {"vec.cols": 4, "vec.head_dim": 4, "attn.key_stride": 64, "fetch.row_bytes": 4, "fetch.src_stride": 8,
+               "fetch.chunk_table": None,
                "vec.outputs": 4, "vec.multipliers": None, "vec.shifts": None, "vec.bias": None, "sp.block": 1,
                "attn.row_list": None, "sp.meta": None, "sp.scales": None, "sp.cols": 4,
                "cim.x_scales": None, "cim.meta": None, "cim.scales": None, "cim.cols": 4}.get(name, 0)

@@ -119,6 +119,8 @@ def address(operand: Operand, source: Source) -> str:
         names = ["scales"]
     elif operand.shape == "u32[8]":
         names = ["program"]
+    elif operand.shape == "u8[stored]":             # small numbers, so packets of few bits
+        names = ["index"]
     elif operand.access == ">":
         names = [name for name in names if name != "x"] or ["y"]
     return f"{source.one_of(names or ['x'])}{source.one_of(('', '', '', '+64', '+16', '+4'))}"
@@ -148,7 +150,7 @@ SETTINGS: dict[str, tuple[int | str, ...]] = {      # the first one is there whe
     "cim.nm": (0x0201, 0x0201, 0x0404, 0x0402), "cim.cols": (8, 8, 16, 3), "cim.block": (4, 4, 2, 8), "cim.map": (1, 2),
     "cim.factor": (2, 2, 1, 3), "cim.across": (1, 1, 2), "cim.adc": (0, 8, 0x0205),
     "thr.levels": (4, 1, 2, 7), "fetch.tag": (0, 1, 2, 63), "fetch.row_bytes": (16, 1, 4, 7, 64, 100),
-    "fetch.src_stride": (0, 16, 20, 3), "fetch.dst_stride": (0, 16, 64, 3), "fetch.table_rows": (0, 16, 12, 4),
+    "fetch.src_stride": (0, 16, 20, 3), "fetch.dst_stride": (0, 16, 64, 3), "fetch.table_rows": (16, 0, 12, 4),
     "fetch.chunk_table": ("weights", "index", "codes"), "fetch.chunk_bytes": (2, 1, 4, 16, 0),
     "pim.channel_mask": (1, 2, 3), "pim.channel_mask1": (0,), "pim.channel_mask2": (0,), "pim.channel_mask3": (0,),
     "pim.column": (0, 1, 30), "pim.buffer_column": (0, 2, 31), "pim.next_bank": (0, 1),
