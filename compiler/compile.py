@@ -112,6 +112,9 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
     kv, select = caches.format, caches.select
     if caches.dataflow:
         check_dataflow(caches.dataflow, sequences, chunk)
+        if select and caches.dataflow == TPHS:
+            raise ModelError("", "--kv-select", got=f"--dataflow {TPHS}", expected="one of them",
+                             hint=f"--kv-select needs the attention unit, {TPHS} attends on the vector unit")
     if kv not in KV_FORMATS:
         raise ModelError("", "--kv", got=repr(kv), expected=one_of(KV_FORMATS), hint=nearest(kv, KV_FORMATS))
     if recipe and recipe.reuse:
@@ -192,10 +195,10 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
         if cuts:
             graph = cut_prompts(graph, model.prune_tokens or PruneTokens(), cuts, positions)
         target = kind(preset, quantised, graph, int8=activations != "f32")
-        target.check_units()
         if caches.dataflow == TPHS and target.reached:
             raise ModelError("", target.place, got=f"--dataflow {TPHS}, and units that read keys and values where they lie",
                              expected="a machine that copies them to its scratchpad first", hint="--machine slim-llama")
+        target.check_units()
         return target
 
     target = made(recipe, kv)

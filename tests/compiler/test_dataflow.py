@@ -110,6 +110,8 @@ def test_code_for_one_token_stays_as_it_is() -> None:
 @pytest.mark.parametrize(("settings", "said"), [
     ({"machine": "slim"}, "scores.rows between queries and context; expected attention on the vector unit"),
     ({"machine": "hpim"}, "expected attention on the vector unit"),
+    ({"machine": "flexcim", "weights": "i8"}, "units that read keys and values where they lie; expected a machine that copies"),
+    ({"kv_select": "think:0.4"}, "--kv-select: --dataflow tphs; expected one of them"),
     ({"sequences": 2, "chunk": None}, "--sequences 2; expected chunks of one prompt"),
     ({"chunk": 1}, "--chunk 1; expected chunks of one prompt"),
     ({"shape": "window"}, "a window of 5 positions; expected attention to all positions"),
