@@ -184,10 +184,12 @@ def generate(model: Source, prompt: str, *, stream: bool = False, engine: str = 
     return Result(generated, Cost.of(generation.machine), generation.machine)
 
 
-def logits(model: Source, tokens: Sequence[int] | str, *, engine: str = "fast", threads: int = 1, **options: Any) -> F32:
+def logits(model: Source, tokens: Sequence[int] | str, *, prompt: int = 1, engine: str = "fast", threads: int = 1,
+           **options: Any) -> F32:
     """The logits behind each token of a text, as the program computes them on the machine, to the bit: fp32 (tokens, vocabulary).
 
     tokens   numbers, or a text, which begins as a prompt does. options: fields of Settings
+    prompt   how many of the tokens are the prompt, of which `prune_tokens` leaves some out; the logits begin behind its last one
 
     Raises ModelError, also for more tokens than the context has; ProgramError, PresetError, OSError, TypeError.
     """
@@ -200,9 +202,11 @@ def logits(model: Source, tokens: Sequence[int] | str, *, engine: str = "fast", 
             raise ModelError("", "tokens", got=str(len(numbers)), expected=f"1 to {card['context']}, the context")
         if wrong := [token for token in numbers if not 0 <= token < card["vocab"]]:
             raise ModelError("", "tokens", got=str(wrong[0]), expected=f"0 to {card['vocab'] - 1}, the vocabulary")
+        if not 0 < index(prompt) <= len(numbers):
+            raise ModelError("", "prompt", got=str(prompt), expected=f"1 to {len(numbers)}, the tokens")
         machine = _maker(engine, threads)(preset)
         machine.load(program)
-    found: F32 = np.stack(list(of_program(machine, program)(numbers)))
+    found: F32 = np.stack(list(of_program(machine, program)(numbers, prompt)))
     return found
 
 

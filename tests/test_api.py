@@ -68,11 +68,14 @@ def test_logits_are_those_of_the_machine(compiled: Compiled) -> None:
     assert found.shape == (len(tokens), compiled.model.config.vocab) and found.dtype == np.float32
     assert np.array_equal(found, slimulator.logits(compiled, tokens, engine="reference"))
     assert np.array_equal(found[:3], slimulator.logits(compiled, tokens[:3]))
+    assert np.array_equal(found[2:], slimulator.logits(compiled, tokens, prompt=3))
     greedy = slimulator.generate(compiled, "a cat a cat", max_tokens=1).tokens
     assert greedy == [int(found[-1].argmax())]
     for wrong, said in (([], "0; expected 1 to"), ([-1], "-1; expected 0 to"), ([10**6], "expected 0 to"), ([1] * 999, "999; exp")):
         with pytest.raises(slimulator.ModelError, match=said):
             slimulator.logits(compiled, wrong)
+    with pytest.raises(slimulator.ModelError, match=f"prompt: 0; expected 1 to {len(tokens)}, the tokens"):
+        slimulator.logits(compiled, tokens, prompt=0)
 
 
 def test_a_changed_graph_is_computed_and_verified(checkpoint: Path) -> None:

@@ -14,6 +14,7 @@ from compiled_models import FOLDER, small_machine
 from random_models import BASE, SHAPES, random_model
 from tiny_checkpoint import write_checkpoint
 
+import slimulator
 from compiler.checking.evaluate import of_graph, of_program, split
 from compiler.checking.verify import compare, prompt_of
 from compiler.checking.verify_chain import engines
@@ -238,6 +239,14 @@ def test_eval_scores_second_halves(checkpoint: Path, tmp_path: Path) -> None:
     assert sum(len(document.tokens) - document.prompt for document in documents) <= 91
     result = call("eval", checkpoint, text, "--prune-tokens", "1:128", "--tokens", 8)
     assert result.exit_code == 0 and "tokens 1:128" in result.output
+
+
+def test_logits_of_the_api_begin_behind_the_prompt(checkpoint: Path) -> None:
+    """By default the first token is the prompt, of which nothing is left out."""
+    compiled, tokens = slimulator.compile(checkpoint, prune_tokens="1:128"), [5, 6, 7] * 47
+    whole, cut = slimulator.logits(compiled, tokens), slimulator.logits(compiled, tokens, prompt=139)
+    assert cut.shape == (3, whole.shape[1]) and not np.array_equal(cut, whole[138:])
+    assert np.array_equal(whole, slimulator.logits(checkpoint, tokens, context=256))
 
 
 def test_verify_takes_a_prompt_that_is_cut(checkpoint: Path) -> None:
