@@ -157,6 +157,7 @@ def picture(panels: Sequence[tuple[str, Sequence[Row]]]) -> str:
         values = [getattr(row, way) for row in rows for way in colours]
         low, high = min(values), max(values)
         room = max(high - low, 1e-3)
+        digits = 2 if room > 1 else 3
 
         def place(level: float, value: float, low: float = low, room: float = room,
                   first: int = number * width + left) -> tuple[float, float]:
@@ -169,7 +170,7 @@ def picture(panels: Sequence[tuple[str, Sequence[Row]]]) -> str:
         for value in (low, low + room / 2, high):
             x, y = place(0, value)
             parts.append(f'<line x1="{x:.1f}" y1="{y:.1f}" x2="{number * width + width - 20}" y2="{y:.1f}" stroke="#dddddd"/>'
-                         f'<text x="{x - 6:.1f}" y="{y + 4:.1f}" text-anchor="end">{value:.2f}</text>')
+                         f'<text x="{x - 6:.1f}" y="{y + 4:.1f}" text-anchor="end">{value:.{digits}f}</text>')
         for at, (way, colour) in enumerate(colours.items()):
             points = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(row.level, getattr(row, way)) for row in rows))
             parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>')

@@ -43,3 +43,5 @@ def test_table_and_picture() -> None:
     drawn = ElementTree.fromstring(picture([("a", rows), ("b", rows)]))
     lines_of = drawn.findall("{http://www.w3.org/2000/svg}polyline")
     assert len(lines_of) == 6 and all(len(line.attrib["points"].split()) == len(CHOSEN) for line in lines_of)
+    near = picture([("a", [Row(level, 1.106 + level / 750, 1.11, 1.11, 100, 7, 0.5, 0.25) for level in CHOSEN])])
+    assert all(f">{label}<" in near for label in ("1.106", "1.116", "1.126"))
