@@ -261,7 +261,7 @@ def test_commands(checkpoint: tuple[str, str], tmp_path: Path, capsys: pytest.Ca
     assert "density: q 0.500, k 0.500, v 0.500, o 0.500, gate 0.500, up 0.500, down 0.500" in said
     assert invoke(["eval", model, text, *flags, "--tokens", "20", "--json", str(tmp_path / "e.json")]) == 0
     out = capsys.readouterr().out
-    assert "program, f32 nm:2:4 in layers" in out and ", pruned by wanda:2:4" in out
+    assert "program: f32 nm:2:4 in layers" in out and ", pruned by wanda:2:4" in out
     figures = json.loads((tmp_path / "e.json").read_text())
     assert figures["prune"] == "wanda:2:4" and figures["kl_divergence"] > 0.01
     assert invoke(["eval", model, text, "--tokens", "20", "--json", str(tmp_path / "d.json")]) == 0
