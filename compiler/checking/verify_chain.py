@@ -161,7 +161,8 @@ def _count(wanted: int | None, context: int, budgets: Sequence[int]) -> int:
     if wanted is None:
         return min(budgets[0] + BLOCK + BEHIND if budgets else USUAL_COUNT, context)
     if not 0 < wanted <= context:
-        raise ModelError("", "--tokens", got=str(wanted), expected="1 or more" if wanted < 1 else f"at most {context} (the context)")
+        raise ModelError("", "--tokens", got=str(wanted),
+                         expected="1 or more" if wanted < 1 else f"at most {context} (the context)")
     return wanted
 
 
