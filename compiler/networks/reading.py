@@ -55,11 +55,14 @@ def read_network(path: Path) -> Network:
     if path.suffix == TFLITE and not path.is_dir():
         from compiler.networks.tflite import read_tflite
         return read_tflite(path)
+    if path.is_dir() and not is_network(path):
+        raise ModelError(path, "", got=f"a directory without {NETWORK}", expected="a network",
+                         hint="slimulator generate runs language models" if (path / "config.json").is_file() else "")
     path = path / NETWORK if path.is_dir() else path
     try:
         data = json.loads(path.read_text("utf-8"))
     except (ValueError, RecursionError) as error:
-        raise ModelError(path, "", got=f"no JSON: {error}") from None
+        raise ModelError(path, "", got=f"no JSON: {error}", expected=f"a {NETWORK}, its directory, or a {TFLITE} file") from None
     tensors = _tensors(path.parent / TENSORS)
     if not isinstance(data, dict):
         raise ModelError(path, "", got="a list or a value", expected="an object with arena_bytes, input_at, output_at and ops")

@@ -247,7 +247,9 @@ def test_tensors_that_are_wrong_are_refused(tmp_path, arrays, message):
 def test_files_that_are_none(tmp_path):
     (tmp_path / "network.json").write_text("{")
     shutil.copy(TINY / "model.npz", tmp_path)
-    with pytest.raises(ModelError, match="no JSON"):
+    with pytest.raises(ModelError, match=r"a directory without network.json; expected a network\nhint: slimulator generate"):
+        read_network(Path(__file__).parents[2] / "programs" / "demo" / "model")
+    with pytest.raises(ModelError, match=r"no JSON.*; expected a network.json, its directory, or a .tflite file"):
         read_network(tmp_path)
     (tmp_path / "network.json").write_text("[]")
     with pytest.raises(ModelError, match="a list or a value; expected an object with arena_bytes"):

@@ -215,8 +215,8 @@ def test_the_tokens_that_go_on_are_those_of_the_best_blocks(run):
     assert np.array_equal(done.memory("scores", "<f4", 4), scores)
     kept = [0, *sorted(1 + np.argsort(-scores, kind="stable")[:2]), 5]
     tokens = [token for block in kept for token in range(4 * block, 4 * block + 4)]
-    assert done.memory("places", "<u4", 16).tolist() == tokens
-    assert done.memory("states", "<f4", 16).tolist() == [token / 2 for token in tokens]
+    assert done.memory("next_places", "<u4", 16).tolist() == tokens
+    assert done.memory("next_states", "<f4", 16).tolist() == [token / 2 for token in tokens]
 
 
 def test_starc_clusters_are_those_of_k_means(run):
