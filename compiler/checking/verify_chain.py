@@ -162,7 +162,7 @@ def _count(wanted: int | None, context: int, budgets: Sequence[int]) -> int:
         return min(budgets[0] + BLOCK + BEHIND if budgets else USUAL_COUNT, context)
     if not 0 < wanted <= context:
         raise ModelError("", "--tokens", got=str(wanted),
-                         expected="1 or more" if wanted < 1 else f"at most {context} (the context)")
+                         expected="at least 1" if wanted < 1 else f"at most {context} (the context)")
     return wanted
 
 
