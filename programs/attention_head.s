@@ -28,7 +28,6 @@
 queries:    random_f32 HEADS * HEAD, 0              # (HEADS, HEAD)
 keys:       random_f32 TOKENS * KV_HEADS * HEAD, 0  # (TOKENS, KV_HEADS, HEAD), as they are generated
 values:     random_f32 TOKENS * KV_HEADS * HEAD, 0
-thousand:   .float  1000.0
 
     .section .sram
     .balign 64
@@ -79,12 +78,14 @@ _start:
     attn.context.f32 s5, s6, s4, s2
 
     print   "scores:"
-    mv      s8, s3
-    li      s9, TOKENS
+    mv      a0, s3
+    li      a1, TOKENS
+    la      a2, printable
     call    print_vector
     print   "context:"
-    mv      s8, s5
-    li      s9, 4                           # the first four channels are enough to compare by eye
+    mv      a0, s5
+    la      a2, printable
+    li      a1, 4                           # the first four channels are enough to compare by eye
     call    print_vector
     call    print_bytes
 
@@ -105,8 +106,9 @@ _start:
     attn.context.f32 s5, s6, s3, s2
 
     print   "context of 3 tokens:"
-    mv      s8, s5
-    li      s9, 4
+    mv      a0, s5
+    li      a1, 4
+    la      a2, printable
     call    print_vector
     call    print_bytes
     exit
@@ -124,25 +126,5 @@ print_bytes:
     addi    sp, sp, 16
     ret
 
-# print_vector: print s9 elements of the f32 array at s8 with three decimals
-print_vector:
-    addi    sp, sp, -16
-    sd      ra, 8(sp)
-    la      s10, printable
-    lw      t0, thousand
-    sync.fence                              # what another unit has written is there
-    vec.scale.f32 s10, s8, t0, s9
-    vec.cvt.i32.f32 s10, s10, s9
-    sync.fence
-1:  print   " "
-    lw      a0, 0(s10)
-    call    print_milli
-    addi    s10, s10, 4
-    addi    s9, s9, -1
-    bnez    s9, 1b
-    print   "\n"
-    ld      ra, 8(sp)
-    addi    sp, sp, 16
-    ret
-
     .include "lib/print.s"
+    .include "lib/vectors.s"

@@ -37,7 +37,6 @@ query:      .float   1.0,  2.0,  0.5,  0.0
 halves:     .float  -0.5, -0.5, -0.5, -0.5, -0.5, -0.5, -0.5, -0.5
 ones:       .float   1.0,  1.0,  1.0,  1.0,  1.0,  1.0,  1.0,  1.0
 reciprocal: .float   1.0,  1.0,  0.5,  0.3333333433,  0.25,  0.2,  0.1666666716,  0.1428571492,  0.125    # of 0 .. 8; of none 1
-thousand:   .float   1000.0
 
     .section .sram
     .balign 64
@@ -156,6 +155,9 @@ settled:
     sync.fence
     vec.argmax.f32 s3, s1, s9               # of equal scores the first
     print   "scores of centroids:"
+    mv      a0, s1
+    mv      a1, s9
+    la      a2, printable
     call    print_vector
     la      a0, sorted
     mv      s9, s10
@@ -165,28 +167,11 @@ settled:
     mv      s9, s11
 1:  attn.mac.f32 s1, a0, s9
     print   "scores of its keys:"
+    mv      a0, s1
+    mv      a1, s9
+    la      a2, printable
     call    print_vector
     exit
 
-# print_vector: print s9 elements of the f32 array at s1 with three decimals
-print_vector:
-    addi    sp, sp, -16
-    sd      ra, 8(sp)
-    la      s4, printable
-    lw      t0, thousand
-    sync.fence                              # what another unit has written is there
-    vec.scale.f32 s4, s1, t0, s9
-    vec.cvt.i32.f32 s4, s4, s9
-    sync.fence
-1:  print   " "
-    lw      a0, 0(s4)
-    call    print_milli
-    addi    s4, s4, 4
-    addi    s9, s9, -1
-    bnez    s9, 1b
-    print   "\n"
-    ld      ra, 8(sp)
-    addi    sp, sp, 16
-    ret
-
     .include "lib/print.s"
+    .include "lib/vectors.s"

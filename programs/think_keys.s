@@ -37,7 +37,6 @@ keys:       .float  -1.20, -1.32, -0.30,  0.04,  1.02,  0.22, -0.07, -0.16     #
 queries:    .float   2.03, -0.40,  0.23, -0.00,  0.55, -0.73, -0.02,  0.05     # (WINDOW, HEAD); the last one asks
             .float   0.15, -0.86,  1.07, -0.13, -1.08, -2.56,  0.12, -0.07
             .float  -1.46, -1.14,  0.51, -0.11, -1.14,  1.23, -0.14, -0.06
-thousand:   .float  1000.0
 
     .section .sram
     .balign 64
@@ -129,7 +128,9 @@ _start:
     li      a4, WINDOW
     attn.mac.f32 a2, s5, a4                 # s5: behind the old keys
     print   "scores:"
-    la      s8, scores
+    la      a0, scores
+    li      a1, TOKENS
+    la      a2, printable
     call    print_vector
 
     # ---- the same with whole keys
@@ -139,7 +140,9 @@ _start:
     csrr    s7, attn.cache_bytes
     attn.mac.f32 a2, a3, a4
     print   "whole: "
-    la      s8, whole
+    la      a0, whole
+    li      a1, TOKENS
+    la      a2, printable
     call    print_vector
     print   "cache bytes: "
     sub     a0, s7, s11
@@ -162,26 +165,5 @@ sum_squares:
     bnez    a2, 1b
     ret
 
-# print_vector: print the TOKENS elements of the f32 array at s8 with three decimals
-print_vector:
-    addi    sp, sp, -16
-    sd      ra, 8(sp)
-    la      s10, printable
-    li      s9, TOKENS
-    lw      t0, thousand
-    sync.fence                              # what another unit has written is there
-    vec.scale.f32 s10, s8, t0, s9
-    vec.cvt.i32.f32 s10, s10, s9
-    sync.fence
-1:  print   " "
-    lw      a0, 0(s10)
-    call    print_milli
-    addi    s10, s10, 4
-    addi    s9, s9, -1
-    bnez    s9, 1b
-    print   "\n"
-    ld      ra, 8(sp)
-    addi    sp, sp, 16
-    ret
-
     .include "lib/print.s"
+    .include "lib/vectors.s"

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from compiled_models import fetching_machine, small_machine
+from compiled_models import PROMPT, fetching_machine, generated, small_machine
 from hypothesis import given
 from hypothesis import strategies as st
 from machine_files import without_unit
@@ -25,15 +25,8 @@ from compiler.formats.recipe import read_recipe
 from compiler.formats.weight_format import WEIGHT_FORMATS
 from compiler.model.model import Model
 from compiler.passes.pack import parse_pack
-from compiler.running.parameters import set_parameters, set_sequences
-from emulator.machine import Machine
-from emulator.observe.hazards import HazardCheck
 from isa.preset import PRESETS
-from isa.program import Program
 from isa.reference import ReferenceMachine
-from isa.services import Host
-
-PROMPT = [1, 5, 3, 9, 2]
 
 
 def repeating(shape: str = "hidden_172") -> Model:
@@ -52,19 +45,6 @@ def repeating(shape: str = "hidden_172") -> Model:
 def compiled(weights: str = "t2", lengths: str = "auto", model: Model | None = None, **options: Any) -> Compiled:
     recipe = read_recipe(weights)
     return compile_model(model or repeating(), recipe=replace(recipe, pack=parse_pack(lengths) if lengths else ()), **options)
-
-
-def generated(program: Program, machine: Any, engine: type[ReferenceMachine] = Machine) -> tuple[list[int], ReferenceMachine]:
-    host = Host([*PROMPT, -1])
-    runner = engine(machine, host)
-    runner.load(program)
-    set_parameters(runner, max_tokens=4)
-    if program.symbol("sequences"):
-        set_sequences(runner, [4], 1)
-    check = HazardCheck(runner) if engine is ReferenceMachine else None
-    assert runner.run().exit_code == 0
-    assert check is None or check.hazards == []
-    return host.tokens, runner
 
 
 @given(rows=st.integers(1, 6), row_bytes=st.integers(1, 150), size=st.sampled_from([1, 2, 4, 8]), kinds=st.integers(1, 300),

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from compiled_models import CODES, fetching_machine, small_machine
+from compiled_models import CODES, PROMPT, fetching_machine, generated, small_machine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from machine_files import without_unit
@@ -27,34 +27,18 @@ from compiler.graph import Executor, build
 from compiler.model.model import Model
 from compiler.passes.project import parse_project, project
 from compiler.passes.reuse import ReusedTensor
-from compiler.running.parameters import set_parameters, set_sequences
+from compiler.running.parameters import set_parameters
 from emulator.machine import Machine
-from emulator.observe.hazards import HazardCheck
 from isa.preset import PRESETS
-from isa.program import Program
 from isa.reference import ReferenceMachine
 from isa.services import Host
 
-PROMPT = [1, 5, 3, 9, 2]
 BINARY, TERNARY = (-1, 1), (-1, 0, 1)
 
 
 def compiled(model: Model | None = None, weights: str = "b1", columns: int = 16, **options: Any) -> Compiled:
     recipe = replace(read_recipe(weights), reuse=columns)
     return compile_model(model or random_model(SHAPES["gqa"]), recipe=recipe, **options)
-
-
-def generated(program: Program, machine: Any, engine: type[ReferenceMachine] = Machine) -> tuple[list[int], ReferenceMachine]:
-    host = Host([*PROMPT, -1])
-    runner = engine(machine, host)
-    runner.load(program)
-    set_parameters(runner, max_tokens=4)
-    if program.symbol("sequences"):
-        set_sequences(runner, [4], 1)
-    check = HazardCheck(runner) if engine is ReferenceMachine else None
-    assert runner.run().exit_code == 0
-    assert check is None or check.hazards == []
-    return host.tokens, runner
 
 
 # ------------------------------------------------------------------------------------------------ centres and differences

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from compiled_models import fetching_machine, small_machine
+from compiled_models import PROMPT, fetching_machine, generated, small_machine
 from random_models import SHAPES, ArrayTensor, random_model
 
 from compiler.checking.verify import compare
@@ -22,14 +22,8 @@ from compiler.formats.recipe import Recipe, parse_format, read_recipe
 from compiler.formats.weight_format import WEIGHT_FORMATS
 from compiler.model.model import Model
 from compiler.passes.sparse_weights import Zeros, layout_of
-from compiler.running.parameters import set_parameters, set_sequences
-from emulator.machine import Machine
-from emulator.observe.hazards import HazardCheck
-from isa.program import Program
 from isa.reference import ReferenceMachine
-from isa.services import Host
 
-PROMPT = [1, 5, 3, 9, 2]
 Mask = npt.NDArray[np.bool_]
 
 
@@ -65,19 +59,6 @@ def pruned(how: str, shape: str = "gqa", roles: str = "") -> Model:
 def compiled(model: Model, weights: str, sparse: str = "auto", **options: Any) -> Compiled:
     recipe = read_recipe(weights) if weights else Recipe()
     return compile_model(model, recipe=replace(recipe, sparse=sparse), **options)
-
-
-def generated(program: Program, machine: Any, engine: type[ReferenceMachine] = Machine, tokens: int = 4) -> tuple[list[int], Any]:
-    host = Host([*PROMPT, -1])
-    runner = engine(machine, host)
-    runner.load(program)
-    set_parameters(runner, max_tokens=tokens)
-    if program.symbol("sequences"):
-        set_sequences(runner, [tokens], 1)
-    check = HazardCheck(runner) if engine is ReferenceMachine else None
-    assert runner.run().exit_code == 0
-    assert check is None or check.hazards == []
-    return host.tokens, runner
 
 
 @pytest.mark.parametrize(("how", "layout"), [("2:4", "nm:2:4"), ("1:4", "nm:1:4"), ("4:8", "nm:4:8"), ("3:16", "nm:3:16"),

@@ -14,16 +14,33 @@ from random_models import SHAPES, WORDS, random_model
 from compiler.compile import compile_model
 from compiler.compiled import Compiled
 from compiler.formats.recipe import read_recipe
-from compiler.running.parameters import set_parameters
+from compiler.running.parameters import set_parameters, set_sequences
 from emulator.machine import Machine
+from emulator.observe.hazards import HazardCheck
 from isa.preset import PRESETS
 from isa.program import Program
 from isa.reference import ReferenceMachine, RunResult
 from isa.services import Host
 
 FOLDER = TemporaryDirectory()
+PROMPT = [1, 5, 3, 9, 2]
 CONFIGS = {**SHAPES, "words": WORDS}
 CODES = ("bitnet",)                 # shapes whose checkpoints have ternary codes
+
+
+def generated(program: Program, machine: Any, engine: type[ReferenceMachine] = Machine, tokens: int = 4) -> tuple[
+        list[int], ReferenceMachine]:
+    """The tokens behind PROMPT, and the machine after the run. On the reference engine no wait may be missing."""
+    host = Host([*PROMPT, -1])
+    runner = engine(machine, host)
+    runner.load(program)
+    set_parameters(runner, max_tokens=tokens)
+    if program.symbol("sequences"):
+        set_sequences(runner, [tokens], 1)
+    check = HazardCheck(runner) if engine is ReferenceMachine else None
+    assert runner.run().exit_code == 0
+    assert check is None or check.hazards == []
+    return host.tokens, runner
 
 
 @cache
