@@ -48,7 +48,9 @@ def test_the_list_of_programs_names_all_with_their_units() -> None:
     rows = re.findall(r"^\| \[([\w.]+)\]\(\1\) \|[^|]*\| ?([\w, ]*?) ?\|$", _text("programs/README.md"), re.M)
     queues = [name for name, unit in UNITS.items() if unit.queue]
     for name, units in rows:
-        used = set(re.findall(rf"^\s+(?:\d+:\s+)?({'|'.join(queues)})\.", _text(f"programs/{name}"), re.M))
+        text = _text(f"programs/{name}")
+        text += "".join(_text(f"programs/{library}") for library in re.findall(r'^\s*\.include "(.*)"', text, re.M))
+        used = set(re.findall(rf"^\s+(?:\d+:\s+)?({'|'.join(queues)})\.", text, re.M))
         assert units == ", ".join(unit for unit in queues if unit in used), name
     assert sorted(name for name, _ in rows) == sorted(path.name for path in (ROOT / "programs").glob("*.s"))
 
