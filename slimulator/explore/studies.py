@@ -92,7 +92,7 @@ def _axis(name: str, values: list[float], varied: bool) -> Axis:
 
 
 def _short(value: float) -> str:
-    return f"{value / 1024:g}K" if value >= 4096 else f"{value:g}"
+    return f"{value / 2**20:g}M" if value >= 1 << 20 else f"{value / 1024:g}K" if value >= 4096 else f"{value:g}"
 
 
 def run_all(folder: Path) -> dict[str, Results]:

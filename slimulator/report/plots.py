@@ -10,7 +10,7 @@ from slimulator.report.marks import OTHER, colours, escape, legend
 
 WIDE, HIGH = 640, 380                       # of the picture
 _LEFT, _RIGHT, _TOP, _BOTTOM = 84, 18, 12, 46
-_LABEL, _LETTER = 60, 16                    # labels that are nearer than this would cover each other
+_LETTER, _ROW = 6.8, 16                     # width of a letter, height of a line of a label
 _FEW = 0.5                                  # powers of ten: below, a logarithmic axis has marks like a linear one
 _SPARE = 0.06                               # of the range, on both sides
 
@@ -67,19 +67,17 @@ def plot(x: Axis, y: Axis, dots: Iterable[Dot], lines: Iterable[Line] = ()) -> s
             a, b = line.points[-1]
             parts.append(f'<text x="{at_x.place(a) - 4:.1f}" y="{at_y.place(b) - 6:.1f}" text-anchor="end">'
                          f"{escape(line.label)}</text>")
-    labels: list[tuple[float, float]] = []
-    for dot in dots:
-        left = at_x.place(dot.x) > WIDE * 0.72
+    taken = [_Box.around(at_x.place(dot.x), at_y.place(dot.y), dot.size) for dot in dots]
+    for dot, own in zip(dots, list(taken), strict=True):
         parts.append(f'<circle class="ring" cx="{at_x.place(dot.x):.1f}" cy="{at_y.place(dot.y):.1f}" r="{dot.size}" '
                      f'fill="{chosen.get(dot.series, "var(--s1)")}"><title>{escape(dot.text)}</title></circle>')
         if dot.label:
-            beside, down = at_x.place(dot.x) + (-9 if left else 9), at_y.place(dot.y) + 4
-            while any(abs(beside - x) < _LABEL and abs(down - y) < _LETTER for x, y in labels):
-                down += _LETTER                     # below the one that is there
-            labels.append((beside, down))
-            anchor = ' text-anchor="end"' if left else ""
-            parts.append(f'<text class="strong" x="{beside:.1f}" y="{down:.1f}"'
-                         f"{anchor}>{escape(dot.label)}</text>")
+            box = _beside(own, dot.label, [other for other in taken if other != own])
+            taken.append(box)
+            parts.append(f'<text class="strong" x="{box.left:.1f}" y="{box.top + 12:.1f}">{escape(dot.label)}</text>'
+                         if box.left >= own.right else
+                         f'<text class="strong" x="{box.right:.1f}" y="{box.top + 12:.1f}" text-anchor="end">'
+                         f"{escape(dot.label)}</text>")
     parts.append(f'<text x="{(WIDE + _LEFT) / 2}" y="{HIGH - 6}" text-anchor="middle">{escape(x.title)}</text>')
     parts.append(f'<text transform="translate(13 {(HIGH - _BOTTOM) / 2}) rotate(-90)" text-anchor="middle">'
                  f"{escape(y.title)}</text>")
@@ -108,6 +106,36 @@ def alone(x: Axis, y: Axis, dots: Sequence[Dot], lines: Sequence[Line] = ()) -> 
     return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 {-top} {WIDE} {HIGH + top}" width="{WIDE}" height="{HIGH + top}" '
             f'role="img"><style>{_ALONE}</style><rect class="paper" x="0" y="{-top}" width="{WIDE}" height="{HIGH + top}"/>'
             f'{"".join(heads)}{inner}</svg>\n')
+
+
+@dataclass(frozen=True)
+class _Box:
+    """A part of the picture."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    @classmethod
+    def around(cls, x: float, y: float, size: float) -> _Box:
+        return cls(x - size, y - size, x + size, y + size)
+
+    def covers(self, other: _Box) -> bool:
+        return self.left < other.right and other.left < self.right and self.top < other.bottom and other.top < self.bottom
+
+
+def _beside(dot: _Box, text: str, taken: Sequence[_Box]) -> _Box:
+    """Where the label of a dot covers nothing: right or left of it, a line higher or lower, else below what is there."""
+    wide, middle, space = _LETTER * len(text), (dot.top + dot.bottom) / 2, 4
+    sides = [dot.right + space, dot.left - space - wide]
+    sides = [left for left in sides if _LEFT <= left <= WIDE - wide] or sides
+    if dot.left > 0.72 * WIDE:
+        sides.reverse()
+    boxes = [_Box(left, middle - _ROW / 2 + rows * _ROW, left + wide, middle + _ROW / 2 + rows * _ROW)
+             for rows in (0, -1, 1, *range(2, 20)) for left in sides]
+    inside = [box for box in boxes if box.top >= _TOP and box.bottom <= HIGH - _BOTTOM]
+    return next((box for box in inside if not any(map(box.covers, taken))), boxes[0])
 
 
 @dataclass(frozen=True)

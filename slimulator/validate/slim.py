@@ -7,7 +7,7 @@ side is that in which flash is busy; the rest is the DRAM side.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cache
@@ -37,12 +37,13 @@ from isa.services import Host
 from isa.shipped import DEMO
 from isa.timing.clock import Clock
 from isa.timing.what_if import what_if
+from slimulator.report.plots import Axis, Dot, Line, alone
 from slimulator.validate.checks import Check
 from slimulator.validate.layers import AlikeTensor
 from slimulator.validate.points import MACHINES
 
 LAYERS, DIM, HIDDEN, HEADS, POSITIONS = 32, 4096, 11008, 32, 2048       # Llama2-7B
-BANDWIDTHS = (25, 50, 102, 200)                 # GB/s inside the DRAM
+BANDWIDTHS = (25, 50, 102, 131, 200)            # GB/s inside the DRAM; with 131 both sides take the same time
 POWERS = (25, 50, 150, 450)                     # W of the GPU
 FREE = "flash=1000000"                          # the DRAM side alone
 CHANNEL, FASTER_CHANNEL = "flash.memory=nand-slc-channel", "flash.memory=nand-slc-channel,flash.speed=2"
@@ -241,6 +242,9 @@ def side_by_side(sequences: int, dram_bytes: int) -> float:
 _EXECUTED = f"1 of {LAYERS} layers of Llama2-7B in int8, position {POSITIONS}, times {LAYERS}"
 _DIES = "64 dies, one page at a time in each"
 _SOLVED = "102 GB/s inside the DRAM is solved from 17.6"
+_TIMES = {"ssd-gpu": 17.6, "dram-gpu": 4.3}
+_TWO = "two sequences, 102 GB/s inside the DRAM: {} / SLIM"
+_FASTER = "speed-up of two sequences over SSD-GPU, with {} GB/s inside the DRAM"
 _PUBLISHED_SPEED = f"{_NOTE}: 17.6x SSD-GPU and 4.3x DRAM-GPU, SLC dies, half of the neurons"
 
 
@@ -275,13 +279,13 @@ def checks() -> Iterator[Check]:
         yield Check(name.upper(), f"feed-forward layers over {rate} GB/s", "ms a token", None, None,
                     MS * LAYERS * every.flash[name], f"{_EXECUTED}; all neurons, {name}.toml",
                     "a link that is never idle")
-    for name, times in (("ssd-gpu", 17.6), ("dram-gpu", 4.3)):
-        yield Check("SLIM", f"two sequences, 102 GB/s inside the DRAM: {name.upper()} / SLIM", "times", times, times,
+    for name, times in _TIMES.items():
+        yield Check("SLIM", _TWO.format(name.upper()), "times", times, times,
                     gpu[name] / step, f"{_EXECUTED}; a step is the longer of both sides",
                     "a roofline for the GPU; which model is meant is not in the note", _SOLVED, _PUBLISHED_SPEED)
     for rate in BANDWIDTHS:
         side = MS * LAYERS * even.seconds[f"dram {rate}"]
-        yield Check("SLIM", f"speed-up of two sequences over SSD-GPU, with {rate} GB/s inside the DRAM", "times", None, None,
+        yield Check("SLIM", _FASTER.format(rate), "times", None, None,
                     gpu["ssd-gpu"] / max(side, flash["balanced"]), f"{_EXECUTED}; a step is the longer of both sides",
                     f"DRAM side {side:.1f} ms, flash side {flash['balanced']:.1f} ms")
     joules = LAYERS * even.joules + even.watts * step / MS
@@ -292,3 +296,29 @@ def checks() -> Iterator[Check]:
         yield Check("SLIM", f"joules of a token, a GPU of {watts} W: DRAM-GPU / SLIM", "times", 8.8, 10.3,
                     watts * gpu["dram-gpu"] / MS / joules, both, "the power of the GPU: only one that is nearly idle gives the "
                     "published ratio", "", f"{_NOTE}: 8.8 to 10.3 times the efficiency of DRAM-GPU")
+
+
+# ------------------------------------------------------------------------------------------------ a picture
+
+
+def picture(rows: Iterable[Mapping[str, Any]]) -> str:
+    """The speed-up of two sequences by the bandwidth inside the DRAM, with the published ratios, as an SVG file.
+
+    rows    of published systems, as `slimulator validate --json` writes them
+    """
+    ours = {row["what"]: row["ours"] for row in rows if row["system"] == "SLIM"}
+    quotient = ours[_TWO.format("DRAM-GPU")] / ours[_TWO.format("SSD-GPU")]
+    over = [(float(rate), ours[_FASTER.format(rate)]) for rate in BANDWIDTHS]
+    series = {"over SSD-GPU": over, "over DRAM-GPU": [(rate, quotient * times) for rate, times in over]}
+    lines = [Line(points, name) for name, points in series.items()]
+    for name, times in zip(series, _TIMES.values(), strict=True):
+        lines.append(Line([(0, times), (_crossing(series[name], times), times)], name, f"published {times}", dashed=True))
+    dots = [Dot(rate, times, name, f"{rate:g} GB/s: {times:.1f} times {name.removeprefix('over ')}")
+            for name, points in series.items() for rate, times in points]
+    return alone(Axis("GB/s inside the DRAM", ticks=(0, *BANDWIDTHS)), Axis("speed-up of two sequences"), dots, lines)
+
+
+def _crossing(points: list[tuple[float, float]], times: float) -> float:
+    """Where a line through these points comes to `times`."""
+    rates, height = zip(*points, strict=True)
+    return float(np.interp(times, height, rates))

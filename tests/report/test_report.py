@@ -192,6 +192,21 @@ def test_a_picture_leaves_out_what_a_logarithm_lacks() -> None:
     assert made.count("<circle") == 2 and plot(Axis("x"), Axis("y"), []) == ""
 
 
+def test_labels_cover_no_point_and_no_other_label() -> None:
+    places = [(1, 1), (1, 1), (1.2, 1), (1.4, 1.01), (9.9, 1), (5, 5), (5, 5), (5, 4.9)]
+    made = plot(Axis("x"), Axis("y"), [Dot(x, y, label=f"label {number}") for number, (x, y) in enumerate(places)])
+    boxes = [(float(x) - 5, float(y) - 5, float(x) + 5, float(y) + 5)
+             for x, y in re.findall(r'circle [^>]*cx="([\d.]+)" cy="([\d.]+)"', made)]
+    points = set(boxes)
+    for x, y, end, text in re.findall(r'class="strong" x="([\d.]+)" y="([\d.]+)"( text-anchor="end")?>([^<]+)<', made):
+        left = float(x) - 6 * len(text) * bool(end)
+        boxes.append((left, float(y) - 10, left + 6 * len(text), float(y)))
+    assert len(boxes) == 2 * len(places)
+    for box in set(boxes):
+        assert not any(box != other and box[0] < other[2] and other[0] < box[2] and box[1] < other[3] and other[1] < box[3]
+                       and not {box, other} <= points for other in boxes)
+
+
 def test_bars_have_one_scale() -> None:
     made = bars({"a": {"x": 1.0, "y": 1.0}, "b": {"x": 4.0}}, "s")
     assert re.findall(r"width:([\d.]+)%", made) == ["25.000", "25.000", "100.000"] and "2 s" in made and "4 s" in made
