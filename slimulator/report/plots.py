@@ -126,14 +126,14 @@ class _Box:
 
 
 def _beside(dot: _Box, text: str, taken: Sequence[_Box]) -> _Box:
-    """Where the label of a dot covers nothing: right or left of it, a line higher or lower, else below what is there."""
+    """Where the label of a dot covers nothing: right or left of it, else as few lines higher or lower as can be."""
     wide, middle, space = _LETTER * len(text), (dot.top + dot.bottom) / 2, 4
     sides = [dot.right + space, dot.left - space - wide]
     sides = [left for left in sides if _LEFT <= left <= WIDE - wide] or sides
     if dot.left > 0.72 * WIDE:
         sides.reverse()
     boxes = [_Box(left, middle - _ROW / 2 + rows * _ROW, left + wide, middle + _ROW / 2 + rows * _ROW)
-             for rows in (0, -1, 1, *range(2, 20)) for left in sides]
+             for rows in sorted(range(-20, 20), key=abs) for left in sides]
     inside = [box for box in boxes if box.top >= _TOP and box.bottom <= HIGH - _BOTTOM]
     return next((box for box in inside if not any(map(box.covers, taken))), boxes[0])
 
