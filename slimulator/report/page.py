@@ -58,7 +58,8 @@ pre { overflow-x: auto; background: var(--page); padding: 10px; border-radius: 6
   main { max-width: none; padding: 0 } .scroll { overflow: visible } pre { white-space: pre-wrap; overflow: visible }
   #figures details::details-content { content-visibility: visible; height: auto } section:has(table) { break-inside: auto }
   tr, svg { break-inside: avoid } h2, h3, summary { break-after: avoid } #figures table { font-size: 9.5px; line-height: 1.35 }
-  #figures td { padding: 1px 10px 1px 0 } #figures td:first-child { white-space: nowrap } .wide svg { max-width: 100%; width: 100% !important; height: auto } }
+  #figures td { padding: 1px 10px 1px 0 } #figures td:first-child { white-space: nowrap }
+  .wide svg { max-width: 100%; width: 100% !important; height: auto } }
 """
 
 # A slice of the timeline that is chosen is told; zooming makes the picture wider and keeps what is in the middle there. A link to
