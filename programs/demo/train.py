@@ -12,17 +12,14 @@ half-way, as BitNet's authors found best. Matrices learn by Muon, the embedding 
 """
 
 import argparse
-import json
 import math
-import os
 import re
 import shutil
-import signal
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,6 +30,7 @@ from programs.demo.linears import KINDS, Int8
 from programs.demo.model import BitNet, Fused, Shape
 from programs.demo.start import network_of, set_weights, weights_of
 from programs.demo.tokenizer import SEPARATOR_ID, stories_of, train_tokenizer
+from programs.demo.training import Run, Step, train
 
 IGNORED = -100          # cross_entropy's mark for a target that does not count
 
@@ -121,11 +119,6 @@ def padded(pieces: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
     return tokens[:, :-1], targets[:, 1:]
 
 
-def rate_at(step: int, steps: int, warm_up: int, fall: float) -> float:
-    """The share of the full learning rate at a step: 1 but for the warm-up and the linear fall at the end."""
-    return min(1.0, (step + 1) / warm_up, (steps - step) / (fall * steps))
-
-
 def divergence(logits: torch.Tensor, taught: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """KL of predictions (B, T, vocabulary) from a teacher's, in nats, mean over the targets that count."""
     counted = targets != IGNORED
@@ -147,61 +140,24 @@ def evaluate(model: BitNet, pieces: list[list[int]], size: int, batch: int) -> t
     return bits / size, (zeros / count).tolist()
 
 
-class Run:
-    """Everything that a checkpoint holds."""
+def choose(run: Run, arguments: argparse.Namespace) -> None:
+    """Which weights the next step keeps."""
+    for module in run.model.modules():
+        if isinstance(module, Int8):
+            module.choosing = run.step < arguments.choose * arguments.steps
+            if module.choosing or run.step == 0:
+                module.choose(*arguments.prune)
 
-    def __init__(self, arguments: argparse.Namespace, shape: Shape):
-        torch.manual_seed(arguments.seed)
-        self.model, self.step, self.seconds = BitNet(shape), 0, 0.0
-        self.epoch, self.place, self.share = 0, 0, 0.0          # whole epochs, batches of this one, its share that is done
-        matrices = [p for name, p in self.model.named_parameters() if p.ndim == 2 and "embed" not in name]
-        others = [p for name, p in self.model.named_parameters() if p.ndim != 2 or "embed" in name]
-        self.optimisers: dict[str, torch.optim.Optimizer] = {"adam": torch.optim.Adam(others, betas=(0.9, 0.98))}
-        if matrices:                                            # factors have none
-            self.optimisers["muon"] = torch.optim.Muon(matrices)
 
-    def save(self, path: Path) -> None:
-        state = {"shape": self.model.shape.as_dict(), "model": self.model.state_dict(), "step": self.step, "epoch": self.epoch,
-                 "place": self.place, "seconds": self.seconds,
-                 **{name: optimiser.state_dict() for name, optimiser in self.optimisers.items()}}
-        torch.save(state, path.with_suffix(".new"))
-        os.replace(path.with_suffix(".new"), path)
-
-    def load(self, path: Path) -> None:
-        state = torch.load(path, weights_only=True)
-        if Shape(**state["shape"]) != self.model.shape:
-            sys.exit(f"error: {path} has the shape {state['shape']}, the options say {self.model.shape.as_dict()};"
-                     f" give another --out")
-        self.model.load_state_dict(state["model"])
-        for name, optimiser in self.optimisers.items():
-            optimiser.load_state_dict(state[name])
-        self.step, self.epoch, self.place, self.seconds = state["step"], state["epoch"], state["place"], state["seconds"]
-
-    def set_rates(self, arguments: argparse.Namespace) -> None:
-        """The learning rates and the weight decay of the next step."""
-        share = rate_at(self.step, arguments.steps, arguments.warm_up, arguments.fall)
-        self.optimisers["adam"].param_groups[0]["lr"] = arguments.adam_rate * share
-        if "muon" in self.optimisers:
-            self.optimisers["muon"].param_groups[0].update(
-                lr=arguments.rate * share, weight_decay=arguments.decay if self.step < arguments.steps / 2 else 0.0)
-
-    def choose(self, arguments: argparse.Namespace) -> None:
-        """Which weights the next step keeps."""
-        for module in self.model.modules():
-            if isinstance(module, Int8):
-                module.choosing = self.step < arguments.choose * arguments.steps
-                if module.choosing or self.step == 0:
-                    module.choose(*arguments.prune)
-
-    def batches(self, pieces: list[list[int]], tokens: int, seed: int) -> Iterator[list[int]]:
-        """The batches from where the run stands on, without end."""
-        while True:
-            epoch = batches(pieces, tokens, seed, self.epoch)
-            while self.place < len(epoch):
-                self.place += 1
-                self.share = self.place / len(epoch)
-                yield epoch[self.place - 1]
-            self.epoch, self.place = self.epoch + 1, 0
+def following(run: Run, pieces: list[list[int]], tokens: int, seed: int) -> Iterator[list[int]]:
+    """The batches from where the run stands on, without end."""
+    while True:
+        epoch = batches(pieces, tokens, seed, run.epoch)
+        while run.place < len(epoch):
+            run.place += 1
+            run.share = run.place / len(epoch)
+            yield epoch[run.place - 1]
+        run.epoch, run.place = run.epoch + 1, 0
 
 
 def main() -> None:
@@ -238,57 +194,33 @@ def main() -> None:
     print(f"{sum(p.numel() for p in model.parameters())} parameters, {len(training)} stories,"
           f" {sum(map(len, encoded))} tokens an epoch, step {run.step} of {arguments.steps}", flush=True)
 
-    stopping: list[int] = []                        # a signal waits for the end of its step
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda number, _: stopping.append(number))
-    saved = started = time.monotonic()
-    seconds_before = run.seconds
-    logged, seen, losses = run.step, 0, 0.0
-    following = run.batches(pieces, arguments.batch, arguments.seed)
-    with open(arguments.out / "log.jsonl", "a", encoding="utf-8") as log:
-        while run.step < arguments.steps:
-            run.set_rates(arguments)
-            if arguments.prune:
-                run.choose(arguments)
-            rate = rate_at(run.step, arguments.steps, arguments.warm_up, arguments.fall)
-            torch.manual_seed(arguments.seed * 1_000_003 + run.step)        # dropout's: a resumed run draws the same
-            tokens, targets = padded([pieces[i] for i in next(following)])
-            logits = model(tokens, torch.bfloat16, arguments.dropout)
-            if teacher:
-                with torch.no_grad():
-                    taught = teacher(tokens, torch.bfloat16)
-                loss = divergence(logits, taught, targets)
-            else:
-                loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
-            losses += float(loss.detach())
-            if arguments.sparsity:
-                loss = loss + arguments.sparsity * torch.stack([layer.mlp.evenness for layer in model.layers]).mean()
-            run.model.zero_grad()
-            loss.backward()
-            for optimiser in run.optimisers.values():
-                optimiser.step()
-            run.step += 1
-            seen += tokens.numel()
-            if not math.isfinite(losses):
-                sys.exit(f"error: the loss is {losses} at step {run.step}; {checkpoint} is from before it. Try a smaller --rate")
-            now = time.monotonic()
-            run.seconds = seconds_before + now - started
-            last = run.step == arguments.steps
-            if run.step % 25 == 0 or last:
-                line = {"step": run.step, "epoch": round(run.epoch + run.share, 2), "rate": round(rate, 4),
-                        "loss": round(losses / (run.step - logged), 4), "tokens_per_second": round(seen / (now - started)),
-                        "seconds": round(run.seconds)}
-                logged, losses = run.step, 0.0
-                if run.step % arguments.evaluate == 0 or last:
-                    bits, zeros = evaluate(model, judged, judged_size, arguments.batch)
-                    line |= {"held_out_bits_per_byte": round(bits, 4), "zeros": [round(share, 3) for share in zeros]}
-                print(json.dumps(line), flush=True)
-                print(json.dumps(line), file=log, flush=True)
-            if now - saved > arguments.save or last or stopping:
-                run.save(checkpoint)
-                saved = now
-            if stopping:
-                sys.exit(f"stopped at step {run.step}; the same command continues")
+    next_batches = following(run, pieces, arguments.batch, arguments.seed)
+
+    def step() -> Step:
+        if arguments.prune:
+            choose(run, arguments)
+        torch.manual_seed(arguments.seed * 1_000_003 + run.step)            # dropout's: a resumed run draws the same
+        tokens, targets = padded([pieces[i] for i in next(next_batches)])
+        logits = model(tokens, torch.bfloat16, arguments.dropout)
+        if teacher:
+            with torch.no_grad():
+                taught = teacher(tokens, torch.bfloat16)
+            loss = divergence(logits, taught, targets)
+        else:
+            loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
+        whole = loss
+        if arguments.sparsity:
+            whole = loss + arguments.sparsity * torch.stack([layer.mlp.evenness for layer in model.layers]).mean()
+        return Step(whole, [loss], tokens.numel())
+
+    def told(means: list[float], last: bool) -> dict[str, Any]:
+        line: dict[str, Any] = {"epoch": round(run.epoch + run.share, 2), "loss": round(means[0], 4)}
+        if run.step % arguments.evaluate == 0 or last:
+            bits, zeros = evaluate(model, judged, judged_size, arguments.batch)
+            line |= {"held_out_bits_per_byte": round(bits, 4), "zeros": [round(share, 3) for share in zeros]}
+        return line
+
+    train(run, arguments, step, told)
 
 
 if __name__ == "__main__":

@@ -10,16 +10,13 @@ the end. Stages that are not reached yet may be changed.
 """
 
 import argparse
-import json
 import math
 import random
 import re
-import signal
-import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer
@@ -29,7 +26,7 @@ from programs.demo.facts import Encode, facts_of, filler, told
 from programs.demo.model import Fused, Shape
 from programs.demo.recall_start import start
 from programs.demo.tokenizer import SEPARATOR_ID, train_tokenizer
-from programs.demo.train import Run, rate_at
+from programs.demo.training import Run, Step, train
 
 STAGES = "256x8:120,1024x2:30,2048x1:50"
 
@@ -130,48 +127,22 @@ def main() -> None:
     else:
         start(run.model)
     print(f"{sum(p.numel() for p in run.model.parameters())} parameters, step {run.step} of {arguments.steps}", flush=True)
-    stopping: list[int] = []                        # a signal waits for the end of its step
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda number, _: stopping.append(number))
-    saved = started = time.monotonic()
-    before, logged, totals, seen = run.seconds, run.step, [0.0, 0.0, 0.0], 0
-    with open(arguments.out / "log.jsonl", "a", encoding="utf-8") as log:
-        while run.step < arguments.steps:
-            run.set_rates(arguments)
-            longest = plan[-1][0]
-            density = 1 + (arguments.density - 1) * math.log(longest / plan[run.step][0]) / max(1, math.log(longest / plan[0][0]))
-            given = batch(arguments.seed, run.step, plan[run.step], density, arguments.context, encode)
-            logits = run.model(given.tokens[:, :-1], torch.bfloat16, places=given.places).flatten(0, 1)
-            targets, asked = given.tokens[:, 1:].flatten(), given.answers[:, 1:].flatten()
-            nats = F.cross_entropy(logits, targets, reduction="none")
-            loss = nats[asked].mean() + arguments.text * nats.mean()
-            right = (logits[asked].argmax(-1) == targets[asked]).float().mean()
-            run.model.zero_grad()
-            loss.backward()
-            for optimiser in run.optimisers.values():
-                optimiser.step()
-            run.step += 1
-            seen += targets.numel()
-            totals = [total + float(value.detach()) for total, value in
-                      zip(totals, (nats[asked].mean(), nats[~asked].mean(), right), strict=True)]
-            if not math.isfinite(totals[0]):
-                sys.exit(f"error: the loss is {totals[0]} at step {run.step}; {checkpoint} is from before it. Try a smaller --rate")
-            now, last = time.monotonic(), run.step == arguments.steps
-            run.seconds = before + now - started
-            if run.step % 25 == 0 or last:
-                of_answers, of_text, recall = (round(total / (run.step - logged), 4) for total in totals)
-                rate = rate_at(run.step - 1, arguments.steps, arguments.warm_up, arguments.fall)
-                line = {"step": run.step, "tokens": plan[run.step - 1][0], "loss_answers": of_answers, "loss_text": of_text,
-                        "recall": recall, "rate": round(rate, 3),
-                        "tokens_per_second": round(seen / (now - started)), "seconds": round(run.seconds)}
-                logged, totals = run.step, [0.0, 0.0, 0.0]
-                print(json.dumps(line), flush=True)
-                print(json.dumps(line), file=log, flush=True)
-            if now - saved > arguments.save or last or stopping:
-                run.save(checkpoint)
-                saved = now
-            if stopping:
-                sys.exit(f"stopped at step {run.step}; the same command continues")
+    def step() -> Step:
+        tokens, longest = plan[run.step][0], plan[-1][0]
+        density = 1 + (arguments.density - 1) * math.log(longest / tokens) / max(1, math.log(longest / plan[0][0]))
+        given = batch(arguments.seed, run.step, plan[run.step], density, arguments.context, encode)
+        logits = run.model(given.tokens[:, :-1], torch.bfloat16, places=given.places).flatten(0, 1)
+        targets, asked = given.tokens[:, 1:].flatten(), given.answers[:, 1:].flatten()
+        nats = F.cross_entropy(logits, targets, reduction="none")
+        right = (logits[asked].argmax(-1) == targets[asked]).float().mean()
+        return Step(nats[asked].mean() + arguments.text * nats.mean(), [nats[asked].mean(), nats[~asked].mean(), right],
+                    targets.numel())
+
+    def told(means: list[float], _last: bool) -> dict[str, Any]:
+        return {"tokens": plan[run.step - 1][0],
+                **dict(zip(("loss_answers", "loss_text", "recall"), (round(mean, 4) for mean in means), strict=True))}
+
+    train(run, arguments, step, told)
 
 
 if __name__ == "__main__":

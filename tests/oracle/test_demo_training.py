@@ -14,7 +14,7 @@ from children import LIMIT
 
 torch = pytest.importorskip("torch")
 
-from programs.demo import train  # noqa: E402
+from programs.demo import train, training  # noqa: E402
 from programs.demo.linears import Int8, Monarch, int8, int8_rows, ternary  # noqa: E402
 from programs.demo.model import BitNet, Shape, evenness  # noqa: E402
 from programs.demo.reference import Factors, Model  # noqa: E402
@@ -264,6 +264,6 @@ def test_an_epoch_has_every_window_once_and_no_batch_too_large() -> None:
 
 
 def test_the_rate_warms_up_stays_and_falls() -> None:
-    rates = [train.rate_at(step, 100, 10, 0.5) for step in range(100)]
+    rates = [training.rate_at(step, 100, 10, 0.5) for step in range(100)]
     assert rates[0] == 0.1 and rates[9:51] == [1.0] * 42
     assert rates[75] == 0.5 and rates[99] == pytest.approx(0.02)

@@ -75,8 +75,7 @@ def test_training_continues_where_it_stopped(tmp_path: Path, monkeypatch: pytest
         train_recall.main()
         return torch.load(tmp_path / out / "checkpoint.pt", weights_only=True)["model"]
 
-    monkeypatch.setattr(train_recall, "rate_at", lambda *_: 1.0)
-    monkeypatch.setattr("programs.demo.train.rate_at", lambda *_: 1.0)
+    monkeypatch.setattr("programs.demo.training.rate_at", lambda *_: 1.0)
     monkeypatch.setattr("signal.signal", lambda *_: None)
     whole = train("whole", "96x2:4")
     train("part", "96x2:2")
