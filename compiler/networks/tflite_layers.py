@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compiler.networks import tflite_scales
-from compiler.networks.steps import Array
+from compiler.networks.steps import LARGEST, Array
 from compiler.networks.tflite_file import Tensor
 from compiler.networks.tflite_moves import permuted
 from compiler.networks.tflite_sparse import stored
@@ -56,8 +56,6 @@ def _windows(r: Reader, x: Tensor, y: Tensor, kernel: list[int]) -> dict[str, An
     stride, border, out = [r.option("StrideH"), r.option("StrideW")], [0] * 4, list(y.shape[1:3])
     if min(stride) < 1 or min(kernel) < 1:
         r.wrong(f"strides {stride} and a kernel {kernel}", "1 or more")
-    if r.option("DilationHFactor", 1) != 1 or r.option("DilationWFactor", 1) != 1:
-        r.wrong("dilation", "none: a factor of 1")
     for axis in range(2):
         size = x.shape[1 + axis]
         if r.option("Padding") == SAME:
@@ -71,34 +69,65 @@ def _windows(r: Reader, x: Tensor, y: Tensor, kernel: list[int]) -> dict[str, An
     return {"from": r.place(x), "to": r.place(y), "in": list(x.shape[1:]), "kernel": kernel, "stride": stride, "padding": border}
 
 
+def _dilated(r: Reader, values: Array) -> Array:
+    """Weights (a, lines, pixels, b) with zeros between the taps of a dilated kernel."""
+    down, across = r.option("DilationHFactor", 1), r.option("DilationWFactor", 1)
+    if (down, across) == (1, 1):
+        return values
+    outputs, lines, pixels, inputs = values.shape
+    shape = (outputs, (lines - 1) * down + 1, (pixels - 1) * across + 1, inputs)
+    if min(down, across) < 1 or prod(shape) > LARGEST:
+        r.wrong(f"dilation factors {down} and {across}", f"1 or more, so that a kernel has at most {LARGEST} weights, zeros included")
+    wide = np.zeros(shape, values.dtype)
+    wide[:, ::down, ::across] = values
+    return wide
+
+
 def _conv(r: Reader) -> None:
-    x, y = r.activation(0), r.result()
     w = r.tensor(1)
     if len(w.shape) != 4:
         r.wrong(f"{w.called} of shape {list(w.shape)}", "[outputs, lines, pixels, channels]")
-    outputs, *kernel, channels = w.shape
+    _grouped(r, _weights(r, w.shape[0], 0))
+
+
+def _grouped(r: Reader, values: Array) -> None:
+    """A convolution with weights (outputs, lines, pixels, channels of a group). In the other channels an output has zeros."""
+    x, y, w = r.activation(0), r.result(), r.tensor(1)
+    values = _dilated(r, values)
+    outputs, *kernel, some = values.shape
     windows = _windows(r, x, y, kernel)
-    if channels != x.shape[3] or outputs != y.shape[3]:
-        r.wrong(f"{w.called} of shape {list(w.shape)}", f"[{y.shape[3]}, lines, pixels, {x.shape[3]}]: groups are not supported")
-    weight, block = stored(w, _weights(r, outputs, 0))
+    channels = x.shape[3]
+    groups = channels // some
+    if groups * some != channels or not groups or outputs % groups or outputs != y.shape[3]:
+        r.wrong(f"{w.called} of shape {list(w.shape)}, for {channels} channels and {y.shape[3]} results",
+                "[results, lines, pixels, channels]; with groups as many channels, and as many results, in each")
+    if groups > 1:
+        if outputs * prod(kernel) * channels > LARGEST:
+            r.wrong(f"{groups} groups", f"so few that there are at most {LARGEST} weights, zeros included")
+        wide = np.zeros((outputs, *kernel, channels), values.dtype)
+        for output, own in enumerate(values):
+            first = output // (outputs // groups) * some
+            wide[output, ..., first:first + some] = own
+        values = wide
+    weight, block = stored(w, values)
     r.step("conv", layout="hwc", out=list(y.shape[1:]), weight=weight, block=block, **windows, **_biased(r, x, y, outputs))
 
 
 def _depthwise(r: Reader) -> None:
-    x, y = r.activation(0), r.result()
-    w = r.tensor(1)
+    """With several results of a channel, channels are groups."""
+    x, y, w = r.activation(0), r.result(), r.tensor(1)
     if len(w.shape) != 4 or w.shape[0] != 1:
-        r.wrong(f"{w.called} of shape {list(w.shape)}", "[1, lines, pixels, channels]")
-    _, *kernel, outputs = w.shape
-    windows = _windows(r, x, y, kernel)
-    channels = x.shape[3]
-    if outputs != y.shape[3] or (outputs != channels and channels != 1):
-        r.wrong(f"{outputs} results of {channels} channels", "one of each channel, or an image with one channel")
-    values = _weights(r, outputs, 3)
-    single = channels == 1
-    weight, block = stored(w, values.transpose(3, 1, 2, 0) if single else values)
-    r.step("conv" if single else "depthwise_conv", layout="hwc", out=list(y.shape[1:]), weight=weight, block=block, **windows,
-           **_biased(r, x, y, outputs))
+        r.wrong(f"{w.called} of shape {list(w.shape)}", "[1, lines, pixels, results]")
+    values, outputs = _weights(r, w.shape[3], 3), w.shape[3]
+    if x.shape[-1] == 1 or outputs != x.shape[-1]:
+        _grouped(r, values.transpose(3, 1, 2, 0))
+        return
+    values = _dilated(r, values)
+    windows = _windows(r, x, y, list(values.shape[1:3]))
+    if outputs != y.shape[3]:
+        r.wrong(f"{y.called} of shape {list(y.shape)}", f"{outputs} channels")
+    weight, block = stored(w, values)
+    r.step("depthwise_conv", layout="hwc", out=list(y.shape[1:]), weight=weight, block=block, **windows, **_biased(r, x, y, outputs))
 
 
 def _linear(r: Reader) -> None:

@@ -66,9 +66,10 @@ def _coordinates(given: Sparsity, shape: tuple[int, ...]) -> np.ndarray[tuple[in
 
 
 def stored(tensor: Tensor, weights: Array) -> tuple[Array, int | None]:
-    """Weights as a step has them, and the block of their stream: None for dense ones, which all are that the file has as dense."""
+    """Weights as a step has them, and the block of their stream: None for dense ones, which all are that the file has as dense.
+    More weights than the file has: the others are zeros that were put between them."""
     flat = np.ascontiguousarray(weights, np.int8).reshape(-1)
-    if tensor.sparsity is None:
+    if tensor.sparsity is None and flat.size == prod(tensor.shape):
         return flat, None
     streams = {block: sparse.RunLength(block).pack(flat.reshape(1, -1), "i8").values.view(np.int8) for block in BLOCKS}
     block = min(streams, key=lambda one: streams[one].size)

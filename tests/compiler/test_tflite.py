@@ -47,7 +47,7 @@ def test_the_machine_gives_what_the_reference_kernels_gave(name, tmp_path):
     assert np.array_equal(Executor(run.compiled.graph, inputs[0].reshape(-1)).all(), got[0])
 
 
-@pytest.mark.parametrize("name", ["attention", "average_pools", "parts", "sparse_weights"])
+@pytest.mark.parametrize("name", ["attention", "average_pools", "convolutions_in_groups", "parts", "sparse_weights"])
 def test_the_reference_engine_and_dense_weights_give_the_same(name, tmp_path):
     network, inputs = network_of(name, tmp_path), images(name)[:1]
     (run, fast), (reference, slow) = results(network, inputs), results(network, inputs, ReferenceMachine)
@@ -126,9 +126,14 @@ def unknown(net):
     net.then("HARD_SWISH", shape=net.shape())
 
 
-def dilated(net):
+def no_dilation(net):
     net.conv(4)
-    net.ops[-1][4]["DilationWFactor"] = 2
+    net.ops[-1][4]["DilationWFactor"] = 0
+
+
+def far_dilation(net):
+    net.conv(4)
+    net.ops[-1][4]["DilationHFactor"] = 1 << 20
 
 
 def unquantised(net):
@@ -146,10 +151,8 @@ def asymmetric_weights(net):
     net.tensors[net.ops[-1][1][1]]["zero"] = 3
 
 
-def grouped(net):
-    net.conv(4)
-    net.tensors[net.ops[-1][1][1]]["shape"] = (4, 3, 3, 3)
-    net.tensors[net.ops[-1][1][1]]["data"] = net.codes(4, 3, 3, 3)
+def uneven_groups(net):
+    net.conv(4, groups=3)
 
 
 def short_bias(net):
@@ -210,11 +213,12 @@ def two_means(net):
 
 @pytest.mark.parametrize(("change", "message"), [
     (unknown, "operator 0 (HARD_SWISH): an operator that is not supported; expected one of CONV_2D, DEPTHWISE_CONV_2D, "),
-    (dilated, "operator 0 (CONV_2D): dilation; expected none: a factor of 1"),
+    (no_dilation, "operator 0 (CONV_2D): dilation factors 1 and 0; expected 1 or more, so that a kernel has at most 16777216"),
+    (far_dilation, "operator 0 (CONV_2D): dilation factors 1048576 and 1; expected 1 or more, so that a kernel has at most"),
     (unquantised, "outputs: tensor 3 (tensor_3) has no scales; expected one scale and one zero point: its quantisation"),
     (fp32, "outputs: tensor 1 (tensor_1) is FLOAT32; expected INT8: a network whose weights and values are all quantised"),
     (asymmetric_weights, "operator 0 (CONV_2D): tensor 1 (tensor_1) with a zero point of 3; expected 0 for weights"),
-    (grouped, "tensor 1 (tensor_1) of shape [4, 3, 3, 3]; expected [4, lines, pixels, 6]: groups are not supported"),
+    (uneven_groups, "tensor 1 (tensor_1) of shape [4, 3, 3, 2], for 6 channels and 4 results; expected [results, lines, pixels, "),
     (short_bias, "operator 0 (CONV_2D): a bias of 3 numbers; expected 4, one for each output"),
     (short_weights, "operator 0 (CONV_2D): tensor 1 (tensor_1): 162 elements; expected 216; expected a tensor of the shape "),
     (tanh, "operator 0 (CONV_2D): the fused activation TANH; expected one of NONE, RELU, RELU6, RELU_N1_TO_1"),

@@ -48,17 +48,18 @@ class Net(Model):
                 self.tensor((outputs,), self.random.integers(-900, 900, outputs).astype("i4"), scale=scale * 0.05)]
 
     def conv(self, outputs: int, kernel: tuple[int, int] = (3, 3), stride: tuple[int, int] = (1, 1), padding: int = SAME,
-             activation: int = 0, channels: bool = True, depth: int = 0) -> Net:
+             activation: int = 0, channels: bool = True, depth: int = 0, groups: int = 1,
+             dilation: tuple[int, int] = (1, 1)) -> Net:
         """A convolution; with `depth` a depthwise one."""
         _, height, width, inputs = self.shape()
-        shape = (1, *kernel, outputs) if depth else (outputs, *kernel, inputs)
+        shape = (1, *kernel, outputs) if depth else (outputs, *kernel, inputs // groups)
         w = self.weights(*shape, outputs=outputs, axis=3 if depth else 0, channels=channels)
-        out = [-(-side // s) if padding == SAME else (side - k) // s + 1
-               for side, k, s in zip((height, width), kernel, stride, strict=True)]
+        out = [-(-side // s) if padding == SAME else (side - (k - 1) * apart - 1) // s + 1
+               for side, k, s, apart in zip((height, width), kernel, stride, dilation, strict=True)]
         more = {"DepthMultiplier": depth} if depth else {}
         return self.then("DEPTHWISE_CONV_2D" if depth else "CONV_2D", *w, shape=(1, *out, outputs),
                          options="DepthwiseConv2DOptions" if depth else "Conv2DOptions", scale=0.07, zero=-11, Padding=padding,
-                         StrideH=stride[0], StrideW=stride[1], DilationHFactor=1, DilationWFactor=1,
+                         StrideH=stride[0], StrideW=stride[1], DilationHFactor=dilation[0], DilationWFactor=dilation[1],
                          FusedActivationFunction=activation, **more)
 
     def pool(self, name: str, kernel: tuple[int, int], stride: tuple[int, int], padding: int = SAME, activation: int = 0) -> Net:
@@ -141,6 +142,22 @@ def depthwise():
 @case
 def depthwise_of_one_channel():
     return Net(10, 8, 1).conv(8, (5, 3), (2, 2), depth=8).conv(4)
+
+
+@case
+def dilated_convolutions():
+    return Net(11, 9, 3).conv(8, dilation=(2, 3), activation=RELU6).conv(6, (2, 3), (2, 1), VALID, dilation=(3, 1)).conv(
+        6, (3, 3), depth=1, dilation=(1, 2)).conv(6, (3, 2), depth=1, padding=VALID, dilation=(1, 2))
+
+
+@case
+def convolutions_in_groups():
+    return Net(7, 6, 6).conv(8, groups=2).conv(12, (3, 2), (2, 2), VALID, groups=4, channels=False).conv(12, (1, 1), groups=12)
+
+
+@case
+def depthwise_with_several_results():
+    return Net(7, 6, 3).conv(6, depth=2).conv(12, (3, 3), (2, 1), depth=2, dilation=(2, 1), activation=RELU)
 
 
 @case
@@ -381,6 +398,8 @@ def images(name: str, count: int = 3) -> np.ndarray:
 
 # CRC-32 of the results that the reference kernels of ai-edge-litert 2.3.0 gave for the images of each case.
 EXPECTED = {
+    "dilated_convolutions": 0xa02cdd8f, "convolutions_in_groups": 0x4797e8db,
+    "depthwise_with_several_results": 0x569d7c09,
     "convolutions": 0xd7015ee7, "convolutions_without_border": 0x9cc5a869, "convolutions_with_uneven_borders": 0x0ef3da02,
     "depthwise": 0x5fefac03, "depthwise_of_one_channel": 0x33c94ff1, "max_pools": 0x95f457f2, "average_pools": 0xce3e723e,
     "average_pool_of_lines": 0x75630683, "linear_layers": 0x271ed88a, "linear_layers_of_tokens": 0x5ee5ce46,
