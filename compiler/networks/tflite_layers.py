@@ -77,7 +77,7 @@ def _dilated(r: Reader, values: Array) -> Array:
     outputs, lines, pixels, inputs = values.shape
     shape = (outputs, (lines - 1) * down + 1, (pixels - 1) * across + 1, inputs)
     if min(down, across) < 1 or prod(shape) > LARGEST:
-        r.wrong(f"dilation factors {down} and {across}", f"1 or more, so that a kernel has at most {LARGEST} weights, zeros included")
+        r.wrong(f"dilation factors {down} and {across}", f"1 or more, and at most {LARGEST} weights, zeros included")
     wide = np.zeros(shape, values.dtype)
     wide[:, ::down, ::across] = values
     return wide
@@ -127,7 +127,8 @@ def _depthwise(r: Reader) -> None:
     if outputs != y.shape[3]:
         r.wrong(f"{y.called} of shape {list(y.shape)}", f"{outputs} channels")
     weight, block = stored(w, values)
-    r.step("depthwise_conv", layout="hwc", out=list(y.shape[1:]), weight=weight, block=block, **windows, **_biased(r, x, y, outputs))
+    r.step("depthwise_conv", layout="hwc", out=list(y.shape[1:]), weight=weight, block=block, **windows,
+           **_biased(r, x, y, outputs))
 
 
 def _linear(r: Reader) -> None:

@@ -213,8 +213,8 @@ def two_means(net):
 
 @pytest.mark.parametrize(("change", "message"), [
     (unknown, "operator 0 (HARD_SWISH): an operator that is not supported; expected one of CONV_2D, DEPTHWISE_CONV_2D, "),
-    (no_dilation, "operator 0 (CONV_2D): dilation factors 1 and 0; expected 1 or more, so that a kernel has at most 16777216"),
-    (far_dilation, "operator 0 (CONV_2D): dilation factors 1048576 and 1; expected 1 or more, so that a kernel has at most"),
+    (no_dilation, "operator 0 (CONV_2D): dilation factors 1 and 0; expected 1 or more, and at most 16777216 weights"),
+    (far_dilation, "operator 0 (CONV_2D): dilation factors 1048576 and 1; expected 1 or more, and at most 16777216 weights"),
     (unquantised, "outputs: tensor 3 (tensor_3) has no scales; expected one scale and one zero point: its quantisation"),
     (fp32, "outputs: tensor 1 (tensor_1) is FLOAT32; expected INT8: a network whose weights and values are all quantised"),
     (asymmetric_weights, "operator 0 (CONV_2D): tensor 1 (tensor_1) with a zero point of 3; expected 0 for weights"),
