@@ -1,6 +1,6 @@
 """Recall of the model that remembers, on the emulated machine: facts that it finds, by how deep in the story they stand.
 
-    python -m programs.demo.recall                                  # 200 facts, 2,048 positions; about ten minutes
+    python -m programs.demo.recall                                  # 200 facts, 2,048 positions; about a minute on two cores
     python -m programs.demo.recall --facts 40 --positions 1024 --kv i8 --machine slim-llama
     python -m programs.demo.recall --prompts facts.jsonl            # write the test and stop
 
@@ -12,7 +12,8 @@ are exactly right. Stories of the training are from other seeds.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,11 @@ from emulator.machine import Machine
 from isa.program import Program
 from programs.demo.facts import DEPTHS, Encode, asked
 from slimulator.commands.shared import compiler_options
+from slimulator.explore.pool import usual_workers
 
 MODEL = Path(__file__).parent / "recall"
 SEED = 7
+TOGETHER = DEPTHS * 2                   # facts that a process takes at a time
 
 
 def encoder(tokenizer: Tokenizer) -> Encode:
@@ -45,16 +48,36 @@ def prompts(tokenizer: Tokenizer, facts: int, positions: int) -> list[dict[str, 
             for each in asked(SEED, facts, positions - 8, encoder(tokenizer))]
 
 
-def found(program: Program, tokenizer: Tokenizer, test: Sequence[dict[str, Any]],
-          progress: Callable[[str], None] = lambda _: None) -> list[list[bool]]:
-    """For each depth whether each of its facts was found."""
-    result: list[list[bool]] = [[] for _ in range(DEPTHS)]
-    for number, fact in enumerate(test, 1):
+def found(program: Program, tokenizer: Tokenizer, test: Sequence[dict[str, Any]]) -> list[bool]:
+    """For each fact whether it was found."""
+    result = []
+    for fact in test:
         answer = encoder(tokenizer)([fact["answer"]])[0]
         run = Generation(program, tokenizer, fact["prompt"], Sampling(max_tokens=len(answer)), Machine, program.machine)
-        result[fact["depth"] - 1].append(run.run(lambda _text: None).tokens == answer)
-        progress(f"{number} of {len(test)} facts")
+        result.append(run.run(lambda _text: None).tokens == answer)
     return result
+
+
+def shared(path: Path, test: Sequence[dict[str, Any]], workers: int) -> Iterator[bool]:
+    """As `found` of the program in a file, in order, by `workers` processes: each reads the program once."""
+    parts = [test[start:start + TOGETHER] for start in range(0, len(test), TOGETHER)]
+    if workers == 1:
+        for part in parts:
+            yield from _part(path, part)
+        return
+    from loky import ProcessPoolExecutor
+    with ProcessPoolExecutor(min(workers, len(parts))) as pool:
+        for each in pool.map(partial(_part, path), parts):
+            yield from each
+
+
+def _part(path: Path, test: Sequence[dict[str, Any]]) -> list[bool]:
+    return found(*_opened(path), test)
+
+
+@cache
+def _opened(path: Path) -> tuple[Program, Tokenizer]:
+    return open_program(path)
 
 
 @click.command(help="How many facts of long stories a model finds, by their depth. Options of the compiler are taken, too.")
@@ -63,24 +86,33 @@ def found(program: Program, tokenizer: Tokenizer, test: Sequence[dict[str, Any]]
 @click.option("--facts", type=click.IntRange(min=DEPTHS), default=200, show_default=True)
 @click.option("--positions", type=click.IntRange(min=256), default=2048, show_default=True, help="Of a story with its question.")
 @click.option("--prompts", "written", type=click.Path(path_type=Path), help="Write prompts and answers to this file and stop.")
+@click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Processes; by default one a core.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the figures to this file.")
-def main(model: Path, settings: Any, facts: int, positions: int, written: Path | None, json_file: Path | None) -> None:
+def main(model: Path, settings: Any, facts: int, positions: int, written: Path | None, workers: int | None,
+         json_file: Path | None) -> None:
+    test = prompts(need_tokenizer(settings.load(model)), facts, positions)
     if written:
-        test = prompts(need_tokenizer(settings.load(model)), facts, positions)
         written.write_text("".join(json.dumps(fact) + "\n" for fact in test), encoding="utf-8")
         return
-    program, tokenizer = open_program(find_program(model, settings))
-    test = prompts(tokenizer, facts, positions)
-    by_depth = found(program, tokenizer, test, lambda text: click.echo(f"\r{text}", err=True, nl=False))
+    by_depth: list[list[bool]] = [[] for _ in range(DEPTHS)]
+    right = shared(find_program(model, settings), test, workers or usual_workers())
+    for number, (fact, each) in enumerate(zip(test, right, strict=True), 1):
+        by_depth[fact["depth"] - 1].append(each)
+        click.echo(f"\r{number} of {len(test)} facts", err=True, nl=False)
     click.echo("", err=True)
-    for depth, each in enumerate(by_depth, 1):
-        click.echo(f"quarter {depth} of the story: {sum(each)} of {len(each)} facts, {100 * sum(each) / len(each):.1f} %")
-    right, count = sum(map(sum, by_depth)), sum(map(len, by_depth))
-    click.echo(f"all: {right} of {count} facts, {100 * right / count:.1f} %")
+    for depth, quarter in enumerate(by_depth, 1):
+        click.echo(f"quarter {depth} of the story: {_share(quarter)}")
+    every = [each for quarter in by_depth for each in quarter]
+    click.echo(f"all: {_share(every)}")
     if json_file:
-        json_file.write_text(json.dumps({"positions": positions, "facts": count, "recall": right / count,
+        json_file.write_text(json.dumps({"positions": positions, "facts": facts, "recall": sum(every) / facts,
                                          "by_depth": [sum(each) / len(each) for each in by_depth]}) + "\n", encoding="utf-8")
 
 
+def _share(right: Sequence[bool]) -> str:
+    return f"{sum(right)} of {len(right)} facts, {100 * sum(right) / len(right):.1f} %"
+
+
 if __name__ == "__main__":
-    main()
+    from programs.demo import recall  # by its name, so that other processes find its functions
+    recall.main()

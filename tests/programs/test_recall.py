@@ -13,7 +13,7 @@ from compiler.frontends import load, need_tokenizer
 from compiler.running.generate import find_program, open_program
 from compiler.settings import Settings
 from programs.demo.facts import DEPTHS, NAMES, THINGS, asked, facts_of, told
-from programs.demo.recall import MODEL, encoder, found, main, prompts
+from programs.demo.recall import MODEL, encoder, found, main, prompts, shared
 
 TOKENIZER = need_tokenizer(load(MODEL))
 
@@ -52,8 +52,14 @@ def test_stories_are_a_function_of_their_seed() -> None:
 
 def test_facts_are_found_at_every_depth() -> None:
     program, tokenizer = open_program(find_program(MODEL, Settings(context=768)))
-    by_depth = found(program, tokenizer, prompts(tokenizer, 8, 768))
-    assert by_depth == [[True, True]] * DEPTHS
+    assert found(program, tokenizer, prompts(tokenizer, 8, 768)) == [True] * 8
+
+
+def test_processes_find_what_one_finds_in_order() -> None:
+    """A cut loses some of these facts."""
+    path, test = find_program(MODEL, Settings(context=512, prune_tokens="2:128")), prompts(TOKENIZER, 12, 512)
+    alone = list(shared(path, test, 1))
+    assert alone == list(shared(path, test, 2)) and len(set(alone)) == 2
 
 
 def test_the_command_takes_options_of_the_compiler(tmp_path: Path) -> None:
