@@ -110,7 +110,7 @@ def bitmask_dots(typing: Any, item: Any, mask: Any, step: Any, chunks: Any, rest
 
     The int32 sums over `chunks` chunks, and one more whose mask is in the table if `rest` is not 0, of (w + 128) * x: blocks of
     `item` bytes, a number in the source. The mask of row i at `mask` + i * step; 64 int8 at `x` for each chunk. What lies `ahead`
-    bytes behind the values is asked of memory. Reads up to 64 bytes behind the values.
+    bytes behind the values is asked of memory, and the masks behind those of LINES rows. Reads up to 64 bytes behind the values.
     """
     if not isinstance(item, types.IntegerLiteral):
         return None
@@ -137,8 +137,10 @@ def bitmask_dots(typing: Any, item: Any, mask: Any, step: Any, chunks: Any, rest
             builder.store(dot(Vector(builder, builder.load(slots[line])), values, activations, 255).of(I32), slots[line])
             builder.store(builder.add(at, builder.mul(call(builder, "llvm.ctpop.i64", I64, [stored]), I64(size))), places[line])
 
+        later = builder.add(mask, builder.mul(step, I64(LINES)))                # the masks of the next rows
         with for_range(builder, chunks, intp=I64) as loop:
             activations = Vector.load(builder, builder.add(x, builder.mul(loop.index, I64(SIZE))))
+            prefetch(builder, builder.add(later, builder.mul(loop.index, I64(LINES * bits // 8))))
             for i in range(LINES):
                 at = builder.add(masks[i], builder.mul(loop.index, I64(bits // 8)))
                 stored = builder.load(pointer(builder, at, ir.IntType(bits)))

@@ -45,14 +45,6 @@ def _repeated(builder: Any, address: Any, size: int) -> Any:
     return builder.bitcast(whole, vector_type(I64))
 
 
-def _side_by_side(builder: Any, parts: list[Any]) -> Vector:
-    """The first share of the first part, the second share of the second one, and so on."""
-    result, share = parts[0], 8 // len(parts)
-    for i, part in enumerate(parts[1:], start=1):
-        result = builder.select(ir.Constant(ir.VectorType(I1, 8), [int(at // share == i) for at in range(8)]), part, result)
-    return Vector(builder, result)
-
-
 class _Pattern:
     """What code for N of M needs: how the places and values of a window lie."""
 
@@ -64,11 +56,26 @@ class _Pattern:
         (self.starts,) = constants(builder, [at % self.values // n * m for at in range(SIZE)])
         (self.pick,) = constants(builder, [min(at // 8 % lanes * self.bits + at % 8, 15) for at in range(SIZE)])
         (self.shifts,) = constants(builder, [self.bits * (at % 8 if self.wide else at % self.values) for at in range(SIZE)])
+        self.shares = [self._lanes(((1 << lanes) - 1) << lanes * i) for i in range(1, self.rows)]
+
+    def _lanes(self, mask: int) -> Any:
+        """Lanes of 8 bytes by bits. LLVM does not see which they are: it would shuffle, which takes more time than a load under a
+        mask."""
+        builder, bits = self.builder, ir.IntType(8)
+        hidden = builder.asm(ir.FunctionType(bits, [bits]), "", "=r,0", [ir.Constant(bits, mask)], False)
+        return builder.bitcast(hidden, ir.VectorType(I1, 8))
+
+    def _side_by_side(self, parts: list[Any]) -> Vector:
+        """The first share of the first part, the second share of the second one, and so on."""
+        result = parts[0]
+        for lanes, part in zip(self.shares, parts[1:], strict=True):
+            result = self.builder.select(lanes, part, result)
+        return Vector(self.builder, result)
 
     def numbers(self, addresses: list[Any]) -> Vector:
         """Which bytes of a window the values of some rows meet. May read some bytes behind the places."""
         builder, size = self.builder, 16 if self.wide else 8 if self.size > 4 else 4
-        words = _side_by_side(builder, [_repeated(builder, address, size) for address in addresses])
+        words = self._side_by_side([_repeated(builder, address, size) for address in addresses])
         if self.wide:
             words = look_up(words, self.pick)
         places = call(builder, "llvm.x86.avx512.pmultishift.qb.512", vector_type(I8), [self.shifts.of(I8), words.of(I8)])
@@ -78,7 +85,7 @@ class _Pattern:
         """The values of some rows."""
         builder = self.builder
         if self.rows > 2:
-            return _side_by_side(builder, [_repeated(builder, address, self.values) for address in addresses])
+            return self._side_by_side([_repeated(builder, address, self.values) for address in addresses])
         low, high = (Vector(builder, builder.load(pointer(builder, address, vector_type(I8, 32)))) for address in addresses)
         low.value.align = high.value.align = 1
         return Vector(builder, shuffle(builder, low.value, high.value, range(SIZE)))
@@ -90,8 +97,10 @@ def gather_dots(typing: Any, n: Any, m: Any, places: Any, place_step: Any, windo
     """gather_dots(n, m, places, place_step, windows, w, step, x, ahead, out): the sums of w * x of LINES rows, int32 at `out`.
 
     n and m are numbers in the source. Values and places of row i at `w` + i * step and `places` + i * place_step. x + 128 unsigned,
-    64 bytes at `x` for each window. What lies `ahead` bytes behind the values is asked of memory. Reads up to 4 bytes behind the
-    places. Numbers alone, as compiled functions take them (emulator/threads/parallel.py).
+    64 bytes at `x` for each window. What lies `ahead` bytes behind the values is asked of memory, and the places behind those of
+    LINES rows. Reads up to 4 bytes behind the places.
+
+    Numbers alone, as compiled functions take them (emulator/threads/parallel.py).
     """
     if not all(isinstance(number, types.IntegerLiteral) for number in (n, m)):
         return None
@@ -118,14 +127,17 @@ def gather_dots(typing: Any, n: Any, m: Any, places: Any, place_step: Any, windo
                 slot = slots[first // rows][which]
                 sums = dot(Vector(builder, builder.load(slot)), Vector(builder, gathered), weights, 255)
                 builder.store(sums.of(I32), slot)
-                for value in value_of if which == 0 else ():
-                    prefetch(builder, builder.add(value, ahead))
 
-        together = builder.sdiv(windows, I64(2))
+        together, size = builder.sdiv(windows, I64(2)), 2 * LINES * pattern.size
+        later = builder.add(places, builder.mul(place_step, I64(LINES)))        # the places of the next rows
         with for_range(builder, together, intp=I64) as loop:
             number = builder.mul(loop.index, I64(2))
             window(number, 0)
             window(builder.add(number, I64(1)), at_once - 1)
+            for start in range(0, size, SIZE):
+                prefetch(builder, builder.add(later, builder.add(builder.mul(loop.index, I64(size)), I64(start))))
+            for _, line in lines:
+                prefetch(builder, builder.add(line, builder.add(builder.mul(number, I64(pattern.values)), ahead)))
         with builder.if_then(builder.icmp_signed("!=", builder.and_(windows, I64(1)), I64(0))):
             window(builder.sub(windows, I64(1)), 0)
         share = 16 // rows
