@@ -46,13 +46,14 @@ from compiler.passes.select import Caches, with_selection
 from compiler.passes.sparse_weights import Wanted
 from compiler.passes.sparsify import BY_NEURON, BY_ROWS, sparsify
 from compiler.placing.memory_plan import MemoryPlan, plan_memory
+from compiler.placing.near_caches import NAME, OPTION, keep_near
 from compiler.placing.objects import ROLES
 from compiler.placing.weights import plan_weights
 from compiler.targets import Target, target_of
 from isa import sparse as sparse_layouts
 from isa.hints import nearest
 from isa.preset import Preset, load_preset, presets_with
-from isa.regions import SRAM
+from isa.regions import DRAM, SRAM
 from isa.sparse import SparseLayout
 
 EMBEDDING_FORMATS = ("f32", "f16", "bf16", "i8")
@@ -140,6 +141,8 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
                                (f"--dataflow {TPHS}", caches.dataflow == TPHS, "the query of a token is never whole")):
         if given and cuts:
             raise ModelError("", "--prune-tokens", got=option, expected="one of them", hint=why)
+    if caches.near:
+        _check_near(caches, model, kind, f"machine {preset.name}", sequences)
     predictor = sparsity.predictor if isinstance(sparsity, Calibrated) else ""
     by_rows = ROLES if predictor else BY_ROWS
 
@@ -175,7 +178,7 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
             raise ModelError("", f"machine {preset.name}", got=f"--kv-select {select}", hint="--machine slim",
                              expected="units attn, thr, vec and fetch that reach caches and scratchpad, and have room for all "
                                       "heads")
-        if select or cuts:                                  # they look at keys that have a row for each position
+        if select or cuts or caches.near:                   # they look at keys that have a row for each position
             attention = replace(attention, transposed=False)
         graph = with_caches(graph, kv, attention)
         if select:
@@ -203,24 +206,26 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
 
     target = made(recipe, kv)
     try:
-        return _lowered(target, positions, chunk, sequences)
+        return _lowered(target, positions, chunk, sequences, caches.near)
     except RoomError as error:
         if sequences is not None and (
-                fits := _most_that_fits(lambda count: _lowered(target, positions, chunk, count), sequences)) > 1:
+                fits := _most_that_fits(lambda count: _lowered(target, positions, chunk, count, caches.near), sequences)) > 1:
             said = f"{fits} texts side by side fit: compile --sequences {fits}, or a batch of so many prompts"
             error.hint = "; ".join(filter(None, (error.hint, said)))
             raise
-        if chunk is not None and (fits := _most_that_fits(lambda tokens: _lowered(target, positions, tokens, sequences), chunk)):
+        if chunk is not None and (fits := _most_that_fits(
+                lambda tokens: _lowered(target, positions, tokens, sequences, caches.near), chunk)):
             error.hint = "; ".join(filter(None, (error.hint, f"--chunk {fits} fits")))
             raise
-        fits = _most_that_fits(lambda context: _lowered(target, context, chunk, sequences), positions)
+        fits = _most_that_fits(lambda context: _lowered(target, context, chunk, sequences, caches.near), positions)
         found = [f"--context {fits} fits"] * bool(fits)
         # Else thresholds, centres or chunks are found again.
         others = sparsity in (None, "exact") and not (recipe and (recipe.reuse or recipe.pack))
         if others:
             ternary = recipe if error.solved else read_recipe("t2")
-            found += _options_that_fit(lambda weights, cache: _lowered(made(weights, cache), positions, chunk, sequences),
-                                       recipe, kv, ternary)
+            found += _options_that_fit(
+                lambda weights, cache: _lowered(made(weights, cache), positions, chunk, sequences, caches.near),
+                recipe, kv, ternary)
         if not found and not error.solved:
             found = ["no shorter --context" + ", --kv or --weights" * others + " makes it fit"]
         error.hint = "; ".join(filter(None, (error.hint, *found)))
@@ -238,6 +243,20 @@ def _cuts(model: Model, machine: Preset, positions: int, sequences: int | None) 
         raise ModelError("", "--prune-tokens", got=f"machine {machine.name}, which has no thr unit that reaches the scratchpad",
                          expected="one: it ranks blocks of tokens", hint=presets_with(("thr",)))
     return model.prune_tokens.cuts(model.config, positions)
+
+
+def _check_near(caches: Caches, model: Model, kind: type[Target], place: str, sequences: int | None) -> None:
+    """Raise ModelError for what keys and values near the units cannot be combined with."""
+    for got, expected, hint in (
+            (f"{sequences} texts side by side" if sequences else "", "one text", "each has keys and values of its own"),
+            (f"--kv-select {caches.select}" if caches.select else "", "one of them", "it chooses what to read where it lies"),
+            (f"--dataflow {TPHS}" if caches.dataflow == TPHS else "", "one of them", "it fetches keys and values of a head itself"),
+            (f"a model whose attention looks at the last {model.config.window} positions" if model.config.window else "",
+             "one that looks at all", "of a layer all positions come near"),
+            (f"{place}, which keeps keys and values in {kind.caches.region}" if kind.caches.region != DRAM else "",
+             f"one that keeps them in {DRAM}", "--machine slim")):
+        if got:
+            raise ModelError("", OPTION, got=got, expected=expected, hint=hint)
 
 
 def _options_that_fit(lowered: Callable[[Recipe | None, str], Compiled], recipe: Recipe | None, kv: str,
@@ -272,7 +291,7 @@ def _most_that_fits(lowered: Callable[[int], Compiled], fails: int) -> int:
     return fits
 
 
-def _lowered(target: Target, positions: int, chunk: int | None, sequences: int | None) -> Compiled:
+def _lowered(target: Target, positions: int, chunk: int | None, sequences: int | None, near: int | None = None) -> Compiled:
     """The program for a number of positions. Raises ModelError, RoomError for what has no room."""
     model, graph, machine = target.model, target.graph, target.machine
     groups, sparse = [body.layers for body in graph.bodies], "active" in graph.values
@@ -297,7 +316,8 @@ def _lowered(target: Target, positions: int, chunk: int | None, sequences: int |
     if sparse and not predicted:
         rows |= scratch_of_active(model.config.hidden, model.config.dim)
     rows |= target.scratch() | think.scratch(graph) | starc.scratch(graph, positions)
-    by_heads = is_by_head(graph)
+    by_heads, pruned = is_by_head(graph), model.prune_tokens or PruneTokens()
+    rows_of_layers = pruned.rows([(cut.layer, cut.budget) for cut in graph.cuts], model.config.layers, positions)
 
     waits = {WAITING, PLACES} if graph.cuts else set()
 
@@ -312,8 +332,10 @@ def _lowered(target: Target, positions: int, chunk: int | None, sequences: int |
 
         def with_room_for(more: dict[str, int]) -> MemoryPlan:
             return plan_memory(graph, positions, machine, rows | more, reached=target.reached, outside=away, chunk=tokens,
-                               sequences=sequences or 1, turns=turns)
+                               sequences=sequences or 1, turns=turns, rows=rows_of_layers)
 
+        if near:
+            more |= {NAME: (kept := keep_near(with_room_for(more), model.config.layers, near)).size}
         if by_heads:                                    # frames come first: scores are for no more tokens than a chunk has
             most = with_room_for(more | scratch_of_heads(machine, graph, positions, 1)).chunk
             more |= scratch_of_heads(machine, graph, positions, most)
@@ -325,9 +347,13 @@ def _lowered(target: Target, positions: int, chunk: int | None, sequences: int |
                             expected=f"of two: --dataflow {TPHS} is for tokens that go through a layer together")
         inside, outside = scratch_of_sampling(machine, model.config.vocab, room)
         memory.outside |= outside
-        memory.add(inside, beside=("logits", *target.kept, *think.kept(graph), *starc.kept(graph)))
+        always = (*target.kept, *(NAME,) * bool(near))
+        memory.add(inside, beside=("logits", *always, *think.kept(graph), *starc.kept(graph)))
+        memory.new = pruned.new or 0
+        if near:
+            memory.near = kept
         if graph.cuts:
-            memory.add(scratch_of_cuts(graph, memory), beside=(*values_of_cuts(graph), *target.kept))
+            memory.add(scratch_of_cuts(graph, memory), beside=(*values_of_cuts(graph), *always))
         return memory
 
     def lowered(way: tuple[int | None, bool]) -> Compiled:

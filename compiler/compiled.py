@@ -19,7 +19,7 @@ from typing import Any
 from asm.assembler import assemble
 from compiler.errors import ModelError
 from compiler.graph import Graph, title_of
-from compiler.lowering import cim
+from compiler.lowering import cim, swaps
 from compiler.lowering.active import neuron_bytes
 from compiler.lowering.data import data
 from compiler.lowering.decoded import check_decoded
@@ -29,6 +29,7 @@ from compiler.lowering.objects import has_objects
 from compiler.lowering.residency import about
 from compiler.lowering.sampling import Room, missing
 from compiler.lowering.search import Choice, choices
+from compiler.lowering.swaps import position_bytes
 from compiler.model.carried_tokenizer import packed
 from compiler.model.model import Model
 from compiler.passes.dataflow import TPHS, is_by_head
@@ -176,7 +177,11 @@ class Compiled:
                 "missing": missing(self.machine), "reads": self._reads_as_json(),
                 **({"pruned": list(self.model.pruned)} if self.model.pruned else {}),
                 **({"cuts": {"layers": [cut.layer for cut in self.graph.cuts], "budgets": [cut.budget for cut in self.graph.cuts],
-                             "kv_bytes": self.kv_bytes}} if self.graph.cuts else {}),
+                             "kv_bytes": self.kv_bytes, **({"new_tokens": self.memory.new} if self.memory.rows else {})}}
+                   if self.graph.cuts else {}),
+                **({"kv_near": {"bytes": near.size, "stays": near.stays, "turns": list(near.turns),
+                                "position_bytes": position_bytes(self.graph, self.memory)}}
+                   if (near := self.memory.near).size else {}),
                 **({"projected": list(self.model.projected)} if self.model.projected else {}),
                 **({"neuron_bytes": [neuron_bytes(body, self._by_neuron) for body in self.layout.bodies]}
                    if "active" in self.graph.values else {})}
@@ -277,12 +282,12 @@ class Compiled:
     def summary(self) -> str:
         """The memory map: what the program takes of each memory, a line each; then what people may want to know about it."""
         memory, target, residency = self.memory, self.target, self.memory.residency
-        outside = self.model.config.layers - residency.cached
+        outside = self.model.config.layers - memory.cached
         kinds = self.layout.said(lambda placed: not placed.banked) or "the banks"
         rows, lines = target.mapped(
             (target.weights.region, self.layout.size, f"weights: {'' if ' in ' in kinds else 'matrices in '}{kinds}"),
-            (target.caches.region, outside * sum(memory.layer_bytes.values()), f"keys and values of {counted(outside, 'layer')}, "
-             f"{memory.context} positions, in {self.graph.values['keys'].format}"))
+            (target.caches.region, memory.cache_bytes - sum(memory.cache_start(base, memory.cached) for base in memory.layer_bytes),
+             f"keys and values of {counted(outside, 'layer')}, {memory.context} positions, in {self.graph.values['keys'].format}"))
         rows.append((SRAM, memory.scratchpad_bytes, f"activations, in a scratchpad of {self.machine.region(SRAM).size:,} bytes"
                      + (f"; includes two tile buffers of {memory.buffer_bytes:,} bytes" if memory.buffer_bytes else "")
                      + (f"; {residency.end - residency.start:,} bytes are what stays there" if residency.end else "")))
@@ -312,7 +317,14 @@ class Compiled:
                                                "is no room for the logits of all"))
         if memory.turns:
             lines.append(f"these halves take turns: while neurons of one come from {target.neurons.region}, the other goes on")
-        lines += [f"before layer {cut.layer} at most {cut.budget:,} tokens of a prompt are left" for cut in self.graph.cuts]
+        lines += [f"before layer {cut.layer} at most {cut.budget:,} tokens of a prompt are left"
+                  + (f": from there on keys and values have room for {memory.rows[cut.layer]:,} positions" if memory.rows else "")
+                  for cut in self.graph.cuts]
+        if memory.rows:
+            whole = self.model.config.layers * sum(memory.layer_bytes.values())
+            lines.append(f"at most {counted(memory.new, 'token')} come behind a prompt: "
+                         f"room for keys and values is {100 - 100 * memory.cache_bytes / whole:.1f} % less")
+        lines += swaps.about(self.graph, memory, target.caches.region)
         lines.append("the prompt runs token by token" if memory.chunk == 1 else
                      f"the prompt runs in chunks of {memory.chunk} tokens, with {memory.frame_bytes:,} bytes of activations each")
         if is_by_head(self.graph):

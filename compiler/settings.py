@@ -24,6 +24,7 @@ from compiler.passes.prune import parse_prune, prune
 from compiler.passes.prune_tokens import parse_prune_tokens
 from compiler.passes.reuse import check_columns
 from compiler.passes.select import Caches, parse_select
+from compiler.placing.near_caches import parse_near
 from isa.files import text_of
 from isa.preset import Preset
 
@@ -50,6 +51,7 @@ class Settings:
     pack       how many weights are in a chunk of matrices that are packed, passes/pack.py reads it; None: none are
     dataflow   the order in which a chunk goes through attention, one of passes/dataflow.py; None: token by token
     prune_tokens  where tokens of a prompt are left out, as passes/prune_tokens.py reads it
+    kv_near    bytes of the scratchpad for keys and values, as placing/near_caches.py reads it; None: none are set apart
     prune      how layers are pruned, as passes/prune.py reads it; on the text `calibrate` unless it is by magnitude
     """
 
@@ -73,6 +75,7 @@ class Settings:
     pack: str | None = None
     dataflow: str | None = None
     prune_tokens: str | None = None
+    kv_near: str | None = None
 
     @property
     def given(self) -> list[str]:
@@ -81,7 +84,7 @@ class Settings:
                  "sequences": "--sequences", "activations": "--activations", "sparsity": "--ffn-sparsity",
                  "predictor": "--predict", "prune": "--prune", "project": "--project", "adapter": "--adapter",
                  "reuse": "--reuse", "kv_select": "--kv-select", "kv_select_from": "--kv-select-from", "pack": "--pack",
-                 "dataflow": "--dataflow", "prune_tokens": "--prune-tokens"}
+                 "dataflow": "--dataflow", "prune_tokens": "--prune-tokens", "kv_near": "--kv-near"}
         return [named[field.name] for field in fields(self) if field.name in named and getattr(self, field.name) != field.default]
 
     def check(self) -> Settings:
@@ -125,7 +128,7 @@ class Settings:
     def caches(self) -> Caches:
         """How keys and values are stored and looked at. Raises ModelError."""
         select = parse_select(self.kv_select, self.kv_select_from) if self.kv_select else None
-        return Caches(self.kv, select, self.dataflow)
+        return Caches(self.kv, select, self.dataflow, parse_near(self.kv_near) if self.kv_near else None)
 
     @property
     def reads_text(self) -> bool:
@@ -180,7 +183,7 @@ class Settings:
                 "calibrate": read_text(self.calibrate) if self.calibrate else None, "prune": self.prune,
                 "project": self.project, "reuse": self.reuse, "adapter": self.adapter is not None,
                 "kv_select": self.kv_select, "kv_select_from": self.kv_select_from, "pack": self.pack, "dataflow": self.dataflow,
-                "prune_tokens": self.prune_tokens}
+                "prune_tokens": self.prune_tokens, "kv_near": self.kv_near}
 
 
 def read_text(path: Path) -> str:

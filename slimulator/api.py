@@ -36,6 +36,7 @@ from compiler.graph import graph_of as _graph_of
 from compiler.model.model import Model
 from compiler.model.tensors import F32
 from compiler.model.tokenizer import Tokenizer
+from compiler.running.alive import new_tokens
 from compiler.running.generate import Generated, Generation, Sampling, find_program, is_program, open_program
 from compiler.settings import Settings
 from emulator.machine import Machine
@@ -204,6 +205,9 @@ def logits(model: Source, tokens: Sequence[int] | str, *, prompt: int = 1, engin
             raise ModelError("", "tokens", got=str(wrong[0]), expected=f"0 to {card['vocab'] - 1}, the vocabulary")
         if not 0 < index(prompt) <= len(numbers):
             raise ModelError("", "prompt", got=str(prompt), expected=f"1 to {len(numbers)}, the tokens")
+        if (new := new_tokens(program)) is not None and len(numbers) - index(prompt) > new:
+            raise ModelError("", "tokens", got=f"{len(numbers) - index(prompt)} behind the prompt",
+                             expected=f"at most {new}: caches have room for no more (prune_tokens, +{new})")
         machine = _maker(engine, threads)(preset)
         machine.load(program)
     found: F32 = np.stack(list(of_program(machine, program)(numbers, prompt)))

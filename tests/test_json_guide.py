@@ -195,7 +195,7 @@ def test_generate_eval_verify(written: Callable[..., Any], tmp_path: Path) -> No
                          written("generate", model, "--batch", batch, "-n", 2),
                          written("generate", model, "ab", "-n", 2, *exact),
                          written("generate", write_checkpoint(tmp_path / "long", context=200), "ab" * 70, "-n", 2,
-                                 "--prune-tokens", "1:128")])
+                                 "--prune-tokens", "1:128", "--kv-near", "1M")])
     compare("eval", [written("eval", model, words, "--tokens", 8, *more) for more in (
         share, (*share, "--predict"), exact,
         ("--weights", "i8", "--activations", "i8"), ("--prune", "magnitude:0.5"), ("--project", "monarch:4"), SELECT,
@@ -323,7 +323,8 @@ def test_program(tmp_path: Path) -> None:
     cards.append(compile_model(prune(load(models[0]), parse_prune("magnitude:0.5"))).meta)
     cards.append(compile_model(project(load(models[0]), 4)).meta)
     cards.append(compile_model(random_model(replace(SHAPES["gqa"], context=96)), kv=Caches("f32", parse_select("think:0.5"))).meta)
-    cards.append(compile_model(replace(load(models[0]), prune_tokens=parse_prune_tokens("1:128"))).meta)
+    cards += [compile_model(replace(load(models[0]), prune_tokens=parse_prune_tokens(text)), kv=Caches(near=near)).meta
+              for text, near in (("1:128", None), ("1:128+4", 1 << 20))]
     cards.append(compile_model(load(models[0]), machine="slim-llama", kv=Caches(dataflow="tphs")).meta)
     slimulator.assemble("_start: lut.mac.t2 a0, a1, a2\n").save(tmp_path / "t.elf")
     slimulator.Program().save(tmp_path / "none.elf")

@@ -30,12 +30,12 @@ _NOTHING = {                # options without which nothing is done, written or 
     "run": "--prompt --max-instructions --timeout --save-snapshot --restore --json --csv --commit-log --trace --what-if --by "
            "--report --timeline --timeline-from --timeline-for --trace-unit --trace-pc --trace-symbol --trace-registers "
            "--trace-writes --trace-limit --memory-trace",
-    "compile": "--ffn-sparsity --kv-select --adapter --pack --project --prune --prune-tokens --calibrate",
-    "generate": "--batch --ffn-sparsity --kv-select --adapter --pack --project --prune --prune-tokens --calibrate --what-if --by "
+    "compile": "--ffn-sparsity --kv-select --kv-near --adapter --pack --project --prune --prune-tokens --calibrate",
+    "generate": "--batch --ffn-sparsity --kv-select --kv-near --adapter --pack --project --prune --prune-tokens --calibrate --what-if --by "
                 "--report --json",
     "infer": "--what-if --by --json",
-    "verify": "--ffn-sparsity --kv-select --adapter --pack --project --prune --prune-tokens --calibrate --dump --json",
-    "eval": "--ffn-sparsity --kv-select --adapter --pack --project --prune --prune-tokens --calibrate --json",
+    "verify": "--ffn-sparsity --kv-select --kv-near --adapter --pack --project --prune --prune-tokens --calibrate --dump --json",
+    "eval": "--ffn-sparsity --kv-select --kv-near --adapter --pack --project --prune --prune-tokens --calibrate --json",
     "bench": "--config --ffn-sparsity --kv-select --project --prune --what-if --by --json", "validate": "--json",
     "compare": "--report", "sweep": " ".join(["--set --shape --config --text --cluster --store --report --optimise", *(
         option.opts[0] for option in options_page.options(COMMANDS["compile"])

@@ -82,8 +82,10 @@ class Scores:
                 "perplexity": pair(self.perplexity), **self.beside()}
 
 
-def split(text: str, tokenizer: Tokenizer, context: int, limit: int | None = None, *, halves: bool = False) -> list[Document]:
-    """The documents of a text, with at most `limit` scored tokens. `halves`: only the second half of each is scored.
+def split(text: str, tokenizer: Tokenizer, context: int, limit: int | None = None, *, halves: bool = False,
+          new: int | None = None) -> list[Document]:
+    """The documents of a text, with at most `limit` scored tokens. `halves`: only the second half of each is scored, or the last
+    `new` tokens if these are fewer.
 
     Raises ModelError if there is nothing to score.
     """
@@ -97,7 +99,7 @@ def split(text: str, tokenizer: Tokenizer, context: int, limit: int | None = Non
             tokens = [tokenizer.bos, *tokens]
         while len(tokens) > 1 and left > 0:
             taken = tokens[:int(min(context, 2 * left if halves else left + 1))]
-            prompt = max(1, len(taken) // 2) if halves else 1
+            prompt = max(1, len(taken) // 2, len(taken) - (new or context)) if halves else 1
             whole, first = tokenizer.decode(taken), tokenizer.decode(taken[:prompt])
             documents.append(Document(taken, max(1, len(whole.encode()) - len(first.encode())), prompt))
             left -= len(taken) - prompt

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from compiler.lowering import cim, cuts, objects, starc, turns
+from compiler.lowering import cim, cuts, objects, starc, swaps, turns
 from compiler.lowering.decoded import matrices, tables
-from compiler.lowering.residency import about, table
+from compiler.lowering.residency import about, has_table, table
 from compiler.placing.memory_plan import MemoryPlan
 from compiler.placing.weights import WeightLayout
 from isa.preset import load_preset, preset_names
@@ -55,7 +55,7 @@ def data(target: Target, layout: WeightLayout, memory: MemoryPlan, stem: str) ->
             emit("prompt_tokens:".ljust(24) + ".dword -1".ljust(24) + "# at most; more tokens that the host gives are new ones")
             variables = ("next_token", "chunk_tokens", *cuts.variables(graph))
     of_objects = objects.VARIABLES * (objects.has_objects(graph) and not memory.turns)
-    for name in (*variables, *cim.VARIABLES * cim.has_macros(graph), *of_objects):
+    for name in (*variables, *swaps.VARIABLES * bool(memory.near.turns), *cim.VARIABLES * cim.has_macros(graph), *of_objects):
         emit(f"{name}:".ljust(24) + ".dword 0")
     if "active" in graph.values:
         if not memory.turns:
@@ -68,20 +68,24 @@ def data(target: Target, layout: WeightLayout, memory: MemoryPlan, stem: str) ->
     for name, values in tables(matrices(graph, layout)).items():
         emit(f"{name}:".ljust(24) + ".float " + ", ".join(map(str, values)).ljust(24) + "# what codes stand for")
     lines += starc.reciprocals(graph)
-    if len(graph.bodies) > 1:
+    if has_table(graph, memory):
         emit("\n# ---- where the code of each layer is: those with the same formats share it")
         for chunk in (False,) * (memory.sequences == 1) + (True,) * bool(memory.framed):
-            names = table(graph, memory.residency, chunk=chunk)
+            names = table(graph, memory, chunk=chunk)
             emit(f"{'chunk_' * chunk}layers:".ljust(24) + ".dword " + ", ".join(names))
 
     lines += cuts.data(graph)
-    cached = memory.residency.cached
+    if memory.near.turns:
+        lines += ["# ---- of layers whose keys and values take turns: their home; home and place of the next one's",
+                  "    .section .rodata", "    .balign 8", *swaps.table(graph, memory)]
+    cached = memory.cached
     emit("\n# ---- keys and values of every layer and position" + f", but of the first {cached} layers" * bool(cached))
     if cached < graph.config.layers:
         emit(f"    .section {target.caches.section}\n    .balign 64")
-    for base, size in memory.layer_bytes.items() if cached < graph.config.layers else ():
+    for base in memory.layer_bytes if cached < graph.config.layers else ():
         parts = ", then ".join(str(graph.values[name]) for name, cache in memory.caches.items() if cache.base == base)
-        emit(f"{base}: .zero {(graph.config.layers - cached) * size}".ljust(48) + f"# of each layer {parts}")
+        size = memory.cache_start(base, graph.config.layers) - memory.cache_start(base, cached)
+        emit(f"{base}: .zero {size}".ljust(48) + f"# of each layer {parts}")
 
     if memory.outside:
         emit("\n# ---- for which the scratchpad has no room")

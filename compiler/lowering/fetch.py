@@ -44,8 +44,10 @@ def append_half(c: Lowering, op: Op) -> None:
 def append_codes(c: Lowering, op: Op) -> None:
     """The codes are a row of the cache. The scale of each head goes behind that head's scales of earlier positions."""
     e, (codes, scales), (cache, cache_scales) = c.emit, op.inputs, op.outputs
-    base = BASE[c.memory.caches[cache].base]
+    base, before = BASE[c.memory.caches[cache].base], c.memory.caches[cache].offset
     e.line(f"add a7, {base}, {KV_OFFSET}", f"row of this position in {cache}")
+    if before:
+        e.line(f"li a6, {before};  add a7, a7, a6")
     e.op("fetch.copy", "a7", c.at(codes), c.length(codes), reads=(codes,), writes=(cache,))
     for name, value in (("row_bytes", 4), ("src_stride", 0), ("dst_stride", 4 * c.memory.context)):
         e.csr(f"fetch.{name}", value)

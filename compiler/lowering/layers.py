@@ -7,7 +7,7 @@ from contextlib import nullcontext
 
 from compiler.graph import Op, title_of
 from compiler.graph.groups import groups
-from compiler.lowering import LOWERINGS, Lowering, residency, turns
+from compiler.lowering import LOWERINGS, Lowering, residency, swaps, turns
 from compiler.lowering.chunk import at_row, each_frame, leave_place, take_place
 from compiler.lowering.cuts import left_out
 from compiler.lowering.emit import KEYS, LAYER, LAYERS_LEFT, POSITION, VALUES, number, symbol
@@ -45,6 +45,7 @@ def to_first_frame(c: Lowering) -> None:
 def grouped(c: Lowering, section: str, ops: Sequence[Op]) -> None:
     """Operations for all tokens of a chunk."""
     for group in groups(ops):
+        swaps.before(c, group.ops)
         if group.together:
             operations(c, section, group.ops, group.first)
             continue
@@ -63,6 +64,7 @@ def grouped(c: Lowering, section: str, ops: Sequence[Op]) -> None:
             leave_place(c, group.ops)
             if c.turns and any("objects" in op.kind for op in group.ops):
                 turns.give(c)
+        swaps.behind(c, group.ops)
         c.built = ""
 
 
@@ -74,17 +76,19 @@ def layers(c: Lowering) -> None:
     e.fence()
     residency.start_of(c, 0)
     c.target.enter_layers(c)
-    if len(graph.bodies) == 1:
+    swaps.begin(c, range(config.layers))
+    listed = residency.has_table(graph, c.memory)
+    if not listed:
         e.line(f"li {LAYERS_LEFT}, {config.layers}")
     else:
         e.line(f"la {LAYERS_LEFT}, {prefix}layers", "the code of the next layer, in a table")
     with turns.halves(c) if c.chunk and c.memory.turns else nullcontext():
-        if len(graph.bodies) > 1:
+        if listed:
             e.line(f"ld a6, 0({LAYERS_LEFT});  jr a6")
         bodies(c)
         if not c.chunk:
             _to_segments(c)
-        e.label(f"{prefix}layers_done" if len(graph.bodies) > 1 else "1")
+        e.label(f"{prefix}layers_done" if listed else "1")
     c.built = ""
 
 
@@ -117,14 +121,18 @@ def _to_segments(c: Lowering) -> None:
 
 def layer(c: Lowering, name: str, ops: Sequence[Op]) -> None:
     """A layer's operations. Then registers advance to the weights and caches of the next layer."""
-    e, loop, label = c.emit, name == "layer", f"chunk_{name}" if c.chunk else name
+    e, loop, label = c.emit, not residency.has_table(c.graph, c.memory), f"chunk_{name}" if c.chunk else name
     e.label(label)
     c.target.enter_body(c)
+    e.own |= (own := swaps.takes_turns(c))      # fences do not wait for what comes for the next layer
     (grouped if c.chunk else operations)(c, name, ops)
     e.fence()
-    e.line(f"li a6, {residency.stride(c)};  add {LAYER}, {LAYER}, a6")
-    keys, values = (c.memory.layer_bytes[base] for base in ("keys", "values"))
-    e.line(f"li a6, {keys};  add {KEYS}, {KEYS}, a6;  " + f"li a6, {values};  " * (values != keys) + f"add {VALUES}, {VALUES}, a6")
+    e.own &= not own
+    if not c.memory.apart:                       # else they are set before each layer
+        e.line(f"li a6, {residency.stride(c)};  add {LAYER}, {LAYER}, a6")
+        keys, values = (c.memory.layer_bytes[base] for base in ("keys", "values"))
+        e.line(f"li a6, {keys};  add {KEYS}, {KEYS}, a6;  " + f"li a6, {values};  " * (values != keys)
+               + f"add {VALUES}, {VALUES}, a6")
     c.target.next_layer(c)
     e.line(f"addi {LAYERS_LEFT}, {LAYERS_LEFT}, {-1 if loop else 8}")
     if loop:
@@ -137,6 +145,10 @@ def operations(c: Lowering, section: str, ops: Sequence[Op], first: int = 0) -> 
     with c.emit.profile.section(f"chunk_{section}" if c.chunk else section):
         for number_of, op in enumerate(ops, first):
             c.emit.comment(f"{section} {number_of}: {', '.join(op.outputs)} = {op.kind} {', '.join((*op.inputs, *op.weights))}")
+            if not c.chunk:
+                swaps.before(c, (op,))
             LOWERINGS[op.kind](c, op)
+            if not c.chunk:
+                swaps.behind(c, (op,))
             if c.chunk or op.kind != "mean.query":              # of which there is no code for a token
                 c.emit.mark(mark(section, number_of, c.chunk))

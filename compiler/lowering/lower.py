@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from compiler.errors import RoomError
 from compiler.graph import Cut, Op
 from compiler.lowering.chunk import each_frame
-from compiler.lowering.emit import BUFFER_TAGS, FRAME, LAYER, WEIGHTS, Emitter, Source, Want, number, offset, symbol
+from compiler.lowering.emit import BASE, BUFFER_TAGS, FRAME, LAYER, WEIGHTS, Emitter, Source, Want, number, offset, symbol
 from compiler.lowering.tiles import Size, Tile, Unpacked, Way, fetched, tiles
 from compiler.placing.bank_placement import Banked
 from compiler.placing.memory_plan import MemoryPlan
@@ -36,7 +36,7 @@ class Lowering:
 
     def __init__(self, target: Target, layout: WeightLayout, memory: MemoryPlan) -> None:
         self.target, self.graph, self.layout, self.memory = target, target.graph, layout, memory
-        self.emit = Emitter(memory.overlap, BUFFER_TAGS + 2 * memory.turns)
+        self.emit = Emitter(memory.overlap, BUFFER_TAGS + (2 * memory.turns or bool(memory.near.turns)))
         self.built, self.body, self.chunk, self.turns = "", 0, False, False
         self.cut: Cut | None = None
         self.macros: Macros | None = None
@@ -114,6 +114,8 @@ class Lowering:
     def is_near(self, of: Source) -> bool:
         """Whether units reach what lies at an address of a weight, or a cache or weight by its name ("keys", "layer.q")."""
         if self.memory.reached or (isinstance(of, Want) and of.near):
+            return True
+        if isinstance(of, str) and of in BASE and self.memory.near.holds(self.layer):
             return True
         return isinstance(of, str) and self.memory.residency.holds(self._stored(of), self.layer)
 

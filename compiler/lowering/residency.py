@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 from compiler.graph.ops import Graph, title_of
 from compiler.lowering.emit import KEYS, LAYER, LAYERS_LEFT, VALUES, WEIGHTS
 from compiler.placing.memory_plan import MemoryPlan
-from compiler.placing.residency import Residency, copied, layer_copied
+from compiler.placing.near_caches import NAME as NEAR
+from compiler.placing.residency import copied, layer_copied
 from compiler.placing.weights import Placed, WeightLayout
 
 if TYPE_CHECKING:
     from compiler.lowering.lower import Lowering
+
+RECORD = 72             # bytes for each layer that takes turns in the table `near_turns` (swaps.py)
 
 
 def load(c: Lowering) -> None:
@@ -57,31 +60,46 @@ def start_of(c: Lowering, layer: int) -> None:
         e.line(f"li {LAYER}, {at};  add {LAYER}, {LAYER}, {WEIGHTS}")
     for base, register in (("keys", KEYS), ("values", VALUES)):
         e.line(f"la {register}, {cache_at(c.memory, base, layer)}",
-               f"its {base} stay in the scratchpad" if layer < residency.cached else "")
+               f"its {base} stay in the scratchpad" if layer < c.memory.cached else "")
+    if layer in (turns := c.memory.near.turns):
+        e.line(f"la a6, near_turns + {RECORD * turns.index(layer)};  sd a6, turn_of_layer, a7", "its record (swaps.py)")
 
 
 def cache_at(memory: MemoryPlan, base: str, layer: int) -> str:
-    """Where a layer's keys or values begin, as `la` takes it."""
-    residency, each = memory.residency, memory.layer_bytes
+    """Where a layer's keys or values begin for its attention, as `la` takes it."""
+    residency = memory.residency
+    if memory.near.holds(layer):
+        return f"{NEAR} + {memory.near.at[layer, base]}"
     if layer < residency.cached:
-        return f"resident + {residency.caches[base] + layer * each[base] - residency.start}"
-    return base + (f" + {(layer - residency.cached) * each[base]}" if layer > residency.cached else "")
+        return f"resident + {residency.caches[base] + memory.cache_start(base, layer) - residency.start}"
+    return home_of(memory, base, layer)
+
+
+def home_of(memory: MemoryPlan, base: str, layer: int) -> str:
+    """Where a layer's keys or values are kept that are not near all the time."""
+    before = memory.cache_start(base, layer) - memory.cache_start(base, memory.cached)
+    return base + (f" + {before}" if before else "")
 
 
 def moves(c: Lowering, prefix: str) -> None:
     """The pieces of code between a layer that stays and one that streams. They stand in the table of layers. `prefix` of labels."""
     e, layers = c.emit, c.graph.config.layers
-    for layer in c.memory.residency.moves(layers):
-        e.lines.append(f"\n# ---- from here on: layer {layer} lies elsewhere than the one before")
+    for layer in c.memory.moves(layers):
+        e.lines.append(f"\n# ---- layer {layer} begins elsewhere than behind the one before")
         e.label(prefix + move_name(layer))
         start_of(c, layer)
         e.line(f"addi {LAYERS_LEFT}, {LAYERS_LEFT}, 8;  ld a6, 0({LAYERS_LEFT});  jr a6")
 
 
-def table(graph: Graph, residency: Residency, *, chunk: bool) -> list[str]:
+def has_table(graph: Graph, memory: MemoryPlan) -> bool:
+    """Whether a table says which code the next layer takes: layers have several bodies, or something is done between them."""
+    return len(graph.bodies) > 1 or bool(memory.moves(graph.config.layers))
+
+
+def table(graph: Graph, memory: MemoryPlan, *, chunk: bool) -> list[str]:
     """The pieces of code that a token passes, or a chunk: of each layer, and of what is between two. Where several bodies are."""
     labels = {layer: graph.name_of(body) for body in graph.bodies for layer in body.layers}
-    moves, segments, names = residency.moves(graph.config.layers), graph.segments, list[str]()
+    moves, segments, names = memory.moves(graph.config.layers), graph.segments, list[str]()
     for number, layers in enumerate(segments):
         names += [segment_name(number)] * (number > 0 and not chunk)
         for layer in layers:
@@ -119,7 +137,7 @@ def about(layout: WeightLayout, memory: MemoryPlan) -> list[str]:
         size = sum(copied(tensors[role]) for role in roles)
         lines.append(f"{', '.join(roles)}{'' if part_of is None else f' of layer {part_of}'}: {size:,} bytes")
     if residency.cached:
-        size = residency.cached * sum(memory.layer_bytes.values())
+        size = sum(memory.cache_start(base, residency.cached) for base in memory.layer_bytes)
         lines.append(f"keys and values of {title_of(range(residency.cached))}: {size:,} bytes")
     if residency.variables:
         lines.append("the program's variables")

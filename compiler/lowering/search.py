@@ -19,11 +19,12 @@ from math import ceil
 from typing import TYPE_CHECKING
 
 from compiler.errors import RoomError
+from compiler.lowering import swaps
 from compiler.lowering.emit import POSITIONS
 from compiler.lowering.formula import Formula
 from compiler.lowering.profile import CHOICE, Profile, Reads
 from compiler.lowering.program import code
-from compiler.lowering.residency import copies
+from compiler.lowering.residency import copies, has_table
 from compiler.lowering.sampling import Room
 from compiler.placing.memory_plan import MemoryPlan
 from compiler.placing.residency import ALIGN, Residency, reside
@@ -68,8 +69,9 @@ class Choice:
         for body in graph.bodies:
             found.add(self.profile.at(graph.name_of(body), held), len(body.layers))
             found.add(self.profile.of_all(graph.name_of(body)))
-        if len(graph.bodies) > 1:
-            found.variables += 8 * (config.layers + 1 + len(self.memory.residency.moves(config.layers)))
+        if has_table(graph, self.memory):
+            found.variables += 8 * (config.layers + 1 + len(self.memory.moves(config.layers)))
+        found.add(swaps.reads(graph, self.memory, position))
         if self.memory.residency.variables:
             found.near += found.variables
         else:
@@ -156,6 +158,6 @@ def _sizes(target: Target, memory: MemoryPlan) -> list[int]:
 
 def _choice(target: Target, layout: WeightLayout, memory: MemoryPlan, sampling: Room) -> Choice:
     whole, target = (target, layout), copy(target)
-    target.graph = memory.residency.split(target.graph)
+    target.graph = memory.split(target.graph)
     layout = layout.split([body.layers for body in target.graph.bodies])
     return Choice(target, layout, memory, sampling, whole, *code(target, layout, memory, sampling))

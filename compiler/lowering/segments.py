@@ -10,7 +10,7 @@ A token behind the prompt has the next row of the caches of each segment: rows o
 
 from __future__ import annotations
 
-from compiler.lowering import residency
+from compiler.lowering import residency, swaps
 from compiler.lowering.chunk import ROW, head
 from compiler.lowering.cuts import left_out
 from compiler.lowering.emit import FRAME, LAYERS_LEFT, POSITION, TOKEN, TOKENS_LEFT, symbol
@@ -100,7 +100,8 @@ def _segment(c: Lowering, number_of: int) -> None:
     _move(c, back=False)
     residency.start_of(c, layers[0])
     c.target.enter_layers(c, layers[0])
-    first = residency.table(graph, memory.residency, chunk=True).index(
+    swaps.begin(c, layers)
+    first = residency.table(graph, memory, chunk=True).index(
         f"chunk_segment{number_of - 1}_done") + 1 if number_of else 0
     e.line(f"la {LAYERS_LEFT}, chunk_layers + {8 * first};  ld a6, 0({LAYERS_LEFT});  jr a6", "its code, in a table")
     e.label(f"chunk_segment{number_of}_done")

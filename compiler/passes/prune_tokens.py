@@ -24,6 +24,7 @@ from isa.hints import nearest
 
 BLOCK, UNIT, LAST = 64, 16, 32          # tokens of a block, of a unit; queries
 LEAST = 2 * BLOCK                       # tokens of a budget: the first and the last block stay
+LEAST_NEW = 4                           # tokens behind a prompt: as many as `verify` compares
 SHARES = ((5 / 16, 1 / 4), (10 / 16, 1 / 8), (15 / 16, 1 / 16))
 """`sliminfer`: (share of the layers in front of a cut, share of the context that is its budget)."""
 NAMED = "sliminfer"
@@ -40,15 +41,25 @@ class PruneTokens:
     """What --prune-tokens says. `points`: (layer, budget), rising layers; none: those that SHARES say for a model and a context.
 
     way   how blocks are chosen, one of WAYS; seed: of a random choice
+    new   tokens that come behind the prompt, at most; None: as many as the context has positions
     """
 
     points: tuple[tuple[int, int], ...] = ()
     way: str = SCORES
     seed: int = 1
+    new: int | None = None
 
     def __str__(self) -> str:
         how = "" if self.way == SCORES else f"{self.way}{self.seed if self.way == RANDOM else ''}@"
-        return how + (",".join(f"{layer}:{budget}" for layer, budget in self.points) or NAMED)
+        return how + (",".join(f"{layer}:{budget}" for layer, budget in self.points) or NAMED) + (
+            f"+{self.new}" if self.new is not None else "")
+
+    def rows(self, cuts: Sequence[tuple[int, int]], layers: int, context: int) -> tuple[int, ...]:
+        """The positions for which the caches of each layer need room; () if all need room for the context."""
+        if self.new is None:
+            return ()
+        budgets = [next((budget for layer, budget in reversed(cuts) if layer <= number), context) for number in range(layers)]
+        return tuple(min(context, budget + self.new) for budget in budgets)
 
     def cuts(self, config: Config, context: int) -> tuple[tuple[int, int], ...]:
         """(layer, budget) for a model. Raises ModelError for layers that it does not have."""
@@ -65,8 +76,12 @@ class PruneTokens:
 
 
 def parse_prune_tokens(text: str) -> PruneTokens:
-    """`10:1024,20:512`, `sliminfer`, `ends@10:1024`, `random7@sliminfer`. Raises ModelError."""
+    """`10:1024,20:512`, `sliminfer`, `ends@10:1024`, `random7@sliminfer`, `10:1024+256`. Raises ModelError."""
     before, at, rest = text.rpartition("@")
+    rest, plus, behind = rest.partition("+")
+    if plus and not (re.fullmatch(r"[0-9]{1,9}", behind, re.ASCII) and int(behind) >= LEAST_NEW):
+        raise ModelError("", "--prune-tokens", got=f"+{behind}",
+                         expected=f"a number from {LEAST_NEW} on: the tokens that may come behind a prompt")
     found = re.fullmatch(r"([a-z]+)([0-9]{0,9})", before if at else SCORES, re.ASCII)
     way, seed = (found[1], found[2]) if found else (before, "")
     if way not in WAYS or (seed and (way != RANDOM or not int(seed))):
@@ -87,7 +102,7 @@ def parse_prune_tokens(text: str) -> PruneTokens:
         if budget < LEAST:
             raise ModelError("", "--prune-tokens", got=f"a budget of {budget}",
                              expected=f"at least {LEAST} tokens: the first and the last block of {BLOCK} always stay")
-    return PruneTokens(tuple(points), way, int(seed or 1))
+    return PruneTokens(tuple(points), way, int(seed or 1), int(behind) if plus else None)
 
 
 def cut_prompts(graph: Graph, asked: PruneTokens, points: Sequence[tuple[int, int]], context: int) -> Graph:

@@ -54,11 +54,13 @@ class Selection:
 @dataclass(frozen=True)
 class Caches:
     """The format of keys and values, one of KV_FORMATS; what of them each token looks at, None: all; and the order in which a chunk
-    does, one of DATAFLOWS (passes/dataflow.py), None: the first."""
+    does, one of DATAFLOWS (passes/dataflow.py), None: the first. `near`: bytes of the scratchpad for them (placing/near_caches.py);
+    None: none are set apart."""
 
     format: str = "f32"
     select: Selection | None = None
     dataflow: str | None = None
+    near: int | None = None
 
 
 def parse_select(text: str, first: int | None = None) -> Selection:

@@ -19,6 +19,7 @@ from compiler.errors import RoomError, most
 from compiler.graph import Graph, Op, Value
 from compiler.graph.groups import across_groups, groups
 from compiler.graph.ops import EXTENTS
+from compiler.placing.near_caches import NearCaches
 from compiler.placing.residency import Residency
 from isa.preset import Preset
 from isa.regions import SRAM
@@ -74,6 +75,9 @@ class Cache:
 class MemoryPlan:
     """Where values lie: activations in `slots`, by name; states in `caches`. `layer_bytes` by base: from one layer to the next.
 
+    rows          positions for which the caches of each layer have room; (): all have room for the context
+    near          whose keys and values are near the units, by --kv-near
+    new           where `rows` differ: tokens behind a prompt, at most
     cache_bytes   of all layers
     outside       values and scratch that lie outside the scratchpad, where caches do: bytes by name
     buffer_bytes  of each of the two buffers for weights, which begin at `buffers`, behind all values; 0: there are none
@@ -91,6 +95,9 @@ class MemoryPlan:
     slots: dict[str, Slot] = field(default_factory=dict)
     caches: dict[str, Cache] = field(default_factory=dict)
     layer_bytes: dict[str, int] = field(default_factory=dict)
+    rows: tuple[int, ...] = ()
+    near: NearCaches = field(default_factory=NearCaches)
+    new: int = 0
     cache_bytes: int = 0
     outside: dict[str, int] = field(default_factory=dict)
     buffers: int = 0
@@ -125,6 +132,37 @@ class MemoryPlan:
     def extent(self, length: int | str) -> int:
         """A length of a shape, with room for every position."""
         return EXTENTS[length](self.context) if isinstance(length, str) else length
+
+    def cache_size(self, base: str, layer: int) -> int:
+        """Bytes of the keys, or values, of a layer."""
+        whole = self.layer_bytes[base]
+        if not self.rows:
+            return whole
+        last = max((cache for cache in self.caches.values() if cache.base == base), key=lambda cache: cache.offset)
+        return _up(whole - (self.context - self.rows[layer]) * last.row_bytes)
+
+    def cache_start(self, base: str, layer: int) -> int:
+        """Bytes of the keys, or values, of all layers before this one."""
+        return sum(self.cache_size(base, before) for before in range(layer))
+
+    def moves(self, layers: int) -> list[int]:
+        """The layers before which the registers of weights and caches are set, as the layer before lies elsewhere or is larger."""
+        return list(range(1, layers)) if self.apart else self.residency.moves(layers)
+
+    @property
+    def apart(self) -> bool:
+        """Whether keys and values of a layer do not begin behind those of the one before, by the same bytes everywhere."""
+        return bool(self.rows) or self.near.size > 0
+
+    @property
+    def cached(self) -> int:
+        """Of how many layers, from the first one on, keys and values are in the scratchpad alone."""
+        return self.near.stays or self.residency.cached
+
+    def split(self, graph: Graph) -> Graph:
+        """The graph with a body of its own for layers of one body of which other things are near."""
+        near = self.near
+        return self.residency.split(graph, lambda layer: (layer < near.stays) + 2 * (layer in near.turns))
 
     def overlap(self, a: str, b: str) -> bool:
         """Whether two values, or caches, have bytes in common."""
@@ -163,13 +201,15 @@ class MemoryPlan:
 
 
 def plan_memory(graph: Graph, context: int, machine: Preset, scratch: Mapping[str, int], *, reached: bool,
-                outside: Collection[str] = (), chunk: int | None = None, sequences: int = 1, turns: bool = False) -> MemoryPlan:
+                outside: Collection[str] = (), chunk: int | None = None, sequences: int = 1, turns: bool = False,
+                rows: tuple[int, ...] = ()) -> MemoryPlan:
     """Place every value. Names in `scratch` keep their bytes all the time. Raises RoomError if there is no room.
 
     outside   values that lie outside the scratchpad
     chunk     tokens of a prompt that are computed together; None: as many as there is room for
     sequences  that run side by side; of several, a chunk has a token of each
     turns     two halves of a chunk take turns: each token needs a list of its own
+    rows      positions for which the caches of each layer have room; (): the context
     """
     room, most_tokens = machine.region(SRAM).size, MOST_CHUNK if chunk is None else chunk
     together = sequences > 1 and "logits" not in outside
@@ -178,7 +218,7 @@ def plan_memory(graph: Graph, context: int, machine: Preset, scratch: Mapping[st
 
     def placed(framed: frozenset[str]) -> MemoryPlan:
         plan = MemoryPlan(machine, context, reached=reached, framed=framed, sequences=sequences, finish_together=together,
-                          turns=turns)
+                          turns=turns, rows=rows)
         plan.outside = {name: plan.size(graph.values[name]) for name in sorted(outside)}
         _place_values(plan, graph, scratch)
         return plan
@@ -221,7 +261,7 @@ def _place_values(plan: MemoryPlan, graph: Graph, scratch: Mapping[str, int]) ->
             _caches(plan, graph, [behind])
     plan.sequence_bytes = dict(plan.layer_bytes)
     plan.layer_bytes = {base: plan.sequences * size for base, size in plan.layer_bytes.items()}
-    plan.cache_bytes = graph.config.layers * sum(plan.layer_bytes.values())
+    plan.cache_bytes = sum(plan.cache_start(base, graph.config.layers) for base in plan.layer_bytes)
     of_cuts = [cut.ops for cut in graph.cuts] or [[]]
     sections = [graph.start, _merged([body.ops for body in graph.bodies]), _merged(of_cuts), graph.finish]
     crossing = [name for name in graph.values if name not in ("token", "position", *plan.caches, *plan.outside)
@@ -275,7 +315,8 @@ def _caches(plan: MemoryPlan, graph: Graph, appended: Sequence[Sequence[str]]) -
                 plan.caches[name] = Cache(base, at + sum(own[:number]), row, (row, BYTES[value.format]))
         plan.layer_bytes[base] = _up(at + plan.extent(every[0][0].shape[0]) * row)
         return
-    for names in zip(*appended, strict=True):
+    pairs = list(zip(*appended, strict=True))
+    for names in reversed(pairs) if plan.rows else pairs:           # the rows of positions come last: there may be fewer of them
         whole = max(plan.size(graph.values[name]) for name in names)
         for name in names:
             value, size = graph.values[name], BYTES[graph.values[name].format]

@@ -19,7 +19,7 @@ what has room only there saves more than all it displaces, because these are lat
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -69,13 +69,14 @@ class Residency:
     def _kind(self, layer: int) -> tuple[bool, bool, bool]:
         return layer in self.layers, any(of == layer for of, _ in self.parts), layer < self.cached
 
-    def split(self, graph: Graph) -> Graph:
-        """The graph with a body of its own for layers of one body of which other things stay."""
+    def split(self, graph: Graph, also: Callable[[int], object]) -> Graph:
+        """The graph with a body of its own for layers of one body of which other things stay, or for which `also` says other
+        things."""
         bodies = []
         for body in graph.bodies:
-            kinds: dict[tuple[bool, bool, bool], list[int]] = {}
+            kinds: dict[tuple[object, ...], list[int]] = {}
             for layer in body.layers:
-                kinds.setdefault(self._kind(layer), []).append(layer)
+                kinds.setdefault((*self._kind(layer), also(layer)), []).append(layer)
             bodies += [replace(body, layers=tuple(layers)) for layers in kinds.values()]
         return replace(graph, bodies=sorted(bodies, key=lambda body: body.layers))
 
@@ -124,13 +125,14 @@ def reside(graph: Graph, layout: WeightLayout, memory: MemoryPlan, start: int, r
     if more is not None:
         tensors(more, dict(sorted(body_of[more].items(), key=lambda item: copied(item[1]))))
     tensors(None, {role: placed for role, placed in layout.once.items() if role == ROPE})
-    cached = min(graph.config.layers, max(0, left) // (size := _up(sum(memory.layer_bytes.values()))))
+    cached = max(layer for layer in range(graph.config.layers * (not memory.near.size) + 1)
+                 if not layer or sum(memory.cache_start(base, layer) for base in memory.layer_bytes) <= left)
     caches: dict[str, int] = {}
-    for base, each in memory.layer_bytes.items() if cached else ():
-        place = take(cached * each)
-        assert place is not None, f"{size} bytes a layer"
+    for base in memory.layer_bytes if cached else ():
+        place = take(memory.cache_start(base, cached))
+        assert place is not None, "they have room"
         caches[base] = place
-    variables = left >= VARIABLES_BYTES
+    variables = left >= VARIABLES_BYTES and not memory.near.size
     left -= VARIABLES_BYTES * variables
     tensors(None, {role: placed for role, placed in layout.once.items() if role in TABLES and (None, role) not in parts})
     return Residency(layers, parts, caches, cached, variables, start, at)

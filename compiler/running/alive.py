@@ -33,6 +33,12 @@ class Alive:
         return {"prompt": self.prompt, "layers": self.layers, "kv_bytes": self.kv_bytes, "kv_bytes_of_all": self.whole}
 
 
+def new_tokens(program: Program) -> int | None:
+    """The most tokens that may come behind a prompt; None: as many as the context has positions."""
+    most: int | None = program.meta["model"].get("cuts", {}).get("new_tokens")
+    return most
+
+
 def tokens_alive(machine: ReferenceMachine, program: Program) -> Alive | None:
     """Of the prompt that a machine has read last in a compiled program."""
     if program.symbol("left_out0") is None:

@@ -25,7 +25,8 @@ from compiler.model.carried_tokenizer import unpacked
 from compiler.model.model import Model
 from compiler.model.tokenizer import Tokenizer
 from compiler.running import cache
-from compiler.running.alive import Alive, tokens_alive
+from compiler.running.alive import Alive, new_tokens, tokens_alive
+from compiler.running.moved import Moved, moved
 from compiler.running.neurons import Neurons, neurons
 from compiler.running.parameters import set_parameters, set_sequences, side_by_side
 from compiler.settings import Settings
@@ -104,6 +105,7 @@ class Generated:
     weights: str                        # the formats that matrices are stored in
     neurons: Neurons | None = None      # None: all are at work
     alive: Alive | None = None          # None: no token of a prompt is left out
+    moved: Moved | None = None          # None: keys and values are read where they lie
 
     @property
     def prompt(self) -> list[int]:
@@ -143,7 +145,8 @@ class Generated:
                 "tokens_per_second": number(self.tokens_per_second), "instructions": self.result.instructions,
                 "weights": self.weights,
                 "neurons": self.neurons.as_json() if self.neurons else None,
-                "tokens_alive": self.alive.as_json() if self.alive else None, "counters": self.counters,
+                "tokens_alive": self.alive.as_json() if self.alive else None,
+                "kv_moved": self.moved.as_json() if self.moved else None, "counters": self.counters,
                 "phases": {name: self._phase(name, part) for name, part in self.phases.items()}}
 
     def _phase(self, name: str, part: Part) -> dict[str, Any]:
@@ -250,7 +253,13 @@ def check_card(program: Program, path: Path) -> None:
     if program.symbol("left_out0") is not None:
         cuts = card.get("cuts", {})
         lists = [cuts.get(name) for name in ("layers", "budgets", "kv_bytes")] if isinstance(cuts, dict) else [None]
-        wrong += ["cuts"] * (not all(isinstance(each, list) and each and all(map(whole, each)) for each in lists))
+        wrong += ["cuts"] * (not all(isinstance(each, list) and each and all(map(whole, each)) for each in lists)
+                             or not whole(cuts.get("new_tokens", 1)))
+    if "kv_near" in card:
+        near = card["kv_near"] if isinstance(card["kv_near"], dict) else {}
+        turns = near.get("turns")
+        wrong += ["kv_near"] * (not all(map(whole, (near.get("position_bytes"), card.get("chunk"), card.get("layers"))))
+                                or not isinstance(turns, list) or not all(each in range(card["layers"]) for each in turns))
     for key in wrong[:1]:
         raise ProgramError(f"its model card is damaged: {key} is {card.get(key)!r}"[:200], path=str(path),
                            hint="compile the model again")
@@ -327,9 +336,11 @@ class Generation:
         try:
             tokens = encode(tokenizer, prompt, self._context)
             room = self._context - len(tokens) + 1
+            why = f"the prompt fills {len(tokens)} of {self._context} positions"
+            if (new := new_tokens(self.program)) is not None and new < room - 1:
+                room, why = new + 1, f"behind a prompt caches have room for {new} tokens (--prune-tokens ...+{new})"
             if asked is not None and asked > room:
-                raise ModelError("", "-n", got=f"{asked} tokens",
-                                 expected=f"at most {room}: the prompt fills {len(tokens)} of {self._context} positions")
+                raise ModelError("", "-n", got=f"{asked} tokens", expected=f"at most {room}: {why}")
         except ModelError as error:
             if self.batch:
                 error.place = f"{error.place}, line {number} of the batch"
@@ -379,10 +390,12 @@ class Generation:
         counters = dict(self.machine.counters)
         computed = sum(len(each.tokens) - (len(each.tokens) == each.limit) for each in self._sequences)
         texts = [Text(each.prompt, each.tokens, each.text, self._ended(result, each)) for each in self._sequences]
+        alive = tokens_alive(self.machine, self.program)
         return Generated(result, texts, self.batch, counters["tokens.read"] + computed, self._seconds, self._first, counters,
                          self._phases.parts(), self.machine.preset, bool(self.machine.clocks),
                          self.program.meta["model"].get("weights", "unknown (compiled by an older version)"),
-                         neurons(self.machine, self.program), tokens_alive(self.machine, self.program))
+                         neurons(self.machine, self.program), alive,
+                         moved(self.program, counters["tokens.read"], computed, alive.layers if alive else None))
 
     def _emit(self, token: int) -> None:
         if math.isnan(self._first):

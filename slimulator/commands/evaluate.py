@@ -58,6 +58,7 @@ def evaluate_model(model: Path, text: Path, settings: Any, tokens: int, no_dense
     from compiler.checking.token_cost import token_cost
     from compiler.frontends import need_tokenizer
     from compiler.graph import Executor, graph_of
+    from compiler.running.alive import new_tokens
     from compiler.running.generate import is_program
     from compiler.running.neurons import neurons
     from compiler.settings import read_text
@@ -71,7 +72,7 @@ def evaluate_model(model: Path, text: Path, settings: Any, tokens: int, no_dense
     kinds = _programs(model, settings, tokenizer, no_dense)
     programs = list(kinds.values())
     documents = split(read_text(text), need_tokenizer(opened), programs[0].meta["model"]["context"], tokens,
-                      halves=settings.prune_tokens is not None)
+                      halves=settings.prune_tokens is not None, new=next(filter(None, map(new_tokens, programs)), None))
     presets = [shared.preset_for(program, settings.machine) for program in programs]
     runners = [shared.machine_maker(engine, threads)(preset) for preset in presets]
     for runner, program in zip(runners, programs, strict=True):

@@ -205,6 +205,8 @@ def _summary(report: Any, machine: str, engine: str, threads: int) -> None:
     if report.alive:
         say(f"  tokens alive  {report.alive}")
         say(f"  first token   {report.phases[PREFILL].macs:,} multiply-accumulates")
+    if report.moved:
+        say(f"  keys, values  {report.moved}")
 
 
 # ------------------------------------------------------------------------------------------------ verify

@@ -102,7 +102,7 @@ def compiler_options(command: Callable[..., Any], *, programs: bool = False) -> 
         from compiler.settings import Settings
         said = {name: others.pop(name) for name in (
             "machine", "weights", "sparse", "context", "kv", "chunk", "activations", "pack", "project", "prune", "prune_tokens",
-            "adapter", "kv_select", "kv_select_from", "dataflow")}
+            "adapter", "kv_select", "kv_select_from", "kv_near", "dataflow")}
         predict, form = others.pop("predict"), others.pop("predictor")
         if form and not predict:
             raise click.UsageError("--predictor goes with --predict")
@@ -139,6 +139,9 @@ def compiler_options(command: Callable[..., Any], *, programs: bool = False) -> 
                           "starc:256: each head looks at 256 positions, by clusters of keys (STARC). This changes the result."),
         click.option("--kv-select-from", type=click.IntRange(min=0), metavar="LAYER",
                      help="With --kv-select starc: layers below this one look at all positions; by default 2."),
+        click.option("--kv-near", metavar="SIZE[:dram]",
+                     help="Bytes of the scratchpad for keys and values (65536, 64K, 1M): those of the first layers stay there, the "
+                          "others take turns and are fetched while the layer before attends. The result is the same."),
         click.option("--chunk", type=int, metavar="N",
                      help="Tokens of the prompt that go through a layer together, so that its weights are read once for them; 1: "
                           "one after the other. By default as many as the scratchpad has room for, at most 64."),
@@ -177,7 +180,8 @@ def compiler_options(command: Callable[..., Any], *, programs: bool = False) -> 
                      help="Leave out tokens of long prompts, as SlimInfer does: before layer L at most BUDGET tokens go on, the "
                           "blocks of 64 that score best (10:1024,20:512). sliminfer: before 5, 10 and 15 sixteenths of the "
                           "layers a fourth, an eighth and a sixteenth of the context. ends@ or random@ in front chooses blocks "
-                          "without scores, to compare. This changes the result."),
+                          "without scores, to compare. +256 behind: at most 256 tokens come behind a prompt, so that caches need "
+                          "less room. This changes the result."),
         click.option("--calibrate", type=FILE, metavar="TEXT",
                      help="A UTF-8 text on which thresholds of neurons are found, or weights to prune."))(run)
     return decorated

@@ -130,11 +130,12 @@ def _of_random(job: Job, path: Path) -> Record:
 
 def _scored(job: Job, program: Any, words: Any) -> Record:
     from compiler.checking.evaluate import evaluate_pairs, of_program, split
+    from compiler.running.alive import new_tokens
     from compiler.settings import read_text
     from emulator.machine import Machine
     assert job.run.text is not None
     documents = split(read_text(job.run.text), words, program.meta["model"]["context"], job.run.score,
-                      halves=job.settings.prune_tokens is not None)
+                      halves=job.settings.prune_tokens is not None, new=new_tokens(program))
     machine = Machine(program.machine)
     machine.load(program)
     scores, = evaluate_pairs(documents, [of_program(machine, program)], [(0, 0)])

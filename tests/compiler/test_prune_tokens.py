@@ -64,12 +64,16 @@ def run(made: tuple[Compiled, Program], tokens: list[int], engine: type[Referenc
 @pytest.mark.parametrize(("name", "options"), [
     ("f32", {"machine": "slim", "chunk": 1}),
     ("f16", {"machine": "slim-llama", "kv": "f16", "chunk": 50, "layers": 2}),
-    ("i8", {"machine": "small", "kv": "i8", "weights": "i8"})])
+    ("i8", {"machine": "small", "kv": "i8", "weights": "i8"}),
+    ("few", {"machine": "small", "kv": "i8", "weights": "i8", "cuts": CUTS + "+4"}),
+    ("rows", {"machine": "slim", "kv": "i8", "cuts": CUTS + "+4"})])
 def test_every_operation(name: str, options: dict[str, Any]) -> None:
-    """The prompt, its cuts, and tokens behind it; chunks of one token, of some, as many as there is room for."""
+    """The prompt, its cuts, and tokens behind it; chunks of one token, of some, as many as there is room for; caches with less
+    room, whose scales of int8 keys stand apart or in their rows."""
+    options = dict(options)
     if options["machine"] == "small":
-        options = {**options, "machine": small_machine(49152)}
-    compiled, program = compiled_of(CUTS if options.get("layers", 3) == 3 else "1:192", name, **options)
+        options["machine"] = small_machine(49152)
+    compiled, program = compiled_of(options.pop("cuts", CUTS if options.get("layers", 3) == 3 else "1:192"), name, **options)
     compared, difference = compare(compiled, program, TOKENS)
     assert difference is None
     behind = len(TOKENS) - prompt_of(len(TOKENS))
@@ -177,6 +181,39 @@ def test_choices_without_scores() -> None:
     assert compare(*compiled_of("random3@1:192", "random", layers=2), TOKENS[:205])[1] is None
 
 
+# ------------------------------------------------------------------------------------------------ room in caches
+
+
+def test_caches_have_room_for_what_can_be_left() -> None:
+    """The budget and the new tokens, no more; and texts are those of a program with more room."""
+    (few, program), whole = compiled_of(CUTS + "+8", "few-new"), compiled_of(CUTS, "whole-new")
+    assert few.memory.rows == (256, 200, 152) and few.memory.cache_bytes == (256 + 200 + 152) * 2 * 8 * 4
+    assert whole[0].memory.cache_bytes == 3 * 256 * 2 * 8 * 4
+    assert program.address("values") - program.address("keys") == few.memory.cache_bytes // 2
+    said = few.summary()
+    assert "at most 144 tokens of a prompt are left: from there on keys and values have room for 152 positions" in said
+    assert "at most 8 tokens come behind a prompt: room for keys and values is 20.8 % less" in said
+    for length, count in ((212, 20), (5, 20)):
+        machines = run((few, program), TOKENS[:length], count=count), run(whole, TOKENS[:length], count=count)
+        assert machines[0].host.tokens == machines[1].host.tokens[:9] and len(machines[0].host.tokens) == 9
+    assert parse_prune_tokens("sliminfer+64").rows(((2, 128), (5, 128)), 6, 512) == (512, 512, 192, 192, 192, 192)
+
+
+def test_more_tokens_than_caches_have_room_for(checkpoint: Path, tmp_path: Path) -> None:
+    """A command says so; eval scores so many of each document."""
+    result = call("generate", checkpoint, "ab" * 70, "--prune-tokens", "1:128+4", "-n", 6)
+    assert "-n: 6 tokens; expected at most 5: behind a prompt caches have room for 4 tokens" in str(result.exception)
+    text = tmp_path / "text"
+    text.write_text("ab ba " * 60)
+    documents = split(text.read_text(), need_tokenizer(load(checkpoint)), 200, 90, halves=True, new=4)
+    assert all(0 < len(document.tokens) - document.prompt <= 4 for document in documents)
+    assert call("eval", checkpoint, text, "--prune-tokens", "1:128+4", "--tokens", 8).exit_code == 0
+    compiled = slimulator.compile(checkpoint, prune_tokens="1:128+4")
+    with pytest.raises(ModelError, match="tokens: 5 behind the prompt; expected at most 4"):
+        slimulator.logits(compiled, [5, 6, 7] * 47, prompt=136)
+    assert slimulator.logits(compiled, [5, 6, 7] * 47, prompt=137).shape[0] == 5
+
+
 # ------------------------------------------------------------------------------------------------ events
 
 
@@ -273,7 +310,7 @@ def test_what_the_option_refuses(text: str, message: str) -> None:
 
 def test_what_the_option_takes() -> None:
     for text, said in (("1:128, 2:128", "1:128,2:128"), ("sliminfer", ""), ("ends@3:200", ""), ("random7@sliminfer", ""),
-                       ("random@1:128", "random1@1:128")):
+                       ("ends@1:128+16", ""), ("random@1:128", "random1@1:128")):
         assert str(parse_prune_tokens(text)) == (said or text)
     deep = replace(SMALL, layers=32)
     assert parse_prune_tokens("sliminfer").cuts(deep, 4096) == ((10, 1024), (20, 512), (30, 256))
